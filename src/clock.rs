@@ -1,0 +1,157 @@
+//! The only reader of the wall clock, and of the monotonic time that leases are measured with.
+
+use std::fmt;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A moment in UTC, in microseconds since 1970. Shown as RFC 3339 ending in `Z`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub i64);
+
+/// Microseconds in a second.
+const MICROS: i64 = 1_000_000;
+
+impl Timestamp {
+    /// From whole seconds since 1970.
+    pub fn from_secs(s: i64) -> Timestamp {
+        Timestamp(s.saturating_mul(MICROS))
+    }
+
+    /// Whole seconds since 1970, rounded down.
+    pub fn secs(self) -> i64 {
+        self.0.div_euclid(MICROS)
+    }
+
+    /// This moment and so many seconds.
+    pub fn plus_secs(self, s: i64) -> Timestamp {
+        Timestamp(self.0.saturating_add(s.saturating_mul(MICROS)))
+    }
+
+    /// Year, month, day, hour, minute, second, microsecond in UTC.
+    pub fn parts(self) -> (i64, u32, u32, u32, u32, u32, u32) {
+        let (days, of_day) = (self.0.div_euclid(86_400 * MICROS), self.0.rem_euclid(86_400 * MICROS));
+        // Days to civil date: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
+        let z = days + 719_468;
+        let era = z.div_euclid(146_097);
+        let doe = z.rem_euclid(146_097);
+        let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+        let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+        let mp = (5 * doy + 2) / 153;
+        let day = doy - (153 * mp + 2) / 5 + 1;
+        let month = if mp < 10 { mp + 3 } else { mp - 9 };
+        let year = yoe + era * 400 + i64::from(month <= 2);
+        let s = of_day / MICROS;
+        (year, month as u32, day as u32, (s / 3600) as u32, (s / 60 % 60) as u32, (s % 60) as u32, (of_day % MICROS) as u32)
+    }
+
+    /// Reads RFC 3339: `2026-11-23T20:12:26[.fraction](Z|±hh:mm)`. `None` for anything else.
+    pub fn parse(text: &str) -> Option<Timestamp> {
+        let b = text.as_bytes();
+        let num = |from: usize, len: usize| -> Option<i64> {
+            let part = b.get(from..from + len)?;
+            if !part.iter().all(u8::is_ascii_digit) {
+                return None;
+            }
+            std::str::from_utf8(part).ok()?.parse().ok()
+        };
+        let at = |i: usize, any: &[u8]| b.get(i).is_some_and(|c| any.contains(c));
+        if !(at(4, b"-") && at(7, b"-") && at(10, b"Tt ") && at(13, b":") && at(16, b":")) {
+            return None;
+        }
+        let (year, month, day) = (num(0, 4)?, num(5, 2)?, num(8, 2)?);
+        let (hour, minute, second) = (num(11, 2)?, num(14, 2)?, num(17, 2)?);
+        let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+        let days_in_month = match month {
+            2 => 28 + i64::from(leap),
+            4 | 6 | 9 | 11 => 30,
+            1..=12 => 31,
+            _ => return None,
+        };
+        if day < 1 || day > days_in_month || hour > 23 || minute > 59 || second > 60 {
+            return None;
+        }
+        let mut i = 19;
+        let mut micros = 0;
+        if at(i, b".") {
+            let digits = b[i + 1..].iter().take_while(|c| c.is_ascii_digit()).count();
+            if digits == 0 {
+                return None;
+            }
+            for k in 0..6 {
+                micros = micros * 10 + if k < digits { i64::from(b[i + 1 + k] - b'0') } else { 0 };
+            }
+            i += 1 + digits;
+        }
+        let offset_s = match b.get(i)? {
+            b'Z' | b'z' if b.len() == i + 1 => 0,
+            sign @ (b'+' | b'-') if b.len() == i + 6 && at(i + 3, b":") => {
+                let (h, m) = (num(i + 1, 2)?, num(i + 4, 2)?);
+                if h > 23 || m > 59 {
+                    return None;
+                }
+                let s = h * 3600 + m * 60;
+                if *sign == b'-' { -s } else { s }
+            }
+            _ => return None,
+        };
+        // Civil date to days: the same source, days_from_civil.
+        let y = if month <= 2 { year - 1 } else { year };
+        let era = y.div_euclid(400);
+        let yoe = y.rem_euclid(400);
+        let mp = if month > 2 { month - 3 } else { month + 9 };
+        let doe = yoe * 365 + yoe / 4 - yoe / 100 + (153 * mp + 2) / 5 + day - 1;
+        let days = era * 146_097 + doe - 719_468;
+        Some(Timestamp((days * 86_400 + hour * 3600 + minute * 60 + second - offset_s) * MICROS + micros))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (y, mo, d, h, mi, s, us) = self.parts();
+        write!(f, "{y:04}-{mo:02}-{d:02}T{h:02}:{mi:02}:{s:02}")?;
+        if us != 0 {
+            write!(f, ".{us:06}")?;
+        }
+        f.write_str("Z")
+    }
+}
+
+impl serde::Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+/// Now, by the wall clock: for what people and other machines read.
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// A moment of monotonic time: leases and limits are measured with it, so that a step of the wall clock kills nobody.
+pub fn tick() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_survive_being_written_and_read() {
+        for text in ["1970-01-01T00:00:00Z", "2026-11-23T20:12:26.900008Z", "2024-02-29T23:59:59Z", "1969-12-31T23:59:59.000001Z"] {
+            assert_eq!(Timestamp::parse(text).map(|t| t.to_string()).as_deref(), Some(text));
+        }
+        assert_eq!(Timestamp::parse("2026-11-23T21:12:26+01:00"), Timestamp::parse("2026-11-23T20:12:26Z"));
+        for bad in [
+            "",
+            "2026",
+            "2026-02-30T00:00:00Z",
+            "2026-11-23T20:12:26",
+            "2026-11-23T20:12:26.Z",
+            "2026-11-23T20:12:26Zx",
+            "2026-11-23T20:12:26\u{e9}",
+        ] {
+            assert_eq!(Timestamp::parse(bad), None, "{bad}");
+        }
+    }
+}

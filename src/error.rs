@@ -1,0 +1,189 @@
+//! One error type for the whole program: what went wrong, who should act on it, and which HTTP status says so.
+//!
+//! A variant exists only where somebody acts differently on it. Foreign errors never convert by themselves:
+//! they enter by the name of the deed, `fs::read(&path).doing("read node key")?`. The inside of a [`Fault`]
+//! goes to the log; a client sees only `Internal error` and its request id.
+
+use std::fmt;
+
+/// Result with [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Everything that can go wrong, sorted by who can do something about it.
+#[derive(Debug)]
+pub enum Error {
+    /// 400: well-formed, but makes no sense here; the sentence says why.
+    Malformed(String),
+    /// 401: who are you; `reason` is given only to callers that have proven who they are in part.
+    Unauthenticated {
+        /// The sentence for the client.
+        detail: &'static str,
+        /// Machine-readable reason, with which a node can mend itself.
+        reason: Option<&'static str>,
+    },
+    /// 403: known, but not allowed.
+    Forbidden(&'static str),
+    /// 404: the sentence names the kind of object.
+    NotFound(String),
+    /// 405: the value of the `Allow` header.
+    MethodNotAllowed(String),
+    /// 409: contradicts what is there.
+    Conflict(String),
+    /// 413: longer than this route accepts.
+    TooLarge,
+    /// 422: every fault of the request's fields at once.
+    Invalid(Vec<FieldFault>),
+    /// 429: come back later.
+    RateLimited {
+        /// The sentence for the client.
+        detail: String,
+        /// Seconds until it is worth trying again.
+        retry_after_s: u64,
+    },
+    /// 503: this cannot be done at the moment; the sentence says why.
+    Unavailable(String),
+    /// 500: our fault, or the machine's; details are for the log only.
+    Fault(Fault),
+}
+
+/// One fault of one field, in the shape of the contract's 422.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct FieldFault {
+    /// Kind of the fault, `missing`, `string_type`, ...
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Where: `body`, `query` or `path`, then field names and list positions.
+    pub loc: Vec<Loc>,
+    /// A sentence for a person.
+    pub msg: String,
+    /// What came, bounded in length.
+    pub input: serde_json::Value,
+}
+
+/// A step of a [`FieldFault`]'s location.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[serde(untagged)]
+pub enum Loc {
+    /// A field name.
+    Name(String),
+    /// A position: in a list, or a byte offset.
+    Index(usize),
+}
+
+/// What was being done when something failed that should not fail.
+#[derive(Debug)]
+pub struct Fault {
+    /// The deed, "read node key".
+    pub doing: &'static str,
+    /// What the library said.
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl Error {
+    /// The HTTP status of this error.
+    pub fn status(&self) -> u16 {
+        match self {
+            Error::Malformed(_) => 400,
+            Error::Unauthenticated { .. } => 401,
+            Error::Forbidden(_) => 403,
+            Error::NotFound(_) => 404,
+            Error::MethodNotAllowed(_) => 405,
+            Error::Conflict(_) => 409,
+            Error::TooLarge => 413,
+            Error::Invalid(_) => 422,
+            Error::RateLimited { .. } => 429,
+            Error::Unavailable(_) => 503,
+            Error::Fault(_) => 500,
+        }
+    }
+
+    /// The sentence a client may see.
+    pub fn detail(&self) -> String {
+        match self {
+            Error::Malformed(s) | Error::NotFound(s) | Error::Conflict(s) | Error::Unavailable(s) => s.clone(),
+            Error::Unauthenticated { detail, .. } => (*detail).to_string(),
+            Error::Forbidden(s) => (*s).to_string(),
+            Error::MethodNotAllowed(_) => "Method Not Allowed".to_string(),
+            Error::TooLarge => "Request body too large".to_string(),
+            Error::Invalid(faults) => {
+                let all: Vec<String> = faults.iter().map(ToString::to_string).collect();
+                all.join("; ")
+            }
+            Error::RateLimited { detail, .. } => detail.clone(),
+            Error::Fault(_) => "Internal error".to_string(),
+        }
+    }
+
+    /// The contract's answer to callers that nobody knows.
+    pub fn unauthenticated() -> Error {
+        Error::Unauthenticated { detail: "Authentication required", reason: None }
+    }
+
+    /// `<what> not found`.
+    pub fn not_found(what: &str) -> Error {
+        Error::NotFound(format!("{what} not found"))
+    }
+
+    /// A fault of our own making that has no library error behind it.
+    pub fn fault(doing: &'static str, why: impl Into<String>) -> Error {
+        Error::Fault(Fault { doing, source: why.into().into() })
+    }
+}
+
+impl fmt::Display for FieldFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, step) in self.loc.iter().enumerate() {
+            let dot = if i == 0 { "" } else { "." };
+            match step {
+                Loc::Name(n) => write!(f, "{dot}{n}")?,
+                Loc::Index(n) => write!(f, "{dot}{n}")?,
+            }
+        }
+        write!(f, ": {}", self.msg)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Fault(fault) => f.write_str(fault.doing),
+            other => f.write_str(&other.detail()),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Fault(fault) => Some(&*fault.source),
+            _ => None,
+        }
+    }
+}
+
+/// Names what was being done, so that no bare library error crosses a module.
+pub trait Doing<T> {
+    /// Turns a foreign error into a [`Fault`] of this deed.
+    fn doing(self, what: &'static str) -> Result<T>;
+}
+
+impl<T, E: std::error::Error + Send + Sync + 'static> Doing<T> for std::result::Result<T, E> {
+    fn doing(self, doing: &'static str) -> Result<T> {
+        self.map_err(|e| Error::Fault(Fault { doing, source: Box::new(e) }))
+    }
+}
+
+/// An error with all its causes on one line, for the log and the command line.
+pub struct Chain<'a>(pub &'a dyn std::error::Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut next = self.0.source();
+        while let Some(e) = next {
+            write!(f, ": {e}")?;
+            next = e.source();
+        }
+        Ok(())
+    }
+}
