@@ -1,1 +1,400 @@
-//! config
+//! Configuration: flags over environment over `.env`. Every setting, with its default, unit and meaning, stands in one table,
+//! from which the help and the README's table come.
+
+use crate::crypto;
+use crate::error::{Error, Result};
+use crate::files;
+use log::LevelFilter;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// A key must have so many characters in production.
+const KEY_CHARS_MIN: usize = 32;
+
+/// One setting.
+pub struct Setting {
+    /// Its name in the environment and in `.env`; its flag is the same in lower case with dashes.
+    pub name: &'static str,
+    /// Its value where nothing is given, as text; empty for none.
+    pub default: &'static str,
+    /// What it is, with its unit.
+    pub help: &'static str,
+}
+
+const fn setting(name: &'static str, default: &'static str, help: &'static str) -> Setting {
+    Setting { name, default, help }
+}
+
+/// Every setting of the server.
+pub const SETTINGS: &[Setting] = &[
+    setting("APP_NAME", "UptimeMesh", "name that /version tells"),
+    setting("APP_ENV", "dev", "prod or production turns the strict checks at start on"),
+    setting("DATA_DIR", "data", "directory of everything that the server keeps"),
+    setting("DATABASE_URL", "DATA_DIR/app.db", "path of the SQLite database, or sqlite:///path"),
+    setting("SERVER_HOST", "0.0.0.0", "address to listen on"),
+    setting("SERVER_PORT", "8000", "port to listen on; 0 takes a free one"),
+    setting("LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING, ERROR or CRITICAL"),
+    setting("LOG_FILE", "DATA_DIR/app.log", "log file beside stderr; empty for none"),
+    setting("LOG_DB_QUERIES", "false", "log every database query"),
+    setting("LOG_DB_QUERY_PARAMS", "false", "with their parameters, secrets left out"),
+    setting("LOG_SQL_MAX_LENGTH", "400", "characters of a logged query, 50 to 8000"),
+    setting("AUTH_SECRET_KEY", "", "key that signs sessions; made once in DATA_DIR/keys outside production"),
+    setting("AUTH_COOKIE_SECURE", "false", "send the session cookie over HTTPS only"),
+    setting("AUTH_SESSION_TTL_SECONDS", "43200", "seconds that a session lasts, 60 to 2592000"),
+    setting("CLUSTER_SIGNING_KEY", "", "key that signs lease tokens; made once in DATA_DIR/keys outside production"),
+    setting("CLUSTER_PKI_DIR", "DATA_DIR/pki", "directory of the certificate authority"),
+    setting("NODE_CERT_VALIDITY_DAYS", "30", "days that a node certificate is valid, 1 to 825"),
+    setting("CLUSTER_LEASE_TOKEN_TTL_SECONDS", "86400", "seconds that a lease token is valid, 60 to 2592000"),
+    setting("HEARTBEAT_SIGNATURE_MAX_SKEW_SECONDS", "30", "seconds that a node's clock may be off, 1 to 3600"),
+    setting("HTTP_CONNECTIONS_MAX", "", "connections in all, 16 to 100000; by the limit of open files, at most 1024"),
+    setting("HTTP_CONNECTIONS_PER_ADDRESS_MAX", "64", "connections of one address, 1 to 100000"),
+];
+
+/// A key or nothing yet. Neither Debug nor Display: a key must not find its way into a log.
+#[derive(Clone)]
+pub struct Secret(Option<Vec<u8>>);
+
+impl Secret {
+    /// The key's bytes.
+    pub fn expose(&self) -> &[u8] {
+        self.0.as_deref().expect("the server fills its keys before it starts anything that uses them")
+    }
+
+    fn of(text: &str) -> Secret {
+        let text = text.trim();
+        Secret((!text.is_empty() && !is_placeholder(text)).then(|| text.as_bytes().to_vec()))
+    }
+}
+
+/// The server's configuration.
+#[derive(Clone)]
+pub struct Config {
+    /// Name that `/version` tells.
+    pub app_name: String,
+    /// `dev`, `prod`, ...
+    pub app_env: String,
+    /// Directory of everything that the server keeps.
+    pub data_dir: PathBuf,
+    /// The SQLite file.
+    pub database_path: PathBuf,
+    /// Address to listen on.
+    pub server_host: String,
+    /// Port to listen on; 0 takes a free one.
+    pub server_port: u16,
+    /// Least level that is logged.
+    pub log_level: LevelFilter,
+    /// Log file beside stderr.
+    pub log_file: Option<PathBuf>,
+    /// Whether to log every database query.
+    pub log_db_queries: bool,
+    /// Whether to log their parameters too.
+    pub log_db_query_params: bool,
+    /// Characters of a logged query.
+    pub log_sql_chars_max: usize,
+    /// Key that signs sessions.
+    pub auth_secret_key: Secret,
+    /// Whether the session cookie is for HTTPS only.
+    pub auth_cookie_secure: bool,
+    /// Seconds that a session lasts.
+    pub auth_session_ttl_s: i64,
+    /// Key that signs lease tokens.
+    pub cluster_signing_key: Secret,
+    /// Directory of the certificate authority.
+    pub pki_dir: PathBuf,
+    /// Days that a node certificate is valid.
+    pub node_cert_validity_days: i64,
+    /// Seconds that a lease token is valid.
+    pub lease_token_ttl_s: i64,
+    /// Seconds that a node's clock may be off.
+    pub heartbeat_skew_s: i64,
+    /// Connections in all; `None` follows the limit of open files.
+    pub connections_max: Option<usize>,
+    /// Connections of one address.
+    pub connections_per_address_max: usize,
+}
+
+impl Config {
+    /// A configuration for embedding and tests: everything below one directory, a free port of 127.0.0.1, warnings on
+    /// stderr only.
+    ///
+    /// Nothing is read from the environment, and no file is touched before the server starts.
+    pub fn for_dir(dir: &Path) -> Config {
+        let dir = dir.to_string_lossy().into_owned();
+        let given = [("DATA_DIR", dir.as_str()), ("SERVER_HOST", "127.0.0.1"), ("SERVER_PORT", "0"), ("LOG_LEVEL", "WARNING"), ("LOG_FILE", "")];
+        let given: BTreeMap<_, _> = given.into_iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
+        Config::of(&given).unwrap_or_else(|faults| unreachable!("these settings are sound: {faults:?}"))
+    }
+
+    /// Reads the configuration. `flags` are `("server-port", "8000")`, `env` is the process's, `dotenv` the text of `.env`.
+    /// Fails with every fault at once, each a sentence.
+    pub fn load(
+        flags: &[(String, String)],
+        env: impl IntoIterator<Item = (String, String)>,
+        dotenv: Option<&str>,
+    ) -> std::result::Result<Config, Vec<String>> {
+        let mut faults = Vec::new();
+        let mut given = BTreeMap::new();
+        for (number, line) in dotenv.unwrap_or("").lines().enumerate() {
+            match dotenv_line(line) {
+                Ok(Some((name, value))) => drop(given.insert(name, value)),
+                Ok(None) => {}
+                Err(why) => faults.push(format!(".env line {}: {why}", number + 1)),
+            }
+        }
+        given.extend(env.into_iter().map(|(name, value)| (name.to_ascii_uppercase(), value)));
+        for (flag, value) in flags {
+            given.insert(flag.to_ascii_uppercase().replace('-', "_"), value.clone());
+        }
+        match Config::of(&given) {
+            Ok(config) if faults.is_empty() => Ok(config),
+            Ok(_) => Err(faults),
+            Err(more) => Err(faults.into_iter().chain(more).collect()),
+        }
+    }
+
+    fn of(given: &BTreeMap<String, String>) -> std::result::Result<Config, Vec<String>> {
+        let mut read = Reader { given, faults: Vec::new() };
+        let data_dir = PathBuf::from(read.text("DATA_DIR"));
+        let in_data = |text: String| match text.strip_prefix("DATA_DIR/") {
+            Some(rest) => data_dir.join(rest),
+            None => PathBuf::from(text),
+        };
+        let log_file = given.get("LOG_FILE").map_or("DATA_DIR/app.log", |v| v.trim());
+        let config = Config {
+            app_name: read.text("APP_NAME"),
+            app_env: read.text("APP_ENV"),
+            database_path: in_data(read.database()),
+            server_host: read.text("SERVER_HOST"),
+            server_port: read.int("SERVER_PORT", 0, 65_535) as u16,
+            log_level: read.level("LOG_LEVEL"),
+            log_file: (!log_file.is_empty()).then(|| in_data(log_file.to_string())),
+            log_db_queries: read.flag("LOG_DB_QUERIES"),
+            log_db_query_params: read.flag("LOG_DB_QUERY_PARAMS"),
+            log_sql_chars_max: read.int("LOG_SQL_MAX_LENGTH", 50, 8000) as usize,
+            auth_secret_key: Secret::of(&read.text("AUTH_SECRET_KEY")),
+            auth_cookie_secure: read.flag("AUTH_COOKIE_SECURE"),
+            auth_session_ttl_s: read.int("AUTH_SESSION_TTL_SECONDS", 60, 2_592_000),
+            cluster_signing_key: Secret::of(&read.text("CLUSTER_SIGNING_KEY")),
+            pki_dir: in_data(read.text("CLUSTER_PKI_DIR")),
+            node_cert_validity_days: read.int("NODE_CERT_VALIDITY_DAYS", 1, 825),
+            lease_token_ttl_s: read.int("CLUSTER_LEASE_TOKEN_TTL_SECONDS", 60, 2_592_000),
+            heartbeat_skew_s: read.int("HEARTBEAT_SIGNATURE_MAX_SKEW_SECONDS", 1, 3600),
+            connections_max: match read.text("HTTP_CONNECTIONS_MAX").is_empty() {
+                true => None,
+                false => Some(read.int("HTTP_CONNECTIONS_MAX", 16, 100_000) as usize),
+            },
+            connections_per_address_max: read.int("HTTP_CONNECTIONS_PER_ADDRESS_MAX", 1, 100_000) as usize,
+            data_dir,
+        };
+        let mut faults = read.faults;
+        faults.extend(config.production_faults(given));
+        if faults.is_empty() { Ok(config) } else { Err(faults) }
+    }
+
+    /// Whether the strict checks of production apply.
+    pub fn is_production(&self) -> bool {
+        ["prod", "production"].iter().any(|word| self.app_env.eq_ignore_ascii_case(word))
+    }
+
+    fn production_faults(&self, given: &BTreeMap<String, String>) -> Vec<String> {
+        let mut faults = Vec::new();
+        if !self.is_production() {
+            return faults;
+        }
+        for name in ["AUTH_SECRET_KEY", "CLUSTER_SIGNING_KEY"] {
+            let key = given.get(name).map_or("", |v| v.trim());
+            let why = if key.is_empty() {
+                "must be set"
+            } else if is_placeholder(key) {
+                "is the placeholder that everybody knows"
+            } else if key.chars().count() < KEY_CHARS_MIN {
+                "is too short"
+            } else {
+                continue;
+            };
+            faults.push(format!("{name} {why}: in production it must have at least {KEY_CHARS_MIN} random characters (try: openssl rand -hex 32)"));
+        }
+        if !self.auth_cookie_secure {
+            faults.push("AUTH_COOKIE_SECURE must be true in production".to_string());
+        }
+        faults
+    }
+
+    /// Outside production, makes the keys that were not given, once, and reads them at every later start, so that sessions
+    /// and leases survive it.
+    pub fn fill_keys(&mut self) -> Result<()> {
+        let dir = self.data_dir.join("keys");
+        for (secret, name) in [(&mut self.auth_secret_key, "auth-secret.key"), (&mut self.cluster_signing_key, "cluster-signing.key")] {
+            if secret.0.is_none() {
+                *secret = kept(&dir, name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn kept(dir: &Path, name: &str) -> Result<Secret> {
+    let path = dir.join(name);
+    match files::read(&path)? {
+        Some(text) if text.trim().len() >= KEY_CHARS_MIN => Ok(Secret(Some(text.trim().as_bytes().to_vec()))),
+        Some(_) => {
+            let why = format!("{} is damaged: restore it from a backup, or remove it (everybody must sign in again and every node join again)", path.display());
+            Err(Error::fault("read a key", why))
+        }
+        None => {
+            let key = crypto::random_hex(32);
+            files::private_dir(dir)?;
+            files::write(&path, key.as_bytes(), files::PRIVATE)?;
+            Ok(Secret(Some(key.into_bytes())))
+        }
+    }
+}
+
+/// Whether a key is one of those that stand in examples.
+fn is_placeholder(key: &str) -> bool {
+    let plain: String = key.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    ["changeme", "changethis", "replaceme", "placeholder", "insecure", "devsecret"].iter().any(|word| plain.contains(word))
+}
+
+/// Reads values, and collects what is wrong with them.
+struct Reader<'g> {
+    given: &'g BTreeMap<String, String>,
+    faults: Vec<String>,
+}
+
+impl Reader<'_> {
+    /// The value given, or the default where none or an empty one was.
+    fn text(&self, name: &str) -> String {
+        let given = self.given.get(name).map(|v| v.trim()).filter(|v| !v.is_empty());
+        let default = || SETTINGS.iter().find(|s| s.name == name).map_or("", |s| s.default);
+        given.unwrap_or_else(default).to_string()
+    }
+
+    fn int(&mut self, name: &str, min: i64, max: i64) -> i64 {
+        let text = self.text(name);
+        match text.parse::<i64>() {
+            Ok(n) if (min..=max).contains(&n) => n,
+            _ => {
+                self.faults.push(format!("{name} must be a whole number from {min} to {max}, not {text:?}"));
+                min
+            }
+        }
+    }
+
+    fn flag(&mut self, name: &str) -> bool {
+        let text = self.text(name);
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => true,
+            "false" | "0" | "no" | "off" => false,
+            _ => {
+                self.faults.push(format!("{name} must be true or false, not {text:?}"));
+                false
+            }
+        }
+    }
+
+    fn level(&mut self, name: &str) -> LevelFilter {
+        let text = self.text(name);
+        match text.to_ascii_uppercase().as_str() {
+            "DEBUG" => LevelFilter::Debug,
+            "INFO" => LevelFilter::Info,
+            "WARNING" | "WARN" => LevelFilter::Warn,
+            "ERROR" | "CRITICAL" => LevelFilter::Error,
+            _ => {
+                self.faults.push(format!("{name} must be DEBUG, INFO, WARNING, ERROR or CRITICAL, not {text:?}"));
+                LevelFilter::Info
+            }
+        }
+    }
+
+    /// A path, or a URL of SQLite: three slashes are followed by a relative path, four by an absolute one.
+    fn database(&mut self) -> String {
+        let text = self.text("DATABASE_URL");
+        let Some((scheme, rest)) = text.split_once("://") else { return text };
+        match rest.strip_prefix('/') {
+            Some(path) if matches!(scheme, "sqlite" | "sqlite+aiosqlite" | "sqlite+pysqlite") && !path.is_empty() => path.to_string(),
+            _ => {
+                self.faults.push(format!("DATABASE_URL must be a path or sqlite:///path, not {text:?}"));
+                text
+            }
+        }
+    }
+}
+
+/// A line of `.env`: `NAME=value`, the value in quotes or not, `export` before it or not, comments after `#`.
+fn dotenv_line(line: &str) -> std::result::Result<Option<(String, String)>, &'static str> {
+    let line = line.trim();
+    if line.is_empty() || line.starts_with('#') {
+        return Ok(None);
+    }
+    let line = line.strip_prefix("export ").unwrap_or(line);
+    let (name, value) = line.split_once('=').ok_or("expected NAME=value")?;
+    let (name, value) = (name.trim(), value.trim());
+    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        return Err("a name has letters, digits and underscores only");
+    }
+    let value = match value.chars().next() {
+        Some(quote @ ('"' | '\'')) => value[1..].split_once(quote).ok_or("a quote is not closed")?.0,
+        _ => value.split_once(" #").map_or(value, |(value, _)| value.trim_end()),
+    };
+    Ok(Some((name.to_ascii_uppercase(), value.to_string())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
+        list.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect()
+    }
+
+    fn faults(env: &[(&str, &str)]) -> Vec<String> {
+        Config::load(&[], pairs(env), None).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_and_that_over_dotenv() {
+        let dotenv = "# comment\n\nserver_port=1\nexport SERVER_HOST = \"::1\" # here\nAPP_NAME='a # b'\nLOG_LEVEL=debug # loud\n";
+        let config = Config::load(&pairs(&[("server-port", "3")]), pairs(&[("Server_Port", "2"), ("app_env", "test")]), Some(dotenv));
+        let config = config.unwrap_or_else(|f| panic!("{f:?}"));
+        assert_eq!((config.server_port, config.server_host.as_str(), config.app_name.as_str()), (3, "::1", "a # b"));
+        assert_eq!((config.app_env.as_str(), config.log_level), ("test", LevelFilter::Debug));
+    }
+
+    #[test]
+    fn every_fault_is_named_at_once() {
+        let bad = [("SERVER_PORT", "70000"), ("AUTH_COOKIE_SECURE", "maybe"), ("LOG_LEVEL", "loud"), ("DATABASE_URL", "postgres://x/y"), ("NODE_CERT_VALIDITY_DAYS", "0")];
+        let found = Config::load(&[], pairs(&bad), Some("what\nA B=1\nX=\"open")).err().unwrap_or_default();
+        for part in [".env line 1", ".env line 2", ".env line 3", "SERVER_PORT", "AUTH_COOKIE_SECURE", "LOG_LEVEL", "DATABASE_URL", "NODE_CERT_VALIDITY_DAYS"] {
+            assert_eq!(found.iter().filter(|f| f.starts_with(part)).count(), 1, "{part}: {found:?}");
+        }
+        assert_eq!(found.len(), 8, "{found:?}");
+    }
+
+    #[test]
+    fn production_wants_real_keys_and_a_secure_cookie() {
+        assert_eq!(faults(&[("APP_ENV", "Production")]).len(), 3);
+        let key = "0123456789abcdef0123456789abcdef";
+        let good = [("APP_ENV", "prod"), ("AUTH_SECRET_KEY", key), ("CLUSTER_SIGNING_KEY", key), ("AUTH_COOKIE_SECURE", "true")];
+        assert_eq!(faults(&good), [""; 0]);
+        for (i, bad) in [(1, "short"), (1, "change-me-change-me-change-me-change-me"), (2, ""), (3, "false")] {
+            let mut env = good;
+            env[i].1 = bad;
+            let found = faults(&env);
+            assert!(found.len() == 1 && found[0].starts_with(env[i].0), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn the_database_is_a_path_or_a_url_of_sqlite() {
+        for (url, path) in [
+            ("sqlite+aiosqlite:///./data/app.db", "./data/app.db"),
+            ("sqlite:////var/lib/x.db", "/var/lib/x.db"),
+            ("x.db", "x.db"),
+            ("", "data/app.db"),
+        ] {
+            let config = Config::load(&[], pairs(&[("DATABASE_URL", url)]), None).unwrap_or_else(|f| panic!("{f:?}"));
+            assert_eq!(config.database_path, PathBuf::from(path), "{url}");
+        }
+    }
+}

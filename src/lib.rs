@@ -1,22 +1,32 @@
 //! UptimeMesh.
 
-pub mod agent;
-pub mod api;
+mod agent;
+mod api;
 pub mod cli;
-pub mod client;
-pub mod clock;
-pub mod config;
-pub mod control;
-pub mod crypto;
-pub mod error;
-pub mod gate;
-pub mod html;
-pub mod http;
-pub mod logger;
-pub mod model;
-pub mod routes;
-pub mod serve;
-pub mod store;
-pub mod sys;
-pub mod thread;
-pub mod ui;
+mod client;
+mod clock;
+mod config;
+mod control;
+mod crypto;
+mod error;
+mod files;
+mod gate;
+mod html;
+mod http;
+mod logger;
+mod model;
+mod routes;
+mod serve;
+mod store;
+mod sys;
+mod thread;
+mod ui;
+
+pub use config::{Config, Secret};
+pub use error::{Chain, Error};
+pub use serve::Server;
+
+/// Every route, as method, path pattern and who may call it.
+pub fn routes() -> Vec<(String, &'static str, &'static str)> {
+    routes::list()
+}

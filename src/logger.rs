@@ -1,1 +1,344 @@
-//! logger
+//! The program's own `log::Log`: one ASCII line a record, to stderr and to a file.
+//!
+//! `2026-11-23 20:12:26.900 | INFO     | api | (*) request.complete | Completed | request_id: ... | method: GET`
+//!
+//! Whatever is not printable ASCII is escaped and every line is cut at a bound, so that no input can forge a line or flood
+//! the log. A record's `event` field stands before its message; the request of the current thread is added to every record
+//! that does not name one. Lines are handed to one writer thread through a bounded queue: a slow disk or a stuck terminal
+//! costs lines, which are counted and told, and never a request.
+
+use crate::clock::{self, Timestamp};
+use crate::error::{Doing, Result};
+use crate::thread::{lock, spawn};
+use log::kv::{Key, Value, VisitSource};
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use std::cell::RefCell;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+/// Bytes of one line, its end included. Longer ones are cut, and say so.
+const LINE_BYTES_MAX: usize = 8 << 10;
+/// Bytes of one field's value: one long path must not push the others out of the line.
+const VALUE_BYTES_MAX: usize = 2 << 10;
+/// Lines that may wait for the writer: about a second of what a busy server says.
+const QUEUE_MAX: usize = 8192;
+/// Lines written at once.
+const BATCH_BYTES: usize = 64 << 10;
+/// How often the writer looks whether the file was rotated away.
+const ROTATION_CHECK: Duration = Duration::from_secs(1);
+
+static LOGGER: OnceLock<Logger> = OnceLock::new();
+
+thread_local! {
+    static REQUEST_ID: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+struct Logger {
+    queue: SyncSender<Message>,
+    dropped: AtomicU64,
+}
+
+enum Message {
+    Line(String),
+    /// Writes to this file from now on, if any.
+    File(Option<Target>),
+    /// Answers when everything before it is written.
+    Flush(SyncSender<()>),
+}
+
+/// Starts logging; a second call replaces the level and the file. The file is made, with its directory, if need be.
+pub fn init(level: LevelFilter, file: Option<PathBuf>) -> Result<()> {
+    let target = file.map(Target::open).transpose()?;
+    let logger = match LOGGER.get() {
+        Some(logger) => logger,
+        None => start()?,
+    };
+    // The writer lives as long as the program.
+    let _ = logger.queue.send(Message::File(target));
+    log::set_max_level(level);
+    Ok(())
+}
+
+fn start() -> Result<&'static Logger> {
+    static STARTING: Mutex<()> = Mutex::new(());
+    let _one = lock(&STARTING);
+    if LOGGER.get().is_none() {
+        let (queue, lines) = sync_channel(QUEUE_MAX);
+        spawn("log-writer", Some(128 << 10), move || write(&lines)).doing("start the log writer")?;
+        let _ = LOGGER.set(Logger { queue, dropped: AtomicU64::new(0) });
+    }
+    let logger = LOGGER.get().expect("it was set above");
+    // An embedding program may have a logger of its own, which then gets our records.
+    let _ = log::set_logger(logger);
+    Ok(logger)
+}
+
+/// Waits until all that was logged before is written; for the end of the program.
+pub fn flush() {
+    if let Some(logger) = LOGGER.get() {
+        let (done, wait) = sync_channel(1);
+        if logger.queue.send(Message::Flush(done)).is_ok() {
+            let _ = wait.recv();
+        }
+    }
+}
+
+/// Names the request that this thread works for, until it is dropped.
+pub struct Context(());
+
+impl Context {
+    /// Sets it.
+    pub fn request(id: &str) -> Context {
+        REQUEST_ID.with_borrow_mut(|current| {
+            current.clear();
+            current.push_str(id);
+        });
+        Context(())
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        REQUEST_ID.with_borrow_mut(String::clear);
+    }
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record) {
+        // Libraries below us log under their module's path; only their warnings concern an operator.
+        if !self.enabled(record.metadata()) || (record.target().contains("::") && record.level() > Level::Warn) {
+            return;
+        }
+        if let Err(TrySendError::Full(_)) = self.queue.try_send(Message::Line(line(record, clock::now()))) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// A record as a line.
+fn line(record: &Record, at: Timestamp) -> String {
+    let mut fields = Fields { event: String::new(), rest: String::new(), request_id: false };
+    // The visitor never fails.
+    let _ = record.key_values().visit(&mut fields);
+    if !fields.request_id {
+        REQUEST_ID.with_borrow(|id| {
+            if !id.is_empty() {
+                fields.rest.insert_str(0, &field("request_id", id));
+            }
+        });
+    }
+    let mut out = String::with_capacity(256);
+    begin(&mut out, record.level(), record.target(), &fields.event, at);
+    escape(&record.args().to_string(), VALUE_BYTES_MAX, &mut out);
+    out.push_str(&fields.rest);
+    if out.len() >= LINE_BYTES_MAX {
+        out.truncate(LINE_BYTES_MAX - 4);
+        out.push_str("...");
+    }
+    out.push('\n');
+    out
+}
+
+fn begin(out: &mut String, level: Level, category: &str, event: &str, at: Timestamp) {
+    let (year, month, day, hour, minute, second, micros) = at.parts();
+    let (word, symbol) = match level {
+        Level::Error => ("ERROR", "(x)"),
+        Level::Warn => ("WARNING", "(!)"),
+        Level::Info => ("INFO", "(*)"),
+        Level::Debug | Level::Trace => ("DEBUG", "(?)"),
+    };
+    // Writing to a String cannot fail.
+    let _ = write!(out, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{:03} | {word:<8} | ", micros / 1000);
+    escape(category, 64, out);
+    let _ = write!(out, " | {symbol} ");
+    escape(if event.is_empty() { "log" } else { event }, 64, out);
+    out.push_str(" | ");
+}
+
+struct Fields {
+    event: String,
+    rest: String,
+    request_id: bool,
+}
+
+impl<'kvs> VisitSource<'kvs> for Fields {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> std::result::Result<(), log::kv::Error> {
+        let text = value.to_string();
+        if key.as_str() == "event" {
+            self.event = text;
+        } else {
+            self.request_id |= key.as_str() == "request_id";
+            self.rest.push_str(&field(key.as_str(), &text));
+        }
+        Ok(())
+    }
+}
+
+fn field(name: &str, value: &str) -> String {
+    let mut out = String::with_capacity(name.len() + value.len() + 5);
+    out.push_str(" | ");
+    out.push_str(name);
+    out.push_str(": ");
+    escape(value, VALUE_BYTES_MAX, &mut out);
+    out
+}
+
+/// Appends text as printable ASCII of at most so many bytes. A `|` is escaped too, because it separates the fields.
+fn escape(text: &str, bytes_max: usize, out: &mut String) {
+    let end = out.len() + bytes_max;
+    for c in text.chars() {
+        if out.len() >= end {
+            out.push_str("...");
+            return;
+        }
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\\' => out.push_str("\\\\"),
+            '|' => out.push_str("\\x7c"),
+            ' '..='~' => out.push(c),
+            _ => {
+                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+            }
+        }
+    }
+}
+
+/// A log file, which is opened anew after somebody moved it away.
+struct Target {
+    path: PathBuf,
+    file: File,
+    checked: Instant,
+}
+
+impl Target {
+    fn open(path: PathBuf) -> Result<Target> {
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir).doing("create the directory of the log file")?;
+        }
+        let file = append_to(&path).doing("open the log file")?;
+        Ok(Target { path, file, checked: clock::tick() })
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if self.checked.elapsed() >= ROTATION_CHECK {
+            self.checked = clock::tick();
+            if !is_still_at(&self.file, &self.path)
+                && let Ok(file) = append_to(&self.path)
+            {
+                self.file = file;
+            }
+        }
+        // Nobody is left to be told, and stderr has the line too.
+        let _ = self.file.write_all(bytes);
+    }
+}
+
+fn append_to(path: &Path) -> std::io::Result<File> {
+    File::options().create(true).append(true).open(path)
+}
+
+fn is_still_at(file: &File, path: &Path) -> bool {
+    let same = |a: &fs::Metadata, b: &fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
+    matches!((file.metadata(), fs::metadata(path)), (Ok(a), Ok(b)) if same(&a, &b))
+}
+
+/// The writer's life: what waits, in few writes.
+fn write(messages: &Receiver<Message>) {
+    let mut target: Option<Target> = None;
+    let mut batch = String::with_capacity(BATCH_BYTES + LINE_BYTES_MAX);
+    while let Ok(first) = messages.recv() {
+        let mut next = Some(first);
+        while let Some(message) = next.take() {
+            match message {
+                Message::Line(line) => batch.push_str(&line),
+                Message::File(new) => {
+                    put(&mut batch, &mut target);
+                    target = new;
+                }
+                Message::Flush(done) => {
+                    put(&mut batch, &mut target);
+                    let _ = done.send(());
+                }
+            }
+            if batch.len() < BATCH_BYTES {
+                next = messages.try_recv().ok();
+            }
+        }
+        put(&mut batch, &mut target);
+    }
+}
+
+fn put(batch: &mut String, target: &mut Option<Target>) {
+    let dropped = LOGGER.get().map_or(0, |l| l.dropped.swap(0, Ordering::Relaxed));
+    if dropped > 0 {
+        begin(batch, Level::Warn, "system", "log.dropped", clock::now());
+        let _ = writeln!(batch, "The log could not keep up | lines: {dropped}");
+    }
+    if !batch.is_empty() {
+        // Where stderr is closed, the file still has the lines.
+        let _ = std::io::stderr().write_all(batch.as_bytes());
+        if let Some(target) = target {
+            target.write(batch.as_bytes());
+        }
+        batch.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(level: Level, target: &str, message: &str, fields: &[(&str, &str)]) -> String {
+        let at = Timestamp::parse("2026-11-23T20:12:26.900008Z").expect("a moment");
+        line(&Record::builder().level(level).target(target).args(format_args!("{message}")).key_values(&fields).build(), at)
+    }
+
+    #[test]
+    fn a_line_has_the_wires_form() {
+        assert_eq!(
+            said(Level::Info, "api", "Completed", &[("method", "GET"), ("event", "request.complete"), ("status_code", "200")]),
+            "2026-11-23 20:12:26.900 | INFO     | api | (*) request.complete | Completed | method: GET | status_code: 200\n"
+        );
+        assert!(said(Level::Warn, "x", "", &[]).contains("| WARNING  | x | (!) log | "));
+        assert!(said(Level::Error, "x", "", &[]).contains("| ERROR    | x | (x) "));
+        assert!(said(Level::Debug, "x", "", &[]).contains("| DEBUG    | x | (?) "));
+    }
+
+    #[test]
+    fn no_input_can_forge_a_line_or_a_field() {
+        let line = said(Level::Info, "api", "a\nb", &[("path", "/\r\n2026 | ERROR | \u{e9}\u{1f600}\0\x1b[31m"), ("event", "x\ny")]);
+        assert!(line.is_ascii() && line.matches('\n').count() == 1 && line.ends_with('\n'), "{line:?}");
+        assert!(line.contains("| (*) x\\ny | a\\nb | path: /\\r\\n2026 \\x7c ERROR \\x7c \\u{e9}\\u{1f600}\\u{0}\\u{1b}[31m\n"), "{line}");
+    }
+
+    #[test]
+    fn a_line_is_bounded() {
+        let long = "x".repeat(100_000);
+        let line = said(Level::Info, "api", &long, &[("a", &long), ("b", &long), ("c", &long), ("d", &long), ("e", &long)]);
+        assert!(line.len() <= LINE_BYTES_MAX && line.ends_with("...\n"), "{}", line.len());
+    }
+
+    #[test]
+    fn a_thread_names_its_request_until_it_is_done_with_it() {
+        let context = Context::request("req-1");
+        assert!(said(Level::Info, "api", "m", &[("a", "b")]).ends_with("| m | request_id: req-1 | a: b\n"));
+        assert!(said(Level::Info, "api", "m", &[("request_id", "own")]).ends_with("| m | request_id: own\n"));
+        drop(context);
+        assert!(said(Level::Info, "api", "m", &[]).ends_with("| m\n"));
+    }
+}

@@ -1,1 +1,39 @@
-//! routes
+//! Every route of the program, in one list.
+
+use crate::control::Control;
+use crate::gate::{self, Handler, Route};
+use crate::http::{Request, Response};
+use crate::model::users::Role;
+use crate::{api, ui};
+
+/// Every route table.
+pub const TABLES: &[&[Route]] = &[
+    api::system::ROUTES,
+    api::auth::ROUTES,
+    api::nodes::ROUTES,
+    api::join_tokens::ROUTES,
+    api::cluster::ROUTES,
+    api::events::ROUTES,
+    api::settings::ROUTES,
+    ui::assets::ROUTES,
+    ui::login::ROUTES,
+    ui::nodes::ROUTES,
+    ui::settings::ROUTES,
+];
+
+/// Answers a request.
+pub fn dispatch(control: &Control, request: Request) -> Response {
+    gate::dispatch(control, TABLES, request)
+}
+
+/// Every route, as method, path pattern and who may call it.
+pub fn list() -> Vec<(String, &'static str, &'static str)> {
+    let access = |handler: &Handler| match handler {
+        Handler::Open(_) => "open",
+        Handler::By(Role::Viewer, _) => "viewer",
+        Handler::By(Role::Operator, _) => "operator",
+        Handler::By(Role::Admin, _) => "admin",
+        Handler::FromNode(_) => "node",
+    };
+    TABLES.iter().flat_map(|table| table.iter()).map(|r| (r.method.to_string(), r.path, access(&r.handler))).collect()
+}

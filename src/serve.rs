@@ -1,1 +1,140 @@
-//! serve
+//! A running server: wires the configuration, the database, the rules, the routes and the passes together.
+
+use crate::config::Config;
+use crate::control::{Control, auth, join_tokens, passes};
+use crate::error::{Doing, Error, Result};
+use crate::http::Limits;
+use crate::http::listen::Front;
+use crate::model::join_tokens::{JoinRole, NewJoinToken};
+use crate::store::{QueryLog, Store};
+use crate::thread::{Stop, lock};
+use crate::{logger, routes};
+use std::fs::{self, File, TryLockError};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Requests that are being answered at a stop get so long to end.
+const GRACE: Duration = Duration::from_secs(10);
+/// Reads that run at once, beside one for each core.
+const READERS_EXTRA: usize = 2;
+
+/// A running control plane. Dropping it stops it.
+pub struct Server {
+    address: SocketAddr,
+    control: Arc<Control>,
+    stop: Stop,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    front: Front,
+    passes: Vec<JoinHandle<()>>,
+    /// Held as long as the server runs, by the operating system: a crash releases it.
+    _lock: File,
+}
+
+impl Server {
+    /// Starts a control plane: opens its data, brings the database up to date, listens.
+    pub fn start(mut config: Config) -> Result<Server> {
+        logger::init(config.log_level, config.log_file.clone())?;
+        fs::create_dir_all(&config.data_dir).doing("create the data directory")?;
+        let held = hold(&config.data_dir)?;
+        config.fill_keys()?;
+        let readers = std::thread::available_parallelism().map_or(1, usize::from) + READERS_EXTRA;
+        if let Some(dir) = config.database_path.parent() {
+            fs::create_dir_all(dir).doing("create the directory of the database")?;
+        }
+        let listener = listen(&config.server_host, config.server_port)?;
+        let address = listener.local_addr().doing("read the listening address")?;
+        let store = Store::open(&config.database_path, readers, query_log(&config))?;
+        let limits = Limits {
+            connections_per_address_max: config.connections_per_address_max,
+            ..Limits::default()
+        };
+        let limits = Limits { connections_max: config.connections_max.unwrap_or(limits.connections_max), ..limits };
+        let control = Arc::new(Control::new(config, store)?);
+        let stop = Stop::default();
+        let passes = passes::start(&control, &stop)?;
+        let answering = Arc::clone(&control);
+        let front = Front::start(vec![listener], limits, Arc::new(move |request| routes::dispatch(&answering, request)))?;
+        let server = Server { address, control, stop, running: Mutex::new(Some(Running { front, passes, _lock: held })) };
+        log::info!(target: "system", event = "serve.start", address = server.url(), version = env!("CARGO_PKG_VERSION"); "Listening");
+        Ok(server)
+    }
+
+    /// The address it listens on.
+    pub fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where a browser on this machine finds it.
+    pub fn url(&self) -> String {
+        let ip = match self.address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        format!("http://{}", SocketAddr::new(ip, self.address.port()))
+    }
+
+    /// Makes the certificate authority, and a join token that admits only this node: for the machine the server runs on.
+    pub fn bootstrap_local(&self, node_id: &str) -> Result<NewJoinToken> {
+        const TTL_S: i64 = 300;
+        join_tokens::ensure_authority(&self.control)?;
+        join_tokens::create(&self.control, JoinRole::Core, TTL_S, Some(node_id.to_string()))
+    }
+
+    /// Whether the account that came with the database still has the password that everybody knows.
+    pub fn first_sign_in(&self) -> Result<bool> {
+        auth::has_seeded_password(&self.control)
+    }
+
+    /// Stops: accepts nothing more, lets what is being answered end, writes what is in memory, closes the database.
+    pub fn shutdown(&self) {
+        let Some(running) = lock(&self.running).take() else { return };
+        running.front.stop(GRACE);
+        self.stop.raise();
+        for pass in running.passes {
+            if pass.join().is_err() {
+                log::error!(target: "system", event = "serve.pass_panicked"; "A pass had panicked");
+            }
+        }
+        passes::finish(&self.control);
+        self.control.store.close();
+        log::info!(target: "system", event = "serve.stop"; "Stopped");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+fn query_log(config: &Config) -> QueryLog {
+    QueryLog { queries: config.log_db_queries, params: config.log_db_query_params, sql_chars_max: config.log_sql_chars_max }
+}
+
+/// Takes the data directory for this process.
+fn hold(data_dir: &Path) -> Result<File> {
+    let path = data_dir.join("uptimemesh.lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path).doing("open the lock of the data directory (is it writable?)")?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let dir = data_dir.display();
+            Err(Error::Conflict(format!("Another uptimemesh server uses the data directory {dir}. Stop it first, or choose another with --data-dir.")))
+        }
+        Err(TryLockError::Error(e)) => Err(e).doing("lock the data directory"),
+    }
+}
+
+fn listen(host: &str, port: u16) -> Result<TcpListener> {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    TcpListener::bind((host, port)).map_err(|e| {
+        Error::Unavailable(format!("Cannot listen on {host} port {port}: {e}. Is another server running there? Choose another with --server-port."))
+    })
+}

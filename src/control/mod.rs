@@ -1,1 +1,43 @@
-//! control
+//! The rules: what a node, a lease, a token or a setting may become, and what follows. One file a noun.
+//!
+//! Knows nothing of HTTP: it is called by `api`, `ui` and the passes, and calls `store` and `crypto`.
+
+pub mod auth;
+pub mod ca;
+pub mod events;
+pub mod guard;
+pub mod join;
+pub mod join_tokens;
+pub mod leases;
+pub mod limits;
+pub mod nodes;
+pub mod passes;
+pub mod settings;
+
+use crate::config::Config;
+use crate::error::Result;
+use crate::store::Store;
+
+/// The running control plane: what every handler works with.
+pub struct Control {
+    /// Its configuration.
+    pub config: Config,
+    /// Its database.
+    pub store: Store,
+    /// The leases of all enrolled nodes.
+    pub leases: leases::Leases,
+    /// The certificate authority.
+    pub ca: ca::Authority,
+    /// Sign-in and its limits.
+    pub auth: auth::Auth,
+}
+
+impl Control {
+    /// Loads what lives in memory from the database.
+    pub fn new(config: Config, store: Store) -> Result<Control> {
+        let leases = leases::Leases::load(&store)?;
+        let ca = ca::Authority::new(config.pki_dir.clone())?;
+        let auth = auth::Auth::default();
+        Ok(Control { config, store, leases, ca, auth })
+    }
+}

@@ -1,1 +1,64 @@
-//! crypto
+//! Cryptography: ring, rcgen, argon2 and x509-parser are used here only. Keys come in as bytes; where they live, and who
+//! may do what with them, is decided elsewhere.
+
+pub mod lease;
+pub mod password;
+pub mod pki;
+mod sealed;
+pub mod signature;
+pub mod token;
+
+use ring::digest;
+use ring::rand::{SecureRandom, SystemRandom};
+
+/// So many random bytes.
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    SystemRandom::new().fill(&mut bytes).expect("the kernel gives random bytes, or nothing here may go on");
+    bytes
+}
+
+/// So many random bytes, at most 32, in hex.
+pub fn random_hex(bytes: usize) -> String {
+    hex(&random::<32>()[..bytes.min(32)])
+}
+
+/// A random UUID, version 4 (RFC 9562 §5.4).
+pub fn uuid() -> String {
+    let mut b = random::<16>();
+    b[6] = b[6] & 0x0f | 0x40;
+    b[8] = b[8] & 0x3f | 0x80;
+    let h = hex(&b);
+    format!("{}-{}-{}-{}-{}", &h[..8], &h[8..12], &h[12..16], &h[16..20], &h[20..])
+}
+
+/// SHA-256.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut sum = [0; 32];
+    sum.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    sum
+}
+
+/// SHA-256 in lower-case hex.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex(&sha256(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes.iter().flat_map(|b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]]).map(char::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_and_random_names_have_their_forms() {
+        assert_eq!(sha256_hex(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        let id = uuid();
+        assert!(id.len() == 36 && &id[14..15] == "4" && "89ab".contains(&id[19..20]), "{id}");
+        assert_ne!(id, uuid());
+        assert_eq!(random_hex(8).len(), 16);
+    }
+}

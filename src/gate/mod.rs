@@ -1,1 +1,88 @@
-//! gate
+//! The gate: who may call what, and how an error becomes an answer. Stands between the routes and the rules.
+
+mod errors;
+mod session;
+
+pub use errors::answer;
+pub use session::{COOKIE, cleared_cookie, session_cookie, user_of};
+
+use crate::control::Control;
+use crate::error::{Error, Result};
+use crate::http::table::{self, Found};
+use crate::http::{Request, Response, percent};
+use crate::model::users::{Role, User};
+
+/// What a handler gives back.
+pub type Reply = Result<Response>;
+
+/// A handler, and who may call it. A route cannot be written without saying so, and a handler that wants a signed-in
+/// user cannot be put behind an open route.
+#[derive(Clone, Copy)]
+pub enum Handler {
+    /// Anybody.
+    Open(fn(&Control, &Request) -> Reply),
+    /// A signed-in user of this role at least.
+    By(Role, fn(&Control, &Request, &User) -> Reply),
+    /// A node, which the handler makes prove itself by its signature.
+    FromNode(fn(&Control, &Request) -> Reply),
+}
+
+/// A route of this program.
+pub type Route = table::Route<Handler>;
+
+/// A line of a route table.
+pub const fn route(method: tiny_http::Method, path: &'static str, handler: Handler) -> Route {
+    Route { method, path, handler }
+}
+
+/// Finds who is calling, whether they may, and what handles it. Whoever is not signed in learns nothing of which paths exist.
+pub fn dispatch(control: &Control, tables: &[&'static [Route]], mut request: Request) -> Response {
+    let reply = enter(control, tables, &mut request);
+    reply.unwrap_or_else(|e| answer(&e))
+}
+
+fn enter(control: &Control, tables: &[&'static [Route]], request: &mut Request) -> Reply {
+    let found = table::find(tables, &request.method, &request.path);
+    if let Found::Route(route, args) = &found {
+        request.args.clone_from(args);
+        match route.handler {
+            Handler::Open(handler) | Handler::FromNode(handler) => return handler(control, request),
+            Handler::By(..) => {}
+        }
+    }
+    let public = matches!(found, Found::OtherMethod(_)) && is_open(tables, &request.path);
+    let user = if public { None } else { session::user_of(control, request)? };
+    let Some(user) = user else {
+        return match found {
+            Found::OtherMethod(allow) if public => Err(Error::MethodNotAllowed(allow)),
+            _ if request.path == "/ui" || request.path.starts_with("/ui/") => Ok(to_sign_in(request)),
+            _ => Err(Error::unauthenticated()),
+        };
+    };
+    match found {
+        Found::Nothing => Err(Error::NotFound("Not Found".into())),
+        Found::OtherMethod(allow) => Err(Error::MethodNotAllowed(allow)),
+        Found::Route(route, _) => match route.handler {
+            Handler::By(role, _) if user.role < role => Err(Error::Forbidden("Your role does not allow this.")),
+            Handler::By(_, handler) => handler(control, request, &user),
+            Handler::Open(handler) | Handler::FromNode(handler) => handler(control, request),
+        },
+    }
+}
+
+/// Whether any method of this path is open to anybody.
+fn is_open(tables: &[&'static [Route]], path: &str) -> bool {
+    [tiny_http::Method::Get, tiny_http::Method::Post]
+        .iter()
+        .any(|method| matches!(table::find(tables, method, path), Found::Route(r, _) if matches!(r.handler, Handler::Open(_))))
+}
+
+/// To the sign-in page, and back here afterwards.
+fn to_sign_in(request: &Request) -> Response {
+    let mut target = request.path.clone();
+    if !request.query.is_empty() {
+        target.push('?');
+        target.push_str(&request.query);
+    }
+    Response::redirect(303, &format!("/auth/login?next={}", percent::encode(&target)))
+}

@@ -1,1 +1,20 @@
-//! http
+//! HTTP/1.1 as a server: from accepted sockets to [`Request`] values, and from [`Response`] values back to bytes.
+//!
+//! Everything a client can do wrong on the wire is decided here, so that a handler sees only whole, bounded and
+//! well-formed requests. Which path means what, who may call it and what an answer says is left to the router and
+//! the gate: nothing here knows a route or a resource.
+
+pub mod cookie;
+mod exchange;
+pub mod fields;
+pub mod form;
+pub mod listen;
+pub mod percent;
+pub mod request;
+pub mod response;
+pub mod table;
+mod transport;
+
+pub use listen::Limits;
+pub use request::Request;
+pub use response::Response;

@@ -1,1 +1,42 @@
-//! model
+//! Plain types of the cluster. Serializing one gives exactly the contract's JSON; nothing here does I/O or reads a clock.
+
+pub mod events;
+pub mod ids;
+pub mod join_tokens;
+pub mod leases;
+pub mod nodes;
+pub mod settings;
+pub mod users;
+
+/// A JSON object, as `status` and `fields` are.
+pub type Object = serde_json::Map<String, serde_json::Value>;
+
+/// One page of a list: what was asked for, how many there are in all, and where the next page begins.
+#[derive(Debug)]
+pub struct Page<T> {
+    /// The items of this page, in the list's order.
+    pub items: Vec<T>,
+    /// How many there are in all.
+    pub total: u64,
+    /// The id to give as `after` for the next page; `None` on the last.
+    pub next: Option<String>,
+}
+
+/// Which part of a list is wanted.
+#[derive(Debug, Clone)]
+pub struct Paging {
+    /// At most so many items.
+    pub limit: usize,
+    /// Only what comes after this id in the list's order.
+    pub after: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// Makes a page of rows read with one more than `limit`: the extra one only tells that there is a next page.
+    pub fn cut(mut items: Vec<T>, limit: usize, total: u64, id: impl Fn(&T) -> &str) -> Page<T> {
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = if more { items.last().map(|last| id(last).to_string()) } else { None };
+        Page { items, total, next }
+    }
+}

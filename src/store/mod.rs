@@ -1,1 +1,244 @@
-//! store
+//! The database: SQLite in WAL mode, rows in, model out. The only home of rusqlite.
+//!
+//! Reads run in the caller's thread on a small pool of read-only connections. Writes go to ONE writer thread with
+//! group commit: it takes what is queued, runs each job in a savepoint of its own, commits once, durably, and only
+//! then answers them all. A job that fails rolls back alone. [`Read`] and [`Write`] are different types, so a write
+//! inside a read does not build. What a node, a lease or a token may become is decided in `control`.
+
+pub mod events;
+pub mod join_tokens;
+pub mod leases;
+mod migrate;
+pub mod nodes;
+mod query;
+mod query_log;
+mod row;
+pub mod settings;
+pub mod users;
+mod writer;
+
+pub use migrate::{Migrated, migrate};
+pub use query::QUERIES;
+pub use query_log::QueryLog;
+
+use crate::clock::{self, Timestamp};
+use crate::error::{Error, Result};
+use crate::thread::lock;
+use rusqlite::{Connection, OpenFlags, ToSql};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+/// After a checkpoint the WAL file is cut back to this.
+const WAL_BYTES_KEPT: i64 = 16 << 20;
+/// A WAL larger than this means that some reader never ends: worth a warning.
+const WAL_BYTES_WARN: u64 = 256 << 20;
+/// Statements each connection keeps prepared: more than there are queries.
+const STATEMENTS_CACHED: usize = 128;
+/// Page cache of the writer and of each reader, in KiB: small machines have little memory, and the kernel caches the file too.
+const CACHE_KIB: i64 = 1024;
+
+/// An open database.
+pub struct Store {
+    path: PathBuf,
+    readers: Readers,
+    writer: writer::Writer,
+    log: QueryLog,
+}
+
+/// A read transaction: one moment of the database.
+pub struct Read<'c> {
+    connection: &'c Connection,
+    log: QueryLog,
+}
+
+/// A write transaction. Everything that can be read can be read in it too.
+pub struct Write<'c> {
+    read: Read<'c>,
+    /// The moment of this transaction: every row it writes carries the same.
+    pub now: Timestamp,
+}
+
+impl<'c> Deref for Write<'c> {
+    type Target = Read<'c>;
+
+    fn deref(&self) -> &Read<'c> {
+        &self.read
+    }
+}
+
+/// A query of `sql/queries`, found at compile time.
+pub(crate) type Sql = &'static str;
+/// The named parameters of a query.
+pub(crate) type Params<'p> = &'p [(&'p str, &'p dyn ToSql)];
+
+impl Store {
+    /// Opens the database, brings it up to date, and starts the writer. `readers`: how many reads may run at once.
+    pub fn open(path: &Path, readers: usize, log: QueryLog) -> Result<Store> {
+        let writer = open_writer(path)?;
+        let migrated = migrate::run(&writer)?;
+        if migrated.applied > 0 {
+            log::info!(target: "store", event = "store.migrated", applied = migrated.applied, version = migrated.version; "Brought the database up to date");
+        }
+        let readers = Readers::open(path, readers)?;
+        Ok(Store { path: path.to_path_buf(), readers, writer: writer::Writer::start(writer, log)?, log })
+    }
+
+    /// Runs `f` on one moment of the database.
+    pub fn read<T>(&self, f: impl FnOnce(&Read) -> Result<T>) -> Result<T> {
+        let reader = self.readers.take();
+        // A transaction, so that two statements of one read see the same moment.
+        row::told(reader.execute_batch("BEGIN"), "begin a read")?;
+        let transaction = EndOfRead(&reader);
+        f(&Read { connection: transaction.0, log: self.log })
+    }
+
+    /// Runs `f` in a write transaction; when this returns `Ok`, what it wrote survives a power cut.
+    pub fn write<T: Send + 'static>(&self, f: impl FnOnce(&Write) -> Result<T> + Send + 'static) -> Result<T> {
+        self.writer.write(f)
+    }
+
+    /// Bytes of the write-ahead log; logs a warning when it grows past reason.
+    pub fn wal_bytes(&self) -> u64 {
+        let mut wal = self.path.clone().into_os_string();
+        wal.push("-wal");
+        let bytes = std::fs::metadata(wal).map_or(0, |m| m.len());
+        if bytes > WAL_BYTES_WARN {
+            log::warn!(target: "store", event = "store.wal_large", bytes; "The write-ahead log cannot be checkpointed; a reader may be stuck");
+        }
+        bytes
+    }
+
+    /// Ends the writer after what is queued; later writes are refused.
+    pub fn close(&self) {
+        self.writer.close();
+    }
+}
+
+/// Ends the read transaction however the read ends.
+struct EndOfRead<'c>(&'c Connection);
+
+impl Drop for EndOfRead<'_> {
+    fn drop(&mut self) {
+        if let Err(e) = self.0.execute_batch("ROLLBACK") {
+            log::warn!(target: "store", event = "store.read_end", error:% = e; "A read transaction did not end cleanly");
+        }
+    }
+}
+
+/// Opens the one connection that writes.
+fn open_writer(path: &Path) -> Result<Connection> {
+    let what = "open the database";
+    let connection = row::told(Connection::open(path), what)?;
+    // The first statement reads the file: a file that is no database, or a damaged one, is named here.
+    row::told(connection.busy_timeout(Duration::from_secs(5)), what)?;
+    let mode: String = row::told(connection.query_row("PRAGMA journal_mode = WAL", [], |r| r.get(0)), what)?;
+    if mode != "wal" {
+        return Err(Error::fault(what, format!("write-ahead logging is not possible in {}: is the directory writable?", path.display())));
+    }
+    let pragmas =
+        format!("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = {WAL_BYTES_KEPT}; PRAGMA cache_size = -{CACHE_KIB};");
+    row::told(connection.execute_batch(&pragmas), what)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    Ok(connection)
+}
+
+/// The pool of read-only connections.
+struct Readers {
+    idle: Mutex<Vec<Connection>>,
+    freed: Condvar,
+}
+
+/// A connection lent by the pool; it goes back by itself.
+struct Reader<'p> {
+    pool: &'p Readers,
+    connection: Option<Connection>,
+}
+
+impl Readers {
+    fn open(path: &Path, count: usize) -> Result<Readers> {
+        let mut idle = Vec::with_capacity(count);
+        for _ in 0..count {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+            let connection = row::told(Connection::open_with_flags(path, flags), "open a read connection")?;
+            row::told(connection.busy_timeout(Duration::from_secs(5)), "open a read connection")?;
+            row::told(connection.execute_batch(&format!("PRAGMA cache_size = -{CACHE_KIB};")), "open a read connection")?;
+            connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+            idle.push(connection);
+        }
+        Ok(Readers { idle: Mutex::new(idle), freed: Condvar::new() })
+    }
+
+    fn take(&self) -> Reader<'_> {
+        let mut idle = lock(&self.idle);
+        loop {
+            if let Some(connection) = idle.pop() {
+                return Reader { pool: self, connection: Some(connection) };
+            }
+            idle = self.freed.wait(idle).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Deref for Reader<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection.as_ref().expect("a reader has its connection until it is dropped")
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            lock(&self.pool.idle).push(connection);
+            self.pool.freed.notify_one();
+        }
+    }
+}
+
+impl Read<'_> {
+    /// Every row of a query.
+    pub(crate) fn rows<T>(&self, sql: Sql, params: Params, map: impl FnMut(&rusqlite::Row) -> rusqlite::Result<T>) -> Result<Vec<T>> {
+        let mut statement = self.statement(sql, params)?;
+        let rows = row::told(statement.query_map(params, map), "read rows")?;
+        row::told(rows.collect(), "read rows")
+    }
+
+    /// The only row of a query, where there is one.
+    pub(crate) fn row<T>(&self, sql: Sql, params: Params, map: impl FnMut(&rusqlite::Row) -> rusqlite::Result<T>) -> Result<Option<T>> {
+        let mut statement = self.statement(sql, params)?;
+        let mut rows = row::told(statement.query_map(params, map), "read a row")?;
+        row::told(rows.next().transpose(), "read a row")
+    }
+
+    /// The number that a counting query gives.
+    pub(crate) fn count(&self, sql: Sql, params: Params) -> Result<u64> {
+        let n: Option<i64> = self.row(sql, params, |r| r.get(0))?;
+        Ok(n.and_then(|n| u64::try_from(n).ok()).unwrap_or(0))
+    }
+
+    /// Prepares, and insists that every parameter is given: SQLite would store NULL for a forgotten one, silently.
+    fn statement(&self, sql: Sql, params: Params) -> Result<rusqlite::CachedStatement<'_>> {
+        let statement = row::told(self.connection.prepare_cached(sql), "prepare a query")?;
+        if statement.parameter_count() != params.len() {
+            return Err(Error::fault("bind a query", format!("{} parameters given for: {sql}", params.len())));
+        }
+        self.log.tell(sql, params);
+        Ok(statement)
+    }
+}
+
+impl Write<'_> {
+    /// Runs a statement that writes; tells how many rows it changed. A broken constraint is an error of the caller's request.
+    pub(crate) fn run(&self, sql: Sql, params: Params) -> Result<usize> {
+        let mut statement = self.statement(sql, params)?;
+        row::constrained(statement.execute(params))
+    }
+}
+
+/// Now, for a write transaction that begins.
+fn transaction_now() -> Timestamp {
+    clock::now()
+}

@@ -1,1 +1,9 @@
+//! Everything that is tested through real sockets, real SQLite and the real program: one binary, so that it links once.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod api;
+mod golden;
+mod node;
+mod support;
+mod tidy;

@@ -1,0 +1,93 @@
+//! `/cluster/join`, `/cluster/renew`, `/cluster/heartbeat` and `/cluster/leases`: what nodes say, and who lives.
+
+use super::nodes::change;
+use super::{list as page_of, paging};
+use crate::control::join::{self, Join, Renewal};
+use crate::control::leases::{self, Heartbeat, LEASE_TTL_S};
+use crate::control::Control;
+use crate::crypto::signature;
+use crate::error::{Error, Result};
+use crate::gate::Handler::{By, FromNode, Open};
+use crate::gate::{Reply, Route, route};
+use crate::http::fields::Fields;
+use crate::http::{Request, Response};
+use crate::model::join_tokens::JoinRole;
+use crate::model::users::Role::Viewer;
+use crate::model::users::User;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use std::ops::RangeInclusive;
+use tiny_http::Method::{Get, Post};
+
+/// Seconds that a lease may run from a heartbeat on.
+const TTL_S: RangeInclusive<i64> = 10..=300;
+/// Characters of a CSR: one with a large RSA key has about 3,000.
+const CSR_CHARS: RangeInclusive<usize> = 1..=16_384;
+/// Characters of a signature in base64: RSA with 8,192 bits has 1,368.
+const SIGNATURE_CHARS: RangeInclusive<usize> = 1..=2048;
+/// Epoch seconds that a JSON reader of any language can hold.
+const EPOCH_S: RangeInclusive<i64> = 0..=253_402_300_799;
+
+/// The routes of this file.
+pub const ROUTES: &[Route] = &[
+    route(Post, "/cluster/join", Open(join)),
+    route(Post, "/cluster/renew", FromNode(renew)),
+    route(Post, "/cluster/heartbeat", Open(heartbeat)),
+    route(Get, "/cluster/leases", By(Viewer, list)),
+];
+
+fn join(control: &Control, request: &Request) -> Reply {
+    let mut f = Fields::of_body(&request.body)?;
+    let mut ask = Join {
+        token: f.text("token", 1..=256).required(),
+        node_id: f.id("node_id").required(),
+        name: f.name("name").required(),
+        role: f.word("role", JoinRole::WORDS, JoinRole::parse).required_with(JoinRole::Worker),
+        csr_pem: f.text("csr_pem", CSR_CHARS).required(),
+        lease_ttl_s: f.int("lease_ttl_seconds", TTL_S).or(LEASE_TTL_S),
+        given: change(&mut f),
+    };
+    ask.given.labels = f.labels("labels").optional();
+    f.finish()?;
+    Ok(Response::json(200, &join::join(control, ask)?))
+}
+
+fn heartbeat(control: &Control, request: &Request) -> Reply {
+    let mut f = Fields::of_body(&request.body)?;
+    let node_id = f.id("node_id").required();
+    let lease_token = f.text("lease_token", 1..=2048).required();
+    let signed_at = f.int("signed_at", EPOCH_S).required();
+    let signature_text = f.text("signature", SIGNATURE_CHARS).required();
+    let ttl_s = f.int("ttl_seconds", TTL_S).or(LEASE_TTL_S);
+    let patch = f.object("status_patch").optional().unwrap_or_default();
+    let raw = f.raw("status_patch").filter(|raw| *raw != "null").unwrap_or("{}");
+    let canonical = signature::canonical(raw);
+    f.finish()?;
+    // The body was parsed already, so this cannot fail; if it could, it would be the client's fault.
+    let canonical = canonical.map_err(Error::Malformed)?;
+    let signature = BASE64_STANDARD.decode(signature_text.trim()).ok();
+    let beat = Heartbeat { node_id, lease_token, signed_at, ttl_s, signature, patch, canonical };
+    Ok(Response::json(200, &leases::heartbeat(control, beat)?))
+}
+
+fn renew(control: &Control, request: &Request) -> Reply {
+    // Nobody learns anything here before a node has proven itself: a malformed request is simply nobody's.
+    let ask = renewal(request).map_err(|_| Error::unauthenticated())?;
+    Ok(Response::json(200, &join::renew(control, ask)?))
+}
+
+fn renewal(request: &Request) -> Result<Renewal> {
+    let mut f = Fields::of_body(&request.body)?;
+    let node_id = f.id("node_id").required();
+    let csr_pem = f.text("csr_pem", CSR_CHARS).required();
+    let signed_at = f.int("signed_at", EPOCH_S).required();
+    let signature = f.text("signature", SIGNATURE_CHARS).required();
+    f.finish()?;
+    let signature = BASE64_STANDARD.decode(signature.trim()).map_err(|_| Error::unauthenticated())?;
+    Ok(Renewal { node_id, csr_pem, signed_at, signature })
+}
+
+fn list(control: &Control, request: &Request, _: &User) -> Reply {
+    let paging = paging(request)?;
+    Ok(page_of(request, &paging, &leases::list(control, &paging)?))
+}

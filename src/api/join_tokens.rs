@@ -1,0 +1,54 @@
+//! `/cluster/bootstrap` and `/cluster/join-tokens`.
+
+use super::{id_of, list as page_of, paging};
+use crate::control::{Control, join_tokens};
+use crate::gate::Handler::By;
+use crate::gate::{Reply, Route, route};
+use crate::http::fields::Fields;
+use crate::http::{Request, Response};
+use crate::model::join_tokens::JoinRole;
+use crate::model::users::Role::Admin;
+use crate::model::users::User;
+use std::ops::RangeInclusive;
+use tiny_http::Method::{Delete, Get, Post};
+
+/// Seconds a join token may last: a minute to a day.
+const TTL_S: RangeInclusive<i64> = 60..=86_400;
+/// Seconds it lasts where nobody says.
+const TTL_S_DEFAULT: i64 = 1800;
+
+/// The routes of this file.
+pub const ROUTES: &[Route] = &[
+    route(Post, "/cluster/bootstrap", By(Admin, bootstrap)),
+    route(Get, "/cluster/join-tokens", By(Admin, list)),
+    route(Post, "/cluster/join-tokens", By(Admin, create)),
+    route(Delete, "/cluster/join-tokens/{token_id}", By(Admin, delete)),
+];
+
+fn bootstrap(control: &Control, request: &Request, _: &User) -> Reply {
+    let mut f = Fields::of_optional_body(&request.body)?;
+    let core_ttl_s = f.int("core_token_ttl_seconds", TTL_S).or(TTL_S_DEFAULT);
+    let worker_ttl_s = f.int("worker_token_ttl_seconds", TTL_S).or(TTL_S_DEFAULT);
+    f.finish()?;
+    Ok(Response::json(200, &join_tokens::bootstrap(control, core_ttl_s, worker_ttl_s)?))
+}
+
+fn list(control: &Control, request: &Request, _: &User) -> Reply {
+    let paging = paging(request)?;
+    Ok(page_of(request, &paging, &join_tokens::list(control, &paging)?))
+}
+
+fn create(control: &Control, request: &Request, _: &User) -> Reply {
+    let mut f = Fields::of_body(&request.body)?;
+    let role = f.word("role", JoinRole::WORDS, JoinRole::parse);
+    let role = role.required_with(JoinRole::Worker);
+    let ttl_s = f.int("ttl_seconds", TTL_S).or(TTL_S_DEFAULT);
+    let node_id = f.id("node_id").optional();
+    f.finish()?;
+    Ok(Response::json(201, &join_tokens::create(control, role, ttl_s, node_id)?))
+}
+
+fn delete(control: &Control, request: &Request, _: &User) -> Reply {
+    join_tokens::delete(control, id_of(request, "token_id")?.to_string())?;
+    Ok(Response::empty(204))
+}

@@ -1,0 +1,35 @@
+//! `/cluster-settings`.
+
+use super::{id_of, list as page_of, paging};
+use crate::control::{Control, settings};
+use crate::gate::Handler::By;
+use crate::gate::{Reply, Route, route};
+use crate::http::fields::Fields;
+use crate::http::{Request, Response};
+use crate::model::users::Role::{Admin, Viewer};
+use crate::model::users::User;
+use tiny_http::Method::{Get, Put};
+
+/// The routes of this file.
+pub const ROUTES: &[Route] = &[
+    route(Get, "/cluster-settings", By(Viewer, list)),
+    route(Get, "/cluster-settings/{key}", By(Viewer, show)),
+    route(Put, "/cluster-settings/{key}", By(Admin, put)),
+];
+
+fn list(control: &Control, request: &Request, _: &User) -> Reply {
+    let paging = paging(request)?;
+    Ok(page_of(request, &paging, &settings::list(control, &paging)?))
+}
+
+fn show(control: &Control, request: &Request, _: &User) -> Reply {
+    Ok(Response::json(200, &settings::show(control, id_of(request, "key")?)?))
+}
+
+fn put(control: &Control, request: &Request, user: &User) -> Reply {
+    let key = id_of(request, "key")?;
+    let mut f = Fields::of_body(&request.body)?;
+    let value = f.text("value", 0..=4096).required();
+    f.finish()?;
+    Ok(Response::json(200, &settings::put(control, key.to_string(), value, &user.name)?))
+}

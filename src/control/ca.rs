@@ -1,0 +1,33 @@
+//! The cluster's certificate authority: made once, on the first bootstrap or join, and never replaced.
+
+use crate::crypto::pki::Ca;
+use crate::error::Result;
+use crate::thread::lock;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+/// The authority, loaded from its directory, or not made yet.
+pub struct Authority {
+    dir: PathBuf,
+    ca: Mutex<Option<Arc<Ca>>>,
+}
+
+impl Authority {
+    /// Loads the authority, where there is one. Half an authority is refused: it must be restored, not replaced.
+    pub fn new(dir: PathBuf) -> Result<Authority> {
+        let ca = Ca::load(&dir)?.map(Arc::new);
+        Ok(Authority { dir, ca: Mutex::new(ca) })
+    }
+
+    /// The authority, made now if there is none.
+    pub fn ensure(&self) -> Result<Arc<Ca>> {
+        let mut slot = lock(&self.ca);
+        if let Some(ca) = &*slot {
+            return Ok(Arc::clone(ca));
+        }
+        let ca = Arc::new(Ca::create(&self.dir)?);
+        log::info!(target: "cluster", event = "ca.create", directory:% = self.dir.display(); "Made the cluster's certificate authority");
+        *slot = Some(Arc::clone(&ca));
+        Ok(ca)
+    }
+}

@@ -1,0 +1,20 @@
+//! The write guard: while etcd is down or stale, the cluster's state must not be changed.
+
+use crate::error::{Error, Result};
+use crate::store::{Read, settings};
+
+/// The setting that says how etcd is.
+pub const ETCD_STATUS: &str = "etcd_status";
+
+/// The answer to a guarded write.
+pub const REFUSAL: &str = "Cluster writes are disabled while etcd is unavailable or stale.";
+
+/// Refuses while etcd is not well. Called inside the write's own transaction, so that no write slips past a change.
+pub fn check(read: &Read) -> Result<()> {
+    match settings::by_key(read, ETCD_STATUS)? {
+        Some(setting) if ["down", "unavailable", "stale"].contains(&setting.value.trim().to_lowercase().as_str()) => {
+            Err(Error::Unavailable(REFUSAL.to_string()))
+        }
+        _ => Ok(()),
+    }
+}

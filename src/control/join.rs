@@ -1,0 +1,233 @@
+//! How a machine becomes a node, and how a node renews its identity.
+
+use super::leases::claims_for;
+use super::{Control, guard, limits};
+use crate::clock::{self, Timestamp};
+use crate::crypto::pki::{Csr, Issued};
+use crate::crypto::{self, lease};
+use crate::error::{Error, Result};
+use crate::model::events::NewEvent;
+use crate::model::join_tokens::{JoinRole, JoinToken};
+use crate::model::leases::LeaseState;
+use crate::model::nodes::{Node, NodeChange, merge_status};
+use crate::store::{Write, events, join_tokens, nodes, settings};
+use crate::thread::lock;
+use serde_json::json;
+use std::sync::{Arc, Mutex};
+
+/// A node that slept past the end of its certificate may still renew it for so long.
+const RENEW_AFTER_EXPIRY_S: i64 = 30 * 86_400;
+/// The domain of node names inside the mesh, unless setting `mesh_domain` says otherwise.
+const MESH_DOMAIN: &str = "mesh.internal";
+
+/// What a machine asks for.
+pub struct Join {
+    /// The secret of its join token.
+    pub token: String,
+    /// The id it wants.
+    pub node_id: String,
+    /// The name it wants.
+    pub name: String,
+    /// The role it wants.
+    pub role: JoinRole,
+    /// Its certificate signing request.
+    pub csr_pem: String,
+    /// Seconds of its first lease.
+    pub lease_ttl_s: i64,
+    /// What else it says of itself: mesh_ip, api_endpoint, labels, status.
+    pub given: NodeChange,
+}
+
+/// What an enrolled node is given.
+#[derive(Debug, serde::Serialize)]
+pub struct Enrolment {
+    node_id: String,
+    lease_token: String,
+    lease_expires_at: Timestamp,
+    identity_fingerprint: String,
+    node_cert_pem: String,
+    ca_cert_pem: String,
+    server_time: Timestamp,
+}
+
+/// What a node asks for that renews its identity.
+pub struct Renewal {
+    /// Who.
+    pub node_id: String,
+    /// Its new certificate signing request.
+    pub csr_pem: String,
+    /// Epoch seconds at which it signed.
+    pub signed_at: i64,
+    /// By its enrolled key, over [`renewal_message`].
+    pub signature: Vec<u8>,
+}
+
+/// What a node signs to renew: `node_id LF renew LF signed_at LF sha256hex(csr_pem)`.
+pub fn renewal_message(node_id: &str, signed_at: i64, csr_pem: &str) -> Vec<u8> {
+    format!("{node_id}\nrenew\n{signed_at}\n{}", crypto::sha256_hex(csr_pem.as_bytes())).into_bytes()
+}
+
+/// Admits a machine with a one-time token. A refused one does not use the token up.
+pub fn join(control: &Control, ask: Join) -> Result<Enrolment> {
+    let now = clock::now();
+    let token_hash = crypto::sha256_hex(ask.token.as_bytes());
+    // Looked at before the CSR, so that nobody without a token makes us parse certificates; decided again when it is used up.
+    control.store.read(|r| {
+        guard::check(r)?;
+        admits(join_tokens::by_hash(r, &token_hash)?, &ask, now)
+    })?;
+    let csr = checked_csr(&ask.csr_pem, &ask.node_id)?;
+    let issued = issue(control, &csr, &ask.node_id, ask.given.mesh_ip.as_deref(), now)?;
+    let ca_cert_pem = control.ca.ensure()?.cert_pem().to_string();
+    let (node_id, ttl_s) = (ask.node_id.clone(), ask.lease_ttl_s);
+    let fingerprint = issued.fingerprint_hex.clone();
+    enrol(control, &node_id, &csr, issued, ca_cert_pem, ttl_s, move |w, table| {
+        guard::check(w)?;
+        let token = admits(join_tokens::by_hash(w, &token_hash)?, &ask, w.now)?;
+        if !join_tokens::use_up(w, &token.id, &ask.node_id)? {
+            return Err(not_admitted());
+        }
+        if let Some(other) = nodes::id_of_name(w, &ask.name)?
+            && other != ask.node_id
+        {
+            return Err(Error::Conflict("Node name already exists".into()));
+        }
+        let existing = nodes::by_id(w, &ask.node_id)?;
+        if existing.is_some() && token.node_id.is_none() && table.state(&ask.node_id) == LeaseState::Alive {
+            let why = "This node is alive. Stop it and wait until its lease runs out, or create a join token with this node_id to replace it.";
+            return Err(Error::Conflict(why.into()));
+        }
+        let event = if existing.is_some() { "node.rejoin" } else { "node.join" };
+        write_node(w, existing, &ask)?;
+        log::info!(target: "cluster", event, node_id = ask.node_id, role = ask.role.as_str(), identity_fingerprint = fingerprint; "Enrolled a node");
+        let fields = json!({"node_id": ask.node_id, "name": ask.name, "role": ask.role, "token_id": token.id});
+        events::record(w, NewEvent::info("cluster", event, fields))?;
+        Ok(())
+    })
+}
+
+/// Gives a node a new certificate and lease token, on proof of the key it is enrolled with.
+pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
+    let refuse = |check: &str, reason: Option<&'static str>| {
+        log::warn!(target: "cluster", event = "renew.refused", node_id = ask.node_id, check; "Refused to renew an identity");
+        Error::Unauthenticated { detail: "Invalid node id or signature.", reason }
+    };
+    let now = clock::now();
+    let Some((key, last)) = control.leases.identity(&ask.node_id) else { return Err(refuse("node not enrolled", None)) };
+    if !key.verify(&renewal_message(&ask.node_id, ask.signed_at, &ask.csr_pem), &ask.signature) {
+        return Err(refuse("bad signature", None));
+    }
+    // From here on the caller is known to hold the node's key, so it may learn why it is refused.
+    if now.secs().abs_diff(ask.signed_at) > control.config.heartbeat_skew_s.unsigned_abs() {
+        return Err(refuse("clock skew", Some("clock_skew")));
+    }
+    let node = control.store.read(|r| {
+        guard::check(r)?;
+        nodes::by_id(r, &ask.node_id)?.ok_or_else(super::nodes::missing)
+    })?;
+    if node.identity_expires_at.is_some_and(|end| end.plus_secs(RENEW_AFTER_EXPIRY_S) < now) {
+        return Err(refuse("identity expired too long ago", Some("identity_expired")));
+    }
+    let csr = checked_csr(&ask.csr_pem, &ask.node_id)?;
+    if ask.signed_at <= last || !control.leases.advance_signed_at(&ask.node_id, ask.signed_at) {
+        return Err(refuse("replayed", Some("replayed")));
+    }
+    let issued = issue(control, &csr, &ask.node_id, node.mesh_ip.as_deref(), now)?;
+    let ca_cert_pem = control.ca.ensure()?.cert_pem().to_string();
+    let ttl_s = control.leases.ttl_s(&ask.node_id);
+    let proven = node.identity_fingerprint;
+    let node_id = ask.node_id.clone();
+    enrol(control, &ask.node_id, &csr, issued, ca_cert_pem, ttl_s, move |w, _| {
+        guard::check(w)?;
+        let node = nodes::by_id(w, &node_id)?.ok_or_else(super::nodes::missing)?;
+        if node.identity_fingerprint != proven {
+            return Err(Error::Conflict("The node's identity was replaced meanwhile.".into()));
+        }
+        events::record(w, NewEvent::info("cluster", "node.renew", json!({"node_id": node_id})))?;
+        Ok(())
+    })
+}
+
+/// The token, if it admits this machine now.
+fn admits(token: Option<JoinToken>, ask: &Join, now: Timestamp) -> Result<JoinToken> {
+    let fits = |t: &JoinToken| {
+        t.used_at.is_none() && t.expires_at > now && t.role == ask.role && t.node_id.as_ref().is_none_or(|id| *id == ask.node_id)
+    };
+    token.filter(fits).ok_or_else(not_admitted)
+}
+
+fn not_admitted() -> Error {
+    Error::Unauthenticated { detail: "Invalid, expired, or already-used join token.", reason: None }
+}
+
+fn checked_csr(pem: &str, node_id: &str) -> Result<Csr> {
+    let csr = Csr::parse(pem).map_err(Error::Malformed)?;
+    match csr.common_name() {
+        Some(name) if name == node_id => Ok(csr),
+        _ => Err(Error::Malformed(format!("The common name of the certificate signing request must be the node id, {node_id}."))),
+    }
+}
+
+/// Signs a certificate: of the names that were asked for, those that are the node's own.
+fn issue(control: &Control, csr: &Csr, node_id: &str, mesh_ip: Option<&str>, now: Timestamp) -> Result<Issued> {
+    let domain = control.store.read(|r| settings::by_key(r, "mesh_domain"))?.map_or(MESH_DOMAIN.to_string(), |s| s.value);
+    let mut own = vec![node_id.to_string(), format!("{node_id}.{domain}")];
+    own.extend(mesh_ip.map(|ip| ip.split('/').next().unwrap_or(ip).to_string()));
+    control.ca.ensure()?.issue(csr, node_id, &own, control.config.node_cert_validity_days, now)
+}
+
+/// The node's row as the join leaves it: an operator's words and roles stay, what the machine says is laid over.
+fn write_node(write: &Write, existing: Option<Node>, ask: &Join) -> Result<()> {
+    let mut given = ask.given.clone();
+    let reported = given.status.take().unwrap_or_default();
+    given.name = Some(ask.name.clone());
+    let fresh = existing.is_none();
+    let mut node = existing.unwrap_or_else(|| Node::new(ask.node_id.clone(), ask.name.clone(), NodeChange::default(), write.now));
+    given.apply(&mut node);
+    let role = ask.role.as_str();
+    if !node.roles.iter().any(|r| r == role) {
+        node.roles.push(role.to_string());
+    }
+    merge_status(&mut node.status, reported);
+    node.status.insert("enrolled_at".into(), write.now.to_string().into());
+    node.status.insert("node_role".into(), role.into());
+    limits::status_fits(&node.status)?;
+    if fresh { nodes::insert(write, &node) } else { nodes::update(write, &node) }
+}
+
+/// Writes the new identity after `decide` has let it pass, and begins its lease, all in one transaction.
+fn enrol(
+    control: &Control,
+    node_id: &str,
+    csr: &Csr,
+    issued: Issued,
+    ca_cert_pem: String,
+    ttl_s: i64,
+    decide: impl FnOnce(&Write, &super::leases::Leases) -> Result<()> + Send + 'static,
+) -> Result<Enrolment> {
+    let key = Arc::new(csr.public_key());
+    let replaced = Arc::new(Mutex::new(None));
+    let (table, id, note) = (control.leases.clone(), node_id.to_string(), Arc::clone(&replaced));
+    let (fingerprint, not_after) = (issued.fingerprint_hex.clone(), issued.not_after);
+    let written = control.store.write(move |w| {
+        decide(w, &table)?;
+        nodes::set_identity(w, &id, &fingerprint, not_after, key.spki_der())?;
+        let node = nodes::by_id(w, &id)?.ok_or_else(super::nodes::missing)?;
+        *lock(&note) = Some(table.enrol(w, &id, node.seq, &fingerprint, key, ttl_s)?);
+        Ok(w.now)
+    });
+    if let (Err(_), Some(before)) = (&written, lock(&replaced).take()) {
+        control.leases.restore(node_id, before);
+    }
+    let now = written?;
+    let claims = claims_for(control, node_id, &issued.fingerprint_hex, now);
+    Ok(Enrolment {
+        node_id: node_id.to_string(),
+        lease_token: lease::mint(control.config.cluster_signing_key.expose(), &claims),
+        lease_expires_at: now.plus_secs(ttl_s),
+        identity_fingerprint: issued.fingerprint_hex,
+        node_cert_pem: issued.cert_pem,
+        ca_cert_pem,
+        server_time: now,
+    })
+}

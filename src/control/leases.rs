@@ -1,0 +1,474 @@
+//! Leases live in memory: a heartbeat proves itself and renews a lease without touching the disk.
+//!
+//! Only what changed is written at once: a status that is not the same any more, and a transition
+//! (alive, stale, dead, alive), each with its event, in one transaction. Renewals that change nothing but times are
+//! flushed in batches by a pass. Time is monotonic, so a step of the wall clock kills nobody; and after a start every
+//! lease that was alive gets a fresh term, so a restart kills nobody either.
+
+use super::Control;
+use crate::clock::{self, Timestamp};
+use crate::crypto::pki::PublicKey;
+use crate::crypto::{self, lease};
+use crate::error::{Error, Result};
+use crate::model::events::NewEvent;
+use crate::model::leases::{LeaseState, LeaseView, STALE_S};
+use crate::model::nodes::{Node, merge_status};
+use crate::model::{Object, Page, Paging};
+use crate::store::leases::LeaseRow;
+use crate::store::{Store, Write, events, leases, nodes};
+use crate::thread::lock;
+use serde_json::json;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// The table is cut in so many parts, each with its own lock, so that heartbeats on two cores do not meet.
+const SHARDS: usize = 16;
+/// Renewals written in one transaction: a flush of many thousands must not make other writes wait for all of it.
+const FLUSH_MAX: usize = 2000;
+
+/// Seconds of a lease where a client does not say.
+pub const LEASE_TTL_S: i64 = 45;
+
+/// What a heartbeat says.
+pub struct Heartbeat {
+    /// Who.
+    pub node_id: String,
+    /// The token that the join, or a later heartbeat, gave.
+    pub lease_token: String,
+    /// Epoch seconds at which the node signed.
+    pub signed_at: i64,
+    /// Seconds until the lease runs out.
+    pub ttl_s: i64,
+    /// The signature; `None` when what came was not base64.
+    pub signature: Option<Vec<u8>>,
+    /// What the node reports.
+    pub patch: Object,
+    /// The same in canonical form, as it was signed.
+    pub canonical: String,
+}
+
+/// What an accepted heartbeat is told.
+#[derive(Debug, serde::Serialize)]
+pub struct Renewed {
+    node_id: String,
+    heartbeat_at: Timestamp,
+    lease_expires_at: Timestamp,
+    lease_state: LeaseState,
+    server_time: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease_token: Option<String>,
+}
+
+/// One enrolled node's lease.
+#[derive(Clone)]
+pub(super) struct Lease {
+    seq: i64,
+    fingerprint: String,
+    key: Arc<PublicKey>,
+    heartbeat_at: Timestamp,
+    expires_at: Timestamp,
+    ttl_s: i64,
+    signed_at: i64,
+    /// When the lease runs out, in monotonic time; `None`: it was dead already when the server started.
+    ends: Option<Instant>,
+    /// The state that the last event told.
+    recorded: LeaseState,
+    /// Renewed since the last flush.
+    dirty: bool,
+    /// Digest of the last status patch that was written and is still in the status as written.
+    patch: Option<[u8; 32]>,
+    /// Raised when somebody else changes the status, so that a patch written before is not taken for still being there.
+    status_epoch: u64,
+}
+
+impl Lease {
+    fn state(&self, now: Instant) -> LeaseState {
+        match self.ends {
+            Some(end) if now <= end => LeaseState::Alive,
+            Some(end) if now <= end + Duration::from_secs(STALE_S) => LeaseState::Stale,
+            _ => LeaseState::Dead,
+        }
+    }
+
+    fn row(&self) -> LeaseRow {
+        LeaseRow { node_seq: self.seq, heartbeat_at_s: self.heartbeat_at.secs(), signed_at_s: self.signed_at, ttl_s: self.ttl_s, state: self.recorded }
+    }
+}
+
+/// The leases of all enrolled nodes. Clones share one table.
+#[derive(Clone)]
+pub struct Leases {
+    shards: Arc<[Mutex<HashMap<String, Lease>>; SHARDS]>,
+    hasher: RandomState,
+    /// Epoch seconds of the start: a heartbeat under an older lease token must be signed after it, or it may be a
+    /// replay of one whose renewal was not flushed before the server fell.
+    started_at: i64,
+}
+
+impl Leases {
+    /// Loads the table from the database.
+    pub(super) fn load(store: &Store) -> Result<Leases> {
+        let table = Leases { shards: Arc::default(), hasher: RandomState::new(), started_at: clock::now().secs() };
+        let (now, tick) = (clock::now(), clock::tick());
+        for node in store.read(leases::enrolled)? {
+            let Some(key) = PublicKey::from_spki(&node.key) else {
+                log::error!(target: "cluster", event = "lease.load", node_id = node.node_id; "The node's enrolled key cannot be read; it must join again");
+                continue;
+            };
+            let row = node.lease;
+            let heartbeat_at = Timestamp::from_secs(row.heartbeat_at_s);
+            let (ends, expires_at) = match row.state {
+                LeaseState::Alive => (Some(tick + seconds(row.ttl_s)), now.plus_secs(row.ttl_s)),
+                LeaseState::Stale => (Some(tick), now),
+                LeaseState::Dead | LeaseState::Unknown => (None, heartbeat_at.plus_secs(row.ttl_s)),
+            };
+            let lease = Lease {
+                seq: row.node_seq,
+                fingerprint: node.fingerprint,
+                key: Arc::new(key),
+                heartbeat_at,
+                expires_at,
+                ttl_s: row.ttl_s,
+                signed_at: row.signed_at_s,
+                ends,
+                recorded: row.state,
+                dirty: false,
+                patch: None,
+                status_epoch: 0,
+            };
+            lock(table.shard(&node.node_id)).insert(node.node_id, lease);
+        }
+        Ok(table)
+    }
+
+    fn shard(&self, id: &str) -> &Mutex<HashMap<String, Lease>> {
+        &self.shards[self.hasher.hash_one(id) as usize % SHARDS]
+    }
+
+    fn with<T>(&self, id: &str, f: impl FnOnce(&mut Lease) -> T) -> Option<T> {
+        lock(self.shard(id)).get_mut(id).map(f)
+    }
+
+    /// Lays a node's lease over its row: the one place where reads see the table.
+    pub(super) fn overlay(&self, node: &mut Node) {
+        let seen = self.with(&node.id, |l| (l.heartbeat_at, l.expires_at, l.signed_at));
+        if let Some((heartbeat_at, expires_at, signed_at)) = seen {
+            node.heartbeat_at = Some(heartbeat_at);
+            node.lease_expires_at = Some(expires_at);
+            if signed_at > 0 {
+                node.status.insert("last_heartbeat_signed_at".into(), signed_at.into());
+            }
+        }
+    }
+
+    /// The state of a node's lease.
+    pub fn state(&self, id: &str) -> LeaseState {
+        self.with(id, |l| l.state(clock::tick())).unwrap_or(LeaseState::Unknown)
+    }
+
+    /// How many leases there are in each state: alive, stale, dead.
+    pub fn counts(&self) -> [usize; 3] {
+        let tick = clock::tick();
+        let mut counts = [0; 3];
+        for shard in self.shards.iter() {
+            for lease in lock(shard).values() {
+                match lease.state(tick) {
+                    LeaseState::Alive => counts[0] += 1,
+                    LeaseState::Stale => counts[1] += 1,
+                    LeaseState::Dead | LeaseState::Unknown => counts[2] += 1,
+                }
+            }
+        }
+        counts
+    }
+
+    /// Somebody other than the node changed its status: the next patch is written, whatever it says.
+    pub(super) fn status_changed(&self, id: &str) {
+        self.with(id, |l| {
+            l.status_epoch += 1;
+            l.patch = None;
+        });
+    }
+
+    /// Revokes a node's identity.
+    pub(super) fn remove(&self, id: &str) {
+        lock(self.shard(id)).remove(id);
+    }
+
+    /// Gives an enrolled node a lease under a new identity, in the transaction that enrols it. Returns what was there
+    /// before, for [`Leases::restore`], should the transaction fail.
+    pub(super) fn enrol(&self, write: &Write, id: &str, seq: i64, fingerprint: &str, key: Arc<PublicKey>, ttl_s: i64) -> Result<Option<Lease>> {
+        // Under the same key an old signature must stay used: a renewal that was listened to cannot be played again.
+        let signed_at = self.with(id, |l| if l.key.spki_der() == key.spki_der() { l.signed_at } else { 0 }).unwrap_or(0);
+        let lease = Lease {
+            seq,
+            fingerprint: fingerprint.to_string(),
+            key,
+            heartbeat_at: write.now,
+            expires_at: write.now.plus_secs(ttl_s),
+            ttl_s,
+            signed_at,
+            ends: Some(clock::tick() + seconds(ttl_s)),
+            recorded: LeaseState::Alive,
+            dirty: false,
+            patch: None,
+            status_epoch: 0,
+        };
+        leases::put(write, &lease.row())?;
+        Ok(lock(self.shard(id)).insert(id.to_string(), lease))
+    }
+
+    /// Puts back what [`Leases::enrol`] replaced.
+    pub(super) fn restore(&self, id: &str, before: Option<Lease>) {
+        let mut shard = lock(self.shard(id));
+        match before {
+            Some(lease) => shard.insert(id.to_string(), lease),
+            None => shard.remove(id),
+        };
+    }
+
+    /// The key and the last signing time of an enrolled node.
+    pub(super) fn identity(&self, id: &str) -> Option<(Arc<PublicKey>, i64)> {
+        self.with(id, |l| (Arc::clone(&l.key), l.signed_at))
+    }
+
+    /// The length of a node's lease in seconds.
+    pub(super) fn ttl_s(&self, id: &str) -> i64 {
+        self.with(id, |l| l.ttl_s).unwrap_or(LEASE_TTL_S)
+    }
+
+    /// Takes note of a signing time, if it is newer than every one before.
+    pub(super) fn advance_signed_at(&self, id: &str, signed_at: i64) -> bool {
+        self.with(id, |l| {
+            let newer = signed_at > l.signed_at;
+            if newer {
+                l.signed_at = signed_at;
+                l.dirty = true;
+            }
+            newer
+        })
+        .unwrap_or(false)
+    }
+
+    /// Records a node's transition, if there is one, in a transaction. Every transition is decided here, in the writer
+    /// thread, so that its events stand in the order of what happened.
+    fn transition(&self, write: &Write, id: &str) -> Result<Option<LeaseState>> {
+        let tick = clock::tick();
+        let found = self.with(id, |l| {
+            let (from, to) = (l.recorded, l.state(tick));
+            l.recorded = to;
+            (l.seq, from, to, l.heartbeat_at)
+        });
+        let Some((seq, from, to, heartbeat_at)) = found else { return Ok(None) };
+        if from == to {
+            return Ok(None);
+        }
+        let (name, level) = match to {
+            LeaseState::Alive => ("node.lease.alive", "info"),
+            LeaseState::Stale => ("node.lease.stale", "warning"),
+            LeaseState::Dead | LeaseState::Unknown => ("node.lease.dead", "error"),
+        };
+        let fields = json!({"node_id": id, "from": from, "to": to, "heartbeat_at": heartbeat_at});
+        let told = leases::set_state(write, seq, to).and_then(|()| events::record(write, NewEvent::at(level, "nodes", name, fields)));
+        match told {
+            Ok(_) => Ok(Some(from)),
+            Err(e) => {
+                self.forget_transitions(&[(id.to_string(), from)]);
+                Err(e)
+            }
+        }
+    }
+
+    /// A transaction failed: its transitions were not recorded after all.
+    fn forget_transitions(&self, transitions: &[(String, LeaseState)]) {
+        for (id, from) in transitions {
+            self.with(id, |l| l.recorded = *from);
+        }
+    }
+
+    /// Records the transitions of every lease that ran out since the last sweep. Tells how many there were.
+    pub(super) fn sweep(&self, store: &Store) -> Result<usize> {
+        let tick = clock::tick();
+        let mut changed = Vec::new();
+        for shard in self.shards.iter() {
+            changed.extend(lock(shard).iter().filter(|(_, l)| l.state(tick) != l.recorded).map(|(id, _)| id.clone()));
+        }
+        if changed.is_empty() {
+            return Ok(0);
+        }
+        let done = Arc::new(Mutex::new(Vec::new()));
+        let (table, noted) = (self.clone(), Arc::clone(&done));
+        let result = store.write(move |w| {
+            for id in changed {
+                if let Some(from) = table.transition(w, &id)? {
+                    lock(&noted).push((id, from));
+                }
+            }
+            Ok(())
+        });
+        let done = std::mem::take(&mut *lock(&done));
+        if result.is_err() {
+            self.forget_transitions(&done);
+        }
+        result.map(|()| done.len())
+    }
+
+    /// Writes the renewals since the last flush. Tells how many there were.
+    pub(super) fn flush(&self, store: &Store) -> Result<usize> {
+        let mut rows = Vec::new();
+        for shard in self.shards.iter() {
+            for lease in lock(shard).values_mut().filter(|l| l.dirty) {
+                lease.dirty = false;
+                rows.push(lease.row());
+            }
+        }
+        // By key, so that a page is touched once.
+        rows.sort_unstable_by_key(|r| r.node_seq);
+        let count = rows.len();
+        for part in rows.chunks(FLUSH_MAX) {
+            let part = part.to_vec();
+            store.write(move |w| part.iter().try_for_each(|row| leases::renew(w, row)))?;
+        }
+        Ok(count)
+    }
+}
+
+/// A page of `GET /cluster/leases`: alive, stale, dead, unknown, each by name.
+pub fn list(control: &Control, paging: &Paging) -> Result<Page<LeaseView>> {
+    let named = control.store.read(nodes::names)?;
+    let tick = clock::tick();
+    let mut items: Vec<LeaseView> = named
+        .into_iter()
+        .map(|(node_id, name, roles)| {
+            let seen = control.leases.with(&node_id, |l| (l.heartbeat_at, l.expires_at, l.state(tick)));
+            let (heartbeat_at, lease_expires_at) = (seen.map(|s| s.0), seen.map(|s| s.1));
+            LeaseView { node_id, name, roles, heartbeat_at, lease_expires_at, lease_state: seen.map_or(LeaseState::Unknown, |s| s.2) }
+        })
+        .collect();
+    items.sort_by(|a, b| (a.lease_state, &a.name).cmp(&(b.lease_state, &b.name)));
+    let total = items.len() as u64;
+    let begin = match &paging.after {
+        None => 0,
+        Some(id) => items.iter().position(|l| l.node_id == *id).map_or(items.len(), |i| i + 1),
+    };
+    let rest = items.split_off(begin).into_iter().take(paging.limit + 1).collect();
+    Ok(Page::cut(rest, paging.limit, total, |l| &l.node_id))
+}
+
+/// Accepts a heartbeat, or says why not. The order of the checks is the contract's.
+pub fn heartbeat(control: &Control, beat: Heartbeat) -> Result<Renewed> {
+    let config = &control.config;
+    let now = clock::now();
+    let key = config.cluster_signing_key.expose();
+    let claims = match lease::open(key, &beat.lease_token) {
+        Some(claims) if claims.n == beat.node_id => claims,
+        Some(_) => return Err(refuse(&beat.node_id, "lease token of another node", None)),
+        None => return Err(refuse(&beat.node_id, "lease token not genuine", None)),
+    };
+    if claims.exp < now.secs() {
+        return Err(refuse(&beat.node_id, "lease token expired", Some("lease_expired")));
+    }
+    let known = control.leases.with(&beat.node_id, |l| (l.fingerprint == claims.fp, Arc::clone(&l.key), l.signed_at));
+    let Some((current, public_key, last)) = known else {
+        return Err(refuse(&beat.node_id, "node not enrolled", Some("identity_replaced")));
+    };
+    if !current {
+        return Err(refuse(&beat.node_id, "identity replaced", Some("identity_replaced")));
+    }
+    if now.secs().abs_diff(beat.signed_at) > config.heartbeat_skew_s.unsigned_abs() {
+        return Err(refuse(&beat.node_id, "clock skew", Some("clock_skew")));
+    }
+    let floor = if claims.iat < control.leases.started_at { control.leases.started_at } else { 0 };
+    if beat.signed_at <= last.max(floor) {
+        return Err(refuse(&beat.node_id, "replayed", Some("replayed")));
+    }
+    let message = crypto::signature::heartbeat_message(&beat.node_id, &beat.lease_token, beat.signed_at, beat.ttl_s, &beat.canonical);
+    if !beat.signature.as_deref().is_some_and(|s| public_key.verify(&message, s)) {
+        return Err(refuse(&beat.node_id, "bad signature", Some("bad_signature")));
+    }
+    // Between the first look and here another heartbeat, a rejoin or a deletion may have come: the lock decides.
+    let expires_at = now.plus_secs(beat.ttl_s);
+    let digest = (!beat.patch.is_empty()).then(|| crypto::sha256(beat.canonical.as_bytes()));
+    let renewed = control.leases.with(&beat.node_id, |l| {
+        if l.fingerprint != claims.fp {
+            return Err("identity_replaced");
+        }
+        if beat.signed_at <= l.signed_at {
+            return Err("replayed");
+        }
+        l.signed_at = beat.signed_at;
+        l.heartbeat_at = now;
+        l.expires_at = expires_at;
+        l.ttl_s = beat.ttl_s;
+        l.ends = Some(clock::tick() + seconds(beat.ttl_s));
+        l.dirty = true;
+        Ok((l.recorded != LeaseState::Alive, digest.is_some() && l.patch != digest, l.status_epoch))
+    });
+    let (back, news, epoch) = match renewed {
+        Some(Ok(seen)) => seen,
+        Some(Err(reason)) => return Err(refuse(&beat.node_id, reason, Some(reason))),
+        None => return Err(refuse(&beat.node_id, "node not enrolled", Some("identity_replaced"))),
+    };
+    if back || news {
+        record(control, &beat.node_id, if news { beat.patch } else { Object::new() })?;
+        control.leases.with(&beat.node_id, |l| {
+            if news && l.status_epoch == epoch {
+                l.patch = digest;
+            }
+        });
+    }
+    let half_life = claims.iat + (claims.exp - claims.iat) / 2;
+    let lease_token = (now.secs() >= half_life).then(|| lease::mint(key, &claims_for(control, &beat.node_id, &claims.fp, now)));
+    Ok(Renewed {
+        node_id: beat.node_id,
+        heartbeat_at: now,
+        lease_expires_at: expires_at,
+        lease_state: LeaseState::Alive,
+        server_time: now,
+        lease_token,
+    })
+}
+
+/// The claims of a fresh lease token.
+pub(super) fn claims_for(control: &Control, node_id: &str, fingerprint: &str, now: Timestamp) -> lease::LeaseClaims {
+    lease::LeaseClaims {
+        exp: now.secs() + control.config.lease_token_ttl_s,
+        fp: fingerprint.to_string(),
+        iat: now.secs(),
+        n: node_id.to_string(),
+    }
+}
+
+/// Writes what a heartbeat changed: the status, and a return to life.
+fn record(control: &Control, node_id: &str, patch: Object) -> Result<()> {
+    let (table, id) = (control.leases.clone(), node_id.to_string());
+    let noted = Arc::new(Mutex::new(None));
+    let note = Arc::clone(&noted);
+    let result = control.store.write(move |w| {
+        if !patch.is_empty() {
+            let mut node = nodes::by_id(w, &id)?.ok_or_else(super::nodes::missing)?;
+            if merge_status(&mut node.status, patch) {
+                super::limits::status_fits(&node.status)?;
+                nodes::update(w, &node)?;
+            }
+        }
+        *lock(&note) = table.transition(w, &id)?;
+        Ok(())
+    });
+    if let (Err(_), Some(from)) = (&result, *lock(&noted)) {
+        control.leases.forget_transitions(&[(node_id.to_string(), from)]);
+    }
+    result
+}
+
+/// The contract's refusal. The log names the check that failed; the client is told only once its token is proven.
+fn refuse(node_id: &str, check: &str, reason: Option<&'static str>) -> Error {
+    log::warn!(target: "cluster", event = "heartbeat.refused", node_id, check; "Refused a heartbeat");
+    Error::Unauthenticated { detail: "Invalid node id or lease token.", reason }
+}
+
+fn seconds(s: i64) -> Duration {
+    Duration::from_secs(s.unsigned_abs())
+}

@@ -1,0 +1,44 @@
+//! What the control plane does by itself, again and again.
+
+use super::Control;
+use crate::error::{Chain, Doing, Error, Result};
+use crate::thread::{Stop, every};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// A lease that ran out is noticed within this.
+const SWEEP: Duration = Duration::from_secs(1);
+/// Renewals are written so often. A crash loses at most these, and every lease gets a fresh term after it anyway;
+/// more often would wear out the SD cards that small control planes run on.
+const FLUSH: Duration = Duration::from_secs(10);
+/// The write-ahead log is looked at so often.
+const WATCH_WAL: Duration = Duration::from_secs(60);
+
+/// Starts every pass; each ends when the flag is raised.
+pub fn start(control: &Arc<Control>, stop: &Stop) -> Result<Vec<JoinHandle<()>>> {
+    let pass = |name: &'static str, interval: Duration, work: fn(&Control) -> Result<()>| {
+        let control = Arc::clone(control);
+        every(name, interval, stop.clone(), move || tell(name, work(&control))).doing("start a pass")
+    };
+    Ok(vec![
+        pass("lease-sweep", SWEEP, |c| c.leases.sweep(&c.store).map(drop))?,
+        pass("lease-flush", FLUSH, |c| c.leases.flush(&c.store).map(drop))?,
+        pass("wal-watch", WATCH_WAL, |c| {
+            c.store.wal_bytes();
+            Ok(())
+        })?,
+    ])
+}
+
+/// The last things before the database is closed.
+pub fn finish(control: &Control) {
+    tell("lease-flush", control.leases.flush(&control.store).map(drop));
+}
+
+fn tell(pass: &'static str, result: Result<()>) {
+    if let Err(e) = result {
+        let e: &Error = &e;
+        log::error!(target: "system", event = "pass.failed", pass, error:% = Chain(e); "A pass failed; it runs again at its next turn");
+    }
+}

@@ -1,0 +1,365 @@
+//! The cluster's certificate authority, certificate signing requests, and a node's own key.
+//!
+//! A certificate is made of what the cluster knows of its node, never copied from the request: of that come only the
+//! public key and those alternative names that are the node's own.
+
+use super::random;
+use crate::clock::Timestamp;
+use crate::error::{Doing, Error, Result};
+use crate::files;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber, SigningKey, SubjectPublicKeyInfo, date_time_ymd,
+};
+use ring::signature::{ECDSA_P256_SHA256_ASN1, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm};
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::pem::parse_x509_pem;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// The authority's key, in its directory.
+pub const CA_KEY: &str = "cluster-ca.key";
+/// The authority's certificate, in its directory.
+pub const CA_CERT: &str = "cluster-ca.crt";
+
+/// How long the authority lives.
+const CA_YEARS: u64 = 10;
+/// A certificate is valid from so long before it was issued: clocks of small machines are off.
+const BACKDATED_S: i64 = 3600;
+/// Bytes of a serial number: RFC 5280 §4.1.2.2 allows 20 and the first bit must be clear.
+const SERIAL_BYTES: usize = 16;
+/// Bits of an RSA key: fewer are broken, more cost too much to check.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+
+/// A public key that can prove signatures: ECDSA P-256 with SHA-256 in ASN.1 DER, or RSA PKCS#1 v1.5 with SHA-256.
+pub struct PublicKey {
+    algorithm: &'static dyn VerificationAlgorithm,
+    spki_der: Vec<u8>,
+    raw: Vec<u8>,
+}
+
+impl PublicKey {
+    /// Reads a SubjectPublicKeyInfo in DER. `None` for a key of another kind, or an RSA key that is too short or too long.
+    pub fn from_spki(der: &[u8]) -> Option<PublicKey> {
+        use x509_parser::public_key::PublicKey::{EC, RSA};
+        let (rest, spki) = x509_parser::x509::SubjectPublicKeyInfo::from_der(der).ok()?;
+        let p256 = || {
+            let curve = spki.algorithm.parameters.as_ref().and_then(|p| p.as_oid().ok());
+            curve.is_some_and(|oid| oid == x509_parser::oid_registry::OID_EC_P256)
+        };
+        let algorithm: &'static dyn VerificationAlgorithm = match spki.parsed().ok()? {
+            EC(point) if p256() && point.data().len() == 65 && point.data()[0] == 4 => &ECDSA_P256_SHA256_ASN1,
+            RSA(key) if RSA_BITS.contains(&key.key_size()) => &RSA_PKCS1_2048_8192_SHA256,
+            _ => return None,
+        };
+        let raw = spki.subject_public_key.data.to_vec();
+        rest.is_empty().then(|| PublicKey { algorithm, spki_der: der.to_vec(), raw })
+    }
+
+    /// Whether the holder of this key signed this message.
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(self.algorithm, &self.raw).verify(message, signature).is_ok()
+    }
+
+    /// The key as SubjectPublicKeyInfo in DER.
+    pub fn spki_der(&self) -> &[u8] {
+        &self.spki_der
+    }
+}
+
+/// A certificate signing request whose own signature holds.
+pub struct Csr {
+    common_name: Option<String>,
+    names: Vec<String>,
+    addresses: Vec<IpAddr>,
+    spki_der: Vec<u8>,
+}
+
+impl Csr {
+    /// Reads a request in PEM, and proves that whoever made it holds its key. Fails with a sentence.
+    pub fn parse(pem: &str) -> std::result::Result<Csr, String> {
+        let unreadable = || "The CSR is not a PEM certificate signing request.".to_string();
+        let (_, pem) = parse_x509_pem(pem.as_bytes()).map_err(|_| unreadable())?;
+        if !matches!(pem.label.as_str(), "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST") {
+            return Err(unreadable());
+        }
+        let (rest, csr) = X509CertificationRequest::from_der(&pem.contents).map_err(|_| unreadable())?;
+        if !rest.is_empty() {
+            return Err(unreadable());
+        }
+        let info = &csr.certification_request_info;
+        let spki_der = info.subject_pki.raw.to_vec();
+        if PublicKey::from_spki(&spki_der).is_none() {
+            return Err("The CSR's key must be ECDSA P-256 or RSA of 2048 to 8192 bits.".to_string());
+        }
+        csr.verify_signature().map_err(|_| "The CSR's own signature does not verify.".to_string())?;
+        let mut common_names = info.subject.iter_common_name();
+        let common_name = common_names.next().and_then(|cn| cn.as_str().ok()).map(str::to_string);
+        if common_names.next().is_some() {
+            return Err("The CSR has more than one common name.".to_string());
+        }
+        let (mut names, mut addresses) = (Vec::new(), Vec::new());
+        for extension in csr.requested_extensions().into_iter().flatten() {
+            let ParsedExtension::SubjectAlternativeName(san) = extension else { continue };
+            for name in &san.general_names {
+                match name {
+                    GeneralName::DNSName(name) => names.push((*name).to_string()),
+                    GeneralName::IPAddress(bytes) => addresses.extend(ip(bytes)),
+                    _ => {}
+                }
+            }
+        }
+        Ok(Csr { common_name, names, addresses, spki_der })
+    }
+
+    /// Its common name.
+    pub fn common_name(&self) -> Option<&str> {
+        self.common_name.as_deref()
+    }
+
+    /// Its key.
+    pub fn public_key(&self) -> PublicKey {
+        PublicKey::from_spki(&self.spki_der).expect("the key was read when the request was")
+    }
+}
+
+fn ip(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+}
+
+/// A certificate that was just issued.
+pub struct Issued {
+    /// The certificate.
+    pub cert_pem: String,
+    /// Lower-case hex SHA-256 of its DER form.
+    pub fingerprint_hex: String,
+    /// Its end.
+    pub not_after: Timestamp,
+}
+
+/// The authority. Holds a private key, so it has no Debug.
+pub struct Ca {
+    cert_pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Ca {
+    /// Loads the authority from its directory; `None` where there is none. Half an authority, a key that does not belong to
+    /// the certificate, or a certificate that is no authority's, is refused: it must be restored, never replaced.
+    pub fn load(dir: &Path) -> Result<Option<Ca>> {
+        let (key_path, cert_path) = (dir.join(CA_KEY), dir.join(CA_CERT));
+        let (key, mut cert) = (files::read(&key_path)?, files::read(&cert_path)?);
+        if let (Some(key), None) = (&key, &cert) {
+            // A crash while the authority was made: both are there, one under the name it was prepared with.
+            let prepared = files::beside(&cert_path);
+            if let Some(text) = files::read(&prepared)?
+                && Ca::of(key, text.clone()).is_ok()
+            {
+                files::rename(&prepared, &cert_path)?;
+                cert = Some(text);
+            }
+        }
+        match (key, cert) {
+            (None, None) => Ok(None),
+            (Some(key), Some(cert)) => Ca::of(&key, cert).map(Some),
+            (key, _) => {
+                let (here, gone) = if key.is_some() { (key_path, cert_path) } else { (cert_path, key_path) };
+                let why = format!("{} is there, {} is not: restore it from a backup", here.display(), gone.display());
+                Err(Error::fault("load the certificate authority", why))
+            }
+        }
+    }
+
+    /// Makes a new authority. A crash at any moment leaves none, or a whole one.
+    pub fn create(dir: &Path) -> Result<Ca> {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).doing("make the authority's key")?;
+        let mut params = params("UptimeMesh Cluster CA", crate::clock::now(), Duration::from_secs(CA_YEARS * 365 * 86_400));
+        params.distinguished_name.push(DnType::OrganizationName, "UptimeMesh");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let cert_pem = params.self_signed(&key).doing("sign the authority's certificate")?.pem();
+        files::private_dir(dir)?;
+        let cert_path = dir.join(CA_CERT);
+        let prepared = files::beside(&cert_path);
+        files::write(&prepared, cert_pem.as_bytes(), files::PUBLIC)?;
+        files::write(&dir.join(CA_KEY), key.serialize_pem().as_bytes(), files::PRIVATE)?;
+        files::rename(&prepared, &cert_path)?;
+        Ok(Ca { cert_pem, issuer: Issuer::new(params, key) })
+    }
+
+    fn of(key_pem: &str, cert_pem: String) -> Result<Ca> {
+        let doing = "load the certificate authority";
+        let key = KeyPair::from_pem(key_pem).doing(doing)?;
+        let (_, pem) = parse_x509_pem(cert_pem.as_bytes()).doing(doing)?;
+        let (_, cert) = X509Certificate::from_der(&pem.contents).doing(doing)?;
+        if !cert.is_ca() {
+            return Err(Error::fault(doing, "the certificate is not an authority's (CA:TRUE is missing)"));
+        }
+        if cert.public_key().raw != key.subject_public_key_info() {
+            return Err(Error::fault(doing, "the key does not belong to the certificate"));
+        }
+        let issuer = Issuer::from_ca_cert_pem(&cert_pem, key).doing(doing)?;
+        Ok(Ca { cert_pem, issuer })
+    }
+
+    /// The authority's certificate.
+    pub fn cert_pem(&self) -> &str {
+        &self.cert_pem
+    }
+
+    /// Issues a node's certificate for the request's key. Of the names that the request asks for, it gets those in `own`.
+    pub fn issue(&self, csr: &Csr, node_id: &str, own: &[String], validity_days: i64, now: Timestamp) -> Result<Issued> {
+        let validity = Duration::from_secs(validity_days.unsigned_abs() * 86_400);
+        let mut params = params(node_id, now, validity);
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        for name in csr.names.iter().filter(|name| own.contains(name)) {
+            params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into().doing("write a certificate's name")?));
+        }
+        for address in csr.addresses.iter().filter(|address| own.contains(&address.to_string())) {
+            params.subject_alt_names.push(SanType::IpAddress(*address));
+        }
+        let key = SubjectPublicKeyInfo::from_der(&csr.spki_der).doing("read a request's key")?;
+        let cert = params.signed_by(&key, &self.issuer).doing("sign a node's certificate")?;
+        let not_after = Timestamp::from_secs(now.secs() + validity.as_secs() as i64);
+        Ok(Issued { cert_pem: cert.pem(), fingerprint_hex: super::sha256_hex(cert.der()), not_after })
+    }
+}
+
+/// What every certificate has: its name, a random serial number, its time.
+fn params(common_name: &str, now: Timestamp, validity: Duration) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    let mut serial = random::<SERIAL_BYTES>();
+    // Positive, and never shorter than it looks.
+    serial[0] = serial[0] & 0x7f | 0x40;
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    let issued = date_time_ymd(1970, 1, 1) + Duration::from_secs(now.secs().unsigned_abs());
+    params.not_before = issued - Duration::from_secs(BACKDATED_S.unsigned_abs());
+    params.not_after = issued + validity;
+    params
+}
+
+/// A node's own key, ECDSA P-256. Holds a private key, so it has no Debug.
+pub struct NodeKey(KeyPair);
+
+impl NodeKey {
+    /// Makes a new one.
+    pub fn generate() -> Result<NodeKey> {
+        KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map(NodeKey).doing("make a node key")
+    }
+
+    /// Reads one: PKCS#8 in PEM.
+    pub fn from_pem(pem: &str) -> Result<NodeKey> {
+        KeyPair::from_pem(pem).map(NodeKey).doing("read the node key")
+    }
+
+    /// Its PKCS#8 form in PEM.
+    pub fn to_pem(&self) -> String {
+        self.0.serialize_pem()
+    }
+
+    /// A request for a certificate of this node, with these alternative names (addresses are recognised).
+    pub fn csr_pem(&self, node_id: &str, names: &[String]) -> Result<String> {
+        let doing = "make a certificate signing request";
+        let mut params = CertificateParams::new(names.to_vec()).doing(doing)?;
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, node_id);
+        params.serialize_request(&self.0).and_then(|csr| csr.pem()).doing(doing)
+    }
+
+    /// Signs a message: what [`PublicKey::verify`] proves.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
+        self.0.sign(message).doing("sign with the node key")
+    }
+}
+
+/// From when until when a certificate in PEM is valid.
+pub fn validity(cert_pem: &str) -> Option<(Timestamp, Timestamp)> {
+    let (_, pem) = parse_x509_pem(cert_pem.as_bytes()).ok()?;
+    let (_, cert) = X509Certificate::from_der(&pem.contents).ok()?;
+    let validity = cert.validity();
+    Some((Timestamp::from_secs(validity.not_before.timestamp()), Timestamp::from_secs(validity.not_after.timestamp())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    fn dir(name: &str) -> std::path::PathBuf {
+        let dir = std::env::temp_dir().join(format!("uptimemesh-pki-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        dir
+    }
+
+    fn names_of(cert_pem: &str) -> Vec<String> {
+        let (_, pem) = parse_x509_pem(cert_pem.as_bytes()).expect("PEM");
+        let (_, cert) = X509Certificate::from_der(&pem.contents).expect("a certificate");
+        let san = cert.subject_alternative_name().expect("sound extensions");
+        san.map(|s| s.value.general_names.iter().map(ToString::to_string).collect()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_certificate_has_what_the_cluster_says_and_not_what_was_asked_for() {
+        let dir = dir("issue");
+        let ca = Ca::create(&dir).expect("a new authority");
+        let key = NodeKey::generate().expect("a key");
+        let asked = ["node-a", "evil.example", "10.42.0.7", "10.42.0.8"].map(String::from);
+        let csr = Csr::parse(&key.csr_pem("node-a", &asked).expect("a request")).expect("a sound request");
+        assert_eq!(csr.common_name(), Some("node-a"));
+        let own = ["node-a", "node-a.mesh.internal", "10.42.0.7"].map(String::from);
+        let now = clock::now();
+        let issued = ca.issue(&csr, "node-a", &own, 30, now).expect("a certificate");
+        assert_eq!(names_of(&issued.cert_pem), ["DNSName(node-a)", "IPAddress(0a:2a:00:07)"]);
+        let (from, until) = validity(&issued.cert_pem).expect("its time");
+        assert_eq!((from.secs(), until), (now.secs() - 3600, issued.not_after));
+        let again = ca.issue(&csr, "node-a", &own, 30, now).expect("another certificate");
+        assert_ne!(issued.fingerprint_hex, again.fingerprint_hex, "serial numbers are random");
+        assert!(csr.public_key().verify(b"m", &key.sign(b"m").expect("a signature")));
+        assert!(!csr.public_key().verify(b"n", &key.sign(b"m").expect("a signature")));
+        std::fs::remove_dir_all(dir).expect("the directory is ours");
+    }
+
+    #[test]
+    fn half_an_authority_is_refused_and_an_interrupted_one_is_finished() {
+        let dir = dir("half");
+        assert!(Ca::load(&dir).expect("nothing is there").is_none());
+        let made = Ca::create(&dir).expect("a new authority");
+        let loaded = Ca::load(&dir).expect("both are there").expect("an authority");
+        assert_eq!(made.cert_pem(), loaded.cert_pem());
+        let (key, cert) = (dir.join(CA_KEY), dir.join(CA_CERT));
+        files::rename(&cert, &files::beside(&cert)).expect("a crash before the last step");
+        assert!(Ca::load(&dir).expect("it is finished").is_some());
+        let said = |dir: &Path| Ca::load(dir).err().map(|e| crate::error::Chain(&e).to_string()).unwrap_or_default();
+        std::fs::rename(&key, dir.join("away")).expect("move");
+        assert!(said(&dir).contains("cluster-ca.key is not: restore it"), "{}", said(&dir));
+        std::fs::write(&key, NodeKey::generate().expect("a key").to_pem()).expect("another key");
+        assert!(said(&dir).contains("does not belong"), "{}", said(&dir));
+        std::fs::write(&key, "nonsense").expect("a broken key");
+        assert!(said(&dir).starts_with("load the certificate authority: "), "{}", said(&dir));
+        std::fs::remove_dir_all(dir).expect("the directory is ours");
+    }
+
+    #[test]
+    fn what_is_no_request_is_said_so() {
+        let key = NodeKey::generate().expect("a key");
+        let pem = key.csr_pem("n", &[]).expect("a request");
+        let said = |pem: &str| Csr::parse(pem).err().unwrap_or_default();
+        for bad in ["", "x", &pem[..pem.len() / 2], &pem.replace("CERTIFICATE REQUEST", "CERTIFICATE"), &key.to_pem()] {
+            assert!(said(bad).contains("not a PEM certificate signing request"), "{bad}");
+        }
+        // The last bytes of the base64 are the signature's.
+        let at = pem.rfind("\n-----END").expect("an end") - 8;
+        let flipped = if &pem[at..=at] == "A" { "B" } else { "A" };
+        let forged = format!("{}{flipped}{}", &pem[..at], &pem[at + 1..]);
+        assert!(!said(&forged).is_empty());
+    }
+}

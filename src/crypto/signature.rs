@@ -1,0 +1,148 @@
+//! What a node signs, and the canonical form of JSON inside it.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// Objects and lists inside each other; the parser of bodies has the same bound.
+const DEPTH_MAX: usize = 127;
+
+/// The bytes under a heartbeat's signature: `node_id LF lease_token LF signed_at LF ttl_seconds LF canonical(status_patch)`.
+pub fn heartbeat_message(node_id: &str, lease_token: &str, signed_at: i64, ttl_s: i64, canonical: &str) -> Vec<u8> {
+    format!("{node_id}\n{lease_token}\n{signed_at}\n{ttl_s}\n{canonical}").into_bytes()
+}
+
+/// JSON in its canonical form: compact, keys sorted by code point at every depth, every non-ASCII character as `\uXXXX`,
+/// numbers exactly as they were written. Fails, with a sentence, on JSON that two readers could read in two ways.
+pub fn canonical(json: &str) -> Result<String, String> {
+    let mut out = String::with_capacity(json.len());
+    write(json, &mut out, DEPTH_MAX)?;
+    Ok(out)
+}
+
+fn write(json: &str, out: &mut String, depth: usize) -> Result<(), String> {
+    let json = json.trim_matches([' ', '\t', '\n', '\r']);
+    let deeper = || depth.checked_sub(1).ok_or("JSON is nested too deep");
+    match json.as_bytes().first() {
+        Some(b'{') => {
+            let Entries(entries) = parse(json)?;
+            let depth = deeper()?;
+            out.push('{');
+            for (i, (key, value)) in entries.iter().enumerate() {
+                if i > 0 {
+                    out.push(',');
+                }
+                text(key, out);
+                out.push(':');
+                write(value.get(), out, depth)?;
+            }
+            out.push('}');
+        }
+        Some(b'[') => {
+            let items: Vec<&RawValue> = parse(json)?;
+            let depth = deeper()?;
+            out.push('[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    out.push(',');
+                }
+                write(item.get(), out, depth)?;
+            }
+            out.push(']');
+        }
+        Some(b'"') => text(&parse::<String>(json)?, out),
+        _ => {
+            let _: &RawValue = parse(json)?;
+            out.push_str(json);
+        }
+    }
+    Ok(())
+}
+
+fn parse<'j, T: Deserialize<'j>>(json: &'j str) -> Result<T, String> {
+    serde_json::from_str(json).map_err(|e| e.to_string())
+}
+
+/// An object's entries by key. Rust compares texts by their UTF-8 bytes, which is the order of code points.
+struct Entries<'j>(BTreeMap<String, &'j RawValue>);
+
+impl<'de> Deserialize<'de> for Entries<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Entries<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = BTreeMap::new();
+                while let Some((key, value)) = map.next_entry()? {
+                    if entries.insert(key, value).is_some() {
+                        return Err(serde::de::Error::custom("a key stands twice in one object"));
+                    }
+                }
+                Ok(Entries(entries))
+            }
+        }
+        d.deserialize_map(Visitor)
+    }
+}
+
+fn text(text: &str, out: &mut String) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            ' '..='\u{7f}' => out.push(c),
+            _ => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    // Writing to a String cannot fail.
+                    let _ = write!(out, "\\u{unit:04x}");
+                }
+            }
+        }
+    }
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_canonical_form_is_that_of_the_contract() {
+        for (json, want) in [
+            (" { \"b\" : 1 , \"a\" : [ true , null , { } ] } ", r#"{"a":[true,null,{}],"b":1}"#),
+            (r#"{"n":[1.0,1e5,1E+2,-0,0.10,123456789012345678901234567890]}"#, r#"{"n":[1.0,1e5,1E+2,-0,0.10,123456789012345678901234567890]}"#),
+            ("\"\u{e9}\u{1f600}/\u{7f}\\u0001\\b\\f\\n\\r\\t\\\"\\\\\"", "\"\\u00e9\\ud83d\\ude00/\u{7f}\\u0001\\b\\f\\n\\r\\t\\\"\\\\\""),
+            // By code point U+FFFF comes before U+1F600; by UTF-16 unit it would not.
+            ("{\"\u{1f600}\":1,\"\u{ffff}\":2,\"\\u0061\":3}", r#"{"a":3,"\uffff":2,"\ud83d\ude00":1}"#),
+            (r#"{"a":{"c":1,"b":{"e":1,"d":2}}}"#, r#"{"a":{"b":{"d":2,"e":1},"c":1}}"#),
+        ] {
+            assert_eq!(canonical(json).as_deref(), Ok(want), "{json}");
+        }
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_is_refused() {
+        for bad in ["", "{", "NaN", "{\"a\":1,\"a\":2}", "{\"a\":1,\"\\u0061\":2}", "\"\\ud800\"", "[1,]", "01", "1 2", "{'a':1}", &"[".repeat(100_000)] {
+            assert!(canonical(bad).is_err(), "{bad}");
+        }
+        let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+        assert!(canonical(&nested(120)).is_ok() && canonical(&nested(200)).is_err());
+    }
+
+    #[test]
+    fn a_heartbeat_message_is_five_lines() {
+        assert_eq!(heartbeat_message("n", "t", 5, 45, "{}"), b"n\nt\n5\n45\n{}");
+    }
+}

@@ -1,0 +1,51 @@
+//! Files that must never be half written or readable by others: keys, certificates, identities.
+
+use crate::error::{Doing, Result};
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Mode of a file that only its owner may read.
+pub const PRIVATE: u32 = 0o600;
+/// Mode of a file that everybody may read.
+pub const PUBLIC: u32 = 0o644;
+
+/// Writes a file so that a crash leaves the old content or the new, durably, with this mode from its first byte on.
+pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    let new = beside(path);
+    // What a crash left is no longer wanted; its mode might be another.
+    let _ = fs::remove_file(&new);
+    let mut file = File::options().write(true).create_new(true).mode(mode).open(&new).doing("create a file")?;
+    file.write_all(content).doing("write a file")?;
+    file.sync_all().doing("flush a file")?;
+    rename(&new, path)
+}
+
+/// Renames durably: after this, a power cut does not bring the old name back.
+pub fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).doing("put a file into its place")?;
+    let dir = to.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(dir).and_then(|d| d.sync_all()).doing("flush a directory")
+}
+
+/// Makes a directory, and those above it, that only its owner may enter; one that is there stays as it is.
+pub fn private_dir(path: &Path) -> Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).doing("create a directory")
+}
+
+/// Reads a text file; `None` where there is none.
+pub fn read(path: &Path) -> Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e).doing("read a file"),
+    }
+}
+
+/// The name under which a file is prepared.
+pub fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    PathBuf::from(name)
+}

@@ -1,0 +1,34 @@
+//! From an [`Error`] to the contract's answer. The inside of a fault goes to the log, with the request id, and nowhere else.
+
+use crate::clock;
+use crate::error::{Chain, Error};
+use crate::http::Response;
+use serde_json::json;
+
+/// The answer that tells a client of an error.
+pub fn answer(error: &Error) -> Response {
+    let status = error.status();
+    match error {
+        Error::Invalid(faults) => Response::json(status, &json!({ "detail": faults })),
+        Error::Unauthenticated { detail, reason: Some(reason) } => {
+            Response::json(status, &json!({ "detail": detail, "reason": reason, "server_time": clock::now() }))
+        }
+        Error::MethodNotAllowed(allow) => plain(error).with("Allow", allow.clone()),
+        Error::RateLimited { retry_after_s, .. } => plain(error).with("Retry-After", retry_after_s.to_string()),
+        Error::Fault(_) => {
+            log::error!(target: "api", event = "request.fault", error:% = Chain(error); "A request failed by a fault of ours");
+            plain(error)
+        }
+        Error::Malformed(_)
+        | Error::Unauthenticated { reason: None, .. }
+        | Error::Forbidden(_)
+        | Error::NotFound(_)
+        | Error::Conflict(_)
+        | Error::TooLarge
+        | Error::Unavailable(_) => plain(error),
+    }
+}
+
+fn plain(error: &Error) -> Response {
+    Response::json(error.status(), &json!({ "detail": error.detail() }))
+}

@@ -1,0 +1,35 @@
+//! Reading and writing cookies. What a cookie's value means is left to the gate.
+
+/// The value of the first cookie of that name in the value of a `Cookie` header.
+pub fn find<'a>(header: &'a str, name: &str) -> Option<&'a str> {
+    header.split(';').find_map(|pair| {
+        let (key, value) = pair.split_once('=')?;
+        (key.trim() == name).then(|| value.trim())
+    })
+}
+
+/// The value of a `Set-Cookie` header for a cookie that scripts cannot read and other sites cannot post with.
+pub fn set(name: &str, value: &str, max_age_s: i64, secure: bool) -> String {
+    let secure = if secure { "; Secure" } else { "" };
+    format!("{name}={value}; Path=/; Max-Age={max_age_s}; HttpOnly; SameSite=Lax{secure}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cookies_are_found_by_their_whole_name() {
+        let header = "xsid=1; sid=two=2 ;sid=3; flag";
+        assert_eq!(find(header, "sid"), Some("two=2"));
+        assert_eq!(find(header, "id"), None);
+        assert_eq!(find(header, "flag"), None);
+        assert_eq!(find("", "sid"), None);
+    }
+
+    #[test]
+    fn a_set_cookie_is_closed_to_scripts_and_other_sites() {
+        assert_eq!(set("sid", "v", 60, true), "sid=v; Path=/; Max-Age=60; HttpOnly; SameSite=Lax; Secure");
+        assert_eq!(set("sid", "", 0, false), "sid=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax");
+    }
+}

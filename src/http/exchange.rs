@@ -1,0 +1,378 @@
+//! The conversation on one connection: a request in, its answer out, in order, until either side ends it or it falls
+//! silent. Every wait is under a deadline and every buffer under a limit. Who may connect and which thread runs this
+//! is left to `listen`.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::{clock, crypto, logger};
+use crate::http::listen::{Handler, Limits};
+use crate::http::request::{self, Framing, Head, Parsed, Refusal};
+use crate::http::response::{Body, Keep, Response};
+use crate::http::transport::Transport;
+use crate::thread::Stop;
+
+/// Bytes asked of the socket at once.
+const READ_BYTES: usize = 8 << 10;
+
+/// Bodies up to this leave in one buffer and one write with their head; of a longer one the rest follows uncopied.
+const ONE_WRITE_BYTES_MAX: usize = 64 << 10;
+
+/// A chunk's size line; extensions are ignored and need not be long.
+const CHUNK_LINE_BYTES_MAX: usize = 64;
+
+/// A chunk's size in hexadecimal digits: beyond any body limit, below any overflow.
+const CHUNK_SIZE_DIGITS_MAX: usize = 7;
+
+/// Trailer fields after the last chunk, which are dropped.
+const TRAILERS_MAX: usize = 16;
+
+/// One trailer field.
+const TRAILER_BYTES_MAX: usize = 1 << 10;
+
+/// How long, and for how much, a closing connection still listens: closing with bytes unread would make the kernel
+/// reset the connection, and the client would lose the answer that tells it why.
+const LINGER_TIME: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 4 << 20;
+
+/// What all conversations share.
+pub(super) struct Service {
+    pub limits: Limits,
+    pub handler: Handler,
+    pub stop: Stop,
+    /// Bytes of bodies in memory, over all connections.
+    pub bodies_bytes: AtomicUsize,
+}
+
+/// What becomes of a connection whose conversation paused.
+#[derive(Debug, PartialEq)]
+pub(super) enum After {
+    Close,
+    /// It is silent and between two requests: it may wait for the next one without a thread.
+    Park,
+}
+
+/// Why there is no request.
+enum Trouble {
+    /// The client left or broke off; nobody is there to answer.
+    Gone,
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Trouble {
+    fn from(refusal: Refusal) -> Trouble {
+        Trouble::Refused(refusal)
+    }
+}
+
+/// A connection and the bytes read from it that no request has used yet.
+pub(super) struct Conn {
+    pub transport: Transport,
+    peer: SocketAddr,
+    buffer: Vec<u8>,
+    /// Where the unused bytes begin in the buffer.
+    start: usize,
+}
+
+impl Conn {
+    pub fn new(transport: Transport, peer: SocketAddr) -> Conn {
+        Conn { transport, peer, buffer: Vec::new(), start: 0 }
+    }
+
+    /// Serves requests until the connection ends or falls silent.
+    pub fn converse(&mut self, service: &Service) -> After {
+        loop {
+            if self.unread().is_empty() {
+                if service.stop.raised() {
+                    return After::Close;
+                }
+                self.transport.until(service.limits.hold_time);
+                match self.fill() {
+                    Ok(0) => return After::Close,
+                    Ok(_) => {}
+                    Err(e) if timed_out(&e) => {
+                        // A parked connection costs little because it gives its buffer back.
+                        self.buffer = Vec::new();
+                        return After::Park;
+                    }
+                    Err(_) => return After::Close,
+                }
+            }
+            match self.exchange(service) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.linger();
+                    return After::Close;
+                }
+                Err(_) => return After::Close,
+            }
+        }
+    }
+
+    /// One request and its answer; tells whether another may follow.
+    fn exchange(&mut self, service: &Service) -> io::Result<bool> {
+        let limits = &service.limits;
+        let began = clock::tick();
+        self.transport.until(limits.head_time);
+        let head_only = self.unread().starts_with(b"HEAD ");
+        let (mut head, keep_alive_said) = match self.head(limits) {
+            Ok(head) => {
+                let said = head.request.header("connection").is_some_and(|v| v.to_ascii_lowercase().contains("keep-alive"));
+                (head, said)
+            }
+            Err((Trouble::Gone, _)) => return Ok(false),
+            Err((Trouble::Refused(refusal), id)) => {
+                let id = id.unwrap_or_else(crypto::uuid);
+                complete(&id, "-", "-", refusal.status, began);
+                return self.refuse(&refusal, &id, head_only, limits);
+            }
+        };
+        let began = clock::tick();
+        let (id, method, path) = (head.request.request_id.clone(), head.request.method.clone(), head.request.path.clone());
+        let mut share = Share { taken: 0, max: limits.bodies_in_flight_bytes_max, all: &service.bodies_bytes };
+        self.transport.until(limits.body_time);
+        match self.body(&head, limits.body_bytes_max, &mut share) {
+            Ok(body) => head.request.body = body,
+            Err(Trouble::Gone) => return Ok(false),
+            Err(Trouble::Refused(refusal)) => {
+                complete(&id, method.as_str(), &path, refusal.status, began);
+                return self.refuse(&refusal, &id, head_only, limits);
+            }
+        }
+
+        let Head { request, keep, .. } = *head;
+        let _context = logger::Context::request(&id);
+        let response = catch_unwind(AssertUnwindSafe(|| (service.handler)(request))).unwrap_or_else(|_| {
+            log::error!(target: "api", event = "request.panicked", request_id = id, method = method.as_str(), path = path; "A handler panicked");
+            Response::error(500, "Internal error")
+        });
+        drop(share);
+
+        let keep = match &response.body {
+            Body::Stream(_) => Keep::No,
+            Body::Full(_) if !keep || service.stop.raised() => Keep::No,
+            Body::Full(_) if keep_alive_said => Keep::Said,
+            Body::Full(_) => Keep::Silent,
+        };
+        let mut out = response.head(&id, keep, clock::now());
+        let status = response.status;
+        self.transport.until(limits.write_time);
+        match response.body {
+            Body::Full(body) => {
+                complete(&id, method.as_str(), &path, status, began);
+                if head_only || matches!(status, 204 | 304) {
+                    self.transport.write_all(&out)?;
+                } else {
+                    let (first, rest) = body.split_at(body.len().min(ONE_WRITE_BYTES_MAX));
+                    out.extend_from_slice(first);
+                    self.transport.write_all(&out)?;
+                    self.transport.write_all(rest)?;
+                }
+            }
+            Body::Stream(_) if head_only => {
+                complete(&id, method.as_str(), &path, status, began);
+                self.transport.write_all(&out)?;
+            }
+            Body::Stream(source) => {
+                self.transport.write_all(&out)?;
+                let transport = &mut self.transport;
+                let sink = &mut |bytes: &[u8]| {
+                    if service.stop.raised() {
+                        return Err(io::ErrorKind::ConnectionAborted.into());
+                    }
+                    transport.until(limits.write_time);
+                    transport.write_all(bytes)
+                };
+                let streamed = catch_unwind(AssertUnwindSafe(|| source(sink)));
+                complete(&id, method.as_str(), &path, status, began);
+                if !matches!(streamed, Ok(Ok(()))) {
+                    return Err(io::ErrorKind::ConnectionAborted.into());
+                }
+            }
+        }
+        Ok(keep != Keep::No)
+    }
+
+    /// Reads the next head; a refusal comes with the client's request id, if that could be read.
+    fn head(&mut self, limits: &Limits) -> Result<Box<Head>, (Trouble, Option<String>)> {
+        let mut fresh = self.unread().len();
+        loop {
+            match request::parse(self.unread(), fresh, limits, self.peer) {
+                Parsed::Whole(head, used) => {
+                    self.start += used;
+                    return Ok(head);
+                }
+                Parsed::Refused(refusal, id) => return Err((Trouble::Refused(refusal), id)),
+                Parsed::Partial => fresh = self.need().map_err(|trouble| (trouble, None))?,
+            }
+        }
+    }
+
+    /// Reads the body that the head announces.
+    fn body(&mut self, head: &Head, bytes_max: usize, share: &mut Share) -> Result<Vec<u8>, Trouble> {
+        let empty = head.framing == Framing::Length(0);
+        if head.expects_continue && !empty && self.unread().is_empty() {
+            self.transport.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").map_err(|_| Trouble::Gone)?;
+        }
+        let mut body = Vec::new();
+        match head.framing {
+            Framing::Length(length) => self.take(length, &mut body, share)?,
+            Framing::Chunked => self.chunks(&mut body, bytes_max, share)?,
+        }
+        Ok(body)
+    }
+
+    fn chunks(&mut self, body: &mut Vec<u8>, bytes_max: usize, share: &mut Share) -> Result<(), Trouble> {
+        loop {
+            let line = self.line(CHUNK_LINE_BYTES_MAX)?;
+            let digits = line.split(|&b| b == b';').next().unwrap_or_default();
+            let hex = (1..=CHUNK_SIZE_DIGITS_MAX).contains(&digits.len()) && digits.iter().all(u8::is_ascii_hexdigit);
+            let size = std::str::from_utf8(digits).ok().filter(|_| hex).and_then(|d| usize::from_str_radix(d, 16).ok());
+            let size = size.ok_or(Refusal::bad("Malformed chunk"))?;
+            if size == 0 {
+                break;
+            }
+            if size > bytes_max - body.len() {
+                return Err(Refusal::BODY_TOO_LARGE.into());
+            }
+            self.take(size, body, share)?;
+            if !self.line(0)?.is_empty() {
+                return Err(Refusal::bad("Malformed chunk").into());
+            }
+        }
+        for _ in 0..=TRAILERS_MAX {
+            if self.line(TRAILER_BYTES_MAX)?.is_empty() {
+                return Ok(());
+            }
+        }
+        Err(Refusal::HEAD_TOO_LARGE.into())
+    }
+
+    /// Moves so many bytes of the connection to the end of `body`. Memory is taken as bytes come, not as announced.
+    fn take(&mut self, mut count: usize, body: &mut Vec<u8>, share: &mut Share) -> Result<(), Trouble> {
+        while count > 0 {
+            if self.unread().is_empty() {
+                self.need()?;
+            }
+            let here = count.min(self.unread().len());
+            share.grow(here)?;
+            body.extend_from_slice(&self.unread()[..here]);
+            self.start += here;
+            count -= here;
+        }
+        Ok(())
+    }
+
+    /// Reads a line of at most so many bytes, without its end.
+    fn line(&mut self, bytes_max: usize) -> Result<Vec<u8>, Trouble> {
+        loop {
+            let unread = self.unread();
+            let window = &unread[..unread.len().min(bytes_max + 2)];
+            if let Some(end) = window.windows(2).position(|pair| pair == b"\r\n") {
+                let line = window[..end].to_vec();
+                self.start += end + 2;
+                return Ok(line);
+            }
+            if window.len() == bytes_max + 2 {
+                return Err(Refusal::bad("Malformed chunk").into());
+            }
+            self.need()?;
+        }
+    }
+
+    fn unread(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
+
+    /// Reads once from the socket; tells how many bytes came, zero at its end.
+    fn fill(&mut self) -> io::Result<usize> {
+        self.buffer.drain(..self.start);
+        self.start = 0;
+        let mut fresh = [0u8; READ_BYTES];
+        let count = self.transport.read(&mut fresh)?;
+        self.buffer.extend_from_slice(&fresh[..count]);
+        Ok(count)
+    }
+
+    /// Reads once, in the middle of a request.
+    fn need(&mut self) -> Result<usize, Trouble> {
+        match self.fill() {
+            Ok(0) => Err(Trouble::Gone),
+            Ok(count) => Ok(count),
+            Err(e) if timed_out(&e) => Err(Refusal { status: 408, detail: "Request took too long" }.into()),
+            Err(_) => Err(Trouble::Gone),
+        }
+    }
+
+    /// Answers for the front itself; no request follows, because where it would begin is not certain.
+    fn refuse(&mut self, refusal: &Refusal, id: &str, head_only: bool, limits: &Limits) -> io::Result<bool> {
+        let response = Response::error(refusal.status, refusal.detail);
+        let mut out = response.head(id, Keep::No, clock::now());
+        if let (Body::Full(body), false) = (&response.body, head_only) {
+            out.extend_from_slice(body);
+        }
+        self.transport.until(limits.write_time);
+        self.transport.write_all(&out)?;
+        Ok(false)
+    }
+
+    /// Ends the connection so that the client gets what was written last.
+    fn linger(&mut self) {
+        if self.transport.finish().is_err() {
+            return;
+        }
+        self.transport.until(LINGER_TIME);
+        let mut unwanted = [0u8; READ_BYTES];
+        let mut left = LINGER_BYTES_MAX;
+        while let Ok(count @ 1..) = self.transport.discard(&mut unwanted) {
+            left = left.saturating_sub(count);
+            if left == 0 {
+                return;
+            }
+        }
+    }
+}
+
+/// One connection's share of the memory for bodies; given back when dropped.
+struct Share<'a> {
+    taken: usize,
+    max: usize,
+    all: &'a AtomicUsize,
+}
+
+impl Share<'_> {
+    fn grow(&mut self, bytes: usize) -> Result<(), Trouble> {
+        let fits = |all: usize| all.checked_add(bytes).filter(|&sum| sum <= self.max);
+        match self.all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits) {
+            Ok(_) => {
+                self.taken += bytes;
+                Ok(())
+            }
+            Err(_) => Err(Refusal { status: 503, detail: "Too many request bodies at once" }.into()),
+        }
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.taken, Ordering::Relaxed);
+    }
+}
+
+/// Whether a deadline ended it; Linux reports a socket's time-out as if it were nonblocking.
+fn timed_out(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+/// The access log's line. It is written before the answer is, so that it is there when the client has its answer.
+fn complete(request_id: &str, method: &str, path: &str, status_code: u16, began: Instant) {
+    let duration_ms = clock::tick().duration_since(began).as_secs_f64() * 1e3;
+    log::info!(
+        target: "api", event = "request.complete", request_id = request_id, method = method, path = path,
+        status_code = status_code, duration_ms:% = format_args!("{duration_ms:.1}");
+        "Completed"
+    );
+}

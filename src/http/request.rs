@@ -1,0 +1,345 @@
+//! One request: its value as handlers see it, and the reading of its head with everything that must be refused.
+//!
+//! The head is where requests are smuggled, so whatever two servers could read in two ways is refused here. Waiting
+//! for bytes and reading the body is left to `exchange`.
+
+use std::net::SocketAddr;
+
+use tiny_http::Method;
+
+use crate::http::listen::Limits;
+use crate::http::{cookie, form};
+use crate::crypto;
+
+/// Longest `X-Request-ID` that is taken over from a client.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Most headers a head may ever have, whatever the limits say: the parser's table stands on the stack.
+const HEADERS_CEILING: usize = 128;
+
+/// Longest `Content-Length` that is read as a number: beyond any limit, below any overflow.
+const LENGTH_DIGITS_MAX: usize = 15;
+
+/// A whole request. It has no `Debug`: its headers hold cookies and tokens.
+pub struct Request {
+    /// The method; `HEAD` too, see [`Request::wants_head`].
+    pub method: Method,
+    /// The target before `?`, still percent-encoded.
+    pub path: String,
+    /// The target after `?`, still percent-encoded; empty without one.
+    pub query: String,
+    /// Names as they came, values without surrounding blanks; ASCII.
+    pub headers: Vec<(String, String)>,
+    /// The body, whole and not longer than the front allows.
+    pub body: Vec<u8>,
+    /// Who sent it: an IPv4 client of an IPv6 listener has its IPv4 address.
+    pub peer: SocketAddr,
+    /// The client's `X-Request-ID` or a fresh UUID.
+    pub request_id: String,
+    /// Path arguments, filled in by the router.
+    pub args: Vec<String>,
+}
+
+impl Request {
+    /// The first header of that name, in any case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers_named(name).next()
+    }
+
+    /// The first cookie of that name.
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        self.headers_named("cookie").find_map(|value| cookie::find(value, name))
+    }
+
+    /// The query's pairs, percent- and plus-decoded, in their order.
+    pub fn query_pairs(&self) -> Vec<(String, String)> {
+        form::parse(self.query.as_bytes())
+    }
+
+    /// Whether only the head of the answer is wanted: handle it like `GET`, the front leaves the body out.
+    pub fn wants_head(&self) -> bool {
+        self.method == Method::Head
+    }
+
+    fn headers_named(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.headers.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+}
+
+/// What the front itself answers, before it closes the connection.
+#[derive(Debug, PartialEq)]
+pub(super) struct Refusal {
+    pub status: u16,
+    pub detail: &'static str,
+}
+
+impl Refusal {
+    pub const HEAD_TOO_LARGE: Refusal = Refusal { status: 431, detail: "Request head too large" };
+    pub const BODY_TOO_LARGE: Refusal = Refusal { status: 413, detail: "Request body too large" };
+
+    pub fn bad(detail: &'static str) -> Refusal {
+        Refusal { status: 400, detail }
+    }
+}
+
+/// How the body is framed.
+#[derive(Debug, PartialEq)]
+pub(super) enum Framing {
+    /// So many bytes; zero without a body.
+    Length(usize),
+    Chunked,
+}
+
+/// A head, and what it says of the exchange.
+pub(super) struct Head {
+    /// The request, its body still empty.
+    pub request: Request,
+    pub framing: Framing,
+    /// Whether the client wants the connection kept.
+    pub keep: bool,
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub expects_continue: bool,
+}
+
+/// What the bytes so far are.
+pub(super) enum Parsed {
+    /// More bytes are needed.
+    Partial,
+    /// A head of so many bytes.
+    Whole(Box<Head>, usize),
+    /// Something to refuse, with the client's request id if that could be read.
+    Refused(Refusal, Option<String>),
+}
+
+/// Reads a head from the front of `bytes`, of which the last `fresh` have not been looked at before.
+pub(super) fn parse(bytes: &[u8], fresh: usize, limits: &Limits, peer: SocketAddr) -> Parsed {
+    let partial = || {
+        if bytes.len() >= limits.head_bytes_max { Parsed::Refused(Refusal::HEAD_TOO_LARGE, None) } else { Parsed::Partial }
+    };
+    // A head that drips in is parsed once a line, not once a byte.
+    if !bytes[bytes.len() - fresh..].contains(&b'\n') {
+        return partial();
+    }
+    let mut table = [httparse::EMPTY_HEADER; HEADERS_CEILING];
+    let mut raw = httparse::Request::new(&mut table[..limits.headers_max.min(HEADERS_CEILING)]);
+    let refuse = |refusal| Parsed::Refused(refusal, None);
+    let used = match raw.parse(bytes) {
+        Ok(httparse::Status::Complete(used)) if used > limits.head_bytes_max => return refuse(Refusal::HEAD_TOO_LARGE),
+        Ok(httparse::Status::Complete(used)) => used,
+        Ok(httparse::Status::Partial) => return partial(),
+        Err(httparse::Error::TooManyHeaders) => return refuse(Refusal::HEAD_TOO_LARGE),
+        Err(httparse::Error::Version) => return refuse(Refusal { status: 505, detail: "HTTP version not supported" }),
+        Err(_) => return refuse(Refusal::bad("Malformed request head")),
+    };
+    let own_id = raw.headers.iter().find(|h| h.name.eq_ignore_ascii_case("x-request-id")).and_then(|h| acceptable_id(h.value));
+    let lines_end_in_crlf = bytes[..used].iter().enumerate().all(|(i, &b)| b != b'\n' || (i > 0 && bytes[i - 1] == b'\r'));
+    if !lines_end_in_crlf {
+        return Parsed::Refused(Refusal::bad("Malformed request head"), own_id);
+    }
+    match judge(&raw, own_id.clone(), limits, peer) {
+        Ok(head) => Parsed::Whole(Box::new(head), used),
+        Err(refusal) => Parsed::Refused(refusal, own_id),
+    }
+}
+
+/// Turns a head of sound syntax into a request, unless its parts contradict each other.
+fn judge(raw: &httparse::Request, own_id: Option<String>, limits: &Limits, peer: SocketAddr) -> Result<Head, Refusal> {
+    let (Some(method), Some(target), Some(minor)) = (raw.method, raw.path, raw.version) else {
+        return Err(Refusal::bad("Malformed request head"));
+    };
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let server_wide = path == "*" && method == "OPTIONS";
+    if !target.bytes().all(|b| b.is_ascii_graphic() && b != b'#') || !(path.starts_with('/') || server_wide) {
+        return Err(Refusal::bad("Malformed request target"));
+    }
+    let method: Method = method.parse().map_err(|()| Refusal::bad("Malformed request method"))?;
+
+    let mut length = None;
+    let mut chunked = false;
+    let mut hosts = 0;
+    let mut keep = minor == 1;
+    let mut expects_continue = false;
+    let mut headers = Vec::with_capacity(raw.headers.len());
+    for header in raw.headers.iter() {
+        let value = std::str::from_utf8(header.value).ok().filter(|v| v.is_ascii());
+        let value = value.ok_or(Refusal::bad("Header values must be ASCII"))?.trim();
+        match header.name.to_ascii_lowercase().as_str() {
+            "content-length" => {
+                let digits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
+                if length.is_some() || !digits {
+                    return Err(Refusal::bad("Malformed Content-Length"));
+                }
+                // A number too long to read is too large for any limit.
+                length = Some(if value.len() > LENGTH_DIGITS_MAX { u64::MAX } else { value.parse().unwrap_or(u64::MAX) });
+            }
+            "transfer-encoding" => {
+                if chunked || minor == 0 {
+                    return Err(Refusal::bad("Malformed Transfer-Encoding"));
+                }
+                if !value.eq_ignore_ascii_case("chunked") {
+                    return Err(Refusal { status: 501, detail: "Transfer-Encoding not supported" });
+                }
+                chunked = true;
+            }
+            "host" => hosts += 1,
+            "connection" => {
+                for token in value.split(',').map(str::trim) {
+                    if token.eq_ignore_ascii_case("close") {
+                        keep = false;
+                    } else if token.eq_ignore_ascii_case("keep-alive") && minor == 0 {
+                        keep = true;
+                    }
+                }
+            }
+            "expect" => {
+                if !value.eq_ignore_ascii_case("100-continue") {
+                    return Err(Refusal { status: 417, detail: "Expectation not supported" });
+                }
+                expects_continue = minor == 1;
+            }
+            _ => {}
+        }
+        headers.push((header.name.to_string(), value.to_string()));
+    }
+    if chunked && length.is_some() {
+        return Err(Refusal::bad("Content-Length and Transfer-Encoding contradict each other"));
+    }
+    if hosts > 1 || (hosts == 0 && minor == 1) {
+        return Err(Refusal::bad("One Host header is required"));
+    }
+    let framing = match length {
+        None if chunked => Framing::Chunked,
+        None => Framing::Length(0),
+        Some(n) => match usize::try_from(n) {
+            Ok(n) if n <= limits.body_bytes_max => Framing::Length(n),
+            _ => return Err(Refusal::BODY_TOO_LARGE),
+        },
+    };
+    let (path, query) = (path.to_string(), query.to_string());
+    let request_id = own_id.unwrap_or_else(crypto::uuid);
+    let request = Request { method, path, query, headers, body: Vec::new(), peer, request_id, args: Vec::new() };
+    Ok(Head { request, framing, keep, expects_continue })
+}
+
+/// A client's request id, if it can stand in a header and a log line as it is.
+fn acceptable_id(value: &[u8]) -> Option<String> {
+    let fits = (1..=REQUEST_ID_BYTES_MAX).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic);
+    if fits { String::from_utf8(value.to_vec()).ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Parsed {
+        parse(text.as_bytes(), text.len(), &Limits::default(), SocketAddr::from(([127, 0, 0, 1], 9)))
+    }
+
+    fn whole(text: &str) -> Head {
+        match read(text) {
+            Parsed::Whole(head, used) => {
+                assert_eq!(used, text.len());
+                *head
+            }
+            Parsed::Partial => panic!("partial: {text:?}"),
+            Parsed::Refused(refusal, _) => panic!("{refusal:?}: {text:?}"),
+        }
+    }
+
+    #[test]
+    fn a_head_is_read_in_all_its_parts() {
+        let head = whole(
+            "POST /a%2Fb?c=%41+d&c HTTP/1.1\r\nHost: x\r\ncontent-length:  5 \r\nCookie: a=1\r\ncookie: b=2\r\nX-Request-Id: own\r\n\r\n",
+        );
+        let request = &head.request;
+        assert_eq!((request.path.as_str(), request.query.as_str()), ("/a%2Fb", "c=%41+d&c"));
+        assert_eq!(request.query_pairs(), [("c".to_string(), "A d".to_string()), ("c".to_string(), String::new())]);
+        assert_eq!((request.cookie("a"), request.cookie("b"), request.cookie("c")), (Some("1"), Some("2"), None));
+        assert_eq!((request.request_id.as_str(), request.header("CONTENT-LENGTH")), ("own", Some("5")));
+        assert_eq!((head.framing, head.keep, head.expects_continue), (Framing::Length(5), true, false));
+        assert!(!request.wants_head());
+    }
+
+    #[test]
+    fn keeping_the_connection_depends_on_version_and_header() {
+        for (lines, keep) in [
+            ("1.1\r\nHost: x", true),
+            ("1.1\r\nHost: x\r\nConnection: Upgrade, Close", false),
+            ("1.0", false),
+            ("1.0\r\nConnection: keep-alive", true),
+        ] {
+            assert_eq!(whole(&format!("GET / HTTP/{lines}\r\n\r\n")).keep, keep, "{lines}");
+        }
+    }
+
+    #[test]
+    fn whatever_two_servers_could_read_in_two_ways_is_refused() {
+        let get = |rest: &str| format!("GET / HTTP/1.1\r\nHost: x\r\n{rest}\r\n\r\n");
+        for (status, text) in [
+            (400, get("Content-Length: 0\r\nContent-Length: 5")),
+            (400, get("Content-Length: 5\r\nTransfer-Encoding: chunked")),
+            (400, get("Content-Length: +5")),
+            (400, get("Content-Length: -1")),
+            (400, get("Content-Length: 0x10")),
+            (400, get("Content-Length: 5, 5")),
+            (400, get("Content-Length:")),
+            (413, get("Content-Length: 100000000000")),
+            (413, get("Content-Length: 99999999999999999999")),
+            (400, get("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked")),
+            (501, get("Transfer-Encoding: identity")),
+            (501, get("Transfer-Encoding: gzip, chunked")),
+            (501, get("Transfer-Encoding: xchunked")),
+            (417, get("Expect: something")),
+            (400, get("Host: y")),
+            (400, get("X-A: b\r\n Content-Length: 5")),
+            (400, get("Content-Length : 5")),
+            (400, get("X: a\rContent-Length: 5")),
+            (400, get("X: a\0b")),
+            (400, get("X: \u{e9}")),
+            (400, get(": v")),
+            (400, "GET / HTTP/1.1\r\n\r\n".to_string()),
+            (400, "GET / HTTP/1.1\nHost: x\n\n".to_string()),
+            (400, "GET /\u{e9} HTTP/1.1\r\nHost: x\r\n\r\n".to_string()),
+            (400, "GET /#x HTTP/1.1\r\nHost: x\r\n\r\n".to_string()),
+            (400, "GET http://evil/ HTTP/1.1\r\nHost: x\r\n\r\n".to_string()),
+            (400, "GET  / HTTP/1.1\r\nHost: x\r\n\r\n".to_string()),
+            (400, "GET * HTTP/1.1\r\nHost: x\r\n\r\n".to_string()),
+            (400, "GET /\r\n\r\n".to_string()),
+            (400, "G@T / HTTP/1.1\r\nHost: x\r\n\r\n".to_string()),
+            (400, "GET / HTTP/1.1 foo\r\nHost: x\r\n\r\n".to_string()),
+            (400, "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n".to_string()),
+            (505, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_string()),
+            (505, "GET / HTTP/1.2\r\nHost: x\r\n\r\n".to_string()),
+            (431, get(&"a: b\r\n".repeat(65))),
+            (431, get(&format!("a: {}", "b".repeat(16 << 10)))),
+        ] {
+            match read(&text) {
+                Parsed::Refused(refusal, _) => assert_eq!(refusal.status, status, "{text:?}"),
+                Parsed::Whole(..) => panic!("accepted: {text:?}"),
+                Parsed::Partial => panic!("waits for more: {text:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_head_may_come_in_any_number_of_pieces() {
+        let text = "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n";
+        for cut in 0..text.len() {
+            assert!(matches!(read(&text[..cut]), Parsed::Partial), "{cut}");
+        }
+        assert_eq!(whole(text).request.path, "*");
+    }
+
+    #[test]
+    fn only_a_printable_request_id_is_taken_over_even_by_a_refusal() {
+        let id = |value: &str| whole(&format!("GET / HTTP/1.1\r\nHost: x\r\nX-Request-ID: {value}\r\n\r\n")).request.request_id;
+        assert_eq!(id(&"a".repeat(128)), "a".repeat(128));
+        for bad in [String::new(), "a b".to_string(), "a".repeat(129)] {
+            let fresh = id(&bad);
+            assert_eq!((fresh.len(), fresh.as_bytes()[14]), (36, b'4'), "{fresh}");
+            assert_ne!(fresh, id(&bad));
+        }
+        let refused = read("GET / HTTP/1.1\r\nX-Request-ID: mine\r\n\r\n");
+        assert!(matches!(refused, Parsed::Refused(_, Some(id)) if id == "mine"));
+    }
+}

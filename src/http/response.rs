@@ -1,0 +1,199 @@
+//! One answer: its value as handlers make it, and its head as it goes on the wire, with what every answer carries.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use tiny_http::StatusCode;
+
+use crate::clock::Timestamp;
+
+/// What every answer says unless the handler said otherwise: nothing is sniffed, framed, leaked or cached.
+const DEFAULT_HEADERS: [(&str, &str); 5] = [
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "same-origin"),
+    ("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'; object-src 'none'"),
+    ("Cache-Control", "no-store"),
+];
+
+/// Headers that only the front writes: with one from a handler, a client could see the answer end in two places.
+const FRONT_HEADERS: [&str; 5] = ["Connection", "Content-Length", "Date", "Transfer-Encoding", "X-Request-ID"];
+
+/// A source of bytes. It runs in the connection's own thread until it is done or the sink that it is given fails, which
+/// means that the client is gone or the server stops; each call of the sink is one write.
+pub type Source = Box<dyn FnOnce(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> + Send>;
+
+/// What follows the head.
+pub enum Body {
+    /// All of it.
+    Full(Vec<u8>),
+    /// Bytes as they come; the connection's end is the end of the body.
+    Stream(Source),
+}
+
+/// An answer.
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// Headers in their order; add to them by [`Response::with`], which keeps them free of control characters.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Body,
+}
+
+impl Response {
+    /// A value as JSON.
+    pub fn json(status: u16, value: &impl Serialize) -> Response {
+        match serde_json::to_vec(value) {
+            Ok(body) => Response::raw_json(status, body),
+            Err(error) => {
+                log::error!(target: "api", event = "response.unserializable", error:% = error; "An answer could not be written as JSON");
+                Response::error(500, "Internal error")
+            }
+        }
+    }
+
+    /// JSON that is text already.
+    pub fn raw_json(status: u16, body: Vec<u8>) -> Response {
+        Response::bytes(status, "application/json", body)
+    }
+
+    /// A page.
+    pub fn html(status: u16, page: String) -> Response {
+        Response::bytes(status, "text/html; charset=utf-8", page.into_bytes())
+    }
+
+    /// Bytes of any media type.
+    pub fn bytes(status: u16, content_type: &'static str, body: Vec<u8>) -> Response {
+        Response { status, headers: Vec::new(), body: Body::Full(body) }.with("Content-Type", content_type.to_string())
+    }
+
+    /// `{"detail": "..."}`.
+    pub fn error(status: u16, detail: &str) -> Response {
+        Response::raw_json(status, serde_json::json!({ "detail": detail }).to_string().into_bytes())
+    }
+
+    /// Sends the client elsewhere; `to` is encoded already.
+    pub fn redirect(status: u16, to: &str) -> Response {
+        Response::empty(status).with("Location", to.to_string())
+    }
+
+    /// No body.
+    pub fn empty(status: u16) -> Response {
+        Response { status, headers: Vec::new(), body: Body::Full(Vec::new()) }
+    }
+
+    /// Bytes as they come, with status 200; the connection closes after the last.
+    pub fn stream(content_type: &'static str, source: Source) -> Response {
+        Response { status: 200, headers: Vec::new(), body: Body::Stream(source) }.with("Content-Type", content_type.to_string())
+    }
+
+    /// Adds a header. Control characters and anything not ASCII are left out of the value, so that no value can end
+    /// its line and begin another.
+    pub fn with(mut self, name: &'static str, mut value: String) -> Response {
+        value.retain(|c| c == ' ' || c.is_ascii_graphic());
+        self.headers.push((name, value));
+        self
+    }
+
+    /// The value of the first header of that name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// The head as bytes, up to and with its empty line.
+    pub(super) fn head(&self, request_id: &str, keep: Keep, now: Timestamp) -> Vec<u8> {
+        let mut out = Vec::with_capacity(1024);
+        // Writing to a Vec cannot fail.
+        let _ = self.write_head(&mut out, request_id, keep, now);
+        out
+    }
+
+    fn write_head(&self, out: &mut Vec<u8>, request_id: &str, keep: Keep, now: Timestamp) -> io::Result<()> {
+        write!(out, "HTTP/1.1 {} {}\r\n", self.status, StatusCode(self.status).default_reason_phrase())?;
+        write!(out, "Date: {}\r\nX-Request-ID: {request_id}\r\n", http_date(now))?;
+        for (name, value) in &self.headers {
+            if !FRONT_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+                write!(out, "{name}: {value}\r\n")?;
+            }
+        }
+        for (name, value) in DEFAULT_HEADERS {
+            if self.header(name).is_none() {
+                write!(out, "{name}: {value}\r\n")?;
+            }
+        }
+        match &self.body {
+            // These two have no body by definition, not one of length zero.
+            Body::Full(_) if matches!(self.status, 204 | 304) => {}
+            Body::Full(body) => write!(out, "Content-Length: {}\r\n", body.len())?,
+            Body::Stream(_) => {}
+        }
+        match keep {
+            Keep::Silent => {}
+            Keep::Said => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+            Keep::No => out.extend_from_slice(b"Connection: close\r\n"),
+        }
+        out.extend_from_slice(b"\r\n");
+        Ok(())
+    }
+}
+
+/// What an answer says about the connection after it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Keep {
+    /// It stays, as is the rule; nothing need be said.
+    Silent,
+    /// It stays, and a client of HTTP/1.0 must be told.
+    Said,
+    /// It closes.
+    No,
+}
+
+/// A moment in the form of the `Date` header, `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn http_date(at: Timestamp) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (year, month, day, hour, minute, second, _) = at.parts();
+    // The first day of 1970 was a Thursday.
+    let weekday = DAYS[at.secs().div_euclid(86_400).rem_euclid(7) as usize];
+    let month = MONTHS[month as usize - 1];
+    format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(response: &Response, keep: Keep) -> String {
+        String::from_utf8(response.head("id-1", keep, Timestamp::from_secs(784_111_777))).expect("a head is ASCII")
+    }
+
+    #[test]
+    fn every_answer_carries_its_id_its_date_and_the_security_headers() {
+        let text = head(&Response::json(201, &[1, 2]), Keep::Silent);
+        assert!(text.starts_with("HTTP/1.1 201 Created\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nX-Request-ID: id-1\r\n"), "{text}");
+        for (name, value) in DEFAULT_HEADERS {
+            assert!(text.contains(&format!("\r\n{name}: {value}\r\n")), "{text}");
+        }
+        assert!(text.contains("\r\nContent-Type: application/json\r\n") && text.ends_with("\r\nContent-Length: 5\r\n\r\n"), "{text}");
+    }
+
+    #[test]
+    fn a_handlers_header_replaces_the_default_and_never_the_framing() {
+        let response = Response::empty(200).with("cache-control", "max-age=60".to_string()).with("content-length", "9".to_string());
+        let text = head(&response, Keep::No);
+        assert!(text.contains("\r\ncache-control: max-age=60\r\n") && !text.contains("no-store"), "{text}");
+        assert!(text.ends_with("\r\nContent-Length: 0\r\nConnection: close\r\n\r\n") && !text.contains("content-length: 9"), "{text}");
+    }
+
+    #[test]
+    fn no_value_can_begin_a_line_of_its_own() {
+        let text = head(&Response::redirect(303, "/a\r\nSet-Cookie: x=1\0\u{e9}"), Keep::Said);
+        assert!(text.contains("\r\nLocation: /aSet-Cookie: x=1\r\n"), "{text}");
+    }
+
+    #[test]
+    fn an_answer_without_a_body_has_no_length() {
+        assert!(!head(&Response::empty(204), Keep::Silent).contains("Content-Length"));
+    }
+}

@@ -1,0 +1,55 @@
+//! An event: something that happened, told in the transaction that did it.
+
+use super::Object;
+use crate::clock::Timestamp;
+use serde::Serialize;
+
+/// An event, in the shape of the contract.
+#[derive(Debug, Clone, Serialize)]
+pub struct Event {
+    /// Its id, unique.
+    pub id: String,
+    /// `nodes`, `cluster`, ...
+    pub category: String,
+    /// `node.cordon`, ...
+    pub name: String,
+    /// `debug`, `info`, `warning`, `error` or `critical`.
+    pub level: String,
+    /// Which objects, and what of them.
+    pub fields: Object,
+    /// When it happened.
+    pub created_at: Timestamp,
+    /// The same moment: an event never changes.
+    pub updated_at: Timestamp,
+}
+
+/// An event that is about to be recorded.
+#[derive(Debug)]
+pub struct NewEvent {
+    /// An id of the caller's; a fresh one where `None`.
+    pub id: Option<String>,
+    /// `nodes`, `cluster`, ...
+    pub category: String,
+    /// `node.cordon`, ...
+    pub name: String,
+    /// `debug`, `info`, `warning`, `error` or `critical`.
+    pub level: String,
+    /// Which objects, and what of them.
+    pub fields: Object,
+}
+
+impl NewEvent {
+    /// An event of the server's own at level info; `fields` is a JSON object.
+    pub fn info(category: &str, name: &str, fields: serde_json::Value) -> NewEvent {
+        NewEvent::at("info", category, name, fields)
+    }
+
+    /// An event of the server's own at this level.
+    pub fn at(level: &str, category: &str, name: &str, fields: serde_json::Value) -> NewEvent {
+        let fields = match fields {
+            serde_json::Value::Object(map) => map,
+            _ => Object::new(),
+        };
+        NewEvent { id: None, category: category.into(), name: name.into(), level: level.into(), fields }
+    }
+}

@@ -1,0 +1,77 @@
+//! A join token: admits one machine, once, in one role, for a while.
+
+use crate::clock::Timestamp;
+use serde::Serialize;
+
+/// The role of a joining node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JoinRole {
+    /// Carries the control plane's parts.
+    Core,
+    /// Carries workloads.
+    Worker,
+    /// Carries traffic in and out.
+    Gateway,
+}
+
+impl JoinRole {
+    /// Every role's word.
+    pub const WORDS: &'static [&'static str] = &["core", "worker", "gateway"];
+
+    /// The role of a word.
+    pub fn parse(word: &str) -> Option<JoinRole> {
+        match word {
+            "core" => Some(JoinRole::Core),
+            "worker" => Some(JoinRole::Worker),
+            "gateway" => Some(JoinRole::Gateway),
+            _ => None,
+        }
+    }
+
+    /// The word of a role.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            JoinRole::Core => "core",
+            JoinRole::Worker => "worker",
+            JoinRole::Gateway => "gateway",
+        }
+    }
+}
+
+/// A token as operators see it later: without its secret, of which only a hash is kept.
+#[derive(Debug, Clone, Serialize)]
+pub struct JoinToken {
+    /// `jt-...`.
+    pub id: String,
+    /// The only role it admits.
+    pub role: JoinRole,
+    /// The only node it admits, where it was minted for one.
+    pub node_id: Option<String>,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// When it was used up.
+    pub used_at: Option<Timestamp>,
+    /// By which node.
+    pub used_by: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A token in the only answer that ever carries its secret.
+#[derive(Debug, Serialize)]
+pub struct NewJoinToken {
+    /// `jt-...`.
+    pub id: String,
+    /// The only role it admits.
+    pub role: JoinRole,
+    /// The secret.
+    pub token: String,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// The only node it admits, where it was minted for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_id: Option<String>,
+}

@@ -1,0 +1,50 @@
+//! The lease of a node: as long as it is renewed by heartbeats, the node lives.
+
+use crate::clock::Timestamp;
+use serde::Serialize;
+
+/// Seconds that a node whose lease ran out is `stale`, before it is `dead`.
+pub const STALE_S: u64 = 60;
+
+/// What a lease says of its node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LeaseState {
+    /// Its lease runs.
+    Alive,
+    /// Its lease ran out less than a minute ago.
+    Stale,
+    /// Its lease ran out longer ago.
+    Dead,
+    /// It never had one.
+    Unknown,
+}
+
+impl LeaseState {
+    /// The word that clients see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LeaseState::Alive => "alive",
+            LeaseState::Stale => "stale",
+            LeaseState::Dead => "dead",
+            LeaseState::Unknown => "unknown",
+        }
+    }
+}
+
+/// A line of `GET /cluster/leases`.
+#[derive(Debug, Clone, Serialize)]
+pub struct LeaseView {
+    /// The node.
+    pub node_id: String,
+    /// Its name.
+    pub name: String,
+    /// Its roles.
+    pub roles: Vec<String>,
+    /// When its last heartbeat was accepted.
+    pub heartbeat_at: Option<Timestamp>,
+    /// Until when its lease runs.
+    pub lease_expires_at: Option<Timestamp>,
+    /// What follows from that.
+    pub lease_state: LeaseState,
+}

@@ -1,0 +1,128 @@
+//! A node: one machine of the fleet, as operators and clients see it.
+
+use super::Object;
+use crate::clock::Timestamp;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// A node, in the shape of the contract.
+#[derive(Debug, Clone, Serialize)]
+pub struct Node {
+    /// The number its lease row points at; never shown.
+    #[serde(skip)]
+    pub seq: i64,
+    /// Its id, unique and final.
+    pub id: String,
+    /// Its name, unique.
+    pub name: String,
+    /// `core`, `worker`, `gateway` or the operator's own.
+    pub roles: Vec<String>,
+    /// The operator's labels, which selectors match.
+    pub labels: BTreeMap<String, String>,
+    /// Its address inside the mesh.
+    pub mesh_ip: Option<String>,
+    /// What the node reports and the operator wants of it.
+    pub status: Object,
+    /// Where its own API is reached.
+    pub api_endpoint: Option<String>,
+    /// When its last heartbeat was accepted.
+    pub heartbeat_at: Option<Timestamp>,
+    /// Until when its lease runs.
+    pub lease_expires_at: Option<Timestamp>,
+    /// Lower-case hex SHA-256 of its DER certificate.
+    pub identity_fingerprint: Option<String>,
+    /// When that certificate ends.
+    pub identity_expires_at: Option<Timestamp>,
+    /// When it was first known.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+/// What a PATCH or a POST gives of a node; `None` leaves a field as it is.
+#[derive(Debug, Clone, Default)]
+pub struct NodeChange {
+    /// A new name.
+    pub name: Option<String>,
+    /// Roles that replace the old ones.
+    pub roles: Option<Vec<String>>,
+    /// Labels that replace the old ones.
+    pub labels: Option<BTreeMap<String, String>>,
+    /// A new mesh address.
+    pub mesh_ip: Option<String>,
+    /// A status that replaces the old one.
+    pub status: Option<Object>,
+    /// A new API endpoint.
+    pub api_endpoint: Option<String>,
+}
+
+impl NodeChange {
+    /// Puts what was given into the node; each field replaces the old one as a whole.
+    pub fn apply(self, node: &mut Node) {
+        if let Some(name) = self.name {
+            node.name = name;
+        }
+        if let Some(roles) = self.roles {
+            node.roles = roles;
+        }
+        if let Some(labels) = self.labels {
+            node.labels = labels;
+        }
+        if let Some(status) = self.status {
+            node.status = status;
+        }
+        node.mesh_ip = self.mesh_ip.or(node.mesh_ip.take());
+        node.api_endpoint = self.api_endpoint.or(node.api_endpoint.take());
+    }
+
+    /// Whether anything was given.
+    pub fn is_empty(&self) -> bool {
+        self.name.is_none()
+            && self.roles.is_none()
+            && self.labels.is_none()
+            && self.mesh_ip.is_none()
+            && self.status.is_none()
+            && self.api_endpoint.is_none()
+    }
+}
+
+/// Keys of `status` that belong to the operator or the server: a node's own word on them is not taken.
+pub const RESERVED_STATUS_KEYS: &[&str] = &[
+    "schedulable",
+    "draining",
+    "cordoned_at",
+    "uncordoned_at",
+    "drain_requested_at",
+    "reboot_requested_at",
+    "wg_key_rotation_requested_at",
+    "enrolled_at",
+    "node_role",
+    "last_heartbeat_signed_at",
+];
+
+/// Merges what a node reports into its status, at the top level, without the reserved keys. Tells whether anything changed.
+pub fn merge_status(status: &mut Object, patch: Object) -> bool {
+    let mut changed = false;
+    for (key, value) in patch {
+        if !RESERVED_STATUS_KEYS.contains(&key.as_str()) && status.get(&key) != Some(&value) {
+            status.insert(key, value);
+            changed = true;
+        }
+    }
+    changed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_node_cannot_speak_for_the_operator() {
+        let object = |v: serde_json::Value| v.as_object().cloned().unwrap_or_default();
+        let mut status = object(json!({"schedulable": false, "ready": true}));
+        assert!(!merge_status(&mut status, object(json!({"schedulable": true, "ready": true}))));
+        assert!(merge_status(&mut status, object(json!({"ready": null}))));
+        assert_eq!(serde_json::Value::Object(status), json!({"schedulable": false, "ready": null}));
+    }
+}

@@ -1,0 +1,23 @@
+//! A cluster setting: a key and a text that operators may read and change. Secrets are not settings.
+
+use crate::clock::Timestamp;
+use serde::Serialize;
+
+/// A setting, in the shape of the contract.
+#[derive(Debug, Clone, Serialize)]
+pub struct ClusterSetting {
+    /// Its name.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+    /// When it was first set.
+    pub created_at: Timestamp,
+    /// When it was last set.
+    pub updated_at: Timestamp,
+}
+
+/// Whether a key names a secret, which no client may set or see through the settings.
+pub fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    ["password", "secret", "signing_key", "private_key", "token"].iter().any(|word| key.contains(word))
+}

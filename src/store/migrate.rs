@@ -1,0 +1,113 @@
+//! Migrations and repeatable seeds, from `sql/`, embedded in the binary.
+//!
+//! Each migration runs once, in order, in its own transaction, and its sum is kept: a changed one stops the start, and so
+//! does a database that a newer version has migrated further. Forward only. Seeds run after them at every start, and
+//! insert only what is absent.
+
+use super::{open_writer, row};
+use crate::clock;
+use crate::crypto;
+use crate::error::{Error, Result};
+use rusqlite::{Connection, named_params};
+use std::path::Path;
+
+/// Number, name and text of every migration, in order.
+const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "foundation", include_str!("../../sql/migrations/0001_foundation.sql"))];
+
+/// Name and text of every seed, in order.
+const SEEDS: &[(&str, &str)] =
+    &[("admin", include_str!("../../sql/seeds/0001_admin.sql")), ("settings", include_str!("../../sql/seeds/0002_settings.sql"))];
+
+const JOURNAL: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
+    number INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT";
+
+/// What a run of the migrations did.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Migrated {
+    /// How many were applied now.
+    pub applied: usize,
+    /// The number of the last one.
+    pub version: i64,
+}
+
+/// Brings the database file up to date without starting anything: `uptimemesh migrate`.
+pub fn migrate(path: &Path) -> Result<Migrated> {
+    run(&open_writer(path)?)
+}
+
+pub(super) fn run(connection: &Connection) -> Result<Migrated> {
+    run_all(connection, MIGRATIONS)
+}
+
+fn run_all(connection: &Connection, migrations: &[(i64, &str, &str)]) -> Result<Migrated> {
+    let doing = "migrate the database";
+    row::told(connection.execute_batch(JOURNAL), doing)?;
+    let applied: Vec<(i64, String, String)> = {
+        let mut statement = row::told(connection.prepare("SELECT number, name, sha256 FROM schema_migrations ORDER BY number"), doing)?;
+        let rows = row::told(statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))), doing)?;
+        row::told(rows.collect(), doing)?
+    };
+    let version = migrations.last().map_or(0, |m| m.0);
+    for (number, name, sum) in &applied {
+        let Some((_, _, text)) = migrations.iter().find(|m| m.0 == *number) else {
+            let why = format!(
+                "the database is at version {number} ({name}), this program knows only up to {version}: start the newer uptimemesh, or restore a backup made before the upgrade"
+            );
+            return Err(Error::fault(doing, why));
+        };
+        if crypto::sha256_hex(text.as_bytes()) != *sum {
+            let why = format!("migration {number} ({name}) was changed after it had been applied: this program and this database do not belong together");
+            return Err(Error::fault(doing, why));
+        }
+    }
+    let mut count = 0;
+    for (number, name, text) in migrations {
+        if applied.iter().any(|(n, _, _)| n == number) {
+            continue;
+        }
+        in_transaction(connection, doing, |c| {
+            c.execute_batch(text)?;
+            let row = named_params! { ":number": number, ":name": name, ":sha256": crypto::sha256_hex(text.as_bytes()), ":now": clock::now() };
+            c.execute("INSERT INTO schema_migrations (number, name, sha256, applied_at) VALUES (:number, :name, :sha256, :now)", row)?;
+            Ok(())
+        })?;
+        count += 1;
+    }
+    for (_, text) in SEEDS {
+        in_transaction(connection, "seed the database", |c| c.execute(text, named_params! { ":now": clock::now() }).map(|_| ()))?;
+    }
+    Ok(Migrated { applied: count, version })
+}
+
+fn in_transaction(connection: &Connection, doing: &'static str, work: impl FnOnce(&Connection) -> rusqlite::Result<()>) -> Result<()> {
+    row::told(connection.execute_batch("BEGIN IMMEDIATE"), doing)?;
+    let result = work(connection).and_then(|()| connection.execute_batch("COMMIT"));
+    if result.is_err() && !connection.is_autocommit() {
+        row::told(connection.execute_batch("ROLLBACK"), doing)?;
+    }
+    row::told(result, doing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Chain;
+
+    fn fails(connection: &Connection, migrations: &[(i64, &str, &str)], with: &str) {
+        let said = run_all(connection, migrations).err().map(|e| Chain(&e).to_string()).unwrap_or_default();
+        assert!(said.contains(with), "{said}");
+    }
+
+    #[test]
+    fn migrations_run_once_and_refuse_what_they_do_not_know() {
+        let connection = Connection::open_in_memory().expect("SQLite opens a database in memory");
+        assert_eq!(run(&connection).expect("first run"), Migrated { applied: 1, version: 1 });
+        assert_eq!(run(&connection).expect("second run"), Migrated { applied: 0, version: 1 });
+        fails(&connection, &[], "start the newer uptimemesh");
+        fails(&connection, &[(1, "foundation", "SELECT 1")], "was changed after it had been applied");
+        let broken = [MIGRATIONS[0], (2, "broken", "CREATE TABLE half (a) STRICT; nonsense")];
+        fails(&connection, &broken, "migrate the database");
+        let left: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'half'", [], |r| r.get(0)).expect("count");
+        assert_eq!(left, 0, "a failed migration leaves nothing behind");
+    }
+}

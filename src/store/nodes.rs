@@ -1,0 +1,92 @@
+//! Rows of nodes.
+
+use super::query::query;
+use super::row::{Json, json, object};
+use super::{Read, Write};
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::model::nodes::Node;
+use crate::model::{Page, Paging};
+use rusqlite::{Row, named_params};
+
+fn node(row: &Row) -> rusqlite::Result<Node> {
+    Ok(Node {
+        seq: row.get("seq")?,
+        id: row.get("id")?,
+        name: row.get("name")?,
+        roles: row.get::<_, Json<_>>("roles")?.0,
+        labels: row.get::<_, Json<_>>("labels")?.0,
+        mesh_ip: row.get("mesh_ip")?,
+        status: object(row, "status")?,
+        api_endpoint: row.get("api_endpoint")?,
+        heartbeat_at: None,
+        lease_expires_at: None,
+        identity_fingerprint: row.get("identity_fingerprint")?,
+        identity_expires_at: row.get("identity_expires_at")?,
+        created_at: row.get("created_at")?,
+        updated_at: row.get("updated_at")?,
+    })
+}
+
+/// A page of nodes, by id. Lease fields are laid over by `control::leases`.
+pub fn page(read: &Read, paging: &Paging) -> Result<Page<Node>> {
+    let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit + 1);
+    let items = read.rows(query!("nodes", "page"), named_params! { ":after": after, ":limit": limit as i64 }, node)?;
+    Ok(Page::cut(items, paging.limit, read.count(query!("nodes", "count"), &[])?, |n| &n.id))
+}
+
+/// The node of this id.
+pub fn by_id(read: &Read, id: &str) -> Result<Option<Node>> {
+    read.row(query!("nodes", "by_id"), named_params! { ":id": id }, node)
+}
+
+/// Id, name and roles of every node.
+pub fn names(read: &Read) -> Result<Vec<(String, String, Vec<String>)>> {
+    read.rows(query!("nodes", "names"), &[], |r| Ok((r.get(0)?, r.get(1)?, r.get::<_, Json<_>>(2)?.0)))
+}
+
+/// The id of the node of this name.
+pub fn id_of_name(read: &Read, name: &str) -> Result<Option<String>> {
+    read.row(query!("nodes", "id_of_name"), named_params! { ":name": name }, |r| r.get(0))
+}
+
+/// How many replicas are placed on this node.
+pub fn replicas_on(read: &Read, id: &str) -> Result<u64> {
+    read.count(query!("nodes", "replicas_on"), named_params! { ":id": id })
+}
+
+/// Writes a new node; 409 when its id or its name is taken.
+pub fn insert(write: &Write, node: &Node) -> Result<()> {
+    write.run(
+        query!("nodes", "insert"),
+        named_params! {
+            ":id": node.id, ":name": node.name, ":roles": json(&node.roles)?, ":labels": json(&node.labels)?, ":mesh_ip": node.mesh_ip,
+            ":status": json(&node.status)?, ":api_endpoint": node.api_endpoint, ":now": write.now,
+        },
+    )?;
+    Ok(())
+}
+
+/// Writes a changed node.
+pub fn update(write: &Write, node: &Node) -> Result<()> {
+    write.run(
+        query!("nodes", "update"),
+        named_params! {
+            ":id": node.id, ":name": node.name, ":roles": json(&node.roles)?, ":labels": json(&node.labels)?, ":mesh_ip": node.mesh_ip,
+            ":status": json(&node.status)?, ":api_endpoint": node.api_endpoint, ":now": write.now,
+        },
+    )?;
+    Ok(())
+}
+
+/// Gives a node a new identity: the certificate's fingerprint and end, and the key (SubjectPublicKeyInfo, DER).
+pub fn set_identity(write: &Write, id: &str, fingerprint: &str, expires_at: Timestamp, key: &[u8]) -> Result<()> {
+    let row = named_params! { ":id": id, ":fingerprint": fingerprint, ":expires_at": expires_at, ":key": key, ":now": write.now };
+    write.run(query!("nodes", "set_identity"), row)?;
+    Ok(())
+}
+
+/// Takes a node away, its lease with it. Tells whether it was there.
+pub fn delete(write: &Write, id: &str) -> Result<bool> {
+    Ok(write.run(query!("nodes", "delete"), named_params! { ":id": id })? > 0)
+}

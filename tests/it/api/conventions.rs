@@ -1,0 +1,124 @@
+//! What holds for every request: who is let in first, request ids, errors, methods, security headers.
+
+use crate::golden;
+use crate::support::{Client, Served};
+use serde_json::json;
+
+#[test]
+fn nobody_learns_which_paths_exist() {
+    let served = Served::new();
+    let anonymous = served.anonymous();
+    for (method, path) in [
+        ("GET", "/nodes"),
+        ("GET", "/no/such/path"),
+        ("DELETE", "/nodes"),
+        ("POST", "/nodes"),
+        ("GET", "/cluster/leases"),
+        ("GET", "/cluster/renew"),
+        ("POST", "/cluster/bootstrap"),
+        ("GET", "/nodes/%zz"),
+        ("GET", "/healthz"),
+        ("GET", "/auth"),
+        ("OPTIONS", "/nodes"),
+        ("BREW", "/nodes"),
+    ] {
+        let answer = anonymous.send(method, path, &[], b"");
+        assert_eq!((answer.status, answer.json()), (401, json!({"detail": "Authentication required"})), "{method} {path}");
+    }
+    for (path, location) in [("/ui", "/auth/login?next=%2Fui"), ("/ui/nodes?a=b&c=d", "/auth/login?next=%2Fui%2Fnodes%3Fa%3Db%26c%3Dd")] {
+        let answer = anonymous.get(path);
+        assert_eq!((answer.status, answer.header("Location")), (303, Some(location)));
+    }
+}
+
+#[test]
+fn public_paths_are_open() {
+    let served = Served::new();
+    let anonymous = served.anonymous();
+    let health = anonymous.get("/health").json();
+    assert_eq!(health["status"], "ok");
+    assert!(health["time"].as_str().unwrap().ends_with('Z'));
+    let version = anonymous.get("/version").json();
+    assert_eq!((version["app"].as_str(), version["env"].as_str()), (Some("UptimeMesh"), Some("dev")));
+    let home = anonymous.get("/");
+    assert_eq!((home.status, home.header("Location")), (307, Some("/ui")));
+    for path in ["/favicon.ico", "/static/style.css", "/auth/login"] {
+        assert_eq!(anonymous.get(path).status, 200, "{path}");
+    }
+    let wrong = anonymous.send("POST", "/health", &[], b"");
+    assert_eq!((wrong.status, wrong.header("Allow")), (405, Some("GET, HEAD")));
+}
+
+#[test]
+fn signed_in_paths_and_methods_are_told_apart() {
+    let served = Served::new();
+    let admin = served.admin();
+    assert_eq!(admin.get("/no/such").json(), json!({"detail": "Not Found"}));
+    assert_eq!(admin.get("/nodes/").status, 404);
+    assert_eq!(admin.get("/ui/none").status, 404);
+    let wrong = admin.delete("/nodes");
+    assert_eq!((wrong.status, wrong.header("Allow"), wrong.json()), (405, Some("GET, HEAD, POST"), json!({"detail": "Method Not Allowed"})));
+    let (head, get) = (admin.send("HEAD", "/nodes", &[], b""), admin.get("/nodes"));
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    assert_eq!(head.header("Content-Length"), get.header("Content-Length"));
+}
+
+#[test]
+fn every_answer_has_a_request_id_and_security_headers() {
+    let served = Served::new();
+    let anonymous = served.anonymous();
+    let id = |sent: &str| anonymous.send("GET", "/health", &[("X-Request-ID", sent)], b"").header("X-Request-ID").unwrap().to_string();
+    assert_eq!(id("my-id.1"), "my-id.1");
+    assert_eq!(id(&"x".repeat(128)), "x".repeat(128));
+    for bad in ["", "has space", &"x".repeat(129)] {
+        let fresh = id(bad);
+        assert_eq!((fresh.len(), fresh.matches('-').count()), (36, 4), "{bad:?} gives a fresh one: {fresh}");
+    }
+    for (path, admin) in [("/health", false), ("/nodes", false), ("/no", true), ("/ui", true), ("/auth/login", false)] {
+        let client = if admin { served.admin() } else { anonymous.clone() };
+        let answer = client.get(path);
+        for (name, value) in [("X-Content-Type-Options", "nosniff"), ("X-Frame-Options", "DENY"), ("Referrer-Policy", "same-origin")] {
+            assert_eq!(answer.header(name), Some(value), "{path}");
+        }
+        assert!(answer.header("Content-Security-Policy").unwrap().contains("default-src 'self'"), "{path}");
+        assert!(answer.header("X-Request-ID").is_some(), "{path}");
+    }
+}
+
+#[test]
+fn hostile_json_is_refused_with_a_clear_fault() {
+    let served = Served::new();
+    let admin = served.admin();
+    let send = |body: &[u8]| admin.send("POST", "/nodes", &[], body);
+    for (body, fault) in [
+        (&b""[..], r#"missing ["body"]"#),
+        (b"   ", r#"missing ["body"]"#),
+        (b"[]", r#"model_attributes_type ["body"]"#),
+        (b"null", r#"model_attributes_type ["body"]"#),
+        (b"{\"id\":NaN}", r#"json_invalid ["body",6]"#),
+        (b"{\"id\":\"a\",\"id\":\"b\"}", r#"json_invalid ["body",13]"#),
+        (b"{\"id\":\"\\ud800\"}", r#"json_invalid ["body",12]"#),
+        (b"{\"id\":\"\xff\"}", r#"json_invalid ["body",7]"#),
+    ] {
+        assert_eq!(send(body).faults(), [fault], "{}", String::from_utf8_lossy(body));
+    }
+    let deep = ["{\"status\":", &"[".repeat(100_000)].concat();
+    assert!(send(deep.as_bytes()).faults()[0].starts_with("json_invalid"));
+    assert_eq!(send(&[b"{\"x\":\"".as_slice(), &vec![b'a'; 1 << 20], b"\"}"].concat()).status, 413);
+    assert_eq!(admin.get("/health").status, 200);
+}
+
+/// Every route, called by nobody and by a stranger's token: nothing but the public paths answers.
+#[test]
+fn every_route_says_who_may_call_it() {
+    let served = Served::new();
+    let anonymous = served.anonymous();
+    let stranger = Client { token: Some("not.genuine".into()), ..anonymous.clone() };
+    let mut lines = String::new();
+    for (method, path, access) in uptimemesh::routes() {
+        let target = path.replace("{node_id}", "n").replace("{token_id}", "t").replace("{key}", "k");
+        let statuses: Vec<u16> = [&anonymous, &stranger].iter().map(|c| c.send(&method, &target, &[], b"").status).collect();
+        lines.push_str(&format!("{method:<7}{path:<36}{access:<10}nobody {} stranger {}\n", statuses[0], statuses[1]));
+    }
+    golden::check("routes.txt", &lines);
+}

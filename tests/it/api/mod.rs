@@ -1,0 +1,8 @@
+//! The wire contract, row by row, through real HTTP, with its bad inputs.
+
+mod auth;
+mod cluster;
+mod conventions;
+mod events;
+mod nodes;
+mod settings;

@@ -1,0 +1,198 @@
+//! What tests need again and again: a directory of their own, a running server, a client that speaks plain sockets.
+
+use serde_json::Value;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use uptimemesh::{Config, Server};
+
+/// How long anything that is waited for may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A fresh directory that goes when the test ends.
+pub struct Dir(PathBuf);
+
+impl Dir {
+    pub fn new() -> Dir {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("uptimemesh-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).unwrap();
+        Dir(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// An answer, as it came over the wire.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("not JSON ({e}): {}", self.text()))
+    }
+
+    /// The detail of an error that is a sentence.
+    pub fn detail(&self) -> String {
+        self.json()["detail"].as_str().unwrap_or_default().to_string()
+    }
+
+    /// The faults of a 422, each as `type loc`.
+    pub fn faults(&self) -> Vec<String> {
+        assert_eq!(self.status, 422, "{}", self.text());
+        let json = self.json();
+        json["detail"].as_array().unwrap().iter().map(|f| format!("{} {}", f["type"].as_str().unwrap(), f["loc"])).collect()
+    }
+}
+
+/// Sends bytes and reads to the end of the connection.
+pub fn raw(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // The server may answer and close before everything is sent.
+    let _ = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    answer
+}
+
+/// Reads one answer out of bytes.
+pub fn parse(bytes: &[u8]) -> Answer {
+    let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").unwrap_or_else(|| panic!("no head in {:?}", String::from_utf8_lossy(bytes)));
+    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+    let mut lines = head.split("\r\n");
+    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let headers = lines.map(|l| l.split_once(": ").map(|(n, v)| (n.to_string(), v.to_string())).unwrap()).collect();
+    Answer { status, headers, body: bytes[end + 4..].to_vec() }
+}
+
+/// A client of one server.
+#[derive(Clone)]
+pub struct Client {
+    pub address: SocketAddr,
+    pub token: Option<String>,
+}
+
+impl Client {
+    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
+        if let Some(token) = &self.token {
+            head.push_str(&format!("Authorization: Bearer {token}\r\n"));
+        }
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if !body.is_empty() || method != "GET" {
+            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        head.push_str("\r\n");
+        parse(&raw(self.address, &[head.as_bytes(), body].concat()))
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], b"")
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send("POST", path, &[("Content-Type", "application/json")], body.to_string().as_bytes())
+    }
+
+    pub fn patch(&self, path: &str, body: &Value) -> Answer {
+        self.send("PATCH", path, &[("Content-Type", "application/json")], body.to_string().as_bytes())
+    }
+
+    pub fn put(&self, path: &str, body: &Value) -> Answer {
+        self.send("PUT", path, &[("Content-Type", "application/json")], body.to_string().as_bytes())
+    }
+
+    pub fn delete(&self, path: &str) -> Answer {
+        self.send("DELETE", path, &[], b"")
+    }
+
+    /// The same client, signed in as somebody.
+    pub fn signed_in(&self, username: &str, password: &str) -> Client {
+        let answer = self.post("/auth/token", &serde_json::json!({"username": username, "password": password}));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        Client { token: Some(answer.json()["session_token"].as_str().unwrap().to_string()), ..self.clone() }
+    }
+
+    /// The names of the events of a category, newest first.
+    pub fn events(&self, category: &str) -> Vec<Value> {
+        self.get(&format!("/events?category={category}&limit=1000")).json().as_array().unwrap().clone()
+    }
+}
+
+/// A server in this process, on a directory of its own.
+pub struct Served {
+    pub server: Option<Server>,
+    pub config: Config,
+    pub dir: Dir,
+}
+
+impl Served {
+    pub fn new() -> Served {
+        Served::with(|_| ())
+    }
+
+    pub fn with(change: impl FnOnce(&mut Config)) -> Served {
+        let dir = Dir::new();
+        let mut config = Config::for_dir(dir.path());
+        change(&mut config);
+        Served { server: Some(Server::start(config.clone()).unwrap()), config, dir }
+    }
+
+    pub fn restart(&mut self) {
+        self.server.take().unwrap().shutdown();
+        self.server = Some(Server::start(self.config.clone()).unwrap());
+    }
+
+    /// A client that nobody knows.
+    pub fn anonymous(&self) -> Client {
+        Client { address: self.server.as_ref().unwrap().addr(), token: None }
+    }
+
+    /// A client signed in as the account that comes with the database.
+    pub fn admin(&self) -> Client {
+        self.anonymous().signed_in("admin", "uptime")
+    }
+}
+
+/// Waits until something holds, and says what it was if it never does.
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,124 @@
+//! Checks on the source itself: which layer may import which, and where the dangerous things may live.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each module and what it may import of the crate besides itself and the ground (error, clock, thread, logger).
+const LAYERS: &[(&str, &[&str])] = &[
+    ("error", &[]),
+    ("clock", &[]),
+    ("thread", &[]),
+    ("files", &[]),
+    ("logger", &[]),
+    ("html", &[]),
+    ("config", &["crypto"]),
+    ("crypto", &[]),
+    ("model", &[]),
+    ("sys", &["model"]),
+    ("store", &["crypto", "model"]),
+    ("http", &["crypto", "model"]),
+    ("control", &["config", "crypto", "model", "store", "sys"]),
+    ("gate", &["control", "http", "model"]),
+    ("api", &["control", "crypto", "gate", "http", "model"]),
+    ("ui", &["control", "gate", "html", "http", "model"]),
+    ("routes", &["api", "control", "gate", "http", "model", "ui"]),
+    ("serve", &["config", "control", "http", "model", "routes", "store"]),
+    ("client", &["model"]),
+    ("agent", &["client", "crypto", "model", "sys"]),
+    ("cli", &["agent", "client", "config", "crypto", "model", "serve", "sys"]),
+];
+
+const GROUND: &[&str] = &["error", "clock", "thread", "logger", "files"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn every_source() -> Vec<(String, String)> {
+    let mut paths = Vec::new();
+    sources(&root(), &mut paths);
+    paths.sort();
+    assert!(paths.len() > 30, "the sources were not found");
+    paths
+        .into_iter()
+        .map(|p| (p.strip_prefix(root()).unwrap().to_string_lossy().into_owned(), fs::read_to_string(&p).unwrap()))
+        .collect()
+}
+
+/// The modules that a text names after `crate::`.
+fn imports(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices("crate::") {
+        let rest = &text[at + "crate::".len()..];
+        let group = rest.strip_prefix('{').map(|g| &g[..g.find('}').unwrap_or(g.len())]);
+        let parts: Vec<&str> = group.map_or(vec![rest], |g| g.split(',').collect());
+        for part in parts {
+            let name: String = part.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            if !name.is_empty() {
+                found.push(name);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn layers_hold() {
+    let mut bad = Vec::new();
+    for (file, text) in every_source() {
+        let layer = file.split('/').next().unwrap().trim_end_matches(".rs");
+        if layer == "lib" || layer == "main" {
+            continue;
+        }
+        let Some((_, may)) = LAYERS.iter().find(|(l, _)| *l == layer) else {
+            bad.push(format!("src/{file}: `{layer}` has no line in the table of layers"));
+            continue;
+        };
+        for name in imports(&text) {
+            let known = LAYERS.iter().any(|(l, _)| *l == name);
+            if known && name != layer && !may.contains(&name.as_str()) && !GROUND.contains(&name.as_str()) {
+                bad.push(format!("src/{file}: `{layer}` must not import `{name}`"));
+            }
+        }
+    }
+    assert!(bad.is_empty(), "\n{}", bad.join("\n"));
+}
+
+#[test]
+fn dangerous_things_have_one_home() {
+    const HOMES: &[(&str, &[&str])] = &[
+        ("std::process::Command", &["sys/run.rs"]),
+        ("SystemTime::now", &["clock.rs"]),
+        ("Builder::new().name", &["thread.rs"]),
+        ("thread::spawn", &["thread.rs"]),
+        ("rusqlite::", &["store/"]),
+        ("rcgen::", &["crypto/"]),
+        ("ring::", &["crypto/"]),
+        ("argon2::", &["crypto/"]),
+        ("ureq::", &["client/"]),
+    ];
+    let mut bad = Vec::new();
+    for (file, text) in every_source() {
+        for (thing, homes) in HOMES {
+            let lines = text.lines().filter(|l| !l.trim_start().starts_with("//"));
+            if lines.clone().any(|l| l.contains(thing) && !l.contains("crate::thread::spawn")) && !homes.iter().any(|home| file.starts_with(home)) {
+                bad.push(format!("src/{file}: `{thing}` belongs in {homes:?}"));
+            }
+        }
+        if !text.starts_with("//!") {
+            bad.push(format!("src/{file}: begins without saying what it is for"));
+        }
+    }
+    assert!(bad.is_empty(), "\n{}", bad.join("\n"));
+}
