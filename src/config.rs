@@ -120,7 +120,8 @@ impl Config {
     /// Nothing is read from the environment, and no file is touched before the server starts.
     pub fn for_dir(dir: &Path) -> Config {
         let dir = dir.to_string_lossy().into_owned();
-        let given = [("DATA_DIR", dir.as_str()), ("SERVER_HOST", "127.0.0.1"), ("SERVER_PORT", "0"), ("LOG_LEVEL", "WARNING"), ("LOG_FILE", "")];
+        let given =
+            [("DATA_DIR", dir.as_str()), ("SERVER_HOST", "127.0.0.1"), ("SERVER_PORT", "0"), ("LOG_LEVEL", "WARNING"), ("LOG_FILE", "")];
         let given: BTreeMap<_, _> = given.into_iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
         Config::of(&given).unwrap_or_else(|faults| unreachable!("these settings are sound: {faults:?}"))
     }
@@ -212,7 +213,9 @@ impl Config {
             } else {
                 continue;
             };
-            faults.push(format!("{name} {why}: in production it must have at least {KEY_CHARS_MIN} random characters (try: openssl rand -hex 32)"));
+            faults.push(format!(
+                "{name} {why}: in production it must have at least {KEY_CHARS_MIN} random characters (try: openssl rand -hex 32)"
+            ));
         }
         if !self.auth_cookie_secure {
             faults.push("AUTH_COOKIE_SECURE must be true in production".to_string());
@@ -238,7 +241,10 @@ fn kept(dir: &Path, name: &str) -> Result<Secret> {
     match files::read(&path)? {
         Some(text) if text.trim().len() >= KEY_CHARS_MIN => Ok(Secret(Some(text.trim().as_bytes().to_vec()))),
         Some(_) => {
-            let why = format!("{} is damaged: restore it from a backup, or remove it (everybody must sign in again and every node join again)", path.display());
+            let why = format!(
+                "{} is damaged: restore it from a backup, or remove it (everybody must sign in again and every node join again)",
+                path.display()
+            );
             Err(Error::fault("read a key", why))
         }
         None => {
@@ -363,9 +369,24 @@ mod tests {
 
     #[test]
     fn every_fault_is_named_at_once() {
-        let bad = [("SERVER_PORT", "70000"), ("AUTH_COOKIE_SECURE", "maybe"), ("LOG_LEVEL", "loud"), ("DATABASE_URL", "postgres://x/y"), ("NODE_CERT_VALIDITY_DAYS", "0")];
+        let bad = [
+            ("SERVER_PORT", "70000"),
+            ("AUTH_COOKIE_SECURE", "maybe"),
+            ("LOG_LEVEL", "loud"),
+            ("DATABASE_URL", "postgres://x/y"),
+            ("NODE_CERT_VALIDITY_DAYS", "0"),
+        ];
         let found = Config::load(&[], pairs(&bad), Some("what\nA B=1\nX=\"open")).err().unwrap_or_default();
-        for part in [".env line 1", ".env line 2", ".env line 3", "SERVER_PORT", "AUTH_COOKIE_SECURE", "LOG_LEVEL", "DATABASE_URL", "NODE_CERT_VALIDITY_DAYS"] {
+        for part in [
+            ".env line 1",
+            ".env line 2",
+            ".env line 3",
+            "SERVER_PORT",
+            "AUTH_COOKIE_SECURE",
+            "LOG_LEVEL",
+            "DATABASE_URL",
+            "NODE_CERT_VALIDITY_DAYS",
+        ] {
             assert_eq!(found.iter().filter(|f| f.starts_with(part)).count(), 1, "{part}: {found:?}");
         }
         assert_eq!(found.len(), 8, "{found:?}");

@@ -50,10 +50,7 @@ impl Server {
         let listener = listen(&config.server_host, config.server_port)?;
         let address = listener.local_addr().doing("read the listening address")?;
         let store = Store::open(&config.database_path, readers, query_log(&config))?;
-        let limits = Limits {
-            connections_per_address_max: config.connections_per_address_max,
-            ..Limits::default()
-        };
+        let limits = Limits { connections_per_address_max: config.connections_per_address_max, ..Limits::default() };
         let limits = Limits { connections_max: config.connections_max.unwrap_or(limits.connections_max), ..limits };
         let control = Arc::new(Control::new(config, store)?);
         let stop = Stop::default();
@@ -121,12 +118,19 @@ fn query_log(config: &Config) -> QueryLog {
 /// Takes the data directory for this process.
 fn hold(data_dir: &Path) -> Result<File> {
     let path = data_dir.join("uptimemesh.lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path).doing("open the lock of the data directory (is it writable?)")?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .doing("open the lock of the data directory (is it writable?)")?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
             let dir = data_dir.display();
-            Err(Error::Conflict(format!("Another uptimemesh server uses the data directory {dir}. Stop it first, or choose another with --data-dir.")))
+            Err(Error::Conflict(format!(
+                "Another uptimemesh server uses the data directory {dir}. Stop it first, or choose another with --data-dir."
+            )))
         }
         Err(TryLockError::Error(e)) => Err(e).doing("lock the data directory"),
     }
@@ -135,6 +139,8 @@ fn hold(data_dir: &Path) -> Result<File> {
 fn listen(host: &str, port: u16) -> Result<TcpListener> {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     TcpListener::bind((host, port)).map_err(|e| {
-        Error::Unavailable(format!("Cannot listen on {host} port {port}: {e}. Is another server running there? Choose another with --server-port."))
+        Error::Unavailable(format!(
+            "Cannot listen on {host} port {port}: {e}. Is another server running there? Choose another with --server-port."
+        ))
     })
 }

@@ -2,10 +2,9 @@
 
 use super::nodes::change;
 use super::{list as page_of, paging};
+use crate::control::Control;
 use crate::control::join::{self, Join, Renewal};
 use crate::control::leases::{self, Heartbeat, LEASE_TTL_S};
-use crate::control::Control;
-use crate::crypto::signature;
 use crate::error::{Error, Result};
 use crate::gate::Handler::{By, FromNode, Open};
 use crate::gate::{Reply, Route, route};
@@ -60,13 +59,10 @@ fn heartbeat(control: &Control, request: &Request) -> Reply {
     let signature_text = f.text("signature", SIGNATURE_CHARS).required();
     let ttl_s = f.int("ttl_seconds", TTL_S).or(LEASE_TTL_S);
     let patch = f.object("status_patch").optional().unwrap_or_default();
-    let raw = f.raw("status_patch").filter(|raw| *raw != "null").unwrap_or("{}");
-    let canonical = signature::canonical(raw);
+    let raw_patch = f.raw("status_patch").filter(|raw| *raw != "null").unwrap_or("{}").to_string();
     f.finish()?;
-    // The body was parsed already, so this cannot fail; if it could, it would be the client's fault.
-    let canonical = canonical.map_err(Error::Malformed)?;
     let signature = BASE64_STANDARD.decode(signature_text.trim()).ok();
-    let beat = Heartbeat { node_id, lease_token, signed_at, ttl_s, signature, patch, canonical };
+    let beat = Heartbeat { node_id, lease_token, signed_at, ttl_s, signature, patch, raw_patch };
     Ok(Response::json(200, &leases::heartbeat(control, beat)?))
 }
 

@@ -96,7 +96,12 @@ fn act(control: &Control, request: &Request, action: fn(&Control, String) -> Res
 
 /// What a node's body and a join's body have in common.
 pub(super) fn change(f: &mut Fields) -> NodeChange {
-    NodeChange { mesh_ip: mesh_ip(f), status: f.object("status").optional(), api_endpoint: f.printable("api_endpoint", 1..=512).optional(), ..NodeChange::default() }
+    NodeChange {
+        mesh_ip: mesh_ip(f),
+        status: f.object("status").optional(),
+        api_endpoint: f.printable("api_endpoint", 1..=512).optional(),
+        ..NodeChange::default()
+    }
 }
 
 /// An address inside the mesh, with or without a prefix length.

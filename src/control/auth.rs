@@ -102,10 +102,16 @@ pub fn user_of(control: &Control, session_token: &str) -> Result<Option<User>> {
 pub fn change_password(control: &Control, address: IpAddr, user: &User, current: &str, new: &str) -> Result<Session> {
     let length = new.chars().count();
     if !(PASSWORD_LEN_MIN..=PASSWORD_LEN_MAX).contains(&length) {
-        let (kind, bound) = if length < PASSWORD_LEN_MIN { ("string_too_short", PASSWORD_LEN_MIN) } else { ("string_too_long", PASSWORD_LEN_MAX) };
+        let (kind, bound) =
+            if length < PASSWORD_LEN_MIN { ("string_too_short", PASSWORD_LEN_MIN) } else { ("string_too_long", PASSWORD_LEN_MAX) };
         let loc = vec![Loc::Name("body".into()), Loc::Name("new_password".into())];
         let word = if length < PASSWORD_LEN_MIN { "at least" } else { "at most" };
-        return Err(Error::Invalid(vec![FieldFault { kind, loc, msg: format!("String should have {word} {bound} characters"), input: Value::Null }]));
+        return Err(Error::Invalid(vec![FieldFault {
+            kind,
+            loc,
+            msg: format!("String should have {word} {bound} characters"),
+            input: Value::Null,
+        }]));
     }
     let address = network(address);
     let charged = control.auth.charge(address)?;

@@ -94,7 +94,8 @@ pub fn join(control: &Control, ask: Join) -> Result<Enrolment> {
         }
         let existing = nodes::by_id(w, &ask.node_id)?;
         if existing.is_some() && token.node_id.is_none() && table.state(&ask.node_id) == LeaseState::Alive {
-            let why = "This node is alive. Stop it and wait until its lease runs out, or create a join token with this node_id to replace it.";
+            let why =
+                "This node is alive. Stop it and wait until its lease runs out, or create a join token with this node_id to replace it.";
             return Err(Error::Conflict(why.into()));
         }
         let event = if existing.is_some() { "node.rejoin" } else { "node.join" };

@@ -45,8 +45,8 @@ pub struct Heartbeat {
     pub signature: Option<Vec<u8>>,
     /// What the node reports.
     pub patch: Object,
-    /// The same in canonical form, as it was signed.
-    pub canonical: String,
+    /// The same exactly as it came: its numbers are signed as they were written.
+    pub raw_patch: String,
 }
 
 /// What an accepted heartbeat is told.
@@ -93,7 +93,13 @@ impl Lease {
     }
 
     fn row(&self) -> LeaseRow {
-        LeaseRow { node_seq: self.seq, heartbeat_at_s: self.heartbeat_at.secs(), signed_at_s: self.signed_at, ttl_s: self.ttl_s, state: self.recorded }
+        LeaseRow {
+            node_seq: self.seq,
+            heartbeat_at_s: self.heartbeat_at.secs(),
+            signed_at_s: self.signed_at,
+            ttl_s: self.ttl_s,
+            state: self.recorded,
+        }
     }
 }
 
@@ -199,7 +205,15 @@ impl Leases {
 
     /// Gives an enrolled node a lease under a new identity, in the transaction that enrols it. Returns what was there
     /// before, for [`Leases::restore`], should the transaction fail.
-    pub(super) fn enrol(&self, write: &Write, id: &str, seq: i64, fingerprint: &str, key: Arc<PublicKey>, ttl_s: i64) -> Result<Option<Lease>> {
+    pub(super) fn enrol(
+        &self,
+        write: &Write,
+        id: &str,
+        seq: i64,
+        fingerprint: &str,
+        key: Arc<PublicKey>,
+        ttl_s: i64,
+    ) -> Result<Option<Lease>> {
         // Under the same key an old signature must stay used: a renewal that was listened to cannot be played again.
         let signed_at = self.with(id, |l| if l.key.spki_der() == key.spki_der() { l.signed_at } else { 0 }).unwrap_or(0);
         let lease = Lease {
@@ -384,13 +398,15 @@ pub fn heartbeat(control: &Control, beat: Heartbeat) -> Result<Renewed> {
     if beat.signed_at <= last.max(floor) {
         return Err(refuse(&beat.node_id, "replayed", Some("replayed")));
     }
-    let message = crypto::signature::heartbeat_message(&beat.node_id, &beat.lease_token, beat.signed_at, beat.ttl_s, &beat.canonical);
+    // The body was parsed already, so this does not fail; if it did, it would be the client's fault.
+    let canonical = crypto::signature::canonical(&beat.raw_patch).map_err(Error::Malformed)?;
+    let message = crypto::signature::heartbeat_message(&beat.node_id, &beat.lease_token, beat.signed_at, beat.ttl_s, &canonical);
     if !beat.signature.as_deref().is_some_and(|s| public_key.verify(&message, s)) {
         return Err(refuse(&beat.node_id, "bad signature", Some("bad_signature")));
     }
     // Between the first look and here another heartbeat, a rejoin or a deletion may have come: the lock decides.
     let expires_at = now.plus_secs(beat.ttl_s);
-    let digest = (!beat.patch.is_empty()).then(|| crypto::sha256(beat.canonical.as_bytes()));
+    let digest = (!beat.patch.is_empty()).then(|| crypto::sha256(canonical.as_bytes()));
     let renewed = control.leases.with(&beat.node_id, |l| {
         if l.fingerprint != claims.fp {
             return Err("identity_replaced");

@@ -1,6 +1,6 @@
 //! Nodes: what an operator may do with one.
 
-use super::{Control, guard};
+use super::{Control, guard, limits};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::events::NewEvent;
@@ -29,7 +29,9 @@ pub fn show(control: &Control, id: &str) -> Result<Node> {
 pub fn create(control: &Control, id: String, name: String, given: NodeChange) -> Result<Node> {
     control.store.write(move |w| {
         guard::check(w)?;
-        nodes::insert(w, &Node::new(id.clone(), name.clone(), given, w.now))?;
+        let node = Node::new(id.clone(), name.clone(), given, w.now);
+        limits::status_fits(&node.status)?;
+        nodes::insert(w, &node)?;
         events::record(w, NewEvent::info("nodes", "node.create", json!({"node_id": id, "name": name})))?;
         nodes::by_id(w, &id)?.ok_or_else(missing)
     })
@@ -129,6 +131,7 @@ fn edit(control: &Control, id: String, event: NewEvent, change: impl FnOnce(&mut
         guard::check(w)?;
         let mut node = nodes::by_id(w, &id)?.ok_or_else(missing)?;
         change(&mut node, w.now);
+        limits::status_fits(&node.status)?;
         nodes::update(w, &node)?;
         node.updated_at = w.now;
         events::record(w, event)?;

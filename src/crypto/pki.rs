@@ -217,7 +217,7 @@ impl Ca {
         let mut params = params(node_id, now, validity);
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
         for name in csr.names.iter().filter(|name| own.contains(name)) {
             params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into().doing("write a certificate's name")?));

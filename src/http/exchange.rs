@@ -8,12 +8,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::{clock, crypto, logger};
 use crate::http::listen::{Handler, Limits};
 use crate::http::request::{self, Framing, Head, Parsed, Refusal};
 use crate::http::response::{Body, Keep, Response};
 use crate::http::transport::Transport;
 use crate::thread::Stop;
+use crate::{clock, crypto, logger};
 
 /// Bytes asked of the socket at once.
 const READ_BYTES: usize = 8 << 10;

@@ -189,24 +189,25 @@ impl<'b> Fields<'b> {
     /// A whole number within bounds; a text that holds one is taken too.
     pub fn int(&mut self, name: &'static str, range: RangeInclusive<i64>) -> Got<'_, 'b, i64> {
         self.read(name, ("int_type", "Input should be a valid integer"), |f, v| {
-            let number = match &v {
-                Value::Number(n) => match n.as_i64().or_else(|| whole(n.as_f64())) {
-                    Some(n) => n,
-                    // Whole, but beyond 64 bits: out of any bounds.
-                    None if n.as_u64().is_some() || n.as_f64().is_some_and(|x| x.fract() == 0.0) => {
-                        if n.as_f64().is_some_and(|x| x < 0.0) { i64::MIN } else { i64::MAX }
-                    }
-                    None => return f.wrong("int_type", vec![name.into()], "Input should be a valid integer", &v),
-                },
-                Value::String(text) => match text.trim().parse::<i64>() {
-                    Ok(n) => n,
-                    Err(_) => {
-                        let msg = "Input should be a valid integer, unable to parse string as an integer";
-                        return f.wrong("int_parsing", vec![name.into()], msg, &v);
-                    }
-                },
-                _ => return f.wrong("int_type", vec![name.into()], "Input should be a valid integer", &v),
-            };
+            let number =
+                match &v {
+                    Value::Number(n) => match n.as_i64().or_else(|| whole(n.as_f64())) {
+                        Some(n) => n,
+                        // Whole, but beyond 64 bits: out of any bounds.
+                        None if n.as_u64().is_some() || n.as_f64().is_some_and(|x| x.fract() == 0.0) => {
+                            if n.as_f64().is_some_and(|x| x < 0.0) { i64::MIN } else { i64::MAX }
+                        }
+                        None => return f.wrong("int_type", vec![name.into()], "Input should be a valid integer", &v),
+                    },
+                    Value::String(text) => match text.trim().parse::<i64>() {
+                        Ok(n) => n,
+                        Err(_) => {
+                            let msg = "Input should be a valid integer, unable to parse string as an integer";
+                            return f.wrong("int_parsing", vec![name.into()], msg, &v);
+                        }
+                    },
+                    _ => return f.wrong("int_type", vec![name.into()], "Input should be a valid integer", &v),
+                };
             if number < *range.start() {
                 let msg = format!("Input should be greater than or equal to {}", range.start());
                 return f.wrong("greater_than_equal", vec![name.into()], &msg, &v);
@@ -335,7 +336,8 @@ fn whole(x: Option<f64>) -> Option<i64> {
 
 /// Control characters, and those that reorder or hide text.
 fn unprintable(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
 fn invalid(kind: &'static str, loc: Vec<Loc>, msg: &str, input: Value) -> Error {
@@ -451,7 +453,9 @@ mod tests {
             f.finish()
         });
         match result {
-            Err(Error::Invalid(faults)) => faults.iter().map(|f| format!("{} {}", f.kind, serde_json::to_string(&f.loc).unwrap_or_default())).collect(),
+            Err(Error::Invalid(faults)) => {
+                faults.iter().map(|f| format!("{} {}", f.kind, serde_json::to_string(&f.loc).unwrap_or_default())).collect()
+            }
             _ => Vec::new(),
         }
     }

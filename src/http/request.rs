@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 
 use tiny_http::Method;
 
+use crate::crypto;
 use crate::http::listen::Limits;
 use crate::http::{cookie, form};
-use crate::crypto;
 
 /// Longest `X-Request-ID` that is taken over from a client.
 const REQUEST_ID_BYTES_MAX: usize = 128;

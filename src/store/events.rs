@@ -52,7 +52,11 @@ pub fn page(read: &Read, paging: &Paging, category: Option<&str>) -> Result<Page
             read.count(query!("events", "count"), &[])?,
         ),
         Some(category) => (
-            read.rows(query!("events", "page_of_category"), named_params! { ":category": category, ":before": before, ":limit": limit }, event)?,
+            read.rows(
+                query!("events", "page_of_category"),
+                named_params! { ":category": category, ":before": before, ":limit": limit },
+                event,
+            )?,
             read.count(query!("events", "count_of_category"), named_params! { ":category": category })?,
         ),
     };

@@ -4,8 +4,8 @@ use super::query::query;
 use super::{Read, Write};
 use crate::error::Result;
 use crate::model::leases::LeaseState;
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::named_params;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
 /// What is kept of a lease.
 #[derive(Debug, Clone, Copy)]

@@ -137,8 +137,9 @@ fn open_writer(path: &Path) -> Result<Connection> {
     if mode != "wal" {
         return Err(Error::fault(what, format!("write-ahead logging is not possible in {}: is the directory writable?", path.display())));
     }
-    let pragmas =
-        format!("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = {WAL_BYTES_KEPT}; PRAGMA cache_size = -{CACHE_KIB};");
+    let pragmas = format!(
+        "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = {WAL_BYTES_KEPT}; PRAGMA cache_size = -{CACHE_KIB};"
+    );
     row::told(connection.execute_batch(&pragmas), what)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
     Ok(connection)

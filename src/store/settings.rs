@@ -8,7 +8,12 @@ use crate::model::{Page, Paging};
 use rusqlite::{Row, named_params};
 
 fn setting(row: &Row) -> rusqlite::Result<ClusterSetting> {
-    Ok(ClusterSetting { key: row.get("key")?, value: row.get("value")?, created_at: row.get("created_at")?, updated_at: row.get("updated_at")? })
+    Ok(ClusterSetting {
+        key: row.get("key")?,
+        value: row.get("value")?,
+        created_at: row.get("created_at")?,
+        updated_at: row.get("updated_at")?,
+    })
 }
 
 /// A page of settings, by key.

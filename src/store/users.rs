@@ -11,8 +11,16 @@ use rusqlite::types::FromSqlError;
 pub fn by_name(read: &Read, name: &str) -> Result<Option<Account>> {
     read.row(query!("users", "by_name"), named_params! { ":name": name }, |r| {
         let word: String = r.get("role")?;
-        let role = Role::parse(&word).ok_or(rusqlite::Error::FromSqlConversionFailure(3, rusqlite::types::Type::Text, Box::new(FromSqlError::InvalidType)))?;
-        Ok(Account { user: User { name: r.get("name")?, role }, password_hash: r.get("password_hash")?, password_version: r.get("password_version")? })
+        let role = Role::parse(&word).ok_or(rusqlite::Error::FromSqlConversionFailure(
+            3,
+            rusqlite::types::Type::Text,
+            Box::new(FromSqlError::InvalidType),
+        ))?;
+        Ok(Account {
+            user: User { name: r.get("name")?, role },
+            password_hash: r.get("password_hash")?,
+            password_version: r.get("password_version")?,
+        })
     })
 }
 

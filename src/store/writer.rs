@@ -32,7 +32,8 @@ struct Task<T, F> {
 impl<T: Send, F: FnOnce(&Write) -> Result<T> + Send> Job for Task<T, F> {
     fn run(&mut self, write: &Write) -> bool {
         let Some(work) = self.work.take() else { return false };
-        let result = catch_unwind(AssertUnwindSafe(|| work(write))).unwrap_or_else(|_| Err(Error::fault("write", "the transaction panicked")));
+        let result =
+            catch_unwind(AssertUnwindSafe(|| work(write))).unwrap_or_else(|_| Err(Error::fault("write", "the transaction panicked")));
         let keep = result.is_ok();
         self.result = Some(result);
         keep

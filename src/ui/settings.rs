@@ -26,7 +26,9 @@ fn change_password(control: &Control, request: &Request, user: &User) -> Reply {
             let page = settings_page(200, user, &notice("good", "The password is changed."))?;
             Ok(page.with("Set-Cookie", gate::session_cookie(control, &session)))
         }
-        Err(e @ (Error::Invalid(_) | Error::Forbidden(_) | Error::RateLimited { .. })) => settings_page(e.status(), user, &notice("bad", &e.detail())),
+        Err(e @ (Error::Invalid(_) | Error::Forbidden(_) | Error::RateLimited { .. })) => {
+            settings_page(e.status(), user, &notice("bad", &e.detail()))
+        }
         Err(e) => Err(e),
     }
 }

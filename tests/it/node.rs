@@ -61,7 +61,8 @@ impl Node {
 
     /// Joins as a worker unless `more` says otherwise.
     pub fn join(&mut self, client: &Client, token: &str, more: Value) -> Answer {
-        let mut body = json!({"token": token, "node_id": self.id, "name": self.id, "role": "worker", "csr_pem": csr(&self.key, &self.id, &[])});
+        let mut body =
+            json!({"token": token, "node_id": self.id, "name": self.id, "role": "worker", "csr_pem": csr(&self.key, &self.id, &[])});
         for (name, value) in more.as_object().unwrap() {
             body[name] = value.clone();
         }

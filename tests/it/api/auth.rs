@@ -28,7 +28,10 @@ fn a_token_signs_in_as_bearer_and_as_cookie() {
     assert_eq!(anonymous.send("GET", "/nodes", &[("Cookie", "uptimemesh_session=\u{e9}")], b"").status, 400, "a cookie that is not ASCII");
     assert_eq!(anonymous.post("/auth/token", &json!({"username": "admin", "password": "wrong"})).detail(), "Invalid username or password.");
     assert_eq!(anonymous.post("/auth/token", &json!({"username": "nobody", "password": "uptime"})).status, 401);
-    assert_eq!(anonymous.post("/auth/token", &json!({"username": 1})).faults(), [r#"string_type ["body","username"]"#, r#"missing ["body","password"]"#]);
+    assert_eq!(
+        anonymous.post("/auth/token", &json!({"username": 1})).faults(),
+        [r#"string_type ["body","username"]"#, r#"missing ["body","password"]"#]
+    );
 }
 
 #[test]
@@ -93,7 +96,11 @@ fn a_changed_password_ends_every_session_made_before() {
     served.restart();
     let fresh = Client { address: served.anonymous().address, ..fresh };
     assert_eq!(fresh.get("/nodes").status, 200, "a session survives a restart");
-    assert_eq!(served.anonymous().post("/auth/token", &json!({"username": "admin", "password": "uptime"})).status, 401, "the seed does not undo it");
+    assert_eq!(
+        served.anonymous().post("/auth/token", &json!({"username": "admin", "password": "uptime"})).status,
+        401,
+        "the seed does not undo it"
+    );
 }
 
 #[test]

@@ -57,7 +57,10 @@ fn signed_in_paths_and_methods_are_told_apart() {
     assert_eq!(admin.get("/nodes/").status, 404);
     assert_eq!(admin.get("/ui/none").status, 404);
     let wrong = admin.delete("/nodes");
-    assert_eq!((wrong.status, wrong.header("Allow"), wrong.json()), (405, Some("GET, HEAD, POST"), json!({"detail": "Method Not Allowed"})));
+    assert_eq!(
+        (wrong.status, wrong.header("Allow"), wrong.json()),
+        (405, Some("GET, HEAD, POST"), json!({"detail": "Method Not Allowed"}))
+    );
     let (head, get) = (admin.send("HEAD", "/nodes", &[], b""), admin.get("/nodes"));
     assert_eq!((head.status, head.body.len()), (200, 0));
     assert_eq!(head.header("Content-Length"), get.header("Content-Length"));
@@ -96,8 +99,8 @@ fn hostile_json_is_refused_with_a_clear_fault() {
         (b"[]", r#"model_attributes_type ["body"]"#),
         (b"null", r#"model_attributes_type ["body"]"#),
         (b"{\"id\":NaN}", r#"json_invalid ["body",6]"#),
-        (b"{\"id\":\"a\",\"id\":\"b\"}", r#"json_invalid ["body",13]"#),
-        (b"{\"id\":\"\\ud800\"}", r#"json_invalid ["body",12]"#),
+        (b"{\"id\":\"a\",\"id\":\"b\"}", r#"json_invalid ["body",18]"#),
+        (b"{\"id\":\"\\ud800\"}", r#"json_invalid ["body",13]"#),
         (b"{\"id\":\"\xff\"}", r#"json_invalid ["body",7]"#),
     ] {
         assert_eq!(send(body).faults(), [fault], "{}", String::from_utf8_lossy(body));

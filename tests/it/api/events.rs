@@ -7,16 +7,25 @@ use serde_json::json;
 fn events_are_recorded_and_read_newest_first() {
     let served = Served::new();
     let admin = served.admin();
-    let made = admin.post("/events", &json!({"id": "e1", "category": "deploy", "name": "deploy.begin", "level": "info", "fields": {"a": [1]}}));
+    let made =
+        admin.post("/events", &json!({"id": "e1", "category": "deploy", "name": "deploy.begin", "level": "info", "fields": {"a": [1]}}));
     assert_eq!(made.status, 201, "{}", made.text());
     assert_eq!(made.json()["fields"], json!({"a": [1]}));
-    assert_eq!(admin.post("/events", &json!({"id": "e1", "category": "c", "name": "n", "level": "info"})).detail(), "Event id already exists");
+    assert_eq!(
+        admin.post("/events", &json!({"id": "e1", "category": "c", "name": "n", "level": "info"})).detail(),
+        "Event id already exists"
+    );
     let unnamed = admin.post("/events", &json!({"category": "deploy", "name": "deploy.end", "level": "info"})).json();
     let ids: Vec<_> = admin.events("deploy").iter().map(|e| e["id"].clone()).collect();
     assert_eq!(ids, [unnamed["id"].clone(), json!("e1")]);
     assert_eq!(
         admin.post("/events", &json!({"category": 1, "fields": [], "level": ""})).faults(),
-        [r#"string_type ["body","category"]"#, r#"missing ["body","name"]"#, r#"string_too_short ["body","level"]"#, r#"dict_type ["body","fields"]"#]
+        [
+            r#"string_type ["body","category"]"#,
+            r#"missing ["body","name"]"#,
+            r#"string_too_short ["body","level"]"#,
+            r#"dict_type ["body","fields"]"#
+        ]
     );
 }
 

@@ -76,7 +76,8 @@ fn every_fault_of_a_node_is_named_at_once() {
     let served = Served::new();
     let admin = served.admin();
     let long = "x".repeat(200);
-    let bad = json!({"id": "-x", "name": "", "roles": "worker", "labels": {"k": 1}, "mesh_ip": "10.0.0.1/33", "status": [], "api_endpoint": 5});
+    let bad =
+        json!({"id": "-x", "name": "", "roles": "worker", "labels": {"k": 1}, "mesh_ip": "10.0.0.1/33", "status": [], "api_endpoint": 5});
     let mut faults = admin.post("/nodes", &bad).faults();
     faults.sort();
     assert_eq!(

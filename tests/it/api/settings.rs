@@ -12,7 +12,8 @@ fn settings_are_set_and_read() {
     assert_eq!((set.status, &set.json()["key"], &set.json()["value"]), (200, &json!("motd"), &json!("hello")));
     assert_eq!(admin.get("/cluster-settings/motd").json(), set.json());
     assert_eq!(admin.get("/cluster-settings/none").detail(), "Cluster setting not found");
-    let keys: Vec<String> = admin.get("/cluster-settings").json().as_array().unwrap().iter().map(|s| s["key"].as_str().unwrap().to_string()).collect();
+    let keys: Vec<String> =
+        admin.get("/cluster-settings").json().as_array().unwrap().iter().map(|s| s["key"].as_str().unwrap().to_string()).collect();
     assert!(keys.is_sorted() && keys.contains(&"motd".to_string()), "{keys:?}");
     assert_eq!(admin.put("/cluster-settings/motd", &json!({"value": 5})).faults(), [r#"string_type ["body","value"]"#]);
     assert_eq!(admin.put("/cluster-settings/motd", &json!({"value": "x".repeat(4097)})).faults(), [r#"string_too_long ["body","value"]"#]);
