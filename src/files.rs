@@ -31,7 +31,7 @@ pub fn rename(from: &Path, to: &Path) -> Result<()> {
 
 /// Makes a directory, and those above it, that only its owner may enter; one that is there stays as it is.
 pub fn private_dir(path: &Path) -> Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).doing("create a directory")
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).doing("create a directory (is the place writable?)")
 }
 
 /// Reads a text file; `None` where there is none.

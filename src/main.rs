@@ -1,5 +1,5 @@
 //! The `uptimemesh` program: everything is in the library, so that another program can embed it.
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    uptimemesh::cli::run(std::env::args_os().skip(1))
 }

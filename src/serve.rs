@@ -6,9 +6,9 @@ use crate::error::{Doing, Error, Result};
 use crate::http::Limits;
 use crate::http::listen::Front;
 use crate::model::join_tokens::{JoinRole, NewJoinToken};
-use crate::store::{QueryLog, Store};
+use crate::store::{self, Migrated, QueryLog, Store};
 use crate::thread::{Stop, lock};
-use crate::{logger, routes};
+use crate::{files, logger, routes};
 use std::fs::{self, File, TryLockError};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
@@ -40,13 +40,11 @@ impl Server {
     /// Starts a control plane: opens its data, brings the database up to date, listens.
     pub fn start(mut config: Config) -> Result<Server> {
         logger::init(config.log_level, config.log_file.clone())?;
-        fs::create_dir_all(&config.data_dir).doing("create the data directory")?;
+        files::private_dir(&config.data_dir)?;
         let held = hold(&config.data_dir)?;
         config.fill_keys()?;
         let readers = std::thread::available_parallelism().map_or(1, usize::from) + READERS_EXTRA;
-        if let Some(dir) = config.database_path.parent() {
-            fs::create_dir_all(dir).doing("create the directory of the database")?;
-        }
+        make_parent(&config.database_path)?;
         let listener = listen(&config.server_host, config.server_port)?;
         let address = listener.local_addr().doing("read the listening address")?;
         let store = Store::open(&config.database_path, readers, query_log(&config))?;
@@ -109,6 +107,18 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.shutdown();
     }
+}
+
+/// Brings the database up to date without starting anything.
+pub fn migrate(config: &Config) -> Result<Migrated> {
+    files::private_dir(&config.data_dir)?;
+    let _held = hold(&config.data_dir)?;
+    make_parent(&config.database_path)?;
+    store::migrate(&config.database_path)
+}
+
+fn make_parent(path: &Path) -> Result<()> {
+    path.parent().map_or(Ok(()), |dir| fs::create_dir_all(dir).doing("create the directory of the database"))
 }
 
 fn query_log(config: &Config) -> QueryLog {

@@ -1,1 +1,212 @@
-//! agent
+//! What a node does by itself: it keeps its lease alive with signed heartbeats, reports what its machine is like, renews
+//! its lease token and its certificate, and finds its way back after it slept or the control plane was away.
+
+pub mod beat;
+pub mod identity;
+
+use crate::client::{Api, CallError};
+use crate::clock::{self, Timestamp};
+use crate::crypto;
+use crate::model::Object;
+use crate::sys::host;
+use crate::thread::Stop;
+use beat::ServerClock;
+use identity::Identity;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// Heartbeats in the time of one lease: two may be lost before it runs out.
+const BEATS_PER_LEASE: u32 = 3;
+/// A turn comes this much earlier, at most, in percent: a fleet that started together must not stay in step.
+const JITTER_PERCENT: u64 = 20;
+/// The first wait after a failure; it doubles with every further one.
+const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+/// The longest wait, unless the lease is shorter: a node is back soon after its control plane is.
+const BACKOFF_CEILING: Duration = Duration::from_secs(30);
+/// The machine's facts are taken anew so often. In between the same ones are sent, which costs the control plane no write.
+const FACTS_EVERY: Duration = Duration::from_secs(300);
+/// After a failed renewal of the certificate the next try waits so long: there are weeks left.
+const RENEWAL_RETRY: Duration = Duration::from_secs(600);
+
+/// A node's agent.
+pub struct Agent {
+    api: Api,
+    identity: Identity,
+    ttl_s: i64,
+    clock: ServerClock,
+    facts: Option<(Instant, String)>,
+    renewal_tried: Option<Instant>,
+    failures: u32,
+}
+
+impl Agent {
+    /// An agent for this identity, whose heartbeats ask for leases of so many seconds.
+    pub fn new(api: Api, identity: Identity, ttl_s: i64) -> Agent {
+        Agent { api, identity, ttl_s, clock: ServerClock::default(), facts: None, renewal_tried: None, failures: 0 }
+    }
+
+    /// Works until the flag is raised.
+    pub fn run(&mut self, stop: &Stop) {
+        log::info!(target: "agent", event = "agent.start", node_id = self.identity.node_id, api_url = self.api.url(), lease_ttl_s = self.ttl_s; "Started");
+        let mut wait = Duration::ZERO;
+        while !stop.wait(wait) {
+            wait = match self.turn() {
+                Ok(()) => jittered(Duration::from_secs(self.ttl_s.unsigned_abs()) / BEATS_PER_LEASE),
+                Err(_) => jittered(backoff(self.failures, self.ttl_s)),
+            };
+        }
+        log::info!(target: "agent", event = "agent.stop", node_id = self.identity.node_id; "Stopped");
+    }
+
+    /// One heartbeat, and whatever it takes to get it accepted.
+    pub fn turn(&mut self) -> Result<(), CallError> {
+        self.renew_certificate();
+        let mut result = self.beat();
+        if let Err(CallError::Refused { status: 401, reason, server_time, .. }) = &result {
+            result = self.mend(reason.clone(), *server_time);
+        }
+        match &result {
+            Ok(()) if self.failures > 0 => {
+                log::info!(target: "agent", event = "agent.back", node_id = self.identity.node_id, failures = self.failures; "Heartbeats are accepted again");
+                self.failures = 0;
+            }
+            Ok(()) => {}
+            Err(e) => {
+                self.failures += 1;
+                log::warn!(target: "agent", event = "agent.heartbeat_failed", node_id = self.identity.node_id, failures = self.failures, error:% = e; "A heartbeat failed; the next try follows");
+            }
+        }
+        result
+    }
+
+    fn beat(&mut self) -> Result<(), CallError> {
+        let status = self.status();
+        let answer = beat::heartbeat(&self.api, &mut self.identity, self.clock.sign_at(), self.ttl_s, &status)?;
+        self.learn(answer["server_time"].as_str().and_then(Timestamp::parse));
+        Ok(())
+    }
+
+    /// Does what the refusal asks for, and beats once more.
+    fn mend(&mut self, reason: Option<String>, server_time: Option<Timestamp>) -> Result<(), CallError> {
+        self.learn(server_time);
+        match reason.as_deref() {
+            Some("clock_skew") => self.clock.forget_signed(),
+            // The next signing time is newer.
+            Some("replayed") => {}
+            // The lease token has ended, is of another time of the cluster, or an answer with a newer one was lost: the key
+            // proves who this is. An operator may also have joined this machine anew, beside the running agent.
+            _ => {
+                if let Ok(current) = Identity::load(&self.identity.dir, &self.identity.node_id)
+                    && current.lease_token != self.identity.lease_token
+                {
+                    self.identity = current;
+                } else if let Err(e) = self.renew() {
+                    if matches!(&e, CallError::Refused { status: 401, reason: None, .. }) {
+                        log::error!(target: "agent", event = "agent.not_enrolled", node_id = self.identity.node_id; "The control plane does not know this node's key: it was removed or replaced. Join again with a new token");
+                    }
+                    return Err(e);
+                }
+            }
+        }
+        self.beat()
+    }
+
+    /// Renews the certificate once half of its life is over.
+    fn renew_certificate(&mut self) {
+        let waiting = self.renewal_tried.is_some_and(|at| at.elapsed() < RENEWAL_RETRY);
+        if waiting || !beat::renewal_is_due(&self.identity.cert_pem, self.clock.now()) {
+            return;
+        }
+        self.renewal_tried = Some(clock::tick());
+        if let Err(e) = self.renew() {
+            log::warn!(target: "agent", event = "agent.renew_failed", node_id = self.identity.node_id, error:% = e; "The certificate could not be renewed; another try follows");
+        }
+    }
+
+    /// Renews certificate and lease token; with the server's time, where the local clock turns out to be off.
+    fn renew(&mut self) -> Result<(), CallError> {
+        let mut result = beat::renew(&self.api, &mut self.identity, self.clock.sign_at());
+        if let Err(CallError::Refused { reason: Some(reason), server_time, .. }) = &result
+            && (reason == "clock_skew" || reason == "replayed")
+        {
+            if reason == "clock_skew" {
+                self.clock.forget_signed();
+            }
+            let server_time = *server_time;
+            self.learn(server_time);
+            result = beat::renew(&self.api, &mut self.identity, self.clock.sign_at());
+        }
+        if result.is_ok() {
+            log::info!(target: "agent", event = "agent.renewed", node_id = self.identity.node_id; "Renewed the certificate and the lease token");
+        }
+        result
+    }
+
+    fn learn(&mut self, server_time: Option<Timestamp>) {
+        if self.clock.learn(server_time) {
+            let offset_s = self.clock.offset_s();
+            log::warn!(target: "agent", event = "agent.clock_off", node_id = self.identity.node_id, offset_s; "This machine's clock is off; heartbeats are signed with the server's time");
+        }
+    }
+
+    /// What this machine reports, as JSON: the same text until it is time to look anew.
+    fn status(&mut self) -> String {
+        match &self.facts {
+            Some((at, text)) if at.elapsed() < FACTS_EVERY => text.clone(),
+            _ => {
+                let text = Value::Object(status(host::facts(&self.identity.dir))).to_string();
+                self.facts = Some((clock::tick(), text.clone()));
+                text
+            }
+        }
+    }
+}
+
+/// The status of a healthy node with these facts.
+pub fn status(mut facts: Object) -> Object {
+    facts.insert("ready".into(), json!(true));
+    facts.insert("version".into(), json!(env!("CARGO_PKG_VERSION")));
+    facts
+}
+
+/// The wait after so many failures in a row.
+fn backoff(failures: u32, ttl_s: i64) -> Duration {
+    let ceiling = BACKOFF_CEILING.min(Duration::from_secs(ttl_s.unsigned_abs()) * 2 / 3);
+    BACKOFF_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(ceiling)
+}
+
+/// A wait, shortened by chance.
+fn jittered(wait: Duration) -> Duration {
+    let percent = u32::try_from(crypto::random_below(JITTER_PERCENT + 1)).unwrap_or(0);
+    wait * (100 - percent) / 100
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_a_ceiling_within_the_lease() {
+        let all: Vec<u64> = (1..8).map(|failures| backoff(failures, 45).as_secs()).collect();
+        assert_eq!(all, [1, 2, 4, 8, 16, 30, 30]);
+        assert_eq!(backoff(1000, 10).as_secs(), 6);
+        for _ in 0..100 {
+            let wait = jittered(Duration::from_secs(10));
+            assert!((Duration::from_secs(8)..=Duration::from_secs(10)).contains(&wait), "{wait:?}");
+        }
+    }
+
+    #[test]
+    fn signing_times_grow_and_follow_the_servers_clock() {
+        let mut clock = ServerClock::default();
+        let first = clock.sign_at();
+        assert!(clock.sign_at() > first);
+        assert!(clock.learn(Some(clock::now().plus_secs(500))));
+        assert!(!clock.learn(Some(clock::now().plus_secs(500))), "known already");
+        assert!(clock.sign_at() >= first + 499);
+        clock.learn(Some(clock::now().plus_secs(1)));
+        assert_eq!(clock.offset_s(), 0, "a second is the way's");
+        clock.forget_signed();
+        assert!(clock.sign_at() < first + 100);
+    }
+}

@@ -1,1 +1,278 @@
-//! client
+//! Typed calls to the API, for the command line and the agent. Knows the wire only, nothing of the server's inside.
+
+use crate::clock::Timestamp;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use std::fmt;
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+use ureq::{Agent, http};
+
+/// A connection that is not made by then: the server is away.
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+/// A whole call.
+const CALL_TIME: Duration = Duration::from_secs(30);
+/// Bytes of an answer: a page of a thousand nodes, each with the largest status.
+const ANSWER_BYTES_MAX: u64 = 128 << 20;
+/// Items of a page when a whole list is read.
+const PAGE: usize = 1000;
+/// Where systems keep the certificates of public authorities; `SSL_CERT_FILE` names another file.
+const PUBLIC_CERTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// What can go wrong with a call.
+#[derive(Debug)]
+pub enum CallError {
+    /// No answer: the server is away, or something between is broken.
+    Unreachable(String),
+    /// An answer that is an error.
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The sentence, or all the faults.
+        detail: String,
+        /// Machine-readable reason of a refused heartbeat.
+        reason: Option<String>,
+        /// The server's time, where it was told.
+        server_time: Option<Timestamp>,
+    },
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CallError::Unreachable(why) => f.write_str(why),
+            CallError::Refused { status, detail, .. } => write!(f, "{detail} (HTTP {status})"),
+        }
+    }
+}
+
+impl std::error::Error for CallError {}
+
+/// Result of a call.
+pub type Called<T> = Result<T, CallError>;
+
+/// The body of a join.
+#[derive(Serialize)]
+pub struct JoinBody<'a> {
+    /// The secret of the join token.
+    pub token: &'a str,
+    /// The id wanted.
+    pub node_id: &'a str,
+    /// The name wanted.
+    pub name: &'a str,
+    /// `core`, `worker` or `gateway`.
+    pub role: &'a str,
+    /// The certificate signing request.
+    pub csr_pem: &'a str,
+    /// Its address inside the mesh.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mesh_ip: Option<&'a str>,
+    /// Where its own API is reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_endpoint: Option<&'a str>,
+    /// Labels.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub labels: Value,
+    /// Seconds of the first lease.
+    pub lease_ttl_seconds: i64,
+}
+
+/// The body of a heartbeat.
+#[derive(Serialize)]
+pub struct HeartbeatBody<'a> {
+    /// Who.
+    pub node_id: &'a str,
+    /// Its lease token.
+    pub lease_token: &'a str,
+    /// Epoch seconds at which it signed.
+    pub signed_at: i64,
+    /// Seconds until the lease runs out.
+    pub ttl_seconds: i64,
+    /// What it reports, exactly as signed.
+    pub status_patch: &'a RawValue,
+    /// Base64.
+    pub signature: &'a str,
+}
+
+/// One server, and perhaps a session there.
+pub struct Api {
+    url: String,
+    agent: Agent,
+    session: Option<String>,
+}
+
+impl Api {
+    /// Calls to the server at this URL, `http://` or `https://`.
+    pub fn new(url: &str) -> Result<Api, String> {
+        let url = url.trim_end_matches('/');
+        let secure = url.starts_with("https://");
+        if !secure && !url.starts_with("http://") {
+            return Err(format!("the API URL must begin with http:// or https://, not {url:?}"));
+        }
+        // The proxy variables of a shell are for browsing; a control plane is called directly.
+        let mut config = Agent::config_builder().proxy(None).http_status_as_error(false).max_redirects(0);
+        config = config.timeout_connect(Some(CONNECT_TIME)).timeout_global(Some(CALL_TIME));
+        if secure {
+            config = config.tls_config(tls()?);
+        }
+        Ok(Api { url: url.to_string(), agent: config.build().new_agent(), session: None })
+    }
+
+    /// The server's URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Signs in; the calls after this carry the session.
+    pub fn sign_in(&mut self, username: &str, password: &str) -> Called<()> {
+        let answer = self.post("/auth/token", &json!({ "username": username, "password": password }))?;
+        self.session = answer["session_token"].as_str().map(str::to_string);
+        Ok(())
+    }
+
+    /// Enrols a machine.
+    pub fn join(&self, body: &JoinBody) -> Called<Value> {
+        self.post("/cluster/join", body)
+    }
+
+    /// Sends a heartbeat.
+    pub fn heartbeat(&self, body: &HeartbeatBody) -> Called<Value> {
+        self.post("/cluster/heartbeat", body)
+    }
+
+    /// Renews a node's identity.
+    pub fn renew(&self, node_id: &str, csr_pem: &str, signed_at: i64, signature: &str) -> Called<Value> {
+        self.post("/cluster/renew", &json!({ "node_id": node_id, "csr_pem": csr_pem, "signed_at": signed_at, "signature": signature }))
+    }
+
+    /// Reads something.
+    pub fn get(&self, path: &str) -> Called<Value> {
+        self.call("GET", path, None).map(|(value, _)| value)
+    }
+
+    /// Sends a body as JSON.
+    pub fn post(&self, path: &str, body: &impl Serialize) -> Called<Value> {
+        let body = serde_json::to_string(body).map_err(|e| CallError::Unreachable(e.to_string()))?;
+        self.call("POST", path, Some(body)).map(|(value, _)| value)
+    }
+
+    /// Takes something away.
+    pub fn delete(&self, path: &str) -> Called<()> {
+        self.call("DELETE", path, None).map(drop)
+    }
+
+    /// A whole list, page by page.
+    pub fn list(&self, path: &str) -> Called<Vec<Value>> {
+        let mut next = format!("{path}{}limit={PAGE}", if path.contains('?') { '&' } else { '?' });
+        let mut all = Vec::new();
+        loop {
+            let (page, more) = self.call("GET", &next, None)?;
+            all.extend(page.as_array().cloned().unwrap_or_default());
+            match more {
+                Some(link) => next = link,
+                None => return Ok(all),
+            }
+        }
+    }
+
+    /// The answer, and the path of the next page where there is one.
+    fn call(&self, method: &str, path: &str, body: Option<String>) -> Called<(Value, Option<String>)> {
+        let unreachable = |e: ureq::Error| CallError::Unreachable(format!("cannot reach {}: {e}", self.url));
+        let mut request = http::Request::builder().method(method).uri(format!("{}{path}", self.url));
+        if let Some(session) = &self.session {
+            request = request.header("Authorization", format!("Bearer {session}"));
+        }
+        if body.is_some() {
+            request = request.header("Content-Type", "application/json");
+        }
+        let request = request
+            .body(body.unwrap_or_default())
+            .map_err(|e| CallError::Unreachable(format!("{}{path} cannot be called: {e}", self.url)))?;
+        let mut response = self.agent.run(request).map_err(unreachable)?;
+        let status = response.status().as_u16();
+        let next = response.headers().get("link").and_then(|v| next_of(v.to_str().ok()?));
+        let text = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(unreachable)?;
+        let parsed: Result<Value, _> = if text.is_empty() { Ok(Value::Null) } else { serde_json::from_str(&text) };
+        match parsed {
+            Ok(value) if (200..300).contains(&status) => Ok((value, next)),
+            Ok(value) if value.get("detail").is_some() => Err(refusal(status, &value)),
+            _ => Err(CallError::Unreachable(format!("{} answered HTTP {status} with something that is not UptimeMesh's API", self.url))),
+        }
+    }
+}
+
+fn refusal(status: u16, body: &Value) -> CallError {
+    let text = |key: &str| body[key].as_str().map(str::to_string);
+    CallError::Refused {
+        status,
+        detail: text("detail").unwrap_or_else(|| faults(&body["detail"])),
+        reason: text("reason"),
+        server_time: text("server_time").and_then(|t| Timestamp::parse(&t)),
+    }
+}
+
+/// Text as one segment of a path or one value of a query.
+pub fn encoded(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+/// The faults of a 422, on one line.
+fn faults(detail: &Value) -> String {
+    let one = |fault: &Value| {
+        let place: Vec<String> =
+            fault["loc"].as_array().into_iter().flatten().skip(1).map(|s| s.as_str().map_or(s.to_string(), str::to_string)).collect();
+        format!("{}: {}", place.join("."), fault["msg"].as_str().unwrap_or("is wrong"))
+    };
+    detail.as_array().map_or_else(|| detail.to_string(), |all| all.iter().map(one).collect::<Vec<_>>().join("; "))
+}
+
+/// The path in `<path>; rel="next"`.
+fn next_of(link: &str) -> Option<String> {
+    let (path, rest) = link.strip_prefix('<')?.split_once('>')?;
+    rest.contains("rel=\"next\"").then(|| path.to_string())
+}
+
+fn tls() -> Result<TlsConfig, String> {
+    let path = std::env::var("SSL_CERT_FILE").unwrap_or(PUBLIC_CERTS.to_string());
+    let pem =
+        fs::read(&path).map_err(|e| format!("cannot read the trusted certificates in {path}: {e} (SSL_CERT_FILE names another file)"))?;
+    let certs: Vec<Certificate<'static>> = ureq::tls::parse_pem(&pem)
+        .filter_map(|item| match item {
+            Ok(ureq::tls::PemItem::Certificate(cert)) => Some(cert),
+            _ => None,
+        })
+        .collect();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = TlsConfig::builder().provider(TlsProvider::Rustls).root_certs(RootCerts::Specific(Arc::new(certs)));
+    Ok(config.unversioned_rustls_crypto_provider(provider).build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_a_sentence_whatever_its_shape() {
+        let said = |body: Value| refusal(422, &body).to_string();
+        assert_eq!(said(json!({"detail": "No."})), "No. (HTTP 422)");
+        let faults =
+            json!({"detail": [{"loc": ["body", "labels", 0], "msg": "is long"}, {"loc": ["body", "id"], "msg": "Field required"}]});
+        assert_eq!(said(faults), "labels.0: is long; id: Field required (HTTP 422)");
+    }
+
+    #[test]
+    fn a_page_leads_to_the_next() {
+        assert_eq!(next_of("</nodes?limit=2&after=b>; rel=\"next\"").as_deref(), Some("/nodes?limit=2&after=b"));
+        assert_eq!(next_of("</nodes>; rel=\"prev\""), None);
+    }
+
+    #[test]
+    fn only_http_urls_are_called() {
+        assert!(Api::new("ftp://x").is_err() && Api::new("127.0.0.1:8000").is_err());
+        assert_eq!(Api::new("http://127.0.0.1:8000/").map(|a| a.url().to_string()), Ok("http://127.0.0.1:8000".into()));
+    }
+}

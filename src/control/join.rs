@@ -4,7 +4,7 @@ use super::leases::claims_for;
 use super::{Control, guard, limits};
 use crate::clock::{self, Timestamp};
 use crate::crypto::pki::{Csr, Issued};
-use crate::crypto::{self, lease};
+use crate::crypto::{self, lease, signature};
 use crate::error::{Error, Result};
 use crate::model::events::NewEvent;
 use crate::model::join_tokens::{JoinRole, JoinToken};
@@ -58,13 +58,8 @@ pub struct Renewal {
     pub csr_pem: String,
     /// Epoch seconds at which it signed.
     pub signed_at: i64,
-    /// By its enrolled key, over [`renewal_message`].
+    /// By its enrolled key, over [`signature::renewal_message`].
     pub signature: Vec<u8>,
-}
-
-/// What a node signs to renew: `node_id LF renew LF signed_at LF sha256hex(csr_pem)`.
-pub fn renewal_message(node_id: &str, signed_at: i64, csr_pem: &str) -> Vec<u8> {
-    format!("{node_id}\nrenew\n{signed_at}\n{}", crypto::sha256_hex(csr_pem.as_bytes())).into_bytes()
 }
 
 /// Admits a machine with a one-time token. A refused one does not use the token up.
@@ -115,7 +110,7 @@ pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
     };
     let now = clock::now();
     let Some((key, last)) = control.leases.identity(&ask.node_id) else { return Err(refuse("node not enrolled", None)) };
-    if !key.verify(&renewal_message(&ask.node_id, ask.signed_at, &ask.csr_pem), &ask.signature) {
+    if !key.verify(&signature::renewal_message(&ask.node_id, ask.signed_at, &ask.csr_pem), &ask.signature) {
         return Err(refuse("bad signature", None));
     }
     // From here on the caller is known to hold the node's key, so it may learn why it is refused.

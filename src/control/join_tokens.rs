@@ -54,7 +54,7 @@ pub fn ensure_authority(control: &Control) -> Result<()> {
 
 /// Makes the certificate authority, where there is none, and a fresh token for a core and for a worker node.
 pub fn bootstrap(control: &Control, core_ttl_s: i64, worker_ttl_s: i64) -> Result<Bootstrapped> {
-    control.store.read(|r| guard::check(r))?;
+    control.store.read(guard::check)?;
     control.ca.ensure()?;
     control.store.write(move |w| {
         guard::check(w)?;

@@ -174,22 +174,6 @@ impl Leases {
         self.with(id, |l| l.state(clock::tick())).unwrap_or(LeaseState::Unknown)
     }
 
-    /// How many leases there are in each state: alive, stale, dead.
-    pub fn counts(&self) -> [usize; 3] {
-        let tick = clock::tick();
-        let mut counts = [0; 3];
-        for shard in self.shards.iter() {
-            for lease in lock(shard).values() {
-                match lease.state(tick) {
-                    LeaseState::Alive => counts[0] += 1,
-                    LeaseState::Stale => counts[1] += 1,
-                    LeaseState::Dead | LeaseState::Unknown => counts[2] += 1,
-                }
-            }
-        }
-        counts
-    }
-
     /// Somebody other than the node changed its status: the next patch is written, whatever it says.
     pub(super) fn status_changed(&self, id: &str) {
         self.with(id, |l| {

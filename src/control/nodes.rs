@@ -40,7 +40,7 @@ pub fn create(control: &Control, id: String, name: String, given: NodeChange) ->
 /// Replaces what was given of a node.
 pub fn update(control: &Control, id: String, change: NodeChange) -> Result<Node> {
     if change.is_empty() {
-        control.store.read(|r| guard::check(r))?;
+        control.store.read(guard::check)?;
         return show(control, &id);
     }
     let event = NewEvent::info("nodes", "node.update", json!({"node_id": id}));

@@ -23,6 +23,11 @@ pub fn random_hex(bytes: usize) -> String {
     hex(&random::<32>()[..bytes.min(32)])
 }
 
+/// A random number below `bound`, which is small: the bias of the remainder does not matter for spreading waits.
+pub fn random_below(bound: u64) -> u64 {
+    u64::from_le_bytes(random::<8>()) % bound.max(1)
+}
+
 /// A random UUID, version 4 (RFC 9562 §5.4).
 pub fn uuid() -> String {
     let mut b = random::<16>();

@@ -13,6 +13,11 @@ pub fn heartbeat_message(node_id: &str, lease_token: &str, signed_at: i64, ttl_s
     format!("{node_id}\n{lease_token}\n{signed_at}\n{ttl_s}\n{canonical}").into_bytes()
 }
 
+/// The bytes under a renewal's signature: `node_id LF renew LF signed_at LF sha256hex(csr_pem)`.
+pub fn renewal_message(node_id: &str, signed_at: i64, csr_pem: &str) -> Vec<u8> {
+    format!("{node_id}\nrenew\n{signed_at}\n{}", super::sha256_hex(csr_pem.as_bytes())).into_bytes()
+}
+
 /// JSON in its canonical form: compact, keys sorted by code point at every depth, every non-ASCII character as `\uXXXX`,
 /// numbers exactly as they were written. Fails, with a sentence, on JSON that two readers could read in two ways.
 pub fn canonical(json: &str) -> Result<String, String> {

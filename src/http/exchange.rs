@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::http::listen::{Handler, Limits};
 use crate::http::request::{self, Framing, Head, Parsed, Refusal};
-use crate::http::response::{Body, Keep, Response};
+use crate::http::response::{Keep, Response};
 use crate::http::transport::Transport;
 use crate::thread::Stop;
 use crate::{clock, crypto, logger};
@@ -151,47 +151,21 @@ impl Conn {
         });
         drop(share);
 
-        let keep = match &response.body {
-            Body::Stream(_) => Keep::No,
-            Body::Full(_) if !keep || service.stop.raised() => Keep::No,
-            Body::Full(_) if keep_alive_said => Keep::Said,
-            Body::Full(_) => Keep::Silent,
+        let keep = match keep && !service.stop.raised() {
+            false => Keep::No,
+            true if keep_alive_said => Keep::Said,
+            true => Keep::Silent,
         };
         let mut out = response.head(&id, keep, clock::now());
-        let status = response.status;
+        complete(&id, method.as_str(), &path, response.status, began);
         self.transport.until(limits.write_time);
-        match response.body {
-            Body::Full(body) => {
-                complete(&id, method.as_str(), &path, status, began);
-                if head_only || matches!(status, 204 | 304) {
-                    self.transport.write_all(&out)?;
-                } else {
-                    let (first, rest) = body.split_at(body.len().min(ONE_WRITE_BYTES_MAX));
-                    out.extend_from_slice(first);
-                    self.transport.write_all(&out)?;
-                    self.transport.write_all(rest)?;
-                }
-            }
-            Body::Stream(_) if head_only => {
-                complete(&id, method.as_str(), &path, status, began);
-                self.transport.write_all(&out)?;
-            }
-            Body::Stream(source) => {
-                self.transport.write_all(&out)?;
-                let transport = &mut self.transport;
-                let sink = &mut |bytes: &[u8]| {
-                    if service.stop.raised() {
-                        return Err(io::ErrorKind::ConnectionAborted.into());
-                    }
-                    transport.until(limits.write_time);
-                    transport.write_all(bytes)
-                };
-                let streamed = catch_unwind(AssertUnwindSafe(|| source(sink)));
-                complete(&id, method.as_str(), &path, status, began);
-                if !matches!(streamed, Ok(Ok(()))) {
-                    return Err(io::ErrorKind::ConnectionAborted.into());
-                }
-            }
+        if head_only || matches!(response.status, 204 | 304) {
+            self.transport.write_all(&out)?;
+        } else {
+            let (first, rest) = response.body.split_at(response.body.len().min(ONE_WRITE_BYTES_MAX));
+            out.extend_from_slice(first);
+            self.transport.write_all(&out)?;
+            self.transport.write_all(rest)?;
         }
         Ok(keep != Keep::No)
     }
@@ -311,8 +285,8 @@ impl Conn {
     fn refuse(&mut self, refusal: &Refusal, id: &str, head_only: bool, limits: &Limits) -> io::Result<bool> {
         let response = Response::error(refusal.status, refusal.detail);
         let mut out = response.head(id, Keep::No, clock::now());
-        if let (Body::Full(body), false) = (&response.body, head_only) {
-            out.extend_from_slice(body);
+        if !head_only {
+            out.extend_from_slice(&response.body);
         }
         self.transport.until(limits.write_time);
         self.transport.write_all(&out)?;

@@ -507,7 +507,7 @@ mod tests {
 
     #[test]
     fn null_is_absent_where_absence_is_allowed() {
-        assert_eq!(faults(r#"{"a": null}"#, |f| drop(f.int("a", 0..=1).optional())), [""; 0]);
+        assert_eq!(faults(r#"{"a": null}"#, |f| assert_eq!(f.int("a", 0..=1).optional(), None)), [""; 0]);
         assert_eq!(faults(r#"{"a": null}"#, |f| drop(f.name("a").required())), [r#"string_type ["body","a"]"#]);
     }
 }

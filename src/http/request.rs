@@ -22,7 +22,7 @@ const LENGTH_DIGITS_MAX: usize = 15;
 
 /// A whole request. It has no `Debug`: its headers hold cookies and tokens.
 pub struct Request {
-    /// The method; `HEAD` too, see [`Request::wants_head`].
+    /// The method. `HEAD` is to be handled like `GET`; the front leaves the body out.
     pub method: Method,
     /// The target before `?`, still percent-encoded.
     pub path: String,
@@ -54,11 +54,6 @@ impl Request {
     /// The query's pairs, percent- and plus-decoded, in their order.
     pub fn query_pairs(&self) -> Vec<(String, String)> {
         form::parse(self.query.as_bytes())
-    }
-
-    /// Whether only the head of the answer is wanted: handle it like `GET`, the front leaves the body out.
-    pub fn wants_head(&self) -> bool {
-        self.method == Method::Head
     }
 
     fn headers_named(&self, name: &str) -> impl Iterator<Item = &str> {
@@ -257,7 +252,6 @@ mod tests {
         assert_eq!((request.cookie("a"), request.cookie("b"), request.cookie("c")), (Some("1"), Some("2"), None));
         assert_eq!((request.request_id.as_str(), request.header("CONTENT-LENGTH")), ("own", Some("5")));
         assert_eq!((head.framing, head.keep, head.expects_continue), (Framing::Length(5), true, false));
-        assert!(!request.wants_head());
     }
 
     #[test]

@@ -19,18 +19,6 @@ const DEFAULT_HEADERS: [(&str, &str); 5] = [
 /// Headers that only the front writes: with one from a handler, a client could see the answer end in two places.
 const FRONT_HEADERS: [&str; 5] = ["Connection", "Content-Length", "Date", "Transfer-Encoding", "X-Request-ID"];
 
-/// A source of bytes. It runs in the connection's own thread until it is done or the sink that it is given fails, which
-/// means that the client is gone or the server stops; each call of the sink is one write.
-pub type Source = Box<dyn FnOnce(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> + Send>;
-
-/// What follows the head.
-pub enum Body {
-    /// All of it.
-    Full(Vec<u8>),
-    /// Bytes as they come; the connection's end is the end of the body.
-    Stream(Source),
-}
-
 /// An answer.
 pub struct Response {
     /// The status code.
@@ -38,7 +26,7 @@ pub struct Response {
     /// Headers in their order; add to them by [`Response::with`], which keeps them free of control characters.
     pub headers: Vec<(&'static str, String)>,
     /// The body.
-    pub body: Body,
+    pub body: Vec<u8>,
 }
 
 impl Response {
@@ -65,7 +53,7 @@ impl Response {
 
     /// Bytes of any media type.
     pub fn bytes(status: u16, content_type: &'static str, body: Vec<u8>) -> Response {
-        Response { status, headers: Vec::new(), body: Body::Full(body) }.with("Content-Type", content_type.to_string())
+        Response { status, headers: Vec::new(), body }.with("Content-Type", content_type.to_string())
     }
 
     /// `{"detail": "..."}`.
@@ -80,12 +68,7 @@ impl Response {
 
     /// No body.
     pub fn empty(status: u16) -> Response {
-        Response { status, headers: Vec::new(), body: Body::Full(Vec::new()) }
-    }
-
-    /// Bytes as they come, with status 200; the connection closes after the last.
-    pub fn stream(content_type: &'static str, source: Source) -> Response {
-        Response { status: 200, headers: Vec::new(), body: Body::Stream(source) }.with("Content-Type", content_type.to_string())
+        Response { status, headers: Vec::new(), body: Vec::new() }
     }
 
     /// Adds a header. Control characters and anything not ASCII are left out of the value, so that no value can end
@@ -122,11 +105,9 @@ impl Response {
                 write!(out, "{name}: {value}\r\n")?;
             }
         }
-        match &self.body {
-            // These two have no body by definition, not one of length zero.
-            Body::Full(_) if matches!(self.status, 204 | 304) => {}
-            Body::Full(body) => write!(out, "Content-Length: {}\r\n", body.len())?,
-            Body::Stream(_) => {}
+        // These two have no body by definition, not one of length zero.
+        if !matches!(self.status, 204 | 304) {
+            write!(out, "Content-Length: {}\r\n", self.body.len())?;
         }
         match keep {
             Keep::Silent => {}

@@ -18,7 +18,6 @@ pub mod users;
 mod writer;
 
 pub use migrate::{Migrated, migrate};
-pub use query::QUERIES;
 pub use query_log::QueryLog;
 
 use crate::clock::{self, Timestamp};

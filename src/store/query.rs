@@ -40,13 +40,3 @@ macro_rules! query {
     }};
 }
 pub(crate) use query;
-
-/// Every query file, for the test that prepares and explains each query.
-pub const QUERIES: &[(&str, &str)] = &[
-    ("events", include_str!("../../sql/queries/events.sql")),
-    ("join_tokens", include_str!("../../sql/queries/join_tokens.sql")),
-    ("leases", include_str!("../../sql/queries/leases.sql")),
-    ("nodes", include_str!("../../sql/queries/nodes.sql")),
-    ("settings", include_str!("../../sql/queries/settings.sql")),
-    ("users", include_str!("../../sql/queries/users.sql")),
-];

@@ -1,1 +1,5 @@
-//! sys
+//! The host: the only place that runs programs, reads the kernel's figures or waits for signals.
+
+pub mod host;
+pub mod run;
+pub mod signals;

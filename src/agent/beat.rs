@@ -1,0 +1,147 @@
+//! One heartbeat, one renewal, one join: what a node says to the control plane, and what it makes of the answer.
+
+use super::identity::Identity;
+use crate::client::{Api, CallError, HeartbeatBody, JoinBody};
+use crate::clock::{self, Timestamp};
+use crate::crypto::{pki, signature};
+use crate::error::Error;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::net::IpAddr;
+use std::path::Path;
+
+/// What a machine joins with.
+pub struct Joining<'a> {
+    /// The secret of the join token.
+    pub token: &'a str,
+    /// The id wanted.
+    pub node_id: &'a str,
+    /// The name wanted.
+    pub name: &'a str,
+    /// `core`, `worker` or `gateway`.
+    pub role: &'a str,
+    /// Its address inside the mesh.
+    pub mesh_ip: Option<&'a str>,
+    /// Where its own API is reached.
+    pub api_endpoint: Option<&'a str>,
+    /// Labels, a JSON object or null.
+    pub labels: Value,
+    /// Seconds of the first lease.
+    pub lease_ttl_s: i64,
+}
+
+/// Enrols this machine and keeps its identity in `dir`. Gives the server's answer.
+pub fn join(api: &Api, dir: &Path, ask: &Joining) -> std::result::Result<Value, String> {
+    let said = |e: Error| crate::error::Chain(&e).to_string();
+    let key = Identity::ensure_key(dir).map_err(said)?;
+    let mut names = vec![ask.node_id.to_string()];
+    let address = ask.mesh_ip.and_then(|ip| ip.split('/').next()?.parse::<IpAddr>().ok());
+    names.extend(address.map(|ip| ip.to_string()));
+    let csr_pem = key.csr_pem(ask.node_id, &names).map_err(said)?;
+    let body = JoinBody {
+        token: ask.token,
+        node_id: ask.node_id,
+        name: ask.name,
+        role: ask.role,
+        csr_pem: &csr_pem,
+        mesh_ip: ask.mesh_ip,
+        api_endpoint: ask.api_endpoint,
+        labels: ask.labels.clone(),
+        lease_ttl_seconds: ask.lease_ttl_s,
+    };
+    let answer = api.join(&body).map_err(|e| e.to_string())?;
+    Identity::keep(dir, &answer).map_err(said)?;
+    Ok(answer)
+}
+
+/// Signs and sends a heartbeat; `status_patch` is JSON. Keeps a fresh lease token where the answer has one.
+pub fn heartbeat(
+    api: &Api,
+    identity: &mut Identity,
+    signed_at: i64,
+    ttl_s: i64,
+    status_patch: &str,
+) -> std::result::Result<Value, CallError> {
+    let inside = |e: Error| CallError::Unreachable(crate::error::Chain(&e).to_string());
+    let patch: &RawValue =
+        serde_json::from_str(status_patch).map_err(|e| CallError::Unreachable(format!("the status is not JSON: {e}")))?;
+    let canonical = signature::canonical(patch.get()).map_err(CallError::Unreachable)?;
+    let message = signature::heartbeat_message(&identity.node_id, &identity.lease_token, signed_at, ttl_s, &canonical);
+    let signature = BASE64_STANDARD.encode(identity.key.sign(&message).map_err(inside)?);
+    let answer = api.heartbeat(&HeartbeatBody {
+        node_id: &identity.node_id,
+        lease_token: &identity.lease_token,
+        signed_at,
+        ttl_seconds: ttl_s,
+        status_patch: patch,
+        signature: &signature,
+    })?;
+    if let Some(fresh) = answer["lease_token"].as_str() {
+        identity.keep_lease_token(fresh).map_err(inside)?;
+    }
+    Ok(answer)
+}
+
+/// Gets a new certificate and lease token for the key that the node is enrolled with. It stays the same key, so that an
+/// answer that is lost on its way costs nothing: the next try proves itself with it again.
+pub fn renew(api: &Api, identity: &mut Identity, signed_at: i64) -> std::result::Result<(), CallError> {
+    let inside = |e: Error| CallError::Unreachable(crate::error::Chain(&e).to_string());
+    let node_id = identity.node_id.clone();
+    let csr_pem = identity.key.csr_pem(&node_id, &pki::names(&identity.cert_pem)).map_err(inside)?;
+    let message = signature::renewal_message(&node_id, signed_at, &csr_pem);
+    let signature = BASE64_STANDARD.encode(identity.key.sign(&message).map_err(inside)?);
+    let answer = api.renew(&node_id, &csr_pem, signed_at, &signature)?;
+    Identity::keep(&identity.dir, &answer).map_err(inside)?;
+    *identity = Identity::load(&identity.dir, &node_id).map_err(inside)?;
+    Ok(())
+}
+
+/// Whether half of the certificate's life is over.
+pub fn renewal_is_due(cert_pem: &str, now: Timestamp) -> bool {
+    pki::validity(cert_pem).is_none_or(|(from, until)| now.0 >= from.0 + (until.0 - from.0) / 2)
+}
+
+/// The server's clock, as its answers tell it.
+#[derive(Default)]
+pub struct ServerClock {
+    offset_s: i64,
+    last_signed_at: i64,
+}
+
+/// A difference that is only the way's: not worth correcting.
+const OFFSET_IGNORED_S: i64 = 2;
+
+impl ServerClock {
+    /// Learns the server's time from an answer; tells whether the local clock was found to be off by another amount.
+    pub fn learn(&mut self, server_time: Option<Timestamp>) -> bool {
+        let Some(server_time) = server_time else { return false };
+        let offset_s = server_time.secs() - clock::now().secs();
+        let offset_s = if offset_s.abs() <= OFFSET_IGNORED_S { 0 } else { offset_s };
+        let news = (offset_s - self.offset_s).abs() > OFFSET_IGNORED_S;
+        self.offset_s = offset_s;
+        news
+    }
+
+    /// How far the local clock is off, in seconds; positive when it is behind.
+    pub fn offset_s(&self) -> i64 {
+        self.offset_s
+    }
+
+    /// The server's time now.
+    pub fn now(&self) -> Timestamp {
+        clock::now().plus_secs(self.offset_s)
+    }
+
+    /// The next time to sign at: now, and newer than every one before.
+    pub fn sign_at(&mut self) -> i64 {
+        self.last_signed_at = self.now().secs().max(self.last_signed_at + 1);
+        self.last_signed_at
+    }
+
+    /// Forgets what was signed at before: a clock that ran ahead is not to hold back the right one.
+    pub fn forget_signed(&mut self) {
+        self.last_signed_at = 0;
+    }
+}

@@ -1,0 +1,268 @@
+//! Commands and options as a table, and reading a command line by it. The help is made from the same table.
+
+use crate::config::SETTINGS;
+use lexopt::Arg::{Long, Short, Value};
+use std::cell::RefCell;
+use std::fmt::Write;
+
+/// A secret in a file is at most so long.
+const SECRET_BYTES_MAX: usize = 4096;
+
+/// An option of a command.
+pub struct Opt {
+    /// Without the dashes.
+    pub name: &'static str,
+    /// What stands for its value in the help; empty for an option without one.
+    pub value: &'static str,
+    /// What it does, with unit and default.
+    pub help: &'static str,
+}
+
+/// A line of a table of options.
+pub const fn opt(name: &'static str, value: &'static str, help: &'static str) -> Opt {
+    Opt { name, value, help }
+}
+
+/// A subcommand.
+pub struct Command {
+    /// Its name.
+    pub name: &'static str,
+    /// What stands for its argument in the help; empty when it takes none.
+    pub argument: &'static str,
+    /// What it does.
+    pub about: &'static str,
+    /// Its options, beside those of every command.
+    pub options: &'static [&'static [Opt]],
+    /// Whether it takes every setting of the server as an option too.
+    pub settings: bool,
+    /// Does it.
+    pub run: fn(&Args) -> Result<(), Failure>,
+}
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug, PartialEq)]
+pub enum Failure {
+    /// The command line is wrong; every fault.
+    Usage(Vec<String>),
+    /// It was tried, and failed.
+    Failed(String),
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Failure {
+        Failure::Failed(why)
+    }
+}
+
+impl From<crate::error::Error> for Failure {
+    fn from(e: crate::error::Error) -> Failure {
+        Failure::Failed(crate::error::Chain(&e).to_string())
+    }
+}
+
+impl From<crate::client::CallError> for Failure {
+    fn from(e: crate::client::CallError) -> Failure {
+        Failure::Failed(e.to_string())
+    }
+}
+
+/// A command line that was read.
+#[derive(Default)]
+pub struct Args {
+    /// The first word that is no option.
+    pub command: Option<String>,
+    /// The words after it.
+    pub words: Vec<String>,
+    values: Vec<(String, String)>,
+    faults: RefCell<Vec<String>>,
+}
+
+/// Reads a command line. Options may stand before and after the subcommand; each `--name VALUE` or `--name=VALUE`.
+pub fn read(line: impl IntoIterator<Item = std::ffi::OsString>, commands: &[Command], global: &[Opt]) -> Args {
+    let takes_value = |name: &str| {
+        let listed = commands.iter().flat_map(|c| c.options.iter().copied().flatten()).chain(global).find(|o| o.name == name);
+        listed.map(|o| !o.value.is_empty()).or_else(|| setting(name).map(|_| true))
+    };
+    let mut args = Args::default();
+    let mut parser = lexopt::Parser::from_args(line);
+    loop {
+        let fault = match parser.next() {
+            Ok(None) => return args,
+            Ok(Some(Long(name))) => {
+                let name = name.to_string();
+                match takes_value(&name) {
+                    Some(true) => match parser.value() {
+                        Ok(value) => {
+                            args.values.push((name, value.to_string_lossy().into_owned()));
+                            continue;
+                        }
+                        Err(_) => format!("--{name} needs a value"),
+                    },
+                    Some(false) => {
+                        args.values.push((name, String::new()));
+                        continue;
+                    }
+                    None => {
+                        // What stands after `=` belongs to it.
+                        let _ = parser.optional_value();
+                        format!("unknown option --{name}")
+                    }
+                }
+            }
+            Ok(Some(Short('h'))) => {
+                args.values.push(("help".into(), String::new()));
+                continue;
+            }
+            Ok(Some(Short(letter))) => format!("unknown option -{letter}"),
+            Ok(Some(Value(word))) => {
+                let word = word.to_string_lossy().into_owned();
+                if args.command.is_none() {
+                    args.command = Some(word)
+                } else {
+                    args.words.push(word)
+                }
+                continue;
+            }
+            Err(e) => e.to_string(),
+        };
+        args.faults.borrow_mut().push(fault);
+    }
+}
+
+fn setting(flag: &str) -> Option<&'static str> {
+    SETTINGS.iter().map(|s| s.name).find(|name| flag_of(name) == flag)
+}
+
+/// The flag of a setting: `SERVER_PORT` is `--server-port`.
+fn flag_of(name: &str) -> String {
+    name.to_ascii_lowercase().replace('_', "-")
+}
+
+impl Args {
+    /// Finds what the command does not take.
+    pub fn check(&self, command: &Command, global: &[Opt]) {
+        let mut faults = self.faults.borrow_mut();
+        for (name, _) in &self.values {
+            let own = command.options.iter().copied().flatten().chain(global).any(|o| o.name == name);
+            let of_server = command.settings && setting(name).is_some();
+            if !own && !of_server {
+                faults.push(format!("{} takes no option --{name}", command.name));
+            }
+        }
+        let most = usize::from(!command.argument.is_empty());
+        faults.extend(self.words.iter().skip(most).map(|word| format!("unexpected argument {word:?}")));
+        if self.words.len() < most {
+            faults.push(format!("{} needs {}", command.name, command.argument));
+        }
+    }
+
+    /// The value of an option: the last one counts.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.values.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+
+    /// Whether an option was given.
+    pub fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// Every value of an option that may be given again and again.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.values.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+
+    /// An option that must be given.
+    pub fn required(&self, name: &str) -> &str {
+        self.get(name).unwrap_or_else(|| {
+            self.fault(format!("--{name} is required"));
+            ""
+        })
+    }
+
+    /// A whole number.
+    pub fn int(&self, name: &str, default: i64) -> i64 {
+        match self.get(name) {
+            None => default,
+            Some(text) => text.parse().unwrap_or_else(|_| {
+                self.fault(format!("--{name} must be a whole number, not {text:?}"));
+                default
+            }),
+        }
+    }
+
+    /// A secret: from the option itself, from a file (`-` is standard input), or from the environment, so that it need not
+    /// stand in the list of processes.
+    pub fn secret(&self, name: &str, env: &str) -> Option<String> {
+        if let Some(path) = self.get(&format!("{name}-file")) {
+            let text = if path == "-" { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(path) };
+            return match text {
+                Ok(text) if text.len() <= SECRET_BYTES_MAX => Some(text.trim_end_matches(['\r', '\n']).to_string()),
+                Ok(_) => {
+                    self.fault(format!("--{name}-file {path} is too long for a secret"));
+                    None
+                }
+                Err(e) => {
+                    self.fault(format!("--{name}-file {path} cannot be read: {e}"));
+                    None
+                }
+            };
+        }
+        self.get(name).map(str::to_string).or_else(|| std::env::var(env).ok().filter(|v| !v.is_empty()))
+    }
+
+    /// The options that are settings of the server.
+    pub fn settings(&self) -> Vec<(String, String)> {
+        self.values.iter().filter(|(name, _)| setting(name).is_some()).cloned().collect()
+    }
+
+    /// Notes a fault of the command line.
+    pub fn fault(&self, why: String) {
+        self.faults.borrow_mut().push(why);
+    }
+
+    /// Fails with every fault that was found.
+    pub fn finish(&self) -> Result<(), Failure> {
+        let faults = self.faults.take();
+        if faults.is_empty() { Ok(()) } else { Err(Failure::Usage(faults)) }
+    }
+}
+
+/// What `uptimemesh help` says.
+pub fn overview(commands: &[Command], global: &[Opt]) -> String {
+    let mut out = "UptimeMesh keeps a small fleet of machines running: control plane, node agent and command line in one program.\n\n\
+                   usage: uptimemesh [--api-url URL] COMMAND [options]\n\ncommands:\n"
+        .to_string();
+    for command in commands {
+        let name = format!("{} {}", command.name, command.argument);
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "  {name:<22} {}", command.about);
+    }
+    out.push_str("\noptions of every command:\n");
+    options(global, &mut out);
+    out.push_str("\n`uptimemesh COMMAND --help` tells the options of a command.\n");
+    out
+}
+
+/// What `uptimemesh COMMAND --help` says.
+pub fn help(command: &Command, global: &[Opt]) -> String {
+    let argument = if command.argument.is_empty() { String::new() } else { format!(" {}", command.argument) };
+    let mut out = format!("{}\n\nusage: uptimemesh {}{argument} [options]\n\noptions:\n", command.about, command.name);
+    for group in command.options {
+        options(group, &mut out);
+    }
+    options(global, &mut out);
+    if command.settings {
+        out.push_str("\nsettings, each also from the environment or .env under the name in brackets:\n");
+        for setting in SETTINGS {
+            let default = if setting.default.is_empty() { String::new() } else { format!(" (default {})", setting.default) };
+            let _ = writeln!(out, "  --{:<38} {} [{}]{default}", format!("{} VALUE", flag_of(setting.name)), setting.help, setting.name);
+        }
+    }
+    out
+}
+
+fn options(list: &[Opt], out: &mut String) {
+    for o in list {
+        let _ = writeln!(out, "  --{:<24} {}", format!("{} {}", o.name, o.value), o.help);
+    }
+}

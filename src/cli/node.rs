@@ -1,0 +1,152 @@
+//! Commands that run on a node: join, agent, heartbeat.
+
+use super::args::{Args, Failure, Opt, opt};
+use super::{api, output};
+use crate::agent::beat::{self, Joining, ServerClock};
+use crate::agent::identity::Identity;
+use crate::agent::{self, Agent};
+use crate::logger;
+use crate::model::ids::is_id;
+use crate::sys::{host, signals};
+use crate::thread::Stop;
+use log::LevelFilter;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// Where identities are, unless something else is said.
+const IDENTITIES: &str = "data/identities";
+/// Seconds of a lease, unless something else is said.
+const LEASE_TTL_S: i64 = 45;
+
+/// Which node, and where its identity is.
+pub const IDENTITY: &[Opt] = &[
+    opt("node-id", "ID", "the node (default: this machine's host name)"),
+    opt("identity-dir", "DIR", "where the identity is kept (default data/identities/<node-id>)"),
+];
+
+/// Options of `join`.
+pub const JOIN: &[Opt] = &[
+    opt("token-file", "FILE", "file with the join token; - reads standard input"),
+    opt("token", "TEXT", "the join token; others on this machine can see it [UPTIMEMESH_TOKEN]"),
+    opt("role", "ROLE", "core, worker or gateway, as the token says; required"),
+    opt("name", "NAME", "the node's name (default: its id)"),
+    opt("mesh-ip", "ADDRESS", "its address inside the mesh"),
+    opt("api-endpoint", "URL", "where its own API is reached"),
+    opt("lease-ttl", "SECONDS", "life of the first lease, 10 to 300 (default 45)"),
+    opt("label", "KEY=VALUE", "a label; may be given again"),
+];
+
+/// Options of `agent`.
+pub const AGENT: &[Opt] = &[
+    opt("ttl", "SECONDS", "life of a lease, 10 to 300 (default 45); a heartbeat goes out at a third of it"),
+    opt("log-level", "LEVEL", "DEBUG, INFO, WARNING or ERROR (default INFO)"),
+    opt("log-file", "FILE", "log file beside stderr"),
+];
+
+/// Options of `heartbeat`.
+pub const HEARTBEAT: &[Opt] = &[
+    opt("lease-token", "TEXT", "a lease token other than the identity's [UPTIMEMESH_LEASE_TOKEN]"),
+    opt("ttl", "SECONDS", "life of the lease, 10 to 300 (default 45)"),
+    opt("status-json", "JSON", "an object to report (default: this machine's facts)"),
+];
+
+/// The node that the command line names, and the directory of its identity.
+pub(super) fn node(args: &Args) -> (String, PathBuf) {
+    let id = args.get("node-id").map(str::to_string).or_else(host::name).unwrap_or_default();
+    if !is_id(&id) {
+        args.fault("--node-id must be 1 to 64 characters of A-Z a-z 0-9 . _ : -, the first a letter or digit".to_string());
+    }
+    let dir = args.get("identity-dir").map_or_else(|| PathBuf::from(IDENTITIES).join(&id), PathBuf::from);
+    (id, dir)
+}
+
+pub fn join(args: &Args) -> Result<(), Failure> {
+    let (node_id, dir) = node(args);
+    let token = args.secret("token", "UPTIMEMESH_TOKEN").unwrap_or_else(|| {
+        args.fault("the join token is missing: --token-file FILE, or UPTIMEMESH_TOKEN".to_string());
+        String::new()
+    });
+    let ask = Joining {
+        token: &token,
+        node_id: &node_id,
+        name: args.get("name").unwrap_or(&node_id),
+        role: args.required("role"),
+        mesh_ip: args.get("mesh-ip"),
+        api_endpoint: args.get("api-endpoint"),
+        labels: labels(args),
+        lease_ttl_s: args.int("lease-ttl", LEASE_TTL_S),
+    };
+    args.finish()?;
+    let api = api(args)?;
+    let answer = beat::join(&api, &dir, &ask)?;
+    output::json(&answer);
+    eprintln!("Joined {} as {node_id}; the identity is in {}.", api.url(), dir.display());
+    eprintln!("Now keep its lease alive: uptimemesh --api-url {} agent --node-id {node_id}", api.url());
+    Ok(())
+}
+
+fn labels(args: &Args) -> Value {
+    let mut labels = serde_json::Map::new();
+    for label in args.all("label") {
+        match label.split_once('=') {
+            Some((key, value)) if !key.is_empty() => drop(labels.insert(key.to_string(), value.into())),
+            _ => args.fault(format!("--label must be KEY=VALUE, not {label:?}")),
+        }
+    }
+    if labels.is_empty() { Value::Null } else { Value::Object(labels) }
+}
+
+/// Seconds of a lease that the server takes.
+fn lease_ttl(args: &Args) -> i64 {
+    let ttl_s = args.int("ttl", LEASE_TTL_S);
+    if !(10..=300).contains(&ttl_s) {
+        args.fault("--ttl must be 10 to 300 seconds".to_string());
+    }
+    ttl_s
+}
+
+pub fn agent(args: &Args) -> Result<(), Failure> {
+    let (node_id, dir) = node(args);
+    let ttl_s = lease_ttl(args);
+    let level = args.get("log-level").unwrap_or("INFO");
+    let level = match level.to_ascii_uppercase().as_str() {
+        "WARNING" => LevelFilter::Warn,
+        word => word.parse().unwrap_or_else(|_| {
+            args.fault(format!("--log-level must be DEBUG, INFO, WARNING or ERROR, not {level:?}"));
+            LevelFilter::Info
+        }),
+    };
+    args.finish()?;
+    let api = api(args)?;
+    logger::init(level, args.get("log-file").map(PathBuf::from))?;
+    let identity = Identity::load(&dir, &node_id)?;
+    let stop = Stop::default();
+    signals::raise_on_end(&stop)?;
+    Agent::new(api, identity, ttl_s).run(&stop);
+    logger::flush();
+    Ok(())
+}
+
+pub fn heartbeat(args: &Args) -> Result<(), Failure> {
+    let (node_id, dir) = node(args);
+    let ttl_s = lease_ttl(args);
+    let status = args.get("status-json").map_or_else(|| Value::Object(agent::status(host::facts(&dir))).to_string(), str::to_string);
+    if !serde_json::from_str::<Value>(&status).is_ok_and(|v| v.is_object()) {
+        args.fault("--status-json must be a JSON object".to_string());
+    }
+    args.finish()?;
+    let api = api(args)?;
+    let mut identity = Identity::load(&dir, &node_id)?;
+    if let Some(token) = args.secret("lease-token", "UPTIMEMESH_LEASE_TOKEN") {
+        identity.lease_token = token;
+    }
+    let mut answer = beat::heartbeat(&api, &mut identity, ServerClock::default().sign_at(), ttl_s, &status)?;
+    // The token is in its file by now, and is nobody's business on a screen.
+    if let Some(fields) = answer.as_object_mut()
+        && fields.contains_key("lease_token")
+    {
+        fields.insert("lease_token".into(), json!("(renewed)"));
+    }
+    output::json(&answer);
+    Ok(())
+}

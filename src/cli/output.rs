@@ -1,0 +1,76 @@
+//! What the command line prints: JSON, tables, and nothing that could steer a terminal.
+
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+/// Prints text; a reader that went away (`| head`) is no error.
+pub fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Prints JSON with two spaces a level and sorted keys, in ASCII.
+pub fn json(value: &Value) {
+    let pretty = serde_json::to_string_pretty(value).unwrap_or_default();
+    let mut out = String::with_capacity(pretty.len() + 1);
+    for c in pretty.chars() {
+        if c.is_ascii() {
+            out.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        }
+    }
+    out.push('\n');
+    print(&out);
+}
+
+/// Prints a tab-separated table: what scripts cut and people can read.
+pub fn table(header: &[&str], rows: &[Vec<String>]) {
+    let mut out = header.join("\t");
+    out.push('\n');
+    for row in rows {
+        let cells: Vec<String> = row.iter().map(|cell| printable(cell)).collect();
+        out.push_str(&cells.join("\t"));
+        out.push('\n');
+    }
+    print(&out);
+}
+
+/// A field of an object as a cell: lists joined, nothing as `-`.
+pub fn cell(object: &Value, key: &str) -> String {
+    match &object[key] {
+        Value::Null => "-".to_string(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) if items.is_empty() => "-".to_string(),
+        Value::Array(items) => items.iter().map(|i| i.as_str().map_or(i.to_string(), str::to_string)).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    }
+}
+
+/// Text in ASCII, control characters escaped: for messages that quote what a server or a user wrote.
+pub fn ascii(text: &str) -> String {
+    text.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c.to_string() } else { c.escape_default().to_string() }).collect()
+}
+
+/// Text without control characters, which could forge a cell or steer a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn cells_and_messages_cannot_steer_a_terminal() {
+        assert_eq!(printable("a\tb\x1b[31m\n"), "a b [31m ");
+        assert_eq!(ascii("\u{e9}\x1b\n"), "\\u{e9}\\u{1b}\\n");
+        let object = json!({"roles": ["a", "b"], "none": null, "empty": [], "n": 5});
+        assert_eq!(["roles", "none", "empty", "n", "absent"].map(|k| cell(&object, k)), ["a,b", "-", "-", "5", "-"]);
+    }
+}

@@ -1,0 +1,122 @@
+//! Commands that start the control plane: up, serve, migrate.
+
+use super::args::{Args, Failure, Opt, opt};
+use super::output;
+use crate::agent::Agent;
+use crate::agent::beat::{self, Joining};
+use crate::agent::identity::Identity;
+use crate::client::Api;
+use crate::config::Config;
+use crate::error::Chain;
+use crate::model::ids::is_id;
+use crate::sys::{host, signals};
+use crate::thread::{Stop, spawn};
+use crate::{files, logger, serve};
+use serde_json::Value;
+use std::path::Path;
+use std::time::Duration;
+
+/// Options of `up`.
+pub const UP: &[Opt] = &[opt("node-id", "ID", "this machine's node (default: its host name)")];
+
+/// Seconds of the local node's lease.
+const LEASE_TTL_S: i64 = 45;
+/// The command waits so long at a time for the signal to end.
+const FOREVER: Duration = Duration::from_secs(3600);
+
+/// The configuration from flags, environment and `.env`.
+fn config(args: &Args) -> Result<Config, Failure> {
+    let dotenv = files::read(Path::new(".env"))?;
+    let flags = args.settings();
+    let env = std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)));
+    Config::load(&flags, env, dotenv.as_deref()).map_err(|faults| {
+        let of_flag = |fault: &String| flags.iter().any(|(flag, _)| fault.starts_with(&flag.to_ascii_uppercase().replace('-', "_")));
+        if faults.iter().any(of_flag) { Failure::Usage(faults) } else { Failure::Failed(faults.join("\nerror: ")) }
+    })
+}
+
+pub fn serve(args: &Args) -> Result<(), Failure> {
+    args.finish()?;
+    let stop = Stop::default();
+    signals::raise_on_end(&stop)?;
+    let server = serve::Server::start(config(args)?)?;
+    while !stop.wait(FOREVER) {}
+    server.shutdown();
+    logger::flush();
+    Ok(())
+}
+
+pub fn migrate(args: &Args) -> Result<(), Failure> {
+    args.finish()?;
+    let config = config(args)?;
+    let migrated = serve::migrate(&config)?;
+    let path = config.database_path.display();
+    output::print(&format!("{path} is at version {}; {} migrations were applied now.\n", migrated.version, migrated.applied));
+    Ok(())
+}
+
+pub fn up(args: &Args) -> Result<(), Failure> {
+    let node_id = args.get("node-id").map(str::to_string).or_else(host::name).unwrap_or("local".to_string());
+    if !is_id(&node_id) {
+        args.fault("--node-id must be 1 to 64 characters of A-Z a-z 0-9 . _ : -, the first a letter or digit".to_string());
+    }
+    args.finish()?;
+    let config = config(args)?;
+    let dir = config.data_dir.join("identities").join(&node_id);
+    let data_dir = config.data_dir.display().to_string();
+    let stop = Stop::default();
+    signals::raise_on_end(&stop)?;
+    let server = serve::Server::start(config)?;
+    let mut agent = local_agent(&server, &node_id, &dir)?;
+
+    let mut said = format!(
+        "UptimeMesh {} is up.\n  UI       {}/ui\n  data     {data_dir}\n  node     {node_id} (this machine)\n",
+        env!("CARGO_PKG_VERSION"),
+        server.url()
+    );
+    if server.first_sign_in()? {
+        said.push_str("  sign in  admin / uptime - change this password now: Settings in the UI, or uptimemesh set-password\n");
+    }
+    said.push_str("  add a node: uptimemesh create-token --role worker\n");
+    output::print(&said);
+
+    let watched = stop.clone();
+    let beating = spawn("agent", None, move || agent.run(&watched)).map_err(|e| format!("cannot start the agent: {e}"))?;
+    while !stop.wait(FOREVER) {}
+    if beating.join().is_err() {
+        log::error!(target: "agent", event = "agent.panicked"; "The agent had panicked");
+    }
+    server.shutdown();
+    logger::flush();
+    Ok(())
+}
+
+/// The agent of the machine that the server runs on, its node enrolled now where it is not yet, or not any more.
+fn local_agent(server: &serve::Server, node_id: &str, dir: &Path) -> Result<Agent, Failure> {
+    let agent = |api| Ok::<_, Failure>(Agent::new(api, Identity::load(dir, node_id)?, LEASE_TTL_S));
+    if Identity::exists(dir) {
+        let mut agent = agent(Api::new(&server.url())?)?;
+        match agent.turn() {
+            Ok(()) => return Ok(agent),
+            Err(e) => {
+                log::info!(target: "agent", event = "agent.rejoin", node_id, error:% = e; "This machine's identity is not accepted; it joins anew")
+            }
+        }
+    }
+    let token = server.bootstrap_local(node_id)?;
+    let api = Api::new(&server.url())?;
+    let ask = Joining {
+        token: &token.token,
+        node_id,
+        name: node_id,
+        role: token.role.as_str(),
+        mesh_ip: None,
+        api_endpoint: None,
+        labels: Value::Null,
+        lease_ttl_s: LEASE_TTL_S,
+    };
+    beat::join(&api, dir, &ask)?;
+    let mut agent = agent(api)?;
+    agent.turn().map_err(|e| format!("this machine joined, but its heartbeat failed: {}", Chain(&e)))?;
+    Ok(agent)
+}

@@ -1,0 +1,85 @@
+//! What a machine says of itself: its name and its figures, as the kernel and `df` tell them.
+
+use super::run;
+use crate::model::Object;
+use crate::model::ids::is_id;
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+/// A disk that does not answer (a dead network mount) must not keep a node from its heartbeat.
+const DF_TIME: Duration = Duration::from_secs(5);
+
+/// The machine's name, as an id; `None` when it is none.
+pub fn name() -> Option<String> {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    let name = name.trim().to_string();
+    is_id(&name).then_some(name)
+}
+
+/// The machine's facts, of the file system that holds `dir`. What cannot be read is left out.
+pub fn facts(dir: &Path) -> Object {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let mut facts = Object::new();
+    let mut put = |key: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            facts.insert(key.to_string(), value);
+        }
+    };
+    put("architecture", Some(std::env::consts::ARCH.into()));
+    put("cpus", std::thread::available_parallelism().ok().map(|n| n.get().into()));
+    put("kernel", Some(read("/proc/sys/kernel/osrelease").trim().into()).filter(|k| k != ""));
+    put("uptime_seconds", first_number(&read("/proc/uptime")).map(|s| (s as u64).into()));
+    put("load_1m", first_number(&read("/proc/loadavg")).map(Value::from));
+    let memory = read("/proc/meminfo");
+    put("memory_total_bytes", kib(&memory, "MemTotal:"));
+    put("memory_available_bytes", kib(&memory, "MemAvailable:"));
+    let disk = disk(dir);
+    put("disk_total_bytes", disk.map(|d| d.0.into()));
+    put("disk_available_bytes", disk.map(|d| d.1.into()));
+    facts
+}
+
+fn first_number(text: &str) -> Option<f64> {
+    text.split_whitespace().next()?.parse().ok()
+}
+
+/// A line of `/proc/meminfo`, in bytes.
+fn kib(text: &str, name: &str) -> Option<Value> {
+    let line = text.lines().find_map(|l| l.strip_prefix(name))?;
+    Some((line.split_whitespace().next()?.parse::<u64>().ok()? * 1024).into())
+}
+
+/// Total and available bytes, from `df -Pk` (POSIX).
+fn disk(dir: &Path) -> Option<(u64, u64)> {
+    let text = run::output("df", &["-Pk", dir.to_str()?], DF_TIME).ok()?;
+    let columns: Vec<&str> = text.lines().nth(1)?.split_whitespace().collect();
+    let kib = |i: usize| columns.get(i)?.parse::<u64>().ok().map(|n| n * 1024);
+    Some((kib(1)?, kib(3)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_linux_machine_tells_all_its_facts() {
+        let facts = facts(Path::new("/"));
+        for key in [
+            "architecture",
+            "cpus",
+            "kernel",
+            "uptime_seconds",
+            "load_1m",
+            "memory_total_bytes",
+            "memory_available_bytes",
+            "disk_total_bytes",
+            "disk_available_bytes",
+        ] {
+            assert!(facts.contains_key(key), "{key}");
+        }
+        assert!(facts["memory_available_bytes"].as_u64() < facts["memory_total_bytes"].as_u64());
+        assert!(facts["disk_available_bytes"].as_u64() <= facts["disk_total_bytes"].as_u64());
+    }
+}
