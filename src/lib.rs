@@ -1,4 +1,4 @@
-//! UptimeMesh.
+#![doc = include_str!("ARCHITECTURE.md")]
 
 mod agent;
 mod api;
@@ -22,7 +22,7 @@ mod sys;
 mod thread;
 mod ui;
 
-pub use config::{Config, Secret};
+pub use config::{Config, SETTINGS, Secret, Setting};
 pub use error::{Chain, Error};
 pub use serve::Server;
 

@@ -22,6 +22,22 @@ const GRACE: Duration = Duration::from_secs(10);
 const READERS_EXTRA: usize = 2;
 
 /// A running control plane. Dropping it stops it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use uptimemesh::{Config, Server};
+///
+/// let dir = std::env::temp_dir().join(format!("uptimemesh-doc-{}", std::process::id()));
+/// let server = Server::start(Config::for_dir(&dir))?;
+///
+/// let mut answer = ureq::get(format!("{}/health", server.url())).call()?;
+/// assert!(answer.body_mut().read_to_string()?.contains(r#""status":"ok""#));
+///
+/// server.shutdown();
+/// std::fs::remove_dir_all(&dir)?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Server {
     address: SocketAddr,
     control: Arc<Control>,
@@ -39,9 +55,9 @@ struct Running {
 impl Server {
     /// Starts a control plane: opens its data, brings the database up to date, listens.
     pub fn start(mut config: Config) -> Result<Server> {
-        logger::init(config.log_level, config.log_file.clone())?;
         files::private_dir(&config.data_dir)?;
         let held = hold(&config.data_dir)?;
+        logger::init(config.log_level, config.log_file.clone())?;
         config.fill_keys()?;
         let readers = std::thread::available_parallelism().map_or(1, usize::from) + READERS_EXTRA;
         make_parent(&config.database_path)?;

@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod agent;
 mod api;
+mod crash;
 mod golden;
 mod node;
+mod program;
 mod support;
 mod tidy;

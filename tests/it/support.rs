@@ -125,6 +125,24 @@ impl Client {
         self.send("POST", path, &[("Content-Type", "application/json")], body.to_string().as_bytes())
     }
 
+    /// Like `post`; `None` when the server went away in between.
+    pub fn try_post(&self, path: &str, body: &Value) -> Option<Answer> {
+        let body = body.to_string();
+        let token = self.token.as_deref().unwrap_or_default();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n",
+            self.address,
+            body.len()
+        );
+        let mut stream = TcpStream::connect(self.address).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).ok()?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).ok()?;
+        // The answer is whole, or it is none.
+        answer.windows(4).any(|w| w == b"\r\n\r\n").then(|| parse(&answer))
+    }
+
     pub fn patch(&self, path: &str, body: &Value) -> Answer {
         self.send("PATCH", path, &[("Content-Type", "application/json")], body.to_string().as_bytes())
     }
@@ -186,8 +204,13 @@ impl Served {
 }
 
 /// Waits until something holds, and says what it was if it never does.
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
+pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    until_within(what, PATIENCE, look)
+}
+
+/// Waits so long at most.
+pub fn until_within<T>(what: &str, patience: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + patience;
     loop {
         if let Some(found) = look() {
             return found;

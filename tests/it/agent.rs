@@ -1,0 +1,122 @@
+//! A small cluster of real programs: a control plane that is its own first node, a second node that joins, dies, returns.
+
+use crate::program::{Running, ok};
+use crate::support::{Client, Dir, until, until_within};
+use serde_json::{Value, json};
+use std::fs;
+use std::time::Duration;
+
+fn lease(client: &Client, node: &str) -> Value {
+    let leases = client.get("/cluster/leases").json();
+    leases.as_array().unwrap().iter().find(|l| l["node_id"] == node).map_or(Value::Null, |l| l["lease_state"].clone())
+}
+
+fn up(dir: &Dir, port: &str) -> (Running, Client) {
+    let (running, client) = Running::serve(dir.path(), &["up", "--server-port", port, "--node-id", "node-a"]);
+    until("it says that it is up", || running.said().contains("UptimeMesh").then_some(()));
+    (running, client)
+}
+
+#[test]
+fn a_node_joins_dies_and_returns_and_a_restart_kills_nobody() {
+    let (dir, elsewhere) = (Dir::new(), Dir::new());
+    let (mut control, client) = up(&dir, "0");
+    let said = control.said();
+    assert!(said.contains(&format!("http://{}/ui", client.address)) && said.contains("admin / uptime"), "{said}");
+    let admin = client.signed_in("admin", "uptime");
+    assert_eq!(lease(&admin, "node-a"), "alive");
+    let status = admin.get("/nodes/node-a").json()["status"].clone();
+    for fact in ["version", "uptime_seconds", "load_1m", "memory_total_bytes", "disk_available_bytes", "kernel", "architecture"] {
+        assert!(!status[fact].is_null(), "{fact} in {status}");
+    }
+    assert_eq!((&status["ready"], &status["node_role"]), (&json!(true), &json!("core")));
+
+    let url = format!("http://{}", client.address);
+    let token: Value = serde_json::from_str(&ok(dir.path(), &["create-token", "--role", "worker", "--api-url", &url])).unwrap();
+    fs::write(elsewhere.join("token"), token["token"].as_str().unwrap()).unwrap();
+    let join = [
+        "--api-url",
+        &url,
+        "join",
+        "--token-file",
+        "token",
+        "--node-id",
+        "node-b",
+        "--role",
+        "worker",
+        "--label",
+        "zone=b",
+        "--label",
+        "disk=ssd",
+    ];
+    let joined: Value = serde_json::from_str(&ok(elsewhere.path(), &join)).unwrap();
+    assert_eq!(fs::read_to_string(elsewhere.join("data/identities/node-b/node.crt")).unwrap(), joined["node_cert_pem"].as_str().unwrap());
+    assert_eq!(admin.get("/nodes/node-b").json()["labels"], json!({"zone": "b", "disk": "ssd"}));
+    let once: Value =
+        serde_json::from_str(&ok(elsewhere.path(), &["heartbeat", "--node-id", "node-b", "--api-url", &url, "--ttl", "10"])).unwrap();
+    assert_eq!(once["lease_state"], "alive");
+
+    let agent = |name: &str| Running::start(elsewhere.path(), name, &["agent", "--node-id", "node-b", "--api-url", &url, "--ttl", "10"]);
+    let mut first = agent("agent-1");
+    until("the agent runs", || first.logged().contains("agent.start").then_some(()));
+    let table = ok(dir.path(), &["nodes-status", "--api-url", &url]);
+    let mut lines = table.lines();
+    assert_eq!(lines.next(), Some("NODE\tROLE\tLEASE\tHEARTBEAT\tEXPIRES"));
+    assert!(
+        lines.clone().any(|l| l.starts_with("node-a\tcore\talive\t")) && lines.any(|l| l.starts_with("node-b\tworker\talive\t")),
+        "{table}"
+    );
+
+    first.kill();
+    until("node-b is stale", || (lease(&admin, "node-b") == "stale").then_some(()));
+    until_within("node-b is dead", Duration::from_secs(100), || (lease(&admin, "node-b") == "dead").then_some(()));
+    until("its death is told", || (admin.events("nodes")[0]["name"] == "node.lease.dead").then_some(()));
+    assert_eq!(lease(&admin, "node-a"), "alive");
+    let mut second = agent("agent-2");
+    until("node-b is alive again", || (lease(&admin, "node-b") == "alive").then_some(()));
+    let of_b = |admin: &Client| -> Vec<String> {
+        let events = admin.events("nodes");
+        events.iter().filter(|e| e["fields"]["node_id"] == "node-b").map(|e| e["name"].as_str().unwrap().to_string()).collect()
+    };
+    assert_eq!(of_b(&admin), ["node.lease.alive", "node.lease.dead", "node.lease.stale"]);
+
+    // A power cut of the control plane, and a start on the same port: both nodes find their way back, nobody died on paper.
+    let port = client.address.port().to_string();
+    control.kill();
+    until("the agent notices", || second.logged().contains("agent.heartbeat_failed").then_some(()));
+    let (mut control, client) = up(&dir, &port);
+    let admin = Client { token: admin.token, ..client };
+    assert_eq!((lease(&admin, "node-a"), lease(&admin, "node-b")), (json!("alive"), json!("alive")));
+    until("the agent is back", || second.logged().contains("agent.back").then_some(()));
+    assert_eq!(of_b(&admin), ["node.lease.alive", "node.lease.dead", "node.lease.stale"], "nothing new was recorded");
+    assert_eq!(second.terminate(), 0);
+    assert_eq!(control.terminate(), 0);
+}
+
+#[test]
+fn an_agent_renews_what_runs_out_and_says_when_it_was_removed() {
+    let dir = Dir::new();
+    let short = ["up", "--server-port", "0", "--node-id", "node-a", "--cluster-lease-token-ttl-seconds", "60"];
+    let (mut control, client) = Running::serve(dir.path(), &short);
+    until("it is up", || control.said().contains("UptimeMesh").then_some(()));
+    let port = client.address.port().to_string();
+    control.kill();
+    // With another key no lease token is genuine any more: only the node's own key can prove who it is.
+    fs::remove_file(dir.join("data/keys/cluster-signing.key")).unwrap();
+    let (control, client) = up(&dir, &port);
+    until("the agent renewed its identity", || control.logged().contains("agent.renewed").then_some(()));
+    let admin = client.signed_in("admin", "uptime");
+    let events: Vec<Value> = admin.events("cluster").iter().map(|e| e["name"].clone()).collect();
+    assert_eq!(events[0], "node.renew", "{events:?}");
+    assert_eq!(events.iter().filter(|e| *e == "node.join").count(), 1, "it did not have to join again");
+
+    let url = format!("http://{}", client.address);
+    let elsewhere = Dir::new();
+    let token = crate::node::token(&admin, "worker", None);
+    ok(elsewhere.path(), &["join", "--api-url", &url, "--token", &token, "--node-id", "gone", "--role", "worker"]);
+    let agent = Running::start(elsewhere.path(), "agent", &["agent", "--node-id", "gone", "--api-url", &url]);
+    until("the agent runs", || agent.logged().contains("agent.start").then_some(()));
+    ok(dir.path(), &["delete-node", "gone", "--api-url", &url]);
+    let again = Running::start(elsewhere.path(), "again", &["agent", "--node-id", "gone", "--api-url", &url]);
+    until("the agent says that it was removed", || again.logged().contains("agent.not_enrolled").then_some(()));
+}
