@@ -1,0 +1,92 @@
+CREATE TABLE cluster_settings (
+    key        TEXT PRIMARY KEY,
+    value      TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE events (
+    seq        INTEGER PRIMARY KEY AUTOINCREMENT,
+    id         TEXT NOT NULL,
+    category   TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    level      TEXT NOT NULL,
+    fields     TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE join_tokens (
+    id         TEXT PRIMARY KEY,
+    token_hash TEXT NOT NULL,
+    role       TEXT NOT NULL CHECK (role IN ('core', 'worker', 'gateway')),
+    -- Where set, the only node this token admits, even while that node is alive.
+    node_id    TEXT,
+    expires_at INTEGER NOT NULL,
+    used_at    INTEGER,
+    used_by    TEXT,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE leases (
+    node_seq       INTEGER PRIMARY KEY REFERENCES nodes (seq) ON DELETE CASCADE,
+    heartbeat_at_s INTEGER NOT NULL,
+    signed_at_s    INTEGER NOT NULL,
+    ttl_s          INTEGER NOT NULL,
+    -- The last transition that was recorded as an event.
+    state          INTEGER NOT NULL CHECK (state IN (0, 1, 2)) -- alive, stale, dead
+) STRICT;
+CREATE TABLE nodes (
+    -- The narrow lease rows point at this number, so that a flush of thousands touches few pages.
+    seq                  INTEGER PRIMARY KEY,
+    id                   TEXT NOT NULL,
+    name                 TEXT NOT NULL,
+    roles                TEXT NOT NULL,
+    labels               TEXT NOT NULL,
+    mesh_ip              TEXT,
+    status               TEXT NOT NULL,
+    api_endpoint         TEXT,
+    identity_fingerprint TEXT,
+    identity_expires_at  INTEGER,
+    -- SubjectPublicKeyInfo (DER) of the enrolled key.
+    identity_key         BLOB,
+    created_at           INTEGER NOT NULL,
+    updated_at           INTEGER NOT NULL
+) STRICT;
+CREATE TABLE replicas (
+    id            TEXT PRIMARY KEY,
+    service_id    TEXT NOT NULL REFERENCES services (id),
+    -- Not a foreign key: a node deleted by force leaves its replicas to the scheduler, which places them anew.
+    node_id       TEXT NOT NULL,
+    desired_state TEXT NOT NULL DEFAULT 'running',
+    status        TEXT NOT NULL,
+    created_at    INTEGER NOT NULL,
+    updated_at    INTEGER NOT NULL
+) STRICT;
+CREATE TABLE schema_migrations (
+    number INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT;
+CREATE TABLE services (
+    id          TEXT PRIMARY KEY,
+    name        TEXT NOT NULL,
+    description TEXT,
+    spec        TEXT NOT NULL,
+    generation  INTEGER NOT NULL DEFAULT 1 CHECK (generation >= 1),
+    created_at  INTEGER NOT NULL,
+    updated_at  INTEGER NOT NULL
+) STRICT;
+CREATE TABLE sqlite_sequence(name,seq);
+CREATE TABLE users (
+    name             TEXT PRIMARY KEY,
+    password_hash    TEXT NOT NULL,
+    -- Raised with every change of the password; a session made under another version is void.
+    password_version INTEGER NOT NULL DEFAULT 1,
+    role             TEXT NOT NULL CHECK (role IN ('viewer', 'operator', 'admin')),
+    created_at       INTEGER NOT NULL,
+    updated_at       INTEGER NOT NULL
+) STRICT;
+CREATE INDEX events_category ON events (category, seq);
+CREATE UNIQUE INDEX events_id ON events (id);
+CREATE INDEX join_tokens_expiry ON join_tokens (expires_at);
+CREATE UNIQUE INDEX join_tokens_hash ON join_tokens (token_hash);
+CREATE UNIQUE INDEX nodes_id ON nodes (id);
+CREATE UNIQUE INDEX nodes_name ON nodes (name);
+CREATE INDEX replicas_node ON replicas (node_id);
+CREATE INDEX replicas_service ON replicas (service_id);
+CREATE UNIQUE INDEX services_name ON services (name);

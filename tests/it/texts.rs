@@ -1,0 +1,67 @@
+//! Texts that users read: the help, and the documents, which must not promise what is not there.
+
+use crate::golden;
+use crate::program::ok;
+use crate::support::Dir;
+use std::fs;
+use std::path::Path;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn document(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap()
+}
+
+#[test]
+fn the_help_is_as_reviewed_and_complete() {
+    let dir = Dir::new();
+    let overview = ok(dir.path(), &["help"]);
+    assert_eq!(overview, ok(dir.path(), &["--help"]));
+    let mut all = overview.clone();
+    for line in overview.lines().skip_while(|l| *l != "commands:").skip(1).take_while(|l| !l.is_empty()) {
+        let name = line.split_whitespace().next().unwrap();
+        let help = ok(dir.path(), &["help", name]);
+        if name != "help" {
+            assert_eq!(help, ok(dir.path(), &[name, "--help"]), "{name}");
+        }
+        all.push_str(&format!("\n==== {name}\n{help}"));
+    }
+    golden::check("help.txt", &all);
+    assert_eq!(ok(dir.path(), &["version"]), format!("uptimemesh {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn the_readme_tells_every_setting_with_its_default() {
+    let readme = document("README.md");
+    for setting in uptimemesh::SETTINGS {
+        let default = if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
+        let row = format!("| `{}` | {default} | {} |", setting.name, setting.help);
+        assert!(readme.contains(&row), "README.md has no row\n{row}");
+    }
+}
+
+#[test]
+fn every_path_that_a_document_names_exists() {
+    for name in ["README.md", "src/ARCHITECTURE.md"] {
+        let text = document(name);
+        let mut looked_at = 0;
+        for word in text.split('`').skip(1).step_by(2) {
+            let first = word.split('/').next().unwrap();
+            let is_path =
+                word.contains('/') && ["src", "sql", "tests", "assets", "ops", ".ci"].contains(&first) && !word.contains(['*', 'N', ' ']);
+            if is_path {
+                looked_at += 1;
+                assert!(root().join(word).exists(), "{name} names `{word}`, which is not there");
+            }
+        }
+        assert!(looked_at > 0, "{name} names no path at all");
+    }
+}
+
+#[test]
+fn the_version_is_one() {
+    let version: serde_json::Value = serde_json::from_str(&document("version.json")).unwrap();
+    assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
+}

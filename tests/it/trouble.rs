@@ -1,0 +1,132 @@
+//! What an operator's machine can do to the control plane: a full disk, a read-only directory, a damaged or foreign database.
+
+use crate::program::{Running, command, fails, ok};
+use crate::support::{Client, Dir, until};
+use serde_json::json;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// The program in a mount namespace of its own, after this shell script has prepared it.
+fn in_namespace(dir: &Path, script: &str, args: &[&str]) -> Command {
+    let program = command(dir, args);
+    let mut outer = Command::new("unshare");
+    outer
+        .args(["--mount", "sh", "-ec", &format!("{script}\nexec \"$@\""), "sh"])
+        .arg(program.get_program())
+        .args(program.get_args())
+        .current_dir(dir);
+    outer
+}
+
+/// Whether this machine lets us mount: elsewhere the tests that need it say so and are left out.
+fn can_mount() -> bool {
+    let can = Command::new("unshare").args(["--mount", "true"]).status().is_ok_and(|s| s.success());
+    if !can {
+        eprintln!("left out: mount namespaces need root");
+    }
+    can
+}
+
+#[test]
+fn a_full_disk_refuses_writes_whole_and_reads_go_on() {
+    if !can_mount() {
+        return;
+    }
+    let dir = Dir::new();
+    fs::create_dir(dir.join("data")).unwrap();
+    let script = "mount -t tmpfs -o size=4m tmpfs data\nhead -c 1000000 /dev/zero > data/filler";
+    let args = ["serve", "--server-host", "127.0.0.1", "--server-port", "0", "--log-file", ""];
+    let server = Running::of(in_namespace(dir.path(), script, &args), dir.path(), "serve");
+    let admin = server.client().signed_in("admin", "uptime");
+    let node = |i: usize| json!({"id": format!("n{i:04}"), "name": format!("n{i}"), "status": {"blob": "x".repeat(30_000)}});
+    let full = (0..1000).find(|i| {
+        let answer = admin.post("/nodes", &node(*i));
+        assert!(answer.status == 201 || answer.status == 503, "{}", answer.text());
+        answer.status == 503 && answer.detail().contains("disk of the control plane")
+    });
+    let kept = full.expect("four megabytes are soon full");
+    assert!(kept > 5, "{kept}");
+    let listed = |client: &Client| client.get("/nodes").json().as_array().unwrap().len();
+    assert_eq!(listed(&admin), kept, "reads go on, with all that was acknowledged and nothing of what was refused");
+    assert_eq!(admin.events("nodes").len(), kept);
+    assert_eq!(admin.signed_in("admin", "uptime").get("/nodes/n0000").status, 200);
+    fs::remove_file(format!("/proc/{}/root{}", server.pid(), dir.join("data/filler").display())).unwrap();
+    until("writes are possible again", || (admin.post("/nodes", &node(kept)).status == 201).then_some(()));
+    assert_eq!(listed(&admin), kept + 1);
+}
+
+#[test]
+fn a_read_only_directory_is_named() {
+    if !can_mount() {
+        return;
+    }
+    let dir = Dir::new();
+    ok(dir.path(), &["migrate"]);
+    let script = "mount --bind data data\nmount -o remount,ro,bind data";
+    let output = in_namespace(dir.path(), script, &["serve", "--server-port", "0", "--log-file", ""]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.starts_with("error: open the lock of the data directory (is it writable?): Read-only file system"), "{said}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_named() {
+    let dir = Dir::new();
+    fs::write(dir.join("data"), "a file").unwrap();
+    let (status, said) = fails(dir.path(), &["serve", "--server-port", "0"]);
+    assert!(status == 1 && said.contains("create a directory"), "{said}");
+}
+
+#[test]
+fn a_database_that_is_damaged_newer_or_changed_is_refused_and_left_alone() {
+    let dir = Dir::new();
+    let path = dir.join("data/app.db");
+    let refused = |part: &str| {
+        let before = fs::read(&path).unwrap();
+        for command in [&["serve", "--server-port", "0"][..], &["migrate"]] {
+            let (status, said) = fails(dir.path(), command);
+            assert!(status == 1 && said.contains(part), "{said}");
+        }
+        assert_eq!(fs::read(&path).unwrap(), before, "it is left as it was");
+    };
+    ok(dir.path(), &["migrate"]);
+    let sound = fs::read(&path).unwrap();
+    let edit = |sql: &str| {
+        let database = rusqlite::Connection::open(&path).unwrap();
+        database.execute_batch(sql).unwrap();
+        database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    };
+    edit("INSERT INTO schema_migrations VALUES (999, 'from_the_future', 'x', 0)");
+    refused("start the newer uptimemesh, or restore a backup");
+    fs::write(&path, &sound).unwrap();
+    edit("UPDATE schema_migrations SET sha256 = 'x' WHERE number = 1");
+    refused("was changed after it had been applied");
+    fs::write(&path, b"this is no database, and it is longer than a header ".repeat(100)).unwrap();
+    refused("not a database, or damaged; restore a backup");
+    let mut torn = sound.clone();
+    torn[100..].fill(0xa5);
+    fs::write(&path, &torn).unwrap();
+    refused("damaged; restore a backup");
+    fs::write(&path, &sound).unwrap();
+    assert!(ok(dir.path(), &["migrate"]).contains("is at version 1"));
+}
+
+#[test]
+fn half_an_authority_stops_the_start() {
+    let dir = Dir::new();
+    fs::create_dir_all(dir.join("data/pki")).unwrap();
+    fs::write(dir.join("data/pki/cluster-ca.crt"), "a certificate whose key is lost").unwrap();
+    let (status, said) = fails(dir.path(), &["serve", "--server-port", "0"]);
+    assert!(status == 1 && said.contains("cluster-ca.key is not: restore it from a backup"), "{said}");
+    assert!(!dir.join("data/pki/cluster-ca.key").exists(), "it is never replaced");
+}
+
+#[test]
+fn a_damaged_key_stops_the_start() {
+    let dir = Dir::new();
+    fs::create_dir_all(dir.join("data/keys")).unwrap();
+    fs::write(dir.join("data/keys/auth-secret.key"), "short").unwrap();
+    let (status, said) = fails(dir.path(), &["serve", "--server-port", "0"]);
+    assert!(status == 1 && said.contains("auth-secret.key is damaged"), "{said}");
+}
