@@ -9,5 +9,7 @@ SELECT id, category, name, level, fields, created_at FROM events WHERE category 
 SELECT count(*) FROM events
 -- name: count_of_category
 SELECT count(*) FROM events WHERE category = :category
+-- name: prune
+DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - :kept
 -- name: seq_of
 SELECT seq FROM events WHERE id = :id

@@ -39,6 +39,11 @@ pub fn record(write: &Write, new: NewEvent) -> Result<Event> {
     Ok(event)
 }
 
+/// Forgets all but the newest so many; tells how many went.
+pub fn prune(write: &Write, kept: i64) -> Result<usize> {
+    write.run(query!("events", "prune"), named_params! { ":kept": kept })
+}
+
 /// A page of events, newest first. An `after` that is not there gives an empty page: what it named is gone.
 pub fn page(read: &Read, paging: &Paging, category: Option<&str>) -> Result<Page<Event>> {
     let before = match &paging.after {
@@ -61,4 +66,26 @@ pub fn page(read: &Read, paging: &Paging, category: Option<&str>) -> Result<Page
         ),
     };
     Ok(Page::cut(items, paging.limit, total, |e| &e.id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{QueryLog, Store};
+
+    #[test]
+    fn pruning_keeps_the_newest() {
+        let path = std::env::temp_dir().join(format!("uptimemesh-events-{}.db", std::process::id()));
+        let store = Store::open(&path, 1, QueryLog::default()).expect("a database");
+        let name = |i: i32| NewEvent { id: Some(format!("e{i}")), ..NewEvent::info("c", "n", serde_json::Value::Null) };
+        store.write(move |w| (0..5).try_for_each(|i| record(w, name(i)).map(drop))).expect("five events");
+        assert_eq!(store.write(|w| prune(w, 2)).expect("a prune"), 3);
+        assert_eq!(store.write(|w| prune(w, 2)).expect("a prune"), 0);
+        let left = store.read(|r| page(r, &Paging { limit: 10, after: None }, None)).expect("a page");
+        assert_eq!(left.items.iter().map(|e| e.id.as_str()).collect::<Vec<_>>(), ["e4", "e3"]);
+        store.close();
+        for end in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{end}", path.display()));
+        }
+    }
 }

@@ -9,6 +9,7 @@ mod golden;
 mod log;
 mod node;
 mod program;
+mod readme;
 mod sql;
 mod support;
 mod texts;

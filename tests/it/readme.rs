@@ -1,0 +1,55 @@
+//! The README's commands, as a newcomer types them. Only the port is another, so that tests do not meet.
+
+use crate::program::Running;
+use crate::support::{Dir, until};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// The shell blocks of a section.
+fn blocks(section: &str) -> Vec<String> {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let text = readme.split("\n## ").find(|s| s.starts_with(section)).unwrap_or_else(|| panic!("no section {section}"));
+    text.split("```sh\n").skip(1).map(|b| b.split("```").next().unwrap().to_string()).collect()
+}
+
+struct Shell {
+    url: String,
+}
+
+impl Shell {
+    fn command(&self, dir: &Path, script: &str) -> Command {
+        let bin = Path::new(env!("CARGO_BIN_EXE_uptimemesh")).parent().unwrap();
+        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+        let mut shell = Command::new("sh");
+        shell.args(["-ec", &script.replace("http://127.0.0.1:8000", &self.url)]).current_dir(dir);
+        shell.env("PATH", path).env("UPTIMEMESH_API_URL", &self.url);
+        shell
+    }
+
+    fn run(&self, dir: &Path, script: &str) -> String {
+        let output = self.command(dir, script).output().unwrap();
+        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+#[test]
+fn a_newcomer_gets_two_living_nodes() {
+    let (here, there) = (Dir::new(), Dir::new());
+    assert_eq!(blocks("Start")[0], "cargo run --release -- up\n");
+    let (_up, client) = Running::serve(here.path(), &["up", "--server-port", "0"]);
+    let shell = Shell { url: format!("http://{}", client.address) };
+
+    let second = blocks("Join a second node");
+    let token: Value = serde_json::from_str(&shell.run(here.path(), &second[0])).unwrap();
+    fs::write(there.join("token"), token["token"].as_str().unwrap()).unwrap();
+    let (join, agent) = second[1].trim_end().rsplit_once('\n').unwrap();
+    shell.run(there.path(), join);
+    let _agent = Running::of(shell.command(there.path(), &format!("exec {agent}")), there.path(), "agent");
+    until("both are alive", || (shell.run(here.path(), &second[2]).matches("\talive\t").count() == 2).then_some(()));
+
+    let by_curl = shell.run(here.path(), &blocks("The picture")[0]);
+    assert!(by_curl.contains(r#""lease_state":"alive""#) && by_curl.contains(r#""schedulable":false"#), "{by_curl}");
+}
