@@ -156,6 +156,10 @@ fn judge(raw: &httparse::Request, own_id: Option<String>, limits: &Limits, peer:
     let mut expects_continue = false;
     let mut headers = Vec::with_capacity(raw.headers.len());
     for header in raw.headers.iter() {
+        if header.name.eq_ignore_ascii_case("x-request-id") && own_id.is_none() {
+            // One that cannot be taken over is nobody's: a fresh one takes its place.
+            continue;
+        }
         let value = std::str::from_utf8(header.value).ok().filter(|v| v.is_ascii());
         let value = value.ok_or(Refusal::bad("Header values must be ASCII"))?.trim();
         match header.name.to_ascii_lowercase().as_str() {
@@ -328,7 +332,7 @@ mod tests {
     fn only_a_printable_request_id_is_taken_over_even_by_a_refusal() {
         let id = |value: &str| whole(&format!("GET / HTTP/1.1\r\nHost: x\r\nX-Request-ID: {value}\r\n\r\n")).request.request_id;
         assert_eq!(id(&"a".repeat(128)), "a".repeat(128));
-        for bad in [String::new(), "a b".to_string(), "a".repeat(129)] {
+        for bad in [String::new(), "a b".to_string(), "a".repeat(129), "\u{e9}".to_string()] {
             let fresh = id(&bad);
             assert_eq!((fresh.len(), fresh.as_bytes()[14]), (36, b'4'), "{fresh}");
             assert_ne!(fresh, id(&bad));
