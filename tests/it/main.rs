@@ -6,6 +6,7 @@ mod agent;
 mod api;
 mod crash;
 mod golden;
+mod hostile;
 mod log;
 mod node;
 mod program;
