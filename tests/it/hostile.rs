@@ -124,7 +124,7 @@ fn two_thousand_idle_connections_do_not_keep_others_out() {
     let target = Target::new(&[]);
     let flood = target.flood(FLOOD, b"");
     until("the rest is closed", || (target.count("fd") <= target.descriptors + 70).then_some(()));
-    assert_eq!(target.try_health(), Some(200));
+    until("even this address is answered", || (target.try_health() == Some(200)).then_some(()));
     drop(flood);
     target.is_well();
 }
@@ -243,7 +243,7 @@ fn garbage_is_refused_or_dropped() {
         assert!(statuses(&answer).iter().all(|s| (400..500).contains(s) || *s == 501 || *s == 505), "{bytes:?}: {:?}", statuses(&answer));
     }
     let hello = [&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..], &[7; 500]].concat();
-    assert!(statuses(&raw(target.address(), &hello)).iter().all(|s| *s == 400 || *s == 505));
+    assert!(statuses(&raw(target.address(), &hello)).iter().all(|s| [400, 408, 505].contains(s)));
     target.is_well();
 }
 
