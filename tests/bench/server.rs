@@ -1,0 +1,115 @@
+//! The real program as a child process, and what the kernel says of it.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Kernel ticks in a second: fixed in Linux's interface to programs (USER_HZ).
+const TICKS_PER_SECOND: f64 = 100.0;
+
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+    /// From starting the program to its first answer.
+    pub first_answer: Duration,
+    /// A session of the administrator.
+    session: String,
+}
+
+/// A fresh directory that this run removes at its next start.
+pub fn temporary_dir(name: &str) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("uptimemesh-bench-{name}"));
+    let _ = fs::remove_dir_all(&dir);
+    fs::create_dir_all(&dir).unwrap();
+    dir
+}
+
+impl Server {
+    pub fn start(dir: &Path, args: &[&str]) -> Server {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let began = Instant::now();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_uptimemesh"))
+            .args(["serve", "--server-host", "127.0.0.1", "--server-port", &port.to_string(), "--http-connections-per-address-max", "1000"])
+            .args(["--heartbeat-signature-max-skew-seconds", "3600"])
+            .args(if args.is_empty() { &["--log-level", "WARNING"][..] } else { args })
+            .current_dir(dir)
+            .env_clear()
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        while health(address).is_none() {
+            assert!(child.try_wait().unwrap().is_none(), "the server ended");
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        Server { child, address, first_answer: began.elapsed(), session: String::new() }
+    }
+
+    /// Signs in as the first account.
+    pub fn sign_in(&self) -> String {
+        let body = r#"{"username":"admin","password":"uptime"}"#;
+        let answer = once(self.address, &post("/auth/token", "", body)).unwrap();
+        answer.split("\"session_token\":\"").nth(1).unwrap().split('"').next().unwrap().to_string()
+    }
+
+    /// A request for this path.
+    pub fn get(&self, path: &str) -> Vec<u8> {
+        let session = if self.session.is_empty() { self.sign_in() } else { self.session.clone() };
+        format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {session}\r\n\r\n").into_bytes()
+    }
+
+    pub fn cpu_seconds(&self) -> f64 {
+        cpu_seconds(&self.child.id().to_string())
+    }
+
+    pub fn resident_mib(&self) -> f64 {
+        self.figure("status", "VmRSS:") / 1024.0
+    }
+
+    pub fn written_bytes(&self) -> u64 {
+        self.figure("io", "write_bytes:") as u64
+    }
+
+    fn figure(&self, file: &str, name: &str) -> f64 {
+        let text = fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap();
+        let line = text.lines().find_map(|l| l.strip_prefix(name)).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        self.child.wait().unwrap();
+    }
+}
+
+/// Processor seconds that a process has used.
+pub fn cpu_seconds(pid: &str) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = text.rsplit(')').next().unwrap().split_whitespace().collect();
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / TICKS_PER_SECOND
+}
+
+/// A request with a body.
+pub fn post(path: &str, session: &str, body: &str) -> Vec<u8> {
+    let session = if session.is_empty() { String::new() } else { format!("Authorization: Bearer {session}\r\n") };
+    format!("POST {path} HTTP/1.1\r\nHost: x\r\n{session}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+fn health(address: SocketAddr) -> Option<String> {
+    once(address, b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").filter(|a| a.contains("\"ok\""))
+}
+
+/// One request on a connection of its own, as text.
+fn once(address: SocketAddr, request: &[u8]) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.write_all(request).ok()?;
+    stream.shutdown(std::net::Shutdown::Write).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
