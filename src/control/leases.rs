@@ -12,7 +12,7 @@ use crate::crypto::{self, lease};
 use crate::error::{Error, Result};
 use crate::model::events::NewEvent;
 use crate::model::leases::{LeaseState, LeaseView, STALE_S};
-use crate::model::nodes::{Node, merge_status};
+use crate::model::nodes::{Node, ShowSignedAt, merge_status};
 use crate::model::{Object, Page, Paging};
 use crate::store::leases::LeaseRow;
 use crate::store::{Store, Write, events, leases, nodes};
@@ -158,13 +158,13 @@ impl Leases {
     }
 
     /// Lays a node's lease over its row: the one place where reads see the table.
-    pub(super) fn overlay(&self, node: &mut Node) {
+    pub(super) fn overlay<R, L, S: ShowSignedAt>(&self, node: &mut Node<R, L, S>) {
         let seen = self.with(&node.id, |l| (l.heartbeat_at, l.expires_at, l.signed_at));
         if let Some((heartbeat_at, expires_at, signed_at)) = seen {
             node.heartbeat_at = Some(heartbeat_at);
             node.lease_expires_at = Some(expires_at);
             if signed_at > 0 {
-                node.status.insert("last_heartbeat_signed_at".into(), signed_at.into());
+                node.status.show_signed_at(signed_at);
             }
         }
     }

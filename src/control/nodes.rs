@@ -4,13 +4,13 @@ use super::{Control, guard, limits};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::events::NewEvent;
-use crate::model::nodes::{Node, NodeChange};
+use crate::model::nodes::{ListedNode, Node, NodeChange};
 use crate::model::{Object, Page, Paging};
 use crate::store::{Write, events, nodes};
 use serde_json::{Value, json};
 
 /// A page of nodes, with their leases laid over.
-pub fn list(control: &Control, paging: &Paging) -> Result<Page<Node>> {
+pub fn list(control: &Control, paging: &Paging) -> Result<Page<ListedNode>> {
     let mut page = control.store.read(|r| nodes::page(r, paging))?;
     for node in &mut page.items {
         control.leases.overlay(node);

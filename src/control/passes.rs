@@ -9,9 +9,9 @@ use std::time::Duration;
 
 /// A lease that ran out is noticed within this.
 const SWEEP: Duration = Duration::from_secs(1);
-/// Renewals are written so often. A crash loses at most these, and every lease gets a fresh term after it anyway;
+/// Renewals are written so often: as often as a node with the usual lease beats, so that no row is written in vain. A crash loses at most these, and every lease gets a fresh term after it anyway;
 /// more often would wear out the SD cards that small control planes run on.
-const FLUSH: Duration = Duration::from_secs(10);
+const FLUSH: Duration = Duration::from_secs(15);
 /// Old events are forgotten so often.
 const PRUNE: Duration = Duration::from_secs(3600);
 /// The write-ahead log is looked at so often.

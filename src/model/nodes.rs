@@ -3,11 +3,15 @@
 use super::Object;
 use crate::clock::Timestamp;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use std::collections::BTreeMap;
+
+/// A node as lists show it: its JSON columns are passed on as they are stored, which is what makes long lists cheap.
+pub type ListedNode = Node<Box<RawValue>, Box<RawValue>, Box<RawValue>>;
 
 /// A node, in the shape of the contract.
 #[derive(Debug, Clone, Serialize)]
-pub struct Node {
+pub struct Node<Roles = Vec<String>, Labels = BTreeMap<String, String>, Status = Object> {
     /// The number its lease row points at; never shown.
     #[serde(skip)]
     pub seq: i64,
@@ -16,13 +20,13 @@ pub struct Node {
     /// Its name, unique.
     pub name: String,
     /// `core`, `worker`, `gateway` or the operator's own.
-    pub roles: Vec<String>,
+    pub roles: Roles,
     /// The operator's labels, which selectors match.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// Its address inside the mesh.
     pub mesh_ip: Option<String>,
     /// What the node reports and the operator wants of it.
-    pub status: Object,
+    pub status: Status,
     /// Where its own API is reached.
     pub api_endpoint: Option<String>,
     /// When its last heartbeat was accepted.
@@ -86,6 +90,39 @@ impl NodeChange {
     }
 }
 
+/// The key under which a status shows when the last accepted heartbeat was signed.
+const SIGNED_AT: &str = "last_heartbeat_signed_at";
+
+/// A status, as an object or as its JSON text.
+pub trait ShowSignedAt {
+    /// Shows when the last accepted heartbeat was signed, in epoch seconds.
+    fn show_signed_at(&mut self, signed_at: i64);
+}
+
+impl ShowSignedAt for Object {
+    fn show_signed_at(&mut self, signed_at: i64) {
+        self.insert(SIGNED_AT.into(), signed_at.into());
+    }
+}
+
+impl ShowSignedAt for Box<RawValue> {
+    fn show_signed_at(&mut self, signed_at: i64) {
+        let text = self.get().trim_end().strip_suffix('}').unwrap_or("{");
+        let comma = if text.trim_end().ends_with('{') { "" } else { "," };
+        let whole = if text.contains(SIGNED_AT) {
+            // An operator may have written the key: then the text alone does not do.
+            let mut status: Object = serde_json::from_str(self.get()).unwrap_or_default();
+            status.show_signed_at(signed_at);
+            serde_json::Value::Object(status).to_string()
+        } else {
+            format!("{text}{comma}\"{SIGNED_AT}\":{signed_at}}}")
+        };
+        if let Ok(shown) = RawValue::from_string(whole) {
+            *self = shown;
+        }
+    }
+}
+
 /// Keys of `status` that belong to the operator or the server: a node's own word on them is not taken.
 pub const RESERVED_STATUS_KEYS: &[&str] = &[
     "schedulable",
@@ -97,7 +134,7 @@ pub const RESERVED_STATUS_KEYS: &[&str] = &[
     "wg_key_rotation_requested_at",
     "enrolled_at",
     "node_role",
-    "last_heartbeat_signed_at",
+    SIGNED_AT,
 ];
 
 /// Merges what a node reports into its status, at the top level, without the reserved keys. Tells whether anything changed.
@@ -116,6 +153,17 @@ pub fn merge_status(status: &mut Object, patch: Object) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn the_signing_time_is_shown_in_text_as_in_an_object() {
+        for status in [r#"{}"#, r#"{ }"#, r#"{"a":{"b":[]}}"#, r#"{"last_heartbeat_signed_at":1,"a":2}"#] {
+            let mut object: Object = serde_json::from_str(status).expect("an object");
+            let mut text = RawValue::from_string(status.to_string()).expect("JSON");
+            object.show_signed_at(7);
+            text.show_signed_at(7);
+            assert_eq!(serde_json::from_str::<Object>(text.get()).expect("an object"), object, "{status}");
+        }
+    }
 
     #[test]
     fn a_node_cannot_speak_for_the_operator() {

@@ -1,35 +1,42 @@
 //! Rows of nodes.
 
 use super::query::query;
-use super::row::{Json, json, object};
+use super::row::{Json, json};
 use super::{Read, Write};
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::model::nodes::Node;
+use crate::model::nodes::{ListedNode, Node};
 use crate::model::{Page, Paging};
 use rusqlite::{Row, named_params};
+use serde::de::DeserializeOwned;
 
-fn node(row: &Row) -> rusqlite::Result<Node> {
+/// A row of `page` or `by_id`, by position: finding columns by name took almost half of the time of a long list.
+fn node<R, L, S>(row: &Row) -> rusqlite::Result<Node<R, L, S>>
+where
+    R: DeserializeOwned,
+    L: DeserializeOwned,
+    S: DeserializeOwned,
+{
     Ok(Node {
-        seq: row.get("seq")?,
-        id: row.get("id")?,
-        name: row.get("name")?,
-        roles: row.get::<_, Json<_>>("roles")?.0,
-        labels: row.get::<_, Json<_>>("labels")?.0,
-        mesh_ip: row.get("mesh_ip")?,
-        status: object(row, "status")?,
-        api_endpoint: row.get("api_endpoint")?,
+        seq: row.get(0)?,
+        id: row.get(1)?,
+        name: row.get(2)?,
+        roles: row.get::<_, Json<_>>(3)?.0,
+        labels: row.get::<_, Json<_>>(4)?.0,
+        mesh_ip: row.get(5)?,
+        status: row.get::<_, Json<_>>(6)?.0,
+        api_endpoint: row.get(7)?,
         heartbeat_at: None,
         lease_expires_at: None,
-        identity_fingerprint: row.get("identity_fingerprint")?,
-        identity_expires_at: row.get("identity_expires_at")?,
-        created_at: row.get("created_at")?,
-        updated_at: row.get("updated_at")?,
+        identity_fingerprint: row.get(8)?,
+        identity_expires_at: row.get(9)?,
+        created_at: row.get(10)?,
+        updated_at: row.get(11)?,
     })
 }
 
 /// A page of nodes, by id. Lease fields are laid over by `control::leases`.
-pub fn page(read: &Read, paging: &Paging) -> Result<Page<Node>> {
+pub fn page(read: &Read, paging: &Paging) -> Result<Page<ListedNode>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit + 1);
     let items = read.rows(query!("nodes", "page"), named_params! { ":after": after, ":limit": limit as i64 }, node)?;
     Ok(Page::cut(items, paging.limit, read.count(query!("nodes", "count"), &[])?, |n| &n.id))
