@@ -10,8 +10,9 @@ pub mod system;
 
 use crate::error::Result;
 use crate::http::fields::Fields;
-use crate::http::{Request, Response, percent};
+use crate::http::{Request, Response};
 use crate::model::{Page, Paging};
+use crate::percent;
 use serde::Serialize;
 
 /// Items of a page, at most and by default.

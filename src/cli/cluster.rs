@@ -2,7 +2,7 @@
 
 use super::args::{Args, Failure, Opt, opt};
 use super::{output, signed_in};
-use crate::client::encoded;
+use crate::percent::encode;
 use serde_json::{Value, json};
 
 /// Options of `bootstrap`.
@@ -105,7 +105,7 @@ pub fn delete_node(args: &Args) -> Result<(), Failure> {
 
 pub fn events(args: &Args) -> Result<(), Failure> {
     let limit = args.int("limit", EVENTS_SHOWN);
-    let category = args.get("category").map_or(String::new(), |c| format!("&category={}", encoded(c)));
+    let category = args.get("category").map_or(String::new(), |c| format!("&category={}", encode(c)));
     let list = signed_in(args)?.get(&format!("/events?limit={limit}{category}"))?;
     listed(
         args,
@@ -139,5 +139,5 @@ fn listed(args: &Args, list: Vec<Value>, header: &[&str], keys: &[&str]) {
 
 /// The command's argument, as a segment of a path.
 fn segment(args: &Args) -> String {
-    args.words.first().map_or(String::new(), |word| encoded(word))
+    args.words.first().map_or(String::new(), |word| encode(word))
 }

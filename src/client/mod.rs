@@ -214,12 +214,6 @@ fn refusal(status: u16, body: &Value) -> CallError {
     }
 }
 
-/// Text as one segment of a path or one value of a query.
-pub fn encoded(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
-    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
-}
-
 /// The faults of a 422, on one line.
 fn faults(detail: &Value) -> String {
     let one = |fault: &Value| {

@@ -9,8 +9,9 @@ pub use session::{COOKIE, cleared_cookie, session_cookie, user_of};
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::http::table::{self, Found};
-use crate::http::{Request, Response, percent};
+use crate::http::{Request, Response};
 use crate::model::users::{Role, User};
+use crate::percent;
 
 /// What a handler gives back.
 pub type Reply = Result<Response>;

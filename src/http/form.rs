@@ -1,6 +1,6 @@
 //! Bodies and queries of the form `name=value&name=value`. What a name means is left to the handlers.
 
-use crate::http::percent::decode_form;
+use crate::percent::decode_form;
 
 /// Pairs read from one form; further ones are ignored. No page or route has a tenth as many fields, and a body of
 /// nothing but `&a` must not become a hundred times its size in memory.

@@ -19,6 +19,7 @@ use crate::error::{Doing, Result};
 use crate::http::exchange::{After, Conn, Service};
 use crate::http::transport::Transport;
 use crate::http::{Request, Response};
+use crate::model::address;
 use crate::thread::{Stop, lock, spawn};
 
 /// Turns a request into its answer. It may panic: that is a 500.
@@ -285,14 +286,6 @@ enum Look {
     Over,
 }
 
-/// All addresses that one client has at its disposal count as one.
-fn client_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) >> 64 << 64)),
-        v4 => v4,
-    }
-}
-
 impl Shared {
     /// Accepts until the front stops; no error ends it.
     fn accept(self: Arc<Shared>, listener: &TcpListener) {
@@ -315,7 +308,7 @@ impl Shared {
     /// Gives a new connection its slot and its thread. Over a cap it is closed at once, which is no error.
     fn welcome(self: &Arc<Shared>, socket: TcpStream, peer: SocketAddr) -> io::Result<()> {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        match self.admit(client_of(peer.ip())) {
+        match self.admit(address::client(peer.ip())) {
             Some(slot) => self.give(Live { conn: Conn::new(Transport::plain(socket)?, peer), slot }),
             None => Ok(()),
         }
@@ -715,14 +708,6 @@ mod tests {
         let text = read_to_end(&mut active);
         assert!(text.contains("\r\nConnection: close\r\n") && text.ends_with("POST /e hello"), "{text}");
         assert!(front.stop(PATIENCE), "all are answered");
-    }
-
-    #[test]
-    fn a_handler_sees_a_mapped_address_as_ipv4_and_a_network_as_one_client() {
-        let client = |text: &str| client_of(text.parse::<IpAddr>().expect("an address").to_canonical());
-        assert_eq!(client("2001:db8::1:2:3:4"), client("2001:db8::ffff"));
-        assert_ne!(client("2001:db8::1"), client("2001:db8:0:1::1"));
-        assert_ne!(client("::ffff:10.0.0.1"), client("::ffff:10.0.0.2"));
     }
 
     #[test]

@@ -9,7 +9,6 @@ mod exchange;
 pub mod fields;
 pub mod form;
 pub mod listen;
-pub mod percent;
 pub mod request;
 pub mod response;
 pub mod table;

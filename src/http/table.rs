@@ -45,7 +45,7 @@ fn args(pattern: &str, path: &str) -> Option<Vec<String>> {
     loop {
         match (wanted.next(), given.next()) {
             (None, None) => return Some(args),
-            (Some(w), Some(g)) if w.starts_with('{') && !g.is_empty() => args.push(super::percent::decode(g)?),
+            (Some(w), Some(g)) if w.starts_with('{') && !g.is_empty() => args.push(crate::percent::decode(g)?),
             (Some(w), Some(g)) if w == g => {}
             _ => return None,
         }

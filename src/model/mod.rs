@@ -1,5 +1,6 @@
 //! Plain types of the cluster. Serializing one gives exactly the contract's JSON; nothing here does I/O or reads a clock.
 
+pub mod address;
 pub mod events;
 pub mod ids;
 pub mod join_tokens;

@@ -9,6 +9,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("thread", &[]),
     ("files", &[]),
+    ("percent", &[]),
     ("logger", &[]),
     ("html", &[]),
     ("config", &["crypto"]),
@@ -28,7 +29,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("cli", &["agent", "client", "config", "crypto", "model", "serve", "sys"]),
 ];
 
-const GROUND: &[&str] = &["error", "clock", "thread", "logger", "files"];
+const GROUND: &[&str] = &["error", "clock", "thread", "logger", "files", "percent"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
