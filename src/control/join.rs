@@ -109,7 +109,7 @@ pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
         Error::Unauthenticated { detail: "Invalid node id or signature.", reason }
     };
     let now = clock::now();
-    let Some((key, last)) = control.leases.identity(&ask.node_id) else { return Err(refuse("node not enrolled", None)) };
+    let Some(key) = control.leases.key(&ask.node_id) else { return Err(refuse("node not enrolled", None)) };
     if !key.verify(&signature::renewal_message(&ask.node_id, ask.signed_at, &ask.csr_pem), &ask.signature) {
         return Err(refuse("bad signature", None));
     }
@@ -125,7 +125,7 @@ pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
         return Err(refuse("identity expired too long ago", Some("identity_expired")));
     }
     let csr = checked_csr(&ask.csr_pem, &ask.node_id)?;
-    if ask.signed_at <= last || !control.leases.advance_signed_at(&ask.node_id, ask.signed_at) {
+    if !control.leases.advance_signed_at(&ask.node_id, ask.signed_at, now.secs() + control.config.heartbeat_skew_s) {
         return Err(refuse("replayed", Some("replayed")));
     }
     let issued = issue(control, &csr, &ask.node_id, node.mesh_ip.as_deref(), now)?;
@@ -213,7 +213,7 @@ fn enrol(
         Ok(w.now)
     });
     if let (Err(_), Some(before)) = (&written, lock(&replaced).take()) {
-        control.leases.restore(node_id, before);
+        control.leases.restore(node_id, &issued.fingerprint_hex, before);
     }
     let now = written?;
     let claims = claims_for(control, node_id, &issued.fingerprint_hex, now);

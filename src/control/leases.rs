@@ -79,8 +79,6 @@ pub(super) struct Lease {
     dirty: bool,
     /// Digest of the last status patch that was written and is still in the status as written.
     patch: Option<[u8; 32]>,
-    /// Raised when somebody else changes the status, so that a patch written before is not taken for still being there.
-    status_epoch: u64,
 }
 
 impl Lease {
@@ -90,6 +88,13 @@ impl Lease {
             Some(end) if now <= end + Duration::from_secs(STALE_S) => LeaseState::Stale,
             _ => LeaseState::Dead,
         }
+    }
+
+    /// Whether a signing time is newer than the last accepted one. One beyond `horizon` (now, and the skew that is allowed)
+    /// says that the wall clock was set back since: then it counts for nothing, or the node would be shut out until the
+    /// clock had caught up.
+    fn is_new(&self, signed_at: i64, horizon: i64) -> bool {
+        signed_at > self.signed_at || self.signed_at > horizon
     }
 
     fn row(&self) -> LeaseRow {
@@ -142,7 +147,6 @@ impl Leases {
                 recorded: row.state,
                 dirty: false,
                 patch: None,
-                status_epoch: 0,
             };
             lock(table.shard(&node.node_id)).insert(node.node_id, lease);
         }
@@ -176,15 +180,18 @@ impl Leases {
 
     /// Somebody other than the node changed its status: the next patch is written, whatever it says.
     pub(super) fn status_changed(&self, id: &str) {
-        self.with(id, |l| {
-            l.status_epoch += 1;
-            l.patch = None;
-        });
+        self.with(id, |l| l.patch = None);
     }
 
-    /// Revokes a node's identity.
-    pub(super) fn remove(&self, id: &str) {
-        lock(self.shard(id)).remove(id);
+    /// Revokes a node's identity, in the transaction that deletes the node: a join that comes after it must not lose its
+    /// lease to it. Returns what was there, for [`Leases::put_back`], should the transaction fail.
+    pub(super) fn remove(&self, id: &str) -> Option<Lease> {
+        lock(self.shard(id)).remove(id)
+    }
+
+    /// Puts back what [`Leases::remove`] took.
+    pub(super) fn put_back(&self, id: &str, lease: Lease) {
+        lock(self.shard(id)).insert(id.to_string(), lease);
     }
 
     /// Gives an enrolled node a lease under a new identity, in the transaction that enrols it. Returns what was there
@@ -212,24 +219,29 @@ impl Leases {
             recorded: LeaseState::Alive,
             dirty: false,
             patch: None,
-            status_epoch: 0,
         };
         leases::put(write, &lease.row())?;
+        if let Some(from) = self.with(id, |l| l.recorded).filter(|state| *state != LeaseState::Alive) {
+            tell(write, id, from, LeaseState::Alive, write.now)?;
+        }
         Ok(lock(self.shard(id)).insert(id.to_string(), lease))
     }
 
-    /// Puts back what [`Leases::enrol`] replaced.
-    pub(super) fn restore(&self, id: &str, before: Option<Lease>) {
+    /// Puts back what [`Leases::enrol`] replaced by a lease with this fingerprint, if it is still there.
+    pub(super) fn restore(&self, id: &str, fingerprint: &str, before: Option<Lease>) {
         let mut shard = lock(self.shard(id));
+        if shard.get(id).is_none_or(|l| l.fingerprint != fingerprint) {
+            return;
+        }
         match before {
             Some(lease) => shard.insert(id.to_string(), lease),
             None => shard.remove(id),
         };
     }
 
-    /// The key and the last signing time of an enrolled node.
-    pub(super) fn identity(&self, id: &str) -> Option<(Arc<PublicKey>, i64)> {
-        self.with(id, |l| (Arc::clone(&l.key), l.signed_at))
+    /// The key of an enrolled node.
+    pub(super) fn key(&self, id: &str) -> Option<Arc<PublicKey>> {
+        self.with(id, |l| Arc::clone(&l.key))
     }
 
     /// The length of a node's lease in seconds.
@@ -237,10 +249,10 @@ impl Leases {
         self.with(id, |l| l.ttl_s).unwrap_or(LEASE_TTL_S)
     }
 
-    /// Takes note of a signing time, if it is newer than every one before.
-    pub(super) fn advance_signed_at(&self, id: &str, signed_at: i64) -> bool {
+    /// Takes note of a signing time, if it is newer than every one before. `horizon`: see [`Lease::is_new`].
+    pub(super) fn advance_signed_at(&self, id: &str, signed_at: i64, horizon: i64) -> bool {
         self.with(id, |l| {
-            let newer = signed_at > l.signed_at;
+            let newer = l.is_new(signed_at, horizon);
             if newer {
                 l.signed_at = signed_at;
                 l.dirty = true;
@@ -263,15 +275,8 @@ impl Leases {
         if from == to {
             return Ok(None);
         }
-        let (name, level) = match to {
-            LeaseState::Alive => ("node.lease.alive", "info"),
-            LeaseState::Stale => ("node.lease.stale", "warning"),
-            LeaseState::Dead | LeaseState::Unknown => ("node.lease.dead", "error"),
-        };
-        let fields = json!({"node_id": id, "from": from, "to": to, "heartbeat_at": heartbeat_at});
-        let told = leases::set_state(write, seq, to).and_then(|()| events::record(write, NewEvent::at(level, "nodes", name, fields)));
-        match told {
-            Ok(_) => Ok(Some(from)),
+        match leases::set_state(write, seq, to).and_then(|()| tell(write, id, from, to, heartbeat_at)) {
+            Ok(()) => Ok(Some(from)),
             Err(e) => {
                 self.forget_transitions(&[(id.to_string(), from)]);
                 Err(e)
@@ -327,10 +332,26 @@ impl Leases {
         let count = rows.len();
         for part in rows.chunks(FLUSH_MAX) {
             let part = part.to_vec();
-            store.write(move |w| part.iter().try_for_each(|row| leases::renew(w, row)))?;
+            let written = store.write(move |w| part.iter().try_for_each(|row| leases::renew(w, row)));
+            if let Err(e) = written {
+                // The next flush tries again.
+                self.shards.iter().for_each(|shard| lock(shard).values_mut().for_each(|l| l.dirty = true));
+                return Err(e);
+            }
         }
         Ok(count)
     }
+}
+
+/// Records a transition as an event.
+fn tell(write: &Write, id: &str, from: LeaseState, to: LeaseState, heartbeat_at: Timestamp) -> Result<()> {
+    let (name, level) = match to {
+        LeaseState::Alive => ("node.lease.alive", "info"),
+        LeaseState::Stale => ("node.lease.stale", "warning"),
+        LeaseState::Dead | LeaseState::Unknown => ("node.lease.dead", "error"),
+    };
+    let fields = json!({"node_id": id, "from": from, "to": to, "heartbeat_at": heartbeat_at});
+    events::record(write, NewEvent::at(level, "nodes", name, fields)).map(drop)
 }
 
 /// A page of `GET /cluster/leases`: alive, stale, dead, unknown, each by name.
@@ -368,8 +389,9 @@ pub fn heartbeat(control: &Control, beat: Heartbeat) -> Result<Renewed> {
     if claims.exp < now.secs() {
         return Err(refuse(&beat.node_id, "lease token expired", Some("lease_expired")));
     }
-    let known = control.leases.with(&beat.node_id, |l| (l.fingerprint == claims.fp, Arc::clone(&l.key), l.signed_at));
-    let Some((current, public_key, last)) = known else {
+    let horizon = now.secs() + config.heartbeat_skew_s;
+    let known = control.leases.with(&beat.node_id, |l| (l.fingerprint == claims.fp, Arc::clone(&l.key), l.is_new(beat.signed_at, horizon)));
+    let Some((current, public_key, new)) = known else {
         return Err(refuse(&beat.node_id, "node not enrolled", Some("identity_replaced")));
     };
     if !current {
@@ -378,8 +400,9 @@ pub fn heartbeat(control: &Control, beat: Heartbeat) -> Result<Renewed> {
     if now.secs().abs_diff(beat.signed_at) > config.heartbeat_skew_s.unsigned_abs() {
         return Err(refuse(&beat.node_id, "clock skew", Some("clock_skew")));
     }
-    let floor = if claims.iat < control.leases.started_at { control.leases.started_at } else { 0 };
-    if beat.signed_at <= last.max(floor) {
+    let started_at = control.leases.started_at;
+    let from_before_the_start = claims.iat < started_at && beat.signed_at <= started_at && started_at <= horizon;
+    if !new || from_before_the_start {
         return Err(refuse(&beat.node_id, "replayed", Some("replayed")));
     }
     // The body was parsed already, so this does not fail; if it did, it would be the client's fault.
@@ -395,7 +418,7 @@ pub fn heartbeat(control: &Control, beat: Heartbeat) -> Result<Renewed> {
         if l.fingerprint != claims.fp {
             return Err("identity_replaced");
         }
-        if beat.signed_at <= l.signed_at {
+        if !l.is_new(beat.signed_at, horizon) {
             return Err("replayed");
         }
         l.signed_at = beat.signed_at;
@@ -404,20 +427,15 @@ pub fn heartbeat(control: &Control, beat: Heartbeat) -> Result<Renewed> {
         l.ttl_s = beat.ttl_s;
         l.ends = Some(clock::tick() + seconds(beat.ttl_s));
         l.dirty = true;
-        Ok((l.recorded != LeaseState::Alive, digest.is_some() && l.patch != digest, l.status_epoch))
+        Ok((l.recorded != LeaseState::Alive, digest.is_some() && l.patch != digest))
     });
-    let (back, news, epoch) = match renewed {
+    let (back, news) = match renewed {
         Some(Ok(seen)) => seen,
         Some(Err(reason)) => return Err(refuse(&beat.node_id, reason, Some(reason))),
         None => return Err(refuse(&beat.node_id, "node not enrolled", Some("identity_replaced"))),
     };
     if back || news {
-        record(control, &beat.node_id, if news { beat.patch } else { Object::new() })?;
-        control.leases.with(&beat.node_id, |l| {
-            if news && l.status_epoch == epoch {
-                l.patch = digest;
-            }
-        });
+        record(control, &beat.node_id, news.then_some(beat.patch), digest)?;
     }
     let half_life = claims.iat + (claims.exp - claims.iat) / 2;
     let lease_token = (now.secs() >= half_life).then(|| lease::mint(key, &claims_for(control, &beat.node_id, &claims.fp, now)));
@@ -441,22 +459,28 @@ pub(super) fn claims_for(control: &Control, node_id: &str, fingerprint: &str, no
     }
 }
 
-/// Writes what a heartbeat changed: the status, and a return to life.
-fn record(control: &Control, node_id: &str, patch: Object) -> Result<()> {
+/// Writes what a heartbeat changed: the status, and a return to life. Which patch is in the status is noted in the writer
+/// thread, in the order of the writes: two heartbeats of one node may overtake each other on their way there.
+fn record(control: &Control, node_id: &str, patch: Option<Object>, digest: Option<[u8; 32]>) -> Result<()> {
     let (table, id) = (control.leases.clone(), node_id.to_string());
     let noted = Arc::new(Mutex::new(None));
     let note = Arc::clone(&noted);
     let result = control.store.write(move |w| {
-        if !patch.is_empty() {
-            let mut node = nodes::by_id(w, &id)?.ok_or_else(super::nodes::missing)?;
+        if let Some(patch) = patch {
+            // It may have been deleted since its heartbeat was proven.
+            let mut node = nodes::by_id(w, &id)?.ok_or_else(|| refuse(&id, "node not enrolled", Some("identity_replaced")))?;
             if merge_status(&mut node.status, patch) {
                 super::limits::status_fits(&node.status)?;
                 nodes::update(w, &node)?;
             }
+            table.with(&id, |l| l.patch = digest);
         }
         *lock(&note) = table.transition(w, &id)?;
         Ok(())
     });
+    if result.is_err() {
+        control.leases.status_changed(node_id);
+    }
     if let (Err(_), Some(from)) = (&result, *lock(&noted)) {
         control.leases.forget_transitions(&[(node_id.to_string(), from)]);
     }
@@ -471,4 +495,47 @@ fn refuse(node_id: &str, check: &str, reason: Option<&'static str>) -> Error {
 
 fn seconds(s: i64) -> Duration {
     Duration::from_secs(s.unsigned_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::pki::{Csr, NodeKey};
+
+    fn lease(signed_at: i64, ends: Option<Instant>) -> Lease {
+        let csr = NodeKey::generate().and_then(|key| key.csr_pem("n", &[])).expect("a request");
+        let key = Csr::parse(&csr).expect("a sound request").public_key();
+        let heartbeat_at = Timestamp::from_secs(signed_at);
+        Lease {
+            seq: 1,
+            fingerprint: String::new(),
+            key: Arc::new(key),
+            heartbeat_at,
+            expires_at: heartbeat_at,
+            ttl_s: 45,
+            signed_at,
+            ends,
+            recorded: LeaseState::Alive,
+            dirty: false,
+            patch: None,
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_shuts_nobody_out() {
+        let lease = lease(1000, None);
+        let skew = 30;
+        for (now, signed_at, new) in [(1000, 1001, true), (1000, 1000, false), (1000, 990, false), (980, 985, false), (400, 400, true)] {
+            assert_eq!(lease.is_new(signed_at, now + skew), new, "signed at {signed_at} at {now}");
+        }
+    }
+
+    #[test]
+    fn a_lease_is_alive_then_stale_for_a_minute_then_dead() {
+        let end = clock::tick();
+        let lease = lease(1000, Some(end));
+        for (after_s, state) in [(0, LeaseState::Alive), (1, LeaseState::Stale), (60, LeaseState::Stale), (61, LeaseState::Dead)] {
+            assert_eq!(lease.state(end + Duration::from_secs(after_s)), state, "{after_s} s after its end");
+        }
+    }
 }

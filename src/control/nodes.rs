@@ -7,7 +7,9 @@ use crate::model::events::NewEvent;
 use crate::model::nodes::{ListedNode, Node, NodeChange};
 use crate::model::{Object, Page, Paging};
 use crate::store::{Write, events, nodes};
+use crate::thread::lock;
 use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
 
 /// A page of nodes, with their leases laid over.
 pub fn list(control: &Control, paging: &Paging) -> Result<Page<ListedNode>> {
@@ -89,8 +91,10 @@ pub fn rotate_wg_keys(control: &Control, id: String) -> Result<Node> {
 
 /// Takes a node away and revokes its identity at once. Refused while replicas are placed there, unless by force.
 pub fn delete(control: &Control, id: String, force: bool) -> Result<()> {
-    let deleted = id.clone();
-    control.store.write(move |w| {
+    let (deleted, table) = (id.clone(), control.leases.clone());
+    let taken = Arc::new(Mutex::new(None));
+    let note = Arc::clone(&taken);
+    let written = control.store.write(move |w| {
         guard::check(w)?;
         let node = nodes::by_id(w, &id)?.ok_or_else(missing)?;
         let placed = nodes::replicas_on(w, &id)?;
@@ -101,10 +105,13 @@ pub fn delete(control: &Control, id: String, force: bool) -> Result<()> {
         nodes::delete(w, &id)?;
         let fields = json!({"node_id": id, "name": node.name, "forced": force, "replicas": placed});
         events::record(w, NewEvent::at("warning", "nodes", "node.delete", fields))?;
+        *lock(&note) = table.remove(&id);
         Ok(())
-    })?;
-    control.leases.remove(&deleted);
-    Ok(())
+    });
+    if let (Err(_), Some(lease)) = (&written, lock(&taken).take()) {
+        control.leases.put_back(&deleted, lease);
+    }
+    written
 }
 
 /// The answer where there is no such node.
