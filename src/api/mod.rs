@@ -41,9 +41,14 @@ fn list<T: Serialize>(request: &Request, paging: &Paging, page: &Page<T>) -> Res
     response.with("Link", format!("<{}?{}>; rel=\"next\"", request.path, query.join("&")))
 }
 
+/// The argument in the path, whatever it is.
+fn arg(request: &Request) -> &str {
+    request.args.first().map_or("", String::as_str)
+}
+
 /// The id in the path.
 fn id_of<'r>(request: &'r Request, name: &str) -> Result<&'r str> {
-    let id = request.args.first().map_or("", String::as_str);
+    let id = arg(request);
     Fields::path_id(name, id)?;
     Ok(id)
 }

@@ -1,6 +1,6 @@
 //! `/nodes`.
 
-use super::{id_of, list as page_of, paging};
+use super::{arg, id_of, list as page_of, paging};
 use crate::control::{Control, nodes};
 use crate::error::Result;
 use crate::gate::Handler::By;
@@ -49,8 +49,8 @@ fn create(control: &Control, request: &Request, _: &User) -> Reply {
 }
 
 fn update(control: &Control, request: &Request, _: &User) -> Reply {
-    let id = id_of(request, "node_id")?;
-    let mut f = Fields::of_body(&request.body)?;
+    let id = arg(request);
+    let mut f = Fields::of_body_at("node_id", id, &request.body)?;
     let name = f.name("name").optional();
     let mut given = change(&mut f);
     given.name = name;

@@ -1,6 +1,6 @@
 //! `/cluster-settings`.
 
-use super::{id_of, list as page_of, paging};
+use super::{arg, id_of, list as page_of, paging};
 use crate::control::{Control, settings};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
@@ -27,8 +27,8 @@ fn show(control: &Control, request: &Request, _: &User) -> Reply {
 }
 
 fn put(control: &Control, request: &Request, user: &User) -> Reply {
-    let key = id_of(request, "key")?;
-    let mut f = Fields::of_body(&request.body)?;
+    let key = arg(request);
+    let mut f = Fields::of_body_at("key", key, &request.body)?;
     let value = f.text("value", 0..=4096).required();
     f.finish()?;
     Ok(Response::json(200, &settings::put(control, key.to_string(), value, &user.name)?))

@@ -16,6 +16,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::IntErrorKind;
 use std::ops::RangeInclusive;
 
 /// Text of a faulty input that is shown back.
@@ -93,6 +94,21 @@ impl<'b> Fields<'b> {
                 let msg = "Input should be a valid dictionary or object to extract fields from";
                 Err(invalid("model_attributes_type", vec!["body".into()], msg, shown(&other)))
             }
+        }
+    }
+
+    /// The fields of a JSON body under a path with an id: the faults of both are told together.
+    pub fn of_body_at(name: &str, id: &str, body: &'b [u8]) -> Result<Fields<'b>> {
+        match (Fields::path_id(name, id), Fields::of_body(body)) {
+            (Err(Error::Invalid(path)), Ok(mut fields)) => {
+                fields.faults = path;
+                Ok(fields)
+            }
+            (Err(Error::Invalid(mut path)), Err(Error::Invalid(body))) => {
+                path.extend(body);
+                Err(Error::Invalid(path))
+            }
+            (_, fields) => fields,
         }
     }
 
@@ -201,6 +217,8 @@ impl<'b> Fields<'b> {
                     },
                     Value::String(text) => match text.trim().parse::<i64>() {
                         Ok(n) => n,
+                        Err(e) if *e.kind() == IntErrorKind::PosOverflow => i64::MAX,
+                        Err(e) if *e.kind() == IntErrorKind::NegOverflow => i64::MIN,
                         Err(_) => {
                             let msg = "Input should be a valid integer, unable to parse string as an integer";
                             return f.wrong("int_parsing", vec![name.into()], msg, &v);

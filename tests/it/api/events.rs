@@ -40,6 +40,8 @@ fn the_limit_of_events_is_clamped_and_pages_go_on() {
     assert_eq!(count("/events?category=c&limit=0"), 1);
     assert_eq!(count("/events?category=c&limit=-5"), 1);
     assert_eq!(count("/events?category=c&limit=99999"), 5);
+    assert_eq!(count("/events?category=c&limit=99999999999999999999"), 5);
+    assert_eq!(count("/events?category=c&limit=-99999999999999999999"), 1);
     assert_eq!(admin.get("/events?limit=x").faults(), [r#"int_parsing ["query","limit"]"#]);
     let first = admin.get("/events?category=c&limit=2");
     assert_eq!(first.header("X-Total-Count"), Some("5"));

@@ -96,6 +96,8 @@ fn every_fault_of_a_node_is_named_at_once() {
     let long_labels = json!({"id": "a", "name": long, "labels": {"k": "v".repeat(257), long.clone(): ""}});
     assert_eq!(admin.post("/nodes", &long_labels).faults().len(), 3);
     assert_eq!(admin.get("/nodes/a%20b").faults(), [r#"string_pattern_mismatch ["path","node_id"]"#]);
+    let both = admin.patch("/nodes/a%20b", &json!({"name": 5, "roles": 1})).faults();
+    assert_eq!(both, [r#"string_pattern_mismatch ["path","node_id"]"#, r#"string_type ["body","name"]"#, r#"list_type ["body","roles"]"#]);
     let fat = json!({"id": "a", "name": "a", "status": {"blob": "x".repeat(70_000)}});
     assert_eq!(admin.post("/nodes", &fat).faults(), [r#"string_too_long ["body","status"]"#]);
     assert_eq!(admin.get("/nodes").json(), json!([]), "nothing of it was kept");
