@@ -111,17 +111,42 @@ fn hostile_json_is_refused_with_a_clear_fault() {
     assert_eq!(admin.get("/health").status, 200);
 }
 
-/// Every route, called by nobody and by a stranger's token: nothing but the public paths answers.
+/// Every route, called by nobody, by a stranger's token and by each role: the statuses are reviewed as a text, and the
+/// access that the table promises is what happens.
 #[test]
 fn every_route_says_who_may_call_it() {
     let served = Served::new();
     let anonymous = served.anonymous();
-    let stranger = Client { token: Some("not.genuine".into()), ..anonymous.clone() };
+    let database = rusqlite::Connection::open(&served.config.database_path).unwrap();
+    for role in ["viewer", "operator"] {
+        let sql = "INSERT INTO users SELECT ?1, password_hash, 1, ?1, 0, 0 FROM users WHERE name = 'admin'";
+        database.execute(sql, [role]).unwrap();
+    }
+    let callers = [
+        ("nobody", anonymous.clone()),
+        ("stranger", Client { token: Some("not.genuine".into()), ..anonymous.clone() }),
+        ("viewer", anonymous.signed_in("viewer", "uptime")),
+        ("operator", anonymous.signed_in("operator", "uptime")),
+        ("admin", anonymous.signed_in("admin", "uptime")),
+    ];
+    let roles = ["viewer", "operator", "admin"];
     let mut lines = String::new();
     for (method, path, access) in uptimemesh::routes() {
         let target = path.replace("{node_id}", "n").replace("{token_id}", "t").replace("{key}", "k");
-        let statuses: Vec<u16> = [&anonymous, &stranger].iter().map(|c| c.send(&method, &target, &[], b"").status).collect();
-        lines.push_str(&format!("{method:<7}{path:<36}{access:<10}nobody {} stranger {}\n", statuses[0], statuses[1]));
+        lines.push_str(&format!("{method:<7}{path:<36}{access:<9}"));
+        for (caller, client) in &callers {
+            let status = client.send(&method, &target, &[], b"").status;
+            lines.push_str(&format!(" {caller} {status}"));
+            let known = roles.iter().position(|role| role == caller);
+            match roles.iter().position(|role| *role == access) {
+                Some(least) => {
+                    assert_eq!(matches!(status, 401 | 303) && known.is_none(), known.is_none(), "{method} {path} {caller}");
+                    assert_eq!(status == 403, known.is_some_and(|role| role < least), "{method} {path} {caller}");
+                }
+                None => assert_ne!(status, 403, "{method} {path} {caller}"),
+            }
+        }
+        lines.push('\n');
     }
     golden::check("routes.txt", &lines);
 }
