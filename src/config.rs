@@ -60,7 +60,8 @@ impl Secret {
         self.0.as_deref().expect("the server fills its keys before it starts anything that uses them")
     }
 
-    fn of(text: &str) -> Secret {
+    /// A key. None at all, or one of those that stand in examples, leaves it to the server to make one.
+    pub fn new(text: &str) -> Secret {
         let text = text.trim();
         Secret((!text.is_empty() && !is_placeholder(text)).then(|| text.as_bytes().to_vec()))
     }
@@ -172,10 +173,10 @@ impl Config {
             log_db_queries: read.flag("LOG_DB_QUERIES"),
             log_db_query_params: read.flag("LOG_DB_QUERY_PARAMS"),
             log_sql_chars_max: read.int("LOG_SQL_MAX_LENGTH", 50, 8000) as usize,
-            auth_secret_key: Secret::of(&read.text("AUTH_SECRET_KEY")),
+            auth_secret_key: Secret::new(&read.text("AUTH_SECRET_KEY")),
             auth_cookie_secure: read.flag("AUTH_COOKIE_SECURE"),
             auth_session_ttl_s: read.int("AUTH_SESSION_TTL_SECONDS", 60, 2_592_000),
-            cluster_signing_key: Secret::of(&read.text("CLUSTER_SIGNING_KEY")),
+            cluster_signing_key: Secret::new(&read.text("CLUSTER_SIGNING_KEY")),
             pki_dir: in_data(read.text("CLUSTER_PKI_DIR")),
             node_cert_validity_days: read.int("NODE_CERT_VALIDITY_DAYS", 1, 825),
             lease_token_ttl_s: read.int("CLUSTER_LEASE_TOKEN_TTL_SECONDS", 60, 2_592_000),
