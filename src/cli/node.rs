@@ -33,7 +33,7 @@ pub const JOIN: &[Opt] = &[
     opt("mesh-ip", "ADDRESS", "its address inside the mesh"),
     opt("api-endpoint", "URL", "where its own API is reached"),
     opt("lease-ttl", "SECONDS", "life of the first lease, 10 to 300 (default 45)"),
-    opt("label", "KEY=VALUE", "a label; may be given again"),
+    opt("label", "KEY=VALUE...", "labels; may be given again"),
 ];
 
 /// Options of `agent`.
