@@ -79,6 +79,8 @@ pub struct Args {
 
 /// Reads a command line. Options may stand before and after the subcommand; each `--name VALUE` or `--name=VALUE`.
 pub fn read(line: impl IntoIterator<Item = std::ffi::OsString>, commands: &[Command], global: &[Opt]) -> Args {
+    let takes_many =
+        |name: &str| commands.iter().flat_map(|c| c.options.iter().copied().flatten()).any(|o| o.name == name && o.value.ends_with("..."));
     let takes_value = |name: &str| {
         let listed = commands.iter().flat_map(|c| c.options.iter().copied().flatten()).chain(global).find(|o| o.name == name);
         listed.map(|o| !o.value.is_empty()).or_else(|| setting(name).map(|_| true))
@@ -116,10 +118,10 @@ pub fn read(line: impl IntoIterator<Item = std::ffi::OsString>, commands: &[Comm
             Ok(Some(Short(letter))) => format!("unknown option -{letter}"),
             Ok(Some(Value(word))) => {
                 let word = word.to_string_lossy().into_owned();
-                if args.command.is_none() {
-                    args.command = Some(word)
-                } else {
-                    args.words.push(word)
+                match args.values.last() {
+                    _ if args.command.is_none() => args.command = Some(word),
+                    Some((name, _)) if takes_many(name) => args.values.push((name.clone(), word)),
+                    _ => args.words.push(word),
                 }
                 continue;
             }

@@ -46,12 +46,13 @@ fn a_node_joins_dies_and_returns_and_a_restart_kills_nobody() {
         "worker",
         "--label",
         "zone=b",
-        "--label",
         "disk=ssd",
+        "--label",
+        "os=linux",
     ];
     let joined: Value = serde_json::from_str(&ok(elsewhere.path(), &join)).unwrap();
     assert_eq!(fs::read_to_string(elsewhere.join("data/identities/node-b/node.crt")).unwrap(), joined["node_cert_pem"].as_str().unwrap());
-    assert_eq!(admin.get("/nodes/node-b").json()["labels"], json!({"zone": "b", "disk": "ssd"}));
+    assert_eq!(admin.get("/nodes/node-b").json()["labels"], json!({"zone": "b", "disk": "ssd", "os": "linux"}));
     let once: Value =
         serde_json::from_str(&ok(elsewhere.path(), &["heartbeat", "--node-id", "node-b", "--api-url", &url, "--ttl", "10"])).unwrap();
     assert_eq!(once["lease_state"], "alive");
