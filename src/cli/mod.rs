@@ -176,7 +176,7 @@ pub fn run(line: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Failed(why)) => {
             crate::logger::flush();
-            eprintln!("error: {}", output::ascii(&why));
+            why.lines().for_each(|line| eprintln!("error: {}", output::ascii(line)));
             ExitCode::from(1)
         }
         Err(Failure::Usage(faults)) => {

@@ -24,22 +24,31 @@ const LEASE_TTL_S: i64 = 45;
 /// The command waits so long at a time for the signal to end.
 const FOREVER: Duration = Duration::from_secs(3600);
 
-/// The configuration from flags, environment and `.env`.
+/// The configuration from flags, environment and `.env`. What is wrong with it is told together with what is wrong with
+/// the command line.
 fn config(args: &Args) -> Result<Config, Failure> {
     let dotenv = files::read(Path::new(".env"))?;
     let flags = args.settings();
     let env = std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)));
-    Config::load(&flags, env, dotenv.as_deref()).map_err(|faults| {
-        let of_flag = |fault: &String| flags.iter().any(|(flag, _)| fault.starts_with(&flag.to_ascii_uppercase().replace('-', "_")));
-        if faults.iter().any(of_flag) { Failure::Usage(faults) } else { Failure::Failed(faults.join("\nerror: ")) }
-    })
+    let config = Config::load(&flags, env, dotenv.as_deref());
+    let faults = match config {
+        Ok(config) => return args.finish().map(|()| config),
+        Err(faults) => faults,
+    };
+    let of_flag = |fault: &String| flags.iter().any(|(flag, _)| fault.starts_with(&flag.to_ascii_uppercase().replace('-', "_")));
+    let by_flag = faults.iter().any(of_flag);
+    match args.finish() {
+        Err(Failure::Usage(of_line)) => Err(Failure::Usage([of_line, faults].concat())),
+        _ if by_flag => Err(Failure::Usage(faults)),
+        _ => Err(Failure::Failed(faults.join("\n"))),
+    }
 }
 
 pub fn serve(args: &Args) -> Result<(), Failure> {
-    args.finish()?;
+    let config = config(args)?;
     let stop = Stop::default();
     signals::raise_on_end(&stop)?;
-    let server = serve::Server::start(config(args)?)?;
+    let server = serve::Server::start(config)?;
     while !stop.wait(FOREVER) {}
     server.shutdown();
     logger::flush();
@@ -47,7 +56,6 @@ pub fn serve(args: &Args) -> Result<(), Failure> {
 }
 
 pub fn migrate(args: &Args) -> Result<(), Failure> {
-    args.finish()?;
     let config = config(args)?;
     let migrated = serve::migrate(&config)?;
     let path = config.database_path.display();
@@ -60,7 +68,6 @@ pub fn up(args: &Args) -> Result<(), Failure> {
     if !is_id(&node_id) {
         args.fault("--node-id must be 1 to 64 characters of A-Z a-z 0-9 . _ : -, the first a letter or digit".to_string());
     }
-    args.finish()?;
     let config = config(args)?;
     let dir = config.data_dir.join("identities").join(&node_id);
     let data_dir = config.data_dir.display().to_string();

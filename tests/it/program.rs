@@ -1,6 +1,7 @@
 //! The real program as a child process, in a directory of its own.
 
 use crate::support::{Client, Dir, PATIENCE, until};
+use serde_json::Value;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -128,6 +129,7 @@ fn a_wrong_command_line_names_every_fault_and_exits_with_2() {
         (&["nodes-status", "--api-url", "ftp://x"], &["must begin with http"]),
         (&["heartbeat", "--node-id", "n", "--status-json", "[]"], &["--status-json must be a JSON object"]),
         (&["serve", "--server-port", "70000", "--log-level", "loud"], &["SERVER_PORT must be", "LOG_LEVEL must be"]),
+        (&["up", "--nonsense", "--server-port", "x", "--node-id", "-"], &["--nonsense", "SERVER_PORT must be", "--node-id must be"]),
         (&["serve", "--server-port"], &["--server-port needs a value"]),
     ] {
         let (status, said) = fails(dir.path(), args);
@@ -232,4 +234,64 @@ fn secrets_are_private_and_nothing_is_half_written() {
     for secret in ["data/keys/auth-secret.key", "data/keys/cluster-signing.key", "data/identities/n1/lease.token"] {
         assert!(!log.contains(fs::read_to_string(dir.join(secret)).unwrap().trim()), "{secret} is in the log");
     }
+}
+
+#[test]
+fn operators_work_from_the_command_line() {
+    let dir = Dir::new();
+    let (_serve, client) = Running::serve(dir.path(), &["serve", "--server-port", "0"]);
+    let url = format!("http://{}", client.address);
+    let run = |args: &[&str]| ok(dir.path(), &[&["--api-url", &url], args].concat());
+    let json = |args: &[&str]| -> Value { serde_json::from_str(&run(args)).unwrap() };
+
+    let text = run(&["bootstrap", "--username", "admin", "--password", "uptime", "--core-ttl", "60", "--worker-ttl", "120"]);
+    assert!(text.starts_with("{\n  \"bootstrapped\": true,\n  \"core_token\": {\n    \"expires_at\""), "two spaces, sorted keys: {text}");
+    let made: Value = serde_json::from_str(&text).unwrap();
+    let worker = &made["worker_token"];
+    let third = json(&["create-token", "--role", "gateway", "--ttl", "60", "--for-node", "gw"]);
+    assert_eq!(third["node_id"], "gw");
+    assert_eq!(json(&["join-tokens", "--json"]).as_array().unwrap().len(), 3);
+    assert_eq!(run(&["join-tokens"]).lines().next(), Some("ID\tROLE\tNODE\tEXPIRES\tUSED"));
+    assert!(run(&["delete-token", third["id"].as_str().unwrap()]).starts_with("Took back jt-"));
+    assert_eq!(json(&["join-tokens", "--json"]).as_array().unwrap().len(), 2);
+
+    let secret = worker["token"].as_str().unwrap();
+    let names =
+        ["--name", "N\u{e9}", "--mesh-ip", "10.42.0.9", "--api-endpoint", "https://n", "--lease-ttl", "20", "--identity-dir", "own"];
+    let joined = run(&[&["join", "--token", secret, "--node-id", "n1", "--role", "worker"], &names[..]].concat());
+    assert!(joined.is_ascii(), "{joined}");
+    assert!(["node.key", "node.crt", "ca.crt", "lease.token"].iter().all(|name| dir.join("own").join(name).exists()));
+    let beat =
+        json(&["heartbeat", "--node-id", "n1", "--identity-dir", "own", "--ttl", "30", "--status-json", r#"{"ready": true, "x": 1.0}"#]);
+    assert_eq!((&beat["node_id"], &beat["lease_state"]), (&"n1".into(), &"alive".into()));
+    let token = fs::read_to_string(dir.join("own/lease.token")).unwrap();
+    fs::write(dir.join("own/lease.token"), "forgotten").unwrap();
+    let given = ["heartbeat", "--node-id", "n1", "--identity-dir", "own", "--lease-token", &token];
+    until("the next second", || run_ok(dir.path(), &[&["--api-url", &url], &given[..]].concat()));
+
+    assert_eq!(json(&["cordon", "n1"])["status"]["schedulable"], false);
+    assert_eq!(json(&["uncordon", "n1"])["status"]["schedulable"], true);
+    assert_eq!(json(&["drain", "n1"])["status"]["draining"], true);
+    assert_eq!(json(&["nodes-status", "--json"])[0]["lease_state"], "alive");
+    assert_eq!(json(&["events", "--category", "nodes", "--limit", "1", "--json"])[0]["name"], "node.drain");
+    assert!(run(&["events"]).starts_with("TIME\tLEVEL\tEVENT\tFIELDS\n"));
+    assert_eq!(run(&["delete-node", "n1"]), "Removed n1.\n");
+    assert_eq!(run(&["nodes-status"]), "NODE\tROLE\tLEASE\tHEARTBEAT\tEXPIRES\n");
+
+    fs::write(dir.join("new"), "a better password\n").unwrap();
+    run(&["set-password", "--new-password-file", "new"]);
+    let (status, said) = fails(dir.path(), &["nodes-status", "--api-url", &url]);
+    assert!(status == 1 && said.contains("--password-file or UPTIMEMESH_PASSWORD"), "{said}");
+    run(&["nodes-status", "--password-file", "new"]);
+    let by_env = command(dir.path(), &["nodes-status"])
+        .env("UPTIMEMESH_API_URL", &url)
+        .env("UPTIMEMESH_PASSWORD", "a better password")
+        .output()
+        .unwrap();
+    assert!(by_env.status.success());
+}
+
+/// Whether it comes to a good end.
+fn run_ok(dir: &Path, args: &[&str]) -> Option<()> {
+    run(dir, args).status.success().then_some(())
 }
