@@ -8,8 +8,14 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 
-/// Connections of the floods: more than the server's default cap.
-const FLOOD: usize = 2000;
+/// Connections of a flood: two thousand, more than the server's default cap, where this process may open as many beside
+/// what the other tests need.
+fn flood_size() -> usize {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap();
+    let line = limits.lines().find_map(|l| l.strip_prefix("Max open files")).unwrap();
+    let descriptors: usize = line.split_whitespace().next().unwrap().parse().unwrap_or(usize::MAX);
+    (descriptors / 4).min(2000)
+}
 
 struct Target {
     server: Running,
@@ -116,13 +122,13 @@ fn running_out_of_descriptors_is_survived() {
 #[test]
 fn two_thousand_idle_connections_do_not_keep_others_out() {
     let target = Target::new(&["--http-connections-per-address-max", "4000"]);
-    let flood = target.flood(FLOOD, b"");
+    let flood = target.flood(flood_size(), b"");
     until("the longest parked makes room", || (target.try_health() == Some(200)).then_some(()));
     drop(flood);
     target.is_well();
     // One address alone gets no further than its own cap.
     let target = Target::new(&[]);
-    let flood = target.flood(FLOOD, b"");
+    let flood = target.flood(flood_size(), b"");
     until("the rest is closed", || (target.count("fd") <= target.descriptors + 70).then_some(()));
     until("even this address is answered", || (target.try_health() == Some(200)).then_some(()));
     drop(flood);
@@ -132,7 +138,7 @@ fn two_thousand_idle_connections_do_not_keep_others_out() {
 #[test]
 fn two_thousand_dripping_connections_end_at_their_deadline() {
     let target = Target::new(&["--http-connections-per-address-max", "4000"]);
-    let flood = target.flood(FLOOD, b"GET /health HTTP/1.1\r\nHost: x\r\nX-Drip: ");
+    let flood = target.flood(flood_size(), b"GET /health HTTP/1.1\r\nHost: x\r\nX-Drip: ");
     let mut dripping = flood;
     until("all are cut off, however they drip", || {
         dripping.retain_mut(|stream| stream.write_all(b"a").is_ok());
