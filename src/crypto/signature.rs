@@ -18,7 +18,7 @@ pub fn renewal_message(node_id: &str, signed_at: i64, csr_pem: &str) -> Vec<u8> 
     format!("{node_id}\nrenew\n{signed_at}\n{}", super::sha256_hex(csr_pem.as_bytes())).into_bytes()
 }
 
-/// JSON in its canonical form: compact, keys sorted by code point at every depth, every non-ASCII character as `\uXXXX`,
+/// JSON in its canonical form: compact, keys sorted by code point at every depth, every non-ASCII character as `\uHHHH`,
 /// numbers exactly as they were written. Fails, with a sentence, on JSON that two readers could read in two ways.
 pub fn canonical(json: &str) -> Result<String, String> {
     let mut out = String::with_capacity(json.len());
