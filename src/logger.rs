@@ -107,6 +107,11 @@ impl Context {
     }
 }
 
+/// The request that this thread works for; empty for none.
+pub fn request_id() -> String {
+    REQUEST_ID.with_borrow(String::clone)
+}
+
 impl Drop for Context {
     fn drop(&mut self) {
         REQUEST_ID.with_borrow_mut(String::clear);

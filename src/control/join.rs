@@ -75,7 +75,6 @@ pub fn join(control: &Control, ask: Join) -> Result<Enrolment> {
     let issued = issue(control, &csr, &ask.node_id, ask.given.mesh_ip.as_deref(), now)?;
     let ca_cert_pem = control.ca.ensure()?.cert_pem().to_string();
     let (node_id, ttl_s) = (ask.node_id.clone(), ask.lease_ttl_s);
-    let fingerprint = issued.fingerprint_hex.clone();
     enrol(control, &node_id, &csr, issued, ca_cert_pem, ttl_s, move |w, table| {
         guard::check(w)?;
         let token = admits(join_tokens::by_hash(w, &token_hash)?, &ask, w.now)?;
@@ -95,10 +94,9 @@ pub fn join(control: &Control, ask: Join) -> Result<Enrolment> {
         }
         let event = if existing.is_some() { "node.rejoin" } else { "node.join" };
         write_node(w, existing, &ask)?;
-        log::info!(target: "cluster", event, node_id = ask.node_id, role = ask.role.as_str(), identity_fingerprint = fingerprint; "Enrolled a node");
         let fields = json!({"node_id": ask.node_id, "name": ask.name, "role": ask.role, "token_id": token.id});
         events::record(w, NewEvent::info("cluster", event, fields))?;
-        Ok(())
+        Ok(event)
     })
 }
 
@@ -140,7 +138,7 @@ pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
             return Err(Error::Conflict("The node's identity was replaced meanwhile.".into()));
         }
         events::record(w, NewEvent::info("cluster", "node.renew", json!({"node_id": node_id})))?;
-        Ok(())
+        Ok("node.renew")
     })
 }
 
@@ -191,7 +189,8 @@ fn write_node(write: &Write, existing: Option<Node>, ask: &Join) -> Result<()> {
     if fresh { nodes::insert(write, &node) } else { nodes::update(write, &node) }
 }
 
-/// Writes the new identity after `decide` has let it pass, and begins its lease, all in one transaction.
+/// Writes the new identity after `decide` has let it pass and said what this is, and begins its lease, all in one
+/// transaction.
 fn enrol(
     control: &Control,
     node_id: &str,
@@ -199,23 +198,24 @@ fn enrol(
     issued: Issued,
     ca_cert_pem: String,
     ttl_s: i64,
-    decide: impl FnOnce(&Write, &super::leases::Leases) -> Result<()> + Send + 'static,
+    decide: impl FnOnce(&Write, &super::leases::Leases) -> Result<&'static str> + Send + 'static,
 ) -> Result<Enrolment> {
     let key = Arc::new(csr.public_key());
     let replaced = Arc::new(Mutex::new(None));
     let (table, id, note) = (control.leases.clone(), node_id.to_string(), Arc::clone(&replaced));
     let (fingerprint, not_after) = (issued.fingerprint_hex.clone(), issued.not_after);
     let written = control.store.write(move |w| {
-        decide(w, &table)?;
+        let event = decide(w, &table)?;
         nodes::set_identity(w, &id, &fingerprint, not_after, key.spki_der())?;
         let node = nodes::by_id(w, &id)?.ok_or_else(super::nodes::missing)?;
         *lock(&note) = Some(table.enrol(w, &id, node.seq, &fingerprint, key, ttl_s)?);
-        Ok(w.now)
+        Ok((event, w.now))
     });
     if let (Err(_), Some(before)) = (&written, lock(&replaced).take()) {
         control.leases.restore(node_id, &issued.fingerprint_hex, before);
     }
-    let now = written?;
+    let (event, now) = written?;
+    log::info!(target: "cluster", event, node_id, identity_fingerprint = issued.fingerprint_hex; "Gave a node its identity");
     let claims = claims_for(control, node_id, &issued.fingerprint_hex, now);
     Ok(Enrolment {
         node_id: node_id.to_string(),

@@ -2,6 +2,7 @@
 
 use super::{QueryLog, Read, Write, row, transaction_now};
 use crate::error::{Doing, Error, Result};
+use crate::logger;
 use crate::thread::{lock, spawn};
 use rusqlite::Connection;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,6 +26,8 @@ trait Job: Send {
 /// The job of one call to [`Writer::write`].
 struct Task<T, F> {
     work: Option<F>,
+    /// The request that the caller works for: what is logged in the writer thread is of it too.
+    request_id: String,
     result: Option<Result<T>>,
     tell: SyncSender<Result<T>>,
 }
@@ -32,6 +35,7 @@ struct Task<T, F> {
 impl<T: Send, F: FnOnce(&Write) -> Result<T> + Send> Job for Task<T, F> {
     fn run(&mut self, write: &Write) -> bool {
         let Some(work) = self.work.take() else { return false };
+        let _context = logger::Context::request(&self.request_id);
         let result =
             catch_unwind(AssertUnwindSafe(|| work(write))).unwrap_or_else(|_| Err(Error::fault("write", "the transaction panicked")));
         let keep = result.is_ok();
@@ -69,7 +73,7 @@ impl Writer {
         let closed = || Error::Unavailable("The server is stopping.".to_string());
         let (tell, told) = sync_channel(1);
         let queue = lock(&self.queue).clone().ok_or_else(closed)?;
-        queue.send(Box::new(Task { work: Some(f), result: None, tell })).map_err(|_| closed())?;
+        queue.send(Box::new(Task { work: Some(f), request_id: logger::request_id(), result: None, tell })).map_err(|_| closed())?;
         told.recv().map_err(|_| closed())?
     }
 

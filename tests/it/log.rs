@@ -73,8 +73,12 @@ fn queries_are_logged_on_request_without_their_secrets() {
     let admin = server.client().signed_in("admin", "uptime");
     let new = json!({"current_password": "uptime", "new_password": "another-password"});
     assert_eq!(admin.post("/auth/password", &new).status, 200);
-    let log = until("queries are logged", || Some(server.logged()).filter(|l| l.contains("UPDATE users SET")));
+    let log =
+        until("queries are logged", || Some(server.logged()).filter(|l| l.contains("UPDATE users SET") && l.contains("/auth/password")));
     let line = log.lines().find(|l| l.contains("UPDATE users SET")).unwrap();
+    let (_, id) = line.split_once("request_id: ").unwrap_or_else(|| panic!("a write of a request carries its id: {line}"));
+    let id = id.split(' ').next().unwrap();
+    assert!(log.lines().any(|l| l.contains("request.complete") && l.contains(id) && l.contains("/auth/password")), "{log}");
     assert!(line.contains(":password_hash=(hidden)") && line.contains(":name=admin") && !log.contains("argon2id"), "{line}");
     let sql = line.split("sql: ").nth(1).unwrap().split(" | ").next().unwrap();
     assert!(sql.len() <= 60 && well_formed(line), "{line}");

@@ -492,3 +492,41 @@ fn leases_are_paged() {
     let link = first.header("Link").unwrap();
     assert_eq!(admin.get(&link[1..link.find('>').unwrap()]).json()[0]["name"], "c");
 }
+
+/// Whatever joins, deletions, operators' words and heartbeats of one node do to each other, it ends in a state that works.
+#[test]
+fn parallel_joins_deletions_and_heartbeats_leave_a_node_that_can_live() {
+    let served = Served::new();
+    let admin = served.admin();
+    for round in 0..3 {
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for _ in 0..10 {
+                        let mut node = Node::new("n1");
+                        let joined = node.join(&admin, &token(&admin, "worker", Some("n1")), json!({})).status;
+                        assert_eq!(joined, 200);
+                        let beat = node.heartbeat(&admin, 45, &json!({"round": round})).status;
+                        assert!(beat == 200 || beat == 401, "{beat}");
+                    }
+                });
+            }
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    let status = admin.delete("/nodes/n1").status;
+                    assert!(status == 204 || status == 404, "{status}");
+                    let status = admin.send("POST", "/nodes/n1/cordon", &[], b"").status;
+                    assert!(status == 200 || status == 404, "{status}");
+                }
+            });
+        });
+        let mut node = Node::new("n1");
+        assert_eq!(node.join(&admin, &token(&admin, "worker", Some("n1")), json!({})).status, 200);
+        let beat = node.heartbeat(&admin, 45, &json!({"last": round}));
+        assert_eq!(beat.status, 200, "{}", beat.text());
+        let shown = admin.get("/nodes/n1").json();
+        assert_eq!(shown["status"]["last"], round);
+        let leases = admin.get("/cluster/leases").json();
+        assert_eq!((leases.as_array().unwrap().len(), &leases[0]["lease_state"]), (1, &json!("alive")));
+    }
+}
