@@ -7,7 +7,7 @@ mod node;
 mod output;
 mod server;
 
-use crate::client::Api;
+use crate::client::{Api, CallError};
 use args::{Args, Command, Failure, Opt, opt};
 use std::process::ExitCode;
 
@@ -248,7 +248,9 @@ fn signed_in(args: &Args) -> Result<Api, Failure> {
     let password = given.as_deref().unwrap_or(FIRST_PASSWORD);
     match api.sign_in(&username, password) {
         Ok(()) => Ok(api),
-        Err(e) if given.is_none() => Err(Failure::Failed(format!("{e}; give the password by --password-file or UPTIMEMESH_PASSWORD"))),
+        Err(e @ CallError::Refused { status: 401, .. }) if given.is_none() => {
+            Err(Failure::Failed(format!("{e}; give the password by --password-file or UPTIMEMESH_PASSWORD")))
+        }
         Err(e) => Err(e.into()),
     }
 }
