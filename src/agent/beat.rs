@@ -145,3 +145,23 @@ impl ServerClock {
         self.last_signed_at = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::pki::{Ca, Csr, NodeKey};
+
+    #[test]
+    fn a_certificate_is_renewed_from_half_of_its_life_on() {
+        let dir = std::env::temp_dir().join(format!("uptimemesh-renewal-{}", std::process::id()));
+        let csr = NodeKey::generate().and_then(|key| key.csr_pem("n", &[])).expect("a request");
+        let csr = Csr::parse(&csr).expect("a sound request");
+        let now = clock::now();
+        let issued = Ca::create(&dir).and_then(|ca| ca.issue(&csr, "n", &[], 30, now)).expect("a certificate");
+        for (days, due) in [(0, false), (14, false), (16, true), (40, true)] {
+            assert_eq!(renewal_is_due(&issued.cert_pem, now.plus_secs(days * 86_400)), due, "after {days} days");
+        }
+        assert!(renewal_is_due("not a certificate", now));
+        std::fs::remove_dir_all(dir).expect("the directory is ours");
+    }
+}

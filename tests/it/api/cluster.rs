@@ -493,6 +493,30 @@ fn leases_are_paged() {
     assert_eq!(admin.get(&link[1..link.find('>').unwrap()]).json()[0]["name"], "c");
 }
 
+#[test]
+fn a_node_that_slept_renews_until_thirty_days_after_its_certificate_ended() {
+    let served = Served::new();
+    let admin = served.admin();
+    let node = Node::joined(&admin, "n1");
+    let database = rusqlite::Connection::open(&served.config.database_path).unwrap();
+    let request = csr(&node.key, "n1", &[]);
+    let hash = ring::digest::digest(&ring::digest::SHA256, request.as_bytes());
+    let hex: String = hash.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+    let ask = |ended_days_ago: i64, signed_at: i64| {
+        let ended = (epoch() - ended_days_ago * 86_400) * 1_000_000;
+        database.execute("UPDATE nodes SET identity_expires_at = ?1", [ended]).unwrap();
+        let signature = sign(&node.key, format!("n1\nrenew\n{signed_at}\n{hex}").as_bytes());
+        let body = json!({"node_id": "n1", "csr_pem": request, "signed_at": signed_at, "signature": signature});
+        served.anonymous().post("/cluster/renew", &body)
+    };
+    let refused = ask(31, epoch());
+    assert_eq!((refused.status, &refused.json()["reason"]), (401, &json!("identity_expired")));
+    let renewed = ask(29, epoch() + 1);
+    assert_eq!(renewed.status, 200, "{}", renewed.text());
+    let text = |path: &str, key: &str| admin.get(path).json()[key].as_str().unwrap().to_string();
+    assert!(text("/nodes/n1", "identity_expires_at") > text("/health", "time"), "the new certificate is valid");
+}
+
 /// Whatever joins, deletions, operators' words and heartbeats of one node do to each other, it ends in a state that works.
 #[test]
 fn parallel_joins_deletions_and_heartbeats_leave_a_node_that_can_live() {
