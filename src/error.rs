@@ -29,6 +29,8 @@ pub enum Error {
     MethodNotAllowed(String),
     /// 409: contradicts what is there.
     Conflict(String),
+    /// 412: the object is not the version that the caller has seen.
+    PreconditionFailed,
     /// 413: longer than this route accepts.
     TooLarge,
     /// 422: every fault of the request's fields at once.
@@ -89,6 +91,7 @@ impl Error {
             Error::NotFound(_) => 404,
             Error::MethodNotAllowed(_) => 405,
             Error::Conflict(_) => 409,
+            Error::PreconditionFailed => 412,
             Error::TooLarge => 413,
             Error::Invalid(_) => 422,
             Error::RateLimited { .. } => 429,
@@ -104,6 +107,7 @@ impl Error {
             Error::Unauthenticated { detail, .. } => (*detail).to_string(),
             Error::Forbidden(s) => (*s).to_string(),
             Error::MethodNotAllowed(_) => "Method Not Allowed".to_string(),
+            Error::PreconditionFailed => "The object has changed since it was read; read it again".to_string(),
             Error::TooLarge => "Request body too large".to_string(),
             Error::Invalid(faults) => {
                 let all: Vec<String> = faults.iter().map(ToString::to_string).collect();

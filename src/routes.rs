@@ -15,6 +15,13 @@ pub const TABLES: &[&[Route]] = &[
     api::cluster::ROUTES,
     api::events::ROUTES,
     api::settings::ROUTES,
+    api::services::ROUTES,
+    api::replicas::ROUTES,
+    api::endpoints::ROUTES,
+    api::routers::ROUTES,
+    api::runs::ROUTES,
+    api::scheduler::ROUTES,
+    api::wireguard::ROUTES,
     ui::assets::ROUTES,
     ui::login::ROUTES,
     ui::nodes::ROUTES,
@@ -35,5 +42,5 @@ pub fn list() -> Vec<(String, &'static str, &'static str)> {
         Handler::By(Role::Admin, _) => "admin",
         Handler::FromNode(_) => "node",
     };
-    TABLES.iter().flat_map(|table| table.iter()).map(|r| (r.method.to_string(), r.path, access(&r.handler))).collect()
+    TABLES.iter().flat_map(|table| table.iter()).map(|r| (r.method.to_string(), r.path, access(&r.handler.access))).collect()
 }

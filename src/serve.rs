@@ -106,6 +106,8 @@ impl Server {
     /// Stops: accepts nothing more, lets what is being answered end, writes what is in memory, closes the database.
     pub fn shutdown(&self) {
         let Some(running) = lock(&self.running).take() else { return };
+        // Readers of the stream would wait for the next event.
+        self.control.store.tail.close();
         running.front.stop(GRACE);
         self.stop.raise();
         for pass in running.passes {

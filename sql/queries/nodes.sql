@@ -1,6 +1,29 @@
 -- name: page
 SELECT seq, id, name, roles, labels, mesh_ip, status, api_endpoint, identity_fingerprint, identity_expires_at, created_at, updated_at
 FROM nodes WHERE id > :after ORDER BY id LIMIT :limit
+-- name: page_of
+-- scan: filters by role, label and lease state look at every node; there are some thousands.
+SELECT seq, id, name, roles, labels, mesh_ip, status, api_endpoint, identity_fingerprint, identity_expires_at, created_at, updated_at
+FROM nodes WHERE id > :after
+    AND (:role IS NULL OR EXISTS (SELECT 1 FROM json_each(nodes.roles) WHERE value = :role))
+    AND NOT EXISTS (SELECT 1 FROM json_each(:labels) AS w WHERE NOT EXISTS (
+        SELECT 1 FROM json_each(nodes.labels) AS l WHERE l.key = w.key AND l.value = w.value))
+    AND (:among IS NULL OR id IN (SELECT value FROM json_each(:among)))
+    AND (:not_among IS NULL OR id NOT IN (SELECT value FROM json_each(:not_among)))
+ORDER BY id LIMIT :limit
+-- name: count_of
+-- scan: the same.
+SELECT count(*) FROM nodes
+WHERE (:role IS NULL OR EXISTS (SELECT 1 FROM json_each(nodes.roles) WHERE value = :role))
+    AND NOT EXISTS (SELECT 1 FROM json_each(:labels) AS w WHERE NOT EXISTS (
+        SELECT 1 FROM json_each(nodes.labels) AS l WHERE l.key = w.key AND l.value = w.value))
+    AND (:among IS NULL OR id IN (SELECT value FROM json_each(:among)))
+    AND (:not_among IS NULL OR id NOT IN (SELECT value FROM json_each(:not_among)))
+-- name: all
+-- scan: the scheduler sees every node.
+SELECT seq, id, name, roles, labels, mesh_ip, status, api_endpoint, identity_fingerprint, identity_expires_at, created_at, updated_at FROM nodes
+-- name: page_of_statuses
+SELECT id, status FROM nodes WHERE id > :after ORDER BY id LIMIT :limit
 -- name: by_id
 SELECT seq, id, name, roles, labels, mesh_ip, status, api_endpoint, identity_fingerprint, identity_expires_at, created_at, updated_at
 FROM nodes WHERE id = :id

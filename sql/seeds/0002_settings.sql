@@ -1,5 +1,9 @@
 -- Settings that every cluster has; what an operator or the running system set stays.
 INSERT INTO cluster_settings (key, value, created_at, updated_at) VALUES
     ('cluster_bootstrapped', 'false', :now, :now),
-    ('etcd_status', 'unknown', :now, :now)
+    ('etcd_status', 'unknown', :now, :now),
+    ('events_retention_days', '30', :now, :now),
+    ('events_retention_rows', '1000000', :now, :now),
+    ('scheduler_brake', 'on', :now, :now),
+    ('scheduler_mode', 'auto', :now, :now)
 ON CONFLICT (key) DO NOTHING;

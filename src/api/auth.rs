@@ -11,7 +11,10 @@ use serde_json::json;
 use tiny_http::Method::Post;
 
 /// The routes of this file.
-pub const ROUTES: &[Route] = &[route(Post, "/auth/token", Open(token)), route(Post, "/auth/password", By(Viewer, password))];
+pub const ROUTES: &[Route] = &[
+    route(Post, "/auth/token", Open(token)).gives(200, "Session"),
+    route(Post, "/auth/password", By(Viewer, password)).gives(200, "Session"),
+];
 
 fn token(control: &Control, request: &Request) -> Reply {
     let mut f = Fields::of_body(&request.body)?;

@@ -29,10 +29,10 @@ const EPOCH_S: RangeInclusive<i64> = 0..=253_402_300_799;
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Post, "/cluster/join", Open(join)),
-    route(Post, "/cluster/renew", FromNode(renew)),
-    route(Post, "/cluster/heartbeat", Open(heartbeat)),
-    route(Get, "/cluster/leases", By(Viewer, list)),
+    route(Post, "/cluster/join", Open(join)).gives(200, "Joined"),
+    route(Post, "/cluster/renew", FromNode(renew)).gives(200, "Joined"),
+    route(Post, "/cluster/heartbeat", Open(heartbeat)).gives(200, "Renewed"),
+    route(Get, "/cluster/leases", By(Viewer, list)).gives(200, "[Lease]"),
 ];
 
 fn join(control: &Control, request: &Request) -> Reply {

@@ -1,35 +1,57 @@
-//! `/events`.
+//! `/events` and `/events/stream`.
 
-use super::{PAGE_MAX, list as page_of};
-use crate::control::{Control, events};
+use super::{PAGE_MAX, created, list as page_of, once};
+use crate::clock;
+use crate::control::Control;
+use crate::control::events::{self, Reader};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::fields::Fields;
-use crate::http::{Request, Response};
+use crate::http::{Request, Response, Sink};
 use crate::model::Paging;
-use crate::model::events::NewEvent;
+use crate::model::events::{EventFilter, NewEvent};
 use crate::model::users::Role::{Operator, Viewer};
 use crate::model::users::User;
+use std::io;
+use std::time::Duration;
 use tiny_http::Method::{Get, Post};
 
 /// Events of a page where nobody says.
 const PAGE_DEFAULT: i64 = 200;
+/// A stream that has nothing to say says so this often, so that both ends learn when the other is gone.
+const COMMENT_EVERY: Duration = Duration::from_secs(15);
+/// Between two writes to one reader: what comes meanwhile goes in one, so that a burst does not cost a write for each event and reader.
+const PACE: Duration = Duration::from_millis(20);
 
 /// The routes of this file.
-pub const ROUTES: &[Route] = &[route(Get, "/events", By(Viewer, list)), route(Post, "/events", By(Operator, create))];
+pub const ROUTES: &[Route] = &[
+    route(Get, "/events", By(Viewer, list)).gives(200, "[Event]"),
+    route(Post, "/events", By(Operator, create)).gives(201, "Event"),
+    route(Get, "/events/stream", By(Viewer, stream)).gives(200, "text/event-stream"),
+];
+
+fn filter(f: &mut Fields) -> EventFilter {
+    EventFilter {
+        category: f.text("category", 0..=64).optional(),
+        name: f.text("name", 0..=128).optional(),
+        level: f.text("level", 0..=32).optional(),
+        node_id: f.id("node_id").optional(),
+        since: f.moment("since").optional(),
+    }
+}
 
 fn list(control: &Control, request: &Request, _: &User) -> Reply {
     let mut f = Fields::of_query(request.query_pairs());
     // Out of bounds is clamped here, not refused: V1's clients count on it.
     let limit = f.int("limit", i64::MIN..=i64::MAX).or(PAGE_DEFAULT).clamp(1, PAGE_MAX as i64) as usize;
     let after = f.id("after").optional();
-    let category = f.text("category", 0..=64).optional();
+    let filter = filter(&mut f);
     f.finish()?;
     let paging = Paging { limit, after };
-    Ok(page_of(request, &paging, &events::list(control, &paging, category.as_deref())?))
+    Ok(page_of(request, &paging, &events::list(control, &paging, &filter)?))
 }
 
-fn create(control: &Control, request: &Request, _: &User) -> Reply {
+fn create(control: &Control, request: &Request, user: &User) -> Reply {
     let mut f = Fields::of_body(&request.body)?;
     let event = NewEvent {
         id: f.id("id").optional(),
@@ -39,5 +61,41 @@ fn create(control: &Control, request: &Request, _: &User) -> Reply {
         fields: f.object("fields").optional().unwrap_or_default(),
     };
     f.finish()?;
-    Ok(Response::json(201, &events::create(control, event)?))
+    Ok(created(events::create(control, once(request, user)?, event)?))
+}
+
+fn stream(control: &Control, request: &Request, _: &User) -> Reply {
+    let mut f = Fields::of_query(request.query_pairs());
+    let filter = filter(&mut f);
+    f.finish()?;
+    let last_seen = request.header("last-event-id").filter(|id| !id.is_empty());
+    let reader = Reader::begin(control, last_seen, filter)?;
+    let write = move |sink: &mut dyn Sink| tell(reader, sink);
+    Ok(Response::streamed("text/event-stream", Box::new(write)).with("X-Accel-Buffering", "no".to_string()))
+}
+
+/// Tells a reader of events as server-sent events, until one side ends.
+fn tell(mut reader: Reader, sink: &mut dyn Sink) -> io::Result<()> {
+    let mut text = ": hello\n\n".to_string();
+    loop {
+        if !text.is_empty() {
+            sink.send(text.as_bytes())?;
+            text.clear();
+            std::thread::sleep(PACE);
+        }
+        let written = clock::tick();
+        while text.is_empty() {
+            let left = COMMENT_EVERY.saturating_sub(clock::tick().duration_since(written));
+            if left.is_zero() {
+                text.push_str(": still here\n\n");
+                break;
+            }
+            let Some(frames) = reader.next(left).map_err(io::Error::other)? else { return Ok(()) };
+            for frame in frames {
+                for part in ["id: ", &frame.event.id, "\nevent: event\ndata: ", &frame.json, "\n\n"] {
+                    text.push_str(part);
+                }
+            }
+        }
+    }
 }

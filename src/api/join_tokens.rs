@@ -19,10 +19,10 @@ const TTL_S_DEFAULT: i64 = 1800;
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Post, "/cluster/bootstrap", By(Admin, bootstrap)),
-    route(Get, "/cluster/join-tokens", By(Admin, list)),
-    route(Post, "/cluster/join-tokens", By(Admin, create)),
-    route(Delete, "/cluster/join-tokens/{token_id}", By(Admin, delete)),
+    route(Post, "/cluster/bootstrap", By(Admin, bootstrap)).gives(200, "Bootstrapped"),
+    route(Get, "/cluster/join-tokens", By(Admin, list)).gives(200, "[JoinToken]"),
+    route(Post, "/cluster/join-tokens", By(Admin, create)).gives(201, "NewJoinToken"),
+    route(Delete, "/cluster/join-tokens/{token_id}", By(Admin, delete)).gives(204, ""),
 ];
 
 fn bootstrap(control: &Control, request: &Request, _: &User) -> Reply {
@@ -49,6 +49,6 @@ fn create(control: &Control, request: &Request, _: &User) -> Reply {
 }
 
 fn delete(control: &Control, request: &Request, _: &User) -> Reply {
-    join_tokens::delete(control, id_of(request, "token_id")?.to_string())?;
+    join_tokens::delete(control, id_of(request, "token_id")?)?;
     Ok(Response::empty(204))
 }

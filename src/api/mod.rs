@@ -2,15 +2,26 @@
 
 pub mod auth;
 pub mod cluster;
+pub mod endpoints;
 pub mod events;
 pub mod join_tokens;
 pub mod nodes;
+pub mod replicas;
+pub mod routers;
+pub mod runs;
+pub mod scheduler;
+pub mod services;
 pub mod settings;
+mod specs;
 pub mod system;
+pub mod wireguard;
 
+use crate::control::once::{Created, Once};
+use crate::control::versions::{Condition, Versioned, tag_of_json};
 use crate::error::Result;
 use crate::http::fields::Fields;
 use crate::http::{Request, Response};
+use crate::model::users::User;
 use crate::model::{Page, Paging};
 use crate::percent;
 use serde::Serialize;
@@ -21,10 +32,15 @@ const PAGE_MAX: usize = 1000;
 /// The part of a list that the query asks for.
 fn paging(request: &Request) -> Result<Paging> {
     let mut f = Fields::of_query(request.query_pairs());
-    let limit = f.int("limit", 1..=PAGE_MAX as i64).or(PAGE_MAX as i64) as usize;
-    let after = f.id("after").optional();
+    let paging = paging_of(&mut f);
     f.finish()?;
-    Ok(Paging { limit, after })
+    Ok(paging)
+}
+
+/// The same, beside other parameters.
+fn paging_of(f: &mut Fields) -> Paging {
+    let limit = f.int("limit", 1..=PAGE_MAX as i64).or(PAGE_MAX as i64) as usize;
+    Paging { limit, after: f.id("after").optional() }
 }
 
 /// A page as a bare JSON array, with its total and, where there is more, the link to the next.
@@ -41,14 +57,60 @@ fn list<T: Serialize>(request: &Request, paging: &Paging, page: &Page<T>) -> Res
     response.with("Link", format!("<{}?{}>; rel=\"next\"", request.path, query.join("&")))
 }
 
+/// One object with the tag of its version; nothing where the caller has this version already.
+fn one<T: Serialize>(request: &Request, object: &Versioned<T>) -> Response {
+    let known = request.header("if-none-match").is_some_and(|tags| tags.split(',').any(|tag| tag.trim() == object.tag));
+    let reads = matches!(request.method, tiny_http::Method::Get | tiny_http::Method::Head);
+    let response = if known && reads { Response::empty(304) } else { Response::json(200, &object.object) };
+    response.with("ETag", object.tag.clone())
+}
+
+/// An object that was created, now or by an earlier request with the same key.
+fn created(created: Created) -> Response {
+    let tag = tag_of_json(&created.json);
+    let response = Response::raw_json(201, created.json.into_bytes()).with("ETag", tag);
+    if created.replayed { response.with("Idempotency-Replayed", "true".to_string()) } else { response }
+}
+
+/// What the caller wants to hold before a write goes on.
+fn condition(request: &Request) -> Condition {
+    Condition::if_match(request.header("if-match"))
+}
+
+/// The key that lets a request come twice.
+fn once(request: &Request, user: &User) -> Result<Once> {
+    let same = [request.method.as_str().as_bytes(), request.path.as_bytes(), &request.body];
+    Once::new(&user.name, request.header("idempotency-key"), &same)
+}
+
+/// A request that is asked for nothing.
+fn nothing(request: &Request) -> Result<()> {
+    Fields::of_query(request.query_pairs()).finish()
+}
+
 /// The argument in the path, whatever it is.
 fn arg(request: &Request) -> &str {
     request.args.first().map_or("", String::as_str)
 }
 
 /// The id in the path.
-fn id_of<'r>(request: &'r Request, name: &str) -> Result<&'r str> {
+fn id_of(request: &Request, name: &str) -> Result<String> {
     let id = arg(request);
     Fields::path_id(name, id)?;
-    Ok(id)
+    Ok(id.to_string())
+}
+
+/// The fields of the body, under a path with an id.
+fn body_at<'r>(request: &'r Request, name: &str) -> Result<Fields<'r>> {
+    Fields::at(Fields::of_body(&request.body), name, arg(request))
+}
+
+/// The same, where the body may be absent.
+fn optional_body_at<'r>(request: &'r Request, name: &str) -> Result<Fields<'r>> {
+    Fields::at(Fields::of_optional_body(&request.body), name, arg(request))
+}
+
+/// The parameters of the query, under a path with an id.
+fn query_at(request: &Request, name: &str) -> Result<Fields<'static>> {
+    Fields::at(Ok(Fields::of_query(request.query_pairs())), name, arg(request))
 }

@@ -1,43 +1,61 @@
 //! `/nodes`.
 
-use super::{arg, id_of, list as page_of, paging};
+use super::{arg, body_at, condition, created, id_of, list as page_of, once, one, paging_of, query_at};
+use crate::control::versions::{Condition, Versioned};
 use crate::control::{Control, nodes};
 use crate::error::Result;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response};
-use crate::model::nodes::{Node, NodeChange};
+use crate::model::leases::LeaseState;
+use crate::model::nodes::{Node, NodeChange, NodeFilter};
 use crate::model::users::Role::{Operator, Viewer};
 use crate::model::users::User;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use tiny_http::Method::{Delete, Get, Patch, Post};
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Get, "/nodes", By(Viewer, list)),
-    route(Post, "/nodes", By(Operator, create)),
-    route(Get, "/nodes/{node_id}", By(Viewer, show)),
-    route(Patch, "/nodes/{node_id}", By(Operator, update)),
-    route(Delete, "/nodes/{node_id}", By(Operator, delete)),
-    route(Post, "/nodes/{node_id}/cordon", By(Operator, cordon)),
-    route(Post, "/nodes/{node_id}/uncordon", By(Operator, uncordon)),
-    route(Post, "/nodes/{node_id}/drain", By(Operator, drain)),
-    route(Post, "/nodes/{node_id}/reboot-marker", By(Operator, mark_reboot)),
-    route(Post, "/nodes/{node_id}/rotate-wg-keys", By(Operator, rotate_wg_keys)),
+    route(Get, "/nodes", By(Viewer, list)).gives(200, "[Node]"),
+    route(Post, "/nodes", By(Operator, create)).gives(201, "Node"),
+    route(Get, "/nodes/{node_id}", By(Viewer, show)).gives(200, "Node"),
+    route(Patch, "/nodes/{node_id}", By(Operator, update)).gives(200, "Node"),
+    route(Delete, "/nodes/{node_id}", By(Operator, delete)).gives(204, ""),
+    route(Post, "/nodes/{node_id}/cordon", By(Operator, cordon)).gives(200, "Node"),
+    route(Post, "/nodes/{node_id}/uncordon", By(Operator, uncordon)).gives(200, "Node"),
+    route(Post, "/nodes/{node_id}/drain", By(Operator, drain)).gives(200, "Node"),
+    route(Post, "/nodes/{node_id}/reboot-marker", By(Operator, mark_reboot)).gives(200, "Node"),
+    route(Post, "/nodes/{node_id}/rotate-wg-keys", By(Operator, rotate_wg_keys)).gives(200, "Node"),
 ];
 
 fn list(control: &Control, request: &Request, _: &User) -> Reply {
-    let paging = paging(request)?;
-    Ok(page_of(request, &paging, &nodes::list(control, &paging)?))
+    let mut f = Fields::of_query(request.query_pairs());
+    let paging = paging_of(&mut f);
+    let mut filter = NodeFilter {
+        role: f.text("role", 1..=64).optional(),
+        lease_state: f.word("lease_state", LeaseState::WORDS, LeaseState::parse).optional(),
+        labels: BTreeMap::new(),
+    };
+    // Each of several `label=key=value` must hold; the reader of fields checks the last, which stands for the document.
+    f.text("label", 1..=321).optional();
+    for (_, label) in request.query_pairs().into_iter().filter(|(name, _)| name == "label") {
+        match label.split_once('=') {
+            Some((key, value)) if !key.is_empty() => drop(filter.labels.insert(key.to_string(), value.to_string())),
+            _ => f.fault("string_pattern_mismatch", vec!["label".into()], "String should be key=value".to_string(), &Value::String(label)),
+        }
+    }
+    f.finish()?;
+    Ok(page_of(request, &paging, &nodes::list(control, &paging, &filter)?))
 }
 
 fn show(control: &Control, request: &Request, _: &User) -> Reply {
-    Ok(Response::json(200, &nodes::show(control, id_of(request, "node_id")?)?))
+    Ok(one(request, &nodes::show(control, &id_of(request, "node_id")?)?))
 }
 
-fn create(control: &Control, request: &Request, _: &User) -> Reply {
+fn create(control: &Control, request: &Request, user: &User) -> Reply {
     let mut f = Fields::of_body(&request.body)?;
     let id = f.id("id").required();
     let name = f.name("name").required();
@@ -45,27 +63,25 @@ fn create(control: &Control, request: &Request, _: &User) -> Reply {
     given.roles = f.words("roles").optional();
     given.labels = f.labels("labels").optional();
     f.finish()?;
-    Ok(Response::json(201, &nodes::create(control, id, name, given)?))
+    Ok(created(nodes::create(control, once(request, user)?, id, name, given)?))
 }
 
 fn update(control: &Control, request: &Request, _: &User) -> Reply {
-    let id = arg(request);
-    let mut f = Fields::of_body_at("node_id", id, &request.body)?;
+    let mut f = body_at(request, "node_id")?;
     let name = f.name("name").optional();
     let mut given = change(&mut f);
     given.name = name;
     given.roles = f.words("roles").optional();
     given.labels = f.labels("labels").optional();
     f.finish()?;
-    Ok(Response::json(200, &nodes::update(control, id.to_string(), given)?))
+    Ok(one(request, &nodes::update(control, arg(request).to_string(), condition(request), given)?))
 }
 
 fn delete(control: &Control, request: &Request, _: &User) -> Reply {
-    let id = id_of(request, "node_id")?;
-    let mut f = Fields::of_query(request.query_pairs());
+    let mut f = query_at(request, "node_id")?;
     let force = f.flag("force").or(false);
     f.finish()?;
-    nodes::delete(control, id.to_string(), force)?;
+    nodes::delete(control, arg(request).to_string(), condition(request), force)?;
     Ok(Response::empty(204))
 }
 
@@ -89,9 +105,8 @@ fn rotate_wg_keys(control: &Control, request: &Request, _: &User) -> Reply {
     act(control, request, nodes::rotate_wg_keys)
 }
 
-fn act(control: &Control, request: &Request, action: fn(&Control, String) -> Result<Node>) -> Reply {
-    let id = id_of(request, "node_id")?;
-    Ok(Response::json(200, &action(control, id.to_string())?))
+fn act(control: &Control, request: &Request, action: fn(&Control, String, Condition) -> Result<Versioned<Node>>) -> Reply {
+    Ok(one(request, &action(control, id_of(request, "node_id")?, condition(request))?))
 }
 
 /// What a node's body and a join's body have in common.

@@ -1,10 +1,9 @@
 //! `/cluster-settings`.
 
-use super::{arg, id_of, list as page_of, paging};
+use super::{arg, body_at, id_of, list as page_of, paging};
 use crate::control::{Control, settings};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
-use crate::http::fields::Fields;
 use crate::http::{Request, Response};
 use crate::model::users::Role::{Admin, Viewer};
 use crate::model::users::User;
@@ -12,9 +11,9 @@ use tiny_http::Method::{Get, Put};
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Get, "/cluster-settings", By(Viewer, list)),
-    route(Get, "/cluster-settings/{key}", By(Viewer, show)),
-    route(Put, "/cluster-settings/{key}", By(Admin, put)),
+    route(Get, "/cluster-settings", By(Viewer, list)).gives(200, "[ClusterSetting]"),
+    route(Get, "/cluster-settings/{key}", By(Viewer, show)).gives(200, "ClusterSetting"),
+    route(Put, "/cluster-settings/{key}", By(Admin, put)).gives(200, "ClusterSetting"),
 ];
 
 fn list(control: &Control, request: &Request, _: &User) -> Reply {
@@ -23,13 +22,12 @@ fn list(control: &Control, request: &Request, _: &User) -> Reply {
 }
 
 fn show(control: &Control, request: &Request, _: &User) -> Reply {
-    Ok(Response::json(200, &settings::show(control, id_of(request, "key")?)?))
+    Ok(Response::json(200, &settings::show(control, &id_of(request, "key")?)?))
 }
 
 fn put(control: &Control, request: &Request, user: &User) -> Reply {
-    let key = arg(request);
-    let mut f = Fields::of_body_at("key", key, &request.body)?;
+    let mut f = body_at(request, "key")?;
     let value = f.text("value", 0..=4096).required();
     f.finish()?;
-    Ok(Response::json(200, &settings::put(control, key.to_string(), value, &user.name)?))
+    Ok(Response::json(200, &settings::put(control, arg(request).to_string(), value, &user.name)?))
 }

@@ -9,7 +9,11 @@ use serde_json::json;
 use tiny_http::Method::Get;
 
 /// The routes of this file.
-pub const ROUTES: &[Route] = &[route(Get, "/health", Open(health)), route(Get, "/version", Open(version)), route(Get, "/", Open(home))];
+pub const ROUTES: &[Route] = &[
+    route(Get, "/health", Open(health)).gives(200, "Health"),
+    route(Get, "/version", Open(version)).gives(200, "Version"),
+    route(Get, "/", Open(home)).gives(307, ""),
+];
 
 fn health(_: &Control, _: &Request) -> Reply {
     Ok(Response::json(200, &json!({ "status": "ok", "time": clock::now() })))

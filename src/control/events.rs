@@ -1,32 +1,103 @@
-//! Events: what happened, newest first, and what clients add to it.
+//! Events: what happened, newest first or as it happens, and what clients add to it.
 
-use super::{Control, guard};
+use super::once::{Created, Once};
+use super::{Control, guard, settings};
+use crate::clock;
 use crate::error::Result;
-use crate::model::events::{Event, NewEvent};
+use crate::model::events::{Event, EventFilter, NewEvent};
 use crate::model::{Page, Paging};
-use crate::store::events;
+use crate::store::changes::{Frame, Next};
+use crate::store::{Store, events};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-/// Events that are kept: months of a small fleet, some twenty megabytes.
-const KEPT_MAX: i64 = 100_000;
+/// Events that one transaction forgets: other writes must not wait for more.
+const PRUNE_BATCH: usize = 500;
+/// Batches of one pass: what is left goes at the next one.
+const PRUNE_BATCHES: usize = 200;
+/// Events that a reader that is behind gets at once.
+const CATCH_UP: usize = 500;
 
 /// A page of events, newest first.
-pub fn list(control: &Control, paging: &Paging, category: Option<&str>) -> Result<Page<Event>> {
-    control.store.read(|r| events::page(r, paging, category))
+pub fn list(control: &Control, paging: &Paging, filter: &EventFilter) -> Result<Page<Event>> {
+    control.store.read(|r| events::page(r, paging, filter))
 }
 
 /// Records a client's event.
-pub fn create(control: &Control, event: NewEvent) -> Result<Event> {
+pub fn create(control: &Control, once: Once, event: NewEvent) -> Result<Created> {
     control.store.write(move |w| {
         guard::check(w)?;
-        events::record(w, event)
+        once.create(w, |w| events::record(w, event))
     })
 }
 
-/// Forgets old events.
+/// A reader of the stream of events. Nothing is queued for it: it reads at its own pace from the shared tail, or, when it is
+/// behind, from the database in short reads.
+pub struct Reader {
+    store: Arc<Store>,
+    filter: EventFilter,
+    /// The number of the last event it has seen.
+    seq: i64,
+    /// Readers there are, this one among them.
+    readers: Arc<AtomicUsize>,
+}
+
+impl Reader {
+    /// A reader that begins after an event, after the moment of the filter, or now. After an event that is forgotten comes the
+    /// oldest that is left.
+    pub fn begin(control: &Control, last_seen: Option<&str>, mut filter: EventFilter) -> Result<Reader> {
+        // Asked first, so that nothing falls between it and what the database says.
+        let newest = control.store.tail.newest();
+        let seq = match (last_seen, filter.since) {
+            (Some(id), _) => control.store.read(|r| events::seq_of(r, id))?.unwrap_or(0),
+            (None, Some(since)) => control.store.read(|r| events::seq_before(r, since))?.unwrap_or(newest),
+            (None, None) => newest,
+        };
+        if last_seen.is_some() {
+            // Where the reader was says more than when it first asked.
+            filter.since = None;
+        }
+        let readers = Arc::clone(&control.stream_readers);
+        readers.fetch_add(1, Ordering::Relaxed);
+        Ok(Reader { store: Arc::clone(&control.store), filter, seq, readers })
+    }
+
+    /// What comes next, each event once; waits for it at most so long. `None`: nothing any more, the server stops.
+    pub fn next(&mut self, at_most: Duration) -> Result<Option<Vec<Arc<Frame>>>> {
+        let mut frames = match self.store.tail.after(self.seq, at_most) {
+            Next::Frames(frames) => frames,
+            Next::Silence => Vec::new(),
+            Next::Behind => self.store.read(|r| events::following(r, self.seq, CATCH_UP))?.into_iter().map(Arc::new).collect(),
+            Next::Closed => return Ok(None),
+        };
+        self.seq = frames.last().map_or(self.seq, |last| last.seq);
+        frames.retain(|frame| self.filter.admits(&frame.event));
+        Ok(Some(frames))
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.readers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Forgets old events, by age and by count, in small batches.
 pub fn prune(control: &Control) -> Result<()> {
-    let gone = control.store.write(|w| events::prune(w, KEPT_MAX))?;
+    let (days, rows) =
+        control.store.read(|r| Ok((settings::number(r, settings::RETENTION_DAYS)?, settings::number(r, settings::RETENTION_ROWS)?)))?;
+    let before = clock::now().plus_secs(-days * 86_400);
+    let mut gone = 0;
+    for _ in 0..PRUNE_BATCHES {
+        let batch = control.store.write(move |w| events::prune(w, before, rows, PRUNE_BATCH))?;
+        gone += batch;
+        if batch < PRUNE_BATCH {
+            break;
+        }
+    }
     if gone > 0 {
-        log::info!(target: "system", event = "events.prune", gone, kept = KEPT_MAX; "Forgot the oldest events");
+        log::info!(target: "system", event = "events.prune", gone, days, rows; "Forgot the oldest events");
     }
     Ok(())
 }

@@ -185,7 +185,7 @@ fn write_node(write: &Write, existing: Option<Node>, ask: &Join) -> Result<()> {
     merge_status(&mut node.status, reported);
     node.status.insert("enrolled_at".into(), write.now.to_string().into());
     node.status.insert("node_role".into(), role.into());
-    limits::status_fits(&node.status)?;
+    limits::status_fits("node", &node.status)?;
     if fresh { nodes::insert(write, &node) } else { nodes::update(write, &node) }
 }
 

@@ -12,7 +12,7 @@ use crate::crypto::{self, lease};
 use crate::error::{Error, Result};
 use crate::model::events::NewEvent;
 use crate::model::leases::{LeaseState, LeaseView, STALE_S};
-use crate::model::nodes::{Node, ShowSignedAt, merge_status};
+use crate::model::nodes::{Node, PLACEMENT_KEYS, ShowSignedAt, merge_status};
 use crate::model::{Object, Page, Paging};
 use crate::store::leases::LeaseRow;
 use crate::store::{Store, Write, events, leases, nodes};
@@ -171,6 +171,39 @@ impl Leases {
                 node.status.show_signed_at(signed_at);
             }
         }
+    }
+
+    /// Every enrolled node with the state of its lease.
+    pub(super) fn states(&self) -> Vec<(String, LeaseState)> {
+        let tick = clock::tick();
+        let mut all = Vec::new();
+        for shard in self.shards.iter() {
+            all.extend(lock(shard).iter().map(|(id, l)| (id.clone(), l.state(tick))));
+        }
+        all
+    }
+
+    /// Every enrolled node with the state of its lease and, of a dead one, the seconds since it died; `None`: before the start.
+    pub(super) fn seen(&self) -> Vec<(String, LeaseState, Option<i64>)> {
+        let tick = clock::tick();
+        let stale = Duration::from_secs(STALE_S);
+        let dead_for_s =
+            |l: &Lease| l.ends.map(|end| i64::try_from(tick.saturating_duration_since(end + stale).as_secs()).unwrap_or(i64::MAX));
+        let mut all = Vec::new();
+        for shard in self.shards.iter() {
+            all.extend(lock(shard).iter().map(|(id, l)| (id.clone(), l.state(tick), dead_for_s(l))));
+        }
+        all
+    }
+
+    /// Every enrolled node with the time since its lease ended: zero where it runs, `None` where it ended before the server started.
+    pub(super) fn silence(&self) -> Vec<(String, Option<Duration>)> {
+        let tick = clock::tick();
+        let mut all = Vec::new();
+        for shard in self.shards.iter() {
+            all.extend(lock(shard).iter().map(|(id, l)| (id.clone(), l.ends.map(|end| tick.saturating_duration_since(end)))));
+        }
+        all
     }
 
     /// The state of a node's lease.
@@ -469,9 +502,13 @@ fn record(control: &Control, node_id: &str, patch: Option<Object>, digest: Optio
         if let Some(patch) = patch {
             // It may have been deleted since its heartbeat was proven.
             let mut node = nodes::by_id(w, &id)?.ok_or_else(|| refuse(&id, "node not enrolled", Some("identity_replaced")))?;
+            let before: Vec<_> = PLACEMENT_KEYS.iter().map(|key| node.status.get(*key).cloned()).collect();
             if merge_status(&mut node.status, patch) {
-                super::limits::status_fits(&node.status)?;
-                nodes::update(w, &node)?;
+                super::limits::status_fits("node", &node.status)?;
+                match PLACEMENT_KEYS.iter().zip(&before).all(|(key, was)| node.status.get(*key) == was.as_ref()) {
+                    true => nodes::report(w, &node)?,
+                    false => nodes::update(w, &node)?,
+                }
             }
             table.with(&id, |l| l.patch = digest);
         }

@@ -4,6 +4,7 @@
 
 pub mod auth;
 pub mod ca;
+pub mod endpoints;
 pub mod events;
 pub mod guard;
 pub mod join;
@@ -11,25 +12,39 @@ pub mod join_tokens;
 pub mod leases;
 pub mod limits;
 pub mod nodes;
+pub mod once;
 pub mod passes;
+pub mod replicas;
+pub mod routers;
+pub mod runs;
+pub mod scheduler;
+pub mod services;
 pub mod settings;
+pub mod versions;
+pub mod wireguard;
 
 use crate::config::Config;
 use crate::error::Result;
 use crate::store::Store;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 /// The running control plane: what every handler works with.
 pub struct Control {
     /// Its configuration.
     pub config: Config,
     /// Its database.
-    pub store: Store,
+    pub store: Arc<Store>,
     /// The leases of all enrolled nodes.
     pub leases: leases::Leases,
     /// The certificate authority.
     pub ca: ca::Authority,
     /// Sign-in and its limits.
     pub auth: auth::Auth,
+    /// The scheduler.
+    pub scheduler: scheduler::Scheduler,
+    /// Readers of the event stream.
+    pub stream_readers: Arc<AtomicUsize>,
 }
 
 impl Control {
@@ -38,6 +53,7 @@ impl Control {
         let leases = leases::Leases::load(&store)?;
         let ca = ca::Authority::new(config.pki_dir.clone())?;
         let auth = auth::Auth::default();
-        Ok(Control { config, store, leases, ca, auth })
+        let scheduler = scheduler::Scheduler::new();
+        Ok(Control { config, store: Arc::new(store), leases, ca, auth, scheduler, stream_readers: Arc::default() })
     }
 }

@@ -1,19 +1,39 @@
 //! Nodes: what an operator may do with one.
 
+use super::once::{Created, Once};
+use super::versions::{Condition, Versioned};
 use super::{Control, guard, limits};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::events::NewEvent;
-use crate::model::nodes::{ListedNode, Node, NodeChange};
+use crate::model::leases::LeaseState;
+use crate::model::nodes::{ListedNode, Node, NodeChange, NodeFilter};
 use crate::model::{Object, Page, Paging};
-use crate::store::{Write, events, nodes};
+use crate::store::{Write, events, nodes, routers};
 use crate::thread::lock;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 
 /// A page of nodes, with their leases laid over.
-pub fn list(control: &Control, paging: &Paging) -> Result<Page<ListedNode>> {
-    let mut page = control.store.read(|r| nodes::page(r, paging))?;
+pub fn list(control: &Control, paging: &Paging, filter: &NodeFilter) -> Result<Page<ListedNode>> {
+    let mut page = match filter.is_empty() {
+        true => control.store.read(|r| nodes::page(r, paging))?,
+        false => {
+            let states = filter.lease_state.map(|_| control.leases.states());
+            let ids = |wanted: &dyn Fn(LeaseState) -> bool| {
+                let states = states.iter().flatten();
+                Some(states.filter(|(_, state)| wanted(*state)).map(|(id, _)| id.clone()).collect::<Vec<_>>())
+            };
+            let (among, not_among) = match filter.lease_state {
+                None => (None, None),
+                // Who has no lease is not in the table.
+                Some(LeaseState::Unknown) => (None, ids(&|_| true)),
+                Some(wanted) => (ids(&|state| state == wanted), None),
+            };
+            let wanted = nodes::Wanted { role: filter.role.as_deref(), labels: &filter.labels, among, not_among };
+            control.store.read(|r| nodes::page_of(r, paging, &wanted))?
+        }
+    };
     for node in &mut page.items {
         control.leases.overlay(node);
     }
@@ -21,89 +41,96 @@ pub fn list(control: &Control, paging: &Paging) -> Result<Page<ListedNode>> {
 }
 
 /// One node.
-pub fn show(control: &Control, id: &str) -> Result<Node> {
-    let mut node = control.store.read(|r| nodes::by_id(r, id))?.ok_or_else(missing)?;
-    control.leases.overlay(&mut node);
-    Ok(node)
+pub fn show(control: &Control, id: &str) -> Result<Versioned<Node>> {
+    let node = control.store.read(|r| nodes::by_id(r, id))?.ok_or_else(missing)?;
+    Ok(Versioned::of(node)?.with(|node| control.leases.overlay(node)))
 }
 
 /// Makes a node known before it joins.
-pub fn create(control: &Control, id: String, name: String, given: NodeChange) -> Result<Node> {
+pub fn create(control: &Control, once: Once, id: String, name: String, given: NodeChange) -> Result<Created> {
     control.store.write(move |w| {
         guard::check(w)?;
-        let node = Node::new(id.clone(), name.clone(), given, w.now);
-        limits::status_fits(&node.status)?;
-        nodes::insert(w, &node)?;
-        events::record(w, NewEvent::info("nodes", "node.create", json!({"node_id": id, "name": name})))?;
-        nodes::by_id(w, &id)?.ok_or_else(missing)
+        once.create(w, |w| {
+            let node = Node::new(id.clone(), name.clone(), given, w.now);
+            limits::status_fits("node", &node.status)?;
+            nodes::insert(w, &node)?;
+            events::record(w, NewEvent::info("nodes", "node.create", json!({"node_id": id, "name": name})))?;
+            nodes::by_id(w, &id)?.ok_or_else(missing)
+        })
     })
 }
 
 /// Replaces what was given of a node.
-pub fn update(control: &Control, id: String, change: NodeChange) -> Result<Node> {
+pub fn update(control: &Control, id: String, condition: Condition, change: NodeChange) -> Result<Versioned<Node>> {
     if change.is_empty() {
         control.store.read(guard::check)?;
         return show(control, &id);
     }
     let event = NewEvent::info("nodes", "node.update", json!({"node_id": id}));
-    edit(control, id, event, move |node, _| change.apply(node))
+    edit(control, id, condition, event, move |node, _| change.apply(node))
 }
 
 /// Takes a node out of scheduling; what runs there stays.
-pub fn cordon(control: &Control, id: String) -> Result<Node> {
-    mark(control, id, "nodes", "node.cordon", |status, now| {
+pub fn cordon(control: &Control, id: String, condition: Condition) -> Result<Versioned<Node>> {
+    mark(control, id, condition, "nodes", "node.cordon", |status, now| {
         status.insert("schedulable".into(), false.into());
         status.insert("cordoned_at".into(), now);
     })
 }
 
 /// Puts a node back into scheduling; a drain ends.
-pub fn uncordon(control: &Control, id: String) -> Result<Node> {
-    mark(control, id, "nodes", "node.uncordon", |status, now| {
+pub fn uncordon(control: &Control, id: String, condition: Condition) -> Result<Versioned<Node>> {
+    mark(control, id, condition, "nodes", "node.uncordon", |status, now| {
         status.insert("schedulable".into(), true.into());
         status.insert("draining".into(), false.into());
+        status.remove("drain_state");
         status.insert("uncordoned_at".into(), now);
     })
 }
 
 /// Takes a node out of scheduling and asks for everything on it to be moved.
-pub fn drain(control: &Control, id: String) -> Result<Node> {
-    mark(control, id, "nodes", "node.drain", |status, now| {
+pub fn drain(control: &Control, id: String, condition: Condition) -> Result<Versioned<Node>> {
+    mark(control, id, condition, "nodes", "node.drain", |status, now| {
         status.insert("draining".into(), true.into());
         status.insert("schedulable".into(), false.into());
+        status.insert("drain_state".into(), "draining".into());
         status.insert("drain_requested_at".into(), now);
     })
 }
 
 /// Asks for a reboot.
-pub fn mark_reboot(control: &Control, id: String) -> Result<Node> {
-    mark(control, id, "nodes", "node.reboot_marker", |status, now| {
+pub fn mark_reboot(control: &Control, id: String, condition: Condition) -> Result<Versioned<Node>> {
+    mark(control, id, condition, "nodes", "node.reboot_marker", |status, now| {
         status.insert("reboot_requested_at".into(), now);
     })
 }
 
 /// Asks the node for new WireGuard keys.
-pub fn rotate_wg_keys(control: &Control, id: String) -> Result<Node> {
-    mark(control, id, "wireguard", "node.rotate_keys", |status, now| {
+pub fn rotate_wg_keys(control: &Control, id: String, condition: Condition) -> Result<Versioned<Node>> {
+    mark(control, id, condition, "wireguard", "node.rotate_keys", |status, now| {
         status.insert("wg_key_rotation_requested_at".into(), now);
     })
 }
 
 /// Takes a node away and revokes its identity at once. Refused while replicas are placed there, unless by force.
-pub fn delete(control: &Control, id: String, force: bool) -> Result<()> {
+pub fn delete(control: &Control, id: String, condition: Condition, force: bool) -> Result<()> {
     let (deleted, table) = (id.clone(), control.leases.clone());
     let taken = Arc::new(Mutex::new(None));
     let note = Arc::clone(&taken);
     let written = control.store.write(move |w| {
         guard::check(w)?;
         let node = nodes::by_id(w, &id)?.ok_or_else(missing)?;
-        let placed = nodes::replicas_on(w, &id)?;
-        if placed > 0 && !force {
-            let why = format!("{placed} replicas are placed on this node. Drain it first, or delete it with force=true.");
+        condition.check(&node)?;
+        let (placed, routed) = (nodes::replicas_on(w, &id)?, routers::naming(w, &id)?);
+        if (placed > 0 || routed > 0) && !force {
+            let why = format!(
+                "{placed} replicas are placed on this node and {routed} router assignments name it. Drain it and delete those first, or delete it with force=true."
+            );
             return Err(Error::Conflict(why));
         }
+        routers::delete_naming(w, &id)?;
         nodes::delete(w, &id)?;
-        let fields = json!({"node_id": id, "name": node.name, "forced": force, "replicas": placed});
+        let fields = json!({"node_id": id, "name": node.name, "forced": force, "replicas": placed, "router_assignments": routed});
         events::record(w, NewEvent::at("warning", "nodes", "node.delete", fields))?;
         *lock(&note) = table.remove(&id);
         Ok(())
@@ -123,30 +150,37 @@ pub fn missing() -> Error {
 fn mark(
     control: &Control,
     id: String,
+    condition: Condition,
     category: &'static str,
     name: &'static str,
     change: impl FnOnce(&mut Object, Value) + Send + 'static,
-) -> Result<Node> {
+) -> Result<Versioned<Node>> {
     let event = NewEvent::info(category, name, json!({"node_id": id}));
-    edit(control, id, event, move |node, now| change(&mut node.status, now.to_string().into()))
+    edit(control, id, condition, event, move |node, now| change(&mut node.status, now.to_string().into()))
 }
 
 /// Read, change, write, tell: one transaction.
-fn edit(control: &Control, id: String, event: NewEvent, change: impl FnOnce(&mut Node, Timestamp) + Send + 'static) -> Result<Node> {
+fn edit(
+    control: &Control,
+    id: String,
+    condition: Condition,
+    event: NewEvent,
+    change: impl FnOnce(&mut Node, Timestamp) + Send + 'static,
+) -> Result<Versioned<Node>> {
     let edited = id.clone();
-    let mut node = control.store.write(move |w: &Write| {
+    let node = control.store.write(move |w: &Write| {
         guard::check(w)?;
         let mut node = nodes::by_id(w, &id)?.ok_or_else(missing)?;
+        condition.check(&node)?;
         change(&mut node, w.now);
-        limits::status_fits(&node.status)?;
+        limits::status_fits("node", &node.status)?;
         nodes::update(w, &node)?;
         node.updated_at = w.now;
         events::record(w, event)?;
-        Ok(node)
+        Versioned::of(node)
     })?;
     control.leases.status_changed(&edited);
-    control.leases.overlay(&mut node);
-    Ok(node)
+    Ok(node.with(|node| control.leases.overlay(node)))
 }
 
 impl Node {

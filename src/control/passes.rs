@@ -1,6 +1,6 @@
 //! What the control plane does by itself, again and again.
 
-use super::{Control, events};
+use super::{Control, events, once, scheduler};
 use crate::error::{Chain, Doing, Error, Result};
 use crate::thread::{Stop, every};
 use std::sync::Arc;
@@ -12,6 +12,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// Renewals are written so often: as often as a node with the usual lease beats, so that no row is written in vain. A crash loses at most these, and every lease gets a fresh term after it anyway;
 /// more often would wear out the SD cards that small control planes run on.
 const FLUSH: Duration = Duration::from_secs(15);
+/// The scheduler looks so often whether it is time to reconcile.
+const SCHEDULE: Duration = Duration::from_millis(250);
 /// Old events are forgotten so often.
 const PRUNE: Duration = Duration::from_secs(3600);
 /// The write-ahead log is looked at so often.
@@ -26,9 +28,11 @@ pub fn start(control: &Arc<Control>, stop: &Stop) -> Result<Vec<JoinHandle<()>>>
     Ok(vec![
         pass("lease-sweep", SWEEP, |c| c.leases.sweep(&c.store).map(drop))?,
         pass("lease-flush", FLUSH, |c| c.leases.flush(&c.store).map(drop))?,
+        pass("scheduler", SCHEDULE, scheduler::turn)?,
         pass("event-prune", PRUNE, events::prune)?,
+        pass("once-prune", PRUNE, once::prune)?,
         pass("wal-watch", WATCH_WAL, |c| {
-            c.store.wal_bytes();
+            c.store.watch_wal();
             Ok(())
         })?,
     ])

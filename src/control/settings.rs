@@ -1,12 +1,39 @@
 //! Cluster settings: read and set. Never guarded, so that `etcd_status` can be put right.
 
 use super::Control;
-use crate::error::{Error, Result};
+use crate::error::{Error, FieldFault, Loc, Result};
 use crate::model::events::NewEvent;
 use crate::model::settings::{ClusterSetting, is_secret};
 use crate::model::{Page, Paging};
-use crate::store::{events, settings};
+use crate::store::{Read, events, settings};
 use serde_json::json;
+
+/// Days that events are kept.
+pub const RETENTION_DAYS: &str = "events_retention_days";
+/// Events that are kept.
+pub const RETENTION_ROWS: &str = "events_retention_rows";
+/// What the scheduler does by itself.
+pub const SCHEDULER_MODE: &str = "scheduler_mode";
+/// Whether the scheduler's brake may hold it.
+pub const SCHEDULER_BRAKE: &str = "scheduler_brake";
+
+/// What a setting that the server reads may be.
+enum Rule {
+    Number { default: i64, min: i64, max: i64 },
+    Word(&'static [&'static str]),
+}
+
+/// The settings that the server reads, with what they may be; the first word is the default. All others are texts of the operator's.
+const RULES: &[(&str, Rule)] = &[
+    (RETENTION_DAYS, Rule::Number { default: 30, min: 1, max: 3650 }),
+    (RETENTION_ROWS, Rule::Number { default: 1_000_000, min: 1_000, max: 100_000_000 }),
+    (SCHEDULER_MODE, Rule::Word(&["auto", "manual", "paused"])),
+    (SCHEDULER_BRAKE, Rule::Word(&["on", "off"])),
+];
+
+fn rule(key: &str) -> Option<&'static Rule> {
+    RULES.iter().find(|(name, _)| *name == key).map(|(_, rule)| rule)
+}
 
 /// A page of settings.
 pub fn list(control: &Control, paging: &Paging) -> Result<Page<ClusterSetting>> {
@@ -18,11 +45,49 @@ pub fn show(control: &Control, key: &str) -> Result<ClusterSetting> {
     control.store.read(|r| settings::by_key(r, key))?.ok_or_else(|| Error::not_found("Cluster setting"))
 }
 
+/// The number that a setting says, or its default.
+pub fn number(read: &Read, key: &str) -> Result<i64> {
+    let said = settings::by_key(read, key)?.and_then(|s| s.value.trim().parse().ok());
+    Ok(match rule(key) {
+        Some(Rule::Number { default, min, max }) => said.map_or(*default, |n: i64| n.clamp(*min, *max)),
+        _ => said.unwrap_or(0),
+    })
+}
+
+/// The word that a setting says, or its default.
+pub fn word(read: &Read, key: &str) -> Result<&'static str> {
+    let said = settings::by_key(read, key)?.map(|s| s.value.trim().to_lowercase()).unwrap_or_default();
+    Ok(match rule(key) {
+        Some(Rule::Word(words)) => words.iter().find(|w| **w == said).or(words.first()).copied().unwrap_or(""),
+        _ => "",
+    })
+}
+
+/// Refuses a value that the server could not use.
+fn check(key: &str, value: &str) -> Result<()> {
+    let (fits, msg) = match rule(key) {
+        None => return Ok(()),
+        Some(Rule::Number { min, max, .. }) => (
+            value.trim().parse().is_ok_and(|n: i64| (*min..=*max).contains(&n)),
+            format!("{key} should be a whole number from {min} to {max}"),
+        ),
+        Some(Rule::Word(words)) => {
+            (words.contains(&value.trim().to_lowercase().as_str()), format!("{key} should be one of: {}", words.join(", ")))
+        }
+    };
+    if fits {
+        return Ok(());
+    }
+    let loc = vec![Loc::Name("body".into()), Loc::Name("value".into())];
+    Err(Error::Invalid(vec![FieldFault { kind: "string_pattern_mismatch", loc, msg, input: value.into() }]))
+}
+
 /// Sets one; keys that name a secret are refused.
 pub fn put(control: &Control, key: String, value: String, by: &str) -> Result<ClusterSetting> {
     if is_secret(&key) {
         return Err(Error::Forbidden("Secrets are not cluster settings and cannot be set here."));
     }
+    check(&key, &value)?;
     let by = by.to_string();
     control.store.write(move |w| {
         settings::put(w, &key, &value)?;

@@ -24,6 +24,7 @@ pub fn answer(error: &Error) -> Response {
         | Error::Forbidden(_)
         | Error::NotFound(_)
         | Error::Conflict(_)
+        | Error::PreconditionFailed
         | Error::TooLarge
         | Error::Unavailable(_) => plain(error),
     }

@@ -28,12 +28,32 @@ pub enum Handler {
     FromNode(fn(&Control, &Request) -> Reply),
 }
 
+/// A handler, and what it gives when all goes well.
+#[derive(Clone, Copy)]
+pub struct Endpoint {
+    /// Who may call it, and what it does.
+    pub access: Handler,
+    /// The status of a success.
+    pub status: u16,
+    /// What the answer is: the name of an object, `[Name]` for a list of them, a media type, or nothing. Empty for pages.
+    pub gives: &'static str,
+}
+
 /// A route of this program.
-pub type Route = table::Route<Handler>;
+pub type Route = table::Route<Endpoint>;
 
 /// A line of a route table.
-pub const fn route(method: tiny_http::Method, path: &'static str, handler: Handler) -> Route {
-    Route { method, path, handler }
+pub const fn route(method: tiny_http::Method, path: &'static str, access: Handler) -> Route {
+    Route { method, path, handler: Endpoint { access, status: 0, gives: "" } }
+}
+
+impl Route {
+    /// Says what the answer is when all goes well, for the API's document.
+    pub const fn gives(mut self, status: u16, gives: &'static str) -> Route {
+        self.handler.status = status;
+        self.handler.gives = gives;
+        self
+    }
 }
 
 /// Finds who is calling, whether they may, and what handles it. Whoever is not signed in learns nothing of which paths exist.
@@ -46,7 +66,7 @@ fn enter(control: &Control, tables: &[&'static [Route]], request: &mut Request) 
     let found = table::find(tables, &request.method, &request.path);
     if let Found::Route(route, args) = &found {
         request.args.clone_from(args);
-        match route.handler {
+        match route.handler.access {
             Handler::Open(handler) | Handler::FromNode(handler) => return handler(control, request),
             Handler::By(..) => {}
         }
@@ -63,7 +83,7 @@ fn enter(control: &Control, tables: &[&'static [Route]], request: &mut Request) 
     match found {
         Found::Nothing => Err(Error::NotFound("Not Found".into())),
         Found::OtherMethod(allow) => Err(Error::MethodNotAllowed(allow)),
-        Found::Route(route, _) => match route.handler {
+        Found::Route(route, _) => match route.handler.access {
             Handler::By(role, _) if user.role < role => Err(Error::Forbidden("Your role does not allow this.")),
             Handler::By(_, handler) => handler(control, request, &user),
             Handler::Open(handler) | Handler::FromNode(handler) => handler(control, request),
@@ -75,7 +95,7 @@ fn enter(control: &Control, tables: &[&'static [Route]], request: &mut Request) 
 fn is_open(tables: &[&'static [Route]], path: &str) -> bool {
     [tiny_http::Method::Get, tiny_http::Method::Post]
         .iter()
-        .any(|method| matches!(table::find(tables, method, path), Found::Route(r, _) if matches!(r.handler, Handler::Open(_))))
+        .any(|method| matches!(table::find(tables, method, path), Found::Route(r, _) if matches!(r.handler.access, Handler::Open(_))))
 }
 
 /// To the sign-in page, and back here afterwards.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::http::listen::{Handler, Limits};
 use crate::http::request::{self, Framing, Head, Parsed, Refusal};
-use crate::http::response::{Keep, Response};
+use crate::http::response::{Keep, Response, Sink};
 use crate::http::transport::Transport;
 use crate::thread::Stop;
 use crate::{clock, crypto, logger};
@@ -37,6 +37,16 @@ const TRAILER_BYTES_MAX: usize = 1 << 10;
 /// reset the connection, and the client would lose the answer that tells it why.
 const LINGER_TIME: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 4 << 20;
+
+/// A reader of a stream takes what is sent within this, or is dropped.
+const STREAM_WRITE_TIME: Duration = Duration::from_secs(10);
+
+impl Sink for Transport {
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.until(STREAM_WRITE_TIME);
+        self.write_all(bytes)
+    }
+}
 
 /// What all conversations share.
 pub(super) struct Service {
@@ -151,7 +161,7 @@ impl Conn {
         });
         drop(share);
 
-        let keep = match keep && !service.stop.raised() {
+        let keep = match keep && !service.stop.raised() && response.stream.is_none() {
             false => Keep::No,
             true if keep_alive_said => Keep::Said,
             true => Keep::Silent,
@@ -166,6 +176,9 @@ impl Conn {
             out.extend_from_slice(first);
             self.transport.write_all(&out)?;
             self.transport.write_all(rest)?;
+            if let Some(stream) = response.stream {
+                stream(&mut self.transport)?;
+            }
         }
         Ok(keep != Keep::No)
     }

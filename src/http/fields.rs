@@ -9,13 +9,14 @@
 //! A value that is wrong stands as an empty one until `finish` refuses the request. Unknown fields are ignored; `null`
 //! counts as absent for an optional field, and as a wrong type for a required one.
 
+use super::{describe, json};
+use crate::clock::Timestamp;
 use crate::error::{Error, FieldFault, Loc, Result};
+use crate::model::specs::count_of;
 use crate::model::{Object, ids};
-use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::num::IntErrorKind;
 use std::ops::RangeInclusive;
 
@@ -23,10 +24,24 @@ use std::ops::RangeInclusive;
 const INPUT_CHARS_MAX: usize = 200;
 /// Faults that are reported at once.
 const FAULTS_MAX: usize = 100;
+/// Labels of an object.
+const LABELS_MAX: usize = 64;
+/// Words of a list of words.
+const WORDS_MAX: usize = 32;
+
+/// Type and sentence of a value of the wrong type.
+type WrongType = (&'static str, &'static str);
+const NO_TEXT: WrongType = ("string_type", "Input should be a valid string");
+const NO_INT: WrongType = ("int_type", "Input should be a valid integer");
+const NO_FLAG: WrongType = ("bool_type", "Input should be a valid boolean");
+const NO_OBJECT: WrongType = ("dict_type", "Input should be a valid dictionary");
+const NO_LIST: WrongType = ("list_type", "Input should be a valid list");
 
 /// Where fields come from, and what is wrong with them.
 pub struct Fields<'b> {
     place: &'static str,
+    /// Where these fields are inside of the body.
+    inside: Vec<Loc>,
     values: Object,
     raw: &'b [u8],
     faults: Vec<FieldFault>,
@@ -39,7 +54,7 @@ pub struct Got<'f, 'b, T> {
     value: Option<T>,
     /// What came instead of a value, if a fault was found already.
     faulty: bool,
-    null: Option<(&'static str, &'static str)>,
+    null: Option<WrongType>,
 }
 
 impl<T> Got<'_, '_, T> {
@@ -63,7 +78,9 @@ impl<T> Got<'_, '_, T> {
 
     /// The value; absent is a fault, and this stands in its place until `finish` refuses the request.
     pub fn required_with(self, stand_in: T) -> T {
-        if self.value.is_none() && !self.faulty {
+        if describe::active() {
+            describe::require(self.fields.place, &self.fields.path_of(self.name));
+        } else if self.value.is_none() && !self.faulty {
             match self.null {
                 Some((kind, msg)) => self.fields.fault(kind, vec![self.name.into()], msg.to_string(), &Value::Null),
                 None => {
@@ -83,13 +100,21 @@ impl From<&str> for Loc {
 }
 
 impl<'b> Fields<'b> {
+    fn new(place: &'static str, values: Object, raw: &'b [u8]) -> Fields<'b> {
+        Fields { place, inside: Vec::new(), values, raw, faults: Vec::new() }
+    }
+
     /// The fields of a JSON body, which is required.
     pub fn of_body(body: &'b [u8]) -> Result<Fields<'b>> {
+        if describe::active() {
+            describe::note("body", Vec::new, || Value::Null, true);
+            return Ok(Fields::new("body", Object::new(), b"{}"));
+        }
         if body.iter().all(u8::is_ascii_whitespace) {
             return Err(invalid("missing", vec!["body".into()], "Field required", Value::Null));
         }
-        match parse(body)? {
-            Value::Object(values) => Ok(Fields { place: "body", values, raw: body, faults: Vec::new() }),
+        match json::parse(body)? {
+            Value::Object(values) => Ok(Fields::new("body", values, body)),
             other => {
                 let msg = "Input should be a valid dictionary or object to extract fields from";
                 Err(invalid("model_attributes_type", vec!["body".into()], msg, shown(&other)))
@@ -97,25 +122,14 @@ impl<'b> Fields<'b> {
         }
     }
 
-    /// The fields of a JSON body under a path with an id: the faults of both are told together.
-    pub fn of_body_at(name: &str, id: &str, body: &'b [u8]) -> Result<Fields<'b>> {
-        match (Fields::path_id(name, id), Fields::of_body(body)) {
-            (Err(Error::Invalid(path)), Ok(mut fields)) => {
-                fields.faults = path;
-                Ok(fields)
-            }
-            (Err(Error::Invalid(mut path)), Err(Error::Invalid(body))) => {
-                path.extend(body);
-                Err(Error::Invalid(path))
-            }
-            (_, fields) => fields,
-        }
-    }
-
     /// The fields of a JSON body that may be absent.
     pub fn of_optional_body(body: &'b [u8]) -> Result<Fields<'b>> {
+        if describe::active() {
+            describe::note("body", Vec::new, || Value::Null, false);
+            return Ok(Fields::new("body", Object::new(), b"{}"));
+        }
         match body.iter().all(u8::is_ascii_whitespace) || body == b"null" {
-            true => Ok(Fields { place: "body", values: Object::new(), raw: b"{}", faults: Vec::new() }),
+            true => Ok(Fields::new("body", Object::new(), b"{}")),
             false => Fields::of_body(body),
         }
     }
@@ -123,27 +137,44 @@ impl<'b> Fields<'b> {
     /// The parameters of a query, as text; of a repeated one the last counts.
     pub fn of_query(pairs: Vec<(String, String)>) -> Fields<'static> {
         let values = pairs.into_iter().map(|(k, v)| (k, Value::String(v))).collect();
-        Fields { place: "query", values, raw: b"", faults: Vec::new() }
+        Fields::new("query", values, b"")
+    }
+
+    /// These fields, under a path with an id: the faults of both are told together.
+    pub fn at(fields: Result<Fields<'b>>, name: &str, id: &str) -> Result<Fields<'b>> {
+        let path = match path_fault(name, id) {
+            None => return fields,
+            Some(fault) => fault,
+        };
+        match fields {
+            Ok(mut fields) => {
+                fields.faults.push(path);
+                Ok(fields)
+            }
+            Err(Error::Invalid(of_fields)) => Err(Error::Invalid([vec![path], of_fields].concat())),
+            Err(other) => Err(other),
+        }
     }
 
     /// An argument of the path, which must be an id.
     pub fn path_id(name: &str, text: &str) -> Result<()> {
-        if ids::is_id(text) {
-            return Ok(());
+        match path_fault(name, text) {
+            None if describe::active() => Err(Error::Invalid(Vec::new())),
+            None => Ok(()),
+            Some(fault) => Err(Error::Invalid(vec![fault])),
         }
-        let msg = format!("String should match pattern '{}'", ids::PATTERN);
-        Err(invalid("string_pattern_mismatch", vec!["path".into(), name.into()], &msg, shown(&Value::String(text.into()))))
     }
 
     /// Refuses the request if anything was wrong.
     pub fn finish(self) -> Result<()> {
-        if self.faults.is_empty() { Ok(()) } else { Err(Error::Invalid(self.faults)) }
+        if self.faults.is_empty() && !describe::active() { Ok(()) } else { Err(Error::Invalid(self.faults)) }
     }
 
     /// Reports a fault that only the caller can see.
     pub fn fault(&mut self, kind: &'static str, at: Vec<Loc>, msg: String, input: &Value) {
         if self.faults.len() < FAULTS_MAX {
             let mut loc = vec![self.place.into()];
+            loc.extend(self.inside.iter().cloned());
             loc.extend(at);
             self.faults.push(FieldFault { kind, loc, msg, input: shown(input) });
         }
@@ -151,9 +182,10 @@ impl<'b> Fields<'b> {
 
     /// A text of so many characters.
     pub fn text(&mut self, name: &'static str, chars: RangeInclusive<usize>) -> Got<'_, 'b, String> {
-        self.read(name, ("string_type", "Input should be a valid string"), |f, v| match v {
+        self.note(name, || chars_schema(&chars));
+        self.read(name, NO_TEXT, |f, v| match v {
             Value::String(text) => f.bounded(&text, chars, vec![name.into()]).then_some(text),
-            other => f.wrong("string_type", vec![name.into()], "Input should be a valid string", &other),
+            other => f.wrong(NO_TEXT, vec![name.into()], &other),
         })
     }
 
@@ -164,75 +196,70 @@ impl<'b> Fields<'b> {
 
     /// A text of so many printable characters.
     pub fn printable(&mut self, name: &'static str, chars: RangeInclusive<usize>) -> Got<'_, 'b, String> {
-        self.read(name, ("string_type", "Input should be a valid string"), |f, v| match v {
+        self.note(name, || chars_schema(&chars));
+        self.read(name, NO_TEXT, |f, v| match v {
             Value::String(text) if !f.bounded(&text, chars, vec![name.into()]) => None,
             Value::String(text) if text.chars().any(unprintable) || (!text.is_empty() && text.trim().is_empty()) => {
                 let msg = "String should have printable characters only, and one at least that is not a space";
-                f.wrong("string_pattern_mismatch", vec![name.into()], msg, &Value::String(text))
+                f.wrong(("string_pattern_mismatch", msg), vec![name.into()], &Value::String(text))
             }
             Value::String(text) => Some(text),
-            other => f.wrong("string_type", vec![name.into()], "Input should be a valid string", &other),
+            other => f.wrong(NO_TEXT, vec![name.into()], &other),
         })
     }
 
     /// An id.
     pub fn id(&mut self, name: &'static str) -> Got<'_, 'b, String> {
-        self.read(name, ("string_type", "Input should be a valid string"), |f, v| match v {
+        self.note(name, || json!({ "type": "string", "pattern": ids::PATTERN }));
+        self.read(name, NO_TEXT, |f, v| match v {
             Value::String(text) if !f.bounded(&text, 1..=64, vec![name.into()]) => None,
             Value::String(text) if ids::is_id(&text) => Some(text),
-            Value::String(text) => {
-                let msg = format!("String should match pattern '{}'", ids::PATTERN);
-                f.wrong("string_pattern_mismatch", vec![name.into()], &msg, &Value::String(text))
-            }
-            other => f.wrong("string_type", vec![name.into()], "Input should be a valid string", &other),
+            Value::String(text) => f.mismatch(ids::PATTERN, vec![name.into()], &Value::String(text)),
+            other => f.wrong(NO_TEXT, vec![name.into()], &other),
         })
     }
 
     /// One word of several.
     pub fn word<T>(&mut self, name: &'static str, words: &[&str], parse: impl Fn(&str) -> Option<T>) -> Got<'_, 'b, T> {
-        self.read(name, ("string_type", "Input should be a valid string"), |f, v| match v {
+        self.note(name, || json!({ "type": "string", "enum": words }));
+        self.read(name, NO_TEXT, |f, v| match v {
             Value::String(text) => match parse(&text) {
                 Some(value) => Some(value),
-                None => {
-                    let msg = format!("String should match pattern '^({})$'", words.join("|"));
-                    f.wrong("string_pattern_mismatch", vec![name.into()], &msg, &Value::String(text))
-                }
+                None => f.mismatch(&format!("^({})$", words.join("|")), vec![name.into()], &Value::String(text)),
             },
-            other => f.wrong("string_type", vec![name.into()], "Input should be a valid string", &other),
+            other => f.wrong(NO_TEXT, vec![name.into()], &other),
+        })
+    }
+
+    /// A moment as RFC 3339.
+    pub fn moment(&mut self, name: &'static str) -> Got<'_, 'b, Timestamp> {
+        self.note(name, || json!({ "type": "string", "format": "date-time" }));
+        self.read(name, NO_TEXT, |f, v| match &v {
+            // In a query a plus sign that was not encoded has become a blank.
+            Value::String(text) => Timestamp::parse(&text.replace(' ', "+")).or_else(|| Timestamp::parse(text)).or_else(|| {
+                let msg = "Input should be a moment as RFC 3339, such as 2026-11-23T20:12:26Z";
+                f.wrong(("string_pattern_mismatch", msg), vec![name.into()], &v)
+            }),
+            other => f.wrong(NO_TEXT, vec![name.into()], other),
         })
     }
 
     /// A whole number within bounds; a text that holds one is taken too.
     pub fn int(&mut self, name: &'static str, range: RangeInclusive<i64>) -> Got<'_, 'b, i64> {
-        self.read(name, ("int_type", "Input should be a valid integer"), |f, v| {
-            let number =
-                match &v {
-                    Value::Number(n) => match n.as_i64().or_else(|| whole(n.as_f64())) {
-                        Some(n) => n,
-                        // Whole, but beyond 64 bits: out of any bounds.
-                        None if n.as_u64().is_some() || n.as_f64().is_some_and(|x| x.fract() == 0.0) => {
-                            if n.as_f64().is_some_and(|x| x < 0.0) { i64::MIN } else { i64::MAX }
-                        }
-                        None => return f.wrong("int_type", vec![name.into()], "Input should be a valid integer", &v),
-                    },
-                    Value::String(text) => match text.trim().parse::<i64>() {
-                        Ok(n) => n,
-                        Err(e) if *e.kind() == IntErrorKind::PosOverflow => i64::MAX,
-                        Err(e) if *e.kind() == IntErrorKind::NegOverflow => i64::MIN,
-                        Err(_) => {
-                            let msg = "Input should be a valid integer, unable to parse string as an integer";
-                            return f.wrong("int_parsing", vec![name.into()], msg, &v);
-                        }
-                    },
-                    _ => return f.wrong("int_type", vec![name.into()], "Input should be a valid integer", &v),
-                };
+        self.note(name, || int_schema(&range));
+        self.read(name, NO_INT, |f, v| {
+            let at = || vec![name.into()];
+            let number = match int_of(&v) {
+                Ok(n) => n,
+                Err(wrong) => return f.wrong(wrong, at(), &v),
+            };
             if number < *range.start() {
                 let msg = format!("Input should be greater than or equal to {}", range.start());
-                return f.wrong("greater_than_equal", vec![name.into()], &msg, &v);
+                return f.wrong(("greater_than_equal", &msg), at(), &v);
             }
             if number > *range.end() {
                 let msg = format!("Input should be less than or equal to {}", range.end());
-                return f.wrong("less_than_equal", vec![name.into()], &msg, &v);
+                return f.wrong(("less_than_equal", &msg), at(), &v);
             }
             Some(number)
         })
@@ -241,20 +268,95 @@ impl<'b> Fields<'b> {
     /// True or false; in a query their words.
     pub fn flag(&mut self, name: &'static str) -> Got<'_, 'b, bool> {
         let in_query = self.place == "query";
-        self.read(name, ("bool_type", "Input should be a valid boolean"), |f, v| match &v {
+        self.note(name, || match in_query {
+            true => json!({ "enum": [true, false, 0, 1] }),
+            false => json!({ "type": "boolean" }),
+        });
+        self.read(name, NO_FLAG, |f, v| match &v {
             Value::Bool(b) => Some(*b),
             Value::String(word) if in_query && (word == "true" || word == "1") => Some(true),
             Value::String(word) if in_query && (word == "false" || word == "0") => Some(false),
-            _ => f.wrong("bool_type", vec![name.into()], "Input should be a valid boolean", &v),
+            _ => f.wrong(NO_FLAG, vec![name.into()], &v),
         })
     }
 
     /// A JSON object of any content.
     pub fn object(&mut self, name: &'static str) -> Got<'_, 'b, Object> {
-        self.read(name, ("dict_type", "Input should be a valid dictionary"), |f, v| match v {
+        self.note(name, || json!({ "type": "object" }));
+        self.read(name, NO_OBJECT, |f, v| match v {
             Value::Object(map) => Some(map),
-            other => f.wrong("dict_type", vec![name.into()], "Input should be a valid dictionary", &other),
+            other => f.wrong(NO_OBJECT, vec![name.into()], &other),
         })
+    }
+
+    /// A JSON object whose fields are read by `read`; what it does not ask for is kept and ignored.
+    pub fn nested<T>(&mut self, name: &'static str, mut read: impl FnMut(&mut Fields) -> T) -> Got<'_, 'b, T> {
+        self.note(name, || json!({ "type": "object" }));
+        if describe::active() {
+            self.inner(vec![name.into()], Object::new(), &mut read);
+        }
+        self.read(name, NO_OBJECT, |f, v| match v {
+            Value::Object(map) => Some(f.inner(vec![name.into()], map, &mut read)),
+            other => f.wrong(NO_OBJECT, vec![name.into()], &other),
+        })
+    }
+
+    /// Like [`Fields::nested`], where a value of another type counts as absent.
+    pub fn lenient_nested<T>(&mut self, name: &'static str, read: impl FnOnce(&mut Fields) -> T) -> Option<T> {
+        self.note(name, || json!({}));
+        match self.values.get(name) {
+            _ if describe::active() => Some(self.inner(vec![name.into()], Object::new(), read)),
+            Some(Value::Object(map)) => {
+                let map = map.clone();
+                Some(self.inner(vec![name.into()], map, read))
+            }
+            _ => None,
+        }
+    }
+
+    /// A list of at most so many items, each read by `read`.
+    pub fn list<T>(&mut self, name: &'static str, items_max: usize, mut read: impl FnMut(&mut Fields, Value) -> T) -> Got<'_, 'b, Vec<T>> {
+        self.note(name, || json!({ "type": "array", "maxItems": items_max }));
+        if describe::active() {
+            self.inner(vec![name.into(), "[]".into()], Object::new(), |f| read(f, Value::Object(Object::new())));
+        }
+        self.read(name, NO_LIST, |f, v| {
+            let Value::Array(items) = v else { return f.wrong(NO_LIST, vec![name.into()], &v) };
+            if items.len() > items_max {
+                let msg = format!("List should have at most {items_max} items");
+                return f.wrong(("list_type", &msg), vec![name.into()], &items.len().into());
+            }
+            let mut all = Vec::with_capacity(items.len());
+            for (i, item) in items.into_iter().enumerate() {
+                let values = item.as_object().cloned().unwrap_or_default();
+                all.push(f.inner(vec![name.into(), Loc::Index(i)], values, |f| read(f, item)));
+            }
+            Some(all)
+        })
+    }
+
+    /// A whole number of at most this, where any other type counts as absent; numbers in texts count, negative ones are 0.
+    pub fn lenient_count(&mut self, name: &'static str, max: i64) -> Option<i64> {
+        self.note(name, || json!({ "maximum": max }));
+        let value = self.values.get(name)?.clone();
+        let count = count_of(&value)?;
+        if count > max {
+            let msg = format!("Input should be less than or equal to {max}");
+            self.fault("less_than_equal", vec![name.into()], msg, &value);
+        }
+        Some(count.min(max))
+    }
+
+    /// All values, as they came.
+    pub fn whole(&self) -> &Object {
+        &self.values
+    }
+
+    /// Says what an item of a list may be, beside the fields that are read of it.
+    pub fn describe_item(&self, schema: impl FnOnce() -> Value) {
+        let (place, mut at) = (self.place, self.path_of(""));
+        at.pop();
+        describe::note(place, || at, schema, false);
     }
 
     /// The text of a field exactly as it stands in the body.
@@ -265,12 +367,15 @@ impl<'b> Fields<'b> {
 
     /// Labels: at most 64, keys of 1 to 64 characters, values of up to 256.
     pub fn labels(&mut self, name: &'static str) -> Got<'_, 'b, BTreeMap<String, String>> {
-        self.read(name, ("dict_type", "Input should be a valid dictionary"), |f, v| {
-            let Value::Object(map) = v else {
-                return f.wrong("dict_type", vec![name.into()], "Input should be a valid dictionary", &v);
-            };
-            if map.len() > 64 {
-                return f.wrong("dict_type", vec![name.into()], "Dictionary should have at most 64 items", &map.len().into());
+        self.note(name, || {
+            let (key, value) = (chars_schema(&(1..=64)), chars_schema(&(0..=256)));
+            json!({ "type": "object", "maxProperties": LABELS_MAX, "propertyNames": key, "additionalProperties": value })
+        });
+        self.read(name, NO_OBJECT, |f, v| {
+            let Value::Object(map) = v else { return f.wrong(NO_OBJECT, vec![name.into()], &v) };
+            if map.len() > LABELS_MAX {
+                let msg = format!("Dictionary should have at most {LABELS_MAX} items");
+                return f.wrong(("dict_type", &msg), vec![name.into()], &map.len().into());
             }
             let mut labels = BTreeMap::new();
             for (key, value) in map {
@@ -282,7 +387,7 @@ impl<'b> Fields<'b> {
                             labels.insert(key, text);
                         }
                     }
-                    other => f.wrong("string_type", at(), "Input should be a valid string", &other).unwrap_or(()),
+                    other => f.wrong(NO_TEXT, at(), &other).unwrap_or(()),
                 }
             }
             Some(labels)
@@ -291,12 +396,12 @@ impl<'b> Fields<'b> {
 
     /// A list of at most 32 words of 1 to 64 characters.
     pub fn words(&mut self, name: &'static str) -> Got<'_, 'b, Vec<String>> {
-        self.read(name, ("list_type", "Input should be a valid list"), |f, v| {
-            let Value::Array(items) = v else {
-                return f.wrong("list_type", vec![name.into()], "Input should be a valid list", &v);
-            };
-            if items.len() > 32 {
-                return f.wrong("list_type", vec![name.into()], "List should have at most 32 items", &items.len().into());
+        self.note(name, || json!({ "type": "array", "maxItems": WORDS_MAX, "items": chars_schema(&(1..=64)) }));
+        self.read(name, NO_LIST, |f, v| {
+            let Value::Array(items) = v else { return f.wrong(NO_LIST, vec![name.into()], &v) };
+            if items.len() > WORDS_MAX {
+                let msg = format!("List should have at most {WORDS_MAX} items");
+                return f.wrong(("list_type", &msg), vec![name.into()], &items.len().into());
             }
             let mut words = Vec::with_capacity(items.len());
             for (i, item) in items.into_iter().enumerate() {
@@ -307,19 +412,14 @@ impl<'b> Fields<'b> {
                             words.push(word);
                         }
                     }
-                    other => f.wrong("string_type", at(), "Input should be a valid string", &other).unwrap_or(()),
+                    other => f.wrong(NO_TEXT, at(), &other).unwrap_or(()),
                 }
             }
             Some(words)
         })
     }
 
-    fn read<T>(
-        &mut self,
-        name: &'static str,
-        null: (&'static str, &'static str),
-        parse: impl FnOnce(&mut Self, Value) -> Option<T>,
-    ) -> Got<'_, 'b, T> {
+    fn read<T>(&mut self, name: &'static str, null: WrongType, parse: impl FnOnce(&mut Self, Value) -> Option<T>) -> Got<'_, 'b, T> {
         let before = self.faults.len();
         let came = self.values.get(name).cloned();
         let null = (came == Some(Value::Null)).then_some(null);
@@ -328,9 +428,35 @@ impl<'b> Fields<'b> {
         Got { fields: self, name, value, faulty, null }
     }
 
-    fn wrong<T>(&mut self, kind: &'static str, at: Vec<Loc>, msg: &str, input: &Value) -> Option<T> {
+    /// Reads the fields of an object inside of this one; its faults are this one's.
+    fn inner<T>(&mut self, at: Vec<Loc>, values: Object, read: impl FnOnce(&mut Fields) -> T) -> T {
+        let inside = self.inside.iter().cloned().chain(at).collect();
+        let mut inner = Fields { place: self.place, inside, values, raw: b"", faults: std::mem::take(&mut self.faults) };
+        let value = read(&mut inner);
+        self.faults = inner.faults;
+        value
+    }
+
+    /// The names that lead to a field.
+    fn path_of(&self, name: &str) -> Vec<String> {
+        let step = |loc: &Loc| match loc {
+            Loc::Name(name) => name.clone(),
+            Loc::Index(_) => "[]".to_string(),
+        };
+        self.inside.iter().map(step).chain([name.to_string()]).collect()
+    }
+
+    fn note(&self, name: &str, schema: impl FnOnce() -> Value) {
+        describe::note(self.place, || self.path_of(name), schema, false);
+    }
+
+    fn wrong<T>(&mut self, (kind, msg): (&'static str, &str), at: Vec<Loc>, input: &Value) -> Option<T> {
         self.fault(kind, at, msg.to_string(), input);
         None
+    }
+
+    fn mismatch<T>(&mut self, pattern: &str, at: Vec<Loc>, input: &Value) -> Option<T> {
+        self.wrong(("string_pattern_mismatch", &format!("String should match pattern '{pattern}'")), at, input)
     }
 
     fn bounded(&mut self, text: &str, chars: RangeInclusive<usize>, at: Vec<Loc>) -> bool {
@@ -348,6 +474,57 @@ impl<'b> Fields<'b> {
     }
 }
 
+/// What is wrong with an argument of the path, which must be an id.
+fn path_fault(name: &str, text: &str) -> Option<FieldFault> {
+    describe::note("path", || vec![name.to_string()], || json!({ "type": "string", "pattern": ids::PATTERN }), true);
+    if describe::active() || ids::is_id(text) {
+        return None;
+    }
+    let msg = format!("String should match pattern '{}'", ids::PATTERN);
+    Some(FieldFault {
+        kind: "string_pattern_mismatch",
+        loc: vec!["path".into(), name.into()],
+        msg,
+        input: shown(&Value::String(text.into())),
+    })
+}
+
+fn chars_schema(chars: &RangeInclusive<usize>) -> Value {
+    json!({ "type": "string", "minLength": chars.start(), "maxLength": chars.end() })
+}
+
+fn int_schema(range: &RangeInclusive<i64>) -> Value {
+    let mut number = json!({ "type": "integer" });
+    if *range.start() > i64::MIN {
+        number["minimum"] = (*range.start()).into();
+    }
+    if *range.end() < i64::MAX {
+        number["maximum"] = (*range.end()).into();
+    }
+    json!({ "anyOf": [number, { "type": "string", "pattern": "^\\s*[+-]?[0-9]+\\s*$" }] })
+}
+
+/// The whole number in a value, if it is one or a text that holds one.
+fn int_of(value: &Value) -> std::result::Result<i64, WrongType> {
+    match value {
+        Value::Number(n) => match n.as_i64().or_else(|| whole(n.as_f64())) {
+            Some(n) => Ok(n),
+            // Whole, but beyond 64 bits: out of any bounds.
+            None if n.as_u64().is_some() || n.as_f64().is_some_and(|x| x.fract() == 0.0) => {
+                Ok(if n.as_f64().is_some_and(|x| x < 0.0) { i64::MIN } else { i64::MAX })
+            }
+            None => Err(NO_INT),
+        },
+        Value::String(text) => match text.trim().parse::<i64>() {
+            Ok(n) => Ok(n),
+            Err(e) if *e.kind() == IntErrorKind::PosOverflow => Ok(i64::MAX),
+            Err(e) if *e.kind() == IntErrorKind::NegOverflow => Ok(i64::MIN),
+            Err(_) => Err(("int_parsing", "Input should be a valid integer, unable to parse string as an integer")),
+        },
+        _ => Err(NO_INT),
+    }
+}
+
 fn whole(x: Option<f64>) -> Option<i64> {
     x.filter(|x| x.fract() == 0.0 && x.abs() < 9e15).map(|x| x as i64)
 }
@@ -358,7 +535,7 @@ fn unprintable(c: char) -> bool {
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
-fn invalid(kind: &'static str, loc: Vec<Loc>, msg: &str, input: Value) -> Error {
+pub(super) fn invalid(kind: &'static str, loc: Vec<Loc>, msg: &str, input: Value) -> Error {
     Error::Invalid(vec![FieldFault { kind, loc, msg: msg.to_string(), input }])
 }
 
@@ -369,95 +546,6 @@ fn shown(input: &Value) -> Value {
         Value::String(text) if long(text) => Value::String(text.chars().take(INPUT_CHARS_MAX).chain("...".chars()).collect()),
         Value::Array(_) | Value::Object(_) if long(&input.to_string()) => Value::String("(long)".into()),
         other => other.clone(),
-    }
-}
-
-/// Parses JSON strictly: a repeated key is an error, because two readers of the same body must not disagree on what it says.
-pub fn parse(text: &[u8]) -> Result<Value> {
-    let mut reader = serde_json::Deserializer::from_slice(text);
-    let parsed = Strict.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
-    parsed.map_err(|e| {
-        let offset = byte_offset(text, e.line(), e.column());
-        let msg = format!("JSON decode error: {}", without_place(&e.to_string()));
-        invalid("json_invalid", vec!["body".into(), Loc::Index(offset)], &msg, Value::Object(Object::new()))
-    })
-}
-
-fn without_place(message: &str) -> &str {
-    message.rfind(" at line ").map_or(message, |i| &message[..i])
-}
-
-fn byte_offset(text: &[u8], line: usize, column: usize) -> usize {
-    let start = match line {
-        0 | 1 => 0,
-        _ => text.iter().enumerate().filter(|(_, c)| **c == b'\n').nth(line - 2).map_or(0, |(i, _)| i + 1),
-    };
-    (start + column.saturating_sub(1)).min(text.len())
-}
-
-/// Builds a [`Value`], refusing repeated keys.
-struct Strict;
-
-impl<'de> DeserializeSeed<'de> for Strict {
-    type Value = Value;
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, d: D) -> std::result::Result<Value, D::Error> {
-        d.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Strict {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> std::result::Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, b: bool) -> std::result::Result<Value, E> {
-        Ok(Value::Bool(b))
-    }
-
-    fn visit_i64<E>(self, n: i64) -> std::result::Result<Value, E> {
-        Ok(n.into())
-    }
-
-    fn visit_u64<E>(self, n: u64) -> std::result::Result<Value, E> {
-        Ok(n.into())
-    }
-
-    fn visit_f64<E>(self, n: f64) -> std::result::Result<Value, E> {
-        Ok(n.into())
-    }
-
-    fn visit_str<E>(self, s: &str) -> std::result::Result<Value, E> {
-        Ok(s.into())
-    }
-
-    fn visit_string<E>(self, s: String) -> std::result::Result<Value, E> {
-        Ok(Value::String(s))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> std::result::Result<Value, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element_seed(Strict)? {
-            list.push(item);
-        }
-        Ok(Value::Array(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> std::result::Result<Value, A::Error> {
-        let mut map = Object::new();
-        while let Some(key) = entries.next_key::<String>()? {
-            let value = entries.next_value_seed(Strict)?;
-            if map.insert(key, value).is_some() {
-                return Err(A::Error::custom("a key stands twice in one object"));
-            }
-        }
-        Ok(Value::Object(map))
     }
 }
 

@@ -5,9 +5,11 @@
 //! the gate: nothing here knows a route or a resource.
 
 pub mod cookie;
+pub mod describe;
 mod exchange;
 pub mod fields;
 pub mod form;
+mod json;
 pub mod listen;
 pub mod request;
 pub mod response;
@@ -16,4 +18,4 @@ mod transport;
 
 pub use listen::Limits;
 pub use request::Request;
-pub use response::Response;
+pub use response::{Response, Sink};

@@ -19,6 +19,15 @@ const DEFAULT_HEADERS: [(&str, &str); 5] = [
 /// Headers that only the front writes: with one from a handler, a client could see the answer end in two places.
 const FRONT_HEADERS: [&str; 5] = ["Connection", "Content-Length", "Date", "Transfer-Encoding", "X-Request-ID"];
 
+/// Where a streamed answer goes.
+pub trait Sink {
+    /// Sends bytes, within a time that a reader who wants them has; an error says that nobody does any more.
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()>;
+}
+
+/// Writes an answer bit by bit, until it ends or nobody reads any more.
+pub type Stream = Box<dyn FnOnce(&mut dyn Sink) -> io::Result<()> + Send>;
+
 /// An answer.
 pub struct Response {
     /// The status code.
@@ -27,6 +36,8 @@ pub struct Response {
     pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: Vec<u8>,
+    /// What follows the body, bit by bit, until the connection closes.
+    pub stream: Option<Stream>,
 }
 
 impl Response {
@@ -53,7 +64,7 @@ impl Response {
 
     /// Bytes of any media type.
     pub fn bytes(status: u16, content_type: &'static str, body: Vec<u8>) -> Response {
-        Response { status, headers: Vec::new(), body }.with("Content-Type", content_type.to_string())
+        Response { status, headers: Vec::new(), body, stream: None }.with("Content-Type", content_type.to_string())
     }
 
     /// `{"detail": "..."}`.
@@ -68,7 +79,14 @@ impl Response {
 
     /// No body.
     pub fn empty(status: u16) -> Response {
-        Response { status, headers: Vec::new(), body: Vec::new() }
+        Response { status, headers: Vec::new(), body: Vec::new(), stream: None }
+    }
+
+    /// An answer that is written bit by bit.
+    pub fn streamed(content_type: &'static str, stream: Stream) -> Response {
+        let mut response = Response::bytes(200, content_type, Vec::new());
+        response.stream = Some(stream);
+        response
     }
 
     /// Adds a header. Control characters and anything not ASCII are left out of the value, so that no value can end
@@ -106,7 +124,7 @@ impl Response {
             }
         }
         // These two have no body by definition, not one of length zero.
-        if !matches!(self.status, 204 | 304) {
+        if !matches!(self.status, 204 | 304) && self.stream.is_none() {
             write!(out, "Content-Length: {}\r\n", self.body.len())?;
         }
         match keep {

@@ -23,6 +23,34 @@ pub struct Event {
     pub updated_at: Timestamp,
 }
 
+/// Which events are wanted; `None` asks nothing.
+#[derive(Debug, Clone, Default)]
+pub struct EventFilter {
+    /// Of this category.
+    pub category: Option<String>,
+    /// Of this name.
+    pub name: Option<String>,
+    /// Of this level.
+    pub level: Option<String>,
+    /// About this node: its id in the field `node_id`.
+    pub node_id: Option<String>,
+    /// After this moment.
+    pub since: Option<Timestamp>,
+}
+
+impl EventFilter {
+    /// Whether an event is wanted.
+    pub fn admits(&self, event: &Event) -> bool {
+        let same = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
+        let node = || event.fields.get("node_id").and_then(serde_json::Value::as_str).unwrap_or("");
+        same(&self.category, &event.category)
+            && same(&self.name, &event.name)
+            && same(&self.level, &event.level)
+            && (self.node_id.is_none() || same(&self.node_id, node()))
+            && self.since.is_none_or(|since| event.created_at > since)
+    }
+}
+
 /// An event that is about to be recorded.
 #[derive(Debug)]
 pub struct NewEvent {

@@ -21,6 +21,14 @@ pub enum LeaseState {
 }
 
 impl LeaseState {
+    /// The words that clients see.
+    pub const WORDS: &[&str] = &["alive", "stale", "dead", "unknown"];
+
+    /// The state of a word.
+    pub fn parse(word: &str) -> Option<LeaseState> {
+        [LeaseState::Alive, LeaseState::Stale, LeaseState::Dead, LeaseState::Unknown].into_iter().find(|s| s.as_str() == word)
+    }
+
     /// The word that clients see.
     pub fn as_str(self) -> &'static str {
         match self {

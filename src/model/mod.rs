@@ -1,13 +1,20 @@
 //! Plain types of the cluster. Serializing one gives exactly the contract's JSON; nothing here does I/O or reads a clock.
 
 pub mod address;
+pub mod endpoints;
 pub mod events;
 pub mod ids;
 pub mod join_tokens;
 pub mod leases;
 pub mod nodes;
+pub mod replicas;
+pub mod routers;
+pub mod runs;
+pub mod services;
 pub mod settings;
+pub mod specs;
 pub mod users;
+pub mod wireguard;
 
 /// A JSON object, as `status` and `fields` are.
 pub type Object = serde_json::Map<String, serde_json::Value>;

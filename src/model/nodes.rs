@@ -1,8 +1,10 @@
 //! A node: one machine of the fleet, as operators and clients see it.
 
 use super::Object;
+use super::leases::LeaseState;
 use crate::clock::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
@@ -41,6 +43,24 @@ pub struct Node<Roles = Vec<String>, Labels = BTreeMap<String, String>, Status =
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
+}
+
+/// Which nodes are wanted; `None` asks nothing.
+#[derive(Debug, Clone, Default)]
+pub struct NodeFilter {
+    /// One of their roles.
+    pub role: Option<String>,
+    /// The state of their lease.
+    pub lease_state: Option<LeaseState>,
+    /// Labels they all have.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl NodeFilter {
+    /// Whether it asks nothing.
+    pub fn is_empty(&self) -> bool {
+        self.role.is_none() && self.lease_state.is_none() && self.labels.is_empty()
+    }
 }
 
 /// What a PATCH or a POST gives of a node; `None` leaves a field as it is.
@@ -130,12 +150,31 @@ pub const RESERVED_STATUS_KEYS: &[&str] = &[
     "cordoned_at",
     "uncordoned_at",
     "drain_requested_at",
+    "drain_state",
     "reboot_requested_at",
     "wg_key_rotation_requested_at",
     "enrolled_at",
     "node_role",
     SIGNED_AT,
 ];
+
+/// What of a node's status decides what may be placed there; of any type, because clients write it.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Facts {
+    /// `false`: an operator cordoned it.
+    pub schedulable: Option<Value>,
+    /// `true`: everything there is to move.
+    pub draining: Option<Value>,
+    /// How far a drain is.
+    pub drain_state: Option<Value>,
+    /// `false`: the node says that it cannot work.
+    pub ready: Option<Value>,
+    /// `cpu_millis` and `memory_mb`.
+    pub capacity: Option<Value>,
+}
+
+/// Keys of a status that a node reports and that decide what may be placed there.
+pub const PLACEMENT_KEYS: &[&str] = &["ready", "capacity"];
 
 /// Merges what a node reports into its status, at the top level, without the reserved keys. Tells whether anything changed.
 pub fn merge_status(status: &mut Object, patch: Object) -> bool {

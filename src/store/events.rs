@@ -1,69 +1,118 @@
 //! Rows of events.
 
+use super::changes::Frame;
 use super::query::query;
-use super::row::{json, object};
+use super::row::{Json, json};
 use super::{Read, Write};
+use crate::clock::Timestamp;
 use crate::crypto;
-use crate::error::Result;
-use crate::model::events::{Event, NewEvent};
+use crate::error::{Doing, Result};
+use crate::model::events::{Event, EventFilter, NewEvent};
 use crate::model::{Page, Paging};
 use rusqlite::{Row, named_params};
 
-fn event(row: &Row) -> rusqlite::Result<Event> {
+/// Columns from `from` on: id, category, name, level, fields, created_at.
+fn event(row: &Row, from: usize) -> rusqlite::Result<Event> {
     Ok(Event {
-        id: row.get("id")?,
-        category: row.get("category")?,
-        name: row.get("name")?,
-        level: row.get("level")?,
-        fields: object(row, "fields")?,
-        created_at: row.get("created_at")?,
-        updated_at: row.get("created_at")?,
+        id: row.get(from)?,
+        category: row.get(from + 1)?,
+        name: row.get(from + 2)?,
+        level: row.get(from + 3)?,
+        fields: row.get::<_, Json<_>>(from + 4)?.0,
+        created_at: row.get(from + 5)?,
+        updated_at: row.get(from + 5)?,
     })
 }
 
-/// Records an event in the transaction that it tells of; 409 when its id is taken.
+/// Records an event in the transaction that it tells of; 409 when its id is taken. Readers of the stream get it after the commit.
 pub fn record(write: &Write, new: NewEvent) -> Result<Event> {
+    let now = write.event_moment();
     let event = Event {
         id: new.id.unwrap_or_else(crypto::uuid),
         category: new.category,
         name: new.name,
         level: new.level,
         fields: new.fields,
-        created_at: write.now,
-        updated_at: write.now,
+        created_at: now,
+        updated_at: now,
     };
     let row = named_params! {
-        ":id": event.id, ":category": event.category, ":name": event.name, ":level": event.level, ":fields": json(&event.fields)?, ":now": write.now,
+        ":id": event.id, ":category": event.category, ":name": event.name, ":level": event.level, ":fields": json(&event.fields)?, ":now": now,
     };
     write.run(query!("events", "insert"), row)?;
+    let frame = frame(write.connection.last_insert_rowid(), event.clone())?;
+    write.news.borrow_mut().push(frame);
     Ok(event)
 }
 
-/// Forgets all but the newest so many; tells how many went.
-pub fn prune(write: &Write, kept: i64) -> Result<usize> {
-    write.run(query!("events", "prune"), named_params! { ":kept": kept })
+fn frame(seq: i64, event: Event) -> Result<Frame> {
+    let json = serde_json::to_string(&event).doing("write an event as JSON")?;
+    Ok(Frame { seq, event, json })
 }
 
-/// A page of events, newest first. An `after` that is not there gives an empty page: what it named is gone.
-pub fn page(read: &Read, paging: &Paging, category: Option<&str>) -> Result<Page<Event>> {
+/// The oldest events after this number, at most so many.
+pub fn following(read: &Read, after: i64, limit: usize) -> Result<Vec<Frame>> {
+    let wanted = named_params! { ":after": after, ":limit": limit as i64 };
+    let rows = read.rows(query!("events", "following"), wanted, |r| Ok((r.get(0)?, event(r, 1)?)))?;
+    rows.into_iter().map(|(seq, event)| frame(seq, event)).collect()
+}
+
+/// The number of the newest event; 0 where there is none.
+pub fn newest_seq(read: &Read) -> Result<i64> {
+    Ok(read.row(query!("events", "newest_seq"), &[], |r| r.get(0))?.unwrap_or(0))
+}
+
+/// The number of the event of this id.
+pub fn seq_of(read: &Read, id: &str) -> Result<Option<i64>> {
+    read.row(query!("events", "seq_of"), named_params! { ":id": id }, |r| r.get(0))
+}
+
+/// The number before the first event that is newer than this moment; `None` where none is.
+pub fn seq_before(read: &Read, since: Timestamp) -> Result<Option<i64>> {
+    read.row(query!("events", "seq_before"), named_params! { ":since": since }, |r| r.get(0))
+}
+
+/// Forgets the oldest events: those from before `before`, and as many as are more than `kept`, but at most `batch` at once.
+/// Tells how many went.
+pub fn prune(write: &Write, before: Timestamp, kept: i64, batch: usize) -> Result<usize> {
+    let total = i64::try_from(write.count(query!("events", "count"), &[])?).unwrap_or(i64::MAX);
+    let oldest = write.rows(query!("events", "oldest"), named_params! { ":limit": batch as i64 }, |r| Ok((r.get(0)?, r.get(1)?)))?;
+    let surplus = usize::try_from(total - kept).unwrap_or(0);
+    let aged = oldest.iter().take_while(|(_, at): &&(i64, Timestamp)| *at < before).count();
+    let Some((up_to, _)) = surplus.max(aged).min(oldest.len()).checked_sub(1).map(|last| oldest[last]) else { return Ok(0) };
+    write.run(query!("events", "prune"), named_params! { ":up_to": up_to })
+}
+
+/// A page of events, newest first. An `after` that is not there gives an empty page: what it named is gone. The most selective
+/// filter chooses the index.
+pub fn page(read: &Read, paging: &Paging, filter: &EventFilter) -> Result<Page<Event>> {
     let before = match &paging.after {
         None => i64::MAX,
-        Some(id) => read.row(query!("events", "seq_of"), named_params! { ":id": id }, |r| r.get(0))?.unwrap_or(0),
+        Some(id) => seq_of(read, id)?.unwrap_or(0),
     };
     let limit = paging.limit as i64 + 1;
-    let (items, total) = match category {
-        None => (
-            read.rows(query!("events", "page"), named_params! { ":before": before, ":limit": limit }, event)?,
-            read.count(query!("events", "count"), &[])?,
-        ),
-        Some(category) => (
-            read.rows(
-                query!("events", "page_of_category"),
-                named_params! { ":category": category, ":before": before, ":limit": limit },
-                event,
-            )?,
-            read.count(query!("events", "count_of_category"), named_params! { ":category": category })?,
-        ),
+    let EventFilter { category, name, level, node_id, since } = filter;
+    let one = |r: &Row| event(r, 0);
+    let (items, total) = if let Some(node_id) = node_id {
+        let page = named_params! { ":node_id": node_id, ":name": name, ":category": category, ":level": level, ":since": since, ":before": before, ":limit": limit };
+        let count = named_params! { ":node_id": node_id, ":name": name, ":category": category, ":level": level, ":since": since };
+        (read.rows(query!("events", "page_of_node"), page, one)?, read.count(query!("events", "count_of_node"), count)?)
+    } else if let Some(name) = name {
+        let page =
+            named_params! { ":name": name, ":category": category, ":level": level, ":since": since, ":before": before, ":limit": limit };
+        let count = named_params! { ":name": name, ":category": category, ":level": level, ":since": since };
+        (read.rows(query!("events", "page_of_name"), page, one)?, read.count(query!("events", "count_of_name"), count)?)
+    } else if let Some(category) = category {
+        let page = named_params! { ":category": category, ":level": level, ":since": since, ":before": before, ":limit": limit };
+        let count = named_params! { ":category": category, ":level": level, ":since": since };
+        (read.rows(query!("events", "page_of_category"), page, one)?, read.count(query!("events", "count_of_category"), count)?)
+    } else {
+        let page = named_params! { ":level": level, ":since": since, ":before": before, ":limit": limit };
+        let total = match level.is_some() || since.is_some() {
+            true => read.count(query!("events", "count_filtered"), named_params! { ":level": level, ":since": since })?,
+            false => read.count(query!("events", "count"), &[])?,
+        };
+        (read.rows(query!("events", "page"), page, one)?, total)
     };
     Ok(Page::cut(items, paging.limit, total, |e| &e.id))
 }
@@ -74,15 +123,21 @@ mod tests {
     use crate::store::{QueryLog, Store};
 
     #[test]
-    fn pruning_keeps_the_newest() {
+    fn pruning_keeps_the_newest_and_the_young() {
         let path = std::env::temp_dir().join(format!("uptimemesh-events-{}.db", std::process::id()));
         let store = Store::open(&path, 1, QueryLog::default()).expect("a database");
         let name = |i: i32| NewEvent { id: Some(format!("e{i}")), ..NewEvent::info("c", "n", serde_json::Value::Null) };
-        store.write(move |w| (0..5).try_for_each(|i| record(w, name(i)).map(drop))).expect("five events");
-        assert_eq!(store.write(|w| prune(w, 2)).expect("a prune"), 3);
-        assert_eq!(store.write(|w| prune(w, 2)).expect("a prune"), 0);
-        let left = store.read(|r| page(r, &Paging { limit: 10, after: None }, None)).expect("a page");
-        assert_eq!(left.items.iter().map(|e| e.id.as_str()).collect::<Vec<_>>(), ["e4", "e3"]);
+        store.write(move |w| (0..6).try_for_each(|i| record(w, name(i)).map(drop))).expect("six events");
+        let pruned =
+            |before: i64, kept: i64, batch: usize| store.write(move |w| prune(w, Timestamp(before), kept, batch)).expect("a prune");
+        assert_eq!(pruned(0, 6, 10), 0);
+        assert_eq!(pruned(0, 2, 3), 3, "a batch at once");
+        assert_eq!(pruned(0, 2, 3), 1);
+        let left = || store.read(|r| page(r, &Paging { limit: 10, after: None }, &EventFilter::default())).expect("a page");
+        assert_eq!(left().items.iter().map(|e| e.id.as_str()).collect::<Vec<_>>(), ["e5", "e4"]);
+        assert_eq!(left().total, 2);
+        assert_eq!(pruned(i64::MAX, 2, 3), 2, "what is too old");
+        assert_eq!(left().total, 0);
         store.close();
         for end in ["", "-wal", "-shm"] {
             let _ = std::fs::remove_file(format!("{}{end}", path.display()));

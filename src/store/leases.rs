@@ -80,6 +80,7 @@ pub fn put(write: &Write, lease: &LeaseRow) -> Result<()> {
         ":seq": lease.node_seq, ":heartbeat_at_s": lease.heartbeat_at_s, ":signed_at_s": lease.signed_at_s, ":ttl_s": lease.ttl_s, ":state": lease.state,
     };
     write.run(query!("leases", "put"), row)?;
+    write.changed();
     Ok(())
 }
 
@@ -95,5 +96,6 @@ pub fn renew(write: &Write, lease: &LeaseRow) -> Result<()> {
 /// Writes a transition.
 pub fn set_state(write: &Write, node_seq: i64, state: LeaseState) -> Result<()> {
     write.run(query!("leases", "set_state"), named_params! { ":seq": node_seq, ":state": state })?;
+    write.changed();
     Ok(())
 }

@@ -12,7 +12,10 @@ use rusqlite::{Connection, named_params};
 use std::path::Path;
 
 /// Number, name and text of every migration, in order.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "foundation", include_str!("../../sql/migrations/0001_foundation.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "foundation", include_str!("../../sql/migrations/0001_foundation.sql")),
+    (2, "services", include_str!("../../sql/migrations/0002_services.sql")),
+];
 
 /// Name and text of every seed, in order.
 const SEEDS: &[(&str, &str)] =
@@ -104,11 +107,11 @@ mod tests {
     #[test]
     fn migrations_run_once_and_refuse_what_they_do_not_know() {
         let connection = Connection::open_in_memory().expect("SQLite opens a database in memory");
-        assert_eq!(run(&connection).expect("first run"), Migrated { applied: 1, version: 1 });
-        assert_eq!(run(&connection).expect("second run"), Migrated { applied: 0, version: 1 });
+        assert_eq!(run(&connection).expect("first run"), Migrated { applied: 2, version: 2 });
+        assert_eq!(run(&connection).expect("second run"), Migrated { applied: 0, version: 2 });
         fails(&connection, &[], "start the newer uptimemesh");
         fails(&connection, &[(1, "foundation", "SELECT 1")], "was changed after it had been applied");
-        let broken = [MIGRATIONS[0], (2, "broken", "CREATE TABLE half (a) STRICT; nonsense")];
+        let broken = [MIGRATIONS[0], MIGRATIONS[1], (3, "broken", "CREATE TABLE half (a) STRICT; nonsense")];
         fails(&connection, &broken, "migrate the database");
         let left: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'half'", [], |r| r.get(0)).expect("count");
         assert_eq!(left, 0, "a failed migration leaves nothing behind");

@@ -5,28 +5,38 @@
 //! then answers them all. A job that fails rolls back alone. [`Read`] and [`Write`] are different types, so a write
 //! inside a read does not build. What a node, a lease or a token may become is decided in `control`.
 
+pub mod changes;
+pub mod endpoints;
 pub mod events;
 pub mod join_tokens;
 pub mod leases;
 mod migrate;
 pub mod nodes;
+pub mod once;
 mod query;
 mod query_log;
+pub mod replicas;
+pub mod routers;
 mod row;
+pub mod runs;
+pub mod services;
 pub mod settings;
 pub mod users;
 mod writer;
 
 pub use migrate::{Migrated, migrate};
 pub use query_log::QueryLog;
+pub use writer::WriterStats;
 
 use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};
 use crate::thread::lock;
+use changes::{Changes, Frame, Tail};
 use rusqlite::{Connection, OpenFlags, ToSql};
+use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 /// After a checkpoint the WAL file is cut back to this.
@@ -44,6 +54,10 @@ pub struct Store {
     readers: Readers,
     writer: writer::Writer,
     log: QueryLog,
+    /// Counts committed changes that the scheduler cares for.
+    pub changes: Arc<Changes>,
+    /// The newest events.
+    pub tail: Arc<Tail>,
 }
 
 /// A read transaction: one moment of the database.
@@ -57,6 +71,14 @@ pub struct Write<'c> {
     read: Read<'c>,
     /// The moment of this transaction: every row it writes carries the same.
     pub now: Timestamp,
+    /// Committed changes when this transaction began.
+    changes_before: u64,
+    /// Changes of this transaction.
+    changes: Cell<u64>,
+    /// Events of this transaction, told to readers once it is committed.
+    news: RefCell<Vec<Frame>>,
+    /// Events of this transaction so far: each gets a moment of its own, so that a moment can stand for a place among them.
+    events: Cell<i64>,
 }
 
 impl<'c> Deref for Write<'c> {
@@ -80,8 +102,21 @@ impl Store {
         if migrated.applied > 0 {
             log::info!(target: "store", event = "store.migrated", applied = migrated.applied, version = migrated.version; "Brought the database up to date");
         }
+        let newest = events::newest_seq(&Read { connection: &writer, log })?;
         let readers = Readers::open(path, readers)?;
-        Ok(Store { path: path.to_path_buf(), readers, writer: writer::Writer::start(writer, log)?, log })
+        let (changes, tail) = (Arc::new(Changes::default()), Arc::new(Tail::new(newest)));
+        let writer = writer::Writer::start(writer, log, Arc::clone(&changes), Arc::clone(&tail))?;
+        Ok(Store { path: path.to_path_buf(), readers, writer, log, changes, tail })
+    }
+
+    /// What the writer thread has done so far.
+    pub fn writer_stats(&self) -> WriterStats {
+        self.writer.stats()
+    }
+
+    /// Bytes of the database file.
+    pub fn database_bytes(&self) -> u64 {
+        std::fs::metadata(&self.path).map_or(0, |m| m.len())
     }
 
     /// Runs `f` on one moment of the database.
@@ -98,15 +133,19 @@ impl Store {
         self.writer.write(f)
     }
 
-    /// Bytes of the write-ahead log; logs a warning when it grows past reason.
+    /// Bytes of the write-ahead log.
     pub fn wal_bytes(&self) -> u64 {
         let mut wal = self.path.clone().into_os_string();
         wal.push("-wal");
-        let bytes = std::fs::metadata(wal).map_or(0, |m| m.len());
+        std::fs::metadata(wal).map_or(0, |m| m.len())
+    }
+
+    /// Warns when the write-ahead log grows past reason.
+    pub fn watch_wal(&self) {
+        let bytes = self.wal_bytes();
         if bytes > WAL_BYTES_WARN {
             log::warn!(target: "store", event = "store.wal_large", bytes; "The write-ahead log cannot be checkpointed; a reader may be stuck");
         }
-        bytes
     }
 
     /// Ends the writer after what is queued; later writes are refused.
@@ -231,6 +270,23 @@ impl Read<'_> {
 }
 
 impl Write<'_> {
+    /// Notes that something changed which the scheduler cares for.
+    pub(crate) fn changed(&self) {
+        self.changes.set(self.changes.get() + 1);
+    }
+
+    /// The count of changes, those of this transaction included: as long as it stays, a view of the cluster is true.
+    pub fn changes(&self) -> u64 {
+        self.changes_before + self.changes.get()
+    }
+
+    /// The moment of an event that is about to be recorded.
+    fn event_moment(&self) -> Timestamp {
+        let count = self.events.get();
+        self.events.set(count + 1);
+        Timestamp(self.now.0 + count)
+    }
+
     /// Runs a statement that writes; tells how many rows it changed. A broken constraint is an error of the caller's request.
     pub(crate) fn run(&self, sql: Sql, params: Params) -> Result<usize> {
         let mut statement = self.statement(sql, params)?;

@@ -5,10 +5,11 @@ use super::row::{Json, json};
 use super::{Read, Write};
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::model::nodes::{ListedNode, Node};
-use crate::model::{Page, Paging};
+use crate::model::nodes::{Facts, ListedNode, Node};
+use crate::model::{Object, Page, Paging};
 use rusqlite::{Row, named_params};
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 
 /// A row of `page` or `by_id`, by position: finding columns by name took almost half of the time of a long list.
 fn node<R, L, S>(row: &Row) -> rusqlite::Result<Node<R, L, S>>
@@ -42,6 +43,42 @@ pub fn page(read: &Read, paging: &Paging) -> Result<Page<ListedNode>> {
     Ok(Page::cut(items, paging.limit, read.count(query!("nodes", "count"), &[])?, |n| &n.id))
 }
 
+/// Which nodes are wanted; `None` asks nothing.
+pub struct Wanted<'w> {
+    /// One of their roles.
+    pub role: Option<&'w str>,
+    /// Labels they all have.
+    pub labels: &'w BTreeMap<String, String>,
+    /// They are among these ids.
+    pub among: Option<Vec<String>>,
+    /// They are not among these ids.
+    pub not_among: Option<Vec<String>>,
+}
+
+/// A page of the wanted nodes, by id.
+pub fn page_of(read: &Read, paging: &Paging, wanted: &Wanted) -> Result<Page<ListedNode>> {
+    let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
+    let (among, not_among) = (wanted.among.as_ref().map(json).transpose()?, wanted.not_among.as_ref().map(json).transpose()?);
+    let labels = json(wanted.labels)?;
+    let page = named_params! { ":after": after, ":role": wanted.role, ":labels": labels, ":among": among, ":not_among": not_among, ":limit": limit };
+    let items = read.rows(query!("nodes", "page_of"), page, node)?;
+    let count = named_params! { ":role": wanted.role, ":labels": labels, ":among": among, ":not_among": not_among };
+    Ok(Page::cut(items, paging.limit, read.count(query!("nodes", "count_of"), count)?, |n| &n.id))
+}
+
+/// Every node, with what of its status decides what may be placed there.
+pub fn facts(read: &Read) -> Result<Vec<Node<Vec<String>, BTreeMap<String, String>, Facts>>> {
+    read.rows(query!("nodes", "all"), &[], node)
+}
+
+/// A page of ids and statuses, by id.
+pub fn page_of_statuses(read: &Read, paging: &Paging) -> Result<Page<(String, Object)>> {
+    let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
+    let page = named_params! { ":after": after, ":limit": limit };
+    let items = read.rows(query!("nodes", "page_of_statuses"), page, |r| Ok((r.get(0)?, r.get::<_, Json<_>>(1)?.0)))?;
+    Ok(Page::cut(items, paging.limit, read.count(query!("nodes", "count"), &[])?, |(id, _)| id))
+}
+
 /// The node of this id.
 pub fn by_id(read: &Read, id: &str) -> Result<Option<Node>> {
     read.row(query!("nodes", "by_id"), named_params! { ":id": id }, node)
@@ -71,11 +108,19 @@ pub fn insert(write: &Write, node: &Node) -> Result<()> {
             ":status": json(&node.status)?, ":api_endpoint": node.api_endpoint, ":now": write.now,
         },
     )?;
+    write.changed();
     Ok(())
 }
 
 /// Writes a changed node.
 pub fn update(write: &Write, node: &Node) -> Result<()> {
+    report(write, node)?;
+    write.changed();
+    Ok(())
+}
+
+/// Writes a node that changed in nothing the scheduler cares for.
+pub fn report(write: &Write, node: &Node) -> Result<()> {
     write.run(
         query!("nodes", "update"),
         named_params! {
@@ -95,5 +140,7 @@ pub fn set_identity(write: &Write, id: &str, fingerprint: &str, expires_at: Time
 
 /// Takes a node away, its lease with it. Tells whether it was there.
 pub fn delete(write: &Write, id: &str) -> Result<bool> {
-    Ok(write.run(query!("nodes", "delete"), named_params! { ":id": id })? > 0)
+    let gone = write.run(query!("nodes", "delete"), named_params! { ":id": id })? > 0;
+    write.changed();
+    Ok(gone)
 }

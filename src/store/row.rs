@@ -2,7 +2,6 @@
 
 use crate::clock::Timestamp;
 use crate::error::{Doing, Error, Result};
-use crate::model::Object;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Error as SqlError, ErrorCode};
 
@@ -28,6 +27,11 @@ const CONSTRAINTS: &[(&str, &str)] = &[
     ("nodes.name", "Node name already exists"),
     ("events.id", "Event id already exists"),
     ("join_tokens.id", "Join token id already exists"),
+    ("services.id", "Service id already exists"),
+    ("services.name", "Service name already exists"),
+    ("replicas.id", "Replica id already exists"),
+    ("endpoints.id", "Endpoint id already exists"),
+    ("router_assignments.id", "Router assignment id already exists"),
 ];
 
 /// Like [`told`]; a broken constraint becomes a 409 with its sentence.
@@ -65,9 +69,4 @@ impl<T: serde::de::DeserializeOwned> FromSql for Json<T> {
 /// The JSON text of a column.
 pub(super) fn json<T: serde::Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value).doing("write JSON of a row")
-}
-
-/// The object in a column.
-pub(super) fn object(row: &rusqlite::Row, column: &str) -> rusqlite::Result<Object> {
-    Ok(row.get::<_, Json<Object>>(column)?.0)
 }

@@ -31,5 +31,6 @@ pub fn by_key(read: &Read, key: &str) -> Result<Option<ClusterSetting>> {
 /// Sets a setting.
 pub fn put(write: &Write, key: &str, value: &str) -> Result<()> {
     write.run(query!("settings", "put"), named_params! { ":key": key, ":value": value, ":now": write.now })?;
+    write.changed();
     Ok(())
 }

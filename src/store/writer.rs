@@ -1,13 +1,17 @@
 //! The writer thread: group commit.
 
+use super::changes::{Changes, Tail};
 use super::{QueryLog, Read, Write, row, transaction_now};
+use crate::clock;
 use crate::error::{Doing, Error, Result};
 use crate::logger;
 use crate::thread::{lock, spawn};
 use rusqlite::Connection;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 /// Writes that may wait at once; more wait in their own threads, so nothing is lost.
@@ -56,25 +60,71 @@ impl<T: Send, F: FnOnce(&Write) -> Result<T> + Send> Job for Task<T, F> {
     }
 }
 
+/// What the writer thread has done so far.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct WriterStats {
+    /// Jobs that wait or are being done.
+    pub queued: u64,
+    /// Commits.
+    pub commits: u64,
+    /// Jobs in them.
+    pub jobs: u64,
+    /// Microseconds that commits took, the jobs' own work included.
+    pub commit_micros: u64,
+}
+
+#[derive(Default)]
+struct Stats {
+    queued: AtomicU64,
+    commits: AtomicU64,
+    jobs: AtomicU64,
+    commit_micros: AtomicU64,
+}
+
 /// The queue to the writer thread.
 pub(super) struct Writer {
     queue: Mutex<Option<SyncSender<Box<dyn Job>>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    stats: Arc<Stats>,
+}
+
+/// What the writer thread works with.
+struct Work {
+    connection: Connection,
+    log: QueryLog,
+    changes: Arc<Changes>,
+    tail: Arc<Tail>,
+    stats: Arc<Stats>,
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, log: QueryLog) -> Result<Writer> {
+    pub(super) fn start(connection: Connection, log: QueryLog, changes: Arc<Changes>, tail: Arc<Tail>) -> Result<Writer> {
         let (queue, jobs) = sync_channel(QUEUE);
-        let thread = spawn("store-writer", None, move || work(&connection, log, &jobs)).doing("start the writer thread")?;
-        Ok(Writer { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) })
+        let stats = Arc::new(Stats::default());
+        let work = Work { connection, log, changes, tail, stats: Arc::clone(&stats) };
+        let thread = spawn("store-writer", None, move || work.all(&jobs)).doing("start the writer thread")?;
+        Ok(Writer { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)), stats })
+    }
+
+    pub(super) fn stats(&self) -> WriterStats {
+        let s = &self.stats;
+        WriterStats {
+            queued: s.queued.load(Relaxed),
+            commits: s.commits.load(Relaxed),
+            jobs: s.jobs.load(Relaxed),
+            commit_micros: s.commit_micros.load(Relaxed),
+        }
     }
 
     pub(super) fn write<T: Send + 'static>(&self, f: impl FnOnce(&Write) -> Result<T> + Send + 'static) -> Result<T> {
         let closed = || Error::Unavailable("The server is stopping.".to_string());
         let (tell, told) = sync_channel(1);
         let queue = lock(&self.queue).clone().ok_or_else(closed)?;
-        queue.send(Box::new(Task { work: Some(f), request_id: logger::request_id(), result: None, tell })).map_err(|_| closed())?;
-        told.recv().map_err(|_| closed())?
+        self.stats.queued.fetch_add(1, Relaxed);
+        let sent = queue.send(Box::new(Task { work: Some(f), request_id: logger::request_id(), result: None, tell }));
+        let answer = sent.map_err(|_| closed()).and_then(|()| told.recv().map_err(|_| closed()));
+        self.stats.queued.fetch_sub(1, Relaxed);
+        answer?
     }
 
     /// Refuses further writes, and waits until those that are queued are done.
@@ -88,41 +138,64 @@ impl Writer {
     }
 }
 
-fn work(connection: &Connection, log: QueryLog, jobs: &Receiver<Box<dyn Job>>) {
-    let mut group = Vec::with_capacity(GROUP);
-    while let Ok(first) = jobs.recv() {
-        group.push(first);
-        let committed = commit(connection, log, jobs, &mut group);
-        if committed.is_err()
-            && !connection.is_autocommit()
-            && let Err(e) = connection.execute_batch("ROLLBACK")
-        {
-            log::error!(target: "store", event = "store.rollback", error:% = e; "A failed transaction could not be rolled back");
-        }
-        for job in group.drain(..) {
-            job.answer(committed.as_ref().err());
+impl Work {
+    fn all(&self, jobs: &Receiver<Box<dyn Job>>) {
+        let mut group = Vec::with_capacity(GROUP);
+        while let Ok(first) = jobs.recv() {
+            group.push(first);
+            let began = clock::tick();
+            let committed = self.commit(jobs, &mut group);
+            if committed.is_err()
+                && !self.connection.is_autocommit()
+                && let Err(e) = self.connection.execute_batch("ROLLBACK")
+            {
+                log::error!(target: "store", event = "store.rollback", error:% = e; "A failed transaction could not be rolled back");
+            }
+            let micros = clock::tick().duration_since(began).as_micros();
+            self.stats.commits.fetch_add(1, Relaxed);
+            self.stats.jobs.fetch_add(group.len() as u64, Relaxed);
+            self.stats.commit_micros.fetch_add(u64::try_from(micros).unwrap_or(u64::MAX), Relaxed);
+            for job in group.drain(..) {
+                job.answer(committed.as_ref().err());
+            }
         }
     }
-}
 
-/// One transaction: the first job and whatever else is queued by then, each in its own savepoint.
-fn commit(connection: &Connection, log: QueryLog, jobs: &Receiver<Box<dyn Job>>, group: &mut Vec<Box<dyn Job>>) -> Result<()> {
-    row::told(connection.execute_batch("BEGIN IMMEDIATE"), "begin a transaction")?;
-    let write = Write { read: Read { connection, log }, now: transaction_now() };
-    let mut done = 0;
-    while done < group.len() {
-        row::told(connection.execute_batch("SAVEPOINT job"), "begin a savepoint")?;
-        let keep = group[done].run(&write);
-        done += 1;
-        // On some errors (disk full, I/O) SQLite rolls the whole transaction back by itself: the group fails together.
-        if connection.is_autocommit() {
-            return Err(Error::Unavailable("The disk of the control plane is full or fails; nothing was written.".to_string()));
+    /// One transaction: the first job and whatever else is queued by then, each in its own savepoint.
+    fn commit(&self, jobs: &Receiver<Box<dyn Job>>, group: &mut Vec<Box<dyn Job>>) -> Result<()> {
+        let connection = &self.connection;
+        row::told(connection.execute_batch("BEGIN IMMEDIATE"), "begin a transaction")?;
+        let write = Write {
+            read: Read { connection, log: self.log },
+            now: transaction_now(),
+            changes_before: self.changes.count(),
+            changes: Cell::new(0),
+            news: RefCell::default(),
+            events: Cell::new(0),
+        };
+        let mut done = 0;
+        while done < group.len() {
+            row::told(connection.execute_batch("SAVEPOINT job"), "begin a savepoint")?;
+            let (changes, news) = (write.changes.get(), write.news.borrow().len());
+            let keep = group[done].run(&write);
+            done += 1;
+            // On some errors (disk full, I/O) SQLite rolls the whole transaction back by itself: the group fails together.
+            if connection.is_autocommit() {
+                return Err(Error::Unavailable("The disk of the control plane is full or fails; nothing was written.".to_string()));
+            }
+            let end = if keep { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
+            row::told(connection.execute_batch(end), "end a savepoint")?;
+            if !keep {
+                write.changes.set(changes);
+                write.news.borrow_mut().truncate(news);
+            }
+            if done == group.len() && done < GROUP {
+                group.extend(jobs.try_recv());
+            }
         }
-        let end = if keep { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
-        row::told(connection.execute_batch(end), "end a savepoint")?;
-        if done == group.len() && done < GROUP {
-            group.extend(jobs.try_recv());
-        }
+        row::told(connection.execute_batch("COMMIT"), "commit")?;
+        self.changes.add(write.changes.get());
+        self.tail.publish(write.news.take());
+        Ok(())
     }
-    row::told(connection.execute_batch("COMMIT"), "commit")
 }

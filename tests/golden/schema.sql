@@ -4,6 +4,16 @@ CREATE TABLE cluster_settings (
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE endpoints (
+    id              TEXT PRIMARY KEY,
+    replica_id      TEXT NOT NULL REFERENCES replicas (id) ON DELETE CASCADE,
+    address         TEXT NOT NULL,
+    port            INTEGER NOT NULL CHECK (port BETWEEN 1 AND 65535),
+    healthy         INTEGER NOT NULL CHECK (healthy IN (0, 1)),
+    last_checked_at INTEGER,
+    created_at      INTEGER NOT NULL,
+    updated_at      INTEGER NOT NULL
+) STRICT;
 CREATE TABLE events (
     seq        INTEGER PRIMARY KEY AUTOINCREMENT,
     id         TEXT NOT NULL,
@@ -12,6 +22,15 @@ CREATE TABLE events (
     level      TEXT NOT NULL,
     fields     TEXT NOT NULL,
     created_at INTEGER NOT NULL
+, node_id TEXT GENERATED ALWAYS AS (json_extract(fields, '$.node_id')) VIRTUAL) STRICT;
+CREATE TABLE idempotency_keys (
+    caller         TEXT NOT NULL,
+    key            TEXT NOT NULL,
+    -- SHA-256 of method, path and body: the key belongs to one request.
+    request_sha256 TEXT NOT NULL,
+    answer         TEXT NOT NULL,
+    created_at     INTEGER NOT NULL,
+    PRIMARY KEY (caller, key)
 ) STRICT;
 CREATE TABLE join_tokens (
     id         TEXT PRIMARY KEY,
@@ -59,9 +78,42 @@ CREATE TABLE replicas (
     status        TEXT NOT NULL,
     created_at    INTEGER NOT NULL,
     updated_at    INTEGER NOT NULL
+, placement TEXT) STRICT;
+CREATE TABLE router_assignments (
+    id                  TEXT PRIMARY KEY,
+    node_id             TEXT NOT NULL,
+    primary_router_id   TEXT NOT NULL,
+    secondary_router_id TEXT NOT NULL,
+    created_at          INTEGER NOT NULL,
+    updated_at          INTEGER NOT NULL,
+    CHECK (primary_router_id <> secondary_router_id)
+) STRICT;
+CREATE TABLE runs (
+    seq          INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind         TEXT NOT NULL CHECK (kind IN ('snapshot', 'bundle')),
+    id           TEXT NOT NULL,
+    status       TEXT NOT NULL CHECK (status IN ('pending', 'running', 'completed', 'failed')),
+    result       TEXT,
+    requested_by TEXT,
+    error        TEXT,
+    created_at   INTEGER NOT NULL,
+    updated_at   INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE schema_migrations (
     number INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT;
+CREATE TABLE service_revisions (
+    service_id   TEXT NOT NULL REFERENCES services (id) ON DELETE CASCADE,
+    generation   INTEGER NOT NULL,
+    spec         TEXT NOT NULL,
+    spec_sha256  TEXT NOT NULL,
+    -- create, update, rollout or rollback
+    action       TEXT NOT NULL CHECK (action IN ('create', 'update', 'rollout', 'rollback')),
+    -- The generation whose spec a rollback put back.
+    restored     INTEGER,
+    created_by   TEXT NOT NULL,
+    created_at   INTEGER NOT NULL,
+    PRIMARY KEY (service_id, generation)
+) STRICT;
 CREATE TABLE services (
     id          TEXT PRIMARY KEY,
     name        TEXT NOT NULL,
@@ -70,7 +122,7 @@ CREATE TABLE services (
     generation  INTEGER NOT NULL DEFAULT 1 CHECK (generation >= 1),
     created_at  INTEGER NOT NULL,
     updated_at  INTEGER NOT NULL
-) STRICT;
+, rollout_requested_at INTEGER, rollback_requested_at INTEGER, replicas_made INTEGER NOT NULL DEFAULT 0) STRICT;
 CREATE TABLE sqlite_sequence(name,seq);
 CREATE TABLE users (
     name             TEXT PRIMARY KEY,
@@ -81,12 +133,22 @@ CREATE TABLE users (
     created_at       INTEGER NOT NULL,
     updated_at       INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX endpoints_replica ON endpoints (replica_id);
 CREATE INDEX events_category ON events (category, seq);
+CREATE INDEX events_created ON events (created_at);
 CREATE UNIQUE INDEX events_id ON events (id);
+CREATE INDEX events_name ON events (name, seq);
+CREATE INDEX events_node ON events (node_id, seq) WHERE node_id IS NOT NULL;
+CREATE INDEX idempotency_keys_age ON idempotency_keys (created_at);
 CREATE INDEX join_tokens_expiry ON join_tokens (expires_at);
 CREATE UNIQUE INDEX join_tokens_hash ON join_tokens (token_hash);
 CREATE UNIQUE INDEX nodes_id ON nodes (id);
 CREATE UNIQUE INDEX nodes_name ON nodes (name);
 CREATE INDEX replicas_node ON replicas (node_id);
 CREATE INDEX replicas_service ON replicas (service_id);
+CREATE INDEX router_assignments_node ON router_assignments (node_id);
+CREATE INDEX router_assignments_primary ON router_assignments (primary_router_id);
+CREATE INDEX router_assignments_secondary ON router_assignments (secondary_router_id);
+CREATE UNIQUE INDEX runs_id ON runs (kind, id);
+CREATE INDEX runs_order ON runs (kind, seq);
 CREATE UNIQUE INDEX services_name ON services (name);

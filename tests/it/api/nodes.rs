@@ -131,13 +131,8 @@ fn a_node_with_replicas_is_deleted_only_by_force() {
     let served = Served::new();
     let admin = served.admin();
     let mut node = Node::joined(&admin, "n1");
-    let database = rusqlite::Connection::open(&served.config.database_path).unwrap();
-    database
-        .execute_batch(
-            "INSERT INTO services VALUES ('s', 's', NULL, '{}', 1, 0, 0);
-             INSERT INTO replicas VALUES ('r', 's', 'n1', 'running', '{}', 0, 0);",
-        )
-        .unwrap();
+    admin.post("/services", &json!({"id": "s", "name": "s"}));
+    assert_eq!(admin.post("/replicas", &json!({"id": "r", "service_id": "s", "node_id": "n1"})).status, 201);
     let refused = admin.delete("/nodes/n1");
     assert_eq!(refused.status, 409);
     assert!(refused.detail().contains("force=true"), "{}", refused.detail());

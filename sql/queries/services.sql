@@ -1,0 +1,41 @@
+-- name: page
+SELECT id, name, description, spec, generation, created_at, updated_at, rollout_requested_at, rollback_requested_at, replicas_made
+FROM services WHERE id > :after ORDER BY id LIMIT :limit
+-- name: all
+-- scan: the scheduler sees every service.
+SELECT id, name, description, spec, generation, created_at, updated_at, rollout_requested_at, rollback_requested_at, replicas_made
+FROM services
+-- name: by_id
+SELECT id, name, description, spec, generation, created_at, updated_at, rollout_requested_at, rollback_requested_at, replicas_made
+FROM services WHERE id = :id
+-- name: count
+-- scan: counting reads the smallest index once.
+SELECT count(*) FROM services
+-- name: insert
+INSERT INTO services (id, name, description, spec, generation, created_at, updated_at)
+VALUES (:id, :name, :description, :spec, :generation, :now, :now)
+-- name: update
+UPDATE services SET description = :description, spec = :spec, generation = :generation,
+    rollout_requested_at = :rollout_requested_at, rollback_requested_at = :rollback_requested_at, updated_at = :now
+WHERE id = :id
+-- name: count_made
+UPDATE services SET replicas_made = replicas_made + :made WHERE id = :id
+-- name: delete
+DELETE FROM services WHERE id = :id
+-- name: replicas_of
+SELECT count(*) FROM replicas WHERE service_id = :id
+-- name: delete_replicas
+DELETE FROM replicas WHERE service_id = :id
+-- name: add_revision
+INSERT INTO service_revisions (service_id, generation, spec, spec_sha256, action, restored, created_by, created_at)
+VALUES (:service_id, :generation, :spec, :spec_sha256, :action, :restored, :created_by, :now)
+-- name: prune_revisions
+DELETE FROM service_revisions WHERE service_id = :service_id AND generation <= :up_to
+-- name: revision
+SELECT service_id, generation, spec, spec_sha256, action, restored, created_by, created_at
+FROM service_revisions WHERE service_id = :service_id AND generation = :generation
+-- name: revisions
+SELECT service_id, generation, spec, spec_sha256, action, restored, created_by, created_at
+FROM service_revisions WHERE service_id = :service_id AND generation < :before ORDER BY generation DESC LIMIT :limit
+-- name: count_revisions
+SELECT count(*) FROM service_revisions WHERE service_id = :service_id

@@ -1,0 +1,58 @@
+//! `/endpoints`.
+
+use super::{arg, body_at, condition, created, id_of, list as page_of, once, one, paging_of};
+use crate::control::{Control, endpoints};
+use crate::gate::Handler::By;
+use crate::gate::{Reply, Route, route};
+use crate::http::fields::Fields;
+use crate::http::{Request, Response};
+use crate::model::endpoints::NewEndpoint;
+use crate::model::users::Role::{Operator, Viewer};
+use crate::model::users::User;
+use tiny_http::Method::{Delete, Get, Patch, Post};
+
+/// The routes of this file.
+pub const ROUTES: &[Route] = &[
+    route(Get, "/endpoints", By(Viewer, list)).gives(200, "[Endpoint]"),
+    route(Post, "/endpoints", By(Operator, create)).gives(201, "Endpoint"),
+    route(Get, "/endpoints/{endpoint_id}", By(Viewer, show)).gives(200, "Endpoint"),
+    route(Patch, "/endpoints/{endpoint_id}", By(Operator, update)).gives(200, "Endpoint"),
+    route(Delete, "/endpoints/{endpoint_id}", By(Operator, delete)).gives(204, ""),
+];
+
+fn list(control: &Control, request: &Request, _: &User) -> Reply {
+    let mut f = Fields::of_query(request.query_pairs());
+    let paging = paging_of(&mut f);
+    let replica_id = f.id("replica_id").optional();
+    f.finish()?;
+    Ok(page_of(request, &paging, &endpoints::list(control, &paging, replica_id.as_deref())?))
+}
+
+fn show(control: &Control, request: &Request, _: &User) -> Reply {
+    Ok(one(request, &endpoints::show(control, &id_of(request, "endpoint_id")?)?))
+}
+
+fn create(control: &Control, request: &Request, user: &User) -> Reply {
+    let mut f = Fields::of_body(&request.body)?;
+    let new = NewEndpoint {
+        id: f.id("id").required(),
+        replica_id: f.id("replica_id").required(),
+        address: f.printable("address", 1..=253).required(),
+        port: u16::try_from(f.int("port", 1..=65_535).required()).unwrap_or(1),
+        healthy: f.flag("healthy").or(true),
+    };
+    f.finish()?;
+    Ok(created(endpoints::create(control, once(request, user)?, new)?))
+}
+
+fn update(control: &Control, request: &Request, _: &User) -> Reply {
+    let mut f = body_at(request, "endpoint_id")?;
+    let healthy = f.flag("healthy").optional();
+    f.finish()?;
+    Ok(one(request, &endpoints::update(control, arg(request).to_string(), condition(request), healthy)?))
+}
+
+fn delete(control: &Control, request: &Request, _: &User) -> Reply {
+    endpoints::delete(control, id_of(request, "endpoint_id")?, condition(request))?;
+    Ok(Response::empty(204))
+}

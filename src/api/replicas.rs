@@ -1,0 +1,95 @@
+//! `/replicas`.
+
+use super::{arg, body_at, condition, created, id_of, list as page_of, once, one, optional_body_at, paging_of};
+use crate::control::versions::{Condition, Versioned};
+use crate::control::{Control, replicas};
+use crate::error::Result;
+use crate::gate::Handler::By;
+use crate::gate::{Reply, Route, route};
+use crate::http::fields::Fields;
+use crate::http::{Request, Response};
+use crate::model::replicas::{NewReplica, Replica};
+use crate::model::users::Role::{Operator, Viewer};
+use crate::model::users::User;
+use std::ops::RangeInclusive;
+use tiny_http::Method::{Delete, Get, Patch, Post};
+
+/// Characters of a desired state.
+const STATE_CHARS: RangeInclusive<usize> = 1..=64;
+
+/// The routes of this file.
+pub const ROUTES: &[Route] = &[
+    route(Get, "/replicas", By(Viewer, list)).gives(200, "[Replica]"),
+    route(Post, "/replicas", By(Operator, create)).gives(201, "Replica"),
+    route(Get, "/replicas/{replica_id}", By(Viewer, show)).gives(200, "Replica"),
+    route(Patch, "/replicas/{replica_id}", By(Operator, update)).gives(200, "Replica"),
+    route(Delete, "/replicas/{replica_id}", By(Operator, delete)).gives(204, ""),
+    route(Post, "/replicas/{replica_id}/move", By(Operator, place)).gives(200, "Replica"),
+    route(Post, "/replicas/{replica_id}/restart", By(Operator, restart)).gives(200, "Replica"),
+    route(Post, "/replicas/{replica_id}/snapshot", By(Operator, snapshot)).gives(200, "Replica"),
+    route(Post, "/replicas/{replica_id}/restore", By(Operator, restore)).gives(200, "Replica"),
+];
+
+fn list(control: &Control, request: &Request, _: &User) -> Reply {
+    let mut f = Fields::of_query(request.query_pairs());
+    let paging = paging_of(&mut f);
+    let (service_id, node_id) = (f.id("service_id").optional(), f.id("node_id").optional());
+    f.finish()?;
+    Ok(page_of(request, &paging, &replicas::list(control, &paging, service_id.as_deref(), node_id.as_deref())?))
+}
+
+fn show(control: &Control, request: &Request, _: &User) -> Reply {
+    Ok(one(request, &replicas::show(control, &id_of(request, "replica_id")?)?))
+}
+
+fn create(control: &Control, request: &Request, user: &User) -> Reply {
+    let mut f = Fields::of_body(&request.body)?;
+    let new = NewReplica {
+        id: f.id("id").required(),
+        service_id: f.id("service_id").required(),
+        node_id: f.id("node_id").required(),
+        desired_state: f.printable("desired_state", STATE_CHARS).or("running".to_string()),
+        status: f.object("status").optional().unwrap_or_default(),
+    };
+    f.finish()?;
+    Ok(created(replicas::create(control, once(request, user)?, new)?))
+}
+
+fn update(control: &Control, request: &Request, _: &User) -> Reply {
+    let mut f = body_at(request, "replica_id")?;
+    let desired_state = f.printable("desired_state", STATE_CHARS).optional();
+    let status = f.object("status").optional();
+    f.finish()?;
+    Ok(one(request, &replicas::update(control, arg(request).to_string(), condition(request), desired_state, status)?))
+}
+
+fn place(control: &Control, request: &Request, user: &User) -> Reply {
+    let mut f = body_at(request, "replica_id")?;
+    let target = f.id("target_node_id").required();
+    f.finish()?;
+    Ok(one(request, &replicas::place(control, arg(request).to_string(), condition(request), target, &user.name)?))
+}
+
+fn restart(control: &Control, request: &Request, _: &User) -> Reply {
+    act(control, request, replicas::restart)
+}
+
+fn snapshot(control: &Control, request: &Request, _: &User) -> Reply {
+    act(control, request, replicas::snapshot)
+}
+
+fn restore(control: &Control, request: &Request, _: &User) -> Reply {
+    let mut f = optional_body_at(request, "replica_id")?;
+    let snapshot_id = f.printable("snapshot_id", 1..=128).optional();
+    f.finish()?;
+    Ok(one(request, &replicas::restore(control, arg(request).to_string(), condition(request), snapshot_id)?))
+}
+
+fn delete(control: &Control, request: &Request, _: &User) -> Reply {
+    replicas::delete(control, id_of(request, "replica_id")?, condition(request))?;
+    Ok(Response::empty(204))
+}
+
+fn act(control: &Control, request: &Request, action: fn(&Control, String, Condition) -> Result<Versioned<Replica>>) -> Reply {
+    Ok(one(request, &action(control, id_of(request, "replica_id")?, condition(request))?))
+}

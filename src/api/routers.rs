@@ -1,0 +1,49 @@
+//! `/router-assignments`.
+
+use super::{condition, created, id_of, list as page_of, once, one, paging_of};
+use crate::control::{Control, routers};
+use crate::gate::Handler::By;
+use crate::gate::{Reply, Route, route};
+use crate::http::fields::Fields;
+use crate::http::{Request, Response};
+use crate::model::routers::NewRouterAssignment;
+use crate::model::users::Role::{Operator, Viewer};
+use crate::model::users::User;
+use tiny_http::Method::{Delete, Get, Post};
+
+/// The routes of this file.
+pub const ROUTES: &[Route] = &[
+    route(Get, "/router-assignments", By(Viewer, list)).gives(200, "[RouterAssignment]"),
+    route(Post, "/router-assignments", By(Operator, create)).gives(201, "RouterAssignment"),
+    route(Get, "/router-assignments/{assignment_id}", By(Viewer, show)).gives(200, "RouterAssignment"),
+    route(Delete, "/router-assignments/{assignment_id}", By(Operator, delete)).gives(204, ""),
+];
+
+fn list(control: &Control, request: &Request, _: &User) -> Reply {
+    let mut f = Fields::of_query(request.query_pairs());
+    let paging = paging_of(&mut f);
+    let node_id = f.id("node_id").optional();
+    f.finish()?;
+    Ok(page_of(request, &paging, &routers::list(control, &paging, node_id.as_deref())?))
+}
+
+fn show(control: &Control, request: &Request, _: &User) -> Reply {
+    Ok(one(request, &routers::show(control, &id_of(request, "assignment_id")?)?))
+}
+
+fn create(control: &Control, request: &Request, user: &User) -> Reply {
+    let mut f = Fields::of_body(&request.body)?;
+    let new = NewRouterAssignment {
+        id: f.id("id").required(),
+        node_id: f.id("node_id").required(),
+        primary_router_id: f.id("primary_router_id").required(),
+        secondary_router_id: f.id("secondary_router_id").required(),
+    };
+    f.finish()?;
+    Ok(created(routers::create(control, once(request, user)?, new)?))
+}
+
+fn delete(control: &Control, request: &Request, _: &User) -> Reply {
+    routers::delete(control, id_of(request, "assignment_id")?, condition(request))?;
+    Ok(Response::empty(204))
+}

@@ -1,0 +1,68 @@
+//! `/etcd/snapshots` and `/support-bundles`: requests that agents carry out and report on.
+
+use super::{arg, body_at, condition, created, id_of, list as page_of, once, one, paging};
+use crate::control::{Control, runs};
+use crate::gate::Handler::By;
+use crate::gate::{Reply, Route, route};
+use crate::http::fields::Fields;
+use crate::http::{Request, Response};
+use crate::model::runs::Kind::{self, Bundle, Snapshot};
+use crate::model::runs::{Report, RunStatus};
+use crate::model::users::Role::{Operator, Viewer};
+use crate::model::users::User;
+use tiny_http::Method::{Delete, Get, Patch, Post};
+
+/// The routes of this file.
+pub const ROUTES: &[Route] = &[
+    route(Get, "/etcd/snapshots", By(Viewer, |c, r, _| list(c, r, Snapshot))).gives(200, "[SnapshotRun]"),
+    route(Post, "/etcd/snapshots", By(Operator, |c, r, u| create(c, r, u, Snapshot))).gives(201, "SnapshotRun"),
+    route(Get, "/etcd/snapshots/{snapshot_id}", By(Viewer, |c, r, _| show(c, r, Snapshot))).gives(200, "SnapshotRun"),
+    route(Patch, "/etcd/snapshots/{snapshot_id}", By(Operator, |c, r, _| update(c, r, Snapshot))).gives(200, "SnapshotRun"),
+    route(Delete, "/etcd/snapshots/{snapshot_id}", By(Operator, |c, r, _| delete(c, r, Snapshot))).gives(204, ""),
+    route(Get, "/support-bundles", By(Viewer, |c, r, _| list(c, r, Bundle))).gives(200, "[SupportBundle]"),
+    route(Post, "/support-bundles", By(Operator, |c, r, u| create(c, r, u, Bundle))).gives(201, "SupportBundle"),
+    route(Get, "/support-bundles/{bundle_id}", By(Viewer, |c, r, _| show(c, r, Bundle))).gives(200, "SupportBundle"),
+    route(Patch, "/support-bundles/{bundle_id}", By(Operator, |c, r, _| update(c, r, Bundle))).gives(200, "SupportBundle"),
+    route(Delete, "/support-bundles/{bundle_id}", By(Operator, |c, r, _| delete(c, r, Bundle))).gives(204, ""),
+];
+
+/// The name of the id in the path.
+fn name(kind: Kind) -> &'static str {
+    match kind {
+        Snapshot => "snapshot_id",
+        Bundle => "bundle_id",
+    }
+}
+
+fn list(control: &Control, request: &Request, kind: Kind) -> Reply {
+    let paging = paging(request)?;
+    Ok(page_of(request, &paging, &runs::list(control, kind, &paging)?))
+}
+
+fn show(control: &Control, request: &Request, kind: Kind) -> Reply {
+    Ok(one(request, &runs::show(control, kind, &id_of(request, name(kind))?)?))
+}
+
+fn create(control: &Control, request: &Request, user: &User, kind: Kind) -> Reply {
+    let mut f = Fields::of_optional_body(&request.body)?;
+    let id = f.id("id").optional();
+    let requested_by = f.printable("requested_by", 1..=128).optional();
+    f.finish()?;
+    Ok(created(runs::create(control, kind, once(request, user)?, id, requested_by)?))
+}
+
+fn update(control: &Control, request: &Request, kind: Kind) -> Reply {
+    let mut f = body_at(request, name(kind))?;
+    let report = Report {
+        status: f.word("status", RunStatus::WORDS, RunStatus::parse).optional(),
+        result: f.printable(kind.result_key(), 1..=1024).optional(),
+        error: f.text("error", 1..=4096).optional(),
+    };
+    f.finish()?;
+    Ok(one(request, &runs::update(control, kind, arg(request).to_string(), condition(request), report)?))
+}
+
+fn delete(control: &Control, request: &Request, kind: Kind) -> Reply {
+    runs::delete(control, kind, id_of(request, name(kind))?, condition(request))?;
+    Ok(Response::empty(204))
+}

@@ -1,0 +1,70 @@
+//! `/scheduler`: plans, and doing what they say.
+
+use super::{id_of, nothing};
+use crate::control::{Control, scheduler};
+use crate::error::Result;
+use crate::gate::Handler::By;
+use crate::gate::{Reply, Route, route};
+use crate::http::fields::Fields;
+use crate::http::{Request, Response};
+use crate::model::users::Role::{Operator, Viewer};
+use crate::model::users::User;
+use tiny_http::Method::{Get, Post};
+
+/// Moves of one rebalance, at most and where nobody says.
+const MOVES_MAX: i64 = 1_000;
+const MOVES_DEFAULT: i64 = 20;
+
+/// The routes of this file.
+pub const ROUTES: &[Route] = &[
+    route(Get, "/scheduler/status", By(Viewer, status)).gives(200, "SchedulerStatus"),
+    route(Get, "/scheduler/plan/services/{service_id}", By(Viewer, plan_one)).gives(200, "Plan"),
+    route(Get, "/scheduler/plan/all", By(Viewer, plan_all)).gives(200, "Plans"),
+    route(Post, "/scheduler/reconcile/services/{service_id}", By(Operator, reconcile_one)).gives(200, "Plan"),
+    route(Post, "/scheduler/reconcile/all", By(Operator, reconcile_all)).gives(200, "Plans"),
+    route(Get, "/scheduler/explain/services/{service_id}", By(Viewer, explain)).gives(200, "Explanation"),
+    route(Get, "/scheduler/rebalance", By(Viewer, plan_rebalance)).gives(200, "Plans"),
+    route(Post, "/scheduler/rebalance", By(Operator, rebalance)).gives(200, "Plans"),
+];
+
+fn status(control: &Control, request: &Request, _: &User) -> Reply {
+    nothing(request)?;
+    Ok(Response::json(200, &scheduler::status(control)?))
+}
+
+fn plan_one(control: &Control, request: &Request, _: &User) -> Reply {
+    Ok(Response::json(200, &scheduler::plan_one(control, &id_of(request, "service_id")?)?))
+}
+
+fn plan_all(control: &Control, request: &Request, _: &User) -> Reply {
+    nothing(request)?;
+    Ok(Response::json(200, &scheduler::plan_all(control)?))
+}
+
+fn reconcile_one(control: &Control, request: &Request, user: &User) -> Reply {
+    Ok(Response::json(200, &scheduler::reconcile_one(control, &id_of(request, "service_id")?, &user.name)?))
+}
+
+fn reconcile_all(control: &Control, request: &Request, user: &User) -> Reply {
+    nothing(request)?;
+    Ok(Response::json(200, &scheduler::reconcile_all(control, &user.name)?))
+}
+
+fn explain(control: &Control, request: &Request, _: &User) -> Reply {
+    Ok(Response::json(200, &scheduler::explain(control, &id_of(request, "service_id")?)?))
+}
+
+fn moves_max(request: &Request) -> Result<usize> {
+    let mut f = Fields::of_query(request.query_pairs());
+    let moves_max = f.int("max_moves", 1..=MOVES_MAX).or(MOVES_DEFAULT);
+    f.finish()?;
+    Ok(moves_max as usize)
+}
+
+fn plan_rebalance(control: &Control, request: &Request, _: &User) -> Reply {
+    Ok(Response::json(200, &scheduler::plan_rebalance(control, moves_max(request)?)?))
+}
+
+fn rebalance(control: &Control, request: &Request, user: &User) -> Reply {
+    Ok(Response::json(200, &scheduler::rebalance(control, moves_max(request)?, &user.name)?))
+}

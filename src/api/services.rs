@@ -1,0 +1,87 @@
+//! `/services`.
+
+use super::specs::spec;
+use super::{PAGE_MAX, body_at, condition, created, id_of, list as page_of, once, one, optional_body_at, paging, query_at};
+use crate::control::{Control, services};
+use crate::gate::Handler::By;
+use crate::gate::{Reply, Route, route};
+use crate::http::fields::Fields;
+use crate::http::{Request, Response};
+use crate::model::Paging;
+use crate::model::services::NewService;
+use crate::model::users::Role::{Operator, Viewer};
+use crate::model::users::User;
+use std::ops::RangeInclusive;
+use tiny_http::Method::{Delete, Get, Patch, Post};
+
+/// Characters of a description.
+const DESCRIPTION_CHARS: RangeInclusive<usize> = 0..=4096;
+
+/// The routes of this file.
+pub const ROUTES: &[Route] = &[
+    route(Get, "/services", By(Viewer, list)).gives(200, "[Service]"),
+    route(Post, "/services", By(Operator, create)).gives(201, "Service"),
+    route(Get, "/services/{service_id}", By(Viewer, show)).gives(200, "Service"),
+    route(Patch, "/services/{service_id}", By(Operator, update)).gives(200, "Service"),
+    route(Delete, "/services/{service_id}", By(Operator, delete)).gives(204, ""),
+    route(Post, "/services/{service_id}/rollout", By(Operator, rollout)).gives(200, "Service"),
+    route(Post, "/services/{service_id}/rollback", By(Operator, rollback)).gives(200, "Service"),
+    route(Get, "/services/{service_id}/revisions", By(Viewer, revisions)).gives(200, "[Revision]"),
+];
+
+fn list(control: &Control, request: &Request, _: &User) -> Reply {
+    let paging = paging(request)?;
+    Ok(page_of(request, &paging, &services::list(control, &paging)?))
+}
+
+fn show(control: &Control, request: &Request, _: &User) -> Reply {
+    Ok(one(request, &services::show(control, &id_of(request, "service_id")?)?))
+}
+
+fn create(control: &Control, request: &Request, user: &User) -> Reply {
+    let mut f = Fields::of_body(&request.body)?;
+    let new = NewService {
+        id: f.id("id").required(),
+        name: f.name("name").required(),
+        description: f.text("description", DESCRIPTION_CHARS).optional(),
+        spec: spec(&mut f).unwrap_or_default(),
+    };
+    f.finish()?;
+    Ok(created(services::create(control, once(request, user)?, new, &user.name)?))
+}
+
+fn update(control: &Control, request: &Request, user: &User) -> Reply {
+    let mut f = body_at(request, "service_id")?;
+    let description = f.text("description", DESCRIPTION_CHARS).optional();
+    let spec = spec(&mut f);
+    f.finish()?;
+    Ok(one(request, &services::update(control, super::arg(request).to_string(), condition(request), description, spec, &user.name)?))
+}
+
+fn rollout(control: &Control, request: &Request, user: &User) -> Reply {
+    Ok(one(request, &services::rollout(control, id_of(request, "service_id")?, condition(request), &user.name)?))
+}
+
+fn rollback(control: &Control, request: &Request, user: &User) -> Reply {
+    let mut f = optional_body_at(request, "service_id")?;
+    let target = f.int("target_generation", 1..=i64::MAX).optional();
+    f.finish()?;
+    Ok(one(request, &services::rollback(control, super::arg(request).to_string(), condition(request), target, &user.name)?))
+}
+
+fn delete(control: &Control, request: &Request, user: &User) -> Reply {
+    let mut f = query_at(request, "service_id")?;
+    let force = f.flag("force").or(false);
+    f.finish()?;
+    services::delete(control, super::arg(request).to_string(), condition(request), force, &user.name)?;
+    Ok(Response::empty(204))
+}
+
+fn revisions(control: &Control, request: &Request, _: &User) -> Reply {
+    let mut f = query_at(request, "service_id")?;
+    let limit = f.int("limit", 1..=PAGE_MAX as i64).or(PAGE_MAX as i64) as usize;
+    let before = f.int("after", 1..=i64::MAX).optional();
+    f.finish()?;
+    let page = services::revisions(control, super::arg(request), limit, before)?;
+    Ok(page_of(request, &Paging { limit, after: None }, &page))
+}

@@ -1,0 +1,71 @@
+//! Reading a service's spec. What the contract lets fall back to a default is only bounded here; everything else is validated; keys
+//! that nobody knows are kept.
+
+use crate::http::fields::Fields;
+use crate::model::Object;
+use crate::model::specs::{CPU_MILLIS_MAX, LOST_AFTER_S_MAX, MEMORY_MB_MAX, Mode, PORTS_MAX, REPLICAS_MAX, ROLLING_MAX};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// Replicas with a place of their own.
+const PINNED_MAX: usize = 1_000;
+
+/// The field `spec` of a body.
+pub(super) fn spec(f: &mut Fields) -> Option<Object> {
+    let read = |s: &mut Fields| {
+        s.lenient_nested("scheduling", scheduling);
+        s.lenient_count("replicas_desired", REPLICAS_MAX);
+        s.lenient_nested("rolling_update", |s| {
+            s.lenient_count("max_surge", ROLLING_MAX);
+            s.lenient_count("max_unavailable", ROLLING_MAX);
+        });
+        s.nested("resources", |s| {
+            s.int("cpu_millis", 0..=CPU_MILLIS_MAX).optional();
+            s.int("memory_mb", 0..=MEMORY_MB_MAX).optional();
+        })
+        .optional();
+        s.list("ports", PORTS_MAX, port).optional();
+        s.nested("placement", placement).optional();
+        s.whole().clone()
+    };
+    f.nested("spec", read).optional()
+}
+
+fn scheduling(s: &mut Fields) {
+    s.lenient_count("desired_replicas", REPLICAS_MAX);
+    s.int("lost_after_seconds", 0..=LOST_AFTER_S_MAX).optional();
+    s.word("mode", Mode::WORDS, Mode::parse).optional();
+    s.text("spread_by", 1..=64).optional();
+}
+
+/// A port is a number (TCP of the host) or an object.
+fn port(f: &mut Fields, item: Value) {
+    f.describe_item(|| json!({ "type": ["integer", "object"], "minimum": 1, "maximum": 65535 }));
+    match &item {
+        Value::Object(_) => {
+            f.int("host_port", 1..=65_535).optional();
+            f.word("protocol", &["tcp", "udp"], |word| ["tcp", "udp"].contains(&word).then_some(())).optional();
+        }
+        Value::Number(n) if n.as_i64().is_some_and(|n| (1..=65_535).contains(&n)) => {}
+        _ => f.fault("int_type", Vec::new(), "Input should be a port, 1 to 65535, or an object with host_port".to_string(), &item),
+    }
+}
+
+fn placement(f: &mut Fields) {
+    let mut seen = BTreeSet::new();
+    let pinned = |f: &mut Fields, item: Value| {
+        f.describe_item(|| json!({ "type": "object" }));
+        if !item.is_object() {
+            f.fault("dict_type", Vec::new(), "Input should be a valid dictionary".to_string(), &item);
+            return;
+        }
+        let replica_id = f.id("replica_id").required();
+        f.id("node_id").required();
+        f.printable("desired_state", 1..=64).optional();
+        if !replica_id.is_empty() && !seen.insert(replica_id.clone()) {
+            let msg = "This replica is pinned twice".to_string();
+            f.fault("string_pattern_mismatch", vec!["replica_id".into()], msg, &Value::String(replica_id));
+        }
+    };
+    f.list("pinned_replicas", PINNED_MAX, pinned).optional();
+}

@@ -1,0 +1,69 @@
+//! Requests that may come twice: one that creates something and carries an `Idempotency-Key` gets the same answer again for a
+//! day, and creates nothing again. The answer is kept in the transaction that creates.
+
+use super::Control;
+use crate::crypto;
+use crate::error::{Doing, Error, Result};
+use crate::store::{Write, once};
+use serde::Serialize;
+
+/// An answer is given again for so long.
+const KEPT_S: i64 = 86_400;
+/// Characters of a key.
+const KEY_CHARS_MAX: usize = 255;
+
+/// A request's key; none where it carries none.
+#[derive(Default)]
+pub struct Once(Option<Key>);
+
+struct Key {
+    caller: String,
+    key: String,
+    request_sha256: String,
+}
+
+/// An object that was created.
+pub struct Created {
+    /// The object as JSON.
+    pub json: String,
+    /// Whether an earlier request created it.
+    pub replayed: bool,
+}
+
+impl Once {
+    /// The key of a request by this caller; `request` is what it must be the same in: method, path and body.
+    pub fn new(caller: &str, header: Option<&str>, request: &[&[u8]]) -> Result<Once> {
+        let Some(key) = header else { return Ok(Once(None)) };
+        if key.is_empty() || key.len() > KEY_CHARS_MAX || !key.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(Error::Malformed(format!("Idempotency-Key must be 1 to {KEY_CHARS_MAX} visible ASCII characters")));
+        }
+        // The lengths stand before the parts, so that no two requests run together to the same bytes.
+        let bytes: Vec<u8> = request.iter().flat_map(|part| [&part.len().to_be_bytes()[..], part].concat()).collect();
+        Ok(Once(Some(Key { caller: caller.to_string(), key: key.to_string(), request_sha256: crypto::sha256_hex(&bytes) })))
+    }
+
+    /// Creates, or gives the answer of the time before.
+    pub fn create<T: Serialize>(self, write: &Write, create: impl FnOnce(&Write) -> Result<T>) -> Result<Created> {
+        let Some(Key { caller, key, request_sha256 }) = self.0 else {
+            return Ok(Created { json: json(&create(write)?)?, replayed: false });
+        };
+        if let Some((request, answer)) = once::by_key(write, &caller, &key, write.now.plus_secs(-KEPT_S))? {
+            if request != request_sha256 {
+                return Err(Error::Conflict("This Idempotency-Key was used for another request; take a fresh one.".to_string()));
+            }
+            return Ok(Created { json: answer, replayed: true });
+        }
+        let json = json(&create(write)?)?;
+        once::put(write, &caller, &key, &request_sha256, &json)?;
+        Ok(Created { json, replayed: false })
+    }
+}
+
+fn json(object: &impl Serialize) -> Result<String> {
+    serde_json::to_string(object).doing("write an object as JSON")
+}
+
+/// Forgets answers that are not given any more.
+pub fn prune(control: &Control) -> Result<()> {
+    control.store.write(|w| once::prune(w, w.now.plus_secs(-KEPT_S)).map(drop))
+}

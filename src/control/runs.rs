@@ -1,0 +1,99 @@
+//! Requests that agents carry out and report on: etcd snapshots and support bundles.
+
+use super::once::{Created, Once};
+use super::versions::{Condition, Versioned};
+use super::{Control, guard};
+use crate::crypto;
+use crate::error::{Error, Result};
+use crate::model::events::NewEvent;
+use crate::model::runs::{Kind, Report, Run};
+use crate::model::{Page, Paging};
+use crate::store::{events, runs};
+use serde_json::{Value, json};
+
+/// How clients see a kind.
+struct Words {
+    what: &'static str,
+    category: &'static str,
+    event: &'static str,
+    id: &'static str,
+    prefix: &'static str,
+}
+
+fn words(kind: Kind) -> Words {
+    match kind {
+        Kind::Snapshot => Words { what: "Snapshot", category: "etcd", event: "snapshot", id: "snapshot_id", prefix: "snap" },
+        Kind::Bundle => Words { what: "Support bundle", category: "support", event: "support_bundle", id: "bundle_id", prefix: "bundle" },
+    }
+}
+
+/// An event about a request.
+fn event(kind: Kind, deed: &str, id: &str, more: (&str, Value)) -> NewEvent {
+    let words = words(kind);
+    let fields = json!({words.id: id, more.0: more.1});
+    NewEvent::info(words.category, &format!("{}.{deed}", words.event), fields)
+}
+
+/// A page of requests, newest first.
+pub fn list(control: &Control, kind: Kind, paging: &Paging) -> Result<Page<Run>> {
+    control.store.read(|r| runs::page(r, kind, paging))
+}
+
+/// One request.
+pub fn show(control: &Control, kind: Kind, id: &str) -> Result<Versioned<Run>> {
+    Versioned::of(control.store.read(|r| runs::by_id(r, kind, id))?.ok_or_else(|| missing(kind))?)
+}
+
+/// Asks for one.
+pub fn create(control: &Control, kind: Kind, once: Once, id: Option<String>, requested_by: Option<String>) -> Result<Created> {
+    control.store.write(move |w| {
+        guard::check(w)?;
+        once.create(w, |w| {
+            let id = id.unwrap_or_else(|| format!("{}-{}", words(kind).prefix, crypto::random_hex(8)));
+            if runs::by_id(w, kind, &id)?.is_some() {
+                return Err(Error::Conflict(format!("{} id already exists", words(kind).what)));
+            }
+            runs::insert(w, kind, &id, requested_by.as_deref())?;
+            events::record(w, event(kind, "requested", &id, ("requested_by", json!(requested_by))))?;
+            runs::by_id(w, kind, &id)?.ok_or_else(|| missing(kind))
+        })
+    })
+}
+
+/// Notes what whoever carries it out reports. What is finished stays so.
+pub fn update(control: &Control, kind: Kind, id: String, condition: Condition, report: Report) -> Result<Versioned<Run>> {
+    control.store.write(move |w| {
+        guard::check(w)?;
+        let mut run = runs::by_id(w, kind, &id)?.ok_or_else(|| missing(kind))?;
+        condition.check(&run)?;
+        if run.status.is_finished() {
+            return Err(Error::Conflict(format!("This one is {} already.", run.status.as_str())));
+        }
+        run.status = report.status.unwrap_or(run.status);
+        run.result = report.result.or(run.result);
+        run.error = report.error.or(run.error);
+        runs::update(w, &run)?;
+        run.updated_at = w.now;
+        events::record(w, event(kind, run.status.as_str(), &id, (kind.result_key(), json!(run.result))))?;
+        Versioned::of(run)
+    })
+}
+
+/// Takes a finished one away.
+pub fn delete(control: &Control, kind: Kind, id: String, condition: Condition) -> Result<()> {
+    control.store.write(move |w| {
+        guard::check(w)?;
+        let run = runs::by_id(w, kind, &id)?.ok_or_else(|| missing(kind))?;
+        condition.check(&run)?;
+        if !run.status.is_finished() {
+            return Err(Error::Conflict(format!("This one is {}: only a completed or failed one can be deleted.", run.status.as_str())));
+        }
+        runs::delete(w, kind, &id)?;
+        events::record(w, event(kind, "deleted", &id, ("status", json!(run.status.as_str()))))?;
+        Ok(())
+    })
+}
+
+fn missing(kind: Kind) -> Error {
+    Error::not_found(words(kind).what)
+}

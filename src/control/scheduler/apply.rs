@@ -1,0 +1,129 @@
+//! Plans put into effect: all of their actions in one transaction, or none.
+
+use super::plan::{self, Action, Plan};
+use super::view::{NodeIndex, View};
+use crate::control::guard;
+use crate::error::{Error, Result};
+use crate::model::Object;
+use crate::model::events::NewEvent;
+use crate::model::replicas::{Replica, clear_sickness};
+use crate::store::{Write, events, nodes, replicas, services};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Replicas that an event about a drain lists.
+const LISTED_MAX: usize = 20;
+
+/// Carries the plans out. The caller has made sure that the view is still true.
+pub fn plans(write: &Write, view: &View, plans: &[Plan]) -> Result<()> {
+    guard::check(write)?;
+    plan::check(view, plans).map_err(|why| Error::fault("apply a plan", why))?;
+    for plan in plans {
+        if plan.made > 0 {
+            services::count_made(write, &plan.service_id, plan.made)?;
+        }
+        plan.actions.iter().try_for_each(|action| carry_out(write, action, plan.generation))?;
+    }
+    Ok(())
+}
+
+/// Tells of a plan that was carried out.
+pub fn tell(write: &Write, plan: &Plan, by: &str) -> Result<()> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    plan.actions.iter().for_each(|a| *counts.entry(a.action).or_default() += 1);
+    let fields = json!({
+        "service_id": plan.service_id, "desired_replicas": plan.desired_replicas, "actual_replicas": plan.actual_replicas,
+        "action_count": plan.actions.len(), "warning_count": plan.warnings.len(), "actions": counts, "by": by,
+    });
+    events::record(write, NewEvent::info("scheduler", "scheduler.reconcile", fields)).map(drop)
+}
+
+fn carry_out(write: &Write, action: &Action, generation: i64) -> Result<()> {
+    match (action.action, &action.target_node_id) {
+        ("scale_up", Some(target)) => {
+            let mut status = Object::new();
+            status.insert("healthy".into(), true.into());
+            status.insert("managed_by".into(), "scheduler".into());
+            status.insert("applied_generation".into(), generation.into());
+            let replica = Replica {
+                id: action.replica_id.clone(),
+                service_id: action.service_id.clone(),
+                node_id: target.clone(),
+                desired_state: action.desired_state.clone().unwrap_or("running".to_string()),
+                status,
+                placement: action.placement.clone(),
+                created_at: write.now,
+                updated_at: write.now,
+            };
+            replicas::insert(write, &replica)
+        }
+        ("scale_down", _) => replicas::delete(write, &action.replica_id).map(drop),
+        ("queue_rolling_update", _) => change(write, action, |replica| {
+            replica.status.insert("desired_generation".into(), generation.into());
+            replica.status.insert("update_state".into(), "pending".into());
+        }),
+        (_, Some(target)) => change(write, action, |replica| {
+            replica.node_id.clone_from(target);
+            replica.placement.clone_from(&action.placement);
+            clear_sickness(&mut replica.status);
+        }),
+        (other, None) => Err(Error::fault("apply a plan", format!("{other} without a target"))),
+    }
+}
+
+fn change(write: &Write, action: &Action, change: impl FnOnce(&mut Replica)) -> Result<()> {
+    let replica = replicas::by_id(write, &action.replica_id)?;
+    let mut replica = replica.ok_or_else(|| Error::fault("apply a plan", format!("{} is not there", action.replica_id)))?;
+    change(&mut replica);
+    replicas::update(write, &replica)
+}
+
+/// Notes how far each drain is, after plans of all services: it ends in an event, with what is left and why.
+pub fn drains(write: &Write, view: &View, plans: &[Plan]) -> Result<()> {
+    for (index, node) in (0..).zip(&view.nodes).filter(|(_, node)| node.draining) {
+        let left = nodes::replicas_on(write, &node.id)?;
+        let moved = plans
+            .iter()
+            .flat_map(|p| &p.actions)
+            .any(|a| a.source_node_id.as_ref() == Some(&node.id) && a.action != "queue_rolling_update");
+        let state = if left == 0 {
+            "drained"
+        } else if moved {
+            "draining"
+        } else {
+            "blocked"
+        };
+        if node.drain_state == state {
+            continue;
+        }
+        let Some(mut row) = nodes::by_id(write, &node.id)? else { continue };
+        row.status.insert("drain_state".into(), state.into());
+        nodes::update(write, &row)?;
+        let event = match state {
+            "drained" => NewEvent::info("nodes", "node.drained", json!({"node_id": node.id, "left": 0})),
+            "blocked" => {
+                let fields = json!({"node_id": node.id, "left": left, "replicas": stuck(plans, index)});
+                NewEvent::at("warning", "nodes", "node.drain_blocked", fields)
+            }
+            _ => continue,
+        };
+        events::record(write, event)?;
+    }
+    Ok(())
+}
+
+/// Whether a drain would be told anew.
+pub fn drains_changed(view: &View, plans: &[Plan]) -> bool {
+    (0..).zip(&view.nodes).filter(|(_, node)| node.draining).any(|(index, node)| {
+        let on_it = view.services.iter().flat_map(|s| &s.replicas).filter(|r| r.node == Some(index)).count();
+        let moves = plans.iter().flat_map(|p| &p.actions).any(|a| a.source_node_id.as_ref() == Some(&node.id));
+        let state = if on_it == 0 { "drained" } else { "blocked" };
+        moves || node.drain_state != state
+    })
+}
+
+/// The replicas that stay on a draining node, each with the reason.
+fn stuck(plans: &[Plan], node: NodeIndex) -> Vec<Value> {
+    let all = plans.iter().flat_map(|p| p.stuck.iter().filter(|(n, _, _)| *n == node));
+    all.take(LISTED_MAX).map(|(_, replica_id, why)| json!({"replica_id": replica_id, "reason": why})).collect()
+}

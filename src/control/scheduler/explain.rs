@@ -1,0 +1,82 @@
+//! Why a service's replicas are where they are, and where the next one would go.
+
+use super::place::{Refusal, Score, Session, State, filters};
+use super::plan;
+use super::view::View;
+use crate::clock::Timestamp;
+use crate::model::replicas::Placement;
+use serde::Serialize;
+use std::collections::HashMap;
+
+/// What `GET /scheduler/explain/services/{id}` says.
+#[derive(Serialize)]
+pub struct Explanation {
+    service_id: String,
+    generation: i64,
+    generated_at: Timestamp,
+    desired_replicas: usize,
+    actual_replicas: usize,
+    warnings: Vec<String>,
+    /// Candidates first, the best of them first; then the others by id.
+    nodes: Vec<NodeAnswer>,
+    replicas: Vec<ReplicaAnswer>,
+}
+
+/// What speaks for or against a node.
+#[derive(Serialize)]
+struct NodeAnswer {
+    node_id: String,
+    /// 1 is where the next replica goes; `null` for a node that takes none.
+    rank: Option<usize>,
+    /// The filters that it failed, each with the reason.
+    filters: Vec<Refusal>,
+    /// The smaller the better, part by part.
+    score: Option<Score>,
+    replicas: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct ReplicaAnswer {
+    replica_id: String,
+    node_id: String,
+    placement: Option<Placement>,
+}
+
+/// Explains a service.
+pub fn service(view: &View, index: usize) -> Explanation {
+    let plan = plan::one(view, index);
+    let service = &view.services[index];
+    let mut state = State::of(view);
+    let session = Session::begin(&mut state, &service.policy, service.replicas.iter().filter_map(|r| r.node));
+    let mut here: HashMap<&str, Vec<String>> = HashMap::new();
+    for replica in &service.replicas {
+        here.entry(&replica.node_id).or_default().push(replica.id.clone());
+    }
+    let mut nodes: Vec<NodeAnswer> = (0..)
+        .zip(&view.nodes)
+        .map(|(i, node)| {
+            let filters = filters(&session, node, i, &service.policy.selector);
+            let score = filters.is_empty().then(|| session.score(i));
+            NodeAnswer { node_id: node.id.clone(), rank: None, filters, score, replicas: here.remove(node.id.as_str()).unwrap_or_default() }
+        })
+        .collect();
+    nodes.sort_by(|a, b| (a.score.is_none(), a.score, &a.node_id).cmp(&(b.score.is_none(), b.score, &b.node_id)));
+    for (rank, node) in (1..).zip(nodes.iter_mut().filter(|n| n.score.is_some())) {
+        node.rank = Some(rank);
+    }
+    let replica = |r: &super::view::ReplicaView| ReplicaAnswer {
+        replica_id: r.id.clone(),
+        node_id: r.node_id.clone(),
+        placement: r.placement.clone(),
+    };
+    Explanation {
+        service_id: service.id.clone(),
+        generation: service.generation,
+        generated_at: view.now,
+        desired_replicas: plan.desired_replicas,
+        actual_replicas: plan.actual_replicas,
+        warnings: plan.warnings,
+        nodes,
+        replicas: service.replicas.iter().map(replica).collect(),
+    }
+}

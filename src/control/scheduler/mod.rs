@@ -1,0 +1,385 @@
+//! The scheduler: keeps services running where they fit. `view` is what it sees, `plan` what it would do (both pure), `place` where a
+//! replica goes, `apply` what carries it out, `brake` what holds it when most of the fleet falls silent at once. This file is the
+//! order of it all: who plans, when, and that of two reconciles none acts on what the other has changed.
+
+mod apply;
+mod brake;
+mod explain;
+mod place;
+pub mod plan;
+mod rebalance;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+pub use explain::Explanation;
+
+use super::leases::Leases;
+use super::{Control, settings};
+use crate::clock::{self, Timestamp};
+use crate::error::{Error, Result};
+use crate::model::events::NewEvent;
+use crate::store::{Read, Write, events};
+use crate::thread::lock;
+use brake::{Brake, Turn};
+use plan::Plan;
+use serde_json::json;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use view::View;
+
+/// After a start nodes get so long to be heard of before replicas leave them: longer than the usual lease.
+const GRACE: Duration = Duration::from_secs(60);
+/// The loop acts once nothing has changed for so long, so that somebody's several changes are seen as one.
+const SETTLE: Duration = Duration::from_secs(3);
+/// And at the latest so long after the first change.
+const SETTLE_MAX: Duration = Duration::from_secs(10);
+/// The loop looks at everything this often, changes or not.
+const EVERY: Duration = Duration::from_secs(30);
+/// Views that turn out to be old before the plan is made inside the transaction, where nothing else can change anything.
+const TRIES: usize = 3;
+
+/// What plans say while the brake is on.
+const BRAKED: &str =
+    "most nodes fell silent together, so the control plane may be cut off (set the cluster setting scheduler_brake to off to go on)";
+
+/// What is asked of a plan.
+enum Scope {
+    All,
+    One(String),
+    Rebalance(usize),
+}
+
+/// What the scheduler keeps between two plans.
+pub struct Scheduler {
+    lane: Lane,
+    brake: Mutex<Brake>,
+    started: Instant,
+    rhythm: Mutex<Rhythm>,
+    /// Figures of its work.
+    pub stats: Stats,
+}
+
+/// Figures of the scheduler's work.
+#[derive(Default)]
+pub struct Stats {
+    /// Plans that were carried out, empty ones too.
+    pub runs: AtomicU64,
+    /// Actions in them.
+    pub actions: AtomicU64,
+    /// Views that had become old before their plan was applied.
+    pub conflicts: AtomicU64,
+}
+
+/// Where the loop is.
+#[derive(Default)]
+struct Rhythm {
+    /// Changes that the last run had seen.
+    seen: u64,
+    /// Changes at the last look.
+    count: u64,
+    /// When the first and the last change came that no run has seen.
+    unseen: Option<(Instant, Instant)>,
+    /// When the next run is due though nothing changes.
+    due: Option<Instant>,
+}
+
+impl Rhythm {
+    /// Whether it is time for a run.
+    fn is_time(&mut self, count: u64, now: Instant) -> bool {
+        if count != self.count {
+            self.count = count;
+            let first = self.unseen.map_or(now, |(first, _)| first);
+            self.unseen = (count > self.seen).then_some((first, now));
+        }
+        let settled = |(first, last): (Instant, Instant)| now - last >= SETTLE || now - first >= SETTLE_MAX;
+        self.unseen.is_some_and(settled) || self.due.is_none_or(|due| now >= due)
+    }
+
+    /// A run has seen so many changes.
+    fn ran(&mut self, seen: u64, now: Instant, due_in: Duration) {
+        self.seen = seen;
+        self.count = seen;
+        self.unseen = None;
+        self.due = Some(now + due_in);
+    }
+}
+
+/// What all services' plans say.
+#[derive(serde::Serialize)]
+pub struct Plans {
+    /// Whether nothing is done.
+    pub dry_run: bool,
+    /// When.
+    pub generated_at: Timestamp,
+    /// One plan a service, by id.
+    pub results: Vec<Plan>,
+}
+
+/// One reconcile after the other, in the order in which they asked: the loop and requests alike.
+#[derive(Default)]
+struct Lane {
+    /// The next number to give, and the number whose turn it is.
+    turn: Mutex<(u64, u64)>,
+    next: Condvar,
+}
+
+/// The turn of one.
+struct Turnstile<'l>(&'l Lane);
+
+impl Lane {
+    fn enter(&self) -> Turnstile<'_> {
+        let mut turn = lock(&self.turn);
+        let mine = turn.0;
+        turn.0 += 1;
+        while turn.1 != mine {
+            turn = self.next.wait(turn).unwrap_or_else(PoisonError::into_inner);
+        }
+        Turnstile(self)
+    }
+
+    fn waiting(&self) -> u64 {
+        let turn = lock(&self.turn);
+        turn.0 - turn.1
+    }
+}
+
+impl Drop for Turnstile<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.turn).1 += 1;
+        self.0.next.notify_all();
+    }
+}
+
+impl Scheduler {
+    /// A scheduler that has seen nothing yet.
+    pub fn new() -> Scheduler {
+        let (lane, brake, rhythm) = (Lane::default(), Mutex::default(), Mutex::default());
+        Scheduler { lane, brake, started: clock::tick(), rhythm, stats: Stats::default() }
+    }
+
+    /// Reconciles that wait or run.
+    pub fn waiting(&self) -> u64 {
+        self.lane.waiting()
+    }
+
+    /// Whether the brake is on.
+    pub fn is_braked(&self) -> bool {
+        lock(&self.brake).is_on()
+    }
+}
+
+/// What would be done about a service.
+pub fn plan_one(control: &Control, id: &str) -> Result<Plan> {
+    let (_, view) = view(control)?;
+    let service = view.service(id).ok_or_else(|| missing(id))?;
+    Ok(plan::one(&view, service))
+}
+
+/// What would be done about all of them.
+pub fn plan_all(control: &Control) -> Result<Plans> {
+    let (_, view) = view(control)?;
+    Ok(Plans { dry_run: true, generated_at: view.now, results: plan::all(&view) })
+}
+
+/// What would even out the load, in at most so many moves.
+pub fn plan_rebalance(control: &Control, moves_max: usize) -> Result<Plans> {
+    let (_, view) = view(control)?;
+    Ok(Plans { dry_run: true, generated_at: view.now, results: rebalance::plan(&view, moves_max) })
+}
+
+/// Why a service's replicas are where they are.
+pub fn explain(control: &Control, id: &str) -> Result<Explanation> {
+    let (_, view) = view(control)?;
+    let service = view.service(id).ok_or_else(|| missing(id))?;
+    Ok(explain::service(&view, service))
+}
+
+/// Does what the plan of a service says.
+pub fn reconcile_one(control: &Control, id: &str, by: &str) -> Result<Plan> {
+    let plans = reconcile(control, Scope::One(id.to_string()), by)?;
+    plans.results.into_iter().next().ok_or_else(|| missing(id))
+}
+
+/// Does what the plans of all services say.
+pub fn reconcile_all(control: &Control, by: &str) -> Result<Plans> {
+    reconcile(control, Scope::All, by)
+}
+
+/// Evens out the load, in at most so many moves.
+pub fn rebalance(control: &Control, moves_max: usize, by: &str) -> Result<Plans> {
+    reconcile(control, Scope::Rebalance(moves_max), by)
+}
+
+fn missing(id: &str) -> Error {
+    Error::NotFound(format!("Service not found: {id}"))
+}
+
+/// What a view needs beside the database.
+struct Surroundings {
+    leases: Leases,
+    brake: Option<String>,
+    grace: bool,
+}
+
+fn surroundings(control: &Control, read: &Read) -> Result<Surroundings> {
+    let scheduler = &control.scheduler;
+    let grace = clock::tick().duration_since(scheduler.started) < GRACE;
+    // Between two looks of the loop the leases themselves are asked.
+    let on = scheduler.is_braked() || Brake::default().look(&control.leases.silence()) != Turn::Same;
+    let brake = (on && settings::word(read, settings::SCHEDULER_BRAKE)? == "on").then(|| BRAKED.to_string());
+    Ok(Surroundings { leases: control.leases.clone(), brake, grace })
+}
+
+/// The cluster now, with the count of changes that it stands for.
+fn view(control: &Control) -> Result<(u64, View)> {
+    // The count first: a change after it makes the view older than it is, never younger.
+    let count = control.store.changes.count();
+    let view = control.store.read(|r| {
+        let around = surroundings(control, r)?;
+        View::load(r, &around.leases, clock::now(), around.brake, around.grace)
+    })?;
+    Ok((count, view))
+}
+
+fn plans_of(view: &View, scope: &Scope) -> Result<Vec<Plan>> {
+    Ok(match scope {
+        Scope::All => plan::all(view),
+        Scope::One(id) => vec![plan::one(view, view.service(id).ok_or_else(|| missing(id))?)],
+        Scope::Rebalance(moves_max) => rebalance::plan(view, *moves_max),
+    })
+}
+
+/// Plans and applies. The plan is made outside of the writer thread and holds only if nothing has changed since; after some tries it
+/// is made inside.
+fn reconcile(control: &Control, scope: Scope, by: &str) -> Result<Plans> {
+    let _turn = control.scheduler.lane.enter();
+    let stats = &control.scheduler.stats;
+    for _ in 0..TRIES {
+        let (count, view) = view(control)?;
+        let plans = plans_of(&view, &scope)?;
+        let quiet = plans.iter().all(|p| p.actions.is_empty()) && !apply::drains_changed(&view, &plans);
+        if quiet && !matches!(scope, Scope::One(_)) {
+            control.store.read(may_run)?;
+            stats.runs.fetch_add(1, Relaxed);
+            return Ok(applied(view.now, plans));
+        }
+        let (by, all, single) = (by.to_string(), matches!(scope, Scope::All), matches!(scope, Scope::One(_)));
+        let done = control.store.write(move |w| {
+            if w.changes() != count {
+                return Ok(None);
+            }
+            carry_out(w, &view, &plans, &by, all, single)?;
+            Ok(Some(applied(view.now, plans)))
+        })?;
+        if let Some(plans) = done {
+            stats.runs.fetch_add(1, Relaxed);
+            stats.actions.fetch_add(plans.results.iter().map(|p| p.actions.len() as u64).sum(), Relaxed);
+            return Ok(plans);
+        }
+        stats.conflicts.fetch_add(1, Relaxed);
+    }
+    reconcile_inside(control, scope, by)
+}
+
+/// The same with the view taken inside of the transaction: it holds up all other writes for as long as planning takes.
+fn reconcile_inside(control: &Control, scope: Scope, by: &str) -> Result<Plans> {
+    let by = by.to_string();
+    let around = control.store.read(|r| surroundings(control, r))?;
+    let plans = control.store.write(move |w| {
+        let view = View::load(w, &around.leases, w.now, around.brake, around.grace)?;
+        let plans = plans_of(&view, &scope)?;
+        carry_out(w, &view, &plans, &by, matches!(scope, Scope::All), matches!(scope, Scope::One(_)))?;
+        Ok(applied(view.now, plans))
+    })?;
+    control.scheduler.stats.runs.fetch_add(1, Relaxed);
+    Ok(plans)
+}
+
+fn carry_out(write: &Write, view: &View, plans: &[Plan], by: &str, all: bool, single: bool) -> Result<()> {
+    may_run(write)?;
+    apply::plans(write, view, plans)?;
+    for plan in plans.iter().filter(|p| single || !p.actions.is_empty()) {
+        apply::tell(write, plan, by)?;
+    }
+    if all { apply::drains(write, view, plans) } else { Ok(()) }
+}
+
+/// Refuses while an operator has paused the scheduler.
+fn may_run(read: &Read) -> Result<()> {
+    super::guard::check(read)?;
+    match settings::word(read, settings::SCHEDULER_MODE)? {
+        "paused" => Err(Error::Conflict("The scheduler is paused: set scheduler_mode to auto or manual.".to_string())),
+        _ => Ok(()),
+    }
+}
+
+fn applied(generated_at: Timestamp, mut results: Vec<Plan>) -> Plans {
+    results.iter_mut().for_each(|plan| plan.dry_run = false);
+    Plans { dry_run: false, generated_at, results }
+}
+
+/// One turn of the loop, a few times a second: looks at the brake, and reconciles when it is time.
+pub fn turn(control: &Control) -> Result<()> {
+    brake_turn(control)?;
+    let (now, count) = (clock::tick(), control.store.changes.count());
+    if !lock(&control.scheduler.rhythm).is_time(count, now) {
+        return Ok(());
+    }
+    let runs = control.store.read(|r| Ok(may_run(r).is_ok() && settings::word(r, settings::SCHEDULER_MODE)? == "auto"))?;
+    let mut due_in = EVERY;
+    let done = if runs {
+        reconcile(control, Scope::All, "scheduler").map(|plans| {
+            let due_in_s = plans.results.iter().filter_map(|p| p.due_in_s).min();
+            due_in = due_in.min(Duration::from_secs(due_in_s.map_or(u64::MAX, |s| s.max(1).unsigned_abs())));
+        })
+    } else {
+        Ok(())
+    };
+    // What it changed itself is a change too: a drain goes on, and a run that has nothing left to do ends it.
+    lock(&control.scheduler.rhythm).ran(count, clock::tick(), due_in);
+    done
+}
+
+/// Tells when the brake comes on or goes off: one event each time.
+fn brake_turn(control: &Control) -> Result<()> {
+    let allowed = control.store.read(|r| Ok(settings::word(r, settings::SCHEDULER_BRAKE)? == "on"))?;
+    let turn = {
+        let mut brake = lock(&control.scheduler.brake);
+        match allowed {
+            true => brake.look(&control.leases.silence()),
+            false if brake.release() => Turn::Off,
+            false => Turn::Same,
+        }
+    };
+    let event = match turn {
+        Turn::Same => return Ok(()),
+        Turn::On { fleet, silent } => {
+            log::error!(target: "scheduler", event = "scheduler.brake_on", fleet, silent; "{BRAKED}");
+            NewEvent::at("error", "scheduler", "scheduler.brake_on", json!({"nodes": fleet, "silent": silent, "reason": BRAKED}))
+        }
+        Turn::Off => NewEvent::info("scheduler", "scheduler.brake_off", json!({})),
+    };
+    control.store.write(move |w| events::record(w, event).map(drop))
+}
+
+/// What the scheduler is doing.
+#[derive(serde::Serialize)]
+pub struct Status {
+    mode: &'static str,
+    braked: bool,
+    waiting: u64,
+    runs: u64,
+    actions: u64,
+}
+
+/// What the scheduler is doing.
+pub fn status(control: &Control) -> Result<Status> {
+    let scheduler = &control.scheduler;
+    let (mode, braked) =
+        control.store.read(|r| Ok((settings::word(r, settings::SCHEDULER_MODE)?, surroundings(control, r)?.brake.is_some())))?;
+    let (runs, actions) = (scheduler.stats.runs.load(Relaxed), scheduler.stats.actions.load(Relaxed));
+    Ok(Status { mode, braked, waiting: scheduler.waiting(), runs, actions })
+}

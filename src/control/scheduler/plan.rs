@@ -1,0 +1,607 @@
+//! Plans: from a view of the cluster to what should be done about it. Pure: no clock, no database, nothing changed.
+//!
+//! Of a service, in this order: replicas with a place of their own go there; surplus replicas go; replicas that are lost, sick or on
+//! nodes that are closed move; missing ones are made; of those that run an old generation, some are told to update.
+
+use super::place::{Score, Session, State, filters, fits};
+use super::view::{NodeIndex, ReplicaView, ServiceView, View};
+use crate::clock::Timestamp;
+use crate::control::replicas::made_id;
+use crate::model::leases::LeaseState;
+use crate::model::replicas::Placement;
+use crate::model::specs::Mode;
+use serde::Serialize;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet};
+
+/// A replica that was moved because it was sick stays at least so long; doubled with every further move in a row.
+const DWELL_S: i64 = 60;
+/// The doubling ends here: an hour.
+const DWELL_S_MAX: i64 = 3600;
+/// Nodes that a replica failed on and avoids.
+const FAILED_ON_MAX: usize = 5;
+/// Reasons that a warning lists.
+const REASONS_MAX: usize = 5;
+
+/// What is to be done to one replica.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Action {
+    /// `scale_up`, `scale_down`, `move_unhealthy`, `move_pinned`, `rebalance` or `queue_rolling_update`.
+    pub action: &'static str,
+    /// Of which service.
+    pub service_id: String,
+    /// Which replica.
+    pub replica_id: String,
+    /// Where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_node_id: Option<String>,
+    /// Where it goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_node_id: Option<String>,
+    /// Why.
+    pub detail: String,
+    /// How good the target is, where it was chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score: Option<Score>,
+    /// What the replica keeps of it, where it is placed.
+    #[serde(skip)]
+    pub placement: Option<Placement>,
+    /// What it should do, where it is made.
+    #[serde(skip)]
+    pub desired_state: Option<String>,
+}
+
+/// What is to be done about a service.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    /// Which service.
+    pub service_id: String,
+    /// Its generation.
+    pub generation: i64,
+    /// Replicas it should have.
+    pub desired_replicas: usize,
+    /// Replicas it has now.
+    pub actual_replicas: usize,
+    /// Nodes that may take one.
+    pub eligible_nodes: usize,
+    /// Whether nothing is done.
+    pub dry_run: bool,
+    /// What somebody should know.
+    pub warnings: Vec<String>,
+    /// What is to be done, in order.
+    pub actions: Vec<Action>,
+    /// When.
+    pub generated_at: Timestamp,
+    /// Replicas that the scheduler makes by it.
+    #[serde(skip)]
+    pub made: i64,
+    /// Seconds until something is due that is not yet.
+    #[serde(skip)]
+    pub due_in_s: Option<i64>,
+    /// Replicas that stay on draining nodes, each with its node and why.
+    #[serde(skip)]
+    pub stuck: Vec<(NodeIndex, String, String)>,
+}
+
+/// The plan of one service.
+pub fn one(view: &View, service: usize) -> Plan {
+    Planner::of(&mut State::of(view), view, service).plan()
+}
+
+/// The plans of all services: each sees what those before it take.
+pub fn all(view: &View) -> Vec<Plan> {
+    let mut state = State::of(view);
+    (0..view.services.len()).map(|service| Planner::of(&mut state, view, service).plan()).collect()
+}
+
+/// Goes through plans action by action with the same judge that made them. An error says which one does not hold.
+pub fn check(view: &View, plans: &[Plan]) -> Result<(), String> {
+    let mut state = State::of(view);
+    for plan in plans {
+        let service = view.service(&plan.service_id).map(|i| &view.services[i]).ok_or("a plan of no service")?;
+        for action in plan.actions.iter().filter(|a| a.action != "queue_rolling_update") {
+            let node = |id: &Option<String>| id.as_deref().and_then(|id| view.node(id));
+            if let Some(source) = node(&action.source_node_id) {
+                state.release(source, &service.policy);
+            }
+            let Some(target_id) = &action.target_node_id else { continue };
+            let target = view.node(target_id).ok_or_else(|| format!("{target_id} is no node"))?;
+            if let Some(refusal) = fits(&state, target, &service.policy) {
+                return Err(format!("{} does not fit on {target_id}: {}", action.replica_id, refusal.reason));
+            }
+            state.take(target, &service.policy);
+        }
+    }
+    Ok(())
+}
+
+/// Why a replica should be elsewhere, the most urgent first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Trouble {
+    /// Its node is gone or dead for long enough.
+    Lost(String),
+    /// It is not well.
+    Sick(String),
+    /// Its node does not suit any more.
+    Closed(String),
+    /// Its node is draining.
+    Drained,
+    /// Its node is dead, but not for long enough: seconds left.
+    Waits(i64),
+}
+
+impl Trouble {
+    fn reason(&self, node_id: &str) -> String {
+        match self {
+            Trouble::Lost(why) | Trouble::Closed(why) => format!("{why} ({node_id})"),
+            Trouble::Sick(why) => why.clone(),
+            Trouble::Drained => format!("the node is draining ({node_id})"),
+            Trouble::Waits(left_s) => format!("its node {node_id} is dead; it moves in {left_s} s"),
+        }
+    }
+}
+
+struct Planner<'s, 'v> {
+    view: &'v View,
+    service: &'v ServiceView,
+    session: Session<'s, 'v>,
+    plan: Plan,
+    /// Replicas that were dealt with already.
+    done: HashSet<&'v str>,
+}
+
+impl<'s, 'v> Planner<'s, 'v> {
+    fn of(state: &'s mut State<'v>, view: &'v View, service: usize) -> Planner<'s, 'v> {
+        let service = &view.services[service];
+        let session = Session::begin(state, &service.policy, service.replicas.iter().filter_map(|r| r.node));
+        let plan = Plan {
+            service_id: service.id.clone(),
+            generation: service.generation,
+            desired_replicas: 0,
+            actual_replicas: service.replicas.len(),
+            eligible_nodes: session.eligible().len(),
+            dry_run: true,
+            warnings: service.policy.warnings.clone(),
+            actions: Vec::new(),
+            generated_at: view.now,
+            made: 0,
+            due_in_s: None,
+            stuck: Vec::new(),
+        };
+        Planner { view, service, session, plan, done: HashSet::new() }
+    }
+
+    fn plan(mut self) -> Plan {
+        if let Some(brake) = &self.view.brake {
+            self.plan.warnings.push(format!("Nothing is moved: {brake}"));
+        }
+        match self.service.policy.mode {
+            Mode::PerNode => self.per_node(),
+            Mode::Replicated => self.replicated(),
+        }
+        self.roll();
+        self.plan
+    }
+
+    fn replicated(&mut self) {
+        let policy = &self.service.policy;
+        let wanted = policy.desired.unwrap_or(self.service.replicas.len());
+        let desired = wanted.max(policy.pinned.len());
+        if desired > wanted {
+            self.warn(format!("{} replicas are pinned, which is more than the {wanted} that are desired", policy.pinned.len()));
+        }
+        self.plan.desired_replicas = desired;
+        let pinned_new = self.pin();
+        let actual = self.service.replicas.len() + pinned_new;
+        self.scale_down(actual.saturating_sub(desired));
+        self.move_away();
+        self.scale_up(desired.saturating_sub(actual));
+    }
+
+    /// What is wrong with where a replica is, or with itself.
+    fn trouble(&self, replica: &ReplicaView) -> Option<Trouble> {
+        let policy = &self.service.policy;
+        let sick = || replica.facts.sickness().filter(|_| policy.reschedule_unhealthy).map(Trouble::Sick);
+        let Some(index) = replica.node else { return Some(Trouble::Lost("its node is gone".into())) };
+        let node = &self.view.nodes[index as usize];
+        match node.lease {
+            LeaseState::Dead => {
+                let left_s = node.dead_for_s.map_or(0, |dead_for_s| policy.lost_after_s - dead_for_s);
+                return Some(if left_s > 0 { Trouble::Waits(left_s) } else { Trouble::Lost("its node is dead".into()) });
+            }
+            _ if node.draining => return Some(sick().unwrap_or(Trouble::Drained)),
+            // A stale node keeps what it has.
+            LeaseState::Stale => return sick(),
+            LeaseState::Alive | LeaseState::Unknown => {}
+        }
+        if let Some(sick) = sick() {
+            return Some(sick);
+        }
+        if !policy.reschedule_unhealthy {
+            return None;
+        }
+        let selected = || (!node.matches(&policy.selector)).then(|| "the selector does not match its node".to_string());
+        node.closed().map(|why| format!("its node is {why}")).or_else(selected).map(Trouble::Closed)
+    }
+
+    /// Puts pinned replicas where they belong. Tells how many it makes.
+    fn pin(&mut self) -> usize {
+        let mut made = 0;
+        for pin in &self.service.policy.pinned {
+            let replica = self.service.replicas.iter().find(|r| r.id == pin.replica_id);
+            let Some(target) = self.view.node(&pin.node_id) else {
+                self.warn(format!("{} is pinned to the node {}, which is not there", pin.replica_id, pin.node_id));
+                made += usize::from(replica.is_none());
+                continue;
+            };
+            if let Some(replica) = replica {
+                self.done.insert(&replica.id);
+                if replica.node == Some(target) {
+                    if let Some(trouble) = self.trouble(replica) {
+                        let why = trouble.reason(&pin.node_id);
+                        self.stay(replica, &trouble, format!("it is pinned there; {why}"));
+                    }
+                    continue;
+                }
+            }
+            // A pin may break the selector, and anti-affinity: whoever pins says where.
+            let closed = || self.view.nodes[target as usize].closed().map(|why| format!("it is {why}"));
+            let stranger = || {
+                let holder = self.view.holder(&pin.replica_id).filter(|_| replica.is_none())?;
+                Some(format!("{} has a replica of that id", self.view.services[holder].id))
+            };
+            if let Some(why) = closed().or_else(|| self.session.refusal(target).map(|r| r.reason)).or_else(stranger) {
+                self.warn(format!("{} cannot go to the node it is pinned to, {}: {why}", pin.replica_id, pin.node_id));
+                made += usize::from(replica.is_none());
+                continue;
+            }
+            let reason = format!("it is pinned to {}", pin.node_id);
+            match replica {
+                Some(replica) if self.view.brake.is_none() => self.go("move_pinned", replica, target, None, reason, None),
+                Some(_) => {}
+                None => {
+                    self.make(pin.replica_id.clone(), target, None, reason, pin.desired_state.clone());
+                    made += 1;
+                }
+            }
+        }
+        made
+    }
+
+    /// Takes so many replicas away: those in trouble first, then those of the most crowded node.
+    fn scale_down(&mut self, surplus: usize) {
+        if surplus == 0 {
+            return;
+        }
+        let pinned = |r: &ReplicaView| self.service.pin(&r.id).is_some();
+        let load = |session: &Session, r: &ReplicaView| r.node.map_or(u32::MAX, |node| session.load(node));
+        let mut heap: BinaryHeap<_> = (0..)
+            .zip(&self.service.replicas)
+            .map(|(i, r)| (!pinned(r), self.trouble(r).is_some(), load(&self.session, r), self.same_of(r), Reverse(i)))
+            .collect();
+        let mut left = surplus;
+        while left > 0
+            && let Some((unpinned, troubled, before, same, Reverse(i))) = heap.pop()
+        {
+            let replica: &'v ReplicaView = &self.service.replicas[i];
+            let now = (load(&self.session, replica), self.same_of(replica));
+            if now != (before, same) {
+                heap.push((unpinned, troubled, now.0, now.1, Reverse(i)));
+                continue;
+            }
+            let why = match self.trouble(replica) {
+                Some(trouble) => trouble.reason(&replica.node_id),
+                None => format!("its node has {} replicas", now.0),
+            };
+            self.drop_replica(replica, why);
+            left -= 1;
+        }
+    }
+
+    /// Replicas of the service on a replica's node.
+    fn same_of(&self, replica: &ReplicaView) -> u32 {
+        replica.node.map_or(0, |node| self.session.same(node))
+    }
+
+    /// Moves what should be elsewhere.
+    fn move_away(&mut self) {
+        let mut troubled: Vec<(Trouble, &'v ReplicaView)> = Vec::new();
+        let service = self.service;
+        for replica in &service.replicas {
+            if !self.done.contains(replica.id.as_str())
+                && let Some(trouble) = self.trouble(replica)
+            {
+                troubled.push((trouble, replica));
+            }
+        }
+        troubled.sort_by(|a, b| (&a.0, &a.1.id).cmp(&(&b.0, &b.1.id)));
+        let away = troubled.iter().filter(|(t, _)| matches!(t, Trouble::Lost(_) | Trouble::Sick(_) | Trouble::Waits(_))).count();
+        let at_once = self.service.policy.max_unavailable.max(1);
+        let mut drains_left = at_once.saturating_sub(away);
+        let (mut homeless, mut homeless_why) = (0, String::new());
+        for (trouble, replica) in troubled {
+            let silent = replica.node.is_some_and(|n| self.view.nodes[n as usize].lease == LeaseState::Dead);
+            let hold = if self.view.brake.is_some() {
+                Some("nothing is moved at the moment".to_string())
+            } else if silent && self.view.grace {
+                self.due(1);
+                Some("the server has just started; its node may come back".to_string())
+            } else if let Trouble::Waits(left_s) = &trouble {
+                self.due(*left_s);
+                Some(trouble.reason(&replica.node_id))
+            } else if trouble == Trouble::Drained && drains_left == 0 {
+                Some(format!("{at_once} of this service may be away at once, and {away} are"))
+            } else {
+                self.dwell(replica, &trouble)
+            };
+            if let Some(why) = hold {
+                self.stay(replica, &trouble, why);
+                continue;
+            }
+            let avoid: Vec<NodeIndex> = replica.placement.iter().flat_map(|p| &p.failed_on).filter_map(|id| self.view.node(id)).collect();
+            match self.session.best(replica.node, &avoid) {
+                Some((target, score)) => {
+                    if trouble == Trouble::Drained {
+                        drains_left -= 1;
+                    }
+                    let reason = trouble.reason(&replica.node_id);
+                    let sick = matches!(trouble, Trouble::Sick(_));
+                    self.go("move_unhealthy", replica, target, Some(score), reason, sick.then_some(()));
+                }
+                None => {
+                    if homeless == 0 {
+                        homeless_why = self.refusals();
+                    }
+                    homeless += 1;
+                    if self.drains(replica) {
+                        self.plan
+                            .stuck
+                            .extend(replica.node.map(|n| (n, replica.id.clone(), format!("no other node can take it: {homeless_why}"))));
+                    }
+                }
+            }
+        }
+        if homeless > 0 {
+            self.warn(format!("No eligible node for {homeless} replicas that should move: {homeless_why}"));
+        }
+    }
+
+    /// Why a sick replica stays for now: it was moved a short while ago.
+    fn dwell(&mut self, replica: &ReplicaView, trouble: &Trouble) -> Option<String> {
+        let placement = replica.placement.as_ref().filter(|p| p.failures > 0 && matches!(trouble, Trouble::Sick(_)))?;
+        let wait_s = dwell_s(placement.failures);
+        let left_s = wait_s - (self.view.now.secs() - placement.at.secs());
+        if left_s <= 0 {
+            return None;
+        }
+        self.due(left_s);
+        Some(format!(
+            "{}; it was moved {} times for that, and stays for {left_s} s more",
+            trouble.reason(&replica.node_id),
+            placement.failures
+        ))
+    }
+
+    /// A replica in trouble stays where it is.
+    fn stay(&mut self, replica: &ReplicaView, trouble: &Trouble, why: String) {
+        if self.drains(replica) {
+            self.plan.stuck.extend(replica.node.map(|n| (n, replica.id.clone(), why.clone())));
+        }
+        if *trouble != Trouble::Drained && self.view.brake.is_none() {
+            self.warn(format!("{} stays on {}: {why}", replica.id, replica.node_id));
+        }
+    }
+
+    fn drains(&self, replica: &ReplicaView) -> bool {
+        replica.node.is_some_and(|n| self.view.nodes[n as usize].draining)
+    }
+
+    /// Makes so many replicas.
+    fn scale_up(&mut self, missing: usize) {
+        for made in 0..missing {
+            let Some((target, score)) = self.session.best(None, &[]) else {
+                let why = self.refusals();
+                self.warn(format!("No eligible node for {} of {missing} new replicas: {why}", missing - made));
+                break;
+            };
+            let id = self.fresh_id();
+            let reason = format!("{} of {} replicas were there", self.service.replicas.len(), self.plan.desired_replicas);
+            self.make(id, target, Some(score), reason, None);
+        }
+    }
+
+    /// The id of the next replica that the scheduler makes.
+    fn fresh_id(&mut self) -> String {
+        loop {
+            let id = made_id(&self.service.id, self.service.made + self.plan.made);
+            self.plan.made += 1;
+            if self.view.holder(&id).is_none() {
+                return id;
+            }
+        }
+    }
+
+    /// One replica on every eligible node, none elsewhere.
+    fn per_node(&mut self) {
+        let eligible: Vec<NodeIndex> = self.session.eligible().to_vec();
+        self.plan.desired_replicas = eligible.len();
+        let mut has: BTreeSet<NodeIndex> = BTreeSet::new();
+        for replica in &self.service.replicas {
+            let first = replica.node.is_some_and(|n| has.insert(n));
+            let node = replica.node.map(|n| &self.view.nodes[n as usize]);
+            let why = match (self.trouble(replica), node) {
+                _ if !first && replica.node.is_some() => "another one is on the same node".to_string(),
+                // What is sick has no better place: there is one on every node.
+                (Some(Trouble::Sick(_)) | None, Some(node)) if node.matches(&self.service.policy.selector) => continue,
+                (Some(Trouble::Waits(left_s)), _) => {
+                    self.due(left_s);
+                    continue;
+                }
+                (Some(Trouble::Lost(_)), Some(_)) if self.view.brake.is_some() || self.view.grace => continue,
+                (Some(Trouble::Drained | Trouble::Closed(_)), _) if self.view.brake.is_some() => continue,
+                (Some(trouble), _) => trouble.reason(&replica.node_id),
+                (None, _) => "its node does not suit any more".to_string(),
+            };
+            self.drop_replica(replica, why);
+        }
+        let missing: Vec<NodeIndex> = eligible.into_iter().filter(|n| !has.contains(n)).collect();
+        let mut refused = Vec::new();
+        for target in missing {
+            if let Some(why) = self.session.refusal(target) {
+                refused.push(format!("{}: {}", self.view.nodes[target as usize].id, why.reason));
+                continue;
+            }
+            let id = self.fresh_id();
+            let score = self.session.score(target);
+            self.make(id, target, Some(score), "one runs on every eligible node".to_string(), None);
+        }
+        if !refused.is_empty() {
+            let count = refused.len();
+            refused.truncate(REASONS_MAX);
+            self.warn(format!("{count} eligible nodes cannot take a replica: {}", refused.join("; ")));
+        }
+    }
+
+    /// Queues updates for replicas of an old generation, so many that no more than the spec allows are under way.
+    fn roll(&mut self) {
+        let (policy, generation) = (&self.service.policy, self.service.generation);
+        let says = |value: &Option<serde_json::Value>| value.as_ref().and_then(serde_json::Value::as_i64) == Some(generation);
+        let gone: HashSet<String> = self.plan.actions.iter().filter(|a| a.action == "scale_down").map(|a| a.replica_id.clone()).collect();
+        let old: Vec<&ReplicaView> =
+            self.service.replicas.iter().filter(|r| !says(&r.facts.applied_generation) && !gone.contains(&r.id)).collect();
+        let queued =
+            |r: &ReplicaView| says(&r.facts.desired_generation) && r.facts.update_state.as_ref().is_some_and(|state| state == "pending");
+        let under_way = old.iter().filter(|r| queued(r)).count();
+        let at_once = (policy.max_surge + policy.max_unavailable).max(1);
+        for replica in old.iter().filter(|r| !queued(r)).take(at_once.saturating_sub(under_way)) {
+            let runs = replica.facts.applied_generation.as_ref().map_or("none".to_string(), ToString::to_string);
+            self.plan.actions.push(Action {
+                action: "queue_rolling_update",
+                service_id: self.service.id.clone(),
+                replica_id: replica.id.clone(),
+                source_node_id: None,
+                target_node_id: None,
+                detail: format!("generation {runs} is to become {generation}"),
+                score: None,
+                placement: None,
+                desired_state: None,
+            });
+        }
+    }
+
+    fn warn(&mut self, warning: String) {
+        self.plan.warnings.push(warning);
+    }
+
+    /// Something is due in so many seconds.
+    fn due(&mut self, in_s: i64) {
+        self.plan.due_in_s = Some(self.plan.due_in_s.map_or(in_s, |other| other.min(in_s)));
+    }
+
+    fn drop_replica(&mut self, replica: &'v ReplicaView, why: String) {
+        if let Some(node) = replica.node {
+            self.session.remove(node);
+        }
+        self.done.insert(&replica.id);
+        self.plan.actions.push(Action {
+            action: "scale_down",
+            service_id: self.service.id.clone(),
+            replica_id: replica.id.clone(),
+            source_node_id: Some(replica.node_id.clone()),
+            target_node_id: None,
+            detail: why,
+            score: None,
+            placement: None,
+            desired_state: None,
+        });
+    }
+
+    /// Moves a replica. `failed`: because it was not well where it is.
+    fn go(
+        &mut self,
+        action: &'static str,
+        replica: &'v ReplicaView,
+        target: NodeIndex,
+        score: Option<Score>,
+        reason: String,
+        failed: Option<()>,
+    ) {
+        if let Some(node) = replica.node {
+            self.session.remove(node);
+        }
+        self.session.put(target);
+        self.done.insert(&replica.id);
+        let mut failed_on = replica.placement.as_ref().map_or(Vec::new(), |p| p.failed_on.clone());
+        let mut failures = replica.placement.as_ref().map_or(0, |p| p.failures);
+        if failed.is_some() {
+            // One that was well for long begins anew.
+            let since_s = replica.placement.as_ref().map_or(0, |p| self.view.now.secs() - p.at.secs());
+            if since_s > 2 * DWELL_S_MAX {
+                (failures, failed_on) = (0, Vec::new());
+            }
+            failures += 1;
+            failed_on.retain(|id| *id != replica.node_id);
+            failed_on.push(replica.node_id.clone());
+            let surplus = failed_on.len().saturating_sub(FAILED_ON_MAX);
+            failed_on.drain(..surplus);
+        }
+        let from_node_id = Some(replica.node_id.clone());
+        let placement = Placement { action: action.into(), reason: reason.clone(), at: self.view.now, from_node_id, failures, failed_on };
+        self.plan.actions.push(Action {
+            action,
+            service_id: self.service.id.clone(),
+            replica_id: replica.id.clone(),
+            source_node_id: Some(replica.node_id.clone()),
+            target_node_id: Some(self.view.nodes[target as usize].id.clone()),
+            detail: reason,
+            score,
+            placement: Some(placement),
+            desired_state: None,
+        });
+    }
+
+    fn make(&mut self, id: String, target: NodeIndex, score: Option<Score>, reason: String, desired_state: Option<String>) {
+        self.session.put(target);
+        let placement = Placement {
+            action: "scale_up".into(),
+            reason: reason.clone(),
+            at: self.view.now,
+            from_node_id: None,
+            failures: 0,
+            failed_on: Vec::new(),
+        };
+        self.plan.actions.push(Action {
+            action: "scale_up",
+            service_id: self.service.id.clone(),
+            replica_id: id,
+            source_node_id: None,
+            target_node_id: Some(self.view.nodes[target as usize].id.clone()),
+            detail: reason,
+            score,
+            placement: Some(placement),
+            desired_state,
+        });
+    }
+
+    /// Why no node takes a replica, the commonest reasons first.
+    fn refusals(&self) -> String {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for (index, node) in (0..).zip(&self.view.nodes) {
+            let failed = filters(&self.session, node, index, &self.service.policy.selector);
+            let why = failed.into_iter().next().map_or("no other node", |refusal| refusal.filter);
+            *counts.entry(why).or_default() += 1;
+        }
+        if counts.is_empty() {
+            return "there are no nodes".to_string();
+        }
+        let mut counts: Vec<(usize, &str)> = counts.into_iter().map(|(why, count)| (count, why)).collect();
+        counts.sort_by(|a, b| b.cmp(a));
+        let said = counts.into_iter().take(REASONS_MAX).map(|(count, why)| format!("{count} x {why}"));
+        said.collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// Seconds that a replica stays after so many moves in a row.
+fn dwell_s(failures: u32) -> i64 {
+    DWELL_S.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(DWELL_S_MAX)
+}

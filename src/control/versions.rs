@@ -1,0 +1,76 @@
+//! Versions of objects: the tag that a read gives (`ETag`), and the condition that a write may carry (`If-Match`), so that of two
+//! people who edit one object the later does not undo the earlier without knowing.
+
+use crate::crypto;
+use crate::error::{Doing, Error, Result};
+use serde::Serialize;
+
+/// Hexadecimal digits of a tag: 64 bits of SHA-256, against accidents, not against forgery.
+const TAG_DIGITS: usize = 16;
+
+/// An object with the tag of its version.
+pub struct Versioned<T> {
+    /// The object.
+    pub object: T,
+    /// The tag, in quotes as headers carry it.
+    pub tag: String,
+}
+
+impl<T: Serialize> Versioned<T> {
+    /// An object as the database has it. What lives in memory is laid over afterwards, with [`Versioned::with`].
+    pub fn of(object: T) -> Result<Versioned<T>> {
+        let tag = tag_of(&object)?;
+        Ok(Versioned { object, tag })
+    }
+
+    /// Changes what is shown, not the version.
+    pub fn with(mut self, change: impl FnOnce(&mut T)) -> Versioned<T> {
+        change(&mut self.object);
+        self
+    }
+}
+
+fn tag_of(object: &impl Serialize) -> Result<String> {
+    Ok(tag_of_json(&serde_json::to_string(object).doing("write an object as JSON")?))
+}
+
+/// The tag of an object that is JSON already.
+pub fn tag_of_json(json: &str) -> String {
+    format!("\"{}\"", &crypto::sha256_hex(json.as_bytes())[..TAG_DIGITS])
+}
+
+/// What must hold of an object for a write to go on.
+#[derive(Default)]
+pub struct Condition(Option<Vec<String>>);
+
+impl Condition {
+    /// From the value of `If-Match`: tags with commas between, or `*` for any object that is there.
+    pub fn if_match(header: Option<&str>) -> Condition {
+        let tags = |value: &str| value.split(',').map(|tag| tag.trim().to_string()).collect();
+        Condition(header.filter(|value| value.trim() != "*").map(tags))
+    }
+
+    /// Refuses when the object is not one of the versions that the caller has seen.
+    pub fn check(&self, object: &impl Serialize) -> Result<()> {
+        match &self.0 {
+            Some(tags) if !tags.contains(&tag_of(object)?) => Err(Error::PreconditionFailed),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_holds_for_the_version_it_names() {
+        let tag = Versioned::of(1).expect("a number is JSON").tag;
+        for (header, holds) in [(None, true), (Some("*"), true), (Some("\"x\""), false), (Some(""), false)] {
+            assert_eq!(Condition::if_match(header).check(&1).is_ok(), holds, "{header:?}");
+        }
+        let one_of = format!("\"x\", {tag}");
+        assert!(Condition::if_match(Some(&one_of)).check(&1).is_ok());
+        assert!(matches!(Condition::if_match(Some(&one_of)).check(&2), Err(Error::PreconditionFailed)));
+    }
+}

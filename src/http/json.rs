@@ -1,0 +1,97 @@
+//! JSON as it comes from strangers: read strictly, with the place of what is wrong.
+
+use super::fields::invalid;
+use crate::error::{Loc, Result};
+use crate::model::Object;
+use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+use std::fmt;
+
+/// Parses JSON strictly: a repeated key is an error, because two readers of the same body must not disagree on what it says.
+pub fn parse(text: &[u8]) -> Result<Value> {
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    let parsed = Strict.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
+    parsed.map_err(|e| {
+        let offset = byte_offset(text, e.line(), e.column());
+        let msg = format!("JSON decode error: {}", without_place(&e.to_string()));
+        invalid("json_invalid", vec!["body".into(), Loc::Index(offset)], &msg, Value::Object(Object::new()))
+    })
+}
+
+fn without_place(message: &str) -> &str {
+    message.rfind(" at line ").map_or(message, |i| &message[..i])
+}
+
+fn byte_offset(text: &[u8], line: usize, column: usize) -> usize {
+    let start = match line {
+        0 | 1 => 0,
+        _ => text.iter().enumerate().filter(|(_, c)| **c == b'\n').nth(line - 2).map_or(0, |(i, _)| i + 1),
+    };
+    (start + column.saturating_sub(1)).min(text.len())
+}
+
+/// Builds a [`Value`], refusing repeated keys.
+struct Strict;
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = Value;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, d: D) -> std::result::Result<Value, D::Error> {
+        d.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> std::result::Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, b: bool) -> std::result::Result<Value, E> {
+        Ok(Value::Bool(b))
+    }
+
+    fn visit_i64<E>(self, n: i64) -> std::result::Result<Value, E> {
+        Ok(n.into())
+    }
+
+    fn visit_u64<E>(self, n: u64) -> std::result::Result<Value, E> {
+        Ok(n.into())
+    }
+
+    fn visit_f64<E>(self, n: f64) -> std::result::Result<Value, E> {
+        Ok(n.into())
+    }
+
+    fn visit_str<E>(self, s: &str) -> std::result::Result<Value, E> {
+        Ok(s.into())
+    }
+
+    fn visit_string<E>(self, s: String) -> std::result::Result<Value, E> {
+        Ok(Value::String(s))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> std::result::Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element_seed(Strict)? {
+            list.push(item);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> std::result::Result<Value, A::Error> {
+        let mut map = Object::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            let value = entries.next_value_seed(Strict)?;
+            if map.insert(key, value).is_some() {
+                return Err(A::Error::custom("a key stands twice in one object"));
+            }
+        }
+        Ok(Value::Object(map))
+    }
+}

@@ -1,0 +1,103 @@
+//! A replica: one instance of a service on one node, and why it is there.
+
+use super::Object;
+use crate::clock::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// A replica as lists show it: its JSON columns are passed on as they are stored.
+pub type ListedReplica = Replica<Box<RawValue>, Box<RawValue>>;
+
+/// A replica, in the shape of the contract.
+#[derive(Debug, Clone, Serialize)]
+pub struct Replica<Status = Object, Why = Placement> {
+    /// Its id, unique and final.
+    pub id: String,
+    /// Of which service.
+    pub service_id: String,
+    /// Where it is.
+    pub node_id: String,
+    /// What it should do.
+    pub desired_state: String,
+    /// What is known of it.
+    pub status: Status,
+    /// Why it is where it is; `None` where a client placed it.
+    pub placement: Option<Why>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+/// Why a replica is where it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Placement {
+    /// `scale_up`, `move_unhealthy`, `move_pinned`, `rebalance` or `move`.
+    pub action: String,
+    /// Why, as a sentence.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+    /// Where it was before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_node_id: Option<String>,
+    /// Moves in a row because it was not well; the time until the next one doubles with each.
+    #[serde(default)]
+    pub failures: u32,
+    /// Nodes on which it failed: others come first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_on: Vec<String>,
+}
+
+/// A replica that is about to be made.
+pub struct NewReplica {
+    /// Its id.
+    pub id: String,
+    /// Of which service.
+    pub service_id: String,
+    /// Where.
+    pub node_id: String,
+    /// What it should do.
+    pub desired_state: String,
+    /// What is known of it.
+    pub status: Object,
+}
+
+/// What of a replica's status decides where it is; of any type, because clients write it.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Facts {
+    /// `false` says that it is not well.
+    pub healthy: Option<Value>,
+    /// `failed`, `crashloop` and `degraded` say so too.
+    pub state: Option<Value>,
+    /// The generation that it runs.
+    pub applied_generation: Option<Value>,
+    /// The generation that it is to run.
+    pub desired_generation: Option<Value>,
+    /// `pending` while an update is queued.
+    pub update_state: Option<Value>,
+}
+
+impl Facts {
+    /// Why its replica is not well; `None` where nothing says so.
+    pub fn sickness(&self) -> Option<String> {
+        if self.healthy == Some(Value::Bool(false)) {
+            return Some("it reports that it is not healthy".to_string());
+        }
+        let state = self.state.as_ref()?.as_str()?.to_lowercase();
+        is_sick_state(&state).then(|| format!("its state is {state}"))
+    }
+}
+
+fn is_sick_state(state: &str) -> bool {
+    ["failed", "crashloop", "degraded"].iter().any(|sick| state.eq_ignore_ascii_case(sick))
+}
+
+/// Takes the marks of sickness away: a replica that is placed anew begins well.
+pub fn clear_sickness(status: &mut Object) {
+    if status.get("state").and_then(Value::as_str).is_some_and(is_sick_state) {
+        status.remove("state");
+    }
+    status.insert("healthy".into(), true.into());
+}

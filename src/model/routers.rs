@@ -1,0 +1,33 @@
+//! A router assignment: through which two nodes another one reaches the mesh.
+
+use crate::clock::Timestamp;
+use serde::Serialize;
+
+/// A router assignment, in the shape of the contract.
+#[derive(Debug, Clone, Serialize)]
+pub struct RouterAssignment {
+    /// Its id, unique and final.
+    pub id: String,
+    /// The node that is routed.
+    pub node_id: String,
+    /// The node it goes through.
+    pub primary_router_id: String,
+    /// The node it goes through when the first is away.
+    pub secondary_router_id: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A router assignment that is about to be made.
+pub struct NewRouterAssignment {
+    /// Its id.
+    pub id: String,
+    /// The node that is routed.
+    pub node_id: String,
+    /// The first router.
+    pub primary_router_id: String,
+    /// The second router.
+    pub secondary_router_id: String,
+}

@@ -1,0 +1,321 @@
+//! What a service's spec says to the scheduler. What V1 named (counts, selector, flags) is read leniently: a value of the wrong
+//! type falls back to its default, and the plan warns of it. What came later was validated when the spec was written.
+
+use super::Object;
+use serde_json::Value;
+
+/// Replicas a service may want.
+pub const REPLICAS_MAX: i64 = 10_000;
+/// `rolling_update.max_surge` and `max_unavailable`.
+pub const ROLLING_MAX: i64 = 1_000;
+/// Seconds after a node died until its replicas move, where the spec does not say.
+pub const LOST_AFTER_S: i64 = 30;
+/// Seconds that a spec may ask for: a week.
+pub const LOST_AFTER_S_MAX: i64 = 604_800;
+/// Thousandths of a core that a replica may want: a thousand cores.
+pub const CPU_MILLIS_MAX: i64 = 1_000_000;
+/// Mebibytes that a replica may want: sixteen tebibytes.
+pub const MEMORY_MB_MAX: i64 = 16 << 20;
+/// Ports of a replica.
+pub const PORTS_MAX: usize = 64;
+
+/// Whether replicas of one service keep away from each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AntiAffinity {
+    /// They need not.
+    Off,
+    /// They share a node only where no other is left.
+    Soft,
+    /// They never share a node.
+    Hard,
+}
+
+/// How many replicas there are, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// So many, wherever they fit.
+    Replicated,
+    /// One on every eligible node.
+    PerNode,
+}
+
+impl Mode {
+    /// The words of a spec.
+    pub const WORDS: &[&str] = &["replicated", "per_node"];
+
+    /// The mode of a word.
+    pub fn parse(word: &str) -> Option<Mode> {
+        match word {
+            "replicated" => Some(Mode::Replicated),
+            "per_node" => Some(Mode::PerNode),
+            _ => None,
+        }
+    }
+}
+
+/// What a replica takes of its node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Resources {
+    /// Thousandths of a core.
+    pub cpu_millis: u64,
+    /// Mebibytes of memory.
+    pub memory_mb: u64,
+}
+
+/// A port of the host: the upper bit tells UDP from TCP.
+pub type HostPort = u32;
+
+/// The number of a host port.
+pub fn host_port(port: u16, udp: bool) -> HostPort {
+    u32::from(port) | u32::from(udp) << 16
+}
+
+/// A port as people write it.
+pub fn port_text(port: HostPort) -> String {
+    format!("{}/{}", port & 0xffff, if port >> 16 == 1 { "udp" } else { "tcp" })
+}
+
+/// A replica that is to be on one node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pinned {
+    /// Which replica.
+    pub replica_id: String,
+    /// Where.
+    pub node_id: String,
+    /// What it should do; `running` where nothing is said.
+    pub desired_state: Option<String>,
+}
+
+/// What a spec asks of the scheduler.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// Replicas wanted; `None` keeps what there is.
+    pub desired: Option<usize>,
+    /// What a node must have: `role`, `node_id`, or a label, each with its value.
+    pub selector: Vec<(String, String)>,
+    /// Whether replicas keep away from each other.
+    pub anti_affinity: AntiAffinity,
+    /// Whether replicas that are not well move.
+    pub reschedule_unhealthy: bool,
+    /// Replicas beside the wanted ones during an update.
+    pub max_surge: usize,
+    /// Replicas that may be away at once.
+    pub max_unavailable: usize,
+    /// Seconds after a node died until its replicas move.
+    pub lost_after_s: i64,
+    /// How many, and where.
+    pub mode: Mode,
+    /// The label whose values replicas are spread over.
+    pub spread_by: Option<String>,
+    /// What each replica takes.
+    pub resources: Resources,
+    /// Ports of the host that each replica takes.
+    pub ports: Vec<HostPort>,
+    /// Replicas with a place of their own.
+    pub pinned: Vec<Pinned>,
+    /// Values of the wrong type, each a sentence.
+    pub warnings: Vec<String>,
+}
+
+/// A count: numbers in texts count, negative ones are 0, fractions are cut off. `None` for anything else.
+pub fn count_of(value: &Value) -> Option<i64> {
+    let n = match value {
+        Value::Number(n) => n.as_i64().or_else(|| n.as_f64().map(|x| x as i64))?,
+        Value::String(text) => text.trim().parse().ok().or_else(|| {
+            let digits = text.trim();
+            let whole = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+            whole.then_some(i64::MAX)
+        })?,
+        _ => return None,
+    };
+    Some(n.max(0))
+}
+
+impl Policy {
+    /// Reads a spec.
+    pub fn of(spec: &Object) -> Policy {
+        let mut read = Lenient { warnings: Vec::new() };
+        let empty = Object::new();
+        let scheduling = read.object(spec, "scheduling").unwrap_or(&empty);
+        let rolling = read.object(spec, "rolling_update").unwrap_or(&empty);
+        let desired = read.count(scheduling, "scheduling.desired_replicas").or_else(|| read.count(spec, "replicas_desired"));
+        let selector = read.selector(scheduling);
+        let anti_affinity = match scheduling.get("anti_affinity") {
+            Some(Value::String(word)) if word == "hard" => AntiAffinity::Hard,
+            _ if read.flag(scheduling, "scheduling.anti_affinity") => AntiAffinity::Soft,
+            _ => AntiAffinity::Off,
+        };
+        let int = |object: &Object, key: &str| object.get(key).and_then(count_of);
+        let resources = spec.get("resources").and_then(Value::as_object).unwrap_or(&empty);
+        Policy {
+            desired: desired.map(|n| n.min(REPLICAS_MAX) as usize),
+            selector,
+            anti_affinity,
+            reschedule_unhealthy: read.flag(scheduling, "scheduling.reschedule_unhealthy"),
+            max_surge: read.count(rolling, "rolling_update.max_surge").unwrap_or(1).min(ROLLING_MAX) as usize,
+            max_unavailable: read.count(rolling, "rolling_update.max_unavailable").unwrap_or(0).min(ROLLING_MAX) as usize,
+            lost_after_s: int(scheduling, "lost_after_seconds").unwrap_or(LOST_AFTER_S).min(LOST_AFTER_S_MAX),
+            mode: scheduling.get("mode").and_then(Value::as_str).and_then(Mode::parse).unwrap_or(Mode::Replicated),
+            spread_by: scheduling.get("spread_by").and_then(Value::as_str).map(str::to_string),
+            resources: Resources {
+                cpu_millis: int(resources, "cpu_millis").unwrap_or(0).unsigned_abs(),
+                memory_mb: int(resources, "memory_mb").unwrap_or(0).unsigned_abs(),
+            },
+            ports: ports(spec),
+            pinned: pinned(spec),
+            warnings: read.warnings,
+        }
+    }
+}
+
+/// The host ports that a spec takes, each once, in order.
+fn ports(spec: &Object) -> Vec<HostPort> {
+    let items = spec.get("ports").and_then(Value::as_array).into_iter().flatten();
+    let number = |v: &Value| count_of(v).and_then(|n| u16::try_from(n).ok()).filter(|n| *n > 0);
+    let mut ports: Vec<HostPort> = items
+        .filter_map(|item| match item {
+            Value::Object(port) => {
+                let udp = port.get("protocol").and_then(Value::as_str) == Some("udp");
+                Some(host_port(number(port.get("host_port")?)?, udp))
+            }
+            other => Some(host_port(number(other)?, false)),
+        })
+        .collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+fn pinned(spec: &Object) -> Vec<Pinned> {
+    let items = spec.get("placement").and_then(|p| p.get("pinned_replicas")).and_then(Value::as_array);
+    let text = |item: &Value, key: &str| item.get(key).and_then(Value::as_str).map(str::to_string);
+    let one = |item: &Value| {
+        Some(Pinned { replica_id: text(item, "replica_id")?, node_id: text(item, "node_id")?, desired_state: text(item, "desired_state") })
+    };
+    items.into_iter().flatten().filter_map(one).collect()
+}
+
+/// Reads what may be of any type.
+struct Lenient {
+    warnings: Vec<String>,
+}
+
+impl Lenient {
+    fn warn(&mut self, what: &str, wanted: &str, default: &str) {
+        self.warnings.push(format!("spec.{what} should be {wanted}; {default} stands in its place"));
+    }
+
+    fn object<'s>(&mut self, spec: &'s Object, key: &str) -> Option<&'s Object> {
+        match spec.get(key) {
+            None | Some(Value::Null) => None,
+            Some(Value::Object(object)) => Some(object),
+            Some(_) => {
+                self.warn(key, "an object", "an empty one");
+                None
+            }
+        }
+    }
+
+    /// `what` is the path of the field, whose last part is its key.
+    fn count(&mut self, object: &Object, what: &str) -> Option<i64> {
+        let value = object.get(last(what)).filter(|v| !v.is_null())?;
+        let count = count_of(value);
+        if count.is_none() {
+            self.warn(what, "a whole number", "its default");
+        }
+        count
+    }
+
+    /// True unless the field says false.
+    fn flag(&mut self, object: &Object, what: &str) -> bool {
+        match object.get(last(what)) {
+            None | Some(Value::Null) => true,
+            Some(Value::Bool(b)) => *b,
+            Some(_) => {
+                self.warn(what, "true or false", "true");
+                true
+            }
+        }
+    }
+
+    fn selector(&mut self, scheduling: &Object) -> Vec<(String, String)> {
+        match scheduling.get("node_selector") {
+            None | Some(Value::Null) => Vec::new(),
+            Some(Value::Object(map)) => map
+                .iter()
+                .map(|(key, value)| {
+                    let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
+                    if value.is_object() || value.is_array() || value.is_null() {
+                        self.warnings.push(format!("spec.scheduling.node_selector.{key} should be a text; no node has {text}"));
+                    }
+                    (key.clone(), text)
+                })
+                .collect(),
+            Some(_) => {
+                self.warn("scheduling.node_selector", "an object", "an empty one");
+                Vec::new()
+            }
+        }
+    }
+}
+
+fn last(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn policy(spec: Value) -> Policy {
+        Policy::of(spec.as_object().expect("an object"))
+    }
+
+    #[test]
+    fn an_empty_spec_has_the_defaults() {
+        let p = policy(json!({}));
+        assert_eq!((p.desired, p.anti_affinity, p.reschedule_unhealthy), (None, AntiAffinity::Soft, true));
+        assert_eq!((p.max_surge, p.max_unavailable, p.lost_after_s, p.mode), (1, 0, LOST_AFTER_S, Mode::Replicated));
+        assert!(p.warnings.is_empty() && p.selector.is_empty() && p.ports.is_empty());
+    }
+
+    #[test]
+    fn counts_are_read_as_v1_read_them() {
+        for (value, want) in [
+            (json!(3), Some(3)),
+            (json!("3"), Some(3)),
+            (json!(" 7 "), Some(7)),
+            (json!(-2), Some(0)),
+            (json!("-2"), Some(0)),
+            (json!(2.9), Some(2)),
+            (json!(true), None),
+            (json!("x"), None),
+            (json!([]), None),
+            (json!("99999999999999999999"), Some(i64::MAX)),
+        ] {
+            assert_eq!(count_of(&value), want, "{value}");
+        }
+        assert_eq!(policy(json!({"replicas_desired": "4"})).desired, Some(4));
+        assert_eq!(policy(json!({"replicas_desired": 4, "scheduling": {"desired_replicas": 2}})).desired, Some(2));
+        let fallback = policy(json!({"replicas_desired": 4, "scheduling": {"desired_replicas": []}}));
+        assert_eq!((fallback.desired, fallback.warnings.len()), (Some(4), 1));
+    }
+
+    #[test]
+    fn wrong_types_fall_back_and_are_told() {
+        let p =
+            policy(json!({"scheduling": {"anti_affinity": "yes", "reschedule_unhealthy": 0, "node_selector": 5}, "rolling_update": []}));
+        assert_eq!((p.anti_affinity, p.reschedule_unhealthy, p.max_surge), (AntiAffinity::Soft, true, 1));
+        assert_eq!(p.warnings.len(), 4, "{:?}", p.warnings);
+        assert_eq!(policy(json!({"scheduling": {"anti_affinity": "hard"}})).warnings, [""; 0]);
+    }
+
+    #[test]
+    fn ports_and_pins_are_read() {
+        let p = policy(json!({"ports": [80, {"host_port": 53, "protocol": "udp"}, {"container_port": 1}, 80],
+            "placement": {"pinned_replicas": [{"replica_id": "a", "node_id": "n", "desired_state": "stopped"}]}}));
+        assert_eq!(p.ports.iter().map(|p| port_text(*p)).collect::<Vec<_>>(), ["80/tcp", "53/udp"]);
+        assert_eq!(p.pinned.len(), 1);
+    }
+}

@@ -1,0 +1,25 @@
+//! Rows of answers to requests with an Idempotency-Key.
+
+use super::query::query;
+use super::{Read, Write};
+use crate::clock::Timestamp;
+use crate::error::Result;
+use rusqlite::named_params;
+
+/// The request that a key belongs to, and its answer, if it was given since that moment.
+pub fn by_key(read: &Read, caller: &str, key: &str, since: Timestamp) -> Result<Option<(String, String)>> {
+    let wanted = named_params! { ":caller": caller, ":key": key, ":since": since };
+    read.row(query!("once", "by_key"), wanted, |r| Ok((r.get(0)?, r.get(1)?)))
+}
+
+/// Keeps an answer.
+pub fn put(write: &Write, caller: &str, key: &str, request_sha256: &str, answer: &str) -> Result<()> {
+    let row = named_params! { ":caller": caller, ":key": key, ":request_sha256": request_sha256, ":answer": answer, ":now": write.now };
+    write.run(query!("once", "put"), row)?;
+    Ok(())
+}
+
+/// Forgets answers from before this moment.
+pub fn prune(write: &Write, before: Timestamp) -> Result<usize> {
+    write.run(query!("once", "prune"), named_params! { ":before": before })
+}

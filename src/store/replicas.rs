@@ -1,0 +1,89 @@
+//! Rows of replicas.
+
+use super::query::query;
+use super::row::{Json, json};
+use super::{Read, Write};
+use crate::error::Result;
+use crate::model::replicas::{Facts, ListedReplica, Replica};
+use crate::model::{Page, Paging};
+use rusqlite::{Row, named_params};
+use serde::de::DeserializeOwned;
+
+/// A row of any of the queries, by position.
+fn replica<S: DeserializeOwned, W: DeserializeOwned>(row: &Row) -> rusqlite::Result<Replica<S, W>> {
+    Ok(Replica {
+        id: row.get(0)?,
+        service_id: row.get(1)?,
+        node_id: row.get(2)?,
+        desired_state: row.get(3)?,
+        status: row.get::<_, Json<_>>(4)?.0,
+        placement: row.get::<_, Option<Json<_>>>(5)?.map(|why| why.0),
+        created_at: row.get(6)?,
+        updated_at: row.get(7)?,
+    })
+}
+
+/// A page of replicas, by id; of one service, of one node, or of all.
+pub fn page(read: &Read, paging: &Paging, service_id: Option<&str>, node_id: Option<&str>) -> Result<Page<ListedReplica>> {
+    let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
+    let (items, total) = match (service_id, node_id) {
+        (None, None) => (
+            read.rows(query!("replicas", "page"), named_params! { ":after": after, ":limit": limit }, replica)?,
+            read.count(query!("replicas", "count"), &[])?,
+        ),
+        (None, Some(node)) => (
+            read.rows(query!("replicas", "page_of_node"), named_params! { ":node_id": node, ":after": after, ":limit": limit }, replica)?,
+            read.count(query!("replicas", "count_of_node"), named_params! { ":node_id": node })?,
+        ),
+        (Some(service), node) => (
+            read.rows(
+                query!("replicas", "page_of_service"),
+                named_params! { ":service_id": service, ":node_id": node, ":after": after, ":limit": limit },
+                replica,
+            )?,
+            read.count(query!("replicas", "count_of_service"), named_params! { ":service_id": service, ":node_id": node })?,
+        ),
+    };
+    Ok(Page::cut(items, paging.limit, total, |r| &r.id))
+}
+
+/// Every replica, with what of its status decides where it is: the scheduler reads them all, and needs no more.
+pub fn facts(read: &Read) -> Result<Vec<Replica<Facts>>> {
+    read.rows(query!("replicas", "all"), &[], replica)
+}
+
+/// The replica of this id.
+pub fn by_id(read: &Read, id: &str) -> Result<Option<Replica>> {
+    read.row(query!("replicas", "by_id"), named_params! { ":id": id }, replica)
+}
+
+/// Writes a new replica; 409 when its id is taken.
+pub fn insert(write: &Write, replica: &Replica) -> Result<()> {
+    let placement = replica.placement.as_ref().map(json).transpose()?;
+    let row = named_params! {
+        ":id": replica.id, ":service_id": replica.service_id, ":node_id": replica.node_id, ":desired_state": replica.desired_state,
+        ":status": json(&replica.status)?, ":placement": placement, ":now": write.now,
+    };
+    write.run(query!("replicas", "insert"), row)?;
+    write.changed();
+    Ok(())
+}
+
+/// Writes a changed replica.
+pub fn update(write: &Write, replica: &Replica) -> Result<()> {
+    let placement = replica.placement.as_ref().map(json).transpose()?;
+    let row = named_params! {
+        ":id": replica.id, ":node_id": replica.node_id, ":desired_state": replica.desired_state, ":status": json(&replica.status)?,
+        ":placement": placement, ":now": write.now,
+    };
+    write.run(query!("replicas", "update"), row)?;
+    write.changed();
+    Ok(())
+}
+
+/// Takes a replica away, with its endpoints. Tells whether it was there.
+pub fn delete(write: &Write, id: &str) -> Result<bool> {
+    let gone = write.run(query!("replicas", "delete"), named_params! { ":id": id })? > 0;
+    write.changed();
+    Ok(gone)
+}

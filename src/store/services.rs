@@ -1,0 +1,128 @@
+//! Rows of services and of their revisions.
+
+use super::query::query;
+use super::row::{Json, json};
+use super::{Read, Write};
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::model::services::{NewService, Revision, Service};
+use crate::model::{Object, Page, Paging};
+use rusqlite::{Row, named_params};
+
+/// Revisions kept of a service; older ones are forgotten.
+const REVISIONS_KEPT: i64 = 1_000;
+
+/// A row of `page`, `all` or `by_id`; the bookkeeping is laid over the spec here.
+fn service(row: &Row) -> rusqlite::Result<Service> {
+    let mut spec = row.get::<_, Json<Object>>(3)?.0;
+    for (key, column) in [("rollout_requested_at", 7), ("rollback_requested_at", 8)] {
+        if let Some(at) = row.get::<_, Option<Timestamp>>(column)? {
+            spec.insert(key.to_string(), at.to_string().into());
+        }
+    }
+    Ok(Service {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        description: row.get(2)?,
+        spec,
+        generation: row.get(4)?,
+        created_at: row.get(5)?,
+        updated_at: row.get(6)?,
+        replicas_made: row.get(9)?,
+    })
+}
+
+fn revision(row: &Row) -> rusqlite::Result<Revision> {
+    Ok(Revision {
+        service_id: row.get(0)?,
+        generation: row.get(1)?,
+        spec: row.get::<_, Json<Object>>(2)?.0,
+        spec_sha256: row.get(3)?,
+        action: row.get(4)?,
+        restored_generation: row.get(5)?,
+        created_by: row.get(6)?,
+        created_at: row.get(7)?,
+    })
+}
+
+/// A page of services, by id.
+pub fn page(read: &Read, paging: &Paging) -> Result<Page<Service>> {
+    let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
+    let items = read.rows(query!("services", "page"), named_params! { ":after": after, ":limit": limit }, service)?;
+    Ok(Page::cut(items, paging.limit, read.count(query!("services", "count"), &[])?, |s| &s.id))
+}
+
+/// Every service.
+pub fn all(read: &Read) -> Result<Vec<Service>> {
+    read.rows(query!("services", "all"), &[], service)
+}
+
+/// The service of this id.
+pub fn by_id(read: &Read, id: &str) -> Result<Option<Service>> {
+    read.row(query!("services", "by_id"), named_params! { ":id": id }, service)
+}
+
+/// How many replicas a service has.
+pub fn replicas_of(read: &Read, id: &str) -> Result<u64> {
+    read.count(query!("services", "replicas_of"), named_params! { ":id": id })
+}
+
+/// Writes a new service; 409 when its id or its name is taken.
+pub fn insert(write: &Write, new: &NewService) -> Result<()> {
+    let row = named_params! {
+        ":id": new.id, ":name": new.name, ":description": new.description, ":spec": json(&new.spec)?, ":generation": 1, ":now": write.now,
+    };
+    write.run(query!("services", "insert"), row)?;
+    write.changed();
+    Ok(())
+}
+
+/// Writes a changed service.
+pub fn update(write: &Write, service: &Service) -> Result<()> {
+    let moment = |key: &str| service.spec.get(key).and_then(|v| v.as_str()).and_then(Timestamp::parse);
+    let row = named_params! {
+        ":id": service.id, ":description": service.description, ":spec": json(&service.own_spec())?, ":generation": service.generation,
+        ":rollout_requested_at": moment("rollout_requested_at"), ":rollback_requested_at": moment("rollback_requested_at"), ":now": write.now,
+    };
+    write.run(query!("services", "update"), row)?;
+    write.changed();
+    Ok(())
+}
+
+/// Notes that the scheduler made so many replicas more.
+pub fn count_made(write: &Write, id: &str, made: i64) -> Result<()> {
+    write.run(query!("services", "count_made"), named_params! { ":id": id, ":made": made })?;
+    Ok(())
+}
+
+/// Takes a service away, with its revisions, its replicas and their endpoints.
+pub fn delete(write: &Write, id: &str) -> Result<()> {
+    write.run(query!("services", "delete_replicas"), named_params! { ":id": id })?;
+    write.run(query!("services", "delete"), named_params! { ":id": id })?;
+    write.changed();
+    Ok(())
+}
+
+/// Writes a revision, and forgets those that are too old.
+pub fn add_revision(write: &Write, new: &Revision) -> Result<()> {
+    let row = named_params! {
+        ":service_id": new.service_id, ":generation": new.generation, ":spec": json(&new.spec)?, ":spec_sha256": new.spec_sha256,
+        ":action": new.action, ":restored": new.restored_generation, ":created_by": new.created_by, ":now": write.now,
+    };
+    write.run(query!("services", "add_revision"), row)?;
+    let old = named_params! { ":service_id": new.service_id, ":up_to": new.generation - REVISIONS_KEPT };
+    write.run(query!("services", "prune_revisions"), old)?;
+    Ok(())
+}
+
+/// A revision of a service.
+pub fn revision_of(read: &Read, service_id: &str, generation: i64) -> Result<Option<Revision>> {
+    read.row(query!("services", "revision"), named_params! { ":service_id": service_id, ":generation": generation }, revision)
+}
+
+/// A page of revisions, newest first. `after` is a generation.
+pub fn revisions(read: &Read, service_id: &str, limit: usize, before: i64) -> Result<(Vec<Revision>, u64)> {
+    let page = named_params! { ":service_id": service_id, ":before": before, ":limit": limit as i64 };
+    let items = read.rows(query!("services", "revisions"), page, revision)?;
+    Ok((items, read.count(query!("services", "count_revisions"), named_params! { ":service_id": service_id })?))
+}
