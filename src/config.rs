@@ -46,6 +46,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("NODE_CERT_VALIDITY_DAYS", "30", "days that a node certificate is valid, 1 to 825"),
     setting("CLUSTER_LEASE_TOKEN_TTL_SECONDS", "86400", "seconds that a lease token is valid, 60 to 2592000"),
     setting("HEARTBEAT_SIGNATURE_MAX_SKEW_SECONDS", "30", "seconds that a node's clock may be off, 1 to 3600"),
+    setting("METRICS_TOKEN", "", "bearer token for GET /metrics from elsewhere; from this machine itself none is needed"),
     setting("HTTP_CONNECTIONS_MAX", "", "connections in all, 16 to 100000; by the limit of open files, at most 1024"),
     setting("HTTP_CONNECTIONS_PER_ADDRESS_MAX", "64", "connections of one address, 1 to 100000"),
 ];
@@ -108,6 +109,8 @@ pub struct Config {
     pub lease_token_ttl_s: i64,
     /// Seconds that a node's clock may be off.
     pub heartbeat_skew_s: i64,
+    /// What a collector of metrics shows; `None` lets only this machine collect.
+    pub metrics_token: Option<Secret>,
     /// Connections in all; `None` follows the limit of open files.
     pub connections_max: Option<usize>,
     /// Connections of one address.
@@ -181,6 +184,7 @@ impl Config {
             node_cert_validity_days: read.int("NODE_CERT_VALIDITY_DAYS", 1, 825),
             lease_token_ttl_s: read.int("CLUSTER_LEASE_TOKEN_TTL_SECONDS", 60, 2_592_000),
             heartbeat_skew_s: read.int("HEARTBEAT_SIGNATURE_MAX_SKEW_SECONDS", 1, 3600),
+            metrics_token: Some(read.text("METRICS_TOKEN")).filter(|t| !t.is_empty()).map(|t| Secret(Some(t.into_bytes()))),
             connections_max: match read.text("HTTP_CONNECTIONS_MAX").is_empty() {
                 true => None,
                 false => Some(read.int("HTTP_CONNECTIONS_MAX", 16, 100_000) as usize),

@@ -15,6 +15,7 @@ mod html;
 mod http;
 mod logger;
 mod model;
+mod openapi;
 mod percent;
 mod routes;
 mod serve;

@@ -4,7 +4,7 @@ use crate::control::Control;
 use crate::gate::{self, Handler, Route};
 use crate::http::{Request, Response};
 use crate::model::users::Role;
-use crate::{api, ui};
+use crate::{api, openapi, ui};
 
 /// Every route table.
 pub const TABLES: &[&[Route]] = &[
@@ -22,6 +22,7 @@ pub const TABLES: &[&[Route]] = &[
     api::runs::ROUTES,
     api::scheduler::ROUTES,
     api::wireguard::ROUTES,
+    openapi::ROUTES,
     ui::assets::ROUTES,
     ui::login::ROUTES,
     ui::nodes::ROUTES,
@@ -41,6 +42,7 @@ pub fn list() -> Vec<(String, &'static str, &'static str)> {
         Handler::By(Role::Operator, _) => "operator",
         Handler::By(Role::Admin, _) => "admin",
         Handler::FromNode(_) => "node",
+        Handler::FromScraper(_) => "scraper",
     };
     TABLES.iter().flat_map(|table| table.iter()).map(|r| (r.method.to_string(), r.path, access(&r.handler.access))).collect()
 }

@@ -35,12 +35,14 @@ WHERE node_id = :node_id AND (:category IS NULL OR category = :category) AND (:n
 -- name: following
 SELECT seq, id, category, name, level, fields, created_at FROM events WHERE seq > :after ORDER BY seq LIMIT :limit
 -- name: newest_seq
+-- scan: it ends at its first row.
 SELECT seq FROM events ORDER BY seq DESC LIMIT 1
 -- name: seq_of
 SELECT seq FROM events WHERE id = :id
 -- name: seq_before
 SELECT seq - 1 FROM events WHERE created_at > :since ORDER BY created_at LIMIT 1
 -- name: oldest
+-- scan: it ends at its limit.
 SELECT seq, created_at FROM events ORDER BY seq LIMIT :limit
 -- name: prune
 DELETE FROM events WHERE seq <= :up_to

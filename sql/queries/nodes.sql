@@ -19,6 +19,8 @@ WHERE (:role IS NULL OR EXISTS (SELECT 1 FROM json_each(nodes.roles) WHERE value
         SELECT 1 FROM json_each(nodes.labels) AS l WHERE l.key = w.key AND l.value = w.value))
     AND (:among IS NULL OR id IN (SELECT value FROM json_each(:among)))
     AND (:not_among IS NULL OR id NOT IN (SELECT value FROM json_each(:not_among)))
+-- name: first_identity_end
+SELECT min(identity_expires_at) FROM nodes
 -- name: all
 -- scan: the scheduler sees every node.
 SELECT seq, id, name, roles, labels, mesh_ip, status, api_endpoint, identity_fingerprint, identity_expires_at, created_at, updated_at FROM nodes

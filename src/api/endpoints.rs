@@ -1,6 +1,6 @@
 //! `/endpoints`.
 
-use super::{arg, body_at, condition, created, id_of, list as page_of, once, one, paging_of};
+use super::{arg, body_at, condition, created, id_of, list as page_of, once, one, paging_of, read_id};
 use crate::control::{Control, endpoints};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
@@ -29,10 +29,11 @@ fn list(control: &Control, request: &Request, _: &User) -> Reply {
 }
 
 fn show(control: &Control, request: &Request, _: &User) -> Reply {
-    Ok(one(request, &endpoints::show(control, &id_of(request, "endpoint_id")?)?))
+    Ok(one(request, &endpoints::show(control, &read_id(request, "endpoint_id")?)?))
 }
 
 fn create(control: &Control, request: &Request, user: &User) -> Reply {
+    let once = once(request, user)?;
     let mut f = Fields::of_body(&request.body)?;
     let new = NewEndpoint {
         id: f.id("id").required(),
@@ -42,17 +43,19 @@ fn create(control: &Control, request: &Request, user: &User) -> Reply {
         healthy: f.flag("healthy").or(true),
     };
     f.finish()?;
-    Ok(created(endpoints::create(control, once(request, user)?, new)?))
+    Ok(created(endpoints::create(control, once, new)?))
 }
 
 fn update(control: &Control, request: &Request, _: &User) -> Reply {
+    let condition = condition(request);
     let mut f = body_at(request, "endpoint_id")?;
     let healthy = f.flag("healthy").optional();
     f.finish()?;
-    Ok(one(request, &endpoints::update(control, arg(request).to_string(), condition(request), healthy)?))
+    Ok(one(request, &endpoints::update(control, arg(request).to_string(), condition, healthy)?))
 }
 
 fn delete(control: &Control, request: &Request, _: &User) -> Reply {
-    endpoints::delete(control, id_of(request, "endpoint_id")?, condition(request))?;
+    let condition = condition(request);
+    endpoints::delete(control, id_of(request, "endpoint_id")?, condition)?;
     Ok(Response::empty(204))
 }

@@ -52,6 +52,7 @@ fn list(control: &Control, request: &Request, _: &User) -> Reply {
 }
 
 fn create(control: &Control, request: &Request, user: &User) -> Reply {
+    let once = once(request, user)?;
     let mut f = Fields::of_body(&request.body)?;
     let event = NewEvent {
         id: f.id("id").optional(),
@@ -61,7 +62,7 @@ fn create(control: &Control, request: &Request, user: &User) -> Reply {
         fields: f.object("fields").optional().unwrap_or_default(),
     };
     f.finish()?;
-    Ok(created(events::create(control, once(request, user)?, event)?))
+    Ok(created(events::create(control, once, event)?))
 }
 
 fn stream(control: &Control, request: &Request, _: &User) -> Reply {

@@ -20,7 +20,7 @@ use crate::control::once::{Created, Once};
 use crate::control::versions::{Condition, Versioned, tag_of_json};
 use crate::error::Result;
 use crate::http::fields::Fields;
-use crate::http::{Request, Response};
+use crate::http::{Request, Response, describe};
 use crate::model::users::User;
 use crate::model::{Page, Paging};
 use crate::percent;
@@ -74,13 +74,21 @@ fn created(created: Created) -> Response {
 
 /// What the caller wants to hold before a write goes on.
 fn condition(request: &Request) -> Condition {
+    describe::header("If-Match");
     Condition::if_match(request.header("if-match"))
 }
 
 /// The key that lets a request come twice.
 fn once(request: &Request, user: &User) -> Result<Once> {
+    describe::header("Idempotency-Key");
     let same = [request.method.as_str().as_bytes(), request.path.as_bytes(), &request.body];
     Once::new(&user.name, request.header("idempotency-key"), &same)
+}
+
+/// The id in the path of an object that is read.
+fn read_id(request: &Request, name: &str) -> Result<String> {
+    describe::header("If-None-Match");
+    id_of(request, name)
 }
 
 /// A request that is asked for nothing.

@@ -1,6 +1,6 @@
 //! `/nodes`.
 
-use super::{arg, body_at, condition, created, id_of, list as page_of, once, one, paging_of, query_at};
+use super::{arg, body_at, condition, created, id_of, list as page_of, once, one, paging_of, query_at, read_id};
 use crate::control::versions::{Condition, Versioned};
 use crate::control::{Control, nodes};
 use crate::error::Result;
@@ -52,10 +52,11 @@ fn list(control: &Control, request: &Request, _: &User) -> Reply {
 }
 
 fn show(control: &Control, request: &Request, _: &User) -> Reply {
-    Ok(one(request, &nodes::show(control, &id_of(request, "node_id")?)?))
+    Ok(one(request, &nodes::show(control, &read_id(request, "node_id")?)?))
 }
 
 fn create(control: &Control, request: &Request, user: &User) -> Reply {
+    let once = once(request, user)?;
     let mut f = Fields::of_body(&request.body)?;
     let id = f.id("id").required();
     let name = f.name("name").required();
@@ -63,10 +64,11 @@ fn create(control: &Control, request: &Request, user: &User) -> Reply {
     given.roles = f.words("roles").optional();
     given.labels = f.labels("labels").optional();
     f.finish()?;
-    Ok(created(nodes::create(control, once(request, user)?, id, name, given)?))
+    Ok(created(nodes::create(control, once, id, name, given)?))
 }
 
 fn update(control: &Control, request: &Request, _: &User) -> Reply {
+    let condition = condition(request);
     let mut f = body_at(request, "node_id")?;
     let name = f.name("name").optional();
     let mut given = change(&mut f);
@@ -74,14 +76,15 @@ fn update(control: &Control, request: &Request, _: &User) -> Reply {
     given.roles = f.words("roles").optional();
     given.labels = f.labels("labels").optional();
     f.finish()?;
-    Ok(one(request, &nodes::update(control, arg(request).to_string(), condition(request), given)?))
+    Ok(one(request, &nodes::update(control, arg(request).to_string(), condition, given)?))
 }
 
 fn delete(control: &Control, request: &Request, _: &User) -> Reply {
+    let condition = condition(request);
     let mut f = query_at(request, "node_id")?;
     let force = f.flag("force").or(false);
     f.finish()?;
-    nodes::delete(control, arg(request).to_string(), condition(request), force)?;
+    nodes::delete(control, arg(request).to_string(), condition, force)?;
     Ok(Response::empty(204))
 }
 
@@ -106,7 +109,8 @@ fn rotate_wg_keys(control: &Control, request: &Request, _: &User) -> Reply {
 }
 
 fn act(control: &Control, request: &Request, action: fn(&Control, String, Condition) -> Result<Versioned<Node>>) -> Reply {
-    Ok(one(request, &action(control, id_of(request, "node_id")?, condition(request))?))
+    let condition = condition(request);
+    Ok(one(request, &action(control, id_of(request, "node_id")?, condition)?))
 }
 
 /// What a node's body and a join's body have in common.

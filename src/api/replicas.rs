@@ -1,6 +1,6 @@
 //! `/replicas`.
 
-use super::{arg, body_at, condition, created, id_of, list as page_of, once, one, optional_body_at, paging_of};
+use super::{arg, body_at, condition, created, id_of, list as page_of, once, one, optional_body_at, paging_of, read_id};
 use crate::control::versions::{Condition, Versioned};
 use crate::control::{Control, replicas};
 use crate::error::Result;
@@ -39,10 +39,11 @@ fn list(control: &Control, request: &Request, _: &User) -> Reply {
 }
 
 fn show(control: &Control, request: &Request, _: &User) -> Reply {
-    Ok(one(request, &replicas::show(control, &id_of(request, "replica_id")?)?))
+    Ok(one(request, &replicas::show(control, &read_id(request, "replica_id")?)?))
 }
 
 fn create(control: &Control, request: &Request, user: &User) -> Reply {
+    let once = once(request, user)?;
     let mut f = Fields::of_body(&request.body)?;
     let new = NewReplica {
         id: f.id("id").required(),
@@ -52,22 +53,24 @@ fn create(control: &Control, request: &Request, user: &User) -> Reply {
         status: f.object("status").optional().unwrap_or_default(),
     };
     f.finish()?;
-    Ok(created(replicas::create(control, once(request, user)?, new)?))
+    Ok(created(replicas::create(control, once, new)?))
 }
 
 fn update(control: &Control, request: &Request, _: &User) -> Reply {
+    let condition = condition(request);
     let mut f = body_at(request, "replica_id")?;
     let desired_state = f.printable("desired_state", STATE_CHARS).optional();
     let status = f.object("status").optional();
     f.finish()?;
-    Ok(one(request, &replicas::update(control, arg(request).to_string(), condition(request), desired_state, status)?))
+    Ok(one(request, &replicas::update(control, arg(request).to_string(), condition, desired_state, status)?))
 }
 
 fn place(control: &Control, request: &Request, user: &User) -> Reply {
+    let condition = condition(request);
     let mut f = body_at(request, "replica_id")?;
     let target = f.id("target_node_id").required();
     f.finish()?;
-    Ok(one(request, &replicas::place(control, arg(request).to_string(), condition(request), target, &user.name)?))
+    Ok(one(request, &replicas::place(control, arg(request).to_string(), condition, target, &user.name)?))
 }
 
 fn restart(control: &Control, request: &Request, _: &User) -> Reply {
@@ -79,17 +82,20 @@ fn snapshot(control: &Control, request: &Request, _: &User) -> Reply {
 }
 
 fn restore(control: &Control, request: &Request, _: &User) -> Reply {
+    let condition = condition(request);
     let mut f = optional_body_at(request, "replica_id")?;
     let snapshot_id = f.printable("snapshot_id", 1..=128).optional();
     f.finish()?;
-    Ok(one(request, &replicas::restore(control, arg(request).to_string(), condition(request), snapshot_id)?))
+    Ok(one(request, &replicas::restore(control, arg(request).to_string(), condition, snapshot_id)?))
 }
 
 fn delete(control: &Control, request: &Request, _: &User) -> Reply {
-    replicas::delete(control, id_of(request, "replica_id")?, condition(request))?;
+    let condition = condition(request);
+    replicas::delete(control, id_of(request, "replica_id")?, condition)?;
     Ok(Response::empty(204))
 }
 
 fn act(control: &Control, request: &Request, action: fn(&Control, String, Condition) -> Result<Versioned<Replica>>) -> Reply {
-    Ok(one(request, &action(control, id_of(request, "replica_id")?, condition(request))?))
+    let condition = condition(request);
+    Ok(one(request, &action(control, id_of(request, "replica_id")?, condition)?))
 }

@@ -1,6 +1,6 @@
 //! `/router-assignments`.
 
-use super::{condition, created, id_of, list as page_of, once, one, paging_of};
+use super::{condition, created, id_of, list as page_of, once, one, paging_of, read_id};
 use crate::control::{Control, routers};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
@@ -28,10 +28,11 @@ fn list(control: &Control, request: &Request, _: &User) -> Reply {
 }
 
 fn show(control: &Control, request: &Request, _: &User) -> Reply {
-    Ok(one(request, &routers::show(control, &id_of(request, "assignment_id")?)?))
+    Ok(one(request, &routers::show(control, &read_id(request, "assignment_id")?)?))
 }
 
 fn create(control: &Control, request: &Request, user: &User) -> Reply {
+    let once = once(request, user)?;
     let mut f = Fields::of_body(&request.body)?;
     let new = NewRouterAssignment {
         id: f.id("id").required(),
@@ -40,10 +41,11 @@ fn create(control: &Control, request: &Request, user: &User) -> Reply {
         secondary_router_id: f.id("secondary_router_id").required(),
     };
     f.finish()?;
-    Ok(created(routers::create(control, once(request, user)?, new)?))
+    Ok(created(routers::create(control, once, new)?))
 }
 
 fn delete(control: &Control, request: &Request, _: &User) -> Reply {
-    routers::delete(control, id_of(request, "assignment_id")?, condition(request))?;
+    let condition = condition(request);
+    routers::delete(control, id_of(request, "assignment_id")?, condition)?;
     Ok(Response::empty(204))
 }

@@ -1,6 +1,6 @@
 //! `/etcd/snapshots` and `/support-bundles`: requests that agents carry out and report on.
 
-use super::{arg, body_at, condition, created, id_of, list as page_of, once, one, paging};
+use super::{arg, body_at, condition, created, id_of, list as page_of, once, one, paging, read_id};
 use crate::control::{Control, runs};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
@@ -40,18 +40,20 @@ fn list(control: &Control, request: &Request, kind: Kind) -> Reply {
 }
 
 fn show(control: &Control, request: &Request, kind: Kind) -> Reply {
-    Ok(one(request, &runs::show(control, kind, &id_of(request, name(kind))?)?))
+    Ok(one(request, &runs::show(control, kind, &read_id(request, name(kind))?)?))
 }
 
 fn create(control: &Control, request: &Request, user: &User, kind: Kind) -> Reply {
+    let once = once(request, user)?;
     let mut f = Fields::of_optional_body(&request.body)?;
     let id = f.id("id").optional();
     let requested_by = f.printable("requested_by", 1..=128).optional();
     f.finish()?;
-    Ok(created(runs::create(control, kind, once(request, user)?, id, requested_by)?))
+    Ok(created(runs::create(control, kind, once, id, requested_by)?))
 }
 
 fn update(control: &Control, request: &Request, kind: Kind) -> Reply {
+    let condition = condition(request);
     let mut f = body_at(request, name(kind))?;
     let report = Report {
         status: f.word("status", RunStatus::WORDS, RunStatus::parse).optional(),
@@ -59,10 +61,11 @@ fn update(control: &Control, request: &Request, kind: Kind) -> Reply {
         error: f.text("error", 1..=4096).optional(),
     };
     f.finish()?;
-    Ok(one(request, &runs::update(control, kind, arg(request).to_string(), condition(request), report)?))
+    Ok(one(request, &runs::update(control, kind, arg(request).to_string(), condition, report)?))
 }
 
 fn delete(control: &Control, request: &Request, kind: Kind) -> Reply {
-    runs::delete(control, kind, id_of(request, name(kind))?, condition(request))?;
+    let condition = condition(request);
+    runs::delete(control, kind, id_of(request, name(kind))?, condition)?;
     Ok(Response::empty(204))
 }

@@ -1,7 +1,7 @@
 //! `/services`.
 
 use super::specs::spec;
-use super::{PAGE_MAX, body_at, condition, created, id_of, list as page_of, once, one, optional_body_at, paging, query_at};
+use super::{PAGE_MAX, body_at, condition, created, id_of, list as page_of, once, one, optional_body_at, paging, query_at, read_id};
 use crate::control::{Control, services};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
@@ -35,10 +35,11 @@ fn list(control: &Control, request: &Request, _: &User) -> Reply {
 }
 
 fn show(control: &Control, request: &Request, _: &User) -> Reply {
-    Ok(one(request, &services::show(control, &id_of(request, "service_id")?)?))
+    Ok(one(request, &services::show(control, &read_id(request, "service_id")?)?))
 }
 
 fn create(control: &Control, request: &Request, user: &User) -> Reply {
+    let once = once(request, user)?;
     let mut f = Fields::of_body(&request.body)?;
     let new = NewService {
         id: f.id("id").required(),
@@ -47,33 +48,37 @@ fn create(control: &Control, request: &Request, user: &User) -> Reply {
         spec: spec(&mut f).unwrap_or_default(),
     };
     f.finish()?;
-    Ok(created(services::create(control, once(request, user)?, new, &user.name)?))
+    Ok(created(services::create(control, once, new, &user.name)?))
 }
 
 fn update(control: &Control, request: &Request, user: &User) -> Reply {
+    let condition = condition(request);
     let mut f = body_at(request, "service_id")?;
     let description = f.text("description", DESCRIPTION_CHARS).optional();
     let spec = spec(&mut f);
     f.finish()?;
-    Ok(one(request, &services::update(control, super::arg(request).to_string(), condition(request), description, spec, &user.name)?))
+    Ok(one(request, &services::update(control, super::arg(request).to_string(), condition, description, spec, &user.name)?))
 }
 
 fn rollout(control: &Control, request: &Request, user: &User) -> Reply {
-    Ok(one(request, &services::rollout(control, id_of(request, "service_id")?, condition(request), &user.name)?))
+    let condition = condition(request);
+    Ok(one(request, &services::rollout(control, id_of(request, "service_id")?, condition, &user.name)?))
 }
 
 fn rollback(control: &Control, request: &Request, user: &User) -> Reply {
+    let condition = condition(request);
     let mut f = optional_body_at(request, "service_id")?;
     let target = f.int("target_generation", 1..=i64::MAX).optional();
     f.finish()?;
-    Ok(one(request, &services::rollback(control, super::arg(request).to_string(), condition(request), target, &user.name)?))
+    Ok(one(request, &services::rollback(control, super::arg(request).to_string(), condition, target, &user.name)?))
 }
 
 fn delete(control: &Control, request: &Request, user: &User) -> Reply {
+    let condition = condition(request);
     let mut f = query_at(request, "service_id")?;
     let force = f.flag("force").or(false);
     f.finish()?;
-    services::delete(control, super::arg(request).to_string(), condition(request), force, &user.name)?;
+    services::delete(control, super::arg(request).to_string(), condition, force, &user.name)?;
     Ok(Response::empty(204))
 }
 

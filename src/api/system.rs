@@ -1,19 +1,35 @@
 //! Whether the server is there, and which one it is.
 
 use crate::clock;
-use crate::control::Control;
-use crate::gate::Handler::Open;
-use crate::gate::{Reply, Route, route};
+use crate::control::{Control, auth, metrics};
+use crate::error::Error;
+use crate::gate::Handler::{FromScraper, Open};
+use crate::gate::{Reply, Route, route, user_of};
 use crate::http::{Request, Response};
 use serde_json::json;
 use tiny_http::Method::Get;
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
+    route(Get, "/metrics", FromScraper(metrics)).gives(200, "text/plain"),
     route(Get, "/health", Open(health)).gives(200, "Health"),
     route(Get, "/version", Open(version)).gives(200, "Version"),
     route(Get, "/", Open(home)).gives(307, ""),
 ];
+
+/// Figures for a collector: one on this machine, one that shows the token, or somebody who is signed in. A request that came through
+/// a proxy is not from this machine, whatever its address.
+fn metrics(control: &Control, request: &Request) -> Reply {
+    let proxied = ["x-forwarded-for", "forwarded", "via"].iter().any(|name| request.header(name).is_some());
+    let local = request.peer.ip().is_loopback() && !proxied;
+    let shown = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+    let token =
+        control.config.metrics_token.as_ref().zip(shown).is_some_and(|(token, shown)| auth::same_secret(token.expose(), shown.as_bytes()));
+    if !local && !token && user_of(control, request)?.is_none() {
+        return Err(Error::unauthenticated());
+    }
+    Ok(Response::bytes(200, "text/plain; version=0.0.4", metrics::text(control)?.into_bytes()))
+}
 
 fn health(_: &Control, _: &Request) -> Reply {
     Ok(Response::json(200, &json!({ "status": "ok", "time": clock::now() })))

@@ -89,7 +89,10 @@ pub fn read(line: impl IntoIterator<Item = std::ffi::OsString>, commands: &[Comm
     let mut parser = lexopt::Parser::from_args(line);
     loop {
         let fault = match parser.next() {
-            Ok(None) => return args,
+            Ok(None) => {
+                args.join_names(commands);
+                return args;
+            }
             Ok(Some(Long(name))) => {
                 let name = name.to_string();
                 match takes_value(&name) {
@@ -115,6 +118,13 @@ pub fn read(line: impl IntoIterator<Item = std::ffi::OsString>, commands: &[Comm
                 args.values.push(("help".into(), String::new()));
                 continue;
             }
+            Ok(Some(Short('f'))) => match parser.value() {
+                Ok(value) => {
+                    args.values.push(("file".into(), value.to_string_lossy().into_owned()));
+                    continue;
+                }
+                Err(_) => "-f needs a value".to_string(),
+            },
             Ok(Some(Short(letter))) => format!("unknown option -{letter}"),
             Ok(Some(Value(word))) => {
                 let word = word.to_string_lossy().into_owned();
@@ -141,6 +151,22 @@ fn flag_of(name: &str) -> String {
 }
 
 impl Args {
+    /// Makes one name of a command's two words.
+    fn join_names(&mut self, commands: &[Command]) {
+        if let (Some(first), Some(second)) = (&self.command, self.words.first()) {
+            let both = format!("{first} {second}");
+            if commands.iter().any(|c| c.name == both) {
+                self.command = Some(both);
+                self.words.remove(0);
+            }
+        }
+    }
+
+    /// An argument of the command; empty where it was not given.
+    pub fn word(&self, index: usize) -> &str {
+        self.words.get(index).map_or("", String::as_str)
+    }
+
     /// Finds what the command does not take.
     pub fn check(&self, command: &Command, global: &[Opt]) {
         let mut faults = self.faults.borrow_mut();
@@ -151,9 +177,10 @@ impl Args {
                 faults.push(format!("{} takes no option --{name}", command.name));
             }
         }
-        let most = usize::from(!command.argument.is_empty());
+        let most = command.argument.split_whitespace().count();
+        let least = command.argument.split_whitespace().filter(|name| !name.starts_with('[')).count();
         faults.extend(self.words.iter().skip(most).map(|word| format!("unexpected argument {word:?}")));
-        if self.words.len() < most {
+        if self.words.len() < least {
             faults.push(format!("{} needs {}", command.name, command.argument));
         }
     }
@@ -237,7 +264,7 @@ pub fn overview(commands: &[Command], global: &[Opt]) -> String {
     for command in commands {
         let name = format!("{} {}", command.name, command.argument);
         // Writing to a String cannot fail.
-        let _ = writeln!(out, "  {name:<22} {}", command.about);
+        let _ = writeln!(out, "  {name:<27} {}", command.about);
     }
     out.push_str("\noptions of every command:\n");
     options(global, &mut out);

@@ -3,12 +3,19 @@
 
 mod args;
 mod cluster;
+mod events;
 mod node;
+mod nodes;
 mod output;
+mod replicas;
+mod scheduler;
 mod server;
+mod services;
+mod settings;
 
 use crate::client::{Api, CallError};
 use args::{Args, Command, Failure, Opt, opt};
+use serde_json::Value;
 use std::process::ExitCode;
 
 /// Where the API is, unless something else is said.
@@ -112,44 +119,254 @@ const COMMANDS: &[Command] = &[
         run: cluster::nodes_status,
     },
     Command {
-        name: "cordon",
+        name: "nodes",
+        argument: "",
+        about: "List nodes.",
+        options: &[nodes::LIST, JSON, SIGN_IN],
+        settings: false,
+        run: nodes::list,
+    },
+    Command { name: "node show", argument: "NODE", about: "Print a node.", options: &[SIGN_IN], settings: false, run: nodes::show },
+    Command {
+        name: "node cordon",
         argument: "NODE",
         about: "Keep new work away from a node.",
         options: &[SIGN_IN],
         settings: false,
-        run: cluster::cordon,
+        run: nodes::cordon,
     },
     Command {
-        name: "uncordon",
+        name: "node uncordon",
         argument: "NODE",
-        about: "Let work come to a node again.",
+        about: "Let work come to a node again; ends a drain.",
         options: &[SIGN_IN],
         settings: false,
-        run: cluster::uncordon,
+        run: nodes::uncordon,
     },
     Command {
-        name: "drain",
+        name: "node drain",
         argument: "NODE",
-        about: "Ask for all work of a node to be moved elsewhere.",
+        about: "Move all work of a node elsewhere.",
+        options: &[nodes::DRAIN, SIGN_IN],
+        settings: false,
+        run: nodes::drain,
+    },
+    Command {
+        name: "node reboot",
+        argument: "NODE",
+        about: "Ask a node to reboot.",
         options: &[SIGN_IN],
         settings: false,
-        run: cluster::drain,
+        run: nodes::reboot,
     },
     Command {
-        name: "delete-node",
+        name: "node rotate-keys",
+        argument: "NODE",
+        about: "Ask a node for new WireGuard keys.",
+        options: &[SIGN_IN],
+        settings: false,
+        run: nodes::rotate_keys,
+    },
+    Command {
+        name: "node delete",
         argument: "NODE",
         about: "Remove a node and revoke its identity.",
-        options: &[cluster::DELETE_NODE, SIGN_IN],
+        options: &[nodes::DELETE, SIGN_IN],
         settings: false,
-        run: cluster::delete_node,
+        run: nodes::delete,
+    },
+    Command { name: "services", argument: "", about: "List services.", options: &[JSON, SIGN_IN], settings: false, run: services::list },
+    Command {
+        name: "service apply",
+        argument: "",
+        about: "Make a service, or change it to what a file says.",
+        options: &[services::APPLY, SIGN_IN],
+        settings: false,
+        run: services::apply,
+    },
+    Command {
+        name: "service show",
+        argument: "SERVICE",
+        about: "Print a service.",
+        options: &[SIGN_IN],
+        settings: false,
+        run: services::show,
+    },
+    Command {
+        name: "service history",
+        argument: "SERVICE",
+        about: "List the specs that a service had, newest first.",
+        options: &[JSON, SIGN_IN],
+        settings: false,
+        run: services::history,
+    },
+    Command {
+        name: "service rollout",
+        argument: "SERVICE",
+        about: "Start every replica anew.",
+        options: &[SIGN_IN],
+        settings: false,
+        run: services::rollout,
+    },
+    Command {
+        name: "service rollback",
+        argument: "SERVICE",
+        about: "Put an earlier spec back, as a new generation.",
+        options: &[services::ROLLBACK, SIGN_IN],
+        settings: false,
+        run: services::rollback,
+    },
+    Command {
+        name: "service delete",
+        argument: "SERVICE",
+        about: "Remove a service.",
+        options: &[services::DELETE, SIGN_IN],
+        settings: false,
+        run: services::delete,
+    },
+    Command {
+        name: "replicas",
+        argument: "",
+        about: "List replicas, and why they are where they are.",
+        options: &[replicas::LIST, JSON, SIGN_IN],
+        settings: false,
+        run: replicas::list,
+    },
+    Command {
+        name: "replica show",
+        argument: "REPLICA",
+        about: "Print a replica.",
+        options: &[SIGN_IN],
+        settings: false,
+        run: replicas::show,
+    },
+    Command {
+        name: "replica move",
+        argument: "REPLICA NODE",
+        about: "Put a replica on another node.",
+        options: &[SIGN_IN],
+        settings: false,
+        run: replicas::place,
+    },
+    Command {
+        name: "replica restart",
+        argument: "REPLICA",
+        about: "Ask for a restart.",
+        options: &[SIGN_IN],
+        settings: false,
+        run: replicas::restart,
+    },
+    Command {
+        name: "replica snapshot",
+        argument: "REPLICA",
+        about: "Ask for a snapshot of its data.",
+        options: &[SIGN_IN],
+        settings: false,
+        run: replicas::snapshot,
+    },
+    Command {
+        name: "replica restore",
+        argument: "REPLICA",
+        about: "Ask for its data to be put back.",
+        options: &[replicas::RESTORE, SIGN_IN],
+        settings: false,
+        run: replicas::restore,
+    },
+    Command {
+        name: "replica delete",
+        argument: "REPLICA",
+        about: "Remove a replica and its endpoints.",
+        options: &[SIGN_IN],
+        settings: false,
+        run: replicas::delete,
+    },
+    Command {
+        name: "endpoints",
+        argument: "",
+        about: "List where replicas are reached.",
+        options: &[JSON, SIGN_IN],
+        settings: false,
+        run: replicas::endpoints,
+    },
+    Command {
+        name: "routers",
+        argument: "",
+        about: "List router assignments.",
+        options: &[JSON, SIGN_IN],
+        settings: false,
+        run: replicas::routers,
+    },
+    Command {
+        name: "plan",
+        argument: "[SERVICE]",
+        about: "Print what the scheduler would do.",
+        options: &[JSON, SIGN_IN],
+        settings: false,
+        run: scheduler::plan,
+    },
+    Command {
+        name: "reconcile",
+        argument: "[SERVICE]",
+        about: "Do what the plan says.",
+        options: &[JSON, SIGN_IN],
+        settings: false,
+        run: scheduler::reconcile,
+    },
+    Command {
+        name: "explain",
+        argument: "SERVICE",
+        about: "Say for each node what speaks for and against it.",
+        options: &[JSON, SIGN_IN],
+        settings: false,
+        run: scheduler::explain,
+    },
+    Command {
+        name: "rebalance",
+        argument: "",
+        about: "Even out how many replicas nodes have.",
+        options: &[scheduler::REBALANCE, JSON, SIGN_IN],
+        settings: false,
+        run: scheduler::rebalance,
+    },
+    Command {
+        name: "snapshots",
+        argument: "",
+        about: "List requests for etcd snapshots, newest first.",
+        options: &[replicas::RUNS, JSON, SIGN_IN],
+        settings: false,
+        run: replicas::snapshots,
+    },
+    Command {
+        name: "bundles",
+        argument: "",
+        about: "List requests for support bundles, newest first.",
+        options: &[replicas::RUNS, JSON, SIGN_IN],
+        settings: false,
+        run: replicas::bundles,
     },
     Command {
         name: "events",
         argument: "",
-        about: "List what happened, newest first.",
-        options: &[cluster::EVENTS, JSON, SIGN_IN],
+        about: "List what happened, newest first, or follow what happens.",
+        options: &[events::EVENTS, JSON, SIGN_IN],
         settings: false,
-        run: cluster::events,
+        run: events::events,
+    },
+    Command {
+        name: "settings",
+        argument: "",
+        about: "List cluster settings.",
+        options: &[JSON, SIGN_IN],
+        settings: false,
+        run: settings::settings,
+    },
+    Command {
+        name: "setting set",
+        argument: "KEY VALUE",
+        about: "Set a cluster setting.",
+        options: &[SIGN_IN],
+        settings: false,
+        run: settings::set,
     },
     Command {
         name: "set-password",
@@ -215,9 +432,9 @@ fn dispatch(line: impl IntoIterator<Item = std::ffi::OsString>) -> Result<(), Fa
 }
 
 fn help(args: &Args) -> Result<(), Failure> {
-    match args.words.first() {
-        None => output::print(&args::overview(COMMANDS, GLOBAL)),
-        Some(name) => match COMMANDS.iter().find(|c| c.name == name) {
+    match args.words.join(" ").as_str() {
+        "" => output::print(&args::overview(COMMANDS, GLOBAL)),
+        name => match COMMANDS.iter().find(|c| c.name == name) {
             Some(command) => output::print(&args::help(command, GLOBAL)),
             None => args.fault(format!("unknown command {name:?}")),
         },
@@ -229,6 +446,26 @@ fn version(args: &Args) -> Result<(), Failure> {
     args.finish()?;
     output::print(&format!("uptimemesh {}\n", env!("CARGO_PKG_VERSION")));
     Ok(())
+}
+
+/// Prints a list as a table, or as JSON where that is asked for.
+fn listed(args: &Args, list: Vec<Value>, header: &[&str], keys: &[&str]) {
+    if args.has("json") {
+        output::json(&Value::Array(list));
+    } else {
+        output::header(header);
+        output::rows(&list, keys);
+    }
+}
+
+/// A value as text, without quotes; nothing for null.
+fn said(value: &Value) -> String {
+    value.as_str().map_or_else(|| if value.is_null() { String::new() } else { value.to_string() }, str::to_string)
+}
+
+/// A text as a part of a URL.
+fn encoded(text: &str) -> String {
+    crate::percent::encode(text)
 }
 
 /// The API that the command line names.

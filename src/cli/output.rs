@@ -28,21 +28,21 @@ pub fn json(value: &Value) {
     print(&out);
 }
 
-/// Prints a tab-separated table: what scripts cut and people can read.
-pub fn table(header: &[&str], rows: &[Vec<String>]) {
-    let mut out = header.join("\t");
-    out.push('\n');
-    for row in rows {
-        let cells: Vec<String> = row.iter().map(|cell| printable(cell)).collect();
-        out.push_str(&cells.join("\t"));
-        out.push('\n');
-    }
-    print(&out);
+/// Prints the first line of a tab-separated table: what scripts cut and people can read.
+pub fn header(columns: &[&str]) {
+    print(&format!("{}\n", columns.join("\t")));
 }
 
-/// A field of an object as a cell: lists joined, nothing as `-`.
-pub fn cell(object: &Value, key: &str) -> String {
-    match &object[key] {
+/// Prints objects as lines of that table.
+pub fn rows(objects: &[Value], keys: &[&str]) {
+    let line = |object: &Value| keys.iter().map(|key| printable(&cell(object, key))).collect::<Vec<_>>().join("\t") + "\n";
+    print(&objects.iter().map(line).collect::<String>());
+}
+
+/// A field of an object as a cell, `a.b` is inside of another: lists joined, nothing as `-`.
+fn cell(object: &Value, path: &str) -> String {
+    let value = path.split('.').try_fold(object, |inside, key| inside.get(key)).unwrap_or(&Value::Null);
+    match value {
         Value::Null => "-".to_string(),
         Value::String(text) => text.clone(),
         Value::Array(items) if items.is_empty() => "-".to_string(),
@@ -70,7 +70,10 @@ mod tests {
     fn cells_and_messages_cannot_steer_a_terminal() {
         assert_eq!(printable("a\tb\x1b[31m\n"), "a b [31m ");
         assert_eq!(ascii("\u{e9}\x1b\n"), "\\u{e9}\\u{1b}\\n");
-        let object = json!({"roles": ["a", "b"], "none": null, "empty": [], "n": 5});
-        assert_eq!(["roles", "none", "empty", "n", "absent"].map(|k| cell(&object, k)), ["a,b", "-", "-", "5", "-"]);
+        let object = json!({"roles": ["a", "b"], "none": null, "empty": [], "n": 5, "in": {"side": 6}});
+        assert_eq!(
+            ["roles", "none", "empty", "n", "absent", "in.side", "n.side"].map(|k| cell(&object, k)),
+            ["a,b", "-", "-", "5", "-", "6", "-"]
+        );
     }
 }

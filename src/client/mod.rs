@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::fmt;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::sync::Arc;
 use std::time::Duration;
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
@@ -50,6 +51,13 @@ impl fmt::Display for CallError {
 }
 
 impl std::error::Error for CallError {}
+
+impl CallError {
+    /// Whether the server was there and said no.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, CallError::Refused { .. })
+    }
+}
 
 /// Result of a call.
 pub type Called<T> = Result<T, CallError>;
@@ -150,18 +158,61 @@ impl Api {
 
     /// Reads something.
     pub fn get(&self, path: &str) -> Called<Value> {
-        self.call("GET", path, None).map(|(value, _)| value)
+        self.call("GET", path, None, &[]).map(|answer| answer.body)
     }
 
     /// Sends a body as JSON.
     pub fn post(&self, path: &str, body: &impl Serialize) -> Called<Value> {
         let body = serde_json::to_string(body).map_err(|e| CallError::Unreachable(e.to_string()))?;
-        self.call("POST", path, Some(body)).map(|(value, _)| value)
+        self.call("POST", path, Some(body), &[]).map(|answer| answer.body)
+    }
+
+    /// Reads something with the tag of its version.
+    pub fn get_tagged(&self, path: &str) -> Called<(Value, String)> {
+        let answer = self.call("GET", path, None, &[])?;
+        Ok((answer.body, answer.tag.unwrap_or_default()))
+    }
+
+    /// Changes something, if it is still the version with this tag.
+    pub fn patch_if(&self, path: &str, body: &Value, tag: &str) -> Called<Value> {
+        self.call("PATCH", path, Some(body.to_string()), &[("If-Match", tag)]).map(|answer| answer.body)
+    }
+
+    /// Sets something.
+    pub fn put(&self, path: &str, body: &Value) -> Called<Value> {
+        self.call("PUT", path, Some(body.to_string()), &[]).map(|answer| answer.body)
     }
 
     /// Takes something away.
     pub fn delete(&self, path: &str) -> Called<()> {
-        self.call("DELETE", path, None).map(drop)
+        self.call("DELETE", path, None, &[]).map(drop)
+    }
+
+    /// Reads server-sent events until the stream ends; `last` is the id of the last one, and where it goes on.
+    pub fn follow(&self, path: &str, last: &mut Option<String>, mut tell: impl FnMut(&Value)) -> Called<()> {
+        let mut headers = vec![("Accept", "text/event-stream")];
+        let seen = last.clone();
+        headers.extend(seen.as_deref().map(|id| ("Last-Event-ID", id)));
+        // A stream has no end; a silence longer than the server's comments is one.
+        let request = self.request("GET", path, None, &headers)?;
+        let config = self.agent.configure_request(request).timeout_global(None).timeout_recv_body(None).build();
+        let mut response = self.agent.run(config).map_err(|e| self.unreachable(&e))?;
+        if response.status().as_u16() != 200 {
+            return self.answer(&mut response).map(drop);
+        }
+        let mut lines = BufReader::new(response.body_mut().as_reader()).lines();
+        let mut id = None;
+        while let Some(line) = lines.next().transpose().map_err(|e| CallError::Unreachable(format!("{} broke off: {e}", self.url)))? {
+            if let Some(text) = line.strip_prefix("id: ") {
+                id = Some(text.to_string());
+            } else if let Some(text) = line.strip_prefix("data: ")
+                && let Ok(event) = serde_json::from_str(text)
+            {
+                tell(&event);
+                *last = id.take().or(last.take());
+            }
+        }
+        Ok(())
     }
 
     /// A whole list, page by page.
@@ -169,18 +220,26 @@ impl Api {
         let mut next = format!("{path}{}limit={PAGE}", if path.contains('?') { '&' } else { '?' });
         let mut all = Vec::new();
         loop {
-            let (page, more) = self.call("GET", &next, None)?;
-            all.extend(page.as_array().cloned().unwrap_or_default());
-            match more {
+            let answer = self.call("GET", &next, None, &[])?;
+            all.extend(answer.body.as_array().cloned().unwrap_or_default());
+            match answer.next {
                 Some(link) => next = link,
                 None => return Ok(all),
             }
         }
     }
 
-    /// The answer, and the path of the next page where there is one.
-    fn call(&self, method: &str, path: &str, body: Option<String>) -> Called<(Value, Option<String>)> {
-        let unreachable = |e: ureq::Error| CallError::Unreachable(format!("cannot reach {}: {e}", self.url));
+    fn call(&self, method: &str, path: &str, body: Option<String>, headers: &[(&str, &str)]) -> Called<Answer> {
+        let request = self.request(method, path, body, headers)?;
+        let mut response = self.agent.run(request).map_err(|e| self.unreachable(&e))?;
+        self.answer(&mut response)
+    }
+
+    fn unreachable(&self, e: &ureq::Error) -> CallError {
+        CallError::Unreachable(format!("cannot reach {}: {e}", self.url))
+    }
+
+    fn request(&self, method: &str, path: &str, body: Option<String>, headers: &[(&str, &str)]) -> Called<http::Request<String>> {
         let mut request = http::Request::builder().method(method).uri(format!("{}{path}", self.url));
         if let Some(session) = &self.session {
             request = request.header("Authorization", format!("Bearer {session}"));
@@ -188,20 +247,34 @@ impl Api {
         if body.is_some() {
             request = request.header("Content-Type", "application/json");
         }
-        let request = request
-            .body(body.unwrap_or_default())
-            .map_err(|e| CallError::Unreachable(format!("{}{path} cannot be called: {e}", self.url)))?;
-        let mut response = self.agent.run(request).map_err(unreachable)?;
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(body.unwrap_or_default());
+        request.map_err(|e| CallError::Unreachable(format!("{}{path} cannot be called: {e}", self.url)))
+    }
+
+    fn answer(&self, response: &mut http::Response<ureq::Body>) -> Called<Answer> {
         let status = response.status().as_u16();
-        let next = response.headers().get("link").and_then(|v| next_of(v.to_str().ok()?));
-        let text = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(unreachable)?;
+        let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok());
+        let (next, tag) = (header("link").and_then(next_of), header("etag").map(str::to_string));
+        let text = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(|e| self.unreachable(&e))?;
         let parsed: Result<Value, _> = if text.is_empty() { Ok(Value::Null) } else { serde_json::from_str(&text) };
         match parsed {
-            Ok(value) if (200..300).contains(&status) => Ok((value, next)),
-            Ok(value) if value.get("detail").is_some() => Err(refusal(status, &value)),
+            Ok(body) if (200..300).contains(&status) => Ok(Answer { body, next, tag }),
+            Ok(body) if body.get("detail").is_some() => Err(refusal(status, &body)),
             _ => Err(CallError::Unreachable(format!("{} answered HTTP {status} with something that is not UptimeMesh's API", self.url))),
         }
     }
+}
+
+/// An answer that is no error.
+struct Answer {
+    body: Value,
+    /// The path of the next page of a list.
+    next: Option<String>,
+    /// The tag of the object's version.
+    tag: Option<String>,
 }
 
 fn refusal(status: u16, body: &Value) -> CallError {

@@ -1,6 +1,7 @@
 //! The cluster's certificate authority: made once, on the first bootstrap or join, and never replaced.
 
-use crate::crypto::pki::Ca;
+use crate::clock::Timestamp;
+use crate::crypto::pki::{self, Ca};
 use crate::error::Result;
 use crate::thread::lock;
 use std::path::PathBuf;
@@ -17,6 +18,12 @@ impl Authority {
     pub fn new(dir: PathBuf) -> Result<Authority> {
         let ca = Ca::load(&dir)?.map(Arc::new);
         Ok(Authority { dir, ca: Mutex::new(ca) })
+    }
+
+    /// When the authority's certificate ends, where there is one.
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        let ca = lock(&self.ca).clone()?;
+        pki::validity(ca.cert_pem()).map(|(_, ends)| ends)
     }
 
     /// The authority, made now if there is none.

@@ -18,8 +18,9 @@ use crate::store::leases::LeaseRow;
 use crate::store::{Store, Write, events, leases, nodes};
 use crate::thread::lock;
 use serde_json::json;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -116,12 +117,21 @@ pub struct Leases {
     /// Epoch seconds of the start: a heartbeat under an older lease token must be signed after it, or it may be a
     /// replay of one whose renewal was not flushed before the server fell.
     started_at: i64,
+    beats: Arc<Beats>,
+}
+
+/// Heartbeats since the start.
+#[derive(Default)]
+struct Beats {
+    accepted: AtomicU64,
+    /// By the check that failed.
+    refused: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Leases {
     /// Loads the table from the database.
     pub(super) fn load(store: &Store) -> Result<Leases> {
-        let table = Leases { shards: Arc::default(), hasher: RandomState::new(), started_at: clock::now().secs() };
+        let table = Leases { shards: Arc::default(), hasher: RandomState::new(), started_at: clock::now().secs(), beats: Arc::default() };
         let (now, tick) = (clock::now(), clock::tick());
         for node in store.read(leases::enrolled)? {
             let Some(key) = PublicKey::from_spki(&node.key) else {
@@ -171,6 +181,18 @@ impl Leases {
                 node.status.show_signed_at(signed_at);
             }
         }
+    }
+
+    /// Heartbeats since the start: accepted, and refused by the check that failed.
+    pub(super) fn heartbeats(&self) -> (u64, BTreeMap<&'static str, u64>) {
+        (self.beats.accepted.load(Ordering::Relaxed), lock(&self.beats.refused).clone())
+    }
+
+    /// The contract's refusal. The log names the check that failed; the client is told only once its token is proven.
+    fn refuse(&self, node_id: &str, check: &'static str, reason: Option<&'static str>) -> Error {
+        log::warn!(target: "cluster", event = "heartbeat.refused", node_id, check; "Refused a heartbeat");
+        *lock(&self.beats.refused).entry(check).or_default() += 1;
+        Error::Unauthenticated { detail: "Invalid node id or lease token.", reason }
     }
 
     /// Every enrolled node with the state of its lease.
@@ -411,38 +433,38 @@ pub fn list(control: &Control, paging: &Paging) -> Result<Page<LeaseView>> {
 
 /// Accepts a heartbeat, or says why not. The order of the checks is the contract's.
 pub fn heartbeat(control: &Control, beat: Heartbeat) -> Result<Renewed> {
-    let config = &control.config;
+    let (config, leases) = (&control.config, &control.leases);
     let now = clock::now();
     let key = config.cluster_signing_key.expose();
     let claims = match lease::open(key, &beat.lease_token) {
         Some(claims) if claims.n == beat.node_id => claims,
-        Some(_) => return Err(refuse(&beat.node_id, "lease token of another node", None)),
-        None => return Err(refuse(&beat.node_id, "lease token not genuine", None)),
+        Some(_) => return Err(leases.refuse(&beat.node_id, "lease token of another node", None)),
+        None => return Err(leases.refuse(&beat.node_id, "lease token not genuine", None)),
     };
     if claims.exp < now.secs() {
-        return Err(refuse(&beat.node_id, "lease token expired", Some("lease_expired")));
+        return Err(leases.refuse(&beat.node_id, "lease token expired", Some("lease_expired")));
     }
     let horizon = now.secs() + config.heartbeat_skew_s;
     let known = control.leases.with(&beat.node_id, |l| (l.fingerprint == claims.fp, Arc::clone(&l.key), l.is_new(beat.signed_at, horizon)));
     let Some((current, public_key, new)) = known else {
-        return Err(refuse(&beat.node_id, "node not enrolled", Some("identity_replaced")));
+        return Err(leases.refuse(&beat.node_id, "node not enrolled", Some("identity_replaced")));
     };
     if !current {
-        return Err(refuse(&beat.node_id, "identity replaced", Some("identity_replaced")));
+        return Err(leases.refuse(&beat.node_id, "identity replaced", Some("identity_replaced")));
     }
     if now.secs().abs_diff(beat.signed_at) > config.heartbeat_skew_s.unsigned_abs() {
-        return Err(refuse(&beat.node_id, "clock skew", Some("clock_skew")));
+        return Err(leases.refuse(&beat.node_id, "clock skew", Some("clock_skew")));
     }
     let started_at = control.leases.started_at;
     let from_before_the_start = claims.iat < started_at && beat.signed_at <= started_at && started_at <= horizon;
     if !new || from_before_the_start {
-        return Err(refuse(&beat.node_id, "replayed", Some("replayed")));
+        return Err(leases.refuse(&beat.node_id, "replayed", Some("replayed")));
     }
     // The body was parsed already, so this does not fail; if it did, it would be the client's fault.
     let canonical = crypto::signature::canonical(&beat.raw_patch).map_err(Error::Malformed)?;
     let message = crypto::signature::heartbeat_message(&beat.node_id, &beat.lease_token, beat.signed_at, beat.ttl_s, &canonical);
     if !beat.signature.as_deref().is_some_and(|s| public_key.verify(&message, s)) {
-        return Err(refuse(&beat.node_id, "bad signature", Some("bad_signature")));
+        return Err(leases.refuse(&beat.node_id, "bad signature", Some("bad_signature")));
     }
     // Between the first look and here another heartbeat, a rejoin or a deletion may have come: the lock decides.
     let expires_at = now.plus_secs(beat.ttl_s);
@@ -464,12 +486,13 @@ pub fn heartbeat(control: &Control, beat: Heartbeat) -> Result<Renewed> {
     });
     let (back, news) = match renewed {
         Some(Ok(seen)) => seen,
-        Some(Err(reason)) => return Err(refuse(&beat.node_id, reason, Some(reason))),
-        None => return Err(refuse(&beat.node_id, "node not enrolled", Some("identity_replaced"))),
+        Some(Err(reason)) => return Err(leases.refuse(&beat.node_id, reason, Some(reason))),
+        None => return Err(leases.refuse(&beat.node_id, "node not enrolled", Some("identity_replaced"))),
     };
     if back || news {
         record(control, &beat.node_id, news.then_some(beat.patch), digest)?;
     }
+    leases.beats.accepted.fetch_add(1, Ordering::Relaxed);
     let half_life = claims.iat + (claims.exp - claims.iat) / 2;
     let lease_token = (now.secs() >= half_life).then(|| lease::mint(key, &claims_for(control, &beat.node_id, &claims.fp, now)));
     Ok(Renewed {
@@ -501,7 +524,7 @@ fn record(control: &Control, node_id: &str, patch: Option<Object>, digest: Optio
     let result = control.store.write(move |w| {
         if let Some(patch) = patch {
             // It may have been deleted since its heartbeat was proven.
-            let mut node = nodes::by_id(w, &id)?.ok_or_else(|| refuse(&id, "node not enrolled", Some("identity_replaced")))?;
+            let mut node = nodes::by_id(w, &id)?.ok_or_else(|| table.refuse(&id, "node not enrolled", Some("identity_replaced")))?;
             let before: Vec<_> = PLACEMENT_KEYS.iter().map(|key| node.status.get(*key).cloned()).collect();
             if merge_status(&mut node.status, patch) {
                 super::limits::status_fits("node", &node.status)?;
@@ -522,12 +545,6 @@ fn record(control: &Control, node_id: &str, patch: Option<Object>, digest: Optio
         control.leases.forget_transitions(&[(node_id.to_string(), from)]);
     }
     result
-}
-
-/// The contract's refusal. The log names the check that failed; the client is told only once its token is proven.
-fn refuse(node_id: &str, check: &str, reason: Option<&'static str>) -> Error {
-    log::warn!(target: "cluster", event = "heartbeat.refused", node_id, check; "Refused a heartbeat");
-    Error::Unauthenticated { detail: "Invalid node id or lease token.", reason }
 }
 
 fn seconds(s: i64) -> Duration {

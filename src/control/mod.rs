@@ -11,6 +11,7 @@ pub mod join;
 pub mod join_tokens;
 pub mod leases;
 pub mod limits;
+pub mod metrics;
 pub mod nodes;
 pub mod once;
 pub mod passes;
@@ -43,6 +44,8 @@ pub struct Control {
     pub auth: auth::Auth,
     /// The scheduler.
     pub scheduler: scheduler::Scheduler,
+    /// What is counted as requests come.
+    pub metrics: metrics::Metrics,
     /// Readers of the event stream.
     pub stream_readers: Arc<AtomicUsize>,
 }
@@ -54,6 +57,7 @@ impl Control {
         let ca = ca::Authority::new(config.pki_dir.clone())?;
         let auth = auth::Auth::default();
         let scheduler = scheduler::Scheduler::new();
-        Ok(Control { config, store: Arc::new(store), leases, ca, auth, scheduler, stream_readers: Arc::default() })
+        let metrics = metrics::Metrics::default();
+        Ok(Control { config, store: Arc::new(store), leases, ca, auth, scheduler, metrics, stream_readers: Arc::default() })
     }
 }

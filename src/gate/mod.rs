@@ -6,6 +6,7 @@ mod session;
 pub use errors::answer;
 pub use session::{COOKIE, cleared_cookie, session_cookie, user_of};
 
+use crate::clock;
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::http::table::{self, Found};
@@ -26,6 +27,8 @@ pub enum Handler {
     By(Role, fn(&Control, &Request, &User) -> Reply),
     /// A node, which the handler makes prove itself by its signature.
     FromNode(fn(&Control, &Request) -> Reply),
+    /// A collector of metrics, which the handler knows by its token or its address.
+    FromScraper(fn(&Control, &Request) -> Reply),
 }
 
 /// A handler, and what it gives when all goes well.
@@ -58,16 +61,22 @@ impl Route {
 
 /// Finds who is calling, whether they may, and what handles it. Whoever is not signed in learns nothing of which paths exist.
 pub fn dispatch(control: &Control, tables: &[&'static [Route]], mut request: Request) -> Response {
-    let reply = enter(control, tables, &mut request);
-    reply.unwrap_or_else(|e| answer(&e))
+    let began = clock::tick();
+    let found = table::find(tables, &request.method, &request.path);
+    let (method, path) = match &found {
+        Found::Route(route, _) => (route.method.as_str(), route.path),
+        Found::OtherMethod(_) | Found::Nothing => ("-", "-"),
+    };
+    let response = enter(control, tables, &mut request, found).unwrap_or_else(|e| answer(&e));
+    control.metrics.request(method, path, response.status, clock::tick().duration_since(began));
+    response
 }
 
-fn enter(control: &Control, tables: &[&'static [Route]], request: &mut Request) -> Reply {
-    let found = table::find(tables, &request.method, &request.path);
+fn enter(control: &Control, tables: &[&'static [Route]], request: &mut Request, found: Found<'static, Endpoint>) -> Reply {
     if let Found::Route(route, args) = &found {
         request.args.clone_from(args);
         match route.handler.access {
-            Handler::Open(handler) | Handler::FromNode(handler) => return handler(control, request),
+            Handler::Open(handler) | Handler::FromNode(handler) | Handler::FromScraper(handler) => return handler(control, request),
             Handler::By(..) => {}
         }
     }
@@ -86,7 +95,7 @@ fn enter(control: &Control, tables: &[&'static [Route]], request: &mut Request) 
         Found::Route(route, _) => match route.handler.access {
             Handler::By(role, _) if user.role < role => Err(Error::Forbidden("Your role does not allow this.")),
             Handler::By(_, handler) => handler(control, request, &user),
-            Handler::Open(handler) | Handler::FromNode(handler) => handler(control, request),
+            Handler::Open(handler) | Handler::FromNode(handler) | Handler::FromScraper(handler) => handler(control, request),
         },
     }
 }

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 /// A value that a handler asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Noted {
-    /// `path`, `query` or `body`.
+    /// `path`, `query`, `header` or `body`.
     pub place: &'static str,
     /// Field names from the outside in; `[]` is every item of a list. Empty: the body itself.
     pub at: Vec<String>,
@@ -32,6 +32,11 @@ pub fn notes(handler: impl FnOnce()) -> Vec<Noted> {
 /// Whether a description is being made in this thread.
 pub(super) fn active() -> bool {
     NOTES.with_borrow(Option::is_some)
+}
+
+/// Notes a header that a handler heeds.
+pub fn header(name: &str) {
+    note("header", || vec![name.to_string()], || serde_json::json!({ "type": "string" }), false);
 }
 
 /// Notes a value, if a description is being made.

@@ -41,6 +41,13 @@ pub struct Request {
 }
 
 impl Request {
+    /// A request for this path that says nothing.
+    pub fn empty(method: Method, path: &str) -> Request {
+        let peer = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (path, query, request_id) = (path.to_string(), String::new(), String::new());
+        Request { method, path, query, headers: Vec::new(), body: Vec::new(), peer, request_id, args: Vec::new() }
+    }
+
     /// The first header of that name, in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers_named(name).next()

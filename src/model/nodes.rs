@@ -158,6 +158,9 @@ pub const RESERVED_STATUS_KEYS: &[&str] = &[
     SIGNED_AT,
 ];
 
+/// A node as the scheduler reads it.
+pub type PlacedNode = Node<Vec<String>, BTreeMap<String, String>, Facts>;
+
 /// What of a node's status decides what may be placed there; of any type, because clients write it.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Facts {

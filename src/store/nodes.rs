@@ -5,7 +5,7 @@ use super::row::{Json, json};
 use super::{Read, Write};
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::model::nodes::{Facts, ListedNode, Node};
+use crate::model::nodes::{ListedNode, Node, PlacedNode};
 use crate::model::{Object, Page, Paging};
 use rusqlite::{Row, named_params};
 use serde::de::DeserializeOwned;
@@ -66,8 +66,13 @@ pub fn page_of(read: &Read, paging: &Paging, wanted: &Wanted) -> Result<Page<Lis
     Ok(Page::cut(items, paging.limit, read.count(query!("nodes", "count_of"), count)?, |n| &n.id))
 }
 
+/// When the first of the nodes' certificates ends.
+pub fn first_identity_end(read: &Read) -> Result<Option<Timestamp>> {
+    Ok(read.row(query!("nodes", "first_identity_end"), &[], |r| r.get(0))?.flatten())
+}
+
 /// Every node, with what of its status decides what may be placed there.
-pub fn facts(read: &Read) -> Result<Vec<Node<Vec<String>, BTreeMap<String, String>, Facts>>> {
+pub fn facts(read: &Read) -> Result<Vec<PlacedNode>> {
     read.rows(query!("nodes", "all"), &[], node)
 }
 

@@ -117,7 +117,7 @@ fn an_agent_renews_what_runs_out_and_says_when_it_was_removed() {
     ok(elsewhere.path(), &["join", "--api-url", &url, "--token", &token, "--node-id", "gone", "--role", "worker"]);
     let agent = Running::start(elsewhere.path(), "agent", &["agent", "--node-id", "gone", "--api-url", &url]);
     until("the agent runs", || agent.logged().contains("agent.start").then_some(()));
-    ok(dir.path(), &["delete-node", "gone", "--api-url", &url]);
+    ok(dir.path(), &["node", "delete", "gone", "--api-url", &url]);
     let again = Running::start(elsewhere.path(), "again", &["agent", "--node-id", "gone", "--api-url", &url]);
     until("the agent says that it was removed", || again.logged().contains("agent.not_enrolled").then_some(()));
 }

@@ -124,7 +124,7 @@ fn a_wrong_command_line_names_every_fault_and_exits_with_2() {
         (&[], &["a command is missing"]),
         (&["join", "--lease-ttl", "x"], &["--role is required", "--lease-ttl must be a whole number", "the join token is missing"]),
         (&["serve", "--role", "core"], &["serve takes no option --role"]),
-        (&["cordon"], &["cordon needs NODE"]),
+        (&["node", "cordon"], &["node cordon needs NODE"]),
         (&["agent", "--node-id", "a b", "--ttl", "5"], &["--node-id must be", "--ttl must be 10 to 300"]),
         (&["nodes-status", "--api-url", "ftp://x"], &["must begin with http"]),
         (&["heartbeat", "--node-id", "n", "--status-json", "[]"], &["--status-json must be a JSON object"]),
@@ -269,13 +269,13 @@ fn operators_work_from_the_command_line() {
     let given = ["heartbeat", "--node-id", "n1", "--identity-dir", "own", "--lease-token", &token];
     until("the next second", || run_ok(dir.path(), &[&["--api-url", &url], &given[..]].concat()));
 
-    assert_eq!(json(&["cordon", "n1"])["status"]["schedulable"], false);
-    assert_eq!(json(&["uncordon", "n1"])["status"]["schedulable"], true);
-    assert_eq!(json(&["drain", "n1"])["status"]["draining"], true);
+    assert_eq!(json(&["node", "cordon", "n1"])["status"]["schedulable"], false);
+    assert_eq!(json(&["node", "uncordon", "n1"])["status"]["schedulable"], true);
+    assert_eq!(json(&["node", "drain", "n1", "--no-wait"])["status"]["draining"], true);
     assert_eq!(json(&["nodes-status", "--json"])[0]["lease_state"], "alive");
     assert_eq!(json(&["events", "--category", "nodes", "--limit", "1", "--json"])[0]["name"], "node.drain");
     assert!(run(&["events"]).starts_with("TIME\tLEVEL\tEVENT\tFIELDS\n"));
-    assert_eq!(run(&["delete-node", "n1"]), "Removed n1.\n");
+    assert_eq!(run(&["node", "delete", "n1"]), "Removed n1.\n");
     assert_eq!(run(&["nodes-status"]), "NODE\tROLE\tLEASE\tHEARTBEAT\tEXPIRES\n");
 
     fs::write(dir.join("new"), "a better password\n").unwrap();

@@ -49,7 +49,9 @@ impl Cluster {
 
     fn with_nodes(count: usize) -> Cluster {
         let mut cluster = Cluster::default();
-        (0..count).for_each(|i| drop(cluster.node(&format!("n{i}")).id.len()));
+        for i in 0..count {
+            cluster.node(&format!("n{i}"));
+        }
         cluster
     }
 
@@ -200,7 +202,9 @@ fn anti_affinity_is_soft_hard_or_off() {
 fn sick_and_lost_replicas_move_and_stale_nodes_keep_theirs() {
     let mut c = Cluster::with_nodes(5);
     c.service("a", json!({}));
-    for (i, status) in [json!({"healthy": false}), json!({"state": "CrashLoop"}), json!({}), json!({"healthy": "false"})].into_iter().enumerate() {
+    for (i, status) in
+        [json!({"healthy": false}), json!({"state": "CrashLoop"}), json!({}), json!({"healthy": "false"})].into_iter().enumerate()
+    {
         let mut status = object(status);
         status.insert("applied_generation".into(), 1.into());
         c.replica(&format!("r{i}"), "a", &format!("n{i}"), Value::Object(status));
@@ -546,6 +550,9 @@ fn a_placement_is_kept_with_its_reason() {
     let placement = c.replicas[0].placement.clone().expect("it was placed");
     let reason = "its state is failed".to_string();
     let failed_on = vec!["n0".to_string()];
-    assert_eq!(placement, Placement { action: "move_unhealthy".into(), reason, at: NOW, from_node_id: Some("n0".into()), failures: 1, failed_on });
+    assert_eq!(
+        placement,
+        Placement { action: "move_unhealthy".into(), reason, at: NOW, from_node_id: Some("n0".into()), failures: 1, failed_on }
+    );
     assert!(!c.replicas[0].status.contains_key("state"));
 }

@@ -4,10 +4,11 @@ use crate::clock::Timestamp;
 use crate::control::leases::Leases;
 use crate::error::Result;
 use crate::model::leases::LeaseState;
+use crate::model::nodes::PlacedNode;
 use crate::model::replicas::{Facts, Placement, Replica};
 use crate::model::services::Service;
+use crate::model::specs;
 use crate::model::specs::{Policy, count_of};
-use crate::model::{nodes as model, specs};
 use crate::store::{Read, nodes, replicas, services};
 use serde_json::Value;
 use std::cell::OnceCell;
@@ -144,10 +145,7 @@ impl View {
     }
 }
 
-fn node_view(
-    node: model::Node<Vec<String>, BTreeMap<String, String>, model::Facts>,
-    lease: &dyn Fn(&str) -> (LeaseState, Option<i64>),
-) -> NodeView {
+fn node_view(node: PlacedNode, lease: &dyn Fn(&str) -> (LeaseState, Option<i64>)) -> NodeView {
     let (lease, dead_for_s) = lease(&node.id);
     let facts = node.status;
     let capacity = |key: &str| facts.capacity.as_ref().and_then(|c| c.get(key)).and_then(count_of).map(i64::unsigned_abs);

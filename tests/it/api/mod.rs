@@ -5,4 +5,7 @@ mod cluster;
 mod conventions;
 mod events;
 mod nodes;
+mod replicas;
+mod scheduler;
+mod services;
 mod settings;

@@ -1,0 +1,114 @@
+//! Commands about nodes.
+
+use super::args::{Args, Failure, Opt, opt};
+use super::{encoded, listed, output, said, signed_in};
+use crate::client::Api;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Options of `nodes`.
+pub const LIST: &[Opt] = &[
+    opt("role", "ROLE", "with this role only"),
+    opt("lease-state", "STATE", "alive, stale, dead or unknown only"),
+    opt("label", "KEY=VALUE...", "with this label only; may be given again"),
+];
+
+/// Options of `node delete`.
+pub const DELETE: &[Opt] = &[opt("force", "", "even while replicas are placed there or router assignments name it")];
+
+/// Options of `node drain`.
+pub const DRAIN: &[Opt] = &[opt("no-wait", "", "only ask for it; do not wait until it is done")];
+
+/// A drain is looked at so often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+pub fn list(args: &Args) -> Result<(), Failure> {
+    let mut query: Vec<String> = Vec::new();
+    query.extend(args.get("role").map(|role| format!("role={}", encoded(role))));
+    query.extend(args.get("lease-state").map(|state| format!("lease_state={}", encoded(state))));
+    query.extend(args.all("label").map(|label| format!("label={}", encoded(label))));
+    let list = signed_in(args)?.list(&format!("/nodes?{}", query.join("&")))?;
+    let header = ["NODE", "NAME", "ROLES", "SCHEDULABLE", "DRAIN", "HEARTBEAT"];
+    listed(args, list, &header, &["id", "name", "roles", "status.schedulable", "status.drain_state", "heartbeat_at"]);
+    Ok(())
+}
+
+pub fn show(args: &Args) -> Result<(), Failure> {
+    output::json(&signed_in(args)?.get(&path(args, ""))?);
+    Ok(())
+}
+
+pub fn cordon(args: &Args) -> Result<(), Failure> {
+    act(args, "/cordon")
+}
+
+pub fn uncordon(args: &Args) -> Result<(), Failure> {
+    act(args, "/uncordon")
+}
+
+pub fn reboot(args: &Args) -> Result<(), Failure> {
+    act(args, "/reboot-marker")
+}
+
+pub fn rotate_keys(args: &Args) -> Result<(), Failure> {
+    act(args, "/rotate-wg-keys")
+}
+
+fn act(args: &Args, action: &str) -> Result<(), Failure> {
+    let api = signed_in(args)?;
+    output::json(&api.post(&path(args, action), &json!({}))?);
+    Ok(())
+}
+
+/// Asks for a drain, and tells how far it is until it is done or nothing more can be moved.
+pub fn drain(args: &Args) -> Result<(), Failure> {
+    let api = signed_in(args)?;
+    let node = api.post(&path(args, "/drain"), &json!({}))?;
+    if args.has("no-wait") {
+        output::json(&node);
+        return Ok(());
+    }
+    let id = said(&node["id"]);
+    let mode = api.get("/scheduler/status")?;
+    if mode["mode"] != "auto" {
+        eprintln!("The scheduler is in mode {}: run `uptimemesh reconcile` to move what is there.", said(&mode["mode"]));
+        return Ok(());
+    }
+    let mut told = usize::MAX;
+    loop {
+        let left = api.list(&format!("/replicas?node_id={}", encoded(&id)))?.len();
+        let state = said(&api.get(&path(args, ""))?["status"]["drain_state"]);
+        if left != told {
+            eprintln!("{id}: {left} replicas left");
+            told = left;
+        }
+        match state.as_str() {
+            "drained" => {
+                output::print(&format!("{} is drained.\n", output::ascii(&id)));
+                return Ok(());
+            }
+            "blocked" => return Err(Failure::Failed(format!("{id} cannot be drained: {left} replicas are left\n{}", blocked(&api, &id)?))),
+            "draining" => std::thread::sleep(LOOK_EVERY),
+            _ => return Err(Failure::Failed(format!("{id} is not draining any more"))),
+        }
+    }
+}
+
+/// What holds a drain, as its event tells.
+fn blocked(api: &Api, id: &str) -> Result<String, Failure> {
+    let events = api.get(&format!("/events?name=node.drain_blocked&node_id={}&limit=1", encoded(id)))?;
+    let replicas = events[0]["fields"]["replicas"].as_array().cloned().unwrap_or_default();
+    let line = |r: &Value| format!("  {}: {}", said(&r["replica_id"]), said(&r["reason"]));
+    Ok(replicas.iter().map(line).collect::<Vec<_>>().join("\n"))
+}
+
+pub fn delete(args: &Args) -> Result<(), Failure> {
+    let api = signed_in(args)?;
+    api.delete(&path(args, if args.has("force") { "?force=true" } else { "" }))?;
+    output::print(&format!("Removed {}.\n", output::ascii(args.word(0))));
+    Ok(())
+}
+
+fn path(args: &Args, rest: &str) -> String {
+    format!("/nodes/{}{rest}", encoded(args.word(0)))
+}

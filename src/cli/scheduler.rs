@@ -1,0 +1,136 @@
+//! Commands about the scheduler: what it would do, and doing it.
+
+use super::args::{Args, Failure, Opt, opt};
+use super::{encoded, listed, output, said, signed_in};
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+/// Options of `rebalance`.
+pub const REBALANCE: &[Opt] = &[
+    opt("apply", "", "do it; without, only print what would be done"),
+    opt("max-moves", "COUNT", "at most so many moves, 1 to 1000 (default 20)"),
+];
+
+/// Moves of one rebalance.
+const MOVES: i64 = 20;
+
+pub fn plan(args: &Args) -> Result<(), Failure> {
+    let plans = signed_in(args)?.get(&path(args, "plan"))?;
+    print(args, &plans);
+    Ok(())
+}
+
+pub fn reconcile(args: &Args) -> Result<(), Failure> {
+    let plans = signed_in(args)?.post(&path(args, "reconcile"), &json!({}))?;
+    print(args, &plans);
+    Ok(())
+}
+
+pub fn rebalance(args: &Args) -> Result<(), Failure> {
+    let path = format!("/scheduler/rebalance?max_moves={}", args.int("max-moves", MOVES));
+    let api = signed_in(args)?;
+    let plans = if args.has("apply") { api.post(&path, &json!({}))? } else { api.get(&path)? };
+    print(args, &plans);
+    Ok(())
+}
+
+/// Of one service, or of all.
+fn path(args: &Args, what: &str) -> String {
+    match args.word(0) {
+        "" => format!("/scheduler/{what}/all"),
+        id => format!("/scheduler/{what}/services/{}", encoded(id)),
+    }
+}
+
+fn print(args: &Args, plans: &Value) {
+    if args.has("json") {
+        return output::json(plans);
+    }
+    let list = plans["results"].as_array().cloned().unwrap_or_else(|| vec![plans.clone()]);
+    let mut out = String::new();
+    for plan in &list {
+        diff(plan, &mut out);
+    }
+    if out.is_empty() {
+        out.push_str("Nothing to do.\n");
+    }
+    output::print(&out);
+}
+
+/// A plan as a diff: `+` is made, `-` goes, `~` moves, `^` is updated, `!` is a warning. Nothing where there is nothing to say.
+fn diff(plan: &Value, out: &mut String) {
+    let (actions, warnings) = (plan["actions"].as_array(), plan["warnings"].as_array());
+    let (actions, warnings) = (actions.cloned().unwrap_or_default(), warnings.cloned().unwrap_or_default());
+    if actions.is_empty() && warnings.is_empty() {
+        return;
+    }
+    let head = format!(
+        "{}: {} of {} replicas, {} eligible nodes",
+        said(&plan["service_id"]),
+        plan["actual_replicas"],
+        plan["desired_replicas"],
+        plan["eligible_nodes"]
+    );
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "{}", output::ascii(&head));
+    for action in &actions {
+        let (from, to) = (said(&action["source_node_id"]), said(&action["target_node_id"]));
+        let (sign, place) = match action["action"].as_str() {
+            Some("scale_up") => ('+', format!("on {to}")),
+            Some("scale_down") => ('-', format!("from {from}")),
+            Some("queue_rolling_update") => ('^', String::new()),
+            _ => ('~', format!("{from} -> {to}")),
+        };
+        let line = format!("  {sign} {} {place:<24} {}", said(&action["replica_id"]), said(&action["detail"]));
+        let _ = writeln!(out, "{}", output::ascii(line.trim_end()));
+    }
+    for warning in &warnings {
+        let _ = writeln!(out, "  ! {}", output::ascii(&said(warning)));
+    }
+}
+
+pub fn explain(args: &Args) -> Result<(), Failure> {
+    let explained = signed_in(args)?.get(&format!("/scheduler/explain/services/{}", encoded(args.word(0))))?;
+    if args.has("json") {
+        output::json(&explained);
+        return Ok(());
+    }
+    let reasons = |node: &Value| {
+        let all = node["filters"].as_array().into_iter().flatten().map(|f| said(&f["reason"]));
+        json!(all.collect::<Vec<_>>())
+    };
+    let nodes = explained["nodes"].as_array().cloned().unwrap_or_default();
+    let rows = nodes.iter().map(|node| {
+        let mut row = node.clone();
+        row["against"] = reasons(node);
+        row
+    });
+    let keys = ["rank", "node_id", "score.same_service", "score.zone_replicas", "score.load", "replicas", "against"];
+    listed(args, rows.collect(), &["RANK", "NODE", "SAME", "ZONE", "LOAD", "REPLICAS", "AGAINST"], &keys);
+    for warning in explained["warnings"].as_array().into_iter().flatten() {
+        eprintln!("! {}", output::ascii(&said(warning)));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_reads_as_a_diff() {
+        let action = |name: &str, from: Value, to: Value| json!({"action": name, "replica_id": "r", "source_node_id": from, "target_node_id": to, "detail": "why"});
+        let plan = json!({"service_id": "web", "actual_replicas": 1, "desired_replicas": 2, "eligible_nodes": 3, "warnings": ["be\u{7}ware"],
+            "actions": [action("scale_up", Value::Null, json!("n1")), action("move_unhealthy", json!("n1"), json!("n2")),
+                action("scale_down", json!("n2"), Value::Null), action("queue_rolling_update", Value::Null, Value::Null)]});
+        let mut out = String::new();
+        diff(&plan, &mut out);
+        let lines: Vec<String> = out.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        let want =
+            ["web: 1 of 2 replicas, 3 eligible nodes", "+ r on n1 why", "~ r n1 -> n2 why", "- r from n2 why", "^ r why", "! be\\u{7}ware"];
+        assert_eq!(lines, want);
+        out.clear();
+        diff(&json!({"actions": [], "warnings": []}), &mut out);
+        assert_eq!(out, "");
+    }
+}

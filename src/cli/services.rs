@@ -1,0 +1,123 @@
+//! Commands about services.
+
+use super::args::{Args, Failure, Opt, opt};
+use super::{encoded, listed, output, said, signed_in};
+use crate::client::{Api, CallError};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Options of `service apply`.
+pub const APPLY: &[Opt] = &[
+    opt("file", "FILE", "JSON with id, name, description and spec; - reads standard input; also -f"),
+    opt("wait", "", "wait until the scheduler has nothing left to do about it"),
+];
+
+/// Options of `service rollback`.
+pub const ROLLBACK: &[Opt] = &[opt("to", "GENERATION", "whose spec to put back (default: the generation before)")];
+
+/// Options of `service delete`.
+pub const DELETE: &[Opt] = &[opt("force", "", "with all its replicas")];
+
+/// The plan is looked at so often, and at most so many times.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOKS_MAX: usize = 300;
+
+pub fn list(args: &Args) -> Result<(), Failure> {
+    let list = signed_in(args)?.list("/services")?;
+    let keys = ["id", "name", "generation", "spec.scheduling.desired_replicas", "updated_at"];
+    listed(args, list, &["SERVICE", "NAME", "GENERATION", "DESIRED", "UPDATED"], &keys);
+    Ok(())
+}
+
+pub fn show(args: &Args) -> Result<(), Failure> {
+    output::json(&signed_in(args)?.get(&path(args, ""))?);
+    Ok(())
+}
+
+/// Makes a service, or brings it to what the file says.
+pub fn apply(args: &Args) -> Result<(), Failure> {
+    let file = args.required("file");
+    let text = match file {
+        "" => String::new(),
+        "-" => std::io::read_to_string(std::io::stdin()).map_err(|e| format!("cannot read standard input: {e}"))?,
+        path => std::fs::read_to_string(path).map_err(|e| format!("cannot read {path}: {e}"))?,
+    };
+    let api = signed_in(args)?;
+    let wanted: Value = serde_json::from_str(&text).map_err(|e| format!("{file} is not JSON: {e}"))?;
+    let id = said(&wanted["id"]);
+    let path = format!("/services/{}", encoded(&id));
+    let before = match api.get_tagged(&path) {
+        Err(CallError::Refused { status: 404 | 422, .. }) => None,
+        before => Some(before?),
+    };
+    let service = match &before {
+        None => api.post("/services", &wanted)?,
+        Some((service, tag)) => {
+            // A service keeps its name; another one would be silently ignored.
+            if wanted.get("name").is_some_and(|name| *name != service["name"]) {
+                return Err(Failure::Failed(format!("{id} is named {}, and a service keeps its name", said(&service["name"]))));
+            }
+            let change = json!({"description": wanted["description"], "spec": wanted["spec"]});
+            api.patch_if(&path, &change, tag)?
+        }
+    };
+    let generation = &service["generation"];
+    let said = match before {
+        None => format!("Created {id}, generation {generation}."),
+        Some((old, _)) if old["generation"] == *generation => format!("{id} is unchanged, generation {generation}."),
+        Some(_) => format!("Changed {id}, now generation {generation}."),
+    };
+    output::print(&format!("{}\n", output::ascii(&said)));
+    if args.has("wait") { wait(&api, &id) } else { Ok(()) }
+}
+
+/// Waits until the plan of a service is empty.
+fn wait(api: &Api, id: &str) -> Result<(), Failure> {
+    let mut told = String::new();
+    for _ in 0..LOOKS_MAX {
+        let plan = api.get(&format!("/scheduler/plan/services/{}", encoded(id)))?;
+        let left = plan["actions"].as_array().map_or(0, Vec::len);
+        let now = format!("{id}: {} of {} replicas, {left} actions left", plan["actual_replicas"], plan["desired_replicas"]);
+        if now != told {
+            eprintln!("{}", output::ascii(&now));
+            told = now;
+        }
+        if left == 0 {
+            let warnings: Vec<String> = plan["warnings"].as_array().into_iter().flatten().map(said).collect();
+            return if plan["actual_replicas"] == plan["desired_replicas"] { Ok(()) } else { Err(Failure::Failed(warnings.join("\n"))) };
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    Err(Failure::Failed(format!("{id} is not done yet; look at `uptimemesh plan {id}`")))
+}
+
+pub fn rollout(args: &Args) -> Result<(), Failure> {
+    let api = signed_in(args)?;
+    output::json(&api.post(&path(args, "/rollout"), &json!({}))?);
+    Ok(())
+}
+
+pub fn rollback(args: &Args) -> Result<(), Failure> {
+    let target = args.get("to").map(|_| args.int("to", 0));
+    let api = signed_in(args)?;
+    output::json(&api.post(&path(args, "/rollback"), &json!({"target_generation": target}))?);
+    Ok(())
+}
+
+pub fn history(args: &Args) -> Result<(), Failure> {
+    let list = signed_in(args)?.list(&path(args, "/revisions"))?;
+    let keys = ["generation", "action", "restored_generation", "created_by", "created_at", "spec_sha256"];
+    listed(args, list, &["GENERATION", "ACTION", "RESTORED", "BY", "AT", "SPEC-SHA256"], &keys);
+    Ok(())
+}
+
+pub fn delete(args: &Args) -> Result<(), Failure> {
+    let api = signed_in(args)?;
+    api.delete(&path(args, if args.has("force") { "?force=true" } else { "" }))?;
+    output::print(&format!("Removed {}.\n", output::ascii(args.word(0))));
+    Ok(())
+}
+
+fn path(args: &Args, rest: &str) -> String {
+    format!("/services/{}{rest}", encoded(args.word(0)))
+}

@@ -1,0 +1,177 @@
+//! `GET /openapi.json`: the API as OpenAPI 3.1, made from the route tables and from what the handlers' own readers ask for, so that
+//! it cannot say anything else than what the program does. Only the shapes of answers are written by hand, in
+//! `assets/openapi/schemas.json`; tests hold real answers against them.
+
+use crate::control::Control;
+use crate::gate::Handler::Open;
+use crate::gate::{Handler, Reply, Route, route};
+use crate::http::describe::{self, Noted};
+use crate::http::{Request, Response};
+use crate::model::users::{Role, User};
+use crate::routes;
+use serde_json::{Value, json};
+use std::sync::OnceLock;
+use tiny_http::Method::{Get, Patch, Post, Put};
+
+/// The routes of this file.
+pub const ROUTES: &[Route] = &[route(Get, "/openapi.json", Handler::By(Role::Viewer, document)).gives(200, "application/json")];
+
+/// The shapes of answers.
+const SCHEMAS: &str = include_str!("../assets/openapi/schemas.json");
+
+fn document(control: &Control, _: &Request, _: &User) -> Reply {
+    static TEXT: OnceLock<Vec<u8>> = OnceLock::new();
+    let text = TEXT.get_or_init(|| make(control).to_string().into_bytes());
+    Ok(Response::raw_json(200, text.clone()))
+}
+
+fn make(control: &Control) -> Value {
+    let mut paths = json!({});
+    // A document that describes itself would ask for itself.
+    let described = |r: &&Route| r.handler.status != 0 && r.path != "/openapi.json";
+    for route in routes::TABLES.iter().flat_map(|table| table.iter()).filter(described) {
+        let method = route.method.as_str().to_ascii_lowercase();
+        paths[route.path][method.as_str()] = operation(control, route);
+    }
+    let schemas: Value = serde_json::from_str(SCHEMAS).expect("a test reads this file");
+    json!({
+        "openapi": "3.1.0",
+        "info": { "title": "UptimeMesh", "version": env!("CARGO_PKG_VERSION") },
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": { "session": { "type": "http", "scheme": "bearer" } },
+        },
+    })
+}
+
+fn operation(control: &Control, route: &Route) -> Value {
+    let notes = describe::notes(|| ask(control, route));
+    let mut operation = json!({
+        "operationId": name(route),
+        "responses": responses(route, &notes),
+    });
+    if matches!(route.handler.access, Handler::By(..)) {
+        operation["security"] = json!([{ "session": [] }]);
+    }
+    let parameters: Vec<Value> = notes.iter().filter(|n| n.place != "body").map(parameter).collect();
+    if !parameters.is_empty() {
+        operation["parameters"] = parameters.into();
+    }
+    if let Some(body) = notes.iter().find(|n| n.place == "body" && n.at.is_empty()) {
+        let mut schema = tree(&notes, &[]);
+        if !body.required {
+            schema["type"] = json!(["object", "null"]);
+        }
+        operation["requestBody"] = json!({ "required": body.required, "content": { "application/json": { "schema": schema } } });
+    }
+    operation
+}
+
+/// Lets the handler read an empty request. It is stopped where it would begin to act.
+fn ask(control: &Control, route: &Route) {
+    let request = Request::empty(route.method.clone(), route.path);
+    let nobody = User { name: String::new(), role: Role::Viewer };
+    // What it answers is of no interest, only what it asked for on the way.
+    let _ = match route.handler.access {
+        Open(handler) | Handler::FromNode(handler) | Handler::FromScraper(handler) => handler(control, &request),
+        Handler::By(_, handler) => handler(control, &request, &nobody),
+    };
+}
+
+/// `POST /nodes/{node_id}/cordon` is `post_nodes_node_id_cordon`.
+fn name(route: &Route) -> String {
+    let path: String = route.path.chars().filter(|c| !matches!(c, '{' | '}')).collect();
+    format!("{}{}", route.method.as_str().to_ascii_lowercase(), path.replace(['/', '-', '.'], "_"))
+}
+
+fn parameter(note: &Noted) -> Value {
+    json!({ "in": note.place, "name": note.at.join("."), "required": note.required, "schema": note.schema })
+}
+
+/// The schema of the value at this place in the body, with everything inside of it.
+fn tree(notes: &[Noted], at: &[String]) -> Value {
+    let own = notes.iter().rev().find(|n| n.place == "body" && n.at == at);
+    let mut schema = own.map_or(Value::Null, |n| n.schema.clone());
+    let inside = |n: &&Noted| n.place == "body" && n.at.len() == at.len() + 1 && n.at.starts_with(at);
+    let mut required = Vec::new();
+    for note in notes.iter().filter(inside) {
+        let name = note.at.last().map_or("", String::as_str);
+        let within = tree(notes, &note.at);
+        if name == "[]" {
+            schema["items"] = within;
+            continue;
+        }
+        // An optional field may be null, which says the same as its absence.
+        schema["properties"][name] =
+            if note.required || within == json!({}) { within } else { json!({ "anyOf": [within, { "type": "null" }] }) };
+        if note.required {
+            required.push(name);
+        }
+    }
+    if at.is_empty() {
+        schema["type"] = "object".into();
+    }
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    if schema.is_null() { json!({}) } else { schema }
+}
+
+fn responses(route: &Route, notes: &[Noted]) -> Value {
+    let mut all = json!({});
+    all[route.handler.status.to_string()] = success(route.handler.gives);
+    let mut error = |status: u16, what: &str| {
+        let content = json!({ "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } });
+        all[status.to_string()] = json!({ "description": what, "content": content });
+    };
+    let writes = matches!(route.method, Post | Patch | Put | tiny_http::Method::Delete);
+    let has = |place: &str| notes.iter().any(|n| n.place == place);
+    error(400, "Malformed: what it says makes no sense");
+    error(503, "Not possible at the moment; the sentence says why");
+    match route.handler.access {
+        Handler::By(role, _) => {
+            error(401, "Nobody is signed in");
+            if role > Role::Viewer || writes {
+                error(403, "The role, or the rule that the sentence tells, does not allow it");
+            }
+        }
+        Open(_) | Handler::FromNode(_) | Handler::FromScraper(_) => {
+            error(401, "Refused: the credentials are not good");
+        }
+    }
+    if has("path") || has("body") {
+        error(404, "Something that the request names is not there");
+    }
+    if has("path") || has("query") || has("body") {
+        error(422, "Fields are wrong: every fault at once");
+    }
+    if has("body") {
+        error(413, "The body is too large");
+        error(429, "Too many of these: try again after Retry-After");
+    }
+    if writes {
+        error(409, "It contradicts what is there");
+    }
+    if notes.iter().any(|n| n.at == ["If-Match"]) {
+        error(412, "The object has changed since it was read");
+    }
+    if notes.iter().any(|n| n.at == ["If-None-Match"]) {
+        all["304"] = json!({ "description": "The caller has this version" });
+    }
+    all
+}
+
+fn success(gives: &str) -> Value {
+    let reference = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
+    let description = "Done";
+    match gives {
+        "" => json!({ "description": description }),
+        media if media.contains('/') => json!({ "description": description, "content": { media: {} } }),
+        list if list.starts_with('[') => {
+            let items = reference(list.trim_matches(['[', ']']));
+            json!({ "description": description, "content": { "application/json": { "schema": { "type": "array", "items": items } } } })
+        }
+        name => json!({ "description": description, "content": { "application/json": { "schema": reference(name) } } }),
+    }
+}
