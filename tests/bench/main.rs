@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 
 mod fleet;
+mod scheduler;
 mod server;
+mod stream;
 
 use fleet::{Conn, Fleet};
 use ring::rand::SystemRandom;
@@ -38,6 +40,15 @@ fn main() {
     }
     if wanted("log") {
         log();
+    }
+    if wanted("scheduler") {
+        scheduler::scheduler();
+    }
+    if wanted("placements") {
+        scheduler::placements();
+    }
+    if wanted("stream") {
+        stream::stream();
     }
     let others = ["joins", "heartbeats", "disk", "list", "memory", "start"];
     if others.iter().any(|name| wanted(name)) {

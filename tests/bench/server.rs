@@ -61,6 +61,11 @@ impl Server {
         format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {session}\r\n\r\n").into_bytes()
     }
 
+    /// The same in a session that is there already.
+    pub fn get_with(&self, path: &str, session: &str) -> Vec<u8> {
+        format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {session}\r\n\r\n").into_bytes()
+    }
+
     pub fn cpu_seconds(&self) -> f64 {
         cpu_seconds(&self.child.id().to_string())
     }

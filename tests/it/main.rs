@@ -12,6 +12,7 @@ mod node;
 mod openapi;
 mod program;
 mod readme;
+mod services;
 mod sql;
 mod stream;
 mod support;

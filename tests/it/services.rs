@@ -1,0 +1,136 @@
+//! The main job, with the real program: three machines, one service, a machine that dies, one that is drained, a spec that is put back.
+
+use crate::program::{Running, command, fails, ok};
+use crate::support::{Dir, until, until_within};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// The control plane's directory, and how its command line is called.
+struct Fleet {
+    dir: Dir,
+    url: String,
+    _up: Running,
+}
+
+impl Fleet {
+    fn start() -> Fleet {
+        let dir = Dir::new();
+        let (up, client) = Running::serve(dir.path(), &["up", "--server-port", "0", "--node-id", "a"]);
+        Fleet { url: format!("http://{}", client.address), dir, _up: up }
+    }
+
+    fn run(&self, args: &[&str]) -> String {
+        ok(self.dir.path(), &[args, &["--api-url", &self.url]].concat())
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        serde_json::from_str(&self.run(args)).unwrap()
+    }
+
+    /// Joins a machine and starts its agent.
+    fn join(&self, dir: &Path, id: &str) -> Running {
+        let token = self.json(&["create-token", "--role", "worker"]);
+        fs::write(dir.join("token"), token["token"].as_str().unwrap()).unwrap();
+        ok(dir, &["join", "--api-url", &self.url, "--token-file", "token", "--node-id", id, "--role", "worker", "--lease-ttl", "10"]);
+        let agent = command(dir, &["agent", "--api-url", &self.url, "--node-id", id, "--ttl", "10"]);
+        Running::of(agent, dir, "agent")
+    }
+
+    fn apply(&self, spec: &Value) -> String {
+        fs::write(self.dir.join("web.json"), json!({"id": "web", "name": "web", "spec": spec}).to_string()).unwrap();
+        self.run(&["service", "apply", "-f", "web.json", "--wait"])
+    }
+
+    /// How many replicas each node has.
+    fn places(&self) -> BTreeMap<String, usize> {
+        let mut places = BTreeMap::new();
+        for replica in self.json(&["replicas", "--service", "web", "--json"]).as_array().unwrap() {
+            *places.entry(replica["node_id"].as_str().unwrap().to_string()).or_default() += 1;
+        }
+        places
+    }
+}
+
+fn places(pairs: &[(&str, usize)]) -> BTreeMap<String, usize> {
+    pairs.iter().map(|(node, count)| (node.to_string(), *count)).collect()
+}
+
+#[test]
+fn a_service_outlives_a_machine() {
+    let fleet = Fleet::start();
+    let (b, c) = (Dir::new(), Dir::new());
+    let mut agent_b = fleet.join(b.path(), "b");
+    let _agent_c = fleet.join(c.path(), "c");
+    until("three are alive", || (fleet.run(&["nodes-status"]).matches("\talive\t").count() == 3).then_some(()));
+
+    let spec = json!({"image": "one", "scheduling": {"desired_replicas": 3, "lost_after_seconds": 2}});
+    assert_eq!(fleet.apply(&spec), "Created web, generation 1.\n");
+    assert_eq!(fleet.places(), places(&[("a", 1), ("b", 1), ("c", 1)]));
+    assert_eq!(fleet.apply(&spec), "web is unchanged, generation 1.\n");
+    assert_eq!(fleet.run(&["plan"]), "Nothing to do.\n");
+    let explained = fleet.run(&["explain", "web"]);
+    assert!(explained.starts_with("RANK\tNODE\t") && explained.lines().count() == 4, "{explained}");
+
+    // A machine dies: its lease of ten seconds runs out, a minute later it is dead, two seconds later its replica moves.
+    agent_b.kill();
+    let died = Instant::now();
+    let moved = until_within("its replica moves", Duration::from_secs(150), || {
+        let now = fleet.places();
+        (!now.contains_key("b")).then_some(now)
+    });
+    assert_eq!(moved.values().sum::<usize>(), 3, "none is lost, none is doubled: {moved:?}");
+    let after = died.elapsed().as_secs();
+    assert!((60..=110).contains(&after), "it moved after {after} s");
+    let dead = fleet.json(&["events", "--name", "node.lease.dead", "--node", "b", "--json"]);
+    assert_eq!(dead.as_array().unwrap().len(), 1);
+    let why = fleet.run(&["replicas"]);
+    assert!(why.contains("its node is dead (b)"), "{why}");
+
+    // It comes back, and a drain of another moves everything there, step by step.
+    let _agent_b =
+        Running::of(command(b.path(), &["agent", "--api-url", &fleet.url, "--node-id", "b", "--ttl", "10"]), b.path(), "agent-again");
+    until("b is alive again", || (fleet.run(&["nodes-status"]).matches("\talive\t").count() == 3).then_some(()));
+    assert_eq!(fleet.run(&["node", "drain", "c"]), "c is drained.\n");
+    let now = fleet.places();
+    assert!(!now.contains_key("c") && now.values().sum::<usize>() == 3, "{now:?}");
+    fleet.run(&["node", "uncordon", "c"]);
+    let evened = fleet.run(&["rebalance", "--apply"]);
+    assert!(evened.contains(" -> c "), "{evened}");
+    assert_eq!(fleet.places(), places(&[("a", 1), ("b", 1), ("c", 1)]));
+
+    // A drain that cannot end says so, and why.
+    for node in ["a", "b"] {
+        fleet.run(&["node", "cordon", node]);
+    }
+    until("nothing is left elsewhere", || (fleet.places() == places(&[("c", 3)])).then_some(()));
+    let (status, said) = fails(fleet.dir.path(), &["node", "drain", "c", "--api-url", &fleet.url]);
+    assert!(status == 1 && said.contains("3 replicas are left") && said.contains("2 x cordoned"), "{said}");
+    for node in ["a", "b", "c"] {
+        fleet.run(&["node", "uncordon", node]);
+    }
+
+    // A new spec, and the old one back as a new generation.
+    let other = json!({"image": "two", "scheduling": {"desired_replicas": 3}});
+    fs::write(fleet.dir.join("web.json"), json!({"id": "web", "spec": other}).to_string()).unwrap();
+    assert_eq!(fleet.run(&["service", "apply", "-f", "web.json"]), "Changed web, now generation 2.\n");
+    let back = fleet.json(&["service", "rollback", "web"]);
+    assert_eq!((&back["generation"], &back["spec"]["image"]), (&json!(3), &json!("one")));
+    let history = fleet.run(&["service", "history", "web"]);
+    let lines: Vec<Vec<&str>> = history.lines().map(|l| l.split('\t').take(3).collect()).collect();
+    assert_eq!(lines[1..], [vec!["3", "rollback", "1"], vec!["2", "update", "-"], vec!["1", "create", "-"]]);
+    until("an update is queued", || fleet.run(&["replicas", "--json"]).contains("\"update_state\": \"pending\"").then_some(()));
+
+    let mut follow = Running::of(command(fleet.dir.path(), &["events", "--follow", "--api-url", &fleet.url]), fleet.dir.path(), "follow");
+    until("the follower sees what happens", || {
+        fleet.run(&["service", "rollout", "web"]);
+        follow.said().contains("service.rollout").then_some(())
+    });
+    follow.kill();
+    let (status, said) = fails(fleet.dir.path(), &["service", "delete", "web", "--api-url", &fleet.url]);
+    assert!(status == 1 && said.contains("force=true"), "{said}");
+    assert_eq!(fleet.run(&["service", "delete", "web", "--force"]), "Removed web.\n");
+    assert_eq!(fleet.places(), places(&[]));
+}
