@@ -50,6 +50,9 @@ fn a_newcomer_gets_two_living_nodes() {
     let _agent = Running::of(shell.command(there.path(), &format!("exec {agent}")), there.path(), "agent");
     until("both are alive", || (shell.run(here.path(), &second[2]).matches("\talive\t").count() == 2).then_some(()));
 
+    let run = shell.run(here.path(), &blocks("Say what should run")[0]);
+    assert!(run.starts_with("Created web, generation 1.\nREPLICA\t") && run.matches("\tweb\t").count() == 2, "{run}");
+
     let by_curl = shell.run(here.path(), &blocks("The picture")[0]);
     assert!(by_curl.contains(r#""lease_state":"alive""#) && by_curl.contains(r#""schedulable":false"#), "{by_curl}");
 }
