@@ -24,6 +24,8 @@ const TTL_S: RangeInclusive<i64> = 10..=300;
 const CSR_CHARS: RangeInclusive<usize> = 1..=16_384;
 /// Characters of a signature in base64: RSA with 8,192 bits has 1,368.
 const SIGNATURE_CHARS: RangeInclusive<usize> = 1..=2048;
+/// A patch is read several times before its signature is proven, and a whole status may not be larger either.
+const PATCH_BYTES_MAX: usize = 64 << 10;
 /// Epoch seconds that a JSON reader of any language can hold.
 const EPOCH_S: RangeInclusive<i64> = 0..=253_402_300_799;
 
@@ -60,6 +62,10 @@ fn heartbeat(control: &Control, request: &Request) -> Reply {
     let ttl_s = f.int("ttl_seconds", TTL_S).or(LEASE_TTL_S);
     let patch = f.object("status_patch").optional().unwrap_or_default();
     let raw_patch = f.raw("status_patch").filter(|raw| *raw != "null").unwrap_or("{}").to_string();
+    if raw_patch.len() > PATCH_BYTES_MAX {
+        let msg = format!("A status patch should have at most {PATCH_BYTES_MAX} bytes of JSON");
+        f.fault("string_too_long", vec!["status_patch".into()], msg, &raw_patch.len().into());
+    }
     f.finish()?;
     let signature = BASE64_STANDARD.decode(signature_text.trim()).ok();
     let beat = Heartbeat { node_id, lease_token, signed_at, ttl_s, signature, patch, raw_patch };

@@ -5,7 +5,7 @@ use crate::clock;
 use crate::control::Control;
 use crate::control::events::{self, Reader};
 use crate::gate::Handler::By;
-use crate::gate::{Reply, Route, route};
+use crate::gate::{Reply, Route, route, token_of};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response, Sink};
 use crate::model::Paging;
@@ -70,7 +70,8 @@ fn stream(control: &Control, request: &Request, _: &User) -> Reply {
     let filter = filter(&mut f);
     f.finish()?;
     let last_seen = request.header("last-event-id").filter(|id| !id.is_empty());
-    let reader = Reader::begin(control, last_seen, filter)?;
+    let session = token_of(request).unwrap_or_default();
+    let reader = Reader::begin(control, session, last_seen, filter)?;
     let write = move |sink: &mut dyn Sink| tell(reader, sink);
     Ok(Response::streamed("text/event-stream", Box::new(write)).with("X-Accel-Buffering", "no".to_string()))
 }
@@ -88,6 +89,9 @@ fn tell(mut reader: Reader, sink: &mut dyn Sink) -> io::Result<()> {
         while text.is_empty() {
             let left = COMMENT_EVERY.saturating_sub(clock::tick().duration_since(written));
             if left.is_zero() {
+                if !reader.is_welcome() {
+                    return Ok(());
+                }
                 text.push_str(": still here\n\n");
                 break;
             }

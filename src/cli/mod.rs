@@ -458,6 +458,13 @@ fn listed(args: &Args, list: Vec<Value>, header: &[&str], keys: &[&str]) {
     }
 }
 
+/// Takes away what the command's argument names.
+fn remove(args: &Args, path: &str) -> Result<(), Failure> {
+    signed_in(args)?.delete(path)?;
+    output::print(&format!("Removed {}.\n", output::ascii(args.word(0))));
+    Ok(())
+}
+
 /// A value as text, without quotes; nothing for null.
 fn said(value: &Value) -> String {
     value.as_str().map_or_else(|| if value.is_null() { String::new() } else { value.to_string() }, str::to_string)

@@ -1,7 +1,7 @@
 //! Commands about nodes.
 
 use super::args::{Args, Failure, Opt, opt};
-use super::{encoded, listed, output, said, signed_in};
+use super::{encoded, listed, output, remove, said, signed_in};
 use crate::client::Api;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -103,10 +103,7 @@ fn blocked(api: &Api, id: &str) -> Result<String, Failure> {
 }
 
 pub fn delete(args: &Args) -> Result<(), Failure> {
-    let api = signed_in(args)?;
-    api.delete(&path(args, if args.has("force") { "?force=true" } else { "" }))?;
-    output::print(&format!("Removed {}.\n", output::ascii(args.word(0))));
-    Ok(())
+    remove(args, &path(args, if args.has("force") { "?force=true" } else { "" }))
 }
 
 fn path(args: &Args, rest: &str) -> String {

@@ -1,7 +1,7 @@
 //! Commands about replicas, and lists of what hangs on them and on nodes.
 
 use super::args::{Args, Failure, Opt, opt};
-use super::{encoded, listed, output, signed_in};
+use super::{encoded, listed, output, remove, signed_in};
 use serde_json::{Value, json};
 
 /// Options of `replicas`.
@@ -53,10 +53,7 @@ fn act(args: &Args, action: &str, body: &Value) -> Result<(), Failure> {
 }
 
 pub fn delete(args: &Args) -> Result<(), Failure> {
-    let api = signed_in(args)?;
-    api.delete(&path(args, ""))?;
-    output::print(&format!("Removed {}.\n", output::ascii(args.word(0))));
-    Ok(())
+    remove(args, &path(args, ""))
 }
 
 fn path(args: &Args, rest: &str) -> String {

@@ -1,7 +1,7 @@
 //! Commands about services.
 
 use super::args::{Args, Failure, Opt, opt};
-use super::{encoded, listed, output, said, signed_in};
+use super::{encoded, listed, output, remove, said, signed_in};
 use crate::client::{Api, CallError};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -112,10 +112,7 @@ pub fn history(args: &Args) -> Result<(), Failure> {
 }
 
 pub fn delete(args: &Args) -> Result<(), Failure> {
-    let api = signed_in(args)?;
-    api.delete(&path(args, if args.has("force") { "?force=true" } else { "" }))?;
-    output::print(&format!("Removed {}.\n", output::ascii(args.word(0))));
-    Ok(())
+    remove(args, &path(args, if args.has("force") { "?force=true" } else { "" }))
 }
 
 fn path(args: &Args, rest: &str) -> String {

@@ -2,12 +2,13 @@
 
 use super::Control;
 use crate::clock;
+use crate::config::Secret;
 use crate::crypto::{self, password, token};
 use crate::error::{Error, FieldFault, Loc, Result};
 use crate::model::address;
 use crate::model::events::NewEvent;
 use crate::model::users::{Account, User};
-use crate::store::{events, users};
+use crate::store::{Store, events, users};
 use crate::thread::lock;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -68,7 +69,7 @@ pub fn sign_in(control: &Control, address: IpAddr, username: &str, given: &str) 
     let address = address::client(address);
     let name = username.trim().to_lowercase();
     let charged = control.auth.charge(address)?;
-    let account = control.store.read(|r| users::by_name(r, &name))?;
+    let account = control.store.read(|r| users::by_name(r, &name)).inspect_err(|_| control.auth.refund(address, charged))?;
     let right = {
         let _slot = control.auth.check_slot().inspect_err(|_| control.auth.refund(address, charged))?;
         match &account {
@@ -91,11 +92,16 @@ pub fn sign_in(control: &Control, address: IpAddr, username: &str, given: &str) 
 
 /// Who holds this session token, if it is genuine, has not ended, and the password is still the one it was made with.
 pub fn user_of(control: &Control, session_token: &str) -> Result<Option<User>> {
-    let Some(claims) = token::open(control.config.auth_secret_key.expose(), session_token) else { return Ok(None) };
+    holder(&control.store, &control.config.auth_secret_key, session_token)
+}
+
+/// The same, for what outlives a request.
+pub fn holder(store: &Store, key: &Secret, session_token: &str) -> Result<Option<User>> {
+    let Some(claims) = token::open(key.expose(), session_token) else { return Ok(None) };
     if claims.exp < clock::now().secs() {
         return Ok(None);
     }
-    let account = control.store.read(|r| users::by_name(r, &claims.user))?;
+    let account = store.read(|r| users::by_name(r, &claims.user))?;
     Ok(account.filter(|a| a.password_version.to_string() == claims.version).map(|a| a.user))
 }
 
@@ -126,8 +132,11 @@ pub fn change_password(control: &Control, address: IpAddr, user: &User, current:
     };
     control.auth.forgive(address);
     let name = user.name.clone();
+    let version = account.password_version;
     let account = control.store.write(move |w| {
-        users::set_password(w, &name, &hash)?;
+        if !users::set_password(w, &name, &hash, version)? {
+            return Err(Error::Conflict("The password was changed meanwhile.".into()));
+        }
         events::record(w, NewEvent::info("auth", "password.change", json!({"username": name})))?;
         users::by_name(w, &name)?.ok_or_else(Error::unauthenticated)
     })?;

@@ -32,6 +32,10 @@ impl Authority {
         if let Some(ca) = &*slot {
             return Ok(Arc::clone(ca));
         }
+        // It may have been restored since the start: what is there is never replaced.
+        if let Some(restored) = Ca::load(&self.dir)? {
+            return Ok(Arc::clone(slot.insert(Arc::new(restored))));
+        }
         let ca = Arc::new(Ca::create(&self.dir)?);
         log::info!(target: "cluster", event = "ca.create", directory:% = self.dir.display(); "Made the cluster's certificate authority");
         *slot = Some(Arc::clone(&ca));

@@ -1,8 +1,9 @@
 //! Events: what happened, newest first or as it happens, and what clients add to it.
 
 use super::once::{Created, Once};
-use super::{Control, guard, settings};
+use super::{Control, auth, guard, limits, settings};
 use crate::clock;
+use crate::config::Secret;
 use crate::error::Result;
 use crate::model::events::{Event, EventFilter, NewEvent};
 use crate::model::{Page, Paging};
@@ -26,6 +27,7 @@ pub fn list(control: &Control, paging: &Paging, filter: &EventFilter) -> Result<
 
 /// Records a client's event.
 pub fn create(control: &Control, once: Once, event: NewEvent) -> Result<Created> {
+    limits::fields_fit(&event.fields)?;
     control.store.write(move |w| {
         guard::check(w)?;
         once.create(w, |w| events::record(w, event))
@@ -41,12 +43,14 @@ pub struct Reader {
     seq: i64,
     /// Readers there are, this one among them.
     readers: Arc<AtomicUsize>,
+    /// The session it reads under, and the key that proves it.
+    session: (Secret, String),
 }
 
 impl Reader {
     /// A reader that begins after an event, after the moment of the filter, or now. After an event that is forgotten comes the
     /// oldest that is left.
-    pub fn begin(control: &Control, last_seen: Option<&str>, mut filter: EventFilter) -> Result<Reader> {
+    pub fn begin(control: &Control, session: &str, last_seen: Option<&str>, mut filter: EventFilter) -> Result<Reader> {
         // Asked first, so that nothing falls between it and what the database says.
         let newest = control.store.tail.newest();
         let seq = match (last_seen, filter.since) {
@@ -60,15 +64,31 @@ impl Reader {
         }
         let readers = Arc::clone(&control.stream_readers);
         readers.fetch_add(1, Ordering::Relaxed);
-        Ok(Reader { store: Arc::clone(&control.store), filter, seq, readers })
+        let session = (control.config.auth_secret_key.clone(), session.to_string());
+        Ok(Reader { store: Arc::clone(&control.store), filter, seq, readers, session })
+    }
+
+    /// Whether the session it reads under still holds.
+    pub fn is_welcome(&self) -> bool {
+        let (key, token) = &self.session;
+        auth::holder(&self.store, key, token).is_ok_and(|user| user.is_some())
     }
 
     /// What comes next, each event once; waits for it at most so long. `None`: nothing any more, the server stops.
     pub fn next(&mut self, at_most: Duration) -> Result<Option<Vec<Arc<Frame>>>> {
+        let newest = self.store.tail.newest();
         let mut frames = match self.store.tail.after(self.seq, at_most) {
             Next::Frames(frames) => frames,
             Next::Silence => Vec::new(),
-            Next::Behind => self.store.read(|r| events::following(r, self.seq, CATCH_UP))?.into_iter().map(Arc::new).collect(),
+            Next::Behind => {
+                let frames: Vec<Arc<Frame>> =
+                    self.store.read(|r| events::following(r, self.seq, CATCH_UP))?.into_iter().map(Arc::new).collect();
+                if frames.is_empty() {
+                    // All that it missed is forgotten.
+                    self.seq = self.seq.max(newest);
+                }
+                frames
+            }
             Next::Closed => return Ok(None),
         };
         self.seq = frames.last().map_or(self.seq, |last| last.seq);

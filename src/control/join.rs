@@ -13,6 +13,7 @@ use crate::model::nodes::{Node, NodeChange, merge_status};
 use crate::store::{Write, events, join_tokens, nodes, settings};
 use crate::thread::lock;
 use serde_json::json;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 /// A node that slept past the end of its certificate may still renew it for so long.
@@ -92,6 +93,11 @@ pub fn join(control: &Control, ask: Join) -> Result<Enrolment> {
                 "This node is alive. Stop it and wait until its lease runs out, or create a join token with this node_id to replace it.";
             return Err(Error::Conflict(why.into()));
         }
+        // A worker's token must not take over a core node that happens to be silent.
+        let is_core = |n: &Node| n.identity_fingerprint.is_some() && n.roles.iter().any(|role| role == JoinRole::Core.as_str());
+        if token.node_id.is_none() && ask.role != JoinRole::Core && existing.as_ref().is_some_and(is_core) {
+            return Err(not_admitted());
+        }
         let event = if existing.is_some() { "node.rejoin" } else { "node.join" };
         write_node(w, existing, &ask)?;
         let fields = json!({"node_id": ask.node_id, "name": ask.name, "role": ask.role, "token_id": token.id});
@@ -107,7 +113,7 @@ pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
         Error::Unauthenticated { detail: "Invalid node id or signature.", reason }
     };
     let now = clock::now();
-    let Some(key) = control.leases.key(&ask.node_id) else { return Err(refuse("node not enrolled", None)) };
+    let Some((key, proven)) = control.leases.identity(&ask.node_id) else { return Err(refuse("node not enrolled", None)) };
     if !key.verify(&signature::renewal_message(&ask.node_id, ask.signed_at, &ask.csr_pem), &ask.signature) {
         return Err(refuse("bad signature", None));
     }
@@ -129,12 +135,11 @@ pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
     let issued = issue(control, &csr, &ask.node_id, node.mesh_ip.as_deref(), now)?;
     let ca_cert_pem = control.ca.ensure()?.cert_pem().to_string();
     let ttl_s = control.leases.ttl_s(&ask.node_id);
-    let proven = node.identity_fingerprint;
     let node_id = ask.node_id.clone();
     enrol(control, &ask.node_id, &csr, issued, ca_cert_pem, ttl_s, move |w, _| {
         guard::check(w)?;
         let node = nodes::by_id(w, &node_id)?.ok_or_else(super::nodes::missing)?;
-        if node.identity_fingerprint != proven {
+        if node.identity_fingerprint.as_ref() != Some(&proven) {
             return Err(Error::Conflict("The node's identity was replaced meanwhile.".into()));
         }
         events::record(w, NewEvent::info("cluster", "node.renew", json!({"node_id": node_id})))?;
@@ -165,7 +170,11 @@ fn checked_csr(pem: &str, node_id: &str) -> Result<Csr> {
 /// Signs a certificate: of the names that were asked for, those that are the node's own.
 fn issue(control: &Control, csr: &Csr, node_id: &str, mesh_ip: Option<&str>, now: Timestamp) -> Result<Issued> {
     let domain = control.store.read(|r| settings::by_key(r, "mesh_domain"))?.map_or(MESH_DOMAIN.to_string(), |s| s.value);
-    let mut own = vec![node_id.to_string(), format!("{node_id}.{domain}")];
+    let mut own = vec![format!("{node_id}.{domain}")];
+    // An id that reads as an address, or as another node's full name, is nobody's name in a certificate.
+    if node_id.parse::<IpAddr>().is_err() && !node_id.ends_with(&format!(".{domain}")) {
+        own.push(node_id.to_string());
+    }
     own.extend(mesh_ip.map(|ip| ip.split('/').next().unwrap_or(ip).to_string()));
     control.ca.ensure()?.issue(csr, node_id, &own, control.config.node_cert_validity_days, now)
 }

@@ -78,8 +78,10 @@ pub(super) struct Lease {
     recorded: LeaseState,
     /// Renewed since the last flush.
     dirty: bool,
-    /// Digest of the last status patch that was written and is still in the status as written.
+    /// Digest of the last status patch that is durable and still in the status as written.
     patch: Option<[u8; 32]>,
+    /// Writes of the status so far: which of two was the last is decided in the writer thread.
+    writes: u64,
 }
 
 impl Lease {
@@ -89,6 +91,13 @@ impl Lease {
             Some(end) if now <= end + Duration::from_secs(STALE_S) => LeaseState::Stale,
             _ => LeaseState::Dead,
         }
+    }
+
+    /// The status is being written: until that is durable every patch is news. Gives the number of the write.
+    fn status_written(&mut self) -> u64 {
+        self.patch = None;
+        self.writes += 1;
+        self.writes
     }
 
     /// Whether a signing time is newer than the last accepted one. One beyond `horizon` (now, and the skew that is allowed)
@@ -157,6 +166,7 @@ impl Leases {
                 recorded: row.state,
                 dirty: false,
                 patch: None,
+                writes: 0,
             };
             lock(table.shard(&node.node_id)).insert(node.node_id, lease);
         }
@@ -235,7 +245,7 @@ impl Leases {
 
     /// Somebody other than the node changed its status: the next patch is written, whatever it says.
     pub(super) fn status_changed(&self, id: &str) {
-        self.with(id, |l| l.patch = None);
+        self.with(id, Lease::status_written);
     }
 
     /// Revokes a node's identity, in the transaction that deletes the node: a join that comes after it must not lose its
@@ -274,6 +284,7 @@ impl Leases {
             recorded: LeaseState::Alive,
             dirty: false,
             patch: None,
+            writes: 0,
         };
         leases::put(write, &lease.row())?;
         if let Some(from) = self.with(id, |l| l.recorded).filter(|state| *state != LeaseState::Alive) {
@@ -294,9 +305,9 @@ impl Leases {
         };
     }
 
-    /// The key of an enrolled node.
-    pub(super) fn key(&self, id: &str) -> Option<Arc<PublicKey>> {
-        self.with(id, |l| Arc::clone(&l.key))
+    /// The key of an enrolled node, and the fingerprint of the certificate that goes with it.
+    pub(super) fn identity(&self, id: &str) -> Option<(Arc<PublicKey>, String)> {
+        self.with(id, |l| (Arc::clone(&l.key), l.fingerprint.clone()))
     }
 
     /// The length of a node's lease in seconds.
@@ -515,13 +526,14 @@ pub(super) fn claims_for(control: &Control, node_id: &str, fingerprint: &str, no
     }
 }
 
-/// Writes what a heartbeat changed: the status, and a return to life. Which patch is in the status is noted in the writer
-/// thread, in the order of the writes: two heartbeats of one node may overtake each other on their way there.
+/// Writes what a heartbeat changed: the status, and a return to life. The writes of one node are numbered in the writer thread: two
+/// heartbeats may overtake each other on their way there, and only the last one's patch is in the status.
 fn record(control: &Control, node_id: &str, patch: Option<Object>, digest: Option<[u8; 32]>) -> Result<()> {
     let (table, id) = (control.leases.clone(), node_id.to_string());
     let noted = Arc::new(Mutex::new(None));
     let note = Arc::clone(&noted);
     let result = control.store.write(move |w| {
+        let mut number = None;
         if let Some(patch) = patch {
             // It may have been deleted since its heartbeat was proven.
             let mut node = nodes::by_id(w, &id)?.ok_or_else(|| table.refuse(&id, "node not enrolled", Some("identity_replaced")))?;
@@ -533,18 +545,19 @@ fn record(control: &Control, node_id: &str, patch: Option<Object>, digest: Optio
                     false => nodes::update(w, &node)?,
                 }
             }
-            table.with(&id, |l| l.patch = digest);
+            number = table.with(&id, Lease::status_written);
         }
         *lock(&note) = table.transition(w, &id)?;
-        Ok(())
+        Ok(number)
     });
-    if result.is_err() {
-        control.leases.status_changed(node_id);
+    if let Ok(Some(number)) = result {
+        // Durable now, if nothing was written after it.
+        control.leases.with(node_id, |l| l.patch = if l.writes == number { digest } else { l.patch });
     }
     if let (Err(_), Some(from)) = (&result, *lock(&noted)) {
         control.leases.forget_transitions(&[(node_id.to_string(), from)]);
     }
-    result
+    result.map(drop)
 }
 
 fn seconds(s: i64) -> Duration {
@@ -572,6 +585,7 @@ mod tests {
             recorded: LeaseState::Alive,
             dirty: false,
             patch: None,
+            writes: 0,
         }
     }
 

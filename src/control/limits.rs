@@ -6,12 +6,19 @@ use serde_json::Value;
 
 /// A whole status, as JSON: enough for what machines report, small enough for thousands in one list.
 const STATUS_BYTES_MAX: usize = 64 << 10;
+/// The fields of an event, as JSON: a million of them are kept.
+const FIELDS_BYTES_MAX: usize = 16 << 10;
 /// A whole spec, as JSON: every revision is kept.
 const SPEC_BYTES_MAX: usize = 64 << 10;
 
 /// Refuses the status of a node or a replica that has grown too large, whether at once or patch by patch.
 pub fn status_fits(of: &str, status: &Object) -> Result<()> {
     fits("status", &format!("A {of}'s status"), status, STATUS_BYTES_MAX)
+}
+
+/// Refuses fields of an event that are too large: the newest thousand events are kept in memory for readers of the stream.
+pub fn fields_fit(fields: &Object) -> Result<()> {
+    fits("fields", "The fields of an event", fields, FIELDS_BYTES_MAX)
 }
 
 /// Refuses a spec that is too large.

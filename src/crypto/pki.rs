@@ -222,7 +222,8 @@ impl Ca {
         for name in csr.names.iter().filter(|name| own.contains(name)) {
             params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into().doing("write a certificate's name")?));
         }
-        for address in csr.addresses.iter().filter(|address| own.contains(&address.to_string())) {
+        let own_addresses: Vec<IpAddr> = own.iter().filter_map(|name| name.parse().ok()).collect();
+        for address in csr.addresses.iter().filter(|address| own_addresses.contains(address)) {
             params.subject_alt_names.push(SanType::IpAddress(*address));
         }
         let key = SubjectPublicKeyInfo::from_der(&csr.spki_der).doing("read a request's key")?;

@@ -4,7 +4,7 @@ mod errors;
 mod session;
 
 pub use errors::answer;
-pub use session::{COOKIE, cleared_cookie, session_cookie, user_of};
+pub use session::{COOKIE, cleared_cookie, session_cookie, token_of, user_of};
 
 use crate::clock;
 use crate::control::Control;

@@ -10,14 +10,19 @@ pub const COOKIE: &str = "uptimemesh_session";
 
 /// Who is calling; `None` for nobody we know.
 pub fn user_of(control: &Control, request: &Request) -> Result<Option<User>> {
+    match token_of(request) {
+        Some(token) => auth::user_of(control, token),
+        None => Ok(None),
+    }
+}
+
+/// The session token that a request shows.
+pub fn token_of(request: &Request) -> Option<&str> {
     let bearer = request.header("authorization").and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
-    match bearer.or_else(|| request.cookie(COOKIE)) {
-        Some(token) => auth::user_of(control, token),
-        None => Ok(None),
-    }
+    bearer.or_else(|| request.cookie(COOKIE))
 }
 
 /// The cookie that carries a session.

@@ -127,7 +127,6 @@ impl Conn {
         let limits = &service.limits;
         let began = clock::tick();
         self.transport.until(limits.head_time);
-        let head_only = self.unread().starts_with(b"HEAD ");
         let (mut head, keep_alive_said) = match self.head(limits) {
             Ok(head) => {
                 let said = head.request.header("connection").is_some_and(|v| v.to_ascii_lowercase().contains("keep-alive"));
@@ -136,13 +135,16 @@ impl Conn {
             Err((Trouble::Gone, _)) => return Ok(false),
             Err((Trouble::Refused(refusal), id)) => {
                 let id = id.unwrap_or_else(crypto::uuid);
+                let head_only = self.unread().trim_ascii_start().starts_with(b"HEAD ");
                 complete(&id, "-", "-", refusal.status, began);
                 return self.refuse(&refusal, &id, head_only, limits);
             }
         };
         let began = clock::tick();
+        let head_only = head.request.method == tiny_http::Method::Head;
         let (id, method, path) = (head.request.request_id.clone(), head.request.method.clone(), head.request.path.clone());
-        let mut share = Share { taken: 0, max: limits.bodies_in_flight_bytes_max, all: &service.bodies_bytes };
+        let mut share =
+            Share { free: limits.body_bytes_free, taken: 0, max: limits.bodies_in_flight_bytes_max, all: &service.bodies_bytes };
         self.transport.until(limits.body_time);
         match self.body(&head, limits.body_bytes_max, &mut share) {
             Ok(body) => head.request.body = body,
@@ -325,6 +327,8 @@ impl Conn {
 
 /// One connection's share of the memory for bodies; given back when dropped.
 struct Share<'a> {
+    /// Bytes that are still free of charge.
+    free: usize,
     taken: usize,
     max: usize,
     all: &'a AtomicUsize,
@@ -332,6 +336,12 @@ struct Share<'a> {
 
 impl Share<'_> {
     fn grow(&mut self, bytes: usize) -> Result<(), Trouble> {
+        let free = bytes.min(self.free);
+        self.free -= free;
+        let bytes = bytes - free;
+        if bytes == 0 {
+            return Ok(());
+        }
         let fits = |all: usize| all.checked_add(bytes).filter(|&sum| sum <= self.max);
         match self.all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits) {
             Ok(_) => {

@@ -609,6 +609,9 @@ mod tests {
         }
         assert_eq!(faults(&deep, |_| ()), [r#"json_invalid ["body",127]"#]);
         assert!(faults("\u{feff}{}", |_| ())[0].starts_with("json_invalid"));
+        let values = |count: usize| format!("{{\"a\":[{}0]}}", "{\"\":0},".repeat(count / 2));
+        assert_eq!(faults(&values(19_000), |_| ()), [""; 0]);
+        assert!(faults(&values(21_000), |_| ())[0].starts_with("json_invalid"), "small values take much memory");
     }
 
     #[test]

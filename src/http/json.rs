@@ -5,12 +5,18 @@ use crate::error::{Loc, Result};
 use crate::model::Object;
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
+use std::cell::Cell;
 use std::fmt;
+
+/// Values in one body: each takes up to some hundred bytes of memory, so that a small body of nothing but `{"":0}` would take a
+/// hundred times its own size. The largest sound body, a spec with a thousand pinned replicas, has some four thousand.
+const VALUES_MAX: usize = 20_000;
 
 /// Parses JSON strictly: a repeated key is an error, because two readers of the same body must not disagree on what it says.
 pub fn parse(text: &[u8]) -> Result<Value> {
     let mut reader = serde_json::Deserializer::from_slice(text);
-    let parsed = Strict.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
+    let left = Cell::new(VALUES_MAX);
+    let parsed = Strict(&left).deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
     parsed.map_err(|e| {
         let offset = byte_offset(text, e.line(), e.column());
         let msg = format!("JSON decode error: {}", without_place(&e.to_string()));
@@ -30,18 +36,20 @@ fn byte_offset(text: &[u8], line: usize, column: usize) -> usize {
     (start + column.saturating_sub(1)).min(text.len())
 }
 
-/// Builds a [`Value`], refusing repeated keys.
-struct Strict;
+/// Builds a [`Value`] of at most so many values, refusing repeated keys.
+struct Strict<'c>(&'c Cell<usize>);
 
-impl<'de> DeserializeSeed<'de> for Strict {
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, d: D) -> std::result::Result<Value, D::Error> {
+        let left = self.0.get().checked_sub(1).ok_or_else(|| D::Error::custom("too many values in one body"))?;
+        self.0.set(left);
         d.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -78,7 +86,7 @@ impl<'de> Visitor<'de> for Strict {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> std::result::Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(item) = items.next_element_seed(Strict)? {
+        while let Some(item) = items.next_element_seed(Strict(self.0))? {
             list.push(item);
         }
         Ok(Value::Array(list))
@@ -87,7 +95,7 @@ impl<'de> Visitor<'de> for Strict {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> std::result::Result<Value, A::Error> {
         let mut map = Object::new();
         while let Some(key) = entries.next_key::<String>()? {
-            let value = entries.next_value_seed(Strict)?;
+            let value = entries.next_value_seed(Strict(self.0))?;
             if map.insert(key, value).is_some() {
                 return Err(A::Error::custom("a key stands twice in one object"));
             }

@@ -63,6 +63,9 @@ pub struct Limits {
     pub headers_max: usize,
     /// Bytes of a request's body.
     pub body_bytes_max: usize,
+    /// The first bytes of a body are nobody's share of those below: a heartbeat needs no more, and must not wait for clients that send
+    /// large bodies slowly.
+    pub body_bytes_free: usize,
     /// Bytes of all bodies in memory at once.
     pub bodies_in_flight_bytes_max: usize,
     /// From a head's first byte to its last.
@@ -87,6 +90,7 @@ impl Default for Limits {
             head_bytes_max: 16 << 10,
             headers_max: 64,
             body_bytes_max: 1 << 20,
+            body_bytes_free: 16 << 10,
             bodies_in_flight_bytes_max: 64 << 20,
             head_time: Duration::from_secs(5),
             body_time: Duration::from_secs(30),

@@ -24,8 +24,9 @@ pub fn by_name(read: &Read, name: &str) -> Result<Option<Account>> {
     })
 }
 
-/// Gives a user a new password, which ends every session made before.
-pub fn set_password(write: &Write, name: &str, password_hash: &str) -> Result<()> {
-    write.run(query!("users", "set_password"), named_params! { ":name": name, ":password_hash": password_hash, ":now": write.now })?;
-    Ok(())
+/// Gives a user a new password, which ends every session made before. Does nothing, and says so, where the password is not the one
+/// of this version any more.
+pub fn set_password(write: &Write, name: &str, password_hash: &str, version: i64) -> Result<bool> {
+    let row = named_params! { ":name": name, ":password_hash": password_hash, ":version": version, ":now": write.now };
+    Ok(write.run(query!("users", "set_password"), row)? == 1)
 }

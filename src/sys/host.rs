@@ -3,7 +3,7 @@
 use super::run;
 use crate::model::Object;
 use crate::model::ids::is_id;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -35,10 +35,18 @@ pub fn facts(dir: &Path) -> Object {
     let memory = read("/proc/meminfo");
     put("memory_total_bytes", kib(&memory, "MemTotal:"));
     put("memory_available_bytes", kib(&memory, "MemAvailable:"));
+    put("capacity", capacity(&memory));
     let disk = disk(dir);
     put("disk_total_bytes", disk.map(|d| d.0.into()));
     put("disk_available_bytes", disk.map(|d| d.1.into()));
     facts
+}
+
+/// What the scheduler may fill.
+fn capacity(memory: &str) -> Option<Value> {
+    let cpus = std::thread::available_parallelism().ok()?.get();
+    let bytes = kib(memory, "MemTotal:")?.as_u64()?;
+    Some(json!({ "cpu_millis": cpus * 1000, "memory_mb": bytes >> 20 }))
 }
 
 fn first_number(text: &str) -> Option<f64> {
@@ -76,6 +84,7 @@ mod tests {
             "memory_available_bytes",
             "disk_total_bytes",
             "disk_available_bytes",
+            "capacity",
         ] {
             assert!(facts.contains_key(key), "{key}");
         }

@@ -369,6 +369,10 @@ impl<'s, 'v> Planner<'s, 'v> {
     /// Why a sick replica stays for now: it was moved a short while ago.
     fn dwell(&mut self, replica: &ReplicaView, trouble: &Trouble) -> Option<String> {
         let placement = replica.placement.as_ref().filter(|p| p.failures > 0 && matches!(trouble, Trouble::Sick(_)))?;
+        if replica.node.is_some_and(|n| self.view.nodes[n as usize].closed().is_some()) {
+            // It has to leave anyway.
+            return None;
+        }
         let wait_s = dwell_s(placement.failures);
         let left_s = wait_s - (self.view.now.secs() - placement.at.secs());
         if left_s <= 0 {

@@ -117,6 +117,16 @@ fn head_gets_the_head_of_the_answer_only() {
     assert!(text.contains("\r\nContent-Length: 307200\r\n") && text.ends_with("\r\n\r\n"), "{text}");
     let text = ask(address, "HEAD / HTTP/1.1\r\n\r\n");
     assert!(text.starts_with("HTTP/1.1 400 ") && text.ends_with("\r\n\r\n"), "{text}");
+    // However its bytes come.
+    let text = ask(address, &format!("\r\nHEAD /large HTTP/1.1\r\n{CLOSE}"));
+    assert!(text.ends_with("\r\n\r\n"), "{}", text.len());
+    let mut socket = connect(address);
+    socket.write_all(b"HE").expect("a written part");
+    std::thread::sleep(Duration::from_millis(50));
+    socket.write_all(format!("AD /large HTTP/1.1\r\n{CLOSE}").as_bytes()).expect("the rest");
+    let mut text = String::new();
+    socket.read_to_string(&mut text).expect("an answer");
+    assert!(text.ends_with("\r\n\r\n"), "{}", text.len());
     assert!(ask(address, &format!("GET /large HTTP/1.1\r\n{CLOSE}")).ends_with(&"x".repeat(300 << 10)));
 }
 
@@ -175,7 +185,7 @@ fn heads_and_bodies_that_drip_are_cut_off_in_all() {
 
 #[test]
 fn bodies_in_flight_are_bounded_and_given_back() {
-    let (front, address) = front(Limits { bodies_in_flight_bytes_max: 1000, ..Limits::default() });
+    let (front, address) = front(Limits { body_bytes_free: 0, bodies_in_flight_bytes_max: 1000, ..Limits::default() });
     let mut holder = connect(address);
     holder
         .write_all(format!("POST /held HTTP/1.1\r\nHost: x\r\nContent-Length: 901\r\n\r\n{}", "h".repeat(900)).as_bytes())
@@ -228,7 +238,7 @@ fn over_a_cap_the_longest_parked_makes_room_and_an_active_one_does_not() {
 
 #[test]
 fn stopping_answers_what_is_in_progress_and_closes_the_rest() {
-    let (front, address) = front(Limits { hold_time: Duration::from_millis(10), ..Limits::default() });
+    let (front, address) = front(Limits { body_bytes_free: 0, hold_time: Duration::from_millis(10), ..Limits::default() });
     let mut idle = connect(address);
     wait_for("it is parked", || lock(&front.shared.parked).waiting.len() == 1);
     let mut active = connect(address);

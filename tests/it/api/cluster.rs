@@ -182,6 +182,46 @@ fn a_living_node_is_replaced_only_with_a_token_minted_for_it() {
 }
 
 #[test]
+fn a_workers_token_does_not_take_over_a_silent_core_node() {
+    let served = Served::new();
+    let admin = served.admin();
+    let mut core = Node::new("n1");
+    assert_eq!(core.join(&admin, &token(&admin, "core", None), json!({"role": "core", "lease_ttl_seconds": 10})).status, 200);
+    until("it is stale", || (admin.get("/cluster/leases").json()[0]["lease_state"] == "stale").then_some(()));
+    let mut thief = Node::new("n1");
+    let worker = token(&admin, "worker", None);
+    assert_eq!(thief.join(&admin, &worker, json!({})).detail(), "Invalid, expired, or already-used join token.");
+    assert_eq!(core.heartbeat(&admin, 45, &json!({})).status, 200, "its identity stands");
+    let mut other = Node::new("n2");
+    assert_eq!(other.join(&admin, &worker, json!({})).status, 200, "the token was not used up");
+    let minted = token(&admin, "worker", Some("n1"));
+    assert_eq!(thief.join(&admin, &minted, json!({})).status, 200, "an operator's word does it");
+}
+
+#[test]
+fn an_id_that_reads_like_an_address_or_a_full_name_is_no_name_in_a_certificate() {
+    let served = Served::new();
+    let admin = served.admin();
+    for id in ["10.42.0.1", "core1.mesh.internal"] {
+        let mut node = Node::new(id);
+        let request = csr(&node.key, id, &[id]);
+        let answer = node.join(&admin, &token(&admin, "worker", None), json!({"csr_pem": request}));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let path = served.dir.join("node.crt");
+        std::fs::write(&path, answer.json()["node_cert_pem"].as_str().unwrap()).unwrap();
+        let (_, text) = openssl(&["x509", "-in", path.to_str().unwrap(), "-noout", "-ext", "subjectAltName"]);
+        assert!(!text.contains(id), "{text}");
+    }
+    let mut node = Node::new("n6");
+    let request = csr(&node.key, "n6", &["fd00::7"]);
+    let answer = node.join(&admin, &token(&admin, "worker", None), json!({"csr_pem": request, "mesh_ip": "FD00:0::7/64"}));
+    let path = served.dir.join("node6.crt");
+    std::fs::write(&path, answer.json()["node_cert_pem"].as_str().unwrap()).unwrap();
+    let (_, text) = openssl(&["x509", "-in", path.to_str().unwrap(), "-noout", "-ext", "subjectAltName"]);
+    assert!(text.contains("IP Address:FD00:0:0:0:0:0:0:7"), "its own address is, however it was written: {text}");
+}
+
+#[test]
 fn a_certificate_carries_what_is_the_nodes_own_and_nothing_asked_for_beyond() {
     let served = Served::new();
     let admin = served.admin();

@@ -152,3 +152,28 @@ fn every_route_says_who_may_call_it() {
     }
     golden::check("routes.txt", &lines);
 }
+
+/// What V1's README promised, route by route.
+#[test]
+fn every_route_of_v1_is_there() {
+    const V1: &str = "GET /health, GET /version, GET /nodes, POST /nodes, PATCH /nodes/{id}, POST /nodes/{id}/cordon, POST /nodes/{id}/uncordon, \
+        POST /nodes/{id}/drain, POST /nodes/{id}/reboot-marker, POST /nodes/{id}/rotate-wg-keys, GET /services, POST /services, \
+        PATCH /services/{id}, POST /services/{id}/rollout, POST /services/{id}/rollback, GET /replicas, POST /replicas, \
+        PATCH /replicas/{id}, POST /replicas/{id}/move, POST /replicas/{id}/restart, POST /replicas/{id}/snapshot, \
+        POST /replicas/{id}/restore, DELETE /replicas/{id}, GET /endpoints, POST /endpoints, PATCH /endpoints/{id}, \
+        GET /router-assignments, POST /router-assignments, GET /scheduler/plan/services/{id}, POST /scheduler/reconcile/services/{id}, \
+        GET /scheduler/plan/all, POST /scheduler/reconcile/all, GET /events, POST /events, GET /events/stream, GET /wireguard/status, \
+        GET /etcd/snapshots, POST /etcd/snapshots, GET /support-bundles, POST /support-bundles, GET /cluster-settings, \
+        GET /cluster-settings/{id}, PUT /cluster-settings/{id}, POST /cluster/bootstrap, POST /cluster/join-tokens, POST /cluster/join, \
+        POST /cluster/heartbeat, GET /cluster/leases, POST /auth/token, GET /auth/login, GET /ui, GET /ui/settings";
+    let ours: Vec<String> = uptimemesh::routes()
+        .iter()
+        .map(|(method, path, _)| {
+            let path: Vec<&str> = path.split('/').map(|part| if part.starts_with('{') { "{id}" } else { part }).collect();
+            format!("{method} {}", path.join("/"))
+        })
+        .collect();
+    for route in V1.split(", ").map(str::trim) {
+        assert!(ours.iter().any(|own| own == route), "{route}");
+    }
+}

@@ -50,3 +50,56 @@ fn the_limit_of_events_is_clamped_and_pages_go_on() {
     assert_eq!(rest[0]["id"], "e2");
     assert_eq!(count("/events?category=c&after=gone"), 0);
 }
+
+#[test]
+fn events_are_filtered_by_whatever_is_known_of_them() {
+    let served = Served::new();
+    let admin = served.admin();
+    let post = |id: &str, category: &str, name: &str, level: &str, node: &str| {
+        let body = json!({"id": id, "category": category, "name": name, "level": level, "fields": {"node_id": node}});
+        admin.post("/events", &body).json()["created_at"].as_str().unwrap().to_string()
+    };
+    post("e1", "a", "x", "info", "n1");
+    let second = post("e2", "a", "y", "warning", "n2");
+    post("e3", "b", "x", "info", "n1");
+    post("e4", "b", "y", "warning", "n1");
+    for (query, want) in [
+        ("category=a", "e2 e1"),
+        ("name=x", "e3 e1"),
+        ("level=warning", "e4 e2"),
+        ("node_id=n1", "e4 e3 e1"),
+        ("node_id=n1&category=b", "e4 e3"),
+        ("node_id=n1&name=x&level=info", "e3 e1"),
+        ("name=y&category=a", "e2"),
+        (&format!("since={second}&category=b"), "e4 e3"),
+        (&format!("since={second}&node_id=n2"), ""),
+        (&format!("since={second}&level=info"), "e3"),
+        ("node_id=n1&limit=1&after=e4", "e3"),
+    ] {
+        let page = admin.get(&format!("/events?{query}"));
+        let ids: Vec<_> = page.json().as_array().unwrap().iter().map(|e| e["id"].as_str().unwrap().to_string()).collect();
+        assert_eq!(ids.join(" "), want, "{query}");
+        if !query.contains("limit") {
+            assert_eq!(page.header("X-Total-Count").unwrap(), ids.len().to_string(), "{query}");
+        }
+    }
+    assert_eq!(admin.get("/events?since=then").faults(), [r#"string_pattern_mismatch ["query","since"]"#]);
+    let fat = json!({"category": "c", "name": "n", "level": "info", "fields": {"x": "y".repeat(17_000)}});
+    assert_eq!(admin.post("/events", &fat).faults(), [r#"string_too_long ["body","fields"]"#]);
+}
+
+#[test]
+fn how_long_events_are_kept_is_a_setting_within_bounds() {
+    let served = Served::new();
+    let admin = served.admin();
+    let put = |key: &str, value: &str| admin.put(&format!("/cluster-settings/{key}"), &json!({"value": value})).status;
+    for (key, value, status) in [
+        ("events_retention_days", "7", 200),
+        ("events_retention_days", "0", 422),
+        ("events_retention_days", "soon", 422),
+        ("events_retention_rows", "1000", 200),
+        ("events_retention_rows", "999", 422),
+    ] {
+        assert_eq!(put(key, value), status, "{key} = {value}");
+    }
+}
