@@ -181,16 +181,16 @@ impl Leases {
         lock(self.shard(id)).get_mut(id).map(f)
     }
 
-    /// Lays a node's lease over its row: the one place where reads see the table.
-    pub(super) fn overlay<R, L, S: ShowSignedAt>(&self, node: &mut Node<R, L, S>) {
+    /// Lays a node's lease over its row: the one place where reads see the table. Tells whether there is one.
+    pub(super) fn overlay<R, L, S: ShowSignedAt>(&self, node: &mut Node<R, L, S>) -> bool {
         let seen = self.with(&node.id, |l| (l.heartbeat_at, l.expires_at, l.signed_at));
-        if let Some((heartbeat_at, expires_at, signed_at)) = seen {
-            node.heartbeat_at = Some(heartbeat_at);
-            node.lease_expires_at = Some(expires_at);
-            if signed_at > 0 {
-                node.status.show_signed_at(signed_at);
-            }
+        let Some((heartbeat_at, expires_at, signed_at)) = seen else { return false };
+        node.heartbeat_at = Some(heartbeat_at);
+        node.lease_expires_at = Some(expires_at);
+        if signed_at > 0 {
+            node.status.show_signed_at(signed_at);
         }
+        true
     }
 
     /// Heartbeats since the start: accepted, and refused by the check that failed.
@@ -215,12 +215,15 @@ impl Leases {
         all
     }
 
-    /// Every enrolled node with the state of its lease and, of a dead one, the seconds since it died; `None`: before the start.
-    pub(super) fn seen(&self) -> Vec<(String, LeaseState, Option<i64>)> {
-        let tick = clock::tick();
+    /// Every enrolled node with the state of its lease and the seconds since it died, 0 where it has not. Of one that died before the
+    /// start only the wall clock tells.
+    pub(super) fn seen(&self) -> Vec<(String, LeaseState, i64)> {
+        let (now, tick) = (clock::now(), clock::tick());
         let stale = Duration::from_secs(STALE_S);
-        let dead_for_s =
-            |l: &Lease| l.ends.map(|end| i64::try_from(tick.saturating_duration_since(end + stale).as_secs()).unwrap_or(i64::MAX));
+        let dead_for_s = |l: &Lease| match l.ends {
+            Some(end) => i64::try_from(tick.saturating_duration_since(end + stale).as_secs()).unwrap_or(i64::MAX),
+            None => (now.secs() - l.expires_at.secs() - STALE_S as i64).max(0),
+        };
         let mut all = Vec::new();
         for shard in self.shards.iter() {
             all.extend(lock(shard).iter().map(|(id, l)| (id.clone(), l.state(tick), dead_for_s(l))));

@@ -56,7 +56,7 @@ impl Control {
         let leases = leases::Leases::load(&store)?;
         let ca = ca::Authority::new(config.pki_dir.clone())?;
         let auth = auth::Auth::default();
-        let scheduler = scheduler::Scheduler::new();
+        let scheduler = scheduler::Scheduler::load(&store)?;
         let metrics = metrics::Metrics::default();
         Ok(Control { config, store: Arc::new(store), leases, ca, auth, scheduler, metrics, stream_readers: Arc::default() })
     }

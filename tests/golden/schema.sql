@@ -1,3 +1,4 @@
+CREATE TABLE brake_fleet (node_id TEXT PRIMARY KEY) STRICT;
 CREATE TABLE cluster_settings (
     key        TEXT PRIMARY KEY,
     value      TEXT NOT NULL,

@@ -62,6 +62,9 @@ fn carry_out(write: &Write, action: &Action, generation: i64) -> Result<()> {
             replica.status.insert("desired_generation".into(), generation.into());
             replica.status.insert("update_state".into(), "pending".into());
         }),
+        ("set_desired_state", _) => change(write, action, |replica| {
+            replica.desired_state = action.desired_state.clone().unwrap_or(std::mem::take(&mut replica.desired_state));
+        }),
         (_, Some(target)) => change(write, action, |replica| {
             replica.node_id.clone_from(target);
             replica.placement.clone_from(&action.placement);
@@ -82,17 +85,7 @@ fn change(write: &Write, action: &Action, change: impl FnOnce(&mut Replica)) -> 
 pub fn drains(write: &Write, view: &View, plans: &[Plan]) -> Result<()> {
     for (index, node) in (0..).zip(&view.nodes).filter(|(_, node)| node.draining) {
         let left = nodes::replicas_on(write, &node.id)?;
-        let moved = plans
-            .iter()
-            .flat_map(|p| &p.actions)
-            .any(|a| a.source_node_id.as_ref() == Some(&node.id) && a.action != "queue_rolling_update");
-        let state = if left == 0 {
-            "drained"
-        } else if moved {
-            "draining"
-        } else {
-            "blocked"
-        };
+        let state = drain_state(left, goes_on(plans, index, &node.id));
         if node.drain_state == state {
             continue;
         }
@@ -115,15 +108,31 @@ pub fn drains(write: &Write, view: &View, plans: &[Plan]) -> Result<()> {
 /// Whether a drain would be told anew.
 pub fn drains_changed(view: &View, plans: &[Plan]) -> bool {
     (0..).zip(&view.nodes).filter(|(_, node)| node.draining).any(|(index, node)| {
-        let on_it = view.services.iter().flat_map(|s| &s.replicas).filter(|r| r.node == Some(index)).count();
-        let moves = plans.iter().flat_map(|p| &p.actions).any(|a| a.source_node_id.as_ref() == Some(&node.id));
-        let state = if on_it == 0 { "drained" } else { "blocked" };
-        moves || node.drain_state != state
+        let on_it = view.services.iter().flat_map(|s| &s.replicas).filter(|r| r.node == Some(index)).count() as u64;
+        moves_from(plans, &node.id) || node.drain_state != drain_state(on_it, goes_on(plans, index, &node.id))
     })
+}
+
+/// How far a drain is, by the replicas that are left and whether it goes on by itself.
+fn drain_state(left: u64, goes_on: bool) -> &'static str {
+    match (left, goes_on) {
+        (0, _) => "drained",
+        (_, true) => "draining",
+        (_, false) => "blocked",
+    }
+}
+
+/// Whether a drain goes on: something moves now, or will when its time has come.
+fn goes_on(plans: &[Plan], node: NodeIndex, node_id: &str) -> bool {
+    moves_from(plans, node_id) || plans.iter().flat_map(|p| &p.stuck).any(|s| s.node == node && s.waits)
+}
+
+fn moves_from(plans: &[Plan], node_id: &str) -> bool {
+    plans.iter().flat_map(|p| &p.actions).any(|a| a.source_node_id.as_deref() == Some(node_id))
 }
 
 /// The replicas that stay on a draining node, each with the reason.
 fn stuck(plans: &[Plan], node: NodeIndex) -> Vec<Value> {
-    let all = plans.iter().flat_map(|p| p.stuck.iter().filter(|(n, _, _)| *n == node));
-    all.take(LISTED_MAX).map(|(_, replica_id, why)| json!({"replica_id": replica_id, "reason": why})).collect()
+    let all = plans.iter().flat_map(|p| p.stuck.iter().filter(|s| s.node == node));
+    all.take(LISTED_MAX).map(|s| json!({"replica_id": s.replica_id, "reason": s.why})).collect()
 }

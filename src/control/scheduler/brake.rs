@@ -1,6 +1,8 @@
 //! The brake: when most of the fleet falls silent together, it is more likely that the control plane is cut off than that so many
 //! machines died at once. Then nothing is moved until they are back, or an operator says otherwise.
 
+use crate::error::Result;
+use crate::store::{Read, Write, brakes};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -27,7 +29,27 @@ pub enum Turn {
     Off,
 }
 
+/// The nodes that a brake which is on was put on for; none while it is off. A restart must not let go.
+pub fn fleet(read: &Read) -> Result<BTreeSet<String>> {
+    Ok(brakes::fleet(read)?.into_iter().collect())
+}
+
+/// Keeps them.
+pub fn keep(write: &Write, fleet: &BTreeSet<String>) -> Result<()> {
+    brakes::replace(write, fleet.iter())
+}
+
 impl Brake {
+    /// A brake that is on for these nodes, and off for none.
+    pub fn of(fleet: BTreeSet<String>) -> Brake {
+        Brake { fleet: (!fleet.is_empty()).then_some(fleet) }
+    }
+
+    /// The nodes it is on for.
+    pub fn fleet(&self) -> BTreeSet<String> {
+        self.fleet.clone().unwrap_or_default()
+    }
+
     /// Looks at how long each enrolled node is silent: zero is alive, `None` was dead before the server started.
     pub fn look(&mut self, silence: &[(String, Option<Duration>)]) -> Turn {
         let most = |fleet: usize, silent: usize| silent > SILENT_MIN && 2 * silent > fleet;
@@ -87,6 +109,18 @@ mod tests {
         ] {
             assert_eq!(Brake::default().look(&fleet(silence)), turn, "{silence:?}");
         }
+    }
+
+    #[test]
+    fn it_outlives_a_restart() {
+        let mut brake = Brake::default();
+        brake.look(&fleet(&[0, 9, 9, 9]));
+        let mut again = Brake::of(brake.fleet());
+        let dead = |i: usize, alive: bool| (format!("n{i}"), alive.then_some(Duration::ZERO));
+        assert_eq!(again.look(&[dead(0, true), dead(1, false), dead(2, false), dead(3, false)]), Turn::Same);
+        assert!(again.is_on());
+        assert_eq!(again.look(&[dead(0, true), dead(1, true), dead(2, false), dead(3, false)]), Turn::Off);
+        assert!(!Brake::of(again.fleet()).is_on());
     }
 
     #[test]

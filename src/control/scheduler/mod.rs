@@ -20,12 +20,13 @@ use super::{Control, settings};
 use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};
 use crate::model::events::NewEvent;
-use crate::store::{Read, Write, events};
+use crate::model::leases::LeaseState;
+use crate::store::{Read, Store, Write, events};
 use crate::thread::lock;
 use brake::{Brake, Turn};
 use plan::Plan;
 use serde_json::json;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use view::View;
@@ -57,6 +58,8 @@ pub struct Scheduler {
     lane: Lane,
     brake: Mutex<Brake>,
     started: Instant,
+    /// Whether it was told that silent nodes keep their replicas for a while.
+    told_grace: AtomicBool,
     rhythm: Mutex<Rhythm>,
     /// Figures of its work.
     pub stats: Stats,
@@ -114,6 +117,8 @@ pub struct Plans {
     pub dry_run: bool,
     /// When.
     pub generated_at: Timestamp,
+    /// What somebody should know of all of them.
+    pub warnings: Vec<String>,
     /// One plan a service, by id.
     pub results: Vec<Plan>,
 }
@@ -154,10 +159,15 @@ impl Drop for Turnstile<'_> {
 }
 
 impl Scheduler {
-    /// A scheduler that has seen nothing yet.
-    pub fn new() -> Scheduler {
-        let (lane, brake, rhythm) = (Lane::default(), Mutex::default(), Mutex::default());
-        Scheduler { lane, brake, started: clock::tick(), rhythm, stats: Stats::default() }
+    /// A scheduler whose brake is as it was when the server stopped.
+    pub fn load(store: &Store) -> Result<Scheduler> {
+        let brake = Mutex::new(Brake::of(store.read(brake::fleet)?));
+        let (lane, rhythm) = (Lane::default(), Mutex::default());
+        Ok(Scheduler { lane, brake, started: clock::tick(), told_grace: AtomicBool::new(false), rhythm, stats: Stats::default() })
+    }
+
+    fn in_grace(&self) -> bool {
+        clock::tick().duration_since(self.started) < GRACE
     }
 
     /// Reconciles that wait or run.
@@ -181,13 +191,13 @@ pub fn plan_one(control: &Control, id: &str) -> Result<Plan> {
 /// What would be done about all of them.
 pub fn plan_all(control: &Control) -> Result<Plans> {
     let (_, view) = view(control)?;
-    Ok(Plans { dry_run: true, generated_at: view.now, results: plan::all(&view) })
+    Ok(Plans { dry_run: true, generated_at: view.now, warnings: held(&view), results: plan::all(&view) })
 }
 
 /// What would even out the load, in at most so many moves.
 pub fn plan_rebalance(control: &Control, moves_max: usize) -> Result<Plans> {
     let (_, view) = view(control)?;
-    Ok(Plans { dry_run: true, generated_at: view.now, results: rebalance::plan(&view, moves_max) })
+    Ok(Plans { dry_run: true, generated_at: view.now, warnings: held(&view), results: rebalance::plan(&view, moves_max) })
 }
 
 /// Why a service's replicas are where they are.
@@ -226,7 +236,7 @@ struct Surroundings {
 
 fn surroundings(control: &Control, read: &Read) -> Result<Surroundings> {
     let scheduler = &control.scheduler;
-    let grace = clock::tick().duration_since(scheduler.started) < GRACE;
+    let grace = scheduler.in_grace();
     // Between two looks of the loop the leases themselves are asked.
     let on = scheduler.is_braked() || Brake::default().look(&control.leases.silence()) != Turn::Same;
     let brake = (on && settings::word(read, settings::SCHEDULER_BRAKE)? == "on").then(|| BRAKED.to_string());
@@ -264,7 +274,7 @@ fn reconcile(control: &Control, scope: Scope, by: &str) -> Result<Plans> {
         if quiet && !matches!(scope, Scope::One(_)) {
             control.store.read(may_run)?;
             stats.runs.fetch_add(1, Relaxed);
-            return Ok(applied(view.now, plans));
+            return Ok(applied(&view, plans));
         }
         let (by, all, single) = (by.to_string(), matches!(scope, Scope::All), matches!(scope, Scope::One(_)));
         let done = control.store.write(move |w| {
@@ -272,11 +282,10 @@ fn reconcile(control: &Control, scope: Scope, by: &str) -> Result<Plans> {
                 return Ok(None);
             }
             carry_out(w, &view, &plans, &by, all, single)?;
-            Ok(Some(applied(view.now, plans)))
+            Ok(Some(applied(&view, plans)))
         })?;
         if let Some(plans) = done {
-            stats.runs.fetch_add(1, Relaxed);
-            stats.actions.fetch_add(plans.results.iter().map(|p| p.actions.len() as u64).sum(), Relaxed);
+            stats.count(&plans);
             return Ok(plans);
         }
         stats.conflicts.fetch_add(1, Relaxed);
@@ -292,9 +301,9 @@ fn reconcile_inside(control: &Control, scope: Scope, by: &str) -> Result<Plans> 
         let view = View::load(w, &around.leases, w.now, around.brake, around.grace)?;
         let plans = plans_of(&view, &scope)?;
         carry_out(w, &view, &plans, &by, matches!(scope, Scope::All), matches!(scope, Scope::One(_)))?;
-        Ok(applied(view.now, plans))
+        Ok(applied(&view, plans))
     })?;
-    control.scheduler.stats.runs.fetch_add(1, Relaxed);
+    control.scheduler.stats.count(&plans);
     Ok(plans)
 }
 
@@ -316,14 +325,28 @@ fn may_run(read: &Read) -> Result<()> {
     }
 }
 
-fn applied(generated_at: Timestamp, mut results: Vec<Plan>) -> Plans {
+fn applied(view: &View, mut results: Vec<Plan>) -> Plans {
     results.iter_mut().for_each(|plan| plan.dry_run = false);
-    Plans { dry_run: false, generated_at, results }
+    Plans { dry_run: false, generated_at: view.now, warnings: held(view), results }
+}
+
+/// What holds all plans.
+fn held(view: &View) -> Vec<String> {
+    view.brake.iter().map(|brake| format!("Nothing is moved: {brake}")).collect()
+}
+
+impl Stats {
+    /// Counts plans that were carried out.
+    fn count(&self, plans: &Plans) {
+        self.runs.fetch_add(1, Relaxed);
+        self.actions.fetch_add(plans.results.iter().map(|p| p.actions.len() as u64).sum(), Relaxed);
+    }
 }
 
 /// One turn of the loop, a few times a second: looks at the brake, and reconciles when it is time.
 pub fn turn(control: &Control) -> Result<()> {
     brake_turn(control)?;
+    grace_turn(control)?;
     let (now, count) = (clock::tick(), control.store.changes.count());
     if !lock(&control.scheduler.rhythm).is_time(count, now) {
         return Ok(());
@@ -362,7 +385,25 @@ fn brake_turn(control: &Control) -> Result<()> {
         }
         Turn::Off => NewEvent::info("scheduler", "scheduler.brake_off", json!({})),
     };
-    control.store.write(move |w| events::record(w, event).map(drop))
+    let fleet = lock(&control.scheduler.brake).fleet();
+    control.store.write(move |w| {
+        brake::keep(w, &fleet)?;
+        events::record(w, event).map(drop)
+    })
+}
+
+/// Tells once after a start that replicas of nodes that are silent stay for a while, where there are such nodes.
+fn grace_turn(control: &Control) -> Result<()> {
+    let scheduler = &control.scheduler;
+    if scheduler.told_grace.swap(true, Relaxed) || !scheduler.in_grace() {
+        return Ok(());
+    }
+    let silent = control.leases.states().into_iter().filter(|(_, state)| *state != LeaseState::Alive).count();
+    if silent == 0 {
+        return Ok(());
+    }
+    let fields = json!({"silent": silent, "seconds": GRACE.as_secs()});
+    control.store.write(move |w| events::record(w, NewEvent::info("scheduler", "scheduler.grace", fields)).map(drop))
 }
 
 /// What the scheduler is doing.

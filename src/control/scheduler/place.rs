@@ -19,6 +19,8 @@ pub struct State<'v> {
     memory_mb: Vec<u64>,
     /// Ports taken on each node. A force-placed pair may clash, so they are counted.
     ports: Vec<HashMap<HostPort, u32>>,
+    /// Replicas that are made as the plans go on.
+    made: HashSet<String>,
     groups: Vec<Group>,
     group_of: HashMap<Vec<(String, String)>, usize>,
 }
@@ -78,6 +80,7 @@ impl<'v> State<'v> {
             cpu_millis: vec![0; count],
             memory_mb: vec![0; count],
             ports: vec![HashMap::new(); count],
+            made: HashSet::new(),
             groups: Vec::new(),
             group_of: HashMap::new(),
         };
@@ -233,6 +236,16 @@ impl<'s, 'v> Session<'s, 'v> {
     /// Replicas on a node, of all services.
     pub fn load(&self, node: NodeIndex) -> u32 {
         self.state.load(node)
+    }
+
+    /// Notes that a replica of this id is made.
+    pub fn note_made(&mut self, replica_id: &str) {
+        self.state.made.insert(replica_id.to_string());
+    }
+
+    /// Whether these plans make a replica of this id.
+    pub fn is_made(&self, replica_id: &str) -> bool {
+        self.state.made.contains(replica_id)
     }
 
     /// Replicas of this service on a node.

@@ -2,6 +2,7 @@
 //!
 //! Of a service, in this order: replicas with a place of their own go there; surplus replicas go; replicas that are lost, sick or on
 //! nodes that are closed move; missing ones are made; of those that run an old generation, some are told to update.
+//! A pin that cannot be kept reserves its place among the desired replicas, and costs no other replica anything.
 
 use super::place::{Score, Session, State, filters, fits};
 use super::view::{NodeIndex, ReplicaView, ServiceView, View};
@@ -26,7 +27,7 @@ const REASONS_MAX: usize = 5;
 /// What is to be done to one replica.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Action {
-    /// `scale_up`, `scale_down`, `move_unhealthy`, `move_pinned`, `rebalance` or `queue_rolling_update`.
+    /// `scale_up`, `scale_down`, `move_unhealthy`, `move_pinned`, `set_desired_state`, `rebalance` or `queue_rolling_update`.
     pub action: &'static str,
     /// Of which service.
     pub service_id: String,
@@ -46,7 +47,7 @@ pub struct Action {
     /// What the replica keeps of it, where it is placed.
     #[serde(skip)]
     pub placement: Option<Placement>,
-    /// What it should do, where it is made.
+    /// What it should do, where it is made or that changes.
     #[serde(skip)]
     pub desired_state: Option<String>,
 }
@@ -78,9 +79,22 @@ pub struct Plan {
     /// Seconds until something is due that is not yet.
     #[serde(skip)]
     pub due_in_s: Option<i64>,
-    /// Replicas that stay on draining nodes, each with its node and why.
+    /// Replicas that stay on draining nodes.
     #[serde(skip)]
-    pub stuck: Vec<(NodeIndex, String, String)>,
+    pub stuck: Vec<Stuck>,
+}
+
+/// A replica that stays on a draining node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stuck {
+    /// Where.
+    pub node: NodeIndex,
+    /// Which.
+    pub replica_id: String,
+    /// What holds it.
+    pub why: String,
+    /// Whether time alone will move it.
+    pub waits: bool,
 }
 
 /// The plan of one service.
@@ -99,7 +113,7 @@ pub fn check(view: &View, plans: &[Plan]) -> Result<(), String> {
     let mut state = State::of(view);
     for plan in plans {
         let service = view.service(&plan.service_id).map(|i| &view.services[i]).ok_or("a plan of no service")?;
-        for action in plan.actions.iter().filter(|a| a.action != "queue_rolling_update") {
+        for action in plan.actions.iter().filter(|a| a.source_node_id.is_some() || a.target_node_id.is_some()) {
             let node = |id: &Option<String>| id.as_deref().and_then(|id| view.node(id));
             if let Some(source) = node(&action.source_node_id) {
                 state.release(source, &service.policy);
@@ -122,6 +136,8 @@ enum Trouble {
     Lost(String),
     /// It is not well.
     Sick(String),
+    /// Its node says that it cannot work.
+    Unready,
     /// Its node does not suit any more.
     Closed(String),
     /// Its node is draining.
@@ -135,10 +151,22 @@ impl Trouble {
         match self {
             Trouble::Lost(why) | Trouble::Closed(why) => format!("{why} ({node_id})"),
             Trouble::Sick(why) => why.clone(),
+            Trouble::Unready => format!("its node is not ready ({node_id})"),
             Trouble::Drained => format!("the node is draining ({node_id})"),
             Trouble::Waits(left_s) => format!("its node {node_id} is dead; it moves in {left_s} s"),
         }
     }
+}
+
+/// What became of the pins of a service.
+#[derive(Default)]
+struct Pins {
+    /// Replicas made.
+    made: usize,
+    /// Replicas taken away for them.
+    dropped: usize,
+    /// Pins that could not be kept and have no replica: the place of each stays free.
+    reserved: usize,
 }
 
 struct Planner<'s, 'v> {
@@ -191,11 +219,12 @@ impl<'s, 'v> Planner<'s, 'v> {
             self.warn(format!("{} replicas are pinned, which is more than the {wanted} that are desired", policy.pinned.len()));
         }
         self.plan.desired_replicas = desired;
-        let pinned_new = self.pin();
-        let actual = self.service.replicas.len() + pinned_new;
-        self.scale_down(actual.saturating_sub(desired));
+        let pins = self.pin();
+        let actual = self.service.replicas.len() + pins.made - pins.dropped;
+        // A pin without a place does not keep another replica alive beyond what is wanted.
+        self.scale_down(actual.saturating_sub(wanted.max(policy.pinned.len() - pins.reserved)));
         self.move_away();
-        self.scale_up(desired.saturating_sub(actual));
+        self.scale_up(desired.saturating_sub(actual + pins.reserved));
     }
 
     /// What is wrong with where a replica is, or with itself.
@@ -206,8 +235,9 @@ impl<'s, 'v> Planner<'s, 'v> {
         let node = &self.view.nodes[index as usize];
         match node.lease {
             LeaseState::Dead => {
-                let left_s = node.dead_for_s.map_or(0, |dead_for_s| policy.lost_after_s - dead_for_s);
-                return Some(if left_s > 0 { Trouble::Waits(left_s) } else { Trouble::Lost("its node is dead".into()) });
+                // An operator who drains a dead node does not wait for it.
+                let left_s = policy.lost_after_s - node.dead_for_s;
+                return Some(if left_s > 0 && !node.draining { Trouble::Waits(left_s) } else { Trouble::Lost("its node is dead".into()) });
             }
             _ if node.draining => return Some(sick().unwrap_or(Trouble::Drained)),
             // A stale node keeps what it has.
@@ -221,25 +251,31 @@ impl<'s, 'v> Planner<'s, 'v> {
             return None;
         }
         let selected = || (!node.matches(&policy.selector)).then(|| "the selector does not match its node".to_string());
+        if node.schedulable && !node.ready {
+            return Some(Trouble::Unready);
+        }
         node.closed().map(|why| format!("its node is {why}")).or_else(selected).map(Trouble::Closed)
     }
 
-    /// Puts pinned replicas where they belong. Tells how many it makes.
-    fn pin(&mut self) -> usize {
-        let mut made = 0;
+    /// Puts pinned replicas where they belong.
+    fn pin(&mut self) -> Pins {
+        let mut pins = Pins::default();
         for pin in &self.service.policy.pinned {
             let replica = self.service.replicas.iter().find(|r| r.id == pin.replica_id);
             let Some(target) = self.view.node(&pin.node_id) else {
                 self.warn(format!("{} is pinned to the node {}, which is not there", pin.replica_id, pin.node_id));
-                made += usize::from(replica.is_none());
+                pins.reserved += usize::from(replica.is_none());
                 continue;
             };
             if let Some(replica) = replica {
                 self.done.insert(&replica.id);
+                if let Some(state) = pin.desired_state.as_ref().filter(|state| **state != replica.desired_state) {
+                    self.ask(replica, state);
+                }
                 if replica.node == Some(target) {
                     if let Some(trouble) = self.trouble(replica) {
                         let why = trouble.reason(&pin.node_id);
-                        self.stay(replica, &trouble, format!("it is pinned there; {why}"));
+                        self.stay(replica, &trouble, format!("it is pinned there; {why}"), false);
                     }
                     continue;
                 }
@@ -247,25 +283,69 @@ impl<'s, 'v> Planner<'s, 'v> {
             // A pin may break the selector, and anti-affinity: whoever pins says where.
             let closed = || self.view.nodes[target as usize].closed().map(|why| format!("it is {why}"));
             let stranger = || {
-                let holder = self.view.holder(&pin.replica_id).filter(|_| replica.is_none())?;
-                Some(format!("{} has a replica of that id", self.view.services[holder].id))
+                let taken = replica.is_none() && self.is_taken(&pin.replica_id);
+                taken.then(|| "another service has a replica of that id".to_string())
             };
-            if let Some(why) = closed().or_else(|| self.session.refusal(target).map(|r| r.reason)).or_else(stranger) {
+            if let Some(replica) = replica {
+                let silent = replica.node.is_some_and(|n| self.view.nodes[n as usize].lease == LeaseState::Dead);
+                if self.view.brake.is_some() || (silent && self.view.grace) {
+                    let trouble = self.trouble(replica).unwrap_or(Trouble::Drained);
+                    self.stay(replica, &trouble, "it is pinned elsewhere, but nothing is moved at the moment".to_string(), silent);
+                    continue;
+                }
+            }
+            let refused = closed().or_else(stranger).or_else(|| self.session.refusal(target).map(|r| r.reason));
+            let room = refused.as_ref().filter(|_| closed().is_none() && stranger().is_none()).and_then(|_| self.in_the_way(target));
+            if let (Some(why), None) = (refused, room) {
                 self.warn(format!("{} cannot go to the node it is pinned to, {}: {why}", pin.replica_id, pin.node_id));
-                made += usize::from(replica.is_none());
+                pins.reserved += usize::from(replica.is_none());
                 continue;
+            }
+            if let Some(other) = room {
+                self.drop_replica(other, format!("it makes room for {}, which is pinned there", pin.replica_id));
+                pins.dropped += 1;
             }
             let reason = format!("it is pinned to {}", pin.node_id);
             match replica {
-                Some(replica) if self.view.brake.is_none() => self.go("move_pinned", replica, target, None, reason, None),
-                Some(_) => {}
+                Some(replica) => self.go("move_pinned", replica, target, None, reason, None),
                 None => {
                     self.make(pin.replica_id.clone(), target, None, reason, pin.desired_state.clone());
-                    made += 1;
+                    pins.made += 1;
                 }
             }
         }
-        made
+        pins
+    }
+
+    /// The replica of this service, without a pin of its own, that alone keeps another one from this node.
+    fn in_the_way(&mut self, target: NodeIndex) -> Option<&'v ReplicaView> {
+        let service = self.service;
+        let free = |r: &&ReplicaView| r.node == Some(target) && service.pin(&r.id).is_none() && !self.done.contains(r.id.as_str());
+        let other = service.replicas.iter().find(free).filter(|_| self.view.brake.is_none())?;
+        self.session.remove(target);
+        let fits = self.session.refusal(target).is_none();
+        self.session.put(target);
+        fits.then_some(other)
+    }
+
+    /// Whether there is a replica of this id, or this round of plans makes one.
+    fn is_taken(&self, replica_id: &str) -> bool {
+        self.session.is_made(replica_id) || self.view.holder(replica_id).is_some()
+    }
+
+    /// Tells a replica what it should do.
+    fn ask(&mut self, replica: &ReplicaView, state: &str) {
+        self.plan.actions.push(Action {
+            action: "set_desired_state",
+            service_id: self.service.id.clone(),
+            replica_id: replica.id.clone(),
+            source_node_id: None,
+            target_node_id: None,
+            detail: format!("its pin says {state}, it is {}", replica.desired_state),
+            score: None,
+            placement: None,
+            desired_state: Some(state.to_string()),
+        });
     }
 
     /// Takes so many replicas away: those in trouble first, then those of the most crowded node.
@@ -277,6 +357,7 @@ impl<'s, 'v> Planner<'s, 'v> {
         let load = |session: &Session, r: &ReplicaView| r.node.map_or(u32::MAX, |node| session.load(node));
         let mut heap: BinaryHeap<_> = (0..)
             .zip(&self.service.replicas)
+            .filter(|(_, r)| !self.done.contains(r.id.as_str()))
             .map(|(i, r)| (!pinned(r), self.trouble(r).is_some(), load(&self.session, r), self.same_of(r), Reverse(i)))
             .collect();
         let mut left = surplus;
@@ -315,27 +396,32 @@ impl<'s, 'v> Planner<'s, 'v> {
             }
         }
         troubled.sort_by(|a, b| (&a.0, &a.1.id).cmp(&(&b.0, &b.1.id)));
-        let away = troubled.iter().filter(|(t, _)| matches!(t, Trouble::Lost(_) | Trouble::Sick(_) | Trouble::Waits(_))).count();
+        let is_away = |t: &Trouble| matches!(t, Trouble::Lost(_) | Trouble::Sick(_) | Trouble::Unready | Trouble::Waits(_));
+        let away = troubled.iter().filter(|(t, _)| is_away(t)).count();
+        let waits_for_some = troubled.iter().any(|(t, _)| matches!(t, Trouble::Waits(_)));
         let at_once = self.service.policy.max_unavailable.max(1);
         let mut drains_left = at_once.saturating_sub(away);
         let (mut homeless, mut homeless_why) = (0, String::new());
         for (trouble, replica) in troubled {
             let silent = replica.node.is_some_and(|n| self.view.nodes[n as usize].lease == LeaseState::Dead);
             let hold = if self.view.brake.is_some() {
-                Some("nothing is moved at the moment".to_string())
+                Some(("nothing is moved at the moment".to_string(), false))
             } else if silent && self.view.grace {
                 self.due(1);
-                Some("the server has just started; its node may come back".to_string())
+                Some(("the server has just started; its node may come back".to_string(), true))
             } else if let Trouble::Waits(left_s) = &trouble {
                 self.due(*left_s);
-                Some(trouble.reason(&replica.node_id))
+                Some((trouble.reason(&replica.node_id), true))
             } else if trouble == Trouble::Drained && drains_left == 0 {
-                Some(format!("{at_once} of this service may be away at once, and {away} are"))
+                Some((
+                    format!("{at_once} of this service may be away at once, and {away} are"),
+                    waits_for_some || self.plan.due_in_s.is_some(),
+                ))
             } else {
-                self.dwell(replica, &trouble)
+                self.dwell(replica, &trouble).map(|why| (why, true))
             };
-            if let Some(why) = hold {
-                self.stay(replica, &trouble, why);
+            if let Some((why, waits)) = hold {
+                self.stay(replica, &trouble, why, waits);
                 continue;
             }
             let avoid: Vec<NodeIndex> = replica.placement.iter().flat_map(|p| &p.failed_on).filter_map(|id| self.view.node(id)).collect();
@@ -345,7 +431,7 @@ impl<'s, 'v> Planner<'s, 'v> {
                         drains_left -= 1;
                     }
                     let reason = trouble.reason(&replica.node_id);
-                    let sick = matches!(trouble, Trouble::Sick(_));
+                    let sick = matches!(trouble, Trouble::Sick(_) | Trouble::Unready);
                     self.go("move_unhealthy", replica, target, Some(score), reason, sick.then_some(()));
                 }
                 None => {
@@ -353,11 +439,7 @@ impl<'s, 'v> Planner<'s, 'v> {
                         homeless_why = self.refusals();
                     }
                     homeless += 1;
-                    if self.drains(replica) {
-                        self.plan
-                            .stuck
-                            .extend(replica.node.map(|n| (n, replica.id.clone(), format!("no other node can take it: {homeless_why}"))));
-                    }
+                    self.note_stuck(replica, format!("no other node can take it: {homeless_why}"), false);
                 }
             }
         }
@@ -368,8 +450,10 @@ impl<'s, 'v> Planner<'s, 'v> {
 
     /// Why a sick replica stays for now: it was moved a short while ago.
     fn dwell(&mut self, replica: &ReplicaView, trouble: &Trouble) -> Option<String> {
-        let placement = replica.placement.as_ref().filter(|p| p.failures > 0 && matches!(trouble, Trouble::Sick(_)))?;
-        if replica.node.is_some_and(|n| self.view.nodes[n as usize].closed().is_some()) {
+        let flaps = matches!(trouble, Trouble::Sick(_) | Trouble::Unready);
+        let placement = replica.placement.as_ref().filter(|p| p.failures > 0 && flaps)?;
+        let node = replica.node.map(|n| &self.view.nodes[n as usize]);
+        if node.is_some_and(|node| node.closed().is_some() && *trouble != Trouble::Unready) {
             // It has to leave anyway.
             return None;
         }
@@ -387,17 +471,18 @@ impl<'s, 'v> Planner<'s, 'v> {
     }
 
     /// A replica in trouble stays where it is.
-    fn stay(&mut self, replica: &ReplicaView, trouble: &Trouble, why: String) {
-        if self.drains(replica) {
-            self.plan.stuck.extend(replica.node.map(|n| (n, replica.id.clone(), why.clone())));
-        }
+    fn stay(&mut self, replica: &ReplicaView, trouble: &Trouble, why: String, waits: bool) {
+        self.note_stuck(replica, why.clone(), waits);
         if *trouble != Trouble::Drained && self.view.brake.is_none() {
             self.warn(format!("{} stays on {}: {why}", replica.id, replica.node_id));
         }
     }
 
-    fn drains(&self, replica: &ReplicaView) -> bool {
-        replica.node.is_some_and(|n| self.view.nodes[n as usize].draining)
+    /// Notes what a drain has to wait for.
+    fn note_stuck(&mut self, replica: &ReplicaView, why: String, waits: bool) {
+        if let Some(node) = replica.node.filter(|n| self.view.nodes[*n as usize].draining) {
+            self.plan.stuck.push(Stuck { node, replica_id: replica.id.clone(), why, waits });
+        }
     }
 
     /// Makes so many replicas.
@@ -419,7 +504,7 @@ impl<'s, 'v> Planner<'s, 'v> {
         loop {
             let id = made_id(&self.service.id, self.service.made + self.plan.made);
             self.plan.made += 1;
-            if self.view.holder(&id).is_none() {
+            if !self.is_taken(&id) {
                 return id;
             }
         }
@@ -435,14 +520,21 @@ impl<'s, 'v> Planner<'s, 'v> {
             let node = replica.node.map(|n| &self.view.nodes[n as usize]);
             let why = match (self.trouble(replica), node) {
                 _ if !first && replica.node.is_some() => "another one is on the same node".to_string(),
-                // What is sick has no better place: there is one on every node.
-                (Some(Trouble::Sick(_)) | None, Some(node)) if node.matches(&self.service.policy.selector) => continue,
                 (Some(Trouble::Waits(left_s)), _) => {
                     self.due(left_s);
                     continue;
                 }
-                (Some(Trouble::Lost(_)), Some(_)) if self.view.brake.is_some() || self.view.grace => continue,
-                (Some(Trouble::Drained | Trouble::Closed(_)), _) if self.view.brake.is_some() => continue,
+                (Some(_), Some(_)) if self.view.brake.is_some() => {
+                    self.note_stuck(replica, "nothing is moved at the moment".to_string(), false);
+                    continue;
+                }
+                (Some(Trouble::Lost(_)), Some(_)) if self.view.grace => {
+                    self.note_stuck(replica, "the server has just started; its node may come back".to_string(), true);
+                    self.due(1);
+                    continue;
+                }
+                // What is sick on a node that may keep it has no better place: there is one on every node.
+                (Some(Trouble::Sick(_)) | None, Some(node)) if node.matches(&self.service.policy.selector) && node.may_keep() => continue,
                 (Some(trouble), _) => trouble.reason(&replica.node_id),
                 (None, _) => "its node does not suit any more".to_string(),
             };
@@ -566,6 +658,7 @@ impl<'s, 'v> Planner<'s, 'v> {
 
     fn make(&mut self, id: String, target: NodeIndex, score: Option<Score>, reason: String, desired_state: Option<String>) {
         self.session.put(target);
+        self.session.note_made(&id);
         let placement = Placement {
             action: "scale_up".into(),
             reason: reason.clone(),

@@ -38,8 +38,11 @@ pub fn plan(view: &View, moves_max: usize) -> Vec<Plan> {
     let mut moves = 0;
     while moves < moves_max {
         let Some(&(high, source)) = order.iter().rev().find(|(_, n)| !exhausted.contains(n)) else { break };
-        let targets: Vec<NodeIndex> = order.iter().take_while(|(low, _)| low + 2 <= high).take(TARGETS_TRIED).map(|(_, n)| *n).collect();
         let candidates = on.get(&source).cloned().unwrap_or_default();
+        let selectors: BTreeSet<&[(String, String)]> = candidates.iter().map(|(s, _)| &view.services[*s].policy.selector[..]).collect();
+        let suits = |n: NodeIndex| selectors.iter().any(|selector| view.nodes[n as usize].matches(selector));
+        let lower = order.iter().take_while(|(low, _)| low + 2 <= high).map(|(_, n)| *n);
+        let targets: Vec<NodeIndex> = lower.filter(|n| suits(*n)).take(TARGETS_TRIED).collect();
         let found = targets.iter().find_map(|&target| {
             candidates
                 .iter()

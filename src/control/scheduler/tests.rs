@@ -40,7 +40,8 @@ impl Cluster {
             drain_state: String::new(),
             ready: true,
             lease: LeaseState::Alive,
-            dead_for_s: None,
+            // For long, should it be dead.
+            dead_for_s: 1_000_000,
             cpu_millis: None,
             memory_mb: None,
         });
@@ -123,8 +124,10 @@ impl Cluster {
             }
             name => {
                 let replica = self.replicas.iter_mut().find(|r| r.id == action.replica_id).expect("the replica is there");
-                assert!(name == "queue_rolling_update" || Some(&replica.node_id) == action.source_node_id.as_ref());
-                if name == "queue_rolling_update" {
+                assert!(action.source_node_id.is_none() || Some(&replica.node_id) == action.source_node_id.as_ref());
+                if name == "set_desired_state" {
+                    replica.desired_state = action.desired_state.clone().expect("it says which");
+                } else if name == "queue_rolling_update" {
                     replica.status.insert("desired_generation".into(), generation.into());
                     replica.status.insert("update_state".into(), "pending".into());
                 } else {
@@ -214,10 +217,10 @@ fn sick_and_lost_replicas_move_and_stale_nodes_keep_theirs() {
     assert_eq!(c.step(), ["move_unhealthy gone>n4", "move_unhealthy n0>n1", "move_unhealthy n1>n0"]);
     assert_eq!(c.step(), [""; 0], "placement clears the marks");
     c.nodes[2].lease = LeaseState::Dead;
-    c.nodes[2].dead_for_s = Some(10);
+    c.nodes[2].dead_for_s = 10;
     assert_eq!(c.step(), [""; 0]);
     assert_eq!(c.plan()[0].due_in_s, Some(20));
-    c.nodes[2].dead_for_s = Some(30);
+    c.nodes[2].dead_for_s = 30;
     c.grace = true;
     assert_eq!(c.step(), [""; 0], "nodes may come back after a start");
     c.grace = false;
@@ -279,7 +282,7 @@ fn drains_go_step_by_step_and_say_what_holds_them() {
     c.nodes[1].schedulable = false;
     c.nodes[2].draining = true;
     let plans = c.plan();
-    assert!(plans[0].stuck.iter().any(|(_, id, why)| id.starts_with('r') && why.contains("draining")), "{:?}", plans[0].stuck);
+    assert!(plans[0].stuck.iter().any(|s| s.replica_id.starts_with('r') && s.why.contains("draining")), "{:?}", plans[0].stuck);
 }
 
 #[test]
@@ -334,6 +337,100 @@ fn pinned_replicas_are_where_they_are_pinned() {
 }
 
 #[test]
+fn a_pin_without_a_place_costs_nobody_anything() {
+    let mut c = Cluster::with_nodes(3);
+    c.service("a", json!({"scheduling": {"desired_replicas": 3}}));
+    assert_eq!(c.step().len(), 3);
+    let pin = |id: &str, node: &str| json!({"pinned_replicas": [{"replica_id": id, "node_id": node}]});
+    c.services[0].spec.insert("placement".into(), pin("p", "none"));
+    assert_eq!(c.step(), [""; 0]);
+    c.services[0].spec.insert("placement".into(), pin("p", "n1"));
+    assert_eq!(c.step().len(), 2, "one is made there, one goes");
+    assert_eq!((c.replicas.len(), c.on("n1")), (3, 1));
+    assert_eq!(c.step(), [""; 0]);
+}
+
+#[test]
+fn what_is_in_the_way_of_a_pin_gives_way() {
+    let mut c = Cluster::with_nodes(2);
+    c.service("a", json!({"scheduling": {"desired_replicas": 2, "anti_affinity": "hard"}}));
+    assert_eq!(c.step().len(), 2);
+    c.services[0].spec.insert("placement".into(), json!({"pinned_replicas": [{"replica_id": "p", "node_id": "n1"}]}));
+    c.brake = Some("x".into());
+    assert_eq!(c.step(), [""; 0]);
+    c.brake = None;
+    assert_eq!(c.step(), ["scale_down n1", "scale_up >n1"]);
+    assert_eq!((c.on("n0"), c.on("n1")), (1, 1));
+    assert_eq!(c.step(), [""; 0]);
+}
+
+#[test]
+fn of_two_services_that_pin_one_id_the_first_gets_it() {
+    let mut c = Cluster::with_nodes(2);
+    for id in ["a", "b"] {
+        let pins = json!([{"replica_id": "p", "node_id": "n1"}]);
+        c.service(id, json!({"scheduling": {"desired_replicas": 1}, "placement": {"pinned_replicas": pins}}));
+    }
+    c.service("c", json!({"scheduling": {"desired_replicas": 1}}));
+    assert!(warnings(&c.plan()).contains("another service has a replica of that id"));
+    assert_eq!(c.step(), ["scale_up >n1", "scale_up >n0"]);
+    assert_eq!(c.step(), [""; 0]);
+}
+
+#[test]
+fn a_pin_says_what_its_replica_should_do() {
+    let mut c = Cluster::with_nodes(1);
+    let pins = json!([{"replica_id": "p", "node_id": "n0", "desired_state": "stopped"}]);
+    c.service("a", json!({"placement": {"pinned_replicas": pins}}));
+    c.replica("p", "a", "n0", json!({"applied_generation": 1}));
+    assert_eq!(c.step(), ["set_desired_state"]);
+    assert_eq!(c.replicas[0].desired_state, "stopped");
+    assert_eq!(c.step(), [""; 0]);
+}
+
+#[test]
+fn a_drain_takes_sick_replicas_and_those_of_dead_nodes_too() {
+    let mut c = Cluster::with_nodes(3);
+    c.service("agent", json!({"scheduling": {"mode": "per_node"}}));
+    assert_eq!(c.step().len(), 3);
+    c.replicas[0].status.insert("healthy".into(), false.into());
+    assert_eq!(c.step(), [""; 0], "there is no better place");
+    c.nodes[0].draining = true;
+    assert_eq!(c.step(), ["scale_down n0"]);
+    c.service("web", json!({"scheduling": {"lost_after_seconds": 604_800}}));
+    c.replica("w", "web", "n1", json!({"applied_generation": 1}));
+    c.nodes[1].lease = LeaseState::Dead;
+    c.nodes[1].dead_for_s = 5;
+    assert_eq!(c.step(), [""; 0]);
+    assert!(c.plan().iter().all(|p| p.stuck.is_empty()));
+    c.nodes[1].draining = true;
+    c.grace = true;
+    assert_eq!(c.step(), [""; 0]);
+    assert!(c.plan().iter().any(|p| p.stuck.iter().any(|s| s.waits && s.replica_id == "w")));
+    c.grace = false;
+    let mut gone = c.step();
+    gone.sort();
+    assert_eq!(gone, ["move_unhealthy n1>n2", "scale_down n1"]);
+}
+
+#[test]
+fn a_node_that_flaps_is_left_at_once_and_then_more_slowly() {
+    let mut c = Cluster::with_nodes(2);
+    c.service("a", json!({}));
+    c.replica("r", "a", "n0", json!({"applied_generation": 1}));
+    c.nodes[0].ready = false;
+    assert_eq!(c.step(), ["move_unhealthy n0>n1"]);
+    c.nodes[0].ready = true;
+    c.nodes[1].ready = false;
+    assert_eq!(c.step(), [""; 0]);
+    c.later_s = 60;
+    assert_eq!(c.step(), ["move_unhealthy n1>n0"]);
+    c.nodes[1].ready = true;
+    c.nodes[0].schedulable = false;
+    assert_eq!(c.step(), ["move_unhealthy n0>n1"], "a cordon is an operator's word");
+}
+
+#[test]
 fn updates_are_queued_so_many_at_a_time() {
     let mut c = Cluster::with_nodes(2);
     c.service("a", json!({"rolling_update": {"max_surge": 1, "max_unavailable": 1}}));
@@ -364,6 +461,12 @@ fn rebalancing_evens_out_and_ends() {
     assert_eq!((0..4).map(|i| c.on(&format!("n{i}"))).collect::<Vec<_>>(), [3, 3, 3, 3]);
     c.later_s = 600;
     assert_eq!(rebalance::plan(&c.view(), 100), []);
+    for i in 0..40 {
+        c.node(&format!("a{i}")).roles.clear();
+    }
+    c.node("n4").roles.push("new".into());
+    c.services.iter_mut().for_each(|s| drop(s.spec.insert("scheduling".into(), json!({"node_selector": {"role": "worker"}}))));
+    assert_eq!(said(&rebalance::plan(&c.view(), 100)).len(), 2, "empty nodes that do not suit are no obstacle");
     assert_eq!(c.step(), [""; 0], "the scheduler leaves it so");
 }
 
@@ -396,7 +499,7 @@ fn some_cluster(r: &mut Random) -> Cluster {
         node.ready = !r.one_in(12);
         node.lease = [LeaseState::Alive, LeaseState::Alive, LeaseState::Alive, LeaseState::Unknown, LeaseState::Stale, LeaseState::Dead]
             [r.below(6) as usize];
-        node.dead_for_s = (node.lease == LeaseState::Dead && r.one_in(2)).then(|| r.below(60) as i64);
+        node.dead_for_s = if r.one_in(2) { r.below(60) as i64 } else { 1_000_000 };
     }
     for s in 0..1 + r.below(4) {
         let mut spec = json!({"scheduling": {}, "resources": {"cpu_millis": r.below(3) * 200, "memory_mb": r.below(3) * 200}});

@@ -52,8 +52,8 @@ pub struct NodeView {
     pub ready: bool,
     /// The state of its lease.
     pub lease: LeaseState,
-    /// Seconds since it is dead; `None` where it is not, or was so before the server started.
-    pub dead_for_s: Option<i64>,
+    /// Seconds since it died; 0 where it has not.
+    pub dead_for_s: i64,
     /// Thousandths of cores it has, where known.
     pub cpu_millis: Option<u64>,
     /// Mebibytes of memory it has, where known.
@@ -82,6 +82,8 @@ pub struct ReplicaView {
     pub node_id: String,
     /// The same, where that node is there.
     pub node: Option<NodeIndex>,
+    /// What it should do.
+    pub desired_state: String,
     /// What of its status matters.
     pub facts: Facts,
     /// Why it is where it is.
@@ -91,9 +93,9 @@ pub struct ReplicaView {
 impl View {
     /// The cluster as the database and the leases tell it.
     pub fn load(read: &Read, leases: &Leases, now: Timestamp, brake: Option<String>, grace: bool) -> Result<View> {
-        let seen: HashMap<String, (LeaseState, Option<i64>)> =
+        let seen: HashMap<String, (LeaseState, i64)> =
             leases.seen().into_iter().map(|(id, state, dead_for_s)| (id, (state, dead_for_s))).collect();
-        let lease = |id: &str| seen.get(id).copied().unwrap_or((LeaseState::Unknown, None));
+        let lease = |id: &str| seen.get(id).copied().unwrap_or((LeaseState::Unknown, 0));
         let nodes = nodes::facts(read)?.into_iter().map(|node| node_view(node, &lease)).collect();
         Ok(View::of(now, nodes, services::all(read)?, replicas::facts(read)?, brake, grace))
     }
@@ -112,7 +114,8 @@ impl View {
         let mut of_service: HashMap<String, Vec<ReplicaView>> = HashMap::with_capacity(services.len());
         for r in replicas {
             let node = index.get(r.node_id.as_str()).copied();
-            let view = ReplicaView { id: r.id, node_id: r.node_id, node, facts: r.status, placement: r.placement };
+            let view =
+                ReplicaView { id: r.id, node_id: r.node_id, node, desired_state: r.desired_state, facts: r.status, placement: r.placement };
             of_service.entry(r.service_id).or_default().push(view);
         }
         let mut services: Vec<ServiceView> = services
@@ -145,7 +148,7 @@ impl View {
     }
 }
 
-fn node_view(node: PlacedNode, lease: &dyn Fn(&str) -> (LeaseState, Option<i64>)) -> NodeView {
+fn node_view(node: PlacedNode, lease: &dyn Fn(&str) -> (LeaseState, i64)) -> NodeView {
     let (lease, dead_for_s) = lease(&node.id);
     let facts = node.status;
     let capacity = |key: &str| facts.capacity.as_ref().and_then(|c| c.get(key)).and_then(count_of).map(i64::unsigned_abs);
@@ -184,6 +187,11 @@ impl NodeView {
             _ if !self.ready => Some("not ready"),
             LeaseState::Alive | LeaseState::Unknown => None,
         }
+    }
+
+    /// Whether what is here may stay: a stale node keeps what it has.
+    pub fn may_keep(&self) -> bool {
+        matches!(self.closed(), None | Some("stale")) && !self.draining
     }
 
     /// The zone that a label tells.

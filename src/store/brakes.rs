@@ -1,0 +1,20 @@
+//! Rows of the scheduler's brake: the nodes that lived when it came on.
+
+use super::query::query;
+use super::{Read, Write};
+use crate::error::Result;
+use rusqlite::named_params;
+
+/// The nodes that the brake is on for; none while it is off.
+pub fn fleet(read: &Read) -> Result<Vec<String>> {
+    read.rows(query!("brakes", "fleet"), &[], |row| row.get(0))
+}
+
+/// Puts these in the place of those before.
+pub fn replace<'a>(write: &Write, fleet: impl Iterator<Item = &'a String>) -> Result<()> {
+    write.run(query!("brakes", "release"), &[])?;
+    for node_id in fleet {
+        write.run(query!("brakes", "put"), named_params! { ":node_id": node_id })?;
+    }
+    Ok(())
+}
