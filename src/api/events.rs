@@ -18,6 +18,8 @@ use tiny_http::Method::{Get, Post};
 
 /// Events of a page where nobody says.
 const PAGE_DEFAULT: i64 = 200;
+/// A reader whose session has ended is told nothing more after this.
+const WELCOME_FOR: Duration = Duration::from_secs(5);
 /// A stream that has nothing to say says so this often, so that both ends learn when the other is gone.
 const COMMENT_EVERY: Duration = Duration::from_secs(15);
 /// Between two writes to one reader: what comes meanwhile goes in one, so that a burst does not cost a write for each event and reader.
@@ -79,6 +81,7 @@ fn stream(control: &Control, request: &Request, _: &User) -> Reply {
 /// Tells a reader of events as server-sent events, until one side ends.
 fn tell(mut reader: Reader, sink: &mut dyn Sink) -> io::Result<()> {
     let mut text = ": hello\n\n".to_string();
+    let mut welcome_until = clock::tick() + WELCOME_FOR;
     loop {
         if !text.is_empty() {
             sink.send(text.as_bytes())?;
@@ -87,11 +90,15 @@ fn tell(mut reader: Reader, sink: &mut dyn Sink) -> io::Result<()> {
         }
         let written = clock::tick();
         while text.is_empty() {
-            let left = COMMENT_EVERY.saturating_sub(clock::tick().duration_since(written));
-            if left.is_zero() {
+            // A session may end while events keep coming.
+            if welcome_until <= clock::tick() {
                 if !reader.is_welcome() {
                     return Ok(());
                 }
+                welcome_until = clock::tick() + WELCOME_FOR;
+            }
+            let left = COMMENT_EVERY.saturating_sub(clock::tick().duration_since(written));
+            if left.is_zero() {
                 text.push_str(": still here\n\n");
                 break;
             }

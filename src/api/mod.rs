@@ -57,11 +57,11 @@ fn list<T: Serialize>(request: &Request, paging: &Paging, page: &Page<T>) -> Res
     response.with("Link", format!("<{}?{}>; rel=\"next\"", request.path, query.join("&")))
 }
 
-/// One object with the tag of its version; nothing where the caller has this version already.
+/// One object with the tag of its version; nothing where the caller has this version already and it stands for all that is shown.
 fn one<T: Serialize>(request: &Request, object: &Versioned<T>) -> Response {
     let known = request.header("if-none-match").is_some_and(|tags| tags.split(',').any(|tag| tag.trim() == object.tag));
     let reads = matches!(request.method, tiny_http::Method::Get | tiny_http::Method::Head);
-    let response = if known && reads { Response::empty(304) } else { Response::json(200, &object.object) };
+    let response = if known && reads && !object.is_live { Response::empty(304) } else { Response::json(200, &object.object) };
     response.with("ETag", object.tag.clone())
 }
 

@@ -1,10 +1,10 @@
 //! `/cluster-settings`.
 
-use super::{arg, body_at, id_of, list as page_of, paging};
+use super::{arg, body_at, condition, list as page_of, one, paging, read_id};
 use crate::control::{Control, settings};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
-use crate::http::{Request, Response};
+use crate::http::Request;
 use crate::model::users::Role::{Admin, Viewer};
 use crate::model::users::User;
 use tiny_http::Method::{Get, Put};
@@ -22,12 +22,13 @@ fn list(control: &Control, request: &Request, _: &User) -> Reply {
 }
 
 fn show(control: &Control, request: &Request, _: &User) -> Reply {
-    Ok(Response::json(200, &settings::show(control, &id_of(request, "key")?)?))
+    Ok(one(request, &settings::show(control, &read_id(request, "key")?)?))
 }
 
 fn put(control: &Control, request: &Request, user: &User) -> Reply {
     let mut f = body_at(request, "key")?;
     let value = f.text("value", 0..=4096).required();
+    let condition = condition(request);
     f.finish()?;
-    Ok(Response::json(200, &settings::put(control, arg(request).to_string(), value, &user.name)?))
+    Ok(one(request, &settings::put(control, arg(request).to_string(), condition, value, &user.name)?))
 }

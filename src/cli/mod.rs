@@ -26,14 +26,13 @@ const FIRST_PASSWORD: &str = "uptime";
 const GLOBAL: &[Opt] =
     &[opt("api-url", "URL", "the control plane (default http://127.0.0.1:8000) [UPTIMEMESH_API_URL]"), opt("help", "", "print this help")];
 
-/// How commands that need somebody to be signed in find out who.
+/// How commands that call the API find out who signs in, and whether a program reads what they print.
 const SIGN_IN: &[Opt] = &[
     opt("username", "NAME", "who signs in (default admin) [UPTIMEMESH_USERNAME]"),
     opt("password-file", "FILE", "file with the password; - reads standard input"),
     opt("password", "TEXT", "the password; others on this machine can see it [UPTIMEMESH_PASSWORD]"),
+    opt("json", "", "print JSON"),
 ];
-
-const JSON: &[Opt] = &[opt("json", "", "print JSON")];
 
 /// Every subcommand.
 const COMMANDS: &[Command] = &[
@@ -74,7 +73,7 @@ const COMMANDS: &[Command] = &[
         name: "join-tokens",
         argument: "",
         about: "List join tokens.",
-        options: &[JSON, SIGN_IN],
+        options: &[SIGN_IN],
         settings: false,
         run: cluster::join_tokens,
     },
@@ -114,23 +113,16 @@ const COMMANDS: &[Command] = &[
         name: "nodes-status",
         argument: "",
         about: "List nodes with their leases.",
-        options: &[JSON, SIGN_IN],
+        options: &[SIGN_IN],
         settings: false,
         run: cluster::nodes_status,
     },
-    Command {
-        name: "nodes",
-        argument: "",
-        about: "List nodes.",
-        options: &[nodes::LIST, JSON, SIGN_IN],
-        settings: false,
-        run: nodes::list,
-    },
+    Command { name: "nodes", argument: "", about: "List nodes.", options: &[nodes::LIST, SIGN_IN], settings: false, run: nodes::list },
     Command { name: "node show", argument: "NODE", about: "Print a node.", options: &[SIGN_IN], settings: false, run: nodes::show },
     Command {
         name: "node cordon",
         argument: "NODE",
-        about: "Keep new work away from a node.",
+        about: "Keep new work away from a node, and move what runs there.",
         options: &[SIGN_IN],
         settings: false,
         run: nodes::cordon,
@@ -175,7 +167,7 @@ const COMMANDS: &[Command] = &[
         settings: false,
         run: nodes::delete,
     },
-    Command { name: "services", argument: "", about: "List services.", options: &[JSON, SIGN_IN], settings: false, run: services::list },
+    Command { name: "services", argument: "", about: "List services.", options: &[SIGN_IN], settings: false, run: services::list },
     Command {
         name: "service apply",
         argument: "",
@@ -196,7 +188,7 @@ const COMMANDS: &[Command] = &[
         name: "service history",
         argument: "SERVICE",
         about: "List the specs that a service had, newest first.",
-        options: &[JSON, SIGN_IN],
+        options: &[SIGN_IN],
         settings: false,
         run: services::history,
     },
@@ -228,7 +220,7 @@ const COMMANDS: &[Command] = &[
         name: "replicas",
         argument: "",
         about: "List replicas, and why they are where they are.",
-        options: &[replicas::LIST, JSON, SIGN_IN],
+        options: &[replicas::LIST, SIGN_IN],
         settings: false,
         run: replicas::list,
     },
@@ -284,7 +276,7 @@ const COMMANDS: &[Command] = &[
         name: "endpoints",
         argument: "",
         about: "List where replicas are reached.",
-        options: &[JSON, SIGN_IN],
+        options: &[SIGN_IN],
         settings: false,
         run: replicas::endpoints,
     },
@@ -292,7 +284,7 @@ const COMMANDS: &[Command] = &[
         name: "routers",
         argument: "",
         about: "List router assignments.",
-        options: &[JSON, SIGN_IN],
+        options: &[SIGN_IN],
         settings: false,
         run: replicas::routers,
     },
@@ -300,7 +292,7 @@ const COMMANDS: &[Command] = &[
         name: "plan",
         argument: "[SERVICE]",
         about: "Print what the scheduler would do.",
-        options: &[JSON, SIGN_IN],
+        options: &[SIGN_IN],
         settings: false,
         run: scheduler::plan,
     },
@@ -308,7 +300,7 @@ const COMMANDS: &[Command] = &[
         name: "reconcile",
         argument: "[SERVICE]",
         about: "Do what the plan says.",
-        options: &[JSON, SIGN_IN],
+        options: &[SIGN_IN],
         settings: false,
         run: scheduler::reconcile,
     },
@@ -316,7 +308,7 @@ const COMMANDS: &[Command] = &[
         name: "explain",
         argument: "SERVICE",
         about: "Say for each node what speaks for and against it.",
-        options: &[JSON, SIGN_IN],
+        options: &[SIGN_IN],
         settings: false,
         run: scheduler::explain,
     },
@@ -324,7 +316,7 @@ const COMMANDS: &[Command] = &[
         name: "rebalance",
         argument: "",
         about: "Even out how many replicas nodes have.",
-        options: &[scheduler::REBALANCE, JSON, SIGN_IN],
+        options: &[scheduler::REBALANCE, SIGN_IN],
         settings: false,
         run: scheduler::rebalance,
     },
@@ -332,7 +324,7 @@ const COMMANDS: &[Command] = &[
         name: "snapshots",
         argument: "",
         about: "List requests for etcd snapshots, newest first.",
-        options: &[replicas::RUNS, JSON, SIGN_IN],
+        options: &[replicas::RUNS, SIGN_IN],
         settings: false,
         run: replicas::snapshots,
     },
@@ -340,7 +332,7 @@ const COMMANDS: &[Command] = &[
         name: "bundles",
         argument: "",
         about: "List requests for support bundles, newest first.",
-        options: &[replicas::RUNS, JSON, SIGN_IN],
+        options: &[replicas::RUNS, SIGN_IN],
         settings: false,
         run: replicas::bundles,
     },
@@ -348,7 +340,7 @@ const COMMANDS: &[Command] = &[
         name: "events",
         argument: "",
         about: "List what happened, newest first, or follow what happens.",
-        options: &[events::EVENTS, JSON, SIGN_IN],
+        options: &[events::EVENTS, SIGN_IN],
         settings: false,
         run: events::events,
     },
@@ -356,7 +348,7 @@ const COMMANDS: &[Command] = &[
         name: "settings",
         argument: "",
         about: "List cluster settings.",
-        options: &[JSON, SIGN_IN],
+        options: &[SIGN_IN],
         settings: false,
         run: settings::settings,
     },
@@ -458,10 +450,18 @@ fn listed(args: &Args, list: Vec<Value>, header: &[&str], keys: &[&str]) {
     }
 }
 
+/// Prints an object as a line for each field, or as JSON where that is asked for.
+fn shown(args: &Args, object: &Value) {
+    if args.has("json") { output::json(object) } else { output::fields(object) }
+}
+
 /// Takes away what the command's argument names.
 fn remove(args: &Args, path: &str) -> Result<(), Failure> {
     signed_in(args)?.delete(path)?;
-    output::print(&format!("Removed {}.\n", output::ascii(args.word(0))));
+    match args.has("json") {
+        true => output::json(&serde_json::json!({"removed": args.word(0)})),
+        false => output::print(&format!("Removed {}.\n", output::ascii(args.word(0)))),
+    }
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Commands about nodes.
 
 use super::args::{Args, Failure, Opt, opt};
-use super::{encoded, listed, output, remove, said, signed_in};
+use super::{encoded, listed, output, remove, said, shown, signed_in};
 use crate::client::Api;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -34,7 +34,7 @@ pub fn list(args: &Args) -> Result<(), Failure> {
 }
 
 pub fn show(args: &Args) -> Result<(), Failure> {
-    output::json(&signed_in(args)?.get(&path(args, ""))?);
+    shown(args, &signed_in(args)?.get(&path(args, ""))?);
     Ok(())
 }
 
@@ -69,13 +69,13 @@ pub fn drain(args: &Args) -> Result<(), Failure> {
         return Ok(());
     }
     let id = said(&node["id"]);
-    let mode = api.get("/scheduler/status")?;
-    if mode["mode"] != "auto" {
-        eprintln!("The scheduler is in mode {}: run `uptimemesh reconcile` to move what is there.", said(&mode["mode"]));
-        return Ok(());
-    }
     let mut told = usize::MAX;
     loop {
+        let mode = said(&api.get("/scheduler/status")?["mode"]);
+        if mode != "auto" {
+            let how = if mode == "paused" { "set scheduler_mode to auto" } else { "run `uptimemesh reconcile` until it is drained" };
+            return Err(Failure::Failed(format!("{id} is to be drained, but the scheduler is in mode {mode}: {how}")));
+        }
         let left = api.list(&format!("/replicas?node_id={}", encoded(&id)))?.len();
         let state = said(&api.get(&path(args, ""))?["status"]["drain_state"]);
         if left != told {
@@ -84,7 +84,10 @@ pub fn drain(args: &Args) -> Result<(), Failure> {
         }
         match state.as_str() {
             "drained" => {
-                output::print(&format!("{} is drained.\n", output::ascii(&id)));
+                match args.has("json") {
+                    true => output::json(&api.get(&path(args, ""))?),
+                    false => output::print(&format!("{} is drained.\n", output::ascii(&id))),
+                }
                 return Ok(());
             }
             "blocked" => return Err(Failure::Failed(format!("{id} cannot be drained: {left} replicas are left\n{}", blocked(&api, &id)?))),

@@ -33,6 +33,25 @@ pub fn header(columns: &[&str]) {
     print(&format!("{}\n", columns.join("\t")));
 }
 
+/// Prints the fields of an object, one a line, those of objects inside it under their own names.
+pub fn fields(object: &Value) {
+    let mut rows = Vec::new();
+    flatten("", object, &mut rows);
+    let width = rows.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
+    print(&rows.iter().map(|(key, value)| format!("{key:<width$}  {value}\n")).collect::<String>());
+}
+
+fn flatten(prefix: &str, object: &Value, rows: &mut Vec<(String, String)>) {
+    for (key, value) in object.as_object().into_iter().flatten() {
+        let name = printable(&if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") });
+        match value {
+            Value::Object(inner) if !inner.is_empty() => flatten(&name, value, rows),
+            Value::Object(_) => rows.push((name, "-".to_string())),
+            _ => rows.push((name, printable(&cell(object, key)))),
+        }
+    }
+}
+
 /// Prints objects as lines of that table.
 pub fn rows(objects: &[Value], keys: &[&str]) {
     let line = |object: &Value| keys.iter().map(|key| printable(&cell(object, key))).collect::<Vec<_>>().join("\t") + "\n";
@@ -41,7 +60,8 @@ pub fn rows(objects: &[Value], keys: &[&str]) {
 
 /// A field of an object as a cell, `a.b` is inside of another: lists joined, nothing as `-`.
 fn cell(object: &Value, path: &str) -> String {
-    let value = path.split('.').try_fold(object, |inside, key| inside.get(key)).unwrap_or(&Value::Null);
+    let deep = || path.split('.').try_fold(object, |inside, key| inside.get(key));
+    let value = object.get(path).or_else(deep).unwrap_or(&Value::Null);
     match value {
         Value::Null => "-".to_string(),
         Value::String(text) => text.clone(),
@@ -70,6 +90,9 @@ mod tests {
     fn cells_and_messages_cannot_steer_a_terminal() {
         assert_eq!(printable("a\tb\x1b[31m\n"), "a b [31m ");
         assert_eq!(ascii("\u{e9}\x1b\n"), "\\u{e9}\\u{1b}\\n");
+        let mut rows = Vec::new();
+        flatten("", &json!({"a": {"b.c": [1, 2], "d\x1b": {}}, "e": null}), &mut rows);
+        assert_eq!(rows.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>(), ["a.b.c=1,2", "a.d =-", "e=-"]);
         let object = json!({"roles": ["a", "b"], "none": null, "empty": [], "n": 5, "in": {"side": 6}});
         assert_eq!(
             ["roles", "none", "empty", "n", "absent", "in.side", "n.side"].map(|k| cell(&object, k)),

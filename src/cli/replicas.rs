@@ -1,7 +1,7 @@
 //! Commands about replicas, and lists of what hangs on them and on nodes.
 
 use super::args::{Args, Failure, Opt, opt};
-use super::{encoded, listed, output, remove, signed_in};
+use super::{encoded, listed, output, remove, shown, signed_in};
 use serde_json::{Value, json};
 
 /// Options of `replicas`.
@@ -25,7 +25,7 @@ pub fn list(args: &Args) -> Result<(), Failure> {
 }
 
 pub fn show(args: &Args) -> Result<(), Failure> {
-    output::json(&signed_in(args)?.get(&path(args, ""))?);
+    shown(args, &signed_in(args)?.get(&path(args, ""))?);
     Ok(())
 }
 

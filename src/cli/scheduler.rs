@@ -48,6 +48,10 @@ fn print(args: &Args, plans: &Value) {
     }
     let list = plans["results"].as_array().cloned().unwrap_or_else(|| vec![plans.clone()]);
     let mut out = String::new();
+    for warning in plans["warnings"].as_array().into_iter().flatten().filter(|_| plans["results"].is_array()) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "! {}", output::ascii(&said(warning)));
+    }
     for plan in &list {
         diff(plan, &mut out);
     }
@@ -57,7 +61,7 @@ fn print(args: &Args, plans: &Value) {
     output::print(&out);
 }
 
-/// A plan as a diff: `+` is made, `-` goes, `~` moves, `^` is updated, `!` is a warning. Nothing where there is nothing to say.
+/// A plan as a diff: `+` is made, `-` goes, `~` moves, `^` changes where it is, `!` is a warning. Nothing where there is nothing to say.
 fn diff(plan: &Value, out: &mut String) {
     let (actions, warnings) = (plan["actions"].as_array(), plan["warnings"].as_array());
     let (actions, warnings) = (actions.cloned().unwrap_or_default(), warnings.cloned().unwrap_or_default());
@@ -71,14 +75,13 @@ fn diff(plan: &Value, out: &mut String) {
         plan["desired_replicas"],
         plan["eligible_nodes"]
     );
-    // Writing to a String cannot fail.
     let _ = writeln!(out, "{}", output::ascii(&head));
     for action in &actions {
         let (from, to) = (said(&action["source_node_id"]), said(&action["target_node_id"]));
         let (sign, place) = match action["action"].as_str() {
             Some("scale_up") => ('+', format!("on {to}")),
             Some("scale_down") => ('-', format!("from {from}")),
-            Some("queue_rolling_update") => ('^', String::new()),
+            Some("queue_rolling_update" | "set_desired_state") => ('^', String::new()),
             _ => ('~', format!("{from} -> {to}")),
         };
         let line = format!("  {sign} {} {place:<24} {}", said(&action["replica_id"]), said(&action["detail"]));

@@ -1,7 +1,7 @@
 //! Commands about services.
 
 use super::args::{Args, Failure, Opt, opt};
-use super::{encoded, listed, output, remove, said, signed_in};
+use super::{encoded, listed, output, remove, said, shown, signed_in};
 use crate::client::{Api, CallError};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub fn list(args: &Args) -> Result<(), Failure> {
 }
 
 pub fn show(args: &Args) -> Result<(), Failure> {
-    output::json(&signed_in(args)?.get(&path(args, ""))?);
+    shown(args, &signed_in(args)?.get(&path(args, ""))?);
     Ok(())
 }
 
@@ -67,8 +67,14 @@ pub fn apply(args: &Args) -> Result<(), Failure> {
         Some((old, _)) if old["generation"] == *generation => format!("{id} is unchanged, generation {generation}."),
         Some(_) => format!("Changed {id}, now generation {generation}."),
     };
-    output::print(&format!("{}\n", output::ascii(&said)));
-    if args.has("wait") { wait(&api, &id) } else { Ok(()) }
+    if !args.has("json") {
+        output::print(&format!("{}\n", output::ascii(&said)));
+    }
+    let waited = if args.has("wait") { wait(&api, &id) } else { Ok(()) };
+    if args.has("json") {
+        output::json(&service);
+    }
+    waited
 }
 
 /// Waits until the plan of a service is empty.
@@ -83,8 +89,12 @@ fn wait(api: &Api, id: &str) -> Result<(), Failure> {
             told = now;
         }
         if left == 0 {
-            let warnings: Vec<String> = plan["warnings"].as_array().into_iter().flatten().map(said).collect();
-            return if plan["actual_replicas"] == plan["desired_replicas"] { Ok(()) } else { Err(Failure::Failed(warnings.join("\n"))) };
+            if plan["actual_replicas"] == plan["desired_replicas"] {
+                return Ok(());
+            }
+            let mut why = vec![format!("{id} has {} of {} replicas", plan["actual_replicas"], plan["desired_replicas"])];
+            why.extend(plan["warnings"].as_array().into_iter().flatten().map(said));
+            return Err(Failure::Failed(why.join("\n")));
         }
         std::thread::sleep(LOOK_EVERY);
     }

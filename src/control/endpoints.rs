@@ -41,7 +41,7 @@ pub fn create(control: &Control, once: Once, new: NewEndpoint) -> Result<Created
 pub fn update(control: &Control, id: String, condition: Condition, healthy: Option<bool>) -> Result<Versioned<Endpoint>> {
     let Some(healthy) = healthy else {
         control.store.read(guard::check)?;
-        return show(control, &id);
+        return condition.unchanged(show(control, &id)?);
     };
     control.store.write(move |w| {
         guard::check(w)?;

@@ -64,13 +64,13 @@ pub fn create(control: &Control, once: Once, id: String, name: String, given: No
 pub fn update(control: &Control, id: String, condition: Condition, change: NodeChange) -> Result<Versioned<Node>> {
     if change.is_empty() {
         control.store.read(guard::check)?;
-        return show(control, &id);
+        return condition.unchanged(show(control, &id)?);
     }
     let event = NewEvent::info("nodes", "node.update", json!({"node_id": id}));
     edit(control, id, condition, event, move |node, _| change.apply(node))
 }
 
-/// Takes a node out of scheduling; what runs there stays.
+/// Takes a node out of scheduling: nothing new comes, and what runs there moves to eligible nodes.
 pub fn cordon(control: &Control, id: String, condition: Condition) -> Result<Versioned<Node>> {
     mark(control, id, condition, "nodes", "node.cordon", |status, now| {
         status.insert("schedulable".into(), false.into());

@@ -9,6 +9,9 @@ use serde::Serialize;
 
 /// An answer is given again for so long.
 const KEPT_S: i64 = 86_400;
+/// Answers that are forgotten in one transaction, and transactions of one round.
+const PRUNE_BATCH: usize = 200;
+const PRUNE_BATCHES: usize = 100;
 /// Characters of a key.
 const KEY_CHARS_MAX: usize = 255;
 
@@ -63,7 +66,12 @@ fn json(object: &impl Serialize) -> Result<String> {
     serde_json::to_string(object).doing("write an object as JSON")
 }
 
-/// Forgets answers that are not given any more.
+/// Forgets answers that are not given any more, in small batches: other writes go between them.
 pub fn prune(control: &Control) -> Result<()> {
-    control.store.write(|w| once::prune(w, w.now.plus_secs(-KEPT_S)).map(drop))
+    for _ in 0..PRUNE_BATCHES {
+        if control.store.write(|w| once::prune(w, w.now.plus_secs(-KEPT_S), PRUNE_BATCH))? < PRUNE_BATCH {
+            break;
+        }
+    }
+    Ok(())
 }

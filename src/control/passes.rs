@@ -14,8 +14,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 const FLUSH: Duration = Duration::from_secs(15);
 /// The scheduler looks so often whether it is time to reconcile.
 const SCHEDULE: Duration = Duration::from_millis(250);
-/// Old events are forgotten so often.
-const PRUNE: Duration = Duration::from_secs(3600);
+/// Old events and answers are forgotten so often: a minute's worth of the busiest cluster is a few batches.
+const PRUNE: Duration = Duration::from_secs(60);
 /// The write-ahead log is looked at so often.
 const WATCH_WAL: Duration = Duration::from_secs(60);
 

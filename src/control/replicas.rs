@@ -60,7 +60,7 @@ pub fn update(
 ) -> Result<Versioned<Replica>> {
     if desired_state.is_none() && status.is_none() {
         control.store.read(guard::check)?;
-        return show(control, &id);
+        return condition.unchanged(show(control, &id)?);
     }
     edit(control, id, condition, "replica.update", |_, replica| {
         if let Some(state) = desired_state {

@@ -6,7 +6,7 @@ use super::{Control, guard};
 use crate::crypto;
 use crate::error::{Error, Result};
 use crate::model::events::NewEvent;
-use crate::model::runs::{Kind, Report, Run};
+use crate::model::runs::{Kind, Report, Run, RunStatus};
 use crate::model::{Page, Paging};
 use crate::store::{events, runs};
 use serde_json::{Value, json};
@@ -62,6 +62,10 @@ pub fn create(control: &Control, kind: Kind, once: Once, id: Option<String>, req
 
 /// Notes what whoever carries it out reports. What is finished stays so.
 pub fn update(control: &Control, kind: Kind, id: String, condition: Condition, report: Report) -> Result<Versioned<Run>> {
+    if report.is_empty() {
+        control.store.read(guard::check)?;
+        return condition.unchanged(show(control, kind, &id)?);
+    }
     control.store.write(move |w| {
         guard::check(w)?;
         let mut run = runs::by_id(w, kind, &id)?.ok_or_else(|| missing(kind))?;
@@ -69,12 +73,18 @@ pub fn update(control: &Control, kind: Kind, id: String, condition: Condition, r
         if run.status.is_finished() {
             return Err(Error::Conflict(format!("This one is {} already.", run.status.as_str())));
         }
+        let before = run.status;
         run.status = report.status.unwrap_or(run.status);
+        if before == RunStatus::Running && run.status == RunStatus::Pending {
+            return Err(Error::Conflict("This one is running already.".to_string()));
+        }
         run.result = report.result.or(run.result);
         run.error = report.error.or(run.error);
         runs::update(w, &run)?;
         run.updated_at = w.now;
-        events::record(w, event(kind, run.status.as_str(), &id, (kind.result_key(), json!(run.result))))?;
+        if run.status != before {
+            events::record(w, event(kind, run.status.as_str(), &id, (kind.result_key(), json!(run.result))))?;
+        }
         Versioned::of(run)
     })
 }

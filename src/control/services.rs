@@ -50,7 +50,7 @@ pub fn update(
 ) -> Result<Versioned<Service>> {
     if description.is_none() && spec.is_none() {
         control.store.read(guard::check)?;
-        return show(control, &id);
+        return condition.unchanged(show(control, &id)?);
     }
     let spec = spec.map(without_bookkeeping);
     spec.as_ref().map_or(Ok(()), limits::spec_fits)?;

@@ -1,6 +1,7 @@
 //! Cluster settings: read and set. Never guarded, so that `etcd_status` can be put right.
 
 use super::Control;
+use super::versions::{Condition, Versioned};
 use crate::error::{Error, FieldFault, Loc, Result};
 use crate::model::events::NewEvent;
 use crate::model::settings::{ClusterSetting, is_secret};
@@ -41,8 +42,12 @@ pub fn list(control: &Control, paging: &Paging) -> Result<Page<ClusterSetting>> 
 }
 
 /// One setting.
-pub fn show(control: &Control, key: &str) -> Result<ClusterSetting> {
-    control.store.read(|r| settings::by_key(r, key))?.ok_or_else(|| Error::not_found("Cluster setting"))
+pub fn show(control: &Control, key: &str) -> Result<Versioned<ClusterSetting>> {
+    Versioned::of(control.store.read(|r| settings::by_key(r, key))?.ok_or_else(missing)?)
+}
+
+fn missing() -> Error {
+    Error::not_found("Cluster setting")
 }
 
 /// The number that a setting says, or its default.
@@ -83,15 +88,16 @@ fn check(key: &str, value: &str) -> Result<()> {
 }
 
 /// Sets one; keys that name a secret are refused.
-pub fn put(control: &Control, key: String, value: String, by: &str) -> Result<ClusterSetting> {
+pub fn put(control: &Control, key: String, condition: Condition, value: String, by: &str) -> Result<Versioned<ClusterSetting>> {
     if is_secret(&key) {
         return Err(Error::Forbidden("Secrets are not cluster settings and cannot be set here."));
     }
     check(&key, &value)?;
     let by = by.to_string();
     control.store.write(move |w| {
+        condition.check(&settings::by_key(w, &key)?)?;
         settings::put(w, &key, &value)?;
         events::record(w, NewEvent::info("settings", "setting.update", json!({"key": key, "by": by})))?;
-        settings::by_key(w, &key)?.ok_or_else(|| Error::not_found("Cluster setting"))
+        Versioned::of(settings::by_key(w, &key)?.ok_or_else(missing)?)
     })
 }

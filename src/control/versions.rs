@@ -14,18 +14,20 @@ pub struct Versioned<T> {
     pub object: T,
     /// The tag, in quotes as headers carry it.
     pub tag: String,
+    /// Whether more is shown than the tag stands for: then the same tag does not say that nothing has changed.
+    pub is_live: bool,
 }
 
 impl<T: Serialize> Versioned<T> {
     /// An object as the database has it. What lives in memory is laid over afterwards, with [`Versioned::with`].
     pub fn of(object: T) -> Result<Versioned<T>> {
         let tag = tag_of(&object)?;
-        Ok(Versioned { object, tag })
+        Ok(Versioned { object, tag, is_live: false })
     }
 
-    /// Changes what is shown, not the version.
-    pub fn with(mut self, change: impl FnOnce(&mut T)) -> Versioned<T> {
-        change(&mut self.object);
+    /// Changes what is shown, not the version. `change` tells whether it did.
+    pub fn with(mut self, change: impl FnOnce(&mut T) -> bool) -> Versioned<T> {
+        self.is_live |= change(&mut self.object);
         self
     }
 }
@@ -52,10 +54,21 @@ impl Condition {
 
     /// Refuses when the object is not one of the versions that the caller has seen.
     pub fn check(&self, object: &impl Serialize) -> Result<()> {
+        if self.0.is_some() { self.check_tag(&tag_of(object)?) } else { Ok(()) }
+    }
+
+    /// Refuses when this is not the tag of one of them.
+    fn check_tag(&self, tag: &String) -> Result<()> {
         match &self.0 {
-            Some(tags) if !tags.contains(&tag_of(object)?) => Err(Error::PreconditionFailed),
+            Some(tags) if !tags.contains(tag) => Err(Error::PreconditionFailed),
             _ => Ok(()),
         }
+    }
+
+    /// The object as it is, for a write that changes nothing.
+    pub fn unchanged<T>(&self, object: Versioned<T>) -> Result<Versioned<T>> {
+        self.check_tag(&object.tag)?;
+        Ok(object)
     }
 }
 

@@ -113,3 +113,10 @@ pub struct Report {
     /// Why it failed.
     pub error: Option<String>,
 }
+
+impl Report {
+    /// Whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.status.is_none() && self.result.is_none() && self.error.is_none()
+    }
+}

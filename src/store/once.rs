@@ -19,7 +19,7 @@ pub fn put(write: &Write, caller: &str, key: &str, request_sha256: &str, answer:
     Ok(())
 }
 
-/// Forgets answers from before this moment.
-pub fn prune(write: &Write, before: Timestamp) -> Result<usize> {
-    write.run(query!("once", "prune"), named_params! { ":before": before })
+/// Forgets answers from before this moment, at most so many.
+pub fn prune(write: &Write, before: Timestamp, limit: usize) -> Result<usize> {
+    write.run(query!("once", "prune"), named_params! { ":before": before, ":limit": limit as i64 })
 }

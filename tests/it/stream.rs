@@ -99,6 +99,23 @@ fn events_come_as_they_happen_and_after_what_was_seen() {
 }
 
 #[test]
+fn a_stream_ends_with_its_session_even_while_events_keep_coming() {
+    let served = Served::new();
+    let admin = served.admin();
+    let mut reader = Reader::open(&admin, "", None);
+    let first = post(&admin, "c", "first");
+    assert_eq!(reader.next(), first);
+    let new = json!({"current_password": "uptime", "new_password": "another password"});
+    let mut again = admin.clone();
+    again.token = Some(admin.post("/auth/password", &new).json()["session_token"].as_str().unwrap().to_string());
+    let reading = std::thread::spawn(move || reader.lines.lines().map_while(Result::ok).count());
+    until("it has ended", || {
+        post(&again, "c", "more");
+        reading.is_finished().then_some(())
+    });
+}
+
+#[test]
 fn under_many_writers_no_event_is_lost_or_told_twice() {
     const WRITERS: usize = 8;
     const EACH: usize = 250;

@@ -154,9 +154,15 @@ fn of_two_who_edit_one_object_the_later_learns_of_the_earlier() {
         assert_eq!(send("PATCH", "*").status, 200, "{path}");
         assert_eq!(send("DELETE", &tag).status, 412, "{path}");
         let known = admin.get(path).header("ETag").unwrap().to_string();
+        let empty = |tag: &str| admin.send("PATCH", path, &[("If-Match", tag)], b"{}").status;
+        assert_eq!((empty("\"other\""), empty(&known)), (412, 200), "{path}: a change of nothing");
         let unchanged = admin.send("GET", path, &[("If-None-Match", &known)], b"");
         assert_eq!((unchanged.status, unchanged.body.len()), (304, 0), "{path}");
     }
+    let put = |tag: &str| admin.send("PUT", "/cluster-settings/k", &[("If-Match", tag)], br#"{"value": "v"}"#);
+    assert_eq!(put("\"other\"").status, 412, "it is not there");
+    let made = put("*");
+    assert_eq!((put("\"other\"").status, put(made.header("ETag").unwrap()).status), (412, 200));
     let tag = admin.get("/nodes/n").header("ETag").unwrap().to_string();
     assert_eq!(admin.send("POST", "/nodes/n/cordon", &[("If-Match", &tag)], b"").status, 200);
     assert_eq!(admin.send("POST", "/nodes/n/uncordon", &[("If-Match", &tag)], b"").status, 412);
