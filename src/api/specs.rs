@@ -46,7 +46,14 @@ fn port(f: &mut Fields, item: Value) {
             f.int("host_port", 1..=65_535).optional();
             f.word("protocol", &["tcp", "udp"], |word| ["tcp", "udp"].contains(&word).then_some(())).optional();
         }
-        Value::Number(n) if n.as_i64().is_some_and(|n| (1..=65_535).contains(&n)) => {}
+        Value::Number(n) if n.is_i64() || n.is_u64() => {
+            let (kind, word, bound) = match n.as_i64() {
+                Some(1..=65_535) => return,
+                Some(..=0) => ("greater_than_equal", "greater", 1),
+                _ => ("less_than_equal", "less", 65_535),
+            };
+            f.fault(kind, Vec::new(), format!("Input should be {word} than or equal to {bound}"), &item);
+        }
         _ => f.fault("int_type", Vec::new(), "Input should be a port, 1 to 65535, or an object with host_port".to_string(), &item),
     }
 }

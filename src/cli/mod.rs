@@ -413,7 +413,12 @@ fn dispatch(line: impl IntoIterator<Item = std::ffi::OsString>) -> Result<(), Fa
         }
         None if args.has("help") => help(&args),
         Some((name, None)) => {
-            args.fault(format!("unknown command {name:?}"));
+            let first = name.split(' ').next().unwrap_or(name);
+            let under: Vec<&str> = COMMANDS.iter().filter_map(|c| c.name.strip_prefix(first)?.strip_prefix(' ')).collect();
+            match under.is_empty() {
+                true => args.fault(format!("unknown command {name:?}")),
+                false => args.fault(format!("{first:?} is followed by one of: {}", under.join(", "))),
+            }
             args.finish()
         }
         None => {

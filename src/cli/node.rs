@@ -5,6 +5,7 @@ use super::{api, output};
 use crate::agent::beat::{self, Joining, ServerClock};
 use crate::agent::identity::Identity;
 use crate::agent::{self, Agent};
+use crate::client::CallError;
 use crate::logger;
 use crate::model::ids::is_id;
 use crate::sys::{host, signals};
@@ -140,7 +141,13 @@ pub fn heartbeat(args: &Args) -> Result<(), Failure> {
     if let Some(token) = args.secret("lease-token", "UPTIMEMESH_LEASE_TOKEN") {
         identity.lease_token = token;
     }
-    let mut answer = beat::heartbeat(&api, &mut identity, ServerClock::default().sign_at(), ttl_s, &status)?;
+    let mut clock = ServerClock::default();
+    let mut answer = beat::heartbeat(&api, &mut identity, clock.sign_at(), ttl_s, &status);
+    if matches!(&answer, Err(CallError::Refused { reason: Some(reason), .. }) if reason == "replayed") {
+        // The agent, or this command, has signed in the same second.
+        answer = beat::heartbeat(&api, &mut identity, clock.sign_at(), ttl_s, &status);
+    }
+    let mut answer = answer?;
     // The token is in its file by now, and is nobody's business on a screen.
     if let Some(fields) = answer.as_object_mut()
         && fields.contains_key("lease_token")

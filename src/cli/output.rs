@@ -7,7 +7,13 @@ use std::io::Write as _;
 /// Prints text; a reader that went away (`| head`) is no error.
 pub fn print(text: &str) {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("error: cannot write the output: {e}");
+            std::process::exit(1);
+        }
+        _ => {}
+    }
 }
 
 /// Prints JSON with two spaces a level and sorted keys, in ASCII.

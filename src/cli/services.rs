@@ -44,6 +44,9 @@ pub fn apply(args: &Args) -> Result<(), Failure> {
     };
     let api = signed_in(args)?;
     let wanted: Value = serde_json::from_str(&text).map_err(|e| format!("{file} is not JSON: {e}"))?;
+    if !wanted["id"].is_string() {
+        return Err(Failure::Failed(format!("{file} should be a JSON object with at least id and name, both texts")));
+    }
     let id = said(&wanted["id"]);
     let path = format!("/services/{}", encoded(&id));
     let before = match api.get_tagged(&path) {

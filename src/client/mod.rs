@@ -45,6 +45,7 @@ impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CallError::Unreachable(why) => f.write_str(why),
+            CallError::Refused { status, detail, reason: Some(reason), .. } => write!(f, "{detail} ({reason}, HTTP {status})"),
             CallError::Refused { status, detail, .. } => write!(f, "{detail} (HTTP {status})"),
         }
     }

@@ -48,17 +48,19 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// A reader that begins after an event, after the moment of the filter, or now. After an event that is forgotten comes the
-    /// oldest that is left.
+    /// A reader that begins after an event, after the moment of the filter, or now. After an event that is forgotten comes what is after
+    /// the moment of the filter, or the oldest that is left.
     pub fn begin(control: &Control, session: &str, last_seen: Option<&str>, mut filter: EventFilter) -> Result<Reader> {
         // Asked first, so that nothing falls between it and what the database says.
         let newest = control.store.tail.newest();
-        let seq = match (last_seen, filter.since) {
-            (Some(id), _) => control.store.read(|r| events::seq_of(r, id))?.unwrap_or(0),
+        let known = last_seen.map(|id| control.store.read(|r| events::seq_of(r, id))).transpose()?.flatten();
+        let seq = match (known, filter.since) {
+            (Some(seq), _) => seq,
+            (None, None) if last_seen.is_some() => 0,
             (None, Some(since)) => control.store.read(|r| events::seq_before(r, since))?.unwrap_or(newest),
             (None, None) => newest,
         };
-        if last_seen.is_some() {
+        if known.is_some() {
             // Where the reader was says more than when it first asked.
             filter.since = None;
         }

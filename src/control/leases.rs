@@ -9,7 +9,7 @@ use super::Control;
 use crate::clock::{self, Timestamp};
 use crate::crypto::pki::PublicKey;
 use crate::crypto::{self, lease};
-use crate::error::{Error, Result};
+use crate::error::{Error, FieldFault, Loc, Result};
 use crate::model::events::NewEvent;
 use crate::model::leases::{LeaseState, LeaseView, STALE_S};
 use crate::model::nodes::{Node, PLACEMENT_KEYS, ShowSignedAt, merge_status};
@@ -439,7 +439,14 @@ pub fn list(control: &Control, paging: &Paging) -> Result<Page<LeaseView>> {
     let total = items.len() as u64;
     let begin = match &paging.after {
         None => 0,
-        Some(id) => items.iter().position(|l| l.node_id == *id).map_or(items.len(), |i| i + 1),
+        Some(id) => match items.iter().position(|l| l.node_id == *id) {
+            Some(i) => i + 1,
+            None => {
+                let loc = vec![Loc::Name("query".into()), Loc::Name("after".into())];
+                let msg = "This node is gone: read the list from its beginning".to_string();
+                return Err(Error::Invalid(vec![FieldFault { kind: "string_pattern_mismatch", loc, msg, input: id.as_str().into() }]));
+            }
+        },
     };
     let rest = items.split_off(begin).into_iter().take(paging.limit + 1).collect();
     Ok(Page::cut(rest, paging.limit, total, |l| &l.node_id))

@@ -51,6 +51,10 @@ pub fn create(control: &Control, once: Once, id: String, name: String, given: No
     control.store.write(move |w| {
         guard::check(w)?;
         once.create(w, |w| {
+            if nodes::by_id(w, &id)?.is_some() {
+                // Before the name, which the same node has.
+                return Err(Error::Conflict("Node id already exists".into()));
+            }
             let node = Node::new(id.clone(), name.clone(), given, w.now);
             limits::status_fits("node", &node.status)?;
             nodes::insert(w, &node)?;

@@ -29,6 +29,10 @@ pub fn create(control: &Control, once: Once, mut new: NewService, by: &str) -> R
     control.store.write(move |w| {
         guard::check(w)?;
         once.create(w, |w| {
+            if services::by_id(w, &new.id)?.is_some() {
+                // Before the name, which the same service has.
+                return Err(Error::Conflict("Service id already exists".into()));
+            }
             services::insert(w, &new)?;
             let service = services::by_id(w, &new.id)?.ok_or_else(missing)?;
             keep_revision(w, &service, "create", None, &by)?;

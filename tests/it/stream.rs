@@ -84,6 +84,9 @@ fn events_come_as_they_happen_and_after_what_was_seen() {
     let since = old["created_at"].as_str().unwrap();
     let mut since = Reader::open(&admin, &format!("?since={since}&category=c"), None);
     assert_eq!([since.next(), since.next()], [first.clone(), second.clone()], "after that moment, and of that category");
+    let moment = second["created_at"].as_str().unwrap();
+    let mut forgotten = Reader::open(&admin, &format!("?since={moment}"), Some("gone"));
+    assert_eq!(forgotten.next(), third, "an event that is not there says less than the moment");
     let fourth = post(&admin, "c", "fourth");
     assert_eq!(since.next(), fourth, "the other category is left out");
     let mut named = Reader::open(&admin, "?name=wanted&level=info&node_id=n1", None);

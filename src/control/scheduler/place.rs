@@ -233,6 +233,17 @@ impl<'s, 'v> Session<'s, 'v> {
         fits(self.state, node, self.policy)
     }
 
+    /// Why the replicas of this service on a node cannot all stay there; clients may have put them so, or changed the spec since.
+    pub fn clash(&self, node: NodeIndex) -> Option<String> {
+        let same = self.same(node);
+        if self.policy.anti_affinity == AntiAffinity::Hard && same > 1 {
+            return Some(format!("its node has {same} replicas of this service"));
+        }
+        let ports = &self.state.ports[node as usize];
+        let shared = self.policy.ports.iter().find(|port| ports.get(port).is_some_and(|count| *count > 1));
+        shared.map(|port| format!("another one has the port {} of its node", port_text(*port)))
+    }
+
     /// Replicas on a node, of all services.
     pub fn load(&self, node: NodeIndex) -> u32 {
         self.state.load(node)

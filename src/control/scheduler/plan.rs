@@ -138,6 +138,8 @@ enum Trouble {
     Sick(String),
     /// Its node says that it cannot work.
     Unready,
+    /// It has what another one has too, and only one can have: a port of its node, or the node itself.
+    Clash(String),
     /// Its node does not suit any more.
     Closed(String),
     /// Its node is draining.
@@ -149,7 +151,7 @@ enum Trouble {
 impl Trouble {
     fn reason(&self, node_id: &str) -> String {
         match self {
-            Trouble::Lost(why) | Trouble::Closed(why) => format!("{why} ({node_id})"),
+            Trouble::Lost(why) | Trouble::Clash(why) | Trouble::Closed(why) => format!("{why} ({node_id})"),
             Trouble::Sick(why) => why.clone(),
             Trouble::Unready => format!("its node is not ready ({node_id})"),
             Trouble::Drained => format!("the node is draining ({node_id})"),
@@ -247,14 +249,16 @@ impl<'s, 'v> Planner<'s, 'v> {
         if let Some(sick) = sick() {
             return Some(sick);
         }
-        if !policy.reschedule_unhealthy {
-            return None;
+        if policy.reschedule_unhealthy {
+            if node.schedulable && !node.ready {
+                return Some(Trouble::Unready);
+            }
+            let selected = || (!node.matches(&policy.selector)).then(|| "the selector does not match its node".to_string());
+            if let Some(why) = node.closed().map(|why| format!("its node is {why}")).or_else(selected) {
+                return Some(Trouble::Closed(why));
+            }
         }
-        let selected = || (!node.matches(&policy.selector)).then(|| "the selector does not match its node".to_string());
-        if node.schedulable && !node.ready {
-            return Some(Trouble::Unready);
-        }
-        node.closed().map(|why| format!("its node is {why}")).or_else(selected).map(Trouble::Closed)
+        self.session.clash(index).map(Trouble::Clash)
     }
 
     /// Puts pinned replicas where they belong.
@@ -403,6 +407,10 @@ impl<'s, 'v> Planner<'s, 'v> {
         let mut drains_left = at_once.saturating_sub(away);
         let (mut homeless, mut homeless_why) = (0, String::new());
         for (trouble, replica) in troubled {
+            if matches!(trouble, Trouble::Clash(_)) && replica.node.is_none_or(|n| self.session.clash(n).is_none()) {
+                // The other one has moved.
+                continue;
+            }
             let silent = replica.node.is_some_and(|n| self.view.nodes[n as usize].lease == LeaseState::Dead);
             let hold = if self.view.brake.is_some() {
                 Some(("nothing is moved at the moment".to_string(), false))
@@ -534,7 +542,11 @@ impl<'s, 'v> Planner<'s, 'v> {
                     continue;
                 }
                 // What is sick on a node that may keep it has no better place: there is one on every node.
-                (Some(Trouble::Sick(_)) | None, Some(node)) if node.matches(&self.service.policy.selector) && node.may_keep() => continue,
+                (Some(Trouble::Sick(_) | Trouble::Clash(_)) | None, Some(node))
+                    if node.matches(&self.service.policy.selector) && node.may_keep() =>
+                {
+                    continue;
+                }
                 (Some(trouble), _) => trouble.reason(&replica.node_id),
                 (None, _) => "its node does not suit any more".to_string(),
             };

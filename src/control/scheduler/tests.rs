@@ -431,6 +431,25 @@ fn a_node_that_flaps_is_left_at_once_and_then_more_slowly() {
 }
 
 #[test]
+fn replicas_that_clash_part() {
+    let mut c = Cluster::with_nodes(3);
+    c.service("a", json!({"ports": [80]}));
+    c.service("b", json!({"ports": [80], "scheduling": {"reschedule_unhealthy": false}}));
+    c.replica("a0", "a", "n0", json!({"applied_generation": 1}));
+    c.replica("b0", "b", "n0", json!({"applied_generation": 1}));
+    assert_eq!(c.step(), ["move_unhealthy n0>n1"], "one of them is enough");
+    c.services[0].spec.insert("scheduling".into(), json!({"anti_affinity": "hard"}));
+    c.services[0].spec.remove("ports");
+    c.replica("a1", "a", "n1", json!({"applied_generation": 1}));
+    assert_eq!(c.step(), ["move_unhealthy n1>n2"]);
+    assert_eq!(c.step(), [""; 0]);
+    c.services[0].spec.insert("ports".into(), json!([80]));
+    c.replica("b1", "b", "n1", json!({"applied_generation": 1}));
+    assert_eq!(c.step(), [""; 0], "no node is free");
+    assert!(warnings(&c.plan()).contains("No eligible node for 1 replicas"), "{}", warnings(&c.plan()));
+}
+
+#[test]
 fn updates_are_queued_so_many_at_a_time() {
     let mut c = Cluster::with_nodes(2);
     c.service("a", json!({"rolling_update": {"max_surge": 1, "max_unavailable": 1}}));

@@ -79,9 +79,9 @@ fn a_spec_is_validated_when_it_is_written() {
         faults,
         [
             r#"dict_type ["body","spec","placement","pinned_replicas",1]"#,
+            r#"greater_than_equal ["body","spec","ports",1]"#,
             r#"greater_than_equal ["body","spec","scheduling","lost_after_seconds"]"#,
             r#"int_parsing ["body","spec","resources","cpu_millis"]"#,
-            r#"int_type ["body","spec","ports",1]"#,
             r#"int_type ["body","spec","ports",2]"#,
             r#"less_than_equal ["body","spec","ports",3,"host_port"]"#,
             r#"less_than_equal ["body","spec","replicas_desired"]"#,
