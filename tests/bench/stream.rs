@@ -109,7 +109,7 @@ pub fn stream() {
         "a small read meanwhile, p99",
         format!("{crowded:.1} ms"),
         format!("{alone:.1} ms without readers"),
-        "not doubled",
+        "not doubled from 1 ms",
         crowded <= 2.0 * alone.max(1.0),
     );
     println!("    server CPU {:.2} of a core; memory with 500 readers {:.1} MiB", cpu / SECONDS as f64, server.resident_mib());

@@ -277,9 +277,11 @@ fn many_writers_leave_a_whole_cluster() {
         0
     );
     assert_eq!(
-        number("SELECT count(*) FROM services s WHERE generation <> (SELECT count(*) FROM service_revisions r WHERE r.service_id = s.id)"),
+        number(
+            "SELECT count(*) FROM services s WHERE min(generation, 1000) <> (SELECT count(*) FROM service_revisions r WHERE r.service_id = s.id)"
+        ),
         0,
-        "no generation is missing or given twice"
+        "of the thousand that are kept no generation is missing or given twice"
     );
     assert_eq!(number("SELECT count(*) FROM replicas WHERE node_id NOT IN (SELECT id FROM nodes)"), 0);
     let services = admin.get("/services").json();
