@@ -530,7 +530,10 @@ fn leases_are_paged() {
     let names: Vec<Value> = first.json().as_array().unwrap().iter().map(|l| l["name"].clone()).collect();
     assert_eq!(names, ["a", "b"]);
     let link = first.header("Link").unwrap();
-    assert_eq!(admin.get(&link[1..link.find('>').unwrap()]).json()[0]["name"], "c");
+    let next = &link[1..link.find('>').unwrap()];
+    assert_eq!(admin.get(next).json()[0]["name"], "c");
+    admin.delete("/nodes/id-b");
+    assert_eq!(admin.get(next).faults(), [r#"string_pattern_mismatch ["query","after"]"#], "an empty page would hide the rest");
 }
 
 #[test]

@@ -25,7 +25,9 @@ fn a_node_is_made_read_changed_and_deleted() {
 
     assert_eq!(admin.get("/nodes/n1").json(), node);
     assert_eq!(admin.get("/nodes").json(), json!([node]));
-    assert_eq!(admin.post("/nodes", &json!({"id": "n1", "name": "other"})).detail(), "Node id already exists");
+    for name in ["other", "First node \u{e9}"] {
+        assert_eq!(admin.post("/nodes", &json!({"id": "n1", "name": name})).detail(), "Node id already exists");
+    }
     assert_eq!(admin.post("/nodes", &json!({"id": "n2", "name": "First node \u{e9}"})).detail(), "Node name already exists");
 
     let changed = admin.patch("/nodes/n1", &json!({"labels": {}, "name": null, "api_endpoint": "https://n1"})).json();

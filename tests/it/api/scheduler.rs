@@ -166,7 +166,7 @@ fn the_mode_says_what_it_does_by_itself() {
 
 #[test]
 fn the_brake_holds_when_most_fall_silent_together() {
-    let (_served, admin) = cluster(0);
+    let (mut served, admin) = cluster(0);
     let mut nodes: Vec<Node> = (0..4).map(|i| Node::joined(&admin, &format!("j{i}"))).collect();
     for node in &mut nodes {
         assert_eq!(node.heartbeat(&admin, 10, &json!({})).status, 200);
@@ -187,6 +187,13 @@ fn the_brake_holds_when_most_fall_silent_together() {
     assert_eq!(actions(&plan), [""; 0]);
     assert!(plan["warnings"][0].as_str().unwrap().starts_with("Nothing is moved"), "{plan}");
     assert_eq!(admin.get("/scheduler/status").json()["braked"], true);
+    until("all three are told to be stale", || {
+        (admin.get("/events?name=node.lease.stale").json().as_array().unwrap().len() == 3).then_some(())
+    });
+    served.restart();
+    let admin = served.admin();
+    assert_eq!(admin.get("/scheduler/status").json()["braked"], true, "a restart does not let go");
+    until("it tells who is silent at the start", || admin.events("scheduler").iter().any(|e| e["name"] == "scheduler.grace").then_some(()));
     admin.put("/cluster-settings/scheduler_brake", &json!({"value": "off"}));
     assert_eq!(actions(&admin.get("/scheduler/plan/services/s").json()).len(), 1);
     until("it goes off", || admin.events("scheduler").iter().any(|e| e["name"] == "scheduler.brake_off").then_some(()));
