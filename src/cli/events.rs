@@ -2,7 +2,7 @@
 
 use super::args::{Args, Failure, Opt, opt};
 use super::{encoded, listed, output, signed_in};
-use crate::client::Api;
+use crate::client::{Api, CallError};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub fn events(args: &Args) -> Result<(), Failure> {
     let query = query.join("&");
     let api = signed_in(args)?;
     if args.has("follow") {
-        return follow(args, &api, &query);
+        return follow(args, api, &query);
     }
     let list = api.get(&format!("/events?limit={limit}&{query}"))?;
     listed(args, list.as_array().cloned().unwrap_or_default(), &HEADER, &KEYS);
@@ -40,7 +40,7 @@ pub fn events(args: &Args) -> Result<(), Failure> {
 }
 
 /// Prints events as they come. A stream that breaks off is taken up where it was, so that none is missed or told twice.
-fn follow(args: &Args, api: &Api, query: &str) -> Result<(), Failure> {
+fn follow(args: &Args, mut api: Api, query: &str) -> Result<(), Failure> {
     let mut last = None;
     loop {
         let print = |event: &Value| match args.has("json") {
@@ -49,6 +49,11 @@ fn follow(args: &Args, api: &Api, query: &str) -> Result<(), Failure> {
         };
         let ended = api.follow(&format!("/events/stream?{query}"), &mut last, print);
         match ended {
+            // The session has ended. Whoever gave a password may go on.
+            Err(CallError::Refused { status: 401, .. }) => match api.sign_in_again() {
+                Err(e) if e.is_refusal() => return Err(e.into()),
+                _ => {}
+            },
             Err(e) if e.is_refusal() => return Err(e.into()),
             Err(e) => eprintln!("{}; trying again", output::ascii(&e.to_string())),
             Ok(()) => eprintln!("the stream ended; trying again"),

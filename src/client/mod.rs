@@ -111,6 +111,8 @@ pub struct Api {
     url: String,
     agent: Agent,
     session: Option<String>,
+    /// Who signed in, to do it again when the session has ended.
+    credentials: Option<(String, String)>,
 }
 
 impl Api {
@@ -127,7 +129,7 @@ impl Api {
         if secure {
             config = config.tls_config(tls()?);
         }
-        Ok(Api { url: url.to_string(), agent: config.build().new_agent(), session: None })
+        Ok(Api { url: url.to_string(), agent: config.build().new_agent(), session: None, credentials: None })
     }
 
     /// The server's URL.
@@ -139,7 +141,16 @@ impl Api {
     pub fn sign_in(&mut self, username: &str, password: &str) -> Called<()> {
         let answer = self.post("/auth/token", &json!({ "username": username, "password": password }))?;
         self.session = answer["session_token"].as_str().map(str::to_string);
+        self.credentials = Some((username.to_string(), password.to_string()));
         Ok(())
+    }
+
+    /// Signs in once more, as before.
+    pub fn sign_in_again(&mut self) -> Called<()> {
+        match self.credentials.clone() {
+            Some((username, password)) => self.sign_in(&username, &password),
+            None => Ok(()),
+        }
     }
 
     /// Enrols a machine.

@@ -126,6 +126,8 @@ pub struct Leases {
     /// Epoch seconds of the start: a heartbeat under an older lease token must be signed after it, or it may be a
     /// replay of one whose renewal was not flushed before the server fell.
     started_at: i64,
+    /// The same moment, by the clock that is never set.
+    loaded: Instant,
     beats: Arc<Beats>,
 }
 
@@ -140,7 +142,13 @@ struct Beats {
 impl Leases {
     /// Loads the table from the database.
     pub(super) fn load(store: &Store) -> Result<Leases> {
-        let table = Leases { shards: Arc::default(), hasher: RandomState::new(), started_at: clock::now().secs(), beats: Arc::default() };
+        let table = Leases {
+            shards: Arc::default(),
+            hasher: RandomState::new(),
+            started_at: clock::now().secs(),
+            loaded: clock::tick(),
+            beats: Arc::default(),
+        };
         let (now, tick) = (clock::now(), clock::tick());
         for node in store.read(leases::enrolled)? {
             let Some(key) = PublicKey::from_spki(&node.key) else {
@@ -219,10 +227,11 @@ impl Leases {
     /// start only the wall clock tells.
     pub(super) fn seen(&self) -> Vec<(String, LeaseState, i64)> {
         let (now, tick) = (clock::now(), clock::tick());
-        let stale = Duration::from_secs(STALE_S);
+        let (stale, up) = (Duration::from_secs(STALE_S), tick.saturating_duration_since(self.loaded));
         let dead_for_s = |l: &Lease| match l.ends {
             Some(end) => i64::try_from(tick.saturating_duration_since(end + stale).as_secs()).unwrap_or(i64::MAX),
-            None => (now.secs() - l.expires_at.secs() - STALE_S as i64).max(0),
+            // A clock that ran ahead at the time must not hold it for longer than this server runs.
+            None => (now.secs() - l.expires_at.secs() - STALE_S as i64).max(i64::try_from(up.as_secs()).unwrap_or(0)),
         };
         let mut all = Vec::new();
         for shard in self.shards.iter() {

@@ -95,7 +95,7 @@ pub fn put(control: &Control, key: String, condition: Condition, value: String, 
     check(&key, &value)?;
     let by = by.to_string();
     control.store.write(move |w| {
-        condition.check(&settings::by_key(w, &key)?)?;
+        condition.check_found(settings::by_key(w, &key)?.as_ref())?;
         settings::put(w, &key, &value)?;
         events::record(w, NewEvent::info("settings", "setting.update", json!({"key": key, "by": by})))?;
         Versioned::of(settings::by_key(w, &key)?.ok_or_else(missing)?)

@@ -43,24 +43,46 @@ pub fn tag_of_json(json: &str) -> String {
 
 /// What must hold of an object for a write to go on.
 #[derive(Default)]
-pub struct Condition(Option<Vec<String>>);
+pub struct Condition(Wanted);
+
+#[derive(Default)]
+enum Wanted {
+    #[default]
+    Anything,
+    /// Any version, but one.
+    Found,
+    /// One of these.
+    Tags(Vec<String>),
+}
 
 impl Condition {
     /// From the value of `If-Match`: tags with commas between, or `*` for any object that is there.
     pub fn if_match(header: Option<&str>) -> Condition {
-        let tags = |value: &str| value.split(',').map(|tag| tag.trim().to_string()).collect();
-        Condition(header.filter(|value| value.trim() != "*").map(tags))
+        Condition(match header.map(str::trim) {
+            None => Wanted::Anything,
+            Some("*") => Wanted::Found,
+            Some(tags) => Wanted::Tags(tags.split(',').map(|tag| tag.trim().to_string()).collect()),
+        })
     }
 
     /// Refuses when the object is not one of the versions that the caller has seen.
     pub fn check(&self, object: &impl Serialize) -> Result<()> {
-        if self.0.is_some() { self.check_tag(&tag_of(object)?) } else { Ok(()) }
+        if matches!(self.0, Wanted::Tags(_)) { self.check_tag(&tag_of(object)?) } else { Ok(()) }
+    }
+
+    /// Refuses when it asks for an object and none is there.
+    pub fn check_found(&self, object: Option<&impl Serialize>) -> Result<()> {
+        match (object, &self.0) {
+            (Some(object), _) => self.check(object),
+            (None, Wanted::Anything) => Ok(()),
+            (None, Wanted::Found | Wanted::Tags(_)) => Err(Error::PreconditionFailed),
+        }
     }
 
     /// Refuses when this is not the tag of one of them.
     fn check_tag(&self, tag: &String) -> Result<()> {
         match &self.0 {
-            Some(tags) if !tags.contains(tag) => Err(Error::PreconditionFailed),
+            Wanted::Tags(tags) if !tags.contains(tag) => Err(Error::PreconditionFailed),
             _ => Ok(()),
         }
     }

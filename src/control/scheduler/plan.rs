@@ -249,16 +249,15 @@ impl<'s, 'v> Planner<'s, 'v> {
         if let Some(sick) = sick() {
             return Some(sick);
         }
-        if policy.reschedule_unhealthy {
-            if node.schedulable && !node.ready {
-                return Some(Trouble::Unready);
-            }
-            let selected = || (!node.matches(&policy.selector)).then(|| "the selector does not match its node".to_string());
-            if let Some(why) = node.closed().map(|why| format!("its node is {why}")).or_else(selected) {
-                return Some(Trouble::Closed(why));
-            }
+        if !policy.reschedule_unhealthy {
+            return None;
         }
-        self.session.clash(index).map(Trouble::Clash)
+        if node.schedulable && !node.ready {
+            return Some(Trouble::Unready);
+        }
+        let selected = || (!node.matches(&policy.selector)).then(|| "the selector does not match its node".to_string());
+        let closed = node.closed().map(|why| format!("its node is {why}")).or_else(selected).map(Trouble::Closed);
+        closed.or_else(|| self.session.clash(index).map(Trouble::Clash))
     }
 
     /// Puts pinned replicas where they belong.
@@ -294,7 +293,11 @@ impl<'s, 'v> Planner<'s, 'v> {
                 let silent = replica.node.is_some_and(|n| self.view.nodes[n as usize].lease == LeaseState::Dead);
                 if self.view.brake.is_some() || (silent && self.view.grace) {
                     let trouble = self.trouble(replica).unwrap_or(Trouble::Drained);
-                    self.stay(replica, &trouble, "it is pinned elsewhere, but nothing is moved at the moment".to_string(), silent);
+                    let waits = self.view.brake.is_none();
+                    if waits {
+                        self.due(1);
+                    }
+                    self.stay(replica, &trouble, "it is pinned elsewhere, but nothing is moved at the moment".to_string(), waits);
                     continue;
                 }
             }
@@ -404,7 +407,7 @@ impl<'s, 'v> Planner<'s, 'v> {
         let away = troubled.iter().filter(|(t, _)| is_away(t)).count();
         let waits_for_some = troubled.iter().any(|(t, _)| matches!(t, Trouble::Waits(_)));
         let at_once = self.service.policy.max_unavailable.max(1);
-        let mut drains_left = at_once.saturating_sub(away);
+        let (mut drains_left, mut drains_begun) = (at_once.saturating_sub(away), false);
         let (mut homeless, mut homeless_why) = (0, String::new());
         for (trouble, replica) in troubled {
             if matches!(trouble, Trouble::Clash(_)) && replica.node.is_none_or(|n| self.session.clash(n).is_none()) {
@@ -423,7 +426,7 @@ impl<'s, 'v> Planner<'s, 'v> {
             } else if trouble == Trouble::Drained && drains_left == 0 {
                 Some((
                     format!("{at_once} of this service may be away at once, and {away} are"),
-                    waits_for_some || self.plan.due_in_s.is_some(),
+                    waits_for_some || drains_begun || self.plan.due_in_s.is_some(),
                 ))
             } else {
                 self.dwell(replica, &trouble).map(|why| (why, true))
@@ -437,6 +440,7 @@ impl<'s, 'v> Planner<'s, 'v> {
                 Some((target, score)) => {
                     if trouble == Trouble::Drained {
                         drains_left -= 1;
+                        drains_begun = true;
                     }
                     let reason = trouble.reason(&replica.node_id);
                     let sick = matches!(trouble, Trouble::Sick(_) | Trouble::Unready);
@@ -451,6 +455,11 @@ impl<'s, 'v> Planner<'s, 'v> {
                 }
             }
         }
+        for replica in service.replicas.iter().filter(|r| !service.policy.reschedule_unhealthy && !self.done.contains(r.id.as_str())) {
+            if let Some(clash) = replica.node.and_then(|n| self.session.clash(n)) {
+                self.plan.warnings.push(format!("{} stays on {}: {clash}", replica.id, replica.node_id));
+            }
+        }
         if homeless > 0 {
             self.warn(format!("No eligible node for {homeless} replicas that should move: {homeless_why}"));
         }
@@ -461,7 +470,7 @@ impl<'s, 'v> Planner<'s, 'v> {
         let flaps = matches!(trouble, Trouble::Sick(_) | Trouble::Unready);
         let placement = replica.placement.as_ref().filter(|p| p.failures > 0 && flaps)?;
         let node = replica.node.map(|n| &self.view.nodes[n as usize]);
-        if node.is_some_and(|node| node.closed().is_some() && *trouble != Trouble::Unready) {
+        if node.is_some_and(|node| !node.may_keep() && *trouble != Trouble::Unready) {
             // It has to leave anyway.
             return None;
         }
@@ -522,6 +531,7 @@ impl<'s, 'v> Planner<'s, 'v> {
     fn per_node(&mut self) {
         let eligible: Vec<NodeIndex> = self.session.eligible().to_vec();
         self.plan.desired_replicas = eligible.len();
+        let selector = &self.service.policy.selector;
         let mut has: BTreeSet<NodeIndex> = BTreeSet::new();
         for replica in &self.service.replicas {
             let first = replica.node.is_some_and(|n| has.insert(n));
@@ -541,12 +551,9 @@ impl<'s, 'v> Planner<'s, 'v> {
                     self.due(1);
                     continue;
                 }
+                (None, Some(node)) if node.matches(selector) || self.view.brake.is_some() => continue,
                 // What is sick on a node that may keep it has no better place: there is one on every node.
-                (Some(Trouble::Sick(_) | Trouble::Clash(_)) | None, Some(node))
-                    if node.matches(&self.service.policy.selector) && node.may_keep() =>
-                {
-                    continue;
-                }
+                (Some(Trouble::Sick(_) | Trouble::Clash(_)), Some(node)) if node.matches(selector) && node.may_keep() => continue,
                 (Some(trouble), _) => trouble.reason(&replica.node_id),
                 (None, _) => "its node does not suit any more".to_string(),
             };

@@ -276,6 +276,8 @@ fn drains_go_step_by_step_and_say_what_holds_them() {
     }
     c.nodes[0].draining = true;
     for left in [2, 1, 0] {
+        let waiting: Vec<bool> = c.plan()[0].stuck.iter().map(|s| s.waits).collect();
+        assert_eq!(waiting, vec![true; left], "their turn comes");
         assert_eq!(c.step().len(), 1);
         assert_eq!(c.on("n0"), left);
     }
@@ -318,6 +320,10 @@ fn one_on_every_node_follows_the_nodes() {
     c.nodes[2].lease = LeaseState::Stale;
     assert_eq!(c.step(), [""; 0]);
     assert_eq!(c.plan()[0].desired_replicas, 1);
+    c.services[0].spec = object(json!({"scheduling": {"mode": "per_node", "reschedule_unhealthy": false}}));
+    c.nodes[0].schedulable = false;
+    c.nodes[3].ready = false;
+    assert!(c.step().iter().all(|a| !a.starts_with("scale_down")), "without rescheduling what is there stays");
 }
 
 #[test]

@@ -163,6 +163,8 @@ fn of_two_who_edit_one_object_the_later_learns_of_the_earlier() {
     }
     let put = |tag: &str| admin.send("PUT", "/cluster-settings/k", &[("If-Match", tag)], br#"{"value": "v"}"#);
     assert_eq!(put("\"other\"").status, 412, "it is not there");
+    assert_eq!(put("*").status, 412, "nor is any version of it");
+    admin.put("/cluster-settings/k", &json!({"value": "v"}));
     let made = put("*");
     assert_eq!((put("\"other\"").status, put(made.header("ETag").unwrap()).status), (412, 200));
     let tag = admin.get("/nodes/n").header("ETag").unwrap().to_string();
