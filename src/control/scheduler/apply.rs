@@ -63,7 +63,9 @@ fn carry_out(write: &Write, action: &Action, generation: i64) -> Result<()> {
             replica.status.insert("update_state".into(), "pending".into());
         }),
         ("set_desired_state", _) => change(write, action, |replica| {
-            replica.desired_state = action.desired_state.clone().unwrap_or(std::mem::take(&mut replica.desired_state));
+            if let Some(state) = &action.desired_state {
+                replica.desired_state.clone_from(state);
+            }
         }),
         (_, Some(target)) => change(write, action, |replica| {
             replica.node_id.clone_from(target);
