@@ -4,8 +4,10 @@
 use crate::crypto;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::model::address::{Network, is_private};
 use log::LevelFilter;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// A key must have so many characters in production.
@@ -33,6 +35,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("DATABASE_URL", "DATA_DIR/app.db", "path of the SQLite database, or sqlite:///path"),
     setting("SERVER_HOST", "0.0.0.0", "address to listen on"),
     setting("SERVER_PORT", "8000", "port to listen on; 0 takes a free one"),
+    setting("TLS", "on", "off: plain HTTP only, behind a proxy that speaks HTTPS"),
+    setting("TLS_NAMES", "", "more names and addresses that this server is reached by, comma-separated"),
+    setting("TLS_CERT_FILE", "", "a certificate chain of your own (PEM); read again when it changes"),
+    setting("TLS_KEY_FILE", "", "its private key (PEM)"),
+    setting("TRUSTED_PROXIES", "", "addresses or networks of proxies whose X-Forwarded-For, -Proto and -Host are believed"),
     setting("LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING, ERROR or CRITICAL"),
     setting("LOG_FILE", "DATA_DIR/app.log", "log file beside stderr; empty for none"),
     setting("LOG_DB_QUERIES", "false", "log every database query"),
@@ -83,6 +90,14 @@ pub struct Config {
     pub server_host: String,
     /// Port to listen on; 0 takes a free one.
     pub server_port: u16,
+    /// Whether TLS is spoken; without it only plain HTTP is, for a proxy that speaks TLS.
+    pub tls: bool,
+    /// More names and addresses that the server is reached by.
+    pub tls_names: Vec<String>,
+    /// A certificate chain and its key of the operator's own.
+    pub tls_files: Option<(PathBuf, PathBuf)>,
+    /// Proxies that are believed about whose request they pass on.
+    pub trusted_proxies: Vec<Network>,
     /// Least level that is logged.
     pub log_level: LevelFilter,
     /// Log file beside stderr.
@@ -171,6 +186,10 @@ impl Config {
             database_path: in_data(read.database()),
             server_host: read.text("SERVER_HOST"),
             server_port: read.int("SERVER_PORT", 0, 65_535) as u16,
+            tls: read.flag("TLS"),
+            tls_names: read.names("TLS_NAMES"),
+            tls_files: read.pair("TLS_CERT_FILE", "TLS_KEY_FILE"),
+            trusted_proxies: read.networks("TRUSTED_PROXIES"),
             log_level: read.level("LOG_LEVEL"),
             log_file: (!log_file.is_empty()).then(|| in_data(log_file.to_string())),
             log_db_queries: read.flag("LOG_DB_QUERIES"),
@@ -220,6 +239,13 @@ impl Config {
             };
             faults.push(format!(
                 "{name} {why}: in production it must have at least {KEY_CHARS_MIN} random characters (try: openssl rand -hex 32)"
+            ));
+        }
+        let reached = self.server_host.trim_matches(['[', ']']).parse::<IpAddr>();
+        if !self.tls && !reached.is_ok_and(is_private) && self.server_host != "localhost" {
+            let host = &self.server_host;
+            faults.push(format!(
+                "TLS must not be off in production while SERVER_HOST is {host}: listen on 127.0.0.1 or a private address, or leave TLS on"
             ));
         }
         if !self.auth_cookie_secure {
@@ -304,6 +330,47 @@ impl Reader<'_> {
         }
     }
 
+    /// Parts between commas.
+    fn parts(&self, name: &str) -> Vec<String> {
+        self.text(name).split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_string).collect()
+    }
+
+    /// Names of hosts, and addresses.
+    fn names(&mut self, name: &str) -> Vec<String> {
+        let names = self.parts(name);
+        let is_name = |n: &str| {
+            let label = |l: &str| (1..=63).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+            n.len() <= 253 && n.strip_prefix("*.").unwrap_or(n).split('.').all(label)
+        };
+        for bad in names.iter().filter(|n| n.parse::<IpAddr>().is_err() && !is_name(n)) {
+            self.faults.push(format!("{name} must have names of hosts and addresses, separated by commas, not {bad:?}"));
+        }
+        names.iter().map(|n| n.to_ascii_lowercase()).collect()
+    }
+
+    /// Networks of addresses.
+    fn networks(&mut self, name: &str) -> Vec<Network> {
+        let mut networks = Vec::new();
+        for part in self.parts(name) {
+            match Network::parse(&part) {
+                Some(network) => networks.push(network),
+                None => {
+                    self.faults.push(format!("{name} must have addresses or networks like 10.0.0.0/8, separated by commas, not {part:?}"))
+                }
+            }
+        }
+        networks
+    }
+
+    /// Two files that are of no use without each other.
+    fn pair(&mut self, one: &str, other: &str) -> Option<(PathBuf, PathBuf)> {
+        let (a, b) = (self.text(one), self.text(other));
+        if a.is_empty() != b.is_empty() {
+            self.faults.push(format!("{one} and {other} must be given together"));
+        }
+        (!a.is_empty() && !b.is_empty()).then(|| (a.into(), b.into()))
+    }
+
     fn level(&mut self, name: &str) -> LevelFilter {
         let text = self.text(name);
         match text.to_ascii_uppercase().as_str() {
@@ -380,6 +447,10 @@ mod tests {
             ("LOG_LEVEL", "loud"),
             ("DATABASE_URL", "postgres://x/y"),
             ("NODE_CERT_VALIDITY_DAYS", "0"),
+            ("TLS", "maybe"),
+            ("TLS_NAMES", "a b"),
+            ("TLS_KEY_FILE", "key.pem"),
+            ("TRUSTED_PROXIES", "10.0.0.1, proxy"),
         ];
         let found = Config::load(&[], pairs(&bad), Some("what\nA B=1\nX=\"open")).err().unwrap_or_default();
         for part in [
@@ -391,10 +462,14 @@ mod tests {
             "LOG_LEVEL",
             "DATABASE_URL",
             "NODE_CERT_VALIDITY_DAYS",
+            "TLS must",
+            "TLS_NAMES",
+            "TLS_CERT_FILE",
+            "TRUSTED_PROXIES",
         ] {
             assert_eq!(found.iter().filter(|f| f.starts_with(part)).count(), 1, "{part}: {found:?}");
         }
-        assert_eq!(found.len(), 8, "{found:?}");
+        assert_eq!(found.len(), 12, "{found:?}");
     }
 
     #[test]
@@ -408,6 +483,12 @@ mod tests {
             env[i].1 = bad;
             let found = faults(&env);
             assert!(found.len() == 1 && found[0].starts_with(env[i].0), "{found:?}");
+        }
+        for (host, refused) in
+            [("0.0.0.0", true), ("8.8.8.8", true), ("::", true), ("127.0.0.1", false), ("10.1.2.3", false), ("[::1]", false)]
+        {
+            let found = faults(&[&good[..], &[("TLS", "off"), ("SERVER_HOST", host)]].concat());
+            assert_eq!(found.iter().any(|f| f.starts_with("TLS must not be off")), refused, "{host}: {found:?}");
         }
     }
 

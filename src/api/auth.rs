@@ -21,7 +21,7 @@ fn token(control: &Control, request: &Request) -> Reply {
     let username = f.text("username", 1..=128).required();
     let given = f.text("password", 1..=auth::PASSWORD_LEN_MAX).required();
     f.finish()?;
-    answer(&auth::sign_in(control, request.peer.ip(), &username, &given)?)
+    answer(&auth::sign_in(control, request.client, &username, &given)?)
 }
 
 fn password(control: &Control, request: &Request, user: &User) -> Reply {
@@ -29,7 +29,7 @@ fn password(control: &Control, request: &Request, user: &User) -> Reply {
     let current = f.text("current_password", 1..=auth::PASSWORD_LEN_MAX).required();
     let new = f.text("new_password", auth::PASSWORD_LEN_MIN..=auth::PASSWORD_LEN_MAX).required();
     f.finish()?;
-    answer(&auth::change_password(control, request.peer.ip(), user, &current, &new)?)
+    answer(&auth::change_password(control, request.client, user, &current, &new)?)
 }
 
 fn answer(session: &auth::Session) -> Reply {

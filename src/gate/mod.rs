@@ -62,6 +62,7 @@ impl Route {
 /// Finds who is calling, whether they may, and what handles it. Whoever is not signed in learns nothing of which paths exist.
 pub fn dispatch(control: &Control, tables: &[&'static [Route]], mut request: Request) -> Response {
     let began = clock::tick();
+    request.believe(&control.config.trusted_proxies);
     let found = table::find(tables, &request.method, &request.path);
     let (method, path) = match &found {
         Found::Route(route, _) => (route.method.as_str(), route.path),

@@ -3,13 +3,14 @@
 //! The head is where requests are smuggled, so whatever two servers could read in two ways is refused here. Waiting
 //! for bytes and reading the body is left to `exchange`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use tiny_http::Method;
 
 use crate::crypto;
 use crate::http::listen::Limits;
 use crate::http::{cookie, form};
+use crate::model::address::Network;
 
 /// Longest `X-Request-ID` that is taken over from a client.
 const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -34,6 +35,12 @@ pub struct Request {
     pub body: Vec<u8>,
     /// Who sent it: an IPv4 client of an IPv6 listener has its IPv4 address.
     pub peer: SocketAddr,
+    /// Whose request it is: the peer, or whom a trusted proxy names.
+    pub client: IpAddr,
+    /// Whether it came over TLS, to here or to a trusted proxy.
+    pub secure: bool,
+    /// The host that was asked for, with its port where one was said: of this request, or of the one that a trusted proxy got.
+    pub host: String,
     /// The client's `X-Request-ID` or a fresh UUID.
     pub request_id: String,
     /// Path arguments, filled in by the router.
@@ -44,13 +51,57 @@ impl Request {
     /// A request for this path that says nothing.
     pub fn empty(method: Method, path: &str) -> Request {
         let peer = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (path, query, request_id) = (path.to_string(), String::new(), String::new());
-        Request { method, path, query, headers: Vec::new(), body: Vec::new(), peer, request_id, args: Vec::new() }
+        Request {
+            method,
+            path: path.to_string(),
+            query: String::new(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            peer,
+            client: peer.ip(),
+            secure: false,
+            host: String::new(),
+            request_id: String::new(),
+            args: Vec::new(),
+        }
     }
 
     /// The first header of that name, in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers_named(name).next()
+    }
+
+    /// Whether it comes from this machine itself. One that any proxy passed on does not, whatever address the proxy has.
+    pub fn is_local(&self) -> bool {
+        let passed_on = ["x-forwarded-for", "forwarded", "via"].iter().any(|name| self.header(name).is_some());
+        self.peer.ip().is_loopback() && !passed_on
+    }
+
+    /// Believes a trusted proxy about whose request this is. Of the addresses in `X-Forwarded-For` it is the last that no trusted proxy
+    /// has: those before it are what that client said, and anybody can say anything.
+    pub fn believe(&mut self, trusted: &[Network]) {
+        let trusts = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+        if !trusts(self.peer.ip()) {
+            return;
+        }
+        let named: Vec<&str> = self.headers_named("x-forwarded-for").flat_map(|value| value.split(',')).map(str::trim).collect();
+        let mut client = self.client;
+        for name in named.iter().rev() {
+            // A proxy that writes what is no address does not say whose request it is.
+            let Ok(address) = name.parse::<IpAddr>() else { break };
+            client = address.to_canonical();
+            if !trusts(client) {
+                break;
+            }
+        }
+        // The proxy nearest to us is the one we trust: its word is the last.
+        let last = |name: &str| self.headers_named(name).last().and_then(|v| v.rsplit(',').next()).map(|v| v.trim().to_string());
+        let (scheme, host) = (last("x-forwarded-proto"), last("x-forwarded-host"));
+        self.client = client;
+        self.secure |= scheme.is_some_and(|s| s.eq_ignore_ascii_case("https"));
+        if let Some(host) = host.filter(|h| !h.is_empty()) {
+            self.host = host;
+        }
     }
 
     /// The first cookie of that name.
@@ -223,7 +274,9 @@ fn judge(raw: &httparse::Request, own_id: Option<String>, limits: &Limits, peer:
     };
     let (path, query) = (path.to_string(), query.to_string());
     let request_id = own_id.unwrap_or_else(crypto::uuid);
-    let request = Request { method, path, query, headers, body: Vec::new(), peer, request_id, args: Vec::new() };
+    let host = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host")).map(|(_, value)| value.clone()).unwrap_or_default();
+    let (body, args, client) = (Vec::new(), Vec::new(), peer.ip());
+    let request = Request { method, path, query, headers, body, peer, client, secure: false, host, request_id, args };
     Ok(Head { request, framing, keep, expects_continue })
 }
 
@@ -263,6 +316,22 @@ mod tests {
         assert_eq!((request.cookie("a"), request.cookie("b"), request.cookie("c")), (Some("1"), Some("2"), None));
         assert_eq!((request.request_id.as_str(), request.header("CONTENT-LENGTH")), ("own", Some("5")));
         assert_eq!((head.framing, head.keep, head.expects_continue), (Framing::Length(5), true, false));
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_is_believed() {
+        let trusted = ["127.0.0.1", "10.0.0.0/8"].map(|n| Network::parse(n).expect("a network"));
+        let asked = |trusted: &[Network], lines: &str| {
+            let mut request = whole(&format!("GET / HTTP/1.1\r\nHost: inner\r\n{lines}\r\n")).request;
+            request.believe(trusted);
+            (request.client.to_string(), request.secure, request.host.clone(), request.is_local())
+        };
+        let said = "X-Forwarded-For: 1.1.1.1, 2.2.2.2, 10.0.0.3\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: outer:8443\r\n";
+        assert_eq!(asked(&trusted, said), ("2.2.2.2".into(), true, "outer:8443".into(), false));
+        assert_eq!(asked(&[], said), ("127.0.0.1".into(), false, "inner".into(), false));
+        assert_eq!(asked(&trusted, ""), ("127.0.0.1".into(), false, "inner".into(), true));
+        assert_eq!(asked(&trusted, "X-Forwarded-For: 2.2.2.2\r\nX-Forwarded-For: x, 10.0.0.3\r\n").0, "10.0.0.3");
+        assert!(!asked(&trusted, "X-Forwarded-Proto: https, http\r\n").1);
     }
 
     #[test]

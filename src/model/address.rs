@@ -1,6 +1,41 @@
-//! Which addresses are one client.
+//! Which addresses are one client, and networks of addresses.
 
 use std::net::IpAddr;
+
+/// A network of addresses, `10.0.0.0/8`; a single address is a network of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    first: IpAddr,
+    bits: u8,
+}
+
+impl Network {
+    /// Reads one: an address, or an address, `/` and the length of its prefix.
+    pub fn parse(text: &str) -> Option<Network> {
+        let (address, bits) = text.trim().split_once('/').map_or((text.trim(), None), |(a, b)| (a, Some(b)));
+        let first: IpAddr = address.parse().ok()?;
+        let longest = if first.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Some(longest), |b| b.parse().ok()).filter(|b| *b <= longest)?;
+        Some(Network { first, bits })
+    }
+
+    /// Whether an address lies in it.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.first, address.to_canonical()) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => (u32::from(a) ^ u32::from(b)).checked_shr(32 - u32::from(self.bits)).unwrap_or(0) == 0,
+            (IpAddr::V6(a), IpAddr::V6(b)) => (u128::from(a) ^ u128::from(b)).checked_shr(128 - u32::from(self.bits)).unwrap_or(0) == 0,
+            _ => false,
+        }
+    }
+}
+
+/// Whether only this machine or its private network can reach an address: loopback, RFC 1918, link-local, RFC 4193.
+pub fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
 
 /// An IPv4 address, or the /64 network that an IPv6 client chooses its addresses from.
 pub fn client(address: IpAddr) -> IpAddr {
@@ -12,7 +47,36 @@ pub fn client(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use super::client;
+    use super::{Network, client, is_private};
+
+    #[test]
+    fn a_network_contains_its_addresses_and_no_others() {
+        let within = |network: &str, address: &str| {
+            let network = Network::parse(network).expect("a network");
+            network.contains(address.parse().expect("an address"))
+        };
+        for (network, address) in
+            [("10.0.0.0/8", "10.9.8.7"), ("10.0.0.1", "10.0.0.1"), ("0.0.0.0/0", "8.8.8.8"), ("::1", "::1"), ("fd00::/8", "fd12::1")]
+        {
+            assert!(within(network, address), "{address} in {network}");
+        }
+        assert!(within("127.0.0.0/8", "::ffff:127.0.0.1"));
+        for (network, address) in [("10.0.0.0/8", "11.0.0.0"), ("10.0.0.1", "10.0.0.2"), ("::/0", "10.0.0.1"), ("fd00::/8", "fe00::1")] {
+            assert!(!within(network, address), "{address} in {network}");
+        }
+        for bad in ["", "10.0.0.0/33", "10.0.0/8", "::/129", "x", "10.0.0.0/", "10.0.0.0/-1"] {
+            assert_eq!(Network::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn private_addresses_are_told_from_public_ones() {
+        for (address, private) in
+            [("127.0.0.1", true), ("192.168.1.1", true), ("fd00::1", true), ("0.0.0.0", false), ("8.8.8.8", false), ("::", false)]
+        {
+            assert_eq!(is_private(address.parse().expect("an address")), private, "{address}");
+        }
+    }
 
     #[test]
     fn one_ipv6_network_is_one_client() {

@@ -29,7 +29,7 @@ fn sign_in(control: &Control, request: &Request) -> Reply {
     if password.chars().count() > auth::PASSWORD_LEN_MAX || username.chars().count() > 128 {
         return form_page(401, next, &notice("bad", "Invalid username or password."));
     }
-    match auth::sign_in(control, request.peer.ip(), username, password) {
+    match auth::sign_in(control, request.client, username, password) {
         Ok(session) => Ok(Response::redirect(303, next).with("Set-Cookie", gate::session_cookie(control, &session))),
         Err(e @ (Error::Unauthenticated { .. } | Error::RateLimited { .. })) => {
             let page = form_page(e.status(), next, &notice("bad", &e.detail()))?;

@@ -21,7 +21,7 @@ fn show(_: &Control, _: &Request, user: &User) -> Reply {
 fn change_password(control: &Control, request: &Request, user: &User) -> Reply {
     let fields = form::parse(&request.body);
     let (current, new) = (field(&fields, "current_password"), field(&fields, "new_password"));
-    match auth::change_password(control, request.peer.ip(), user, current, new) {
+    match auth::change_password(control, request.client, user, current, new) {
         Ok(session) => {
             let page = settings_page(200, user, &notice("good", "The password is changed."))?;
             Ok(page.with("Set-Cookie", gate::session_cookie(control, &session)))
