@@ -1,6 +1,7 @@
 //! JSON handlers, one file a noun: they read the request's fields, call the rules in `control`, and answer.
 
 pub mod auth;
+pub mod ca;
 pub mod cluster;
 pub mod endpoints;
 pub mod events;

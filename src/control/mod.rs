@@ -21,12 +21,14 @@ pub mod runs;
 pub mod scheduler;
 pub mod services;
 pub mod settings;
+pub mod tls;
 pub mod versions;
 pub mod wireguard;
 
 use crate::config::Config;
 use crate::error::Result;
 use crate::store::Store;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -46,18 +48,25 @@ pub struct Control {
     pub scheduler: scheduler::Scheduler,
     /// What is counted as requests come.
     pub metrics: metrics::Metrics,
+    /// Where the server listens.
+    pub listening: SocketAddr,
+    /// How TLS is spoken, where it is.
+    pub tls: Option<tls::Tls>,
     /// Readers of the event stream.
     pub stream_readers: Arc<AtomicUsize>,
 }
 
 impl Control {
     /// Loads what lives in memory from the database.
-    pub fn new(config: Config, store: Store) -> Result<Control> {
-        let leases = leases::Leases::load(&store)?;
+    pub fn new(config: Config, store: Store, listening: SocketAddr) -> Result<Control> {
         let ca = ca::Authority::new(config.pki_dir.clone())?;
+        let tls = config.tls.then(|| tls::Tls::new(&config, &ca, listening)).transpose()?;
+        ca::adopt(&ca, &store)?;
+        let leases = leases::Leases::load(&store)?;
         let auth = auth::Auth::default();
         let scheduler = scheduler::Scheduler::load(&store)?;
         let metrics = metrics::Metrics::default();
-        Ok(Control { config, store: Arc::new(store), leases, ca, auth, scheduler, metrics, stream_readers: Arc::default() })
+        let (store, stream_readers) = (Arc::new(store), Arc::default());
+        Ok(Control { config, store, leases, ca, auth, scheduler, metrics, listening, tls, stream_readers })
     }
 }

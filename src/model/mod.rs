@@ -1,9 +1,11 @@
 //! Plain types of the cluster. Serializing one gives exactly the contract's JSON; nothing here does I/O or reads a clock.
 
 pub mod address;
+pub mod ca;
 pub mod endpoints;
 pub mod events;
 pub mod ids;
+pub mod join_string;
 pub mod join_tokens;
 pub mod leases;
 pub mod nodes;

@@ -18,4 +18,5 @@ mod stream;
 mod support;
 mod texts;
 mod tidy;
+mod tls;
 mod trouble;

@@ -12,7 +12,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("percent", &[]),
     ("logger", &[]),
     ("html", &[]),
-    ("config", &["crypto"]),
+    ("config", &["crypto", "model"]),
     ("crypto", &[]),
     ("model", &[]),
     ("sys", &["model"]),
@@ -25,7 +25,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("openapi", &["control", "gate", "http", "model", "routes"]),
     ("routes", &["api", "control", "gate", "http", "model", "openapi", "ui"]),
     ("serve", &["config", "control", "http", "model", "routes", "store"]),
-    ("client", &["model"]),
+    ("client", &["crypto", "model"]),
     ("agent", &["client", "crypto", "model", "sys"]),
     ("cli", &["agent", "client", "config", "crypto", "model", "serve", "sys"]),
 ];
