@@ -7,6 +7,7 @@ mod fleet;
 mod scheduler;
 mod server;
 mod stream;
+mod tls;
 
 use fleet::{Conn, Fleet};
 use ring::rand::SystemRandom;
@@ -49,6 +50,9 @@ fn main() {
     }
     if wanted("stream") {
         stream::stream();
+    }
+    if wanted("tls") {
+        tls::tls();
     }
     let others = ["joins", "heartbeats", "disk", "list", "memory", "start"];
     if others.iter().any(|name| wanted(name)) {

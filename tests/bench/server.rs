@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 /// Kernel ticks in a second: fixed in Linux's interface to programs (USER_HZ).
 const TICKS_PER_SECOND: f64 = 100.0;
 
+/// By then a silent connection is parked and its worker has ended.
+pub const PARKED_AFTER: Duration = Duration::from_secs(8);
+
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
