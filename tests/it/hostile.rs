@@ -3,10 +3,15 @@
 
 use crate::program::{Running, command};
 use crate::support::{Client, Dir, PATIENCE, parse, raw, until};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
 /// Connections of a flood: two thousand, more than the server's default cap, where this process may open as many beside
 /// what the other tests need.
@@ -20,24 +25,27 @@ fn flood_size() -> usize {
 struct Target {
     server: Running,
     client: Client,
+    /// How the attack speaks TLS, where it does.
+    tls: Option<Arc<ClientConfig>>,
     threads: usize,
     descriptors: usize,
     _dir: Dir,
 }
 
 impl Target {
-    fn new(args: &[&str]) -> Target {
+    fn new(tls: bool, args: &[&str]) -> Target {
         let dir = Dir::new();
         let program =
             command(dir.path(), &[&["serve", "--server-host", "127.0.0.1", "--server-port", "0", "--log-file", ""], args].concat());
-        Target::of(program, dir)
+        Target::of(tls, program, dir)
     }
 
-    fn of(program: Command, dir: Dir) -> Target {
+    fn of(tls: bool, program: Command, dir: Dir) -> Target {
         let server = Running::of(program, dir.path(), "serve");
         let client = server.client();
         assert_eq!(client.get("/health").status, 200);
-        let mut target = Target { server, client, threads: 0, descriptors: 0, _dir: dir };
+        let tls = tls.then(|| believing(&dir.join("data/pki/cluster-ca.crt")));
+        let mut target = Target { server, client, tls, threads: 0, descriptors: 0, _dir: dir };
         target.threads = target.count("task");
         target.descriptors = target.count("fd");
         target
@@ -71,27 +79,49 @@ impl Target {
 
     /// The status of `/health`; `None` when there was no answer.
     fn try_health(&self) -> Option<u16> {
-        let mut stream = TcpStream::connect(self.address()).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        let mut stream = self.try_connect()?;
         stream.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).ok()?;
         (!answer.is_empty()).then(|| parse(&answer).status)
     }
 
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
+    fn try_connect(&self) -> Option<Wire> {
+        let stream = TcpStream::connect(self.address()).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        Some(match &self.tls {
+            None => Wire::Plain(stream),
+            Some(config) => {
+                let name = ServerName::try_from("127.0.0.1").ok()?;
+                Wire::Tls(Box::new(StreamOwned::new(ClientConnection::new(Arc::clone(config), name).ok()?, stream)))
+            }
+        })
     }
 
-    /// So many connections at once, each with these bytes; as far as the server lets them.
-    fn flood(&self, count: usize, bytes: &[u8]) -> Vec<TcpStream> {
+    fn connect(&self) -> Wire {
+        self.try_connect().unwrap()
+    }
+
+    /// Sends bytes and reads to the end of the connection.
+    fn raw(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut stream = self.connect();
+        // The server may answer and close before everything is sent.
+        let _ = stream.write_all(bytes);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        answer
+    }
+
+    /// So many connections at once, each with these bytes; as far as the server lets them. One that says nothing has at least shaken hands.
+    fn flood(&self, count: usize, bytes: &[u8]) -> Vec<Wire> {
         let mut all = Vec::with_capacity(count);
         for _ in 0..count {
-            if let Ok(mut stream) = TcpStream::connect(self.address()) {
+            if let Some(mut stream) = self.try_connect() {
                 // It may be closed at once, which is the server's right.
                 let _ = stream.write_all(bytes);
+                if let (Wire::Tls(stream), true) = (&mut stream, bytes.is_empty()) {
+                    let _ = stream.conn.complete_io(&mut stream.sock);
+                }
                 all.push(stream);
             }
         }
@@ -99,19 +129,102 @@ impl Target {
     }
 }
 
+/// A connection, with TLS or without.
+enum Wire {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Wire {
+    /// Says that nothing more comes.
+    fn end(&mut self) {
+        let _ = match self {
+            Wire::Plain(stream) => stream.shutdown(Shutdown::Write),
+            Wire::Tls(stream) => {
+                stream.conn.send_close_notify();
+                let _ = stream.flush();
+                stream.sock.shutdown(Shutdown::Write)
+            }
+        };
+    }
+}
+
+impl Read for Wire {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Wire::Plain(stream) => stream.read(into),
+            Wire::Tls(stream) => stream.read(into),
+        }
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Wire::Plain(stream) => stream.write(bytes),
+            Wire::Tls(stream) => {
+                let count = stream.write(bytes)?;
+                // What is encrypted must leave, or a broken connection would never be noticed.
+                stream.flush().map(|()| count)
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A client that believes this authority.
+fn believing(ca: &Path) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(&fs::read(ca).unwrap()).unwrap()).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    Arc::new(builder.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots).with_no_client_auth())
+}
+
+/// Each of these attacks, over plain HTTP and over TLS.
+macro_rules! over_both {
+    ($($attack:ident),* $(,)?) => {
+        mod plain {
+            $(#[test]
+            fn $attack() {
+                super::$attack(false);
+            })*
+        }
+        mod tls {
+            $(#[test]
+            fn $attack() {
+                super::$attack(true);
+            })*
+        }
+    };
+}
+
+over_both!(
+    running_out_of_descriptors_is_survived,
+    two_thousand_idle_connections_do_not_keep_others_out,
+    two_thousand_dripping_connections_end_at_their_deadline,
+    endless_heads_are_cut_off,
+    nothing_can_be_smuggled_behind_a_refused_request,
+    pipelined_requests_are_answered_in_order,
+    garbage_is_refused_or_dropped,
+    half_sent_bodies_do_not_keep_others_out,
+    a_reader_that_never_reads_holds_up_nobody,
+);
+
 /// The statuses of all answers in these bytes.
 fn statuses(answers: &[u8]) -> Vec<u16> {
     let text = String::from_utf8_lossy(answers);
     text.match_indices("HTTP/1.1 ").map(|(at, head)| text[at + head.len()..].get(..3).and_then(|s| s.parse().ok()).unwrap_or(0)).collect()
 }
 
-#[test]
-fn running_out_of_descriptors_is_survived() {
+fn running_out_of_descriptors_is_survived(tls: bool) {
     let dir = Dir::new();
     let inner = command(dir.path(), &["serve", "--server-host", "127.0.0.1", "--server-port", "0", "--log-file", ""]);
     let mut limited = Command::new("sh");
     limited.args(["-c", "ulimit -n 60; exec \"$@\"", "sh"]).arg(inner.get_program()).args(inner.get_args()).current_dir(dir.path());
-    let target = Target::of(limited, dir);
+    let target = Target::of(tls, limited, dir);
     // Half heads, so that no connection is idle and may be evicted: accepting fails for want of descriptors.
     let flood = target.flood(200, b"GET / HTTP/1.1\r\n");
     until("accepting fails", || target.server.logged().contains("http.accept").then_some(()));
@@ -119,15 +232,14 @@ fn running_out_of_descriptors_is_survived() {
     target.is_well();
 }
 
-#[test]
-fn two_thousand_idle_connections_do_not_keep_others_out() {
-    let target = Target::new(&["--http-connections-per-address-max", "4000"]);
+fn two_thousand_idle_connections_do_not_keep_others_out(tls: bool) {
+    let target = Target::new(tls, &["--http-connections-per-address-max", "4000"]);
     let flood = target.flood(flood_size(), b"");
     until("the longest parked makes room", || (target.try_health() == Some(200)).then_some(()));
     drop(flood);
     target.is_well();
     // One address alone gets no further than its own cap.
-    let target = Target::new(&[]);
+    let target = Target::new(tls, &[]);
     let flood = target.flood(flood_size(), b"");
     until("the rest is closed", || (target.count("fd") <= target.descriptors + 70).then_some(()));
     until("even this address is answered", || (target.try_health() == Some(200)).then_some(()));
@@ -135,9 +247,8 @@ fn two_thousand_idle_connections_do_not_keep_others_out() {
     target.is_well();
 }
 
-#[test]
-fn two_thousand_dripping_connections_end_at_their_deadline() {
-    let target = Target::new(&["--http-connections-per-address-max", "4000"]);
+fn two_thousand_dripping_connections_end_at_their_deadline(tls: bool) {
+    let target = Target::new(tls, &["--http-connections-per-address-max", "4000"]);
     let flood = target.flood(flood_size(), b"GET /health HTTP/1.1\r\nHost: x\r\nX-Drip: ");
     let mut dripping = flood;
     until("all are cut off, however they drip", || {
@@ -147,9 +258,8 @@ fn two_thousand_dripping_connections_end_at_their_deadline() {
     target.is_well();
 }
 
-#[test]
-fn endless_heads_are_cut_off() {
-    let target = Target::new(&[]);
+fn endless_heads_are_cut_off(tls: bool) {
+    let target = Target::new(tls, &[]);
     for endless in [&b"a"[..], b"X-Header: value\r\n", b"\r\n", b"GET "] {
         let mut stream = target.connect();
         let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nX-Begin: ");
@@ -161,16 +271,15 @@ fn endless_heads_are_cut_off() {
         assert!(sent < 8 << 20, "{endless:?} is read without end");
     }
     let head = [b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: ".as_slice(), &b"a".repeat(17 << 10), b"\r\n\r\n"].concat();
-    assert_eq!(statuses(&raw(target.address(), &head)), [431]);
+    assert_eq!(statuses(&target.raw(&head)), [431]);
     let many = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "a: b\r\n".repeat(100));
-    assert_eq!(statuses(&raw(target.address(), many.as_bytes())), [431]);
+    assert_eq!(statuses(&target.raw(many.as_bytes())), [431]);
     target.is_well();
 }
 
 /// What two servers could read in two ways, and what is plainly wrong: one refusal, and nothing that follows is answered.
-#[test]
-fn nothing_can_be_smuggled_behind_a_refused_request() {
-    let target = Target::new(&[]);
+fn nothing_can_be_smuggled_behind_a_refused_request(tls: bool) {
+    let target = Target::new(tls, &[]);
     let post = |rest: &str| format!("POST /auth/token HTTP/1.1\r\nHost: x\r\n{rest}");
     for (request, status) in [
         (post("Content-Length: 100000000000\r\n\r\n"), 413),
@@ -204,7 +313,7 @@ fn nothing_can_be_smuggled_behind_a_refused_request() {
         ("GET /health\r\n\r\n".into(), 400),
     ] {
         let smuggled = format!("{request}GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        let answer = raw(target.address(), smuggled.as_bytes());
+        let answer = target.raw(smuggled.as_bytes());
         assert_eq!(statuses(&answer), [status], "{request:?}: {}", String::from_utf8_lossy(&answer));
         let answer = parse(&answer);
         assert!(!answer.detail().is_empty() && answer.header("X-Request-ID").is_some(), "{request:?}");
@@ -213,11 +322,10 @@ fn nothing_can_be_smuggled_behind_a_refused_request() {
     target.is_well();
 }
 
-#[test]
-fn pipelined_requests_are_answered_in_order() {
-    let target = Target::new(&[]);
+fn pipelined_requests_are_answered_in_order(tls: bool) {
+    let target = Target::new(tls, &[]);
     let requests: String = (0..100).map(|i| format!("GET /health HTTP/1.1\r\nHost: x\r\nX-Request-ID: id-{i}\r\n\r\n")).collect();
-    let answers = raw(target.address(), format!("{requests}GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes());
+    let answers = target.raw(format!("{requests}GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes());
     assert_eq!(statuses(&answers), [200; 101]);
     let text = String::from_utf8(answers).unwrap();
     let ids: Vec<&str> = text.split("X-Request-ID: ").skip(1).map(|rest| rest.split("\r\n").next().unwrap()).collect();
@@ -225,9 +333,8 @@ fn pipelined_requests_are_answered_in_order() {
     target.is_well();
 }
 
-#[test]
-fn garbage_is_refused_or_dropped() {
-    let target = Target::new(&["--http-connections-per-address-max", "1000"]);
+fn garbage_is_refused_or_dropped(tls: bool) {
+    let target = Target::new(tls, &["--http-connections-per-address-max", "1000"]);
     // A fixed seed, so that a failure can be repeated.
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     let mut byte = || {
@@ -243,7 +350,7 @@ fn garbage_is_refused_or_dropped() {
         }
         let mut stream = target.connect();
         let _ = stream.write_all(&bytes);
-        let _ = stream.shutdown(std::net::Shutdown::Write);
+        stream.end();
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
         assert!(statuses(&answer).iter().all(|s| (400..500).contains(s) || *s == 501 || *s == 505), "{bytes:?}: {:?}", statuses(&answer));
@@ -253,9 +360,8 @@ fn garbage_is_refused_or_dropped() {
     target.is_well();
 }
 
-#[test]
-fn half_sent_bodies_do_not_keep_others_out() {
-    let target = Target::new(&["--http-connections-per-address-max", "1000"]);
+fn half_sent_bodies_do_not_keep_others_out(tls: bool) {
+    let target = Target::new(tls, &["--http-connections-per-address-max", "1000"]);
     let flood = target.flood(300, b"POST /auth/token HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{\"username\":");
     for _ in 0..10 {
         assert_eq!(target.try_health(), Some(200));
@@ -264,9 +370,8 @@ fn half_sent_bodies_do_not_keep_others_out() {
     target.is_well();
 }
 
-#[test]
-fn a_reader_that_never_reads_holds_up_nobody() {
-    let target = Target::new(&["--http-connections-per-address-max", "1000"]);
+fn a_reader_that_never_reads_holds_up_nobody(tls: bool) {
+    let target = Target::new(tls, &["--http-connections-per-address-max", "1000"]);
     let admin = target.client.signed_in("admin", "uptime");
     for i in 0..10 {
         let node = serde_json::json!({"id": format!("n{i}"), "name": format!("n{i}"), "status": {"blob": "x".repeat(60_000)}});
@@ -284,7 +389,7 @@ fn a_reader_that_never_reads_holds_up_nobody() {
 
 #[test]
 fn head_expect_and_the_headers_of_every_answer() {
-    let target = Target::new(&[]);
+    let target = Target::new(false, &[]);
     let head = target.client.send("HEAD", "/version", &[], b"");
     let get = target.client.get("/version");
     assert_eq!((head.status, head.body.len(), head.header("Content-Length")), (200, 0, get.header("Content-Length")));
@@ -321,7 +426,7 @@ fn head_expect_and_the_headers_of_every_answer() {
 
 #[test]
 fn a_stop_lets_what_is_being_asked_be_answered() {
-    let mut target = Target::new(&[]);
+    let mut target = Target::new(false, &[]);
     let mut idle = target.connect();
     let mut active = target.connect();
     active.write_all(b"POST /auth/token HTTP/1.1\r\nHost: x\r\nContent-Length: 39\r\nExpect: 100-continue\r\n\r\n").unwrap();

@@ -333,3 +333,14 @@ fn half_a_handshake_holds_nobody_up() {
         assert!(rest.is_empty() || rest[0] == 21, "{rest:?}");
     }
 }
+
+#[test]
+fn nobody_renegotiates() {
+    let served = Served::new();
+    let at = served.anonymous().address.to_string();
+    // A line that is an R asks s_client to begin anew.
+    let line = format!("(sleep 1; echo R; sleep 1) | timeout 20 openssl s_client -connect {at} -CAfile {} -tls1_2", ca_of(&served));
+    let (_, said) = run("sh", &["-c", &line]);
+    assert!(said.contains("RENEGOTIATING") && said.contains("no renegotiation"), "{said}");
+    assert_eq!(served.anonymous().get("/health").status, 200);
+}
