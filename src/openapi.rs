@@ -7,7 +7,7 @@ use crate::gate::Handler::Open;
 use crate::gate::{Handler, Reply, Route, route};
 use crate::http::describe::{self, Noted};
 use crate::http::{Request, Response};
-use crate::model::users::{Role, User};
+use crate::model::users::{Credential, Role, User};
 use crate::routes;
 use serde_json::{Value, json};
 use std::sync::OnceLock;
@@ -40,7 +40,7 @@ fn make(control: &Control) -> Value {
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "securitySchemes": { "session": { "type": "http", "scheme": "bearer" } },
+            "securitySchemes": { "session": { "type": "http", "scheme": "bearer", "description": "A session token of POST /auth/token, or an API token." } },
         },
     })
 }
@@ -71,7 +71,8 @@ fn operation(control: &Control, route: &Route) -> Value {
 /// Lets the handler read an empty request. It is stopped where it would begin to act.
 fn ask(control: &Control, route: &Route) {
     let request = Request::empty(route.method.clone(), route.path);
-    let nobody = User { name: String::new(), role: Role::Viewer };
+    let credential = Credential::Session(String::new());
+    let nobody = User { name: String::new(), role: Role::Viewer, credential, restriction: None };
     // What it answers is of no interest, only what it asked for on the way.
     let _ = match route.handler.access {
         Open(handler) | Handler::FromNode(handler) | Handler::FromScraper(handler) => handler(control, &request),

@@ -1,7 +1,8 @@
 //! How a machine becomes a node, and how a node renews its identity.
 
 use super::leases::claims_for;
-use super::{Control, guard, limits};
+use super::{Control, guard, limits, throttle};
+use crate::caller;
 use crate::clock::{self, Timestamp};
 use crate::crypto::pki::{Csr, Issued};
 use crate::crypto::{self, lease, signature};
@@ -68,10 +69,16 @@ pub fn join(control: &Control, ask: Join) -> Result<Enrolment> {
     let now = clock::now();
     let token_hash = crypto::sha256_hex(ask.token.as_bytes());
     // Looked at before the CSR, so that nobody without a token makes us parse certificates; decided again when it is used up.
-    control.store.read(|r| {
+    let token = control.store.read(|r| {
         guard::check(r)?;
         admits(join_tokens::by_hash(r, &token_hash)?, &ask, now)
+    });
+    let token = token.inspect_err(|e| {
+        if matches!(e, Error::Unauthenticated { .. }) && control.lines.admits(throttle::source()) {
+            log::warn!(target: "cluster", event = "join.refused", node_id = ask.node_id; "Refused a join");
+        }
     })?;
+    caller::is(&format!("join-token:{}", token.id));
     let csr = checked_csr(&ask.csr_pem, &ask.node_id)?;
     let issued = issue(control, &csr, &ask.node_id, ask.given.mesh_ip.as_deref(), now)?;
     let ca_cert_pem = control.ca.ensure()?.cert_pem().to_string();
@@ -109,7 +116,9 @@ pub fn join(control: &Control, ask: Join) -> Result<Enrolment> {
 /// Gives a node a new certificate and lease token, on proof of the key it is enrolled with.
 pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
     let refuse = |check: &str, reason: Option<&'static str>| {
-        log::warn!(target: "cluster", event = "renew.refused", node_id = ask.node_id, check; "Refused to renew an identity");
+        if control.lines.admits(throttle::source()) {
+            log::warn!(target: "cluster", event = "renew.refused", node_id = ask.node_id, check; "Refused to renew an identity");
+        }
         Error::Unauthenticated { detail: "Invalid node id or signature.", reason }
     };
     let now = clock::now();
@@ -117,6 +126,7 @@ pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
     if !key.verify(&signature::renewal_message(&ask.node_id, ask.signed_at, &ask.csr_pem), &ask.signature) {
         return Err(refuse("bad signature", None));
     }
+    caller::is(&format!("node:{}", ask.node_id));
     // From here on the caller is known to hold the node's key, so it may learn why it is refused.
     if now.secs().abs_diff(ask.signed_at) > control.config.heartbeat_skew_s.unsigned_abs() {
         return Err(refuse("clock skew", Some("clock_skew")));

@@ -1,6 +1,6 @@
 //! What the control plane does by itself, again and again.
 
-use super::{Control, events, once, scheduler};
+use super::{Control, events, once, scheduler, sessions};
 use crate::error::{Chain, Doing, Error, Result};
 use crate::thread::{Stop, every};
 use std::sync::Arc;
@@ -16,6 +16,8 @@ const FLUSH: Duration = Duration::from_secs(15);
 const SCHEDULE: Duration = Duration::from_millis(250);
 /// Old events and answers are forgotten so often: a minute's worth of the busiest cluster is a few batches.
 const PRUNE: Duration = Duration::from_secs(60);
+/// When sessions and tokens were last used is written so often, and what has ended is forgotten.
+const SESSIONS: Duration = Duration::from_secs(60);
 /// The write-ahead log is looked at so often.
 const WATCH_WAL: Duration = Duration::from_secs(60);
 
@@ -31,6 +33,7 @@ pub fn start(control: &Arc<Control>, stop: &Stop) -> Result<Vec<JoinHandle<()>>>
         pass("scheduler", SCHEDULE, scheduler::turn)?,
         pass("event-prune", PRUNE, events::prune)?,
         pass("once-prune", PRUNE, once::prune)?,
+        pass("session-flush", SESSIONS, sessions::flush)?,
         pass("wal-watch", WATCH_WAL, |c| {
             c.store.watch_wal();
             Ok(())
@@ -41,6 +44,7 @@ pub fn start(control: &Arc<Control>, stop: &Stop) -> Result<Vec<JoinHandle<()>>>
 /// The last things before the database is closed.
 pub fn finish(control: &Control) {
     tell("lease-flush", control.leases.flush(&control.store).map(drop));
+    tell("session-flush", sessions::flush(control));
 }
 
 fn tell(pass: &'static str, result: Result<()>) {

@@ -19,6 +19,7 @@ use crate::error::{Doing, Result};
 use crate::http::exchange::{After, Conn, Service};
 use crate::http::transport::Transport;
 use crate::http::{Request, Response};
+use crate::logger::Quota;
 use crate::model::address;
 use crate::thread::{Stop, lock, spawn};
 
@@ -125,7 +126,7 @@ struct Acceptor {
 impl Front {
     /// Serves all these listeners until [`Front::stop`].
     pub fn start(listeners: Vec<TcpListener>, limits: Limits, handler: Handler) -> Result<Front> {
-        let service = Service { limits, handler, stop: Stop::default(), bodies_bytes: AtomicUsize::new(0) };
+        let service = Service { limits, handler, stop: Stop::default(), bodies_bytes: AtomicUsize::new(0), lines: Quota::default() };
         let shared = Arc::new(Shared {
             service,
             slots: Mutex::default(),

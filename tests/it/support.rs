@@ -12,6 +12,9 @@ use uptimemesh::{Config, Server};
 /// How long anything that is waited for may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The password of users that tests make.
+pub const USER_PASSWORD: &str = "a password of a user";
+
 /// A fresh directory that goes when the test ends.
 pub struct Dir(PathBuf);
 
@@ -195,6 +198,21 @@ impl Served {
     /// A client that nobody knows.
     pub fn anonymous(&self) -> Client {
         Client { address: self.server.as_ref().unwrap().addr(), token: None }
+    }
+
+    /// A client signed in as a new user of this role, who need not change the password.
+    pub fn user(&self, name: &str, role: &str) -> Client {
+        let body = serde_json::json!({"name": name, "role": role, "password": USER_PASSWORD, "must_change_password": false});
+        let made = self.admin().post("/users", &body);
+        assert_eq!(made.status, 201, "{}", made.text());
+        self.anonymous().signed_in(name, USER_PASSWORD)
+    }
+
+    /// A client with a new API token of this role.
+    pub fn api_token(&self, role: &str) -> Client {
+        let made = self.admin().post("/api-tokens", &serde_json::json!({"name": role, "role": role}));
+        assert_eq!(made.status, 201, "{}", made.text());
+        Client { token: Some(made.json()["token"].as_str().unwrap().to_string()), ..self.anonymous() }
     }
 
     /// A client signed in as the account that comes with the database.

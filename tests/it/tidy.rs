@@ -8,6 +8,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("clock", &[]),
     ("thread", &[]),
+    ("buckets", &[]),
+    ("caller", &[]),
     ("files", &[]),
     ("percent", &[]),
     ("logger", &[]),
@@ -30,7 +32,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("cli", &["agent", "client", "config", "crypto", "model", "serve", "sys"]),
 ];
 
-const GROUND: &[&str] = &["error", "clock", "thread", "logger", "files", "percent"];
+const GROUND: &[&str] = &["error", "clock", "thread", "logger", "files", "percent", "buckets", "caller"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
