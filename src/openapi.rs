@@ -129,11 +129,13 @@ fn responses(route: &Route, notes: &[Noted]) -> Value {
     let writes = matches!(route.method, Post | Patch | Put | tiny_http::Method::Delete);
     let has = |place: &str| notes.iter().any(|n| n.place == place);
     error(400, "Malformed: what it says makes no sense");
+    error(421, "The request is for a host that this server does not know itself as");
+    error(429, "Too many of these: try again after Retry-After");
     error(503, "Not possible at the moment; the sentence says why");
     match route.handler.access {
         Handler::By(role, _) => {
             error(401, "Nobody is signed in");
-            if role > Role::Viewer || writes {
+            if role > Role::Viewer || writes || route.handler.personal {
                 error(403, "The role, or the rule that the sentence tells, does not allow it");
             }
         }
@@ -149,7 +151,6 @@ fn responses(route: &Route, notes: &[Noted]) -> Value {
     }
     if has("body") {
         error(413, "The body is too large");
-        error(429, "Too many of these: try again after Retry-After");
     }
     if writes {
         error(409, "It contradicts what is there");

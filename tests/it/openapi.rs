@@ -73,6 +73,8 @@ fn fill(admin: &Client) {
     admin.post("/scheduler/reconcile/all", &json!({}));
     admin.post("/endpoints", &json!({"id": "e1", "replica_id": "r1", "address": "h", "port": 80}));
     admin.post("/router-assignments", &json!({"id": "a1", "node_id": "n1", "primary_router_id": "n2", "secondary_router_id": "n3"}));
+    admin.post("/users", &json!({"name": "u1", "role": "viewer", "password": "a password"}));
+    admin.post("/api-tokens", &json!({"name": "t1", "role": "viewer"}));
     admin.post("/etcd/snapshots", &json!({"id": "x1"}));
     admin.post("/support-bundles", &json!({"id": "b1"}));
 }
@@ -87,6 +89,7 @@ fn known(name: &str) -> &'static str {
         "assignment_id" => "a1",
         "snapshot_id" => "x1",
         "bundle_id" => "b1",
+        "name" => "u1",
         "key" => "etcd_status",
         _ => "none",
     }
@@ -139,7 +142,10 @@ fn schemathesis() -> PathBuf {
 #[test]
 fn a_fuzzer_that_reads_the_document_finds_nothing() {
     for ids in [false, true] {
-        let served = Served::with(|config| config.connections_per_address_max = 1000);
+        let served = Served::with(|config| {
+            config.connections_per_address_max = 1000;
+            config.requests_per_second_max = 1_000_000;
+        });
         let admin = served.admin();
         fill(&admin);
         let file = served.dir.join("openapi.json");
@@ -148,7 +154,7 @@ fn a_fuzzer_that_reads_the_document_finds_nothing() {
         let mut config = String::new();
         if ids {
             config.push_str("[parameters]\n");
-            for name in ["node_id", "service_id", "replica_id", "endpoint_id", "assignment_id", "snapshot_id", "bundle_id"] {
+            for name in ["node_id", "service_id", "replica_id", "endpoint_id", "assignment_id", "snapshot_id", "bundle_id", "name"] {
                 config.push_str(&format!("\"path.{name}\" = \"{}\"\n", known(name)));
             }
         }
@@ -172,7 +178,7 @@ fn a_fuzzer_that_reads_the_document_finds_nothing() {
 #[test]
 fn metrics_are_for_this_machine_and_for_who_shows_the_token() {
     let served = Served::with(|config| config.metrics_token = Some(uptimemesh::Secret::new("a-token-of-my-own")));
-    let admin = served.admin();
+    let admin = served.user("somebody", "admin");
     let mut node = Node::joined(&admin, "n1");
     node.heartbeat(&admin, 45, &json!({}));
     let anonymous = served.anonymous();

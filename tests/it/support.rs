@@ -165,6 +165,12 @@ impl Client {
         Client { token: Some(answer.json()["session_token"].as_str().unwrap().to_string()), ..self.clone() }
     }
 
+    /// Sends a request as if from elsewhere, through the proxy of [`Served::proxied`].
+    pub fn from(&self, address: &str, method: &str, path: &str, body: &Value) -> Answer {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        self.send(method, path, &[("X-Forwarded-For", address)], body.as_bytes())
+    }
+
     /// The names of the events of a category, newest first.
     pub fn events(&self, category: &str) -> Vec<Value> {
         self.get(&format!("/events?category={category}&limit=1000")).json().as_array().unwrap().clone()
@@ -188,6 +194,16 @@ impl Served {
         let mut config = Config::for_dir(dir.path());
         change(&mut config);
         Served { server: Some(Server::start(config.clone()).unwrap()), config, dir }
+    }
+
+    /// A server behind a proxy on this machine: who says `X-Forwarded-For` comes from there.
+    pub fn proxied(change: impl FnOnce(&mut Config)) -> Served {
+        let flags = [("trusted-proxies".to_string(), "127.0.0.1".to_string())];
+        let trusting = Config::load(&flags, [], None).unwrap_or_else(|faults| panic!("{faults:?}"));
+        Served::with(|config| {
+            config.trusted_proxies = trusting.trusted_proxies;
+            change(config);
+        })
     }
 
     pub fn restart(&mut self) {
