@@ -89,17 +89,17 @@ impl Sessions {
 
     /// Whether what is shown could be a credential of ours: told without a question to the database where it is a session's.
     pub fn is_genuine(&self, shown: &str) -> bool {
-        shown.starts_with(token::API_PREFIX) || token::open(self.key.expose(), shown).is_some()
+        token::is_api_secret(shown) || token::open(self.key.expose(), shown).is_some()
     }
 
-    /// What forms of this session's pages carry.
-    pub fn csrf(&self, session: &str) -> String {
-        token::csrf(self.key.expose(), session)
+    /// What forms of pages carry that were made for this credential.
+    pub fn csrf(&self, credential_id: &str) -> String {
+        token::csrf(self.key.expose(), credential_id)
     }
 
     /// Who holds what is shown, if it is genuine and goes on; and notes that it was used.
     pub fn holder(&self, store: &Store, shown: &str, place: Place) -> Result<Option<User>> {
-        if shown.starts_with(token::API_PREFIX) {
+        if token::is_api_secret(shown) {
             return self.token_holder(store, shown, place);
         }
         let Some(claims) = token::open(self.key.expose(), shown) else { return Ok(None) };
@@ -205,9 +205,9 @@ impl Sessions {
 
     /// Writes what was used since the last time, and forgets what has ended.
     pub(super) fn flush(&self, store: &Store) -> Result<()> {
-        let seen: Vec<_> = lock(&self.seen).iter().map(|(id, at)| (id.clone(), *at)).collect();
+        let seen = lock(&self.seen).clone();
         let used: Vec<_> = lock(&self.used).drain().collect();
-        for part in seen.chunks(FLUSH_MAX) {
+        for part in seen.iter().map(|(id, at)| (id.clone(), *at)).collect::<Vec<_>>().chunks(FLUSH_MAX) {
             let part = part.to_vec();
             store.write(move |w| part.iter().try_for_each(|(id, at)| sessions::seen(w, id, *at)))?;
         }
@@ -218,7 +218,7 @@ impl Sessions {
             })?;
         }
         // What was used again meanwhile is written the next time.
-        lock(&self.seen).retain(|id, at| !seen.contains(&(id.clone(), *at)));
+        lock(&self.seen).retain(|id, at| seen.get(id) != Some(at));
         let idle_s = self.idle_s;
         store.write(move |w| {
             api_tokens::prune(w)?;

@@ -7,7 +7,9 @@ use ring::hmac;
 use serde::{Deserialize, Serialize};
 
 /// How the secret of an API token begins, so that it is known wherever it is found.
-pub const API_PREFIX: &str = "um_";
+const API_PREFIX: &str = "um_";
+/// Characters after it.
+const SECRET_CHARS: usize = 43;
 
 /// What a session token says. Whether the session goes on is written in its row; the seal lets nobody ask in vain.
 #[derive(Debug, Serialize, Deserialize)]
@@ -33,6 +35,11 @@ pub fn open(key: &[u8], token: &str) -> Option<SessionClaims> {
 pub fn csrf(key: &[u8], session: &str) -> String {
     let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), format!("csrf{session}").as_bytes());
     BASE64_URL_SAFE_NO_PAD.encode(mac)
+}
+
+/// Whether this could be the secret of an API token.
+pub fn is_api_secret(text: &str) -> bool {
+    text.strip_prefix(API_PREFIX).is_some_and(|rest| rest.len() == SECRET_CHARS)
 }
 
 /// The secret of an API token: 256 random bits.

@@ -97,13 +97,24 @@ pub fn dispatch(control: &Control, tables: &[&'static [Route]], mut request: Req
         Found::OtherMethod(_) | Found::Nothing => ("-", "-"),
     };
     let source = address::client(request.client);
-    let mut response = enter(control, tables, &mut request, found).unwrap_or_else(|e| answer(&e));
-    if response.status == 401 {
+    let reply = enter(control, tables, &mut request, found);
+    if reply.as_ref().map_or_else(is_of_stranger, |response| response.status == 401) {
         control.throttle.refusals.spend(source);
     }
+    let mut response = reply.unwrap_or_else(|e| answer(&e));
     response.source = Some(source);
     control.metrics.request(method, path, response.status, clock::tick().duration_since(began));
     response
+}
+
+/// Whether somebody was refused who has proven nothing. A node that is told the reason has proven its lease token, and after a long
+/// absence a whole fleet behind one address is told so at once: that must not keep it from renewing.
+fn is_of_stranger(error: &Error) -> bool {
+    matches!(error, Error::Unauthenticated { reason: None, .. })
+}
+
+fn is_of_node(error: &Error) -> bool {
+    matches!(error, Error::Unauthenticated { reason: Some(_), .. })
 }
 
 fn enter(control: &Control, tables: &[&'static [Route]], request: &mut Request, found: Found<'static, Endpoint>) -> Reply {
@@ -172,7 +183,7 @@ fn node_of(control: &Control, request: &Request) -> Option<String> {
     if request.path == HEARTBEAT { throttle::node_of_beat(control, &request.body) } else { None }
 }
 
-/// Calls what anybody may call. Nobody may do so often from one address; what was accepted from a node does not count.
+/// Calls what anybody may call. Nobody may do so often from one address; what comes from a node that has proven itself does not count.
 fn call_open(control: &Control, request: &Request, by_nobody: bool, handler: fn(&Control, &Request) -> Reply) -> Reply {
     let (source, open) = (address::client(request.client), &control.throttle.open);
     if changes(request) && request.path.starts_with("/auth/") {
@@ -190,7 +201,7 @@ fn call_open(control: &Control, request: &Request, by_nobody: bool, handler: fn(
         }
     }
     let reply = handler(control, request);
-    if taken && request.path.starts_with("/cluster/") && reply.as_ref().is_ok_and(|response| response.status == 200) {
+    if taken && request.path.starts_with("/cluster/") && reply.as_ref().map_or_else(is_of_node, |response| response.status == 200) {
         open.give_back(source);
     }
     reply

@@ -51,9 +51,9 @@ pub fn visitor(request: &Request) -> Visitor {
     Visitor { place: place(request), user_agent: request.header("user-agent").unwrap_or_default().to_string() }
 }
 
-/// What the forms of this user's pages carry; empty for a program, which needs no form.
+/// What the forms of this user's pages carry.
 pub fn csrf(control: &Control, user: &User) -> String {
-    if user.is_person() { control.sessions.csrf(user.session_id()) } else { String::new() }
+    control.sessions.csrf(user.credential_id())
 }
 
 /// An answer that gives a session to a browser.

@@ -34,6 +34,21 @@ fn an_address_that_is_refused_again_and_again_must_wait_and_its_neighbours_need_
     }
 }
 
+/// After a long absence a whole fleet behind one address is told why its heartbeats are refused, and renews.
+#[test]
+fn nodes_that_have_proven_themselves_use_nothing_up() {
+    let served = Served::proxied(|_| ());
+    let admin = served.user("alice", "admin");
+    let mut node = Node::joined(&admin, "n1");
+    node.heartbeat(&admin, 45, &json!({}));
+    let beat = node.body(node.signed_at, 45, "{}", "{}");
+    for _ in 0..1100 {
+        let answer = served.anonymous().send("POST", "/cluster/heartbeat", &[("X-Forwarded-For", BAD)], beat.as_bytes());
+        assert_eq!(answer.json()["reason"], "replayed");
+    }
+    assert_eq!(served.anonymous().from(BAD, "GET", "/health", &json!(null)).status, 200);
+}
+
 #[test]
 fn nobody_may_call_so_often_and_somebody_more() {
     let served = Served::proxied(|c| c.requests_per_second_max = 1);
