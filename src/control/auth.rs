@@ -177,7 +177,7 @@ pub fn change_password(control: &Control, visitor: &Visitor, user: &User, change
         events::record(w, NewEvent::info("auth", "password.change", json!({"username": new.user}))).map(drop)
     })?;
     control.sessions.forget_user(&user.name);
-    control.setup.forget_when_done(&control.store)?;
+    control.setup.forget_when_done(&control.store);
     Ok(control.sessions.signed_in(&id, None))
 }
 

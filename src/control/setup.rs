@@ -4,7 +4,7 @@
 use super::auth::same_secret;
 use crate::config::Config;
 use crate::crypto;
-use crate::error::{Doing, Result};
+use crate::error::{Chain, Doing, Result};
 use crate::files;
 use crate::store::{Store, users};
 use crate::thread::lock;
@@ -32,7 +32,7 @@ impl Setup {
     pub(super) fn load(config: &Config, store: &Store) -> Result<Setup> {
         let setup = Setup { path: path_in(config), code: Mutex::new(None) };
         if !store.read(users::has_seeded_password)? {
-            setup.remove()?;
+            remove(&setup.path)?;
             return Ok(setup);
         }
         let kept = files::read(&setup.path)?.map(|text| text.trim().to_string()).filter(|text| plain(text).len() == CODE_CHARS);
@@ -59,17 +59,16 @@ impl Setup {
         lock(&self.code).as_ref().is_some_and(|code| same_secret(plain(code).as_bytes(), plain(given).as_bytes()))
     }
 
-    /// Forgets the code once nobody has the first password any more.
-    pub(super) fn forget_when_done(&self, store: &Store) -> Result<()> {
-        if lock(&self.code).is_none() || store.read(users::has_seeded_password)? {
-            return Ok(());
+    /// Forgets the code once nobody has the first password any more. What changed the password has succeeded by then: a file that
+    /// cannot be removed is of no use to anybody, and goes at the next start.
+    pub(super) fn forget_when_done(&self, store: &Store) {
+        if lock(&self.code).is_none() || store.read(users::has_seeded_password).unwrap_or(true) {
+            return;
         }
         *lock(&self.code) = None;
-        self.remove()
-    }
-
-    fn remove(&self) -> Result<()> {
-        remove(&self.path)
+        if let Err(e) = remove(&self.path) {
+            log::warn!(target: "auth", event = "auth.setup_code", error:% = Chain(&e); "The setup code could not be removed");
+        }
     }
 }
 

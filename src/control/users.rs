@@ -88,7 +88,8 @@ pub fn delete(control: &Control, name: String, condition: Condition, by: &User) 
         events::record(w, NewEvent::at("warning", "auth", "user.delete", json!({"username": name, "role": person.role}))).map(drop)
     })?;
     control.sessions.forget_user(&user);
-    control.setup.forget_when_done(&control.store)
+    control.setup.forget_when_done(&control.store);
+    Ok(())
 }
 
 /// Gives somebody else a new password, which must be changed at the next sign-in; ends that user's sessions.
@@ -103,7 +104,8 @@ pub fn set_password(control: &Control, name: String, password: &str, by: &User) 
         events::record(w, NewEvent::at("warning", "auth", "user.set_password", json!({"username": name}))).map(drop)
     })?;
     control.sessions.forget_user(&user);
-    control.setup.forget_when_done(&control.store)
+    control.setup.forget_when_done(&control.store);
+    Ok(())
 }
 
 fn put_password(write: &Write, name: &str, hash: &str, must_change: bool) -> Result<()> {

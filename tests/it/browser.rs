@@ -182,3 +182,21 @@ fn a_name_that_points_here_is_not_ours_for_that() {
     let proxied = Served::proxied(|_| ());
     assert_eq!(ask(proxied.anonymous().address, "GET", "/health", "public.example", &[], "").status, 200);
 }
+
+#[test]
+fn who_must_change_the_password_sees_only_that() {
+    let served = Served::new();
+    let made = served.admin().post("/users", &json!({"name": "alice", "role": "operator", "password": "a first password"}));
+    assert_eq!(made.status, 201);
+    let client = served.anonymous();
+    let login = client.send("POST", "/auth/login", &[], b"username=alice&password=a+first+password&next=/ui");
+    let cookie = cookies(&login);
+    let page = |cookie: &str, path: &str| client.send("GET", path, &[("Cookie", cookie)], b"");
+    assert_eq!(page(&cookie, "/ui").header("Location"), Some("/ui/settings"));
+    let settings = page(&cookie, "/ui/settings").text();
+    assert!(settings.contains("Change your password first") && !settings.contains("setup_code"), "{settings}");
+    let form = format!("csrf_token={}&current_password=a+first+password&new_password=a+second+password", csrf(&settings));
+    let changed = client.send("POST", "/ui/settings", &[("Cookie", &cookie)], form.as_bytes());
+    assert_eq!(changed.status, 200, "{}", changed.text());
+    assert_eq!((page(&cookies(&changed), "/ui").status, page(&cookie, "/ui").status), (200, 303));
+}
