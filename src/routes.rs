@@ -16,6 +16,7 @@ pub const TABLES: &[&[Route]] = &[
     api::nodes::ROUTES,
     api::join_tokens::ROUTES,
     api::cluster::ROUTES,
+    api::ca::ROUTES,
     api::events::ROUTES,
     api::settings::ROUTES,
     api::services::ROUTES,

@@ -1,10 +1,10 @@
 //! A running server: wires the configuration, the database, the rules, the routes and the passes together.
 
 use crate::config::Config;
-use crate::control::{Control, auth, join_tokens, passes, setup, users};
+use crate::control::{Control, auth, join_tokens, passes, setup, tls, users};
 use crate::error::{Doing, Error, Result};
 use crate::http::Limits;
-use crate::http::listen::Front;
+use crate::http::listen::{Front, TlsSource};
 use crate::model::join_tokens::{JoinRole, NewJoinToken};
 use crate::store::{self, Migrated, QueryLog, Store};
 use crate::thread::{Stop, lock};
@@ -66,11 +66,16 @@ impl Server {
         let store = Store::open(&config.database_path, readers, query_log(&config))?;
         let limits = Limits { connections_per_address_max: config.connections_per_address_max, ..Limits::default() };
         let limits = Limits { connections_max: config.connections_max.unwrap_or(limits.connections_max), ..limits };
-        let control = Arc::new(Control::new(config, store)?);
+        let control = Arc::new(Control::new(config, store, address)?);
         let stop = Stop::default();
         let passes = passes::start(&control, &stop)?;
         let answering = Arc::clone(&control);
-        let front = Front::start(vec![listener], limits, Arc::new(move |request| routes::dispatch(&answering, request)))?;
+        let tls: Option<TlsSource> = control.tls.is_some().then(|| {
+            let speaking = Arc::clone(&control);
+            let source: TlsSource = Arc::new(move || speaking.tls.as_ref().expect("TLS is on, and does not go off").config());
+            source
+        });
+        let front = Front::start(vec![listener], limits, tls, Arc::new(move |request| routes::dispatch(&answering, request)))?;
         let server = Server { address, control, stop, running: Mutex::new(Some(Running { front, passes, _lock: held })) };
         log::info!(target: "system", event = "serve.start", address = server.url(), version = env!("CARGO_PKG_VERSION"); "Listening");
         Ok(server)
@@ -81,14 +86,38 @@ impl Server {
         self.address
     }
 
-    /// Where a browser on this machine finds it.
+    /// Where a browser on this machine finds it: over plain HTTP where that does not leave the machine.
     pub fn url(&self) -> String {
-        let ip = match self.address.ip() {
+        let ip = self.near();
+        let scheme = if self.control.tls.is_some() && !ip.is_loopback() { "https" } else { "http" };
+        format!("{scheme}://{}", SocketAddr::new(ip, self.address.port()))
+    }
+
+    /// Where browsers and nodes elsewhere find it, the likeliest first; none where it is for a proxy or this machine only.
+    pub fn urls_elsewhere(&self) -> Vec<String> {
+        let reached =
+            if self.control.tls.is_some() && !self.address.ip().is_loopback() { tls::reached_at(&self.control) } else { Vec::new() };
+        reached.iter().map(|at| format!("https://{at}")).collect()
+    }
+
+    /// Where the agent of this machine finds it.
+    pub fn agent_url(&self) -> String {
+        let scheme = if self.control.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", SocketAddr::new(self.near(), self.address.port()))
+    }
+
+    /// SHA-256 of the certificate of the authority by which the server proves itself.
+    pub fn authority(&self) -> Result<String> {
+        Ok(self.control.ca.vouching()?.fingerprint_hex())
+    }
+
+    /// The address by which this machine reaches the server.
+    fn near(&self) -> IpAddr {
+        match self.address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
             ip => ip,
-        };
-        format!("http://{}", SocketAddr::new(ip, self.address.port()))
+        }
     }
 
     /// Makes the certificate authority, and a join token that admits only this node: for the machine the server runs on.

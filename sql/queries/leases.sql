@@ -1,6 +1,6 @@
 -- name: enrolled
 -- scan: every enrolled node is loaded into the lease table, once at start.
-SELECT n.seq, n.id, n.name, n.identity_fingerprint, n.identity_key, l.heartbeat_at_s, l.signed_at_s, l.ttl_s, l.state
+SELECT n.seq, n.id, n.name, n.identity_fingerprint, n.identity_key, n.identity_trust, l.heartbeat_at_s, l.signed_at_s, l.ttl_s, l.state
 FROM nodes n JOIN leases l ON l.node_seq = n.seq
 WHERE n.identity_key IS NOT NULL
 -- name: put

@@ -44,7 +44,15 @@ VALUES (:id, :name, :roles, :labels, :mesh_ip, :status, :api_endpoint, :now, :no
 UPDATE nodes SET name = :name, roles = :roles, labels = :labels, mesh_ip = :mesh_ip, status = :status, api_endpoint = :api_endpoint, updated_at = :now
 WHERE id = :id
 -- name: set_identity
-UPDATE nodes SET identity_fingerprint = :fingerprint, identity_expires_at = :expires_at, identity_key = :key, updated_at = :now WHERE id = :id
+UPDATE nodes SET identity_fingerprint = :fingerprint, identity_expires_at = :expires_at, identity_key = :key, identity_trust = :trust, updated_at = :now WHERE id = :id
+-- name: adopt_trust
+-- scan: once at a start, for rows of an older version.
+UPDATE nodes SET identity_trust = :trust WHERE identity_trust IS NULL AND identity_key IS NOT NULL
+-- name: count_trust
+-- scan: counts over some thousands of nodes, asked by an operator during a rotation.
+SELECT count(*), count(CASE WHEN identity_trust = :trust THEN 1 END) FROM nodes WHERE identity_key IS NOT NULL
+-- name: trust_page
+SELECT id, name, identity_trust = :trust FROM nodes WHERE id > :after AND identity_key IS NOT NULL ORDER BY id LIMIT :limit
 -- name: delete
 DELETE FROM nodes WHERE id = :id
 -- name: replicas_on

@@ -51,8 +51,11 @@ pub fn join(api: &Api, dir: &Path, ask: &Joining) -> std::result::Result<Value, 
         labels: ask.labels.clone(),
         lease_ttl_seconds: ask.lease_ttl_s,
     };
+    // A server that is another's, or is not there, is not told the token.
+    api.reach().map_err(|e| e.to_string())?;
     let answer = api.join(&body).map_err(|e| e.to_string())?;
     Identity::keep(dir, &answer).map_err(said)?;
+    Identity::keep_urls(dir, &api.urls()).map_err(said)?;
     Ok(answer)
 }
 

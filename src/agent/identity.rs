@@ -13,6 +13,8 @@ pub const KEY: &str = "node.key";
 pub const CERT: &str = "node.crt";
 /// The authority's certificate.
 pub const CA: &str = "ca.crt";
+/// Where the control plane is reached, a URL on each line.
+pub const URLS: &str = "api.urls";
 /// The lease token.
 pub const LEASE: &str = "lease.token";
 
@@ -26,6 +28,8 @@ pub struct Identity {
     pub key: NodeKey,
     /// The node's certificate, PEM.
     pub cert_pem: String,
+    /// The certificates of the cluster's authorities, PEM.
+    pub ca_pem: String,
     /// What it shows with every heartbeat.
     pub lease_token: String,
 }
@@ -50,6 +54,7 @@ impl Identity {
             node_id: node_id.to_string(),
             key: NodeKey::from_pem(&text(KEY)?)?,
             cert_pem: text(CERT)?,
+            ca_pem: text(CA)?,
             lease_token: text(LEASE)?.trim().to_string(),
         })
     }
@@ -74,6 +79,16 @@ impl Identity {
         files::write(&dir.join(CA), ca.as_bytes(), PUBLIC)?;
         files::write(&dir.join(CERT), cert.as_bytes(), PUBLIC)?;
         files::write(&dir.join(LEASE), lease.as_bytes(), PRIVATE)
+    }
+
+    /// Where the control plane is reached, as it was kept when this node joined.
+    pub fn urls(dir: &Path) -> Result<Vec<String>> {
+        Ok(files::read(&dir.join(URLS))?.unwrap_or_default().lines().map(str::to_string).filter(|url| !url.is_empty()).collect())
+    }
+
+    /// Keeps where the control plane is reached.
+    pub fn keep_urls(dir: &Path, urls: &[String]) -> Result<()> {
+        files::write(&dir.join(URLS), (urls.join("\n") + "\n").as_bytes(), PUBLIC)
     }
 
     /// Keeps a fresh lease token.

@@ -4,7 +4,7 @@
 pub mod beat;
 pub mod identity;
 
-use crate::client::{Api, CallError};
+use crate::client::{Api, CallError, Trust};
 use crate::clock::{self, Timestamp};
 use crate::crypto;
 use crate::model::Object;
@@ -28,8 +28,26 @@ const FACTS_EVERY: Duration = Duration::from_secs(300);
 /// After a failed renewal of the certificate the next try waits so long: there are weeks left.
 const RENEWAL_RETRY: Duration = Duration::from_secs(600);
 
+/// How a node reaches its control plane.
+#[derive(Clone)]
+pub struct Way {
+    /// Its URLs.
+    pub urls: Vec<String>,
+    /// Authorities (PEM) of a proxy before it; without any, the node believes its own cluster's authority and nobody else.
+    pub authorities: Option<String>,
+}
+
+impl Way {
+    /// Calls by this way, with this node's certificate.
+    pub fn api(&self, identity: &Identity) -> Result<Api, String> {
+        let trust = self.authorities.clone().map_or_else(|| Trust::Cluster(identity.ca_pem.clone()), Trust::Authorities);
+        Api::with(&self.urls, Some(trust), Some((&identity.cert_pem, &identity.key)))
+    }
+}
+
 /// A node's agent.
 pub struct Agent {
+    way: Way,
     api: Api,
     identity: Identity,
     ttl_s: i64,
@@ -41,8 +59,9 @@ pub struct Agent {
 
 impl Agent {
     /// An agent for this identity, whose heartbeats ask for leases of so many seconds.
-    pub fn new(api: Api, identity: Identity, ttl_s: i64) -> Agent {
-        Agent { api, identity, ttl_s, clock: ServerClock::default(), facts: None, renewal_tried: None, failures: 0 }
+    pub fn new(way: Way, identity: Identity, ttl_s: i64) -> Result<Agent, String> {
+        let api = way.api(&identity)?;
+        Ok(Agent { way, api, identity, ttl_s, clock: ServerClock::default(), facts: None, renewal_tried: None, failures: 0 })
     }
 
     /// Works until the flag is raised.
@@ -83,6 +102,10 @@ impl Agent {
         let status = self.status();
         let answer = beat::heartbeat(&self.api, &mut self.identity, self.clock.sign_at(), self.ttl_s, &status)?;
         self.learn(answer["server_time"].as_str().and_then(Timestamp::parse));
+        if answer["renew_identity"] == true {
+            log::info!(target: "agent", event = "agent.new_authority", node_id = self.identity.node_id; "The cluster has another authority to trust; the identity is renewed");
+            self.renew()?;
+        }
         Ok(())
     }
 
@@ -100,6 +123,7 @@ impl Agent {
                     && current.lease_token != self.identity.lease_token
                 {
                     self.identity = current;
+                    self.reconnect();
                 } else if let Err(e) = self.renew() {
                     if matches!(&e, CallError::Refused { status: 401, reason: None, .. }) {
                         log::error!(target: "agent", event = "agent.not_enrolled", node_id = self.identity.node_id; "The control plane does not know this node's key: it was removed or replaced. Join again with a new token");
@@ -137,9 +161,20 @@ impl Agent {
             result = beat::renew(&self.api, &mut self.identity, self.clock.sign_at());
         }
         if result.is_ok() {
+            self.reconnect();
             log::info!(target: "agent", event = "agent.renewed", node_id = self.identity.node_id; "Renewed the certificate and the lease token");
         }
         result
+    }
+
+    /// Calls with the identity as it is now from here on.
+    fn reconnect(&mut self) {
+        match self.way.api(&self.identity) {
+            Ok(api) => self.api = api,
+            Err(why) => {
+                log::error!(target: "agent", event = "agent.identity_unusable", node_id = self.identity.node_id, error = why; "The new identity cannot be used; the connection of the old one stays");
+            }
+        }
     }
 
     fn learn(&mut self, server_time: Option<Timestamp>) {

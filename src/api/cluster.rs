@@ -68,7 +68,8 @@ fn heartbeat(control: &Control, request: &Request) -> Reply {
     }
     f.finish()?;
     let signature = BASE64_STANDARD.decode(signature_text.trim()).ok();
-    let beat = Heartbeat { node_id, lease_token, signed_at, ttl_s, signature, patch, raw_patch };
+    let certificate = request.certificate.clone();
+    let beat = Heartbeat { node_id, lease_token, signed_at, ttl_s, signature, patch, raw_patch, certificate };
     Ok(Response::json(200, &leases::heartbeat(control, beat)?))
 }
 
@@ -86,7 +87,7 @@ fn renewal(request: &Request) -> Result<Renewal> {
     let signature = f.text("signature", SIGNATURE_CHARS).required();
     f.finish()?;
     let signature = BASE64_STANDARD.decode(signature.trim()).map_err(|_| Error::unauthenticated())?;
-    Ok(Renewal { node_id, csr_pem, signed_at, signature })
+    Ok(Renewal { node_id, csr_pem, signed_at, signature, certificate: request.certificate.clone() })
 }
 
 fn list(control: &Control, request: &Request, _: &User) -> Reply {

@@ -36,7 +36,11 @@ pub fn bootstrap(args: &Args) -> Result<(), Failure> {
 pub fn create_token(args: &Args) -> Result<(), Failure> {
     let body = json!({"role": args.required("role"), "ttl_seconds": args.int("ttl", TOKEN_TTL_S), "node_id": args.get("for-node")});
     let api = signed_in(args)?;
-    output::json(&api.post("/cluster/join-tokens", &body)?);
+    let made = api.post("/cluster/join-tokens", &body)?;
+    output::json(&made);
+    if made["join_string"].is_string() {
+        eprintln!("On the other machine, with the join_string in a file: uptimemesh join --join-file FILE");
+    }
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 //! status 1; a wrong command line names every fault and exits with 2.
 
 mod args;
+mod ca;
 mod cluster;
 mod events;
 mod node;
@@ -14,7 +15,7 @@ mod server;
 mod services;
 mod settings;
 
-use crate::client::{Api, CallError};
+use crate::client::{self, Api, CallError, Trust};
 use args::{Args, Command, Failure, Opt, opt};
 use serde_json::Value;
 use std::process::ExitCode;
@@ -24,8 +25,11 @@ const API_URL: &str = "http://127.0.0.1:8000";
 /// The password of the account that comes with a new database: the default, so that first steps work as they are written.
 const FIRST_PASSWORD: &str = "uptime";
 
-const GLOBAL: &[Opt] =
-    &[opt("api-url", "URL", "the control plane (default http://127.0.0.1:8000) [UPTIMEMESH_API_URL]"), opt("help", "", "print this help")];
+const GLOBAL: &[Opt] = &[
+    opt("api-url", "URL", "the control plane (default http://127.0.0.1:8000) [UPTIMEMESH_API_URL]"),
+    opt("ca-file", "FILE", "authorities (PEM) to believe over https, instead of the system's [UPTIMEMESH_CA_FILE]"),
+    opt("help", "", "print this help"),
+];
 
 /// How commands that call the API find out who signs in, and whether a program reads what they print.
 const SIGN_IN: &[Opt] = &[
@@ -88,9 +92,41 @@ const COMMANDS: &[Command] = &[
         run: cluster::delete_token,
     },
     Command {
-        name: "join",
+        name: "ca show",
         argument: "",
-        about: "Enrol this machine as a node, with a join token.",
+        about: "Print the cluster's authority, and how far a rotation is.",
+        options: &[SIGN_IN],
+        settings: false,
+        run: ca::show,
+    },
+    Command {
+        name: "ca nodes",
+        argument: "",
+        about: "List which nodes have what they are to trust.",
+        options: &[SIGN_IN],
+        settings: false,
+        run: ca::nodes,
+    },
+    Command {
+        name: "ca rotate",
+        argument: "",
+        about: "Make a new authority; the one before stays trusted.",
+        options: &[ca::ROTATE, SIGN_IN],
+        settings: false,
+        run: ca::rotate,
+    },
+    Command {
+        name: "ca drop-previous",
+        argument: "",
+        about: "Stop trusting the authority before.",
+        options: &[ca::DROP, SIGN_IN],
+        settings: false,
+        run: ca::drop_previous,
+    },
+    Command {
+        name: "join",
+        argument: "[JOIN-STRING]",
+        about: "Enrol this machine as a node, with a join string.",
         options: &[node::JOIN, node::IDENTITY],
         settings: false,
         run: node::join,
@@ -550,11 +586,33 @@ fn encoded(text: &str) -> String {
     crate::percent::encode(text)
 }
 
+/// The URL of the API, where the command line or the environment says one.
+fn said_api_url(args: &Args) -> Option<String> {
+    let env = std::env::var("UPTIMEMESH_API_URL").ok().filter(|v| !v.is_empty());
+    args.get("api-url").map(str::to_string).or(env)
+}
+
+/// The URL of the API.
+fn api_url(args: &Args) -> String {
+    said_api_url(args).unwrap_or(API_URL.to_string())
+}
+
+/// Whom to believe, where the command line or the environment says it.
+fn authorities(args: &Args) -> Option<Trust> {
+    let env = std::env::var("UPTIMEMESH_CA_FILE").ok().filter(|v| !v.is_empty());
+    let path = args.get("ca-file").map(str::to_string).or(env)?;
+    client::authorities_in(&path).map(Trust::Authorities).map_err(|why| args.fault(why)).ok()
+}
+
 /// The API that the command line names.
 fn api(args: &Args) -> Result<Api, Failure> {
-    let env = std::env::var("UPTIMEMESH_API_URL").ok().filter(|v| !v.is_empty());
-    let url = args.get("api-url").map(str::to_string).or(env).unwrap_or(API_URL.to_string());
-    Api::new(&url).map_err(|why| Failure::Usage(vec![why]))
+    let url = api_url(args);
+    let api = match authorities(args) {
+        Some(trust) => Api::with(&[url], Some(trust), None),
+        None => Api::new(&url),
+    };
+    args.finish()?;
+    api.map_err(|why| Failure::Usage(vec![why]))
 }
 
 /// The same, signed in, or with an API token.

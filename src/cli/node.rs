@@ -1,18 +1,19 @@
 //! Commands that run on a node: join, agent, heartbeat.
 
 use super::args::{Args, Failure, Opt, opt};
-use super::{api, output};
+use super::{api_url, authorities, output, said_api_url};
 use crate::agent::beat::{self, Joining, ServerClock};
 use crate::agent::identity::Identity;
-use crate::agent::{self, Agent};
-use crate::client::CallError;
+use crate::agent::{self, Agent, Way};
+use crate::client::{Api, CallError, Trust};
 use crate::logger;
 use crate::model::ids::is_id;
+use crate::model::join_string::JoinString;
 use crate::sys::{host, signals};
 use crate::thread::Stop;
 use log::LevelFilter;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where identities are, unless something else is said.
 const IDENTITIES: &str = "data/identities";
@@ -27,9 +28,10 @@ pub const IDENTITY: &[Opt] = &[
 
 /// Options of `join`.
 pub const JOIN: &[Opt] = &[
+    opt("join-file", "FILE", "file with the join string; - reads standard input [UPTIMEMESH_JOIN]"),
     opt("token-file", "FILE", "file with the join token; - reads standard input"),
     opt("token", "TEXT", "the join token; others on this machine can see it [UPTIMEMESH_TOKEN]"),
-    opt("role", "ROLE", "core, worker or gateway, as the token says; required"),
+    opt("role", "ROLE", "core, worker or gateway, as the token says; a join string says it itself"),
     opt("name", "NAME", "the node's name (default: its id)"),
     opt("mesh-ip", "ADDRESS", "its address inside the mesh"),
     opt("api-endpoint", "URL", "where its own API is reached"),
@@ -61,29 +63,93 @@ pub(super) fn node(args: &Args) -> (String, PathBuf) {
     (id, dir)
 }
 
-pub fn join(args: &Args) -> Result<(), Failure> {
-    let (node_id, dir) = node(args);
+/// Whom a machine is to join, and with what.
+struct Invitation {
+    urls: Vec<String>,
+    trust: Option<Trust>,
+    token: String,
+    role: String,
+}
+
+/// The join string on the command line, in a file, on standard input or in the environment; `None` where V1's options are used.
+fn invitation(args: &Args) -> Option<Invitation> {
+    let text = args.words.first().cloned().or_else(|| args.secret("join", "UPTIMEMESH_JOIN"))?;
+    if args.get("token").is_some() || args.get("token-file").is_some() || args.get("api-url").is_some() {
+        args.fault("a join string says where and with which token to join: leave --api-url, --token and --token-file out".to_string());
+    }
+    match JoinString::parse(&text) {
+        Ok(join) => {
+            if args.get("role").is_some_and(|role| role != join.role) {
+                args.fault(format!("--role must be {}, as the join string says, or be left out", join.role));
+            }
+            Some(Invitation { urls: join.urls(), trust: Some(Trust::Pinned(join.authority)), token: join.token, role: join.role })
+        }
+        Err(why) => {
+            args.fault(why.to_string());
+            None
+        }
+    }
+}
+
+/// V1's way: a URL and a token.
+fn v1_invitation(args: &Args) -> Invitation {
     let token = args.secret("token", "UPTIMEMESH_TOKEN").unwrap_or_else(|| {
-        args.fault("the join token is missing: --token-file FILE, or UPTIMEMESH_TOKEN".to_string());
+        args.fault("the join string is missing: uptimemesh join STRING, --join-file FILE, or UPTIMEMESH_JOIN".to_string());
         String::new()
     });
+    Invitation { urls: vec![api_url(args)], trust: authorities(args), token, role: args.required("role").to_string() }
+}
+
+pub fn join(args: &Args) -> Result<(), Failure> {
+    let (node_id, dir) = node(args);
+    let pinned = invitation(args);
+    let is_pinned = pinned.is_some();
+    let invitation = match pinned {
+        Some(invitation) => invitation,
+        None => v1_invitation(args),
+    };
     let ask = Joining {
-        token: &token,
+        token: &invitation.token,
         node_id: &node_id,
         name: args.get("name").unwrap_or(&node_id),
-        role: args.required("role"),
+        role: &invitation.role,
         mesh_ip: args.get("mesh-ip"),
         api_endpoint: args.get("api-endpoint"),
         labels: labels(args),
         lease_ttl_s: args.int("lease-ttl", LEASE_TTL_S),
     };
     args.finish()?;
-    let api = api(args)?;
+    let secure = invitation.urls.iter().all(|url| url.starts_with("https://"));
+    let api = match invitation.trust {
+        Some(trust) => Api::with(&invitation.urls, Some(trust), None),
+        None => Api::new(&invitation.urls[0]),
+    };
+    let api = api.map_err(|why| Failure::Usage(vec![why]))?;
+    eprintln!("Joining {} as {node_id} ...", invitation.urls.join(" or "));
     let answer = beat::join(&api, &dir, &ask)?;
     output::json(&answer);
     eprintln!("Joined {} as {node_id}; the identity is in {}.", api.url(), dir.display());
-    eprintln!("Now keep its lease alive: uptimemesh --api-url {} agent --node-id {node_id}", api.url());
+    if !is_pinned {
+        let how = if secure { "checked by public authorities or --ca-file" } else { "not encrypted" };
+        eprintln!(
+            "The token went to {} {how}. A join string (join_string in the answer of create-token) pins the cluster's own authority.",
+            api.url()
+        );
+    }
+    eprintln!("Now keep its lease alive: uptimemesh agent --node-id {node_id}");
     Ok(())
+}
+
+/// How this node reaches its control plane: as the command line or the environment says, or as it was when it joined.
+fn way(args: &Args, dir: &Path) -> Result<Way, Failure> {
+    let kept = Identity::urls(dir)?;
+    let urls = if said_api_url(args).is_some() || kept.is_empty() { vec![api_url(args)] } else { kept };
+    let authorities = match authorities(args) {
+        Some(Trust::Authorities(pem)) => Some(pem),
+        _ => None,
+    };
+    args.finish()?;
+    Ok(Way { urls, authorities })
 }
 
 fn labels(args: &Args) -> Value {
@@ -117,13 +183,12 @@ pub fn agent(args: &Args) -> Result<(), Failure> {
             LevelFilter::Info
         }),
     };
-    args.finish()?;
-    let api = api(args)?;
+    let way = way(args, &dir)?;
     logger::init(level, args.get("log-file").map(PathBuf::from))?;
     let identity = Identity::load(&dir, &node_id)?;
     let stop = Stop::default();
     signals::raise_on_end(&stop)?;
-    Agent::new(api, identity, ttl_s).run(&stop);
+    Agent::new(way, identity, ttl_s)?.run(&stop);
     logger::flush();
     Ok(())
 }
@@ -135,9 +200,9 @@ pub fn heartbeat(args: &Args) -> Result<(), Failure> {
     if !serde_json::from_str::<Value>(&status).is_ok_and(|v| v.is_object()) {
         args.fault("--status-json must be a JSON object".to_string());
     }
-    args.finish()?;
-    let api = api(args)?;
+    let way = way(args, &dir)?;
     let mut identity = Identity::load(&dir, &node_id)?;
+    let api = way.api(&identity)?;
     if let Some(token) = args.secret("lease-token", "UPTIMEMESH_LEASE_TOKEN") {
         identity.lease_token = token;
     }

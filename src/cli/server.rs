@@ -2,10 +2,10 @@
 
 use super::args::{Args, Failure, Opt, opt};
 use super::output;
-use crate::agent::Agent;
 use crate::agent::beat::{self, Joining};
 use crate::agent::identity::Identity;
-use crate::client::Api;
+use crate::agent::{Agent, Way};
+use crate::client::{Api, Trust};
 use crate::config::Config;
 use crate::error::Chain;
 use crate::model::ids::is_id;
@@ -70,24 +70,24 @@ pub fn up(args: &Args) -> Result<(), Failure> {
     }
     let config = config(args)?;
     let dir = config.data_dir.join("identities").join(&node_id);
-    let data_dir = config.data_dir.display().to_string();
+    let (data_dir, pki_dir) = (config.data_dir.display().to_string(), config.pki_dir.display().to_string());
     let stop = Stop::default();
     signals::raise_on_end(&stop)?;
     let server = serve::Server::start(config)?;
     let mut agent = local_agent(&server, &node_id, &dir)?;
 
-    let mut said = format!(
-        "UptimeMesh {} is up.\n  UI       {}/ui\n  data     {data_dir}\n  node     {node_id} (this machine)\n",
-        env!("CARGO_PKG_VERSION"),
-        server.url()
-    );
+    let mut said = format!("UptimeMesh {} is up.\n  UI       {}/ui\n", env!("CARGO_PKG_VERSION"), server.url());
+    if let Some(url) = server.urls_elsewhere().first() {
+        said.push_str(&format!("           {url}/ui from other machines; the certificate of its authority is {pki_dir}/cluster-ca.crt\n"));
+    }
+    said.push_str(&format!("  data     {data_dir}\n  node     {node_id} (this machine)\n"));
     if server.first_sign_in()? {
         said.push_str("  sign in  admin / uptime - change this password now: Settings in the UI, or uptimemesh set-password\n");
     }
     if let Some(code) = server.setup_code() {
         said.push_str(&format!("           from another machine that asks for this setup code: {code}\n"));
     }
-    said.push_str("  add a node: uptimemesh create-token --role worker\n");
+    said.push_str("  add a node: uptimemesh create-token --role worker, then on it uptimemesh join\n");
     output::print(&said);
 
     let watched = stop.clone();
@@ -103,9 +103,10 @@ pub fn up(args: &Args) -> Result<(), Failure> {
 
 /// The agent of the machine that the server runs on, its node enrolled now where it is not yet, or not any more.
 fn local_agent(server: &serve::Server, node_id: &str, dir: &Path) -> Result<Agent, Failure> {
-    let agent = |api| Ok::<_, Failure>(Agent::new(api, Identity::load(dir, node_id)?, LEASE_TTL_S));
+    let way = Way { urls: vec![server.agent_url()], authorities: None };
+    let agent = || Ok::<_, Failure>(Agent::new(way.clone(), Identity::load(dir, node_id)?, LEASE_TTL_S)?);
     if Identity::exists(dir) {
-        let mut agent = agent(Api::new(&server.url())?)?;
+        let mut agent = agent()?;
         match agent.turn() {
             Ok(()) => return Ok(agent),
             Err(e) => {
@@ -114,7 +115,7 @@ fn local_agent(server: &serve::Server, node_id: &str, dir: &Path) -> Result<Agen
         }
     }
     let token = server.bootstrap_local(node_id)?;
-    let api = Api::new(&server.url())?;
+    let api = Api::with(&way.urls, Some(Trust::Pinned(server.authority()?)), None)?;
     let ask = Joining {
         token: &token.token,
         node_id,
@@ -126,7 +127,7 @@ fn local_agent(server: &serve::Server, node_id: &str, dir: &Path) -> Result<Agen
         lease_ttl_s: LEASE_TTL_S,
     };
     beat::join(&api, dir, &ask)?;
-    let mut agent = agent(api)?;
+    let mut agent = agent()?;
     agent.turn().map_err(|e| format!("this machine joined, but its heartbeat failed: {}", Chain(&e)))?;
     Ok(agent)
 }

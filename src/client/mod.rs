@@ -1,15 +1,23 @@
 //! Typed calls to the API, for the command line and the agent. Knows the wire only, nothing of the server's inside.
 
+mod connect;
+
+pub use crate::crypto::tls::Trust;
+
 use crate::clock::Timestamp;
+use crate::crypto::pki::NodeKey;
+use crate::crypto::tls;
+use connect::TlsConnector;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::fmt;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{Connector, TcpConnector};
 use ureq::{Agent, http};
 
 /// A connection that is not made by then: the server is away.
@@ -18,6 +26,8 @@ const CONNECT_TIME: Duration = Duration::from_secs(5);
 const CALL_TIME: Duration = Duration::from_secs(30);
 /// Bytes of an answer: a page of a thousand nodes, each with the largest status.
 const ANSWER_BYTES_MAX: u64 = 128 << 20;
+/// A silent connection is kept so long: from one heartbeat to the next, and less than the server keeps it.
+const IDLE_TIME: Duration = Duration::from_secs(60);
 /// Items of a page when a whole list is read.
 const PAGE: usize = 1000;
 /// Where systems keep the certificates of public authorities; `SSL_CERT_FILE` names another file.
@@ -111,7 +121,10 @@ const SIGN_OUT_TIME: Duration = Duration::from_secs(2);
 
 /// One server, and perhaps a session there, which ends when this is dropped.
 pub struct Api {
-    url: String,
+    /// Where it is reached.
+    urls: Vec<String>,
+    /// The one of them that is tried next.
+    at: AtomicUsize,
     agent: Agent,
     /// The session's token, or an API token.
     session: Option<String>,
@@ -120,25 +133,63 @@ pub struct Api {
 }
 
 impl Api {
-    /// Calls to the server at this URL, `http://` or `https://`.
+    /// Calls to the server at this URL, `http://` or `https://`, believing the authorities of the system, or of `SSL_CERT_FILE`.
     pub fn new(url: &str) -> Result<Api, String> {
-        let url = url.trim_end_matches('/');
-        let secure = url.starts_with("https://");
-        if !secure && !url.starts_with("http://") {
-            return Err(format!("the API URL must begin with http:// or https://, not {url:?}"));
-        }
-        // The proxy variables of a shell are for browsing; a control plane is called directly.
-        let mut config = Agent::config_builder().proxy(None).http_status_as_error(false).max_redirects(0);
-        config = config.timeout_connect(Some(CONNECT_TIME)).timeout_global(Some(CALL_TIME));
-        if secure {
-            config = config.tls_config(tls()?);
-        }
-        Ok(Api { url: url.to_string(), agent: config.build().new_agent(), session: None, credentials: None })
+        let trust = if url.starts_with("https://") { Some(Trust::Authorities(system_authorities()?)) } else { None };
+        Api::with(&[url.to_string()], trust, None)
     }
 
-    /// The server's URL.
+    /// Calls to a server that is reached at any of these URLs: who is believed to be it, and the certificate that is shown to it.
+    /// Without a `trust` only `http://` is called.
+    pub fn with(urls: &[String], trust: Option<Trust>, identity: Option<(&str, &NodeKey)>) -> Result<Api, String> {
+        let urls: Vec<String> = urls.iter().map(|url| url.trim().trim_end_matches('/').to_string()).collect();
+        if urls.is_empty() {
+            return Err("the API URL is missing".to_string());
+        }
+        for url in &urls {
+            let (plain, secure) = (url.starts_with("http://"), url.starts_with("https://"));
+            if !plain && !secure {
+                return Err(format!("the API URL must begin with http:// or https://, not {url:?}"));
+            }
+            if secure && trust.is_none() {
+                return Err(format!("nothing says whom to believe at {url}"));
+            }
+        }
+        // The proxy variables of a shell are for browsing; a control plane is called directly.
+        let config = Agent::config_builder().proxy(None).http_status_as_error(false).max_redirects(0);
+        let config = config.timeout_connect(Some(CONNECT_TIME)).timeout_global(Some(CALL_TIME)).max_idle_age(IDLE_TIME).build();
+        let agent = match trust {
+            None => config.new_agent(),
+            Some(trust) => {
+                let connector = ().chain(TcpConnector::default()).chain(TlsConnector(tls::client(trust, identity)?));
+                Agent::with_parts(config, connector, DefaultResolver::default())
+            }
+        };
+        Ok(Api { urls, at: AtomicUsize::new(0), agent, session: None, credentials: None })
+    }
+
+    /// The server's URL; where it has several, the one that is tried next.
     pub fn url(&self) -> &str {
-        &self.url
+        &self.urls[self.at.load(Ordering::Relaxed) % self.urls.len()]
+    }
+
+    /// Every URL of the server, the one that is tried next first.
+    pub fn urls(&self) -> Vec<String> {
+        let mut urls = self.urls.clone();
+        urls.rotate_left(self.at.load(Ordering::Relaxed) % self.urls.len());
+        urls
+    }
+
+    /// Finds a URL at which the server answers, and proves to be the one that is meant. Nothing is told to it.
+    pub fn reach(&self) -> Called<()> {
+        let mut why = None;
+        for _ in &self.urls {
+            match self.get("/health") {
+                Ok(_) => return Ok(()),
+                Err(e) => why = why.or(Some(e)),
+            }
+        }
+        why.map_or(Ok(()), Err)
     }
 
     /// Signs in; the calls after this carry the session.
@@ -229,7 +280,7 @@ impl Api {
         }
         let mut lines = BufReader::new(response.body_mut().as_reader()).lines();
         let mut id = None;
-        while let Some(line) = lines.next().transpose().map_err(|e| CallError::Unreachable(format!("{} broke off: {e}", self.url)))? {
+        while let Some(line) = lines.next().transpose().map_err(|e| CallError::Unreachable(format!("{} broke off: {e}", self.url())))? {
             if let Some(text) = line.strip_prefix("id: ") {
                 id = Some(text.to_string());
             } else if let Some(text) = line.strip_prefix("data: ")
@@ -262,12 +313,19 @@ impl Api {
         self.answer(&mut response)
     }
 
+    /// Tells why no answer came; the next call tries the next URL.
     fn unreachable(&self, e: &ureq::Error) -> CallError {
-        CallError::Unreachable(format!("cannot reach {}: {e}", self.url))
+        let url = self.url();
+        let why = match foreign(e) {
+            Some(why) => format!("{url} did not prove to be the server that is meant ({why}), so nothing was sent to it"),
+            None => format!("cannot reach {url}: {e}"),
+        };
+        self.at.fetch_add(1, Ordering::Relaxed);
+        CallError::Unreachable(why)
     }
 
     fn request(&self, method: &str, path: &str, body: Option<String>, headers: &[(&str, &str)]) -> Called<http::Request<String>> {
-        let mut request = http::Request::builder().method(method).uri(format!("{}{path}", self.url));
+        let mut request = http::Request::builder().method(method).uri(format!("{}{path}", self.url()));
         if let Some(session) = &self.session {
             request = request.header("Authorization", format!("Bearer {session}"));
         }
@@ -278,7 +336,7 @@ impl Api {
             request = request.header(*name, *value);
         }
         let request = request.body(body.unwrap_or_default());
-        request.map_err(|e| CallError::Unreachable(format!("{}{path} cannot be called: {e}", self.url)))
+        request.map_err(|e| CallError::Unreachable(format!("{}{path} cannot be called: {e}", self.url())))
     }
 
     fn answer(&self, response: &mut http::Response<ureq::Body>) -> Called<Answer> {
@@ -290,7 +348,12 @@ impl Api {
         match parsed {
             Ok(body) if (200..300).contains(&status) => Ok(Answer { body, next, tag }),
             Ok(body) if body.get("detail").is_some() => Err(refusal(status, &body)),
-            _ => Err(CallError::Unreachable(format!("{} answered HTTP {status} with something that is not UptimeMesh's API", self.url))),
+            _ if status == 308 => {
+                let why =
+                    format!("{} answers over HTTPS only: use https:// and say whom to believe, by --ca-file or a join string", self.url());
+                Err(CallError::Unreachable(why))
+            }
+            _ => Err(CallError::Unreachable(format!("{} answered HTTP {status} with something that is not UptimeMesh's API", self.url()))),
         }
     }
 }
@@ -344,19 +407,25 @@ fn next_of(link: &str) -> Option<String> {
     rest.contains("rel=\"next\"").then(|| path.to_string())
 }
 
-fn tls() -> Result<TlsConfig, String> {
+/// The certificates of the authorities that this system believes.
+fn system_authorities() -> Result<String, String> {
     let path = std::env::var("SSL_CERT_FILE").unwrap_or(PUBLIC_CERTS.to_string());
-    let pem =
-        fs::read(&path).map_err(|e| format!("cannot read the trusted certificates in {path}: {e} (SSL_CERT_FILE names another file)"))?;
-    let certs: Vec<Certificate<'static>> = ureq::tls::parse_pem(&pem)
-        .filter_map(|item| match item {
-            Ok(ureq::tls::PemItem::Certificate(cert)) => Some(cert),
-            _ => None,
-        })
-        .collect();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = TlsConfig::builder().provider(TlsProvider::Rustls).root_certs(RootCerts::Specific(Arc::new(certs)));
-    Ok(config.unversioned_rustls_crypto_provider(provider).build())
+    authorities_in(&path).map_err(|why| format!("{why} (SSL_CERT_FILE names another file)"))
+}
+
+/// The certificates of authorities in a file.
+pub fn authorities_in(path: &str) -> Result<String, String> {
+    let bytes = fs::read(path).map_err(|e| format!("cannot read the trusted certificates in {path}: {e}"))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Why a server is not believed, if that is what went wrong.
+fn foreign(e: &ureq::Error) -> Option<String> {
+    let ureq::Error::Io(e) = e else { return None };
+    match e.get_ref()?.downcast_ref::<rustls::Error>()? {
+        e @ rustls::Error::InvalidCertificate(_) => Some(e.to_string()),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -1,44 +1,230 @@
-//! The cluster's certificate authority: made once, on the first bootstrap or join, and never replaced.
+//! The cluster's certificate authority: made once, on the first start, bootstrap or join; rotated when an operator asks for it.
+//!
+//! A rotation overlaps: from then on the new authority issues, and the old one stays trusted, and keeps vouching for the server, until an
+//! operator drops it. Nodes learn of it with a heartbeat's answer and fetch both by renewing their identity.
 
+use super::{Control, tls};
 use crate::clock::Timestamp;
-use crate::crypto::pki::{self, Ca};
-use crate::error::Result;
+use crate::crypto::pki::{CA_CERT, CA_KEY, Ca};
+use crate::crypto::{self, pki};
+use crate::error::{Doing, Error, Result};
+use crate::files;
+use crate::model::ca::{AuthorityView, CaView, NodeTrust};
+use crate::model::events::NewEvent;
+use crate::model::{Page, Paging};
+use crate::store::{Store, events, nodes};
 use crate::thread::lock;
-use std::path::PathBuf;
+use serde_json::json;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+
+/// Directory of the authority before, while it is still trusted.
+const PREVIOUS: &str = "previous";
+/// Directory of the authority to come, while a rotation is being carried out.
+const NEXT: &str = "next";
+
+/// What nodes are to trust.
+pub struct Trusted {
+    /// The authorities' certificates, the issuing one first.
+    pub pem: String,
+    /// SHA-256 of that text, in hex: tells whether a node has it.
+    pub digest: String,
+}
 
 /// The authority, loaded from its directory, or not made yet.
 pub struct Authority {
     dir: PathBuf,
-    ca: Mutex<Option<Arc<Ca>>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    current: Option<Arc<Ca>>,
+    previous: Option<Arc<Ca>>,
+    trusted: Option<Arc<Trusted>>,
+}
+
+impl State {
+    fn load(dir: &Path) -> Result<State> {
+        finish_rotation(dir)?;
+        Ok(State::of(Ca::load(dir)?.map(Arc::new), Ca::load(&dir.join(PREVIOUS))?.map(Arc::new)))
+    }
+
+    fn of(current: Option<Arc<Ca>>, previous: Option<Arc<Ca>>) -> State {
+        let trusted = current.as_ref().map(|ca| {
+            let pem: String = std::iter::once(ca).chain(&previous).map(|ca| ca.cert_pem()).collect();
+            Arc::new(Trusted { digest: crypto::sha256_hex(pem.as_bytes()), pem })
+        });
+        State { current, previous, trusted }
+    }
 }
 
 impl Authority {
     /// Loads the authority, where there is one. Half an authority is refused: it must be restored, not replaced.
     pub fn new(dir: PathBuf) -> Result<Authority> {
-        let ca = Ca::load(&dir)?.map(Arc::new);
-        Ok(Authority { dir, ca: Mutex::new(ca) })
+        let state = State::load(&dir)?;
+        Ok(Authority { dir, state: Mutex::new(state) })
     }
 
     /// When the authority's certificate ends, where there is one.
     pub fn ends_at(&self) -> Option<Timestamp> {
-        let ca = lock(&self.ca).clone()?;
+        let ca = lock(&self.state).current.clone()?;
         pki::validity(ca.cert_pem()).map(|(_, ends)| ends)
     }
 
-    /// The authority, made now if there is none.
+    /// The authority that issues, made now if there is none.
     pub fn ensure(&self) -> Result<Arc<Ca>> {
-        let mut slot = lock(&self.ca);
-        if let Some(ca) = &*slot {
-            return Ok(Arc::clone(ca));
+        self.made(|state| state.current.clone())
+    }
+
+    /// The authority that issues, and what whoever it issues for is to trust.
+    pub fn issuing(&self) -> Result<(Arc<Ca>, Arc<Trusted>)> {
+        self.made(|state| state.current.clone().zip(state.trusted.clone()))
+    }
+
+    /// The authority that vouches for the server: the one that every node trusts already.
+    pub fn vouching(&self) -> Result<Arc<Ca>> {
+        self.made(|state| state.previous.clone().or_else(|| state.current.clone()))
+    }
+
+    /// What nodes are to trust.
+    pub fn trusted(&self) -> Result<Arc<Trusted>> {
+        self.made(|state| state.trusted.clone())
+    }
+
+    fn made<T>(&self, take: impl Fn(&State) -> Option<T>) -> Result<T> {
+        let mut state = lock(&self.state);
+        if let Some(found) = take(&state) {
+            return Ok(found);
         }
         // It may have been restored since the start: what is there is never replaced.
-        if let Some(restored) = Ca::load(&self.dir)? {
-            return Ok(Arc::clone(slot.insert(Arc::new(restored))));
+        *state = State::load(&self.dir)?;
+        if state.current.is_none() {
+            *state = State::of(Some(Arc::new(Ca::create(&self.dir)?)), None);
+            log::info!(target: "cluster", event = "ca.create", directory:% = self.dir.display(); "Made the cluster's certificate authority");
         }
-        let ca = Arc::new(Ca::create(&self.dir)?);
-        log::info!(target: "cluster", event = "ca.create", directory:% = self.dir.display(); "Made the cluster's certificate authority");
-        *slot = Some(Arc::clone(&ca));
-        Ok(ca)
+        take(&state).ok_or_else(|| Error::fault("load the certificate authority", "it is not there"))
     }
+
+    /// Makes a new authority that issues from now on; the one before stays trusted. A crash at any moment leaves one state or the other.
+    fn rotate(&self) -> Result<()> {
+        let mut state = lock(&self.state);
+        if state.previous.is_some() {
+            return Err(Error::Conflict("The authority before is still trusted. Drop it first: uptimemesh ca drop-previous".into()));
+        }
+        let (next, previous) = (self.dir.join(NEXT), self.dir.join(PREVIOUS));
+        Ca::create(&next)?;
+        copy(&self.dir, &previous)?;
+        finish_rotation(&self.dir)?;
+        *state = State::load(&self.dir)?;
+        Ok(())
+    }
+
+    /// Stops trusting the authority before. Tells whether there was one.
+    fn drop_previous(&self) -> Result<bool> {
+        let mut state = lock(&self.state);
+        if state.previous.is_none() {
+            return Ok(false);
+        }
+        // In one step: half of it would stop the next start.
+        let dropped = self.dir.join(format!("{PREVIOUS}.dropped"));
+        let _ = fs::remove_dir_all(&dropped);
+        files::rename(&self.dir.join(PREVIOUS), &dropped)?;
+        fs::remove_dir_all(&dropped).doing("remove the authority before")?;
+        *state = State::of(state.current.clone(), None);
+        Ok(true)
+    }
+}
+
+/// Copies an authority's key and certificate.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    files::private_dir(to)?;
+    for (name, mode) in [(CA_KEY, files::PRIVATE), (CA_CERT, files::PUBLIC)] {
+        let text = files::read(&from.join(name))?.ok_or_else(|| Error::fault("copy the authority", format!("{name} is not there")))?;
+        files::write(&to.join(name), text.as_bytes(), mode)?;
+    }
+    Ok(())
+}
+
+/// Carries out a rotation that is decided: the one to come is whole, and the one before is kept. One that a crash kept from being decided
+/// is forgotten.
+fn finish_rotation(dir: &Path) -> Result<()> {
+    let (next, previous) = (dir.join(NEXT), dir.join(PREVIOUS));
+    if !next.exists() {
+        return Ok(());
+    }
+    let whole = |dir: &Path| Ca::load(dir).is_ok_and(|ca| ca.is_some());
+    if whole(&next) && whole(&previous) {
+        copy(&next, dir)?;
+    } else {
+        let _ = fs::remove_dir_all(&previous);
+    }
+    fs::remove_dir_all(&next).doing("remove the prepared authority")
+}
+
+/// Nodes that were enrolled before it was noted what they trust were given the authority of that time, and there was only one.
+pub fn adopt(ca: &Authority, store: &Store) -> Result<()> {
+    let digest = ca.trusted()?.digest.clone();
+    store.write(move |w| nodes::adopt_trust(w, &digest))
+}
+
+/// The authorities, and how far a rotation is.
+pub fn show(control: &Control) -> Result<CaView> {
+    let trusted = control.ca.trusted()?;
+    let view =
+        |ca: &Arc<Ca>| AuthorityView { fingerprint: ca.fingerprint_hex(), not_after: pki::validity(ca.cert_pem()).map(|(_, end)| end) };
+    let (current, previous) = {
+        let state = lock(&control.ca.state);
+        (state.current.as_ref().map(view), state.previous.as_ref().map(view))
+    };
+    let (enrolled, current_trust) = control.store.read(|r| nodes::count_trust(r, &trusted.digest))?;
+    Ok(CaView { current, previous, ca_cert_pem: trusted.pem.clone(), nodes: enrolled, nodes_up_to_date: current_trust })
+}
+
+/// A page of the enrolled nodes, and whether each has what it is to trust.
+pub fn nodes(control: &Control, paging: &Paging) -> Result<Page<NodeTrust>> {
+    let trusted = control.ca.trusted()?;
+    control.store.read(|r| nodes::trust_page(r, paging, &trusted.digest)).map(|mut page| {
+        for node in &mut page.items {
+            node.lease_state = control.leases.state(&node.node_id);
+        }
+        page
+    })
+}
+
+/// Makes a new authority; the one before stays trusted until it is dropped.
+pub fn rotate(control: &Control) -> Result<CaView> {
+    control.store.read(super::guard::check)?;
+    control.ca.ensure()?;
+    control.ca.rotate()?;
+    tell(control, "ca.rotate")?;
+    show(control)
+}
+
+/// Stops trusting the authority before. Refused while a node has only that one, unless it is to be left behind.
+pub fn drop_previous(control: &Control, force: bool) -> Result<CaView> {
+    let before = show(control)?;
+    if before.previous.is_none() {
+        return Err(Error::Conflict("There is no authority before the one that issues.".into()));
+    }
+    let waiting = before.nodes - before.nodes_up_to_date;
+    if waiting > 0 && !force {
+        return Err(Error::Conflict(format!(
+            "{waiting} of {} nodes do not have the new authority yet (uptimemesh ca nodes lists them). They would have to join again: wait for them, delete them, or use force.",
+            before.nodes
+        )));
+    }
+    control.ca.drop_previous()?;
+    tell(control, "ca.drop_previous")?;
+    show(control)
+}
+
+fn tell(control: &Control, name: &'static str) -> Result<()> {
+    tls::turn(control)?;
+    let fingerprint = control.ca.ensure()?.fingerprint_hex();
+    log::info!(target: "cluster", event = name, fingerprint; "Changed the cluster's certificate authority");
+    control
+        .store
+        .write(move |w| events::record(w, NewEvent::at("warning", "cluster", name, json!({ "fingerprint": fingerprint }))).map(drop))
 }

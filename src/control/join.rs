@@ -1,10 +1,11 @@
 //! How a machine becomes a node, and how a node renews its identity.
 
-use super::leases::claims_for;
-use super::{Control, guard, limits, throttle};
+use super::ca::Trusted;
+use super::leases::{NewIdentity, claims_for};
+use super::{Control, guard, limits, throttle, tls};
 use crate::caller;
 use crate::clock::{self, Timestamp};
-use crate::crypto::pki::{Csr, Issued};
+use crate::crypto::pki::{self, Csr, Issued};
 use crate::crypto::{self, lease, signature};
 use crate::error::{Error, Result};
 use crate::model::events::NewEvent;
@@ -62,6 +63,8 @@ pub struct Renewal {
     pub signed_at: i64,
     /// By its enrolled key, over [`signature::renewal_message`].
     pub signature: Vec<u8>,
+    /// The certificate (DER) that the connection was made with, where it was made with one.
+    pub certificate: Option<Arc<[u8]>>,
 }
 
 /// Admits a machine with a one-time token. A refused one does not use the token up.
@@ -81,9 +84,8 @@ pub fn join(control: &Control, ask: Join) -> Result<Enrolment> {
     caller::is(&format!("join-token:{}", token.id));
     let csr = checked_csr(&ask.csr_pem, &ask.node_id)?;
     let issued = issue(control, &csr, &ask.node_id, ask.given.mesh_ip.as_deref(), now)?;
-    let ca_cert_pem = control.ca.ensure()?.cert_pem().to_string();
     let (node_id, ttl_s) = (ask.node_id.clone(), ask.lease_ttl_s);
-    enrol(control, &node_id, &csr, issued, ca_cert_pem, ttl_s, move |w, table| {
+    enrol(control, &node_id, &csr, issued, ttl_s, move |w, table| {
         guard::check(w)?;
         let token = admits(join_tokens::by_hash(w, &token_hash)?, &ask, w.now)?;
         if !join_tokens::use_up(w, &token.id, &ask.node_id)? {
@@ -126,6 +128,10 @@ pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
     if !key.verify(&signature::renewal_message(&ask.node_id, ask.signed_at, &ask.csr_pem), &ask.signature) {
         return Err(refuse("bad signature", None));
     }
+    // An expired certificate is what brings a node here; one of another key is another node's.
+    if ask.certificate.as_deref().is_some_and(|cert| pki::spki_of(cert) != Some(key.spki_der())) {
+        return Err(refuse("certificate of another key", None));
+    }
     caller::is(&format!("node:{}", ask.node_id));
     // From here on the caller is known to hold the node's key, so it may learn why it is refused.
     if now.secs().abs_diff(ask.signed_at) > control.config.heartbeat_skew_s.unsigned_abs() {
@@ -143,10 +149,9 @@ pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
         return Err(refuse("replayed", Some("replayed")));
     }
     let issued = issue(control, &csr, &ask.node_id, node.mesh_ip.as_deref(), now)?;
-    let ca_cert_pem = control.ca.ensure()?.cert_pem().to_string();
     let ttl_s = control.leases.ttl_s(&ask.node_id);
     let node_id = ask.node_id.clone();
-    enrol(control, &ask.node_id, &csr, issued, ca_cert_pem, ttl_s, move |w, _| {
+    enrol(control, &ask.node_id, &csr, issued, ttl_s, move |w, _| {
         guard::check(w)?;
         let node = nodes::by_id(w, &node_id)?.ok_or_else(super::nodes::missing)?;
         if node.identity_fingerprint.as_ref() != Some(&proven) {
@@ -178,7 +183,8 @@ fn checked_csr(pem: &str, node_id: &str) -> Result<Csr> {
 }
 
 /// Signs a certificate: of the names that were asked for, those that are the node's own.
-fn issue(control: &Control, csr: &Csr, node_id: &str, mesh_ip: Option<&str>, now: Timestamp) -> Result<Issued> {
+/// The server's own names are nobody else's: a node that has one could pass for the control plane. With it goes what the node is to trust.
+fn issue(control: &Control, csr: &Csr, node_id: &str, mesh_ip: Option<&str>, now: Timestamp) -> Result<(Issued, Arc<Trusted>)> {
     let domain = control.store.read(|r| settings::by_key(r, "mesh_domain"))?.map_or(MESH_DOMAIN.to_string(), |s| s.value);
     let mut own = vec![format!("{node_id}.{domain}")];
     // An id that reads as an address, or as another node's full name, is nobody's name in a certificate.
@@ -186,7 +192,10 @@ fn issue(control: &Control, csr: &Csr, node_id: &str, mesh_ip: Option<&str>, now
         own.push(node_id.to_string());
     }
     own.extend(mesh_ip.map(|ip| ip.split('/').next().unwrap_or(ip).to_string()));
-    control.ca.ensure()?.issue(csr, node_id, &own, control.config.node_cert_validity_days, now)
+    let taken = control.tls.as_ref().map_or_else(|| tls::names(&control.config, control.listening), tls::Tls::names);
+    own.retain(|name| !taken.iter().any(|t| t.eq_ignore_ascii_case(name)));
+    let (ca, trusted) = control.ca.issuing()?;
+    Ok((ca.issue(csr, node_id, &own, control.config.node_cert_validity_days, now)?, trusted))
 }
 
 /// The node's row as the join leaves it: an operator's words and roles stay, what the machine says is laid over.
@@ -214,8 +223,7 @@ fn enrol(
     control: &Control,
     node_id: &str,
     csr: &Csr,
-    issued: Issued,
-    ca_cert_pem: String,
+    (issued, trusted): (Issued, Arc<Trusted>),
     ttl_s: i64,
     decide: impl FnOnce(&Write, &super::leases::Leases) -> Result<&'static str> + Send + 'static,
 ) -> Result<Enrolment> {
@@ -223,11 +231,12 @@ fn enrol(
     let replaced = Arc::new(Mutex::new(None));
     let (table, id, note) = (control.leases.clone(), node_id.to_string(), Arc::clone(&replaced));
     let (fingerprint, not_after) = (issued.fingerprint_hex.clone(), issued.not_after);
+    let trust = trusted.digest.clone();
     let written = control.store.write(move |w| {
         let event = decide(w, &table)?;
-        nodes::set_identity(w, &id, &fingerprint, not_after, key.spki_der())?;
+        nodes::set_identity(w, &id, &fingerprint, not_after, key.spki_der(), &trust)?;
         let node = nodes::by_id(w, &id)?.ok_or_else(super::nodes::missing)?;
-        *lock(&note) = Some(table.enrol(w, &id, node.seq, &fingerprint, key, ttl_s)?);
+        *lock(&note) = Some(table.enrol(w, &id, node.seq, NewIdentity { fingerprint, key, trust }, ttl_s)?);
         Ok((event, w.now))
     });
     if let (Err(_), Some(before)) = (&written, lock(&replaced).take()) {
@@ -242,7 +251,7 @@ fn enrol(
         lease_expires_at: now.plus_secs(ttl_s),
         identity_fingerprint: issued.fingerprint_hex,
         node_cert_pem: issued.cert_pem,
-        ca_cert_pem,
+        ca_cert_pem: trusted.pem.clone(),
         server_time: now,
     })
 }

@@ -1,9 +1,10 @@
 //! Join tokens: minted for operators, listed without their secret, taken back.
 
-use super::{Control, guard};
+use super::{Control, guard, tls};
 use crate::crypto;
 use crate::error::{Error, Result};
 use crate::model::events::NewEvent;
+use crate::model::join_string::JoinString;
 use crate::model::join_tokens::{JoinRole, JoinToken, NewJoinToken};
 use crate::model::{Page, Paging};
 use crate::store::{Write, events, join_tokens, settings};
@@ -29,9 +30,10 @@ pub fn list(control: &Control, paging: &Paging) -> Result<Page<JoinToken>> {
 
 /// Makes a token. With `node_id` it admits only that node, and even while that node is alive.
 pub fn create(control: &Control, role: JoinRole, ttl_s: i64, node_id: Option<String>) -> Result<NewJoinToken> {
+    let way = Way::here(control)?;
     control.store.write(move |w| {
         guard::check(w)?;
-        mint(w, role, ttl_s, node_id)
+        mint(w, &way, role, ttl_s, node_id)
     })
 }
 
@@ -55,7 +57,7 @@ pub fn ensure_authority(control: &Control) -> Result<()> {
 /// Makes the certificate authority, where there is none, and a fresh token for a core and for a worker node.
 pub fn bootstrap(control: &Control, core_ttl_s: i64, worker_ttl_s: i64) -> Result<Bootstrapped> {
     control.store.read(guard::check)?;
-    control.ca.ensure()?;
+    let way = Way::here(control)?;
     control.store.write(move |w| {
         guard::check(w)?;
         let first = settings::by_key(w, "cluster_bootstrapped")?.is_none_or(|s| s.value != "true");
@@ -64,13 +66,28 @@ pub fn bootstrap(control: &Control, core_ttl_s: i64, worker_ttl_s: i64) -> Resul
             settings::put(w, "cluster_bootstrapped_at", &w.now.to_string())?;
             events::record(w, NewEvent::info("cluster", "cluster.bootstrap", json!({})))?;
         }
-        let core_token = mint(w, JoinRole::Core, core_ttl_s, None)?;
-        let worker_token = mint(w, JoinRole::Worker, worker_ttl_s, None)?;
+        let core_token = mint(w, &way, JoinRole::Core, core_ttl_s, None)?;
+        let worker_token = mint(w, &way, JoinRole::Worker, worker_ttl_s, None)?;
         Ok(Bootstrapped { bootstrapped: true, core_token, worker_token })
     })
 }
 
-fn mint(write: &Write, role: JoinRole, ttl_s: i64, node_id: Option<String>) -> Result<NewJoinToken> {
+/// How a machine finds this server and knows it; none where it speaks no TLS, for then a proxy stands before it and proves itself.
+struct Way(Option<(String, Vec<String>)>);
+
+impl Way {
+    fn here(control: &Control) -> Result<Way> {
+        let authority = control.ca.vouching()?.fingerprint_hex();
+        Ok(Way(control.tls.is_some().then(|| (authority, tls::reached_at(control)))))
+    }
+
+    fn join_string(&self, role: JoinRole, token: &str) -> Option<String> {
+        let (authority, addresses) = self.0.clone()?;
+        Some(JoinString { role: role.as_str().to_string(), authority, token: token.to_string(), addresses }.text())
+    }
+}
+
+fn mint(write: &Write, way: &Way, role: JoinRole, ttl_s: i64, node_id: Option<String>) -> Result<NewJoinToken> {
     join_tokens::prune(write, write.now.plus_secs(-KEPT_S))?;
     let id = format!("jt-{}", crypto::random_hex(8));
     let token = crypto::token::join_secret();
@@ -78,5 +95,6 @@ fn mint(write: &Write, role: JoinRole, ttl_s: i64, node_id: Option<String>) -> R
     join_tokens::insert(write, &id, &crypto::sha256_hex(token.as_bytes()), role, node_id.as_deref(), expires_at)?;
     let fields = json!({"role": role, "token_id": id, "expires_at": expires_at});
     events::record(write, NewEvent::info("cluster", "join_token.create", fields))?;
-    Ok(NewJoinToken { id, role, token, expires_at, node_id })
+    let join_string = way.join_string(role, &token);
+    Ok(NewJoinToken { id, role, token, join_string, expires_at, node_id })
 }

@@ -8,7 +8,7 @@
 use super::{Control, throttle};
 use crate::caller;
 use crate::clock::{self, Timestamp};
-use crate::crypto::pki::PublicKey;
+use crate::crypto::pki::{self, PublicKey};
 use crate::crypto::{self, lease};
 use crate::error::{Error, FieldFault, Loc, Result};
 use crate::logger::Quota;
@@ -50,6 +50,8 @@ pub struct Heartbeat {
     pub patch: Object,
     /// The same exactly as it came: its numbers are signed as they were written.
     pub raw_patch: String,
+    /// The certificate (DER) that the connection was made with, where it was made with one.
+    pub certificate: Option<Arc<[u8]>>,
 }
 
 /// What an accepted heartbeat is told.
@@ -62,6 +64,19 @@ pub struct Renewed {
     server_time: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     lease_token: Option<String>,
+    /// Whether the node is to renew its identity, because there is another authority to trust.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    renew_identity: bool,
+}
+
+/// What a node is enrolled with.
+pub(super) struct NewIdentity {
+    /// Fingerprint of its certificate.
+    pub fingerprint: String,
+    /// Its key.
+    pub key: Arc<PublicKey>,
+    /// Digest of what it is given to trust.
+    pub trust: String,
 }
 
 /// One enrolled node's lease.
@@ -70,6 +85,8 @@ pub(super) struct Lease {
     seq: i64,
     fingerprint: String,
     key: Arc<PublicKey>,
+    /// Digest of what the node was given to trust.
+    trust: String,
     heartbeat_at: Timestamp,
     expires_at: Timestamp,
     ttl_s: i64,
@@ -171,6 +188,7 @@ impl Leases {
                 seq: row.node_seq,
                 fingerprint: node.fingerprint,
                 key: Arc::new(key),
+                trust: node.trust.unwrap_or_default(),
                 heartbeat_at,
                 expires_at,
                 ttl_s: row.ttl_s,
@@ -280,21 +298,15 @@ impl Leases {
 
     /// Gives an enrolled node a lease under a new identity, in the transaction that enrols it. Returns what was there
     /// before, for [`Leases::restore`], should the transaction fail.
-    pub(super) fn enrol(
-        &self,
-        write: &Write,
-        id: &str,
-        seq: i64,
-        fingerprint: &str,
-        key: Arc<PublicKey>,
-        ttl_s: i64,
-    ) -> Result<Option<Lease>> {
+    pub(super) fn enrol(&self, write: &Write, id: &str, seq: i64, identity: NewIdentity, ttl_s: i64) -> Result<Option<Lease>> {
+        let NewIdentity { fingerprint, key, trust } = identity;
         // Under the same key an old signature must stay used: a renewal that was listened to cannot be played again.
         let signed_at = self.with(id, |l| if l.key.spki_der() == key.spki_der() { l.signed_at } else { 0 }).unwrap_or(0);
         let lease = Lease {
             seq,
-            fingerprint: fingerprint.to_string(),
+            fingerprint,
             key,
+            trust,
             heartbeat_at: write.now,
             expires_at: write.now.plus_secs(ttl_s),
             ttl_s,
@@ -489,6 +501,14 @@ pub fn heartbeat(control: &Control, beat: Heartbeat) -> Result<Renewed> {
     if !current {
         return Err(leases.refuse(&beat.node_id, "identity replaced", Some("identity_replaced")));
     }
+    if let Some(certificate) = &beat.certificate {
+        if pki::spki_of(certificate) != Some(public_key.spki_der()) {
+            return Err(leases.refuse(&beat.node_id, "certificate of another key", Some("identity_replaced")));
+        }
+        if pki::validity_der(certificate).is_none_or(|(_, ends)| ends < now) {
+            return Err(leases.refuse(&beat.node_id, "certificate expired", Some("certificate_expired")));
+        }
+    }
     if now.secs().abs_diff(beat.signed_at) > config.heartbeat_skew_s.unsigned_abs() {
         return Err(leases.refuse(&beat.node_id, "clock skew", Some("clock_skew")));
     }
@@ -505,6 +525,7 @@ pub fn heartbeat(control: &Control, beat: Heartbeat) -> Result<Renewed> {
     }
     // Between the first look and here another heartbeat, a rejoin or a deletion may have come: the lock decides.
     let expires_at = now.plus_secs(beat.ttl_s);
+    let trust = control.ca.trusted()?;
     let digest = (!beat.patch.is_empty()).then(|| crypto::sha256(canonical.as_bytes()));
     let renewed = control.leases.with(&beat.node_id, |l| {
         if l.fingerprint != claims.fp {
@@ -519,9 +540,9 @@ pub fn heartbeat(control: &Control, beat: Heartbeat) -> Result<Renewed> {
         l.ttl_s = beat.ttl_s;
         l.ends = Some(clock::tick() + seconds(beat.ttl_s));
         l.dirty = true;
-        Ok((l.recorded != LeaseState::Alive, digest.is_some() && l.patch != digest))
+        Ok((l.recorded != LeaseState::Alive, digest.is_some() && l.patch != digest, l.trust != trust.digest))
     });
-    let (back, news) = match renewed {
+    let (back, news, renew_identity) = match renewed {
         Some(Ok(seen)) => seen,
         Some(Err(reason)) => return Err(leases.refuse(&beat.node_id, reason, Some(reason))),
         None => return Err(leases.refuse(&beat.node_id, "node not enrolled", Some("identity_replaced"))),
@@ -540,6 +561,7 @@ pub fn heartbeat(control: &Control, beat: Heartbeat) -> Result<Renewed> {
         lease_state: LeaseState::Alive,
         server_time: now,
         lease_token,
+        renew_identity,
     })
 }
 
@@ -604,6 +626,7 @@ mod tests {
             seq: 1,
             fingerprint: String::new(),
             key: Arc::new(key),
+            trust: String::new(),
             heartbeat_at,
             expires_at: heartbeat_at,
             ttl_s: 45,

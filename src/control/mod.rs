@@ -26,6 +26,7 @@ pub mod sessions;
 pub mod settings;
 pub mod setup;
 pub mod throttle;
+pub mod tls;
 pub mod users;
 pub mod versions;
 pub mod wireguard;
@@ -34,6 +35,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::logger;
 use crate::store::Store;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -63,16 +65,25 @@ pub struct Control {
     pub scheduler: scheduler::Scheduler,
     /// What is counted as requests come.
     pub metrics: metrics::Metrics,
+    /// Where the server listens.
+    pub listening: SocketAddr,
+    /// How TLS is spoken, where it is.
+    pub tls: Option<tls::Tls>,
     /// Readers of the event stream.
     pub stream_readers: Arc<AtomicUsize>,
 }
 
 impl Control {
     /// Loads what lives in memory from the database.
-    pub fn new(config: Config, store: Store) -> Result<Control> {
+    pub fn new(config: Config, store: Store, listening: SocketAddr) -> Result<Control> {
+        let ca = ca::Authority::new(config.pki_dir.clone())?;
+        let tls = config.tls.then(|| tls::Tls::new(&config, &ca, listening)).transpose()?;
+        ca::adopt(&ca, &store)?;
         Ok(Control {
             leases: leases::Leases::load(&store)?,
-            ca: ca::Authority::new(config.pki_dir.clone())?,
+            ca,
+            listening,
+            tls,
             auth: auth::Auth::default(),
             sessions: Arc::new(sessions::Sessions::new(&config)),
             setup: setup::Setup::load(&config, &store)?,

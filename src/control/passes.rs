@@ -1,6 +1,6 @@
 //! What the control plane does by itself, again and again.
 
-use super::{Control, events, once, scheduler, sessions};
+use super::{Control, events, once, scheduler, sessions, tls};
 use crate::error::{Chain, Doing, Error, Result};
 use crate::thread::{Stop, every};
 use std::sync::Arc;
@@ -18,6 +18,8 @@ const SCHEDULE: Duration = Duration::from_millis(250);
 const PRUNE: Duration = Duration::from_secs(60);
 /// When sessions and tokens were last used is written so often, and what has ended is forgotten.
 const SESSIONS: Duration = Duration::from_secs(60);
+/// The server's certificates are looked at so often: an operator who replaces one sees it work before the coffee is ready.
+const WATCH_TLS: Duration = Duration::from_secs(10);
 /// The write-ahead log is looked at so often.
 const WATCH_WAL: Duration = Duration::from_secs(60);
 
@@ -34,6 +36,7 @@ pub fn start(control: &Arc<Control>, stop: &Stop) -> Result<Vec<JoinHandle<()>>>
         pass("event-prune", PRUNE, events::prune)?,
         pass("once-prune", PRUNE, once::prune)?,
         pass("session-flush", SESSIONS, sessions::flush)?,
+        pass("tls-watch", WATCH_TLS, tls::turn)?,
         pass("wal-watch", WATCH_WAL, |c| {
             c.store.watch_wal();
             Ok(())

@@ -1,4 +1,4 @@
-//! Cryptography: ring, rcgen, argon2 and x509-parser are used here only. Keys come in as bytes; where they live, and who
+//! Cryptography: ring, rcgen, argon2 and x509-parser are used here only, and rustls is set up here. Keys come in as bytes; where they live, and who
 //! may do what with them, is decided elsewhere.
 
 pub mod lease;
@@ -6,6 +6,7 @@ pub mod password;
 pub mod pki;
 mod sealed;
 pub mod signature;
+pub mod tls;
 pub mod token;
 
 use ring::digest;

@@ -211,6 +211,32 @@ impl Ca {
         &self.cert_pem
     }
 
+    /// The fingerprint of the authority's certificate.
+    pub fn fingerprint_hex(&self) -> String {
+        fingerprint_hex(&self.cert_pem).expect("the certificate was written or read here")
+    }
+
+    /// Issues a certificate for a server with these names and addresses, and a key of its own. Gives the chain, the authority's certificate
+    /// in it, so that whoever knows only its fingerprint can check the rest; and the key; both in PEM.
+    pub fn issue_server(&self, names: &[String], validity_days: i64, now: Timestamp) -> Result<(String, String)> {
+        let doing = "issue the server's certificate";
+        let mut params =
+            params(names.first().map_or("uptimemesh", String::as_str), now, Duration::from_secs(validity_days.unsigned_abs() * 86_400));
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        for name in names {
+            params.subject_alt_names.push(match name.parse() {
+                Ok(address) => SanType::IpAddress(address),
+                Err(_) => SanType::DnsName(name.as_str().try_into().doing(doing)?),
+            });
+        }
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).doing(doing)?;
+        let cert = params.signed_by(&key, &self.issuer).doing(doing)?;
+        Ok((cert.pem() + &self.cert_pem, key.serialize_pem()))
+    }
+
     /// Issues a node's certificate for the request's key. Of the names that the request asks for, it gets those in `own`.
     pub fn issue(&self, csr: &Csr, node_id: &str, own: &[String], validity_days: i64, now: Timestamp) -> Result<Issued> {
         let validity = Duration::from_secs(validity_days.unsigned_abs() * 86_400);
@@ -300,10 +326,32 @@ pub fn names(cert_pem: &str) -> Vec<String> {
 
 /// From when until when a certificate in PEM is valid.
 pub fn validity(cert_pem: &str) -> Option<(Timestamp, Timestamp)> {
-    let (_, pem) = parse_x509_pem(cert_pem.as_bytes()).ok()?;
-    let (_, cert) = X509Certificate::from_der(&pem.contents).ok()?;
+    validity_der(&parse_x509_pem(cert_pem.as_bytes()).ok()?.1.contents)
+}
+
+/// The same of one in DER.
+pub fn validity_der(cert_der: &[u8]) -> Option<(Timestamp, Timestamp)> {
+    let (_, cert) = X509Certificate::from_der(cert_der).ok()?;
     let validity = cert.validity();
     Some((Timestamp::from_secs(validity.not_before.timestamp()), Timestamp::from_secs(validity.not_after.timestamp())))
+}
+
+/// The public key in a certificate in DER, as SubjectPublicKeyInfo.
+pub fn spki_of(cert_der: &[u8]) -> Option<&[u8]> {
+    let (_, cert) = X509Certificate::from_der(cert_der).ok()?;
+    Some(cert.tbs_certificate.subject_pki.raw)
+}
+
+/// The subject of a certificate in PEM, as a name in DER.
+pub fn subject_der(cert_pem: &str) -> Option<Vec<u8>> {
+    let (_, pem) = parse_x509_pem(cert_pem.as_bytes()).ok()?;
+    let (_, cert) = X509Certificate::from_der(&pem.contents).ok()?;
+    Some(cert.subject().as_raw().to_vec())
+}
+
+/// Lower-case hex SHA-256 of the first certificate in PEM, of its DER form: what the world calls a certificate's fingerprint.
+pub fn fingerprint_hex(cert_pem: &str) -> Option<String> {
+    Some(super::sha256_hex(&parse_x509_pem(cert_pem.as_bytes()).ok()?.1.contents))
 }
 
 #[cfg(test)]

@@ -91,6 +91,9 @@ pub fn dispatch(control: &Control, tables: &[&'static [Route]], mut request: Req
     let began = clock::tick();
     request.believe(&control.config.trusted_proxies);
     let _scope = caller::begin(Some(Caller { actor: caller::NOBODY.to_string(), address: request.client }));
+    if control.tls.is_some() && !request.secure && !request.peer.ip().is_loopback() {
+        return to_https(&request);
+    }
     let found = table::find(tables, &request.method, &request.path);
     let (method, path) = match &found {
         Found::Route(route, _) => (route.method.as_str(), route.path),
@@ -270,6 +273,16 @@ fn is_open(tables: &[&'static [Route]], path: &str) -> bool {
     [tiny_http::Method::Get, tiny_http::Method::Post]
         .iter()
         .any(|method| matches!(table::find(tables, method, path), Found::Route(r, _) if matches!(r.handler.access, Handler::Open(_))))
+}
+
+/// The same over HTTPS: what was said in the clear is not acted on.
+fn to_https(request: &Request) -> Response {
+    let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
+    let sound = request.host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']'));
+    match sound && !request.host.is_empty() {
+        true => Response::redirect(308, &format!("https://{}{}{query}", request.host, request.path)),
+        false => Response::error(400, "This server answers over HTTPS only."),
+    }
 }
 
 /// To the sign-in page, and back here afterwards.

@@ -5,13 +5,14 @@
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::http::listen::{Handler, Limits};
 use crate::http::request::{self, Framing, Head, Parsed, Refusal};
 use crate::http::response::{Keep, Response, Sink};
-use crate::http::transport::Transport;
+use crate::http::transport::{TlsSource, Transport};
 use crate::model::address;
 use crate::thread::Stop;
 use crate::{clock, crypto, logger};
@@ -53,6 +54,8 @@ impl Sink for Transport {
 pub(super) struct Service {
     pub limits: Limits,
     pub handler: Handler,
+    /// How TLS is spoken; without it nobody speaks it.
+    pub tls: Option<TlsSource>,
     pub stop: Stop,
     /// Bytes of bodies in memory, over all connections.
     pub bodies_bytes: AtomicUsize,
@@ -85,6 +88,10 @@ impl From<Refusal> for Trouble {
 pub(super) struct Conn {
     pub transport: Transport,
     peer: SocketAddr,
+    /// Since when it says nothing that means anything: bytes of which no request comes do not keep it open.
+    pub silent_since: Instant,
+    /// The certificate that the client has shown, in DER.
+    certificate: Option<Arc<[u8]>>,
     buffer: Vec<u8>,
     /// Where the unused bytes begin in the buffer.
     start: usize,
@@ -92,11 +99,28 @@ pub(super) struct Conn {
 
 impl Conn {
     pub fn new(transport: Transport, peer: SocketAddr) -> Conn {
-        Conn { transport, peer, buffer: Vec::new(), start: 0 }
+        Conn { transport, peer, silent_since: clock::tick(), certificate: None, buffer: Vec::new(), start: 0 }
     }
 
     /// Serves requests until the connection ends or falls silent.
-    pub fn converse(&mut self, service: &Service) -> After {
+    pub fn converse(mut self, service: &Service) -> (After, Conn) {
+        self.transport.until(service.limits.hold_time);
+        let (transport, after) = match self.transport.begin(service.tls.as_ref(), service.limits.head_time) {
+            Ok((transport, true)) => (transport, None),
+            Ok((transport, false)) => (transport, Some(After::Close)),
+            Err((transport, e)) => (transport, Some(if timed_out(&e) { After::Park } else { After::Close })),
+        };
+        self.transport = transport;
+        if let Some(after) = after {
+            return (after, self);
+        }
+        if self.certificate.is_none() {
+            self.certificate = self.transport.client_certificate();
+        }
+        (self.exchanges(service), self)
+    }
+
+    fn exchanges(&mut self, service: &Service) -> After {
         loop {
             if self.unread().is_empty() {
                 if service.stop.raised() {
@@ -109,13 +133,14 @@ impl Conn {
                     Err(e) if timed_out(&e) => {
                         // A parked connection costs little because it gives its buffer back.
                         self.buffer = Vec::new();
-                        return After::Park;
+                        let over = clock::tick() >= self.silent_since + service.limits.idle_time;
+                        return if over { After::Close } else { After::Park };
                     }
                     Err(_) => return After::Close,
                 }
             }
             match self.exchange(service) {
-                Ok(true) => {}
+                Ok(true) => self.silent_since = clock::tick(),
                 Ok(false) => {
                     self.linger();
                     return After::Close;
@@ -162,7 +187,9 @@ impl Conn {
             }
         }
 
-        let Head { request, keep, .. } = *head;
+        let Head { mut request, keep, .. } = *head;
+        request.secure = self.transport.is_secure();
+        request.certificate.clone_from(&self.certificate);
         let _context = logger::Context::request(&id);
         let response = catch_unwind(AssertUnwindSafe(|| (service.handler)(request))).unwrap_or_else(|_| {
             log::error!(target: "api", event = "request.panicked", request_id = id, method = method.as_str(), path = path; "A handler panicked");

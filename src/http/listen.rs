@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use crate::clock;
 use crate::error::{Doing, Result};
 use crate::http::exchange::{After, Conn, Service};
+pub use crate::http::transport::TlsSource;
 use crate::http::transport::Transport;
 use crate::http::{Request, Response};
 use crate::logger::Quota;
@@ -125,8 +126,8 @@ struct Acceptor {
 
 impl Front {
     /// Serves all these listeners until [`Front::stop`].
-    pub fn start(listeners: Vec<TcpListener>, limits: Limits, handler: Handler) -> Result<Front> {
-        let service = Service { limits, handler, stop: Stop::default(), bodies_bytes: AtomicUsize::new(0), lines: Quota::default() };
+    pub fn start(listeners: Vec<TcpListener>, limits: Limits, tls: Option<TlsSource>, handler: Handler) -> Result<Front> {
+        let service = Service { limits, handler, tls, stop: Stop::default(), bodies_bytes: AtomicUsize::new(0), lines: Quota::default() };
         let shared = Arc::new(Shared {
             service,
             slots: Mutex::default(),
@@ -314,7 +315,7 @@ impl Shared {
     fn welcome(self: &Arc<Shared>, socket: TcpStream, peer: SocketAddr) -> io::Result<()> {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         match self.admit(address::client(peer.ip())) {
-            Some(slot) => self.give(Live { conn: Conn::new(Transport::plain(socket)?, peer), slot }),
+            Some(slot) => self.give(Live { conn: Conn::new(Transport::new(socket)?, peer), slot }),
             None => Ok(()),
         }
     }
@@ -381,12 +382,14 @@ impl Shared {
     }
 
     /// Serves a connection until it ends or is parked.
-    fn serve(&self, mut live: Live) {
-        if live.conn.converse(&self.service) == After::Park && live.conn.transport.socket().set_nonblocking(true).is_ok() {
-            let until = clock::tick() + self.service.limits.idle_time;
+    fn serve(&self, live: Live) {
+        let Live { conn, slot } = live;
+        let (after, conn) = conn.converse(&self.service);
+        if after == After::Park && conn.transport.socket().set_nonblocking(true).is_ok() {
+            let until = conn.silent_since + self.service.limits.idle_time;
             let mut parked = lock(&self.parked);
             if !parked.closed {
-                parked.waiting.push_back((live, until));
+                parked.waiting.push_back((Live { conn, slot }, until));
                 drop(parked);
                 self.parked_any.notify_one();
             }

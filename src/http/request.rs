@@ -4,6 +4,7 @@
 //! for bytes and reading the body is left to `exchange`.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use tiny_http::Method;
 
@@ -39,6 +40,8 @@ pub struct Request {
     pub client: IpAddr,
     /// Whether it came over TLS, to here or to a trusted proxy.
     pub secure: bool,
+    /// The certificate (DER) that the client has shown, and proven to hold the key of.
+    pub certificate: Option<Arc<[u8]>>,
     /// The host that was asked for, with its port where one was said: of this request, or of the one that a trusted proxy got.
     pub host: String,
     /// The client's `X-Request-ID` or a fresh UUID.
@@ -60,6 +63,7 @@ impl Request {
             peer,
             client: peer.ip(),
             secure: false,
+            certificate: None,
             host: String::new(),
             request_id: String::new(),
             args: Vec::new(),
@@ -278,7 +282,8 @@ fn judge(raw: &httparse::Request, own_id: Option<String>, limits: &Limits, peer:
     let request_id = own_id.unwrap_or_else(crypto::uuid);
     let host = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host")).map(|(_, value)| value.clone()).unwrap_or_default();
     let (body, args, client) = (Vec::new(), Vec::new(), peer.ip());
-    let request = Request { method, path, query, headers, body, peer, client, secure: false, host, request_id, args };
+    let (secure, certificate) = (false, None);
+    let request = Request { method, path, query, headers, body, peer, client, secure, certificate, host, request_id, args };
     Ok(Head { request, framing, keep, expects_continue })
 }
 

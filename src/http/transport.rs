@@ -1,13 +1,24 @@
-//! The bytes below HTTP: a socket whose every read and write ends at a deadline, plain today.
+//! The bytes below HTTP: a socket whose every read and write ends at a deadline, plain or under TLS.
 //!
-//! [`Transport`] is where TLS joins: a second variant over the same [`Timed`] socket, its handshake under the
-//! deadline of a head. Nothing above this file knows which variant it has.
+//! One port serves both: the first byte tells a TLS hello from a request. Nothing above this file knows which of them it has.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::{ServerConfig, ServerConnection};
+
 use crate::clock;
+
+/// What a TLS conversation begins with: the type of a handshake record (RFC 8446 §5.1). No request begins so.
+const HANDSHAKE: u8 = 22;
+
+/// Plaintext that waits to be encrypted: an answer's head and body in one go, as they are handed over.
+const TLS_BUFFER_BYTES: usize = 80 << 10;
+
+/// How TLS is spoken, asked anew for each connection: certificates change while the server runs.
+pub type TlsSource = Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>;
 
 /// A socket that is cut off at `end`, however slowly its bytes drip.
 pub(super) struct Timed {
@@ -43,6 +54,11 @@ impl Write for Timed {
         self.socket.write(bytes)
     }
 
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.socket.set_write_timeout(self.left()?)?;
+        self.socket.write_vectored(parts)
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -50,15 +66,62 @@ impl Write for Timed {
 
 /// One client's connection.
 pub(super) enum Transport {
+    /// Nothing was read yet, so nobody knows what it is.
+    Fresh(Timed),
     /// HTTP straight on TCP.
     Plain(Timed),
+    /// HTTP under TLS.
+    Tls(Box<Tls>),
 }
 
 impl Transport {
     /// Takes over an accepted socket. Answers leave in one write, so waiting to fill packets would only delay them.
-    pub fn plain(socket: TcpStream) -> io::Result<Transport> {
+    pub fn new(socket: TcpStream) -> io::Result<Transport> {
         socket.set_nodelay(true)?;
-        Ok(Transport::Plain(Timed { socket, end: clock::tick() }))
+        Ok(Transport::Fresh(Timed { socket, end: clock::tick() }))
+    }
+
+    /// Waits for the first byte and finds out what it begins. A TLS hello is told by its first byte, and answered when there is a `tls`;
+    /// without one it is left to be refused as the request that it is not. Gives `false` at the connection's end.
+    pub fn begin(self, tls: Option<&TlsSource>, handshake_time: Duration) -> Result<(Transport, bool), (Transport, io::Error)> {
+        let Transport::Fresh(mut timed) = self else { return Ok((self, true)) };
+        let mut first = [0];
+        let peeked = timed.left().and_then(|left| timed.socket.set_read_timeout(left)).and_then(|()| timed.socket.peek(&mut first));
+        match (peeked, tls) {
+            (Err(e), _) => Err((Transport::Fresh(timed), e)),
+            (Ok(0), _) => Ok((Transport::Plain(timed), false)),
+            (Ok(_), Some(tls)) if first[0] == HANDSHAKE => {
+                timed.end = clock::tick() + handshake_time;
+                match ServerConnection::new(tls()) {
+                    Ok(mut session) => {
+                        session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
+                        let mut tls = Tls { session, timed };
+                        let shaken = tls.shake_hands();
+                        let transport = Transport::Tls(Box::new(tls));
+                        match shaken {
+                            Ok(()) => Ok((transport, true)),
+                            // A hand that was begun to be shaken cannot wait without a thread: this is its end.
+                            Err(_) => Ok((transport, false)),
+                        }
+                    }
+                    Err(e) => Err((Transport::Plain(timed), io::Error::other(e))),
+                }
+            }
+            (Ok(_), _) => Ok((Transport::Plain(timed), true)),
+        }
+    }
+
+    /// Whether what is sent here is encrypted.
+    pub fn is_secure(&self) -> bool {
+        matches!(self, Transport::Tls(_))
+    }
+
+    /// The certificate (DER) whose key the client has proven to hold.
+    pub fn client_certificate(&self) -> Option<Arc<[u8]>> {
+        match self {
+            Transport::Tls(tls) => tls.session.peer_certificates().and_then(|chain| chain.first()).map(|cert| Arc::from(cert.as_ref())),
+            Transport::Fresh(_) | Transport::Plain(_) => None,
+        }
     }
 
     /// Sets the deadline of all reads and writes from here on.
@@ -69,12 +132,17 @@ impl Transport {
     /// The socket, for looking at it while the connection is parked.
     pub fn socket(&self) -> &TcpStream {
         match self {
-            Transport::Plain(timed) => &timed.socket,
+            Transport::Fresh(timed) | Transport::Plain(timed) => &timed.socket,
+            Transport::Tls(tls) => &tls.timed.socket,
         }
     }
 
     /// Says that no more will be written.
     pub fn finish(&mut self) -> io::Result<()> {
+        if let Transport::Tls(tls) = self {
+            tls.session.send_close_notify();
+            tls.send()?;
+        }
         self.socket().shutdown(Shutdown::Write)
     }
 
@@ -85,7 +153,8 @@ impl Transport {
 
     fn timed_mut(&mut self) -> &mut Timed {
         match self {
-            Transport::Plain(timed) => timed,
+            Transport::Fresh(timed) | Transport::Plain(timed) => timed,
+            Transport::Tls(tls) => &mut tls.timed,
         }
     }
 }
@@ -93,7 +162,8 @@ impl Transport {
 impl Read for Transport {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
-            Transport::Plain(timed) => timed.read(into),
+            Transport::Fresh(timed) | Transport::Plain(timed) => timed.read(into),
+            Transport::Tls(tls) => tls.read(into),
         }
     }
 }
@@ -101,13 +171,72 @@ impl Read for Transport {
 impl Write for Transport {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Transport::Plain(timed) => timed.write(bytes),
+            Transport::Fresh(timed) | Transport::Plain(timed) => timed.write(bytes),
+            Transport::Tls(tls) => tls.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Transport::Plain(timed) => timed.flush(),
+        Ok(())
+    }
+}
+
+/// A TLS session and the socket below it.
+pub(super) struct Tls {
+    session: ServerConnection,
+    timed: Timed,
+}
+
+impl Tls {
+    /// The whole handshake, under the deadline as it stands.
+    fn shake_hands(&mut self) -> io::Result<()> {
+        while self.session.is_handshaking() {
+            self.send()?;
+            if self.session.is_handshaking() {
+                self.receive()?;
+            }
         }
+        self.send()
+    }
+
+    /// Takes in what has come; an error too is told to the client, as the alert it deserves.
+    fn receive(&mut self) -> io::Result<()> {
+        if self.session.read_tls(&mut self.timed)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.session.process_new_packets().map(drop).map_err(|e| {
+            let _ = self.send();
+            io::Error::new(io::ErrorKind::InvalidData, e)
+        })
+    }
+
+    /// Writes out all that is encrypted.
+    fn send(&mut self) -> io::Result<()> {
+        while self.session.wants_write() {
+            self.session.write_tls(&mut self.timed)?;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.session.reader().read(into) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                // Cut off without a goodbye: as on a plain connection, whoever waits for more knows that it will not come.
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
+                done => return done,
+            }
+            self.send()?;
+            match self.receive() {
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
+                done => done?,
+            }
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = self.session.writer().write(bytes)?;
+        self.send()?;
+        Ok(taken)
     }
 }

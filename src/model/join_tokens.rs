@@ -69,6 +69,9 @@ pub struct NewJoinToken {
     pub role: JoinRole,
     /// The secret.
     pub token: String,
+    /// The secret in one line with where the server is and how it proves itself; none where the server speaks no TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub join_string: Option<String>,
     /// When it ends.
     pub expires_at: Timestamp,
     /// The only node it admits, where it was minted for one.

@@ -2,9 +2,11 @@
 
 pub mod address;
 pub mod api_tokens;
+pub mod ca;
 pub mod endpoints;
 pub mod events;
 pub mod ids;
+pub mod join_string;
 pub mod join_tokens;
 pub mod leases;
 pub mod nodes;

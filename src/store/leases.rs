@@ -30,6 +30,8 @@ pub struct Enrolled {
     pub fingerprint: String,
     /// Its key (SubjectPublicKeyInfo, DER).
     pub key: Vec<u8>,
+    /// Digest of what it was given to trust.
+    pub trust: Option<String>,
     /// Its lease.
     pub lease: LeaseRow,
 }
@@ -63,6 +65,7 @@ pub fn enrolled(read: &Read) -> Result<Vec<Enrolled>> {
             node_id: r.get("id")?,
             fingerprint: r.get("identity_fingerprint")?,
             key: r.get("identity_key")?,
+            trust: r.get("identity_trust")?,
             lease: LeaseRow {
                 node_seq: r.get("seq")?,
                 heartbeat_at_s: r.get("heartbeat_at_s")?,

@@ -5,6 +5,8 @@ use super::row::{Json, json};
 use super::{Read, Write};
 use crate::clock::Timestamp;
 use crate::error::Result;
+use crate::model::ca::NodeTrust;
+use crate::model::leases::LeaseState;
 use crate::model::nodes::{ListedNode, Node, PlacedNode};
 use crate::model::{Object, Page, Paging};
 use rusqlite::{Row, named_params};
@@ -136,11 +138,37 @@ pub fn report(write: &Write, node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// Gives a node a new identity: the certificate's fingerprint and end, and the key (SubjectPublicKeyInfo, DER).
-pub fn set_identity(write: &Write, id: &str, fingerprint: &str, expires_at: Timestamp, key: &[u8]) -> Result<()> {
-    let row = named_params! { ":id": id, ":fingerprint": fingerprint, ":expires_at": expires_at, ":key": key, ":now": write.now };
+/// Gives a node a new identity: the certificate's fingerprint and end, the key (SubjectPublicKeyInfo, DER), and the digest of what the node
+/// is told to trust with it.
+pub fn set_identity(write: &Write, id: &str, fingerprint: &str, expires_at: Timestamp, key: &[u8], trust: &str) -> Result<()> {
+    let row = named_params! {
+        ":id": id, ":fingerprint": fingerprint, ":expires_at": expires_at, ":key": key, ":trust": trust, ":now": write.now,
+    };
     write.run(query!("nodes", "set_identity"), row)?;
     Ok(())
+}
+
+/// Enrolled nodes of which it is not noted what they trust were given this.
+pub fn adopt_trust(write: &Write, trust: &str) -> Result<()> {
+    write.run(query!("nodes", "adopt_trust"), named_params! { ":trust": trust }).map(drop)
+}
+
+/// How many nodes are enrolled, and how many of them have this to trust.
+pub fn count_trust(read: &Read, trust: &str) -> Result<(i64, i64)> {
+    let counted = read.row(query!("nodes", "count_trust"), named_params! { ":trust": trust }, |r| Ok((r.get(0)?, r.get(1)?)))?;
+    Ok(counted.unwrap_or_default())
+}
+
+/// A page of enrolled nodes, by id, and whether each has this to trust.
+pub fn trust_page(read: &Read, paging: &Paging, trust: &str) -> Result<Page<NodeTrust>> {
+    let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
+    let page = named_params! { ":trust": trust, ":after": after, ":limit": limit };
+    let items = read.rows(query!("nodes", "trust_page"), page, |r| {
+        let up_to_date = r.get::<_, Option<bool>>(2)?.unwrap_or(false);
+        Ok(NodeTrust { node_id: r.get(0)?, name: r.get(1)?, up_to_date, lease_state: LeaseState::Unknown })
+    })?;
+    let (enrolled, _) = count_trust(read, trust)?;
+    Ok(Page::cut(items, paging.limit, enrolled.unsigned_abs(), |n| &n.node_id))
 }
 
 /// Takes a node away, its lease with it. Tells whether it was there.

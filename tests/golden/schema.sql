@@ -82,7 +82,7 @@ CREATE TABLE nodes (
     identity_key         BLOB,
     created_at           INTEGER NOT NULL,
     updated_at           INTEGER NOT NULL
-) STRICT;
+, identity_trust TEXT) STRICT;
 CREATE TABLE replicas (
     id            TEXT PRIMARY KEY,
     service_id    TEXT NOT NULL REFERENCES services (id),

@@ -20,4 +20,5 @@ mod stream;
 mod support;
 mod texts;
 mod tidy;
+mod tls;
 mod trouble;

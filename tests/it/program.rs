@@ -123,7 +123,7 @@ fn a_wrong_command_line_names_every_fault_and_exits_with_2() {
         (&["nonsense"], &["unknown command \"nonsense\""]),
         (&["node", "vanish"], &["\"node\" is followed by one of: show, cordon"]),
         (&[], &["a command is missing"]),
-        (&["join", "--lease-ttl", "x"], &["--role is required", "--lease-ttl must be a whole number", "the join token is missing"]),
+        (&["join", "--lease-ttl", "x"], &["--role is required", "--lease-ttl must be a whole number", "the join string is missing"]),
         (&["serve", "--role", "core"], &["serve takes no option --role"]),
         (&["node", "cordon"], &["node cordon needs NODE"]),
         (&["agent", "--node-id", "a b", "--ttl", "5"], &["--node-id must be", "--ttl must be 10 to 300"]),
@@ -213,7 +213,7 @@ fn the_data_directory_belongs_to_one_server_and_is_free_again_after_a_kill() {
     assert_eq!(again.get("/nodes").status, 200, "sessions survive a restart");
     assert_eq!(second.terminate(), 0, "{}", second.logged());
     assert!(second.logged().contains("serve.stop"), "{}", second.logged());
-    assert_eq!(ok(dir.path(), &["migrate"]), "data/app.db is at version 4; 0 migrations were applied now.\n");
+    assert_eq!(ok(dir.path(), &["migrate"]), "data/app.db is at version 5; 0 migrations were applied now.\n");
 }
 
 #[test]

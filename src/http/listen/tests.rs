@@ -21,7 +21,7 @@ fn answer(request: Request) -> Response {
 fn front(limits: Limits) -> (Front, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("a bound address");
-    (Front::start(vec![listener], limits, Arc::new(answer)).expect("a front"), address)
+    (Front::start(vec![listener], limits, None, Arc::new(answer)).expect("a front"), address)
 }
 
 fn connect(address: SocketAddr) -> TcpStream {

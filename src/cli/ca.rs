@@ -1,0 +1,78 @@
+//! Commands for the cluster's authority and its rotation.
+
+use super::args::{Args, Failure, Opt, opt};
+use super::{listed, output, shown, signed_in};
+use crate::client::Api;
+use crate::clock;
+use serde_json::Value;
+use std::time::Duration;
+
+/// Options of `ca rotate`.
+pub const ROTATE: &[Opt] = &[
+    opt("wait", "", "wait until every living node has the new authority"),
+    opt("timeout", "SECONDS", "wait so long at most (default 300)"),
+];
+
+/// Options of `ca drop-previous`.
+pub const DROP: &[Opt] = &[opt("force", "", "even while nodes have only the authority before; they must join again")];
+
+/// How often a wait looks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+pub fn show(args: &Args) -> Result<(), Failure> {
+    shown(args, &signed_in(args)?.get("/cluster/ca")?);
+    Ok(())
+}
+
+pub fn nodes(args: &Args) -> Result<(), Failure> {
+    let list = signed_in(args)?.list("/cluster/ca/nodes")?;
+    listed(args, list, &["NODE", "NAME", "UP-TO-DATE", "LEASE"], &["node_id", "name", "up_to_date", "lease_state"]);
+    Ok(())
+}
+
+pub fn rotate(args: &Args) -> Result<(), Failure> {
+    let timeout_s = args.int("timeout", 300);
+    let api = signed_in(args)?;
+    let mut ca = api.post("/cluster/ca/rotate", &Value::Null)?;
+    eprintln!("A new authority issues from now on; nodes fetch it with their next heartbeat.");
+    if args.has("wait") {
+        ca = wait(&api, Duration::from_secs(timeout_s.unsigned_abs()))?;
+    }
+    shown(args, &ca);
+    eprintln!("Once every node is up to date: uptimemesh ca drop-previous");
+    Ok(())
+}
+
+/// Waits until every node that is alive is up to date, and tells how far it is.
+fn wait(api: &Api, at_most: Duration) -> Result<Value, Failure> {
+    let end = clock::tick() + at_most;
+    let mut told = String::new();
+    loop {
+        let ca = api.get("/cluster/ca")?;
+        let text = format!("{} of {} nodes are up to date.", ca["nodes_up_to_date"], ca["nodes"]);
+        if told != text {
+            eprintln!("{text}");
+            told = text;
+        }
+        let waiting: Vec<String> = api
+            .list("/cluster/ca/nodes")?
+            .iter()
+            .filter(|n| n["up_to_date"] == false && n["lease_state"] == "alive")
+            .filter_map(|n| n["node_id"].as_str().map(output::ascii))
+            .collect();
+        if waiting.is_empty() {
+            return Ok(ca);
+        }
+        if clock::tick() > end {
+            return Err(Failure::Failed(format!("these nodes are alive and still not up to date: {}", waiting.join(", "))));
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+pub fn drop_previous(args: &Args) -> Result<(), Failure> {
+    let api = signed_in(args)?;
+    api.delete(if args.has("force") { "/cluster/ca/previous?force=true" } else { "/cluster/ca/previous" })?;
+    shown(args, &api.get("/cluster/ca")?);
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! What the server shows of itself under TLS: a certificate of the cluster's authority, to everybody but nodes perhaps one of the
+//! operator's own. Both change while the server runs; connections that are open stay open.
+
+use super::{Control, ca};
+use crate::clock::{self, Timestamp};
+use crate::config::Config;
+use crate::crypto::pki;
+use crate::crypto::tls::{self, CONTROL_NAME, Shown, Tickets};
+use crate::error::{Chain, Error, Result};
+use crate::model::address;
+use crate::sys::host;
+use crate::thread::lock;
+use rustls::ServerConfig;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::SystemTime;
+
+/// Days that the certificate which the authority issues for the server is valid. It lives in memory only.
+const VALIDITY_DAYS: i64 = 90;
+/// It is renewed so many days before its end.
+const RENEW_DAYS: i64 = 30;
+/// Names in a certificate: a machine with more addresses than that is known by the first ones.
+const NAMES_MAX: usize = 100;
+/// Addresses in a join string.
+const JOIN_ADDRESSES_MAX: usize = 4;
+
+/// How the server speaks TLS now.
+pub struct Tls {
+    config: RwLock<Arc<ServerConfig>>,
+    tickets: Tickets,
+    made: Mutex<Made>,
+}
+
+/// Of what the configuration was made.
+#[derive(Clone, PartialEq)]
+struct Made {
+    names: Vec<String>,
+    /// Fingerprints of the authority that vouches, and of the one that issues.
+    authorities: (String, String),
+    renew_at: Timestamp,
+    files: Option<Stamp>,
+}
+
+/// What tells whether the operator's files have changed.
+type Stamp = [(SystemTime, u64); 2];
+
+impl Tls {
+    /// Prepares TLS; fails where the operator's own certificate cannot be used.
+    pub fn new(config: &Config, ca: &ca::Authority, listening: SocketAddr) -> Result<Tls> {
+        let tickets = Tickets::new()?;
+        let files = stamp(config);
+        let (made, server) = make(config, ca, &tickets, names(config, listening), files)?;
+        Ok(Tls { config: RwLock::new(server), tickets, made: Mutex::new(made) })
+    }
+
+    /// The names and addresses by which the server may be called.
+    pub fn names(&self) -> Vec<String> {
+        lock(&self.made).names.clone()
+    }
+
+    /// The configuration for the next connection.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Looks whether the certificates are still what they should be, and makes new ones where not.
+pub fn turn(control: &Control) -> Result<()> {
+    let Some(tls) = &control.tls else { return Ok(()) };
+    let names = names(&control.config, control.listening);
+    let mut made = lock(&tls.made);
+    let files = stamp(&control.config);
+    let wanted = Made { names, authorities: authorities(&control.ca)?, renew_at: made.renew_at, files };
+    if *made == wanted && clock::now() < made.renew_at {
+        return Ok(());
+    }
+    let (fresh, server) = match make(&control.config, &control.ca, &tls.tickets, wanted.names, files) {
+        Ok(done) => done,
+        Err(e) => {
+            // Files are replaced one after the other; the next look finds both. What was good stays in use.
+            log::error!(target: "system", event = "tls.unchanged", error:% = Chain(&e); "The certificate that is in use stays: the new one cannot be used");
+            made.files = files;
+            return Ok(());
+        }
+    };
+    *made = fresh;
+    *tls.config.write().unwrap_or_else(PoisonError::into_inner) = server;
+    log::info!(target: "system", event = "tls.changed", names:% = made.names.join(" "); "New connections are shown a new certificate");
+    Ok(())
+}
+
+/// The names and addresses by which this server may be called. No node gets one of them into its certificate.
+pub fn names(config: &Config, listening: SocketAddr) -> Vec<String> {
+    let mut names = vec![CONTROL_NAME.to_string()];
+    let mut add = |name: String| {
+        let fits = name.parse::<IpAddr>().is_ok_and(|ip| !ip.is_unspecified()) || (name.parse::<IpAddr>().is_err() && name.is_ascii());
+        if fits && !name.is_empty() && names.len() < NAMES_MAX && !names.contains(&name) {
+            names.push(name);
+        }
+    };
+    config.tls_names.iter().cloned().for_each(&mut add);
+    add(config.server_host.trim_matches(['[', ']']).to_ascii_lowercase());
+    ["localhost", "127.0.0.1", "::1"].map(str::to_string).into_iter().for_each(&mut add);
+    add(host::name().unwrap_or_default().to_ascii_lowercase());
+    if listening.ip().is_unspecified() {
+        host::addresses().iter().map(IpAddr::to_string).for_each(&mut add);
+    }
+    names
+}
+
+/// Where other machines reach this server, the likeliest first: the operator's names, then its addresses, public ones first.
+pub fn reached_at(control: &Control) -> Vec<String> {
+    let port = control.listening.port();
+    let at = |host: &str| if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let listening = control.listening.ip();
+    let mut addresses = if listening.is_unspecified() { host::addresses() } else { vec![listening] };
+    addresses.retain(|ip| !ip.is_loopback());
+    addresses.sort_by_key(|ip| (address::is_private(*ip), ip.is_ipv6()));
+    if addresses.is_empty() {
+        addresses.push(if listening.is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { listening });
+    }
+    let names = control.config.tls_names.iter().filter(|name| !name.starts_with('*')).cloned();
+    names.chain(addresses.iter().map(IpAddr::to_string)).take(JOIN_ADDRESSES_MAX).map(|host| at(&host)).collect()
+}
+
+fn authorities(ca: &ca::Authority) -> Result<(String, String)> {
+    Ok((ca.vouching()?.fingerprint_hex(), ca.ensure()?.fingerprint_hex()))
+}
+
+fn make(
+    config: &Config,
+    ca: &ca::Authority,
+    tickets: &Tickets,
+    names: Vec<String>,
+    files: Option<Stamp>,
+) -> Result<(Made, Arc<ServerConfig>)> {
+    let doing = "issue the server's certificate";
+    let now = clock::now();
+    let vouching = ca.vouching()?;
+    let (chain, key) = vouching.issue_server(&names, VALIDITY_DAYS, now)?;
+    let issued = Shown::from_pem(&chain, &key).map_err(|why| Error::fault(doing, why))?;
+    let own = config.tls_files.as_ref().map(own).transpose()?;
+    let authorities_pem = [vouching.cert_pem().to_string(), ca.ensure()?.cert_pem().to_string()];
+    let server = tls::server(issued.clone(), own.unwrap_or(issued), &authorities_pem, tickets)?;
+    let made = Made { names, authorities: authorities(ca)?, renew_at: now.plus_secs((VALIDITY_DAYS - RENEW_DAYS) * 86_400), files };
+    Ok((made, server))
+}
+
+/// The operator's own certificate.
+fn own((chain_path, key_path): &(PathBuf, PathBuf)) -> Result<Shown> {
+    let text = |path: &PathBuf| {
+        fs::read_to_string(path).map_err(|e| Error::Unavailable(format!("The file {} cannot be read: {e}.", path.display())))
+    };
+    let (chain, key) = (text(chain_path)?, text(key_path)?);
+    let unusable = |why| {
+        Error::Unavailable(format!(
+            "The certificate in {} with the key in {} cannot be used: {why}.",
+            chain_path.display(),
+            key_path.display()
+        ))
+    };
+    let shown = Shown::from_pem(&chain, &key).map_err(unusable)?;
+    if pki::validity(&chain).is_some_and(|(_, ends)| ends < clock::now()) {
+        log::warn!(target: "system", event = "tls.expired", path:% = chain_path.display(); "The certificate has expired; clients will refuse it");
+    }
+    Ok(shown)
+}
+
+fn stamp(config: &Config) -> Option<Stamp> {
+    let of = |path: &PathBuf| fs::metadata(path).and_then(|m| Ok((m.modified()?, m.len())));
+    // A file that is away for a moment is seen again at the next look; one that is away at the start is told by reading it.
+    config.tls_files.as_ref().and_then(|(chain, key)| Some([of(chain).ok()?, of(key).ok()?]))
+}
