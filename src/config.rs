@@ -48,6 +48,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("AUTH_SECRET_KEY", "", "key that signs sessions; made once in DATA_DIR/keys outside production"),
     setting("AUTH_COOKIE_SECURE", "false", "send the session cookie over HTTPS only"),
     setting("AUTH_SESSION_TTL_SECONDS", "43200", "seconds that a session lasts, 60 to 2592000"),
+    setting("AUTH_SESSION_IDLE_SECONDS", "7200", "seconds after which a session ends that nobody uses, 60 to 2592000"),
     setting("CLUSTER_SIGNING_KEY", "", "key that signs lease tokens; made once in DATA_DIR/keys outside production"),
     setting("CLUSTER_PKI_DIR", "DATA_DIR/pki", "directory of the certificate authority"),
     setting("NODE_CERT_VALIDITY_DAYS", "30", "days that a node certificate is valid, 1 to 825"),
@@ -56,6 +57,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("METRICS_TOKEN", "", "bearer token for GET /metrics from elsewhere; from this machine itself none is needed"),
     setting("HTTP_CONNECTIONS_MAX", "", "connections in all, 16 to 100000; by the limit of open files, at most 1024"),
     setting("HTTP_CONNECTIONS_PER_ADDRESS_MAX", "64", "connections of one address, 1 to 100000"),
+    setting("HTTP_REQUESTS_PER_SECOND_MAX", "500", "requests a second of one signed-in caller, 1 to 1000000; ten times that at once"),
 ];
 
 /// A key or nothing yet. Neither Debug nor Display: a key must not find its way into a log.
@@ -114,6 +116,8 @@ pub struct Config {
     pub auth_cookie_secure: bool,
     /// Seconds that a session lasts.
     pub auth_session_ttl_s: i64,
+    /// Seconds after which a session ends that nobody uses.
+    pub auth_session_idle_s: i64,
     /// Key that signs lease tokens.
     pub cluster_signing_key: Secret,
     /// Directory of the certificate authority.
@@ -130,6 +134,8 @@ pub struct Config {
     pub connections_max: Option<usize>,
     /// Connections of one address.
     pub connections_per_address_max: usize,
+    /// Requests a second of one signed-in caller.
+    pub requests_per_second_max: i64,
 }
 
 impl Config {
@@ -198,6 +204,7 @@ impl Config {
             auth_secret_key: Secret::new(&read.text("AUTH_SECRET_KEY")),
             auth_cookie_secure: read.flag("AUTH_COOKIE_SECURE"),
             auth_session_ttl_s: read.int("AUTH_SESSION_TTL_SECONDS", 60, 2_592_000),
+            auth_session_idle_s: read.int("AUTH_SESSION_IDLE_SECONDS", 60, 2_592_000),
             cluster_signing_key: Secret::new(&read.text("CLUSTER_SIGNING_KEY")),
             pki_dir: in_data(read.text("CLUSTER_PKI_DIR")),
             node_cert_validity_days: read.int("NODE_CERT_VALIDITY_DAYS", 1, 825),
@@ -209,6 +216,7 @@ impl Config {
                 false => Some(read.int("HTTP_CONNECTIONS_MAX", 16, 100_000) as usize),
             },
             connections_per_address_max: read.int("HTTP_CONNECTIONS_PER_ADDRESS_MAX", 1, 100_000) as usize,
+            requests_per_second_max: read.int("HTTP_REQUESTS_PER_SECOND_MAX", 1, 1_000_000),
             data_dir,
         };
         let mut faults = read.faults;

@@ -2,6 +2,8 @@
 
 mod agent;
 mod api;
+mod buckets;
+mod caller;
 pub mod cli;
 mod client;
 mod clock;

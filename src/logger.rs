@@ -7,6 +7,7 @@
 //! that does not name one. Lines are handed to one writer thread through a bounded queue: a slow disk or a stuck terminal
 //! costs lines, which are counted and told, and never a request.
 
+use crate::buckets::Buckets;
 use crate::clock::{self, Timestamp};
 use crate::error::{Doing, Result};
 use crate::thread::{lock, spawn};
@@ -16,6 +17,7 @@ use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -90,6 +92,31 @@ pub fn flush() {
         if logger.queue.send(Message::Flush(done)).is_ok() {
             let _ = wait.recv();
         }
+    }
+}
+
+/// Lines that one source may cause at once, and then in a second.
+const QUOTA_BURST: f64 = 50.0;
+const QUOTA_PER_S: f64 = 1.0;
+
+/// Keeps lines about refused requests from filling the disk: each source has some, and the next line after those that were left out
+/// tells how many there were.
+pub struct Quota(Buckets<IpAddr>);
+
+impl Default for Quota {
+    fn default() -> Quota {
+        Quota(Buckets::new(QUOTA_PER_S, QUOTA_BURST))
+    }
+}
+
+impl Quota {
+    /// Whether one more line may be written that this source caused.
+    pub fn admits(&self, source: IpAddr) -> bool {
+        let Ok(left_out) = self.0.take(source) else { return false };
+        if left_out > 0 {
+            log::warn!(target: "system", event = "log.left_out", address:% = source, lines = left_out; "Left out lines about refused requests");
+        }
+        true
     }
 }
 

@@ -7,7 +7,7 @@ use crate::gate::Handler::Open;
 use crate::gate::{Handler, Reply, Route, route};
 use crate::http::describe::{self, Noted};
 use crate::http::{Request, Response};
-use crate::model::users::{Role, User};
+use crate::model::users::{Credential, Role, User};
 use crate::routes;
 use serde_json::{Value, json};
 use std::sync::OnceLock;
@@ -40,7 +40,7 @@ fn make(control: &Control) -> Value {
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "securitySchemes": { "session": { "type": "http", "scheme": "bearer" } },
+            "securitySchemes": { "session": { "type": "http", "scheme": "bearer", "description": "A session token of POST /auth/token, or an API token." } },
         },
     })
 }
@@ -71,7 +71,8 @@ fn operation(control: &Control, route: &Route) -> Value {
 /// Lets the handler read an empty request. It is stopped where it would begin to act.
 fn ask(control: &Control, route: &Route) {
     let request = Request::empty(route.method.clone(), route.path);
-    let nobody = User { name: String::new(), role: Role::Viewer };
+    let credential = Credential::Session(String::new());
+    let nobody = User { name: String::new(), role: Role::Viewer, credential, restriction: None };
     // What it answers is of no interest, only what it asked for on the way.
     let _ = match route.handler.access {
         Open(handler) | Handler::FromNode(handler) | Handler::FromScraper(handler) => handler(control, &request),
@@ -128,11 +129,13 @@ fn responses(route: &Route, notes: &[Noted]) -> Value {
     let writes = matches!(route.method, Post | Patch | Put | tiny_http::Method::Delete);
     let has = |place: &str| notes.iter().any(|n| n.place == place);
     error(400, "Malformed: what it says makes no sense");
+    error(421, "The request is for a host that this server does not know itself as");
+    error(429, "Too many of these: try again after Retry-After");
     error(503, "Not possible at the moment; the sentence says why");
     match route.handler.access {
         Handler::By(role, _) => {
             error(401, "Nobody is signed in");
-            if role > Role::Viewer || writes {
+            if role > Role::Viewer || writes || route.handler.personal {
                 error(403, "The role, or the rule that the sentence tells, does not allow it");
             }
         }
@@ -148,7 +151,6 @@ fn responses(route: &Route, notes: &[Noted]) -> Value {
     }
     if has("body") {
         error(413, "The body is too large");
-        error(429, "Too many of these: try again after Retry-After");
     }
     if writes {
         error(409, "It contradicts what is there");

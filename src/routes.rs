@@ -10,6 +10,9 @@ use crate::{api, openapi, ui};
 pub const TABLES: &[&[Route]] = &[
     api::system::ROUTES,
     api::auth::ROUTES,
+    api::sessions::ROUTES,
+    api::users::ROUTES,
+    api::api_tokens::ROUTES,
     api::nodes::ROUTES,
     api::join_tokens::ROUTES,
     api::cluster::ROUTES,
@@ -28,6 +31,7 @@ pub const TABLES: &[&[Route]] = &[
     ui::login::ROUTES,
     ui::nodes::ROUTES,
     ui::settings::ROUTES,
+    ui::sessions::ROUTES,
 ];
 
 /// Answers a request.

@@ -1,7 +1,7 @@
 //! A running server: wires the configuration, the database, the rules, the routes and the passes together.
 
 use crate::config::Config;
-use crate::control::{Control, auth, join_tokens, passes, tls};
+use crate::control::{Control, auth, join_tokens, passes, setup, tls, users};
 use crate::error::{Doing, Error, Result};
 use crate::http::Limits;
 use crate::http::listen::{Front, TlsSource};
@@ -132,6 +132,11 @@ impl Server {
         auth::has_seeded_password(&self.control)
     }
 
+    /// What changing that password asks for from anywhere but this machine, as long as it is in place.
+    pub fn setup_code(&self) -> Option<String> {
+        self.control.setup.code()
+    }
+
     /// Stops: accepts nothing more, lets what is being answered end, writes what is in memory, closes the database.
     pub fn shutdown(&self) {
         let Some(running) = lock(&self.running).take() else { return };
@@ -162,6 +167,21 @@ pub fn migrate(config: &Config) -> Result<Migrated> {
     let _held = hold(&config.data_dir)?;
     make_parent(&config.database_path)?;
     store::migrate(&config.database_path)
+}
+
+/// Gives a user a new password in the server's own data, whether a server runs on it or not; see [`users::reset_password`]. The lock of
+/// the directory is not asked for: SQLite lets two processes write one after the other, and a running server asks the database about
+/// every session.
+pub fn reset_password(config: &Config, name: &str, password: Option<String>) -> Result<String> {
+    if !config.database_path.exists() {
+        let path = config.database_path.display();
+        return Err(Error::NotFound(format!("There is no database at {path}: give the server's --data-dir or --database-url")));
+    }
+    let store = Store::open(&config.database_path, 1, QueryLog::default())?;
+    let password = users::reset_password(&store, name.to_lowercase(), password)?;
+    store.close();
+    setup::remove_file(config)?;
+    Ok(password)
 }
 
 fn make_parent(path: &Path) -> Result<()> {

@@ -1,18 +1,19 @@
 -- name: insert
-INSERT INTO events (id, category, name, level, fields, created_at) VALUES (:id, :category, :name, :level, :fields, :now)
+INSERT INTO events (id, category, name, level, fields, actor, address, request_id, created_at)
+VALUES (:id, :category, :name, :level, :fields, :actor, :address, :request_id, :now)
 -- name: page
-SELECT id, category, name, level, fields, created_at FROM events
+SELECT id, category, name, level, fields, created_at, actor, address, request_id FROM events
 WHERE seq < :before AND (:level IS NULL OR level = :level) AND (:since IS NULL OR created_at > :since) ORDER BY seq DESC LIMIT :limit
 -- name: page_of_category
-SELECT id, category, name, level, fields, created_at FROM events
+SELECT id, category, name, level, fields, created_at, actor, address, request_id FROM events
 WHERE category = :category AND seq < :before AND (:level IS NULL OR level = :level) AND (:since IS NULL OR created_at > :since)
 ORDER BY seq DESC LIMIT :limit
 -- name: page_of_name
-SELECT id, category, name, level, fields, created_at FROM events
+SELECT id, category, name, level, fields, created_at, actor, address, request_id FROM events
 WHERE name = :name AND seq < :before AND (:category IS NULL OR category = :category) AND (:level IS NULL OR level = :level)
     AND (:since IS NULL OR created_at > :since) ORDER BY seq DESC LIMIT :limit
 -- name: page_of_node
-SELECT id, category, name, level, fields, created_at FROM events
+SELECT id, category, name, level, fields, created_at, actor, address, request_id FROM events
 WHERE node_id = :node_id AND seq < :before AND (:category IS NULL OR category = :category) AND (:name IS NULL OR name = :name)
     AND (:level IS NULL OR level = :level) AND (:since IS NULL OR created_at > :since) ORDER BY seq DESC LIMIT :limit
 -- name: count
@@ -33,7 +34,8 @@ SELECT count(*) FROM events
 WHERE node_id = :node_id AND (:category IS NULL OR category = :category) AND (:name IS NULL OR name = :name)
     AND (:level IS NULL OR level = :level) AND (:since IS NULL OR created_at > :since)
 -- name: following
-SELECT seq, id, category, name, level, fields, created_at FROM events WHERE seq > :after ORDER BY seq LIMIT :limit
+SELECT seq, id, category, name, level, fields, created_at, actor, address, request_id FROM events
+WHERE seq > :after ORDER BY seq LIMIT :limit
 -- name: newest_seq
 -- scan: it ends at its first row.
 SELECT seq FROM events ORDER BY seq DESC LIMIT 1

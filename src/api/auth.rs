@@ -1,19 +1,28 @@
-//! Sign-in for programs.
+//! Sign-in for programs, and what belongs to whoever is signed in.
 
-use crate::control::{Control, auth};
+use super::{id_of, list as page_of, nothing, paging};
+use crate::control::Control;
+use crate::control::auth::{self, Change};
+use crate::control::sessions::{self, SignedIn};
 use crate::gate::Handler::{By, Open};
-use crate::gate::{COOKIE, Reply, Route, route};
+use crate::gate::{COOKIE, Reply, Route, route, visitor};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response};
 use crate::model::users::Role::Viewer;
-use crate::model::users::User;
+use crate::model::users::{Restriction, User};
 use serde_json::json;
-use tiny_http::Method::Post;
+use tiny_http::Method::{Delete, Get, Post};
+
+/// Characters of a setup code as somebody may type it.
+const CODE_CHARS_MAX: usize = 64;
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
     route(Post, "/auth/token", Open(token)).gives(200, "Session"),
-    route(Post, "/auth/password", By(Viewer, password)).gives(200, "Session"),
+    route(Post, "/auth/password", By(Viewer, password)).gives(200, "Session").personal().always(),
+    route(Get, "/auth/me", By(Viewer, me)).gives(200, "Me").always(),
+    route(Get, "/auth/sessions", By(Viewer, list)).gives(200, "[UserSession]").personal(),
+    route(Delete, "/auth/sessions/{session_id}", By(Viewer, revoke)).gives(204, "").personal(),
 ];
 
 fn token(control: &Control, request: &Request) -> Reply {
@@ -21,17 +30,54 @@ fn token(control: &Control, request: &Request) -> Reply {
     let username = f.text("username", 1..=128).required();
     let given = f.text("password", 1..=auth::PASSWORD_LEN_MAX).required();
     f.finish()?;
-    answer(&auth::sign_in(control, request.client, &username, &given)?)
+    answer(&auth::sign_in(control, &visitor(request), &username, &given)?)
 }
 
 fn password(control: &Control, request: &Request, user: &User) -> Reply {
     let mut f = Fields::of_body(&request.body)?;
     let current = f.text("current_password", 1..=auth::PASSWORD_LEN_MAX).required();
     let new = f.text("new_password", auth::PASSWORD_LEN_MIN..=auth::PASSWORD_LEN_MAX).required();
+    let setup_code = f.text("setup_code", 0..=CODE_CHARS_MAX).optional().unwrap_or_default();
     f.finish()?;
-    answer(&auth::change_password(control, request.client, user, &current, &new)?)
+    let change = Change { current: &current, new: &new, setup_code: &setup_code };
+    answer(&auth::change_password(control, &visitor(request), user, &change)?)
 }
 
-fn answer(session: &auth::Session) -> Reply {
-    Ok(Response::json(200, &json!({ "session_token": session.token, "cookie_name": COOKIE, "expires_in": session.expires_in_s })))
+fn answer(session: &SignedIn) -> Reply {
+    Ok(Response::json(
+        200,
+        &json!({
+            "session_token": session.token,
+            "cookie_name": COOKIE,
+            "expires_in": session.expires_in_s,
+            "must_change_password": session.restriction.is_some(),
+            "needs_setup_code": session.restriction == Some(Restriction::NeedsSetupCode),
+        }),
+    ))
+}
+
+fn me(_: &Control, request: &Request, user: &User) -> Reply {
+    nothing(request)?;
+    let credential = if user.is_person() { "session" } else { "api_token" };
+    Ok(Response::json(
+        200,
+        &json!({
+            "name": user.name,
+            "role": user.role,
+            "credential": credential,
+            "credential_id": user.credential_id(),
+            "must_change_password": user.restriction.is_some(),
+            "needs_setup_code": user.restriction == Some(Restriction::NeedsSetupCode),
+        }),
+    ))
+}
+
+fn list(control: &Control, request: &Request, user: &User) -> Reply {
+    let paging = paging(request)?;
+    Ok(page_of(request, &paging, &sessions::list(control, &paging, Some(&user.name), user.session_id())?))
+}
+
+fn revoke(control: &Control, request: &Request, user: &User) -> Reply {
+    sessions::revoke(control, id_of(request, "session_id")?, Some(user))?;
+    Ok(Response::empty(204))
 }

@@ -5,7 +5,7 @@ use crate::clock;
 use crate::control::Control;
 use crate::control::events::{self, Reader};
 use crate::gate::Handler::By;
-use crate::gate::{Reply, Route, route, token_of};
+use crate::gate::{Reply, Route, place, route, shown};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response, Sink};
 use crate::model::Paging;
@@ -18,7 +18,7 @@ use tiny_http::Method::{Get, Post};
 
 /// Events of a page where nobody says.
 const PAGE_DEFAULT: i64 = 200;
-/// A reader whose session has ended is told nothing more after this.
+/// A reader whose session or token has ended is told nothing more after this.
 const WELCOME_FOR: Duration = Duration::from_secs(5);
 /// A stream that has nothing to say says so this often, so that both ends learn when the other is gone.
 const COMMENT_EVERY: Duration = Duration::from_secs(15);
@@ -72,8 +72,8 @@ fn stream(control: &Control, request: &Request, _: &User) -> Reply {
     let filter = filter(&mut f);
     f.finish()?;
     let last_seen = request.header("last-event-id").filter(|id| !id.is_empty());
-    let session = token_of(request).unwrap_or_default();
-    let reader = Reader::begin(control, session, last_seen, filter)?;
+    let shown = (shown(request).map_or("", |shown| shown.token).to_string(), place(request));
+    let reader = Reader::begin(control, shown, last_seen, filter)?;
     let write = move |sink: &mut dyn Sink| tell(reader, sink);
     Ok(Response::streamed("text/event-stream", Box::new(write)).with("X-Accel-Buffering", "no".to_string()))
 }

@@ -1,5 +1,6 @@
 //! JSON handlers, one file a noun: they read the request's fields, call the rules in `control`, and answer.
 
+pub mod api_tokens;
 pub mod auth;
 pub mod ca;
 pub mod cluster;
@@ -12,9 +13,11 @@ pub mod routers;
 pub mod runs;
 pub mod scheduler;
 pub mod services;
+pub mod sessions;
 pub mod settings;
 mod specs;
 pub mod system;
+pub mod users;
 pub mod wireguard;
 
 use crate::control::once::{Created, Once};

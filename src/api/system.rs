@@ -23,7 +23,7 @@ fn metrics(control: &Control, request: &Request) -> Reply {
     let shown = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
     let token =
         control.config.metrics_token.as_ref().zip(shown).is_some_and(|(token, shown)| auth::same_secret(token.expose(), shown.as_bytes()));
-    if !request.is_local() && !token && user_of(control, request)?.is_none() {
+    if !request.is_local() && !token && user_of(control, request)?.is_none_or(|user| user.restriction.is_some()) {
         return Err(Error::unauthenticated());
     }
     Ok(Response::bytes(200, "text/plain; version=0.0.4", metrics::text(control)?.into_bytes()))

@@ -17,11 +17,9 @@ pub const CREATE_TOKEN: &[Opt] = &[
     opt("for-node", "ID", "admit this node only, even while it is alive: to replace it"),
 ];
 
-/// Options of `set-password`.
-pub const SET_PASSWORD: &[Opt] = &[
-    opt("new-password-file", "FILE", "file with the new password; - reads standard input"),
-    opt("new-password", "TEXT", "the new password; others on this machine can see it [UPTIMEMESH_NEW_PASSWORD]"),
-];
+/// Options of `set-password`, beside the new password.
+pub const SET_PASSWORD: &[Opt] =
+    &[opt("setup-code", "CODE", "where it is the first password and the server is another machine: what its start printed")];
 
 /// Seconds of a join token where nothing is said.
 const TOKEN_TTL_S: i64 = 1800;
@@ -76,8 +74,10 @@ pub fn set_password(args: &Args) -> Result<(), Failure> {
     if new.is_none() {
         args.fault("the new password is missing: --new-password-file FILE".to_string());
     }
-    let api = signed_in(args)?;
-    api.post("/auth/password", &json!({"current_password": current, "new_password": new}))?;
+    let mut api = signed_in(args)?;
+    let answer =
+        api.post("/auth/password", &json!({"current_password": current, "new_password": new, "setup_code": args.get("setup-code")}))?;
+    api.adopt(&answer);
     output::print("The password is changed; every session made before has ended.\n");
     Ok(())
 }

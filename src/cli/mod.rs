@@ -8,6 +8,7 @@ mod events;
 mod node;
 mod nodes;
 mod output;
+mod people;
 mod replicas;
 mod scheduler;
 mod server;
@@ -35,6 +36,7 @@ const SIGN_IN: &[Opt] = &[
     opt("username", "NAME", "who signs in (default admin) [UPTIMEMESH_USERNAME]"),
     opt("password-file", "FILE", "file with the password; - reads standard input"),
     opt("password", "TEXT", "the password; others on this machine can see it [UPTIMEMESH_PASSWORD]"),
+    opt("api-token-file", "FILE", "file with an API token, instead of name and password [UPTIMEMESH_API_TOKEN]"),
     opt("json", "", "print JSON"),
 ];
 
@@ -400,9 +402,77 @@ const COMMANDS: &[Command] = &[
         name: "set-password",
         argument: "",
         about: "Change the password; ends every session.",
-        options: &[cluster::SET_PASSWORD, SIGN_IN],
+        options: &[people::NEW_PASSWORD, cluster::SET_PASSWORD, SIGN_IN],
         settings: false,
         run: cluster::set_password,
+    },
+    Command { name: "users", argument: "", about: "List users.", options: &[SIGN_IN], settings: false, run: people::users },
+    Command {
+        name: "user add",
+        argument: "NAME",
+        about: "Make a user.",
+        options: &[people::ADD, people::NEW_PASSWORD, SIGN_IN],
+        settings: false,
+        run: people::add,
+    },
+    Command {
+        name: "user role",
+        argument: "NAME ROLE",
+        about: "Give a user another role; ends that user's sessions.",
+        options: &[SIGN_IN],
+        settings: false,
+        run: people::role,
+    },
+    Command {
+        name: "user delete",
+        argument: "NAME",
+        about: "Remove a user, with all sessions and API tokens.",
+        options: &[SIGN_IN],
+        settings: false,
+        run: people::delete,
+    },
+    Command {
+        name: "user set-password",
+        argument: "NAME",
+        about: "Give somebody else a new password.",
+        options: &[people::NEW_PASSWORD, SIGN_IN],
+        settings: false,
+        run: people::set_password,
+    },
+    Command {
+        name: "sessions",
+        argument: "",
+        about: "List who is signed in.",
+        options: &[SIGN_IN],
+        settings: false,
+        run: people::sessions,
+    },
+    Command { name: "session revoke", argument: "ID", about: "End a session.", options: &[SIGN_IN], settings: false, run: people::revoke },
+    Command { name: "api-tokens", argument: "", about: "List API tokens.", options: &[SIGN_IN], settings: false, run: people::api_tokens },
+    Command {
+        name: "api-token create",
+        argument: "NAME",
+        about: "Make an API token for a program.",
+        options: &[people::TOKEN, SIGN_IN],
+        settings: false,
+        run: people::create_api_token,
+    },
+    Command {
+        name: "api-token delete",
+        argument: "ID",
+        about: "Take an API token back.",
+        options: &[SIGN_IN],
+        settings: false,
+        run: people::delete_api_token,
+    },
+    Command { name: "whoami", argument: "", about: "Print who signs in.", options: &[SIGN_IN], settings: false, run: people::whoami },
+    Command {
+        name: "admin reset-password",
+        argument: "",
+        about: "Set a password in the server's own data, on its machine.",
+        options: &[people::RESET],
+        settings: true,
+        run: people::reset_password,
     },
     Command { name: "version", argument: "", about: "Print the version.", options: &[], settings: false, run: version },
     Command {
@@ -545,8 +615,17 @@ fn api(args: &Args) -> Result<Api, Failure> {
     api.map_err(|why| Failure::Usage(vec![why]))
 }
 
-/// The same, signed in.
+/// The same, signed in, or with an API token.
 fn signed_in(args: &Args) -> Result<Api, Failure> {
+    let asked = |name: &str| args.has(name) || args.has(&format!("{name}-file"));
+    // Who says on the command line who signs in means it, whatever the environment says.
+    let by_name = args.has("username") || asked("password");
+    if (!by_name || asked("api-token"))
+        && let Some(token) = args.secret("api-token", "UPTIMEMESH_API_TOKEN")
+    {
+        args.finish()?;
+        return Ok(api(args)?.with_token(token));
+    }
     let env = std::env::var("UPTIMEMESH_USERNAME").ok().filter(|v| !v.is_empty());
     let username = args.get("username").map(str::to_string).or(env).unwrap_or("admin".to_string());
     let given = args.secret("password", "UPTIMEMESH_PASSWORD");

@@ -26,7 +26,7 @@ const FOREVER: Duration = Duration::from_secs(3600);
 
 /// The configuration from flags, environment and `.env`. What is wrong with it is told together with what is wrong with
 /// the command line.
-fn config(args: &Args) -> Result<Config, Failure> {
+pub(super) fn config(args: &Args) -> Result<Config, Failure> {
     let dotenv = files::read(Path::new(".env"))?;
     let flags = args.settings();
     let env = std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)));
@@ -83,6 +83,9 @@ pub fn up(args: &Args) -> Result<(), Failure> {
     said.push_str(&format!("  data     {data_dir}\n  node     {node_id} (this machine)\n"));
     if server.first_sign_in()? {
         said.push_str("  sign in  admin / uptime - change this password now: Settings in the UI, or uptimemesh set-password\n");
+    }
+    if let Some(code) = server.setup_code() {
+        said.push_str(&format!("           from another machine that asks for this setup code: {code}\n"));
     }
     said.push_str("  add a node: uptimemesh create-token --role worker, then on it uptimemesh join\n");
     output::print(&said);

@@ -116,13 +116,17 @@ pub struct HeartbeatBody<'a> {
     pub signature: &'a str,
 }
 
-/// One server, and perhaps a session there.
+/// A session that is not wanted any more is ended within this, or ends by itself later.
+const SIGN_OUT_TIME: Duration = Duration::from_secs(2);
+
+/// One server, and perhaps a session there, which ends when this is dropped.
 pub struct Api {
     /// Where it is reached.
     urls: Vec<String>,
     /// The one of them that is tried next.
     at: AtomicUsize,
     agent: Agent,
+    /// The session's token, or an API token.
     session: Option<String>,
     /// Who signed in, to do it again when the session has ended.
     credentials: Option<(String, String)>,
@@ -191,9 +195,20 @@ impl Api {
     /// Signs in; the calls after this carry the session.
     pub fn sign_in(&mut self, username: &str, password: &str) -> Called<()> {
         let answer = self.post("/auth/token", &json!({ "username": username, "password": password }))?;
-        self.session = answer["session_token"].as_str().map(str::to_string);
+        self.adopt(&answer);
         self.credentials = Some((username.to_string(), password.to_string()));
         Ok(())
+    }
+
+    /// The calls after this carry the session of this answer.
+    pub fn adopt(&mut self, answer: &Value) {
+        self.session = answer["session_token"].as_str().map(str::to_string);
+    }
+
+    /// The calls after this carry an API token.
+    pub fn with_token(mut self, token: String) -> Api {
+        self.session = Some(token);
+        self
     }
 
     /// Signs in once more, as before.
@@ -339,6 +354,20 @@ impl Api {
                 Err(CallError::Unreachable(why))
             }
             _ => Err(CallError::Unreachable(format!("{} answered HTTP {status} with something that is not UptimeMesh's API", self.url()))),
+        }
+    }
+}
+
+impl Drop for Api {
+    /// Ends the session that it made: commands of scripts must not leave one behind each time.
+    fn drop(&mut self) {
+        if self.session.is_none() || self.credentials.is_none() {
+            return;
+        }
+        if let Ok(request) = self.request("GET", "/auth/logout", None, &[]) {
+            let request = self.agent.configure_request(request).timeout_global(Some(SIGN_OUT_TIME)).build();
+            // Where nobody answers, it ends when nobody has used it for long enough.
+            let _ = self.agent.run(request);
         }
     }
 }

@@ -1,14 +1,15 @@
-//! Sign-in: who somebody is, and how often an address may try to find out.
+//! Sign-in: who somebody is, and how often an address may try to find out. What follows is left to `sessions`.
 
 use super::Control;
+use super::sessions::{Place, Sessions, SignedIn, restriction};
+use crate::caller;
 use crate::clock;
-use crate::config::Secret;
-use crate::crypto::{self, password, token};
-use crate::error::{Error, FieldFault, Loc, Result};
+use crate::crypto::{self, password};
+use crate::error::{Chain, Error, FieldFault, Loc, Result};
 use crate::model::address;
 use crate::model::events::NewEvent;
-use crate::model::users::{Account, User};
-use crate::store::{Store, events, users};
+use crate::model::users::User;
+use crate::store::{events, sessions, users};
 use crate::thread::lock;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -34,6 +35,8 @@ pub const PASSWORD_LEN_MIN: usize = 8;
 pub const PASSWORD_LEN_MAX: usize = 1024;
 /// The answer to a wrong name or password, whichever it was.
 const WRONG: &str = "Invalid username or password.";
+/// The answer to somebody who has the first password and nothing else.
+const NEEDS_CODE: &str = "The first password is changed from here with the setup code only: `uptimemesh up` prints it, and the server keeps it in DATA_DIR/keys/setup-code.";
 
 /// What is remembered of sign-ins.
 #[derive(Default)]
@@ -56,17 +59,17 @@ struct Checks {
     waiting: usize,
 }
 
-/// A signed-in session. Holds a secret, so it has no Debug.
-pub struct Session {
-    /// Goes into the cookie or the `Authorization` header.
-    pub token: String,
-    /// Seconds it lasts.
-    pub expires_in_s: i64,
+/// Who comes to the door.
+pub struct Visitor {
+    /// From where.
+    pub place: Place,
+    /// With what, as it says of itself.
+    pub user_agent: String,
 }
 
-/// Signs somebody in from an address.
-pub fn sign_in(control: &Control, address: IpAddr, username: &str, given: &str) -> Result<Session> {
-    let address = address::client(address);
+/// Signs somebody in.
+pub fn sign_in(control: &Control, visitor: &Visitor, username: &str, given: &str) -> Result<SignedIn> {
+    let address = address::client(visitor.place.address);
     let name = username.trim().to_lowercase();
     let charged = control.auth.charge(address)?;
     let account = control.store.read(|r| users::by_name(r, &name)).inspect_err(|_| control.auth.refund(address, charged))?;
@@ -81,79 +84,129 @@ pub fn sign_in(control: &Control, address: IpAddr, username: &str, given: &str) 
             }
         }
     };
+    let known = account.is_some();
     let Some(account) = account.filter(|_| right) else {
-        log::warn!(target: "auth", event = "auth.failed", address:% = address, username = name; "Refused a sign-in");
-        return Err(Error::Unauthenticated { detail: WRONG, reason: None });
+        tell_failure(control, address, &name, known);
+        return Err(wrong());
     };
     control.auth.forgive(address);
-    log::info!(target: "auth", event = "auth.signed_in", address:% = address, username = account.user.name; "Signed in");
-    Ok(session(control, &account))
-}
-
-/// Who holds this session token, if it is genuine, has not ended, and the password is still the one it was made with.
-pub fn user_of(control: &Control, session_token: &str) -> Result<Option<User>> {
-    holder(&control.store, &control.config.auth_secret_key, session_token)
-}
-
-/// The same, for what outlives a request.
-pub fn holder(store: &Store, key: &Secret, session_token: &str) -> Result<Option<User>> {
-    let Some(claims) = token::open(key.expose(), session_token) else { return Ok(None) };
-    if claims.exp < clock::now().secs() {
-        return Ok(None);
+    caller::is(&format!("user:{name}"));
+    let new = Sessions::prepare(visitor, &name);
+    let (id, version, ttl_s) = (new.id.clone(), account.password_version, control.sessions.ttl_s());
+    let written = control.store.write(move |w| {
+        // Between the check and here the user may have been removed, or given another password.
+        users::by_name(w, &new.user)?.filter(|a| a.password_version == version).ok_or_else(wrong)?;
+        Sessions::begin(w, &new, ttl_s)?;
+        events::record(w, NewEvent::info("auth", "auth.sign_in", json!({"username": new.user, "session_id": new.id}))).map(drop)
+    });
+    match written {
+        Err(Error::Unavailable(_)) => control.sessions.shelter(&id, &account),
+        other => other?,
     }
-    let account = store.read(|r| users::by_name(r, &claims.user))?;
-    Ok(account.filter(|a| a.password_version.to_string() == claims.version).map(|a| a.user))
+    log::info!(target: "auth", event = "auth.signed_in", address:% = address, username = name; "Signed in");
+    let held = restriction(account.person.must_change_password, account.password_is_seeded, visitor.place.is_local);
+    Ok(control.sessions.signed_in(&id, held))
+}
+
+fn wrong() -> Error {
+    Error::Unauthenticated { detail: WRONG, reason: None }
+}
+
+/// Logs a failed sign-in and records it, both within bounds. A name that nobody has is not recorded: it may be a password, typed into
+/// the wrong field.
+fn tell_failure(control: &Control, address: IpAddr, name: &str, known: bool) {
+    if control.lines.admits(address) {
+        log::warn!(target: "auth", event = "auth.failed", address:% = address, username = if known { name } else { "(unknown)" }; "Refused a sign-in");
+    }
+    if control.throttle.admits_failed_event(address) {
+        let fields = json!({"username": known.then_some(name)});
+        let recorded =
+            control.store.write(move |w| events::record(w, NewEvent::at("warning", "auth", "auth.sign_in_failed", fields)).map(drop));
+        if let Err(e) = recorded {
+            log::warn!(target: "auth", event = "auth.unrecorded", error:% = Chain(&e); "A failed sign-in could not be recorded");
+        }
+    }
+}
+
+/// What somebody gives to change the password.
+pub struct Change<'a> {
+    /// The password until now.
+    pub current: &'a str,
+    /// The new one.
+    pub new: &'a str,
+    /// Where it is the first password and the visitor is elsewhere: the setup code. Empty for none.
+    pub setup_code: &'a str,
 }
 
 /// Changes somebody's password, which ends every session made before. Returns a session under the new one.
-pub fn change_password(control: &Control, address: IpAddr, user: &User, current: &str, new: &str) -> Result<Session> {
-    let length = new.chars().count();
-    if !(PASSWORD_LEN_MIN..=PASSWORD_LEN_MAX).contains(&length) {
-        let (kind, bound) =
-            if length < PASSWORD_LEN_MIN { ("string_too_short", PASSWORD_LEN_MIN) } else { ("string_too_long", PASSWORD_LEN_MAX) };
-        let loc = vec![Loc::Name("body".into()), Loc::Name("new_password".into())];
-        let word = if length < PASSWORD_LEN_MIN { "at least" } else { "at most" };
-        return Err(Error::Invalid(vec![FieldFault {
-            kind,
-            loc,
-            msg: format!("String should have {word} {bound} characters"),
-            input: Value::Null,
-        }]));
-    }
-    let address = address::client(address);
+pub fn change_password(control: &Control, visitor: &Visitor, user: &User, change: &Change) -> Result<SignedIn> {
+    check_length(change.new, "new_password")?;
+    let address = address::client(visitor.place.address);
     let charged = control.auth.charge(address)?;
     let account = control.store.read(|r| users::by_name(r, &user.name))?.ok_or_else(Error::unauthenticated)?;
+    if account.password_is_seeded && !visitor.place.is_local {
+        if change.setup_code.is_empty() {
+            control.auth.refund(address, charged);
+            return Err(Error::Forbidden(NEEDS_CODE));
+        }
+        if !control.setup.is_code(change.setup_code) {
+            tell_failure(control, address, &user.name, true);
+            return Err(Error::Forbidden("The setup code is wrong."));
+        }
+    }
     let hash = {
         let _slot = control.auth.check_slot().inspect_err(|_| control.auth.refund(address, charged))?;
-        if !password::verify(current, &account.password_hash) {
+        if !password::verify(change.current, &account.password_hash) {
             return Err(Error::Forbidden("The current password is wrong."));
         }
-        password::hash(new)?
+        if account.person.must_change_password && change.new == change.current {
+            control.auth.refund(address, charged);
+            return Err(unfit("new_password", "string_pattern_mismatch", "This is the password that must be changed".into()));
+        }
+        password::hash(change.new)?
     };
     control.auth.forgive(address);
-    let name = user.name.clone();
-    let version = account.password_version;
-    let account = control.store.write(move |w| {
-        if !users::set_password(w, &name, &hash, version)? {
+    let new = Sessions::prepare(visitor, &user.name);
+    let (id, version, ttl_s) = (new.id.clone(), account.password_version, control.sessions.ttl_s());
+    control.store.write(move |w| {
+        if !users::set_password(w, &new.user, &hash, version, false)? {
             return Err(Error::Conflict("The password was changed meanwhile.".into()));
         }
-        events::record(w, NewEvent::info("auth", "password.change", json!({"username": name})))?;
-        users::by_name(w, &name)?.ok_or_else(Error::unauthenticated)
+        sessions::delete_of_user(w, &new.user)?;
+        Sessions::begin(w, &new, ttl_s)?;
+        events::record(w, NewEvent::info("auth", "password.change", json!({"username": new.user}))).map(drop)
     })?;
-    Ok(session(control, &account))
+    control.sessions.forget_user(&user.name);
+    control.setup.forget_when_done(&control.store);
+    Ok(control.sessions.signed_in(&id, None))
 }
 
-/// Whether the account that the seed made still has the password that everybody knows.
+/// Refuses a new password that is too short or too long.
+pub fn check_length(new: &str, field: &str) -> Result<()> {
+    let length = new.chars().count();
+    if length < PASSWORD_LEN_MIN {
+        return Err(unfit(field, "string_too_short", format!("String should have at least {PASSWORD_LEN_MIN} characters")));
+    }
+    if length > PASSWORD_LEN_MAX {
+        return Err(unfit(field, "string_too_long", format!("String should have at most {PASSWORD_LEN_MAX} characters")));
+    }
+    Ok(())
+}
+
+fn unfit(field: &str, kind: &'static str, msg: String) -> Error {
+    let loc = vec![Loc::Name("body".into()), Loc::Name(field.into())];
+    Error::Invalid(vec![FieldFault { kind, loc, msg, input: Value::Null }])
+}
+
+/// The hash of a password that an admin gives somebody. It waits for a turn like every check.
+pub(super) fn hashed(control: &Control, password: &str) -> Result<String> {
+    let _slot = control.auth.check_slot()?;
+    password::hash(password)
+}
+
+/// Whether somebody still has the password that everybody knows.
 pub fn has_seeded_password(control: &Control) -> Result<bool> {
-    let admin = control.store.read(|r| users::by_name(r, "admin"))?;
-    Ok(admin.is_some_and(|a| a.password_version == 1))
-}
-
-fn session(control: &Control, account: &Account) -> Session {
-    let ttl_s = control.config.auth_session_ttl_s;
-    let exp = clock::now().secs() + ttl_s;
-    let key = control.config.auth_secret_key.expose();
-    Session { token: token::mint(key, &account.user.name, &account.password_version.to_string(), exp), expires_in_s: ttl_s }
+    control.store.read(users::has_seeded_password)
 }
 
 impl Auth {

@@ -1,11 +1,11 @@
 //! Events: what happened, newest first or as it happens, and what clients add to it.
 
 use super::once::{Created, Once};
-use super::{Control, auth, guard, limits, settings};
+use super::sessions::{Place, Sessions};
+use super::{Control, guard, limits, settings};
 use crate::clock;
-use crate::config::Secret;
-use crate::error::Result;
-use crate::model::events::{Event, EventFilter, NewEvent};
+use crate::error::{Error, Result};
+use crate::model::events::{Event, EventFilter, NewEvent, OWN_CATEGORIES};
 use crate::model::{Page, Paging};
 use crate::store::changes::{Frame, Next};
 use crate::store::{Store, events};
@@ -25,8 +25,11 @@ pub fn list(control: &Control, paging: &Paging, filter: &EventFilter) -> Result<
     control.store.read(|r| events::page(r, paging, filter))
 }
 
-/// Records a client's event.
+/// Records a client's event. What the server itself says must not be said by anybody else.
 pub fn create(control: &Control, once: Once, event: NewEvent) -> Result<Created> {
+    if OWN_CATEGORIES.contains(&event.category.as_str()) {
+        return Err(Error::Forbidden("Events of this category are recorded by the server only; take a category of your own."));
+    }
     limits::fields_fit(&event.fields)?;
     control.store.write(move |w| {
         guard::check(w)?;
@@ -43,14 +46,15 @@ pub struct Reader {
     seq: i64,
     /// Readers there are, this one among them.
     readers: Arc<AtomicUsize>,
-    /// The session it reads under, and the key that proves it.
-    session: (Secret, String),
+    /// What it showed, from where, and who knows whether that still holds.
+    shown: (String, Place),
+    sessions: Arc<Sessions>,
 }
 
 impl Reader {
     /// A reader that begins after an event, after the moment of the filter, or now. After an event that is forgotten comes what is after
     /// the moment of the filter, or the oldest that is left.
-    pub fn begin(control: &Control, session: &str, last_seen: Option<&str>, mut filter: EventFilter) -> Result<Reader> {
+    pub fn begin(control: &Control, shown: (String, Place), last_seen: Option<&str>, mut filter: EventFilter) -> Result<Reader> {
         // Asked first, so that nothing falls between it and what the database says.
         let newest = control.store.tail.newest();
         let known = last_seen.map(|id| control.store.read(|r| events::seq_of(r, id))).transpose()?.flatten();
@@ -66,14 +70,15 @@ impl Reader {
         }
         let readers = Arc::clone(&control.stream_readers);
         readers.fetch_add(1, Ordering::Relaxed);
-        let session = (control.config.auth_secret_key.clone(), session.to_string());
-        Ok(Reader { store: Arc::clone(&control.store), filter, seq, readers, session })
+        let (store, sessions) = (Arc::clone(&control.store), Arc::clone(&control.sessions));
+        Ok(Reader { store, filter, seq, readers, shown, sessions })
     }
 
-    /// Whether the session it reads under still holds.
+    /// Whether the session or the token that it reads under still holds. Reading uses it, like any other request.
     pub fn is_welcome(&self) -> bool {
-        let (key, token) = &self.session;
-        auth::holder(&self.store, key, token).is_ok_and(|user| user.is_some())
+        let (shown, place) = &self.shown;
+        let user = self.sessions.holder(&self.store, shown, *place);
+        user.is_ok_and(|user| user.is_some_and(|user| user.restriction.is_none()))
     }
 
     /// What comes next, each event once; waits for it at most so long. `None`: nothing any more, the server stops.

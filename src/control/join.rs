@@ -2,7 +2,8 @@
 
 use super::ca::Trusted;
 use super::leases::{NewIdentity, claims_for};
-use super::{Control, guard, limits, tls};
+use super::{Control, guard, limits, throttle, tls};
+use crate::caller;
 use crate::clock::{self, Timestamp};
 use crate::crypto::pki::{self, Csr, Issued};
 use crate::crypto::{self, lease, signature};
@@ -71,10 +72,16 @@ pub fn join(control: &Control, ask: Join) -> Result<Enrolment> {
     let now = clock::now();
     let token_hash = crypto::sha256_hex(ask.token.as_bytes());
     // Looked at before the CSR, so that nobody without a token makes us parse certificates; decided again when it is used up.
-    control.store.read(|r| {
+    let token = control.store.read(|r| {
         guard::check(r)?;
         admits(join_tokens::by_hash(r, &token_hash)?, &ask, now)
+    });
+    let token = token.inspect_err(|e| {
+        if matches!(e, Error::Unauthenticated { .. }) && control.lines.admits(throttle::source()) {
+            log::warn!(target: "cluster", event = "join.refused", node_id = ask.node_id; "Refused a join");
+        }
     })?;
+    caller::is(&format!("join-token:{}", token.id));
     let csr = checked_csr(&ask.csr_pem, &ask.node_id)?;
     let issued = issue(control, &csr, &ask.node_id, ask.given.mesh_ip.as_deref(), now)?;
     let (node_id, ttl_s) = (ask.node_id.clone(), ask.lease_ttl_s);
@@ -111,7 +118,9 @@ pub fn join(control: &Control, ask: Join) -> Result<Enrolment> {
 /// Gives a node a new certificate and lease token, on proof of the key it is enrolled with.
 pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
     let refuse = |check: &str, reason: Option<&'static str>| {
-        log::warn!(target: "cluster", event = "renew.refused", node_id = ask.node_id, check; "Refused to renew an identity");
+        if control.lines.admits(throttle::source()) {
+            log::warn!(target: "cluster", event = "renew.refused", node_id = ask.node_id, check; "Refused to renew an identity");
+        }
         Error::Unauthenticated { detail: "Invalid node id or signature.", reason }
     };
     let now = clock::now();
@@ -123,6 +132,7 @@ pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
     if ask.certificate.as_deref().is_some_and(|cert| pki::spki_of(cert) != Some(key.spki_der())) {
         return Err(refuse("certificate of another key", None));
     }
+    caller::is(&format!("node:{}", ask.node_id));
     // From here on the caller is known to hold the node's key, so it may learn why it is refused.
     if now.secs().abs_diff(ask.signed_at) > control.config.heartbeat_skew_s.unsigned_abs() {
         return Err(refuse("clock skew", Some("clock_skew")));

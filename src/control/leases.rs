@@ -5,11 +5,13 @@
 //! flushed in batches by a pass. Time is monotonic, so a step of the wall clock kills nobody; and after a start every
 //! lease that was alive gets a fresh term, so a restart kills nobody either.
 
-use super::Control;
+use super::{Control, throttle};
+use crate::caller;
 use crate::clock::{self, Timestamp};
 use crate::crypto::pki::{self, PublicKey};
 use crate::crypto::{self, lease};
 use crate::error::{Error, FieldFault, Loc, Result};
+use crate::logger::Quota;
 use crate::model::events::NewEvent;
 use crate::model::leases::{LeaseState, LeaseView, STALE_S};
 use crate::model::nodes::{Node, PLACEMENT_KEYS, ShowSignedAt, merge_status};
@@ -146,6 +148,8 @@ pub struct Leases {
     /// The same moment, by the clock that is never set.
     loaded: Instant,
     beats: Arc<Beats>,
+    /// Lines about refused heartbeats.
+    lines: Arc<Quota>,
 }
 
 /// Heartbeats since the start.
@@ -165,6 +169,7 @@ impl Leases {
             started_at: clock::now().secs(),
             loaded: clock::tick(),
             beats: Arc::default(),
+            lines: Arc::default(),
         };
         let (now, tick) = (clock::now(), clock::tick());
         for node in store.read(leases::enrolled)? {
@@ -226,7 +231,9 @@ impl Leases {
 
     /// The contract's refusal. The log names the check that failed; the client is told only once its token is proven.
     fn refuse(&self, node_id: &str, check: &'static str, reason: Option<&'static str>) -> Error {
-        log::warn!(target: "cluster", event = "heartbeat.refused", node_id, check; "Refused a heartbeat");
+        if self.lines.admits(throttle::source()) {
+            log::warn!(target: "cluster", event = "heartbeat.refused", node_id, check; "Refused a heartbeat");
+        }
         *lock(&self.beats.refused).entry(check).or_default() += 1;
         Error::Unauthenticated { detail: "Invalid node id or lease token.", reason }
     }
@@ -541,6 +548,7 @@ pub fn heartbeat(control: &Control, beat: Heartbeat) -> Result<Renewed> {
         None => return Err(leases.refuse(&beat.node_id, "node not enrolled", Some("identity_replaced"))),
     };
     if back || news {
+        caller::is(&format!("node:{}", beat.node_id));
         record(control, &beat.node_id, news.then_some(beat.patch), digest)?;
     }
     leases.beats.accepted.fetch_add(1, Ordering::Relaxed);

@@ -2,11 +2,13 @@
 //!
 //! Knows nothing of HTTP: it is called by `api`, `ui` and the passes, and calls `store` and `crypto`.
 
+pub mod api_tokens;
 pub mod auth;
 pub mod ca;
 pub mod endpoints;
 pub mod events;
 pub mod guard;
+pub mod hosts;
 pub mod join;
 pub mod join_tokens;
 pub mod leases;
@@ -20,13 +22,18 @@ pub mod routers;
 pub mod runs;
 pub mod scheduler;
 pub mod services;
+pub mod sessions;
 pub mod settings;
+pub mod setup;
+pub mod throttle;
 pub mod tls;
+pub mod users;
 pub mod versions;
 pub mod wireguard;
 
 use crate::config::Config;
 use crate::error::Result;
+use crate::logger;
 use crate::store::Store;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,6 +51,16 @@ pub struct Control {
     pub ca: ca::Authority,
     /// Sign-in and its limits.
     pub auth: auth::Auth,
+    /// Who is signed in. Readers of the stream outlive their request and look here too.
+    pub sessions: Arc<sessions::Sessions>,
+    /// What guards the first password.
+    pub setup: setup::Setup,
+    /// The names of this server.
+    pub hosts: hosts::Hosts,
+    /// How often somebody may call.
+    pub throttle: throttle::Throttle,
+    /// Lines about what was refused.
+    pub lines: logger::Quota,
     /// The scheduler.
     pub scheduler: scheduler::Scheduler,
     /// What is counted as requests come.
@@ -62,11 +79,22 @@ impl Control {
         let ca = ca::Authority::new(config.pki_dir.clone())?;
         let tls = config.tls.then(|| tls::Tls::new(&config, &ca, listening)).transpose()?;
         ca::adopt(&ca, &store)?;
-        let leases = leases::Leases::load(&store)?;
-        let auth = auth::Auth::default();
-        let scheduler = scheduler::Scheduler::load(&store)?;
-        let metrics = metrics::Metrics::default();
-        let (store, stream_readers) = (Arc::new(store), Arc::default());
-        Ok(Control { config, store, leases, ca, auth, scheduler, metrics, listening, tls, stream_readers })
+        Ok(Control {
+            leases: leases::Leases::load(&store)?,
+            ca,
+            listening,
+            tls,
+            auth: auth::Auth::default(),
+            sessions: Arc::new(sessions::Sessions::new(&config)),
+            setup: setup::Setup::load(&config, &store)?,
+            hosts: hosts::Hosts::new(&config),
+            throttle: throttle::Throttle::new(&config),
+            lines: logger::Quota::default(),
+            scheduler: scheduler::Scheduler::load(&store)?,
+            metrics: metrics::Metrics::default(),
+            store: Arc::new(store),
+            stream_readers: Arc::default(),
+            config,
+        })
     }
 }

@@ -1,6 +1,6 @@
 //! What the control plane does by itself, again and again.
 
-use super::{Control, events, once, scheduler, tls};
+use super::{Control, events, once, scheduler, sessions, tls};
 use crate::error::{Chain, Doing, Error, Result};
 use crate::thread::{Stop, every};
 use std::sync::Arc;
@@ -16,6 +16,8 @@ const FLUSH: Duration = Duration::from_secs(15);
 const SCHEDULE: Duration = Duration::from_millis(250);
 /// Old events and answers are forgotten so often: a minute's worth of the busiest cluster is a few batches.
 const PRUNE: Duration = Duration::from_secs(60);
+/// When sessions and tokens were last used is written so often, and what has ended is forgotten.
+const SESSIONS: Duration = Duration::from_secs(60);
 /// The server's certificates are looked at so often: an operator who replaces one sees it work before the coffee is ready.
 const WATCH_TLS: Duration = Duration::from_secs(10);
 /// The write-ahead log is looked at so often.
@@ -33,6 +35,7 @@ pub fn start(control: &Arc<Control>, stop: &Stop) -> Result<Vec<JoinHandle<()>>>
         pass("scheduler", SCHEDULE, scheduler::turn)?,
         pass("event-prune", PRUNE, events::prune)?,
         pass("once-prune", PRUNE, once::prune)?,
+        pass("session-flush", SESSIONS, sessions::flush)?,
         pass("tls-watch", WATCH_TLS, tls::turn)?,
         pass("wal-watch", WATCH_WAL, |c| {
             c.store.watch_wal();
@@ -44,6 +47,7 @@ pub fn start(control: &Arc<Control>, stop: &Stop) -> Result<Vec<JoinHandle<()>>>
 /// The last things before the database is closed.
 pub fn finish(control: &Control) {
     tell("lease-flush", control.leases.flush(&control.store).map(drop));
+    tell("session-flush", sessions::flush(control));
 }
 
 fn tell(pass: &'static str, result: Result<()>) {

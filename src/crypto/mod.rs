@@ -24,6 +24,12 @@ pub fn random_hex(bytes: usize) -> String {
     hex(&random::<32>()[..bytes.min(32)])
 }
 
+/// Random text that people read aloud and type: so many letters and digits that cannot be mistaken for each other, five bits each.
+pub fn random_words(chars: usize) -> String {
+    const ALPHABET: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+    random::<32>().iter().take(chars).map(|b| char::from(ALPHABET[usize::from(b & 31)])).collect()
+}
+
 /// A random number below `bound`, which is small: the bias of the remainder does not matter for spreading waits.
 pub fn random_below(bound: u64) -> u64 {
     u64::from_le_bytes(random::<8>()) % bound.max(1)

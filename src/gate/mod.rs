@@ -1,16 +1,20 @@
 //! The gate: who may call what, and how an error becomes an answer. Stands between the routes and the rules.
 
 mod errors;
+mod origin;
 mod session;
 
 pub use errors::answer;
-pub use session::{COOKIE, cleared_cookie, session_cookie, token_of, user_of};
+pub use session::{COOKIE, csrf, place, shown, user_of, visitor, with_session, without_session};
 
+use crate::caller::{self, Caller};
 use crate::clock;
-use crate::control::Control;
+use crate::control::auth::same_secret;
+use crate::control::{Control, throttle};
 use crate::error::{Error, Result};
 use crate::http::table::{self, Found};
-use crate::http::{Request, Response};
+use crate::http::{Request, Response, form};
+use crate::model::address;
 use crate::model::users::{Role, User};
 use crate::percent;
 
@@ -40,6 +44,10 @@ pub struct Endpoint {
     pub status: u16,
     /// What the answer is: the name of an object, `[Name]` for a list of them, a media type, or nothing. Empty for pages.
     pub gives: &'static str,
+    /// Whether it is a person's own affair, which no API token may see to.
+    pub personal: bool,
+    /// Whether it is open to whoever must change the password first.
+    pub always: bool,
 }
 
 /// A route of this program.
@@ -47,7 +55,7 @@ pub type Route = table::Route<Endpoint>;
 
 /// A line of a route table.
 pub const fn route(method: tiny_http::Method, path: &'static str, access: Handler) -> Route {
-    Route { method, path, handler: Endpoint { access, status: 0, gives: "" } }
+    Route { method, path, handler: Endpoint { access, status: 0, gives: "", personal: false, always: false } }
 }
 
 impl Route {
@@ -57,12 +65,32 @@ impl Route {
         self.handler.gives = gives;
         self
     }
+
+    /// Keeps API tokens out.
+    pub const fn personal(mut self) -> Route {
+        self.handler.personal = true;
+        self
+    }
+
+    /// Lets in whoever must change the password before anything else.
+    pub const fn always(mut self) -> Route {
+        self.handler.always = true;
+        self
+    }
 }
+
+/// The name of the hidden field that forms carry.
+const CSRF_FIELD: &str = "csrf_token";
+/// Characters of a strange host that are told back.
+const HOST_CHARS_MAX: usize = 100;
+/// Where nodes prove themselves by what the body says.
+const HEARTBEAT: &str = "/cluster/heartbeat";
 
 /// Finds who is calling, whether they may, and what handles it. Whoever is not signed in learns nothing of which paths exist.
 pub fn dispatch(control: &Control, tables: &[&'static [Route]], mut request: Request) -> Response {
     let began = clock::tick();
     request.believe(&control.config.trusted_proxies);
+    let _scope = caller::begin(Some(Caller { actor: caller::NOBODY.to_string(), address: request.client }));
     if control.tls.is_some() && !request.secure && !request.peer.ip().is_loopback() {
         return to_https(&request);
     }
@@ -71,37 +99,173 @@ pub fn dispatch(control: &Control, tables: &[&'static [Route]], mut request: Req
         Found::Route(route, _) => (route.method.as_str(), route.path),
         Found::OtherMethod(_) | Found::Nothing => ("-", "-"),
     };
-    let response = enter(control, tables, &mut request, found).unwrap_or_else(|e| answer(&e));
+    let source = address::client(request.client);
+    let reply = enter(control, tables, &mut request, found);
+    if reply.as_ref().map_or_else(is_of_stranger, |response| response.status == 401) {
+        control.throttle.refusals.spend(source);
+    }
+    let mut response = reply.unwrap_or_else(|e| answer(&e));
+    response.source = Some(source);
     control.metrics.request(method, path, response.status, clock::tick().duration_since(began));
     response
 }
 
+/// Whether somebody was refused who has proven nothing. A node that is told the reason has proven its lease token, and after a long
+/// absence a whole fleet behind one address is told so at once: that must not keep it from renewing.
+fn is_of_stranger(error: &Error) -> bool {
+    matches!(error, Error::Unauthenticated { reason: None, .. })
+}
+
+fn is_of_node(error: &Error) -> bool {
+    matches!(error, Error::Unauthenticated { reason: Some(_), .. })
+}
+
 fn enter(control: &Control, tables: &[&'static [Route]], request: &mut Request, found: Found<'static, Endpoint>) -> Reply {
-    if let Found::Route(route, args) = &found {
-        request.args.clone_from(args);
-        match route.handler.access {
-            Handler::Open(handler) | Handler::FromNode(handler) | Handler::FromScraper(handler) => return handler(control, request),
-            Handler::By(..) => {}
+    if let Some(refusal) = unknown_host(control, request) {
+        return Ok(refusal);
+    }
+    let shown = session::shown(request);
+    let user = admit(control, request, shown)?;
+    let by_cookie = shown.is_some_and(|shown| shown.by_cookie);
+    if let Some(user) = &user {
+        caller::is(&user.actor());
+    }
+    if let Found::Route(route, args) = found {
+        let open = match route.handler.access {
+            Handler::Open(handler) | Handler::FromNode(handler) | Handler::FromScraper(handler) => Some(handler),
+            Handler::By(..) => None,
+        };
+        if let Some(handler) = open {
+            request.args = args;
+            return call_open(control, request, user.is_none(), handler);
         }
+        return by_user(control, request, route, args, user, by_cookie);
     }
     let public = matches!(found, Found::OtherMethod(_)) && is_open(tables, &request.path);
-    let user = if public { None } else { session::user_of(control, request)? };
-    let Some(user) = user else {
-        return match found {
-            Found::OtherMethod(allow) if public => Err(Error::MethodNotAllowed(allow)),
-            _ if request.path == "/ui" || request.path.starts_with("/ui/") => Ok(to_sign_in(request)),
-            _ => Err(Error::unauthenticated()),
-        };
-    };
-    match found {
-        Found::Nothing => Err(Error::NotFound("Not Found".into())),
-        Found::OtherMethod(allow) => Err(Error::MethodNotAllowed(allow)),
-        Found::Route(route, _) => match route.handler.access {
-            Handler::By(role, _) if user.role < role => Err(Error::Forbidden("Your role does not allow this.")),
-            Handler::By(_, handler) => handler(control, request, &user),
-            Handler::Open(handler) | Handler::FromNode(handler) | Handler::FromScraper(handler) => handler(control, request),
-        },
+    match (found, user) {
+        (Found::OtherMethod(allow), _) if public => Err(Error::MethodNotAllowed(allow)),
+        (_, None) => not_signed_in(control, request),
+        (_, Some(user)) if user.restriction.is_some() => held_back(request),
+        (Found::OtherMethod(allow), Some(_)) => Err(Error::MethodNotAllowed(allow)),
+        (Found::Nothing | Found::Route(..), Some(_)) => Err(Error::NotFound("Not Found".into())),
     }
+}
+
+/// Refuses requests for a host that this server is not. A trusted proxy decides itself what it passes on.
+fn unknown_host(control: &Control, request: &Request) -> Option<Response> {
+    if control.hosts.know(&request.host) || control.config.trusted_proxies.iter().any(|network| network.contains(request.peer.ip())) {
+        return None;
+    }
+    let host: String = request.host.chars().take(HOST_CHARS_MAX).collect();
+    let sentence = format!("This server is not known as {host}: add the name to TLS_NAMES, or list your proxy in TRUSTED_PROXIES.");
+    Some(Response::error(421, &sentence))
+}
+
+/// Who is calling, if they have not called too often. From an address that was refused too often only genuine credentials are looked at.
+fn admit(control: &Control, request: &Request, shown: Option<session::Shown>) -> Result<Option<User>> {
+    let throttle = &control.throttle;
+    let refused = throttle.refusals.empty_for_s(&address::client(request.client));
+    let genuine = shown.filter(|shown| control.sessions.is_genuine(shown.token));
+    let user = match genuine {
+        Some(shown) => control.sessions.holder(&control.store, shown.token, place(request))?,
+        None => None,
+    };
+    match (&user, refused) {
+        (Some(user), _) => throttle.callers.take(user.credential_id().to_string()).map_err(throttle::too_many)?,
+        (None, Some(wait_s)) => {
+            node_of(control, request).ok_or_else(|| throttle::too_many(wait_s))?;
+            0
+        }
+        (None, None) => 0,
+    };
+    Ok(user)
+}
+
+/// The node that a heartbeat is of, by the seal of its lease token: the neighbours of one that misbehaves must not lose their leases.
+fn node_of(control: &Control, request: &Request) -> Option<String> {
+    if request.path == HEARTBEAT { throttle::node_of_beat(control, &request.body) } else { None }
+}
+
+/// Calls what anybody may call. Nobody may do so often from one address; what comes from a node that has proven itself does not count.
+fn call_open(control: &Control, request: &Request, by_nobody: bool, handler: fn(&Control, &Request) -> Reply) -> Reply {
+    let (source, open) = (address::client(request.client), &control.throttle.open);
+    if changes(request) && request.path.starts_with("/auth/") {
+        // Another site must not sign a browser in as somebody of its choice.
+        origin::check(request)?;
+    }
+    let mut taken = false;
+    if by_nobody {
+        match open.take(source) {
+            Ok(_) => taken = true,
+            Err(wait_s) => {
+                let node = node_of(control, request).ok_or_else(|| throttle::too_many(wait_s))?;
+                control.throttle.callers.take(format!("node:{node}")).map_err(throttle::too_many)?;
+            }
+        }
+    }
+    let reply = handler(control, request);
+    if taken && request.path.starts_with("/cluster/") && reply.as_ref().map_or_else(is_of_node, |response| response.status == 200) {
+        open.give_back(source);
+    }
+    reply
+}
+
+fn by_user(control: &Control, request: &mut Request, route: &Route, args: Vec<String>, user: Option<User>, by_cookie: bool) -> Reply {
+    let Handler::By(role, handler) = route.handler.access else { return Err(Error::unauthenticated()) };
+    let Some(user) = user else { return not_signed_in(control, request) };
+    if user.restriction.is_some() && !route.handler.always {
+        return held_back(request);
+    }
+    if user.role < role {
+        return Err(Error::Forbidden("Your role does not allow this."));
+    }
+    if route.handler.personal && !user.is_person() {
+        return Err(Error::Forbidden("This is a person's own affair: no API token can do it."));
+    }
+    if by_cookie && changes(request) {
+        origin::check(request)?;
+        if is_page(request) {
+            check_form(control, request, &user)?;
+        }
+    }
+    request.args = args;
+    handler(control, request, &user)
+}
+
+/// Whether a request may change something.
+fn changes(request: &Request) -> bool {
+    !matches!(request.method, tiny_http::Method::Get | tiny_http::Method::Head | tiny_http::Method::Options)
+}
+
+fn is_page(request: &Request) -> bool {
+    request.path == "/ui" || request.path.starts_with("/ui/")
+}
+
+/// Refuses a form that is not from a page of this session.
+fn check_form(control: &Control, request: &Request, user: &User) -> Result<()> {
+    let fields = form::parse(&request.body);
+    let given = fields.iter().find(|(name, _)| name == CSRF_FIELD).map_or("", |(_, value)| value);
+    if same_secret(csrf(control, user).as_bytes(), given.as_bytes()) {
+        return Ok(());
+    }
+    Err(Error::Forbidden("This form is not from a page of your session: go back, load the page again and retry."))
+}
+
+/// The answer to somebody who must change the password first.
+fn held_back(request: &Request) -> Reply {
+    if is_page(request) {
+        return Ok(Response::redirect(303, "/ui/settings"));
+    }
+    Err(Error::Forbidden("Change your password first: POST /auth/password, or Settings in the UI."))
+}
+
+/// The answer to nobody.
+fn not_signed_in(control: &Control, request: &Request) -> Reply {
+    if !is_page(request) {
+        return Err(Error::unauthenticated());
+    }
+    control.throttle.open.take(address::client(request.client)).map_err(throttle::too_many)?;
+    Ok(to_sign_in(request))
 }
 
 /// Whether any method of this path is open to anybody.

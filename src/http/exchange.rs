@@ -13,6 +13,7 @@ use crate::http::listen::{Handler, Limits};
 use crate::http::request::{self, Framing, Head, Parsed, Refusal};
 use crate::http::response::{Keep, Response, Sink};
 use crate::http::transport::{TlsSource, Transport};
+use crate::model::address;
 use crate::thread::Stop;
 use crate::{clock, crypto, logger};
 
@@ -58,6 +59,8 @@ pub(super) struct Service {
     pub stop: Stop,
     /// Bytes of bodies in memory, over all connections.
     pub bodies_bytes: AtomicUsize,
+    /// Lines about refused requests.
+    pub lines: logger::Quota,
 }
 
 /// What becomes of a connection whose conversation paused.
@@ -161,7 +164,9 @@ impl Conn {
             Err((Trouble::Refused(refusal), id)) => {
                 let id = id.unwrap_or_else(crypto::uuid);
                 let head_only = self.unread().trim_ascii_start().starts_with(b"HEAD ");
-                complete(&id, "-", "-", refusal.status, began);
+                if service.lines.admits(address::client(self.peer.ip())) {
+                    complete(&id, "-", "-", refusal.status, began);
+                }
                 return self.refuse(&refusal, &id, head_only, limits);
             }
         };
@@ -175,7 +180,9 @@ impl Conn {
             Ok(body) => head.request.body = body,
             Err(Trouble::Gone) => return Ok(false),
             Err(Trouble::Refused(refusal)) => {
-                complete(&id, method.as_str(), &path, refusal.status, began);
+                if service.lines.admits(address::client(self.peer.ip())) {
+                    complete(&id, method.as_str(), &path, refusal.status, began);
+                }
                 return self.refuse(&refusal, &id, head_only, limits);
             }
         }
@@ -196,7 +203,10 @@ impl Conn {
             true => Keep::Silent,
         };
         let mut out = response.head(&id, keep, clock::now());
-        complete(&id, method.as_str(), &path, response.status, began);
+        let source = || response.source.unwrap_or_else(|| address::client(self.peer.ip()));
+        if response.status < 400 || service.lines.admits(source()) {
+            complete(&id, method.as_str(), &path, response.status, began);
+        }
         self.transport.until(limits.write_time);
         if head_only || matches!(response.status, 204 | 304) {
             self.transport.write_all(&out)?;

@@ -20,6 +20,7 @@ use crate::http::exchange::{After, Conn, Service};
 pub use crate::http::transport::TlsSource;
 use crate::http::transport::Transport;
 use crate::http::{Request, Response};
+use crate::logger::Quota;
 use crate::model::address;
 use crate::thread::{Stop, lock, spawn};
 
@@ -126,7 +127,7 @@ struct Acceptor {
 impl Front {
     /// Serves all these listeners until [`Front::stop`].
     pub fn start(listeners: Vec<TcpListener>, limits: Limits, tls: Option<TlsSource>, handler: Handler) -> Result<Front> {
-        let service = Service { limits, handler, tls, stop: Stop::default(), bodies_bytes: AtomicUsize::new(0) };
+        let service = Service { limits, handler, tls, stop: Stop::default(), bodies_bytes: AtomicUsize::new(0), lines: Quota::default() };
         let shared = Arc::new(Shared {
             service,
             slots: Mutex::default(),

@@ -77,7 +77,9 @@ impl Request {
 
     /// Whether it comes from this machine itself. One that any proxy passed on does not, whatever address the proxy has.
     pub fn is_local(&self) -> bool {
-        let passed_on = ["x-forwarded-for", "forwarded", "via"].iter().any(|name| self.header(name).is_some());
+        let passed_on = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "forwarded", "via"]
+            .iter()
+            .any(|name| self.header(name).is_some());
         self.peer.ip().is_loopback() && !passed_on
     }
 

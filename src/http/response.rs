@@ -1,6 +1,7 @@
 //! One answer: its value as handlers make it, and its head as it goes on the wire, with what every answer carries.
 
 use std::io::{self, Write};
+use std::net::IpAddr;
 
 use serde::Serialize;
 use tiny_http::StatusCode;
@@ -8,11 +9,16 @@ use tiny_http::StatusCode;
 use crate::clock::Timestamp;
 
 /// What every answer says unless the handler said otherwise: nothing is sniffed, framed, leaked or cached.
-const DEFAULT_HEADERS: [(&str, &str); 5] = [
+const DEFAULT_HEADERS: [(&str, &str); 7] = [
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
     ("Referrer-Policy", "same-origin"),
-    ("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'; object-src 'none'"),
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    ),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
     ("Cache-Control", "no-store"),
 ];
 
@@ -38,6 +44,8 @@ pub struct Response {
     pub body: Vec<u8>,
     /// What follows the body, bit by bit, until the connection closes.
     pub stream: Option<Stream>,
+    /// Whose request it answers, as far as lines about refusals are counted by it; the peer where it is not said.
+    pub source: Option<IpAddr>,
 }
 
 impl Response {
@@ -64,7 +72,7 @@ impl Response {
 
     /// Bytes of any media type.
     pub fn bytes(status: u16, content_type: &'static str, body: Vec<u8>) -> Response {
-        Response { status, headers: Vec::new(), body, stream: None }.with("Content-Type", content_type.to_string())
+        Response { status, headers: Vec::new(), body, stream: None, source: None }.with("Content-Type", content_type.to_string())
     }
 
     /// `{"detail": "..."}`.
@@ -79,7 +87,7 @@ impl Response {
 
     /// No body.
     pub fn empty(status: u16) -> Response {
-        Response { status, headers: Vec::new(), body: Vec::new(), stream: None }
+        Response { status, headers: Vec::new(), body: Vec::new(), stream: None, source: None }
     }
 
     /// An answer that is written bit by bit.

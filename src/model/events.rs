@@ -4,6 +4,22 @@ use super::Object;
 use crate::clock::Timestamp;
 use serde::Serialize;
 
+/// The categories of the events that the server itself records: no client may write what looks like one of them.
+pub const OWN_CATEGORIES: &[&str] = &[
+    "auth",
+    "cluster",
+    "endpoints",
+    "etcd",
+    "nodes",
+    "replicas",
+    "router_assignments",
+    "scheduler",
+    "services",
+    "settings",
+    "support",
+    "wireguard",
+];
+
 /// An event, in the shape of the contract.
 #[derive(Debug, Clone, Serialize)]
 pub struct Event {
@@ -21,6 +37,12 @@ pub struct Event {
     pub created_at: Timestamp,
     /// The same moment: an event never changes.
     pub updated_at: Timestamp,
+    /// Who caused it: `user:alice`, `token:ut-... (alice)`, `node:node-a`, `join-token:jt-...`, `nobody`, or the `system` itself.
+    pub actor: Option<String>,
+    /// From which address; none where nobody asked for it.
+    pub address: Option<String>,
+    /// By which request.
+    pub request_id: Option<String>,
 }
 
 /// Which events are wanted; `None` asks nothing.
@@ -74,6 +96,7 @@ impl NewEvent {
 
     /// An event of the server's own at this level.
     pub fn at(level: &str, category: &str, name: &str, fields: serde_json::Value) -> NewEvent {
+        debug_assert!(OWN_CATEGORIES.contains(&category), "{category} is missing in OWN_CATEGORIES");
         let fields = match fields {
             serde_json::Value::Object(map) => map,
             _ => Object::new(),

@@ -1,6 +1,7 @@
 //! Plain types of the cluster. Serializing one gives exactly the contract's JSON; nothing here does I/O or reads a clock.
 
 pub mod address;
+pub mod api_tokens;
 pub mod ca;
 pub mod endpoints;
 pub mod events;
@@ -13,6 +14,7 @@ pub mod replicas;
 pub mod routers;
 pub mod runs;
 pub mod services;
+pub mod sessions;
 pub mod settings;
 pub mod specs;
 pub mod users;

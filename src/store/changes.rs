@@ -72,6 +72,10 @@ impl Tail {
         }
         let mut state = lock(&self.state);
         for frame in frames {
+            // What another process recorded is in the database only: readers fetch it from there.
+            if frame.seq != state.newest + 1 {
+                state.frames.clear();
+            }
             state.newest = frame.seq;
             state.frames.push_back(Arc::new(frame));
         }
@@ -122,8 +126,18 @@ mod tests {
     fn frame(seq: i64) -> Frame {
         let now = Timestamp(seq);
         let word = || "x".to_string();
-        let event =
-            Event { id: word(), category: word(), name: word(), level: word(), fields: Object::new(), created_at: now, updated_at: now };
+        let event = Event {
+            id: word(),
+            category: word(),
+            name: word(),
+            level: word(),
+            fields: Object::new(),
+            created_at: now,
+            updated_at: now,
+            actor: None,
+            address: None,
+            request_id: None,
+        };
         Frame { seq, event, json: String::new() }
     }
 

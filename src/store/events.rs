@@ -5,13 +5,13 @@ use super::query::query;
 use super::row::{Json, json};
 use super::{Read, Write};
 use crate::clock::Timestamp;
-use crate::crypto;
 use crate::error::{Doing, Result};
 use crate::model::events::{Event, EventFilter, NewEvent};
 use crate::model::{Page, Paging};
+use crate::{caller, crypto, logger};
 use rusqlite::{Row, named_params};
 
-/// Columns from `from` on: id, category, name, level, fields, created_at.
+/// Columns from `from` on: id, category, name, level, fields, created_at, actor, address, request_id.
 fn event(row: &Row, from: usize) -> rusqlite::Result<Event> {
     Ok(Event {
         id: row.get(from)?,
@@ -21,12 +21,19 @@ fn event(row: &Row, from: usize) -> rusqlite::Result<Event> {
         fields: row.get::<_, Json<_>>(from + 4)?.0,
         created_at: row.get(from + 5)?,
         updated_at: row.get(from + 5)?,
+        actor: row.get(from + 6)?,
+        address: row.get(from + 7)?,
+        request_id: row.get(from + 8)?,
     })
 }
 
-/// Records an event in the transaction that it tells of; 409 when its id is taken. Readers of the stream get it after the commit.
+/// Records an event in the transaction that it tells of, with who caused it; 409 when its id is taken. Readers of the stream get it
+/// after the commit.
 pub fn record(write: &Write, new: NewEvent) -> Result<Event> {
     let now = write.event_moment();
+    // The writer thread works for whoever queued this write.
+    let caller = caller::current();
+    let (address, request_id) = (caller.as_ref().map(|c| c.address.to_string()), caller.as_ref().map(|_| logger::request_id()));
     let event = Event {
         id: new.id.unwrap_or_else(crypto::uuid),
         category: new.category,
@@ -35,9 +42,13 @@ pub fn record(write: &Write, new: NewEvent) -> Result<Event> {
         fields: new.fields,
         created_at: now,
         updated_at: now,
+        actor: Some(caller.map_or("system".to_string(), |c| c.actor)),
+        address,
+        request_id: request_id.filter(|id| !id.is_empty()),
     };
     let row = named_params! {
-        ":id": event.id, ":category": event.category, ":name": event.name, ":level": event.level, ":fields": json(&event.fields)?, ":now": now,
+        ":id": event.id, ":category": event.category, ":name": event.name, ":level": event.level, ":fields": json(&event.fields)?,
+        ":actor": event.actor, ":address": event.address, ":request_id": event.request_id, ":now": now,
     };
     write.run(query!("events", "insert"), row)?;
     let frame = frame(write.connection.last_insert_rowid(), event.clone())?;
@@ -126,7 +137,7 @@ mod tests {
     fn pruning_keeps_the_newest_and_the_young() {
         let path = std::env::temp_dir().join(format!("uptimemesh-events-{}.db", std::process::id()));
         let store = Store::open(&path, 1, QueryLog::default()).expect("a database");
-        let name = |i: i32| NewEvent { id: Some(format!("e{i}")), ..NewEvent::info("c", "n", serde_json::Value::Null) };
+        let name = |i: i32| NewEvent { id: Some(format!("e{i}")), ..NewEvent::info("nodes", "n", serde_json::Value::Null) };
         store.write(move |w| (0..6).try_for_each(|i| record(w, name(i)).map(drop))).expect("six events");
         let pruned =
             |before: i64, kept: i64, batch: usize| store.write(move |w| prune(w, Timestamp(before), kept, batch)).expect("a prune");

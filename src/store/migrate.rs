@@ -17,6 +17,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (2, "services", include_str!("../../sql/migrations/0002_services.sql")),
     (3, "brake", include_str!("../../sql/migrations/0003_brake.sql")),
     (4, "trust", include_str!("../../sql/migrations/0004_trust.sql")),
+    (5, "people", include_str!("../../sql/migrations/0005_people.sql")),
 ];
 
 /// Name and text of every seed, in order.
@@ -109,11 +110,18 @@ mod tests {
     #[test]
     fn migrations_run_once_and_refuse_what_they_do_not_know() {
         let connection = Connection::open_in_memory().expect("SQLite opens a database in memory");
-        assert_eq!(run(&connection).expect("first run"), Migrated { applied: MIGRATIONS.len(), version: 4 });
-        assert_eq!(run(&connection).expect("second run"), Migrated { applied: 0, version: 4 });
+        assert_eq!(run(&connection).expect("first run"), Migrated { applied: MIGRATIONS.len(), version: 5 });
+        assert_eq!(run(&connection).expect("second run"), Migrated { applied: 0, version: 5 });
         fails(&connection, &[], "start the newer uptimemesh");
         fails(&connection, &[(1, "foundation", "SELECT 1")], "was changed after it had been applied");
-        let broken = [MIGRATIONS[0], MIGRATIONS[1], MIGRATIONS[2], (4, "broken", "CREATE TABLE half (a) STRICT; nonsense")];
+        let broken = [
+            MIGRATIONS[0],
+            MIGRATIONS[1],
+            MIGRATIONS[2],
+            MIGRATIONS[3],
+            MIGRATIONS[4],
+            (6, "broken", "CREATE TABLE half (a) STRICT; nonsense"),
+        ];
         fails(&connection, &broken, "migrate the database");
         let left: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'half'", [], |r| r.get(0)).expect("count");
         assert_eq!(left, 0, "a failed migration leaves nothing behind");

@@ -5,6 +5,7 @@
 //! then answers them all. A job that fails rolls back alone. [`Read`] and [`Write`] are different types, so a write
 //! inside a read does not build. What a node, a lease or a token may become is decided in `control`.
 
+pub mod api_tokens;
 pub mod brakes;
 pub mod changes;
 pub mod endpoints;
@@ -21,6 +22,7 @@ pub mod routers;
 mod row;
 pub mod runs;
 pub mod services;
+pub mod sessions;
 pub mod settings;
 pub mod users;
 mod writer;

@@ -31,6 +31,8 @@ const CONSTRAINTS: &[(&str, &str)] = &[
     ("services.name", "Service name already exists"),
     ("replicas.id", "Replica id already exists"),
     ("endpoints.id", "Endpoint id already exists"),
+    ("users.name", "User name already exists"),
+    ("api_tokens.name", "You have an API token of this name already"),
     ("router_assignments.id", "Router assignment id already exists"),
 ];
 

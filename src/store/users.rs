@@ -3,30 +3,79 @@
 use super::query::query;
 use super::{Read, Write};
 use crate::error::Result;
-use crate::model::users::{Account, Role, User};
-use rusqlite::named_params;
-use rusqlite::types::FromSqlError;
+use crate::model::users::{Account, Person, Role};
+use crate::model::{Page, Paging};
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
+use rusqlite::{Row, named_params};
+
+impl FromSql for Role {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Role::parse(value.as_str()?).ok_or(FromSqlError::InvalidType)
+    }
+}
+
+fn person(row: &Row) -> rusqlite::Result<Person> {
+    Ok(Person {
+        name: row.get("name")?,
+        role: row.get("role")?,
+        must_change_password: row.get("must_change_password")?,
+        created_at: row.get("created_at")?,
+        updated_at: row.get("updated_at")?,
+    })
+}
 
 /// The account of this name (lower case).
 pub fn by_name(read: &Read, name: &str) -> Result<Option<Account>> {
     read.row(query!("users", "by_name"), named_params! { ":name": name }, |r| {
-        let word: String = r.get("role")?;
-        let role = Role::parse(&word).ok_or(rusqlite::Error::FromSqlConversionFailure(
-            3,
-            rusqlite::types::Type::Text,
-            Box::new(FromSqlError::InvalidType),
-        ))?;
         Ok(Account {
-            user: User { name: r.get("name")?, role },
+            person: person(r)?,
             password_hash: r.get("password_hash")?,
             password_version: r.get("password_version")?,
+            password_is_seeded: r.get("password_is_seeded")?,
         })
     })
 }
 
-/// Gives a user a new password, which ends every session made before. Does nothing, and says so, where the password is not the one
-/// of this version any more.
-pub fn set_password(write: &Write, name: &str, password_hash: &str, version: i64) -> Result<bool> {
-    let row = named_params! { ":name": name, ":password_hash": password_hash, ":version": version, ":now": write.now };
+/// A page of users, by name.
+pub fn page(read: &Read, paging: &Paging) -> Result<Page<Person>> {
+    let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
+    let items = read.rows(query!("users", "page"), named_params! { ":after": after, ":limit": limit }, person)?;
+    Ok(Page::cut(items, paging.limit, read.count(query!("users", "count"), &[])?, |u| &u.name))
+}
+
+/// How many admins there are beside this user.
+pub fn other_admins(read: &Read, name: &str) -> Result<u64> {
+    read.count(query!("users", "other_admins"), named_params! { ":name": name })
+}
+
+/// Whether somebody still has the password of the seed.
+pub fn has_seeded_password(read: &Read) -> Result<bool> {
+    Ok(read.count(query!("users", "has_seeded_password"), &[])? > 0)
+}
+
+/// Writes a new user; 409 when the name is taken.
+pub fn insert(write: &Write, name: &str, password_hash: &str, role: Role, must_change: bool) -> Result<()> {
+    let row = named_params! {
+        ":name": name, ":password_hash": password_hash, ":role": role.as_str(), ":must_change": must_change, ":now": write.now,
+    };
+    write.run(query!("users", "insert"), row)?;
+    Ok(())
+}
+
+/// Gives a user a new password. Does nothing, and says so, where the password is not the one of this version any more.
+pub fn set_password(write: &Write, name: &str, password_hash: &str, version: i64, must_change: bool) -> Result<bool> {
+    let row = named_params! {
+        ":name": name, ":password_hash": password_hash, ":version": version, ":must_change": must_change, ":now": write.now,
+    };
     Ok(write.run(query!("users", "set_password"), row)? == 1)
+}
+
+/// Gives a user another role.
+pub fn set_role(write: &Write, name: &str, role: Role) -> Result<()> {
+    write.run(query!("users", "set_role"), named_params! { ":name": name, ":role": role.as_str(), ":now": write.now }).map(drop)
+}
+
+/// Takes a user away, with all sessions and tokens. Tells whether it was there.
+pub fn delete(write: &Write, name: &str) -> Result<bool> {
+    Ok(write.run(query!("users", "delete"), named_params! { ":name": name })? > 0)
 }

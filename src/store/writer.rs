@@ -2,6 +2,7 @@
 
 use super::changes::{Changes, Tail};
 use super::{QueryLog, Read, Write, row, transaction_now};
+use crate::caller::{self, Caller};
 use crate::clock;
 use crate::error::{Doing, Error, Result};
 use crate::logger;
@@ -30,8 +31,9 @@ trait Job: Send {
 /// The job of one call to [`Writer::write`].
 struct Task<T, F> {
     work: Option<F>,
-    /// The request that the caller works for: what is logged in the writer thread is of it too.
+    /// The request that the caller works for: what is logged in the writer thread is of it too, and so is what is recorded.
     request_id: String,
+    caller: Option<Caller>,
     result: Option<Result<T>>,
     tell: SyncSender<Result<T>>,
 }
@@ -40,6 +42,7 @@ impl<T: Send, F: FnOnce(&Write) -> Result<T> + Send> Job for Task<T, F> {
     fn run(&mut self, write: &Write) -> bool {
         let Some(work) = self.work.take() else { return false };
         let _context = logger::Context::request(&self.request_id);
+        let _scope = caller::begin(self.caller.take());
         let result =
             catch_unwind(AssertUnwindSafe(|| work(write))).unwrap_or_else(|_| Err(Error::fault("write", "the transaction panicked")));
         let keep = result.is_ok();
@@ -121,7 +124,8 @@ impl Writer {
         let (tell, told) = sync_channel(1);
         let queue = lock(&self.queue).clone().ok_or_else(closed)?;
         self.stats.queued.fetch_add(1, Relaxed);
-        let sent = queue.send(Box::new(Task { work: Some(f), request_id: logger::request_id(), result: None, tell }));
+        let task = Task { work: Some(f), request_id: logger::request_id(), caller: caller::current(), result: None, tell };
+        let sent = queue.send(Box::new(task));
         let answer = sent.map_err(|_| closed()).and_then(|()| told.recv().map_err(|_| closed()));
         self.stats.queued.fetch_sub(1, Relaxed);
         answer?

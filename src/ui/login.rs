@@ -1,12 +1,13 @@
 //! Sign-in and sign-out for people.
 
 use super::{field, framed, notice};
-use crate::control::{Control, auth};
+use crate::control::{Control, auth, sessions};
 use crate::error::Error;
 use crate::gate::Handler::Open;
 use crate::gate::{self, Reply, Route, route};
 use crate::html::{Html, page};
 use crate::http::{Request, Response, form};
+use crate::percent;
 use tiny_http::Method::{Get, Post};
 
 /// The routes of this file.
@@ -19,7 +20,7 @@ fn show(control: &Control, request: &Request) -> Reply {
     if gate::user_of(control, request)?.is_some() {
         return Ok(Response::redirect(303, next));
     }
-    form_page(200, next, &Html::empty())
+    form_page(control, 200, next, &Html::empty())
 }
 
 fn sign_in(control: &Control, request: &Request) -> Reply {
@@ -27,12 +28,12 @@ fn sign_in(control: &Control, request: &Request) -> Reply {
     let next = local(field(&fields, "next"));
     let (username, password) = (field(&fields, "username"), field(&fields, "password"));
     if password.chars().count() > auth::PASSWORD_LEN_MAX || username.chars().count() > 128 {
-        return form_page(401, next, &notice("bad", "Invalid username or password."));
+        return form_page(control, 401, next, &notice("bad", "Invalid username or password."));
     }
-    match auth::sign_in(control, request.client, username, password) {
-        Ok(session) => Ok(Response::redirect(303, next).with("Set-Cookie", gate::session_cookie(control, &session))),
+    match auth::sign_in(control, &gate::visitor(request), username, password) {
+        Ok(session) => Ok(gate::with_session(control, request, Response::redirect(303, next), &session)),
         Err(e @ (Error::Unauthenticated { .. } | Error::RateLimited { .. })) => {
-            let page = form_page(e.status(), next, &notice("bad", &e.detail()))?;
+            let page = form_page(control, e.status(), next, &notice("bad", &e.detail()))?;
             Ok(match e {
                 Error::RateLimited { retry_after_s, .. } => page.with("Retry-After", retry_after_s.to_string()),
                 _ => page,
@@ -42,18 +43,40 @@ fn sign_in(control: &Control, request: &Request) -> Reply {
     }
 }
 
-fn sign_out(control: &Control, _: &Request) -> Reply {
-    Ok(Response::redirect(303, "/auth/login").with("Set-Cookie", gate::cleared_cookie(control)))
+fn sign_out(control: &Control, request: &Request) -> Reply {
+    let to_sign_in = Response::redirect(303, "/auth/login");
+    if request.header("sec-fetch-site") == Some("cross-site") {
+        // A picture on another site's page must not sign anybody out.
+        return Ok(to_sign_in);
+    }
+    if let Some(user) = gate::user_of(control, request)? {
+        sessions::sign_out(control, &user)?;
+    }
+    Ok(gate::without_session(control, request, to_sign_in))
 }
 
-fn form_page(status: u16, next: &str, above: &Html) -> Reply {
-    framed(status, "Sign in", None, &page!("login.html", notice = above, next = next))
+fn form_page(control: &Control, status: u16, next: &str, above: &Html) -> Reply {
+    framed(control, status, "Sign in", None, &page!("login.html", notice = above, next = next))
 }
 
-/// Where to go after sign-in: a path of this server, never another one.
+/// Times that an encoded target is decoded to see what is inside: more than any browser or proxy would.
+const DECODED_MAX: usize = 3;
+
+/// Where to go after sign-in: a path of this server, never another one, however it is written.
 fn local(next: &str) -> &str {
-    let elsewhere = !next.starts_with('/') || next.starts_with("//") || next.starts_with("/\\") || next.chars().any(char::is_control);
-    if elsewhere { "/ui" } else { next }
+    let mut seen = next.to_string();
+    for _ in 0..=DECODED_MAX {
+        let Some(rest) = seen.strip_prefix('/') else { return "/ui" };
+        if rest.starts_with(['/', '\\']) || seen.chars().any(char::is_control) {
+            return "/ui";
+        }
+        let path = seen.split(['?', '#']).next().unwrap_or_default();
+        match percent::decode(path) {
+            Some(decoded) if decoded != seen => seen = decoded,
+            _ => break,
+        }
+    }
+    next
 }
 
 #[cfg(test)]
@@ -62,8 +85,32 @@ mod tests {
 
     #[test]
     fn sign_in_never_leads_away() {
-        assert_eq!(local("/ui/settings?a=b"), "/ui/settings?a=b");
-        for away in ["", "ui", "https://evil.example", "//evil.example", "/\\evil.example", "/a\r\nX: y", "\\\\evil"] {
+        for here in ["/ui/settings?a=b", "/", "/ui?next=//a", "/ui?a=%0d%0a", "/a%20b", "/a//b", "/100%"] {
+            assert_eq!(local(here), here);
+        }
+        for away in [
+            "",
+            "ui",
+            "https://evil.example",
+            "javascript:alert(1)",
+            "//evil.example",
+            "///evil.example",
+            "/\\evil.example",
+            "\\\\evil",
+            "/%2fevil.example",
+            "/%2Fevil.example",
+            "/%5cevil.example",
+            "/%5Cevil.example",
+            "/%255cevil.example",
+            "/%252fevil.example",
+            "%2f%2fevil.example",
+            "/a\r\nX: y",
+            "/\tevil.example",
+            "/\t/evil.example",
+            "/%09/evil.example",
+            "/%0d%0aLocation:%20//evil.example",
+            "/\u{80}/evil",
+        ] {
             assert_eq!(local(away), "/ui", "{away}");
         }
     }

@@ -40,5 +40,5 @@ fn show(control: &Control, _: &Request, user: &User) -> Reply {
         summary.push_str(&format!(" The first {} are shown; `uptimemesh nodes-status` shows all.", page.items.len()));
     }
     let body = page!("nodes.html", summary = &summary, now = &clock::now().to_string(), rows = &Html::concat(rows));
-    framed(200, &format!("{alive} of {} alive · Nodes", page.total), Some(user), &body)
+    framed(control, 200, &format!("{alive} of {} alive · Nodes", page.total), Some(user), &body)
 }

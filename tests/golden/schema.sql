@@ -1,3 +1,16 @@
+CREATE TABLE api_tokens (
+    id                TEXT PRIMARY KEY,
+    name              TEXT NOT NULL,
+    owner             TEXT NOT NULL REFERENCES users (name) ON DELETE CASCADE,
+    role              TEXT NOT NULL CHECK (role IN ('viewer', 'operator', 'admin')),
+    -- SHA-256 of the secret, which is told once.
+    token_hash        TEXT NOT NULL,
+    expires_at        INTEGER NOT NULL,
+    last_used_at      INTEGER,
+    last_used_address TEXT,
+    created_at        INTEGER NOT NULL,
+    updated_at        INTEGER NOT NULL
+) STRICT;
 CREATE TABLE brake_fleet (node_id TEXT PRIMARY KEY) STRICT;
 CREATE TABLE cluster_settings (
     key        TEXT PRIMARY KEY,
@@ -23,7 +36,7 @@ CREATE TABLE events (
     level      TEXT NOT NULL,
     fields     TEXT NOT NULL,
     created_at INTEGER NOT NULL
-, node_id TEXT GENERATED ALWAYS AS (json_extract(fields, '$.node_id')) VIRTUAL) STRICT;
+, node_id TEXT GENERATED ALWAYS AS (json_extract(fields, '$.node_id')) VIRTUAL, actor TEXT, address TEXT, request_id TEXT) STRICT;
 CREATE TABLE idempotency_keys (
     caller         TEXT NOT NULL,
     key            TEXT NOT NULL,
@@ -124,6 +137,16 @@ CREATE TABLE services (
     created_at  INTEGER NOT NULL,
     updated_at  INTEGER NOT NULL
 , rollout_requested_at INTEGER, rollback_requested_at INTEGER, replicas_made INTEGER NOT NULL DEFAULT 0) STRICT;
+CREATE TABLE sessions (
+    id           TEXT PRIMARY KEY,
+    user         TEXT NOT NULL REFERENCES users (name) ON DELETE CASCADE,
+    address      TEXT NOT NULL,
+    user_agent   TEXT NOT NULL,
+    created_at   INTEGER NOT NULL,
+    -- Up to a minute old: reads do not write. The server knows better as long as it runs.
+    last_seen_at INTEGER NOT NULL,
+    expires_at   INTEGER NOT NULL
+) STRICT;
 CREATE TABLE sqlite_sequence(name,seq);
 CREATE TABLE users (
     name             TEXT PRIMARY KEY,
@@ -133,7 +156,10 @@ CREATE TABLE users (
     role             TEXT NOT NULL CHECK (role IN ('viewer', 'operator', 'admin')),
     created_at       INTEGER NOT NULL,
     updated_at       INTEGER NOT NULL
-) STRICT;
+, must_change_password INTEGER NOT NULL DEFAULT 0 CHECK (must_change_password IN (0, 1)), password_is_seeded INTEGER NOT NULL DEFAULT 0 CHECK (password_is_seeded IN (0, 1))) STRICT;
+CREATE INDEX api_tokens_expiry ON api_tokens (expires_at);
+CREATE UNIQUE INDEX api_tokens_hash ON api_tokens (token_hash);
+CREATE UNIQUE INDEX api_tokens_name ON api_tokens (owner, name);
 CREATE INDEX endpoints_replica ON endpoints (replica_id);
 CREATE INDEX events_category ON events (category, seq);
 CREATE INDEX events_created ON events (created_at);
@@ -153,3 +179,6 @@ CREATE INDEX router_assignments_secondary ON router_assignments (secondary_route
 CREATE UNIQUE INDEX runs_id ON runs (kind, id);
 CREATE INDEX runs_order ON runs (kind, seq);
 CREATE UNIQUE INDEX services_name ON services (name);
+CREATE INDEX sessions_expiry ON sessions (expires_at);
+CREATE INDEX sessions_seen ON sessions (last_seen_at);
+CREATE INDEX sessions_user ON sessions (user, created_at);

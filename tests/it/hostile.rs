@@ -410,7 +410,7 @@ fn head_expect_and_the_headers_of_every_answer() {
             ("X-Content-Type-Options", "nosniff"),
             ("X-Frame-Options", "DENY"),
             ("Referrer-Policy", "same-origin"),
-            ("Content-Security-Policy", "default-src 'self'"),
+            ("Content-Security-Policy", "default-src 'none'"),
         ] {
             assert!(answer.header(name).is_some_and(|v| v.contains(part)), "{path} {name}");
         }

@@ -4,6 +4,8 @@
 
 mod agent;
 mod api;
+mod browser;
+mod canary;
 mod crash;
 mod golden;
 mod hostile;

@@ -12,6 +12,9 @@ use uptimemesh::{Config, Server};
 /// How long anything that is waited for may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The password of users that tests make.
+pub const USER_PASSWORD: &str = "a password of a user";
+
 /// A fresh directory that goes when the test ends.
 pub struct Dir(PathBuf);
 
@@ -162,6 +165,12 @@ impl Client {
         Client { token: Some(answer.json()["session_token"].as_str().unwrap().to_string()), ..self.clone() }
     }
 
+    /// Sends a request as if from elsewhere, through the proxy of [`Served::proxied`].
+    pub fn from(&self, address: &str, method: &str, path: &str, body: &Value) -> Answer {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        self.send(method, path, &[("X-Forwarded-For", address)], body.as_bytes())
+    }
+
     /// The names of the events of a category, newest first.
     pub fn events(&self, category: &str) -> Vec<Value> {
         self.get(&format!("/events?category={category}&limit=1000")).json().as_array().unwrap().clone()
@@ -187,6 +196,16 @@ impl Served {
         Served { server: Some(Server::start(config.clone()).unwrap()), config, dir }
     }
 
+    /// A server behind a proxy on this machine: who says `X-Forwarded-For` comes from there.
+    pub fn proxied(change: impl FnOnce(&mut Config)) -> Served {
+        let flags = [("trusted-proxies".to_string(), "127.0.0.1".to_string())];
+        let trusting = Config::load(&flags, [], None).unwrap_or_else(|faults| panic!("{faults:?}"));
+        Served::with(|config| {
+            config.trusted_proxies = trusting.trusted_proxies;
+            change(config);
+        })
+    }
+
     pub fn restart(&mut self) {
         self.server.take().unwrap().shutdown();
         self.server = Some(Server::start(self.config.clone()).unwrap());
@@ -195,6 +214,21 @@ impl Served {
     /// A client that nobody knows.
     pub fn anonymous(&self) -> Client {
         Client { address: self.server.as_ref().unwrap().addr(), token: None }
+    }
+
+    /// A client signed in as a new user of this role, who need not change the password.
+    pub fn user(&self, name: &str, role: &str) -> Client {
+        let body = serde_json::json!({"name": name, "role": role, "password": USER_PASSWORD, "must_change_password": false});
+        let made = self.admin().post("/users", &body);
+        assert_eq!(made.status, 201, "{}", made.text());
+        self.anonymous().signed_in(name, USER_PASSWORD)
+    }
+
+    /// A client with a new API token of this role.
+    pub fn api_token(&self, role: &str) -> Client {
+        let made = self.admin().post("/api-tokens", &serde_json::json!({"name": role, "role": role}));
+        assert_eq!(made.status, 201, "{}", made.text());
+        Client { token: Some(made.json()["token"].as_str().unwrap().to_string()), ..self.anonymous() }
     }
 
     /// A client signed in as the account that comes with the database.

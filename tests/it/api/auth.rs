@@ -135,3 +135,113 @@ fn a_flood_of_sign_ins_does_not_starve_the_api() {
         assert!(statuses.iter().filter(|s| **s == 401).count() <= 5, "no more guesses than the limit, however many at once: {statuses:?}");
     });
 }
+
+/// Whether this session still works.
+fn works(client: &Client) -> bool {
+    match client.get("/auth/me").status {
+        200 => true,
+        401 => false,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn sessions_are_listed_and_ended_one_by_one() {
+    let served = Served::new();
+    let (here, there) = (served.admin(), served.admin());
+    let other = served.user("other", "viewer");
+    let me = here.get("/auth/me").json();
+    assert_eq!((me["name"].as_str(), me["role"].as_str(), me["credential"].as_str()), (Some("admin"), Some("admin"), Some("session")));
+    let mine = here.get("/auth/sessions").json();
+    let ids: Vec<&str> = mine.as_array().unwrap().iter().map(|s| s["id"].as_str().unwrap()).collect();
+    assert!(ids.len() >= 2 && ids.iter().all(|id| id.starts_with("s-")), "{ids:?}");
+    assert_eq!(mine.as_array().unwrap().iter().filter(|s| s["current"] == true).count(), 1);
+    assert!(mine.as_array().unwrap().iter().all(|s| s["user"] == "admin" && s["address"] == "127.0.0.1"));
+    let of = |client: &Client| client.get("/auth/me").json()["credential_id"].as_str().unwrap().to_string();
+    let (id_there, id_other) = (of(&there), of(&other));
+    assert_eq!(here.delete(&format!("/auth/sessions/{id_other}")).detail(), "Session not found", "another's");
+    assert_eq!(here.delete(&format!("/auth/sessions/{id_there}")).status, 204);
+    assert!(!works(&there) && works(&here) && works(&other));
+    assert_eq!(other.get("/sessions").status, 403);
+    let all = here.get("/sessions?limit=1");
+    assert!(all.header("Link").is_some() && all.header("X-Total-Count").unwrap().parse::<u64>().unwrap() >= 2);
+    assert_eq!(here.delete(&format!("/sessions/{id_other}")).status, 204);
+    assert_eq!((works(&other), here.delete(&format!("/sessions/{id_other}")).status), (false, 404));
+    assert_eq!(here.get("/auth/logout").status, 303);
+    assert!(!works(&here), "a session is over when its user signs out");
+}
+
+#[test]
+fn a_session_ends_when_nobody_uses_it_and_only_so_many_stay() {
+    let mut served = Served::with(|c| c.auth_session_idle_s = 3600);
+    let (idle, used) = (served.admin(), served.admin());
+    let id = idle.get("/auth/me").json()["credential_id"].as_str().unwrap().to_string();
+    // The server writes what it has in memory when it stops, and then only the row tells.
+    served.restart();
+    let database = rusqlite::Connection::open(&served.config.database_path).unwrap();
+    assert_eq!(database.execute("UPDATE sessions SET last_seen_at = last_seen_at - 3601000000 WHERE id = ?1", [&id]).unwrap(), 1);
+    let at = |client: &Client| Client { address: served.anonymous().address, token: client.token.clone() };
+    assert!(!works(&at(&idle)) && works(&at(&used)));
+    for _ in 0..100 {
+        served.admin();
+    }
+    assert!(!works(&at(&used)), "the oldest goes");
+    assert_eq!(served.admin().get("/auth/sessions").header("X-Total-Count"), Some("100"));
+}
+
+#[test]
+fn the_first_password_is_for_this_machine_only() {
+    let served = Served::proxied(|_| ());
+    let far = "203.0.113.9";
+    let code_file = served.config.data_dir.join("keys/setup-code");
+    let code = std::fs::read_to_string(&code_file).unwrap();
+    assert_eq!(served.server.as_ref().unwrap().setup_code().as_deref(), Some(code.trim()));
+    assert_eq!((code.trim().len(), code.matches('-').count()), (23, 3));
+    use std::os::unix::fs::PermissionsExt;
+    assert_eq!(std::fs::metadata(&code_file).unwrap().permissions().mode() & 0o777, 0o600);
+    let local = served.admin();
+    assert_eq!(local.get("/nodes").status, 200);
+    let refused = local.from(far, "GET", "/nodes", &json!(null));
+    assert_eq!((refused.status, refused.detail().starts_with("Change your password first")), (403, true), "used from elsewhere");
+    let signed_in = served.anonymous().from(far, "POST", "/auth/token", &json!({"username": "admin", "password": "uptime"}));
+    assert_eq!(signed_in.status, 200);
+    let json = signed_in.json();
+    assert_eq!((json["must_change_password"].as_bool(), json["needs_setup_code"].as_bool()), (Some(true), Some(true)));
+    let remote = Client { token: json["session_token"].as_str().map(String::from), ..served.anonymous() };
+    for (method, path, status) in [
+        ("GET", "/nodes", 403),
+        ("GET", "/no/such", 403),
+        ("POST", "/users", 403),
+        ("GET", "/events/stream", 403),
+        ("GET", "/metrics", 401),
+        ("GET", "/ui", 303),
+        ("GET", "/ui/settings", 200),
+        ("GET", "/auth/me", 200),
+    ] {
+        assert_eq!(remote.from(far, method, path, &json!(null)).status, status, "{method} {path}");
+    }
+    assert_eq!(remote.from(far, "GET", "/ui", &json!(null)).header("Location"), Some("/ui/settings"));
+    let page = remote.from(far, "GET", "/ui/settings", &json!(null)).text();
+    assert!(page.contains("name=\"setup_code\"") && !page.contains("Where you are signed in"), "{page}");
+    assert!(!local.get("/ui/settings").text().contains("setup_code"));
+    let change = |code: &str| {
+        let body = json!({"current_password": "uptime", "new_password": "a better password", "setup_code": code});
+        remote.from(far, "POST", "/auth/password", &body)
+    };
+    assert_eq!((change("").status, change("AAAAA-AAAAA-AAAAA-AAAAA").detail().as_str()), (403, "The setup code is wrong."));
+    let changed = change(&code.trim().to_lowercase().replace('-', " "));
+    assert_eq!(changed.status, 200, "{}", changed.text());
+    let token = changed.json()["session_token"].as_str().map(String::from);
+    assert_eq!(Client { token, ..served.anonymous() }.from(far, "GET", "/nodes", &json!(null)).status, 200);
+    assert!(!code_file.exists() && served.server.as_ref().unwrap().setup_code().is_none());
+    assert_eq!(local.get("/auth/me").status, 401);
+}
+
+#[test]
+fn wrong_setup_codes_lock_the_address() {
+    let served = Served::proxied(|_| ());
+    let remote = served.admin();
+    let body = json!({"current_password": "uptime", "new_password": "a better password", "setup_code": "wrong"});
+    let statuses: Vec<u16> = (0..6).map(|_| remote.from("203.0.113.9", "POST", "/auth/password", &body).status).collect();
+    assert_eq!(statuses, [403, 403, 403, 403, 403, 429]);
+}

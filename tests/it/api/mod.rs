@@ -1,5 +1,6 @@
 //! The wire contract, row by row, through real HTTP, with its bad inputs.
 
+mod audit;
 mod auth;
 mod cluster;
 mod conventions;
@@ -9,3 +10,6 @@ mod replicas;
 mod scheduler;
 mod services;
 mod settings;
+mod throttle;
+mod tokens;
+mod users;

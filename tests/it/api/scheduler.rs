@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// A cluster of nodes without leases, whose scheduler acts on request only.
 fn cluster(nodes: usize) -> (Served, Client) {
-    let served = Served::new();
+    let served = Served::with(|config| config.requests_per_second_max = 1_000_000);
     let admin = served.admin();
     assert_eq!(admin.put("/cluster-settings/scheduler_mode", &json!({"value": "manual"})).status, 200);
     for i in 0..nodes {

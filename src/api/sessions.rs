@@ -1,0 +1,26 @@
+//! `/sessions`: who is signed in, for admins.
+
+use super::{id_of, list as page_of, paging};
+use crate::control::{Control, sessions};
+use crate::gate::Handler::By;
+use crate::gate::{Reply, Route, route};
+use crate::http::{Request, Response};
+use crate::model::users::Role::Admin;
+use crate::model::users::User;
+use tiny_http::Method::{Delete, Get};
+
+/// The routes of this file.
+pub const ROUTES: &[Route] = &[
+    route(Get, "/sessions", By(Admin, list)).gives(200, "[UserSession]"),
+    route(Delete, "/sessions/{session_id}", By(Admin, revoke)).gives(204, ""),
+];
+
+fn list(control: &Control, request: &Request, user: &User) -> Reply {
+    let paging = paging(request)?;
+    Ok(page_of(request, &paging, &sessions::list(control, &paging, None, user.session_id())?))
+}
+
+fn revoke(control: &Control, request: &Request, _: &User) -> Reply {
+    sessions::revoke(control, id_of(request, "session_id")?, None)?;
+    Ok(Response::empty(204))
+}

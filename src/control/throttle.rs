@@ -1,0 +1,77 @@
+//! How often somebody may call. An address that nobody has signed in from may do little, one that is refused again and again even
+//! less, and whoever is signed in much, wherever it is: a bad neighbour behind the same address must not keep anybody out.
+
+use super::Control;
+use crate::buckets::Buckets;
+use crate::caller;
+use crate::config::Config;
+use crate::error::Error;
+use crate::model::address;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Refusals of one address in a second, and at once. Guessing a key of 256 bits is hopeless anyway; this bounds the work.
+const REFUSALS_PER_S: f64 = 5.0;
+const REFUSALS_BURST: f64 = 200.0;
+/// Requests to open routes by nobody, from one address.
+const OPEN_PER_S: f64 = 50.0;
+const OPEN_BURST: f64 = 1000.0;
+/// A caller's burst, as a multiple of what it may do in a second.
+const CALLER_BURST: f64 = 10.0;
+/// Above its default the setting lifts the two others too, so that one number serves a benchmark or a fleet behind one address.
+const DEFAULT_PER_S: f64 = 500.0;
+/// Failed sign-ins that become events: one a minute of an address, and one a second of all.
+const FAILED_EVENTS_PER_S: f64 = 1.0 / 60.0;
+const FAILED_EVENTS_ALL_PER_S: f64 = 1.0;
+const FAILED_EVENTS_ALL_BURST: f64 = 60.0;
+
+/// What each source has left.
+pub struct Throttle {
+    /// Refusals, by address.
+    pub refusals: Buckets<IpAddr>,
+    /// Requests of nobody, by address.
+    pub open: Buckets<IpAddr>,
+    /// Requests by session, token or node.
+    pub callers: Buckets<String>,
+    failed_events: Buckets<IpAddr>,
+    failed_events_all: Buckets<()>,
+}
+
+impl Throttle {
+    pub(super) fn new(config: &Config) -> Throttle {
+        let per_s = config.requests_per_second_max as f64;
+        let more = (per_s / DEFAULT_PER_S).max(1.0);
+        Throttle {
+            refusals: Buckets::new(REFUSALS_PER_S * more, REFUSALS_BURST * more),
+            open: Buckets::new(OPEN_PER_S * more, OPEN_BURST * more),
+            callers: Buckets::new(per_s, per_s * CALLER_BURST),
+            failed_events: Buckets::new(FAILED_EVENTS_PER_S, 1.0),
+            failed_events_all: Buckets::new(FAILED_EVENTS_ALL_PER_S, FAILED_EVENTS_ALL_BURST),
+        }
+    }
+
+    /// Whether one more failed sign-in from this address is worth an event: an attacker must not fill the database.
+    pub(super) fn admits_failed_event(&self, address: IpAddr) -> bool {
+        self.failed_events.take(address).is_ok() && self.failed_events_all.take(()).is_ok()
+    }
+}
+
+/// The refusal.
+pub fn too_many(wait_s: u64) -> Error {
+    Error::RateLimited { detail: format!("Too many requests. Try again in {wait_s}s."), retry_after_s: wait_s }
+}
+
+/// The source of the request that this thread works for: what its log lines are counted by.
+pub(super) fn source() -> IpAddr {
+    address::client(caller::current().map_or(Ipv4Addr::UNSPECIFIED.into(), |c| c.address))
+}
+
+/// The node whose genuine lease token a heartbeat shows: told by its seal, before anything else is done.
+pub fn node_of_beat(control: &Control, body: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Shown<'b> {
+        #[serde(borrow)]
+        lease_token: std::borrow::Cow<'b, str>,
+    }
+    let shown: Shown = serde_json::from_slice(body).ok()?;
+    crate::crypto::lease::open(control.config.cluster_signing_key.expose(), &shown.lease_token).map(|claims| claims.n)
+}

@@ -1,0 +1,134 @@
+//! Users: made, given another role or password, removed. The cluster is never left without an admin.
+
+use super::versions::{Condition, Versioned};
+use super::{Control, auth, guard};
+use crate::crypto::{self, password};
+use crate::error::{Error, Result};
+use crate::model::events::NewEvent;
+use crate::model::users::{Person, Role, User};
+use crate::model::{Page, Paging};
+use crate::store::{Read, Store, Write, events, sessions, users};
+use serde_json::json;
+
+/// Characters of a password that the server makes: a hundred bits.
+const MADE_CHARS: usize = 20;
+
+/// A page of users.
+pub fn list(control: &Control, paging: &Paging) -> Result<Page<Person>> {
+    control.store.read(|r| users::page(r, paging))
+}
+
+/// One user.
+pub fn show(control: &Control, name: &str) -> Result<Versioned<Person>> {
+    Versioned::of(control.store.read(|r| found(r, name))?)
+}
+
+fn found(read: &Read, name: &str) -> Result<Person> {
+    users::by_name(read, name)?.map(|account| account.person).ok_or_else(missing)
+}
+
+fn missing() -> Error {
+    Error::not_found("User")
+}
+
+/// Makes a user.
+pub fn create(control: &Control, name: String, role: Role, password: &str, must_change: bool) -> Result<Versioned<Person>> {
+    let hash = auth::hashed(control, password)?;
+    control.store.write(move |w| {
+        guard::check(w)?;
+        users::insert(w, &name, &hash, role, must_change)?;
+        events::record(w, NewEvent::info("auth", "user.create", json!({"username": name, "role": role})))?;
+        Versioned::of(found(w, &name)?)
+    })
+}
+
+/// Gives a user another role, which ends that user's sessions.
+pub fn set_role(control: &Control, name: String, condition: Condition, role: Option<Role>) -> Result<Versioned<Person>> {
+    let user = name.clone();
+    let done = control.store.write(move |w| {
+        guard::check(w)?;
+        let person = found(w, &name)?;
+        condition.check(&person)?;
+        if let Some(role) = role.filter(|role| *role != person.role) {
+            keeps_an_admin(w, &person, role)?;
+            users::set_role(w, &name, role)?;
+            sessions::delete_of_user(w, &name)?;
+            let fields = json!({"username": name, "from": person.role, "to": role});
+            events::record(w, NewEvent::info("auth", "user.role", fields))?;
+        }
+        Ok((Versioned::of(found(w, &name)?)?, role.is_some_and(|role| role != person.role)))
+    });
+    let (person, changed) = done?;
+    if changed {
+        control.sessions.forget_user(&user);
+    }
+    Ok(person)
+}
+
+/// Refuses to take the last admin's role.
+fn keeps_an_admin(read: &Read, person: &Person, role: Role) -> Result<()> {
+    if person.role == Role::Admin && role != Role::Admin && users::other_admins(read, &person.name)? == 0 {
+        return Err(Error::Conflict("This is the only admin; make somebody else one first.".into()));
+    }
+    Ok(())
+}
+
+/// Removes a user, with all sessions and API tokens.
+pub fn delete(control: &Control, name: String, condition: Condition, by: &User) -> Result<()> {
+    if name == by.name {
+        return Err(Error::Conflict("You cannot delete yourself; another admin can.".into()));
+    }
+    let user = name.clone();
+    control.store.write(move |w| {
+        guard::check(w)?;
+        let person = found(w, &name)?;
+        condition.check(&person)?;
+        keeps_an_admin(w, &person, Role::Viewer)?;
+        users::delete(w, &name)?;
+        events::record(w, NewEvent::at("warning", "auth", "user.delete", json!({"username": name, "role": person.role}))).map(drop)
+    })?;
+    control.sessions.forget_user(&user);
+    control.setup.forget_when_done(&control.store);
+    Ok(())
+}
+
+/// Gives somebody else a new password, which must be changed at the next sign-in; ends that user's sessions.
+pub fn set_password(control: &Control, name: String, password: &str, by: &User) -> Result<()> {
+    if name == by.name {
+        return Err(Error::Conflict("Your own password is changed by POST /auth/password, with the current one.".into()));
+    }
+    let hash = auth::hashed(control, password)?;
+    let user = name.clone();
+    control.store.write(move |w| {
+        put_password(w, &name, &hash, true)?;
+        events::record(w, NewEvent::at("warning", "auth", "user.set_password", json!({"username": name}))).map(drop)
+    })?;
+    control.sessions.forget_user(&user);
+    control.setup.forget_when_done(&control.store);
+    Ok(())
+}
+
+fn put_password(write: &Write, name: &str, hash: &str, must_change: bool) -> Result<()> {
+    let account = users::by_name(write, name)?.ok_or_else(missing)?;
+    users::set_password(write, name, hash, account.password_version, must_change)?;
+    sessions::delete_of_user(write, name).map(drop)
+}
+
+/// Gives a user a new password from the server's own machine, while the server runs or not; makes the user as an admin where there is
+/// none of that name. Without a password it makes one. Gives the password.
+pub fn reset_password(store: &Store, name: String, password: Option<String>) -> Result<String> {
+    let password = password.unwrap_or_else(|| crypto::random_words(MADE_CHARS).to_lowercase());
+    auth::check_length(&password, "new_password")?;
+    let hash = password::hash(&password)?;
+    store.write(move |w| {
+        let known = users::by_name(w, &name)?.is_some();
+        if known {
+            put_password(w, &name, &hash, false)?
+        } else {
+            users::insert(w, &name, &hash, Role::Admin, false)?
+        }
+        let fields = json!({"username": name, "created": !known});
+        events::record(w, NewEvent::at("warning", "auth", "user.reset_password", fields)).map(drop)
+    })?;
+    Ok(password)
+}

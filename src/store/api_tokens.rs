@@ -1,0 +1,87 @@
+//! Rows of API tokens. Only a hash of the secret is ever stored.
+
+use super::query::query;
+use super::{Read, Write};
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::model::api_tokens::ApiToken;
+use crate::model::users::Role;
+use crate::model::{Page, Paging};
+use rusqlite::{Row, named_params};
+
+/// A token that was shown, and its owner as the owner is now.
+pub struct Holder {
+    /// The token's id.
+    pub id: String,
+    /// What it may do at most.
+    pub role: Role,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// The owner's name.
+    pub owner: String,
+    /// What the owner may do.
+    pub owner_role: Role,
+}
+
+fn token(row: &Row) -> rusqlite::Result<ApiToken> {
+    Ok(ApiToken {
+        id: row.get("id")?,
+        name: row.get("name")?,
+        owner: row.get("owner")?,
+        role: row.get("role")?,
+        expires_at: row.get("expires_at")?,
+        last_used_at: row.get("last_used_at")?,
+        last_used_address: row.get("last_used_address")?,
+        created_at: row.get("created_at")?,
+        updated_at: row.get("updated_at")?,
+    })
+}
+
+/// The token whose secret has this hash.
+pub fn holder(read: &Read, token_hash: &str) -> Result<Option<Holder>> {
+    read.row(query!("api_tokens", "holder"), named_params! { ":token_hash": token_hash }, |r| {
+        Ok(Holder { id: r.get(0)?, role: r.get(1)?, expires_at: r.get(2)?, owner: r.get(3)?, owner_role: r.get(4)? })
+    })
+}
+
+/// A page of tokens, by id.
+pub fn page(read: &Read, paging: &Paging) -> Result<Page<ApiToken>> {
+    let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
+    let items = read.rows(query!("api_tokens", "page"), named_params! { ":after": after, ":limit": limit }, token)?;
+    Ok(Page::cut(items, paging.limit, read.count(query!("api_tokens", "count"), &[])?, |t| &t.id))
+}
+
+/// How many tokens somebody has.
+pub fn count_of_owner(read: &Read, owner: &str) -> Result<u64> {
+    read.count(query!("api_tokens", "count_of_owner"), named_params! { ":owner": owner })
+}
+
+/// The token of this id.
+pub fn by_id(read: &Read, id: &str) -> Result<Option<ApiToken>> {
+    read.row(query!("api_tokens", "by_id"), named_params! { ":id": id }, token)
+}
+
+/// Writes a new token; 409 when its owner has one of this name.
+pub fn insert(write: &Write, new: &ApiToken, token_hash: &str) -> Result<()> {
+    let row = named_params! {
+        ":id": new.id, ":name": new.name, ":owner": new.owner, ":role": new.role.as_str(), ":token_hash": token_hash,
+        ":expires_at": new.expires_at, ":now": write.now,
+    };
+    write.run(query!("api_tokens", "insert"), row)?;
+    Ok(())
+}
+
+/// Notes when and from where a token was last used.
+pub fn used(write: &Write, id: &str, at: Timestamp, address: &str) -> Result<()> {
+    write.run(query!("api_tokens", "used"), named_params! { ":id": id, ":at": at, ":address": address }).map(drop)
+}
+
+/// Takes a token away. Tells whether it was there.
+pub fn delete(write: &Write, id: &str) -> Result<bool> {
+    Ok(write.run(query!("api_tokens", "delete"), named_params! { ":id": id })? > 0)
+}
+
+/// Takes away what ended before this moment.
+pub fn prune(write: &Write, before: Timestamp) -> Result<usize> {
+    write.run(query!("api_tokens", "prune"), named_params! { ":before": before })
+}

@@ -1,0 +1,120 @@
+//! Rows of sessions.
+
+use super::query::query;
+use super::{Read, Write};
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::model::sessions::Session;
+use crate::model::users::Role;
+use crate::model::{Page, Paging};
+use rusqlite::{Row, named_params};
+
+/// A session that goes on, and its user as the user is now.
+pub struct Holder {
+    /// The user's name.
+    pub user: String,
+    /// The user's role.
+    pub role: Role,
+    /// Whether the password must be changed first.
+    pub must_change_password: bool,
+    /// Whether the password is the one of the seed.
+    pub password_is_seeded: bool,
+    /// When the session was last used, as far as it is written down.
+    pub last_seen_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+/// A session that begins.
+pub struct NewSession {
+    /// `s-...`.
+    pub id: String,
+    /// Who signed in.
+    pub user: String,
+    /// From where.
+    pub address: String,
+    /// With what.
+    pub user_agent: String,
+}
+
+fn session(row: &Row) -> rusqlite::Result<Session> {
+    let last_seen_at = row.get("last_seen_at")?;
+    Ok(Session {
+        id: row.get("id")?,
+        user: row.get("user")?,
+        address: row.get("address")?,
+        user_agent: row.get("user_agent")?,
+        current: false,
+        last_seen_at,
+        expires_at: row.get("expires_at")?,
+        created_at: row.get("created_at")?,
+        updated_at: last_seen_at,
+    })
+}
+
+/// Whose session this is.
+pub fn holder(read: &Read, id: &str) -> Result<Option<Holder>> {
+    read.row(query!("sessions", "holder"), named_params! { ":id": id }, |r| {
+        Ok(Holder {
+            last_seen_at: r.get(0)?,
+            expires_at: r.get(1)?,
+            user: r.get(2)?,
+            role: r.get(3)?,
+            must_change_password: r.get(4)?,
+            password_is_seeded: r.get(5)?,
+        })
+    })
+}
+
+/// A page of sessions, by id; of one user only, where that is asked for.
+pub fn page(read: &Read, paging: &Paging, user: Option<&str>) -> Result<Page<Session>> {
+    let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
+    let (items, total) = match user {
+        Some(user) => (
+            read.rows(query!("sessions", "page_of_user"), named_params! { ":user": user, ":after": after, ":limit": limit }, session)?,
+            read.count(query!("sessions", "count_of_user"), named_params! { ":user": user })?,
+        ),
+        None => (
+            read.rows(query!("sessions", "page"), named_params! { ":after": after, ":limit": limit }, session)?,
+            read.count(query!("sessions", "count"), &[])?,
+        ),
+    };
+    Ok(Page::cut(items, paging.limit, total, |s| &s.id))
+}
+
+/// The user of a session.
+pub fn user_of(read: &Read, id: &str) -> Result<Option<String>> {
+    read.row(query!("sessions", "user_of"), named_params! { ":id": id }, |r| r.get(0))
+}
+
+/// Writes a new session, and takes away the oldest of the user's where there are more than so many.
+pub fn insert(write: &Write, new: &NewSession, ttl_s: i64, kept: usize) -> Result<()> {
+    let row = named_params! {
+        ":id": new.id, ":user": new.user, ":address": new.address, ":user_agent": new.user_agent,
+        ":expires_at": write.now.plus_secs(ttl_s), ":now": write.now,
+    };
+    write.run(query!("sessions", "insert"), row)?;
+    write.run(query!("sessions", "trim"), named_params! { ":user": new.user, ":kept": kept as i64 })?;
+    Ok(())
+}
+
+/// Notes when a session was last used.
+pub fn seen(write: &Write, id: &str, at: Timestamp) -> Result<()> {
+    write.run(query!("sessions", "seen"), named_params! { ":id": id, ":at": at }).map(drop)
+}
+
+/// Ends a session. Tells whether it was there.
+pub fn delete(write: &Write, id: &str) -> Result<bool> {
+    Ok(write.run(query!("sessions", "delete"), named_params! { ":id": id })? > 0)
+}
+
+/// Ends all sessions of a user; tells how many there were.
+pub fn delete_of_user(write: &Write, user: &str) -> Result<usize> {
+    write.run(query!("sessions", "delete_of_user"), named_params! { ":user": user })
+}
+
+/// Forgets sessions that have ended, or that were last used before this moment.
+pub fn prune(write: &Write, idle_before: Timestamp) -> Result<usize> {
+    let expired = write.run(query!("sessions", "prune_expired"), named_params! { ":now": write.now })?;
+    Ok(expired + write.run(query!("sessions", "prune_idle"), named_params! { ":before": idle_before })?)
+}

@@ -1,0 +1,84 @@
+//! How often somebody may call, and how much a refused one may write into the log.
+
+use crate::node::Node;
+use crate::program::Running;
+use crate::support::{Client, Dir, Served, until};
+use serde_json::json;
+
+const BAD: &str = "203.0.113.9";
+
+#[test]
+fn an_address_that_is_refused_again_and_again_must_wait_and_its_neighbours_need_not() {
+    let served = Served::proxied(|_| ());
+    let admin = served.user("alice", "admin");
+    let mut node = Node::joined(&admin, "n1");
+    let stranger = Client { token: Some("not.genuine".into()), ..served.anonymous() };
+    let ask = |client: &Client, address: &str| client.from(address, "GET", "/nodes", &json!(null));
+    let mut statuses: Vec<u16> = (0..260).map(|_| ask(&stranger, BAD).status).collect();
+    statuses.dedup();
+    assert_eq!(statuses, [401, 429]);
+    let refused = ask(&stranger, BAD);
+    assert_eq!((refused.header("Retry-After"), refused.detail().as_str()), (Some("1"), "Too many requests. Try again in 1s."));
+    assert_eq!(served.anonymous().from(BAD, "GET", "/health", &json!(null)).status, 429);
+    assert_eq!(ask(&admin, BAD).status, 200, "whoever is signed in goes on");
+    node.signed_at = crate::node::epoch() + 1;
+    let beat = node.body(node.signed_at, 45, "{}", "{}");
+    let beaten = served.anonymous().send("POST", "/cluster/heartbeat", &[("X-Forwarded-For", BAD)], beat.as_bytes());
+    assert_eq!(beaten.status, 200, "{}", beaten.text());
+    let replayed = served.anonymous().send("POST", "/cluster/heartbeat", &[("X-Forwarded-For", BAD)], beat.as_bytes());
+    assert_eq!(replayed.json()["reason"], "replayed", "a node may learn why it is refused");
+    assert_eq!(ask(&stranger, "203.0.113.10").status, 401, "another address is another bucket");
+    for last in ["1", "2"] {
+        // All of a network of IPv6 is one.
+        ask(&stranger, &format!("2001:db8::{last}"));
+    }
+}
+
+/// After a long absence a whole fleet behind one address is told why its heartbeats are refused, and renews.
+#[test]
+fn nodes_that_have_proven_themselves_use_nothing_up() {
+    let served = Served::proxied(|_| ());
+    let admin = served.user("alice", "admin");
+    let mut node = Node::joined(&admin, "n1");
+    node.heartbeat(&admin, 45, &json!({}));
+    let beat = node.body(node.signed_at, 45, "{}", "{}");
+    for _ in 0..1100 {
+        let answer = served.anonymous().send("POST", "/cluster/heartbeat", &[("X-Forwarded-For", BAD)], beat.as_bytes());
+        assert_eq!(answer.json()["reason"], "replayed");
+    }
+    assert_eq!(served.anonymous().from(BAD, "GET", "/health", &json!(null)).status, 200);
+}
+
+#[test]
+fn nobody_may_call_so_often_and_somebody_more() {
+    let served = Served::proxied(|c| c.requests_per_second_max = 1);
+    let admin = served.admin();
+    let statuses: Vec<u16> = (0..15).map(|_| admin.get("/auth/me").status).collect();
+    let answered = statuses.iter().filter(|s| **s == 200).count();
+    assert!((10..=12).contains(&answered) && statuses.iter().all(|s| [200, 429].contains(s)), "{statuses:?}");
+    let other = served.admin();
+    assert_eq!(other.get("/auth/me").status, 200, "another session is another caller");
+    let mut open: Vec<u16> = (0..2000).map(|_| served.anonymous().from(BAD, "GET", "/health", &json!(null)).status).collect();
+    let answered = open.iter().filter(|s| **s == 200).count();
+    open.sort_unstable();
+    open.dedup();
+    assert!(answered >= 1000 && open == [200, 429], "{answered} {open:?}");
+    assert_eq!(other.from(BAD, "GET", "/health", &json!(null)).status, 200);
+}
+
+#[test]
+fn a_refused_client_cannot_fill_the_log() {
+    let dir = Dir::new();
+    let (server, client) = Running::serve(dir.path(), &["serve", "--server-port", "0"]);
+    for _ in 0..150 {
+        client.get("/nodes");
+    }
+    client.get("/health");
+    let log = until("the last is logged", || Some(server.logged()).filter(|l| l.contains("path: /health")));
+    let lines = log.matches("path: /nodes").count();
+    assert!((50..=70).contains(&lines), "{lines}");
+    until("what was left out is told", || {
+        client.get("/nodes");
+        server.logged().lines().find(|l| l.contains("log.left_out") && l.contains("address: 127.0.0.1 | lines: ")).map(drop)
+    });
+}
