@@ -73,6 +73,8 @@ pub fn server(to_nodes: Shown, to_others: Shown, authorities: &[String], tickets
     let mut config = builder
         .with_client_cert_verifier(Arc::new(AnyHolder { names, algorithms }))
         .with_cert_resolver(Arc::new(ByProtocol { to_nodes: to_nodes.0, to_others: to_others.0 }));
+    // Among ciphers that are all good, the stronger of both sides first: what scanners ask for.
+    config.ignore_client_order = true;
     config.alpn_protocols = vec![NODE_PROTOCOL.to_vec(), HTTP_PROTOCOL.to_vec()];
     config.ticketer = Arc::clone(&tickets.0);
     config.send_tls13_tickets = TICKETS;
