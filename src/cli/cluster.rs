@@ -14,6 +14,7 @@ pub const BOOTSTRAP: &[Opt] = &[
 pub const CREATE_TOKEN: &[Opt] = &[
     opt("role", "ROLE", "core, worker or gateway; required"),
     opt("ttl", "SECONDS", "life of the token, 60 to 86400 (default 1800)"),
+    opt("join-string", "", "print the join string only"),
     opt("for-node", "ID", "admit this node only, even while it is alive: to replace it"),
 ];
 
@@ -37,9 +38,16 @@ pub fn create_token(args: &Args) -> Result<(), Failure> {
     let body = json!({"role": args.required("role"), "ttl_seconds": args.int("ttl", TOKEN_TTL_S), "node_id": args.get("for-node")});
     let api = signed_in(args)?;
     let made = api.post("/cluster/join-tokens", &body)?;
-    output::json(&made);
+    match (made["join_string"].as_str(), args.has("join-string")) {
+        (Some(join), true) => output::print(&format!("{join}\n")),
+        (None, true) => {
+            let why = "this server speaks no TLS itself (TLS is off), so it has no join string: use --api-url and --token-file";
+            return Err(Failure::Failed(why.to_string()));
+        }
+        (_, false) => output::json(&made),
+    }
     if made["join_string"].is_string() {
-        eprintln!("On the other machine, with the join_string in a file: uptimemesh join --join-file FILE");
+        eprintln!("On the other machine, with the join string in a file: uptimemesh join --join-file FILE");
     }
     Ok(())
 }

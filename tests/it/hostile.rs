@@ -2,14 +2,11 @@
 //! nothing of them stays behind.
 
 use crate::program::{Running, command};
-use crate::support::{Client, Dir, PATIENCE, parse, raw, until};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use crate::support::{Client, Dir, PATIENCE, Wire, believing, parse, raw, until};
+use rustls::ClientConfig;
 use std::fs;
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::path::Path;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
 
@@ -44,7 +41,7 @@ impl Target {
         let server = Running::of(program, dir.path(), "serve");
         let client = server.client();
         assert_eq!(client.get("/health").status, 200);
-        let tls = tls.then(|| believing(&dir.join("data/pki/cluster-ca.crt")));
+        let tls = tls.then(|| believing(&dir.join("data/pki/cluster-ca.crt"), None));
         let mut target = Target { server, client, tls, threads: 0, descriptors: 0, _dir: dir };
         target.threads = target.count("task");
         target.descriptors = target.count("fd");
@@ -87,15 +84,7 @@ impl Target {
     }
 
     fn try_connect(&self) -> Option<Wire> {
-        let stream = TcpStream::connect(self.address()).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
-        Some(match &self.tls {
-            None => Wire::Plain(stream),
-            Some(config) => {
-                let name = ServerName::try_from("127.0.0.1").ok()?;
-                Wire::Tls(Box::new(StreamOwned::new(ClientConnection::new(Arc::clone(config), name).ok()?, stream)))
-            }
-        })
+        Wire::connect(self.address(), self.tls.as_ref()).ok()
     }
 
     fn connect(&self) -> Wire {
@@ -127,60 +116,6 @@ impl Target {
         }
         all
     }
-}
-
-/// A connection, with TLS or without.
-enum Wire {
-    Plain(TcpStream),
-    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
-}
-
-impl Wire {
-    /// Says that nothing more comes.
-    fn end(&mut self) {
-        let _ = match self {
-            Wire::Plain(stream) => stream.shutdown(Shutdown::Write),
-            Wire::Tls(stream) => {
-                stream.conn.send_close_notify();
-                let _ = stream.flush();
-                stream.sock.shutdown(Shutdown::Write)
-            }
-        };
-    }
-}
-
-impl Read for Wire {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Wire::Plain(stream) => stream.read(into),
-            Wire::Tls(stream) => stream.read(into),
-        }
-    }
-}
-
-impl Write for Wire {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Wire::Plain(stream) => stream.write(bytes),
-            Wire::Tls(stream) => {
-                let count = stream.write(bytes)?;
-                // What is encrypted must leave, or a broken connection would never be noticed.
-                stream.flush().map(|()| count)
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A client that believes this authority.
-fn believing(ca: &Path) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(&fs::read(ca).unwrap()).unwrap()).unwrap();
-    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
-    Arc::new(builder.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots).with_no_client_auth())
 }
 
 /// Each of these attacks, over plain HTTP and over TLS.

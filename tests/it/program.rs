@@ -80,7 +80,7 @@ impl Running {
             let at = log.find("address: http://")? + "address: http://".len();
             log[at..].split_whitespace().next()?.parse().ok()
         });
-        Client { address, token: None }
+        Client { address, token: None, tls: None }
     }
 
     /// Kills it as a power cut would.

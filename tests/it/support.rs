@@ -1,10 +1,14 @@
 //! What tests need again and again: a directory of their own, a running server, a client that speaks plain sockets.
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use uptimemesh::{Config, Server};
@@ -87,6 +91,76 @@ pub fn raw(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     answer
 }
 
+/// A connection, with TLS or without.
+pub enum Wire {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Wire {
+    /// Connects, and speaks TLS where it is said how. The handshake happens with the first bytes.
+    pub fn connect(address: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> io::Result<Wire> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let Some(config) = tls else { return Ok(Wire::Plain(stream)) };
+        let session = ClientConnection::new(Arc::clone(config), ServerName::from(address.ip())).map_err(io::Error::other)?;
+        Ok(Wire::Tls(Box::new(StreamOwned::new(session, stream))))
+    }
+
+    /// Says that nothing more comes.
+    pub fn end(&mut self) {
+        let _ = match self {
+            Wire::Plain(stream) => stream.shutdown(Shutdown::Write),
+            Wire::Tls(stream) => {
+                stream.conn.send_close_notify();
+                let _ = stream.flush();
+                stream.sock.shutdown(Shutdown::Write)
+            }
+        };
+    }
+}
+
+impl Read for Wire {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Wire::Plain(stream) => stream.read(into),
+            Wire::Tls(stream) => stream.read(into),
+        }
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Wire::Plain(stream) => stream.write(bytes),
+            Wire::Tls(stream) => {
+                let count = stream.write(bytes)?;
+                // What is encrypted must leave, or a broken connection would never be noticed.
+                stream.flush().map(|()| count)
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A client that believes the authority in this file, and shows a certificate (PEM) with its key (PKCS#8).
+pub fn believing(ca: &Path, shown: Option<(&str, Vec<u8>)>) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(&fs::read(ca).unwrap()).unwrap()).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+    Arc::new(match shown {
+        None => builder.with_no_client_auth(),
+        Some((cert, key)) => {
+            let chain = vec![CertificateDer::from_pem_slice(cert.as_bytes()).unwrap()];
+            builder.with_client_auth_cert(chain, PrivatePkcs8KeyDer::from(key).into()).unwrap()
+        }
+    })
+}
+
 /// Reads one answer out of bytes.
 pub fn parse(bytes: &[u8]) -> Answer {
     let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").unwrap_or_else(|| panic!("no head in {:?}", String::from_utf8_lossy(bytes)));
@@ -102,6 +176,8 @@ pub fn parse(bytes: &[u8]) -> Answer {
 pub struct Client {
     pub address: SocketAddr,
     pub token: Option<String>,
+    /// How it speaks TLS, where it does.
+    pub tls: Option<Arc<ClientConfig>>,
 }
 
 impl Client {
@@ -117,7 +193,12 @@ impl Client {
             head.push_str(&format!("Content-Length: {}\r\n", body.len()));
         }
         head.push_str("\r\n");
-        parse(&raw(self.address, &[head.as_bytes(), body].concat()))
+        let mut wire = Wire::connect(self.address, self.tls.as_ref()).unwrap();
+        // The server may answer and close before everything is sent.
+        let _ = wire.write_all(&[head.as_bytes(), body].concat());
+        let mut answer = Vec::new();
+        let _ = wire.read_to_end(&mut answer);
+        parse(&answer)
     }
 
     pub fn get(&self, path: &str) -> Answer {
@@ -213,7 +294,7 @@ impl Served {
 
     /// A client that nobody knows.
     pub fn anonymous(&self) -> Client {
-        Client { address: self.server.as_ref().unwrap().addr(), token: None }
+        Client { address: self.server.as_ref().unwrap().addr(), token: None, tls: None }
     }
 
     /// A client signed in as a new user of this role, who need not change the password.

@@ -180,7 +180,7 @@ fn a_session_ends_when_nobody_uses_it_and_only_so_many_stay() {
     served.restart();
     let database = rusqlite::Connection::open(&served.config.database_path).unwrap();
     assert_eq!(database.execute("UPDATE sessions SET last_seen_at = last_seen_at - 3601000000 WHERE id = ?1", [&id]).unwrap(), 1);
-    let at = |client: &Client| Client { address: served.anonymous().address, token: client.token.clone() };
+    let at = |client: &Client| Client { token: client.token.clone(), ..served.anonymous() };
     assert!(!works(&at(&idle)) && works(&at(&used)));
     for _ in 0..100 {
         served.admin();

@@ -1,7 +1,8 @@
 //! What holds for every request: who is let in first, request ids, errors, methods, security headers.
 
 use crate::golden;
-use crate::support::{Client, Served};
+use crate::node::{Node, token};
+use crate::support::{Client, Served, believing};
 use serde_json::json;
 
 #[test]
@@ -111,11 +112,12 @@ fn hostile_json_is_refused_with_a_clear_fault() {
     assert_eq!(admin.get("/health").status, 200);
 }
 
-/// Every route, called by nobody, by a stranger's token, by each role and by an API token of each role: the statuses are reviewed as a
-/// text, and the access that the table promises is what happens.
+/// Every route, called by nobody, by a stranger's token, by each role, by an API token of each role, and over TLS with the certificate of a
+/// core node: the statuses are reviewed as a text, and the access that the table promises is what happens.
 #[test]
 fn every_route_says_who_may_call_it() {
-    let served = Served::new();
+    // Three callers that are refused everywhere are more than one address may be.
+    let served = Served::with(|config| config.requests_per_second_max = 5_000);
     let anonymous = served.anonymous();
     let roles = ["viewer", "operator", "admin"];
     let mut callers = vec![
@@ -128,6 +130,11 @@ fn every_route_says_who_may_call_it() {
     for role in roles {
         callers.push((format!("{role}-token"), served.api_token(role)));
     }
+    let mut node = Node::new("caller");
+    let joined = node.join(&served.admin(), &token(&served.admin(), "core", None), json!({"role": "core"}));
+    let shown = (joined.json()["node_cert_pem"].as_str().unwrap().to_string(), node.key.serialize_der());
+    let tls = believing(&served.config.pki_dir.join("cluster-ca.crt"), Some((&shown.0, shown.1)));
+    callers.push(("node".to_string(), Client { tls: Some(tls), ..anonymous.clone() }));
     let mut lines = String::new();
     for (method, path, access) in uptimemesh::routes() {
         let target: String = path.split('/').map(|part| if part.starts_with('{') { "n" } else { part }).collect::<Vec<_>>().join("/");
