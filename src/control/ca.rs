@@ -24,6 +24,9 @@ const PREVIOUS: &str = "previous";
 /// Directory of the authority to come, while a rotation is being carried out.
 const NEXT: &str = "next";
 
+/// What is being removed.
+const DISCARDED: &str = "discarded";
+
 /// What nodes are to trust.
 pub struct Trusted {
     /// The authorities' certificates, the issuing one first.
@@ -127,11 +130,7 @@ impl Authority {
         if state.previous.is_none() {
             return Ok(false);
         }
-        // In one step: half of it would stop the next start.
-        let dropped = self.dir.join(format!("{PREVIOUS}.dropped"));
-        let _ = fs::remove_dir_all(&dropped);
-        files::rename(&self.dir.join(PREVIOUS), &dropped)?;
-        fs::remove_dir_all(&dropped).doing("remove the authority before")?;
+        discard(&self.dir, PREVIOUS)?;
         *state = State::of(state.current.clone(), None);
         Ok(true)
     }
@@ -150,6 +149,8 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 /// Carries out a rotation that is decided: the one to come is whole, and the one before is kept. One that a crash kept from being decided
 /// is forgotten.
 fn finish_rotation(dir: &Path) -> Result<()> {
+    // What a crash left of a directory that was being removed; a key may be in it.
+    let _ = fs::remove_dir_all(dir.join(DISCARDED));
     let (next, previous) = (dir.join(NEXT), dir.join(PREVIOUS));
     if !next.exists() {
         return Ok(());
@@ -157,10 +158,18 @@ fn finish_rotation(dir: &Path) -> Result<()> {
     let whole = |dir: &Path| Ca::load(dir).is_ok_and(|ca| ca.is_some());
     if whole(&next) && whole(&previous) {
         copy(&next, dir)?;
-    } else {
-        let _ = fs::remove_dir_all(&previous);
+    } else if previous.exists() {
+        discard(dir, PREVIOUS)?;
     }
-    fs::remove_dir_all(&next).doing("remove the prepared authority")
+    discard(dir, NEXT)
+}
+
+/// Removes one of the directories beside the authority, in one step for whoever looks: half of it would be taken for something else.
+fn discard(dir: &Path, name: &str) -> Result<()> {
+    let gone = dir.join(DISCARDED);
+    let _ = fs::remove_dir_all(&gone);
+    files::rename(&dir.join(name), &gone)?;
+    fs::remove_dir_all(&gone).doing("remove what is left of an authority")
 }
 
 /// Nodes that were enrolled before it was noted what they trust were given the authority of that time, and there was only one.
@@ -227,4 +236,54 @@ fn tell(control: &Control, name: &'static str) -> Result<()> {
     control
         .store
         .write(move |w| events::record(w, NewEvent::at("warning", "cluster", name, json!({ "fingerprint": fingerprint }))).map(drop))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every state of the directory that a crash can leave during a rotation and a drop, and what the next start makes of it.
+    #[test]
+    fn a_crash_leaves_a_rotation_undone_or_done() {
+        let root = std::env::temp_dir().join(format!("uptimemesh-rotation-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        let dir = |name: &str| root.join(name);
+        let begin = |name: &str| {
+            let old = Ca::create(&dir(name)).expect("an authority").fingerprint_hex();
+            let new = Ca::create(&dir(name).join(NEXT)).expect("the next one").fingerprint_hex();
+            (old, new)
+        };
+        let seen = |name: &str| {
+            let state = State::load(&dir(name)).expect("a state that can be started from");
+            assert!(!dir(name).join(NEXT).exists() && !dir(name).join(DISCARDED).exists(), "{name}");
+            let print = |ca: &Option<Arc<Ca>>| ca.as_ref().map(|ca| ca.fingerprint_hex()).unwrap_or_default();
+            (print(&state.current), print(&state.previous))
+        };
+        let none = String::new;
+        let previous = |name: &str| dir(name).join(PREVIOUS);
+
+        let (old, _) = begin("only the next one is made");
+        assert_eq!(seen("only the next one is made"), (old, none()));
+
+        let (old, _) = begin("the one before is half kept");
+        copy(&dir("the one before is half kept"), &previous("the one before is half kept")).expect("a copy");
+        fs::remove_file(previous("the one before is half kept").join(CA_CERT)).expect("half of it");
+        assert_eq!(seen("the one before is half kept"), (old, none()));
+
+        let (old, new) = begin("both are whole");
+        copy(&dir("both are whole"), &previous("both are whole")).expect("a copy");
+        assert_eq!(seen("both are whole"), (new.clone(), old.clone()));
+        assert_eq!(seen("both are whole"), (new, old), "and it stays so");
+
+        let (old, new) = begin("the key is in its place, the certificate is not");
+        let name = "the key is in its place, the certificate is not";
+        copy(&dir(name), &previous(name)).expect("a copy");
+        fs::copy(dir(name).join(NEXT).join(CA_KEY), dir(name).join(CA_KEY)).expect("half of it");
+        assert_eq!(seen(name), (new.clone(), old.clone()));
+
+        fs::rename(previous(name), dir(name).join(DISCARDED)).expect("a drop that was not finished");
+        fs::remove_file(dir(name).join(DISCARDED).join(CA_CERT)).expect("half of it");
+        assert_eq!(seen(name), (new, none()));
+        fs::remove_dir_all(root).expect("the directory is ours");
+    }
 }
