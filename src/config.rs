@@ -23,6 +23,13 @@ pub struct Setting {
     pub help: &'static str,
 }
 
+impl Setting {
+    /// Whether it is a secret: it has no flag then, because everybody on the machine can read the arguments of a process.
+    pub fn is_secret(&self) -> bool {
+        ["AUTH_SECRET_KEY", "CLUSTER_SIGNING_KEY", "METRICS_TOKEN"].contains(&self.name)
+    }
+}
+
 const fn setting(name: &'static str, default: &'static str, help: &'static str) -> Setting {
     Setting { name, default, help }
 }

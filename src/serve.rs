@@ -5,6 +5,7 @@ use crate::control::{Control, auth, join_tokens, passes, setup, tls, users};
 use crate::error::{Doing, Error, Result};
 use crate::http::Limits;
 use crate::http::listen::{Front, TlsSource};
+use crate::model::address;
 use crate::model::join_tokens::{JoinRole, NewJoinToken};
 use crate::store::{self, Migrated, QueryLog, Store};
 use crate::thread::{Stop, lock};
@@ -64,7 +65,8 @@ impl Server {
         let listener = listen(&config.server_host, config.server_port)?;
         let address = listener.local_addr().doing("read the listening address")?;
         let store = Store::open(&config.database_path, readers, query_log(&config))?;
-        let limits = Limits { connections_per_address_max: config.connections_per_address_max, ..Limits::default() };
+        let (connections_per_address_max, proxies) = (config.connections_per_address_max, config.trusted_proxies.clone());
+        let limits = Limits { connections_per_address_max, proxies, ..Limits::default() };
         let limits = Limits { connections_max: config.connections_max.unwrap_or(limits.connections_max), ..limits };
         let control = Arc::new(Control::new(config, store, address)?);
         let stop = Stop::default();
@@ -77,6 +79,9 @@ impl Server {
         });
         let front = Front::start(vec![listener], limits, tls, Arc::new(move |request| routes::dispatch(&answering, request)))?;
         let server = Server { address, control, stop, running: Mutex::new(Some(Running { front, passes, _lock: held })) };
+        if server.control.tls.is_none() && server.control.config.trusted_proxies.is_empty() && !address::is_private(server.address.ip()) {
+            log::warn!(target: "system", event = "serve.plain", address = server.url(); "TLS is off and anybody may connect: passwords and tokens cross the network in the clear. Listen on a private address and list the proxy in TRUSTED_PROXIES");
+        }
         log::info!(target: "system", event = "serve.start", address = server.url(), version = env!("CARGO_PKG_VERSION"); "Listening");
         Ok(server)
     }
@@ -172,16 +177,19 @@ pub fn migrate(config: &Config) -> Result<Migrated> {
 /// Gives a user a new password in the server's own data, whether a server runs on it or not; see [`users::reset_password`]. The lock of
 /// the directory is not asked for: SQLite lets two processes write one after the other, and a running server asks the database about
 /// every session.
-pub fn reset_password(config: &Config, name: &str, password: Option<String>) -> Result<String> {
+pub fn reset_password(config: &Config, name: &str, password: Option<String>) -> Result<(String, bool)> {
     if !config.database_path.exists() {
         let path = config.database_path.display();
         return Err(Error::NotFound(format!("There is no database at {path}: give the server's --data-dir or --database-url")));
     }
     let store = Store::open(&config.database_path, 1, QueryLog::default())?;
-    let password = users::reset_password(&store, name.to_lowercase(), password)?;
+    let done = users::reset_password(&store, name.trim().to_lowercase(), password)?;
+    let seeded = store.read(crate::store::users::has_seeded_password)?;
     store.close();
-    setup::remove_file(config)?;
-    Ok(password)
+    if !seeded {
+        setup::remove_file(config)?;
+    }
+    Ok(done)
 }
 
 fn make_parent(path: &Path) -> Result<()> {

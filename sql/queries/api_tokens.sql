@@ -17,5 +17,7 @@ VALUES (:id, :name, :owner, :role, :token_hash, :expires_at, :now, :now)
 UPDATE api_tokens SET last_used_at = :at, last_used_address = :address, updated_at = :at WHERE id = :id
 -- name: delete
 DELETE FROM api_tokens WHERE id = :id
+-- name: delete_of_owner
+DELETE FROM api_tokens WHERE owner = :owner
 -- name: prune
 DELETE FROM api_tokens WHERE expires_at < :before

@@ -24,7 +24,8 @@ DELETE FROM sessions WHERE id = :id
 -- name: delete_of_user
 DELETE FROM sessions WHERE user = :user
 -- name: trim
-DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE user = :user ORDER BY created_at DESC LIMIT -1 OFFSET :kept)
+-- scan: sorts the sessions of one user, of which there are a hundred at most.
+DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE user = :user ORDER BY last_seen_at DESC, created_at DESC LIMIT -1 OFFSET :kept)
 -- name: prune_expired
 DELETE FROM sessions WHERE expires_at < :now
 -- name: prune_idle

@@ -19,7 +19,7 @@ const DAYS_DEFAULT: i64 = 90;
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
     route(Get, "/api-tokens", By(Admin, list)).gives(200, "[ApiToken]"),
-    route(Post, "/api-tokens", By(Admin, create)).gives(201, "NewApiToken"),
+    route(Post, "/api-tokens", By(Admin, create)).gives(201, "NewApiToken").personal(),
     route(Delete, "/api-tokens/{token_id}", By(Admin, delete)).gives(204, ""),
 ];
 

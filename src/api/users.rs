@@ -18,11 +18,11 @@ const PASSWORD_CHARS: RangeInclusive<usize> = PASSWORD_LEN_MIN..=PASSWORD_LEN_MA
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
     route(Get, "/users", By(Admin, list)).gives(200, "[User]"),
-    route(Post, "/users", By(Admin, create)).gives(201, "User"),
+    route(Post, "/users", By(Admin, create)).gives(201, "User").personal(),
     route(Get, "/users/{name}", By(Admin, show)).gives(200, "User"),
-    route(Patch, "/users/{name}", By(Admin, update)).gives(200, "User"),
-    route(Delete, "/users/{name}", By(Admin, delete)).gives(204, ""),
-    route(Post, "/users/{name}/password", By(Admin, password)).gives(204, ""),
+    route(Patch, "/users/{name}", By(Admin, update)).gives(200, "User").personal(),
+    route(Delete, "/users/{name}", By(Admin, delete)).gives(204, "").personal(),
+    route(Post, "/users/{name}/password", By(Admin, password)).gives(204, "").personal(),
 ];
 
 /// The user in the path; names are in lower case.
@@ -41,7 +41,7 @@ fn show(control: &Control, request: &Request, _: &User) -> Reply {
 }
 
 // No Idempotency-Key: a kept request would keep the password's digest.
-fn create(control: &Control, request: &Request, _: &User) -> Reply {
+fn create(control: &Control, request: &Request, by: &User) -> Reply {
     let mut f = Fields::of_body(&request.body)?;
     let name = f.id("name").required().to_lowercase();
     let role = f.word("role", Role::WORDS, Role::parse).required_with(Role::Viewer);
@@ -49,7 +49,7 @@ fn create(control: &Control, request: &Request, _: &User) -> Reply {
     // Whoever made the user knows the password.
     let must_change = f.flag("must_change_password").or(true);
     f.finish()?;
-    let user = users::create(control, name, role, &password, must_change)?;
+    let user = users::create(control, name, role, &password, must_change, by)?;
     Ok(Response::json(201, &user.object).with("ETag", user.tag))
 }
 

@@ -142,7 +142,7 @@ pub fn read(line: impl IntoIterator<Item = std::ffi::OsString>, commands: &[Comm
 }
 
 fn setting(flag: &str) -> Option<&'static str> {
-    SETTINGS.iter().map(|s| s.name).find(|name| flag_of(name) == flag)
+    SETTINGS.iter().filter(|s| !s.is_secret()).map(|s| s.name).find(|name| flag_of(name) == flag)
 }
 
 /// The flag of a setting: `SERVER_PORT` is `--server-port`.
@@ -284,7 +284,9 @@ pub fn help(command: &Command, global: &[Opt]) -> String {
         out.push_str("\nsettings, each also from the environment or .env under the name in brackets:\n");
         for setting in SETTINGS {
             let default = if setting.default.is_empty() { String::new() } else { format!(" (default {})", setting.default) };
-            let _ = writeln!(out, "  --{:<38} {} [{}]{default}", format!("{} VALUE", flag_of(setting.name)), setting.help, setting.name);
+            // Others on the machine can see the arguments of a process.
+            let flag = if setting.is_secret() { String::new() } else { format!("--{} VALUE", flag_of(setting.name)) };
+            let _ = writeln!(out, "  {flag:<40} {} [{}]{default}", setting.help, setting.name);
         }
     }
     out

@@ -20,8 +20,21 @@ pub const DROP: &[Opt] = &[opt("force", "", "even while nodes have only the auth
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 pub fn show(args: &Args) -> Result<(), Failure> {
-    shown(args, &signed_in(args)?.get("/cluster/ca")?);
+    let ca = signed_in(args)?.get("/cluster/ca")?;
+    told(args, &ca);
+    if !args.has("json") {
+        output::print(ca["ca_cert_pem"].as_str().unwrap_or_default());
+    }
     Ok(())
+}
+
+/// Prints the authorities; their certificates only where a program reads them.
+fn told(args: &Args, ca: &Value) {
+    let mut ca = ca.clone();
+    if let Some(fields) = ca.as_object_mut().filter(|_| !args.has("json")) {
+        fields.remove("ca_cert_pem");
+    }
+    shown(args, &ca);
 }
 
 pub fn nodes(args: &Args) -> Result<(), Failure> {
@@ -38,7 +51,7 @@ pub fn rotate(args: &Args) -> Result<(), Failure> {
     if args.has("wait") {
         ca = wait(&api, Duration::from_secs(timeout_s.unsigned_abs()))?;
     }
-    shown(args, &ca);
+    told(args, &ca);
     eprintln!("Once every node is up to date: uptimemesh ca drop-previous");
     Ok(())
 }
@@ -73,6 +86,6 @@ fn wait(api: &Api, at_most: Duration) -> Result<Value, Failure> {
 pub fn drop_previous(args: &Args) -> Result<(), Failure> {
     let api = signed_in(args)?;
     api.delete(if args.has("force") { "/cluster/ca/previous?force=true" } else { "/cluster/ca/previous" })?;
-    shown(args, &api.get("/cluster/ca")?);
+    told(args, &api.get("/cluster/ca")?);
     Ok(())
 }

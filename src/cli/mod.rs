@@ -624,7 +624,7 @@ fn signed_in(args: &Args) -> Result<Api, Failure> {
         && let Some(token) = args.secret("api-token", "UPTIMEMESH_API_TOKEN")
     {
         args.finish()?;
-        return Ok(api(args)?.with_token(token));
+        return Ok(api(args)?.with_token(token)?);
     }
     let env = std::env::var("UPTIMEMESH_USERNAME").ok().filter(|v| !v.is_empty());
     let username = args.get("username").map(str::to_string).or(env).unwrap_or("admin".to_string());

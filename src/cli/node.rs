@@ -28,7 +28,7 @@ pub const IDENTITY: &[Opt] = &[
 
 /// Options of `join`.
 pub const JOIN: &[Opt] = &[
-    opt("join-file", "FILE", "file with the join string; - reads standard input [UPTIMEMESH_JOIN]"),
+    opt("join-file", "FILE", "file with the join string; - reads standard input; as an argument others can see it [UPTIMEMESH_JOIN]"),
     opt("token-file", "FILE", "file with the join token; - reads standard input"),
     opt("token", "TEXT", "the join token; others on this machine can see it [UPTIMEMESH_TOKEN]"),
     opt("role", "ROLE", "core, worker or gateway, as the token says; a join string says it itself"),
@@ -86,7 +86,7 @@ fn invitation(args: &Args) -> Option<Invitation> {
         }
         Err(why) => {
             args.fault(why.to_string());
-            None
+            Some(Invitation { urls: Vec::new(), trust: None, token: String::new(), role: String::new() })
         }
     }
 }
@@ -213,6 +213,10 @@ pub fn heartbeat(args: &Args) -> Result<(), Failure> {
         answer = beat::heartbeat(&api, &mut identity, clock.sign_at(), ttl_s, &status);
     }
     let mut answer = answer?;
+    if answer["renew_identity"] == true {
+        beat::renew(&api, &mut identity, clock.sign_at())?;
+        eprintln!("The cluster has another authority to trust; this node has renewed its identity.");
+    }
     // The token is in its file by now, and is nobody's business on a screen.
     if let Some(fields) = answer.as_object_mut()
         && fields.contains_key("lease_token")

@@ -104,13 +104,14 @@ pub fn whoami(args: &Args) -> Result<(), Failure> {
 pub fn reset_password(args: &Args) -> Result<(), Failure> {
     let name = args.get("username").unwrap_or("admin");
     let given = args.secret("new-password", "UPTIMEMESH_NEW_PASSWORD");
-    let made = given.is_none();
+    let is_given = given.is_some();
     let config = server::config(args)?;
-    let password = serve::reset_password(&config, name, given)?;
+    let (password, is_new) = serve::reset_password(&config, name, given)?;
     let name = output::ascii(&name.to_lowercase());
-    output::print(&match made {
-        true => format!("The new password of {name} is {password}\nEvery session of this user has ended.\n"),
-        false => format!("The password of {name} is set. Every session of this user has ended.\n"),
+    let said = if is_given { format!("The password of {name} is set.") } else { format!("The new password of {name} is {password}") };
+    output::print(&match is_new {
+        true => format!("{said}\nThere was nobody of this name: {name} is a new admin.\n"),
+        false => format!("{said}\nEvery session and API token of this user has ended.\n"),
     });
     Ok(())
 }

@@ -186,7 +186,12 @@ impl Api {
         for _ in &self.urls {
             match self.get("/health") {
                 Ok(_) => return Ok(()),
-                Err(e) => why = why.or(Some(e)),
+                Err(e) => {
+                    if e.is_refusal() {
+                        self.at.fetch_add(1, Ordering::Relaxed);
+                    }
+                    why = why.or(Some(e));
+                }
             }
         }
         why.map_or(Ok(()), Err)
@@ -194,6 +199,7 @@ impl Api {
 
     /// Signs in; the calls after this carry the session.
     pub fn sign_in(&mut self, username: &str, password: &str) -> Called<()> {
+        self.greet()?;
         let answer = self.post("/auth/token", &json!({ "username": username, "password": password }))?;
         self.adopt(&answer);
         self.credentials = Some((username.to_string(), password.to_string()));
@@ -206,9 +212,16 @@ impl Api {
     }
 
     /// The calls after this carry an API token.
-    pub fn with_token(mut self, token: String) -> Api {
+    pub fn with_token(mut self, token: String) -> Called<Api> {
+        self.greet()?;
         self.session = Some(token);
-        self
+        Ok(self)
+    }
+
+    /// Before a secret leaves this machine in the clear the server is asked whether it would have that.
+    fn greet(&self) -> Called<()> {
+        let near = ["http://127.", "http://localhost", "http://[::1]"].iter().any(|start| self.url().starts_with(start));
+        if self.url().starts_with("http://") && !near { self.reach() } else { Ok(()) }
     }
 
     /// Signs in once more, as before.

@@ -8,7 +8,7 @@ use crate::crypto::{self, password};
 use crate::error::{Chain, Error, FieldFault, Loc, Result};
 use crate::model::address;
 use crate::model::events::NewEvent;
-use crate::model::users::User;
+use crate::model::users::{Restriction, User};
 use crate::store::{events, sessions, users};
 use crate::thread::lock;
 use serde_json::{Value, json};
@@ -25,6 +25,8 @@ const FAILURES_WITHIN: Duration = Duration::from_secs(60);
 const LOCKED_FOR: Duration = Duration::from_secs(300);
 /// Addresses remembered at once; beyond it the oldest are forgotten first.
 const ADDRESSES_MAX: usize = 10_000;
+/// Characters of a name that are remembered with a failure: as many as a name may have.
+const NAME_CHARS_MAX: usize = 128;
 /// Password checks that run at once: each takes a core for 50 to 100 ms and 19 MiB.
 const CHECKS_MAX: usize = 2;
 /// Sign-ins that may wait for a check; more are told to come back.
@@ -48,8 +50,9 @@ pub struct Auth {
 
 #[derive(Default)]
 struct Attempts {
-    /// Moments of failures, and of checks that are still running: these count until they have succeeded.
-    failures: Vec<Instant>,
+    /// Moments of failures, each with the name that was tried, and of checks that are still running: these count until they have
+    /// succeeded.
+    failures: Vec<(Instant, String)>,
     locked_until: Option<Instant>,
 }
 
@@ -71,7 +74,7 @@ pub struct Visitor {
 pub fn sign_in(control: &Control, visitor: &Visitor, username: &str, given: &str) -> Result<SignedIn> {
     let address = address::client(visitor.place.address);
     let name = username.trim().to_lowercase();
-    let charged = control.auth.charge(address)?;
+    let charged = control.auth.charge(address, &name)?;
     let account = control.store.read(|r| users::by_name(r, &name)).inspect_err(|_| control.auth.refund(address, charged))?;
     let right = {
         let _slot = control.auth.check_slot().inspect_err(|_| control.auth.refund(address, charged))?;
@@ -89,10 +92,16 @@ pub fn sign_in(control: &Control, visitor: &Visitor, username: &str, given: &str
         tell_failure(control, address, &name, known);
         return Err(wrong());
     };
-    control.auth.forgive(address);
+    control.auth.forgive(address, &name);
     caller::is(&format!("user:{name}"));
     let new = Sessions::prepare(visitor, &name);
     let (id, version, ttl_s) = (new.id.clone(), account.password_version, control.sessions.ttl_s());
+    let held = restriction(account.person.must_change_password, account.password_is_seeded, visitor.place.is_local);
+    if held == Some(Restriction::NeedsSetupCode) {
+        // Everybody knows this password: what comes of it must neither push out the sessions of its owner nor fill the database.
+        control.sessions.shelter(&id, &account);
+        return Ok(control.sessions.signed_in(&id, held));
+    }
     let written = control.store.write(move |w| {
         // Between the check and here the user may have been removed, or given another password.
         users::by_name(w, &new.user)?.filter(|a| a.password_version == version).ok_or_else(wrong)?;
@@ -104,7 +113,6 @@ pub fn sign_in(control: &Control, visitor: &Visitor, username: &str, given: &str
         other => other?,
     }
     log::info!(target: "auth", event = "auth.signed_in", address:% = address, username = name; "Signed in");
-    let held = restriction(account.person.must_change_password, account.password_is_seeded, visitor.place.is_local);
     Ok(control.sessions.signed_in(&id, held))
 }
 
@@ -142,7 +150,7 @@ pub struct Change<'a> {
 pub fn change_password(control: &Control, visitor: &Visitor, user: &User, change: &Change) -> Result<SignedIn> {
     check_length(change.new, "new_password")?;
     let address = address::client(visitor.place.address);
-    let charged = control.auth.charge(address)?;
+    let charged = control.auth.charge(address, &user.name)?;
     let account = control.store.read(|r| users::by_name(r, &user.name))?.ok_or_else(Error::unauthenticated)?;
     if account.password_is_seeded && !visitor.place.is_local {
         if change.setup_code.is_empty() {
@@ -157,6 +165,7 @@ pub fn change_password(control: &Control, visitor: &Visitor, user: &User, change
     let hash = {
         let _slot = control.auth.check_slot().inspect_err(|_| control.auth.refund(address, charged))?;
         if !password::verify(change.current, &account.password_hash) {
+            tell_failure(control, address, &user.name, true);
             return Err(Error::Forbidden("The current password is wrong."));
         }
         if account.person.must_change_password && change.new == change.current {
@@ -165,7 +174,7 @@ pub fn change_password(control: &Control, visitor: &Visitor, user: &User, change
         }
         password::hash(change.new)?
     };
-    control.auth.forgive(address);
+    control.auth.forgive(address, &user.name);
     let new = Sessions::prepare(visitor, &user.name);
     let (id, version, ttl_s) = (new.id.clone(), account.password_version, control.sessions.ttl_s());
     control.store.write(move |w| {
@@ -211,19 +220,19 @@ pub fn has_seeded_password(control: &Control) -> Result<bool> {
 
 impl Auth {
     /// Counts an attempt as failed until it has succeeded, so that many at once cannot outrun the count; refuses a locked address.
-    fn charge(&self, address: IpAddr) -> Result<Instant> {
+    fn charge(&self, address: IpAddr, name: &str) -> Result<Instant> {
         let now = clock::tick();
         let mut all = lock(&self.attempts);
         if all.len() >= ADDRESSES_MAX && !all.contains_key(&address) {
-            all.retain(|_, a| a.locked_until.is_some_and(|t| t > now) || a.failures.iter().any(|t| now - *t < FAILURES_WITHIN));
+            all.retain(|_, a| a.locked_until.is_some_and(|t| t > now) || a.failures.iter().any(|(t, _)| now - *t < FAILURES_WITHIN));
             if all.len() >= ADDRESSES_MAX
-                && let Some(oldest) = all.iter().min_by_key(|(_, a)| a.failures.last().copied()).map(|(k, _)| *k)
+                && let Some(oldest) = all.iter().min_by_key(|(_, a)| a.locked_until.or(a.failures.last().map(|(t, _)| *t))).map(|(k, _)| *k)
             {
                 all.remove(&oldest);
             }
         }
         let attempts = all.entry(address).or_default();
-        attempts.failures.retain(|t| now - *t < FAILURES_WITHIN);
+        attempts.failures.retain(|(t, _)| now - *t < FAILURES_WITHIN);
         if attempts.locked_until.is_none_or(|t| t <= now) {
             attempts.locked_until = (attempts.failures.len() >= FAILURES_MAX).then(|| now + LOCKED_FOR);
             if attempts.locked_until.is_some() {
@@ -235,22 +244,27 @@ impl Auth {
             let left_s = (until - now).as_secs().max(1);
             return Err(Error::RateLimited { detail: format!("Too many login attempts. Try again in {left_s}s."), retry_after_s: left_s });
         }
-        attempts.failures.push(now);
+        attempts.failures.push((now, name.chars().take(NAME_CHARS_MAX).collect()));
         Ok(now)
     }
 
     /// Takes an attempt back that was never checked.
     fn refund(&self, address: IpAddr, charged: Instant) {
         if let Some(attempts) = lock(&self.attempts).get_mut(&address)
-            && let Some(i) = attempts.failures.iter().position(|t| *t == charged)
+            && let Some(i) = attempts.failures.iter().position(|(t, _)| *t == charged)
         {
             attempts.failures.swap_remove(i);
         }
     }
 
-    /// A right password clears what the address did before.
-    fn forgive(&self, address: IpAddr) {
-        lock(&self.attempts).remove(&address);
+    /// A right password clears what the address did before in this name: whoever has one account must not guess at others for ever.
+    fn forgive(&self, address: IpAddr, name: &str) {
+        let mut all = lock(&self.attempts);
+        let Some(attempts) = all.get_mut(&address) else { return };
+        attempts.failures.retain(|(_, tried)| tried != name);
+        if attempts.failures.is_empty() && attempts.locked_until.is_none() {
+            all.remove(&address);
+        }
     }
 
     /// Waits for a turn to check a password.
@@ -293,18 +307,31 @@ mod tests {
         let auth = Auth::default();
         let (bad, good): (IpAddr, IpAddr) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
         for _ in 0..FAILURES_MAX {
-            auth.charge(bad).expect("not locked yet");
+            auth.charge(bad, "admin").expect("not locked yet");
         }
-        let refused = auth.charge(bad).expect_err("the sixth is refused");
+        let refused = auth.charge(bad, "admin").expect_err("the sixth is refused");
         assert_eq!(refused.detail(), "Too many login attempts. Try again in 300s.");
-        auth.charge(good).expect("another address may sign in");
+        auth.charge(good, "admin").expect("another address may sign in");
+    }
+
+    #[test]
+    fn a_success_forgives_what_was_tried_in_the_same_name_only() {
+        let auth = Auth::default();
+        let address: IpAddr = [10, 0, 0, 1].into();
+        for _ in 1..FAILURES_MAX {
+            auth.charge(address, "admin").expect("not locked yet");
+        }
+        auth.charge(address, "viewer").expect("the fifth");
+        auth.forgive(address, "viewer");
+        auth.charge(address, "admin").expect("the fifth in this name");
+        auth.charge(address, "viewer").expect_err("four and one");
     }
 
     #[test]
     fn addresses_are_forgotten_rather_than_memory_filled() {
         let auth = Auth::default();
         for i in 0..ADDRESSES_MAX as u32 + 100 {
-            auth.charge(IpAddr::V4(i.into())).expect("a first attempt");
+            auth.charge(IpAddr::V4(i.into()), "admin").expect("a first attempt");
         }
         assert_eq!(lock(&auth.attempts).len(), ADDRESSES_MAX);
     }

@@ -3,11 +3,11 @@
 //! A rotation overlaps: from then on the new authority issues, and the old one stays trusted, and keeps vouching for the server, until an
 //! operator drops it. Nodes learn of it with a heartbeat's answer and fetch both by renewing their identity.
 
-use super::{Control, tls};
+use super::{Control, guard, tls};
 use crate::clock::Timestamp;
 use crate::crypto::pki::{CA_CERT, CA_KEY, Ca};
 use crate::crypto::{self, pki};
-use crate::error::{Doing, Error, Result};
+use crate::error::{Error, Result};
 use crate::files;
 use crate::model::ca::{AuthorityView, CaView, NodeTrust};
 use crate::model::events::NewEvent;
@@ -24,6 +24,8 @@ const PREVIOUS: &str = "previous";
 /// Directory of the authority to come, while a rotation is being carried out.
 const NEXT: &str = "next";
 
+/// A rotation is not begun before the last one has ended.
+const STILL_TRUSTED: &str = "The authority before is still trusted. Drop it first: uptimemesh ca drop-previous";
 /// What is being removed.
 const DISCARDED: &str = "discarded";
 
@@ -113,8 +115,10 @@ impl Authority {
     /// Makes a new authority that issues from now on; the one before stays trusted. A crash at any moment leaves one state or the other.
     fn rotate(&self) -> Result<()> {
         let mut state = lock(&self.state);
+        // A rotation that failed half-way is carried out or forgotten first: what it left must not be mixed with this one.
+        *state = State::load(&self.dir)?;
         if state.previous.is_some() {
-            return Err(Error::Conflict("The authority before is still trusted. Drop it first: uptimemesh ca drop-previous".into()));
+            return Err(Error::Conflict(STILL_TRUSTED.into()));
         }
         let (next, previous) = (self.dir.join(NEXT), self.dir.join(PREVIOUS));
         Ca::create(&next)?;
@@ -131,7 +135,7 @@ impl Authority {
             return Ok(false);
         }
         discard(&self.dir, PREVIOUS)?;
-        *state = State::of(state.current.clone(), None);
+        *state = State::load(&self.dir)?;
         Ok(true)
     }
 }
@@ -155,8 +159,12 @@ fn finish_rotation(dir: &Path) -> Result<()> {
     if !next.exists() {
         return Ok(());
     }
-    let whole = |dir: &Path| Ca::load(dir).is_ok_and(|ca| ca.is_some());
-    if whole(&next) && whole(&previous) {
+    // Both files there and not readable is a fault of the disk, not a rotation that was not decided.
+    let whole = |dir: &Path| match dir.join(CA_KEY).exists() && dir.join(CA_CERT).exists() {
+        true => Ca::load(dir).map(|ca| ca.is_some()),
+        false => Ok(false),
+    };
+    if whole(&next)? && whole(&previous)? {
         copy(&next, dir)?;
     } else if previous.exists() {
         discard(dir, PREVIOUS)?;
@@ -169,7 +177,11 @@ fn discard(dir: &Path, name: &str) -> Result<()> {
     let gone = dir.join(DISCARDED);
     let _ = fs::remove_dir_all(&gone);
     files::rename(&dir.join(name), &gone)?;
-    fs::remove_dir_all(&gone).doing("remove what is left of an authority")
+    // The next start tries again.
+    if let Err(e) = fs::remove_dir_all(&gone) {
+        log::warn!(target: "cluster", event = "ca.discard", directory:% = gone.display(), error:% = e; "A directory with a key that is no longer used could not be removed");
+    }
+    Ok(())
 }
 
 /// Nodes that were enrolled before it was noted what they trust were given the authority of that time, and there was only one.
@@ -204,11 +216,10 @@ pub fn nodes(control: &Control, paging: &Paging) -> Result<Page<NodeTrust>> {
 
 /// Makes a new authority; the one before stays trusted until it is dropped.
 pub fn rotate(control: &Control) -> Result<CaView> {
-    control.store.read(super::guard::check)?;
-    control.ca.ensure()?;
-    control.ca.rotate()?;
-    tell(control, "ca.rotate")?;
-    show(control)
+    if show(control)?.previous.is_some() {
+        return Err(Error::Conflict(STILL_TRUSTED.into()));
+    }
+    change(control, "ca.rotate", || control.ca.rotate())
 }
 
 /// Stops trusting the authority before. Refused while a node has only that one, unless it is to be left behind.
@@ -224,18 +235,21 @@ pub fn drop_previous(control: &Control, force: bool) -> Result<CaView> {
             before.nodes
         )));
     }
-    control.ca.drop_previous()?;
-    tell(control, "ca.drop_previous")?;
-    show(control)
+    change(control, "ca.drop_previous", || control.ca.drop_previous().map(drop))
 }
 
-fn tell(control: &Control, name: &'static str) -> Result<()> {
+/// Records what is about to be done before it is done: files and database cannot change in one step, and a change without a trace would be
+/// the worse half.
+fn change(control: &Control, name: &'static str, deed: impl FnOnce() -> Result<()>) -> Result<CaView> {
+    let fields = json!({ "fingerprint": control.ca.ensure()?.fingerprint_hex() });
+    control.store.write(move |w| {
+        guard::check(w)?;
+        events::record(w, NewEvent::at("warning", "cluster", name, fields)).map(drop)
+    })?;
+    deed()?;
     tls::turn(control)?;
-    let fingerprint = control.ca.ensure()?.fingerprint_hex();
-    log::info!(target: "cluster", event = name, fingerprint; "Changed the cluster's certificate authority");
-    control
-        .store
-        .write(move |w| events::record(w, NewEvent::at("warning", "cluster", name, json!({ "fingerprint": fingerprint }))).map(drop))
+    log::info!(target: "cluster", event = name, fingerprint = control.ca.ensure()?.fingerprint_hex(); "Changed the cluster's certificate authority");
+    show(control)
 }
 
 #[cfg(test)]
@@ -281,9 +295,18 @@ mod tests {
         fs::copy(dir(name).join(NEXT).join(CA_KEY), dir(name).join(CA_KEY)).expect("half of it");
         assert_eq!(seen(name), (new.clone(), old.clone()));
 
+        assert!(Authority::new(dir(name)).expect("an authority").rotate().is_err(), "the one before is still trusted");
         fs::rename(previous(name), dir(name).join(DISCARDED)).expect("a drop that was not finished");
         fs::remove_file(dir(name).join(DISCARDED).join(CA_CERT)).expect("half of it");
-        assert_eq!(seen(name), (new, none()));
+        assert_eq!(seen(name), (new.clone(), none()));
+
+        // A rotation failed between key and certificate while the server ran, and the operator asks again: nothing is lost.
+        let authority = Authority::new(dir(name)).expect("an authority");
+        let third = Ca::create(&dir(name).join(NEXT)).expect("the next one").fingerprint_hex();
+        copy(&dir(name), &previous(name)).expect("a copy");
+        fs::copy(dir(name).join(NEXT).join(CA_KEY), dir(name).join(CA_KEY)).expect("half of it");
+        assert!(authority.rotate().is_err(), "that one is carried out first");
+        assert_eq!(seen(name), (third, new));
         fs::remove_dir_all(root).expect("the directory is ours");
     }
 }

@@ -6,11 +6,13 @@ use super::{Control, guard, limits, settings};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::model::events::{Event, EventFilter, NewEvent, OWN_CATEGORIES};
+use crate::model::users::User;
 use crate::model::{Page, Paging};
 use crate::store::changes::{Frame, Next};
 use crate::store::{Store, events};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use crate::thread::lock;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Events that one transaction forgets: other writes must not wait for more.
@@ -27,7 +29,7 @@ pub fn list(control: &Control, paging: &Paging, filter: &EventFilter) -> Result<
 
 /// Records a client's event. What the server itself says must not be said by anybody else.
 pub fn create(control: &Control, once: Once, event: NewEvent) -> Result<Created> {
-    if OWN_CATEGORIES.contains(&event.category.as_str()) {
+    if OWN_CATEGORIES.iter().any(|own| own.eq_ignore_ascii_case(event.category.trim())) {
         return Err(Error::Forbidden("Events of this category are recorded by the server only; take a category of your own."));
     }
     limits::fields_fit(&event.fields)?;
@@ -37,6 +39,47 @@ pub fn create(control: &Control, once: Once, event: NewEvent) -> Result<Created>
     })
 }
 
+/// Who reads the stream of events now.
+#[derive(Default)]
+pub struct Readers(Mutex<HashMap<String, usize>>);
+
+impl Readers {
+    /// Readers there are.
+    pub fn count(&self) -> usize {
+        lock(&self.0).values().sum()
+    }
+
+    /// Lets somebody begin to read. Nobody may have so many readers that others from the same address find no connection left.
+    fn begin(self: &Arc<Self>, user: &str, max: usize) -> Result<Reading> {
+        let mut all = lock(&self.0);
+        let count = all.entry(user.to_string()).or_default();
+        if *count >= max {
+            let detail = format!("You read the stream {count} times already. Close one, or try again in 5s.");
+            return Err(Error::RateLimited { detail, retry_after_s: 5 });
+        }
+        *count += 1;
+        Ok(Reading { readers: Arc::clone(self), user: user.to_string() })
+    }
+}
+
+/// One reader; it is counted until this is dropped.
+struct Reading {
+    readers: Arc<Readers>,
+    user: String,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let mut all = lock(&self.readers.0);
+        if let Some(count) = all.get_mut(&self.user) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&self.user);
+            }
+        }
+    }
+}
+
 /// A reader of the stream of events. Nothing is queued for it: it reads at its own pace from the shared tail, or, when it is
 /// behind, from the database in short reads.
 pub struct Reader {
@@ -44,8 +87,7 @@ pub struct Reader {
     filter: EventFilter,
     /// The number of the last event it has seen.
     seq: i64,
-    /// Readers there are, this one among them.
-    readers: Arc<AtomicUsize>,
+    _reading: Reading,
     /// What it showed, from where, and who knows whether that still holds.
     shown: (String, Place),
     sessions: Arc<Sessions>,
@@ -54,7 +96,15 @@ pub struct Reader {
 impl Reader {
     /// A reader that begins after an event, after the moment of the filter, or now. After an event that is forgotten comes what is after
     /// the moment of the filter, or the oldest that is left.
-    pub fn begin(control: &Control, shown: (String, Place), last_seen: Option<&str>, mut filter: EventFilter) -> Result<Reader> {
+    pub fn begin(
+        control: &Control,
+        user: &User,
+        shown: (String, Place),
+        last_seen: Option<&str>,
+        mut filter: EventFilter,
+    ) -> Result<Reader> {
+        let max = (control.config.connections_per_address_max * 3 / 4).max(1);
+        let reading = control.stream_readers.begin(&user.name, max)?;
         // Asked first, so that nothing falls between it and what the database says.
         let newest = control.store.tail.newest();
         let known = last_seen.map(|id| control.store.read(|r| events::seq_of(r, id))).transpose()?.flatten();
@@ -68,10 +118,8 @@ impl Reader {
             // Where the reader was says more than when it first asked.
             filter.since = None;
         }
-        let readers = Arc::clone(&control.stream_readers);
-        readers.fetch_add(1, Ordering::Relaxed);
         let (store, sessions) = (Arc::clone(&control.store), Arc::clone(&control.sessions));
-        Ok(Reader { store, filter, seq, readers, shown, sessions })
+        Ok(Reader { store, filter, seq, _reading: reading, shown, sessions })
     }
 
     /// Whether the session or the token that it reads under still holds. Reading uses it, like any other request.
@@ -101,12 +149,6 @@ impl Reader {
         self.seq = frames.last().map_or(self.seq, |last| last.seq);
         frames.retain(|frame| self.filter.admits(&frame.event));
         Ok(Some(frames))
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.readers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -187,13 +187,19 @@ fn checked_csr(pem: &str, node_id: &str) -> Result<Csr> {
 fn issue(control: &Control, csr: &Csr, node_id: &str, mesh_ip: Option<&str>, now: Timestamp) -> Result<(Issued, Arc<Trusted>)> {
     let domain = control.store.read(|r| settings::by_key(r, "mesh_domain"))?.map_or(MESH_DOMAIN.to_string(), |s| s.value);
     let mut own = vec![format!("{node_id}.{domain}")];
-    // An id that reads as an address, or as another node's full name, is nobody's name in a certificate.
-    if node_id.parse::<IpAddr>().is_err() && !node_id.ends_with(&format!(".{domain}")) {
+    // An id with a dot may be the name of another machine, or of a host of the world outside: whoever joins chooses it.
+    if node_id.parse::<IpAddr>().is_err() && !node_id.contains('.') {
         own.push(node_id.to_string());
     }
     own.extend(mesh_ip.map(|ip| ip.split('/').next().unwrap_or(ip).to_string()));
     let taken = control.tls.as_ref().map_or_else(|| tls::names(&control.config, control.listening), tls::Tls::names);
-    own.retain(|name| !taken.iter().any(|t| t.eq_ignore_ascii_case(name)));
+    let is_taken = |name: &str| {
+        taken.iter().any(|t| match t.strip_prefix('*') {
+            Some(domain) => name.len() > domain.len() && name.to_ascii_lowercase().ends_with(domain),
+            None => t.eq_ignore_ascii_case(name),
+        })
+    };
+    own.retain(|name| !is_taken(name));
     let (ca, trusted) = control.ca.issuing()?;
     Ok((ca.issue(csr, node_id, &own, control.config.node_cert_validity_days, now)?, trusted))
 }

@@ -54,7 +54,7 @@ pub fn text(control: &Control) -> Result<String> {
     store(&mut out, control);
     certificates(&mut out, control)?;
     out.family("uptimemesh_stream_readers", "gauge", "Readers of the event stream.");
-    out.sample("uptimemesh_stream_readers", &[], control.stream_readers.load(Relaxed) as f64);
+    out.sample("uptimemesh_stream_readers", &[], control.stream_readers.count() as f64);
     Ok(out.0)
 }
 

@@ -37,7 +37,6 @@ use crate::logger;
 use crate::store::Store;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 /// The running control plane: what every handler works with.
 pub struct Control {
@@ -70,7 +69,7 @@ pub struct Control {
     /// How TLS is spoken, where it is.
     pub tls: Option<tls::Tls>,
     /// Readers of the event stream.
-    pub stream_readers: Arc<AtomicUsize>,
+    pub stream_readers: Arc<events::Readers>,
 }
 
 impl Control {

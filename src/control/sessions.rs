@@ -28,7 +28,8 @@ const OF_USER_MAX: usize = 100;
 const USES_MAX: usize = 10_000;
 /// Uses written in one transaction: other writes go between them.
 const FLUSH_MAX: usize = 1000;
-/// Sessions that live in memory because the disk takes no more rows: enough for those who come to mend that.
+/// Sessions that live in memory, because the disk takes no more rows or because nobody knows yet whose they are: enough for those who
+/// come to mend that.
 const HOMELESS_MAX: usize = 100;
 /// Characters of what a browser says of itself.
 const USER_AGENT_CHARS_MAX: usize = 200;
@@ -198,6 +199,14 @@ impl Sessions {
         lock(&self.homeless).retain(|h| h.user != user);
     }
 
+    /// Ends a session that has no row; of this user only, where one is given. Tells whether there was one.
+    fn evict(&self, id: &str, of: Option<&User>) -> bool {
+        let mut homeless = lock(&self.homeless);
+        let before = homeless.len();
+        homeless.retain(|h| h.id != id || of.is_some_and(|user| user.name != h.user));
+        homeless.len() < before
+    }
+
     fn forget(&self, id: &str) {
         lock(&self.homeless).retain(|h| h.id != id);
         lock(&self.seen).remove(id);
@@ -264,6 +273,9 @@ pub fn list(control: &Control, paging: &Paging, user: Option<&str>, current: &st
 pub fn revoke(control: &Control, id: String, of: Option<&User>) -> Result<()> {
     let owner = of.map(|user| user.name.clone());
     let ended = id.clone();
+    if control.sessions.evict(&id, of) {
+        return Ok(());
+    }
     control.store.write(move |w| {
         let found = sessions::user_of(w, &id)?.filter(|user| owner.as_ref().is_none_or(|owner| owner == user));
         let user = found.ok_or_else(|| Error::not_found("Session"))?;

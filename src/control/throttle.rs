@@ -15,6 +15,9 @@ const REFUSALS_BURST: f64 = 200.0;
 /// Requests to open routes by nobody, from one address.
 const OPEN_PER_S: f64 = 50.0;
 const OPEN_BURST: f64 = 1000.0;
+/// Refused heartbeats of one node that cost its address nothing: a node that finds its way back needs two or three.
+const REFUSED_NODE_PER_S: f64 = 1.0;
+const REFUSED_NODE_BURST: f64 = 60.0;
 /// A caller's burst, as a multiple of what it may do in a second.
 const CALLER_BURST: f64 = 10.0;
 /// Above its default the setting lifts the two others too, so that one number serves a benchmark or a fleet behind one address.
@@ -24,6 +27,9 @@ const FAILED_EVENTS_PER_S: f64 = 1.0 / 60.0;
 const FAILED_EVENTS_ALL_PER_S: f64 = 1.0;
 const FAILED_EVENTS_ALL_BURST: f64 = 60.0;
 
+/// A heartbeat is looked into for its seal up to this size: what machines report is far smaller.
+const BEAT_BYTES_MAX: usize = 16 << 10;
+
 /// What each source has left.
 pub struct Throttle {
     /// Refusals, by address.
@@ -32,6 +38,8 @@ pub struct Throttle {
     pub open: Buckets<IpAddr>,
     /// Requests by session, token or node.
     pub callers: Buckets<String>,
+    /// Refused heartbeats of nodes that have proven their lease token, by node.
+    pub refused_nodes: Buckets<String>,
     failed_events: Buckets<IpAddr>,
     failed_events_all: Buckets<()>,
 }
@@ -44,6 +52,7 @@ impl Throttle {
             refusals: Buckets::new(REFUSALS_PER_S * more, REFUSALS_BURST * more),
             open: Buckets::new(OPEN_PER_S * more, OPEN_BURST * more),
             callers: Buckets::new(per_s, per_s * CALLER_BURST),
+            refused_nodes: Buckets::new(REFUSED_NODE_PER_S, REFUSED_NODE_BURST),
             failed_events: Buckets::new(FAILED_EVENTS_PER_S, 1.0),
             failed_events_all: Buckets::new(FAILED_EVENTS_ALL_PER_S, FAILED_EVENTS_ALL_BURST),
         }
@@ -71,6 +80,9 @@ pub fn node_of_beat(control: &Control, body: &[u8]) -> Option<String> {
     struct Shown<'b> {
         #[serde(borrow)]
         lease_token: std::borrow::Cow<'b, str>,
+    }
+    if body.len() > BEAT_BYTES_MAX {
+        return None;
     }
     let shown: Shown = serde_json::from_slice(body).ok()?;
     crate::crypto::lease::open(control.config.cluster_signing_key.expose(), &shown.lease_token).map(|claims| claims.n)

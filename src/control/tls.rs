@@ -31,6 +31,8 @@ pub struct Tls {
     config: RwLock<Arc<ServerConfig>>,
     tickets: Tickets,
     made: Mutex<Made>,
+    /// The operator's own certificate, as it could last be read.
+    own: Mutex<Option<Shown>>,
 }
 
 /// Of what the configuration was made.
@@ -51,8 +53,9 @@ impl Tls {
     pub fn new(config: &Config, ca: &ca::Authority, listening: SocketAddr) -> Result<Tls> {
         let tickets = Tickets::new()?;
         let files = stamp(config);
-        let (made, server) = make(config, ca, &tickets, names(config, listening), files)?;
-        Ok(Tls { config: RwLock::new(server), tickets, made: Mutex::new(made) })
+        let own = config.tls_files.as_ref().map(own).transpose()?;
+        let (made, server) = make(ca, &tickets, names(config, listening), files, own.clone())?;
+        Ok(Tls { config: RwLock::new(server), tickets, made: Mutex::new(made), own: Mutex::new(own) })
     }
 
     /// The names and addresses by which the server may be called.
@@ -76,22 +79,23 @@ pub fn turn(control: &Control) -> Result<()> {
     if *made == wanted && clock::now() < made.renew_at {
         return Ok(());
     }
-    let (fresh, server) = match make(&control.config, &control.ca, &tls.tickets, wanted.names, files) {
-        Ok(done) => done,
+    let mut last = lock(&tls.own);
+    match control.config.tls_files.as_ref().map(own).transpose() {
+        Ok(own) => *last = own,
+        // Files are replaced one after the other; the next look finds both. What was good stays in use, and what nodes are shown does
+        // not depend on it.
         Err(e) => {
-            // Files are replaced one after the other; the next look finds both. What was good stays in use.
-            log::error!(target: "system", event = "tls.unchanged", error:% = Chain(&e); "The certificate that is in use stays: the new one cannot be used");
-            made.files = files;
-            return Ok(());
+            log::error!(target: "system", event = "tls.unchanged", error:% = Chain(&e); "The operator's certificate that is in use stays: the new one cannot be used");
         }
-    };
+    }
+    let (fresh, server) = make(&control.ca, &tls.tickets, wanted.names, files, last.clone())?;
     *made = fresh;
     *tls.config.write().unwrap_or_else(PoisonError::into_inner) = server;
     log::info!(target: "system", event = "tls.changed", names:% = made.names.join(" "); "New connections are shown a new certificate");
     Ok(())
 }
 
-/// The names and addresses by which this server may be called. No node gets one of them into its certificate.
+/// The names and addresses by which this server may be called, the one for nodes first. No node gets one of them into its certificate.
 pub fn names(config: &Config, listening: SocketAddr) -> Vec<String> {
     let mut names = vec![CONTROL_NAME.to_string()];
     let mut add = |name: String| {
@@ -129,21 +133,24 @@ fn authorities(ca: &ca::Authority) -> Result<(String, String)> {
     Ok((ca.vouching()?.fingerprint_hex(), ca.ensure()?.fingerprint_hex()))
 }
 
+/// Makes what nodes are shown, under one name and no other, and what everybody else is shown, unless the operator has something for them.
 fn make(
-    config: &Config,
     ca: &ca::Authority,
     tickets: &Tickets,
     names: Vec<String>,
     files: Option<Stamp>,
+    own: Option<Shown>,
 ) -> Result<(Made, Arc<ServerConfig>)> {
-    let doing = "issue the server's certificate";
     let now = clock::now();
     let vouching = ca.vouching()?;
-    let (chain, key) = vouching.issue_server(&names, VALIDITY_DAYS, now)?;
-    let issued = Shown::from_pem(&chain, &key).map_err(|why| Error::fault(doing, why))?;
-    let own = config.tls_files.as_ref().map(own).transpose()?;
+    let issue = |names: &[String]| {
+        let (chain, key) = vouching.issue_server(names, VALIDITY_DAYS, now)?;
+        Shown::from_pem(&chain, &key).map_err(|why| Error::fault("issue the server's certificate", why))
+    };
+    let to_nodes = issue(&[CONTROL_NAME.to_string()])?;
+    let to_others = own.map_or_else(|| issue(&names[1..]), Ok)?;
     let authorities_pem = [vouching.cert_pem().to_string(), ca.ensure()?.cert_pem().to_string()];
-    let server = tls::server(issued.clone(), own.unwrap_or(issued), &authorities_pem, tickets)?;
+    let server = tls::server(to_nodes, to_others, &authorities_pem, tickets)?;
     let made = Made { names, authorities: authorities(ca)?, renew_at: now.plus_secs((VALIDITY_DAYS - RENEW_DAYS) * 86_400), files };
     Ok((made, server))
 }

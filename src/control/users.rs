@@ -5,9 +5,10 @@ use super::{Control, auth, guard};
 use crate::crypto::{self, password};
 use crate::error::{Error, Result};
 use crate::model::events::NewEvent;
+use crate::model::ids::is_id;
 use crate::model::users::{Person, Role, User};
 use crate::model::{Page, Paging};
-use crate::store::{Read, Store, Write, events, sessions, users};
+use crate::store::{Read, Store, Write, api_tokens, events, sessions, users};
 use serde_json::json;
 
 /// Characters of a password that the server makes: a hundred bits.
@@ -32,10 +33,12 @@ fn missing() -> Error {
 }
 
 /// Makes a user.
-pub fn create(control: &Control, name: String, role: Role, password: &str, must_change: bool) -> Result<Versioned<Person>> {
+pub fn create(control: &Control, name: String, role: Role, password: &str, must_change: bool, by: &User) -> Result<Versioned<Person>> {
     let hash = auth::hashed(control, password)?;
+    let by = by.clone();
     control.store.write(move |w| {
         guard::check(w)?;
+        still_admin(w, &by)?;
         users::insert(w, &name, &hash, role, must_change)?;
         events::record(w, NewEvent::info("auth", "user.create", json!({"username": name, "role": role})))?;
         Versioned::of(found(w, &name)?)
@@ -98,14 +101,24 @@ pub fn set_password(control: &Control, name: String, password: &str, by: &User) 
         return Err(Error::Conflict("Your own password is changed by POST /auth/password, with the current one.".into()));
     }
     let hash = auth::hashed(control, password)?;
-    let user = name.clone();
+    let (user, by) = (name.clone(), by.clone());
     control.store.write(move |w| {
+        still_admin(w, &by)?;
         put_password(w, &name, &hash, true)?;
         events::record(w, NewEvent::at("warning", "auth", "user.set_password", json!({"username": name}))).map(drop)
     })?;
     control.sessions.forget_user(&user);
     control.setup.forget_when_done(&control.store);
     Ok(())
+}
+
+/// Refuses an admin who is none any more: between the gate and here was the wait for a turn to hash a password, and whoever is removed
+/// must not go on making others.
+fn still_admin(read: &Read, by: &User) -> Result<()> {
+    match users::by_name(read, &by.name)? {
+        Some(account) if account.person.role == Role::Admin => Ok(()),
+        _ => Err(Error::unauthenticated()),
+    }
 }
 
 fn put_password(write: &Write, name: &str, hash: &str, must_change: bool) -> Result<()> {
@@ -115,20 +128,28 @@ fn put_password(write: &Write, name: &str, hash: &str, must_change: bool) -> Res
 }
 
 /// Gives a user a new password from the server's own machine, while the server runs or not; makes the user as an admin where there is
-/// none of that name. Without a password it makes one. Gives the password.
-pub fn reset_password(store: &Store, name: String, password: Option<String>) -> Result<String> {
+/// none of that name. Without a password it makes one. Ends the user's sessions and API tokens. Gives the password, and whether the user
+/// was made.
+pub fn reset_password(store: &Store, name: String, password: Option<String>) -> Result<(String, bool)> {
+    if !is_id(&name) {
+        return Err(Error::Malformed(format!("{name:?} cannot be the name of a user: 1 to 64 characters of A-Z a-z 0-9 . _ : -")));
+    }
     let password = password.unwrap_or_else(|| crypto::random_words(MADE_CHARS).to_lowercase());
     auth::check_length(&password, "new_password")?;
     let hash = password::hash(&password)?;
-    store.write(move |w| {
-        let known = users::by_name(w, &name)?.is_some();
-        if known {
-            put_password(w, &name, &hash, false)?
-        } else {
-            users::insert(w, &name, &hash, Role::Admin, false)?
-        }
-        let fields = json!({"username": name, "created": !known});
-        events::record(w, NewEvent::at("warning", "auth", "user.reset_password", fields)).map(drop)
-    })?;
-    Ok(password)
+    store
+        .write(move |w| {
+            let known = users::by_name(w, &name)?.is_some();
+            if known {
+                put_password(w, &name, &hash, false)?;
+                // Whoever needs this way in may have lost more than a password.
+                api_tokens::delete_of_owner(w, &name)?;
+            } else {
+                users::insert(w, &name, &hash, Role::Admin, false)?
+            }
+            let fields = json!({"username": name, "created": !known});
+            events::record(w, NewEvent::at("warning", "auth", "user.reset_password", fields))?;
+            Ok(!known)
+        })
+        .map(|made| (password, made))
 }

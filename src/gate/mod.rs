@@ -44,7 +44,7 @@ pub struct Endpoint {
     pub status: u16,
     /// What the answer is: the name of an object, `[Name]` for a list of them, a media type, or nothing. Empty for pages.
     pub gives: &'static str,
-    /// Whether it is a person's own affair, which no API token may see to.
+    /// Whether only a person may do it: it is their own affair, or it would let a token outlive its own end.
     pub personal: bool,
     /// Whether it is open to whoever must change the password first.
     pub always: bool,
@@ -83,6 +83,8 @@ impl Route {
 const CSRF_FIELD: &str = "csrf_token";
 /// Characters of a strange host that are told back.
 const HOST_CHARS_MAX: usize = 100;
+/// Where machines show a join token.
+const JOIN: &str = "/cluster/join";
 /// Where nodes prove themselves by what the body says.
 const HEARTBEAT: &str = "/cluster/heartbeat";
 
@@ -92,7 +94,11 @@ pub fn dispatch(control: &Control, tables: &[&'static [Route]], mut request: Req
     request.believe(&control.config.trusted_proxies);
     let _scope = caller::begin(Some(Caller { actor: caller::NOBODY.to_string(), address: request.client }));
     if control.tls.is_some() && !request.secure && !request.peer.ip().is_loopback() {
-        return to_https(&request);
+        let source = address::client(request.client);
+        let mut response =
+            control.throttle.open.take(source).map_or_else(|wait_s| answer(&throttle::too_many(wait_s)), |_| to_https(&request));
+        response.source = Some(source);
+        return response;
     }
     let found = table::find(tables, &request.method, &request.path);
     let (method, path) = match &found {
@@ -116,16 +122,16 @@ fn is_of_stranger(error: &Error) -> bool {
     matches!(error, Error::Unauthenticated { reason: None, .. })
 }
 
-fn is_of_node(error: &Error) -> bool {
-    matches!(error, Error::Unauthenticated { reason: Some(_), .. })
-}
-
 fn enter(control: &Control, tables: &[&'static [Route]], request: &mut Request, found: Found<'static, Endpoint>) -> Reply {
     if let Some(refusal) = unknown_host(control, request) {
         return Ok(refusal);
     }
     let shown = session::shown(request);
-    let user = admit(control, request, shown)?;
+    // Signing in has a lock of its own, a renewal proves the node's key, and what is open to read costs nothing: neighbours of somebody
+    // who is refused all the time must not lose these.
+    let open = matches!(&found, Found::Route(route, _) if !matches!(route.handler.access, Handler::By(..)));
+    let spared = open && !matches!(request.path.as_str(), JOIN | HEARTBEAT);
+    let user = admit(control, request, shown, spared)?;
     let by_cookie = shown.is_some_and(|shown| shown.by_cookie);
     if let Some(user) = &user {
         caller::is(&user.actor());
@@ -153,7 +159,7 @@ fn enter(control: &Control, tables: &[&'static [Route]], request: &mut Request, 
 
 /// Refuses requests for a host that this server is not. A trusted proxy decides itself what it passes on.
 fn unknown_host(control: &Control, request: &Request) -> Option<Response> {
-    if control.hosts.know(&request.host) || control.config.trusted_proxies.iter().any(|network| network.contains(request.peer.ip())) {
+    if request.by_proxy || control.hosts.know(&request.host) {
         return None;
     }
     let host: String = request.host.chars().take(HOST_CHARS_MAX).collect();
@@ -162,7 +168,7 @@ fn unknown_host(control: &Control, request: &Request) -> Option<Response> {
 }
 
 /// Who is calling, if they have not called too often. From an address that was refused too often only genuine credentials are looked at.
-fn admit(control: &Control, request: &Request, shown: Option<session::Shown>) -> Result<Option<User>> {
+fn admit(control: &Control, request: &Request, shown: Option<session::Shown>, spared: bool) -> Result<Option<User>> {
     let throttle = &control.throttle;
     let refused = throttle.refusals.empty_for_s(&address::client(request.client));
     let genuine = shown.filter(|shown| control.sessions.is_genuine(shown.token));
@@ -172,11 +178,11 @@ fn admit(control: &Control, request: &Request, shown: Option<session::Shown>) ->
     };
     match (&user, refused) {
         (Some(user), _) => throttle.callers.take(user.credential_id().to_string()).map_err(throttle::too_many)?,
-        (None, Some(wait_s)) => {
+        (None, Some(wait_s)) if !spared => {
             node_of(control, request).ok_or_else(|| throttle::too_many(wait_s))?;
             0
         }
-        (None, None) => 0,
+        (None, _) => 0,
     };
     Ok(user)
 }
@@ -204,7 +210,15 @@ fn call_open(control: &Control, request: &Request, by_nobody: bool, handler: fn(
         }
     }
     let reply = handler(control, request);
-    if taken && request.path.starts_with("/cluster/") && reply.as_ref().map_or_else(is_of_node, |response| response.status == 200) {
+    let for_nothing = match &reply {
+        Ok(response) => response.status == 200 && request.path.starts_with("/cluster/"),
+        // After a long absence a whole fleet behind one address is told why its heartbeats are refused. One node is not told so for ever.
+        Err(Error::Unauthenticated { reason: Some(_), .. }) => {
+            node_of(control, request).is_some_and(|node| control.throttle.refused_nodes.take(node).is_ok())
+        }
+        Err(_) => false,
+    };
+    if taken && for_nothing {
         open.give_back(source);
     }
     reply
@@ -220,7 +234,7 @@ fn by_user(control: &Control, request: &mut Request, route: &Route, args: Vec<St
         return Err(Error::Forbidden("Your role does not allow this."));
     }
     if route.handler.personal && !user.is_person() {
-        return Err(Error::Forbidden("This is a person's own affair: no API token can do it."));
+        return Err(Error::Forbidden("Only a person may do this: no API token can."));
     }
     if by_cookie && changes(request) {
         origin::check(request)?;
@@ -280,7 +294,7 @@ fn to_https(request: &Request) -> Response {
     let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
     let sound = request.host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']'));
     match sound && !request.host.is_empty() {
-        true => Response::redirect(308, &format!("https://{}{}{query}", request.host, request.path)),
+        true => Response::redirect(308, &format!("https://{}{}{query}", request.host, request.path)).turned_away(),
         false => Response::error(400, "This server answers over HTTPS only."),
     }
 }
@@ -292,5 +306,5 @@ fn to_sign_in(request: &Request) -> Response {
         target.push('?');
         target.push_str(&request.query);
     }
-    Response::redirect(303, &format!("/auth/login?next={}", percent::encode(&target)))
+    Response::redirect(303, &format!("/auth/login?next={}", percent::encode(&target))).turned_away()
 }

@@ -3,16 +3,17 @@
 //! is left to `listen`.
 
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::buckets::Buckets;
 use crate::http::listen::{Handler, Limits};
 use crate::http::request::{self, Framing, Head, Parsed, Refusal};
 use crate::http::response::{Keep, Response, Sink};
-use crate::http::transport::{TlsSource, Transport};
+use crate::http::transport::{Begun, TlsSource, Transport};
 use crate::model::address;
 use crate::thread::Stop;
 use crate::{clock, crypto, logger};
@@ -59,6 +60,8 @@ pub(super) struct Service {
     pub stop: Stop,
     /// Bytes of bodies in memory, over all connections.
     pub bodies_bytes: AtomicUsize,
+    /// TLS handshakes, by address.
+    pub handshakes: Buckets<IpAddr>,
     /// Lines about refused requests.
     pub lines: logger::Quota,
 }
@@ -102,22 +105,28 @@ impl Conn {
         Conn { transport, peer, silent_since: clock::tick(), certificate: None, buffer: Vec::new(), start: 0 }
     }
 
-    /// Serves requests until the connection ends or falls silent.
-    pub fn converse(mut self, service: &Service) -> (After, Conn) {
+    /// Serves requests until the connection ends or falls silent; gives it back where it is silent and may wait without a thread.
+    pub fn converse(mut self, service: &Service) -> Option<Conn> {
         self.transport.until(service.limits.hold_time);
-        let (transport, after) = match self.transport.begin(service.tls.as_ref(), service.limits.head_time) {
-            Ok((transport, true)) => (transport, None),
-            Ok((transport, false)) => (transport, Some(After::Close)),
-            Err((transport, e)) => (transport, Some(if timed_out(&e) { After::Park } else { After::Close })),
-        };
-        self.transport = transport;
-        if let Some(after) = after {
-            return (after, self);
+        let (peer, source) = (self.peer, address::client(self.peer.ip()));
+        let may = || peer.ip().is_loopback() || service.handshakes.take(source).is_ok();
+        match self.transport.begin(service.tls.as_ref(), service.limits.head_time, may) {
+            Begun::Speaks(transport) => self.transport = transport,
+            Begun::Silent(transport) => {
+                self.transport = transport;
+                return Some(self);
+            }
+            Begun::Ended(why) => {
+                if let Some(why) = why.filter(|_| service.lines.admits(source)) {
+                    log::info!(target: "api", event = "tls.refused", address:% = peer, error:% = why; "A TLS handshake failed");
+                }
+                return None;
+            }
         }
         if self.certificate.is_none() {
             self.certificate = self.transport.client_certificate();
         }
-        (self.exchanges(service), self)
+        (self.exchanges(service) == After::Park).then_some(self)
     }
 
     fn exchanges(&mut self, service: &Service) -> After {
@@ -204,7 +213,7 @@ impl Conn {
         };
         let mut out = response.head(&id, keep, clock::now());
         let source = || response.source.unwrap_or_else(|| address::client(self.peer.ip()));
-        if response.status < 400 || service.lines.admits(source()) {
+        if response.status < 400 && !response.turned_away || service.lines.admits(source()) {
             complete(&id, method.as_str(), &path, response.status, began);
         }
         self.transport.until(limits.write_time);

@@ -14,14 +14,15 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::buckets::Buckets;
 use crate::clock;
 use crate::error::{Doing, Result};
-use crate::http::exchange::{After, Conn, Service};
+use crate::http::exchange::{Conn, Service};
 pub use crate::http::transport::TlsSource;
 use crate::http::transport::Transport;
 use crate::http::{Request, Response};
 use crate::logger::Quota;
-use crate::model::address;
+use crate::model::address::{self, Network};
 use crate::thread::{Stop, lock, spawn};
 
 /// Turns a request into its answer. It may panic: that is a 500.
@@ -43,6 +44,9 @@ const ACCEPT_LOG_INTERVAL: Duration = Duration::from_secs(1);
 /// Time for one attempt at waking a thread that waits in `accept`.
 const WAKE_TIME: Duration = Duration::from_millis(100);
 
+/// Handshakes of one address at once, as a multiple of what it may do in a second: a fleet behind one address comes back together.
+const HANDSHAKES_BURST: f64 = 20.0;
+
 /// `EMFILE` and `ENFILE`: no file descriptor is left in this process, or on this machine.
 const OUT_OF_DESCRIPTORS: [i32; 2] = [24, 23];
 
@@ -59,6 +63,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// Connections of one address; of one /64 network with IPv6, where a client has that many addresses.
     pub connections_per_address_max: usize,
+    /// Proxies, who have as many connections as they need: what they pass on is many clients'.
+    pub proxies: Vec<Network>,
     /// Bytes of a request's head.
     pub head_bytes_max: usize,
     /// Headers of a request.
@@ -70,6 +76,9 @@ pub struct Limits {
     pub body_bytes_free: usize,
     /// Bytes of all bodies in memory at once.
     pub bodies_in_flight_bytes_max: usize,
+    /// TLS handshakes of one address in a second, and more at once: each costs a signature. This machine itself may have any
+    /// number.
+    pub handshakes_per_s_max: u32,
     /// From a head's first byte to its last.
     pub head_time: Duration,
     /// From the end of a head to the end of its body.
@@ -89,11 +98,13 @@ impl Default for Limits {
         Limits {
             connections_max: descriptors_max().saturating_sub(DESCRIPTORS_RESERVED).clamp(64, 1024),
             connections_per_address_max: 64,
+            proxies: Vec::new(),
             head_bytes_max: 16 << 10,
             headers_max: 64,
             body_bytes_max: 1 << 20,
             body_bytes_free: 16 << 10,
             bodies_in_flight_bytes_max: 64 << 20,
+            handshakes_per_s_max: 50,
             head_time: Duration::from_secs(5),
             body_time: Duration::from_secs(30),
             write_time: Duration::from_secs(30),
@@ -127,7 +138,9 @@ struct Acceptor {
 impl Front {
     /// Serves all these listeners until [`Front::stop`].
     pub fn start(listeners: Vec<TcpListener>, limits: Limits, tls: Option<TlsSource>, handler: Handler) -> Result<Front> {
-        let service = Service { limits, handler, tls, stop: Stop::default(), bodies_bytes: AtomicUsize::new(0), lines: Quota::default() };
+        let per_s = f64::from(limits.handshakes_per_s_max);
+        let (handshakes, lines) = (Buckets::new(per_s, per_s * HANDSHAKES_BURST), Quota::default());
+        let service = Service { limits, handler, tls, stop: Stop::default(), bodies_bytes: AtomicUsize::new(0), handshakes, lines };
         let shared = Arc::new(Shared {
             service,
             slots: Mutex::default(),
@@ -333,7 +346,8 @@ impl Shared {
     fn take_slot(self: &Arc<Shared>, client: IpAddr) -> std::result::Result<Slot, Full> {
         let limits = &self.service.limits;
         let mut slots = lock(&self.slots);
-        if slots.by_client.get(&client).is_some_and(|&count| count >= limits.connections_per_address_max) {
+        let full = slots.by_client.get(&client).is_some_and(|&count| count >= limits.connections_per_address_max);
+        if full && !limits.proxies.iter().any(|network| network.contains(client)) {
             return Err(Full::ForClient);
         }
         if slots.total >= limits.connections_max {
@@ -384,8 +398,8 @@ impl Shared {
     /// Serves a connection until it ends or is parked.
     fn serve(&self, live: Live) {
         let Live { conn, slot } = live;
-        let (after, conn) = conn.converse(&self.service);
-        if after == After::Park && conn.transport.socket().set_nonblocking(true).is_ok() {
+        let silent = conn.converse(&self.service);
+        if let Some(conn) = silent.filter(|conn| conn.transport.socket().set_nonblocking(true).is_ok()) {
             let until = conn.silent_since + self.service.limits.idle_time;
             let mut parked = lock(&self.parked);
             if !parked.closed {

@@ -40,6 +40,8 @@ pub struct Request {
     pub client: IpAddr,
     /// Whether it came over TLS, to here or to a trusted proxy.
     pub secure: bool,
+    /// Whether a trusted proxy passed it on, and says so.
+    pub by_proxy: bool,
     /// The certificate (DER) that the client has shown, and proven to hold the key of.
     pub certificate: Option<Arc<[u8]>>,
     /// The host that was asked for, with its port where one was said: of this request, or of the one that a trusted proxy got.
@@ -63,6 +65,7 @@ impl Request {
             peer,
             client: peer.ip(),
             secure: false,
+            by_proxy: false,
             certificate: None,
             host: String::new(),
             request_id: String::new(),
@@ -90,6 +93,7 @@ impl Request {
         if !trusts(self.peer.ip()) {
             return;
         }
+        self.by_proxy = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"].iter().any(|name| self.header(name).is_some());
         let named: Vec<&str> = self.headers_named("x-forwarded-for").flat_map(|value| value.split(',')).map(str::trim).collect();
         let mut client = self.client;
         for name in named.iter().rev() {
@@ -282,8 +286,8 @@ fn judge(raw: &httparse::Request, own_id: Option<String>, limits: &Limits, peer:
     let request_id = own_id.unwrap_or_else(crypto::uuid);
     let host = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host")).map(|(_, value)| value.clone()).unwrap_or_default();
     let (body, args, client) = (Vec::new(), Vec::new(), peer.ip());
-    let (secure, certificate) = (false, None);
-    let request = Request { method, path, query, headers, body, peer, client, secure, certificate, host, request_id, args };
+    let (secure, by_proxy, certificate) = (false, false, None);
+    let request = Request { method, path, query, headers, body, peer, client, secure, by_proxy, certificate, host, request_id, args };
     Ok(Head { request, framing, keep, expects_continue })
 }
 
@@ -337,6 +341,7 @@ mod tests {
         assert_eq!(asked(&trusted, said), ("2.2.2.2".into(), true, "outer:8443".into(), false));
         assert_eq!(asked(&[], said), ("127.0.0.1".into(), false, "inner".into(), false));
         assert_eq!(asked(&trusted, ""), ("127.0.0.1".into(), false, "inner".into(), true));
+        assert_eq!(asked(&[], ""), ("127.0.0.1".into(), false, "inner".into(), true));
         assert_eq!(asked(&trusted, "X-Forwarded-For: 2.2.2.2\r\nX-Forwarded-For: x, 10.0.0.3\r\n").0, "10.0.0.3");
         assert!(!asked(&trusted, "X-Forwarded-Proto: https, http\r\n").1);
     }

@@ -46,6 +46,8 @@ pub struct Response {
     pub stream: Option<Stream>,
     /// Whose request it answers, as far as lines about refusals are counted by it; the peer where it is not said.
     pub source: Option<IpAddr>,
+    /// Whether nobody was sent elsewhere: like a refusal it costs its sender nothing, and must not fill the disk.
+    pub turned_away: bool,
 }
 
 impl Response {
@@ -72,7 +74,8 @@ impl Response {
 
     /// Bytes of any media type.
     pub fn bytes(status: u16, content_type: &'static str, body: Vec<u8>) -> Response {
-        Response { status, headers: Vec::new(), body, stream: None, source: None }.with("Content-Type", content_type.to_string())
+        Response { status, headers: Vec::new(), body, stream: None, source: None, turned_away: false }
+            .with("Content-Type", content_type.to_string())
     }
 
     /// `{"detail": "..."}`.
@@ -80,14 +83,28 @@ impl Response {
         Response::raw_json(status, serde_json::json!({ "detail": detail }).to_string().into_bytes())
     }
 
-    /// Sends the client elsewhere; `to` is encoded already.
+    /// Sends the client elsewhere; `to` is encoded already. What cannot stand in a header is encoded here, and never left out: a path
+    /// would become another one.
     pub fn redirect(status: u16, to: &str) -> Response {
-        Response::empty(status).with("Location", to.to_string())
+        let mut encoded = String::with_capacity(to.len());
+        for byte in to.bytes() {
+            match byte {
+                b if b.is_ascii_graphic() => encoded.push(char::from(b)),
+                b => encoded.push_str(&format!("%{b:02X}")),
+            }
+        }
+        Response::empty(status).with("Location", encoded)
     }
 
     /// No body.
     pub fn empty(status: u16) -> Response {
-        Response { status, headers: Vec::new(), body: Vec::new(), stream: None, source: None }
+        Response { status, headers: Vec::new(), body: Vec::new(), stream: None, source: None, turned_away: false }
+    }
+
+    /// The same, to somebody who is not let in.
+    pub fn turned_away(mut self) -> Response {
+        self.turned_away = true;
+        self
     }
 
     /// An answer that is written bit by bit.
@@ -196,7 +213,9 @@ mod tests {
     #[test]
     fn no_value_can_begin_a_line_of_its_own() {
         let text = head(&Response::redirect(303, "/a\r\nSet-Cookie: x=1\0\u{e9}"), Keep::Said);
-        assert!(text.contains("\r\nLocation: /aSet-Cookie: x=1\r\n"), "{text}");
+        assert!(text.contains("\r\nLocation: /a%0D%0ASet-Cookie:%20x=1%00%C3%A9\r\n"), "{text}");
+        let text = head(&Response::empty(200).with("X-A", "a\r\nSet-Cookie: x=1\0\u{e9}".to_string()), Keep::Said);
+        assert!(text.contains("\r\nX-A: aSet-Cookie: x=1\r\n"), "{text}");
     }
 
     #[test]

@@ -64,6 +64,16 @@ impl Write for Timed {
     }
 }
 
+/// What a connection begins with.
+pub(super) enum Begun {
+    /// Something that is to be read.
+    Speaks(Transport),
+    /// Nothing yet.
+    Silent(Transport),
+    /// It is over; with the reason, where a handshake failed.
+    Ended(Option<io::Error>),
+}
+
 /// One client's connection.
 pub(super) enum Transport {
     /// Nothing was read yet, so nobody knows what it is.
@@ -81,33 +91,29 @@ impl Transport {
         Ok(Transport::Fresh(Timed { socket, end: clock::tick() }))
     }
 
-    /// Waits for the first byte and finds out what it begins. A TLS hello is told by its first byte, and answered when there is a `tls`;
-    /// without one it is left to be refused as the request that it is not. Gives `false` at the connection's end.
-    pub fn begin(self, tls: Option<&TlsSource>, handshake_time: Duration) -> Result<(Transport, bool), (Transport, io::Error)> {
-        let Transport::Fresh(mut timed) = self else { return Ok((self, true)) };
+    /// Waits for the first byte and finds out what it begins. A TLS hello is told by its first byte, and answered when there is a `tls` and
+    /// the client `may` shake hands once more; without a `tls` it is left to be refused as the request that it is not.
+    pub fn begin(self, tls: Option<&TlsSource>, handshake_time: Duration, may: impl FnOnce() -> bool) -> Begun {
+        let Transport::Fresh(mut timed) = self else { return Begun::Speaks(self) };
         let mut first = [0];
         let peeked = timed.left().and_then(|left| timed.socket.set_read_timeout(left)).and_then(|()| timed.socket.peek(&mut first));
         match (peeked, tls) {
-            (Err(e), _) => Err((Transport::Fresh(timed), e)),
-            (Ok(0), _) => Ok((Transport::Plain(timed), false)),
+            (Err(e), _) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                Begun::Silent(Transport::Fresh(timed))
+            }
+            (Err(_) | Ok(0), _) => Begun::Ended(None),
             (Ok(_), Some(tls)) if first[0] == HANDSHAKE => {
+                if !may() {
+                    return Begun::Ended(None);
+                }
                 timed.end = clock::tick() + handshake_time;
-                match ServerConnection::new(tls()) {
-                    Ok(mut session) => {
-                        session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
-                        let mut tls = Tls { session, timed };
-                        let shaken = tls.shake_hands();
-                        let transport = Transport::Tls(Box::new(tls));
-                        match shaken {
-                            Ok(()) => Ok((transport, true)),
-                            // A hand that was begun to be shaken cannot wait without a thread: this is its end.
-                            Err(_) => Ok((transport, false)),
-                        }
-                    }
-                    Err(e) => Err((Transport::Plain(timed), io::Error::other(e))),
+                // A hand that was begun to be shaken cannot wait without a thread: it is shaken now, or never.
+                match Tls::shake_hands(tls(), timed) {
+                    Ok(tls) => Begun::Speaks(Transport::Tls(Box::new(tls))),
+                    Err(e) => Begun::Ended(Some(e)),
                 }
             }
-            (Ok(_), _) => Ok((Transport::Plain(timed), true)),
+            (Ok(_), _) => Begun::Speaks(Transport::Plain(timed)),
         }
     }
 
@@ -188,15 +194,18 @@ pub(super) struct Tls {
 }
 
 impl Tls {
-    /// The whole handshake, under the deadline as it stands.
-    fn shake_hands(&mut self) -> io::Result<()> {
-        while self.session.is_handshaking() {
-            self.send()?;
-            if self.session.is_handshaking() {
-                self.receive()?;
+    /// The whole handshake, under the socket's deadline as it stands.
+    fn shake_hands(config: Arc<ServerConfig>, timed: Timed) -> io::Result<Tls> {
+        let mut session = ServerConnection::new(config).map_err(io::Error::other)?;
+        session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
+        let mut tls = Tls { session, timed };
+        while tls.session.is_handshaking() {
+            tls.send()?;
+            if tls.session.is_handshaking() {
+                tls.receive()?;
             }
         }
-        self.send()
+        tls.send().map(|()| tls)
     }
 
     /// Takes in what has come; an error too is told to the client, as the alert it deserves.

@@ -81,6 +81,11 @@ pub fn delete(write: &Write, id: &str) -> Result<bool> {
     Ok(write.run(query!("api_tokens", "delete"), named_params! { ":id": id })? > 0)
 }
 
+/// Takes away every token of somebody.
+pub fn delete_of_owner(write: &Write, owner: &str) -> Result<usize> {
+    write.run(query!("api_tokens", "delete_of_owner"), named_params! { ":owner": owner })
+}
+
 /// Takes away what ended before this moment.
 pub fn prune(write: &Write, before: Timestamp) -> Result<usize> {
     write.run(query!("api_tokens", "prune"), named_params! { ":before": before })

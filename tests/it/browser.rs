@@ -180,7 +180,10 @@ fn a_name_that_points_here_is_not_ours_for_that() {
     let forged = ask(address, "GET", "/health", "evil.example", &[("X-Forwarded-Host", "mesh.example")], "");
     assert_eq!(forged.status, 421, "nobody else is believed");
     let proxied = Served::proxied(|_| ());
-    assert_eq!(ask(proxied.anonymous().address, "GET", "/health", "public.example", &[], "").status, 200);
+    let through = [("X-Forwarded-For", "203.0.113.9")];
+    assert_eq!(ask(proxied.anonymous().address, "GET", "/health", "public.example", &through, "").status, 200);
+    let beside = ask(proxied.anonymous().address, "GET", "/health", "public.example", &[], "");
+    assert_eq!(beside.status, 421, "a browser on the proxy's own machine is no proxy");
 }
 
 #[test]

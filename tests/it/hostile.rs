@@ -2,11 +2,11 @@
 //! nothing of them stays behind.
 
 use crate::program::{Running, command};
-use crate::support::{Client, Dir, PATIENCE, Wire, believing, parse, raw, until};
+use crate::support::{Client, Dir, Wire, believing, parse, raw, until};
 use rustls::ClientConfig;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Arc;
 
