@@ -1,7 +1,7 @@
 //! Users: made, changed and removed by admins; what becomes of their sessions.
 
 use crate::program::{Running, fails, ok};
-use crate::support::{Client, Dir, Served, USER_PASSWORD};
+use crate::support::{Client, Dir, Served, USER_PASSWORD, until};
 use serde_json::json;
 use std::fs;
 
@@ -138,4 +138,40 @@ fn a_lost_password_is_reset_on_the_servers_machine_while_it_runs() {
     assert_eq!(client.signed_in("admin", "another password").get("/users").status, 200, "it is there again, as an admin");
     let (status, said) = fails(dir.path(), &["admin", "reset-password", "--data-dir", "elsewhere"]);
     assert!(status == 1 && said.contains("There is no database at elsewhere/app.db") && !dir.join("elsewhere").exists(), "{said}");
+}
+
+/// The hash of a password takes its time, and who asked for it may be removed meanwhile.
+#[test]
+fn whoever_is_removed_makes_nobody_afterwards() {
+    let served = Served::new();
+    let (admin, mallory) = (served.admin(), served.user("mallory", "admin"));
+    std::thread::scope(|scope| {
+        for i in 0..12 {
+            let mallory = mallory.clone();
+            let user = json!({"name": format!("m{i}"), "role": "admin", "password": "a long password"});
+            scope.spawn(move || mallory.post("/users", &user).status);
+        }
+        // The first of them is made; the others wait for their turn.
+        until("mallory makes somebody", || {
+            (admin.get("/users/m0").status == 200 || admin.get("/users").json().as_array()?.len() > 2).then_some(())
+        });
+        assert_eq!(admin.delete("/users/mallory").status, 204);
+    });
+    let events = admin.events("auth");
+    let deleted = events.iter().position(|e| e["name"] == "user.delete").unwrap();
+    let by_mallory = |e: &serde_json::Value| e["name"] == "user.create" && e["actor"] == "user:mallory";
+    assert!(events[..deleted].iter().all(|e| !by_mallory(e)), "newest first: {events:?}");
+    assert!(events.iter().any(by_mallory));
+}
+
+#[test]
+fn the_first_password_from_elsewhere_leaves_no_row_behind() {
+    let served = Served::proxied(|_| ());
+    let admin = served.admin();
+    let before = admin.get("/sessions").json().as_array().unwrap().len();
+    for _ in 0..3 {
+        let answer = served.anonymous().from("203.0.113.9", "POST", "/auth/token", &json!({"username": "admin", "password": "uptime"}));
+        assert_eq!((answer.status, &answer.json()["needs_setup_code"]), (200, &json!(true)));
+    }
+    assert_eq!(admin.get("/sessions").json().as_array().unwrap().len(), before);
 }
