@@ -54,13 +54,38 @@ impl Tls {
         let tickets = Tickets::new()?;
         let files = stamp(config);
         let own = config.tls_files.as_ref().map(own).transpose()?;
-        let (made, server) = make(ca, &tickets, names(config, listening), files, own.clone())?;
+        let (made, server) = make(ca, &tickets, names(config, listening), files, own.clone(), clock::now())?;
         Ok(Tls { config: RwLock::new(server), tickets, made: Mutex::new(made), own: Mutex::new(own) })
     }
 
     /// The names and addresses by which the server may be called.
     pub fn names(&self) -> Vec<String> {
         lock(&self.made).names.clone()
+    }
+
+    /// Makes what is shown anew where names, authorities or files have changed, or the certificate's time is almost over. Tells whether it did.
+    fn look(&self, config: &Config, ca: &ca::Authority, listening: SocketAddr, now: Timestamp) -> Result<bool> {
+        let names = names(config, listening);
+        let mut made = lock(&self.made);
+        let files = stamp(config);
+        let wanted = Made { names, authorities: authorities(ca)?, renew_at: made.renew_at, files };
+        if *made == wanted && now < made.renew_at {
+            return Ok(false);
+        }
+        let mut last = lock(&self.own);
+        match config.tls_files.as_ref().map(own).transpose() {
+            Ok(own) => *last = own,
+            // Files are replaced one after the other; the next look finds both. What was good stays in use, and what nodes are shown does
+            // not depend on it.
+            Err(e) => {
+                log::error!(target: "system", event = "tls.unchanged", error:% = Chain(&e); "The operator's certificate that is in use stays: the new one cannot be used");
+            }
+        }
+        let (fresh, server) = make(ca, &self.tickets, wanted.names, files, last.clone(), now)?;
+        *made = fresh;
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = server;
+        log::info!(target: "system", event = "tls.changed", names:% = made.names.join(" "); "New connections are shown a new certificate");
+        Ok(true)
     }
 
     /// The configuration for the next connection.
@@ -71,28 +96,10 @@ impl Tls {
 
 /// Looks whether the certificates are still what they should be, and makes new ones where not.
 pub fn turn(control: &Control) -> Result<()> {
-    let Some(tls) = &control.tls else { return Ok(()) };
-    let names = names(&control.config, control.listening);
-    let mut made = lock(&tls.made);
-    let files = stamp(&control.config);
-    let wanted = Made { names, authorities: authorities(&control.ca)?, renew_at: made.renew_at, files };
-    if *made == wanted && clock::now() < made.renew_at {
-        return Ok(());
+    match &control.tls {
+        Some(tls) => tls.look(&control.config, &control.ca, control.listening, clock::now()).map(drop),
+        None => Ok(()),
     }
-    let mut last = lock(&tls.own);
-    match control.config.tls_files.as_ref().map(own).transpose() {
-        Ok(own) => *last = own,
-        // Files are replaced one after the other; the next look finds both. What was good stays in use, and what nodes are shown does
-        // not depend on it.
-        Err(e) => {
-            log::error!(target: "system", event = "tls.unchanged", error:% = Chain(&e); "The operator's certificate that is in use stays: the new one cannot be used");
-        }
-    }
-    let (fresh, server) = make(&control.ca, &tls.tickets, wanted.names, files, last.clone())?;
-    *made = fresh;
-    *tls.config.write().unwrap_or_else(PoisonError::into_inner) = server;
-    log::info!(target: "system", event = "tls.changed", names:% = made.names.join(" "); "New connections are shown a new certificate");
-    Ok(())
 }
 
 /// The names and addresses by which this server may be called, the one for nodes first. No node gets one of them into its certificate.
@@ -140,8 +147,8 @@ fn make(
     names: Vec<String>,
     files: Option<Stamp>,
     own: Option<Shown>,
+    now: Timestamp,
 ) -> Result<(Made, Arc<ServerConfig>)> {
-    let now = clock::now();
     let vouching = ca.vouching()?;
     let issue = |names: &[String]| {
         let (chain, key) = vouching.issue_server(names, VALIDITY_DAYS, now)?;
@@ -179,4 +186,26 @@ fn stamp(config: &Config) -> Option<Stamp> {
     let of = |path: &PathBuf| fs::metadata(path).and_then(|m| Ok((m.modified()?, m.len())));
     // A file that is away for a moment is seen again at the next look; one that is away at the start is told by reading it.
     config.tls_files.as_ref().and_then(|(chain, key)| Some([of(chain).ok()?, of(key).ok()?]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_certificate_is_renewed_before_its_end_and_when_a_name_is_added() {
+        let dir = std::env::temp_dir().join(format!("uptimemesh-tls-{}", std::process::id()));
+        let mut config = Config::for_dir(&dir);
+        let listening = SocketAddr::from(([127, 0, 0, 1], 1));
+        let ca = ca::Authority::new(config.pki_dir.clone()).expect("an authority");
+        let tls = Tls::new(&config, &ca, listening).expect("a certificate");
+        let look = |config: &Config, days: i64| tls.look(config, &ca, listening, clock::now().plus_secs(days * 86_400)).expect("a look");
+        assert!(!look(&config, 0));
+        assert!(!look(&config, VALIDITY_DAYS - RENEW_DAYS - 1));
+        assert!(look(&config, VALIDITY_DAYS - RENEW_DAYS + 1), "a month before its end");
+        assert!(!look(&config, VALIDITY_DAYS - RENEW_DAYS + 1), "once");
+        config.tls_names.push("cp.example".into());
+        assert!(look(&config, 0) && !look(&config, 0), "a name was added");
+        std::fs::remove_dir_all(dir).expect("the directory is ours");
+    }
 }
