@@ -66,7 +66,9 @@ impl Server {
         let address = listener.local_addr().doing("read the listening address")?;
         let store = Store::open(&config.database_path, readers, query_log(&config))?;
         let (connections_per_address_max, proxies) = (config.connections_per_address_max, config.trusted_proxies.clone());
-        let limits = Limits { connections_per_address_max, proxies, ..Limits::default() };
+        // The setting is for whoever has a large fleet behind one address.
+        let handshakes = Limits::default().handshakes_per_s_max * i64::max(config.requests_per_second_max / 500, 1).unsigned_abs() as u32;
+        let limits = Limits { connections_per_address_max, proxies, handshakes_per_s_max: handshakes, ..Limits::default() };
         let limits = Limits { connections_max: config.connections_max.unwrap_or(limits.connections_max), ..limits };
         let control = Arc::new(Control::new(config, store, address)?);
         let stop = Stop::default();

@@ -67,13 +67,13 @@ fn create(control: &Control, request: &Request, user: &User) -> Reply {
     Ok(created(events::create(control, once, event)?))
 }
 
-fn stream(control: &Control, request: &Request, user: &User) -> Reply {
+fn stream(control: &Control, request: &Request, _: &User) -> Reply {
     let mut f = Fields::of_query(request.query_pairs());
     let filter = filter(&mut f);
     f.finish()?;
     let last_seen = request.header("last-event-id").filter(|id| !id.is_empty());
     let shown = (shown(request).map_or("", |shown| shown.token).to_string(), place(request));
-    let reader = Reader::begin(control, user, shown, last_seen, filter)?;
+    let reader = Reader::begin(control, shown, last_seen, filter)?;
     let write = move |sink: &mut dyn Sink| tell(reader, sink);
     Ok(Response::streamed("text/event-stream", Box::new(write)).with("X-Accel-Buffering", "no".to_string()))
 }

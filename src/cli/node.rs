@@ -214,8 +214,11 @@ pub fn heartbeat(args: &Args) -> Result<(), Failure> {
     }
     let mut answer = answer?;
     if answer["renew_identity"] == true {
-        beat::renew(&api, &mut identity, clock.sign_at())?;
-        eprintln!("The cluster has another authority to trust; this node has renewed its identity.");
+        // The heartbeat was accepted, whatever becomes of this; the next one asks again.
+        match beat::renew(&api, &mut identity, clock.sign_at()) {
+            Ok(()) => eprintln!("The cluster has another authority to trust; this node has renewed its identity."),
+            Err(e) => eprintln!("warning: the cluster has another authority to trust, and this node could not fetch it yet: {e}"),
+        }
     }
     // The token is in its file by now, and is nobody's business on a screen.
     if let Some(fields) = answer.as_object_mut()

@@ -184,12 +184,11 @@ impl Api {
     pub fn reach(&self) -> Called<()> {
         let mut why = None;
         for _ in &self.urls {
+            let tried = self.at.load(Ordering::Relaxed);
             match self.get("/health") {
                 Ok(_) => return Ok(()),
                 Err(e) => {
-                    if e.is_refusal() {
-                        self.at.fetch_add(1, Ordering::Relaxed);
-                    }
+                    self.at.store(tried + 1, Ordering::Relaxed);
                     why = why.or(Some(e));
                 }
             }
@@ -220,8 +219,19 @@ impl Api {
 
     /// Before a secret leaves this machine in the clear the server is asked whether it would have that.
     fn greet(&self) -> Called<()> {
-        let near = ["http://127.", "http://localhost", "http://[::1]"].iter().any(|start| self.url().starts_with(start));
-        if self.url().starts_with("http://") && !near { self.reach() } else { Ok(()) }
+        let host = self.url().strip_prefix("http://").and_then(|rest| rest.split(['/', '?', '#']).next());
+        let host = host.map(|host| host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(host, |(host, _)| host));
+        let near = |host: &str| {
+            host == "localhost" || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+        };
+        match host {
+            Some(host) if !near(host) => match self.reach() {
+                // It is busy, and would talk in the clear.
+                Err(e) if e.is_refusal() => Ok(()),
+                done => done,
+            },
+            _ => Ok(()),
+        }
     }
 
     /// Signs in once more, as before.

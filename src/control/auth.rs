@@ -99,7 +99,10 @@ pub fn sign_in(control: &Control, visitor: &Visitor, username: &str, given: &str
     let held = restriction(account.person.must_change_password, account.password_is_seeded, visitor.place.is_local);
     if held == Some(Restriction::NeedsSetupCode) {
         // Everybody knows this password: what comes of it must neither push out the sessions of its owner nor fill the database.
-        control.sessions.shelter(&id, &account);
+        control.sessions.hold_back(&id, &account, address);
+        if control.lines.admits(address) {
+            log::info!(target: "auth", event = "auth.held_back", address:% = address, username = name; "Signed in with the first password, and may only change it");
+        }
         return Ok(control.sessions.signed_in(&id, held));
     }
     let written = control.store.write(move |w| {
@@ -236,7 +239,6 @@ impl Auth {
         if attempts.locked_until.is_none_or(|t| t <= now) {
             attempts.locked_until = (attempts.failures.len() >= FAILURES_MAX).then(|| now + LOCKED_FOR);
             if attempts.locked_until.is_some() {
-                attempts.failures.clear();
                 log::warn!(target: "auth", event = "auth.locked", address:% = address, for_s = LOCKED_FOR.as_secs(); "Locked an address after too many failed sign-ins");
             }
         }
@@ -262,7 +264,11 @@ impl Auth {
         let mut all = lock(&self.attempts);
         let Some(attempts) = all.get_mut(&address) else { return };
         attempts.failures.retain(|(_, tried)| tried != name);
-        if attempts.failures.is_empty() && attempts.locked_until.is_none() {
+        // Checks that were still running when the address was locked may turn out right: then there were not so many failures.
+        if attempts.failures.len() < FAILURES_MAX {
+            attempts.locked_until = None;
+        }
+        if attempts.failures.is_empty() {
             all.remove(&address);
         }
     }
@@ -325,6 +331,18 @@ mod tests {
         auth.forgive(address, "viewer");
         auth.charge(address, "admin").expect("the fifth in this name");
         auth.charge(address, "viewer").expect_err("four and one");
+    }
+
+    #[test]
+    fn many_right_passwords_at_once_lock_nobody() {
+        let auth = Auth::default();
+        let address: IpAddr = [10, 0, 0, 1].into();
+        for _ in 0..FAILURES_MAX {
+            auth.charge(address, "admin").expect("a check that is running");
+        }
+        auth.charge(address, "admin").expect_err("more than may be wrong at once");
+        auth.forgive(address, "admin");
+        auth.charge(address, "admin").expect("they were right");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{Control, guard, tls};
 use crate::clock::Timestamp;
 use crate::crypto::pki::{CA_CERT, CA_KEY, Ca};
 use crate::crypto::{self, pki};
-use crate::error::{Error, Result};
+use crate::error::{Doing, Error, Result};
 use crate::files;
 use crate::model::ca::{AuthorityView, CaView, NodeTrust};
 use crate::model::events::NewEvent;
@@ -156,20 +156,25 @@ fn finish_rotation(dir: &Path) -> Result<()> {
     // What a crash left of a directory that was being removed; a key may be in it.
     let _ = fs::remove_dir_all(dir.join(DISCARDED));
     let (next, previous) = (dir.join(NEXT), dir.join(PREVIOUS));
-    if !next.exists() {
+    if !there(&next)? {
         return Ok(());
     }
     // Both files there and not readable is a fault of the disk, not a rotation that was not decided.
-    let whole = |dir: &Path| match dir.join(CA_KEY).exists() && dir.join(CA_CERT).exists() {
+    let whole = |dir: &Path| match there(&dir.join(CA_KEY))? && there(&dir.join(CA_CERT))? {
         true => Ca::load(dir).map(|ca| ca.is_some()),
         false => Ok(false),
     };
     if whole(&next)? && whole(&previous)? {
         copy(&next, dir)?;
-    } else if previous.exists() {
+    } else if there(&previous)? {
         discard(dir, PREVIOUS)?;
     }
     discard(dir, NEXT)
+}
+
+/// Whether something is there; that it cannot be told is a fault, and no reason to remove anything.
+fn there(path: &Path) -> Result<bool> {
+    path.try_exists().doing("look for a part of the authority")
 }
 
 /// Removes one of the directories beside the authority, in one step for whoever looks: half of it would be taken for something else.
@@ -241,7 +246,7 @@ pub fn drop_previous(control: &Control, force: bool) -> Result<CaView> {
 /// Records what is about to be done before it is done: files and database cannot change in one step, and a change without a trace would be
 /// the worse half.
 fn change(control: &Control, name: &'static str, deed: impl FnOnce() -> Result<()>) -> Result<CaView> {
-    let fields = json!({ "fingerprint": control.ca.ensure()?.fingerprint_hex() });
+    let fields = json!({ "issuing_fingerprint": control.ca.ensure()?.fingerprint_hex() });
     control.store.write(move |w| {
         guard::check(w)?;
         events::record(w, NewEvent::at("warning", "cluster", name, fields)).map(drop)

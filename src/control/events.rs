@@ -5,13 +5,14 @@ use super::sessions::{Place, Sessions};
 use super::{Control, guard, limits, settings};
 use crate::clock;
 use crate::error::{Error, Result};
+use crate::model::address;
 use crate::model::events::{Event, EventFilter, NewEvent, OWN_CATEGORIES};
-use crate::model::users::User;
 use crate::model::{Page, Paging};
 use crate::store::changes::{Frame, Next};
 use crate::store::{Store, events};
 use crate::thread::lock;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ pub fn create(control: &Control, once: Once, event: NewEvent) -> Result<Created>
 
 /// Who reads the stream of events now.
 #[derive(Default)]
-pub struct Readers(Mutex<HashMap<String, usize>>);
+pub struct Readers(Mutex<HashMap<IpAddr, usize>>);
 
 impl Readers {
     /// Readers there are.
@@ -49,32 +50,32 @@ impl Readers {
         lock(&self.0).values().sum()
     }
 
-    /// Lets somebody begin to read. Nobody may have so many readers that others from the same address find no connection left.
-    fn begin(self: &Arc<Self>, user: &str, max: usize) -> Result<Reading> {
+    /// Lets one more begin to read. An address may not have so many readers that nobody there finds a connection for anything else.
+    fn begin(self: &Arc<Self>, address: IpAddr, max: usize) -> Result<Reading> {
         let mut all = lock(&self.0);
-        let count = all.entry(user.to_string()).or_default();
+        let count = all.entry(address).or_default();
         if *count >= max {
-            let detail = format!("You read the stream {count} times already. Close one, or try again in 5s.");
+            let detail = format!("There are {count} readers of the stream at your address already. Close one, or try again in 5s.");
             return Err(Error::RateLimited { detail, retry_after_s: 5 });
         }
         *count += 1;
-        Ok(Reading { readers: Arc::clone(self), user: user.to_string() })
+        Ok(Reading { readers: Arc::clone(self), address })
     }
 }
 
 /// One reader; it is counted until this is dropped.
 struct Reading {
     readers: Arc<Readers>,
-    user: String,
+    address: IpAddr,
 }
 
 impl Drop for Reading {
     fn drop(&mut self) {
         let mut all = lock(&self.readers.0);
-        if let Some(count) = all.get_mut(&self.user) {
+        if let Some(count) = all.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
-                all.remove(&self.user);
+                all.remove(&self.address);
             }
         }
     }
@@ -96,15 +97,9 @@ pub struct Reader {
 impl Reader {
     /// A reader that begins after an event, after the moment of the filter, or now. After an event that is forgotten comes what is after
     /// the moment of the filter, or the oldest that is left.
-    pub fn begin(
-        control: &Control,
-        user: &User,
-        shown: (String, Place),
-        last_seen: Option<&str>,
-        mut filter: EventFilter,
-    ) -> Result<Reader> {
+    pub fn begin(control: &Control, shown: (String, Place), last_seen: Option<&str>, mut filter: EventFilter) -> Result<Reader> {
         let max = (control.config.connections_per_address_max * 3 / 4).max(1);
-        let reading = control.stream_readers.begin(&user.name, max)?;
+        let reading = control.stream_readers.begin(address::client(shown.1.address), max)?;
         // Asked first, so that nothing falls between it and what the database says.
         let newest = control.store.tail.newest();
         let known = last_seen.map(|id| control.store.read(|r| events::seq_of(r, id))).transpose()?.flatten();

@@ -187,8 +187,9 @@ fn checked_csr(pem: &str, node_id: &str) -> Result<Csr> {
 fn issue(control: &Control, csr: &Csr, node_id: &str, mesh_ip: Option<&str>, now: Timestamp) -> Result<(Issued, Arc<Trusted>)> {
     let domain = control.store.read(|r| settings::by_key(r, "mesh_domain"))?.map_or(MESH_DOMAIN.to_string(), |s| s.value);
     let mut own = vec![format!("{node_id}.{domain}")];
-    // An id with a dot may be the name of another machine, or of a host of the world outside: whoever joins chooses it.
-    if node_id.parse::<IpAddr>().is_err() && !node_id.contains('.') {
+    // An id that reads as an address, or as another node's full name, is nobody's name in a certificate.
+    let under_domain = node_id.to_ascii_lowercase().ends_with(&format!(".{}", domain.to_ascii_lowercase()));
+    if node_id.parse::<IpAddr>().is_err() && !under_domain {
         own.push(node_id.to_string());
     }
     own.extend(mesh_ip.map(|ip| ip.split('/').next().unwrap_or(ip).to_string()));
@@ -196,7 +197,11 @@ fn issue(control: &Control, csr: &Csr, node_id: &str, mesh_ip: Option<&str>, now
     let is_taken = |name: &str| {
         taken.iter().any(|t| match t.strip_prefix('*') {
             Some(domain) => name.len() > domain.len() && name.to_ascii_lowercase().ends_with(domain),
-            None => t.eq_ignore_ascii_case(name),
+            // One address is written in many ways.
+            None => match (t.parse::<IpAddr>(), name.parse::<IpAddr>()) {
+                (Ok(taken), Ok(asked)) => taken.to_canonical() == asked.to_canonical(),
+                _ => t.eq_ignore_ascii_case(name),
+            },
         })
     };
     own.retain(|name| !is_taken(name));

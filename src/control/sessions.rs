@@ -28,8 +28,10 @@ const OF_USER_MAX: usize = 100;
 const USES_MAX: usize = 10_000;
 /// Uses written in one transaction: other writes go between them.
 const FLUSH_MAX: usize = 1000;
-/// Sessions that live in memory, because the disk takes no more rows or because nobody knows yet whose they are: enough for those who
-/// come to mend that.
+/// Sessions under the first password from elsewhere: of one address, and of all.
+const HELD_BACK_OF_ADDRESS_MAX: usize = 4;
+const HELD_BACK_MAX: usize = 1000;
+/// Sessions that live in memory because the disk takes no more rows: enough for those who come to mend that.
 const HOMELESS_MAX: usize = 100;
 /// Characters of what a browser says of itself.
 const USER_AGENT_CHARS_MAX: usize = 200;
@@ -65,6 +67,8 @@ pub struct Sessions {
     /// When and from where API tokens were last used, likewise.
     used: Mutex<HashMap<String, (Timestamp, IpAddr)>>,
     homeless: Mutex<Vec<Homeless>>,
+    /// Sessions under the first password from elsewhere, each with where it came from.
+    held_back: Mutex<Vec<(IpAddr, Homeless)>>,
 }
 
 /// A session without a row.
@@ -76,6 +80,13 @@ struct Homeless {
     last_seen_at: Timestamp,
 }
 
+impl Homeless {
+    fn of(id: &str, account: &Account) -> Homeless {
+        let (user, password_version) = (account.person.name.clone(), account.password_version);
+        Homeless { id: id.to_string(), user, password_version, last_seen_at: clock::now() }
+    }
+}
+
 impl Sessions {
     pub(super) fn new(config: &Config) -> Sessions {
         Sessions {
@@ -85,6 +96,7 @@ impl Sessions {
             seen: Mutex::default(),
             used: Mutex::default(),
             homeless: Mutex::default(),
+            held_back: Mutex::default(),
         }
     }
 
@@ -143,7 +155,9 @@ impl Sessions {
 
     /// A session that has no row, if there is one.
     fn homeless(&self, store: &Store, id: &str, now: Timestamp) -> Result<Option<Holder>> {
-        let known = lock(&self.homeless).iter().find(|h| h.id == id).map(|h| (h.user.clone(), h.password_version, h.last_seen_at));
+        let of = |h: &Homeless| (h.user.clone(), h.password_version, h.last_seen_at);
+        let mut known = lock(&self.homeless).iter().find(|h| h.id == id).map(of);
+        known = known.or_else(|| lock(&self.held_back).iter().find(|(_, h)| h.id == id).map(|(_, h)| of(h)));
         let Some((user, version, last_seen_at)) = known else { return Ok(None) };
         let account = store.read(|r| users::by_name(r, &user))?.filter(|a| a.password_version == version);
         Ok(account.map(|account| Holder {
@@ -179,8 +193,20 @@ impl Sessions {
         if homeless.len() >= HOMELESS_MAX {
             homeless.remove(0);
         }
-        let (user, password_version) = (account.person.name.clone(), account.password_version);
-        homeless.push(Homeless { id: id.to_string(), user, password_version, last_seen_at: clock::now() });
+        homeless.push(Homeless::of(id, account));
+    }
+
+    /// The same for a session under the first password from elsewhere, of which an address has a few: whoever comes must neither push out
+    /// its owner's session nor fill the database.
+    pub(super) fn hold_back(&self, id: &str, account: &Account, address: IpAddr) {
+        let mut held_back = lock(&self.held_back);
+        let of_address = held_back.iter().filter(|(from, _)| *from == address).count();
+        let surplus = if of_address >= HELD_BACK_OF_ADDRESS_MAX { held_back.iter().position(|(from, _)| *from == address) } else { None };
+        let surplus = surplus.or((held_back.len() >= HELD_BACK_MAX).then_some(0));
+        if let Some(oldest) = surplus {
+            held_back.remove(oldest);
+        }
+        held_back.push((address, Homeless::of(id, account)));
     }
 
     /// The token of a session that began.
@@ -197,6 +223,12 @@ impl Sessions {
     /// Sessions of this user end that have no row, too.
     pub(super) fn forget_user(&self, user: &str) {
         lock(&self.homeless).retain(|h| h.user != user);
+        lock(&self.held_back).retain(|(_, h)| h.user != user);
+    }
+
+    /// Whether a session lives in memory only.
+    pub(super) fn is_without_row(&self, id: &str) -> bool {
+        lock(&self.homeless).iter().any(|h| h.id == id)
     }
 
     /// Ends a session that has no row; of this user only, where one is given. Tells whether there was one.
@@ -209,6 +241,7 @@ impl Sessions {
 
     fn forget(&self, id: &str) {
         lock(&self.homeless).retain(|h| h.id != id);
+        lock(&self.held_back).retain(|(_, h)| h.id != id);
         lock(&self.seen).remove(id);
     }
 

@@ -27,8 +27,8 @@ const FAILED_EVENTS_PER_S: f64 = 1.0 / 60.0;
 const FAILED_EVENTS_ALL_PER_S: f64 = 1.0;
 const FAILED_EVENTS_ALL_BURST: f64 = 60.0;
 
-/// A heartbeat is looked into for its seal up to this size: what machines report is far smaller.
-const BEAT_BYTES_MAX: usize = 16 << 10;
+/// A heartbeat is looked into for its seal up to this size: with the largest patch that is taken it is smaller.
+const BEAT_BYTES_MAX: usize = 128 << 10;
 
 /// What each source has left.
 pub struct Throttle {

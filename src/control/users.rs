@@ -1,15 +1,17 @@
 //! Users: made, given another role or password, removed. The cluster is never left without an admin.
 
+use super::sessions::Sessions;
 use super::versions::{Condition, Versioned};
 use super::{Control, auth, guard};
 use crate::crypto::{self, password};
 use crate::error::{Error, Result};
 use crate::model::events::NewEvent;
 use crate::model::ids::is_id;
-use crate::model::users::{Person, Role, User};
+use crate::model::users::{Credential, Person, Role, User};
 use crate::model::{Page, Paging};
 use crate::store::{Read, Store, Write, api_tokens, events, sessions, users};
 use serde_json::json;
+use std::sync::Arc;
 
 /// Characters of a password that the server makes: a hundred bits.
 const MADE_CHARS: usize = 20;
@@ -35,10 +37,10 @@ fn missing() -> Error {
 /// Makes a user.
 pub fn create(control: &Control, name: String, role: Role, password: &str, must_change: bool, by: &User) -> Result<Versioned<Person>> {
     let hash = auth::hashed(control, password)?;
-    let by = by.clone();
+    let (live, by) = (Arc::clone(&control.sessions), by.clone());
     control.store.write(move |w| {
         guard::check(w)?;
-        still_admin(w, &by)?;
+        still_admin(w, &live, &by)?;
         users::insert(w, &name, &hash, role, must_change)?;
         events::record(w, NewEvent::info("auth", "user.create", json!({"username": name, "role": role})))?;
         Versioned::of(found(w, &name)?)
@@ -101,9 +103,9 @@ pub fn set_password(control: &Control, name: String, password: &str, by: &User) 
         return Err(Error::Conflict("Your own password is changed by POST /auth/password, with the current one.".into()));
     }
     let hash = auth::hashed(control, password)?;
-    let (user, by) = (name.clone(), by.clone());
+    let (live, user, by) = (Arc::clone(&control.sessions), name.clone(), by.clone());
     control.store.write(move |w| {
-        still_admin(w, &by)?;
+        still_admin(w, &live, &by)?;
         put_password(w, &name, &hash, true)?;
         events::record(w, NewEvent::at("warning", "auth", "user.set_password", json!({"username": name}))).map(drop)
     })?;
@@ -114,9 +116,13 @@ pub fn set_password(control: &Control, name: String, password: &str, by: &User) 
 
 /// Refuses an admin who is none any more: between the gate and here was the wait for a turn to hash a password, and whoever is removed
 /// must not go on making others.
-fn still_admin(read: &Read, by: &User) -> Result<()> {
+fn still_admin(read: &Read, live: &Sessions, by: &User) -> Result<()> {
+    let goes_on = match &by.credential {
+        Credential::Session(id) => sessions::user_of(read, id)?.is_some() || live.is_without_row(id),
+        Credential::ApiToken(_) => false,
+    };
     match users::by_name(read, &by.name)? {
-        Some(account) if account.person.role == Role::Admin => Ok(()),
+        Some(account) if goes_on && account.person.role == Role::Admin => Ok(()),
         _ => Err(Error::unauthenticated()),
     }
 }

@@ -109,7 +109,14 @@ impl Conn {
     pub fn converse(mut self, service: &Service) -> Option<Conn> {
         self.transport.until(service.limits.hold_time);
         let (peer, source) = (self.peer, address::client(self.peer.ip()));
-        let may = || peer.ip().is_loopback() || service.handshakes.take(source).is_ok();
+        let may = || {
+            let free = peer.ip().is_loopback() || service.limits.proxies.iter().any(|network| network.contains(peer.ip()));
+            let may = free || service.handshakes.take(source).is_ok();
+            if !may && service.lines.admits(source) {
+                log::info!(target: "api", event = "tls.too_many", address:% = peer; "Too many TLS handshakes of one address");
+            }
+            may
+        };
         match self.transport.begin(service.tls.as_ref(), service.limits.head_time, may) {
             Begun::Speaks(transport) => self.transport = transport,
             Begun::Silent(transport) => {

@@ -327,27 +327,27 @@ impl Shared {
     /// Gives a new connection its slot and its thread. Over a cap it is closed at once, which is no error.
     fn welcome(self: &Arc<Shared>, socket: TcpStream, peer: SocketAddr) -> io::Result<()> {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        match self.admit(address::client(peer.ip())) {
+        match self.admit(peer.ip()) {
             Some(slot) => self.give(Live { conn: Conn::new(Transport::new(socket)?, peer), slot }),
             None => Ok(()),
         }
     }
 
-    /// A slot for this client, if need be that of a parked connection.
-    fn admit(self: &Arc<Shared>, client: IpAddr) -> Option<Slot> {
-        let evicted = match self.take_slot(client) {
+    /// A slot for this address, if need be that of a parked connection.
+    fn admit(self: &Arc<Shared>, address: IpAddr) -> Option<Slot> {
+        let evicted = match self.take_slot(address) {
             Ok(slot) => return Some(slot),
             Err(Full::InAll) => self.evict(None),
-            Err(Full::ForClient) => self.evict(Some(client)),
+            Err(Full::ForClient) => self.evict(Some(address::client(address))),
         };
-        if evicted { self.take_slot(client).ok() } else { None }
+        if evicted { self.take_slot(address).ok() } else { None }
     }
 
-    fn take_slot(self: &Arc<Shared>, client: IpAddr) -> std::result::Result<Slot, Full> {
-        let limits = &self.service.limits;
+    fn take_slot(self: &Arc<Shared>, address: IpAddr) -> std::result::Result<Slot, Full> {
+        let (limits, client) = (&self.service.limits, address::client(address));
         let mut slots = lock(&self.slots);
         let full = slots.by_client.get(&client).is_some_and(|&count| count >= limits.connections_per_address_max);
-        if full && !limits.proxies.iter().any(|network| network.contains(client)) {
+        if full && !limits.proxies.iter().any(|network| network.contains(address)) {
             return Err(Full::ForClient);
         }
         if slots.total >= limits.connections_max {

@@ -71,7 +71,7 @@ fn local(next: &str) -> &str {
     let mut seen = next.to_string();
     for _ in 0..=DECODED_MAX {
         let Some(rest) = seen.strip_prefix('/') else { return "/ui" };
-        if rest.starts_with(['/', '\\']) || !seen.chars().all(|c| c.is_ascii() && !c.is_ascii_control()) {
+        if rest.starts_with(['/', '\\']) || seen.chars().any(char::is_control) {
             return "/ui";
         }
         let path = seen.split(['?', '#']).next().unwrap_or_default();
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn sign_in_never_leads_away() {
-        for here in ["/ui/settings?a=b", "/", "/ui?next=//a", "/ui?a=%0d%0a", "/a%20b", "/a//b", "/100%"] {
+        for here in ["/ui/settings?a=b", "/", "/ui?next=//a", "/ui?a=%0d%0a", "/a%20b", "/a//b", "/100%", "/\u{e9}/x", "/%c3%a9"] {
             assert_eq!(local(here), here);
         }
         for away in [
@@ -98,8 +98,6 @@ mod tests {
             "https://evil.example",
             "javascript:alert(1)",
             "//evil.example",
-            "/\u{e9}/evil.example",
-            "/%c3%a9/evil.example",
             "///evil.example",
             "/\\evil.example",
             "\\\\evil",
