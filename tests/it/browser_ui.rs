@@ -191,7 +191,7 @@ fn hostile_words_stay_words_on_every_page_at_every_width() {
     let status = json!({"wg_primary_tunnel": HOSTILE, "wg_secondary_tunnel": {"state": HOSTILE, "x": HOSTILE}, HOSTILE: HOSTILE});
     assert_eq!(admin.patch(&format!("/nodes/{long}"), &json!({"status": status})).status, 200);
     let labels = json!({"zone": HOSTILE, "<i>": "x".repeat(256)});
-    assert_eq!(admin.patch(&format!("/nodes/{long}"), &json!({"name": name, "labels": labels, "roles": [HOSTILE]})).status, 200);
+    assert_eq!(admin.patch(&format!("/nodes/{long}"), &json!({"name": name, "labels": labels, "roles": ["<i>\"'"]})).status, 200);
     let spec = json!({"image": HOSTILE, "scheduling": {"desired_replicas": 1, "node_selector": {"a": HOSTILE}}});
     let service = json!({"id": "s".repeat(64), "name": name, "description": HOSTILE, "spec": spec});
     assert_eq!(admin.post("/services", &service).status, 201);
