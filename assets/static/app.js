@@ -94,9 +94,10 @@
   addEventListener("scroll", () => { if (waiting.length && scrollY < 50) show(); }, { passive: true });
 
   // One fetch at a time, and not too often.
-  let timer = null, running = false, last = 0;
+  let timer = null, running = false, leaving = false, last = 0;
   const refresh = async () => {
     timer = null;
+    if (leaving) return;
     if (running) return soon();
     running = true;
     last = Date.now();
@@ -138,8 +139,10 @@
   };
   const rest = () => { source?.close(); source = null; };
   document.addEventListener("visibilitychange", () => document.hidden ? rest() : listen());
+  // A page whose form is on its way may be gone before its answer comes.
+  addEventListener("submit", () => { leaving = true; });
   addEventListener("pagehide", rest);
-  addEventListener("pageshow", listen);
+  addEventListener("pageshow", () => { leaving = false; listen(); });
   if (one("body > nav")) {
     listen();
     setInterval(() => { if (!document.hidden) soon(); }, POLL);

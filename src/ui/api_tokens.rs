@@ -57,7 +57,7 @@ fn page_of(at: &At, status: u16, above: &Html, made: Html) -> Reply {
         ),
         false => parts::table(
             "API tokens",
-            &parts::heads(&["Token", "Owner", "Role", "Ends", "~Last used", ""]),
+            &parts::heads(&["Token", "~Owner", "Role", "Ends", "~Last used", "Action"]),
             tokens.iter().map(row).collect(),
         ),
     };

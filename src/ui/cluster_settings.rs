@@ -53,14 +53,18 @@ fn page_of(at: &At, status: u16, above: &Html) -> Reply {
             true => page!("setting_value.html", csrf = &at.csrf(), key = &setting.key, value = &setting.value),
             false => parts::text(&setting.value),
         };
-        let about = Html::concat(vec![page!("setting_key.html", key = &setting.key), parts::hint(&format!("{meaning} {allowed}"))]);
-        vec![about, value, parts::time(setting.updated_at)]
+        Html::concat(vec![
+            page!("setting_key.html", key = &setting.key),
+            parts::hint(&format!("{meaning} {allowed}")),
+            value,
+            page!("p.html", class = "hint", body = &Html::concat(vec![parts::text("Changed "), parts::time(setting.updated_at)])),
+        ])
     };
     let new = if at.may(Admin) { page!("setting_new.html", csrf = &at.csrf()) } else { Html::empty() };
     let body = Html::concat(vec![
         page!("head.html", title = "Cluster settings", actions = &Html::empty(), notice = above),
         tabs::tabs(at),
-        parts::table("Cluster settings", &parts::heads(&["Setting", "Value", "~Changed"]), found.items.iter().map(row).collect()),
+        parts::list(found.items.iter().map(row).collect()),
         new,
     ]);
     at.framed(Shown { status, place: PLACE, title: "Cluster settings", head: Html::empty(), body: &body })

@@ -67,7 +67,7 @@ fn page_of(at: &At, status: u16, above: &Html) -> Reply {
     let tokens = match rows.is_empty() {
         true => Html::empty(),
         false => {
-            let heads = parts::heads(&["Join string", "Role", "~Made", "Ends", "Used by", ""]);
+            let heads = parts::heads(&["Join string", "Role", "~Made", "Ends", "Used by", "Action"]);
             parts::section("Join strings", &parts::table("Join strings", &heads, rows))
         }
     };

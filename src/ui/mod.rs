@@ -248,6 +248,8 @@ fn frame(request: &Request, status: u16, title: &str, head: &Html, top: &Html, b
     let page = page!(
         "frame.html",
         title = title,
+        // Another version's style and script are other files to a browser's cache.
+        version = env!("CARGO_PKG_VERSION"),
         theme = theme::chosen(request),
         head = head,
         now = &text,

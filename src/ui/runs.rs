@@ -42,7 +42,7 @@ fn show(at: &At) -> Reply {
         let table = match page.items.is_empty() {
             true => parts::empty("None was asked for yet.", command),
             false => {
-                let heads = parts::heads(&["Request", "State", "By", "Asked for", "~Changed", "Result", ""]);
+                let heads = parts::heads(&["Request", "State", "By", "Asked for", "~Changed", "Result", "Action"]);
                 parts::table(title, &heads, page.items.iter().map(|r| row(at, word, r)).collect())
             }
         };

@@ -118,8 +118,9 @@ impl Scan<'_> {
                 byte if depth == 0 && byte.is_ascii_whitespace() => return,
                 _ => {}
             }
-            self.at += 1;
-            if depth == 0 && matches!(self.bytes[self.at - 1], b'"' | b'}' | b']') {
+            let ends = depth == 0 && matches!(byte, b'"' | b'}' | b']');
+            self.at = (self.at + 1).min(self.bytes.len());
+            if ends {
                 return;
             }
         }

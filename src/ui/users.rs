@@ -58,7 +58,8 @@ fn page_of(at: &At, status: u16, above: &Html, name: &str) -> Reply {
             page!("buttons.html", buttons = &buttons),
         ]
     };
-    let table = parts::table("Users", &parts::heads(&["User", "Role", "~Password", "~Made", ""]), people.items.iter().map(row).collect());
+    let table =
+        parts::table("Users", &parts::heads(&["User", "Role", "~Password", "~Made", "Action"]), people.items.iter().map(row).collect());
     let body = Html::concat(vec![
         page!("head.html", title = "Users", actions = &Html::empty(), notice = above),
         settings::tabs(at),

@@ -178,6 +178,38 @@ fn events_come_by_themselves_and_a_theme_stays() {
     assert_eq!(browser.path(), "/auth/login?next=%2Fui%2Fevents");
 }
 
+#[test]
+fn a_new_user_changes_the_password_first_and_needs_no_scripts() {
+    let served = Served::new();
+    let admin = served.admin();
+    assert_eq!(admin.post("/users", &json!({"name": "bob", "role": "operator", "password": "a first password"})).status, 201);
+    admin.post("/nodes", &json!({"id": "n1", "name": "n1"}));
+    let browser = Browser::start(admin.address);
+    browser.scripts(false);
+    browser.goto("/ui/nodes/n1");
+    sign_in(&browser, "bob", "a first password");
+    browser.sees("Change your password first");
+    assert_eq!(browser.path(), "/ui/settings");
+    browser.fill("current_password", "a first password");
+    browser.fill("new_password", "a second password");
+    browser.click("Change password");
+    browser.sees("The password is changed.");
+    browser.goto("/ui/nodes/n1");
+    browser.click("Cordon");
+    browser.sees("No new replica is placed on this node.");
+    browser.click("Cordon");
+    browser.sees("The node is cordoned.");
+    browser.click("Uncordon");
+    browser.click("Uncordon");
+    browser.sees("The node takes replicas again.");
+    browser.click("Theme: system");
+    browser.sees("Theme: light");
+    assert_eq!(browser.js("return document.getElementById('stream').hidden"), true, "nothing ran");
+    browser.click("Sign out bob");
+    assert_eq!(browser.path(), "/auth/login");
+    browser.is_quiet();
+}
+
 /// Text that would be markup, break out of an attribute, or turn the text around it.
 const HOSTILE: &str = "</textarea></script><img src=x onerror=\"window.hacked=1\">'\"&amp;\u{202e}\u{5d0}\u{5d1}\u{2066}{name}";
 

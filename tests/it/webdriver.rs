@@ -99,6 +99,11 @@ impl Browser {
         self.post("/goog/cdp/execute", &json!({"cmd": "Emulation.setDeviceMetricsOverride", "params": size}));
     }
 
+    /// Lets the pages run scripts, or not.
+    pub fn scripts(&self, run: bool) {
+        self.post("/goog/cdp/execute", &json!({"cmd": "Emulation.setScriptExecutionDisabled", "params": {"value": !run}}));
+    }
+
     /// What the page shows as text.
     pub fn text(&self) -> String {
         self.js("return document.body.innerText").as_str().unwrap_or_default().to_string()
