@@ -20,6 +20,16 @@ impl Html {
         Html(String::new())
     }
 
+    /// Text, escaped.
+    pub fn text(text: &str) -> Html {
+        Html(Hole::from(text).to_string())
+    }
+
+    /// Whether there is nothing to see.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// One after the other.
     pub fn concat(parts: Vec<Html>) -> Html {
         Html(parts.into_iter().map(|part| part.0).collect())

@@ -15,6 +15,7 @@ mod files;
 mod gate;
 mod html;
 mod http;
+mod inputs;
 mod logger;
 mod model;
 mod openapi;

@@ -15,7 +15,6 @@ pub mod scheduler;
 pub mod services;
 pub mod sessions;
 pub mod settings;
-mod specs;
 pub mod system;
 pub mod users;
 pub mod wireguard;

@@ -1,12 +1,12 @@
 //! `/services`.
 
-use super::specs::spec;
 use super::{PAGE_MAX, body_at, condition, created, id_of, list as page_of, once, one, optional_body_at, paging, query_at, read_id};
 use crate::control::{Control, services};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response};
+use crate::inputs::specs::spec;
 use crate::model::Paging;
 use crate::model::services::NewService;
 use crate::model::users::Role::{Operator, Viewer};

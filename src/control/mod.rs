@@ -8,6 +8,7 @@ pub mod ca;
 pub mod endpoints;
 pub mod events;
 pub mod guard;
+pub mod health;
 pub mod hosts;
 pub mod join;
 pub mod join_tokens;

@@ -36,6 +36,14 @@ fn rule(key: &str) -> Option<&'static Rule> {
     RULES.iter().find(|(name, _)| *name == key).map(|(_, rule)| rule)
 }
 
+/// What the value of a setting may be, as a sentence; `None` where it is a text of the operator's.
+pub fn allowed(key: &str) -> Option<String> {
+    Some(match rule(key)? {
+        Rule::Number { default, min, max } => format!("A whole number from {min} to {max}; {default} where nothing is set."),
+        Rule::Word(words) => format!("One of: {}.", words.join(", ")),
+    })
+}
+
 /// A page of settings.
 pub fn list(control: &Control, paging: &Paging) -> Result<Page<ClusterSetting>> {
     control.store.read(|r| settings::page(r, paging))

@@ -91,6 +91,11 @@ pub fn by_id(read: &Read, id: &str) -> Result<Option<Node>> {
     read.row(query!("nodes", "by_id"), named_params! { ":id": id }, node)
 }
 
+/// How many nodes there are.
+pub fn count(read: &Read) -> Result<u64> {
+    read.count(query!("nodes", "count"), &[])
+}
+
 /// Id, name and roles of every node.
 pub fn names(read: &Read) -> Result<Vec<(String, String, Vec<String>)>> {
     read.rows(query!("nodes", "names"), &[], |r| Ok((r.get(0)?, r.get(1)?, r.get::<_, Json<_>>(2)?.0)))

@@ -1,4 +1,4 @@
-//! What pages are drawn with: the style sheet and the icon, in the binary.
+//! What pages are drawn with: the style sheet, the script and the icon, in the binary.
 
 use crate::control::Control;
 use crate::gate::Handler::Open;
@@ -7,10 +7,15 @@ use crate::http::{Request, Response};
 use tiny_http::Method::Get;
 
 /// The routes of this file. They are open because the sign-in page needs them.
-pub const ROUTES: &[Route] = &[route(Get, "/static/style.css", Open(style)), route(Get, "/favicon.ico", Open(icon))];
+pub const ROUTES: &[Route] =
+    &[route(Get, "/static/style.css", Open(style)), route(Get, "/static/app.js", Open(script)), route(Get, "/favicon.ico", Open(icon))];
 
 fn style(_: &Control, _: &Request) -> Reply {
     Ok(asset("text/css; charset=utf-8", include_bytes!("../../assets/static/style.css")))
+}
+
+fn script(_: &Control, _: &Request) -> Reply {
+    Ok(asset("text/javascript; charset=utf-8", include_bytes!("../../assets/static/app.js")))
 }
 
 fn icon(_: &Control, _: &Request) -> Reply {

@@ -1,6 +1,6 @@
 //! Sign-in and sign-out for people.
 
-use super::{field, framed, notice};
+use super::{field, framed_for_nobody, notice};
 use crate::control::{Control, auth, sessions};
 use crate::error::Error;
 use crate::gate::Handler::Open;
@@ -20,7 +20,7 @@ fn show(control: &Control, request: &Request) -> Reply {
     if gate::user_of(control, request)?.is_some() {
         return Ok(Response::redirect(303, next));
     }
-    form_page(control, 200, next, &Html::empty())
+    form_page(control, request, 200, next, &Html::empty())
 }
 
 fn sign_in(control: &Control, request: &Request) -> Reply {
@@ -28,12 +28,12 @@ fn sign_in(control: &Control, request: &Request) -> Reply {
     let next = local(field(&fields, "next"));
     let (username, password) = (field(&fields, "username"), field(&fields, "password"));
     if password.chars().count() > auth::PASSWORD_LEN_MAX || username.chars().count() > 128 {
-        return form_page(control, 401, next, &notice("bad", "Invalid username or password."));
+        return form_page(control, request, 401, next, &notice("bad", "Invalid username or password."));
     }
     match auth::sign_in(control, &gate::visitor(request), username, password) {
         Ok(session) => Ok(gate::with_session(control, request, Response::redirect(303, next), &session)),
         Err(e @ (Error::Unauthenticated { .. } | Error::RateLimited { .. })) => {
-            let page = form_page(control, e.status(), next, &notice("bad", &e.detail()))?;
+            let page = form_page(control, request, e.status(), next, &notice("bad", &e.detail()))?;
             Ok(match e {
                 Error::RateLimited { retry_after_s, .. } => page.with("Retry-After", retry_after_s.to_string()),
                 _ => page,
@@ -59,15 +59,15 @@ fn sign_out(control: &Control, request: &Request) -> Reply {
     Ok(gate::without_session(control, request, to_sign_in))
 }
 
-fn form_page(control: &Control, status: u16, next: &str, above: &Html) -> Reply {
-    framed(control, status, "Sign in", None, &page!("login.html", notice = above, next = next))
+fn form_page(control: &Control, request: &Request, status: u16, next: &str, above: &Html) -> Reply {
+    framed_for_nobody(control, request, status, "Sign in", &page!("login.html", notice = above, next = next))
 }
 
 /// Times that an encoded target is decoded to see what is inside: more than any browser or proxy would.
 const DECODED_MAX: usize = 3;
 
 /// Where to go after sign-in: a path of this server, never another one, however it is written.
-fn local(next: &str) -> &str {
+pub(super) fn local(next: &str) -> &str {
     let mut seen = next.to_string();
     for _ in 0..=DECODED_MAX {
         let Some(rest) = seen.strip_prefix('/') else { return "/ui" };

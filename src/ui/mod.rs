@@ -1,21 +1,263 @@
 //! HTML pages, one file a page; their markup is in `assets/pages`. They call the same rules as the API.
+//!
+//! A page works without scripts: actions are forms, each behind a page that says what will happen, and every form leads back with a
+//! notice. Regions marked `data-live` are fetched anew by `assets/static/app.js` when something happens.
 
+pub mod api_tokens;
 pub mod assets;
+pub mod ca;
+pub mod cluster_settings;
+mod diff;
+pub mod events;
+pub mod join_tokens;
 pub mod login;
+mod mesh;
 pub mod nodes;
+pub mod overview;
+mod parts;
+pub mod replicas;
+pub mod runs;
+pub mod scheduler;
+pub mod services;
 pub mod sessions;
 pub mod settings;
+mod spec_text;
+pub mod theme;
+pub mod users;
+pub mod wireguard;
 
+use crate::clock;
 use crate::control::Control;
+use crate::control::health::{self, Health};
+use crate::error::{Error, Result};
 use crate::gate::{self, Reply};
 use crate::html::{Html, page};
-use crate::http::Response;
-use crate::model::users::User;
+use crate::http::{Request, Response, form};
+use crate::model::users::{Role, User};
 
-/// A page in the common frame. Every form of a signed-in page carries what [`csrf_field`] gives.
-fn framed(control: &Control, status: u16, title: &str, user: Option<&User>, body: &Html) -> Reply {
-    let nav = user.map_or_else(Html::empty, |u| page!("nav.html", user = &u.name, csrf = &csrf_field(control, u)));
-    Ok(Response::html(status, page!("frame.html", title = title, nav = &nav, body = body).into_string()))
+/// Items that a page shows at once.
+const ROWS_MAX: usize = 100;
+
+/// The parts of the site, as the navigation names them.
+const PLACES: &[(&str, &str)] = &[
+    ("Overview", "/ui"),
+    ("Nodes", "/ui/nodes"),
+    ("Services", "/ui/services"),
+    ("Replicas", "/ui/replicas"),
+    ("Scheduler", "/ui/scheduler"),
+    ("Events", "/ui/events"),
+    ("WireGuard", "/ui/wireguard"),
+    ("Support", "/ui/support"),
+    ("Settings", "/ui/settings"),
+];
+
+/// A request by somebody who is signed in, on its way to a page.
+struct At<'a> {
+    control: &'a Control,
+    request: &'a Request,
+    user: &'a User,
+}
+
+/// What a page is.
+struct Page<'p> {
+    status: u16,
+    /// Which part of the site it belongs to.
+    place: &'static str,
+    title: &'p str,
+    /// What stands in the head beside what every page has.
+    head: Html,
+    body: &'p Html,
+}
+
+/// Makes a page. What goes wrong is a page too; only our own faults are left to the gate, which writes them down.
+fn run(control: &Control, request: &Request, user: &User, make: fn(&At) -> Reply) -> Reply {
+    let at = At { control, request, user };
+    match make(&at) {
+        Err(e @ Error::Fault(_)) => Err(e),
+        Err(e) => at.problem(&e),
+        done => done,
+    }
+}
+
+impl At<'_> {
+    /// An argument of the path.
+    fn arg(&self, i: usize) -> &str {
+        self.request.args.get(i).map_or("", String::as_str)
+    }
+
+    /// Whether the user may do what takes this role.
+    fn may(&self, role: Role) -> bool {
+        self.user.role >= role
+    }
+
+    /// The fields of the form that was submitted.
+    fn form(&self) -> Vec<(String, String)> {
+        form::parse(&self.request.body)
+    }
+
+    /// The hidden field that every form carries.
+    fn csrf(&self) -> Html {
+        csrf_field(self.control, self.user)
+    }
+
+    /// The notice that an action left behind, by its word in the query: no text of a link's ever stands on a page as ours.
+    fn notice(&self, said: &[(&str, &str)]) -> Html {
+        let query = self.request.query_pairs();
+        let done = field(&query, "done");
+        said.iter().find(|(word, _)| *word == done).map_or_else(Html::empty, |(_, sentence)| notice("good", sentence))
+    }
+
+    /// A page in the common frame.
+    fn page(&self, place: &'static str, title: &str, body: &Html) -> Reply {
+        self.framed(Page { status: 200, place, title, head: Html::empty(), body })
+    }
+
+    fn framed(&self, page: Page) -> Reply {
+        let health = health::look(self.control)?;
+        let top = self.top(&health, page.place);
+        // What is wrong comes first, so that a tab tells it.
+        let mut title = page.title.to_string();
+        if page.title != page.place && !page.place.is_empty() {
+            title = format!("{title} · {}", page.place);
+        }
+        if health.dead > 0 {
+            title = format!("● {} dead · {title}", health.dead);
+        } else if health.stale > 0 {
+            title = format!("● {} stale · {title}", health.stale);
+        }
+        Ok(frame(self.request, page.status, &title, &page.head, &top, page.body))
+    }
+
+    fn top(&self, health: &Health, place: &str) -> Html {
+        let here = format!("{}{}{}", self.request.path, if self.request.query.is_empty() { "" } else { "?" }, self.request.query);
+        let here = if self.request.method == tiny_http::Method::Get { here.as_str() } else { "/ui" };
+        let item = |(text, href): &(&str, &str)| match *text == place {
+            true if self.request.path == *href => page!("nav_here.html", href = *href, text = *text, current = "page"),
+            true => page!("nav_here.html", href = *href, text = *text, current = "true"),
+            false => page!("nav_item.html", href = *href, text = *text),
+        };
+        let (next, button) = theme::next(self.request);
+        page!(
+            "top.html",
+            cluster = &self.control.config.app_name,
+            health = &figures(health),
+            banners = &banners(health),
+            nav = &Html::concat(PLACES.iter().map(item).collect()),
+            csrf = &self.csrf(),
+            here = here,
+            theme_next = next,
+            theme_button = button,
+            user = &self.user.name,
+        )
+    }
+
+    /// The page of something that did not go well.
+    fn problem(&self, error: &Error) -> Reply {
+        let (status, text) = (error.status(), error.detail());
+        let title = match status {
+            404 => "Not found",
+            503 => "Not possible at the moment",
+            _ => "That did not work",
+        };
+        let body = page!("problem.html", title = title, text = &text);
+        self.framed(Page { status, place: "", title, head: Html::empty(), body: &body })
+    }
+
+    /// The page that says what an action will do, and asks for it.
+    fn confirm(&self, place: &'static str, deed: &Deed, failed: Option<&Error>) -> Reply {
+        let above = failed.map_or_else(Html::empty, |e| notice("bad", &e.detail()));
+        let will = deed.will.iter().map(|sentence| Html::text(sentence)).collect();
+        let body = page!(
+            "confirm.html",
+            title = &deed.title,
+            notice = &above,
+            action = &self.request.path,
+            csrf = &self.csrf(),
+            will = &parts::items_of(will),
+            fields = &deed.fields,
+            kind = if deed.is_dangerous { "danger" } else { "" },
+            button = deed.button,
+            back = &deed.back,
+        );
+        self.framed(Page { status: failed.map_or(200, Error::status), place, title: &deed.title, head: Html::empty(), body: &body })
+    }
+
+    /// Back to where an action was asked for, with what it did; or its page again, with what went wrong.
+    fn did(&self, place: &'static str, deed: &Deed, word: &str, done: Result<()>) -> Reply {
+        match done {
+            Ok(()) => Ok(back_to(&deed.back, word)),
+            Err(e @ Error::Fault(_)) => Err(e),
+            Err(e) => self.confirm(place, deed, Some(&e)),
+        }
+    }
+}
+
+/// An action that somebody is asked to confirm.
+struct Deed {
+    title: String,
+    /// What will happen, a sentence each.
+    will: Vec<String>,
+    button: &'static str,
+    is_dangerous: bool,
+    /// What it wants to know.
+    fields: Html,
+    /// Where to afterwards.
+    back: String,
+}
+
+/// To a page that says what was done.
+fn back_to(page: &str, word: &str) -> Response {
+    let sign = if page.contains('?') { '&' } else { '?' };
+    Response::redirect(303, &format!("{page}{sign}done={word}"))
+}
+
+/// How many nodes are how, in words.
+fn figures(health: &Health) -> Html {
+    let figures = [(health.dead, "dead"), (health.stale, "stale"), (health.unknown, "unknown"), (health.alive, "alive")];
+    let shown = figures.iter().filter(|(n, word)| *n > 0 || *word == "alive");
+    Html::concat(shown.map(|(n, word)| page!("health.html", count = &n.to_string(), word = *word)).collect())
+}
+
+/// What holds the cluster, where something does.
+fn banners(health: &Health) -> Html {
+    let mut banners = Vec::new();
+    if health.guarded {
+        let text = "Writes are disabled: the cluster setting etcd_status says that etcd is not well. Heartbeats go on.";
+        banners.push(page!("banner.html", kind = "bad", text = text, href = "/ui/settings/cluster", link = "Settings"));
+    }
+    if health.braked {
+        let text = "The scheduler moves nothing: most nodes fell silent together, so the control plane may be cut off.";
+        banners.push(page!("banner.html", kind = "bad", text = text, href = "/ui/scheduler", link = "Scheduler"));
+    }
+    if health.mode != "auto" {
+        let text = format!("The scheduler is {}: it does nothing by itself.", health.mode);
+        banners.push(page!("banner.html", kind = "warn", text = &text, href = "/ui/scheduler", link = "Scheduler"));
+    }
+    Html::concat(banners)
+}
+
+/// A page for nobody in particular.
+fn framed_for_nobody(control: &Control, request: &Request, status: u16, title: &str, body: &Html) -> Reply {
+    let top = page!("top_nobody.html", cluster = &control.config.app_name);
+    Ok(frame(request, status, title, &Html::empty(), &top, body))
+}
+
+fn frame(request: &Request, status: u16, title: &str, head: &Html, top: &Html, body: &Html) -> Response {
+    let now = clock::now();
+    let text = clock::Timestamp::from_secs(now.secs()).to_string();
+    let page = page!(
+        "frame.html",
+        title = title,
+        // Another version's style and script are other files to a browser's cache.
+        version = env!("CARGO_PKG_VERSION"),
+        theme = theme::chosen(request),
+        head = head,
+        now = &text,
+        clock = &text[11..19],
+        top = top,
+        body = body,
+    );
+    Response::html(status, page.into_string())
 }
 
 /// The hidden field by which the gate knows that a form is from one of our pages.

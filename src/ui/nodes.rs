@@ -1,44 +1,383 @@
-//! The first page after sign-in: which nodes are alive.
+//! Nodes: the list, a page for each, and what an operator may do with one.
 
-use super::framed;
-use crate::clock::{self, Timestamp};
-use crate::control::{Control, leases};
+use super::{At, Deed, ROWS_MAX, back_to, events, field, notice, parts, run};
+use crate::clock;
+use crate::control::versions::{Condition, Versioned};
+use crate::control::{Control, nodes, replicas};
+use crate::error::{Error, Result};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
-use crate::http::Request;
-use crate::model::Paging;
+use crate::http::fields::Fields;
+use crate::model::events::EventFilter;
 use crate::model::leases::LeaseState;
-use crate::model::users::Role::Viewer;
-use crate::model::users::User;
-use tiny_http::Method::Get;
+use crate::model::nodes::{ListedNode, Node, NodeChange, NodeFilter};
+use crate::model::users::Role::{Admin, Operator, Viewer};
+use crate::model::{Object, Paging};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use tiny_http::Method::{Get, Post};
 
-/// Nodes on the page; the API and the command line show all.
-const SHOWN_MAX: usize = 500;
+/// Nodes that a list is made of; the command line shows all.
+const NODES_MAX: usize = 20_000;
+/// Events on a node's page.
+const EVENTS_MAX: usize = 20;
 
 /// The routes of this file.
-pub const ROUTES: &[Route] = &[route(Get, "/ui", By(Viewer, show))];
+pub const ROUTES: &[Route] = &[
+    route(Get, "/ui/nodes", By(Viewer, |c, r, u| run(c, r, u, list))),
+    route(Get, "/ui/nodes/{node_id}", By(Viewer, |c, r, u| run(c, r, u, show))),
+    route(Post, "/ui/nodes/{node_id}/labels", By(Operator, |c, r, u| run(c, r, u, set_labels))),
+    route(Get, "/ui/nodes/{node_id}/{deed}", By(Operator, |c, r, u| run(c, r, u, ask))),
+    route(Post, "/ui/nodes/{node_id}/{deed}", By(Operator, |c, r, u| run(c, r, u, act))),
+];
 
-fn show(control: &Control, _: &Request, user: &User) -> Reply {
-    let page = leases::list(control, &Paging { limit: SHOWN_MAX, after: None })?;
-    let moment = |t: Option<Timestamp>| t.map_or("never".to_string(), |t| t.to_string());
-    let mut rows = Vec::new();
-    for lease in &page.items {
-        rows.push(page!(
-            "nodes_row.html",
-            name = &lease.name,
-            id = &lease.node_id,
-            roles = &lease.roles.join(", "),
-            state = lease.lease_state.as_str(),
-            heartbeat_at = &moment(lease.heartbeat_at),
-            expires_at = &moment(lease.lease_expires_at),
-        ));
+const PLACE: &str = "Nodes";
+
+/// What an action leaves behind, by its word.
+const DONE: &[(&str, &str)] = &[
+    ("cordon", "The node is cordoned."),
+    ("uncordon", "The node takes replicas again."),
+    ("drain", "The drain has begun."),
+    ("reboot-marker", "The node is marked for a reboot."),
+    ("rotate-wg-keys", "The node is asked for new WireGuard keys."),
+    ("delete", "The node is deleted."),
+    ("labels", "The labels are saved."),
+];
+
+/// Every node, with its lease.
+pub(super) fn all(control: &Control) -> Result<Vec<ListedNode>> {
+    Ok(nodes::list(control, &Paging { limit: NODES_MAX, after: None }, &NodeFilter::default())?.items)
+}
+
+fn list(at: &At) -> Reply {
+    let query = at.request.query_pairs();
+    let [role, state, label, text, sort] = ["role", "state", "label", "q", "sort"].map(|name| field(&query, name));
+    let mut filter = NodeFilter { role: some(role), lease_state: LeaseState::parse(state), labels: BTreeMap::new() };
+    if let Some((key, value)) = label.split_once('=') {
+        filter.labels.insert(key.trim().to_string(), value.trim().to_string());
     }
-    let alive = page.items.iter().filter(|l| l.lease_state == LeaseState::Alive).count();
-    let mut summary = format!("{alive} of {} alive.", page.total);
-    if page.total as usize > page.items.len() {
-        summary.push_str(&format!(" The first {} are shown; `uptimemesh nodes-status` shows all.", page.items.len()));
+    let mut found = nodes::list(at.control, &Paging { limit: NODES_MAX, after: None }, &filter)?.items;
+    let wanted = text.to_lowercase();
+    if !wanted.is_empty() {
+        let has = |part: &str| part.to_lowercase().contains(&wanted);
+        found.retain(|n| has(&n.id) || has(&n.name) || has(n.labels.get()) || n.mesh_ip.as_deref().is_some_and(has));
     }
-    let body = page!("nodes.html", summary = &summary, now = &clock::now().to_string(), rows = &Html::concat(rows));
-    framed(control, 200, &format!("{alive} of {} alive · Nodes", page.total), Some(user), &body)
+    let lease = |node: &ListedNode| at.control.leases.state(&node.id);
+    match sort {
+        // What needs somebody comes first.
+        "state" => found.sort_by_cached_key(|n| (std::cmp::Reverse(lease(n).min(LeaseState::Dead)), n.name.clone())),
+        "heartbeat" => found.sort_by_key(|n| std::cmp::Reverse(n.heartbeat_at)),
+        _ => found.sort_by(|a, b| a.name.cmp(&b.name)),
+    }
+    let pages = found.len().div_ceil(ROWS_MAX).max(1);
+    let number = field(&query, "page").parse().unwrap_or(1).clamp(1, pages);
+    let href = |page: usize, sort: &str| {
+        let page = if page > 1 { page.to_string() } else { String::new() };
+        parts::with_query("/ui/nodes", &[("role", role), ("state", state), ("label", label), ("q", text), ("sort", sort), ("page", &page)])
+    };
+    let shown = &found[(number - 1) * ROWS_MAX..found.len().min(number * ROWS_MAX)];
+    let rows = shown.iter().map(|node| row(node, lease(node))).collect();
+    let mut heads = vec![parts::Head::sorting("Node", &href(1, "name"), sort.is_empty() || sort == "name")];
+    heads.push("Roles".into());
+    heads.push(parts::Head::sorting("State", &href(1, "state"), sort == "state"));
+    heads.push(parts::Head::sorting("Heartbeat", &href(1, "heartbeat"), sort == "heartbeat"));
+    heads.extend(parts::heads(&["~Mesh address", "~Labels"]));
+    let filtered = [role, state, label, text].iter().any(|f| !f.is_empty());
+    let table = match (found.is_empty(), filtered) {
+        (true, true) => parts::hint("No node is like that."),
+        (true, false) => parts::empty("No nodes yet. Make a join string for the first machine:", "uptimemesh create-token --role worker"),
+        _ => parts::table("Nodes", &heads, rows),
+    };
+    let words = [("", "any"), ("alive", "alive"), ("stale", "stale"), ("dead", "dead"), ("unknown", "unknown")];
+    let fields = vec![
+        parts::field("Text", "q", text),
+        parts::field("Role", "role", role),
+        parts::select("State", "state", &words, state),
+        parts::field("Label (key=value)", "label", label),
+        if sort.is_empty() { Html::empty() } else { parts::hidden("sort", sort) },
+    ];
+    let add = if at.may(Admin) { parts::button("/ui/add-node", "Add a node", "primary") } else { Html::empty() };
+    let body = Html::concat(vec![
+        page!("head.html", title = PLACE, actions = &add, notice = &at.notice(DONE)),
+        page!("filter.html", action = "/ui/nodes", fields = &Html::concat(fields)),
+        parts::live("nodes", &Html::concat(vec![table, pager(found.len(), "node", number, pages, &|page| href(page, sort))])),
+    ]);
+    at.page(PLACE, PLACE, &body)
+}
+
+/// The line under a table: how many there are, and the other pages.
+pub(super) fn pager(total: usize, one: &str, number: usize, pages: usize, href: &dyn Fn(usize) -> String) -> Html {
+    let mut links = Vec::new();
+    if number > 1 {
+        links.push(parts::link(&href(number - 1), "Previous page"));
+        links.push(parts::text(" "));
+    }
+    if number < pages {
+        links.push(page!("next.html", href = &href(number + 1)));
+    }
+    let of = if pages > 1 { format!(", page {number} of {pages}") } else { String::new() };
+    page!("pager.html", text = &format!("{}{of}", parts::count(total, one)), links = &Html::concat(links))
+}
+
+fn row(node: &ListedNode, lease: LeaseState) -> Vec<Html> {
+    let roles: Vec<String> = serde_json::from_str(node.roles.get()).unwrap_or_default();
+    let labels: BTreeMap<String, String> = serde_json::from_str(node.labels.get()).unwrap_or_default();
+    let status: Object = serde_json::from_str(node.status.get()).unwrap_or_default();
+    let mut state = vec![parts::state(lease.as_str())];
+    state.extend(marks(&status));
+    let chips = labels.iter().map(|(key, value)| parts::chip(&format!("{key}={value}")));
+    vec![
+        parts::link(&parts::path("nodes", &node.id), &node.name),
+        parts::text(&roles.join(", ")),
+        Html::concat(state),
+        parts::maybe_time(node.heartbeat_at),
+        parts::text(node.mesh_ip.as_deref().unwrap_or("")),
+        Html::concat(chips.collect()),
+    ]
+}
+
+/// What beside the lease matters of a node.
+fn marks(status: &Object) -> Vec<Html> {
+    let is = |key: &str, value: bool| status.get(key) == Some(&Value::Bool(value));
+    let mark = if is("draining", true) {
+        Some("draining")
+    } else if is("schedulable", false) {
+        Some("cordoned")
+    } else if is("ready", false) {
+        Some("degraded")
+    } else {
+        None
+    };
+    mark.map(|mark| vec![parts::text(" "), parts::state(mark)]).unwrap_or_default()
+}
+
+fn some(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_string())
+}
+
+fn show(at: &At) -> Reply {
+    page_of(at, 200, &at.notice(DONE), None)
+}
+
+fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -> Reply {
+    let Versioned { object: node, tag, .. } = nodes::show(at.control, at.arg(0))?;
+    let lease = at.control.leases.state(&node.id);
+    let placed = replicas::list(at.control, &Paging { limit: ROWS_MAX, after: None }, None, Some(&node.id))?;
+    let filter = EventFilter { node_id: Some(node.id.clone()), ..EventFilter::default() };
+    let last = events::page(at.control, &Paging { limit: EVENTS_MAX, after: None }, &filter)?;
+    let mut facts = vec![("State", Html::concat(std::iter::once(parts::state(lease.as_str())).chain(marks(&node.status)).collect()))];
+    facts.extend([
+        ("Id", parts::text(&node.id)),
+        ("Roles", parts::text(&node.roles.join(", "))),
+        ("Last heartbeat", parts::maybe_time(node.heartbeat_at)),
+        ("Lease until", parts::maybe_time(node.lease_expires_at)),
+        ("Mesh address", parts::text(node.mesh_ip.as_deref().unwrap_or("none"))),
+        ("API endpoint", parts::text(node.api_endpoint.as_deref().unwrap_or("none"))),
+        ("Certificate ends", node.identity_expires_at.map_or_else(|| parts::text("none"), parts::time)),
+        ("Known since", parts::time(node.created_at)),
+    ]);
+    for (key, name) in [("reboot_requested_at", "Reboot asked for"), ("wg_key_rotation_requested_at", "New keys asked for")] {
+        if let Some(at) = node.status.get(key).and_then(Value::as_str).and_then(clock::Timestamp::parse) {
+            facts.push((name, parts::time(at)));
+        }
+    }
+    let rows: Vec<Vec<Html>> = placed.items.iter().map(super::replicas::row_on_node).collect();
+    let table = match rows.is_empty() {
+        true => parts::hint("No replicas are placed here."),
+        false => parts::table("Replicas here", &parts::heads(&["Replica", "Service", "State", "~Since"]), rows),
+    };
+    let more = (placed.total as usize).saturating_sub(placed.items.len());
+    let all_here = parts::with_query("/ui/replicas", &[("node", &node.id)]);
+    let more = if more > 0 { parts::link(&all_here, &format!("{more} more")) } else { Html::empty() };
+    let follows = parts::live(
+        "node",
+        &Html::concat(vec![
+            drain(&node, placed.total),
+            parts::facts(facts),
+            parts::section("Replicas", &Html::concat(vec![table, more])),
+            parts::section("Events", &events::short(&last)),
+        ]),
+    );
+    let text = typed.map_or_else(|| node.labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join("\n"), str::to_string);
+    let labels = match at.may(Operator) {
+        true => page!(
+            "labels.html",
+            action = &format!("{}/labels", parts::path("nodes", &node.id)),
+            csrf = &at.csrf(),
+            version = &tag,
+            text = &text,
+        ),
+        false => parts::code(&text),
+    };
+    let body = Html::concat(vec![
+        page!("head.html", title = &node.name, actions = &actions(at, &node), notice = above),
+        follows,
+        parts::section("Labels", &labels),
+        parts::details("Status as the node and the operators left it", &parts::code(&parts::pretty(&node.status))),
+    ]);
+    at.framed(super::Page { status, place: PLACE, title: &node.name, head: Html::empty(), body: &body })
+}
+
+/// How far a drain is.
+fn drain(node: &Node, left: u64) -> Html {
+    if node.status.get("draining") != Some(&Value::Bool(true)) {
+        return Html::empty();
+    }
+    let text = match left {
+        0 => "Drained: no replica is left here. The node can be taken away, or uncordoned.".to_string(),
+        n => format!("Draining: {} still here.", parts::count(n as usize, "replica")),
+    };
+    let (max, done) = if left == 0 { (1, 1) } else { (left + 1, 1) };
+    page!("progress.html", max = &max.to_string(), value = &done.to_string(), text = &text)
+}
+
+fn actions(at: &At, node: &Node) -> Html {
+    if !at.may(Operator) {
+        return Html::empty();
+    }
+    let is = |key: &str, value: bool| node.status.get(key) == Some(&Value::Bool(value));
+    let closed = is("schedulable", false) || is("draining", true);
+    let shown = DEEDS.iter().filter(|deed| match deed.word {
+        "uncordon" => closed,
+        "cordon" => !closed,
+        "drain" => !is("draining", true),
+        _ => true,
+    });
+    let path = parts::path("nodes", &node.id);
+    let button =
+        |deed: &NodeDeed| parts::button(&format!("{path}/{}", deed.word), deed.button, if deed.is_dangerous { "danger" } else { "" });
+    Html::concat(shown.map(button).collect())
+}
+
+type Act = fn(&Control, String, Condition) -> Result<Versioned<Node>>;
+
+/// What an operator may do with a node.
+struct NodeDeed {
+    word: &'static str,
+    button: &'static str,
+    will: &'static [&'static str],
+    is_dangerous: bool,
+    /// What is called; deleting is another thing.
+    act: Option<Act>,
+}
+
+const DEEDS: &[NodeDeed] = &[
+    NodeDeed {
+        word: "cordon",
+        button: "Cordon",
+        will: &["No new replica is placed on this node.", "Replicas that run there move to other nodes that fit."],
+        is_dangerous: false,
+        act: Some(nodes::cordon),
+    },
+    NodeDeed {
+        word: "uncordon",
+        button: "Uncordon",
+        will: &["The node may take replicas again.", "A drain ends where it is; what has moved away stays where it went."],
+        is_dangerous: false,
+        act: Some(nodes::uncordon),
+    },
+    NodeDeed {
+        word: "drain",
+        button: "Drain",
+        will: &[
+            "No new replica is placed on this node.",
+            "Its replicas move away step by step, as many at once as their service's max_unavailable allows.",
+            "A replica that fits nowhere else stays, and the node's page says so.",
+        ],
+        is_dangerous: false,
+        act: Some(nodes::drain),
+    },
+    NodeDeed {
+        word: "reboot-marker",
+        button: "Ask for a reboot",
+        will: &[
+            "The node's status says that a reboot is asked for.",
+            "Nothing is rebooted by this server; whoever looks after the machine does it.",
+        ],
+        is_dangerous: false,
+        act: Some(nodes::mark_reboot),
+    },
+    NodeDeed {
+        word: "rotate-wg-keys",
+        button: "Rotate WireGuard keys",
+        will: &["The node's status asks for new WireGuard keys.", "Its tunnels are interrupted for a moment when it makes them."],
+        is_dangerous: false,
+        act: Some(nodes::rotate_wg_keys),
+    },
+    NodeDeed {
+        word: "delete",
+        button: "Delete",
+        will: &[
+            "The node is forgotten, and its identity is revoked at once: its heartbeats are refused from now on.",
+            "To come back it must join again, with a new join string.",
+        ],
+        is_dangerous: true,
+        act: None,
+    },
+];
+
+/// The node and the action that a path names.
+fn deed(at: &At) -> Result<(Deed, &'static NodeDeed, Node)> {
+    let found = DEEDS.iter().find(|deed| deed.word == at.arg(1)).ok_or_else(|| Error::not_found("Page"))?;
+    let node = nodes::show(at.control, at.arg(0))?.object;
+    let placed = replicas::list(at.control, &Paging { limit: 1, after: None }, None, Some(&node.id))?.total;
+    let mut will: Vec<String> = found.will.iter().map(ToString::to_string).collect();
+    will.push(match placed {
+        0 => "No replicas are placed there now.".to_string(),
+        n => format!("{} placed there now.", if n == 1 { "1 replica is".to_string() } else { format!("{n} replicas are") }),
+    });
+    let fields = match found.act {
+        None => parts::checkbox("force", "Delete it although replicas or router assignments name it; those assignments go too."),
+        Some(_) => Html::empty(),
+    };
+    let back = if found.act.is_some() { parts::path("nodes", &node.id) } else { "/ui/nodes".to_string() };
+    let title = format!("{}: {}", found.button, node.name);
+    Ok((Deed { title, will, button: found.button, is_dangerous: found.is_dangerous, fields, back }, found, node))
+}
+
+fn ask(at: &At) -> Reply {
+    let (mut deed, _, node) = deed(at)?;
+    deed.back = parts::path("nodes", &node.id);
+    at.confirm(PLACE, &deed, None)
+}
+
+fn act(at: &At) -> Reply {
+    let (deed, found, node) = deed(at)?;
+    let done = match found.act {
+        Some(act) => act(at.control, node.id, Condition::default()).map(drop),
+        None => nodes::delete(at.control, node.id, Condition::default(), !field(&at.form(), "force").is_empty()),
+    };
+    at.did(PLACE, &deed, found.word, done)
+}
+
+fn set_labels(at: &At) -> Reply {
+    let form = at.form();
+    let text = field(&form, "labels");
+    let done = read_labels(text).and_then(|labels| {
+        let condition = Condition::if_match(Some(field(&form, "version")));
+        let change = NodeChange { labels: Some(labels), ..NodeChange::default() };
+        nodes::update(at.control, at.arg(0).to_string(), condition, change)
+    });
+    match done {
+        Ok(_) => Ok(back_to(&parts::path("nodes", at.arg(0)), "labels")),
+        Err(e @ Error::Fault(_)) => Err(e),
+        Err(e) => page_of(at, e.status(), &notice("bad", &e.detail()), Some(text)),
+    }
+}
+
+/// Reads labels a line each, within the bounds of the API.
+fn read_labels(text: &str) -> Result<BTreeMap<String, String>> {
+    let mut labels = Object::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let Some((key, value)) = line.split_once('=') else {
+            return Err(Error::Malformed(format!("This line is no key=value: {line}")));
+        };
+        labels.insert(key.trim().to_string(), value.trim().into());
+    }
+    let body = json!({ "labels": labels }).to_string();
+    let mut f = Fields::of_body(body.as_bytes())?;
+    let labels = f.labels("labels").required();
+    f.finish()?;
+    Ok(labels)
 }

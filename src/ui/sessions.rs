@@ -1,6 +1,6 @@
 //! Signing out, here and elsewhere.
 
-use super::csrf_field;
+use super::{csrf_field, parts};
 use crate::control::{Control, sessions};
 use crate::error::{Error, Result};
 use crate::gate::Handler::By;
@@ -48,8 +48,8 @@ pub fn table(control: &Control, user: &User) -> Result<Html> {
             "sessions_row.html",
             address = &session.address,
             user_agent = &session.user_agent,
-            created_at = &session.created_at.to_string(),
-            last_seen_at = &session.last_seen_at.to_string(),
+            created_at = &parts::time(session.created_at),
+            last_seen_at = &parts::time(session.last_seen_at),
             end = &end,
         ));
     }

@@ -5,6 +5,7 @@
 mod agent;
 mod api;
 mod browser;
+mod browser_ui;
 mod canary;
 mod crash;
 mod golden;
@@ -22,3 +23,5 @@ mod texts;
 mod tidy;
 mod tls;
 mod trouble;
+mod ui;
+mod webdriver;

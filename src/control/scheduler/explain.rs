@@ -11,35 +11,48 @@ use std::collections::HashMap;
 /// What `GET /scheduler/explain/services/{id}` says.
 #[derive(Serialize)]
 pub struct Explanation {
-    service_id: String,
-    generation: i64,
-    generated_at: Timestamp,
-    desired_replicas: usize,
-    actual_replicas: usize,
-    warnings: Vec<String>,
+    /// Which service.
+    pub service_id: String,
+    /// Its generation.
+    pub generation: i64,
+    /// When.
+    pub generated_at: Timestamp,
+    /// Replicas it should have.
+    pub desired_replicas: usize,
+    /// Replicas it has now.
+    pub actual_replicas: usize,
+    /// What somebody should know.
+    pub warnings: Vec<String>,
     /// Candidates first, the best of them first; then the others by id.
-    nodes: Vec<NodeAnswer>,
-    replicas: Vec<ReplicaAnswer>,
+    pub nodes: Vec<NodeAnswer>,
+    /// Its replicas, by id.
+    pub replicas: Vec<ReplicaAnswer>,
 }
 
 /// What speaks for or against a node.
 #[derive(Serialize)]
-struct NodeAnswer {
-    node_id: String,
+pub struct NodeAnswer {
+    /// Which node.
+    pub node_id: String,
     /// 1 is where the next replica goes; `null` for a node that takes none.
-    rank: Option<usize>,
+    pub rank: Option<usize>,
     /// The filters that it failed, each with the reason.
-    filters: Vec<Refusal>,
+    pub filters: Vec<Refusal>,
     /// The smaller the better, part by part.
-    score: Option<Score>,
-    replicas: Vec<String>,
+    pub score: Option<Score>,
+    /// Replicas of the service that are there.
+    pub replicas: Vec<String>,
 }
 
+/// Why a replica is where it is.
 #[derive(Serialize)]
-struct ReplicaAnswer {
-    replica_id: String,
-    node_id: String,
-    placement: Option<Placement>,
+pub struct ReplicaAnswer {
+    /// Which replica.
+    pub replica_id: String,
+    /// Where it is.
+    pub node_id: String,
+    /// Why; `null` where a client placed it.
+    pub placement: Option<Placement>,
 }
 
 /// Explains a service.

@@ -13,7 +13,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-pub use explain::Explanation;
+pub use explain::{Explanation, NodeAnswer};
 
 use super::leases::Leases;
 use super::{Control, settings};
@@ -409,11 +409,41 @@ fn grace_turn(control: &Control) -> Result<()> {
 /// What the scheduler is doing.
 #[derive(serde::Serialize)]
 pub struct Status {
-    mode: &'static str,
-    braked: bool,
-    waiting: u64,
-    runs: u64,
-    actions: u64,
+    /// `auto`, `manual` or `paused`.
+    pub mode: &'static str,
+    /// Whether the brake holds it.
+    pub braked: bool,
+    /// Reconciles that wait or run.
+    pub waiting: u64,
+    /// Plans that were carried out.
+    pub runs: u64,
+    /// Actions in them.
+    pub actions: u64,
+}
+
+/// How a service is, beside what is planned for it.
+pub struct ServiceHealth {
+    /// What the scheduler would do about it.
+    pub plan: Plan,
+    /// Replicas that nothing speaks against.
+    pub running: usize,
+    /// Replicas that are not well, or on a node that is not.
+    pub failing: usize,
+    /// Replicas that do not run the newest generation yet.
+    pub outdated: usize,
+}
+
+/// How every service is, by id.
+pub fn health(control: &Control) -> Result<Vec<ServiceHealth>> {
+    let (_, view) = view(control)?;
+    let of = |(service, plan): (&view::ServiceView, Plan)| {
+        let keeps = |node: Option<view::NodeIndex>| node.is_some_and(|i| view.nodes[i as usize].may_keep());
+        let failing = service.replicas.iter().filter(|r| r.facts.sickness().is_some() || !keeps(r.node)).count();
+        let newest = |r: &&view::ReplicaView| r.facts.applied_generation == Some(service.generation.into());
+        let outdated = service.replicas.len() - service.replicas.iter().filter(newest).count();
+        ServiceHealth { running: service.replicas.len() - failing, failing, outdated, plan }
+    };
+    Ok(view.services.iter().zip(plan::all(&view)).map(of).collect())
 }
 
 /// What the scheduler is doing.

@@ -1,0 +1,120 @@
+//! API tokens: made for programs, listed without their secret, taken back.
+
+use super::{At, Deed, Page as Shown, field, notice, parts, run, settings};
+use crate::control::api_tokens;
+use crate::error::{Error, Result};
+use crate::gate::Handler::By;
+use crate::gate::{Reply, Route, route};
+use crate::html::{Html, page};
+use crate::http::fields::Fields;
+use crate::model::Paging;
+use crate::model::api_tokens::{ApiToken, NewApiToken};
+use crate::model::users::Role::{self, Admin};
+use serde_json::json;
+use tiny_http::Method::{Get, Post};
+
+/// The routes of this file.
+pub const ROUTES: &[Route] = &[
+    route(Get, "/ui/settings/tokens", By(Admin, |c, r, u| run(c, r, u, show))),
+    route(Post, "/ui/settings/tokens", By(Admin, |c, r, u| run(c, r, u, create))).personal(),
+    route(Get, "/ui/settings/tokens/{token_id}/delete", By(Admin, |c, r, u| run(c, r, u, ask))),
+    route(Post, "/ui/settings/tokens/{token_id}/delete", By(Admin, |c, r, u| run(c, r, u, delete))),
+];
+
+const PLACE: &str = "Settings";
+/// Tokens on the page.
+const SHOWN_MAX: usize = 500;
+/// Days a token may last, and lasts where nobody says otherwise.
+const DAYS: std::ops::RangeInclusive<i64> = 1..=3650;
+const DAYS_DEFAULT: &str = "90";
+const DONE: &[(&str, &str)] = &[("delete", "The token is deleted; nothing can be done with it any more.")];
+
+fn show(at: &At) -> Reply {
+    page_of(at, 200, &at.notice(DONE), Html::empty())
+}
+
+fn all(at: &At) -> Result<Vec<ApiToken>> {
+    Ok(api_tokens::list(at.control, &Paging { limit: SHOWN_MAX, after: None })?.items)
+}
+
+fn page_of(at: &At, status: u16, above: &Html, made: Html) -> Reply {
+    let row = |token: &ApiToken| {
+        let from = token.last_used_address.as_deref().map_or(String::new(), |from| format!(" from {from}"));
+        vec![
+            parts::text(&token.name),
+            parts::text(&token.owner),
+            parts::text(token.role.as_str()),
+            parts::time(token.expires_at),
+            Html::concat(vec![parts::maybe_time(token.last_used_at), parts::text(&from)]),
+            parts::button(&format!("{}/delete", parts::path("settings/tokens", &token.id)), "Delete", "danger"),
+        ]
+    };
+    let tokens = all(at)?;
+    let table = match tokens.is_empty() {
+        true => parts::empty(
+            "No API tokens yet. A token lets a program do what one role may:",
+            "uptimemesh api-token create deploy --role operator",
+        ),
+        false => parts::table(
+            "API tokens",
+            &parts::heads(&["Token", "~Owner", "Role", "Ends", "~Last used", "Action"]),
+            tokens.iter().map(row).collect(),
+        ),
+    };
+    let body = Html::concat(vec![
+        page!("head.html", title = "API tokens", actions = &Html::empty(), notice = above),
+        settings::tabs(at),
+        made,
+        table,
+        page!(
+            "token_new.html",
+            csrf = &at.csrf(),
+            role = &parts::select_words("Role", "role", Role::WORDS, "viewer"),
+            days = &parts::field("Days it lasts", "days", DAYS_DEFAULT),
+        ),
+    ]);
+    at.framed(Shown { status, place: PLACE, title: "API tokens", head: Html::empty(), body: &body })
+}
+
+fn create(at: &At) -> Reply {
+    match minted(at) {
+        Ok(token) => {
+            let said = notice("good", "The token is made. This is shown once; only a hash of it is kept.");
+            page_of(at, 200, &said, page!("copy.html", id = "secret", text = &token.token))
+        }
+        Err(e @ Error::Fault(_)) => Err(e),
+        Err(e) => page_of(at, e.status(), &notice("bad", &e.detail()), Html::empty()),
+    }
+}
+
+fn minted(at: &At) -> Result<NewApiToken> {
+    let form = at.form();
+    let body = json!({ "name": field(&form, "name"), "role": field(&form, "role"), "days": field(&form, "days") }).to_string();
+    let mut f = Fields::of_body(body.as_bytes())?;
+    let name = f.name("name").required();
+    let role = f.word("role", Role::WORDS, Role::parse).required_with(Role::Viewer);
+    let days = f.int("days", DAYS).required();
+    f.finish()?;
+    api_tokens::create(at.control, at.user, name, role, days)
+}
+
+fn deed(at: &At) -> Result<Deed> {
+    let token = all(at)?.into_iter().find(|t| t.id == at.arg(0)).ok_or_else(|| Error::not_found("API token"))?;
+    Ok(Deed {
+        title: format!("Delete: {}", token.name),
+        will: vec![format!("Programs that use this token of {} are refused at once.", token.owner)],
+        button: "Delete",
+        is_dangerous: true,
+        fields: Html::empty(),
+        back: "/ui/settings/tokens".to_string(),
+    })
+}
+
+fn ask(at: &At) -> Reply {
+    at.confirm(PLACE, &deed(at)?, None)
+}
+
+fn delete(at: &At) -> Reply {
+    let deed = deed(at)?;
+    at.did(PLACE, &deed, "delete", api_tokens::delete(at.control, at.arg(0).to_string()))
+}

@@ -1,0 +1,89 @@
+//! Cluster settings: what the server reads, with what it means, and the operators' own.
+
+use super::{At, Page as Shown, back_to, field, notice, parts, run, settings as tabs};
+use crate::control::settings;
+use crate::control::versions::Condition;
+use crate::error::{Error, Result};
+use crate::gate::Handler::By;
+use crate::gate::{Reply, Route, route};
+use crate::html::{Html, page};
+use crate::http::fields::Fields;
+use crate::model::Paging;
+use crate::model::settings::ClusterSetting;
+use crate::model::users::Role::{Admin, Viewer};
+use serde_json::json;
+use tiny_http::Method::{Get, Post};
+
+/// The routes of this file.
+pub const ROUTES: &[Route] = &[
+    route(Get, "/ui/settings/cluster", By(Viewer, |c, r, u| run(c, r, u, show))),
+    route(Post, "/ui/settings/cluster", By(Admin, |c, r, u| run(c, r, u, put))),
+];
+
+const PLACE: &str = "Settings";
+/// Settings on the page.
+const SHOWN_MAX: usize = 500;
+const DONE: &[(&str, &str)] = &[("put", "The setting is saved.")];
+
+/// What the settings that the server knows mean.
+const MEANINGS: &[(&str, &str)] = &[
+    ("cluster_bootstrapped", "Whether join tokens were made for the first time. The server keeps it."),
+    ("cluster_bootstrapped_at", "When that was."),
+    (
+        "etcd_status",
+        "How etcd is, as whoever looks after it says. While it is down, unavailable or stale, all writes are refused but heartbeats, sign-ins and these settings.",
+    ),
+    ("events_retention_days", "Days that events are kept."),
+    ("events_retention_rows", "Events that are kept at most."),
+    ("scheduler_brake", "Whether the scheduler stops when most nodes fall silent together. Off lets it go on."),
+    ("scheduler_mode", "What the scheduler does by itself."),
+];
+
+fn show(at: &At) -> Reply {
+    page_of(at, 200, &at.notice(DONE))
+}
+
+fn page_of(at: &At, status: u16, above: &Html) -> Reply {
+    let found = settings::list(at.control, &Paging { limit: SHOWN_MAX, after: None })?;
+    let row = |setting: &ClusterSetting| {
+        let meaning =
+            MEANINGS.iter().find(|(key, _)| *key == setting.key).map_or("A setting of the operators' own.", |(_, meaning)| meaning);
+        let allowed = settings::allowed(&setting.key).unwrap_or_default();
+        let value = match at.may(Admin) {
+            true => page!("setting_value.html", csrf = &at.csrf(), key = &setting.key, value = &setting.value),
+            false => parts::text(&setting.value),
+        };
+        Html::concat(vec![
+            page!("setting_key.html", key = &setting.key),
+            parts::hint(&format!("{meaning} {allowed}")),
+            value,
+            page!("p.html", class = "hint", body = &Html::concat(vec![parts::text("Changed "), parts::time(setting.updated_at)])),
+        ])
+    };
+    let new = if at.may(Admin) { page!("setting_new.html", csrf = &at.csrf()) } else { Html::empty() };
+    let body = Html::concat(vec![
+        page!("head.html", title = "Cluster settings", actions = &Html::empty(), notice = above),
+        tabs::tabs(at),
+        parts::list(found.items.iter().map(row).collect()),
+        new,
+    ]);
+    at.framed(Shown { status, place: PLACE, title: "Cluster settings", head: Html::empty(), body: &body })
+}
+
+fn put(at: &At) -> Reply {
+    match written(at) {
+        Ok(()) => Ok(back_to("/ui/settings/cluster", "put")),
+        Err(e @ Error::Fault(_)) => Err(e),
+        Err(e) => page_of(at, e.status(), &notice("bad", &e.detail())),
+    }
+}
+
+fn written(at: &At) -> Result<()> {
+    let form = at.form();
+    let body = json!({ "key": field(&form, "key"), "value": field(&form, "value") }).to_string();
+    let mut f = Fields::of_body(body.as_bytes())?;
+    let key = f.id("key").required();
+    let value = f.text("value", 0..=4096).required();
+    f.finish()?;
+    settings::put(at.control, key, Condition::default(), value, &at.user.name).map(drop)
+}

@@ -1,0 +1,155 @@
+//! Adding a node: makes a join string, shows the command to paste, and watches until the machine is there.
+
+use super::{At, Page as Shown, field, notice, parts, run};
+use crate::control::join_tokens;
+use crate::error::{Error, Result};
+use crate::gate::Handler::By;
+use crate::gate::{Reply, Route, route};
+use crate::html::{Html, page};
+use crate::http::fields::Fields;
+use crate::model::Paging;
+use crate::model::join_tokens::{JoinRole, JoinToken, NewJoinToken};
+use crate::model::users::Role::Admin;
+use serde_json::json;
+use tiny_http::Method::{Get, Post};
+
+/// The routes of this file.
+pub const ROUTES: &[Route] = &[
+    route(Get, "/ui/add-node", By(Admin, |c, r, u| run(c, r, u, show))),
+    route(Post, "/ui/add-node", By(Admin, |c, r, u| run(c, r, u, make))),
+    route(Get, "/ui/add-node/{token_id}", By(Admin, |c, r, u| run(c, r, u, watch))),
+    route(Post, "/ui/add-node/{token_id}/delete", By(Admin, |c, r, u| run(c, r, u, take_back))),
+];
+
+const PLACE: &str = "Nodes";
+const TITLE: &str = "Add a node";
+/// Tokens that are looked through.
+const TOKENS_MAX: usize = 1_000;
+/// Tokens on the page.
+const SHOWN_MAX: usize = 20;
+/// A page that waits for a node is loaded anew so often, where there is no script.
+const REFRESH_S: &str = "5";
+/// How long a token may last, with the seconds of it.
+const TTLS: &[(&str, &str)] = &[("1800", "half an hour"), ("3600", "an hour"), ("21600", "six hours"), ("86400", "a day")];
+const DONE: &[(&str, &str)] = &[("delete", "The join string is taken back.")];
+
+fn show(at: &At) -> Reply {
+    page_of(at, 200, &at.notice(DONE))
+}
+
+fn all(at: &At) -> Result<Vec<JoinToken>> {
+    let mut all = join_tokens::list(at.control, &Paging { limit: TOKENS_MAX, after: None })?.items;
+    all.sort_by_key(|token| std::cmp::Reverse(token.created_at));
+    Ok(all)
+}
+
+fn page_of(at: &At, status: u16, above: &Html) -> Reply {
+    let row = |token: &JoinToken| {
+        let used = match (&token.used_by, token.used_at) {
+            (Some(node), _) => parts::node(node),
+            (None, Some(when)) => parts::time(when),
+            (None, None) => Html::empty(),
+        };
+        let delete = match token.used_at {
+            None => page!("token_delete.html", id = &token.id, csrf = &at.csrf()),
+            Some(_) => Html::empty(),
+        };
+        vec![
+            parts::text(&token.id),
+            parts::text(token.role.as_str()),
+            parts::time(token.created_at),
+            parts::time(token.expires_at),
+            used,
+            delete,
+        ]
+    };
+    let rows: Vec<Vec<Html>> = all(at)?.iter().take(SHOWN_MAX).map(row).collect();
+    let tokens = match rows.is_empty() {
+        true => Html::empty(),
+        false => {
+            let heads = parts::heads(&["Join string", "Role", "~Made", "Ends", "Used by", "Action"]);
+            parts::section("Join strings", &parts::table("Join strings", &heads, rows))
+        }
+    };
+    let body = page!(
+        "nodes_add.html",
+        notice = above,
+        csrf = &at.csrf(),
+        role = &parts::select_words("Role", "role", &["worker", "core", "gateway"], "worker"),
+        ttl = &parts::select("It lasts", "ttl", TTLS, "1800"),
+        node_id = &parts::field("Only for the node of this id (optional)", "node_id", ""),
+        tokens = &tokens,
+    );
+    at.framed(Shown { status, place: PLACE, title: TITLE, head: Html::empty(), body: &body })
+}
+
+fn make(at: &At) -> Reply {
+    match minted(at) {
+        Ok(token) => made_page(at, &token),
+        Err(e @ Error::Fault(_)) => Err(e),
+        Err(e) => page_of(at, e.status(), &notice("bad", &e.detail())),
+    }
+}
+
+fn minted(at: &At) -> Result<NewJoinToken> {
+    let form = at.form();
+    let node_id = Some(field(&form, "node_id").trim()).filter(|id| !id.is_empty());
+    let body = json!({ "role": field(&form, "role"), "ttl_seconds": field(&form, "ttl"), "node_id": node_id }).to_string();
+    let mut f = Fields::of_body(body.as_bytes())?;
+    let role = f.word("role", JoinRole::WORDS, JoinRole::parse).required_with(JoinRole::Worker);
+    let ttl_s = f.int("ttl_seconds", 60..=86_400).required();
+    let node_id = f.id("node_id").optional();
+    f.finish()?;
+    join_tokens::create(at.control, role, ttl_s, node_id)
+}
+
+/// The only page that ever shows the secret. It is an answer to a form, so that no address leads to it again.
+fn made_page(at: &At, token: &NewJoinToken) -> Reply {
+    let name = token.node_id.as_deref().unwrap_or("NAME");
+    let join = match &token.join_string {
+        Some(text) => format!("uptimemesh join --node-id {name} {text}"),
+        None => {
+            let scheme = if at.request.secure { "https" } else { "http" };
+            let role = token.role.as_str();
+            format!("uptimemesh join --api-url {scheme}://{} --token {} --node-id {name} --role {role}", at.request.host, token.token)
+        }
+    };
+    let command = format!("{join}\nuptimemesh agent --node-id {name}");
+    let waiting = parts::paragraph("Waiting for the machine to join …");
+    let body = page!(
+        "nodes_added.html",
+        command = &page!("copy.html", id = "join-command", text = &command),
+        ends = &parts::time(token.expires_at),
+        watch = &page!("nodes_watch.html", token_id = &token.id, state = &waiting),
+        token_id = &token.id,
+    );
+    at.page(PLACE, TITLE, &body)
+}
+
+fn watch(at: &At) -> Reply {
+    let token = all(at)?.into_iter().find(|t| t.id == at.arg(0)).ok_or_else(|| Error::not_found("Join token"))?;
+    let (state, waits) = match &token.used_by {
+        None if token.expires_at < crate::clock::now() => (parts::paragraph("The join string has ended; nobody used it."), false),
+        None => (parts::paragraph("Waiting for the machine to join …"), true),
+        Some(node) => {
+            let lease = at.control.leases.state(node).as_str();
+            let said = Html::concat(vec![parts::node(node), parts::text(" has joined. "), parts::state(lease)]);
+            (said, lease != "alive")
+        }
+    };
+    let body = Html::concat(vec![
+        page!("head.html", title = TITLE, actions = &Html::empty(), notice = &Html::empty()),
+        page!("nodes_watch.html", token_id = &token.id, state = &state),
+        parts::button("/ui/nodes", "All nodes", ""),
+    ]);
+    let head = if waits { page!("refresh.html", seconds = REFRESH_S) } else { Html::empty() };
+    at.framed(Shown { status: 200, place: PLACE, title: TITLE, head, body: &body })
+}
+
+fn take_back(at: &At) -> Reply {
+    match join_tokens::delete(at.control, at.arg(0).to_string()) {
+        Ok(()) => Ok(super::back_to("/ui/add-node", "delete")),
+        Err(e @ Error::Fault(_)) => Err(e),
+        Err(e) => page_of(at, e.status(), &notice("bad", &e.detail())),
+    }
+}

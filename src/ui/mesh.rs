@@ -1,0 +1,131 @@
+//! A picture of the mesh, drawn on the server: nodes by zone, in the colour of their lease, and the tunnels to their routers.
+
+use super::parts;
+use crate::control::{Control, routers};
+use crate::error::Result;
+use crate::html::{Html, page};
+use crate::model::nodes::ListedNode;
+use crate::model::{Object, Paging};
+use std::collections::{BTreeMap, HashMap};
+
+/// Nodes that are drawn one by one. A picture of more says nothing, and the list has them all.
+const DRAWN_MAX: usize = 120;
+/// Tunnels that are drawn.
+const LINES_MAX: usize = 240;
+/// Names are written where a zone has so few nodes that they do not overlap.
+const NAMED_MAX: usize = 4;
+/// Characters of a name in the picture; all of it is in the title.
+const NAME_CHARS_MAX: usize = 11;
+/// The label that tells a node's zone.
+const ZONE: &str = "zone";
+
+/// Width of a zone, and nodes in a row of it.
+const ZONE_WIDTH: usize = 220;
+const IN_ROW: usize = 2;
+const IN_ROW_OF_MANY: usize = 8;
+const GAP: usize = 16;
+const ZONES_IN_ROW: usize = 3;
+
+/// The picture; a sentence where there is nothing to draw.
+pub(super) fn picture(control: &Control, nodes: &[ListedNode]) -> Result<Html> {
+    if nodes.is_empty() {
+        return Ok(parts::hint("No nodes yet."));
+    }
+    let mut zones: BTreeMap<String, Vec<&ListedNode>> = BTreeMap::new();
+    for node in nodes.iter().take(DRAWN_MAX) {
+        let labels: BTreeMap<String, String> = serde_json::from_str(node.labels.get()).unwrap_or_default();
+        zones.entry(labels.get(ZONE).cloned().unwrap_or_default()).or_default().push(node);
+    }
+    let (mut boxes, mut circles, mut places) = (Vec::new(), Vec::new(), HashMap::new());
+    let (mut top, mut row_height, zones_in_row) = (4, 0, zones.len().min(ZONES_IN_ROW));
+    for (i, (zone, members)) in zones.iter().enumerate() {
+        let column = i % ZONES_IN_ROW;
+        if column == 0 && i > 0 {
+            (top, row_height) = (top + row_height + GAP, 0);
+        }
+        let named = members.len() <= NAMED_MAX;
+        let (in_row, step_y, r) = if named { (IN_ROW, 56, 12) } else { (IN_ROW_OF_MANY, 26, 8) };
+        let height = 32 + members.len().div_ceil(in_row) * step_y;
+        let left = 4 + column * (ZONE_WIDTH + GAP);
+        boxes.push(page!(
+            "mesh_zone.html",
+            x = &left.to_string(),
+            y = &top.to_string(),
+            width = &ZONE_WIDTH.to_string(),
+            height = &height.to_string(),
+            text_x = &(left + 10).to_string(),
+            text_y = &(top + 18).to_string(),
+            name = &if zone.is_empty() { "no zone".to_string() } else { cut(zone, 26) },
+        ));
+        for (k, node) in members.iter().enumerate() {
+            let step_x = ZONE_WIDTH / in_row;
+            let (x, y) = (left + step_x / 2 + (k % in_row) * step_x, top + 42 + (k / in_row) * step_y);
+            places.insert(node.id.as_str(), (x, y));
+            let state = control.leases.state(&node.id).as_str();
+            circles.push(page!(
+                "mesh_node.html",
+                href = &parts::path("nodes", &node.id),
+                title = &format!("{}: {state}", node.name),
+                state = state,
+                x = &x.to_string(),
+                y = &y.to_string(),
+                r = &r.to_string(),
+            ));
+            if named {
+                let below = (y + 28).to_string();
+                circles.push(page!("mesh_name.html", x = &x.to_string(), y = &below, name = &cut(&node.name, NAME_CHARS_MAX)));
+            }
+        }
+        row_height = row_height.max(height);
+    }
+    let mut drawn = boxes;
+    drawn.extend(lines(control, nodes, &places)?);
+    drawn.extend(circles);
+    let width = 8 + zones_in_row * ZONE_WIDTH + (zones_in_row - 1) * GAP;
+    let label =
+        format!("{} in {}, with their tunnels", parts::count(nodes.len().min(DRAWN_MAX), "node"), parts::count(zones.len(), "zone"));
+    let picture = page!(
+        "mesh.html",
+        // A single zone is not blown up to the width of the page.
+        width = &width.max(2 * ZONE_WIDTH).to_string(),
+        height = &(top + row_height + 8).to_string(),
+        label = &label,
+        parts = &Html::concat(drawn),
+    );
+    let hidden = nodes.len().saturating_sub(DRAWN_MAX);
+    let more = if hidden > 0 { parts::hint(&format!("{hidden} more are not drawn.")) } else { Html::empty() };
+    Ok(Html::concat(vec![picture, more]))
+}
+
+/// The tunnels from nodes to their routers, as the nodes report them.
+fn lines(control: &Control, nodes: &[ListedNode], places: &HashMap<&str, (usize, usize)>) -> Result<Vec<Html>> {
+    let assigned = routers::list(control, &Paging { limit: LINES_MAX, after: None }, None)?.items;
+    let mut lines = Vec::new();
+    for assignment in &assigned {
+        let Some(from) = places.get(assignment.node_id.as_str()) else { continue };
+        let node = nodes.iter().find(|n| n.id == assignment.node_id);
+        let status: Object = node.and_then(|n| serde_json::from_str(n.status.get()).ok()).unwrap_or_default();
+        for (router, key, class) in [
+            (&assignment.primary_router_id, "wg_primary_tunnel", "first"),
+            (&assignment.secondary_router_id, "wg_secondary_tunnel", "second"),
+        ] {
+            let Some(to) = places.get(router.as_str()) else { continue };
+            let said = status.get(key).map_or("not known".to_string(), parts::value);
+            let colour = super::wireguard::tunnel_class(&said);
+            lines.push(page!(
+                "mesh_line.html",
+                class = &format!("{class} {colour}"),
+                x1 = &from.0.to_string(),
+                y1 = &from.1.to_string(),
+                x2 = &to.0.to_string(),
+                y2 = &to.1.to_string(),
+                title = &format!("{} to {router}: {said}", assignment.node_id),
+            ));
+        }
+    }
+    Ok(lines)
+}
+
+fn cut(name: &str, chars: usize) -> String {
+    if name.chars().count() <= chars { name.to_string() } else { name.chars().take(chars - 1).chain(['…']).collect() }
+}

@@ -1,0 +1,262 @@
+//! What pages are made of: tables, facts, times, links. Each takes text and gives markup that is escaped.
+
+use crate::clock::{self, Timestamp};
+use crate::html::{Html, page};
+use crate::percent;
+use serde_json::Value;
+
+/// Characters of a value that a cell shows; the page of the object shows all.
+const CELL_CHARS_MAX: usize = 120;
+
+/// Text, escaped.
+pub fn text(text: &str) -> Html {
+    Html::text(text)
+}
+
+/// A link; `href` is encoded already.
+pub fn link(href: &str, text: &str) -> Html {
+    page!("link.html", href = href, text = text)
+}
+
+/// The page of an object under a part of the site.
+pub fn path(part: &str, id: &str) -> String {
+    format!("/ui/{part}/{}", percent::encode(id))
+}
+
+/// A link to a node's page.
+pub fn node(id: &str) -> Html {
+    link(&path("nodes", id), id)
+}
+
+/// A link to a service's page.
+pub fn service(id: &str) -> Html {
+    link(&path("services", id), id)
+}
+
+/// A link to a replica's page.
+pub fn replica(id: &str) -> Html {
+    link(&path("replicas", id), id)
+}
+
+/// A word for how something is, in its colour. Words that have none are shown as they are.
+pub fn state(word: &str) -> Html {
+    page!("state.html", word = word)
+}
+
+/// A link that looks like a button.
+pub fn button(href: &str, label: &str, kind: &str) -> Html {
+    page!("button.html", href = href, text = label, kind = kind)
+}
+
+/// A small label.
+pub fn chip(text: &str) -> Html {
+    page!("chip.html", text = text)
+}
+
+/// A paragraph.
+pub fn paragraph(text: &str) -> Html {
+    page!("p.html", class = "", body = text)
+}
+
+/// A quieter paragraph.
+pub fn hint(text: &str) -> Html {
+    page!("p.html", class = "hint", body = text)
+}
+
+/// Text as it would be typed.
+pub fn code(text: &str) -> Html {
+    page!("code.html", text = text)
+}
+
+/// What a form carries along unseen.
+pub fn hidden(name: &str, value: &str) -> Html {
+    page!("hidden.html", name = name, value = value)
+}
+
+/// A moment: how long ago, and exactly in its title.
+pub fn time(at: Timestamp) -> Html {
+    let exact = Timestamp::from_secs(at.secs()).to_string();
+    page!("time.html", exact = &exact, relative = &relative(at, clock::now()))
+}
+
+/// A moment, if there was one.
+pub fn maybe_time(at: Option<Timestamp>) -> Html {
+    at.map_or_else(|| text("never"), time)
+}
+
+/// How far a moment is from now.
+pub fn relative(at: Timestamp, now: Timestamp) -> String {
+    let s = now.secs() - at.secs();
+    let span = match s.abs() {
+        0..=1 => return "just now".to_string(),
+        n @ 2..=59 => format!("{n} s"),
+        n @ 60..=3599 => format!("{} min", n / 60),
+        n @ 3600..=86_399 => format!("{} h", n / 3600),
+        n => format!("{} d", n / 86_400),
+    };
+    if s < 0 { format!("in {span}") } else { format!("{span} ago") }
+}
+
+/// A table; the heads of columns that narrow screens leave out begin with `~`.
+pub fn table(caption: &str, heads: &[Head], rows: Vec<Vec<Html>>) -> Html {
+    let wide: Vec<bool> = heads.iter().map(|head| head.wide).collect();
+    let rows = rows.into_iter().map(|cells| {
+        let cell = |(i, body): (usize, Html)| match wide.get(i) {
+            Some(true) => page!("td_wide.html", body = &body),
+            _ => page!("td.html", body = &body),
+        };
+        page!("tr.html", cells = &Html::concat(cells.into_iter().enumerate().map(cell).collect()))
+    });
+    let rows = Html::concat(rows.collect());
+    let head = |head: &Head| {
+        let (class, sort) = (if head.wide { " class=\"w\"" } else { "" }, head.sorted.map_or("", |by| by));
+        page!("th.html", more = &attributes(class, sort), text = &head.label)
+    };
+    page!("table.html", caption = caption, heads = &Html::concat(heads.iter().map(head).collect()), rows = &rows)
+}
+
+/// The head of a column.
+pub struct Head {
+    label: Html,
+    wide: bool,
+    sorted: Option<&'static str>,
+}
+
+impl From<&str> for Head {
+    fn from(label: &str) -> Head {
+        let wide = label.starts_with('~');
+        Head { label: text(label.trim_start_matches('~')), wide, sorted: None }
+    }
+}
+
+impl Head {
+    /// A head that sorts the table by its column.
+    pub fn sorting(label: &str, href: &str, is_sorted: bool) -> Head {
+        Head { label: link(href, label), wide: false, sorted: is_sorted.then_some("ascending") }
+    }
+}
+
+/// Heads of columns.
+pub fn heads(labels: &[&str]) -> Vec<Head> {
+    labels.iter().map(|label| Head::from(*label)).collect()
+}
+
+/// Attributes of a head: they are this file's own words.
+fn attributes(class: &'static str, sorted: &'static str) -> Html {
+    match (class.is_empty(), sorted.is_empty()) {
+        (true, true) => Html::empty(),
+        (false, true) => page!("th_wide.html"),
+        (_, false) => page!("th_sorted.html"),
+    }
+}
+
+/// Names and values.
+pub fn facts(pairs: Vec<(&str, Html)>) -> Html {
+    let fact = |(name, value): (&str, Html)| page!("fact.html", name = name, value = &value);
+    page!("facts.html", facts = &Html::concat(pairs.into_iter().map(fact).collect()))
+}
+
+/// A list without bullets.
+pub fn list(items: Vec<Html>) -> Html {
+    page!("ul.html", items = &items_of(items))
+}
+
+/// The items of a list.
+pub fn items_of(items: Vec<Html>) -> Html {
+    Html::concat(items.into_iter().map(|item| page!("li.html", body = &item)).collect())
+}
+
+/// A part of a page under a heading of its own.
+pub fn section(title: &str, body: &Html) -> Html {
+    page!("section.html", title = title, body = body)
+}
+
+/// A part of a page that follows what happens, where the browser runs scripts.
+pub fn live(id: &str, body: &Html) -> Html {
+    page!("live.html", id = id, body = body)
+}
+
+/// Something that opens when it is asked for.
+pub fn details(summary: &str, body: &Html) -> Html {
+    page!("details.html", summary = summary, body = body)
+}
+
+/// Where nothing is yet: what to do, and the command for it.
+pub fn empty(text: &str, command: &str) -> Html {
+    page!("empty.html", text = text, command = command)
+}
+
+/// A choice among words; the first value is empty where any will do.
+pub fn select(label: &str, name: &str, words: &[(&str, &str)], chosen: &str) -> Html {
+    let option = |(value, text): &(&str, &str)| match *value == chosen {
+        true => page!("option_selected.html", value = *value, text = *text),
+        false => page!("option.html", value = *value, text = *text),
+    };
+    page!("select.html", label = label, name = name, options = &Html::concat(words.iter().map(option).collect()))
+}
+
+/// The same, where value and text are one.
+pub fn select_words(label: &str, name: &str, words: &[&str], chosen: &str) -> Html {
+    let words: Vec<(&str, &str)> = words.iter().map(|word| (*word, *word)).collect();
+    select(label, name, &words, chosen)
+}
+
+/// A field of one line.
+pub fn field(label: &str, name: &str, value: &str) -> Html {
+    page!("field.html", label = label, name = name, value = value, more = "")
+}
+
+/// A box to tick.
+pub fn checkbox(name: &str, label: &str) -> Html {
+    page!("checkbox.html", name = name, label = label)
+}
+
+/// A value as a cell shows it: texts bare, everything else as JSON, cut where it is long.
+pub fn value(value: &Value) -> String {
+    let whole = match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "not known".to_string(),
+        other => other.to_string(),
+    };
+    match whole.char_indices().nth(CELL_CHARS_MAX) {
+        Some((cut, _)) => format!("{}…", &whole[..cut]),
+        None => whole,
+    }
+}
+
+/// An object as people read it.
+pub fn pretty(object: &impl serde::Serialize) -> String {
+    serde_json::to_string_pretty(object).unwrap_or_default()
+}
+
+/// A path with parameters; those without a value are left out.
+pub fn with_query(path: &str, pairs: &[(&str, &str)]) -> String {
+    let pairs: Vec<String> = pairs.iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| format!("{k}={}", percent::encode(v))).collect();
+    if pairs.is_empty() { path.to_string() } else { format!("{path}?{}", pairs.join("&")) }
+}
+
+/// `1 node`, `2 nodes`.
+pub fn count(n: usize, one: &str) -> String {
+    if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_told_from_now() {
+        let now = Timestamp::from_secs(1_000_000);
+        for (ago, said) in
+            [(0, "just now"), (59, "59 s ago"), (3599, "59 min ago"), (7200, "2 h ago"), (172_800, "2 d ago"), (-90, "in 1 min")]
+        {
+            assert_eq!(relative(now.plus_secs(-ago), now), said);
+        }
+    }
+
+    #[test]
+    fn parameters_are_encoded_and_empty_ones_left_out() {
+        assert_eq!(with_query("/ui", &[("a", "b&c"), ("d", "")]), "/ui?a=b%26c");
+        assert_eq!(with_query("/ui", &[]), "/ui");
+    }
+}

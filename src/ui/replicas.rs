@@ -1,0 +1,276 @@
+//! Replicas: the list, a page for each, and what an operator may do with one.
+
+use super::{At, Deed, ROWS_MAX, field, parts, run};
+use crate::control::versions::Condition;
+use crate::control::{endpoints, replicas};
+use crate::error::{Error, Result};
+use crate::gate::Handler::By;
+use crate::gate::{Reply, Route, route};
+use crate::html::{Html, page};
+use crate::model::replicas::{ListedReplica, Replica};
+use crate::model::users::Role::{Operator, Viewer};
+use crate::model::{Object, Paging, ids};
+use serde_json::Value;
+use tiny_http::Method::{Get, Post};
+
+/// Replicas that a list is made of; the command line shows all.
+const REPLICAS_MAX: usize = 50_000;
+/// Endpoints on a replica's page.
+const ENDPOINTS_MAX: usize = 50;
+/// Characters of a snapshot's id.
+const SNAPSHOT_CHARS_MAX: usize = 128;
+
+/// The routes of this file.
+pub const ROUTES: &[Route] = &[
+    route(Get, "/ui/replicas", By(Viewer, |c, r, u| run(c, r, u, list))),
+    route(Get, "/ui/replicas/{replica_id}", By(Viewer, |c, r, u| run(c, r, u, show))),
+    route(Get, "/ui/replicas/{replica_id}/{deed}", By(Operator, |c, r, u| run(c, r, u, ask))),
+    route(Post, "/ui/replicas/{replica_id}/{deed}", By(Operator, |c, r, u| run(c, r, u, act))),
+];
+
+const PLACE: &str = "Replicas";
+const DONE: &[(&str, &str)] = &[
+    ("move", "The replica is placed on the other node."),
+    ("restart", "The replica is asked to start anew."),
+    ("snapshot", "A snapshot of its data is asked for."),
+    ("restore", "Its data is asked to be put back."),
+    ("delete", "The replica is deleted."),
+];
+
+/// How a replica is, in a word of its status.
+fn state_of(status: &Object, desired: &str) -> Html {
+    let said = status.get("state").and_then(Value::as_str);
+    parts::state(match (status.get("healthy"), said) {
+        (_, Some(state)) => state,
+        (Some(Value::Bool(false)), None) => "failing",
+        (_, None) => desired,
+    })
+}
+
+fn object(status: &serde_json::value::RawValue) -> Object {
+    serde_json::from_str(status.get()).unwrap_or_default()
+}
+
+/// A replica on the page of its node.
+pub(super) fn row_on_node(replica: &ListedReplica) -> Vec<Html> {
+    vec![
+        parts::replica(&replica.id),
+        parts::service(&replica.service_id),
+        state_of(&object(&replica.status), &replica.desired_state),
+        parts::time(replica.created_at),
+    ]
+}
+
+/// A replica on the page of its service.
+pub(super) fn row_of_service(replica: &ListedReplica, newest: i64) -> Vec<Html> {
+    let status = object(&replica.status);
+    let runs = match status.get("applied_generation") {
+        Some(generation) if *generation == newest => parts::text(&newest.to_string()),
+        Some(generation) => parts::text(&format!("{}, not yet {newest}", parts::value(generation))),
+        None => parts::text("not known"),
+    };
+    vec![
+        parts::node(&replica.node_id),
+        parts::replica(&replica.id),
+        state_of(&status, &replica.desired_state),
+        runs,
+        parts::time(replica.created_at),
+    ]
+}
+
+fn list(at: &At) -> Reply {
+    let query = at.request.query_pairs();
+    let [service, node, state, text] = ["service", "node", "state", "q"].map(|key| field(&query, key));
+    let some = |text: &'static str, id: &str| {
+        if ids::is_id(id) {
+            Ok(Some(id.to_string()))
+        } else if id.is_empty() {
+            Ok(None)
+        } else {
+            Err(Error::Malformed(format!("This is no id of a {text}: {id}")))
+        }
+    };
+    let (service_id, node_id) = (some("service", service)?, some("node", node)?);
+    let paging = Paging { limit: REPLICAS_MAX, after: None };
+    let mut found = replicas::list(at.control, &paging, service_id.as_deref(), node_id.as_deref())?.items;
+    if !text.is_empty() {
+        found.retain(|r| r.id.contains(text));
+    }
+    if state == "failing" {
+        let sick = |r: &ListedReplica| {
+            serde_json::from_str::<crate::model::replicas::Facts>(r.status.get()).is_ok_and(|facts| facts.sickness().is_some())
+        };
+        let well = |id: &str| {
+            matches!(at.control.leases.state(id), crate::model::leases::LeaseState::Alive | crate::model::leases::LeaseState::Unknown)
+        };
+        found.retain(|r| sick(r) || !well(&r.node_id));
+    }
+    let pages = found.len().div_ceil(ROWS_MAX).max(1);
+    let number = field(&query, "page").parse().unwrap_or(1).clamp(1, pages);
+    let shown = &found[(number - 1) * ROWS_MAX..found.len().min(number * ROWS_MAX)];
+    let row = |r: &ListedReplica| {
+        let on = Html::concat(vec![parts::node(&r.node_id), parts::text(" "), lease_of(at, &r.node_id)]);
+        vec![
+            parts::replica(&r.id),
+            parts::service(&r.service_id),
+            on,
+            state_of(&object(&r.status), &r.desired_state),
+            parts::time(r.updated_at),
+        ]
+    };
+    let filtered = [service, node, state, text].iter().any(|f| !f.is_empty());
+    let table = match (found.is_empty(), filtered) {
+        (true, true) => parts::hint("No replica is like that."),
+        (true, false) => parts::empty("No replicas yet: the scheduler makes them for services.", "uptimemesh service apply -f web.json"),
+        _ => parts::table("Replicas", &parts::heads(&["Replica", "Service", "Node", "State", "~Changed"]), shown.iter().map(row).collect()),
+    };
+    let fields = vec![
+        parts::field("Text", "q", text),
+        parts::field("Service", "service", service),
+        parts::field("Node", "node", node),
+        parts::select("State", "state", &[("", "any"), ("failing", "failing")], state),
+    ];
+    let href = |page: usize| {
+        parts::with_query(
+            "/ui/replicas",
+            &[("service", service), ("node", node), ("state", state), ("q", text), ("page", &page.to_string())],
+        )
+    };
+    let body = Html::concat(vec![
+        page!("head.html", title = PLACE, actions = &Html::empty(), notice = &at.notice(DONE)),
+        page!("filter.html", action = "/ui/replicas", fields = &Html::concat(fields)),
+        parts::live("replicas", &Html::concat(vec![table, super::nodes::pager(found.len(), "replica", number, pages, &href)])),
+    ]);
+    at.page(PLACE, PLACE, &body)
+}
+
+/// The lease of a node, where it says something.
+fn lease_of(at: &At, node_id: &str) -> Html {
+    match at.control.leases.state(node_id) {
+        crate::model::leases::LeaseState::Alive | crate::model::leases::LeaseState::Unknown => Html::empty(),
+        gone => parts::state(gone.as_str()),
+    }
+}
+
+fn show(at: &At) -> Reply {
+    let replica = replicas::show(at.control, at.arg(0))?.object;
+    let mut facts = vec![
+        ("State", state_of(&replica.status, &replica.desired_state)),
+        ("Should be", parts::text(&replica.desired_state)),
+        ("Service", parts::service(&replica.service_id)),
+        ("Node", Html::concat(vec![parts::node(&replica.node_id), parts::text(" "), lease_of(at, &replica.node_id)])),
+    ];
+    match &replica.placement {
+        Some(why) => {
+            facts.push(("Why there", parts::text(&format!("{}: {}", why.action, why.reason))));
+            facts.push(("Since", parts::time(why.at)));
+            if let Some(from) = &why.from_node_id {
+                facts.push(("Came from", parts::node(from)));
+            }
+        }
+        None => facts.push(("Why there", parts::text("a client put it there"))),
+    }
+    facts.push(("Made", parts::time(replica.created_at)));
+    let found = endpoints::list(at.control, &Paging { limit: ENDPOINTS_MAX, after: None }, Some(&replica.id))?.items;
+    let row = |e: &crate::model::endpoints::Endpoint| {
+        vec![
+            parts::text(&format!("{}:{}", e.address, e.port)),
+            parts::state(if e.healthy { "healthy" } else { "failing" }),
+            parts::maybe_time(e.last_checked_at),
+        ]
+    };
+    let reached = match found.is_empty() {
+        true => parts::hint("No endpoints are known."),
+        false => parts::table("Endpoints", &parts::heads(&["Address", "State", "Checked"]), found.iter().map(row).collect()),
+    };
+    let path = parts::path("replicas", &replica.id);
+    let button = |(word, label, kind): &(&str, &str, &str)| parts::button(&format!("{path}/{word}"), label, kind);
+    let actions = match at.may(Operator) {
+        true => Html::concat(DEEDS.iter().map(button).collect()),
+        false => Html::empty(),
+    };
+    let follows = Html::concat(vec![
+        parts::facts(facts),
+        parts::section("Endpoints", &reached),
+        parts::section("Status", &parts::code(&parts::pretty(&replica.status))),
+    ]);
+    let body = Html::concat(vec![
+        page!("head.html", title = &replica.id, actions = &actions, notice = &at.notice(DONE)),
+        parts::live("replica", &follows),
+    ]);
+    at.page(PLACE, &replica.id, &body)
+}
+
+/// Word, button and kind of what an operator may do with a replica.
+const DEEDS: &[(&str, &str, &str)] = &[
+    ("move", "Move", ""),
+    ("restart", "Restart", ""),
+    ("snapshot", "Snapshot", ""),
+    ("restore", "Restore", ""),
+    ("delete", "Delete", "danger"),
+];
+
+fn deed(at: &At) -> Result<(Deed, &'static str, Replica)> {
+    let (word, button, kind) = DEEDS.iter().find(|(word, ..)| *word == at.arg(1)).ok_or_else(|| Error::not_found("Page"))?;
+    let replica = replicas::show(at.control, at.arg(0))?.object;
+    let form = at.form();
+    let agents = "This server records the request; whoever runs the replicas carries it out.";
+    let will: &[&str] = match *word {
+        "move" => &[
+            "The replica is placed on the node that you name, whether the scheduler would have chosen it or not.",
+            "Marks that it is not well are taken away.",
+            "The scheduler may move it again where its rules ask for that.",
+        ],
+        "restart" => &["The replica is asked to start anew.", agents],
+        "snapshot" => &["A snapshot of the replica's data is asked for.", agents],
+        "restore" => &["The replica's data is replaced by that of a snapshot: what was written since is lost.", agents],
+        _ => &[
+            "The replica and its endpoints are forgotten.",
+            "The scheduler makes another where the service wants as many as there are now.",
+        ],
+    };
+    let fields = match *word {
+        "move" => parts::field("To the node of this id", "target_node_id", field(&form, "target_node_id")),
+        "restore" => parts::field("Snapshot (the newest, where it is empty)", "snapshot_id", field(&form, "snapshot_id")),
+        _ => Html::empty(),
+    };
+    let deed = Deed {
+        title: format!("{button}: {}", replica.id),
+        will: will.iter().map(ToString::to_string).collect(),
+        button,
+        is_dangerous: *kind == "danger" || *word == "restore",
+        fields,
+        back: parts::path("replicas", &replica.id),
+    };
+    Ok((deed, word, replica))
+}
+
+fn ask(at: &At) -> Reply {
+    at.confirm(PLACE, &deed(at)?.0, None)
+}
+
+fn act(at: &At) -> Reply {
+    let (mut deed, word, replica) = deed(at)?;
+    let form = at.form();
+    let (id, any) = (replica.id, Condition::default());
+    let done = match word {
+        "move" => {
+            let target = field(&form, "target_node_id").trim().to_string();
+            replicas::place(at.control, id, any, target, &at.user.name).map(drop)
+        }
+        "restart" => replicas::restart(at.control, id, any).map(drop),
+        "snapshot" => replicas::snapshot(at.control, id, any).map(drop),
+        "restore" => {
+            let snapshot = field(&form, "snapshot_id").trim();
+            match snapshot.chars().count() > SNAPSHOT_CHARS_MAX || snapshot.chars().any(char::is_control) {
+                true => Err(Error::Malformed("This is no id of a snapshot.".to_string())),
+                false => replicas::restore(at.control, id, any, (!snapshot.is_empty()).then(|| snapshot.to_string())).map(drop),
+            }
+        }
+        _ => replicas::delete(at.control, id, any),
+    };
+    if word == "delete" && done.is_ok() {
+        deed.back = "/ui/replicas".to_string();
+    }
+    at.did(PLACE, &deed, word, done)
+}

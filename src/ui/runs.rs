@@ -1,0 +1,100 @@
+//! Support: etcd snapshots and support bundles, which agents carry out and report on.
+
+use super::{At, back_to, parts, run};
+use crate::control::once::Once;
+use crate::control::runs;
+use crate::control::versions::Condition;
+use crate::error::{Error, Result};
+use crate::gate::Handler::By;
+use crate::gate::{Reply, Route, route};
+use crate::html::{Html, page};
+use crate::model::Paging;
+use crate::model::runs::{Kind, Run};
+use crate::model::users::Role::{Operator, Viewer};
+use tiny_http::Method::{Get, Post};
+
+/// The routes of this file.
+pub const ROUTES: &[Route] = &[
+    route(Get, "/ui/support", By(Viewer, |c, r, u| run(c, r, u, show))),
+    route(Post, "/ui/support/{kind}", By(Operator, |c, r, u| run(c, r, u, request))),
+    route(Post, "/ui/support/{kind}/{run_id}/delete", By(Operator, |c, r, u| run(c, r, u, delete))),
+];
+
+const PLACE: &str = "Support";
+/// Requests of each kind on the page.
+const SHOWN_MAX: usize = 50;
+const DONE: &[(&str, &str)] = &[
+    ("snapshots", "A snapshot is asked for; it is taken when an agent takes the request up."),
+    ("bundles", "A support bundle is asked for; it is made when an agent takes the request up."),
+    ("deleted", "The request is deleted."),
+];
+
+/// The kinds, with the words of this page and the command that does the same.
+const KINDS: [(Kind, &str, &str, &str, &str); 2] = [
+    (Kind::Snapshot, "snapshots", "etcd snapshots", "Request a snapshot", "uptimemesh snapshots --request"),
+    (Kind::Bundle, "bundles", "Support bundles", "Request a bundle", "uptimemesh bundles --request"),
+];
+
+fn show(at: &At) -> Reply {
+    let mut sections = Vec::new();
+    for (kind, word, title, button, command) in KINDS {
+        let page = runs::list(at.control, kind, &Paging { limit: SHOWN_MAX, after: None })?;
+        let table = match page.items.is_empty() {
+            true => parts::empty("None was asked for yet.", command),
+            false => {
+                let heads = parts::heads(&["Request", "State", "By", "Asked for", "~Changed", "Result", "Action"]);
+                parts::table(title, &heads, page.items.iter().map(|r| row(at, word, r)).collect())
+            }
+        };
+        let request = match at.may(Operator) {
+            true => page!("run_request.html", word = word, csrf = &at.csrf(), button = button),
+            false => Html::empty(),
+        };
+        sections.push(parts::section(title, &Html::concat(vec![request, parts::live(word, &table)])));
+    }
+    let body = Html::concat(vec![
+        page!("head.html", title = PLACE, actions = &Html::empty(), notice = &at.notice(DONE)),
+        parts::hint("A request stays pending until an agent takes it up, and reports here where its result is."),
+        Html::concat(sections),
+    ]);
+    at.page(PLACE, PLACE, &body)
+}
+
+fn row(at: &At, word: &str, run: &Run) -> Vec<Html> {
+    let result = match (&run.error, &run.result) {
+        (Some(error), _) => parts::text(error),
+        // What can be fetched from here is a link; everything else is a place on some machine.
+        (None, Some(place)) if place.starts_with("https://") || place.starts_with("http://") => parts::link(place, "Download"),
+        (None, Some(place)) => parts::text(place),
+        (None, None) => parts::text("none yet"),
+    };
+    let delete = match run.status.is_finished() && at.may(Operator) {
+        true => page!("run_delete.html", word = word, id = &run.id, csrf = &at.csrf()),
+        false => Html::empty(),
+    };
+    vec![
+        parts::text(&run.id),
+        parts::state(run.status.as_str()),
+        parts::text(run.requested_by.as_deref().unwrap_or("nobody in particular")),
+        parts::time(run.created_at),
+        parts::time(run.updated_at),
+        result,
+        delete,
+    ]
+}
+
+fn kind(at: &At) -> Result<(Kind, &'static str)> {
+    KINDS.iter().find(|(_, word, ..)| *word == at.arg(0)).map(|(kind, word, ..)| (*kind, *word)).ok_or_else(|| Error::not_found("Page"))
+}
+
+fn request(at: &At) -> Reply {
+    let (kind, word) = kind(at)?;
+    runs::create(at.control, kind, Once::default(), None, Some(at.user.name.clone()))?;
+    Ok(back_to("/ui/support", word))
+}
+
+fn delete(at: &At) -> Reply {
+    let (kind, _) = kind(at)?;
+    runs::delete(at.control, kind, at.arg(1).to_string(), Condition::default())?;
+    Ok(back_to("/ui/support", "deleted"))
+}

@@ -1,0 +1,189 @@
+//! The scheduler: what it would do and why, doing it, and what holds it.
+
+use super::{At, Deed, back_to, field, notice, parts, run};
+use crate::control::scheduler::plan::{Action, Plan};
+use crate::control::scheduler::{self, Plans};
+use crate::control::settings;
+use crate::control::versions::Condition;
+use crate::error::{Error, Result};
+use crate::gate::Handler::By;
+use crate::gate::{Reply, Route, route};
+use crate::html::{Html, page};
+use crate::model::users::Role::{Admin, Operator, Viewer};
+use tiny_http::Method::{Get, Post};
+
+/// The routes of this file.
+pub const ROUTES: &[Route] = &[
+    route(Get, "/ui/scheduler", By(Viewer, |c, r, u| run(c, r, u, show))),
+    route(Post, "/ui/scheduler/mode", By(Admin, |c, r, u| run(c, r, u, set_mode))),
+    route(Get, "/ui/scheduler/apply/{scope}", By(Operator, |c, r, u| run(c, r, u, ask))),
+    route(Post, "/ui/scheduler/apply/{scope}", By(Operator, |c, r, u| run(c, r, u, apply))),
+];
+
+const PLACE: &str = "Scheduler";
+/// Actions of all services that the page shows.
+const ACTIONS_MAX: usize = 100;
+/// Moves of a rebalance that is asked for here.
+const MOVES_MAX: usize = 20;
+/// What stands in the path for all services, and for a rebalance: no id begins with a hyphen.
+const ALL: &str = "-all";
+const REBALANCE: &str = "-rebalance";
+const DONE: &[(&str, &str)] =
+    &[("apply", "The plan is applied."), ("rebalance", "The moves are made."), ("mode", "The scheduler's mode is set.")];
+/// Modes, and what they mean.
+const MODES: &[(&str, &str)] =
+    &[("auto", "auto: acts when something changes"), ("manual", "manual: acts only when asked"), ("paused", "paused: refuses to act")];
+
+fn show(at: &At) -> Reply {
+    let status = scheduler::status(at.control)?;
+    let plans = scheduler::plan_all(at.control)?;
+    let balance = scheduler::plan_rebalance(at.control, MOVES_MAX)?;
+    let facts = vec![
+        ("Mode", parts::text(status.mode)),
+        ("Brake", if status.braked { parts::state("on") } else { parts::text("off") }),
+        ("Reconciles waiting", parts::text(&status.waiting.to_string())),
+        ("Since the start", parts::text(&format!("{} plans carried out, {} actions in them", status.runs, status.actions))),
+        ("Planned", parts::time(plans.generated_at)),
+    ];
+    let mode = match at.may(Admin) {
+        true => page!("scheduler_mode.html", csrf = &at.csrf(), mode = &parts::select("Mode", "mode", MODES, status.mode),),
+        false => Html::empty(),
+    };
+    let pending = actions(&plans);
+    let mut plan = vec![warnings(&plans)];
+    if pending == 0 {
+        plan.push(parts::hint("Nothing is to be done: everything is where it should be."));
+    } else {
+        if at.may(Operator) && status.mode != "paused" {
+            plan.push(parts::button(&format!("/ui/scheduler/apply/{ALL}"), "Apply all", "primary"));
+        }
+        plan.push(plans_of(at, &plans, status.mode));
+    }
+    let mut moves = Vec::new();
+    if actions(&balance) == 0 {
+        moves.push(parts::hint("Replicas are spread evenly: no move would even them out."));
+    } else {
+        if at.may(Operator) && status.mode != "paused" {
+            moves.push(parts::button(&format!("/ui/scheduler/apply/{REBALANCE}"), "Rebalance", ""));
+        }
+        moves.extend(balance.results.iter().filter(|p| !p.actions.is_empty()).map(|p| table(&p.service_id, &p.actions)));
+    }
+    let body = Html::concat(vec![
+        page!("head.html", title = PLACE, actions = &Html::empty(), notice = &at.notice(DONE)),
+        mode,
+        parts::live(
+            "scheduler",
+            &Html::concat(vec![
+                parts::facts(facts),
+                parts::section("Plan", &Html::concat(plan)),
+                parts::section("Balance", &Html::concat(moves)),
+            ]),
+        ),
+    ]);
+    at.page(PLACE, PLACE, &body)
+}
+
+fn actions(plans: &Plans) -> usize {
+    plans.results.iter().map(|plan| plan.actions.len()).sum()
+}
+
+fn warnings(plans: &Plans) -> Html {
+    let of_one = plans.results.iter().flat_map(|p| p.warnings.iter().map(move |w| format!("{}: {w}", p.service_id)));
+    Html::concat(plans.warnings.iter().cloned().chain(of_one).take(ACTIONS_MAX).map(|w| notice("bad", &w)).collect())
+}
+
+/// What changes, service by service.
+fn plans_of(at: &At, plans: &Plans, mode: &str) -> Html {
+    let (mut shown, mut parts_of) = (0, Vec::new());
+    for plan in plans.results.iter().filter(|p| !p.actions.is_empty()) {
+        if shown >= ACTIONS_MAX {
+            break;
+        }
+        shown += plan.actions.len();
+        let apply = match at.may(Operator) && mode != "paused" {
+            true => parts::button(&parts::path("scheduler/apply", &plan.service_id), "Apply this", ""),
+            false => Html::empty(),
+        };
+        let cut = &plan.actions[..plan.actions.len().min(ACTIONS_MAX)];
+        parts_of.push(page!(
+            "plan.html",
+            service = &parts::service(&plan.service_id),
+            figures = &format!("{} of {} replicas", plan.actual_replicas, plan.desired_replicas),
+            apply = &apply,
+            actions = &table(&plan.service_id, cut),
+        ));
+    }
+    let hidden = actions(plans).saturating_sub(shown);
+    if hidden > 0 {
+        parts_of.push(parts::hint(&format!("{hidden} more actions: uptimemesh plan")));
+    }
+    Html::concat(parts_of)
+}
+
+fn table(service_id: &str, actions: &[Action]) -> Html {
+    let place = |node: &Option<String>| node.as_deref().map_or_else(|| parts::text("–"), parts::node);
+    let row = |a: &Action| {
+        let is_made = a.source_node_id.is_none() && a.target_node_id.is_some();
+        let replica = if is_made { parts::text(&a.replica_id) } else { parts::replica(&a.replica_id) };
+        vec![parts::text(&a.action.replace('_', " ")), replica, place(&a.source_node_id), place(&a.target_node_id), parts::text(&a.detail)]
+    };
+    let heads = parts::heads(&["What", "Replica", "From", "To", "Why"]);
+    parts::table(&format!("Plan of {service_id}"), &heads, actions.iter().map(row).collect())
+}
+
+fn set_mode(at: &At) -> Reply {
+    let form = at.form();
+    let mode = field(&form, "mode").to_string();
+    settings::put(at.control, settings::SCHEDULER_MODE.to_string(), Condition::default(), mode, &at.user.name)?;
+    Ok(back_to("/ui/scheduler", "mode"))
+}
+
+fn deed(at: &At) -> Result<Deed> {
+    let back = "/ui/scheduler".to_string();
+    let (title, plans, button) = match at.arg(0) {
+        ALL => ("Apply the plans of all services".to_string(), scheduler::plan_all(at.control)?.results, "Apply all"),
+        REBALANCE => ("Rebalance".to_string(), scheduler::plan_rebalance(at.control, MOVES_MAX)?.results, "Rebalance"),
+        id => (format!("Apply the plan of {id}"), vec![scheduler::plan_one(at.control, id)?], "Apply"),
+    };
+    let mut will: Vec<String> = plans.iter().flat_map(|p| p.actions.iter().map(sentence)).collect();
+    let hidden = will.len().saturating_sub(ACTIONS_MAX);
+    will.truncate(ACTIONS_MAX);
+    if hidden > 0 {
+        will.push(format!("{hidden} more."));
+    }
+    if will.is_empty() {
+        will.push("Nothing: there is nothing to do now.".to_string());
+    }
+    will.push("The plan is made anew when you confirm; it may differ where something has changed meanwhile.".to_string());
+    Ok(Deed { title, will, button, is_dangerous: false, fields: Html::empty(), back })
+}
+
+/// An action as a sentence.
+fn sentence(action: &Action) -> String {
+    let way = match (&action.source_node_id, &action.target_node_id) {
+        (Some(from), Some(to)) => format!(" from {from} to {to}"),
+        (None, Some(to)) => format!(" on {to}"),
+        (Some(from), None) => format!(" on {from}"),
+        (None, None) => String::new(),
+    };
+    format!("{}: {}{way} ({})", action.action.replace('_', " "), action.replica_id, action.detail)
+}
+
+fn ask(at: &At) -> Reply {
+    at.confirm(PLACE, &deed(at)?, None)
+}
+
+fn apply(at: &At) -> Reply {
+    let deed = deed(at)?;
+    let by = &at.user.name;
+    let applied: Result<Vec<Plan>> = match at.arg(0) {
+        ALL => scheduler::reconcile_all(at.control, by).map(|plans| plans.results),
+        REBALANCE => scheduler::rebalance(at.control, MOVES_MAX, by).map(|plans| plans.results),
+        id => scheduler::reconcile_one(at.control, id, by).map(|plan| vec![plan]),
+    };
+    let word = if at.arg(0) == REBALANCE { "rebalance" } else { "apply" };
+    match applied {
+        Err(e @ Error::Fault(_)) => Err(e),
+        done => at.did(PLACE, &deed, word, done.map(drop)),
+    }
+}

@@ -1,0 +1,139 @@
+//! Users: made, given another role or password, removed.
+
+use super::{At, Deed, Page as Shown, back_to, field, notice, parts, run, settings};
+use crate::control::auth::{PASSWORD_LEN_MAX, PASSWORD_LEN_MIN};
+use crate::control::users;
+use crate::control::versions::Condition;
+use crate::error::{Error, Result};
+use crate::gate::Handler::By;
+use crate::gate::{Reply, Route, route};
+use crate::html::{Html, page};
+use crate::http::fields::Fields;
+use crate::model::Paging;
+use crate::model::users::Person;
+use crate::model::users::Role::{self, Admin};
+use serde_json::json;
+use tiny_http::Method::{Get, Post};
+
+/// The routes of this file.
+pub const ROUTES: &[Route] = &[
+    route(Get, "/ui/settings/users", By(Admin, |c, r, u| run(c, r, u, show))),
+    route(Post, "/ui/settings/users", By(Admin, |c, r, u| run(c, r, u, create))).personal(),
+    route(Get, "/ui/settings/users/{name}/{deed}", By(Admin, |c, r, u| run(c, r, u, ask))),
+    route(Post, "/ui/settings/users/{name}/{deed}", By(Admin, |c, r, u| run(c, r, u, act))).personal(),
+];
+
+const PLACE: &str = "Settings";
+/// Users on the page.
+const SHOWN_MAX: usize = 500;
+const DONE: &[(&str, &str)] = &[
+    ("create", "The user is made, and must change the password at the first sign-in."),
+    ("role", "The role is changed; the user's sessions have ended."),
+    ("password", "The password is set, and must be changed at the next sign-in."),
+    ("delete", "The user is removed."),
+];
+
+fn show(at: &At) -> Reply {
+    page_of(at, 200, &at.notice(DONE), "")
+}
+
+fn page_of(at: &At, status: u16, above: &Html, name: &str) -> Reply {
+    let people = users::list(at.control, &Paging { limit: SHOWN_MAX, after: None })?;
+    let row = |person: &Person| {
+        let path = parts::path("settings/users", &person.name);
+        let buttons = match person.name == at.user.name {
+            true => parts::text("you"),
+            false => Html::concat(vec![
+                parts::button(&format!("{path}/role"), "Role", ""),
+                parts::button(&format!("{path}/password"), "Password", ""),
+                parts::button(&format!("{path}/delete"), "Remove", "danger"),
+            ]),
+        };
+        let changes = if person.must_change_password { "must be changed" } else { "" };
+        vec![
+            parts::text(&person.name),
+            parts::text(person.role.as_str()),
+            parts::text(changes),
+            parts::time(person.created_at),
+            page!("buttons.html", buttons = &buttons),
+        ]
+    };
+    let table =
+        parts::table("Users", &parts::heads(&["User", "Role", "~Password", "~Made", "Action"]), people.items.iter().map(row).collect());
+    let body = Html::concat(vec![
+        page!("head.html", title = "Users", actions = &Html::empty(), notice = above),
+        settings::tabs(at),
+        table,
+        page!("user_new.html", csrf = &at.csrf(), name = name, role = &parts::select_words("Role", "role", Role::WORDS, "viewer"),),
+    ]);
+    at.framed(Shown { status, place: PLACE, title: "Users", head: Html::empty(), body: &body })
+}
+
+fn create(at: &At) -> Reply {
+    let form = at.form();
+    let name = field(&form, "name");
+    let body = json!({ "name": name, "role": field(&form, "role"), "password": field(&form, "password") }).to_string();
+    let made = Fields::of_body(body.as_bytes()).and_then(|mut f| {
+        let name = f.id("name").required().to_lowercase();
+        let role = f.word("role", Role::WORDS, Role::parse).required_with(Role::Viewer);
+        let password = f.text("password", PASSWORD_LEN_MIN..=PASSWORD_LEN_MAX).required();
+        f.finish()?;
+        users::create(at.control, name, role, &password, true, at.user)
+    });
+    match made {
+        Ok(_) => Ok(back_to("/ui/settings/users", "create")),
+        Err(e @ Error::Fault(_)) => Err(e),
+        Err(e) => page_of(at, e.status(), &notice("bad", &settings::without_input(&e)), name),
+    }
+}
+
+fn deed(at: &At) -> Result<Deed> {
+    let person = users::show(at.control, &at.arg(0).to_lowercase())?.object;
+    let (what, will, button, fields): (_, &[&str], _, _) = match at.arg(1) {
+        "role" => (
+            "Role",
+            &["The user's sessions end.", "The user's API tokens can do no more than the new role from now on."],
+            "Change the role",
+            parts::select_words("Role", "role", Role::WORDS, person.role.as_str()),
+        ),
+        "password" => (
+            "Password",
+            &["The user's sessions end.", "At the next sign-in the user must choose a password of their own."],
+            "Set the password",
+            page!("password.html", label = "New password"),
+        ),
+        "delete" => ("Remove", &["The user's sessions end at once, and all API tokens of the user with them."], "Remove", Html::empty()),
+        _ => return Err(Error::not_found("Page")),
+    };
+    Ok(Deed {
+        title: format!("{what}: {}", person.name),
+        will: will.iter().map(ToString::to_string).collect(),
+        button,
+        is_dangerous: what == "Remove",
+        fields,
+        back: "/ui/settings/users".to_string(),
+    })
+}
+
+fn ask(at: &At) -> Reply {
+    at.confirm(PLACE, &deed(at)?, None)
+}
+
+fn act(at: &At) -> Reply {
+    let deed = deed(at)?;
+    let (form, name) = (at.form(), at.arg(0).to_lowercase());
+    let (word, done) = match at.arg(1) {
+        "role" => {
+            let role = Role::parse(field(&form, "role")).ok_or_else(|| Error::Malformed("There is no such role.".to_string()));
+            ("role", role.and_then(|role| users::set_role(at.control, name, Condition::default(), Some(role)).map(drop)))
+        }
+        "password" => {
+            let password = field(&form, "password");
+            let fits = (PASSWORD_LEN_MIN..=PASSWORD_LEN_MAX).contains(&password.chars().count());
+            let length = || Error::Malformed(format!("A password has at least {PASSWORD_LEN_MIN} characters."));
+            ("password", if fits { users::set_password(at.control, name, password, at.user) } else { Err(length()) })
+        }
+        _ => ("delete", users::delete(at.control, name, Condition::default(), at.user)),
+    };
+    at.did(PLACE, &deed, word, done)
+}

@@ -1,0 +1,286 @@
+//! The pages in a real browser. A complaint on its console, of a violated policy or of a script, fails the test.
+
+use crate::node::Node;
+use crate::program::{Running, ok};
+use crate::support::{Client, Dir, Served, USER_PASSWORD, until};
+use crate::webdriver::Browser;
+use serde_json::json;
+use std::time::Duration;
+
+fn sign_in(browser: &Browser, user: &str, password: &str) {
+    browser.fill("username", user);
+    browser.fill("password", password);
+    browser.click("Sign in");
+}
+
+#[test]
+fn an_operator_works_a_day_in_the_browser() {
+    let (served, elsewhere) = (Served::new(), Dir::new());
+    let client = served.anonymous();
+    let browser = Browser::start(client.address);
+    // A deep link survives the sign-in.
+    browser.goto("/ui/nodes?sort=state");
+    assert_eq!(browser.path(), "/auth/login?next=%2Fui%2Fnodes%3Fsort%3Dstate");
+    sign_in(&browser, "admin", "uptime");
+    assert_eq!(browser.path(), "/ui/nodes?sort=state");
+    browser.sees("No nodes yet");
+
+    // A machine joins while the page watches.
+    browser.click("Add a node");
+    browser.click("Make a join string");
+    let shown = browser.js("return document.getElementById('join-command').textContent");
+    let command = shown.as_str().unwrap().lines().next().unwrap().replace("NAME", "node-b");
+    let words: Vec<&str> = command.split(' ').skip(1).collect();
+    ok(elsewhere.path(), &words);
+    let url = format!("http://{}", client.address);
+    let agent = |name: &str| Running::start(elsewhere.path(), name, &["agent", "--node-id", "node-b", "--api-url", &url, "--ttl", "10"]);
+    let first = agent("agent-1");
+    browser.sees("node-b has joined");
+    browser.click("node-b");
+    browser.sees("alive");
+    browser.is_quiet();
+
+    // It falls silent, and the page says so without being loaded anew.
+    browser.js("window.mark = 1");
+    drop(first);
+    browser.sees("1 stale");
+    assert!(browser.js("return document.title").as_str().unwrap().starts_with("● 1 stale · node-b · Nodes"));
+    let second = agent("agent-2");
+    browser.sees("1 alive");
+    assert_eq!(browser.js("return window.mark"), 1);
+
+    // A service, with a fault first.
+    browser.goto("/ui/services");
+    browser.click("New service");
+    browser.fill("id", "web");
+    browser.fill("spec", "{\n\"image\": \"nginx\",\n\"ports\": [0],\n\"scheduling\": {\"desired_replicas\": 1}\n}");
+    browser.click("Make the service");
+    browser.sees("Input should be greater than or equal to 1");
+    let line = browser.js("return document.querySelector('.fault').previousSibling.textContent");
+    assert_eq!(line, "\"ports\": [0],");
+    browser.complaints();
+    browser.fill("spec", "{\"image\": \"nginx\", \"scheduling\": {\"desired_replicas\": 1}}");
+    browser.click("Make the service");
+    browser.sees("The service is made");
+    browser.sees("1 of 1");
+
+    // Out and back.
+    browser.click("Roll out");
+    browser.sees("Generation 2 is made with the same spec.");
+    browser.click("Roll out");
+    browser.sees("The rollout has begun");
+    browser.sees("Rolling out generation 2: 0 of 1 replicas run it.");
+    browser.click("Edit spec");
+    browser.fill("spec", "{\"image\": \"nginx:2\", \"scheduling\": {\"desired_replicas\": 1}}");
+    browser.click("Save as a new generation");
+    browser.sees("The spec is saved");
+    browser.goto("/ui/services/web/revisions/1");
+    browser.sees("-   \"image\": \"nginx:2\"");
+    browser.click("Roll back to generation 1");
+    browser.sees("The earlier spec is back");
+    browser.click("Explain");
+    browser.sees("choice 1");
+    browser.is_quiet();
+
+    // A plan, looked at and applied.
+    browser.goto("/ui/scheduler");
+    browser.js("document.querySelector('[name=mode]').value = 'manual'");
+    browser.click("Set the mode");
+    browser.sees("The scheduler is manual");
+    browser.goto("/ui/services/web/spec");
+    browser.fill("spec", "{\"image\": \"nginx\", \"scheduling\": {\"desired_replicas\": 2}}");
+    browser.click("Save as a new generation");
+    browser.sees("1 of 2");
+    browser.goto("/ui/scheduler");
+    browser.sees("scale up");
+    browser.click("Apply all");
+    browser.sees("The plan is made anew when you confirm");
+    browser.click("Apply all");
+    browser.sees("The plan is applied.");
+    assert_eq!(served.admin().get("/replicas").json().as_array().unwrap().len(), 2);
+
+    // The node is drained, and all of it is taken away.
+    browser.goto("/ui/nodes/node-b/drain");
+    browser.sees("2 replicas are placed there now.");
+    browser.click("Drain");
+    browser.sees("Draining: 2 replicas still here.");
+    browser.goto("/ui/services/web/delete");
+    browser.click("Delete");
+    browser.sees("2 replicas of this service are there");
+    browser.complaints();
+    browser.tick("force");
+    browser.click("Delete");
+    browser.sees("The service is deleted.");
+    drop(second);
+    browser.goto("/ui/nodes/node-b");
+    browser.sees("Drained: no replica is left here.");
+    browser.click("Delete");
+    browser.click("Delete");
+    browser.sees("The node is deleted.");
+    browser.sees("No nodes yet");
+
+    // A token is made, works, and is taken back.
+    browser.goto("/ui/settings/tokens");
+    browser.fill("name", "deploy");
+    browser.click("Make a token");
+    let secret = browser.js("return document.getElementById('secret').textContent").as_str().unwrap().to_string();
+    let program = Client { token: Some(secret), ..client.clone() };
+    assert_eq!(program.get("/nodes").status, 200);
+    browser.click("Delete");
+    browser.click("Delete");
+    browser.sees("The token is deleted");
+    assert_eq!(program.get("/nodes").status, 401);
+    browser.click("Sign out admin");
+    assert_eq!(browser.path(), "/auth/login");
+    browser.goto("/ui/nodes");
+    assert_eq!(browser.path(), "/auth/login?next=%2Fui%2Fnodes");
+    browser.is_quiet();
+}
+
+#[test]
+fn events_come_by_themselves_and_a_theme_stays() {
+    let served = Served::new();
+    let admin = served.user("alice", "admin");
+    let browser = Browser::start(admin.address);
+    browser.goto("/ui/events");
+    sign_in(&browser, "alice", USER_PASSWORD);
+    browser.sees("user.create");
+    browser.sees("· live");
+    let count = |browser: &Browser| browser.js("return document.querySelectorAll('.feed > li').length").as_u64().unwrap();
+    let before = count(&browser);
+    for i in 0..70 {
+        assert_eq!(admin.post("/events", &json!({"category": "deploys", "name": format!("deploy.{i}"), "level": "info"})).status, 201);
+    }
+    browser.sees("deploy.69");
+    browser.sees("deploy.0");
+    assert_eq!(count(&browser), before + 70, "more than a page came at once, and nothing is lost or twice");
+    // Who reads further down is not pushed about.
+    browser.js("scrollTo(0, 1000)");
+    let top = browser.js("return scrollY");
+    admin.post("/events", &json!({"category": "deploys", "name": "deploy.late", "level": "info"}));
+    browser.sees("1 new event");
+    assert_eq!(browser.js("return scrollY"), top);
+    assert!(!browser.text().contains("deploy.late"));
+    browser.click("1 new event");
+    browser.sees("deploy.late");
+    for theme in ["light", "dark", "auto"] {
+        let before = browser.js("return document.documentElement.dataset.theme");
+        let button = format!("Theme: {}", before.as_str().unwrap().replace("auto", "system"));
+        browser.click(&button);
+        until("the theme is chosen", || (browser.js("return document.documentElement.dataset.theme") == theme).then_some(()));
+        assert_eq!(browser.path(), "/ui/events");
+    }
+    // Signed out elsewhere: the page leads to the sign-in.
+    let sessions = admin.get("/auth/sessions").json();
+    let of_browser = sessions.as_array().unwrap().iter().find(|s| s["current"] == false).unwrap()["id"].as_str().unwrap().to_string();
+    assert_eq!(admin.delete(&format!("/auth/sessions/{of_browser}")).status, 204);
+    browser.sees_within("Sign in", Duration::from_secs(30));
+    assert_eq!(browser.path(), "/auth/login?next=%2Fui%2Fevents");
+}
+
+#[test]
+fn a_new_user_changes_the_password_first_and_needs_no_scripts() {
+    let served = Served::new();
+    let admin = served.admin();
+    assert_eq!(admin.post("/users", &json!({"name": "bob", "role": "operator", "password": "a first password"})).status, 201);
+    admin.post("/nodes", &json!({"id": "n1", "name": "n1"}));
+    let browser = Browser::start(admin.address);
+    browser.scripts(false);
+    browser.goto("/ui/nodes/n1");
+    sign_in(&browser, "bob", "a first password");
+    browser.sees("Change your password first");
+    assert_eq!(browser.path(), "/ui/settings");
+    browser.fill("current_password", "a first password");
+    browser.fill("new_password", "a second password");
+    browser.click("Change password");
+    browser.sees("The password is changed.");
+    browser.goto("/ui/nodes/n1");
+    browser.click("Cordon");
+    browser.sees("No new replica is placed on this node.");
+    browser.click("Cordon");
+    browser.sees("The node is cordoned.");
+    browser.click("Uncordon");
+    browser.click("Uncordon");
+    browser.sees("The node takes replicas again.");
+    browser.click("Theme: system");
+    browser.sees("Theme: light");
+    assert_eq!(browser.js("return document.getElementById('stream').hidden"), true, "nothing ran");
+    browser.click("Sign out bob");
+    assert_eq!(browser.path(), "/auth/login");
+    browser.is_quiet();
+}
+
+/// Text that would be markup, break out of an attribute, or turn the text around it.
+const HOSTILE: &str = "</textarea></script><img src=x onerror=\"window.hacked=1\">'\"&amp;\u{202e}\u{5d0}\u{5d1}\u{2066}{name}";
+
+#[test]
+fn hostile_words_stay_words_on_every_page_at_every_width() {
+    let served = Served::new();
+    let admin = served.user("alice", "admin");
+    let long = "n".repeat(64);
+    let name = format!("<b onclick='x'>&\"{}", "\u{5d0}".repeat(100));
+    Node::joined(&admin, &long);
+    let status = json!({"wg_primary_tunnel": HOSTILE, "wg_secondary_tunnel": {"state": HOSTILE, "x": HOSTILE}, HOSTILE: HOSTILE});
+    assert_eq!(admin.patch(&format!("/nodes/{long}"), &json!({"status": status})).status, 200);
+    let labels = json!({"zone": HOSTILE, "<i>": "x".repeat(256)});
+    assert_eq!(admin.patch(&format!("/nodes/{long}"), &json!({"name": name, "labels": labels, "roles": ["<i>\"'"]})).status, 200);
+    let spec = json!({"image": HOSTILE, "scheduling": {"desired_replicas": 1, "node_selector": {"a": HOSTILE}}});
+    let service = json!({"id": "s".repeat(64), "name": name, "description": HOSTILE, "spec": spec});
+    assert_eq!(admin.post("/services", &service).status, 201);
+    let replica =
+        json!({"id": "r".repeat(64), "service_id": "s".repeat(64), "node_id": long, "status": {"state": HOSTILE, HOSTILE: HOSTILE}});
+    assert_eq!(admin.post("/replicas", &replica).status, 201);
+    let event = json!({"category": "<i>mine", "name": "<i>\"'", "level": "<i>\"", "fields": {HOSTILE: HOSTILE, "node_id": HOSTILE}});
+    assert_eq!(admin.post("/events", &event).status, 201);
+    assert_eq!(admin.put("/cluster-settings/motd", &json!({"value": HOSTILE})).status, 200);
+    assert_eq!(admin.post("/etcd/snapshots", &json!({"requested_by": "<i>\"'"})).status, 201);
+    admin.post("/api-tokens", &json!({"name": name, "role": "viewer"}));
+    let (node, service, replica) =
+        (format!("/ui/nodes/{long}"), format!("/ui/services/{}", "s".repeat(64)), format!("/ui/replicas/{}", "r".repeat(64)));
+    let pages = [
+        "/ui".to_string(),
+        "/ui/nodes?q=%3Cb&role=%22".to_string(),
+        "/ui/nodes".to_string(),
+        node.clone(),
+        format!("{node}/drain"),
+        "/ui/add-node".to_string(),
+        "/ui/services".to_string(),
+        service.clone(),
+        format!("{service}/spec"),
+        format!("{service}/explain"),
+        format!("{service}/revisions/1"),
+        format!("{service}/delete"),
+        "/ui/replicas".to_string(),
+        replica.clone(),
+        format!("{replica}/move"),
+        "/ui/scheduler".to_string(),
+        "/ui/scheduler/apply/-all".to_string(),
+        "/ui/events".to_string(),
+        "/ui/wireguard".to_string(),
+        "/ui/support".to_string(),
+        "/ui/settings".to_string(),
+        "/ui/settings/users".to_string(),
+        "/ui/settings/tokens".to_string(),
+        "/ui/settings/cluster".to_string(),
+        "/ui/settings/certificates".to_string(),
+    ];
+    let browser = Browser::start(admin.address);
+    browser.goto("/ui");
+    sign_in(&browser, "alice", USER_PASSWORD);
+    // What stands beyond the edge of the window and cannot be scrolled to is cut without a sign.
+    let cut = "const beyond = (e) => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.scroll, svg, pre, .sr');
+        return [document.documentElement.scrollWidth > innerWidth, window.hacked === undefined,
+            Array.from(document.querySelectorAll('body *')).filter(beyond).map((e) => e.outerHTML.slice(0, 120))]";
+    for width in [360, 1440] {
+        browser.width(width);
+        for page in &pages {
+            browser.goto(page);
+            assert_eq!(browser.js(cut), json!([false, true, []]), "{page} at {width}: {}", browser.text());
+            browser.is_quiet();
+        }
+    }
+    assert!(browser.js("return document.querySelectorAll('main b, main i, main img').length") == 0);
+    browser.goto(&format!("{service}/spec"));
+    let typed = browser.js("return JSON.parse(document.querySelector('textarea').value).image");
+    assert_eq!(typed, HOSTILE, "what is edited is what was written");
+}

@@ -1,0 +1,215 @@
+//! The pages over plain sockets, as a browser without scripts sees them.
+
+use crate::node::Node;
+use crate::support::{Answer, Client, Served, USER_PASSWORD};
+use serde_json::json;
+use std::time::Instant;
+
+/// A browser that keeps its cookie and sends forms.
+struct Visitor {
+    client: Client,
+    cookie: String,
+}
+
+impl Visitor {
+    fn new(served: &Served, name: &str, role: &str) -> Visitor {
+        served.user(name, role);
+        let client = served.anonymous();
+        let form = format!("username={name}&password={}", USER_PASSWORD.replace(' ', "+"));
+        let answer = client.send("POST", "/auth/login", &[], form.as_bytes());
+        assert_eq!(answer.status, 303, "{}", answer.text());
+        let cookie = answer.header("Set-Cookie").unwrap().split(';').next().unwrap().to_string();
+        Visitor { client, cookie }
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        self.client.send("GET", path, &[("Cookie", &self.cookie)], b"")
+    }
+
+    fn page(&self, path: &str) -> String {
+        let answer = self.get(path);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        answer.text()
+    }
+
+    /// Sends a form with the token that every page carries.
+    fn submit(&self, path: &str, fields: &str) -> Answer {
+        let token = self.page("/ui").split("name=\"csrf_token\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_string();
+        self.client.send("POST", path, &[("Cookie", &self.cookie)], format!("{fields}&csrf_token={token}").as_bytes())
+    }
+
+    /// Sends a form, and gives the page that it leads to.
+    fn done(&self, path: &str, fields: &str) -> String {
+        let answer = self.submit(path, fields);
+        assert_eq!(answer.status, 303, "{path}: {}", answer.text());
+        self.page(answer.header("Location").unwrap())
+    }
+}
+
+#[test]
+fn everything_can_be_done_without_scripts() {
+    let served = Served::new();
+    let visitor = Visitor::new(&served, "alice", "admin");
+    let admin = served.anonymous().signed_in("alice", USER_PASSWORD);
+    let mut node = Node::joined(&admin, "n1");
+    assert_eq!(node.heartbeat(&admin, 45, &json!({"ready": true})).status, 200);
+    // A node.
+    assert!(visitor.page("/ui/nodes/n1/cordon").contains("No new replica is placed on this node."));
+    assert!(visitor.done("/ui/nodes/n1/cordon", "").contains("The node is cordoned."));
+    assert!(visitor.page("/ui/nodes").contains("cordoned"));
+    assert!(visitor.done("/ui/nodes/n1/uncordon", "").contains("takes replicas again"));
+    assert!(visitor.done("/ui/nodes/n1/reboot-marker", "").contains("Reboot asked for"));
+    assert!(visitor.done("/ui/nodes/n1/rotate-wg-keys", "").contains("New keys asked for"));
+    let version = visitor
+        .page("/ui/nodes/n1")
+        .split("name=\"version\" value=\"")
+        .nth(1)
+        .unwrap()
+        .split("\">")
+        .next()
+        .unwrap()
+        .replace("&quot;", "%22");
+    let labels = format!("labels=zone%3Da%0D%0Adisk+%3D+ssd&version={version}");
+    assert!(visitor.done("/ui/nodes/n1/labels", &labels).contains("The labels are saved."));
+    assert_eq!(admin.get("/nodes/n1").json()["labels"], json!({"zone": "a", "disk": "ssd"}));
+    let late = visitor.submit("/ui/nodes/n1/labels", &labels);
+    assert_eq!((late.status, late.text().contains("has changed since it was read")), (412, true));
+    let version = "version=*";
+    let faulty = visitor.submit("/ui/nodes/n1/labels", &format!("labels=no+equals+sign&{version}"));
+    assert_eq!((faulty.status, faulty.text().contains("no equals sign</textarea>")), (400, true), "what was typed is still there");
+    // Lists find it.
+    for (query, found) in [
+        ("q=n1", true),
+        ("q=nothing", false),
+        ("label=zone%3Da", true),
+        ("label=zone%3Db", false),
+        ("state=dead", false),
+        ("role=worker", true),
+    ] {
+        assert_eq!(visitor.page(&format!("/ui/nodes?{query}")).contains("href=\"/ui/nodes/n1\""), found, "{query}");
+    }
+    // A service.
+    let made = visitor.done("/ui/new-service", "id=web&spec=%7B%22image%22%3A%22a%22%7D");
+    assert!(made.contains("The service is made."), "{made}");
+    let broken = visitor.submit("/ui/services/web/spec", "version=*&spec=%7B%0A%22image%22%3A+x%7D");
+    assert_eq!(broken.status, 422);
+    let text = broken.text();
+    assert!(text.find("&quot;image&quot;: x}</span><span class=\"fault\">").is_some(), "{text}");
+    let smuggled = visitor.submit("/ui/services/web/spec", "version=*&spec=%7B%7D%2C%22id%22%3A%22x%22");
+    assert_eq!(smuggled.status, 422, "a spec is one object and nothing after it");
+    admin.post("/replicas", &json!({"id": "r1", "service_id": "web", "node_id": "n1"}));
+    // A replica.
+    assert!(visitor.page("/ui/replicas?service=web&node=n1").contains("r1"));
+    for (deed, said) in [("restart", "asked to start anew"), ("snapshot", "A snapshot of its data"), ("restore", "asked to be put back")] {
+        assert!(visitor.done(&format!("/ui/replicas/r1/{deed}"), "").contains(said), "{deed}");
+    }
+    let nowhere = visitor.submit("/ui/replicas/r1/move", "target_node_id=none");
+    assert_eq!((nowhere.status, nowhere.text().contains("Target node not found")), (404, true));
+    assert!(visitor.done("/ui/replicas/r1/move", "target_node_id=n1").contains("placed on the other node"));
+    assert!(visitor.done("/ui/replicas/r1/delete", "").contains("The replica is deleted."));
+    // Support.
+    assert!(visitor.done("/ui/support/snapshots", "").contains("A snapshot is asked for"));
+    assert!(visitor.done("/ui/support/bundles", "").contains("A support bundle is asked for"));
+    let bundle = admin.get("/support-bundles").json()[0]["id"].as_str().unwrap().to_string();
+    admin.patch(&format!("/support-bundles/{bundle}"), &json!({"status": "completed", "path": "https://files.example/b.tgz"}));
+    assert!(visitor.page("/ui/support").contains("<a href=\"https://files.example/b.tgz\">Download</a>"));
+    assert!(visitor.done(&format!("/ui/support/bundles/{bundle}/delete"), "").contains("The request is deleted."));
+    // People and settings.
+    let short = visitor.submit("/ui/settings/users", "name=bob&role=viewer&password=short");
+    assert_eq!((short.status, short.text().contains("at least 8 characters"), short.text().contains("short")), (422, true, false));
+    assert!(visitor.done("/ui/settings/users", "name=bob&role=viewer&password=a+long+password").contains("The user is made"));
+    assert!(visitor.done("/ui/settings/users/bob/role", "role=operator").contains("The role is changed"));
+    assert!(visitor.done("/ui/settings/users/bob/password", "password=another+password").contains("The password is set"));
+    assert!(visitor.done("/ui/settings/users/bob/delete", "").contains("The user is removed."));
+    let wrong = visitor.submit("/ui/settings/cluster", "key=scheduler_mode&value=asleep");
+    assert_eq!((wrong.status, wrong.text().contains("should be one of: auto, manual, paused")), (422, true));
+    assert!(visitor.done("/ui/settings/cluster", "key=etcd_status&value=down").contains("Writes are disabled"));
+    let held = visitor.submit("/ui/nodes/n1/cordon", "");
+    assert_eq!((held.status, held.text().contains("Cluster writes are disabled")), (503, true));
+    visitor.done("/ui/settings/cluster", "key=etcd_status&value=ok");
+    assert!(visitor.page("/ui/settings/certificates").contains("1 of 1"));
+    // A machine that joins is seen by a page that loads itself anew.
+    let shown = visitor.submit("/ui/add-node", "role=worker&ttl=1800&node_id=n2").text();
+    let id = shown.split("data-watch=\"/ui/add-node/").nth(1).unwrap().split('"').next().unwrap().to_string();
+    let watch = visitor.page(&format!("/ui/add-node/{id}"));
+    assert!(watch.contains("<noscript><meta http-equiv=\"refresh\"") && !watch.contains("umj1:"));
+    let token = shown.split("umj1:").nth(1).unwrap().split(':').nth(2).unwrap().to_string();
+    assert_eq!(Node::new("n2").join(&admin, &token, json!({})).status, 200);
+    let watch = visitor.page(&format!("/ui/add-node/{id}"));
+    assert!(watch.contains("has joined") && !watch.contains("http-equiv"), "{watch}");
+    assert!(visitor.done("/ui/nodes/n2/delete", "").contains("The node is deleted."));
+    let gone = visitor.get("/ui/nodes/n2");
+    assert_eq!(
+        (gone.status, gone.header("Content-Type"), gone.text().contains("Node not found")),
+        (404, Some("text/html; charset=utf-8"), true)
+    );
+}
+
+#[test]
+fn whoever_may_only_look_is_offered_nothing_else() {
+    let served = Served::new();
+    let viewer = Visitor::new(&served, "eve", "viewer");
+    served.admin().post("/nodes", &json!({"id": "n1", "name": "n1"}));
+    served.admin().post("/services", &json!({"id": "web", "name": "web", "spec": {}}));
+    for path in [
+        "/ui",
+        "/ui/nodes",
+        "/ui/nodes/n1",
+        "/ui/services",
+        "/ui/services/web",
+        "/ui/replicas",
+        "/ui/scheduler",
+        "/ui/support",
+        "/ui/settings/cluster",
+    ] {
+        let page = viewer.page(path);
+        let main = page.split("<main").nth(1).unwrap();
+        assert!(!main.contains("method=\"post\"") && !main.contains("/drain\"") && !main.contains("/delete\""), "{path}: {main}");
+        assert!(!main.contains("/ui/settings/users"), "{path}");
+    }
+    for (path, status) in [("/ui/nodes/n1/cordon", 403), ("/ui/new-service", 403), ("/ui/add-node", 403), ("/ui/settings/users", 403)] {
+        assert_eq!(viewer.get(path).status, status, "{path}");
+        assert_eq!(viewer.submit(path, "").status, status, "{path}");
+    }
+    // The choice of a theme is a cookie, and where it leads back to is a path of ours.
+    let chosen = viewer.submit("/ui/theme", "theme=dark&back=//evil.example");
+    assert_eq!(chosen.header("Location"), Some("/ui"));
+    let cookie = format!("{}; {}", viewer.cookie, chosen.header("Set-Cookie").unwrap().split(';').next().unwrap());
+    let dark = viewer.client.send("GET", "/ui", &[("Cookie", &cookie)], b"").text();
+    assert!(dark.contains("data-theme=\"dark\""));
+    let planted = format!("{}; uptimemesh_theme=\"><script>", viewer.cookie);
+    assert!(viewer.client.send("GET", "/ui", &[("Cookie", &planted)], b"").text().contains("data-theme=\"auto\""));
+}
+
+#[test]
+fn long_lists_are_small_pages_and_quick() {
+    let served = Served::new();
+    let visitor = Visitor::new(&served, "alice", "admin");
+    let admin = served.anonymous().signed_in("alice", USER_PASSWORD);
+    for i in 0..150 {
+        let node = json!({"id": format!("node-{i:03}"), "name": format!("node-{i:03}.example"), "roles": ["worker"], "labels": {"zone": format!("z{}", i % 3), "disk": "ssd"}, "mesh_ip": "10.42.0.7"});
+        assert_eq!(admin.post("/nodes", &node).status, 201);
+    }
+    assert_eq!(admin.post("/services", &json!({"id": "web", "name": "web", "spec": {}})).status, 201);
+    for i in 0..150 {
+        let replica = json!({"id": format!("web-replica-{i:08}"), "service_id": "web", "node_id": format!("node-{i:03}")});
+        assert_eq!(admin.post("/replicas", &replica).status, 201);
+    }
+    for path in
+        ["/ui", "/ui/nodes", "/ui/replicas", "/ui/services/web", "/ui/services/web/explain", "/ui/events", "/ui/wireguard", "/ui/scheduler"]
+    {
+        let began = Instant::now();
+        let page = visitor.page(path);
+        println!("{path}: {} bytes in {:?}", page.len(), began.elapsed());
+        assert!(page.len() < 50_000, "{path} has {} bytes", page.len());
+    }
+    let first = visitor.page("/ui/nodes?sort=name");
+    assert!(first.contains("node-099.example") && !first.contains("node-100.example") && first.contains("page 1 of 2"));
+    let second = visitor.page("/ui/nodes?page=2");
+    assert!(second.contains("node-100.example") && second.contains("Previous page"));
+    assert!(visitor.page("/ui/nodes?page=99").contains("page 2 of 2"));
+    for asset in [("/static/app.js", 15_000), ("/static/style.css", 15_000)] {
+        let body = served.anonymous().get(asset.0).body;
+        assert!(body.len() < asset.1, "{} has {} bytes", asset.0, body.len());
+    }
+}
