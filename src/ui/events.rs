@@ -97,6 +97,7 @@ fn row(event: &Event) -> Html {
         name = &event.name,
         fields = &fields(event, &|_| true),
         by = &by,
+        request = &event.request_id.as_ref().map_or(String::new(), |id| format!("request {id}")),
     )
 }
 

@@ -10,6 +10,7 @@ pub mod cluster_settings;
 mod diff;
 pub mod events;
 pub mod join_tokens;
+mod lease_strip;
 pub mod login;
 mod mesh;
 pub mod nodes;

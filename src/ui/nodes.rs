@@ -1,6 +1,6 @@
 //! Nodes: the list, a page for each, and what an operator may do with one.
 
-use super::{At, Deed, ROWS_MAX, back_to, events, field, notice, parts, run};
+use super::{At, Deed, ROWS_MAX, back_to, events, field, lease_strip, notice, parts, run};
 use crate::clock;
 use crate::control::versions::{Condition, Versioned};
 use crate::control::{Control, nodes, replicas};
@@ -182,6 +182,7 @@ fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -> Reply {
             facts.push((name, parts::time(at)));
         }
     }
+    facts.extend(machine(&node.status));
     let rows: Vec<Vec<Html>> = placed.items.iter().map(super::replicas::row_on_node).collect();
     let table = match rows.is_empty() {
         true => parts::hint("No replicas are placed here."),
@@ -194,6 +195,7 @@ fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -> Reply {
         "node",
         &Html::concat(vec![
             drain(&node, placed.total),
+            lease_strip::strip(at.control, &node, lease)?,
             parts::facts(facts),
             parts::section("Replicas", &Html::concat(vec![table, more])),
             parts::section("Events", &events::short(&last)),
@@ -217,6 +219,32 @@ fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -> Reply {
         parts::details("Status as the node and the operators left it", &parts::code(&parts::pretty(&node.status))),
     ]);
     at.framed(super::Page { status, place: PLACE, title: &node.name, head: Html::empty(), body: &body })
+}
+
+/// What the node last told of its machine.
+fn machine(status: &Object) -> Vec<(&'static str, Html)> {
+    let text = |key: &str| status.get(key).and_then(Value::as_str).unwrap_or_default();
+    let number = |key: &str| status.get(key).and_then(Value::as_f64);
+    let gib = |bytes: f64| format!("{:.1} GiB", bytes / f64::from(1 << 30));
+    let mut facts = Vec::new();
+    let system: Vec<&str> = [text("architecture"), text("kernel")].into_iter().filter(|t| !t.is_empty()).collect();
+    if !system.is_empty() {
+        facts.push(("Machine", parts::text(&system.join(", "))));
+    }
+    if let Some(load) = number("load_1m") {
+        facts.push(("Load", parts::text(&format!("{load:.2} over the last minute"))));
+    }
+    for (name, available, total) in
+        [("Memory", "memory_available_bytes", "memory_total_bytes"), ("Disk", "disk_available_bytes", "disk_total_bytes")]
+    {
+        match (number(available), number(total)) {
+            (Some(free), Some(all)) => facts.push((name, parts::text(&format!("{} of {} available", gib(free), gib(all))))),
+            (Some(free), None) => facts.push((name, parts::text(&format!("{} available", gib(free))))),
+            (None, Some(all)) => facts.push((name, parts::text(&gib(all)))),
+            (None, None) => {}
+        }
+    }
+    facts
 }
 
 /// How far a drain is.

@@ -37,7 +37,6 @@ const MODES: &[(&str, &str)] =
 fn show(at: &At) -> Reply {
     let status = scheduler::status(at.control)?;
     let plans = scheduler::plan_all(at.control)?;
-    let balance = scheduler::plan_rebalance(at.control, MOVES_MAX)?;
     let facts = vec![
         ("Mode", parts::text(status.mode)),
         ("Brake", if status.braked { parts::state("on") } else { parts::text("off") }),
@@ -59,25 +58,22 @@ fn show(at: &At) -> Reply {
         }
         plan.push(plans_of(at, &plans, status.mode));
     }
-    let mut moves = Vec::new();
-    if actions(&balance) == 0 {
-        moves.push(parts::hint("Replicas are spread evenly: no move would even them out."));
-    } else {
-        if at.may(Operator) && status.mode != "paused" {
-            moves.push(parts::button(&format!("/ui/scheduler/apply/{REBALANCE}"), "Rebalance", ""));
-        }
-        moves.extend(balance.results.iter().filter(|p| !p.actions.is_empty()).map(|p| table(&p.service_id, &p.actions)));
-    }
+    // Looking for moves takes longer than all else here, so it has a page of its own.
+    let balance = match at.may(Operator) && status.mode != "paused" {
+        true => Html::concat(vec![
+            parts::hint(
+                "Replicas stay where they are when nodes come back or are added. A rebalance evens out the load, a few moves at a time.",
+            ),
+            parts::button(&format!("/ui/scheduler/apply/{REBALANCE}"), "Look at the moves", ""),
+        ]),
+        false => parts::hint("A rebalance evens out the load, a few moves at a time."),
+    };
     let body = Html::concat(vec![
         page!("head.html", title = PLACE, actions = &Html::empty(), notice = &at.notice(DONE)),
         mode,
         parts::live(
             "scheduler",
-            &Html::concat(vec![
-                parts::facts(facts),
-                parts::section("Plan", &Html::concat(plan)),
-                parts::section("Balance", &Html::concat(moves)),
-            ]),
+            &Html::concat(vec![parts::facts(facts), parts::section("Plan", &Html::concat(plan)), parts::section("Balance", &balance)]),
         ),
     ]);
     at.page(PLACE, PLACE, &body)

@@ -1,6 +1,6 @@
 //! Signing out, here and elsewhere.
 
-use super::{csrf_field, parts};
+use super::{At, back_to, csrf_field, parts, run, settings};
 use crate::control::{Control, sessions};
 use crate::error::{Error, Result};
 use crate::gate::Handler::By;
@@ -8,9 +8,9 @@ use crate::gate::{self, Reply, Route, route};
 use crate::html::{Html, page};
 use crate::http::{Request, Response};
 use crate::model::Paging;
-use crate::model::users::Role::Viewer;
+use crate::model::users::Role::{Admin, Viewer};
 use crate::model::users::User;
-use tiny_http::Method::Post;
+use tiny_http::Method::{Get, Post};
 
 /// Sessions on the page: as many as one user can have.
 const SHOWN_MAX: usize = 100;
@@ -19,7 +19,13 @@ const SHOWN_MAX: usize = 100;
 pub const ROUTES: &[Route] = &[
     route(Post, "/ui/logout", By(Viewer, sign_out)).personal().always(),
     route(Post, "/ui/sessions/{session_id}/revoke", By(Viewer, revoke)).personal(),
+    route(Get, "/ui/settings/sessions", By(Admin, |c, r, u| run(c, r, u, all))),
+    route(Post, "/ui/settings/sessions/{session_id}/revoke", By(Admin, |c, r, u| run(c, r, u, revoke_any))),
 ];
+
+/// Sessions of everybody on one page.
+const ALL_MAX: usize = 200;
+const DONE: &[(&str, &str)] = &[("revoke", "The session has ended.")];
 
 fn sign_out(control: &Control, request: &Request, user: &User) -> Reply {
     sessions::sign_out(control, user)?;
@@ -54,4 +60,41 @@ pub fn table(control: &Control, user: &User) -> Result<Html> {
         ));
     }
     Ok(page!("sessions.html", rows = &Html::concat(rows)))
+}
+
+/// Where everybody is signed in.
+fn all(at: &At) -> Reply {
+    let found = sessions::list(at.control, &Paging { limit: ALL_MAX, after: None }, None, at.user.session_id())?;
+    let row = |session: &crate::model::sessions::Session| {
+        let end = match session.current {
+            true => page!("sessions_here.html"),
+            false => page!("sessions_all_row.html", id = &session.id, csrf = &at.csrf()),
+        };
+        vec![
+            parts::text(&session.user),
+            parts::text(&session.address),
+            parts::text(&session.user_agent),
+            parts::time(session.last_seen_at),
+            parts::time(session.expires_at),
+            end,
+        ]
+    };
+    let heads = parts::heads(&["User", "From", "~With", "Last used", "~Ends", "Action"]);
+    let hidden = (found.total as usize).saturating_sub(found.items.len());
+    let more = if hidden > 0 { parts::hint(&format!("{hidden} more: uptimemesh sessions")) } else { Html::empty() };
+    let body = Html::concat(vec![
+        page!("head.html", title = "Sessions", actions = &Html::empty(), notice = &at.notice(DONE)),
+        settings::tabs(at),
+        parts::table("Sessions", &heads, found.items.iter().map(row).collect()),
+        more,
+    ]);
+    at.page("Settings", "Sessions", &body)
+}
+
+fn revoke_any(at: &At) -> Reply {
+    match sessions::revoke(at.control, at.arg(0).to_string(), None) {
+        // One that has ended meanwhile is what was asked for.
+        Ok(()) | Err(Error::NotFound(_)) => Ok(back_to("/ui/settings/sessions", "revoke")),
+        Err(e) => Err(e),
+    }
 }

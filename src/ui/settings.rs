@@ -65,6 +65,7 @@ pub(super) fn tabs(at: &At) -> Html {
         ("You", "/ui/settings", Viewer),
         ("Users", "/ui/settings/users", Admin),
         ("API tokens", "/ui/settings/tokens", Admin),
+        ("Sessions", "/ui/settings/sessions", Admin),
         ("Cluster", "/ui/settings/cluster", Viewer),
         ("Certificates", "/ui/settings/certificates", Viewer),
     ];

@@ -121,6 +121,10 @@ fn everything_can_be_done_without_scripts() {
     assert!(visitor.done("/ui/settings/users/bob/role", "role=operator").contains("The role is changed"));
     assert!(visitor.done("/ui/settings/users/bob/password", "password=another+password").contains("The password is set"));
     assert!(visitor.done("/ui/settings/users/bob/delete", "").contains("The user is removed."));
+    let sessions = visitor.page("/ui/settings/sessions");
+    let other = sessions.split("action=\"/ui/settings/sessions/").nth(1).unwrap().split('"').next().unwrap().to_string();
+    assert!(visitor.done(&format!("/ui/settings/sessions/{other}"), "").contains("The session has ended."));
+    let admin = served.anonymous().signed_in("alice", USER_PASSWORD);
     let wrong = visitor.submit("/ui/settings/cluster", "key=scheduler_mode&value=asleep");
     assert_eq!((wrong.status, wrong.text().contains("should be one of: auto, manual, paused")), (422, true));
     assert!(visitor.done("/ui/settings/cluster", "key=etcd_status&value=down").contains("Writes are disabled"));

@@ -88,9 +88,15 @@ impl Browser {
         self.js("return location.pathname + location.search").as_str().unwrap().to_string()
     }
 
+    /// Waits until it is there.
+    pub fn is_at(&self, path: &str) {
+        until(&format!("{path}, and not {}", self.path()), || (self.path() == path).then_some(()));
+    }
+
     /// Runs a script in the page.
     pub fn js(&self, script: &str) -> Value {
-        self.post("/execute/sync", &json!({"script": script, "args": []}))
+        // A page that is just being left runs nothing any more.
+        until(script, || self.call("POST", "/execute/sync", &json!({"script": script, "args": []})).ok())
     }
 
     /// The width of the window.
