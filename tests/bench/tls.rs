@@ -90,7 +90,13 @@ pub fn tls() {
     let plain = rate(|| assert_eq!(ask(&mut kept, HEALTH), 200));
     let mut kept = connect(server.address, &full);
     let secure = rate(|| assert_eq!(ask(&mut kept, HEALTH), 200));
-    line("requests over a kept TLS connection", format!("{secure:.0}/s"), format!("{plain:.0}/s plain"), "at least 0.6 of it", secure / plain >= 0.6);
+    line(
+        "requests over a kept TLS connection",
+        format!("{secure:.0}/s"),
+        format!("{plain:.0}/s plain"),
+        "at least 0.6 of it",
+        secure / plain >= 0.6,
+    );
     println!("    ratio {:.2}", secure / plain);
 
     let mut fleet = Fleet::prepare(&server, NODES);
@@ -105,7 +111,13 @@ pub fn tls() {
     };
     let plain = sent(&mut |request| conn.raw(request).0, over_plain);
     let secure = sent(&mut |request| ask(&mut kept, request), over_tls);
-    line("heartbeats over a kept TLS connection", format!("{secure:.0}/s"), format!("{plain:.0}/s plain"), "at least 0.7 of it", secure / plain >= 0.7);
+    line(
+        "heartbeats over a kept TLS connection",
+        format!("{secure:.0}/s"),
+        format!("{plain:.0}/s plain"),
+        "at least 0.7 of it",
+        secure / plain >= 0.7,
+    );
     println!("    ratio {:.2}; the signature of the heartbeat costs more than the record around it", secure / plain);
     drop((conn, kept));
 
