@@ -13,7 +13,7 @@ pub mod runs;
 pub mod scheduler;
 pub mod services;
 pub mod settings;
-mod specs;
+pub(crate) mod specs;
 pub mod system;
 pub mod wireguard;
 

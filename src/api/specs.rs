@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 const PINNED_MAX: usize = 1_000;
 
 /// The field `spec` of a body.
-pub(super) fn spec(f: &mut Fields) -> Option<Object> {
+pub(crate) fn spec(f: &mut Fields) -> Option<Object> {
     let read = |s: &mut Fields| {
         s.lenient_nested("scheduling", scheduling);
         s.lenient_count("replicas_desired", REPLICAS_MAX);

@@ -25,6 +25,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("openapi", &["control", "gate", "http", "model", "routes"]),
     ("routes", &["api", "control", "gate", "http", "model", "openapi", "ui"]),
     ("serve", &["config", "control", "http", "model", "routes", "store"]),
+    ("fuzzing", &["api", "config", "control", "crypto", "http", "model", "store"]),
     ("client", &["crypto", "model"]),
     ("agent", &["client", "crypto", "model", "sys"]),
     ("cli", &["agent", "client", "config", "crypto", "model", "serve", "sys"]),
