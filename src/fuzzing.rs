@@ -426,7 +426,8 @@ pub fn canonical(bytes: &[u8]) {
     let Ok(form) = form else { return };
     assert!(form.is_ascii() && !form.bytes().any(|b| b < b' '), "it is one line of ASCII");
     assert_eq!(signature::canonical(&form).as_ref(), Ok(&form), "the canonical form is its own");
-    let Some(plain) = plain else { return };
+    // Plain readers take what stands under such a key for something else, which is why no body may have one.
+    let Some(plain) = plain.filter(|_| !form.contains("\"$serde_json::private::")) else { return };
     assert_eq!(serde_json::from_str::<Value>(&form).ok().as_ref(), Some(&plain), "it says the same");
     let pretty = serde_json::to_string_pretty(&plain).expect("what was read can be written");
     let again = signature::canonical(&pretty).expect("and has a canonical form");

@@ -12,6 +12,10 @@ use std::fmt;
 /// hundred times its own size. The largest sound body, a spec with a thousand pinned replicas, has some four thousand.
 const VALUES_MAX: usize = 20_000;
 
+/// Keys that begin so mean something of their own to serde_json when it reads what is kept: the value would come back as another, or
+/// not at all, and with it the whole list that it stands in.
+const RESERVED: &str = "$serde_json::private::";
+
 /// Parses JSON strictly: a repeated key is an error, because two readers of the same body must not disagree on what it says.
 pub fn parse(text: &[u8]) -> Result<Value> {
     let mut reader = serde_json::Deserializer::from_slice(text);
@@ -95,6 +99,9 @@ impl<'de> Visitor<'de> for Strict<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> std::result::Result<Value, A::Error> {
         let mut map = Object::new();
         while let Some(key) = entries.next_key::<String>()? {
+            if key.starts_with(RESERVED) {
+                return Err(A::Error::custom("a key is reserved"));
+            }
             let value = entries.next_value_seed(Strict(self.0))?;
             if map.insert(key, value).is_some() {
                 return Err(A::Error::custom("a key stands twice in one object"));
