@@ -268,6 +268,9 @@ pub fn fields(bytes: &[u8]) {
                 let raw = f.raw(name).and_then(|raw| serde_json::from_str(raw).ok());
                 assert_eq!(raw.as_ref(), Some(value), "the text of a field is that of its value");
             }
+            let kept = serde_json::to_string(f.whole()).expect("what was read can be written");
+            let answer = format!("[{{\"a\":[{{\"a\":[{kept}]}}]}}]");
+            assert!(serde_json::from_str::<Value>(&answer).is_ok(), "what is kept can be read in an answer");
             read_all(&mut f);
             if let Err(e) = f.finish() {
                 let Error::Invalid(faults) = e else { panic!("{e:?}") };
@@ -432,7 +435,8 @@ pub fn canonical(bytes: &[u8]) {
     let pretty = serde_json::to_string_pretty(&plain).expect("what was read can be written");
     let again = signature::canonical(&pretty).expect("and has a canonical form");
     assert_eq!(without_numbers(&form), without_numbers(&again), "however it was spaced, ordered and escaped");
-    assert!(!plain.is_object() || bytes.len() > 20_000 || strict.is_ok(), "both refuse the same keys");
+    let small = bytes.iter().filter(|b| b",[{".contains(b)).count() < 100;
+    assert!(!plain.is_object() || !small || strict.is_ok(), "both refuse the same keys");
 }
 
 /// Cookies, forms, percent-encoding, and what proxies say. The first byte chooses the peer.
