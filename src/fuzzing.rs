@@ -136,9 +136,15 @@ struct Heard {
     body: Vec<u8>,
 }
 
+/// The same limits, with memory for several bodies or for less than one.
+fn roomy(roomy: bool) -> Limits {
+    let limits = limits();
+    Limits { bodies_in_flight_bytes_max: if roomy { 4 * limits.body_bytes_max } else { limits.bodies_in_flight_bytes_max }, ..limits }
+}
+
 /// Holds a conversation over a pair of sockets that keep the borders of the pieces sent. Gives the requests that were handed on, and the
 /// statuses that were answered, without those that only ask for the body.
-fn converse(pieces: &[&[u8]]) -> (Vec<Heard>, Vec<u16>) {
+fn converse(limits: Limits, pieces: &[&[u8]]) -> (Vec<Heard>, Vec<u16>) {
     let (client, server) = UnixDatagram::pair().expect("a pair of sockets");
     client.set_nonblocking(true).expect("a socket that does not wait");
     // An empty piece is read as the end, once for the conversation and once for what is thrown away after it.
@@ -162,7 +168,7 @@ fn converse(pieces: &[&[u8]]) -> (Vec<Heard>, Vec<u16>) {
         heard.0.push(Heard { method: request.method.as_str().to_string(), path: request.path, body: request.body });
         Response::empty(204)
     });
-    let service = Service { limits: limits(), handler, tls: None, stop: Stop::default(), bodies_bytes: AtomicUsize::new(0) };
+    let service = Service { limits, handler, tls: None, stop: Stop::default(), bodies_bytes: AtomicUsize::new(0) };
     let transport = Transport::over(TcpStream::from(OwnedFd::from(server)));
     let conn = Conn::new(transport, peer()).converse(&service).1;
     assert_eq!(service.bodies_bytes.into_inner(), 0, "memory for bodies was not given back");
@@ -173,6 +179,7 @@ fn converse(pieces: &[&[u8]]) -> (Vec<Heard>, Vec<u16>) {
 }
 
 /// Bodies, as a conversation reads them: the first seven bytes are the lengths of pieces, what is left over is the last one.
+/// Whether the last of the seven is odd chooses how much memory there is.
 pub fn body(bytes: &[u8]) {
     let Some((cuts, bytes)) = bytes.split_first_chunk::<7>() else { return };
     // A piece that is longer than one read would lose its end.
@@ -185,8 +192,9 @@ pub fn body(bytes: &[u8]) {
         rest = left;
     }
     pieces.push(rest);
-    let (at_once, statuses) = converse(&[bytes]);
-    let (in_pieces, statuses_in_pieces) = converse(&pieces);
+    let limits = || roomy(cuts[6] % 2 == 1);
+    let (at_once, statuses) = converse(limits(), &[bytes]);
+    let (in_pieces, statuses_in_pieces) = converse(limits(), &pieces);
     assert_eq!(at_once, in_pieces, "pieces change what is read");
     // Pieces may change which fault of a head is seen first, and of one that is cut off whether it is seen; `head` is exact about it.
     let served = |statuses: &[u16]| statuses.iter().filter(|status| **status < 400).count();
@@ -218,7 +226,7 @@ pub fn body(bytes: &[u8]) {
     wire.extend_from_slice(sent);
     let want = ["/a", "/b"].map(|path| Heard { method: "POST".into(), path: path.into(), body: sent.to_vec() });
     let (first, second) = wire.split_at(usize::from(cuts[0]).min(wire.len()));
-    assert_eq!(converse(&[first, second]), (want.into(), vec![204, 204]));
+    assert_eq!(converse(limits(), &[first, second]), (want.into(), vec![204, 204]));
 }
 
 /// Checks that faults can be told: few, short, and as JSON.
