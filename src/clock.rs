@@ -11,6 +11,8 @@ pub struct Timestamp(pub i64);
 const TEXT_BYTES: usize = 27;
 /// Microseconds in a second.
 const MICROS: i64 = 1_000_000;
+/// The moments that four digits of a year can tell: an offset could otherwise lead out of them.
+const TELLABLE: std::ops::Range<i64> = -62_167_219_200 * MICROS..253_402_300_800 * MICROS;
 
 impl Timestamp {
     /// From whole seconds since 1970.
@@ -126,7 +128,8 @@ impl Timestamp {
         let mp = if month > 2 { month - 3 } else { month + 9 };
         let doe = yoe * 365 + yoe / 4 - yoe / 100 + (153 * mp + 2) / 5 + day - 1;
         let days = era * 146_097 + doe - 719_468;
-        Some(Timestamp((days * 86_400 + hour * 3600 + minute * 60 + second - offset_s) * MICROS + micros))
+        let moment = (days * 86_400 + hour * 3600 + minute * 60 + second - offset_s) * MICROS + micros;
+        TELLABLE.contains(&moment).then_some(Timestamp(moment))
     }
 }
 
@@ -166,7 +169,14 @@ mod tests {
 
     #[test]
     fn timestamps_survive_being_written_and_read() {
-        for text in ["1970-01-01T00:00:00Z", "2026-11-23T20:12:26.900008Z", "2024-02-29T23:59:59Z", "1969-12-31T23:59:59.000001Z"] {
+        for text in [
+            "1970-01-01T00:00:00Z",
+            "2026-11-23T20:12:26.900008Z",
+            "2024-02-29T23:59:59Z",
+            "1969-12-31T23:59:59.000001Z",
+            "0000-01-01T00:00:00Z",
+            "9999-12-31T23:59:59.999999Z",
+        ] {
             assert_eq!(Timestamp::parse(text).map(|t| t.to_string()).as_deref(), Some(text));
         }
         assert_eq!(Timestamp::parse("2026-11-23T21:12:26+01:00"), Timestamp::parse("2026-11-23T20:12:26Z"));
@@ -178,6 +188,8 @@ mod tests {
             "2026-11-23T20:12:26.Z",
             "2026-11-23T20:12:26Zx",
             "2026-11-23T20:12:26\u{e9}",
+            "0000-01-01T00:00:00+00:01",
+            "9999-12-31T23:59:59-00:01",
         ] {
             assert_eq!(Timestamp::parse(bad), None, "{bad}");
         }

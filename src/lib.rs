@@ -12,6 +12,9 @@ mod control;
 mod crypto;
 mod error;
 mod files;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod html;
 mod http;

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// Objects and lists inside each other; the parser of bodies has the same bound.
+/// Objects and lists inside each other; bodies may have fewer.
 const DEPTH_MAX: usize = 127;
 
 /// The bytes under a heartbeat's signature: `node_id LF lease_token LF signed_at LF ttl_seconds LF canonical(status_patch)`.

@@ -52,7 +52,7 @@ impl Sink for Transport {
 }
 
 /// What all conversations share.
-pub(super) struct Service {
+pub(crate) struct Service {
     pub limits: Limits,
     pub handler: Handler,
     /// How TLS is spoken; without it nobody speaks it.
@@ -68,7 +68,7 @@ pub(super) struct Service {
 
 /// What becomes of a connection whose conversation paused.
 #[derive(Debug, PartialEq)]
-pub(super) enum After {
+pub(crate) enum After {
     Close,
     /// It is silent and between two requests: it may wait for the next one without a thread.
     Park,
@@ -88,7 +88,7 @@ impl From<Refusal> for Trouble {
 }
 
 /// A connection and the bytes read from it that no request has used yet.
-pub(super) struct Conn {
+pub(crate) struct Conn {
     pub transport: Transport,
     peer: SocketAddr,
     /// Since when it says nothing that means anything: bytes of which no request comes do not keep it open.

@@ -607,7 +607,7 @@ mod tests {
         ] {
             assert_eq!(faults(body, |_| ()), [want], "{body}");
         }
-        assert_eq!(faults(&deep, |_| ()), [r#"json_invalid ["body",127]"#]);
+        assert_eq!(faults(&deep, |_| ()), [r#"json_invalid ["body",100]"#]);
         assert!(faults("\u{feff}{}", |_| ())[0].starts_with("json_invalid"));
         let values = |count: usize| format!("{{\"a\":[{}0]}}", "{\"\":0},".repeat(count / 2));
         assert_eq!(faults(&values(19_000), |_| ()), [""; 0]);

@@ -12,11 +12,19 @@ use std::fmt;
 /// hundred times its own size. The largest sound body, a spec with a thousand pinned replicas, has some four thousand.
 const VALUES_MAX: usize = 20_000;
 
+/// Lists and objects inside each other. Readers of our answers take some 127, and an answer puts a few around what is kept: a node could
+/// otherwise say of itself what no client can read in a list of nodes.
+const DEPTH_MAX: usize = 100;
+
+/// Keys that begin so mean something of their own to serde_json when it reads what is kept: the value would come back as another, or
+/// not at all, and with it the whole list that it stands in.
+const RESERVED: &str = "$serde_json::private::";
+
 /// Parses JSON strictly: a repeated key is an error, because two readers of the same body must not disagree on what it says.
 pub fn parse(text: &[u8]) -> Result<Value> {
     let mut reader = serde_json::Deserializer::from_slice(text);
     let left = Cell::new(VALUES_MAX);
-    let parsed = Strict(&left).deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
+    let parsed = Strict { left: &left, depth: DEPTH_MAX }.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
     parsed.map_err(|e| {
         let offset = byte_offset(text, e.line(), e.column());
         let msg = format!("JSON decode error: {}", without_place(&e.to_string()));
@@ -36,15 +44,27 @@ fn byte_offset(text: &[u8], line: usize, column: usize) -> usize {
     (start + column.saturating_sub(1)).min(text.len())
 }
 
-/// Builds a [`Value`] of at most so many values, refusing repeated keys.
-struct Strict<'c>(&'c Cell<usize>);
+/// Builds a [`Value`] of at most so many values, at most so deep inside each other, refusing repeated keys.
+#[derive(Clone, Copy)]
+struct Strict<'c> {
+    left: &'c Cell<usize>,
+    depth: usize,
+}
+
+impl Strict<'_> {
+    /// The same for what is one deeper.
+    fn inside<E: serde::de::Error>(self) -> std::result::Result<Self, E> {
+        let depth = self.depth.checked_sub(1).ok_or_else(|| E::custom("values are nested too deep"))?;
+        Ok(Strict { depth, ..self })
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, d: D) -> std::result::Result<Value, D::Error> {
-        let left = self.0.get().checked_sub(1).ok_or_else(|| D::Error::custom("too many values in one body"))?;
-        self.0.set(left);
+        let left = self.left.get().checked_sub(1).ok_or_else(|| D::Error::custom("too many values in one body"))?;
+        self.left.set(left);
         d.deserialize_any(self)
     }
 }
@@ -85,17 +105,20 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> std::result::Result<Value, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element_seed(Strict(self.0))? {
+        let (inside, mut list) = (self.inside()?, Vec::new());
+        while let Some(item) = items.next_element_seed(inside)? {
             list.push(item);
         }
         Ok(Value::Array(list))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> std::result::Result<Value, A::Error> {
-        let mut map = Object::new();
+        let (inside, mut map) = (self.inside()?, Object::new());
         while let Some(key) = entries.next_key::<String>()? {
-            let value = entries.next_value_seed(Strict(self.0))?;
+            if key.starts_with(RESERVED) {
+                return Err(A::Error::custom("a key is reserved"));
+            }
+            let value = entries.next_value_seed(inside)?;
             if map.insert(key, value).is_some() {
                 return Err(A::Error::custom("a key stands twice in one object"));
             }

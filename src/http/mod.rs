@@ -6,7 +6,7 @@
 
 pub mod cookie;
 pub mod describe;
-mod exchange;
+pub(crate) mod exchange;
 pub mod fields;
 pub mod form;
 mod json;
@@ -14,7 +14,7 @@ pub mod listen;
 pub mod request;
 pub mod response;
 pub mod table;
-mod transport;
+pub(crate) mod transport;
 
 pub use listen::Limits;
 pub use request::Request;

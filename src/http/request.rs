@@ -131,7 +131,7 @@ impl Request {
 
 /// What the front itself answers, before it closes the connection.
 #[derive(Debug, PartialEq)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     pub status: u16,
     pub detail: &'static str,
 }
@@ -147,14 +147,14 @@ impl Refusal {
 
 /// How the body is framed.
 #[derive(Debug, PartialEq)]
-pub(super) enum Framing {
+pub(crate) enum Framing {
     /// So many bytes; zero without a body.
     Length(usize),
     Chunked,
 }
 
 /// A head, and what it says of the exchange.
-pub(super) struct Head {
+pub(crate) struct Head {
     /// The request, its body still empty.
     pub request: Request,
     pub framing: Framing,
@@ -165,7 +165,7 @@ pub(super) struct Head {
 }
 
 /// What the bytes so far are.
-pub(super) enum Parsed {
+pub(crate) enum Parsed {
     /// More bytes are needed.
     Partial,
     /// A head of so many bytes.
@@ -175,7 +175,7 @@ pub(super) enum Parsed {
 }
 
 /// Reads a head from the front of `bytes`, of which the last `fresh` have not been looked at before.
-pub(super) fn parse(bytes: &[u8], fresh: usize, limits: &Limits, peer: SocketAddr) -> Parsed {
+pub(crate) fn parse(bytes: &[u8], fresh: usize, limits: &Limits, peer: SocketAddr) -> Parsed {
     let partial = || {
         if bytes.len() >= limits.head_bytes_max { Parsed::Refused(Refusal::HEAD_TOO_LARGE, None) } else { Parsed::Partial }
     };

@@ -21,7 +21,7 @@ const TLS_BUFFER_BYTES: usize = 80 << 10;
 pub type TlsSource = Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>;
 
 /// A socket that is cut off at `end`, however slowly its bytes drip.
-pub(super) struct Timed {
+pub(crate) struct Timed {
     socket: TcpStream,
     end: Instant,
 }
@@ -65,7 +65,7 @@ impl Write for Timed {
 }
 
 /// What a connection begins with.
-pub(super) enum Begun {
+pub(crate) enum Begun {
     /// Something that is to be read.
     Speaks(Transport),
     /// Nothing yet.
@@ -75,7 +75,7 @@ pub(super) enum Begun {
 }
 
 /// One client's connection.
-pub(super) enum Transport {
+pub(crate) enum Transport {
     /// Nothing was read yet, so nobody knows what it is.
     Fresh(Timed),
     /// HTTP straight on TCP.
@@ -89,6 +89,12 @@ impl Transport {
     pub fn new(socket: TcpStream) -> io::Result<Transport> {
         socket.set_nodelay(true)?;
         Ok(Transport::Fresh(Timed { socket, end: clock::tick() }))
+    }
+
+    /// Takes over any socket that reads and writes like one of TCP, such as one end of a pair.
+    #[cfg(any(test, fuzzing))]
+    pub fn over(socket: TcpStream) -> Transport {
+        Transport::Fresh(Timed { socket, end: clock::tick() })
     }
 
     /// Waits for the first byte and finds out what it begins. A TLS hello is told by its first byte, and answered when there is a `tls` and
@@ -188,7 +194,7 @@ impl Write for Transport {
 }
 
 /// A TLS session and the socket below it.
-pub(super) struct Tls {
+pub(crate) struct Tls {
     session: ServerConnection,
     timed: Timed,
 }

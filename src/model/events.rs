@@ -3,6 +3,7 @@
 use super::Object;
 use crate::clock::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 
 /// The categories of the events that the server itself records: no client may write what looks like one of them.
 pub const OWN_CATEGORIES: &[&str] = &[
@@ -64,11 +65,16 @@ impl EventFilter {
     /// Whether an event is wanted.
     pub fn admits(&self, event: &Event) -> bool {
         let same = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
-        let node = || event.fields.get("node_id").and_then(serde_json::Value::as_str).unwrap_or("");
+        // A client may have written an id of digits as a number; the list finds it as a text too.
+        let node = |wanted: &String| match event.fields.get("node_id") {
+            Some(Value::String(id)) => id == wanted,
+            Some(Value::Number(id)) => id.to_string() == *wanted,
+            _ => false,
+        };
         same(&self.category, &event.category)
             && same(&self.name, &event.name)
             && same(&self.level, &event.level)
-            && (self.node_id.is_none() || same(&self.node_id, node()))
+            && self.node_id.as_ref().is_none_or(node)
             && self.since.is_none_or(|since| event.created_at > since)
     }
 }

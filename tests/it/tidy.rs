@@ -28,6 +28,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("openapi", &["control", "gate", "http", "model", "routes"]),
     ("routes", &["api", "control", "gate", "http", "model", "openapi", "ui"]),
     ("serve", &["config", "control", "http", "model", "routes", "store"]),
+    ("fuzzing", &["config", "control", "crypto", "http", "inputs", "model", "store"]),
     ("client", &["crypto", "model"]),
     ("agent", &["client", "crypto", "model", "sys"]),
     ("cli", &["agent", "client", "config", "crypto", "model", "serve", "sys"]),

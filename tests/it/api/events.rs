@@ -30,6 +30,17 @@ fn events_are_recorded_and_read_newest_first() {
 }
 
 #[test]
+fn what_could_not_be_read_back_is_not_taken() {
+    let served = Served::new();
+    let admin = served.admin();
+    let fields = json!({"a": {"$serde_json::private::RawValue": "no JSON"}});
+    let said = admin.post("/events", &json!({"id": "e1", "category": "deploy", "name": "n", "level": "info", "fields": fields}));
+    let kept = admin.get("/events?category=deploy");
+    assert_eq!((kept.status, kept.text().as_str()), (200, "[]"), "{}", said.text());
+    assert!(said.faults()[0].starts_with("json_invalid"), "{}", said.text());
+}
+
+#[test]
 fn the_limit_of_events_is_clamped_and_pages_go_on() {
     let served = Served::new();
     let admin = served.admin();
