@@ -189,6 +189,7 @@ fn a_new_user_changes_the_password_first_and_needs_no_scripts() {
     assert_eq!(admin.post("/users", &json!({"name": "bob", "role": "operator", "password": "a first password"})).status, 201);
     admin.post("/nodes", &json!({"id": "n1", "name": "n1"}));
     let browser = Browser::start(admin.address);
+    browser.goto("/auth/login");
     browser.scripts(false);
     browser.goto("/ui/nodes/n1");
     sign_in(&browser, "bob", "a first password");
@@ -223,6 +224,8 @@ fn hostile_words_stay_words_on_every_page_at_every_width() {
     // Each page that is left behind reads the stream until the server notices.
     let served = Served::with(|config| config.connections_per_address_max = 500);
     let admin = served.user("alice", "admin");
+    // The plan stays one, so that it is seen.
+    assert_eq!(admin.put("/cluster-settings/scheduler_mode", &json!({"value": "manual"})).status, 200);
     let long = "n".repeat(64);
     let name = format!("<b onclick='x'>&\"{}", "\u{5d0}".repeat(100));
     Node::joined(&admin, &long);
@@ -230,7 +233,7 @@ fn hostile_words_stay_words_on_every_page_at_every_width() {
     assert_eq!(admin.patch(&format!("/nodes/{long}"), &json!({"status": status})).status, 200);
     let labels = json!({"zone": HOSTILE, "<i>": "x".repeat(256)});
     assert_eq!(admin.patch(&format!("/nodes/{long}"), &json!({"name": name, "labels": labels, "roles": ["<i>\"'"]})).status, 200);
-    let spec = json!({"image": HOSTILE, "scheduling": {"desired_replicas": 1, "node_selector": {"a": HOSTILE}}});
+    let spec = json!({"image": HOSTILE, "scheduling": {"desired_replicas": 2, "anti_affinity": false}});
     let service = json!({"id": "s".repeat(64), "name": name, "description": HOSTILE, "spec": spec});
     assert_eq!(admin.post("/services", &service).status, 201);
     let replica =
@@ -287,6 +290,8 @@ fn hostile_words_stay_words_on_every_page_at_every_width() {
         }
     }
     assert!(browser.js("return document.querySelectorAll('main b, main i, main img').length") == 0);
+    browser.goto("/ui/scheduler");
+    browser.sees("scale up");
     browser.goto(&format!("{service}/spec"));
     let typed = browser.js("return JSON.parse(document.querySelector('textarea').value).image");
     assert_eq!(typed, HOSTILE, "what is edited is what was written");

@@ -161,7 +161,9 @@ impl Browser {
     /// What the console said, of the kind that nobody wants to see there.
     pub fn complaints(&self) -> Vec<String> {
         let log = self.post("/se/log", &json!({"type": "browser"}));
-        log.as_array().unwrap().iter().filter(|l| l["level"] == "SEVERE").map(Value::to_string).collect()
+        // The page that a browser opens with is its own affair.
+        let ours = |line: &&Value| line["level"] == "SEVERE" && !line["message"].as_str().unwrap_or_default().starts_with("chrome://");
+        log.as_array().unwrap().iter().filter(ours).map(Value::to_string).collect()
     }
 
     /// Fails where the console complained.
