@@ -39,9 +39,14 @@ fn client(dir: &Path, resumes: bool) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-fn connect(address: SocketAddr, config: &Arc<ClientConfig>) -> Stream {
+fn plainly(address: SocketAddr) -> TcpStream {
     let socket = TcpStream::connect(address).unwrap();
     socket.set_nodelay(true).unwrap();
+    socket
+}
+
+fn connect(address: SocketAddr, config: &Arc<ClientConfig>) -> Stream {
+    let socket = plainly(address);
     let name = ServerName::try_from("127.0.0.1").unwrap();
     StreamOwned::new(ClientConnection::new(Arc::clone(config), name).unwrap(), socket)
 }
@@ -74,7 +79,7 @@ pub fn tls() {
         let rate = work();
         (rate, (server.cpu_seconds() - before) / (rate * began.elapsed().as_secs_f64()) * 1e6)
     };
-    let (plain, plain_us) = cpu(&mut || rate(|| assert_eq!(ask(&mut TcpStream::connect(server.address).unwrap(), HEALTH), 200)));
+    let (plain, plain_us) = cpu(&mut || rate(|| assert_eq!(ask(&mut plainly(server.address), HEALTH), 200)));
     let (first, first_us) = cpu(&mut || rate(|| assert_eq!(ask(&mut connect(server.address, &full), HEALTH), 200)));
     let (again, again_us) = cpu(&mut || rate(|| assert_eq!(ask(&mut connect(server.address, &resuming), HEALTH), 200)));
     let reference = format!("{plain:.0}/s plain");
@@ -86,7 +91,7 @@ pub fn tls() {
         again / plain
     );
 
-    let mut kept = TcpStream::connect(server.address).unwrap();
+    let mut kept = plainly(server.address);
     let plain = rate(|| assert_eq!(ask(&mut kept, HEALTH), 200));
     let mut kept = connect(server.address, &full);
     let secure = rate(|| assert_eq!(ask(&mut kept, HEALTH), 200));
