@@ -68,7 +68,7 @@ pub(crate) struct Service {
 
 /// What becomes of a connection whose conversation paused.
 #[derive(Debug, PartialEq)]
-pub(crate) enum After {
+enum After {
     Close,
     /// It is silent and between two requests: it may wait for the next one without a thread.
     Park,
