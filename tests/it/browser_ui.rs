@@ -5,6 +5,8 @@ use crate::program::{Running, ok};
 use crate::support::{Client, Dir, Served, USER_PASSWORD, until};
 use crate::webdriver::Browser;
 use serde_json::json;
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 fn sign_in(browser: &Browser, user: &str, password: &str) {
@@ -41,11 +43,13 @@ fn an_operator_works_a_day_in_the_browser() {
     browser.sees("alive");
     browser.is_quiet();
 
-    // It falls silent, and the page says so without being loaded anew.
+    // It falls silent, and the page says so without being loaded anew: the minute until it is dead, too.
     browser.js("window.mark = 1");
     drop(first);
     browser.sees("1 stale");
     assert!(browser.js("return document.title").as_str().unwrap().starts_with("● 1 stale · node-b · Nodes"));
+    browser.sees_within("1 dead", Duration::from_secs(90));
+    assert!(browser.js("return document.title").as_str().unwrap().starts_with("● 1 dead · node-b · Nodes"));
     let second = agent("agent-2");
     browser.sees("1 alive");
     assert_eq!(browser.js("return window.mark"), 1);
@@ -216,6 +220,29 @@ fn a_new_user_changes_the_password_first_and_needs_no_scripts() {
     browser.is_quiet();
 }
 
+/// Clicks the switch of themes until it is at this one.
+fn choose(browser: &Browser, theme: &str) {
+    until(theme, || {
+        let now = browser.js("return document.documentElement.dataset.theme").as_str()?.to_string();
+        if now != theme {
+            browser.click(&format!("Theme: {}", now.replace("auto", "system")));
+        }
+        (now == theme).then_some(())
+    });
+}
+
+/// What axe finds on the page that keeps people out, by the rules of WCAG 2.2 AA.
+fn barriers(browser: &Browser) -> Vec<String> {
+    let beside = Path::new(env!("CARGO_BIN_EXE_uptimemesh")).ancestors().nth(2).unwrap().join("axe.min.js");
+    let axe = fs::read_to_string(&beside).unwrap_or_else(|e| panic!("{}: {e}; .ci/run puts axe-core there", beside.display()));
+    let run = "const done = arguments[arguments.length - 1];
+        axe.run({ resultTypes: ['violations'] }).then((found) => done(found.violations
+            .filter((v) => ['serious', 'critical'].includes(v.impact))
+            .map((v) => v.id + ': ' + v.nodes.map((n) => n.html + ' ' + n.failureSummary).join(' | '))), (e) => done(['' + e]));";
+    browser.js(&axe);
+    browser.js_async(run).as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_string()).collect()
+}
+
 /// Text that would be markup, break out of an attribute, or turn the text around it.
 const HOSTILE: &str = "</textarea></script><img src=x onerror=\"window.hacked=1\">'\"&amp;\u{202e}\u{5d0}\u{5d1}\u{2066}{name}";
 
@@ -281,11 +308,16 @@ fn hostile_words_stay_words_on_every_page_at_every_width() {
     let cut = "const beyond = (e) => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.scroll, svg, pre, .sr');
         return [document.documentElement.scrollWidth > innerWidth, window.hacked === undefined,
             Array.from(document.querySelectorAll('body *')).filter(beyond).map((e) => e.outerHTML.slice(0, 120))]";
-    for width in [360, 1440] {
+    for (width, theme) in [(360, "light"), (768, "dark"), (1440, "light")] {
         browser.width(width);
+        browser.goto("/ui");
+        choose(&browser, theme);
         for page in &pages {
             browser.goto(page);
             assert_eq!(browser.js(cut), json!([false, true, []]), "{page} at {width}: {}", browser.text());
+            if width != 360 {
+                assert_eq!(barriers(&browser), Vec::<String>::new(), "{page} in {theme}");
+            }
             browser.is_quiet();
         }
     }
@@ -295,4 +327,10 @@ fn hostile_words_stay_words_on_every_page_at_every_width() {
     browser.goto(&format!("{service}/spec"));
     let typed = browser.js("return JSON.parse(document.querySelector('textarea').value).image");
     assert_eq!(typed, HOSTILE, "what is edited is what was written");
+    // Both judges do speak up.
+    browser.is_quiet();
+    browser.js("document.body.insertAdjacentHTML('beforeend', '<p style=\"color: red\">')");
+    assert!(browser.complaints().concat().contains("Content Security Policy"));
+    browser.js("document.querySelector('main').insertAdjacentHTML('beforeend', '<input>')");
+    assert!(barriers(&browser).concat().contains("label"));
 }

@@ -99,6 +99,11 @@ impl Browser {
         until(script, || self.call("POST", "/execute/sync", &json!({"script": script, "args": []})).ok())
     }
 
+    /// Runs a script in the page that ends when it calls its last argument.
+    pub fn js_async(&self, script: &str) -> Value {
+        self.post("/execute/async", &json!({"script": script, "args": []}))
+    }
+
     /// The width of the window.
     pub fn width(&self, width: u32) {
         let size = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
