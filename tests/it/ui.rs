@@ -1,6 +1,6 @@
 //! The pages over plain sockets, as a browser without scripts sees them.
 
-use crate::node::Node;
+use crate::node::{Node, token};
 use crate::support::{Answer, Client, Served, USER_PASSWORD};
 use serde_json::json;
 use std::time::Instant;
@@ -131,7 +131,7 @@ fn everything_can_be_done_without_scripts() {
     let held = visitor.submit("/ui/nodes/n1/cordon", "");
     assert_eq!((held.status, held.text().contains("Cluster writes are disabled")), (503, true));
     visitor.done("/ui/settings/cluster", "key=etcd_status&value=ok");
-    assert!(visitor.page("/ui/settings/certificates").contains("1 of 1"));
+    assert!(visitor.page("/ui/settings/certificates").contains("1 of 1 node"));
     // A machine that joins is seen by a page that loads itself anew.
     let shown = visitor.submit("/ui/add-node", "role=worker&ttl=1800&node_id=n2").text();
     let id = shown.split("data-watch=\"/ui/add-node/").nth(1).unwrap().split('"').next().unwrap().to_string();
@@ -183,6 +183,99 @@ fn whoever_may_only_look_is_offered_nothing_else() {
     assert!(dark.contains("data-theme=\"dark\""));
     let planted = format!("{}; uptimemesh_theme=\"><script>", viewer.cookie);
     assert!(viewer.client.send("GET", "/ui", &[("Cookie", &planted)], b"").text().contains("data-theme=\"auto\""));
+}
+
+#[test]
+fn a_refused_page_is_a_page() {
+    let served = Served::new();
+    let viewer = Visitor::new(&served, "eve", "viewer");
+    let html = Some("text/html; charset=utf-8");
+    for (path, status, said) in [
+        ("/ui/settings/users", 403, "This takes the role admin or a higher one; eve has the role viewer."),
+        ("/ui/nodes/n1/drain", 403, "uptimemesh user role eve operator"),
+        ("/ui/no/such/page", 404, "There is no such page"),
+        ("/ui/nodes/none", 404, "Node not found"),
+    ] {
+        let answer = viewer.get(path);
+        assert_eq!((answer.status, answer.header("Content-Type")), (status, html), "{path}");
+        let text = answer.text();
+        assert!(text.contains(said) && text.contains("<nav") && text.contains("Sign out eve"), "{path}: {text}");
+    }
+    // A form that is not from a page of this session; and a method that a page does not have.
+    let forged = viewer.client.send("POST", "/ui/theme", &[("Cookie", &viewer.cookie)], b"theme=dark");
+    assert_eq!((forged.status, forged.header("Content-Type"), forged.text().contains("go back, load the page again")), (403, html, true));
+    let other = viewer.client.send("DELETE", "/ui/nodes", &[("Cookie", &viewer.cookie)], b"");
+    assert_eq!((other.status, other.header("Allow"), other.header("Content-Type")), (405, Some("GET, HEAD"), html));
+    // Programs are told in JSON, as ever.
+    let eve = served.anonymous().signed_in("eve", USER_PASSWORD);
+    assert_eq!(eve.get("/users").json(), json!({"detail": "Your role does not allow this."}));
+    assert_eq!(eve.get("/no/such").json(), json!({"detail": "Not Found"}));
+    // Whoever calls too often is told so in words, too; nobody knows then who it is.
+    let stranger = served.anonymous();
+    let refused = (0..2000).map(|_| stranger.get("/ui/nodes")).find(|answer| answer.status == 429).expect("a refusal");
+    assert_eq!(refused.header("Content-Type"), html);
+    assert!(refused.header("Retry-After").is_some() && refused.text().contains("Too many requests"), "{}", refused.text());
+    assert!(!refused.text().contains("<nav"), "strangers see nothing of the cluster");
+}
+
+#[test]
+fn the_authority_is_rotated_from_its_page() {
+    let served = Served::new();
+    let visitor = Visitor::new(&served, "alice", "admin");
+    let admin = served.anonymous().signed_in("alice", USER_PASSWORD);
+    Node::joined(&admin, "n1");
+    let page = visitor.page("/ui/settings/certificates");
+    assert!(
+        page.contains("1 of 1 node have what nodes are to trust. No rotation is under way.") && !page.contains("drop-previous"),
+        "{page}"
+    );
+    let ask = visitor.page("/ui/settings/certificates/rotate");
+    assert!(ask.contains("Enrolled nodes (1) fetch it with their next heartbeats"), "{ask}");
+    let before = admin.get("/cluster/ca").json()["current"].clone();
+    let page = visitor.done("/ui/settings/certificates/rotate", "");
+    assert!(
+        page.contains("0 of 1 node") && page.contains("href=\"/ui/nodes/n1\"") && page.contains("certificates/drop-previous"),
+        "{page}"
+    );
+    assert_eq!(admin.get("/cluster/ca").json()["previous"], before);
+    let again = visitor.submit("/ui/settings/certificates/rotate", "");
+    assert_eq!((again.status, again.text().contains("Drop it first")), (409, true));
+    // A node would be left behind: only who says so may do it.
+    assert!(visitor.page("/ui/settings/certificates/drop-previous").contains("1 node does not have the new authority yet"));
+    let early = visitor.submit("/ui/settings/certificates/drop-previous", "");
+    assert_eq!((early.status, early.text().contains("1 of 1 nodes do not have the new authority yet")), (409, true));
+    // It joins anew; an agent renews, which brings the same.
+    assert_eq!(Node::new("n1").join(&admin, &token(&admin, "worker", Some("n1")), json!({})).status, 200);
+    assert!(visitor.page("/ui/settings/certificates").contains("The rotation is through"));
+    let page = visitor.done("/ui/settings/certificates/drop-previous", "");
+    assert!(page.contains("is not trusted any more") && page.contains("certificates/rotate"), "{page}");
+    assert_eq!(admin.get("/cluster/ca").json()["previous"], json!(null));
+    assert_eq!(visitor.get("/ui/settings/certificates/burn").status, 404);
+    let operator = Visitor::new(&served, "olga", "operator");
+    assert!(!operator.page("/ui/settings/certificates").contains("certificates/rotate"));
+    assert_eq!(operator.submit("/ui/settings/certificates/rotate", "").status, 403);
+}
+
+#[test]
+fn a_node_s_page_shows_how_busy_it_was() {
+    let served = Served::new();
+    let visitor = Visitor::new(&served, "alice", "admin");
+    let admin = served.anonymous().signed_in("alice", USER_PASSWORD);
+    let mut node = Node::joined(&admin, "n1");
+    assert!(visitor.page("/ui/nodes/n1").contains("It has reported no load, memory or disk"));
+    let report = json!({"load_1m": 1.5, "memory_total_bytes": 1000, "memory_available_bytes": 250});
+    assert_eq!(node.heartbeat(&admin, 45, &report).status, 200);
+    assert_eq!(node.heartbeat(&admin, 45, &json!({"load_1m": 3.25})).status, 200);
+    let page = visitor.page("/ui/nodes/n1");
+    assert!(page.contains("aria-label=\"Load: newest 3.25, lowest 3.25, highest 3.25\""), "{page}");
+    assert!(page.contains("aria-label=\"Memory used: newest 75 %") && !page.contains("aria-label=\"Disk used"), "{page}");
+    assert!(page.contains("since the control plane") && page.contains("<path d=\"M143 24V"), "{page}");
+    // A node that comes back under a new identity is the same machine; one that was deleted is not.
+    assert_eq!(Node::new("n1").join(&admin, &token(&admin, "worker", Some("n1")), json!({})).status, 200);
+    assert!(visitor.page("/ui/nodes/n1").contains("newest 3.25"));
+    assert!(visitor.done("/ui/nodes/n1/delete", "").contains("The node is deleted."));
+    Node::joined(&admin, "n1");
+    assert!(!visitor.page("/ui/nodes/n1").contains("newest 3.25"));
 }
 
 #[test]
