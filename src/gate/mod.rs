@@ -298,9 +298,9 @@ fn is_page(request: &Request) -> bool {
     request.path == "/ui" || request.path.starts_with("/ui/")
 }
 
-/// Whether a person sees the answer: a page, or the way to one.
+/// Whether a person sees the answer: what a browser asked for, a page or the way to one. Programs show a token themselves.
 fn is_for_people(request: &Request) -> bool {
-    is_page(request) || (request.path == SIGN_IN && !changes(request))
+    request.header("authorization").is_none() && (is_page(request) || (request.path == SIGN_IN && !changes(request)))
 }
 
 /// Refuses a form that is not from a page of this session.

@@ -210,6 +210,7 @@ fn a_refused_page_is_a_page() {
     let eve = served.anonymous().signed_in("eve", USER_PASSWORD);
     assert_eq!(eve.get("/users").json(), json!({"detail": "Your role does not allow this."}));
     assert_eq!(eve.get("/no/such").json(), json!({"detail": "Not Found"}));
+    assert_eq!(eve.get("/ui/settings/users").json(), json!({"detail": "Your role does not allow this."}), "a page asked for by a program");
     // Whoever calls too often is told so in words, too; nobody knows then who it is.
     let stranger = served.anonymous();
     let refused = (0..2000).map(|_| stranger.get("/ui/nodes")).find(|answer| answer.status == 429).expect("a refusal");
