@@ -81,7 +81,7 @@ fn actions(at: &At, view: &CaView) -> Html {
 
 /// How far the nodes are: everybody's trust must have changed before the authority before can go.
 fn rotation(at: &At, view: &CaView) -> Result<Html> {
-    let figures = format!("{} of {} have what nodes are to trust.", view.nodes_up_to_date, parts::count(view.nodes as usize, "node"));
+    let figures = format!("Nodes that have what they are to trust: {} of {}.", view.nodes_up_to_date, view.nodes);
     if view.nodes_up_to_date == view.nodes {
         let more = match view.previous.is_some() {
             true => "The rotation is through: the authority before can be dropped.",

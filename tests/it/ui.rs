@@ -114,6 +114,10 @@ fn everything_can_be_done_without_scripts() {
     admin.patch(&format!("/support-bundles/{bundle}"), &json!({"status": "completed", "path": "https://files.example/b.tgz"}));
     assert!(visitor.page("/ui/support").contains("<a href=\"https://files.example/b.tgz\">Download</a>"));
     assert!(visitor.done(&format!("/ui/support/bundles/{bundle}/delete"), "").contains("The request is deleted."));
+    assert!(!visitor.page("/ui").contains("the last one failed"));
+    let snapshot = admin.get("/etcd/snapshots").json()[0]["id"].as_str().unwrap().to_string();
+    admin.patch(&format!("/etcd/snapshots/{snapshot}"), &json!({"status": "failed", "error": "no room"}));
+    assert!(visitor.page("/ui").contains("the last one failed"));
     // People and settings.
     let short = visitor.submit("/ui/settings/users", "name=bob&role=viewer&password=short");
     assert_eq!((short.status, short.text().contains("at least 8 characters"), short.text().contains("short")), (422, true, false));
@@ -131,7 +135,7 @@ fn everything_can_be_done_without_scripts() {
     let held = visitor.submit("/ui/nodes/n1/cordon", "");
     assert_eq!((held.status, held.text().contains("Cluster writes are disabled")), (503, true));
     visitor.done("/ui/settings/cluster", "key=etcd_status&value=ok");
-    assert!(visitor.page("/ui/settings/certificates").contains("1 of 1 node"));
+    assert!(visitor.page("/ui/settings/certificates").contains("to trust: 1 of 1."));
     // A machine that joins is seen by a page that loads itself anew.
     let shown = visitor.submit("/ui/add-node", "role=worker&ttl=1800&node_id=n2").text();
     let id = shown.split("data-watch=\"/ui/add-node/").nth(1).unwrap().split('"').next().unwrap().to_string();
@@ -226,16 +230,13 @@ fn the_authority_is_rotated_from_its_page() {
     let admin = served.anonymous().signed_in("alice", USER_PASSWORD);
     Node::joined(&admin, "n1");
     let page = visitor.page("/ui/settings/certificates");
-    assert!(
-        page.contains("1 of 1 node have what nodes are to trust. No rotation is under way.") && !page.contains("drop-previous"),
-        "{page}"
-    );
+    assert!(page.contains("to trust: 1 of 1. No rotation is under way.") && !page.contains("drop-previous"), "{page}");
     let ask = visitor.page("/ui/settings/certificates/rotate");
     assert!(ask.contains("Enrolled nodes (1) fetch it with their next heartbeats"), "{ask}");
     let before = admin.get("/cluster/ca").json()["current"].clone();
     let page = visitor.done("/ui/settings/certificates/rotate", "");
     assert!(
-        page.contains("0 of 1 node") && page.contains("href=\"/ui/nodes/n1\"") && page.contains("certificates/drop-previous"),
+        page.contains("to trust: 0 of 1.") && page.contains("href=\"/ui/nodes/n1\"") && page.contains("certificates/drop-previous"),
         "{page}"
     );
     assert_eq!(admin.get("/cluster/ca").json()["previous"], before);
