@@ -18,6 +18,8 @@ pub const ROUTES: &[Route] = &[route(Get, "/ui/wireguard", By(Viewer, |c, r, u| 
 const PLACE: &str = "WireGuard";
 /// Router assignments that are looked through.
 const ASSIGNMENTS_MAX: usize = 10_000;
+/// Figures of a tunnel that are shown; the node's page has its whole status.
+const FIGURES_MAX: usize = 8;
 /// The year 9999: what is later is no moment.
 const EPOCH_S_MAX: i64 = 253_402_300_800;
 
@@ -92,7 +94,7 @@ fn tunnel(said: &Value) -> Html {
             let state = known.get("state").or_else(|| known.get("status"));
             let others = known.iter().filter(|(key, _)| !["state", "status"].contains(&key.as_str()));
             let mut shown = vec![state.map_or_else(|| reported(&Value::Null), |state| word(&parts::value(state)))];
-            for (key, value) in others {
+            for (key, value) in others.take(FIGURES_MAX) {
                 shown.push(parts::text(" "));
                 shown.push(page!("event_field.html", key = &key.replace('_', " "), value = &figure(key, value)));
             }
