@@ -259,7 +259,7 @@ fn the_authority_is_rotated_from_its_page() {
 }
 
 #[test]
-fn a_node_s_page_shows_how_busy_it_was() {
+fn pages_show_what_a_node_reports() {
     let served = Served::new();
     let visitor = Visitor::new(&served, "alice", "admin");
     let admin = served.anonymous().signed_in("alice", USER_PASSWORD);
@@ -272,6 +272,13 @@ fn a_node_s_page_shows_how_busy_it_was() {
     assert!(page.contains("aria-label=\"Load: newest 3.25, lowest 3.25, highest 3.25\""), "{page}");
     assert!(page.contains("aria-label=\"Memory used: newest 75 %") && !page.contains("aria-label=\"Disk used"), "{page}");
     assert!(page.contains("since the control plane") && page.contains("<path d=\"M143 24V"), "{page}");
+    // What it tells of its tunnels, and what it does not.
+    let tunnel = json!({"wg_primary_tunnel": {"state": "up", "last_handshake_at": "2026-01-02T03:04:05Z", "rx_bytes": 2048}});
+    assert!(!visitor.page("/ui/wireguard").contains("2.0 KiB"));
+    assert_eq!(node.heartbeat(&admin, 45, &tunnel).status, 200);
+    let page = visitor.page("/ui/wireguard");
+    assert!(page.contains("rx bytes 2.0 KiB") && page.contains("datetime=\"2026-01-02T03:04:05Z\""), "{page}");
+    assert_eq!(page.matches("not reported").count(), 3, "the second tunnel, the route and the failover");
     // A node that comes back under a new identity is the same machine; one that was deleted is not.
     assert_eq!(Node::new("n1").join(&admin, &token(&admin, "worker", Some("n1")), json!({})).status, 200);
     assert!(visitor.page("/ui/nodes/n1").contains("newest 3.25"));
