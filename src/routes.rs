@@ -49,7 +49,7 @@ pub const TABLES: &[&[Route]] = &[
 
 /// Answers a request.
 pub fn dispatch(control: &Control, request: Request) -> Response {
-    gate::dispatch(control, TABLES, request)
+    gate::dispatch(control, TABLES, ui::refused, request)
 }
 
 /// Every route, as method, path pattern and who may call it.

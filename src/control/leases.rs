@@ -5,6 +5,7 @@
 //! flushed in batches by a pass. Time is monotonic, so a step of the wall clock kills nobody; and after a start every
 //! lease that was alive gets a fresh term, so a restart kills nobody either.
 
+use super::load_history::{LoadDay, LoadHistory, STEP_S, STEPS, Sample};
 use super::{Control, throttle};
 use crate::caller;
 use crate::clock::{self, Timestamp};
@@ -101,6 +102,8 @@ pub(super) struct Lease {
     patch: Option<[u8; 32]>,
     /// Writes of the status so far: which of two was the last is decided in the writer thread.
     writes: u64,
+    /// How busy the node was.
+    load: LoadHistory,
 }
 
 impl Lease {
@@ -198,6 +201,7 @@ impl Leases {
                 dirty: false,
                 patch: None,
                 writes: 0,
+                load: LoadHistory::default(),
             };
             lock(table.shard(&node.node_id)).insert(node.node_id, lease);
         }
@@ -280,6 +284,19 @@ impl Leases {
         self.with(id, |l| l.state(clock::tick())).unwrap_or(LeaseState::Unknown)
     }
 
+    /// The step of the load history that is now: they are counted from the start, by the clock that is never set.
+    fn step(&self) -> u64 {
+        clock::tick().saturating_duration_since(self.loaded).as_secs() / STEP_S
+    }
+
+    /// How busy a node was over the last day; `None` where it is not enrolled.
+    pub fn load_day(&self, id: &str) -> Option<LoadDay> {
+        let step = self.step();
+        let mut day = self.with(id, |l| l.load.day(step))?;
+        day.since = (step < STEPS as u64).then(|| Timestamp::from_secs(self.started_at));
+        Some(day)
+    }
+
     /// Somebody other than the node changed its status: the next patch is written, whatever it says.
     pub(super) fn status_changed(&self, id: &str) {
         self.with(id, Lease::status_written);
@@ -316,6 +333,8 @@ impl Leases {
             dirty: false,
             patch: None,
             writes: 0,
+            // The machine is the same.
+            load: self.with(id, |l| l.load.clone()).unwrap_or_default(),
         };
         leases::put(write, &lease.row())?;
         if let Some(from) = self.with(id, |l| l.recorded).filter(|state| *state != LeaseState::Alive) {
@@ -526,6 +545,7 @@ pub fn heartbeat(control: &Control, beat: Heartbeat) -> Result<Renewed> {
     // Between the first look and here another heartbeat, a rejoin or a deletion may have come: the lock decides.
     let expires_at = now.plus_secs(beat.ttl_s);
     let trust = control.ca.trusted()?;
+    let (told, step) = (Sample::of(&beat.patch), leases.step());
     let digest = (!beat.patch.is_empty()).then(|| crypto::sha256(canonical.as_bytes()));
     let renewed = control.leases.with(&beat.node_id, |l| {
         if l.fingerprint != claims.fp {
@@ -540,6 +560,9 @@ pub fn heartbeat(control: &Control, beat: Heartbeat) -> Result<Renewed> {
         l.ttl_s = beat.ttl_s;
         l.ends = Some(clock::tick() + seconds(beat.ttl_s));
         l.dirty = true;
+        if let Some(told) = told {
+            l.load.note(step, told);
+        }
         Ok((l.recorded != LeaseState::Alive, digest.is_some() && l.patch != digest, l.trust != trust.digest))
     });
     let (back, news, renew_identity) = match renewed {
@@ -636,6 +659,7 @@ mod tests {
             dirty: false,
             patch: None,
             writes: 0,
+            load: LoadHistory::default(),
         }
     }
 

@@ -14,6 +14,7 @@ pub mod join;
 pub mod join_tokens;
 pub mod leases;
 pub mod limits;
+pub mod load_history;
 pub mod metrics;
 pub mod nodes;
 pub mod once;

@@ -81,6 +81,9 @@ impl Route {
 
 /// The name of the hidden field that forms carry.
 const CSRF_FIELD: &str = "csrf_token";
+/// Where people sign in.
+const SIGN_IN: &str = "/auth/login";
+const CONTENT_TYPE: &str = "Content-Type";
 /// Characters of a strange host that are told back.
 const HOST_CHARS_MAX: usize = 100;
 /// Where machines show a join token.
@@ -88,8 +91,21 @@ const JOIN: &str = "/cluster/join";
 /// Where nodes prove themselves by what the body says.
 const HEARTBEAT: &str = "/cluster/heartbeat";
 
+/// Why a page is not shown.
+pub struct Refusal<'r> {
+    /// What went wrong.
+    pub error: &'r Error,
+    /// Who asked for it, where that is known.
+    pub user: Option<&'r User>,
+    /// The role that it takes, where there is such a page.
+    pub needs: Option<Role>,
+}
+
+/// Draws the page that tells a person of a refusal. Programs are told in JSON.
+pub type Draw = fn(&Control, &Request, &Refusal) -> Reply;
+
 /// Finds who is calling, whether they may, and what handles it. Whoever is not signed in learns nothing of which paths exist.
-pub fn dispatch(control: &Control, tables: &[&'static [Route]], mut request: Request) -> Response {
+pub fn dispatch(control: &Control, tables: &[&'static [Route]], draw: Draw, mut request: Request) -> Response {
     let began = clock::tick();
     request.believe(&control.config.trusted_proxies);
     let _scope = caller::begin(Some(Caller { actor: caller::NOBODY.to_string(), address: request.client }));
@@ -106,14 +122,33 @@ pub fn dispatch(control: &Control, tables: &[&'static [Route]], mut request: Req
         Found::OtherMethod(_) | Found::Nothing => ("-", "-"),
     };
     let source = address::client(request.client);
-    let reply = enter(control, tables, &mut request, found);
+    let needs = match &found {
+        Found::Route(Route { handler: Endpoint { access: Handler::By(role, _), .. }, .. }, _) => Some(*role),
+        _ => None,
+    };
+    let mut user = None;
+    let reply = enter(control, tables, &mut request, found, &mut user);
     if reply.as_ref().map_or_else(is_of_stranger, |response| response.status == 401) {
         control.throttle.refusals.spend(source);
     }
-    let mut response = reply.unwrap_or_else(|e| answer(&e));
+    let mut response =
+        reply.unwrap_or_else(|error| refuse(control, &request, draw, &Refusal { error: &error, user: user.as_ref(), needs }));
     response.source = Some(source);
     control.metrics.request(method, path, response.status, clock::tick().duration_since(began));
     response
+}
+
+/// The answer to whoever was refused: JSON, or a page where a person sees it.
+fn refuse(control: &Control, request: &Request, draw: Draw, refusal: &Refusal) -> Response {
+    let mut answer = answer(refusal.error);
+    if is_for_people(request)
+        && let Ok(page) = draw(control, request, refusal)
+    {
+        answer.body = page.body;
+        answer.headers.retain(|(name, _)| *name != CONTENT_TYPE);
+        answer.headers.extend(page.headers);
+    }
+    answer
 }
 
 /// Whether somebody was refused who has proven nothing. A node that is told the reason has proven its lease token, and after a long
@@ -122,7 +157,14 @@ fn is_of_stranger(error: &Error) -> bool {
     matches!(error, Error::Unauthenticated { reason: None, .. })
 }
 
-fn enter(control: &Control, tables: &[&'static [Route]], request: &mut Request, found: Found<'static, Endpoint>) -> Reply {
+/// `seen` tells who is calling, whatever comes of it.
+fn enter(
+    control: &Control,
+    tables: &[&'static [Route]],
+    request: &mut Request,
+    found: Found<'static, Endpoint>,
+    seen: &mut Option<User>,
+) -> Reply {
     if let Some(refusal) = unknown_host(control, request) {
         return Ok(refusal);
     }
@@ -131,9 +173,10 @@ fn enter(control: &Control, tables: &[&'static [Route]], request: &mut Request, 
     // who is refused all the time must not lose these.
     let open = matches!(&found, Found::Route(route, _) if !matches!(route.handler.access, Handler::By(..)));
     let spared = open && !matches!(request.path.as_str(), JOIN | HEARTBEAT);
-    let user = admit(control, request, shown, spared)?;
+    *seen = admit(control, request, shown, spared)?;
+    let user = seen.as_ref();
     let by_cookie = shown.is_some_and(|shown| shown.by_cookie);
-    if let Some(user) = &user {
+    if let Some(user) = user {
         caller::is(&user.actor());
     }
     if let Found::Route(route, args) = found {
@@ -224,7 +267,7 @@ fn call_open(control: &Control, request: &Request, by_nobody: bool, handler: fn(
     reply
 }
 
-fn by_user(control: &Control, request: &mut Request, route: &Route, args: Vec<String>, user: Option<User>, by_cookie: bool) -> Reply {
+fn by_user(control: &Control, request: &mut Request, route: &Route, args: Vec<String>, user: Option<&User>, by_cookie: bool) -> Reply {
     let Handler::By(role, handler) = route.handler.access else { return Err(Error::unauthenticated()) };
     let Some(user) = user else { return not_signed_in(control, request) };
     if user.restriction.is_some() && !route.handler.always {
@@ -239,11 +282,11 @@ fn by_user(control: &Control, request: &mut Request, route: &Route, args: Vec<St
     if by_cookie && changes(request) {
         origin::check(request)?;
         if is_page(request) {
-            check_form(control, request, &user)?;
+            check_form(control, request, user)?;
         }
     }
     request.args = args;
-    handler(control, request, &user)
+    handler(control, request, user)
 }
 
 /// Whether a request may change something.
@@ -253,6 +296,11 @@ fn changes(request: &Request) -> bool {
 
 fn is_page(request: &Request) -> bool {
     request.path == "/ui" || request.path.starts_with("/ui/")
+}
+
+/// Whether a person sees the answer: what a browser asked for, a page or the way to one. Programs show a token themselves.
+fn is_for_people(request: &Request) -> bool {
+    request.header("authorization").is_none() && (is_page(request) || (request.path == SIGN_IN && !changes(request)))
 }
 
 /// Refuses a form that is not from a page of this session.
@@ -306,5 +354,5 @@ fn to_sign_in(request: &Request) -> Response {
         target.push('?');
         target.push_str(&request.query);
     }
-    Response::redirect(303, &format!("/auth/login?next={}", percent::encode(&target))).turned_away()
+    Response::redirect(303, &format!("{SIGN_IN}?next={}", percent::encode(&target))).turned_away()
 }

@@ -11,6 +11,7 @@ mod diff;
 pub mod events;
 pub mod join_tokens;
 mod lease_strip;
+mod load;
 pub mod login;
 mod mesh;
 pub mod nodes;
@@ -31,7 +32,7 @@ use crate::clock;
 use crate::control::Control;
 use crate::control::health::{self, Health};
 use crate::error::{Error, Result};
-use crate::gate::{self, Reply};
+use crate::gate::{self, Refusal, Reply};
 use crate::html::{Html, page};
 use crate::http::{Request, Response, form};
 use crate::model::users::{Role, User};
@@ -77,6 +78,44 @@ fn run(control: &Control, request: &Request, user: &User, make: fn(&At) -> Reply
         Err(e @ Error::Fault(_)) => Err(e),
         Err(e) => at.problem(&e),
         done => done,
+    }
+}
+
+/// The page of a refusal of the gate's, in the frame of whoever asked.
+pub fn refused(control: &Control, request: &Request, refusal: &Refusal) -> Reply {
+    let title = problem_title(refusal.error);
+    let body = match (refusal.error, refusal.user, refusal.needs) {
+        (Error::Forbidden(_), Some(user), Some(needs)) if user.role < needs => {
+            let text =
+                format!("This takes the role {} or a higher one; {} has the role {}.", needs.as_str(), user.name, user.role.as_str());
+            let how = "An admin can give it to you: Settings, Users; or on the command line:";
+            let command = format!("uptimemesh user role {} {}", user.name, needs.as_str());
+            page!("problem_role.html", title = title, text = &text, how = how, command = &command)
+        }
+        (Error::NotFound(_), _, None) => page!("problem.html", title = title, text = "There is no such page; the link may be cut or old."),
+        (error, ..) => page!("problem.html", title = title, text = &error.detail()),
+    };
+    let status = refusal.error.status();
+    let framed = refusal.user.filter(|user| user.restriction.is_none()).map(|user| {
+        let page = Page { status, place: "", title, head: Html::empty(), body: &body };
+        At { control, request, user }.framed(page)
+    });
+    match framed {
+        Some(Ok(page)) => Ok(page),
+        // What keeps the page from being shown may keep its frame from being drawn.
+        Some(Err(_)) | None => framed_for_nobody(control, request, status, title, &body),
+    }
+}
+
+/// The heading of what did not go well.
+fn problem_title(error: &Error) -> &'static str {
+    match error.status() {
+        403 => "Not allowed",
+        404 => "Not found",
+        429 => "Too many requests",
+        500 => "Something went wrong here",
+        503 => "Not possible at the moment",
+        _ => "That did not work",
     }
 }
 
@@ -155,11 +194,7 @@ impl At<'_> {
     /// The page of something that did not go well.
     fn problem(&self, error: &Error) -> Reply {
         let (status, text) = (error.status(), error.detail());
-        let title = match status {
-            404 => "Not found",
-            503 => "Not possible at the moment",
-            _ => "That did not work",
-        };
+        let title = problem_title(error);
         let body = page!("problem.html", title = title, text = &text);
         self.framed(Page { status, place: "", title, head: Html::empty(), body: &body })
     }

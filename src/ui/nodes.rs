@@ -1,6 +1,6 @@
 //! Nodes: the list, a page for each, and what an operator may do with one.
 
-use super::{At, Deed, ROWS_MAX, back_to, events, field, lease_strip, notice, parts, run};
+use super::{At, Deed, ROWS_MAX, back_to, events, field, lease_strip, load, notice, parts, run};
 use crate::clock;
 use crate::control::versions::{Condition, Versioned};
 use crate::control::{Control, nodes, replicas};
@@ -197,6 +197,7 @@ fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -> Reply {
             drain(&node, placed.total),
             lease_strip::strip(at.control, &node, lease)?,
             parts::facts(facts),
+            load::pictures(at.control.leases.load_day(&node.id)),
             parts::section("Replicas", &Html::concat(vec![table, more])),
             parts::section("Events", &events::short(&last)),
         ]),
@@ -225,7 +226,6 @@ fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -> Reply {
 fn machine(status: &Object) -> Vec<(&'static str, Html)> {
     let text = |key: &str| status.get(key).and_then(Value::as_str).unwrap_or_default();
     let number = |key: &str| status.get(key).and_then(Value::as_f64);
-    let gib = |bytes: f64| format!("{:.1} GiB", bytes / f64::from(1 << 30));
     let mut facts = Vec::new();
     let system: Vec<&str> = [text("architecture"), text("kernel")].into_iter().filter(|t| !t.is_empty()).collect();
     if !system.is_empty() {
@@ -238,9 +238,9 @@ fn machine(status: &Object) -> Vec<(&'static str, Html)> {
         [("Memory", "memory_available_bytes", "memory_total_bytes"), ("Disk", "disk_available_bytes", "disk_total_bytes")]
     {
         match (number(available), number(total)) {
-            (Some(free), Some(all)) => facts.push((name, parts::text(&format!("{} of {} available", gib(free), gib(all))))),
-            (Some(free), None) => facts.push((name, parts::text(&format!("{} available", gib(free))))),
-            (None, Some(all)) => facts.push((name, parts::text(&gib(all)))),
+            (Some(free), Some(all)) => facts.push((name, parts::text(&format!("{} of {} available", parts::size(free), parts::size(all))))),
+            (Some(free), None) => facts.push((name, parts::text(&format!("{} available", parts::size(free))))),
+            (None, Some(all)) => facts.push((name, parts::text(&parts::size(all)))),
             (None, None) => {}
         }
     }

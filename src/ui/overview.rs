@@ -99,17 +99,28 @@ fn attention(at: &At, nodes: &[ListedNode], services: &[Service], states: &[Serv
     if troubled.len() > LINES_MAX {
         lines.push(line("failing", "services", "/ui/services", &format!("{} more", troubled.len() - LINES_MAX), &Html::empty()));
     }
-    for service in services {
-        let outdated = states.iter().find(|s| s.plan.service_id == service.id).map_or(0, |s| s.outdated);
-        if outdated > 0 && now.secs() - service.updated_at.secs() > ROLLOUT_S {
-            let more = parts::text(&format!("{} on an older generation", parts::count(outdated, "replica")));
-            lines.push(line("warning", "rollout not through", &parts::path("services", &service.id), &service.name, &more));
-        }
+    let outdated = |service: &Service| states.iter().find(|s| s.plan.service_id == service.id).map_or(0, |s| s.outdated);
+    let stuck: Vec<(&Service, usize)> = services
+        .iter()
+        .filter(|service| now.secs() - service.updated_at.secs() > ROLLOUT_S)
+        .map(|service| (service, outdated(service)))
+        .filter(|(_, outdated)| *outdated > 0)
+        .collect();
+    for (service, outdated) in stuck.iter().take(LINES_MAX) {
+        let more = parts::text(&format!("{} on an older generation", parts::count(*outdated, "replica")));
+        lines.push(line("warning", "rollout not through", &parts::path("services", &service.id), &service.name, &more));
+    }
+    if stuck.len() > LINES_MAX {
+        lines.push(line("warning", "rollouts", "/ui/services", &format!("{} more", stuck.len() - LINES_MAX), &Html::empty()));
     }
     let ends_soon = |node: &&ListedNode| node.identity_expires_at.is_some_and(|end| end.secs() - now.secs() < NODE_CERTIFICATE_S);
+    let ending = nodes.iter().filter(ends_soon).count();
     for node in nodes.iter().filter(ends_soon).take(LINES_MAX) {
         let more = Html::concat(vec![parts::text("its certificate ends "), parts::maybe_time(node.identity_expires_at)]);
         lines.push(line("warning", "certificate", &parts::path("nodes", &node.id), &node.name, &more));
+    }
+    if ending > LINES_MAX {
+        lines.push(line("warning", "certificates", "/ui/settings/certificates", &format!("{} more", ending - LINES_MAX), &Html::empty()));
     }
     if let Some(end) = ca::show(control)?.current.and_then(|ca| ca.not_after)
         && end.secs() - now.secs() < CA_CERTIFICATE_S
@@ -118,6 +129,12 @@ fn attention(at: &At, nodes: &[ListedNode], services: &[Service], states: &[Serv
         lines.push(line("warning", "certificate", "/ui/settings/certificates", "the cluster's authority", &more));
     }
     let snapshots = runs::list(control, Kind::Snapshot, &Paging { limit: super::ROWS_MAX, after: None })?.items;
+    // Whether the last try went well, and how old the last good one is, are two things.
+    let finished = snapshots.iter().find(|s| s.status.is_finished());
+    if let Some(failed) = finished.filter(|s| s.status != RunStatus::Completed) {
+        let more = Html::concat(vec![parts::text("the last one failed "), parts::time(failed.updated_at)]);
+        lines.push(line("failed", "snapshot", "/ui/support", "etcd", &more));
+    }
     let newest = snapshots.iter().find(|s| s.status == RunStatus::Completed);
     if let Some(old) = newest.filter(|s| now.secs() - s.updated_at.secs() > SNAPSHOT_S) {
         let more = Html::concat(vec![parts::text("the newest completed one is from "), parts::time(old.updated_at)]);

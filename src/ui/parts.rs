@@ -235,6 +235,18 @@ pub fn with_query(path: &str, pairs: &[(&str, &str)]) -> String {
     if pairs.is_empty() { path.to_string() } else { format!("{path}?{}", pairs.join("&")) }
 }
 
+/// An amount of bytes as people read it.
+pub fn size(bytes: f64) -> String {
+    let (mut n, mut unit) = (bytes, "B");
+    for larger in ["KiB", "MiB", "GiB", "TiB"] {
+        if n < 1024.0 {
+            break;
+        }
+        (n, unit) = (n / 1024.0, larger);
+    }
+    if unit == "B" { format!("{n:.0} B") } else { format!("{n:.1} {unit}") }
+}
+
 /// `1 node`, `2 nodes`.
 pub fn count(n: usize, one: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }

@@ -39,7 +39,7 @@ fn show(at: &At) -> Reply {
     let plans = scheduler::plan_all(at.control)?;
     let facts = vec![
         ("Mode", parts::text(status.mode)),
-        ("Brake", if status.braked { parts::state("on") } else { parts::text("off") }),
+        ("Brake", brake(status.braked)),
         ("Reconciles waiting", parts::text(&status.waiting.to_string())),
         ("Since the start", parts::text(&format!("{} plans carried out, {} actions in them", status.runs, status.actions))),
         ("Planned", parts::time(plans.generated_at)),
@@ -77,6 +77,19 @@ fn show(at: &At) -> Reply {
         ),
     ]);
     at.page(PLACE, PLACE, &body)
+}
+
+/// What the brake does, why, and how to go on.
+fn brake(is_on: bool) -> Html {
+    if !is_on {
+        return parts::text("off");
+    }
+    Html::concat(vec![
+        parts::state("on"),
+        parts::text(": most nodes fell silent together. It lets go when most are heard of again or are deleted; to go on now set "),
+        parts::link("/ui/settings/cluster", "scheduler_brake"),
+        parts::text(" to off."),
+    ])
 }
 
 fn actions(plans: &Plans) -> usize {

@@ -1,6 +1,7 @@
 //! What nodes report of their tunnels.
 
 use super::{At, ROWS_MAX, field, parts, run};
+use crate::clock::Timestamp;
 use crate::control::{routers, wireguard};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
@@ -17,6 +18,10 @@ pub const ROUTES: &[Route] = &[route(Get, "/ui/wireguard", By(Viewer, |c, r, u| 
 const PLACE: &str = "WireGuard";
 /// Router assignments that are looked through.
 const ASSIGNMENTS_MAX: usize = 10_000;
+/// Figures of a tunnel that are shown; the node's page has its whole status.
+const FIGURES_MAX: usize = 8;
+/// The year 9999: what is later is no moment.
+const EPOCH_S_MAX: i64 = 253_402_300_800;
 
 /// The colour of what a node says of a tunnel.
 pub(super) fn tunnel_class(said: &str) -> &'static str {
@@ -49,8 +54,8 @@ fn show(at: &At) -> Reply {
                 parts::node(&line.node_id),
                 tunnel(&line.primary_tunnel),
                 tunnel(&line.secondary_tunnel),
-                parts::text(&parts::value(&line.active_route)),
-                parts::text(&parts::value(&line.failover_state)),
+                reported(&line.active_route),
+                reported(&line.failover_state),
                 through,
             ]
         })
@@ -66,27 +71,77 @@ fn show(at: &At) -> Reply {
         .map_or_else(Html::empty, |next| page!("next.html", href = &parts::with_query("/ui/wireguard", &[("after", next)])));
     let body = Html::concat(vec![
         page!("head.html", title = PLACE, actions = &Html::empty(), notice = &Html::empty()),
-        parts::hint("Each node reports its tunnels with its heartbeats, in the wg_ keys of its status. What it has not said is not known."),
+        parts::hint(
+            "Each node reports its tunnels with its heartbeats, in wg_primary_tunnel, wg_secondary_tunnel, wg_active_route and wg_failover_state of its status. A tunnel is a word, or an object with its state, last_handshake_at, rx_bytes, tx_bytes and what else the node knows.",
+        ),
         parts::live("tunnels", &table),
         page!("pager.html", text = &parts::count(found.total as usize, "node"), links = &next),
     ]);
     at.page(PLACE, PLACE, &body)
 }
 
+/// What a node says of something, or that it says nothing.
+fn reported(said: &Value) -> Html {
+    if said.is_null() { page!("soft.html", text = "not reported") } else { parts::text(&parts::value(said)) }
+}
+
 /// A tunnel: a word, or an object with what the node knows of it.
 fn tunnel(said: &Value) -> Html {
+    let word = |word: &str| page!("tunnel.html", class = tunnel_class(word), text = word);
     match said {
+        Value::Null => reported(said),
         Value::Object(known) => {
-            let word = known.get("state").or_else(|| known.get("status")).map_or("known".to_string(), parts::value);
+            let state = known.get("state").or_else(|| known.get("status"));
             let others = known.iter().filter(|(key, _)| !["state", "status"].contains(&key.as_str()));
-            let chips = others.map(|(key, value)| parts::chip(&format!("{key} {}", parts::value(value))));
-            let mut shown = vec![page!("tunnel.html", class = tunnel_class(&word), text = &word)];
-            shown.extend(chips);
+            let mut shown = vec![state.map_or_else(|| reported(&Value::Null), |state| word(&parts::value(state)))];
+            for (key, value) in others.take(FIGURES_MAX) {
+                shown.push(parts::text(" "));
+                shown.push(page!("event_field.html", key = &key.replace('_', " "), value = &figure(key, value)));
+            }
             Html::concat(shown)
         }
-        other => {
-            let word = parts::value(other);
-            page!("tunnel.html", class = tunnel_class(&word), text = &word)
+        other => word(&parts::value(other)),
+    }
+}
+
+/// A figure of a tunnel: moments and amounts of bytes, which their names tell, as people read them.
+fn figure(key: &str, value: &Value) -> Html {
+    let is_moment = key.ends_with("_at") || key.contains("handshake");
+    let moment = match value {
+        Value::String(text) if is_moment => Timestamp::parse(text),
+        // Epoch seconds, as `wg show` tells them; 0 is a handshake that never was.
+        Value::Number(s) if is_moment => match s.as_i64().filter(|s| (0..EPOCH_S_MAX).contains(s)) {
+            Some(0) => return parts::text("never"),
+            s => s.map(Timestamp::from_secs),
+        },
+        _ => None,
+    };
+    match (moment, value.as_f64().filter(|n| key.ends_with("_bytes") && *n >= 0.0)) {
+        (Some(at), _) => parts::time(at),
+        (None, Some(bytes)) => parts::text(&parts::size(bytes)),
+        (None, None) => parts::text(&parts::value(value)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_a_tunnel_tells_is_shown_as_people_read_it() {
+        let shown = |said: Value| tunnel(&said).into_string();
+        assert!(shown(Value::Null).contains("not reported"));
+        assert!(shown(json!("up")).contains("up"));
+        let known =
+            json!({"state": "down", "last_handshake_at": "2026-01-02T03:04:05Z", "rx_bytes": 5_000_000, "tx_bytes": 12, "note": "<b>"});
+        let text = shown(known);
+        for part in ["down", "datetime=\"2026-01-02T03:04:05Z\"", "rx bytes", "4.8 MiB", "12 B", "&lt;b&gt;"] {
+            assert!(text.contains(part), "{part}: {text}");
         }
+        assert!(shown(json!({"latest_handshake": 0})).contains("never"));
+        assert!(shown(json!({"latest_handshake": 1_700_000_000})).contains("datetime=\"2023-11-14"));
+        assert!(shown(json!({"latest_handshake": -1, "rx_bytes": "many"})).contains("not reported"));
+        assert!(shown(json!({"latest_handshake": 9e18, "rx_bytes": -4})).contains("-4"));
     }
 }

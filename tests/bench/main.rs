@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 
 mod fleet;
+mod pages;
 mod scheduler;
 mod server;
 mod stream;
@@ -50,6 +51,9 @@ fn main() {
     }
     if wanted("stream") {
         stream::stream();
+    }
+    if wanted("pages") {
+        pages::pages();
     }
     if wanted("tls") {
         tls::tls();

@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 const CLIENTS: usize = 4;
 
 /// A server with so many nodes and services, its scheduler on request only.
-struct Cluster {
+pub struct Cluster {
     server: Server,
     session: String,
     conn: Conn,
 }
 
 impl Cluster {
-    fn new(name: &str, nodes: usize, services: usize, replicas: usize) -> Cluster {
+    pub fn new(name: &str, nodes: usize, services: usize, replicas: usize) -> Cluster {
         let server = Server::start(&temporary_dir(name), &[]);
         let session = server.sign_in();
         let mut cluster = Cluster { conn: Conn::open(server.address), server, session };
@@ -49,7 +49,7 @@ impl Cluster {
         });
     }
 
-    fn call(&mut self, method: &str, path: &str, body: &str) -> Vec<u8> {
+    pub fn call(&mut self, method: &str, path: &str, body: &str) -> Vec<u8> {
         let request = post(path, &self.session, body);
         let request = [method.as_bytes(), &request["POST".len()..]].concat();
         let (status, answer) = self.conn.raw(&request);

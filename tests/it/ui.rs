@@ -1,6 +1,6 @@
 //! The pages over plain sockets, as a browser without scripts sees them.
 
-use crate::node::Node;
+use crate::node::{Node, token};
 use crate::support::{Answer, Client, Served, USER_PASSWORD};
 use serde_json::json;
 use std::time::Instant;
@@ -114,6 +114,10 @@ fn everything_can_be_done_without_scripts() {
     admin.patch(&format!("/support-bundles/{bundle}"), &json!({"status": "completed", "path": "https://files.example/b.tgz"}));
     assert!(visitor.page("/ui/support").contains("<a href=\"https://files.example/b.tgz\">Download</a>"));
     assert!(visitor.done(&format!("/ui/support/bundles/{bundle}/delete"), "").contains("The request is deleted."));
+    assert!(!visitor.page("/ui").contains("the last one failed"));
+    let snapshot = admin.get("/etcd/snapshots").json()[0]["id"].as_str().unwrap().to_string();
+    admin.patch(&format!("/etcd/snapshots/{snapshot}"), &json!({"status": "failed", "error": "no room"}));
+    assert!(visitor.page("/ui").contains("the last one failed"));
     // People and settings.
     let short = visitor.submit("/ui/settings/users", "name=bob&role=viewer&password=short");
     assert_eq!((short.status, short.text().contains("at least 8 characters"), short.text().contains("short")), (422, true, false));
@@ -131,7 +135,7 @@ fn everything_can_be_done_without_scripts() {
     let held = visitor.submit("/ui/nodes/n1/cordon", "");
     assert_eq!((held.status, held.text().contains("Cluster writes are disabled")), (503, true));
     visitor.done("/ui/settings/cluster", "key=etcd_status&value=ok");
-    assert!(visitor.page("/ui/settings/certificates").contains("1 of 1"));
+    assert!(visitor.page("/ui/settings/certificates").contains("to trust: 1 of 1."));
     // A machine that joins is seen by a page that loads itself anew.
     let shown = visitor.submit("/ui/add-node", "role=worker&ttl=1800&node_id=n2").text();
     let id = shown.split("data-watch=\"/ui/add-node/").nth(1).unwrap().split('"').next().unwrap().to_string();
@@ -183,6 +187,104 @@ fn whoever_may_only_look_is_offered_nothing_else() {
     assert!(dark.contains("data-theme=\"dark\""));
     let planted = format!("{}; uptimemesh_theme=\"><script>", viewer.cookie);
     assert!(viewer.client.send("GET", "/ui", &[("Cookie", &planted)], b"").text().contains("data-theme=\"auto\""));
+}
+
+#[test]
+fn a_refused_page_is_a_page() {
+    let served = Served::new();
+    let viewer = Visitor::new(&served, "eve", "viewer");
+    let html = Some("text/html; charset=utf-8");
+    for (path, status, said) in [
+        ("/ui/settings/users", 403, "This takes the role admin or a higher one; eve has the role viewer."),
+        ("/ui/nodes/n1/drain", 403, "uptimemesh user role eve operator"),
+        ("/ui/no/such/page", 404, "There is no such page"),
+        ("/ui/nodes/none", 404, "Node not found"),
+    ] {
+        let answer = viewer.get(path);
+        assert_eq!((answer.status, answer.header("Content-Type")), (status, html), "{path}");
+        let text = answer.text();
+        assert!(text.contains(said) && text.contains("<nav") && text.contains("Sign out eve"), "{path}: {text}");
+    }
+    // A form that is not from a page of this session; and a method that a page does not have.
+    let forged = viewer.client.send("POST", "/ui/theme", &[("Cookie", &viewer.cookie)], b"theme=dark");
+    assert_eq!((forged.status, forged.header("Content-Type"), forged.text().contains("go back, load the page again")), (403, html, true));
+    let other = viewer.client.send("DELETE", "/ui/nodes", &[("Cookie", &viewer.cookie)], b"");
+    assert_eq!((other.status, other.header("Allow"), other.header("Content-Type")), (405, Some("GET, HEAD"), html));
+    // Programs are told in JSON, as ever.
+    let eve = served.anonymous().signed_in("eve", USER_PASSWORD);
+    assert_eq!(eve.get("/users").json(), json!({"detail": "Your role does not allow this."}));
+    assert_eq!(eve.get("/no/such").json(), json!({"detail": "Not Found"}));
+    assert_eq!(eve.get("/ui/settings/users").json(), json!({"detail": "Your role does not allow this."}), "a page asked for by a program");
+    // Whoever calls too often is told so in words, too; nobody knows then who it is.
+    let stranger = served.anonymous();
+    let refused = (0..2000).map(|_| stranger.get("/ui/nodes")).find(|answer| answer.status == 429).expect("a refusal");
+    assert_eq!(refused.header("Content-Type"), html);
+    assert!(refused.header("Retry-After").is_some() && refused.text().contains("Too many requests"), "{}", refused.text());
+    assert!(!refused.text().contains("<nav"), "strangers see nothing of the cluster");
+}
+
+#[test]
+fn the_authority_is_rotated_from_its_page() {
+    let served = Served::new();
+    let visitor = Visitor::new(&served, "alice", "admin");
+    let admin = served.anonymous().signed_in("alice", USER_PASSWORD);
+    Node::joined(&admin, "n1");
+    let page = visitor.page("/ui/settings/certificates");
+    assert!(page.contains("to trust: 1 of 1. No rotation is under way.") && !page.contains("drop-previous"), "{page}");
+    let ask = visitor.page("/ui/settings/certificates/rotate");
+    assert!(ask.contains("Enrolled nodes (1) fetch it with their next heartbeats"), "{ask}");
+    let before = admin.get("/cluster/ca").json()["current"].clone();
+    let page = visitor.done("/ui/settings/certificates/rotate", "");
+    assert!(
+        page.contains("to trust: 0 of 1.") && page.contains("href=\"/ui/nodes/n1\"") && page.contains("certificates/drop-previous"),
+        "{page}"
+    );
+    assert_eq!(admin.get("/cluster/ca").json()["previous"], before);
+    let again = visitor.submit("/ui/settings/certificates/rotate", "");
+    assert_eq!((again.status, again.text().contains("Drop it first")), (409, true));
+    // A node would be left behind: only who says so may do it.
+    assert!(visitor.page("/ui/settings/certificates/drop-previous").contains("1 node does not have the new authority yet"));
+    let early = visitor.submit("/ui/settings/certificates/drop-previous", "");
+    assert_eq!((early.status, early.text().contains("1 of 1 nodes do not have the new authority yet")), (409, true));
+    // It joins anew; an agent renews, which brings the same.
+    assert_eq!(Node::new("n1").join(&admin, &token(&admin, "worker", Some("n1")), json!({})).status, 200);
+    assert!(visitor.page("/ui/settings/certificates").contains("The rotation is through"));
+    let page = visitor.done("/ui/settings/certificates/drop-previous", "");
+    assert!(page.contains("is not trusted any more") && page.contains("certificates/rotate"), "{page}");
+    assert_eq!(admin.get("/cluster/ca").json()["previous"], json!(null));
+    assert_eq!(visitor.get("/ui/settings/certificates/burn").status, 404);
+    let operator = Visitor::new(&served, "olga", "operator");
+    assert!(!operator.page("/ui/settings/certificates").contains("certificates/rotate"));
+    assert_eq!(operator.submit("/ui/settings/certificates/rotate", "").status, 403);
+}
+
+#[test]
+fn pages_show_what_a_node_reports() {
+    let served = Served::new();
+    let visitor = Visitor::new(&served, "alice", "admin");
+    let admin = served.anonymous().signed_in("alice", USER_PASSWORD);
+    let mut node = Node::joined(&admin, "n1");
+    assert!(visitor.page("/ui/nodes/n1").contains("It has reported no load, memory or disk"));
+    let report = json!({"load_1m": 1.5, "memory_total_bytes": 1000, "memory_available_bytes": 250});
+    assert_eq!(node.heartbeat(&admin, 45, &report).status, 200);
+    assert_eq!(node.heartbeat(&admin, 45, &json!({"load_1m": 3.25})).status, 200);
+    let page = visitor.page("/ui/nodes/n1");
+    assert!(page.contains("aria-label=\"Load: newest 3.25, lowest 3.25, highest 3.25\""), "{page}");
+    assert!(page.contains("aria-label=\"Memory used: newest 75 %") && !page.contains("aria-label=\"Disk used"), "{page}");
+    assert!(page.contains("since the control plane") && page.contains("<path d=\"M143 24V"), "{page}");
+    // What it tells of its tunnels, and what it does not.
+    let tunnel = json!({"wg_primary_tunnel": {"state": "up", "last_handshake_at": "2026-01-02T03:04:05Z", "rx_bytes": 2048}});
+    assert!(!visitor.page("/ui/wireguard").contains("2.0 KiB"));
+    assert_eq!(node.heartbeat(&admin, 45, &tunnel).status, 200);
+    let page = visitor.page("/ui/wireguard");
+    assert!(page.contains("rx bytes 2.0 KiB") && page.contains("datetime=\"2026-01-02T03:04:05Z\""), "{page}");
+    assert_eq!(page.matches("not reported").count(), 3, "the second tunnel, the route and the failover");
+    // A node that comes back under a new identity is the same machine; one that was deleted is not.
+    assert_eq!(Node::new("n1").join(&admin, &token(&admin, "worker", Some("n1")), json!({})).status, 200);
+    assert!(visitor.page("/ui/nodes/n1").contains("newest 3.25"));
+    assert!(visitor.done("/ui/nodes/n1/delete", "").contains("The node is deleted."));
+    Node::joined(&admin, "n1");
+    assert!(!visitor.page("/ui/nodes/n1").contains("newest 3.25"));
 }
 
 #[test]
