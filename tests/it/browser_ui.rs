@@ -300,6 +300,7 @@ fn hostile_words_stay_words_on_every_page_at_every_width() {
         "/ui/settings/sessions".to_string(),
         "/ui/settings/cluster".to_string(),
         "/ui/settings/certificates".to_string(),
+        "/ui/settings/certificates/rotate".to_string(),
     ];
     let browser = Browser::start(admin.address);
     browser.goto("/ui");
