@@ -35,15 +35,15 @@ pub fn doctor(args: &Args) -> Result<(), Failure> {
             PathBuf::from(args.get("data-dir").unwrap_or("data"))
         }
     };
-    let is_server = findings.iter().any(|f| f.check == "database" || f.check == "database.integrity");
     let identities = identities(args, &data_dir);
+    args.finish()?;
+    let is_server = findings.iter().any(|f| f.check == "database" || f.check == "database.integrity");
     if !is_server {
         findings.extend(machine(identities.first().map_or(&here(&data_dir), |(_, dir)| dir)));
     }
     for (node_id, dir) in &identities {
         findings.extend(doctor::of_identity(&node::way(args, dir)?, dir, node_id));
     }
-    args.finish()?;
     if identities.is_empty() {
         let seen = format!("no node of this machine has an identity in {}", data_dir.join("identities").display());
         findings.push(match is_server {

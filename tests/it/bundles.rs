@@ -160,13 +160,16 @@ fn an_agents_bundle_survives_a_restart_and_ours_does_not_stay_running() {
     let mut served = Served::new();
     served.server.take().unwrap().shutdown();
     let database = rusqlite::Connection::open(&served.config.database_path).unwrap();
-    let row = "INSERT INTO runs (kind, id, status, result, created_at, updated_at) VALUES ('bundle', ?1, ?2, ?3, 1, 1)";
-    database.execute(row, ("agents", "running", "/var/x")).unwrap();
-    database.execute(row, ("ours", "running", "support-bundles/ours.tar.gz")).unwrap();
-    database.execute(row, ("waiting", "pending", None::<String>)).unwrap();
+    let row = "INSERT INTO runs (kind, id, status, result, created_at, updated_at) VALUES ('bundle', ?1, ?2, ?3, ?4, 1)";
+    let now = crate::node::epoch() * 1_000_000;
+    database.execute(row, ("agents", "running", "/var/x", 1)).unwrap();
+    database.execute(row, ("ours", "running", "support-bundles/ours.tar.gz", now)).unwrap();
+    database.execute(row, ("waiting", "pending", None::<String>, now)).unwrap();
+    database.execute(row, ("old", "completed", "support-bundles/old.tar.gz", 1)).unwrap();
+    database.execute(row, ("old-agents", "completed", "/var/y", 1)).unwrap();
     drop(database);
     fs::create_dir_all(served.dir.join("support-bundles")).unwrap();
-    for left in ["ours.tar.gz", "ours.tar.gz.new", "nobodys.tar.gz"] {
+    for left in ["ours.tar.gz", "ours.tar.gz.new", "nobodys.tar.gz", "old.tar.gz"] {
         fs::write(served.dir.join("support-bundles").join(left), "half").unwrap();
     }
     served.server = Some(uptimemesh::Server::start(served.config.clone()).unwrap());
@@ -176,9 +179,10 @@ fn an_agents_bundle_survives_a_restart_and_ours_does_not_stay_running() {
     assert_eq!((&ours["status"], &ours["path"]), (&json!("failed"), &Value::Null));
     assert!(ours["error"].as_str().unwrap().contains("ask for another"), "{ours}");
     assert_eq!(state(&admin, "agents")["status"], "running");
-    // One made half an hour ago in 1970 is old; what nobody's row speaks of is gone.
-    until("old ones are pruned", || admin.get("/support-bundles/waiting").json()["detail"].is_string().then_some(()));
-    assert!(kept(served.dir.path()).is_empty(), "{:?}", kept(served.dir.path()));
+    // One of 1970 is too old to be kept, one of an agent's is the agent's; what no row speaks of is gone.
+    until("old ones are pruned", || admin.get("/support-bundles/old").json()["detail"].is_string().then_some(()));
+    assert_eq!(state(&admin, "old-agents")["status"], "completed");
+    until("their files are gone", || (kept(served.dir.path()) == ["waiting.tar.gz"]).then_some(()));
 }
 
 #[test]
@@ -287,6 +291,7 @@ fn no_secret_is_in_it() {
     let dir = Dir::new();
     let plant = |name: &str| format!("planted-{name}-7Q");
     let mut program = command(dir.path(), &["serve", "--server-host", "127.0.0.1", "--server-port", "0", "--log-level", "DEBUG"]);
+    program.env("PWD", "/harmless/working/directory").env("AUTH_SESSION_TTL_SECONDS", "123456");
     program.env("LOG_DB_QUERIES", "true").env("LOG_DB_QUERY_PARAMS", "true").env("LOG_SQL_MAX_LENGTH", "8000");
     for name in ["AUTH_SECRET_KEY", "CLUSTER_SIGNING_KEY", "METRICS_TOKEN", "SMTP_PASSWORD"] {
         program.env(name, format!("{}-0123456789abcdef0123456789abcdef", plant(name)));
@@ -339,10 +344,13 @@ fn no_secret_is_in_it() {
         &json!({"category": "mine", "name": "n", "level": "info", "fields": {"text": format!("found {}", plant("key-file"))}}),
     );
 
+    fs::write(dir.join("data/app.log.1"), format!("an older line, password={}\n", plant("older-log"))).unwrap();
     made(&admin, "one");
     let all = unpacked(&download(&admin, "one").body);
+    assert!(all["log/app.log"].starts_with("an older line, password=[redacted]\n"));
     let text: String = all.iter().map(|(path, content)| format!("== {path}\n{content}\n")).collect();
-    for harmless in ["harmless-note", "harmless-zone", "harmless-disk", "harmless-setting", "registry.example/web", "db.query", "by-value-"]
+    for harmless in
+        ["harmless-note", "harmless-zone", "harmless-disk", "harmless-setting", "registry.example/web", "db.query", "by-value-", "123456"]
     {
         assert!(text.contains(harmless), "{harmless} is harmless, and missing");
     }

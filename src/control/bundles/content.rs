@@ -1,9 +1,9 @@
 //! What is in a bundle: gathered first, so that a secret found in one part is taken out of all, then written.
 
 use super::archive::TarGz;
-use super::redact::Redactor;
+use super::redact::{Redactor, is_secret_name};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, SETTINGS};
 use crate::control::{Control, ca, doctor, metrics, scheduler};
 use crate::crypto;
 use crate::error::{Chain, Doing, Error, Result};
@@ -46,8 +46,9 @@ struct Part {
     cut: Option<String>,
 }
 
+/// As text: trees of JSON need four times the memory, so only one is made at a time.
 enum Body {
-    Json(Value),
+    Json(String),
     Text(String),
 }
 
@@ -58,7 +59,7 @@ pub fn write(control: &Control, run: &Run, path: &Path) -> Result<()> {
     known_secrets(control, &mut redactor);
     for part in &parts {
         match &part.body {
-            Body::Json(value) => redactor.learn(value),
+            Body::Json(text) => redactor.learn(&parsed(text)?),
             Body::Text(text) => redactor.learn_text(text),
         }
     }
@@ -70,7 +71,7 @@ pub fn write(control: &Control, run: &Run, path: &Path) -> Result<()> {
     let (mut listed, mut total) = (Vec::new(), 0);
     for part in parts {
         let text = match part.body {
-            Body::Json(value) => serde_json::to_string_pretty(&redactor.value(value)).doing(doing)? + "\n",
+            Body::Json(text) => serde_json::to_string_pretty(&redactor.value(parsed(&text)?)).doing(doing)? + "\n",
             // Line by line: a quote that is open at the end of one says nothing of the next.
             Body::Text(text) => text.lines().map(|line| redactor.text(line) + "\n").collect(),
         };
@@ -138,8 +139,15 @@ fn gather(control: &Control) -> (Vec<Part>, Vec<Value>) {
     (parts, left_out)
 }
 
+fn parsed(text: &str) -> Result<Value> {
+    serde_json::from_str(text).doing(MAKING)
+}
+
+/// What fails where a part cannot be written as JSON.
+const MAKING: &str = "write a part of a support bundle";
+
 fn plain(value: &impl Serialize) -> Result<(Body, Option<String>)> {
-    Ok((Body::Json(serde_json::to_value(value).doing("write a part of a support bundle")?), None))
+    Ok((Body::Json(serde_json::to_string(value).doing(MAKING)?), None))
 }
 
 fn list<T: Serialize>(read: impl Fn(&Paging) -> Result<Page<T>>) -> Result<(Body, Option<String>)> {
@@ -148,23 +156,29 @@ fn list<T: Serialize>(read: impl Fn(&Paging) -> Result<Page<T>>) -> Result<(Body
 
 /// A list up to so many items, and to the bytes of a file.
 fn list_of<T: Serialize>(items_max: usize, read: impl Fn(&Paging) -> Result<Page<T>>) -> Result<(Body, Option<String>)> {
-    let (mut items, mut bytes, mut after) = (Vec::new(), 0, None);
-    loop {
+    let (mut text, mut count, mut after) = ("[".to_string(), 0, None);
+    let mut cut = None;
+    while cut.is_none() {
         let page = read(&Paging { limit: PAGE, after })?;
         for item in &page.items {
-            let item = serde_json::to_value(item).doing("write a part of a support bundle")?;
-            bytes += item.to_string().len();
-            if bytes > FILE_BYTES_MAX || items.len() == items_max {
-                let cut = format!("the first {} of {}", items.len(), page.total);
-                return Ok((Body::Json(Value::Array(items)), Some(cut)));
+            let item = serde_json::to_string(item).doing(MAKING)?;
+            if text.len() + item.len() > FILE_BYTES_MAX || count == items_max {
+                cut = Some(format!("the first {count} of {}", page.total));
+                break;
             }
-            items.push(item);
+            if count > 0 {
+                text.push(',');
+            }
+            text.push_str(&item);
+            count += 1;
         }
         match page.next {
             Some(next) => after = Some(next),
-            None => return Ok((Body::Json(Value::Array(items)), None)),
+            None => break,
         }
     }
+    text.push(']');
+    Ok((Body::Json(text), cut))
 }
 
 /// The configuration, secrets named and not told.
@@ -172,28 +186,35 @@ fn config_of(config: &Config) -> Value {
     config.told().into_iter().map(|(name, value)| json!({"setting": name, "is": value})).collect()
 }
 
-/// The end of the log, from the beginning of a line on.
+/// The end of the log, from the beginning of a line on; with that of the file before it, where it was rotated away a moment ago.
 fn log_tail(config: &Config) -> Result<(Body, Option<String>)> {
-    let doing = "read the log";
     let Some(path) = &config.log_file else {
-        return Err(Error::Unavailable(
-            "no log file is kept (LOG_FILE is empty); the service manager may have it: journalctl -u uptimemesh".into(),
-        ));
+        let why = "no log file is kept (LOG_FILE is empty); the service manager may have it: journalctl -u uptimemesh";
+        return Err(Error::Unavailable(why.into()));
     };
     crate::logger::flush();
+    let (text, all) = tail(path, LOG_BYTES_MAX)?;
+    let mut before = path.clone().into_os_string();
+    before.push(".1");
+    let (older, _) = tail(Path::new(&before), LOG_BYTES_MAX.saturating_sub(text.len() as u64)).unwrap_or_default();
+    let cut = (text.len() as u64) < all;
+    Ok((Body::Text(older + &text), cut.then(|| format!("the last of {all} bytes"))))
+}
+
+/// The last lines of a file that have so many bytes, and how many the file has.
+fn tail(path: &Path, bytes_max: u64) -> Result<(String, u64)> {
+    let doing = "read the log";
     let mut file = File::open(path).doing(doing)?;
-    let bytes = file.metadata().doing(doing)?.len();
-    let from = bytes.saturating_sub(LOG_BYTES_MAX);
+    let all = file.metadata().doing(doing)?.len();
+    let from = all.saturating_sub(bytes_max);
     file.seek(SeekFrom::Start(from)).doing(doing)?;
-    let mut tail = Vec::new();
-    file.take(LOG_BYTES_MAX).read_to_end(&mut tail).doing(doing)?;
-    let text = String::from_utf8_lossy(&tail).into_owned();
+    let mut bytes = Vec::new();
+    file.take(bytes_max).read_to_end(&mut bytes).doing(doing)?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
     match from {
-        0 => Ok((Body::Text(text), None)),
-        _ => Ok((
-            Body::Text(text.split_once('\n').map_or(String::new(), |(_, rest)| rest.to_string())),
-            Some(format!("the last of {bytes} bytes")),
-        )),
+        0 => Ok((text, all)),
+        // The first line is cut off.
+        _ => Ok((text.split_once('\n').map_or(String::new(), |(_, rest)| rest.to_string()), all)),
     }
 }
 
@@ -204,9 +225,11 @@ fn known_secrets(control: &Control, redactor: &mut Redactor) {
     for secret in of_config.into_iter().flatten() {
         redactor.know(&String::from_utf8_lossy(secret.expose()));
     }
-    // What the environment of the process calls a secret, of ours or not.
+    // What the environment of the process calls a secret, of ours or not. Two names are a shell's own: the working directory.
     for (name, value) in std::env::vars_os() {
-        if name.to_str().is_some_and(super::redact::is_secret_name) {
+        let name = name.to_string_lossy().to_ascii_uppercase();
+        let harmless = ["PWD", "OLDPWD"].contains(&name.as_str()) || SETTINGS.iter().any(|s| s.name == name && !s.is_secret());
+        if is_secret_name(&name) && !harmless {
             redactor.know(&value.to_string_lossy());
         }
     }

@@ -316,6 +316,10 @@ fn secret_after(word: &str, rest: &str) -> Option<(usize, usize)> {
     let quote = if opened > 0 { bytes.get(begin - 1).copied() } else { None };
     let ends = |b: u8| if let Some(q @ (b'"' | b'\'')) = quote { b == q || b == b'\\' } else { is_end(b) };
     let length = bytes.get(begin..)?.iter().take_while(|b| !ends(**b)).count();
+    if rest[begin..].starts_with(MARK) {
+        // It is taken out already.
+        return None;
+    }
     let mut end = begin + length;
     // `Authorization: Bearer x`: the scheme is not the secret.
     let value = &rest[begin..end];
@@ -377,6 +381,8 @@ mod tests {
             let shown = redactor.known(&text);
             assert!(shown.contains(MARK) && !shown.contains("ss word") && !shown.contains("ss%20word"), "{text}: {shown}");
         }
+        redactor.know("with a blank");
+        assert_eq!(redactor.text("password=with a blank; password: \"with a blank\""), "password=[redacted]; password: \"[redacted]\"");
         redactor.know("hunter2");
         redactor.know("hunter2-longer");
         assert_eq!(redactor.known("hunter2-longer hunter2"), "[redacted] [redacted]");
