@@ -27,6 +27,7 @@ pub fn doctor(args: &Args) -> Result<(), Failure> {
     let data_dir = match server::load(args)? {
         Ok(config) => {
             findings.extend(of_server(&config));
+            findings.extend(strict(args, &config)?);
             config.data_dir
         }
         Err(faults) => {
@@ -56,6 +57,22 @@ pub fn doctor(args: &Args) -> Result<(), Failure> {
         });
     }
     tell(args, &findings)
+}
+
+/// What the strict checks would say that are off. They need not be on; but whoever turns them on should know before.
+fn strict(args: &Args, config: &Config) -> Result<Option<Finding>, Failure> {
+    const CHECK: &str = "config.strict";
+    if config.is_production() {
+        return Ok(None);
+    }
+    let flags = [args.settings(), vec![("app-env".to_string(), "production".to_string())]].concat();
+    Ok(Some(match server::load_with(&flags)? {
+        Ok(_) => Finding::ok(CHECK, "the strict checks are off and would pass: set APP_ENV=production"),
+        Err(faults) => Finding::skipped(
+            CHECK,
+            format!("the strict checks are off; with APP_ENV=production the server would not start: {}", faults.join("; ")),
+        ),
+    }))
 }
 
 /// The control plane's data, and its port.

@@ -43,9 +43,14 @@ pub(super) fn config(args: &Args) -> Result<Config, Failure> {
 
 /// The same, with the faults of the configuration alone.
 pub(super) fn load(args: &Args) -> Result<Result<Config, Vec<String>>, Failure> {
+    load_with(&args.settings())
+}
+
+/// The configuration with these flags.
+pub(super) fn load_with(flags: &[(String, String)]) -> Result<Result<Config, Vec<String>>, Failure> {
     let dotenv = files::read(Path::new(".env"))?;
     let env = std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)));
-    Ok(Config::load(&args.settings(), env, dotenv.as_deref()))
+    Ok(Config::load(flags, env, dotenv.as_deref()))
 }
 
 pub fn serve(args: &Args) -> Result<(), Failure> {

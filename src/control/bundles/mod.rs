@@ -17,7 +17,6 @@ use crate::model::runs::{Kind, Run, RunStatus};
 use crate::store::{Write, events, runs};
 use crate::thread::lock;
 use serde_json::json;
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
@@ -35,8 +34,8 @@ const KEPT_S: i64 = 14 * 86_400;
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 /// After a failure of the database, which is told in the log, the next try waits so long.
 const RETRY: Duration = Duration::from_secs(15);
-/// Rows that are looked at together: there are five of ours, and as many of agents' as they made.
-const LOOKED_AT_MAX: usize = 10_000;
+/// Rows that are `running` and looked at together: one of ours, and those of agents, which end them.
+const RUNNING_MAX: usize = 10_000;
 /// What a bundle says that a crash interrupted.
 const INTERRUPTED: &str = "The control plane ended, or could not write to its database, while this was being made; ask for another.";
 
@@ -187,24 +186,34 @@ fn work(control: &Control, wanted: bool, cleared: bool, prune: bool) -> Result<b
 /// Fails what was being made when the control plane stopped, and removes files that no row speaks of.
 fn clear(control: &Control) -> Result<()> {
     let interrupted: Vec<Run> =
-        control.store.read(|r| runs::of_status(r, Kind::Bundle, RunStatus::Running, LOOKED_AT_MAX))?.into_iter().filter(is_ours).collect();
+        control.store.read(|r| runs::of_status(r, Kind::Bundle, RunStatus::Running, RUNNING_MAX))?.into_iter().filter(is_ours).collect();
     for run in interrupted {
         end(control, &run.id, Err(INTERRUPTED.to_string()))?;
     }
-    let listed = match fs::read_dir(control.config.data_dir.join(DIR)) {
-        Ok(listed) => listed,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(e).doing("list the support bundles"),
-    };
     let _one = lock(&control.bundles.files);
-    let kept = control.store.read(|r| runs::of_status(r, Kind::Bundle, RunStatus::Completed, LOOKED_AT_MAX))?;
-    let kept: HashSet<String> = kept.iter().filter(|run| is_ours(run)).map(|run| format!("{}.tar.gz", run.id)).collect();
-    for entry in listed.flatten() {
-        if !entry.file_name().to_str().is_some_and(|name| kept.contains(name)) {
-            remove(&entry.path());
+    for (path, run) in files_with_rows(control)? {
+        if !run.is_some_and(|run| is_here(&run)) {
+            remove(&path);
         }
     }
     Ok(())
+}
+
+/// The files in the directory of the bundles, with the rows that speak of them.
+fn files_with_rows(control: &Control) -> Result<Vec<(PathBuf, Option<Run>)>> {
+    let doing = "list the support bundles";
+    let entries = match fs::read_dir(control.config.data_dir.join(DIR)) {
+        Ok(entries) => entries.collect::<io::Result<Vec<_>>>().doing(doing)?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(e) => return Err(e).doing(doing),
+    };
+    let with_row = |entry: fs::DirEntry| {
+        let name = entry.file_name();
+        let id = name.to_str().and_then(|name| name.strip_suffix(".tar.gz"));
+        let run = id.map(|id| control.store.read(|r| runs::by_id(r, Kind::Bundle, id))).transpose()?.flatten();
+        Ok((entry.path(), run))
+    };
+    entries.into_iter().map(with_row).collect()
 }
 
 /// Takes up the oldest that is pending and carries it out. Tells whether there was one.
@@ -284,9 +293,8 @@ fn finish(w: &Write, id: &str, error: Option<String>) -> Result<bool> {
 
 /// Forgets bundles of ours that are old or too many, row and file.
 fn forget_old(control: &Control) -> Result<()> {
-    let kept = control.store.read(|r| runs::of_status(r, Kind::Bundle, RunStatus::Completed, LOOKED_AT_MAX))?;
-    // The oldest come first.
-    let kept: Vec<Run> = kept.into_iter().filter(is_ours).collect();
+    let mut kept: Vec<Run> = files_with_rows(control)?.into_iter().filter_map(|(_, run)| run).filter(is_here).collect();
+    kept.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
     let before = clock::now().plus_secs(-KEPT_S);
     let surplus = kept.len().saturating_sub(KEPT_MAX);
     for run in kept.into_iter().enumerate().filter(|(i, run)| *i < surplus || run.created_at < before).map(|(_, run)| run) {
