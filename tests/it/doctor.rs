@@ -104,6 +104,7 @@ fn a_control_plane_that_is_well_is_said_to_be_running_and_stopped() {
     for check in [
         "nodes.versions",
         "nodes.leases",
+        "nodes.clocks",
         "certificates.nodes",
         "identity.certificate",
         "control.reach",
@@ -112,6 +113,7 @@ fn a_control_plane_that_is_well_is_said_to_be_running_and_stopped() {
     ] {
         running.has(check, "ok", "", "");
     }
+    running.has("config.strict", "skipped", "AUTH_SECRET_KEY must be set", "");
     running.has("password", "warn", "first password", "uptimemesh set-password");
     running.has("backups", "warn", "there is none in data/backups", "uptimemesh backup create");
     for finding in running.json["findings"].as_array().unwrap() {
@@ -193,6 +195,21 @@ fn what_is_wrong_with_a_control_plane_is_named_with_what_to_do() {
     ask().has("certificates.authority", "fail", "cluster-ca.key is not", "uptimemesh backup restore");
     assert!(!data("pki/cluster-ca.key").exists(), "the doctor makes none");
     fs::rename(dir.join("away"), data("pki/cluster-ca.key")).unwrap();
+    // An authority of the future: it is the clock that is wrong. One of the past.
+    let ours = ["cluster-ca.key", "cluster-ca.crt"].map(|name| (name, fs::read(data("pki").join(name)).unwrap()));
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    (params.not_before, params.not_after) = (date_time_ymd(2090, 1, 1), date_time_ymd(2091, 1, 1));
+    fs::write(data("pki/cluster-ca.key"), key.serialize_pem()).unwrap();
+    fs::write(data("pki/cluster-ca.crt"), params.self_signed(&key).unwrap().pem()).unwrap();
+    ask().has("certificates.authority", "fail", "is valid from 2090", "set the clock right");
+    (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
+    fs::write(data("pki/cluster-ca.crt"), params.self_signed(&key).unwrap().pem()).unwrap();
+    ask().has("certificates.authority", "fail", "ended at 2021", "uptimemesh ca rotate");
+    for (name, content) in ours {
+        fs::write(data("pki").join(name), content).unwrap();
+    }
     // A certificate of the operator's own that has ended, and one that is not there.
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec!["cp.example".to_string()]).unwrap();

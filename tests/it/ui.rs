@@ -116,6 +116,7 @@ fn everything_can_be_done_without_scripts() {
     let bundle = admin.get("/support-bundles").json()[0]["id"].as_str().unwrap().to_string();
     let link = format!("<a href=\"/support-bundles/{bundle}/download\">Download</a>");
     until("the bundle can be fetched", || visitor.page("/ui/support").contains(&link).then_some(()));
+    assert_eq!(visitor.get(&format!("/support-bundles/{bundle}/download")).header("Content-Type"), Some("application/gzip"));
     assert!(visitor.done(&format!("/ui/support/bundles/{bundle}/delete"), "").contains("The request is deleted."));
     // People and settings.
     let short = visitor.submit("/ui/settings/users", "name=bob&role=viewer&password=short");
