@@ -77,11 +77,18 @@ fn strict(args: &Args, config: &Config) -> Result<Option<Finding>, Failure> {
 
 /// The control plane's data, and its port.
 fn of_server(config: &Config) -> Vec<Finding> {
-    if !config.database_path.exists() && !config.pki_dir.exists() {
-        return vec![Finding::skipped(
-            "server",
-            format!("no control plane is here: there is no database at {}", config.database_path.display()),
-        )];
+    const CHECK: &str = "server";
+    let there = |path: &Path| path.try_exists();
+    match there(&config.database_path).and_then(|database| Ok(database || there(&config.pki_dir)?)) {
+        Ok(true) => {}
+        Ok(false) => {
+            let why = format!("no control plane is here: there is no database at {}", config.database_path.display());
+            return vec![Finding::skipped(CHECK, why)];
+        }
+        Err(e) => {
+            let seen = format!("this user cannot look at {}: {e}", config.data_dir.display());
+            return vec![Finding::fail(CHECK, seen, format!("sudo uptimemesh doctor --data-dir {}", config.data_dir.display()))];
+        }
     }
     let (mut findings, runs) = serve::examine(config);
     findings.push(port(config, runs));

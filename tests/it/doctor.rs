@@ -292,6 +292,40 @@ fn a_disk_that_cannot_be_written_or_is_full_is_named() {
 }
 
 #[test]
+fn somebody_who_may_not_look_is_told_so_and_which_port_is_not_theirs() {
+    if !can_mount() {
+        return;
+    }
+    let dir = Dir::new();
+    ok(dir.path(), &["migrate"]);
+    // Where nobody may go the program could not be started either.
+    let place = Dir::new();
+    fs::set_permissions(place.path(), Permissions::from_mode(0o777)).unwrap();
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_uptimemesh"), place.join("uptimemesh")).unwrap();
+    let data = dir.join("data");
+    let nobody = |args: &[&str]| {
+        let mut program = Command::new("setpriv");
+        program.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(place.join("uptimemesh"));
+        program.args(["doctor", "--json"]).args(args).current_dir(place.path());
+        said(program)
+    };
+    nobody(&["--data-dir", data.to_str().unwrap()]).has("server", "fail", "Permission denied", "sudo uptimemesh doctor");
+    let first: u16 = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap().trim().parse().unwrap();
+    let migrated = Command::new("setpriv")
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .arg(place.join("uptimemesh"))
+        .arg("migrate")
+        .current_dir(place.path())
+        .status();
+    assert!(migrated.unwrap().success());
+    match first > 18 {
+        true => nobody(&["--server-port", "18"]).has("server.port", "fail", "may not listen on port 18", "CAP_NET_BIND_SERVICE"),
+        false => eprintln!("left out: every port is everybody's here"),
+    }
+}
+
+#[test]
 fn a_node_is_examined_on_its_own_machine() {
     let dir = Dir::new();
     let (_up, client, _port) = up(dir.path());
