@@ -1,4 +1,5 @@
-//! How the database file itself is, also while no server runs on it: looked at, and changed in nothing.
+//! How the database file itself is, also while no server runs on it: looked at, and changed in nothing. SQLite may leave its `-wal` and `-shm`
+//! beside it, empty and with the database's own owner.
 
 use super::query::query;
 use super::{QueryLog, Read, Readers, migrate};

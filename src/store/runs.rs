@@ -1,4 +1,4 @@
-//! Rows of requests that agents carry out: snapshots and bundles.
+//! Rows of requests for snapshots and bundles.
 
 use super::query::query;
 use super::{Read, Write};

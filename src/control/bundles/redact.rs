@@ -224,10 +224,13 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
 }
 
-/// Whether an unquoted value ends before this byte.
+/// Whether an unquoted value ends before this byte. A comma or a quote may be a part of it, so it goes with it.
 fn is_end(byte: u8) -> bool {
-    byte.is_ascii_whitespace() || matches!(byte, b',' | b';' | b'&' | b'|' | b'"' | b'\'' | b')' | b'}' | b']' | b'<' | b'>' | b'\\')
+    byte.is_ascii_whitespace() || matches!(byte, b'"' | b'&' | b'<' | b'>')
 }
+
+/// What of an unquoted value may be a sign after it.
+const SIGNS: [char; 9] = [',', ';', '|', '\'', ')', '}', ']', '\\', '.'];
 
 /// The text without what has the shape of a secret: private keys, the user's part of URLs, `name=value` and `name: value` under a secret's
 /// name, what follows `Bearer`, and tokens of ours. What is taken out is put into `found`.
@@ -255,7 +258,9 @@ fn shaped(text: &str, found: &mut Vec<String>) -> String {
             let word = &text[at..end];
             let value = secret_after(word, &text[end..]).map(|(from, to)| (end + from, end + to));
             if let Some((from, to)) = value.filter(|(from, to)| to > from) {
-                found.extend(Some(text[from..to].to_string()).filter(|value| is_more_than_a_word(value)));
+                let (whole, bare) = (&text[from..to], text[from..to].split(SIGNS).next().unwrap_or_default());
+                let forms = [whole, whole.trim_end_matches(SIGNS), bare];
+                found.extend(forms.iter().filter(|value| is_more_than_a_word(value)).map(|value| value.to_string()));
                 out.push_str(&text[at..from]);
                 out.push_str(MARK);
                 at = to;
@@ -311,11 +316,26 @@ fn secret_after(word: &str, rest: &str) -> Option<(usize, usize)> {
         Some(_) if (scheme || word.starts_with('-')) && sign > 0 && closed == 0 => sign,
         _ => return None,
     };
-    let opened = bytes[from.min(bytes.len())..].iter().take_while(|b| matches!(b, b'"' | b'\'' | b'\\')).count();
-    let begin = from + opened;
-    let quote = if opened > 0 { bytes.get(begin - 1).copied() } else { None };
-    let ends = |b: u8| if let Some(q @ (b'"' | b'\'')) = quote { b == q || b == b'\\' } else { is_end(b) };
-    let length = bytes.get(begin..)?.iter().take_while(|b| !ends(**b)).count();
+    let slashes = bytes[from.min(bytes.len())..].iter().take_while(|b| **b == b'\\').count();
+    let quote = bytes.get(from + slashes).copied().filter(|b| matches!(b, b'"' | b'\''));
+    let begin = if quote.is_some() { from + slashes + 1 } else { from };
+    let value = bytes.get(begin..)?;
+    let length = match quote {
+        None => value.iter().take_while(|b| !is_end(**b)).count(),
+        // `"a\"b"`: a quote behind a backslash does not end it, unless it began with one such.
+        Some(q) if slashes == 0 => {
+            let mut escaped = false;
+            value
+                .iter()
+                .take_while(|b| {
+                    let goes_on = escaped || **b != q;
+                    escaped = !escaped && **b == b'\\';
+                    goes_on
+                })
+                .count()
+        }
+        Some(q) => value.windows(2).position(|two| two == [b'\\', q]).unwrap_or(value.len()),
+    };
     if rest[begin..].starts_with(MARK) {
         // It is taken out already.
         return None;
@@ -386,6 +406,21 @@ mod tests {
         redactor.know("hunter2");
         redactor.know("hunter2-longer");
         assert_eq!(redactor.known("hunter2-longer hunter2"), "[redacted] [redacted]");
+    }
+
+    #[test]
+    fn odd_characters_do_not_let_the_end_of_a_secret_through() {
+        for (text, shown) in [
+            (r#"password=a,b;c'd\e)f x"#, "password=[redacted] x"),
+            (r#"{"password": "a\"b\\", "user": "x"}"#, r#"{"password": "[redacted]", "user": "x"}"#),
+            (r#"{\"password\": \"abc\", \"user\": \"x\"}"#, r#"{\"password\": \"[redacted]\", \"user\": \"x\"}"#),
+            (r#"password="" user="x""#, r#"password="" user="x""#),
+            (r#"password="never ended"#, r#"password="[redacted]"#),
+            ("?token=abc&x=y", "?token=[redacted]&x=y"),
+            ("password='it is' x", "password='[redacted]' x"),
+        ] {
+            assert_eq!(Redactor::default().text(text), shown, "{text}");
+        }
     }
 
     #[test]
