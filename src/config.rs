@@ -231,6 +231,50 @@ impl Config {
         if faults.is_empty() { Ok(config) } else { Err(faults) }
     }
 
+    /// Every setting as it is in force, in the order of the table; of a secret only whether it is set.
+    pub fn told(&self) -> Vec<(&'static str, String)> {
+        let path = |path: &Path| path.display().to_string();
+        let set = |secret: &Secret| if secret.0.is_some() { "(set)" } else { "(not set)" }.to_string();
+        let level = |level: LevelFilter| match level {
+            LevelFilter::Warn => "WARNING".to_string(),
+            level => level.to_string(),
+        };
+        let file = |of: fn(&(PathBuf, PathBuf)) -> &PathBuf| self.tls_files.as_ref().map(|files| path(of(files))).unwrap_or_default();
+        let value = |name: &str| match name {
+            "APP_NAME" => self.app_name.clone(),
+            "APP_ENV" => self.app_env.clone(),
+            "DATA_DIR" => path(&self.data_dir),
+            "DATABASE_URL" => path(&self.database_path),
+            "SERVER_HOST" => self.server_host.clone(),
+            "SERVER_PORT" => self.server_port.to_string(),
+            "TLS" => if self.tls { "on" } else { "off" }.to_string(),
+            "TLS_NAMES" => self.tls_names.join(","),
+            "TLS_CERT_FILE" => file(|files| &files.0),
+            "TLS_KEY_FILE" => file(|files| &files.1),
+            "TRUSTED_PROXIES" => self.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+            "LOG_LEVEL" => level(self.log_level),
+            "LOG_FILE" => self.log_file.as_deref().map(path).unwrap_or_default(),
+            "LOG_DB_QUERIES" => self.log_db_queries.to_string(),
+            "LOG_DB_QUERY_PARAMS" => self.log_db_query_params.to_string(),
+            "LOG_SQL_MAX_LENGTH" => self.log_sql_chars_max.to_string(),
+            "AUTH_SECRET_KEY" => set(&self.auth_secret_key),
+            "AUTH_COOKIE_SECURE" => self.auth_cookie_secure.to_string(),
+            "AUTH_SESSION_TTL_SECONDS" => self.auth_session_ttl_s.to_string(),
+            "AUTH_SESSION_IDLE_SECONDS" => self.auth_session_idle_s.to_string(),
+            "CLUSTER_SIGNING_KEY" => set(&self.cluster_signing_key),
+            "CLUSTER_PKI_DIR" => path(&self.pki_dir),
+            "NODE_CERT_VALIDITY_DAYS" => self.node_cert_validity_days.to_string(),
+            "CLUSTER_LEASE_TOKEN_TTL_SECONDS" => self.lease_token_ttl_s.to_string(),
+            "HEARTBEAT_SIGNATURE_MAX_SKEW_SECONDS" => self.heartbeat_skew_s.to_string(),
+            "METRICS_TOKEN" => self.metrics_token.as_ref().map_or("(not set)".to_string(), set),
+            "HTTP_CONNECTIONS_MAX" => self.connections_max.map(|n| n.to_string()).unwrap_or_default(),
+            "HTTP_CONNECTIONS_PER_ADDRESS_MAX" => self.connections_per_address_max.to_string(),
+            "HTTP_REQUESTS_PER_SECOND_MAX" => self.requests_per_second_max.to_string(),
+            _ => "(not told)".to_string(),
+        };
+        SETTINGS.iter().map(|setting| (setting.name, value(setting.name))).collect()
+    }
+
     /// Whether the strict checks of production apply.
     pub fn is_production(&self) -> bool {
         ["prod", "production"].iter().any(|word| self.app_env.eq_ignore_ascii_case(word))
@@ -452,6 +496,18 @@ mod tests {
         let config = config.unwrap_or_else(|f| panic!("{f:?}"));
         assert_eq!((config.server_port, config.server_host.as_str(), config.app_name.as_str()), (3, "::1", "a # b"));
         assert_eq!((config.app_env.as_str(), config.log_level), ("test", LevelFilter::Debug));
+    }
+
+    #[test]
+    fn every_setting_is_told_and_no_secret_is() {
+        let given = [
+            ("METRICS_TOKEN", "a-secret-of-the-metrics"),
+            ("TRUSTED_PROXIES", "10.0.0.0/8"),
+            ("AUTH_SECRET_KEY", "a-secret-key-of-sessions"),
+        ];
+        let told = Config::load(&[], pairs(&given), None).unwrap_or_else(|f| panic!("{f:?}")).told();
+        assert!(told.iter().all(|(_, value)| value != "(not told)" && !value.contains("a-secret")), "{told:?}");
+        assert!(told.contains(&("TRUSTED_PROXIES", "10.0.0.0/8".into())) && told.contains(&("METRICS_TOKEN", "(set)".into())), "{told:?}");
     }
 
     #[test]

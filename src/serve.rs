@@ -1,11 +1,12 @@
 //! A running server: wires the configuration, the database, the rules, the routes and the passes together.
 
 use crate::config::Config;
-use crate::control::{Control, auth, join_tokens, passes, setup, tls, users};
+use crate::control::{Control, auth, doctor, join_tokens, passes, setup, tls, users};
 use crate::error::{Doing, Error, Result};
 use crate::http::Limits;
 use crate::http::listen::{Front, TlsSource};
 use crate::model::address;
+use crate::model::findings::Finding;
 use crate::model::join_tokens::{JoinRole, NewJoinToken};
 use crate::store::{self, Migrated, QueryLog, Store};
 use crate::thread::{Stop, lock};
@@ -21,6 +22,11 @@ use std::time::Duration;
 const GRACE: Duration = Duration::from_secs(10);
 /// Reads that run at once, beside one for each core.
 const READERS_EXTRA: usize = 2;
+/// The lock of the data directory.
+const LOCK_FILE: &str = "uptimemesh.lock";
+/// Whoever examines the directory holds the lock for a moment; that must not keep a server from starting.
+const LOCK_TRIES: usize = 5;
+const LOCK_WAIT: Duration = Duration::from_millis(20);
 
 /// A running control plane. Dropping it stops it.
 ///
@@ -194,6 +200,14 @@ pub fn reset_password(config: &Config, name: &str, password: Option<String>) -> 
     Ok(done)
 }
 
+/// Examines a control plane's data, whether a server runs on it or not; see [`doctor`]. Tells whether one does.
+pub fn examine(config: &Config) -> (Vec<Finding>, bool) {
+    // Asked for together with others, and given back at once: a server that starts at this very moment tries again.
+    let lock = File::open(config.data_dir.join(LOCK_FILE));
+    let runs = lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)));
+    (doctor::of_data(config, runs), runs)
+}
+
 fn make_parent(path: &Path) -> Result<()> {
     path.parent().map_or(Ok(()), |dir| fs::create_dir_all(dir).doing("create the directory of the database"))
 }
@@ -204,14 +218,22 @@ fn query_log(config: &Config) -> QueryLog {
 
 /// Takes the data directory for this process.
 fn hold(data_dir: &Path) -> Result<File> {
-    let path = data_dir.join("uptimemesh.lock");
+    let path = data_dir.join(LOCK_FILE);
     let file = File::options()
         .create(true)
         .truncate(false)
         .write(true)
         .open(&path)
         .doing("open the lock of the data directory (is it writable?)")?;
-    match file.try_lock() {
+    let mut taken = file.try_lock();
+    for _ in 0..LOCK_TRIES {
+        if !matches!(taken, Err(TryLockError::WouldBlock)) {
+            break;
+        }
+        std::thread::sleep(LOCK_WAIT);
+        taken = file.try_lock();
+    }
+    match taken {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
             let dir = data_dir.display();

@@ -13,3 +13,5 @@ INSERT INTO runs (kind, id, status, requested_by, created_at, updated_at) VALUES
 UPDATE runs SET status = :status, result = :result, error = :error, updated_at = :now WHERE kind = :kind AND id = :id
 -- name: delete
 DELETE FROM runs WHERE kind = :kind AND id = :id
+-- name: of_status
+SELECT id, status, result, requested_by, error, created_at, updated_at FROM runs WHERE kind = :kind AND status = :status ORDER BY seq LIMIT :limit

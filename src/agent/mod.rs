@@ -2,6 +2,7 @@
 //! its lease token and its certificate, and finds its way back after it slept or the control plane was away.
 
 pub mod beat;
+pub mod doctor;
 pub mod identity;
 
 use crate::client::{Api, CallError, Trust};
@@ -179,6 +180,8 @@ impl Agent {
 
     fn learn(&mut self, server_time: Option<Timestamp>) {
         if self.clock.learn(server_time) {
+            // The control plane is told with the next heartbeat.
+            self.facts = None;
             let offset_s = self.clock.offset_s();
             log::warn!(target: "agent", event = "agent.clock_off", node_id = self.identity.node_id, offset_s; "This machine's clock is off; heartbeats are signed with the server's time");
         }
@@ -189,7 +192,9 @@ impl Agent {
         match &self.facts {
             Some((at, text)) if at.elapsed() < FACTS_EVERY => text.clone(),
             _ => {
-                let text = Value::Object(status(host::facts(&self.identity.dir))).to_string();
+                let mut facts = host::facts(&self.identity.dir);
+                facts.insert("clock_offset_seconds".into(), self.clock.offset_s().into());
+                let text = Value::Object(status(facts)).to_string();
                 self.facts = Some((clock::tick(), text.clone()));
                 text
             }

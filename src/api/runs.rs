@@ -1,16 +1,18 @@
-//! `/etcd/snapshots` and `/support-bundles`: requests that agents carry out and report on.
+//! `/etcd/snapshots`, which agents carry out and report on, and `/support-bundles`, which the control plane makes.
 
 use super::{arg, body_at, condition, created, id_of, list as page_of, once, one, paging, read_id};
-use crate::control::{Control, runs};
+use crate::control::{Control, bundles, runs};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::fields::Fields;
-use crate::http::{Request, Response};
+use crate::http::{Request, Response, Sink};
 use crate::model::runs::Kind::{self, Bundle, Snapshot};
 use crate::model::runs::{Report, RunStatus};
-use crate::model::users::Role::{Operator, Viewer};
+use crate::model::users::Role::{Admin, Operator, Viewer};
 use crate::model::users::User;
-use tiny_http::Method::{Delete, Get, Patch, Post};
+use std::fs::File;
+use std::io::{self, Read};
+use tiny_http::Method::{self, Delete, Get, Patch, Post};
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
@@ -23,8 +25,13 @@ pub const ROUTES: &[Route] = &[
     route(Post, "/support-bundles", By(Operator, |c, r, u| create(c, r, u, Bundle))).gives(201, "SupportBundle"),
     route(Get, "/support-bundles/{bundle_id}", By(Viewer, |c, r, _| show(c, r, Bundle))).gives(200, "SupportBundle"),
     route(Patch, "/support-bundles/{bundle_id}", By(Operator, |c, r, _| update(c, r, Bundle))).gives(200, "SupportBundle"),
+    // What is in it is more than an operator may read: users, tokens, the log.
+    route(Get, "/support-bundles/{bundle_id}/download", By(Admin, download)).gives(200, "application/gzip"),
     route(Delete, "/support-bundles/{bundle_id}", By(Operator, |c, r, _| delete(c, r, Bundle))).gives(204, ""),
 ];
+
+/// Bytes of a bundle that are read and sent at once.
+const CHUNK_BYTES: usize = 64 << 10;
 
 /// The name of the id in the path.
 fn name(kind: Kind) -> &'static str {
@@ -62,6 +69,26 @@ fn update(control: &Control, request: &Request, kind: Kind) -> Reply {
     };
     f.finish()?;
     Ok(one(request, &runs::update(control, kind, arg(request).to_string(), condition, report)?))
+}
+
+fn download(control: &Control, request: &Request, _: &User) -> Reply {
+    let id = id_of(request, name(Bundle))?;
+    let fetched = bundles::fetch(control, &id, request.method == Method::Head)?;
+    // An id has no character that a quoted name could not have; a colon some systems do not take.
+    let file_name = format!("uptimemesh-{}.tar.gz", id.replace(':', "_"));
+    let stream = Box::new(move |sink: &mut dyn Sink| send(fetched.file, sink));
+    Ok(Response::sized("application/gzip", fetched.bytes, stream)
+        .with("Content-Disposition", format!("attachment; filename=\"{file_name}\"")))
+}
+
+fn send(mut file: File, sink: &mut dyn Sink) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        match file.read(&mut chunk)? {
+            0 => return Ok(()),
+            count => sink.send(&chunk[..count])?,
+        }
+    }
 }
 
 fn delete(control: &Control, request: &Request, kind: Kind) -> Reply {

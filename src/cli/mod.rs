@@ -2,8 +2,10 @@
 //! status 1; a wrong command line names every fault and exits with 2.
 
 mod args;
+mod bundles;
 mod ca;
 mod cluster;
+mod doctor;
 mod events;
 mod node;
 mod nodes;
@@ -58,6 +60,14 @@ const COMMANDS: &[Command] = &[
         options: &[],
         settings: true,
         run: server::migrate,
+    },
+    Command {
+        name: "doctor",
+        argument: "",
+        about: "Examine this machine and what of UptimeMesh is on it.",
+        options: &[doctor::DOCTOR, node::IDENTITY],
+        settings: true,
+        run: doctor::doctor,
     },
     Command {
         name: "bootstrap",
@@ -367,12 +377,28 @@ const COMMANDS: &[Command] = &[
         run: replicas::snapshots,
     },
     Command {
-        name: "bundles",
+        name: "support-bundle create",
         argument: "",
-        about: "List requests for support bundles, newest first.",
-        options: &[replicas::RUNS, SIGN_IN],
+        about: "Have the control plane make a support bundle, without secrets.",
+        options: &[bundles::CREATE, SIGN_IN],
         settings: false,
-        run: replicas::bundles,
+        run: bundles::create,
+    },
+    Command {
+        name: "support-bundle list",
+        argument: "",
+        about: "List support bundles, newest first.",
+        options: &[SIGN_IN],
+        settings: false,
+        run: bundles::list,
+    },
+    Command {
+        name: "support-bundle download",
+        argument: "ID",
+        about: "Fetch a support bundle.",
+        options: &[bundles::DOWNLOAD, SIGN_IN],
+        settings: false,
+        run: bundles::download,
     },
     Command {
         name: "events",

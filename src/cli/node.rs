@@ -141,7 +141,7 @@ pub fn join(args: &Args) -> Result<(), Failure> {
 }
 
 /// How this node reaches its control plane: as the command line or the environment says, or as it was when it joined.
-fn way(args: &Args, dir: &Path) -> Result<Way, Failure> {
+pub(super) fn way(args: &Args, dir: &Path) -> Result<Way, Failure> {
     let kept = Identity::urls(dir)?;
     let urls = if said_api_url(args).is_some() || kept.is_empty() { vec![api_url(args)] } else { kept };
     let authorities = match authorities(args) {

@@ -74,14 +74,7 @@ pub fn routers(args: &Args) -> Result<(), Failure> {
 }
 
 pub fn snapshots(args: &Args) -> Result<(), Failure> {
-    runs(args, "/etcd/snapshots", "location", "LOCATION")
-}
-
-pub fn bundles(args: &Args) -> Result<(), Failure> {
-    runs(args, "/support-bundles", "path", "PATH")
-}
-
-fn runs(args: &Args, path: &str, key: &str, column: &str) -> Result<(), Failure> {
+    let path = "/etcd/snapshots";
     let api = signed_in(args)?;
     if args.has("request") {
         output::json(&api.post(path, &json!({}))?);
@@ -90,8 +83,8 @@ fn runs(args: &Args, path: &str, key: &str, column: &str) -> Result<(), Failure>
     listed(
         args,
         api.list(path)?,
-        &["ID", "STATUS", column, "REQUESTED-BY", "CREATED"],
-        &["id", "status", key, "requested_by", "created_at"],
+        &["ID", "STATUS", "LOCATION", "REQUESTED-BY", "CREATED"],
+        &["id", "status", "location", "requested_by", "created_at"],
     );
     Ok(())
 }

@@ -27,11 +27,8 @@ const FOREVER: Duration = Duration::from_secs(3600);
 /// The configuration from flags, environment and `.env`. What is wrong with it is told together with what is wrong with
 /// the command line.
 pub(super) fn config(args: &Args) -> Result<Config, Failure> {
-    let dotenv = files::read(Path::new(".env"))?;
     let flags = args.settings();
-    let env = std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)));
-    let config = Config::load(&flags, env, dotenv.as_deref());
-    let faults = match config {
+    let faults = match load(args)? {
         Ok(config) => return args.finish().map(|()| config),
         Err(faults) => faults,
     };
@@ -42,6 +39,18 @@ pub(super) fn config(args: &Args) -> Result<Config, Failure> {
         _ if by_flag => Err(Failure::Usage(faults)),
         _ => Err(Failure::Failed(faults.join("\n"))),
     }
+}
+
+/// The same, with the faults of the configuration alone.
+pub(super) fn load(args: &Args) -> Result<Result<Config, Vec<String>>, Failure> {
+    load_with(&args.settings())
+}
+
+/// The configuration with these flags.
+pub(super) fn load_with(flags: &[(String, String)]) -> Result<Result<Config, Vec<String>>, Failure> {
+    let dotenv = files::read(Path::new(".env"))?;
+    let env = std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)));
+    Ok(Config::load(flags, env, dotenv.as_deref()))
 }
 
 pub fn serve(args: &Args) -> Result<(), Failure> {

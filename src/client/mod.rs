@@ -28,6 +28,10 @@ const CALL_TIME: Duration = Duration::from_secs(30);
 const ANSWER_BYTES_MAX: u64 = 128 << 20;
 /// A silent connection is kept so long: from one heartbeat to the next, and less than the server keeps it.
 const IDLE_TIME: Duration = Duration::from_secs(60);
+/// A file is there by then, or the connection is too slow to wait for.
+const DOWNLOAD_TIME: Duration = Duration::from_secs(900);
+/// Bytes of a file: the largest support bundle is a fraction of it.
+const DOWNLOAD_BYTES_MAX: u64 = 1 << 30;
 /// Items of a page when a whole list is read.
 const PAGE: usize = 1000;
 /// Where systems keep the certificates of public authorities; `SSL_CERT_FILE` names another file.
@@ -314,6 +318,18 @@ impl Api {
             }
         }
         Ok(())
+    }
+
+    /// Writes what is at this path into a file; tells how many bytes it is. An answer that breaks off is an error.
+    pub fn download(&self, path: &str, into: &mut fs::File) -> Called<u64> {
+        let request = self.request("GET", path, None, &[])?;
+        let request = self.agent.configure_request(request).timeout_global(Some(DOWNLOAD_TIME)).build();
+        let mut response = self.agent.run(request).map_err(|e| self.unreachable(&e))?;
+        if response.status().as_u16() != 200 {
+            return Err(self.answer(&mut response).err().unwrap_or_else(|| CallError::Unreachable(format!("{} gave no file", self.url()))));
+        }
+        let mut body = response.body_mut().with_config().limit(DOWNLOAD_BYTES_MAX).reader();
+        std::io::copy(&mut body, into).map_err(|e| CallError::Unreachable(format!("the file from {} broke off: {e}", self.url())))
     }
 
     /// A whole list, page by page.

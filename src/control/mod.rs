@@ -4,7 +4,9 @@
 
 pub mod api_tokens;
 pub mod auth;
+pub mod bundles;
 pub mod ca;
+pub mod doctor;
 pub mod endpoints;
 pub mod events;
 pub mod guard;
@@ -70,6 +72,8 @@ pub struct Control {
     pub listening: SocketAddr,
     /// How TLS is spoken, where it is.
     pub tls: Option<tls::Tls>,
+    /// Support bundles.
+    pub bundles: bundles::Bundles,
     /// Readers of the event stream.
     pub stream_readers: Arc<events::Readers>,
 }
@@ -93,6 +97,7 @@ impl Control {
             lines: logger::Quota::default(),
             scheduler: scheduler::Scheduler::load(&store)?,
             metrics: metrics::Metrics::default(),
+            bundles: bundles::Bundles::default(),
             store: Arc::new(store),
             stream_readers: Arc::default(),
             config,

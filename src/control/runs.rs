@@ -1,8 +1,9 @@
-//! Requests that agents carry out and report on: etcd snapshots and support bundles.
+//! Requests for etcd snapshots, which agents carry out and report on, and for support bundles, which `bundles` carries out unless an agent
+//! has taken one up.
 
 use super::once::{Created, Once};
 use super::versions::{Condition, Versioned};
-use super::{Control, guard};
+use super::{Control, bundles, guard};
 use crate::crypto;
 use crate::error::{Error, Result};
 use crate::model::events::NewEvent;
@@ -28,7 +29,7 @@ fn words(kind: Kind) -> Words {
 }
 
 /// An event about a request.
-fn event(kind: Kind, deed: &str, id: &str, more: (&str, Value)) -> NewEvent {
+pub(super) fn event(kind: Kind, deed: &str, id: &str, more: (&str, Value)) -> NewEvent {
     let words = words(kind);
     let fields = json!({words.id: id, more.0: more.1});
     NewEvent::info(words.category, &format!("{}.{deed}", words.event), fields)
@@ -46,7 +47,7 @@ pub fn show(control: &Control, kind: Kind, id: &str) -> Result<Versioned<Run>> {
 
 /// Asks for one.
 pub fn create(control: &Control, kind: Kind, once: Once, id: Option<String>, requested_by: Option<String>) -> Result<Created> {
-    control.store.write(move |w| {
+    let created = control.store.write(move |w| {
         guard::check(w)?;
         once.create(w, |w| {
             let id = id.unwrap_or_else(|| format!("{}-{}", words(kind).prefix, crypto::random_hex(8)));
@@ -57,7 +58,11 @@ pub fn create(control: &Control, kind: Kind, once: Once, id: Option<String>, req
             events::record(w, event(kind, "requested", &id, ("requested_by", json!(requested_by))))?;
             runs::by_id(w, kind, &id)?.ok_or_else(|| missing(kind))
         })
-    })
+    })?;
+    if kind == Kind::Bundle {
+        control.bundles.want();
+    }
+    Ok(created)
 }
 
 /// Notes what whoever carries it out reports. What is finished stays so.
@@ -91,7 +96,7 @@ pub fn update(control: &Control, kind: Kind, id: String, condition: Condition, r
 
 /// Takes a finished one away.
 pub fn delete(control: &Control, kind: Kind, id: String, condition: Condition) -> Result<()> {
-    control.store.write(move |w| {
+    let gone = control.store.write(move |w| {
         guard::check(w)?;
         let run = runs::by_id(w, kind, &id)?.ok_or_else(|| missing(kind))?;
         condition.check(&run)?;
@@ -100,10 +105,14 @@ pub fn delete(control: &Control, kind: Kind, id: String, condition: Condition) -
         }
         runs::delete(w, kind, &id)?;
         events::record(w, event(kind, "deleted", &id, ("status", json!(run.status.as_str()))))?;
-        Ok(())
-    })
+        Ok(run)
+    })?;
+    if kind == Kind::Bundle {
+        bundles::discard(control, &gone);
+    }
+    Ok(())
 }
 
-fn missing(kind: Kind) -> Error {
+pub(super) fn missing(kind: Kind) -> Error {
     Error::not_found(words(kind).what)
 }

@@ -6,14 +6,14 @@ use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::crypto::pki;
 use crate::crypto::tls::{self, CONTROL_NAME, Shown, Tickets};
-use crate::error::{Chain, Error, Result};
+use crate::error::{Chain, Doing, Error, Result};
 use crate::model::address;
 use crate::sys::host;
 use crate::thread::lock;
 use rustls::ServerConfig;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
@@ -160,6 +160,12 @@ fn make(
     let server = tls::server(to_nodes, to_others, &authorities_pem, tickets)?;
     let made = Made { names, authorities: authorities(ca)?, renew_at: now.plus_secs((VALIDITY_DAYS - RENEW_DAYS) * 86_400), files };
     Ok((made, server))
+}
+
+/// The chain of the operator's own certificate, in PEM, once it is sure that it can be used with its key.
+pub(super) fn own_certificate(chain: &Path, key: &Path) -> Result<String> {
+    own(&(chain.to_path_buf(), key.to_path_buf()))?;
+    fs::read_to_string(chain).doing("read the server's certificate")
 }
 
 /// The operator's own certificate.

@@ -44,6 +44,8 @@ pub struct Response {
     pub body: Vec<u8>,
     /// What follows the body, bit by bit, until the connection closes.
     pub stream: Option<Stream>,
+    /// How many bytes the stream writes, where that is known before: a reader can tell a whole answer from one that broke off.
+    pub stream_bytes: Option<u64>,
     /// Whose request it answers, as far as lines about refusals are counted by it; the peer where it is not said.
     pub source: Option<IpAddr>,
     /// Whether nobody was sent elsewhere: like a refusal it costs its sender nothing, and must not fill the disk.
@@ -74,7 +76,7 @@ impl Response {
 
     /// Bytes of any media type.
     pub fn bytes(status: u16, content_type: &'static str, body: Vec<u8>) -> Response {
-        Response { status, headers: Vec::new(), body, stream: None, source: None, turned_away: false }
+        Response { status, headers: Vec::new(), body, stream: None, stream_bytes: None, source: None, turned_away: false }
             .with("Content-Type", content_type.to_string())
     }
 
@@ -98,7 +100,7 @@ impl Response {
 
     /// No body.
     pub fn empty(status: u16) -> Response {
-        Response { status, headers: Vec::new(), body: Vec::new(), stream: None, source: None, turned_away: false }
+        Response { status, headers: Vec::new(), body: Vec::new(), stream: None, stream_bytes: None, source: None, turned_away: false }
     }
 
     /// The same, to somebody who is not let in.
@@ -111,6 +113,13 @@ impl Response {
     pub fn streamed(content_type: &'static str, stream: Stream) -> Response {
         let mut response = Response::bytes(200, content_type, Vec::new());
         response.stream = Some(stream);
+        response
+    }
+
+    /// An answer of so many bytes that is written bit by bit.
+    pub fn sized(content_type: &'static str, bytes: u64, stream: Stream) -> Response {
+        let mut response = Response::streamed(content_type, stream);
+        response.stream_bytes = Some(bytes);
         response
     }
 
@@ -149,8 +158,9 @@ impl Response {
             }
         }
         // These two have no body by definition, not one of length zero.
-        if !matches!(self.status, 204 | 304) && self.stream.is_none() {
-            write!(out, "Content-Length: {}\r\n", self.body.len())?;
+        let bytes = if self.stream.is_some() { self.stream_bytes } else { Some(self.body.len() as u64) };
+        if let Some(bytes) = bytes.filter(|_| !matches!(self.status, 204 | 304)) {
+            write!(out, "Content-Length: {bytes}\r\n")?;
         }
         match keep {
             Keep::Silent => {}

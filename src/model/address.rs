@@ -9,6 +9,12 @@ pub struct Network {
     bits: u8,
 }
 
+impl std::fmt::Display for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.first, self.bits)
+    }
+}
+
 impl Network {
     /// Reads one: an address, or an address, `/` and the length of its prefix.
     pub fn parse(text: &str) -> Option<Network> {

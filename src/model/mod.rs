@@ -5,6 +5,7 @@ pub mod api_tokens;
 pub mod ca;
 pub mod endpoints;
 pub mod events;
+pub mod findings;
 pub mod ids;
 pub mod join_string;
 pub mod join_tokens;

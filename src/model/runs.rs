@@ -1,4 +1,4 @@
-//! Requests that agents carry out and report on: etcd snapshots and support bundles.
+//! Requests for etcd snapshots, which agents carry out, and for support bundles.
 
 use crate::clock::Timestamp;
 use serde::ser::{Serialize, SerializeMap, Serializer};

@@ -36,6 +36,11 @@ pub struct Migrated {
     pub version: i64,
 }
 
+/// The number of the last migration that this program knows.
+pub(super) fn version_known() -> i64 {
+    MIGRATIONS.last().map_or(0, |m| m.0)
+}
+
 /// Brings the database file up to date without starting anything: `uptimemesh migrate`.
 pub fn migrate(path: &Path) -> Result<Migrated> {
     run(&open_writer(path)?)

@@ -10,6 +10,7 @@ pub mod brakes;
 pub mod changes;
 pub mod endpoints;
 pub mod events;
+pub mod health;
 pub mod join_tokens;
 pub mod leases;
 mod migrate;
@@ -45,7 +46,7 @@ use std::time::Duration;
 /// After a checkpoint the WAL file is cut back to this.
 const WAL_BYTES_KEPT: i64 = 16 << 20;
 /// A WAL larger than this means that some reader never ends: worth a warning.
-const WAL_BYTES_WARN: u64 = 256 << 20;
+pub const WAL_BYTES_WARN: u64 = 256 << 20;
 /// Statements each connection keeps prepared: more than there are queries.
 const STATEMENTS_CACHED: usize = 128;
 /// Page cache of the writer and of each reader, in KiB: small machines have little memory, and the kernel caches the file too.
@@ -124,11 +125,7 @@ impl Store {
 
     /// Runs `f` on one moment of the database.
     pub fn read<T>(&self, f: impl FnOnce(&Read) -> Result<T>) -> Result<T> {
-        let reader = self.readers.take();
-        // A transaction, so that two statements of one read see the same moment.
-        row::told(reader.execute_batch("BEGIN"), "begin a read")?;
-        let transaction = EndOfRead(&reader);
-        f(&Read { connection: transaction.0, log: self.log })
+        self.readers.read(self.log, f)
     }
 
     /// Runs `f` in a write transaction; when this returns `Ok`, what it wrote survives a power cut.
@@ -210,6 +207,14 @@ impl Readers {
             idle.push(connection);
         }
         Ok(Readers { idle: Mutex::new(idle), freed: Condvar::new() })
+    }
+
+    fn read<T>(&self, log: QueryLog, f: impl FnOnce(&Read) -> Result<T>) -> Result<T> {
+        let reader = self.take();
+        // A transaction, so that two statements of one read see the same moment.
+        row::told(reader.execute_batch("BEGIN"), "begin a read")?;
+        let transaction = EndOfRead(&reader);
+        f(&Read { connection: transaction.0, log })
     }
 
     fn take(&self) -> Reader<'_> {

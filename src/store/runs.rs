@@ -1,4 +1,4 @@
-//! Rows of requests that agents carry out: snapshots and bundles.
+//! Rows of requests for snapshots and bundles.
 
 use super::query::query;
 use super::{Read, Write};
@@ -66,4 +66,10 @@ pub fn update(write: &Write, run: &Run) -> Result<()> {
 pub fn delete(write: &Write, kind: Kind, id: &str) -> Result<()> {
     write.run(query!("runs", "delete"), named_params! { ":kind": kind.as_str(), ":id": id })?;
     Ok(())
+}
+
+/// The oldest requests of this status.
+pub fn of_status(read: &Read, kind: Kind, status: RunStatus, limit: usize) -> Result<Vec<Run>> {
+    let wanted = named_params! { ":kind": kind.as_str(), ":status": status.as_str(), ":limit": limit as i64 };
+    read.rows(query!("runs", "of_status"), wanted, run(kind))
 }

@@ -1,16 +1,16 @@
-//! Support: etcd snapshots and support bundles, which agents carry out and report on.
+//! Support: etcd snapshots, which agents carry out and report on, and support bundles.
 
 use super::{At, back_to, parts, run};
 use crate::control::once::Once;
-use crate::control::runs;
 use crate::control::versions::Condition;
+use crate::control::{bundles, runs};
 use crate::error::{Error, Result};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
 use crate::model::Paging;
 use crate::model::runs::{Kind, Run};
-use crate::model::users::Role::{Operator, Viewer};
+use crate::model::users::Role::{Admin, Operator, Viewer};
 use tiny_http::Method::{Get, Post};
 
 /// The routes of this file.
@@ -25,14 +25,14 @@ const PLACE: &str = "Support";
 const SHOWN_MAX: usize = 50;
 const DONE: &[(&str, &str)] = &[
     ("snapshots", "A snapshot is asked for; it is taken when an agent takes the request up."),
-    ("bundles", "A support bundle is asked for; it is made when an agent takes the request up."),
+    ("bundles", "A support bundle is asked for; the control plane makes it now."),
     ("deleted", "The request is deleted."),
 ];
 
 /// The kinds, with the words of this page and the command that does the same.
 const KINDS: [(Kind, &str, &str, &str, &str); 2] = [
     (Kind::Snapshot, "snapshots", "etcd snapshots", "Request a snapshot", "uptimemesh snapshots --request"),
-    (Kind::Bundle, "bundles", "Support bundles", "Request a bundle", "uptimemesh bundles --request"),
+    (Kind::Bundle, "bundles", "Support bundles", "Request a bundle", "uptimemesh support-bundle create"),
 ];
 
 fn show(at: &At) -> Reply {
@@ -54,7 +54,9 @@ fn show(at: &At) -> Reply {
     }
     let body = Html::concat(vec![
         page!("head.html", title = PLACE, actions = &Html::empty(), notice = &at.notice(DONE)),
-        parts::hint("A request stays pending until an agent takes it up, and reports here where its result is."),
+        parts::hint(
+            "A request for a snapshot stays pending until an agent takes it up and reports where its result is. Support bundles are made by the control plane; an admin can download them.",
+        ),
         Html::concat(sections),
     ]);
     at.page(PLACE, PLACE, &body)
@@ -63,6 +65,7 @@ fn show(at: &At) -> Reply {
 fn row(at: &At, word: &str, run: &Run) -> Vec<Html> {
     let result = match (&run.error, &run.result) {
         (Some(error), _) => parts::text(error),
+        (None, _) if bundles::is_here(run) && at.may(Admin) => parts::link(&format!("/support-bundles/{}/download", run.id), "Download"),
         // What can be fetched from here is a link; everything else is a place on some machine.
         (None, Some(place)) if place.starts_with("https://") || place.starts_with("http://") => parts::link(place, "Download"),
         (None, Some(place)) => parts::text(place),

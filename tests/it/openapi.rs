@@ -1,7 +1,7 @@
 //! The API's document: complete, true to what is answered, and held against the server by a fuzzer that knows nothing else.
 
 use crate::node::Node;
-use crate::support::{Client, Served};
+use crate::support::{Client, Served, until};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -77,6 +77,7 @@ fn fill(admin: &Client) {
     admin.post("/api-tokens", &json!({"name": "t1", "role": "viewer"}));
     admin.post("/etcd/snapshots", &json!({"id": "x1"}));
     admin.post("/support-bundles", &json!({"id": "b1"}));
+    until("it is made", || (admin.get("/support-bundles/b1").json()["status"] == "completed").then_some(()));
 }
 
 /// The ids of [`fill`], by the name of a path's argument.

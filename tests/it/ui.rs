@@ -1,7 +1,7 @@
 //! The pages over plain sockets, as a browser without scripts sees them.
 
 use crate::node::{Node, token};
-use crate::support::{Answer, Client, Served, USER_PASSWORD};
+use crate::support::{Answer, Client, Served, USER_PASSWORD, until};
 use serde_json::json;
 use std::time::Instant;
 
@@ -110,11 +110,16 @@ fn everything_can_be_done_without_scripts() {
     // Support.
     assert!(visitor.done("/ui/support/snapshots", "").contains("A snapshot is asked for"));
     assert!(visitor.done("/ui/support/bundles", "").contains("A support bundle is asked for"));
+    let snapshot = admin.get("/etcd/snapshots").json()[0]["id"].as_str().unwrap().to_string();
+    admin.patch(&format!("/etcd/snapshots/{snapshot}"), &json!({"status": "completed", "location": "https://files.example/s.db"}));
+    assert!(visitor.page("/ui/support").contains("<a href=\"https://files.example/s.db\">Download</a>"));
     let bundle = admin.get("/support-bundles").json()[0]["id"].as_str().unwrap().to_string();
-    admin.patch(&format!("/support-bundles/{bundle}"), &json!({"status": "completed", "path": "https://files.example/b.tgz"}));
-    assert!(visitor.page("/ui/support").contains("<a href=\"https://files.example/b.tgz\">Download</a>"));
+    let link = format!("<a href=\"/support-bundles/{bundle}/download\">Download</a>");
+    until("the bundle can be fetched", || visitor.page("/ui/support").contains(&link).then_some(()));
+    assert_eq!(visitor.get(&format!("/support-bundles/{bundle}/download")).header("Content-Type"), Some("application/gzip"));
     assert!(visitor.done(&format!("/ui/support/bundles/{bundle}/delete"), "").contains("The request is deleted."));
     assert!(!visitor.page("/ui").contains("the last one failed"));
+    assert!(visitor.done("/ui/support/snapshots", "").contains("A snapshot is asked for"));
     let snapshot = admin.get("/etcd/snapshots").json()[0]["id"].as_str().unwrap().to_string();
     admin.patch(&format!("/etcd/snapshots/{snapshot}"), &json!({"status": "failed", "error": "no room"}));
     assert!(visitor.page("/ui").contains("the last one failed"));

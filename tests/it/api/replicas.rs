@@ -1,4 +1,4 @@
-//! `/replicas`, `/endpoints`, `/router-assignments`, snapshots, bundles and WireGuard status.
+//! `/replicas`, `/endpoints`, `/router-assignments`, snapshots and WireGuard status.
 
 use crate::support::{Client, Served};
 use serde_json::{Value, json};
@@ -159,13 +159,12 @@ fn router_assignments_name_nodes_that_are_there() {
 }
 
 #[test]
-fn snapshots_and_bundles_are_asked_for_and_reported_on() {
+fn snapshots_are_asked_for_and_reported_on() {
     let served = Served::new();
     let admin = served.admin();
-    for (path, what, result, category, name, id) in [
-        ("/etcd/snapshots", "Snapshot", "location", "etcd", "snapshot", "snapshot_id"),
-        ("/support-bundles", "Support bundle", "path", "support", "support_bundle", "bundle_id"),
-    ] {
+    {
+        let (path, what, result) = ("/etcd/snapshots", "Snapshot", "location");
+        let (category, name, id) = ("etcd", "snapshot", "snapshot_id");
         let made = admin.post(path, &json!({"id": "one", "requested_by": "me"}));
         assert_eq!((made.status, &made.json()["status"], &made.json()[result]), (201, &json!("pending"), &Value::Null));
         assert_eq!(event(&admin, category), json!([format!("{name}.requested"), {id: "one", "requested_by": "me"}]));

@@ -1,0 +1,129 @@
+//! Examining a node: its identity, its certificate, its lease, and the way to its control plane. Nothing is told to anybody and nothing changed.
+
+use super::Way;
+use super::identity::{Identity, KEY, LEASE};
+use crate::client::{Api, Trust};
+use crate::clock::{self, Timestamp};
+use crate::crypto::pki;
+use crate::error::Chain;
+use crate::model::findings::Finding;
+use crate::sys::doctor;
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde_json::Value;
+use std::path::Path;
+
+/// A node renews at half of its certificate's life; one that has less than this is not doing so.
+const CERTIFICATE_DAYS_LOW: i64 = 5;
+/// An authority that ends sooner should have been replaced by the control plane.
+const AUTHORITY_DAYS_LOW: i64 = 90;
+/// A clock that is further off is corrected for by the agent, and still wrong in every log.
+const SKEW_S_MAX: i64 = 5;
+
+/// Examines the node whose identity is in this directory.
+pub fn of_identity(way: &Way, dir: &Path, node_id: &str) -> Vec<Finding> {
+    let rejoin = format!(
+        "on the control plane: uptimemesh create-token --role worker --for-node {node_id} --join-string; here: uptimemesh join --join-file FILE --node-id {node_id}"
+    );
+    let identity = match Identity::load(dir, node_id) {
+        Ok(identity) => identity,
+        Err(e) => return vec![Finding::fail("identity", Chain(&e).to_string(), rejoin)],
+    };
+    let paths = [dir.to_path_buf(), dir.join(KEY), dir.join(LEASE)];
+    let mut findings = vec![
+        Finding::ok("identity", format!("{node_id}, in {}", dir.display())),
+        doctor::private("identity.keys", dir, &paths),
+        Finding::validity(
+            "identity.certificate",
+            "the node's certificate",
+            pki::validity(&identity.cert_pem),
+            clock::now(),
+            CERTIFICATE_DAYS_LOW,
+            &format!("systemctl restart uptimemesh-agent; up to 30 days after its end the agent renews it by itself; after that, {rejoin}"),
+        ),
+        Finding::validity(
+            "identity.authority",
+            "the authority that the node believes",
+            pki::validity(&identity.ca_pem),
+            clock::now(),
+            AUTHORITY_DAYS_LOW,
+            "on the control plane: uptimemesh ca show; uptimemesh ca rotate --wait",
+        ),
+        lease(&identity.lease_token),
+    ];
+    for url in &way.urls {
+        findings.extend(reach(way, &identity, url));
+    }
+    findings
+}
+
+/// What the lease token says of itself; whether the lease goes on only the control plane knows.
+fn lease(token: &str) -> Finding {
+    const CHECK: &str = "identity.lease";
+    let claims = token.split('.').next().and_then(|payload| BASE64_URL_SAFE_NO_PAD.decode(payload).ok());
+    let claims: Option<Value> = claims.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let exp = claims.as_ref().and_then(|claims| claims["exp"].as_i64());
+    let to_do = "is the agent running? systemctl status uptimemesh-agent; it renews the token by the node's key";
+    match exp.map(|exp| (exp - clock::now().secs(), Timestamp::from_secs(exp))) {
+        None => Finding::fail(CHECK, "the lease token is not one", to_do),
+        Some((left_s, end)) if left_s <= 0 => {
+            Finding::warn(CHECK, format!("the lease token ended at {end}: no heartbeat was accepted for long"), to_do)
+        }
+        Some((_, end)) => Finding::ok(CHECK, format!("the lease token holds until {end} and is renewed before")),
+    }
+}
+
+/// Whether the control plane answers at this URL, proves to be ours, and agrees about the time and the version.
+fn reach(way: &Way, identity: &Identity, url: &str) -> Vec<Finding> {
+    const CHECK: &str = "control.reach";
+    let trust = way.authorities.clone().map_or_else(|| Trust::Cluster(identity.ca_pem.clone()), Trust::Authorities);
+    let urls = [url.to_string()];
+    let api = match Api::with(&urls, Some(trust), Some((&identity.cert_pem, &identity.key))) {
+        Ok(api) => api,
+        Err(why) => {
+            return vec![Finding::fail(
+                CHECK,
+                format!("key and certificate of the node cannot be used: {why}"),
+                "join again: uptimemesh join --help",
+            )];
+        }
+    };
+    let health = match api.get("/health") {
+        Ok(health) => health,
+        Err(e) => {
+            let to_do = format!("is it running, and its port open? curl -kv {url}/health; if its address has changed: --api-url URL");
+            return vec![Finding::fail(CHECK, e.to_string(), to_do)];
+        }
+    };
+    let encrypted = if url.starts_with("https://") { "and proved to be ours" } else { "over plain HTTP, so anybody could have" };
+    let mut findings = vec![Finding::ok(CHECK, format!("{url} answered, {encrypted}"))];
+    findings.extend(health["time"].as_str().and_then(Timestamp::parse).map(|time| skew(time.secs() - clock::now().secs())));
+    if let Ok(version) = api.get("/version") {
+        let (own, theirs) = (env!("CARGO_PKG_VERSION"), version["version"].as_str().unwrap_or("?"));
+        findings.push(match own == theirs {
+            true => Finding::ok("control.version", format!("the control plane has this version too, {own}")),
+            false => Finding::warn(
+                "control.version",
+                format!("the control plane has {theirs}, this program is {own}"),
+                "the control plane first, then this machine: uptimemesh update",
+            ),
+        });
+    }
+    findings
+}
+
+/// How far this clock is from the control plane's.
+fn skew(behind_s: i64) -> Finding {
+    const CHECK: &str = "clock.control";
+    match behind_s.abs() {
+        s if s <= SKEW_S_MAX => Finding::ok(CHECK, format!("this clock agrees with the control plane's within {SKEW_S_MAX} s")),
+        s => {
+            let way = if behind_s > 0 { "behind" } else { "ahead of" };
+            Finding::warn(
+                CHECK,
+                format!("this clock is {s} s {way} the control plane's"),
+                "on the one that is wrong: timedatectl set-ntp true",
+            )
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Commands for support bundles.
+
+use super::args::{Args, Failure, Opt, opt};
+use super::{encoded, listed, output, signed_in};
+use crate::client::Api;
+use crate::error::Doing;
+use crate::{clock, files};
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Options of `support-bundle create`.
+pub const CREATE: &[Opt] = &[
+    opt("wait", "", "wait until it is made"),
+    opt("timeout", "SECONDS", "wait so long at most (default 300)"),
+    opt("output", "FILE", "wait, and put it into this file"),
+];
+
+/// Options of `support-bundle download`.
+pub const DOWNLOAD: &[Opt] = &[opt("output", "FILE", "put it into this file (default uptimemesh-ID.tar.gz)")];
+
+/// How often a wait looks.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
+
+pub fn list(args: &Args) -> Result<(), Failure> {
+    let list = signed_in(args)?.list("/support-bundles")?;
+    let keys = ["id", "status", "path", "requested_by", "created_at", "error"];
+    listed(args, list, &["ID", "STATUS", "PATH", "REQUESTED-BY", "CREATED", "ERROR"], &keys);
+    Ok(())
+}
+
+pub fn create(args: &Args) -> Result<(), Failure> {
+    let timeout_s = args.int("timeout", 300);
+    let api = signed_in(args)?;
+    let mut bundle = api.post("/support-bundles", &json!({ "requested_by": args.get("username") }))?;
+    let id = bundle["id"].as_str().unwrap_or_default().to_string();
+    if args.has("wait") || args.get("output").is_some() {
+        eprintln!("The control plane makes the support bundle {} ...", output::ascii(&id));
+        bundle = wait(&api, &id, Duration::from_secs(timeout_s.unsigned_abs()))?;
+    }
+    match args.get("output") {
+        Some(path) => fetch(args, &api, &id, Path::new(path)),
+        None => {
+            output::json(&bundle);
+            Ok(())
+        }
+    }
+}
+
+/// Waits until it is made; fails with the reason where it is not.
+fn wait(api: &Api, id: &str, at_most: Duration) -> Result<Value, Failure> {
+    let end = clock::tick() + at_most;
+    loop {
+        let bundle = api.get(&format!("/support-bundles/{}", encoded(id)))?;
+        match bundle["status"].as_str() {
+            Some("completed") => return Ok(bundle),
+            Some("failed") => return Err(Failure::Failed(bundle["error"].as_str().map_or("it failed".to_string(), output::ascii))),
+            _ if clock::tick() > end => {
+                return Err(Failure::Failed(format!("it is still {}; look again: uptimemesh support-bundle list", bundle["status"])));
+            }
+            _ => std::thread::sleep(LOOK_EVERY),
+        }
+    }
+}
+
+pub fn download(args: &Args) -> Result<(), Failure> {
+    let id = args.word(0);
+    let path =
+        args.get("output").map_or_else(|| PathBuf::from(format!("uptimemesh-{}.tar.gz", id.replace(['/', ':'], "_"))), PathBuf::from);
+    fetch(args, &signed_in(args)?, id, &path)
+}
+
+/// Puts a bundle into a file that only its owner may read, whole or not at all.
+fn fetch(args: &Args, api: &Api, id: &str, path: &Path) -> Result<(), Failure> {
+    let beside = files::beside(path);
+    let _ = fs::remove_file(&beside);
+    let mut file =
+        File::options().write(true).create_new(true).mode(files::PRIVATE).open(&beside).doing("create the file of the bundle")?;
+    let result = api
+        .download(&format!("/support-bundles/{}/download", encoded(id)), &mut file)
+        .map_err(Failure::from)
+        .and_then(|bytes| file.flush().and_then(|()| file.sync_all()).doing("flush the bundle").map(|()| bytes).map_err(Failure::from));
+    let bytes = match result {
+        Ok(bytes) => bytes,
+        Err(e) => {
+            let _ = fs::remove_file(&beside);
+            return Err(e);
+        }
+    };
+    files::rename(&beside, path)?;
+    match args.has("json") {
+        true => output::json(&json!({"id": id, "file": path.display().to_string(), "bytes": bytes})),
+        false => output::print(&format!("Wrote {} ({bytes} bytes). Look through it before you give it away.\n", path.display())),
+    }
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! `uptimemesh doctor`: examines whatever of UptimeMesh is on this machine.
+
+use super::args::{Args, Failure, Opt, opt};
+use super::{node, output, server};
+use crate::agent::doctor;
+use crate::agent::identity::Identity;
+use crate::client::{Api, Trust};
+use crate::config::Config;
+use crate::crypto::pki::CA_CERT;
+use crate::model::findings::{Finding, Level};
+use crate::model::ids::is_id;
+use crate::sys::doctor::machine;
+use crate::{files, serve};
+use serde_json::json;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+use std::path::{Path, PathBuf};
+
+/// Options of `doctor`.
+pub const DOCTOR: &[Opt] = &[opt("json", "", "print JSON")];
+
+/// Identities that are looked at, where none is named: a machine has one, and some more of trying things out.
+const IDENTITIES_MAX: usize = 16;
+
+pub fn doctor(args: &Args) -> Result<(), Failure> {
+    let mut findings = Vec::new();
+    let data_dir = match server::load(args)? {
+        Ok(config) => {
+            findings.extend(of_server(&config));
+            findings.extend(strict(args, &config)?);
+            config.data_dir
+        }
+        Err(faults) => {
+            let to_do = "correct it in the environment, .env or the unit of the service; uptimemesh serve --help tells every setting";
+            findings.extend(faults.into_iter().map(|fault| Finding::fail("config", fault, to_do)));
+            PathBuf::from(args.get("data-dir").unwrap_or("data"))
+        }
+    };
+    let identities = identities(args, &data_dir);
+    args.finish()?;
+    let is_server = findings.iter().any(|f| f.check == "database" || f.check == "database.integrity");
+    if !is_server {
+        findings.extend(machine(identities.first().map_or(&here(&data_dir), |(_, dir)| dir)));
+    }
+    for (node_id, dir) in &identities {
+        findings.extend(doctor::of_identity(&node::way(args, dir)?, dir, node_id));
+    }
+    if identities.is_empty() {
+        let seen = format!("no node of this machine has an identity in {}", data_dir.join("identities").display());
+        findings.push(match is_server {
+            true => Finding::skipped("identity", seen),
+            false => Finding::warn(
+                "identity",
+                seen + ", and no control plane is here",
+                "name the right directory: uptimemesh doctor --data-dir DIR; or begin: uptimemesh up",
+            ),
+        });
+    }
+    tell(args, &findings)
+}
+
+/// What the strict checks would say that are off. They need not be on; but whoever turns them on should know before.
+fn strict(args: &Args, config: &Config) -> Result<Option<Finding>, Failure> {
+    const CHECK: &str = "config.strict";
+    if config.is_production() {
+        return Ok(None);
+    }
+    let flags = [args.settings(), vec![("app-env".to_string(), "production".to_string())]].concat();
+    Ok(Some(match server::load_with(&flags)? {
+        Ok(_) => Finding::ok(CHECK, "the strict checks are off and would pass: set APP_ENV=production"),
+        Err(faults) => Finding::skipped(
+            CHECK,
+            format!("the strict checks are off; with APP_ENV=production the server would not start: {}", faults.join("; ")),
+        ),
+    }))
+}
+
+/// The control plane's data, and its port.
+fn of_server(config: &Config) -> Vec<Finding> {
+    const CHECK: &str = "server";
+    let there = |path: &Path| path.try_exists();
+    match there(&config.database_path).and_then(|database| Ok(database || there(&config.pki_dir)?)) {
+        Ok(true) => {}
+        Ok(false) => {
+            let why = format!("no control plane is here: there is no database at {}", config.database_path.display());
+            return vec![Finding::skipped(CHECK, why)];
+        }
+        Err(e) => {
+            let seen = format!("this user cannot look at {}: {e}", config.data_dir.display());
+            return vec![Finding::fail(CHECK, seen, format!("sudo uptimemesh doctor --data-dir {}", config.data_dir.display()))];
+        }
+    }
+    let (mut findings, runs) = serve::examine(config);
+    findings.push(port(config, runs));
+    findings
+}
+
+/// Whether the port is the server's, or free for it.
+fn port(config: &Config, runs: bool) -> Finding {
+    const CHECK: &str = "server.port";
+    let (host, port) = (config.server_host.trim_matches(['[', ']']), config.server_port);
+    if port == 0 {
+        return Finding::skipped(
+            CHECK,
+            format!("{}; the port is another at each start (SERVER_PORT=0)", if runs { "a server runs" } else { "no server runs" }),
+        );
+    }
+    let who = format!("ss -ltnp 'sport = :{port}'");
+    if runs {
+        return match answer(config, host) {
+            Ok(url) => Finding::ok(CHECK, format!("a server runs on this data and answers at {url}")),
+            Err(why) => Finding::fail(
+                CHECK,
+                format!("a server runs on this data and does not answer where this configuration says: {why}"),
+                format!("{who}; tail {}", config.data_dir.join("app.log").display()),
+            ),
+        };
+    }
+    match TcpListener::bind((host, port)) {
+        Ok(_) => Finding::ok(CHECK, format!("no server runs on this data; port {port} of {host} is free for it")),
+        Err(e) if e.kind() == ErrorKind::AddrInUse => Finding::fail(
+            CHECK,
+            format!("port {port} of {host} is another program's"),
+            format!("{who}; stop that one, or choose another port: SERVER_PORT"),
+        ),
+        Err(e) if e.kind() == ErrorKind::PermissionDenied => Finding::fail(
+            CHECK,
+            format!("this user may not listen on port {port}"),
+            "AmbientCapabilities=CAP_NET_BIND_SERVICE in the unit of the service (systemctl edit uptimemesh), or a port from 1024 on",
+        ),
+        Err(e) => Finding::fail(
+            CHECK,
+            format!("it is not possible to listen on port {port} of {host}: {e}"),
+            "ip address; then set SERVER_HOST to one of them, or 0.0.0.0",
+        ),
+    }
+}
+
+/// Asks the server whether it is there; gives the URL.
+fn answer(config: &Config, host: &str) -> Result<String, String> {
+    let near = match host.parse::<IpAddr>() {
+        Ok(IpAddr::V4(ip)) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
+        Ok(IpAddr::V6(ip)) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.to_string(),
+        _ => host.to_string(),
+    };
+    let loopback = near == "localhost" || near.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    let near = if near.contains(':') { format!("[{near}]") } else { near };
+    let secure = config.tls && !loopback;
+    let url = format!("{}://{near}:{}", if secure { "https" } else { "http" }, config.server_port);
+    let trust = match secure {
+        true => {
+            let pem = files::read(&config.pki_dir.join(CA_CERT)).ok().flatten().ok_or("the authority's certificate cannot be read")?;
+            Some(Trust::Cluster(pem))
+        }
+        false => None,
+    };
+    Api::with(std::slice::from_ref(&url), trust, None)?.get("/health").map_err(|e| e.to_string())?;
+    Ok(url)
+}
+
+/// The nodes of this machine, with the directories of their identities.
+fn identities(args: &Args, data_dir: &Path) -> Vec<(String, PathBuf)> {
+    if args.get("node-id").is_some() || args.get("identity-dir").is_some() {
+        let (node_id, dir) = node::node(args);
+        let dir = if args.get("identity-dir").is_some() { dir } else { data_dir.join("identities").join(&node_id) };
+        return vec![(node_id, dir)];
+    }
+    let entries = std::fs::read_dir(data_dir.join("identities")).into_iter().flatten().flatten();
+    let mut found: Vec<(String, PathBuf)> = entries
+        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
+        .filter(|(id, dir)| is_id(id) && Identity::exists(dir))
+        .take(IDENTITIES_MAX)
+        .collect();
+    found.sort();
+    found
+}
+
+/// The nearest directory that is there: what will be made is made in it.
+fn here(dir: &Path) -> PathBuf {
+    dir.ancestors().find(|d| d.is_dir()).map_or(PathBuf::from("."), Path::to_path_buf)
+}
+
+/// Prints the findings; fails where one of them does.
+fn tell(args: &Args, findings: &[Finding]) -> Result<(), Failure> {
+    let count = |level: Level| findings.iter().filter(|f| f.level == level).count();
+    let (warnings, failures) = (count(Level::Warn), count(Level::Fail));
+    if args.has("json") {
+        let worst = findings.iter().map(|f| f.level).max().unwrap_or(Level::Ok);
+        output::json(&json!({"worst": worst, "warnings": warnings, "failures": failures, "findings": findings}));
+    } else {
+        let mut text = String::new();
+        for finding in findings {
+            text.push_str(&format!("{:<8} {:<24} {}\n", finding.level.as_str(), finding.check, output::ascii(&finding.seen)));
+            if let Some(to_do) = &finding.to_do {
+                text.push_str(&format!("{:<8} {:<24} -> {}\n", "", "", output::ascii(to_do)));
+            }
+        }
+        text.push_str(&format!("{} things were looked at: {warnings} warnings, {failures} failures.\n", findings.len()));
+        output::print(&text);
+    }
+    match failures {
+        0 => Ok(()),
+        _ => Err(Failure::Failed(format!("{failures} of these checks failed"))),
+    }
+}
