@@ -9,6 +9,7 @@ mod node;
 mod nodes;
 mod output;
 mod people;
+mod release;
 mod replicas;
 mod scheduler;
 mod server;
@@ -473,6 +474,30 @@ const COMMANDS: &[Command] = &[
         options: &[people::RESET],
         settings: true,
         run: people::reset_password,
+    },
+    Command {
+        name: "release keygen",
+        argument: "",
+        about: "Make a key that releases are signed with.",
+        options: &[release::KEYGEN],
+        settings: false,
+        run: release::keygen,
+    },
+    Command {
+        name: "release sign",
+        argument: "MANIFEST",
+        about: "Sign a release's version.json, into version.json.sig.",
+        options: &[release::SIGN],
+        settings: false,
+        run: release::sign,
+    },
+    Command {
+        name: "release verify",
+        argument: "MANIFEST",
+        about: "Check a version.json and its version.json.sig.",
+        options: &[release::VERIFY],
+        settings: false,
+        run: release::verify,
     },
     Command { name: "version", argument: "", about: "Print the version.", options: &[], settings: false, run: version },
     Command {

@@ -15,6 +15,7 @@ mod node;
 mod openapi;
 mod program;
 mod readme;
+mod release;
 mod services;
 mod sql;
 mod stream;

@@ -71,8 +71,18 @@ fn every_path_that_a_document_names_exists() {
     }
 }
 
+/// `version.json` is where the version is kept; everything that repeats it agrees.
 #[test]
 fn the_version_is_one() {
-    let version: serde_json::Value = serde_json::from_str(&document("version.json")).unwrap();
-    assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
+    let text = document("version.json");
+    let manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let version = manifest["version"].as_str().unwrap();
+    let stable = &manifest["channels"]["stable"];
+    for place in [stable, &stable["bootstrap"], &stable["updater"], &stable["agent"]] {
+        assert_eq!(place["version"], version);
+    }
+    assert_eq!(env!("CARGO_PKG_VERSION"), version, "Cargo.toml");
+    let locked = document("Cargo.lock");
+    let own = locked.split("[[package]]\n").find(|package| package.starts_with("name = \"uptimemesh\"\n")).unwrap();
+    assert_eq!(own.lines().nth(1).unwrap(), format!("version = \"{version}\""), "Cargo.lock");
 }

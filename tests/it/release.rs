@@ -1,0 +1,134 @@
+//! Releases: the key, the signature and the manifest, by the program and by openssl.
+
+use crate::program::{fails, ok};
+use crate::support::Dir;
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+/// Runs openssl; tells whether it went well.
+fn openssl(dir: &Path, args: &[&str]) -> bool {
+    let output = Command::new("openssl").args(args).current_dir(dir).output().unwrap();
+    if !output.status.success() {
+        eprintln!("openssl {args:?}: {}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    }
+    output.status.success()
+}
+
+fn sum(dir: &Path, name: &str) -> String {
+    let output = Command::new("sha256sum").arg(name).current_dir(dir).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()[..64].to_string()
+}
+
+/// A directory with a release of one "program", unsigned.
+fn release() -> (Dir, Value) {
+    let dir = Dir::new();
+    fs::write(dir.join("program"), "not really a program").unwrap();
+    fs::write(dir.join("updater.sh"), "exit 0\n").unwrap();
+    let script = json!({"version": "2.1.0", "path": "updater.sh", "sha256": sum(dir.path(), "updater.sh")});
+    let manifest = json!({"schema_version": 1, "version": "2.1.0", "channels": {"stable": {
+        "version": "2.1.0", "bootstrap": script, "updater": script,
+        "agent": {"name": "uptimemesh", "version": "2.1.0", "artifacts": {
+            "linux-amd64": {"url": "program", "sha256": sum(dir.path(), "program")},
+            "linux-arm64": {"url": "program", "sha256": "0".repeat(64)},
+        }},
+    }}});
+    fs::write(dir.join("version.json"), manifest.to_string()).unwrap();
+    (dir, manifest)
+}
+
+#[test]
+fn openssl_takes_what_the_program_signs_and_the_other_way_round() {
+    let (dir, _) = release();
+    let public = ok(dir.path(), &["release", "keygen", "--out", "key"]);
+    assert_eq!(public, fs::read_to_string(dir.join("key.pub")).unwrap());
+    assert_eq!(fs::metadata(dir.join("key")).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(openssl(dir.path(), &["pkey", "-in", "key", "-pubout", "-out", "by-openssl.pub"]));
+    assert_eq!(public, fs::read_to_string(dir.join("by-openssl.pub")).unwrap());
+
+    ok(dir.path(), &["release", "sign", "--key-file", "key", "version.json"]);
+    let verified_by_openssl = |manifest: &str| {
+        assert!(openssl(dir.path(), &["base64", "-d", "-A", "-in", "version.json.sig", "-out", "raw"]));
+        openssl(dir.path(), &["pkeyutl", "-verify", "-pubin", "-inkey", "key.pub", "-rawin", "-in", manifest, "-sigfile", "raw"])
+    };
+    assert!(verified_by_openssl("version.json"));
+    assert!(!verified_by_openssl("program"));
+
+    assert!(openssl(dir.path(), &["genpkey", "-algorithm", "ed25519", "-out", "other"]));
+    assert!(openssl(dir.path(), &["pkey", "-in", "other", "-pubout", "-out", "other.pub"]));
+    assert!(openssl(dir.path(), &["pkeyutl", "-sign", "-inkey", "other", "-rawin", "-in", "version.json", "-out", "raw"]));
+    assert!(openssl(dir.path(), &["base64", "-A", "-in", "raw", "-out", "version.json.sig"]));
+    ok(dir.path(), &["release", "verify", "--release-key", "other.pub", "version.json"]);
+    let (status, why) = fails(dir.path(), &["release", "verify", "--release-key", "key.pub", "version.json"]);
+    assert!(status == 1 && why.contains("was not made by this release key"), "{why}");
+    ok(dir.path(), &["release", "sign", "--key-file", "other", "version.json"]);
+    ok(dir.path(), &["release", "verify", "--release-key", "other.pub", "version.json"]);
+}
+
+#[test]
+fn a_script_learns_by_the_exit_status_whether_a_release_is_genuine() {
+    let (dir, mut manifest) = release();
+    ok(dir.path(), &["release", "keygen", "--out", "key"]);
+    ok(dir.path(), &["release", "sign", "--key-file", "key", "version.json"]);
+    fn verify<'a>(more: &[&'a str]) -> Vec<&'a str> {
+        [&["release", "verify", "--release-key", "key.pub", "version.json"], more].concat()
+    }
+    let refused = |more: &[&str], want: &str| {
+        let (status, why) = fails(dir.path(), &verify(more));
+        assert!(status == 1 && why.contains(want), "{more:?}: {why}");
+    };
+    assert!(ok(dir.path(), &verify(&[])).contains("version 2.1.0"));
+    ok(dir.path(), &verify(&["--artifact", "program", "--as", "linux-amd64"]));
+    ok(dir.path(), &verify(&["--artifact", "updater.sh", "--as", "bootstrap"]));
+    ok(dir.path(), &verify(&["--artifact", "updater.sh", "--as", "updater"]));
+    refused(&["--artifact", "program", "--as", "linux-arm64"], "is not the linux-arm64 of the manifest");
+    refused(&["--artifact", "updater.sh", "--as", "linux-amd64"], "is not the linux-amd64 of the manifest");
+    refused(&["--artifact", "program", "--as", "linux-mips"], "no program for linux-mips");
+    refused(&["--artifact", "program", "--as", "linux-amd64", "--channel", "beta"], "no channel");
+    refused(&["--artifact", "nothing", "--as", "linux-amd64"], "nothing cannot be read");
+    assert_eq!(fails(dir.path(), &verify(&["--as", "updater"])).0, 2);
+
+    // The key that is built in is another one.
+    let (status, why) = fails(dir.path(), &["release", "verify", "version.json"]);
+    assert!(status == 1 && why.contains("was not made by this release key"), "{why}");
+
+    // One byte more, a signature cut off, none, a file that is no key.
+    let (sound, signature) = (fs::read(dir.join("version.json")).unwrap(), fs::read(dir.join("version.json.sig")).unwrap());
+    fs::write(dir.join("version.json"), [&sound[..], b"\n"].concat()).unwrap();
+    refused(&[], "or the file has changed since");
+    fs::write(dir.join("version.json"), &sound).unwrap();
+    fs::write(dir.join("version.json.sig"), &signature[..40]).unwrap();
+    refused(&[], "not one line of base64");
+    fs::write(dir.join("version.json.sig"), signature.repeat(2)).unwrap();
+    refused(&[], "longer than");
+    fs::remove_file(dir.join("version.json.sig")).unwrap();
+    refused(&[], "version.json.sig cannot be read");
+    let (status, why) = fails(dir.path(), &["release", "verify", "--release-key", "key", "version.json"]);
+    assert!(status == 1 && why.contains("version.json.sig"), "{why}");
+    fs::write(dir.join("version.json.sig"), &signature).unwrap();
+    let (status, why) = fails(dir.path(), &["release", "verify", "--release-key", "key", "version.json"]);
+    assert!(status == 1 && why.contains("no public release key"), "{why}");
+
+    // What no node could read is not signed, and every fault of it is told.
+    manifest["version"] = "two".into();
+    manifest["channels"]["stable"]["updater"]["path"] = "/etc/passwd".into();
+    fs::write(dir.join("bad.json"), manifest.to_string()).unwrap();
+    let (status, why) = fails(dir.path(), &["release", "sign", "--key-file", "key", "bad.json"]);
+    assert!(status == 1 && why.contains("bad.json: version must") && why.contains("updater.path must"), "{why}");
+    assert!(!dir.join("bad.json.sig").exists());
+}
+
+#[test]
+fn a_release_key_is_not_written_over() {
+    let dir = Dir::new();
+    ok(dir.path(), &["release", "keygen", "--out", "key"]);
+    let before = fs::read(dir.join("key")).unwrap();
+    let (status, why) = fails(dir.path(), &["release", "keygen", "--out", "key"]);
+    assert!(status == 1 && why.contains("key is there already"), "{why}");
+    fs::rename(dir.join("key"), dir.join("elsewhere")).unwrap();
+    assert!(fails(dir.path(), &["release", "keygen", "--out", "key"]).1.contains("key.pub is there already"));
+    assert_eq!(before, fs::read(dir.join("elsewhere")).unwrap());
+    assert_eq!(fails(dir.path(), &["release", "keygen"]).0, 2);
+}
