@@ -15,6 +15,7 @@ mod scheduler;
 mod server;
 mod services;
 mod settings;
+mod version;
 
 use crate::client::{self, Api, CallError, Trust};
 use args::{Args, Command, Failure, Opt, opt};
@@ -499,7 +500,14 @@ const COMMANDS: &[Command] = &[
         settings: false,
         run: release::verify,
     },
-    Command { name: "version", argument: "", about: "Print the version.", options: &[], settings: false, run: version },
+    Command {
+        name: "version",
+        argument: "",
+        about: "Print the version.",
+        options: &[version::VERSION],
+        settings: false,
+        run: version::version,
+    },
     Command {
         name: "help",
         argument: "[COMMAND]",
@@ -568,12 +576,6 @@ fn help(args: &Args) -> Result<(), Failure> {
         },
     }
     args.finish()
-}
-
-fn version(args: &Args) -> Result<(), Failure> {
-    args.finish()?;
-    output::print(&format!("uptimemesh {}\n", env!("CARGO_PKG_VERSION")));
-    Ok(())
 }
 
 /// Prints a list as a table, or as JSON where that is asked for.
