@@ -228,6 +228,34 @@ fn check_bill(bill: &Value, version: &str) {
 }
 
 #[test]
+fn the_sums_of_the_scripts_are_written_down_and_nothing_else_changes() {
+    let dir = Dir::new();
+    fs::create_dir(dir.join("ops")).unwrap();
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for file in ["ops/build-release.sh", "version.json"] {
+        fs::copy(tree.join(file), dir.join(file)).unwrap();
+    }
+    let sums = || Command::new(dir.join("ops/build-release.sh")).arg("--sums").output().unwrap();
+    let before = fs::read_to_string(dir.join("version.json")).unwrap();
+    fs::write(dir.join("ops/bootstrap.sh"), "one").unwrap();
+    let said = String::from_utf8(sums().stderr).unwrap();
+    assert!(said.contains("ops/node-update.sh is missing"), "{said}");
+    assert_eq!(fs::read_to_string(dir.join("version.json")).unwrap(), before);
+
+    fs::write(dir.join("ops/node-update.sh"), "two").unwrap();
+    assert!(sums().status.success());
+    let mut want: Value = serde_json::from_str(&before).unwrap();
+    for (script, file) in [("bootstrap", "ops/bootstrap.sh"), ("updater", "ops/node-update.sh")] {
+        want["channels"]["stable"][script]["sha256"] = sum(dir.path(), file).into();
+    }
+    let after = fs::read_to_string(dir.join("version.json")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&after).unwrap(), want);
+    assert_eq!(after.lines().count(), before.lines().count());
+    assert!(sums().status.success());
+    assert_eq!(fs::read_to_string(dir.join("version.json")).unwrap(), after);
+}
+
+#[test]
 fn a_release_build_says_what_is_wrong_with_its_command_line() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("ops/build-release.sh");
     let dir = Dir::new();
