@@ -23,6 +23,7 @@ use crate::logger::Quota;
 use crate::model::address::Network;
 use crate::model::events::{Event, EventFilter, NewEvent};
 use crate::model::join_string::JoinString;
+use crate::model::release::{self, Manifest, Version};
 use crate::model::{Paging, ids};
 use crate::percent;
 use crate::store::{QueryLog, Store, events as rows};
@@ -52,6 +53,7 @@ pub const TARGETS: &[Target] = &[
     ("canonical", canonical),
     ("headers", headers),
     ("resume", resume),
+    ("manifest", manifest),
 ];
 
 /// Limits that short inputs reach.
@@ -595,6 +597,37 @@ pub fn resume(bytes: &[u8]) {
     let until = after.as_deref().map_or(all.len(), |id| place(id).unwrap_or(0));
     let want: Vec<&str> = all[..until].iter().rev().filter(|event| filter.admits(event)).map(|event| &*event.id).take(5).collect();
     assert_eq!(page.items.iter().map(|event| &*event.id).collect::<Vec<_>>(), want, "the newest first");
+}
+
+/// A release's manifest, versions, and where its files are.
+pub fn manifest(bytes: &[u8]) {
+    match Manifest::parse(bytes) {
+        Ok(manifest) => {
+            assert!(!manifest.channels.is_empty() && Version::parse(&manifest.version.to_string()).as_ref() == Some(&manifest.version));
+            for channel in manifest.channels.values() {
+                let sums =
+                    [&channel.bootstrap.sha256, &channel.updater.sha256].into_iter().chain(channel.artifacts.values().map(|a| &a.sha256));
+                assert!(sums.into_iter().all(|sum| sum.len() == 64));
+                let places = [&channel.bootstrap.path, &channel.updater.path].into_iter().chain(channel.artifacts.values().map(|a| &a.url));
+                for place in places {
+                    let url = release::resolve("https://dl.example/a/version.json", place).expect("a manifest names places");
+                    assert!(release::is_url(&url) && !url.contains("/../") && url.bytes().all(|b| b.is_ascii_graphic()), "{url}");
+                    assert!(release::is_url(place) || url.starts_with("https://dl.example/a/"), "a path leads out of its directory: {url}");
+                }
+            }
+        }
+        Err(faults) => assert!(!faults.is_empty() && faults.iter().all(|f| !f.is_empty())),
+    }
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let versions: Vec<Version> = text.lines().take(3).filter_map(Version::parse).collect();
+    if let [a, b, c] = &versions[..] {
+        assert!(a.cmp(b) == b.cmp(a).reverse() && (a > b || b > c || a <= c), "the order of versions is none");
+    }
+    if let Some((base, place)) = text.split_once('\n')
+        && let Ok(url) = release::resolve(base, place)
+    {
+        assert!(url.starts_with("http") && url.ends_with(place));
+    }
 }
 
 #[cfg(test)]

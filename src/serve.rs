@@ -8,6 +8,7 @@ use crate::http::listen::{Front, TlsSource};
 use crate::model::address;
 use crate::model::findings::Finding;
 use crate::model::join_tokens::{JoinRole, NewJoinToken};
+pub use crate::store::sqlite_version;
 use crate::store::{self, Migrated, QueryLog, Store};
 use crate::thread::{Stop, lock};
 use crate::{files, logger, routes};

@@ -11,11 +11,13 @@ mod node;
 mod nodes;
 mod output;
 mod people;
+mod release;
 mod replicas;
 mod scheduler;
 mod server;
 mod services;
 mod settings;
+mod version;
 
 use crate::client::{self, Api, CallError, Trust};
 use args::{Args, Command, Failure, Opt, opt};
@@ -500,7 +502,38 @@ const COMMANDS: &[Command] = &[
         settings: true,
         run: people::reset_password,
     },
-    Command { name: "version", argument: "", about: "Print the version.", options: &[], settings: false, run: version },
+    Command {
+        name: "release keygen",
+        argument: "",
+        about: "Make a key that releases are signed with.",
+        options: &[release::KEYGEN],
+        settings: false,
+        run: release::keygen,
+    },
+    Command {
+        name: "release sign",
+        argument: "MANIFEST",
+        about: "Sign a release's version.json, into version.json.sig.",
+        options: &[release::SIGN],
+        settings: false,
+        run: release::sign,
+    },
+    Command {
+        name: "release verify",
+        argument: "MANIFEST",
+        about: "Check a version.json and its version.json.sig.",
+        options: &[release::VERIFY],
+        settings: false,
+        run: release::verify,
+    },
+    Command {
+        name: "version",
+        argument: "",
+        about: "Print the version.",
+        options: &[version::VERSION],
+        settings: false,
+        run: version::version,
+    },
     Command {
         name: "help",
         argument: "[COMMAND]",
@@ -569,12 +602,6 @@ fn help(args: &Args) -> Result<(), Failure> {
         },
     }
     args.finish()
-}
-
-fn version(args: &Args) -> Result<(), Failure> {
-    args.finish()?;
-    output::print(&format!("uptimemesh {}\n", env!("CARGO_PKG_VERSION")));
-    Ok(())
 }
 
 /// Prints a list as a table, or as JSON where that is asked for.

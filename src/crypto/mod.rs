@@ -4,6 +4,7 @@
 pub mod lease;
 pub mod password;
 pub mod pki;
+pub mod release;
 mod sealed;
 pub mod signature;
 pub mod tls;
@@ -56,6 +57,20 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(&sha256(bytes))
 }
 
+/// SHA-256 in lower-case hex of all that a reader gives.
+pub fn sha256_hex_of(mut reader: impl std::io::Read) -> std::io::Result<String> {
+    let mut sum = digest::Context::new(&digest::SHA256);
+    let mut piece = vec![0; 64 << 10];
+    loop {
+        match reader.read(&mut piece) {
+            Ok(0) => return Ok(hex(sum.finish().as_ref())),
+            Ok(n) => sum.update(&piece[..n]),
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes.iter().flat_map(|b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]]).map(char::from).collect()
@@ -68,6 +83,7 @@ mod tests {
     #[test]
     fn sums_and_random_names_have_their_forms() {
         assert_eq!(sha256_hex(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(sha256_hex_of(&[7; 200_000][..]).ok(), Some(sha256_hex(&[7; 200_000])));
         let id = uuid();
         assert!(id.len() == 36 && &id[14..15] == "4" && "89ab".contains(&id[19..20]), "{id}");
         assert_ne!(id, uuid());

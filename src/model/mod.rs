@@ -11,6 +11,7 @@ pub mod join_string;
 pub mod join_tokens;
 pub mod leases;
 pub mod nodes;
+pub mod release;
 pub mod replicas;
 pub mod routers;
 pub mod runs;

@@ -4,6 +4,7 @@
 
 mod agent;
 mod api;
+mod bare;
 mod browser;
 mod browser_ui;
 mod bundles;
@@ -17,6 +18,7 @@ mod node;
 mod openapi;
 mod program;
 mod readme;
+mod release;
 mod services;
 mod sql;
 mod stream;

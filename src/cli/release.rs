@@ -1,0 +1,127 @@
+//! Commands for whoever makes releases, and for scripts that must know whether one is genuine.
+
+use super::args::{Args, Failure, Opt, opt};
+use super::output;
+use crate::crypto;
+use crate::crypto::release::{KEY_BYTES_MAX, ReleaseKey, SIGNATURE_BYTES_MAX, SigningKey};
+use crate::files;
+use crate::model::release::{MANIFEST_BYTES_MAX, Manifest, architecture};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// Options of `release keygen`.
+pub const KEYGEN: &[Opt] = &[opt("out", "FILE", "where the private key goes; the public one goes to FILE.pub beside it")];
+
+/// Options of `release sign`.
+pub const SIGN: &[Opt] = &[opt("key-file", "FILE", "the private release key")];
+
+/// Options of `release verify`.
+pub const VERIFY: &[Opt] = &[
+    opt("release-key", "FILE", "public key (PEM) to believe instead of the one built in [RELEASE_KEY_FILE]"),
+    opt("artifact", "FILE", "check this file against its sum in the manifest too"),
+    opt("as", "NAME", "what --artifact is: bootstrap, updater, linux-amd64 or linux-arm64 (default: this machine's)"),
+    opt("channel", "NAME", "the channel that --artifact is of (default stable)"),
+];
+
+pub fn keygen(args: &Args) -> Result<(), Failure> {
+    let private = PathBuf::from(args.required("out"));
+    args.finish()?;
+    let public = with_suffix(&private, ".pub");
+    for path in [&private, &public] {
+        if path.symlink_metadata().is_ok() {
+            return Err(Failure::Failed(format!("{} is there already; move it away, or nobody can sign with it any more", path.display())));
+        }
+    }
+    let (key, pem) = SigningKey::generate()?;
+    files::write(&private, pem.as_bytes(), files::PRIVATE)?;
+    files::write(&public, key.public().to_pem().as_bytes(), files::PUBLIC)?;
+    eprintln!("The private key is in {}; keep it off every machine that is updated, and keep a copy.", private.display());
+    eprintln!("The public key is in {}:", public.display());
+    output::print(&key.public().to_pem());
+    Ok(())
+}
+
+pub fn sign(args: &Args) -> Result<(), Failure> {
+    let (path, key_path) = (Path::new(args.word(0)), args.required("key-file"));
+    args.finish()?;
+    let pem = text(Path::new(key_path), KEY_BYTES_MAX)?;
+    let key = SigningKey::from_pem(&pem).map_err(|why| format!("{key_path}: {why}"))?;
+    let json = bytes(path, MANIFEST_BYTES_MAX)?;
+    // A signature under what no node can read would only be found out by the nodes.
+    let manifest = parse(path, &json)?;
+    let signature = with_suffix(path, ".sig");
+    files::write(&signature, key.sign(&json).as_bytes(), files::PUBLIC)?;
+    output::print(&format!("Signed {} (version {}): {}\n", path.display(), manifest.version, signature.display()));
+    if key.public() != ReleaseKey::own() {
+        eprintln!(
+            "Not with the key that this program was built with: nodes need ops/release-key.pub to be the public half, or --release-key."
+        );
+    }
+    Ok(())
+}
+
+pub fn verify(args: &Args) -> Result<(), Failure> {
+    let path = Path::new(args.word(0));
+    let artifact = args.get("artifact").map(|file| (Path::new(file), args.get("as").or(architecture()).unwrap_or("this machine")));
+    if artifact.is_none() && args.has("as") {
+        args.fault("--as says what --artifact is, which is missing".to_string());
+    }
+    args.finish()?;
+    let json = bytes(path, MANIFEST_BYTES_MAX)?;
+    let signature = bytes(&with_suffix(path, ".sig"), SIGNATURE_BYTES_MAX)?;
+    release_key(args)?.verify(&json, &signature).map_err(|why| format!("{}: {why}", path.display()))?;
+    let manifest = parse(path, &json)?;
+    output::print(&format!("{} (version {}) is signed with the release key.\n", path.display(), manifest.version));
+    if let Some((file, name)) = artifact {
+        let channel = manifest.channel(args.get("channel").unwrap_or("stable"))?;
+        let wanted = match name {
+            "bootstrap" => &channel.bootstrap.sha256,
+            "updater" => &channel.updater.sha256,
+            _ => &channel.artifact(name)?.sha256,
+        };
+        let found = File::open(file).and_then(crypto::sha256_hex_of).map_err(|e| format!("{} cannot be read: {e}", file.display()))?;
+        if found != *wanted {
+            return Err(Failure::Failed(format!("{} is not the {name} of the manifest: SHA-256 {found}, not {wanted}", file.display())));
+        }
+        output::print(&format!("{} is its {name}.\n", file.display()));
+    }
+    Ok(())
+}
+
+/// The key that releases must be signed with: the one that is named, or the program's own.
+pub fn release_key(args: &Args) -> Result<ReleaseKey, Failure> {
+    let env = std::env::var("RELEASE_KEY_FILE").ok().filter(|v| !v.is_empty());
+    match args.get("release-key").map(str::to_string).or(env) {
+        None => Ok(ReleaseKey::own()),
+        Some(path) => Ok(ReleaseKey::from_pem(&text(Path::new(&path), KEY_BYTES_MAX)?).map_err(|why| format!("{path}: {why}"))?),
+    }
+}
+
+fn parse(path: &Path, json: &[u8]) -> Result<Manifest, Failure> {
+    let told = |faults: Vec<String>| faults.iter().map(|fault| format!("{}: {fault}", path.display())).collect::<Vec<_>>().join("\n");
+    Manifest::parse(json).map_err(|faults| Failure::Failed(told(faults)))
+}
+
+/// What a file holds, of which so many bytes make sense.
+fn bytes(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+    let mut content = Vec::new();
+    let limit = bytes_max as u64 + 1;
+    File::open(path)
+        .and_then(|f| f.take(limit).read_to_end(&mut content))
+        .map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
+    match content.len() <= bytes_max {
+        true => Ok(content),
+        false => Err(Failure::Failed(format!("{} is longer than {bytes_max} bytes", path.display()))),
+    }
+}
+
+fn text(path: &Path, bytes_max: usize) -> Result<String, Failure> {
+    String::from_utf8(bytes(path, bytes_max)?).map_err(|_| Failure::Failed(format!("{} is no text", path.display())))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}

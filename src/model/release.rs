@@ -1,0 +1,560 @@
+//! What a release says of itself: `version.json`, the versions in it, and where its files are.
+//!
+//! Keys that nobody knows are ignored, so that a later release may say more and still be understood by the program that is to be replaced;
+//! what cannot be understood any more gets another `schema_version`.
+
+use serde::Deserialize;
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A manifest of two scripts and a few artifacts has two thousand bytes.
+pub const MANIFEST_BYTES_MAX: usize = 64 << 10;
+/// The form of the manifest that is read here.
+const SCHEMA: u64 = 1;
+/// The program that a manifest is about.
+const PROGRAM: &str = "uptimemesh";
+/// Channels of a manifest: stable, beta, one for a test.
+const CHANNELS_MAX: usize = 16;
+/// Architectures of a release: Rust knows a dozen for which Linux machines exist.
+const ARTIFACTS_MAX: usize = 16;
+/// Bytes of a name of a channel or an architecture.
+const NAME_BYTES_MAX: usize = 32;
+/// Bytes of a URL or a path.
+const PLACE_BYTES_MAX: usize = 2048;
+/// Bytes of a version.
+const VERSION_BYTES_MAX: usize = 64;
+/// Faults that are told at once.
+const FAULTS_MAX: usize = 50;
+
+/// The name of this machine's architecture in a manifest; `None` where no release is made for it.
+pub fn architecture() -> Option<&'static str> {
+    match (std::env::consts::OS, std::env::consts::ARCH) {
+        ("linux", "x86_64") => Some("linux-amd64"),
+        ("linux", "aarch64") => Some("linux-arm64"),
+        _ => None,
+    }
+}
+
+/// A version, `2.0.0` or `2.1.0-rc.1`, in the order of Semantic Versioning 2.0.0. Build metadata (`+abc`) is none: two releases would
+/// have the same place in the order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    core: [u64; 3],
+    pre: Vec<Identifier>,
+}
+
+/// A part of a pre-release: numbers come before words.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Identifier {
+    Number(u64),
+    Word(String),
+}
+
+impl Version {
+    /// Reads one; `None` where the text is none.
+    pub fn parse(text: &str) -> Option<Version> {
+        if text.len() > VERSION_BYTES_MAX {
+            return None;
+        }
+        let (core, pre) = text.split_once('-').map_or((text, None), |(core, pre)| (core, Some(pre)));
+        let numbers: Option<Vec<u64>> = core.split('.').map(number).collect();
+        let pre: Option<Vec<Identifier>> = pre.map_or(Some(Vec::new()), |pre| pre.split('.').map(identifier).collect());
+        Some(Version { core: numbers?.try_into().ok()?, pre: pre? })
+    }
+}
+
+/// A number without leading zeros.
+fn number(text: &str) -> Option<u64> {
+    let plain = text == "0" || !text.starts_with('0');
+    text.parse().ok().filter(|_| plain && text.bytes().all(|b| b.is_ascii_digit()))
+}
+
+fn identifier(text: &str) -> Option<Identifier> {
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        return number(text).map(Identifier::Number);
+    }
+    let word = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    word.then(|| Identifier::Word(text.to_string()))
+}
+
+impl Ord for Version {
+    fn cmp(&self, other: &Version) -> Ordering {
+        // A release comes after its pre-releases; of two of those the shorter comes first where they begin alike.
+        self.core.cmp(&other.core).then(self.pre.is_empty().cmp(&other.pre.is_empty())).then_with(|| self.pre.cmp(&other.pre))
+    }
+}
+
+impl PartialOrd for Version {
+    fn partial_cmp(&self, other: &Version) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [major, minor, patch] = self.core;
+        write!(f, "{major}.{minor}.{patch}")?;
+        for (i, part) in self.pre.iter().enumerate() {
+            f.write_str(if i == 0 { "-" } else { "." })?;
+            match part {
+                Identifier::Number(n) => write!(f, "{n}")?,
+                Identifier::Word(word) => f.write_str(word)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A release's manifest.
+#[derive(Debug, PartialEq)]
+pub struct Manifest {
+    /// The version of the tree that it was made of.
+    pub version: Version,
+    /// What can be installed, by the name of the channel.
+    pub channels: BTreeMap<String, Channel>,
+}
+
+/// What one channel offers.
+#[derive(Debug, PartialEq)]
+pub struct Channel {
+    /// The version that the channel is at.
+    pub version: Version,
+    /// The script that fetches the updater.
+    pub bootstrap: Script,
+    /// The script that updates a node.
+    pub updater: Script,
+    /// The version of the program.
+    pub agent_version: Version,
+    /// The program by architecture; empty until a release is built.
+    pub artifacts: BTreeMap<String, Artifact>,
+}
+
+/// A script of a release.
+#[derive(Debug, PartialEq)]
+pub struct Script {
+    /// The version that it says it is.
+    pub version: Version,
+    /// Where it is, relative to the manifest.
+    pub path: String,
+    /// SHA-256 in lower-case hex.
+    pub sha256: String,
+}
+
+/// The program for one architecture.
+#[derive(Debug, PartialEq)]
+pub struct Artifact {
+    /// Where it is: a URL, or a path relative to the manifest.
+    pub url: String,
+    /// SHA-256 in lower-case hex.
+    pub sha256: String,
+}
+
+impl Manifest {
+    /// Reads a manifest; fails with every fault, each a sentence.
+    pub fn parse(json: &[u8]) -> Result<Manifest, Vec<String>> {
+        if json.len() > MANIFEST_BYTES_MAX {
+            return Err(vec![format!("the manifest is longer than {MANIFEST_BYTES_MAX} bytes")]);
+        }
+        let tree = serde_json::from_slice(json).map_err(|e| vec![format!("the manifest is not sound JSON: {e}")])?;
+        let mut faults = Vec::new();
+        let mut root = Node { at: String::new(), tree: Some(&tree), faults: &mut faults };
+        let schema = |tree: &Tree| matches!(tree, Tree::Number(SCHEMA)).then_some(());
+        root.child("schema_version").read("1: for a manifest of another form another program is needed", schema);
+        let version = root.version("version");
+        let channels = root.child("channels").entries(1..=CHANNELS_MAX, |mut c| {
+            let (version, bootstrap, updater) = (c.version("version"), c.script("bootstrap"), c.script("updater"));
+            let mut agent = c.child("agent");
+            agent.child("name").text("\"uptimemesh\"", |name| (name == PROGRAM).then_some(()));
+            let agent_version = agent.version("version");
+            let artifacts = agent.child("artifacts").entries(0..=ARTIFACTS_MAX, |mut a| {
+                let url = a.child("url").text("an http or https URL, or a path of plain names below the manifest", |t| {
+                    (is_url(t) || is_path(t)).then(|| t.to_string())
+                });
+                let sha256 = a.sum();
+                Some(Artifact { url: url?, sha256: sha256? })
+            });
+            Some(Channel {
+                version: version?,
+                bootstrap: bootstrap?,
+                updater: updater?,
+                agent_version: agent_version?,
+                artifacts: artifacts?,
+            })
+        });
+        match (version, channels) {
+            (Some(version), Some(channels)) if faults.is_empty() => Ok(Manifest { version, channels }),
+            _ => Err(faults),
+        }
+    }
+
+    /// The channel of this name.
+    pub fn channel(&self, name: &str) -> Result<&Channel, String> {
+        self.channels.get(name).ok_or_else(|| {
+            let names: Vec<&str> = self.channels.keys().map(String::as_str).collect();
+            format!("the manifest has no channel {name:?}; it has {}", names.join(", "))
+        })
+    }
+}
+
+impl Channel {
+    /// The program for this architecture.
+    pub fn artifact(&self, architecture: &str) -> Result<&Artifact, String> {
+        self.artifacts.get(architecture).ok_or_else(|| {
+            let names: Vec<&str> = self.artifacts.keys().map(String::as_str).collect();
+            let has = if names.is_empty() { "none at all: it was not made by a release build".to_string() } else { names.join(", ") };
+            format!("the manifest has no program for {architecture}; it has {has}")
+        })
+    }
+}
+
+/// Where a file of the release is, for a manifest that came from this URL.
+#[cfg_attr(not(any(test, fuzzing)), allow(dead_code, reason = "for whoever fetches"))]
+pub fn resolve(manifest_url: &str, place: &str) -> Result<String, String> {
+    if is_url(place) {
+        return Ok(place.to_string());
+    }
+    if !is_url(manifest_url) {
+        return Err(format!("{manifest_url:?} is no http or https URL"));
+    }
+    if !is_path(place) {
+        return Err(format!("{place:?} is neither a URL nor a path below the manifest"));
+    }
+    let without_query = manifest_url.split(['?', '#']).next().unwrap_or_default();
+    let (host_at, slash) = (without_query.find("//").map_or(0, |at| at + 2), without_query.rfind('/').unwrap_or(0));
+    let directory = if slash < host_at { without_query } else { &without_query[..slash] };
+    Ok(format!("{directory}/{place}"))
+}
+
+/// Whether a text is an http or https URL with a host, in printable ASCII without what a shell or a log could mistake.
+pub fn is_url(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let odd = |b: u8| !b.is_ascii_graphic() || b"\"'`\\<>{}|^$".contains(&b);
+    text.len() <= PLACE_BYTES_MAX && rest.is_some_and(|r| !r.is_empty() && !r.starts_with(['/', '?', '#']) && !r.bytes().any(odd))
+}
+
+/// Whether a text is a path of plain names, which cannot lead out of the directory that it is relative to.
+fn is_path(text: &str) -> bool {
+    let plain = |name: &str| {
+        let chars = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+        !name.is_empty() && !name.starts_with(['.', '-']) && chars
+    };
+    text.len() <= PLACE_BYTES_MAX && text.split('/').all(plain)
+}
+
+fn is_name(text: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+/// JSON of which two readers cannot think differently: no key stands twice in one object.
+enum Tree {
+    Object(BTreeMap<String, Tree>),
+    Text(String),
+    Number(u64),
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Tree {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Tree, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Tree;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("JSON")
+            }
+
+            fn visit_unit<E>(self) -> Result<Tree, E> {
+                Ok(Tree::Other)
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Tree, E> {
+                Ok(Tree::Other)
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Tree, E> {
+                Ok(Tree::Other)
+            }
+
+            fn visit_u64<E>(self, n: u64) -> Result<Tree, E> {
+                Ok(Tree::Number(n))
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Tree, E> {
+                Ok(Tree::Other)
+            }
+
+            fn visit_str<E>(self, s: &str) -> Result<Tree, E> {
+                Ok(Tree::Text(s.to_string()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Tree, A::Error> {
+                while items.next_element::<Tree>()?.is_some() {}
+                Ok(Tree::Other)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Tree, A::Error> {
+                let mut map = BTreeMap::new();
+                while let Some((key, value)) = entries.next_entry()? {
+                    if map.insert(key, value).is_some() {
+                        return Err(A::Error::custom("a key stands twice in one object"));
+                    }
+                }
+                Ok(Tree::Object(map))
+            }
+        }
+        d.deserialize_any(Reader)
+    }
+}
+
+/// A place in the manifest that is being read, and the faults that were found so far.
+struct Node<'t, 'f> {
+    at: String,
+    /// `None` where it is missing, which has been told already.
+    tree: Option<&'t Tree>,
+    faults: &'f mut Vec<String>,
+}
+
+impl<'t> Node<'t, '_> {
+    /// Tells a fault of a field of this node, or of the node itself.
+    fn fault(&mut self, field: &str, why: &str) {
+        let dot = if self.at.is_empty() || field.is_empty() { "" } else { "." };
+        if self.faults.len() < FAULTS_MAX {
+            self.faults.push(format!("{}{dot}{field} {why}", self.at));
+        }
+    }
+
+    /// A field of this object; it must be there.
+    fn child(&mut self, name: &str) -> Node<'t, '_> {
+        let tree = match self.tree {
+            Some(Tree::Object(map)) => {
+                if !map.contains_key(name) {
+                    self.fault(name, "is missing");
+                }
+                map.get(name)
+            }
+            Some(_) => {
+                self.fault("", "must be an object");
+                self.tree = None;
+                None
+            }
+            None => None,
+        };
+        let dot = if self.at.is_empty() { "" } else { "." };
+        Node { at: format!("{}{dot}{name}", self.at), tree, faults: self.faults }
+    }
+
+    /// What stands here, as `read` understands it.
+    fn read<T>(&mut self, what: &str, read: impl Fn(&Tree) -> Option<T>) -> Option<T> {
+        let value = read(self.tree?);
+        if value.is_none() {
+            self.fault("", &format!("must be {what}"));
+        }
+        value
+    }
+
+    /// The text that stands here, as `read` understands it.
+    fn text<T>(&mut self, what: &str, read: impl Fn(&str) -> Option<T>) -> Option<T> {
+        self.read(what, |tree| if let Tree::Text(text) = tree { read(text) } else { None })
+    }
+
+    fn version(&mut self, name: &str) -> Option<Version> {
+        self.child(name).text("a version such as 2.0.0 or 2.1.0-rc.1", Version::parse)
+    }
+
+    fn sum(&mut self) -> Option<String> {
+        let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        let read = |t: &str| (t.len() == 64 && t.bytes().all(hex)).then(|| t.to_string());
+        self.child("sha256").text("a SHA-256 of 64 digits in lower-case hex", read)
+    }
+
+    fn script(&mut self, name: &str) -> Option<Script> {
+        let mut script = self.child(name);
+        let version = script.version("version");
+        let path = script.child("path").text("a path of plain names below the manifest", |t| is_path(t).then(|| t.to_string()));
+        let sha256 = script.sum();
+        Some(Script { version: version?, path: path?, sha256: sha256? })
+    }
+
+    /// The entries of this object, so many of them, under names of the manifest's alphabet. An entry that `read` gives nothing for has told why.
+    fn entries<T>(
+        &mut self,
+        count: std::ops::RangeInclusive<usize>,
+        mut read: impl FnMut(Node<'t, '_>) -> Option<T>,
+    ) -> Option<BTreeMap<String, T>> {
+        let Tree::Object(map) = self.tree? else {
+            self.fault("", "must be an object");
+            return None;
+        };
+        if !count.contains(&map.len()) {
+            self.fault("", &format!("must have {} to {} entries", count.start(), count.end()));
+            return None;
+        }
+        let mut entries = BTreeMap::new();
+        for name in map.keys() {
+            if !is_name(name) {
+                self.fault("", "has an entry whose name is not of a-z, 0-9 and -, 32 at most");
+                continue;
+            }
+            if let Some(entry) = read(self.child(name)) {
+                entries.insert(name.clone(), entry);
+            }
+        }
+        Some(entries)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sum(digit: &str) -> String {
+        digit.repeat(64)
+    }
+
+    fn sound() -> serde_json::Value {
+        let script = |path: &str, digit: &str| serde_json::json!({"version": "2.1.0", "path": path, "sha256": sum(digit)});
+        serde_json::json!({
+            "schema_version": 1, "version": "2.1.0", "a later key": [1, {"x": null}],
+            "channels": {"stable": {
+                "version": "2.1.0", "bootstrap": script("ops/bootstrap.sh", "a"), "updater": script("ops/node-update.sh", "b"),
+                "agent": {"name": "uptimemesh", "version": "2.1.0", "artifacts": {
+                    "linux-amd64": {"url": "https://dl.example/u?x=1", "sha256": sum("c")},
+                    "linux-arm64": {"url": "uptimemesh-linux-arm64", "sha256": sum("d")},
+                }},
+            }},
+        })
+    }
+
+    #[test]
+    fn a_sound_manifest_is_read() {
+        let manifest = Manifest::parse(sound().to_string().as_bytes()).expect("a manifest");
+        assert_eq!(manifest.version.to_string(), "2.1.0");
+        let stable = manifest.channel("stable").expect("a channel");
+        assert_eq!((stable.bootstrap.path.as_str(), &stable.updater.sha256), ("ops/bootstrap.sh", &sum("b")));
+        assert_eq!(stable.artifact("linux-arm64").expect("an artifact").sha256, sum("d"));
+        let why = manifest.channel("beta").expect_err("no such channel");
+        assert_eq!(why, "the manifest has no channel \"beta\"; it has stable");
+        let why = stable.artifact("linux-mips").expect_err("no such architecture");
+        assert_eq!(why, "the manifest has no program for linux-mips; it has linux-amd64, linux-arm64");
+    }
+
+    #[test]
+    fn every_fault_of_a_manifest_is_told_at_once() {
+        let mut bad = sound();
+        bad["schema_version"] = 2.into();
+        bad["version"] = "2.1".into();
+        let stable = &mut bad["channels"]["stable"];
+        stable["bootstrap"] = "none".into();
+        stable["updater"] = serde_json::json!({"path": "../etc/passwd", "sha256": "AB", "version": null});
+        stable["agent"]["name"] = "other".into();
+        stable["agent"]["artifacts"]["linux-amd64"] = serde_json::json!({"url": "file:///x"});
+        let faults = Manifest::parse(bad.to_string().as_bytes()).expect_err("it is wrong");
+        assert_eq!(
+            faults,
+            [
+                "schema_version must be 1: for a manifest of another form another program is needed",
+                "version must be a version such as 2.0.0 or 2.1.0-rc.1",
+                "channels.stable.bootstrap must be an object",
+                "channels.stable.updater.version must be a version such as 2.0.0 or 2.1.0-rc.1",
+                "channels.stable.updater.path must be a path of plain names below the manifest",
+                "channels.stable.updater.sha256 must be a SHA-256 of 64 digits in lower-case hex",
+                "channels.stable.agent.name must be \"uptimemesh\"",
+                "channels.stable.agent.artifacts.linux-amd64.url must be an http or https URL, or a path of plain names below the manifest",
+                "channels.stable.agent.artifacts.linux-amd64.sha256 is missing",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_no_manifest_is_refused() {
+        let text = sound().to_string();
+        let twice = text.replacen('{', "{\"version\":\"9.0.0\",", 1);
+        let long = format!("{text}{}", " ".repeat(MANIFEST_BYTES_MAX));
+        let mut many = sound();
+        for i in 0..CHANNELS_MAX {
+            many["channels"][format!("c{i}")] = many["channels"]["stable"].clone();
+        }
+        let mut odd = sound();
+        odd["channels"]["Stable\n"] = odd["channels"]["stable"].clone();
+        let mut none = sound();
+        none["channels"] = serde_json::json!({});
+        for bad in ["", "[]", "null", "{}", &text[..text.len() - 1], &format!("{text}x"), &twice, &long, &"[".repeat(10_000)] {
+            assert!(Manifest::parse(bad.as_bytes()).is_err(), "{bad:.200}");
+        }
+        for bad in [many, odd, none] {
+            assert_eq!(Manifest::parse(bad.to_string().as_bytes()).expect_err("it is wrong").len(), 1);
+        }
+    }
+
+    #[test]
+    fn versions_have_the_order_of_semantic_versioning() {
+        let ordered = [
+            "0.0.1",
+            "0.9.0",
+            "0.10.0",
+            "1.0.0-0",
+            "1.0.0-2",
+            "1.0.0-10",
+            "1.0.0-alpha",
+            "1.0.0-alpha.1",
+            "1.0.0-alpha.beta",
+            "1.0.0-beta",
+            "1.0.0-beta.2",
+            "1.0.0-beta.11",
+            "1.0.0-rc.1",
+            "1.0.0",
+            "1.0.1-a-b",
+            "2.0.0",
+            "18446744073709551615.0.0",
+        ];
+        let versions = ordered.map(|text| Version::parse(text).unwrap_or_else(|| panic!("{text}")));
+        for (i, a) in versions.iter().enumerate() {
+            assert_eq!(a.to_string(), ordered[i]);
+            for (j, b) in versions.iter().enumerate() {
+                assert_eq!(a.cmp(b), i.cmp(&j), "{a} {b}");
+            }
+        }
+        for bad in
+            ["", "1", "1.2", "1.2.3.4", "01.2.3", "1.2.x", "+1.2.3", "1.2.3-", "1.2.3-a..b", "1.2.3-01", "1.2.3-a_b", "1.2.3+b", " 1.2.3"]
+        {
+            assert_eq!(Version::parse(bad), None, "{bad}");
+        }
+        assert_eq!(Version::parse("18446744073709551616.0.0"), None);
+        assert_eq!(Version::parse(&format!("1.0.0-{}", "a".repeat(60))), None);
+    }
+
+    #[test]
+    fn files_lie_beside_the_manifest_or_where_it_says() {
+        for (base, place, want) in [
+            ("https://dl.example/u/version.json", "ops/b.sh", "https://dl.example/u/ops/b.sh"),
+            ("https://dl.example/version.json?a=/b#/c", "x", "https://dl.example/x"),
+            ("http://dl.example", "x", "http://dl.example/x"),
+            ("http://[::1]:80/", "x", "http://[::1]:80/x"),
+            ("https://dl.example/version.json", "http://other/x", "http://other/x"),
+        ] {
+            assert_eq!(resolve(base, place).as_deref(), Ok(want));
+        }
+        for place in [
+            "",
+            "/x",
+            "//host/x",
+            "../x",
+            "a/../x",
+            "a//b",
+            "./x",
+            "a/",
+            "-x",
+            "a b",
+            "a\nb",
+            "ftp://x",
+            "https://",
+            "http:///x",
+            "https://a\"b",
+        ] {
+            assert!(resolve("https://dl.example/version.json", place).is_err(), "{place}");
+        }
+        assert!(resolve("/srv/version.json", "x").is_err());
+    }
+}
