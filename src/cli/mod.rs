@@ -15,6 +15,8 @@ mod scheduler;
 mod server;
 mod services;
 mod settings;
+mod shells;
+mod units;
 
 use crate::client::{self, Api, CallError, Trust};
 use args::{Args, Command, Failure, Opt, opt};
@@ -498,6 +500,23 @@ const COMMANDS: &[Command] = &[
         options: &[release::VERIFY],
         settings: false,
         run: release::verify,
+    },
+    Command { name: "man", argument: "", about: "Print the manual page.", options: &[], settings: false, run: shells::man },
+    Command {
+        name: "completions",
+        argument: "SHELL",
+        about: "Print the completion of bash, zsh or fish.",
+        options: &[],
+        settings: false,
+        run: shells::completions,
+    },
+    Command {
+        name: "unit",
+        argument: "[NAME]",
+        about: "Print a file that an installation needs, or the names of all.",
+        options: &[],
+        settings: false,
+        run: units::unit,
     },
     Command { name: "version", argument: "", about: "Print the version.", options: &[], settings: false, run: version },
     Command {
