@@ -341,7 +341,8 @@ fetch() {
         if have curl; then
             ! curl -fsSL --max-time 600 --connect-timeout 20 --max-filesize "$3" -o "$2" "$1" || break
         elif have wget; then
-            ! wget -q -T 60 -O "$2" "$1" || break
+            # Not every wget has time limits of its own.
+            ! timeout 600 wget -q -O "$2" "$1" || break
         else
             fail "fetching needs curl or wget: install one of them, or give the program by --bin"
         fi
@@ -640,7 +641,7 @@ healthy() {
     if have curl; then
         curl -fsk --max-time 5 "$address/health" >"$work/health" 2>&1
     elif have wget; then
-        wget -q -T 5 --no-check-certificate -O "$work/health" "$address/health" 2>/dev/null
+        timeout 5 wget -q --no-check-certificate -O "$work/health" "$address/health" 2>/dev/null
     else
         # Started is all that can be known; systemd waits until the program says that it is ready.
         is_running "$service"

@@ -82,7 +82,7 @@ impl Machine {
                 stand_in("systemctl", "/usr/bin/systemctl");
             }
             Init::OpenRc => {
-                self.ok("mkdir -p /usr/local/alpine && busybox --install -s /usr/local/alpine");
+                self.ok("/bin/busybox mkdir -p /usr/local/alpine && /bin/busybox --install -s /usr/local/alpine");
                 for place in ["/sbin/openrc-run", "/usr/local/alpine/rc-service", "/usr/local/alpine/rc-update"] {
                     stand_in("openrc-run", place);
                 }
@@ -134,8 +134,8 @@ impl Machine {
             Init::OpenRc => (&["/bin/busybox", "ash"][..], "/usr/local/bin:/usr/local/alpine"),
         };
         let target = self.pid.to_string();
-        let mut command = Command::new("nsenter");
-        command.args(["--target", &target, "--mount", "--pid", "--root", "--wd=/"]).args(shell).args(["-ec", script]);
+        let mut command = Command::new("/usr/bin/nsenter");
+        command.args(["--target", &target, "--mount", "--pid", "--root"]).args(shell).args(["-ec", &format!("cd /; {script}")]);
         command.env_clear().env("PATH", path).stdin(Stdio::null()).output().unwrap()
     }
 
@@ -161,7 +161,7 @@ impl Machine {
 
     /// The command line of the installer.
     pub fn installer(&self, arguments: &str) -> String {
-        let shell = if self.init == Init::Systemd { "dash" } else { "busybox ash" };
+        let shell = if self.init == Init::Systemd { "dash" } else { "/bin/busybox ash" };
         format!("{shell} /srv/install.sh {arguments}")
     }
 
