@@ -582,6 +582,9 @@ enrolled() {
 }
 
 refuse_another_cluster() {
+    [ ! -e "$root/usr/bin/$PROGRAM" ] ||
+        fail "this machine has UptimeMesh from a package, and two installations would take each other's place." \
+            "Use the package (systemctl enable --now uptimemesh), or remove it first: its data stay."
     if [ "$action" = first ]; then
         if [ ! -e "$state/app.db" ] && [ -n "$(enrolled)" ]; then
             fail "this machine is the node $(enrolled | head -n 1) of another cluster ($state/identities)." \

@@ -243,6 +243,109 @@ fn a_release_is_fetched_and_only_a_genuine_one_is_installed() {
     }
 }
 
+/// Runs a script of `ops` that builds something, with this program in it.
+fn build(script: &str, out: &Path) {
+    let mut command = Command::new("dash");
+    command.arg(repository().join("ops").join(script)).args([Path::new(env!("CARGO_BIN_EXE_uptimemesh")), out]);
+    // The program of a test is not static.
+    let output = command.env("SOURCE_DATE_EPOCH", "1700000000").env("ALLOW_DYNAMIC", "yes").output().unwrap();
+    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_package_is_installed_upgraded_removed_and_purged_by_dpkg() {
+    if !can_have_machines() {
+        return;
+    }
+    let (machine, dir) = (Machine::new(Init::Systemd), Dir::new());
+    build("build-deb.sh", &dir.join("a"));
+    build("build-deb.sh", &dir.join("b"));
+    let package = |out: &str| fs::read(fs::read_dir(dir.join(out)).unwrap().next().unwrap().unwrap().path()).unwrap();
+    assert!(package("a") == package("b"), "the same input gives the same package");
+    machine.put("/srv/uptimemesh.deb", &package("a"), 0o644);
+
+    let said = machine.ok("dpkg --force-unsafe-io --install /srv/uptimemesh.deb");
+    assert!(said.contains("installed, and not started"), "{said}");
+    assert_eq!(machine.process("up"), None);
+    assert_eq!(
+        machine.ok("stat -c '%U:%G %a' /var/lib/uptimemesh /etc/uptimemesh/uptimemesh.env"),
+        "uptimemesh:uptimemesh 700\nroot:uptimemesh 640\n"
+    );
+    assert_eq!(machine.ok("dpkg --verify uptimemesh"), "");
+    assert!(machine.fails(&machine.installer("first --bin /srv/uptimemesh")).contains("from a package"));
+
+    let port = free_port();
+    machine.ok(&format!("printf 'SERVER_HOST=127.0.0.1\\nSERVER_PORT={port}\\n' >> /etc/uptimemesh/uptimemesh.env; systemctl enable uptimemesh; systemctl start uptimemesh"));
+    let before = machine.process("up").expect("it runs");
+    is_unprivileged(&machine, before);
+    let client = Client { address: ([127, 0, 0, 1], port).into(), token: None, tls: None };
+    assert_eq!(client.get("/health").status, 200);
+
+    // An upgrade restarts what ran, and keeps what the operator wrote without asking.
+    machine.ok("dpkg --force-unsafe-io --install /srv/uptimemesh.deb");
+    assert_ne!(machine.process("up").expect("it runs again"), before);
+    assert!(machine.read("/etc/uptimemesh/uptimemesh.env").contains(&port.to_string()));
+
+    machine.ok("dpkg --remove uptimemesh");
+    assert_eq!(machine.process("up"), None);
+    assert!(
+        machine.has("/var/lib/uptimemesh/app.db") && machine.has("/etc/uptimemesh/uptimemesh.env") && !machine.has("/usr/bin/uptimemesh")
+    );
+    machine.ok("dpkg --purge uptimemesh");
+    assert_eq!(machine.ok("find /etc /usr /var/lib/uptimemesh /var/log /lib/systemd -xdev -name '*uptimemesh*' 2>/dev/null | sort"), "");
+    assert!(!machine.read("/etc/passwd").contains("uptimemesh"));
+}
+
+#[test]
+fn an_image_is_an_oci_layout_whose_every_digest_is_right() {
+    let dir = Dir::new();
+    build("build-oci.sh", &dir.join("a.tar"));
+    build("build-oci.sh", &dir.join("b.tar"));
+    assert!(fs::read(dir.join("a.tar")).unwrap() == fs::read(dir.join("b.tar")).unwrap(), "the same input gives the same image");
+    let output = Command::new("dash")
+        .arg(repository().join("ops/build-oci.sh"))
+        .args([env!("CARGO_BIN_EXE_uptimemesh"), "c.tar"])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("is not static"), "{output:?}");
+
+    let sh = |script: &str| {
+        let output = Command::new("sh").args(["-ec", script]).current_dir(dir.path()).output().unwrap();
+        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    sh("tar -xf a.tar");
+    let json = |path: &str| -> serde_json::Value { serde_json::from_slice(&fs::read(dir.join(path)).unwrap()).unwrap() };
+    // What a descriptor names, once its size and its digest are found right.
+    let blob = |descriptor: &serde_json::Value| {
+        let digest = descriptor["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap().to_string();
+        let path = format!("blobs/sha256/{digest}");
+        assert_eq!(fs::metadata(dir.join(&path)).unwrap().len(), descriptor["size"].as_u64().unwrap());
+        assert_eq!(sh(&format!("sha256sum {path}")).split(' ').next(), Some(digest.as_str()));
+        path
+    };
+    assert_eq!(json("oci-layout")["imageLayoutVersion"], "1.0.0");
+    let manifest = json(&blob(&json("index.json")["manifests"][0]));
+    let config = json(&blob(&manifest["config"]));
+    let layer = blob(&manifest["layers"][0]);
+    let plain = sh(&format!("gzip -dc {layer} | sha256sum"));
+    assert_eq!(config["rootfs"]["diff_ids"][0], format!("sha256:{}", plain.split(' ').next().unwrap()));
+    assert_eq!(config["config"]["User"], "65532:65532");
+    let listed = sh(&format!("gzip -dc {layer} | tar -tv --numeric-owner"));
+    let lines: Vec<Vec<&str>> = listed.lines().map(|l| l.split_whitespace().collect()).collect();
+    let owners: Vec<(&str, &str, &str)> = lines.iter().map(|l| (l[0], l[1], l[5])).collect();
+    assert_eq!(
+        owners,
+        [
+            ("drwxr-xr-x", "0/0", "usr/"),
+            ("drwxr-xr-x", "0/0", "usr/bin/"),
+            ("-rwxr-xr-x", "0/0", "usr/bin/uptimemesh"),
+            ("drwx------", "65532/65532", "data/")
+        ]
+    );
+}
+
 #[test]
 fn what_cannot_be_installed_is_refused_with_every_fault() {
     let dir = Dir::new();

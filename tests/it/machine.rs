@@ -135,7 +135,7 @@ impl Machine {
         };
         let target = self.pid.to_string();
         let mut command = Command::new("/usr/bin/nsenter");
-        command.args(["--target", &target, "--mount", "--pid", "--root"]).args(shell).args(["-ec", &format!("cd /; {script}")]);
+        command.args(["--target", &target, "--mount", "--pid", "--root", "--wd"]).args(shell).args(["-ec", script]);
         command.env_clear().env("PATH", path).stdin(Stdio::null()).output().unwrap()
     }
 
@@ -178,7 +178,7 @@ impl Machine {
         fs::read_dir("/proc").unwrap().find_map(|entry| {
             let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
             let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
-            let is_it = line.starts_with(&format!("/usr/local/bin/uptimemesh\0{subcommand}\0"));
+            let is_it = ["/usr/local/bin", "/usr/bin"].iter().any(|bin| line.starts_with(&format!("{bin}/uptimemesh\0{subcommand}\0")));
             (is_it && fs::read_link(format!("/proc/{pid}/ns/pid")).ok()? == namespace).then_some(pid)
         })
     }
