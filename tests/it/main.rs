@@ -13,6 +13,7 @@ mod hostile;
 mod install;
 mod log;
 mod machine;
+mod monitoring;
 mod node;
 mod openapi;
 mod program;
