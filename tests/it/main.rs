@@ -17,6 +17,7 @@ mod monitoring;
 mod node;
 mod openapi;
 mod program;
+mod proxies;
 mod readme;
 mod release;
 mod services;
