@@ -1,7 +1,7 @@
 //! The real installer and the real program on bare machines: see [`crate::machine`] for what stands in for a service manager.
 
 use crate::golden;
-use crate::machine::{Init, Machine, can_have_machines, free_port, status_of};
+use crate::machine::{Init, Machine, can_have_machines, free_port, program, status_of};
 use crate::program::ok;
 use crate::support::{Client, Dir, until};
 use std::fs;
@@ -192,7 +192,7 @@ fn serve(dir: PathBuf) -> String {
 
 /// A release of this program, signed by a key of its own.
 fn release(dir: &Path, sha256: Option<&str>) {
-    fs::copy(env!("CARGO_BIN_EXE_uptimemesh"), dir.join("uptimemesh-linux")).unwrap();
+    fs::copy(program(), dir.join("uptimemesh-linux")).unwrap();
     let sum = Command::new("sha256sum").arg(dir.join("uptimemesh-linux")).output().unwrap();
     let sum = sha256.map_or_else(|| String::from_utf8(sum.stdout).unwrap()[..64].to_string(), str::to_string);
     let mut manifest: serde_json::Value = serde_json::from_slice(&fs::read(repository().join("version.json")).unwrap()).unwrap();
@@ -246,7 +246,7 @@ fn a_release_is_fetched_and_only_a_genuine_one_is_installed() {
 /// Runs a script of `ops` that builds something, with this program in it.
 fn build(script: &str, out: &Path) {
     let mut command = Command::new("dash");
-    command.arg(repository().join("ops").join(script)).args([Path::new(env!("CARGO_BIN_EXE_uptimemesh")), out]);
+    command.arg(repository().join("ops").join(script)).args([program(), out]);
     // The program of a test is not static.
     let output = command.env("SOURCE_DATE_EPOCH", "1700000000").env("ALLOW_DYNAMIC", "yes").output().unwrap();
     assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
@@ -304,7 +304,7 @@ fn an_image_is_an_oci_layout_whose_every_digest_is_right() {
     assert!(fs::read(dir.join("a.tar")).unwrap() == fs::read(dir.join("b.tar")).unwrap(), "the same input gives the same image");
     let output = Command::new("dash")
         .arg(repository().join("ops/build-oci.sh"))
-        .args([env!("CARGO_BIN_EXE_uptimemesh"), "c.tar"])
+        .args([program().to_str().unwrap(), "c.tar"])
         .current_dir(dir.path())
         .output()
         .unwrap();
@@ -417,21 +417,11 @@ fn units_are_sound_and_hardened() {
     let dir = Dir::new();
     let root = dir.path().to_str().unwrap();
     let script = repository().join("ops/install.sh");
-    let install = [
-        script.to_str().unwrap(),
-        "first",
-        "--bin",
-        env!("CARGO_BIN_EXE_uptimemesh"),
-        "--init",
-        "systemd",
-        "--root",
-        root,
-        "--port",
-        "443",
-    ];
+    let install =
+        [script.to_str().unwrap(), "first", "--bin", program().to_str().unwrap(), "--init", "systemd", "--root", root, "--port", "443"];
     let output = Command::new("dash").args(install).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    fs::copy(env!("CARGO_BIN_EXE_uptimemesh"), dir.join("usr/local/bin/uptimemesh.previous")).unwrap();
+    fs::copy(program(), dir.join("usr/local/bin/uptimemesh.previous")).unwrap();
     // The units of systemd that ours refer to.
     let copied =
         Command::new("sh").args(["-ec", "mkdir -p lib/systemd && cp -r /lib/systemd/system lib/systemd/"]).current_dir(dir.path()).status();

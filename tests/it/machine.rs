@@ -8,6 +8,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 /// What starts its services.
 #[derive(Clone, Copy, PartialEq)]
@@ -27,9 +29,25 @@ pub fn can_have_machines() -> bool {
     can
 }
 
-/// A port of 127.0.0.1 that is free now.
+/// A port of 127.0.0.1 that is free now, and given to no other connection while a server restarts: it is below those that the kernel takes.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let begin = 12_000 + (std::process::id() % 100) as u16 * 100;
+    let ports = std::iter::repeat_with(|| begin + NEXT.fetch_add(1, Ordering::Relaxed)).take(1000);
+    ports.into_iter().find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("one in a thousand ports is free")
+}
+
+/// The program without what only debuggers read: it is copied again and again.
+pub fn program() -> &'static Path {
+    static STRIPPED: OnceLock<PathBuf> = OnceLock::new();
+    STRIPPED.get_or_init(|| {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("uptimemesh-stripped");
+        let new = path.with_extension(std::process::id().to_string());
+        let done = Command::new("strip").arg("-o").arg(&new).arg(env!("CARGO_BIN_EXE_uptimemesh")).status().unwrap();
+        assert!(done.success());
+        fs::rename(new, &path).unwrap();
+        path
+    })
 }
 
 pub struct Machine {
@@ -103,7 +121,7 @@ impl Machine {
             }
         }
         self.put("/srv/install.sh", &fs::read(repository.join("ops/install.sh")).unwrap(), 0o755);
-        self.put("/srv/uptimemesh", &fs::read(env!("CARGO_BIN_EXE_uptimemesh")).unwrap(), 0o755);
+        self.put("/srv/uptimemesh", &fs::read(program()).unwrap(), 0o755);
     }
 
     /// Where a path of the machine is on this system.
