@@ -26,7 +26,7 @@ mkdir -p "$root/DEBIAN" "$root/usr/bin" "$root/usr/lib/systemd/system" "$root/et
 install -m 0755 "$program" "$root/usr/bin/uptimemesh"
 # The package's program is replaced by packages: nothing of ours writes into /usr/bin.
 for unit in uptimemesh.service uptimemesh-agent.service; do
-    "$program" unit "$unit" | sed 's,/usr/local/bin/,/usr/bin/,; s/ uptimemesh-recover.service//' >"$root/usr/lib/systemd/system/$unit"
+    "$program" unit "$unit" | sed 's,/usr/local/bin/,/usr/bin/,; s/ uptimemesh-recover.service//; /^# An update that was cut off/d' >"$root/usr/lib/systemd/system/$unit"
 done
 "$program" unit uptimemesh.env >"$root/etc/uptimemesh/uptimemesh.env"
 chmod 0640 "$root/etc/uptimemesh/uptimemesh.env"

@@ -7,7 +7,7 @@ set -eu
 PROGRAM=uptimemesh
 ACCOUNT=uptimemesh
 # Releases are fetched here unless --version-url says another place.
-VERSION_URL=${UPTIMEMESH_VERSION_URL:-}
+VERSION_URL=${VERSION_URL:-}
 RELEASE_KEY='-----BEGIN PUBLIC KEY-----
 MCowBQYDK2VwAyEA8MIhSE9DCYdBa8GcZK+HIPph5S2/g3b/UQPrmez5efs=
 -----END PUBLIC KEY-----'
@@ -27,7 +27,7 @@ Run again, first and join bring program, units and service up to date and keep d
 
 options:
   --bin FILE           the program, instead of fetching it
-  --version-url URL    where version.json of a release is; its signature is beside it as version.json.sig [UPTIMEMESH_VERSION_URL]
+  --version-url URL    where version.json of a release is; its signature is beside it as version.json.sig [VERSION_URL]
   --channel NAME       the channel of the release (default stable)
   --release-key FILE   public key (PEM) to believe, instead of the one in this script
   --node-id ID         this machine's node (default: its host name); --name is the same
@@ -216,15 +216,15 @@ fi
 units() {
     case $init in
         systemd) echo "uptimemesh.service uptimemesh-agent.service uptimemesh-recover.service uptimemesh-update.path uptimemesh-update.service" ;;
-        openrc) echo "uptimemesh uptimemesh-agent uptimemesh-recover uptimemesh-update" ;;
+        openrc) echo "uptimemesh uptimemesh-agent uptimemesh-update" ;;
     esac
 }
 
 # What runs on a machine with this role, the service itself first.
 wanted() {
     case $init in
-        systemd) echo "$1.service uptimemesh-recover.service uptimemesh-update.path" ;;
-        openrc) echo "$1 uptimemesh-recover uptimemesh-update" ;;
+        systemd) echo "$1.service uptimemesh-update.path" ;;
+        openrc) echo "$1 uptimemesh-update" ;;
     esac
 }
 
@@ -504,9 +504,10 @@ directory() {
 }
 
 configure() {
+    [ -z "$release_key" ] || put "$release_key" "$etc/release-key.pub" 0644
     if [ -f "$env_file" ]; then
         say "the configuration in $env_file is kept"
-        for pair in "UPTIMEMESH_NODE_ID $given_id" "SERVER_HOST $host" "SERVER_PORT $port"; do
+        for pair in "UPTIMEMESH_NODE_ID $given_id" "SERVER_HOST $host" "SERVER_PORT $port" "VERSION_URL $VERSION_URL"; do
             wish=${pair#* }
             [ -z "$wish" ] || [ "$(setting "${pair%% *}")" = "$wish" ] || say "note: ${pair%% *} is not changed to $wish; edit $env_file"
         done
@@ -517,6 +518,9 @@ configure() {
         echo "UPTIMEMESH_NODE_ID=$node_id"
         if [ -n "$host" ]; then echo "SERVER_HOST=$host"; fi
         if [ -n "$port" ]; then echo "SERVER_PORT=$port"; fi
+        # Updates come from where the program came from, and are believed by the same key.
+        if [ -n "$VERSION_URL" ]; then echo "VERSION_URL=$VERSION_URL"; fi
+        if [ -n "$release_key" ]; then echo "RELEASE_KEY_FILE=/etc/uptimemesh/release-key.pub"; fi
     } >>"$work/env"
     put "$work/env" "$env_file" 0640
     [ "$dry_run" = yes ] || [ -n "$root" ] || chown "root:$ACCOUNT" "$env_file"
@@ -677,7 +681,7 @@ start_service() {
         return 0
     fi
     service=$(wanted "$role" | cut -d ' ' -f 1)
-    watcher=$(wanted "$role" | cut -d ' ' -f 3)
+    watcher=$(wanted "$role" | cut -d ' ' -f 2)
     if [ "$changed" = no ] && is_running "$service"; then
         say "$service runs, and nothing has changed"
     else

@@ -13,7 +13,6 @@ const FILES: &[(&str, &str)] = &[
     ("uptimemesh-update.service", include_str!("../../ops/systemd/uptimemesh-update.service")),
     ("uptimemesh", include_str!("../../ops/openrc/uptimemesh")),
     ("uptimemesh-agent", include_str!("../../ops/openrc/uptimemesh-agent")),
-    ("uptimemesh-recover", include_str!("../../ops/openrc/uptimemesh-recover")),
     ("uptimemesh-update", include_str!("../../ops/openrc/uptimemesh-update")),
     ("uptimemesh.env", include_str!("../../ops/uptimemesh.env")),
     ("uptimemesh.logrotate", include_str!("../../ops/uptimemesh.logrotate")),

@@ -115,7 +115,7 @@ _uptimemesh() {
         "release verify") options="--release-key --artifact --as --channel --api-url --ca-file --help"; words="" ;;
         "man") options="--api-url --ca-file --help"; words="" ;;
         "completions") options="--api-url --ca-file --help"; words="bash zsh fish" ;;
-        "unit") options="--api-url --ca-file --help"; words="uptimemesh.service uptimemesh-agent.service uptimemesh-recover.service uptimemesh-update.path uptimemesh-update.service uptimemesh uptimemesh-agent uptimemesh-recover uptimemesh-update uptimemesh.env uptimemesh.logrotate" ;;
+        "unit") options="--api-url --ca-file --help"; words="uptimemesh.service uptimemesh-agent.service uptimemesh-recover.service uptimemesh-update.path uptimemesh-update.service uptimemesh uptimemesh-agent uptimemesh-update uptimemesh.env uptimemesh.logrotate" ;;
         "version") options="--api-url --ca-file --help"; words="" ;;
         "help") options="--api-url --ca-file --help"; words="up serve migrate bootstrap create-token join-tokens delete-token ca join agent heartbeat nodes-status nodes node services service replicas replica endpoints routers plan reconcile explain rebalance snapshots bundles events settings setting set-password users user sessions session api-tokens api-token whoami admin release man completions unit version help" ;;
     esac

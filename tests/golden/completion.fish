@@ -753,7 +753,6 @@ complete -c uptimemesh -n '__uptimemesh_after unit' -a uptimemesh-update.path
 complete -c uptimemesh -n '__uptimemesh_after unit' -a uptimemesh-update.service
 complete -c uptimemesh -n '__uptimemesh_after unit' -a uptimemesh
 complete -c uptimemesh -n '__uptimemesh_after unit' -a uptimemesh-agent
-complete -c uptimemesh -n '__uptimemesh_after unit' -a uptimemesh-recover
 complete -c uptimemesh -n '__uptimemesh_after unit' -a uptimemesh-update
 complete -c uptimemesh -n '__uptimemesh_after unit' -a uptimemesh.env
 complete -c uptimemesh -n '__uptimemesh_after unit' -a uptimemesh.logrotate

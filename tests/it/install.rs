@@ -115,6 +115,14 @@ fn lives(init: Init) {
     }
     assert_eq!(two.process("agent"), Some(beating));
 
+    // An update that was cut off: the updater's own copy is asked before the program is started.
+    let updater = "[ \"$1\" = --recover ] && [ \"$(id -u)\" = 0 ] && rm /var/lib/uptimemesh-update/journal";
+    two.put("/var/lib/uptimemesh-update/node-update.sh", updater.as_bytes(), 0o755);
+    two.put("/var/lib/uptimemesh-update/journal", b"", 0o644);
+    two.ok(if init == Init::Systemd { "systemctl restart uptimemesh-agent" } else { "rc-service uptimemesh-agent restart" });
+    assert!(!two.has("/var/lib/uptimemesh-update/journal"));
+    until("both are alive", || (alive(&client) == ["node-a", "node-b"]).then_some(()));
+
     // Away, and back again: the same cluster with the same nodes.
     let said = one.install("uninstall");
     assert!(said.contains(&format!("stop {service}")) && said.contains("data stay in /var/lib/uptimemesh"), "{said}");
@@ -240,6 +248,13 @@ fn a_release_is_fetched_and_only_a_genuine_one_is_installed() {
         let said = machine.install(&format!("{believing} --node-id node-a"));
         assert!(said.contains("the signature is good") && said.contains("done: the control plane is well"), "{said}");
         assert!(machine.process("up").is_some());
+        // Updates come from there too.
+        let settings = machine.read("/etc/uptimemesh/uptimemesh.env");
+        assert!(
+            settings.contains(&format!("VERSION_URL={url}/version.json\nRELEASE_KEY_FILE=/etc/uptimemesh/release-key.pub\n")),
+            "{settings}"
+        );
+        assert_eq!(machine.read("/etc/uptimemesh/release-key.pub"), fs::read_to_string(dir.join("key.pub")).unwrap());
     }
 }
 
@@ -423,8 +438,10 @@ fn units_are_sound_and_hardened() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     fs::copy(program(), dir.join("usr/local/bin/uptimemesh.previous")).unwrap();
     // The units of systemd that ours refer to.
-    let copied =
-        Command::new("sh").args(["-ec", "mkdir -p lib/systemd && cp -r /lib/systemd/system lib/systemd/"]).current_dir(dir.path()).status();
+    let copied = Command::new("sh")
+        .args(["-ec", "mkdir -p lib/systemd bin && cp -r /lib/systemd/system lib/systemd/ && cp /bin/sh bin/"])
+        .current_dir(dir.path())
+        .status();
     assert!(copied.unwrap().success());
 
     let units = [
