@@ -536,7 +536,10 @@ allow_port() {
     esac
     case $chosen in *[!0-9]*) return 0 ;; esac
     if [ "$chosen" -ge 1024 ] || [ "$chosen" -eq 0 ]; then
-        [ ! -e "$file" ] || step "remove $file: port $chosen needs no capability" rm -f "$file"
+        if [ -e "$file" ]; then
+            changed=yes
+            step "remove $file: port $chosen needs no capability" rm -f "$file"
+        fi
         return 0
     fi
     if [ "$init" = systemd ]; then
@@ -682,7 +685,8 @@ start_service() {
     fi
     service=$(wanted "$role" | cut -d ' ' -f 1)
     watcher=$(wanted "$role" | cut -d ' ' -f 2)
-    if [ "$changed" = no ] && is_running "$service"; then
+    # A configuration that was changed since the start may say another port.
+    if [ "$changed" = no ] && is_running "$service" && "$well"; then
         say "$service runs, and nothing has changed"
     else
         step "start $service" restart "$service" || fail "$service does not start; $(hint "$role")"

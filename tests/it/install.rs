@@ -173,6 +173,32 @@ fn the_log_is_rotated_while_the_program_runs() {
     assert_eq!(machine.process("up"), before);
 }
 
+/// A port below 1024 needs a capability, which is given for that and taken back afterwards.
+#[test]
+fn a_port_below_1024_gets_one_capability_and_no_other() {
+    if !can_have_machines() {
+        return;
+    }
+    const BIND_ALONE: &str = "0000000000000400";
+    let machine = Machine::new(Init::Systemd);
+    let port = (700..1024).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap();
+    machine.install(&format!("first --bin /srv/uptimemesh --host 127.0.0.1 --port {port} --node-id node-a"));
+    let up = machine.process("up").expect("it runs");
+    assert_eq!((status_of(up, "CapEff").as_str(), status_of(up, "NoNewPrivs").as_str()), (BIND_ALONE, "1"));
+
+    let other = free_port();
+    machine.ok(&format!("sed -i s/SERVER_PORT=.*/SERVER_PORT={other}/ /etc/uptimemesh/uptimemesh.env"));
+    let said = machine.install("first --bin /srv/uptimemesh");
+    assert!(said.contains("needs no capability"), "{said}");
+    let again = machine.process("up").expect("it runs again");
+    is_unprivileged(&machine, again);
+
+    // Installing it again is a way to let it read its configuration.
+    machine.ok(&format!("sed -i s/SERVER_PORT=.*/SERVER_PORT={}/ /etc/uptimemesh/uptimemesh.env", free_port()));
+    machine.install("first --bin /srv/uptimemesh");
+    assert_ne!(machine.process("up").expect("it runs with the new port"), again);
+}
+
 /// Serves files of a directory until the process ends; gives its URL.
 fn serve(dir: PathBuf) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
