@@ -146,7 +146,7 @@ fn setting(flag: &str) -> Option<&'static str> {
 }
 
 /// The flag of a setting: `SERVER_PORT` is `--server-port`.
-fn flag_of(name: &str) -> String {
+pub(super) fn flag_of(name: &str) -> String {
     name.to_ascii_lowercase().replace('_', "-")
 }
 

@@ -17,6 +17,8 @@ mod scheduler;
 mod server;
 mod services;
 mod settings;
+mod shells;
+mod units;
 mod version;
 
 use crate::client::{self, Api, CallError, Trust};
@@ -525,6 +527,23 @@ const COMMANDS: &[Command] = &[
         options: &[release::VERIFY],
         settings: false,
         run: release::verify,
+    },
+    Command { name: "man", argument: "", about: "Print the manual page.", options: &[], settings: false, run: shells::man },
+    Command {
+        name: "completions",
+        argument: "SHELL",
+        about: "Print the completion of bash, zsh or fish.",
+        options: &[],
+        settings: false,
+        run: shells::completions,
+    },
+    Command {
+        name: "unit",
+        argument: "[NAME]",
+        about: "Print a file that an installation needs, or the names of all.",
+        options: &[],
+        settings: false,
+        run: units::unit,
     },
     Command {
         name: "version",

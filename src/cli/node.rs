@@ -9,21 +9,21 @@ use crate::client::{Api, CallError, Trust};
 use crate::logger;
 use crate::model::ids::is_id;
 use crate::model::join_string::JoinString;
-use crate::sys::{host, signals};
+use crate::sys::{host, notify, signals};
 use crate::thread::Stop;
 use log::LevelFilter;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-/// Where identities are, unless something else is said.
-const IDENTITIES: &str = "data/identities";
+/// Where a machine's data are, unless something else is said.
+const DATA_DIR: &str = "data";
 /// Seconds of a lease, unless something else is said.
 const LEASE_TTL_S: i64 = 45;
 
 /// Which node, and where its identity is.
 pub const IDENTITY: &[Opt] = &[
-    opt("node-id", "ID", "the node (default: this machine's host name)"),
-    opt("identity-dir", "DIR", "where the identity is kept (default data/identities/<node-id>)"),
+    opt("node-id", "ID", "the node (default: this machine's host name) [UPTIMEMESH_NODE_ID]"),
+    opt("identity-dir", "DIR", "where the identity is kept (default DATA_DIR/identities/<node-id>, DATA_DIR from the environment or data)"),
 ];
 
 /// Options of `join`.
@@ -42,8 +42,8 @@ pub const JOIN: &[Opt] = &[
 /// Options of `agent`.
 pub const AGENT: &[Opt] = &[
     opt("ttl", "SECONDS", "life of a lease, 10 to 300 (default 45); a heartbeat goes out at a third of it"),
-    opt("log-level", "LEVEL", "DEBUG, INFO, WARNING or ERROR (default INFO)"),
-    opt("log-file", "FILE", "log file beside stderr"),
+    opt("log-level", "LEVEL", "DEBUG, INFO, WARNING or ERROR (default INFO) [LOG_LEVEL]"),
+    opt("log-file", "FILE", "log file beside stderr [LOG_FILE]"),
 ];
 
 /// Options of `heartbeat`.
@@ -53,13 +53,27 @@ pub const HEARTBEAT: &[Opt] = &[
     opt("status-json", "JSON", "an object to report (default: this machine's facts)"),
 ];
 
-/// The node that the command line names, and the directory of its identity.
-pub(super) fn node(args: &Args) -> (String, PathBuf) {
-    let id = args.get("node-id").map(str::to_string).or_else(host::name).unwrap_or_default();
+/// An option's value, or the environment's.
+fn said(args: &Args, name: &str, env: &str) -> Option<String> {
+    args.get(name).map(str::to_string).or_else(|| std::env::var(env).ok().filter(|v| !v.is_empty()))
+}
+
+/// The id of the node that the command line or the environment names; else this machine's name, or what stands for a machine without.
+pub(super) fn node_id(args: &Args, nameless: &str) -> String {
+    let id = said(args, "node-id", "UPTIMEMESH_NODE_ID").or_else(host::name).unwrap_or(nameless.to_string());
     if !is_id(&id) {
         args.fault("--node-id must be 1 to 64 characters of A-Z a-z 0-9 . _ : -, the first a letter or digit".to_string());
     }
-    let dir = args.get("identity-dir").map_or_else(|| PathBuf::from(IDENTITIES).join(&id), PathBuf::from);
+    id
+}
+
+/// The node that the command line names, and the directory of its identity.
+pub(super) fn node(args: &Args) -> (String, PathBuf) {
+    let id = node_id(args, "");
+    let kept = || {
+        PathBuf::from(std::env::var("DATA_DIR").ok().filter(|v| !v.is_empty()).unwrap_or(DATA_DIR.to_string())).join("identities").join(&id)
+    };
+    let dir = args.get("identity-dir").map_or_else(kept, PathBuf::from);
     (id, dir)
 }
 
@@ -175,20 +189,25 @@ fn lease_ttl(args: &Args) -> i64 {
 pub fn agent(args: &Args) -> Result<(), Failure> {
     let (node_id, dir) = node(args);
     let ttl_s = lease_ttl(args);
-    let level = args.get("log-level").unwrap_or("INFO");
+    let level = said(args, "log-level", "LOG_LEVEL").unwrap_or("INFO".to_string());
     let level = match level.to_ascii_uppercase().as_str() {
         "WARNING" => LevelFilter::Warn,
+        "CRITICAL" => LevelFilter::Error,
         word => word.parse().unwrap_or_else(|_| {
             args.fault(format!("--log-level must be DEBUG, INFO, WARNING or ERROR, not {level:?}"));
             LevelFilter::Info
         }),
     };
     let way = way(args, &dir)?;
-    logger::init(level, args.get("log-file").map(PathBuf::from))?;
+    logger::init(level, said(args, "log-file", "LOG_FILE").map(PathBuf::from))?;
     let identity = Identity::load(&dir, &node_id)?;
     let stop = Stop::default();
     signals::raise_on_end(&stop)?;
-    Agent::new(way, identity, ttl_s)?.run(&stop);
+    let mut agent = Agent::new(way, identity, ttl_s)?;
+    // Whether the control plane can be reached now is not what a machine's start should wait for.
+    notify::ready();
+    agent.run(&stop);
+    notify::stopping();
     logger::flush();
     Ok(())
 }

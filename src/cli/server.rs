@@ -8,8 +8,7 @@ use crate::agent::{Agent, Way};
 use crate::client::{Api, Trust};
 use crate::config::Config;
 use crate::error::Chain;
-use crate::model::ids::is_id;
-use crate::sys::{host, signals};
+use crate::sys::{notify, signals};
 use crate::thread::{Stop, spawn};
 use crate::{files, logger, serve};
 use serde_json::Value;
@@ -17,7 +16,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Options of `up`.
-pub const UP: &[Opt] = &[opt("node-id", "ID", "this machine's node (default: its host name)")];
+pub const UP: &[Opt] = &[opt("node-id", "ID", "this machine's node (default: its host name) [UPTIMEMESH_NODE_ID]")];
 
 /// Seconds of the local node's lease.
 const LEASE_TTL_S: i64 = 45;
@@ -58,7 +57,9 @@ pub fn serve(args: &Args) -> Result<(), Failure> {
     let stop = Stop::default();
     signals::raise_on_end(&stop)?;
     let server = serve::Server::start(config)?;
+    notify::ready();
     while !stop.wait(FOREVER) {}
+    notify::stopping();
     server.shutdown();
     logger::flush();
     Ok(())
@@ -73,10 +74,7 @@ pub fn migrate(args: &Args) -> Result<(), Failure> {
 }
 
 pub fn up(args: &Args) -> Result<(), Failure> {
-    let node_id = args.get("node-id").map(str::to_string).or_else(host::name).unwrap_or("local".to_string());
-    if !is_id(&node_id) {
-        args.fault("--node-id must be 1 to 64 characters of A-Z a-z 0-9 . _ : -, the first a letter or digit".to_string());
-    }
+    let node_id = super::node::node_id(args, "local");
     let config = config(args)?;
     let dir = config.data_dir.join("identities").join(&node_id);
     let (data_dir, pki_dir) = (config.data_dir.display().to_string(), config.pki_dir.display().to_string());
@@ -98,10 +96,12 @@ pub fn up(args: &Args) -> Result<(), Failure> {
     }
     said.push_str("  add a node: uptimemesh create-token --role worker, then on it uptimemesh join\n");
     output::print(&said);
+    notify::ready();
 
     let watched = stop.clone();
     let beating = spawn("agent", None, move || agent.run(&watched)).map_err(|e| format!("cannot start the agent: {e}"))?;
     while !stop.wait(FOREVER) {}
+    notify::stopping();
     if beating.join().is_err() {
         log::error!(target: "agent", event = "agent.panicked"; "The agent had panicked");
     }

@@ -2,5 +2,6 @@
 
 pub mod doctor;
 pub mod host;
+pub mod notify;
 pub mod run;
 pub mod signals;

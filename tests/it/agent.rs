@@ -121,3 +121,16 @@ fn an_agent_renews_what_runs_out_and_says_when_it_was_removed() {
     let again = Running::start(elsewhere.path(), "again", &["agent", "--node-id", "gone", "--api-url", &url]);
     until("the agent says that it was removed", || again.logged().contains("agent.not_enrolled").then_some(()));
 }
+
+/// Each start signs a heartbeat, and no two may have the same second: the later ones run ahead of the clock.
+#[test]
+fn a_control_plane_may_be_started_again_and_again_within_a_second() {
+    let dir = Dir::new();
+    let (mut control, client) = up(&dir, "0");
+    let port = client.address.port().to_string();
+    for _ in 0..4 {
+        assert_eq!(control.terminate(), 0);
+        (control, _) = up(&dir, &port);
+        assert!(!control.logged().contains("agent.rejoin"), "{}", control.logged());
+    }
+}

@@ -1,5 +1,6 @@
 //! The README's commands, as a newcomer types them. Only the port is another, so that tests do not meet.
 
+use crate::machine::{Init, Machine, can_have_machines, free_port};
 use crate::program::Running;
 use crate::support::{Dir, until};
 use std::fs;
@@ -53,4 +54,22 @@ fn a_newcomer_gets_two_living_nodes() {
 
     let by_curl = shell.run(here.path(), &blocks("The picture")[0]);
     assert!(by_curl.contains(r#""lease_state":"alive""#) && by_curl.contains(r#""schedulable":false"#), "{by_curl}");
+}
+
+#[test]
+fn an_operator_installs_two_machines() {
+    if !can_have_machines() {
+        return;
+    }
+    let (one, two, port) = (Machine::new(Init::Systemd), Machine::new(Init::Systemd), free_port());
+    for machine in [&one, &two] {
+        machine.ok("mkdir -p /srv/ops /srv/target/release; cp /srv/install.sh /srv/ops; mv /srv/uptimemesh /srv/target/release");
+    }
+    let commands = blocks("Install as a service");
+    let first = commands[0].replace(" first ", &format!(" first --host 127.0.0.1 --port {port} "));
+    one.ok(&format!("cd /srv; export UPTIMEMESH_API_URL=http://127.0.0.1:{port}\n{first}"));
+    two.put("/srv/join", one.read("/srv/join").as_bytes(), 0o600);
+    two.ok(&format!("cd /srv\n{}", commands[1]));
+    let status = one.ok(&format!("uptimemesh nodes-status --api-url http://127.0.0.1:{port}"));
+    assert_eq!(status.matches("\talive\t").count(), 2, "{status}");
 }

@@ -1,0 +1,760 @@
+#!/bin/sh
+# Installs UptimeMesh on this machine, as the first node of a cluster or as one that joins; `install.sh help` says how.
+# POSIX sh: dash, busybox ash. Everything that needs a right to exist is signed: the program is taken only with the signature of the release
+# key below, and units and all other files come out of the program.
+set -eu
+
+PROGRAM=uptimemesh
+ACCOUNT=uptimemesh
+# Releases are fetched here unless --version-url says another place.
+VERSION_URL=${VERSION_URL:-}
+RELEASE_KEY='-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEA8MIhSE9DCYdBa8GcZK+HIPph5S2/g3b/UQPrmez5efs=
+-----END PUBLIC KEY-----'
+# Bytes of a manifest and of a program; more is refused before it fills the disk.
+MANIFEST_BYTES_MAX=65536
+PROGRAM_BYTES_MAX=67108864
+# Seconds until a started service must be well.
+HEALTHY_WITHIN_S=60
+
+usage() {
+    cat <<'EOF'
+usage: install.sh first [options]                    a control plane, and this machine as its first node
+       install.sh join --join-file FILE [options]    this machine as a node of the cluster that made the join string
+       install.sh uninstall [--purge]                away with it; data, configuration and log stay unless --purge
+
+Run again, first and join bring program, units and service up to date and keep data and configuration.
+
+options:
+  --bin FILE           the program, instead of fetching it
+  --version-url URL    where version.json of a release is; its signature is beside it as version.json.sig [VERSION_URL]
+  --channel NAME       the channel of the release (default stable)
+  --release-key FILE   public key (PEM) to believe, instead of the one in this script
+  --node-id ID         this machine's node (default: its host name); --name is the same
+  --join-file FILE     join: file with the join string; - reads standard input
+  --host ADDRESS       first: address to listen on (default 0.0.0.0)
+  --port NUMBER        first: port to listen on (default 8000)
+  --init NAME          systemd or openrc (default: what this machine runs)
+  --root DIR           write below DIR, for a package or an image: no account is made and nothing is started
+  --no-start           install and enable, but start nothing
+  --dry-run            say every step, do none
+  --purge              uninstall: remove data, configuration, log and account too
+EOF
+}
+
+say() { printf '%s\n' "install: $*"; }
+fail() {
+    for line in "$@"; do printf '%s\n' "error: $line" >&2; done
+    exit 1
+}
+
+# Says a step and does it.
+step() {
+    what=$1
+    shift
+    if [ "$dry_run" = yes ]; then
+        say "would $what"
+    else
+        say "$what"
+        "$@"
+    fi
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+faults=''
+fault() { faults="$faults$1
+"; }
+
+is_id() {
+    case $1 in
+        '' | *[!A-Za-z0-9._:-]* | [!A-Za-z0-9]*) return 1 ;;
+    esac
+    [ "${#1}" -le 64 ]
+}
+
+# ---- the command line
+
+action=${1:-}
+[ $# -eq 0 ] || shift
+bin='' node_id='' join_file='' host='' port='' init='' root='' release_key='' channel=stable
+dry_run=no purge=no start=yes
+while [ $# -gt 0 ]; do
+    name=$1
+    shift
+    case $name in
+        --dry-run) dry_run=yes ;;
+        --purge) purge=yes ;;
+        --no-start) start=no ;;
+        -h | --help) usage; exit 0 ;;
+        --*=*) set -- "${name%%=*}" "${name#*=}" "$@" ;;
+        --bin | --version-url | --channel | --release-key | --node-id | --name | --join-file | --host | --port | --init | --root)
+            if [ $# -eq 0 ]; then
+                fault "$name needs a value"
+                break
+            fi
+            case $name in
+                --bin) bin=$1 ;;
+                --version-url) VERSION_URL=$1 ;;
+                --channel) channel=$1 ;;
+                --release-key) release_key=$1 ;;
+                --node-id | --name) node_id=$1 ;;
+                --join-file) join_file=$1 ;;
+                --host) host=$1 ;;
+                --port) port=$1 ;;
+                --init) init=$1 ;;
+                --root) root=${1%/} ;;
+            esac
+            shift
+            ;;
+        # It may be a join string: a secret is not repeated.
+        umj1:*) fault "a join string must not stand on the command line, where everybody on this machine can read it: --join-file FILE" ;;
+        --*) fault "unknown option $name" ;;
+        *) fault "unexpected argument $name" ;;
+    esac
+done
+
+case $action in
+    first | join | uninstall) ;;
+    help | -h | --help) usage; exit 0 ;;
+    umj1:*) fault "a join string must not stand on the command line, where everybody on this machine can read it: install.sh join --join-file FILE" ;;
+    '') fault "say what to do: first, join or uninstall" ;;
+    *) fault "unknown action $action: say first, join or uninstall" ;;
+esac
+
+if [ -n "$node_id" ] && ! is_id "$node_id"; then
+    fault "--node-id must be 1 to 64 characters of A-Z a-z 0-9 . _ : -, the first a letter or digit"
+fi
+if [ -n "$port" ]; then
+    case $port in
+        *[!0-9]* | ??????*) fault "--port must be a whole number from 1 to 65535, not $port" ;;
+        *) if [ "$port" -lt 1 ] || [ "$port" -gt 65535 ]; then fault "--port must be a whole number from 1 to 65535, not $port"; fi ;;
+    esac
+fi
+case $host in *[!A-Za-z0-9.:-]*) fault "--host must be an address, not $host" ;; esac
+case $channel in '' | *[!A-Za-z0-9._-]*) fault "--channel must have letters, digits, dots and dashes, not $channel" ;; esac
+case $init in '' | systemd | openrc) ;; *) fault "--init must be systemd or openrc, not $init" ;; esac
+[ -z "$root" ] || [ -d "$root" ] || fault "--root $root is no directory"
+[ -z "$bin" ] || [ -f "$bin" ] || fault "--bin $bin is not there"
+[ -z "$release_key" ] || [ -r "$release_key" ] || fault "--release-key $release_key cannot be read"
+if [ "$action" = join ]; then
+    [ -z "$host$port" ] || fault "--host and --port are for the first node: a node that joins listens on nothing"
+    [ -z "$join_file" ] || [ "$join_file" = - ] || [ -r "$join_file" ] || fault "--join-file $join_file cannot be read"
+elif [ -n "$join_file" ]; then
+    fault "--join-file is for join"
+fi
+[ "$purge" = no ] || [ "$action" = uninstall ] || fault "--purge is for uninstall"
+if [ "$action" = first ] || [ "$action" = join ]; then
+    [ -n "$bin$VERSION_URL" ] || fault "say where the program is: --bin FILE, or --version-url URL of a release"
+fi
+[ -n "$root" ] || [ "$(id -u)" = 0 ] || fault "this needs root, to make a user and services: run it by sudo or doas"
+
+# ---- the machine
+
+case $(uname -s)/$(uname -m) in
+    Linux/x86_64 | Linux/amd64) arch=linux-amd64 ;;
+    Linux/aarch64 | Linux/arm64) arch=linux-arm64 ;;
+    *)
+        arch=''
+        [ -n "$bin" ] || [ "$action" = uninstall ] ||
+            fault "no release is made for $(uname -s) on $(uname -m): build the program there and give it by --bin"
+        ;;
+esac
+
+if [ -z "$init" ]; then
+    if [ -d "$root/run/systemd/system" ] && have systemctl; then
+        init=systemd
+    elif [ -x "$root/sbin/openrc-run" ] && have rc-service; then
+        init=openrc
+    else
+        fault "neither systemd nor OpenRC runs this machine: run \`uptimemesh up\` or \`uptimemesh agent\` under what does, or say --init"
+    fi
+fi
+
+if [ -n "$faults" ]; then
+    printf '%s' "$faults" | while IFS= read -r line; do printf '%s\n' "error: $line" >&2; done
+    echo "Try: install.sh help" >&2
+    exit 2
+fi
+
+# ---- places
+
+bin_dir=$root/usr/local/bin
+program=$bin_dir/$PROGRAM
+state=$root/var/lib/uptimemesh
+updates=$root/var/lib/uptimemesh-update
+log_dir=$root/var/log/uptimemesh
+etc=$root/etc/uptimemesh
+env_file=$etc/uptimemesh.env
+man_page=$root/usr/local/share/man/man1/uptimemesh.1
+bash_completion=$root/usr/local/share/bash-completion/completions/uptimemesh
+zsh_completion=$root/usr/local/share/zsh/site-functions/_uptimemesh
+fish_completion=$root/usr/local/share/fish/vendor_completions.d/uptimemesh.fish
+rotation=$root/etc/logrotate.d/uptimemesh
+case $init in
+    systemd) unit_dir=$root/etc/systemd/system ;;
+    openrc) unit_dir=$root/etc/init.d ;;
+esac
+port_dropin=$root/etc/systemd/system/uptimemesh.service.d/port.conf
+port_conf=$root/etc/conf.d/uptimemesh
+
+# The value of a setting in the configuration file.
+setting() {
+    if [ -f "$env_file" ]; then sed -n "s/^$1=//p" "$env_file" | tail -n 1 | sed 's/^"\(.*\)"$/\1/'; fi
+}
+
+# Run again, it is the same node unless another is asked for.
+given_id=$node_id
+if [ -z "$node_id" ] && [ "$action" != uninstall ]; then
+    node_id=$(setting UPTIMEMESH_NODE_ID)
+    [ -n "$node_id" ] || node_id=$(hostname 2>/dev/null || cat /proc/sys/kernel/hostname)
+    is_id "$node_id" || fail "this machine's name, $node_id, cannot be a node's id: give one by --node-id"
+fi
+
+# ---- services
+
+units() {
+    case $init in
+        systemd) echo "uptimemesh.service uptimemesh-agent.service uptimemesh-recover.service uptimemesh-update.path uptimemesh-update.service" ;;
+        openrc) echo "uptimemesh uptimemesh-agent uptimemesh-update" ;;
+    esac
+}
+
+# What runs on a machine with this role, the service itself first.
+wanted() {
+    case $init in
+        systemd) echo "$1.service uptimemesh-update.path" ;;
+        openrc) echo "$1 uptimemesh-update" ;;
+    esac
+}
+
+enable() {
+    case $init in
+        systemd) systemctl ${root:+--root="$root"} enable --quiet "$1" ;;
+        openrc)
+            if [ -n "$root" ]; then
+                mkdir -p "$root/etc/runlevels/default" && ln -sf "/etc/init.d/$1" "$root/etc/runlevels/default/$1"
+            else
+                rc-update -q add "$1" default
+            fi
+            ;;
+    esac
+}
+
+restart() {
+    case $init in
+        systemd) systemctl restart "$1" ;;
+        openrc) rc-service "$1" restart ;;
+    esac
+}
+
+is_running() {
+    case $init in
+        systemd) systemctl is-active --quiet "$1" ;;
+        openrc) rc-service -q "$1" status >/dev/null 2>&1 ;;
+    esac
+}
+
+disable() {
+    case $init in
+        systemd) systemctl ${root:+--root="$root"} disable --quiet "$1" 2>/dev/null || true ;;
+        openrc) if [ -n "$root" ]; then rm -f "$root/etc/runlevels/default/$1"; else rc-update -q del "$1" default 2>/dev/null || true; fi ;;
+    esac
+}
+
+stop() {
+    case $init in
+        systemd) systemctl stop "$1" 2>/dev/null || true ;;
+        openrc) rc-service -q "$1" stop 2>/dev/null || true ;;
+    esac
+}
+
+reload_units() {
+    if [ "$init" = systemd ] && [ -z "$root" ]; then step "let systemd read the units" systemctl daemon-reload; fi
+}
+
+# Where to look when a service does not do what it should.
+hint() {
+    case $init in
+        systemd) echo "look at: journalctl -u $1 -e, and $log_dir/app.log" ;;
+        openrc) echo "look at: $log_dir/app.log and $log_dir/$1.err" ;;
+    esac
+}
+
+# ---- away with it
+
+uninstall() {
+    [ -e "$program" ] || [ -e "$env_file" ] || [ -e "$state" ] || say "nothing is installed"
+    for unit in $(units); do
+        [ -e "$unit_dir/$unit" ] || continue
+        if [ -z "$root" ]; then step "stop $unit" stop "$unit"; fi
+        step "disable $unit" disable "$unit"
+    done
+    for unit in $(units); do
+        [ ! -e "$unit_dir/$unit" ] || step "remove $unit_dir/$unit" rm -f "$unit_dir/$unit"
+    done
+    for file in "$port_dropin" "$port_conf" "$rotation" "$man_page" "$bash_completion" "$zsh_completion" "$fish_completion" \
+        "$program" "$program.previous"; do
+        [ ! -e "$file" ] || step "remove $file" rm -f "$file"
+    done
+    [ ! -d "${port_dropin%/*}" ] || step "remove ${port_dropin%/*}" rmdir "${port_dropin%/*}"
+    reload_units
+    if [ "$purge" = no ]; then
+        say "data stay in $state, configuration in $etc, the log in $log_dir; away with them: install.sh uninstall --purge"
+        return 0
+    fi
+    for dir in "$state" "$updates" "$log_dir" "$etc"; do
+        [ ! -e "$dir" ] || step "remove $dir and everything in it" rm -rf "$dir"
+    done
+    if [ -z "$root" ] && id "$ACCOUNT" >/dev/null 2>&1; then
+        step "remove the user $ACCOUNT" remove_account
+    fi
+}
+
+remove_account() {
+    if have userdel; then userdel "$ACCOUNT"; else deluser "$ACCOUNT"; fi
+    # The group goes with the user on most systems.
+    if grep -q "^$ACCOUNT:" /etc/group; then
+        if have groupdel; then groupdel "$ACCOUNT"; else delgroup "$ACCOUNT"; fi
+    fi
+}
+
+# ---- the program
+
+work=''
+clean() {
+    if [ -n "$work" ]; then rm -rf "$work"; fi
+}
+trap clean EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# fetch URL FILE BYTES_MAX; three tries, each from the beginning.
+fetch() {
+    case $1 in
+        https://* | http://*) ;;
+        *) fail "$1 is no http or https URL" ;;
+    esac
+    try=1
+    while :; do
+        rm -f "$2"
+        if have curl; then
+            ! curl -fsSL --max-time 600 --connect-timeout 20 --max-filesize "$3" -o "$2" "$1" || break
+        elif have wget; then
+            # Not every wget has time limits of its own.
+            ! timeout 600 wget -q -O "$2" "$1" || break
+        else
+            fail "fetching needs curl or wget: install one of them, or give the program by --bin"
+        fi
+        [ "$try" -lt 3 ] || fail "$1 could not be fetched, three times"
+        say "fetching failed; the next try is in $((try * 2)) s"
+        sleep $((try * 2))
+        try=$((try + 1))
+    done
+    [ "$(wc -c <"$2")" -le "$3" ] || fail "$1 is larger than $3 bytes: that is no release"
+}
+
+# The texts of a JSON object, one a line: path, tabulator, text. It is read only after its signature was found good.
+flat() {
+    tr '\n\r\t' '   ' <"$1" | awk '
+        { text = text $0 }
+        END {
+            depth = 0; at = 1; want = "key"; size = length(text)
+            while (at <= size) {
+                c = substr(text, at, 1)
+                if (c == "{") { depth++; want = "key" }
+                else if (c == "}") { depth--; want = "key" }
+                else if (c == ",") want = "key"
+                else if (c == ":") want = "value"
+                else if (c == "\"") {
+                    word = ""; at++
+                    while (at <= size && (c = substr(text, at, 1)) != "\"") {
+                        if (c == "\\") { at++; c = substr(text, at, 1); if (c != "/" && c != "\"" && c != "\\") exit 1 }
+                        word = word c; at++
+                    }
+                    if (want == "key") name[depth] = word
+                    else { path = name[1]; for (i = 2; i <= depth; i++) path = path "/" name[i]; print path "\t" word }
+                }
+                at++
+            }
+        }'
+}
+
+value() { awk -F '\t' -v path="$1" '$1 == path { print $2; exit }' "$work/manifest"; }
+
+# Puts what is in version.json in the place of $bin, after signature and sum were found good.
+fetch_program() {
+    have openssl || fail "checking a release needs openssl: install it ($(install_hint openssl)), or give the program by --bin"
+    say "fetching $VERSION_URL and its signature"
+    fetch "$VERSION_URL" "$work/version.json" "$MANIFEST_BYTES_MAX"
+    fetch "$VERSION_URL.sig" "$work/version.json.sig" 1024
+    if [ -n "$release_key" ]; then cp "$release_key" "$work/release.pub"; else printf '%s\n' "$RELEASE_KEY" >"$work/release.pub"; fi
+    openssl base64 -d -A -in "$work/version.json.sig" -out "$work/signature" 2>/dev/null ||
+        tr -d '\n' <"$work/version.json.sig" | openssl base64 -d -A >"$work/signature"
+    if ! openssl pkeyutl -verify -pubin -inkey "$work/release.pub" -rawin -in "$work/version.json" -sigfile "$work/signature" \
+        >"$work/verdict" 2>&1; then
+        case $(openssl version) in
+            "OpenSSL 3"* | "OpenSSL 4"*) ;;
+            *) fail "$(openssl version) cannot check Ed25519 signatures: install OpenSSL 3, or fetch the program elsewhere and give it by --bin" ;;
+        esac
+        fail "the signature of $VERSION_URL is not the release key's: somebody may have changed it. Nothing was installed." \
+            "If you make releases of your own, give their public key by --release-key."
+    fi
+    say "the signature is good"
+    flat "$work/version.json" >"$work/manifest" || fail "$VERSION_URL is no manifest that can be read here"
+    [ "$(value "channels/$channel/agent/name")" = "$PROGRAM" ] || fail "$VERSION_URL has no channel $channel"
+    url=$(value "channels/$channel/agent/artifacts/$arch/url")
+    sum=$(value "channels/$channel/agent/artifacts/$arch/sha256")
+    [ -n "$url$sum" ] || fail "$VERSION_URL has no program for $arch in its channel $channel"
+    case $url in
+        *://*) ;;
+        /*) url=$(printf '%s' "$VERSION_URL" | sed 's,^\([a-z]*://[^/]*\).*,\1,')$url ;;
+        *) url=${VERSION_URL%/*}/$url ;;
+    esac
+    say "fetching UptimeMesh $(value "channels/$channel/agent/version") for $arch: $url"
+    fetch "$url" "$work/$PROGRAM" "$PROGRAM_BYTES_MAX"
+    [ "$(openssl dgst -sha256 -r "$work/$PROGRAM" | cut -d ' ' -f 1)" = "$sum" ] ||
+        fail "the program's SHA-256 is not the signed one: the download was cut off or changed. Nothing was installed."
+    say "its SHA-256 is the signed one"
+    bin=$work/$PROGRAM
+}
+
+install_hint() {
+    if have apt-get; then
+        echo "apt-get install $1"
+    elif have apk; then
+        echo "apk add $1"
+    elif have dnf; then
+        echo "dnf install $1"
+    else
+        echo "with this system's package manager"
+    fi
+}
+
+# put TEXT-FILE PLACE MODE: replaces it as a whole, and only where it is another.
+put() {
+    if [ -f "$2" ] && cmp -s "$1" "$2"; then
+        return 0
+    fi
+    changed=yes
+    step "write $2" put_now "$1" "$2" "$3"
+}
+
+put_now() {
+    mkdir -p "${2%/*}"
+    cp "$1" "$2.new"
+    chmod "$3" "$2.new"
+    mv -f "$2.new" "$2"
+}
+
+install_program() {
+    chmod 0755 "$work/$PROGRAM"
+    said=$("$work/$PROGRAM" version 2>&1) ||
+        fail "the program does not run on this machine: $said" "If ${TMPDIR:-/tmp} is mounted noexec, say another directory by TMPDIR."
+    case $said in
+        "uptimemesh "*) ;;
+        *) fail "--bin $bin is not UptimeMesh: asked for its version, it says $said" ;;
+    esac
+    if [ -f "$program" ] && cmp -s "$work/$PROGRAM" "$program"; then
+        say "$said is installed already"
+        return 0
+    fi
+    changed=yes
+    if [ -f "$program" ]; then
+        step "keep the program before as $program.previous" keep_previous
+    fi
+    step "install $said as $program" put_now "$work/$PROGRAM" "$program" 0755
+}
+
+keep_previous() {
+    cp -p "$program" "$program.previous.new"
+    mv -f "$program.previous.new" "$program.previous"
+}
+
+# ---- account, directories, configuration
+
+make_account() {
+    if have useradd; then
+        groupadd --system "$ACCOUNT" 2>/dev/null || grep -q "^$ACCOUNT:" /etc/group
+        useradd --system --gid "$ACCOUNT" --home-dir /var/lib/uptimemesh --no-create-home --shell "$(nologin)" "$ACCOUNT"
+    elif have adduser; then
+        # busybox
+        addgroup -S "$ACCOUNT" 2>/dev/null || grep -q "^$ACCOUNT:" /etc/group
+        adduser -S -D -H -h /var/lib/uptimemesh -s "$(nologin)" -G "$ACCOUNT" "$ACCOUNT"
+    else
+        fail "neither useradd nor adduser is there to make the user $ACCOUNT: make it, with a group of the same name, and run this again"
+    fi
+}
+
+nologin() {
+    for shell in /usr/sbin/nologin /sbin/nologin /bin/false; do
+        if [ -x "$shell" ]; then
+            echo "$shell"
+            return 0
+        fi
+    done
+    echo /bin/false
+}
+
+# directory PATH MODE OWNER
+directory() {
+    [ -d "$1" ] || step "make $1" mkdir -p "$1"
+    [ "$dry_run" = yes ] || chmod "$2" "$1"
+    [ "$dry_run" = yes ] || [ -n "$root" ] || chown "$3" "$1"
+}
+
+configure() {
+    [ -z "$release_key" ] || put "$release_key" "$etc/release-key.pub" 0644
+    if [ -f "$env_file" ]; then
+        say "the configuration in $env_file is kept"
+        for pair in "UPTIMEMESH_NODE_ID $given_id" "SERVER_HOST $host" "SERVER_PORT $port" "VERSION_URL $VERSION_URL"; do
+            wish=${pair#* }
+            [ -z "$wish" ] || [ "$(setting "${pair%% *}")" = "$wish" ] || say "note: ${pair%% *} is not changed to $wish; edit $env_file"
+        done
+        return 0
+    fi
+    "$work/$PROGRAM" unit uptimemesh.env >"$work/env"
+    {
+        echo "UPTIMEMESH_NODE_ID=$node_id"
+        if [ -n "$host" ]; then echo "SERVER_HOST=$host"; fi
+        if [ -n "$port" ]; then echo "SERVER_PORT=$port"; fi
+        # Updates come from where the program came from, and are believed by the same key.
+        if [ -n "$VERSION_URL" ]; then echo "VERSION_URL=$VERSION_URL"; fi
+        if [ -n "$release_key" ]; then echo "RELEASE_KEY_FILE=/etc/uptimemesh/release-key.pub"; fi
+    } >>"$work/env"
+    put "$work/env" "$env_file" 0640
+    [ "$dry_run" = yes ] || [ -n "$root" ] || chown "root:$ACCOUNT" "$env_file"
+}
+
+# A port below 1024 needs a capability, and only then it is given.
+allow_port() {
+    chosen=$(setting SERVER_PORT)
+    chosen=${chosen:-${port:-8000}}
+    case $init in
+        systemd) file=$port_dropin ;;
+        openrc) file=$port_conf ;;
+    esac
+    case $chosen in *[!0-9]*) return 0 ;; esac
+    if [ "$chosen" -ge 1024 ] || [ "$chosen" -eq 0 ]; then
+        if [ -e "$file" ]; then
+            changed=yes
+            step "remove $file: port $chosen needs no capability" rm -f "$file"
+        fi
+        return 0
+    fi
+    if [ "$init" = systemd ]; then
+        printf '%s\n' "# Port $chosen is below 1024." "[Service]" "CapabilityBoundingSet=CAP_NET_BIND_SERVICE" \
+            "AmbientCapabilities=CAP_NET_BIND_SERVICE" >"$work/port"
+    else
+        printf '%s\n' "# Port $chosen is below 1024." 'capabilities="^cap_net_bind_service"' >"$work/port"
+    fi
+    put "$work/port" "$file" 0644
+}
+
+install_files() {
+    mode=0644
+    [ "$init" = systemd ] || mode=0755
+    for unit in $(units); do
+        "$work/$PROGRAM" unit "$unit" >"$work/file"
+        put "$work/file" "$unit_dir/$unit" "$mode"
+    done
+    "$work/$PROGRAM" unit uptimemesh.logrotate >"$work/file"
+    put "$work/file" "$rotation" 0644
+    have logrotate || [ -n "$root" ] || say "note: logrotate is not there, and the log will grow ($(install_hint logrotate))"
+    # What only people use is no reason to restart a service.
+    kept=$changed
+    "$work/$PROGRAM" man >"$work/file"
+    put "$work/file" "$man_page" 0644
+    "$work/$PROGRAM" completions bash >"$work/file"
+    put "$work/file" "$bash_completion" 0644
+    "$work/$PROGRAM" completions zsh >"$work/file"
+    put "$work/file" "$zsh_completion" 0644
+    "$work/$PROGRAM" completions fish >"$work/file"
+    put "$work/file" "$fish_completion" 0644
+    changed=$kept
+}
+
+# Runs a command line as the unprivileged user. It must be made of words without any meaning to a shell.
+as_account() { (cd / && DATA_DIR=$state su -s /bin/sh "$ACCOUNT" -c "$*"); }
+
+# ---- which cluster this machine belongs to
+
+# The node that has joined from here, if any.
+enrolled() {
+    for key in "$state"/identities/*/lease.token; do
+        [ -f "$key" ] || continue
+        key=${key%/lease.token}
+        echo "${key##*/}"
+    done
+}
+
+refuse_another_cluster() {
+    [ ! -e "$root/usr/bin/$PROGRAM" ] ||
+        fail "this machine has UptimeMesh from a package, and two installations would take each other's place." \
+            "Use the package (systemctl enable --now uptimemesh), or remove it first: its data stay."
+    if [ "$action" = first ]; then
+        if [ ! -e "$state/app.db" ] && [ -n "$(enrolled)" ]; then
+            fail "this machine is the node $(enrolled | head -n 1) of another cluster ($state/identities)." \
+                "To make it a cluster of its own, leave that one first: install.sh uninstall --purge"
+        fi
+        return 0
+    fi
+    if [ -e "$state/app.db" ]; then
+        fail "this machine is the control plane of a cluster ($state/app.db), and its own node." \
+            "To make it a node of another one, back it up and give it up first: install.sh uninstall --purge"
+    fi
+    before=$(enrolled | head -n 1)
+    if [ -n "$before" ] && [ "$before" != "$node_id" ]; then
+        fail "this machine has joined already, as $before ($state/identities)." \
+            "To join as $node_id, leave first: install.sh uninstall --purge. To bring it up to date: --node-id $before"
+    fi
+    if [ -z "$before" ]; then
+        [ -n "$join_file" ] || fail "join needs --join-file FILE, with a join string: uptimemesh create-token --join-string"
+        return 0
+    fi
+    [ -n "$join_file" ] || return 0
+    # The string of another cluster pins another authority than the one that this node believes.
+    pinned=$(cut -d : -f 3 <"$work/join")
+    if have openssl && openssl x509 -in "$state/identities/$before/ca.crt" -outform DER -out "$work/ca" 2>/dev/null &&
+        [ "$(openssl dgst -sha256 -r "$work/ca" | cut -d ' ' -f 1)" != "$pinned" ]; then
+        fail "this machine is the node $before of another cluster than the join string's, or of one whose authority was replaced since." \
+            "To join the other one, leave first: install.sh uninstall --purge. Else leave --join-file out."
+    fi
+}
+
+join_cluster() {
+    if [ -n "$(enrolled)" ]; then
+        say "this machine has joined already, as $(enrolled | head -n 1): its identity is kept"
+        return 0
+    fi
+    step "join the cluster as $node_id" join_now
+}
+
+join_now() {
+    as_account "$program join --join-file - --node-id $node_id" <"$work/join" >"$work/joined" ||
+        fail "the machine did not join; see above. Nothing was started, and this may be run again."
+}
+
+# ---- started and well
+
+# Asks the control plane on this machine for its health.
+healthy() {
+    case ${chosen_host:=$(setting SERVER_HOST)} in
+        '' | 0.0.0.0 | '::' | '[::]') at=127.0.0.1 ;;
+        *:*) at="[$chosen_host]" ;;
+        *) at=$chosen_host ;;
+    esac
+    chosen_port=$(setting SERVER_PORT)
+    case $at in 127.* | localhost) scheme=http ;; *) scheme=https ;; esac
+    [ "$(setting TLS)" != off ] || scheme=http
+    address=$scheme://$at:${chosen_port:-8000}
+    if have curl; then
+        curl -fsk --max-time 5 "$address/health" >"$work/health" 2>&1
+    elif have wget; then
+        timeout 5 wget -q --no-check-certificate -O "$work/health" "$address/health" 2>/dev/null
+    else
+        # Started is all that can be known; systemd waits until the program says that it is ready.
+        is_running "$service"
+    fi
+}
+
+beats() { as_account "$program heartbeat --node-id $node_id" >"$work/health" 2>&1; }
+
+# wait_until COMMAND
+wait_until() {
+    waited=0
+    until "$@"; do
+        if [ "$waited" -ge "$HEALTHY_WITHIN_S" ]; then return 1; fi
+        sleep 1
+        waited=$((waited + 1))
+    done
+}
+
+start_service() {
+    case $action in
+        first) role=uptimemesh other=uptimemesh-agent well=healthy ;;
+        join) role=uptimemesh-agent other=uptimemesh well=beats ;;
+    esac
+    for unit in $(wanted "$role"); do
+        step "enable $unit" enable "$unit"
+    done
+    [ ! -e "$unit_dir/$(wanted "$other" | cut -d ' ' -f 1)" ] || disable_other
+    if [ -n "$root" ] || [ "$start" = no ]; then
+        say "nothing is started"
+        return 0
+    fi
+    service=$(wanted "$role" | cut -d ' ' -f 1)
+    watcher=$(wanted "$role" | cut -d ' ' -f 2)
+    # A configuration that was changed since the start may say another port.
+    if [ "$changed" = no ] && is_running "$service" && "$well"; then
+        say "$service runs, and nothing has changed"
+    else
+        step "start $service" restart "$service" || fail "$service does not start; $(hint "$role")"
+    fi
+    step "start $watcher" restart "$watcher" || fail "$watcher does not start; $(hint "$watcher")"
+    [ "$dry_run" = no ] || return 0
+    say "waiting until $service is well"
+    wait_until "$well" || {
+        cat "$work/health" >&2 2>/dev/null || true
+        fail "$service runs, but is not well after $HEALTHY_WITHIN_S s; $(hint "$role")"
+    }
+}
+
+disable_other() {
+    [ "$dry_run" = yes ] || disable "$(wanted "$other" | cut -d ' ' -f 1)"
+}
+
+farewell() {
+    [ "$dry_run" = no ] && [ -z "$root" ] && [ "$start" = yes ] || return 0
+    if [ "$action" = join ]; then
+        say "done: $node_id is a living node of its cluster"
+        return 0
+    fi
+    say "done: the control plane is well, and this machine is its node $(setting UPTIMEMESH_NODE_ID)"
+    say "  UI        $address/ui"
+    say "  sign in   admin / uptime, and change that password at once: uptimemesh set-password --new-password-file FILE"
+    [ ! -f "$state/keys/setup-code" ] || say "  elsewhere the setup code is asked for that is in $state/keys/setup-code"
+    say "  add nodes uptimemesh create-token --role worker --join-string > join; then there: install.sh join --join-file join"
+    [ "$address" = http://127.0.0.1:8000 ] || say "  commands  want --api-url $address, or UPTIMEMESH_API_URL=$address"
+}
+
+# ---- what is done
+
+if [ "$action" = uninstall ]; then
+    uninstall
+    exit 0
+fi
+
+umask 022
+changed=no
+work=$(mktemp -d "${TMPDIR:-/tmp}/uptimemesh-install.XXXXXX")
+if [ "$action" = join ] && [ -n "$join_file" ]; then
+    # Kept private: it is a secret until it is used.
+    (umask 077 && cat -- "$( [ "$join_file" = - ] && echo /dev/stdin || echo "$join_file")" >"$work/join")
+    case $(head -c 5 "$work/join") in
+        umj1:) ;;
+        *) fail "--join-file $join_file has no join string: it begins with umj1: (make one by uptimemesh create-token --join-string)" ;;
+    esac
+fi
+refuse_another_cluster
+
+if [ -n "$bin" ]; then
+    cp -- "$bin" "$work/$PROGRAM"
+else
+    fetch_program
+fi
+if [ -z "$root" ] && ! id "$ACCOUNT" >/dev/null 2>&1; then
+    step "make the user $ACCOUNT, who owns the data and runs the services" make_account
+fi
+directory "$state" 0700 "$ACCOUNT:$ACCOUNT"
+directory "$log_dir" 0750 "$ACCOUNT:$ACCOUNT"
+directory "$updates" 0755 root:root
+directory "$etc" 0755 root:root
+install_program
+configure
+install_files
+[ "$action" = join ] || allow_port
+reload_units
+if [ "$action" = join ] && [ -z "$root" ]; then join_cluster; fi
+start_service
+farewell

@@ -1,0 +1,35 @@
+//! What an installation needs besides the program: units, service scripts, the rotation of logs. They are in the program, so that who has
+//! checked its signature has checked theirs.
+
+use super::args::{Args, Failure};
+use super::output;
+
+/// Every file by its name.
+const FILES: &[(&str, &str)] = &[
+    ("uptimemesh.service", include_str!("../../ops/systemd/uptimemesh.service")),
+    ("uptimemesh-agent.service", include_str!("../../ops/systemd/uptimemesh-agent.service")),
+    ("uptimemesh-recover.service", include_str!("../../ops/systemd/uptimemesh-recover.service")),
+    ("uptimemesh-update.path", include_str!("../../ops/systemd/uptimemesh-update.path")),
+    ("uptimemesh-update.service", include_str!("../../ops/systemd/uptimemesh-update.service")),
+    ("uptimemesh", include_str!("../../ops/openrc/uptimemesh")),
+    ("uptimemesh-agent", include_str!("../../ops/openrc/uptimemesh-agent")),
+    ("uptimemesh-update", include_str!("../../ops/openrc/uptimemesh-update")),
+    ("uptimemesh.env", include_str!("../../ops/uptimemesh.env")),
+    ("uptimemesh.logrotate", include_str!("../../ops/uptimemesh.logrotate")),
+];
+
+/// The names of all of them.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    FILES.iter().map(|(name, _)| *name)
+}
+
+/// Prints one, or the names of all.
+pub fn unit(args: &Args) -> Result<(), Failure> {
+    let found = FILES.iter().find(|(name, _)| *name == args.word(0));
+    match (args.word(0), found) {
+        ("", _) => output::print(&names().map(|name| format!("{name}\n")).collect::<String>()),
+        (_, Some((_, text))) => output::print(text),
+        (name, None) => args.fault(format!("NAME must be one of {}, not {name:?}", names().collect::<Vec<_>>().join(", "))),
+    }
+    args.finish()
+}

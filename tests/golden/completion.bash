@@ -1,0 +1,125 @@
+# bash completion of uptimemesh, made by `uptimemesh completions bash`.
+_uptimemesh() {
+    local current="${COMP_WORDS[COMP_CWORD]}" before="${COMP_WORDS[COMP_CWORD - 1]}"
+    local first="" second="" seconds="" options="--api-url --ca-file --help" words="" at word
+    # bash breaks --option=value into three words.
+    if [[ $current == "=" ]]; then
+        current=""
+    elif [[ $before == "=" ]]; then
+        before="${COMP_WORDS[COMP_CWORD - 2]}"
+    fi
+    COMPREPLY=()
+    case "$before" in
+        --ca-file|--tls-cert-file|--tls-key-file|--log-file|--password-file|--api-token-file|--join-file|--token-file|--file|--new-password-file|--out|--key-file|--release-key|--artifact|-f) mapfile -t COMPREPLY < <(compgen -f -- "$current"); compopt -o filenames 2>/dev/null; return ;;
+        --data-dir|--cluster-pki-dir|--identity-dir) mapfile -t COMPREPLY < <(compgen -d -- "$current"); compopt -o filenames 2>/dev/null; return ;;
+        --node-id|--api-url|--app-name|--app-env|--database-url|--server-host|--server-port|--tls|--tls-names|--trusted-proxies|--log-level|--log-db-queries|--log-db-query-params|--log-sql-max-length|--auth-cookie-secure|--auth-session-ttl-seconds|--auth-session-idle-seconds|--node-cert-validity-days|--cluster-lease-token-ttl-seconds|--heartbeat-signature-max-skew-seconds|--http-connections-max|--http-connections-per-address-max|--http-requests-per-second-max|--core-ttl|--worker-ttl|--username|--password|--role|--ttl|--for-node|--timeout|--token|--name|--mesh-ip|--api-endpoint|--lease-ttl|--label|--lease-token|--status-json|--lease-state|--to|--service|--node|--snapshot|--max-moves|--category|--level|--since|--limit|--new-password|--setup-code|--days|--as|--channel) return ;;
+    esac
+    for ((at = 1; at < COMP_CWORD; at++)); do
+        word="${COMP_WORDS[at]}"
+        case "$word" in
+            --node-id|--api-url|--ca-file|--app-name|--app-env|--data-dir|--database-url|--server-host|--server-port|--tls|--tls-names|--tls-cert-file|--tls-key-file|--trusted-proxies|--log-level|--log-file|--log-db-queries|--log-db-query-params|--log-sql-max-length|--auth-cookie-secure|--auth-session-ttl-seconds|--auth-session-idle-seconds|--cluster-pki-dir|--node-cert-validity-days|--cluster-lease-token-ttl-seconds|--heartbeat-signature-max-skew-seconds|--http-connections-max|--http-connections-per-address-max|--http-requests-per-second-max|--core-ttl|--worker-ttl|--username|--password-file|--password|--api-token-file|--role|--ttl|--for-node|--timeout|--join-file|--token-file|--token|--name|--mesh-ip|--api-endpoint|--lease-ttl|--label|--identity-dir|--lease-token|--status-json|--lease-state|--file|--to|--service|--node|--snapshot|--max-moves|--category|--level|--since|--limit|--new-password-file|--new-password|--setup-code|--days|--out|--key-file|--release-key|--artifact|--as|--channel|-f) [[ ${COMP_WORDS[at + 1]} == "=" ]] && ((at++)); ((at++)) ;;
+            -*) ;;
+            *)
+                if [[ -z $first ]]; then
+                    first="$word"
+                elif [[ -z $second ]]; then
+                    second="$word"
+                fi
+                ;;
+        esac
+    done
+    if [[ -z $first ]]; then
+        words="up serve migrate bootstrap create-token join-tokens delete-token ca join agent heartbeat nodes-status nodes node services service replicas replica endpoints routers plan reconcile explain rebalance snapshots bundles events settings setting set-password users user sessions session api-tokens api-token whoami admin release man completions unit version help"
+    fi
+    case "$first" in
+        ca) seconds="show nodes rotate drop-previous" ;;
+        node) seconds="show cordon uncordon drain reboot rotate-keys delete" ;;
+        service) seconds="apply show history rollout rollback delete" ;;
+        replica) seconds="show move restart snapshot restore delete" ;;
+        setting) seconds="set" ;;
+        user) seconds="add role delete set-password" ;;
+        session) seconds="revoke" ;;
+        api-token) seconds="create delete" ;;
+        admin) seconds="reset-password" ;;
+        release) seconds="keygen sign verify" ;;
+    esac
+    if [[ -n $seconds && -z $second ]]; then
+        words="$seconds"
+    fi
+    word="$first"
+    [[ -n $seconds ]] && word="$first $second"
+    case "$word" in
+        "up") options="--node-id --api-url --ca-file --help --app-name --app-env --data-dir --database-url --server-host --server-port --tls --tls-names --tls-cert-file --tls-key-file --trusted-proxies --log-level --log-file --log-db-queries --log-db-query-params --log-sql-max-length --auth-cookie-secure --auth-session-ttl-seconds --auth-session-idle-seconds --cluster-pki-dir --node-cert-validity-days --cluster-lease-token-ttl-seconds --heartbeat-signature-max-skew-seconds --http-connections-max --http-connections-per-address-max --http-requests-per-second-max"; words="" ;;
+        "serve") options="--api-url --ca-file --help --app-name --app-env --data-dir --database-url --server-host --server-port --tls --tls-names --tls-cert-file --tls-key-file --trusted-proxies --log-level --log-file --log-db-queries --log-db-query-params --log-sql-max-length --auth-cookie-secure --auth-session-ttl-seconds --auth-session-idle-seconds --cluster-pki-dir --node-cert-validity-days --cluster-lease-token-ttl-seconds --heartbeat-signature-max-skew-seconds --http-connections-max --http-connections-per-address-max --http-requests-per-second-max"; words="" ;;
+        "migrate") options="--api-url --ca-file --help --app-name --app-env --data-dir --database-url --server-host --server-port --tls --tls-names --tls-cert-file --tls-key-file --trusted-proxies --log-level --log-file --log-db-queries --log-db-query-params --log-sql-max-length --auth-cookie-secure --auth-session-ttl-seconds --auth-session-idle-seconds --cluster-pki-dir --node-cert-validity-days --cluster-lease-token-ttl-seconds --heartbeat-signature-max-skew-seconds --http-connections-max --http-connections-per-address-max --http-requests-per-second-max"; words="" ;;
+        "bootstrap") options="--core-ttl --worker-ttl --username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "create-token") options="--role --ttl --join-string --for-node --username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "join-tokens") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "delete-token") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "ca show") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "ca nodes") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "ca rotate") options="--wait --timeout --username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "ca drop-previous") options="--force --username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "join") options="--join-file --token-file --token --role --name --mesh-ip --api-endpoint --lease-ttl --label --node-id --identity-dir --api-url --ca-file --help"; words="" ;;
+        "agent") options="--ttl --log-level --log-file --node-id --identity-dir --api-url --ca-file --help"; words="" ;;
+        "heartbeat") options="--lease-token --ttl --status-json --node-id --identity-dir --api-url --ca-file --help"; words="" ;;
+        "nodes-status") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "nodes") options="--role --lease-state --label --username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "node show") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "node cordon") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "node uncordon") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "node drain") options="--no-wait --username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "node reboot") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "node rotate-keys") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "node delete") options="--force --username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "services") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "service apply") options="--file --wait --username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "service show") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "service history") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "service rollout") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "service rollback") options="--to --username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "service delete") options="--force --username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "replicas") options="--service --node --username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "replica show") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "replica move") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "replica restart") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "replica snapshot") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "replica restore") options="--snapshot --username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "replica delete") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "endpoints") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "routers") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "plan") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "reconcile") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "explain") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "rebalance") options="--apply --max-moves --username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "snapshots") options="--request --username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "bundles") options="--request --username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "events") options="--category --name --level --node --since --limit --follow --username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "settings") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "setting set") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "set-password") options="--new-password-file --new-password --setup-code --username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "users") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "user add") options="--role --new-password-file --new-password --username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "user role") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "user delete") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "user set-password") options="--new-password-file --new-password --username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "sessions") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "session revoke") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "api-tokens") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "api-token create") options="--role --days --username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "api-token delete") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "whoami") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "admin reset-password") options="--username --new-password-file --api-url --ca-file --help --app-name --app-env --data-dir --database-url --server-host --server-port --tls --tls-names --tls-cert-file --tls-key-file --trusted-proxies --log-level --log-file --log-db-queries --log-db-query-params --log-sql-max-length --auth-cookie-secure --auth-session-ttl-seconds --auth-session-idle-seconds --cluster-pki-dir --node-cert-validity-days --cluster-lease-token-ttl-seconds --heartbeat-signature-max-skew-seconds --http-connections-max --http-connections-per-address-max --http-requests-per-second-max"; words="" ;;
+        "release keygen") options="--out --api-url --ca-file --help"; words="" ;;
+        "release sign") options="--key-file --api-url --ca-file --help"; words="" ;;
+        "release verify") options="--release-key --artifact --as --channel --api-url --ca-file --help"; words="" ;;
+        "man") options="--api-url --ca-file --help"; words="" ;;
+        "completions") options="--api-url --ca-file --help"; words="bash zsh fish" ;;
+        "unit") options="--api-url --ca-file --help"; words="uptimemesh.service uptimemesh-agent.service uptimemesh-recover.service uptimemesh-update.path uptimemesh-update.service uptimemesh uptimemesh-agent uptimemesh-update uptimemesh.env uptimemesh.logrotate" ;;
+        "version") options="--api-url --ca-file --help"; words="" ;;
+        "help") options="--api-url --ca-file --help"; words="up serve migrate bootstrap create-token join-tokens delete-token ca join agent heartbeat nodes-status nodes node services service replicas replica endpoints routers plan reconcile explain rebalance snapshots bundles events settings setting set-password users user sessions session api-tokens api-token whoami admin release man completions unit version help" ;;
+    esac
+    [[ $current == -* ]] && words="$options"
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+}
+complete -F _uptimemesh uptimemesh
