@@ -100,6 +100,8 @@ impl Machine {
                 stand_in("systemctl", "/usr/bin/systemctl");
             }
             Init::OpenRc => {
+                fs::create_dir(self.path("/run/openrc")).unwrap();
+                self.put("/run/openrc/softlevel", b"default\n", 0o644);
                 self.ok("/bin/busybox mkdir -p /usr/local/alpine && /bin/busybox --install -s /usr/local/alpine");
                 for place in ["/sbin/openrc-run", "/usr/local/alpine/rc-service", "/usr/local/alpine/rc-update"] {
                     stand_in("openrc-run", place);
