@@ -4,6 +4,7 @@
 
 pub mod api_tokens;
 pub mod auth;
+pub mod backups;
 pub mod ca;
 pub mod endpoints;
 pub mod events;
@@ -69,6 +70,8 @@ pub struct Control {
     pub listening: SocketAddr,
     /// How TLS is spoken, where it is.
     pub tls: Option<tls::Tls>,
+    /// The backups that the server makes by itself.
+    pub backups: backups::Own,
     /// Readers of the event stream.
     pub stream_readers: Arc<events::Readers>,
 }
@@ -93,6 +96,7 @@ impl Control {
             scheduler: scheduler::Scheduler::load(&store)?,
             metrics: metrics::Metrics::default(),
             store: Arc::new(store),
+            backups: backups::Own::default(),
             stream_readers: Arc::default(),
             config,
         })

@@ -1,6 +1,6 @@
 //! What the control plane does by itself, again and again.
 
-use super::{Control, events, once, scheduler, sessions, tls};
+use super::{Control, backups, events, once, scheduler, sessions, tls};
 use crate::error::{Chain, Doing, Error, Result};
 use crate::thread::{Stop, every};
 use std::sync::Arc;
@@ -20,6 +20,8 @@ const PRUNE: Duration = Duration::from_secs(60);
 const SESSIONS: Duration = Duration::from_secs(60);
 /// The server's certificates are looked at so often: an operator who replaces one sees it work before the coffee is ready.
 const WATCH_TLS: Duration = Duration::from_secs(10);
+/// Whether it is time for a backup or a drill is looked at so often: a short directory is read for it.
+const BACKUPS: Duration = Duration::from_secs(1);
 /// The write-ahead log is looked at so often.
 const WATCH_WAL: Duration = Duration::from_secs(60);
 
@@ -37,6 +39,7 @@ pub fn start(control: &Arc<Control>, stop: &Stop) -> Result<Vec<JoinHandle<()>>>
         pass("once-prune", PRUNE, once::prune)?,
         pass("session-flush", SESSIONS, sessions::flush)?,
         pass("tls-watch", WATCH_TLS, tls::turn)?,
+        pass("backups", BACKUPS, backups::turn)?,
         pass("wal-watch", WATCH_WAL, |c| {
             c.store.watch_wal();
             Ok(())

@@ -4,6 +4,7 @@
 
 mod agent;
 mod api;
+mod backups;
 mod browser;
 mod browser_ui;
 mod canary;

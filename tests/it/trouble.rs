@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// The program in a mount namespace of its own, after this shell script has prepared it.
-fn in_namespace(dir: &Path, script: &str, args: &[&str]) -> Command {
+pub fn in_namespace(dir: &Path, script: &str, args: &[&str]) -> Command {
     let program = command(dir, args);
     let mut outer = Command::new("unshare");
     outer
@@ -20,7 +20,7 @@ fn in_namespace(dir: &Path, script: &str, args: &[&str]) -> Command {
 }
 
 /// Whether this machine lets us mount: elsewhere the tests that need it say so and are left out.
-fn can_mount() -> bool {
+pub fn can_mount() -> bool {
     let can = Command::new("unshare").args(["--mount", "true"]).status().is_ok_and(|s| s.success());
     if !can {
         eprintln!("left out: mount namespaces need root");
