@@ -26,7 +26,7 @@ pub struct Setting {
 impl Setting {
     /// Whether it is a secret: it has no flag then, because everybody on the machine can read the arguments of a process.
     pub fn is_secret(&self) -> bool {
-        ["AUTH_SECRET_KEY", "CLUSTER_SIGNING_KEY", "METRICS_TOKEN"].contains(&self.name)
+        ["AUTH_SECRET_KEY", "CLUSTER_SIGNING_KEY", "METRICS_TOKEN", "UPTIMEMESH_BACKUP_PASSPHRASE"].contains(&self.name)
     }
 }
 
@@ -62,6 +62,10 @@ pub const SETTINGS: &[Setting] = &[
     setting("CLUSTER_LEASE_TOKEN_TTL_SECONDS", "86400", "seconds that a lease token is valid, 60 to 2592000"),
     setting("HEARTBEAT_SIGNATURE_MAX_SKEW_SECONDS", "30", "seconds that a node's clock may be off, 1 to 3600"),
     setting("METRICS_TOKEN", "", "bearer token for GET /metrics from elsewhere; from this machine itself none is needed"),
+    setting("BACKUP_DIR", "DATA_DIR/backups", "directory of the backups"),
+    setting("BACKUP_PASSPHRASE_FILE", "", "file with the passphrase that backups are encrypted for"),
+    setting("UPTIMEMESH_BACKUP_PASSPHRASE", "", "the same, without a file"),
+    setting("BACKUP_BEFORE_UPGRADE", "on", "off: bring the database up to date without making a backup before"),
     setting("HTTP_CONNECTIONS_MAX", "", "connections in all, 16 to 100000; by the limit of open files, at most 1024"),
     setting("HTTP_CONNECTIONS_PER_ADDRESS_MAX", "64", "connections of one address, 1 to 100000"),
     setting("HTTP_REQUESTS_PER_SECOND_MAX", "500", "requests a second of one signed-in caller, 1 to 1000000; ten times that at once"),
@@ -137,6 +141,14 @@ pub struct Config {
     pub heartbeat_skew_s: i64,
     /// What a collector of metrics shows; `None` lets only this machine collect.
     pub metrics_token: Option<Secret>,
+    /// Directory of the backups.
+    pub backup_dir: PathBuf,
+    /// File with the passphrase that backups are encrypted for.
+    pub backup_passphrase_file: Option<PathBuf>,
+    /// The passphrase itself, where it was given without a file.
+    pub backup_passphrase: Option<Secret>,
+    /// Whether a backup is made before the database is brought up to date.
+    pub backup_before_upgrade: bool,
     /// Connections in all; `None` follows the limit of open files.
     pub connections_max: Option<usize>,
     /// Connections of one address.
@@ -218,6 +230,12 @@ impl Config {
             lease_token_ttl_s: read.int("CLUSTER_LEASE_TOKEN_TTL_SECONDS", 60, 2_592_000),
             heartbeat_skew_s: read.int("HEARTBEAT_SIGNATURE_MAX_SKEW_SECONDS", 1, 3600),
             metrics_token: Some(read.text("METRICS_TOKEN")).filter(|t| !t.is_empty()).map(|t| Secret(Some(t.into_bytes()))),
+            backup_dir: in_data(read.text("BACKUP_DIR")),
+            backup_passphrase_file: Some(read.text("BACKUP_PASSPHRASE_FILE")).filter(|t| !t.is_empty()).map(PathBuf::from),
+            backup_passphrase: Some(read.text("UPTIMEMESH_BACKUP_PASSPHRASE"))
+                .filter(|t| !t.is_empty())
+                .map(|t| Secret(Some(t.into_bytes()))),
+            backup_before_upgrade: read.flag("BACKUP_BEFORE_UPGRADE"),
             connections_max: match read.text("HTTP_CONNECTIONS_MAX").is_empty() {
                 true => None,
                 false => Some(read.int("HTTP_CONNECTIONS_MAX", 16, 100_000) as usize),
@@ -266,6 +284,10 @@ impl Config {
             "NODE_CERT_VALIDITY_DAYS" => self.node_cert_validity_days.to_string(),
             "CLUSTER_LEASE_TOKEN_TTL_SECONDS" => self.lease_token_ttl_s.to_string(),
             "HEARTBEAT_SIGNATURE_MAX_SKEW_SECONDS" => self.heartbeat_skew_s.to_string(),
+            "BACKUP_DIR" => path(&self.backup_dir),
+            "BACKUP_PASSPHRASE_FILE" => self.backup_passphrase_file.as_deref().map(path).unwrap_or_default(),
+            "UPTIMEMESH_BACKUP_PASSPHRASE" => self.backup_passphrase.as_ref().map_or("(not set)".to_string(), set),
+            "BACKUP_BEFORE_UPGRADE" => self.backup_before_upgrade.to_string(),
             "METRICS_TOKEN" => self.metrics_token.as_ref().map_or("(not set)".to_string(), set),
             "HTTP_CONNECTIONS_MAX" => self.connections_max.map(|n| n.to_string()).unwrap_or_default(),
             "HTTP_CONNECTIONS_PER_ADDRESS_MAX" => self.connections_per_address_max.to_string(),

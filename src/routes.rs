@@ -17,6 +17,7 @@ pub const TABLES: &[&[Route]] = &[
     api::join_tokens::ROUTES,
     api::cluster::ROUTES,
     api::ca::ROUTES,
+    api::backups::ROUTES,
     api::events::ROUTES,
     api::settings::ROUTES,
     api::services::ROUTES,
@@ -43,6 +44,7 @@ pub const TABLES: &[&[Route]] = &[
     ui::api_tokens::ROUTES,
     ui::cluster_settings::ROUTES,
     ui::ca::ROUTES,
+    ui::backups::ROUTES,
     ui::settings::ROUTES,
     ui::sessions::ROUTES,
 ];

@@ -1,11 +1,13 @@
 //! A running server: wires the configuration, the database, the rules, the routes and the passes together.
 
 use crate::config::Config;
-use crate::control::{Control, auth, doctor, join_tokens, passes, setup, tls, users};
+pub use crate::control::backups::Restored;
+use crate::control::{Control, auth, backups, doctor, join_tokens, passes, setup, tls, users};
 use crate::error::{Doing, Error, Result};
 use crate::http::Limits;
 use crate::http::listen::{Front, TlsSource};
 use crate::model::address;
+use crate::model::backups::{Backup, Kind, Manifest};
 use crate::model::findings::Finding;
 use crate::model::join_tokens::{JoinRole, NewJoinToken};
 pub use crate::store::sqlite_version;
@@ -21,6 +23,8 @@ use std::time::Duration;
 
 /// Requests that are being answered at a stop get so long to end.
 const GRACE: Duration = Duration::from_secs(10);
+/// What a backup without encryption must be asked for by.
+const NO_PASSPHRASE: &str = "A backup holds every key of the cluster: give a passphrase by BACKUP_PASSPHRASE_FILE or UPTIMEMESH_BACKUP_PASSPHRASE, or say --no-encryption.";
 /// Reads that run at once, beside one for each core.
 const READERS_EXTRA: usize = 2;
 /// The lock of the data directory.
@@ -65,12 +69,14 @@ impl Server {
     pub fn start(mut config: Config) -> Result<Server> {
         files::private_dir(&config.data_dir)?;
         let held = hold(&config.data_dir)?;
+        backups::finish(&config.data_dir)?;
         logger::init(config.log_level, config.log_file.clone())?;
         config.fill_keys()?;
         let readers = std::thread::available_parallelism().map_or(1, usize::from) + READERS_EXTRA;
         make_parent(&config.database_path)?;
         let listener = listen(&config.server_host, config.server_port)?;
         let address = listener.local_addr().doing("read the listening address")?;
+        backups::before_upgrade(&config)?;
         let store = Store::open(&config.database_path, readers, query_log(&config))?;
         let (connections_per_address_max, proxies) = (config.connections_per_address_max, config.trusted_proxies.clone());
         // The setting is for whoever has a large fleet behind one address.
@@ -78,6 +84,7 @@ impl Server {
         let limits = Limits { connections_per_address_max, proxies, handshakes_per_s_max: handshakes, ..Limits::default() };
         let limits = Limits { connections_max: config.connections_max.unwrap_or(limits.connections_max), ..limits };
         let control = Arc::new(Control::new(config, store, address)?);
+        backups::settle(&control)?;
         let stop = Stop::default();
         let passes = passes::start(&control, &stop)?;
         let answering = Arc::clone(&control);
@@ -179,8 +186,36 @@ impl Drop for Server {
 pub fn migrate(config: &Config) -> Result<Migrated> {
     files::private_dir(&config.data_dir)?;
     let _held = hold(&config.data_dir)?;
+    backups::finish(&config.data_dir)?;
     make_parent(&config.database_path)?;
+    backups::before_upgrade(config)?;
     store::migrate(&config.database_path)
+}
+
+/// Makes a backup of the data directory, also while a server runs on it, which is not asked.
+pub fn create_backup(config: &Config, no_encryption: bool) -> Result<Backup> {
+    let passphrase = backups::passphrase(config)?;
+    if passphrase.is_none() && !no_encryption {
+        return Err(Error::Malformed(NO_PASSPHRASE.into()));
+    }
+    backups::create(config, Kind::Manual, passphrase.as_deref().filter(|_| !no_encryption))
+}
+
+/// The backups in the directory of backups, newest first.
+pub fn list_backups(config: &Config) -> Result<Vec<Backup>> {
+    backups::list(config)
+}
+
+/// Reads a backup whole, as a restore would.
+pub fn verify_backup(config: &Config, file: &Path) -> Result<Manifest> {
+    backups::verify(file, backups::passphrase(config)?.as_deref()).map(|checked| checked.manifest)
+}
+
+/// Makes a data directory of a backup; what was there is kept beside it.
+pub fn restore_backup(config: &Config, file: &Path, replace: bool) -> Result<Restored> {
+    files::private_dir(&config.data_dir)?;
+    let _held = hold(&config.data_dir)?;
+    backups::restore(config, file, backups::passphrase(config)?.as_deref(), replace)
 }
 
 /// Gives a user a new password in the server's own data, whether a server runs on it or not; see [`users::reset_password`]. The lock of

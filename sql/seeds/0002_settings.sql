@@ -1,5 +1,8 @@
 -- Settings that every cluster has; what an operator or the running system set stays.
 INSERT INTO cluster_settings (key, value, created_at, updated_at) VALUES
+    ('backup_drill_interval_seconds', '604800', :now, :now),
+    ('backup_interval_seconds', '86400', :now, :now),
+    ('backup_keep', '7', :now, :now),
     ('cluster_bootstrapped', 'false', :now, :now),
     ('etcd_status', 'unknown', :now, :now),
     ('events_retention_days', '30', :now, :now),

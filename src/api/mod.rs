@@ -2,6 +2,7 @@
 
 pub mod api_tokens;
 pub mod auth;
+pub mod backups;
 pub mod ca;
 pub mod cluster;
 pub mod endpoints;

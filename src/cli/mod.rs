@@ -2,6 +2,7 @@
 //! status 1; a wrong command line names every fault and exits with 2.
 
 mod args;
+mod backups;
 mod bundles;
 mod ca;
 mod cluster;
@@ -503,6 +504,38 @@ const COMMANDS: &[Command] = &[
         options: &[people::RESET],
         settings: true,
         run: people::reset_password,
+    },
+    Command {
+        name: "backup create",
+        argument: "",
+        about: "Make a backup of the server's data, on its machine.",
+        options: &[backups::CREATE, backups::JSON],
+        settings: true,
+        run: backups::create,
+    },
+    Command {
+        name: "backup list",
+        argument: "",
+        about: "List the backups on this machine, newest first.",
+        options: &[backups::JSON],
+        settings: true,
+        run: backups::list,
+    },
+    Command {
+        name: "backup verify",
+        argument: "FILE",
+        about: "Read a backup whole, as a restore would.",
+        options: &[backups::JSON],
+        settings: true,
+        run: backups::verify,
+    },
+    Command {
+        name: "backup restore",
+        argument: "FILE",
+        about: "Make the server's data of a backup.",
+        options: &[backups::RESTORE, backups::JSON],
+        settings: true,
+        run: backups::restore,
     },
     Command {
         name: "release keygen",

@@ -1,7 +1,7 @@
 //! Examining a control plane: its configuration, keys, certificates, database, backups and nodes. On a running one by itself, and on its
 //! data from outside, whether it runs or not; nothing is changed by it.
 
-use super::{Control, tls};
+use super::{Control, backups, tls};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::crypto::pki::{self, CA_CERT, CA_KEY, Ca};
@@ -16,7 +16,6 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 /// An authority that ends sooner is to be replaced: every node must have the next one before.
 const CA_DAYS_LOW: i64 = 180;
@@ -108,7 +107,7 @@ fn of(config: &Config, runs: bool, seen: Result<Seen>) -> Vec<Finding> {
     let mut findings = vec![strictness(config), doctor::private("files.keys", &config.data_dir, &secrets(config))];
     findings.extend(authority(config));
     findings.push(server_certificate(config));
-    findings.push(backups(&config.data_dir));
+    findings.push(newest_backup(config));
     findings.push(wal(config));
     match seen {
         Ok(seen) => {
@@ -150,6 +149,8 @@ fn secrets(config: &Config) -> Vec<PathBuf> {
         paths.extend(["node.key", "lease.token"].map(|name| identity.join(name)));
     }
     paths.extend(config.tls_files.iter().map(|(_, key)| key.clone()));
+    paths.push(config.backup_dir.clone());
+    paths.extend(config.backup_passphrase_file.clone());
     paths
 }
 
@@ -218,21 +219,15 @@ fn server_certificate(config: &Config) -> Finding {
     }
 }
 
-/// The newest file in the directory of the backups.
-fn backups(data_dir: &Path) -> Finding {
+/// The newest backup, and whether those that are made are encrypted.
+fn newest_backup(config: &Config) -> Finding {
     const CHECK: &str = "backups";
-    let dir = data_dir.join("backups");
-    let newest = fs::read_dir(&dir).into_iter().flatten().flatten().filter_map(|entry| {
-        let metadata = entry.metadata().ok().filter(|m| m.is_file())?;
-        // What is being written is no backup yet.
-        let whole = !entry.file_name().to_string_lossy().ends_with(".new");
-        metadata.modified().ok().filter(|_| whole).and_then(|at| at.duration_since(UNIX_EPOCH).ok())
-    });
     let make = "uptimemesh backup create; and keep copies on another machine";
-    match newest.max() {
-        None => Finding::warn(CHECK, format!("there is none in {}", dir.display()), make),
-        Some(at) => {
-            let at = Timestamp::from_secs(at.as_secs() as i64);
+    match backups::newest(config) {
+        Err(e) => Finding::fail(CHECK, Chain(&e).to_string(), "let the server's user read the directory of BACKUP_DIR"),
+        Ok(None) => Finding::warn(CHECK, format!("there is none in {}", config.backup_dir.display()), make),
+        Ok(Some(newest)) => {
+            let at = newest.created_at;
             match -days_left(at) {
                 days if days > BACKUP_DAYS_OLD => Finding::warn(CHECK, format!("the newest is of {at}, {days} days ago"), make),
                 _ => Finding::ok(CHECK, format!("the newest is of {at}")),

@@ -1,6 +1,6 @@
 //! Figures for a collector of metrics, in Prometheus' text format (version 0.0.4), read by `GET /metrics`.
 
-use super::Control;
+use super::{Control, backups as kept};
 use crate::clock;
 use crate::error::Result;
 use crate::model::leases::LeaseState;
@@ -53,6 +53,7 @@ pub fn text(control: &Control) -> Result<String> {
     scheduler(&mut out, control);
     store(&mut out, control);
     certificates(&mut out, control)?;
+    backups(&mut out, control)?;
     out.family("uptimemesh_stream_readers", "gauge", "Readers of the event stream.");
     out.sample("uptimemesh_stream_readers", &[], control.stream_readers.count() as f64);
     Ok(out.0)
@@ -137,6 +138,20 @@ fn certificates(out: &mut Text, control: &Control) -> Result<()> {
     if let Some(ends) = control.store.read(nodes::first_identity_end)? {
         out.sample("uptimemesh_certificate_days_left", &[("of", "node")], days(ends));
     }
+    Ok(())
+}
+
+fn backups(out: &mut Text, control: &Control) -> Result<()> {
+    let age_s = |at: clock::Timestamp| (clock::now().0 - at.0) as f64 / 1e6;
+    out.family("uptimemesh_backup_age_seconds", "gauge", "Age of the newest backup; absent while there is none.");
+    if let Some(backup) = kept::newest(&control.config)? {
+        out.sample("uptimemesh_backup_age_seconds", &[], age_s(backup.created_at));
+    }
+    let drill = kept::last_drill(&control.config)?;
+    out.family("uptimemesh_backup_drill_age_seconds", "gauge", "Time since the newest backup was restored as a drill; absent before.");
+    drill.iter().for_each(|drill| out.sample("uptimemesh_backup_drill_age_seconds", &[], age_s(drill.at)));
+    out.family("uptimemesh_backup_ok", "gauge", "0 while a backup failed, is too old or missing, or the last drill failed.");
+    out.sample("uptimemesh_backup_ok", &[], f64::from(u8::from(kept::problem(control)?.is_none())));
     Ok(())
 }
 

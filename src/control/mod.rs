@@ -4,6 +4,7 @@
 
 pub mod api_tokens;
 pub mod auth;
+pub mod backups;
 pub mod bundles;
 pub mod ca;
 pub mod doctor;
@@ -74,6 +75,8 @@ pub struct Control {
     pub tls: Option<tls::Tls>,
     /// Support bundles.
     pub bundles: bundles::Bundles,
+    /// The backups that the server makes by itself.
+    pub backups: backups::Own,
     /// Readers of the event stream.
     pub stream_readers: Arc<events::Readers>,
 }
@@ -99,6 +102,7 @@ impl Control {
             metrics: metrics::Metrics::default(),
             bundles: bundles::Bundles::default(),
             store: Arc::new(store),
+            backups: backups::Own::default(),
             stream_readers: Arc::default(),
             config,
         })

@@ -1,6 +1,6 @@
 //! What the control plane does by itself, again and again.
 
-use super::{Control, bundles, events, once, scheduler, sessions, tls};
+use super::{Control, backups, bundles, events, once, scheduler, sessions, tls};
 use crate::error::{Chain, Doing, Error, Result};
 use crate::thread::{Stop, every};
 use std::sync::Arc;
@@ -22,6 +22,8 @@ const SESSIONS: Duration = Duration::from_secs(60);
 const WATCH_TLS: Duration = Duration::from_secs(10);
 /// Whether a support bundle is wanted is looked at so often: somebody waits for it. It costs no query while none is.
 const BUNDLES: Duration = Duration::from_millis(250);
+/// Whether it is time for a backup or a drill is looked at so often: a short directory is read for it.
+const BACKUPS: Duration = Duration::from_secs(1);
 /// The write-ahead log is looked at so often.
 const WATCH_WAL: Duration = Duration::from_secs(60);
 
@@ -40,6 +42,7 @@ pub fn start(control: &Arc<Control>, stop: &Stop) -> Result<Vec<JoinHandle<()>>>
         pass("session-flush", SESSIONS, sessions::flush)?,
         pass("tls-watch", WATCH_TLS, tls::turn)?,
         pass("bundles", BUNDLES, bundles::turn)?,
+        pass("backups", BACKUPS, backups::turn)?,
         pass("wal-watch", WATCH_WAL, |c| {
             c.store.watch_wal();
             Ok(())

@@ -18,6 +18,13 @@ pub const SCHEDULER_MODE: &str = "scheduler_mode";
 /// Whether the scheduler's brake may hold it.
 pub const SCHEDULER_BRAKE: &str = "scheduler_brake";
 
+/// Seconds between two backups that the server makes by itself; 0 for none.
+pub const BACKUP_INTERVAL: &str = "backup_interval_seconds";
+/// Backups of its own that the server keeps.
+pub const BACKUP_KEPT: &str = "backup_keep";
+/// Seconds between two restore drills; 0 for none.
+pub const DRILL_INTERVAL: &str = "backup_drill_interval_seconds";
+
 /// What a setting that the server reads may be.
 enum Rule {
     Number { default: i64, min: i64, max: i64 },
@@ -28,6 +35,9 @@ enum Rule {
 const RULES: &[(&str, Rule)] = &[
     (RETENTION_DAYS, Rule::Number { default: 30, min: 1, max: 3650 }),
     (RETENTION_ROWS, Rule::Number { default: 1_000_000, min: 1_000, max: 100_000_000 }),
+    (BACKUP_INTERVAL, Rule::Number { default: 86_400, min: 0, max: 31_536_000 }),
+    (BACKUP_KEPT, Rule::Number { default: 7, min: 1, max: 1_000 }),
+    (DRILL_INTERVAL, Rule::Number { default: 604_800, min: 0, max: 31_536_000 }),
     (SCHEDULER_MODE, Rule::Word(&["auto", "manual", "paused"])),
     (SCHEDULER_BRAKE, Rule::Word(&["on", "off"])),
 ];

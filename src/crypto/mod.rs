@@ -1,6 +1,7 @@
 //! Cryptography: ring, rcgen, argon2 and x509-parser are used here only, and rustls is set up here. Keys come in as bytes; where they live, and who
 //! may do what with them, is decided elsewhere.
 
+pub mod container;
 pub mod lease;
 pub mod password;
 pub mod pki;
@@ -50,6 +51,27 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut sum = [0; 32];
     sum.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
     sum
+}
+
+/// SHA-256 of what comes piece by piece.
+pub struct Sum(digest::Context);
+
+impl Default for Sum {
+    fn default() -> Sum {
+        Sum(digest::Context::new(&digest::SHA256))
+    }
+}
+
+impl Sum {
+    /// Adds a piece.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The sum of all pieces, in lower-case hex.
+    pub fn hex(self) -> String {
+        hex(self.0.finish().as_ref())
+    }
 }
 
 /// SHA-256 in lower-case hex.

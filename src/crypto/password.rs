@@ -19,16 +19,12 @@ fn params() -> Params {
     Params::new(MEMORY_KIB, PASSES, 1, Some(HASH_BYTES)).expect("the parameters are constant and valid")
 }
 
-fn argon2id(password: &str, salt: &[u8], params: Params) -> argon2::Result<[u8; HASH_BYTES]> {
+/// Argon2id of a password.
+pub(super) fn argon2id(password: &[u8], salt: &[u8], params: Params) -> argon2::Result<[u8; HASH_BYTES]> {
     let mut memory = Vec::with_capacity(ALLOCATED_BLOCKS.max(params.block_count()));
     memory.resize(params.block_count(), Block::new());
     let mut hash = [0; HASH_BYTES];
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into_with_memory(
-        password.as_bytes(),
-        salt,
-        &mut hash,
-        &mut memory,
-    )?;
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into_with_memory(password, salt, &mut hash, &mut memory)?;
     Ok(hash)
 }
 
@@ -37,7 +33,7 @@ pub fn hash(password: &str) -> Result<String> {
     let failed = |e: String| Error::fault("hash a password", e);
     let salt_bytes = random::<16>();
     let salt = SaltString::encode_b64(&salt_bytes).map_err(|e| failed(e.to_string()))?;
-    let hash = argon2id(password, &salt_bytes, params()).map_err(|e| failed(e.to_string()))?;
+    let hash = argon2id(password.as_bytes(), &salt_bytes, params()).map_err(|e| failed(e.to_string()))?;
     let hash = Output::new(&hash).map_err(|e| failed(e.to_string()))?;
     Ok(format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p=1${salt}${hash}"))
 }
@@ -48,7 +44,7 @@ pub fn verify(password: &str, phc: &str) -> bool {
         let hash = PasswordHash::new(phc).ok().filter(|h| h.algorithm.as_str() == "argon2id")?;
         let mut salt = [0; 64];
         let salt = hash.salt?.decode_b64(&mut salt).ok()?;
-        let found = argon2id(password, salt, Params::try_from(&hash).ok()?).ok()?;
+        let found = argon2id(password.as_bytes(), salt, Params::try_from(&hash).ok()?).ok()?;
         // Outputs are compared in constant time.
         Some(Output::new(&found).ok()? == hash.hash?)
     };
@@ -58,7 +54,7 @@ pub fn verify(password: &str, phc: &str) -> bool {
 /// Takes as long as [`verify`], so that nobody can tell by the time which users exist.
 pub fn dummy_verify(password: &str) {
     // Only its time matters.
-    let _ = argon2id(password, &[0; 16], params());
+    let _ = argon2id(password.as_bytes(), &[0; 16], params());
 }
 
 #[cfg(test)]

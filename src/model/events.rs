@@ -8,6 +8,7 @@ use serde_json::Value;
 /// The categories of the events that the server itself records: no client may write what looks like one of them.
 pub const OWN_CATEGORIES: &[&str] = &[
     "auth",
+    "backups",
     "cluster",
     "endpoints",
     "etcd",

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod api_tokens;
+pub mod backups;
 pub mod ca;
 pub mod endpoints;
 pub mod events;

@@ -46,6 +46,16 @@ pub fn migrate(path: &Path) -> Result<Migrated> {
     run(&open_writer(path)?)
 }
 
+/// The number of the last migration of a database; 0 where there was none.
+pub(super) fn version(connection: &Connection) -> Result<i64> {
+    let doing = "read the version of the database";
+    let journal = connection.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'schema_migrations'").and_then(|mut s| s.exists([]));
+    if !row::told(journal, doing)? {
+        return Ok(0);
+    }
+    row::told(connection.query_row("SELECT coalesce(max(number), 0) FROM schema_migrations", [], |r| r.get(0)), doing)
+}
+
 pub(super) fn run(connection: &Connection) -> Result<Migrated> {
     run_all(connection, MIGRATIONS)
 }

@@ -6,6 +6,7 @@
 //! inside a read does not build. What a node, a lease or a token may become is decided in `control`.
 
 pub mod api_tokens;
+pub mod backups;
 pub mod brakes;
 pub mod changes;
 pub mod endpoints;

@@ -5,6 +5,7 @@
 
 pub mod api_tokens;
 pub mod assets;
+pub mod backups;
 pub mod ca;
 pub mod cluster_settings;
 mod diff;

@@ -4,7 +4,7 @@ use super::{At, events, mesh, nodes, parts, run};
 use crate::clock;
 use crate::control::health;
 use crate::control::scheduler::{self, ServiceHealth};
-use crate::control::{ca, runs};
+use crate::control::{backups, ca, runs};
 use crate::error::Result;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
@@ -139,6 +139,9 @@ fn attention(at: &At, nodes: &[ListedNode], services: &[Service], states: &[Serv
     if let Some(old) = newest.filter(|s| now.secs() - s.updated_at.secs() > SNAPSHOT_S) {
         let more = Html::concat(vec![parts::text("the newest completed one is from "), parts::time(old.updated_at)]);
         lines.push(line("warning", "snapshot", "/ui/support", "etcd", &more));
+    }
+    if let Some(problem) = backups::problem(control)? {
+        lines.push(line("warning", "backup", "/ui/settings/backups", "backups", &parts::text(&problem)));
     }
     Ok(if lines.is_empty() { parts::hint("Nothing. Everything that is known is well.") } else { parts::list(lines) })
 }

@@ -68,6 +68,7 @@ pub(super) fn tabs(at: &At) -> Html {
         ("Sessions", "/ui/settings/sessions", Admin),
         ("Cluster", "/ui/settings/cluster", Viewer),
         ("Certificates", "/ui/settings/certificates", Viewer),
+        ("Backups", "/ui/settings/backups", Viewer),
     ];
     let tab = |(text, href, _): &(&str, &str, Role)| match at.request.path == *href {
         true => page!("tab_here.html", href = *href, text = *text),

@@ -36,6 +36,29 @@ impl Shell {
 }
 
 #[test]
+fn a_cluster_is_backed_up_restored_and_taken_back() {
+    let (here, there) = (Dir::new(), Dir::new());
+    let (mut server, client) = Running::serve(here.path(), &["serve", "--server-port", "0", "--log-file", ""]);
+    let shell = Shell { url: format!("http://{}", client.address) };
+    let [back_up, restore, back] = <[String; 3]>::try_from(blocks("Back up, restore, upgrade, go back")).unwrap();
+    let said = shell.run(here.path(), &back_up);
+    assert!(said.contains("schema_version") && said.contains("manual-"), "{said}");
+    assert_eq!(server.terminate(), 0);
+    let made = fs::read_to_string(here.join("made")).unwrap();
+    fs::copy(here.join(made.trim()), there.join("cluster.umbackup")).unwrap();
+    let passphrase = back_up.lines().next().unwrap();
+    assert!(shell.run(there.path(), &format!("{passphrase}\n{restore}")).contains("is the cluster of"));
+    let authority = |dir: &Dir| fs::read(dir.join("data/pki/cluster-ca.crt")).ok();
+    assert_eq!(authority(&here), authority(&there));
+
+    // What an upgrade would have made.
+    let before = here.join("data/backups/pre-upgrade-20260101T000000Z-00000000.umbackup");
+    fs::copy(here.join(made.trim()), before).unwrap();
+    let said = shell.run(here.path(), &format!("{passphrase}\n{back}"));
+    assert!(said.contains("is kept in data/replaced-"), "{said}");
+}
+
+#[test]
 fn a_newcomer_gets_two_living_nodes() {
     let (here, there) = (Dir::new(), Dir::new());
     assert_eq!(blocks("Start")[0], "cargo run --release -- up\n");

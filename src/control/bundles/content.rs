@@ -221,7 +221,12 @@ fn tail(path: &Path, bytes_max: u64) -> Result<(String, u64)> {
 /// Every secret that this machine's control plane knows, by value.
 fn known_secrets(control: &Control, redactor: &mut Redactor) {
     let config = &control.config;
-    let of_config = [Some(&config.auth_secret_key), Some(&config.cluster_signing_key), config.metrics_token.as_ref()];
+    let of_config = [
+        Some(&config.auth_secret_key),
+        Some(&config.cluster_signing_key),
+        config.metrics_token.as_ref(),
+        config.backup_passphrase.as_ref(),
+    ];
     for secret in of_config.into_iter().flatten() {
         redactor.know(&String::from_utf8_lossy(secret.expose()));
     }
@@ -239,6 +244,9 @@ fn known_secrets(control: &Control, redactor: &mut Redactor) {
     }
     if let Some((_, key)) = &config.tls_files {
         know_file(key, redactor);
+    }
+    if let Some(passphrase) = &config.backup_passphrase_file {
+        know_file(passphrase, redactor);
     }
     if let Err(e) = know_hashes(control, redactor) {
         // They are in no part of a bundle by themselves.

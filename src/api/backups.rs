@@ -1,0 +1,69 @@
+//! `/backups`: backups on the control plane's machine.
+
+use super::{arg, list as page_of, nothing, paging};
+use crate::control::{Control, backups};
+use crate::error::Result;
+use crate::gate::Handler::By;
+use crate::gate::{Reply, Route, route};
+use crate::http::fields::Fields;
+use crate::http::{Request, Response};
+use crate::model::Page;
+use crate::model::users::Role::{Admin, Viewer};
+use crate::model::users::User;
+use std::io::Read;
+use tiny_http::Method::{Delete, Get, Post};
+
+/// Bytes of a backup that are sent at a time.
+const SENT_BYTES: usize = 64 << 10;
+
+/// The routes of this file.
+pub const ROUTES: &[Route] = &[
+    route(Get, "/backups", By(Viewer, list)).gives(200, "[Backup]"),
+    route(Post, "/backups", By(Admin, create)).gives(201, "Backup"),
+    route(Get, "/backups/{backup_id}", By(Viewer, show)).gives(200, "Backup"),
+    route(Get, "/backups/{backup_id}/download", By(Admin, download)).gives(200, "application/octet-stream"),
+    route(Delete, "/backups/{backup_id}", By(Admin, delete)).gives(204, ""),
+];
+
+fn id(request: &Request) -> Result<&str> {
+    Fields::path_id("backup_id", arg(request))?;
+    Ok(arg(request))
+}
+
+fn list(control: &Control, request: &Request, _: &User) -> Reply {
+    let paging = paging(request)?;
+    let all = backups::list(&control.config)?;
+    let total = all.len() as u64;
+    let begin = paging.after.as_ref().map_or(0, |after| all.iter().position(|b| b.id == *after).map_or(all.len(), |at| at + 1));
+    let items = all.into_iter().skip(begin).take(paging.limit + 1).collect();
+    Ok(page_of(request, &paging, &Page::cut(items, paging.limit, total, |b| &b.id)))
+}
+
+fn create(control: &Control, request: &Request, _: &User) -> Reply {
+    nothing(request)?;
+    Ok(Response::json(201, &backups::create_asked(control)?))
+}
+
+fn show(control: &Control, request: &Request, _: &User) -> Reply {
+    Ok(Response::json(200, &backups::show(&control.config, id(request)?)?))
+}
+
+fn delete(control: &Control, request: &Request, _: &User) -> Reply {
+    backups::delete(control, id(request)?)?;
+    Ok(Response::empty(204))
+}
+
+fn download(control: &Control, request: &Request, _: &User) -> Reply {
+    let (backup, mut file) = backups::download(control, id(request)?)?;
+    let stream = Box::new(move |sink: &mut dyn crate::http::response::Sink| {
+        let mut buffer = vec![0; SENT_BYTES];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(()),
+                count => sink.send(&buffer[..count])?,
+            }
+        }
+    });
+    let name = format!("attachment; filename=\"{}.umbackup\"", backup.id);
+    Ok(Response::streamed("application/octet-stream", stream).with("Content-Disposition", name))
+}

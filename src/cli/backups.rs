@@ -1,0 +1,102 @@
+//! Commands about backups. They work on the data directory itself, whether a server runs on it or not.
+
+use super::args::{Args, Failure, Opt, opt};
+use super::{listed, output, server, shown};
+use crate::serve;
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// Options of `backup create`.
+pub const CREATE: &[Opt] = &[opt("no-encryption", "", "although every key of the cluster is in it")];
+
+/// Options of `backup restore`.
+pub const RESTORE: &[Opt] = &[opt("replace", "", "also where there is a cluster already, which is kept beside it")];
+
+/// For programs.
+pub const JSON: &[Opt] = &[opt("json", "", "print JSON")];
+
+fn value(object: &impl serde::Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(object).map_err(|e| Failure::Failed(e.to_string()))
+}
+
+pub fn create(args: &Args) -> Result<(), Failure> {
+    let config = server::config(args)?;
+    if !args.has("json") {
+        eprintln!("Copying the database, the authority and the keys.");
+    }
+    let made = serve::create_backup(&config, args.has("no-encryption"))?;
+    match args.has("json") {
+        true => output::json(&value(&made)?),
+        false => output::print(&format!("{}\n", output::ascii(&made.path))),
+    }
+    if !made.encrypted {
+        eprintln!("It is not encrypted: whoever has it is the control plane.");
+    }
+    Ok(())
+}
+
+pub fn list(args: &Args) -> Result<(), Failure> {
+    let config = server::config(args)?;
+    let list = serve::list_backups(&config)?.iter().map(value).collect::<Result<Vec<Value>, Failure>>()?;
+    listed(args, list, &["ID", "CREATED", "BYTES", "ENCRYPTED", "FILE"], &["id", "created_at", "bytes", "encrypted", "path"]);
+    Ok(())
+}
+
+pub fn verify(args: &Args) -> Result<(), Failure> {
+    let config = server::config(args)?;
+    if !args.has("json") {
+        eprintln!("Reading all of it, and checking its database.");
+    }
+    let manifest = serve::verify_backup(&config, Path::new(args.word(0)))?;
+    match args.has("json") {
+        true => output::json(&value(&manifest)?),
+        false => shown(args, &told(&manifest)),
+    }
+    Ok(())
+}
+
+/// What a person wants to know of a backup.
+fn told(manifest: &crate::model::backups::Manifest) -> Value {
+    json!({
+        "id": manifest.id,
+        "created_at": manifest.created_at,
+        "program_version": manifest.program_version,
+        "schema_version": manifest.schema_version,
+        "authority": manifest.authority,
+        "files": manifest.files.len(),
+        "bytes": manifest.files.iter().map(|f| f.bytes).sum::<u64>(),
+        "rows": manifest.rows.values().sum::<u64>(),
+    })
+}
+
+pub fn restore(args: &Args) -> Result<(), Failure> {
+    let config = server::config(args)?;
+    if !args.has("json") {
+        eprintln!("Reading all of it, and checking it before anything is touched.");
+    }
+    let restored = serve::restore_backup(&config, Path::new(args.word(0)), args.has("replace"))?;
+    let (manifest, dir) = (&restored.backup.manifest, config.data_dir.display());
+    if args.has("json") {
+        let mut all = told(manifest);
+        all["data_dir"] = json!(dir.to_string());
+        all["replaced"] = json!(restored.replaced.map(|p| p.display().to_string()));
+        output::json(&all);
+        return Ok(());
+    }
+    let mut said = format!("{dir} is the cluster of {} again.\n", manifest.created_at);
+    if let Some(replaced) = restored.replaced {
+        said.push_str(&format!(
+            "What was there is kept in {}; it holds keys: remove it when it is not needed any more.\n",
+            replaced.display()
+        ));
+    }
+    if !manifest.files.iter().any(|f| f.path == "keys/cluster-signing.key") {
+        said.push_str("Its keys were given by AUTH_SECRET_KEY and CLUSTER_SIGNING_KEY and are not in the backup: give them again.\n");
+    }
+    said.push_str(
+        "Start it where the nodes look for it: by its old address or name, and with its settings. Nodes reconnect by themselves;\n\
+         those that joined after that moment must join again. At the start every session ends, and join tokens that were not used.\n",
+    );
+    output::print(&said);
+    Ok(())
+}

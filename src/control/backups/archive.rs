@@ -1,0 +1,195 @@
+//! What is in a backup's file: a manifest, and after it the files that it lists, in a sealed stream (see `crypto::container`).
+//!
+//! ```text
+//! content  length of the manifest (u32, little-endian), the manifest (JSON), then the bytes of each of its files, and nothing more
+//! ```
+
+use crate::crypto::Sum;
+use crate::crypto::container::{Opener, Sealer};
+use crate::error::{Doing, Error, Result};
+use crate::files;
+use crate::model::backups::{Entry, Manifest};
+use std::fs::{self, File};
+use std::io::{BufWriter, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Component, Path, PathBuf};
+
+/// The database in a backup.
+pub const DATABASE: &str = "app.db";
+/// What else a backup has: directories of small files.
+pub const DIRECTORIES: [&str; 3] = ["pki", "keys", "identities"];
+/// A manifest is some kilobytes.
+const MANIFEST_BYTES_MAX: u32 = 4 << 20;
+/// Files beside the database: an authority, some keys, the identity of a node.
+const FILES_MAX: usize = 1000;
+/// Each of them is a key or a certificate.
+pub const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Bytes that are copied at a time.
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// A file in the making, for its owner only.
+pub fn create_new(path: &Path) -> Result<File> {
+    File::options().write(true).create_new(true).mode(files::PRIVATE).open(path).doing("create a file of a backup")
+}
+
+/// Length and sum of a file.
+pub fn entry(path: &Path, name: &str) -> Result<Entry> {
+    let mut file = File::open(path).doing("read a file for a backup")?;
+    let mut sum = Sum::default();
+    let mut bytes = 0;
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        let count = file.read(&mut buffer).doing("read a file for a backup")?;
+        if count == 0 {
+            return Ok(Entry { path: name.to_string(), bytes, sha256: sum.hex() });
+        }
+        sum.update(&buffer[..count]);
+        bytes += count as u64;
+    }
+}
+
+/// Writes a backup: the manifest, the database, and what is held in memory of the other files, in the manifest's order.
+pub fn write(to: &Path, passphrase: Option<&[u8]>, manifest: &Manifest, database: &Path, small: &[(String, Vec<u8>)]) -> Result<()> {
+    let doing = "write a backup";
+    let text = serde_json::to_vec(manifest).doing(doing)?;
+    let mut out = Sealer::new(BufWriter::new(create_new(to)?), passphrase)?;
+    out.write_all(&(text.len() as u32).to_le_bytes()).and_then(|()| out.write_all(&text)).doing(doing)?;
+    let mut input = File::open(database).doing(doing)?;
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        let count = input.read(&mut buffer).doing(doing)?;
+        if count == 0 {
+            break;
+        }
+        out.write_all(&buffer[..count]).doing(doing)?;
+    }
+    for (_, content) in small {
+        out.write_all(content).doing(doing)?;
+    }
+    out.finish()?.into_inner().map_err(|e| e.into_error()).doing(doing)?.sync_all().doing("flush a backup")
+}
+
+/// A backup that is being read.
+pub struct Reading {
+    input: Opener<File>,
+    /// What it says of itself.
+    pub manifest: Manifest,
+}
+
+fn damaged(e: std::io::Error) -> Error {
+    Error::Malformed(match e.kind() {
+        std::io::ErrorKind::UnexpectedEof => "The backup is damaged: it ends too early.".into(),
+        _ => e.to_string(),
+    })
+}
+
+/// Opens a backup and reads its manifest.
+pub fn open(path: &Path, passphrase: Option<&[u8]>) -> Result<Reading> {
+    let file = File::open(path).map_err(|e| Error::NotFound(format!("{} cannot be read: {e}", path.display())))?;
+    let mut input = Opener::new(file, passphrase)?;
+    let mut length = [0; 4];
+    input.read_exact(&mut length).map_err(damaged)?;
+    let length = u32::from_le_bytes(length);
+    if length > MANIFEST_BYTES_MAX {
+        return Err(Error::Malformed("The backup is damaged: its manifest is too long.".into()));
+    }
+    let mut text = vec![0; length as usize];
+    input.read_exact(&mut text).map_err(damaged)?;
+    let manifest: Manifest =
+        serde_json::from_slice(&text).map_err(|e| Error::Malformed(format!("The backup's manifest cannot be read: {e}")))?;
+    let has_database = manifest.files.first().is_some_and(|f| f.path == DATABASE);
+    let fits = |f: &Entry| is_allowed(&f.path) && f.bytes <= FILE_BYTES_MAX;
+    if !has_database || manifest.files.len() > FILES_MAX || !manifest.files[1..].iter().all(fits) {
+        return Err(Error::Malformed("The backup's manifest names files that no backup has.".into()));
+    }
+    Ok(Reading { input, manifest })
+}
+
+/// Whether a path stays where files of a backup belong: it was written by somebody who had the passphrase, and still must not lead elsewhere.
+fn is_allowed(path: &str) -> bool {
+    let mut parts = Path::new(path).components();
+    let first = parts.next();
+    let in_directory = DIRECTORIES.iter().any(|d| first == Some(Component::Normal(d.as_ref())));
+    let mut count = 0;
+    in_directory
+        && parts.all(|part| {
+            count += 1;
+            matches!(part, Component::Normal(_)) && count < 8
+        })
+        && count > 0
+}
+
+impl Reading {
+    /// Writes every file of the backup below a directory, durably, and proves each by its length and sum.
+    pub fn extract(mut self, into: &Path) -> Result<Manifest> {
+        let doing = "write a file out of a backup";
+        let mut directories = vec![into.to_path_buf()];
+        let mut buffer = vec![0; BUFFER_BYTES];
+        for entry in &self.manifest.files {
+            let path = into.join(&entry.path);
+            if let Some(dir) = path.parent() {
+                files::private_dir(dir)?;
+                directories.extend(dir.ancestors().take_while(|d| *d != into).map(Path::to_path_buf));
+            }
+            let mut file = create_new(&path)?;
+            let (mut left, mut sum) = (entry.bytes, Sum::default());
+            while left > 0 {
+                let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                let count = self.input.read(&mut buffer[..most]).map_err(damaged)?;
+                if count == 0 {
+                    return Err(Error::Malformed("The backup is damaged: it ends too early.".into()));
+                }
+                file.write_all(&buffer[..count]).doing(doing)?;
+                sum.update(&buffer[..count]);
+                left -= count as u64;
+            }
+            if sum.hex() != entry.sha256 {
+                return Err(Error::Malformed(format!("The backup is damaged: {} has another sum than its manifest says.", entry.path)));
+            }
+            file.sync_all().doing("flush a file out of a backup")?;
+        }
+        if self.input.read(&mut buffer).map_err(damaged)? > 0 {
+            return Err(Error::Malformed("The backup is damaged: something follows its last file.".into()));
+        }
+        for dir in directories {
+            File::open(dir).and_then(|d| d.sync_all()).doing("flush a directory")?;
+        }
+        Ok(self.manifest)
+    }
+}
+
+/// Every small file below a directory, with its path below `name`; what is in the making or being removed is left out.
+pub fn small_files(dir: &Path, name: &str, found: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
+    let doing = "read a directory for a backup";
+    let listed = match fs::read_dir(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        listed => listed.doing(doing)?,
+    };
+    let mut paths: Vec<PathBuf> = listed.map(|e| e.map(|e| e.path())).collect::<std::io::Result<_>>().doing(doing)?;
+    paths.sort();
+    for path in paths {
+        let Some(last) = path.file_name().and_then(|n| n.to_str()) else { continue };
+        if last.ends_with(".new") || last == "discarded" {
+            continue;
+        }
+        let below = format!("{name}/{last}");
+        // What goes while it is read was being changed; whoever asks reads anew until nothing does.
+        let Ok(kind) = fs::symlink_metadata(&path) else { continue };
+        if kind.is_dir() {
+            small_files(&path, &below, found)?;
+        } else if kind.is_file() {
+            if kind.len() > FILE_BYTES_MAX || found.len() + 1 >= FILES_MAX {
+                return Err(Error::fault(
+                    doing,
+                    format!("{} does not belong there: it is too large, or there are too many", path.display()),
+                ));
+            }
+            match fs::read(&path) {
+                Ok(content) => found.push((below, content)),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => return Err(e).doing(doing),
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,214 @@
+//! A backup becomes a data directory again.
+//!
+//! Everything is written below `restore.new` and checked before anything that is there is touched. `restore.json`, put in its place in one
+//! step, decides: what is there is moved to `replaced-...`, the new into its place, one rename after the other, and whoever finds the file
+//! after a crash goes on where it ended. The directory itself is not renamed: it may be a mount point, and its parent somebody else's.
+
+use super::archive::{self, DATABASE, DIRECTORIES};
+use super::{Checked, check_extracted, stamp};
+use crate::clock::{self, Timestamp};
+use crate::config::Config;
+use crate::control::Control;
+use crate::crypto;
+use crate::error::{Doing, Error, Result};
+use crate::files;
+use crate::model::events::NewEvent;
+use crate::store::{self, events};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where a restore is prepared.
+const STAGED: &str = "restore.new";
+/// What says that a restore is decided.
+const DECIDED: &str = "restore.json";
+/// What tells the next start that this was restored.
+const RESTORED: &str = "restored.json";
+
+/// A restore that is decided.
+#[derive(Serialize, Deserialize)]
+struct Decided {
+    note: Note,
+    /// The directory that what is there goes to.
+    replaced: String,
+    /// What comes into its place.
+    new: Vec<String>,
+}
+
+/// What the next start is told.
+#[derive(Serialize, Deserialize, Clone)]
+struct Note {
+    backup_id: String,
+    created_at: Timestamp,
+    restored_at: Timestamp,
+}
+
+/// What a restore did.
+pub struct Restored {
+    /// What was restored.
+    pub backup: Checked,
+    /// Where what was there is now.
+    pub replaced: Option<PathBuf>,
+}
+
+/// Everything in the data directory that a restore replaces.
+fn places() -> Vec<String> {
+    let database = ["", "-wal", "-shm", "-journal"].map(|end| format!("{DATABASE}{end}"));
+    database.into_iter().chain(DIRECTORIES.map(str::to_string)).collect()
+}
+
+fn read<T: for<'d> Deserialize<'d>>(path: &Path) -> Result<Option<T>> {
+    files::read(path)?.map(|text| serde_json::from_str(&text).doing("read the state of a restore")).transpose()
+}
+
+fn write(path: &Path, value: &impl Serialize) -> Result<()> {
+    files::write(path, &serde_json::to_vec(value).doing("write the state of a restore")?, files::PRIVATE)
+}
+
+/// Removes what may be there or not.
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).doing("remove what a restore left"),
+        _ => Ok(()),
+    }
+}
+
+/// Puts a backup in the place of what is there, which the caller holds the lock of.
+pub fn restore(config: &Config, file: &Path, passphrase: Option<&[u8]>, replace: bool) -> Result<Restored> {
+    let dir = &config.data_dir;
+    if config.database_path != dir.join(DATABASE) || config.pki_dir != dir.join("pki") {
+        return Err(Error::Malformed(
+            "A backup is restored into one directory: leave DATABASE_URL and CLUSTER_PKI_DIR out, and move database and authority afterwards.".into(),
+        ));
+    }
+    finish(dir)?;
+    let there: Vec<String> = places().into_iter().filter(|name| dir.join(name).exists()).collect();
+    if !there.is_empty() && !replace {
+        return Err(Error::Conflict(format!(
+            "{} has a cluster already ({}). To put the backup in its place, and keep what is there beside it, add --replace.",
+            dir.display(),
+            there.join(", ")
+        )));
+    }
+    let staged = dir.join(STAGED);
+    let backup = stage(file, passphrase, &staged).inspect_err(|_| {
+        // The next restore or start removes it, where this does not.
+        let _ = remove(&staged);
+    })?;
+    let new: Vec<String> = places().into_iter().filter(|name| staged.join(name).exists()).collect();
+    let now = clock::now();
+    let replaced = format!("replaced-{}-{}", stamp(now), crypto::random_hex(4));
+    files::private_dir(&dir.join(&replaced))?;
+    let note = Note { backup_id: backup.manifest.id.clone(), created_at: backup.manifest.created_at, restored_at: now };
+    write(&dir.join(DECIDED), &Decided { note, replaced: replaced.clone(), new })?;
+    finish(dir)?;
+    Ok(Restored { backup, replaced: (!there.is_empty()).then(|| dir.join(replaced)) })
+}
+
+fn stage(file: &Path, passphrase: Option<&[u8]>, staged: &Path) -> Result<Checked> {
+    let reading = archive::open(file, passphrase)?;
+    let known = store::backups::schema_version_known();
+    if reading.manifest.schema_version > known {
+        return Err(Error::Conflict(format!(
+            "The backup's database is at version {}, this program knows only up to {known}: restore it with uptimemesh {} or newer.",
+            reading.manifest.schema_version, reading.manifest.program_version
+        )));
+    }
+    files::private_dir(staged)?;
+    check_extracted(reading.extract(staged)?, staged)
+}
+
+/// Carries out a restore that is decided, and forgets one that is not. Called with the lock of the directory held, before anything in it
+/// is opened.
+pub fn finish(dir: &Path) -> Result<()> {
+    let staged = dir.join(STAGED);
+    if let Some(decided) = read::<Decided>(&dir.join(DECIDED))? {
+        let replaced = dir.join(&decided.replaced);
+        for name in places() {
+            let (old, new, kept) = (dir.join(&name), staged.join(&name), replaced.join(&name));
+            let is_new = decided.new.contains(&name);
+            // What is staged no more is in its place, and must not be moved away again.
+            let is_done = is_new && !new.exists();
+            if !is_done && old.exists() && !kept.exists() {
+                files::rename(&old, &kept)?;
+            }
+            if is_new && new.exists() {
+                files::rename(&new, &old)?;
+            }
+        }
+        write(&dir.join(RESTORED), &decided.note)?;
+        fs::remove_file(dir.join(DECIDED)).doing("end a restore")?;
+        // It stays only where it has something.
+        let _ = fs::remove_dir(&replaced);
+    }
+    remove(&staged)
+}
+
+/// After a restore, ends what must not come back with it: sessions and join tokens may have been ended and used since the backup was made.
+pub fn settle(control: &Control) -> Result<()> {
+    let path = control.config.data_dir.join(RESTORED);
+    let Some(note) = read::<Note>(&path)? else { return Ok(()) };
+    let told = note.clone();
+    let (sessions, tokens) = control.store.write(move |w| {
+        let (sessions, tokens) = store::backups::forget_admissions(w)?;
+        let fields = json!({ "backup_id": note.backup_id, "created_at": note.created_at, "restored_at": note.restored_at, "sessions_ended": sessions, "join_tokens_ended": tokens });
+        events::record(w, NewEvent::at("warning", "backups", "backup.restored", fields))?;
+        Ok((sessions, tokens))
+    })?;
+    fs::remove_file(&path).doing("end a restore")?;
+    log::warn!(target: "backups", event = "backup.restored", backup = told.backup_id, sessions, tokens; "This cluster was restored from a backup: everybody signs in again, and join tokens are made anew. Nodes that joined after the backup was made must join again; look through users and API tokens for what was taken away since");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever a crash leaves between two renames, the next start ends with the whole new state and keeps the whole old one.
+    #[test]
+    fn a_decided_restore_is_carried_out_from_wherever_it_ended() {
+        let root = std::env::temp_dir().join(format!("uptimemesh-restore-{}", std::process::id()));
+        for steps in 0..=6 {
+            let _ = fs::remove_dir_all(&root);
+            let put = |path: &str, content: &str| {
+                let path = root.join(path);
+                fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+                fs::write(path, content).expect("a file");
+            };
+            let get = |path: &str| fs::read_to_string(root.join(path)).ok();
+            for (name, old) in [("app.db", "old"), ("app.db-wal", "old"), ("pki/ca", "old"), ("keys/k", "old")] {
+                put(name, old);
+            }
+            for name in ["app.db", "pki/ca", "identities/n/key"] {
+                put(&format!("{STAGED}/{name}"), "new");
+            }
+            fs::create_dir(root.join("replaced-x")).expect("a directory");
+            let note = Note { backup_id: "b".into(), created_at: clock::now(), restored_at: clock::now() };
+            let new = ["app.db", "pki", "identities"].map(str::to_string).to_vec();
+            write(&root.join(DECIDED), &Decided { note, replaced: "replaced-x".into(), new }).expect("the decision");
+            let (s, k) = (STAGED, "replaced-x");
+            let renames = [
+                ("app.db".to_string(), format!("{k}/app.db")),
+                (format!("{s}/app.db"), "app.db".into()),
+                ("app.db-wal".into(), format!("{k}/app.db-wal")),
+                ("pki".into(), format!("{k}/pki")),
+                (format!("{s}/pki"), "pki".into()),
+                ("keys".into(), format!("{k}/keys")),
+            ];
+            for (from, to) in &renames[..steps] {
+                fs::rename(root.join(from), root.join(to)).expect("a rename");
+            }
+            for _ in 0..2 {
+                finish(&root).expect("the restore is finished");
+                let now = ["app.db", "app.db-wal", "pki/ca", "keys/k", "identities/n/key"].map(get);
+                let new = || Some("new".to_string());
+                assert_eq!(now, [new(), None, new(), None, new()], "after {steps} renames");
+                let kept = ["app.db", "app.db-wal", "pki/ca", "keys/k"].map(|name| get(&format!("replaced-x/{name}")));
+                assert_eq!(kept, [(); 4].map(|()| Some("old".to_string())), "after {steps} renames");
+                assert!(get(DECIDED).is_none() && get(RESTORED).is_some() && !root.join(STAGED).exists());
+            }
+        }
+        fs::remove_dir_all(root).expect("the directory is ours");
+    }
+}

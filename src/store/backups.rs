@@ -1,0 +1,105 @@
+//! Copies of the database: made while others write, counted, and checked.
+
+use super::query::query;
+use super::{Write, migrate, row};
+use crate::error::{Error, Result};
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, OpenFlags};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+/// A writer that holds the database for longer than this is stuck.
+const BUSY: Duration = Duration::from_secs(30);
+
+/// What is in a database file.
+pub struct Contents {
+    /// The number of its last migration.
+    pub schema_version: i64,
+    /// How many rows each table has.
+    pub rows: BTreeMap<String, u64>,
+}
+
+fn open(path: &Path) -> Result<Connection> {
+    let connection = row::told(Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY), "open the database")?;
+    row::told(connection.busy_timeout(BUSY), "open the database")?;
+    Ok(connection)
+}
+
+/// Copies one moment of a database into an empty file, while others read and write it. In one step: a reader of a write-ahead log
+/// holds up nobody, and a copy in several would begin anew with every commit.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    let doing = "copy the database";
+    let from = open(from)?;
+    let mut copy = row::told(Connection::open(to), doing)?;
+    // A copy that a crash interrupts is thrown away, so it need not be safe before it is whole.
+    row::told(copy.execute_batch("PRAGMA synchronous = OFF"), doing)?;
+    {
+        let backup = row::told(Backup::new(&from, &mut copy), doing)?;
+        match row::told(backup.step(-1), doing)? {
+            StepResult::Done => {}
+            _ => return Err(Error::Unavailable("The database is busy for too long; try again.".into())),
+        }
+    }
+    // One file, with no log beside it.
+    let mode: String = row::told(copy.query_row("PRAGMA journal_mode = DELETE", [], |r| r.get(0)), doing)?;
+    if mode != "delete" {
+        return Err(Error::fault(doing, "its write-ahead log stays open"));
+    }
+    row::told(copy.close().map_err(|(_, e)| e), doing)
+}
+
+/// Counts what is in a database.
+pub fn contents(path: &Path) -> Result<Contents> {
+    counted(&open(path)?)
+}
+
+fn counted(connection: &Connection) -> Result<Contents> {
+    let doing = "count the rows of the database";
+    let names: Vec<String> = {
+        let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name";
+        let mut statement = row::told(connection.prepare(sql), doing)?;
+        let names = row::told(statement.query_map([], |r| r.get(0)), doing)?;
+        row::told(names.collect(), doing)?
+    };
+    let mut rows = BTreeMap::new();
+    for name in names {
+        // The names of tables cannot be parameters; these are the database's own, and older ones have other tables.
+        let sql = format!("SELECT count(*) FROM \"{}\"", name.replace('"', "\"\""));
+        let count: i64 = row::told(connection.query_row(&sql, [], |r| r.get(0)), doing)?;
+        rows.insert(name, count.unsigned_abs());
+    }
+    Ok(Contents { schema_version: migrate::version(connection)?, rows })
+}
+
+/// Reads all of a database: that it is whole, that what its rows name is there, and how many there are.
+pub fn check(path: &Path) -> Result<Contents> {
+    let doing = "check the database";
+    let connection = open(path)?;
+    let said: String = row::told(connection.query_row("PRAGMA integrity_check(1)", [], |r| r.get(0)), doing)?;
+    if said != "ok" {
+        return Err(Error::fault(doing, said));
+    }
+    let mut statement = row::told(connection.prepare("PRAGMA foreign_key_check"), doing)?;
+    let orphans = row::told(statement.exists([]), doing)?;
+    if orphans {
+        return Err(Error::fault(doing, "rows name others that are not there"));
+    }
+    counted(&connection)
+}
+
+/// The number of the last migration of a database; 0 for one that nothing was done to, or that is not there.
+pub fn schema_version(path: &Path) -> Result<i64> {
+    if path.exists() { migrate::version(&open(path)?) } else { Ok(0) }
+}
+
+/// The number of the last migration that this program knows.
+pub fn schema_version_known() -> i64 {
+    migrate::version_known()
+}
+
+/// What a restored database must not let in again: sessions and join tokens that were ended or used after the backup was made. Tells how
+/// many there were.
+pub fn forget_admissions(write: &Write) -> Result<(usize, usize)> {
+    Ok((write.run(query!("backups", "forget_sessions"), &[])?, write.run(query!("backups", "forget_join_tokens"), &[])?))
+}

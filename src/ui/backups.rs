@@ -1,0 +1,133 @@
+//! Backups: what there is, how old the newest is, how the last restore drill went; one is made, fetched and removed here.
+
+use super::{At, Deed, parts, run, settings};
+use crate::control::backups;
+use crate::error::Result;
+use crate::gate::Handler::By;
+use crate::gate::{Reply, Route, route};
+use crate::html::{Html, page};
+use crate::model::backups::Backup;
+use crate::model::users::Role::{Admin, Viewer};
+use tiny_http::Method::{Get, Post};
+
+/// The routes of this file.
+pub const ROUTES: &[Route] = &[
+    route(Get, "/ui/settings/backups", By(Viewer, |c, r, u| run(c, r, u, show))),
+    route(Get, "/ui/settings/backups/create", By(Admin, |c, r, u| run(c, r, u, ask_create))),
+    route(Post, "/ui/settings/backups/create", By(Admin, |c, r, u| run(c, r, u, create))),
+    route(Get, "/ui/settings/backups/{backup_id}/delete", By(Admin, |c, r, u| run(c, r, u, ask_delete))),
+    route(Post, "/ui/settings/backups/{backup_id}/delete", By(Admin, |c, r, u| run(c, r, u, delete))),
+];
+
+const PLACE: &str = "Settings";
+/// Where this page is.
+const HERE: &str = "/ui/settings/backups";
+/// Backups on the page.
+const SHOWN_MAX: usize = 200;
+const DONE: &[(&str, &str)] = &[("create", "The backup is made."), ("delete", "The backup is removed.")];
+
+fn show(at: &At) -> Reply {
+    let config = &at.control.config;
+    let all = backups::list(config)?;
+    let table = match all.is_empty() {
+        true => parts::empty(
+            "There is no backup yet. The server makes one by itself soon; at once, on its machine:",
+            "uptimemesh backup create",
+        ),
+        false => {
+            let heads = parts::heads(&["Backup", "Made", "~MB", "~Encrypted", "Action"]);
+            parts::table("Backups", &heads, all.iter().take(SHOWN_MAX).map(|b| row(at, b)).collect())
+        }
+    };
+    let drill = match backups::last_drill(config)? {
+        None => parts::text("none yet"),
+        Some(drill) => Html::concat(vec![
+            parts::text(if drill.problem.is_some() { "failed " } else { "passed " }),
+            parts::time(drill.at),
+            parts::text(&format!(" with {}", drill.backup_id)),
+        ]),
+    };
+    let well = backups::problem(at.control)?.map_or_else(|| parts::text("all is well"), |problem| parts::text(&problem));
+    let facts = parts::facts(vec![
+        ("Newest", parts::maybe_time(all.first().map(|b| b.created_at))),
+        ("Last restore drill", drill),
+        ("State", well),
+        ("Directory", parts::text(&config.backup_dir.display().to_string())),
+    ]);
+    let actions = if at.may(Admin) { parts::button(&format!("{HERE}/create"), "Make a backup", "") } else { Html::empty() };
+    let body = Html::concat(vec![
+        page!("head.html", title = "Backups", actions = &actions, notice = &at.notice(DONE)),
+        settings::tabs(at),
+        parts::live("backups", &Html::concat(vec![facts, table])),
+        parts::hint(
+            "A backup has every key of the cluster. One that is not encrypted is as secret as the server's own directory: keep copies elsewhere, encrypted.",
+        ),
+        parts::empty("It is restored on the machine that is to be the control plane:", "uptimemesh backup restore FILE"),
+    ]);
+    at.page(PLACE, "Backups", &body)
+}
+
+fn row(at: &At, backup: &Backup) -> Vec<Html> {
+    let actions = match at.may(Admin) {
+        true => Html::concat(vec![
+            parts::link(&format!("/backups/{}/download", crate::percent::encode(&backup.id)), "Download"),
+            parts::button(&format!("{HERE}/{}/delete", crate::percent::encode(&backup.id)), "Delete", "danger"),
+        ]),
+        false => Html::empty(),
+    };
+    vec![
+        parts::text(&backup.id),
+        parts::time(backup.created_at),
+        parts::text(&format!("{:.1}", backup.bytes as f64 / 1e6)),
+        parts::text(if backup.encrypted { "yes" } else { "no" }),
+        actions,
+    ]
+}
+
+fn creation(at: &At) -> Result<Deed> {
+    let how = match backups::passphrase(&at.control.config)? {
+        Some(_) => "It is encrypted for the passphrase that the server was given.",
+        None => {
+            "It is not encrypted, because the server has no passphrase for it (BACKUP_PASSPHRASE_FILE): whoever has it is the control plane."
+        }
+    };
+    Ok(Deed {
+        title: "Make a backup".to_string(),
+        will: vec![
+            "Database, authority and keys are copied as they are at this moment; nothing waits for it.".to_string(),
+            how.to_string(),
+        ],
+        button: "Make it",
+        is_dangerous: false,
+        fields: Html::empty(),
+        back: HERE.to_string(),
+    })
+}
+
+fn ask_create(at: &At) -> Reply {
+    at.confirm(PLACE, &creation(at)?, None)
+}
+
+fn create(at: &At) -> Reply {
+    at.did(PLACE, &creation(at)?, "create", backups::create_asked(at.control).map(drop))
+}
+
+fn deletion(at: &At) -> Result<Deed> {
+    let backup = backups::show(&at.control.config, at.arg(0))?;
+    Ok(Deed {
+        title: format!("Delete: {}", backup.id),
+        will: vec!["The cluster can no longer be put back to that moment, unless the file was copied elsewhere.".to_string()],
+        button: "Delete",
+        is_dangerous: true,
+        fields: Html::empty(),
+        back: HERE.to_string(),
+    })
+}
+
+fn ask_delete(at: &At) -> Reply {
+    at.confirm(PLACE, &deletion(at)?, None)
+}
+
+fn delete(at: &At) -> Reply {
+    at.did(PLACE, &deletion(at)?, "delete", backups::delete(at.control, at.arg(0)))
+}
