@@ -77,6 +77,9 @@ fn fill(admin: &Client) {
     admin.post("/api-tokens", &json!({"name": "t1", "role": "viewer"}));
     admin.post("/etcd/snapshots", &json!({"id": "x1"}));
     admin.post("/support-bundles", &json!({"id": "b1"}));
+    let made = admin.post("/backups", &json!({})).json();
+    let made = std::path::Path::new(made["path"].as_str().unwrap());
+    std::fs::rename(made, made.with_file_name(format!("{}.umbackup", known("backup_id")))).unwrap();
 }
 
 /// The ids of [`fill`], by the name of a path's argument.
@@ -89,6 +92,7 @@ fn known(name: &str) -> &'static str {
         "assignment_id" => "a1",
         "snapshot_id" => "x1",
         "bundle_id" => "b1",
+        "backup_id" => "manual-20260101T000000Z-00000000",
         "name" => "u1",
         "key" => "etcd_status",
         _ => "none",

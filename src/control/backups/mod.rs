@@ -6,7 +6,7 @@
 mod archive;
 mod restore;
 
-pub use restore::{Restored, finish, restore, settle};
+pub use restore::{Restored, finish, is_settled, restore, settle};
 
 use super::{Control, settings};
 use crate::clock::{self, Timestamp};
@@ -418,7 +418,7 @@ pub fn problem(control: &Control) -> Result<Option<String>> {
     let now = clock::now();
     let limit = if interval > 0 { interval.saturating_mul(2).max(PATIENCE_S) } else { 7 * 86_400 };
     Ok(match newest(config)? {
-        None if now > control.backups.started_at.plus_secs(limit) || interval == 0 => Some("there is no backup".to_string()),
+        None if now > control.backups.started_at.plus_secs(2 * PATIENCE_S) || interval == 0 => Some("there is no backup".to_string()),
         Some(b) if now > b.created_at.plus_secs(limit) => Some(format!("the newest backup is from {}", b.created_at)),
         _ => None,
     })
