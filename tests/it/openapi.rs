@@ -101,7 +101,7 @@ fn known(name: &str) -> &'static str {
 
 #[test]
 fn every_route_is_in_the_document_and_every_answer_keeps_to_it() {
-    let served = Served::new();
+    let served = crate::backups::sealed();
     let admin = served.admin();
     fill(&admin);
     let document = document(&admin);

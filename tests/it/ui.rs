@@ -48,11 +48,11 @@ impl Visitor {
 
 #[test]
 fn backups_are_made_and_removed_without_scripts() {
-    let served = Served::new();
+    let served = crate::backups::sealed();
     let visitor = Visitor::new(&served, "alice", "admin");
     let page = "/ui/settings/backups";
     assert!(visitor.page(page).contains("There is no backup yet"));
-    assert!(visitor.page(&format!("{page}/create")).contains("It is not encrypted, because the server has no passphrase"));
+    assert!(visitor.page(&format!("{page}/create")).contains("It is encrypted for the passphrase"));
     assert!(visitor.done(&format!("{page}/create"), "").contains("The backup is made."));
     let made = visitor.page(page);
     let id = made.split("href=\"/backups/").nth(1).unwrap().split('/').next().unwrap();
