@@ -226,6 +226,8 @@ pub fn reset_password(config: &Config, name: &str, password: Option<String>) -> 
         let path = config.database_path.display();
         return Err(Error::NotFound(format!("There is no database at {path}: give the server's --data-dir or --database-url")));
     }
+    backups::is_settled(&config.data_dir)?;
+    backups::before_upgrade(config)?;
     let store = Store::open(&config.database_path, 1, QueryLog::default())?;
     let done = users::reset_password(&store, name.trim().to_lowercase(), password)?;
     let seeded = store.read(crate::store::users::has_seeded_password)?;

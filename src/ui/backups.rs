@@ -70,7 +70,11 @@ fn show(at: &At) -> Reply {
 fn row(at: &At, backup: &Backup) -> Vec<Html> {
     let actions = match at.may(Admin) {
         true => Html::concat(vec![
-            parts::link(&format!("/backups/{}/download", crate::percent::encode(&backup.id)), "Download"),
+            if backup.encrypted {
+                parts::link(&format!("/backups/{}/download", crate::percent::encode(&backup.id)), "Download")
+            } else {
+                Html::empty()
+            },
             parts::button(&format!("{HERE}/{}/delete", crate::percent::encode(&backup.id)), "Delete", "danger"),
         ]),
         false => Html::empty(),

@@ -22,6 +22,16 @@ fn with(dir: &Path, passphrase: &str, args: &[&str]) -> (bool, String, String) {
     (output.status.success(), text(output.stdout), text(output.stderr))
 }
 
+/// A server that encrypts its backups.
+pub fn sealed() -> Served {
+    Served::with(|config| {
+        let path = config.data_dir.join("passphrase");
+        fs::create_dir_all(&config.data_dir).unwrap();
+        fs::write(&path, PASSPHRASE).unwrap();
+        config.backup_passphrase_file = Some(path);
+    })
+}
+
 /// Makes a backup that is not encrypted, and gives its file.
 fn plain(dir: &Path) -> PathBuf {
     dir.join(ok(dir, &["backup", "create", "--no-encryption"]).trim())
@@ -435,12 +445,18 @@ fn the_server_makes_keeps_and_tries_backups_by_itself() {
 
 #[test]
 fn backups_are_made_and_fetched_over_the_api() {
-    let served = Served::new();
+    let bare = Served::new();
+    let made = bare.admin().post("/backups", &json!({})).json();
+    assert_eq!(made["encrypted"], false);
+    let refused = bare.admin().get(&format!("/backups/{}/download", made["id"].as_str().unwrap()));
+    assert!(refused.status == 403 && refused.detail().contains("BACKUP_PASSPHRASE_FILE"), "{}", refused.text());
+
+    let served = sealed();
     let admin = served.admin();
     let made = admin.post("/backups", &json!({}));
     assert_eq!(made.status, 201, "{}", made.text());
     let backup = made.json();
-    assert_eq!((&backup["kind"], &backup["encrypted"]), (&json!("manual"), &json!(false)));
+    assert_eq!((&backup["kind"], &backup["encrypted"]), (&json!("manual"), &json!(true)));
     let path = format!("/backups/{}", backup["id"].as_str().unwrap());
     assert_eq!(admin.get(&path).json(), backup);
     assert_eq!(admin.get("/backups").json(), json!([backup]));

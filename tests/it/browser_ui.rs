@@ -271,6 +271,7 @@ fn hostile_words_stay_words_on_every_page_at_every_width() {
     assert_eq!(admin.put("/cluster-settings/motd", &json!({"value": HOSTILE})).status, 200);
     assert_eq!(admin.post("/etcd/snapshots", &json!({"requested_by": "<i>\"'"})).status, 201);
     admin.post("/api-tokens", &json!({"name": name, "role": "viewer"}));
+    assert_eq!(admin.post("/backups", &json!({})).status, 201);
     let (node, service, replica) =
         (format!("/ui/nodes/{long}"), format!("/ui/services/{}", "s".repeat(64)), format!("/ui/replicas/{}", "r".repeat(64)));
     let pages = [
@@ -301,6 +302,8 @@ fn hostile_words_stay_words_on_every_page_at_every_width() {
         "/ui/settings/cluster".to_string(),
         "/ui/settings/certificates".to_string(),
         "/ui/settings/certificates/rotate".to_string(),
+        "/ui/settings/backups".to_string(),
+        "/ui/settings/backups/create".to_string(),
     ];
     let browser = Browser::start(admin.address);
     browser.goto("/ui");

@@ -47,6 +47,25 @@ impl Visitor {
 }
 
 #[test]
+fn backups_are_made_and_removed_without_scripts() {
+    let served = crate::backups::sealed();
+    let visitor = Visitor::new(&served, "alice", "admin");
+    let page = "/ui/settings/backups";
+    assert!(visitor.page(page).contains("There is no backup yet"));
+    assert!(visitor.page(&format!("{page}/create")).contains("It is encrypted for the passphrase"));
+    assert!(visitor.done(&format!("{page}/create"), "").contains("The backup is made."));
+    let made = visitor.page(page);
+    let id = made.split("href=\"/backups/").nth(1).unwrap().split('/').next().unwrap();
+    assert_eq!(visitor.get(&format!("/backups/{id}/download")).status, 200);
+    assert!(visitor.page(&format!("{page}/{id}/delete")).contains("can no longer be put back to that moment"));
+    assert!(visitor.done(&format!("{page}/{id}/delete"), "").contains("The backup is removed."));
+    assert_eq!(visitor.get(&format!("{page}/{id}/delete")).status, 404);
+    let viewer = Visitor::new(&served, "vera", "viewer");
+    assert!(!viewer.page(page).contains("Make a backup"));
+    assert_eq!(viewer.submit(&format!("{page}/create"), "").status, 403);
+}
+
+#[test]
 fn everything_can_be_done_without_scripts() {
     let served = Served::new();
     let visitor = Visitor::new(&served, "alice", "admin");

@@ -6,7 +6,7 @@
 mod archive;
 mod restore;
 
-pub use restore::{Restored, finish, restore, settle};
+pub use restore::{Restored, finish, is_settled, restore, settle};
 
 use super::{Control, settings};
 use crate::clock::{self, Timestamp};
@@ -31,6 +31,8 @@ use std::time::Duration;
 const END: &str = ".umbackup";
 /// What is in the making ends so.
 const NEW: &str = ".new";
+/// Why a backup is not sent.
+const NOT_SENT: &str = "This backup is not encrypted and holds every key of the cluster: it does not leave the control plane's machine. Give the server a passphrase for backups (BACKUP_PASSPHRASE_FILE), and make one anew.";
 /// The last restore drill.
 const DRILL: &str = "drill.json";
 /// A passphrase is at least so long: whoever has the file may try as many as they like.
@@ -144,9 +146,13 @@ pub fn delete(control: &Control, id: &str) -> Result<()> {
     control.store.write(move |w| events::record(w, NewEvent::at("warning", "backups", "backup.delete", fields)).map(drop))
 }
 
-/// A backup to be sent to somebody; who gets it is recorded before.
+/// A backup to be sent to somebody; who gets it is recorded before. One that is not encrypted stays on the machine: with the keys in it a
+/// session or token would outlive its own end.
 pub fn download(control: &Control, id: &str) -> Result<(Backup, File)> {
     let backup = show(&control.config, id)?;
+    if !backup.encrypted {
+        return Err(Error::Forbidden(NOT_SENT));
+    }
     let file = File::open(&backup.path).doing("read a backup")?;
     let fields = json!({ "backup_id": id, "encrypted": backup.encrypted });
     control.store.write(move |w| events::record(w, NewEvent::at("warning", "backups", "backup.download", fields)).map(drop))?;
@@ -418,7 +424,7 @@ pub fn problem(control: &Control) -> Result<Option<String>> {
     let now = clock::now();
     let limit = if interval > 0 { interval.saturating_mul(2).max(PATIENCE_S) } else { 7 * 86_400 };
     Ok(match newest(config)? {
-        None if now > control.backups.started_at.plus_secs(limit) || interval == 0 => Some("there is no backup".to_string()),
+        None if now > control.backups.started_at.plus_secs(2 * PATIENCE_S) || interval == 0 => Some("there is no backup".to_string()),
         Some(b) if now > b.created_at.plus_secs(limit) => Some(format!("the newest backup is from {}", b.created_at)),
         _ => None,
     })

@@ -145,6 +145,16 @@ pub fn finish(dir: &Path) -> Result<()> {
     remove(&staged)
 }
 
+/// Refuses a directory that a restore is being put into, for whoever does not hold its lock.
+pub fn is_settled(dir: &Path) -> Result<()> {
+    if dir.join(DECIDED).exists() {
+        return Err(Error::Conflict(
+            "A restore of this directory was interrupted: start the server, which finishes it, and try again.".into(),
+        ));
+    }
+    Ok(())
+}
+
 /// After a restore, ends what must not come back with it: sessions and join tokens may have been ended and used since the backup was made.
 pub fn settle(control: &Control) -> Result<()> {
     let path = control.config.data_dir.join(RESTORED);
