@@ -7,6 +7,7 @@ pub mod identity;
 use crate::client::{Api, CallError, Trust};
 use crate::clock::{self, Timestamp};
 use crate::crypto;
+use crate::files;
 use crate::model::Object;
 use crate::sys::host;
 use crate::thread::Stop;
@@ -55,13 +56,26 @@ pub struct Agent {
     facts: Option<(Instant, String)>,
     renewal_tried: Option<Instant>,
     failures: u32,
+    run: Run,
 }
+
+/// From the start of an agent to its end.
+struct Run {
+    /// A name that no other run has: whoever started the agent anew sees that it is not the one from before, whatever the clocks say.
+    id: String,
+    started_at: Timestamp,
+    told: bool,
+}
+
+/// The file beside the identity that tells of the run, once the control plane has accepted a heartbeat of it.
+pub const STATUS: &str = "status.json";
 
 impl Agent {
     /// An agent for this identity, whose heartbeats ask for leases of so many seconds.
     pub fn new(way: Way, identity: Identity, ttl_s: i64) -> Result<Agent, String> {
         let api = way.api(&identity)?;
-        Ok(Agent { way, api, identity, ttl_s, clock: ServerClock::default(), facts: None, renewal_tried: None, failures: 0 })
+        let run = Run { id: crypto::random_hex(8), started_at: clock::now(), told: false };
+        Ok(Agent { way, api, identity, ttl_s, clock: ServerClock::default(), facts: None, renewal_tried: None, failures: 0, run })
     }
 
     /// Works until the flag is raised.
@@ -102,11 +116,27 @@ impl Agent {
         let status = self.status();
         let answer = beat::heartbeat(&self.api, &mut self.identity, self.clock.sign_at(), self.ttl_s, &status)?;
         self.learn(answer["server_time"].as_str().and_then(Timestamp::parse));
+        self.tell_run();
         if answer["renew_identity"] == true {
             log::info!(target: "agent", event = "agent.new_authority", node_id = self.identity.node_id; "The cluster has another authority to trust; the identity is renewed");
             self.renew()?;
         }
         Ok(())
+    }
+
+    /// Tells the updater of this machine that the program works. Once in a run: written with every heartbeat it would wear out an SD card.
+    fn tell_run(&mut self) {
+        if self.run.told {
+            return;
+        }
+        let (id, started_at, heartbeat_at) = (&self.run.id, self.run.started_at, clock::now());
+        let status = json!({"version": env!("CARGO_PKG_VERSION"), "run": id, "pid": std::process::id(), "node_id": self.identity.node_id, "started_at": started_at, "heartbeat_at": heartbeat_at});
+        match files::write(&self.identity.dir.join(STATUS), format!("{status}\n").as_bytes(), files::PUBLIC) {
+            Ok(()) => self.run.told = true,
+            Err(e) => {
+                log::warn!(target: "agent", event = "agent.status_unwritten", node_id = self.identity.node_id, error:% = crate::error::Chain(&e); "The status file could not be written; the next heartbeat tries again");
+            }
+        }
     }
 
     /// Does what the refusal asks for, and beats once more.

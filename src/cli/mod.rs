@@ -15,6 +15,7 @@ mod scheduler;
 mod server;
 mod services;
 mod settings;
+mod update;
 
 use crate::client::{self, Api, CallError, Trust};
 use args::{Args, Command, Failure, Opt, opt};
@@ -498,6 +499,30 @@ const COMMANDS: &[Command] = &[
         options: &[release::VERIFY],
         settings: false,
         run: release::verify,
+    },
+    Command {
+        name: "release fetch",
+        argument: "URL",
+        about: "Fetch a file of a release, where there is neither curl nor wget.",
+        options: &[release::FETCH],
+        settings: false,
+        run: release::fetch,
+    },
+    Command {
+        name: "update",
+        argument: "",
+        about: "Put the newest version in this program's place; go back if it is not well.",
+        options: &[update::UPDATE, update::HANDED_ON, update::STATE],
+        settings: false,
+        run: update::update,
+    },
+    Command {
+        name: "update status",
+        argument: "",
+        about: "Tell how the last update of this machine went.",
+        options: &[update::STATE, &[opt("json", "", "print JSON")]],
+        settings: false,
+        run: update::status,
     },
     Command { name: "version", argument: "", about: "Print the version.", options: &[], settings: false, run: version },
     Command {

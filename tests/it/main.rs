@@ -25,4 +25,5 @@ mod tidy;
 mod tls;
 mod trouble;
 mod ui;
+mod update;
 mod webdriver;
