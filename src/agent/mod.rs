@@ -3,6 +3,7 @@
 
 pub mod beat;
 pub mod identity;
+pub mod updates;
 
 use crate::client::{Api, CallError, Trust};
 use crate::clock::{self, Timestamp};
@@ -15,6 +16,7 @@ use beat::ServerClock;
 use identity::Identity;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
+use updates::Updates;
 
 /// Heartbeats in the time of one lease: two may be lost before it runs out.
 const BEATS_PER_LEASE: u32 = 3;
@@ -57,6 +59,7 @@ pub struct Agent {
     renewal_tried: Option<Instant>,
     failures: u32,
     run: Run,
+    updates: Updates,
 }
 
 /// From the start of an agent to its end.
@@ -72,10 +75,10 @@ pub const STATUS: &str = "status.json";
 
 impl Agent {
     /// An agent for this identity, whose heartbeats ask for leases of so many seconds.
-    pub fn new(way: Way, identity: Identity, ttl_s: i64) -> Result<Agent, String> {
+    pub fn new(way: Way, identity: Identity, ttl_s: i64, updates: Updates) -> Result<Agent, String> {
         let api = way.api(&identity)?;
         let run = Run { id: crypto::random_hex(8), started_at: clock::now(), told: false };
-        Ok(Agent { way, api, identity, ttl_s, clock: ServerClock::default(), facts: None, renewal_tried: None, failures: 0, run })
+        Ok(Agent { way, api, identity, ttl_s, clock: ServerClock::default(), facts: None, renewal_tried: None, failures: 0, run, updates })
     }
 
     /// Works until the flag is raised.
@@ -117,6 +120,7 @@ impl Agent {
         let answer = beat::heartbeat(&self.api, &mut self.identity, self.clock.sign_at(), self.ttl_s, &status)?;
         self.learn(answer["server_time"].as_str().and_then(Timestamp::parse));
         self.tell_run();
+        self.updates.heed(&answer["update"]);
         if answer["renew_identity"] == true {
             log::info!(target: "agent", event = "agent.new_authority", node_id = self.identity.node_id; "The cluster has another authority to trust; the identity is renewed");
             self.renew()?;
@@ -216,10 +220,13 @@ impl Agent {
 
     /// What this machine reports, as JSON: the same text until it is time to look anew.
     fn status(&mut self) -> String {
+        let news = self.updates.look();
         match &self.facts {
-            Some((at, text)) if at.elapsed() < FACTS_EVERY => text.clone(),
+            Some((at, text)) if at.elapsed() < FACTS_EVERY && !news => text.clone(),
             _ => {
-                let text = Value::Object(status(host::facts(&self.identity.dir))).to_string();
+                let mut status = status(host::facts(&self.identity.dir));
+                status.extend(self.updates.told().map(|told| ("update".to_string(), told)));
+                let text = Value::Object(status).to_string();
                 self.facts = Some((clock::tick(), text.clone()));
                 text
             }

@@ -5,6 +5,7 @@ mod args;
 mod ca;
 mod cluster;
 mod events;
+mod fleet_update;
 mod node;
 mod nodes;
 mod output;
@@ -507,6 +508,54 @@ const COMMANDS: &[Command] = &[
         options: &[release::FETCH],
         settings: false,
         run: release::fetch,
+    },
+    Command {
+        name: "fleet-update start",
+        argument: "VERSION",
+        about: "Put the fleet to a version, ring after ring.",
+        options: &[fleet_update::START, SIGN_IN],
+        settings: false,
+        run: fleet_update::start,
+    },
+    Command {
+        name: "fleet-update list",
+        argument: "",
+        about: "List updates of the fleet, newest first.",
+        options: &[SIGN_IN],
+        settings: false,
+        run: fleet_update::list,
+    },
+    Command {
+        name: "fleet-update show",
+        argument: "UPDATE",
+        about: "Print an update of the fleet.",
+        options: &[SIGN_IN],
+        settings: false,
+        run: fleet_update::show,
+    },
+    Command {
+        name: "fleet-update pause",
+        argument: "UPDATE",
+        about: "Tell nodes nothing more, until it is resumed.",
+        options: &[SIGN_IN],
+        settings: false,
+        run: fleet_update::pause,
+    },
+    Command {
+        name: "fleet-update resume",
+        argument: "UPDATE",
+        about: "Go on; nodes that failed try again.",
+        options: &[SIGN_IN],
+        settings: false,
+        run: fleet_update::resume,
+    },
+    Command {
+        name: "fleet-update cancel",
+        argument: "UPDATE",
+        about: "End an update; what was updated stays so.",
+        options: &[SIGN_IN],
+        settings: false,
+        run: fleet_update::cancel,
     },
     Command {
         name: "update",

@@ -86,6 +86,8 @@ pub fn update(args: &Args) -> Result<(), Failure> {
                 format!("--channel={}", request.channel),
                 format!("--want-version={}", request.version),
                 format!("--update-id={}", request.id),
+                // Each request is new: whoever asks again wants another try.
+                "--retry".to_string(),
             ]),
             None => return Ok(()),
         }

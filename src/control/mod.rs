@@ -28,6 +28,7 @@ pub mod settings;
 pub mod setup;
 pub mod throttle;
 pub mod tls;
+pub mod updates;
 pub mod users;
 pub mod versions;
 pub mod wireguard;
@@ -63,6 +64,8 @@ pub struct Control {
     pub lines: logger::Quota,
     /// The scheduler.
     pub scheduler: scheduler::Scheduler,
+    /// What nodes are told of the update that runs.
+    pub updates: updates::Updates,
     /// What is counted as requests come.
     pub metrics: metrics::Metrics,
     /// Where the server listens.
@@ -91,6 +94,7 @@ impl Control {
             throttle: throttle::Throttle::new(&config),
             lines: logger::Quota::default(),
             scheduler: scheduler::Scheduler::load(&store)?,
+            updates: updates::Updates::default(),
             metrics: metrics::Metrics::default(),
             store: Arc::new(store),
             stream_readers: Arc::default(),

@@ -18,6 +18,7 @@ pub const OWN_CATEGORIES: &[&str] = &[
     "services",
     "settings",
     "support",
+    "updates",
     "wireguard",
 ];
 

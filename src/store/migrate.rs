@@ -18,6 +18,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (3, "brake", include_str!("../../sql/migrations/0003_brake.sql")),
     (4, "trust", include_str!("../../sql/migrations/0004_trust.sql")),
     (5, "people", include_str!("../../sql/migrations/0005_people.sql")),
+    (6, "updates", include_str!("../../sql/migrations/0006_updates.sql")),
 ];
 
 /// Name and text of every seed, in order.

@@ -77,6 +77,7 @@ fn fill(admin: &Client) {
     admin.post("/api-tokens", &json!({"name": "t1", "role": "viewer"}));
     admin.post("/etcd/snapshots", &json!({"id": "x1"}));
     admin.post("/support-bundles", &json!({"id": "b1"}));
+    admin.post("/updates", &json!({"id": "up1", "version": "9.9.9", "rings": ["*"]}));
 }
 
 /// The ids of [`fill`], by the name of a path's argument.
@@ -89,6 +90,7 @@ fn known(name: &str) -> &'static str {
         "assignment_id" => "a1",
         "snapshot_id" => "x1",
         "bundle_id" => "b1",
+        "update_id" => "up1",
         "name" => "u1",
         "key" => "etcd_status",
         _ => "none",

@@ -874,3 +874,57 @@ fn scripts_say_the_key_and_the_exit_statuses_that_are_true() {
         assert!(option == "update-id" || own.contains(&format!("--{option} ")), "uptimemesh update has no --{option}");
     }
 }
+
+#[test]
+fn a_fleet_is_updated_by_its_agents_and_their_updaters() {
+    let served = Served::new();
+    let admin = served.admin();
+    let bench = Bench::new(Machine::Debian);
+    bench.offer(&builds().1, &new_version());
+    let url = format!("http://{}", admin.address);
+    fs::write(bench.dir.join("token"), crate::node::token(&admin, "worker", None)).unwrap();
+    let identity = ["--node-id", "n", "--identity-dir", "identities/n"];
+    let join = ["join", "--api-url", &url, "--token-file", "token", "--role", "worker", "--label", "ring=1"];
+    program::ok(bench.dir.path(), &[&join[..], &identity].concat());
+    let arguments = format!(
+        "agent --node-id n --identity-dir identities/n --api-url {url} --ttl 10 --update-dir update --update-state state/state.json"
+    );
+    let mut bench = bench.with_service(&arguments);
+    bench.more.extend(["--status-file".into(), bench.dir.join("identities/n/status.json").display().to_string()]);
+
+    let version = new_version();
+    let token = admin.post("/api-tokens", &json!({"name": "fleet", "role": "admin"})).json()["token"].as_str().unwrap().to_string();
+    fs::write(bench.dir.join("api-token"), token).unwrap();
+    let fleet = |args: &[&str]| {
+        let all = [&["fleet-update"][..], args, &["--api-url", &url, "--api-token-file", "api-token", "--json"]].concat();
+        serde_json::from_str::<Value>(&program::ok(bench.dir.path(), &all)).unwrap()
+    };
+    let id = fleet(&["start", &version, "--wait-seconds", "1", "--rings", "1"])["id"].as_str().unwrap().to_string();
+    let request = bench.dir.join("update/request.json");
+    until("the agent asks its updater", || request.exists().then_some(()));
+    let asked: Value = serde_json::from_slice(&fs::read(&request).unwrap()).unwrap();
+    assert_eq!(asked, json!({"id": format!("{id}.1"), "channel": "stable", "version": version}));
+
+    // What the unit of the updater does when the file is there. The host is away at first.
+    let update = || {
+        let mut command = Command::new(bench.bin());
+        command.arg("update").args(bench.options()).args(["--requested", "--request-file"]).arg(&request);
+        run(command)
+    };
+    let manifest = fs::read(bench.dir.join("host/version.json")).unwrap();
+    fs::remove_file(bench.dir.join("host/version.json")).unwrap();
+    assert_eq!(update().0, 3);
+    let of = |id: &str| fleet(&["show", id]);
+    let halted = until("it halts", || Some(of(&id)).filter(|u| u["state"] == "halted"));
+    assert!(halted["reason"].as_str().unwrap().contains("n: failed"), "{halted}");
+    assert_eq!(update().0, 0, "the same request is not tried again");
+
+    fs::write(bench.dir.join("host/version.json"), manifest).unwrap();
+    fleet(&["resume", &id]);
+    until("the agent asks again", || fs::read_to_string(&request).unwrap().contains(&format!("{id}.2")).then_some(()));
+    let (status, said) = update();
+    assert_eq!((status, bench.serving()), (0, version.clone()), "{said}");
+    until("the update is complete", || (of(&id)["state"] == "completed").then_some(()));
+    assert_eq!(fleet(&["list"]).as_array().unwrap().len(), 1);
+    assert_eq!(admin.get("/nodes/n").json()["status"]["version"], version.as_str());
+}
