@@ -6,6 +6,7 @@
 # Where it cannot be fetched the updater beside this file, or the one that an update before has left, does the work. What is fetched and
 # not genuine ends here. Exit status: 2, 3 and 4 as of node-update.sh, else what the updater ends with.
 set -u
+VERSION=2.0.0
 LC_ALL=C
 export LC_ALL
 umask 077
@@ -69,6 +70,12 @@ updater_field() {
             print substr(rest, 1, index(rest, "\"") - 1)
         }'
 }
+
+case ${1:-} in --bootstrap-version)
+    echo "$VERSION"
+    exit 0
+    ;;
+esac
 
 # The options of the updater that this needs too.
 version_url=${VERSION_URL:-} channel=${UPDATE_CHANNEL:-stable} key_file=${RELEASE_KEY_FILE:-} bin=/usr/local/bin/uptimemesh

@@ -22,6 +22,7 @@
 #  10  the new program was not healthy; the old one is back, and healthy
 #  11  the new program was not healthy, and the old one is back but not healthy either, or cannot be put back: look at this node
 set -u
+VERSION=2.0.0
 LC_ALL=C
 export LC_ALL
 PATH=${PATH:-/usr/bin:/bin}:/usr/sbin:/sbin
@@ -44,8 +45,8 @@ FETCH_S_MAX=1800
 ANSWER_S=20
 
 usage() {
-    cat <<'END'
-usage: sh node-update.sh [options]
+    sed "s/@VERSION@/$VERSION/" <<'END'
+usage: sh node-update.sh [options]                           (version @VERSION@)
 
   --version-url URL       the release manifest, version.json [VERSION_URL]
   --channel NAME          the channel of it (default stable) [UPDATE_CHANNEL]
@@ -340,10 +341,11 @@ manager() {
     fi
 }
 
+# Whether this machine runs this service, or would from its next start on: that its file is there says nothing, both are.
 has_service() {
     case $(manager) in
-    systemd) [ "$(systemctl show -p LoadState "$1.service" 2>/dev/null)" = LoadState=loaded ] ;;
-    openrc) [ -e "/etc/init.d/$1" ] ;;
+    systemd) systemctl --quiet is-active "$1.service" || systemctl --quiet is-enabled "$1.service" 2>/dev/null ;;
+    openrc) [ -e "/etc/runlevels/default/$1" ] || rc-service --quiet "$1" status >/dev/null 2>&1 ;;
     *) return 1 ;;
     esac
 }
@@ -617,8 +619,8 @@ if [ -z "$service" ] && [ -z "$restart_command" ]; then
     done
 fi
 if [ -z "$health_url$status_files" ]; then
-    port=$(setting SERVER_PORT)
-    data_dir=$(setting DATA_DIR)
+    port=${SERVER_PORT:-$(setting SERVER_PORT)}
+    data_dir=${DATA_DIR:-$(setting DATA_DIR)}
     case $service in
     uptimemesh) health_url=http://127.0.0.1:${port:-8000} ;;
     uptimemesh-agent) status_files="${data_dir:-/var/lib/uptimemesh}/identities/*/status.json" ;;

@@ -73,7 +73,9 @@ pub fn update(args: &Args) -> Result<(), Failure> {
     line.extend(args.get("ca-file").map(|file| format!("--ca-file={file}")));
     if !args.has("bin") {
         let own = std::env::current_exe().map_err(|e| format!("this program's own file cannot be found, name it by --bin: {e}"))?;
-        line.push(format!("--bin={}", own.display()));
+        // After a power cut it may be the one from before that is called, beside the one that it is about.
+        let own = own.display().to_string();
+        line.push(format!("--bin={}", own.strip_suffix(".previous").unwrap_or(&own)));
     }
     if args.has("check") {
         line.push("--dry-run".to_string());
