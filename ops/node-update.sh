@@ -482,6 +482,11 @@ recover() {
     rm -f "$journal.new" "$state_dir/state.json.new"
     if [ ! -f "$journal" ]; then
         rm -f "$staged" "$bin.back" "$previous.new"
+        # A run that was stopped while it fetched has left no journal, and is not running any more either.
+        if [ "$only_recover" = 1 ] && leaves=$(read_json <"$state_dir/state.json"); then
+            from=$(field "$leaves" from) to=$(field "$leaves" to) channel=$(field "$leaves" channel) update_id=$(field "$leaves" update_id)
+            keep_state failed 'a run before was stopped before it replaced the program'
+        fi
         return 0
     fi
     bin=$(journal_field bin) from=$(journal_field from) from_sum=$(journal_field from_sum) to=$(journal_field to) to_sum=$(journal_field to_sum)
@@ -666,7 +671,7 @@ if [ "$dry_run" = 1 ]; then
     work=$(mktemp -d) || fail 6 update.no_room 'no temporary directory can be made'
     trap 'end 1' INT TERM HUP
 else
-    if [ "$only_recover" = 1 ] && [ ! -e "$journal" ]; then end 0; fi
+    if [ "$only_recover" = 1 ] && [ ! -e "$journal" ] && ! grep -q '"state":"running"' "$state_dir/state.json" 2>/dev/null; then end 0; fi
     if ! mkdir -p "$state_dir" 2>/dev/null || [ ! -w "$state_dir" ]; then fail 6 update.no_room "$state_dir cannot be written: run this as root, or give --state-dir"; fi
     if ! take_lock; then
         # A service that an update starts anew comes by here: that update watches over it.

@@ -7,6 +7,7 @@ use crate::http::Limits;
 use crate::http::listen::{Front, TlsSource};
 use crate::model::address;
 use crate::model::join_tokens::{JoinRole, NewJoinToken};
+pub use crate::store::sqlite_version;
 use crate::store::{self, Migrated, QueryLog, Store};
 use crate::thread::{Stop, lock};
 use crate::{files, logger, routes};

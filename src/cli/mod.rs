@@ -17,6 +17,7 @@ mod server;
 mod services;
 mod settings;
 mod update;
+mod version;
 
 use crate::client::{self, Api, CallError, Trust};
 use args::{Args, Command, Failure, Opt, opt};
@@ -573,7 +574,14 @@ const COMMANDS: &[Command] = &[
         settings: false,
         run: update::status,
     },
-    Command { name: "version", argument: "", about: "Print the version.", options: &[], settings: false, run: version },
+    Command {
+        name: "version",
+        argument: "",
+        about: "Print the version.",
+        options: &[version::VERSION],
+        settings: false,
+        run: version::version,
+    },
     Command {
         name: "help",
         argument: "[COMMAND]",
@@ -642,12 +650,6 @@ fn help(args: &Args) -> Result<(), Failure> {
         },
     }
     args.finish()
-}
-
-fn version(args: &Args) -> Result<(), Failure> {
-    args.finish()?;
-    output::print(&format!("uptimemesh {}\n", env!("CARGO_PKG_VERSION")));
-    Ok(())
 }
 
 /// Prints a list as a table, or as JSON where that is asked for.

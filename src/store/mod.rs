@@ -98,6 +98,11 @@ pub(crate) type Sql = &'static str;
 /// The named parameters of a query.
 pub(crate) type Params<'p> = &'p [(&'p str, &'p dyn ToSql)];
 
+/// The version of SQLite in the program.
+pub fn sqlite_version() -> &'static str {
+    rusqlite::version()
+}
+
 impl Store {
     /// Opens the database, brings it up to date, and starts the writer. `readers`: how many reads may run at once.
     pub fn open(path: &Path, readers: usize, log: QueryLog) -> Result<Store> {
@@ -179,12 +184,18 @@ fn open_writer(path: &Path) -> Result<Connection> {
     if mode != "wal" {
         return Err(Error::fault(what, format!("write-ahead logging is not possible in {}: is the directory writable?", path.display())));
     }
-    let pragmas = format!(
-        "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = {WAL_BYTES_KEPT}; PRAGMA cache_size = -{CACHE_KIB};"
-    );
+    let pragmas = format!("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = {WAL_BYTES_KEPT};");
     row::told(connection.execute_batch(&pragmas), what)?;
+    bound_memory(&connection)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
     Ok(connection)
+}
+
+/// Says how much a connection keeps in memory: so much of the database, and all that it puts aside for a while (sorts, and the pages of a job
+/// that may be taken back, which are at most some megabytes). There may be no other directory, or a full one, to put that into.
+fn bound_memory(connection: &Connection) -> Result<()> {
+    let pragmas = format!("PRAGMA cache_size = -{CACHE_KIB}; PRAGMA temp_store = MEMORY;");
+    row::told(connection.execute_batch(&pragmas), "open the database")
 }
 
 /// The pool of read-only connections.
@@ -206,7 +217,7 @@ impl Readers {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
             let connection = row::told(Connection::open_with_flags(path, flags), "open a read connection")?;
             row::told(connection.busy_timeout(Duration::from_secs(5)), "open a read connection")?;
-            row::told(connection.execute_batch(&format!("PRAGMA cache_size = -{CACHE_KIB};")), "open a read connection")?;
+            bound_memory(&connection)?;
             connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
             idle.push(connection);
         }

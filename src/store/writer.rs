@@ -35,7 +35,9 @@ struct Task<T, F> {
     request_id: String,
     caller: Option<Caller>,
     result: Option<Result<T>>,
-    tell: SyncSender<Result<T>>,
+    /// Where the caller looks once it is told. Beside the channel and not in it: a channel is a lot of code for each type that goes through.
+    answer: Arc<Mutex<Option<Result<T>>>>,
+    tell: SyncSender<()>,
 }
 
 impl<T: Send, F: FnOnce(&Write) -> Result<T> + Send> Job for Task<T, F> {
@@ -58,8 +60,9 @@ impl<T: Send, F: FnOnce(&Write) -> Result<T> + Send> Job for Task<T, F> {
             (_, Some(other)) => Err(Error::fault("commit", crate::error::Chain(other).to_string())),
             (None, None) => Err(Error::fault("commit", "the write was not run")),
         };
+        *lock(&self.answer) = Some(answer);
         // A caller that is gone does not want the answer.
-        let _ = self.tell.send(answer);
+        let _ = self.tell.send(());
     }
 }
 
@@ -124,11 +127,14 @@ impl Writer {
         let (tell, told) = sync_channel(1);
         let queue = lock(&self.queue).clone().ok_or_else(closed)?;
         self.stats.queued.fetch_add(1, Relaxed);
-        let task = Task { work: Some(f), request_id: logger::request_id(), caller: caller::current(), result: None, tell };
+        let answer = Arc::new(Mutex::new(None));
+        let (request_id, caller) = (logger::request_id(), caller::current());
+        let task = Task { work: Some(f), request_id, caller, result: None, answer: Arc::clone(&answer), tell };
         let sent = queue.send(Box::new(task));
-        let answer = sent.map_err(|_| closed()).and_then(|()| told.recv().map_err(|_| closed()));
+        let told = sent.map_err(|_| closed()).and_then(|()| told.recv().map_err(|_| closed()));
         self.stats.queued.fetch_sub(1, Relaxed);
-        answer?
+        told?;
+        lock(&answer).take().ok_or_else(closed)?
     }
 
     /// Refuses further writes, and waits until those that are queued are done.

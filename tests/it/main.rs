@@ -4,6 +4,7 @@
 
 mod agent;
 mod api;
+mod bare;
 mod browser;
 mod browser_ui;
 mod canary;

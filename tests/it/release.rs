@@ -5,7 +5,7 @@ use crate::support::Dir;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Runs openssl; tells whether it went well.
@@ -20,6 +20,21 @@ fn openssl(dir: &Path, args: &[&str]) -> bool {
 fn sum(dir: &Path, name: &str) -> String {
     let output = Command::new("sha256sum").arg(name).current_dir(dir).output().unwrap();
     String::from_utf8(output.stdout).unwrap()[..64].to_string()
+}
+
+/// What `ops/build-release.sh` has built, below the directory of builds; `None` where it has not, or not of this version.
+/// Who sets `CI` means to have built it.
+pub fn built(name: &str) -> Option<PathBuf> {
+    let builds = Path::new(env!("CARGO_BIN_EXE_uptimemesh")).parent().unwrap().parent().unwrap();
+    let program = builds.join(format!("{}-unknown-linux-musl/release/uptimemesh", std::env::consts::ARCH));
+    let told = Command::new(&program).arg("version").output().map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
+    if told.trim_end() == concat!("uptimemesh ", env!("CARGO_PKG_VERSION")) && builds.join(name).exists() {
+        return Some(builds.join(name));
+    }
+    let why = format!("{} is missing or of another version; ops/build-release.sh makes it", builds.join(name).display());
+    assert!(std::env::var_os("CI").is_none() || std::env::var_os("STATIC_LEFT_OUT").is_some(), "{why}");
+    eprintln!("left out: {why}");
+    None
 }
 
 /// A directory with a release of one "program", unsigned.
@@ -131,4 +146,131 @@ fn a_release_key_is_not_written_over() {
     assert!(fails(dir.path(), &["release", "keygen", "--out", "key"]).1.contains("key.pub is there already"));
     assert_eq!(before, fs::read(dir.join("elsewhere")).unwrap());
     assert_eq!(fails(dir.path(), &["release", "keygen"]).0, 2);
+}
+
+#[test]
+fn the_release_that_was_built_is_whole() {
+    let Some(built) = built("release-files") else { return };
+    let dir = Dir::new();
+    assert!(Command::new("cp").arg("-R").arg(built.join(".")).arg(dir.path()).status().unwrap().success());
+    assert!(
+        Command::new("sha256sum")
+            .args(["--check", "--strict", "--quiet", "SHA256SUMS"])
+            .current_dir(dir.path())
+            .status()
+            .unwrap()
+            .success()
+    );
+    let sums = fs::read_to_string(dir.join("SHA256SUMS")).unwrap();
+    let summed = |name: &str| sums.lines().any(|l| l.ends_with(&format!("  {name}")));
+
+    // What a node does with it: the signature, and each file by its sum.
+    let text = fs::read_to_string(dir.join("version.json")).unwrap();
+    let manifest: Value = serde_json::from_str(&text).unwrap();
+    let stable = &manifest["channels"]["stable"];
+    ok(dir.path(), &["release", "keygen", "--out", "key"]);
+    ok(dir.path(), &["release", "sign", "--key-file", "key", "version.json"]);
+    let artifacts = stable["agent"]["artifacts"].as_object().unwrap();
+    assert!(!artifacts.is_empty(), "{text}");
+    let mut files = vec![("bootstrap", &stable["bootstrap"]["path"]), ("updater", &stable["updater"]["path"])];
+    files.extend(artifacts.iter().map(|(architecture, artifact)| (architecture.as_str(), &artifact["url"])));
+    for (name, file) in files {
+        let file = file.as_str().unwrap();
+        assert!(summed(file), "{file}");
+        ok(dir.path(), &["release", "verify", "--release-key", "key.pub", "version.json", "--artifact", file, "--as", name]);
+    }
+
+    // Nothing of the machine that built it is in the program.
+    for artifact in artifacts.values() {
+        let bytes = fs::read(dir.join(artifact["url"].as_str().unwrap())).unwrap();
+        for path in [env!("CARGO_MANIFEST_DIR"), "/.cargo/registry", "/.rustup/"] {
+            assert!(!bytes.windows(path.len()).any(|w| w == path.as_bytes()), "{path} is in the program");
+        }
+    }
+
+    let version = manifest["version"].as_str().unwrap();
+    let bill = format!("uptimemesh-{version}.cdx.json");
+    assert!(summed(&bill) && summed("version.json"));
+    let bill: Value = serde_json::from_str(&fs::read_to_string(dir.join(&bill)).unwrap()).unwrap();
+    check_bill(&bill, version);
+    let told: Value = serde_json::from_str(&ok(dir.path(), &["version", "--json"])).unwrap();
+    let sqlite = bill["components"].as_array().unwrap().iter().find(|c| c["name"] == "sqlite").unwrap();
+    assert_eq!(sqlite["version"], told["sqlite"]);
+}
+
+/// The bill of materials names packages as Cargo.lock pins them, each direct dependency among them, and leads nowhere outside of itself.
+fn check_bill(bill: &Value, version: &str) {
+    assert_eq!((&bill["bomFormat"], &bill["specVersion"]), (&"CycloneDX".into(), &"1.5".into()));
+    assert_eq!(bill["metadata"]["component"]["version"], version);
+    let locked = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock")).unwrap();
+    let components = bill["components"].as_array().unwrap();
+    let packages: Vec<&Value> = components.iter().filter(|c| !c["purl"].is_null()).collect();
+    for package in &packages {
+        let (name, version) = (package["name"].as_str().unwrap(), package["version"].as_str().unwrap());
+        let at = locked.find(&format!("name = \"{name}\"\nversion = \"{version}\"\n")).unwrap_or_else(|| panic!("{name} {version}"));
+        let sum = package["hashes"][0]["content"].as_str().unwrap();
+        assert!(locked[at..].split("\n\n").next().unwrap().contains(sum), "{name} {version}");
+        assert!(package["licenses"][0]["expression"].is_string(), "{name} has no licence");
+    }
+    let refs: Vec<&Value> = components.iter().map(|c| &c["bom-ref"]).chain([&bill["metadata"]["component"]["bom-ref"]]).collect();
+    let edges = bill["dependencies"].as_array().unwrap();
+    for edge in edges {
+        assert!(refs.contains(&&edge["ref"]), "{}", edge["ref"]);
+        edge["dependsOn"].as_array().unwrap().iter().for_each(|needed| assert!(refs.contains(&needed), "{needed}"));
+    }
+    let own = edges.iter().find(|e| e["ref"] == bill["metadata"]["component"]["bom-ref"]).unwrap();
+    let cargo = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    let direct = cargo.split("[dependencies]\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    for name in direct.lines().filter_map(|l| l.split(" = ").next()) {
+        let prefix = format!("pkg:cargo/{name}@");
+        assert!(own["dependsOn"].as_array().unwrap().iter().any(|d| d.as_str().unwrap().starts_with(&prefix)), "{name}");
+    }
+}
+
+#[test]
+fn the_sums_of_the_scripts_are_written_down_and_nothing_else_changes() {
+    let dir = Dir::new();
+    fs::create_dir(dir.join("ops")).unwrap();
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for file in ["ops/build-release.sh", "version.json"] {
+        fs::copy(tree.join(file), dir.join(file)).unwrap();
+    }
+    let sums = || Command::new(dir.join("ops/build-release.sh")).arg("--sums").output().unwrap();
+    let before = fs::read_to_string(dir.join("version.json")).unwrap();
+    fs::write(dir.join("ops/bootstrap.sh"), "one").unwrap();
+    let said = String::from_utf8(sums().stderr).unwrap();
+    assert!(said.contains("ops/node-update.sh is missing"), "{said}");
+    assert_eq!(fs::read_to_string(dir.join("version.json")).unwrap(), before);
+
+    fs::write(dir.join("ops/node-update.sh"), "two").unwrap();
+    assert!(sums().status.success());
+    let mut want: Value = serde_json::from_str(&before).unwrap();
+    for (script, file) in [("bootstrap", "ops/bootstrap.sh"), ("updater", "ops/node-update.sh")] {
+        want["channels"]["stable"][script]["sha256"] = sum(dir.path(), file).into();
+    }
+    let after = fs::read_to_string(dir.join("version.json")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&after).unwrap(), want);
+    assert_eq!(after.lines().count(), before.lines().count());
+    assert!(sums().status.success());
+    assert_eq!(fs::read_to_string(dir.join("version.json")).unwrap(), after);
+}
+
+#[test]
+fn a_release_build_says_what_is_wrong_with_its_command_line() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("ops/build-release.sh");
+    let dir = Dir::new();
+    fs::write(dir.join("precious"), "kept").unwrap();
+    let out = dir.path().to_str().unwrap();
+    for (args, want) in [
+        (&["--nonsense"][..], "unknown option --nonsense"),
+        (&["--out"], "--out needs a value"),
+        (&["--key-file", "/nonexistent/key"], "/nonexistent/key cannot be read"),
+        (&["--target", "mips-unknown-none"], "mips-unknown-none cannot be built here"),
+        (&["--out", out], "is there and is no release"),
+    ] {
+        let output = Command::new(&script).args(args).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains(want), "{args:?}: {said}");
+    }
+    assert_eq!(fs::read_to_string(dir.join("precious")).unwrap(), "kept");
 }

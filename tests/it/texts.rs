@@ -4,7 +4,8 @@ use crate::golden;
 use crate::program::ok;
 use crate::support::Dir;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -32,7 +33,23 @@ fn the_help_is_as_reviewed_and_complete() {
         all.push_str(&format!("\n==== {name}\n{help}"));
     }
     golden::check("help.txt", &all);
+}
+
+#[test]
+fn the_version_tells_what_the_program_was_built_from() {
+    let dir = Dir::new();
     assert_eq!(ok(dir.path(), &["version"]), format!("uptimemesh {}\n", env!("CARGO_PKG_VERSION")));
+    let told: serde_json::Value = serde_json::from_str(&ok(dir.path(), &["version", "--json"])).unwrap();
+    let keys: Vec<&String> = told.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["commit", "linked", "profile", "rustc", "sqlite", "target", "version"]);
+    assert_eq!(told["profile"], "debug");
+    assert!(told["target"].as_str().unwrap().starts_with(std::env::consts::ARCH));
+    let (major, _) = told["sqlite"].as_str().unwrap().split_once('.').unwrap();
+    assert_eq!(major, "3");
+    let verbose = ok(dir.path(), &["version", "--verbose"]);
+    for (key, value) in told.as_object().unwrap() {
+        assert!(verbose.lines().any(|l| l.starts_with(key) && l.ends_with(value.as_str().unwrap())), "{key}: {verbose}");
+    }
 }
 
 /// The help tells every setting; what the README repeats of them is the same.
@@ -55,7 +72,7 @@ fn the_settings_in_the_readme_are_those_of_the_program() {
 
 #[test]
 fn every_path_that_a_document_names_exists() {
-    for name in ["README.md", "src/ARCHITECTURE.md"] {
+    for name in ["README.md", "src/ARCHITECTURE.md", "ops/README.md"] {
         let text = document(name);
         let mut looked_at = 0;
         for word in text.split('`').skip(1).step_by(2) {
@@ -85,4 +102,29 @@ fn the_version_is_one() {
     let locked = document("Cargo.lock");
     let own = locked.split("[[package]]\n").find(|package| package.starts_with("name = \"uptimemesh\"\n")).unwrap();
     assert_eq!(own.lines().nth(1).unwrap(), format!("version = \"{version}\""), "Cargo.lock");
+    let headings: Vec<String> = document("ops/CHANGELOG.md").lines().filter_map(|l| l.strip_prefix("## ")).map(str::to_string).collect();
+    assert_eq!(headings.first().map(String::as_str), Some(version), "ops/CHANGELOG.md");
+    let key = document("ops/release-key.pub");
+    for script in [&stable["bootstrap"], &stable["updater"]] {
+        let path = script["path"].as_str().unwrap();
+        // A script that is not written yet has no sum.
+        if script["sha256"] == "0".repeat(64) && !root().join(path).exists() {
+            continue;
+        }
+        let text = document(path);
+        assert!(text.lines().any(|l| l == format!("VERSION={version}")), "{path} has no line VERSION={version}");
+        let output = Command::new("sha256sum").arg(root().join(path)).output().unwrap();
+        let sum = String::from_utf8(output.stdout).unwrap()[..64].to_string();
+        assert_eq!(script["sha256"], sum, "{path} has changed: ops/build-release.sh --sums writes its sum into version.json");
+        assert!(text.contains(key.lines().nth(1).unwrap()), "{path} has another release key than ops/release-key.pub");
+    }
+}
+
+#[test]
+fn the_scripts_are_sound() {
+    let mut scripts: Vec<PathBuf> = fs::read_dir(root().join("ops")).unwrap().map(|e| e.unwrap().path()).collect();
+    scripts.retain(|p| p.extension().is_some_and(|e| e == "sh"));
+    assert!(!scripts.is_empty());
+    let output = Command::new("shellcheck").args(&scripts).output().expect("shellcheck is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }

@@ -637,6 +637,7 @@ fn killed_at_every_step_it_is_finished_or_undone_by_the_next_run() {
             let confirmed = !bench.dir.join("state/journal").exists();
             let (status, said) = bench.update(&["--recover"]);
             assert_eq!(status, 0, "{step}: {said}");
+            assert_ne!(bench.state()["state"], "running", "{step}: nothing runs any more");
             if !confirmed || !well {
                 assert_eq!(bench.installed(), OLD, "{step}: what was not found healthy does not run");
             }

@@ -1,0 +1,36 @@
+//! What this program is: its version, and with `--verbose` what it was built from.
+
+use super::args::{Args, Failure, Opt, opt};
+use super::{output, shown};
+use crate::serve;
+use serde_json::json;
+
+/// Options of `version`.
+pub const VERSION: &[Opt] = &[opt("verbose", "", "print what it was built from, too"), opt("json", "", "print all of that as JSON")];
+
+/// What `ops/build-release.sh` says of the build; any other build does not know it.
+const COMMIT: Option<&str> = option_env!("UPTIMEMESH_COMMIT");
+const COMPILER: Option<&str> = option_env!("UPTIMEMESH_RUSTC");
+
+pub fn version(args: &Args) -> Result<(), Failure> {
+    args.finish()?;
+    let version = env!("CARGO_PKG_VERSION");
+    if !args.has("verbose") && !args.has("json") {
+        output::print(&format!("uptimemesh {version}\n"));
+        return Ok(());
+    }
+    let libc = if cfg!(target_env = "musl") { "musl" } else { "gnu" };
+    shown(
+        args,
+        &json!({
+            "version": version,
+            "commit": COMMIT.unwrap_or("unknown"),
+            "target": format!("{}-{}-{libc}", std::env::consts::ARCH, std::env::consts::OS),
+            "linked": if cfg!(target_feature = "crt-static") { "static" } else { "dynamic" },
+            "profile": if cfg!(debug_assertions) { "debug" } else { "release" },
+            "rustc": COMPILER.unwrap_or("unknown"),
+            "sqlite": serve::sqlite_version(),
+        }),
+    );
+    Ok(())
+}
