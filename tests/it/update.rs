@@ -855,6 +855,76 @@ fn a_machine_without_tools_fetches_with_the_program() {
 }
 
 #[test]
+fn the_updaters_own_readers_understand_one_thing_only() {
+    let dir = Dir::new();
+    let script = fs::read_to_string("ops/node-update.sh").unwrap();
+    let function = |name: &str| {
+        let from = script.find(&format!("\n{name}() {{\n")).unwrap();
+        let to = script[from..].find("\n}\n").unwrap();
+        script[from..from + to + 3].to_string()
+    };
+    for machine in Machine::ALL {
+        let (shell, path) = machine.shell(dir.path());
+        let holds = |name: &str, call: &str, input: &str| {
+            let mut command = Command::new(&shell[0]);
+            command.args(&shell[1..]).args(["-c", &format!("{}{call}", function(name)), "sh"]).env_clear();
+            command.env("PATH", &path).env("LC_ALL", "C").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+            let mut child = command.spawn().unwrap();
+            // It may have seen enough before it has read everything.
+            let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+            child.wait().unwrap().success()
+        };
+        // The order of Semantic Versioning's own example, and numbers beside it.
+        let order = [
+            "1.0.0-alpha",
+            "1.0.0-alpha.1",
+            "1.0.0-alpha.beta",
+            "1.0.0-beta",
+            "1.0.0-beta.2",
+            "1.0.0-beta.11",
+            "1.0.0-rc.1",
+            "1.0.0",
+            "1.0.9",
+            "1.0.10",
+            "1.9.0",
+            "1.10.0",
+            "2.0.0-0",
+            "2.0.0",
+        ];
+        for (i, a) in order.iter().enumerate() {
+            for (k, b) in order.iter().enumerate() {
+                assert_eq!(holds("older", &format!("older {a} {b}"), ""), i < k, "{machine:?}: {a} and {b}");
+            }
+        }
+        let sound = fs::read_to_string("version.json").unwrap();
+        let compact = sound.replace([' ', '\n'], "");
+        for json in [&sound, &compact, "{}", r#"{"a": [1, -2.5e3, {"b": "x\"y"}, []], "c": true, "d": null}"#] {
+            assert!(holds("read_json", "read_json", json), "{machine:?}: {json}");
+        }
+        for json in [
+            "",
+            "{",
+            "}",
+            "x",
+            "[1,]",
+            r#"{"a":1,}"#,
+            r#"{"a" 1}"#,
+            r#"{"a":1}{}"#,
+            r#"{"a":1,"a":2}"#,
+            r#"{"\u0061":1}"#,
+            "{\"a\":\"x\ty\"}",
+            r#"{"a":{"b":1},"a/b":2}"#,
+            r#"{"a":01x}"#,
+            r#"{a:1}"#,
+            r#"{'a':1}"#,
+        ] {
+            assert!(!holds("read_json", "read_json", json), "{machine:?}: {json}");
+        }
+        assert!(!holds("read_json", "read_json", &"[".repeat(100)) && !holds("read_json", "read_json", &sound[..sound.len() - 3]));
+    }
+}
+
+#[test]
 fn scripts_say_the_key_and_the_exit_statuses_that_are_true() {
     let key = fs::read_to_string("ops/release-key.pub").unwrap();
     for script in ["ops/bootstrap.sh", "ops/node-update.sh"] {
