@@ -450,6 +450,8 @@ undo() {
     restart || true
     if [ -n "$from" ] && ! becomes_healthy "$from" "$before"; then
         rm -f "$journal"
+        # A control plane of the new version may have brought the database up to date, which the old one then refuses.
+        [ -z "$health_url" ] || why="$why; if its log says that the database is newer, restore the backup made before the upgrade"
         say CRITICAL update.old_unhealthy "The old program is back, and is not healthy either: look at this node" "from: $from | to: $to | error: $undo_why | now: $why"
         keep_state rolled_back_unhealthy "$undo_why; the old program: $why"
         end 11

@@ -3,6 +3,7 @@
 
 use super::args::{Args, Failure, Opt, opt};
 use super::{output, shown};
+use crate::error::Chain;
 use crate::files;
 use crate::model::updates::{REQUEST_BYTES_MAX, Request, STATE_BYTES_MAX, State};
 use crate::sys::run;
@@ -97,9 +98,9 @@ pub fn update(args: &Args) -> Result<(), Failure> {
     if args.has("recover") {
         line.push("--recover".to_string());
     }
-    let script = state_dir(args).join("node-update.sh");
-    files::public_dir(&state_dir(args))?;
-    files::write(&script, UPDATER.as_bytes(), 0o755)?;
+    let (dir, script) = (state_dir(args), state_dir(args).join("node-update.sh"));
+    let kept = files::public_dir(&dir).and_then(|()| files::write(&script, UPDATER.as_bytes(), 0o755));
+    kept.map_err(|e| format!("{} cannot be written: run this as root, or give --state-dir ({})", dir.display(), Chain(&e)))?;
     Err(run::become_program(SHELL, &[&[script.display().to_string()][..], &line].concat()).into())
 }
 

@@ -753,6 +753,9 @@ fn the_program_updates_itself_and_heeds_a_request_only_for_what_it_says() {
     assert!(status == 0 && said.contains("update.would"), "{said}");
     assert_eq!(own(&["--check", "--requested"]).0, 2);
     assert_eq!(own(&["--no-such"]).0, 2);
+    fs::write(bench.dir.join("file"), "").unwrap();
+    let (status, said) = own(&["--state-dir", bench.dir.join("file/state").to_str().unwrap()]);
+    assert!(status == 1 && said.contains("run this as root, or give --state-dir"), "{said}");
 
     let request = bench.dir.join("request.json");
     let requested = ["--requested", "--request-file", request.to_str().unwrap()];
