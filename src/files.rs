@@ -1,9 +1,9 @@
 //! Files that must never be half written or readable by others: keys, certificates, identities.
 
-use crate::error::{Doing, Result};
+use crate::error::{Doing, Error, Result};
 use std::fs::{self, File};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Mode of a file that only its owner may read.
@@ -34,6 +34,36 @@ pub fn private_dir(path: &Path) -> Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).doing("create a directory (is the place writable?)")
 }
 
+/// Makes a directory, and those above it, that everybody may enter; one that is there stays as it is.
+pub fn public_dir(path: &Path) -> Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(path).doing("create a directory (is the place writable?)")
+}
+
+/// Opening a pipe with this does not wait for whoever writes to it; the same on every architecture that releases are made for.
+const O_NONBLOCK: i32 = 0o4000;
+
+/// Reads a text that somebody else may have written, and may write while it is read: an ordinary file of at most so many bytes, never what a
+/// link leads to. `None` where there is none.
+pub fn read_foreign(path: &Path, bytes_max: u64) -> Result<Option<String>> {
+    let named = match fs::symlink_metadata(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        named => named.doing("look at a file")?,
+    };
+    let refused = |why: &str| Err(Error::fault("read a file of another user", format!("{} {why}", path.display())));
+    if !named.is_file() {
+        return refused("is no ordinary file");
+    }
+    let file = File::options().read(true).custom_flags(O_NONBLOCK).open(path).doing("open a file")?;
+    // Whatever the name leads to by now, what was opened is the ordinary file that was looked at, or it is not read.
+    let opened = file.metadata().doing("look at a file")?;
+    if (opened.dev(), opened.ino()) != (named.dev(), named.ino()) || !opened.is_file() {
+        return refused("was replaced while it was opened");
+    }
+    let mut text = String::new();
+    file.take(bytes_max + 1).read_to_string(&mut text).doing("read a file")?;
+    if text.len() as u64 > bytes_max { refused("is too long") } else { Ok(Some(text)) }
+}
+
 /// Reads a text file; `None` where there is none.
 pub fn read(path: &Path) -> Result<Option<String>> {
     match fs::read_to_string(path) {
@@ -48,4 +78,27 @@ pub fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn of_foreign_files_only_ordinary_ones_of_a_size_are_read() {
+        let dir = std::env::temp_dir().join(format!("uptimemesh-foreign-{}", std::process::id()));
+        public_dir(&dir).expect("a directory");
+        let (file, link) = (dir.join("file"), dir.join("link"));
+        assert_eq!(read_foreign(&file, 5).expect("nothing is no fault"), None);
+        write(&file, b"12345", PUBLIC).expect("a file");
+        assert_eq!(read_foreign(&file, 5).expect("it is small enough").as_deref(), Some("12345"));
+        assert!(read_foreign(&file, 4).is_err());
+        symlink(&file, &link).expect("a link");
+        assert!(read_foreign(&link, 5).is_err());
+        assert!(read_foreign(&dir, 5).is_err());
+        write(&file, b"\xff\xfe", PUBLIC).expect("a file");
+        assert!(read_foreign(&file, 5).is_err(), "no text");
+        fs::remove_dir_all(dir).expect("the directory is ours");
+    }
 }

@@ -26,6 +26,7 @@ pub const TABLES: &[&[Route]] = &[
     api::routers::ROUTES,
     api::runs::ROUTES,
     api::scheduler::ROUTES,
+    api::updates::ROUTES,
     api::wireguard::ROUTES,
     openapi::ROUTES,
     ui::assets::ROUTES,

@@ -4,10 +4,12 @@
 pub mod beat;
 pub mod doctor;
 pub mod identity;
+pub mod updates;
 
 use crate::client::{Api, CallError, Trust};
 use crate::clock::{self, Timestamp};
 use crate::crypto;
+use crate::files;
 use crate::model::Object;
 use crate::sys::host;
 use crate::thread::Stop;
@@ -15,6 +17,7 @@ use beat::ServerClock;
 use identity::Identity;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
+use updates::Updates;
 
 /// Heartbeats in the time of one lease: two may be lost before it runs out.
 const BEATS_PER_LEASE: u32 = 3;
@@ -59,13 +62,27 @@ pub struct Agent {
     facts: Option<(Instant, String)>,
     renewal_tried: Option<Instant>,
     failures: u32,
+    run: Run,
+    updates: Updates,
 }
+
+/// From the start of an agent to its end.
+struct Run {
+    /// A name that no other run has: whoever started the agent anew sees that it is not the one from before, whatever the clocks say.
+    id: String,
+    started_at: Timestamp,
+    told: bool,
+}
+
+/// The file beside the identity that tells of the run, once the control plane has accepted a heartbeat of it.
+pub const STATUS: &str = "status.json";
 
 impl Agent {
     /// An agent for this identity, whose heartbeats ask for leases of so many seconds.
-    pub fn new(way: Way, identity: Identity, ttl_s: i64) -> Result<Agent, String> {
+    pub fn new(way: Way, identity: Identity, ttl_s: i64, updates: Updates) -> Result<Agent, String> {
         let api = way.api(&identity)?;
-        Ok(Agent { way, api, identity, ttl_s, clock: ServerClock::default(), facts: None, renewal_tried: None, failures: 0 })
+        let run = Run { id: crypto::random_hex(8), started_at: clock::now(), told: false };
+        Ok(Agent { way, api, identity, ttl_s, clock: ServerClock::default(), facts: None, renewal_tried: None, failures: 0, run, updates })
     }
 
     /// Works until the flag is raised.
@@ -106,11 +123,28 @@ impl Agent {
         let status = self.status();
         let answer = beat::heartbeat(&self.api, &mut self.identity, self.clock.sign_at(), self.ttl_s, &status)?;
         self.learn(answer["server_time"].as_str().and_then(Timestamp::parse));
+        self.tell_run();
+        self.updates.heed(&answer["update"]);
         if answer["renew_identity"] == true {
             log::info!(target: "agent", event = "agent.new_authority", node_id = self.identity.node_id; "The cluster has another authority to trust; the identity is renewed");
             self.renew()?;
         }
         Ok(())
+    }
+
+    /// Tells the updater of this machine that the program works. Once in a run: written with every heartbeat it would wear out an SD card.
+    fn tell_run(&mut self) {
+        if self.run.told {
+            return;
+        }
+        let (id, started_at, heartbeat_at) = (&self.run.id, self.run.started_at, clock::now());
+        let status = json!({"version": env!("CARGO_PKG_VERSION"), "run": id, "pid": std::process::id(), "node_id": self.identity.node_id, "started_at": started_at, "heartbeat_at": heartbeat_at});
+        match files::write(&self.identity.dir.join(STATUS), format!("{status}\n").as_bytes(), files::PUBLIC) {
+            Ok(()) => self.run.told = true,
+            Err(e) => {
+                log::warn!(target: "agent", event = "agent.status_unwritten", node_id = self.identity.node_id, error:% = crate::error::Chain(&e); "The status file could not be written; the next heartbeat tries again");
+            }
+        }
     }
 
     /// Does what the refusal asks for, and beats once more.
@@ -199,12 +233,15 @@ impl Agent {
 
     /// What this machine reports, as JSON: the same text until it is time to look anew.
     fn status(&mut self) -> String {
+        let news = self.updates.look();
         match &self.facts {
-            Some((at, text)) if at.elapsed() < FACTS_EVERY => text.clone(),
+            Some((at, text)) if at.elapsed() < FACTS_EVERY && !news => text.clone(),
             _ => {
                 let mut facts = host::facts(&self.identity.dir);
                 facts.insert("clock_offset_seconds".into(), self.clock.offset_s().into());
-                let text = Value::Object(status(facts)).to_string();
+                let mut status = status(facts);
+                status.extend(self.updates.told().map(|told| ("update".to_string(), told)));
+                let text = Value::Object(status).to_string();
                 self.facts = Some((clock::tick(), text.clone()));
                 text
             }

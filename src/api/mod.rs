@@ -17,6 +17,7 @@ pub mod services;
 pub mod sessions;
 pub mod settings;
 pub mod system;
+pub mod updates;
 pub mod users;
 pub mod wireguard;
 

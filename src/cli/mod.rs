@@ -8,6 +8,7 @@ mod ca;
 mod cluster;
 mod doctor;
 mod events;
+mod fleet_update;
 mod node;
 mod nodes;
 mod output;
@@ -20,6 +21,7 @@ mod services;
 mod settings;
 mod shells;
 mod units;
+mod update;
 mod version;
 
 use crate::client::{self, Api, CallError, Trust};
@@ -577,6 +579,78 @@ const COMMANDS: &[Command] = &[
         options: &[],
         settings: false,
         run: units::unit,
+    },
+    Command {
+        name: "release fetch",
+        argument: "URL",
+        about: "Fetch a file of a release, where there is neither curl nor wget.",
+        options: &[release::FETCH],
+        settings: false,
+        run: release::fetch,
+    },
+    Command {
+        name: "fleet-update start",
+        argument: "VERSION",
+        about: "Put the fleet to a version, ring after ring.",
+        options: &[fleet_update::START, SIGN_IN],
+        settings: false,
+        run: fleet_update::start,
+    },
+    Command {
+        name: "fleet-update list",
+        argument: "",
+        about: "List updates of the fleet, newest first.",
+        options: &[SIGN_IN],
+        settings: false,
+        run: fleet_update::list,
+    },
+    Command {
+        name: "fleet-update show",
+        argument: "UPDATE",
+        about: "Print an update of the fleet.",
+        options: &[SIGN_IN],
+        settings: false,
+        run: fleet_update::show,
+    },
+    Command {
+        name: "fleet-update pause",
+        argument: "UPDATE",
+        about: "Tell nodes nothing more, until it is resumed.",
+        options: &[SIGN_IN],
+        settings: false,
+        run: fleet_update::pause,
+    },
+    Command {
+        name: "fleet-update resume",
+        argument: "UPDATE",
+        about: "Go on; nodes that failed try again.",
+        options: &[SIGN_IN],
+        settings: false,
+        run: fleet_update::resume,
+    },
+    Command {
+        name: "fleet-update cancel",
+        argument: "UPDATE",
+        about: "End an update; what was updated stays so.",
+        options: &[SIGN_IN],
+        settings: false,
+        run: fleet_update::cancel,
+    },
+    Command {
+        name: "update",
+        argument: "",
+        about: "Put the newest version in this program's place; go back if it is not well.",
+        options: &[update::UPDATE, update::HANDED_ON, update::STATE],
+        settings: false,
+        run: update::update,
+    },
+    Command {
+        name: "update status",
+        argument: "",
+        about: "Tell how the last update of this machine went.",
+        options: &[update::STATE, &[opt("json", "", "print JSON")]],
+        settings: false,
+        run: update::status,
     },
     Command {
         name: "version",

@@ -4,6 +4,7 @@ use super::args::{Args, Failure, Opt, opt};
 use super::{api_url, authorities, output, said_api_url};
 use crate::agent::beat::{self, Joining, ServerClock};
 use crate::agent::identity::Identity;
+use crate::agent::updates::Updates;
 use crate::agent::{self, Agent, Way};
 use crate::client::{Api, CallError, Trust};
 use crate::logger;
@@ -17,6 +18,10 @@ use std::path::{Path, PathBuf};
 
 /// Where a machine's data are, unless something else is said.
 const DATA_DIR: &str = "data";
+/// Where the agent writes down which update is wanted, below the data directory.
+pub(super) const UPDATE: &str = "update";
+/// What the updater tells of itself, as it is installed.
+pub(super) const UPDATE_STATE: &str = "/var/lib/uptimemesh-update/state.json";
 /// Seconds of a lease, unless something else is said.
 const LEASE_TTL_S: i64 = 45;
 
@@ -42,6 +47,8 @@ pub const JOIN: &[Opt] = &[
 /// Options of `agent`.
 pub const AGENT: &[Opt] = &[
     opt("ttl", "SECONDS", "life of a lease, 10 to 300 (default 45); a heartbeat goes out at a third of it"),
+    opt("update-dir", "DIR", "where updates that the control plane wants are written down (default update, in the data directory)"),
+    opt("update-state", "FILE", "what the updater tells of itself (default /var/lib/uptimemesh-update/state.json)"),
     opt("log-level", "LEVEL", "DEBUG, INFO, WARNING or ERROR (default INFO) [LOG_LEVEL]"),
     opt("log-file", "FILE", "log file beside stderr [LOG_FILE]"),
 ];
@@ -198,12 +205,17 @@ pub fn agent(args: &Args) -> Result<(), Failure> {
             LevelFilter::Info
         }),
     };
+    // Identities are in `identities` of the data directory, updates are beside that.
+    let beside = dir.ancestors().nth(2).map_or(PathBuf::from(UPDATE), |data| data.join(UPDATE));
+    let update_dir = args.get("update-dir").map_or(beside, PathBuf::from);
+    let update_state = PathBuf::from(args.get("update-state").unwrap_or(UPDATE_STATE));
     let way = way(args, &dir)?;
     logger::init(level, said(args, "log-file", "LOG_FILE").map(PathBuf::from))?;
     let identity = Identity::load(&dir, &node_id)?;
     let stop = Stop::default();
     signals::raise_on_end(&stop)?;
-    let mut agent = Agent::new(way, identity, ttl_s)?;
+    let updates = Updates::new(update_dir.join("request.json"), update_state);
+    let mut agent = Agent::new(way, identity, ttl_s, updates)?;
     // Whether the control plane can be reached now is not what a machine's start should wait for.
     notify::ready();
     agent.run(&stop);

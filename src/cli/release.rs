@@ -2,10 +2,11 @@
 
 use super::args::{Args, Failure, Opt, opt};
 use super::output;
+use crate::client;
 use crate::crypto;
 use crate::crypto::release::{KEY_BYTES_MAX, ReleaseKey, SIGNATURE_BYTES_MAX, SigningKey};
 use crate::files;
-use crate::model::release::{MANIFEST_BYTES_MAX, Manifest, architecture};
+use crate::model::release::{MANIFEST_BYTES_MAX, Manifest, architecture, is_url};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,26 @@ pub const VERIFY: &[Opt] = &[
     opt("as", "NAME", "what --artifact is: bootstrap, updater, linux-amd64 or linux-arm64 (default: this machine's)"),
     opt("channel", "NAME", "the channel that --artifact is of (default stable)"),
 ];
+
+/// Options of `release fetch`.
+pub const FETCH: &[Opt] =
+    &[opt("out", "FILE", "where it goes"), opt("bytes-max", "N", "more bytes than this are an error (default 268435456)")];
+
+/// The program has some six million bytes, a debug build a hundred.
+const FETCH_BYTES_MAX: i64 = 256 << 20;
+
+pub fn fetch(args: &Args) -> Result<(), Failure> {
+    let bytes_max = u64::try_from(args.int("bytes-max", FETCH_BYTES_MAX)).unwrap_or_else(|_| {
+        args.fault("--bytes-max must not be negative".to_string());
+        0
+    });
+    if !is_url(args.word(0)) {
+        args.fault("URL must be an http or https URL".to_string());
+    }
+    let out = args.required("out");
+    args.finish()?;
+    Ok(client::download(args.word(0), Path::new(out), bytes_max)?)
+}
 
 pub fn keygen(args: &Args) -> Result<(), Failure> {
     let private = PathBuf::from(args.required("out"));

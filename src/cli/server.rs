@@ -1,9 +1,11 @@
 //! Commands that start the control plane: up, serve, migrate.
 
 use super::args::{Args, Failure, Opt, opt};
+use super::node::{UPDATE, UPDATE_STATE};
 use super::output;
 use crate::agent::beat::{self, Joining};
 use crate::agent::identity::Identity;
+use crate::agent::updates::Updates;
 use crate::agent::{Agent, Way};
 use crate::client::{Api, Trust};
 use crate::config::Config;
@@ -76,12 +78,12 @@ pub fn migrate(args: &Args) -> Result<(), Failure> {
 pub fn up(args: &Args) -> Result<(), Failure> {
     let node_id = super::node::node_id(args, "local");
     let config = config(args)?;
-    let dir = config.data_dir.join("identities").join(&node_id);
+    let (dir, update_dir) = (config.data_dir.join("identities").join(&node_id), config.data_dir.join(UPDATE));
     let (data_dir, pki_dir) = (config.data_dir.display().to_string(), config.pki_dir.display().to_string());
     let stop = Stop::default();
     signals::raise_on_end(&stop)?;
     let server = serve::Server::start(config)?;
-    let mut agent = local_agent(&server, &node_id, &dir)?;
+    let mut agent = local_agent(&server, &node_id, &dir, &update_dir)?;
 
     let mut said = format!("UptimeMesh {} is up.\n  UI       {}/ui\n", env!("CARGO_PKG_VERSION"), server.url());
     if let Some(url) = server.urls_elsewhere().first() {
@@ -111,9 +113,12 @@ pub fn up(args: &Args) -> Result<(), Failure> {
 }
 
 /// The agent of the machine that the server runs on, its node enrolled now where it is not yet, or not any more.
-fn local_agent(server: &serve::Server, node_id: &str, dir: &Path) -> Result<Agent, Failure> {
+fn local_agent(server: &serve::Server, node_id: &str, dir: &Path, update_dir: &Path) -> Result<Agent, Failure> {
     let way = Way { urls: vec![server.agent_url()], authorities: None };
-    let agent = || Ok::<_, Failure>(Agent::new(way.clone(), Identity::load(dir, node_id)?, LEASE_TTL_S)?);
+    let agent = || {
+        let updates = Updates::new(update_dir.join("request.json"), UPDATE_STATE.into());
+        Ok::<_, Failure>(Agent::new(way.clone(), Identity::load(dir, node_id)?, LEASE_TTL_S, updates)?)
+    };
     if Identity::exists(dir) {
         let mut agent = agent()?;
         match agent.turn() {

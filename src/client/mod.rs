@@ -1,8 +1,10 @@
 //! Typed calls to the API, for the command line and the agent. Knows the wire only, nothing of the server's inside.
 
 mod connect;
+mod download;
 
 pub use crate::crypto::tls::Trust;
+pub use download::download;
 
 use crate::clock::Timestamp;
 use crate::crypto::pki::NodeKey;

@@ -16,6 +16,7 @@ use crate::logger::Quota;
 use crate::model::events::NewEvent;
 use crate::model::leases::{LeaseState, LeaseView, STALE_S};
 use crate::model::nodes::{Node, PLACEMENT_KEYS, ShowSignedAt, merge_status};
+use crate::model::updates::Request;
 use crate::model::{Object, Page, Paging};
 use crate::store::leases::LeaseRow;
 use crate::store::{Store, Write, events, leases, nodes};
@@ -68,6 +69,9 @@ pub struct Renewed {
     /// Whether the node is to renew its identity, because there is another authority to trust.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     renew_identity: bool,
+    /// What the node is to update itself to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    update: Option<Request>,
 }
 
 /// What a node is enrolled with.
@@ -578,6 +582,7 @@ pub fn heartbeat(control: &Control, beat: Heartbeat) -> Result<Renewed> {
     let half_life = claims.iat + (claims.exp - claims.iat) / 2;
     let lease_token = (now.secs() >= half_life).then(|| lease::mint(key, &claims_for(control, &beat.node_id, &claims.fp, now)));
     Ok(Renewed {
+        update: control.updates.told(&beat.node_id),
         node_id: beat.node_id,
         heartbeat_at: now,
         lease_expires_at: expires_at,

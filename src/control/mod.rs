@@ -32,6 +32,7 @@ pub mod settings;
 pub mod setup;
 pub mod throttle;
 pub mod tls;
+pub mod updates;
 pub mod users;
 pub mod versions;
 pub mod wireguard;
@@ -67,6 +68,8 @@ pub struct Control {
     pub lines: logger::Quota,
     /// The scheduler.
     pub scheduler: scheduler::Scheduler,
+    /// What nodes are told of the update that runs.
+    pub updates: updates::Updates,
     /// What is counted as requests come.
     pub metrics: metrics::Metrics,
     /// Where the server listens.
@@ -99,6 +102,7 @@ impl Control {
             throttle: throttle::Throttle::new(&config),
             lines: logger::Quota::default(),
             scheduler: scheduler::Scheduler::load(&store)?,
+            updates: updates::Updates::default(),
             metrics: metrics::Metrics::default(),
             bundles: bundles::Bundles::default(),
             store: Arc::new(store),

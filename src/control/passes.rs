@@ -1,6 +1,6 @@
 //! What the control plane does by itself, again and again.
 
-use super::{Control, backups, bundles, events, once, scheduler, sessions, tls};
+use super::{Control, backups, bundles, events, once, scheduler, sessions, tls, updates};
 use crate::error::{Chain, Doing, Error, Result};
 use crate::thread::{Stop, every};
 use std::sync::Arc;
@@ -27,6 +27,9 @@ const BACKUPS: Duration = Duration::from_secs(1);
 /// The write-ahead log is looked at so often.
 const WATCH_WAL: Duration = Duration::from_secs(60);
 
+/// The update that runs is looked at so often: nodes take minutes.
+const UPDATES: Duration = Duration::from_secs(2);
+
 /// Starts every pass; each ends when the flag is raised.
 pub fn start(control: &Arc<Control>, stop: &Stop) -> Result<Vec<JoinHandle<()>>> {
     let pass = |name: &'static str, interval: Duration, work: fn(&Control) -> Result<()>| {
@@ -37,6 +40,7 @@ pub fn start(control: &Arc<Control>, stop: &Stop) -> Result<Vec<JoinHandle<()>>>
         pass("lease-sweep", SWEEP, |c| c.leases.sweep(&c.store).map(drop))?,
         pass("lease-flush", FLUSH, |c| c.leases.flush(&c.store).map(drop))?,
         pass("scheduler", SCHEDULE, scheduler::turn)?,
+        pass("updates", UPDATES, updates::turn)?,
         pass("event-prune", PRUNE, events::prune)?,
         pass("once-prune", PRUNE, once::prune)?,
         pass("session-flush", SESSIONS, sessions::flush)?,

@@ -19,6 +19,7 @@ pub const OWN_CATEGORIES: &[&str] = &[
     "services",
     "settings",
     "support",
+    "updates",
     "wireguard",
 ];
 

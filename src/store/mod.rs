@@ -26,6 +26,7 @@ pub mod runs;
 pub mod services;
 pub mod sessions;
 pub mod settings;
+pub mod updates;
 pub mod users;
 mod writer;
 

@@ -1,8 +1,9 @@
-//! Running other programs: the only caller of `Command`. Every run is bounded in time and output.
+//! Running other programs: the only caller of `Command`. Every run is bounded in time and output, but the one that takes this process's place.
 
 use crate::clock;
 use crate::error::{Doing, Error, Result};
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -35,6 +36,11 @@ pub fn output(program: &str, args: &[&str], at_most: Duration) -> Result<String>
         out.take(OUTPUT_BYTES_MAX).read_to_string(&mut text).doing(doing)?;
     }
     if status.success() { Ok(text) } else { Err(Error::fault(doing, format!("{program} ended with {status}"))) }
+}
+
+/// Becomes this program: input, output, signals and the exit status are its own from here on. Comes back only where it cannot be started.
+pub fn become_program(program: &str, args: &[String]) -> Error {
+    Error::fault("run a program", format!("{program}: {}", Command::new(program).args(args).exec()))
 }
 
 #[cfg(test)]

@@ -33,4 +33,5 @@ mod tidy;
 mod tls;
 mod trouble;
 mod ui;
+mod update;
 mod webdriver;

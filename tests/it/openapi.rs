@@ -81,6 +81,7 @@ fn fill(admin: &Client) {
     let made = admin.post("/backups", &json!({})).json();
     let made = std::path::Path::new(made["path"].as_str().unwrap());
     std::fs::rename(made, made.with_file_name(format!("{}.umbackup", known("backup_id")))).unwrap();
+    admin.post("/updates", &json!({"id": "up1", "version": "9.9.9", "rings": ["*"]}));
 }
 
 /// The ids of [`fill`], by the name of a path's argument.
@@ -94,6 +95,7 @@ fn known(name: &str) -> &'static str {
         "snapshot_id" => "x1",
         "bundle_id" => "b1",
         "backup_id" => "manual-20260101T000000Z-00000000",
+        "update_id" => "up1",
         "name" => "u1",
         "key" => "etcd_status",
         _ => "none",

@@ -12,4 +12,5 @@ mod services;
 mod settings;
 mod throttle;
 mod tokens;
+mod updates;
 mod users;

@@ -1,0 +1,157 @@
+#!/bin/sh
+# Fetches the newest updater of uptimemesh, makes sure that it is genuine, and hands over to it with the same arguments:
+#
+#   sh bootstrap.sh --version-url https://dl.example/version.json [options of node-update.sh]
+#
+# Where it cannot be fetched the updater beside this file, or the one that an update before has left, does the work. What is fetched and
+# not genuine ends here. Exit status: 2, 3 and 4 as of node-update.sh, else what the updater ends with.
+set -u
+VERSION=2.0.0
+LC_ALL=C
+export LC_ALL
+umask 077
+
+# The key that releases are signed with, unless another is named.
+OWN_KEY='-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEA8MIhSE9DCYdBa8GcZK+HIPph5S2/g3b/UQPrmez5efs=
+-----END PUBLIC KEY-----'
+
+MANIFEST_BYTES_MAX=65536
+UPDATER_BYTES_MAX=262144
+FETCH_S_MAX=300
+
+say() {
+    printf '%s | %-8s | update | (*) %s | %s%s\n' "$(date -u '+%Y-%m-%d %H:%M:%S.000')" "$1" "$2" "$3" "${4:+ | $4}" |
+        tr -c ' -~\n' '?' | tr '\n' ' ' | cut -c 1-2000 >&2
+}
+
+end() {
+    rm -rf "$work"
+    exit "$1"
+}
+
+refuse() {
+    say ERROR bootstrap.not_genuine "$1"
+    end 4
+}
+
+# fetch URL FILE BYTES
+fetch() {
+    rm -f "$2"
+    if command -v curl >/dev/null 2>&1; then
+        (ulimit -f $(($3 / 512 + 2)) && exec curl --silent --fail --location --max-redirs 5 --connect-timeout 10 --max-time "$FETCH_S_MAX" \
+            --retry 3 --max-filesize "$3" --output "$2" -- "$1")
+    elif command -v wget >/dev/null 2>&1; then
+        (ulimit -f $(($3 / 512 + 2)) && exec wget -q -O "$2" "$1")
+    elif [ -x "$bin" ]; then
+        "$bin" release fetch "$1" --out "$2" --bytes-max "$3"
+    else
+        return 1
+    fi >/dev/null 2>&1
+    [ -s "$2" ] && [ "$(wc -c <"$2")" -le "$3" ]
+}
+
+# A value of the manifest, which is one JSON object with a string for every value that is looked for: of what stands between the key's
+# braces nothing but plain strings is understood.
+updater_field() {
+    tr -d ' \t\r\n' <"$work/version.json" | awk -v channel="$channel" -v name="$1" '
+        {
+            at = index($0, "\"" channel "\":{")
+            if (!at) exit 1
+            rest = substr($0, at)
+            at = index(rest, "\"updater\":{")
+            if (!at) exit 1
+            rest = substr(rest, at + 11)
+            if (!match(rest, /^("[a-z0-9_]+":"[A-Za-z0-9._\/-]*",?)*}/)) exit 1
+            rest = substr(rest, 1, RLENGTH - 1)
+            at = index(rest, "\"" name "\":\"")
+            if (!at) exit 1
+            rest = substr(rest, at + length(name) + 4)
+            print substr(rest, 1, index(rest, "\"") - 1)
+        }'
+}
+
+case ${1:-} in --bootstrap-version)
+    echo "$VERSION"
+    exit 0
+    ;;
+esac
+
+# The options of the updater that this needs too.
+version_url=${VERSION_URL:-} channel=${UPDATE_CHANNEL:-stable} key_file=${RELEASE_KEY_FILE:-} bin=/usr/local/bin/uptimemesh
+state_dir=/var/lib/uptimemesh-update before=
+for word in "$@"; do
+    case $before in
+    --version-url) version_url=$word ;;
+    --channel) channel=$word ;;
+    --release-key) key_file=$word ;;
+    --bin) bin=$word ;;
+    --state-dir) state_dir=$word ;;
+    esac
+    before=
+    case $word in
+    --version-url=*) version_url=${word#*=} ;;
+    --channel=*) channel=${word#*=} ;;
+    --release-key=*) key_file=${word#*=} ;;
+    --bin=*) bin=${word#*=} ;;
+    --state-dir=*) state_dir=${word#*=} ;;
+    *) before=$word ;;
+    esac
+done
+case $version_url in http://* | https://*) ;; *)
+    echo 'error: nothing says where releases are: --version-url URL or VERSION_URL' >&2
+    exit 2
+    ;;
+esac
+case $channel in '' | *[!a-z0-9-]*)
+    echo 'error: --channel must be characters of a-z 0-9 -' >&2
+    exit 2
+    ;;
+esac
+if [ -n "$key_file" ] && [ ! -r "$key_file" ]; then
+    echo "error: the release key $key_file cannot be read" >&2
+    exit 2
+fi
+
+work=$(mktemp -d) || exit 1
+trap 'end 1' INT TERM HUP
+directory=${version_url%%[?#]*}
+updater=
+if fetch "$version_url" "$work/version.json" "$MANIFEST_BYTES_MAX" && fetch "$directory.sig" "$work/version.json.sig" 90; then
+    if [ -n "$key_file" ]; then cat "$key_file"; else printf '%s\n' "$OWN_KEY"; fi >"$work/key"
+    if [ -x "$bin" ] && "$bin" release verify --help </dev/null >/dev/null 2>&1; then
+        "$bin" release verify "$work/version.json" --release-key "$work/key" </dev/null >/dev/null 2>&1 ||
+            refuse 'the manifest is not signed with the release key'
+    else
+        openssl base64 -d -A -in "$work/version.json.sig" -out "$work/raw" 2>/dev/null
+        openssl pkeyutl -verify -pubin -inkey "$work/key" -rawin -in "$work/version.json" -sigfile "$work/raw" >/dev/null 2>&1 ||
+            refuse 'the manifest is not signed with the release key, or there is no openssl 3 to check that'
+    fi
+    path=$(updater_field path)
+    sum=$(updater_field sha256)
+    if [ -z "$path" ] || [ ${#sum} -ne 64 ]; then refuse "the manifest tells no updater for the channel $channel"; fi
+    case /$path in *//* | */.* | */-*) refuse 'the manifest says no place of the updater that is one' ;; esac
+    if fetch "${directory%/*}/$path" "$work/node-update.sh" "$UPDATER_BYTES_MAX"; then
+        found=$(if command -v sha256sum >/dev/null 2>&1; then sha256sum; else openssl dgst -sha256 -r; fi <"$work/node-update.sh" | cut -c 1-64)
+        [ "$found" = "$sum" ] || refuse "the updater has the sum $found, not $sum"
+        updater=$work/node-update.sh
+    fi
+fi
+if [ -z "$updater" ]; then
+    for updater in "$(dirname "$0")/node-update.sh" "$state_dir/node-update.sh" ''; do
+        if [ -f "$updater" ]; then break; fi
+    done
+    if [ -z "$updater" ]; then
+        say ERROR bootstrap.unreachable 'The updater could not be fetched, and none is installed here' "url: $version_url"
+        end 3
+    fi
+    say WARNING bootstrap.local 'The updater could not be fetched; the one that is here does the work' "updater: $updater"
+fi
+sh "$updater" "$@" &
+child=$!
+trap 'kill -TERM "$child" 2>/dev/null' INT TERM HUP
+status=0
+wait "$child" || status=$?
+# A signal ends the wait, not the updater.
+while kill -0 "$child" 2>/dev/null; do wait "$child" || status=$?; done
+end "$status"

@@ -1,0 +1,791 @@
+#!/bin/sh
+# Updates the uptimemesh program of this node, so that whatever happens a working one is left.
+#
+#   sh node-update.sh --version-url https://dl.example/version.json [options]
+#
+# The new program is fetched beside the old one, must have the sum that the signed manifest says, must run, and takes the old one's name by
+# a rename. Then the service is started anew and asked: a new program that is not healthy in time is replaced by the old one. Before the
+# rename a journal says what is about to be done, so that the next run, or the next start of the service (--recover), finishes or undoes
+# what a crash or a power cut left. `uptimemesh update` runs this same script.
+#
+# Exit status:
+#   0  the node is at the wanted version, or nothing was to be done
+#   1  something failed that has no status of its own; the program is the one from before
+#   2  the command line is wrong
+#   3  a file could not be fetched
+#   4  what was fetched is not genuine, or is not understood: signature, manifest or sum
+#   5  another update of this node is running
+#   6  there is no room, or a directory cannot be written
+#   7  refused: a downgrade, a version other than the one asked for, or one that was rolled back before (--retry)
+#   8  held: a ring before this one has lost nodes, or cannot be asked
+#   9  the new program does not run on this machine; it was not installed
+#  10  the new program was not healthy; the old one is back, and healthy
+#  11  the new program was not healthy, and the old one is back but not healthy either, or cannot be put back: look at this node
+set -u
+VERSION=2.0.0
+LC_ALL=C
+export LC_ALL
+PATH=${PATH:-/usr/bin:/bin}:/usr/sbin:/sbin
+umask 022
+
+# The key that releases are signed with, unless another is named.
+OWN_KEY='-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEA8MIhSE9DCYdBa8GcZK+HIPph5S2/g3b/UQPrmez5efs=
+-----END PUBLIC KEY-----'
+
+MANIFEST_BYTES_MAX=65536
+SIGNATURE_BYTES_MAX=90
+# The program has some six million bytes, a debug build a hundred.
+PROGRAM_BYTES_MAX=268435456
+# Room that is left on the disk for everybody else.
+SPARE_KB=4096
+# What is fetched is there by then: a slow line takes the program in half an hour.
+FETCH_S_MAX=1800
+# A program that is asked for its version, or anything else that does no work, has answered by then.
+ANSWER_S=20
+
+usage() {
+    sed "s/@VERSION@/$VERSION/" <<'END'
+usage: sh node-update.sh [options]                           (version @VERSION@)
+
+  --version-url URL       the release manifest, version.json [VERSION_URL]
+  --channel NAME          the channel of it (default stable) [UPDATE_CHANNEL]
+  --want-version VERSION  refuse unless this is the version that the channel has
+  --bin PATH              the program (default /usr/local/bin/uptimemesh)
+  --service NAME          the service that runs it (default: uptimemesh or uptimemesh-agent, whichever is there)
+  --restart-command TEXT  starts the service anew, by sh, where neither systemd nor OpenRC does
+  --health-url URL        the control plane to ask (default: this machine's, for the service uptimemesh)
+  --status-file FILE      where the agent tells of its heartbeats (default: as installed, for the service uptimemesh-agent)
+  --health-wait SECONDS   a new program is healthy within this, or is rolled back (default 120)
+  --settle SECONDS        and must still be so after this (default 5)
+  --release-key FILE      public key (PEM) to believe instead of the one built in [RELEASE_KEY_FILE]
+  --allow-downgrade       take an older version too
+  --retry                 take a version that was rolled back before
+  --ring N                this node is in ring N: wait (N-1) times --ring-wait, stop if nodes of rings before are lost
+  --ring-wait SECONDS     (default 600)
+  --ring-label KEY        the label that tells a node's ring (default ring)
+  --api-url URL           the control plane that is asked about rings before, with ...
+  --api-token-file FILE   ... this API token, and ...
+  --ca-file FILE          ... these authorities
+  --config FILE           settings of this node (default /etc/uptimemesh/uptimemesh.env)
+  --state-dir DIR         lock, journal and state (default /var/lib/uptimemesh-update)
+  --update-id ID          kept in the state, for whoever asked
+  --tries N               tries of each download (default 4)
+  --dry-run               say what would be done
+  --recover               only finish or undo what a run before left
+  --json                  print the state at the end
+  --help                  print this
+END
+}
+
+# --- Messages and endings ---------------------------------------------------------------------------------------------------------------
+
+# say LEVEL EVENT MESSAGE [FIELDS]: one line of printable ASCII.
+say() {
+    printf '%s | %-8s | update | (*) %s | %s%s\n' "$(date -u '+%Y-%m-%d %H:%M:%S.000')" "$1" "$2" "$3" "${4:+ | $4}" |
+        tr -c ' -~\n' '?' | tr '\n' ' ' | cut -c 1-2000 >&2
+}
+
+# clean TEXT: without what would end a text in JSON.
+clean() {
+    printf '%s' "$1" | tr -c ' -~' '?' | tr '"\134' "'/" | cut -c 1-500
+}
+
+# keep_state STATE REASON: what happened last, for people and the agent.
+keep_state() {
+    if [ "$dry_run" = 1 ] || [ ! -d "$state_dir" ]; then return 0; fi
+    printf '{"state":"%s","from":"%s","to":"%s","channel":"%s","update_id":"%s","reason":"%s","at":"%s"}\n' \
+        "$1" "$(clean "$from")" "$(clean "$to")" "$(clean "$channel")" "$(clean "$update_id")" "$(clean "$2")" \
+        "$(date -u '+%Y-%m-%dT%H:%M:%SZ')" >"$state_dir/state.json.new" &&
+        sync_path "$state_dir/state.json.new" && mv -f "$state_dir/state.json.new" "$state_dir/state.json"
+}
+
+# end STATUS: the only way out once the lock is held.
+end() {
+    trap '' INT TERM HUP
+    [ -z "$work" ] || rm -rf "$work"
+    [ -z "$own_lock" ] || rm -f "$own_lock"
+    if [ "$json" = 1 ] && [ -f "$state_dir/state.json" ]; then cat "$state_dir/state.json"; fi
+    exit "$1"
+}
+
+# fail STATUS EVENT WHY: gives up before anything was replaced.
+fail() {
+    say ERROR "$2" "$3"
+    [ "$own" = 0 ] || { rm -f "$staged"; keep_state failed "$3"; }
+    end "$1"
+}
+
+wrong() {
+    printf 'error: %s\n' "$1" >&2
+    faults=1
+}
+
+# --- Small tools ------------------------------------------------------------------------------------------------------------------------
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# Everything of this path is on the disk, where sync takes no path everything of everybody's.
+sync_path() { sync "$1" 2>/dev/null || sync; }
+
+sum_of() {
+    if has sha256sum; then sha256sum <"$1" | cut -c 1-64; else openssl dgst -sha256 -r <"$1" | cut -c 1-64; fi
+}
+
+# bounded SECONDS PROGRAM ARGUMENTS...: without input, without our lock, and not for ever.
+bounded() {
+    bounded_s=$1
+    shift
+    if has timeout; then timeout -s KILL "$bounded_s" "$@" </dev/null 9>&-; else "$@" </dev/null 9>&-; fi
+}
+
+# version_of PROGRAM: the version it says it is; fails where it does not run.
+version_of() {
+    version_said=$(bounded "$ANSWER_S" "$1" version 2>/dev/null) || return 1
+    case $version_said in
+    "uptimemesh "*) version_said=${version_said#uptimemesh } ;;
+    *) return 1 ;;
+    esac
+    is_version "$version_said" && printf '%s\n' "$version_said"
+}
+
+is_number() { case $1 in '' | *[!0-9]* | ?????????*) return 1 ;; esac; }
+is_version() {
+    [ ${#1} -le 64 ] && printf '%s\n' "$1" | awk 'NR > 1 || !/^[0-9]+[.][0-9]+[.][0-9]+(-[0-9A-Za-z-]+([.][0-9A-Za-z-]+)*)?$/ { bad = 1 } END { exit bad }'
+}
+is_name() { case $1 in '' | *[!a-z0-9-]*) return 1 ;; esac; [ ${#1} -le 32 ]; }
+is_sum() { case $1 in *[!0-9a-f]*) return 1 ;; esac; [ ${#1} -eq 64 ]; }
+is_url() {
+    case $1 in http://[!/?#]* | https://[!/?#]*) ;; *) return 1 ;; esac
+    case $1 in *[![:graph:]]* | *[\"\'\`\\\<\>{}\|^$]*) return 1 ;; esac
+    [ ${#1} -le 2048 ]
+}
+
+# older A B: whether version A comes before B in the order of Semantic Versioning.
+older() {
+    awk -v a="$1" -v b="$2" '
+        function compare(x, y,   m, n, i, p, q, s, t) {
+            s = index(x, "-"); t = index(y, "-")
+            m = split(s ? substr(x, 1, s - 1) : x, p, "."); split(t ? substr(y, 1, t - 1) : y, q, ".")
+            for (i = 1; i <= m; i++) if (p[i] + 0 != q[i] + 0) return p[i] + 0 < q[i] + 0 ? -1 : 1
+            if (!s || !t) return s ? -1 : (t ? 1 : 0)
+            m = split(substr(x, s + 1), p, "."); n = split(substr(y, t + 1), q, ".")
+            for (i = 1; i <= m && i <= n; i++) {
+                if (p[i] "" == q[i] "") continue
+                s = p[i] ~ /^[0-9]+$/; t = q[i] ~ /^[0-9]+$/
+                if (s && t) return p[i] + 0 < q[i] + 0 ? -1 : 1
+                if (s != t) return s ? -1 : 1
+                return p[i] "" < q[i] "" ? -1 : 1
+            }
+            return m < n ? -1 : (m > n ? 1 : 0)
+        }
+        BEGIN { exit compare(a, b) < 0 ? 0 : 1 }'
+}
+
+# read_json: the leaves of the JSON on standard input, a line each: keys joined by /, a tab, the value. Fails for what two readers could
+# understand differently: a key that stands twice, or escapes in a key.
+read_json() {
+    awk '
+        function bad() { failed = 1; exit 1 }
+        function take(what) {
+            if (match(rest, what) != 1) return 0
+            token = substr(rest, 1, RLENGTH); rest = substr(rest, RLENGTH + 1)
+            return 1
+        }
+        function skip() { take("^[ \t\r\n]*") }
+        # Whether there is another item before this end.
+        function more(end, count) {
+            skip()
+            if (take(end)) return 0
+            if (count && !take("^,")) bad()
+            skip()
+            return 1
+        }
+        function text() { return take("^\"([^\"\\\\]|\\\\.)*\"") && token !~ /[[:cntrl:]]/ }
+        function value(path, depth,   key, count) {
+            if (depth > 16 || path in seen) bad()
+            seen[path] = 1
+            skip()
+            if (take("^[{]")) {
+                for (count = 0; more("^}", count); count++) {
+                    if (!text() || token ~ /\\/) bad()
+                    key = substr(token, 2, length(token) - 2)
+                    skip()
+                    if (!take("^:")) bad()
+                    value(path (path == "" ? "" : "/") key, depth + 1)
+                }
+            } else if (take("^[[]")) {
+                for (count = 0; more("^[]]", count); count++) value(path "/" count, depth + 1)
+            } else if (text()) {
+                leaves = leaves path "\t" substr(token, 2, length(token) - 2) "\n"
+            } else if (take("^(true|false|null|-?[0-9]+([.][0-9]+)?([eE][+-]?[0-9]+)?)")) {
+                leaves = leaves path "\t" token "\n"
+            } else bad()
+        }
+        { rest = rest $0 "\n" }
+        END {
+            if (failed) exit 1
+            value("", 0)
+            skip()
+            if (rest != "") bad()
+            printf "%s", leaves
+        }'
+}
+
+# field LEAVES PATH: the value of a leaf; fails where there is none.
+field() {
+    printf '%s\n' "$1" | awk -F '\t' -v path="$2" '$1 == path { print $2; found = 1; exit } END { exit !found }'
+}
+
+# fetch_once URL FILE BYTES SECONDS: `why` says what went wrong.
+fetch_once() {
+    rm -f "$2"
+    # The limit holds for any program that writes the file, and for answers that do not tell their length.
+    if has curl; then
+        why=$(ulimit -f $(($3 / 512 + 2)) && exec curl --silent --show-error --fail --location --max-redirs 5 --connect-timeout 10 \
+            --speed-limit 1 --speed-time 60 --max-time "$4" --max-filesize "$3" --output "$2" -- "$1" 2>&1 9>&-) || return 1
+    elif has wget; then
+        # Of busybox's wget some builds crash at -T.
+        patience=
+        if wget --version 2>/dev/null | grep -q '^GNU'; then patience='-t 1 -T 60'; fi
+        # shellcheck disable=SC2086 # Words, or none.
+        why=$(ulimit -f $(($3 / 512 + 2)) && bounded "$4" wget -q $patience -O "$2" "$1" 2>&1) || { why="wget failed: $why"; return 1; }
+    elif [ -x "$bin" ] && bounded "$ANSWER_S" "$bin" release fetch --help >/dev/null 2>&1; then
+        why=$(bounded "$4" "$bin" release fetch "$1" --out "$2" --bytes-max "$3" 2>&1) || return 1
+    else
+        why='neither curl nor wget is installed'
+        return 1
+    fi
+    [ -f "$2" ] || { why='nothing came'; return 1; }
+    if [ "$(wc -c <"$2")" -gt "$3" ]; then
+        why="it is longer than $3 bytes"
+        return 1
+    fi
+}
+
+# fetch URL FILE BYTES: with some tries, each after a longer wait.
+fetch() {
+    fetch_try=1
+    fetch_wait=1
+    until fetch_once "$1" "$2" "$3" "$FETCH_S_MAX"; do
+        if [ "$fetch_try" -ge "$tries" ]; then return 1; fi
+        say WARNING update.fetch_failed "A download failed; it is tried again in $fetch_wait s" "url: $1 | error: $why"
+        sleep "$fetch_wait"
+        fetch_try=$((fetch_try + 1))
+        fetch_wait=$((fetch_wait * 2))
+    done
+}
+
+# Whether a directory has so many kilobytes left.
+has_room() {
+    room_kb=$(df -Pk "$1" 2>/dev/null | awk 'NR == 2 { print $4 }')
+    is_number "${room_kb:-x}" || return 0
+    [ "$room_kb" -ge "$2" ]
+}
+
+# --- The lock ---------------------------------------------------------------------------------------------------------------------------
+
+# When this process was started, in ticks since the machine was: with the boot's id and the process's it names one process for ever.
+started_at() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20; }
+
+# One update at a time. The kernel drops flock's lock with its holder. Where there is no flock everybody leaves a file that names its
+# process, and then looks for others: two that come at once both go away, and what dead ones left is nobody's.
+take_lock() {
+    if has flock; then
+        exec 9>"$state_dir/lock" || return 1
+        flock -n 9
+        return
+    fi
+    lock_boot=$(cat /proc/sys/kernel/random/boot_id)
+    own_lock="$state_dir/lock.$lock_boot.$$.$(started_at $$)"
+    : >"$own_lock" || return 1
+    for lock_file in "$state_dir"/lock.*.*.*; do
+        if [ "$lock_file" = "$own_lock" ] || [ ! -f "$lock_file" ]; then continue; fi
+        lock_of=${lock_file#"$state_dir/lock."}
+        lock_pid=${lock_of#*.}
+        lock_pid=${lock_pid%%.*}
+        if [ "${lock_of%%.*}" = "$lock_boot" ] && [ "$(started_at "$lock_pid")" = "${lock_of##*.}" ]; then
+            rm -f "$own_lock"
+            own_lock=
+            return 1
+        fi
+        rm -f "$lock_file"
+    done
+}
+
+# --- The journal ------------------------------------------------------------------------------------------------------------------------
+
+# write_journal PHASE: `swap` before the program is replaced, `undo` before it is put back.
+write_journal() {
+    {
+        printf 'phase=%s\nbin=%s\nfrom=%s\nfrom_sum=%s\nto=%s\nto_sum=%s\nchannel=%s\nupdate_id=%s\n' \
+            "$1" "$bin" "$from" "$from_sum" "$to" "$to_sum" "$channel" "$update_id" >"$journal.new"
+    } 2>/dev/null && sync_path "$journal.new" && mv -f "$journal.new" "$journal" && sync_path "$state_dir"
+}
+
+# journal_field NAME
+journal_field() { sed -n "s/^$1=//p" "$journal" | head -n 1; }
+
+# --- The service ------------------------------------------------------------------------------------------------------------------------
+
+# Which program starts services here.
+manager() {
+    if [ -n "$restart_command" ]; then
+        echo command
+    elif [ -d /run/systemd/system ] && has systemctl; then
+        echo systemd
+    elif has rc-service && [ -e /run/openrc/softlevel ]; then
+        echo openrc
+    else
+        echo none
+    fi
+}
+
+# Whether this machine runs this service, or would from its next start on: that its file is there says nothing, both are.
+has_service() {
+    case $(manager) in
+    systemd) systemctl --quiet is-active "$1.service" || systemctl --quiet is-enabled "$1.service" 2>/dev/null ;;
+    openrc) [ -e "/etc/runlevels/default/$1" ] || rc-service --quiet "$1" status >/dev/null 2>&1 ;;
+    *) return 1 ;;
+    esac
+}
+
+is_running() {
+    case $(manager) in
+    systemd) systemctl --quiet is-active "$service.service" ;;
+    openrc) rc-service --quiet "$service" status >/dev/null 2>&1 ;;
+    *) return 0 ;;
+    esac
+}
+
+restart() {
+    case $(manager) in
+    command) bounded "$health_wait" sh -c "$restart_command" >&2 ;;
+    systemd) [ -z "$service" ] || bounded "$health_wait" systemctl restart "$service.service" >&2 ;;
+    openrc) [ -z "$service" ] || bounded "$health_wait" rc-service "$service" restart >&2 ;;
+    none) [ -z "$service" ] || return 1 ;;
+    esac
+}
+
+# Which run of the agent the status files tell of.
+runs() {
+    # shellcheck disable=SC2086 # A pattern.
+    for run_file in $status_files; do
+        [ -f "$run_file" ] || continue
+        head -c 4096 "$run_file" 2>/dev/null | read_json 2>/dev/null | awk -F '\t' '
+            $1 == "run" { run = $2 } $1 == "version" { version = $2 } END { if (run != "" && version != "") print version, run }'
+    done
+}
+
+# is_healthy VERSION RUNS-BEFORE: whether the program in place is this version, and what it runs as works.
+is_healthy() {
+    why="$bin does not say that it is $1"
+    [ "$(version_of "$bin")" = "$1" ] || return 1
+    why="the service $service is not running"
+    is_running || return 1
+    if [ -n "$health_url" ]; then
+        health_file=$work/health
+        fetch_once "$health_url/health" "$health_file" 65536 5 || { why="$health_url/health: $why"; return 1; }
+        fetch_once "$health_url/version" "$health_file" 65536 5 || { why="$health_url/version: $why"; return 1; }
+        health_version=$(leaves=$(read_json <"$health_file") && field "$leaves" version)
+        why="$health_url says that it is ${health_version:-no version}, not $1"
+        [ "$health_version" = "$1" ] || return 1
+    fi
+    if [ -n "$status_files" ]; then
+        why="no agent of version $1 has had a heartbeat accepted since it was started anew"
+        runs_before=" $(printf '%s' "$2" | tr '\n' ' ') "
+        runs | while read -r run_version run; do
+            case $runs_before in *" $run "*) continue ;; esac
+            [ "$run_version" = "$1" ] && echo yes
+        done | grep -q yes || return 1
+    fi
+}
+
+# becomes_healthy VERSION RUNS-BEFORE: within the time for it, and for longer than a moment.
+becomes_healthy() {
+    health_end=$(($(uptime_s) + health_wait))
+    while :; do
+        if is_healthy "$1" "$2"; then
+            settled=$(runs)
+            [ -z "$service$restart_command" ] || sleep "$settle"
+            if is_healthy "$1" "$2" && [ "$(runs)" = "$settled" ]; then return 0; fi
+        fi
+        if [ "$(uptime_s)" -ge "$health_end" ]; then return 1; fi
+        sleep 1
+    done
+}
+
+# Seconds that no clock's correction touches.
+uptime_s() { cut -d . -f 1 /proc/uptime; }
+
+# --- Replacing and putting back ---------------------------------------------------------------------------------------------------------
+
+# Puts the program from before into its place, if it is not there. Fails where it cannot be had any more.
+put_back() {
+    rm -f "$staged"
+    if [ -z "$from_sum" ]; then
+        # There was none.
+        rm -f "$bin"
+        return 0
+    fi
+    if [ -f "$bin" ] && [ "$(sum_of "$bin")" = "$from_sum" ]; then return 0; fi
+    if [ ! -f "$previous" ] || [ "$(sum_of "$previous")" != "$from_sum" ]; then return 1; fi
+    rm -f "$bin.back"
+    ln "$previous" "$bin.back" 2>/dev/null || cp -p "$previous" "$bin.back" || return 1
+    sync_path "$bin.back" && mv -f "$bin.back" "$bin" && sync_path "$bin_dir"
+}
+
+# undo WHY: back to the program from before, running; ends.
+undo() {
+    undo_why=$1
+    trap '' INT TERM HUP
+    write_journal undo
+    [ -z "$to_sum" ] || printf '%s\n' "$to_sum" >"$state_dir/failed"
+    if ! put_back; then
+        say CRITICAL update.stuck "The new program failed and the old one cannot be put back: install one by hand" "program: $bin | error: $undo_why"
+        keep_state stuck "$undo_why"
+        end 11
+    fi
+    before=$(runs)
+    restart || true
+    if [ -n "$from" ] && ! becomes_healthy "$from" "$before"; then
+        rm -f "$journal"
+        # A control plane of the new version may have brought the database up to date, which the old one then refuses.
+        [ -z "$health_url" ] || why="$why; if its log says that the database is newer, restore the backup made before the upgrade"
+        say CRITICAL update.old_unhealthy "The old program is back, and is not healthy either: look at this node" "from: $from | to: $to | error: $undo_why | now: $why"
+        keep_state rolled_back_unhealthy "$undo_why; the old program: $why"
+        end 11
+    fi
+    rm -f "$journal"
+    sync_path "$state_dir"
+    say ERROR update.rolled_back "The new program was not healthy; the old one is back and healthy" "from: $from | to: $to | error: $undo_why"
+    keep_state rolled_back "$undo_why"
+    end 10
+}
+
+# prove WHAT: starts the service anew with the new program, asks it, and goes back where it is not well.
+prove() {
+    trap 'undo "the update was stopped by a signal"' INT TERM HUP
+    before=$(runs)
+    say INFO update.restart 'Starting the service anew' "service: ${service:-none}"
+    restart || undo 'the service could not be started anew'
+    say INFO update.health 'Asking the new program' "seconds: $health_wait"
+    becomes_healthy "$to" "$before" || undo "$why"
+    trap '' INT TERM HUP
+    rm -f "$journal" "$state_dir/failed"
+    sync_path "$state_dir"
+    say INFO update.done "$1" "from: ${from:-none} | to: $to"
+    keep_state updated ''
+}
+
+# Finishes or undoes what a run before left. With --recover nothing is started: it is the start of the service that calls it, and what was
+# not found healthy is not to be tried by a machine that nobody watches over.
+recover() {
+    rm -f "$journal.new" "$state_dir/state.json.new"
+    if [ ! -f "$journal" ]; then
+        rm -f "$staged" "$bin.back" "$previous.new"
+        # A run that was stopped while it fetched has left no journal, and is not running any more either.
+        if [ "$only_recover" = 1 ] && leaves=$(read_json <"$state_dir/state.json"); then
+            from=$(field "$leaves" from) to=$(field "$leaves" to) channel=$(field "$leaves" channel) update_id=$(field "$leaves" update_id)
+            keep_state failed 'a run before was stopped before it replaced the program'
+        fi
+        return 0
+    fi
+    bin=$(journal_field bin) from=$(journal_field from) from_sum=$(journal_field from_sum) to=$(journal_field to) to_sum=$(journal_field to_sum)
+    channel=$(journal_field channel) update_id=$(journal_field update_id)
+    place
+    phase=$(journal_field phase)
+    in_place=
+    if [ -f "$bin" ]; then in_place=$(sum_of "$bin"); fi
+    if [ "$in_place" = "$from_sum" ]; then
+        rm -f "$staged" "$bin.back"
+        say WARNING update.forgotten 'A run before was stopped; the program is the one from before it' "from: ${from:-none} | to: $to"
+        # It may have been stopped before the service was started anew.
+        if [ "$phase" = undo ] && [ "$only_recover" = 0 ]; then undo 'a run before was stopped while it undid the update'; fi
+        if [ "$phase" = undo ]; then
+            keep_state rolled_back 'the update was undone at the start of the service'
+        else
+            keep_state failed 'a run before was stopped before it replaced the program'
+        fi
+        rm -f "$journal"
+    elif [ "$only_recover" = 0 ] && [ "$phase" = swap ] && [ "$in_place" = "$to_sum" ]; then
+        prove 'What a run before had begun is done: the node is updated'
+    elif [ "$only_recover" = 0 ]; then
+        undo 'a run before was stopped while it undid the update'
+    elif put_back; then
+        say WARNING update.undone 'An update was never found healthy; the old program is back' "from: ${from:-none} | to: $to"
+        keep_state rolled_back 'the update was stopped before the new program was found healthy'
+        rm -f "$journal"
+    else
+        say CRITICAL update.stuck 'An update was never found healthy and the old program cannot be put back: install one by hand' "program: $bin"
+        keep_state stuck 'the old program cannot be put back'
+        end 11
+    fi
+    sync_path "$state_dir"
+}
+
+# Where the program's files are.
+place() {
+    bin_dir=$(dirname "$bin")
+    staged=$bin.new
+    previous=$bin.previous
+}
+
+# --- The command line -------------------------------------------------------------------------------------------------------------------
+
+version_url=${VERSION_URL:-} channel=${UPDATE_CHANNEL:-} key_file=${RELEASE_KEY_FILE:-} want='' bin=/usr/local/bin/uptimemesh
+service='' restart_command='' health_url='' status_files='' health_wait=120 settle=5 allow_downgrade=0 retry=0 ring=1 ring_wait=600 ring_label=ring
+api_url='' api_token_file='' ca_file='' config=/etc/uptimemesh/uptimemesh.env state_dir=/var/lib/uptimemesh-update update_id='' tries=4
+dry_run=0 only_recover=0 json=0
+faults=0 from='' from_sum='' to='' to_sum='' work='' own=0 own_lock='' why=''
+
+while [ $# -gt 0 ]; do
+    option=$1
+    shift
+    case $option in
+    --allow-downgrade) allow_downgrade=1 && continue ;;
+    --retry) retry=1 && continue ;;
+    --dry-run) dry_run=1 && continue ;;
+    --recover) only_recover=1 && continue ;;
+    --json) json=1 && continue ;;
+    --help) usage && exit 0 ;;
+    --*=*)
+        value=${option#*=}
+        option=${option%%=*}
+        ;;
+    --*)
+        if [ $# -eq 0 ]; then wrong "$option needs a value, or is unknown" && continue; fi
+        value=$1
+        shift
+        ;;
+    *) wrong "unexpected argument $option" && continue ;;
+    esac
+    case $option in
+    --version-url) version_url=$value ;;
+    --channel) channel=$value ;;
+    --want-version) want=$value ;;
+    --bin) bin=$value ;;
+    --service) service=$value ;;
+    --restart-command) restart_command=$value ;;
+    --health-url) health_url=${value%/} ;;
+    --status-file) status_files=$value ;;
+    --health-wait) health_wait=$value ;;
+    --settle) settle=$value ;;
+    --release-key) key_file=$value ;;
+    --ring) ring=$value ;;
+    --ring-wait) ring_wait=$value ;;
+    --ring-label) ring_label=$value ;;
+    --api-url) api_url=$value ;;
+    --api-token-file) api_token_file=$value ;;
+    --ca-file) ca_file=$value ;;
+    --config) config=$value ;;
+    --state-dir) state_dir=$value ;;
+    --update-id) update_id=$value ;;
+    --tries) tries=$value ;;
+    *) wrong "unknown option $option" ;;
+    esac
+done
+
+# setting NAME: from this node's settings, which are read and never run.
+setting() {
+    [ -r "$config" ] || return 0
+    sed -n "s/^$1=//p" "$config" | tail -n 1 | sed 's/^"\(.*\)"$/\1/'
+}
+version_url=${version_url:-$(setting VERSION_URL)}
+key_file=${key_file:-$(setting RELEASE_KEY_FILE)}
+channel=${channel:-$(setting UPDATE_CHANNEL)}
+channel=${channel:-stable}
+
+if [ "$only_recover" = 0 ]; then
+    [ -n "$version_url" ] || wrong 'nothing says where releases are: --version-url URL, or VERSION_URL in the settings of this node'
+    [ -z "$version_url" ] || is_url "$version_url" || wrong '--version-url must be an http or https URL'
+fi
+is_name "$channel" || wrong '--channel must be 1 to 32 characters of a-z 0-9 -'
+[ -z "$want" ] || is_version "$want" || wrong '--want-version must be a version, like 2.1.0'
+[ -z "$health_url" ] || is_url "$health_url" || wrong '--health-url must be an http or https URL'
+case $bin in /*[!/]) ;; *) wrong '--bin must be a whole path, beginning with /' ;; esac
+case $state_dir in /*[!/]) ;; *) wrong '--state-dir must be a whole path, beginning with /' ;; esac
+case $service in -* | *[!A-Za-z0-9@._-]*) wrong '--service must be the name of a service' ;; esac
+case $update_id in *[!A-Za-z0-9._:-]*) wrong '--update-id must be characters of A-Z a-z 0-9 . _ : -' ;; esac
+case $ring_label in '' | *[!A-Za-z0-9._/-]*) wrong '--ring-label must be the key of a label' ;; esac
+for number in "health-wait $health_wait" "settle $settle" "ring $ring" "ring-wait $ring_wait" "tries $tries"; do
+    is_number "${number#* }" || wrong "--${number%% *} must be a whole number"
+done
+if is_number "$ring" && [ "$ring" -lt 1 ]; then wrong '--ring must be 1 or more'; fi
+[ -z "$key_file" ] || [ -r "$key_file" ] || wrong "the release key $key_file cannot be read"
+if [ "$faults" = 1 ]; then
+    echo 'Try: sh node-update.sh --help' >&2
+    exit 2
+fi
+
+place
+journal=$state_dir/journal
+if [ -z "$service" ] && [ -z "$restart_command" ]; then
+    for service in uptimemesh uptimemesh-agent ''; do
+        if [ -z "$service" ] || has_service "$service"; then break; fi
+    done
+fi
+if [ -z "$health_url$status_files" ]; then
+    port=${SERVER_PORT:-$(setting SERVER_PORT)}
+    data_dir=${DATA_DIR:-$(setting DATA_DIR)}
+    case $service in
+    uptimemesh) health_url=http://127.0.0.1:${port:-8000} ;;
+    uptimemesh-agent) status_files="${data_dir:-/var/lib/uptimemesh}/identities/*/status.json" ;;
+    esac
+fi
+
+# --- The ring ---------------------------------------------------------------------------------------------------------------------------
+
+# Asks for a table of the control plane.
+ask() {
+    set -- "$@" --api-token-file "$api_token_file"
+    [ -z "$api_url" ] || set -- "$@" --api-url "$api_url"
+    [ -z "$ca_file" ] || set -- "$@" --ca-file "$ca_file"
+    bounded 60 "$bin" "$@" 2>&1
+}
+
+# Whether every node of the rings before is alive; `why` says what is wrong.
+rings_before_are_well() {
+    why='--ring needs --api-token-file, to ask about the rings before'
+    [ -n "$api_token_file" ] || return 1
+    leases=$(ask nodes-status) || { why="the control plane cannot be asked: $leases"; return 1; }
+    ring_before=1
+    while [ "$ring_before" -lt "$ring" ]; do
+        members=$(ask nodes --label "$ring_label=$ring_before") || { why="the control plane cannot be asked: $members"; return 1; }
+        lost=$(printf '%s\n----\n%s\n' "$leases" "$members" | awk -F '\t' '
+            $0 == "----" { second = 1; next }
+            !second { state[$1] = $3; next }
+            $1 != "NODE" && state[$1] != "alive" { printf "%s ", $1 }')
+        why="ring $ring_before has lost nodes: $lost"
+        [ -z "$lost" ] || return 1
+        ring_before=$((ring_before + 1))
+    done
+}
+
+# --- The update -------------------------------------------------------------------------------------------------------------------------
+
+if [ "$dry_run" = 0 ] && [ "$only_recover" = 0 ] && [ "$ring" -gt 1 ]; then
+    say INFO update.ring_wait "Waiting for the rings before" "ring: $ring | seconds: $(((ring - 1) * ring_wait))"
+    sleep $(((ring - 1) * ring_wait))
+fi
+
+if [ "$dry_run" = 1 ]; then
+    work=$(mktemp -d) || fail 6 update.no_room 'no temporary directory can be made'
+    trap 'end 1' INT TERM HUP
+else
+    if [ "$only_recover" = 1 ] && [ ! -e "$journal" ] && ! grep -q '"state":"running"' "$state_dir/state.json" 2>/dev/null; then end 0; fi
+    if ! mkdir -p "$state_dir" 2>/dev/null || [ ! -w "$state_dir" ]; then fail 6 update.no_room "$state_dir cannot be written: run this as root, or give --state-dir"; fi
+    if ! take_lock; then
+        # A service that an update starts anew comes by here: that update watches over it.
+        [ "$only_recover" = 0 ] || end 0
+        say WARNING update.busy 'Another update of this node is running'
+        end 5
+    fi
+    own=1
+    trap 'fail 1 update.stopped "the update was stopped by a signal"' INT TERM HUP
+    work=$state_dir/work
+    rm -rf "$work"
+    mkdir "$work" 2>/dev/null || fail 6 update.no_room "$state_dir cannot be written"
+    asked_bin=$bin asked_channel=$channel asked_id=$update_id
+    recover
+    [ "$only_recover" = 0 ] || end 0
+    bin=$asked_bin channel=$asked_channel update_id=$asked_id from='' from_sum='' to='' to_sum=''
+    place
+fi
+
+if [ -e "$bin" ]; then
+    from=$(version_of "$bin") || say WARNING update.old_broken 'The program in place does not run; any version is taken' "program: $bin"
+    [ "$dry_run" = 1 ] || from_sum=$(sum_of "$bin") || fail 1 update.failed "$bin cannot be read"
+fi
+
+if ! fetch "$version_url" "$work/version.json" "$MANIFEST_BYTES_MAX"; then fail 3 update.unreachable "$version_url could not be fetched: $why"; fi
+if ! fetch "${version_url%%[?#]*}.sig" "$work/version.json.sig" "$SIGNATURE_BYTES_MAX"; then fail 3 update.unreachable "the signature of $version_url could not be fetched: $why"; fi
+
+# Who may read a manifest is decided before anything in it is.
+if [ -n "$key_file" ]; then cat "$key_file"; else printf '%s\n' "$OWN_KEY"; fi >"$work/key" || fail 6 update.no_room "$work cannot be written"
+if [ -n "$from" ] && bounded "$ANSWER_S" "$bin" release verify --help >/dev/null 2>&1; then
+    why=$(bounded "$ANSWER_S" "$bin" release verify "$work/version.json" --release-key "$work/key" 2>&1) || fail 4 update.not_genuine "$why"
+elif has openssl && openssl pkeyutl -help 2>&1 | grep -q rawin; then
+    openssl base64 -d -A -in "$work/version.json.sig" -out "$work/raw" 2>/dev/null
+    openssl pkeyutl -verify -pubin -inkey "$work/key" -rawin -in "$work/version.json" -sigfile "$work/raw" >/dev/null 2>&1 ||
+        fail 4 update.not_genuine 'the manifest is not signed with the release key'
+else
+    fail 4 update.not_genuine 'nothing here can check the signature of the manifest: install openssl 3'
+fi
+
+case $(uname -s)-$(uname -m) in
+Linux-x86_64 | Linux-amd64) architecture=linux-amd64 ;;
+Linux-aarch64 | Linux-arm64) architecture=linux-arm64 ;;
+*) fail 4 update.not_understood "no release is made for $(uname -s) on $(uname -m)" ;;
+esac
+leaves=$(read_json <"$work/version.json") || fail 4 update.not_understood 'the manifest is not sound JSON'
+[ "$(field "$leaves" schema_version)" = 1 ] || fail 4 update.not_understood 'the manifest is of another form: a newer updater is needed'
+[ "$(field "$leaves" "channels/$channel/agent/name")" = uptimemesh ] || fail 4 update.not_understood "the manifest has no channel $channel with the program uptimemesh"
+to=$(field "$leaves" "channels/$channel/agent/version")
+is_version "$to" || fail 4 update.not_understood 'the manifest says no version that is one'
+url=$(field "$leaves" "channels/$channel/agent/artifacts/$architecture/url") || fail 4 update.not_understood "the manifest has no program for $architecture"
+to_sum=$(field "$leaves" "channels/$channel/agent/artifacts/$architecture/sha256")
+is_sum "$to_sum" || fail 4 update.not_understood 'the manifest says no sum that is one'
+if ! is_url "$url"; then
+    printf '%s\n' "$url" | awk 'NR > 1 || !/^[A-Za-z0-9_][A-Za-z0-9._-]*(\/[A-Za-z0-9_][A-Za-z0-9._-]*)*$/ { bad = 1 } END { exit bad }' ||
+        fail 4 update.not_understood 'the manifest says no place of the program that is one'
+    directory=${version_url%%[?#]*}
+    url=${directory%/*}/$url
+fi
+
+if [ -n "$want" ] && [ "$want" != "$to" ]; then fail 7 update.other_version "the channel $channel has $to, not $want that was asked for"; fi
+if [ -n "$from" ] && [ "$from" = "$to" ]; then
+    say INFO update.current 'The program is at the wanted version' "version: $to"
+    keep_state updated ''
+    end 0
+fi
+if [ -n "$from" ] && older "$to" "$from" && [ "$allow_downgrade" = 0 ]; then
+    fail 7 update.downgrade "the channel $channel has $to, which is older than $from: --allow-downgrade takes it all the same"
+fi
+if [ "$retry" = 0 ] && [ -f "$state_dir/failed" ] && [ "$(cat "$state_dir/failed")" = "$to_sum" ]; then
+    fail 7 update.failed_before "$to was rolled back on this node before: --retry takes it all the same"
+fi
+if [ "$ring" -gt 1 ] && ! rings_before_are_well; then fail 8 update.held "$why"; fi
+
+if [ "$dry_run" = 1 ]; then
+    say INFO update.would 'This would be installed' "from: ${from:-none} | to: $to | url: $url | program: $bin | service: ${service:-none}"
+    end 0
+fi
+keep_state running ''
+
+# Twice the old program's size is what a new one may take.
+want_kb=$SPARE_KB
+if [ -f "$bin" ]; then want_kb=$(($(wc -c <"$bin") / 512 + SPARE_KB)); fi
+if ! has_room "$bin_dir" "$want_kb"; then fail 6 update.no_room "$bin_dir has $room_kb kB left, and $want_kb kB are wanted"; fi
+: 2>/dev/null >"$staged" || fail 6 update.no_room "$bin_dir cannot be written"
+say INFO update.fetch 'Fetching the program' "from: ${from:-none} | to: $to | url: $url"
+if ! fetch "$url" "$staged" "$PROGRAM_BYTES_MAX"; then
+    if ! has_room "$bin_dir" "$SPARE_KB"; then fail 6 update.no_room "$bin_dir is full"; fi
+    fail 3 update.unreachable "$url could not be fetched: $why"
+fi
+found=$(sum_of "$staged")
+[ "$found" = "$to_sum" ] || fail 4 update.wrong_sum "the program from $url has the sum $found, not $to_sum"
+if ! chmod 755 "$staged" || ! sync_path "$staged"; then fail 6 update.no_room "$staged cannot be kept"; fi
+# Whether it is a program for this machine shows before the old one is touched.
+said=$(version_of "$staged") || fail 9 update.does_not_run "the new program does not run on this machine"
+[ "$said" = "$to" ] || fail 9 update.does_not_run "the new program says that it is $said, not $to"
+
+# From the copy in the state directory the start of the service recovers, also when the program itself is broken.
+if [ -f "$0" ] && ! cmp -s "$0" "$state_dir/node-update.sh"; then
+    copy=$state_dir/node-update.sh.new
+    if ! cp "$0" "$copy" || ! chmod 755 "$copy" || ! sync_path "$copy" || ! mv -f "$copy" "$state_dir/node-update.sh"; then
+        fail 6 update.no_room "$state_dir cannot be written"
+    fi
+fi
+if [ -n "$from_sum" ] && ! cmp -s "$bin" "$previous"; then
+    rm -f "$previous.new"
+    ln "$bin" "$previous.new" 2>/dev/null || cp -p "$bin" "$previous.new" || fail 6 update.no_room "the old program cannot be kept as $previous"
+    sync_path "$previous.new"
+    mv -f "$previous.new" "$previous" || fail 6 update.no_room "the old program cannot be kept as $previous"
+fi
+write_journal swap || fail 6 update.no_room "$journal cannot be written"
+trap 'undo "the update was stopped by a signal"' INT TERM HUP
+say INFO update.swap 'Replacing the program' "from: ${from:-none} | to: $to"
+if ! mv -f "$staged" "$bin" || ! sync_path "$bin_dir"; then undo 'the new program could not be put into its place'; fi
+prove 'The node is updated'
+end 0

@@ -1,0 +1,91 @@
+//! `/updates`: the fleet is put to another version, ring after ring.
+
+use super::{created, id_of, list as page_of, once, one, paging, read_id};
+use crate::control::{Control, updates};
+use crate::gate::Handler::By;
+use crate::gate::{Reply, Route, route};
+use crate::http::fields::Fields;
+use crate::http::{Request, Response};
+use crate::model::release::Version;
+use crate::model::updates::{NewUpdate, is_channel};
+use crate::model::users::Role::{Admin, Viewer};
+use crate::model::users::User;
+use serde_json::json;
+use std::ops::RangeInclusive;
+use tiny_http::Method::{Get, Post};
+
+/// Seconds between rings: nothing, to a week.
+const WAIT_S: RangeInclusive<i64> = 0..=604_800;
+/// Seconds between rings where nobody says.
+const WAIT_S_DEFAULT: i64 = 600;
+/// Nodes that may fail: as many as a fleet may have.
+const LOST: RangeInclusive<i64> = 0..=100_000;
+
+/// Bytes of an id: with the number of an attempt behind it, it is the id of what nodes are asked for.
+const ID_BYTES_MAX: usize = 40;
+
+/// The routes of this file.
+pub const ROUTES: &[Route] = &[
+    route(Get, "/updates", By(Viewer, list)).gives(200, "[Update]"),
+    route(Post, "/updates", By(Admin, create)).gives(201, "Update"),
+    route(Get, "/updates/{update_id}", By(Viewer, show)).gives(200, "Update"),
+    route(Post, "/updates/{update_id}/pause", By(Admin, pause)).gives(200, "Update"),
+    route(Post, "/updates/{update_id}/resume", By(Admin, resume)).gives(200, "Update"),
+    route(Post, "/updates/{update_id}/cancel", By(Admin, cancel)).gives(200, "Update"),
+];
+
+fn list(control: &Control, request: &Request, _: &User) -> Reply {
+    let paging = paging(request)?;
+    Ok(page_of(request, &paging, &updates::list(control, &paging)?))
+}
+
+fn create(control: &Control, request: &Request, user: &User) -> Reply {
+    let once = once(request, user)?;
+    let mut f = Fields::of_body(&request.body)?;
+    let new = NewUpdate {
+        id: f.id("id").optional(),
+        channel: f.text("channel", 1..=32).or("stable".to_string()),
+        version: f.text("version", 1..=64).required(),
+        ring_label: f.id("ring_label").or("ring".to_string()),
+        rings: f.words("rings").required(),
+        wait_s: f.int("wait_seconds", WAIT_S).or(WAIT_S_DEFAULT),
+        lost_max: f.int("lost_max", LOST).or(0),
+    };
+    let mismatch = "string_pattern_mismatch";
+    if new.id.as_ref().is_some_and(|id| id.len() > ID_BYTES_MAX) {
+        let msg = format!("An update's id has {ID_BYTES_MAX} characters at most");
+        f.fault("string_too_long", vec!["id".into()], msg, &json!(new.id));
+    }
+    if !is_channel(&new.channel) {
+        f.fault(mismatch, vec!["channel".into()], "A channel is 1 to 32 characters of a-z 0-9 -".into(), &json!(new.channel));
+    }
+    if f.whole().contains_key("version") && !new.version.is_empty() && Version::parse(&new.version).is_none() {
+        f.fault(mismatch, vec!["version".into()], "A version is like 2.1.0 or 2.1.0-rc.1".into(), &json!(new.version));
+    }
+    let twice = new.rings.iter().enumerate().any(|(i, ring)| new.rings[..i].contains(ring));
+    if f.whole().contains_key("rings") && (new.rings.is_empty() || twice) {
+        let msg = "Rings are values of the label, each once, in the order in which they are updated; * is every node in no other";
+        f.fault("value_error", vec!["rings".into()], msg.into(), &json!(new.rings));
+    }
+    f.finish()?;
+    Ok(created(updates::create(control, once, new)?))
+}
+
+fn show(control: &Control, request: &Request, _: &User) -> Reply {
+    Ok(one(request, &updates::show(control, &read_id(request, "update_id")?)?))
+}
+
+fn pause(control: &Control, request: &Request, _: &User) -> Reply {
+    let update = updates::pause(control, id_of(request, "update_id")?)?;
+    Ok(Response::json(200, &update.object))
+}
+
+fn resume(control: &Control, request: &Request, _: &User) -> Reply {
+    let update = updates::resume(control, id_of(request, "update_id")?)?;
+    Ok(Response::json(200, &update.object))
+}
+
+fn cancel(control: &Control, request: &Request, _: &User) -> Reply {
+    let update = updates::cancel(control, id_of(request, "update_id")?)?;
+    Ok(Response::json(200, &update.object))
+}

@@ -1,0 +1,60 @@
+//! Commands about updates of the fleet.
+
+use super::args::{Args, Failure, Opt, opt};
+use super::{encoded, listed, shown, signed_in};
+use serde_json::json;
+
+/// Options of `fleet-update start`.
+pub const START: &[Opt] = &[
+    opt("rings", "VALUE...", "values of the ring label, in the order in which rings are updated; * is every node in no other; required"),
+    opt("channel", "NAME", "the channel of the release manifest (default stable)"),
+    opt("ring-label", "KEY", "the label that tells a node's ring (default ring)"),
+    opt("wait-seconds", "SECONDS", "between one ring's end and the next one's begin (default 600)"),
+    opt("lost-max", "N", "so many nodes may fail or be lost before it halts (default 0)"),
+];
+
+pub fn start(args: &Args) -> Result<(), Failure> {
+    let rings: Vec<&str> = args.all("rings").flat_map(|word| word.split(',')).collect();
+    if rings.is_empty() {
+        args.fault("--rings is required: values of the ring label, like 1 2 '*'".to_string());
+    }
+    let body = json!({
+        "version": args.word(0), "channel": args.get("channel"), "ring_label": args.get("ring-label"), "rings": rings,
+        "wait_seconds": args.int("wait-seconds", 600), "lost_max": args.int("lost-max", 0),
+    });
+    shown(args, &signed_in(args)?.post("/updates", &body)?);
+    Ok(())
+}
+
+pub fn list(args: &Args) -> Result<(), Failure> {
+    let list = signed_in(args)?.list("/updates")?;
+    let keys = ["id", "version", "channel", "state", "rings", "ring", "reason"];
+    listed(args, list, &["UPDATE", "VERSION", "CHANNEL", "STATE", "RINGS", "RING", "REASON"], &keys);
+    Ok(())
+}
+
+pub fn show(args: &Args) -> Result<(), Failure> {
+    shown(args, &signed_in(args)?.get(&path(args, ""))?);
+    Ok(())
+}
+
+pub fn pause(args: &Args) -> Result<(), Failure> {
+    act(args, "/pause")
+}
+
+pub fn resume(args: &Args) -> Result<(), Failure> {
+    act(args, "/resume")
+}
+
+pub fn cancel(args: &Args) -> Result<(), Failure> {
+    act(args, "/cancel")
+}
+
+fn act(args: &Args, action: &str) -> Result<(), Failure> {
+    shown(args, &signed_in(args)?.post(&path(args, action), &json!({}))?);
+    Ok(())
+}
+
+fn path(args: &Args, rest: &str) -> String {
+    format!("/updates/{}{rest}", encoded(args.word(0)))
+}

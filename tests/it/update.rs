@@ -1,0 +1,1004 @@
+//! Updates of a node by the real scripts, from a real server, with real signatures: whatever goes wrong, a program that works is left.
+//!
+//! The new build is this build with another version written into it: as long as the old one, so that every byte else is the same. Programs that
+//! are broken on purpose are small scripts.
+
+use crate::program;
+use crate::support::{Dir, Served, until};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+const OLD: &str = env!("CARGO_PKG_VERSION");
+
+/// The version of the new build: the last digit is another one.
+fn new_version() -> String {
+    let (head, last) = OLD.split_at(OLD.len() - 1);
+    format!("{head}{}", if last == "9" { "8" } else { "9" })
+}
+
+/// Puts a program somewhere, so that no crash of the test leaves half of it.
+fn put(path: &Path, content: &[u8]) {
+    let new = path.with_extension("being-put");
+    fs::write(&new, content).unwrap();
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(&new, path).unwrap();
+}
+
+/// This build, stripped so that it is copied fast, and the same with the new version in it.
+fn builds() -> &'static (Vec<u8>, Vec<u8>) {
+    static BUILDS: OnceLock<(Vec<u8>, Vec<u8>)> = OnceLock::new();
+    BUILDS.get_or_init(|| {
+        let dir = Dir::new();
+        let stripped = dir.join("stripped");
+        let status = Command::new("strip").arg("-o").arg(&stripped).arg(env!("CARGO_BIN_EXE_uptimemesh")).status().unwrap();
+        assert!(status.success());
+        let old = fs::read(&stripped).unwrap();
+        let (from, to) = (OLD.as_bytes(), new_version());
+        let mut new = old.clone();
+        let places: Vec<usize> = old.windows(from.len()).enumerate().filter(|(_, w)| *w == from).map(|(at, _)| at).collect();
+        assert!(!places.is_empty(), "the program tells its version");
+        for at in places {
+            new[at..at + from.len()].copy_from_slice(to.as_bytes());
+        }
+        (old, new)
+    })
+}
+
+/// A shell and the tools that it finds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Machine {
+    /// dash, GNU's tools, curl, openssl.
+    Debian,
+    /// busybox and nothing else: its shell, its awk, its wget, no openssl.
+    Busybox,
+    /// dash without flock and without curl.
+    Bare,
+}
+
+impl Machine {
+    const ALL: [Machine; 3] = [Machine::Debian, Machine::Busybox, Machine::Bare];
+
+    /// The shell, and the directories of its tools.
+    fn shell(self, dir: &Path) -> (Vec<String>, String) {
+        let tools = dir.join("tools");
+        match self {
+            Machine::Debian => (vec!["dash".into()], std::env::var("PATH").unwrap()),
+            Machine::Busybox => {
+                if !tools.exists() {
+                    fs::create_dir(&tools).unwrap();
+                    let list = Command::new("busybox").arg("--list").output().expect("busybox is installed (apt-get install busybox)");
+                    for name in String::from_utf8(list.stdout).unwrap().lines() {
+                        symlink(which("busybox"), tools.join(name)).unwrap();
+                    }
+                }
+                (vec![tools.join("ash").display().to_string()], tools.display().to_string())
+            }
+            Machine::Bare => {
+                if !tools.exists() {
+                    fs::create_dir(&tools).unwrap();
+                    for name in BARE_TOOLS {
+                        symlink(which(name), tools.join(name)).unwrap();
+                    }
+                }
+                (vec![which("dash").display().to_string()], tools.display().to_string())
+            }
+        }
+    }
+}
+
+const BARE_TOOLS: &[&str] = &[
+    "awk",
+    "cat",
+    "chmod",
+    "cmp",
+    "cp",
+    "cut",
+    "date",
+    "df",
+    "dirname",
+    "grep",
+    "head",
+    "kill",
+    "ln",
+    "mkdir",
+    "mktemp",
+    "mv",
+    "openssl",
+    "rm",
+    "sed",
+    "setsid",
+    "sh",
+    "sha256sum",
+    "sleep",
+    "sync",
+    "tail",
+    "timeout",
+    "tr",
+    "uname",
+    "wc",
+    "wget",
+];
+
+fn which(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap();
+    let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|p| p.exists());
+    found.unwrap_or_else(|| panic!("{name} is not installed"))
+}
+
+/// What the host of the releases does with a file.
+#[derive(Clone, Debug)]
+enum Fault {
+    /// Tells its length and ends after so many bytes, each time.
+    CutAt(usize),
+    /// The same, once.
+    CutOnceAt(usize),
+    /// Sends the first half, and the rest only after the test lets it.
+    Stall,
+}
+
+/// The host of the releases.
+struct Host {
+    address: SocketAddr,
+    faults: Arc<Mutex<BTreeMap<String, Fault>>>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Host {
+    fn new(root: &Path) -> Host {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = Host { address: listener.local_addr().unwrap(), faults: Arc::default(), asked: Arc::default() };
+        let (faults, asked, root) = (Arc::clone(&host.faults), Arc::clone(&host.asked), root.to_path_buf());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (faults, asked, root) = (Arc::clone(&faults), Arc::clone(&asked), root.clone());
+                // Whoever asked may be killed meanwhile.
+                std::thread::spawn(move || stream.is_ok_and(|s| serve(s, &root, &faults, &asked).is_ok()));
+            }
+        });
+        host
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/version.json", self.address)
+    }
+
+    fn fault(&self, name: &str, fault: Fault) {
+        self.faults.lock().unwrap().insert(name.to_string(), fault);
+    }
+
+    fn mend(&self) {
+        self.faults.lock().unwrap().clear();
+    }
+
+    /// How often a file was asked for.
+    fn asked(&self, name: &str) -> usize {
+        self.asked.lock().unwrap().iter().filter(|n| *n == name).count()
+    }
+}
+
+fn serve(mut stream: TcpStream, root: &Path, faults: &Mutex<BTreeMap<String, Fault>>, asked: &Mutex<Vec<String>>) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut first = String::new();
+    reader.read_line(&mut first)?;
+    let mut line = String::new();
+    while reader.read_line(&mut line)? > 2 {
+        line.clear();
+    }
+    let name = first.split(' ').nth(1).unwrap_or_default().trim_start_matches('/').to_string();
+    asked.lock().unwrap().push(name.clone());
+    let Ok(body) = fs::read(root.join(&name)) else {
+        return stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    };
+    write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len())?;
+    let fault = faults.lock().unwrap().get(&name).cloned();
+    match fault {
+        None => stream.write_all(&body),
+        Some(Fault::CutAt(at)) => stream.write_all(&body[..at]),
+        Some(Fault::CutOnceAt(at)) => {
+            faults.lock().unwrap().remove(&name);
+            stream.write_all(&body[..at])
+        }
+        Some(Fault::Stall) => {
+            stream.write_all(&body[..body.len() / 2])?;
+            while matches!(faults.lock().unwrap().get(&name), Some(Fault::Stall)) {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            stream.write_all(&body[body.len() / 2..])
+        }
+    }
+}
+
+/// A machine with the program, and a host with releases for it.
+struct Bench {
+    dir: Dir,
+    host: Host,
+    machine: Machine,
+    /// Options beyond those that every update here has.
+    more: Vec<String>,
+}
+
+impl Bench {
+    fn new(machine: Machine) -> Bench {
+        let dir = Dir::new();
+        for name in ["host", "bin"] {
+            fs::create_dir(dir.join(name)).unwrap();
+        }
+        put(&dir.join("bin/uptimemesh"), &builds().0);
+        program::ok(dir.path(), &["release", "keygen", "--out", "key"]);
+        let host = Host::new(&dir.join("host"));
+        Bench { dir, host, machine, more: Vec::new() }
+    }
+
+    fn bin(&self) -> PathBuf {
+        self.dir.join("bin/uptimemesh")
+    }
+
+    /// Offers a program under a version.
+    fn offer(&self, program: &[u8], version: &str) {
+        let host = self.dir.join("host");
+        fs::write(host.join("program"), program).unwrap();
+        fs::copy("ops/node-update.sh", host.join("node-update.sh")).unwrap();
+        let artifact = json!({"url": "program", "sha256": sum(&host.join("program"))});
+        let script = json!({"version": version, "path": "node-update.sh", "sha256": sum(&host.join("node-update.sh"))});
+        self.sign(&json!({"schema_version": 1, "version": version, "channels": {"stable": {
+            "version": version, "bootstrap": script, "updater": script,
+            "agent": {"name": "uptimemesh", "version": version, "artifacts": {"linux-amd64": artifact, "linux-arm64": artifact}},
+        }}}));
+    }
+
+    fn sign(&self, manifest: &Value) {
+        fs::write(self.dir.join("host/version.json"), serde_json::to_vec_pretty(manifest).unwrap()).unwrap();
+        program::ok(self.dir.path(), &["release", "sign", "--key-file", "key", "host/version.json"]);
+    }
+
+    /// A script of this repository with the options of this machine.
+    fn command(&self, script: &str, args: &[&str]) -> Command {
+        let (shell, path) = self.machine.shell(self.dir.path());
+        let mut command = Command::new(&shell[0]);
+        command.args(&shell[1..]).arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script)).args(self.options()).args(args);
+        command.current_dir(self.dir.path()).env_clear().env("PATH", path).stdin(Stdio::null());
+        command
+    }
+
+    fn options(&self) -> Vec<String> {
+        let own = ["--version-url", &self.host.url(), "--health-wait", "8", "--settle", "1", "--tries", "2", "--config", "/nonexistent"]
+            .map(str::to_string);
+        let paths = [("--bin", self.bin()), ("--state-dir", self.dir.join("state")), ("--release-key", self.dir.join("key.pub"))];
+        let paths = paths.iter().flat_map(|(name, path)| [name.to_string(), path.display().to_string()]);
+        own.into_iter().chain(paths).chain(self.more.clone()).collect()
+    }
+
+    /// Runs the updater; gives its exit status and what it said.
+    fn update(&self, args: &[&str]) -> (i32, String) {
+        run(self.command("ops/node-update.sh", args))
+    }
+
+    /// The version that the program in place says it is.
+    fn installed(&self) -> String {
+        let output = Command::new(self.bin()).arg("version").output().unwrap();
+        assert!(output.status.success(), "the program in place does not run");
+        String::from_utf8(output.stdout).unwrap().trim().trim_start_matches("uptimemesh ").to_string()
+    }
+
+    fn state(&self) -> Value {
+        serde_json::from_slice(&fs::read(self.dir.join("state/state.json")).unwrap()).unwrap()
+    }
+
+    /// Nothing that an update needs only while it runs is left.
+    fn is_tidy(&self) {
+        let mut left: Vec<String> = Vec::new();
+        for dir in ["bin", "state"] {
+            left.extend(fs::read_dir(self.dir.join(dir)).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()));
+        }
+        let expected = ["uptimemesh", "uptimemesh.previous", "lock", "state.json", "node-update.sh", "failed"];
+        left.retain(|name| !expected.contains(&name.as_str()));
+        assert!(left.is_empty(), "left: {left:?}");
+    }
+
+    /// Runs the program as a service that `restart.sh` starts anew, with these arguments.
+    fn with_service(mut self, args: &str) -> Bench {
+        let (bin, dir) = (self.bin(), self.dir.path());
+        let text = format!(
+            "cd '{0}'\nold=$(cat pid 2>/dev/null)\n[ -z \"$old\" ] || kill -9 \"$old\" 2>/dev/null\nwhile [ -n \"$old\" ] && [ -e \"/proc/$old/exe\" ]; do sleep 0.05; done\nsetsid sh -c 'echo $$ >pid; exec \"{1}\" {args}' </dev/null >>service.log 2>&1 &\n",
+            dir.display(),
+            bin.display()
+        );
+        fs::write(dir.join("restart.sh"), text).unwrap();
+        self.more.extend(["--restart-command".into(), format!("sh '{}'", dir.join("restart.sh").display())]);
+        assert!(Command::new("sh").arg(dir.join("restart.sh")).status().unwrap().success());
+        self
+    }
+
+    /// The version of the program that the service runs as; it must be running.
+    fn serving(&self) -> String {
+        let pid = fs::read_to_string(self.dir.join("pid")).unwrap();
+        let running = until("the service runs", || fs::read_link(format!("/proc/{}/exe", pid.trim())).ok());
+        assert_eq!(running, self.bin(), "it runs the program in place");
+        self.installed()
+    }
+}
+
+impl Drop for Bench {
+    /// Ends what `restart.sh` has started: processes whose program is in this test's own directory.
+    fn drop(&mut self) {
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let exe = fs::read_link(entry.path().join("exe")).unwrap_or_default();
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let ours = self.dir.join("bin").display().to_string();
+            if exe.starts_with(self.dir.join("bin")) || String::from_utf8_lossy(&line).contains(&ours) {
+                let _ = Command::new("kill").arg("-9").arg(entry.file_name()).stderr(Stdio::null()).status();
+            }
+        }
+    }
+}
+
+fn run(mut command: Command) -> (i32, String) {
+    let output = command.output().unwrap();
+    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn sum(path: &Path) -> String {
+    let output = Command::new("sha256sum").arg(path).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()[..64].to_string()
+}
+
+/// A program that says which version it is, and does this for anything else.
+fn stand_in(version: &str, then: &str) -> Vec<u8> {
+    format!("#!/bin/sh\ncase $1 in version) echo 'uptimemesh {version}' ;; *) {then} ;; esac\n").into_bytes()
+}
+
+/// A machine whose agent runs against this control plane.
+fn agent(machine: Machine, served: &Served) -> Bench {
+    let bench = Bench::new(machine);
+    let url = format!("http://{}", served.server.as_ref().unwrap().addr());
+    let node = format!("{machine:?}");
+    let token = crate::node::token(&served.admin(), "worker", None);
+    fs::write(bench.dir.join("token"), token).unwrap();
+    let join = ["join", "--api-url", &url, "--token-file", "token", "--role", "worker", "--node-id", &node, "--identity-dir", "identity"];
+    program::ok(bench.dir.path(), &join);
+    let status = bench.dir.join("identity/status.json");
+    let mut bench = bench.with_service(&format!("agent --node-id {node} --identity-dir identity --api-url {url} --ttl 10"));
+    bench.more.extend(["--status-file".into(), status.display().to_string()]);
+    until("the agent has had a heartbeat accepted", || status.exists().then_some(()));
+    bench
+}
+
+#[test]
+fn an_agent_is_updated_and_asked_whether_it_works() {
+    let served = Served::new();
+    for machine in Machine::ALL {
+        let bench = agent(machine, &served);
+        bench.offer(&builds().1, &new_version());
+        let before = fs::read(bench.dir.join("identity/status.json")).unwrap();
+        let (status, said) = bench.update(&["--dry-run"]);
+        assert!(status == 0 && said.contains("update.would"), "{machine:?} {said}");
+        assert!(!bench.dir.join("state").exists(), "a dry run leaves nothing");
+        assert_eq!(bench.installed(), OLD);
+
+        let (status, said) = bench.update(&[]);
+        assert!(status == 0 && said.contains("update.done"), "{machine:?} {status} {said}");
+        assert!(said.is_ascii() && said.lines().all(|l| l.contains(" | update | (*) update.")), "{said}");
+        assert_eq!(bench.serving(), new_version());
+        let after: Value = serde_json::from_slice(&fs::read(bench.dir.join("identity/status.json")).unwrap()).unwrap();
+        assert_eq!(after["version"], new_version().as_str());
+        assert_ne!(fs::read(bench.dir.join("identity/status.json")).unwrap(), before);
+        assert_eq!((&bench.state()["state"], &bench.state()["from"]), (&json!("updated"), &json!(OLD)));
+        assert_eq!(fs::read(bench.dir.join("bin/uptimemesh.previous")).unwrap(), builds().0, "the old one is beside it");
+        bench.is_tidy();
+
+        let (status, said) = bench.update(&[]);
+        assert!(status == 0 && said.contains("update.current"), "{said}");
+        // An old manifest, genuine as it is, takes nobody back.
+        bench.offer(&builds().0, OLD);
+        let (status, said) = bench.update(&[]);
+        assert!(status == 7 && said.contains("--allow-downgrade"), "{status} {said}");
+        assert_eq!(bench.serving(), new_version());
+        let (status, said) = bench.update(&["--allow-downgrade"]);
+        assert_eq!((status, bench.serving()), (0, OLD.to_string()), "{said}");
+    }
+}
+
+#[test]
+fn a_control_plane_is_updated_and_asked_for_its_version() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let bench = Bench::new(Machine::Debian);
+    let mut bench =
+        bench.with_service(&format!("up --node-id n --server-host 127.0.0.1 --server-port {port} --data-dir data --log-file \"\""));
+    bench.more.extend(["--health-url".into(), format!("http://127.0.0.1:{port}")]);
+    bench.more.extend(["--health-wait".into(), "30".into()]);
+    bench.offer(&builds().1, &new_version());
+    let (status, said) = bench.update(&[]);
+    assert_eq!((status, bench.serving()), (0, new_version()), "{said}");
+    // A build that starts and does not answer.
+    bench.offer(&stand_in("99.0.0", "exec sleep 60"), "99.0.0");
+    bench.more.extend(["--health-wait".into(), "3".into()]);
+    let (status, said) = bench.update(&[]);
+    assert!(status == 10 || status == 11, "{status} {said}");
+    assert_eq!(bench.serving(), new_version());
+}
+
+#[test]
+fn what_is_not_genuine_or_not_whole_changes_nothing() {
+    for machine in Machine::ALL {
+        let bench = Bench::new(machine);
+        let offer = || bench.offer(&builds().1, &new_version());
+        let host = bench.dir.join("host");
+        let refused = |what: &str, expected: i32| {
+            let (status, said) = bench.update(&[]);
+            assert_eq!(status, expected, "{machine:?}, {what}: {said}");
+            assert_eq!(bench.installed(), OLD, "{what}");
+            assert_eq!(bench.state()["state"], "failed", "{what}");
+            bench.is_tidy();
+            bench.host.mend();
+        };
+        offer();
+        bench.host.fault("program", Fault::CutAt(100_000));
+        refused("an interrupted download", 3);
+        assert_eq!(bench.host.asked("program"), 2, "it is tried again");
+        bench.host.fault("version.json", Fault::CutAt(100));
+        refused("an interrupted manifest", 3);
+        fs::write(host.join("program"), "something else").unwrap();
+        refused("a wrong sum", 4);
+        offer();
+        let manifest = fs::read(host.join("version.json")).unwrap();
+        fs::write(host.join("version.json"), &manifest[..manifest.len() - 10]).unwrap();
+        refused("a truncated manifest", 4);
+        offer();
+        let altered = String::from_utf8(manifest.clone()).unwrap().replace("\"stable\"", "\"stabel\"");
+        fs::write(host.join("version.json"), altered).unwrap();
+        refused("an altered manifest", 4);
+        offer();
+        fs::write(host.join("version.json.sig"), format!("{}\n", "A".repeat(88))).unwrap();
+        refused("a wrong signature", 4);
+        fs::remove_file(host.join("version.json.sig")).unwrap();
+        refused("no signature", 3);
+        offer();
+        let big = vec![b' '; 70_000];
+        fs::write(host.join("version.json"), [big, manifest].concat()).unwrap();
+        refused("a manifest without end", 3);
+        bench.offer(b"\x7fELF this is no program", &new_version());
+        refused("what does not run", 9);
+        bench.offer(&stand_in("7.7.7", "exit 1"), &new_version());
+        refused("what says it is another version", 9);
+        offer();
+        let (status, said) = bench.update(&["--channel", "beta"]);
+        assert_eq!(status, 4, "{said}");
+        let (status, said) = bench.update(&["--want-version", "5.0.0"]);
+        assert_eq!(status, 7, "{said}");
+        // And when all is well again it is updated, over a line that breaks once.
+        bench.host.fault("program", Fault::CutOnceAt(5));
+        let (status, said) = bench.update(&[]);
+        assert!(status == 0 && said.contains("update.fetch_failed"), "{said}");
+        assert_eq!(bench.installed(), new_version());
+    }
+}
+
+#[test]
+fn without_anything_that_checks_signatures_nothing_is_believed() {
+    let bench = Bench::new(Machine::Busybox);
+    // An old program that knows nothing of signatures, and no openssl.
+    put(&bench.bin(), &stand_in("1.0.0", "exit 1"));
+    bench.offer(&builds().1, &new_version());
+    let (status, said) = bench.update(&[]);
+    assert!(status == 4 && said.contains("install openssl"), "{status} {said}");
+    assert_eq!(bench.installed(), "1.0.0");
+    // With openssl the same machine is updated.
+    let bench = Bench::new(Machine::Bare);
+    put(&bench.bin(), &stand_in("1.0.0", "exit 1"));
+    bench.offer(&builds().1, &new_version());
+    let (status, said) = bench.update(&[]);
+    assert_eq!((status, bench.installed()), (0, new_version()), "{said}");
+    // The wrong signature is seen by it too.
+    put(&bench.bin(), &stand_in("1.0.0", "exit 1"));
+    fs::write(bench.dir.join("host/version.json.sig"), format!("{}\n", "A".repeat(88))).unwrap();
+    assert_eq!(bench.update(&[]).0, 4);
+}
+
+#[test]
+fn a_new_program_that_is_not_well_is_rolled_back() {
+    let served = Served::new();
+    for machine in Machine::ALL {
+        let bench = agent(machine, &served);
+        for (what, then) in [("it crashes", "exit 1"), ("it never beats", "exec sleep 60")] {
+            let program = stand_in(&new_version(), &format!(": {what}; {then}"));
+            bench.offer(&program, &new_version());
+            let (status, said) = bench.update(&["--health-wait", "4"]);
+            assert!(status == 10 && said.contains("update.rolled_back"), "{machine:?}, {what}: {status} {said}");
+            assert_eq!(bench.serving(), OLD, "{what}");
+            assert_eq!(bench.state()["state"], "rolled_back", "{what}");
+            bench.is_tidy();
+            // The same is not tried again by itself; an operator may.
+            let (status, said) = bench.update(&[]);
+            assert!(status == 7 && said.contains("--retry"), "{said}");
+            assert_eq!(bench.serving(), OLD);
+        }
+        bench.offer(&builds().1, &new_version());
+        let (status, said) = bench.update(&[]);
+        assert_eq!((status, bench.serving()), (0, new_version()), "{said}");
+    }
+}
+
+#[test]
+fn a_full_disk_changes_nothing() {
+    if !Command::new("unshare").args(["--mount", "true"]).status().is_ok_and(|s| s.success()) {
+        eprintln!("left out: mount namespaces need root");
+        return;
+    }
+    for machine in [Machine::Debian, Machine::Busybox] {
+        let bench = Bench::new(machine);
+        bench.offer(&builds().1, &new_version());
+        for (what, filler_kb) in [("no room from the start", 40_000), ("no room in the end", 0)] {
+            let update = bench.command("ops/node-update.sh", &[]);
+            // Of the second disk more is free than the old program would need twice, and less than what the host sends.
+            if filler_kb == 0 {
+                let mut big = builds().1.clone();
+                big.resize(big.len() * 2 + (8 << 20), 0);
+                bench.offer(&big, &new_version());
+            }
+            let size_kb = builds().0.len() / 1024;
+            let script = format!(
+                "mkdir -p disk\nmount -t tmpfs -o size={}k tmpfs disk\ncp bin/uptimemesh disk/\nmount --bind disk bin\n[ {filler_kb} = 0 ] || head -c {} /dev/zero >bin/filler\n\"$@\" || status=$?\n\
+                 bin/uptimemesh version >says\nls bin >left\nexit ${{status:-0}}",
+                size_kb * 3 + 6 * 1024,
+                size_kb * 1024
+            );
+            let mut outer = Command::new("unshare");
+            outer.args(["--mount", "sh", "-c", &script, "sh"]).arg(update.get_program()).args(update.get_args());
+            let (_, path) = machine.shell(bench.dir.path());
+            // The test's own preparations need more tools than the machine has.
+            let path = format!("{path}:{}", std::env::var("PATH").unwrap());
+            outer.current_dir(bench.dir.path()).env_clear().env("PATH", path);
+            let (status, said) = run(outer);
+            assert_eq!(status, 6, "{machine:?}, {what}: {said}");
+            let says = fs::read_to_string(bench.dir.join("says")).unwrap();
+            assert_eq!(says, format!("uptimemesh {OLD}\n"));
+            let left = fs::read_to_string(bench.dir.join("left")).unwrap();
+            assert!(!left.contains(".new"), "{left}");
+        }
+    }
+}
+
+/// Starts the updater in a process group of its own.
+fn started(mut command: Command, log: &Path) -> Child {
+    let log = fs::File::create(log).unwrap();
+    command.process_group(0).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+}
+
+/// Kills it and what it runs, as a power cut would.
+fn kill(child: &mut Child) {
+    let group = format!("-{}", child.id());
+    // It may have ended by itself.
+    let _ = Command::new("kill").args(["-9", "--", &group]).stderr(Stdio::null()).status().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn two_at_once_do_not_meet_and_a_dead_ones_lock_is_nobodys() {
+    for machine in Machine::ALL {
+        let bench = Bench::new(machine);
+        bench.offer(&builds().1, &new_version());
+        bench.host.fault("program", Fault::Stall);
+        let mut first = started(bench.command("ops/node-update.sh", &[]), &bench.dir.join("first"));
+        until("the first is in the middle of the download", || (bench.host.asked("program") == 1).then_some(()));
+        let (status, said) = bench.update(&[]);
+        assert!(status == 5 && said.contains("update.busy"), "{machine:?} {status} {said}");
+        bench.host.mend();
+        assert_eq!(first.wait().unwrap().code(), Some(0), "{}", fs::read_to_string(bench.dir.join("first")).unwrap());
+        assert_eq!(bench.installed(), new_version());
+
+        put(&bench.bin(), &builds().0);
+        bench.host.fault("program", Fault::Stall);
+        let mut second = started(bench.command("ops/node-update.sh", &[]), &bench.dir.join("second"));
+        until("the second is in the middle of the download", || (bench.host.asked("program") == 2).then_some(()));
+        kill(&mut second);
+        bench.host.mend();
+        let (status, said) = until("the lock of the killed one is free", || {
+            let (status, said) = bench.update(&[]);
+            (status != 5).then_some((status, said))
+        });
+        assert_eq!((status, bench.installed()), (0, new_version()), "{machine:?} {said}");
+        bench.is_tidy();
+    }
+}
+
+/// The steps that the updater tells of, in their order.
+const STEPS: &[&str] = &["update.fetch ", "update.swap", "update.restart", "update.health", "update.rolled_back", "update.done"];
+
+#[test]
+fn killed_at_every_step_it_is_finished_or_undone_by_the_next_run() {
+    let served = Served::new();
+    let bench = agent(Machine::Debian, &served);
+    let log = bench.dir.join("killed");
+    let sick = stand_in(&new_version(), "exec sleep 60");
+    for (well, program) in [(true, &builds().1), (false, &sick)] {
+        for step in STEPS {
+            if *step == if well { "update.rolled_back" } else { "update.done" } {
+                continue;
+            }
+            put(&bench.bin(), &builds().0);
+            bench.offer(program, &new_version());
+            let _ = fs::remove_file(bench.dir.join("state/failed"));
+            let mut child = started(bench.command("ops/node-update.sh", &["--health-wait", "3"]), &log);
+            until(&format!("it is at {step}"), || fs::read_to_string(&log).unwrap().contains(step).then_some(()));
+            kill(&mut child);
+            let now = bench.installed();
+            assert!(now == OLD || now == new_version(), "{step}: {now}");
+
+            // The machine starts anew: the start of the service asks first.
+            let confirmed = !bench.dir.join("state/journal").exists();
+            let (status, said) = bench.update(&["--recover"]);
+            assert_eq!(status, 0, "{step}: {said}");
+            assert_ne!(bench.state()["state"], "running", "{step}: nothing runs any more");
+            if !confirmed || !well {
+                assert_eq!(bench.installed(), OLD, "{step}: what was not found healthy does not run");
+            }
+            bench.update(&["--health-wait", "3", "--retry"]);
+            assert_eq!(bench.serving(), if well { new_version() } else { OLD.to_string() }, "{step}");
+            bench.is_tidy();
+        }
+    }
+}
+
+#[test]
+fn a_run_after_a_killed_one_goes_on_where_it_was() {
+    let served = Served::new();
+    let bench = agent(Machine::Debian, &served);
+    let log = bench.dir.join("killed");
+    bench.offer(&builds().1, &new_version());
+    let mut child = started(bench.command("ops/node-update.sh", &["--settle", "60"]), &log);
+    until("the new program is in its place", || fs::read_to_string(&log).unwrap().contains("update.health").then_some(()));
+    kill(&mut child);
+    let fetched = bench.host.asked("program");
+    let (status, said) = bench.update(&[]);
+    assert!(status == 0 && said.contains("What a run before had begun is done"), "{said}");
+    assert_eq!((bench.serving(), bench.host.asked("program")), (new_version(), fetched));
+    bench.is_tidy();
+}
+
+/// How many kills: a few in every run of the tests, more where it is asked for.
+fn kills() -> u64 {
+    std::env::var("UPDATE_KILLS").map_or(8, |n| n.parse().unwrap())
+}
+
+#[test]
+fn kills_at_random_moments_leave_a_program_that_works() {
+    let served = Served::new();
+    let bench = agent(Machine::Debian, &served);
+    let sick = stand_in(&new_version(), "exit 1");
+    let log = bench.dir.join("killed");
+    // A small generator with a fixed seed, so that a failure can be repeated.
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    for round in 0..kills() {
+        let well = round % 2 == 0;
+        put(&bench.bin(), &builds().0);
+        bench.offer(if well { &builds().1 } else { &sick }, &new_version());
+        let _ = fs::remove_file(bench.dir.join("state/failed"));
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let mut child = started(bench.command("ops/node-update.sh", &["--health-wait", "2"]), &log);
+        // Where in its work it is by then is a matter of chance: that is what is tried here.
+        std::thread::sleep(Duration::from_millis(random % 4500));
+        kill(&mut child);
+        let said = fs::read_to_string(&log).unwrap();
+        let now = bench.installed();
+        assert!(now == OLD || now == new_version(), "round {round}: {now}\n{said}");
+        if round % 4 < 2 {
+            let confirmed = said.contains("update.done");
+            let (status, said) = bench.update(&["--recover"]);
+            assert_eq!(status, 0, "round {round}: {said}");
+            // It may have been found healthy in the moment before the kill.
+            if !confirmed && (!well || bench.state()["state"] != "updated") {
+                assert_eq!(bench.installed(), OLD, "round {round}");
+            }
+        }
+        let (status, said) = bench.update(&["--retry", "--health-wait", "6"]);
+        assert!(status == 0 || (status == 10 && !well), "round {round}: {status} {said}");
+        assert_eq!(bench.serving(), if well { new_version() } else { OLD.to_string() }, "round {round}: {said}");
+    }
+}
+
+#[test]
+fn the_bootstrap_hands_over_to_a_genuine_updater_and_to_no_other() {
+    for machine in Machine::ALL {
+        let bench = Bench::new(machine);
+        bench.offer(&builds().1, &new_version());
+        let bootstrap = |args: &[&str]| run(bench.command("ops/bootstrap.sh", args));
+        let (status, said) = bootstrap(&["--dry-run"]);
+        assert!(status == 0 && said.contains("update.would") && !said.contains("bootstrap.local"), "{machine:?} {said}");
+        assert_eq!(bench.host.asked("node-update.sh"), 1);
+        // The updater's status is its own.
+        assert_eq!(bootstrap(&["--want-version", "5.0.0"]).0, 7);
+        fs::write(bench.dir.join("host/node-update.sh"), "touch pwned\n").unwrap();
+        assert_eq!(bootstrap(&[]).0, 4);
+        bench.offer(&builds().1, &new_version());
+        fs::write(bench.dir.join("host/version.json.sig"), format!("{}\n", "A".repeat(88))).unwrap();
+        assert_eq!(bootstrap(&[]).0, 4);
+        assert!(!bench.dir.join("pwned").exists());
+        assert_eq!(bench.installed(), OLD);
+        // Where nothing can be fetched the updater beside it works, and says why it cannot.
+        fs::remove_file(bench.dir.join("host/version.json.sig")).unwrap();
+        let (status, said) = bootstrap(&["--tries", "1"]);
+        assert!(status == 3 && said.contains("bootstrap.local") && said.contains("update.unreachable"), "{status} {said}");
+        bench.offer(&builds().1, &new_version());
+        let (status, said) = bootstrap(&[]);
+        assert_eq!((status, bench.installed()), (0, new_version()), "{said}");
+        assert_eq!(bootstrap(&["--channel", "$(touch pwned)"]).0, 2);
+    }
+}
+
+#[test]
+fn the_program_updates_itself_and_heeds_a_request_only_for_what_it_says() {
+    let bench = Bench::new(Machine::Debian);
+    bench.offer(&builds().1, &new_version());
+    let own = |args: &[&str]| {
+        let mut command = Command::new(bench.bin());
+        // Its own file is what it replaces.
+        let options = bench.options();
+        let at = options.iter().position(|o| o == "--bin").unwrap();
+        let options = [&options[..at], &options[at + 2..]].concat();
+        command.arg("update").args(options).args(args).current_dir(bench.dir.path()).stdin(Stdio::null());
+        run(command)
+    };
+    let (status, said) = own(&["--check"]);
+    assert!(status == 0 && said.contains("update.would"), "{said}");
+    assert_eq!(own(&["--check", "--requested"]).0, 2);
+    assert_eq!(own(&["--no-such"]).0, 2);
+    fs::write(bench.dir.join("file"), "").unwrap();
+    let (status, said) = own(&["--state-dir", bench.dir.join("file/state").to_str().unwrap()]);
+    assert!(status == 1 && said.contains("run this as root, or give --state-dir"), "{said}");
+
+    let request = bench.dir.join("request.json");
+    let requested = ["--requested", "--request-file", request.to_str().unwrap()];
+    let (status, said) = own(&requested);
+    assert!(status == 0 && said.contains("Nothing is asked for"), "{said}");
+    let ask = |id: &str, version: &str| json!({"id": id, "channel": "stable", "version": version}).to_string();
+    for hostile in ["{}".to_string(), ask("a; touch pwned", &new_version()), ask("a", "--recover"), ask("a", "2.0.0\n"), "x".repeat(5000)] {
+        fs::write(&request, hostile).unwrap();
+        let (status, said) = own(&requested);
+        assert_eq!(status, 1, "{said}");
+    }
+    fs::write(bench.dir.join("elsewhere"), ask("a", &new_version())).unwrap();
+    fs::remove_file(&request).unwrap();
+    symlink("elsewhere", &request).unwrap();
+    assert_eq!(own(&requested).0, 1, "a link is not followed");
+    fs::remove_file(&request).unwrap();
+    assert_eq!(bench.installed(), OLD);
+
+    fs::write(&request, ask("update-1", "5.0.0")).unwrap();
+    let (status, said) = own(&requested);
+    assert_eq!(status, 7, "{said}");
+    fs::write(&request, ask("update-2", &new_version())).unwrap();
+    let before = fs::metadata(&request).unwrap();
+    let (status, said) = own(&requested);
+    assert_eq!((status, bench.installed()), (0, new_version()), "{said}");
+    assert_eq!((&bench.state()["state"], &bench.state()["update_id"]), (&json!("updated"), &json!("update-2")));
+    let (status, said) = own(&requested);
+    assert!(status == 0 && said.contains("was done before"), "{said}");
+    assert_eq!(fs::metadata(&request).unwrap().modified().unwrap(), before.modified().unwrap());
+    let state = bench.dir.join("state").display().to_string();
+    let told = program::ok(bench.dir.path(), &["update", "status", "--json", "--state-dir", &state]);
+    assert_eq!(serde_json::from_str::<Value>(&told).unwrap()["update_id"], "update-2");
+    assert_eq!(own(&["--recover"]).0, 0);
+    bench.is_tidy();
+}
+
+#[test]
+fn a_ring_waits_for_the_rings_before_it() {
+    let served = Served::new();
+    let admin = served.admin();
+    let mut bench = Bench::new(Machine::Debian);
+    bench.offer(&builds().1, &new_version());
+    let token = admin.post("/api-tokens", &json!({"name": "rings", "role": "viewer"})).json()["token"].as_str().unwrap().to_string();
+    fs::write(bench.dir.join("api-token"), token).unwrap();
+    let (status, said) = bench.update(&["--ring", "2", "--ring-wait", "0"]);
+    assert!(status == 8 && said.contains("--api-token-file"), "{said}");
+    bench.more.extend(["--api-url".into(), format!("http://{}", admin.address), "--api-token-file".into(), "api-token".into()]);
+    // A node of the first ring that never sent a heartbeat is not alive.
+    assert_eq!(admin.post("/nodes", &json!({"id": "first", "name": "first", "labels": {"ring": "1"}})).status, 201);
+    let (status, said) = bench.update(&["--ring", "2", "--ring-wait", "0"]);
+    assert!(status == 8 && said.contains("ring 1 has lost nodes: first"), "{status} {said}");
+    assert_eq!(bench.installed(), OLD);
+    assert_eq!(admin.delete("/nodes/first").status, 204);
+    let mut node = crate::node::Node::new("first");
+    let joined = node.join(&admin, &crate::node::token(&admin, "worker", None), json!({"labels": {"ring": "1"}}));
+    assert_eq!(joined.status, 200, "{}", joined.text());
+    let (status, said) = bench.update(&["--ring", "2", "--ring-wait", "1"]);
+    assert!(said.contains("update.ring_wait"), "{said}");
+    assert_eq!((status, bench.installed()), (0, new_version()), "{said}");
+}
+
+#[test]
+fn a_wrong_command_line_names_every_fault_and_does_nothing() {
+    let bench = Bench::new(Machine::Debian);
+    let (status, said) = bench.update(&[
+        "--bin",
+        "relative",
+        "--channel",
+        "A B",
+        "--ring",
+        "x",
+        "--service",
+        "a;b",
+        "--no-such",
+        "1",
+        "word",
+        "--version-url",
+        "ftp://x",
+    ]);
+    assert_eq!(status, 2, "{said}");
+    for fault in ["--bin must", "--channel must", "--ring must", "--service must", "--no-such", "word", "--version-url must"] {
+        assert!(said.contains(fault), "{fault} in {said}");
+    }
+    assert!(!bench.dir.join("state").exists());
+}
+
+#[test]
+fn a_machine_without_tools_fetches_with_the_program() {
+    let dir = Dir::new();
+    let host = Host::new(dir.path());
+    fs::write(dir.join("file"), "x".repeat(1000)).unwrap();
+    let url = format!("http://{}/file", host.address);
+    program::ok(dir.path(), &["release", "fetch", &url, "--out", "got"]);
+    assert_eq!(fs::read(dir.join("got")).unwrap(), fs::read(dir.join("file")).unwrap());
+    let (status, said) = program::fails(dir.path(), &["release", "fetch", &url, "--out", "got", "--bytes-max", "999"]);
+    assert!(status == 1 && said.contains("longer than 999"), "{said}");
+    host.fault("file", Fault::CutAt(10));
+    assert_eq!(program::fails(dir.path(), &["release", "fetch", &url, "--out", "got"]).0, 1);
+    assert_eq!(program::fails(dir.path(), &["release", "fetch", &format!("{url}-not"), "--out", "got"]).0, 1);
+}
+
+#[test]
+fn the_updaters_own_readers_understand_one_thing_only() {
+    let dir = Dir::new();
+    let script = fs::read_to_string("ops/node-update.sh").unwrap();
+    let function = |name: &str| {
+        let from = script.find(&format!("\n{name}() {{\n")).unwrap();
+        let to = script[from..].find("\n}\n").unwrap();
+        script[from..from + to + 3].to_string()
+    };
+    for machine in Machine::ALL {
+        let (shell, path) = machine.shell(dir.path());
+        let holds = |name: &str, call: &str, input: &str| {
+            let mut command = Command::new(&shell[0]);
+            command.args(&shell[1..]).args(["-c", &format!("{}{call}", function(name)), "sh"]).env_clear();
+            command.env("PATH", &path).env("LC_ALL", "C").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+            let mut child = command.spawn().unwrap();
+            // It may have seen enough before it has read everything.
+            let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+            child.wait().unwrap().success()
+        };
+        // The order of Semantic Versioning's own example, and numbers beside it.
+        let order = [
+            "1.0.0-alpha",
+            "1.0.0-alpha.1",
+            "1.0.0-alpha.beta",
+            "1.0.0-beta",
+            "1.0.0-beta.2",
+            "1.0.0-beta.11",
+            "1.0.0-rc.1",
+            "1.0.0",
+            "1.0.9",
+            "1.0.10",
+            "1.9.0",
+            "1.10.0",
+            "2.0.0-0",
+            "2.0.0",
+        ];
+        for (i, a) in order.iter().enumerate() {
+            for (k, b) in order.iter().enumerate() {
+                assert_eq!(holds("older", &format!("older {a} {b}"), ""), i < k, "{machine:?}: {a} and {b}");
+            }
+        }
+        let sound = fs::read_to_string("version.json").unwrap();
+        let compact = sound.replace([' ', '\n'], "");
+        for json in [&sound, &compact, "{}", r#"{"a": [1, -2.5e3, {"b": "x\"y"}, []], "c": true, "d": null}"#] {
+            assert!(holds("read_json", "read_json", json), "{machine:?}: {json}");
+        }
+        for json in [
+            "",
+            "{",
+            "}",
+            "x",
+            "[1,]",
+            r#"{"a":1,}"#,
+            r#"{"a" 1}"#,
+            r#"{"a":1}{}"#,
+            r#"{"a":1,"a":2}"#,
+            r#"{"\u0061":1}"#,
+            "{\"a\":\"x\ty\"}",
+            r#"{"a":{"b":1},"a/b":2}"#,
+            r#"{"a":01x}"#,
+            r#"{a:1}"#,
+            r#"{'a':1}"#,
+        ] {
+            assert!(!holds("read_json", "read_json", json), "{machine:?}: {json}");
+        }
+        assert!(!holds("read_json", "read_json", &"[".repeat(100)) && !holds("read_json", "read_json", &sound[..sound.len() - 3]));
+    }
+}
+
+#[test]
+fn scripts_say_the_key_and_the_exit_statuses_that_are_true() {
+    let key = fs::read_to_string("ops/release-key.pub").unwrap();
+    for script in ["ops/bootstrap.sh", "ops/node-update.sh"] {
+        let text = fs::read_to_string(script).unwrap();
+        assert!(text.contains(&format!("OWN_KEY='{}'", key.trim_end())), "{script} has another release key than ops/release-key.pub");
+        assert!(text.is_ascii() && text.starts_with("#!/bin/sh\n"), "{script}");
+        let mut check = Command::new("shellcheck");
+        let output = check.args(["-s", "sh", script]).output().expect("shellcheck is installed (apt-get install shellcheck)");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+    // Options of the script are options of the command, one by one.
+    let help = Command::new("sh").args(["ops/node-update.sh", "--help"]).output().unwrap();
+    let mut text = String::new();
+    (&help.stdout[..]).read_to_string(&mut text).unwrap();
+    let own = program::ok(Path::new("."), &["update", "--help"]);
+    for option in text.lines().filter_map(|l| l.trim().strip_prefix("--")?.split([' ']).next()) {
+        let option = if option == "dry-run" { "check" } else { option };
+        assert!(option == "update-id" || own.contains(&format!("--{option} ")), "uptimemesh update has no --{option}");
+    }
+}
+
+#[test]
+fn a_fleet_is_updated_by_its_agents_and_their_updaters() {
+    let served = Served::new();
+    let admin = served.admin();
+    let bench = Bench::new(Machine::Debian);
+    bench.offer(&builds().1, &new_version());
+    let url = format!("http://{}", admin.address);
+    fs::write(bench.dir.join("token"), crate::node::token(&admin, "worker", None)).unwrap();
+    let identity = ["--node-id", "n", "--identity-dir", "identities/n"];
+    let join = ["join", "--api-url", &url, "--token-file", "token", "--role", "worker", "--label", "ring=1"];
+    program::ok(bench.dir.path(), &[&join[..], &identity].concat());
+    let arguments = format!(
+        "agent --node-id n --identity-dir identities/n --api-url {url} --ttl 10 --update-dir update --update-state state/state.json"
+    );
+    let mut bench = bench.with_service(&arguments);
+    bench.more.extend(["--status-file".into(), bench.dir.join("identities/n/status.json").display().to_string()]);
+
+    let version = new_version();
+    let token = admin.post("/api-tokens", &json!({"name": "fleet", "role": "admin"})).json()["token"].as_str().unwrap().to_string();
+    fs::write(bench.dir.join("api-token"), token).unwrap();
+    let fleet = |args: &[&str]| {
+        let all = [&["fleet-update"][..], args, &["--api-url", &url, "--api-token-file", "api-token", "--json"]].concat();
+        serde_json::from_str::<Value>(&program::ok(bench.dir.path(), &all)).unwrap()
+    };
+    let id = fleet(&["start", &version, "--wait-seconds", "1", "--rings", "1"])["id"].as_str().unwrap().to_string();
+    let request = bench.dir.join("update/request.json");
+    until("the agent asks its updater", || request.exists().then_some(()));
+    let asked: Value = serde_json::from_slice(&fs::read(&request).unwrap()).unwrap();
+    assert_eq!(asked, json!({"id": format!("{id}.1"), "channel": "stable", "version": version}));
+
+    // What the unit of the updater does when the file is there. The host is away at first.
+    let update = || {
+        let mut command = Command::new(bench.bin());
+        command.arg("update").args(bench.options()).args(["--requested", "--request-file"]).arg(&request);
+        run(command)
+    };
+    let manifest = fs::read(bench.dir.join("host/version.json")).unwrap();
+    fs::remove_file(bench.dir.join("host/version.json")).unwrap();
+    assert_eq!(update().0, 3);
+    let of = |id: &str| fleet(&["show", id]);
+    let halted = until("it halts", || Some(of(&id)).filter(|u| u["state"] == "halted"));
+    assert!(halted["reason"].as_str().unwrap().contains("n: failed"), "{halted}");
+    assert_eq!(update().0, 0, "the same request is not tried again");
+
+    fs::write(bench.dir.join("host/version.json"), manifest).unwrap();
+    fleet(&["resume", &id]);
+    until("the agent asks again", || fs::read_to_string(&request).unwrap().contains(&format!("{id}.2")).then_some(()));
+    let (status, said) = update();
+    assert_eq!((status, bench.serving()), (0, version.clone()), "{said}");
+    until("the update is complete", || (of(&id)["state"] == "completed").then_some(()));
+    assert_eq!(fleet(&["list"]).as_array().unwrap().len(), 1);
+    assert_eq!(admin.get("/nodes/n").json()["status"]["version"], version.as_str());
+}
