@@ -41,7 +41,8 @@ fn show(at: &At) -> Reply {
         ("Mode", parts::text(status.mode)),
         ("Brake", brake(status.braked)),
         ("Reconciles waiting", parts::text(&status.waiting.to_string())),
-        ("Since the start", parts::text(&format!("{} plans carried out, {} actions in them", status.runs, status.actions))),
+        ("Plans carried out since the start", parts::text(&status.runs.to_string())),
+        ("Actions in them", parts::text(&status.actions.to_string())),
         ("Planned", parts::time(plans.generated_at)),
     ];
     let mode = match at.may(Admin) {

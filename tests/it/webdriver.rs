@@ -1,10 +1,13 @@
 //! A real browser, driven over WebDriver: chromedriver is an HTTP server like any other.
 
 use crate::support::{Dir, PATIENCE, until};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -43,6 +46,7 @@ impl Browser {
         let profile = format!("--user-data-dir={}", browser._dir.join("profile").display());
         let flags = [
             "--headless",
+            "--hide-scrollbars",
             "--no-sandbox",
             "--disable-gpu",
             "--disable-quic",
@@ -99,13 +103,10 @@ impl Browser {
         until(script, || self.call("POST", "/execute/sync", &json!({"script": script, "args": []})).ok())
     }
 
-    /// Runs a script in the page that ends when it calls its last argument.
-    pub fn js_async(&self, script: &str) -> Value {
-        self.post("/execute/async", &json!({"script": script, "args": []}))
-    }
-
-    /// The width of the window.
-    pub fn width(&self, width: u32) {
+    /// The width of the window, and the theme that the system wishes for.
+    pub fn looks(&self, width: u32, theme: &str) {
+        let wish = json!({"features": [{"name": "prefers-color-scheme", "value": theme}]});
+        self.post("/goog/cdp/execute", &json!({"cmd": "Emulation.setEmulatedMedia", "params": wish}));
         let size = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
         self.post("/goog/cdp/execute", &json!({"cmd": "Emulation.setDeviceMetricsOverride", "params": size}));
     }
@@ -113,6 +114,30 @@ impl Browser {
     /// Lets the pages run scripts, or not.
     pub fn scripts(&self, run: bool) {
         self.post("/goog/cdp/execute", &json!({"cmd": "Emulation.setScriptExecutionDisabled", "params": {"value": !run}}));
+    }
+
+    /// The serious and critical faults that axe finds on the page. It is run by the driver, whom the page's policy does not bind.
+    pub fn axe(&self) -> Vec<String> {
+        let file = Path::new(env!("CARGO_BIN_EXE_uptimemesh")).ancestors().nth(2).unwrap().join("axe/axe_playwright_python/axe.min.js");
+        let axe = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}: .ci/run puts axe-core there", file.display()));
+        let script = format!(
+            "{axe};const done = arguments[0];
+            axe.run({{resultTypes: ['violations']}}).then((r) => done(r.violations.filter((v) => ['serious', 'critical'].includes(v.impact))
+                .map((v) => v.id + ': ' + v.help + ': ' + v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200) + ' ' + n.failureSummary).join(' | '))),
+                (e) => done(['axe failed: ' + e]))"
+        );
+        let faults = self.post("/execute/async", &json!({"script": script, "args": []}));
+        faults.as_array().unwrap().iter().map(|fault| fault.as_str().unwrap().to_string()).collect()
+    }
+
+    /// Keeps a picture of the whole page in the directory that `SCREENSHOTS` names, where somebody wants to look.
+    pub fn keep_picture(&self, name: &str) {
+        let Some(dir) = std::env::var_os("SCREENSHOTS") else { return };
+        let whole = json!({"format": "png", "captureBeyondViewport": true});
+        let picture = self.post("/goog/cdp/execute", &json!({"cmd": "Page.captureScreenshot", "params": whole}));
+        let bytes = BASE64_STANDARD.decode(picture["data"].as_str().unwrap()).unwrap();
+        let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(120).collect();
+        fs::write(Path::new(&dir).join(format!("{name}.png")), bytes).unwrap();
     }
 
     /// What the page shows as text.
