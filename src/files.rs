@@ -3,7 +3,7 @@
 use crate::error::{Doing, Result};
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 /// Mode of a file that only its owner may read.
@@ -32,6 +32,22 @@ pub fn rename(from: &Path, to: &Path) -> Result<()> {
 /// Makes a directory, and those above it, that only its owner may enter; one that is there stays as it is.
 pub fn private_dir(path: &Path) -> Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).doing("create a directory (is the place writable?)")
+}
+
+/// Gives a file, or a directory with all that is in it, the owner of another: root works on the data of a server that runs as somebody
+/// else, who must be able to read it afterwards.
+pub fn owned_like(path: &Path, like: &Path) -> Result<()> {
+    let doing = "give a file to the owner of the data directory";
+    let (owner, found) = (fs::metadata(like).doing(doing)?, fs::symlink_metadata(path).doing(doing)?);
+    if found.is_dir() {
+        for entry in fs::read_dir(path).doing(doing)? {
+            owned_like(&entry.doing(doing)?.path(), like)?;
+        }
+    }
+    match (found.uid(), found.gid()) == (owner.uid(), owner.gid()) {
+        true => Ok(()),
+        false => lchown(path, Some(owner.uid()), Some(owner.gid())).doing(doing),
+    }
 }
 
 /// Reads a text file; `None` where there is none.

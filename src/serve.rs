@@ -19,6 +19,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+/// The lock of the data directory, in it.
+const LOCK: &str = "uptimemesh.lock";
 /// Requests that are being answered at a stop get so long to end.
 const GRACE: Duration = Duration::from_secs(10);
 /// What a backup without encryption must be asked for by.
@@ -208,6 +210,7 @@ pub fn verify_backup(config: &Config, file: &Path) -> Result<Manifest> {
 pub fn restore_backup(config: &Config, file: &Path, replace: bool) -> Result<Restored> {
     files::private_dir(&config.data_dir)?;
     let _held = hold(&config.data_dir)?;
+    files::owned_like(&config.data_dir.join(LOCK), &config.data_dir)?;
     backups::restore(config, file, backups::passphrase(config)?.as_deref(), replace)
 }
 
@@ -241,7 +244,7 @@ fn query_log(config: &Config) -> QueryLog {
 
 /// Takes the data directory for this process.
 fn hold(data_dir: &Path) -> Result<File> {
-    let path = data_dir.join("uptimemesh.lock");
+    let path = data_dir.join(LOCK);
     let file = File::options()
         .create(true)
         .truncate(false)
