@@ -3,7 +3,7 @@
 use crate::error::{Doing, Error, Result};
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 /// Mode of a file that only its owner may read.
@@ -62,6 +62,22 @@ pub fn read_foreign(path: &Path, bytes_max: u64) -> Result<Option<String>> {
     let mut text = String::new();
     file.take(bytes_max + 1).read_to_string(&mut text).doing("read a file")?;
     if text.len() as u64 > bytes_max { refused("is too long") } else { Ok(Some(text)) }
+}
+
+/// Gives a file, or a directory with all that is in it, the owner of another: root works on the data of a server that runs as somebody
+/// else, who must be able to read it afterwards.
+pub fn owned_like(path: &Path, like: &Path) -> Result<()> {
+    let doing = "give a file to the owner of the data directory";
+    let (owner, found) = (fs::metadata(like).doing(doing)?, fs::symlink_metadata(path).doing(doing)?);
+    if found.is_dir() {
+        for entry in fs::read_dir(path).doing(doing)? {
+            owned_like(&entry.doing(doing)?.path(), like)?;
+        }
+    }
+    match (found.uid(), found.gid()) == (owner.uid(), owner.gid()) {
+        true => Ok(()),
+        false => lchown(path, Some(owner.uid()), Some(owner.gid())).doing(doing),
+    }
 }
 
 /// Reads a text file; `None` where there is none.

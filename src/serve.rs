@@ -215,6 +215,7 @@ pub fn verify_backup(config: &Config, file: &Path) -> Result<Manifest> {
 pub fn restore_backup(config: &Config, file: &Path, replace: bool) -> Result<Restored> {
     files::private_dir(&config.data_dir)?;
     let _held = hold(&config.data_dir)?;
+    files::owned_like(&config.data_dir.join(LOCK_FILE), &config.data_dir)?;
     backups::restore(config, file, backups::passphrase(config)?.as_deref(), replace)
 }
 

@@ -6,7 +6,7 @@ use crate::trouble::{can_mount, in_namespace};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -229,6 +229,23 @@ fn cluster(name: &str) -> Dir {
     assert_eq!(admin.post("/cluster/bootstrap", &json!({})).status, 200);
     assert_eq!(server.terminate(), 0);
     dir
+}
+
+#[test]
+fn what_root_makes_belongs_to_whom_the_server_runs_as() {
+    const NOBODY: u32 = 65534;
+    let dir = Dir::new();
+    ok(dir.path(), &["migrate"]);
+    if std::os::unix::fs::chown(dir.join("data"), Some(NOBODY), Some(NOBODY)).is_err() {
+        eprintln!("left out: giving files away needs root");
+        return;
+    }
+    let file = plain(dir.path());
+    ok(dir.path(), &["backup", "restore", file.to_str().unwrap(), "--replace"]);
+    for name in ["backups", "backups/.lock", "app.db", "uptimemesh.lock", "restored.json"] {
+        assert_eq!(fs::metadata(dir.join("data").join(name)).unwrap().uid(), NOBODY, "{name}");
+    }
+    assert_eq!(fs::metadata(&file).unwrap().uid(), NOBODY);
 }
 
 #[test]

@@ -204,7 +204,11 @@ pub fn create(config: &Config, kind: Kind, passphrase: Option<&[u8]>) -> Result<
         return Err(Error::NotFound(format!("There is no database at {path}: give the server's --data-dir or --database-url.")));
     }
     let dir = &config.backup_dir;
+    let is_new = !dir.exists();
     let _held = hold(dir)?;
+    if is_new {
+        files::owned_like(dir, &config.data_dir)?;
+    }
     let bytes = fs::metadata(&config.database_path).map_or(0, |m| m.len());
     let need = bytes * 2 + ROOM_BYTES;
     if let Some((_, free)) = host::disk(dir)
@@ -221,7 +225,10 @@ pub fn create(config: &Config, kind: Kind, passphrase: Option<&[u8]>) -> Result<
     let id = format!("{}-{}-{}", kind.as_str(), stamp(created_at), crypto::random_hex(4));
     let (copy, new) = (dir.join(format!("{id}.db{NEW}")), dir.join(format!("{id}{END}{NEW}")));
     let path = dir.join(format!("{id}{END}"));
-    let made = make(config, &id, created_at, passphrase, &copy, &new).and_then(|()| files::rename(&new, &path));
+    let made = make(config, &id, created_at, passphrase, &copy, &new).and_then(|()| {
+        files::owned_like(&new, dir)?;
+        files::rename(&new, &path)
+    });
     // The next one that is made removes what this does not.
     let _ = fs::remove_file(&copy);
     if let Err(e) = made {

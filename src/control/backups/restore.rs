@@ -96,10 +96,12 @@ pub fn restore(config: &Config, file: &Path, passphrase: Option<&[u8]>, replace:
         // The next restore or start removes it, where this does not.
         let _ = remove(&staged);
     })?;
+    files::owned_like(&staged, dir)?;
     let new: Vec<String> = places().into_iter().filter(|name| staged.join(name).exists()).collect();
     let now = clock::now();
     let replaced = format!("replaced-{}-{}", stamp(now), crypto::random_hex(4));
     files::private_dir(&dir.join(&replaced))?;
+    files::owned_like(&dir.join(&replaced), dir)?;
     let note = Note { backup_id: backup.manifest.id.clone(), created_at: backup.manifest.created_at, restored_at: now };
     write(&dir.join(DECIDED), &Decided { note, replaced: replaced.clone(), new })?;
     finish(dir)?;
@@ -138,6 +140,7 @@ pub fn finish(dir: &Path) -> Result<()> {
             }
         }
         write(&dir.join(RESTORED), &decided.note)?;
+        files::owned_like(&dir.join(RESTORED), dir)?;
         fs::remove_file(dir.join(DECIDED)).doing("end a restore")?;
         // It stays only where it has something.
         let _ = fs::remove_dir(&replaced);
