@@ -8,7 +8,7 @@ usage() {
     cat <<'TEXT'
 usage: ops/build-release.sh [options]
 
-  --out DIR         where the release goes (default target/release-files); one that is there is replaced
+  --out DIR         where the release goes (default release-files beside the build); one that is there is replaced
   --key-file FILE   sign the manifest with this private release key
   --target TARGET   build for this target only; may be given again (default x86_64- and aarch64-unknown-linux-musl, those that can be built here)
   --twice           build everything a second time in another directory, and fail unless every byte is the same
@@ -55,7 +55,7 @@ absolute() { case $1 in /*) printf '%s\n' "$1" ;; *) printf '%s/%s\n' "$PWD" "$1
 [ -z "$out" ] || out=$(absolute "$out")
 cd "$(dirname "$0")/.."
 source_dir=$(pwd -P)
-[ -n "$out" ] || out=$source_dir/target/release-files
+[ -n "$out" ] || out=$(absolute "${CARGO_TARGET_DIR:-target}")/release-files
 
 sum() { sha256sum "$1" | cut -c1-64; }
 

@@ -23,7 +23,7 @@ use crate::logger::Quota;
 use crate::model::address::Network;
 use crate::model::events::{Event, EventFilter, NewEvent};
 use crate::model::join_string::JoinString;
-use crate::model::release::{self, Manifest, Version};
+use crate::model::release::{Manifest, Version};
 use crate::model::{Paging, ids};
 use crate::percent;
 use crate::store::{QueryLog, Store, events as rows};
@@ -599,7 +599,7 @@ pub fn resume(bytes: &[u8]) {
     assert_eq!(page.items.iter().map(|event| &*event.id).collect::<Vec<_>>(), want, "the newest first");
 }
 
-/// A release's manifest, versions, and where its files are.
+/// A release's manifest, and versions.
 pub fn manifest(bytes: &[u8]) {
     match Manifest::parse(bytes) {
         Ok(manifest) => {
@@ -610,9 +610,12 @@ pub fn manifest(bytes: &[u8]) {
                 assert!(sums.into_iter().all(|sum| sum.len() == 64));
                 let places = [&channel.bootstrap.path, &channel.updater.path].into_iter().chain(channel.artifacts.values().map(|a| &a.url));
                 for place in places {
-                    let url = release::resolve("https://dl.example/a/version.json", place).expect("a manifest names places");
-                    assert!(release::is_url(&url) && !url.contains("/../") && url.bytes().all(|b| b.is_ascii_graphic()), "{url}");
-                    assert!(release::is_url(place) || url.starts_with("https://dl.example/a/"), "a path leads out of its directory: {url}");
+                    let is_url = place.starts_with("https://") || place.starts_with("http://");
+                    assert!(place.bytes().all(|b| b.is_ascii_graphic()), "{place}");
+                    assert!(
+                        is_url || !(place.starts_with('/') || place.split('/').any(|n| n == "..")),
+                        "it leads out of its directory: {place}"
+                    );
                 }
             }
         }
@@ -622,11 +625,6 @@ pub fn manifest(bytes: &[u8]) {
     let versions: Vec<Version> = text.lines().take(3).filter_map(Version::parse).collect();
     if let [a, b, c] = &versions[..] {
         assert!(a.cmp(b) == b.cmp(a).reverse() && (a > b || b > c || a <= c), "the order of versions is none");
-    }
-    if let Some((base, place)) = text.split_once('\n')
-        && let Ok(url) = release::resolve(base, place)
-    {
-        assert!(url.starts_with("http") && url.ends_with(place));
     }
 }
 

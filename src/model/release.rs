@@ -1,4 +1,4 @@
-//! What a release says of itself: `version.json`, the versions in it, and where its files are.
+//! What a release says of itself: `version.json`, the versions in it, and where its files are. The updater, which is a script, fetches them.
 //!
 //! Keys that nobody knows are ignored, so that a later release may say more and still be understood by the program that is to be replaced;
 //! what cannot be understood any more gets another `schema_version`.
@@ -207,24 +207,6 @@ impl Channel {
             format!("the manifest has no program for {architecture}; it has {has}")
         })
     }
-}
-
-/// Where a file of the release is, for a manifest that came from this URL.
-#[cfg_attr(not(any(test, fuzzing)), allow(dead_code, reason = "for whoever fetches"))]
-pub fn resolve(manifest_url: &str, place: &str) -> Result<String, String> {
-    if is_url(place) {
-        return Ok(place.to_string());
-    }
-    if !is_url(manifest_url) {
-        return Err(format!("{manifest_url:?} is no http or https URL"));
-    }
-    if !is_path(place) {
-        return Err(format!("{place:?} is neither a URL nor a path below the manifest"));
-    }
-    let without_query = manifest_url.split(['?', '#']).next().unwrap_or_default();
-    let (host_at, slash) = (without_query.find("//").map_or(0, |at| at + 2), without_query.rfind('/').unwrap_or(0));
-    let directory = if slash < host_at { without_query } else { &without_query[..slash] };
-    Ok(format!("{directory}/{place}"))
 }
 
 /// Whether a text is an http or https URL with a host, in printable ASCII without what a shell or a log could mistake.
@@ -526,17 +508,12 @@ mod tests {
     }
 
     #[test]
-    fn files_lie_beside_the_manifest_or_where_it_says() {
-        for (base, place, want) in [
-            ("https://dl.example/u/version.json", "ops/b.sh", "https://dl.example/u/ops/b.sh"),
-            ("https://dl.example/version.json?a=/b#/c", "x", "https://dl.example/x"),
-            ("http://dl.example", "x", "http://dl.example/x"),
-            ("http://[::1]:80/", "x", "http://[::1]:80/x"),
-            ("https://dl.example/version.json", "http://other/x", "http://other/x"),
-        ] {
-            assert_eq!(resolve(base, place).as_deref(), Ok(want));
+    fn places_are_urls_or_paths_below_the_manifest() {
+        for url in ["https://dl.example/u?x=1", "http://[::1]:80/x"] {
+            assert!(is_url(url), "{url}");
         }
-        for place in [
+        assert!(is_path("ops/b.sh") && is_path("x"));
+        for bad in [
             "",
             "/x",
             "//host/x",
@@ -553,8 +530,7 @@ mod tests {
             "http:///x",
             "https://a\"b",
         ] {
-            assert!(resolve("https://dl.example/version.json", place).is_err(), "{place}");
+            assert!(!is_url(bad) && !is_path(bad), "{bad}");
         }
-        assert!(resolve("/srv/version.json", "x").is_err());
     }
 }

@@ -107,10 +107,6 @@ fn the_version_is_one() {
     let key = document("ops/release-key.pub");
     for script in [&stable["bootstrap"], &stable["updater"]] {
         let path = script["path"].as_str().unwrap();
-        // A script that is not written yet has no sum.
-        if script["sha256"] == "0".repeat(64) && !root().join(path).exists() {
-            continue;
-        }
         let text = document(path);
         assert!(text.lines().any(|l| l == format!("VERSION={version}")), "{path} has no line VERSION={version}");
         let output = Command::new("sha256sum").arg(root().join(path)).output().unwrap();
