@@ -91,8 +91,8 @@ fn lives(init: Init) {
     let said = one.install(first);
     assert!(said.contains("is installed already") && said.contains("nothing has changed"), "{said}");
     assert_eq!(one.process("up"), Some(up));
-    two.install("join --bin /srv/uptimemesh");
-    assert_eq!(two.process("agent"), Some(beating));
+    let said = two.install("join --bin /srv/uptimemesh");
+    assert_eq!(two.process("agent"), Some(beating), "{said}\n{}", two.read("/var/log/uptimemesh/app.log"));
 
     // A newer program: the one before is kept, the data and the configuration too.
     one.ok("cp /srv/uptimemesh /srv/newer; echo >> /srv/newer; echo '# mine' >> /etc/uptimemesh/uptimemesh.env");
