@@ -15,7 +15,7 @@ fn repository() -> &'static Path {
 }
 
 /// The ids of nodes that are alive.
-fn alive(client: &Client) -> Vec<String> {
+pub fn alive(client: &Client) -> Vec<String> {
     let answer = client.signed_in("admin", "uptime").get("/cluster/leases");
     let mut ids: Vec<String> = answer
         .json()
@@ -30,12 +30,12 @@ fn alive(client: &Client) -> Vec<String> {
 }
 
 /// A join string of the cluster that this machine is the control plane of.
-fn join_string(machine: &Machine, client: &Client) -> String {
+pub fn join_string(machine: &Machine, client: &Client) -> String {
     machine.ok(&format!("uptimemesh create-token --role worker --join-string --api-url http://{}", client.address))
 }
 
 /// It runs as nobody much: not root, without any capability, and without a way to more.
-fn is_unprivileged(machine: &Machine, pid: u32) {
+pub fn is_unprivileged(machine: &Machine, pid: u32) {
     let account = machine.ok("id -u uptimemesh");
     let ids = status_of(pid, "Uid");
     assert!(ids.split_whitespace().all(|id| id == account.trim()) && account.trim() != "0", "{ids} is not {account}");
@@ -200,7 +200,7 @@ fn a_port_below_1024_gets_one_capability_and_no_other() {
 }
 
 /// Serves files of a directory until the process ends; gives its URL.
-fn serve(dir: PathBuf) -> String {
+pub fn serve(dir: PathBuf) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {

@@ -25,6 +25,7 @@ mod proxies;
 mod readme;
 mod release;
 mod services;
+mod ship;
 mod sql;
 mod stream;
 mod support;

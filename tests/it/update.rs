@@ -20,7 +20,7 @@ use std::time::Duration;
 const OLD: &str = env!("CARGO_PKG_VERSION");
 
 /// The version of the new build: the last digit is another one.
-fn new_version() -> String {
+pub fn new_version() -> String {
     let (head, last) = OLD.split_at(OLD.len() - 1);
     format!("{head}{}", if last == "9" { "8" } else { "9" })
 }
@@ -34,7 +34,7 @@ fn put(path: &Path, content: &[u8]) {
 }
 
 /// This build, stripped so that it is copied fast, and the same with the new version in it.
-fn builds() -> &'static (Vec<u8>, Vec<u8>) {
+pub fn builds() -> &'static (Vec<u8>, Vec<u8>) {
     static BUILDS: OnceLock<(Vec<u8>, Vec<u8>)> = OnceLock::new();
     BUILDS.get_or_init(|| {
         let dir = Dir::new();
@@ -244,20 +244,7 @@ impl Bench {
 
     /// Offers a program under a version.
     fn offer(&self, program: &[u8], version: &str) {
-        let host = self.dir.join("host");
-        fs::write(host.join("program"), program).unwrap();
-        fs::copy("ops/node-update.sh", host.join("node-update.sh")).unwrap();
-        let artifact = json!({"url": "program", "sha256": sum(&host.join("program"))});
-        let script = json!({"version": version, "path": "node-update.sh", "sha256": sum(&host.join("node-update.sh"))});
-        self.sign(&json!({"schema_version": 1, "version": version, "channels": {"stable": {
-            "version": version, "bootstrap": script, "updater": script,
-            "agent": {"name": "uptimemesh", "version": version, "artifacts": {"linux-amd64": artifact, "linux-arm64": artifact}},
-        }}}));
-    }
-
-    fn sign(&self, manifest: &Value) {
-        fs::write(self.dir.join("host/version.json"), serde_json::to_vec_pretty(manifest).unwrap()).unwrap();
-        program::ok(self.dir.path(), &["release", "sign", "--key-file", "key", "host/version.json"]);
+        offer(&self.dir.join("host"), &self.dir.join("key"), program, version);
     }
 
     /// A script of this repository with the options of this machine.
@@ -327,6 +314,24 @@ impl Bench {
     }
 }
 
+/// Makes a release of a program under a version, in the directory of a host.
+pub fn offer(host: &Path, key: &Path, program: &[u8], version: &str) {
+    fs::write(host.join("program"), program).unwrap();
+    fs::copy("ops/node-update.sh", host.join("node-update.sh")).unwrap();
+    let artifact = json!({"url": "program", "sha256": sum(&host.join("program"))});
+    let script = json!({"version": version, "path": "node-update.sh", "sha256": sum(&host.join("node-update.sh"))});
+    let manifest = json!({"schema_version": 1, "version": version, "channels": {"stable": {
+        "version": version, "bootstrap": script, "updater": script,
+        "agent": {"name": "uptimemesh", "version": version, "artifacts": {"linux-amd64": artifact, "linux-arm64": artifact}},
+    }}});
+    sign(host, key, &manifest);
+}
+
+fn sign(host: &Path, key: &Path, manifest: &Value) {
+    fs::write(host.join("version.json"), serde_json::to_vec_pretty(manifest).unwrap()).unwrap();
+    program::ok(host, &["release", "sign", "--key-file", key.to_str().unwrap(), "version.json"]);
+}
+
 impl Drop for Bench {
     /// Ends what `restart.sh` has started: processes whose program is in this test's own directory.
     fn drop(&mut self) {
@@ -352,7 +357,7 @@ fn sum(path: &Path) -> String {
 }
 
 /// A program that says which version it is, and does this for anything else.
-fn stand_in(version: &str, then: &str) -> Vec<u8> {
+pub fn stand_in(version: &str, then: &str) -> Vec<u8> {
     format!("#!/bin/sh\ncase $1 in version) echo 'uptimemesh {version}' ;; *) {then} ;; esac\n").into_bytes()
 }
 
