@@ -119,6 +119,7 @@ fail() {
 wrong() {
     printf 'error: %s\n' "$1" >&2
     faults=1
+    why="${why:+$why; }$1"
 }
 
 # --- Small tools ------------------------------------------------------------------------------------------------------------------------
@@ -620,6 +621,9 @@ if is_number "$ring" && [ "$ring" -lt 1 ]; then wrong '--ring must be 1 or more'
 [ -z "$key_file" ] || [ -r "$key_file" ] || wrong "the release key $key_file cannot be read"
 if [ "$faults" = 1 ]; then
     echo 'Try: sh node-update.sh --help' >&2
+    # Who asked from afar would wait for an answer for ever.
+    to=$want
+    [ -z "$update_id" ] || keep_state failed "$why"
     exit 2
 fi
 

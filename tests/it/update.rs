@@ -611,6 +611,23 @@ fn what_cannot_be_written_is_said_and_not_taken_for_a_wrong_command_line() {
 }
 
 #[test]
+fn settings_that_are_wrong_are_told_to_who_asked() {
+    let bench = Bench::new(Machine::Debian);
+    fs::create_dir(bench.dir.join("state")).unwrap();
+    // A node that knows of no place of releases.
+    let mut options = bench.options();
+    options.drain(..2);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("ops/node-update.sh");
+    let mut command = Command::new("dash");
+    command.arg(script).args(options).args(["--update-id", "u.1", "--want-version", "99.0.0"]);
+    let (status, said) = run(command);
+    assert_eq!(status, 2, "{said}");
+    let state = bench.state();
+    assert_eq!((&state["state"], &state["update_id"], &state["to"]), (&json!("failed"), &json!("u.1"), &json!("99.0.0")));
+    assert!(state["reason"].as_str().unwrap().contains("VERSION_URL in the settings of this node"), "{state}");
+}
+
+#[test]
 fn neither_wrong_settings_nor_a_full_disk_keep_a_program_from_being_put_back() {
     let can_mount = Command::new("unshare").args(["--mount", "true"]).status().is_ok_and(|s| s.success());
     for machine in Machine::ALL {
