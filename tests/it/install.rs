@@ -96,8 +96,17 @@ fn lives(init: Init) {
 
     // A newer program: the one before is kept, the data and the configuration too.
     one.ok("cp /srv/uptimemesh /srv/newer; echo >> /srv/newer; echo '# mine' >> /etc/uptimemesh/uptimemesh.env");
+    // A setting may have any character, and is run by nobody.
+    let odd = "a b'$(touch /srv/ran);touch /srv/ran&x";
+    let settings = one.read("/etc/uptimemesh/uptimemesh.env") + &format!("AUTH_SECRET_KEY={}{odd}\n", "0123456789".repeat(4));
+    fs::write(one.path("/etc/uptimemesh/uptimemesh.env"), settings).unwrap();
     one.install("first --bin /srv/newer");
-    assert_ne!(one.process("up").expect("it runs again"), up);
+    let again = one.process("up").expect("it runs again");
+    assert_ne!(again, up);
+    let environment = fs::read(format!("/proc/{again}/environ")).unwrap();
+    let key = format!("AUTH_SECRET_KEY={}{odd}", "0123456789".repeat(4));
+    assert!(environment.split(|b| *b == 0).any(|line| line == key.as_bytes()), "{}", String::from_utf8_lossy(&environment));
+    assert!(!one.has("/srv/ran"));
     one.ok("cmp /srv/newer /usr/local/bin/uptimemesh && cmp /srv/uptimemesh /usr/local/bin/uptimemesh.previous && grep -q '^# mine' /etc/uptimemesh/uptimemesh.env");
     until("both are alive", || (alive(&client) == ["node-a", "node-b"]).then_some(()));
 
