@@ -826,6 +826,12 @@ fn the_bootstrap_hands_over_to_a_genuine_updater_and_to_no_other() {
         assert_eq!(bootstrap(&[]).0, 4);
         assert!(!bench.dir.join("pwned").exists());
         assert_eq!(bench.installed(), OLD);
+        // An old release, genuine as it is, brings its old updater only to who asks for it.
+        bench.offer(&builds().0, "1.99.9");
+        let (status, said) = bootstrap(&["--dry-run"]);
+        assert!(status == 4 && said.contains("older than this bootstrap"), "{machine:?} {status} {said}");
+        let (status, said) = bootstrap(&["--dry-run", "--allow-downgrade"]);
+        assert!(status == 0 && said.contains("update.would"), "{machine:?} {status} {said}");
         // Where nothing can be fetched the updater beside it works, and says why it cannot.
         fs::remove_file(bench.dir.join("host/version.json.sig")).unwrap();
         let (status, said) = bootstrap(&["--tries", "1"]);
