@@ -713,6 +713,8 @@ else
     [ "$only_recover" = 0 ] || end 0
     bin=$asked_bin channel=$asked_channel update_id=$asked_id from='' from_sum='' to='' to_sum=''
     place
+    # What finished the run before has let nobody stop it.
+    trap 'fail 1 update.stopped "the update was stopped by a signal"' INT TERM HUP
 fi
 
 if [ -e "$bin" ]; then
