@@ -71,6 +71,15 @@ updater_field() {
         }'
 }
 
+# is_older A B: whether version A comes before B, a pre-release before its release.
+is_older() {
+    awk -v a="$1" -v b="$2" 'BEGIN {
+        split(a, x, /[.-]/); split(b, y, /[.-]/)
+        for (i = 1; i <= 3; i++) if (x[i] + 0 != y[i] + 0) exit x[i] + 0 < y[i] + 0 ? 0 : 1
+        exit a ~ /-/ && b !~ /-/ ? 0 : 1
+    }'
+}
+
 case ${1:-} in --bootstrap-version)
     echo "$VERSION"
     exit 0
@@ -130,6 +139,11 @@ if fetch "$version_url" "$work/version.json" "$MANIFEST_BYTES_MAX" && fetch "$di
     path=$(updater_field path)
     sum=$(updater_field sha256)
     if [ -z "$path" ] || [ ${#sum} -ne 64 ]; then refuse "the manifest tells no updater for the channel $channel"; fi
+    version=$(updater_field version)
+    # An old release, genuine as it is, brings no old updater back with faults that are known by now.
+    if is_older "$version" "$VERSION"; then
+        case " $* " in *' --allow-downgrade '*) ;; *) refuse "the manifest tells an updater $version, which is older than this bootstrap: --allow-downgrade takes it" ;; esac
+    fi
     case /$path in *//* | */.* | */-*) refuse 'the manifest says no place of the updater that is one' ;; esac
     if fetch "${directory%/*}/$path" "$work/node-update.sh" "$UPDATER_BYTES_MAX"; then
         found=$(if command -v sha256sum >/dev/null 2>&1; then sha256sum; else openssl dgst -sha256 -r; fi <"$work/node-update.sh" | cut -c 1-64)

@@ -78,7 +78,7 @@ is_id() {
 action=${1:-}
 [ $# -eq 0 ] || shift
 bin='' node_id='' join_file='' host='' port='' init='' root='' release_key='' channel=stable
-dry_run=no purge=no start=yes
+dry_run=no purge=no start=yes fetched=no
 while [ $# -gt 0 ]; do
     name=$1
     shift
@@ -293,11 +293,15 @@ uninstall() {
     for unit in $(units); do
         [ ! -e "$unit_dir/$unit" ] || step "remove $unit_dir/$unit" rm -f "$unit_dir/$unit"
     done
-    for file in "$port_dropin" "$port_conf" "$rotation" "$man_page" "$bash_completion" "$zsh_completion" "$fish_completion" \
-        "$program" "$program.previous"; do
+    for file in "$port_dropin" "$port_conf"; do
+        if is_ours "$file"; then step "remove $file" rm -f "$file"; fi
+    done
+    for file in "$rotation" "$man_page" "$bash_completion" "$zsh_completion" "$fish_completion" \
+        "$program" "$program.previous" "$program.new"; do
         [ ! -e "$file" ] || step "remove $file" rm -f "$file"
     done
-    [ ! -d "${port_dropin%/*}" ] || step "remove ${port_dropin%/*}" rmdir "${port_dropin%/*}"
+    # Not with what an operator has put beside it.
+    rmdir_empty "${port_dropin%/*}"
     reload_units
     if [ "$purge" = no ]; then
         say "data stay in $state, configuration in $etc, the log in $log_dir; away with them: install.sh uninstall --purge"
@@ -309,6 +313,13 @@ uninstall() {
     if [ -z "$root" ] && id "$ACCOUNT" >/dev/null 2>&1; then
         step "remove the user $ACCOUNT" remove_account
     fi
+}
+
+# Whether a file that grants a port is this script's: an operator may have one of the same name.
+is_ours() { [ -f "$1" ] && head -n 1 "$1" | grep -q '^# Port [0-9]* is below 1024\.$'; }
+
+rmdir_empty() {
+    if [ -d "$1" ] && [ -z "$(ls -A "$1")" ]; then step "remove $1" rmdir "$1"; fi
 }
 
 remove_account() {
@@ -335,14 +346,16 @@ fetch() {
         https://* | http://*) ;;
         *) fail "$1 is no http or https URL" ;;
     esac
+    # An answer may say no length, or another than it has: then nothing but this limit holds.
+    blocks=$(($3 / 512 + 2))
     try=1
     while :; do
         rm -f "$2"
         if have curl; then
-            ! curl -fsSL --max-time 600 --connect-timeout 20 --max-filesize "$3" -o "$2" "$1" || break
+            ! (ulimit -f "$blocks" && exec curl -fsSL --max-time 600 --connect-timeout 20 --max-filesize "$3" -o "$2" "$1") || break
         elif have wget; then
             # Not every wget has time limits of its own.
-            ! timeout 600 wget -q -O "$2" "$1" || break
+            ! (ulimit -f "$blocks" && exec timeout 600 wget -q -O "$2" "$1") || break
         else
             fail "fetching needs curl or wget: install one of them, or give the program by --bin"
         fi
@@ -387,7 +400,8 @@ fetch_program() {
     have openssl || fail "checking a release needs openssl: install it ($(install_hint openssl)), or give the program by --bin"
     say "fetching $VERSION_URL and its signature"
     fetch "$VERSION_URL" "$work/version.json" "$MANIFEST_BYTES_MAX"
-    fetch "$VERSION_URL.sig" "$work/version.json.sig" 1024
+    plain_url=${VERSION_URL%%[?#]*}
+    fetch "$plain_url.sig" "$work/version.json.sig" 1024
     if [ -n "$release_key" ]; then cp "$release_key" "$work/release.pub"; else printf '%s\n' "$RELEASE_KEY" >"$work/release.pub"; fi
     openssl base64 -d -A -in "$work/version.json.sig" -out "$work/signature" 2>/dev/null ||
         tr -d '\n' <"$work/version.json.sig" | openssl base64 -d -A >"$work/signature"
@@ -409,7 +423,7 @@ fetch_program() {
     case $url in
         *://*) ;;
         /*) url=$(printf '%s' "$VERSION_URL" | sed 's,^\([a-z]*://[^/]*\).*,\1,')$url ;;
-        *) url=${VERSION_URL%/*}/$url ;;
+        *) url=${plain_url%/*}/$url ;;
     esac
     say "fetching UptimeMesh $(value "channels/$channel/agent/version") for $arch: $url"
     fetch "$url" "$work/$PROGRAM" "$PROGRAM_BYTES_MAX"
@@ -417,6 +431,16 @@ fetch_program() {
         fail "the program's SHA-256 is not the signed one: the download was cut off or changed. Nothing was installed."
     say "its SHA-256 is the signed one"
     bin=$work/$PROGRAM
+    fetched=yes
+}
+
+# older A B: whether version A comes before B, a pre-release before its release.
+older() {
+    awk -v a="$1" -v b="$2" 'BEGIN {
+        split(a, x, /[.-]/); split(b, y, /[.-]/)
+        for (i = 1; i <= 3; i++) if (x[i] + 0 != y[i] + 0) exit x[i] + 0 < y[i] + 0 ? 0 : 1
+        exit a ~ /-/ && b !~ /-/ ? 0 : 1
+    }'
 }
 
 install_hint() {
@@ -459,11 +483,32 @@ install_program() {
         say "$said is installed already"
         return 0
     fi
+    before=$("$program" version 2>/dev/null) || before=''
+    # An old release, genuine as it is, takes nobody back.
+    if [ "$fetched" = yes ] && [ -n "$before" ] && older "${said#* }" "${before#* }"; then
+        fail "$before is installed, and the release has $said, which is older. To go back all the same, give the program by --bin."
+    fi
     changed=yes
     if [ -f "$program" ]; then
         step "keep the program before as $program.previous" keep_previous
     fi
     step "install $said as $program" put_now "$work/$PROGRAM" "$program" 0755
+}
+
+# An update that runs and this would take each other's files. What one left that was cut off would be undone at the next start, and with
+# it what is installed here.
+hold_updates() {
+    if [ "$dry_run" = yes ] || [ -n "$root" ]; then return 0; fi
+    if have flock; then
+        exec 9>"$updates/lock"
+        flock -n 9 || fail "an update of this machine is running (uptimemesh update status): run this again when it has ended"
+    fi
+}
+
+end_updates() {
+    [ ! -e "$updates/journal" ] || step "forget the update that was cut off" rm -f "$updates/journal"
+    # Services must not inherit it.
+    exec 9>&-
 }
 
 keep_previous() {
@@ -536,7 +581,7 @@ allow_port() {
     esac
     case $chosen in *[!0-9]*) return 0 ;; esac
     if [ "$chosen" -ge 1024 ] || [ "$chosen" -eq 0 ]; then
-        if [ -e "$file" ]; then
+        if is_ours "$file"; then
             changed=yes
             step "remove $file: port $chosen needs no capability" rm -f "$file"
         fi
@@ -547,6 +592,10 @@ allow_port() {
             "AmbientCapabilities=CAP_NET_BIND_SERVICE" >"$work/port"
     else
         printf '%s\n' "# Port $chosen is below 1024." 'capabilities="^cap_net_bind_service"' >"$work/port"
+    fi
+    if [ -e "$file" ] && ! is_ours "$file"; then
+        say "note: $file is not this script's and is kept; for port $chosen it needs: $(tail -n 1 "$work/port")"
+        return 0
     fi
     put "$work/port" "$file" 0644
 }
@@ -753,7 +802,9 @@ directory "$state" 0700 "$ACCOUNT:$ACCOUNT"
 directory "$log_dir" 0750 "$ACCOUNT:$ACCOUNT"
 directory "$updates" 0755 root:root
 directory "$etc" 0755 root:root
+hold_updates
 install_program
+end_updates
 configure
 install_files
 [ "$action" = join ] || allow_port

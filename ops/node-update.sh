@@ -119,6 +119,7 @@ fail() {
 wrong() {
     printf 'error: %s\n' "$1" >&2
     faults=1
+    why="${why:+$why; }$1"
 }
 
 # --- Small tools ------------------------------------------------------------------------------------------------------------------------
@@ -237,17 +238,18 @@ field() {
     printf '%s\n' "$1" | awk -F '\t' -v path="$2" '$1 == path { print $2; found = 1; exit } END { exit !found }'
 }
 
-# fetch_once URL FILE BYTES SECONDS: `why` says what went wrong.
+# fetch_once URL FILE BYTES SECONDS [OWN]: `why` says what went wrong. Of this machine's OWN server no proxy is asked, and no authority.
 fetch_once() {
     rm -f "$2"
     # The limit holds for any program that writes the file, and for answers that do not tell their length.
     if has curl; then
         why=$(ulimit -f $(($3 / 512 + 2)) && exec curl --silent --show-error --fail --location --max-redirs 5 --connect-timeout 10 \
-            --speed-limit 1 --speed-time 60 --max-time "$4" --max-filesize "$3" --output "$2" -- "$1" 2>&1 9>&-) || return 1
+            --speed-limit 1 --speed-time 60 --max-time "$4" --max-filesize "$3" ${5:+--noproxy '*' --insecure} --output "$2" -- "$1" 2>&1 9>&-) || return 1
     elif has wget; then
         # Of busybox's wget some builds crash at -T.
-        patience=
-        if wget --version 2>/dev/null | grep -q '^GNU'; then patience='-t 1 -T 60'; fi
+        patience=${5:+-Y off}
+        if wget --version 2>/dev/null | grep -q '^GNU'; then patience="-t 1 -T 60${5:+ --no-proxy}"; fi
+        case ${5:+$1} in https:*) patience="$patience --no-check-certificate" ;; esac
         # shellcheck disable=SC2086 # Words, or none.
         why=$(ulimit -f $(($3 / 512 + 2)) && bounded "$4" wget -q $patience -O "$2" "$1" 2>&1) || { why="wget failed: $why"; return 1; }
     elif [ -x "$bin" ] && bounded "$ANSWER_S" "$bin" release fetch --help >/dev/null 2>&1; then
@@ -292,13 +294,15 @@ started_at() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20; }
 # process, and then looks for others: two that come at once both go away, and what dead ones left is nobody's.
 take_lock() {
     if has flock; then
-        exec 9>"$state_dir/lock" || return 1
+        # What cannot be opened would end this shell in exec, and in the colon command too: both are special.
+        true 2>/dev/null >>"$state_dir/lock" || fail 6 update.no_room "$state_dir/lock cannot be written"
+        exec 9>"$state_dir/lock"
         flock -n 9
         return
     fi
     lock_boot=$(cat /proc/sys/kernel/random/boot_id)
     own_lock="$state_dir/lock.$lock_boot.$$.$(started_at $$)"
-    : >"$own_lock" || return 1
+    true 2>/dev/null >"$own_lock" || fail 6 update.no_room "$own_lock cannot be written"
     for lock_file in "$state_dir"/lock.*.*.*; do
         if [ "$lock_file" = "$own_lock" ] || [ ! -f "$lock_file" ]; then continue; fi
         lock_of=${lock_file#"$state_dir/lock."}
@@ -385,8 +389,8 @@ is_healthy() {
     is_running || return 1
     if [ -n "$health_url" ]; then
         health_file=$work/health
-        fetch_once "$health_url/health" "$health_file" 65536 5 || { why="$health_url/health: $why"; return 1; }
-        fetch_once "$health_url/version" "$health_file" 65536 5 || { why="$health_url/version: $why"; return 1; }
+        fetch_once "$health_url/health" "$health_file" 65536 5 "$own_server" || { why="$health_url/health: $why"; return 1; }
+        fetch_once "$health_url/version" "$health_file" 65536 5 "$own_server" || { why="$health_url/version: $why"; return 1; }
         health_version=$(leaves=$(read_json <"$health_file") && field "$leaves" version)
         why="$health_url says that it is ${health_version:-no version}, not $1"
         [ "$health_version" = "$1" ] || return 1
@@ -595,6 +599,8 @@ version_url=${version_url:-$(setting VERSION_URL)}
 key_file=${key_file:-$(setting RELEASE_KEY_FILE)}
 channel=${channel:-$(setting UPDATE_CHANNEL)}
 channel=${channel:-stable}
+# To put a program back takes no release: what is wrong with the settings about those must not keep anybody from it.
+if [ "$only_recover" = 1 ]; then version_url='' key_file='' channel=stable; fi
 
 if [ "$only_recover" = 0 ]; then
     [ -n "$version_url" ] || wrong 'nothing says where releases are: --version-url URL, or VERSION_URL in the settings of this node'
@@ -615,6 +621,9 @@ if is_number "$ring" && [ "$ring" -lt 1 ]; then wrong '--ring must be 1 or more'
 [ -z "$key_file" ] || [ -r "$key_file" ] || wrong "the release key $key_file cannot be read"
 if [ "$faults" = 1 ]; then
     echo 'Try: sh node-update.sh --help' >&2
+    # Who asked from afar would wait for an answer for ever.
+    to=$want
+    [ -z "$update_id" ] || keep_state failed "$why"
     exit 2
 fi
 
@@ -625,14 +634,26 @@ if [ -z "$service" ] && [ -z "$restart_command" ]; then
         if [ -z "$service" ] || has_service "$service"; then break; fi
     done
 fi
+own_server=
 if [ -z "$health_url$status_files" ]; then
     port=${SERVER_PORT:-$(setting SERVER_PORT)}
     data_dir=${DATA_DIR:-$(setting DATA_DIR)}
+    host=${SERVER_HOST:-$(setting SERVER_HOST)}
+    case $host in
+    '' | 0.0.0.0 | :: | '[::]') host=127.0.0.1 ;;
+    '['*) ;;
+    *:*) host="[$host]" ;;
+    esac
+    # Plain HTTP is for loopback, or for a server that speaks nothing else.
+    scheme=https
+    case $host in 127.* | localhost) scheme=http ;; esac
+    [ "${TLS:-$(setting TLS)}" != off ] || scheme=http
     case $service in
-    uptimemesh) health_url=http://127.0.0.1:${port:-8000} ;;
+    uptimemesh) health_url=$scheme://$host:${port:-8000} own_server=yes ;;
     uptimemesh-agent) status_files="${data_dir:-/var/lib/uptimemesh}/identities/*/status.json" ;;
     esac
 fi
+case $health_url in http://127.* | http://localhost*) own_server=yes ;; esac
 
 # --- The ring ---------------------------------------------------------------------------------------------------------------------------
 
@@ -685,12 +706,15 @@ else
     trap 'fail 1 update.stopped "the update was stopped by a signal"' INT TERM HUP
     work=$state_dir/work
     rm -rf "$work"
-    mkdir "$work" 2>/dev/null || fail 6 update.no_room "$state_dir cannot be written"
+    # To put a program back takes no room.
+    mkdir "$work" 2>/dev/null || [ "$only_recover" = 1 ] || fail 6 update.no_room "$state_dir cannot be written"
     asked_bin=$bin asked_channel=$channel asked_id=$update_id
     recover
     [ "$only_recover" = 0 ] || end 0
     bin=$asked_bin channel=$asked_channel update_id=$asked_id from='' from_sum='' to='' to_sum=''
     place
+    # What finished the run before has let nobody stop it.
+    trap 'fail 1 update.stopped "the update was stopped by a signal"' INT TERM HUP
 fi
 
 if [ -e "$bin" ]; then
@@ -757,7 +781,7 @@ keep_state running ''
 want_kb=$SPARE_KB
 if [ -f "$bin" ]; then want_kb=$(($(wc -c <"$bin") / 512 + SPARE_KB)); fi
 if ! has_room "$bin_dir" "$want_kb"; then fail 6 update.no_room "$bin_dir has $room_kb kB left, and $want_kb kB are wanted"; fi
-: 2>/dev/null >"$staged" || fail 6 update.no_room "$bin_dir cannot be written"
+true 2>/dev/null >"$staged" || fail 6 update.no_room "$bin_dir cannot be written"
 say INFO update.fetch 'Fetching the program' "from: ${from:-none} | to: $to | url: $url"
 if ! fetch "$url" "$staged" "$PROGRAM_BYTES_MAX"; then
     if ! has_room "$bin_dir" "$SPARE_KB"; then fail 6 update.no_room "$bin_dir is full"; fi

@@ -3,7 +3,8 @@
 use crate::error::{Doing, Error, Result};
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, lchown};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown, lchown};
 use std::path::{Path, PathBuf};
 
 /// Mode of a file that only its owner may read.
@@ -65,19 +66,37 @@ pub fn read_foreign(path: &Path, bytes_max: u64) -> Result<Option<String>> {
 }
 
 /// Gives a file, or a directory with all that is in it, the owner of another: root works on the data of a server that runs as somebody
-/// else, who must be able to read it afterwards.
+/// else, who must be able to read it afterwards. What has that owner already is left alone, with all that is in it.
 pub fn owned_like(path: &Path, like: &Path) -> Result<()> {
-    let doing = "give a file to the owner of the data directory";
-    let (owner, found) = (fs::metadata(like).doing(doing)?, fs::symlink_metadata(path).doing(doing)?);
+    let owner = fs::metadata(like).doing(GIVE)?;
+    give(path, (owner.uid(), owner.gid()))
+}
+
+const GIVE: &str = "give a file to the owner of the data directory";
+
+/// That owner can rename what is given while it is given, and put a link to a directory of the system in its place: what is opened is what
+/// is changed, and below it nothing is reached by the names above it.
+fn give(path: &Path, owner: (u32, u32)) -> Result<()> {
+    let (uid, gid) = (Some(owner.0), Some(owner.1));
+    let named = fs::symlink_metadata(path).doing(GIVE)?;
+    if (named.uid(), named.gid()) == owner {
+        return Ok(());
+    }
+    if !named.is_file() && !named.is_dir() {
+        return lchown(path, uid, gid).doing(GIVE);
+    }
+    let opened = File::options().read(true).custom_flags(O_NONBLOCK).open(path).doing(GIVE)?;
+    let found = opened.metadata().doing(GIVE)?;
+    if (found.dev(), found.ino()) != (named.dev(), named.ino()) {
+        return Err(Error::fault(GIVE, format!("{} was replaced while it was opened", path.display())));
+    }
     if found.is_dir() {
-        for entry in fs::read_dir(path).doing(doing)? {
-            owned_like(&entry.doing(doing)?.path(), like)?;
+        let inside = PathBuf::from(format!("/proc/self/fd/{}", opened.as_raw_fd()));
+        for entry in fs::read_dir(&inside).doing(GIVE)? {
+            give(&inside.join(entry.doing(GIVE)?.file_name()), owner)?;
         }
     }
-    match (found.uid(), found.gid()) == (owner.uid(), owner.gid()) {
-        true => Ok(()),
-        false => lchown(path, Some(owner.uid()), Some(owner.gid())).doing(doing),
-    }
+    fchown(&opened, uid, gid).doing(GIVE)
 }
 
 /// Reads a text file; `None` where there is none.
@@ -115,6 +134,28 @@ mod tests {
         assert!(read_foreign(&dir, 5).is_err());
         write(&file, b"\xff\xfe", PUBLIC).expect("a file");
         assert!(read_foreign(&file, 5).is_err(), "no text");
+        fs::remove_dir_all(dir).expect("the directory is ours");
+    }
+
+    /// As root, which gives; whoever else runs this sees that nothing is done.
+    #[test]
+    fn what_is_given_away_is_all_of_it_and_nothing_that_links_lead_to() {
+        let dir = std::env::temp_dir().join(format!("uptimemesh-given-{}", std::process::id()));
+        let (like, given, outside) = (dir.join("like"), dir.join("given"), dir.join("outside"));
+        for place in [&like, &given.join("below/deep"), &outside] {
+            public_dir(place).expect("a directory");
+        }
+        write(&given.join("below/deep/file"), b"", PUBLIC).expect("a file");
+        write(&outside.join("file"), b"", PUBLIC).expect("a file");
+        symlink(&outside, given.join("below/link")).expect("a link");
+        let own = fs::metadata(&dir).expect("it is there").uid();
+        let other = if lchown(&like, Some(65534), Some(65534)).is_ok() { 65534 } else { own };
+        owned_like(&given, &like).expect("it is given");
+        let uid = |path: &Path| fs::symlink_metadata(path).expect("it is there").uid();
+        for path in ["", "below", "below/deep", "below/deep/file", "below/link"] {
+            assert_eq!(uid(&given.join(path)), other, "{path}");
+        }
+        assert_eq!((uid(&outside), uid(&outside.join("file"))), (own, own));
         fs::remove_dir_all(dir).expect("the directory is ours");
     }
 }

@@ -9,7 +9,7 @@ use crate::crypto;
 use crate::error::{Error, Result};
 use crate::model::events::NewEvent;
 use crate::model::leases::LeaseState;
-use crate::model::updates::{Member, NewUpdate, Request, Update, UpdateState};
+use crate::model::updates::{EVERYBODY_ELSE, Member, NewUpdate, Request, Update, UpdateState};
 use crate::model::{Page, Paging};
 use crate::store::{Read, Write, events, updates};
 use crate::thread::lock;
@@ -183,7 +183,14 @@ pub fn create(control: &Control, once: Once, new: NewUpdate) -> Result<Created> 
             }
             updates::insert(w, &id, &new, &[])?;
             let mut update = found(w, &id)?;
-            update.watched = living(&update, &updates::members(w, &update.ring_label)?, &leases);
+            let members = updates::members(w, &update.ring_label)?;
+            // A ring that nobody is in would be done at once, and what was to be tried on a few nodes would be all others' next.
+            let lives_in = |at: usize| members.iter().any(|m| lives(&leases, &m.node_id) && update.ring_of(m.label.as_deref()) == Some(at));
+            if let Some(at) = (0..update.rings.len()).find(|at| update.rings[*at] != EVERYBODY_ELSE && !lives_in(*at)) {
+                let (label, ring) = (&update.ring_label, &update.rings[at]);
+                return Err(Error::Conflict(format!("No living node has the label {label}={ring}: label some, or leave that ring out.")));
+            }
+            update.watched = living(&update, &members, &leases);
             updates::put(w, &update)?;
             record(w, "started", &update)?;
             Ok(update)

@@ -96,8 +96,17 @@ fn lives(init: Init) {
 
     // A newer program: the one before is kept, the data and the configuration too.
     one.ok("cp /srv/uptimemesh /srv/newer; echo >> /srv/newer; echo '# mine' >> /etc/uptimemesh/uptimemesh.env");
+    // A setting may have any character, and is run by nobody.
+    let odd = "a b'$(touch /srv/ran);touch /srv/ran&x";
+    let settings = one.read("/etc/uptimemesh/uptimemesh.env") + &format!("AUTH_SECRET_KEY={}{odd}\n", "0123456789".repeat(4));
+    fs::write(one.path("/etc/uptimemesh/uptimemesh.env"), settings).unwrap();
     one.install("first --bin /srv/newer");
-    assert_ne!(one.process("up").expect("it runs again"), up);
+    let again = one.process("up").expect("it runs again");
+    assert_ne!(again, up);
+    let environment = fs::read(format!("/proc/{again}/environ")).unwrap();
+    let key = format!("AUTH_SECRET_KEY={}{odd}", "0123456789".repeat(4));
+    assert!(environment.split(|b| *b == 0).any(|line| line == key.as_bytes()), "{}", String::from_utf8_lossy(&environment));
+    assert!(!one.has("/srv/ran"));
     one.ok("cmp /srv/newer /usr/local/bin/uptimemesh && cmp /srv/uptimemesh /usr/local/bin/uptimemesh.previous && grep -q '^# mine' /etc/uptimemesh/uptimemesh.env");
     until("both are alive", || (alive(&client) == ["node-a", "node-b"]).then_some(()));
 
@@ -217,7 +226,8 @@ pub fn serve(dir: PathBuf) -> String {
                 Ok(body) => ("200 OK", body),
                 Err(_) => ("404 Not Found", Vec::new()),
             };
-            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            // No length: what is fetched must be bounded all the same.
+            let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\n\r\n");
             let _ = (&stream).write_all(&[head.as_bytes(), &body].concat());
         }
     });
@@ -226,7 +236,11 @@ pub fn serve(dir: PathBuf) -> String {
 
 /// A release of this program, signed by a key of its own.
 fn release(dir: &Path, sha256: Option<&str>) {
-    fs::copy(program(), dir.join("uptimemesh-linux")).unwrap();
+    release_of(dir, program(), sha256);
+}
+
+fn release_of(dir: &Path, program: &Path, sha256: Option<&str>) {
+    fs::copy(program, dir.join("uptimemesh-linux")).unwrap();
     let sum = Command::new("sha256sum").arg(dir.join("uptimemesh-linux")).output().unwrap();
     let sum = sha256.map_or_else(|| String::from_utf8(sum.stdout).unwrap()[..64].to_string(), str::to_string);
     let mut manifest: serde_json::Value = serde_json::from_slice(&fs::read(repository().join("version.json")).unwrap()).unwrap();
@@ -281,6 +295,61 @@ fn a_release_is_fetched_and_only_a_genuine_one_is_installed() {
             "{settings}"
         );
         assert_eq!(machine.read("/etc/uptimemesh/release-key.pub"), fs::read_to_string(dir.join("key.pub")).unwrap());
+
+        // An old release, signed as it is.
+        let old = dir.join("old");
+        fs::write(&old, "#!/bin/sh\necho uptimemesh 1.9.9\n").unwrap();
+        release_of(dir.path(), &old, None);
+        let said = machine.fails(&machine.installer(&believing));
+        assert!(said.contains("uptimemesh 1.9.9, which is older"), "{said}");
+        assert!(machine.ok("cmp /srv/uptimemesh /usr/local/bin/uptimemesh && ls /usr/local/bin").starts_with("uptimemesh\n"));
+        // More than a program can have, of a length that nobody says: it ends before the disk is full.
+        fs::write(dir.join("version.json"), vec![b' '; 1 << 20]).unwrap();
+        let said = machine.fails(&machine.installer(&believing));
+        assert!(said.contains("could not be fetched"), "{said}");
+    }
+}
+
+#[test]
+fn the_installer_and_updates_keep_out_of_each_others_way() {
+    if !can_have_machines() {
+        return;
+    }
+    let machine = Machine::new(Init::Systemd);
+    machine.install_first("node-a", "--bin /srv/uptimemesh");
+    machine.ok("cp /srv/uptimemesh /srv/newer; echo >> /srv/newer");
+    let again = machine.installer("first --bin /srv/newer");
+    let said = machine.fails(&format!("flock /var/lib/uptimemesh-update/lock {again}"));
+    assert!(said.contains("an update of this machine is running"), "{said}");
+    machine.ok("cmp /srv/uptimemesh /usr/local/bin/uptimemesh");
+
+    // An update was cut off, and an operator mends it by hand: the next start must not undo that.
+    let sums = machine.ok("sha256sum /srv/uptimemesh").split(' ').next().unwrap().to_string();
+    let journal = format!("phase=swap\nbin=/usr/local/bin/uptimemesh\nfrom=2.0.0\nfrom_sum={sums}\nto=9.0.0\nto_sum={}\n", "ab".repeat(32));
+    machine.put("/var/lib/uptimemesh-update/journal", journal.as_bytes(), 0o644);
+    let updater = fs::read(repository().join("ops/node-update.sh")).unwrap();
+    machine.put("/var/lib/uptimemesh-update/node-update.sh", &updater, 0o755);
+    let said = machine.install("first --bin /srv/newer");
+    assert!(said.contains("forget the update that was cut off"), "{said}");
+    machine.ok("systemctl restart uptimemesh; cmp /srv/newer /usr/local/bin/uptimemesh");
+    // Nothing that was started holds the lock.
+    machine.ok("flock -n /var/lib/uptimemesh-update/lock true");
+}
+
+#[test]
+fn what_an_operator_wrote_beside_the_services_stays() {
+    if !can_have_machines() {
+        return;
+    }
+    for (init, file) in [(Init::Systemd, "/etc/systemd/system/uptimemesh.service.d/mine.conf"), (Init::OpenRc, "/etc/conf.d/uptimemesh")] {
+        let machine = Machine::new(init);
+        machine.ok(&format!("mkdir -p {}; echo '# mine' > {file}", file.rsplit_once('/').unwrap().0));
+        machine.install("first --bin /srv/uptimemesh --node-id node-a --no-start --port 443");
+        machine.install("first --bin /srv/uptimemesh --node-id node-a --no-start");
+        machine.ok("sed -i s/SERVER_PORT=.*/SERVER_PORT=8443/ /etc/uptimemesh/uptimemesh.env");
+        machine.install("first --bin /srv/uptimemesh --node-id node-a --no-start");
+        machine.install("uninstall --purge");
+        assert_eq!(machine.read(file), "# mine\n");
     }
 }
 

@@ -431,6 +431,29 @@ fn a_control_plane_is_updated_and_asked_for_its_version() {
     assert_eq!(bench.serving(), new_version());
 }
 
+/// Where the settings let it listen, and whatever proxy downloads go through.
+#[test]
+fn a_control_plane_is_asked_where_it_listens_and_without_a_proxy() {
+    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for machine in [Machine::Debian, Machine::Busybox] {
+        let port = TcpListener::bind("127.0.0.2:0").unwrap().local_addr().unwrap().port();
+        let bench = Bench::new(machine);
+        let mut bench =
+            bench.with_service(&format!("up --node-id n --server-host 127.0.0.2 --server-port {port} --data-dir data --log-file \"\""));
+        fs::write(bench.dir.join("settings"), format!("SERVER_HOST=127.0.0.2\nSERVER_PORT={port}\n")).unwrap();
+        bench.more.extend(["--service", "uptimemesh", "--health-wait", "30", "--config"].map(str::to_string));
+        bench.more.push(bench.dir.join("settings").display().to_string());
+        bench.offer(&builds().1, &new_version());
+        // The host of the releases is on this machine too: it is fetched from without the proxy by its name's exception.
+        let mut command = bench.command("ops/node-update.sh", &[]);
+        if machine == Machine::Debian {
+            command.env("http_proxy", format!("http://{dead}")).env("no_proxy", "127.0.0.1");
+        }
+        let (status, said) = run(command);
+        assert_eq!((status, bench.serving()), (0, new_version()), "{machine:?}: {said}");
+    }
+}
+
 #[test]
 fn what_is_not_genuine_or_not_whole_changes_nothing() {
     for machine in Machine::ALL {
@@ -569,6 +592,84 @@ fn a_full_disk_changes_nothing() {
             let left = fs::read_to_string(bench.dir.join("left")).unwrap();
             assert!(!left.contains(".new"), "{left}");
         }
+    }
+}
+
+#[test]
+fn what_cannot_be_written_is_said_and_not_taken_for_a_wrong_command_line() {
+    for machine in Machine::ALL {
+        let bench = Bench::new(machine);
+        bench.offer(&builds().1, &new_version());
+        // A directory is what even root cannot write into as a file.
+        fs::create_dir(bench.dir.join("bin/uptimemesh.new")).unwrap();
+        let (status, said) = bench.update(&[]);
+        assert!(status == 6 && said.contains("bin cannot be written"), "{machine:?} {status} {said}");
+        assert_eq!((&bench.state()["state"], bench.installed()), (&json!("failed"), OLD.to_string()));
+        if machine != Machine::Debian {
+            continue;
+        }
+        fs::remove_file(bench.dir.join("state/lock")).unwrap();
+        fs::create_dir(bench.dir.join("state/lock")).unwrap();
+        let (status, said) = bench.update(&[]);
+        assert!(status == 6 && said.contains("lock cannot be written"), "{machine:?} {status} {said}");
+    }
+}
+
+#[test]
+fn settings_that_are_wrong_are_told_to_who_asked() {
+    let bench = Bench::new(Machine::Debian);
+    fs::create_dir(bench.dir.join("state")).unwrap();
+    // A node that knows of no place of releases.
+    let mut options = bench.options();
+    options.drain(..2);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("ops/node-update.sh");
+    let mut command = Command::new("dash");
+    command.arg(script).args(options).args(["--update-id", "u.1", "--want-version", "99.0.0"]);
+    let (status, said) = run(command);
+    assert_eq!(status, 2, "{said}");
+    let state = bench.state();
+    assert_eq!((&state["state"], &state["update_id"], &state["to"]), (&json!("failed"), &json!("u.1"), &json!("99.0.0")));
+    assert!(state["reason"].as_str().unwrap().contains("VERSION_URL in the settings of this node"), "{state}");
+}
+
+#[test]
+fn neither_wrong_settings_nor_a_full_disk_keep_a_program_from_being_put_back() {
+    let can_mount = Command::new("unshare").args(["--mount", "true"]).status().is_ok_and(|s| s.success());
+    for machine in Machine::ALL {
+        let bench = Bench::new(machine);
+        put(&bench.bin(), &stand_in("99.0.0", "exit 1"));
+        put(&bench.dir.join("bin/uptimemesh.previous"), &builds().0);
+        fs::create_dir(bench.dir.join("state")).unwrap();
+        let sums = (sum(&bench.dir.join("bin/uptimemesh.previous")), sum(&bench.bin()));
+        let bin = bench.bin().display().to_string();
+        let journal = format!("phase=swap\nbin={bin}\nfrom={OLD}\nfrom_sum={}\nto=99.0.0\nto_sum={}\n", sums.0, sums.1);
+        fs::write(bench.dir.join("state/journal"), journal).unwrap();
+        fs::write(bench.dir.join("settings"), "VERSION_URL=nowhere\nUPDATE_CHANNEL=A B\nRELEASE_KEY_FILE=/nonexistent\n").unwrap();
+        let (shell, path) = machine.shell(bench.dir.path());
+        let mut line = shell.clone();
+        line.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("ops/node-update.sh").display().to_string());
+        line.push("--recover".to_string());
+        for (option, name) in [("--state-dir", "state"), ("--config", "settings")] {
+            line.extend([option.to_string(), bench.dir.join(name).display().to_string()]);
+        }
+        // On a disk that has no room for another file.
+        if can_mount {
+            let full = "mkdir full\nmount -t tmpfs -o nr_inodes=3 tmpfs full\ncp state/journal full/\n: >full/lock\nmount --bind full state\n\"$@\"";
+            let mut command = Command::new("unshare");
+            command.args(["--mount", "sh", "-ec", full, "sh"]).args(&line).current_dir(bench.dir.path());
+            // Preparing it takes more tools than the machine has.
+            command.env_clear().env("PATH", format!("{path}:{}", std::env::var("PATH").unwrap()));
+            let (status, said) = run(command);
+            assert!(status == 0 && said.contains("update.undone"), "{machine:?} {status} {said}");
+            assert_eq!(bench.installed(), OLD);
+            put(&bench.bin(), &stand_in("99.0.0", "exit 1"));
+        }
+        let mut command = Command::new(&line[0]);
+        command.args(&line[1..]).env_clear().env("PATH", path);
+        let (status, said) = run(command);
+        assert!(status == 0 && said.contains("update.undone"), "{machine:?} {status} {said}");
+        assert_eq!((bench.installed(), &bench.state()["state"]), (OLD.to_string(), &json!("rolled_back")));
+        bench.is_tidy();
     }
 }
 
@@ -730,6 +831,12 @@ fn the_bootstrap_hands_over_to_a_genuine_updater_and_to_no_other() {
         assert_eq!(bootstrap(&[]).0, 4);
         assert!(!bench.dir.join("pwned").exists());
         assert_eq!(bench.installed(), OLD);
+        // An old release, genuine as it is, brings its old updater only to who asks for it.
+        bench.offer(&builds().0, "1.99.9");
+        let (status, said) = bootstrap(&["--dry-run"]);
+        assert!(status == 4 && said.contains("older than this bootstrap"), "{machine:?} {status} {said}");
+        let (status, said) = bootstrap(&["--dry-run", "--allow-downgrade"]);
+        assert!(status == 0 && said.contains("update.would"), "{machine:?} {status} {said}");
         // Where nothing can be fetched the updater beside it works, and says why it cannot.
         fs::remove_file(bench.dir.join("host/version.json.sig")).unwrap();
         let (status, said) = bootstrap(&["--tries", "1"]);

@@ -25,6 +25,8 @@ const STAGED: &str = "restore.new";
 const DECIDED: &str = "restore.json";
 /// What tells the next start that this was restored.
 const RESTORED: &str = "restored.json";
+/// What the name of the directory begins with that what is there goes to.
+const REPLACED: &str = "replaced-";
 
 /// A restore that is decided.
 #[derive(Serialize, Deserialize)]
@@ -99,7 +101,7 @@ pub fn restore(config: &Config, file: &Path, passphrase: Option<&[u8]>, replace:
     files::owned_like(&staged, dir)?;
     let new: Vec<String> = places().into_iter().filter(|name| staged.join(name).exists()).collect();
     let now = clock::now();
-    let replaced = format!("replaced-{}-{}", stamp(now), crypto::random_hex(4));
+    let replaced = format!("{REPLACED}{}-{}", stamp(now), crypto::random_hex(4));
     files::private_dir(&dir.join(&replaced))?;
     files::owned_like(&dir.join(&replaced), dir)?;
     let note = Note { backup_id: backup.manifest.id.clone(), created_at: backup.manifest.created_at, restored_at: now };
@@ -126,6 +128,11 @@ fn stage(file: &Path, passphrase: Option<&[u8]>, staged: &Path) -> Result<Checke
 pub fn finish(dir: &Path) -> Result<()> {
     let staged = dir.join(STAGED);
     if let Some(decided) = read::<Decided>(&dir.join(DECIDED))? {
+        // Root may carry out what the user that the server runs as has written: nothing is moved out of the directory.
+        if !decided.replaced.starts_with(REPLACED) || decided.replaced.contains('/') {
+            let why = format!("{} is no name of a directory for what is replaced", decided.replaced);
+            return Err(Error::fault("read the state of a restore", why));
+        }
         let replaced = dir.join(&decided.replaced);
         for name in places() {
             let (old, new, kept) = (dir.join(&name), staged.join(&name), replaced.join(&name));
@@ -221,6 +228,23 @@ mod tests {
                 assert_eq!(kept, [(); 4].map(|()| Some("old".to_string())), "after {steps} renames");
                 assert!(get(DECIDED).is_none() && get(RESTORED).is_some() && !root.join(STAGED).exists());
             }
+        }
+        fs::remove_dir_all(root).expect("the directory is ours");
+    }
+
+    #[test]
+    fn nothing_is_moved_out_of_the_data_directory() {
+        let root = std::env::temp_dir().join(format!("uptimemesh-planted-{}", std::process::id()));
+        for (data, replaced) in [("a", "../outside"), ("b", "replaced-/../../outside"), ("c", root.to_str().expect("a path"))] {
+            let dir = root.join(data);
+            for place in [&dir, &root.join("outside")] {
+                fs::create_dir_all(place).expect("a directory");
+            }
+            fs::write(dir.join(DATABASE), "old").expect("a file");
+            let note = Note { backup_id: "b".into(), created_at: clock::now(), restored_at: clock::now() };
+            write(&dir.join(DECIDED), &Decided { note, replaced: replaced.into(), new: Vec::new() }).expect("what somebody planted");
+            assert!(finish(&dir).is_err(), "{replaced}");
+            assert!(dir.join(DATABASE).exists(), "{replaced}");
         }
         fs::remove_dir_all(root).expect("the directory is ours");
     }

@@ -61,6 +61,12 @@ fn rings_follow_each_other_and_only_the_ring_is_told() {
     let (mut first, mut rest) = (node(&admin, "first", "1"), node(&admin, "rest", "7"));
     assert_eq!(beat(&admin, &mut first, version("2.0.0")), Value::Null, "nobody is told anything while there is no update");
     beat(&admin, &mut rest, version("2.0.0"));
+    // What a word that is written wrong would leave out is not the ring that the others wait for.
+    for body in [json!({"version": NEW, "rings": ["one", "*"]}), json!({"version": NEW, "rings": ["1", "*"], "ring_label": "rings"})] {
+        let refused = admin.post("/updates", &body);
+        assert!(refused.status == 409 && refused.text().contains("No living node has the label"), "{}", refused.text());
+    }
+    assert_eq!(admin.get("/updates").json(), json!([]), "nothing of it is left");
     let id = start(&admin, json!({}));
     let wanted = json!({"id": format!("{id}.1"), "channel": "stable", "version": NEW});
     assert_eq!(until_told("the first ring is told", &admin, &mut first, &version("2.0.0"), &format!("{id}.1")), wanted);
