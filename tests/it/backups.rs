@@ -153,6 +153,26 @@ fn what_is_damaged_cut_or_strange_is_refused_before_anything_is_touched() {
     assert!(status == 1 && said.contains("Stop it first"), "{said}");
 }
 
+/// Whoever looks must not wait for the other end of a pipe, and neither must the server.
+#[test]
+fn what_is_no_ordinary_file_is_no_backup() {
+    let dir = cluster("no-ordinary-file");
+    let made = plain(dir.path());
+    let odd = dir.path().join("data/backups/manual-20260101T000000Z-0123abcd.umbackup");
+    let status = Command::new("mkfifo").arg(&odd).status().unwrap();
+    assert!(status.success());
+    let listed: Value = serde_json::from_str(&ok(dir.path(), &["backup", "list", "--json"])).unwrap();
+    let listed: Vec<&str> = listed.as_array().unwrap().iter().map(|b| b["path"].as_str().unwrap()).collect();
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    assert!(made.ends_with(listed[0]), "{listed:?}");
+    for odd in [odd.to_str().unwrap(), "/dev/zero", "/tmp"] {
+        for args in [&["backup", "verify", odd][..], &["backup", "restore", odd, "--data-dir", "elsewhere"]] {
+            let stderr = fails(dir.path(), args).1;
+            assert!(stderr.contains(&format!("{odd} cannot be read: it is no ordinary file")), "{stderr}");
+        }
+    }
+}
+
 #[test]
 fn running_agents_reconnect_to_a_restored_control_plane() {
     let (here, node, fresh) = (Dir::new(), Dir::new(), Dir::new());
