@@ -497,6 +497,9 @@ fn backups_are_made_and_fetched_over_the_api() {
     let path = format!("/backups/{}", backup["id"].as_str().unwrap());
     assert_eq!(admin.get(&path).json(), backup);
     assert_eq!(admin.get("/backups").json(), json!([backup]));
+    let head = admin.send("HEAD", &format!("{path}/download"), &[], b"");
+    assert_eq!((head.status, head.header("content-length")), (200, Some(backup["bytes"].to_string().as_str())));
+    assert!(!admin.events("backups").iter().any(|e| e["name"] == "backup.download"), "nobody has got it");
     let download = admin.get(&format!("{path}/download"));
     assert_eq!(download.body, fs::read(backup["path"].as_str().unwrap()).unwrap());
     let operator = served.user("olga", "operator");
