@@ -65,6 +65,12 @@ pub fn read_foreign(path: &Path, bytes_max: u64) -> Result<Option<String>> {
     if text.len() as u64 > bytes_max { refused("is too long") } else { Ok(Some(text)) }
 }
 
+/// Opens an ordinary file for reading, or says that it is none: a pipe would wait for its other end, and a device never ends.
+pub fn open_ordinary(path: &Path) -> std::io::Result<File> {
+    let file = File::options().read(true).custom_flags(O_NONBLOCK).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("it is no ordinary file")) }
+}
+
 /// Gives a file, or a directory with all that is in it, the owner of another: root works on the data of a server that runs as somebody
 /// else, who must be able to read it afterwards. What has that owner already is left alone, with all that is in it.
 pub fn owned_like(path: &Path, like: &Path) -> Result<()> {

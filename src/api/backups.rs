@@ -11,7 +11,7 @@ use crate::model::Page;
 use crate::model::users::Role::{Admin, Viewer};
 use crate::model::users::User;
 use std::io::Read;
-use tiny_http::Method::{Delete, Get, Post};
+use tiny_http::Method::{self, Delete, Get, Post};
 
 /// Bytes of a backup that are sent at a time.
 const SENT_BYTES: usize = 64 << 10;
@@ -54,7 +54,7 @@ fn delete(control: &Control, request: &Request, _: &User) -> Reply {
 }
 
 fn download(control: &Control, request: &Request, _: &User) -> Reply {
-    let (backup, mut file) = backups::download(control, id(request)?)?;
+    let (backup, mut file) = backups::download(control, id(request)?, request.method == Method::Head)?;
     let stream = Box::new(move |sink: &mut dyn crate::http::response::Sink| {
         let mut buffer = vec![0; SENT_BYTES];
         loop {
@@ -65,5 +65,5 @@ fn download(control: &Control, request: &Request, _: &User) -> Reply {
         }
     });
     let name = format!("attachment; filename=\"{}.umbackup\"", backup.id);
-    Ok(Response::streamed("application/octet-stream", stream).with("Content-Disposition", name))
+    Ok(Response::sized("application/octet-stream", backup.bytes, stream).with("Content-Disposition", name))
 }

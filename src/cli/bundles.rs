@@ -34,6 +34,7 @@ pub fn list(args: &Args) -> Result<(), Failure> {
 
 pub fn create(args: &Args) -> Result<(), Failure> {
     let timeout_s = args.int("timeout", 300);
+    args.get("output").map_or(Ok(()), |path| replaceable(Path::new(path)))?;
     let api = signed_in(args)?;
     let mut bundle = api.post("/support-bundles", &json!({ "requested_by": args.get("username") }))?;
     let id = bundle["id"].as_str().unwrap_or_default().to_string();
@@ -70,15 +71,26 @@ pub fn download(args: &Args) -> Result<(), Failure> {
     let id = args.word(0);
     let path =
         args.get("output").map_or_else(|| PathBuf::from(format!("uptimemesh-{}.tar.gz", id.replace(['/', ':'], "_"))), PathBuf::from);
+    replaceable(&path)?;
     fetch(args, &signed_in(args)?, id, &path)
+}
+
+/// A file is put into its place as a whole; a device, a link such as `/dev/stdout`, or a directory must not be what it replaces.
+fn replaceable(path: &Path) -> Result<(), Failure> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.is_file() => {
+            Err(Failure::Failed(format!("{} is no ordinary file; name one that is new, or that may be replaced", path.display())))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Puts a bundle into a file that only its owner may read, whole or not at all.
 fn fetch(args: &Args, api: &Api, id: &str, path: &Path) -> Result<(), Failure> {
     let beside = files::beside(path);
     let _ = fs::remove_file(&beside);
-    let mut file =
-        File::options().write(true).create_new(true).mode(files::PRIVATE).open(&beside).doing("create the file of the bundle")?;
+    let made = File::options().write(true).create_new(true).mode(files::PRIVATE).open(&beside);
+    let mut file = made.map_err(|e| format!("{} cannot be written: {e}", beside.display()))?;
     let result = api
         .download(&format!("/support-bundles/{}/download", encoded(id)), &mut file)
         .map_err(Failure::from)

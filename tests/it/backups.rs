@@ -153,6 +153,26 @@ fn what_is_damaged_cut_or_strange_is_refused_before_anything_is_touched() {
     assert!(status == 1 && said.contains("Stop it first"), "{said}");
 }
 
+/// Whoever looks must not wait for the other end of a pipe, and neither must the server.
+#[test]
+fn what_is_no_ordinary_file_is_no_backup() {
+    let dir = cluster("no-ordinary-file");
+    let made = plain(dir.path());
+    let odd = dir.path().join("data/backups/manual-20260101T000000Z-0123abcd.umbackup");
+    let status = Command::new("mkfifo").arg(&odd).status().unwrap();
+    assert!(status.success());
+    let listed: Value = serde_json::from_str(&ok(dir.path(), &["backup", "list", "--json"])).unwrap();
+    let listed: Vec<&str> = listed.as_array().unwrap().iter().map(|b| b["path"].as_str().unwrap()).collect();
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    assert!(made.ends_with(listed[0]), "{listed:?}");
+    for odd in [odd.to_str().unwrap(), "/dev/zero", "/tmp"] {
+        for args in [&["backup", "verify", odd][..], &["backup", "restore", odd, "--data-dir", "elsewhere"]] {
+            let stderr = fails(dir.path(), args).1;
+            assert!(stderr.contains(&format!("{odd} cannot be read: it is no ordinary file")), "{stderr}");
+        }
+    }
+}
+
 #[test]
 fn running_agents_reconnect_to_a_restored_control_plane() {
     let (here, node, fresh) = (Dir::new(), Dir::new(), Dir::new());
@@ -477,6 +497,9 @@ fn backups_are_made_and_fetched_over_the_api() {
     let path = format!("/backups/{}", backup["id"].as_str().unwrap());
     assert_eq!(admin.get(&path).json(), backup);
     assert_eq!(admin.get("/backups").json(), json!([backup]));
+    let head = admin.send("HEAD", &format!("{path}/download"), &[], b"");
+    assert_eq!((head.status, head.header("content-length")), (200, Some(backup["bytes"].to_string().as_str())));
+    assert!(!admin.events("backups").iter().any(|e| e["name"] == "backup.download"), "nobody has got it");
     let download = admin.get(&format!("{path}/download"));
     assert_eq!(download.body, fs::read(backup["path"].as_str().unwrap()).unwrap());
     let operator = served.user("olga", "operator");

@@ -85,7 +85,7 @@ fn damaged(e: std::io::Error) -> Error {
 
 /// Opens a backup and reads its manifest.
 pub fn open(path: &Path, passphrase: Option<&[u8]>) -> Result<Reading> {
-    let file = File::open(path).map_err(|e| Error::NotFound(format!("{} cannot be read: {e}", path.display())))?;
+    let file = files::open_ordinary(path).map_err(|e| Error::NotFound(format!("{} cannot be read: {e}", path.display())))?;
     let mut input = Opener::new(file, passphrase)?;
     let mut length = [0; 4];
     input.read_exact(&mut length).map_err(damaged)?;

@@ -119,7 +119,7 @@ pub fn list(config: &Config) -> Result<Vec<Backup>> {
             let id = path.file_name()?.to_str()?.strip_suffix(END)?.to_string();
             let (kind, created_at) = parse_id(&id)?;
             let mut header = [0; container::HEADER_BYTES];
-            let mut file = File::open(&path).ok()?;
+            let mut file = files::open_ordinary(&path).ok()?;
             let encrypted = file.read_exact(&mut header).is_ok() && container::is_encrypted(&header).unwrap_or(false);
             Some(Backup { id, kind, created_at, bytes: file.metadata().ok()?.len(), encrypted, path: path.to_string_lossy().into_owned() })
         })
@@ -148,14 +148,16 @@ pub fn delete(control: &Control, id: &str) -> Result<()> {
 
 /// A backup to be sent to somebody; who gets it is recorded before. One that is not encrypted stays on the machine: with the keys in it a
 /// session or token would outlive its own end.
-pub fn download(control: &Control, id: &str) -> Result<(Backup, File)> {
+pub fn download(control: &Control, id: &str, only_asks: bool) -> Result<(Backup, File)> {
     let backup = show(&control.config, id)?;
     if !backup.encrypted {
         return Err(Error::Forbidden(NOT_SENT));
     }
-    let file = File::open(&backup.path).doing("read a backup")?;
-    let fields = json!({ "backup_id": id, "encrypted": backup.encrypted });
-    control.store.write(move |w| events::record(w, NewEvent::at("warning", "backups", "backup.download", fields)).map(drop))?;
+    let file = files::open_ordinary(Path::new(&backup.path)).doing("read a backup")?;
+    if !only_asks {
+        let fields = json!({ "backup_id": id, "encrypted": backup.encrypted });
+        control.store.write(move |w| events::record(w, NewEvent::at("warning", "backups", "backup.download", fields)).map(drop))?;
+    }
     Ok((backup, file))
 }
 
@@ -295,7 +297,7 @@ fn still(config: &Config) -> Result<Vec<(String, Vec<u8>)>> {
 /// Reads a backup whole, as a restore would: its seal, its sums, its database and how many rows that has. Beside the backup it needs as
 /// much room as what it holds.
 pub fn verify(file: &Path, passphrase: Option<&[u8]>) -> Result<Checked> {
-    let held = File::open(file).map_err(|e| Error::NotFound(format!("{} cannot be read: {e}", file.display())))?;
+    let held = files::open_ordinary(file).map_err(|e| Error::NotFound(format!("{} cannot be read: {e}", file.display())))?;
     if held.try_lock().is_err() {
         return Err(Error::Conflict("This backup is being checked already.".into()));
     }
