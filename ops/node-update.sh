@@ -55,6 +55,7 @@ usage: sh node-update.sh [options]                           (version @VERSION@)
   --service NAME          the service that runs it (default: uptimemesh or uptimemesh-agent, whichever is there)
   --restart-command TEXT  starts the service anew, by sh, where neither systemd nor OpenRC does
   --health-url URL        the control plane to ask (default: this machine's, for the service uptimemesh)
+  --data-dir DIR          the control plane's data (default /var/lib/uptimemesh) [DATA_DIR]
   --status-file FILE      where the agent tells of its heartbeats (default: as installed, for the service uptimemesh-agent)
   --health-wait SECONDS   a new program is healthy within this, or is rolled back (default 120)
   --settle SECONDS        and must still be so after this (default 5)
@@ -322,8 +323,8 @@ take_lock() {
 # write_journal PHASE: `swap` before the program is replaced, `undo` before it is put back.
 write_journal() {
     {
-        printf 'phase=%s\nbin=%s\nfrom=%s\nfrom_sum=%s\nto=%s\nto_sum=%s\nchannel=%s\nupdate_id=%s\n' \
-            "$1" "$bin" "$from" "$from_sum" "$to" "$to_sum" "$channel" "$update_id" >"$journal.new"
+        printf 'phase=%s\nbin=%s\nfrom=%s\nfrom_sum=%s\nto=%s\nto_sum=%s\nchannel=%s\nupdate_id=%s\nbegan=%s\n' \
+            "$1" "$bin" "$from" "$from_sum" "$to" "$to_sum" "$channel" "$update_id" "$began" >"$journal.new"
     } 2>/dev/null && sync_path "$journal.new" && mv -f "$journal.new" "$journal" && sync_path "$state_dir"
 }
 
@@ -368,6 +369,15 @@ restart() {
     systemd) [ -z "$service" ] || bounded "$health_wait" systemctl restart "$service.service" >&2 ;;
     openrc) [ -z "$service" ] || bounded "$health_wait" rc-service "$service" restart >&2 ;;
     none) [ -z "$service" ] || return 1 ;;
+    esac
+}
+
+stop() {
+    case $(manager) in
+    systemd) [ -z "$service" ] || bounded "$health_wait" systemctl stop "$service.service" >&2 ;;
+    openrc) [ -z "$service" ] || bounded "$health_wait" rc-service "$service" stop >&2 ;;
+    # The old program has ended by itself where the database is too new for it.
+    command | none) : ;;
     esac
 }
 
@@ -439,6 +449,36 @@ put_back() {
     sync_path "$bin.back" && mv -f "$bin.back" "$bin" && sync_path "$bin_dir"
 }
 
+# Takes back what the new program made of a control plane's database, as the user whose it is: the old program refuses a newer one. Does
+# nothing where the database is not newer; fails where there is no backup of before.
+data_back() {
+    data=${data_dir:-/var/lib/uptimemesh}
+    if [ -z "$health_url" ] || [ ! -d "$data" ]; then return 1; fi
+    case $began in '' | *[!0-9]*) return 1 ;; esac
+    owner=$(stat -c %u "$data") && group=$(stat -c %g "$data") || return 1
+    set -- "$bin" backup undo-upgrade --since "$began" --data-dir "$data"
+    if [ "$owner" = "$(id -u)" ]; then
+        :
+    elif has setpriv && setpriv --reuid "$owner" --regid "$group" --clear-groups true 2>/dev/null; then
+        set -- setpriv --reuid "$owner" --regid "$group" --clear-groups "$@"
+    else
+        set -- su -s /bin/sh "$(stat -c %U "$data")" -c "exec '$bin' backup undo-upgrade --since $began --data-dir '$data'"
+    fi
+    undone=$(
+        for name in BACKUP_DIR BACKUP_PASSPHRASE_FILE UPTIMEMESH_BACKUP_PASSPHRASE DATABASE_URL CLUSTER_PKI_DIR; do
+            # What is exported already, as where a service manager has read the settings, stays.
+            eval "set_already=\${$name-}"
+            value=$(setting "$name")
+            # shellcheck disable=SC2154 # eval sets it.
+            if [ -z "$set_already" ] && [ -n "$value" ]; then export "$name=$value"; fi
+        done
+        cd / && bounded "$FETCH_S_MAX" "$@" 2>&1
+    )
+    undone_status=$?
+    say WARNING update.data "$undone" "data: $data"
+    return "$undone_status"
+}
+
 # undo WHY: back to the program from before, running; ends.
 undo() {
     undo_why=$1
@@ -452,9 +492,22 @@ undo() {
     fi
     before=$(runs)
     restart || true
+    is_back=yes
     if [ -n "$from" ] && ! becomes_healthy "$from" "$before"; then
-        rm -f "$journal"
+        is_back=no
+        not_yet=$why
         # A control plane of the new version may have brought the database up to date, which the old one then refuses.
+        if [ -n "$health_url" ] && { stop; data_back; }; then
+            before=$(runs)
+            restart || true
+            if becomes_healthy "$from" "$before"; then is_back=yes; fi
+        else
+            restart || true
+            why=$not_yet
+        fi
+    fi
+    if [ "$is_back" = no ]; then
+        rm -f "$journal"
         [ -z "$health_url" ] || why="$why; if its log says that the database is newer, restore the backup made before the upgrade"
         say CRITICAL update.old_unhealthy "The old program is back, and is not healthy either: look at this node" "from: $from | to: $to | error: $undo_why | now: $why"
         keep_state rolled_back_unhealthy "$undo_why; the old program: $why"
@@ -496,7 +549,7 @@ recover() {
         return 0
     fi
     bin=$(journal_field bin) from=$(journal_field from) from_sum=$(journal_field from_sum) to=$(journal_field to) to_sum=$(journal_field to_sum)
-    channel=$(journal_field channel) update_id=$(journal_field update_id)
+    channel=$(journal_field channel) update_id=$(journal_field update_id) began=$(journal_field began)
     place
     phase=$(journal_field phase)
     in_place=
@@ -507,6 +560,7 @@ recover() {
         # It may have been stopped before the service was started anew.
         if [ "$phase" = undo ] && [ "$only_recover" = 0 ]; then undo 'a run before was stopped while it undid the update'; fi
         if [ "$phase" = undo ]; then
+            data_back || true
             keep_state rolled_back 'the update was undone at the start of the service'
         else
             keep_state failed 'a run before was stopped before it replaced the program'
@@ -517,6 +571,7 @@ recover() {
     elif [ "$only_recover" = 0 ]; then
         undo 'a run before was stopped while it undid the update'
     elif put_back; then
+        data_back || true
         say WARNING update.undone 'An update was never found healthy; the old program is back' "from: ${from:-none} | to: $to"
         keep_state rolled_back 'the update was stopped before the new program was found healthy'
         rm -f "$journal"
@@ -538,7 +593,7 @@ place() {
 # --- The command line -------------------------------------------------------------------------------------------------------------------
 
 version_url=${VERSION_URL:-} channel=${UPDATE_CHANNEL:-} key_file=${RELEASE_KEY_FILE:-} want='' bin=/usr/local/bin/uptimemesh
-service='' restart_command='' health_url='' status_files='' health_wait=120 settle=5 allow_downgrade=0 retry=0 ring=1 ring_wait=600 ring_label=ring
+service='' restart_command='' health_url='' data_dir='' status_files='' health_wait=120 settle=5 allow_downgrade=0 retry=0 ring=1 ring_wait=600 ring_label=ring
 api_url='' api_token_file='' ca_file='' config=/etc/uptimemesh/uptimemesh.env state_dir=/var/lib/uptimemesh-update update_id='' tries=4
 dry_run=0 only_recover=0 json=0
 faults=0 from='' from_sum='' to='' to_sum='' work='' own=0 own_lock='' why=''
@@ -572,6 +627,7 @@ while [ $# -gt 0 ]; do
     --service) service=$value ;;
     --restart-command) restart_command=$value ;;
     --health-url) health_url=${value%/} ;;
+    --data-dir) data_dir=$value ;;
     --status-file) status_files=$value ;;
     --health-wait) health_wait=$value ;;
     --settle) settle=$value ;;
@@ -634,10 +690,10 @@ if [ -z "$service" ] && [ -z "$restart_command" ]; then
         if [ -z "$service" ] || has_service "$service"; then break; fi
     done
 fi
-own_server=
+own_server='' began=''
+data_dir=${data_dir:-${DATA_DIR:-$(setting DATA_DIR)}}
 if [ -z "$health_url$status_files" ]; then
     port=${SERVER_PORT:-$(setting SERVER_PORT)}
-    data_dir=${DATA_DIR:-$(setting DATA_DIR)}
     host=${SERVER_HOST:-$(setting SERVER_HOST)}
     case $host in
     '' | 0.0.0.0 | :: | '[::]') host=127.0.0.1 ;;
@@ -807,6 +863,7 @@ if [ -n "$from_sum" ] && ! cmp -s "$bin" "$previous"; then
     sync_path "$previous.new"
     mv -f "$previous.new" "$previous" || fail 6 update.no_room "the old program cannot be kept as $previous"
 fi
+began=$(date +%s)
 write_journal swap || fail 6 update.no_room "$journal cannot be written"
 trap 'undo "the update was stopped by a signal"' INT TERM HUP
 say INFO update.swap 'Replacing the program' "from: ${from:-none} | to: $to"

@@ -211,6 +211,14 @@ pub fn verify_backup(config: &Config, file: &Path) -> Result<Manifest> {
     backups::verify(file, backups::passphrase(config)?.as_deref()).map(|checked| checked.manifest)
 }
 
+/// Takes back what a newer program made of the database: puts back the backup that it made before that, at `since` or later. Nothing is done
+/// where the database is not newer than this program.
+pub fn undo_upgrade(config: &Config, since: Option<i64>) -> Result<Option<Restored>> {
+    files::private_dir(&config.data_dir)?;
+    let _held = hold(&config.data_dir)?;
+    backups::undo_upgrade(config, since)
+}
+
 /// Makes a data directory of a backup; what was there is kept beside it.
 pub fn restore_backup(config: &Config, file: &Path, replace: bool) -> Result<Restored> {
     files::private_dir(&config.data_dir)?;

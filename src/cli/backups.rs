@@ -12,6 +12,9 @@ pub const CREATE: &[Opt] = &[opt("no-encryption", "", "although every key of the
 /// Options of `backup restore`.
 pub const RESTORE: &[Opt] = &[opt("replace", "", "also where there is a cluster already, which is kept beside it")];
 
+/// Options of `backup undo-upgrade`.
+pub const UNDO: &[Opt] = &[opt("since", "SECONDS", "only one made at this moment or later, in seconds since 1970")];
+
 /// For programs.
 pub const JSON: &[Opt] = &[opt("json", "", "print JSON")];
 
@@ -98,5 +101,26 @@ pub fn restore(args: &Args) -> Result<(), Failure> {
          those that joined after that moment must join again. At the start every session ends, and join tokens that were not used.\n",
     );
     output::print(&said);
+    Ok(())
+}
+
+pub fn undo_upgrade(args: &Args) -> Result<(), Failure> {
+    let since = args.get("since").map(|_| args.int("since", 0));
+    let config = server::config(args)?;
+    let restored = serve::undo_upgrade(&config, since)?;
+    match (args.has("json"), restored) {
+        (true, restored) => output::json(&json!({
+            "restored": restored.as_ref().map(|r| &r.backup.manifest.id),
+            "replaced": restored.and_then(|r| r.replaced).map(|p| p.display().to_string()),
+        })),
+        (false, None) => output::print("The database is not newer than this program; nothing was done.\n"),
+        (false, Some(restored)) => {
+            let kept = restored.replaced.map_or(String::new(), |p| format!(" What was written since is kept in {}.", p.display()));
+            output::print(&format!(
+                "The cluster is as it was at {} again, before the upgrade.{kept}\n",
+                restored.backup.manifest.created_at
+            ));
+        }
+    }
     Ok(())
 }

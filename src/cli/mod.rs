@@ -540,6 +540,14 @@ const COMMANDS: &[Command] = &[
         run: backups::restore,
     },
     Command {
+        name: "backup undo-upgrade",
+        argument: "",
+        about: "Put back the backup made before an upgrade, if the database is newer than this program.",
+        options: &[backups::UNDO, backups::JSON],
+        settings: true,
+        run: backups::undo_upgrade,
+    },
+    Command {
         name: "release keygen",
         argument: "",
         about: "Make a key that releases are signed with.",

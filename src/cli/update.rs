@@ -30,6 +30,7 @@ pub const HANDED_ON: &[Opt] = &[
     opt("service", "NAME", "the service that runs it (default: uptimemesh or uptimemesh-agent, whichever is there)"),
     opt("restart-command", "TEXT", "starts the service anew, by sh, where neither systemd nor OpenRC does"),
     opt("health-url", "URL", "the control plane to ask (default: this machine's, for the service uptimemesh)"),
+    opt("data-dir", "DIR", "the control plane's data (default /var/lib/uptimemesh) [DATA_DIR]"),
     opt("status-file", "FILE", "where the agent tells of its heartbeats (default: as installed)"),
     opt("health-wait", "SECONDS", "a new program is healthy within this, or is rolled back (default 120)"),
     opt("settle", "SECONDS", "and must still be so after this (default 5)"),

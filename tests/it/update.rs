@@ -4,7 +4,7 @@
 //! are broken on purpose are small scripts.
 
 use crate::program;
-use crate::support::{Dir, Served, until};
+use crate::support::{Client, Dir, Served, until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -429,6 +429,62 @@ fn a_control_plane_is_updated_and_asked_for_its_version() {
     let (status, said) = bench.update(&[]);
     assert!(status == 10 || status == 11, "{status} {said}");
     assert_eq!(bench.serving(), new_version());
+}
+
+/// A new control plane that brings the database up to date and then is not well: the old one gets its database back.
+#[test]
+fn a_control_plane_whose_database_was_brought_up_to_date_goes_back_with_it() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("http://127.0.0.1:{port}");
+    let bench = Bench::new(Machine::Debian);
+    let mut bench =
+        bench.with_service(&format!("up --node-id n --server-host 127.0.0.1 --server-port {port} --data-dir data --log-file \"\""));
+    let data = bench.dir.join("data");
+    bench.more.extend(["--health-url".into(), url.clone(), "--data-dir".into(), data.display().to_string()]);
+    let client = Client { address: ([127, 0, 0, 1], port).into(), token: None, tls: None };
+    let names = || {
+        until("the control plane answers", || {
+            TcpStream::connect(client.address).ok()?;
+            let nodes = client.signed_in("admin", "uptime").get("/nodes").json();
+            Some(nodes.as_array()?.iter().map(|n| n["id"].as_str().unwrap().to_string()).collect::<Vec<_>>())
+        })
+    };
+    assert_eq!(names(), ["n"]);
+    client.signed_in("admin", "uptime").post("/nodes", &json!({"id": "before", "name": "before"}));
+    // What the program after this one does at its start, as far as the database goes: a backup, then a migration that this one does not know.
+    let migrated = "import sqlite3; d = sqlite3.connect('data/app.db'); d.execute(\"INSERT INTO schema_migrations VALUES (9999, 'later', 'x', 0)\"); d.execute(\"DELETE FROM nodes WHERE id = 'before'\"); d.commit()";
+    let then = format!(
+        "made=$('{0}' backup create --no-encryption --data-dir data) && mv \"$made\" \"data/backups/pre-upgrade-${{made#*/manual-}}\" && python3 -c \"{1}\"; exit 1",
+        bench.dir.join("bin/uptimemesh.previous").display(),
+        migrated.replace('"', "\\\"")
+    );
+    bench.offer(&stand_in("99.0.0", &then), "99.0.0");
+    bench.more.extend(["--health-wait".into(), "6".into()]);
+    let (status, said) = bench.update(&[]);
+    assert_eq!(status, 10, "{said}{}", fs::read_to_string(bench.dir.join("service.log")).unwrap());
+    assert_eq!(bench.serving(), OLD);
+    assert!(said.contains("before the upgrade") && said.contains("replaced-"), "{said}");
+    assert_eq!(names(), ["before", "n"], "what was there before the update is there");
+    assert_eq!(bench.state()["state"], "rolled_back");
+    bench.is_tidy();
+    // The same, cut off before anybody could see that it was not well: the start of the service undoes it.
+    bench.more.extend(["--retry".into(), "--health-wait".into(), "60".into()]);
+    let mut update = started(bench.command("ops/node-update.sh", &[]), &bench.dir.join("update.log"));
+    until("the database is brought up to date", || {
+        let log = fs::read_to_string(bench.dir.join("service.log")).ok()?;
+        (log.matches("Copying the database").count() > 1 && bench.dir.join("state/journal").exists()).then_some(())
+    });
+    let version = || {
+        let database = rusqlite::Connection::open(data.join("app.db")).unwrap();
+        database.query_row("SELECT max(number) FROM schema_migrations", [], |r| r.get::<_, i64>(0)).ok()
+    };
+    until("its version is the new one", || (version() == Some(9999)).then_some(()));
+    kill(&mut update);
+    let (status, said) = bench.update(&["--recover"]);
+    assert_eq!((status, bench.installed()), (0, OLD.to_string()), "{said}");
+    assert!(version() < Some(9999), "{said}");
+    assert!(Command::new("sh").arg(bench.dir.join("restart.sh")).status().unwrap().success());
+    assert_eq!(names(), ["before", "n"]);
 }
 
 /// Where the settings let it listen, and whatever proxy downloads go through.

@@ -363,6 +363,21 @@ pub fn before_upgrade(config: &Config) -> Result<()> {
     }
 }
 
+/// Puts back the newest backup made before an upgrade, at `since` (seconds since 1970) or later, where the database is newer than this
+/// program. What the newer one wrote since then is kept beside it.
+pub fn undo_upgrade(config: &Config, since: Option<i64>) -> Result<Option<Restored>> {
+    finish(&config.data_dir)?;
+    if store::backups::schema_version(&config.database_path)? <= store::backups::schema_version_known() {
+        return Ok(None);
+    }
+    let fits = |b: &Backup| b.kind == Kind::PreUpgrade && since.is_none_or(|since| b.created_at.secs() >= since);
+    let Some(backup) = list(config)?.into_iter().find(fits) else {
+        let text = format!("The database is newer than this program, and {} has no backup made before that.", config.backup_dir.display());
+        return Err(Error::NotFound(text));
+    };
+    restore(config, Path::new(&backup.path), passphrase(config)?.as_deref(), true).map(Some)
+}
+
 /// The last restore drill.
 pub fn last_drill(config: &Config) -> Result<Option<Drill>> {
     let text = files::read(&config.backup_dir.join(DRILL))?;
