@@ -110,7 +110,9 @@ fn ms(time: Duration) -> f64 {
 /// The times of some flushes, the shortest first.
 fn flushes(dir: &Path) -> std::io::Result<Vec<Duration>> {
     let path = dir.join(format!(".doctor-{}", std::process::id()));
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+    let _ = fs::remove_file(&path);
+    // Root does this in a directory of another user's: what a link there leads to must not be written to.
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
     // Without a name nothing of it is left, however this ends.
     fs::remove_file(&path)?;
     let end = clock::tick() + FLUSHES_TIME;
