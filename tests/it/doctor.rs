@@ -146,12 +146,9 @@ fn a_control_plane_that_is_well_is_said_to_be_running_and_stopped() {
     stopped.has("control.reach", "fail", "cannot reach", "--api-url");
     assert_eq!(names(&dir.join("data")), before, "nothing is left behind");
     // A backup is found, and its age.
-    fs::create_dir_all(dir.join("data/backups")).unwrap();
-    fs::write(dir.join("data/backups/one.new"), "half").unwrap();
-    ask(dir.path(), &texts(&port)).has("backups", "warn", "there is none", "");
-    fs::write(dir.join("data/backups/one"), "a backup").unwrap();
+    let made = ok(dir.path(), &["backup", "create", "--no-encryption"]);
     ask(dir.path(), &texts(&port)).has("backups", "ok", "the newest is of", "");
-    assert!(Command::new("touch").args(["-d", "12 days ago"]).arg(dir.join("data/backups/one")).status().unwrap().success());
+    fs::rename(dir.join(made.trim()), dir.join("data/backups/manual-20260101T000000Z-00000000.umbackup")).unwrap();
     ask(dir.path(), &texts(&port)).has("backups", "warn", "days ago", "uptimemesh backup create");
 }
 

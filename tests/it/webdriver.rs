@@ -225,9 +225,12 @@ fn exchange(driver: SocketAddr, request: &[u8]) -> io::Result<(u16, Value)> {
                 return Ok((status, serde_json::from_slice(&answer[end + 4..])?));
             }
         }
-        match stream.read(&mut part)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            n => answer.extend_from_slice(&part[..n]),
+        match stream.read(&mut part) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => answer.extend_from_slice(&part[..n]),
+            // A read with a time-out ends so when the process was stopped and goes on (signal(7)).
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
         }
     }
 }
