@@ -52,9 +52,15 @@ fn page_of(at: &At, status: u16, above: &Html) -> Reply {
         let meaning =
             MEANINGS.iter().find(|(key, _)| *key == setting.key).map_or("A setting of the operators' own.", |(_, meaning)| meaning);
         let allowed = settings::allowed(&setting.key).unwrap_or_default();
-        let value = match at.may(Admin) {
-            true => page!("setting_value.html", csrf = &at.csrf(), key = &setting.key, value = &setting.value),
-            false => parts::text(&setting.value),
+        let value = match (at.may(Admin), settings::words(&setting.key)) {
+            (true, Some(words)) => {
+                // What is no such word counts as the default.
+                let said = setting.value.trim().to_lowercase();
+                let chosen = words.iter().find(|w| **w == said).or(words.first()).copied().unwrap_or_default();
+                page!("setting_words.html", csrf = &at.csrf(), key = &setting.key, options = &parts::options_words(words, chosen))
+            }
+            (true, None) => page!("setting_value.html", csrf = &at.csrf(), key = &setting.key, value = &setting.value),
+            (false, _) => parts::text(&setting.value),
         };
         Html::concat(vec![
             page!("setting_key.html", key = &setting.key),
