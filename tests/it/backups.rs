@@ -447,6 +447,25 @@ fn of_version(path: &Path, version: i64) {
 }
 
 #[test]
+fn a_password_is_not_reset_by_an_upgrade_behind_a_servers_back() {
+    let dir = Dir::new();
+    let path = dir.join("data/app.db");
+    let before = migrations().last().unwrap().0 - 1;
+    of_version(&path, before);
+    let version = || column(&database(&path), "SELECT CAST(max(number) AS TEXT) FROM schema_migrations");
+    let server = fs::File::create(dir.join("data/uptimemesh.lock")).unwrap();
+    server.lock().unwrap();
+    let (status, said) = fails(dir.path(), &["admin", "reset-password"]);
+    assert!(status == 1 && said.contains("Stop it first"), "{said}");
+    assert!(version() == BTreeSet::from([before.to_string()]) && !dir.join("data/backups").exists());
+    drop(server);
+    ok(dir.path(), &["admin", "reset-password"]);
+    assert_eq!(version(), BTreeSet::from([(before + 1).to_string()]));
+    let list: Value = serde_json::from_str(&ok(dir.path(), &["backup", "list", "--json"])).unwrap();
+    assert!(list.as_array().unwrap().len() == 1 && list[0]["kind"] == "pre-upgrade", "{list}");
+}
+
+#[test]
 fn every_earlier_database_starts_after_a_backup_that_leads_back() {
     let newest = migrations().last().unwrap().0;
     for version in 1..newest {
