@@ -27,7 +27,7 @@ const DONE: &[(&str, &str)] = &[("put", "The setting is saved.")];
 
 /// What the settings that the server knows mean.
 const MEANINGS: &[(&str, &str)] = &[
-    ("backup_drill_interval_seconds", "Seconds between two restore drills of the newest backup; 0 for none."),
+    ("backup_drill_interval_seconds", "Seconds between two restore drills of the newest backup that the server made; 0 for none."),
     ("backup_interval_seconds", "Seconds between two backups that the server makes by itself; 0 for none."),
     ("backup_keep", "Backups of its own that the server keeps; what somebody asked for stays until it is removed."),
     ("cluster_bootstrapped", "Whether join tokens were made for the first time. The server keeps it."),

@@ -447,6 +447,26 @@ fn of_version(path: &Path, version: i64) {
 }
 
 #[test]
+fn what_does_not_fit_is_neither_restored_nor_checked() {
+    if !can_mount() {
+        return;
+    }
+    let dir = cluster("one");
+    let file = plain(dir.path());
+    let place = dir.join("small");
+    fs::create_dir(&place).unwrap();
+    let script = format!("mount -t tmpfs -o size=8m tmpfs {0}\ncp {1} {0}/x.umbackup\n", place.display(), file.display());
+    let listing = "\"$@\" || code=$?\necho left: $(ls small)\nexit ${code:-0}\n";
+    let restore = ["backup", "restore", file.to_str().unwrap(), "--data-dir", "small"];
+    for (args, what) in [(&restore[..], "to restore a backup"), (&["backup", "verify", "small/x.umbackup"][..], "to check a backup")] {
+        let output = in_namespace(dir.path(), &format!("{script}{listing}"), args).output().unwrap();
+        let (said, out) = (String::from_utf8(output.stderr).unwrap(), String::from_utf8(output.stdout).unwrap());
+        assert!(output.status.code() == Some(1) && said.contains(&format!("There is no room {what}")), "{said}");
+        assert!(!out.contains("restore.new") && !out.contains(".check") && out.contains("x.umbackup"), "{out}");
+    }
+}
+
+#[test]
 fn a_password_is_not_reset_by_an_upgrade_behind_a_servers_back() {
     let dir = Dir::new();
     let path = dir.join("data/app.db");

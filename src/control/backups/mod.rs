@@ -216,14 +216,15 @@ fn is_unfinished(name: &str) -> bool {
 }
 
 /// Refuses what needs more room on a disk than there is.
-fn room(dir: &Path, bytes: u64, what: &str) -> Result<()> {
+fn room(dir: &Path, bytes: u64, what: &str, elsewhere: &str) -> Result<()> {
     let need = bytes.saturating_add(ROOM_BYTES);
     match host::disk(dir) {
         Some((_, free)) if free < need => Err(Error::Unavailable(format!(
-            "There is no room {what} in {}: it needs {} MB for a while, and {} MB are free. Make room, or choose another place with BACKUP_DIR.",
+            "There is no room {what} in {}: it needs {} MB for a while, and {} MB are free. Make room there{}.",
             dir.display(),
             need >> 20,
-            free >> 20
+            free >> 20,
+            elsewhere
         ))),
         _ => Ok(()),
     }
@@ -252,7 +253,7 @@ pub fn create(config: &Config, kind: Kind, passphrase: Option<&[u8]>) -> Result<
         })
         .iter()
         .sum();
-    room(dir, bytes * 2, "for a backup")?;
+    room(dir, bytes * 2, "for a backup", ", or choose another place with BACKUP_DIR")?;
     let created_at = clock::now();
     let id = format!("{}-{}-{}", kind.as_str(), stamp(created_at), crypto::random_hex(4));
     let (copy, new) = (dir.join(format!("{id}.db{NEW}")), dir.join(format!("{id}{END}{NEW}")));
@@ -341,7 +342,7 @@ pub fn verify(file: &Path, passphrase: Option<&[u8]>) -> Result<Checked> {
     gone()?;
     let checked = archive::open(file, passphrase).and_then(|reading| {
         files::private_dir(&into)?;
-        room(&into, bytes_of(&reading.manifest), "to check a backup")?;
+        room(&into, bytes_of(&reading.manifest), "to check a backup", ", or check a copy of it elsewhere")?;
         check_extracted(reading.extract(&into)?, &into)
     });
     gone()?;

@@ -120,7 +120,7 @@ fn stage(file: &Path, passphrase: Option<&[u8]>, staged: &Path) -> Result<Checke
         )));
     }
     files::private_dir(staged)?;
-    super::room(staged, super::bytes_of(&reading.manifest), "to restore a backup")?;
+    super::room(staged, super::bytes_of(&reading.manifest), "to restore a backup", "")?;
     check_extracted(reading.extract(staged)?, staged)
 }
 
