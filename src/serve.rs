@@ -229,13 +229,15 @@ pub fn restore_backup(config: &Config, file: &Path, replace: bool) -> Result<Res
 
 /// Gives a user a new password in the server's own data, whether a server runs on it or not; see [`users::reset_password`]. The lock of
 /// the directory is not asked for: SQLite lets two processes write one after the other, and a running server asks the database about
-/// every session.
+/// every session. But where the database must be brought up to date first, no older server may be working on it.
 pub fn reset_password(config: &Config, name: &str, password: Option<String>) -> Result<(String, bool)> {
     if !config.database_path.exists() {
         let path = config.database_path.display();
         return Err(Error::NotFound(format!("There is no database at {path}: give the server's --data-dir or --database-url")));
     }
     backups::is_settled(&config.data_dir)?;
+    let is_current = store::backups::schema_version(&config.database_path)? == store::backups::schema_version_known();
+    let _held = if is_current { None } else { Some(hold(&config.data_dir)?) };
     backups::before_upgrade(config)?;
     let store = Store::open(&config.database_path, 1, QueryLog::default())?;
     let done = users::reset_password(&store, name.trim().to_lowercase(), password)?;

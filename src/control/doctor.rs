@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::crypto::pki::{self, CA_CERT, CA_KEY, Ca};
 use crate::error::{Chain, Error, Result};
 use crate::model::Paging;
+use crate::model::backups::Drill;
 use crate::model::findings::Finding;
 use crate::model::leases::LeaseState;
 use crate::store::health::{self, Looked};
@@ -219,7 +220,7 @@ fn server_certificate(config: &Config) -> Finding {
     }
 }
 
-/// The newest backup, and whether those that are made are encrypted.
+/// The newest backup, and how the last restore drill went.
 fn newest_backup(config: &Config) -> Finding {
     const CHECK: &str = "backups";
     let make = "uptimemesh backup create; and keep copies on another machine";
@@ -228,6 +229,10 @@ fn newest_backup(config: &Config) -> Finding {
         Ok(None) => Finding::warn(CHECK, format!("there is none in {}", config.backup_dir.display()), make),
         Ok(Some(newest)) => {
             let at = newest.created_at;
+            if let Ok(Some(Drill { problem: Some(why), backup_id, .. })) = backups::last_drill(config) {
+                let to_do = "uptimemesh backup verify FILE tells what is wrong; make one anew: uptimemesh backup create";
+                return Finding::warn(CHECK, format!("the newest is of {at}, and the restore drill of {backup_id} failed: {why}"), to_do);
+            }
             match -days_left(at) {
                 days if days > BACKUP_DAYS_OLD => Finding::warn(CHECK, format!("the newest is of {at}, {days} days ago"), make),
                 _ => Finding::ok(CHECK, format!("the newest is of {at}")),

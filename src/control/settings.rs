@@ -54,6 +54,14 @@ pub fn allowed(key: &str) -> Option<String> {
     })
 }
 
+/// The words that a setting may be, the default first; `None` where it may be anything else.
+pub fn words(key: &str) -> Option<&'static [&'static str]> {
+    match rule(key)? {
+        Rule::Word(words) => Some(words),
+        Rule::Number { .. } => None,
+    }
+}
+
 /// A page of settings.
 pub fn list(control: &Control, paging: &Paging) -> Result<Page<ClusterSetting>> {
     control.store.read(|r| settings::page(r, paging))

@@ -110,7 +110,9 @@ fn ms(time: Duration) -> f64 {
 /// The times of some flushes, the shortest first.
 fn flushes(dir: &Path) -> std::io::Result<Vec<Duration>> {
     let path = dir.join(format!(".doctor-{}", std::process::id()));
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+    let _ = fs::remove_file(&path);
+    // Root does this in a directory of another user's: what a link there leads to must not be written to.
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
     // Without a name nothing of it is left, however this ends.
     fs::remove_file(&path)?;
     let end = clock::tick() + FLUSHES_TIME;
@@ -254,6 +256,17 @@ mod tests {
         assert_eq!(fs::read_dir(&dir).expect("it is there").count(), 0);
         let gone = flush_time(&dir.join("no-such"));
         assert!(gone.level == Level::Fail && gone.seen.contains("nothing can be written"), "{gone:?}");
+        fs::remove_dir_all(dir).expect("it is ours");
+    }
+
+    #[test]
+    fn a_link_in_the_way_of_the_measurement_is_not_followed() {
+        let dir = dir("link");
+        let (precious, link) = (dir.join("precious"), dir.join(format!(".doctor-{}", std::process::id())));
+        fs::write(&precious, "of somebody else").expect("a file");
+        std::os::unix::fs::symlink(&precious, &link).expect("a link");
+        assert!(flushes(&dir).is_ok_and(|timed| !timed.is_empty()));
+        assert_eq!(fs::read_to_string(&precious).expect("it is there"), "of somebody else");
         fs::remove_dir_all(dir).expect("it is ours");
     }
 

@@ -27,7 +27,7 @@ const DONE: &[(&str, &str)] = &[("put", "The setting is saved.")];
 
 /// What the settings that the server knows mean.
 const MEANINGS: &[(&str, &str)] = &[
-    ("backup_drill_interval_seconds", "Seconds between two restore drills of the newest backup; 0 for none."),
+    ("backup_drill_interval_seconds", "Seconds between two restore drills of the newest backup that the server made; 0 for none."),
     ("backup_interval_seconds", "Seconds between two backups that the server makes by itself; 0 for none."),
     ("backup_keep", "Backups of its own that the server keeps; what somebody asked for stays until it is removed."),
     ("cluster_bootstrapped", "Whether join tokens were made for the first time. The server keeps it."),
@@ -52,9 +52,15 @@ fn page_of(at: &At, status: u16, above: &Html) -> Reply {
         let meaning =
             MEANINGS.iter().find(|(key, _)| *key == setting.key).map_or("A setting of the operators' own.", |(_, meaning)| meaning);
         let allowed = settings::allowed(&setting.key).unwrap_or_default();
-        let value = match at.may(Admin) {
-            true => page!("setting_value.html", csrf = &at.csrf(), key = &setting.key, value = &setting.value),
-            false => parts::text(&setting.value),
+        let value = match (at.may(Admin), settings::words(&setting.key)) {
+            (true, Some(words)) => {
+                // What is no such word counts as the default.
+                let said = setting.value.trim().to_lowercase();
+                let chosen = words.iter().find(|w| **w == said).or(words.first()).copied().unwrap_or_default();
+                page!("setting_words.html", csrf = &at.csrf(), key = &setting.key, options = &parts::options_words(words, chosen))
+            }
+            (true, None) => page!("setting_value.html", csrf = &at.csrf(), key = &setting.key, value = &setting.value),
+            (false, _) => parts::text(&setting.value),
         };
         Html::concat(vec![
             page!("setting_key.html", key = &setting.key),

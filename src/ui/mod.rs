@@ -252,7 +252,15 @@ fn back_to(page: &str, word: &str) -> Response {
 fn figures(health: &Health) -> Html {
     let figures = [(health.dead, "dead"), (health.stale, "stale"), (health.unknown, "unknown"), (health.alive, "alive")];
     let shown = figures.iter().filter(|(n, word)| *n > 0 || *word == "alive");
-    Html::concat(shown.map(|(n, word)| page!("health.html", count = &n.to_string(), word = *word)).collect())
+    Html::concat(
+        shown
+            .map(|(n, word)| {
+                // None is nothing to be green about.
+                let look = if *n > 0 { *word } else { "unknown" };
+                page!("health.html", count = &n.to_string(), word = *word, look = look)
+            })
+            .collect(),
+    )
 }
 
 /// What holds the cluster, where something does.

@@ -188,17 +188,26 @@ pub fn empty(text: &str, command: &str) -> Html {
 
 /// A choice among words; the first value is empty where any will do.
 pub fn select(label: &str, name: &str, words: &[(&str, &str)], chosen: &str) -> Html {
+    page!("select.html", label = label, name = name, options = &options(words, chosen))
+}
+
+fn options(words: &[(&str, &str)], chosen: &str) -> Html {
     let option = |(value, text): &(&str, &str)| match *value == chosen {
         true => page!("option_selected.html", value = *value, text = *text),
         false => page!("option.html", value = *value, text = *text),
     };
-    page!("select.html", label = label, name = name, options = &Html::concat(words.iter().map(option).collect()))
+    Html::concat(words.iter().map(option).collect())
 }
 
 /// The same, where value and text are one.
 pub fn select_words(label: &str, name: &str, words: &[&str], chosen: &str) -> Html {
+    page!("select.html", label = label, name = name, options = &options_words(words, chosen))
+}
+
+/// The choices alone, where value and text are one.
+pub fn options_words(words: &[&str], chosen: &str) -> Html {
     let words: Vec<(&str, &str)> = words.iter().map(|word| (*word, *word)).collect();
-    select(label, name, &words, chosen)
+    options(&words, chosen)
 }
 
 /// A field of one line.

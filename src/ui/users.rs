@@ -49,17 +49,15 @@ fn page_of(at: &At, status: u16, above: &Html, name: &str) -> Reply {
                 parts::button(&format!("{path}/delete"), "Remove", "danger"),
             ]),
         };
-        let changes = if person.must_change_password { "must be changed" } else { "" };
+        let must = if person.must_change_password { page!("chip.html", text = "must change password") } else { Html::empty() };
         vec![
-            parts::text(&person.name),
+            Html::concat(vec![parts::text(&format!("{} ", person.name)), must]),
             parts::text(person.role.as_str()),
-            parts::text(changes),
             parts::time(person.created_at),
             page!("buttons.html", buttons = &buttons),
         ]
     };
-    let table =
-        parts::table("Users", &parts::heads(&["User", "Role", "~Password", "~Made", "Action"]), people.items.iter().map(row).collect());
+    let table = parts::table("Users", &parts::heads(&["User", "Role", "~Made", "Action"]), people.items.iter().map(row).collect());
     let body = Html::concat(vec![
         page!("head.html", title = "Users", actions = &Html::empty(), notice = above),
         settings::tabs(at),

@@ -266,6 +266,90 @@ fn what_root_makes_belongs_to_whom_the_server_runs_as() {
         assert_eq!(fs::metadata(dir.join("data").join(name)).unwrap().uid(), NOBODY, "{name}");
     }
     assert_eq!(fs::metadata(&file).unwrap().uid(), NOBODY);
+    // Also in a directory that somebody has made for the server.
+    fs::create_dir(dir.join("other")).unwrap();
+    std::os::unix::fs::chown(dir.join("other"), Some(NOBODY), Some(NOBODY)).unwrap();
+    ok(dir.path(), &["backup", "create", "--no-encryption", "--backup-dir", "other"]);
+    assert_eq!(fs::metadata(dir.join("other/.lock")).unwrap().uid(), NOBODY);
+}
+
+/// Nobody backs up the half of one cluster and the half of another, and whom the server runs as can finish what root began.
+#[test]
+fn a_restore_that_stopped_half_way_is_finished_by_the_server_and_not_backed_up() {
+    const NOBODY: u32 = 65534;
+    if !can_mount() {
+        return;
+    }
+    let dir = cluster("one");
+    let file = plain(dir.path());
+    std::os::unix::fs::chown(dir.join("data"), Some(NOBODY), Some(NOBODY)).unwrap();
+    // What is mounted cannot be renamed.
+    let args = ["backup", "restore", file.to_str().unwrap(), "--replace"];
+    let output = in_namespace(dir.path(), "mount -t tmpfs tmpfs data/keys\n", &args).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(fs::metadata(dir.join("data/restore.json")).unwrap().uid(), NOBODY);
+    let said = fails(dir.path(), &["backup", "create", "--no-encryption"]);
+    assert!(said.1.contains("was interrupted"), "{said:?}");
+    ok(dir.path(), &["migrate"]);
+    assert!(!dir.join("data/restore.json").exists() && dir.join("data/keys/cluster-signing.key").exists());
+    plain(dir.path());
+}
+
+#[test]
+fn files_of_others_in_the_directory_of_backups_stay_and_what_crashes_left_goes() {
+    let dir = Dir::new();
+    ok(dir.path(), &["migrate"]);
+    let place = dir.join("data/backups");
+    let id = "manual-20260101T000000Z-00c0ffee";
+    let others = ["notes.new", "photos.newest/one", "app.db.new", "manual-x.umbackup.new", "old.umbackup.check/one"];
+    let left =
+        [format!("{id}.db.new"), format!("{id}.db.new-journal"), format!("{id}.umbackup.new"), format!("{id}.umbackup.check/pki/key")];
+    for name in others.iter().copied().chain(left.iter().map(String::as_str)) {
+        fs::create_dir_all(place.join(name).parent().unwrap()).unwrap();
+        fs::write(place.join(name), "x").unwrap();
+    }
+    plain(dir.path());
+    assert!(others.iter().all(|name| place.join(name).exists()), "what is of others stays");
+    assert!(left.iter().all(|name| !place.join(name.split('/').next().unwrap()).exists()), "what a crash left goes");
+    // What is being checked is left alone.
+    let (file, check) = (place.join(format!("{id}.umbackup")), place.join(format!("{id}.umbackup.check")));
+    fs::write(&file, "x").unwrap();
+    fs::create_dir(&check).unwrap();
+    let held = fs::File::open(&file).unwrap();
+    held.lock().unwrap();
+    plain(dir.path());
+    assert!(check.exists());
+    drop(held);
+    plain(dir.path());
+    assert!(!check.exists());
+}
+
+#[test]
+fn a_clock_that_was_wrong_and_a_strange_passphrase_stop_neither_backups_nor_drills() {
+    let served = Served::new();
+    let admin = served.admin();
+    let dir = &served.config.backup_dir;
+    let made = admin.post("/backups", &json!({})).json();
+    let future = dir.join("scheduled-29990101T000000Z-00c0ffee.umbackup");
+    fs::copy(made["path"].as_str().unwrap(), &future).unwrap();
+    fs::write(dir.join("drill.json"), r#"{"at": "2999-01-01T00:00:00Z", "backup_id": "x", "problem": null}"#).unwrap();
+    let (sealed, _, said) =
+        with(dir.parent().unwrap(), PASSPHRASE, &["backup", "create", "--data-dir", dir.parent().unwrap().to_str().unwrap()]);
+    assert!(sealed, "{said}");
+    let set = |key: &str, value: &str| assert_eq!(admin.put(&format!("/cluster-settings/{key}"), &json!({"value": value})).status, 200);
+    set("backup_keep", "1");
+    set("backup_interval_seconds", "1");
+    until("the one of the wrong clock makes room", || (!future.exists()).then_some(()));
+    let kinds = || -> Vec<String> {
+        admin.get("/backups").json().as_array().unwrap().iter().map(|b| b["kind"].as_str().unwrap().to_string()).collect()
+    };
+    until("the server's own is there", || kinds().contains(&"scheduled".to_string()).then_some(()));
+    set("backup_interval_seconds", "0");
+    // Newer than the server's own, and not for its eyes.
+    assert!(with(dir.parent().unwrap(), PASSPHRASE, &["backup", "create", "--data-dir", dir.parent().unwrap().to_str().unwrap()]).0);
+    set("backup_drill_interval_seconds", "1");
+    until("a drill is passed", || admin.events("backups").into_iter().find(|e| e["name"] == "backup.drill_passed"));
+    assert!(admin.events("backups").iter().all(|e| e["name"] != "backup.drill_failed"));
 }
 
 #[test]
@@ -380,6 +464,45 @@ fn of_version(path: &Path, version: i64) {
              INSERT INTO cluster_settings (key, value, created_at, updated_at) VALUES ('motd', 'kept', 1, 1)",
         )
         .unwrap();
+}
+
+#[test]
+fn what_does_not_fit_is_neither_restored_nor_checked() {
+    if !can_mount() {
+        return;
+    }
+    let dir = cluster("one");
+    let file = plain(dir.path());
+    let place = dir.join("small");
+    fs::create_dir(&place).unwrap();
+    let script = format!("mount -t tmpfs -o size=8m tmpfs {0}\ncp {1} {0}/x.umbackup\n", place.display(), file.display());
+    let listing = "\"$@\" || code=$?\necho left: $(ls small)\nexit ${code:-0}\n";
+    let restore = ["backup", "restore", file.to_str().unwrap(), "--data-dir", "small"];
+    for (args, what) in [(&restore[..], "to restore a backup"), (&["backup", "verify", "small/x.umbackup"][..], "to check a backup")] {
+        let output = in_namespace(dir.path(), &format!("{script}{listing}"), args).output().unwrap();
+        let (said, out) = (String::from_utf8(output.stderr).unwrap(), String::from_utf8(output.stdout).unwrap());
+        assert!(output.status.code() == Some(1) && said.contains(&format!("There is no room {what}")), "{said}");
+        assert!(!out.contains("restore.new") && !out.contains(".check") && out.contains("x.umbackup"), "{out}");
+    }
+}
+
+#[test]
+fn a_password_is_not_reset_by_an_upgrade_behind_a_servers_back() {
+    let dir = Dir::new();
+    let path = dir.join("data/app.db");
+    let before = migrations().last().unwrap().0 - 1;
+    of_version(&path, before);
+    let version = || column(&database(&path), "SELECT CAST(max(number) AS TEXT) FROM schema_migrations");
+    let server = fs::File::create(dir.join("data/uptimemesh.lock")).unwrap();
+    server.lock().unwrap();
+    let (status, said) = fails(dir.path(), &["admin", "reset-password"]);
+    assert!(status == 1 && said.contains("Stop it first"), "{said}");
+    assert!(version() == BTreeSet::from([before.to_string()]) && !dir.join("data/backups").exists());
+    drop(server);
+    ok(dir.path(), &["admin", "reset-password"]);
+    assert_eq!(version(), BTreeSet::from([(before + 1).to_string()]));
+    let list: Value = serde_json::from_str(&ok(dir.path(), &["backup", "list", "--json"])).unwrap();
+    assert!(list.as_array().unwrap().len() == 1 && list[0]["kind"] == "pre-upgrade", "{list}");
 }
 
 #[test]

@@ -148,6 +148,10 @@ fn a_control_plane_that_is_well_is_said_to_be_running_and_stopped() {
     // A backup is found, and its age.
     let made = ok(dir.path(), &["backup", "create", "--no-encryption"]);
     ask(dir.path(), &texts(&port)).has("backups", "ok", "the newest is of", "");
+    let drill = dir.join("data/backups/drill.json");
+    fs::write(&drill, r#"{"at": "2026-01-01T00:00:00Z", "backup_id": "b", "problem": "it is damaged"}"#).unwrap();
+    ask(dir.path(), &texts(&port)).has("backups", "warn", "the restore drill of b failed: it is damaged", "uptimemesh backup verify");
+    fs::remove_file(drill).unwrap();
     fs::rename(dir.join(made.trim()), dir.join("data/backups/manual-20260101T000000Z-00000000.umbackup")).unwrap();
     ask(dir.path(), &texts(&port)).has("backups", "warn", "days ago", "uptimemesh backup create");
 }

@@ -153,6 +153,9 @@ fn everything_can_be_done_without_scripts() {
     let other = sessions.split("action=\"/ui/settings/sessions/").nth(1).unwrap().split('"').next().unwrap().to_string();
     assert!(visitor.done(&format!("/ui/settings/sessions/{other}"), "").contains("The session has ended."));
     let admin = served.anonymous().signed_in("alice", USER_PASSWORD);
+    let settings = visitor.page("/ui/settings/cluster");
+    assert!(settings.contains("aria-label=\"scheduler_mode\"><option value=\"auto\" selected>"), "{settings}");
+    assert!(settings.contains("aria-label=\"scheduler_brake\"><option value=\"on\" selected>on</option><option value=\"off\">"));
     let wrong = visitor.submit("/ui/settings/cluster", "key=scheduler_mode&value=asleep");
     assert_eq!((wrong.status, wrong.text().contains("should be one of: auto, manual, paused")), (422, true));
     assert!(visitor.done("/ui/settings/cluster", "key=etcd_status&value=down").contains("Writes are disabled"));

@@ -25,12 +25,14 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The end of a backup's name.
 const END: &str = ".umbackup";
 /// What is in the making ends so.
 const NEW: &str = ".new";
+/// What is read whole to be checked is beside its file, under its name and this.
+const CHECK: &str = ".check";
 /// Why a backup is not sent.
 const NOT_SENT: &str = "This backup is not encrypted and holds every key of the cluster: it does not leave the control plane's machine. Give the server a passphrase for backups (BACKUP_PASSPHRASE_FILE), and make one anew.";
 /// The last restore drill.
@@ -56,18 +58,18 @@ pub struct Checked {
 /// What the server knows of the backups that it makes by itself.
 pub struct Own {
     state: Mutex<OwnState>,
-    started_at: Timestamp,
+    started: Instant,
 }
 
 #[derive(Default)]
 struct OwnState {
     /// When the last try was, and why it failed.
-    failed: Option<(Timestamp, String)>,
+    failed: Option<(Instant, String)>,
 }
 
 impl Default for Own {
     fn default() -> Own {
-        Own { state: Mutex::default(), started_at: clock::now() }
+        Own { state: Mutex::default(), started: clock::tick() }
     }
 }
 
@@ -130,7 +132,8 @@ pub fn list(config: &Config) -> Result<Vec<Backup>> {
 
 /// The newest backup, where there is one: its age says how much a lost machine would cost.
 pub fn newest(config: &Config) -> Result<Option<Backup>> {
-    Ok(list(config)?.into_iter().next())
+    let now = clock::now();
+    Ok(list(config)?.into_iter().find(|b| is_credible(b.created_at, now)))
 }
 
 /// The backup of this id.
@@ -189,14 +192,44 @@ fn hold(dir: &Path) -> Result<File> {
     if lock.try_lock().is_err() {
         return Err(Error::Conflict("Another backup is being made or checked; try again when it is done.".into()));
     }
+    // Root may have made it, and the server must be able to take it.
+    files::owned_like(&dir.join(".lock"), dir)?;
     for entry in fs::read_dir(dir).doing("read the directory of backups")?.flatten() {
-        if entry.file_name().to_string_lossy().contains(NEW) {
-            let path = entry.path();
-            let is_dir = entry.file_type().is_ok_and(|t| t.is_dir());
-            (if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }).doing("remove what a backup left")?;
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        if is_unfinished(&name) {
+            fs::remove_file(&path).doing("remove what a backup left")?;
+        } else if let Some(file) = name.strip_suffix(CHECK).filter(|file| file.strip_suffix(END).is_some_and(|id| parse_id(id).is_some())) {
+            // Keys are in it in plain text. Whoever is still checking holds the file.
+            let checked = File::open(dir.join(file));
+            if checked.as_ref().map_or(true, |file| file.try_lock().is_ok()) {
+                fs::remove_dir_all(&path).doing("remove what a check left")?;
+            }
         }
     }
     Ok(lock)
+}
+
+/// Whether a backup that was being made has left this. The directory may have files of others, which are none of our business.
+fn is_unfinished(name: &str) -> bool {
+    let of_backup = |end: &str| name.strip_suffix(end).is_some_and(|id| parse_id(id).is_some());
+    // SQLite keeps files beside the copy while it writes it.
+    of_backup(&format!("{END}{NEW}")) || ["", "-journal", "-wal", "-shm"].iter().any(|beside| of_backup(&format!(".db{NEW}{beside}")))
+}
+
+/// Refuses what needs more room on a disk than there is.
+fn room(dir: &Path, bytes: u64, what: &str, elsewhere: &str) -> Result<()> {
+    let need = bytes.saturating_add(ROOM_BYTES);
+    match host::disk(dir) {
+        Some((_, free)) if free < need => Err(Error::Unavailable(format!(
+            "There is no room {what} in {}: it needs {} MB for a while, and {} MB are free. Make room there{}.",
+            dir.display(),
+            need >> 20,
+            free >> 20,
+            elsewhere
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Makes a backup of the data directory, whether a server runs on it or not.
@@ -205,24 +238,24 @@ pub fn create(config: &Config, kind: Kind, passphrase: Option<&[u8]>) -> Result<
         let path = config.database_path.display();
         return Err(Error::NotFound(format!("There is no database at {path}: give the server's --data-dir or --database-url.")));
     }
+    // One half of it would be of the cluster before, and one of that after.
+    is_settled(&config.data_dir)?;
     let dir = &config.backup_dir;
     let is_new = !dir.exists();
     let _held = hold(dir)?;
     if is_new {
         files::owned_like(dir, &config.data_dir)?;
     }
-    let bytes = fs::metadata(&config.database_path).map_or(0, |m| m.len());
-    let need = bytes * 2 + ROOM_BYTES;
-    if let Some((_, free)) = host::disk(dir)
-        && free < need
-    {
-        return Err(Error::Unavailable(format!(
-            "There is no room for a backup in {}: it needs {} MB for a while, and {} MB are free. Make room, or choose another place with BACKUP_DIR.",
-            dir.display(),
-            need >> 20,
-            free >> 20
-        )));
-    }
+    // What is in the write-ahead log is in the copy too.
+    let bytes: u64 = ["", "-wal"]
+        .map(|end| {
+            let mut path = config.database_path.clone().into_os_string();
+            path.push(end);
+            fs::metadata(path).map_or(0, |m| m.len())
+        })
+        .iter()
+        .sum();
+    room(dir, bytes * 2, "for a backup", ", or choose another place with BACKUP_DIR")?;
     let created_at = clock::now();
     let id = format!("{}-{}-{}", kind.as_str(), stamp(created_at), crypto::random_hex(4));
     let (copy, new) = (dir.join(format!("{id}.db{NEW}")), dir.join(format!("{id}{END}{NEW}")));
@@ -302,7 +335,7 @@ pub fn verify(file: &Path, passphrase: Option<&[u8]>) -> Result<Checked> {
         return Err(Error::Conflict("This backup is being checked already.".into()));
     }
     let mut into = file.as_os_str().to_owned();
-    into.push(".check");
+    into.push(CHECK);
     let into = PathBuf::from(into);
     let gone = || match fs::remove_dir_all(&into) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).doing("remove what a check left"),
@@ -311,10 +344,16 @@ pub fn verify(file: &Path, passphrase: Option<&[u8]>) -> Result<Checked> {
     gone()?;
     let checked = archive::open(file, passphrase).and_then(|reading| {
         files::private_dir(&into)?;
+        room(&into, bytes_of(&reading.manifest), "to check a backup", ", or check a copy of it elsewhere")?;
         check_extracted(reading.extract(&into)?, &into)
     });
     gone()?;
     checked
+}
+
+/// How much a backup holds.
+fn bytes_of(manifest: &Manifest) -> u64 {
+    manifest.files.iter().fold(0, |sum, file| sum.saturating_add(file.bytes))
 }
 
 /// Checks the files of a backup that were written below a directory.
@@ -327,9 +366,12 @@ fn check_extracted(manifest: Manifest, dir: &Path) -> Result<Checked> {
     Ok(Checked { manifest })
 }
 
-/// Removes the oldest of a kind.
+/// Removes the oldest of a kind, and before those the ones that a wrong clock dated: they would outlive all that come after them.
 fn prune(config: &Config, kind: Kind, kept: usize) -> Result<()> {
-    for old in list(config)?.into_iter().filter(|b| b.kind == kind).skip(kept) {
+    let mut all: Vec<Backup> = list(config)?.into_iter().filter(|b| b.kind == kind).collect();
+    let now = clock::now();
+    all.sort_by_key(|b| !is_credible(b.created_at, now));
+    for old in all.into_iter().skip(kept) {
         fs::remove_file(&old.path).doing("remove an old backup")?;
         log::info!(target: "backups", event = "backup.prune", backup = old.id; "Removed an old backup");
     }
@@ -385,10 +427,13 @@ pub fn last_drill(config: &Config) -> Result<Option<Drill>> {
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
 }
 
-/// Restores the newest backup to a place of its own, and records whether it could be used.
+/// Restores the newest backup to a place of its own, and records whether it could be used: of those that the server makes by itself, where
+/// there are any, because what somebody made on its machine may be encrypted for another passphrase.
 pub fn drill(control: &Control) -> Result<()> {
     let config = &control.config;
-    let Some(newest) = newest(config)? else { return Ok(()) };
+    let (all, now) = (list(config)?, clock::now());
+    let own = all.iter().find(|b| b.kind == Kind::Scheduled && is_credible(b.created_at, now));
+    let Some(newest) = own.or(all.first()) else { return Ok(()) };
     let checked = passphrase(config).and_then(|p| verify(Path::new(&newest.path), p.as_deref()));
     let problem = checked.as_ref().err().map(|e| Chain(e).to_string());
     let drill = Drill { at: clock::now(), backup_id: newest.id.clone(), problem: problem.clone() };
@@ -406,6 +451,11 @@ pub fn drill(control: &Control) -> Result<()> {
     control.store.write(move |w| events::record(w, event).map(drop))
 }
 
+/// Whether a moment can have been. One far ahead is of a clock that was wrong, and waiting until it has passed may take years.
+fn is_credible(at: Timestamp, now: Timestamp) -> bool {
+    at <= now.plus_secs(PATIENCE_S)
+}
+
 /// Makes a backup and holds a drill when it is time for them.
 pub fn turn(control: &Control) -> Result<()> {
     let (interval, kept, drills) = control.store.read(|r| {
@@ -415,24 +465,25 @@ pub fn turn(control: &Control) -> Result<()> {
             settings::number(r, settings::DRILL_INTERVAL)?,
         ))
     })?;
-    let (config, now) = (&control.config, clock::now());
-    let started = control.backups.started_at;
+    let (config, now, tick) = (&control.config, clock::now(), clock::tick());
+    let waited = |since: Instant, s: i64| tick.saturating_duration_since(since).as_secs() >= s.unsigned_abs();
+    let passed = |at: Option<Timestamp>, s: i64| at.is_none_or(|at| !is_credible(at, now) || now >= at.plus_secs(s));
+    let started = control.backups.started;
     let mut all = list(config)?;
     let wait = interval.min(PATIENCE_S);
-    let last = all.iter().find(|b| b.kind == Kind::Scheduled).map(|b| b.created_at);
-    let failed = lock(&control.backups.state).failed.clone();
-    let due = last.map_or(started.plus_secs(wait), |at| at.plus_secs(interval)).max(started.plus_secs(wait));
-    let due = failed.map_or(due, |(at, _)| due.max(at.plus_secs(wait)));
-    if interval > 0 && now >= due {
+    let last = all.iter().find(|b| b.kind == Kind::Scheduled && is_credible(b.created_at, now)).map(|b| b.created_at);
+    let failed = lock(&control.backups.state).failed.as_ref().map(|(at, _)| *at);
+    let due = passed(last, interval) && waited(started, wait) && failed.is_none_or(|at| waited(at, wait));
+    if interval > 0 && due {
         let made = passphrase(config).and_then(|p| create(config, Kind::Scheduled, p.as_deref()));
-        lock(&control.backups.state).failed = made.as_ref().err().map(|e| (now, Chain(e).to_string()));
+        lock(&control.backups.state).failed = made.as_ref().err().map(|e| (tick, Chain(e).to_string()));
         tell_made(control, &made)?;
         prune(config, Kind::Scheduled, kept.unsigned_abs() as usize)?;
         all = list(config)?;
     }
     let last = last_drill(config)?.map(|d| d.at);
-    let due = last.map_or(started.plus_secs(drills.min(PATIENCE_S)), |at| at.plus_secs(drills));
-    if drills > 0 && now >= due && !all.is_empty() { drill(control) } else { Ok(()) }
+    let due = passed(last, drills) && (last.is_some() || waited(started, drills.min(PATIENCE_S)));
+    if drills > 0 && due && !all.is_empty() { drill(control) } else { Ok(()) }
 }
 
 /// What somebody should know of the backups, as a sentence; `None` where all is well.
@@ -447,8 +498,9 @@ pub fn problem(control: &Control) -> Result<Option<String>> {
     }
     let now = clock::now();
     let limit = if interval > 0 { interval.saturating_mul(2).max(PATIENCE_S) } else { 7 * 86_400 };
+    let is_old_enough = clock::tick().saturating_duration_since(control.backups.started).as_secs() > 2 * PATIENCE_S.unsigned_abs();
     Ok(match newest(config)? {
-        None if now > control.backups.started_at.plus_secs(2 * PATIENCE_S) || interval == 0 => Some("there is no backup".to_string()),
+        None if is_old_enough || interval == 0 => Some("there is no backup".to_string()),
         Some(b) if now > b.created_at.plus_secs(limit) => Some(format!("the newest backup is from {}", b.created_at)),
         _ => None,
     })

@@ -98,14 +98,16 @@ pub fn restore(config: &Config, file: &Path, passphrase: Option<&[u8]>, replace:
         // The next restore or start removes it, where this does not.
         let _ = remove(&staged);
     })?;
-    files::owned_like(&staged, dir)?;
     let new: Vec<String> = places().into_iter().filter(|name| staged.join(name).exists()).collect();
     let now = clock::now();
     let replaced = format!("{REPLACED}{}-{}", stamp(now), crypto::random_hex(4));
     files::private_dir(&dir.join(&replaced))?;
     files::owned_like(&dir.join(&replaced), dir)?;
     let note = Note { backup_id: backup.manifest.id.clone(), created_at: backup.manifest.created_at, restored_at: now };
-    write(&dir.join(DECIDED), &Decided { note, replaced: replaced.clone(), new })?;
+    // In its place it is readable for whom the server runs as, from the first moment on: that may have to finish this.
+    write(&staged.join(DECIDED), &Decided { note, replaced: replaced.clone(), new })?;
+    files::owned_like(&staged, dir)?;
+    files::rename(&staged.join(DECIDED), &dir.join(DECIDED))?;
     finish(dir)?;
     Ok(Restored { backup, replaced: (!there.is_empty()).then(|| dir.join(replaced)) })
 }
@@ -120,6 +122,7 @@ fn stage(file: &Path, passphrase: Option<&[u8]>, staged: &Path) -> Result<Checke
         )));
     }
     files::private_dir(staged)?;
+    super::room(staged, super::bytes_of(&reading.manifest), "to restore a backup", "")?;
     check_extracted(reading.extract(staged)?, staged)
 }
 
@@ -149,6 +152,8 @@ pub fn finish(dir: &Path) -> Result<()> {
         write(&dir.join(RESTORED), &decided.note)?;
         files::owned_like(&dir.join(RESTORED), dir)?;
         fs::remove_file(dir.join(DECIDED)).doing("end a restore")?;
+        // If a power cut brought it back, what the server has written since would be moved away.
+        fs::File::open(dir).and_then(|d| d.sync_all()).doing("flush a directory")?;
         // It stays only where it has something.
         let _ = fs::remove_dir(&replaced);
     }

@@ -20,7 +20,7 @@ const HEAD: usize = 4;
 const DEPTH_MAX: usize = 64;
 
 /// A name is that of a secret if, without its punctuation, it has one of these in it ...
-const WORDS: [&str; 19] = [
+const WORDS: [&str; 21] = [
     "password",
     "passwd",
     "passphrase",
@@ -40,9 +40,30 @@ const WORDS: [&str; 19] = [
     "databaseurl",
     "dsn",
     "setupcode",
+    "webhook",
+    "signature",
 ];
 /// ... or ends with one of these.
-const ENDS: [&str; 4] = ["pass", "key", "auth", "pin"];
+const ENDS: [&str; 6] = ["pass", "key", "auth", "pin", "pw", "jwt"];
+/// Tokens of widely used services tell by their beginning what they are; they are at least so long.
+const TOKEN_BEGINNINGS: [&str; 15] = [
+    "ghp_",
+    "gho_",
+    "ghs_",
+    "ghu_",
+    "github_pat_",
+    "glpat-",
+    "xoxb-",
+    "xoxp-",
+    "xapp-",
+    "sk_live_",
+    "rk_live_",
+    "AKIA",
+    "ASIA",
+    "AGE-SECRET-KEY-",
+    "hvs.",
+];
+const TOKEN_BYTES_MIN: usize = 16;
 /// These look like it and are not: ids and names of things.
 const HARMLESS: [&str; 9] =
     ["key", "publickey", "wgpublickey", "tokenid", "jointokenid", "apitokenid", "tokens", "apitokens", "jointokens"];
@@ -149,7 +170,8 @@ impl Redactor {
 /// Whether what has this name is a secret.
 pub fn is_secret_name(name: &str) -> bool {
     let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
-    !HARMLESS.contains(&plain.as_str()) && (WORDS.iter().any(|word| plain.contains(word)) || ENDS.iter().any(|end| plain.ends_with(end)))
+    !HARMLESS.contains(&plain.as_str())
+        && (plain == "sig" || WORDS.iter().any(|word| plain.contains(word)) || ENDS.iter().any(|end| plain.ends_with(end)))
 }
 
 /// Whether a value of an environment whose name says nothing is to be looked for elsewhere: keys are long and mixed, and names of nodes and
@@ -281,9 +303,12 @@ fn shaped(text: &str, found: &mut Vec<String>) -> String {
     out
 }
 
-/// Whether a word is a token of ours, or one made alike: sealed claims (JSON in base64url begins so), an API token, a join string.
+/// Whether a word is a token of ours, or one made alike: sealed claims (JSON in base64url begins so), an API token, a join string; or one
+/// of a service that many use.
 fn is_token(word: &str) -> bool {
-    word.len() >= 24 && word.starts_with("eyJ") && word.contains('.')
+    let foreign = word.len() >= TOKEN_BYTES_MIN && TOKEN_BEGINNINGS.iter().any(|begin| word.starts_with(begin));
+    foreign
+        || word.len() >= 24 && word.starts_with("eyJ") && word.contains('.')
         || word.match_indices("um_").any(|(at, _)| word.get(at..at + 46).is_some_and(token::is_api_secret))
         || word.len() > 40 && word.starts_with("umj1")
 }
@@ -369,6 +394,10 @@ mod tests {
             json!({"environment": {"A": {"b": [SECRET]}}}),
             json!({"settings": [{"key": "smtp_pass", "value": SECRET}]}),
             json!({"labels": {"api-key": SECRET}}),
+            json!({"smtp_pw": SECRET}),
+            json!({"slack_webhook": SECRET}),
+            json!({"url": format!("https://files.example/a?X-Amz-Signature={SECRET}&x=y")}),
+            json!({"url": format!("https://files.example/a?sv=1&sig={SECRET}")}),
             json!({"args": ["--password", SECRET]}),
             json!({"args": [format!("--token={SECRET}")]}),
             json!({"secrets": {"a": [{"b": SECRET}]}}),
@@ -442,7 +471,8 @@ mod tests {
         assert_eq!(Redactor::default().text("-----BEGIN PRIVATE KEY-----\nabc"), MARK);
         let api = token::api_secret();
         let sealed = token::mint(b"k", "s", 1);
-        for secret in [api, sealed] {
+        let foreign = ["ghp_", "sk_live_", "AKIA", "glpat-"].map(|begin| format!("{begin}0123456789ABCDEF"));
+        for secret in [api, sealed].into_iter().chain(foreign) {
             assert_eq!(Redactor::default().text(&format!("x {secret} y")), "x [redacted] y");
         }
     }
