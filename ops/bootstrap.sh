@@ -20,9 +20,13 @@ MANIFEST_BYTES_MAX=65536
 UPDATER_BYTES_MAX=262144
 FETCH_S_MAX=300
 
+# Addresses without a password or a token that may stand in them.
+without_secrets() { sed 's,://[^/@ ]*@,://,g; s/\(:\/\/[^ ?]*\)[?][^ |]*/\1?.../g'; }
+
 say() {
-    printf '%s | %-8s | update | (*) %s | %s%s\n' "$(date -u '+%Y-%m-%d %H:%M:%S.000')" "$1" "$2" "$3" "${4:+ | $4}" |
-        tr -c ' -~\n' '?' | tr '\n' ' ' | cut -c 1-2000 >&2
+    case $1 in CRITICAL) mark=X ;; ERROR) mark=x ;; WARNING) mark=! ;; *) mark='*' ;; esac
+    printf '%s | %-8s | update | (%s) %s | %s%s\n' "$(date -u '+%Y-%m-%d %H:%M:%S.000')" "$1" "$mark" "$2" "$3" "${4:+ | $4}" |
+        without_secrets | tr -c ' -~\n' '?' | tr '\n' ' ' | cut -c 1-2000 >&2
 }
 
 end() {

@@ -81,15 +81,19 @@ END
 
 # --- Messages and endings ---------------------------------------------------------------------------------------------------------------
 
+# Addresses without a password or a token that may stand in them.
+without_secrets() { sed 's,://[^/@ ]*@,://,g; s/\(:\/\/[^ ?]*\)[?][^ |]*/\1?.../g'; }
+
 # say LEVEL EVENT MESSAGE [FIELDS]: one line of printable ASCII.
 say() {
-    printf '%s | %-8s | update | (*) %s | %s%s\n' "$(date -u '+%Y-%m-%d %H:%M:%S.000')" "$1" "$2" "$3" "${4:+ | $4}" |
-        tr -c ' -~\n' '?' | tr '\n' ' ' | cut -c 1-2000 >&2
+    case $1 in CRITICAL) mark=X ;; ERROR) mark=x ;; WARNING) mark=! ;; *) mark='*' ;; esac
+    printf '%s | %-8s | update | (%s) %s | %s%s\n' "$(date -u '+%Y-%m-%d %H:%M:%S.000')" "$1" "$mark" "$2" "$3" "${4:+ | $4}" |
+        without_secrets | tr -c ' -~\n' '?' | tr '\n' ' ' | cut -c 1-2000 >&2
 }
 
 # clean TEXT: without what would end a text in JSON.
 clean() {
-    printf '%s' "$1" | tr -c ' -~' '?' | tr '"\134' "'/" | cut -c 1-500
+    printf '%s' "$1" | without_secrets | tr -c ' -~' '?' | tr '"\134' "'/" | cut -c 1-500
 }
 
 # keep_state STATE REASON: what happened last, for people and the agent.
