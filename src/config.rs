@@ -188,6 +188,10 @@ impl Config {
         }
         given.extend(env.into_iter().map(|(name, value)| (name.to_ascii_uppercase(), value)));
         for (flag, value) in flags {
+            // What a script left unset must not lead to the default directory, in which there may be a cluster.
+            if flag == "data-dir" && value.trim().is_empty() {
+                faults.push("DATA_DIR must not be empty".to_string());
+            }
             given.insert(flag.to_ascii_uppercase().replace('-', "_"), value.clone());
         }
         match Config::of(&given) {
@@ -563,6 +567,8 @@ mod tests {
             assert_eq!(found.iter().filter(|f| f.starts_with(part)).count(), 1, "{part}: {found:?}");
         }
         assert_eq!(found.len(), 12, "{found:?}");
+        let found = Config::load(&pairs(&[("data-dir", " ")]), [], None).err().unwrap_or_default();
+        assert_eq!(found, ["DATA_DIR must not be empty"]);
     }
 
     #[test]

@@ -32,12 +32,17 @@ pub fn rename(from: &Path, to: &Path) -> Result<()> {
 
 /// Makes a directory, and those above it, that only its owner may enter; one that is there stays as it is.
 pub fn private_dir(path: &Path) -> Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).doing("create a directory (is the place writable?)")
+    make_dir(path, 0o700)
 }
 
 /// Makes a directory, and those above it, that everybody may enter; one that is there stays as it is.
 pub fn public_dir(path: &Path) -> Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(path).doing("create a directory (is the place writable?)")
+    make_dir(path, 0o755)
+}
+
+fn make_dir(path: &Path, mode: u32) -> Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+    made.map_err(|e| Error::fault("create a directory (is the place writable, and no file?)", format!("{}: {e}", path.display())))
 }
 
 /// Opening a pipe with this does not wait for whoever writes to it; the same on every architecture that releases are made for.

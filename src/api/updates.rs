@@ -62,8 +62,9 @@ fn create(control: &Control, request: &Request, user: &User) -> Reply {
     if f.whole().contains_key("version") && !new.version.is_empty() && Version::parse(&new.version).is_none() {
         f.fault(mismatch, vec!["version".into()], "A version is like 2.1.0 or 2.1.0-rc.1".into(), &json!(new.version));
     }
+    let odd = new.rings.iter().any(|ring| ring.chars().any(char::is_control));
     let twice = new.rings.iter().enumerate().any(|(i, ring)| new.rings[..i].contains(ring));
-    if f.whole().contains_key("rings") && (new.rings.is_empty() || twice) {
+    if f.whole().contains_key("rings") && (new.rings.is_empty() || twice || odd) {
         let msg = "Rings are values of the label, each once, in the order in which they are updated; * is every node in no other";
         f.fault("value_error", vec!["rings".into()], msg.into(), &json!(new.rings));
     }
