@@ -65,6 +65,23 @@ fn fleet(init: Init) {
         assert!(machine.has("/usr/local/bin/uptimemesh.previous"));
     }
 
+    // One that brings the control plane's database up to date, as releases do, and then is not well: the old program gets its database back.
+    let newer = host.join("newer.db");
+    one.ok("made=$(uptimemesh backup create --no-encryption --data-dir /var/lib/uptimemesh) && uptimemesh backup restore \"$made\" --data-dir /srv/copy");
+    fs::copy(one.path("/srv/copy/app.db"), &newer).unwrap();
+    let database = rusqlite::Connection::open(&newer).unwrap();
+    database.execute("INSERT INTO schema_migrations VALUES (9999, 'later', 'x', 0)", []).unwrap();
+    drop(database);
+    one.put("/srv/newer.db", &fs::read(&newer).unwrap(), 0o644);
+    let migrates = "cd /var/lib/uptimemesh && made=$(/usr/local/bin/uptimemesh.previous backup create --no-encryption --data-dir .) && \
+                    mv \"$made\" \"backups/pre-upgrade-${made##*/manual-}\" && rm -f app.db-wal app.db-shm && cp /srv/newer.db app.db; exit 1";
+    publish(&stand_in("8.0.0", migrates), "8.0.0");
+    let output = one.run("uptimemesh update --settle 1 --health-wait 5");
+    assert_eq!(output.status.code(), Some(10), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(one.ok("ls /var/lib/uptimemesh").contains("replaced-"));
+    assert_eq!(one.ok("find /var/lib/uptimemesh ! -user uptimemesh"), "", "all of it is the service's own");
+    run(&one, &two, &client, &new_version());
+
     // A broken one: it says the right version and does nothing else. Each goes back by itself, and does not try it again.
     publish(&stand_in("9.0.0", "exit 1"), "9.0.0");
     for machine in [&one, &two] {
