@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// The shell blocks of a section.
-fn blocks(section: &str) -> Vec<String> {
+pub fn blocks(section: &str) -> Vec<String> {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let text = readme.split("\n## ").find(|s| s.starts_with(section)).unwrap_or_else(|| panic!("no section {section}"));
     text.split("```sh\n").skip(1).map(|b| b.split("```").next().unwrap().to_string()).collect()
@@ -40,7 +40,7 @@ fn a_cluster_is_backed_up_restored_and_taken_back() {
     let (here, there) = (Dir::new(), Dir::new());
     let (mut server, client) = Running::serve(here.path(), &["serve", "--server-port", "0", "--log-file", ""]);
     let shell = Shell { url: format!("http://{}", client.address) };
-    let [back_up, restore, back] = <[String; 3]>::try_from(blocks("Back up, restore, upgrade, go back")).unwrap();
+    let [back_up, restore, _, back] = <[String; 4]>::try_from(blocks("Back up, restore, upgrade, go back")).unwrap();
     let said = shell.run(here.path(), &back_up);
     assert!(said.contains("schema_version") && said.contains("manual-"), "{said}");
     assert_eq!(server.terminate(), 0);

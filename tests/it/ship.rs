@@ -4,6 +4,7 @@
 use crate::install::{alive, is_unprivileged, join_string, serve};
 use crate::machine::{Init, Machine, can_have_machines};
 use crate::program::ok;
+use crate::readme::blocks;
 use crate::support::{Client, Dir, until};
 use crate::update::{builds, new_version, offer, stand_in};
 use std::fs;
@@ -54,9 +55,9 @@ fn fleet(init: Init) {
     // A newer release: each takes it, the control plane first.
     publish(new, &new_version());
     for machine in [&one, &two] {
-        let said = machine.ok("uptimemesh update --check 2>&1");
-        assert!(said.contains(&new_version()), "{said}");
-        machine.ok("uptimemesh update --settle 1 2>&1");
+        // As the README says.
+        let said = machine.ok(&blocks("Back up, restore, upgrade, go back")[2]);
+        assert!(said.contains("updated") && said.contains(&new_version()), "{said}");
     }
     run(&one, &two, &client, &new_version());
     for machine in [&one, &two] {
