@@ -67,3 +67,17 @@ pub fn list() -> Vec<(String, &'static str, &'static str)> {
     };
     TABLES.iter().flat_map(|table| table.iter()).map(|r| (r.method.to_string(), r.path, access(&r.handler.access))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_of_a_path_is_one_that_bundles_show() {
+        for (_, path, _) in list() {
+            for part in path.split('/').filter(|part| !part.is_empty() && !part.starts_with('{')) {
+                assert!(crate::control::bundles::is_path_word(part), "{part} of {path}: add it to PATH_WORDS in control/bundles/forms.rs");
+            }
+        }
+    }
+}

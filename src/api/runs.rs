@@ -2,12 +2,13 @@
 
 use super::{arg, body_at, condition, created, id_of, list as page_of, once, one, paging, read_id};
 use crate::control::{Control, bundles, runs};
+use crate::error::Error;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response, Sink};
 use crate::model::runs::Kind::{self, Bundle, Snapshot};
-use crate::model::runs::{Report, RunStatus};
+use crate::model::runs::{NewRun, Report, RunStatus};
 use crate::model::users::Role::{Admin, Operator, Viewer};
 use crate::model::users::User;
 use std::fs::File;
@@ -55,8 +56,12 @@ fn create(control: &Control, request: &Request, user: &User, kind: Kind) -> Repl
     let mut f = Fields::of_optional_body(&request.body)?;
     let id = f.id("id").optional();
     let requested_by = f.printable("requested_by", 1..=128).optional();
+    let with_values = kind == Bundle && f.flag("with_values").or(false);
     f.finish()?;
-    Ok(created(runs::create(control, kind, once, id, requested_by)?))
+    if with_values && user.role < Admin {
+        return Err(Error::Forbidden("Only an admin may ask for a bundle with values: it holds what people keep secret."));
+    }
+    Ok(created(runs::create(control, kind, once, NewRun { id, requested_by, with_values })?))
 }
 
 fn update(control: &Control, request: &Request, kind: Kind) -> Reply {

@@ -17,6 +17,7 @@ pub const CREATE: &[Opt] = &[
     opt("wait", "", "wait until it is made"),
     opt("timeout", "SECONDS", "wait so long at most (default 300)"),
     opt("output", "FILE", "wait, and put it into this file"),
+    opt("with-values", "", "also hold what people wrote, secrets included; for your own use only"),
 ];
 
 /// Options of `support-bundle download`.
@@ -36,8 +37,14 @@ pub fn create(args: &Args) -> Result<(), Failure> {
     let timeout_s = args.int("timeout", 300);
     args.get("output").map_or(Ok(()), |path| replaceable(Path::new(path)))?;
     let api = signed_in(args)?;
-    let mut bundle = api.post("/support-bundles", &json!({ "requested_by": args.get("username") }))?;
+    let mut bundle =
+        api.post("/support-bundles", &json!({ "requested_by": args.get("username"), "with_values": args.has("with-values") }))?;
     let id = bundle["id"].as_str().unwrap_or_default().to_string();
+    if args.has("with-values") {
+        eprintln!(
+            "This bundle will hold what people wrote: specs, environments, labels, settings, events and log lines, with every secret in them. Keep it to yourself."
+        );
+    }
     if args.has("wait") || args.get("output").is_some() {
         eprintln!("The control plane makes the support bundle {} ...", output::ascii(&id));
         bundle = wait(&api, &id, Duration::from_secs(timeout_s.unsigned_abs()))?;

@@ -7,7 +7,7 @@ use super::{Control, bundles, guard};
 use crate::crypto;
 use crate::error::{Error, Result};
 use crate::model::events::NewEvent;
-use crate::model::runs::{Kind, Report, Run, RunStatus};
+use crate::model::runs::{Kind, NewRun, Report, Run, RunStatus};
 use crate::model::{Page, Paging};
 use crate::store::{events, runs};
 use serde_json::{Value, json};
@@ -46,16 +46,16 @@ pub fn show(control: &Control, kind: Kind, id: &str) -> Result<Versioned<Run>> {
 }
 
 /// Asks for one.
-pub fn create(control: &Control, kind: Kind, once: Once, id: Option<String>, requested_by: Option<String>) -> Result<Created> {
+pub fn create(control: &Control, kind: Kind, once: Once, new: NewRun) -> Result<Created> {
     let created = control.store.write(move |w| {
         guard::check(w)?;
         once.create(w, |w| {
-            let id = id.unwrap_or_else(|| format!("{}-{}", words(kind).prefix, crypto::random_hex(8)));
+            let id = new.id.clone().unwrap_or_else(|| format!("{}-{}", words(kind).prefix, crypto::random_hex(8)));
             if runs::by_id(w, kind, &id)?.is_some() {
                 return Err(Error::Conflict(format!("{} id already exists", words(kind).what)));
             }
-            runs::insert(w, kind, &id, requested_by.as_deref())?;
-            events::record(w, event(kind, "requested", &id, ("requested_by", json!(requested_by))))?;
+            runs::insert(w, kind, &id, &new)?;
+            events::record(w, event(kind, "requested", &id, ("requested_by", json!(new.requested_by))))?;
             runs::by_id(w, kind, &id)?.ok_or_else(|| missing(kind))
         })
     })?;

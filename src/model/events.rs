@@ -23,6 +23,11 @@ pub const OWN_CATEGORIES: &[&str] = &[
     "wireguard",
 ];
 
+/// True for a category that only the server itself writes into.
+pub fn is_own(category: &str) -> bool {
+    OWN_CATEGORIES.contains(&category)
+}
+
 /// An event, in the shape of the contract.
 #[derive(Debug, Clone, Serialize)]
 pub struct Event {

@@ -83,6 +83,8 @@ pub struct Run {
     pub requested_by: Option<String>,
     /// Why it failed.
     pub error: Option<String>,
+    /// True for a bundle that holds what people wrote, too.
+    pub with_values: bool,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// When it last changed.
@@ -91,16 +93,30 @@ pub struct Run {
 
 impl Serialize for Run {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let mut map = s.serialize_map(Some(7))?;
+        let mut map = s.serialize_map(None)?;
         map.serialize_entry("id", &self.id)?;
         map.serialize_entry("status", self.status.as_str())?;
         map.serialize_entry(self.kind.result_key(), &self.result)?;
         map.serialize_entry("requested_by", &self.requested_by)?;
         map.serialize_entry("error", &self.error)?;
+        if self.kind == Kind::Bundle {
+            map.serialize_entry("with_values", &self.with_values)?;
+        }
         map.serialize_entry("created_at", &self.created_at)?;
         map.serialize_entry("updated_at", &self.updated_at)?;
         map.end()
     }
+}
+
+/// A request that is made.
+#[derive(Debug, Default)]
+pub struct NewRun {
+    /// Its id; one is made where none is given.
+    pub id: Option<String>,
+    /// Who asks.
+    pub requested_by: Option<String>,
+    /// True for a bundle that is to hold what people wrote, too.
+    pub with_values: bool,
 }
 
 /// What a report says of a request; `None` leaves a field as it is.

@@ -3,7 +3,7 @@
 use super::query::query;
 use super::{Read, Write};
 use crate::error::Result;
-use crate::model::runs::{Kind, Run, RunStatus};
+use crate::model::runs::{Kind, NewRun, Run, RunStatus};
 use crate::model::{Page, Paging};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Row, named_params};
@@ -23,8 +23,9 @@ fn run(kind: Kind) -> impl Fn(&Row) -> rusqlite::Result<Run> {
             result: row.get(2)?,
             requested_by: row.get(3)?,
             error: row.get(4)?,
-            created_at: row.get(5)?,
-            updated_at: row.get(6)?,
+            with_values: row.get(5)?,
+            created_at: row.get(6)?,
+            updated_at: row.get(7)?,
         })
     }
 }
@@ -47,8 +48,10 @@ pub fn by_id(read: &Read, kind: Kind, id: &str) -> Result<Option<Run>> {
 }
 
 /// Writes a new request.
-pub fn insert(write: &Write, kind: Kind, id: &str, requested_by: Option<&str>) -> Result<()> {
-    let row = named_params! { ":kind": kind.as_str(), ":id": id, ":requested_by": requested_by, ":now": write.now };
+pub fn insert(write: &Write, kind: Kind, id: &str, new: &NewRun) -> Result<()> {
+    let row = named_params! {
+        ":kind": kind.as_str(), ":id": id, ":requested_by": new.requested_by, ":with_values": new.with_values, ":now": write.now,
+    };
     write.run(query!("runs", "insert"), row)?;
     Ok(())
 }

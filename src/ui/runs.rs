@@ -9,7 +9,7 @@ use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
 use crate::model::Paging;
-use crate::model::runs::{Kind, Run};
+use crate::model::runs::{Kind, NewRun, Run};
 use crate::model::users::Role::{Admin, Operator, Viewer};
 use tiny_http::Method::{Get, Post};
 
@@ -92,7 +92,8 @@ fn kind(at: &At) -> Result<(Kind, &'static str)> {
 
 fn request(at: &At) -> Reply {
     let (kind, word) = kind(at)?;
-    runs::create(at.control, kind, Once::default(), None, Some(at.user.name.clone()))?;
+    let new = NewRun { requested_by: Some(at.user.name.clone()), ..NewRun::default() };
+    runs::create(at.control, kind, Once::default(), new)?;
     Ok(back_to("/ui/support", word))
 }
 

@@ -112,7 +112,7 @@ CREATE TABLE runs (
     error        TEXT,
     created_at   INTEGER NOT NULL,
     updated_at   INTEGER NOT NULL
-) STRICT;
+, with_values INTEGER NOT NULL DEFAULT 0 CHECK (with_values IN (0, 1))) STRICT;
 CREATE TABLE schema_migrations (
     number INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT;
 CREATE TABLE service_revisions (

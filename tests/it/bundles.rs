@@ -1,7 +1,7 @@
 //! Support bundles: made by the control plane, fetched by admins, whole or not there, and without a secret.
 
 use crate::node::Node;
-use crate::program::{Running, command, fails, ok};
+use crate::program::{Running, fails, ok};
 use crate::support::{Answer, Client, Dir, Served, until};
 use crate::trouble::{can_mount, in_namespace};
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ fn ended(client: &Client, id: &str) -> Value {
 }
 
 /// Asks for one, and waits until it is made.
-fn made(client: &Client, id: &str) -> Value {
+pub fn made(client: &Client, id: &str) -> Value {
     let asked = client.post("/support-bundles", &json!({ "id": id }));
     assert_eq!((asked.status, &asked.json()["status"]), (201, &json!("pending")), "{}", asked.text());
     let bundle = ended(client, id);
@@ -30,12 +30,12 @@ fn made(client: &Client, id: &str) -> Value {
     bundle
 }
 
-fn download(client: &Client, id: &str) -> Answer {
+pub fn download(client: &Client, id: &str) -> Answer {
     client.get(&format!("/support-bundles/{id}/download"))
 }
 
 /// What is in a bundle, by path, as tar unpacks it; and that the manifest tells the truth about it.
-fn unpacked(bytes: &[u8]) -> BTreeMap<String, String> {
+pub fn unpacked(bytes: &[u8]) -> BTreeMap<String, String> {
     let dir = Dir::new();
     fs::write(dir.join("b.tar.gz"), bytes).unwrap();
     fs::create_dir(dir.join("b")).unwrap();
@@ -88,7 +88,7 @@ fn a_bundle_is_made_fetched_and_deleted() {
     assert_eq!(answer.header("Content-Length"), Some(answer.body.len().to_string().as_str()));
     let all = unpacked(&answer.body);
     let part = |path: &str| -> Value { serde_json::from_str(&all[path]).unwrap() };
-    assert_eq!(part("cluster/services.json")[0]["spec"]["image"], "nginx");
+    assert_eq!(part("cluster/services.json")[0]["spec"]["image"], "<text, 5 characters>");
     assert_eq!(part("cluster/nodes.json")[0]["id"], "n1");
     assert_eq!(part("cluster/leases.json")[0]["lease_state"], "alive");
     assert_eq!(part("cluster/users.json")[0]["name"], "admin");
@@ -96,7 +96,7 @@ fn a_bundle_is_made_fetched_and_deleted() {
     assert!(part("events.json").as_array().unwrap().iter().any(|e| e["name"] == "support_bundle.running"));
     assert!(all["metrics.txt"].contains("uptimemesh_build_info"));
     let manifest = part("manifest.json");
-    assert_eq!((&manifest["bundle_id"], &manifest["format"]), (&json!("one"), &json!(1)));
+    assert_eq!((&manifest["bundle_id"], &manifest["format"]), (&json!("one"), &json!(2)));
     assert!(manifest["left_out"][0]["why"].as_str().unwrap().contains("no log file is kept"), "{manifest}");
     let findings = part("doctor.json");
     let seen =
@@ -283,94 +283,6 @@ fn a_full_disk_fails_it_with_a_sentence() {
     let room = ["--mount", "mount", "-o", "remount,size=16m", bundles.to_str().unwrap()];
     assert!(Command::new("nsenter").arg(target).args(room).status().unwrap().success());
     made(&admin, "two");
-}
-
-/// In every place where an operator, a client or the program itself can leave a secret there is one, and none is in the bundle.
-#[test]
-fn no_secret_is_in_it() {
-    let dir = Dir::new();
-    let plant = |name: &str| format!("planted-{name}-tail7Q");
-    let mut program = command(dir.path(), &["serve", "--server-host", "127.0.0.1", "--server-port", "0", "--log-level", "DEBUG"]);
-    program.env("PWD", "/harmless/working/directory").env("AUTH_SESSION_TTL_SECONDS", "123456");
-    program.env("LOG_DB_QUERIES", "true").env("LOG_DB_QUERY_PARAMS", "true").env("LOG_SQL_MAX_LENGTH", "8000");
-    for name in ["AUTH_SECRET_KEY", "CLUSTER_SIGNING_KEY", "METRICS_TOKEN", "SMTP_PASSWORD"] {
-        program.env(name, format!("{}-0123456789abcdef0123456789abcdef", plant(name)));
-    }
-    let server = Running::of(program, dir.path(), "serve");
-    let client = server.client();
-    let admin = client.signed_in("admin", "uptime");
-    let api_token = admin.post("/api-tokens", &json!({"name": "t", "role": "admin"})).json()["token"].as_str().unwrap().to_string();
-    let join_token = crate::node::token(&admin, "core", None);
-    let mut node = Node::joined(&admin, "n1");
-    assert_eq!(node.heartbeat(&admin, 45, &json!({"db_password": plant("status"), "note": "harmless-note"})).status, 200);
-    let spec = json!({
-        "image": format!("registry.example/{}", "web"),
-        "env": {"DB_PASSWORD": plant("env"), "HARMLESS": plant("env-harmless-name"), "URL": format!("postgres://u:{}@db/x", plant("env-url"))},
-        "environment": [format!("SOME_NAME={}", plant("env-list")), {"name": "OTHER", "value": plant("env-pair")}],
-        "labels": {"api-key": plant("label"), "zone": "harmless-zone"},
-        "command": ["run", "--password", plant("flag"), format!("--token={}", plant("flag-equals"))],
-        "script": format!("curl -u me -H 'Authorization: Bearer {}' https://me:{}@example.org/x?token={}", plant("bearer"), plant("basic-auth"), plant("query")),
-        "files": [{"name": "tls.key", "content": format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", plant("pem"))}],
-        "credentials": {"deep": [{"deeper": plant("deep")}]},
-        "odd": {"password": format!("{} \"\\ \u{e4}\u{1f600}", plant("odd-characters"))},
-    });
-    let service =
-        json!({"id": "web", "name": "web", "description": format!("the password is: secret={}", plant("description")), "spec": spec});
-    let made_service = admin.post("/services", &service);
-    assert_eq!(made_service.status, 201, "{}", made_service.text());
-    admin.post("/nodes", &json!({"id": "n2", "name": "n2", "labels": {"root_password": plant("node-label"), "disk": "harmless-disk"}}));
-    let replica = json!({"id": "r1", "service_id": "web", "node_id": "n2", "status": {"access_token": plant("replica-status")}});
-    assert_eq!(admin.post("/replicas", &replica).status, 201);
-    let endpoint = json!({"id": "e1", "replica_id": "r1", "address": format!("https://u:{}@host", plant("endpoint")), "port": 80});
-    assert_eq!(admin.post("/endpoints", &endpoint).status, 201, "{}", admin.post("/endpoints", &endpoint).text());
-    let setting =
-        |key: &str, value: String| assert_eq!(admin.put(&format!("/cluster-settings/{key}"), &json!({"value": value})).status, 200);
-    setting("smtp_pass", plant("setting"));
-    setting("webhook", format!("https://hook.example/?access_token={}", plant("setting-url")));
-    setting("harmless", "harmless-setting".into());
-    let event = json!({"category": "mine", "name": "n", "level": "info", "fields": {"password": plant("event-field"), "text": format!("it was {} again", plant("env"))}});
-    assert_eq!(admin.post("/events", &event).status, 201);
-    admin.post("/etcd/snapshots", &json!({"id": "s1", "requested_by": format!("password={}", plant("requested-by"))}));
-    admin.patch("/etcd/snapshots/s1", &json!({"status": "failed", "error": format!("secret: {}", plant("error"))}));
-    // Log lines: what clients may put into them, and what another program may have written beside.
-    admin.send("GET", "/nodes", &[("X-Request-ID", &format!("password={}", plant("log-line")))], b"");
-    admin.send("GET", "/nodes", &[("X-Request-ID", &format!("by-value-{}", plant("env-harmless-name")))], b"");
-    let all_said = |text: &str| fs::read_to_string(dir.join("data/app.log")).unwrap().contains(text);
-    until("all is logged", || (all_said(&plant("log-line")) && all_said("by-value-")).then_some(()));
-    fs::create_dir_all(dir.join("data/identities/n9")).unwrap();
-    fs::write(dir.join("data/identities/n9/lease.token"), plant("key-file")).unwrap();
-    admin.post(
-        "/events",
-        &json!({"category": "mine", "name": "n", "level": "info", "fields": {"text": format!("found {}", plant("key-file"))}}),
-    );
-
-    let database = rusqlite::Connection::open(dir.join("data/app.db")).unwrap();
-    let hash: String = database.query_row("SELECT password_hash FROM users WHERE name = 'admin'", [], |r| r.get(0)).unwrap();
-    // What is a secret only by what the server or its log knows of it.
-    for text in [format!("a hash {hash}"), format!("once more {}", plant("log-line"))] {
-        admin.post("/events", &json!({"category": "mine", "name": "n", "level": "info", "fields": {"text": text}}));
-    }
-    fs::write(dir.join("data/app.log.1"), format!("an older line, password={}\n", plant("older-log"))).unwrap();
-    made(&admin, "one");
-    let all = unpacked(&download(&admin, "one").body);
-    assert!(all["log/app.log"].starts_with("an older line, password=[redacted]\n"));
-    let text: String = all.iter().map(|(path, content)| format!("== {path}\n{content}\n")).collect();
-    for harmless in
-        ["harmless-note", "harmless-zone", "harmless-disk", "harmless-setting", "registry.example/web", "db.query", "by-value-", "123456"]
-    {
-        assert!(text.contains(harmless), "{harmless} is harmless, and missing");
-    }
-    let setup_code = fs::read_to_string(dir.join("data/keys/setup-code")).unwrap();
-    let ca_key = fs::read_to_string(dir.join("data/pki/cluster-ca.key")).unwrap();
-    let mut secrets =
-        vec!["planted-", "tail7Q", hash.as_str(), "$argon2id$", setup_code.trim(), &api_token, &join_token, &node.lease_token];
-    secrets.push(admin.token.as_deref().unwrap());
-    secrets.extend(ca_key.lines().filter(|line| !line.starts_with("-----")));
-    for secret in secrets {
-        let around =
-            text.find(secret).map(|at| text.get(at.saturating_sub(300)..(at + 100).min(text.len())).unwrap_or("(its surroundings)"));
-        assert!(around.is_none(), "{secret} is in: {}", around.unwrap_or_default());
-    }
 }
 
 #[test]

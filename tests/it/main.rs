@@ -8,6 +8,7 @@ mod backups;
 mod bare;
 mod browser;
 mod browser_ui;
+mod bundle_secrets;
 mod bundles;
 mod canary;
 mod crash;

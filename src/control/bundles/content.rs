@@ -1,10 +1,12 @@
-//! What is in a bundle: gathered first, so that a secret found in one part is taken out of all, then written.
+//! What is in a bundle: gathered first, because what people wrote in one part may stand in a sentence of another, then written.
 
 use super::archive::TarGz;
-use super::redact::{Redactor, is_secret_name};
-use crate::clock;
+use super::forms::PARTS;
+use super::redact::Redactor;
+use super::shape::Closer;
+use crate::clock::{self, Timestamp};
 use crate::config::{Config, SETTINGS};
-use crate::control::{Control, ca, doctor, metrics, scheduler};
+use crate::control::{Control, ca, doctor, metrics, scheduler, settings};
 use crate::crypto;
 use crate::error::{Chain, Doing, Error, Result};
 use crate::files;
@@ -17,6 +19,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -49,19 +52,19 @@ struct Part {
 /// As text: trees of JSON need four times the memory, so only one is made at a time.
 enum Body {
     Json(String),
-    Text(String),
+    Log(String),
+    /// Figures of ours, whose labels are ours too.
+    Figures(String),
 }
 
 /// Writes the bundle of a request, whole and flushed.
 pub fn write(control: &Control, run: &Run, path: &Path) -> Result<()> {
     let (parts, mut left_out) = gather(control);
-    let mut redactor = Redactor::default();
-    known_secrets(control, &mut redactor);
-    for part in &parts {
-        match &part.body {
-            Body::Json(text) => redactor.learn(&parsed(text)?),
-            Body::Text(text) => redactor.learn_text(text),
-        }
+    let (mut secrets, mut words) = (Redactor::default(), Redactor::default());
+    known_secrets(control, &mut secrets);
+    if !run.with_values {
+        let mut closer = Closer { words: &mut words, learning: true };
+        parts.iter().try_for_each(|part| closed(part, &mut closer).map(drop))?;
     }
     let now = clock::now();
     let _ = fs::remove_file(path);
@@ -70,13 +73,11 @@ pub fn write(control: &Control, run: &Run, path: &Path) -> Result<()> {
     let mut archive = TarGz::new(BufWriter::new(file), now.secs()).doing(doing)?;
     let (mut listed, mut total) = (Vec::new(), 0);
     for part in parts {
-        let text = match part.body {
-            Body::Json(text) => serde_json::to_string_pretty(&redactor.value(parsed(&text)?)).doing(doing)? + "\n",
-            // Line by line: a quote that is open at the end of one says nothing of the next.
-            Body::Text(text) => text.lines().map(|line| redactor.text(line) + "\n").collect(),
+        let text = match run.with_values {
+            true => with_values(&part)?,
+            false => closed(&part, &mut Closer { words: &mut words, learning: false })?,
         };
-        // Names of fields, too.
-        let text = redactor.known(&text);
+        let text = secrets.known(&text);
         if total + text.len() > BUNDLE_BYTES_MAX {
             left_out.push(json!({"path": part.path, "why": format!("all files together would have more than {BUNDLE_BYTES_MAX} bytes")}));
             continue;
@@ -86,27 +87,85 @@ pub fn write(control: &Control, run: &Run, path: &Path) -> Result<()> {
         listed.push(json!({"path": part.path, "bytes": text.len(), "sha256": crypto::sha256_hex(text.as_bytes()), "cut": part.cut}));
     }
     let manifest = json!({
-        "format": 1,
+        "format": 2,
         "bundle_id": run.id,
-        "requested_by": run.requested_by,
         "made_at": now,
         "program": "uptimemesh",
         "version": env!("CARGO_PKG_VERSION"),
+        "with_values": run.with_values,
         "files": listed,
         "left_out": left_out,
         "limits": {"file_bytes": FILE_BYTES_MAX, "log_bytes": LOG_BYTES_MAX, "all_bytes": BUNDLE_BYTES_MAX, "events": EVENTS_MAX},
-        "redaction": "Secrets are replaced by [redacted]: what stands under a secret's name, every value of an environment, what has the shape of a secret, and every known secret wherever it stands.",
+        "redaction": if run.with_values { WITH_VALUES } else { WITHOUT_VALUES },
     });
-    let manifest = redactor.known(&(serde_json::to_string_pretty(&manifest).doing(doing)? + "\n"));
+    let manifest = secrets.known(&(serde_json::to_string_pretty(&manifest).doing(doing)? + "\n"));
     archive.add("manifest.json", manifest.as_bytes()).doing(doing)?;
     let mut out = archive.finish().doing(doing)?;
     out.flush().doing(doing)?;
     out.get_ref().sync_all().doing(doing)
 }
 
+/// What a bundle's manifest says of what is in it.
+const WITHOUT_VALUES: &str = "Values are shown of UptimeMesh's own fields only, where they are numbers, times, ids, addresses or one of a few words. Of everything that people or programs wrote there are names of keys, kinds and lengths.";
+const WITH_VALUES: &str = "THIS BUNDLE HOLDS WHAT PEOPLE WROTE, secrets too: specs, environments, labels, settings, events and log lines. Only the server's own keys, tokens and password hashes are taken out. Keep it to yourself.";
+
+/// A part, with nothing of what people or programs wrote but its shape.
+fn closed(part: &Part, closer: &mut Closer) -> Result<String> {
+    match (&part.body, PARTS.iter().find(|(path, _)| *path == part.path)) {
+        (Body::Json(text), Some((_, form))) => pretty(&closer.value(parsed(text)?, form)),
+        (Body::Json(_), None) => Err(Error::fault(MAKING, format!("{} has no form", part.path))),
+        (Body::Log(text), _) => Ok(text.lines().map(|line| closer.line(line) + "\n").collect()),
+        (Body::Figures(text), _) => Ok(text.clone()),
+    }
+}
+
+fn with_values(part: &Part) -> Result<String> {
+    match &part.body {
+        Body::Json(text) => pretty(&parsed(text)?),
+        Body::Log(text) | Body::Figures(text) => Ok(text.clone()),
+    }
+}
+
+fn pretty(value: &Value) -> Result<String> {
+    Ok(serde_json::to_string_pretty(value).doing(MAKING)? + "\n")
+}
+
+/// True if a setting's value says nothing but what the server understands: a number, a word of its own, an address, or its default.
+pub(super) fn is_closed_setting(name: &str, value: &str) -> bool {
+    const WORDS: [&str; 17] = [
+        "",
+        "on",
+        "off",
+        "true",
+        "false",
+        "(set)",
+        "(not set)",
+        "DEBUG",
+        "INFO",
+        "WARNING",
+        "ERROR",
+        "CRITICAL",
+        "dev",
+        "prod",
+        "production",
+        "unknown",
+        "ok",
+    ];
+    let ours = SETTINGS.iter().find(|setting| setting.name == name).map(|setting| setting.default);
+    let of_cluster =
+        settings::allowed(name).is_some() || ["cluster_bootstrapped", "cluster_bootstrapped_at", "etcd_status"].contains(&name);
+    let closed = WORDS.contains(&value)
+        || value.len() <= 20 && value.parse::<i64>().is_ok()
+        || value.parse::<IpAddr>().is_ok()
+        || Timestamp::parse(value).is_some()
+        || settings::words(name).is_some_and(|words| words.contains(&value))
+        || name == "etcd_status" && ["down", "unavailable", "stale"].contains(&value);
+    (ours.is_some() || of_cluster) && (closed || ours.is_some_and(|default| default == value))
+}
+
 /// Everything that is told; a part that cannot be had is named with its reason, because it may be what help is needed for.
 fn gather(control: &Control) -> (Vec<Part>, Vec<Value>) {
-    use crate::control::{api_tokens, endpoints, events, join_tokens, leases, nodes, replicas, routers, runs, services, settings};
+    use crate::control::{api_tokens, endpoints, events, join_tokens, leases, nodes, replicas, routers, runs, services};
     type Make = fn(&Control) -> Result<(Body, Option<String>)>;
     let all: &[(&'static str, Make)] = &[
         ("doctor.json", |c| plain(&doctor::of_running(c))),
@@ -126,7 +185,7 @@ fn gather(control: &Control) -> (Vec<Part>, Vec<Value>) {
         ("cluster/authority.json", |c| plain(&ca::show(c)?)),
         ("cluster/scheduler.json", |c| plain(&scheduler::status(c)?)),
         ("events.json", |c| list_of(EVENTS_MAX, |p| events::list(c, p, &EventFilter::default()))),
-        ("metrics.txt", |c| Ok((Body::Text(metrics::text(c)?), None))),
+        ("metrics.txt", |c| Ok((Body::Figures(metrics::text(c)?), None))),
         ("log/app.log", |c| log_tail(&c.config)),
     ];
     let (mut parts, mut left_out) = (Vec::new(), Vec::new());
@@ -198,7 +257,7 @@ fn log_tail(config: &Config) -> Result<(Body, Option<String>)> {
     before.push(".1");
     let (older, _) = tail(Path::new(&before), LOG_BYTES_MAX.saturating_sub(text.len() as u64)).unwrap_or_default();
     let cut = (text.len() as u64) < all;
-    Ok((Body::Text(older + &text), cut.then(|| format!("the last of {all} bytes"))))
+    Ok((Body::Log(older + &text), cut.then(|| format!("the last of {all} bytes"))))
 }
 
 /// The last lines of a file that have so many bytes, and how many the file has.
@@ -229,14 +288,6 @@ fn known_secrets(control: &Control, redactor: &mut Redactor) {
     ];
     for secret in of_config.into_iter().flatten() {
         redactor.know(&String::from_utf8_lossy(secret.expose()));
-    }
-    // What the environment of the process calls a secret, of ours or not. Two names are a shell's own: the working directory.
-    for (name, value) in std::env::vars_os() {
-        let name = name.to_string_lossy().to_ascii_uppercase();
-        let harmless = ["PWD", "OLDPWD"].contains(&name.as_str()) || SETTINGS.iter().any(|s| s.name == name && !s.is_secret());
-        if is_secret_name(&name) && !harmless {
-            redactor.know(&value.to_string_lossy());
-        }
     }
     let mut files = SECRET_FILES_MAX;
     for dir in [&config.data_dir.join("keys"), &config.pki_dir, &config.data_dir.join("identities")] {

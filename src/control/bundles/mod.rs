@@ -7,7 +7,12 @@
 
 mod archive;
 mod content;
+mod forms;
 mod redact;
+mod shape;
+
+#[cfg(test)]
+pub use forms::is_path_word;
 
 use super::{Control, runs as requests};
 use crate::clock;

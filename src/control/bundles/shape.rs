@@ -1,0 +1,207 @@
+//! Shapes in the place of values that are not ours: the kind and the length.
+
+use super::forms::Form::{self, Either, Flag, List, Number, Object, Sentence, Time};
+use super::forms::{CLIENTS_EVENT, LEVEL, LOG_FIELDS, OWN_EVENT, fits, is_name, is_path_word};
+use super::redact::Redactor;
+use serde_json::{Map, Value};
+
+/// Levels of JSON that are looked into.
+const DEPTH_MAX: usize = 64;
+/// Items of a list, and keys of an object, whose shapes are told one by one.
+const ITEMS_MAX: usize = 100;
+/// Characters of a key that is not ours and is shown.
+const KEY_CHARS_MAX: usize = 40;
+/// Digits in such a key: a random key has more.
+const KEY_DIGITS_MAX: usize = 4;
+
+/// Takes what is not ours out of values, and remembers it, so that it is found in our own sentences too.
+pub struct Closer<'r> {
+    /// What people wrote, so far.
+    pub words: &'r mut Redactor,
+    /// The first reading only learns: words may stand in a part before the one that shows them as words.
+    pub learning: bool,
+}
+
+impl Closer<'_> {
+    /// A value of which only what has this form is left.
+    pub fn value(&mut self, value: Value, form: &Form) -> Value {
+        match (value, form) {
+            (Value::Null, _) => Value::Null,
+            (Value::Object(fields), Object(known)) => self.object(fields, known),
+            (Value::Array(items), List(form)) => items.into_iter().map(|item| self.value(item, form)).collect(),
+            (value, Either(forms)) => match forms.iter().find(|form| fits(&value, form)) {
+                Some(form) => self.value(value, form),
+                None => self.shape(value, 0),
+            },
+            (Value::Object(fields), Form::Event) => {
+                let own = fields.get("category").and_then(Value::as_str).is_some_and(crate::model::events::is_own);
+                self.value(Value::Object(fields), if own { &OWN_EVENT } else { &CLIENTS_EVENT })
+            }
+            (Value::Object(fields), Form::Setting { key, value }) => self.setting(fields, key, value),
+            (Value::String(text), Sentence) if self.learning => Value::String(text),
+            (Value::String(text), Sentence) => self.words.known(&text).into(),
+            (value, form) if fits(&value, form) => value,
+            (value, _) => self.shape(value, 0),
+        }
+    }
+
+    fn object(&mut self, fields: Map<String, Value>, known: &[(&str, Form)]) -> Value {
+        let mut out = Map::new();
+        for (key, value) in fields {
+            match known.iter().find(|(name, _)| *name == key) {
+                Some((_, form)) => out.insert(key, self.value(value, form)),
+                None => out.insert(self.key(key, &out), self.shape(value, 0)),
+            };
+        }
+        Value::Object(out)
+    }
+
+    fn setting(&mut self, fields: Map<String, Value>, key: &str, value: &str) -> Value {
+        let name = fields.get(key).and_then(Value::as_str).unwrap_or_default().to_string();
+        let mut out = Map::new();
+        for (field, inside) in fields {
+            let shown = match field.as_str() {
+                f if f == key => self.key(name.clone(), &Map::new()).into(),
+                f if f == value => match inside {
+                    Value::String(text) if super::content::is_closed_setting(&name, &text) => Value::String(text),
+                    inside => self.shape(inside, 0),
+                },
+                _ => self.value(inside, &Time),
+            };
+            out.insert(field, shown);
+        }
+        Value::Object(out)
+    }
+
+    /// What kind of value it is, and how long.
+    fn shape(&mut self, value: Value, depth: usize) -> Value {
+        match value {
+            Value::Null => Value::Null,
+            Value::Bool(_) => "<true or false>".into(),
+            Value::Number(_) => "<number>".into(),
+            Value::String(text) => self.text(&text).into(),
+            Value::Array(items) if depth == DEPTH_MAX => format!("<list of {}>", items.len()).into(),
+            Value::Object(fields) if depth == DEPTH_MAX => format!("<object of {}>", fields.len()).into(),
+            Value::Array(items) => {
+                let more = items.len().saturating_sub(ITEMS_MAX);
+                let mut out: Vec<Value> = items.into_iter().take(ITEMS_MAX).map(|item| self.shape(item, depth + 1)).collect();
+                if more > 0 {
+                    out.push(format!("<{more} more>").into());
+                }
+                Value::Array(out)
+            }
+            Value::Object(fields) => {
+                let more = fields.len().saturating_sub(ITEMS_MAX);
+                let mut out = Map::new();
+                for (key, inside) in fields.into_iter().take(ITEMS_MAX) {
+                    let inside = self.shape(inside, depth + 1);
+                    out.insert(self.key(key, &out), inside);
+                }
+                if more > 0 {
+                    out.insert(format!("<{more} more>"), Value::Null);
+                }
+                Value::Object(out)
+            }
+        }
+    }
+
+    /// The shape of a text. The number of an error of the operating system's is told: it is ours, and says most of what happened.
+    fn text(&mut self, text: &str) -> String {
+        if self.learning {
+            self.words.know(text);
+        }
+        let count = text.chars().count();
+        match os_error(text) {
+            Some(number) => format!("<text, {count} characters, os error {number}>"),
+            None => format!("<text, {count} characters>"),
+        }
+    }
+
+    /// A key that is not ours: shown where it is a name, told by its length where it may be more.
+    fn key(&mut self, key: String, beside: &Map<String, Value>) -> String {
+        if is_plain_key(&key) && !beside.contains_key(&key) {
+            return key;
+        }
+        if self.learning {
+            self.words.know(&key);
+        }
+        let shape = format!("<key, {} characters>", key.chars().count());
+        let numbered = |n: usize| if n == 1 { shape.clone() } else { format!("{shape} {n}") };
+        (1..).map(numbered).find(|name| !beside.contains_key(name)).unwrap_or_default()
+    }
+
+    /// A line of the log. Only a line that this program wrote has this form; of any other the length is told.
+    pub fn line(&mut self, line: &str) -> String {
+        let mut parts = line.split(" | ");
+        let (time, level, category, event) = (parts.next(), parts.next(), parts.next(), parts.next());
+        let ours = time.is_some_and(is_log_time)
+            && level.is_some_and(|l| LEVEL.contains(&l.trim_end().to_ascii_lowercase().as_str()))
+            && category.is_some_and(is_name)
+            && event.and_then(|e| e.get(..4)).is_some_and(|s| ["(*) ", "(!) ", "(x) ", "(?) ", "(X) "].contains(&s));
+        let event = event.unwrap_or_default();
+        if !ours || !is_name(event.get(4..).unwrap_or_default()) {
+            return self.text(line);
+        }
+        let mut out = [time, level, category, Some(event)].map(Option::unwrap_or_default).join(" | ");
+        for (i, part) in parts.enumerate() {
+            out.push_str(" | ");
+            match part.split_once(": ") {
+                // The message. What a library said is no sentence of ours.
+                _ if i == 0 && event.ends_with(") log") => out.push_str(&self.text(part)),
+                _ if i == 0 => out.push_str(&self.sentence(part)),
+                Some((key, value)) if is_name(key) => {
+                    out.push_str(key);
+                    out.push_str(": ");
+                    out.push_str(&self.log_value(key, value));
+                }
+                _ => out.push_str(&self.text(part)),
+            }
+        }
+        out
+    }
+
+    fn sentence(&self, text: &str) -> String {
+        if self.learning { text.to_string() } else { self.words.known(text) }
+    }
+
+    fn log_value(&mut self, key: &str, value: &str) -> String {
+        if key == "path" {
+            return self.path(value);
+        }
+        match LOG_FIELDS.iter().find(|(name, _)| *name == key) {
+            Some((_, Sentence)) => value.to_string(),
+            Some((_, Number)) if value.parse::<f64>().is_ok() => value.to_string(),
+            Some((_, Flag)) if ["true", "false"].contains(&value) => value.to_string(),
+            Some((_, form)) if fits(&Value::from(value), form) => value.to_string(),
+            _ => self.text(value),
+        }
+    }
+
+    /// The path of a request or a file: its words that are ours, and of the rest that there is something.
+    fn path(&mut self, path: &str) -> String {
+        let part = |part: &str| match part.is_empty() || is_path_word(part) {
+            true => part.to_string(),
+            false => "{...}".to_string(),
+        };
+        path.split('/').map(part).collect::<Vec<_>>().join("/")
+    }
+}
+
+/// Letters of any language and a few digits: `DB_PASSWORD`, `app.kubernetes.io/name`, but nothing random.
+fn is_plain_key(key: &str) -> bool {
+    let plain = |c: char| c.is_alphanumeric() || "._-/".contains(c);
+    let digits = key.chars().filter(|c| c.is_numeric()).count();
+    (1..=KEY_CHARS_MAX).contains(&key.chars().count()) && key.chars().all(plain) && digits <= KEY_DIGITS_MAX
+}
+
+/// The number in `(os error 28)`.
+fn os_error(text: &str) -> Option<u32> {
+    let (_, rest) = text.split_once("(os error ")?;
+    rest.split_once(')')?.0.parse().ok()
+}
+
+/// `2026-11-23 20:12:26.900`
+fn is_log_time(text: &str) -> bool {
+    const PATTERN: &[u8] = b"0000-00-00 00:00:00.000";
+    text.len() == PATTERN.len() && text.bytes().zip(PATTERN).all(|(b, p)| if *p == b'0' { b.is_ascii_digit() } else { b == *p })
+}
