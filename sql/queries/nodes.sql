@@ -57,3 +57,10 @@ SELECT id, name, identity_trust = :trust FROM nodes WHERE id > :after AND identi
 DELETE FROM nodes WHERE id = :id
 -- name: replicas_on
 SELECT count(*) FROM replicas WHERE node_id = :id
+-- name: unheard_since
+-- scan: only where nodes are to be forgotten, six times a minute.
+SELECT n.id FROM leases l JOIN nodes n ON n.seq = l.node_seq
+WHERE l.heartbeat_at_s < :before_s
+    AND NOT EXISTS (SELECT 1 FROM replicas WHERE node_id = n.id)
+    AND NOT EXISTS (SELECT 1 FROM router_assignments WHERE node_id = n.id OR primary_router_id = n.id OR secondary_router_id = n.id)
+ORDER BY n.id LIMIT :limit

@@ -5,3 +5,5 @@ INSERT INTO idempotency_keys (caller, key, request_sha256, answer, created_at) V
 ON CONFLICT (caller, key) DO UPDATE SET request_sha256 = excluded.request_sha256, answer = excluded.answer, created_at = excluded.created_at
 -- name: prune
 DELETE FROM idempotency_keys WHERE rowid IN (SELECT rowid FROM idempotency_keys WHERE created_at < :before LIMIT :limit)
+-- name: bytes
+SELECT bytes FROM idempotency_usage WHERE one = 1

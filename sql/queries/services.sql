@@ -31,6 +31,13 @@ INSERT INTO service_revisions (service_id, generation, spec, spec_sha256, action
 VALUES (:service_id, :generation, :spec, :spec_sha256, :action, :restored, :created_by, :now)
 -- name: prune_revisions
 DELETE FROM service_revisions WHERE service_id = :service_id AND generation <= :up_to
+-- name: prune_large_revisions
+-- octet_length reads no spec, only how long each is.
+DELETE FROM service_revisions WHERE service_id = :service_id AND generation < :current AND generation <= (
+    SELECT max(generation) FROM (
+        SELECT generation, sum(octet_length(spec)) OVER (ORDER BY generation DESC) AS bytes
+        FROM service_revisions WHERE service_id = :service_id)
+    WHERE bytes > :bytes_max)
 -- name: revision
 SELECT service_id, generation, spec, spec_sha256, action, restored, created_by, created_at
 FROM service_revisions WHERE service_id = :service_id AND generation = :generation

@@ -7,6 +7,10 @@ INSERT INTO cluster_settings (key, value, created_at, updated_at) VALUES
     ('etcd_status', 'unknown', :now, :now),
     ('events_retention_days', '30', :now, :now),
     ('events_retention_rows', '1000000', :now, :now),
+    ('idempotency_bytes_max', '67108864', :now, :now),
+    ('node_forget_after_days', '0', :now, :now),
+    ('nodes_max', '10000', :now, :now),
     ('scheduler_brake', 'on', :now, :now),
-    ('scheduler_mode', 'auto', :now, :now)
+    ('scheduler_mode', 'auto', :now, :now),
+    ('service_revisions_bytes_max', '16777216', :now, :now)
 ON CONFLICT (key) DO NOTHING;

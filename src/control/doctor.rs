@@ -1,7 +1,7 @@
 //! Examining a control plane: its configuration, keys, certificates, database, backups and nodes. On a running one by itself, and on its
 //! data from outside, whether it runs or not; nothing is changed by it.
 
-use super::{Control, backups, tls};
+use super::{Control, backups, limits, tls};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::crypto::pki::{self, CA_CERT, CA_KEY, Ca};
@@ -47,6 +47,8 @@ struct Cluster {
     nodes: BTreeMap<String, (Option<String>, Option<i64>)>,
     states: Vec<(String, LeaseState)>,
     first_certificate_end: Option<Timestamp>,
+    /// What is near its limit.
+    near_limits: Vec<String>,
 }
 
 fn see(read: &Read) -> Result<Seen> {
@@ -78,6 +80,7 @@ fn cluster(read: &Read) -> Result<Cluster> {
         nodes: all,
         states: leases::enrolled(read)?.into_iter().map(|n| (n.node_id, n.lease.state)).collect(),
         first_certificate_end: nodes::first_identity_end(read)?,
+        near_limits: limits::near(read)?,
     })
 }
 
@@ -283,7 +286,7 @@ fn database(config: &Config, seen: &Seen, runs: bool) -> Vec<Finding> {
 }
 
 fn of_cluster(cluster: &Cluster, runs: bool) -> Vec<Finding> {
-    vec![password(cluster), versions(cluster), silent(cluster, runs), clocks(cluster), node_certificates(cluster)]
+    vec![password(cluster), versions(cluster), silent(cluster, runs), clocks(cluster), node_certificates(cluster), near_limits(cluster)]
 }
 
 fn password(cluster: &Cluster) -> Finding {
@@ -291,6 +294,15 @@ fn password(cluster: &Cluster) -> Finding {
         true => Finding::warn("password", "somebody still has the first password, which everybody knows", "uptimemesh set-password"),
         false => Finding::ok("password", "nobody has the first password any more"),
     }
+}
+
+fn near_limits(cluster: &Cluster) -> Finding {
+    const CHECK: &str = "limits";
+    if cluster.near_limits.is_empty() {
+        return Finding::ok(CHECK, "nothing is near a limit of the settings");
+    }
+    let to_do = "uptimemesh setting set KEY NUMBER raises a limit; delete nodes that are gone, or set node_forget_after_days";
+    Finding::warn(CHECK, format!("there are {}", cluster.near_limits.join(", ")), to_do)
 }
 
 /// Some names, and how many more there are.

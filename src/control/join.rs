@@ -225,7 +225,11 @@ fn write_node(write: &Write, existing: Option<Node>, ask: &Join) -> Result<()> {
     node.status.insert("enrolled_at".into(), write.now.to_string().into());
     node.status.insert("node_role".into(), role.into());
     limits::status_fits("node", &node.status)?;
-    if fresh { nodes::insert(write, &node) } else { nodes::update(write, &node) }
+    if !fresh {
+        return nodes::update(write, &node);
+    }
+    limits::one_more_node(write)?;
+    nodes::insert(write, &node)
 }
 
 /// Writes the new identity after `decide` has let it pass and said what this is, and begins its lease, all in one

@@ -1,7 +1,9 @@
 //! Bounds that more than one rule needs.
 
+use super::settings;
 use crate::error::{Error, FieldFault, Loc, Result};
 use crate::model::Object;
+use crate::store::{Read, Write, nodes, once};
 use serde_json::Value;
 
 /// A whole status, as JSON: enough for what machines report, small enough for thousands in one list.
@@ -10,6 +12,51 @@ const STATUS_BYTES_MAX: usize = 64 << 10;
 const FIELDS_BYTES_MAX: usize = 16 << 10;
 /// A whole spec, as JSON: every revision is kept.
 const SPEC_BYTES_MAX: usize = 64 << 10;
+
+/// Seconds after which a refused request with an Idempotency-Key may be worth another try: answers are forgotten once a minute.
+const ANSWER_RETRY_S: u64 = 60;
+/// A limit is told of from this part of it on, in percent.
+const NEAR_PERCENT: u64 = 90;
+
+/// Refuses one node more than the cluster may have.
+pub fn one_more_node(write: &Write) -> Result<()> {
+    let max = settings::number(write, settings::NODES_MAX)?.unsigned_abs();
+    if nodes::count(write)? < max {
+        return Ok(());
+    }
+    let detail =
+        format!("The cluster has {max} nodes, the most that the setting nodes_max allows. Delete nodes that are gone, or raise it.");
+    Err(Error::Conflict(detail))
+}
+
+/// Refuses to keep another answer for an Idempotency-Key beyond the limit. None is forgotten early for it: a request that is sent again
+/// would be carried out twice.
+pub fn answer_fits(write: &Write, bytes: usize) -> Result<()> {
+    let max = settings::number(write, settings::IDEMPOTENCY_BYTES)?;
+    if once::bytes(write)?.saturating_add(bytes as i64) <= max {
+        return Ok(());
+    }
+    let detail = format!(
+        "The answers kept for requests with an Idempotency-Key have {max} bytes, the most that the setting idempotency_bytes_max allows. \
+         Send this one without a key, try again in {ANSWER_RETRY_S}s, or raise the setting."
+    );
+    Err(Error::RateLimited { detail, retry_after_s: ANSWER_RETRY_S })
+}
+
+/// What is near its limit, as sentences.
+pub fn near(read: &Read) -> Result<Vec<String>> {
+    let mut near = Vec::new();
+    for (what, used, key) in [
+        ("nodes", nodes::count(read)?, settings::NODES_MAX),
+        ("bytes of answers kept for Idempotency-Keys", once::bytes(read)?.unsigned_abs(), settings::IDEMPOTENCY_BYTES),
+    ] {
+        let max = settings::number(read, key)?.unsigned_abs();
+        if used.saturating_mul(100) >= max.saturating_mul(NEAR_PERCENT) {
+            near.push(format!("{used} {what} of {max} ({key})"));
+        }
+    }
+    Ok(near)
+}
 
 /// Refuses the status of a node or a replica that has grown too large, whether at once or patch by patch.
 pub fn status_fits(of: &str, status: &Object) -> Result<()> {

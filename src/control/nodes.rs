@@ -2,8 +2,8 @@
 
 use super::once::{Created, Once};
 use super::versions::{Condition, Versioned};
-use super::{Control, guard, limits};
-use crate::clock::Timestamp;
+use super::{Control, guard, limits, settings};
+use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};
 use crate::model::events::NewEvent;
 use crate::model::leases::LeaseState;
@@ -13,6 +13,9 @@ use crate::store::{Write, events, nodes, routers};
 use crate::thread::lock;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
+
+/// Seconds of a day.
+const DAY_S: i64 = 86_400;
 
 /// A page of nodes, with their leases laid over.
 pub fn list(control: &Control, paging: &Paging, filter: &NodeFilter) -> Result<Page<ListedNode>> {
@@ -57,6 +60,7 @@ pub fn create(control: &Control, once: Once, id: String, name: String, given: No
             }
             let node = Node::new(id.clone(), name.clone(), given, w.now);
             limits::status_fits("node", &node.status)?;
+            limits::one_more_node(w)?;
             nodes::insert(w, &node)?;
             events::record(w, NewEvent::info("nodes", "node.create", json!({"node_id": id, "name": name})))?;
             nodes::by_id(w, &id)?.ok_or_else(missing)
@@ -118,6 +122,31 @@ pub fn rotate_wg_keys(control: &Control, id: String, condition: Condition) -> Re
 
 /// Takes a node away and revokes its identity at once. Refused while replicas are placed there, unless by force.
 pub fn delete(control: &Control, id: String, condition: Condition, force: bool) -> Result<()> {
+    remove(control, id, condition, force, "node.delete")
+}
+
+/// Nodes that are forgotten in one turn of the pass: other writes go between the turns.
+const FORGET_BATCH: usize = 50;
+
+/// Deletes nodes that have been dead for as long as the setting says and that nothing is placed on.
+pub fn forget_old(control: &Control) -> Result<()> {
+    let old = control.store.read(|r| match settings::number(r, settings::NODE_FORGET_DAYS)? {
+        0 => Ok(Vec::new()),
+        days => nodes::unheard_since(r, clock::now().plus_secs(-days * DAY_S), FORGET_BATCH),
+    })?;
+    // A restart of the control plane gives every node a fresh term to come back in.
+    for id in old.into_iter().filter(|id| control.leases.state(id) == LeaseState::Dead) {
+        match remove(control, id, Condition::default(), false, "node.forget") {
+            // Something was placed there, or somebody else deleted it, a moment ago.
+            Err(Error::Conflict(_) | Error::NotFound(_)) => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// Deletes a node in one transaction with its event.
+fn remove(control: &Control, id: String, condition: Condition, force: bool, event: &'static str) -> Result<()> {
     let (deleted, table) = (id.clone(), control.leases.clone());
     let taken = Arc::new(Mutex::new(None));
     let note = Arc::clone(&taken);
@@ -125,6 +154,9 @@ pub fn delete(control: &Control, id: String, condition: Condition, force: bool) 
         guard::check(w)?;
         let node = nodes::by_id(w, &id)?.ok_or_else(missing)?;
         condition.check(&node)?;
+        if event == "node.forget" && table.state(&id) != LeaseState::Dead {
+            return Err(Error::Conflict("This node came back.".into()));
+        }
         let (placed, routed) = (nodes::replicas_on(w, &id)?, routers::naming(w, &id)?);
         if (placed > 0 || routed > 0) && !force {
             let why = format!(
@@ -135,7 +167,7 @@ pub fn delete(control: &Control, id: String, condition: Condition, force: bool) 
         routers::delete_naming(w, &id)?;
         nodes::delete(w, &id)?;
         let fields = json!({"node_id": id, "name": node.name, "forced": force, "replicas": placed, "router_assignments": routed});
-        events::record(w, NewEvent::at("warning", "nodes", "node.delete", fields))?;
+        events::record(w, NewEvent::at("warning", "nodes", event, fields))?;
         *lock(&note) = table.remove(&id);
         Ok(())
     });

@@ -1,7 +1,7 @@
 //! Requests that may come twice: one that creates something and carries an `Idempotency-Key` gets the same answer again for a
 //! day, and creates nothing again. The answer is kept in the transaction that creates.
 
-use super::Control;
+use super::{Control, limits};
 use crate::crypto;
 use crate::error::{Doing, Error, Result};
 use crate::store::{Write, once};
@@ -57,6 +57,7 @@ impl Once {
             return Ok(Created { json: answer, replayed: true });
         }
         let json = json(&create(write)?)?;
+        limits::answer_fits(write, json.len())?;
         once::put(write, &caller, &key, &request_sha256, &json)?;
         Ok(Created { json, replayed: false })
     }

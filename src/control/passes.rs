@@ -1,6 +1,6 @@
 //! What the control plane does by itself, again and again.
 
-use super::{Control, backups, bundles, events, once, scheduler, sessions, tls, updates};
+use super::{Control, backups, bundles, events, nodes, once, scheduler, sessions, tls, updates};
 use crate::error::{Chain, Doing, Error, Result};
 use crate::thread::{Stop, every};
 use std::sync::Arc;
@@ -30,6 +30,9 @@ const WATCH_WAL: Duration = Duration::from_secs(60);
 /// The update that runs is looked at so often: nodes take minutes.
 const UPDATES: Duration = Duration::from_secs(2);
 
+/// Interval for forgetting nodes that are gone for good: a few at a time.
+const FORGET_NODES: Duration = Duration::from_secs(10);
+
 /// Starts every pass; each ends when the flag is raised.
 pub fn start(control: &Arc<Control>, stop: &Stop) -> Result<Vec<JoinHandle<()>>> {
     let pass = |name: &'static str, interval: Duration, work: fn(&Control) -> Result<()>| {
@@ -42,6 +45,7 @@ pub fn start(control: &Arc<Control>, stop: &Stop) -> Result<Vec<JoinHandle<()>>>
         pass("scheduler", SCHEDULE, scheduler::turn)?,
         pass("updates", UPDATES, updates::turn)?,
         pass("event-prune", PRUNE, events::prune)?,
+        pass("node-forget", FORGET_NODES, nodes::forget_old)?,
         pass("once-prune", PRUNE, once::prune)?,
         pass("session-flush", SESSIONS, sessions::flush)?,
         pass("tls-watch", WATCH_TLS, tls::turn)?,

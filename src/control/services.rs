@@ -2,7 +2,7 @@
 
 use super::once::{Created, Once};
 use super::versions::{Condition, Versioned};
-use super::{Control, guard, limits};
+use super::{Control, guard, limits, settings};
 use crate::crypto;
 use crate::error::{Doing, Error, Result};
 use crate::model::events::NewEvent;
@@ -162,17 +162,15 @@ fn edit(
 fn keep_revision(write: &Write, service: &Service, action: &str, restored: Option<i64>, by: &str) -> Result<()> {
     let spec = service.own_spec();
     let text = serde_json::to_string(&spec).doing("write a spec as JSON")?;
-    services::add_revision(
-        write,
-        &Revision {
-            service_id: service.id.clone(),
-            generation: service.generation,
-            spec_sha256: crypto::sha256_hex(text.as_bytes()),
-            spec,
-            action: action.to_string(),
-            restored_generation: restored,
-            created_by: by.to_string(),
-            created_at: write.now,
-        },
-    )
+    let revision = Revision {
+        service_id: service.id.clone(),
+        generation: service.generation,
+        spec_sha256: crypto::sha256_hex(text.as_bytes()),
+        spec,
+        action: action.to_string(),
+        restored_generation: restored,
+        created_by: by.to_string(),
+        created_at: write.now,
+    };
+    services::add_revision(write, &revision, settings::number(write, settings::REVISIONS_BYTES)?)
 }

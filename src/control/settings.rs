@@ -25,6 +25,15 @@ pub const BACKUP_KEPT: &str = "backup_keep";
 /// Seconds between two restore drills; 0 for none.
 pub const DRILL_INTERVAL: &str = "backup_drill_interval_seconds";
 
+/// Days after its last heartbeat that a dead node is forgotten; 0 for never.
+pub const NODE_FORGET_DAYS: &str = "node_forget_after_days";
+/// Nodes of the cluster, at most.
+pub const NODES_MAX: &str = "nodes_max";
+/// Bytes of the kept revisions of one service, at most.
+pub const REVISIONS_BYTES: &str = "service_revisions_bytes_max";
+/// Bytes of the kept answers to requests with an Idempotency-Key, at most.
+pub const IDEMPOTENCY_BYTES: &str = "idempotency_bytes_max";
+
 /// What a setting that the server reads may be.
 enum Rule {
     Number { default: i64, min: i64, max: i64 },
@@ -38,6 +47,11 @@ const RULES: &[(&str, Rule)] = &[
     (BACKUP_INTERVAL, Rule::Number { default: 86_400, min: 0, max: 31_536_000 }),
     (BACKUP_KEPT, Rule::Number { default: 7, min: 1, max: 1_000 }),
     (DRILL_INTERVAL, Rule::Number { default: 604_800, min: 0, max: 31_536_000 }),
+    (NODE_FORGET_DAYS, Rule::Number { default: 0, min: 0, max: 3650 }),
+    (NODES_MAX, Rule::Number { default: 10_000, min: 1, max: 1_000_000 }),
+    // The least holds four of the largest specs: a rollback always finds the previous one.
+    (REVISIONS_BYTES, Rule::Number { default: 16 << 20, min: 256 << 10, max: 1 << 30 }),
+    (IDEMPOTENCY_BYTES, Rule::Number { default: 64 << 20, min: 1 << 20, max: 1 << 30 }),
     (SCHEDULER_MODE, Rule::Word(&["auto", "manual", "paused"])),
     (SCHEDULER_BRAKE, Rule::Word(&["on", "off"])),
 ];

@@ -176,6 +176,12 @@ pub fn trust_page(read: &Read, paging: &Paging, trust: &str) -> Result<Page<Node
     Ok(Page::cut(items, paging.limit, enrolled.unsigned_abs(), |n| &n.node_id))
 }
 
+/// Enrolled nodes whose last heartbeat was before this moment and that no replica or router assignment names.
+pub fn unheard_since(read: &Read, before: Timestamp, limit: usize) -> Result<Vec<String>> {
+    let wanted = named_params! { ":before_s": before.secs(), ":limit": limit as i64 };
+    read.rows(query!("nodes", "unheard_since"), wanted, |r| r.get(0))
+}
+
 /// Takes a node away, its lease with it. Tells whether it was there.
 pub fn delete(write: &Write, id: &str) -> Result<bool> {
     let gone = write.run(query!("nodes", "delete"), named_params! { ":id": id })? > 0;

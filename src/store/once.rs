@@ -23,3 +23,8 @@ pub fn put(write: &Write, caller: &str, key: &str, request_sha256: &str, answer:
 pub fn prune(write: &Write, before: Timestamp, limit: usize) -> Result<usize> {
     write.run(query!("once", "prune"), named_params! { ":before": before, ":limit": limit as i64 })
 }
+
+/// Bytes of all kept answers.
+pub fn bytes(read: &Read) -> Result<i64> {
+    Ok(read.row(query!("once", "bytes"), &[], |r| r.get(0))?.unwrap_or(0))
+}

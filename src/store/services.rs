@@ -103,8 +103,8 @@ pub fn delete(write: &Write, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Writes a revision, and forgets those that are too old.
-pub fn add_revision(write: &Write, new: &Revision) -> Result<()> {
+/// Writes a revision, and forgets those that are too old, or that the kept ones' specs would have more bytes with.
+pub fn add_revision(write: &Write, new: &Revision, bytes_max: i64) -> Result<()> {
     let row = named_params! {
         ":service_id": new.service_id, ":generation": new.generation, ":spec": json(&new.spec)?, ":spec_sha256": new.spec_sha256,
         ":action": new.action, ":restored": new.restored_generation, ":created_by": new.created_by, ":now": write.now,
@@ -112,6 +112,8 @@ pub fn add_revision(write: &Write, new: &Revision) -> Result<()> {
     write.run(query!("services", "add_revision"), row)?;
     let old = named_params! { ":service_id": new.service_id, ":up_to": new.generation - REVISIONS_KEPT };
     write.run(query!("services", "prune_revisions"), old)?;
+    let large = named_params! { ":service_id": new.service_id, ":current": new.generation, ":bytes_max": bytes_max };
+    write.run(query!("services", "prune_large_revisions"), large)?;
     Ok(())
 }
 

@@ -38,8 +38,18 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("events_retention_days", "Days that events are kept."),
     ("events_retention_rows", "Events that are kept at most."),
+    (
+        "idempotency_bytes_max",
+        "Bytes of the answers that are kept for a day for requests with an Idempotency-Key. Beyond them such requests get 429.",
+    ),
+    (
+        "node_forget_after_days",
+        "Days after its last heartbeat that a dead node is deleted, unless replicas or routers are placed there; 0 for never.",
+    ),
+    ("nodes_max", "Nodes of the cluster at most. Beyond them none is created and none joins."),
     ("scheduler_brake", "Whether the scheduler stops when most nodes fall silent together. Off lets it go on."),
     ("scheduler_mode", "What the scheduler does by itself."),
+    ("service_revisions_bytes_max", "Bytes of the revisions that are kept of one service. The oldest go first, the current one never."),
 ];
 
 fn show(at: &At) -> Reply {

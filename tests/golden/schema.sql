@@ -1,3 +1,12 @@
+CREATE TRIGGER idempotency_keys_added AFTER INSERT ON idempotency_keys BEGIN
+    UPDATE idempotency_usage SET bytes = bytes + octet_length(NEW.answer) WHERE one = 1;
+END;
+CREATE TRIGGER idempotency_keys_changed AFTER UPDATE OF answer ON idempotency_keys BEGIN
+    UPDATE idempotency_usage SET bytes = bytes + octet_length(NEW.answer) - octet_length(OLD.answer) WHERE one = 1;
+END;
+CREATE TRIGGER idempotency_keys_removed AFTER DELETE ON idempotency_keys BEGIN
+    UPDATE idempotency_usage SET bytes = bytes - octet_length(OLD.answer) WHERE one = 1;
+END;
 CREATE TABLE api_tokens (
     id                TEXT PRIMARY KEY,
     name              TEXT NOT NULL,
@@ -45,6 +54,10 @@ CREATE TABLE idempotency_keys (
     answer         TEXT NOT NULL,
     created_at     INTEGER NOT NULL,
     PRIMARY KEY (caller, key)
+) STRICT;
+CREATE TABLE idempotency_usage (
+    one   INTEGER PRIMARY KEY CHECK (one = 1),
+    bytes INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE join_tokens (
     id         TEXT PRIMARY KEY,

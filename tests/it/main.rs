@@ -16,6 +16,7 @@ mod doctor;
 mod golden;
 mod hostile;
 mod install;
+mod limits;
 mod log;
 mod machine;
 mod monitoring;

@@ -288,7 +288,13 @@ impl Served {
     }
 
     pub fn restart(&mut self) {
+        self.stopped(|| ());
+    }
+
+    /// Does something to the data while no server has it.
+    pub fn stopped(&mut self, change: impl FnOnce()) {
         self.server.take().unwrap().shutdown();
+        change();
         self.server = Some(Server::start(self.config.clone()).unwrap());
     }
 
