@@ -32,7 +32,7 @@ VALUES (:service_id, :generation, :spec, :spec_sha256, :action, :restored, :crea
 -- name: prune_revisions
 DELETE FROM service_revisions WHERE service_id = :service_id AND generation <= :up_to
 -- name: prune_large_revisions
--- octet_length reads no spec, only how long each is.
+-- scan: over the revisions of one service; octet_length reads no spec, only how long each is.
 DELETE FROM service_revisions WHERE service_id = :service_id AND generation < :current AND generation <= (
     SELECT max(generation) FROM (
         SELECT generation, sum(octet_length(spec)) OVER (ORDER BY generation DESC) AS bytes
