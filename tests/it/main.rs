@@ -36,3 +36,4 @@ mod trouble;
 mod ui;
 mod update;
 mod webdriver;
+mod written;
