@@ -9,6 +9,9 @@ use std::fmt;
 /// Result with [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// Seconds after which to try again what cannot be done at the moment.
+const RETRY_AFTER_S: u64 = 5;
+
 /// Everything that can go wrong, sorted by who can do something about it.
 #[derive(Debug)]
 pub enum Error {
@@ -115,6 +118,15 @@ impl Error {
             }
             Error::RateLimited { detail, .. } => detail.clone(),
             Error::Fault(_) => "Internal error".to_string(),
+        }
+    }
+
+    /// Seconds until it is worth trying again, where trying again may help.
+    pub fn retry_after_s(&self) -> Option<u64> {
+        match self {
+            Error::RateLimited { retry_after_s, .. } => Some(*retry_after_s),
+            Error::Unavailable(_) => Some(RETRY_AFTER_S),
+            _ => None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Files that must never be half written or readable by others: keys, certificates, identities.
 
 use crate::error::{Doing, Error, Result};
+use crate::text;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
@@ -110,12 +111,13 @@ fn give(path: &Path, owner: (u32, u32)) -> Result<()> {
     fchown(&opened, uid, gid).doing(GIVE)
 }
 
-/// Reads a text file; `None` where there is none.
+/// Reads a text file, which a person may have written; `None` where there is none.
 pub fn read(path: &Path) -> Result<Option<String>> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
+    let why = |why: String| Error::fault("read a file", format!("{} {why}", path.display()));
+    match fs::read(path) {
+        Ok(bytes) => text::decode(bytes).map(Some).map_err(why),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e).doing("read a file"),
+        Err(e) => Err(why(format!("cannot be read: {e}"))),
     }
 }
 

@@ -27,6 +27,7 @@ mod routes;
 mod serve;
 mod store;
 mod sys;
+mod text;
 mod thread;
 mod ui;
 

@@ -131,7 +131,7 @@ fn responses(route: &Route, notes: &[Noted]) -> Value {
     error(400, "Malformed: what it says makes no sense");
     error(421, "The request is for a host that this server does not know itself as");
     error(429, "Too many of these: try again after Retry-After");
-    error(503, "Not possible at the moment; the sentence says why");
+    error(503, "Not possible at the moment; the sentence says why: try again after Retry-After");
     match route.handler.access {
         Handler::By(role, _) => {
             error(401, "Nobody is signed in");

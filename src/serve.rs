@@ -76,6 +76,7 @@ impl Server {
         make_parent(&config.database_path)?;
         let listener = listen(&config.server_host, config.server_port)?;
         let address = listener.local_addr().doing("read the listening address")?;
+        store::wait_for(&config.database_path)?;
         backups::before_upgrade(&config)?;
         let store = Store::open(&config.database_path, readers, query_log(&config))?;
         let (connections_per_address_max, proxies) = (config.connections_per_address_max, config.trusted_proxies.clone());

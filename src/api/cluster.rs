@@ -40,7 +40,7 @@ pub const ROUTES: &[Route] = &[
 fn join(control: &Control, request: &Request) -> Reply {
     let mut f = Fields::of_body(&request.body)?;
     let mut ask = Join {
-        token: f.text("token", 1..=256).required(),
+        token: f.text("token", 1..=256).required().trim().to_string(),
         node_id: f.id("node_id").required(),
         name: f.name("name").required(),
         role: f.word("role", JoinRole::WORDS, JoinRole::parse).required_with(JoinRole::Worker),

@@ -1,6 +1,7 @@
 //! Commands and options as a table, and reading a command line by it. The help is made from the same table.
 
 use crate::config::SETTINGS;
+use crate::text;
 use lexopt::Arg::{Long, Short, Value};
 use std::cell::RefCell;
 use std::fmt::Write;
@@ -220,23 +221,18 @@ impl Args {
     }
 
     /// A secret: from the option itself, from a file (`-` is standard input), or from the environment, so that it need not
-    /// stand in the list of processes.
+    /// stand in the list of processes. Line breaks at its end are not part of it, blanks are.
     pub fn secret(&self, name: &str, env: &str) -> Option<String> {
-        if let Some(path) = self.get(&format!("{name}-file")) {
-            let text = if path == "-" { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(path) };
-            return match text {
-                Ok(text) if text.len() <= SECRET_BYTES_MAX => Some(text.trim_end_matches(['\r', '\n']).to_string()),
-                Ok(_) => {
-                    self.fault(format!("--{name}-file {path} is too long for a secret"));
-                    None
-                }
-                Err(e) => {
-                    self.fault(format!("--{name}-file {path} cannot be read: {e}"));
-                    None
-                }
-            };
-        }
-        self.get(name).map(str::to_string).or_else(|| std::env::var(env).ok().filter(|v| !v.is_empty()))
+        let given = match self.get(&format!("{name}-file")) {
+            Some(path) => text::file_or_stdin(path, SECRET_BYTES_MAX).map_err(|why| self.fault(format!("--{name}-file {why}"))).ok(),
+            None => self.get(name).map(str::to_string).or_else(|| std::env::var(env).ok().filter(|v| !v.is_empty())),
+        };
+        given.map(|given| text::secret(&given).to_string())
+    }
+
+    /// A secret that has no blanks: a token, a join string. Those around it are not part of it.
+    pub fn token(&self, name: &str, env: &str) -> Option<String> {
+        self.secret(name, env).map(|token| token.trim().to_string())
     }
 
     /// The options that are settings of the server.

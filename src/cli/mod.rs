@@ -808,7 +808,7 @@ fn signed_in(args: &Args) -> Result<Api, Failure> {
     // Who says on the command line who signs in means it, whatever the environment says.
     let by_name = args.has("username") || asked("password");
     if (!by_name || asked("api-token"))
-        && let Some(token) = args.secret("api-token", "UPTIMEMESH_API_TOKEN")
+        && let Some(token) = args.token("api-token", "UPTIMEMESH_API_TOKEN")
     {
         args.finish()?;
         return Ok(api(args)?.with_token(token)?);

@@ -94,7 +94,7 @@ struct Invitation {
 
 /// The join string on the command line, in a file, on standard input or in the environment; `None` where V1's options are used.
 fn invitation(args: &Args) -> Option<Invitation> {
-    let text = args.words.first().cloned().or_else(|| args.secret("join", "UPTIMEMESH_JOIN"))?;
+    let text = args.words.first().cloned().or_else(|| args.token("join", "UPTIMEMESH_JOIN"))?;
     if args.get("token").is_some() || args.get("token-file").is_some() || args.get("api-url").is_some() {
         args.fault("a join string says where and with which token to join: leave --api-url, --token and --token-file out".to_string());
     }
@@ -114,7 +114,7 @@ fn invitation(args: &Args) -> Option<Invitation> {
 
 /// V1's way: a URL and a token.
 fn v1_invitation(args: &Args) -> Invitation {
-    let token = args.secret("token", "UPTIMEMESH_TOKEN").unwrap_or_else(|| {
+    let token = args.token("token", "UPTIMEMESH_TOKEN").unwrap_or_else(|| {
         args.fault("the join string is missing: uptimemesh join STRING, --join-file FILE, or UPTIMEMESH_JOIN".to_string());
         String::new()
     });
@@ -227,14 +227,17 @@ pub fn agent(args: &Args) -> Result<(), Failure> {
 pub fn heartbeat(args: &Args) -> Result<(), Failure> {
     let (node_id, dir) = node(args);
     let ttl_s = lease_ttl(args);
-    let status = args.get("status-json").map_or_else(|| Value::Object(agent::status(host::facts(&dir))).to_string(), str::to_string);
+    let status = args.get("status-json").map_or_else(
+        || Value::Object(agent::status(host::facts(&dir))).to_string(),
+        |json| json.trim().trim_start_matches('\u{feff}').to_string(),
+    );
     if !serde_json::from_str::<Value>(&status).is_ok_and(|v| v.is_object()) {
         args.fault("--status-json must be a JSON object".to_string());
     }
     let way = way(args, &dir)?;
     let mut identity = Identity::load(&dir, &node_id)?;
     let api = way.api(&identity)?;
-    if let Some(token) = args.secret("lease-token", "UPTIMEMESH_LEASE_TOKEN") {
+    if let Some(token) = args.token("lease-token", "UPTIMEMESH_LEASE_TOKEN") {
         identity.lease_token = token;
     }
     let mut clock = ServerClock::default();

@@ -7,6 +7,7 @@ use crate::crypto;
 use crate::crypto::release::{KEY_BYTES_MAX, ReleaseKey, SIGNATURE_BYTES_MAX, SigningKey};
 use crate::files;
 use crate::model::release::{MANIFEST_BYTES_MAX, Manifest, architecture, is_url};
+use crate::text;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -138,7 +139,7 @@ fn bytes(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
 }
 
 fn text(path: &Path, bytes_max: usize) -> Result<String, Failure> {
-    String::from_utf8(bytes(path, bytes_max)?).map_err(|_| Failure::Failed(format!("{} is no text", path.display())))
+    text::decode(bytes(path, bytes_max)?).map_err(|why| Failure::Failed(format!("{} {why}", path.display())))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

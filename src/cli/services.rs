@@ -3,8 +3,12 @@
 use super::args::{Args, Failure, Opt, opt};
 use super::{encoded, listed, output, remove, said, shown, signed_in};
 use crate::client::{Api, CallError};
+use crate::text;
 use serde_json::{Value, json};
 use std::time::Duration;
+
+/// A longer body is accepted by no server.
+const SPEC_BYTES_MAX: usize = 1 << 20;
 
 /// Options of `service apply`.
 pub const APPLY: &[Opt] = &[
@@ -37,11 +41,8 @@ pub fn show(args: &Args) -> Result<(), Failure> {
 /// Makes a service, or brings it to what the file says.
 pub fn apply(args: &Args) -> Result<(), Failure> {
     let file = args.required("file");
-    let text = match file {
-        "" => String::new(),
-        "-" => std::io::read_to_string(std::io::stdin()).map_err(|e| format!("cannot read standard input: {e}"))?,
-        path => std::fs::read_to_string(path).map_err(|e| format!("cannot read {path}: {e}"))?,
-    };
+    // A file that is not named is told of with all other faults.
+    let text = if file.is_empty() { String::new() } else { text::file_or_stdin(file, SPEC_BYTES_MAX)? };
     let api = signed_in(args)?;
     let wanted: Value = serde_json::from_str(&text).map_err(|e| format!("{file} is not JSON: {e}"))?;
     if !wanted["id"].is_string() {

@@ -9,6 +9,7 @@ pub use download::download;
 use crate::clock::Timestamp;
 use crate::crypto::pki::NodeKey;
 use crate::crypto::tls;
+use crate::text;
 use connect::TlsConnector;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -457,7 +458,11 @@ fn system_authorities() -> Result<String, String> {
 /// The certificates of authorities in a file.
 pub fn authorities_in(path: &str) -> Result<String, String> {
     let bytes = fs::read(path).map_err(|e| format!("cannot read the trusted certificates in {path}: {e}"))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    if text::is_wide(&bytes) {
+        return text::decode(bytes).map_err(|why| format!("the file of trusted certificates, {path}, {why}"));
+    }
+    // Comments in collections are in any encoding.
+    Ok(String::from_utf8_lossy(text::unmarked(&bytes)).into_owned())
 }
 
 /// Why a server is not believed, if that is what went wrong.

@@ -11,10 +11,11 @@ pub const REFUSAL: &str = "Cluster writes are disabled while etcd is unavailable
 
 /// Refuses while etcd is not well. Called inside the write's own transaction, so that no write slips past a change.
 pub fn check(read: &Read) -> Result<()> {
-    match settings::by_key(read, ETCD_STATUS)? {
-        Some(setting) if ["down", "unavailable", "stale"].contains(&setting.value.trim().to_lowercase().as_str()) => {
-            Err(Error::Unavailable(REFUSAL.to_string()))
-        }
-        _ => Ok(()),
-    }
+    if is_up(read)? { Err(Error::Unavailable(REFUSAL.to_string())) } else { Ok(()) }
+}
+
+/// Whether it refuses.
+pub fn is_up(read: &Read) -> Result<bool> {
+    let said = settings::by_key(read, ETCD_STATUS)?;
+    Ok(said.is_some_and(|setting| ["down", "unavailable", "stale"].contains(&setting.value.trim().to_lowercase().as_str())))
 }

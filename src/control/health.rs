@@ -1,7 +1,7 @@
 //! How the cluster is, in the few figures that every page shows.
 
 use super::{Control, guard, scheduler};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::leases::LeaseState;
 use crate::store::nodes;
 
@@ -35,14 +35,7 @@ pub fn look(control: &Control) -> Result<Health> {
             LeaseState::Unknown => {}
         }
     }
-    let (nodes, guarded) = control.store.read(|r| {
-        let guarded = match guard::check(r) {
-            Ok(()) => false,
-            Err(Error::Unavailable(_)) => true,
-            Err(e) => return Err(e),
-        };
-        Ok((nodes::count(r)?, guarded))
-    })?;
+    let (nodes, guarded) = control.store.read(|r| Ok((nodes::count(r)?, guard::is_up(r)?)))?;
     health.unknown = (nodes as usize).saturating_sub(health.alive + health.stale + health.dead);
     health.guarded = guarded;
     let scheduler = scheduler::status(control)?;

@@ -542,8 +542,11 @@ pub fn heartbeat(control: &Control, beat: Heartbeat) -> Result<Renewed> {
     }
     // The body was parsed already, so this does not fail; if it did, it would be the client's fault.
     let canonical = crypto::signature::canonical(&beat.raw_patch).map_err(Error::Malformed)?;
-    let message = crypto::signature::heartbeat_message(&beat.node_id, &beat.lease_token, beat.signed_at, beat.ttl_s, &canonical);
-    if !beat.signature.as_deref().is_some_and(|s| public_key.verify(&message, s)) {
+    let signed = |form: &str| {
+        let message = crypto::signature::heartbeat_message(&beat.node_id, &beat.lease_token, beat.signed_at, beat.ttl_s, form);
+        beat.signature.as_deref().is_some_and(|s| public_key.verify(&message, s))
+    };
+    if !signed(&canonical) && !crypto::signature::with_bare_del(&canonical).is_some_and(|form| signed(&form)) {
         return Err(leases.refuse(&beat.node_id, "bad signature", Some("bad_signature")));
     }
     // Between the first look and here another heartbeat, a rejoin or a deletion may have come: the lock decides.

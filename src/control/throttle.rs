@@ -7,6 +7,7 @@ use crate::caller;
 use crate::config::Config;
 use crate::error::Error;
 use crate::model::address;
+use crate::text;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Refusals of one address in a second, and at once. Guessing a key of 256 bits is hopeless anyway; this bounds the work.
@@ -84,6 +85,6 @@ pub fn node_of_beat(control: &Control, body: &[u8]) -> Option<String> {
     if body.len() > BEAT_BYTES_MAX {
         return None;
     }
-    let shown: Shown = serde_json::from_slice(body).ok()?;
+    let shown: Shown = serde_json::from_slice(text::unmarked(body)).ok()?;
     crate::crypto::lease::open(control.config.cluster_signing_key.expose(), &shown.lease_token).map(|claims| claims.n)
 }

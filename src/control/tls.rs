@@ -6,9 +6,10 @@ use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::crypto::pki;
 use crate::crypto::tls::{self, CONTROL_NAME, Shown, Tickets};
-use crate::error::{Chain, Doing, Error, Result};
+use crate::error::{Chain, Error, Result};
 use crate::model::address;
 use crate::sys::host;
+use crate::text;
 use crate::thread::lock;
 use rustls::ServerConfig;
 use std::fs;
@@ -23,6 +24,8 @@ const VALIDITY_DAYS: i64 = 90;
 const RENEW_DAYS: i64 = 30;
 /// Names in a certificate: a machine with more addresses than that is known by the first ones.
 const NAMES_MAX: usize = 100;
+/// Bytes of the operator's own chain or key.
+const PEM_BYTES_MAX: usize = 1 << 20;
 /// Addresses in a join string.
 const JOIN_ADDRESSES_MAX: usize = 4;
 
@@ -165,15 +168,17 @@ fn make(
 /// The chain of the operator's own certificate, in PEM, once it is sure that it can be used with its key.
 pub(super) fn own_certificate(chain: &Path, key: &Path) -> Result<String> {
     own(&(chain.to_path_buf(), key.to_path_buf()))?;
-    fs::read_to_string(chain).doing("read the server's certificate")
+    pem(chain)
+}
+
+/// A file of PEM.
+fn pem(path: &Path) -> Result<String> {
+    text::file(path, PEM_BYTES_MAX).map_err(|why| Error::Unavailable(format!("The file {why}.")))
 }
 
 /// The operator's own certificate.
 fn own((chain_path, key_path): &(PathBuf, PathBuf)) -> Result<Shown> {
-    let text = |path: &PathBuf| {
-        fs::read_to_string(path).map_err(|e| Error::Unavailable(format!("The file {} cannot be read: {e}.", path.display())))
-    };
-    let (chain, key) = (text(chain_path)?, text(key_path)?);
+    let (chain, key) = (pem(chain_path)?, pem(key_path)?);
     let unusable = |why| {
         Error::Unavailable(format!(
             "The certificate in {} with the key in {} cannot be used: {why}.",

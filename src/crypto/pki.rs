@@ -7,6 +7,7 @@ use super::random;
 use crate::clock::Timestamp;
 use crate::error::{Doing, Error, Result};
 use crate::files;
+use crate::text;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber, SigningKey, SubjectPublicKeyInfo, date_time_ymd,
@@ -16,8 +17,9 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::error::PEMError;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
-use x509_parser::pem::parse_x509_pem;
+use x509_parser::pem::{Pem, parse_x509_pem};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// The authority's key, in its directory.
@@ -82,7 +84,7 @@ impl Csr {
     /// Reads a request in PEM, and proves that whoever made it holds its key. Fails with a sentence.
     pub fn parse(pem: &str) -> std::result::Result<Csr, String> {
         let unreadable = || "The CSR is not a PEM certificate signing request.".to_string();
-        let (_, pem) = parse_x509_pem(pem.as_bytes()).map_err(|_| unreadable())?;
+        let pem = first_pem(pem).map_err(|_| unreadable())?;
         if !matches!(pem.label.as_str(), "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST") {
             return Err(unreadable());
         }
@@ -193,8 +195,9 @@ impl Ca {
 
     fn of(key_pem: &str, cert_pem: String) -> Result<Ca> {
         let doing = "load the certificate authority";
-        let key = KeyPair::from_pem(key_pem).doing(doing)?;
-        let (_, pem) = parse_x509_pem(cert_pem.as_bytes()).doing(doing)?;
+        let key = KeyPair::from_pem(&text::pem(key_pem)).doing(doing)?;
+        let cert_pem = text::pem(&cert_pem).into_owned();
+        let pem = first_pem(&cert_pem).doing(doing)?;
         let (_, cert) = X509Certificate::from_der(&pem.contents).doing(doing)?;
         if !cert.is_ca() {
             return Err(Error::fault(doing, "the certificate is not an authority's (CA:TRUE is missing)"));
@@ -285,7 +288,7 @@ impl NodeKey {
 
     /// Reads one: PKCS#8 in PEM.
     pub fn from_pem(pem: &str) -> Result<NodeKey> {
-        KeyPair::from_pem(pem).map(NodeKey).doing("read the node key")
+        KeyPair::from_pem(&text::pem(pem)).map(NodeKey).doing("read the node key")
     }
 
     /// Its PKCS#8 form in PEM.
@@ -308,10 +311,15 @@ impl NodeKey {
     }
 }
 
+/// The first block of a text in PEM.
+fn first_pem(text: &str) -> std::result::Result<Pem, x509_parser::nom::Err<PEMError>> {
+    parse_x509_pem(text::pem(text).as_bytes()).map(|(_, pem)| pem)
+}
+
 /// The names and addresses that a certificate in PEM is for, as texts.
 pub fn names(cert_pem: &str) -> Vec<String> {
     let read = || {
-        let (_, pem) = parse_x509_pem(cert_pem.as_bytes()).ok()?;
+        let pem = first_pem(cert_pem).ok()?;
         let (_, cert) = X509Certificate::from_der(&pem.contents).ok()?;
         let names = &cert.subject_alternative_name().ok()??.value.general_names;
         let text = |name: &GeneralName| match name {
@@ -326,7 +334,7 @@ pub fn names(cert_pem: &str) -> Vec<String> {
 
 /// From when until when a certificate in PEM is valid.
 pub fn validity(cert_pem: &str) -> Option<(Timestamp, Timestamp)> {
-    validity_der(&parse_x509_pem(cert_pem.as_bytes()).ok()?.1.contents)
+    validity_der(&first_pem(cert_pem).ok()?.contents)
 }
 
 /// The same of one in DER.
@@ -344,14 +352,14 @@ pub fn spki_of(cert_der: &[u8]) -> Option<&[u8]> {
 
 /// The subject of a certificate in PEM, as a name in DER.
 pub fn subject_der(cert_pem: &str) -> Option<Vec<u8>> {
-    let (_, pem) = parse_x509_pem(cert_pem.as_bytes()).ok()?;
+    let pem = first_pem(cert_pem).ok()?;
     let (_, cert) = X509Certificate::from_der(&pem.contents).ok()?;
     Some(cert.subject().as_raw().to_vec())
 }
 
 /// Lower-case hex SHA-256 of the first certificate in PEM, of its DER form: what the world calls a certificate's fingerprint.
 pub fn fingerprint_hex(cert_pem: &str) -> Option<String> {
-    Some(super::sha256_hex(&parse_x509_pem(cert_pem.as_bytes()).ok()?.1.contents))
+    Some(super::sha256_hex(&first_pem(cert_pem).ok()?.contents))
 }
 
 #[cfg(test)]

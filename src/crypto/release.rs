@@ -3,6 +3,7 @@
 
 use super::random;
 use crate::error::{Error, Result};
+use crate::text;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
@@ -36,7 +37,7 @@ impl SigningKey {
     /// Reads one from PEM (PKCS#8), as this program and `openssl genpkey -algorithm ed25519` write it.
     pub fn from_pem(pem: &str) -> std::result::Result<SigningKey, &'static str> {
         let sound = || {
-            let der = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).ok()?;
+            let der = PrivatePkcs8KeyDer::from_pem_slice(text::pem(pem).as_bytes()).ok()?;
             Ed25519KeyPair::from_pkcs8_maybe_unchecked(der.secret_pkcs8_der()).ok()
         };
         sound().map(SigningKey).ok_or("this is no private release key (PEM, PKCS#8, Ed25519)")
@@ -68,7 +69,7 @@ impl ReleaseKey {
     /// Reads one from PEM (SubjectPublicKeyInfo).
     pub fn from_pem(pem: &str) -> std::result::Result<ReleaseKey, &'static str> {
         let sound = || {
-            let der = SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes()).ok()?;
+            let der = SubjectPublicKeyInfoDer::from_pem_slice(text::pem(pem).as_bytes()).ok()?;
             der.as_ref().strip_prefix(&PUBLIC_PREFIX)?.try_into().ok()
         };
         sound().map(ReleaseKey).ok_or("this is no public release key (PEM, Ed25519)")

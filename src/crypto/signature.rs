@@ -18,12 +18,32 @@ pub fn renewal_message(node_id: &str, signed_at: i64, csr_pem: &str) -> Vec<u8> 
     format!("{node_id}\nrenew\n{signed_at}\n{}", super::sha256_hex(csr_pem.as_bytes())).into_bytes()
 }
 
-/// JSON in its canonical form: compact, keys sorted by code point at every depth, every non-ASCII character as `\uHHHH`,
+/// JSON in its canonical form: compact, keys sorted by code point at every depth, every non-ASCII character and DEL as `\uHHHH`,
 /// numbers exactly as they were written. Fails, with a sentence, on JSON that two readers could read in two ways.
 pub fn canonical(json: &str) -> Result<String, String> {
     let mut out = String::with_capacity(json.len());
     write(json, &mut out, DEPTH_MAX)?;
     Ok(out)
+}
+
+/// The canonical form as agents of 2.0.0 signed it, where it differs: DEL stands there as it is.
+pub fn with_bare_del(canonical: &str) -> Option<String> {
+    let (mut out, mut rest) = (String::with_capacity(canonical.len()), canonical);
+    while let Some((before, after)) = rest.split_once('\\') {
+        out.push_str(before);
+        if let Some(after) = after.strip_prefix("u007f") {
+            out.push('\u{7f}');
+            rest = after;
+        } else {
+            // What is escaped goes along: it may be a backslash itself. The form is ASCII.
+            let (escaped, after) = after.split_at(after.len().min(1));
+            out.push('\\');
+            out.push_str(escaped);
+            rest = after;
+        }
+    }
+    out.push_str(rest);
+    (out != canonical).then_some(out)
 }
 
 fn write(json: &str, out: &mut String, depth: usize) -> Result<(), String> {
@@ -107,7 +127,7 @@ fn text(text: &str, out: &mut String) {
             '\t' => out.push_str("\\t"),
             '\u{8}' => out.push_str("\\b"),
             '\u{c}' => out.push_str("\\f"),
-            ' '..='\u{7f}' => out.push(c),
+            ' '..='~' => out.push(c),
             _ => {
                 for unit in c.encode_utf16(&mut [0; 2]) {
                     // Writing to a String cannot fail.
@@ -131,13 +151,43 @@ mod tests {
                 r#"{"n":[1.0,1e5,1E+2,-0,0.10,123456789012345678901234567890]}"#,
                 r#"{"n":[1.0,1e5,1E+2,-0,0.10,123456789012345678901234567890]}"#,
             ),
-            ("\"\u{e9}\u{1f600}/\u{7f}\\u0001\\b\\f\\n\\r\\t\\\"\\\\\"", "\"\\u00e9\\ud83d\\ude00/\u{7f}\\u0001\\b\\f\\n\\r\\t\\\"\\\\\""),
+            ("\"\u{e9}\u{1f600}/\u{7f}\\u0001\\b\\f\\n\\r\\t\\\"\\\\\"", "\"\\u00e9\\ud83d\\ude00/\\u007f\\u0001\\b\\f\\n\\r\\t\\\"\\\\\""),
             // By code point U+FFFF comes before U+1F600; by UTF-16 unit it would not.
             ("{\"\u{1f600}\":1,\"\u{ffff}\":2,\"\\u0061\":3}", r#"{"a":3,"\uffff":2,"\ud83d\ude00":1}"#),
             (r#"{"a":{"c":1,"b":{"e":1,"d":2}}}"#, r#"{"a":{"b":{"d":2,"e":1},"c":1}}"#),
         ] {
             assert_eq!(canonical(json).as_deref(), Ok(want), "{json}");
         }
+    }
+
+    /// The table was made by Python's `json.dumps`, as it says itself.
+    #[test]
+    fn the_canonical_form_is_that_of_v1s_clients() {
+        let table = include_str!("../../tests/canonical/python.txt");
+        let (mut count, mut all) = (0, Vec::new());
+        for (code, want) in table.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(' ')) {
+            let json = match u32::from_str_radix(code, 16).ok().and_then(char::from_u32) {
+                None => format!("{{{}}}", all.join(",")),
+                Some(c) => {
+                    let escaped: String = c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04X}")).collect();
+                    assert_eq!(canonical(&format!("{{\"{escaped}\":[\"{escaped}\"]}}")).as_deref(), Ok(want), "{code}");
+                    let bare = serde_json::to_string(&c).expect("a text");
+                    all.insert(count / 2, format!("{bare}:\"{code}\""));
+                    format!("{{{bare}:[{bare}]}}")
+                }
+            };
+            assert_eq!(canonical(&json).as_deref(), Ok(want), "{code}");
+            count += 1;
+        }
+        assert_eq!(count, 256 + 5 + 1);
+    }
+
+    #[test]
+    fn agents_of_2_0_0_sign_del_as_it_is() {
+        let form = canonical(r#"{"\u007f":"\\u007f\u007F\\\u007f\"\u0080"}"#).expect("sound JSON");
+        assert_eq!(form, r#"{"\u007f":"\\u007f\u007f\\\u007f\"\u0080"}"#);
+        assert_eq!(with_bare_del(&form).as_deref(), Some("{\"\u{7f}\":\"\\\\u007f\u{7f}\\\\\u{7f}\\\"\\u0080\"}"));
+        assert_eq!(with_bare_del(r#"{"a":"\\u007f\n"}"#), None);
     }
 
     #[test]

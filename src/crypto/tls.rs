@@ -6,6 +6,7 @@
 
 use super::pki::{self, NodeKey};
 use crate::error::{Doing, Result};
+use crate::text;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
@@ -41,7 +42,7 @@ impl Shown {
     /// Reads a chain, the server's own certificate first, and its key. Fails with a sentence.
     pub fn from_pem(chain_pem: &str, key_pem: &str) -> std::result::Result<Shown, String> {
         let chain = certificates(chain_pem).filter(|chain| !chain.is_empty()).ok_or("there is no certificate (PEM)")?;
-        let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|_| "there is no private key (PEM)")?;
+        let key = PrivateKeyDer::from_pem_slice(text::pem(key_pem).as_bytes()).map_err(|_| "there is no private key (PEM)")?;
         let certified = CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|e| match e {
             rustls::Error::InconsistentKeys(_) => "the key does not belong to the certificate".to_string(),
             e => e.to_string(),
@@ -239,12 +240,13 @@ impl ServerCertVerifier for ControlPlane {
 }
 
 fn certificates(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
-    CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<std::result::Result<_, _>>().ok()
+    CertificateDer::pem_slice_iter(text::pem(pem).as_bytes()).collect::<std::result::Result<_, _>>().ok()
 }
 
 /// The authorities in a text of PEM; those that cannot be used are left out, as in every collection of public ones.
 fn roots(pem: &str) -> std::result::Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
+    let pem = text::pem(pem);
     let (usable, _) = roots.add_parsable_certificates(CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(std::result::Result::ok));
     if usable == 0 { Err("there is no certificate of an authority (PEM)".to_string()) } else { Ok(roots) }
 }

@@ -7,6 +7,10 @@ use serde_json::json;
 
 /// The answer that tells a client of an error.
 pub fn answer(error: &Error) -> Response {
+    error.retry_after_s().into_iter().fold(without_wait(error), |answer, wait_s| answer.with("Retry-After", wait_s.to_string()))
+}
+
+fn without_wait(error: &Error) -> Response {
     let status = error.status();
     match error {
         Error::Invalid(faults) => Response::json(status, &json!({ "detail": faults })),
@@ -14,7 +18,6 @@ pub fn answer(error: &Error) -> Response {
             Response::json(status, &json!({ "detail": detail, "reason": reason, "server_time": clock::now() }))
         }
         Error::MethodNotAllowed(allow) => plain(error).with("Allow", allow.clone()),
-        Error::RateLimited { retry_after_s, .. } => plain(error).with("Retry-After", retry_after_s.to_string()),
         Error::Fault(_) => {
             log::error!(target: "api", event = "request.fault", error:% = Chain(error); "A request failed by a fault of ours");
             plain(error)
@@ -26,6 +29,7 @@ pub fn answer(error: &Error) -> Response {
         | Error::Conflict(_)
         | Error::PreconditionFailed
         | Error::TooLarge
+        | Error::RateLimited { .. }
         | Error::Unavailable(_) => plain(error),
     }
 }

@@ -14,6 +14,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, FieldFault, Loc, Result};
 use crate::model::specs::count_of;
 use crate::model::{Object, ids};
+use crate::text;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -110,11 +111,11 @@ impl<'b> Fields<'b> {
             describe::note("body", Vec::new, || Value::Null, true);
             return Ok(Fields::new("body", Object::new(), b"{}"));
         }
-        if body.iter().all(u8::is_ascii_whitespace) {
+        if is_blank(body) {
             return Err(invalid("missing", vec!["body".into()], "Field required", Value::Null));
         }
         match json::parse(body)? {
-            Value::Object(values) => Ok(Fields::new("body", values, body)),
+            Value::Object(values) => Ok(Fields::new("body", values, text::unmarked(body))),
             other => {
                 let msg = "Input should be a valid dictionary or object to extract fields from";
                 Err(invalid("model_attributes_type", vec!["body".into()], msg, shown(&other)))
@@ -128,7 +129,7 @@ impl<'b> Fields<'b> {
             describe::note("body", Vec::new, || Value::Null, false);
             return Ok(Fields::new("body", Object::new(), b"{}"));
         }
-        match body.iter().all(u8::is_ascii_whitespace) || body == b"null" {
+        match is_blank(body) || text::unmarked(body).trim_ascii() == b"null" {
             true => Ok(Fields::new("body", Object::new(), b"{}")),
             false => Fields::of_body(body),
         }
@@ -489,6 +490,11 @@ fn path_fault(name: &str, text: &str) -> Option<FieldFault> {
     })
 }
 
+/// Whether there is nothing in a body.
+fn is_blank(body: &[u8]) -> bool {
+    text::unmarked(body).iter().all(u8::is_ascii_whitespace)
+}
+
 fn chars_schema(chars: &RangeInclusive<usize>) -> Value {
     json!({ "type": "string", "minLength": chars.start(), "maxLength": chars.end() })
 }
@@ -608,10 +614,25 @@ mod tests {
             assert_eq!(faults(body, |_| ()), [want], "{body}");
         }
         assert_eq!(faults(&deep, |_| ()), [r#"json_invalid ["body",100]"#]);
-        assert!(faults("\u{feff}{}", |_| ())[0].starts_with("json_invalid"));
+        assert_eq!(faults("\u{feff}{\"a\":NaN}", |_| ()), [r#"json_invalid ["body",8]"#]);
+        assert_eq!(faults("\u{feff}\u{feff}{}", |_| ()), [r#"json_invalid ["body",3]"#]);
+        assert_eq!(faults("\u{feff} \r\n", |_| ()), [r#"missing ["body"]"#]);
         let values = |count: usize| format!("{{\"a\":[{}0]}}", "{\"\":0},".repeat(count / 2));
         assert_eq!(faults(&values(19_000), |_| ()), [""; 0]);
         assert!(faults(&values(21_000), |_| ())[0].starts_with("json_invalid"), "small values take much memory");
+    }
+
+    #[test]
+    fn a_byte_order_mark_before_a_body_is_no_part_of_it() {
+        let body = "\u{feff}{\r\n\"patch\": {\"a\": 1E5}}\r\n".as_bytes();
+        let fields = Fields::of_body(body).expect("a sound body");
+        assert_eq!(fields.raw("patch"), Some(r#"{"a": 1E5}"#));
+        assert!(Fields::of_optional_body("\u{feff}null\r\n".as_bytes()).is_ok());
+        let wide: Vec<u8> = "{\"a\": 1}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for body in [&wide[..], &[&b"\xff\xfe"[..], &wide].concat()] {
+            let Err(Error::Invalid(said)) = Fields::of_body(body) else { panic!("it was accepted") };
+            assert!(said[0].kind == "json_invalid" && said[0].msg.contains("UTF-16"), "{}", said[0].msg);
+        }
     }
 
     #[test]

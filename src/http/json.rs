@@ -3,6 +3,7 @@
 use super::fields::invalid;
 use crate::error::{Loc, Result};
 use crate::model::Object;
+use crate::text;
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use std::cell::Cell;
@@ -21,14 +22,20 @@ const DEPTH_MAX: usize = 100;
 const RESERVED: &str = "$serde_json::private::";
 
 /// Parses JSON strictly: a repeated key is an error, because two readers of the same body must not disagree on what it says.
-pub fn parse(text: &[u8]) -> Result<Value> {
+/// A byte order mark before it is no part of it.
+pub fn parse(body: &[u8]) -> Result<Value> {
+    let (text, faulty) = (text::unmarked(body), |offset: usize, why: &str| {
+        invalid("json_invalid", vec!["body".into(), Loc::Index(offset)], &format!("JSON decode error: {why}"), Value::Object(Object::new()))
+    });
+    if text::is_wide(body) {
+        return Err(faulty(0, "the body is UTF-16 or UTF-32, it should be UTF-8"));
+    }
     let mut reader = serde_json::Deserializer::from_slice(text);
     let left = Cell::new(VALUES_MAX);
     let parsed = Strict { left: &left, depth: DEPTH_MAX }.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
     parsed.map_err(|e| {
-        let offset = byte_offset(text, e.line(), e.column());
-        let msg = format!("JSON decode error: {}", without_place(&e.to_string()));
-        invalid("json_invalid", vec!["body".into(), Loc::Index(offset)], &msg, Value::Object(Object::new()))
+        let offset = body.len() - text.len() + byte_offset(text, e.line(), e.column());
+        faulty(offset, without_place(&e.to_string()))
     })
 }
 

@@ -37,7 +37,7 @@ pub struct Event {
     pub category: String,
     /// `node.cordon`, ...
     pub name: String,
-    /// `debug`, `info`, `warning`, `error` or `critical`.
+    /// `DEBUG`, `INFO`, `WARNING` or `ERROR` in the server's own; a client's as it was sent.
     pub level: String,
     /// Which objects, and what of them.
     pub fields: Object,
@@ -60,7 +60,7 @@ pub struct EventFilter {
     pub category: Option<String>,
     /// Of this name.
     pub name: Option<String>,
-    /// Of this level.
+    /// Of this level, in upper or lower case.
     pub level: Option<String>,
     /// About this node: its id in the field `node_id`.
     pub node_id: Option<String>,
@@ -72,6 +72,7 @@ impl EventFilter {
     /// Whether an event is wanted.
     pub fn admits(&self, event: &Event) -> bool {
         let same = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
+        let same_level = |wanted: &String| wanted.eq_ignore_ascii_case(&event.level);
         // A client may have written an id of digits as a number; the list finds it as a text too.
         let node = |wanted: &String| match event.fields.get("node_id") {
             Some(Value::String(id)) => id == wanted,
@@ -80,7 +81,7 @@ impl EventFilter {
         };
         same(&self.category, &event.category)
             && same(&self.name, &event.name)
-            && same(&self.level, &event.level)
+            && self.level.as_ref().is_none_or(same_level)
             && self.node_id.as_ref().is_none_or(node)
             && self.since.is_none_or(|since| event.created_at > since)
     }
@@ -95,25 +96,25 @@ pub struct NewEvent {
     pub category: String,
     /// `node.cordon`, ...
     pub name: String,
-    /// `debug`, `info`, `warning`, `error` or `critical`.
+    /// `DEBUG`, `INFO`, `WARNING` or `ERROR` in the server's own; a client's as it was sent.
     pub level: String,
     /// Which objects, and what of them.
     pub fields: Object,
 }
 
 impl NewEvent {
-    /// An event of the server's own at level info; `fields` is a JSON object.
+    /// An event of the server's own at level INFO; `fields` is a JSON object.
     pub fn info(category: &str, name: &str, fields: serde_json::Value) -> NewEvent {
         NewEvent::at("info", category, name, fields)
     }
 
-    /// An event of the server's own at this level.
+    /// An event of the server's own at this level, which is written in upper case.
     pub fn at(level: &str, category: &str, name: &str, fields: serde_json::Value) -> NewEvent {
         debug_assert!(OWN_CATEGORIES.contains(&category), "{category} is missing in OWN_CATEGORIES");
         let fields = match fields {
             serde_json::Value::Object(map) => map,
             _ => Object::new(),
         };
-        NewEvent { id: None, category: category.into(), name: name.into(), level: level.into(), fields }
+        NewEvent { id: None, category: category.into(), name: name.into(), level: level.to_ascii_uppercase(), fields }
     }
 }

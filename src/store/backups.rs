@@ -38,7 +38,7 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
         let backup = row::told(Backup::new(&from, &mut copy), doing)?;
         match row::told(backup.step(-1), doing)? {
             StepResult::Done => {}
-            _ => return Err(Error::Unavailable("The database is busy for too long; try again.".into())),
+            _ => return Err(Error::Unavailable("The database is held by another process; try again.".into())),
         }
     }
     // One file, with no log beside it.

@@ -51,6 +51,12 @@ const WAL_BYTES_KEPT: i64 = 16 << 20;
 pub const WAL_BYTES_WARN: u64 = 256 << 20;
 /// Statements each connection keeps prepared: more than there are queries.
 const STATEMENTS_CACHED: usize = 128;
+/// A read or write waits at most this long for another process that holds the database.
+const BUSY: Duration = Duration::from_secs(5);
+/// A start waits at most this long for it.
+const HELD_MAX: Duration = Duration::from_secs(30);
+/// It looks this often whether it is free.
+const HELD_LOOK: Duration = Duration::from_millis(100);
 /// Page cache of the writer and of each reader, in KiB: small machines have little memory, and the kernel caches the file too.
 const CACHE_KIB: i64 = 1024;
 
@@ -172,12 +178,36 @@ impl Drop for EndOfRead<'_> {
     }
 }
 
+/// Waits until no other process holds a database, and says so; fails when that takes too long. One that is not there is held by nobody.
+pub fn wait_for(path: &Path) -> Result<()> {
+    if !path.exists() { Ok(()) } else { wait_within(&row::told(Connection::open(path), "open the database")?, HELD_MAX) }
+}
+
+fn wait_within(connection: &Connection, at_most: Duration) -> Result<()> {
+    let what = "open the database";
+    let (end, mut said) = (clock::tick() + at_most, false);
+    row::told(connection.busy_timeout(Duration::ZERO), what)?;
+    loop {
+        let free = connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK");
+        if !row::is_held(&free) || clock::tick() >= end {
+            return row::told(free, what);
+        }
+        if !said {
+            let at_most_s = at_most.as_secs();
+            log::warn!(target: "store", event = "store.wait", at_most_s; "Another process holds the database; waiting for it");
+        }
+        said = true;
+        std::thread::sleep(HELD_LOOK);
+    }
+}
+
 /// Opens the one connection that writes.
 fn open_writer(path: &Path) -> Result<Connection> {
     let what = "open the database";
     let connection = row::told(Connection::open(path), what)?;
     // The first statement reads the file: a file that is no database, or a damaged one, is named here.
-    row::told(connection.busy_timeout(Duration::from_secs(5)), what)?;
+    wait_within(&connection, HELD_MAX)?;
+    row::told(connection.busy_timeout(BUSY), what)?;
     let mode: String = row::told(connection.query_row("PRAGMA journal_mode = WAL", [], |r| r.get(0)), what)?;
     if mode != "wal" {
         return Err(Error::fault(what, format!("write-ahead logging is not possible in {}: is the directory writable?", path.display())));
@@ -214,7 +244,7 @@ impl Readers {
         for _ in 0..count {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
             let connection = row::told(Connection::open_with_flags(path, flags), "open a read connection")?;
-            row::told(connection.busy_timeout(Duration::from_secs(5)), "open a read connection")?;
+            row::told(connection.busy_timeout(BUSY), "open a read connection")?;
             bound_memory(&connection)?;
             connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
             idle.push(connection);
@@ -318,4 +348,24 @@ impl Write<'_> {
 /// Now, for a write transaction that begins.
 fn transaction_now() -> Timestamp {
     clock::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_stays_held_is_told_of_in_the_end() {
+        let path = std::env::temp_dir().join(format!("uptimemesh-held-{}.db", std::process::id()));
+        let holder = Connection::open(&path).expect("a database");
+        holder.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (a); BEGIN EXCLUSIVE").expect("a lock");
+        let other = Connection::open(&path).expect("a database");
+        let why = wait_within(&other, Duration::ZERO).expect_err("it is held");
+        assert!(matches!(&why, Error::Unavailable(text) if text.contains("held by another process")), "{why}");
+        holder.execute_batch("ROLLBACK").expect("the lock is given up");
+        wait_within(&other, Duration::ZERO).expect("it is free");
+        for end in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{end}", path.display()));
+        }
+    }
 }

@@ -15,10 +15,31 @@ pub(super) fn told<T>(result: rusqlite::Result<T>, doing: &'static str) -> Resul
         Some(ErrorCode::CannotOpen) => "The database of the control plane cannot be opened; is its directory writable?",
         Some(ErrorCode::NotADatabase) => "The database file is not a database, or damaged; restore a backup.",
         Some(ErrorCode::DatabaseCorrupt) => "The database file is damaged; restore a backup.",
+        Some(ErrorCode::PermissionDenied) => "The files of the control plane's database may not be opened; whose are they?",
+        Some(ErrorCode::OutOfMemory) => "The control plane's machine has no memory left; nothing was written.",
+        Some(ErrorCode::TooBig) => "This is larger than the database of the control plane takes; nothing was written.",
+        Some(code) if passes(code) => {
+            log::warn!(target: "store", event = "store.held", doing, error:% = e; "{HELD}");
+            return Err(Error::Unavailable(HELD.to_string()));
+        }
         _ => return Err(e).doing(doing),
     };
     log::error!(target: "store", event = "store.disk", doing, error:% = e; "{trouble}");
     Err(Error::Unavailable(trouble.to_string()))
+}
+
+/// What a caller learns where another process is in the way.
+const HELD: &str = "The database of the control plane is held by another process; nothing was written. Try again.";
+
+/// Whether an error is somebody else's lock or change, which passes by itself.
+fn passes(code: ErrorCode) -> bool {
+    use ErrorCode::{DatabaseBusy, DatabaseLocked, FileLockingProtocolFailed, OperationAborted, OperationInterrupted, SchemaChanged};
+    matches!(code, DatabaseBusy | DatabaseLocked | FileLockingProtocolFailed | OperationAborted | OperationInterrupted | SchemaChanged)
+}
+
+/// Whether a result is that of [`passes`].
+pub(super) fn is_held<T>(result: &rusqlite::Result<T>) -> bool {
+    result.as_ref().is_err_and(|e| e.sqlite_error_code().is_some_and(passes))
 }
 
 /// The sentence for each constraint that a client's request can break.
@@ -71,4 +92,36 @@ impl<T: serde::de::DeserializeOwned> FromSql for Json<T> {
 /// The JSON text of a column.
 pub(super) fn json<T: serde::Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value).doing("write JSON of a row")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::ffi;
+
+    #[test]
+    fn what_passes_by_itself_or_is_the_machines_trouble_is_no_fault_of_ours() {
+        let of = |code: i32| told::<()>(Err(SqlError::SqliteFailure(ffi::Error::new(code), None)), "try").expect_err("an error");
+        for code in [
+            ffi::SQLITE_BUSY,
+            ffi::SQLITE_BUSY_SNAPSHOT,
+            ffi::SQLITE_BUSY_RECOVERY,
+            ffi::SQLITE_LOCKED,
+            ffi::SQLITE_LOCKED_SHAREDCACHE,
+            ffi::SQLITE_INTERRUPT,
+            ffi::SQLITE_SCHEMA,
+            ffi::SQLITE_PROTOCOL,
+            ffi::SQLITE_ABORT,
+            ffi::SQLITE_TOOBIG,
+            ffi::SQLITE_FULL,
+            ffi::SQLITE_NOMEM,
+            ffi::SQLITE_PERM,
+            ffi::SQLITE_IOERR,
+            ffi::SQLITE_READONLY,
+        ] {
+            let error = of(code);
+            assert!(error.status() == 503 && error.retry_after_s().is_some(), "{code}: {error}");
+        }
+        assert_eq!((of(ffi::SQLITE_MISUSE).status(), of(ffi::SQLITE_ERROR).status()), (500, 500));
+    }
 }

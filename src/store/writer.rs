@@ -174,7 +174,11 @@ impl Work {
     /// One transaction: the first job and whatever else is queued by then, each in its own savepoint.
     fn commit(&self, jobs: &Receiver<Box<dyn Job>>, group: &mut Vec<Box<dyn Job>>) -> Result<()> {
         let connection = &self.connection;
-        row::told(connection.execute_batch("BEGIN IMMEDIATE"), "begin a transaction")?;
+        if let Err(e) = row::told(connection.execute_batch("BEGIN IMMEDIATE"), "begin a transaction") {
+            // Whoever queued meanwhile has waited too: one after the other they would wait for ever.
+            group.extend(jobs.try_iter().take(QUEUE));
+            return Err(e);
+        }
         let write = Write {
             read: Read { connection, log: self.log },
             now: transaction_now(),
@@ -189,9 +193,10 @@ impl Work {
             let (changes, news) = (write.changes.get(), write.news.borrow().len());
             let keep = group[done].run(&write);
             done += 1;
-            // On some errors (disk full, I/O) SQLite rolls the whole transaction back by itself: the group fails together.
+            // On some errors (disk full, I/O, interrupted) SQLite rolls the whole transaction back by itself: the group fails together.
             if connection.is_autocommit() {
-                return Err(Error::Unavailable("The disk of the control plane is full or fails; nothing was written.".to_string()));
+                let why = "The disk of the control plane is full or fails, or its database was interrupted; nothing was written.";
+                return Err(Error::Unavailable(why.to_string()));
             }
             let end = if keep { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
             row::told(connection.execute_batch(end), "end a savepoint")?;

@@ -58,7 +58,7 @@ fn list(at: &At) -> Reply {
     }
     let fields = vec![
         parts::select("Category", "category", &categories, category),
-        parts::select("Level", "level", LEVELS, level),
+        parts::select("Level", "level", LEVELS, &level.to_lowercase()),
         parts::field("Name", "name", name),
         parts::field("Node", "node", node),
     ];
@@ -93,6 +93,7 @@ fn row(event: &Event) -> Html {
         "event.html",
         id = &event.id,
         time = &parts::time(event.created_at),
+        kind = &event.level.to_lowercase(),
         level = &event.level,
         name = &event.name,
         fields = &fields(event, &|_| true),

@@ -34,10 +34,7 @@ fn sign_in(control: &Control, request: &Request) -> Reply {
         Ok(session) => Ok(gate::with_session(control, request, Response::redirect(303, next), &session)),
         Err(e @ (Error::Unauthenticated { .. } | Error::RateLimited { .. })) => {
             let page = form_page(control, request, e.status(), next, &notice("bad", &e.detail()))?;
-            Ok(match e {
-                Error::RateLimited { retry_after_s, .. } => page.with("Retry-After", retry_after_s.to_string()),
-                _ => page,
-            })
+            Ok(e.retry_after_s().into_iter().fold(page, |page, wait_s| page.with("Retry-After", wait_s.to_string())))
         }
         Err(e) => Err(e),
     }

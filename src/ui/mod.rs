@@ -101,11 +101,12 @@ pub fn refused(control: &Control, request: &Request, refusal: &Refusal) -> Reply
         let page = Page { status, place: "", title, head: Html::empty(), body: &body };
         At { control, request, user }.framed(page)
     });
-    match framed {
-        Some(Ok(page)) => Ok(page),
+    let page = match framed {
+        Some(Ok(page)) => page,
         // What keeps the page from being shown may keep its frame from being drawn.
-        Some(Err(_)) | None => framed_for_nobody(control, request, status, title, &body),
-    }
+        Some(Err(_)) | None => framed_for_nobody(control, request, status, title, &body)?,
+    };
+    Ok(refusal.error.retry_after_s().into_iter().fold(page, |page, wait_s| page.with("Retry-After", wait_s.to_string())))
 }
 
 /// The heading of what did not go well.

@@ -38,3 +38,4 @@ mod trouble;
 mod ui;
 mod update;
 mod webdriver;
+mod written;

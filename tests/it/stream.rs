@@ -89,7 +89,7 @@ fn events_come_as_they_happen_and_after_what_was_seen() {
     assert_eq!(forgotten.next(), third, "an event that is not there says less than the moment");
     let fourth = post(&admin, "c", "fourth");
     assert_eq!(since.next(), fourth, "the other category is left out");
-    let mut named = Reader::open(&admin, "?name=wanted&level=info&node_id=n1", None);
+    let mut named = Reader::open(&admin, "?name=wanted&level=Info&node_id=n1", None);
     post(&admin, "c", "unwanted");
     let wanted = post(&admin, "c", "wanted");
     assert_eq!(named.next(), wanted);

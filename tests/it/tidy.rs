@@ -12,6 +12,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("caller", &[]),
     ("files", &[]),
     ("percent", &[]),
+    ("text", &[]),
     ("logger", &[]),
     ("html", &[]),
     ("config", &["crypto", "model"]),
@@ -34,7 +35,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("cli", &["agent", "client", "config", "crypto", "model", "serve", "sys"]),
 ];
 
-const GROUND: &[&str] = &["error", "clock", "thread", "logger", "files", "percent", "buckets", "caller"];
+const GROUND: &[&str] = &["error", "clock", "thread", "logger", "files", "percent", "text", "buckets", "caller"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")

@@ -102,7 +102,7 @@ fn from_elsewhere_plain_http_is_only_a_redirect() {
 }
 
 /// A certificate for 127.0.0.1 that no authority of a cluster has issued, and its key.
-fn foreign(dir: &Dir, name: &str) -> (String, String) {
+pub fn foreign(dir: &Dir, name: &str) -> (String, String) {
     let (cert, key) = (dir.join(&format!("{name}.crt")), dir.join(&format!("{name}.key")));
     let subject = format!("/CN={name}");
     let args = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", &subject];

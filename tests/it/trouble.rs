@@ -1,11 +1,12 @@
 //! What an operator's machine can do to the control plane: a full disk, a read-only directory, a damaged or foreign database.
 
 use crate::program::{Running, command, fails, ok};
-use crate::support::{Client, Dir, until};
+use crate::support::{Client, Dir, PATIENCE, until};
 use serde_json::json;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 /// The program in a mount namespace of its own, after this shell script has prepared it.
 pub fn in_namespace(dir: &Path, script: &str, args: &[&str]) -> Command {
@@ -109,7 +110,59 @@ fn a_database_that_is_damaged_newer_or_changed_is_refused_and_left_alone() {
     fs::write(&path, &torn).unwrap();
     refused("damaged; restore a backup");
     fs::write(&path, &sound).unwrap();
-    assert!(ok(dir.path(), &["migrate"]).contains("is at version 6"));
+    assert!(ok(dir.path(), &["migrate"]).contains("is at version 7"));
+}
+
+/// Somebody else's transaction on a database, as a backup script or a curious operator begins one; it ends when this is dropped.
+fn held(path: &Path, how: &str) -> rusqlite::Connection {
+    let database = rusqlite::Connection::open(path).unwrap();
+    database.busy_timeout(PATIENCE).unwrap();
+    database.execute_batch(how).unwrap();
+    database
+}
+
+#[test]
+fn a_database_that_another_process_holds_refuses_writes_for_now_and_loses_nothing() {
+    let dir = Dir::new();
+    let (_server, client) = Running::serve(dir.path(), &["serve", "--server-port", "0", "--log-file", ""]);
+    let admin = client.signed_in("admin", "uptime");
+    let post = |id: &str| admin.post("/nodes", &json!({"id": id, "name": id}));
+    assert_eq!(post("before").status, 201);
+    let holder = held(&dir.join("data/app.db"), "BEGIN EXCLUSIVE");
+    let began = Instant::now();
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..16).map(|i| scope.spawn(move || post(&format!("n{i}")))).collect();
+        assert_eq!(admin.get("/nodes/before").status, 200, "reads go on");
+        writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+    });
+    // One after the other they would have waited for more than a minute.
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+    for answer in &answers {
+        assert_eq!((answer.status, answer.header("Retry-After")), (503, Some("5")), "{}", answer.text());
+        assert!(answer.detail().contains("held by another process"), "{}", answer.text());
+    }
+    assert_eq!(client.signed_in("admin", "uptime").get("/nodes/before").status, 200, "whoever comes to look into it gets in");
+    assert_eq!(admin.get("/metrics").status, 200);
+    drop(holder);
+    until("writes are possible again", || (post("after").status == 201).then_some(()));
+    let ids: Vec<_> = admin.get("/nodes").json().as_array().unwrap().iter().map(|n| n["id"].as_str().unwrap().to_string()).collect();
+    assert_eq!(ids, ["after", "before"], "what was acknowledged is there, what was refused is not");
+    assert_eq!(admin.events("nodes").len(), 2);
+}
+
+#[test]
+fn a_start_waits_for_a_database_that_another_process_holds_and_says_so() {
+    let dir = Dir::new();
+    ok(dir.path(), &["migrate"]);
+    for how in ["BEGIN IMMEDIATE", "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; CREATE TABLE passing (a); DROP TABLE passing"] {
+        let holder = held(&dir.join("data/app.db"), how);
+        let args = ["serve", "--server-host", "127.0.0.1", "--server-port", "0", "--log-file", ""];
+        let server = Running::start(dir.path(), "serve", &args);
+        until("it says that it waits", || server.logged().contains("Another process holds the database; waiting").then_some(()));
+        assert!(!server.logged().contains("serve.start"));
+        drop(holder);
+        assert_eq!(server.client().signed_in("admin", "uptime").get("/nodes").status, 200, "{how}");
+    }
 }
 
 #[test]

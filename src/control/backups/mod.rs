@@ -18,6 +18,7 @@ use crate::model::backups::{Backup, Drill, Kind, Manifest};
 use crate::model::events::NewEvent;
 use crate::store::{self, events};
 use crate::sys::host;
+use crate::text;
 use crate::thread::lock;
 use archive::{DATABASE, DIRECTORIES};
 use serde_json::json;
@@ -39,6 +40,8 @@ const NOT_SENT: &str = "This backup is not encrypted and holds every key of the 
 const DRILL: &str = "drill.json";
 /// A passphrase is at least so long: whoever has the file may try as many as they like.
 const PASSPHRASE_CHARS_MIN: usize = 12;
+/// Bytes of a file with one.
+const PASSPHRASE_BYTES_MAX: usize = 4096;
 /// Backups before upgrades that are kept.
 const PRE_UPGRADE_KEPT: usize = 3;
 /// After a start, and after a failure, the next try of the server's own waits so long, or as long as its interval, if that is less.
@@ -95,9 +98,8 @@ fn parse_id(id: &str) -> Option<(Kind, Timestamp)> {
 pub fn passphrase(config: &Config) -> Result<Option<Vec<u8>>> {
     let given = match &config.backup_passphrase_file {
         Some(path) => {
-            let text = fs::read_to_string(path)
-                .map_err(|e| Error::Unavailable(format!("BACKUP_PASSPHRASE_FILE {} cannot be read: {e}", path.display())))?;
-            Some(text.trim_end_matches(['\r', '\n']).as_bytes().to_vec())
+            let text = text::file(path, PASSPHRASE_BYTES_MAX).map_err(|why| Error::Unavailable(format!("BACKUP_PASSPHRASE_FILE {why}")))?;
+            Some(text::secret(&text).as_bytes().to_vec())
         }
         None => config.backup_passphrase.as_ref().map(|p| p.expose().to_vec()),
     };

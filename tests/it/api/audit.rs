@@ -71,7 +71,7 @@ fn sign_ins_and_sign_outs_are_events_and_an_attacker_cannot_fill_the_database() 
         (&json!("nobody"), &json!(null)),
         "a name that nobody has is not kept"
     );
-    assert_eq!((&failed[1]["fields"]["username"], &failed[1]["level"]), (&json!("alice"), &json!("warning")));
+    assert_eq!((&failed[1]["fields"]["username"], &failed[1]["level"]), (&json!("alice"), &json!("WARNING")));
     let gone = served.anonymous().signed_in("alice", crate::support::USER_PASSWORD);
     gone.get("/auth/logout");
     assert_eq!(admin.events("auth")[0]["name"], "auth.sign_out");

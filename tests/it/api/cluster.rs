@@ -420,6 +420,41 @@ fn the_signature_covers_the_canonical_patch() {
     }
 }
 
+/// Every character that JSON escapes or might, signed as Python's clients of V1 do, and DEL as agents of 2.0.0 do.
+#[test]
+fn signatures_of_v1s_clients_and_of_older_agents_are_accepted() {
+    let served = Served::new();
+    let admin = served.admin();
+    let mut node = Node::joined(&admin, "n1");
+    let mut beat = |patch: &str, canonical: &str| {
+        node.signed_at = epoch().max(node.signed_at + 1);
+        admin.send("POST", "/cluster/heartbeat", &[], node.body(node.signed_at, 45, patch, canonical).as_bytes())
+    };
+    let all = include_str!("../../canonical/python.txt").lines().find_map(|line| line.strip_prefix("all ")).unwrap();
+    let patch = format!(" {}", serde_json::from_str::<serde_json::Map<_, _>>(all).map(|all| json!(all)).unwrap());
+    for (patch, canonical) in [
+        (patch.as_str(), all),
+        ("{\"a\":\"\u{7f}\"}", r#"{"a":"\u007f"}"#),
+        (r#"{"\u007f":"\\u007f"}"#, r#"{"\u007f":"\\u007f"}"#),
+        (r#"{"\u007F":"\\u007f"}"#, "{\"\u{7f}\":\"\\\\u007f\"}"),
+    ] {
+        let answer = beat(patch, canonical);
+        assert_eq!(answer.status, 200, "{patch}: {}", answer.text());
+    }
+    assert_eq!(beat(r#"{"a":"\\u007f"}"#, "{\"a\":\"\\\u{7f}\"}").json()["reason"], "bad_signature");
+    let status = admin.get("/nodes/n1").json()["status"].clone();
+    for (key, code) in serde_json::from_str::<serde_json::Map<String, Value>>(all).unwrap() {
+        let want = if key == "\u{7f}" {
+            json!("\\u007f")
+        } else if key == "a" {
+            json!("\u{7f}")
+        } else {
+            code
+        };
+        assert_eq!(status[&key], want, "{key:?}");
+    }
+}
+
 /// A heartbeat, unless there was one with this second's signing time.
 fn beat_of_this_second(node: &mut Node, client: &Client) -> Option<Answer> {
     (epoch() > node.signed_at).then(|| node.heartbeat(client, 45, &json!({})))

@@ -1,7 +1,7 @@
 //! `/events`.
 
-use crate::support::Served;
-use serde_json::json;
+use crate::support::{Client, Served};
+use serde_json::{Value, json};
 
 #[test]
 fn events_are_recorded_and_read_newest_first() {
@@ -71,13 +71,16 @@ fn events_are_filtered_by_whatever_is_known_of_them() {
         admin.post("/events", &body).json()["created_at"].as_str().unwrap().to_string()
     };
     post("e1", "a", "x", "info", "n1");
-    let second = post("e2", "a", "y", "warning", "n2");
+    let second = post("e2", "a", "y", "Warning", "n2");
     post("e3", "b", "x", "info", "n1");
     post("e4", "b", "y", "warning", "n1");
     for (query, want) in [
         ("category=a", "e2 e1"),
         ("name=x", "e3 e1"),
         ("level=warning", "e4 e2"),
+        ("level=WARNING", "e4 e2"),
+        ("category=b&level=Warning", "e4"),
+        ("name=y&level=wARNING", "e4 e2"),
         ("node_id=n1", "e4 e3 e1"),
         ("node_id=n1&category=b", "e4 e3"),
         ("node_id=n1&name=x&level=info", "e3 e1"),
@@ -97,6 +100,43 @@ fn events_are_filtered_by_whatever_is_known_of_them() {
     assert_eq!(admin.get("/events?since=then").faults(), [r#"string_pattern_mismatch ["query","since"]"#]);
     let fat = json!({"category": "c", "name": "n", "level": "info", "fields": {"x": "y".repeat(17_000)}});
     assert_eq!(admin.post("/events", &fat).faults(), [r#"string_too_long ["body","fields"]"#]);
+}
+
+#[test]
+fn the_servers_own_levels_are_in_upper_case_and_a_clients_as_it_was_sent() {
+    let mut served = Served::new();
+    let admin = served.admin();
+    admin.post("/nodes", &json!({"id": "n", "name": "n"}));
+    admin.delete("/nodes/n");
+    served.anonymous().post("/auth/token", &json!({"username": "admin", "password": "wrong"}));
+    for level in ["info", "Warning", "ERROR", "fatal \u{e9}"] {
+        let event = json!({"category": "mine", "name": "n", "level": level});
+        assert_eq!(admin.post("/events", &event).json()["level"], level);
+    }
+    let levels = |client: &Client| -> Vec<(String, String)> {
+        let all = client.get("/events?limit=1000").json();
+        let text = |e: &Value, key: &str| e[key].as_str().unwrap().to_string();
+        all.as_array().unwrap().iter().map(|e| (text(e, "category"), text(e, "level"))).collect()
+    };
+    let before = levels(&admin);
+    let (clients, own): (Vec<_>, Vec<_>) = before.iter().partition(|(category, _)| category == "mine");
+    assert!(own.len() >= 3 && own.iter().all(|(_, level)| ["INFO", "WARNING", "ERROR"].contains(&level.as_str())), "{own:?}");
+    let sent: Vec<&str> = clients.iter().rev().map(|(_, level)| level.as_str()).collect();
+    assert_eq!(sent, ["info", "Warning", "ERROR", "fatal \u{e9}"]);
+    let page = admin.get("/ui/events?level=WARNING").text();
+    assert!(page.contains("class=\"state warning\">WARNING<") && page.contains("class=\"state warning\">Warning<"), "{page}");
+    assert!(page.contains("<option value=\"warning\" selected"), "{page}");
+
+    // What 2.0.0 stored is brought along once, and nothing of a client's is.
+    served.server.take().unwrap().shutdown();
+    let database = rusqlite::Connection::open(&served.config.database_path).unwrap();
+    database
+        .execute_batch("UPDATE events SET level = lower(level) WHERE category != 'mine'; DELETE FROM schema_migrations WHERE number = 7")
+        .unwrap();
+    drop(database);
+    served.server = Some(uptimemesh::Server::start(served.config.clone()).unwrap());
+    let after = levels(&served.admin());
+    assert_eq!(after[after.len() - before.len()..], before[..]);
 }
 
 #[test]

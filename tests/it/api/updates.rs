@@ -105,7 +105,7 @@ fn a_node_that_rolls_back_halts_it_and_an_operator_goes_on() {
     assert_eq!(halted["reason"], "1 nodes failed, 0 are lost: first: rolled_back (it did not answer)");
     assert_eq!(beat(&admin, &mut first, failed(1)), Value::Null, "nobody is told anything now");
     let event = &admin.events("updates")[0];
-    assert_eq!((&event["name"], &event["level"]), (&json!("update.halted"), &json!("warning")));
+    assert_eq!((&event["name"], &event["level"]), (&json!("update.halted"), &json!("WARNING")));
 
     let resumed = admin.post(&format!("/updates/{id}/resume"), &json!({}));
     assert_eq!((resumed.status, &resumed.json()["attempt"], &resumed.json()["reason"]), (200, &json!(2), &Value::Null));

@@ -1,0 +1,106 @@
+//! Text that people wrote: what editors and other systems leave around it is taken off here, and nowhere else.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// The byte order mark that some editors put before UTF-8.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Bytes without a byte order mark of UTF-8 before them.
+pub fn unmarked(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(MARK).unwrap_or(bytes)
+}
+
+/// Whether bytes are text in UTF-16 or UTF-32: marked as such, or every other byte of the beginning is NUL.
+pub fn is_wide(bytes: &[u8]) -> bool {
+    let nul = |at: usize| bytes.get(at) == Some(&0);
+    bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") || (bytes.len() > 1 && nul(0) != nul(1) && bytes[..2] != [0, 0])
+}
+
+/// The text in bytes: UTF-8, without its byte order mark. Fails with the end of a sentence that says what to do.
+/// Line ends stay as they are: JSON, PEM and `str::lines` take those of Windows too.
+pub fn decode(bytes: Vec<u8>) -> Result<String, String> {
+    if is_wide(&bytes) {
+        return Err("is UTF-16 or UTF-32, not UTF-8: save it as UTF-8 (in PowerShell: Set-Content -Encoding utf8)".to_string());
+    }
+    let bytes = if bytes.starts_with(MARK) { unmarked(&bytes).to_vec() } else { bytes };
+    String::from_utf8(bytes).map_err(|e| {
+        let line = e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
+        format!("is not UTF-8 (line {line}): save it as UTF-8")
+    })
+}
+
+/// Reads a text of at most `bytes_max` bytes from a file. Fails with a sentence.
+pub fn file(path: &Path, bytes_max: usize) -> Result<String, String> {
+    from(&path.display().to_string(), bytes_max, || File::open(path))
+}
+
+/// The same; `-` is standard input.
+pub fn file_or_stdin(path: &str, bytes_max: usize) -> Result<String, String> {
+    match path {
+        "-" => from("standard input", bytes_max, || Ok(io::stdin())),
+        path => file(Path::new(path), bytes_max),
+    }
+}
+
+fn from<R: Read>(name: &str, bytes_max: usize, open: impl FnOnce() -> io::Result<R>) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    let read = open().and_then(|source| source.take(bytes_max as u64 + 1).read_to_end(&mut bytes));
+    read.map_err(|e| format!("{name} cannot be read: {e}"))?;
+    if bytes.len() > bytes_max {
+        return Err(format!("{name} is too long: at most {bytes_max} bytes"));
+    }
+    decode(bytes).map_err(|why| format!("{name} {why}"))
+}
+
+/// A secret without the line breaks that editors put at the end. Blanks belong to it.
+pub fn secret(text: &str) -> &str {
+    text.trim_end_matches(['\r', '\n'])
+}
+
+/// PEM whose lines have neither blanks nor byte order marks around them: chains are put together from files with a mark each.
+pub fn pem(text: &str) -> Cow<'_, str> {
+    let around = |c: char| c == '\u{feff}' || c.is_whitespace();
+    if text.split('\n').all(|line| line.trim_matches(around) == line) {
+        return Cow::Borrowed(text);
+    }
+    let lines: Vec<&str> = text.lines().map(|line| line.trim_matches(around)).collect();
+    Cow::Owned(lines.join("\n") + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_order_mark_is_no_text_and_other_encodings_are_named() {
+        assert_eq!(unmarked(b"\xef\xbb\xbf{}"), b"{}");
+        assert_eq!(unmarked(b"\xef\xbb"), b"\xef\xbb");
+        assert_eq!(decode(b"\xef\xbb\xbfa\r\n".to_vec()).as_deref(), Ok("a\r\n"));
+        assert_eq!(decode("ä\u{feff}".into()).as_deref(), Ok("ä\u{feff}"));
+        assert_eq!(decode(Vec::new()).as_deref(), Ok(""));
+        let said = |bytes: &[u8]| decode(bytes.to_vec()).err().unwrap_or_default();
+        for wide in [&b"\xff\xfe{\0}\0"[..], b"\xfe\xff\0{\0}", b"{\0}\0", b"\0{\0}", b"\xff\xfe\0\0{\0\0\0"] {
+            assert!(said(wide).contains("UTF-16"), "{wide:?}");
+        }
+        assert_eq!(said(b"a\nb\xe4"), "is not UTF-8 (line 2): save it as UTF-8");
+    }
+
+    #[test]
+    fn a_secret_loses_line_breaks_and_pem_all_that_is_around_its_lines() {
+        for (text, want) in [("s\n", "s"), ("s\r\n", "s"), (" s \n", " s "), ("s\n\n", "s"), ("a\nb\n", "a\nb")] {
+            assert_eq!(secret(text), want);
+        }
+        assert_eq!(pem("\u{feff}-----BEGIN A-----\r\nQQ== \r\n\u{feff}  -----END A-----"), "-----BEGIN A-----\nQQ==\n-----END A-----\n");
+        assert!(matches!(pem("-----BEGIN A-----\nQQ==\n"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_file_is_bounded_and_named() {
+        let said = file_or_stdin("/dev/zero", 10).err().unwrap_or_default();
+        assert_eq!(said, "/dev/zero is too long: at most 10 bytes");
+        assert!(file(Path::new("/nowhere/at/all"), 10).err().unwrap_or_default().starts_with("/nowhere/at/all cannot be read: "));
+    }
+}
