@@ -86,7 +86,7 @@ fn wait(api: &Api, id: &str) -> Result<(), Failure> {
     for _ in 0..LOOKS_MAX {
         let plan = api.get(&format!("/scheduler/plan/services/{}", encoded(id)))?;
         let left = plan["actions"].as_array().map_or(0, Vec::len);
-        let now = format!("{id}: {} of {} replicas, {left} actions left", plan["actual_replicas"], plan["desired_replicas"]);
+        let now = format!("{id}: {} of {} replicas, {left} actions left", plan["replicas_before"], plan["desired_replicas"]);
         if now != told {
             eprintln!("{}", output::ascii(&now));
             told = now;

@@ -174,7 +174,7 @@ fn show(at: &At) -> Reply {
 /// How far a rollout is.
 fn rollout(health: Option<&ServiceHealth>) -> Html {
     let Some(health) = health.filter(|h| h.outdated > 0) else { return Html::empty() };
-    let all = health.plan.actual_replicas.max(health.outdated);
+    let all = health.plan.replicas_before.max(health.outdated);
     let text = format!("Rolling out generation {}: {} of {} replicas run it.", health.plan.generation, all - health.outdated, all);
     page!("progress.html", max = &all.to_string(), value = &(all - health.outdated).to_string(), text = &text)
 }
@@ -493,10 +493,11 @@ fn act(at: &At) -> Reply {
     let id = at.arg(0).to_string();
     let (word, done) = match at.arg(1) {
         "rollout" => ("rollout", services::rollout(at.control, id, Condition::default(), &at.user.name).map(drop)),
-        _ => {
+        "delete" => {
             let force = !field(&at.form(), "force").is_empty();
             ("delete", services::delete(at.control, id, Condition::default(), force, &at.user.name))
         }
+        _ => return Err(Error::not_found("Page")),
     };
     if word == "delete" && done.is_ok() {
         deed.back = "/ui/services".to_string();
