@@ -65,13 +65,16 @@ pub fn apply(args: &Args) -> Result<(), Failure> {
         }
     };
     let generation = &service["generation"];
-    let said = match before {
+    let done = match before {
         None => format!("Created {id}, generation {generation}."),
         Some((old, _)) if old["generation"] == *generation => format!("{id} is unchanged, generation {generation}."),
         Some(_) => format!("Changed {id}, now generation {generation}."),
     };
     if !args.has("json") {
-        output::print(&format!("{}\n", output::ascii(&said)));
+        output::print(&format!("{}\n", output::ascii(&done)));
+    }
+    for warning in service["warnings"].as_array().into_iter().flatten() {
+        eprintln!("! {}", output::ascii(&said(warning)));
     }
     let waited = if args.has("wait") { wait(&api, &id) } else { Ok(()) };
     if args.has("json") {
