@@ -71,7 +71,7 @@ fn diff(plan: &Value, out: &mut String) {
     let head = format!(
         "{}: {} of {} replicas, {} eligible nodes",
         said(&plan["service_id"]),
-        plan["actual_replicas"],
+        plan["replicas_before"],
         plan["desired_replicas"],
         plan["eligible_nodes"]
     );
@@ -82,7 +82,9 @@ fn diff(plan: &Value, out: &mut String) {
             Some("scale_up") => ('+', format!("on {to}")),
             Some("scale_down") => ('-', format!("from {from}")),
             Some("queue_rolling_update" | "set_desired_state") => ('^', String::new()),
-            _ => ('~', format!("{from} -> {to}")),
+            Some("move_unhealthy" | "move_pinned" | "rebalance") => ('~', format!("{from} -> {to}")),
+            // What a newer server does and this program does not know.
+            other => ('?', format!("{}: {from} -> {to}", other.unwrap_or("no action"))),
         };
         let line = format!("  {sign} {} {place:<24} {}", said(&action["replica_id"]), said(&action["detail"]));
         let _ = writeln!(out, "{}", output::ascii(line.trim_end()));
@@ -123,7 +125,7 @@ mod tests {
     #[test]
     fn a_plan_reads_as_a_diff() {
         let action = |name: &str, from: Value, to: Value| json!({"action": name, "replica_id": "r", "source_node_id": from, "target_node_id": to, "detail": "why"});
-        let plan = json!({"service_id": "web", "actual_replicas": 1, "desired_replicas": 2, "eligible_nodes": 3, "warnings": ["be\u{7}ware"],
+        let plan = json!({"service_id": "web", "replicas_before": 1, "desired_replicas": 2, "eligible_nodes": 3, "warnings": ["be\u{7}ware"],
             "actions": [action("scale_up", Value::Null, json!("n1")), action("move_unhealthy", json!("n1"), json!("n2")),
                 action("scale_down", json!("n2"), Value::Null), action("queue_rolling_update", Value::Null, Value::Null)]});
         let mut out = String::new();

@@ -66,13 +66,16 @@ pub fn apply(args: &Args) -> Result<(), Failure> {
         }
     };
     let generation = &service["generation"];
-    let said = match before {
+    let done = match before {
         None => format!("Created {id}, generation {generation}."),
         Some((old, _)) if old["generation"] == *generation => format!("{id} is unchanged, generation {generation}."),
         Some(_) => format!("Changed {id}, now generation {generation}."),
     };
     if !args.has("json") {
-        output::print(&format!("{}\n", output::ascii(&said)));
+        output::print(&format!("{}\n", output::ascii(&done)));
+    }
+    for warning in service["warnings"].as_array().into_iter().flatten() {
+        eprintln!("! {}", output::ascii(&said(warning)));
     }
     let waited = if args.has("wait") { wait(&api, &id) } else { Ok(()) };
     if args.has("json") {
@@ -87,7 +90,7 @@ fn wait(api: &Api, id: &str) -> Result<(), Failure> {
     for _ in 0..LOOKS_MAX {
         let plan = api.get(&format!("/scheduler/plan/services/{}", encoded(id)))?;
         let left = plan["actions"].as_array().map_or(0, Vec::len);
-        let now = format!("{id}: {} of {} replicas, {left} actions left", plan["actual_replicas"], plan["desired_replicas"]);
+        let now = format!("{id}: {} of {} replicas, {left} actions left", plan["replicas_before"], plan["desired_replicas"]);
         if now != told {
             eprintln!("{}", output::ascii(&now));
             told = now;

@@ -3,7 +3,7 @@
 
 use crate::http::fields::Fields;
 use crate::model::Object;
-use crate::model::specs::{CPU_MILLIS_MAX, LOST_AFTER_S_MAX, MEMORY_MB_MAX, Mode, PORTS_MAX, REPLICAS_MAX, ROLLING_MAX};
+use crate::model::specs::{CPU_MILLIS_MAX, LOST_AFTER_S_MAX, MEMORY_MB_MAX, Mode, PORTS_MAX, REPLICAS_MAX, ROLLING_MAX, ports};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -24,7 +24,11 @@ pub fn spec(f: &mut Fields) -> Option<Object> {
             s.int("memory_mb", 0..=MEMORY_MB_MAX).optional();
         })
         .optional();
-        s.list("ports", PORTS_MAX, port).optional();
+        let taken: usize = s.list("ports", PORTS_MAX, port).or(Vec::new()).into_iter().sum();
+        if taken > PORTS_MAX {
+            let msg = format!("List should have at most {PORTS_MAX} ports, those of ranges counted one by one");
+            s.fault("list_type", vec!["ports".into()], msg, &taken.into());
+        }
         s.nested("placement", placement).optional();
         s.whole().clone()
     };
@@ -38,24 +42,53 @@ fn scheduling(s: &mut Fields) {
     s.text("spread_by", 1..=64).optional();
 }
 
-/// A port is a number (TCP of the host) or an object.
-fn port(f: &mut Fields, item: Value) {
-    f.describe_item(|| json!({ "type": ["integer", "object"], "minimum": 1, "maximum": 65535 }));
+/// A port is a number (TCP of the host), a text as Compose has it, or an object. Gives how many ports of the host it takes.
+fn port(f: &mut Fields, item: Value) -> usize {
+    f.describe_item(|| json!({ "type": ["integer", "string", "object"], "minimum": 1, "maximum": 65535 }));
     match &item {
-        Value::Object(_) => {
-            f.int("host_port", 1..=65_535).optional();
-            f.word("protocol", &["tcp", "udp"], |word| ["tcp", "udp"].contains(&word).then_some(())).optional();
-        }
+        Value::Object(_) => port_object(f, &item),
         Value::Number(n) if n.is_i64() || n.is_u64() => {
             let (kind, word, bound) = match n.as_i64() {
-                Some(1..=65_535) => return,
+                Some(1..=65_535) => return 1,
                 Some(..=0) => ("greater_than_equal", "greater", 1),
                 _ => ("less_than_equal", "less", 65_535),
             };
             f.fault(kind, Vec::new(), format!("Input should be {word} than or equal to {bound}"), &item);
+            0
         }
-        _ => f.fault("int_type", Vec::new(), "Input should be a port, 1 to 65535, or an object with host_port".to_string(), &item),
+        _ => match ports::read(&item) {
+            Ok(taken) => taken.len(),
+            Err(why) => {
+                let msg =
+                    format!("Input should be a port, 1 to 65535, HOST:CONTAINER with /tcp or /udp, or an object with host_port: {why}");
+                f.fault("int_type", Vec::new(), msg, &item);
+                0
+            }
+        },
     }
+}
+
+fn port_object(f: &mut Fields, item: &Value) -> usize {
+    let host = f.int("host_port", 1..=65_535).optional();
+    let published = f.int("published", 1..=65_535).optional();
+    f.int("container_port", 0..=65_535).optional();
+    f.int("target", 1..=65_535).optional();
+    f.word("protocol", &["tcp", "udp"], |word| ["tcp", "udp"].contains(&word).then_some(())).optional();
+    f.word("mode", &["host", "ingress"], |word| ["host", "ingress"].contains(&word).then_some(())).optional();
+    for key in ["name", "address", "host_ip", "app_protocol"] {
+        f.printable(key, 1..=64).optional();
+    }
+    let given = |key: &str| item.get(key).is_some_and(|v| !v.is_null());
+    if !["host_port", "published", "container_port", "target"].into_iter().any(given) {
+        let msg = "A port should have host_port (or published), container_port (or target), or both".to_string();
+        f.fault("missing", vec!["host_port".into()], msg, item);
+    } else if let (Some(host), Some(published)) = (host, published)
+        && host != published
+    {
+        let msg = "host_port and published name two ports; leave one of them out".to_string();
+        f.fault("string_pattern_mismatch", vec!["published".into()], msg, item);
+    }
+    usize::from(host.or(published).is_some())
 }
 
 fn placement(f: &mut Fields) {

@@ -1,14 +1,15 @@
 //! A service: what should run, and every spec it ever had.
 
 use super::Object;
+use super::specs::Policy;
 use crate::clock::Timestamp;
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 /// Keys of a spec that the server keeps: what a client says of them is not taken.
 pub const BOOKKEEPING: &[&str] = &["rollout_requested_at", "rollback_requested_at"];
 
 /// A service, in the shape of the contract.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Service {
     /// Its id, unique and final.
     pub id: String,
@@ -24,9 +25,24 @@ pub struct Service {
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
-    /// Replicas that the scheduler ever made for it.
-    #[serde(skip)]
+    /// Replicas that the scheduler ever made for it; never shown.
     pub replicas_made: i64,
+}
+
+/// With what of its spec was not understood, so that no answer passes over it.
+impl Serialize for Service {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut shown = serializer.serialize_struct("Service", 8)?;
+        shown.serialize_field("id", &self.id)?;
+        shown.serialize_field("name", &self.name)?;
+        shown.serialize_field("description", &self.description)?;
+        shown.serialize_field("spec", &self.spec)?;
+        shown.serialize_field("generation", &self.generation)?;
+        shown.serialize_field("warnings", &Policy::of(&self.spec).warnings)?;
+        shown.serialize_field("created_at", &self.created_at)?;
+        shown.serialize_field("updated_at", &self.updated_at)?;
+        shown.end()
+    }
 }
 
 impl Service {
@@ -55,7 +71,7 @@ pub struct NewService {
 }
 
 /// One spec that a service had.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct Revision {
     /// Of which service.
     pub service_id: String,

@@ -1,6 +1,9 @@
 //! What a service's spec says to the scheduler. What V1 named (counts, selector, flags) is read leniently: a value of the wrong
 //! type falls back to its default, and the plan warns of it. What came later was validated when the spec was written.
 
+mod known;
+pub mod ports;
+
 use super::Object;
 use serde_json::Value;
 
@@ -91,7 +94,7 @@ pub struct Pinned {
 pub struct Policy {
     /// Replicas wanted; `None` keeps what there is.
     pub desired: Option<usize>,
-    /// What a node must have: `role`, `node_id`, or a label, each with its value.
+    /// What a node must have: `role`, `node_id`, or a label, with its value; `label:KEY` is a label whatever its key is.
     pub selector: Vec<(String, String)>,
     /// Whether replicas keep away from each other.
     pub anti_affinity: AntiAffinity,
@@ -113,7 +116,7 @@ pub struct Policy {
     pub ports: Vec<HostPort>,
     /// Replicas with a place of their own.
     pub pinned: Vec<Pinned>,
-    /// Values of the wrong type, each a sentence.
+    /// What was not understood, each a sentence.
     pub warnings: Vec<String>,
 }
 
@@ -146,6 +149,10 @@ impl Policy {
             _ => AntiAffinity::Off,
         };
         let int = |object: &Object, key: &str| object.get(key).and_then(count_of);
+        let mode = scheduling.get("mode").and_then(Value::as_str).and_then(Mode::parse).unwrap_or(Mode::Replicated);
+        if mode == Mode::PerNode && desired.is_some() {
+            read.warnings.push("the number of replicas is not asked for: spec.scheduling.mode is per_node".to_string());
+        }
         let resources = spec.get("resources").and_then(Value::as_object).unwrap_or(&empty);
         Policy {
             desired: desired.map(|n| n.min(REPLICAS_MAX) as usize),
@@ -155,35 +162,17 @@ impl Policy {
             max_surge: read.count(rolling, "rolling_update.max_surge").unwrap_or(1).min(ROLLING_MAX) as usize,
             max_unavailable: read.count(rolling, "rolling_update.max_unavailable").unwrap_or(0).min(ROLLING_MAX) as usize,
             lost_after_s: int(scheduling, "lost_after_seconds").unwrap_or(LOST_AFTER_S).min(LOST_AFTER_S_MAX),
-            mode: scheduling.get("mode").and_then(Value::as_str).and_then(Mode::parse).unwrap_or(Mode::Replicated),
+            mode,
             spread_by: scheduling.get("spread_by").and_then(Value::as_str).map(str::to_string),
             resources: Resources {
                 cpu_millis: int(resources, "cpu_millis").unwrap_or(0).unsigned_abs(),
                 memory_mb: int(resources, "memory_mb").unwrap_or(0).unsigned_abs(),
             },
-            ports: ports(spec),
+            ports: read.ports(spec),
             pinned: pinned(spec),
-            warnings: read.warnings,
+            warnings: [read.warnings, known::strangers(spec)].concat(),
         }
     }
-}
-
-/// The host ports that a spec takes, each once, in order.
-fn ports(spec: &Object) -> Vec<HostPort> {
-    let items = spec.get("ports").and_then(Value::as_array).into_iter().flatten();
-    let number = |v: &Value| count_of(v).and_then(|n| u16::try_from(n).ok()).filter(|n| *n > 0);
-    let mut ports: Vec<HostPort> = items
-        .filter_map(|item| match item {
-            Value::Object(port) => {
-                let udp = port.get("protocol").and_then(Value::as_str) == Some("udp");
-                Some(host_port(number(port.get("host_port")?)?, udp))
-            }
-            other => Some(host_port(number(other)?, false)),
-        })
-        .collect();
-    ports.sort_unstable();
-    ports.dedup();
-    ports
 }
 
 fn pinned(spec: &Object) -> Vec<Pinned> {
@@ -220,8 +209,10 @@ impl Lenient {
     fn count(&mut self, object: &Object, what: &str) -> Option<i64> {
         let value = object.get(last(what)).filter(|v| !v.is_null())?;
         let count = count_of(value);
-        if count.is_none() {
-            self.warn(what, "a whole number", "its default");
+        match count {
+            None => self.warn(what, "a whole number", "its default"),
+            Some(n) if value.as_f64().is_some_and(|x| x.fract() != 0.0) => self.warn(what, "a whole number", &n.to_string()),
+            Some(_) => {}
         }
         count
     }
@@ -236,6 +227,24 @@ impl Lenient {
                 true
             }
         }
+    }
+
+    /// The host ports that a spec takes, each once, in order.
+    fn ports(&mut self, spec: &Object) -> Vec<HostPort> {
+        let items = spec.get("ports").and_then(Value::as_array).into_iter().flatten();
+        let mut taken = Vec::new();
+        for (i, item) in items.enumerate() {
+            match ports::read(item) {
+                Ok(ports) => taken.extend(ports),
+                Err(why) => self.warnings.push(format!("spec.ports[{i}] is not understood, and takes no port: {why}")),
+            }
+            if item.get("mode").and_then(Value::as_str) == Some("ingress") {
+                self.warnings.push(format!("spec.ports[{i}].mode is ingress, but the port is taken on each replica's own node only"));
+            }
+        }
+        taken.sort_unstable();
+        taken.dedup();
+        taken
     }
 
     fn selector(&mut self, scheduling: &Object) -> Vec<(String, String)> {

@@ -374,7 +374,8 @@ fn act(at: &At) -> Reply {
     let (deed, found, node) = deed(at)?;
     let done = match found.act {
         Some(act) => act(at.control, node.id, Condition::default()).map(drop),
-        None => nodes::delete(at.control, node.id, Condition::default(), !field(&at.form(), "force").is_empty()),
+        None if found.word == "delete" => nodes::delete(at.control, node.id, Condition::default(), !field(&at.form(), "force").is_empty()),
+        None => return Err(Error::not_found("Page")),
     };
     at.did(PLACE, &deed, found.word, done)
 }

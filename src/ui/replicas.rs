@@ -224,10 +224,11 @@ fn deed(at: &At) -> Result<(Deed, &'static str, Replica)> {
         "restart" => &["The replica is asked to start anew.", agents],
         "snapshot" => &["A snapshot of the replica's data is asked for.", agents],
         "restore" => &["The replica's data is replaced by that of a snapshot: what was written since is lost.", agents],
-        _ => &[
+        "delete" => &[
             "The replica and its endpoints are forgotten.",
             "The scheduler makes another where the service wants as many as there are now.",
         ],
+        _ => return Err(Error::not_found("Page")),
     };
     let fields = match *word {
         "move" => parts::field("To the node of this id", "target_node_id", field(&form, "target_node_id")),
@@ -267,7 +268,8 @@ fn act(at: &At) -> Reply {
                 false => replicas::restore(at.control, id, any, (!snapshot.is_empty()).then(|| snapshot.to_string())).map(drop),
             }
         }
-        _ => replicas::delete(at.control, id, any),
+        "delete" => replicas::delete(at.control, id, any),
+        _ => return Err(Error::not_found("Page")),
     };
     if word == "delete" && done.is_ok() {
         deed.back = "/ui/replicas".to_string();

@@ -118,7 +118,7 @@ fn plans_of(at: &At, plans: &Plans, mode: &str) -> Html {
         parts_of.push(page!(
             "plan.html",
             service = &parts::service(&plan.service_id),
-            figures = &format!("{} of {} replicas", plan.actual_replicas, plan.desired_replicas),
+            figures = &format!("{} of {} replicas", plan.replicas_before, plan.desired_replicas),
             apply = &apply,
             actions = &table(&plan.service_id, cut),
         ));
@@ -135,7 +135,13 @@ fn table(service_id: &str, actions: &[Action]) -> Html {
     let row = |a: &Action| {
         let is_made = a.source_node_id.is_none() && a.target_node_id.is_some();
         let replica = if is_made { parts::text(&a.replica_id) } else { parts::replica(&a.replica_id) };
-        vec![parts::text(&a.action.replace('_', " ")), replica, place(&a.source_node_id), place(&a.target_node_id), parts::text(&a.detail)]
+        vec![
+            parts::text(&a.action.as_str().replace('_', " ")),
+            replica,
+            place(&a.source_node_id),
+            place(&a.target_node_id),
+            parts::text(&a.detail),
+        ]
     };
     let heads = parts::heads(&["What", "Replica", "From", "To", "Why"]);
     parts::table(&format!("Plan of {service_id}"), &heads, actions.iter().map(row).collect())
@@ -176,7 +182,7 @@ fn sentence(action: &Action) -> String {
         (Some(from), None) => format!(" on {from}"),
         (None, None) => String::new(),
     };
-    format!("{}: {}{way} ({})", action.action.replace('_', " "), action.replica_id, action.detail)
+    format!("{}: {}{way} ({})", action.action.as_str().replace('_', " "), action.replica_id, action.detail)
 }
 
 fn ask(at: &At) -> Reply {

@@ -12,6 +12,7 @@ use crate::html::{Html, page};
 use crate::http::fields::Fields;
 use crate::inputs::specs::spec;
 use crate::model::services::{NewService, Revision, Service};
+use crate::model::specs::Policy;
 use crate::model::users::Role::{Operator, Viewer};
 use crate::model::{Object, Paging};
 use serde_json::{Value, json};
@@ -174,7 +175,7 @@ fn show(at: &At) -> Reply {
 /// How far a rollout is.
 fn rollout(health: Option<&ServiceHealth>) -> Html {
     let Some(health) = health.filter(|h| h.outdated > 0) else { return Html::empty() };
-    let all = health.plan.actual_replicas.max(health.outdated);
+    let all = health.plan.replicas_before.max(health.outdated);
     let text = format!("Rolling out generation {}: {} of {} replicas run it.", health.plan.generation, all - health.outdated, all);
     page!("progress.html", max = &all.to_string(), value = &(all - health.outdated).to_string(), text = &text)
 }
@@ -326,6 +327,7 @@ fn new_page(at: &At, status: u16, typed: &Typed, faults: &Html) -> Reply {
         parts::field("Id", "id", typed.id),
         parts::field("Name (the id, where it is empty)", "name", typed.name),
         parts::field("Description", "description", typed.description),
+        doubts(typed.text),
     ];
     let form = form(at, "/ui/new-service", &Html::concat(fields), typed.text, faults, "Make the service");
     let body = Html::concat(vec![page!("head.html", title = "New service", actions = &Html::empty(), notice = &Html::empty()), form]);
@@ -344,6 +346,12 @@ fn form(at: &At, action: &str, fields: &Html, text: &str, faults: &Html, button:
         faults = faults,
         button = button,
     )
+}
+
+/// What of a spec in the editor is not understood, though it can be saved.
+fn doubts(text: &str) -> Html {
+    let spec: Object = serde_json::from_str(text).unwrap_or_default();
+    Html::concat(Policy::of(&spec).warnings.iter().map(|w| notice("bad", w)).collect())
 }
 
 fn create(at: &At) -> Reply {
@@ -376,6 +384,7 @@ fn edit(at: &At) -> Reply {
 
 fn edit_page(at: &At, status: u16, service: &Service, version: &str, text: &str, faults: &Html) -> Reply {
     let fields = Html::concat(vec![
+        doubts(text),
         parts::hidden("version", version),
         parts::hint(
             "What will happen: the spec becomes a new generation, and replicas are moved to it step by step. Earlier ones stay and can be put back.",
@@ -493,10 +502,11 @@ fn act(at: &At) -> Reply {
     let id = at.arg(0).to_string();
     let (word, done) = match at.arg(1) {
         "rollout" => ("rollout", services::rollout(at.control, id, Condition::default(), &at.user.name).map(drop)),
-        _ => {
+        "delete" => {
             let force = !field(&at.form(), "force").is_empty();
             ("delete", services::delete(at.control, id, Condition::default(), force, &at.user.name))
         }
+        _ => return Err(Error::not_found("Page")),
     };
     if word == "delete" && done.is_ok() {
         deed.back = "/ui/services".to_string();

@@ -131,7 +131,8 @@ fn act(at: &At) -> Reply {
             let length = || Error::Malformed(format!("A password has at least {PASSWORD_LEN_MIN} characters."));
             ("password", if fits { users::set_password(at.control, name, password, at.user) } else { Err(length()) })
         }
-        _ => ("delete", users::delete(at.control, name, Condition::default(), at.user)),
+        "delete" => ("delete", users::delete(at.control, name, Condition::default(), at.user)),
+        _ => return Err(Error::not_found("Page")),
     };
     at.did(PLACE, &deed, word, done)
 }

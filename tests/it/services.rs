@@ -1,6 +1,6 @@
 //! The main job, with the real program: three machines, one service, a machine that dies, one that is drained, a spec that is put back.
 
-use crate::program::{Running, command, fails, ok};
+use crate::program::{Running, command, fails, ok, run};
 use crate::support::{Dir, until, until_within};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -133,4 +133,16 @@ fn a_service_outlives_a_machine() {
     assert!(status == 1 && said.contains("force=true"), "{said}");
     assert_eq!(fleet.run(&["service", "delete", "web", "--force"]), "Removed web.\n");
     assert_eq!(fleet.places(), places(&[]));
+}
+
+#[test]
+fn apply_tells_what_is_not_known() {
+    let fleet = Fleet::start();
+    fs::write(fleet.dir.join("web.json"), json!({"id": "web", "name": "web", "spec": {"count": 2}}).to_string()).unwrap();
+    for (change, done) in [("made", "Created web"), ("applied again", "web is unchanged")] {
+        let output = run(fleet.dir.path(), &["service", "apply", "-f", "web.json", "--api-url", &fleet.url]);
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(out.starts_with(done), "{change}: {out}{err}");
+        assert!(err.contains("! spec.count is not known here; did you mean spec.scheduling.desired_replicas?"), "{change}: {err}");
+    }
 }

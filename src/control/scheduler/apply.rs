@@ -1,6 +1,6 @@
 //! Plans put into effect: all of their actions in one transaction, or none.
 
-use super::plan::{self, Action, Plan};
+use super::plan::{self, Action, Kind, Plan};
 use super::view::{NodeIndex, View};
 use crate::control::guard;
 use crate::error::{Error, Result};
@@ -30,17 +30,22 @@ pub fn plans(write: &Write, view: &View, plans: &[Plan]) -> Result<()> {
 /// Tells of a plan that was carried out.
 pub fn tell(write: &Write, plan: &Plan, by: &str) -> Result<()> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    plan.actions.iter().for_each(|a| *counts.entry(a.action).or_default() += 1);
+    plan.actions.iter().for_each(|a| *counts.entry(a.action.as_str()).or_default() += 1);
     let fields = json!({
         "service_id": plan.service_id, "desired_replicas": plan.desired_replicas, "actual_replicas": plan.actual_replicas,
+        "replicas_before": plan.replicas_before,
         "action_count": plan.actions.len(), "warning_count": plan.warnings.len(), "actions": counts, "by": by,
     });
     events::record(write, NewEvent::info("scheduler", "scheduler.reconcile", fields)).map(drop)
 }
 
 fn carry_out(write: &Write, action: &Action, generation: i64) -> Result<()> {
-    match (action.action, &action.target_node_id) {
-        ("scale_up", Some(target)) => {
+    let target = || {
+        let missing = || Error::fault("apply a plan", format!("{} without a target", action.action.as_str()));
+        action.target_node_id.clone().ok_or_else(missing)
+    };
+    match action.action {
+        Kind::ScaleUp => {
             let mut status = Object::new();
             status.insert("healthy".into(), true.into());
             status.insert("managed_by".into(), "scheduler".into());
@@ -48,7 +53,7 @@ fn carry_out(write: &Write, action: &Action, generation: i64) -> Result<()> {
             let replica = Replica {
                 id: action.replica_id.clone(),
                 service_id: action.service_id.clone(),
-                node_id: target.clone(),
+                node_id: target()?,
                 desired_state: action.desired_state.clone().unwrap_or("running".to_string()),
                 status,
                 placement: action.placement.clone(),
@@ -57,22 +62,24 @@ fn carry_out(write: &Write, action: &Action, generation: i64) -> Result<()> {
             };
             replicas::insert(write, &replica)
         }
-        ("scale_down", _) => replicas::delete(write, &action.replica_id).map(drop),
-        ("queue_rolling_update", _) => change(write, action, |replica| {
+        Kind::ScaleDown => replicas::delete(write, &action.replica_id).map(drop),
+        Kind::QueueRollingUpdate => change(write, action, |replica| {
             replica.status.insert("desired_generation".into(), generation.into());
             replica.status.insert("update_state".into(), "pending".into());
         }),
-        ("set_desired_state", _) => change(write, action, |replica| {
+        Kind::SetDesiredState => change(write, action, |replica| {
             if let Some(state) = &action.desired_state {
                 replica.desired_state.clone_from(state);
             }
         }),
-        (_, Some(target)) => change(write, action, |replica| {
-            replica.node_id.clone_from(target);
-            replica.placement.clone_from(&action.placement);
-            clear_sickness(&mut replica.status);
-        }),
-        (other, None) => Err(Error::fault("apply a plan", format!("{other} without a target"))),
+        Kind::MoveUnhealthy | Kind::MovePinned | Kind::Rebalance => {
+            let target = target()?;
+            change(write, action, |replica| {
+                replica.node_id = target;
+                replica.placement.clone_from(&action.placement);
+                clear_sickness(&mut replica.status);
+            })
+        }
     }
 }
 

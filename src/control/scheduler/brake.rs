@@ -12,7 +12,7 @@ const TOGETHER: Duration = Duration::from_secs(300);
 const SILENT_MIN: usize = 2;
 
 /// Whether it is on, and because of whom.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Brake {
     /// The nodes that lived when it came on.
     fleet: Option<BTreeSet<String>>,

@@ -87,7 +87,7 @@ pub fn service(view: &View, index: usize) -> Explanation {
         generation: service.generation,
         generated_at: view.now,
         desired_replicas: plan.desired_replicas,
-        actual_replicas: plan.actual_replicas,
+        actual_replicas: plan.replicas_before,
         warnings: plan.warnings,
         nodes,
         replicas: service.replicas.iter().map(replica).collect(),

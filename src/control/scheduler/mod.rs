@@ -369,41 +369,45 @@ pub fn turn(control: &Control) -> Result<()> {
 /// Tells when the brake comes on or goes off: one event each time.
 fn brake_turn(control: &Control) -> Result<()> {
     let allowed = control.store.read(|r| Ok(settings::word(r, settings::SCHEDULER_BRAKE)? == "on"))?;
-    let turn = {
-        let mut brake = lock(&control.scheduler.brake);
-        match allowed {
-            true => brake.look(&control.leases.silence()),
-            false if brake.release() => Turn::Off,
-            false => Turn::Same,
-        }
+    // Only the loop changes the brake, so a copy is what it is until the change is written.
+    let mut brake = lock(&control.scheduler.brake).clone();
+    let turn = match allowed {
+        true => brake.look(&control.leases.silence()),
+        false if brake.release() => Turn::Off,
+        false => Turn::Same,
     };
     let event = match turn {
         Turn::Same => return Ok(()),
         Turn::On { fleet, silent } => {
-            log::error!(target: "scheduler", event = "scheduler.brake_on", fleet, silent; "{BRAKED}");
             NewEvent::at("error", "scheduler", "scheduler.brake_on", json!({"nodes": fleet, "silent": silent, "reason": BRAKED}))
         }
         Turn::Off => NewEvent::info("scheduler", "scheduler.brake_off", json!({})),
     };
-    let fleet = lock(&control.scheduler.brake).fleet();
+    let fleet = brake.fleet();
     control.store.write(move |w| {
         brake::keep(w, &fleet)?;
         events::record(w, event).map(drop)
-    })
+    })?;
+    *lock(&control.scheduler.brake) = brake;
+    if let Turn::On { fleet, silent } = turn {
+        log::error!(target: "scheduler", event = "scheduler.brake_on", fleet, silent; "{BRAKED}");
+    }
+    Ok(())
 }
 
 /// Tells once after a start that replicas of nodes that are silent stay for a while, where there are such nodes.
 fn grace_turn(control: &Control) -> Result<()> {
     let scheduler = &control.scheduler;
-    if scheduler.told_grace.swap(true, Relaxed) || !scheduler.in_grace() {
+    if scheduler.told_grace.load(Relaxed) || !scheduler.in_grace() {
         return Ok(());
     }
     let silent = control.leases.states().into_iter().filter(|(_, state)| *state != LeaseState::Alive).count();
-    if silent == 0 {
-        return Ok(());
+    if silent > 0 {
+        let fields = json!({"silent": silent, "seconds": GRACE.as_secs()});
+        control.store.write(move |w| events::record(w, NewEvent::info("scheduler", "scheduler.grace", fields)).map(drop))?;
     }
-    let fields = json!({"silent": silent, "seconds": GRACE.as_secs()});
-    control.store.write(move |w| events::record(w, NewEvent::info("scheduler", "scheduler.grace", fields)).map(drop))
+    scheduler.told_grace.store(true, Relaxed);
+    Ok(())
 }
 
 /// What the scheduler is doing.

@@ -4,14 +4,16 @@
 //! nodes that are closed move; missing ones are made; of those that run an old generation, some are told to update.
 //! A pin that cannot be kept reserves its place among the desired replicas, and costs no other replica anything.
 
+mod actions;
 mod pins;
 
-use super::place::{Score, Session, State, filters, fits};
+pub use actions::{Action, Kind};
+
+use super::place::{Session, State, filters, fits};
 use super::view::{NodeIndex, ReplicaView, ServiceView, View};
 use crate::clock::Timestamp;
 use crate::control::replicas::made_id;
 use crate::model::leases::LeaseState;
-use crate::model::replicas::Placement;
 use crate::model::specs::Mode;
 use serde::Serialize;
 use std::cmp::Reverse;
@@ -21,38 +23,8 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet};
 const DWELL_S: i64 = 60;
 /// The doubling ends here: an hour.
 const DWELL_S_MAX: i64 = 3600;
-/// Nodes that a replica failed on and avoids.
-const FAILED_ON_MAX: usize = 5;
 /// Reasons that a warning lists.
 const REASONS_MAX: usize = 5;
-
-/// What is to be done to one replica.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Action {
-    /// `scale_up`, `scale_down`, `move_unhealthy`, `move_pinned`, `set_desired_state`, `rebalance` or `queue_rolling_update`.
-    pub action: &'static str,
-    /// Of which service.
-    pub service_id: String,
-    /// Which replica.
-    pub replica_id: String,
-    /// Where it is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub source_node_id: Option<String>,
-    /// Where it goes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub target_node_id: Option<String>,
-    /// Why.
-    pub detail: String,
-    /// How good the target is, where it was chosen.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub score: Option<Score>,
-    /// What the replica keeps of it, where it is placed.
-    #[serde(skip)]
-    pub placement: Option<Placement>,
-    /// What it should do, where it is made or that changes.
-    #[serde(skip)]
-    pub desired_state: Option<String>,
-}
 
 /// What is to be done about a service.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -63,8 +35,10 @@ pub struct Plan {
     pub generation: i64,
     /// Replicas it should have.
     pub desired_replicas: usize,
-    /// Replicas it has now.
+    /// Replicas it has once the actions are carried out.
     pub actual_replicas: usize,
+    /// Replicas it has before.
+    pub replicas_before: usize,
     /// Nodes that may take one.
     pub eligible_nodes: usize,
     /// Whether nothing is done.
@@ -84,6 +58,14 @@ pub struct Plan {
     /// Replicas that stay on draining nodes.
     #[serde(skip)]
     pub stuck: Vec<Stuck>,
+}
+
+impl Plan {
+    /// Counts the replicas that there are once the actions are carried out.
+    pub fn count(&mut self) {
+        let of = |kind: Kind| self.actions.iter().filter(|a| a.action == kind).count();
+        self.actual_replicas = self.replicas_before + of(Kind::ScaleUp) - of(Kind::ScaleDown);
+    }
 }
 
 /// A replica that stays on a draining node.
@@ -169,6 +151,8 @@ struct Planner<'s, 'v> {
     plan: Plan,
     /// Replicas that were dealt with already.
     done: HashSet<&'v str>,
+    /// Whether a warning says already that no node takes a replica.
+    told_none: bool,
 }
 
 impl<'s, 'v> Planner<'s, 'v> {
@@ -180,6 +164,7 @@ impl<'s, 'v> Planner<'s, 'v> {
             generation: service.generation,
             desired_replicas: 0,
             actual_replicas: service.replicas.len(),
+            replicas_before: service.replicas.len(),
             eligible_nodes: session.eligible().len(),
             dry_run: true,
             warnings: service.policy.warnings.clone(),
@@ -189,7 +174,7 @@ impl<'s, 'v> Planner<'s, 'v> {
             due_in_s: None,
             stuck: Vec::new(),
         };
-        Planner { view, service, session, plan, done: HashSet::new() }
+        Planner { view, service, session, plan, done: HashSet::new(), told_none: false }
     }
 
     fn plan(mut self) -> Plan {
@@ -201,6 +186,11 @@ impl<'s, 'v> Planner<'s, 'v> {
             Mode::Replicated => self.replicated(),
         }
         self.roll();
+        if self.plan.eligible_nodes == 0 && !self.told_none {
+            let why = self.refusals();
+            self.warn(format!("No node is eligible: {why}"));
+        }
+        self.plan.count();
         self.plan
     }
 
@@ -345,7 +335,7 @@ impl<'s, 'v> Planner<'s, 'v> {
                     }
                     let reason = trouble.reason(&replica.node_id);
                     let sick = matches!(trouble, Trouble::Sick(_) | Trouble::Unready);
-                    self.go("move_unhealthy", replica, target, Some(score), reason, sick.then_some(()));
+                    self.go(Kind::MoveUnhealthy, replica, target, Some(score), reason, sick.then_some(()));
                 }
                 None => {
                     if homeless == 0 {
@@ -362,6 +352,7 @@ impl<'s, 'v> Planner<'s, 'v> {
             }
         }
         if homeless > 0 {
+            self.told_none = true;
             self.warn(format!("No eligible node for {homeless} replicas that should move: {homeless_why}"));
         }
     }
@@ -408,6 +399,7 @@ impl<'s, 'v> Planner<'s, 'v> {
         for made in 0..missing {
             let Some((target, score)) = self.session.best(None, &[]) else {
                 let why = self.refusals();
+                self.told_none = true;
                 self.warn(format!("No eligible node for {} of {missing} new replicas: {why}", missing - made));
                 break;
             };
@@ -482,7 +474,8 @@ impl<'s, 'v> Planner<'s, 'v> {
     fn roll(&mut self) {
         let (policy, generation) = (&self.service.policy, self.service.generation);
         let says = |value: &Option<serde_json::Value>| value.as_ref().and_then(serde_json::Value::as_i64) == Some(generation);
-        let gone: HashSet<String> = self.plan.actions.iter().filter(|a| a.action == "scale_down").map(|a| a.replica_id.clone()).collect();
+        let gone: HashSet<String> =
+            self.plan.actions.iter().filter(|a| a.action == Kind::ScaleDown).map(|a| a.replica_id.clone()).collect();
         let old: Vec<&ReplicaView> =
             self.service.replicas.iter().filter(|r| !says(&r.facts.applied_generation) && !gone.contains(&r.id)).collect();
         let queued =
@@ -491,17 +484,8 @@ impl<'s, 'v> Planner<'s, 'v> {
         let at_once = (policy.max_surge + policy.max_unavailable).max(1);
         for replica in old.iter().filter(|r| !queued(r)).take(at_once.saturating_sub(under_way)) {
             let runs = replica.facts.applied_generation.as_ref().map_or("none".to_string(), ToString::to_string);
-            self.plan.actions.push(Action {
-                action: "queue_rolling_update",
-                service_id: self.service.id.clone(),
-                replica_id: replica.id.clone(),
-                source_node_id: None,
-                target_node_id: None,
-                detail: format!("generation {runs} is to become {generation}"),
-                score: None,
-                placement: None,
-                desired_state: None,
-            });
+            let detail = format!("generation {runs} is to become {generation}");
+            self.plan.actions.push(Action::of(Kind::QueueRollingUpdate, &self.service.id, &replica.id, detail));
         }
     }
 
@@ -512,92 +496,6 @@ impl<'s, 'v> Planner<'s, 'v> {
     /// Something is due in so many seconds.
     fn due(&mut self, in_s: i64) {
         self.plan.due_in_s = Some(self.plan.due_in_s.map_or(in_s, |other| other.min(in_s)));
-    }
-
-    fn drop_replica(&mut self, replica: &'v ReplicaView, why: String) {
-        if let Some(node) = replica.node {
-            self.session.remove(node);
-        }
-        self.done.insert(&replica.id);
-        self.plan.actions.push(Action {
-            action: "scale_down",
-            service_id: self.service.id.clone(),
-            replica_id: replica.id.clone(),
-            source_node_id: Some(replica.node_id.clone()),
-            target_node_id: None,
-            detail: why,
-            score: None,
-            placement: None,
-            desired_state: None,
-        });
-    }
-
-    /// Moves a replica. `failed`: because it was not well where it is.
-    fn go(
-        &mut self,
-        action: &'static str,
-        replica: &'v ReplicaView,
-        target: NodeIndex,
-        score: Option<Score>,
-        reason: String,
-        failed: Option<()>,
-    ) {
-        if let Some(node) = replica.node {
-            self.session.remove(node);
-        }
-        self.session.put(target);
-        self.done.insert(&replica.id);
-        let mut failed_on = replica.placement.as_ref().map_or(Vec::new(), |p| p.failed_on.clone());
-        let mut failures = replica.placement.as_ref().map_or(0, |p| p.failures);
-        if failed.is_some() {
-            // One that was well for long begins anew.
-            let since_s = replica.placement.as_ref().map_or(0, |p| self.view.now.secs() - p.at.secs());
-            if since_s > 2 * DWELL_S_MAX {
-                (failures, failed_on) = (0, Vec::new());
-            }
-            failures += 1;
-            failed_on.retain(|id| *id != replica.node_id);
-            failed_on.push(replica.node_id.clone());
-            let surplus = failed_on.len().saturating_sub(FAILED_ON_MAX);
-            failed_on.drain(..surplus);
-        }
-        let from_node_id = Some(replica.node_id.clone());
-        let placement = Placement { action: action.into(), reason: reason.clone(), at: self.view.now, from_node_id, failures, failed_on };
-        self.plan.actions.push(Action {
-            action,
-            service_id: self.service.id.clone(),
-            replica_id: replica.id.clone(),
-            source_node_id: Some(replica.node_id.clone()),
-            target_node_id: Some(self.view.nodes[target as usize].id.clone()),
-            detail: reason,
-            score,
-            placement: Some(placement),
-            desired_state: None,
-        });
-    }
-
-    fn make(&mut self, id: String, target: NodeIndex, score: Option<Score>, reason: String, desired_state: Option<String>) {
-        self.session.put(target);
-        self.session.note_made(&id);
-        let placement = Placement {
-            action: "scale_up".into(),
-            reason: reason.clone(),
-            at: self.view.now,
-            from_node_id: None,
-            failures: 0,
-            failed_on: Vec::new(),
-        };
-        self.plan.actions.push(Action {
-            action: "scale_up",
-            service_id: self.service.id.clone(),
-            replica_id: id,
-            source_node_id: None,
-            target_node_id: Some(self.view.nodes[target as usize].id.clone()),
-            detail: reason,
-            score,
-            placement: Some(placement),
-            desired_state,
-        });
     }
 
     /// Why no node takes a replica, the commonest reasons first.

@@ -1,7 +1,7 @@
 //! Evening out: moves from the most loaded nodes to the least loaded, where nothing else speaks against it. Only on request.
 
 use super::place::{Session, State};
-use super::plan::{Action, Plan};
+use super::plan::{Action, Kind, Plan};
 use super::view::{NodeIndex, ReplicaView, View};
 use crate::model::leases::LeaseState;
 use crate::model::replicas::Placement;
@@ -80,7 +80,7 @@ fn may_move(view: &View, service: usize, replica: &ReplicaView) -> bool {
         let node = &view.nodes[n as usize];
         node.lease != LeaseState::Stale && node.closed().is_none() && node.matches(&service.policy.selector)
     };
-    let settled = replica.placement.as_ref().is_none_or(|p| p.action == "scale_up" || view.now.secs() - p.at.secs() >= DWELL_S);
+    let settled = replica.placement.as_ref().is_none_or(|p| p.action == Kind::ScaleUp.as_str() || view.now.secs() - p.at.secs() >= DWELL_S);
     service.policy.mode == Mode::Replicated
         && service.pin(&replica.id).is_none()
         && replica.facts.sickness().is_none()
@@ -111,6 +111,7 @@ fn empty(view: &View, service: usize) -> Plan {
         generation: service.generation,
         desired_replicas: service.policy.desired.unwrap_or(service.replicas.len()),
         actual_replicas: service.replicas.len(),
+        replicas_before: service.replicas.len(),
         eligible_nodes: view.nodes.iter().filter(|n| n.closed().is_none() && n.matches(&service.policy.selector)).count(),
         dry_run: true,
         warnings: Vec::new(),
@@ -126,7 +127,7 @@ fn action(view: &View, service: usize, replica: &ReplicaView, source: NodeIndex,
     let name = |n: NodeIndex| view.nodes[n as usize].id.clone();
     let detail = format!("{} had {high} replicas, {} has {low} with it", name(source), name(target));
     let placement = Placement {
-        action: "rebalance".into(),
+        action: Kind::Rebalance.as_str().into(),
         reason: detail.clone(),
         at: view.now,
         from_node_id: Some(name(source)),
@@ -134,14 +135,9 @@ fn action(view: &View, service: usize, replica: &ReplicaView, source: NodeIndex,
         failed_on: replica.placement.as_ref().map_or(Vec::new(), |p| p.failed_on.clone()),
     };
     Action {
-        action: "rebalance",
-        service_id: view.services[service].id.clone(),
-        replica_id: replica.id.clone(),
         source_node_id: Some(name(source)),
         target_node_id: Some(name(target)),
-        detail,
-        score: None,
         placement: Some(placement),
-        desired_state: None,
+        ..Action::of(Kind::Rebalance, &view.services[service].id, &replica.id, detail)
     }
 }

@@ -1,6 +1,6 @@
 //! Plans over made-up clusters: what each rule does, and what holds for any cluster.
 
-use super::plan::{self, Action, Plan};
+use super::plan::{self, Action, Kind, Plan};
 use super::rebalance;
 use super::view::{NodeView, View};
 use crate::clock::Timestamp;
@@ -111,7 +111,7 @@ impl Cluster {
 
     fn carry_out(&mut self, action: &Action, generation: i64) {
         let target = action.target_node_id.clone().unwrap_or_default();
-        match action.action {
+        match action.action.as_str() {
             "scale_up" => {
                 assert!(self.replicas.iter().all(|r| r.id != action.replica_id), "{} is made twice", action.replica_id);
                 self.replica(&action.replica_id, &action.service_id, &target, json!({"healthy": true, "applied_generation": generation}));
@@ -158,10 +158,10 @@ impl Cluster {
 
 fn said(plans: &[Plan]) -> Vec<String> {
     let one = |a: &Action| match (&a.source_node_id, &a.target_node_id) {
-        (Some(from), Some(to)) => format!("{} {from}>{to}", a.action),
-        (None, Some(to)) => format!("{} >{to}", a.action),
-        (Some(from), None) => format!("{} {from}", a.action),
-        (None, None) => a.action.to_string(),
+        (Some(from), Some(to)) => format!("{} {from}>{to}", a.action.as_str()),
+        (None, Some(to)) => format!("{} >{to}", a.action.as_str()),
+        (Some(from), None) => format!("{} {from}", a.action.as_str()),
+        (None, None) => a.action.as_str().to_string(),
     };
     plans.iter().flat_map(|p| p.actions.iter().map(one)).collect()
 }
@@ -599,7 +599,7 @@ fn holds(before: &Cluster, plans: &[Plan], after: &Cluster) {
     }
     for plan in plans {
         let policy = &policies[plan.service_id.as_str()];
-        let drained = plan.actions.iter().filter(|a| a.action == "move_unhealthy" && a.detail.starts_with("the node is draining"));
+        let drained = plan.actions.iter().filter(|a| a.action == Kind::MoveUnhealthy && a.detail.starts_with("the node is draining"));
         assert!(drained.count() <= policy.max_unavailable.max(1), "too many drained at once");
         let count = after.replicas.iter().filter(|r| r.service_id == plan.service_id).count();
         let wanted = plan.desired_replicas.max(plan.actual_replicas);

@@ -173,7 +173,10 @@ impl NodeView {
         selector.iter().all(|(key, value)| match key.as_str() {
             "role" => self.roles.contains(value),
             "node_id" => self.id == *value,
-            label => self.labels.get(label) == Some(value),
+            label => {
+                let has = |key: &str| self.labels.get(key) == Some(value);
+                has(label) || label.strip_prefix("label:").is_some_and(has)
+            }
         })
     }
 

@@ -10,6 +10,7 @@ mod replicas;
 mod scheduler;
 mod services;
 mod settings;
+mod specs;
 mod throttle;
 mod tokens;
 mod updates;

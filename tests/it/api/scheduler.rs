@@ -32,7 +32,7 @@ fn a_plan_changes_nothing_and_a_reconcile_does_what_it_said() {
     let plan = admin.get("/scheduler/plan/services/web").json();
     assert_eq!(
         (&plan["service_id"], &plan["desired_replicas"], &plan["actual_replicas"], &plan["eligible_nodes"], &plan["dry_run"]),
-        (&json!("web"), &json!(2), &json!(0), &json!(3), &json!(true))
+        (&json!("web"), &json!(2), &json!(2), &json!(3), &json!(true))
     );
     assert_eq!(actions(&plan), ["scale_up ->n0", "scale_up ->n1"]);
     assert_eq!(admin.get("/replicas").json(), json!([]));
@@ -48,7 +48,8 @@ fn a_plan_changes_nothing_and_a_reconcile_does_what_it_said() {
     }
     let told = &admin.events("scheduler")[0];
     assert_eq!(told["name"], "scheduler.reconcile");
-    for (key, value) in [("desired_replicas", 2), ("actual_replicas", 0), ("action_count", 2), ("warning_count", 0)] {
+    for (key, value) in [("desired_replicas", 2), ("actual_replicas", 2), ("replicas_before", 0), ("action_count", 2), ("warning_count", 0)]
+    {
         assert_eq!(told["fields"][key], value, "{key}");
     }
     assert_eq!(actions(&admin.post("/scheduler/reconcile/services/web", &json!({})).json()), [""; 0]);
@@ -72,6 +73,71 @@ fn a_plan_changes_nothing_and_a_reconcile_does_what_it_said() {
     for (method, path) in [("GET", "plan"), ("POST", "reconcile"), ("GET", "explain")] {
         let answer = admin.send(method, &format!("/scheduler/{path}/services/none"), &[], b"");
         assert_eq!((answer.status, answer.detail().as_str()), (404, "Service not found: none"));
+    }
+}
+
+#[test]
+fn the_count_of_a_plan_is_the_one_after_its_actions() {
+    let (_served, admin) = cluster(2);
+    let counts = |plan: &Value| (plan["actual_replicas"].clone(), plan["replicas_before"].clone());
+    admin.post("/services", &json!({"id": "s", "name": "s", "spec": {"replicas_desired": 3}}));
+    assert_eq!(counts(&admin.get("/scheduler/plan/all").json()["results"][0]), (json!(3), json!(0)));
+    assert_eq!(counts(&admin.post("/scheduler/reconcile/services/s", &json!({})).json()), (json!(3), json!(0)));
+    admin.patch("/services/s", &json!({"spec": {"replicas_desired": 1}}));
+    assert_eq!(counts(&admin.get("/scheduler/plan/services/s").json()), (json!(1), json!(3)));
+    assert_eq!(admin.get("/scheduler/explain/services/s").json()["actual_replicas"], 3, "what is there now");
+    admin.post("/scheduler/reconcile/all", &json!({}));
+    let told = &admin.events("scheduler")[0]["fields"];
+    assert_eq!((&told["actual_replicas"], &told["replicas_before"]), (&json!(1), &json!(3)));
+    // Where nothing fits, the count says so.
+    admin.patch(
+        "/services/s",
+        &json!({"spec": {"replicas_desired": 5, "scheduling": {"node_selector": {"role": "none"}, "reschedule_unhealthy": false}}}),
+    );
+    assert_eq!(counts(&admin.get("/scheduler/plan/services/s").json()), (json!(1), json!(1)));
+}
+
+#[test]
+fn a_plan_without_an_eligible_node_always_says_so() {
+    let (_served, admin) = cluster(0);
+    let none = [
+        json!({}),
+        json!({"replicas_desired": 0}),
+        json!({"replicas_desired": 2}),
+        json!({"scheduling": {"mode": "per_node"}}),
+        json!({"scheduling": {"node_selector": {"zone": "none"}}}),
+        json!({"placement": {"pinned_replicas": [{"replica_id": "p", "node_id": "n"}]}}),
+    ];
+    for (i, spec) in none.iter().enumerate() {
+        admin.post("/services", &json!({"id": format!("s{i}"), "name": format!("s{i}"), "spec": spec}));
+    }
+    let told = |why: &str| {
+        for plan in admin.get("/scheduler/plan/all").json()["results"].as_array().unwrap() {
+            assert_eq!(plan["eligible_nodes"], 0);
+            let warnings = plan["warnings"].to_string();
+            assert_eq!(warnings.matches(why).count(), 1, "{plan}");
+        }
+    };
+    told("there are no nodes");
+    admin.post("/nodes", &json!({"id": "n", "name": "n"}));
+    admin.post("/nodes/n/cordon", &json!({}));
+    told("1 x cordoned");
+}
+
+#[test]
+fn an_action_that_is_not_known_does_nothing() {
+    let (_served, admin) = cluster(1);
+    admin.post("/services", &json!({"id": "s", "name": "s"}));
+    admin.post("/replicas", &json!({"id": "r", "service_id": "s", "node_id": "n0"}));
+    let cookie = format!("uptimemesh_session={}", admin.token.clone().unwrap());
+    for path in ["services/s/frobnicate", "replicas/r/remove", "nodes/n0/delete%20", "settings/users/admin/Delete", "services/s/-all"] {
+        for method in ["GET", "POST"] {
+            let answer = admin.send(method, &format!("/ui/{path}"), &[("Cookie", &cookie)], b"");
+            assert!((400..500).contains(&answer.status), "{method} {path}: {}", answer.status);
+        }
+    }
+    for path in ["/services/s", "/replicas/r", "/nodes/n0", "/users/admin"] {
+        assert_eq!(admin.get(path).status, 200, "{path}");
     }
 }
 
@@ -174,13 +240,30 @@ fn the_brake_holds_when_most_fall_silent_together() {
     admin.post("/services", &json!({"id": "s", "name": "s"}));
     admin.post("/replicas", &json!({"id": "r", "service_id": "s", "node_id": "j3", "status": {"healthy": false, "applied_generation": 1}}));
     assert_eq!(actions(&admin.get("/scheduler/plan/services/s").json()), ["move_unhealthy j3>j0"]);
-    // One keeps beating, the others fall silent.
+    // One keeps beating, the others fall silent; and what the brake writes is refused at first.
+    let database = rusqlite::Connection::open(&served.config.database_path).unwrap();
+    let refuse =
+        "CREATE TRIGGER refuse BEFORE INSERT ON events WHEN NEW.name = 'scheduler.brake_on' BEGIN SELECT RAISE(ABORT, 'not now'); END";
+    database.execute_batch(refuse).unwrap();
     let mut beaten = Instant::now();
-    until("the brake comes on", || {
+    let mut beat = || {
         if beaten.elapsed() > Duration::from_secs(3) {
             assert_eq!(nodes[0].heartbeat(&admin, 10, &json!({})).status, 200);
             beaten = Instant::now();
         }
+    };
+    until("most are told to be stale", || {
+        beat();
+        (admin.get("/events?name=node.lease.stale").json().as_array().unwrap().len() == 3).then_some(())
+    });
+    until("the loop has tried to put the brake on", || {
+        beat();
+        (admin.get("/scheduler/status").json()["braked"] == true).then_some(())
+    });
+    assert!(admin.events("scheduler").iter().all(|e| e["name"] != "scheduler.brake_on"));
+    database.execute_batch("DROP TRIGGER refuse").unwrap();
+    until("the brake comes on", || {
+        beat();
         admin.events("scheduler").iter().any(|e| e["name"] == "scheduler.brake_on").then_some(())
     });
     let plan = admin.get("/scheduler/plan/services/s").json();

@@ -102,7 +102,7 @@ fn a_spec_is_validated_when_it_is_written() {
         json!({"id": "a", "name": "a", "spec": {"scheduling": [], "rolling_update": "x", "replicas_desired": [], "mine": {"x": 1}}});
     assert_eq!(admin.post("/services", &lenient).json()["spec"], lenient["spec"]);
     let plan = admin.get("/scheduler/plan/services/a").json();
-    assert_eq!(plan["warnings"].as_array().unwrap().len(), 3, "{plan}");
+    assert_eq!(plan["warnings"].as_array().unwrap().len(), 4, "three that fell back, and no node: {plan}");
     let fat = json!({"id": "b", "name": "b", "spec": {"blob": "x".repeat(70_000)}});
     assert_eq!(admin.post("/services", &fat).faults(), [r#"string_too_long ["body","spec"]"#]);
     assert_eq!(admin.post("/services", &json!({"id": "b", "name": "b", "spec": []})).faults(), [r#"dict_type ["body","spec"]"#]);

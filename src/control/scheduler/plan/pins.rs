@@ -1,6 +1,6 @@
 //! Replicas with a place of their own: `placement.pinned_replicas` of a spec.
 
-use super::{Action, Planner, Trouble};
+use super::{Action, Kind, Planner, Trouble};
 use crate::control::scheduler::view::{NodeIndex, ReplicaView};
 use crate::model::leases::LeaseState;
 
@@ -70,7 +70,7 @@ impl<'v> Planner<'_, 'v> {
             }
             let reason = format!("it is pinned to {}", pin.node_id);
             match replica {
-                Some(replica) => self.go("move_pinned", replica, target, None, reason, None),
+                Some(replica) => self.go(Kind::MovePinned, replica, target, None, reason, None),
                 None => {
                     self.make(pin.replica_id.clone(), target, None, reason, pin.desired_state.clone());
                     pins.made += 1;
@@ -93,16 +93,8 @@ impl<'v> Planner<'_, 'v> {
 
     /// Tells a replica what it should do.
     fn ask(&mut self, replica: &ReplicaView, state: &str) {
-        self.plan.actions.push(Action {
-            action: "set_desired_state",
-            service_id: self.service.id.clone(),
-            replica_id: replica.id.clone(),
-            source_node_id: None,
-            target_node_id: None,
-            detail: format!("its pin says {state}, it is {}", replica.desired_state),
-            score: None,
-            placement: None,
-            desired_state: Some(state.to_string()),
-        });
+        let detail = format!("its pin says {state}, it is {}", replica.desired_state);
+        let action = Action::of(Kind::SetDesiredState, &self.service.id, &replica.id, detail);
+        self.plan.actions.push(Action { desired_state: Some(state.to_string()), ..action });
     }
 }

@@ -1,0 +1,267 @@
+//! The keys of a spec that something is done about, in one table, and what is said of others: unknown keys inside the sections that
+//! are ours, and at the top the words that other systems have for what has another name here. Other keys at the top are the
+//! operator's own.
+
+use super::Object;
+use serde_json::{Map, Value};
+
+/// Each section that is ours, with all its keys. `[]` goes through a list.
+const SECTIONS: &[(&str, &[&str])] = &[
+    ("", &["scheduling", "replicas_desired", "rolling_update", "resources", "ports", "placement"]),
+    (
+        "scheduling",
+        &["desired_replicas", "node_selector", "anti_affinity", "reschedule_unhealthy", "lost_after_seconds", "mode", "spread_by"],
+    ),
+    ("rolling_update", &["max_surge", "max_unavailable"]),
+    ("resources", &["cpu_millis", "memory_mb"]),
+    ("placement", &["pinned_replicas"]),
+    ("placement.pinned_replicas[]", &["replica_id", "node_id", "desired_state"]),
+    (PORTS, &["host_port", "published", "container_port", "target", "protocol", "mode", "name", "address", "host_ip", "app_protocol"]),
+];
+
+/// The section whose keys mean something else at the top.
+const PORTS: &str = "ports[]";
+
+/// Words of Compose, Swarm, Nomad and Kubernetes, in small letters and without marks, and the right name; an empty one where nothing
+/// is done about it under any name.
+const FOREIGN: &[(&str, &[&str])] = &[
+    (
+        "scheduling.desired_replicas",
+        &["replicas", "replicacount", "numreplicas", "count", "instances", "instancecount", "scale", "copies", "desired", "desiredcount"],
+    ),
+    (
+        "scheduling.node_selector",
+        &[
+            "constraints",
+            "constraint",
+            "affinity",
+            "affinities",
+            "nodeaffinity",
+            "selector",
+            "nodelabels",
+            "tolerations",
+            "datacenters",
+            "datacenter",
+            "nodepool",
+            "nodename",
+            "region",
+            "hosts",
+        ],
+    ),
+    ("scheduling.spread_by", &["spread", "spreads", "preferences", "topologyspreadconstraints", "topologykey"]),
+    ("scheduling.anti_affinity", &["podantiaffinity", "distincthosts", "maxreplicaspernode"]),
+    ("scheduling.mode", &["global", "daemonset", "system"]),
+    ("scheduling.reschedule_unhealthy", &["reschedule", "migrate"]),
+    ("scheduling.lost_after_seconds", &["disconnect", "maxclientdisconnect", "stopafterclientdisconnect", "tolerationseconds"]),
+    ("scheduling, rolling_update and resources", &["deploy", "deployment"]),
+    ("rolling_update", &["update", "updateconfig", "rollbackconfig", "strategy", "updatestrategy", "deploymentstrategy"]),
+    ("rolling_update.max_unavailable", &["parallelism", "maxparallel"]),
+    ("resources", &["limits", "requests", "reservations", "reservation"]),
+    ("resources.cpu_millis", &["cpu", "cpus", "cores", "nanocpus", "cpushares", "cpuquota", "cpulimit", "cpureservation", "millicpu"]),
+    ("resources.memory_mb", &["memory", "mem", "ram", "memlimit", "memreservation", "memorymax", "memorylimit", "memorybytes"]),
+    ("ports", &["expose", "publish", "published", "hostport", "containerport", "portmappings", "publishedports"]),
+    ("ports[].host_port", &["static"]),
+    ("ports[].container_port", &["to", "targetport"]),
+    ("placement.pinned_replicas", &["pins", "pinned"]),
+    (
+        "",
+        &[
+            "restart",
+            "restartpolicy",
+            "dependson",
+            "networks",
+            "networkmode",
+            "healthcheck",
+            "livenessprobe",
+            "readinessprobe",
+            "startupprobe",
+            "apiversion",
+            "kind",
+            "metadata",
+            "template",
+            "spec",
+            "containers",
+            "initcontainers",
+            "services",
+            "job",
+            "jobs",
+            "group",
+            "groups",
+            "task",
+            "tasks",
+            "taskgroups",
+            "minreadyseconds",
+            "progressdeadlineseconds",
+            "failureaction",
+            "delay",
+            "order",
+            "monitor",
+            "canary",
+        ],
+    ),
+];
+
+/// Unknown keys that are told one by one.
+const TOLD_MAX: usize = 20;
+/// Characters of a key that are repeated.
+const KEY_CHARS_MAX: usize = 64;
+
+/// A sentence for each key that nothing is done about and that looks as if something should be.
+pub fn strangers(spec: &Object) -> Vec<String> {
+    let mut told = Vec::new();
+    for (section, keys) in SECTIONS {
+        for (place, object) in objects(spec, section) {
+            for key in object.keys().filter(|key| !keys.contains(&key.as_str())) {
+                told.extend(sentence(section, &place, keys, key));
+            }
+        }
+    }
+    let more = told.len().saturating_sub(TOLD_MAX);
+    told.truncate(TOLD_MAX);
+    if more > 0 {
+        told.push(format!("{more} more keys of the spec are not known"));
+    }
+    told
+}
+
+/// The objects that a path leads to, each with its place in this spec.
+fn objects<'s>(spec: &'s Object, path: &str) -> Vec<(String, &'s Map<String, Value>)> {
+    let mut found = vec![("spec".to_string(), spec)];
+    for step in path.split('.').filter(|step| !step.is_empty()) {
+        let (key, is_list) = step.strip_suffix("[]").map_or((step, false), |key| (key, true));
+        let inside = |(place, object): (String, &'s Map<String, Value>)| {
+            let place = format!("{place}.{key}");
+            match object.get(key) {
+                Some(Value::Object(inner)) if !is_list => vec![(place, inner)],
+                Some(Value::Array(items)) if is_list => {
+                    let one = |(i, item): (usize, &'s Value)| item.as_object().map(|inner| (format!("{place}[{i}]"), inner));
+                    items.iter().enumerate().filter_map(one).collect()
+                }
+                _ => Vec::new(),
+            }
+        };
+        found = found.into_iter().flat_map(inside).collect();
+    }
+    found
+}
+
+/// What is said of a key that the section does not have; nothing of the operator's own.
+fn sentence(section: &str, place: &str, keys: &[&str], key: &str) -> Option<String> {
+    let word = plain(key);
+    let near = nearest(&word, keys).map(|name| format!("{place}.{name}"));
+    let known = || {
+        let others = SECTIONS.iter().filter(|(other, _)| !other.is_empty() && *other != PORTS);
+        others.flat_map(|(other, keys)| keys.iter().map(move |k| (*other, *k))).find(|(_, k)| plain(k) == word)
+    };
+    let foreign = || FOREIGN.iter().find(|(_, words)| words.contains(&word.as_str())).map(|(name, _)| *name);
+    let shown: String = key.chars().take(KEY_CHARS_MAX).collect();
+    let said = |rest: String| Some(format!("{place}.{shown} is not known here; {rest}"));
+    match (near, known(), foreign()) {
+        (Some(name), ..) => said(format!("did you mean {name}?")),
+        (None, Some((other, name)), _) => said(format!("did you mean spec.{other}.{name}?")),
+        (None, None, Some("")) => said("nothing is done about it".to_string()),
+        (None, None, Some(name)) => said(format!("did you mean spec.{name}?")),
+        (None, None, None) if section.is_empty() => None,
+        (None, None, None) => said(format!("known are {}", keys.join(", "))),
+    }
+}
+
+/// A key in small letters, without the marks between words.
+fn plain(key: &str) -> String {
+    key.chars().filter(|c| !matches!(c, '_' | '-' | ' ' | '.')).flat_map(char::to_lowercase).take(KEY_CHARS_MAX).collect()
+}
+
+/// The key that is closest to a word, if one is close: one slip in a short word, two in a longer one, three in a long one.
+fn nearest<'k>(word: &str, keys: &[&'k str]) -> Option<&'k str> {
+    let slips = |key: &str| match key.len() {
+        ..=6 => 1,
+        7..=12 => 2,
+        _ => 3,
+    };
+    let close = keys.iter().map(|key| (distance(word, &plain(key)), *key)).filter(|(far, key)| *far <= slips(key));
+    close.min_by_key(|(far, _)| *far).map(|(_, key)| key)
+}
+
+/// The letters to put in, take out, change or swap with their neighbour, to make one word of another.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let change = usize::from(a[i - 1] != b[j - 1]);
+            let mut least = (rows[i - 1][j] + 1).min(row[j - 1] + 1).min(rows[i - 1][j - 1] + change);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn told(spec: Value) -> Vec<String> {
+        strangers(spec.as_object().expect("an object"))
+    }
+
+    #[test]
+    fn the_nearest_right_name_is_told() {
+        for (spec, want) in [
+            (
+                json!({"scheduling": {"desired_replica": 2}}),
+                "spec.scheduling.desired_replica is not known here; did you mean spec.scheduling.desired_replicas?",
+            ),
+            (json!({"scheduling": {"replicas": 2}}), "did you mean spec.scheduling.desired_replicas?"),
+            (json!({"scheduling": {"nodeSelector": {}}}), "did you mean spec.scheduling.node_selector?"),
+            (json!({"scheduling": {"max_surge": 2}}), "did you mean spec.rolling_update.max_surge?"),
+            (json!({"scheduling": {"env": {}}}), "known are desired_replicas, node_selector"),
+            (json!({"rolling_update": {"maxUnavailable": 1}}), "did you mean spec.rolling_update.max_unavailable?"),
+            (json!({"rolling_update": {"parallelism": 1}}), "did you mean spec.rolling_update.max_unavailable?"),
+            (json!({"resources": {"limits": {"cpus": "0.5"}}}), "did you mean spec.resources?"),
+            (json!({"resources": {"memory_bm": 64}}), "did you mean spec.resources.memory_mb?"),
+            (json!({"ports": [80, {"host_prot": 80}]}), "spec.ports[1].host_prot is not known here; did you mean spec.ports[1].host_port?"),
+            (json!({"placement": {"constraints": []}}), "did you mean spec.scheduling.node_selector?"),
+            (json!({"placement": {"pinned_replicas": [{"node": "n"}]}}), "spec.placement.pinned_replicas[0].node is not known here"),
+            (json!({"replicas": 3}), "spec.replicas is not known here; did you mean spec.scheduling.desired_replicas?"),
+            (json!({"Deploy": {}}), "did you mean spec.scheduling, rolling_update and resources?"),
+            (json!({"schedulling": {}}), "did you mean spec.scheduling?"),
+            (json!({"rollingUpdate": {}}), "did you mean spec.rolling_update?"),
+            (json!({"node-selector": {}}), "did you mean spec.scheduling.node_selector?"),
+            (json!({"restart": "always"}), "spec.restart is not known here; nothing is done about it"),
+        ] {
+            let told = told(spec.clone());
+            assert!(told.len() == 1 && told[0].contains(want), "{spec}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_the_operators_own_is_not_told() {
+        let own = json!({"image": "nginx", "command": ["x"], "env": {"replicas": 3}, "environment": {}, "owner": "me", "notes": "", "team": {},
+            "version": 2, "labels": {}, "x": 1, "blob": "", "mine": {"count": 1}, "rollout_requested_at": "",
+            "scheduling": {"node_selector": {"anything": "x"}}});
+        assert_eq!(told(own), [""; 0]);
+    }
+
+    #[test]
+    fn many_strangers_are_counted() {
+        let many: Object = (0..1000).map(|i| (format!("{i}{}", "k".repeat(500)), Value::Null)).collect();
+        let told = told(json!({ "scheduling": many }));
+        assert_eq!((told.len(), told[20].as_str()), (21, "980 more keys of the spec are not known"));
+        assert!(told.iter().all(|t| t.len() < 400));
+    }
+
+    #[test]
+    fn slips_are_counted() {
+        for (a, b, want) in
+            [("abc", "abc", 0), ("abc", "acb", 1), ("abc", "ab", 1), ("", "ab", 2), ("prot", "port", 1), ("kitten", "sitting", 3)]
+        {
+            assert_eq!(distance(a, b), want, "{a} {b}");
+        }
+    }
+}
