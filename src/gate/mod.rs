@@ -111,8 +111,8 @@ pub fn dispatch(control: &Control, tables: &[&'static [Route]], draw: Draw, mut 
     let _scope = caller::begin(Some(Caller { actor: caller::NOBODY.to_string(), address: request.client }));
     if control.tls.is_some() && !request.secure && !request.peer.ip().is_loopback() {
         let source = address::client(request.client);
-        let mut response =
-            control.throttle.open.take(source).map_or_else(|wait_s| answer(&throttle::too_many(wait_s)), |_| to_https(&request));
+        let away = || unknown_host(control, &request).unwrap_or_else(|| to_https(&request));
+        let mut response = control.throttle.open.take(source).map_or_else(|wait_s| answer(&throttle::too_many(wait_s)), |_| away());
         response.source = Some(source);
         return response;
     }
