@@ -110,7 +110,8 @@ pub fn head(bytes: &[u8]) {
         assert!(r.path.starts_with('/') || (r.path == "*" && r.method == Method::Options), "a path begins with a slash");
         let graphic = |text: &str| text.bytes().all(|b| b.is_ascii_graphic());
         assert!(graphic(&r.path) && graphic(&r.query) && graphic(&r.request_id) && !r.request_id.is_empty() && r.request_id.len() <= 128);
-        assert!(r.headers.len() <= limits.headers_max && r.headers.iter().all(|(n, v)| graphic(n) && v.is_ascii() && v.trim() == v));
+        assert!(r.headers.len() <= limits.headers_max && r.headers.iter().all(|(n, v)| graphic(n) && v.trim_matches([' ', '\t']) == v));
+        assert!(r.host.is_ascii(), "whom a request is for is ASCII");
         assert!(r.headers.iter().all(|(_, v)| !v.bytes().any(|b| b"\r\n\0".contains(&b))), "a value is one line");
         let named = |name: &str| r.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).count();
         assert!(named("host") <= 1 && named("content-length") + named("transfer-encoding") <= 1, "there is one way to read it");

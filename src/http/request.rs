@@ -22,6 +22,10 @@ const HEADERS_CEILING: usize = 128;
 /// Longest `Content-Length` that is read as a number: beyond any limit, below any overflow.
 const LENGTH_DIGITS_MAX: usize = 15;
 
+/// Headers that say where a request ends and whom it is for: other bytes than ASCII in them are refused. In all others they are what their
+/// sender likes, and no reason to refuse a request.
+const FRAMING: [&str; 5] = ["content-length", "transfer-encoding", "host", "connection", "expect"];
+
 /// A whole request. It has no `Debug`: its headers hold cookies and tokens.
 pub struct Request {
     /// The method. `HEAD` is to be handled like `GET`; the front leaves the body out.
@@ -30,7 +34,7 @@ pub struct Request {
     pub path: String,
     /// The target after `?`, still percent-encoded; empty without one.
     pub query: String,
-    /// Names as they came, values without surrounding blanks; ASCII.
+    /// Names as they came, values without surrounding blanks. A value that is not UTF-8 is read as Latin-1.
     pub headers: Vec<(String, String)>,
     /// The body, whole and not longer than the front allows.
     pub body: Vec<u8>,
@@ -76,6 +80,12 @@ impl Request {
     /// The first header of that name, in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers_named(name).next()
+    }
+
+    /// The values of all headers of that name, as one list with commas.
+    pub fn list(&self, name: &str) -> Option<String> {
+        let values: Vec<&str> = self.headers_named(name).collect();
+        (!values.is_empty()).then(|| values.join(", "))
     }
 
     /// Whether it comes from this machine itself. One that any proxy passed on does not, whatever address the proxy has.
@@ -210,11 +220,7 @@ fn judge(raw: &httparse::Request, own_id: Option<String>, limits: &Limits, peer:
     let (Some(method), Some(target), Some(minor)) = (raw.method, raw.path, raw.version) else {
         return Err(Refusal::bad("Malformed request head"));
     };
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let server_wide = path == "*" && method == "OPTIONS";
-    if !target.bytes().all(|b| b.is_ascii_graphic() && b != b'#') || !(path.starts_with('/') || server_wide) {
-        return Err(Refusal::bad("Malformed request target"));
-    }
+    let Target { authority, path, query } = target_of(method, target).ok_or(Refusal::bad("Malformed request target"))?;
     let method: Method = method.parse().map_err(|()| Refusal::bad("Malformed request method"))?;
 
     let mut length = None;
@@ -228,9 +234,13 @@ fn judge(raw: &httparse::Request, own_id: Option<String>, limits: &Limits, peer:
             // One that cannot be taken over is nobody's: a fresh one takes its place.
             continue;
         }
-        let value = std::str::from_utf8(header.value).ok().filter(|v| v.is_ascii());
-        let value = value.ok_or(Refusal::bad("Header values must be ASCII"))?.trim();
-        match header.name.to_ascii_lowercase().as_str() {
+        let name = header.name.to_ascii_lowercase();
+        if !header.value.is_ascii() && FRAMING.contains(&name.as_str()) {
+            return Err(Refusal::bad("Host and the headers that frame a request must be ASCII"));
+        }
+        let value = text_of(header.value);
+        let value = value.trim_matches([' ', '\t']);
+        match name.as_str() {
             "content-length" => {
                 let digits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
                 if length.is_some() || !digits {
@@ -284,11 +294,51 @@ fn judge(raw: &httparse::Request, own_id: Option<String>, limits: &Limits, peer:
     };
     let (path, query) = (path.to_string(), query.to_string());
     let request_id = own_id.unwrap_or_else(crypto::uuid);
-    let host = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host")).map(|(_, value)| value.clone()).unwrap_or_default();
+    let said = || headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host")).map(|(_, value)| value.clone()).unwrap_or_default();
+    let host = authority.map_or_else(said, str::to_string);
     let (body, args, client) = (Vec::new(), Vec::new(), peer.ip());
     let (secure, by_proxy, certificate) = (false, false, None);
     let request = Request { method, path, query, headers, body, peer, client, secure, by_proxy, certificate, host, request_id, args };
     Ok(Head { request, framing, keep, expects_continue })
+}
+
+/// The parts of a request's target.
+struct Target<'t> {
+    /// Whom it is for, where the target says so: that counts, and not what `Host` says (RFC 9112, 3.2.2).
+    authority: Option<&'t str>,
+    path: &'t str,
+    query: &'t str,
+}
+
+/// Takes a target apart: a path, a whole URL, or `*` for the server itself.
+fn target_of<'t>(method: &str, target: &'t str) -> Option<Target<'t>> {
+    if !target.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
+        return None;
+    }
+    let scheme = |name: &str| target.get(..name.len()).filter(|begin| begin.eq_ignore_ascii_case(name)).map(str::len);
+    let (authority, rest) = match scheme("http://").or_else(|| scheme("https://")) {
+        Some(begin) => {
+            let rest = &target[begin..];
+            let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+            let sound = authority.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b));
+            (Some(authority).filter(|authority| sound && !authority.is_empty())?.into(), rest)
+        }
+        None => (None, target),
+    };
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let path = match (path, authority) {
+        ("", Some(_)) if method == "OPTIONS" && rest.is_empty() => "*",
+        ("", Some(_)) => "/",
+        ("*", None) if method == "OPTIONS" => "*",
+        (path, _) if path.starts_with('/') => path,
+        _ => return None,
+    };
+    Some(Target { authority, path, query })
+}
+
+/// The text of a header's value, whatever its bytes are; ASCII stays what it is.
+fn text_of(value: &[u8]) -> String {
+    std::str::from_utf8(value).map_or_else(|_| value.iter().copied().map(char::from).collect(), str::to_string)
 }
 
 /// A client's request id, if it can stand in a header and a log line as it is.
@@ -381,13 +431,21 @@ mod tests {
             (400, get("Content-Length : 5")),
             (400, get("X: a\rContent-Length: 5")),
             (400, get("X: a\0b")),
-            (400, get("X: \u{e9}")),
+            (400, get("Content-Length: 5\u{e9}")),
+            (400, get("Transfer-Encoding: chunked\u{a0}")),
+            (400, get("Connection: \u{e9}")),
+            (400, get("Expect: \u{e9}")),
+            (400, "GET / HTTP/1.1\r\nHost: \u{e9}\r\n\r\n".to_string()),
             (400, get(": v")),
             (400, "GET / HTTP/1.1\r\n\r\n".to_string()),
             (400, "GET / HTTP/1.1\nHost: x\n\n".to_string()),
             (400, "GET /\u{e9} HTTP/1.1\r\nHost: x\r\n\r\n".to_string()),
             (400, "GET /#x HTTP/1.1\r\nHost: x\r\n\r\n".to_string()),
-            (400, "GET http://evil/ HTTP/1.1\r\nHost: x\r\n\r\n".to_string()),
+            (400, "GET http://a@x/ HTTP/1.1\r\nHost: x\r\n\r\n".to_string()),
+            (400, "GET http://x/#y HTTP/1.1\r\nHost: x\r\n\r\n".to_string()),
+            (400, "GET http:/// HTTP/1.1\r\nHost: x\r\n\r\n".to_string()),
+            (400, "GET ftp://x/ HTTP/1.1\r\nHost: x\r\n\r\n".to_string()),
+            (400, "GET http://x/ HTTP/1.1\r\n\r\n".to_string()),
             (400, "GET  / HTTP/1.1\r\nHost: x\r\n\r\n".to_string()),
             (400, "GET * HTTP/1.1\r\nHost: x\r\n\r\n".to_string()),
             (400, "GET /\r\n\r\n".to_string()),
