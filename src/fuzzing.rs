@@ -20,7 +20,7 @@ use crate::http::transport::Transport;
 use crate::http::{Limits, Request, Response, cookie, form};
 use crate::inputs;
 use crate::logger::Quota;
-use crate::model::address::Network;
+use crate::model::address::{self, Network};
 use crate::model::events::{Event, EventFilter, NewEvent};
 use crate::model::join_string::JoinString;
 use crate::model::release::{Manifest, Version};
@@ -504,21 +504,25 @@ fn believed(lines: &str, peer: IpAddr) {
         assert_eq!((request.client, request.secure, request.host.as_str()), (peer, false, "inner"), "a stranger was believed");
         return;
     }
+    assert_eq!(request.unnamed.is_some(), request.client == address::UNNAMED, "whoever is not named is nobody in particular");
     let named = |name: &str| -> Vec<String> {
         let of_name = request.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
         of_name.flat_map(|(_, v)| v.split(',').map(|part| part.trim().to_string())).collect()
     };
-    // From the nearest on: all that proxies of ours have, and the first that none of them has.
-    let mut chain = vec![peer];
-    for address in named("x-forwarded-for").iter().rev().map_while(|text| text.parse::<IpAddr>().ok()) {
-        if chain.last().is_some_and(trusts) {
-            chain.push(address.to_canonical());
-        }
+    let (nodes, schemes, hosts) = (named("x-forwarded-for"), named("x-forwarded-proto"), named("x-forwarded-host"));
+    if nodes.is_empty() && schemes.is_empty() && hosts.is_empty() {
+        return;
     }
-    assert_eq!(Some(&request.client), chain.last());
-    assert_eq!(request.secure, named("x-forwarded-proto").last().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")));
-    let host = named("x-forwarded-host").pop().filter(|host| !host.is_empty());
-    assert_eq!(request.host, host.as_deref().unwrap_or("inner"));
+    // From the nearest on: all that proxies of ours have, and the first that none of them has.
+    let plain: Option<Vec<IpAddr>> = nodes.iter().map(|text| text.parse().ok()).collect();
+    if let Some(plain) = plain.filter(|all| all.iter().all(|address| !address.to_canonical().is_unspecified())) {
+        let plain: Vec<IpAddr> = plain.iter().rev().map(IpAddr::to_canonical).collect();
+        let client = plain.iter().find(|address| !trusts(address)).or(plain.last());
+        assert_eq!(&request.client, client.unwrap_or(&address::UNNAMED));
+    }
+    assert_eq!(request.secure, schemes.last().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")));
+    let host = hosts.last().filter(|host| !host.is_empty());
+    assert_eq!(&request.host, host.unwrap_or(&"inner".to_string()));
 }
 
 /// A control plane with some events, half of them from before its start, and these events in their order.

@@ -10,7 +10,7 @@ pub use session::{COOKIE, csrf, place, shown, user_of, visitor, with_session, wi
 use crate::caller::{self, Caller};
 use crate::clock;
 use crate::control::auth::same_secret;
-use crate::control::{Control, throttle};
+use crate::control::{Control, throttle, unnamed};
 use crate::error::{Error, Result};
 use crate::http::table::{self, Found};
 use crate::http::{Request, Response, form};
@@ -111,6 +111,9 @@ pub fn dispatch(control: &Control, tables: &[&'static [Route]], draw: Draw, mut 
     let began = clock::tick();
     request.believe(&control.config.trusted_proxies);
     let _scope = caller::begin(Some(Caller { actor: caller::NOBODY.to_string(), address: request.client }));
+    if let Some(word) = &request.unnamed {
+        unnamed::note(control, request.peer.ip(), word);
+    }
     if control.tls.is_some() && !request.secure && !request.peer.ip().is_loopback() {
         let source = address::client(request.client);
         let away = || unknown_host(control, &request).unwrap_or_else(|| to_https(&request));
