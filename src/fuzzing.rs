@@ -20,7 +20,7 @@ use crate::http::transport::Transport;
 use crate::http::{Limits, Request, Response, cookie, form};
 use crate::inputs;
 use crate::logger::Quota;
-use crate::model::address::Network;
+use crate::model::address::{self, Network};
 use crate::model::events::{Event, EventFilter, NewEvent};
 use crate::model::join_string::JoinString;
 use crate::model::release::{Manifest, Version};
@@ -110,7 +110,8 @@ pub fn head(bytes: &[u8]) {
         assert!(r.path.starts_with('/') || (r.path == "*" && r.method == Method::Options), "a path begins with a slash");
         let graphic = |text: &str| text.bytes().all(|b| b.is_ascii_graphic());
         assert!(graphic(&r.path) && graphic(&r.query) && graphic(&r.request_id) && !r.request_id.is_empty() && r.request_id.len() <= 128);
-        assert!(r.headers.len() <= limits.headers_max && r.headers.iter().all(|(n, v)| graphic(n) && v.is_ascii() && v.trim() == v));
+        assert!(r.headers.len() <= limits.headers_max && r.headers.iter().all(|(n, v)| graphic(n) && v.trim_matches([' ', '\t']) == v));
+        assert!(r.host.is_ascii(), "whom a request is for is ASCII");
         assert!(r.headers.iter().all(|(_, v)| !v.bytes().any(|b| b"\r\n\0".contains(&b))), "a value is one line");
         let named = |name: &str| r.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).count();
         assert!(named("host") <= 1 && named("content-length") + named("transfer-encoding") <= 1, "there is one way to read it");
@@ -506,21 +507,25 @@ fn believed(lines: &str, peer: IpAddr) {
         assert_eq!((request.client, request.secure, request.host.as_str()), (peer, false, "inner"), "a stranger was believed");
         return;
     }
+    assert_eq!(request.unnamed.is_some(), request.client == address::UNNAMED, "whoever is not named is nobody in particular");
     let named = |name: &str| -> Vec<String> {
         let of_name = request.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
         of_name.flat_map(|(_, v)| v.split(',').map(|part| part.trim().to_string())).collect()
     };
-    // From the nearest on: all that proxies of ours have, and the first that none of them has.
-    let mut chain = vec![peer];
-    for address in named("x-forwarded-for").iter().rev().map_while(|text| text.parse::<IpAddr>().ok()) {
-        if chain.last().is_some_and(trusts) {
-            chain.push(address.to_canonical());
-        }
+    let (nodes, schemes, hosts) = (named("x-forwarded-for"), named("x-forwarded-proto"), named("x-forwarded-host"));
+    if nodes.is_empty() && schemes.is_empty() && hosts.is_empty() {
+        return;
     }
-    assert_eq!(Some(&request.client), chain.last());
-    assert_eq!(request.secure, named("x-forwarded-proto").last().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")));
-    let host = named("x-forwarded-host").pop().filter(|host| !host.is_empty());
-    assert_eq!(request.host, host.as_deref().unwrap_or("inner"));
+    // From the nearest on: all that proxies of ours have, and the first that none of them has.
+    let plain: Option<Vec<IpAddr>> = nodes.iter().map(|text| text.parse().ok()).collect();
+    if let Some(plain) = plain.filter(|all| all.iter().all(|address| !address.to_canonical().is_unspecified())) {
+        let plain: Vec<IpAddr> = plain.iter().rev().map(IpAddr::to_canonical).collect();
+        let client = plain.iter().find(|address| !trusts(address)).or(plain.last());
+        assert_eq!(&request.client, client.unwrap_or(&address::UNNAMED));
+    }
+    assert_eq!(request.secure, schemes.last().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")));
+    let host = hosts.last().filter(|host| !host.is_empty());
+    assert_eq!(&request.host, host.unwrap_or(&"inner".to_string()));
 }
 
 /// A control plane with some events, half of them from before its start, and these events in their order.

@@ -22,7 +22,7 @@ pub mod users;
 pub mod wireguard;
 
 use crate::control::once::{Created, Once};
-use crate::control::versions::{Condition, Versioned, tag_of_json};
+use crate::control::versions::{Condition, Versioned, is_same, tag_of_json, tags_in};
 use crate::error::Result;
 use crate::http::fields::Fields;
 use crate::http::{Request, Response, describe};
@@ -64,7 +64,7 @@ fn list<T: Serialize>(request: &Request, paging: &Paging, page: &Page<T>) -> Res
 
 /// One object with the tag of its version; nothing where the caller has this version already and it stands for all that is shown.
 fn one<T: Serialize>(request: &Request, object: &Versioned<T>) -> Response {
-    let known = request.header("if-none-match").is_some_and(|tags| tags.split(',').any(|tag| tag.trim() == object.tag));
+    let known = request.list("if-none-match").is_some_and(|tags| tags_in(&tags).any(|tag| tag == "*" || is_same(tag, &object.tag)));
     let reads = matches!(request.method, tiny_http::Method::Get | tiny_http::Method::Head);
     let response = if known && reads && !object.is_live { Response::empty(304) } else { Response::json(200, &object.object) };
     response.with("ETag", object.tag.clone())
@@ -80,7 +80,7 @@ fn created(created: Created) -> Response {
 /// What the caller wants to hold before a write goes on.
 fn condition(request: &Request) -> Condition {
     describe::header("If-Match");
-    Condition::if_match(request.header("if-match"))
+    Condition::if_match(request.list("if-match").as_deref())
 }
 
 /// The key that lets a request come twice.

@@ -2,6 +2,7 @@
 
 use super::Control;
 use super::sessions::{Place, Sessions, SignedIn, restriction};
+use crate::buckets::Buckets;
 use crate::caller;
 use crate::clock;
 use crate::crypto::{self, password};
@@ -25,6 +26,9 @@ const FAILURES_WITHIN: Duration = Duration::from_secs(60);
 const LOCKED_FOR: Duration = Duration::from_secs(300);
 /// Addresses remembered at once; beyond it the oldest are forgotten first.
 const ADDRESSES_MAX: usize = 10_000;
+/// Clients that no proxy names are one to us. Nobody must be able to lock them all, so they may fail so often in a second, and at once.
+const UNNAMED_PER_S: f64 = 1.0;
+const UNNAMED_BURST: f64 = 60.0;
 /// Characters of a name that are remembered with a failure: as many as a name may have.
 const NAME_CHARS_MAX: usize = 128;
 /// Password checks that run at once: each takes a core for 50 to 100 ms and 19 MiB.
@@ -44,8 +48,18 @@ const NEEDS_CODE: &str = "The first password is changed from here with the setup
 #[derive(Default)]
 pub struct Auth {
     attempts: Mutex<HashMap<IpAddr, Attempts>>,
+    unnamed: Unnamed,
     checks: Mutex<Checks>,
     done: Condvar,
+}
+
+/// What clients that no proxy names have left.
+struct Unnamed(Buckets<()>);
+
+impl Default for Unnamed {
+    fn default() -> Unnamed {
+        Unnamed(Buckets::new(UNNAMED_PER_S, UNNAMED_BURST))
+    }
 }
 
 #[derive(Default)]
@@ -117,6 +131,10 @@ pub fn sign_in(control: &Control, visitor: &Visitor, username: &str, given: &str
     }
     log::info!(target: "auth", event = "auth.signed_in", address:% = address, username = name; "Signed in");
     Ok(control.sessions.signed_in(&id, held))
+}
+
+fn too_many(wait_s: u64) -> Error {
+    Error::RateLimited { detail: format!("Too many login attempts. Try again in {wait_s}s."), retry_after_s: wait_s }
 }
 
 fn wrong() -> Error {
@@ -225,6 +243,9 @@ impl Auth {
     /// Counts an attempt as failed until it has succeeded, so that many at once cannot outrun the count; refuses a locked address.
     fn charge(&self, address: IpAddr, name: &str) -> Result<Instant> {
         let now = clock::tick();
+        if address == address::UNNAMED {
+            return self.unnamed.0.take(()).map(|_| now).map_err(too_many);
+        }
         let mut all = lock(&self.attempts);
         if all.len() >= ADDRESSES_MAX && !all.contains_key(&address) {
             all.retain(|_, a| a.locked_until.is_some_and(|t| t > now) || a.failures.iter().any(|(t, _)| now - *t < FAILURES_WITHIN));
@@ -243,8 +264,7 @@ impl Auth {
             }
         }
         if let Some(until) = attempts.locked_until {
-            let left_s = (until - now).as_secs().max(1);
-            return Err(Error::RateLimited { detail: format!("Too many login attempts. Try again in {left_s}s."), retry_after_s: left_s });
+            return Err(too_many((until - now).as_secs().max(1)));
         }
         attempts.failures.push((now, name.chars().take(NAME_CHARS_MAX).collect()));
         Ok(now)
@@ -252,6 +272,9 @@ impl Auth {
 
     /// Takes an attempt back that was never checked.
     fn refund(&self, address: IpAddr, charged: Instant) {
+        if address == address::UNNAMED {
+            self.unnamed.0.give_back(());
+        }
         if let Some(attempts) = lock(&self.attempts).get_mut(&address)
             && let Some(i) = attempts.failures.iter().position(|(t, _)| *t == charged)
         {
@@ -261,6 +284,9 @@ impl Auth {
 
     /// A right password clears what the address did before in this name: whoever has one account must not guess at others for ever.
     fn forgive(&self, address: IpAddr, name: &str) {
+        if address == address::UNNAMED {
+            self.unnamed.0.give_back(());
+        }
         let mut all = lock(&self.attempts);
         let Some(attempts) = all.get_mut(&address) else { return };
         attempts.failures.retain(|(_, tried)| tried != name);

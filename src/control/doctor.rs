@@ -1,17 +1,18 @@
 //! Examining a control plane: its configuration, keys, certificates, database, backups and nodes. On a running one by itself, and on its
 //! data from outside, whether it runs or not; nothing is changed by it.
 
-use super::{Control, backups, limits, tls};
+use super::{Control, backups, limits, tls, unnamed};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::crypto::pki::{self, CA_CERT, CA_KEY, Ca};
 use crate::error::{Chain, Error, Result};
 use crate::model::Paging;
 use crate::model::backups::Drill;
+use crate::model::events::{Event, EventFilter};
 use crate::model::findings::Finding;
 use crate::model::leases::LeaseState;
 use crate::store::health::{self, Looked};
-use crate::store::{Read, WAL_BYTES_WARN, leases, nodes, users};
+use crate::store::{Read, WAL_BYTES_WARN, events, leases, nodes, users};
 use crate::sys::doctor;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -28,6 +29,8 @@ const NODE_DAYS_LOW: i64 = 5;
 const BACKUP_DAYS_OLD: i64 = 8;
 /// A node whose clock is further off would be refused if its agent did not correct for it.
 const SKEW_S_MAX: i64 = 5;
+/// A proxy that did not name its clients is told of for so long.
+const UNNAMED_TOLD_FOR_S: i64 = 86_400;
 /// Nodes that a finding names; the others are counted.
 const NAMED_MAX: usize = 10;
 /// Nodes that are looked at together.
@@ -49,6 +52,8 @@ struct Cluster {
     first_certificate_end: Option<Timestamp>,
     /// What is near its limit.
     near_limits: Vec<String>,
+    /// The newest event of the last day that tells of a proxy which does not name its clients.
+    unnamed: Option<Event>,
 }
 
 fn see(read: &Read) -> Result<Seen> {
@@ -81,7 +86,14 @@ fn cluster(read: &Read) -> Result<Cluster> {
         states: leases::enrolled(read)?.into_iter().map(|n| (n.node_id, n.lease.state)).collect(),
         first_certificate_end: nodes::first_identity_end(read)?,
         near_limits: limits::near(read)?,
+        unnamed: unnamed(read)?,
     })
+}
+
+fn unnamed(read: &Read) -> Result<Option<Event>> {
+    let since = Some(clock::now().plus_secs(-UNNAMED_TOLD_FOR_S));
+    let filter = EventFilter { name: Some(unnamed::EVENT.to_string()), since, ..EventFilter::default() };
+    Ok(events::page(read, &Paging { limit: 1, after: None }, &filter)?.items.pop())
 }
 
 /// Examines a running control plane from inside.
@@ -117,7 +129,10 @@ fn of(config: &Config, runs: bool, seen: Result<Seen>) -> Vec<Finding> {
         Ok(seen) => {
             findings.extend(database(config, &seen, runs));
             match &seen.cluster {
-                Some(cluster) => findings.extend(of_cluster(cluster, runs)),
+                Some(cluster) => {
+                    findings.extend(of_cluster(cluster, runs));
+                    findings.push(proxies(config, cluster));
+                }
                 None => {
                     findings.push(Finding::skipped("nodes", "the database cannot be asked about them before it is sound and up to date"))
                 }
@@ -287,6 +302,29 @@ fn database(config: &Config, seen: &Seen, runs: bool) -> Vec<Finding> {
 
 fn of_cluster(cluster: &Cluster, runs: bool) -> Vec<Finding> {
     vec![password(cluster), versions(cluster), silent(cluster, runs), clocks(cluster), node_certificates(cluster), near_limits(cluster)]
+}
+
+/// Whether proxies say whose requests they pass on.
+fn proxies(config: &Config, cluster: &Cluster) -> Finding {
+    const CHECK: &str = "proxies";
+    let Some(event) = &cluster.unnamed else {
+        return match config.trusted_proxies.is_empty() {
+            true => Finding::skipped(CHECK, "no proxy is trusted (TRUSTED_PROXIES)"),
+            false => Finding::ok(CHECK, "of no request in the last day a trusted proxy left out whose it was"),
+        };
+    };
+    let told =
+        |name: &str| event.fields.get(name).map(|value| value.as_str().map_or(value.to_string(), str::to_string)).unwrap_or_default();
+    Finding::warn(
+        CHECK,
+        format!(
+            "at {} the proxy {} passed on a request and wrote {:?} where the client's address belongs",
+            event.created_at,
+            told("proxy"),
+            told("word")
+        ),
+        "let the proxy set X-Forwarded-For to the client's address: until then all its clients count as one for limits on sign-ins and requests",
+    )
 }
 
 fn password(cluster: &Cluster) -> Finding {

@@ -56,6 +56,8 @@ pub fn text(control: &Control) -> Result<String> {
     backups(&mut out, control)?;
     out.family("uptimemesh_stream_readers", "gauge", "Readers of the event stream.");
     out.sample("uptimemesh_stream_readers", &[], control.stream_readers.count() as f64);
+    out.family("uptimemesh_unnamed_requests_total", "counter", "Requests that a trusted proxy passed on without naming the client.");
+    out.sample("uptimemesh_unnamed_requests_total", &[], control.unnamed.count() as f64);
     Ok(out.0)
 }
 

@@ -32,6 +32,7 @@ pub mod settings;
 pub mod setup;
 pub mod throttle;
 pub mod tls;
+pub mod unnamed;
 pub mod updates;
 pub mod users;
 pub mod versions;
@@ -66,6 +67,8 @@ pub struct Control {
     pub throttle: throttle::Throttle,
     /// Lines about what was refused.
     pub lines: logger::Quota,
+    /// Requests that a proxy does not say the client of.
+    pub unnamed: unnamed::Unnamed,
     /// The scheduler.
     pub scheduler: scheduler::Scheduler,
     /// What nodes are told of the update that runs.
@@ -101,6 +104,7 @@ impl Control {
             hosts: hosts::Hosts::new(&config),
             throttle: throttle::Throttle::new(&config),
             lines: logger::Quota::default(),
+            unnamed: unnamed::Unnamed::default(),
             scheduler: scheduler::Scheduler::load(&store)?,
             updates: updates::Updates::default(),
             metrics: metrics::Metrics::default(),

@@ -8,6 +8,9 @@ use serde::Serialize;
 /// Hexadecimal digits of a tag: 64 bits of SHA-256, against accidents, not against forgery.
 const TAG_DIGITS: usize = 16;
 
+/// What proxies that compress append to the tag of what they send: nginx marks it weak instead.
+const CODINGS: [&str; 5] = ["gzip", "br", "zstd", "deflate", "compress"];
+
 /// An object with the tag of its version.
 pub struct Versioned<T> {
     /// The object.
@@ -41,6 +44,21 @@ pub fn tag_of_json(json: &str) -> String {
     format!("\"{}\"", &crypto::sha256_hex(json.as_bytes())[..TAG_DIGITS])
 }
 
+/// The tags in the value of `If-Match` or `If-None-Match`, separated by commas.
+pub fn tags_in(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(|tag| tag.trim_matches([' ', '\t']))
+}
+
+/// Whether a caller means this tag of ours. What a proxy that compresses made of it still names the version: `W/"x"`, `"x-gzip"`, `"x;br"`.
+pub fn is_same(given: &str, tag: &str) -> bool {
+    let inner = |tag: &str| tag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).map(str::to_string);
+    let (Some(given), Some(own)) = (inner(given.strip_prefix("W/").unwrap_or(given)), inner(tag)) else { return false };
+    given.strip_prefix(&own).is_some_and(|added| {
+        let coding = added.trim_start_matches(['-', ';', ':', '+', '_', '.']);
+        added.is_empty() || (coding.len() < added.len() && CODINGS.contains(&coding))
+    })
+}
+
 /// What must hold of an object for a write to go on.
 #[derive(Default)]
 pub struct Condition(Wanted);
@@ -61,7 +79,7 @@ impl Condition {
         Condition(match header.map(str::trim) {
             None => Wanted::Anything,
             Some("*") => Wanted::Found,
-            Some(tags) => Wanted::Tags(tags.split(',').map(|tag| tag.trim().to_string()).collect()),
+            Some(tags) => Wanted::Tags(tags_in(tags).map(str::to_string).collect()),
         })
     }
 
@@ -80,9 +98,9 @@ impl Condition {
     }
 
     /// Refuses when this is not the tag of one of them.
-    fn check_tag(&self, tag: &String) -> Result<()> {
+    fn check_tag(&self, tag: &str) -> Result<()> {
         match &self.0 {
-            Wanted::Tags(tags) if !tags.contains(tag) => Err(Error::PreconditionFailed),
+            Wanted::Tags(tags) if !tags.iter().any(|given| is_same(given, tag)) => Err(Error::PreconditionFailed),
             _ => Ok(()),
         }
     }
@@ -107,5 +125,25 @@ mod tests {
         let one_of = format!("\"x\", {tag}");
         assert!(Condition::if_match(Some(&one_of)).check(&1).is_ok());
         assert!(matches!(Condition::if_match(Some(&one_of)).check(&2), Err(Error::PreconditionFailed)));
+    }
+
+    #[test]
+    fn what_a_proxy_does_to_a_tag_is_taken_off() {
+        let tag = "\"0123456789abcdef\"";
+        for same in ["", "-gzip", "--gzip", ";br", ":zstd", "-br", "+deflate", "_gzip", "-zstd"] {
+            for weak in ["", "W/"] {
+                assert!(is_same(&format!("{weak}\"0123456789abcdef{same}\""), tag), "{weak} {same}");
+            }
+        }
+        for other in
+            ["", "W/", "0123456789abcdef", "\"0123456789abcde\"", "\"0123456789abcdef0\"", "\"0123456789abcdefgzip\"", "\"", "\"\"", "*"]
+        {
+            assert!(!is_same(other, tag), "{other}");
+        }
+        for other in
+            ["\"0123456789abcdef-\"", "\"0123456789abcdef-gzip-br\"", "\"0123456789abcdef-x\"", "\"-gzip\"", "w/\"0123456789abcdef\""]
+        {
+            assert!(!is_same(other, tag), "{other}");
+        }
     }
 }

@@ -10,7 +10,7 @@ pub use session::{COOKIE, csrf, place, shown, user_of, visitor, with_session, wi
 use crate::caller::{self, Caller};
 use crate::clock;
 use crate::control::auth::same_secret;
-use crate::control::{Control, throttle};
+use crate::control::{Control, throttle, unnamed};
 use crate::error::{Error, Result};
 use crate::http::table::{self, Found};
 use crate::http::{Request, Response, form};
@@ -84,6 +84,8 @@ const CSRF_FIELD: &str = "csrf_token";
 /// Where people sign in.
 const SIGN_IN: &str = "/auth/login";
 const CONTENT_TYPE: &str = "Content-Type";
+/// How somebody who is not let in may show who they are.
+const CHALLENGE: &str = "Bearer realm=\"UptimeMesh\"";
 /// Characters of a strange host that are told back.
 const HOST_CHARS_MAX: usize = 100;
 /// Where machines show a join token.
@@ -109,10 +111,13 @@ pub fn dispatch(control: &Control, tables: &[&'static [Route]], draw: Draw, mut 
     let began = clock::tick();
     request.believe(&control.config.trusted_proxies);
     let _scope = caller::begin(Some(Caller { actor: caller::NOBODY.to_string(), address: request.client }));
+    if let Some(word) = &request.unnamed {
+        unnamed::note(control, request.peer.ip(), word);
+    }
     if control.tls.is_some() && !request.secure && !request.peer.ip().is_loopback() {
         let source = address::client(request.client);
-        let mut response =
-            control.throttle.open.take(source).map_or_else(|wait_s| answer(&throttle::too_many(wait_s)), |_| to_https(&request));
+        let away = || unknown_host(control, &request).unwrap_or_else(|| to_https(&request));
+        let mut response = control.throttle.open.take(source).map_or_else(|wait_s| answer(&throttle::too_many(wait_s)), |_| away());
         response.source = Some(source);
         return response;
     }
@@ -134,6 +139,10 @@ pub fn dispatch(control: &Control, tables: &[&'static [Route]], draw: Draw, mut 
     let mut response =
         reply.unwrap_or_else(|error| refuse(control, &request, draw, &Refusal { error: &error, user: user.as_ref(), needs }));
     response.source = Some(source);
+    if response.status == 401 {
+        // Not Basic: a browser would ask for a password itself.
+        response = response.with("WWW-Authenticate", CHALLENGE.to_string());
+    }
     control.metrics.request(method, path, response.status, clock::tick().duration_since(began));
     response
 }
@@ -168,6 +177,12 @@ fn enter(
     if let Some(refusal) = unknown_host(control, request) {
         return Ok(refusal);
     }
+    if request.method == tiny_http::Method::Options
+        && let Some(allow) = options(tables, &request.path)
+    {
+        control.throttle.open.take(address::client(request.client)).map_err(throttle::too_many)?;
+        return Ok(Response::empty(204).with("Allow", allow));
+    }
     let shown = session::shown(request);
     // Signing in has a lock of its own, a renewal proves the node's key, and what is open to read costs nothing: neighbours of somebody
     // who is refused all the time must not lose these.
@@ -198,6 +213,18 @@ fn enter(
         (Found::OtherMethod(allow), Some(_)) => Err(Error::MethodNotAllowed(allow)),
         (Found::Nothing | Found::Route(..), Some(_)) => Err(Error::NotFound("Not Found".into())),
     }
+}
+
+/// The methods of a path, or of all of them for `*`; `None` where no route has it. Which paths there are is written in the program.
+fn options(tables: &[&'static [Route]], path: &str) -> Option<String> {
+    let allowed = match table::find(tables, &tiny_http::Method::Options, path) {
+        Found::OtherMethod(allow) => allow,
+        Found::Nothing if path == "*" => "DELETE, GET, HEAD, PATCH, POST, PUT".to_string(),
+        Found::Route(..) | Found::Nothing => return None,
+    };
+    let mut methods: Vec<&str> = allowed.split(", ").chain(["OPTIONS"]).collect();
+    methods.sort_unstable();
+    Some(methods.join(", "))
 }
 
 /// Refuses requests for a host that this server is not. A trusted proxy decides itself what it passes on.

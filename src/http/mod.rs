@@ -9,6 +9,7 @@ pub mod describe;
 pub(crate) mod exchange;
 pub mod fields;
 pub mod form;
+mod forwarded;
 mod json;
 pub mod listen;
 pub mod request;

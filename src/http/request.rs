@@ -9,9 +9,10 @@ use std::sync::Arc;
 use tiny_http::Method;
 
 use crate::crypto;
+use crate::http::forwarded::{self, Told};
 use crate::http::listen::Limits;
 use crate::http::{cookie, form};
-use crate::model::address::Network;
+use crate::model::address::{self, Network};
 
 /// Longest `X-Request-ID` that is taken over from a client.
 const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -22,6 +23,10 @@ const HEADERS_CEILING: usize = 128;
 /// Longest `Content-Length` that is read as a number: beyond any limit, below any overflow.
 const LENGTH_DIGITS_MAX: usize = 15;
 
+/// Headers that say where a request ends and whom it is for: other bytes than ASCII in them are refused. In all others they are what their
+/// sender likes, and no reason to refuse a request.
+const FRAMING: [&str; 5] = ["content-length", "transfer-encoding", "host", "connection", "expect"];
+
 /// A whole request. It has no `Debug`: its headers hold cookies and tokens.
 pub struct Request {
     /// The method. `HEAD` is to be handled like `GET`; the front leaves the body out.
@@ -30,7 +35,7 @@ pub struct Request {
     pub path: String,
     /// The target after `?`, still percent-encoded; empty without one.
     pub query: String,
-    /// Names as they came, values without surrounding blanks; ASCII.
+    /// Names as they came, values without surrounding blanks. A value that is not UTF-8 is read as Latin-1.
     pub headers: Vec<(String, String)>,
     /// The body, whole and not longer than the front allows.
     pub body: Vec<u8>,
@@ -38,6 +43,8 @@ pub struct Request {
     pub peer: SocketAddr,
     /// Whose request it is: the peer, or whom a trusted proxy names.
     pub client: IpAddr,
+    /// What a trusted proxy says where it should name the client, if that is no address.
+    pub unnamed: Option<String>,
     /// Whether it came over TLS, to here or to a trusted proxy.
     pub secure: bool,
     /// Whether a trusted proxy passed it on, and says so.
@@ -64,6 +71,7 @@ impl Request {
             body: Vec::new(),
             peer,
             client: peer.ip(),
+            unnamed: None,
             secure: false,
             by_proxy: false,
             certificate: None,
@@ -78,38 +86,38 @@ impl Request {
         self.headers_named(name).next()
     }
 
-    /// Whether it comes from this machine itself. One that any proxy passed on does not, whatever address the proxy has.
-    pub fn is_local(&self) -> bool {
-        let passed_on = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "forwarded", "via"]
-            .iter()
-            .any(|name| self.header(name).is_some());
-        self.peer.ip().is_loopback() && !passed_on
+    /// The values of all headers of that name, as one list with commas.
+    pub fn list(&self, name: &str) -> Option<String> {
+        let values: Vec<&str> = self.headers_named(name).collect();
+        (!values.is_empty()).then(|| values.join(", "))
     }
 
-    /// Believes a trusted proxy about whose request this is. Of the addresses in `X-Forwarded-For` it is the last that no trusted proxy
-    /// has: those before it are what that client said, and anybody can say anything.
+    /// Whether it comes from this machine itself. One that any proxy passed on does not, whatever address the proxy has.
+    pub fn is_local(&self) -> bool {
+        self.peer.ip().is_loopback() && !self.is_passed_on()
+    }
+
+    /// Whether a proxy passed it on, and says so.
+    pub(super) fn is_passed_on(&self) -> bool {
+        let says_so = |name: &str| ["x-real-ip", "forwarded", "via"].contains(&name) || name.starts_with("x-forwarded");
+        self.headers.iter().any(|(name, _)| says_so(&name.to_ascii_lowercase()))
+    }
+
+    /// Believes a trusted proxy about whose request this is, over what it came and for which host. Whose nobody can tell is the request of
+    /// [`address::UNNAMED`], never of the proxy itself.
     pub fn believe(&mut self, trusted: &[Network]) {
         let trusts = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
         if !trusts(self.peer.ip()) {
             return;
         }
-        self.by_proxy = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"].iter().any(|name| self.header(name).is_some());
-        let named: Vec<&str> = self.headers_named("x-forwarded-for").flat_map(|value| value.split(',')).map(str::trim).collect();
-        let mut client = self.client;
-        for name in named.iter().rev() {
-            // A proxy that writes what is no address does not say whose request it is.
-            let Ok(address) = name.parse::<IpAddr>() else { break };
-            client = address.to_canonical();
-            if !trusts(client) {
-                break;
-            }
-        }
-        // The proxy nearest to us is the one we trust: its word is the last.
-        let last = |name: &str| self.headers_named(name).last().and_then(|v| v.rsplit(',').next()).map(|v| v.trim().to_string());
-        let (scheme, host) = (last("x-forwarded-proto"), last("x-forwarded-host"));
-        self.client = client;
-        self.secure |= scheme.is_some_and(|s| s.eq_ignore_ascii_case("https"));
-        if let Some(host) = host.filter(|h| !h.is_empty()) {
+        let Some(Told { client, scheme, host }) = forwarded::read(self, trusts) else { return };
+        self.by_proxy = true;
+        self.client = client.unwrap_or_else(|word| {
+            self.unnamed = Some(word);
+            address::UNNAMED
+        });
+        self.secure |= scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
+        if let Some(host) = host.filter(|host| !host.is_empty()) {
             self.host = host;
         }
     }
@@ -210,11 +218,7 @@ fn judge(raw: &httparse::Request, own_id: Option<String>, limits: &Limits, peer:
     let (Some(method), Some(target), Some(minor)) = (raw.method, raw.path, raw.version) else {
         return Err(Refusal::bad("Malformed request head"));
     };
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let server_wide = path == "*" && method == "OPTIONS";
-    if !target.bytes().all(|b| b.is_ascii_graphic() && b != b'#') || !(path.starts_with('/') || server_wide) {
-        return Err(Refusal::bad("Malformed request target"));
-    }
+    let Target { authority, path, query } = target_of(method, target).ok_or(Refusal::bad("Malformed request target"))?;
     let method: Method = method.parse().map_err(|()| Refusal::bad("Malformed request method"))?;
 
     let mut length = None;
@@ -228,9 +232,13 @@ fn judge(raw: &httparse::Request, own_id: Option<String>, limits: &Limits, peer:
             // One that cannot be taken over is nobody's: a fresh one takes its place.
             continue;
         }
-        let value = std::str::from_utf8(header.value).ok().filter(|v| v.is_ascii());
-        let value = value.ok_or(Refusal::bad("Header values must be ASCII"))?.trim();
-        match header.name.to_ascii_lowercase().as_str() {
+        let name = header.name.to_ascii_lowercase();
+        if !header.value.is_ascii() && FRAMING.contains(&name.as_str()) {
+            return Err(Refusal::bad("Host and the headers that frame a request must be ASCII"));
+        }
+        let value = text_of(header.value);
+        let value = value.trim_matches([' ', '\t']);
+        match name.as_str() {
             "content-length" => {
                 let digits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
                 if length.is_some() || !digits {
@@ -284,11 +292,52 @@ fn judge(raw: &httparse::Request, own_id: Option<String>, limits: &Limits, peer:
     };
     let (path, query) = (path.to_string(), query.to_string());
     let request_id = own_id.unwrap_or_else(crypto::uuid);
-    let host = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host")).map(|(_, value)| value.clone()).unwrap_or_default();
+    let said = || headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host")).map(|(_, value)| value.clone()).unwrap_or_default();
+    let host = authority.map_or_else(said, str::to_string);
     let (body, args, client) = (Vec::new(), Vec::new(), peer.ip());
-    let (secure, by_proxy, certificate) = (false, false, None);
-    let request = Request { method, path, query, headers, body, peer, client, secure, by_proxy, certificate, host, request_id, args };
+    let (unnamed, secure, by_proxy, certificate) = (None, false, false, None);
+    let request =
+        Request { method, path, query, headers, body, peer, client, unnamed, secure, by_proxy, certificate, host, request_id, args };
     Ok(Head { request, framing, keep, expects_continue })
+}
+
+/// The parts of a request's target.
+struct Target<'t> {
+    /// Whom it is for, where the target says so: that counts, and not what `Host` says (RFC 9112, 3.2.2).
+    authority: Option<&'t str>,
+    path: &'t str,
+    query: &'t str,
+}
+
+/// Takes a target apart: a path, a whole URL, or `*` for the server itself.
+fn target_of<'t>(method: &str, target: &'t str) -> Option<Target<'t>> {
+    if !target.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
+        return None;
+    }
+    let scheme = |name: &str| target.get(..name.len()).filter(|begin| begin.eq_ignore_ascii_case(name)).map(str::len);
+    let (authority, rest) = match scheme("http://").or_else(|| scheme("https://")) {
+        Some(begin) => {
+            let rest = &target[begin..];
+            let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+            let sound = authority.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b));
+            (Some(authority).filter(|authority| sound && !authority.is_empty())?.into(), rest)
+        }
+        None => (None, target),
+    };
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let path = match (path, authority) {
+        ("", Some(_)) if method == "OPTIONS" && rest.is_empty() => "*",
+        ("", Some(_)) => "/",
+        ("*", None) if method == "OPTIONS" => "*",
+        (path, _) if path.starts_with('/') => path,
+        _ => return None,
+    };
+    Some(Target { authority, path, query })
+}
+
+/// The text of a header's value, whatever its bytes are; ASCII stays what it is.
+fn text_of(value: &[u8]) -> String {
+    std::str::from_utf8(value).map_or_else(|_| value.iter().copied().map(char::from).collect(), str::to_string)
 }
 
 /// A client's request id, if it can stand in a header and a log line as it is.
@@ -342,8 +391,52 @@ mod tests {
         assert_eq!(asked(&[], said), ("127.0.0.1".into(), false, "inner".into(), false));
         assert_eq!(asked(&trusted, ""), ("127.0.0.1".into(), false, "inner".into(), true));
         assert_eq!(asked(&[], ""), ("127.0.0.1".into(), false, "inner".into(), true));
-        assert_eq!(asked(&trusted, "X-Forwarded-For: 2.2.2.2\r\nX-Forwarded-For: x, 10.0.0.3\r\n").0, "10.0.0.3");
         assert!(!asked(&trusted, "X-Forwarded-Proto: https, http\r\n").1);
+    }
+
+    #[test]
+    fn the_nearest_address_that_is_not_a_proxys_is_the_clients() {
+        let trusted = ["127.0.0.1", "10.0.0.0/8", "fd00::/8"].map(|n| Network::parse(n).expect("a network"));
+        let client = |lines: &str| {
+            let lines: String = lines.split('|').map(|line| format!("{line}\r\n")).collect();
+            let mut request = whole(&format!("GET / HTTP/1.1\r\nHost: inner\r\n{lines}\r\n")).request;
+            request.believe(&trusted);
+            assert!(!request.is_local() && request.by_proxy, "{lines}");
+            (request.client.to_string(), request.unnamed, request.secure, request.host)
+        };
+        for (lines, address) in [
+            ("X-Forwarded-For: 6.6.6.6, 1.2.3.4:567, 10.0.0.3:80", "1.2.3.4"),
+            ("X-Forwarded-For: junk, [2001:db8::1]:80", "2001:db8::1"),
+            ("X-Forwarded-For: 6.6.6.6|X-Forwarded-For: 1.2.3.4|x-forwarded-for:  , [fd00::1]:9 ,,", "1.2.3.4"),
+            ("X-Forwarded-For: ::ffff:1.2.3.4, ::ffff:10.0.0.3", "1.2.3.4"),
+            ("X-Forwarded-For: 10.0.0.9, 10.0.0.3", "10.0.0.9"),
+            ("X-Forwarded-For: 1.2.3.4|Forwarded: for=6.6.6.6", "1.2.3.4"),
+            ("Forwarded: for=6.6.6.6, for=\"1.2.3.4:567\", for=10.0.0.3", "1.2.3.4"),
+            ("Forwarded: for=unknown|forwarded: FOR=\"[2001:db8::1]\";by=_a", "2001:db8::1"),
+        ] {
+            assert_eq!(client(lines).0, address, "{lines}");
+        }
+        for (lines, word) in [
+            ("X-Forwarded-For: 1.2.3.4, unknown, 10.0.0.3", "unknown"),
+            ("X-Forwarded-For: 1.2.3.4, _hidden", "_hidden"),
+            ("X-Forwarded-For: 127.0.0.1, x", "x"),
+            ("X-Forwarded-For: ", ""),
+            ("X-Forwarded-For: ,, ,", ""),
+            ("X-Forwarded-For: 0.0.0.0", "0.0.0.0"),
+            ("X-Forwarded-Proto: https", ""),
+            ("Via: 1.1 proxy", ""),
+            ("Forwarded: for=1.2.3.4, for=unknown", "unknown"),
+            ("Forwarded: for=1.2.3.4, proto=https", ""),
+            ("Forwarded: for=1.2.3.4, by=10.0.0.3", ""),
+            ("Forwarded: for=\", for=1.2.3.4", "for=\", for=1.2.3.4"),
+        ] {
+            let (address, unnamed, ..) = client(lines);
+            assert_eq!((address.as_str(), unnamed.as_deref()), ("0.0.0.0", Some(word)), "{lines}");
+        }
+        let (_, _, secure, host) = client(
+            "Forwarded: for=9.9.9.9;proto=http;host=evil, for=1.2.3.4;proto=HTTPS;host=\"outer:8443\", for=10.0.0.3;proto=http;host=inner",
+        );
+        assert_eq!((secure, host.as_str()), (true, "outer:8443"));
     }
 
     #[test]
@@ -381,13 +474,21 @@ mod tests {
             (400, get("Content-Length : 5")),
             (400, get("X: a\rContent-Length: 5")),
             (400, get("X: a\0b")),
-            (400, get("X: \u{e9}")),
+            (400, get("Content-Length: 5\u{e9}")),
+            (400, get("Transfer-Encoding: chunked\u{a0}")),
+            (400, get("Connection: \u{e9}")),
+            (400, get("Expect: \u{e9}")),
+            (400, "GET / HTTP/1.1\r\nHost: \u{e9}\r\n\r\n".to_string()),
             (400, get(": v")),
             (400, "GET / HTTP/1.1\r\n\r\n".to_string()),
             (400, "GET / HTTP/1.1\nHost: x\n\n".to_string()),
             (400, "GET /\u{e9} HTTP/1.1\r\nHost: x\r\n\r\n".to_string()),
             (400, "GET /#x HTTP/1.1\r\nHost: x\r\n\r\n".to_string()),
-            (400, "GET http://evil/ HTTP/1.1\r\nHost: x\r\n\r\n".to_string()),
+            (400, "GET http://a@x/ HTTP/1.1\r\nHost: x\r\n\r\n".to_string()),
+            (400, "GET http://x/#y HTTP/1.1\r\nHost: x\r\n\r\n".to_string()),
+            (400, "GET http:/// HTTP/1.1\r\nHost: x\r\n\r\n".to_string()),
+            (400, "GET ftp://x/ HTTP/1.1\r\nHost: x\r\n\r\n".to_string()),
+            (400, "GET http://x/ HTTP/1.1\r\n\r\n".to_string()),
             (400, "GET  / HTTP/1.1\r\nHost: x\r\n\r\n".to_string()),
             (400, "GET * HTTP/1.1\r\nHost: x\r\n\r\n".to_string()),
             (400, "GET /\r\n\r\n".to_string()),

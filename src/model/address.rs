@@ -1,6 +1,9 @@
 //! Which addresses are one client, and networks of addresses.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Stands for all clients that a trusted proxy passes on without naming them: the address of nobody, and of no machine.
+pub const UNNAMED: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// A network of addresses, `10.0.0.0/8`; a single address is a network of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

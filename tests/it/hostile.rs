@@ -241,7 +241,7 @@ fn nothing_can_be_smuggled_behind_a_refused_request(tls: bool) {
         (post("Expect: nonsense\r\n\r\n"), 417),
         ("GET /health HTTP/1.1\r\n\r\n".into(), 400),
         ("GET /health HTTP/1.1\nHost: x\n\n".into(), 400),
-        ("GET http://elsewhere/health HTTP/1.1\r\nHost: x\r\n\r\n".into(), 400),
+        ("GET http://a@elsewhere/health HTTP/1.1\r\nHost: x\r\n\r\n".into(), 400),
         ("GET /he\talth HTTP/1.1\r\nHost: x\r\n\r\n".into(), 400),
         ("GET /health HTTP/2.0\r\nHost: x\r\n\r\n".into(), 505),
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), 505),

@@ -81,6 +81,21 @@ fn lives_behind(name: &str, start: impl Fn(&Dir, &str, u16) -> Command, replace:
     get(&["-f", "-H", &bearer, "--json", r#"{"role":"worker"}"#, &format!("{url}/cluster/join-tokens")]);
     until("the event comes", || stream.said().contains("join_token").then_some(()));
 
+    // Of two changes that are guarded the second is refused, although the answer was compressed on its way.
+    get(&["-f", "-H", &bearer, "--json", r#"{"id":"web","name":"web"}"#, &format!("{url}/services")]);
+    let read = get(&["-i", "--compressed", "-H", &bearer, &format!("{url}/services/web")]);
+    let line = |name: &str| read.lines().find_map(|line| line.strip_prefix(name).or(line.strip_prefix(&name.to_lowercase())));
+    let tag = line("ETag: ").unwrap_or_else(|| panic!("{read}")).trim();
+    assert_eq!(name == "nginx.conf", line("Content-Encoding: gzip").is_some() && tag.starts_with("W/"), "{read}");
+    let guarded = |guard: &str, more: &[&str]| {
+        let guard = format!("{guard}: {tag}");
+        let all = [&["-o", "/dev/null", "-w", "%{http_code}", "-H", &bearer, "-H", &guard], more].concat();
+        get(&[&all[..], &[&format!("{url}/services/web")]].concat())
+    };
+    assert_eq!(guarded("If-None-Match", &["--compressed"]), "304");
+    let change = ["-X", "PATCH", "--json", r#"{"description":"changed"}"#];
+    assert_eq!((guarded("If-Match", &change).as_str(), guarded("If-Match", &change).as_str()), ("200", "412"));
+
     // Whose it was.
     let events: Vec<Value> = serde_json::from_str(&get(&["-H", &bearer, &format!("{url}/events?limit=1000")])).unwrap();
     let of_alice: Vec<&str> = events
@@ -89,7 +104,7 @@ fn lives_behind(name: &str, start: impl Fn(&Dir, &str, u16) -> Command, replace:
         .map(|event| event["address"].as_str().unwrap())
         .collect();
     // The first one, which is the last here, was signed in for this test without the proxy.
-    assert_eq!(of_alice, [CLIENT, CLIENT, CLIENT, "127.0.0.1"]);
+    assert_eq!(of_alice, [CLIENT, CLIENT, CLIENT, CLIENT, CLIENT, "127.0.0.1"]);
     // From elsewhere the figures are for who shows the token.
     assert!(get(&["-i", &format!("{url}/metrics")]).lines().next().unwrap().contains(" 40"));
 }
@@ -108,7 +123,7 @@ fn nginx_in_front() {
         let temporary: String =
             ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].iter().map(|kind| format!("{kind}_temp_path {at}/{kind};\n")).collect();
         let outer = format!(
-            "daemon off; pid {at}/pid; error_log stderr;\nevents {{}}\nhttp {{ access_log off;\n{temporary}include {at}/conf; }}\n"
+            "daemon off; pid {at}/pid; error_log stderr;\nevents {{}}\nhttp {{ access_log off; gzip on; gzip_types *; gzip_min_length 1; gzip_proxied any;\n{temporary}include {at}/conf; }}\n"
         );
         fs::write(dir.join("nginx.conf"), outer).unwrap();
         let mut command = Command::new("nginx");

@@ -90,6 +90,13 @@ fn from_elsewhere_plain_http_is_only_a_redirect() {
     let (_, said) = run("curl", &["-sS", "-i", &format!("http://{outer}:{port}/auth/token?a=b"), "-d", body]);
     assert!(said.contains("308 Permanent Redirect") && said.contains(&format!("https://{outer}:{port}/auth/token?a=b")), "{said}");
     assert!(!said.contains("session_token"));
+    // A name that is not ours leads nowhere, whoever it is of: the host is judged before anything is told of it.
+    for evil in ["evil.example", "evil.example:443", "127.0.0.1.evil.example", "xn--e1awd7f.example."] {
+        let (_, said) = run("curl", &["-sS", "-i", "-H", &format!("Host: {evil}"), &format!("http://{outer}:{port}/ui")]);
+        assert!(said.contains(" 421 ") && !said.contains("Location"), "{said}");
+    }
+    let (_, said) = run("curl", &["-sS", "-i", "--request-target", "http://evil.example/ui", &format!("http://{outer}:{port}/")]);
+    assert!(!said.contains("Location"), "{said}");
     // The certificate has the machine's own addresses.
     let (fine, said) = run("curl", &["-sS", "--cacert", &ca_of(&served), &format!("https://{outer}:{port}/health")]);
     assert!(fine, "{said}");

@@ -2,7 +2,7 @@
 
 use crate::golden;
 use crate::node::{Node, token};
-use crate::support::{Client, Served, believing};
+use crate::support::{Client, Served, believing, parse, raw};
 use serde_json::json;
 
 #[test]
@@ -20,7 +20,7 @@ fn nobody_learns_which_paths_exist() {
         ("GET", "/nodes/%zz"),
         ("GET", "/healthz"),
         ("GET", "/auth"),
-        ("OPTIONS", "/nodes"),
+        ("OPTIONS", "/no/such/path"),
         ("BREW", "/nodes"),
     ] {
         let answer = anonymous.send(method, path, &[], b"");
@@ -48,6 +48,121 @@ fn public_paths_are_open() {
     }
     let wrong = anonymous.send("POST", "/health", &[], b"");
     assert_eq!((wrong.status, wrong.header("Allow")), (405, Some("GET, HEAD")));
+}
+
+#[test]
+fn options_are_told_to_anybody() {
+    let served = Served::new();
+    let anonymous = served.anonymous();
+    for (path, allow) in [
+        ("/health", "GET, HEAD, OPTIONS"),
+        ("/nodes", "GET, HEAD, OPTIONS, POST"),
+        ("/nodes/n1", "DELETE, GET, HEAD, OPTIONS, PATCH"),
+        ("/auth/login?next=a", "GET, HEAD, OPTIONS, POST"),
+        ("*", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"),
+    ] {
+        let answer = anonymous.send("OPTIONS", path, &[("Origin", "https://evil.example")], b"");
+        assert_eq!((answer.status, answer.header("Allow"), answer.body.len()), (204, Some(allow), 0), "{path}");
+        assert!(answer.headers.iter().all(|(name, _)| !name.to_ascii_lowercase().starts_with("access-control")), "{path}");
+    }
+    assert_eq!(served.admin().send("OPTIONS", "/no/such/path", &[], b"").status, 404);
+    assert_eq!(anonymous.send("OPTIONS", "/health", &[("Host", "evil.example")], b"").status, 400, "two hosts");
+}
+
+#[test]
+fn whoever_is_not_let_in_learns_by_what() {
+    let served = Served::new();
+    let anonymous = served.anonymous();
+    let wrong = json!({"username": "admin", "password": "wrong"});
+    let form = anonymous.send("POST", "/auth/login", &[], b"username=admin&password=wrong");
+    for answer in [anonymous.get("/nodes"), anonymous.delete("/no/such"), anonymous.post("/auth/token", &wrong), form] {
+        assert_eq!((answer.status, answer.header("WWW-Authenticate")), (401, Some("Bearer realm=\"UptimeMesh\"")));
+    }
+    let beat = json!({"node_id": "n", "lease_token": "x", "signed_at": 1, "signature": "x"});
+    assert!(anonymous.post("/cluster/heartbeat", &beat).header("WWW-Authenticate").is_some());
+    assert!(anonymous.get("/health").header("WWW-Authenticate").is_none());
+}
+
+/// Other applications on this host, browsers and networks of caches send what they like.
+#[test]
+fn bytes_of_others_cost_a_request_nothing() {
+    let served = Served::new();
+    let token = served.admin().token.unwrap();
+    let at = served.anonymous().address;
+    let ask = |lines: &[&[u8]]| {
+        let own = format!("GET /auth/me HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n");
+        let lines: Vec<u8> = lines.iter().flat_map(|line| [line, b"\r\n".as_slice()].concat()).collect();
+        parse(&raw(at, &[own.as_bytes(), &lines, b"\r\n"].concat())).status
+    };
+    let cookie =
+        |before: &[u8], after: &[u8]| [b"Cookie: ".as_slice(), before, format!("uptimemesh_session={token}").as_bytes(), after].concat();
+    for cookies in [
+        cookie(b"name=J\xfcrgen; ", b""),
+        cookie("ort=Köln; ".as_bytes(), "; 名=値".as_bytes()),
+        cookie(b"\xff\xfe=\x80; ", b"; x=\xc3"),
+        cookie(b"=; ;;a;\xa0; ", b""),
+    ] {
+        assert_eq!(ask(&[&cookies]), 200, "{}", String::from_utf8_lossy(&cookies));
+    }
+    let good = cookie(b"", b"");
+    for line in [
+        b"User-Agent: J\xfcrgen's browser".as_slice(),
+        "User-Agent: браузер".as_bytes(),
+        b"CF-IPCity: S\xc3\xa3o Paulo",
+        b"X-Geo-City: M\xfcnchen",
+        b"Referer: http://x/\xe4",
+        b"X-Forwarded-For: \xff",
+        b"If-None-Match: \"\xe4\"",
+    ] {
+        assert_eq!(ask(&[line, &good]), 200, "{}", String::from_utf8_lossy(line));
+        assert_eq!(ask(&[&good, line]), 200, "{}", String::from_utf8_lossy(line));
+    }
+    assert_eq!(ask(&[b"Cookie: uptimemesh_session=\xfc"]), 401, "ours, and not genuine");
+    for framing in [
+        b"Transfer-Encoding: chunked\xa0".as_slice(),
+        b"Content-Length: 0\xa0",
+        b"Content-Length: \xb2",
+        b"Connection: \xe9",
+        b"Expect: 100-continue\xa0",
+    ] {
+        assert_eq!(ask(&[framing, &good]), 400, "{}", String::from_utf8_lossy(framing));
+    }
+    assert_eq!(parse(&raw(at, b"GET /health HTTP/1.1\r\nHost: \xe9\r\n\r\n")).status, 400);
+}
+
+/// RFC 9112, 3.2.2: the authority in the target is whom a request is for, whatever `Host` says.
+#[test]
+fn a_target_may_be_a_whole_url() {
+    let served = Served::new();
+    let at = served.anonymous().address;
+    let ask = |line: &str, host: &str| {
+        let answer = parse(&raw(at, format!("{line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes()));
+        (answer.status, answer.header("Location").or(answer.header("Allow")).unwrap_or_default().to_string())
+    };
+    assert_eq!(ask(&format!("GET http://{at}/health"), &at.to_string()).0, 200);
+    assert_eq!(ask("GET HTTP://LOCALHOST:1/health?a=b", "evil.example").0, 200, "the authority counts");
+    assert_eq!(ask("GET https://[::1]/health", "x").0, 200);
+    assert_eq!(ask("GET http://evil.example/health", "localhost").0, 421, "and here too");
+    assert_eq!(ask("GET http://localhost", "x"), (307, "/ui".to_string()));
+    assert_eq!(ask("GET http://localhost?a=b", "x"), (307, "/ui".to_string()));
+    assert_eq!(ask("GET http://localhost/ui?a=b", "x"), (303, "/auth/login?next=%2Fui%3Fa%3Db".to_string()));
+    assert_eq!(ask("OPTIONS http://localhost", "x"), ask("OPTIONS *", "x"));
+    for bad in [
+        "http://",
+        "http:///health",
+        "http://a@localhost/health",
+        "http:/health",
+        "ftp://localhost/health",
+        "localhost/health",
+        "//localhost/health",
+        "http://a\\b/",
+        "http://lo%63al/",
+    ] {
+        assert!(matches!(ask(&format!("GET {bad}"), "localhost").0, 400 | 401), "{bad}");
+    }
+    assert_eq!(ask("CONNECT localhost:80", "localhost").0, 400);
+    assert_eq!(parse(&raw(at, b"GET http://localhost/health HTTP/1.1\r\nHost: a\r\nHost: localhost\r\n\r\n")).status, 400);
+    assert_eq!(parse(&raw(at, b"GET http://localhost/health HTTP/1.1\r\n\r\n")).status, 400, "Host is required all the same");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod auth;
 mod cluster;
 mod conventions;
 mod events;
+mod forwarded;
 mod nodes;
 mod replicas;
 mod scheduler;

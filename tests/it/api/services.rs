@@ -172,6 +172,37 @@ fn of_two_who_edit_one_object_the_later_learns_of_the_earlier() {
     assert_eq!(admin.send("POST", "/nodes/n/uncordon", &[("If-Match", &tag)], b"").status, 412);
 }
 
+/// What proxies that compress make of a tag still names the version.
+#[test]
+fn a_tag_that_a_proxy_has_touched_is_understood() {
+    let served = Served::new();
+    let admin = served.admin();
+    admin.post("/services", &json!({"id": "s", "name": "s"}));
+    let tag = || admin.get("/services/s").header("ETag").unwrap().trim_matches('"').to_string();
+    let touched = |tag: &str| {
+        ["W/\"T\"", "\"T-gzip\"", "\"T--gzip\"", "\"T;br\"", "W/\"T-br\"", "\"T:zstd\"", "\"a,b\", W/\"T\""]
+            .map(|form| form.replace('T', tag))
+    };
+    let read = |tags: &str| admin.send("GET", "/services/s", &[("If-None-Match", tags)], b"").status;
+    for form in touched(&tag()) {
+        assert_eq!(read(&form), 304, "{form}");
+    }
+    assert_eq!((read("*"), read("W/\"x\""), read(&format!("\"{}0\"", tag())), read("\"-gzip\"")), (304, 200, 200, 200));
+    let two = admin.send("GET", "/services/s", &[("If-None-Match", "\"a\""), ("If-None-Match", &format!("\"{}\"", tag()))], b"");
+    assert_eq!((two.status, two.header("ETag")), (304, Some(format!("\"{}\"", tag()).as_str())), "a list may stand in two lines");
+    let write = |tags: &str, word: &str| {
+        let body = json!({"description": word}).to_string();
+        admin.send("PATCH", "/services/s", &[("If-Match", tags)], body.as_bytes()).status
+    };
+    for i in 0..touched("").len() {
+        let (form, old) = (&touched(&tag())[i], &touched(&tag())[i]);
+        assert_eq!((write(form, &format!("d{i}")), write(old, "later")), (200, 412), "{form}");
+    }
+    for wrong in ["\"T-\"", "\"T-x\"", "\"Tgzip\"", "W/T", "\"0-gzip\""] {
+        assert_eq!(write(&wrong.replace('T', &tag()), "x"), 412, "{wrong}");
+    }
+}
+
 #[test]
 fn what_creates_may_be_sent_twice() {
     let mut served = Served::new();

@@ -1,0 +1,231 @@
+//! What proxies say of the requests that they pass on: `X-Forwarded-*`, or `Forwarded` (RFC 7239). Here is how it is read, in every form
+//! that proxies write it; whether a proxy is believed is for [`Request::believe`](super::Request::believe) to decide.
+
+use super::Request;
+use std::net::{IpAddr, Ipv6Addr};
+
+/// What proxies say of a request.
+pub(super) struct Told {
+    /// Whose it is: the address that none of ours has, or the word that stands where one should.
+    pub client: Result<IpAddr, String>,
+    /// Over what it came to them, `https`.
+    pub scheme: Option<String>,
+    /// The host that was asked for.
+    pub host: Option<String>,
+}
+
+/// One proxy's word: whom it got the request from, and how.
+#[derive(Debug, Default, PartialEq)]
+struct Hop {
+    /// Whether it says anything: an element of a list may be empty.
+    is_there: bool,
+    node: String,
+    scheme: Option<String>,
+    host: Option<String>,
+}
+
+/// What the proxies say that this address and those before it belong to; `None` where nobody passed the request on. Each proxy appends its
+/// word, so those behind the first foreign address are ours, and those before it are what that client said.
+pub(super) fn read(request: &Request, trusts: impl Fn(IpAddr) -> bool) -> Option<Told> {
+    let has = |name: &str| request.header(name).is_some();
+    let by_x = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"].into_iter().any(has);
+    if by_x {
+        // A proxy that says these lets pass what a client says as `Forwarded`.
+        let nodes = request.list("x-forwarded-for").unwrap_or_default();
+        let hops: Vec<Hop> =
+            nodes.split(',').map(trim).map(|node| Hop { is_there: !node.is_empty(), node: node.to_string(), ..Hop::default() }).collect();
+        let last = |name| request.list(name).and_then(|all| all.rsplit(',').next().map(|value| trim(value).to_string()));
+        let client = client(&hops, trusts).map(|(address, _)| address);
+        return Some(Told { client, scheme: last("x-forwarded-proto"), host: last("x-forwarded-host") });
+    }
+    if has("forwarded") {
+        let said = request.list("forwarded").unwrap_or_default();
+        let Some(mut hops) = hops_in(&said) else { return Some(Told { client: Err(said), scheme: None, host: None }) };
+        let found = client(&hops, trusts);
+        // How the request came to the first of our proxies is how it came to us.
+        let ours = hops.split_off(found.as_ref().map_or(hops.len().saturating_sub(1), |(_, at)| *at));
+        let (scheme, host) = (ours.iter().find_map(|hop| hop.scheme.clone()), ours.iter().find_map(|hop| hop.host.clone()));
+        return Some(Told { client: found.map(|(address, _)| address), scheme, host });
+    }
+    request.is_passed_on().then(|| Told { client: Err(String::new()), scheme: None, host: None })
+}
+
+/// The nearest address that is not trusted, or the first of all, and where it stands; the word that cannot be read where one comes before it.
+fn client(hops: &[Hop], trusts: impl Fn(IpAddr) -> bool) -> Result<(IpAddr, usize), String> {
+    let mut found = Err(String::new());
+    for (at, hop) in hops.iter().enumerate().rev().filter(|(_, hop)| hop.is_there) {
+        let address = address_of(&hop.node).ok_or_else(|| hop.node.clone())?;
+        found = Ok((address, at));
+        if !trusts(address) {
+            break;
+        }
+    }
+    found
+}
+
+fn trim(text: &str) -> &str {
+    text.trim_matches([' ', '\t'])
+}
+
+/// The address in a word: with a port or without, in brackets or quotes, with a zone. `unknown`, `_hidden` and the address of nobody are none.
+fn address_of(word: &str) -> Option<IpAddr> {
+    let word = trim(word);
+    let word = trim(word.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(word));
+    let parse = |host: &str| match host.split_once('%') {
+        Some((host, zone)) if !zone.is_empty() => host.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        _ => host.parse().ok(),
+    };
+    let address = match word.strip_prefix('[').map(|rest| rest.split_once(']')) {
+        Some(bracketed) => {
+            bracketed.filter(|(_, port)| port.is_empty() || port.strip_prefix(':').is_some_and(is_port)).map(|(host, _)| host)
+        }
+        None => Some(word),
+    }?;
+    // Without brackets a port can be told from a part of an address only where the address is whole without it.
+    let without_port = || address.rsplit_once(':').filter(|(_, port)| is_port(port)).and_then(|(host, _)| parse(host));
+    let address = parse(address).or_else(without_port)?.to_canonical();
+    (!address.is_unspecified()).then_some(address)
+}
+
+/// A port, or the word that stands for a hidden one.
+fn is_port(port: &str) -> bool {
+    let is_hidden = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    port.parse::<u16>().is_ok_and(|_| port.bytes().all(|b| b.is_ascii_digit())) || port.strip_prefix('_').is_some_and(is_hidden)
+}
+
+/// The elements of `Forwarded`, in their order; `None` where it is not written as RFC 7239 wants: then nobody can say where one ends.
+fn hops_in(said: &str) -> Option<Vec<Hop>> {
+    let (mut hops, mut hop, mut rest) = (Vec::new(), Hop::default(), trim(said));
+    while !rest.is_empty() {
+        if let Some(after) = rest.strip_prefix(';') {
+            rest = trim(after);
+        } else if let Some(after) = rest.strip_prefix(',') {
+            hops.push(std::mem::take(&mut hop));
+            rest = trim(after);
+        } else {
+            let (name, after) = rest.split_once('=')?;
+            let (value, after) = value_in(trim(after))?;
+            match trim(name).to_ascii_lowercase().as_str() {
+                "for" if hop.node.is_empty() && !value.is_empty() => hop.node = value,
+                "proto" if hop.scheme.is_none() => hop.scheme = Some(value),
+                "host" if hop.host.is_none() => hop.host = Some(value),
+                "for" | "proto" | "host" => return None,
+                name if name.bytes().any(|b| !b.is_ascii_alphanumeric() && b != b'-' && b != b'_') => return None,
+                _ => {}
+            }
+            hop.is_there = true;
+            rest = trim(after);
+            if !rest.is_empty() && !rest.starts_with([';', ',']) {
+                return None;
+            }
+        }
+    }
+    hops.push(hop);
+    Some(hops)
+}
+
+/// The value at the front, a word or a quoted text, and what follows it.
+fn value_in(text: &str) -> Option<(String, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let (value, rest) = text.split_at(text.find([';', ',', ' ', '\t']).unwrap_or(text.len()));
+        return (!value.contains('"')).then(|| (value.to_string(), rest));
+    };
+    let (mut value, mut chars) = (String::new(), quoted.char_indices());
+    loop {
+        match chars.next()? {
+            (at, '"') => return Some((value, &quoted[at + 1..])),
+            (_, '\\') => value.push(chars.next()?.1),
+            (_, c) => value.push(c),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_read_in_every_form() {
+        for (word, address) in [
+            ("1.2.3.4", "1.2.3.4"),
+            (" 1.2.3.4:567\t", "1.2.3.4"),
+            ("\"1.2.3.4:567\"", "1.2.3.4"),
+            ("1.2.3.4:_port", "1.2.3.4"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("[2001:db8::1]:80", "2001:db8::1"),
+            ("\"[2001:DB8::1]:_x.y\"", "2001:db8::1"),
+            ("2001:db8:0:0:0:0:0:1:4711", "2001:db8::1"),
+            ("::ffff:1.2.3.4", "1.2.3.4"),
+            ("[::ffff:1.2.3.4]:80", "1.2.3.4"),
+            ("fe80::1%eth0", "fe80::1"),
+            ("[fe80::1%25eth0]:80", "fe80::1"),
+            ("[1.2.3.4]:80", "1.2.3.4"),
+        ] {
+            assert_eq!(address_of(word).map(|a| a.to_string()).as_deref(), Some(address), "{word}");
+        }
+        for word in [
+            "",
+            "unknown",
+            "_hidden",
+            "-",
+            "(null)",
+            "localhost",
+            "1.2.3",
+            "1.2.3.4.5",
+            "1.2.3.4:",
+            "1.2.3.4:x",
+            "1.2.3.4:65536",
+            "1.2.3.4:+1",
+            "1.2.3.4%eth0",
+            "[2001:db8::1",
+            "2001:db8::1]",
+            "[2001:db8::1]80",
+            "[]",
+            "[]:80",
+            "0.0.0.0",
+            "::",
+            "[::]:80",
+            "::ffff:0.0.0.0",
+            "01.2.3.4",
+            "\"1.2.3.4",
+            "fe80::1%",
+            "1.2.3.4 5.6.7.8",
+            "\u{e9}",
+            "::1:80:90:",
+            "%eth0",
+        ] {
+            assert_eq!(address_of(word), None, "{word}");
+        }
+    }
+
+    #[test]
+    fn forwarded_is_read_as_it_is_specified() {
+        let hop = |node: &str, scheme: Option<&str>, host: Option<&str>| Hop {
+            is_there: true,
+            node: node.into(),
+            scheme: scheme.map(str::to_string),
+            host: host.map(str::to_string),
+        };
+        for (said, hops) in [
+            ("for=1.2.3.4", vec![hop("1.2.3.4", None, None)]),
+            (
+                "For=\"[2001:db8::1]:80\";PROTO=https ; host=\"a.example:1\"",
+                vec![hop("[2001:db8::1]:80", Some("https"), Some("a.example:1"))],
+            ),
+            (
+                "for=unknown, for=_a;by=_b,for=\"\\1.2.3.4\"",
+                vec![hop("unknown", None, None), hop("_a", None, None), hop("1.2.3.4", None, None)],
+            ),
+            ("host=\"a,b;c\\\"\";for=x", vec![hop("x", None, Some("a,b;c\""))]),
+            (", ;for=1.2.3.4;,", vec![Hop::default(), hop("1.2.3.4", None, None), Hop::default()]),
+        ] {
+            assert_eq!(hops_in(said), Some(hops), "{said}");
+        }
+        for bad in
+            ["for", "for=\"1.2.3.4", "for=1.2.3.4;for=5.6.7.8", "for=\"a\"b", "for=a b", "a b=c", "for=a\"b", "for=", "for=\"\\", "1.2.3.4"]
+        {
+            assert_eq!(hops_in(bad), None, "{bad}");
+        }
+    }
+}
