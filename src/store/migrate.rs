@@ -19,6 +19,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (4, "trust", include_str!("../../sql/migrations/0004_trust.sql")),
     (5, "people", include_str!("../../sql/migrations/0005_people.sql")),
     (6, "updates", include_str!("../../sql/migrations/0006_updates.sql")),
+    (10, "vouched", include_str!("../../sql/migrations/0010_vouched.sql")),
 ];
 
 /// Name and text of every seed, in order.
