@@ -9,7 +9,7 @@ use crate::http::listen::{Front, TlsSource};
 use crate::model::address;
 use crate::model::backups::{Backup, Kind, Manifest};
 use crate::model::findings::Finding;
-use crate::model::join_tokens::{JoinRole, NewJoinToken};
+use crate::model::join_tokens::{Admits, JoinRole, NewJoinToken};
 pub use crate::store::sqlite_version;
 use crate::store::{self, Migrated, QueryLog, Store};
 use crate::thread::{Stop, lock};
@@ -146,7 +146,7 @@ impl Server {
     pub fn bootstrap_local(&self, node_id: &str) -> Result<NewJoinToken> {
         const TTL_S: i64 = 300;
         join_tokens::ensure_authority(&self.control)?;
-        join_tokens::create(&self.control, JoinRole::Core, TTL_S, Some(node_id.to_string()))
+        join_tokens::create(&self.control, Admits { node_id: Some(node_id.to_string()), ..JoinRole::Core.into() }, TTL_S)
     }
 
     /// Whether the account that came with the database still has the password that everybody knows.

@@ -1,12 +1,13 @@
 //! `/cluster/bootstrap` and `/cluster/join-tokens`.
 
+use super::nodes::mesh_ip;
 use super::{id_of, list as page_of, paging};
 use crate::control::{Control, join_tokens};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response};
-use crate::model::join_tokens::JoinRole;
+use crate::model::join_tokens::{Admits, JoinRole};
 use crate::model::users::Role::Admin;
 use crate::model::users::User;
 use std::ops::RangeInclusive;
@@ -44,8 +45,9 @@ fn create(control: &Control, request: &Request, _: &User) -> Reply {
     let role = role.required_with(JoinRole::Worker);
     let ttl_s = f.int("ttl_seconds", TTL_S).or(TTL_S_DEFAULT);
     let node_id = f.id("node_id").optional();
+    let mesh_ip = mesh_ip(&mut f);
     f.finish()?;
-    Ok(Response::json(201, &join_tokens::create(control, role, ttl_s, node_id)?))
+    Ok(Response::json(201, &join_tokens::create(control, Admits { role, node_id, mesh_ip }, ttl_s)?))
 }
 
 fn delete(control: &Control, request: &Request, _: &User) -> Reply {

@@ -124,7 +124,7 @@ pub(super) fn change(f: &mut Fields) -> NodeChange {
 }
 
 /// An address inside the mesh, with or without a prefix length.
-fn mesh_ip(f: &mut Fields) -> Option<String> {
+pub(super) fn mesh_ip(f: &mut Fields) -> Option<String> {
     let text = f.text("mesh_ip", 1..=64).optional()?;
     let (address, prefix) = text.split_once('/').map_or((text.as_str(), None), |(a, p)| (a, Some(p)));
     let bits_max = match address.parse() {

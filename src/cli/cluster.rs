@@ -16,6 +16,7 @@ pub const CREATE_TOKEN: &[Opt] = &[
     opt("ttl", "SECONDS", "life of the token, 60 to 86400 (default 1800)"),
     opt("join-string", "", "print the join string only"),
     opt("for-node", "ID", "admit this node only, even while it is alive: to replace it"),
+    opt("mesh-ip", "ADDRESS", "address in the mesh that the node's certificate may have; one that only the node says is left out"),
 ];
 
 /// Options of `set-password`, beside the new password.
@@ -35,7 +36,7 @@ pub fn bootstrap(args: &Args) -> Result<(), Failure> {
 }
 
 pub fn create_token(args: &Args) -> Result<(), Failure> {
-    let body = json!({"role": args.required("role"), "ttl_seconds": args.int("ttl", TOKEN_TTL_S), "node_id": args.get("for-node")});
+    let body = json!({"role": args.required("role"), "ttl_seconds": args.int("ttl", TOKEN_TTL_S), "node_id": args.get("for-node"), "mesh_ip": args.get("mesh-ip")});
     let api = signed_in(args)?;
     let made = api.post("/cluster/join-tokens", &body)?;
     match (made["join_string"].as_str(), args.has("join-string")) {

@@ -17,7 +17,7 @@ use crate::thread::lock;
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// Directory of the authority before, while it is still trusted.
 const PREVIOUS: &str = "previous";
@@ -40,7 +40,10 @@ pub struct Trusted {
 /// The authority, loaded from its directory, or not made yet.
 pub struct Authority {
     dir: PathBuf,
-    state: Mutex<State>,
+    /// Held for a moment only: every heartbeat asks.
+    state: RwLock<Arc<State>>,
+    /// Held by whoever changes the directory, which waits for the disk.
+    changing: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -69,12 +72,23 @@ impl Authority {
     /// Loads the authority, where there is one. Half an authority is refused: it must be restored, not replaced.
     pub fn new(dir: PathBuf) -> Result<Authority> {
         let state = State::load(&dir)?;
-        Ok(Authority { dir, state: Mutex::new(state) })
+        Ok(Authority { dir, state: RwLock::new(Arc::new(state)), changing: Mutex::default() })
+    }
+
+    fn state(&self) -> Arc<State> {
+        Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts a state into force. The caller holds `changing`.
+    fn set(&self, state: State) -> Arc<State> {
+        let state = Arc::new(state);
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&state);
+        state
     }
 
     /// When the authority's certificate ends, where there is one.
     pub fn ends_at(&self) -> Option<Timestamp> {
-        let ca = lock(&self.state).current.clone()?;
+        let ca = self.state().current.clone()?;
         pki::validity(ca.cert_pem()).map(|(_, ends)| ends)
     }
 
@@ -99,14 +113,14 @@ impl Authority {
     }
 
     fn made<T>(&self, take: impl Fn(&State) -> Option<T>) -> Result<T> {
-        let mut state = lock(&self.state);
-        if let Some(found) = take(&state) {
+        if let Some(found) = take(&self.state()) {
             return Ok(found);
         }
+        let _changing = lock(&self.changing);
         // It may have been restored since the start: what is there is never replaced.
-        *state = State::load(&self.dir)?;
+        let mut state = self.set(State::load(&self.dir)?);
         if state.current.is_none() {
-            *state = State::of(Some(Arc::new(Ca::create(&self.dir)?)), None);
+            state = self.set(State::of(Some(Arc::new(Ca::create(&self.dir)?)), None));
             log::info!(target: "cluster", event = "ca.create", directory:% = self.dir.display(); "Made the cluster's certificate authority");
         }
         take(&state).ok_or_else(|| Error::fault("load the certificate authority", "it is not there"))
@@ -114,28 +128,27 @@ impl Authority {
 
     /// Makes a new authority that issues from now on; the one before stays trusted. A crash at any moment leaves one state or the other.
     fn rotate(&self) -> Result<()> {
-        let mut state = lock(&self.state);
+        let _changing = lock(&self.changing);
         // A rotation that failed half-way is carried out or forgotten first: what it left must not be mixed with this one.
-        *state = State::load(&self.dir)?;
-        if state.previous.is_some() {
+        if self.set(State::load(&self.dir)?).previous.is_some() {
             return Err(Error::Conflict(STILL_TRUSTED.into()));
         }
         let (next, previous) = (self.dir.join(NEXT), self.dir.join(PREVIOUS));
         Ca::create(&next)?;
         copy(&self.dir, &previous)?;
         finish_rotation(&self.dir)?;
-        *state = State::load(&self.dir)?;
+        self.set(State::load(&self.dir)?);
         Ok(())
     }
 
     /// Stops trusting the authority before. Tells whether there was one.
     fn drop_previous(&self) -> Result<bool> {
-        let mut state = lock(&self.state);
-        if state.previous.is_none() {
+        let _changing = lock(&self.changing);
+        if self.state().previous.is_none() {
             return Ok(false);
         }
         discard(&self.dir, PREVIOUS)?;
-        *state = State::load(&self.dir)?;
+        self.set(State::load(&self.dir)?);
         Ok(true)
     }
 }
@@ -200,10 +213,8 @@ pub fn show(control: &Control) -> Result<CaView> {
     let trusted = control.ca.trusted()?;
     let view =
         |ca: &Arc<Ca>| AuthorityView { fingerprint: ca.fingerprint_hex(), not_after: pki::validity(ca.cert_pem()).map(|(_, end)| end) };
-    let (current, previous) = {
-        let state = lock(&control.ca.state);
-        (state.current.as_ref().map(view), state.previous.as_ref().map(view))
-    };
+    let state = control.ca.state();
+    let (current, previous) = (state.current.as_ref().map(view), state.previous.as_ref().map(view));
     let (enrolled, current_trust) = control.store.read(|r| nodes::count_trust(r, &trusted.digest))?;
     Ok(CaView { current, previous, ca_cert_pem: trusted.pem.clone(), nodes: enrolled, nodes_up_to_date: current_trust })
 }
@@ -313,5 +324,37 @@ mod tests {
         assert!(authority.rotate().is_err(), "that one is carried out first");
         assert_eq!(seen(name), (third, new));
         fs::remove_dir_all(root).expect("the directory is ours");
+    }
+
+    /// The disk is slow at its slowest: the rotation waits for a pipe that nothing comes out of.
+    #[test]
+    fn whoever_asks_what_is_trusted_does_not_wait_for_a_rotation() {
+        let dir = std::env::temp_dir().join(format!("uptimemesh-rotation-waits-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        let authority = Arc::new(Authority::new(dir.clone()).expect("no authority yet"));
+        let before = authority.trusted().expect("an authority").digest.clone();
+        let key = dir.join(CA_KEY);
+        let text = fs::read_to_string(&key).expect("the key");
+        fs::remove_file(&key).expect("the key is away");
+        let path = key.to_str().expect("a name");
+        crate::sys::run::output("mkfifo", &[path], std::time::Duration::from_secs(30)).expect("a pipe");
+        let rotating = Arc::clone(&authority);
+        let rotation = crate::thread::spawn("rotation", None, move || rotating.rotate().expect("a rotation")).expect("a thread");
+        // Opens when the rotation has opened the other end.
+        let mut pipe = fs::File::options().write(true).open(&key).expect("the rotation reads");
+        let (tell, told) = std::sync::mpsc::channel();
+        let asked = Arc::clone(&authority);
+        let ask = move || drop(tell.send(asked.trusted().map(|t| t.digest.clone())));
+        let asking = crate::thread::spawn("heartbeat", None, ask).expect("a thread");
+        let answer = told.recv_timeout(std::time::Duration::from_secs(30));
+        fs::remove_file(&key).expect("the pipe");
+        fs::write(&key, &text).expect("the key is back");
+        std::io::Write::write_all(&mut pipe, text.as_bytes()).expect("the rotation goes on");
+        drop(pipe);
+        rotation.join().expect("the rotation is carried out");
+        asking.join().expect("it ends");
+        assert_eq!(answer.expect("an answer while the rotation waits").expect("what is trusted"), before);
+        assert_ne!(authority.trusted().expect("the new one").digest, before);
+        fs::remove_dir_all(dir).expect("the directory is ours");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::ca::Trusted;
 use super::leases::{NewIdentity, claims_for};
+use super::node_names::{self, Known};
 use super::{Control, guard, limits, throttle, tls};
 use crate::caller;
 use crate::clock::{self, Timestamp};
@@ -15,7 +16,6 @@ use crate::model::nodes::{Node, NodeChange, merge_status};
 use crate::store::{Write, events, join_tokens, nodes, settings};
 use crate::thread::lock;
 use serde_json::json;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 /// A node that slept past the end of its certificate may still renew it for so long.
@@ -83,7 +83,9 @@ pub fn join(control: &Control, ask: Join) -> Result<Enrolment> {
     })?;
     caller::is(&format!("join-token:{}", token.id));
     let csr = checked_csr(&ask.csr_pem, &ask.node_id)?;
-    let issued = issue(control, &csr, &ask.node_id, ask.given.mesh_ip.as_deref(), now)?;
+    let known = control.store.read(|r| nodes::by_id(r, &ask.node_id))?;
+    let given = token.mesh_ip.or_else(|| known.and_then(|node| node.mesh_ip_given));
+    let issued = issue(control, &csr, &ask.node_id, given.as_deref(), now)?;
     let (node_id, ttl_s) = (ask.node_id.clone(), ask.lease_ttl_s);
     enrol(control, &node_id, &csr, issued, ttl_s, move |w, table| {
         guard::check(w)?;
@@ -108,7 +110,7 @@ pub fn join(control: &Control, ask: Join) -> Result<Enrolment> {
             return Err(not_admitted());
         }
         let event = if existing.is_some() { "node.rejoin" } else { "node.join" };
-        write_node(w, existing, &ask)?;
+        write_node(w, existing, &ask, token.mesh_ip)?;
         let fields = json!({"node_id": ask.node_id, "name": ask.name, "role": ask.role, "token_id": token.id});
         events::record(w, NewEvent::info("cluster", event, fields))?;
         Ok(event)
@@ -148,7 +150,7 @@ pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
     if !control.leases.advance_signed_at(&ask.node_id, ask.signed_at, now.secs() + control.config.heartbeat_skew_s) {
         return Err(refuse("replayed", Some("replayed")));
     }
-    let issued = issue(control, &csr, &ask.node_id, node.mesh_ip.as_deref(), now)?;
+    let issued = issue(control, &csr, &ask.node_id, node.mesh_ip_given.as_deref(), now)?;
     let ttl_s = control.leases.ttl_s(&ask.node_id);
     let node_id = ask.node_id.clone();
     enrol(control, &ask.node_id, &csr, issued, ttl_s, move |w, _| {
@@ -184,39 +186,27 @@ fn checked_csr(pem: &str, node_id: &str) -> Result<Csr> {
 
 /// Signs a certificate: of the names that were asked for, those that are the node's own.
 /// The server's own names are nobody else's: a node that has one could pass for the control plane. With it goes what the node is to trust.
-fn issue(control: &Control, csr: &Csr, node_id: &str, mesh_ip: Option<&str>, now: Timestamp) -> Result<(Issued, Arc<Trusted>)> {
-    let domain = control.store.read(|r| settings::by_key(r, "mesh_domain"))?.map_or(MESH_DOMAIN.to_string(), |s| s.value);
-    let mut own = vec![format!("{node_id}.{domain}")];
-    // An id that reads as an address, or as another node's full name, is nobody's name in a certificate.
-    let under_domain = node_id.to_ascii_lowercase().ends_with(&format!(".{}", domain.to_ascii_lowercase()));
-    if node_id.parse::<IpAddr>().is_err() && !under_domain {
-        own.push(node_id.to_string());
-    }
-    own.extend(mesh_ip.map(|ip| ip.split('/').next().unwrap_or(ip).to_string()));
-    let taken = control.tls.as_ref().map_or_else(|| tls::names(&control.config, control.listening), tls::Tls::names);
-    let is_taken = |name: &str| {
-        taken.iter().any(|t| match t.strip_prefix('*') {
-            Some(domain) => name.len() > domain.len() && name.to_ascii_lowercase().ends_with(domain),
-            // One address is written in many ways.
-            None => match (t.parse::<IpAddr>(), name.parse::<IpAddr>()) {
-                (Ok(taken), Ok(asked)) => taken.to_canonical() == asked.to_canonical(),
-                _ => t.eq_ignore_ascii_case(name),
-            },
-        })
-    };
-    own.retain(|name| !is_taken(name));
+fn issue(control: &Control, csr: &Csr, node_id: &str, given: Option<&str>, now: Timestamp) -> Result<(Issued, Arc<Trusted>)> {
+    let servers = control.tls.as_ref().map_or_else(|| tls::names(&control.config, control.listening), tls::Tls::names);
+    let own = control.store.read(|r| {
+        let domain = settings::by_key(r, "mesh_domain")?.map_or(MESH_DOMAIN.to_string(), |s| s.value);
+        let (earlier, others) = (nodes::earlier(r, node_id)?, nodes::addresses_given(r, node_id)?);
+        let known = Known { node_id, domain: domain.trim(), given, servers: &servers, earlier: &earlier, others: &others };
+        Ok(node_names::own(&known))
+    })?;
     let (ca, trusted) = control.ca.issuing()?;
     Ok((ca.issue(csr, node_id, &own, control.config.node_cert_validity_days, now)?, trusted))
 }
 
 /// The node's row as the join leaves it: an operator's words and roles stay, what the machine says is laid over.
-fn write_node(write: &Write, existing: Option<Node>, ask: &Join) -> Result<()> {
+fn write_node(write: &Write, existing: Option<Node>, ask: &Join, mesh_ip_given: Option<String>) -> Result<()> {
     let mut given = ask.given.clone();
     let reported = given.status.take().unwrap_or_default();
     given.name = Some(ask.name.clone());
     let fresh = existing.is_none();
     let mut node = existing.unwrap_or_else(|| Node::new(ask.node_id.clone(), ask.name.clone(), NodeChange::default(), write.now));
     given.apply(&mut node);
+    node.mesh_ip_given = mesh_ip_given.or(node.mesh_ip_given.take());
     let role = ask.role.as_str();
     if !node.roles.iter().any(|r| r == role) {
         node.roles.push(role.to_string());

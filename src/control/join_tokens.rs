@@ -5,7 +5,7 @@ use crate::crypto;
 use crate::error::{Error, Result};
 use crate::model::events::NewEvent;
 use crate::model::join_string::JoinString;
-use crate::model::join_tokens::{JoinRole, JoinToken, NewJoinToken};
+use crate::model::join_tokens::{Admits, JoinRole, JoinToken, NewJoinToken};
 use crate::model::{Page, Paging};
 use crate::store::{Write, events, join_tokens, settings};
 use serde_json::json;
@@ -28,12 +28,12 @@ pub fn list(control: &Control, paging: &Paging) -> Result<Page<JoinToken>> {
     control.store.read(|r| join_tokens::page(r, paging))
 }
 
-/// Makes a token. With `node_id` it admits only that node, and even while that node is alive.
-pub fn create(control: &Control, role: JoinRole, ttl_s: i64, node_id: Option<String>) -> Result<NewJoinToken> {
+/// Makes a token that admits so.
+pub fn create(control: &Control, admits: Admits, ttl_s: i64) -> Result<NewJoinToken> {
     let way = Way::here(control)?;
     control.store.write(move |w| {
         guard::check(w)?;
-        mint(w, &way, role, ttl_s, node_id)
+        mint(w, &way, admits, ttl_s)
     })
 }
 
@@ -66,8 +66,8 @@ pub fn bootstrap(control: &Control, core_ttl_s: i64, worker_ttl_s: i64) -> Resul
             settings::put(w, "cluster_bootstrapped_at", &w.now.to_string())?;
             events::record(w, NewEvent::info("cluster", "cluster.bootstrap", json!({})))?;
         }
-        let core_token = mint(w, &way, JoinRole::Core, core_ttl_s, None)?;
-        let worker_token = mint(w, &way, JoinRole::Worker, worker_ttl_s, None)?;
+        let core_token = mint(w, &way, JoinRole::Core.into(), core_ttl_s)?;
+        let worker_token = mint(w, &way, JoinRole::Worker.into(), worker_ttl_s)?;
         Ok(Bootstrapped { bootstrapped: true, core_token, worker_token })
     })
 }
@@ -87,14 +87,15 @@ impl Way {
     }
 }
 
-fn mint(write: &Write, way: &Way, role: JoinRole, ttl_s: i64, node_id: Option<String>) -> Result<NewJoinToken> {
+fn mint(write: &Write, way: &Way, admits: Admits, ttl_s: i64) -> Result<NewJoinToken> {
     join_tokens::prune(write, write.now.plus_secs(-KEPT_S))?;
     let id = format!("jt-{}", crypto::random_hex(8));
     let token = crypto::token::join_secret();
     let expires_at = write.now.plus_secs(ttl_s);
-    join_tokens::insert(write, &id, &crypto::sha256_hex(token.as_bytes()), role, node_id.as_deref(), expires_at)?;
+    join_tokens::insert(write, &id, &crypto::sha256_hex(token.as_bytes()), &admits, expires_at)?;
+    let Admits { role, node_id, mesh_ip } = admits;
     let fields = json!({"role": role, "token_id": id, "expires_at": expires_at});
     events::record(write, NewEvent::info("cluster", "join_token.create", fields))?;
     let join_string = way.join_string(role, &token);
-    Ok(NewJoinToken { id, role, token, join_string, expires_at, node_id })
+    Ok(NewJoinToken { id, role, token, join_string, expires_at, node_id, mesh_ip })
 }

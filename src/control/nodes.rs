@@ -58,7 +58,8 @@ pub fn create(control: &Control, once: Once, id: String, name: String, given: No
                 // Before the name, which the same node has.
                 return Err(Error::Conflict("Node id already exists".into()));
             }
-            let node = Node::new(id.clone(), name.clone(), given, w.now);
+            let mut node = Node::new(id.clone(), name.clone(), NodeChange::default(), w.now);
+            given.apply_of_operator(&mut node);
             limits::status_fits("node", &node.status)?;
             limits::one_more_node(w)?;
             nodes::insert(w, &node)?;
@@ -75,7 +76,7 @@ pub fn update(control: &Control, id: String, condition: Condition, change: NodeC
         return condition.unchanged(show(control, &id)?);
     }
     let event = NewEvent::info("nodes", "node.update", json!({"node_id": id}));
-    edit(control, id, condition, event, move |node, _| change.apply(node))
+    edit(control, id, condition, event, move |node, _| change.apply_of_operator(node))
 }
 
 /// Takes a node out of scheduling: nothing new comes, and what runs there moves to eligible nodes.
@@ -229,6 +230,7 @@ impl Node {
             roles: Vec::new(),
             labels: Default::default(),
             mesh_ip: None,
+            mesh_ip_given: None,
             status: Object::new(),
             api_endpoint: None,
             heartbeat_at: None,

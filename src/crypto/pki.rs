@@ -36,6 +36,9 @@ const SERIAL_BYTES: usize = 16;
 /// Bits of an RSA key: fewer are broken, more cost too much to check.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
+/// A name that no host ever has (RFC 6761).
+const NOBODY: &str = "node.invalid";
+
 /// A public key that can prove signatures: ECDSA P-256 with SHA-256 in ASN.1 DER, or RSA PKCS#1 v1.5 with SHA-256.
 pub struct PublicKey {
     algorithm: &'static dyn VerificationAlgorithm,
@@ -250,6 +253,10 @@ impl Ca {
         params.use_authority_key_identifier_extension = true;
         for name in csr.names.iter().filter(|name| own.contains(name)) {
             params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into().doing("write a certificate's name")?));
+        }
+        // Without an alternative name OpenSSL and curl take the common name for one, and that is the id, whatever it reads as.
+        if params.subject_alt_names.is_empty() && !own.iter().any(|name| name == node_id) {
+            params.subject_alt_names.push(SanType::DnsName(NOBODY.try_into().doing("write a certificate's name")?));
         }
         let own_addresses: Vec<IpAddr> = own.iter().filter_map(|name| name.parse().ok()).collect();
         for address in csr.addresses.iter().filter(|address| own_addresses.contains(address)) {

@@ -46,6 +46,24 @@ pub fn is_private(address: IpAddr) -> bool {
     }
 }
 
+/// Whether an address may be one inside a mesh: RFC 1918, 100.64.0.0/10 or RFC 4193.
+pub fn is_mesh(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.is_private() || is_carrier_nat(address),
+        IpAddr::V6(v6) => v6.is_unique_local(),
+    }
+}
+
+/// Whether an address is of 100.64.0.0/10, which carriers and overlay networks share out behind their NAT (RFC 6598).
+pub fn is_carrier_nat(address: IpAddr) -> bool {
+    matches!(address.to_canonical(), IpAddr::V4(v4) if v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 0x40)
+}
+
+/// Reads an address, with or without the length of its prefix; one way of writing it for one address.
+pub fn without_prefix(text: &str) -> Option<IpAddr> {
+    text.split('/').next()?.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
+}
+
 /// An IPv4 address, or the /64 network that an IPv6 client chooses its addresses from.
 pub fn client(address: IpAddr) -> IpAddr {
     match address.to_canonical() {

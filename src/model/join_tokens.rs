@@ -39,6 +39,23 @@ impl JoinRole {
     }
 }
 
+/// Whom a token is to admit.
+#[derive(Debug, Clone)]
+pub struct Admits {
+    /// The only role.
+    pub role: JoinRole,
+    /// The only node, where it is for one; and that even while it is alive.
+    pub node_id: Option<String>,
+    /// The mesh address that the node's certificate may have.
+    pub mesh_ip: Option<String>,
+}
+
+impl From<JoinRole> for Admits {
+    fn from(role: JoinRole) -> Admits {
+        Admits { role, node_id: None, mesh_ip: None }
+    }
+}
+
 /// A token as operators see it later: without its secret, of which only a hash is kept.
 #[derive(Debug, Clone, Serialize)]
 pub struct JoinToken {
@@ -48,6 +65,8 @@ pub struct JoinToken {
     pub role: JoinRole,
     /// The only node it admits, where it was minted for one.
     pub node_id: Option<String>,
+    /// The mesh address that the node's certificate may have.
+    pub mesh_ip: Option<String>,
     /// When it ends.
     pub expires_at: Timestamp,
     /// When it was used up.
@@ -77,4 +96,7 @@ pub struct NewJoinToken {
     /// The only node it admits, where it was minted for one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_id: Option<String>,
+    /// The mesh address that the node's certificate may have, where one was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mesh_ip: Option<String>,
 }

@@ -27,6 +27,9 @@ pub struct Node<Roles = Vec<String>, Labels = BTreeMap<String, String>, Status =
     pub labels: Labels,
     /// Its address inside the mesh.
     pub mesh_ip: Option<String>,
+    /// The one that an operator gave it, or the token that admitted it; never shown. What a machine says of itself is not in here.
+    #[serde(skip)]
+    pub mesh_ip_given: Option<String>,
     /// What the node reports and the operator wants of it.
     pub status: Status,
     /// Where its own API is reached.
@@ -97,6 +100,13 @@ impl NodeChange {
         }
         node.mesh_ip = self.mesh_ip.or(node.mesh_ip.take());
         node.api_endpoint = self.api_endpoint.or(node.api_endpoint.take());
+    }
+
+    /// The same as an operator's word, which a certificate may repeat.
+    pub fn apply_of_operator(self, node: &mut Node) {
+        let given = self.mesh_ip.clone();
+        self.apply(node);
+        node.mesh_ip_given = given.or(node.mesh_ip_given.take());
     }
 
     /// Whether anything was given.

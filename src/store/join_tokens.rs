@@ -4,7 +4,7 @@ use super::query::query;
 use super::{Read, Write};
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::model::join_tokens::{JoinRole, JoinToken};
+use crate::model::join_tokens::{Admits, JoinRole, JoinToken};
 use crate::model::{Page, Paging};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Row, named_params};
@@ -20,6 +20,7 @@ fn token(row: &Row) -> rusqlite::Result<JoinToken> {
         id: row.get("id")?,
         role: row.get("role")?,
         node_id: row.get("node_id")?,
+        mesh_ip: row.get("mesh_ip")?,
         expires_at: row.get("expires_at")?,
         used_at: row.get("used_at")?,
         used_by: row.get("used_by")?,
@@ -40,10 +41,11 @@ pub fn by_hash(read: &Read, token_hash: &str) -> Result<Option<JoinToken>> {
     read.row(query!("join_tokens", "by_hash"), named_params! { ":token_hash": token_hash }, token)
 }
 
-/// Writes a new token.
-pub fn insert(write: &Write, id: &str, token_hash: &str, role: JoinRole, node_id: Option<&str>, expires_at: Timestamp) -> Result<()> {
+/// Writes a new token that admits so.
+pub fn insert(write: &Write, id: &str, token_hash: &str, admits: &Admits, expires_at: Timestamp) -> Result<()> {
     let row = named_params! {
-        ":id": id, ":token_hash": token_hash, ":role": role.as_str(), ":node_id": node_id, ":expires_at": expires_at, ":now": write.now,
+        ":id": id, ":token_hash": token_hash, ":role": admits.role.as_str(), ":node_id": admits.node_id, ":mesh_ip": admits.mesh_ip,
+        ":expires_at": expires_at, ":now": write.now,
     };
     write.run(query!("join_tokens", "insert"), row)?;
     Ok(())

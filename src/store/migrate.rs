@@ -20,6 +20,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (5, "people", include_str!("../../sql/migrations/0005_people.sql")),
     (6, "updates", include_str!("../../sql/migrations/0006_updates.sql")),
     (7, "event_levels", include_str!("../../sql/migrations/0007_event_levels.sql")),
+    (10, "vouched", include_str!("../../sql/migrations/0010_vouched.sql")),
     (11, "limits", include_str!("../../sql/migrations/0011_limits.sql")),
 ];
 

@@ -35,6 +35,7 @@ where
         identity_expires_at: row.get(9)?,
         created_at: row.get(10)?,
         updated_at: row.get(11)?,
+        mesh_ip_given: row.get(12)?,
     })
 }
 
@@ -106,6 +107,17 @@ pub fn id_of_name(read: &Read, name: &str) -> Result<Option<String>> {
     read.row(query!("nodes", "id_of_name"), named_params! { ":name": name }, |r| r.get(0))
 }
 
+/// Ids and names of the nodes that were known before this one, in lower case; of all others, where this one is not known yet.
+pub fn earlier(read: &Read, id: &str) -> Result<Vec<String>> {
+    let lower = |row: &Row| Ok([row.get::<_, String>(0)?, row.get::<_, String>(1)?].map(|name| name.to_ascii_lowercase()));
+    Ok(read.rows(query!("nodes", "earlier"), named_params! { ":id": id }, lower)?.into_iter().flatten().collect())
+}
+
+/// The mesh addresses that were given to other nodes.
+pub fn addresses_given(read: &Read, id: &str) -> Result<Vec<String>> {
+    read.rows(query!("nodes", "addresses_given"), named_params! { ":id": id }, |row| row.get(0))
+}
+
 /// How many replicas are placed on this node.
 pub fn replicas_on(read: &Read, id: &str) -> Result<u64> {
     read.count(query!("nodes", "replicas_on"), named_params! { ":id": id })
@@ -117,7 +129,7 @@ pub fn insert(write: &Write, node: &Node) -> Result<()> {
         query!("nodes", "insert"),
         named_params! {
             ":id": node.id, ":name": node.name, ":roles": json(&node.roles)?, ":labels": json(&node.labels)?, ":mesh_ip": node.mesh_ip,
-            ":status": json(&node.status)?, ":api_endpoint": node.api_endpoint, ":now": write.now,
+            ":mesh_ip_given": node.mesh_ip_given, ":status": json(&node.status)?, ":api_endpoint": node.api_endpoint, ":now": write.now,
         },
     )?;
     write.changed();
@@ -137,7 +149,7 @@ pub fn report(write: &Write, node: &Node) -> Result<()> {
         query!("nodes", "update"),
         named_params! {
             ":id": node.id, ":name": node.name, ":roles": json(&node.roles)?, ":labels": json(&node.labels)?, ":mesh_ip": node.mesh_ip,
-            ":status": json(&node.status)?, ":api_endpoint": node.api_endpoint, ":now": write.now,
+            ":mesh_ip_given": node.mesh_ip_given, ":status": json(&node.status)?, ":api_endpoint": node.api_endpoint, ":now": write.now,
         },
     )?;
     Ok(())

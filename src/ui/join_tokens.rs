@@ -8,7 +8,7 @@ use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
 use crate::http::fields::Fields;
 use crate::model::Paging;
-use crate::model::join_tokens::{JoinRole, JoinToken, NewJoinToken};
+use crate::model::join_tokens::{Admits, JoinRole, JoinToken, NewJoinToken};
 use crate::model::users::Role::Admin;
 use serde_json::json;
 use tiny_http::Method::{Get, Post};
@@ -100,7 +100,7 @@ fn minted(at: &At) -> Result<NewJoinToken> {
     let ttl_s = f.int("ttl_seconds", 60..=86_400).required();
     let node_id = f.id("node_id").optional();
     f.finish()?;
-    join_tokens::create(at.control, role, ttl_s, node_id)
+    join_tokens::create(at.control, Admits { node_id, ..role.into() }, ttl_s)
 }
 
 /// The only page that ever shows the secret. It is an answer to a form, so that no address leads to it again.

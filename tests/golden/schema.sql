@@ -70,7 +70,7 @@ CREATE TABLE join_tokens (
     used_by    TEXT,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL
-) STRICT;
+, mesh_ip TEXT) STRICT;
 CREATE TABLE leases (
     node_seq       INTEGER PRIMARY KEY REFERENCES nodes (seq) ON DELETE CASCADE,
     heartbeat_at_s INTEGER NOT NULL,
@@ -95,7 +95,7 @@ CREATE TABLE nodes (
     identity_key         BLOB,
     created_at           INTEGER NOT NULL,
     updated_at           INTEGER NOT NULL
-, identity_trust TEXT) STRICT;
+, identity_trust TEXT, mesh_ip_given TEXT) STRICT;
 CREATE TABLE replicas (
     id            TEXT PRIMARY KEY,
     service_id    TEXT NOT NULL REFERENCES services (id),

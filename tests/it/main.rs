@@ -4,6 +4,7 @@
 
 mod agent;
 mod api;
+mod authorities;
 mod backups;
 mod bare;
 mod browser;

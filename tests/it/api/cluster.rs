@@ -214,11 +214,18 @@ fn an_id_that_reads_like_an_address_or_a_full_name_is_no_name_in_a_certificate()
     }
     let mut node = Node::new("n6");
     let request = csr(&node.key, "n6", &["fd00::7"]);
-    let answer = node.join(&admin, &token(&admin, "worker", None), json!({"csr_pem": request, "mesh_ip": "FD00:0::7/64"}));
+    let answer = node.join(&admin, &given(&admin, "FD00:0::7/64"), json!({"csr_pem": request, "mesh_ip": "FD00:0::7/64"}));
     let path = served.dir.join("node6.crt");
     std::fs::write(&path, answer.json()["node_cert_pem"].as_str().unwrap()).unwrap();
     let (_, text) = openssl(&["x509", "-in", path.to_str().unwrap(), "-noout", "-ext", "subjectAltName"]);
     assert!(text.contains("IP Address:FD00:0:0:0:0:0:0:7"), "its own address is, however it was written: {text}");
+}
+
+/// A worker's token that lets the certificate have this address.
+fn given(admin: &Client, mesh_ip: &str) -> String {
+    let answer = admin.post("/cluster/join-tokens", &json!({"role": "worker", "mesh_ip": mesh_ip}));
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    answer.json()["token"].as_str().unwrap().to_string()
 }
 
 #[test]
@@ -239,7 +246,7 @@ fn a_certificate_carries_what_is_the_nodes_own_and_nothing_asked_for_beyond() {
     greedy.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     greedy.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let pem = greedy.serialize_request(&node.key).unwrap().pem().unwrap();
-    let answer = node.join(&admin, &token(&admin, "worker", None), json!({"csr_pem": pem, "mesh_ip": "10.42.0.9/24"})).json();
+    let answer = node.join(&admin, &given(&admin, "10.42.0.9"), json!({"csr_pem": pem, "mesh_ip": "10.42.0.9/24"})).json();
     let (cert, ca) = (served.dir.join("node.crt"), served.dir.join("ca.crt"));
     std::fs::write(&cert, answer["node_cert_pem"].as_str().unwrap()).unwrap();
     std::fs::write(&ca, answer["ca_cert_pem"].as_str().unwrap()).unwrap();

@@ -1,0 +1,117 @@
+//! What the authorities vouch for: a node's certificate is good for the node, and for nobody else's name or address.
+
+use crate::node::{Node, csr, token};
+use crate::support::{Served, believing};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConnection, ServerConfig, ServerConnection};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+fn run(program: &str, args: &[&str]) -> (bool, String) {
+    let output = Command::new(program).args(args).stdin(Stdio::null()).output().unwrap();
+    (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Whether OpenSSL, with this authority, takes a certificate for that of a name or an address.
+fn openssl_takes(ca: &Path, cert: &Path, name: &str) -> bool {
+    let option = if name.parse::<std::net::IpAddr>().is_ok() { "-verify_ip" } else { "-verify_hostname" };
+    run("openssl", &["verify", "-purpose", "sslserver", "-CAfile", text(ca), option, name, text(cert)]).0
+}
+
+/// Whether rustls, with this authority, takes the holder of a certificate for who has a name or an address.
+fn rustls_takes(ca: &Path, cert_pem: &str, key_pem: &str, name: &str) -> bool {
+    let chain = CertificateDer::pem_slice_iter(cert_pem.as_bytes()).collect::<Result<Vec<_>, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut server = ServerConnection::new(Arc::new(builder.with_no_client_auth().with_single_cert(chain, key).unwrap())).unwrap();
+    let mut client = ClientConnection::new(believing(ca, None), ServerName::try_from(name.to_string()).unwrap()).unwrap();
+    for _ in 0..8 {
+        let (mut there, mut back) = (Vec::new(), Vec::new());
+        client.write_tls(&mut there).unwrap();
+        server.read_tls(&mut there.as_slice()).unwrap();
+        let _ = server.process_new_packets();
+        server.write_tls(&mut back).unwrap();
+        client.read_tls(&mut back.as_slice()).unwrap();
+        if client.process_new_packets().is_err() {
+            return false;
+        }
+    }
+    assert!(!client.is_handshaking());
+    true
+}
+
+/// A worker that asks for these names and addresses beside its id: its certificate's file and text, and its key.
+fn joins(served: &Served, token: &str, id: &str, asks: &[&str], more: Value) -> (PathBuf, String, String) {
+    let mut node = Node::new(id);
+    let mut body = json!({ "csr_pem": csr(&node.key, id, &[&[id], asks].concat()) });
+    for (key, value) in more.as_object().unwrap() {
+        body[key] = value.clone();
+    }
+    let answer = node.join(&served.anonymous(), token, body);
+    assert_eq!(answer.status, 200, "{id}: {}", answer.text());
+    let cert_pem = answer.json()["node_cert_pem"].as_str().unwrap().to_string();
+    let path = served.dir.join(&format!("{}.crt", id.replace(':', "-")));
+    fs::write(&path, &cert_pem).unwrap();
+    (path, cert_pem, node.key.serialize_pem())
+}
+
+#[test]
+fn no_node_passes_for_a_public_host_a_router_or_another_node() {
+    let served = Served::new();
+    let admin = served.admin();
+    let ca = served.config.pki_dir.join("cluster-ca.crt");
+    let known = json!({"id": "node-1", "name": "db", "mesh_ip": "10.42.0.1"});
+    assert_eq!(admin.post("/nodes", &known).status, 201);
+    let worker = || token(&admin, "worker", None);
+    for (id, asks, mesh_ip) in [
+        ("www.google.com", &["WWW.google.com", "www.google.com.mesh.internal"][..], None),
+        ("xn--bcher-kva.example", &[], None),
+        ("8.8.8.8", &["8.8.8.8"], Some("8.8.8.8")),
+        ("1.1.1.1.nip.io", &["1.1.1.1"], Some("1.1.1.1/32")),
+        ("2606:4700:4700::1111", &[], Some("2606:4700:4700::1111")),
+        ("fritz.box", &["192.168.178.1"], Some("192.168.178.1")),
+        ("thief", &["10.42.0.1"], Some("10.42.0.1")),
+        ("twin", &["10.42.0.1"], Some("::ffff:10.42.0.1")),
+        ("claims", &["10.42.0.99"], Some("10.42.0.99/24")),
+        ("db", &["NODE-1"], None),
+        ("NODE-1", &["node-1", "node-1.mesh.internal", "NODE-1.mesh.internal"], None),
+        ("looks-local", &["127.0.0.1", "::1"], Some("127.0.0.1")),
+    ] {
+        let mut more = json!({"name": format!("name of {id}")});
+        if let Some(mesh_ip) = mesh_ip {
+            more["mesh_ip"] = mesh_ip.into();
+        }
+        let (cert, cert_pem, key_pem) = joins(&served, &worker(), id, asks, more);
+        let own = [id.to_string(), format!("{id}.mesh.internal")];
+        let may = |name: &str| {
+            own.iter().any(|o| o == name)
+                && (name.ends_with(".mesh.internal") || !name.contains(['.', ':']))
+                && !["db", "NODE-1", "NODE-1.mesh.internal"].contains(&name)
+        };
+        for name in [&[id], asks].concat() {
+            assert_eq!(openssl_takes(&ca, &cert, name), may(name), "OpenSSL: {id} as {name}");
+            assert_eq!(rustls_takes(&ca, &cert_pem, &key_pem, name), may(name), "rustls: {id} as {name}");
+        }
+    }
+    // What the token allows, and what an operator gave before, is the node's.
+    let allowed = admin.post("/cluster/join-tokens", &json!({"role": "worker", "mesh_ip": "10.42.0.9"})).json();
+    assert_eq!(allowed["mesh_ip"], "10.42.0.9");
+    let by_token = joins(&served, allowed["token"].as_str().unwrap(), "node-9", &["10.42.0.9"], json!({"mesh_ip": "10.42.0.9/24"}));
+    let by_operator = joins(&served, &worker(), "node-1", &["10.42.0.1"], json!({"mesh_ip": "10.42.0.1"}));
+    for ((cert, cert_pem, key_pem), names) in [(by_token, ["node-9", "10.42.0.9"]), (by_operator, ["node-1", "10.42.0.1"])] {
+        for name in names {
+            assert!(openssl_takes(&ca, &cert, name) && rustls_takes(&ca, &cert_pem, &key_pem, name), "{name}");
+        }
+    }
+    let bad = admin.post("/cluster/join-tokens", &json!({"role": "worker", "mesh_ip": "10.42.0"}));
+    assert_eq!(bad.faults(), [r#"string_pattern_mismatch ["body","mesh_ip"]"#]);
+}
