@@ -26,6 +26,7 @@ mod readme;
 mod release;
 mod services;
 mod ship;
+mod signals;
 mod sql;
 mod stream;
 mod support;
