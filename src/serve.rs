@@ -71,6 +71,9 @@ impl Server {
         let held = hold(&config.data_dir)?;
         backups::finish(&config.data_dir)?;
         logger::init(config.log_level, config.log_file.clone())?;
+        for note in &config.notes {
+            log::warn!(target: "system", event = "config.note"; "{note}");
+        }
         config.fill_keys()?;
         let readers = std::thread::available_parallelism().map_or(1, usize::from) + READERS_EXTRA;
         make_parent(&config.database_path)?;

@@ -1,6 +1,7 @@
 //! Commands that start the control plane: up, serve, migrate.
 
 use super::args::{Args, Failure, Opt, opt};
+use super::config::{DOTENV, unreadable_variables};
 use super::node::{UPDATE, UPDATE_STATE};
 use super::output;
 use crate::agent::beat::{self, Joining};
@@ -8,11 +9,11 @@ use crate::agent::identity::Identity;
 use crate::agent::updates::Updates;
 use crate::agent::{Agent, Way};
 use crate::client::{Api, Trust};
-use crate::config::Config;
+use crate::config::{Config, Dotenv};
 use crate::error::Chain;
 use crate::sys::{notify, signals};
 use crate::thread::{Stop, spawn};
-use crate::{files, logger, serve};
+use crate::{logger, serve};
 use serde_json::Value;
 use std::io::IsTerminal;
 use std::path::Path;
@@ -51,9 +52,13 @@ pub(super) fn load(args: &Args) -> Result<Result<Config, Vec<String>>, Failure> 
 
 /// The configuration with these flags.
 pub(super) fn load_with(flags: &[(String, String)]) -> Result<Result<Config, Vec<String>>, Failure> {
-    let dotenv = files::read(Path::new(".env"))?;
+    let dotenv = Dotenv::read(Path::new(DOTENV))?;
+    let unreadable = unreadable_variables();
     let env = std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)));
-    Ok(Config::load(flags, env, dotenv.as_deref()))
+    Ok(match Config::load(flags, env, dotenv.as_ref()) {
+        Ok(config) if unreadable.is_empty() => Ok(config),
+        read => Err(unreadable.into_iter().chain(read.err().unwrap_or_default()).collect()),
+    })
 }
 
 pub fn serve(args: &Args) -> Result<(), Failure> {

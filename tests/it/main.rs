@@ -25,6 +25,7 @@ mod proxies;
 mod readme;
 mod release;
 mod services;
+mod settings;
 mod ship;
 mod signals;
 mod sql;
