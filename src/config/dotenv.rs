@@ -72,7 +72,7 @@ impl Dotenv {
         for (number, line) in (1..).zip(bytes.split(|b| *b == b'\n')) {
             let at = format!("{file} line {number}");
             let line = line.strip_suffix(b"\r").unwrap_or(line);
-            let said = str::from_utf8(line).map_err(|_| "it is not UTF-8: save the file as UTF-8".to_string()).and_then(|l| entry(l));
+            let said = str::from_utf8(line).map_err(|_| "it is not UTF-8: save the file as UTF-8".to_string()).and_then(entry);
             match said {
                 Ok(None) => {}
                 Err(why) if read.faults.len() < FAULTS_MAX => read.faults.push(format!("{at}: {why}")),
