@@ -4,7 +4,7 @@ function __uptimemesh_words
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --node-id --api-url --ca-file --settings-file --app-name --app-env --data-dir --database-url --server-host --server-port --tls --tls-names --tls-cert-file --tls-key-file --trusted-proxies --log-level --log-file --log-db-queries --log-db-query-params --log-sql-max-length --auth-cookie-secure --auth-session-ttl-seconds --auth-session-idle-seconds --cluster-pki-dir --node-cert-validity-days --cluster-lease-token-ttl-seconds --heartbeat-signature-max-skew-seconds --backup-dir --backup-passphrase-file --backup-before-upgrade --http-connections-max --http-connections-per-address-max --http-requests-per-second-max --file --identity-dir --core-ttl --worker-ttl --username --password-file --password --api-token-file --role --ttl --for-node --timeout --join-file --token-file --token --name --mesh-ip --api-endpoint --lease-ttl --label --update-dir --update-state --lease-token --status-json --lease-state --to --service --node --snapshot --max-moves --output --category --level --since --limit --new-password-file --new-password --setup-code --days --out --key-file --release-key --artifact --as --channel --bytes-max --rings --ring-label --wait-seconds --lost-max --request-file --version-url --want-version --bin --restart-command --health-url --status-file --health-wait --settle --ring --ring-wait --config --tries --state-dir -f
+        else if contains -- $word --node-id --api-url --ca-file --settings-file --app-name --app-env --data-dir --database-url --server-host --server-port --tls --tls-names --tls-cert-file --tls-key-file --trusted-proxies --log-level --log-file --log-db-queries --log-db-query-params --log-sql-max-length --auth-cookie-secure --auth-session-ttl-seconds --auth-session-idle-seconds --cluster-pki-dir --node-cert-validity-days --cluster-lease-token-ttl-seconds --heartbeat-signature-max-skew-seconds --backup-dir --backup-passphrase-file --backup-before-upgrade --http-connections-max --http-connections-per-address-max --http-requests-per-second-max --file --identity-dir --core-ttl --worker-ttl --username --password-file --password --api-token-file --role --ttl --for-node --timeout --join-file --token-file --token --name --mesh-ip --api-endpoint --lease-ttl --label --update-dir --update-state --lease-token --status-json --lease-state --to --service --node --snapshot --max-moves --output --category --level --since --limit --new-password-file --new-password --setup-code --days --out --key-file --expires-days --release-key --artifact --as --channel --bytes-max --rings --ring-label --wait-seconds --lost-max --request-file --version-url --want-version --bin --restart-command --health-url --status-file --health-wait --settle --ring --ring-wait --config --tries --state-dir -f
             set skip 1
         else if not string match -q -- '-*' $word
             echo $word
@@ -1099,6 +1099,7 @@ complete -c uptimemesh -n '__uptimemesh_in release keygen' -l ca-file -r -F -d '
 complete -c uptimemesh -n '__uptimemesh_in release keygen' -l settings-file -r -F -d 'take what this file says as the environment, over what is there; the units of services use it'
 complete -c uptimemesh -n '__uptimemesh_in release keygen' -l help -d 'print this help'
 complete -c uptimemesh -n '__uptimemesh_in release sign' -l key-file -r -F -d 'the private release key'
+complete -c uptimemesh -n '__uptimemesh_in release sign' -l expires-days -x -d 'write into the manifest that it expires after this, 1 to 3650 days (default 90, where it has no such end yet)'
 complete -c uptimemesh -n '__uptimemesh_in release sign' -l api-url -x -d 'the control plane (default http://127.0.0.1:8000) [UPTIMEMESH_API_URL]'
 complete -c uptimemesh -n '__uptimemesh_in release sign' -l ca-file -r -F -d 'authorities (PEM) to believe over https, instead of the system\'s [UPTIMEMESH_CA_FILE]'
 complete -c uptimemesh -n '__uptimemesh_in release sign' -l settings-file -r -F -d 'take what this file says as the environment, over what is there; the units of services use it'
@@ -1107,6 +1108,7 @@ complete -c uptimemesh -n '__uptimemesh_in release verify' -l release-key -r -F 
 complete -c uptimemesh -n '__uptimemesh_in release verify' -l artifact -r -F -d 'check this file against its sum in the manifest too'
 complete -c uptimemesh -n '__uptimemesh_in release verify' -l as -x -d 'what --artifact is: bootstrap, updater, linux-amd64 or linux-arm64 (default: this machine\'s)'
 complete -c uptimemesh -n '__uptimemesh_in release verify' -l channel -x -d 'the channel that --artifact is of (default stable)'
+complete -c uptimemesh -n '__uptimemesh_in release verify' -l allow-expired -d 'take one that has expired, or does not say when it does'
 complete -c uptimemesh -n '__uptimemesh_in release verify' -l api-url -x -d 'the control plane (default http://127.0.0.1:8000) [UPTIMEMESH_API_URL]'
 complete -c uptimemesh -n '__uptimemesh_in release verify' -l ca-file -r -F -d 'authorities (PEM) to believe over https, instead of the system\'s [UPTIMEMESH_CA_FILE]'
 complete -c uptimemesh -n '__uptimemesh_in release verify' -l settings-file -r -F -d 'take what this file says as the environment, over what is there; the units of services use it'
@@ -1218,6 +1220,7 @@ complete -c uptimemesh -n '__uptimemesh_in update' -l health-wait -x -d 'a new p
 complete -c uptimemesh -n '__uptimemesh_in update' -l settle -x -d 'and must still be so after this (default 5)'
 complete -c uptimemesh -n '__uptimemesh_in update' -l release-key -r -F -d 'public key (PEM) to believe instead of the one built in [RELEASE_KEY_FILE]'
 complete -c uptimemesh -n '__uptimemesh_in update' -l allow-downgrade -d 'take an older version too'
+complete -c uptimemesh -n '__uptimemesh_in update' -l allow-expired -d 'take a release that has expired, or does not say when it does'
 complete -c uptimemesh -n '__uptimemesh_in update' -l retry -d 'take a version that was rolled back before'
 complete -c uptimemesh -n '__uptimemesh_in update' -l ring -x -d 'this node is in ring N: wait, and stop if nodes of rings before are lost (default 1)'
 complete -c uptimemesh -n '__uptimemesh_in update' -l ring-wait -x -d 'wait for each ring before (default 600)'
