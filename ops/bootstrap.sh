@@ -75,6 +75,21 @@ updater_field() {
         }'
 }
 
+# Whether a text is a moment in the form that a manifest has, and whether that has passed by this machine's clock.
+is_moment() { case $1 in [0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9]Z) ;; *) return 1 ;; esac }
+is_over() { awk -v a="$1" -v b="$(date -u '+%Y-%m-%dT%H:%M:%SZ')" 'BEGIN { exit a "" < b "" ? 0 : 1 }'; }
+
+# The end of the manifest's time: of the object, what is nested in it left out, this one value.
+expiry() {
+    tr -d ' \t\r\n' <"$work/version.json" | awk '
+        {
+            rest = substr($0, 2, length($0) - 2)
+            while (gsub(/[{][^{}]*[}]/, "", rest)) { }
+            if (!match(rest, /"expires":"[^"]*"/)) exit 1
+            print substr(rest, RSTART + 11, RLENGTH - 12)
+        }'
+}
+
 # is_older A B: whether version A comes before B, a pre-release before its release.
 is_older() {
     awk -v a="$1" -v b="$2" 'BEGIN {
@@ -132,14 +147,23 @@ directory=${version_url%%[?#]*}
 updater=
 if fetch "$version_url" "$work/version.json" "$MANIFEST_BYTES_MAX" && fetch "$directory.sig" "$work/version.json.sig" 90; then
     if [ -n "$key_file" ]; then cat "$key_file"; else printf '%s\n' "$OWN_KEY"; fi >"$work/key"
-    if [ -x "$bin" ] && "$bin" release verify --help </dev/null >/dev/null 2>&1; then
-        "$bin" release verify "$work/version.json" --release-key "$work/key" </dev/null >/dev/null 2>&1 ||
+    if [ -x "$bin" ] && verify_help=$("$bin" release verify --help </dev/null 2>/dev/null); then
+        # Whether it has expired is asked below, also of a program that does not know of that.
+        case $verify_help in *--allow-expired*) too=--allow-expired ;; *) too='' ;; esac
+        "$bin" release verify "$work/version.json" --release-key "$work/key" ${too:+"$too"} </dev/null >/dev/null 2>&1 ||
             refuse 'the manifest is not signed with the release key'
     else
         openssl base64 -d -A -in "$work/version.json.sig" -out "$work/raw" 2>/dev/null
         openssl pkeyutl -verify -pubin -inkey "$work/key" -rawin -in "$work/version.json" -sigfile "$work/raw" >/dev/null 2>&1 ||
             refuse 'the manifest is not signed with the release key, or there is no openssl 3 to check that'
     fi
+    case " $* " in *' --allow-expired '*) ;; *)
+        expires=$(expiry)
+        is_moment "$expires" || refuse 'the manifest does not say when it expires, so it may be any old one: --allow-expired takes it all the same'
+        ! is_over "$expires" ||
+            refuse "the manifest has expired at $expires, and this machine's clock says $(date -u '+%Y-%m-%dT%H:%M:%SZ'): get a newer release, or set the clock; --allow-expired takes it all the same"
+        ;;
+    esac
     path=$(updater_field path)
     sum=$(updater_field sha256)
     if [ -z "$path" ] || [ ${#sum} -ne 64 ]; then refuse "the manifest tells no updater for the channel $channel"; fi

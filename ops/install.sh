@@ -29,6 +29,7 @@ options:
   --bin FILE           the program, instead of fetching it
   --version-url URL    where version.json of a release is; its signature is beside it as version.json.sig [VERSION_URL]
   --channel NAME       the channel of the release (default stable)
+  --allow-expired      take a release that has expired, or does not say when it does
   --release-key FILE   public key (PEM) to believe, instead of the one in this script
   --node-id ID         this machine's node (default: its host name); --name is the same
   --join-file FILE     join: file with the join string; - reads standard input
@@ -78,7 +79,7 @@ is_id() {
 action=${1:-}
 [ $# -eq 0 ] || shift
 bin='' node_id='' join_file='' host='' port='' init='' root='' release_key='' channel=stable
-dry_run=no purge=no start=yes fetched=no
+dry_run=no purge=no start=yes fetched=no allow_expired=no
 while [ $# -gt 0 ]; do
     name=$1
     shift
@@ -86,6 +87,7 @@ while [ $# -gt 0 ]; do
         --dry-run) dry_run=yes ;;
         --purge) purge=yes ;;
         --no-start) start=no ;;
+        --allow-expired) allow_expired=yes ;;
         -h | --help) usage; exit 0 ;;
         --*=*) set -- "${name%%=*}" "${name#*=}" "$@" ;;
         --bin | --version-url | --channel | --release-key | --node-id | --name | --join-file | --host | --port | --init | --root)
@@ -395,6 +397,10 @@ flat() {
 
 value() { awk -F '\t' -v path="$1" '$1 == path { print $2; exit }' "$work/manifest"; }
 
+# Whether a text is a moment in the form that a manifest has, and whether that has passed by this machine's clock.
+is_moment() { case $1 in [0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9]Z) ;; *) return 1 ;; esac }
+is_over() { awk -v a="$1" -v b="$(date -u '+%Y-%m-%dT%H:%M:%SZ')" 'BEGIN { exit a "" < b "" ? 0 : 1 }'; }
+
 # Puts what is in version.json in the place of $bin, after signature and sum were found good.
 fetch_program() {
     have openssl || fail "checking a release needs openssl: install it ($(install_hint openssl)), or give the program by --bin"
@@ -416,6 +422,15 @@ fetch_program() {
     fi
     say "the signature is good"
     flat "$work/version.json" >"$work/manifest" || fail "$VERSION_URL is no manifest that can be read here"
+    # An old release, genuine as it is, may have faults that are known by now.
+    if [ "$allow_expired" = no ]; then
+        expires=$(value expires)
+        is_moment "$expires" ||
+            fail "$VERSION_URL does not say when it expires, so it may be any old one: --allow-expired takes it all the same. Nothing was installed."
+        ! is_over "$expires" ||
+            fail "$VERSION_URL has expired at $expires, and this machine's clock says $(date -u '+%Y-%m-%dT%H:%M:%SZ')." \
+                "Get a newer release, or set the clock; --allow-expired takes it all the same. Nothing was installed."
+    fi
     [ "$(value "channels/$channel/agent/name")" = "$PROGRAM" ] || fail "$VERSION_URL has no channel $channel"
     url=$(value "channels/$channel/agent/artifacts/$arch/url")
     sum=$(value "channels/$channel/agent/artifacts/$arch/sha256")

@@ -13,7 +13,7 @@
 #   1  something failed that has no status of its own; the program is the one from before
 #   2  the command line is wrong
 #   3  a file could not be fetched
-#   4  what was fetched is not genuine, or is not understood: signature, manifest or sum
+#   4  what was fetched is not genuine, has expired, or is not understood: signature, manifest or sum
 #   5  another update of this node is running
 #   6  there is no room, or a directory cannot be written
 #   7  refused: a downgrade, a version other than the one asked for, or one that was rolled back before (--retry)
@@ -61,6 +61,7 @@ usage: sh node-update.sh [options]                           (version @VERSION@)
   --settle SECONDS        and must still be so after this (default 5)
   --release-key FILE      public key (PEM) to believe instead of the one built in [RELEASE_KEY_FILE]
   --allow-downgrade       take an older version too
+  --allow-expired         take a release that has expired, or does not say when it does
   --retry                 take a version that was rolled back before
   --ring N                this node is in ring N: wait (N-1) times --ring-wait, stop if nodes of rings before are lost
   --ring-wait SECONDS     (default 600)
@@ -160,6 +161,9 @@ is_version() {
     [ ${#1} -le 64 ] && printf '%s\n' "$1" | awk 'NR > 1 || !/^[0-9]+[.][0-9]+[.][0-9]+(-[0-9A-Za-z-]+([.][0-9A-Za-z-]+)*)?$/ { bad = 1 } END { exit bad }'
 }
 is_name() { case $1 in '' | *[!a-z0-9-]*) return 1 ;; esac; [ ${#1} -le 32 ]; }
+# Whether a text is a moment in the form that a manifest has, and whether that has passed by this machine's clock.
+is_moment() { case $1 in [0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9]Z) ;; *) return 1 ;; esac }
+is_over() { awk -v a="$1" -v b="$(date -u '+%Y-%m-%dT%H:%M:%SZ')" 'BEGIN { exit a "" < b "" ? 0 : 1 }'; }
 is_sum() { case $1 in *[!0-9a-f]*) return 1 ;; esac; [ ${#1} -eq 64 ]; }
 is_url() {
     case $1 in http://[!/?#]* | https://[!/?#]*) ;; *) return 1 ;; esac
@@ -597,7 +601,7 @@ place() {
 # --- The command line -------------------------------------------------------------------------------------------------------------------
 
 version_url=${VERSION_URL:-} channel=${UPDATE_CHANNEL:-} key_file=${RELEASE_KEY_FILE:-} want='' bin=/usr/local/bin/uptimemesh
-service='' restart_command='' health_url='' data_dir='' status_files='' health_wait=120 settle=5 allow_downgrade=0 retry=0 ring=1 ring_wait=600 ring_label=ring
+service='' restart_command='' health_url='' data_dir='' status_files='' health_wait=120 settle=5 allow_downgrade=0 allow_expired=0 retry=0 ring=1 ring_wait=600 ring_label=ring
 api_url='' api_token_file='' ca_file='' config=/etc/uptimemesh/uptimemesh.env state_dir=/var/lib/uptimemesh-update update_id='' tries=4
 dry_run=0 only_recover=0 json=0
 faults=0 from='' from_sum='' to='' to_sum='' work='' own=0 own_lock='' why=''
@@ -607,6 +611,7 @@ while [ $# -gt 0 ]; do
     shift
     case $option in
     --allow-downgrade) allow_downgrade=1 && continue ;;
+    --allow-expired) allow_expired=1 && continue ;;
     --retry) retry=1 && continue ;;
     --dry-run) dry_run=1 && continue ;;
     --recover) only_recover=1 && continue ;;
@@ -787,8 +792,10 @@ if ! fetch "${version_url%%[?#]*}.sig" "$work/version.json.sig" "$SIGNATURE_BYTE
 
 # Who may read a manifest is decided before anything in it is.
 if [ -n "$key_file" ]; then cat "$key_file"; else printf '%s\n' "$OWN_KEY"; fi >"$work/key" || fail 6 update.no_room "$work cannot be written"
-if [ -n "$from" ] && bounded "$ANSWER_S" "$bin" release verify --help >/dev/null 2>&1; then
-    why=$(bounded "$ANSWER_S" "$bin" release verify "$work/version.json" --release-key "$work/key" 2>&1) || fail 4 update.not_genuine "$why"
+if [ -n "$from" ] && verify_help=$(bounded "$ANSWER_S" "$bin" release verify --help 2>/dev/null); then
+    # Whether it has expired is asked below, also of a program that does not know of that.
+    case $verify_help in *--allow-expired*) set -- --allow-expired ;; *) set -- ;; esac
+    why=$(bounded "$ANSWER_S" "$bin" release verify "$work/version.json" --release-key "$work/key" "$@" 2>&1) || fail 4 update.not_genuine "$why"
 elif has openssl && openssl pkeyutl -help 2>&1 | grep -q rawin; then
     openssl base64 -d -A -in "$work/version.json.sig" -out "$work/raw" 2>/dev/null
     openssl pkeyutl -verify -pubin -inkey "$work/key" -rawin -in "$work/version.json" -sigfile "$work/raw" >/dev/null 2>&1 ||
@@ -804,6 +811,14 @@ Linux-aarch64 | Linux-arm64) architecture=linux-arm64 ;;
 esac
 leaves=$(read_json <"$work/version.json") || fail 4 update.not_understood 'the manifest is not sound JSON'
 [ "$(field "$leaves" schema_version)" = 1 ] || fail 4 update.not_understood 'the manifest is of another form: a newer updater is needed'
+# An old release, genuine as it is, may have faults that are known by now.
+if [ "$allow_expired" = 0 ]; then
+    expires=$(field "$leaves" expires) || expires=''
+    is_moment "$expires" ||
+        fail 4 update.expired 'the manifest does not say when it expires, so it may be any old one: --allow-expired takes it all the same'
+    ! is_over "$expires" ||
+        fail 4 update.expired "the manifest has expired at $expires, and this machine's clock says $(date -u '+%Y-%m-%dT%H:%M:%SZ'): get a newer release, or set the clock; --allow-expired takes it all the same"
+fi
 [ "$(field "$leaves" "channels/$channel/agent/name")" = uptimemesh ] || fail 4 update.not_understood "the manifest has no channel $channel with the program uptimemesh"
 to=$(field "$leaves" "channels/$channel/agent/version")
 is_version "$to" || fail 4 update.not_understood 'the manifest says no version that is one'

@@ -1,6 +1,9 @@
 //! Configuration: flags over environment over `.env`. Every setting, with its default, unit and meaning, stands in one table,
 //! from which the help and the README's table come.
 
+mod dotenv;
+
+pub use self::dotenv::{Dotenv, meant, says_nothing};
 use crate::crypto;
 use crate::error::{Error, Result};
 use crate::files;
@@ -155,6 +158,8 @@ pub struct Config {
     pub connections_per_address_max: usize,
     /// Requests a second of one signed-in caller.
     pub requests_per_second_max: i64,
+    /// What in the settings file may be meant otherwise, each a sentence.
+    pub notes: Vec<String>,
 }
 
 impl Config {
@@ -170,23 +175,24 @@ impl Config {
         Config::of(&given).unwrap_or_else(|faults| unreachable!("these settings are sound: {faults:?}"))
     }
 
-    /// Reads the configuration. `flags` are `("server-port", "8000")`, `env` is the process's, `dotenv` the text of `.env`.
+    /// Reads the configuration. `flags` are `("server-port", "8000")`, `env` is the process's, `dotenv` what `.env` says.
     /// Fails with every fault at once, each a sentence.
     pub fn load(
         flags: &[(String, String)],
         env: impl IntoIterator<Item = (String, String)>,
-        dotenv: Option<&str>,
+        dotenv: Option<&Dotenv>,
     ) -> std::result::Result<Config, Vec<String>> {
-        let mut faults = Vec::new();
-        let mut given = BTreeMap::new();
-        for (number, line) in dotenv.unwrap_or("").lines().enumerate() {
-            match dotenv_line(line) {
-                Ok(Some((name, value))) => drop(given.insert(name, value)),
-                Ok(None) => {}
-                Err(why) => faults.push(format!(".env line {}: {why}", number + 1)),
+        let mut faults = dotenv.map(|file| file.faults.clone()).unwrap_or_default();
+        let mut given = dotenv.map(|file| file.values.clone()).unwrap_or_default();
+        // Of names that differ in case only, the one in capitals is ours.
+        let mut env: Vec<(String, String)> = env.into_iter().collect();
+        env.sort_by_key(|(name, _)| !name.bytes().any(|b| b.is_ascii_lowercase()));
+        for (name, value) in env {
+            let name = name.to_ascii_uppercase();
+            if !(says_nothing(&name, &value) && given.contains_key(&name)) {
+                given.insert(name, value);
             }
         }
-        given.extend(env.into_iter().map(|(name, value)| (name.to_ascii_uppercase(), value)));
         for (flag, value) in flags {
             // What a script left unset must not lead to the default directory, in which there may be a cluster.
             if flag == "data-dir" && value.trim().is_empty() {
@@ -195,7 +201,10 @@ impl Config {
             given.insert(flag.to_ascii_uppercase().replace('-', "_"), value.clone());
         }
         match Config::of(&given) {
-            Ok(config) if faults.is_empty() => Ok(config),
+            Ok(mut config) if faults.is_empty() => {
+                config.notes = dotenv.map(|file| file.notes.clone()).unwrap_or_default();
+                Ok(config)
+            }
             Ok(_) => Err(faults),
             Err(more) => Err(faults.into_iter().chain(more).collect()),
         }
@@ -246,6 +255,7 @@ impl Config {
             },
             connections_per_address_max: read.int("HTTP_CONNECTIONS_PER_ADDRESS_MAX", 1, 100_000) as usize,
             requests_per_second_max: read.int("HTTP_REQUESTS_PER_SECOND_MAX", 1, 1_000_000),
+            notes: Vec::new(),
             data_dir,
         };
         let mut faults = read.faults;
@@ -484,25 +494,6 @@ impl Reader<'_> {
     }
 }
 
-/// A line of `.env`: `NAME=value`, the value in quotes or not, `export` before it or not, comments after `#`.
-fn dotenv_line(line: &str) -> std::result::Result<Option<(String, String)>, &'static str> {
-    let line = line.trim();
-    if line.is_empty() || line.starts_with('#') {
-        return Ok(None);
-    }
-    let line = line.strip_prefix("export ").unwrap_or(line);
-    let (name, value) = line.split_once('=').ok_or("expected NAME=value")?;
-    let (name, value) = (name.trim(), value.trim());
-    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-        return Err("a name has letters, digits and underscores only");
-    }
-    let value = match value.chars().next() {
-        Some(quote @ ('"' | '\'')) => value[1..].split_once(quote).ok_or("a quote is not closed")?.0,
-        _ => value.split_once(" #").map_or(value, |(value, _)| value.trim_end()),
-    };
-    Ok(Some((name.to_ascii_uppercase(), value.to_string())))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -518,10 +509,26 @@ mod tests {
     #[test]
     fn flags_win_over_the_environment_and_that_over_dotenv() {
         let dotenv = "# comment\n\nserver_port=1\nexport SERVER_HOST = \"::1\" # here\nAPP_NAME='a # b'\nLOG_LEVEL=debug # loud\n";
-        let config = Config::load(&pairs(&[("server-port", "3")]), pairs(&[("Server_Port", "2"), ("app_env", "test")]), Some(dotenv));
+        let config = Config::load(
+            &pairs(&[("server-port", "3")]),
+            pairs(&[("Server_Port", "2"), ("app_env", "test")]),
+            Some(&Dotenv::parse(".env", dotenv.as_bytes())),
+        );
         let config = config.unwrap_or_else(|f| panic!("{f:?}"));
         assert_eq!((config.server_port, config.server_host.as_str(), config.app_name.as_str()), (3, "::1", "a # b"));
         assert_eq!((config.app_env.as_str(), config.log_level), ("test", LevelFilter::Debug));
+    }
+
+    #[test]
+    fn an_empty_variable_hides_nothing_that_the_file_says() {
+        let file = Dotenv::parse(".env", b"DATA_DIR=/srv/x\nSERVER_PORT=9000\nLOG_FILE=/srv/log\nAPP_NAME=\n");
+        let env = pairs(&[("DATA_DIR", ""), ("SERVER_PORT", " \t"), ("LOG_FILE", ""), ("APP_NAME", "set"), ("SERVER_HOST", "")]);
+        let config = Config::load(&[], env, Some(&file)).unwrap_or_else(|f| panic!("{f:?}"));
+        assert_eq!((config.data_dir, config.server_port, config.log_file), (PathBuf::from("/srv/x"), 9000, None));
+        assert_eq!((config.app_name.as_str(), config.server_host.as_str()), ("set", "0.0.0.0"));
+        for env in [[("app_name", "b"), ("APP_NAME", "a")], [("APP_NAME", "a"), ("app_name", "b")]] {
+            assert_eq!(Config::load(&[], pairs(&env), None).map(|c| c.app_name).unwrap_or_default(), "a");
+        }
     }
 
     #[test]
@@ -549,7 +556,7 @@ mod tests {
             ("TLS_KEY_FILE", "key.pem"),
             ("TRUSTED_PROXIES", "10.0.0.1, proxy"),
         ];
-        let found = Config::load(&[], pairs(&bad), Some("what\nA B=1\nX=\"open")).err().unwrap_or_default();
+        let found = Config::load(&[], pairs(&bad), Some(&Dotenv::parse(".env", b"what\nA B=1\nX=\"open"))).err().unwrap_or_default();
         for part in [
             ".env line 1",
             ".env line 2",

@@ -54,6 +54,8 @@ enum Message {
     Line(String),
     /// Writes to this file from now on, if any.
     File(Option<Target>),
+    /// Opens the file again by its name.
+    Reopen,
     /// Answers when everything before it is written.
     Flush(SyncSender<()>),
 }
@@ -85,12 +87,29 @@ fn start() -> Result<&'static Logger> {
     Ok(logger)
 }
 
+/// Opens the log file again by its name, before any later line is written: whoever rotates logs has moved it away.
+pub fn reopen() {
+    if let Some(logger) = LOGGER.get() {
+        let _ = logger.queue.send(Message::Reopen);
+    }
+}
+
 /// Waits until all that was logged before is written; for the end of the program.
 pub fn flush() {
     if let Some(logger) = LOGGER.get() {
         let (done, wait) = sync_channel(1);
         if logger.queue.send(Message::Flush(done)).is_ok() {
             let _ = wait.recv();
+        }
+    }
+}
+
+/// The same, for at most this long: where the log is stuck, the end does not wait for it.
+pub fn flush_within(at_most: Duration) {
+    if let Some(logger) = LOGGER.get() {
+        let (done, wait) = sync_channel(1);
+        if logger.queue.try_send(Message::Flush(done)).is_ok() {
+            let _ = wait.recv_timeout(at_most);
         }
     }
 }
@@ -272,14 +291,19 @@ impl Target {
     fn write(&mut self, bytes: &[u8]) {
         if self.checked.elapsed() >= ROTATION_CHECK {
             self.checked = clock::tick();
-            if !is_still_at(&self.file, &self.path)
-                && let Ok(file) = append_to(&self.path)
-            {
-                self.file = file;
+            if !is_still_at(&self.file, &self.path) {
+                self.reopen();
             }
         }
         // Nobody is left to be told, and stderr has the line too.
         let _ = self.file.write_all(bytes);
+    }
+
+    /// What was open stays in use where the name cannot be opened.
+    fn reopen(&mut self) {
+        if let Ok(file) = append_to(&self.path) {
+            self.file = file;
+        }
     }
 }
 
@@ -307,6 +331,12 @@ fn write(messages: &Receiver<Message>) {
                 Message::File(new) => {
                     put(&mut batch, &mut target);
                     target = new;
+                }
+                Message::Reopen => {
+                    put(&mut batch, &mut target);
+                    if let Some(target) = &mut target {
+                        target.reopen();
+                    }
                 }
                 Message::Flush(done) => {
                     put(&mut batch, &mut target);

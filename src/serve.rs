@@ -3,7 +3,7 @@
 use crate::config::Config;
 pub use crate::control::backups::Restored;
 use crate::control::{Control, auth, backups, doctor, join_tokens, passes, setup, tls, users};
-use crate::error::{Doing, Error, Result};
+use crate::error::{Chain, Doing, Error, Result};
 use crate::http::Limits;
 use crate::http::listen::{Front, TlsSource};
 use crate::model::address;
@@ -71,6 +71,9 @@ impl Server {
         let held = hold(&config.data_dir)?;
         backups::finish(&config.data_dir)?;
         logger::init(config.log_level, config.log_file.clone())?;
+        for note in &config.notes {
+            log::warn!(target: "system", event = "config.note"; "{note}");
+        }
         config.fill_keys()?;
         let readers = std::thread::available_parallelism().map_or(1, usize::from) + READERS_EXTRA;
         make_parent(&config.database_path)?;
@@ -157,6 +160,13 @@ impl Server {
     /// What changing that password asks for from anywhere but this machine, as long as it is in place.
     pub fn setup_code(&self) -> Option<String> {
         self.control.setup.code()
+    }
+
+    /// Reads the operator's certificate again; what was good stays in use where the new one is not.
+    pub fn reread_certificate(&self) {
+        if let Err(e) = tls::reread(&self.control) {
+            log::error!(target: "system", event = "tls.unchanged", error:% = Chain(&e); "The certificate could not be read again");
+        }
     }
 
     /// Stops: accepts nothing more, lets what is being answered end, writes what is in memory, closes the database.

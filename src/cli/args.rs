@@ -98,10 +98,14 @@ pub fn read(line: impl IntoIterator<Item = std::ffi::OsString>, commands: &[Comm
                 let name = name.to_string();
                 match takes_value(&name) {
                     Some(true) => match parser.value() {
-                        Ok(value) => {
-                            args.values.push((name, value.to_string_lossy().into_owned()));
-                            continue;
-                        }
+                        Ok(value) => match value.into_string() {
+                            Ok(value) => {
+                                args.values.push((name, value));
+                                continue;
+                            }
+                            // Another directory than the one that was meant would be taken.
+                            Err(_) => format!("--{name} has a value that is not UTF-8"),
+                        },
                         Err(_) => format!("--{name} needs a value"),
                     },
                     Some(false) => {

@@ -6,6 +6,7 @@ mod backups;
 mod bundles;
 mod ca;
 mod cluster;
+mod config;
 mod doctor;
 mod events;
 mod fleet_update;
@@ -37,6 +38,7 @@ const FIRST_PASSWORD: &str = "uptime";
 const GLOBAL: &[Opt] = &[
     opt("api-url", "URL", "the control plane (default http://127.0.0.1:8000) [UPTIMEMESH_API_URL]"),
     opt("ca-file", "FILE", "authorities (PEM) to believe over https, instead of the system's [UPTIMEMESH_CA_FILE]"),
+    opt(config::SETTINGS_FILE, "FILE", "take what this file says as the environment, over what is there; the units of services use it"),
     opt("help", "", "print this help"),
 ];
 
@@ -67,6 +69,30 @@ const COMMANDS: &[Command] = &[
         options: &[],
         settings: true,
         run: server::migrate,
+    },
+    Command {
+        name: "config get",
+        argument: "NAME",
+        about: "Print what a settings file says of one name; for scripts.",
+        options: &[config::GET],
+        settings: false,
+        run: config::get,
+    },
+    Command {
+        name: "config check",
+        argument: "FILE",
+        about: "Check a settings file, line by line and value by value.",
+        options: &[],
+        settings: false,
+        run: config::check,
+    },
+    Command {
+        name: "config show",
+        argument: "",
+        about: "Print every setting that is in force; of secrets whether they are set.",
+        options: &[],
+        settings: true,
+        run: config::show,
     },
     Command {
         name: "doctor",
@@ -698,7 +724,8 @@ pub fn run(line: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
 }
 
 fn dispatch(line: impl IntoIterator<Item = std::ffi::OsString>) -> Result<(), Failure> {
-    let args = args::read(line, COMMANDS, GLOBAL);
+    let line: Vec<std::ffi::OsString> = line.into_iter().collect();
+    let args = args::read(line.iter().cloned(), COMMANDS, GLOBAL);
     let command = args.command.as_deref().map(|name| (name, COMMANDS.iter().find(|c| c.name == name)));
     match command {
         Some((_, Some(command))) if command.name == "help" => help(&args),
@@ -707,6 +734,9 @@ fn dispatch(line: impl IntoIterator<Item = std::ffi::OsString>) -> Result<(), Fa
             Ok(())
         }
         Some((_, Some(command))) => {
+            if args.has(config::SETTINGS_FILE) {
+                return Err(config::begin_again(line));
+            }
             args.check(command, GLOBAL);
             (command.run)(&args)
         }

@@ -213,7 +213,7 @@ pub fn agent(args: &Args) -> Result<(), Failure> {
     logger::init(level, said(args, "log-file", "LOG_FILE").map(PathBuf::from))?;
     let identity = Identity::load(&dir, &node_id)?;
     let stop = Stop::default();
-    signals::raise_on_end(&stop)?;
+    signals::listen(&stop)?;
     let updates = Updates::new(update_dir.join("request.json"), update_state);
     let mut agent = Agent::new(way, identity, ttl_s, updates)?;
     // Whether the control plane can be reached now is not what a machine's start should wait for.

@@ -3,10 +3,11 @@
 use super::args::{Args, Failure, Opt, opt};
 use super::output;
 use crate::client;
+use crate::clock;
 use crate::crypto;
 use crate::crypto::release::{KEY_BYTES_MAX, ReleaseKey, SIGNATURE_BYTES_MAX, SigningKey};
 use crate::files;
-use crate::model::release::{MANIFEST_BYTES_MAX, Manifest, architecture, is_url};
+use crate::model::release::{MANIFEST_BYTES_MAX, Manifest, architecture, is_url, with_expiry};
 use crate::text;
 use std::fs::File;
 use std::io::Read;
@@ -16,7 +17,14 @@ use std::path::{Path, PathBuf};
 pub const KEYGEN: &[Opt] = &[opt("out", "FILE", "where the private key goes; the public one goes to FILE.pub beside it")];
 
 /// Options of `release sign`.
-pub const SIGN: &[Opt] = &[opt("key-file", "FILE", "the private release key")];
+pub const SIGN: &[Opt] = &[
+    opt("key-file", "FILE", "the private release key"),
+    opt(
+        "expires-days",
+        "N",
+        "write into the manifest that it expires after this, 1 to 3650 days (default 90, where it has no such end yet)",
+    ),
+];
 
 /// Options of `release verify`.
 pub const VERIFY: &[Opt] = &[
@@ -24,12 +32,16 @@ pub const VERIFY: &[Opt] = &[
     opt("artifact", "FILE", "check this file against its sum in the manifest too"),
     opt("as", "NAME", "what --artifact is: bootstrap, updater, linux-amd64 or linux-arm64 (default: this machine's)"),
     opt("channel", "NAME", "the channel that --artifact is of (default stable)"),
+    opt("allow-expired", "", "take one that has expired, or does not say when it does"),
 ];
 
 /// Options of `release fetch`.
 pub const FETCH: &[Opt] =
     &[opt("out", "FILE", "where it goes"), opt("bytes-max", "N", "more bytes than this are an error (default 268435456)")];
 
+/// Days that a manifest holds. Whoever keeps an old release from being noticed has this long, and whoever makes releases signs the last one again
+/// before.
+const EXPIRES_DAYS: i64 = 90;
 /// The program has some six million bytes, a debug build a hundred.
 const FETCH_BYTES_MAX: i64 = 256 << 20;
 
@@ -66,14 +78,25 @@ pub fn keygen(args: &Args) -> Result<(), Failure> {
 
 pub fn sign(args: &Args) -> Result<(), Failure> {
     let (path, key_path) = (Path::new(args.word(0)), args.required("key-file"));
+    let days = args.int("expires-days", EXPIRES_DAYS);
+    if !(1..=3650).contains(&days) {
+        args.fault("--expires-days must be 1 to 3650".to_string());
+    }
     args.finish()?;
     let pem = text(Path::new(key_path), KEY_BYTES_MAX)?;
     let key = SigningKey::from_pem(&pem).map_err(|why| format!("{key_path}: {why}"))?;
-    let json = bytes(path, MANIFEST_BYTES_MAX)?;
+    let mut json = text(path, MANIFEST_BYTES_MAX)?;
     // A signature under what no node can read would only be found out by the nodes.
-    let manifest = parse(path, &json)?;
+    let manifest = parse(path, json.as_bytes())?;
+    if manifest.expires.is_none() || args.has("expires-days") {
+        let end = clock::now().plus_secs(days * 86_400);
+        json = with_expiry(&json, end).ok_or_else(|| format!("{}: its end cannot be written into it", path.display()))?;
+        files::write(path, json.as_bytes(), files::PUBLIC)?;
+    } else {
+        manifest.is_current(clock::now()).map_err(|why| format!("{}: {why}; --expires-days gives it a new end", path.display()))?;
+    }
     let signature = with_suffix(path, ".sig");
-    files::write(&signature, key.sign(&json).as_bytes(), files::PUBLIC)?;
+    files::write(&signature, key.sign(json.as_bytes()).as_bytes(), files::PUBLIC)?;
     output::print(&format!("Signed {} (version {}): {}\n", path.display(), manifest.version, signature.display()));
     if key.public() != ReleaseKey::own() {
         eprintln!(
@@ -94,6 +117,9 @@ pub fn verify(args: &Args) -> Result<(), Failure> {
     let signature = bytes(&with_suffix(path, ".sig"), SIGNATURE_BYTES_MAX)?;
     release_key(args)?.verify(&json, &signature).map_err(|why| format!("{}: {why}", path.display()))?;
     let manifest = parse(path, &json)?;
+    if !args.has("allow-expired") {
+        manifest.is_current(clock::now()).map_err(|why| format!("{}: {why}", path.display()))?;
+    }
     output::print(&format!("{} (version {}) is signed with the release key.\n", path.display(), manifest.version));
     if let Some((file, name)) = artifact {
         let channel = manifest.channel(args.get("channel").unwrap_or("stable"))?;

@@ -1,6 +1,7 @@
 //! Commands that start the control plane: up, serve, migrate.
 
 use super::args::{Args, Failure, Opt, opt};
+use super::config::{DOTENV, unreadable_variables};
 use super::node::{UPDATE, UPDATE_STATE};
 use super::output;
 use crate::agent::beat::{self, Joining};
@@ -8,13 +9,15 @@ use crate::agent::identity::Identity;
 use crate::agent::updates::Updates;
 use crate::agent::{Agent, Way};
 use crate::client::{Api, Trust};
-use crate::config::Config;
+use crate::config::{Config, Dotenv};
 use crate::error::Chain;
 use crate::sys::{notify, signals};
 use crate::thread::{Stop, spawn};
-use crate::{files, logger, serve};
+use crate::{logger, serve};
 use serde_json::Value;
+use std::io::IsTerminal;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Options of `up`.
@@ -49,22 +52,35 @@ pub(super) fn load(args: &Args) -> Result<Result<Config, Vec<String>>, Failure> 
 
 /// The configuration with these flags.
 pub(super) fn load_with(flags: &[(String, String)]) -> Result<Result<Config, Vec<String>>, Failure> {
-    let dotenv = files::read(Path::new(".env"))?;
+    let dotenv = Dotenv::read(Path::new(DOTENV))?;
+    let unreadable = unreadable_variables();
     let env = std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)));
-    Ok(Config::load(flags, env, dotenv.as_deref()))
+    Ok(match Config::load(flags, env, dotenv.as_ref()) {
+        Ok(config) if unreadable.is_empty() => Ok(config),
+        read => Err(unreadable.into_iter().chain(read.err().unwrap_or_default()).collect()),
+    })
 }
 
 pub fn serve(args: &Args) -> Result<(), Failure> {
     let config = config(args)?;
     let stop = Stop::default();
-    signals::raise_on_end(&stop)?;
-    let server = serve::Server::start(config)?;
+    let server = start(config, &stop)?;
     notify::ready();
     while !stop.wait(FOREVER) {}
     notify::stopping();
     server.shutdown();
     logger::flush();
     Ok(())
+}
+
+/// A server that signals are for from before its start.
+fn start(config: Config, stop: &Stop) -> Result<Arc<serve::Server>, Failure> {
+    let hangup = signals::listen(stop)?;
+    let server = Arc::new(serve::Server::start(config)?);
+    // Weak, so that the server still ends with the function that started it.
+    let reading = Arc::downgrade(&server);
+    hangup.does(move || reading.upgrade().iter().for_each(|server| server.reread_certificate()));
+    Ok(server)
 }
 
 pub fn migrate(args: &Args) -> Result<(), Failure> {
@@ -81,8 +97,7 @@ pub fn up(args: &Args) -> Result<(), Failure> {
     let (dir, update_dir) = (config.data_dir.join("identities").join(&node_id), config.data_dir.join(UPDATE));
     let (data_dir, pki_dir) = (config.data_dir.display().to_string(), config.pki_dir.display().to_string());
     let stop = Stop::default();
-    signals::raise_on_end(&stop)?;
-    let server = serve::Server::start(config)?;
+    let server = start(config, &stop)?;
     let mut agent = local_agent(&server, &node_id, &dir, &update_dir)?;
 
     let mut said = format!("UptimeMesh {} is up.\n  UI       {}/ui\n", env!("CARGO_PKG_VERSION"), server.url());
@@ -94,7 +109,12 @@ pub fn up(args: &Args) -> Result<(), Failure> {
         said.push_str("  sign in  admin / uptime - change this password now: Settings in the UI, or uptimemesh set-password\n");
     }
     if let Some(code) = server.setup_code() {
-        said.push_str(&format!("           from another machine that asks for this setup code: {code}\n"));
+        // What is no terminal keeps what it gets: a journal, a file, the log of a container.
+        let code = match std::io::stdout().is_terminal() {
+            true => format!("this setup code: {code}"),
+            false => format!("a setup code, which is in {data_dir}/keys/setup-code"),
+        };
+        said.push_str(&format!("           from another machine that asks for {code}\n"));
     }
     said.push_str("  add a node: uptimemesh create-token --role worker, then on it uptimemesh join\n");
     output::print(&said);

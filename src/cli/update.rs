@@ -36,6 +36,7 @@ pub const HANDED_ON: &[Opt] = &[
     opt("settle", "SECONDS", "and must still be so after this (default 5)"),
     opt("release-key", "FILE", "public key (PEM) to believe instead of the one built in [RELEASE_KEY_FILE]"),
     opt("allow-downgrade", "", "take an older version too"),
+    opt("allow-expired", "", "take a release that has expired, or does not say when it does"),
     opt("retry", "", "take a version that was rolled back before"),
     opt("ring", "N", "this node is in ring N: wait, and stop if nodes of rings before are lost (default 1)"),
     opt("ring-wait", "SECONDS", "wait for each ring before (default 600)"),

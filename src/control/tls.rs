@@ -97,6 +97,14 @@ impl Tls {
     }
 }
 
+/// Reads the operator's certificate again, whether or not its files look changed.
+pub fn reread(control: &Control) -> Result<()> {
+    if let Some(tls) = &control.tls {
+        lock(&tls.made).files = None;
+    }
+    turn(control)
+}
+
 /// Looks whether the certificates are still what they should be, and makes new ones where not.
 pub fn turn(control: &Control) -> Result<()> {
     match &control.tls {

@@ -3,6 +3,7 @@
 //! Keys that nobody knows are ignored, so that a later release may say more and still be understood by the program that is to be replaced;
 //! what cannot be understood any more gets another `schema_version`.
 
+use crate::clock::Timestamp;
 use serde::Deserialize;
 use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use std::cmp::Ordering;
@@ -112,6 +113,8 @@ impl fmt::Display for Version {
 pub struct Manifest {
     /// The version of the tree that it was made of.
     pub version: Version,
+    /// The end of its time; `None` in one that was never signed, or by a program that did not know of it.
+    pub expires: Option<Timestamp>,
     /// What can be installed, by the name of the channel.
     pub channels: BTreeMap<String, Channel>,
 }
@@ -163,6 +166,7 @@ impl Manifest {
         let schema = |tree: &Tree| matches!(tree, Tree::Number(SCHEMA)).then_some(());
         root.child("schema_version").read("1: for a manifest of another form another program is needed", schema);
         let version = root.version("version");
+        let expires = root.has("expires").then(|| root.child("expires").text("a moment such as 2026-11-28T12:00:00Z", moment));
         let channels = root.child("channels").entries(1..=CHANNELS_MAX, |mut c| {
             let (version, bootstrap, updater) = (c.version("version"), c.script("bootstrap"), c.script("updater"));
             let mut agent = c.child("agent");
@@ -184,8 +188,22 @@ impl Manifest {
             })
         });
         match (version, channels) {
-            (Some(version), Some(channels)) if faults.is_empty() => Ok(Manifest { version, channels }),
+            (Some(version), Some(channels)) if faults.is_empty() => Ok(Manifest { version, expires: expires.flatten(), channels }),
             _ => Err(faults),
+        }
+    }
+
+    /// Whether its time has not ended; if it has, or it has none, why it is not to be installed.
+    pub fn is_current(&self, now: Timestamp) -> Result<(), String> {
+        const OVERRIDE: &str = "--allow-expired takes it all the same";
+        match self.expires {
+            Some(expires) if expires >= now => Ok(()),
+            Some(expires) => Err(format!(
+                "the manifest has expired at {}, and this machine's clock says {}: get a newer release, or set the clock; {OVERRIDE}",
+                written(expires),
+                written(now)
+            )),
+            None => Err(format!("the manifest does not say when it expires, so it may be any old one: get a newer release; {OVERRIDE}")),
         }
     }
 
@@ -196,6 +214,33 @@ impl Manifest {
             format!("the manifest has no channel {name:?}; it has {}", names.join(", "))
         })
     }
+}
+
+/// A moment in the one form that scripts can compare as text.
+pub fn written(at: Timestamp) -> String {
+    Timestamp::from_secs(at.secs()).to_string()
+}
+
+fn moment(text: &str) -> Option<Timestamp> {
+    Timestamp::parse(text).filter(|at| written(*at) == text)
+}
+
+/// The text of a manifest with another end of its time; nothing else of it changes.
+pub fn with_expiry(json: &str, at: Timestamp) -> Option<String> {
+    const KEY: &str = "\"expires\"";
+    let old = Manifest::parse(json.as_bytes()).ok()?.expires;
+    let new = match old.map(|old| format!("\"{}\"", written(old))) {
+        None => json.replacen('{', &format!("{{\n  {KEY}: \"{}\",", written(at)), 1),
+        Some(old) => {
+            let value = |from: usize| json[from..].find(&old).map(|to| from + to);
+            let is_value = |from: usize, to: usize| json[from..to].trim() == ":";
+            let keys = json.match_indices(KEY).map(|(key, _)| key + KEY.len());
+            let to = keys.filter_map(|from| value(from).filter(|to| is_value(from, *to))).next()?;
+            format!("{}\"{}\"{}", &json[..to], written(at), &json[to + old.len()..])
+        }
+    };
+    // Its own reader finds what was meant, or nothing is given.
+    (Manifest::parse(new.as_bytes()).ok()?.expires == moment(&written(at))).then_some(new)
 }
 
 impl Channel {
@@ -305,6 +350,11 @@ impl<'t> Node<'t, '_> {
         if self.faults.len() < FAULTS_MAX {
             self.faults.push(format!("{}{dot}{field} {why}", self.at));
         }
+    }
+
+    /// Whether this object has a field.
+    fn has(&self, name: &str) -> bool {
+        matches!(self.tree, Some(Tree::Object(map)) if map.contains_key(name))
     }
 
     /// A field of this object; it must be there.
@@ -420,6 +470,30 @@ mod tests {
         assert_eq!(why, "the manifest has no channel \"beta\"; it has stable");
         let why = stable.artifact("linux-mips").expect_err("no such architecture");
         assert_eq!(why, "the manifest has no program for linux-mips; it has linux-amd64, linux-arm64");
+    }
+
+    #[test]
+    fn a_manifest_holds_until_its_end_and_one_without_an_end_does_not_hold() {
+        let at = |text: &str| Timestamp::parse(text).expect("a moment");
+        let (end, later) = (at("2026-11-28T12:00:00Z"), at("2026-11-28T12:00:01Z"));
+        for text in [sound().to_string(), serde_json::to_string_pretty(&sound()).expect("JSON")] {
+            let parse = |text: &str| Manifest::parse(text.as_bytes()).expect("a manifest");
+            assert!(parse(&text).is_current(end).expect_err("it has no end").contains("does not say when"));
+            let dated = with_expiry(&text, end).expect("it can be written down");
+            assert!(parse(&dated).is_current(end).is_ok());
+            let why = parse(&dated).is_current(later).expect_err("it has ended");
+            assert!(why.contains("expired at 2026-11-28T12:00:00Z") && why.contains("clock says 2026-11-28T12:00:01Z"), "{why}");
+            let again = with_expiry(&dated, later).expect("it can be changed");
+            assert_eq!(again, dated.replace("12:00:00Z", "12:00:01Z"));
+            let elsewhere = text.replacen(",", ",\"of a later key\": {\"expires\": \"soon\"},", 1);
+            assert!(parse(&with_expiry(&elsewhere, end).expect("the right key")).is_current(end).is_ok());
+        }
+        for bad in ["soon", "2026-11-28", "2026-11-28T12:00:00+00:00", "2026-11-28T12:00:00.5Z", "2026-13-28T12:00:00Z"] {
+            let mut manifest = sound();
+            manifest["expires"] = bad.into();
+            let faults = Manifest::parse(manifest.to_string().as_bytes()).expect_err("it is no moment");
+            assert_eq!(faults, ["expires must be a moment such as 2026-11-28T12:00:00Z"], "{bad}");
+        }
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use crate::clock;
 use crate::error::{Doing, Error, Result};
+use std::ffi::OsString;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -41,6 +43,12 @@ pub fn output(program: &str, args: &[&str], at_most: Duration) -> Result<String>
 /// Becomes this program: input, output, signals and the exit status are its own from here on. Comes back only where it cannot be started.
 pub fn become_program(program: &str, args: &[String]) -> Error {
     Error::fault("run a program", format!("{program}: {}", Command::new(program).args(args).exec()))
+}
+
+/// Becomes this program, with more in its environment. Comes back only where it cannot be started.
+pub fn begin_again<'a>(program: &Path, line: &[OsString], env: impl Iterator<Item = (&'a str, &'a str)>) -> Error {
+    let why = Command::new(program).args(line).envs(env).exec();
+    Error::fault("begin again", format!("{}: {why}", program.display()))
 }
 
 #[cfg(test)]

@@ -1,22 +1,62 @@
-//! The signals that ask a program to end.
+//! Signals: which ask the program to end, which to open its files again, and which mean nothing to it.
 
 use crate::error::{Doing, Result};
-use crate::thread::{Stop, spawn};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use crate::logger;
+use crate::thread::{Stop, lock, spawn};
+use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ};
 use signal_hook::iterator::Signals;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-/// Raises the flag when this process is asked to end. A second time ends it at once, in case something hangs.
-pub fn raise_on_end(stop: &Stop) -> Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM]).doing("listen for signals")?;
-    let stop = stop.clone();
-    spawn("signals", Some(64 << 10), move || {
+/// They ask for an orderly end.
+const END: [i32; 3] = [SIGINT, SIGQUIT, SIGTERM];
+/// They would end the process where it stands, and nothing here sends them. A file that reaches its size limit is an error of that write.
+const MEANINGLESS: [i32; 8] = [SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGXCPU, SIGXFSZ];
+/// The same is true of the real-time signals; the C library keeps the first ones to itself.
+const REAL_TIME: std::ops::RangeInclusive<i32> = 35..=64;
+/// Patience with the log at an immediate end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// What SIGHUP does after the log file was opened again.
+#[derive(Clone, Default)]
+pub struct Hangup(Arc<Mutex<Option<Work>>>);
+
+type Work = Box<dyn Fn() + Send>;
+
+impl Hangup {
+    /// Sets it.
+    pub fn does(&self, work: impl Fn() + Send + 'static) {
+        *lock(&self.0) = Some(Box::new(work));
+    }
+}
+
+/// Raises the flag when this process is asked to end; a second time ends it at once, in case something hangs. SIGHUP opens the log file again.
+/// No other signal that can be caught ends the process.
+pub fn listen(stop: &Stop) -> Result<Hangup> {
+    let caught = END.into_iter().chain([SIGHUP]).chain(MEANINGLESS).chain(REAL_TIME);
+    let mut signals = Signals::new(caught).doing("listen for signals")?;
+    let (stop, hangup) = (stop.clone(), Hangup::default());
+    let on_hangup = hangup.clone();
+    spawn("signals", None, move || {
         for signal in signals.forever() {
-            if stop.raised() {
-                std::process::exit(128 + signal);
+            match signal {
+                SIGHUP => {
+                    logger::reopen();
+                    log::info!(target: "system", event = "log.reopened"; "The log file was opened again, as SIGHUP asks");
+                    if let Some(work) = lock(&on_hangup.0).as_ref() {
+                        work();
+                    }
+                }
+                _ if !END.contains(&signal) => {}
+                _ if stop.raised() => {
+                    log::warn!(target: "system", event = "serve.stop", signal; "Stopped at once, as a second signal asks");
+                    logger::flush_within(LAST_WORDS);
+                    std::process::exit(128 + signal);
+                }
+                _ => stop.raise(),
             }
-            stop.raise();
         }
     })
     .doing("listen for signals")?;
-    Ok(())
+    Ok(hangup)
 }

@@ -284,6 +284,16 @@ fn a_release_is_fetched_and_only_a_genuine_one_is_installed() {
             assert!(!machine.has(nothing), "{nothing}");
         }
 
+        // Genuine, and too old.
+        release(dir.path(), None);
+        for (end, why) in [(Some("2020-01-01T00:00:00Z"), "has expired at 2020-01-01"), (None, "does not say when it expires")] {
+            crate::update::expire(dir.path(), &dir.join("key"), end);
+            let said = machine.fails(&machine.installer(&believing));
+            assert!(said.contains(why) && said.contains("--allow-expired"), "{said}");
+        }
+        assert!(machine.install(&format!("{believing} --allow-expired --dry-run")).contains("would install"));
+        assert!(!machine.has("/usr/local/bin/uptimemesh"));
+
         release(dir.path(), None);
         let said = machine.install(&format!("{believing} --node-id node-a"));
         assert!(said.contains("the signature is good") && said.contains("done: the control plane is well"), "{said}");

@@ -1,6 +1,6 @@
 //! Releases: the key, the signature and the manifest, by the program and by openssl.
 
-use crate::program::{fails, ok};
+use crate::program::{fails, ok, run};
 use crate::support::Dir;
 use serde_json::{Value, json};
 use std::fs;
@@ -133,6 +133,41 @@ fn a_script_learns_by_the_exit_status_whether_a_release_is_genuine() {
     let (status, why) = fails(dir.path(), &["release", "sign", "--key-file", "key", "bad.json"]);
     assert!(status == 1 && why.contains("bad.json: version must") && why.contains("updater.path must"), "{why}");
     assert!(!dir.join("bad.json.sig").exists());
+}
+
+#[test]
+fn what_is_signed_has_an_end_and_holds_no_longer() {
+    let (dir, manifest) = release();
+    ok(dir.path(), &["release", "keygen", "--out", "key"]);
+    let sign = |more: &[&str]| run(dir.path(), &[&["release", "sign", "--key-file", "key", "version.json"], more].concat());
+    let verify = |more: &[&str]| {
+        let output = run(dir.path(), &[&["release", "verify", "--release-key", "key.pub", "version.json"], more].concat());
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    let signed = || -> Value { serde_json::from_slice(&fs::read(dir.join("version.json")).unwrap()).unwrap() };
+    assert!(sign(&[]).status.success() && verify(&[]).0);
+    let first = signed()["expires"].as_str().unwrap().to_string();
+    // Signed again, it has the same end; a new one where that is asked for, and nothing else is changed.
+    assert!(sign(&[]).status.success() && signed()["expires"] == first.as_str());
+    assert!(sign(&["--expires-days", "365"]).status.success() && verify(&[]).0);
+    assert!(signed()["expires"].as_str().unwrap() > first.as_str());
+    let mut plain = signed();
+    plain.as_object_mut().unwrap().remove("expires");
+    assert_eq!(plain, manifest);
+    for days in ["0", "3651", "x"] {
+        assert_eq!(sign(&["--expires-days", days]).status.code(), Some(2));
+    }
+
+    for (end, why) in [(Some("2020-01-01T00:00:00Z"), "has expired at 2020-01-01T00:00:00Z"), (None, "does not say when it expires")] {
+        crate::update::expire(dir.path(), &dir.join("key"), end);
+        let (fine, said) = verify(&[]);
+        assert!(!fine && said.contains(why) && said.contains("--allow-expired"), "{said}");
+        assert!(verify(&["--allow-expired"]).0);
+    }
+    crate::update::expire(dir.path(), &dir.join("key"), Some("2020-01-01T00:00:00Z"));
+    let again = sign(&[]);
+    assert!(!again.status.success() && String::from_utf8_lossy(&again.stderr).contains("--expires-days"), "{again:?}");
+    assert!(sign(&["--expires-days", "1"]).status.success() && verify(&[]).0);
 }
 
 #[test]

@@ -361,6 +361,19 @@ pub fn stand_in(version: &str, then: &str) -> Vec<u8> {
     format!("#!/bin/sh\ncase $1 in version) echo 'uptimemesh {version}' ;; *) {then} ;; esac\n").into_bytes()
 }
 
+/// Gives the manifest of a host another end, or none, and signs it by openssl: the program signs nothing that has expired.
+pub fn expire(host: &Path, key: &Path, end: Option<&str>) {
+    let mut manifest: Value = serde_json::from_slice(&fs::read(host.join("version.json")).unwrap()).unwrap();
+    manifest.as_object_mut().unwrap().remove("expires");
+    end.map(|end| manifest["expires"] = end.into());
+    fs::write(host.join("version.json"), serde_json::to_vec_pretty(&manifest).unwrap()).unwrap();
+    let line = format!(
+        "openssl pkeyutl -sign -inkey '{}' -rawin -in version.json -out raw && openssl base64 -A -in raw -out version.json.sig",
+        key.display()
+    );
+    assert!(Command::new("sh").args(["-c", &line]).current_dir(host).status().unwrap().success());
+}
+
 /// A machine whose agent runs against this control plane.
 fn agent(machine: Machine, served: &Served) -> Bench {
     let bench = Bench::new(machine);
@@ -412,6 +425,45 @@ fn an_agent_is_updated_and_asked_whether_it_works() {
         assert_eq!(bench.serving(), new_version());
         let (status, said) = bench.update(&["--allow-downgrade"]);
         assert_eq!((status, bench.serving()), (0, OLD.to_string()), "{said}");
+    }
+}
+
+#[test]
+fn an_old_release_is_no_update_however_genuine_it_is() {
+    for machine in Machine::ALL {
+        let bench = Bench::new(machine);
+        let program = fs::read(bench.bin()).unwrap();
+        bench.offer(&builds().1, &new_version());
+        let (host, key) = (bench.dir.join("host"), bench.dir.join("key"));
+        let all = |args: &[&str], check: &dyn Fn(&str, i32, &str)| {
+            for script in ["ops/node-update.sh", "ops/bootstrap.sh"] {
+                // Asked of the program in place, and where there is none, of openssl.
+                for is_there in [true, machine == Machine::Busybox] {
+                    if !is_there {
+                        fs::remove_file(bench.bin()).unwrap();
+                    }
+                    let (status, said) = run(bench.command(script, args));
+                    check(script, status, &said);
+                    put(&bench.bin(), &program);
+                }
+            }
+        };
+        for (end, why) in [(Some("2020-01-01T00:00:00Z"), "has expired at 2020-01-01T00:00:00Z"), (None, "does not say when it expires")] {
+            expire(&host, &key, end);
+            all(&[], &|script, status, said| {
+                assert!(status == 4 && said.contains(why) && said.contains("--allow-expired"), "{machine:?} {script} {status} {said}");
+            });
+            // The operator's own word.
+            all(&["--allow-expired", "--dry-run"], &|script, status, said| {
+                assert!(status == 0 && said.contains("update.would"), "{machine:?} {script} {status} {said}");
+            });
+        }
+        for no_end in ["soon", "9999", "2020-01-01T00:00:00Z\",\"x\":\"9999-01-01T00:00:00Z"] {
+            expire(&host, &key, Some(no_end));
+            all(&[], &|script, status, said| assert_eq!(status, 4, "{machine:?} {script} {said}"));
+        }
+        expire(&host, &key, Some("9998-12-31T23:59:59Z"));
+        all(&["--dry-run"], &|script, status, said| assert_eq!(status, 0, "{machine:?} {script} {said}"));
     }
 }
 
