@@ -3,6 +3,7 @@
 //! Knows nothing of HTTP: it is called by `api`, `ui` and the passes, and calls `store` and `crypto`.
 
 pub mod api_tokens;
+mod attempts;
 pub mod auth;
 pub mod backups;
 pub mod bundles;

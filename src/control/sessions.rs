@@ -120,7 +120,7 @@ impl Sessions {
         if claims.exp < now.secs() {
             return Ok(None);
         }
-        let found = match store.read(|r| sessions::holder(r, &claims.session))? {
+        let found = match store.read_first(|r| sessions::holder(r, &claims.session))? {
             Some(found) => Some(found),
             None => self.homeless(store, &claims.session, now)?,
         };
@@ -144,7 +144,9 @@ impl Sessions {
     fn token_holder(&self, store: &Store, secret: &str, place: Place) -> Result<Option<User>> {
         let hash = crypto::sha256_hex(secret.as_bytes());
         let now = clock::now();
-        let Some(found) = store.read(|r| store::api_tokens::holder(r, &hash))?.filter(|t| t.expires_at > now) else { return Ok(None) };
+        let Some(found) = store.read_first(|r| store::api_tokens::holder(r, &hash))?.filter(|t| t.expires_at > now) else {
+            return Ok(None);
+        };
         let mut used = lock(&self.used);
         if used.len() < USES_MAX || used.contains_key(&found.id) {
             used.insert(found.id.clone(), (now, place.address));
@@ -159,7 +161,7 @@ impl Sessions {
         let mut known = lock(&self.homeless).iter().find(|h| h.id == id).map(of);
         known = known.or_else(|| lock(&self.held_back).iter().find(|(_, h)| h.id == id).map(|(_, h)| of(h)));
         let Some((user, version, last_seen_at)) = known else { return Ok(None) };
-        let account = store.read(|r| users::by_name(r, &user))?.filter(|a| a.password_version == version);
+        let account = store.read_first(|r| users::by_name(r, &user))?.filter(|a| a.password_version == version);
         Ok(account.map(|account| Holder {
             user,
             role: account.person.role,

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 pub const UNNAMED: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// A network of addresses, `10.0.0.0/8`; a single address is a network of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Network {
     first: IpAddr,
     bits: u8,
@@ -72,9 +72,26 @@ pub fn client(address: IpAddr) -> IpAddr {
     }
 }
 
+/// How wide the networks are that one IPv6 client may choose its addresses from: a link, a household, a site.
+const IPV6_BITS: [u8; 3] = [64, 56, 48];
+
+/// The networks that an address is counted by, the narrowest first: an IPv4 address alone, and with IPv6 the /64, the /56 and the /48.
+pub fn networks(address: IpAddr) -> Vec<Network> {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IPV6_BITS
+            .iter()
+            .map(|&bits| {
+                let rest = 128 - u32::from(bits);
+                Network { first: IpAddr::V6((u128::from(v6) >> rest << rest).into()), bits }
+            })
+            .collect(),
+        v4 => vec![Network { first: v4, bits: 32 }],
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Network, client, is_private};
+    use super::{Network, client, is_private, networks};
 
     #[test]
     fn a_network_contains_its_addresses_and_no_others() {
@@ -103,6 +120,14 @@ mod tests {
         {
             assert_eq!(is_private(address.parse().expect("an address")), private, "{address}");
         }
+    }
+
+    #[test]
+    fn an_address_is_counted_by_the_networks_around_it() {
+        let of = |s: &str| networks(s.parse().expect("an address")).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(of("2001:db8:1:2f3:4::5"), ["2001:db8:1:2f3::/64", "2001:db8:1:200::/56", "2001:db8:1::/48"]);
+        assert_eq!(of("::1"), ["::/64", "::/56", "::/48"]);
+        assert_eq!((of("10.1.2.3"), of("::ffff:10.1.2.3")), (vec!["10.1.2.3/32".to_string()], vec!["10.1.2.3/32".to_string()]));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //! beside it, empty and with the database's own owner.
 
 use super::query::query;
-use super::{QueryLog, Read, Readers, migrate};
+use super::readers::{Line, Readers};
+use super::{QueryLog, Read, migrate};
 use crate::error::Result;
 use rusqlite::named_params;
 use std::path::Path;
@@ -21,7 +22,7 @@ impl Looked {
 
     /// Runs `f` on one moment of the database.
     pub fn read<T>(&self, f: impl FnOnce(&Read) -> Result<T>) -> Result<T> {
-        self.0.read(QueryLog::default(), f)
+        self.0.read(Line::Usual, QueryLog::default(), f)
     }
 }
 

@@ -19,6 +19,7 @@ pub mod nodes;
 pub mod once;
 mod query;
 mod query_log;
+mod readers;
 pub mod replicas;
 pub mod routers;
 mod row;
@@ -36,13 +37,13 @@ pub use writer::WriterStats;
 
 use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};
-use crate::thread::lock;
 use changes::{Changes, Frame, Tail};
-use rusqlite::{Connection, OpenFlags, ToSql};
+use readers::{Line, Readers};
+use rusqlite::{Connection, ToSql};
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// After a checkpoint the WAL file is cut back to this.
@@ -112,7 +113,8 @@ pub fn sqlite_version() -> &'static str {
 }
 
 impl Store {
-    /// Opens the database, brings it up to date, and starts the writer. `readers`: how many reads may run at once.
+    /// Opens the database, brings it up to date, and starts the writer. `readers`: how many reads may run at once, beside one of
+    /// [`Store::read_first`].
     pub fn open(path: &Path, readers: usize, log: QueryLog) -> Result<Store> {
         let writer = open_writer(path)?;
         let migrated = migrate::run(&writer)?;
@@ -138,7 +140,12 @@ impl Store {
 
     /// Runs `f` on one moment of the database.
     pub fn read<T>(&self, f: impl FnOnce(&Read) -> Result<T>) -> Result<T> {
-        self.readers.read(self.log, f)
+        self.readers.read(Line::Usual, self.log, f)
+    }
+
+    /// The same for a short read that decides who is calling: one connection is kept for these, so that they wait for no list and no plan.
+    pub fn read_first<T>(&self, f: impl FnOnce(&Read) -> Result<T>) -> Result<T> {
+        self.readers.read(Line::First, self.log, f)
     }
 
     /// Runs `f` in a write transaction; when this returns `Ok`, what it wrote survives a power cut.
@@ -164,17 +171,6 @@ impl Store {
     /// Ends the writer after what is queued; later writes are refused.
     pub fn close(&self) {
         self.writer.close();
-    }
-}
-
-/// Ends the read transaction however the read ends.
-struct EndOfRead<'c>(&'c Connection);
-
-impl Drop for EndOfRead<'_> {
-    fn drop(&mut self) {
-        if let Err(e) = self.0.execute_batch("ROLLBACK") {
-            log::warn!(target: "store", event = "store.read_end", error:% = e; "A read transaction did not end cleanly");
-        }
     }
 }
 
@@ -224,68 +220,6 @@ fn open_writer(path: &Path) -> Result<Connection> {
 fn bound_memory(connection: &Connection) -> Result<()> {
     let pragmas = format!("PRAGMA cache_size = -{CACHE_KIB}; PRAGMA temp_store = MEMORY;");
     row::told(connection.execute_batch(&pragmas), "open the database")
-}
-
-/// The pool of read-only connections.
-struct Readers {
-    idle: Mutex<Vec<Connection>>,
-    freed: Condvar,
-}
-
-/// A connection lent by the pool; it goes back by itself.
-struct Reader<'p> {
-    pool: &'p Readers,
-    connection: Option<Connection>,
-}
-
-impl Readers {
-    fn open(path: &Path, count: usize) -> Result<Readers> {
-        let mut idle = Vec::with_capacity(count);
-        for _ in 0..count {
-            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-            let connection = row::told(Connection::open_with_flags(path, flags), "open a read connection")?;
-            row::told(connection.busy_timeout(BUSY), "open a read connection")?;
-            bound_memory(&connection)?;
-            connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
-            idle.push(connection);
-        }
-        Ok(Readers { idle: Mutex::new(idle), freed: Condvar::new() })
-    }
-
-    fn read<T>(&self, log: QueryLog, f: impl FnOnce(&Read) -> Result<T>) -> Result<T> {
-        let reader = self.take();
-        // A transaction, so that two statements of one read see the same moment.
-        row::told(reader.execute_batch("BEGIN"), "begin a read")?;
-        let transaction = EndOfRead(&reader);
-        f(&Read { connection: transaction.0, log })
-    }
-
-    fn take(&self) -> Reader<'_> {
-        let mut idle = lock(&self.idle);
-        loop {
-            if let Some(connection) = idle.pop() {
-                return Reader { pool: self, connection: Some(connection) };
-            }
-            idle = self.freed.wait(idle).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-}
-
-impl Deref for Reader<'_> {
-    type Target = Connection;
-
-    fn deref(&self) -> &Connection {
-        self.connection.as_ref().expect("a reader has its connection until it is dropped")
-    }
-}
-
-impl Drop for Reader<'_> {
-    fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            lock(&self.pool.idle).push(connection);
-            self.pool.freed.notify_one();
-        }
-    }
 }
 
 impl Read<'_> {

@@ -52,6 +52,22 @@ fn five_failures_lock_the_address() {
 }
 
 #[test]
+fn failures_lock_the_networks_that_an_ipv6_address_is_chosen_from() {
+    let served = Served::proxied(|_| ());
+    let anonymous = served.anonymous();
+    let wrong = |address: &str| anonymous.from(address, "POST", "/auth/token", &json!({"username": "admin", "password": "no"})).status;
+    for link in 0..10 {
+        assert_eq!(wrong(&format!("2001:db8:1:{link:x}::1")), 401, "link {link}");
+    }
+    assert_eq!(wrong("2001:db8:1:ff::1"), 429, "a /56 is locked after ten");
+    for household in 1..=10 {
+        assert_eq!(wrong(&format!("2001:db8:1:{household:x}00::1")), 401, "household {household}");
+    }
+    assert_eq!(wrong("2001:db8:1:ff00::1"), 429, "a /48 is locked after twenty");
+    assert_eq!(wrong("2001:db8:2::1"), 401, "another one is not");
+}
+
+#[test]
 fn the_form_signs_in_and_out() {
     let served = Served::with(|c| c.auth_cookie_secure = true);
     let anonymous = served.anonymous();
