@@ -4,7 +4,7 @@ function __uptimemesh_words
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --node-id --api-url --ca-file --app-name --app-env --data-dir --database-url --server-host --server-port --tls --tls-names --tls-cert-file --tls-key-file --trusted-proxies --log-level --log-file --log-db-queries --log-db-query-params --log-sql-max-length --auth-cookie-secure --auth-session-ttl-seconds --auth-session-idle-seconds --cluster-pki-dir --node-cert-validity-days --cluster-lease-token-ttl-seconds --heartbeat-signature-max-skew-seconds --backup-dir --backup-passphrase-file --backup-before-upgrade --http-connections-max --http-connections-per-address-max --http-requests-per-second-max --identity-dir --core-ttl --worker-ttl --username --password-file --password --api-token-file --role --ttl --for-node --timeout --join-file --token-file --token --name --mesh-ip --api-endpoint --lease-ttl --label --update-dir --update-state --lease-token --status-json --lease-state --file --to --service --node --snapshot --max-moves --output --category --level --since --limit --new-password-file --new-password --setup-code --days --out --key-file --release-key --artifact --as --channel --bytes-max --rings --ring-label --wait-seconds --lost-max --request-file --version-url --want-version --bin --restart-command --health-url --status-file --health-wait --settle --ring --ring-wait --config --tries --state-dir -f
+        else if contains -- $word --node-id --identity-dir --api-url --ca-file --app-name --app-env --data-dir --database-url --server-host --server-port --tls --tls-names --tls-cert-file --tls-key-file --trusted-proxies --log-level --log-file --log-db-queries --log-db-query-params --log-sql-max-length --auth-cookie-secure --auth-session-ttl-seconds --auth-session-idle-seconds --cluster-pki-dir --node-cert-validity-days --cluster-lease-token-ttl-seconds --heartbeat-signature-max-skew-seconds --backup-dir --backup-passphrase-file --backup-before-upgrade --http-connections-max --http-connections-per-address-max --http-requests-per-second-max --core-ttl --worker-ttl --username --password-file --password --api-token-file --role --ttl --for-node --timeout --join-file --token-file --token --name --mesh-ip --api-endpoint --lease-ttl --label --update-dir --update-state --lease-token --status-json --lease-state --file --to --service --node --snapshot --max-moves --output --category --level --since --limit --new-password-file --new-password --setup-code --days --out --key-file --release-key --artifact --as --channel --bytes-max --rings --ring-label --wait-seconds --lost-max --request-file --version-url --want-version --bin --restart-command --health-url --status-file --health-wait --settle --ring --ring-wait --config --tries --state-dir -f
             set skip 1
         else if not string match -q -- '-*' $word
             echo $word
@@ -119,7 +119,8 @@ complete -c uptimemesh -n __uptimemesh_after -a update -d 'Put the newest versio
 complete -c uptimemesh -n '__uptimemesh_after update' -a status -d 'Tell how the last update of this machine went.'
 complete -c uptimemesh -n __uptimemesh_after -a version -d 'Print the version.'
 complete -c uptimemesh -n __uptimemesh_after -a help -d 'Print this, or the help of a command.'
-complete -c uptimemesh -n '__uptimemesh_in up' -l node-id -x -d 'this machine\'s node (default: its host name) [UPTIMEMESH_NODE_ID]'
+complete -c uptimemesh -n '__uptimemesh_in up' -l node-id -x -d 'this machine\'s node (default: the one that has an identity here, or its host name) [UPTIMEMESH_NODE_ID]'
+complete -c uptimemesh -n '__uptimemesh_in up' -l identity-dir -x -a '(__fish_complete_directories)' -d 'where identities are kept, each in <node-id>/ (default: identities, in the data directory)'
 complete -c uptimemesh -n '__uptimemesh_in up' -l api-url -x -d 'the control plane (default http://127.0.0.1:8000) [UPTIMEMESH_API_URL]'
 complete -c uptimemesh -n '__uptimemesh_in up' -l ca-file -r -F -d 'authorities (PEM) to believe over https, instead of the system\'s [UPTIMEMESH_CA_FILE]'
 complete -c uptimemesh -n '__uptimemesh_in up' -l help -d 'print this help'
@@ -217,8 +218,8 @@ complete -c uptimemesh -n '__uptimemesh_in migrate' -l http-connections-max -x -
 complete -c uptimemesh -n '__uptimemesh_in migrate' -l http-connections-per-address-max -x -d 'connections of one address, 1 to 100000'
 complete -c uptimemesh -n '__uptimemesh_in migrate' -l http-requests-per-second-max -x -d 'requests a second of one signed-in caller, 1 to 1000000; ten times that at once'
 complete -c uptimemesh -n '__uptimemesh_in doctor' -l json -d 'print JSON'
-complete -c uptimemesh -n '__uptimemesh_in doctor' -l node-id -x -d 'the node (default: this machine\'s host name) [UPTIMEMESH_NODE_ID]'
-complete -c uptimemesh -n '__uptimemesh_in doctor' -l identity-dir -x -a '(__fish_complete_directories)' -d 'where the identity is kept (default DATA_DIR/identities/<node-id>, DATA_DIR from the environment or data)'
+complete -c uptimemesh -n '__uptimemesh_in doctor' -l node-id -x -d 'the node (default: the one that has an identity here, or this machine\'s host name) [UPTIMEMESH_NODE_ID]'
+complete -c uptimemesh -n '__uptimemesh_in doctor' -l identity-dir -x -a '(__fish_complete_directories)' -d 'where identities are kept, each in <node-id>/ (default DATA_DIR/identities, DATA_DIR from the environment or data)'
 complete -c uptimemesh -n '__uptimemesh_in doctor' -l api-url -x -d 'the control plane (default http://127.0.0.1:8000) [UPTIMEMESH_API_URL]'
 complete -c uptimemesh -n '__uptimemesh_in doctor' -l ca-file -r -F -d 'authorities (PEM) to believe over https, instead of the system\'s [UPTIMEMESH_CA_FILE]'
 complete -c uptimemesh -n '__uptimemesh_in doctor' -l help -d 'print this help'
@@ -333,8 +334,8 @@ complete -c uptimemesh -n '__uptimemesh_in join' -l mesh-ip -x -d 'its address i
 complete -c uptimemesh -n '__uptimemesh_in join' -l api-endpoint -x -d 'where its own API is reached'
 complete -c uptimemesh -n '__uptimemesh_in join' -l lease-ttl -x -d 'life of the first lease, 10 to 300 (default 45)'
 complete -c uptimemesh -n '__uptimemesh_in join' -l label -x -d 'labels; may be given again'
-complete -c uptimemesh -n '__uptimemesh_in join' -l node-id -x -d 'the node (default: this machine\'s host name) [UPTIMEMESH_NODE_ID]'
-complete -c uptimemesh -n '__uptimemesh_in join' -l identity-dir -x -a '(__fish_complete_directories)' -d 'where the identity is kept (default DATA_DIR/identities/<node-id>, DATA_DIR from the environment or data)'
+complete -c uptimemesh -n '__uptimemesh_in join' -l node-id -x -d 'the node (default: the one that has an identity here, or this machine\'s host name) [UPTIMEMESH_NODE_ID]'
+complete -c uptimemesh -n '__uptimemesh_in join' -l identity-dir -x -a '(__fish_complete_directories)' -d 'where identities are kept, each in <node-id>/ (default DATA_DIR/identities, DATA_DIR from the environment or data)'
 complete -c uptimemesh -n '__uptimemesh_in join' -l api-url -x -d 'the control plane (default http://127.0.0.1:8000) [UPTIMEMESH_API_URL]'
 complete -c uptimemesh -n '__uptimemesh_in join' -l ca-file -r -F -d 'authorities (PEM) to believe over https, instead of the system\'s [UPTIMEMESH_CA_FILE]'
 complete -c uptimemesh -n '__uptimemesh_in join' -l help -d 'print this help'
@@ -343,16 +344,16 @@ complete -c uptimemesh -n '__uptimemesh_in agent' -l update-dir -x -a '(__fish_c
 complete -c uptimemesh -n '__uptimemesh_in agent' -l update-state -r -F -d 'what the updater tells of itself (default /var/lib/uptimemesh-update/state.json)'
 complete -c uptimemesh -n '__uptimemesh_in agent' -l log-level -x -d 'DEBUG, INFO, WARNING or ERROR (default INFO) [LOG_LEVEL]'
 complete -c uptimemesh -n '__uptimemesh_in agent' -l log-file -r -F -d 'log file beside stderr [LOG_FILE]'
-complete -c uptimemesh -n '__uptimemesh_in agent' -l node-id -x -d 'the node (default: this machine\'s host name) [UPTIMEMESH_NODE_ID]'
-complete -c uptimemesh -n '__uptimemesh_in agent' -l identity-dir -x -a '(__fish_complete_directories)' -d 'where the identity is kept (default DATA_DIR/identities/<node-id>, DATA_DIR from the environment or data)'
+complete -c uptimemesh -n '__uptimemesh_in agent' -l node-id -x -d 'the node (default: the one that has an identity here, or this machine\'s host name) [UPTIMEMESH_NODE_ID]'
+complete -c uptimemesh -n '__uptimemesh_in agent' -l identity-dir -x -a '(__fish_complete_directories)' -d 'where identities are kept, each in <node-id>/ (default DATA_DIR/identities, DATA_DIR from the environment or data)'
 complete -c uptimemesh -n '__uptimemesh_in agent' -l api-url -x -d 'the control plane (default http://127.0.0.1:8000) [UPTIMEMESH_API_URL]'
 complete -c uptimemesh -n '__uptimemesh_in agent' -l ca-file -r -F -d 'authorities (PEM) to believe over https, instead of the system\'s [UPTIMEMESH_CA_FILE]'
 complete -c uptimemesh -n '__uptimemesh_in agent' -l help -d 'print this help'
 complete -c uptimemesh -n '__uptimemesh_in heartbeat' -l lease-token -x -d 'a lease token other than the identity\'s [UPTIMEMESH_LEASE_TOKEN]'
 complete -c uptimemesh -n '__uptimemesh_in heartbeat' -l ttl -x -d 'life of the lease, 10 to 300 (default 45)'
 complete -c uptimemesh -n '__uptimemesh_in heartbeat' -l status-json -x -d 'an object to report (default: this machine\'s facts)'
-complete -c uptimemesh -n '__uptimemesh_in heartbeat' -l node-id -x -d 'the node (default: this machine\'s host name) [UPTIMEMESH_NODE_ID]'
-complete -c uptimemesh -n '__uptimemesh_in heartbeat' -l identity-dir -x -a '(__fish_complete_directories)' -d 'where the identity is kept (default DATA_DIR/identities/<node-id>, DATA_DIR from the environment or data)'
+complete -c uptimemesh -n '__uptimemesh_in heartbeat' -l node-id -x -d 'the node (default: the one that has an identity here, or this machine\'s host name) [UPTIMEMESH_NODE_ID]'
+complete -c uptimemesh -n '__uptimemesh_in heartbeat' -l identity-dir -x -a '(__fish_complete_directories)' -d 'where identities are kept, each in <node-id>/ (default DATA_DIR/identities, DATA_DIR from the environment or data)'
 complete -c uptimemesh -n '__uptimemesh_in heartbeat' -l api-url -x -d 'the control plane (default http://127.0.0.1:8000) [UPTIMEMESH_API_URL]'
 complete -c uptimemesh -n '__uptimemesh_in heartbeat' -l ca-file -r -F -d 'authorities (PEM) to believe over https, instead of the system\'s [UPTIMEMESH_CA_FILE]'
 complete -c uptimemesh -n '__uptimemesh_in heartbeat' -l help -d 'print this help'

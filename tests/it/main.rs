@@ -14,6 +14,7 @@ mod crash;
 mod doctor;
 mod golden;
 mod hostile;
+mod identities;
 mod install;
 mod log;
 mod machine;
