@@ -205,10 +205,20 @@ setting() {
     if [ -f "$env_file" ]; then sed -n "s/^$1=//p" "$env_file" | tail -n 1 | sed 's/^"\(.*\)"$/\1/'; fi
 }
 
-# Run again, it is the same node unless another is asked for.
+# The node that has joined from here, if any.
+enrolled() {
+    for key in "$state"/identities/*/lease.token; do
+        [ -f "$key" ] || continue
+        key=${key%/lease.token}
+        echo "${key##*/}"
+    done
+}
+
+# Run again, it is the same node unless another is asked for, whatever the machine is called by now.
 given_id=$node_id
 if [ -z "$node_id" ] && [ "$action" != uninstall ]; then
     node_id=$(setting UPTIMEMESH_NODE_ID)
+    [ -n "$node_id" ] || [ "$(enrolled | wc -l)" -ne 1 ] || node_id=$(enrolled)
     [ -n "$node_id" ] || node_id=$(hostname 2>/dev/null || cat /proc/sys/kernel/hostname)
     is_id "$node_id" || fail "this machine's name, $node_id, cannot be a node's id: give one by --node-id"
 fi
@@ -642,15 +652,6 @@ install_files() {
 as_account() { (cd / && DATA_DIR=$state su -s /bin/sh "$ACCOUNT" -c "$*"); }
 
 # ---- which cluster this machine belongs to
-
-# The node that has joined from here, if any.
-enrolled() {
-    for key in "$state"/identities/*/lease.token; do
-        [ -f "$key" ] || continue
-        key=${key%/lease.token}
-        echo "${key##*/}"
-    done
-}
 
 refuse_another_cluster() {
     [ ! -e "$root/usr/bin/$PROGRAM" ] ||

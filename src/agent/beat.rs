@@ -59,7 +59,8 @@ pub fn join(api: &Api, dir: &Path, ask: &Joining) -> std::result::Result<Value, 
     Ok(answer)
 }
 
-/// Signs and sends a heartbeat; `status_patch` is JSON. Keeps a fresh lease token where the answer has one.
+/// Signs and sends a heartbeat; `status_patch` is JSON. Where the answer has a fresh lease token, that is used from here on;
+/// [`Identity::write_down`] keeps it.
 pub fn heartbeat(
     api: &Api,
     identity: &mut Identity,
@@ -82,13 +83,13 @@ pub fn heartbeat(
         signature: &signature,
     })?;
     if let Some(fresh) = answer["lease_token"].as_str() {
-        identity.keep_lease_token(fresh).map_err(inside)?;
+        identity.lease_token = fresh.to_string();
     }
     Ok(answer)
 }
 
 /// Gets a new certificate and lease token for the key that the node is enrolled with. It stays the same key, so that an
-/// answer that is lost on its way costs nothing: the next try proves itself with it again.
+/// answer that is lost on its way costs nothing: the next try proves itself with it again. [`Identity::write_down`] keeps what came.
 pub fn renew(api: &Api, identity: &mut Identity, signed_at: i64) -> std::result::Result<(), CallError> {
     let inside = |e: Error| CallError::Unreachable(crate::error::Chain(&e).to_string());
     let node_id = identity.node_id.clone();
@@ -96,9 +97,7 @@ pub fn renew(api: &Api, identity: &mut Identity, signed_at: i64) -> std::result:
     let message = signature::renewal_message(&node_id, signed_at, &csr_pem);
     let signature = BASE64_STANDARD.encode(identity.key.sign(&message).map_err(inside)?);
     let answer = api.renew(&node_id, &csr_pem, signed_at, &signature)?;
-    Identity::keep(&identity.dir, &answer).map_err(inside)?;
-    *identity = Identity::load(&identity.dir, &node_id).map_err(inside)?;
-    Ok(())
+    identity.adopt(&answer).map_err(inside)
 }
 
 /// Whether half of the certificate's life is over.

@@ -1,9 +1,10 @@
 //! A node's identity on its own disk: key, certificate, the authority's certificate, lease token. Every file is replaced
-//! as a whole, and the key is there before anybody is asked to trust it.
+//! as a whole, and the key is there before anybody is asked to trust it. A directory of identities has one directory for each, `<node-id>/`.
 
-use crate::crypto::pki::NodeKey;
+use crate::crypto::pki::{self, NodeKey};
 use crate::error::{Error, Result};
 use crate::files::{self, PRIVATE, PUBLIC};
+use crate::model::ids::is_id;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +33,61 @@ pub struct Identity {
     pub ca_pem: String,
     /// What it shows with every heartbeat.
     pub lease_token: String,
+    /// What its files hold, as far as is known: they may not take what the control plane has given.
+    kept: Given,
+}
+
+/// What the control plane gives a node.
+#[derive(Clone, PartialEq)]
+struct Given {
+    cert_pem: String,
+    ca_pem: String,
+    lease_token: String,
+}
+
+impl Given {
+    /// What is in the answer to a join or a renewal.
+    fn of(enrolment: &Value) -> Result<Given> {
+        let text = |key: &str| {
+            let text = enrolment[key].as_str().map(str::to_string);
+            text.ok_or_else(|| Error::fault("keep an identity", format!("the server's answer has no {key}")))
+        };
+        Ok(Given { cert_pem: text("node_cert_pem")?, ca_pem: text("ca_cert_pem")?, lease_token: text("lease_token")? })
+    }
+
+    fn write(&self, dir: &Path) -> Result<()> {
+        files::write(&dir.join(CA), self.ca_pem.as_bytes(), PUBLIC)?;
+        files::write(&dir.join(CERT), self.cert_pem.as_bytes(), PUBLIC)?;
+        files::write(&dir.join(LEASE), self.lease_token.as_bytes(), PRIVATE)
+    }
+}
+
+/// The identities in a directory of them, by node id. What is somebody else's directory of the same name (a copy that was put aside) is none.
+/// An identity whose files lie in the directory itself, as version 2.0.0 wrote them, is one of them.
+pub fn all_in(dir: &Path) -> Vec<(String, PathBuf)> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let named = entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())));
+    let mut found: Vec<_> = named.filter(|(id, dir)| is_id(id) && Identity::exists(dir) && owner(dir).is_none_or(|cn| cn == *id)).collect();
+    if Identity::exists(dir)
+        && let Some(id) = owner(dir)
+        && !found.iter().any(|(other, _)| *other == id)
+    {
+        found.push((id, dir.to_path_buf()));
+    }
+    found.sort();
+    found
+}
+
+/// Where in a directory of identities a node's is, or is to be.
+pub fn place(dir: &Path, node_id: &str) -> PathBuf {
+    let own = dir.join(node_id);
+    let direct = !Identity::exists(&own) && Identity::exists(dir) && owner(dir).as_deref() == Some(node_id);
+    if direct { dir.to_path_buf() } else { own }
+}
+
+/// Whose certificate is in this directory.
+fn owner(dir: &Path) -> Option<String> {
+    pki::common_name(&files::read(&dir.join(CERT)).ok()??)
 }
 
 impl Identity {
@@ -49,14 +105,10 @@ impl Identity {
             };
             files::read(&dir.join(name))?.ok_or_else(missing)
         };
-        Ok(Identity {
-            dir: dir.to_path_buf(),
-            node_id: node_id.to_string(),
-            key: NodeKey::from_pem(&text(KEY)?)?,
-            cert_pem: text(CERT)?,
-            ca_pem: text(CA)?,
-            lease_token: text(LEASE)?.trim().to_string(),
-        })
+        let key = NodeKey::from_pem(&text(KEY)?)?;
+        let given = Given { cert_pem: text(CERT)?, ca_pem: text(CA)?, lease_token: text(LEASE)?.trim().to_string() };
+        let Given { cert_pem, ca_pem, lease_token } = given.clone();
+        Ok(Identity { dir: dir.to_path_buf(), node_id: node_id.to_string(), key, cert_pem, ca_pem, lease_token, kept: given })
     }
 
     /// The key in this directory, made now if there is none.
@@ -70,15 +122,35 @@ impl Identity {
         Ok(key)
     }
 
-    /// Keeps what a join or a renewal gave.
+    /// Keeps what a join gave.
     pub fn keep(dir: &Path, enrolment: &Value) -> Result<()> {
-        let text = |key: &str| {
-            enrolment[key].as_str().ok_or_else(|| Error::fault("keep an identity", format!("the server's answer has no {key}")))
-        };
-        let (cert, ca, lease) = (text("node_cert_pem")?, text("ca_cert_pem")?, text("lease_token")?);
-        files::write(&dir.join(CA), ca.as_bytes(), PUBLIC)?;
-        files::write(&dir.join(CERT), cert.as_bytes(), PUBLIC)?;
-        files::write(&dir.join(LEASE), lease.as_bytes(), PRIVATE)
+        Given::of(enrolment)?.write(dir)
+    }
+
+    /// Uses what a renewal gave, from here on.
+    pub fn adopt(&mut self, enrolment: &Value) -> Result<()> {
+        let Given { cert_pem, ca_pem, lease_token } = Given::of(enrolment)?;
+        (self.cert_pem, self.ca_pem, self.lease_token) = (cert_pem, ca_pem, lease_token);
+        Ok(())
+    }
+
+    /// Writes down what is used and is not in the files yet.
+    pub fn write_down(&mut self) -> Result<()> {
+        let used = Given { cert_pem: self.cert_pem.clone(), ca_pem: self.ca_pem.clone(), lease_token: self.lease_token.clone() };
+        if used == self.kept {
+            return Ok(());
+        }
+        match (&used.cert_pem, &used.ca_pem) == (&self.kept.cert_pem, &self.kept.ca_pem) {
+            true => files::write(&self.dir.join(LEASE), used.lease_token.as_bytes(), PRIVATE)?,
+            false => used.write(&self.dir)?,
+        }
+        self.kept = used;
+        Ok(())
+    }
+
+    /// The identity that somebody else has put into the files since they were read or written here.
+    pub fn replaced(&self) -> Option<Identity> {
+        Identity::load(&self.dir, &self.node_id).ok().filter(|found| found.lease_token != self.kept.lease_token)
     }
 
     /// Where the control plane is reached, as it was kept when this node joined.
@@ -89,12 +161,5 @@ impl Identity {
     /// Keeps where the control plane is reached.
     pub fn keep_urls(dir: &Path, urls: &[String]) -> Result<()> {
         files::write(&dir.join(URLS), (urls.join("\n") + "\n").as_bytes(), PUBLIC)
-    }
-
-    /// Keeps a fresh lease token.
-    pub fn keep_lease_token(&mut self, token: &str) -> Result<()> {
-        files::write(&self.dir.join(LEASE), token.as_bytes(), PRIVATE)?;
-        self.lease_token = token.to_string();
-        Ok(())
     }
 }

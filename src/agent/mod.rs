@@ -29,6 +29,13 @@ const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_CEILING: Duration = Duration::from_secs(30);
 /// The machine's facts are taken anew so often. In between the same ones are sent, which costs the control plane no write.
 const FACTS_EVERY: Duration = Duration::from_secs(300);
+/// What a heartbeat may take in all is this part of its lease, within these bounds: what is late may be tried again before the lease ends.
+const LEASE_PER_BEAT: u32 = 4;
+const BEAT_TIME: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
+/// A connection that is not made by then, to whatever of a URL's addresses, is tried at the next URL.
+const CONNECT_TIME: Duration = Duration::from_secs(2);
+/// A connection that is kept may be forgotten by a router in between: it gets this part of the heartbeat's time, and a fresh one the rest.
+const KEPT_PART: u32 = 3;
 /// After a failed renewal of the certificate the next try waits so long: there are weeks left.
 const RENEWAL_RETRY: Duration = Duration::from_secs(600);
 
@@ -50,7 +57,7 @@ impl Way {
 }
 
 /// A heartbeat whose signing time was used already is tried with so many newer ones: fewer seconds than a node's clock may be off.
-const REPLAYS_MAX: u32 = 8;
+pub const REPLAYS_MAX: u32 = 8;
 
 /// A node's agent.
 pub struct Agent {
@@ -60,6 +67,10 @@ pub struct Agent {
     ttl_s: i64,
     clock: ServerClock,
     facts: Option<(Instant, String)>,
+    /// The last call was answered, so its connection may be kept.
+    connected: bool,
+    /// The identity's files did not take what came, which was told.
+    unwritten: bool,
     renewal_tried: Option<Instant>,
     failures: u32,
     run: Run,
@@ -80,9 +91,23 @@ pub const STATUS: &str = "status.json";
 impl Agent {
     /// An agent for this identity, whose heartbeats ask for leases of so many seconds.
     pub fn new(way: Way, identity: Identity, ttl_s: i64, updates: Updates) -> Result<Agent, String> {
-        let api = way.api(&identity)?;
+        let mut api = way.api(&identity)?;
+        api.limit(beat_time(ttl_s), CONNECT_TIME);
         let run = Run { id: crypto::random_hex(8), started_at: clock::now(), told: false };
-        Ok(Agent { way, api, identity, ttl_s, clock: ServerClock::default(), facts: None, renewal_tried: None, failures: 0, run, updates })
+        Ok(Agent {
+            way,
+            api,
+            identity,
+            ttl_s,
+            clock: ServerClock::default(),
+            facts: None,
+            connected: false,
+            unwritten: false,
+            renewal_tried: None,
+            failures: 0,
+            run,
+            updates,
+        })
     }
 
     /// Works until the flag is raised.
@@ -121,15 +146,52 @@ impl Agent {
 
     fn beat(&mut self) -> Result<(), CallError> {
         let status = self.status();
-        let answer = beat::heartbeat(&self.api, &mut self.identity, self.clock.sign_at(), self.ttl_s, &status)?;
+        let answer = self.send(&status)?;
+        self.write_down();
         self.learn(answer["server_time"].as_str().and_then(Timestamp::parse));
         self.tell_run();
         self.updates.heed(&answer["update"]);
         if answer["renew_identity"] == true {
             log::info!(target: "agent", event = "agent.new_authority", node_id = self.identity.node_id; "The cluster has another authority to trust; the identity is renewed");
-            self.renew()?;
+            if let Err(e) = self.renew() {
+                log::warn!(target: "agent", event = "agent.renew_failed", node_id = self.identity.node_id, error:% = e; "The identity could not be renewed; the next heartbeat asks again");
+            }
         }
         Ok(())
+    }
+
+    /// Sends a heartbeat: over the connection that is kept, then over fresh ones to each URL, as long as its time lasts.
+    fn send(&mut self, status: &str) -> Result<Value, CallError> {
+        let end = clock::tick() + beat_time(self.ttl_s);
+        let mut tries = self.way.urls.len();
+        loop {
+            let left = end.saturating_duration_since(clock::tick());
+            let kept = std::mem::take(&mut self.connected);
+            self.api.limit(if kept { left / KEPT_PART } else { left }, CONNECT_TIME);
+            let result = beat::heartbeat(&self.api, &mut self.identity, self.clock.sign_at(), self.ttl_s, status);
+            self.api.limit(beat_time(self.ttl_s), CONNECT_TIME);
+            self.connected = !matches!(result, Err(CallError::Unreachable(_)));
+            match kept {
+                _ if self.connected => return result,
+                true => self.api.connect_again(),
+                false => tries -= 1,
+            }
+            if tries == 0 || clock::tick() >= end {
+                return result;
+            }
+        }
+    }
+
+    /// Keeps what came with answers. It is used whether or not the files take it; with every heartbeat they are tried again.
+    fn write_down(&mut self) {
+        let failed = self.identity.write_down().err();
+        if let Some(e) = failed.as_ref().filter(|_| !self.unwritten) {
+            log::error!(target: "agent", event = "agent.identity_unwritten", node_id = self.identity.node_id, directory:% = self.identity.dir.display(), error:% = crate::error::Chain(e); "What the control plane has given cannot be written down: is the disk full or read-only? It is used from memory, and tried again with every heartbeat; a restart may have to renew it");
+        }
+        if failed.is_none() && self.unwritten {
+            log::info!(target: "agent", event = "agent.identity_written", node_id = self.identity.node_id; "The identity is written down again");
+        }
+        self.unwritten = failed.is_some();
     }
 
     /// Tells the updater of this machine that the program works. Once in a run: written with every heartbeat it would wear out an SD card.
@@ -164,9 +226,7 @@ impl Agent {
             // The lease token has ended, is of another time of the cluster, or an answer with a newer one was lost: the key
             // proves who this is. An operator may also have joined this machine anew, beside the running agent.
             _ => {
-                if let Ok(current) = Identity::load(&self.identity.dir, &self.identity.node_id)
-                    && current.lease_token != self.identity.lease_token
-                {
+                if let Some(current) = self.identity.replaced() {
                     self.identity = current;
                     self.reconnect();
                 } else if let Err(e) = self.renew() {
@@ -206,6 +266,7 @@ impl Agent {
             result = beat::renew(&self.api, &mut self.identity, self.clock.sign_at());
         }
         if result.is_ok() {
+            self.write_down();
             self.reconnect();
             log::info!(target: "agent", event = "agent.renewed", node_id = self.identity.node_id; "Renewed the certificate and the lease token");
         }
@@ -215,7 +276,11 @@ impl Agent {
     /// Calls with the identity as it is now from here on.
     fn reconnect(&mut self) {
         match self.way.api(&self.identity) {
-            Ok(api) => self.api = api,
+            Ok(api) => {
+                self.api = api;
+                self.api.limit(beat_time(self.ttl_s), CONNECT_TIME);
+                self.connected = false;
+            }
             Err(why) => {
                 log::error!(target: "agent", event = "agent.identity_unusable", node_id = self.identity.node_id, error = why; "The new identity cannot be used; the connection of the old one stays");
             }
@@ -256,6 +321,11 @@ pub fn status(mut facts: Object) -> Object {
     facts
 }
 
+/// What a heartbeat may take, connecting and trying again included.
+fn beat_time(ttl_s: i64) -> Duration {
+    (Duration::from_secs(ttl_s.unsigned_abs()) / LEASE_PER_BEAT).clamp(BEAT_TIME.0, BEAT_TIME.1)
+}
+
 /// The wait after so many failures in a row.
 fn backoff(failures: u32, ttl_s: i64) -> Duration {
     let ceiling = BACKOFF_CEILING.min(Duration::from_secs(ttl_s.unsigned_abs()) * 2 / 3);
@@ -280,6 +350,13 @@ mod tests {
         for _ in 0..100 {
             let wait = jittered(Duration::from_secs(10));
             assert!((Duration::from_secs(8)..=Duration::from_secs(10)).contains(&wait), "{wait:?}");
+        }
+    }
+
+    #[test]
+    fn a_heartbeat_takes_a_quarter_of_its_lease_within_bounds() {
+        for (ttl_s, ms) in [(10, 2500), (7, 2000), (20, 5000), (45, 10_000), (300, 10_000)] {
+            assert_eq!(beat_time(ttl_s), Duration::from_millis(ms), "a lease of {ttl_s} s");
         }
     }
 

@@ -3,12 +3,11 @@
 use super::args::{Args, Failure, Opt, opt};
 use super::{node, output, server};
 use crate::agent::doctor;
-use crate::agent::identity::Identity;
+use crate::agent::identity;
 use crate::client::{Api, Trust};
 use crate::config::Config;
 use crate::crypto::pki::CA_CERT;
 use crate::model::findings::{Finding, Level};
-use crate::model::ids::is_id;
 use crate::sys::doctor::machine;
 use crate::{files, serve};
 use serde_json::json;
@@ -160,18 +159,15 @@ fn answer(config: &Config, host: &str) -> Result<String, String> {
 
 /// The nodes of this machine, with the directories of their identities.
 fn identities(args: &Args, data_dir: &Path) -> Vec<(String, PathBuf)> {
-    if args.get("node-id").is_some() || args.get("identity-dir").is_some() {
-        let (node_id, dir) = node::node(args);
-        let dir = if args.get("identity-dir").is_some() { dir } else { data_dir.join("identities").join(&node_id) };
-        return vec![(node_id, dir)];
+    if args.get("node-id").is_some() {
+        return vec![node::node(args, data_dir, "")];
     }
-    let entries = std::fs::read_dir(data_dir.join("identities")).into_iter().flatten().flatten();
-    let mut found: Vec<(String, PathBuf)> = entries
-        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
-        .filter(|(id, dir)| is_id(id) && Identity::exists(dir))
-        .take(IDENTITIES_MAX)
-        .collect();
-    found.sort();
+    let dir = args.get("identity-dir").map_or_else(|| data_dir.join("identities"), PathBuf::from);
+    let mut found = identity::all_in(&dir);
+    found.truncate(IDENTITIES_MAX);
+    if found.is_empty() && args.get("identity-dir").is_some() {
+        found.push(node::node(args, data_dir, ""));
+    }
     found
 }
 

@@ -3,10 +3,11 @@
 use super::args::{Args, Failure, Opt, opt};
 use super::{api_url, authorities, output, said_api_url};
 use crate::agent::beat::{self, Joining, ServerClock};
-use crate::agent::identity::Identity;
+use crate::agent::identity::{self, Identity};
 use crate::agent::updates::Updates;
 use crate::agent::{self, Agent, Way};
 use crate::client::{Api, CallError, Trust};
+use crate::error::Chain;
 use crate::logger;
 use crate::model::ids::is_id;
 use crate::model::join_string::JoinString;
@@ -27,8 +28,12 @@ const LEASE_TTL_S: i64 = 45;
 
 /// Which node, and where its identity is.
 pub const IDENTITY: &[Opt] = &[
-    opt("node-id", "ID", "the node (default: this machine's host name) [UPTIMEMESH_NODE_ID]"),
-    opt("identity-dir", "DIR", "where the identity is kept (default DATA_DIR/identities/<node-id>, DATA_DIR from the environment or data)"),
+    opt("node-id", "ID", "the node (default: the one that has an identity here, or this machine's host name) [UPTIMEMESH_NODE_ID]"),
+    opt(
+        "identity-dir",
+        "DIR",
+        "where identities are kept, each in <node-id>/ (default DATA_DIR/identities, DATA_DIR from the environment or data)",
+    ),
 ];
 
 /// Options of `join`.
@@ -65,23 +70,39 @@ fn said(args: &Args, name: &str, env: &str) -> Option<String> {
     args.get(name).map(str::to_string).or_else(|| std::env::var(env).ok().filter(|v| !v.is_empty()))
 }
 
-/// The id of the node that the command line or the environment names; else this machine's name, or what stands for a machine without.
-pub(super) fn node_id(args: &Args, nameless: &str) -> String {
-    let id = said(args, "node-id", "UPTIMEMESH_NODE_ID").or_else(host::name).unwrap_or(nameless.to_string());
+/// The node that is meant, and the directory of its identity: the one that the command line or the environment names, or else the one that has
+/// an identity here, whatever this machine is called by now; where there is none, this machine's name, or what stands for one without.
+pub(super) fn node(args: &Args, data_dir: &Path, nameless: &str) -> (String, PathBuf) {
+    let all = args.get("identity-dir").map_or_else(|| data_dir.join("identities"), PathBuf::from);
+    let named = named(args);
+    let mut here = if named.is_some() { Vec::new() } else { identity::all_in(&all) };
+    if here.len() > 1 {
+        let ids: Vec<&str> = here.iter().map(|(id, _)| id.as_str()).collect();
+        args.fault(format!("several nodes have an identity in {}: say which one is meant by --node-id: {}", all.display(), ids.join(", ")));
+    }
+    if let Some(only) = here.pop() {
+        return only;
+    }
+    let id = named.or_else(host::name).unwrap_or(nameless.to_string());
+    if id.is_empty() {
+        args.fault("this machine has no name that can be a node's id: give one by --node-id".to_string());
+    }
+    let dir = identity::place(&all, &id);
+    (id, dir)
+}
+
+/// The node that the command line or the environment names.
+pub(super) fn named(args: &Args) -> Option<String> {
+    let id = said(args, "node-id", "UPTIMEMESH_NODE_ID")?;
     if !is_id(&id) {
         args.fault("--node-id must be 1 to 64 characters of A-Z a-z 0-9 . _ : -, the first a letter or digit".to_string());
     }
-    id
+    Some(id)
 }
 
-/// The node that the command line names, and the directory of its identity.
-pub(super) fn node(args: &Args) -> (String, PathBuf) {
-    let id = node_id(args, "");
-    let kept = || {
-        PathBuf::from(std::env::var("DATA_DIR").ok().filter(|v| !v.is_empty()).unwrap_or(DATA_DIR.to_string())).join("identities").join(&id)
-    };
-    let dir = args.get("identity-dir").map_or_else(kept, PathBuf::from);
-    (id, dir)
+/// The data directory, by the environment.
+fn data_dir() -> PathBuf {
+    PathBuf::from(std::env::var("DATA_DIR").ok().filter(|v| !v.is_empty()).unwrap_or(DATA_DIR.to_string()))
 }
 
 /// Whom a machine is to join, and with what.
@@ -122,7 +143,7 @@ fn v1_invitation(args: &Args) -> Invitation {
 }
 
 pub fn join(args: &Args) -> Result<(), Failure> {
-    let (node_id, dir) = node(args);
+    let (node_id, dir) = node(args, &data_dir(), "");
     let pinned = invitation(args);
     let is_pinned = pinned.is_some();
     let invitation = match pinned {
@@ -194,7 +215,7 @@ fn lease_ttl(args: &Args) -> i64 {
 }
 
 pub fn agent(args: &Args) -> Result<(), Failure> {
-    let (node_id, dir) = node(args);
+    let (node_id, dir) = node(args, &data_dir(), "");
     let ttl_s = lease_ttl(args);
     let level = said(args, "log-level", "LOG_LEVEL").unwrap_or("INFO".to_string());
     let level = match level.to_ascii_uppercase().as_str() {
@@ -225,7 +246,7 @@ pub fn agent(args: &Args) -> Result<(), Failure> {
 }
 
 pub fn heartbeat(args: &Args) -> Result<(), Failure> {
-    let (node_id, dir) = node(args);
+    let (node_id, dir) = node(args, &data_dir(), "");
     let ttl_s = lease_ttl(args);
     let status = args.get("status-json").map_or_else(
         || Value::Object(agent::status(host::facts(&dir))).to_string(),
@@ -241,20 +262,29 @@ pub fn heartbeat(args: &Args) -> Result<(), Failure> {
         identity.lease_token = token;
     }
     let mut clock = ServerClock::default();
-    let mut answer = beat::heartbeat(&api, &mut identity, clock.sign_at(), ttl_s, &status);
-    if matches!(&answer, Err(CallError::Refused { reason: Some(reason), .. }) if reason == "replayed") {
-        // The agent, or this command, has signed in the same second.
-        answer = beat::heartbeat(&api, &mut identity, clock.sign_at(), ttl_s, &status);
+    let mut beat = || beat::heartbeat(&api, &mut identity, clock.sign_at(), ttl_s, &status);
+    let mut answer = beat();
+    for _ in 1..agent::REPLAYS_MAX {
+        match &answer {
+            // The agent, or this command, has signed in the same second.
+            Err(CallError::Refused { reason: Some(reason), .. }) if reason == "replayed" => answer = beat(),
+            _ => break,
+        }
     }
     let mut answer = answer?;
+    let unwritten = |e| eprintln!("warning: the heartbeat was accepted, and what came with it cannot be written down: {}", Chain(&e));
+    identity.write_down().unwrap_or_else(unwritten);
     if answer["renew_identity"] == true {
         // The heartbeat was accepted, whatever becomes of this; the next one asks again.
         match beat::renew(&api, &mut identity, clock.sign_at()) {
-            Ok(()) => eprintln!("The cluster has another authority to trust; this node has renewed its identity."),
+            Ok(()) => {
+                identity.write_down().unwrap_or_else(unwritten);
+                eprintln!("The cluster has another authority to trust; this node has renewed its identity.");
+            }
             Err(e) => eprintln!("warning: the cluster has another authority to trust, and this node could not fetch it yet: {e}"),
         }
     }
-    // The token is in its file by now, and is nobody's business on a screen.
+    // The token is in its file by now, or that was told, and is nobody's business on a screen.
     if let Some(fields) = answer.as_object_mut()
         && fields.contains_key("lease_token")
     {

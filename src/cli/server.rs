@@ -21,7 +21,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Options of `up`.
-pub const UP: &[Opt] = &[opt("node-id", "ID", "this machine's node (default: its host name) [UPTIMEMESH_NODE_ID]")];
+pub const UP: &[Opt] = &[
+    opt("node-id", "ID", "this machine's node (default: the one that has an identity here, or its host name) [UPTIMEMESH_NODE_ID]"),
+    opt("identity-dir", "DIR", "where identities are kept, each in <node-id>/ (default: identities, in the data directory)"),
+];
 
 /// Seconds of the local node's lease.
 const LEASE_TTL_S: i64 = 45;
@@ -92,9 +95,12 @@ pub fn migrate(args: &Args) -> Result<(), Failure> {
 }
 
 pub fn up(args: &Args) -> Result<(), Failure> {
-    let node_id = super::node::node_id(args, "local");
+    // What is wrong with it is told together with what is wrong with the settings.
+    super::node::named(args);
     let config = config(args)?;
-    let (dir, update_dir) = (config.data_dir.join("identities").join(&node_id), config.data_dir.join(UPDATE));
+    let (node_id, dir) = super::node::node(args, &config.data_dir, "local");
+    args.finish()?;
+    let update_dir = config.data_dir.join(UPDATE);
     let (data_dir, pki_dir) = (config.data_dir.display().to_string(), config.pki_dir.display().to_string());
     let stop = Stop::default();
     let server = start(config, &stop)?;

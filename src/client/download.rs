@@ -2,6 +2,7 @@
 
 use super::{CONNECT_TIME, system_authorities};
 use crate::client::connect::TlsConnector;
+use crate::client::socket::SocketConnector;
 use crate::crypto::tls::{self, Trust};
 use std::fs::File;
 use std::io::Read;
@@ -9,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 use ureq::Agent;
 use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{Connector, TcpConnector};
+use ureq::unversioned::transport::Connector;
 
 /// A slow line takes the program in half an hour.
 const DOWNLOAD_TIME: Duration = Duration::from_secs(1800);
@@ -23,7 +24,7 @@ pub fn download(url: &str, file: &Path, bytes_max: u64) -> Result<(), String> {
     let config = config.timeout_global(Some(DOWNLOAD_TIME)).build();
     let agent = match system_authorities() {
         Ok(pem) => {
-            let connector = ().chain(TcpConnector::default()).chain(TlsConnector(tls::client(Trust::Authorities(pem), None)?));
+            let connector = ().chain(SocketConnector).chain(TlsConnector(tls::client(Trust::Authorities(pem), None)?));
             Agent::with_parts(config, connector, DefaultResolver::default())
         }
         Err(why) if url.starts_with("https://") => return Err(why),

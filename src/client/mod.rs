@@ -2,6 +2,7 @@
 
 mod connect;
 mod download;
+mod socket;
 
 pub use crate::crypto::tls::Trust;
 pub use download::download;
@@ -11,19 +12,22 @@ use crate::crypto::pki::NodeKey;
 use crate::crypto::tls;
 use crate::text;
 use connect::TlsConnector;
+use rustls::ClientConfig;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use socket::SocketConnector;
 use std::fmt;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{Connector, TcpConnector};
+use ureq::unversioned::transport::Connector;
 use ureq::{Agent, http};
 
-/// A connection that is not made by then: the server is away.
+/// A connection that is not made by then, to whatever of the server's addresses: the server is away.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 /// A whole call.
 const CALL_TIME: Duration = Duration::from_secs(30);
@@ -133,6 +137,10 @@ pub struct Api {
     /// The one of them that is tried next.
     at: AtomicUsize,
     agent: Agent,
+    /// How it speaks TLS, where it does.
+    tls: Option<Arc<ClientConfig>>,
+    /// Limits of a call and of connecting, where they are others than usual.
+    limits: Option<(Duration, Duration)>,
     /// The session's token, or an API token.
     session: Option<String>,
     /// Who signed in, to do it again when the session has ended.
@@ -162,17 +170,19 @@ impl Api {
                 return Err(format!("nothing says whom to believe at {url}"));
             }
         }
-        // The proxy variables of a shell are for browsing; a control plane is called directly.
-        let config = Agent::config_builder().proxy(None).http_status_as_error(false).max_redirects(0);
-        let config = config.timeout_connect(Some(CONNECT_TIME)).timeout_global(Some(CALL_TIME)).max_idle_age(IDLE_TIME).build();
-        let agent = match trust {
-            None => config.new_agent(),
-            Some(trust) => {
-                let connector = ().chain(TcpConnector::default()).chain(TlsConnector(tls::client(trust, identity)?));
-                Agent::with_parts(config, connector, DefaultResolver::default())
-            }
-        };
-        Ok(Api { urls, at: AtomicUsize::new(0), agent, session: None, credentials: None })
+        let tls = trust.map(|trust| tls::client(trust, identity)).transpose()?;
+        Ok(Api { urls, at: AtomicUsize::new(0), agent: agent(tls.clone()), tls, limits: None, session: None, credentials: None })
+    }
+
+    /// The calls after this take at most this time, connecting included, and connecting alone at most the other.
+    pub fn limit(&mut self, call: Duration, connect: Duration) {
+        self.limits = Some((call, connect));
+    }
+
+    /// Lets go of connections that are kept, one of which did not answer: the next call makes one, to the same URL.
+    pub fn connect_again(&mut self) {
+        self.agent = agent(self.tls.clone());
+        self.at.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// The server's URL; where it has several, the one that is tried next.
@@ -351,7 +361,14 @@ impl Api {
 
     fn call(&self, method: &str, path: &str, body: Option<String>, headers: &[(&str, &str)]) -> Called<Answer> {
         let request = self.request(method, path, body, headers)?;
-        let mut response = self.agent.run(request).map_err(|e| self.unreachable(&e))?;
+        let mut response = match self.limits {
+            None => self.agent.run(request),
+            Some((call, connect)) => {
+                let limited = self.agent.configure_request(request).timeout_global(Some(call)).timeout_connect(Some(connect.min(call)));
+                self.agent.run(limited.build())
+            }
+        }
+        .map_err(|e| self.unreachable(&e))?;
         self.answer(&mut response)
     }
 
@@ -411,6 +428,17 @@ impl Drop for Api {
             // Where nobody answers, it ends when nobody has used it for long enough.
             let _ = self.agent.run(request);
         }
+    }
+}
+
+/// What makes connections, and keeps them.
+fn agent(tls: Option<Arc<ClientConfig>>) -> Agent {
+    // The proxy variables of a shell are for browsing; a control plane is called directly.
+    let config = Agent::config_builder().proxy(None).http_status_as_error(false).max_redirects(0);
+    let config = config.timeout_connect(Some(CONNECT_TIME)).timeout_global(Some(CALL_TIME)).max_idle_age(IDLE_TIME).build();
+    match tls {
+        None => Agent::with_parts(config, ().chain(SocketConnector), DefaultResolver::default()),
+        Some(tls) => Agent::with_parts(config, ().chain(SocketConnector).chain(TlsConnector(tls)), DefaultResolver::default()),
     }
 }
 

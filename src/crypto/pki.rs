@@ -339,6 +339,13 @@ pub fn names(cert_pem: &str) -> Vec<String> {
     read().unwrap_or_default()
 }
 
+/// The common name in the subject of a certificate in PEM: of a node's, its id.
+pub fn common_name(cert_pem: &str) -> Option<String> {
+    let (_, pem) = parse_x509_pem(cert_pem.as_bytes()).ok()?;
+    let (_, cert) = X509Certificate::from_der(&pem.contents).ok()?;
+    cert.subject().iter_common_name().next()?.as_str().ok().map(str::to_string)
+}
+
 /// From when until when a certificate in PEM is valid.
 pub fn validity(cert_pem: &str) -> Option<(Timestamp, Timestamp)> {
     validity_der(&first_pem(cert_pem).ok()?.contents)

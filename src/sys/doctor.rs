@@ -68,13 +68,13 @@ fn clock_sync() -> Finding {
     if Path::new("/run/systemd/timesync/synchronized").exists() {
         return Finding::ok(CHECK, "systemd-timesyncd has set the clock since the start");
     }
-    if let Ok(text) = run::output("chronyc", &["-n", "tracking"], RUN_TIME) {
+    if let Ok(text) = run::output("chronyc", &["-n", "tracking"], b"", RUN_TIME) {
         return match text.lines().find(|line| line.starts_with("Leap status")) {
             Some(line) if line.ends_with("Normal") => Finding::ok(CHECK, "chrony keeps the clock"),
             _ => Finding::warn(CHECK, "chrony runs and has not set the clock yet", "chronyc -n sources; chronyc makestep"),
         };
     }
-    match run::output("timedatectl", &["show", "--property=NTPSynchronized", "--value"], RUN_TIME).as_deref().map(str::trim) {
+    match run::output("timedatectl", &["show", "--property=NTPSynchronized", "--value"], b"", RUN_TIME).as_deref().map(str::trim) {
         Ok("yes") => Finding::ok(CHECK, "the kernel says that the clock is synchronised"),
         Ok("no") => Finding::warn(CHECK, "the kernel says that nothing synchronises the clock", NTP),
         _ => Finding::skipped(CHECK, "neither systemd-timesyncd, chrony nor timedatectl answers here; a container has its host's clock"),
@@ -129,7 +129,7 @@ fn flushes(dir: &Path) -> std::io::Result<Vec<Duration>> {
 
 /// Total and available, by `df` with this flag, which counts blocks of a kilobyte or inodes.
 fn df(dir: &Path, flag: &str) -> Option<(u64, u64)> {
-    let text = run::output("df", &["-P", flag, dir.to_str()?], RUN_TIME).ok()?;
+    let text = run::output("df", &["-P", flag, dir.to_str()?], b"", RUN_TIME).ok()?;
     let columns: Vec<&str> = text.lines().nth(1)?.split_whitespace().collect();
     Some((columns.get(1)?.parse().ok()?, columns.get(3)?.parse().ok()?))
 }

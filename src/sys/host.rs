@@ -97,7 +97,7 @@ fn kib(text: &str, name: &str) -> Option<Value> {
 
 /// Total and available bytes, from `df -Pk` (POSIX).
 pub fn disk(dir: &Path) -> Option<(u64, u64)> {
-    let text = run::output("df", &["-Pk", dir.to_str()?], DF_TIME).ok()?;
+    let text = run::output("df", &["-Pk", dir.to_str()?], b"", DF_TIME).ok()?;
     let columns: Vec<&str> = text.lines().nth(1)?.split_whitespace().collect();
     let kib = |i: usize| columns.get(i)?.parse::<u64>().ok().map(|n| n * 1024);
     Some((kib(1)?, kib(3)?))

@@ -2,42 +2,89 @@
 
 use crate::clock;
 use crate::error::{Doing, Error, Result};
+use crate::thread::spawn;
+use rustix::process::{Pid, Signal, kill_process_group};
 use std::ffi::OsString;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
 
-/// Output beyond this is not read: what we run answers in lines.
+/// A program that writes more is stopped: what we run answers in lines.
 const OUTPUT_BYTES_MAX: u64 = 1 << 20;
-/// How often a running program is looked at.
+/// Interval at which a program is looked at that has closed its output.
 const LOOK: Duration = Duration::from_millis(5);
+/// A killed program is gone by then, or it waits in the kernel (a dead network mount) and is not waited for here.
+const DEATH: Duration = Duration::from_secs(1);
+const DOING: &str = "run a program";
 
-/// Runs a program to its end, at most so long, and gives what it wrote. It gets no input.
-pub fn output(program: &str, args: &[&str], at_most: Duration) -> Result<String> {
-    let doing = "run a program";
-    let mut child =
-        Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().doing(doing)?;
+/// Runs a program to its end, within this time, with this on its standard input, and gives what it wrote. It need not read all of the input.
+pub fn output(program: &str, args: &[&str], input: &[u8], at_most: Duration) -> Result<String> {
     let end = clock::tick() + at_most;
-    // What we run writes less than a pipe holds, so waiting before reading does not hang it.
-    let status = loop {
-        if let Some(status) = child.try_wait().doing(doing)? {
-            break status;
-        }
-        if clock::tick() >= end {
-            // It may have ended by itself in between.
-            let _ = child.kill();
-            child.wait().doing(doing)?;
-            return Err(Error::fault(doing, format!("{program} took longer than {} s", at_most.as_secs())));
-        }
-        std::thread::sleep(LOOK);
-    };
-    let mut text = String::new();
-    if let Some(out) = child.stdout.take() {
-        out.take(OUTPUT_BYTES_MAX).read_to_string(&mut text).doing(doing)?;
+    let stdin = if input.is_empty() { Stdio::null() } else { Stdio::piped() };
+    let mut command = Command::new(program);
+    // A group of its own: what the program has started itself is stopped with it.
+    command.args(args).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+    let mut child = command.spawn().doing(DOING)?;
+    let written = talk(&mut child, input).and_then(|output| match output.recv_timeout(end.saturating_duration_since(clock::tick())) {
+        Ok(read) => read.doing(DOING),
+        Err(RecvTimeoutError::Timeout) => Err(late(program, at_most)),
+        Err(RecvTimeoutError::Disconnected) => Err(Error::fault(DOING, format!("reading what {program} wrote broke off"))),
+    });
+    let ended = written.and_then(|bytes| match bytes.len() as u64 > OUTPUT_BYTES_MAX {
+        true => Err(Error::fault(DOING, format!("{program} wrote more than {OUTPUT_BYTES_MAX} bytes"))),
+        false => wait(&mut child, end).doing(DOING)?.map(|status| (bytes, status)).ok_or_else(|| late(program, at_most)),
+    });
+    let (bytes, status) = ended.inspect_err(|_| stop(child))?;
+    match status.success() {
+        true => String::from_utf8(bytes).doing(DOING),
+        false => Err(Error::fault(DOING, format!("{program} ended with {status}"))),
     }
-    if status.success() { Ok(text) } else { Err(Error::fault(doing, format!("{program} ended with {status}"))) }
+}
+
+fn late(program: &str, at_most: Duration) -> Error {
+    Error::fault(DOING, format!("{program} took longer than {} s", at_most.as_secs_f32()))
+}
+
+/// Feeds and reads a program while it runs: one that waits for a pipe to be read, or filled, never ends.
+fn talk(child: &mut Child, input: &[u8]) -> Result<Receiver<std::io::Result<Vec<u8>>>> {
+    if let Some(mut pipe) = child.stdin.take() {
+        let input = input.to_vec();
+        // A program that has heard enough closes its end; its status tells whether it is content.
+        spawn("run-input", None, move || drop(pipe.write_all(&input))).doing(DOING)?;
+    }
+    let (tell, told) = sync_channel(1);
+    let pipe = child.stdout.take().ok_or_else(|| Error::fault(DOING, "its output is not there"))?;
+    let read = |pipe: ChildStdout| {
+        let mut bytes = Vec::new();
+        pipe.take(OUTPUT_BYTES_MAX + 1).read_to_end(&mut bytes).map(|_| bytes)
+    };
+    // Whoever has waited long enough does not want it.
+    spawn("run-output", None, move || drop(tell.send(read(pipe)))).doing(DOING)?;
+    Ok(told)
+}
+
+/// Waits for the end of a program that has closed its output.
+fn wait(child: &mut Child, end: Instant) -> std::io::Result<Option<std::process::ExitStatus>> {
+    loop {
+        match child.try_wait()? {
+            None if clock::tick() < end => std::thread::sleep(LOOK),
+            status => return Ok(status),
+        }
+    }
+}
+
+/// Stops a program and what it has started. It may have ended by itself in between.
+fn stop(mut child: Child) {
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        // The standard library stops one process only.
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    if !matches!(wait(&mut child, clock::tick() + DEATH), Ok(Some(_))) {
+        let _ = spawn("run-end", None, move || drop(child.wait()));
+    }
 }
 
 /// Becomes this program: input, output, signals and the exit status are its own from here on. Comes back only where it cannot be started.
@@ -55,14 +102,42 @@ pub fn begin_again<'a>(program: &Path, line: &[OsString], env: impl Iterator<Ite
 mod tests {
     use super::*;
 
+    const LONG: Duration = Duration::from_secs(30);
+
     #[test]
     fn a_run_is_bounded_and_its_failure_told() {
-        let long = Duration::from_secs(10);
-        assert_eq!(output("echo", &["a", "b"], long).expect("echo runs"), "a b\n");
-        assert!(output("false", &[], long).is_err());
-        assert!(output("no-such-program-here", &[], long).is_err());
+        assert_eq!(output("echo", &["a", "b"], b"", LONG).expect("echo runs"), "a b\n");
+        assert!(output("false", &[], b"", LONG).is_err());
+        assert!(output("no-such-program-here", &[], b"", LONG).is_err());
         let began = clock::tick();
-        assert!(output("sleep", &["60"], Duration::from_millis(50)).is_err());
-        assert!(began.elapsed() < long);
+        // Neither a program that waits ends late, nor what it has started and left behind with its output.
+        for script in ["exec sleep 60", "sleep 60", "sleep 60 & exit 0", "exec >&-; sleep 60"] {
+            assert!(output("sh", &["-c", script], b"", Duration::from_millis(50)).is_err(), "{script}");
+        }
+        assert!(began.elapsed() < LONG);
+    }
+
+    #[test]
+    fn output_is_read_while_the_program_runs() {
+        for bytes in [0, 1, 4096, 65_536, 65_537, 200_000, 1 << 20] {
+            let text = output("sh", &["-c", &format!("yes | head -c {bytes}; echo >&2 told")], b"", LONG).expect("it ends");
+            assert_eq!(text.len(), bytes);
+        }
+        let began = clock::tick();
+        for script in ["yes | head -c 1048577", "yes"] {
+            let why = output("sh", &["-c", script], b"", LONG).expect_err("it is too much");
+            assert!(crate::error::Chain(&why).to_string().contains("more than 1048576 bytes"), "{}", crate::error::Chain(&why));
+        }
+        assert!(began.elapsed() < LONG, "it is stopped, not waited for");
+        assert!(output("printf", &["\\377"], b"", LONG).is_err(), "no text");
+    }
+
+    #[test]
+    fn a_program_is_fed_while_it_is_read() {
+        let text = "0123456789abcdef".repeat(60_000);
+        assert_eq!(output("cat", &[], text.as_bytes(), LONG).expect("cat gives it back"), text);
+        assert_eq!(output("cat", &[], b"", LONG).expect("an empty input ends"), "");
+        assert_eq!(output("head", &["-c", "3"], text.as_bytes(), LONG).expect("it need not read all"), "012");
+        assert!(output("sleep", &["60"], text.as_bytes(), Duration::from_millis(50)).is_err(), "it does not read at all");
     }
 }

@@ -4,6 +4,10 @@ use crate::program::{Running, ok};
 use crate::support::{Client, Dir, until, until_within};
 use serde_json::{Value, json};
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 fn lease(client: &Client, node: &str) -> Value {
@@ -133,4 +137,74 @@ fn a_control_plane_may_be_started_again_and_again_within_a_second() {
         (control, _) = up(&dir, &port);
         assert!(!control.logged().contains("agent.rejoin"), "{}", control.logged());
     }
+}
+
+/// Passes connections on; those with a number below `forgotten` say nothing any more, as behind a router that has forgotten them.
+fn router(to: SocketAddr) -> (SocketAddr, Arc<AtomicUsize>, Arc<AtomicUsize>) {
+    let (forgotten, made) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (limit, count) = (Arc::clone(&forgotten), Arc::clone(&made));
+    let pass = move |mut from: TcpStream, mut to: TcpStream, number: usize, limit: Arc<AtomicUsize>| {
+        let mut bytes = [0; 4096];
+        while let Ok(n @ 1..) = from.read(&mut bytes) {
+            if number >= limit.load(Ordering::SeqCst) && to.write_all(&bytes[..n]).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::spawn(move || {
+        for near in listener.incoming().map_while(Result::ok) {
+            let number = count.fetch_add(1, Ordering::SeqCst);
+            let Ok(far) = TcpStream::connect(to) else { return };
+            let (back, ways) = ((far.try_clone().unwrap(), near.try_clone().unwrap()), [Arc::clone(&limit), Arc::clone(&limit)]);
+            let [there, here] = ways;
+            std::thread::spawn(move || pass(near, far, number, there));
+            std::thread::spawn(move || pass(back.0, back.1, number, here));
+        }
+    });
+    (address, forgotten, made)
+}
+
+#[test]
+fn a_connection_that_was_forgotten_on_the_way_costs_no_lease() {
+    let (dir, elsewhere) = (Dir::new(), Dir::new());
+    let (_control, client) = Running::serve(dir.path(), &["serve", "--server-port", "0"]);
+    let admin = client.signed_in("admin", "uptime");
+    let (address, forgotten, made) = router(client.address);
+    let url = format!("http://{address}");
+    let token = crate::node::token(&admin, "worker", None);
+    ok(elsewhere.path(), &["join", "--api-url", &url, "--token", &token, "--node-id", "n", "--role", "worker"]);
+    let before = made.load(Ordering::SeqCst);
+    let agent = Running::start(elsewhere.path(), "agent", &["agent", "--api-url", &url, "--ttl", "10"]);
+    until("the agent beats", || elsewhere.join("data/identities/n/status.json").exists().then_some(()));
+    assert_eq!(made.load(Ordering::SeqCst), before + 1, "it keeps one connection");
+    for _ in 0..2 {
+        let beaten = admin.get("/nodes/n").json()["heartbeat_at"].clone();
+        forgotten.store(made.load(Ordering::SeqCst), Ordering::SeqCst);
+        until("the next heartbeat is accepted", || (admin.get("/nodes/n").json()["heartbeat_at"] != beaten).then_some(()));
+    }
+    assert!(!agent.logged().contains("agent.heartbeat_failed"), "{}", agent.logged());
+    let told = admin.events("nodes");
+    assert!(!told.iter().any(|e| e["name"] == "node.lease.stale"), "{told:?}");
+}
+
+#[test]
+fn an_address_that_swallows_packets_costs_no_heartbeat() {
+    let (dir, elsewhere) = (Dir::new(), Dir::new());
+    let (_control, client) = Running::serve(dir.path(), &["serve", "--server-port", "0"]);
+    let admin = client.signed_in("admin", "uptime");
+    let url = format!("http://{}", client.address);
+    let token = crate::node::token(&admin, "worker", None);
+    ok(elsewhere.path(), &["join", "--api-url", &url, "--token", &token, "--node-id", "n", "--role", "worker"]);
+    // Its queue is full, so the system drops what asks to be put in.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::listen(&silent, 0).unwrap();
+    let at = silent.local_addr().unwrap();
+    let waiting: Vec<_> = (0..8).map_while(|_| TcpStream::connect_timeout(&at, Duration::from_millis(200)).ok()).collect();
+    assert!(waiting.len() < 8);
+    fs::write(elsewhere.join("data/identities/n/api.urls"), format!("http://{at}\n{url}\n")).unwrap();
+    let agent = Running::start(elsewhere.path(), "agent", &["agent", "--ttl", "45"]);
+    until("a heartbeat is accepted", || elsewhere.join("data/identities/n/status.json").exists().then_some(()));
+    assert!(!agent.logged().contains("agent.heartbeat_failed"), "{}", agent.logged());
 }

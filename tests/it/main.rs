@@ -16,6 +16,7 @@ mod crash;
 mod doctor;
 mod golden;
 mod hostile;
+mod identities;
 mod install;
 mod limits;
 mod log;

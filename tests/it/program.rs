@@ -262,12 +262,12 @@ fn operators_work_from_the_command_line() {
         ["--name", "N\u{e9}", "--mesh-ip", "10.42.0.9", "--api-endpoint", "https://n", "--lease-ttl", "20", "--identity-dir", "own"];
     let joined = run(&[&["join", "--token", secret, "--node-id", "n1", "--role", "worker"], &names[..]].concat());
     assert!(joined.is_ascii(), "{joined}");
-    assert!(["node.key", "node.crt", "ca.crt", "lease.token"].iter().all(|name| dir.join("own").join(name).exists()));
+    assert!(["node.key", "node.crt", "ca.crt", "lease.token"].iter().all(|name| dir.join("own/n1").join(name).exists()));
     let beat =
         json(&["heartbeat", "--node-id", "n1", "--identity-dir", "own", "--ttl", "30", "--status-json", r#"{"ready": true, "x": 1.0}"#]);
     assert_eq!((&beat["node_id"], &beat["lease_state"]), (&"n1".into(), &"alive".into()));
-    let token = fs::read_to_string(dir.join("own/lease.token")).unwrap();
-    fs::write(dir.join("own/lease.token"), "forgotten").unwrap();
+    let token = fs::read_to_string(dir.join("own/n1/lease.token")).unwrap();
+    fs::write(dir.join("own/n1/lease.token"), "forgotten").unwrap();
     let given = ["heartbeat", "--node-id", "n1", "--identity-dir", "own", "--lease-token", &token];
     run(&given);
 

@@ -383,7 +383,7 @@ fn agent(machine: Machine, served: &Served) -> Bench {
     fs::write(bench.dir.join("token"), token).unwrap();
     let join = ["join", "--api-url", &url, "--token-file", "token", "--role", "worker", "--node-id", &node, "--identity-dir", "identity"];
     program::ok(bench.dir.path(), &join);
-    let status = bench.dir.join("identity/status.json");
+    let status = bench.dir.join("identity").join(&node).join("status.json");
     let mut bench = bench.with_service(&format!("agent --node-id {node} --identity-dir identity --api-url {url} --ttl 10"));
     bench.more.extend(["--status-file".into(), status.display().to_string()]);
     until("the agent has had a heartbeat accepted", || status.exists().then_some(()));
@@ -396,7 +396,7 @@ fn an_agent_is_updated_and_asked_whether_it_works() {
     for machine in Machine::ALL {
         let bench = agent(machine, &served);
         bench.offer(&builds().1, &new_version());
-        let before = fs::read(bench.dir.join("identity/status.json")).unwrap();
+        let before = fs::read(bench.dir.join(&format!("identity/{machine:?}/status.json"))).unwrap();
         let (status, said) = bench.update(&["--dry-run"]);
         assert!(status == 0 && said.contains("update.would"), "{machine:?} {said}");
         assert!(!bench.dir.join("state").exists(), "a dry run leaves nothing");
@@ -409,9 +409,10 @@ fn an_agent_is_updated_and_asked_whether_it_works() {
             "{said}"
         );
         assert_eq!(bench.serving(), new_version());
-        let after: Value = serde_json::from_slice(&fs::read(bench.dir.join("identity/status.json")).unwrap()).unwrap();
+        let after: Value =
+            serde_json::from_slice(&fs::read(bench.dir.join(&format!("identity/{machine:?}/status.json"))).unwrap()).unwrap();
         assert_eq!(after["version"], new_version().as_str());
-        assert_ne!(fs::read(bench.dir.join("identity/status.json")).unwrap(), before);
+        assert_ne!(fs::read(bench.dir.join(&format!("identity/{machine:?}/status.json"))).unwrap(), before);
         assert_eq!((&bench.state()["state"], &bench.state()["from"]), (&json!("updated"), &json!(OLD)));
         assert_eq!(fs::read(bench.dir.join("bin/uptimemesh.previous")).unwrap(), builds().0, "the old one is beside it");
         bench.is_tidy();
@@ -1197,12 +1198,11 @@ fn a_fleet_is_updated_by_its_agents_and_their_updaters() {
     bench.offer(&builds().1, &new_version());
     let url = format!("http://{}", admin.address);
     fs::write(bench.dir.join("token"), crate::node::token(&admin, "worker", None)).unwrap();
-    let identity = ["--node-id", "n", "--identity-dir", "identities/n"];
+    let identity = ["--node-id", "n", "--identity-dir", "identities"];
     let join = ["join", "--api-url", &url, "--token-file", "token", "--role", "worker", "--label", "ring=1"];
     program::ok(bench.dir.path(), &[&join[..], &identity].concat());
-    let arguments = format!(
-        "agent --node-id n --identity-dir identities/n --api-url {url} --ttl 10 --update-dir update --update-state state/state.json"
-    );
+    let arguments =
+        format!("agent --node-id n --identity-dir identities --api-url {url} --ttl 10 --update-dir update --update-state state/state.json");
     let mut bench = bench.with_service(&arguments);
     bench.more.extend(["--status-file".into(), bench.dir.join("identities/n/status.json").display().to_string()]);
 
