@@ -337,7 +337,7 @@ mod tests {
         let text = fs::read_to_string(&key).expect("the key");
         fs::remove_file(&key).expect("the key is away");
         let path = key.to_str().expect("a name");
-        crate::sys::run::output("mkfifo", &[path], std::time::Duration::from_secs(30)).expect("a pipe");
+        crate::sys::run::output("mkfifo", &[path], b"", std::time::Duration::from_secs(30)).expect("a pipe");
         let rotating = Arc::clone(&authority);
         let rotation = crate::thread::spawn("rotation", None, move || rotating.rotate().expect("a rotation")).expect("a thread");
         // Opens when the rotation has opened the other end.
