@@ -19,6 +19,7 @@ mod gate;
 mod html;
 mod http;
 mod inputs;
+mod json;
 mod logger;
 mod model;
 mod openapi;

@@ -3,6 +3,8 @@
 use super::args::{Args, Failure, Opt, opt};
 use super::{encoded, listed, output, remove, said, shown, signed_in};
 use crate::client::{Api, CallError};
+use crate::json;
+use crate::model::Object;
 use crate::text;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -44,7 +46,7 @@ pub fn apply(args: &Args) -> Result<(), Failure> {
     // A file that is not named is told of with all other faults.
     let text = if file.is_empty() { String::new() } else { text::file_or_stdin(file, SPEC_BYTES_MAX)? };
     let api = signed_in(args)?;
-    let wanted: Value = serde_json::from_str(&text).map_err(|e| format!("{file} is not JSON: {e}"))?;
+    let wanted = json::kept(&text).map_err(|e| format!("{file} is not JSON: {e}"))?;
     if !wanted["id"].is_string() {
         return Err(Failure::Failed(format!("{file} should be a JSON object with at least id and name, both texts")));
     }
@@ -61,8 +63,9 @@ pub fn apply(args: &Args) -> Result<(), Failure> {
             if wanted.get("name").is_some_and(|name| *name != service["name"]) {
                 return Err(Failure::Failed(format!("{id} is named {}, and a service keeps its name", said(&service["name"]))));
             }
-            let change = json!({"description": wanted["description"], "spec": wanted["spec"]});
-            api.patch_if(&path, &change, tag)?
+            // Moved and not written anew, so that numbers stay as they are.
+            let change: Object = ["description", "spec"].map(|key| (key.to_string(), wanted[key].clone())).into_iter().collect();
+            api.patch_if(&path, &Value::Object(change), tag)?
         }
     };
     let generation = &service["generation"];

@@ -10,6 +10,7 @@ pub use download::download;
 use crate::clock::Timestamp;
 use crate::crypto::pki::NodeKey;
 use crate::crypto::tls;
+use crate::json;
 use crate::text;
 use connect::TlsConnector;
 use rustls::ClientConfig;
@@ -324,7 +325,7 @@ impl Api {
             if let Some(text) = line.strip_prefix("id: ") {
                 id = Some(text.to_string());
             } else if let Some(text) = line.strip_prefix("data: ")
-                && let Ok(event) = serde_json::from_str(text)
+                && let Ok(event) = json::kept(text)
             {
                 tell(&event);
                 *last = id.take().or(last.take());
@@ -403,7 +404,7 @@ impl Api {
         let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok());
         let (next, tag) = (header("link").and_then(next_of), header("etag").map(str::to_string));
         let text = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(|e| self.unreachable(&e))?;
-        let parsed: Result<Value, _> = if text.is_empty() { Ok(Value::Null) } else { serde_json::from_str(&text) };
+        let parsed: Result<Value, _> = if text.is_empty() { Ok(Value::Null) } else { json::kept(&text) };
         match parsed {
             Ok(body) if (200..300).contains(&status) => Ok(Answer { body, next, tag }),
             Ok(body) if body.get("detail").is_some() => Err(refusal(status, &body)),

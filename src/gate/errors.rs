@@ -4,6 +4,7 @@ use crate::clock;
 use crate::error::{Chain, Error};
 use crate::http::Response;
 use serde_json::json;
+use std::collections::BTreeMap;
 
 /// The answer that tells a client of an error.
 pub fn answer(error: &Error) -> Response {
@@ -13,7 +14,7 @@ pub fn answer(error: &Error) -> Response {
 fn without_wait(error: &Error) -> Response {
     let status = error.status();
     match error {
-        Error::Invalid(faults) => Response::json(status, &json!({ "detail": faults })),
+        Error::Invalid(faults) => Response::json(status, &BTreeMap::from([("detail", faults)])),
         Error::Unauthenticated { detail, reason: Some(reason) } => {
             Response::json(status, &json!({ "detail": detail, "reason": reason, "server_time": clock::now() }))
         }

@@ -3,6 +3,7 @@
 use super::Object;
 use super::leases::LeaseState;
 use crate::clock::Timestamp;
+use crate::json;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -141,7 +142,7 @@ impl ShowSignedAt for Box<RawValue> {
         let comma = if text.trim_end().ends_with('{') { "" } else { "," };
         let whole = if text.contains(SIGNED_AT) {
             // An operator may have written the key: then the text alone does not do.
-            let mut status: Object = serde_json::from_str(self.get()).unwrap_or_default();
+            let mut status = json::kept_object(self.get());
             status.show_signed_at(signed_at);
             serde_json::Value::Object(status).to_string()
         } else {

@@ -5,6 +5,7 @@ mod known;
 pub mod ports;
 
 use super::Object;
+use crate::json;
 use serde_json::Value;
 
 /// Replicas a service may want.
@@ -123,7 +124,7 @@ pub struct Policy {
 /// A count: numbers in texts count, negative ones are 0, fractions are cut off. `None` for anything else.
 pub fn count_of(value: &Value) -> Option<i64> {
     let n = match value {
-        Value::Number(n) => n.as_i64().or_else(|| n.as_f64().map(|x| x as i64))?,
+        Value::Number(n) => n.as_i64().unwrap_or_else(|| json::float(n) as i64),
         Value::String(text) => text.trim().parse().ok().or_else(|| {
             let digits = text.trim();
             let whole = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());

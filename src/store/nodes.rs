@@ -1,7 +1,7 @@
 //! Rows of nodes.
 
 use super::query::query;
-use super::row::{Json, json};
+use super::row::{Column, Json, json};
 use super::{Read, Write};
 use crate::clock::Timestamp;
 use crate::error::Result;
@@ -10,15 +10,14 @@ use crate::model::leases::LeaseState;
 use crate::model::nodes::{ListedNode, Node, PlacedNode};
 use crate::model::{Object, Page, Paging};
 use rusqlite::{Row, named_params};
-use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 
 /// A row of `page` or `by_id`, by position: finding columns by name took almost half of the time of a long list.
 fn node<R, L, S>(row: &Row) -> rusqlite::Result<Node<R, L, S>>
 where
-    R: DeserializeOwned,
-    L: DeserializeOwned,
-    S: DeserializeOwned,
+    R: Column,
+    L: Column,
+    S: Column,
 {
     Ok(Node {
         seq: row.get(0)?,

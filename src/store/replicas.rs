@@ -1,16 +1,15 @@
 //! Rows of replicas.
 
 use super::query::query;
-use super::row::{Json, json};
+use super::row::{Column, Json, json};
 use super::{Read, Write};
 use crate::error::Result;
 use crate::model::replicas::{Facts, ListedReplica, Replica};
 use crate::model::{Page, Paging};
 use rusqlite::{Row, named_params};
-use serde::de::DeserializeOwned;
 
 /// A row of any of the queries, by position.
-fn replica<S: DeserializeOwned, W: DeserializeOwned>(row: &Row) -> rusqlite::Result<Replica<S, W>> {
+fn replica<S: Column, W: Column>(row: &Row) -> rusqlite::Result<Replica<S, W>> {
     Ok(Replica {
         id: row.get(0)?,
         service_id: row.get(1)?,

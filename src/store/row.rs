@@ -2,8 +2,13 @@
 
 use crate::clock::Timestamp;
 use crate::error::{Doing, Error, Result};
+use crate::json;
+use crate::model::{Object, nodes, replicas};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Error as SqlError, ErrorCode};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 
 /// An error of SQLite's, as what it means to a caller: a full disk and a broken one are the machine's troubles, and named.
 pub(super) fn told<T>(result: rusqlite::Result<T>, doing: &'static str) -> Result<T> {
@@ -83,11 +88,39 @@ impl ToSql for Timestamp {
 /// A column that holds JSON.
 pub(super) struct Json<T>(pub T);
 
-impl<T: serde::de::DeserializeOwned> FromSql for Json<T> {
+impl<T: Column> FromSql for Json<T> {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        serde_json::from_str(value.as_str()?).map(Json).map_err(|e| FromSqlError::Other(Box::new(e)))
+        T::read(value.as_str()?).map(Json).map_err(FromSqlError::Other)
     }
 }
+
+/// What is read from JSON in a column.
+pub(super) trait Column: Sized {
+    /// Reads it.
+    fn read(text: &str) -> std::result::Result<Self, Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// What people and nodes wrote is given back as they wrote it, numbers too.
+impl Column for Object {
+    fn read(text: &str) -> std::result::Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        match json::kept(text)? {
+            Value::Object(object) => Ok(object),
+            _ => Err("it is no object".into()),
+        }
+    }
+}
+
+/// What only the rules read, and texts as they stand.
+macro_rules! columns {
+    ($($type:ty),*) => {$(
+        impl Column for $type {
+            fn read(text: &str) -> std::result::Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+                Ok(serde_json::from_str(text)?)
+            }
+        }
+    )*};
+}
+columns!(Box<RawValue>, Vec<String>, BTreeMap<String, String>, nodes::Facts, replicas::Facts, replicas::Placement);
 
 /// The JSON text of a column.
 pub(super) fn json<T: serde::Serialize>(value: &T) -> Result<String> {

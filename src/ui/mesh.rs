@@ -4,8 +4,9 @@ use super::parts;
 use crate::control::{Control, routers};
 use crate::error::Result;
 use crate::html::{Html, page};
+use crate::json;
+use crate::model::Paging;
 use crate::model::nodes::ListedNode;
-use crate::model::{Object, Paging};
 use std::collections::{BTreeMap, HashMap};
 
 /// Nodes that are drawn one by one. A picture of more says nothing, and the list has them all.
@@ -104,7 +105,7 @@ fn lines(control: &Control, nodes: &[ListedNode], places: &HashMap<&str, (usize,
     for assignment in &assigned {
         let Some(from) = places.get(assignment.node_id.as_str()) else { continue };
         let node = nodes.iter().find(|n| n.id == assignment.node_id);
-        let status: Object = node.and_then(|n| serde_json::from_str(n.status.get()).ok()).unwrap_or_default();
+        let status = node.map(|n| json::kept_object(n.status.get())).unwrap_or_default();
         for (router, key, class) in [
             (&assignment.primary_router_id, "wg_primary_tunnel", "first"),
             (&assignment.secondary_router_id, "wg_secondary_tunnel", "second"),

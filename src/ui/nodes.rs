@@ -9,6 +9,7 @@ use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
 use crate::http::fields::Fields;
+use crate::json;
 use crate::model::events::EventFilter;
 use crate::model::leases::LeaseState;
 use crate::model::nodes::{ListedNode, Node, NodeChange, NodeFilter};
@@ -123,7 +124,7 @@ pub(super) fn pager(total: usize, one: &str, number: usize, pages: usize, href: 
 fn row(node: &ListedNode, lease: LeaseState) -> Vec<Html> {
     let roles: Vec<String> = serde_json::from_str(node.roles.get()).unwrap_or_default();
     let labels: BTreeMap<String, String> = serde_json::from_str(node.labels.get()).unwrap_or_default();
-    let status: Object = serde_json::from_str(node.status.get()).unwrap_or_default();
+    let status = json::kept_object(node.status.get());
     let mut state = vec![parts::state(lease.as_str())];
     state.extend(marks(&status));
     let chips = labels.iter().map(|(key, value)| parts::chip(&format!("{key}={value}")));

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
+use crate::json;
 use crate::model::replicas::{ListedReplica, Replica};
 use crate::model::users::Role::{Operator, Viewer};
 use crate::model::{Object, Paging, ids};
@@ -48,7 +49,7 @@ fn state_of(status: &Object, desired: &str) -> Html {
 }
 
 fn object(status: &serde_json::value::RawValue) -> Object {
-    serde_json::from_str(status.get()).unwrap_or_default()
+    json::kept_object(status.get())
 }
 
 /// A replica on the page of its node.

@@ -11,10 +11,10 @@ use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
 use crate::http::fields::Fields;
 use crate::inputs::specs::spec;
+use crate::model::Paging;
 use crate::model::services::{NewService, Revision, Service};
 use crate::model::specs::Policy;
 use crate::model::users::Role::{Operator, Viewer};
-use crate::model::{Object, Paging};
 use serde_json::{Value, json};
 use tiny_http::Method::{Get, Post};
 
@@ -358,7 +358,7 @@ fn create(at: &At) -> Reply {
     let form = at.form();
     let [id, name, description, text] = ["id", "name", "description", "spec"].map(|key| field(&form, key));
     let name = if name.is_empty() { id } else { name };
-    let made = read_spec(text, |spec| json!({ "id": id, "name": name, "description": description, "spec": spec })).and_then(|body| {
+    let made = read_spec(text, json!({ "id": id, "name": name, "description": description })).and_then(|body| {
         let mut f = Fields::of_body(body.as_bytes())?;
         let new = NewService {
             id: f.id("id").required(),
@@ -406,7 +406,7 @@ fn edit_page(at: &At, status: u16, service: &Service, version: &str, text: &str,
 fn save(at: &At) -> Reply {
     let form = at.form();
     let (text, version) = (field(&form, "spec"), field(&form, "version"));
-    let saved = read_spec(text, |spec| json!({ "spec": spec })).and_then(|body| {
+    let saved = read_spec(text, json!({})).and_then(|body| {
         let mut f = Fields::of_body(body.as_bytes())?;
         let spec = spec(&mut f);
         f.finish()?;
@@ -423,12 +423,12 @@ fn save(at: &At) -> Reply {
     }
 }
 
-/// The JSON of a spec that was typed, inside of the body that the API would get.
-fn read_spec(text: &str, body: impl FnOnce(&Object) -> Value) -> Result<String> {
+/// The JSON of a spec that was typed, with other fields of the body that the API would get.
+fn read_spec(text: &str, mut body: Value) -> Result<String> {
     let f = Fields::of_body(text.as_bytes())?;
-    let spec = f.whole().clone();
+    body["spec"] = Value::Object(f.whole().clone());
     f.finish()?;
-    Ok(body(&spec).to_string())
+    Ok(body.to_string())
 }
 
 /// What is wrong with a form: faults of the spec under the line that they are about, all others above it.

@@ -23,6 +23,7 @@ mod log;
 mod machine;
 mod monitoring;
 mod node;
+mod numbers;
 mod openapi;
 mod program;
 mod proxies;

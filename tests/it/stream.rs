@@ -8,14 +8,14 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A reader of the stream.
-struct Reader {
+pub struct Reader {
     lines: BufReader<TcpStream>,
     /// The id of the last event that it got.
     last: String,
 }
 
 impl Reader {
-    fn open(client: &Client, query: &str, last: Option<&str>) -> Reader {
+    pub fn open(client: &Client, query: &str, last: Option<&str>) -> Reader {
         let mut stream = TcpStream::connect(client.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let last_line = last.map_or(String::new(), |id| format!("Last-Event-ID: {id}\r\n"));
@@ -48,15 +48,19 @@ impl Reader {
 
     /// The next event.
     fn next(&mut self) -> Value {
+        let event: Value = serde_json::from_str(&self.next_text()).unwrap();
+        assert_eq!(event["id"], self.last);
+        event
+    }
+
+    /// The next event as the text that came.
+    pub fn next_text(&mut self) -> String {
         loop {
             let line = self.line();
             if let Some(id) = line.strip_prefix("id: ") {
                 self.last = id.to_string();
                 assert_eq!(self.line(), "event: event");
-                let data = self.line();
-                let event: Value = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
-                assert_eq!(event["id"], self.last);
-                return event;
+                return self.line().strip_prefix("data: ").unwrap().to_string();
             }
         }
     }

@@ -13,6 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("files", &[]),
     ("percent", &[]),
     ("text", &[]),
+    ("json", &[]),
     ("logger", &[]),
     ("html", &[]),
     ("config", &["crypto", "model"]),
@@ -35,7 +36,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("cli", &["agent", "client", "config", "crypto", "model", "serve", "sys"]),
 ];
 
-const GROUND: &[&str] = &["error", "clock", "thread", "logger", "files", "percent", "text", "buckets", "caller"];
+const GROUND: &[&str] = &["error", "clock", "thread", "logger", "files", "percent", "text", "json", "buckets", "caller"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")

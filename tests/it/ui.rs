@@ -6,13 +6,13 @@ use serde_json::json;
 use std::time::Instant;
 
 /// A browser that keeps its cookie and sends forms.
-struct Visitor {
+pub struct Visitor {
     client: Client,
     cookie: String,
 }
 
 impl Visitor {
-    fn new(served: &Served, name: &str, role: &str) -> Visitor {
+    pub fn new(served: &Served, name: &str, role: &str) -> Visitor {
         served.user(name, role);
         let client = served.anonymous();
         let form = format!("username={name}&password={}", USER_PASSWORD.replace(' ', "+"));
@@ -26,7 +26,7 @@ impl Visitor {
         self.client.send("GET", path, &[("Cookie", &self.cookie)], b"")
     }
 
-    fn page(&self, path: &str) -> String {
+    pub fn page(&self, path: &str) -> String {
         let answer = self.get(path);
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         answer.text()
@@ -39,7 +39,7 @@ impl Visitor {
     }
 
     /// Sends a form, and gives the page that it leads to.
-    fn done(&self, path: &str, fields: &str) -> String {
+    pub fn done(&self, path: &str, fields: &str) -> String {
         let answer = self.submit(path, fields);
         assert_eq!(answer.status, 303, "{path}: {}", answer.text());
         self.page(answer.header("Location").unwrap())

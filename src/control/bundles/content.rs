@@ -10,6 +10,7 @@ use crate::control::{Control, ca, doctor, metrics, scheduler, settings};
 use crate::crypto;
 use crate::error::{Chain, Doing, Error, Result};
 use crate::files;
+use crate::json;
 use crate::model::events::EventFilter;
 use crate::model::nodes::NodeFilter;
 use crate::model::runs::{Kind, Run};
@@ -199,7 +200,7 @@ fn gather(control: &Control) -> (Vec<Part>, Vec<Value>) {
 }
 
 fn parsed(text: &str) -> Result<Value> {
-    serde_json::from_str(text).doing(MAKING)
+    json::kept(text).doing(MAKING)
 }
 
 /// What fails where a part cannot be written as JSON.
