@@ -11,6 +11,7 @@ use crate::clock::{self, Timestamp};
 use crate::crypto;
 use crate::files;
 use crate::model::Object;
+use crate::model::node_runs::{AgentRun, RUN_KEY};
 use crate::sys::host;
 use crate::thread::Stop;
 use beat::ServerClock;
@@ -36,6 +37,8 @@ const BEAT_TIME: (Duration, Duration) = (Duration::from_secs(2), Duration::from_
 const CONNECT_TIME: Duration = Duration::from_secs(2);
 /// A connection that is kept may be forgotten by a router in between: it gets this part of the heartbeat's time, and a fresh one the rest.
 const KEPT_PART: u32 = 3;
+/// The reason of a refusal: another machine beats as this node, and is the one that stays until an operator decides.
+const ANOTHER_RUN: &str = "another_run";
 /// After a failed renewal of the certificate the next try waits so long: there are weeks left.
 const RENEWAL_RETRY: Duration = Duration::from_secs(600);
 
@@ -69,6 +72,10 @@ pub struct Agent {
     facts: Option<(Instant, String)>,
     /// The last call was answered, so its connection may be kept.
     connected: bool,
+    /// The control plane hears another machine as this node, which was told.
+    displaced: bool,
+    /// The last heartbeat's news could not be written, which was told.
+    unstored: bool,
     /// The identity's files did not take what came, which was told.
     unwritten: bool,
     renewal_tried: Option<Instant>,
@@ -102,6 +109,8 @@ impl Agent {
             clock: ServerClock::default(),
             facts: None,
             connected: false,
+            displaced: false,
+            unstored: false,
             unwritten: false,
             renewal_tried: None,
             failures: 0,
@@ -116,6 +125,8 @@ impl Agent {
         let mut wait = Duration::ZERO;
         while !stop.wait(wait) {
             wait = match self.turn() {
+                // What an operator has to decide is not decided sooner by asking more often.
+                Err(_) if self.displaced => jittered(Duration::from_secs(self.ttl_s.unsigned_abs())),
                 Ok(()) => jittered(Duration::from_secs(self.ttl_s.unsigned_abs()) / BEATS_PER_LEASE),
                 Err(_) => jittered(backoff(self.failures, self.ttl_s)),
             };
@@ -125,17 +136,30 @@ impl Agent {
 
     /// One heartbeat, and whatever it takes to get it accepted.
     pub fn turn(&mut self) -> Result<(), CallError> {
-        self.renew_certificate();
+        // One that is refused would take the certificate from the machine that stays.
+        if !self.displaced {
+            self.renew_certificate();
+        }
         let mut result = self.beat();
-        if let Err(CallError::Refused { status: 401, reason, server_time, .. }) = &result {
+        if let Err(CallError::Refused { status: 401, reason, server_time, .. }) = &result
+            && reason.as_deref() != Some(ANOTHER_RUN)
+        {
             result = self.mend(reason.clone(), *server_time);
         }
+        let displaced = matches!(&result, Err(CallError::Refused { reason: Some(reason), .. }) if reason == ANOTHER_RUN);
+        if displaced && !self.displaced {
+            log::error!(target: "agent", event = "agent.displaced", node_id = self.identity.node_id, run = self.run.id, identity_dir:% = self.identity.dir.display(); "Another machine beats as this node: the identity was copied, and this machine is refused. An operator decides which one stays (uptimemesh node runs NODE; node keep-run NODE RUN); the other needs an identity of its own: remove this directory there and join it as another node");
+        }
+        // A lost answer says nothing about it.
+        self.displaced = displaced || self.displaced && matches!(result, Err(CallError::Unreachable(_)));
         match &result {
             Ok(()) if self.failures > 0 => {
                 log::info!(target: "agent", event = "agent.back", node_id = self.identity.node_id, failures = self.failures; "Heartbeats are accepted again");
                 self.failures = 0;
             }
             Ok(()) => {}
+            // Told once.
+            Err(_) if displaced && self.failures > 0 => self.failures = self.failures.saturating_add(1),
             Err(e) => {
                 self.failures += 1;
                 log::warn!(target: "agent", event = "agent.heartbeat_failed", node_id = self.identity.node_id, failures = self.failures, error:% = e; "A heartbeat failed; the next try follows");
@@ -148,6 +172,11 @@ impl Agent {
         let status = self.status();
         let answer = self.send(&status)?;
         self.write_down();
+        let unstored = answer["status_stored"] == false;
+        if unstored && !self.unstored {
+            log::warn!(target: "agent", event = "agent.status_unstored", node_id = self.identity.node_id; "The control plane cannot write what this node reports; the lease is renewed, and each heartbeat tells it again");
+        }
+        self.unstored = unstored;
         self.learn(answer["server_time"].as_str().and_then(Timestamp::parse));
         self.tell_run();
         self.updates.heed(&answer["update"]);
@@ -305,6 +334,8 @@ impl Agent {
                 let mut facts = host::facts(&self.identity.dir);
                 facts.insert("clock_offset_seconds".into(), self.clock.offset_s().into());
                 let mut status = status(facts);
+                // Signed with the status, and no part of it.
+                status.insert(RUN_KEY.into(), json!(AgentRun { id: self.run.id.clone(), boot: host::boot() }));
                 status.extend(self.updates.told().map(|told| ("update".to_string(), told)));
                 let text = Value::Object(status).to_string();
                 self.facts = Some((clock::tick(), text.clone()));

@@ -11,7 +11,7 @@ use crate::model::backups::Drill;
 use crate::model::findings::Finding;
 use crate::model::leases::LeaseState;
 use crate::store::health::{self, Looked};
-use crate::store::{Read, WAL_BYTES_WARN, leases, nodes, users};
+use crate::store::{Read, WAL_BYTES_WARN, leases, node_runs, nodes, users};
 use crate::sys::doctor;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -47,6 +47,8 @@ struct Cluster {
     nodes: BTreeMap<String, (Option<String>, Option<i64>)>,
     states: Vec<(String, LeaseState)>,
     first_certificate_end: Option<Timestamp>,
+    /// Nodes whose identity two machines have, undecided.
+    copied: Vec<String>,
 }
 
 fn see(read: &Read) -> Result<Seen> {
@@ -78,6 +80,7 @@ fn cluster(read: &Read) -> Result<Cluster> {
         nodes: all,
         states: leases::enrolled(read)?.into_iter().map(|n| (n.node_id, n.lease.state)).collect(),
         first_certificate_end: nodes::first_identity_end(read)?,
+        copied: node_runs::all(read)?.into_iter().filter(|(_, c)| c.decided_at.is_none()).map(|(id, _)| id).collect(),
     })
 }
 
@@ -283,13 +286,30 @@ fn database(config: &Config, seen: &Seen, runs: bool) -> Vec<Finding> {
 }
 
 fn of_cluster(cluster: &Cluster, runs: bool) -> Vec<Finding> {
-    vec![password(cluster), versions(cluster), silent(cluster, runs), clocks(cluster), node_certificates(cluster)]
+    vec![password(cluster), versions(cluster), silent(cluster, runs), clocks(cluster), node_certificates(cluster), copied(cluster)]
 }
 
 fn password(cluster: &Cluster) -> Finding {
     match cluster.first_password {
         true => Finding::warn("password", "somebody still has the first password, which everybody knows", "uptimemesh set-password"),
         false => Finding::ok("password", "nobody has the first password any more"),
+    }
+}
+
+/// Nodes whose identity two machines have.
+fn copied(cluster: &Cluster) -> Finding {
+    const CHECK: &str = "nodes.copied";
+    match cluster.copied.is_empty() {
+        true if cluster.nodes.is_empty() => Finding::skipped(CHECK, "there are no nodes"),
+        true => Finding::ok(CHECK, "no two machines beat as one node"),
+        false => Finding::warn(
+            CHECK,
+            format!(
+                "two machines beat as one node (a copied card or image), and the one that came later is refused: {}",
+                named(&cluster.copied)
+            ),
+            "uptimemesh node runs NODE; uptimemesh node keep-run NODE RUN; then join the other machine as a node of its own",
+        ),
     }
 }
 

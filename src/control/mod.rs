@@ -19,6 +19,7 @@ pub mod leases;
 pub mod limits;
 pub mod load_history;
 pub mod metrics;
+pub mod node_runs;
 pub mod nodes;
 pub mod once;
 pub mod passes;

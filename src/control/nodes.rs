@@ -10,9 +10,7 @@ use crate::model::leases::LeaseState;
 use crate::model::nodes::{ListedNode, Node, NodeChange, NodeFilter};
 use crate::model::{Object, Page, Paging};
 use crate::store::{Write, events, nodes, routers};
-use crate::thread::lock;
 use serde_json::{Value, json};
-use std::sync::{Arc, Mutex};
 
 /// A page of nodes, with their leases laid over.
 pub fn list(control: &Control, paging: &Paging, filter: &NodeFilter) -> Result<Page<ListedNode>> {
@@ -118,10 +116,8 @@ pub fn rotate_wg_keys(control: &Control, id: String, condition: Condition) -> Re
 
 /// Takes a node away and revokes its identity at once. Refused while replicas are placed there, unless by force.
 pub fn delete(control: &Control, id: String, condition: Condition, force: bool) -> Result<()> {
-    let (deleted, table) = (id.clone(), control.leases.clone());
-    let taken = Arc::new(Mutex::new(None));
-    let note = Arc::clone(&taken);
-    let written = control.store.write(move |w| {
+    let table = control.leases.clone();
+    control.store.write(move |w| {
         guard::check(w)?;
         let node = nodes::by_id(w, &id)?.ok_or_else(missing)?;
         condition.check(&node)?;
@@ -136,13 +132,9 @@ pub fn delete(control: &Control, id: String, condition: Condition, force: bool) 
         nodes::delete(w, &id)?;
         let fields = json!({"node_id": id, "name": node.name, "forced": force, "replicas": placed, "router_assignments": routed});
         events::record(w, NewEvent::at("warning", "nodes", "node.delete", fields))?;
-        *lock(&note) = table.remove(&id);
+        table.remove(w, &id);
         Ok(())
-    });
-    if let (Err(_), Some(lease)) = (&written, lock(&taken).take()) {
-        control.leases.put_back(&deleted, lease);
-    }
-    written
+    })
 }
 
 /// The answer where there is no such node.

@@ -10,6 +10,7 @@ mod browser;
 mod browser_ui;
 mod bundles;
 mod canary;
+mod copies;
 mod crash;
 mod doctor;
 mod golden;

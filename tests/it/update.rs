@@ -396,7 +396,8 @@ fn an_agent_is_updated_and_asked_whether_it_works() {
             "{said}"
         );
         assert_eq!(bench.serving(), new_version());
-        let after: Value = serde_json::from_slice(&fs::read(bench.dir.join(&format!("identity/{machine:?}/status.json"))).unwrap()).unwrap();
+        let after: Value =
+            serde_json::from_slice(&fs::read(bench.dir.join(&format!("identity/{machine:?}/status.json"))).unwrap()).unwrap();
         assert_eq!(after["version"], new_version().as_str());
         assert_ne!(fs::read(bench.dir.join(&format!("identity/{machine:?}/status.json"))).unwrap(), before);
         assert_eq!((&bench.state()["state"], &bench.state()["from"]), (&json!("updated"), &json!(OLD)));
