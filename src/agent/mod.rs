@@ -30,13 +30,6 @@ const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_CEILING: Duration = Duration::from_secs(30);
 /// The machine's facts are taken anew so often. In between the same ones are sent, which costs the control plane no write.
 const FACTS_EVERY: Duration = Duration::from_secs(300);
-/// What a heartbeat may take in all is this part of its lease, within these bounds: what is late may be tried again before the lease ends.
-const LEASE_PER_BEAT: u32 = 4;
-const BEAT_TIME: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
-/// A connection that is not made by then, to whatever of a URL's addresses, is tried at the next URL.
-const CONNECT_TIME: Duration = Duration::from_secs(2);
-/// A connection that is kept may be forgotten by a router in between: it gets this part of the heartbeat's time, and a fresh one the rest.
-const KEPT_PART: u32 = 3;
 /// The reason of a refusal: another machine beats as this node, and is the one that stays until an operator decides.
 const ANOTHER_RUN: &str = "another_run";
 /// After a failed renewal of the certificate the next try waits so long: there are weeks left.
@@ -99,7 +92,7 @@ impl Agent {
     /// An agent for this identity, whose heartbeats ask for leases of so many seconds.
     pub fn new(way: Way, identity: Identity, ttl_s: i64, updates: Updates) -> Result<Agent, String> {
         let mut api = way.api(&identity)?;
-        api.limit(beat_time(ttl_s), CONNECT_TIME);
+        api.limit(beat::time(ttl_s), beat::CONNECT_TIME);
         let run = Run { id: crypto::random_hex(8), started_at: clock::now(), told: false };
         Ok(Agent {
             way,
@@ -170,7 +163,10 @@ impl Agent {
 
     fn beat(&mut self) -> Result<(), CallError> {
         let status = self.status();
-        let answer = self.send(&status)?;
+        let kept = std::mem::take(&mut self.connected);
+        let sent = beat::deliver(&mut self.api, &mut self.identity, &mut self.clock, self.ttl_s, &status, kept);
+        self.connected = !matches!(sent, Err(CallError::Unreachable(_)));
+        let answer = sent?;
         self.write_down();
         let unstored = answer["status_stored"] == false;
         if unstored && !self.unstored {
@@ -187,28 +183,6 @@ impl Agent {
             }
         }
         Ok(())
-    }
-
-    /// Sends a heartbeat: over the connection that is kept, then over fresh ones to each URL, as long as its time lasts.
-    fn send(&mut self, status: &str) -> Result<Value, CallError> {
-        let end = clock::tick() + beat_time(self.ttl_s);
-        let mut tries = self.way.urls.len();
-        loop {
-            let left = end.saturating_duration_since(clock::tick());
-            let kept = std::mem::take(&mut self.connected);
-            self.api.limit(if kept { left / KEPT_PART } else { left }, CONNECT_TIME);
-            let result = beat::heartbeat(&self.api, &mut self.identity, self.clock.sign_at(), self.ttl_s, status);
-            self.api.limit(beat_time(self.ttl_s), CONNECT_TIME);
-            self.connected = !matches!(result, Err(CallError::Unreachable(_)));
-            match kept {
-                _ if self.connected => return result,
-                true => self.api.connect_again(),
-                false => tries -= 1,
-            }
-            if tries == 0 || clock::tick() >= end {
-                return result;
-            }
-        }
     }
 
     /// Keeps what came with answers. It is used whether or not the files take it; with every heartbeat they are tried again.
@@ -307,7 +281,7 @@ impl Agent {
         match self.way.api(&self.identity) {
             Ok(api) => {
                 self.api = api;
-                self.api.limit(beat_time(self.ttl_s), CONNECT_TIME);
+                self.api.limit(beat::time(self.ttl_s), beat::CONNECT_TIME);
                 self.connected = false;
             }
             Err(why) => {
@@ -352,11 +326,6 @@ pub fn status(mut facts: Object) -> Object {
     facts
 }
 
-/// What a heartbeat may take, connecting and trying again included.
-fn beat_time(ttl_s: i64) -> Duration {
-    (Duration::from_secs(ttl_s.unsigned_abs()) / LEASE_PER_BEAT).clamp(BEAT_TIME.0, BEAT_TIME.1)
-}
-
 /// The wait after so many failures in a row.
 fn backoff(failures: u32, ttl_s: i64) -> Duration {
     let ceiling = BACKOFF_CEILING.min(Duration::from_secs(ttl_s.unsigned_abs()) * 2 / 3);
@@ -381,13 +350,6 @@ mod tests {
         for _ in 0..100 {
             let wait = jittered(Duration::from_secs(10));
             assert!((Duration::from_secs(8)..=Duration::from_secs(10)).contains(&wait), "{wait:?}");
-        }
-    }
-
-    #[test]
-    fn a_heartbeat_takes_a_quarter_of_its_lease_within_bounds() {
-        for (ttl_s, ms) in [(10, 2500), (7, 2000), (20, 5000), (45, 10_000), (300, 10_000)] {
-            assert_eq!(beat_time(ttl_s), Duration::from_millis(ms), "a lease of {ttl_s} s");
         }
     }
 

@@ -271,12 +271,12 @@ pub fn heartbeat(args: &Args) -> Result<(), Failure> {
     }
     let way = way(args, &dir)?;
     let mut identity = Identity::load(&dir, &node_id)?;
-    let api = way.api(&identity)?;
+    let mut api = way.api(&identity)?;
     if let Some(token) = args.secret("lease-token", "UPTIMEMESH_LEASE_TOKEN") {
         identity.lease_token = token;
     }
     let mut clock = ServerClock::default();
-    let mut beat = || beat::heartbeat(&api, &mut identity, clock.sign_at(), ttl_s, &status);
+    let mut beat = || beat::deliver(&mut api, &mut identity, &mut clock, ttl_s, &status, false);
     let mut answer = beat();
     for _ in 1..agent::REPLAYS_MAX {
         match &answer {

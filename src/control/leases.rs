@@ -7,6 +7,7 @@
 
 use super::load_history::{LoadDay, LoadHistory, STEP_S, STEPS, Sample};
 use super::node_runs::{self, News, Runs};
+use super::unstored::Unstored;
 use super::{Control, throttle};
 use crate::caller;
 use crate::clock::{self, Timestamp};
@@ -34,9 +35,6 @@ use std::time::{Duration, Instant};
 const SHARDS: usize = 16;
 /// Renewals written in one transaction: a flush of many thousands must not make other writes wait for all of it.
 const FLUSH_MAX: usize = 2000;
-
-/// Bytes of news that are kept in memory while the database takes no writes: of one node, and of all.
-const UNSTORED_BYTES_MAX: (usize, usize) = (64 << 10, 8 << 20);
 
 /// Seconds of a lease where a client does not say.
 pub const LEASE_TTL_S: i64 = 45;
@@ -122,20 +120,6 @@ pub(super) struct Lease {
     runs: Runs,
     /// News that the database did not take.
     unstored: Option<Arc<Unstored>>,
-}
-
-/// News of a node in memory.
-struct Unstored {
-    patch: Object,
-    bytes: usize,
-    /// Bytes of all nodes' news.
-    total: Arc<AtomicUsize>,
-}
-
-impl Drop for Unstored {
-    fn drop(&mut self) {
-        self.total.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
 }
 
 impl Lease {
@@ -421,22 +405,13 @@ impl Leases {
         self.with(id, |l| change(&mut l.runs)).flatten()
     }
 
-    /// Keeps news in memory that the database did not take, where there is room and no newer heartbeat came; tells whether it is kept.
+    /// Keeps news that the database did not take, where there is room and no newer heartbeat came; tells whether it is kept.
     fn keep_unstored(&self, id: &str, signed_at: i64, patch: Object) -> bool {
-        let bytes = serde_json::to_string(&patch).map_or(usize::MAX, |text| text.len());
-        if bytes > UNSTORED_BYTES_MAX.0 {
-            return false;
-        }
-        let total = Arc::clone(&self.unstored_bytes);
-        if total.fetch_add(bytes, Ordering::Relaxed) + bytes > UNSTORED_BYTES_MAX.1 {
-            total.fetch_sub(bytes, Ordering::Relaxed);
-            return false;
-        }
-        let unstored = Arc::new(Unstored { patch, bytes, total });
+        let Some(unstored) = Unstored::keep(patch, &self.unstored_bytes) else { return false };
         self.with(id, |l| {
             let newest = l.signed_at == signed_at;
             if newest {
-                l.unstored = Some(unstored);
+                l.unstored = Some(Arc::new(unstored));
             }
             newest
         })

@@ -33,6 +33,7 @@ pub mod settings;
 pub mod setup;
 pub mod throttle;
 pub mod tls;
+mod unstored;
 pub mod updates;
 pub mod users;
 pub mod versions;

@@ -2,6 +2,7 @@
 
 use crate::program::{Running, command, fails, ok};
 use crate::support::{Client, Dir, until};
+use crate::trouble::{can_mount, in_namespace};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -175,6 +176,23 @@ fn a_join_that_replaces_a_node_says_whom() {
         assert!(event["name"] == "node.rejoin" && event["level"].as_str().unwrap().eq_ignore_ascii_case("warning"), "{event}");
         assert_eq!(event["fields"]["replaced"], replaced);
     }
+}
+
+#[test]
+fn a_join_that_could_not_be_kept_costs_no_token() {
+    if !can_mount() {
+        return;
+    }
+    let (dir, machine) = (Dir::new(), Dir::new());
+    let (_control, url, admin) = served(&dir);
+    join(machine.path(), &url, &admin, "n", &[]);
+    let token = crate::node::token(&admin, "worker", Some("n"));
+    let line = ["join", "--api-url", &url, "--token", &token, "--role", "worker"];
+    let at = "data/identities/n";
+    let output = in_namespace(machine.path(), &format!("mount --bind {at} {at}\nmount -o remount,bind,ro {at}"), &line).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && said.contains("Read-only file system"), "{said}");
+    ok(machine.path(), &line);
 }
 
 /// Answers one request with this JSON; gives its URL.
