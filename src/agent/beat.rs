@@ -11,6 +11,15 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
+
+/// What a heartbeat may take in all is this part of its lease, within these bounds: what is late may be tried again before the lease ends.
+const LEASE_PER_BEAT: u32 = 4;
+const TIME: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
+/// A connection that is not made by then, to whatever of a URL's addresses, is tried at the next URL.
+pub const CONNECT_TIME: Duration = Duration::from_secs(2);
+/// A connection that is kept may be forgotten by a router in between: it gets this part of the heartbeat's time, and a fresh one the rest.
+const KEPT_PART: u32 = 3;
 
 /// What a machine joins with.
 pub struct Joining<'a> {
@@ -59,15 +68,9 @@ pub fn join(api: &Api, dir: &Path, ask: &Joining) -> std::result::Result<Value, 
     Ok(answer)
 }
 
-/// Signs and sends a heartbeat; `status_patch` is JSON. Where the answer has a fresh lease token, that is used from here on;
+/// Signs a heartbeat and sends it once; `status_patch` is JSON. Where the answer has a fresh lease token, that is used from here on;
 /// [`Identity::write_down`] keeps it.
-pub fn heartbeat(
-    api: &Api,
-    identity: &mut Identity,
-    signed_at: i64,
-    ttl_s: i64,
-    status_patch: &str,
-) -> std::result::Result<Value, CallError> {
+fn heartbeat(api: &Api, identity: &mut Identity, signed_at: i64, ttl_s: i64, status_patch: &str) -> std::result::Result<Value, CallError> {
     let inside = |e: Error| CallError::Unreachable(crate::error::Chain(&e).to_string());
     let patch: &RawValue =
         serde_json::from_str(status_patch).map_err(|e| CallError::Unreachable(format!("the status is not JSON: {e}")))?;
@@ -86,6 +89,40 @@ pub fn heartbeat(
         identity.lease_token = fresh.to_string();
     }
     Ok(answer)
+}
+
+/// What a heartbeat may take, connecting and trying again included.
+pub fn time(ttl_s: i64) -> Duration {
+    (Duration::from_secs(ttl_s.unsigned_abs()) / LEASE_PER_BEAT).clamp(TIME.0, TIME.1)
+}
+
+/// Sends a heartbeat: over the connection that may be `kept`, then over fresh ones to each URL, as long as its time lasts.
+pub fn deliver(
+    api: &mut Api,
+    identity: &mut Identity,
+    clock: &mut ServerClock,
+    ttl_s: i64,
+    status_patch: &str,
+    mut kept: bool,
+) -> std::result::Result<Value, CallError> {
+    let end = clock::tick() + time(ttl_s);
+    let mut tries = api.urls().len();
+    loop {
+        let left = end.saturating_duration_since(clock::tick());
+        api.limit(if kept { left / KEPT_PART } else { left }, CONNECT_TIME);
+        let result = heartbeat(api, identity, clock.sign_at(), ttl_s, status_patch);
+        api.limit(time(ttl_s), CONNECT_TIME);
+        if !matches!(result, Err(CallError::Unreachable(_))) {
+            return result;
+        }
+        match std::mem::take(&mut kept) {
+            true => api.connect_again(),
+            false => tries -= 1,
+        }
+        if tries == 0 || clock::tick() >= end {
+            return result;
+        }
+    }
 }
 
 /// Gets a new certificate and lease token for the key that the node is enrolled with. It stays the same key, so that an
@@ -152,6 +189,13 @@ impl ServerClock {
 mod tests {
     use super::*;
     use crate::crypto::pki::{Ca, Csr, NodeKey};
+
+    #[test]
+    fn a_heartbeat_takes_a_quarter_of_its_lease_within_bounds() {
+        for (ttl_s, ms) in [(10, 2500), (7, 2000), (20, 5000), (45, 10_000), (300, 10_000)] {
+            assert_eq!(time(ttl_s), Duration::from_millis(ms), "a lease of {ttl_s} s");
+        }
+    }
 
     #[test]
     fn a_certificate_is_renewed_from_half_of_its_life_on() {

@@ -2,7 +2,7 @@
 //! as a whole, and the key is there before anybody is asked to trust it. A directory of identities has one directory for each, `<node-id>/`.
 
 use crate::crypto::pki::{self, NodeKey};
-use crate::error::{Error, Result};
+use crate::error::{Doing, Error, Result};
 use crate::files::{self, PRIVATE, PUBLIC};
 use crate::model::ids::is_id;
 use serde_json::Value;
@@ -111,9 +111,12 @@ impl Identity {
         Ok(Identity { dir: dir.to_path_buf(), node_id: node_id.to_string(), key, cert_pem, ca_pem, lease_token, kept: given })
     }
 
-    /// The key in this directory, made now if there is none.
+    /// The key in this directory, made now if there is none. An error where nothing can be written: what a join gives could not be kept.
     pub fn ensure_key(dir: &Path) -> Result<NodeKey> {
         files::private_dir(dir)?;
+        let probe = dir.join("probe");
+        files::write(&probe, b"", PRIVATE)?;
+        std::fs::remove_file(probe).doing("remove a file")?;
         if let Some(pem) = files::read(&dir.join(KEY))? {
             return NodeKey::from_pem(&pem);
         }

@@ -11,6 +11,7 @@ use crate::clock::{self, Timestamp};
 use crate::crypto;
 use crate::files;
 use crate::model::Object;
+use crate::model::node_runs::{AgentRun, RUN_KEY};
 use crate::sys::host;
 use crate::thread::Stop;
 use beat::ServerClock;
@@ -29,13 +30,8 @@ const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_CEILING: Duration = Duration::from_secs(30);
 /// The machine's facts are taken anew so often. In between the same ones are sent, which costs the control plane no write.
 const FACTS_EVERY: Duration = Duration::from_secs(300);
-/// What a heartbeat may take in all is this part of its lease, within these bounds: what is late may be tried again before the lease ends.
-const LEASE_PER_BEAT: u32 = 4;
-const BEAT_TIME: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
-/// A connection that is not made by then, to whatever of a URL's addresses, is tried at the next URL.
-const CONNECT_TIME: Duration = Duration::from_secs(2);
-/// A connection that is kept may be forgotten by a router in between: it gets this part of the heartbeat's time, and a fresh one the rest.
-const KEPT_PART: u32 = 3;
+/// The reason of a refusal: another machine beats as this node, and is the one that stays until an operator decides.
+const ANOTHER_RUN: &str = "another_run";
 /// After a failed renewal of the certificate the next try waits so long: there are weeks left.
 const RENEWAL_RETRY: Duration = Duration::from_secs(600);
 
@@ -69,6 +65,10 @@ pub struct Agent {
     facts: Option<(Instant, String)>,
     /// The last call was answered, so its connection may be kept.
     connected: bool,
+    /// The control plane hears another machine as this node, which was told.
+    displaced: bool,
+    /// The last heartbeat's news could not be written, which was told.
+    unstored: bool,
     /// The identity's files did not take what came, which was told.
     unwritten: bool,
     renewal_tried: Option<Instant>,
@@ -92,7 +92,7 @@ impl Agent {
     /// An agent for this identity, whose heartbeats ask for leases of so many seconds.
     pub fn new(way: Way, identity: Identity, ttl_s: i64, updates: Updates) -> Result<Agent, String> {
         let mut api = way.api(&identity)?;
-        api.limit(beat_time(ttl_s), CONNECT_TIME);
+        api.limit(beat::time(ttl_s), beat::CONNECT_TIME);
         let run = Run { id: crypto::random_hex(8), started_at: clock::now(), told: false };
         Ok(Agent {
             way,
@@ -102,6 +102,8 @@ impl Agent {
             clock: ServerClock::default(),
             facts: None,
             connected: false,
+            displaced: false,
+            unstored: false,
             unwritten: false,
             renewal_tried: None,
             failures: 0,
@@ -116,6 +118,8 @@ impl Agent {
         let mut wait = Duration::ZERO;
         while !stop.wait(wait) {
             wait = match self.turn() {
+                // What an operator has to decide is not decided sooner by asking more often.
+                Err(_) if self.displaced => jittered(Duration::from_secs(self.ttl_s.unsigned_abs())),
                 Ok(()) => jittered(Duration::from_secs(self.ttl_s.unsigned_abs()) / BEATS_PER_LEASE),
                 Err(_) => jittered(backoff(self.failures, self.ttl_s)),
             };
@@ -125,17 +129,30 @@ impl Agent {
 
     /// One heartbeat, and whatever it takes to get it accepted.
     pub fn turn(&mut self) -> Result<(), CallError> {
-        self.renew_certificate();
+        // One that is refused would take the certificate from the machine that stays.
+        if !self.displaced {
+            self.renew_certificate();
+        }
         let mut result = self.beat();
-        if let Err(CallError::Refused { status: 401, reason, server_time, .. }) = &result {
+        if let Err(CallError::Refused { status: 401, reason, server_time, .. }) = &result
+            && reason.as_deref() != Some(ANOTHER_RUN)
+        {
             result = self.mend(reason.clone(), *server_time);
         }
+        let displaced = matches!(&result, Err(CallError::Refused { reason: Some(reason), .. }) if reason == ANOTHER_RUN);
+        if displaced && !self.displaced {
+            log::error!(target: "agent", event = "agent.displaced", node_id = self.identity.node_id, run = self.run.id, identity_dir:% = self.identity.dir.display(); "Another machine beats as this node: the identity was copied, and this machine is refused. An operator decides which one stays (uptimemesh node runs NODE; node keep-run NODE RUN); the other needs an identity of its own: remove this directory there and join it as another node");
+        }
+        // A lost answer says nothing about it.
+        self.displaced = displaced || self.displaced && matches!(result, Err(CallError::Unreachable(_)));
         match &result {
             Ok(()) if self.failures > 0 => {
                 log::info!(target: "agent", event = "agent.back", node_id = self.identity.node_id, failures = self.failures; "Heartbeats are accepted again");
                 self.failures = 0;
             }
             Ok(()) => {}
+            // Told once.
+            Err(_) if displaced && self.failures > 0 => self.failures = self.failures.saturating_add(1),
             Err(e) => {
                 self.failures += 1;
                 log::warn!(target: "agent", event = "agent.heartbeat_failed", node_id = self.identity.node_id, failures = self.failures, error:% = e; "A heartbeat failed; the next try follows");
@@ -146,8 +163,16 @@ impl Agent {
 
     fn beat(&mut self) -> Result<(), CallError> {
         let status = self.status();
-        let answer = self.send(&status)?;
+        let kept = std::mem::take(&mut self.connected);
+        let sent = beat::deliver(&mut self.api, &mut self.identity, &mut self.clock, self.ttl_s, &status, kept);
+        self.connected = !matches!(sent, Err(CallError::Unreachable(_)));
+        let answer = sent?;
         self.write_down();
+        let unstored = answer["status_stored"] == false;
+        if unstored && !self.unstored {
+            log::warn!(target: "agent", event = "agent.status_unstored", node_id = self.identity.node_id; "The control plane cannot write what this node reports; the lease is renewed, and each heartbeat tells it again");
+        }
+        self.unstored = unstored;
         self.learn(answer["server_time"].as_str().and_then(Timestamp::parse));
         self.tell_run();
         self.updates.heed(&answer["update"]);
@@ -158,28 +183,6 @@ impl Agent {
             }
         }
         Ok(())
-    }
-
-    /// Sends a heartbeat: over the connection that is kept, then over fresh ones to each URL, as long as its time lasts.
-    fn send(&mut self, status: &str) -> Result<Value, CallError> {
-        let end = clock::tick() + beat_time(self.ttl_s);
-        let mut tries = self.way.urls.len();
-        loop {
-            let left = end.saturating_duration_since(clock::tick());
-            let kept = std::mem::take(&mut self.connected);
-            self.api.limit(if kept { left / KEPT_PART } else { left }, CONNECT_TIME);
-            let result = beat::heartbeat(&self.api, &mut self.identity, self.clock.sign_at(), self.ttl_s, status);
-            self.api.limit(beat_time(self.ttl_s), CONNECT_TIME);
-            self.connected = !matches!(result, Err(CallError::Unreachable(_)));
-            match kept {
-                _ if self.connected => return result,
-                true => self.api.connect_again(),
-                false => tries -= 1,
-            }
-            if tries == 0 || clock::tick() >= end {
-                return result;
-            }
-        }
     }
 
     /// Keeps what came with answers. It is used whether or not the files take it; with every heartbeat they are tried again.
@@ -278,7 +281,7 @@ impl Agent {
         match self.way.api(&self.identity) {
             Ok(api) => {
                 self.api = api;
-                self.api.limit(beat_time(self.ttl_s), CONNECT_TIME);
+                self.api.limit(beat::time(self.ttl_s), beat::CONNECT_TIME);
                 self.connected = false;
             }
             Err(why) => {
@@ -305,6 +308,8 @@ impl Agent {
                 let mut facts = host::facts(&self.identity.dir);
                 facts.insert("clock_offset_seconds".into(), self.clock.offset_s().into());
                 let mut status = status(facts);
+                // Signed with the status, and no part of it.
+                status.insert(RUN_KEY.into(), json!(AgentRun { id: self.run.id.clone(), boot: host::boot() }));
                 status.extend(self.updates.told().map(|told| ("update".to_string(), told)));
                 let text = Value::Object(status).to_string();
                 self.facts = Some((clock::tick(), text.clone()));
@@ -319,11 +324,6 @@ pub fn status(mut facts: Object) -> Object {
     facts.insert("ready".into(), json!(true));
     facts.insert("version".into(), json!(env!("CARGO_PKG_VERSION")));
     facts
-}
-
-/// What a heartbeat may take, connecting and trying again included.
-fn beat_time(ttl_s: i64) -> Duration {
-    (Duration::from_secs(ttl_s.unsigned_abs()) / LEASE_PER_BEAT).clamp(BEAT_TIME.0, BEAT_TIME.1)
 }
 
 /// The wait after so many failures in a row.
@@ -350,13 +350,6 @@ mod tests {
         for _ in 0..100 {
             let wait = jittered(Duration::from_secs(10));
             assert!((Duration::from_secs(8)..=Duration::from_secs(10)).contains(&wait), "{wait:?}");
-        }
-    }
-
-    #[test]
-    fn a_heartbeat_takes_a_quarter_of_its_lease_within_bounds() {
-        for (ttl_s, ms) in [(10, 2500), (7, 2000), (20, 5000), (45, 10_000), (300, 10_000)] {
-            assert_eq!(beat_time(ttl_s), Duration::from_millis(ms), "a lease of {ttl_s} s");
         }
     }
 

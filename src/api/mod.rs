@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod endpoints;
 pub mod events;
 pub mod join_tokens;
+pub mod node_runs;
 pub mod nodes;
 pub mod replicas;
 pub mod routers;

@@ -241,6 +241,22 @@ const COMMANDS: &[Command] = &[
         run: nodes::rotate_keys,
     },
     Command {
+        name: "node runs",
+        argument: "NODE",
+        about: "Print which machines beat as a node whose identity was copied.",
+        options: &[SIGN_IN],
+        settings: false,
+        run: nodes::runs,
+    },
+    Command {
+        name: "node keep-run",
+        argument: "NODE RUN",
+        about: "Choose which of two machines with one identity stays.",
+        options: &[SIGN_IN],
+        settings: false,
+        run: nodes::keep_run,
+    },
+    Command {
         name: "node delete",
         argument: "NODE",
         about: "Remove a node and revoke its identity.",

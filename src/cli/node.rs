@@ -170,6 +170,9 @@ pub fn join(args: &Args) -> Result<(), Failure> {
     eprintln!("Joining {} as {node_id} ...", invitation.urls.join(" or "));
     let answer = beat::join(&api, &dir, &ask)?;
     output::json(&answer);
+    if let Some(warning) = replaced(&answer) {
+        eprintln!("{warning}");
+    }
     eprintln!("Joined {} as {node_id}; the identity is in {}.", api.url(), dir.display());
     if !is_pinned {
         let how = if secure { "checked by public authorities or --ca-file" } else { "not encrypted" };
@@ -180,6 +183,20 @@ pub fn join(args: &Args) -> Result<(), Failure> {
     }
     eprintln!("Now keep its lease alive: uptimemesh agent --node-id {node_id}");
     Ok(())
+}
+
+/// Whose place a join has taken, as a warning.
+pub(super) fn replaced(answer: &Value) -> Option<String> {
+    let node = answer["replaced"].as_object()?;
+    let text = |key: &str| node.get(key).and_then(Value::as_str).unwrap_or("never");
+    let who =
+        if node["same_key"] == true { "has the same key: it was this machine, or one that it is a copy of" } else { "has another key" };
+    Some(output::ascii(&format!(
+        "warning: this takes the place of the node {} (named {}, last seen {}), which {who}. Its identity is void now; if it still runs, give it another id.",
+        text("node_id"),
+        text("name"),
+        text("last_seen_at"),
+    )))
 }
 
 /// How this node reaches its control plane: as the command line or the environment says, or as it was when it joined.
@@ -257,12 +274,12 @@ pub fn heartbeat(args: &Args) -> Result<(), Failure> {
     }
     let way = way(args, &dir)?;
     let mut identity = Identity::load(&dir, &node_id)?;
-    let api = way.api(&identity)?;
+    let mut api = way.api(&identity)?;
     if let Some(token) = args.token("lease-token", "UPTIMEMESH_LEASE_TOKEN") {
         identity.lease_token = token;
     }
     let mut clock = ServerClock::default();
-    let mut beat = || beat::heartbeat(&api, &mut identity, clock.sign_at(), ttl_s, &status);
+    let mut beat = || beat::deliver(&mut api, &mut identity, &mut clock, ttl_s, &status, false);
     let mut answer = beat();
     for _ in 1..agent::REPLAYS_MAX {
         match &answer {
@@ -274,6 +291,9 @@ pub fn heartbeat(args: &Args) -> Result<(), Failure> {
     let mut answer = answer?;
     let unwritten = |e| eprintln!("warning: the heartbeat was accepted, and what came with it cannot be written down: {}", Chain(&e));
     identity.write_down().unwrap_or_else(unwritten);
+    if answer["status_stored"] == false {
+        eprintln!("warning: the lease is renewed, and the control plane cannot write the status yet: send it again later");
+    }
     if answer["renew_identity"] == true {
         // The heartbeat was accepted, whatever becomes of this; the next one asks again.
         match beat::renew(&api, &mut identity, clock.sign_at()) {

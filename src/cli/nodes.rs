@@ -54,6 +54,17 @@ pub fn rotate_keys(args: &Args) -> Result<(), Failure> {
     act(args, "/rotate-wg-keys")
 }
 
+pub fn runs(args: &Args) -> Result<(), Failure> {
+    shown(args, &signed_in(args)?.get(&path(args, "/runs"))?);
+    Ok(())
+}
+
+pub fn keep_run(args: &Args) -> Result<(), Failure> {
+    let api = signed_in(args)?;
+    output::json(&api.post(&path(args, "/keep-run"), &json!({"run": args.word(1)}))?);
+    Ok(())
+}
+
 fn act(args: &Args, action: &str) -> Result<(), Failure> {
     let api = signed_in(args)?;
     output::json(&api.post(&path(args, action), &json!({}))?);

@@ -166,7 +166,10 @@ fn local_agent(server: &serve::Server, node_id: &str, dir: &Path, update_dir: &P
         labels: Value::Null,
         lease_ttl_s: LEASE_TTL_S,
     };
-    beat::join(&api, dir, &ask)?;
+    let answer = beat::join(&api, dir, &ask)?;
+    if let Some(warning) = super::node::replaced(&answer) {
+        eprintln!("{warning}");
+    }
     let mut agent = agent()?;
     agent.turn().map_err(|e| format!("this machine joined, but its heartbeat failed: {}", Chain(&e)))?;
     Ok(agent)

@@ -12,7 +12,7 @@ use crate::model::events::{Event, EventFilter};
 use crate::model::findings::Finding;
 use crate::model::leases::LeaseState;
 use crate::store::health::{self, Looked};
-use crate::store::{Read, WAL_BYTES_WARN, events, leases, nodes, users};
+use crate::store::{Read, WAL_BYTES_WARN, events, leases, node_runs, nodes, users};
 use crate::sys::doctor;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -54,6 +54,8 @@ struct Cluster {
     near_limits: Vec<String>,
     /// The newest event of the last day that tells of a proxy which does not name its clients.
     unnamed: Option<Event>,
+    /// Nodes whose identity two machines have, undecided.
+    copied: Vec<String>,
 }
 
 fn see(read: &Read) -> Result<Seen> {
@@ -87,6 +89,7 @@ fn cluster(read: &Read) -> Result<Cluster> {
         first_certificate_end: nodes::first_identity_end(read)?,
         near_limits: limits::near(read)?,
         unnamed: unnamed(read)?,
+        copied: node_runs::all(read)?.into_iter().filter(|(_, c)| c.decided_at.is_none()).map(|(id, _)| id).collect(),
     })
 }
 
@@ -301,7 +304,15 @@ fn database(config: &Config, seen: &Seen, runs: bool) -> Vec<Finding> {
 }
 
 fn of_cluster(cluster: &Cluster, runs: bool) -> Vec<Finding> {
-    vec![password(cluster), versions(cluster), silent(cluster, runs), clocks(cluster), node_certificates(cluster), near_limits(cluster)]
+    vec![
+        password(cluster),
+        versions(cluster),
+        silent(cluster, runs),
+        clocks(cluster),
+        node_certificates(cluster),
+        near_limits(cluster),
+        copied(cluster),
+    ]
 }
 
 /// Whether proxies say whose requests they pass on.
@@ -341,6 +352,23 @@ fn near_limits(cluster: &Cluster) -> Finding {
     }
     let to_do = "uptimemesh setting set KEY NUMBER raises a limit; delete nodes that are gone, or set node_forget_after_days";
     Finding::warn(CHECK, format!("there are {}", cluster.near_limits.join(", ")), to_do)
+}
+
+/// Nodes whose identity two machines have.
+fn copied(cluster: &Cluster) -> Finding {
+    const CHECK: &str = "nodes.copied";
+    match cluster.copied.is_empty() {
+        true if cluster.nodes.is_empty() => Finding::skipped(CHECK, "there are no nodes"),
+        true => Finding::ok(CHECK, "no two machines beat as one node"),
+        false => Finding::warn(
+            CHECK,
+            format!(
+                "two machines beat as one node (a copied card or image), and the one that came later is refused: {}",
+                named(&cluster.copied)
+            ),
+            "uptimemesh node runs NODE; uptimemesh node keep-run NODE RUN; then join the other machine as a node of its own",
+        ),
+    }
 }
 
 /// Some names, and how many more there are.

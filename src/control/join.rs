@@ -1,8 +1,9 @@
 //! How a machine becomes a node, and how a node renews its identity.
 
 use super::ca::Trusted;
-use super::leases::{NewIdentity, claims_for};
+use super::leases::{Leases, NewIdentity, claims_for};
 use super::node_names::{self, Known};
+use super::node_runs::Runs;
 use super::{Control, guard, limits, throttle, tls};
 use crate::caller;
 use crate::clock::{self, Timestamp};
@@ -13,10 +14,9 @@ use crate::model::events::NewEvent;
 use crate::model::join_tokens::{JoinRole, JoinToken};
 use crate::model::leases::LeaseState;
 use crate::model::nodes::{Node, NodeChange, merge_status};
-use crate::store::{Write, events, join_tokens, nodes, settings};
-use crate::thread::lock;
+use crate::store::{Write, events, join_tokens, node_runs, nodes, settings};
 use serde_json::json;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// A node that slept past the end of its certificate may still renew it for so long.
 const RENEW_AFTER_EXPIRY_S: i64 = 30 * 86_400;
@@ -51,6 +51,28 @@ pub struct Enrolment {
     node_cert_pem: String,
     ca_cert_pem: String,
     server_time: Timestamp,
+    /// The node that a join has taken the place of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaced: Option<Replaced>,
+}
+
+/// An enrolled node whose place a join has taken.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Replaced {
+    node_id: String,
+    name: String,
+    /// When its last heartbeat was accepted.
+    last_seen_at: Option<Timestamp>,
+    identity_fingerprint: Option<String>,
+    /// Whether the joining machine has its key: then it is the same machine, or a copy of it.
+    same_key: bool,
+}
+
+/// What a transaction decided that lets a machine have an identity.
+struct Decided {
+    event: &'static str,
+    runs: Runs,
+    replaced: Option<Replaced>,
 }
 
 /// What a node asks for that renews its identity.
@@ -86,7 +108,7 @@ pub fn join(control: &Control, ask: Join) -> Result<Enrolment> {
     let known = control.store.read(|r| nodes::by_id(r, &ask.node_id))?;
     let given = token.mesh_ip.or_else(|| known.and_then(|node| node.mesh_ip_given));
     let issued = issue(control, &csr, &ask.node_id, given.as_deref(), now)?;
-    let (node_id, ttl_s) = (ask.node_id.clone(), ask.lease_ttl_s);
+    let (node_id, ttl_s, key) = (ask.node_id.clone(), ask.lease_ttl_s, csr.public_key());
     enrol(control, &node_id, &csr, issued, ttl_s, move |w, table| {
         guard::check(w)?;
         let token = admits(join_tokens::by_hash(w, &token_hash)?, &ask, w.now)?;
@@ -110,10 +132,31 @@ pub fn join(control: &Control, ask: Join) -> Result<Enrolment> {
             return Err(not_admitted());
         }
         let event = if existing.is_some() { "node.rejoin" } else { "node.join" };
+        let replaced = existing.as_ref().and_then(|node| replaced(table, node, key.spki_der()));
+        if let Some(node) = &existing {
+            node_runs::delete(w, node.seq)?;
+        }
         write_node(w, existing, &ask, token.mesh_ip)?;
-        let fields = json!({"node_id": ask.node_id, "name": ask.name, "role": ask.role, "token_id": token.id});
-        events::record(w, NewEvent::info("cluster", event, fields))?;
-        Ok(event)
+        let mut fields = json!({"node_id": ask.node_id, "name": ask.name, "role": ask.role, "token_id": token.id});
+        if let Some(replaced) = &replaced {
+            fields["replaced"] = json!(replaced);
+        }
+        events::record(w, NewEvent::at(if replaced.is_some() { "warning" } else { "info" }, "cluster", event, fields))?;
+        Ok(Decided { event, runs: Runs::default(), replaced })
+    })
+}
+
+/// What there is to say of an enrolled node whose place is taken by a machine with this key.
+fn replaced(table: &Leases, node: &Node, spki_der: &[u8]) -> Option<Replaced> {
+    node.identity_fingerprint.as_ref()?;
+    let mut seen = node.clone();
+    table.overlay(&mut seen);
+    Some(Replaced {
+        same_key: table.identity(&node.id).is_some_and(|(key, _)| key.spki_der() == spki_der),
+        node_id: seen.id,
+        name: seen.name,
+        last_seen_at: seen.heartbeat_at,
+        identity_fingerprint: seen.identity_fingerprint,
     })
 }
 
@@ -153,14 +196,14 @@ pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
     let issued = issue(control, &csr, &ask.node_id, node.mesh_ip_given.as_deref(), now)?;
     let ttl_s = control.leases.ttl_s(&ask.node_id);
     let node_id = ask.node_id.clone();
-    enrol(control, &ask.node_id, &csr, issued, ttl_s, move |w, _| {
+    enrol(control, &ask.node_id, &csr, issued, ttl_s, move |w, table| {
         guard::check(w)?;
         let node = nodes::by_id(w, &node_id)?.ok_or_else(super::nodes::missing)?;
         if node.identity_fingerprint.as_ref() != Some(&proven) {
             return Err(Error::Conflict("The node's identity was replaced meanwhile.".into()));
         }
         events::record(w, NewEvent::info("cluster", "node.renew", json!({"node_id": node_id})))?;
-        Ok("node.renew")
+        Ok(Decided { event: "node.renew", runs: table.runs(&node_id), replaced: None })
     })
 }
 
@@ -230,24 +273,19 @@ fn enrol(
     csr: &Csr,
     (issued, trusted): (Issued, Arc<Trusted>),
     ttl_s: i64,
-    decide: impl FnOnce(&Write, &super::leases::Leases) -> Result<&'static str> + Send + 'static,
+    decide: impl FnOnce(&Write, &Leases) -> Result<Decided> + Send + 'static,
 ) -> Result<Enrolment> {
     let key = Arc::new(csr.public_key());
-    let replaced = Arc::new(Mutex::new(None));
-    let (table, id, note) = (control.leases.clone(), node_id.to_string(), Arc::clone(&replaced));
+    let (table, id) = (control.leases.clone(), node_id.to_string());
     let (fingerprint, not_after) = (issued.fingerprint_hex.clone(), issued.not_after);
     let trust = trusted.digest.clone();
-    let written = control.store.write(move |w| {
-        let event = decide(w, &table)?;
+    let (event, replaced, now) = control.store.write(move |w| {
+        let Decided { event, runs, replaced } = decide(w, &table)?;
         nodes::set_identity(w, &id, &fingerprint, not_after, key.spki_der(), &trust)?;
         let node = nodes::by_id(w, &id)?.ok_or_else(super::nodes::missing)?;
-        *lock(&note) = Some(table.enrol(w, &id, node.seq, NewIdentity { fingerprint, key, trust }, ttl_s)?);
-        Ok((event, w.now))
-    });
-    if let (Err(_), Some(before)) = (&written, lock(&replaced).take()) {
-        control.leases.restore(node_id, &issued.fingerprint_hex, before);
-    }
-    let (event, now) = written?;
+        table.enrol(w, &id, node.seq, NewIdentity { fingerprint, key, trust, runs }, ttl_s)?;
+        Ok((event, replaced, w.now))
+    })?;
     log::info!(target: "cluster", event, node_id, identity_fingerprint = issued.fingerprint_hex; "Gave a node its identity");
     let claims = claims_for(control, node_id, &issued.fingerprint_hex, now);
     Ok(Enrolment {
@@ -258,5 +296,6 @@ fn enrol(
         node_cert_pem: issued.cert_pem,
         ca_cert_pem: trusted.pem.clone(),
         server_time: now,
+        replaced,
     })
 }

@@ -6,15 +6,18 @@
 //! lease that was alive gets a fresh term, so a restart kills nobody either.
 
 use super::load_history::{LoadDay, LoadHistory, STEP_S, STEPS, Sample};
+use super::node_runs::{self, News, Runs};
+use super::unstored::Unstored;
 use super::{Control, throttle};
 use crate::caller;
 use crate::clock::{self, Timestamp};
 use crate::crypto::pki::{self, PublicKey};
 use crate::crypto::{self, lease};
-use crate::error::{Error, FieldFault, Loc, Result};
+use crate::error::{Chain, Error, FieldFault, Loc, Result};
 use crate::logger::Quota;
 use crate::model::events::NewEvent;
 use crate::model::leases::{LeaseState, LeaseView, STALE_S};
+use crate::model::node_runs::{AgentRun, Conflict};
 use crate::model::nodes::{Node, PLACEMENT_KEYS, ShowSignedAt, merge_status};
 use crate::model::updates::Request;
 use crate::model::{Object, Page, Paging};
@@ -24,7 +27,7 @@ use crate::thread::lock;
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -72,6 +75,9 @@ pub struct Renewed {
     /// What the node is to update itself to.
     #[serde(skip_serializing_if = "Option::is_none")]
     update: Option<Request>,
+    /// `false`: the lease is renewed, and what the node reported is not written yet. It is in memory until a later heartbeat's write succeeds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_stored: Option<bool>,
 }
 
 /// What a node is enrolled with.
@@ -82,6 +88,8 @@ pub(super) struct NewIdentity {
     pub key: Arc<PublicKey>,
     /// Digest of what it is given to trust.
     pub trust: String,
+    /// The runs of its agent.
+    pub runs: Runs,
 }
 
 /// One enrolled node's lease.
@@ -108,6 +116,10 @@ pub(super) struct Lease {
     writes: u64,
     /// How busy the node was.
     load: LoadHistory,
+    /// The runs of its agent.
+    runs: Runs,
+    /// News that the database did not take.
+    unstored: Option<Arc<Unstored>>,
 }
 
 impl Lease {
@@ -157,6 +169,8 @@ pub struct Leases {
     beats: Arc<Beats>,
     /// Lines about refused heartbeats.
     lines: Arc<Quota>,
+    /// Bytes of news that the database did not take.
+    unstored_bytes: Arc<AtomicUsize>,
 }
 
 /// Heartbeats since the start.
@@ -177,7 +191,9 @@ impl Leases {
             loaded: clock::tick(),
             beats: Arc::default(),
             lines: Arc::default(),
+            unstored_bytes: Arc::default(),
         };
+        let mut conflicts: HashMap<String, Conflict> = store.read(crate::store::node_runs::all)?.into_iter().collect();
         let (now, tick) = (clock::now(), clock::tick());
         for node in store.read(leases::enrolled)? {
             let Some(key) = PublicKey::from_spki(&node.key) else {
@@ -206,6 +222,8 @@ impl Leases {
                 patch: None,
                 writes: 0,
                 load: LoadHistory::default(),
+                runs: Runs::of(conflicts.remove(&node.node_id)),
+                unstored: None,
             };
             lock(table.shard(&node.node_id)).insert(node.node_id, lease);
         }
@@ -306,21 +324,27 @@ impl Leases {
         self.with(id, Lease::status_written);
     }
 
-    /// Revokes a node's identity, in the transaction that deletes the node: a join that comes after it must not lose its
-    /// lease to it. Returns what was there, for [`Leases::put_back`], should the transaction fail.
-    pub(super) fn remove(&self, id: &str) -> Option<Lease> {
-        lock(self.shard(id)).remove(id)
+    /// Revokes a node's identity, in the transaction that deletes the node: a join that comes after it must not lose its lease to it.
+    pub(super) fn remove(&self, write: &Write, id: &str) {
+        let removed = lock(self.shard(id)).remove(id);
+        self.on_failure(write, id, removed);
     }
 
-    /// Puts back what [`Leases::remove`] took.
-    pub(super) fn put_back(&self, id: &str, lease: Lease) {
-        lock(self.shard(id)).insert(id.to_string(), lease);
+    /// Has this node's lease put back as it was, should the transaction fail.
+    fn on_failure(&self, write: &Write, id: &str, before: Option<Lease>) {
+        let (table, id) = (self.clone(), id.to_string());
+        write.on_failure(move || {
+            let mut shard = lock(table.shard(&id));
+            match before {
+                Some(lease) => shard.insert(id, lease),
+                None => shard.remove(&id),
+            };
+        });
     }
 
-    /// Gives an enrolled node a lease under a new identity, in the transaction that enrols it. Returns what was there
-    /// before, for [`Leases::restore`], should the transaction fail.
-    pub(super) fn enrol(&self, write: &Write, id: &str, seq: i64, identity: NewIdentity, ttl_s: i64) -> Result<Option<Lease>> {
-        let NewIdentity { fingerprint, key, trust } = identity;
+    /// Gives an enrolled node a lease under a new identity, in the transaction that enrols it.
+    pub(super) fn enrol(&self, write: &Write, id: &str, seq: i64, identity: NewIdentity, ttl_s: i64) -> Result<()> {
+        let NewIdentity { fingerprint, key, trust, runs } = identity;
         // Under the same key an old signature must stay used: a renewal that was listened to cannot be played again.
         let signed_at = self.with(id, |l| if l.key.spki_der() == key.spki_der() { l.signed_at } else { 0 }).unwrap_or(0);
         let lease = Lease {
@@ -339,29 +363,59 @@ impl Leases {
             writes: 0,
             // The machine is the same.
             load: self.with(id, |l| l.load.clone()).unwrap_or_default(),
+            runs,
+            unstored: self.with(id, |l| l.unstored.clone()).flatten(),
         };
         leases::put(write, &lease.row())?;
         if let Some(from) = self.with(id, |l| l.recorded).filter(|state| *state != LeaseState::Alive) {
             tell(write, id, from, LeaseState::Alive, write.now)?;
         }
-        Ok(lock(self.shard(id)).insert(id.to_string(), lease))
-    }
-
-    /// Puts back what [`Leases::enrol`] replaced by a lease with this fingerprint, if it is still there.
-    pub(super) fn restore(&self, id: &str, fingerprint: &str, before: Option<Lease>) {
-        let mut shard = lock(self.shard(id));
-        if shard.get(id).is_none_or(|l| l.fingerprint != fingerprint) {
-            return;
-        }
-        match before {
-            Some(lease) => shard.insert(id.to_string(), lease),
-            None => shard.remove(id),
-        };
+        let before = lock(self.shard(id)).insert(id.to_string(), lease);
+        self.on_failure(write, id, before);
+        Ok(())
     }
 
     /// The key of an enrolled node, and the fingerprint of the certificate that goes with it.
     pub(super) fn identity(&self, id: &str) -> Option<(Arc<PublicKey>, String)> {
         self.with(id, |l| (Arc::clone(&l.key), l.fingerprint.clone()))
+    }
+
+    /// The runs of a node's agent.
+    pub(super) fn runs(&self, id: &str) -> Runs {
+        self.with(id, |l| l.runs.clone()).unwrap_or_default()
+    }
+
+    /// The holders of a node's identity, where there are two.
+    pub fn conflict(&self, id: &str) -> Option<Conflict> {
+        self.with(id, |l| l.runs.conflict().cloned()).flatten()
+    }
+
+    /// What was to be written of a node's runs was not.
+    pub(super) fn give_back_news(&self, id: &str, news: News) {
+        self.with(id, |l| l.runs.give_back(news));
+    }
+
+    /// Changes the runs of a node's agent, in the transaction that writes them.
+    pub(super) fn change_runs<T>(&self, write: &Write, id: &str, change: impl FnOnce(&mut Runs) -> Option<T>) -> Option<T> {
+        let before = self.runs(id);
+        let (table, of) = (self.clone(), id.to_string());
+        write.on_failure(move || {
+            table.with(&of, |l| l.runs = before);
+        });
+        self.with(id, |l| change(&mut l.runs)).flatten()
+    }
+
+    /// Keeps news that the database did not take, where there is room and no newer heartbeat came; tells whether it is kept.
+    fn keep_unstored(&self, id: &str, signed_at: i64, patch: Object) -> bool {
+        let Some(unstored) = Unstored::keep(patch, &self.unstored_bytes) else { return false };
+        self.with(id, |l| {
+            let newest = l.signed_at == signed_at;
+            if newest {
+                l.unstored = Some(Arc::new(unstored));
+            }
+            newest
+        })
+        .unwrap_or(false)
     }
 
     /// The length of a node's lease in seconds.
@@ -382,33 +436,23 @@ impl Leases {
         .unwrap_or(false)
     }
 
-    /// Records a node's transition, if there is one, in a transaction. Every transition is decided here, in the writer
+    /// Records a node's transition, if there is one, in a transaction; tells whether there was. Every transition is decided here, in the writer
     /// thread, so that its events stand in the order of what happened.
-    fn transition(&self, write: &Write, id: &str) -> Result<Option<LeaseState>> {
+    fn transition(&self, write: &Write, id: &str) -> Result<bool> {
         let tick = clock::tick();
         let found = self.with(id, |l| {
             let (from, to) = (l.recorded, l.state(tick));
             l.recorded = to;
             (l.seq, from, to, l.heartbeat_at)
         });
-        let Some((seq, from, to, heartbeat_at)) = found else { return Ok(None) };
-        if from == to {
-            return Ok(None);
-        }
-        match leases::set_state(write, seq, to).and_then(|()| tell(write, id, from, to, heartbeat_at)) {
-            Ok(()) => Ok(Some(from)),
-            Err(e) => {
-                self.forget_transitions(&[(id.to_string(), from)]);
-                Err(e)
-            }
-        }
-    }
-
-    /// A transaction failed: its transitions were not recorded after all.
-    fn forget_transitions(&self, transitions: &[(String, LeaseState)]) {
-        for (id, from) in transitions {
-            self.with(id, |l| l.recorded = *from);
-        }
+        let Some((seq, from, to, heartbeat_at)) = found.filter(|(_, from, to, _)| from != to) else { return Ok(false) };
+        let (table, of) = (self.clone(), id.to_string());
+        write.on_failure(move || {
+            table.with(&of, |l| l.recorded = from);
+        });
+        leases::set_state(write, seq, to)?;
+        tell(write, id, from, to, heartbeat_at)?;
+        Ok(true)
     }
 
     /// Records the transitions of every lease that ran out since the last sweep. Tells how many there were.
@@ -421,21 +465,14 @@ impl Leases {
         if changed.is_empty() {
             return Ok(0);
         }
-        let done = Arc::new(Mutex::new(Vec::new()));
-        let (table, noted) = (self.clone(), Arc::clone(&done));
-        let result = store.write(move |w| {
+        let table = self.clone();
+        store.write(move |w| {
+            let mut count = 0;
             for id in changed {
-                if let Some(from) = table.transition(w, &id)? {
-                    lock(&noted).push((id, from));
-                }
+                count += usize::from(table.transition(w, &id)?);
             }
-            Ok(())
-        });
-        let done = std::mem::take(&mut *lock(&done));
-        if result.is_err() {
-            self.forget_transitions(&done);
-        }
-        result.map(|()| done.len())
+            Ok(count)
+        })
     }
 
     /// Writes the renewals since the last flush. Tells how many there were.
@@ -504,7 +541,7 @@ pub fn list(control: &Control, paging: &Paging) -> Result<Page<LeaseView>> {
 }
 
 /// Accepts a heartbeat, or says why not. The order of the checks is the contract's.
-pub fn heartbeat(control: &Control, beat: Heartbeat) -> Result<Renewed> {
+pub fn heartbeat(control: &Control, mut beat: Heartbeat) -> Result<Renewed> {
     let (config, leases) = (&control.config, &control.leases);
     let now = clock::now();
     let key = config.cluster_signing_key.expose();
@@ -554,12 +591,17 @@ pub fn heartbeat(control: &Control, beat: Heartbeat) -> Result<Renewed> {
     let trust = control.ca.trusted()?;
     let (told, step) = (Sample::of(&beat.patch), leases.step());
     let digest = (!beat.patch.is_empty()).then(|| crypto::sha256(canonical.as_bytes()));
+    let holder = AgentRun::take(&mut beat.patch).map(|run| node_runs::holder(run, now));
     let renewed = control.leases.with(&beat.node_id, |l| {
         if l.fingerprint != claims.fp {
             return Err("identity_replaced");
         }
         if !l.is_new(beat.signed_at, horizon) {
             return Err("replayed");
+        }
+        let alive = l.state(clock::tick()) == LeaseState::Alive;
+        if !holder.as_ref().is_none_or(|holder| l.runs.admit(holder, beat.signed_at, alive)) {
+            return Err("another_run");
         }
         l.signed_at = beat.signed_at;
         l.heartbeat_at = now;
@@ -570,16 +612,36 @@ pub fn heartbeat(control: &Control, beat: Heartbeat) -> Result<Renewed> {
         if let Some(told) = told {
             l.load.note(step, told);
         }
-        Ok((l.recorded != LeaseState::Alive, digest.is_some() && l.patch != digest, l.trust != trust.digest))
+        let seen = (l.recorded != LeaseState::Alive, digest.is_some() && l.patch != digest, l.trust != trust.digest);
+        Ok((seen, l.unstored.take(), l.runs.take_news()))
     });
-    let (back, news, renew_identity) = match renewed {
+    let ((back, news, renew_identity), unstored, found) = match renewed {
         Some(Ok(seen)) => seen,
         Some(Err(reason)) => return Err(leases.refuse(&beat.node_id, reason, Some(reason))),
         None => return Err(leases.refuse(&beat.node_id, "node not enrolled", Some("identity_replaced"))),
     };
-    if back || news {
+    if let Some((news, conflict)) = found {
+        node_runs::record(control, &beat.node_id, news, conflict);
+    }
+    let mut status_stored = None;
+    if back || news || unstored.is_some() {
         caller::is(&format!("node:{}", beat.node_id));
-        record(control, &beat.node_id, news.then_some(beat.patch), digest)?;
+        let mut patch = unstored.as_ref().map(|unstored| unstored.patch.clone()).unwrap_or_default();
+        patch.extend(beat.patch);
+        if let Err(e) = record(control, &beat.node_id, (!patch.is_empty()).then(|| patch.clone()), digest) {
+            // The lease is renewed all the same. What fails for another reason than the database's is the node's to know.
+            let has_news = !patch.is_empty();
+            if e.status() < 500 {
+                // With what is kept it fits no more: the next one goes without.
+                return Err(e);
+            }
+            if has_news && !leases.keep_unstored(&beat.node_id, beat.signed_at, patch) {
+                leases.with(&beat.node_id, |l| l.unstored = l.unstored.take().or(unstored));
+                return Err(e);
+            }
+            log::warn!(target: "cluster", event = "heartbeat.status_unstored", node_id = beat.node_id, error:% = Chain(&e); "A heartbeat's news cannot be written; the lease is renewed, and a later heartbeat tries again");
+            status_stored = has_news.then_some(false);
+        }
     }
     leases.beats.accepted.fetch_add(1, Ordering::Relaxed);
     let half_life = claims.iat + (claims.exp - claims.iat) / 2;
@@ -593,6 +655,7 @@ pub fn heartbeat(control: &Control, beat: Heartbeat) -> Result<Renewed> {
         server_time: now,
         lease_token,
         renew_identity,
+        status_stored,
     })
 }
 
@@ -610,9 +673,7 @@ pub(super) fn claims_for(control: &Control, node_id: &str, fingerprint: &str, no
 /// heartbeats may overtake each other on their way there, and only the last one's patch is in the status.
 fn record(control: &Control, node_id: &str, patch: Option<Object>, digest: Option<[u8; 32]>) -> Result<()> {
     let (table, id) = (control.leases.clone(), node_id.to_string());
-    let noted = Arc::new(Mutex::new(None));
-    let note = Arc::clone(&noted);
-    let result = control.store.write(move |w| {
+    let number = control.store.write(move |w| {
         let mut number = None;
         if let Some(patch) = patch {
             // It may have been deleted since its heartbeat was proven.
@@ -627,17 +688,14 @@ fn record(control: &Control, node_id: &str, patch: Option<Object>, digest: Optio
             }
             number = table.with(&id, Lease::status_written);
         }
-        *lock(&note) = table.transition(w, &id)?;
+        table.transition(w, &id)?;
         Ok(number)
-    });
-    if let Ok(Some(number)) = result {
+    })?;
+    if let Some(number) = number {
         // Durable now, if nothing was written after it.
         control.leases.with(node_id, |l| l.patch = if l.writes == number { digest } else { l.patch });
     }
-    if let (Err(_), Some(from)) = (&result, *lock(&noted)) {
-        control.leases.forget_transitions(&[(node_id.to_string(), from)]);
-    }
-    result.map(drop)
+    Ok(())
 }
 
 fn seconds(s: i64) -> Duration {
@@ -668,6 +726,8 @@ mod tests {
             patch: None,
             writes: 0,
             load: LoadHistory::default(),
+            runs: Runs::default(),
+            unstored: None,
         }
     }
 
@@ -687,5 +747,64 @@ mod tests {
         for (after_s, state) in [(0, LeaseState::Alive), (1, LeaseState::Stale), (60, LeaseState::Stale), (61, LeaseState::Dead)] {
             assert_eq!(lease.state(end + Duration::from_secs(after_s)), state, "{after_s} s after its end");
         }
+    }
+
+    fn identity(fingerprint: &str) -> NewIdentity {
+        let csr = NodeKey::generate().and_then(|key| key.csr_pem("n", &[])).expect("a request");
+        let key = Arc::new(Csr::parse(&csr).expect("a sound request").public_key());
+        NewIdentity { fingerprint: fingerprint.into(), key, trust: String::new(), runs: Runs::default() }
+    }
+
+    #[test]
+    fn what_fails_is_taken_back_before_anything_later_is_done() {
+        let dir = std::env::temp_dir().join(format!("uptimemesh-leases-{}", std::process::id()));
+        crate::files::private_dir(&dir).expect("a directory");
+        let log = crate::store::QueryLog { queries: false, params: false, sql_chars_max: 0 };
+        let store = Arc::new(Store::open(&dir.join("app.db"), 1, log).expect("a database"));
+        let table = Leases::load(&store).expect("no leases");
+        let fingerprint = || table.with("n", |l| l.fingerprint.clone());
+        let of = table.clone();
+        let seq = store.write(move |w| {
+            nodes::insert(w, &Node::new("n".into(), "n".into(), Default::default(), w.now))?;
+            let seq = nodes::by_id(w, "n")?.ok_or_else(crate::control::nodes::missing)?.seq;
+            of.enrol(w, "n", seq, identity("first"), 45).map(|()| seq)
+        });
+        let seq = seq.expect("it is enrolled");
+        // The commit fails: of all jobs of the transaction, the last first.
+        for again in [false, true] {
+            let of = table.clone();
+            let failed = store.write(move |w| {
+                of.remove(w, "n");
+                if again {
+                    of.enrol(w, "n", seq, identity("lost"), 45)?;
+                }
+                w.spoil();
+                Ok(())
+            });
+            assert!(failed.is_err());
+            assert_eq!(fingerprint().as_deref(), Some("first"));
+        }
+        // A deletion fails while a join of the same id waits behind it.
+        let (of, writing) = (table.clone(), Arc::clone(&store));
+        let deletion = crate::thread::spawn("deletion", None, move || {
+            let counted = Arc::clone(&writing);
+            let failed: Result<()> = writing.write(move |w| {
+                of.remove(w, "n");
+                while counted.writer_stats().queued < 2 {
+                    std::thread::yield_now();
+                }
+                Err(Error::Conflict("no".into()))
+            });
+            assert!(failed.is_err());
+        });
+        while store.writer_stats().queued < 1 {
+            std::thread::yield_now();
+        }
+        let of = table.clone();
+        store.write(move |w| of.enrol(w, "n", seq, identity("second"), 45)).expect("it joins");
+        deletion.expect("a thread").join().expect("it ends");
+        assert_eq!(fingerprint().as_deref(), Some("second"), "the later one stands");
+        store.close();
+        std::fs::remove_dir_all(dir).expect("the directory is ours");
     }
 }

@@ -10,9 +10,7 @@ use crate::model::leases::LeaseState;
 use crate::model::nodes::{ListedNode, Node, NodeChange, NodeFilter};
 use crate::model::{Object, Page, Paging};
 use crate::store::{Write, events, nodes, routers};
-use crate::thread::lock;
 use serde_json::{Value, json};
-use std::sync::{Arc, Mutex};
 
 /// Seconds of a day.
 const DAY_S: i64 = 86_400;
@@ -148,10 +146,8 @@ pub fn forget_old(control: &Control) -> Result<()> {
 
 /// Deletes a node in one transaction with its event.
 fn remove(control: &Control, id: String, condition: Condition, force: bool, event: &'static str) -> Result<()> {
-    let (deleted, table) = (id.clone(), control.leases.clone());
-    let taken = Arc::new(Mutex::new(None));
-    let note = Arc::clone(&taken);
-    let written = control.store.write(move |w| {
+    let table = control.leases.clone();
+    control.store.write(move |w| {
         guard::check(w)?;
         let node = nodes::by_id(w, &id)?.ok_or_else(missing)?;
         condition.check(&node)?;
@@ -169,13 +165,9 @@ fn remove(control: &Control, id: String, condition: Condition, force: bool, even
         nodes::delete(w, &id)?;
         let fields = json!({"node_id": id, "name": node.name, "forced": force, "replicas": placed, "router_assignments": routed});
         events::record(w, NewEvent::at("warning", "nodes", event, fields))?;
-        *lock(&note) = table.remove(&id);
+        table.remove(w, &id);
         Ok(())
-    });
-    if let (Err(_), Some(lease)) = (&written, lock(&taken).take()) {
-        control.leases.put_back(&deleted, lease);
-    }
-    written
+    })
 }
 
 /// The answer where there is no such node.

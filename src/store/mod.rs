@@ -15,6 +15,7 @@ pub mod health;
 pub mod join_tokens;
 pub mod leases;
 mod migrate;
+pub mod node_runs;
 pub mod nodes;
 pub mod once;
 mod query;
@@ -92,6 +93,26 @@ pub struct Write<'c> {
     news: RefCell<Vec<Frame>>,
     /// Events of this transaction so far: each gets a moment of its own, so that a moment can stand for a place among them.
     events: Cell<i64>,
+    /// What takes back what jobs of this transaction changed in memory.
+    undo: &'c RefCell<Vec<Undo>>,
+}
+
+/// Takes back a change in memory.
+type Undo = Box<dyn FnOnce()>;
+
+impl Write<'_> {
+    /// Has a change in memory taken back, should this job or its transaction fail. It is done by the writer thread before any later job, the
+    /// last change first: whoever did it after the answer could undo what a later transaction has done.
+    pub fn on_failure(&self, undo: impl FnOnce() + 'static) {
+        self.undo.borrow_mut().push(Box::new(undo));
+    }
+
+    /// Lets the commit of this transaction fail, as a full disk does.
+    #[cfg(test)]
+    pub(crate) fn spoil(&self) {
+        let orphan = "PRAGMA defer_foreign_keys = ON; INSERT INTO leases (node_seq, heartbeat_at_s, signed_at_s, ttl_s, state) VALUES (-1, 0, 0, 0, 0)";
+        self.connection.execute_batch(orphan).expect("an orphan");
+    }
 }
 
 impl<'c> Deref for Write<'c> {

@@ -1,7 +1,7 @@
 //! The writer thread: group commit.
 
 use super::changes::{Changes, Tail};
-use super::{QueryLog, Read, Write, row, transaction_now};
+use super::{QueryLog, Read, Undo, Write, row, transaction_now};
 use crate::caller::{self, Caller};
 use crate::clock;
 use crate::error::{Doing, Error, Result};
@@ -154,12 +154,16 @@ impl Work {
         while let Ok(first) = jobs.recv() {
             group.push(first);
             let began = clock::tick();
-            let committed = self.commit(jobs, &mut group);
+            let undo = RefCell::default();
+            let committed = self.commit(jobs, &mut group, &undo);
             if committed.is_err()
                 && !self.connection.is_autocommit()
                 && let Err(e) = self.connection.execute_batch("ROLLBACK")
             {
                 log::error!(target: "store", event = "store.rollback", error:% = e; "A failed transaction could not be rolled back");
+            }
+            if committed.is_err() {
+                take_back(&undo, 0);
             }
             let micros = clock::tick().duration_since(began).as_micros();
             self.stats.commits.fetch_add(1, Relaxed);
@@ -172,7 +176,7 @@ impl Work {
     }
 
     /// One transaction: the first job and whatever else is queued by then, each in its own savepoint.
-    fn commit(&self, jobs: &Receiver<Box<dyn Job>>, group: &mut Vec<Box<dyn Job>>) -> Result<()> {
+    fn commit(&self, jobs: &Receiver<Box<dyn Job>>, group: &mut Vec<Box<dyn Job>>, undo: &RefCell<Vec<Undo>>) -> Result<()> {
         let connection = &self.connection;
         if let Err(e) = row::told(connection.execute_batch("BEGIN IMMEDIATE"), "begin a transaction") {
             // Whoever queued meanwhile has waited too: one after the other they would wait for ever.
@@ -186,11 +190,12 @@ impl Work {
             changes: Cell::new(0),
             news: RefCell::default(),
             events: Cell::new(0),
+            undo,
         };
         let mut done = 0;
         while done < group.len() {
             row::told(connection.execute_batch("SAVEPOINT job"), "begin a savepoint")?;
-            let (changes, news) = (write.changes.get(), write.news.borrow().len());
+            let (changes, news, before) = (write.changes.get(), write.news.borrow().len(), undo.borrow().len());
             let keep = group[done].run(&write);
             done += 1;
             // On some errors (disk full, I/O, interrupted) SQLite rolls the whole transaction back by itself: the group fails together.
@@ -203,6 +208,7 @@ impl Work {
             if !keep {
                 write.changes.set(changes);
                 write.news.borrow_mut().truncate(news);
+                take_back(undo, before);
             }
             if done == group.len() && done < GROUP {
                 group.extend(jobs.try_recv());
@@ -213,4 +219,10 @@ impl Work {
         self.tail.publish(write.news.take());
         Ok(())
     }
+}
+
+/// Takes back changes in memory, the last one first, down to this many.
+fn take_back(undo: &RefCell<Vec<Undo>>, left: usize) {
+    let all = undo.borrow_mut().split_off(left);
+    all.into_iter().rev().for_each(|undo| undo());
 }

@@ -19,6 +19,11 @@ pub fn name() -> Option<String> {
     is_id(&name).then_some(name)
 }
 
+/// What tells this boot of the machine from every other, also from that of a copy; empty where the kernel does not say.
+pub fn boot() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().chars().filter(char::is_ascii_alphanumeric).collect()
+}
+
 /// The addresses of the machine's interfaces that others may reach: no loopback, no link-local IPv6, which needs an interface to be said.
 pub fn addresses() -> Vec<IpAddr> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Nodes: the list, a page for each, and what an operator may do with one.
 
-use super::{At, Deed, ROWS_MAX, back_to, events, field, lease_strip, load, notice, parts, run};
+use super::{At, Deed, ROWS_MAX, back_to, events, field, lease_strip, load, node_runs, notice, parts, run};
 use crate::clock;
 use crate::control::versions::{Condition, Versioned};
 use crate::control::{Control, nodes, replicas};
@@ -44,6 +44,7 @@ const DONE: &[(&str, &str)] = &[
     ("rotate-wg-keys", "The node is asked for new WireGuard keys."),
     ("delete", "The node is deleted."),
     ("labels", "The labels are saved."),
+    (node_runs::DONE, "The chosen machine is this node; the others are refused."),
 ];
 
 /// Every node, with its lease.
@@ -78,7 +79,8 @@ fn list(at: &At) -> Reply {
         parts::with_query("/ui/nodes", &[("role", role), ("state", state), ("label", label), ("q", text), ("sort", sort), ("page", &page)])
     };
     let shown = &found[(number - 1) * ROWS_MAX..found.len().min(number * ROWS_MAX)];
-    let rows = shown.iter().map(|node| row(node, lease(node))).collect();
+    let held = |node: &ListedNode| at.control.leases.conflict(&node.id).is_some_and(|conflict| conflict.decided_at.is_none());
+    let rows = shown.iter().map(|node| row(node, lease(node), held(node))).collect();
     let mut heads = vec![parts::Head::sorting("Node", &href(1, "name"), sort.is_empty() || sort == "name")];
     heads.push("Roles".into());
     heads.push(parts::Head::sorting("State", &href(1, "state"), sort == "state"));
@@ -121,12 +123,15 @@ pub(super) fn pager(total: usize, one: &str, number: usize, pages: usize, href: 
     page!("pager.html", text = &format!("{}{of}", parts::count(total, one)), links = &Html::concat(links))
 }
 
-fn row(node: &ListedNode, lease: LeaseState) -> Vec<Html> {
+fn row(node: &ListedNode, lease: LeaseState, has_two_holders: bool) -> Vec<Html> {
     let roles: Vec<String> = serde_json::from_str(node.roles.get()).unwrap_or_default();
     let labels: BTreeMap<String, String> = serde_json::from_str(node.labels.get()).unwrap_or_default();
     let status = json::kept_object(node.status.get());
     let mut state = vec![parts::state(lease.as_str())];
     state.extend(marks(&status));
+    if has_two_holders {
+        state.extend([parts::text(" "), parts::state("copied")]);
+    }
     let chips = labels.iter().map(|(key, value)| parts::chip(&format!("{key}={value}")));
     vec![
         parts::link(&parts::path("nodes", &node.id), &node.name),
@@ -195,6 +200,7 @@ fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -> Reply {
     let follows = parts::live(
         "node",
         &Html::concat(vec![
+            node_runs::section(at, &node.id),
             drain(&node, placed.total),
             lease_strip::strip(at.control, &node, lease)?,
             parts::facts(facts),

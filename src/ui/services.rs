@@ -11,10 +11,10 @@ use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
 use crate::http::fields::Fields;
 use crate::inputs::specs::spec;
-use crate::model::Paging;
 use crate::model::services::{NewService, Revision, Service};
 use crate::model::specs::Policy;
 use crate::model::users::Role::{Operator, Viewer};
+use crate::model::{Object, Paging};
 use serde_json::{Value, json};
 use tiny_http::Method::{Get, Post};
 

@@ -33,7 +33,7 @@ _uptimemesh() {
     fi
     case "$first" in
         ca) seconds="show nodes rotate drop-previous" ;;
-        node) seconds="show cordon uncordon drain reboot rotate-keys delete" ;;
+        node) seconds="show cordon uncordon drain reboot rotate-keys runs keep-run delete" ;;
         service) seconds="apply show history rollout rollback delete" ;;
         replica) seconds="show move restart snapshot restore delete" ;;
         support-bundle) seconds="create list download" ;;
@@ -76,6 +76,8 @@ _uptimemesh() {
         "node drain") options="--no-wait --username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
         "node reboot") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
         "node rotate-keys") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "node runs") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
+        "node keep-run") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
         "node delete") options="--force --username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
         "services") options="--username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;
         "service apply") options="--file --wait --username --password-file --password --api-token-file --json --api-url --ca-file --help"; words="" ;;

@@ -79,6 +79,16 @@ CREATE TABLE leases (
     -- The last transition that was recorded as an event.
     state          INTEGER NOT NULL CHECK (state IN (0, 1, 2)) -- alive, stale, dead
 ) STRICT;
+CREATE TABLE node_runs (
+    node_seq   INTEGER PRIMARY KEY REFERENCES nodes (seq) ON DELETE CASCADE,
+    -- JSON: a run.
+    kept       TEXT NOT NULL,
+    -- JSON: a list of runs.
+    refused    TEXT NOT NULL,
+    found_at   INTEGER NOT NULL,
+    -- When an operator decided; none: nobody has yet.
+    decided_at INTEGER
+) STRICT;
 CREATE TABLE nodes (
     -- The narrow lease rows point at this number, so that a flush of thousands touches few pages.
     seq                  INTEGER PRIMARY KEY,

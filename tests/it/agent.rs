@@ -204,6 +204,7 @@ fn an_address_that_swallows_packets_costs_no_heartbeat() {
     let waiting: Vec<_> = (0..8).map_while(|_| TcpStream::connect_timeout(&at, Duration::from_millis(200)).ok()).collect();
     assert!(waiting.len() < 8);
     fs::write(elsewhere.join("data/identities/n/api.urls"), format!("http://{at}\n{url}\n")).unwrap();
+    ok(elsewhere.path(), &["heartbeat", "--ttl", "45"]);
     let agent = Running::start(elsewhere.path(), "agent", &["agent", "--ttl", "45"]);
     until("a heartbeat is accepted", || elsewhere.join("data/identities/n/status.json").exists().then_some(()));
     assert!(!agent.logged().contains("agent.heartbeat_failed"), "{}", agent.logged());

@@ -2,6 +2,7 @@
 
 use crate::program::{Running, command, fails, ok};
 use crate::support::{Client, Dir, until};
+use crate::trouble::{can_mount, in_namespace};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -122,6 +123,76 @@ fn up_is_the_node_whose_identity_is_there() {
     until("it is up", || again.said().contains("node     called-so-once").then_some(()));
     let nodes = client.signed_in("admin", "uptime").get("/nodes").json();
     assert_eq!(nodes.as_array().unwrap().len(), 1, "{nodes}");
+}
+
+/// As a container that is made anew beside its volume: it has another host name each time.
+#[test]
+fn a_container_that_is_made_again_is_the_same_node() {
+    let dir = Dir::new();
+    let data = dir.join("volume");
+    let named = |name: &str| {
+        let program = command(dir.path(), &["up", "--server-port", "0", "--server-host", "127.0.0.1"]);
+        let mut outer = std::process::Command::new("unshare");
+        outer.args(["--uts", "sh", "-ec", "hostname \"$0\"; exec \"$@\"", name]).arg(program.get_program()).args(program.get_args());
+        outer.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("DATA_DIR", &data).env("LOG_FILE", "");
+        outer.current_dir(dir.path());
+        Running::of(outer, dir.path(), name)
+    };
+    for name in ["3f1c9a7be210", "b02d44e1c9aa"] {
+        let mut up = named(name);
+        until("it is up", || up.said().contains("node     3f1c9a7be210").then_some(()));
+        let nodes = up.client().signed_in("admin", "uptime").get("/nodes").json();
+        assert_eq!(nodes.as_array().unwrap().len(), 1, "{nodes}");
+        assert_eq!(up.terminate(), 0);
+    }
+}
+
+#[test]
+fn a_join_that_replaces_a_node_says_whom() {
+    let (dir, machine, other) = (Dir::new(), Dir::new(), Dir::new());
+    let (_control, url, admin) = served(&dir);
+    let for_n = || crate::node::token(&admin, "worker", Some("n"));
+    let rejoin = |machine: &Path, name: &str| {
+        let token = for_n();
+        let line = ["join", "--api-url", &url, "--token", &token, "--role", "worker", "--node-id", "n", "--name", name];
+        let output = crate::program::run(machine, &line);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        (serde_json::from_slice::<Value>(&output.stdout).unwrap(), said)
+    };
+    // An operator made it known before: nobody's place is taken.
+    admin.post("/nodes", &json!({"id": "n", "name": "first"}));
+    let (fresh, said) = rejoin(machine.path(), "first");
+    assert!(fresh.get("replaced").is_none() && !said.contains("warning: this takes the place"), "{fresh} {said}");
+    assert!(admin.events("cluster")[0]["level"].as_str().unwrap().eq_ignore_ascii_case("info"));
+    ok(machine.path(), &["heartbeat", "--api-url", &url]);
+    for (from, same_key, before, name) in [(&other, false, "first", "second"), (&other, true, "second", "third")] {
+        let seen = admin.get("/nodes/n").json();
+        let (answer, said) = rejoin(from.path(), name);
+        let replaced = json!({"node_id": "n", "name": before, "last_seen_at": seen["heartbeat_at"], "identity_fingerprint": seen["identity_fingerprint"], "same_key": same_key});
+        assert_eq!(answer["replaced"], replaced);
+        assert!(said.contains(&format!("the node n (named {before}, last seen {}", seen["heartbeat_at"].as_str().unwrap())), "{said}");
+        let event = &admin.events("cluster")[0];
+        assert!(event["name"] == "node.rejoin" && event["level"].as_str().unwrap().eq_ignore_ascii_case("warning"), "{event}");
+        assert_eq!(event["fields"]["replaced"], replaced);
+    }
+}
+
+#[test]
+fn a_join_that_could_not_be_kept_costs_no_token() {
+    if !can_mount() {
+        return;
+    }
+    let (dir, machine) = (Dir::new(), Dir::new());
+    let (_control, url, admin) = served(&dir);
+    join(machine.path(), &url, &admin, "n", &[]);
+    let token = crate::node::token(&admin, "worker", Some("n"));
+    let line = ["join", "--api-url", &url, "--token", &token, "--role", "worker"];
+    let at = "data/identities/n";
+    let output = in_namespace(machine.path(), &format!("mount --bind {at} {at}\nmount -o remount,bind,ro {at}"), &line).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && said.contains("Read-only file system"), "{said}");
+    ok(machine.path(), &line);
 }
 
 /// Answers one request with this JSON; gives its URL.

@@ -12,6 +12,7 @@ mod browser_ui;
 mod bundle_secrets;
 mod bundles;
 mod canary;
+mod copies;
 mod crash;
 mod doctor;
 mod golden;

@@ -58,6 +58,46 @@ fn a_full_disk_refuses_writes_whole_and_reads_go_on() {
 }
 
 #[test]
+fn a_heartbeat_with_news_is_renewed_while_nothing_can_be_written() {
+    if !can_mount() {
+        return;
+    }
+    let dir = Dir::new();
+    fs::create_dir(dir.join("data")).unwrap();
+    let script = "mount -t tmpfs -o size=4m tmpfs data\nhead -c 1000000 /dev/zero > data/filler";
+    let args = ["serve", "--server-host", "127.0.0.1", "--server-port", "0", "--log-file", ""];
+    let server = Running::of(in_namespace(dir.path(), script, &args), dir.path(), "serve");
+    let admin = server.client().signed_in("admin", "uptime");
+    let mut node = crate::node::Node::joined(&admin, "n");
+    let blob = |i: usize| json!({"id": format!("n{i:04}"), "name": format!("n{i}"), "status": {"blob": "x".repeat(30_000)}});
+    (0..1000).find(|i| admin.post("/nodes", &blob(*i)).status == 503).expect("four megabytes are soon full");
+    let status = |admin: &Client| admin.get("/nodes/n").json()["status"].clone();
+
+    let before = admin.get("/nodes/n").json()["lease_expires_at"].clone();
+    for (ttl_s, news) in [(100, json!({"a": "x".repeat(20_000), "b": 1})), (200, json!({"b": 2, "c": [3]}))] {
+        let answer = node.heartbeat(&admin, ttl_s, &news);
+        assert_eq!((answer.status, &answer.json()["status_stored"]), (200, &json!(false)), "{}", answer.text());
+    }
+    assert!(status(&admin)["b"].is_null(), "nothing is shown that is not durable");
+    assert_ne!(admin.get("/nodes/n").json()["lease_expires_at"], before);
+    // What fits no status is the node's to know, and shuts it out no longer than that.
+    let large = node.heartbeat(&admin, 45, &json!({"d": "x".repeat(50_000)}));
+    assert_eq!(large.status, 422, "{}", large.text());
+    let answer = node.heartbeat(&admin, 45, &json!({"a": "y".repeat(20_000), "b": 1}));
+    assert_eq!((answer.status, &answer.json()["status_stored"]), (200, &json!(false)), "{}", answer.text());
+    let answer = node.heartbeat(&admin, 45, &json!({"b": 2, "c": [3]}));
+    assert_eq!((answer.status, &answer.json()["status_stored"]), (200, &json!(false)), "{}", answer.text());
+
+    fs::remove_file(format!("/proc/{}/root{}", server.pid(), dir.join("data/filler").display())).unwrap();
+    until("writes are possible again", || (admin.post("/nodes", &blob(2000)).status == 201).then_some(()));
+    // A heartbeat that has nothing to tell writes what is kept.
+    let answer = node.heartbeat(&admin, 45, &json!({}));
+    assert_eq!((answer.status, &answer.json()["status_stored"]), (200, &serde_json::Value::Null), "{}", answer.text());
+    let stored = status(&admin);
+    assert_eq!((&stored["b"], &stored["c"], &stored["a"]), (&json!(2), &json!([3]), &json!("y".repeat(20_000))));
+}
+
+#[test]
 fn a_read_only_directory_is_named() {
     if !can_mount() {
         return;

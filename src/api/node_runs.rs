@@ -1,0 +1,41 @@
+//! `/nodes/{node_id}/runs`: of two machines that have one identity, which one stays.
+
+use super::{arg, body_at, read_id};
+use crate::control::{Control, node_runs};
+use crate::gate::Handler::By;
+use crate::gate::{Reply, Route, route};
+use crate::http::{Request, Response};
+use crate::model::node_runs::Conflict;
+use crate::model::users::Role::{Operator, Viewer};
+use crate::model::users::User;
+use serde_json::json;
+use tiny_http::Method::{Get, Post};
+
+/// The routes of this file.
+pub const ROUTES: &[Route] = &[
+    route(Get, "/nodes/{node_id}/runs", By(Viewer, show)).gives(200, "NodeRuns"),
+    route(Post, "/nodes/{node_id}/keep-run", By(Operator, keep)).gives(200, "NodeRuns"),
+];
+
+fn show(control: &Control, request: &Request, _: &User) -> Reply {
+    let id = read_id(request, "node_id")?;
+    let conflict = node_runs::show(control, &id)?;
+    Ok(told(&id, conflict.as_ref()))
+}
+
+fn keep(control: &Control, request: &Request, _: &User) -> Reply {
+    let mut f = body_at(request, "node_id")?;
+    let run = f.text("run", 1..=64).required();
+    f.finish()?;
+    let id = arg(request).to_string();
+    let conflict = node_runs::keep(control, id.clone(), run)?;
+    Ok(told(&id, Some(&conflict)))
+}
+
+fn told(node_id: &str, conflict: Option<&Conflict>) -> Response {
+    let body = match conflict {
+        Some(c) => json!({"node_id": node_id, "kept": c.kept, "refused": c.refused, "found_at": c.found_at, "decided_at": c.decided_at}),
+        None => json!({"node_id": node_id, "kept": null, "refused": [], "found_at": null, "decided_at": null}),
+    };
+    Response::json(200, &body)
+}
