@@ -273,7 +273,11 @@ fn explain(at: &At) -> Reply {
         let filters: Vec<&str> = node.filters.iter().map(|f| f.reason.as_str()).collect();
         let answer = match (node.rank, node.score) {
             (Some(rank), Some(score)) => {
-                format!("choice {rank}: {} of this service, {} in its zone, {} in all", score.same_service, score.zone_replicas, score.load)
+                let used = if score.used_permille > 0 { format!(", {} % taken", score.used_permille / 10) } else { String::new() };
+                format!(
+                    "choice {rank}: {} of this service, {} in its zone, {} in all{used}",
+                    score.same_service, score.zone_replicas, score.load
+                )
             }
             _ => format!("takes none: {}", filters.join("; ")),
         };

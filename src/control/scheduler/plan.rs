@@ -124,6 +124,8 @@ enum Trouble {
     Unready,
     /// It has what another one has too, and only one can have: a port of its node, or the node itself.
     Clash(String),
+    /// Its node has less than the replicas there want.
+    Overfull(String),
     /// Its node does not suit any more.
     Closed(String),
     /// Its node is draining.
@@ -135,7 +137,7 @@ enum Trouble {
 impl Trouble {
     fn reason(&self, node_id: &str) -> String {
         match self {
-            Trouble::Lost(why) | Trouble::Clash(why) | Trouble::Closed(why) => format!("{why} ({node_id})"),
+            Trouble::Lost(why) | Trouble::Clash(why) | Trouble::Overfull(why) | Trouble::Closed(why) => format!("{why} ({node_id})"),
             Trouble::Sick(why) => why.clone(),
             Trouble::Unready => format!("its node is not ready ({node_id})"),
             Trouble::Drained => format!("the node is draining ({node_id})"),
@@ -185,6 +187,7 @@ impl<'s, 'v> Planner<'s, 'v> {
             Mode::PerNode => self.per_node(),
             Mode::Replicated => self.replicated(),
         }
+        self.tell_overfull();
         self.roll();
         if self.plan.eligible_nodes == 0 && !self.told_none {
             let why = self.refusals();
@@ -238,7 +241,8 @@ impl<'s, 'v> Planner<'s, 'v> {
         }
         let selected = || (!node.matches(&policy.selector)).then(|| "the selector does not match its node".to_string());
         let closed = node.closed().map(|why| format!("its node is {why}")).or_else(selected).map(Trouble::Closed);
-        closed.or_else(|| self.session.clash(index).map(Trouble::Clash))
+        let clash = || self.session.clash(index).map(Trouble::Clash);
+        closed.or_else(clash).or_else(|| self.session.overfull(index).map(Trouble::Overfull))
     }
 
     /// Whether there is a replica of this id, or this round of plans makes one.
@@ -301,9 +305,12 @@ impl<'s, 'v> Planner<'s, 'v> {
         let (mut drains_left, mut drains_begun) = (at_once.saturating_sub(away), false);
         let (mut homeless, mut homeless_why) = (0, String::new());
         for (trouble, replica) in troubled {
-            if matches!(trouble, Trouble::Clash(_)) && replica.node.is_none_or(|n| self.session.clash(n).is_none()) {
+            let still = |now: &dyn Fn(NodeIndex) -> Option<String>| replica.node.is_some_and(|n| now(n).is_some());
+            match trouble {
                 // The other one has moved.
-                continue;
+                Trouble::Clash(_) if !still(&|n| self.session.clash(n)) => continue,
+                Trouble::Overfull(_) if !still(&|n| self.session.overfull(n)) => continue,
+                _ => {}
             }
             let silent = replica.node.is_some_and(|n| self.view.nodes[n as usize].lease == LeaseState::Dead);
             let hold = if self.view.brake.is_some() {
@@ -354,6 +361,25 @@ impl<'s, 'v> Planner<'s, 'v> {
         if homeless > 0 {
             self.told_none = true;
             self.warn(format!("No eligible node for {homeless} replicas that should move: {homeless_why}"));
+        }
+    }
+
+    /// Warns of each node that has less than its replicas want and keeps some of this service.
+    fn tell_overfull(&mut self) {
+        let policy = &self.service.policy;
+        let why = match policy.mode {
+            Mode::PerNode => "one runs on every eligible node",
+            Mode::Replicated if !policy.reschedule_unhealthy => "spec.scheduling.reschedule_unhealthy is false",
+            Mode::Replicated => "it is not moved now",
+        };
+        let why = if self.told_none { "no other node can take it" } else { why };
+        let mut told = BTreeSet::new();
+        for replica in &self.service.replicas {
+            let keeps = |n: &NodeIndex| self.view.nodes[*n as usize].may_keep() && !self.done.contains(replica.id.as_str());
+            let Some(node) = replica.node.filter(keeps) else { continue };
+            if let Some(lack) = self.session.overfull(node).filter(|_| told.insert(node)) {
+                self.warn(format!("{} stays on {}: {lack}; {why}", replica.id, replica.node_id));
+            }
         }
     }
 
@@ -446,7 +472,11 @@ impl<'s, 'v> Planner<'s, 'v> {
                 }
                 (None, Some(node)) if node.matches(selector) || self.view.brake.is_some() => continue,
                 // What is sick on a node that may keep it has no better place: there is one on every node.
-                (Some(Trouble::Sick(_) | Trouble::Clash(_)), Some(node)) if node.matches(selector) && node.may_keep() => continue,
+                (Some(Trouble::Sick(_) | Trouble::Clash(_) | Trouble::Overfull(_)), Some(node))
+                    if node.matches(selector) && node.may_keep() =>
+                {
+                    continue;
+                }
                 (Some(trouble), _) => trouble.reason(&replica.node_id),
                 (None, _) => "its node does not suit any more".to_string(),
             };

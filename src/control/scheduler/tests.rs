@@ -1,5 +1,7 @@
 //! Plans over made-up clusters: what each rule does, and what holds for any cluster.
 
+mod room;
+
 use super::plan::{self, Action, Kind, Plan};
 use super::rebalance;
 use super::view::{NodeView, View};
