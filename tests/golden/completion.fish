@@ -4,7 +4,7 @@ function __uptimemesh_words
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --node-id --api-url --ca-file --app-name --app-env --data-dir --database-url --server-host --server-port --tls --tls-names --tls-cert-file --tls-key-file --trusted-proxies --log-level --log-file --log-db-queries --log-db-query-params --log-sql-max-length --auth-cookie-secure --auth-session-ttl-seconds --auth-session-idle-seconds --cluster-pki-dir --node-cert-validity-days --cluster-lease-token-ttl-seconds --heartbeat-signature-max-skew-seconds --backup-dir --backup-passphrase-file --backup-before-upgrade --http-connections-max --http-connections-per-address-max --http-requests-per-second-max --identity-dir --core-ttl --worker-ttl --username --password-file --password --api-token-file --role --ttl --for-node --timeout --join-file --token-file --token --name --mesh-ip --api-endpoint --lease-ttl --label --update-dir --update-state --lease-token --status-json --lease-state --file --to --service --node --snapshot --max-moves --output --category --level --since --limit --new-password-file --new-password --setup-code --days --out --key-file --release-key --artifact --as --channel --bytes-max --rings --ring-label --wait-seconds --lost-max --request-file --version-url --want-version --bin --restart-command --health-url --status-file --health-wait --settle --ring --ring-wait --config --tries --state-dir -f
+        else if contains -- $word --node-id --api-url --ca-file --app-name --app-env --data-dir --database-url --server-host --server-port --tls --tls-names --tls-cert-file --tls-key-file --trusted-proxies --log-level --log-file --log-db-queries --log-db-query-params --log-sql-max-length --auth-cookie-secure --auth-session-ttl-seconds --auth-session-idle-seconds --cluster-pki-dir --node-cert-validity-days --cluster-lease-token-ttl-seconds --heartbeat-signature-max-skew-seconds --backup-dir --backup-passphrase-file --backup-before-upgrade --http-connections-max --http-connections-per-address-max --http-requests-per-second-max --identity-dir --core-ttl --worker-ttl --username --password-file --password --api-token-file --role --ttl --for-node --timeout --join-file --token-file --token --name --mesh-ip --api-endpoint --lease-ttl --label --update-dir --update-state --lease-token --status-json --lease-state --reserve-cpu --reserve-memory --cpu --memory --file --to --service --node --snapshot --max-moves --output --category --level --since --limit --new-password-file --new-password --setup-code --days --out --key-file --release-key --artifact --as --channel --bytes-max --rings --ring-label --wait-seconds --lost-max --request-file --version-url --want-version --bin --restart-command --health-url --status-file --health-wait --settle --ring --ring-wait --config --tries --state-dir -f
             set skip 1
         else if not string match -q -- '-*' $word
             echo $word
@@ -38,11 +38,12 @@ complete -c uptimemesh -n __uptimemesh_after -a agent -d 'Keep this node\'s leas
 complete -c uptimemesh -n __uptimemesh_after -a heartbeat -d 'Send one heartbeat.'
 complete -c uptimemesh -n __uptimemesh_after -a nodes-status -d 'List nodes with their leases.'
 complete -c uptimemesh -n __uptimemesh_after -a nodes -d 'List nodes.'
-complete -c uptimemesh -n __uptimemesh_after -a node -d 'show, cordon, uncordon, drain, reboot, rotate-keys, delete'
+complete -c uptimemesh -n __uptimemesh_after -a node -d 'show, cordon, uncordon, drain, room, reboot, rotate-keys, delete'
 complete -c uptimemesh -n '__uptimemesh_after node' -a show -d 'Print a node.'
 complete -c uptimemesh -n '__uptimemesh_after node' -a cordon -d 'Keep new work away from a node, and move what runs there.'
 complete -c uptimemesh -n '__uptimemesh_after node' -a uncordon -d 'Let work come to a node again; ends a drain.'
 complete -c uptimemesh -n '__uptimemesh_after node' -a drain -d 'Move all work of a node elsewhere.'
+complete -c uptimemesh -n '__uptimemesh_after node' -a room -d 'Say what replicas may take of a node; without options, leave it to the node.'
 complete -c uptimemesh -n '__uptimemesh_after node' -a reboot -d 'Ask a node to reboot.'
 complete -c uptimemesh -n '__uptimemesh_after node' -a rotate-keys -d 'Ask a node for new WireGuard keys.'
 complete -c uptimemesh -n '__uptimemesh_after node' -a delete -d 'Remove a node and revoke its identity.'
@@ -408,6 +409,18 @@ complete -c uptimemesh -n '__uptimemesh_in node drain' -l json -d 'print JSON'
 complete -c uptimemesh -n '__uptimemesh_in node drain' -l api-url -x -d 'the control plane (default http://127.0.0.1:8000) [UPTIMEMESH_API_URL]'
 complete -c uptimemesh -n '__uptimemesh_in node drain' -l ca-file -r -F -d 'authorities (PEM) to believe over https, instead of the system\'s [UPTIMEMESH_CA_FILE]'
 complete -c uptimemesh -n '__uptimemesh_in node drain' -l help -d 'print this help'
+complete -c uptimemesh -n '__uptimemesh_in node room' -l reserve-cpu -x -d 'thousandths of cores, or a share, that replicas leave free'
+complete -c uptimemesh -n '__uptimemesh_in node room' -l reserve-memory -x -d 'mebibytes of memory, or a share, that replicas leave free'
+complete -c uptimemesh -n '__uptimemesh_in node room' -l cpu -x -d 'thousandths of cores that the node has, whatever it reports'
+complete -c uptimemesh -n '__uptimemesh_in node room' -l memory -x -d 'mebibytes of memory that the node has, whatever it reports'
+complete -c uptimemesh -n '__uptimemesh_in node room' -l username -x -d 'who signs in (default admin) [UPTIMEMESH_USERNAME]'
+complete -c uptimemesh -n '__uptimemesh_in node room' -l password-file -r -F -d 'file with the password; - reads standard input'
+complete -c uptimemesh -n '__uptimemesh_in node room' -l password -x -d 'the password; others on this machine can see it [UPTIMEMESH_PASSWORD]'
+complete -c uptimemesh -n '__uptimemesh_in node room' -l api-token-file -r -F -d 'file with an API token, instead of name and password [UPTIMEMESH_API_TOKEN]'
+complete -c uptimemesh -n '__uptimemesh_in node room' -l json -d 'print JSON'
+complete -c uptimemesh -n '__uptimemesh_in node room' -l api-url -x -d 'the control plane (default http://127.0.0.1:8000) [UPTIMEMESH_API_URL]'
+complete -c uptimemesh -n '__uptimemesh_in node room' -l ca-file -r -F -d 'authorities (PEM) to believe over https, instead of the system\'s [UPTIMEMESH_CA_FILE]'
+complete -c uptimemesh -n '__uptimemesh_in node room' -l help -d 'print this help'
 complete -c uptimemesh -n '__uptimemesh_in node reboot' -l username -x -d 'who signs in (default admin) [UPTIMEMESH_USERNAME]'
 complete -c uptimemesh -n '__uptimemesh_in node reboot' -l password-file -r -F -d 'file with the password; - reads standard input'
 complete -c uptimemesh -n '__uptimemesh_in node reboot' -l password -x -d 'the password; others on this machine can see it [UPTIMEMESH_PASSWORD]'

@@ -146,3 +146,20 @@ fn apply_tells_what_is_not_known() {
         assert!(err.contains("! spec.count is not known here; did you mean spec.scheduling.desired_replicas?"), "{change}: {err}");
     }
 }
+
+#[test]
+fn room_is_said_by_a_command() {
+    let fleet = Fleet::start();
+    let capacity = until("the agent tells its size", || {
+        let node = fleet.json(&["node", "show", "a", "--json"]);
+        node["status"]["capacity"]["cpu_millis"].as_u64().map(|_| node["status"]["capacity"].clone())
+    });
+    assert!(capacity["system_memory_mb"].as_u64() >= Some(64) && capacity["system_cpu_millis"].as_u64() >= Some(50), "{capacity}");
+    let said = fleet.json(&["node", "room", "a", "--reserve-cpu", "10%", "--reserve-memory", "256", "--memory", "2048"]);
+    assert_eq!((&said["reserved"], &said["capacity"]), (&json!({"cpu_percent": 10, "memory_mb": 256}), &json!({"memory_mb": 2048})));
+    fails(fleet.dir.path(), &["node", "room", "a", "--reserve-cpu", "much", "--api-url", &fleet.url]);
+    fails(fleet.dir.path(), &["node", "room", "a", "--reserve-cpu", "110%", "--api-url", &fleet.url]);
+    assert_eq!(fleet.json(&["node", "show", "a", "--json"])["reserved"], said["reserved"], "what is refused changes nothing");
+    let said = fleet.json(&["node", "room", "a"]);
+    assert_eq!((&said["reserved"], &said["capacity"]), (&Value::Null, &Value::Null));
+}

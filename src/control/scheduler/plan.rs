@@ -6,8 +6,10 @@
 
 mod actions;
 mod pins;
+mod rollout;
 
 pub use actions::{Action, Kind};
+pub use rollout::Rollout;
 
 use super::place::{Session, State, filters, fits};
 use super::view::{NodeIndex, ReplicaView, ServiceView, View};
@@ -41,6 +43,8 @@ pub struct Plan {
     pub replicas_before: usize,
     /// Nodes that may take one.
     pub eligible_nodes: usize,
+    /// Replicas that were told to run the newest generation and do not say that they do; `None` where there are none.
+    pub rollout: Option<Rollout>,
     /// Whether nothing is done.
     pub dry_run: bool,
     /// What somebody should know.
@@ -168,6 +172,7 @@ impl<'s, 'v> Planner<'s, 'v> {
             actual_replicas: service.replicas.len(),
             replicas_before: service.replicas.len(),
             eligible_nodes: session.eligible().len(),
+            rollout: None,
             dry_run: true,
             warnings: service.policy.warnings.clone(),
             actions: Vec::new(),
@@ -497,25 +502,6 @@ impl<'s, 'v> Planner<'s, 'v> {
             let count = refused.len();
             refused.truncate(REASONS_MAX);
             self.warn(format!("{count} eligible nodes cannot take a replica: {}", refused.join("; ")));
-        }
-    }
-
-    /// Queues updates for replicas of an old generation, so many that no more than the spec allows are under way.
-    fn roll(&mut self) {
-        let (policy, generation) = (&self.service.policy, self.service.generation);
-        let says = |value: &Option<serde_json::Value>| value.as_ref().and_then(serde_json::Value::as_i64) == Some(generation);
-        let gone: HashSet<String> =
-            self.plan.actions.iter().filter(|a| a.action == Kind::ScaleDown).map(|a| a.replica_id.clone()).collect();
-        let old: Vec<&ReplicaView> =
-            self.service.replicas.iter().filter(|r| !says(&r.facts.applied_generation) && !gone.contains(&r.id)).collect();
-        let queued =
-            |r: &ReplicaView| says(&r.facts.desired_generation) && r.facts.update_state.as_ref().is_some_and(|state| state == "pending");
-        let under_way = old.iter().filter(|r| queued(r)).count();
-        let at_once = (policy.max_surge + policy.max_unavailable).max(1);
-        for replica in old.iter().filter(|r| !queued(r)).take(at_once.saturating_sub(under_way)) {
-            let runs = replica.facts.applied_generation.as_ref().map_or("none".to_string(), ToString::to_string);
-            let detail = format!("generation {runs} is to become {generation}");
-            self.plan.actions.push(Action::of(Kind::QueueRollingUpdate, &self.service.id, &replica.id, detail));
         }
     }
 

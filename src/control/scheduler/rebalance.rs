@@ -118,6 +118,7 @@ fn empty(view: &View, service: usize) -> Plan {
         actual_replicas: service.replicas.len(),
         replicas_before: service.replicas.len(),
         eligible_nodes: view.nodes.iter().filter(|n| n.closed().is_none() && n.matches(&service.policy.selector)).count(),
+        rollout: None,
         dry_run: true,
         warnings: Vec::new(),
         actions: Vec::new(),

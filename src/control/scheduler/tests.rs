@@ -68,6 +68,7 @@ impl Cluster {
             created_at: NOW,
             updated_at: NOW,
             replicas_made: 0,
+            rollout_told: 0,
         });
     }
 
@@ -132,6 +133,7 @@ impl Cluster {
                 } else if name == "queue_rolling_update" {
                     replica.status.insert("desired_generation".into(), generation.into());
                     replica.status.insert("update_state".into(), "pending".into());
+                    replica.status.insert("update_queued_at".into(), NOW.plus_secs(self.later_s).to_string().into());
                 } else {
                     replica.node_id = target;
                     replica.placement.clone_from(&action.placement);

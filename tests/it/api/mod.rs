@@ -7,6 +7,7 @@ mod conventions;
 mod events;
 mod nodes;
 mod replicas;
+mod room;
 mod scheduler;
 mod services;
 mod settings;
