@@ -51,7 +51,7 @@ impl Room {
     }
 }
 
-/// CPU (in thousandths of cores) and memory (in mebibytes) of a node; `None` where nobody says what it has. `reported` is the key
+/// CPU (in thousandths of cores) and memory (in mebibytes) of a node; `None` where that is not known. `reported` is the key
 /// `capacity` of its status: `cpu_millis` and `memory_mb`, and what the machine itself needs, `system_cpu_millis` and `system_memory_mb`.
 pub fn room(reported: Option<&Value>, capacity: Option<Capacity>, reserved: Option<Reserved>) -> (Option<Room>, Option<Room>) {
     let told = |key: &str| reported.and_then(|c| c.get(key)).and_then(count_of).map(i64::unsigned_abs);

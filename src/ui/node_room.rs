@@ -29,7 +29,7 @@ pub(super) fn fact(node: &Node) -> Html {
     parts::text(&if lines.is_empty() { "not known: nothing is checked".to_string() } else { lines.join(", ") })
 }
 
-/// The form, for whoever may change it.
+/// The form, for operators.
 pub(super) fn form(at: &At, node: &Node, version: &str) -> Html {
     if !at.may(Operator) {
         return Html::empty();

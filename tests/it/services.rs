@@ -138,12 +138,13 @@ fn a_service_outlives_a_machine() {
 #[test]
 fn apply_tells_what_is_not_known() {
     let fleet = Fleet::start();
-    fs::write(fleet.dir.join("web.json"), json!({"id": "web", "name": "web", "spec": {"count": 2}}).to_string()).unwrap();
+    fs::write(fleet.dir.join("web.json"), json!({"id": "web", "name": "web", "replicas": 3, "spec": {"count": 2}}).to_string()).unwrap();
     for (change, done) in [("made", "Created web"), ("applied again", "web is unchanged")] {
         let output = run(fleet.dir.path(), &["service", "apply", "-f", "web.json", "--api-url", &fleet.url]);
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(out.starts_with(done), "{change}: {out}{err}");
         assert!(err.contains("! spec.count is not known here; did you mean spec.scheduling.desired_replicas?"), "{change}: {err}");
+        assert!(err.contains("! replicas is not known beside spec"), "{change}: {err}");
     }
 }
 

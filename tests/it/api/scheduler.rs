@@ -142,7 +142,7 @@ fn an_action_that_is_not_known_does_nothing() {
 }
 
 #[test]
-fn a_rollout_that_nobody_carries_out_is_told() {
+fn a_rollout_that_is_not_carried_out_is_told() {
     let (_served, admin) = cluster(1);
     admin.put("/cluster-settings/rollout_late_seconds", &json!({"value": "1"}));
     assert_eq!(admin.put("/cluster-settings/rollout_late_seconds", &json!({"value": "0"})).status, 422);

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 /// A plan warns of a rollout from here on: every agent was heard of since.
 const QUIET_S: i64 = 15;
 
-/// A rollout that waits for whoever runs the replicas.
+/// A rollout that waits for the agents of its replicas.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Rollout {
     /// Replicas that do not say that they run the newest generation.
