@@ -1,9 +1,11 @@
 -- name: page
-SELECT seq, id, name, roles, labels, mesh_ip, status, api_endpoint, identity_fingerprint, identity_expires_at, created_at, updated_at, mesh_ip_given
+SELECT seq, id, name, roles, labels, mesh_ip, status, api_endpoint, identity_fingerprint, identity_expires_at, created_at, updated_at,
+    mesh_ip_given, capacity, reserved
 FROM nodes WHERE id > :after ORDER BY id LIMIT :limit
 -- name: page_of
 -- scan: filters by role, label and lease state look at every node; there are some thousands.
-SELECT seq, id, name, roles, labels, mesh_ip, status, api_endpoint, identity_fingerprint, identity_expires_at, created_at, updated_at, mesh_ip_given
+SELECT seq, id, name, roles, labels, mesh_ip, status, api_endpoint, identity_fingerprint, identity_expires_at, created_at, updated_at,
+    mesh_ip_given, capacity, reserved
 FROM nodes WHERE id > :after
     AND (:role IS NULL OR EXISTS (SELECT 1 FROM json_each(nodes.roles) WHERE value = :role))
     AND NOT EXISTS (SELECT 1 FROM json_each(:labels) AS w WHERE NOT EXISTS (
@@ -23,11 +25,14 @@ WHERE (:role IS NULL OR EXISTS (SELECT 1 FROM json_each(nodes.roles) WHERE value
 SELECT min(identity_expires_at) FROM nodes
 -- name: all
 -- scan: the scheduler sees every node.
-SELECT seq, id, name, roles, labels, mesh_ip, status, api_endpoint, identity_fingerprint, identity_expires_at, created_at, updated_at, mesh_ip_given FROM nodes
+SELECT seq, id, name, roles, labels, mesh_ip, status, api_endpoint, identity_fingerprint, identity_expires_at, created_at, updated_at,
+    mesh_ip_given, capacity, reserved
+FROM nodes
 -- name: page_of_statuses
 SELECT id, status FROM nodes WHERE id > :after ORDER BY id LIMIT :limit
 -- name: by_id
-SELECT seq, id, name, roles, labels, mesh_ip, status, api_endpoint, identity_fingerprint, identity_expires_at, created_at, updated_at, mesh_ip_given
+SELECT seq, id, name, roles, labels, mesh_ip, status, api_endpoint, identity_fingerprint, identity_expires_at, created_at, updated_at,
+    mesh_ip_given, capacity, reserved
 FROM nodes WHERE id = :id
 -- name: count
 -- scan: counting reads the smallest index once.
@@ -43,11 +48,11 @@ SELECT id, name FROM nodes WHERE id <> :id AND seq < coalesce((SELECT seq FROM n
 -- scan: asked when a certificate is issued; there are some thousands.
 SELECT mesh_ip_given FROM nodes WHERE id <> :id AND mesh_ip_given IS NOT NULL
 -- name: insert
-INSERT INTO nodes (id, name, roles, labels, mesh_ip, mesh_ip_given, status, api_endpoint, created_at, updated_at)
-VALUES (:id, :name, :roles, :labels, :mesh_ip, :mesh_ip_given, :status, :api_endpoint, :now, :now)
+INSERT INTO nodes (id, name, roles, labels, mesh_ip, mesh_ip_given, status, api_endpoint, capacity, reserved, created_at, updated_at)
+VALUES (:id, :name, :roles, :labels, :mesh_ip, :mesh_ip_given, :status, :api_endpoint, :capacity, :reserved, :now, :now)
 -- name: update
-UPDATE nodes SET name = :name, roles = :roles, labels = :labels, mesh_ip = :mesh_ip, mesh_ip_given = :mesh_ip_given, status = :status,
-    api_endpoint = :api_endpoint, updated_at = :now
+UPDATE nodes SET name = :name, roles = :roles, labels = :labels, mesh_ip = :mesh_ip, mesh_ip_given = :mesh_ip_given, status = :status, api_endpoint = :api_endpoint,
+    capacity = :capacity, reserved = :reserved, updated_at = :now
 WHERE id = :id
 -- name: set_identity
 UPDATE nodes SET identity_fingerprint = :fingerprint, identity_expires_at = :expires_at, identity_key = :key, identity_trust = :trust, updated_at = :now WHERE id = :id

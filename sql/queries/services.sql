@@ -1,12 +1,15 @@
 -- name: page
-SELECT id, name, description, spec, generation, created_at, updated_at, rollout_requested_at, rollback_requested_at, replicas_made
+SELECT id, name, description, spec, generation, created_at, updated_at, rollout_requested_at, rollback_requested_at, replicas_made,
+    rollout_told
 FROM services WHERE id > :after ORDER BY id LIMIT :limit
 -- name: all
 -- scan: the scheduler sees every service.
-SELECT id, name, description, spec, generation, created_at, updated_at, rollout_requested_at, rollback_requested_at, replicas_made
+SELECT id, name, description, spec, generation, created_at, updated_at, rollout_requested_at, rollback_requested_at, replicas_made,
+    rollout_told
 FROM services
 -- name: by_id
-SELECT id, name, description, spec, generation, created_at, updated_at, rollout_requested_at, rollback_requested_at, replicas_made
+SELECT id, name, description, spec, generation, created_at, updated_at, rollout_requested_at, rollback_requested_at, replicas_made,
+    rollout_told
 FROM services WHERE id = :id
 -- name: count
 -- scan: counting reads the smallest index once.
@@ -20,6 +23,8 @@ UPDATE services SET description = :description, spec = :spec, generation = :gene
 WHERE id = :id
 -- name: count_made
 UPDATE services SET replicas_made = replicas_made + :made WHERE id = :id
+-- name: set_rollout_told
+UPDATE services SET rollout_told = :generation WHERE id = :id
 -- name: delete
 DELETE FROM services WHERE id = :id
 -- name: replicas_of

@@ -8,6 +8,7 @@ use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response};
+use crate::inputs::capacity::room;
 use crate::model::leases::LeaseState;
 use crate::model::nodes::{Node, NodeChange, NodeFilter};
 use crate::model::users::Role::{Operator, Viewer};
@@ -63,6 +64,7 @@ fn create(control: &Control, request: &Request, user: &User) -> Reply {
     let mut given = change(&mut f);
     given.roles = f.words("roles").optional();
     given.labels = f.labels("labels").optional();
+    (given.capacity, given.reserved) = room(&mut f);
     f.finish()?;
     Ok(created(nodes::create(control, once, id, name, given)?))
 }
@@ -75,6 +77,7 @@ fn update(control: &Control, request: &Request, _: &User) -> Reply {
     given.name = name;
     given.roles = f.words("roles").optional();
     given.labels = f.labels("labels").optional();
+    (given.capacity, given.reserved) = room(&mut f);
     f.finish()?;
     Ok(one(request, &nodes::update(control, arg(request).to_string(), condition, given)?))
 }

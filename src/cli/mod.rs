@@ -225,6 +225,14 @@ const COMMANDS: &[Command] = &[
         run: nodes::drain,
     },
     Command {
+        name: "node room",
+        argument: "NODE",
+        about: "Say what replicas may take of a node; without options, leave it to the node.",
+        options: &[nodes::ROOM, SIGN_IN],
+        settings: false,
+        run: nodes::room,
+    },
+    Command {
         name: "node reboot",
         argument: "NODE",
         about: "Ask a node to reboot.",

@@ -19,6 +19,14 @@ pub const DELETE: &[Opt] = &[opt("force", "", "even while replicas are placed th
 /// Options of `node drain`.
 pub const DRAIN: &[Opt] = &[opt("no-wait", "", "only ask for it; do not wait until it is done")];
 
+/// Options of `node room`.
+pub const ROOM: &[Opt] = &[
+    opt("reserve-cpu", "MILLIS|N%", "thousandths of cores, or a share, that replicas leave free"),
+    opt("reserve-memory", "MB|N%", "mebibytes of memory, or a share, that replicas leave free"),
+    opt("cpu", "MILLIS", "thousandths of cores that the node has, whatever it reports"),
+    opt("memory", "MB", "mebibytes of memory that the node has, whatever it reports"),
+];
+
 /// A drain is looked at so often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -63,6 +71,31 @@ pub fn keep_run(args: &Args) -> Result<(), Failure> {
     let api = signed_in(args)?;
     output::json(&api.post(&path(args, "/keep-run"), &json!({"run": args.word(1)}))?);
     Ok(())
+}
+
+/// Says what replicas may take of a node; what is not said is left to the node.
+pub fn room(args: &Args) -> Result<(), Failure> {
+    let whole = |name: &str| args.get(name).map(|_| args.int(name, 0));
+    let share = |name: &str| args.get(name).filter(|text| text.ends_with('%')).map(|text| text.trim_end_matches('%').to_string());
+    let amount = |name: &str| if share(name).is_some() { None } else { whole(name) };
+    let said = json!({
+        "capacity": present(&[("cpu_millis", json!(whole("cpu"))), ("memory_mb", json!(whole("memory")))]),
+        "reserved": present(&[
+            ("cpu_millis", json!(amount("reserve-cpu"))),
+            ("cpu_percent", json!(share("reserve-cpu"))),
+            ("memory_mb", json!(amount("reserve-memory"))),
+            ("memory_percent", json!(share("reserve-memory"))),
+        ]),
+    });
+    let api = signed_in(args)?;
+    let (_, tag) = api.get_tagged(&path(args, ""))?;
+    output::json(&api.patch_if(&path(args, ""), &said, &tag)?);
+    Ok(())
+}
+
+/// An object of what is there.
+fn present(fields: &[(&str, Value)]) -> Value {
+    fields.iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.to_string(), value.clone())).collect()
 }
 
 fn act(args: &Args, action: &str) -> Result<(), Failure> {

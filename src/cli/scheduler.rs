@@ -110,8 +110,8 @@ pub fn explain(args: &Args) -> Result<(), Failure> {
         row["against"] = reasons(node);
         row
     });
-    let keys = ["rank", "node_id", "score.same_service", "score.zone_replicas", "score.load", "replicas", "against"];
-    listed(args, rows.collect(), &["RANK", "NODE", "SAME", "ZONE", "LOAD", "REPLICAS", "AGAINST"], &keys);
+    let keys = ["rank", "node_id", "score.same_service", "score.zone_replicas", "score.used_permille", "score.load", "replicas", "against"];
+    listed(args, rows.collect(), &["RANK", "NODE", "SAME", "ZONE", "USED/1000", "LOAD", "REPLICAS", "AGAINST"], &keys);
     for warning in explained["warnings"].as_array().into_iter().flatten() {
         eprintln!("! {}", output::ascii(&said(warning)));
     }

@@ -24,6 +24,9 @@ pub const ROLLBACK: &[Opt] = &[opt("to", "GENERATION", "whose spec to put back (
 /// Options of `service delete`.
 pub const DELETE: &[Opt] = &[opt("force", "", "with all its replicas")];
 
+/// Keys of a service's file; the last ones stand in what `service show --json` prints, and are the server's.
+const FILE_KEYS: &[&str] = &["id", "name", "description", "spec", "generation", "warnings", "created_at", "updated_at"];
+
 /// The plan is looked at so often, and at most so many times.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LOOKS_MAX: usize = 300;
@@ -49,6 +52,9 @@ pub fn apply(args: &Args) -> Result<(), Failure> {
     let wanted = json::kept(&text).map_err(|e| format!("{file} is not JSON: {e}"))?;
     if !wanted["id"].is_string() {
         return Err(Failure::Failed(format!("{file} should be a JSON object with at least id and name, both texts")));
+    }
+    for key in wanted.as_object().into_iter().flat_map(|file| file.keys()).filter(|key| !FILE_KEYS.contains(&key.as_str())) {
+        eprintln!("! {} is not known beside spec; what is to run stands in spec", output::ascii(key));
     }
     let id = said(&wanted["id"]);
     let path = format!("/services/{}", encoded(&id));

@@ -225,6 +225,8 @@ impl Node {
             mesh_ip_given: None,
             status: Object::new(),
             api_endpoint: None,
+            capacity: None,
+            reserved: None,
             heartbeat_at: None,
             lease_expires_at: None,
             identity_fingerprint: None,

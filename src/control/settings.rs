@@ -17,6 +17,8 @@ pub const RETENTION_ROWS: &str = "events_retention_rows";
 pub const SCHEDULER_MODE: &str = "scheduler_mode";
 /// Whether the scheduler's brake may hold it.
 pub const SCHEDULER_BRAKE: &str = "scheduler_brake";
+/// Seconds that a rollout may wait for replicas to run it, until an event tells of it.
+pub const ROLLOUT_LATE: &str = "rollout_late_seconds";
 
 /// Seconds between two backups that the server makes by itself; 0 for none.
 pub const BACKUP_INTERVAL: &str = "backup_interval_seconds";
@@ -54,6 +56,7 @@ const RULES: &[(&str, Rule)] = &[
     (IDEMPOTENCY_BYTES, Rule::Number { default: 64 << 20, min: 1 << 20, max: 1 << 30 }),
     (SCHEDULER_MODE, Rule::Word(&["auto", "manual", "paused"])),
     (SCHEDULER_BRAKE, Rule::Word(&["on", "off"])),
+    (ROLLOUT_LATE, Rule::Number { default: 300, min: 1, max: 604_800 }),
 ];
 
 fn rule(key: &str) -> Option<&'static Rule> {

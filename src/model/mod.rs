@@ -4,6 +4,7 @@ pub mod address;
 pub mod api_tokens;
 pub mod backups;
 pub mod ca;
+pub mod capacity;
 pub mod endpoints;
 pub mod events;
 pub mod findings;

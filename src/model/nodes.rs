@@ -1,6 +1,7 @@
 //! A node: one machine of the fleet, as operators and clients see it.
 
 use super::Object;
+use super::capacity::{Capacity, Reserved};
 use super::leases::LeaseState;
 use crate::clock::Timestamp;
 use crate::json;
@@ -35,6 +36,10 @@ pub struct Node<Roles = Vec<String>, Labels = BTreeMap<String, String>, Status =
     pub status: Status,
     /// Where its own API is reached.
     pub api_endpoint: Option<String>,
+    /// What the operator says that it has; goes before what it reports.
+    pub capacity: Option<Capacity>,
+    /// What the operator keeps free on it.
+    pub reserved: Option<Reserved>,
     /// When its last heartbeat was accepted.
     pub heartbeat_at: Option<Timestamp>,
     /// Until when its lease runs.
@@ -82,6 +87,10 @@ pub struct NodeChange {
     pub status: Option<Object>,
     /// A new API endpoint.
     pub api_endpoint: Option<String>,
+    /// What it has; an empty one leaves it to the node again.
+    pub capacity: Option<Capacity>,
+    /// What is kept free on it; an empty one leaves it to the node again.
+    pub reserved: Option<Reserved>,
 }
 
 impl NodeChange {
@@ -98,6 +107,12 @@ impl NodeChange {
         }
         if let Some(status) = self.status {
             node.status = status;
+        }
+        if let Some(capacity) = self.capacity {
+            node.capacity = Some(capacity).filter(|c| *c != Capacity::default());
+        }
+        if let Some(reserved) = self.reserved {
+            node.reserved = Some(reserved).filter(|r| *r != Reserved::default());
         }
         node.mesh_ip = self.mesh_ip.or(node.mesh_ip.take());
         node.api_endpoint = self.api_endpoint.or(node.api_endpoint.take());
@@ -118,6 +133,8 @@ impl NodeChange {
             && self.mesh_ip.is_none()
             && self.status.is_none()
             && self.api_endpoint.is_none()
+            && self.capacity.is_none()
+            && self.reserved.is_none()
     }
 }
 
@@ -183,7 +200,7 @@ pub struct Facts {
     pub drain_state: Option<Value>,
     /// `false`: the node says that it cannot work.
     pub ready: Option<Value>,
-    /// `cpu_millis` and `memory_mb`.
+    /// What it says that it has, and that it needs itself.
     pub capacity: Option<Value>,
 }
 

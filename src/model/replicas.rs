@@ -77,6 +77,8 @@ pub struct Facts {
     pub desired_generation: Option<Value>,
     /// `pending` while an update is queued.
     pub update_state: Option<Value>,
+    /// When it was queued.
+    pub update_queued_at: Option<Value>,
 }
 
 impl Facts {

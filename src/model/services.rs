@@ -27,6 +27,8 @@ pub struct Service {
     pub updated_at: Timestamp,
     /// Replicas that the scheduler ever made for it; never shown.
     pub replicas_made: i64,
+    /// The generation whose rollout was told to be late, 0 where none was; never shown.
+    pub rollout_told: i64,
 }
 
 /// With what of its spec was not understood, so that no answer passes over it.

@@ -20,9 +20,10 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (5, "people", include_str!("../../sql/migrations/0005_people.sql")),
     (6, "updates", include_str!("../../sql/migrations/0006_updates.sql")),
     (7, "event_levels", include_str!("../../sql/migrations/0007_event_levels.sql")),
+    (8, "node_runs", include_str!("../../sql/migrations/0008_node_runs.sql")),
+    (9, "room", include_str!("../../sql/migrations/0009_room.sql")),
     (10, "vouched", include_str!("../../sql/migrations/0010_vouched.sql")),
     (11, "limits", include_str!("../../sql/migrations/0011_limits.sql")),
-    (8, "node_runs", include_str!("../../sql/migrations/0008_node_runs.sql")),
 ];
 
 /// Name and text of every seed, in order.

@@ -35,6 +35,8 @@ where
         created_at: row.get(10)?,
         updated_at: row.get(11)?,
         mesh_ip_given: row.get(12)?,
+        capacity: row.get::<_, Option<Json<_>>>(13)?.map(|c| c.0),
+        reserved: row.get::<_, Option<Json<_>>>(14)?.map(|r| r.0),
     })
 }
 
@@ -128,7 +130,9 @@ pub fn insert(write: &Write, node: &Node) -> Result<()> {
         query!("nodes", "insert"),
         named_params! {
             ":id": node.id, ":name": node.name, ":roles": json(&node.roles)?, ":labels": json(&node.labels)?, ":mesh_ip": node.mesh_ip,
-            ":mesh_ip_given": node.mesh_ip_given, ":status": json(&node.status)?, ":api_endpoint": node.api_endpoint, ":now": write.now,
+            ":mesh_ip_given": node.mesh_ip_given, ":status": json(&node.status)?, ":api_endpoint": node.api_endpoint,
+            ":capacity": node.capacity.as_ref().map(json).transpose()?, ":reserved": node.reserved.as_ref().map(json).transpose()?,
+            ":now": write.now,
         },
     )?;
     write.changed();
@@ -148,7 +152,9 @@ pub fn report(write: &Write, node: &Node) -> Result<()> {
         query!("nodes", "update"),
         named_params! {
             ":id": node.id, ":name": node.name, ":roles": json(&node.roles)?, ":labels": json(&node.labels)?, ":mesh_ip": node.mesh_ip,
-            ":mesh_ip_given": node.mesh_ip_given, ":status": json(&node.status)?, ":api_endpoint": node.api_endpoint, ":now": write.now,
+            ":mesh_ip_given": node.mesh_ip_given, ":status": json(&node.status)?, ":api_endpoint": node.api_endpoint,
+            ":capacity": node.capacity.as_ref().map(json).transpose()?, ":reserved": node.reserved.as_ref().map(json).transpose()?,
+            ":now": write.now,
         },
     )?;
     Ok(())

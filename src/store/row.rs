@@ -3,6 +3,7 @@
 use crate::clock::Timestamp;
 use crate::error::{Doing, Error, Result};
 use crate::json;
+use crate::model::capacity::{Capacity, Reserved};
 use crate::model::node_runs::Holder;
 use crate::model::{Object, nodes, replicas};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
@@ -121,7 +122,7 @@ macro_rules! columns {
         }
     )*};
 }
-columns!(Box<RawValue>, Holder, Vec<Holder>, Vec<String>, BTreeMap<String, String>, nodes::Facts, replicas::Facts, replicas::Placement);
+columns!(Box<RawValue>, Capacity, Reserved, Holder, Vec<Holder>, Vec<String>, BTreeMap<String, String>, nodes::Facts, replicas::Facts, replicas::Placement);
 
 /// The JSON text of a column.
 pub(super) fn json<T: serde::Serialize>(value: &T) -> Result<String> {

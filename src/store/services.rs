@@ -29,6 +29,7 @@ fn service(row: &Row) -> rusqlite::Result<Service> {
         created_at: row.get(5)?,
         updated_at: row.get(6)?,
         replicas_made: row.get(9)?,
+        rollout_told: row.get(10)?,
     })
 }
 
@@ -93,6 +94,11 @@ pub fn update(write: &Write, service: &Service) -> Result<()> {
 pub fn count_made(write: &Write, id: &str, made: i64) -> Result<()> {
     write.run(query!("services", "count_made"), named_params! { ":id": id, ":made": made })?;
     Ok(())
+}
+
+/// Notes that the rollout of this generation was told to be late.
+pub fn set_rollout_told(write: &Write, id: &str, generation: i64) -> Result<()> {
+    write.run(query!("services", "set_rollout_told"), named_params! { ":id": id, ":generation": generation }).map(drop)
 }
 
 /// Takes a service away, with its revisions, its replicas and their endpoints.

@@ -83,11 +83,16 @@ pub fn facts(dir: &Path) -> Object {
     facts
 }
 
-/// What the scheduler may fill.
+/// What the machine has, and what of it the scheduler leaves to the machine itself: of memory a tenth, but 64 MiB (a small Debian at
+/// rest, with the agent) at least and 1 GiB at most; of the processor a twentieth, but half a core at most.
 fn capacity(memory: &str) -> Option<Value> {
-    let cpus = std::thread::available_parallelism().ok()?.get();
-    let bytes = kib(memory, "MemTotal:")?.as_u64()?;
-    Some(json!({ "cpu_millis": cpus * 1000, "memory_mb": bytes >> 20 }))
+    let cpu_millis = std::thread::available_parallelism().ok()?.get() as u64 * 1000;
+    let memory_mb = kib(memory, "MemTotal:")?.as_u64()? >> 20;
+    let (system_cpu_millis, system_memory_mb) = ((cpu_millis / 20).min(500), (memory_mb / 10).clamp(64, 1024));
+    Some(json!({
+        "cpu_millis": cpu_millis, "memory_mb": memory_mb,
+        "system_cpu_millis": system_cpu_millis, "system_memory_mb": system_memory_mb,
+    }))
 }
 
 fn first_number(text: &str) -> Option<f64> {

@@ -15,6 +15,7 @@ mod lease_strip;
 mod load;
 pub mod login;
 mod mesh;
+mod node_room;
 pub mod node_runs;
 pub mod nodes;
 pub mod overview;

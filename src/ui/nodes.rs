@@ -1,6 +1,6 @@
 //! Nodes: the list, a page for each, and what an operator may do with one.
 
-use super::{At, Deed, ROWS_MAX, back_to, events, field, lease_strip, load, node_runs, notice, parts, run};
+use super::{At, Deed, ROWS_MAX, back_to, events, field, lease_strip, load, node_room, node_runs, notice, parts, run};
 use crate::clock;
 use crate::control::versions::{Condition, Versioned};
 use crate::control::{Control, nodes, replicas};
@@ -29,6 +29,7 @@ pub const ROUTES: &[Route] = &[
     route(Get, "/ui/nodes", By(Viewer, |c, r, u| run(c, r, u, list))),
     route(Get, "/ui/nodes/{node_id}", By(Viewer, |c, r, u| run(c, r, u, show))),
     route(Post, "/ui/nodes/{node_id}/labels", By(Operator, |c, r, u| run(c, r, u, set_labels))),
+    route(Post, "/ui/nodes/{node_id}/room", By(Operator, |c, r, u| run(c, r, u, node_room::save))),
     route(Get, "/ui/nodes/{node_id}/{deed}", By(Operator, |c, r, u| run(c, r, u, ask))),
     route(Post, "/ui/nodes/{node_id}/{deed}", By(Operator, |c, r, u| run(c, r, u, act))),
 ];
@@ -45,6 +46,7 @@ const DONE: &[(&str, &str)] = &[
     ("delete", "The node is deleted."),
     ("labels", "The labels are saved."),
     (node_runs::DONE, "The chosen machine is this node; the others are refused."),
+    ("room", "The room for replicas is saved."),
 ];
 
 /// Every node, with its lease.
@@ -166,7 +168,7 @@ fn show(at: &At) -> Reply {
     page_of(at, 200, &at.notice(DONE), None)
 }
 
-fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -> Reply {
+pub(super) fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -> Reply {
     let Versioned { object: node, tag, .. } = nodes::show(at.control, at.arg(0))?;
     let lease = at.control.leases.state(&node.id);
     let placed = replicas::list(at.control, &Paging { limit: ROWS_MAX, after: None }, None, Some(&node.id))?;
@@ -189,6 +191,7 @@ fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -> Reply {
         }
     }
     facts.extend(machine(&node.status));
+    facts.push(("Room for replicas", node_room::fact(&node)));
     let rows: Vec<Vec<Html>> = placed.items.iter().map(super::replicas::row_on_node).collect();
     let table = match rows.is_empty() {
         true => parts::hint("No replicas are placed here."),
@@ -224,6 +227,7 @@ fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -> Reply {
         page!("head.html", title = &node.name, actions = &actions(at, &node), notice = above),
         follows,
         parts::section("Labels", &labels),
+        node_room::form(at, &node, &tag),
         parts::details("Status as the node and the operators left it", &parts::code(&parts::pretty(&node.status))),
     ]);
     at.framed(super::Page { status, place: PLACE, title: &node.name, head: Html::empty(), body: &body })

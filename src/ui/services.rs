@@ -177,7 +177,10 @@ fn rollout(health: Option<&ServiceHealth>) -> Html {
     let Some(health) = health.filter(|h| h.outdated > 0) else { return Html::empty() };
     let all = health.plan.replicas_before.max(health.outdated);
     let text = format!("Rolling out generation {}: {} of {} replicas run it.", health.plan.generation, all - health.outdated, all);
-    page!("progress.html", max = &all.to_string(), value = &(all - health.outdated).to_string(), text = &text)
+    let far = page!("progress.html", max = &all.to_string(), value = &(all - health.outdated).to_string(), text = &text);
+    let Some(waits) = &health.plan.rollout else { return far };
+    let asked = parts::text(&format!("Asked to, and not heard of: {} of them, the first ", waits.pending));
+    Html::concat(vec![far, page!("p.html", class = "hint", body = &Html::concat(vec![asked, parts::time(waits.waiting_since)]))])
 }
 
 fn revisions(at: &At, service: &Service) -> Result<Html> {
@@ -273,7 +276,11 @@ fn explain(at: &At) -> Reply {
         let filters: Vec<&str> = node.filters.iter().map(|f| f.reason.as_str()).collect();
         let answer = match (node.rank, node.score) {
             (Some(rank), Some(score)) => {
-                format!("choice {rank}: {} of this service, {} in its zone, {} in all", score.same_service, score.zone_replicas, score.load)
+                let used = if score.used_permille > 0 { format!(", {} % taken", score.used_permille / 10) } else { String::new() };
+                format!(
+                    "choice {rank}: {} of this service, {} in its zone, {} in all{used}",
+                    score.same_service, score.zone_replicas, score.load
+                )
             }
             _ => format!("takes none: {}", filters.join("; ")),
         };

@@ -138,11 +138,29 @@ fn a_service_outlives_a_machine() {
 #[test]
 fn apply_tells_what_is_not_known() {
     let fleet = Fleet::start();
-    fs::write(fleet.dir.join("web.json"), json!({"id": "web", "name": "web", "spec": {"count": 2}}).to_string()).unwrap();
+    fs::write(fleet.dir.join("web.json"), json!({"id": "web", "name": "web", "replicas": 3, "spec": {"count": 2}}).to_string()).unwrap();
     for (change, done) in [("made", "Created web"), ("applied again", "web is unchanged")] {
         let output = run(fleet.dir.path(), &["service", "apply", "-f", "web.json", "--api-url", &fleet.url]);
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(out.starts_with(done), "{change}: {out}{err}");
         assert!(err.contains("! spec.count is not known here; did you mean spec.scheduling.desired_replicas?"), "{change}: {err}");
+        assert!(err.contains("! replicas is not known beside spec"), "{change}: {err}");
     }
+}
+
+#[test]
+fn room_is_said_by_a_command() {
+    let fleet = Fleet::start();
+    let capacity = until("the agent tells its size", || {
+        let node = fleet.json(&["node", "show", "a", "--json"]);
+        node["status"]["capacity"]["cpu_millis"].as_u64().map(|_| node["status"]["capacity"].clone())
+    });
+    assert!(capacity["system_memory_mb"].as_u64() >= Some(64) && capacity["system_cpu_millis"].as_u64() >= Some(50), "{capacity}");
+    let said = fleet.json(&["node", "room", "a", "--reserve-cpu", "10%", "--reserve-memory", "256", "--memory", "2048"]);
+    assert_eq!((&said["reserved"], &said["capacity"]), (&json!({"cpu_percent": 10, "memory_mb": 256}), &json!({"memory_mb": 2048})));
+    fails(fleet.dir.path(), &["node", "room", "a", "--reserve-cpu", "much", "--api-url", &fleet.url]);
+    fails(fleet.dir.path(), &["node", "room", "a", "--reserve-cpu", "110%", "--api-url", &fleet.url]);
+    assert_eq!(fleet.json(&["node", "show", "a", "--json"])["reserved"], said["reserved"], "what is refused changes nothing");
+    let said = fleet.json(&["node", "room", "a"]);
+    assert_eq!((&said["reserved"], &said["capacity"]), (&Value::Null, &Value::Null));
 }

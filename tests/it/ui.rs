@@ -346,3 +346,25 @@ fn long_lists_are_small_pages_and_quick() {
         assert!(body.len() < asset.1, "{} has {} bytes", asset.0, body.len());
     }
 }
+
+#[test]
+fn room_is_said_on_the_nodes_page() {
+    let served = Served::new();
+    let admin = served.admin();
+    admin.post("/nodes", &json!({"id": "n", "name": "n", "status": {"capacity": {"cpu_millis": 4000, "memory_mb": 1000}}}));
+    let visitor = Visitor::new(&served, "olga", "operator");
+    let page = || visitor.page("/ui/nodes/n");
+    assert!(page().contains("4000 of 4000 CPU millis, 1000 of 1000 MB of memory"), "{}", page());
+    let value = |name: &str| page().split(&format!("name=\"{name}\" value=\"")).nth(1).unwrap().split('"').next().unwrap().to_string();
+    let version = || value("version").replace("&quot;", "%22").replace("&#34;", "%22");
+    let done = visitor.done("/ui/nodes/n/room", &format!("version={}&reserve_cpu=25%25&reserve_memory=200&cpu=&memory=800", version()));
+    assert!(
+        done.contains("The room for replicas is saved.") && done.contains("3000 of 4000 CPU millis, 600 of 800 MB of memory"),
+        "{done}"
+    );
+    assert_eq!((value("reserve_cpu"), value("reserve_memory"), value("memory")), ("25%".into(), "200".into(), "800".into()));
+    assert_eq!(visitor.submit("/ui/nodes/n/room", &format!("version={}&reserve_cpu=lots", version())).status, 422);
+    assert_eq!(visitor.submit("/ui/nodes/n/room", "version=%22old%22&reserve_cpu=1").status, 412);
+    let done = visitor.done("/ui/nodes/n/room", &format!("version={}&reserve_cpu=&memory=", version()));
+    assert!(done.contains("4000 of 4000 CPU millis"), "{done}");
+}

@@ -1,6 +1,6 @@
 //! Plans put into effect: all of their actions in one transaction, or none.
 
-use super::plan::{self, Action, Kind, Plan};
+use super::plan::{self, Action, Kind, Plan, Rollout};
 use super::view::{NodeIndex, View};
 use crate::control::guard;
 use crate::error::{Error, Result};
@@ -66,6 +66,7 @@ fn carry_out(write: &Write, action: &Action, generation: i64) -> Result<()> {
         Kind::QueueRollingUpdate => change(write, action, |replica| {
             replica.status.insert("desired_generation".into(), generation.into());
             replica.status.insert("update_state".into(), "pending".into());
+            replica.status.insert("update_queued_at".into(), write.now.to_string().into());
         }),
         Kind::SetDesiredState => change(write, action, |replica| {
             if let Some(state) = &action.desired_state {
@@ -88,6 +89,31 @@ fn change(write: &Write, action: &Action, change: impl FnOnce(&mut Replica)) -> 
     let mut replica = replica.ok_or_else(|| Error::fault("apply a plan", format!("{} is not there", action.replica_id)))?;
     change(&mut replica);
     replicas::update(write, &replica)
+}
+
+/// Tells of each rollout that waits for too long, once.
+pub fn rollouts(write: &Write, view: &View, plans: &[Plan]) -> Result<()> {
+    for (plan, rollout) in late(view, plans) {
+        services::set_rollout_told(write, &plan.service_id, plan.generation)?;
+        let fields = json!({
+            "service_id": plan.service_id, "generation": plan.generation, "outdated": rollout.outdated, "pending": rollout.pending,
+            "waiting_since": rollout.waiting_since, "waiting_seconds": rollout.waiting_seconds,
+        });
+        events::record(write, NewEvent::at("warning", "scheduler", "scheduler.rollout_late", fields))?;
+    }
+    Ok(())
+}
+
+/// Whether one would be told.
+pub fn rollouts_changed(view: &View, plans: &[Plan]) -> bool {
+    late(view, plans).next().is_some()
+}
+
+/// The rollouts that wait for too long and were not told of.
+fn late<'p>(view: &'p View, plans: &'p [Plan]) -> impl Iterator<Item = (&'p Plan, &'p Rollout)> {
+    let waits = |plan: &'p Plan| plan.rollout.as_ref().filter(|r| r.waiting_seconds >= view.rollout_late_s).map(|r| (plan, r));
+    let told = |id: &str| view.service(id).map_or(0, |i| view.services[i].rollout_told);
+    plans.iter().filter_map(waits).filter(move |(plan, _)| told(&plan.service_id) < plan.generation)
 }
 
 /// Notes how far each drain is, after plans of all services: it ends in an event, with what is left and why.

@@ -270,7 +270,8 @@ fn reconcile(control: &Control, scope: Scope, by: &str) -> Result<Plans> {
     for _ in 0..TRIES {
         let (count, view) = view(control)?;
         let plans = plans_of(&view, &scope)?;
-        let quiet = plans.iter().all(|p| p.actions.is_empty()) && !apply::drains_changed(&view, &plans);
+        let told = apply::drains_changed(&view, &plans) || apply::rollouts_changed(&view, &plans);
+        let quiet = plans.iter().all(|p| p.actions.is_empty()) && !told;
         if quiet && !matches!(scope, Scope::One(_)) {
             control.store.read(may_run)?;
             stats.runs.fetch_add(1, Relaxed);
@@ -313,6 +314,7 @@ fn carry_out(write: &Write, view: &View, plans: &[Plan], by: &str, all: bool, si
     for plan in plans.iter().filter(|p| single || !p.actions.is_empty()) {
         apply::tell(write, plan, by)?;
     }
+    apply::rollouts(write, view, plans)?;
     if all { apply::drains(write, view, plans) } else { Ok(()) }
 }
 

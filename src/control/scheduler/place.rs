@@ -2,9 +2,11 @@
 //! nodes that fit is best.
 //!
 //! Best is, with anti-affinity, the node with the fewest replicas of the same service; then, with `spread_by`, the zone with the
-//! fewest; then the node with the fewest replicas of all; then the lowest id. Finding it must not look at every node each time:
-//! nodes with the same selector share a heap by load that lives as long as the plan, and a service takes out of it only what it
-//! looks at ([`Session`]). A service that spreads over zones keeps a heap for each zone instead.
+//! fewest; then the node with the fewest replicas of all; then the lowest id. A service that says what its replicas take, in a fleet
+//! that tells its sizes, ranks by room instead: nodes without the service first, then the zone, then the node of which the smallest
+//! share is taken, then the larger one. Finding the best must not look at every node each time: nodes with the same selector share a
+//! heap by rank that lives as long as the plan, and a service takes out of it only what it looks at ([`Session`]). A service that
+//! spreads over zones keeps a heap for each zone instead.
 
 use super::view::{NodeIndex, NodeView, View};
 use crate::model::specs::{AntiAffinity, HostPort, Policy, port_text};
@@ -17,20 +19,42 @@ pub struct State<'v> {
     load: Vec<u32>,
     cpu_millis: Vec<u64>,
     memory_mb: Vec<u64>,
+    /// What nodes count as that do not tell their size: as large as the smallest that does.
+    size_unknown: Size,
     /// Ports taken on each node. A force-placed pair may clash, so they are counted.
     ports: Vec<HashMap<HostPort, u32>>,
     /// Replicas that are made as the plans go on.
     made: HashSet<String>,
     groups: Vec<Group>,
-    group_of: HashMap<Vec<(String, String)>, usize>,
+    group_of: HashMap<(Vec<(String, String)>, bool), usize>,
+}
+
+/// What a node has for replicas; `None` where it is not known.
+#[derive(Clone, Copy)]
+struct Size {
+    cpu_millis: Option<u64>,
+    memory_mb: Option<u64>,
+}
+
+/// How taken a node is, whatever the service: compared part by part, the smaller the better.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    /// Thousandths of the node that are taken, of the resource that is taken most; 0 where room is not asked.
+    used_permille: u32,
+    /// The smaller, the larger the node; 0 where room is not asked.
+    smallness: u32,
+    /// Replicas of all services.
+    load: u32,
 }
 
 /// The open nodes that one selector matches.
 struct Group {
     members: Vec<NodeIndex>,
     is_member: Vec<bool>,
-    /// By load. An entry may be out of date: it is put right when it comes up.
-    heap: BinaryHeap<Reverse<(u32, NodeIndex)>>,
+    /// Whether its services rank by room.
+    by_room: bool,
+    /// By rank. An entry may be out of date: it is put right when it comes up.
+    heap: BinaryHeap<Reverse<(Rank, NodeIndex)>>,
 }
 
 /// Why a node does not take a replica.
@@ -70,15 +94,28 @@ pub fn fits(state: &State, node: NodeIndex, policy: &Policy) -> Option<Refusal> 
     taken.map(|port| Refusal::new("ports", format!("its port {} is taken", port_text(*port))))
 }
 
+/// What the replicas on a node want beyond what it has, of what this service wants; `None` where it is enough.
+fn overfull(state: &State, node: NodeIndex, policy: &Policy) -> Option<String> {
+    let (i, here) = (node as usize, &state.view.nodes[node as usize]);
+    let lacks = |wanted: u64, taken: u64, has: Option<u64>, what: &str| {
+        let has = has.filter(|has| wanted > 0 && taken > *has)?;
+        Some(format!("its replicas want {taken} {what}, and it has {has} for them"))
+    };
+    let cpu = lacks(policy.resources.cpu_millis, state.cpu_millis[i], here.cpu_millis, "CPU millis");
+    cpu.or_else(|| lacks(policy.resources.memory_mb, state.memory_mb[i], here.memory_mb, "MB of memory"))
+}
+
 impl<'v> State<'v> {
     /// What is taken now.
     pub fn of(view: &'v View) -> State<'v> {
         let count = view.nodes.len();
+        let smallest = |of: fn(&NodeView) -> Option<u64>| view.nodes.iter().filter_map(of).min();
         let mut state = State {
             view,
             load: vec![0; count],
             cpu_millis: vec![0; count],
             memory_mb: vec![0; count],
+            size_unknown: Size { cpu_millis: smallest(|n| n.cpu_millis), memory_mb: smallest(|n| n.memory_mb) },
             ports: vec![HashMap::new(); count],
             made: HashSet::new(),
             groups: Vec::new(),
@@ -122,21 +159,43 @@ impl<'v> State<'v> {
                 }
             }
         }
-        // An entry with the higher load would come up too late.
+        // An entry with the higher rank would come up too late.
+        let ranks = [false, true].map(|by_room| self.rank(node, by_room));
+        let groups = self.groups.iter_mut().filter(|g| g.is_member[i]);
+        groups.for_each(|g| g.heap.push(Reverse((ranks[usize::from(g.by_room)], node))));
+    }
+
+    /// Whether the replicas of a service are put where there is room: it says what they take, and some node says what it has of that.
+    fn by_room(&self, policy: &Policy) -> bool {
+        let (wanted, known) = (policy.resources, self.size_unknown);
+        (wanted.cpu_millis > 0 && known.cpu_millis.is_some()) || (wanted.memory_mb > 0 && known.memory_mb.is_some())
+    }
+
+    fn rank(&self, node: NodeIndex, by_room: bool) -> Rank {
+        let i = node as usize;
         let load = self.load[i];
-        self.groups.iter_mut().filter(|g| g.is_member[i]).for_each(|g| g.heap.push(Reverse((load, node))));
+        if !by_room {
+            return Rank { used_permille: 0, smallness: 0, load };
+        }
+        let (here, unknown) = (&self.view.nodes[i], self.size_unknown);
+        let (cpu, memory) = (here.cpu_millis.or(unknown.cpu_millis), here.memory_mb.or(unknown.memory_mb));
+        let share = |taken: u64, has: Option<u64>| has.map_or(0, |has| (taken * 1000).checked_div(has).unwrap_or(u64::MAX));
+        let used = share(self.cpu_millis[i], cpu).max(share(self.memory_mb[i], memory));
+        let smallness = u32::MAX - u32::try_from(memory.or(cpu).unwrap_or(0)).unwrap_or(u32::MAX);
+        Rank { used_permille: u32::try_from(used).unwrap_or(u32::MAX), smallness, load }
     }
 
     /// The group of a selector, made when it is first asked for.
-    fn group(&mut self, selector: &[(String, String)]) -> usize {
-        if let Some(&known) = self.group_of.get(selector) {
+    fn group(&mut self, selector: &[(String, String)], by_room: bool) -> usize {
+        let key = (selector.to_vec(), by_room);
+        if let Some(&known) = self.group_of.get(&key) {
             return known;
         }
         let is_member: Vec<bool> = self.view.nodes.iter().map(|n| n.closed().is_none() && n.matches(selector)).collect();
         let members: Vec<NodeIndex> = (0..).zip(&is_member).filter(|(_, is)| **is).map(|(i, _)| i).collect();
-        let heap = members.iter().map(|&node| Reverse((self.load(node), node))).collect();
-        self.groups.push(Group { members, is_member, heap });
-        self.group_of.insert(selector.to_vec(), self.groups.len() - 1);
+        let heap = members.iter().map(|&node| Reverse((self.rank(node, by_room), node))).collect();
+        self.groups.push(Group { members, is_member, by_room, heap });
+        self.group_of.insert(key, self.groups.len() - 1);
         self.groups.len() - 1
     }
 }
@@ -144,12 +203,28 @@ impl<'v> State<'v> {
 /// Why one node is better than another: compared part by part, the smaller the better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 pub struct Score {
-    /// Replicas of the same service there; 0 without anti-affinity.
-    pub same_service: u32,
+    /// The next, but 1 at most where room is asked: then more than one of a service may go where there is more of it.
+    #[serde(skip)]
+    crowded: u32,
     /// Replicas of the same service in its zone; 0 without `spread_by`.
     pub zone_replicas: u32,
+    /// Thousandths of the node that are taken, of the resource that is taken most; 0 where room is not asked.
+    pub used_permille: u32,
+    /// The smaller, the larger the node; 0 where room is not asked.
+    #[serde(skip)]
+    smallness: u32,
+    /// Replicas of the same service there; 0 without anti-affinity.
+    pub same_service: u32,
     /// Replicas of all services there.
     pub load: u32,
+}
+
+impl Score {
+    /// No node of this rank is better for any service.
+    fn at_best(rank: Rank) -> Score {
+        let Rank { used_permille, smallness, load } = rank;
+        Score { crowded: 0, zone_replicas: 0, used_permille, smallness, same_service: 0, load }
+    }
 }
 
 /// Placing the replicas of one service.
@@ -177,7 +252,8 @@ struct Zones<'v> {
 impl<'s, 'v> Session<'s, 'v> {
     /// Begins with the replicas where they are.
     pub fn begin(state: &'s mut State<'v>, policy: &'v Policy, on: impl Iterator<Item = NodeIndex>) -> Session<'s, 'v> {
-        let group = state.group(&policy.selector);
+        let by_room = state.by_room(policy);
+        let group = state.group(&policy.selector, by_room);
         let mut same: HashMap<NodeIndex, u32> = HashMap::new();
         on.for_each(|node| *same.entry(node).or_default() += 1);
         let mut session = Session { state, policy, group, same, zones: None, touched: HashSet::new(), near: BinaryHeap::new() };
@@ -222,7 +298,18 @@ impl<'s, 'v> Session<'s, 'v> {
         let same = self.same.get(&node).copied().unwrap_or(0);
         let zone_replicas = self.zones.as_ref().map_or(0, |z| z.replicas[z.number[self.state.view.nodes[node as usize].zone(z.label)]]);
         let same_service = if self.policy.anti_affinity == AntiAffinity::Off { 0 } else { same };
-        Score { same_service, zone_replicas, load: self.state.load(node) }
+        let crowded = if self.by_room() { same_service.min(1) } else { same_service };
+        Score { crowded, zone_replicas, same_service, ..Score::at_best(self.state.rank(node, self.by_room())) }
+    }
+
+    /// Whether room is asked.
+    pub fn by_room(&self) -> bool {
+        self.state.groups[self.group].by_room
+    }
+
+    /// What the replicas on a node want beyond what it has, of what this service wants.
+    pub fn overfull(&self, node: NodeIndex) -> Option<String> {
+        overfull(self.state, node, self.policy)
     }
 
     /// Why a node cannot take one more replica of this service; `None` when it can. Lease and selector are not asked.
@@ -297,23 +384,23 @@ impl<'s, 'v> Session<'s, 'v> {
 
     /// Takes nodes out of the group's heap as long as one of them could be better than all that were taken out.
     fn look_further(&mut self) {
+        let by_room = self.by_room();
         loop {
-            let group = &mut self.state.groups[self.group];
-            let Some(&Reverse((load, node))) = group.heap.peek() else { return };
-            let current = self.state.load[node as usize];
-            if load != current || self.touched.contains(&node) {
-                group.heap.pop();
-                // With a higher load than now, a better entry is there already.
-                if load < current && !self.touched.contains(&node) {
-                    group.heap.push(Reverse((current, node)));
+            let Some(&Reverse((rank, node))) = self.state.groups[self.group].heap.peek() else { return };
+            let current = self.state.rank(node, by_room);
+            let heap = &mut self.state.groups[self.group].heap;
+            if rank != current || self.touched.contains(&node) {
+                heap.pop();
+                // With a higher rank than now, a better entry is there already.
+                if rank < current && !self.touched.contains(&node) {
+                    heap.push(Reverse((current, node)));
                 }
                 continue;
             }
-            let at_best = Score { same_service: 0, zone_replicas: 0, load };
-            if self.near.peek().is_some_and(|Reverse(nearest)| *nearest <= (at_best, node)) {
+            if self.near.peek().is_some_and(|Reverse(nearest)| *nearest <= (Score::at_best(rank), node)) {
                 return;
             }
-            group.heap.pop();
+            heap.pop();
             self.touched.insert(node);
             self.near.push(Reverse((self.score(node), node)));
         }
@@ -385,8 +472,8 @@ impl<'s, 'v> Session<'s, 'v> {
 impl Drop for Session<'_, '_> {
     /// Gives the nodes that were taken out back to the group.
     fn drop(&mut self) {
-        let load = &self.state.load;
-        let entries = self.touched.iter().map(|&node| Reverse((load[node as usize], node)));
+        let by_room = self.by_room();
+        let entries: Vec<_> = self.touched.iter().map(|&node| Reverse((self.state.rank(node, by_room), node))).collect();
         self.state.groups[self.group].heap.extend(entries);
     }
 }

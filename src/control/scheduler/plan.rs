@@ -6,8 +6,10 @@
 
 mod actions;
 mod pins;
+mod rollout;
 
 pub use actions::{Action, Kind};
+pub use rollout::Rollout;
 
 use super::place::{Session, State, filters, fits};
 use super::view::{NodeIndex, ReplicaView, ServiceView, View};
@@ -41,6 +43,8 @@ pub struct Plan {
     pub replicas_before: usize,
     /// Nodes that may take one.
     pub eligible_nodes: usize,
+    /// Replicas that were told to run the newest generation and do not say that they do; `None` where there are none.
+    pub rollout: Option<Rollout>,
     /// Whether nothing is done.
     pub dry_run: bool,
     /// What somebody should know.
@@ -124,6 +128,8 @@ enum Trouble {
     Unready,
     /// It has what another one has too, and only one can have: a port of its node, or the node itself.
     Clash(String),
+    /// Its node has less than the replicas there want.
+    Overfull(String),
     /// Its node does not suit any more.
     Closed(String),
     /// Its node is draining.
@@ -135,7 +141,7 @@ enum Trouble {
 impl Trouble {
     fn reason(&self, node_id: &str) -> String {
         match self {
-            Trouble::Lost(why) | Trouble::Clash(why) | Trouble::Closed(why) => format!("{why} ({node_id})"),
+            Trouble::Lost(why) | Trouble::Clash(why) | Trouble::Overfull(why) | Trouble::Closed(why) => format!("{why} ({node_id})"),
             Trouble::Sick(why) => why.clone(),
             Trouble::Unready => format!("its node is not ready ({node_id})"),
             Trouble::Drained => format!("the node is draining ({node_id})"),
@@ -166,6 +172,7 @@ impl<'s, 'v> Planner<'s, 'v> {
             actual_replicas: service.replicas.len(),
             replicas_before: service.replicas.len(),
             eligible_nodes: session.eligible().len(),
+            rollout: None,
             dry_run: true,
             warnings: service.policy.warnings.clone(),
             actions: Vec::new(),
@@ -185,6 +192,7 @@ impl<'s, 'v> Planner<'s, 'v> {
             Mode::PerNode => self.per_node(),
             Mode::Replicated => self.replicated(),
         }
+        self.tell_overfull();
         self.roll();
         if self.plan.eligible_nodes == 0 && !self.told_none {
             let why = self.refusals();
@@ -238,7 +246,8 @@ impl<'s, 'v> Planner<'s, 'v> {
         }
         let selected = || (!node.matches(&policy.selector)).then(|| "the selector does not match its node".to_string());
         let closed = node.closed().map(|why| format!("its node is {why}")).or_else(selected).map(Trouble::Closed);
-        closed.or_else(|| self.session.clash(index).map(Trouble::Clash))
+        let clash = || self.session.clash(index).map(Trouble::Clash);
+        closed.or_else(clash).or_else(|| self.session.overfull(index).map(Trouble::Overfull))
     }
 
     /// Whether there is a replica of this id, or this round of plans makes one.
@@ -301,9 +310,12 @@ impl<'s, 'v> Planner<'s, 'v> {
         let (mut drains_left, mut drains_begun) = (at_once.saturating_sub(away), false);
         let (mut homeless, mut homeless_why) = (0, String::new());
         for (trouble, replica) in troubled {
-            if matches!(trouble, Trouble::Clash(_)) && replica.node.is_none_or(|n| self.session.clash(n).is_none()) {
+            let still = |now: &dyn Fn(NodeIndex) -> Option<String>| replica.node.is_some_and(|n| now(n).is_some());
+            match trouble {
                 // The other one has moved.
-                continue;
+                Trouble::Clash(_) if !still(&|n| self.session.clash(n)) => continue,
+                Trouble::Overfull(_) if !still(&|n| self.session.overfull(n)) => continue,
+                _ => {}
             }
             let silent = replica.node.is_some_and(|n| self.view.nodes[n as usize].lease == LeaseState::Dead);
             let hold = if self.view.brake.is_some() {
@@ -354,6 +366,25 @@ impl<'s, 'v> Planner<'s, 'v> {
         if homeless > 0 {
             self.told_none = true;
             self.warn(format!("No eligible node for {homeless} replicas that should move: {homeless_why}"));
+        }
+    }
+
+    /// Warns of each node that has less than its replicas want and keeps some of this service.
+    fn tell_overfull(&mut self) {
+        let policy = &self.service.policy;
+        let why = match policy.mode {
+            Mode::PerNode => "one runs on every eligible node",
+            Mode::Replicated if !policy.reschedule_unhealthy => "spec.scheduling.reschedule_unhealthy is false",
+            Mode::Replicated => "it is not moved now",
+        };
+        let why = if self.told_none { "no other node can take it" } else { why };
+        let mut told = BTreeSet::new();
+        for replica in &self.service.replicas {
+            let keeps = |n: &NodeIndex| self.view.nodes[*n as usize].may_keep() && !self.done.contains(replica.id.as_str());
+            let Some(node) = replica.node.filter(keeps) else { continue };
+            if let Some(lack) = self.session.overfull(node).filter(|_| told.insert(node)) {
+                self.warn(format!("{} stays on {}: {lack}; {why}", replica.id, replica.node_id));
+            }
         }
     }
 
@@ -446,7 +477,11 @@ impl<'s, 'v> Planner<'s, 'v> {
                 }
                 (None, Some(node)) if node.matches(selector) || self.view.brake.is_some() => continue,
                 // What is sick on a node that may keep it has no better place: there is one on every node.
-                (Some(Trouble::Sick(_) | Trouble::Clash(_)), Some(node)) if node.matches(selector) && node.may_keep() => continue,
+                (Some(Trouble::Sick(_) | Trouble::Clash(_) | Trouble::Overfull(_)), Some(node))
+                    if node.matches(selector) && node.may_keep() =>
+                {
+                    continue;
+                }
                 (Some(trouble), _) => trouble.reason(&replica.node_id),
                 (None, _) => "its node does not suit any more".to_string(),
             };
@@ -467,25 +502,6 @@ impl<'s, 'v> Planner<'s, 'v> {
             let count = refused.len();
             refused.truncate(REASONS_MAX);
             self.warn(format!("{count} eligible nodes cannot take a replica: {}", refused.join("; ")));
-        }
-    }
-
-    /// Queues updates for replicas of an old generation, so many that no more than the spec allows are under way.
-    fn roll(&mut self) {
-        let (policy, generation) = (&self.service.policy, self.service.generation);
-        let says = |value: &Option<serde_json::Value>| value.as_ref().and_then(serde_json::Value::as_i64) == Some(generation);
-        let gone: HashSet<String> =
-            self.plan.actions.iter().filter(|a| a.action == Kind::ScaleDown).map(|a| a.replica_id.clone()).collect();
-        let old: Vec<&ReplicaView> =
-            self.service.replicas.iter().filter(|r| !says(&r.facts.applied_generation) && !gone.contains(&r.id)).collect();
-        let queued =
-            |r: &ReplicaView| says(&r.facts.desired_generation) && r.facts.update_state.as_ref().is_some_and(|state| state == "pending");
-        let under_way = old.iter().filter(|r| queued(r)).count();
-        let at_once = (policy.max_surge + policy.max_unavailable).max(1);
-        for replica in old.iter().filter(|r| !queued(r)).take(at_once.saturating_sub(under_way)) {
-            let runs = replica.facts.applied_generation.as_ref().map_or("none".to_string(), ToString::to_string);
-            let detail = format!("generation {runs} is to become {generation}");
-            self.plan.actions.push(Action::of(Kind::QueueRollingUpdate, &self.service.id, &replica.id, detail));
         }
     }
 

@@ -98,10 +98,15 @@ fn improves<'v>(state: &mut State<'v>, view: &'v View, service: usize, places: &
     let before = session.score(source);
     session.remove(source);
     let (refused, after) = (session.refusal(target).is_some(), session.score(target));
+    session.put(target);
+    let used_permille = session.score(target).used_permille;
+    session.remove(target);
     session.put(source);
     // Counted with itself there before, and without it at the target now.
     let fair = before.same_service == 0 || after.same_service < before.same_service;
-    !refused && fair && (before.zone_replicas == 0 || after.zone_replicas < before.zone_replicas)
+    // A small node is not filled up for the sake of an even count.
+    let roomy = !session.by_room() || used_permille < before.used_permille;
+    !refused && fair && roomy && (before.zone_replicas == 0 || after.zone_replicas < before.zone_replicas)
 }
 
 fn empty(view: &View, service: usize) -> Plan {
@@ -113,6 +118,7 @@ fn empty(view: &View, service: usize) -> Plan {
         actual_replicas: service.replicas.len(),
         replicas_before: service.replicas.len(),
         eligible_nodes: view.nodes.iter().filter(|n| n.closed().is_none() && n.matches(&service.policy.selector)).count(),
+        rollout: None,
         dry_run: true,
         warnings: Vec::new(),
         actions: Vec::new(),

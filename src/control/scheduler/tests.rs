@@ -1,5 +1,7 @@
 //! Plans over made-up clusters: what each rule does, and what holds for any cluster.
 
+mod room;
+
 use super::plan::{self, Action, Kind, Plan};
 use super::rebalance;
 use super::view::{NodeView, View};
@@ -66,6 +68,7 @@ impl Cluster {
             created_at: NOW,
             updated_at: NOW,
             replicas_made: 0,
+            rollout_told: 0,
         });
     }
 
@@ -130,6 +133,7 @@ impl Cluster {
                 } else if name == "queue_rolling_update" {
                     replica.status.insert("desired_generation".into(), generation.into());
                     replica.status.insert("update_state".into(), "pending".into());
+                    replica.status.insert("update_queued_at".into(), NOW.plus_secs(self.later_s).to_string().into());
                 } else {
                     replica.node_id = target;
                     replica.placement.clone_from(&action.placement);

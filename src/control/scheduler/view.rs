@@ -2,13 +2,15 @@
 
 use crate::clock::Timestamp;
 use crate::control::leases::Leases;
+use crate::control::settings;
 use crate::error::Result;
+use crate::model::capacity::{Room, room};
 use crate::model::leases::LeaseState;
 use crate::model::nodes::PlacedNode;
 use crate::model::replicas::{Facts, Placement, Replica};
 use crate::model::services::Service;
 use crate::model::specs;
-use crate::model::specs::{Policy, count_of};
+use crate::model::specs::Policy;
 use crate::store::{Read, nodes, replicas, services};
 use serde_json::Value;
 use std::cell::OnceCell;
@@ -29,6 +31,8 @@ pub struct View {
     pub brake: Option<String>,
     /// Whether the server started so short ago that silent nodes may just not have found it yet.
     pub grace: bool,
+    /// Seconds that a rollout may wait until it is told.
+    pub rollout_late_s: i64,
     /// Which service each replica is of; made when it is first asked for.
     holders: OnceCell<HashMap<String, usize>>,
 }
@@ -54,9 +58,9 @@ pub struct NodeView {
     pub lease: LeaseState,
     /// Seconds since it died; 0 where it has not.
     pub dead_for_s: i64,
-    /// Thousandths of cores it has, where known.
+    /// Thousandths of cores that replicas may take, where known.
     pub cpu_millis: Option<u64>,
-    /// Mebibytes of memory it has, where known.
+    /// Mebibytes of memory that replicas may take, where known.
     pub memory_mb: Option<u64>,
 }
 
@@ -70,6 +74,8 @@ pub struct ServiceView {
     pub policy: Policy,
     /// Replicas that the scheduler ever made for it.
     pub made: i64,
+    /// The generation whose rollout was told to be late.
+    pub rollout_told: i64,
     /// Its replicas, by id.
     pub replicas: Vec<ReplicaView>,
 }
@@ -86,6 +92,8 @@ pub struct ReplicaView {
     pub desired_state: String,
     /// What of its status matters.
     pub facts: Facts,
+    /// When it last changed.
+    pub updated_at: Timestamp,
     /// Why it is where it is.
     pub placement: Option<Placement>,
 }
@@ -97,7 +105,9 @@ impl View {
             leases.seen().into_iter().map(|(id, state, dead_for_s)| (id, (state, dead_for_s))).collect();
         let lease = |id: &str| seen.get(id).copied().unwrap_or((LeaseState::Unknown, 0));
         let nodes = nodes::facts(read)?.into_iter().map(|node| node_view(node, &lease)).collect();
-        Ok(View::of(now, nodes, services::all(read)?, replicas::facts(read)?, brake, grace))
+        let mut view = View::of(now, nodes, services::all(read)?, replicas::facts(read)?, brake, grace);
+        view.rollout_late_s = settings::number(read, settings::ROLLOUT_LATE)?;
+        Ok(view)
     }
 
     /// A view of these parts, in any order.
@@ -114,8 +124,15 @@ impl View {
         let mut of_service: HashMap<String, Vec<ReplicaView>> = HashMap::with_capacity(services.len());
         for r in replicas {
             let node = index.get(r.node_id.as_str()).copied();
-            let view =
-                ReplicaView { id: r.id, node_id: r.node_id, node, desired_state: r.desired_state, facts: r.status, placement: r.placement };
+            let view = ReplicaView {
+                id: r.id,
+                node_id: r.node_id,
+                node,
+                desired_state: r.desired_state,
+                facts: r.status,
+                updated_at: r.updated_at,
+                placement: r.placement,
+            };
             of_service.entry(r.service_id).or_default().push(view);
         }
         let mut services: Vec<ServiceView> = services
@@ -124,11 +141,18 @@ impl View {
                 let mut replicas = of_service.remove(&service.id).unwrap_or_default();
                 replicas.sort_by(|a, b| a.id.cmp(&b.id));
                 let policy = Policy::of(&service.spec);
-                ServiceView { id: service.id, generation: service.generation, policy, made: service.replicas_made, replicas }
+                ServiceView {
+                    id: service.id,
+                    generation: service.generation,
+                    policy,
+                    made: service.replicas_made,
+                    rollout_told: service.rollout_told,
+                    replicas,
+                }
             })
             .collect();
         services.sort_by(|a, b| a.id.cmp(&b.id));
-        View { now, nodes, services, brake, grace, holders: OnceCell::new() }
+        View { now, nodes, services, brake, grace, rollout_late_s: i64::MAX, holders: OnceCell::new() }
     }
 
     /// The number of a node.
@@ -151,7 +175,7 @@ impl View {
 fn node_view(node: PlacedNode, lease: &dyn Fn(&str) -> (LeaseState, i64)) -> NodeView {
     let (lease, dead_for_s) = lease(&node.id);
     let facts = node.status;
-    let capacity = |key: &str| facts.capacity.as_ref().and_then(|c| c.get(key)).and_then(count_of).map(i64::unsigned_abs);
+    let (cpu, memory) = room(facts.capacity.as_ref(), node.capacity, node.reserved);
     NodeView {
         schedulable: facts.schedulable != Some(Value::Bool(false)),
         draining: facts.draining == Some(Value::Bool(true)),
@@ -159,8 +183,8 @@ fn node_view(node: PlacedNode, lease: &dyn Fn(&str) -> (LeaseState, i64)) -> Nod
         ready: facts.ready != Some(Value::Bool(false)),
         lease,
         dead_for_s,
-        cpu_millis: capacity("cpu_millis"),
-        memory_mb: capacity("memory_mb"),
+        cpu_millis: cpu.map(Room::free),
+        memory_mb: memory.map(Room::free),
         id: node.id,
         roles: node.roles,
         labels: node.labels,

@@ -8,6 +8,7 @@ mod events;
 mod forwarded;
 mod nodes;
 mod replicas;
+mod room;
 mod scheduler;
 mod services;
 mod settings;

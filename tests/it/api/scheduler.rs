@@ -142,6 +142,46 @@ fn an_action_that_is_not_known_does_nothing() {
 }
 
 #[test]
+fn a_rollout_that_is_not_carried_out_is_told() {
+    let (_served, admin) = cluster(1);
+    admin.put("/cluster-settings/rollout_late_seconds", &json!({"value": "1"}));
+    assert_eq!(admin.put("/cluster-settings/rollout_late_seconds", &json!({"value": "0"})).status, 422);
+    admin.post("/services", &json!({"id": "s", "name": "s", "spec": {"replicas_desired": 3}}));
+    let reconcile = || admin.post("/scheduler/reconcile/all", &json!({})).json()["results"][0].clone();
+    assert_eq!(reconcile()["rollout"], Value::Null);
+    for generation in 2..4 {
+        admin.patch("/services/s", &json!({"spec": {"replicas_desired": 3, "image": generation}}));
+        assert_eq!(actions(&reconcile()), ["queue_rolling_update ->-"]);
+        let waits = admin.get("/scheduler/plan/services/s").json()["rollout"].clone();
+        assert_eq!((&waits["outdated"], &waits["pending"]), (&json!(3), &json!(1)));
+        let told =
+            |admin: &Client| admin.events("scheduler").into_iter().filter(|e| e["name"] == "scheduler.rollout_late").collect::<Vec<_>>();
+        let event = until("it is told", || {
+            reconcile();
+            told(&admin).into_iter().find(|event| event["fields"]["generation"] == generation)
+        });
+        assert!(event["level"].as_str().unwrap().eq_ignore_ascii_case("warning"), "{event}");
+        assert_eq!((&event["fields"]["outdated"], &event["fields"]["waiting_since"]), (&json!(3), &waits["waiting_since"]));
+        let plan = admin.get("/scheduler/plan/services/s").json();
+        assert!(plan["rollout"]["waiting_seconds"].as_i64() >= Some(1), "{plan}");
+        assert!(
+            plan["warnings"][0].as_str().unwrap().starts_with(&format!("Generation {generation} waits to be run: 3 replicas")),
+            "{plan}"
+        );
+        reconcile();
+        admin.post("/scheduler/reconcile/services/s", &json!({}));
+        assert_eq!(told(&admin).len(), generation - 1, "each is told once");
+    }
+    let cookie = format!("uptimemesh_session={}", admin.token.clone().unwrap());
+    let page = admin.send("GET", "/ui/services/s", &[("Cookie", &cookie), ("Accept", "text/html")], b"").text();
+    assert!(page.contains("Asked to, and not heard of: 1 of them, the first <time"), "{page}");
+    for replica in admin.get("/replicas").json().as_array().unwrap() {
+        admin.patch(&format!("/replicas/{}", replica["id"].as_str().unwrap()), &json!({"status": {"applied_generation": 3}}));
+    }
+    assert_eq!(admin.get("/scheduler/plan/services/s").json()["rollout"], Value::Null);
+}
+
+#[test]
 fn every_decision_is_explained() {
     let (_served, admin) = cluster(3);
     admin.post("/nodes/n1/cordon", &json!({}));
