@@ -2,6 +2,7 @@
 
 use super::nodes::change;
 use super::{list as page_of, paging};
+use crate::caller;
 use crate::control::Control;
 use crate::control::join::{self, Join, Renewal};
 use crate::control::leases::{self, Heartbeat, LEASE_TTL_S};
@@ -70,7 +71,9 @@ fn heartbeat(control: &Control, request: &Request) -> Reply {
     let signature = BASE64_STANDARD.decode(signature_text.trim()).ok();
     let certificate = request.certificate.clone();
     let beat = Heartbeat { node_id, lease_token, signed_at, ttl_s, signature, patch, raw_patch, certificate };
-    Ok(Response::json(200, &leases::heartbeat(control, beat)?))
+    let renewed = leases::heartbeat(control, beat)?;
+    caller::is(&format!("node:{}", renewed.node_id));
+    Ok(Response::json(200, &renewed))
 }
 
 fn renew(control: &Control, request: &Request) -> Reply {

@@ -62,7 +62,8 @@ pub struct Heartbeat {
 /// What an accepted heartbeat is told.
 #[derive(Debug, serde::Serialize)]
 pub struct Renewed {
-    node_id: String,
+    /// The node.
+    pub node_id: String,
     heartbeat_at: Timestamp,
     lease_expires_at: Timestamp,
     lease_state: LeaseState,

@@ -13,6 +13,7 @@ use crate::buckets::Buckets;
 use crate::http::listen::{Handler, Limits};
 use crate::http::request::{self, Framing, Head, Parsed, Refusal};
 use crate::http::response::{Keep, Response, Sink};
+use crate::http::slots::Standing;
 use crate::http::transport::{Begun, TlsSource, Transport};
 use crate::model::address;
 use crate::thread::Stop;
@@ -93,6 +94,10 @@ pub(crate) struct Conn {
     peer: SocketAddr,
     /// Since when it says nothing that means anything: bytes of which no request comes do not keep it open.
     pub silent_since: Instant,
+    /// What it is worth to the table of connections.
+    pub standing: Arc<Standing>,
+    /// How fast the body comes that is being read.
+    pace: Option<Pace>,
     /// The certificate that the client has shown, in DER.
     certificate: Option<Arc<[u8]>>,
     buffer: Vec<u8>,
@@ -102,7 +107,13 @@ pub(crate) struct Conn {
 
 impl Conn {
     pub fn new(transport: Transport, peer: SocketAddr) -> Conn {
-        Conn { transport, peer, silent_since: clock::tick(), certificate: None, buffer: Vec::new(), start: 0 }
+        let (silent_since, standing) = (clock::tick(), Arc::default());
+        Conn { transport, peer, silent_since, standing, pace: None, certificate: None, buffer: Vec::new(), start: 0 }
+    }
+
+    /// The client's address.
+    pub fn address(&self) -> IpAddr {
+        self.peer.ip()
     }
 
     /// Serves requests until the connection ends or falls silent; gives it back where it is silent and may wait without a thread.
@@ -191,8 +202,12 @@ impl Conn {
         let (id, method, path) = (head.request.request_id.clone(), head.request.method.clone(), head.request.path.clone());
         let mut share =
             Share { free: limits.body_bytes_free, taken: 0, max: limits.bodies_in_flight_bytes_max, all: &service.bodies_bytes };
-        self.transport.until(limits.body_time);
-        match self.body(&head, limits.body_bytes_max, &mut share) {
+        let mut pace = Pace::begin(limits);
+        self.transport.until(pace.left(self.unread().len()));
+        self.pace = Some(pace);
+        let body = self.body(&head, limits.body_bytes_max, &mut share);
+        self.pace = None;
+        match body {
             Ok(body) => head.request.body = body,
             Err(Trouble::Gone) => return Ok(false),
             Err(Trouble::Refused(refusal)) => {
@@ -207,11 +222,16 @@ impl Conn {
         request.secure = self.transport.is_secure();
         request.certificate.clone_from(&self.certificate);
         let _context = logger::Context::request(&id);
+        self.standing.set_busy(true);
         let response = catch_unwind(AssertUnwindSafe(|| (service.handler)(request))).unwrap_or_else(|_| {
             log::error!(target: "api", event = "request.panicked", request_id = id, method = method.as_str(), path = path; "A handler panicked");
             Response::error(500, "Internal error")
         });
         drop(share);
+        if let Some(holder) = &response.holder {
+            self.standing.prove(holder);
+        }
+        self.standing.set_busy(false);
 
         let keep = match keep && !service.stop.raised() && response.stream.is_none() {
             false => Keep::No,
@@ -336,6 +356,9 @@ impl Conn {
         let mut fresh = [0u8; READ_BYTES];
         let count = self.transport.read(&mut fresh)?;
         self.buffer.extend_from_slice(&fresh[..count]);
+        if let Some(pace) = &mut self.pace {
+            self.transport.until(pace.left(count));
+        }
         Ok(count)
     }
 
@@ -375,6 +398,30 @@ impl Conn {
                 return;
             }
         }
+    }
+}
+
+/// How long a body may still take: longer the more of it has come, up to the time for the longest.
+struct Pace {
+    began: Instant,
+    bytes: usize,
+    grace: Duration,
+    bytes_per_s_min: usize,
+    at_most: Duration,
+}
+
+impl Pace {
+    /// A body begins.
+    fn begin(limits: &Limits) -> Pace {
+        let (grace, bytes_per_s_min) = (limits.body_grace, limits.body_bytes_per_s_min);
+        Pace { began: clock::tick(), bytes: 0, grace, bytes_per_s_min, at_most: limits.body_time }
+    }
+
+    /// What is left for the rest, once so many more bytes have come.
+    fn left(&mut self, bytes: usize) -> Duration {
+        self.bytes += bytes;
+        let earned = self.grace + Duration::from_secs_f64(self.bytes as f64 / self.bytes_per_s_min.max(1) as f64);
+        earned.min(self.at_most).saturating_sub(clock::tick().duration_since(self.began))
     }
 }
 

@@ -4,10 +4,10 @@
 //! at all parked sockets a few times a second, wakes those that have bytes and closes those that are over their time.
 //! What is said on a connection is left to `exchange`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -18,11 +18,12 @@ use crate::buckets::Buckets;
 use crate::clock;
 use crate::error::{Doing, Result};
 use crate::http::exchange::{Conn, Service};
+use crate::http::slots::{Slot, Slots};
 pub use crate::http::transport::TlsSource;
 use crate::http::transport::Transport;
 use crate::http::{Request, Response};
 use crate::logger::Quota;
-use crate::model::address::{self, Network};
+use crate::model::address::Network;
 use crate::thread::{Stop, lock, spawn};
 
 /// Turns a request into its answer. It may panic: that is a 500.
@@ -61,7 +62,8 @@ const SMALL_STACK_BYTES: usize = 128 << 10;
 pub struct Limits {
     /// Connections in all.
     pub connections_max: usize,
-    /// Connections of one address; of one /64 network with IPv6, where a client has that many addresses.
+    /// Connections of one address; of one /64 network with IPv6, where a client has that many addresses, and a few times as many of
+    /// the /56 and the /48 around it.
     pub connections_per_address_max: usize,
     /// Proxies, who have as many connections as they need: what they pass on is many clients'.
     pub proxies: Vec<Network>,
@@ -83,6 +85,10 @@ pub struct Limits {
     pub head_time: Duration,
     /// From the end of a head to the end of its body.
     pub body_time: Duration,
+    /// What a body has at least, however slowly it comes ...
+    pub body_grace: Duration,
+    /// ... and how many bytes of it must come in a second after that.
+    pub body_bytes_per_s_min: usize,
     /// For an answer to be taken.
     pub write_time: Duration,
     /// A silent connection keeps its thread so long.
@@ -107,6 +113,8 @@ impl Default for Limits {
             handshakes_per_s_max: 50,
             head_time: Duration::from_secs(5),
             body_time: Duration::from_secs(30),
+            body_grace: Duration::from_secs(5),
+            body_bytes_per_s_min: 1 << 10,
             write_time: Duration::from_secs(30),
             hold_time: Duration::from_millis(250),
             idle_time: Duration::from_secs(75),
@@ -143,8 +151,7 @@ impl Front {
         let service = Service { limits, handler, tls, stop: Stop::default(), bodies_bytes: AtomicUsize::new(0), handshakes, lines };
         let shared = Arc::new(Shared {
             service,
-            slots: Mutex::default(),
-            emptied: Condvar::new(),
+            slots: Arc::default(),
             pool: Mutex::default(),
             work: Condvar::new(),
             parked: Mutex::default(),
@@ -169,7 +176,7 @@ impl Front {
     /// Connections that are open now, parked ones too.
     #[cfg(test)]
     pub fn connections(&self) -> usize {
-        lock(&self.shared.slots).total
+        self.shared.slots.count()
     }
 
     /// Stops accepting, closes what is parked and waits so long for requests in progress to be answered. Tells
@@ -199,15 +206,7 @@ impl Front {
         lock(&shared.pool).closed = true;
         shared.work.notify_all();
 
-        let mut slots = lock(&shared.slots);
-        while slots.total > 0 {
-            let left = end.saturating_duration_since(clock::tick());
-            if left.is_zero() {
-                return false;
-            }
-            slots = shared.emptied.wait_timeout(slots, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        true
+        shared.slots.wait_empty(end)
     }
 }
 
@@ -228,9 +227,7 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 /// What the threads of a front share. No two of its locks are held at once, but `parked` before `slots`.
 struct Shared {
     service: Service,
-    slots: Mutex<Slots>,
-    /// Signalled when the last connection ends.
-    emptied: Condvar,
+    slots: Arc<Slots>,
     pool: Mutex<Pool>,
     /// Signalled when a connection is in the pool's queue.
     work: Condvar,
@@ -239,41 +236,6 @@ struct Shared {
     parked_any: Condvar,
     /// When accepting last complained in the log.
     complained: Mutex<Option<Instant>>,
-}
-
-/// How many connections there are. The address table holds open connections only, so it is bounded by their cap.
-#[derive(Default)]
-struct Slots {
-    total: usize,
-    by_client: HashMap<IpAddr, usize>,
-}
-
-/// The right to one connection; given back when dropped.
-struct Slot {
-    shared: Arc<Shared>,
-    client: IpAddr,
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut slots = lock(&self.shared.slots);
-        slots.total -= 1;
-        if let Some(count) = slots.by_client.get_mut(&self.client) {
-            *count -= 1;
-            if *count == 0 {
-                slots.by_client.remove(&self.client);
-            }
-        }
-        if slots.total == 0 {
-            self.shared.emptied.notify_all();
-        }
-    }
-}
-
-/// Which cap is reached.
-enum Full {
-    InAll,
-    ForClient,
 }
 
 /// A connection with the right to be.
@@ -314,10 +276,13 @@ impl Shared {
                 return;
             }
             let outcome = accepted.and_then(|(socket, peer)| self.welcome(socket, peer));
+            if let Some(closed) = self.slots.news() {
+                log::warn!(target: "system", event = "http.crowded", closed; "Closed connections to make room for others, those that had proven nothing first");
+            }
             if let Err(error) = outcome {
                 self.complain(&error);
                 if error.raw_os_error().is_some_and(|code| OUT_OF_DESCRIPTORS.contains(&code)) {
-                    self.evict(None);
+                    self.slots.make_room(&self.service.limits);
                 }
                 self.service.stop.wait(ACCEPT_PAUSE);
             }
@@ -327,45 +292,12 @@ impl Shared {
     /// Gives a new connection its slot and its thread. Over a cap it is closed at once, which is no error.
     fn welcome(self: &Arc<Shared>, socket: TcpStream, peer: SocketAddr) -> io::Result<()> {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        match self.admit(peer.ip()) {
-            Some(slot) => self.give(Live { conn: Conn::new(Transport::new(socket)?, peer), slot }),
+        let conn = Conn::new(Transport::new(socket)?, peer);
+        let (standing, socket) = (Arc::clone(&conn.standing), Arc::clone(conn.transport.socket()));
+        match self.slots.admit(&self.service.limits, conn.address(), standing, socket) {
+            Some(slot) => self.give(Live { conn, slot }),
             None => Ok(()),
         }
-    }
-
-    /// A slot for this address, if need be that of a parked connection.
-    fn admit(self: &Arc<Shared>, address: IpAddr) -> Option<Slot> {
-        let evicted = match self.take_slot(address) {
-            Ok(slot) => return Some(slot),
-            Err(Full::InAll) => self.evict(None),
-            Err(Full::ForClient) => self.evict(Some(address::client(address))),
-        };
-        if evicted { self.take_slot(address).ok() } else { None }
-    }
-
-    fn take_slot(self: &Arc<Shared>, address: IpAddr) -> std::result::Result<Slot, Full> {
-        let (limits, client) = (&self.service.limits, address::client(address));
-        let mut slots = lock(&self.slots);
-        let full = slots.by_client.get(&client).is_some_and(|&count| count >= limits.connections_per_address_max);
-        if full && !limits.proxies.iter().any(|network| network.contains(address)) {
-            return Err(Full::ForClient);
-        }
-        if slots.total >= limits.connections_max {
-            return Err(Full::InAll);
-        }
-        slots.total += 1;
-        *slots.by_client.entry(client).or_default() += 1;
-        drop(slots);
-        Ok(Slot { shared: self.clone(), client })
-    }
-
-    /// Closes the longest parked connection, of this client or of anyone; tells whether there was one.
-    fn evict(&self, client: Option<IpAddr>) -> bool {
-        let mut parked = lock(&self.parked);
-        let index = parked.waiting.iter().position(|(live, _)| client.is_none_or(|c| live.slot.client == c));
-        let evicted = index.and_then(|index| parked.waiting.remove(index));
-        drop(parked);
-        evicted.is_some()
     }
 
     /// Hands a connection to a waiting worker, or to a new one.
@@ -403,6 +335,7 @@ impl Shared {
             let until = conn.silent_since + self.service.limits.idle_time;
             let mut parked = lock(&self.parked);
             if !parked.closed {
+                conn.standing.set_parked(true);
                 parked.waiting.push_back((Live { conn, slot }, until));
                 drop(parked);
                 self.parked_any.notify_one();
@@ -460,7 +393,10 @@ impl Shared {
             let Some((live, until)) = parked.waiting.pop_front() else { break };
             match look(&live, until, now) {
                 Look::Silent => parked.waiting.push_back((live, until)),
-                Look::Speaks => speaking.push(live),
+                Look::Speaks => {
+                    live.conn.standing.set_parked(false);
+                    speaking.push(live);
+                }
                 Look::Over => drop(live),
             }
         }

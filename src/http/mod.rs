@@ -14,6 +14,7 @@ mod json;
 pub mod listen;
 pub mod request;
 pub mod response;
+pub(crate) mod slots;
 pub mod table;
 pub(crate) mod transport;
 

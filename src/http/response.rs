@@ -48,6 +48,8 @@ pub struct Response {
     pub stream_bytes: Option<u64>,
     /// Whose request it answers, as far as lines about refusals are counted by it; the peer where it is not said.
     pub source: Option<IpAddr>,
+    /// Who has proven to be asking, for what each may have a share of.
+    pub holder: Option<String>,
     /// Whether nobody was sent elsewhere: like a refusal it costs its sender nothing, and must not fill the disk.
     pub turned_away: bool,
 }
@@ -76,7 +78,7 @@ impl Response {
 
     /// Bytes of any media type.
     pub fn bytes(status: u16, content_type: &'static str, body: Vec<u8>) -> Response {
-        Response { status, headers: Vec::new(), body, stream: None, stream_bytes: None, source: None, turned_away: false }
+        Response { status, headers: Vec::new(), body, stream: None, stream_bytes: None, source: None, holder: None, turned_away: false }
             .with("Content-Type", content_type.to_string())
     }
 
@@ -100,7 +102,16 @@ impl Response {
 
     /// No body.
     pub fn empty(status: u16) -> Response {
-        Response { status, headers: Vec::new(), body: Vec::new(), stream: None, stream_bytes: None, source: None, turned_away: false }
+        Response {
+            status,
+            headers: Vec::new(),
+            body: Vec::new(),
+            stream: None,
+            stream_bytes: None,
+            source: None,
+            holder: None,
+            turned_away: false,
+        }
     }
 
     /// The same, to somebody who is not let in.

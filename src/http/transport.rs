@@ -22,7 +22,8 @@ pub type TlsSource = Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>;
 
 /// A socket that is cut off at `end`, however slowly its bytes drip.
 pub(crate) struct Timed {
-    socket: TcpStream,
+    /// Shared with the table of connections, from where it may be cut off.
+    socket: Arc<TcpStream>,
     end: Instant,
 }
 
@@ -40,7 +41,7 @@ impl Read for Timed {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
             self.socket.set_read_timeout(self.left()?)?;
-            match self.socket.read(into) {
+            match (&*self.socket).read(into) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 done => return done,
             }
@@ -51,12 +52,12 @@ impl Read for Timed {
 impl Write for Timed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.socket.set_write_timeout(self.left()?)?;
-        self.socket.write(bytes)
+        (&*self.socket).write(bytes)
     }
 
     fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         self.socket.set_write_timeout(self.left()?)?;
-        self.socket.write_vectored(parts)
+        (&*self.socket).write_vectored(parts)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -88,13 +89,13 @@ impl Transport {
     /// Takes over an accepted socket. Answers leave in one write, so waiting to fill packets would only delay them.
     pub fn new(socket: TcpStream) -> io::Result<Transport> {
         socket.set_nodelay(true)?;
-        Ok(Transport::Fresh(Timed { socket, end: clock::tick() }))
+        Ok(Transport::Fresh(Timed { socket: Arc::new(socket), end: clock::tick() }))
     }
 
     /// Takes over any socket that reads and writes like one of TCP, such as one end of a pair.
     #[cfg(any(test, fuzzing))]
     pub fn over(socket: TcpStream) -> Transport {
-        Transport::Fresh(Timed { socket, end: clock::tick() })
+        Transport::Fresh(Timed { socket: Arc::new(socket), end: clock::tick() })
     }
 
     /// Waits for the first byte and finds out what it begins. A TLS hello is told by its first byte, and answered when there is a `tls` and
@@ -141,8 +142,8 @@ impl Transport {
         self.timed_mut().end = clock::tick() + from_now;
     }
 
-    /// The socket, for looking at it while the connection is parked.
-    pub fn socket(&self) -> &TcpStream {
+    /// The socket, for looking at it while the connection is parked, and for cutting it off.
+    pub fn socket(&self) -> &Arc<TcpStream> {
         match self {
             Transport::Fresh(timed) | Transport::Plain(timed) => &timed.socket,
             Transport::Tls(tls) => &tls.timed.socket,

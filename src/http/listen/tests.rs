@@ -11,6 +11,8 @@ fn answer(request: Request) -> Response {
     match request.path.as_str() {
         "/panic" => panic!("on purpose"),
         "/large" => Response::bytes(200, "text/plain", vec![b'x'; 300 << 10]),
+        "/endless" => Response::bytes(200, "text/plain", vec![b'x'; 64 << 20]),
+        "/proven" => Response { holder: Some("user:alice".to_string()), ..Response::bytes(200, "text/plain", b"GET /proven ".to_vec()) },
         _ => {
             let text = format!("{} {} {}", request.method, request.path, String::from_utf8_lossy(&request.body));
             Response::bytes(200, "text/plain", text.into_bytes())
@@ -215,25 +217,52 @@ fn a_parked_connection_wakes_when_it_speaks_and_closes_when_it_does_not() {
 }
 
 #[test]
-fn over_a_cap_the_longest_parked_makes_room_and_an_active_one_does_not() {
-    let limits = Limits { connections_per_address_max: 2, hold_time: Duration::from_millis(10), ..Limits::default() };
-    let (front, address) = front(limits);
-    let mut oldest = connect(address);
-    wait_for("the first is parked", || lock(&front.shared.parked).waiting.len() == 1);
-    let mut active = connect(address);
-    active.write_all(b"GET /slow HTTP/1.1\r\n").expect("half a head");
-    wait_for("both are open", || front.connections() == 2);
-    let mut third = connect(address);
-    third.write_all(b"GET /third HTTP/1.1\r\n").expect("half a head");
-    assert_eq!(read_to_end(&mut oldest), "");
-    // Nobody is parked any more, so a fourth is closed without an answer; that it may be reset is all the same.
-    let mut fourth = connect(address);
-    let _ = fourth.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-    assert!(matches!(fourth.read(&mut [0]), Ok(0) | Err(_)));
-    for (mut socket, path) in [(active, "/slow"), (third, "/third")] {
-        socket.write_all(CLOSE.as_bytes()).expect("the rest of a head");
-        assert!(read_to_end(&mut socket).ends_with(&format!("GET {path} ")), "{path}");
+fn over_a_cap_the_oldest_that_has_proven_nothing_makes_room_whatever_it_does() {
+    let (front, address) = front(Limits { connections_per_address_max: 4, hold_time: Duration::from_millis(10), ..Limits::default() });
+    let mut proven = connect(address);
+    proven.write_all(b"GET /proven HTTP/1.1\r\nHost: x\r\n\r\n").expect("a written request");
+    read_until(&mut proven, "GET /proven ");
+    let mut old = Vec::new();
+    // Half a head, half a body, and an answer that is not read.
+    for start in
+        ["GET / HTTP/1.1\r\nX: ", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf", "GET /endless HTTP/1.1\r\nHost: x\r\n\r\n"]
+    {
+        let mut socket = connect(address);
+        socket.write_all(start.as_bytes()).expect("a written start");
+        old.push(socket);
+        wait_for("it is taken in", || front.connections() == 1 + old.len());
     }
+    // What comes is answered at once, and each time the oldest goes.
+    for i in 0..3 {
+        let mut socket = connect(address);
+        socket.write_all(format!("GET /{i} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).expect("a written request");
+        read_until(&mut socket, &format!("GET /{i} "));
+        let mut gone = old.remove(0);
+        while matches!(gone.read(&mut [0; 65536]), Ok(1..)) {}
+        old.push(socket);
+    }
+    proven.write_all(format!("GET /proven HTTP/1.1\r\n{CLOSE}").as_bytes()).expect("a written request");
+    assert!(read_to_end(&mut proven).ends_with("GET /proven "), "who has proven something stays");
+    drop(old);
+    wait_for("nothing stays behind", || front.connections() == 0);
+}
+
+#[test]
+fn a_body_that_comes_too_slowly_is_cut_off_early() {
+    let limits = Limits { body_grace: Duration::from_millis(100), body_bytes_per_s_min: 100, ..Limits::default() };
+    let (_front, address) = front(limits);
+    let began = Instant::now();
+    let mut socket = connect(address);
+    socket.write_all(b"POST /e HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n0123456789").expect("the start of a body");
+    assert!(read_until(&mut socket, "\"}").starts_with("HTTP/1.1 408 "));
+    assert!(began.elapsed() < Limits::default().body_time / 2, "{:?}", began.elapsed());
+    // Every byte that came gives time for the next.
+    let mut socket = connect(address);
+    socket.write_all(b"POST /e HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1001\r\n\r\n").expect("a head");
+    socket.write_all(&[b'x'; 1000]).expect("most of a body");
+    std::thread::sleep(Duration::from_millis(300));
+    socket.write_all(b"y").expect("the rest of a body");
+    assert!(read_to_end(&mut socket).ends_with("xy"));
 }
 
 #[test]

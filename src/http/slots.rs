@@ -1,0 +1,337 @@
+//! Which connections there are, how many each network has, and which of them makes room for a newcomer: first whoever has proven
+//! nothing yet, whatever it is doing, the oldest of them; then who has more than a fair share; then who has been silent longest.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::{IpAddr, Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::clock;
+use crate::http::listen::Limits;
+use crate::model::address::{self, Network};
+use crate::thread::lock;
+
+/// How much more an IPv6 /56 and a /48 may have than one address (a /64).
+const NETWORK_SHARES: [usize; 3] = [1, 2, 4];
+
+/// Places of this machine itself that no client elsewhere takes, even before anything was proven; never more than a quarter of all.
+const LOCAL_KEPT: usize = 16;
+
+/// One holder of a credential may have one of so many places before its connections make room for others.
+const HOLDER_SHARE: usize = 4;
+
+/// Closed connections whose threads have not noticed yet: each still has its descriptor. With more of them, newcomers wait.
+const LEAVING_MAX: usize = 128;
+
+/// How long a newcomer waits for those to be gone, before it is taken in all the same.
+const LEAVING_WAIT: Duration = Duration::from_millis(200);
+
+/// That connections were closed for others is told at most this often.
+const TELL_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What a connection is worth, as its conversation learns it.
+#[derive(Default)]
+pub(crate) struct Standing {
+    /// A handler works for it: it has done its part.
+    busy: AtomicBool,
+    /// Who has proven to be at the other end.
+    holder: OnceLock<String>,
+    /// Since when it waits without a thread.
+    parked_since: Mutex<Option<Instant>>,
+}
+
+impl Standing {
+    /// A handler begins or ends to work for it.
+    pub fn set_busy(&self, busy: bool) {
+        self.busy.store(busy, Ordering::Relaxed);
+    }
+
+    /// A request on it has proven whose it is.
+    pub fn prove(&self, holder: &str) {
+        self.holder.get_or_init(|| holder.to_string());
+    }
+
+    /// It begins or ends to wait without a thread.
+    pub fn set_parked(&self, parked: bool) {
+        *lock(&self.parked_since) = parked.then(clock::tick);
+    }
+
+    fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed)
+    }
+}
+
+/// All connections.
+#[derive(Default)]
+pub(crate) struct Slots {
+    state: Mutex<State>,
+    /// Signalled when a connection has ended.
+    left: Condvar,
+}
+
+/// The tables hold open connections only, so they are bounded by their cap.
+#[derive(Default)]
+struct State {
+    next: u64,
+    /// By number: the oldest first.
+    open: BTreeMap<u64, Open>,
+    by_network: HashMap<Network, BTreeSet<u64>>,
+    /// Numbers of those that were told to go.
+    leaving: HashSet<u64>,
+    /// How many were told to go since this was told last, and when that was.
+    closed: u64,
+    told: Option<Instant>,
+}
+
+struct Open {
+    networks: Vec<Network>,
+    is_local: bool,
+    standing: Arc<Standing>,
+    socket: Arc<TcpStream>,
+}
+
+/// The right to one connection; given back when dropped.
+pub(crate) struct Slot {
+    slots: Arc<Slots>,
+    number: u64,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut state = lock(&self.slots.state);
+        state.forget(self.number);
+        state.leaving.remove(&self.number);
+        drop(state);
+        self.slots.left.notify_all();
+    }
+}
+
+impl Slots {
+    /// Connections that are open now, parked ones too.
+    #[cfg(test)]
+    pub fn count(&self) -> usize {
+        lock(&self.state).open.len()
+    }
+
+    /// A slot for a newcomer, if need be that of another; `None` where none makes room.
+    pub fn admit(self: &Arc<Slots>, limits: &Limits, address: IpAddr, standing: Arc<Standing>, socket: Arc<TcpStream>) -> Option<Slot> {
+        let by_proxy = limits.proxies.iter().any(|network| network.contains(address));
+        let (networks, is_local) = (address::networks(address), address.is_loopback() && !by_proxy);
+        let mut state = lock(&self.state);
+        let end = clock::tick() + LEAVING_WAIT;
+        while state.leaving.len() >= LEAVING_MAX {
+            let left = end.saturating_duration_since(clock::tick());
+            if left.is_zero() {
+                break;
+            }
+            state = self.left.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        for (network, share) in networks.iter().zip(NETWORK_SHARES).filter(|_| !by_proxy) {
+            let numbers = state.by_network.get(network).filter(|numbers| numbers.len() >= share * limits.connections_per_address_max);
+            let Some(numbers) = numbers else { continue };
+            let victim = state.unproven(numbers.iter(), true, 0).or_else(|| state.silent(numbers.iter()))?;
+            state.close(victim);
+        }
+        if state.open.len() >= limits.connections_max {
+            let victim = state.dispensable(limits.connections_max, is_local)?;
+            state.close(victim);
+        }
+        let number = state.next;
+        state.next += 1;
+        for network in &networks {
+            state.by_network.entry(*network).or_default().insert(number);
+        }
+        state.open.insert(number, Open { networks, is_local, standing, socket });
+        drop(state);
+        Some(Slot { slots: Arc::clone(self), number })
+    }
+
+    /// Closes one connection, because descriptors have run out.
+    pub fn make_room(&self, limits: &Limits) {
+        let mut state = lock(&self.state);
+        if let Some(victim) = state.dispensable(limits.connections_max, true) {
+            state.close(victim);
+        }
+    }
+
+    /// How many connections were closed for others, from time to time.
+    pub fn news(&self) -> Option<u64> {
+        let mut state = lock(&self.state);
+        let now = clock::tick();
+        if state.closed == 0 || state.told.is_some_and(|told| now.duration_since(told) < TELL_INTERVAL) {
+            return None;
+        }
+        state.told = Some(now);
+        Some(std::mem::take(&mut state.closed))
+    }
+
+    /// Waits until no connection is open, at most so long; tells whether it is so.
+    pub fn wait_empty(&self, end: Instant) -> bool {
+        let mut state = lock(&self.state);
+        while !state.open.is_empty() {
+            let left = end.saturating_duration_since(clock::tick());
+            if left.is_zero() {
+                return false;
+            }
+            state = self.left.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+}
+
+impl State {
+    /// Who makes room for a newcomer.
+    fn dispensable(&self, connections_max: usize, for_local: bool) -> Option<u64> {
+        let local_kept = LOCAL_KEPT.min(connections_max / HOLDER_SHARE);
+        let unproven = self.unproven(self.open.keys(), for_local, local_kept);
+        unproven.or_else(|| self.of_greedy(connections_max / HOLDER_SHARE)).or_else(|| self.silent(self.open.keys()))
+    }
+
+    /// The oldest of these that has proven nothing and is not being worked for. Some of this machine's are kept from newcomers elsewhere.
+    fn unproven<'n>(&self, numbers: impl Iterator<Item = &'n u64> + Clone, for_local: bool, local_kept: usize) -> Option<u64> {
+        let is_unproven = |open: &Open| open.standing.holder.get().is_none();
+        let mut all = numbers.filter_map(|number| Some((*number, self.open.get(number)?))).filter(|(_, open)| is_unproven(open));
+        let spares_local = !for_local && all.clone().filter(|(_, open)| open.is_local).count() <= local_kept;
+        all.find(|(_, open)| !(open.standing.is_busy() || spares_local && open.is_local)).map(|(number, _)| number)
+    }
+
+    /// The oldest connection of whoever has most, if that is more than a share.
+    fn of_greedy(&self, share: usize) -> Option<u64> {
+        let mut of_holder: HashMap<&str, (usize, Option<u64>)> = HashMap::new();
+        for (number, open) in &self.open {
+            let Some(holder) = open.standing.holder.get() else { continue };
+            let (count, oldest) = of_holder.entry(holder).or_default();
+            *count += 1;
+            if oldest.is_none() && !open.standing.is_busy() {
+                *oldest = Some(*number);
+            }
+        }
+        of_holder.into_values().filter(|(count, _)| *count > share).max_by_key(|(count, _)| *count)?.1
+    }
+
+    /// The one of these that has waited longest without a thread.
+    fn silent<'n>(&self, numbers: impl Iterator<Item = &'n u64>) -> Option<u64> {
+        let since = |number: &u64| *lock(&self.open.get(number)?.standing.parked_since);
+        numbers.filter_map(|number| Some((since(number)?, *number))).min().map(|(_, number)| number)
+    }
+
+    /// Cuts a connection off. Its thread, if it has one, returns from whatever it waits for.
+    fn close(&mut self, number: u64) {
+        if let Some(open) = self.forget(number) {
+            self.leaving.insert(number);
+            self.closed += 1;
+            // It may be gone already.
+            let _ = open.socket.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn forget(&mut self, number: u64) -> Option<Open> {
+        let open = self.open.remove(&number)?;
+        for network in &open.networks {
+            if let Some(numbers) = self.by_network.get_mut(network) {
+                numbers.remove(&number);
+                if numbers.is_empty() {
+                    self.by_network.remove(network);
+                }
+            }
+        }
+        Some(open)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    /// A connection of the table, and its other end.
+    struct Client {
+        slot: Option<Slot>,
+        standing: Arc<Standing>,
+        other: UnixStream,
+    }
+
+    impl Client {
+        fn is_open(&mut self) -> bool {
+            self.other.set_nonblocking(true).expect("a socket that does not wait");
+            self.other.read(&mut [0]).is_err()
+        }
+    }
+
+    fn connect(slots: &Arc<Slots>, limits: &Limits, address: &str) -> Client {
+        let (socket, other) = UnixStream::pair().expect("a pair of sockets");
+        let (socket, standing) = (Arc::new(TcpStream::from(OwnedFd::from(socket))), Arc::<Standing>::default());
+        let slot = slots.admit(limits, address.parse().expect("an address"), Arc::clone(&standing), socket);
+        Client { slot, standing, other }
+    }
+
+    fn limits(connections_max: usize, connections_per_address_max: usize) -> Limits {
+        Limits { connections_max, connections_per_address_max, ..Limits::default() }
+    }
+
+    fn open_of(clients: &mut [Client]) -> Vec<usize> {
+        clients.iter_mut().enumerate().filter_map(|(i, client)| client.is_open().then_some(i)).collect()
+    }
+
+    #[test]
+    fn an_ipv6_network_has_a_few_times_as_much_as_an_address() {
+        let (slots, limits) = (Arc::default(), limits(1000, 4));
+        let mut of_links: Vec<Client> =
+            (0..16).flat_map(|link| [link; 4]).map(|link| connect(&slots, &limits, &format!("2001:db8:0:{link:x}::1"))).collect();
+        assert_eq!(open_of(&mut of_links), (56..64).collect::<Vec<_>>(), "a /56 has twice as much");
+        let mut of_site: Vec<Client> = (1..50).map(|i| connect(&slots, &limits, &format!("2001:db8:0:{i:x}00::1"))).collect();
+        assert_eq!(open_of(&mut of_links).len() + open_of(&mut of_site).len(), 16, "a /48 four times as much");
+        assert!(connect(&slots, &limits, "2001:db8:1::1").is_open() && connect(&slots, &limits, "192.0.2.1").is_open());
+        of_links.clear();
+        of_site.clear();
+        let state = lock(&slots.state);
+        assert_eq!((state.open.len(), state.by_network.len(), state.leaving.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn who_has_proven_nothing_goes_first_and_the_oldest_of_them() {
+        let (slots, limits) = (Arc::default(), limits(8, 100));
+        let mut all: Vec<Client> = (0..8).map(|i| connect(&slots, &limits, &format!("192.0.2.{i}"))).collect();
+        all[0].standing.prove("user:alice");
+        all[1].standing.set_busy(true);
+        for i in 8..12 {
+            all.push(connect(&slots, &limits, &format!("198.51.100.{i}")));
+        }
+        assert_eq!(open_of(&mut all), [0, 1, 6, 7, 8, 9, 10, 11]);
+        assert!(all.iter().all(|client| client.slot.is_some()));
+    }
+
+    #[test]
+    fn where_all_have_proven_something_the_greedy_makes_room_and_then_the_silent() {
+        let (slots, limits) = (Arc::default(), limits(8, 100));
+        let mut all: Vec<Client> = (0..8).map(|i| connect(&slots, &limits, &format!("192.0.2.{i}"))).collect();
+        for (i, client) in all.iter().enumerate() {
+            client.standing.prove(if (2..5).contains(&i) { "user:greedy" } else { ["node:a", "node:b", "node:c"][i % 3] });
+        }
+        all.push(connect(&slots, &limits, "192.0.2.100"));
+        all[8].standing.prove("node:d");
+        assert_eq!(open_of(&mut all), [0, 1, 3, 4, 5, 6, 7, 8], "three of eight are more than a quarter");
+        assert!(connect(&slots, &limits, "192.0.2.101").slot.is_none(), "none makes room");
+        all[6].standing.set_parked(true);
+        all[5].standing.set_parked(true);
+        assert!(connect(&slots, &limits, "192.0.2.101").slot.is_some());
+        assert!(!all[6].is_open() && all[5].is_open(), "the longest silent makes room");
+    }
+
+    #[test]
+    fn some_places_of_this_machine_are_taken_by_nobody_elsewhere() {
+        let (slots, limits) = (Arc::default(), limits(8, 100));
+        let mut local: Vec<Client> = (0..2).map(|_| connect(&slots, &limits, "127.0.0.1")).collect();
+        let mut remote: Vec<Client> = (0..20).map(|i| connect(&slots, &limits, &format!("192.0.2.{i}"))).collect();
+        assert_eq!((open_of(&mut local), open_of(&mut remote)), (vec![0, 1], (14..20).collect()));
+        // A proxy on this machine speaks for others.
+        let proxied = Limits { proxies: vec![Network::parse("127.0.0.1").expect("a network")], ..limits };
+        let slots = Arc::default();
+        let mut passed_on: Vec<Client> = (0..2).map(|_| connect(&slots, &proxied, "127.0.0.1")).collect();
+        let _remote: Vec<Client> = (0..20).map(|i| connect(&slots, &proxied, &format!("192.0.2.{i}"))).collect();
+        assert_eq!(open_of(&mut passed_on), [0; 0]);
+    }
+}
