@@ -1,11 +1,16 @@
 //! Reading and writing cookies. What a cookie's value means is left to the gate.
 
-/// The value of the first cookie of that name in the value of a `Cookie` header.
-pub fn find<'a>(header: &'a str, name: &str) -> Option<&'a str> {
-    header.split(';').find_map(|pair| {
+/// The values of the cookies of that name in the value of a `Cookie` header: a browser may have some, of other paths or domains.
+pub fn all<'a>(header: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
+    header.split(';').filter_map(move |pair| {
         let (key, value) = pair.split_once('=')?;
         (key.trim() == name).then(|| value.trim())
     })
+}
+
+/// The value of the first of them.
+pub fn find<'a>(header: &'a str, name: &str) -> Option<&'a str> {
+    all(header, name).next()
 }
 
 /// The value of a `Set-Cookie` header for a cookie that scripts cannot read and other sites cannot post with.

@@ -127,12 +127,25 @@ impl Request {
         self.headers_named("cookie").find_map(|value| cookie::find(value, name))
     }
 
+    /// All cookies of that name.
+    pub fn cookies(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.headers_named("cookie").flat_map(move |value| cookie::all(value, name))
+    }
+
+    /// The bearer tokens that it shows.
+    pub fn bearers(&self) -> impl Iterator<Item = &str> {
+        self.headers_named("authorization").filter_map(|value| {
+            let (scheme, token) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        })
+    }
+
     /// The query's pairs, percent- and plus-decoded, in their order.
     pub fn query_pairs(&self) -> Vec<(String, String)> {
         form::parse(self.query.as_bytes())
     }
 
-    fn headers_named(&self, name: &str) -> impl Iterator<Item = &str> {
+    fn headers_named<'r>(&'r self, name: &str) -> impl Iterator<Item = &'r str> {
         self.headers.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 }
