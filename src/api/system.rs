@@ -1,7 +1,6 @@
 //! Whether the server is there, and which one it is.
 
 use crate::clock;
-use crate::config::Secret;
 use crate::control::{Control, auth, metrics};
 use crate::error::Error;
 use crate::gate::Handler::{FromScraper, Open};
@@ -21,8 +20,8 @@ pub const ROUTES: &[Route] = &[
 /// Figures for a collector: one on this machine, one that shows the token, or somebody who is signed in. A request that came through
 /// a proxy is not from this machine, whatever its address.
 fn metrics(control: &Control, request: &Request) -> Reply {
-    let is_it = |token: &Secret| request.bearers().any(|shown| auth::same_secret(token.expose(), shown.as_bytes()));
-    let token = control.config.metrics_token.as_ref().is_some_and(is_it);
+    let own = control.config.metrics_token.as_ref();
+    let token = own.is_some_and(|own| request.bearers().any(|shown| auth::same_secret(own.expose(), shown.as_bytes())));
     if !request.is_local() && !token && user_of(control, request)?.is_none_or(|user| user.restriction.is_some()) {
         return Err(Error::unauthenticated());
     }

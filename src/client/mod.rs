@@ -9,6 +9,7 @@ pub use download::download;
 use crate::clock::Timestamp;
 use crate::crypto::pki::NodeKey;
 use crate::crypto::tls;
+use crate::model::base_path;
 use connect::TlsConnector;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -179,6 +180,13 @@ impl Api {
         &self.urls[self.at.load(Ordering::Relaxed) % self.urls.len()]
     }
 
+    /// The path of that URL, below which the server is; empty where it has the whole host.
+    fn path(&self) -> &str {
+        let url = self.url();
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        rest.find('/').map_or("", |at| &rest[at..])
+    }
+
     /// Every URL of the server, the one that is tried next first.
     pub fn urls(&self) -> Vec<String> {
         let mut urls = self.urls.clone();
@@ -342,7 +350,8 @@ impl Api {
             let answer = self.call("GET", &next, None, &[])?;
             all.extend(answer.body.as_array().cloned().unwrap_or_default());
             match answer.next {
-                Some(link) => next = link,
+                // The link is a path of the host; what is called is one below the URL.
+                Some(link) => next = base_path::inside(&link, self.path()).to_string(),
                 None => return Ok(all),
             }
         }

@@ -1,9 +1,11 @@
 //! The gate: who may call what, and how an error becomes an answer. Stands between the routes and the rules.
 
+mod base;
 mod errors;
 mod origin;
 mod session;
 
+pub use base::begins_like_ours;
 pub use errors::answer;
 pub use session::{COOKIE, csrf, holder, place, user_of, visitor, with_session, without_session};
 
@@ -110,6 +112,7 @@ pub type Draw = fn(&Control, &Request, &Refusal) -> Reply;
 pub fn dispatch(control: &Control, tables: &[&'static [Route]], draw: Draw, mut request: Request) -> Response {
     let began = clock::tick();
     request.believe(&control.config.trusted_proxies);
+    base::enter(control, tables, &mut request);
     let _scope = caller::begin(Some(Caller { actor: caller::NOBODY.to_string(), address: request.client }));
     if let Some(word) = &request.unnamed {
         unnamed::note(control, request.peer.ip(), word);
@@ -143,6 +146,7 @@ pub fn dispatch(control: &Control, tables: &[&'static [Route]], draw: Draw, mut 
         // Not Basic: a browser would ask for a password itself.
         response = response.with("WWW-Authenticate", CHALLENGE.to_string());
     }
+    base::leave(&mut response, &request.base);
     control.metrics.request(method, path, response.status, clock::tick().duration_since(began));
     response
 }
@@ -368,7 +372,7 @@ fn to_https(request: &Request) -> Response {
     let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
     let sound = request.host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']'));
     match sound && !request.host.is_empty() {
-        true => Response::redirect(308, &format!("https://{}{}{query}", request.host, request.path)).turned_away(),
+        true => Response::redirect(308, &format!("https://{}{}{}{query}", request.host, request.base, request.path)).turned_away(),
         false => Response::error(400, "This server answers over HTTPS only."),
     }
 }

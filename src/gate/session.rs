@@ -88,13 +88,14 @@ pub fn without_session(control: &Control, request: &Request, response: Response)
 
 /// V1's cookie, and the cluster's own. What 2.0.0 set beside V1's goes when it is taken away.
 fn with_cookies(control: &Control, request: &Request, response: Response, value: &str, max_age_s: i64) -> Response {
-    let secure = request.secure || control.config.auth_cookie_secure;
-    let own = if secure { format!("{HOST_ONLY}{}", own_cookie(control)) } else { own_cookie(control) };
-    let response = response.with("Set-Cookie", cookie::set(COOKIE, value, max_age_s, secure));
-    let response = response.with("Set-Cookie", cookie::set(&own, value, max_age_s, secure));
+    let (secure, base) = (request.secure || control.config.auth_cookie_secure, request.base.as_str());
+    // A cookie for one host alone is one for all of its paths.
+    let own = if secure && base.is_empty() { format!("{HOST_ONLY}{}", own_cookie(control)) } else { own_cookie(control) };
+    let response = response.with("Set-Cookie", cookie::set(COOKIE, value, base, max_age_s, secure));
+    let response = response.with("Set-Cookie", cookie::set(&own, value, base, max_age_s, secure));
     let old = format!("{HOST_ONLY}{COOKIE}");
     if value.is_empty() && request.cookie(&old).is_some() {
-        return response.with("Set-Cookie", cookie::set(&old, value, max_age_s, true));
+        return response.with("Set-Cookie", cookie::set(&old, value, "", max_age_s, true));
     }
     response
 }

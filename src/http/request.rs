@@ -13,6 +13,7 @@ use crate::http::forwarded::{self, Told};
 use crate::http::listen::Limits;
 use crate::http::{cookie, form};
 use crate::model::address::{self, Network};
+use crate::model::base_path;
 
 /// Longest `X-Request-ID` that is taken over from a client.
 const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -55,6 +56,8 @@ pub struct Request {
     pub host: String,
     /// The client's `X-Request-ID` or a fresh UUID.
     pub request_id: String,
+    /// The path below which the caller sees this server, `/mesh`; empty where it has the whole host.
+    pub base: String,
     /// Path arguments, filled in by the router.
     pub args: Vec<String>,
 }
@@ -77,6 +80,7 @@ impl Request {
             certificate: None,
             host: String::new(),
             request_id: String::new(),
+            base: String::new(),
             args: Vec::new(),
         }
     }
@@ -110,7 +114,7 @@ impl Request {
         if !trusts(self.peer.ip()) {
             return;
         }
-        let Some(Told { client, scheme, host }) = forwarded::read(self, trusts) else { return };
+        let Some(Told { client, scheme, host, prefix }) = forwarded::read(self, trusts) else { return };
         self.by_proxy = true;
         self.client = client.unwrap_or_else(|word| {
             self.unnamed = Some(word);
@@ -120,6 +124,9 @@ impl Request {
         if let Some(host) = host.filter(|host| !host.is_empty()) {
             self.host = host;
         }
+        // Proxies behind each other append what each has taken off.
+        let prefix = prefix.and_then(|all| all.split(',').map(base_path::parse).collect::<Option<String>>());
+        self.base = prefix.unwrap_or_default();
     }
 
     /// The first cookie of that name.
@@ -307,10 +314,10 @@ fn judge(raw: &httparse::Request, own_id: Option<String>, limits: &Limits, peer:
     let request_id = own_id.unwrap_or_else(crypto::uuid);
     let said = || headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host")).map(|(_, value)| value.clone()).unwrap_or_default();
     let host = authority.map_or_else(said, str::to_string);
-    let (body, args, client) = (Vec::new(), Vec::new(), peer.ip());
+    let (body, base, args, client) = (Vec::new(), String::new(), Vec::new(), peer.ip());
     let (unnamed, secure, by_proxy, certificate) = (None, false, false, None);
     let request =
-        Request { method, path, query, headers, body, peer, client, unnamed, secure, by_proxy, certificate, host, request_id, args };
+        Request { method, path, query, headers, body, peer, client, unnamed, secure, by_proxy, certificate, host, request_id, base, args };
     Ok(Head { request, framing, keep, expects_continue })
 }
 

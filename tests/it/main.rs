@@ -6,6 +6,7 @@ mod agent;
 mod api;
 mod backups;
 mod bare;
+mod base_path;
 mod browser;
 mod browser_ui;
 mod bundles;
