@@ -33,8 +33,13 @@ fn own_cookie(control: &Control) -> String {
 /// What a request shows that could be ours: bearer tokens before cookies, and of these what only we can have set before what others may
 /// have. One that is old or another's does not hide the next.
 fn shown<'r>(control: &Control, request: &'r Request) -> Vec<Shown<'r>> {
-    let own = own_cookie(control);
-    let names = [format!("{HOST_ONLY}{own}"), format!("{HOST_ONLY}{COOKIE}"), own, COOKIE.to_string()];
+    let names = match request.header("cookie") {
+        Some(_) => {
+            let own = own_cookie(control);
+            vec![format!("{HOST_ONLY}{own}"), format!("{HOST_ONLY}{COOKIE}"), own, COOKIE.to_string()]
+        }
+        None => Vec::new(),
+    };
     let bearers = request.bearers().map(|token| Shown { token, by_cookie: false });
     let cookies = names.iter().flat_map(|name| request.cookies(name)).map(|token| Shown { token, by_cookie: true });
     let mut all: Vec<Shown> = Vec::new();

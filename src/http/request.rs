@@ -3,6 +3,7 @@
 //! The head is where requests are smuggled, so whatever two servers could read in two ways is refused here. Waiting
 //! for bytes and reading the body is left to `exchange`.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -103,8 +104,10 @@ impl Request {
 
     /// Whether a proxy passed it on, and says so.
     pub(super) fn is_passed_on(&self) -> bool {
-        let says_so = |name: &str| ["x-real-ip", "forwarded", "via"].contains(&name) || name.starts_with("x-forwarded");
-        self.headers.iter().any(|(name, _)| says_so(&name.to_ascii_lowercase()))
+        let begins = |name: &str, with: &str| name.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with));
+        let says_so =
+            |name: &str| begins(name, "x-forwarded") || ["x-real-ip", "forwarded", "via"].iter().any(|n| name.eq_ignore_ascii_case(n));
+        self.headers.iter().any(|(name, _)| says_so(name))
     }
 
     /// Believes a trusted proxy about whose request this is, over what it came and for which host. Whose nobody can tell is the request of
@@ -356,8 +359,8 @@ fn target_of<'t>(method: &str, target: &'t str) -> Option<Target<'t>> {
 }
 
 /// The text of a header's value, whatever its bytes are; ASCII stays what it is.
-fn text_of(value: &[u8]) -> String {
-    std::str::from_utf8(value).map_or_else(|_| value.iter().copied().map(char::from).collect(), str::to_string)
+fn text_of(value: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(value).map_or_else(|_| value.iter().copied().map(char::from).collect(), Cow::Borrowed)
 }
 
 /// A client's request id, if it can stand in a header and a log line as it is.
