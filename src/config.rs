@@ -8,6 +8,7 @@ use crate::crypto;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::address::{Network, is_private};
+use crate::model::base_path;
 use log::LevelFilter;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -49,7 +50,12 @@ pub const SETTINGS: &[Setting] = &[
     setting("TLS_NAMES", "", "more names and addresses that this server is reached by, comma-separated"),
     setting("TLS_CERT_FILE", "", "a certificate chain of your own (PEM); read again when it changes"),
     setting("TLS_KEY_FILE", "", "its private key (PEM)"),
-    setting("TRUSTED_PROXIES", "", "addresses or networks of proxies whose X-Forwarded-For, -Proto and -Host are believed"),
+    setting(
+        "TRUSTED_PROXIES",
+        "",
+        "addresses or networks of proxies whose X-Forwarded-For, -Proto, -Host and -Prefix, or Forwarded, are believed",
+    ),
+    setting("BASE_PATH", "", "path below which a proxy shows this server, like /mesh, whether the proxy takes it off or not"),
     setting("LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING, ERROR or CRITICAL"),
     setting("LOG_FILE", "DATA_DIR/app.log", "log file beside stderr; empty for none"),
     setting("LOG_DB_QUERIES", "false", "log every database query"),
@@ -71,6 +77,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("BACKUP_BEFORE_UPGRADE", "on", "off: bring the database up to date without making a backup before"),
     setting("HTTP_CONNECTIONS_MAX", "", "connections in all, 16 to 100000; by the limit of open files, at most 1024"),
     setting("HTTP_CONNECTIONS_PER_ADDRESS_MAX", "64", "connections of one address, 1 to 100000"),
+    setting(
+        "HTTP_IDLE_SECONDS",
+        "75",
+        "seconds that a silent connection is kept, 1 to 86400; more than a proxy keeps it: usually 60, at Google Cloud 600",
+    ),
     setting("HTTP_REQUESTS_PER_SECOND_MAX", "500", "requests a second of one signed-in caller, 1 to 1000000; ten times that at once"),
 ];
 
@@ -114,6 +125,8 @@ pub struct Config {
     pub tls_files: Option<(PathBuf, PathBuf)>,
     /// Proxies that are believed about whose request they pass on.
     pub trusted_proxies: Vec<Network>,
+    /// The path below which a proxy shows this server, `/mesh`; empty for none.
+    pub base_path: String,
     /// Least level that is logged.
     pub log_level: LevelFilter,
     /// Log file beside stderr.
@@ -156,6 +169,8 @@ pub struct Config {
     pub connections_max: Option<usize>,
     /// Connections of one address.
     pub connections_per_address_max: usize,
+    /// Seconds that a silent connection is kept.
+    pub idle_s: i64,
     /// Requests a second of one signed-in caller.
     pub requests_per_second_max: i64,
     /// What in the settings file may be meant otherwise, each a sentence.
@@ -228,6 +243,7 @@ impl Config {
             tls_names: read.names("TLS_NAMES"),
             tls_files: read.pair("TLS_CERT_FILE", "TLS_KEY_FILE"),
             trusted_proxies: read.networks("TRUSTED_PROXIES"),
+            base_path: read.base_path("BASE_PATH"),
             log_level: read.level("LOG_LEVEL"),
             log_file: (!log_file.is_empty()).then(|| in_data(log_file.to_string())),
             log_db_queries: read.flag("LOG_DB_QUERIES"),
@@ -254,6 +270,7 @@ impl Config {
                 false => Some(read.int("HTTP_CONNECTIONS_MAX", 16, 100_000) as usize),
             },
             connections_per_address_max: read.int("HTTP_CONNECTIONS_PER_ADDRESS_MAX", 1, 100_000) as usize,
+            idle_s: read.int("HTTP_IDLE_SECONDS", 1, 86_400),
             requests_per_second_max: read.int("HTTP_REQUESTS_PER_SECOND_MAX", 1, 1_000_000),
             notes: Vec::new(),
             data_dir,
@@ -284,6 +301,7 @@ impl Config {
             "TLS_CERT_FILE" => file(|files| &files.0),
             "TLS_KEY_FILE" => file(|files| &files.1),
             "TRUSTED_PROXIES" => self.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+            "BASE_PATH" => self.base_path.clone(),
             "LOG_LEVEL" => level(self.log_level),
             "LOG_FILE" => self.log_file.as_deref().map(path).unwrap_or_default(),
             "LOG_DB_QUERIES" => self.log_db_queries.to_string(),
@@ -305,6 +323,7 @@ impl Config {
             "METRICS_TOKEN" => self.metrics_token.as_ref().map_or("(not set)".to_string(), set),
             "HTTP_CONNECTIONS_MAX" => self.connections_max.map(|n| n.to_string()).unwrap_or_default(),
             "HTTP_CONNECTIONS_PER_ADDRESS_MAX" => self.connections_per_address_max.to_string(),
+            "HTTP_IDLE_SECONDS" => self.idle_s.to_string(),
             "HTTP_REQUESTS_PER_SECOND_MAX" => self.requests_per_second_max.to_string(),
             _ => "(not told)".to_string(),
         };
@@ -457,6 +476,14 @@ impl Reader<'_> {
         networks
     }
 
+    fn base_path(&mut self, name: &str) -> String {
+        let text = self.text(name);
+        base_path::parse(&text).unwrap_or_else(|| {
+            self.faults.push(format!("{name} must be a path like /mesh, of letters, digits, dots, dashes and underscores, not {text:?}"));
+            String::new()
+        })
+    }
+
     /// Two files that are of no use without each other.
     fn pair(&mut self, one: &str, other: &str) -> Option<(PathBuf, PathBuf)> {
         let (a, b) = (self.text(one), self.text(other));
@@ -555,6 +582,8 @@ mod tests {
             ("TLS_NAMES", "a b"),
             ("TLS_KEY_FILE", "key.pem"),
             ("TRUSTED_PROXIES", "10.0.0.1, proxy"),
+            ("BASE_PATH", "mesh"),
+            ("HTTP_IDLE_SECONDS", "0"),
         ];
         let found = Config::load(&[], pairs(&bad), Some(&Dotenv::parse(".env", b"what\nA B=1\nX=\"open"))).err().unwrap_or_default();
         for part in [
@@ -570,10 +599,12 @@ mod tests {
             "TLS_NAMES",
             "TLS_CERT_FILE",
             "TRUSTED_PROXIES",
+            "BASE_PATH",
+            "HTTP_IDLE_SECONDS",
         ] {
             assert_eq!(found.iter().filter(|f| f.starts_with(part)).count(), 1, "{part}: {found:?}");
         }
-        assert_eq!(found.len(), 12, "{found:?}");
+        assert_eq!(found.len(), 14, "{found:?}");
         let found = Config::load(&pairs(&[("data-dir", " ")]), [], None).err().unwrap_or_default();
         assert_eq!(found, ["DATA_DIR must not be empty"]);
     }

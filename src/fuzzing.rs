@@ -475,7 +475,7 @@ pub fn headers(bytes: &[u8]) {
         assert!(text.contains(value) && !value.contains(';') && value.trim() == value);
     }
     let line: String = text.chars().filter(|c| *c != ';').collect();
-    assert_eq!(cookie::find(&cookie::set("sid", &line, 60, true), "sid"), Some(line.trim()));
+    assert_eq!(cookie::find(&cookie::set("sid", &line, "", 60, true), "sid"), Some(line.trim()));
 
     let pairs = form::parse(bytes);
     assert!(pairs.len() <= form::PAIRS_MAX);

@@ -19,10 +19,15 @@ pub const ROUTES: &[Route] = &[route(Get, "/openapi.json", Handler::By(Role::Vie
 /// The shapes of answers.
 const SCHEMAS: &str = include_str!("../assets/openapi/schemas.json");
 
-fn document(control: &Control, _: &Request, _: &User) -> Reply {
-    static TEXT: OnceLock<Vec<u8>> = OnceLock::new();
-    let text = TEXT.get_or_init(|| make(control).to_string().into_bytes());
-    Ok(Response::raw_json(200, text.clone()))
+fn document(control: &Control, request: &Request, _: &User) -> Reply {
+    static DOCUMENT: OnceLock<Value> = OnceLock::new();
+    let document = DOCUMENT.get_or_init(|| make(control));
+    if request.base.is_empty() {
+        return Ok(Response::json(200, document));
+    }
+    let mut document = document.clone();
+    document["servers"] = json!([{ "url": request.base }]);
+    Ok(Response::json(200, &document))
 }
 
 fn make(control: &Control) -> Value {

@@ -57,6 +57,11 @@ pub fn dispatch(control: &Control, request: Request) -> Response {
     gate::dispatch(control, TABLES, ui::refused, request)
 }
 
+/// Whether a base path could be taken for the beginning of one of our own.
+pub fn has_beginning(base: &str) -> bool {
+    gate::begins_like_ours(TABLES, base)
+}
+
 /// Every route, as method, path pattern and who may call it.
 pub fn list() -> Vec<(String, &'static str, &'static str)> {
     let access = |handler: &Handler| match handler {

@@ -67,6 +67,10 @@ struct Running {
 impl Server {
     /// Starts a control plane: opens its data, brings the database up to date, listens.
     pub fn start(mut config: Config) -> Result<Server> {
+        if routes::has_beginning(&config.base_path) {
+            let sentence = "BASE_PATH must not begin like a path of the program's own, such as /ui or /nodes: take /mesh";
+            return Err(Error::Malformed(sentence.into()));
+        }
         files::private_dir(&config.data_dir)?;
         let held = hold(&config.data_dir)?;
         backups::finish(&config.data_dir)?;
@@ -87,6 +91,7 @@ impl Server {
         let handshakes = Limits::default().handshakes_per_s_max * i64::max(config.requests_per_second_max / 500, 1).unsigned_abs() as u32;
         let limits = Limits { connections_per_address_max, proxies, handshakes_per_s_max: handshakes, ..Limits::default() };
         let limits = Limits { connections_max: config.connections_max.unwrap_or(limits.connections_max), ..limits };
+        let limits = Limits { idle_time: Duration::from_secs(config.idle_s.unsigned_abs()), ..limits };
         let control = Arc::new(Control::new(config, store, address)?);
         backups::settle(&control)?;
         let stop = Stop::default();

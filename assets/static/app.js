@@ -5,6 +5,7 @@
   const all = (what, where = document) => Array.from(where.querySelectorAll(what));
   const PAUSE = 2000; // Between two fetches of one tab.
   const POLL = 15000; // Heartbeats are no events, so pages are fetched now and then.
+  const base = new URL("..", document.currentScript.src); // The server may be below a path.
   const skew = Date.parse(document.body.dataset.now) - Date.now();
 
   // Relative times go on.
@@ -126,7 +127,7 @@
   };
   const listen = () => {
     if (source || document.hidden || !one("body > nav")) return; // Nobody is signed in.
-    source = new EventSource("/events/stream");
+    source = new EventSource(new URL("events/stream", base));
     source.addEventListener("event", soon);
     source.onopen = () => { connected(true); soon(); };
     source.onerror = () => {

@@ -5,7 +5,7 @@ use crate::clock;
 use crate::control::Control;
 use crate::control::events::{self, Reader};
 use crate::gate::Handler::By;
-use crate::gate::{Reply, Route, place, route, shown};
+use crate::gate::{Reply, Route, holder, place, route};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response, Sink};
 use crate::model::Paging;
@@ -72,7 +72,7 @@ fn stream(control: &Control, request: &Request, _: &User) -> Reply {
     let filter = filter(&mut f);
     f.finish()?;
     let last_seen = request.header("last-event-id").filter(|id| !id.is_empty());
-    let shown = (shown(request).map_or("", |shown| shown.token).to_string(), place(request));
+    let shown = (holder(control, request)?.map_or("", |(_, shown)| shown.token).to_string(), place(request));
     let reader = Reader::begin(control, shown, last_seen, filter)?;
     let write = move |sink: &mut dyn Sink| tell(reader, sink);
     Ok(Response::streamed("text/event-stream", Box::new(write)).with("X-Accel-Buffering", "no".to_string()))

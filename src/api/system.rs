@@ -20,9 +20,8 @@ pub const ROUTES: &[Route] = &[
 /// Figures for a collector: one on this machine, one that shows the token, or somebody who is signed in. A request that came through
 /// a proxy is not from this machine, whatever its address.
 fn metrics(control: &Control, request: &Request) -> Reply {
-    let shown = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
-    let token =
-        control.config.metrics_token.as_ref().zip(shown).is_some_and(|(token, shown)| auth::same_secret(token.expose(), shown.as_bytes()));
+    let own = control.config.metrics_token.as_ref();
+    let token = own.is_some_and(|own| request.bearers().any(|shown| auth::same_secret(own.expose(), shown.as_bytes())));
     if !request.is_local() && !token && user_of(control, request)?.is_none_or(|user| user.restriction.is_some()) {
         return Err(Error::unauthenticated());
     }

@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::crypto::pki::NodeKey;
 use crate::crypto::tls;
 use crate::json;
+use crate::model::base_path;
 use crate::text;
 use connect::TlsConnector;
 use rustls::ClientConfig;
@@ -191,6 +192,13 @@ impl Api {
         &self.urls[self.at.load(Ordering::Relaxed) % self.urls.len()]
     }
 
+    /// The path of that URL, below which the server is; empty where it has the whole host.
+    fn path(&self) -> &str {
+        let url = self.url();
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        rest.find('/').map_or("", |at| &rest[at..])
+    }
+
     /// Every URL of the server, the one that is tried next first.
     pub fn urls(&self) -> Vec<String> {
         let mut urls = self.urls.clone();
@@ -354,7 +362,8 @@ impl Api {
             let answer = self.call("GET", &next, None, &[])?;
             all.extend(answer.body.as_array().cloned().unwrap_or_default());
             match answer.next {
-                Some(link) => next = link,
+                // The link is a path of the host; what is called is one below the URL.
+                Some(link) => next = base_path::inside(&link, self.path()).to_string(),
                 None => return Ok(all),
             }
         }

@@ -105,6 +105,11 @@ impl Sessions {
         token::is_api_secret(shown) || token::open(self.key.expose(), shown).is_some()
     }
 
+    /// What tells this cluster's cookies from those of others on the same host: a browser shows them to all of them.
+    pub fn word(&self) -> String {
+        token::word_of(self.key.expose())
+    }
+
     /// What forms of pages carry that were made for this credential.
     pub fn csrf(&self, credential_id: &str) -> String {
         token::csrf(self.key.expose(), credential_id)

@@ -37,6 +37,12 @@ pub fn csrf(key: &[u8], session: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(mac)
 }
 
+/// A word for the holder of this key, which tells nothing of the key: eight letters, digits, `-` or `_`.
+pub fn word_of(key: &[u8]) -> String {
+    let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), b"name of a cookie");
+    BASE64_URL_SAFE_NO_PAD.encode(&mac.as_ref()[..6])
+}
+
 /// Whether this could be the secret of an API token.
 pub fn is_api_secret(text: &str) -> bool {
     text.strip_prefix(API_PREFIX).is_some_and(|rest| rest.len() == SECRET_CHARS)

@@ -1,11 +1,13 @@
 //! The gate: who may call what, and how an error becomes an answer. Stands between the routes and the rules.
 
+mod base;
 mod errors;
 mod origin;
 mod session;
 
+pub use base::begins_like_ours;
 pub use errors::answer;
-pub use session::{COOKIE, csrf, place, shown, user_of, visitor, with_session, without_session};
+pub use session::{COOKIE, csrf, holder, place, user_of, visitor, with_session, without_session};
 
 use crate::caller::{self, Caller};
 use crate::clock;
@@ -110,6 +112,7 @@ pub type Draw = fn(&Control, &Request, &Refusal) -> Reply;
 pub fn dispatch(control: &Control, tables: &[&'static [Route]], draw: Draw, mut request: Request) -> Response {
     let began = clock::tick();
     request.believe(&control.config.trusted_proxies);
+    base::enter(control, tables, &mut request);
     let _scope = caller::begin(Some(Caller { actor: caller::NOBODY.to_string(), address: request.client }));
     if let Some(word) = &request.unnamed {
         unnamed::note(control, request.peer.ip(), word);
@@ -144,6 +147,7 @@ pub fn dispatch(control: &Control, tables: &[&'static [Route]], draw: Draw, mut 
         response = response.with("WWW-Authenticate", CHALLENGE.to_string());
     }
     response.holder = holder(user.as_ref());
+    base::leave(&mut response, &request.base);
     control.metrics.request(method, path, response.status, clock::tick().duration_since(began));
     response
 }
@@ -192,14 +196,14 @@ fn enter(
         control.throttle.open.take(address::client(request.client)).map_err(throttle::too_many)?;
         return Ok(Response::empty(204).with("Allow", allow));
     }
-    let shown = session::shown(request);
     // Signing in has a lock of its own, a renewal proves the node's key, and what is open to read costs nothing: neighbours of somebody
     // who is refused all the time must not lose these.
     let open = matches!(&found, Found::Route(route, _) if !matches!(route.handler.access, Handler::By(..)));
     let spared = open && !matches!(request.path.as_str(), JOIN | HEARTBEAT);
-    *seen = admit(control, request, shown, spared)?;
+    let admitted = admit(control, request, spared)?;
+    let by_cookie = admitted.as_ref().is_some_and(|(_, by_cookie)| *by_cookie);
+    *seen = admitted.map(|(user, _)| user);
     let user = seen.as_ref();
-    let by_cookie = shown.is_some_and(|shown| shown.by_cookie);
     if let Some(user) = user {
         caller::is(&user.actor());
     }
@@ -246,24 +250,21 @@ fn unknown_host(control: &Control, request: &Request) -> Option<Response> {
     Some(Response::error(421, &sentence))
 }
 
-/// Who is calling, if they have not called too often. From an address that was refused too often only genuine credentials are looked at.
-fn admit(control: &Control, request: &Request, shown: Option<session::Shown>, spared: bool) -> Result<Option<User>> {
+/// Who is calling, if they have not called too often, and whether a browser showed that by itself. From an address that was refused too
+/// often only genuine credentials are looked at.
+fn admit(control: &Control, request: &Request, spared: bool) -> Result<Option<(User, bool)>> {
     let throttle = &control.throttle;
     let refused = throttle.refusals.empty_for_s(&address::client(request.client));
-    let genuine = shown.filter(|shown| control.sessions.is_genuine(shown.token));
-    let user = match genuine {
-        Some(shown) => control.sessions.holder(&control.store, shown.token, place(request))?,
-        None => None,
-    };
-    match (&user, refused) {
-        (Some(user), _) => throttle.callers.take(user.credential_id().to_string()).map_err(throttle::too_many)?,
+    let found = session::holder(control, request)?.map(|(user, shown)| (user, shown.by_cookie));
+    match (&found, refused) {
+        (Some((user, _)), _) => throttle.callers.take(user.credential_id().to_string()).map_err(throttle::too_many)?,
         (None, Some(wait_s)) if !spared => {
             node_of(control, request).ok_or_else(|| throttle::too_many(wait_s))?;
             0
         }
         (None, _) => 0,
     };
-    Ok(user)
+    Ok(found)
 }
 
 /// The node that a heartbeat is of, by the seal of its lease token: the neighbours of one that misbehaves must not lose their leases.
@@ -334,9 +335,11 @@ fn is_page(request: &Request) -> bool {
     request.path == "/ui" || request.path.starts_with("/ui/")
 }
 
-/// Whether a person sees the answer: what a browser asked for, a page or the way to one. Programs show a token themselves.
+/// Whether a person sees the answer: what a browser asked for, a page or the way to one. Programs show a token themselves; a proxy that signs
+/// people in may do so for a browser.
 fn is_for_people(request: &Request) -> bool {
-    request.header("authorization").is_none() && (is_page(request) || (request.path == SIGN_IN && !changes(request)))
+    let by_browser = request.header("accept").is_some_and(|kinds| kinds.contains("text/html"));
+    (by_browser || request.header("authorization").is_none()) && (is_page(request) || (request.path == SIGN_IN && !changes(request)))
 }
 
 /// Refuses a form that is not from a page of this session.
@@ -378,7 +381,7 @@ fn to_https(request: &Request) -> Response {
     let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
     let sound = request.host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']'));
     match sound && !request.host.is_empty() {
-        true => Response::redirect(308, &format!("https://{}{}{query}", request.host, request.path)).turned_away(),
+        true => Response::redirect(308, &format!("https://{}{}{}{query}", request.host, request.base, request.path)).turned_away(),
         false => Response::error(400, "This server answers over HTTPS only."),
     }
 }

@@ -7,11 +7,14 @@ use crate::error::Result;
 use crate::http::{Request, Response, cookie};
 use crate::model::users::User;
 
-/// The name of the session cookie that V1's clients read.
+/// The name of the session cookie that V1's clients read. Another cluster on the same host may overwrite it, so there is one more, with the
+/// cluster's own word behind this name.
 pub const COOKIE: &str = "uptimemesh_session";
-/// The one beside it that only this host itself can have set, over TLS: another host of the same domain, or somebody on the wire,
-/// could plant the plain one.
-const HOST_COOKIE: &str = "__Host-uptimemesh_session";
+/// Before a name: only this host itself can have set the cookie, over TLS. Others of the same domain, or somebody on the wire, could plant
+/// one without.
+const HOST_ONLY: &str = "__Host-";
+/// Genuine credentials of one request that are asked about.
+const SHOWN_MAX: usize = 8;
 
 /// What a request shows.
 #[derive(Clone, Copy)]
@@ -22,23 +25,45 @@ pub struct Shown<'r> {
     pub by_cookie: bool,
 }
 
-/// What a request shows: a bearer token wins over a cookie, and the cookie that only we can have set over the plain one.
-pub fn shown(request: &Request) -> Option<Shown<'_>> {
-    let bearer = request.header("authorization").and_then(|value| {
-        let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-    });
-    let by_cookie = bearer.is_none();
-    let token = bearer.or_else(|| request.cookie(HOST_COOKIE)).or_else(|| request.cookie(COOKIE))?;
-    Some(Shown { token, by_cookie })
+/// The name of the cookie that is this cluster's alone.
+fn own_cookie(control: &Control) -> String {
+    format!("{COOKIE}_{}", control.sessions.word())
+}
+
+/// What a request shows that could be ours: bearer tokens before cookies, and of these what only we can have set before what others may
+/// have. One that is old or another's does not hide the next.
+fn shown<'r>(control: &Control, request: &'r Request) -> Vec<Shown<'r>> {
+    let names = match request.header("cookie") {
+        Some(_) => {
+            let own = own_cookie(control);
+            vec![format!("{HOST_ONLY}{own}"), format!("{HOST_ONLY}{COOKIE}"), own, COOKIE.to_string()]
+        }
+        None => Vec::new(),
+    };
+    let bearers = request.bearers().map(|token| Shown { token, by_cookie: false });
+    let cookies = names.iter().flat_map(|name| request.cookies(name)).map(|token| Shown { token, by_cookie: true });
+    let mut all: Vec<Shown> = Vec::new();
+    for one in bearers.chain(cookies) {
+        if all.len() < SHOWN_MAX && !all.iter().any(|seen| seen.token == one.token) && control.sessions.is_genuine(one.token) {
+            all.push(one);
+        }
+    }
+    all
+}
+
+/// Who is calling, and what shows it; `None` for nobody we know.
+pub fn holder<'r>(control: &Control, request: &'r Request) -> Result<Option<(User, Shown<'r>)>> {
+    for shown in shown(control, request) {
+        if let Some(user) = control.sessions.holder(&control.store, shown.token, place(request))? {
+            return Ok(Some((user, shown)));
+        }
+    }
+    Ok(None)
 }
 
 /// Who is calling; `None` for nobody we know.
 pub fn user_of(control: &Control, request: &Request) -> Result<Option<User>> {
-    match shown(request) {
-        Some(shown) => control.sessions.holder(&control.store, shown.token, place(request)),
-        None => Ok(None),
-    }
+    Ok(holder(control, request)?.map(|(user, _)| user))
 }
 
 /// Where a request comes from.
@@ -66,8 +91,16 @@ pub fn without_session(control: &Control, request: &Request, response: Response)
     with_cookies(control, request, response, "", 0)
 }
 
+/// V1's cookie, and the cluster's own. What 2.0.0 set beside V1's goes when it is taken away.
 fn with_cookies(control: &Control, request: &Request, response: Response, value: &str, max_age_s: i64) -> Response {
-    let secure = request.secure || control.config.auth_cookie_secure;
-    let response = response.with("Set-Cookie", cookie::set(COOKIE, value, max_age_s, secure));
-    if secure { response.with("Set-Cookie", cookie::set(HOST_COOKIE, value, max_age_s, true)) } else { response }
+    let (secure, base) = (request.secure || control.config.auth_cookie_secure, request.base.as_str());
+    // A cookie for one host alone is one for all of its paths.
+    let own = if secure && base.is_empty() { format!("{HOST_ONLY}{}", own_cookie(control)) } else { own_cookie(control) };
+    let response = response.with("Set-Cookie", cookie::set(COOKIE, value, base, max_age_s, secure));
+    let response = response.with("Set-Cookie", cookie::set(&own, value, base, max_age_s, secure));
+    let old = format!("{HOST_ONLY}{COOKIE}");
+    if value.is_empty() && request.cookie(&old).is_some() {
+        return response.with("Set-Cookie", cookie::set(&old, value, "", max_age_s, true));
+    }
+    response
 }

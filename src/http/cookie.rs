@@ -1,17 +1,24 @@
 //! Reading and writing cookies. What a cookie's value means is left to the gate.
 
-/// The value of the first cookie of that name in the value of a `Cookie` header.
-pub fn find<'a>(header: &'a str, name: &str) -> Option<&'a str> {
-    header.split(';').find_map(|pair| {
+/// The values of the cookies of that name in the value of a `Cookie` header: a browser may have some, of other paths or domains.
+pub fn all<'a>(header: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
+    header.split(';').filter_map(move |pair| {
         let (key, value) = pair.split_once('=')?;
         (key.trim() == name).then(|| value.trim())
     })
 }
 
-/// The value of a `Set-Cookie` header for a cookie that scripts cannot read and other sites cannot post with.
-pub fn set(name: &str, value: &str, max_age_s: i64, secure: bool) -> String {
+/// The value of the first of them.
+pub fn find<'a>(header: &'a str, name: &str) -> Option<&'a str> {
+    all(header, name).next()
+}
+
+/// The value of a `Set-Cookie` header for a cookie that scripts cannot read and other sites cannot post with; `base` is the path below which
+/// it is sent, empty for all.
+pub fn set(name: &str, value: &str, base: &str, max_age_s: i64, secure: bool) -> String {
     let secure = if secure { "; Secure" } else { "" };
-    format!("{name}={value}; Path=/; Max-Age={max_age_s}; HttpOnly; SameSite=Lax{secure}")
+    let path = if base.is_empty() { "/" } else { base };
+    format!("{name}={value}; Path={path}; Max-Age={max_age_s}; HttpOnly; SameSite=Lax{secure}")
 }
 
 #[cfg(test)]
@@ -29,7 +36,7 @@ mod tests {
 
     #[test]
     fn a_set_cookie_is_closed_to_scripts_and_other_sites() {
-        assert_eq!(set("sid", "v", 60, true), "sid=v; Path=/; Max-Age=60; HttpOnly; SameSite=Lax; Secure");
-        assert_eq!(set("sid", "", 0, false), "sid=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax");
+        assert_eq!(set("sid", "v", "", 60, true), "sid=v; Path=/; Max-Age=60; HttpOnly; SameSite=Lax; Secure");
+        assert_eq!(set("sid", "", "/mesh", 0, false), "sid=; Path=/mesh; Max-Age=0; HttpOnly; SameSite=Lax");
     }
 }

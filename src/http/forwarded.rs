@@ -12,6 +12,8 @@ pub(super) struct Told {
     pub scheme: Option<String>,
     /// The host that was asked for.
     pub host: Option<String>,
+    /// The path below which it showed this server.
+    pub prefix: Option<String>,
 }
 
 /// One proxy's word: whom it got the request from, and how.
@@ -29,6 +31,7 @@ struct Hop {
 pub(super) fn read(request: &Request, trusts: impl Fn(IpAddr) -> bool) -> Option<Told> {
     let has = |name: &str| request.header(name).is_some();
     let by_x = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"].into_iter().any(has);
+    let prefix = request.list("x-forwarded-prefix");
     if by_x {
         // A proxy that says these lets pass what a client says as `Forwarded`.
         let nodes = request.list("x-forwarded-for").unwrap_or_default();
@@ -36,18 +39,18 @@ pub(super) fn read(request: &Request, trusts: impl Fn(IpAddr) -> bool) -> Option
             nodes.split(',').map(trim).map(|node| Hop { is_there: !node.is_empty(), node: node.to_string(), ..Hop::default() }).collect();
         let last = |name| request.list(name).and_then(|all| all.rsplit(',').next().map(|value| trim(value).to_string()));
         let client = client(&hops, trusts).map(|(address, _)| address);
-        return Some(Told { client, scheme: last("x-forwarded-proto"), host: last("x-forwarded-host") });
+        return Some(Told { client, scheme: last("x-forwarded-proto"), host: last("x-forwarded-host"), prefix });
     }
     if has("forwarded") {
         let said = request.list("forwarded").unwrap_or_default();
-        let Some(mut hops) = hops_in(&said) else { return Some(Told { client: Err(said), scheme: None, host: None }) };
+        let Some(mut hops) = hops_in(&said) else { return Some(Told { client: Err(said), scheme: None, host: None, prefix }) };
         let found = client(&hops, trusts);
         // How the request came to the first of our proxies is how it came to us.
         let ours = hops.split_off(found.as_ref().map_or(hops.len().saturating_sub(1), |(_, at)| *at));
         let (scheme, host) = (ours.iter().find_map(|hop| hop.scheme.clone()), ours.iter().find_map(|hop| hop.host.clone()));
-        return Some(Told { client: found.map(|(address, _)| address), scheme, host });
+        return Some(Told { client: found.map(|(address, _)| address), scheme, host, prefix });
     }
-    request.is_passed_on().then(|| Told { client: Err(String::new()), scheme: None, host: None })
+    request.is_passed_on().then(|| Told { client: Err(String::new()), scheme: None, host: None, prefix })
 }
 
 /// The nearest address that is not trusted, or the first of all, and where it stands; the word that cannot be read where one comes before it.

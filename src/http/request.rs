@@ -3,6 +3,7 @@
 //! The head is where requests are smuggled, so whatever two servers could read in two ways is refused here. Waiting
 //! for bytes and reading the body is left to `exchange`.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use crate::http::forwarded::{self, Told};
 use crate::http::listen::Limits;
 use crate::http::{cookie, form};
 use crate::model::address::{self, Network};
+use crate::model::base_path;
 
 /// Longest `X-Request-ID` that is taken over from a client.
 const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -55,6 +57,8 @@ pub struct Request {
     pub host: String,
     /// The client's `X-Request-ID` or a fresh UUID.
     pub request_id: String,
+    /// The path below which the caller sees this server, `/mesh`; empty where it has the whole host.
+    pub base: String,
     /// Path arguments, filled in by the router.
     pub args: Vec<String>,
 }
@@ -77,6 +81,7 @@ impl Request {
             certificate: None,
             host: String::new(),
             request_id: String::new(),
+            base: String::new(),
             args: Vec::new(),
         }
     }
@@ -99,8 +104,10 @@ impl Request {
 
     /// Whether a proxy passed it on, and says so.
     pub(super) fn is_passed_on(&self) -> bool {
-        let says_so = |name: &str| ["x-real-ip", "forwarded", "via"].contains(&name) || name.starts_with("x-forwarded");
-        self.headers.iter().any(|(name, _)| says_so(&name.to_ascii_lowercase()))
+        let begins = |name: &str, with: &str| name.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with));
+        let says_so =
+            |name: &str| begins(name, "x-forwarded") || ["x-real-ip", "forwarded", "via"].iter().any(|n| name.eq_ignore_ascii_case(n));
+        self.headers.iter().any(|(name, _)| says_so(name))
     }
 
     /// Believes a trusted proxy about whose request this is, over what it came and for which host. Whose nobody can tell is the request of
@@ -110,7 +117,7 @@ impl Request {
         if !trusts(self.peer.ip()) {
             return;
         }
-        let Some(Told { client, scheme, host }) = forwarded::read(self, trusts) else { return };
+        let Some(Told { client, scheme, host, prefix }) = forwarded::read(self, trusts) else { return };
         self.by_proxy = true;
         self.client = client.unwrap_or_else(|word| {
             self.unnamed = Some(word);
@@ -120,6 +127,9 @@ impl Request {
         if let Some(host) = host.filter(|host| !host.is_empty()) {
             self.host = host;
         }
+        // Proxies behind each other append what each has taken off.
+        let prefix = prefix.and_then(|all| all.split(',').map(base_path::parse).collect::<Option<String>>());
+        self.base = prefix.unwrap_or_default();
     }
 
     /// The first cookie of that name.
@@ -127,12 +137,25 @@ impl Request {
         self.headers_named("cookie").find_map(|value| cookie::find(value, name))
     }
 
+    /// All cookies of that name.
+    pub fn cookies(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.headers_named("cookie").flat_map(move |value| cookie::all(value, name))
+    }
+
+    /// The bearer tokens that it shows.
+    pub fn bearers(&self) -> impl Iterator<Item = &str> {
+        self.headers_named("authorization").filter_map(|value| {
+            let (scheme, token) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        })
+    }
+
     /// The query's pairs, percent- and plus-decoded, in their order.
     pub fn query_pairs(&self) -> Vec<(String, String)> {
         form::parse(self.query.as_bytes())
     }
 
-    fn headers_named(&self, name: &str) -> impl Iterator<Item = &str> {
+    fn headers_named<'r>(&'r self, name: &str) -> impl Iterator<Item = &'r str> {
         self.headers.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 }
@@ -294,10 +317,10 @@ fn judge(raw: &httparse::Request, own_id: Option<String>, limits: &Limits, peer:
     let request_id = own_id.unwrap_or_else(crypto::uuid);
     let said = || headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host")).map(|(_, value)| value.clone()).unwrap_or_default();
     let host = authority.map_or_else(said, str::to_string);
-    let (body, args, client) = (Vec::new(), Vec::new(), peer.ip());
+    let (body, base, args, client) = (Vec::new(), String::new(), Vec::new(), peer.ip());
     let (unnamed, secure, by_proxy, certificate) = (None, false, false, None);
     let request =
-        Request { method, path, query, headers, body, peer, client, unnamed, secure, by_proxy, certificate, host, request_id, args };
+        Request { method, path, query, headers, body, peer, client, unnamed, secure, by_proxy, certificate, host, request_id, base, args };
     Ok(Head { request, framing, keep, expects_continue })
 }
 
@@ -336,8 +359,8 @@ fn target_of<'t>(method: &str, target: &'t str) -> Option<Target<'t>> {
 }
 
 /// The text of a header's value, whatever its bytes are; ASCII stays what it is.
-fn text_of(value: &[u8]) -> String {
-    std::str::from_utf8(value).map_or_else(|_| value.iter().copied().map(char::from).collect(), str::to_string)
+fn text_of(value: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(value).map_or_else(|_| value.iter().copied().map(char::from).collect(), Cow::Borrowed)
 }
 
 /// A client's request id, if it can stand in a header and a log line as it is.

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod api_tokens;
 pub mod backups;
+pub mod base_path;
 pub mod ca;
 pub mod capacity;
 pub mod endpoints;

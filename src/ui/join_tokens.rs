@@ -111,7 +111,8 @@ fn made_page(at: &At, token: &NewJoinToken) -> Reply {
         None => {
             let scheme = if at.request.secure { "https" } else { "http" };
             let role = token.role.as_str();
-            format!("uptimemesh join --api-url {scheme}://{} --token {} --node-id {name} --role {role}", at.request.host, token.token)
+            let (host, base) = (&at.request.host, &at.request.base);
+            format!("uptimemesh join --api-url {scheme}://{host}{base} --token {} --node-id {name} --role {role}", token.token)
         }
     };
     let command = format!("{join}\nuptimemesh agent --node-id {name}");

@@ -7,6 +7,7 @@ use crate::gate::Handler::Open;
 use crate::gate::{self, Reply, Route, route};
 use crate::html::{Html, page};
 use crate::http::{Request, Response, form};
+use crate::model::base_path;
 use crate::percent;
 use tiny_http::Method::{Get, Post};
 
@@ -16,7 +17,7 @@ pub const ROUTES: &[Route] =
 
 fn show(control: &Control, request: &Request) -> Reply {
     let query = request.query_pairs();
-    let next = local(field(&query, "next"));
+    let next = local(base_path::inside(field(&query, "next"), &request.base));
     if gate::user_of(control, request)?.is_some() {
         return Ok(Response::redirect(303, next));
     }
@@ -25,7 +26,7 @@ fn show(control: &Control, request: &Request) -> Reply {
 
 fn sign_in(control: &Control, request: &Request) -> Reply {
     let fields = form::parse(&request.body);
-    let next = local(field(&fields, "next"));
+    let next = local(base_path::inside(field(&fields, "next"), &request.base));
     let (username, password) = (field(&fields, "username"), field(&fields, "password"));
     if password.chars().count() > auth::PASSWORD_LEN_MAX || username.chars().count() > 128 {
         return form_page(control, request, 401, next, &notice("bad", "Invalid username or password."));

@@ -34,5 +34,6 @@ fn choose(at: &At) -> Reply {
     let form = at.form();
     let theme = THEMES.iter().find(|(theme, _)| *theme == field(&form, "theme")).map_or("auto", |(theme, _)| theme);
     let secure = at.request.secure || at.control.config.auth_cookie_secure;
-    Ok(Response::redirect(303, local(field(&form, "back"))).with("Set-Cookie", cookie::set(COOKIE, theme, KEPT_S, secure)))
+    Ok(Response::redirect(303, local(field(&form, "back")))
+        .with("Set-Cookie", cookie::set(COOKIE, theme, &at.request.base, KEPT_S, secure)))
 }

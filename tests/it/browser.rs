@@ -2,6 +2,7 @@
 
 use crate::support::{Answer, Client, Served, parse, raw};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 /// A request with a Host of its own.
@@ -67,7 +68,7 @@ fn another_site_cannot_use_a_browsers_session() {
     let evil = [("Origin", "https://evil.example"), ("Sec-Fetch-Site", "cross-site")];
     let reads = ask(address, "GET", "/nodes", &host, &[&[("Cookie", cookie.as_str())], &evil[..]].concat(), "");
     assert_eq!(reads.status, 200, "reading changes nothing, and the answer stays with the browser");
-    let bearer = format!("Bearer {}", cookie.split('=').nth(1).unwrap());
+    let bearer = format!("Bearer {}", cookie.split(['=', ';']).nth(1).unwrap());
     let by_bearer =
         ask(address, "POST", "/nodes", &host, &[&[("Authorization", bearer.as_str())], &evil[..]].concat(), r#"{"id":"b","name":"b"}"#);
     assert_eq!(by_bearer.status, 201, "what no browser sends by itself is nobody else's");
@@ -148,7 +149,7 @@ fn over_tls_the_session_is_in_a_cookie_that_only_this_host_can_set() {
     let tls = ("X-Forwarded-Proto", "https");
     let login = client.send("POST", "/auth/login", &[tls], b"username=admin&password=uptime");
     let set: Vec<&str> = login.headers.iter().filter(|(n, _)| n == "Set-Cookie").map(|(_, v)| v.as_str()).collect();
-    assert!(set.len() == 2 && set[0].starts_with("uptimemesh_session=") && set[1].starts_with("__Host-uptimemesh_session="), "{set:?}");
+    assert!(set.len() == 2 && set[0].starts_with("uptimemesh_session=") && set[1].starts_with("__Host-uptimemesh_session_"), "{set:?}");
     for part in ["; Path=/", "; HttpOnly", "; SameSite=Lax", "; Secure"] {
         assert!(set.iter().all(|cookie| cookie.contains(part) && !cookie.contains("Domain")), "{set:?}");
     }
@@ -156,9 +157,106 @@ fn over_tls_the_session_is_in_a_cookie_that_only_this_host_can_set() {
     let me = |cookie: &str| client.send("GET", "/auth/me", &[("Cookie", cookie), tls], b"").status;
     assert_eq!((me(&format!("uptimemesh_session={token}")), me(&format!("__Host-uptimemesh_session={token}"))), (200, 200));
     assert_eq!(me(&format!("uptimemesh_session=planted.by-another; __Host-uptimemesh_session={token}")), 200);
-    assert_eq!(me(&format!("uptimemesh_session={token}; __Host-uptimemesh_session=ended.session")), 401, "the plain one does not count");
+    let own = set[1].split('=').next().unwrap();
+    let other = client.send("POST", "/auth/login", &[tls], b"username=admin&password=uptime");
+    let planted = other.header("Set-Cookie").unwrap().split(['=', ';']).nth(1).unwrap();
+    let both = format!("uptimemesh_session={planted}; {own}={token}");
+    let id = |cookie: &str| client.send("GET", "/auth/me", &[("Cookie", cookie), tls], b"").json()["credential_id"].clone();
+    assert_eq!(id(&both), id(&format!("{own}={token}")), "what only we can have set counts before what others may have planted");
+    assert_ne!(id(&both), id(&format!("uptimemesh_session={planted}")));
     let plain = client.send("POST", "/auth/login", &[], b"username=admin&password=uptime");
     assert!(!cookies(&plain).contains("__Host-") && !plain.header("Set-Cookie").unwrap().contains("Secure"));
+}
+
+/// Cookies do not know ports: a browser shows the cookies of every cluster on a host to each of them.
+#[test]
+fn two_clusters_on_one_host_leave_each_other_signed_in() {
+    let clusters = [Served::new(), Served::new()];
+    let mut jar: BTreeMap<String, String> = BTreeMap::new();
+    let keep = |jar: &mut BTreeMap<String, String>, answer: &Answer| {
+        for (_, line) in answer.headers.iter().filter(|(name, _)| name == "Set-Cookie") {
+            let (name, value) = line.split(';').next().unwrap().split_once('=').unwrap();
+            match line.contains("Max-Age=0;") {
+                true => jar.remove(name),
+                false => jar.insert(name.to_string(), value.to_string()),
+            };
+        }
+    };
+    let cookie = |jar: &BTreeMap<String, String>| jar.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
+    for served in &clusters {
+        let answer = served.anonymous().send("POST", "/auth/login", &[("Cookie", &cookie(&jar))], b"username=admin&password=uptime");
+        assert_eq!(answer.status, 303);
+        keep(&mut jar, &answer);
+    }
+    let page = |served: &Served, jar: &_| served.anonymous().send("GET", "/ui/settings", &[("Cookie", &cookie(jar))], b"");
+    for served in &clusters {
+        let shown = page(served, &jar);
+        assert_eq!(shown.status, 200);
+        let form = format!("csrf_token={}&theme=dark&back=/ui", csrf(&shown.text()));
+        let chosen = served.anonymous().send("POST", "/ui/theme", &[("Cookie", &cookie(&jar))], form.as_bytes());
+        assert_eq!(chosen.status, 303, "the form is of the session that counts: {}", chosen.text());
+    }
+    let sessions = |served: &Served| served.admin().get("/sessions").json().as_array().unwrap().len();
+    let before = sessions(&clusters[0]);
+    let out = clusters[0].anonymous().send("GET", "/auth/logout", &[("Cookie", &cookie(&jar))], b"");
+    let cleared: Vec<&str> = out.headers.iter().filter(|(n, _)| n == "Set-Cookie").map(|(_, v)| v.as_str()).collect();
+    assert!(cleared.len() == 2 && cleared.iter().all(|line| line.contains("Max-Age=0;")), "{cleared:?}");
+    let old = cookie(&jar);
+    keep(&mut jar, &out);
+    assert_eq!(sessions(&clusters[0]), before, "one ended, and one began to see that");
+    assert_eq!((page(&clusters[0], &jar).status, page(&clusters[1], &jar).status), (303, 200));
+    assert_eq!(clusters[0].anonymous().send("GET", "/ui", &[("Cookie", &old)], b"").status, 303, "it is over, not only forgotten");
+}
+
+/// Whatever else stands before it, a good credential lets in, and costs its address nothing.
+#[test]
+fn a_good_credential_counts_wherever_it_stands() {
+    let served = Served::proxied(|_| ());
+    let client = served.anonymous();
+    let token = served.user("alice", "admin").token.unwrap();
+    let good = format!("uptimemesh_session={token}");
+    let stale = served.admin();
+    stale.get("/auth/logout");
+    let stale = stale.token.unwrap();
+    let foreign = Served::new().admin().token.unwrap();
+    let many: String = (0..40).map(|i| format!("uptimemesh_session=x{i}.y; ")).collect();
+    let bearer = |token: &str| ("Authorization", format!("Bearer {token}"));
+    for lines in [
+        vec![("Cookie", format!("uptimemesh_session=; {good}"))],
+        vec![("Cookie", format!("uptimemesh_session={stale}; {good}"))],
+        vec![("Cookie", format!("uptimemesh_session={foreign}; a=b; {good}"))],
+        vec![("Cookie", format!("__Host-uptimemesh_session=ended.session; {good}"))],
+        vec![("Cookie", format!("uptimemesh_session={foreign}")), ("Cookie", good.clone())],
+        vec![("Cookie", format!("{many}{good}"))],
+        vec![bearer("eyJhbGciOiJub25lIn0.e30.sso"), ("Cookie", good.clone())],
+        vec![bearer(&stale), ("Cookie", good.clone())],
+        vec![bearer(&format!("um_{}", "A".repeat(43))), ("Cookie", good.clone())],
+        vec![("Authorization", "Basic YTpi".to_string()), bearer(&token)],
+        vec![bearer("sso"), bearer(&token)],
+        vec![bearer(&token), ("Cookie", format!("uptimemesh_session={stale}"))],
+    ] {
+        let mut headers: Vec<(&str, &str)> = lines.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        headers.push(("X-Forwarded-For", "203.0.113.77"));
+        // Were one of them a failed attempt, the address would have to wait.
+        for _ in 0..30 {
+            assert_eq!(client.send("GET", "/auth/me", &headers, b"").status, 200, "{headers:?}");
+        }
+        let by_cookie = lines.iter().any(|(name, value)| *name == "Cookie" && value.contains(&token));
+        headers.push(("Origin", "https://evil.example"));
+        let elsewhere = client.send("POST", "/events", &headers, br#"{"category":"c","name":"n","level":"i"}"#).status;
+        assert_eq!(elsewhere, if by_cookie { 403 } else { 201 }, "a browser's cookie is for our own pages only: {headers:?}");
+    }
+    assert_eq!(client.send("GET", "/auth/me", &[("X-Forwarded-For", "203.0.113.77")], b"").status, 401, "nor is the address refused");
+    let nothing = [("Authorization", "Bearer sso"), ("Cookie", "uptimemesh_session=x.y")];
+    assert_eq!(client.send("GET", "/auth/me", &nothing, b"").status, 401);
+    let page = client.send("GET", "/ui/nodes/none", &[("Authorization", "Bearer sso"), ("Cookie", &good), ("Accept", "text/html")], b"");
+    assert!(
+        page.status == 404 && page.text().contains("<html"),
+        "a browser behind a proxy that signs people in sees pages: {}",
+        page.text()
+    );
+    let stream = client.send("HEAD", "/events/stream", &[("Authorization", "Bearer sso"), ("Cookie", &good)], b"");
+    assert_eq!(stream.status, 200);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod api;
 mod authorities;
 mod backups;
 mod bare;
+mod base_path;
 mod browser;
 mod browser_ui;
 mod bundle_secrets;

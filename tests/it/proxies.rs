@@ -12,7 +12,7 @@ use std::process::Command;
 const CLIENT: &str = "127.0.0.5";
 
 /// Runs a proxy by its example configuration in front of a server, and lives through what people do.
-fn lives_behind(name: &str, start: impl Fn(&Dir, &str, u16) -> Command, replace: &[(&str, &str)]) {
+fn lives_behind(name: &str, base: &str, start: impl Fn(&Dir, &str, u16) -> Command, replace: &[(&str, &str)]) {
     let served = Served::proxied(|config| {
         config.tls = false;
         config.auth_cookie_secure = true;
@@ -41,7 +41,7 @@ fn lives_behind(name: &str, start: impl Fn(&Dir, &str, u16) -> Command, replace:
     fs::write(dir.join("conf"), text).unwrap();
     let proxy = Running::of(start(&dir, dir.path().to_str().unwrap(), port), dir.path(), "proxy");
 
-    let url = format!("https://uptimemesh.example:{port}");
+    let (origin, url) = (format!("https://uptimemesh.example:{port}"), format!("https://uptimemesh.example:{port}{base}"));
     let curl = |more: &[&str]| {
         let mut command = Command::new("curl");
         command.args(["-sS", "--interface", CLIENT, "--cacert"]).arg(dir.join("cert"));
@@ -59,10 +59,15 @@ fn lives_behind(name: &str, start: impl Fn(&Dir, &str, u16) -> Command, replace:
 
     // The form of a browser: the origin is the proxy's, and the cookie is for HTTPS.
     let form = format!("username=alice&password={}", USER_PASSWORD.replace(' ', "+"));
-    let answer = get(&["-i", "-H", &format!("Origin: {url}"), "--data", &form, &format!("{url}/auth/login")]);
+    let answer = get(&["-i", "-H", &format!("Origin: {origin}"), "--data", &form, &format!("{url}/auth/login")]);
     let answer = answer.to_ascii_lowercase();
     let head = answer.lines().next().unwrap();
     assert!(head.contains(" 303") && answer.contains("set-cookie: ") && answer.contains("; secure"), "{answer}");
+    assert!(
+        answer.contains(&format!("\nlocation: {base}/ui"))
+            && answer.contains(&format!("; path={}; ", if base.is_empty() { "/" } else { base })),
+        "{answer}"
+    );
     let refused = get(&["-i", "-H", "Origin: https://evil.example", "--data", &form, &format!("{url}/auth/login")]);
     assert!(refused.lines().next().unwrap().contains(" 403"), "{refused}");
 
@@ -86,7 +91,7 @@ fn lives_behind(name: &str, start: impl Fn(&Dir, &str, u16) -> Command, replace:
     let read = get(&["-i", "--compressed", "-H", &bearer, &format!("{url}/services/web")]);
     let line = |name: &str| read.lines().find_map(|line| line.strip_prefix(name).or(line.strip_prefix(&name.to_lowercase())));
     let tag = line("ETag: ").unwrap_or_else(|| panic!("{read}")).trim();
-    assert_eq!(name == "nginx.conf", line("Content-Encoding: gzip").is_some() && tag.starts_with("W/"), "{read}");
+    assert_eq!(name.starts_with("nginx"), line("Content-Encoding: gzip").is_some() && tag.starts_with("W/"), "{read}");
     let guarded = |guard: &str, more: &[&str]| {
         let guard = format!("{guard}: {tag}");
         let all = [&["-o", "/dev/null", "-w", "%{http_code}", "-H", &bearer, "-H", &guard], more].concat();
@@ -117,26 +122,37 @@ fn has(program: &str) -> bool {
     found
 }
 
+/// nginx with the configuration `conf` of this directory.
+pub fn nginx(dir: &Dir) -> Command {
+    let at = dir.path().to_str().unwrap();
+    let temporary: String =
+        ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].iter().map(|kind| format!("{kind}_temp_path {at}/{kind};\n")).collect();
+    // It compresses, as many do: that changes the tags of what it passes on.
+    let gzip = "gzip on; gzip_types *; gzip_min_length 1; gzip_proxied any;";
+    let outer = format!(
+        "daemon off; pid {at}/pid; error_log stderr;\nevents {{}}\nhttp {{ access_log off; {gzip}\n{temporary}include {at}/conf; }}\n"
+    );
+    fs::write(dir.join("nginx.conf"), outer).unwrap();
+    let mut command = Command::new("nginx");
+    command.args(["-c", &format!("{at}/nginx.conf"), "-p", at, "-e", "stderr"]);
+    command
+}
+
+const NGINX: [(&str, &str); 4] = [
+    ("listen 443 ssl;", "listen 127.0.0.1:PORT ssl;"),
+    ("    listen [::]:443 ssl;\n", ""),
+    ("/etc/ssl/uptimemesh.example.crt", "DIR/cert"),
+    ("/etc/ssl/uptimemesh.example.key", "DIR/key"),
+];
+
 #[test]
 fn nginx_in_front() {
-    let start = |dir: &Dir, at: &str, _: u16| {
-        let temporary: String =
-            ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].iter().map(|kind| format!("{kind}_temp_path {at}/{kind};\n")).collect();
-        let outer = format!(
-            "daemon off; pid {at}/pid; error_log stderr;\nevents {{}}\nhttp {{ access_log off; gzip on; gzip_types *; gzip_min_length 1; gzip_proxied any;\n{temporary}include {at}/conf; }}\n"
-        );
-        fs::write(dir.join("nginx.conf"), outer).unwrap();
-        let mut command = Command::new("nginx");
-        command.args(["-c", &format!("{at}/nginx.conf"), "-p", at, "-e", "stderr"]);
-        command
-    };
-    let replace = [
-        ("listen 443 ssl;", "listen 127.0.0.1:PORT ssl;"),
-        ("    listen [::]:443 ssl;\n", ""),
-        ("/etc/ssl/uptimemesh.example.crt", "DIR/cert"),
-        ("/etc/ssl/uptimemesh.example.key", "DIR/key"),
-    ];
-    lives_behind("nginx.conf", start, &replace);
+    lives_behind("nginx.conf", "", |dir, _, _| nginx(dir), &NGINX);
+}
+
+#[test]
+fn nginx_in_front_below_a_path() {
+    lives_behind("nginx-path.conf", "/mesh", |dir, _, _| nginx(dir), &NGINX);
 }
 
 #[test]
@@ -150,7 +166,7 @@ fn caddy_in_front() {
         command
     };
     let site = "{\n    admin off\n    auto_https disable_redirects\n}\nhttps://uptimemesh.example:PORT {\n    bind 127.0.0.1\n    tls DIR/cert DIR/key\n";
-    lives_behind("Caddyfile", start, &[("uptimemesh.example {\n", site)]);
+    lives_behind("Caddyfile", "", start, &[("uptimemesh.example {\n", site)]);
 }
 
 #[test]
@@ -163,5 +179,5 @@ fn haproxy_in_front() {
         command.args(["-db", "-f", &format!("{at}/conf")]);
         command
     };
-    lives_behind("haproxy.cfg", start, &[("bind :443 ", "bind 127.0.0.1:PORT "), ("/etc/ssl/uptimemesh.example.pem", "DIR/pem")]);
+    lives_behind("haproxy.cfg", "", start, &[("bind :443 ", "bind 127.0.0.1:PORT "), ("/etc/ssl/uptimemesh.example.pem", "DIR/pem")]);
 }

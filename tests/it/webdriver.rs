@@ -28,6 +28,11 @@ pub struct Browser {
 impl Browser {
     /// Starts one; the paths that it is sent to are under this address.
     pub fn start(server: SocketAddr) -> Browser {
+        Browser::below(&format!("http://{server}"))
+    }
+
+    /// The same, where the paths are below this URL.
+    pub fn below(base: &str) -> Browser {
         let dir = Dir::new();
         let said = dir.join("chromedriver.out");
         let child = Command::new("chromedriver")
@@ -42,7 +47,7 @@ impl Browser {
             text.split("successfully on port ").nth(1)?.split('.').next()?.parse().ok()
         });
         let driver = SocketAddr::from(([127, 0, 0, 1], port));
-        let mut browser = Browser { child, driver, session: String::new(), base: format!("http://{server}"), _dir: dir };
+        let mut browser = Browser { child, driver, session: String::new(), base: base.to_string(), _dir: dir };
         let profile = format!("--user-data-dir={}", browser._dir.join("profile").display());
         let flags = [
             "--headless",

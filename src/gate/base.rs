@@ -1,0 +1,59 @@
+//! The base path, where a proxy shows this server below one: it is taken off what comes and put before what leaves, so nothing else
+//! knows of it.
+
+use super::Route;
+use crate::control::Control;
+use crate::http::{Request, Response};
+use crate::model::{address, base_path};
+
+/// Attributes of our pages that hold a path.
+const PATHS: [&str; 5] = ["href", "src", "action", "data-watch", "data-feed"];
+
+/// Takes the base path off a request's path, where the proxy has left it there. The setting counts before what a proxy says.
+pub(super) fn enter(control: &Control, tables: &[&'static [Route]], request: &mut Request) {
+    if !control.config.base_path.is_empty() {
+        request.base.clone_from(&control.config.base_path);
+    } else if let Some(prefix) = request.header("x-forwarded-prefix")
+        && request.by_proxy
+        && request.base.is_empty()
+        && !prefix.trim_matches(['/', ',', ' ']).is_empty()
+        && control.lines.admits(address::client(request.client))
+    {
+        log::warn!(target: "api", event = "proxy.prefix", prefix = prefix; "X-Forwarded-Prefix is not a path like /mesh");
+    }
+    // A proxy that shows us below the name of one of our own paths has taken it off: nobody could tell otherwise.
+    if !begins_like_ours(tables, &request.base) {
+        let inside = base_path::inside(&request.path, &request.base).to_string();
+        request.path = inside;
+    }
+}
+
+/// Whether a base path could be taken for the beginning of a path of this program.
+pub fn begins_like_ours(tables: &[&'static [Route]], base: &str) -> bool {
+    let first = |path: &str| path.split('/').nth(1).unwrap_or_default().to_string();
+    let own = first(base);
+    !own.is_empty() && tables.iter().flat_map(|table| table.iter()).any(|route| first(route.path) == own)
+}
+
+/// Puts the base path before every path that an answer leads to. Cookies have it already.
+pub(super) fn leave(response: &mut Response, base: &str) {
+    if base.is_empty() {
+        return;
+    }
+    let mut is_page = false;
+    for (name, value) in &mut response.headers {
+        match *name {
+            "Location" if value.starts_with('/') => value.insert_str(0, base),
+            "Link" => *value = value.replace("</", &format!("<{base}/")),
+            "Content-Type" => is_page = value.starts_with("text/html"),
+            _ => {}
+        }
+    }
+    if is_page && let Ok(mut page) = String::from_utf8(std::mem::take(&mut response.body)) {
+        // No text of anybody's can look like an attribute: its quotes are escaped.
+        for attribute in PATHS {
+            page = page.replace(&format!(" {attribute}=\"/"), &format!(" {attribute}=\"{base}/"));
+        }
+        response.body = page.into_bytes();
+    }
+}
