@@ -1,10 +1,11 @@
 //! Files that must never be half written or readable by others: keys, certificates, identities.
 
 use crate::error::{Doing, Error, Result};
-use std::fs::{self, File};
+use rustix::fs::Mode;
+use std::fs::{self, File, Permissions};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown, lchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown, lchown};
 use std::path::{Path, PathBuf};
 
 /// Mode of a file that only its owner may read.
@@ -12,12 +13,19 @@ pub const PRIVATE: u32 = 0o600;
 /// Mode of a file that everybody may read.
 pub const PUBLIC: u32 = 0o644;
 
+/// Keeps from all others what this process makes, but for what is given a wider mode by name. For the start of the program.
+pub fn private_by_default() {
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+}
+
 /// Writes a file so that a crash leaves the old content or the new, durably, with this mode from its first byte on.
 pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let new = beside(path);
     // What a crash left is no longer wanted; its mode might be another.
     let _ = fs::remove_file(&new);
     let mut file = File::options().write(true).create_new(true).mode(mode).open(&new).doing("create a file")?;
+    // The mode that is asked for, and not what is left of it by the process's own mask.
+    file.set_permissions(Permissions::from_mode(mode)).doing("give a file its mode")?;
     file.write_all(content).doing("write a file")?;
     file.sync_all().doing("flush a file")?;
     rename(&new, path)
@@ -37,7 +45,9 @@ pub fn private_dir(path: &Path) -> Result<()> {
 
 /// Makes a directory, and those above it, that everybody may enter; one that is there stays as it is.
 pub fn public_dir(path: &Path) -> Result<()> {
-    make_dir(path, 0o755)
+    let missing: Vec<&Path> = path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
+    make_dir(path, 0o755)?;
+    missing.iter().try_for_each(|dir| fs::set_permissions(dir, Permissions::from_mode(0o755))).doing("give a directory its mode")
 }
 
 fn make_dir(path: &Path, mode: u32) -> Result<()> {

@@ -36,11 +36,14 @@ pub use writer::WriterStats;
 
 use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};
+use crate::files;
 use crate::thread::lock;
 use changes::{Changes, Frame, Tail};
 use rusqlite::{Connection, OpenFlags, ToSql};
 use std::cell::{Cell, RefCell};
+use std::fs::File;
 use std::ops::Deref;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -175,6 +178,8 @@ impl Drop for EndOfRead<'_> {
 /// Opens the one connection that writes.
 fn open_writer(path: &Path) -> Result<Connection> {
     let what = "open the database";
+    // A new one is its owner's alone, and so is what SQLite keeps beside it. Why it cannot be made, SQLite says too.
+    let _ = File::options().write(true).create_new(true).mode(files::PRIVATE).open(path);
     let connection = row::told(Connection::open(path), what)?;
     // The first statement reads the file: a file that is no database, or a damaged one, is named here.
     row::told(connection.busy_timeout(Duration::from_secs(5)), what)?;

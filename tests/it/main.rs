@@ -20,6 +20,7 @@ mod machine;
 mod monitoring;
 mod node;
 mod openapi;
+mod private;
 mod program;
 mod proxies;
 mod readme;

@@ -167,7 +167,10 @@ pub fn download(control: &Control, id: &str, only_asks: bool) -> Result<(Backup,
 /// Makes a backup because somebody asks the server for one.
 pub fn create_asked(control: &Control) -> Result<Backup> {
     let made = passphrase(&control.config).and_then(|p| create(&control.config, Kind::Manual, p.as_deref()));
-    tell_made(control, &made)?;
+    // Where another one is being made nothing has failed; the caller is told to come again.
+    if !matches!(made, Err(Error::Conflict(_))) {
+        tell_made(control, &made)?;
+    }
     made
 }
 
