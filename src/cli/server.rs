@@ -10,10 +10,13 @@ use crate::agent::{Agent, Way};
 use crate::client::{Api, Trust};
 use crate::config::Config;
 use crate::error::Chain;
+use crate::sys::owner::Owner;
 use crate::sys::{notify, signals};
 use crate::thread::{Stop, spawn};
 use crate::{files, logger, serve};
 use serde_json::Value;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
@@ -22,12 +25,40 @@ pub const UP: &[Opt] = &[opt("node-id", "ID", "this machine's node (default: its
 
 /// Seconds of the local node's lease.
 const LEASE_TTL_S: i64 = 45;
+/// What is longer is no passphrase.
+const PASSPHRASE_BYTES_MAX: u64 = 64 << 10;
 /// The command waits so long at a time for the signal to end.
 const FOREVER: Duration = Duration::from_secs(3600);
 
+/// The configuration. As root, this process is the owner of the data directory from here on.
+pub(super) fn config(args: &Args) -> Result<Config, Failure> {
+    let mut config = given(args)?;
+    work_as_owner(&mut config)?;
+    Ok(config)
+}
+
+/// The same, with this file, which root may read where the owner of the data may not; `None` where nobody else is to open it.
+pub(super) fn config_opening(args: &Args, file: &Path) -> Result<(Config, Option<File>), Failure> {
+    let mut config = given(args)?;
+    let opened = Owner::of(&config.data_dir)?.and_then(|_| files::open_guarded(file).ok());
+    work_as_owner(&mut config)?;
+    Ok((config, opened))
+}
+
+fn work_as_owner(config: &mut Config) -> Result<(), Failure> {
+    let Some(owner) = Owner::of(&config.data_dir)? else { return Ok(()) };
+    // It may be root's alone. Where root cannot read it safely, the owner reads it when it is needed.
+    let read = config.backup_passphrase_file.as_deref().and_then(|path| files::open_guarded(path).ok());
+    let mut text = String::new();
+    if read.is_some_and(|file| file.take(PASSPHRASE_BYTES_MAX).read_to_string(&mut text).is_ok()) {
+        config.keep_backup_passphrase(&text);
+    }
+    Ok(owner.assume()?)
+}
+
 /// The configuration from flags, environment and `.env`. What is wrong with it is told together with what is wrong with
 /// the command line.
-pub(super) fn config(args: &Args) -> Result<Config, Failure> {
+fn given(args: &Args) -> Result<Config, Failure> {
     let flags = args.settings();
     let faults = match load(args)? {
         Ok(config) => return args.finish().map(|()| config),
@@ -49,9 +80,26 @@ pub(super) fn load(args: &Args) -> Result<Result<Config, Vec<String>>, Failure> 
 
 /// The configuration with these flags.
 pub(super) fn load_with(flags: &[(String, String)]) -> Result<Result<Config, Vec<String>>, Failure> {
-    let dotenv = files::read(Path::new(".env"))?;
+    let dotenv = dotenv()?;
     let env = std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)));
     Ok(Config::load(flags, env, dotenv.as_deref()))
+}
+
+/// The text of `.env` in the current directory. What another user wrote there, or can have put there, root reads, and acts upon, as that user.
+fn dotenv() -> Result<Option<String>, Failure> {
+    let path = Path::new(".env");
+    let theirs = || Ok::<_, Failure>(Owner::of(path)?.or(Owner::of(Path::new("."))?));
+    if path.symlink_metadata().is_ok()
+        && let Some(owner) = theirs()?
+    {
+        eprintln!("warning: .env is in the hands of the user {}: this goes on as that user", owner.uid);
+        owner.assume()?;
+    }
+    let text = files::read(path)?;
+    match text.is_some() && theirs()?.is_some() {
+        true => Err(Failure::Failed(".env was put there by another user just now; look at it, and try again".into())),
+        false => Ok(text),
+    }
 }
 
 pub fn serve(args: &Args) -> Result<(), Failure> {

@@ -178,6 +178,7 @@ impl Drop for EndOfRead<'_> {
 /// Opens the one connection that writes.
 fn open_writer(path: &Path) -> Result<Connection> {
     let what = "open the database";
+    ordinary(path)?;
     // A new one is its owner's alone, and so is what SQLite keeps beside it. Why it cannot be made, SQLite says too.
     let _ = File::options().write(true).create_new(true).mode(files::PRIVATE).open(path);
     let connection = row::told(Connection::open(path), what)?;
@@ -192,6 +193,14 @@ fn open_writer(path: &Path) -> Result<Connection> {
     bound_memory(&connection)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
     Ok(connection)
+}
+
+/// Refuses what is no ordinary file: SQLite would wait for the other end of a pipe.
+fn ordinary(path: &Path) -> Result<()> {
+    match std::fs::metadata(path) {
+        Ok(found) if !found.is_file() => Err(Error::fault("open the database", format!("{} is no ordinary file", path.display()))),
+        _ => Ok(()),
+    }
 }
 
 /// Says how much a connection keeps in memory: so much of the database, and all that it puts aside for a while (sorts, and the pages of a job
@@ -215,6 +224,7 @@ struct Reader<'p> {
 
 impl Readers {
     fn open(path: &Path, count: usize) -> Result<Readers> {
+        ordinary(path)?;
         let mut idle = Vec::with_capacity(count);
         for _ in 0..count {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;

@@ -25,6 +25,7 @@ mod program;
 mod proxies;
 mod readme;
 mod release;
+mod root;
 mod services;
 mod ship;
 mod sql;
