@@ -61,6 +61,8 @@ fn make_dir(path: &Path, mode: u32) -> Result<()> {
 
 /// Opening a pipe with these does not wait for its other end, and a link is not followed.
 const WARY: OFlags = OFlags::NONBLOCK.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// A text of ours, or one that an operator names, is at most so long.
+const TEXT_BYTES_MAX: u64 = 16 << 20;
 /// Links that are followed on the way to a file.
 const LINKS_MAX: usize = 40;
 
@@ -202,13 +204,25 @@ impl Drop for Replacing {
     }
 }
 
-/// Reads a text file; `None` where there is none.
+/// Reads a text file of at most some megabytes; `None` where there is none.
 pub fn read(path: &Path) -> Result<Option<String>> {
-    match open_ordinary(path).and_then(io::read_to_string) {
+    match open_ordinary(path).and_then(text_of) {
         Ok(text) => Ok(Some(text)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e).doing("read a file"),
     }
+}
+
+/// Reads what an operator names: an ordinary file, or what a shell hands over under a name below `/dev`.
+pub fn read_named(path: &Path) -> io::Result<String> {
+    let is_handed_over = ["/dev/fd", "/dev/stdin", "/proc/self/fd"].iter().any(|place| path.starts_with(place));
+    text_of(if is_handed_over { File::open(path)? } else { open_guarded(path)? })
+}
+
+fn text_of(file: File) -> io::Result<String> {
+    let mut text = String::new();
+    file.take(TEXT_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > TEXT_BYTES_MAX { Err(io::Error::other("it is too long")) } else { Ok(text) }
 }
 
 /// The name under which a file is prepared.

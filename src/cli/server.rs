@@ -16,7 +16,6 @@ use crate::thread::{Stop, spawn};
 use crate::{files, logger, serve};
 use serde_json::Value;
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
@@ -25,8 +24,6 @@ pub const UP: &[Opt] = &[opt("node-id", "ID", "this machine's node (default: its
 
 /// Seconds of the local node's lease.
 const LEASE_TTL_S: i64 = 45;
-/// What is longer is no passphrase.
-const PASSPHRASE_BYTES_MAX: u64 = 64 << 10;
 /// The command waits so long at a time for the signal to end.
 const FOREVER: Duration = Duration::from_secs(3600);
 
@@ -48,9 +45,7 @@ pub(super) fn config_opening(args: &Args, file: &Path) -> Result<(Config, Option
 fn work_as_owner(config: &mut Config) -> Result<(), Failure> {
     let Some(owner) = Owner::of(&config.data_dir)? else { return Ok(()) };
     // It may be root's alone. Where root cannot read it safely, the owner reads it when it is needed.
-    let read = config.backup_passphrase_file.as_deref().and_then(|path| files::open_guarded(path).ok());
-    let mut text = String::new();
-    if read.is_some_and(|file| file.take(PASSPHRASE_BYTES_MAX).read_to_string(&mut text).is_ok()) {
+    if let Some(Ok(text)) = config.backup_passphrase_file.as_deref().map(files::read_named) {
         config.keep_backup_passphrase(&text);
     }
     Ok(owner.assume()?)

@@ -55,7 +55,7 @@ impl Owner {
             return Err(Error::fault(DOING, "this process has other threads already"));
         }
         let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
-        let failed = |e: rustix::io::Errno| Error::fault(DOING, format!("user {}, group {}: {e}", self.uid, self.gid));
+        let failed = |e: rustix::io::Errno| Error::fault(DOING, format!("{e}; run this as the user {}", self.uid));
         set_thread_groups(&[]).map_err(failed)?;
         set_thread_res_gid(gid, gid, gid).map_err(failed)?;
         let low_ports = capabilities(None).map_err(failed)?.permitted & CapabilitySet::NET_BIND_SERVICE;

@@ -127,7 +127,7 @@ fn sealed() -> Dir {
     let dir = cluster("one");
     fs::write(dir.join("passphrase"), "correct horse battery\n").unwrap();
     let database = rusqlite::Connection::open(dir.join("data/app.db")).unwrap();
-    database.execute_batch("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) INSERT INTO cluster_settings (key, value, created_at, updated_at) SELECT 'k' || i, hex(randomblob(20000)), 1, 1 FROM n").unwrap();
+    database.execute_batch("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40) INSERT INTO cluster_settings (key, value, created_at, updated_at) SELECT 'k' || i, hex(randomblob(20000)), 1, 1 FROM n").unwrap();
     dir
 }
 
@@ -149,6 +149,8 @@ fn what_is_encrypted_is_never_beside_itself_in_plain_text() {
             let _ = child.kill();
             child.wait().unwrap();
             assert_eq!(plain_text(&share), [""; 0].map(PathBuf::from), "{verb:?} killed at {step} of 12");
+            let made = below(&share).into_iter().filter(|path| path.is_file() && *path != file && !path.ends_with(".lock"));
+            made.for_each(|path| fs::remove_file(path).unwrap());
         }
     }
     // What the crashes left is in the data directory, and goes with the next start or the next backup.

@@ -207,6 +207,35 @@ fn a_pipe_does_not_hang_root() {
     }
 }
 
+/// What goes on is looked at until it listens, or has ended.
+#[test]
+fn what_goes_on_is_led_nowhere_and_waits_for_nothing() {
+    if !is_root() {
+        return;
+    }
+    let attacked = Attacked::new();
+    let begins = |verb: &str, what: &str| {
+        let args = [verb, "--server-host", "127.0.0.1", "--server-port", "0"];
+        let mut running = Running::of(attacked.command(&args), attacked.dir.path(), verb);
+        until(what, || (running.logged().contains("address: http://") || running.has_ended()).then_some(()));
+        running.kill();
+    };
+    for verb in ["up", "serve"] {
+        for name in ["keys", "pki", "identities", "uptimemesh.lock", "restore.new", "restore.json", "app.log", "app.db"] {
+            let (what, path) = (format!("{verb} with something at {name}"), attacked.data(name));
+            attacked.plant(name, &if path.is_dir() { attacked.secret() } else { attacked.secret().join("made") });
+            begins(verb, &what);
+            attacked.nothing_happened(&what);
+            attacked.restored();
+            let _ = fs::rename(&path, attacked.data("aside"));
+            runs("mkfifo", &[], &[&path]);
+            lchown(&path, Some(SERVICE), Some(SERVICE)).unwrap();
+            begins(verb, &what);
+            attacked.restored();
+        }
+    }
+}
+
 #[test]
 fn a_race_of_renames_leads_root_nowhere() {
     if !is_root() {
@@ -301,6 +330,13 @@ fn root_opens_for_the_owner_what_only_root_may_read() {
     fs::rename(made, &moved).unwrap();
     lchown(&moved, Some(0), Some(0)).unwrap();
     with(&["backup", "verify", moved.to_str().unwrap()]);
+    let handed_over = format!(
+        "exec {} backup verify {} --backup-passphrase-file <(cat {})",
+        env!("CARGO_BIN_EXE_uptimemesh"),
+        moved.display(),
+        passphrase.display()
+    );
+    assert!(Command::new("bash").args(["-c", &handed_over]).current_dir(attacked.dir.path()).output().unwrap().status.success());
     with(&["backup", "restore", moved.to_str().unwrap(), "--replace"]);
     with(&["admin", "reset-password", "--new-password-file", password.to_str().unwrap()]);
     attacked.nothing_happened("root's own files");

@@ -92,7 +92,7 @@ fn parse_id(id: &str) -> Option<(Kind, Timestamp)> {
 pub fn passphrase(config: &Config) -> Result<Option<Vec<u8>>> {
     let given = match &config.backup_passphrase_file {
         Some(path) => {
-            let text = fs::read_to_string(path)
+            let text = files::read_named(path)
                 .map_err(|e| Error::Unavailable(format!("BACKUP_PASSPHRASE_FILE {} cannot be read: {e}", path.display())))?;
             Some(text.trim_end_matches(['\r', '\n']).as_bytes().to_vec())
         }

@@ -34,9 +34,8 @@ impl Staging {
             let dir = data_dir.join(format!("{BEGIN}{}", crypto::random_hex(RANDOM_BYTES)));
             files::private_dir(&dir)?;
             let Ok(held) = File::open(&dir) else { continue };
-            held.lock().doing("hold a directory for a backup")?;
             let is_same = |now: fs::Metadata| held.metadata().is_ok_and(|then| (then.dev(), then.ino()) == (now.dev(), now.ino()));
-            if fs::symlink_metadata(&dir).is_ok_and(is_same) {
+            if held.try_lock().is_ok() && fs::symlink_metadata(&dir).is_ok_and(is_same) {
                 return Ok(Staging { dir, _held: held, made });
             }
         }
