@@ -330,6 +330,12 @@ impl Config {
         SETTINGS.iter().map(|setting| (setting.name, value(setting.name))).collect()
     }
 
+    /// Keeps the passphrase of backups that stands in this file's text, so that it need not be read again by a user who may not.
+    pub fn keep_backup_passphrase(&mut self, text: &str) {
+        self.backup_passphrase = Some(Secret(Some(text.trim_end_matches(['\r', '\n']).as_bytes().to_vec())));
+        self.backup_passphrase_file = None;
+    }
+
     /// Whether the strict checks of production apply.
     pub fn is_production(&self) -> bool {
         ["prod", "production"].iter().any(|word| self.app_env.eq_ignore_ascii_case(word))

@@ -2,16 +2,26 @@
 
 use crate::error::{Doing, Error, Result};
 use crate::text;
-use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown, lchown};
-use std::path::{Path, PathBuf};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, openat, readlinkat, renameat, unlinkat};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+use std::ffi::OsString;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Component, Path, PathBuf};
 
 /// Mode of a file that only its owner may read.
 pub const PRIVATE: u32 = 0o600;
 /// Mode of a file that everybody may read.
 pub const PUBLIC: u32 = 0o644;
+
+/// Keeps from all others what this process makes, but for what is given a wider mode by name. For the start of the program.
+pub fn private_by_default() {
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+}
 
 /// Writes a file so that a crash leaves the old content or the new, durably, with this mode from its first byte on.
 pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
@@ -19,6 +29,8 @@ pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     // What a crash left is no longer wanted; its mode might be another.
     let _ = fs::remove_file(&new);
     let mut file = File::options().write(true).create_new(true).mode(mode).open(&new).doing("create a file")?;
+    // The mode that is asked for, and not what is left of it by the process's own mask.
+    file.set_permissions(Permissions::from_mode(mode)).doing("give a file its mode")?;
     file.write_all(content).doing("write a file")?;
     file.sync_all().doing("flush a file")?;
     rename(&new, path)
@@ -38,7 +50,9 @@ pub fn private_dir(path: &Path) -> Result<()> {
 
 /// Makes a directory, and those above it, that everybody may enter; one that is there stays as it is.
 pub fn public_dir(path: &Path) -> Result<()> {
-    make_dir(path, 0o755)
+    let missing: Vec<&Path> = path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
+    make_dir(path, 0o755)?;
+    missing.iter().try_for_each(|dir| fs::set_permissions(dir, Permissions::from_mode(0o755))).doing("give a directory its mode")
 }
 
 fn make_dir(path: &Path, mode: u32) -> Result<()> {
@@ -46,79 +60,173 @@ fn make_dir(path: &Path, mode: u32) -> Result<()> {
     made.map_err(|e| Error::fault("create a directory (is the place writable, and no file?)", format!("{}: {e}", path.display())))
 }
 
-/// Opening a pipe with this does not wait for whoever writes to it; the same on every architecture that releases are made for.
-const O_NONBLOCK: i32 = 0o4000;
+/// Opening a pipe with these does not wait for its other end, and a link is not followed.
+const WARY: OFlags = OFlags::NONBLOCK.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// A text of ours, or one that an operator names, is at most so long.
+const TEXT_BYTES_MAX: u64 = 16 << 20;
+/// Links that are followed on the way to a file.
+const LINKS_MAX: usize = 40;
+
+/// Opens an ordinary file for reading, or says that it is none: a pipe would wait for its other end, and a device never ends.
+pub fn open_ordinary(path: &Path) -> io::Result<File> {
+    ordinary(File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?)
+}
+
+fn ordinary(file: File) -> io::Result<File> {
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no ordinary file")) }
+}
+
+/// Opens a file to be locked, made now if there is none: an ordinary one, and never what a link leads to.
+pub fn open_lock(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.create(true).truncate(false).read(true).write(true).mode(PRIVATE).custom_flags(WARY.bits() as i32);
+    let opened = options.open(path).and_then(ordinary);
+    opened.map_err(|e| match fs::symlink_metadata(path) {
+        Ok(found) if !found.is_file() => io::Error::other(format!("{} is no ordinary file; remove it", path.display())),
+        _ => e,
+    })
+}
+
+/// Opens a file to write at its end, made now if there is none. A pipe that nobody reads is an error and no wait.
+pub fn open_append(path: &Path) -> io::Result<File> {
+    File::options().create(true).append(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)
+}
+
+/// Opens an ordinary file for reading on a path that others may change meanwhile, directory by directory: for root, which may read
+/// everything. A link is followed only where root alone can have put it.
+pub fn open_guarded(path: &Path) -> io::Result<File> {
+    let (dir, name) = resolve(path)?;
+    let name = name.ok_or_else(|| io::Error::other("it is a directory"))?;
+    let opened = openat(&dir, name, OFlags::RDONLY | WARY, Mode::empty())?;
+    ordinary(File::from(opened))
+}
+
+/// The directory that a path leads to, held open, and the name in it, which may be of nothing; no name for `.` and `/`.
+fn resolve(path: &Path) -> io::Result<(OwnedFd, Option<OsString>)> {
+    let begin = |path: &Path| {
+        let at = if path.is_absolute() { "/" } else { "." };
+        openat(CWD, at, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    };
+    let parts = |path: &Path| -> Vec<OsString> {
+        let named = path.components().filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
+        named.map(|part| part.as_os_str().to_owned()).rev().collect()
+    };
+    let (mut dir, mut left, mut links) = (begin(path)?, parts(path), 0);
+    while let Some(name) = left.pop() {
+        let next = match openat(&dir, &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+            Err(Errno::NOENT) if left.is_empty() => return Ok((dir, Some(name))),
+            next => next?,
+        };
+        match FileType::from_raw_mode(fstat(&next)?.st_mode) {
+            FileType::Symlink => {
+                links += 1;
+                if links > LINKS_MAX || !is_roots_own(&dir, &next)? {
+                    return Err(io::Error::other(format!("{} is a link that is not followed", Path::new(&name).display())));
+                }
+                let target = PathBuf::from(OsString::from_vec(readlinkat(&next, "", Vec::new())?.into_bytes()));
+                left.extend(parts(&target));
+                if target.is_absolute() {
+                    dir = begin(&target)?;
+                }
+            }
+            FileType::Directory if !left.is_empty() => dir = next,
+            _ if left.is_empty() => return Ok((dir, Some(name))),
+            _ => return Err(Errno::NOTDIR.into()),
+        }
+    }
+    Ok((dir, None))
+}
+
+/// Whether a link is as root wants it: root's, in a directory in which nobody else may put another in its place. Others than root follow
+/// whatever they may read.
+fn is_roots_own(dir: &OwnedFd, link: &OwnedFd) -> io::Result<bool> {
+    const OTHERS_MAY_WRITE: u32 = 0o022;
+    const STICKY: u32 = 0o1000;
+    let (dir, link) = (fstat(dir)?, fstat(link)?);
+    let is_closed = dir.st_mode & OTHERS_MAY_WRITE == 0 || dir.st_mode & STICKY != 0;
+    Ok(!geteuid().is_root() || (dir.st_uid == 0 && is_closed && link.st_uid == 0))
+}
 
 /// Reads a text that somebody else may have written, and may write while it is read: an ordinary file of at most so many bytes, never what a
-/// link leads to. `None` where there is none.
+/// link of theirs leads to. `None` where there is none.
 pub fn read_foreign(path: &Path, bytes_max: u64) -> Result<Option<String>> {
-    let named = match fs::symlink_metadata(path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        named => named.doing("look at a file")?,
-    };
     let refused = |why: &str| Err(Error::fault("read a file of another user", format!("{} {why}", path.display())));
-    if !named.is_file() {
+    if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
         return refused("is no ordinary file");
     }
-    let file = File::options().read(true).custom_flags(O_NONBLOCK).open(path).doing("open a file")?;
-    // Whatever the name leads to by now, what was opened is the ordinary file that was looked at, or it is not read.
-    let opened = file.metadata().doing("look at a file")?;
-    if (opened.dev(), opened.ino()) != (named.dev(), named.ino()) || !opened.is_file() {
-        return refused("was replaced while it was opened");
-    }
+    let file = match open_guarded(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return refused(&format!("cannot be read: {e}")),
+        Ok(file) => file,
+    };
     let mut text = String::new();
     file.take(bytes_max + 1).read_to_string(&mut text).doing("read a file")?;
     if text.len() as u64 > bytes_max { refused("is too long") } else { Ok(Some(text)) }
 }
 
-/// Opens an ordinary file for reading, or says that it is none: a pipe would wait for its other end, and a device never ends.
-pub fn open_ordinary(path: &Path) -> std::io::Result<File> {
-    let file = File::options().read(true).custom_flags(O_NONBLOCK).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("it is no ordinary file")) }
+/// A new file that takes the place of another when it is whole. Its directory is held, so that root writes where it was meant to, whatever
+/// others rename meanwhile.
+pub struct Replacing {
+    dir: OwnedFd,
+    name: OsString,
+    beside: PathBuf,
+    /// What is being written; for its owner only.
+    pub file: File,
 }
 
-/// Gives a file, or a directory with all that is in it, the owner of another: root works on the data of a server that runs as somebody
-/// else, who must be able to read it afterwards. What has that owner already is left alone, with all that is in it.
-pub fn owned_like(path: &Path, like: &Path) -> Result<()> {
-    let owner = fs::metadata(like).doing(GIVE)?;
-    give(path, (owner.uid(), owner.gid()))
+impl Replacing {
+    /// Begins it, beside what is there.
+    pub fn begin(path: &Path) -> io::Result<Replacing> {
+        let name = path.file_name().ok_or_else(|| io::Error::other("it is a directory"))?.to_owned();
+        let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let dir = match resolve(parent)? {
+            (dir, None) => dir,
+            (dir, Some(last)) => openat(&dir, last, OFlags::PATH | OFlags::DIRECTORY | WARY, Mode::empty())?,
+        };
+        let beside = beside(Path::new(&name));
+        let _ = unlinkat(&dir, &beside, AtFlags::empty());
+        let made = openat(&dir, &beside, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | WARY, Mode::RUSR | Mode::WUSR)?;
+        Ok(Replacing { dir, name, beside, file: File::from(made) })
+    }
+
+    /// Puts it into its place, durably.
+    pub fn finish(self) -> Result<()> {
+        self.file.sync_all().doing("flush a file")?;
+        renameat(&self.dir, &self.beside, &self.dir, &self.name).map_err(io::Error::from).doing("put a file into its place")?;
+        let dir = openat(&self.dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(io::Error::from);
+        dir.and_then(|dir| File::from(dir).sync_all()).doing("flush a directory")
+    }
 }
 
-const GIVE: &str = "give a file to the owner of the data directory";
-
-/// That owner can rename what is given while it is given, and put a link to a directory of the system in its place: what is opened is what
-/// is changed, and below it nothing is reached by the names above it.
-fn give(path: &Path, owner: (u32, u32)) -> Result<()> {
-    let (uid, gid) = (Some(owner.0), Some(owner.1));
-    let named = fs::symlink_metadata(path).doing(GIVE)?;
-    if (named.uid(), named.gid()) == owner {
-        return Ok(());
+impl Drop for Replacing {
+    fn drop(&mut self) {
+        // What is in its place has another name.
+        let _ = unlinkat(&self.dir, &self.beside, AtFlags::empty());
     }
-    if !named.is_file() && !named.is_dir() {
-        return lchown(path, uid, gid).doing(GIVE);
-    }
-    let opened = File::options().read(true).custom_flags(O_NONBLOCK).open(path).doing(GIVE)?;
-    let found = opened.metadata().doing(GIVE)?;
-    if (found.dev(), found.ino()) != (named.dev(), named.ino()) {
-        return Err(Error::fault(GIVE, format!("{} was replaced while it was opened", path.display())));
-    }
-    if found.is_dir() {
-        let inside = PathBuf::from(format!("/proc/self/fd/{}", opened.as_raw_fd()));
-        for entry in fs::read_dir(&inside).doing(GIVE)? {
-            give(&inside.join(entry.doing(GIVE)?.file_name()), owner)?;
-        }
-    }
-    fchown(&opened, uid, gid).doing(GIVE)
 }
 
-/// Reads a text file, which a person may have written; `None` where there is none.
+/// Reads a text file of at most some megabytes; `None` where there is none.
 pub fn read(path: &Path) -> Result<Option<String>> {
-    let why = |why: String| Error::fault("read a file", format!("{} {why}", path.display()));
-    match fs::read(path) {
-        Ok(bytes) => text::decode(bytes).map(Some).map_err(why),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(why(format!("cannot be read: {e}"))),
+    match open_ordinary(path).and_then(text_of) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::fault("read a file", format!("{}: {e}", path.display()))),
     }
+}
+
+/// Reads what an operator names: an ordinary file, or what a shell hands over under a name below `/dev`.
+pub fn read_named(path: &Path) -> io::Result<String> {
+    let is_handed_over = ["/dev/fd", "/dev/stdin", "/proc/self/fd"].iter().any(|place| path.starts_with(place));
+    text_of(if is_handed_over { File::open(path)? } else { open_guarded(path)? })
+}
+
+fn text_of(file: File) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    file.take(TEXT_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > TEXT_BYTES_MAX {
+        return Err(io::Error::other("it is too long"));
+    }
+    text::decode(bytes).map_err(|why| io::Error::other(format!("it {why}")))
 }
 
 /// The name under which a file is prepared.
@@ -150,25 +258,47 @@ mod tests {
         fs::remove_dir_all(dir).expect("the directory is ours");
     }
 
-    /// As root, which gives; whoever else runs this sees that nothing is done.
+    /// As root, which follows less; anybody else's links are followed as ever.
     #[test]
-    fn what_is_given_away_is_all_of_it_and_nothing_that_links_lead_to() {
-        let dir = std::env::temp_dir().join(format!("uptimemesh-given-{}", std::process::id()));
-        let (like, given, outside) = (dir.join("like"), dir.join("given"), dir.join("outside"));
-        for place in [&like, &given.join("below/deep"), &outside] {
+    fn root_follows_links_of_its_own_only() {
+        let dir = std::env::temp_dir().join(format!("uptimemesh-guarded-{}", std::process::id()));
+        let (own, foreign) = (dir.join("own"), dir.join("foreign"));
+        for place in [&own, &foreign] {
             public_dir(place).expect("a directory");
         }
-        write(&given.join("below/deep/file"), b"", PUBLIC).expect("a file");
-        write(&outside.join("file"), b"", PUBLIC).expect("a file");
-        symlink(&outside, given.join("below/link")).expect("a link");
-        let own = fs::metadata(&dir).expect("it is there").uid();
-        let other = if lchown(&like, Some(65534), Some(65534)).is_ok() { 65534 } else { own };
-        owned_like(&given, &like).expect("it is given");
-        let uid = |path: &Path| fs::symlink_metadata(path).expect("it is there").uid();
-        for path in ["", "below", "below/deep", "below/deep/file", "below/link"] {
-            assert_eq!(uid(&given.join(path)), other, "{path}");
+        write(&own.join("file"), b"x", PUBLIC).expect("a file");
+        symlink("own", dir.join("to-own")).expect("a link");
+        symlink(own.join("file"), dir.join("to-file")).expect("a link");
+        symlink("to-own/../to-file", dir.join("through")).expect("a link");
+        symlink(&own, foreign.join("link")).expect("a link");
+        for path in ["own/file", "to-own/file", "to-file", "through", "foreign/link/file", "foreign/../own/file"] {
+            open_guarded(&dir.join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
         }
-        assert_eq!((uid(&outside), uid(&outside.join("file"))), (own, own));
+        symlink("loop", dir.join("loop")).expect("a link");
+        for path in ["own", "loop", "own/file/x", "own/none"] {
+            assert!(open_guarded(&dir.join(path)).is_err(), "{path}");
+        }
+        if std::os::unix::fs::lchown(&foreign, Some(12345), Some(12345)).is_ok() {
+            assert!(open_guarded(&foreign.join("link/file")).is_err(), "the owner can have put it there");
+            std::os::unix::fs::lchown(dir.join("to-own"), Some(12345), None).expect("root gives");
+            assert!(open_guarded(&dir.join("to-own/file")).is_err(), "it is another's");
+        }
+        fs::remove_dir_all(dir).expect("the directory is ours");
+    }
+
+    #[test]
+    fn a_lock_is_an_ordinary_file() {
+        let dir = std::env::temp_dir().join(format!("uptimemesh-lock-{}", std::process::id()));
+        private_dir(&dir).expect("a directory");
+        let (lock, file) = (dir.join("lock"), dir.join("file"));
+        assert!(open_lock(&lock).and_then(|_| open_lock(&lock)).is_ok());
+        fs::remove_file(&lock).expect("it is ours");
+        symlink(&file, &lock).expect("a link");
+        assert!(open_lock(&lock).is_err_and(|e| e.to_string().contains("remove it")) && !file.exists());
+        fs::remove_file(&lock).expect("it is ours");
+        rustix::fs::mknodat(CWD, &lock, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+        assert!(open_lock(&lock).is_err_and(|e| e.to_string().contains("remove it")));
+        assert!(read(&lock).is_err() && open_ordinary(&lock).is_err());
         fs::remove_dir_all(dir).expect("the directory is ours");
     }
 }

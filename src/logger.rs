@@ -10,6 +10,7 @@
 use crate::buckets::Buckets;
 use crate::clock::{self, Timestamp};
 use crate::error::{Doing, Result};
+use crate::files;
 use crate::thread::{lock, spawn};
 use log::kv::{Key, Value, VisitSource};
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -308,7 +309,7 @@ impl Target {
 }
 
 fn append_to(path: &Path) -> std::io::Result<File> {
-    File::options().create(true).append(true).open(path)
+    files::open_append(path)
 }
 
 fn is_still_at(file: &File, path: &Path) -> bool {

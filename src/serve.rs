@@ -1,7 +1,7 @@
 //! A running server: wires the configuration, the database, the rules, the routes and the passes together.
 
 use crate::config::Config;
-pub use crate::control::backups::Restored;
+pub use crate::control::backups::{Restored, open as open_backup};
 use crate::control::{Control, auth, backups, doctor, join_tokens, passes, setup, tls, users};
 use crate::error::{Chain, Doing, Error, Result};
 use crate::http::Limits;
@@ -74,6 +74,7 @@ impl Server {
         files::private_dir(&config.data_dir)?;
         let held = hold(&config.data_dir)?;
         backups::finish(&config.data_dir)?;
+        backups::clean(&config.data_dir)?;
         logger::init(config.log_level, config.log_file.clone())?;
         for note in &config.notes {
             log::warn!(target: "system", event = "config.note"; "{note}");
@@ -223,8 +224,8 @@ pub fn list_backups(config: &Config) -> Result<Vec<Backup>> {
 }
 
 /// Reads a backup whole, as a restore would.
-pub fn verify_backup(config: &Config, file: &Path) -> Result<Manifest> {
-    backups::verify(file, backups::passphrase(config)?.as_deref()).map(|checked| checked.manifest)
+pub fn verify_backup(config: &Config, file: File) -> Result<Manifest> {
+    backups::verify(config, file, backups::passphrase(config)?.as_deref()).map(|checked| checked.manifest)
 }
 
 /// Takes back what a newer program made of the database: puts back the backup that it made before that, at `since` or later. Nothing is done
@@ -236,10 +237,9 @@ pub fn undo_upgrade(config: &Config, since: Option<i64>) -> Result<Option<Restor
 }
 
 /// Makes a data directory of a backup; what was there is kept beside it.
-pub fn restore_backup(config: &Config, file: &Path, replace: bool) -> Result<Restored> {
+pub fn restore_backup(config: &Config, file: File, replace: bool) -> Result<Restored> {
     files::private_dir(&config.data_dir)?;
     let _held = hold(&config.data_dir)?;
-    files::owned_like(&config.data_dir.join(LOCK_FILE), &config.data_dir)?;
     backups::restore(config, file, backups::passphrase(config)?.as_deref(), replace)
 }
 
@@ -268,7 +268,7 @@ pub fn reset_password(config: &Config, name: &str, password: Option<String>) -> 
 /// Examines a control plane's data, whether a server runs on it or not; see [`doctor`]. Tells whether one does.
 pub fn examine(config: &Config) -> (Vec<Finding>, bool) {
     // Asked for together with others, and given back at once: a server that starts at this very moment tries again.
-    let lock = File::open(config.data_dir.join(LOCK_FILE));
+    let lock = files::open_ordinary(&config.data_dir.join(LOCK_FILE));
     let runs = lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)));
     (doctor::of_data(config, runs), runs)
 }
@@ -283,13 +283,7 @@ fn query_log(config: &Config) -> QueryLog {
 
 /// Takes the data directory for this process.
 fn hold(data_dir: &Path) -> Result<File> {
-    let path = data_dir.join(LOCK_FILE);
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .doing("open the lock of the data directory (is it writable?)")?;
+    let file = files::open_lock(&data_dir.join(LOCK_FILE)).doing("open the lock of the data directory (is it writable?)")?;
     let mut taken = file.try_lock();
     for _ in 0..LOCK_TRIES {
         if !matches!(taken, Err(TryLockError::WouldBlock)) {

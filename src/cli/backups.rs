@@ -2,8 +2,10 @@
 
 use super::args::{Args, Failure, Opt, opt};
 use super::{listed, output, server, shown};
+use crate::config::Config;
 use crate::serve;
 use serde_json::{Value, json};
+use std::fs::File;
 use std::path::Path;
 
 /// Options of `backup create`.
@@ -45,12 +47,23 @@ pub fn list(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The configuration, and the backup that is named: where root works as the owner of the data, root opens it, which may read it everywhere.
+fn named(args: &Args) -> Result<(Config, File), Failure> {
+    let path = Path::new(args.word(0));
+    let (config, opened) = server::config_opening(args, path)?;
+    let file = match opened {
+        Some(file) => file,
+        None => serve::open_backup(path)?,
+    };
+    Ok((config, file))
+}
+
 pub fn verify(args: &Args) -> Result<(), Failure> {
-    let config = server::config(args)?;
+    let (config, file) = named(args)?;
     if !args.has("json") {
         eprintln!("Reading all of it, and checking its database.");
     }
-    let manifest = serve::verify_backup(&config, Path::new(args.word(0)))?;
+    let manifest = serve::verify_backup(&config, file)?;
     match args.has("json") {
         true => output::json(&value(&manifest)?),
         false => shown(args, &told(&manifest)),
@@ -73,11 +86,11 @@ fn told(manifest: &crate::model::backups::Manifest) -> Value {
 }
 
 pub fn restore(args: &Args) -> Result<(), Failure> {
-    let config = server::config(args)?;
+    let (config, file) = named(args)?;
     if !args.has("json") {
         eprintln!("Reading all of it, and checking it before anything is touched.");
     }
-    let restored = serve::restore_backup(&config, Path::new(args.word(0)), args.has("replace"))?;
+    let restored = serve::restore_backup(&config, file, args.has("replace"))?;
     let (manifest, dir) = (&restored.backup.manifest, config.data_dir.display());
     if args.has("json") {
         let mut all = told(manifest);

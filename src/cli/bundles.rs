@@ -3,12 +3,9 @@
 use super::args::{Args, Failure, Opt, opt};
 use super::{encoded, listed, output, signed_in};
 use crate::client::Api;
-use crate::error::Doing;
 use crate::{clock, files};
 use serde_json::{Value, json};
-use std::fs::{self, File};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -94,22 +91,9 @@ fn replaceable(path: &Path) -> Result<(), Failure> {
 
 /// Puts a bundle into a file that only its owner may read, whole or not at all.
 fn fetch(args: &Args, api: &Api, id: &str, path: &Path) -> Result<(), Failure> {
-    let beside = files::beside(path);
-    let _ = fs::remove_file(&beside);
-    let made = File::options().write(true).create_new(true).mode(files::PRIVATE).open(&beside);
-    let mut file = made.map_err(|e| format!("{} cannot be written: {e}", beside.display()))?;
-    let result = api
-        .download(&format!("/support-bundles/{}/download", encoded(id)), &mut file)
-        .map_err(Failure::from)
-        .and_then(|bytes| file.flush().and_then(|()| file.sync_all()).doing("flush the bundle").map(|()| bytes).map_err(Failure::from));
-    let bytes = match result {
-        Ok(bytes) => bytes,
-        Err(e) => {
-            let _ = fs::remove_file(&beside);
-            return Err(e);
-        }
-    };
-    files::rename(&beside, path)?;
+    let mut made = files::Replacing::begin(path).map_err(|e| format!("{} cannot be written: {e}", files::beside(path).display()))?;
+    let bytes = api.download(&format!("/support-bundles/{}/download", encoded(id)), &mut made.file)?;
+    made.finish()?;
     match args.has("json") {
         true => output::json(&json!({"id": id, "file": path.display().to_string(), "bytes": bytes})),
         false => output::print(&format!("Wrote {} ({bytes} bytes). Look through it before you give it away.\n", path.display())),

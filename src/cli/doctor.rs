@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::crypto::pki::CA_CERT;
 use crate::model::findings::{Finding, Level};
 use crate::sys::doctor::machine;
+use crate::sys::owner;
 use crate::{files, serve};
 use serde_json::json;
 use std::io::ErrorKind;
@@ -25,6 +26,7 @@ pub fn doctor(args: &Args) -> Result<(), Failure> {
     let mut findings = Vec::new();
     let data_dir = match server::load(args)? {
         Ok(config) => {
+            owner::become_owner_of(&config.data_dir)?;
             findings.extend(of_server(&config));
             findings.extend(strict(args, &config)?);
             config.data_dir
@@ -32,7 +34,9 @@ pub fn doctor(args: &Args) -> Result<(), Failure> {
         Err(faults) => {
             let to_do = "correct it in the environment, .env or the unit of the service; uptimemesh serve --help tells every setting";
             findings.extend(faults.into_iter().map(|fault| Finding::fail("config", fault, to_do)));
-            PathBuf::from(args.get("data-dir").unwrap_or("data"))
+            let data_dir = PathBuf::from(args.get("data-dir").unwrap_or("data"));
+            owner::become_owner_of(&data_dir)?;
+            data_dir
         }
     };
     let identities = identities(args, &data_dir);

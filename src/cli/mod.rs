@@ -730,6 +730,7 @@ const COMMANDS: &[Command] = &[
 
 /// Runs the program with these arguments, the program's own name left out.
 pub fn run(line: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
+    crate::files::private_by_default();
     match dispatch(line) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Failed(why)) => {

@@ -11,7 +11,7 @@ use crate::error::Chain;
 use crate::logger;
 use crate::model::ids::is_id;
 use crate::model::join_string::JoinString;
-use crate::sys::{host, notify, signals};
+use crate::sys::{host, notify, owner, signals};
 use crate::thread::Stop;
 use log::LevelFilter;
 use serde_json::{Value, json};
@@ -161,6 +161,7 @@ pub fn join(args: &Args) -> Result<(), Failure> {
         lease_ttl_s: args.int("lease-ttl", LEASE_TTL_S),
     };
     args.finish()?;
+    owner::become_owner_of(&dir)?;
     let secure = invitation.urls.iter().all(|url| url.starts_with("https://"));
     let api = match invitation.trust {
         Some(trust) => Api::with(&invitation.urls, Some(trust), None),
@@ -233,6 +234,7 @@ fn lease_ttl(args: &Args) -> i64 {
 
 pub fn agent(args: &Args) -> Result<(), Failure> {
     let (node_id, dir) = node(args, &data_dir(), "");
+    owner::become_owner_of(&dir)?;
     let ttl_s = lease_ttl(args);
     let level = said(args, "log-level", "LOG_LEVEL").unwrap_or("INFO".to_string());
     let level = match level.to_ascii_uppercase().as_str() {
@@ -264,6 +266,7 @@ pub fn agent(args: &Args) -> Result<(), Failure> {
 
 pub fn heartbeat(args: &Args) -> Result<(), Failure> {
     let (node_id, dir) = node(args, &data_dir(), "");
+    owner::become_owner_of(&dir)?;
     let ttl_s = lease_ttl(args);
     let status = args.get("status-json").map_or_else(
         || Value::Object(agent::status(host::facts(&dir))).to_string(),

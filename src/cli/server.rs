@@ -11,10 +11,12 @@ use crate::agent::{Agent, Way};
 use crate::client::{Api, Trust};
 use crate::config::{Config, Dotenv};
 use crate::error::Chain;
+use crate::sys::owner::Owner;
 use crate::sys::{notify, signals};
 use crate::thread::{Stop, spawn};
-use crate::{logger, serve};
+use crate::{files, logger, serve};
 use serde_json::Value;
+use std::fs::File;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,9 +33,33 @@ const LEASE_TTL_S: i64 = 45;
 /// The command waits so long at a time for the signal to end.
 const FOREVER: Duration = Duration::from_secs(3600);
 
+/// The configuration. As root, this process is the owner of the data directory from here on.
+pub(super) fn config(args: &Args) -> Result<Config, Failure> {
+    let mut config = given(args)?;
+    work_as_owner(&mut config)?;
+    Ok(config)
+}
+
+/// The same, with this file, which root may read where the owner of the data may not; `None` where nobody else is to open it.
+pub(super) fn config_opening(args: &Args, file: &Path) -> Result<(Config, Option<File>), Failure> {
+    let mut config = given(args)?;
+    let opened = Owner::of(&config.data_dir)?.and_then(|_| files::open_guarded(file).ok());
+    work_as_owner(&mut config)?;
+    Ok((config, opened))
+}
+
+fn work_as_owner(config: &mut Config) -> Result<(), Failure> {
+    let Some(owner) = Owner::of(&config.data_dir)? else { return Ok(()) };
+    // It may be root's alone. Where root cannot read it safely, the owner reads it when it is needed.
+    if let Some(Ok(text)) = config.backup_passphrase_file.as_deref().map(files::read_named) {
+        config.keep_backup_passphrase(&text);
+    }
+    Ok(owner.assume()?)
+}
+
 /// The configuration from flags, environment and `.env`. What is wrong with it is told together with what is wrong with
 /// the command line.
-pub(super) fn config(args: &Args) -> Result<Config, Failure> {
+fn given(args: &Args) -> Result<Config, Failure> {
     let flags = args.settings();
     let faults = match load(args)? {
         Ok(config) => return args.finish().map(|()| config),
@@ -55,13 +81,31 @@ pub(super) fn load(args: &Args) -> Result<Result<Config, Vec<String>>, Failure> 
 
 /// The configuration with these flags.
 pub(super) fn load_with(flags: &[(String, String)]) -> Result<Result<Config, Vec<String>>, Failure> {
-    let dotenv = Dotenv::read(Path::new(DOTENV))?;
+    let dotenv = dotenv()?;
     let unreadable = unreadable_variables();
     let env = std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)));
     Ok(match Config::load(flags, env, dotenv.as_ref()) {
         Ok(config) if unreadable.is_empty() => Ok(config),
         read => Err(unreadable.into_iter().chain(read.err().unwrap_or_default()).collect()),
     })
+}
+
+/// The settings in `.env` in the current directory. What another user wrote there, or can have put there, root reads, and acts upon, as that
+/// user.
+fn dotenv() -> Result<Option<Dotenv>, Failure> {
+    let path = Path::new(DOTENV);
+    let theirs = || Ok::<_, Failure>(Owner::of(path)?.or(Owner::of(Path::new("."))?));
+    if path.symlink_metadata().is_ok()
+        && let Some(owner) = theirs()?
+    {
+        eprintln!("warning: .env is in the hands of the user {}: this goes on as that user", owner.uid);
+        owner.assume()?;
+    }
+    let read = Dotenv::read(path)?;
+    match read.is_some() && theirs()?.is_some() {
+        true => Err(Failure::Failed(".env was put there by another user just now; look at it, and try again".into())),
+        false => Ok(read),
+    }
 }
 
 pub fn serve(args: &Args) -> Result<(), Failure> {

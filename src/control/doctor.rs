@@ -165,6 +165,11 @@ fn strictness(config: &Config) -> Finding {
 fn secrets(config: &Config) -> Vec<PathBuf> {
     let mut paths = vec![config.data_dir.clone(), config.data_dir.join("keys"), config.pki_dir.clone()];
     let inside = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect::<Vec<_>>();
+    paths.extend(["", "-wal", "-shm"].map(|end| {
+        let mut file = config.database_path.clone().into_os_string();
+        file.push(end);
+        PathBuf::from(file)
+    }));
     paths.extend(inside(&config.data_dir.join("keys")));
     paths.extend(["", "previous", "next"].iter().map(|dir| config.pki_dir.join(dir).join(CA_KEY)));
     for identity in inside(&config.data_dir.join("identities")) {

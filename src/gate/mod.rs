@@ -146,14 +146,14 @@ pub fn dispatch(control: &Control, tables: &[&'static [Route]], draw: Draw, mut 
         // Not Basic: a browser would ask for a password itself.
         response = response.with("WWW-Authenticate", CHALLENGE.to_string());
     }
-    response.holder = holder(user.as_ref());
+    response.holder = holder_name(user.as_ref());
     base::leave(&mut response, &request.base);
     control.metrics.request(method, path, response.status, clock::tick().duration_since(began));
     response
 }
 
 /// Who has proven to be asking: a user, however many sessions and tokens there are, or a node.
-fn holder(user: Option<&User>) -> Option<String> {
+fn holder_name(user: Option<&User>) -> Option<String> {
     match user {
         Some(user) => user.restriction.is_none().then(|| format!("user:{}", user.name)),
         None => caller::current().map(|caller| caller.actor).filter(|actor| actor.starts_with("node:")),

@@ -21,6 +21,7 @@ pub struct Contents {
 }
 
 fn open(path: &Path) -> Result<Connection> {
+    super::ordinary(path)?;
     let connection = row::told(Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY), "open the database")?;
     row::told(connection.busy_timeout(BUSY), "open the database")?;
     Ok(connection)

@@ -38,11 +38,14 @@ pub use writer::WriterStats;
 
 use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};
+use crate::files;
 use changes::{Changes, Frame, Tail};
 use readers::{Line, Readers};
 use rusqlite::{Connection, ToSql};
 use std::cell::{Cell, RefCell};
+use std::fs::File;
 use std::ops::Deref;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -221,6 +224,9 @@ fn wait_within(connection: &Connection, at_most: Duration) -> Result<()> {
 /// Opens the one connection that writes.
 fn open_writer(path: &Path) -> Result<Connection> {
     let what = "open the database";
+    ordinary(path)?;
+    // A new one is its owner's alone, and so is what SQLite keeps beside it. Why it cannot be made, SQLite says too.
+    let _ = File::options().write(true).create_new(true).mode(files::PRIVATE).open(path);
     let connection = row::told(Connection::open(path), what)?;
     // The first statement reads the file: a file that is no database, or a damaged one, is named here.
     wait_within(&connection, HELD_MAX)?;
@@ -234,6 +240,14 @@ fn open_writer(path: &Path) -> Result<Connection> {
     bound_memory(&connection)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
     Ok(connection)
+}
+
+/// Refuses what is no ordinary file: SQLite would wait for the other end of a pipe.
+fn ordinary(path: &Path) -> Result<()> {
+    match std::fs::metadata(path) {
+        Ok(found) if !found.is_file() => Err(Error::fault("open the database", format!("{} is no ordinary file", path.display()))),
+        _ => Ok(()),
+    }
 }
 
 /// Says how much a connection keeps in memory: so much of the database, and all that it puts aside for a while (sorts, and the pages of a job

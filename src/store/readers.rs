@@ -1,6 +1,6 @@
 //! The pool of read-only connections, lent in the order in which they were asked for.
 
-use super::{QueryLog, Read, STATEMENTS_CACHED, bound_memory, row};
+use super::{BUSY, QueryLog, Read, STATEMENTS_CACHED, bound_memory, ordinary, row};
 use crate::error::{Error, Result};
 use crate::thread::lock;
 use rusqlite::{Connection, OpenFlags};
@@ -9,7 +9,6 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
-use std::time::Duration;
 
 /// Connections that only the first line is given.
 const KEPT: usize = 1;
@@ -54,11 +53,12 @@ impl Drop for EndOfRead<'_> {
 impl Readers {
     /// Opens so many connections, and those that are kept.
     pub(super) fn open(path: &Path, count: usize) -> Result<Readers> {
+        ordinary(path)?;
         let mut idle = Vec::with_capacity(count + KEPT);
         for _ in 0..count + KEPT {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
             let connection = row::told(Connection::open_with_flags(path, flags), "open a read connection")?;
-            row::told(connection.busy_timeout(Duration::from_secs(5)), "open a read connection")?;
+            row::told(connection.busy_timeout(BUSY), "open a read connection")?;
             bound_memory(&connection)?;
             connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
             idle.push(connection);

@@ -3,5 +3,6 @@
 pub mod doctor;
 pub mod host;
 pub mod notify;
+pub mod owner;
 pub mod run;
 pub mod signals;

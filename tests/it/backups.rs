@@ -1,6 +1,7 @@
 //! Backups of the real program: made while others write, read whole, damaged, cut, killed in the middle, and restored elsewhere.
 
 use crate::program::{Running, command, fails, ok};
+use crate::root::give;
 use crate::support::{Client, Dir, Served, until, until_within};
 use crate::trouble::{can_mount, in_namespace};
 use serde_json::{Value, json};
@@ -33,7 +34,7 @@ pub fn sealed() -> Served {
 }
 
 /// Makes a backup that is not encrypted, and gives its file.
-fn plain(dir: &Path) -> PathBuf {
+pub fn plain(dir: &Path) -> PathBuf {
     dir.join(ok(dir, &["backup", "create", "--no-encryption"]).trim())
 }
 
@@ -241,7 +242,7 @@ fn killed(dir: &Path, args: &[&str], after: Duration) {
 }
 
 /// A cluster that says its name in its database, with keys and an authority of its own.
-fn cluster(name: &str) -> Dir {
+pub fn cluster(name: &str) -> Dir {
     let dir = Dir::new();
     let (mut server, client) = Running::serve(dir.path(), SERVE);
     let admin = client.signed_in("admin", "uptime");
@@ -260,6 +261,7 @@ fn what_root_makes_belongs_to_whom_the_server_runs_as() {
         eprintln!("left out: giving files away needs root");
         return;
     }
+    give(&dir.join("data"), NOBODY);
     let file = plain(dir.path());
     ok(dir.path(), &["backup", "restore", file.to_str().unwrap(), "--replace"]);
     for name in ["backups", "backups/.lock", "app.db", "uptimemesh.lock", "restored.json"] {
@@ -282,7 +284,7 @@ fn a_restore_that_stopped_half_way_is_finished_by_the_server_and_not_backed_up()
     }
     let dir = cluster("one");
     let file = plain(dir.path());
-    std::os::unix::fs::chown(dir.join("data"), Some(NOBODY), Some(NOBODY)).unwrap();
+    give(&dir.join("data"), NOBODY);
     // What is mounted cannot be renamed.
     let args = ["backup", "restore", file.to_str().unwrap(), "--replace"];
     let output = in_namespace(dir.path(), "mount -t tmpfs tmpfs data/keys\n", &args).output().unwrap();
@@ -478,11 +480,13 @@ fn what_does_not_fit_is_neither_restored_nor_checked() {
     let script = format!("mount -t tmpfs -o size=8m tmpfs {0}\ncp {1} {0}/x.umbackup\n", place.display(), file.display());
     let listing = "\"$@\" || code=$?\necho left: $(ls small)\nexit ${code:-0}\n";
     let restore = ["backup", "restore", file.to_str().unwrap(), "--data-dir", "small"];
-    for (args, what) in [(&restore[..], "to restore a backup"), (&["backup", "verify", "small/x.umbackup"][..], "to check a backup")] {
+    for (args, what) in
+        [(&restore[..], "to restore a backup"), (&["backup", "verify", "small/x.umbackup", "--data-dir", "small"][..], "to check a backup")]
+    {
         let output = in_namespace(dir.path(), &format!("{script}{listing}"), args).output().unwrap();
         let (said, out) = (String::from_utf8(output.stderr).unwrap(), String::from_utf8(output.stdout).unwrap());
         assert!(output.status.code() == Some(1) && said.contains(&format!("There is no room {what}")), "{said}");
-        assert!(!out.contains("restore.new") && !out.contains(".check") && out.contains("x.umbackup"), "{out}");
+        assert!(!out.contains("restore.new") && !out.contains("staging") && out.contains("x.umbackup"), "{out}");
     }
 }
 

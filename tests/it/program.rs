@@ -95,6 +95,11 @@ impl Running {
         self.exit_status()
     }
 
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for its end and tells its exit status.
     pub fn exit_status(&mut self) -> i32 {
         let end = Instant::now() + PATIENCE;

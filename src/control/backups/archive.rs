@@ -84,8 +84,7 @@ fn damaged(e: std::io::Error) -> Error {
 }
 
 /// Opens a backup and reads its manifest.
-pub fn open(path: &Path, passphrase: Option<&[u8]>) -> Result<Reading> {
-    let file = files::open_ordinary(path).map_err(|e| Error::NotFound(format!("{} cannot be read: {e}", path.display())))?;
+pub fn open(file: File, passphrase: Option<&[u8]>) -> Result<Reading> {
     let mut input = Opener::new(file, passphrase)?;
     let mut length = [0; 4];
     input.read_exact(&mut length).map_err(damaged)?;
@@ -184,8 +183,9 @@ pub fn small_files(dir: &Path, name: &str, found: &mut Vec<(String, Vec<u8>)>) -
                     format!("{} does not belong there: it is too large, or there are too many", path.display()),
                 ));
             }
-            match fs::read(&path) {
-                Ok(content) => found.push((below, content)),
+            let mut content = Vec::new();
+            match files::open_ordinary(&path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut content)) {
+                Ok(_) => found.push((below, content)),
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
                 Err(e) => return Err(e).doing(doing),
             }

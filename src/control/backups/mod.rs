@@ -4,53 +4,48 @@
 //! secret as the data directory is, in which they are: files of their owner's.
 
 mod archive;
+mod create;
 mod restore;
+mod staging;
 
 pub use restore::{Restored, finish, is_settled, restore, settle};
 
 use super::{Control, settings};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
-use crate::crypto::{self, container, pki};
+use crate::crypto::{container, pki};
 use crate::error::{Chain, Doing, Error, Result};
 use crate::files;
 use crate::model::backups::{Backup, Drill, Kind, Manifest};
 use crate::model::events::NewEvent;
 use crate::store::{self, events};
-use crate::sys::host;
 use crate::text;
 use crate::thread::lock;
-use archive::{DATABASE, DIRECTORIES};
+use archive::DATABASE;
+pub use create::create;
+use create::room;
 use serde_json::json;
+use staging::Staging;
+pub use staging::clean;
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The end of a backup's name.
 const END: &str = ".umbackup";
-/// What is in the making ends so.
-const NEW: &str = ".new";
-/// What is read whole to be checked is beside its file, under its name and this.
-const CHECK: &str = ".check";
 /// Why a backup is not sent.
 const NOT_SENT: &str = "This backup is not encrypted and holds every key of the cluster: it does not leave the control plane's machine. Give the server a passphrase for backups (BACKUP_PASSPHRASE_FILE), and make one anew.";
 /// The last restore drill.
 const DRILL: &str = "drill.json";
+const DRILL_BYTES_MAX: u64 = 64 << 10;
 /// A passphrase is at least so long: whoever has the file may try as many as they like.
 const PASSPHRASE_CHARS_MIN: usize = 12;
-/// Bytes of a file with one.
-const PASSPHRASE_BYTES_MAX: usize = 4096;
 /// Backups before upgrades that are kept.
 const PRE_UPGRADE_KEPT: usize = 3;
 /// After a start, and after a failure, the next try of the server's own waits so long, or as long as its interval, if that is less.
 const PATIENCE_S: i64 = 300;
-/// Room that is left on the disk for everything else.
-const ROOM_BYTES: u64 = 16 << 20;
-/// Authority and keys are read until two readings are the same, so often at most.
-const READINGS_MAX: usize = 50;
-const BETWEEN_READINGS: Duration = Duration::from_millis(20);
 
 /// A backup that was read whole.
 pub struct Checked {
@@ -98,7 +93,8 @@ fn parse_id(id: &str) -> Option<(Kind, Timestamp)> {
 pub fn passphrase(config: &Config) -> Result<Option<Vec<u8>>> {
     let given = match &config.backup_passphrase_file {
         Some(path) => {
-            let text = text::file(path, PASSPHRASE_BYTES_MAX).map_err(|why| Error::Unavailable(format!("BACKUP_PASSPHRASE_FILE {why}")))?;
+            let text = files::read_named(path)
+                .map_err(|e| Error::Unavailable(format!("BACKUP_PASSPHRASE_FILE {} cannot be read: {e}", path.display())))?;
             Some(text::secret(&text).as_bytes().to_vec())
         }
         None => config.backup_passphrase.as_ref().map(|p| p.expose().to_vec()),
@@ -123,7 +119,7 @@ pub fn list(config: &Config) -> Result<Vec<Backup>> {
             let id = path.file_name()?.to_str()?.strip_suffix(END)?.to_string();
             let (kind, created_at) = parse_id(&id)?;
             let mut header = [0; container::HEADER_BYTES];
-            let mut file = files::open_ordinary(&path).ok()?;
+            let mut file = files::open_guarded(&path).ok()?;
             let encrypted = file.read_exact(&mut header).is_ok() && container::is_encrypted(&header).unwrap_or(false);
             Some(Backup { id, kind, created_at, bytes: file.metadata().ok()?.len(), encrypted, path: path.to_string_lossy().into_owned() })
         })
@@ -158,7 +154,7 @@ pub fn download(control: &Control, id: &str, only_asks: bool) -> Result<(Backup,
     if !backup.encrypted {
         return Err(Error::Forbidden(NOT_SENT));
     }
-    let file = files::open_ordinary(Path::new(&backup.path)).doing("read a backup")?;
+    let file = open(Path::new(&backup.path))?;
     if !only_asks {
         let fields = json!({ "backup_id": id, "encrypted": backup.encrypted });
         control.store.write(move |w| events::record(w, NewEvent::at("warning", "backups", "backup.download", fields)).map(drop))?;
@@ -169,7 +165,10 @@ pub fn download(control: &Control, id: &str, only_asks: bool) -> Result<(Backup,
 /// Makes a backup because somebody asks the server for one.
 pub fn create_asked(control: &Control) -> Result<Backup> {
     let made = passphrase(&control.config).and_then(|p| create(&control.config, Kind::Manual, p.as_deref()));
-    tell_made(control, &made)?;
+    // Where another one is being made nothing has failed; the caller is told to come again.
+    if !matches!(made, Err(Error::Conflict(_))) {
+        tell_made(control, &made)?;
+    }
     made
 }
 
@@ -187,170 +186,18 @@ fn tell_made(control: &Control, made: &Result<Backup>) -> Result<()> {
     control.store.write(move |w| events::record(w, event).map(drop))
 }
 
-/// The directory of backups, held by this process as long as the file lives, and cleaned of what crashes left.
-fn hold(dir: &Path) -> Result<File> {
-    files::private_dir(dir)?;
-    let lock = File::options().create(true).truncate(false).write(true).open(dir.join(".lock")).doing("open the lock of the backups")?;
-    if lock.try_lock().is_err() {
-        return Err(Error::Conflict("Another backup is being made or checked; try again when it is done.".into()));
-    }
-    // Root may have made it, and the server must be able to take it.
-    files::owned_like(&dir.join(".lock"), dir)?;
-    for entry in fs::read_dir(dir).doing("read the directory of backups")?.flatten() {
-        let (path, name) = (entry.path(), entry.file_name());
-        let name = name.to_string_lossy();
-        if is_unfinished(&name) {
-            fs::remove_file(&path).doing("remove what a backup left")?;
-        } else if let Some(file) = name.strip_suffix(CHECK).filter(|file| file.strip_suffix(END).is_some_and(|id| parse_id(id).is_some())) {
-            // Keys are in it in plain text. Whoever is still checking holds the file.
-            let checked = File::open(dir.join(file));
-            if checked.as_ref().map_or(true, |file| file.try_lock().is_ok()) {
-                fs::remove_dir_all(&path).doing("remove what a check left")?;
-            }
-        }
-    }
-    Ok(lock)
+/// Opens the file of a backup.
+pub fn open(path: &Path) -> Result<File> {
+    files::open_guarded(path).map_err(|e| Error::NotFound(format!("{} cannot be read: {e}", path.display())))
 }
 
-/// Whether a backup that was being made has left this. The directory may have files of others, which are none of our business.
-fn is_unfinished(name: &str) -> bool {
-    let of_backup = |end: &str| name.strip_suffix(end).is_some_and(|id| parse_id(id).is_some());
-    // SQLite keeps files beside the copy while it writes it.
-    of_backup(&format!("{END}{NEW}")) || ["", "-journal", "-wal", "-shm"].iter().any(|beside| of_backup(&format!(".db{NEW}{beside}")))
-}
-
-/// Refuses what needs more room on a disk than there is.
-fn room(dir: &Path, bytes: u64, what: &str, elsewhere: &str) -> Result<()> {
-    let need = bytes.saturating_add(ROOM_BYTES);
-    match host::disk(dir) {
-        Some((_, free)) if free < need => Err(Error::Unavailable(format!(
-            "There is no room {what} in {}: it needs {} MB for a while, and {} MB are free. Make room there{}.",
-            dir.display(),
-            need >> 20,
-            free >> 20,
-            elsewhere
-        ))),
-        _ => Ok(()),
-    }
-}
-
-/// Makes a backup of the data directory, whether a server runs on it or not.
-pub fn create(config: &Config, kind: Kind, passphrase: Option<&[u8]>) -> Result<Backup> {
-    if !config.database_path.exists() {
-        let path = config.database_path.display();
-        return Err(Error::NotFound(format!("There is no database at {path}: give the server's --data-dir or --database-url.")));
-    }
-    // One half of it would be of the cluster before, and one of that after.
-    is_settled(&config.data_dir)?;
-    let dir = &config.backup_dir;
-    let is_new = !dir.exists();
-    let _held = hold(dir)?;
-    if is_new {
-        files::owned_like(dir, &config.data_dir)?;
-    }
-    // What is in the write-ahead log is in the copy too.
-    let bytes: u64 = ["", "-wal"]
-        .map(|end| {
-            let mut path = config.database_path.clone().into_os_string();
-            path.push(end);
-            fs::metadata(path).map_or(0, |m| m.len())
-        })
-        .iter()
-        .sum();
-    room(dir, bytes * 2, "for a backup", ", or choose another place with BACKUP_DIR")?;
-    let created_at = clock::now();
-    let id = format!("{}-{}-{}", kind.as_str(), stamp(created_at), crypto::random_hex(4));
-    let (copy, new) = (dir.join(format!("{id}.db{NEW}")), dir.join(format!("{id}{END}{NEW}")));
-    let path = dir.join(format!("{id}{END}"));
-    let made = make(config, &id, created_at, passphrase, &copy, &new).and_then(|()| {
-        files::owned_like(&new, dir)?;
-        files::rename(&new, &path)
-    });
-    // The next one that is made removes what this does not.
-    let _ = fs::remove_file(&copy);
-    if let Err(e) = made {
-        let _ = fs::remove_file(&new);
-        return Err(e);
-    }
-    let backup = show(config, &id)?;
-    log::info!(target: "backups", event = "backup.create", backup = id, bytes = backup.bytes, encrypted = backup.encrypted; "Made a backup");
-    Ok(backup)
-}
-
-fn make(config: &Config, id: &str, created_at: Timestamp, passphrase: Option<&[u8]>, copy: &Path, new: &Path) -> Result<()> {
-    // SQLite takes a file that is there, and its mode.
-    drop(archive::create_new(copy)?);
-    store::backups::copy(&config.database_path, copy)?;
-    let contents = store::backups::contents(copy)?;
-    // After the database: an authority that is newer than the rows brings the nodes up to date, an older one would lose some.
-    let small = still(config)?;
-    let authority = small.iter().find(|(path, _)| path == "pki/cluster-ca.crt").and_then(|(_, pem)| {
-        let pem = std::str::from_utf8(pem).ok()?;
-        pki::fingerprint_hex(pem)
-    });
-    let mut files = vec![archive::entry(copy, DATABASE)?];
-    files.extend(small.iter().map(|(path, content)| crate::model::backups::Entry {
-        path: path.clone(),
-        bytes: content.len() as u64,
-        sha256: crypto::sha256_hex(content),
-    }));
-    let manifest = Manifest {
-        id: id.to_string(),
-        created_at,
-        program_version: env!("CARGO_PKG_VERSION").to_string(),
-        schema_version: contents.schema_version,
-        authority,
-        rows: contents.rows,
-        files,
-    };
-    archive::write(new, passphrase, &manifest, copy, &small)
-}
-
-/// Authority, keys and identities at one moment: a rotation may be changing them, and every state that it leaves between two steps is one
-/// that a start can finish, but not every mixture of two states.
-fn still(config: &Config) -> Result<Vec<(String, Vec<u8>)>> {
-    let read = || {
-        let mut found = Vec::new();
-        for name in DIRECTORIES {
-            let dir: PathBuf = if name == "pki" { config.pki_dir.clone() } else { config.data_dir.join(name) };
-            archive::small_files(&dir, name, &mut found)?;
-        }
-        Ok(found)
-    };
-    let mut before = read()?;
-    for _ in 0..READINGS_MAX {
-        std::thread::sleep(BETWEEN_READINGS);
-        let after = read()?;
-        if before == after {
-            return Ok(after);
-        }
-        before = after;
-    }
-    Err(Error::Unavailable("Authority and keys change all the time; try again.".into()))
-}
-
-/// Reads a backup whole, as a restore would: its seal, its sums, its database and how many rows that has. Beside the backup it needs as
-/// much room as what it holds.
-pub fn verify(file: &Path, passphrase: Option<&[u8]>) -> Result<Checked> {
-    let held = files::open_ordinary(file).map_err(|e| Error::NotFound(format!("{} cannot be read: {e}", file.display())))?;
-    if held.try_lock().is_err() {
-        return Err(Error::Conflict("This backup is being checked already.".into()));
-    }
-    let mut into = file.as_os_str().to_owned();
-    into.push(CHECK);
-    let into = PathBuf::from(into);
-    let gone = || match fs::remove_dir_all(&into) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).doing("remove what a check left"),
-        _ => Ok(()),
-    };
-    gone()?;
-    let checked = archive::open(file, passphrase).and_then(|reading| {
-        files::private_dir(&into)?;
-        room(&into, bytes_of(&reading.manifest), "to check a backup", ", or check a copy of it elsewhere")?;
-        check_extracted(reading.extract(&into)?, &into)
-    });
-    gone()?;
-    checked
+/// Reads a backup whole, as a restore would: its seal, its sums, its database and how many rows that has. In the data directory it needs as
+/// much room as what it holds, for a while.
+pub fn verify(config: &Config, file: File, passphrase: Option<&[u8]>) -> Result<Checked> {
+    let reading = archive::open(file, passphrase)?;
+    let staging = Staging::make(&config.data_dir)?;
+    room(&config.data_dir, bytes_of(&reading.manifest), "to check a backup", ", or name another place with --data-dir")?;
+    check_extracted(reading.extract(staging.path())?, staging.path())
 }
 
 /// How much a backup holds.
@@ -419,12 +266,12 @@ pub fn undo_upgrade(config: &Config, since: Option<i64>) -> Result<Option<Restor
         let text = format!("The database is newer than this program, and {} has no backup made before that.", config.backup_dir.display());
         return Err(Error::NotFound(text));
     };
-    restore(config, Path::new(&backup.path), passphrase(config)?.as_deref(), true).map(Some)
+    restore(config, open(Path::new(&backup.path))?, passphrase(config)?.as_deref(), true).map(Some)
 }
 
 /// The last restore drill.
 pub fn last_drill(config: &Config) -> Result<Option<Drill>> {
-    let text = files::read(&config.backup_dir.join(DRILL))?;
+    let text = files::read_foreign(&config.backup_dir.join(DRILL), DRILL_BYTES_MAX)?;
     // One that cannot be read is one that was not.
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
 }
@@ -436,7 +283,7 @@ pub fn drill(control: &Control) -> Result<()> {
     let (all, now) = (list(config)?, clock::now());
     let own = all.iter().find(|b| b.kind == Kind::Scheduled && is_credible(b.created_at, now));
     let Some(newest) = own.or(all.first()) else { return Ok(()) };
-    let checked = passphrase(config).and_then(|p| verify(Path::new(&newest.path), p.as_deref()));
+    let checked = passphrase(config).and_then(|p| verify(config, open(Path::new(&newest.path))?, p.as_deref()));
     let problem = checked.as_ref().err().map(|e| Chain(e).to_string());
     let drill = Drill { at: clock::now(), backup_id: newest.id.clone(), problem: problem.clone() };
     files::write(&config.backup_dir.join(DRILL), &serde_json::to_vec(&drill).doing("write about a drill")?, files::PRIVATE)?;

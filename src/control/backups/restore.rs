@@ -16,7 +16,7 @@ use crate::model::events::NewEvent;
 use crate::store::{self, events};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 /// Where a restore is prepared.
@@ -77,7 +77,7 @@ fn remove(path: &Path) -> Result<()> {
 }
 
 /// Puts a backup in the place of what is there, which the caller holds the lock of.
-pub fn restore(config: &Config, file: &Path, passphrase: Option<&[u8]>, replace: bool) -> Result<Restored> {
+pub fn restore(config: &Config, file: File, passphrase: Option<&[u8]>, replace: bool) -> Result<Restored> {
     let dir = &config.data_dir;
     if config.database_path != dir.join(DATABASE) || config.pki_dir != dir.join("pki") {
         return Err(Error::Malformed(
@@ -102,17 +102,14 @@ pub fn restore(config: &Config, file: &Path, passphrase: Option<&[u8]>, replace:
     let now = clock::now();
     let replaced = format!("{REPLACED}{}-{}", stamp(now), crypto::random_hex(4));
     files::private_dir(&dir.join(&replaced))?;
-    files::owned_like(&dir.join(&replaced), dir)?;
     let note = Note { backup_id: backup.manifest.id.clone(), created_at: backup.manifest.created_at, restored_at: now };
-    // In its place it is readable for whom the server runs as, from the first moment on: that may have to finish this.
     write(&staged.join(DECIDED), &Decided { note, replaced: replaced.clone(), new })?;
-    files::owned_like(&staged, dir)?;
     files::rename(&staged.join(DECIDED), &dir.join(DECIDED))?;
     finish(dir)?;
     Ok(Restored { backup, replaced: (!there.is_empty()).then(|| dir.join(replaced)) })
 }
 
-fn stage(file: &Path, passphrase: Option<&[u8]>, staged: &Path) -> Result<Checked> {
+fn stage(file: File, passphrase: Option<&[u8]>, staged: &Path) -> Result<Checked> {
     let reading = archive::open(file, passphrase)?;
     let known = store::backups::schema_version_known();
     if reading.manifest.schema_version > known {
@@ -131,7 +128,7 @@ fn stage(file: &Path, passphrase: Option<&[u8]>, staged: &Path) -> Result<Checke
 pub fn finish(dir: &Path) -> Result<()> {
     let staged = dir.join(STAGED);
     if let Some(decided) = read::<Decided>(&dir.join(DECIDED))? {
-        // Root may carry out what the user that the server runs as has written: nothing is moved out of the directory.
+        // Whoever wrote it, nothing is moved out of the directory.
         if !decided.replaced.starts_with(REPLACED) || decided.replaced.contains('/') {
             let why = format!("{} is no name of a directory for what is replaced", decided.replaced);
             return Err(Error::fault("read the state of a restore", why));
@@ -150,10 +147,9 @@ pub fn finish(dir: &Path) -> Result<()> {
             }
         }
         write(&dir.join(RESTORED), &decided.note)?;
-        files::owned_like(&dir.join(RESTORED), dir)?;
         fs::remove_file(dir.join(DECIDED)).doing("end a restore")?;
         // If a power cut brought it back, what the server has written since would be moved away.
-        fs::File::open(dir).and_then(|d| d.sync_all()).doing("flush a directory")?;
+        File::open(dir).and_then(|d| d.sync_all()).doing("flush a directory")?;
         // It stays only where it has something.
         let _ = fs::remove_dir(&replaced);
     }

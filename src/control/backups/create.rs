@@ -1,0 +1,186 @@
+//! A backup is made: one moment of the database is copied into the staging directory, and what is sealed is put into the directory of backups.
+
+use super::archive::{self, DATABASE, DIRECTORIES};
+use super::staging::Staging;
+use super::{END, is_settled, parse_id, show, stamp};
+use crate::clock::{self, Timestamp};
+use crate::config::Config;
+use crate::crypto::{self, pki};
+use crate::error::{Doing, Error, Result};
+use crate::files;
+use crate::model::backups::{Backup, Entry, Kind, Manifest};
+use crate::store;
+use crate::sys::host;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What is in the making ends so.
+const NEW: &str = ".new";
+/// Version 2.0.0 checked a backup beside its file, under its name and this, and left that there after a crash.
+const CHECK: &str = ".check";
+/// Room that is left on the disk for everything else.
+const ROOM_BYTES: u64 = 16 << 20;
+/// Authority and keys are read until two readings are the same, so often at most.
+const READINGS_MAX: usize = 50;
+const BETWEEN_READINGS: Duration = Duration::from_millis(20);
+
+/// The directory of backups, held by this process as long as the file lives, and cleaned of what crashes left.
+fn hold(dir: &Path) -> Result<File> {
+    files::private_dir(dir)?;
+    let lock = files::open_lock(&dir.join(".lock")).map_err(|e| {
+        let dir = dir.display();
+        Error::Unavailable(format!(
+            "Backups cannot be put into {dir}: {e}. It must be writable for the owner of the data directory, as whom root works too."
+        ))
+    })?;
+    if lock.try_lock().is_err() {
+        return Err(Error::Conflict("Another backup is being made or checked; try again when it is done.".into()));
+    }
+    for entry in fs::read_dir(dir).doing("read the directory of backups")?.flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        if is_unfinished(&name) {
+            fs::remove_file(&path).doing("remove what a backup left")?;
+        } else if let Some(file) = name.strip_suffix(CHECK).filter(|file| file.strip_suffix(END).is_some_and(|id| parse_id(id).is_some())) {
+            // Keys are in it in plain text. Whoever is still checking holds the file.
+            let checked = files::open_ordinary(&dir.join(file));
+            if checked.as_ref().map_or(true, |file| file.try_lock().is_ok()) {
+                fs::remove_dir_all(&path).doing("remove what a check left")?;
+            }
+        }
+    }
+    Ok(lock)
+}
+
+/// Whether a backup that was being made has left this. The directory may have files of others, which are none of our business.
+fn is_unfinished(name: &str) -> bool {
+    let of_backup = |end: &str| name.strip_suffix(end).is_some_and(|id| parse_id(id).is_some());
+    // Version 2.0.0 copied the database here, and SQLite keeps files beside a copy while it writes it.
+    of_backup(&format!("{END}{NEW}")) || ["", "-journal", "-wal", "-shm"].iter().any(|beside| of_backup(&format!(".db{NEW}{beside}")))
+}
+
+/// Refuses what needs more room on a disk than there is.
+pub(super) fn room(dir: &Path, bytes: u64, what: &str, elsewhere: &str) -> Result<()> {
+    let need = bytes.saturating_add(ROOM_BYTES);
+    match host::disk(dir) {
+        Some((_, free)) if free < need => Err(Error::Unavailable(format!(
+            "There is no room {what} in {}: it needs {} MB for a while, and {} MB are free. Make room there{}.",
+            dir.display(),
+            need >> 20,
+            free >> 20,
+            elsewhere
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Makes a backup of the data directory, whether a server runs on it or not.
+pub fn create(config: &Config, kind: Kind, passphrase: Option<&[u8]>) -> Result<Backup> {
+    if !config.database_path.exists() {
+        let path = config.database_path.display();
+        return Err(Error::NotFound(format!("There is no database at {path}: give the server's --data-dir or --database-url.")));
+    }
+    // One half of it would be of the cluster before, and one of that after.
+    is_settled(&config.data_dir)?;
+    let dir = &config.backup_dir;
+    let _held = hold(dir)?;
+    let staging = Staging::make(&config.data_dir)?;
+    room_to_make(config, staging.path())?;
+    let created_at = clock::now();
+    let id = format!("{}-{}-{}", kind.as_str(), stamp(created_at), crypto::random_hex(4));
+    let new = dir.join(format!("{id}{END}{NEW}"));
+    let made = make(config, &id, created_at, passphrase, &staging.path().join(DATABASE), &new);
+    if let Err(e) = made.and_then(|()| files::rename(&new, &dir.join(format!("{id}{END}")))) {
+        // The next one that is made removes what this does not.
+        let _ = fs::remove_file(&new);
+        return Err(full(e, dir));
+    }
+    let backup = show(config, &id)?;
+    log::info!(target: "backups", event = "backup.create", backup = id, bytes = backup.bytes, encrypted = backup.encrypted; "Made a backup");
+    Ok(backup)
+}
+
+/// Names the disk that had no room in the end, whatever was free before.
+fn full(e: Error, dir: &Path) -> Error {
+    let said = if let Error::Fault(fault) = &e { fault.source.downcast_ref::<io::Error>() } else { None };
+    match said.map(io::Error::kind) {
+        Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Error::Unavailable(format!(
+            "The disk is full, or the quota used up, where the backups are ({}): make room there, or choose another place with BACKUP_DIR.",
+            dir.display()
+        )),
+        _ => e,
+    }
+}
+
+/// Refuses a backup for which there is no room, where its database is copied to and where it is put.
+fn room_to_make(config: &Config, staging: &Path) -> Result<()> {
+    // What is in the write-ahead log is in the copy too.
+    let size = |end: &str| {
+        let mut path = config.database_path.clone().into_os_string();
+        path.push(end);
+        fs::metadata(path).map_or(0, |m| m.len())
+    };
+    let (bytes, what) = (size("") + size("-wal"), "for a backup");
+    let device = |dir: &Path| fs::metadata(dir).map(|m| m.dev()).ok();
+    let elsewhere = ", or choose another place with BACKUP_DIR";
+    if device(staging) == device(&config.backup_dir) {
+        return room(&config.backup_dir, bytes * 2, what, elsewhere);
+    }
+    room(&config.data_dir, bytes, what, "")?;
+    room(&config.backup_dir, bytes, what, elsewhere)
+}
+
+fn make(config: &Config, id: &str, created_at: Timestamp, passphrase: Option<&[u8]>, copy: &Path, new: &Path) -> Result<()> {
+    // SQLite takes a file that is there, and its mode.
+    drop(archive::create_new(copy)?);
+    store::backups::copy(&config.database_path, copy)?;
+    let contents = store::backups::contents(copy)?;
+    // After the database: an authority that is newer than the rows brings the nodes up to date, an older one would lose some.
+    let small = still(config)?;
+    let authority = small.iter().find(|(path, _)| path == "pki/cluster-ca.crt").and_then(|(_, pem)| {
+        let pem = std::str::from_utf8(pem).ok()?;
+        pki::fingerprint_hex(pem)
+    });
+    let mut files = vec![archive::entry(copy, DATABASE)?];
+    files.extend(small.iter().map(|(path, content)| Entry {
+        path: path.clone(),
+        bytes: content.len() as u64,
+        sha256: crypto::sha256_hex(content),
+    }));
+    let manifest = Manifest {
+        id: id.to_string(),
+        created_at,
+        program_version: env!("CARGO_PKG_VERSION").to_string(),
+        schema_version: contents.schema_version,
+        authority,
+        rows: contents.rows,
+        files,
+    };
+    archive::write(new, passphrase, &manifest, copy, &small)
+}
+
+/// Authority, keys and identities at one moment: a rotation may be changing them, and every state that it leaves between two steps is one
+/// that a start can finish, but not every mixture of two states.
+fn still(config: &Config) -> Result<Vec<(String, Vec<u8>)>> {
+    let read = || {
+        let mut found = Vec::new();
+        for name in DIRECTORIES {
+            let dir: PathBuf = if name == "pki" { config.pki_dir.clone() } else { config.data_dir.join(name) };
+            archive::small_files(&dir, name, &mut found)?;
+        }
+        Ok(found)
+    };
+    let mut before = read()?;
+    for _ in 0..READINGS_MAX {
+        std::thread::sleep(BETWEEN_READINGS);
+        let after = read()?;
+        if before == after {
+            return Ok(after);
+        }
+        before = after;
+    }
+    Err(Error::Unavailable("Authority and keys change all the time; try again.".into()))
+}

@@ -1,0 +1,75 @@
+//! Where a backup is made and checked: a directory in the data directory, because what is encrypted in the end must not stand beside itself in
+//! plain text, and the directory of backups may be a share. It goes when it is dropped; what a crash leaves goes at the next start, or when
+//! the next one is made.
+
+use crate::crypto;
+use crate::error::{Doing, Error, Result};
+use crate::files;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// What the name begins with; hexadecimal digits follow.
+const BEGIN: &str = "staging-";
+const RANDOM_BYTES: usize = 8;
+/// Another process that cleans up may take a directory for left over in the moment before it is held.
+const TRIES: usize = 10;
+
+/// A directory for plain text of a backup, for this process alone.
+pub struct Staging {
+    dir: PathBuf,
+    /// Locked: whoever cleans up leaves it alone.
+    _held: File,
+    /// The data directory, where it was made for this.
+    made: Option<PathBuf>,
+}
+
+impl Staging {
+    /// Makes one, and removes those that crashes left.
+    pub fn make(data_dir: &Path) -> Result<Staging> {
+        let made = (!data_dir.exists()).then(|| data_dir.to_path_buf());
+        files::private_dir(data_dir)?;
+        clean(data_dir)?;
+        for _ in 0..TRIES {
+            let dir = data_dir.join(format!("{BEGIN}{}", crypto::random_hex(RANDOM_BYTES)));
+            files::private_dir(&dir)?;
+            let Ok(held) = File::open(&dir) else { continue };
+            let is_same = |now: fs::Metadata| held.metadata().is_ok_and(|then| (then.dev(), then.ino()) == (now.dev(), now.ino()));
+            if held.try_lock().is_ok() && fs::symlink_metadata(&dir).is_ok_and(is_same) {
+                return Ok(Staging { dir, _held: held, made });
+            }
+        }
+        Err(Error::Unavailable(format!("No directory for a backup can be made in {}; try again.", data_dir.display())))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if let Err(e) = fs::remove_dir_all(&self.dir) {
+            log::warn!(target: "backups", event = "backup.staging", path:% = self.dir.display(), error:% = e; "What a backup needed for a while could not be removed; the next start tries again");
+        }
+        // Where there was no data directory, none is left; one with something in it stays.
+        let _ = self.made.as_ref().map(fs::remove_dir);
+    }
+}
+
+/// Removes what crashes left in the data directory. What another process holds is left alone.
+pub fn clean(data_dir: &Path) -> Result<()> {
+    for entry in fs::read_dir(data_dir).doing("read the data directory")?.flatten() {
+        let name = entry.file_name();
+        let digits = name.to_str().and_then(|name| name.strip_prefix(BEGIN)).unwrap_or_default();
+        let is_ours = digits.len() == 2 * RANDOM_BYTES && digits.bytes().all(|b| b.is_ascii_hexdigit());
+        if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        if File::open(entry.path()).is_ok_and(|dir| dir.try_lock().is_ok()) {
+            fs::remove_dir_all(entry.path()).doing("remove what a backup left")?;
+        }
+    }
+    Ok(())
+}
