@@ -152,7 +152,7 @@ impl ServerClock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::pki::{Ca, Csr, NodeKey};
+    use crate::crypto::pki::{CLUSTER, Ca, Csr, NodeKey};
 
     #[test]
     fn a_certificate_is_renewed_from_half_of_its_life_on() {
@@ -160,7 +160,7 @@ mod tests {
         let csr = NodeKey::generate().and_then(|key| key.csr_pem("n", &[])).expect("a request");
         let csr = Csr::parse(&csr).expect("a sound request");
         let now = clock::now();
-        let issued = Ca::create(&dir).and_then(|ca| ca.issue(&csr, "n", &[], 30, now)).expect("a certificate");
+        let issued = Ca::create(&dir, &CLUSTER).and_then(|ca| ca.issue(&csr, "n", &[], 30, now)).expect("a certificate");
         for (days, due) in [(0, false), (14, false), (16, true), (40, true)] {
             assert_eq!(renewal_is_due(&issued.cert_pem, now.plus_secs(days * 86_400)), due, "after {days} days");
         }

@@ -6,7 +6,7 @@ use crate::agent::doctor;
 use crate::agent::identity::Identity;
 use crate::client::{Api, Trust};
 use crate::config::Config;
-use crate::crypto::pki::CA_CERT;
+use crate::crypto::pki::CLUSTER;
 use crate::model::findings::{Finding, Level};
 use crate::model::ids::is_id;
 use crate::sys::doctor::machine;
@@ -149,7 +149,7 @@ fn answer(config: &Config, host: &str) -> Result<String, String> {
     let url = format!("{}://{near}:{}", if secure { "https" } else { "http" }, config.server_port);
     let trust = match secure {
         true => {
-            let pem = files::read(&config.pki_dir.join(CA_CERT)).ok().flatten().ok_or("the authority's certificate cannot be read")?;
+            let pem = files::read(&config.pki_dir.join(CLUSTER.cert)).ok().flatten().ok_or("the authority's certificate cannot be read")?;
             Some(Trust::Cluster(pem))
         }
         false => None,

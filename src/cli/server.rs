@@ -87,7 +87,7 @@ pub fn up(args: &Args) -> Result<(), Failure> {
 
     let mut said = format!("UptimeMesh {} is up.\n  UI       {}/ui\n", env!("CARGO_PKG_VERSION"), server.url());
     if let Some(url) = server.urls_elsewhere().first() {
-        said.push_str(&format!("           {url}/ui from other machines; the certificate of its authority is {pki_dir}/cluster-ca.crt\n"));
+        said.push_str(&format!("           {url}/ui from other machines; the certificate of its authority is {pki_dir}/server-ca.crt\n"));
     }
     said.push_str(&format!("  data     {data_dir}\n  node     {node_id} (this machine)\n"));
     if server.first_sign_in()? {

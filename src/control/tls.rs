@@ -1,10 +1,10 @@
-//! What the server shows of itself under TLS: a certificate of the cluster's authority, to everybody but nodes perhaps one of the
-//! operator's own. Both change while the server runs; connections that are open stay open.
+//! What the server shows of itself under TLS: to nodes a certificate of the cluster's authority, to everybody else one of the server's
+//! authority or of the operator's own. Both change while the server runs; connections that are open stay open.
 
 use super::{Control, ca};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
-use crate::crypto::pki;
+use crate::crypto::pki::{self, Ca};
 use crate::crypto::tls::{self, CONTROL_NAME, Shown, Tickets};
 use crate::error::{Chain, Doing, Error, Result};
 use crate::model::address;
@@ -39,8 +39,8 @@ pub struct Tls {
 #[derive(Clone, PartialEq)]
 struct Made {
     names: Vec<String>,
-    /// Fingerprints of the authority that vouches, and of the one that issues.
-    authorities: (String, String),
+    /// Fingerprints of the authority that vouches, of the one that issues, and of the one for people.
+    authorities: [String; 3],
     renew_at: Timestamp,
     files: Option<Stamp>,
 }
@@ -136,8 +136,8 @@ pub fn reached_at(control: &Control) -> Vec<String> {
     names.chain(addresses.iter().map(IpAddr::to_string)).take(JOIN_ADDRESSES_MAX).map(|host| at(&host)).collect()
 }
 
-fn authorities(ca: &ca::Authority) -> Result<(String, String)> {
-    Ok((ca.vouching()?.fingerprint_hex(), ca.ensure()?.fingerprint_hex()))
+fn authorities(ca: &ca::Authority) -> Result<[String; 3]> {
+    Ok([ca.vouching()?, ca.ensure()?, ca.showing()?].map(|ca| ca.fingerprint_hex()))
 }
 
 /// Makes what nodes are shown, under one name and no other, and what everybody else is shown, unless the operator has something for them.
@@ -149,13 +149,17 @@ fn make(
     own: Option<Shown>,
     now: Timestamp,
 ) -> Result<(Made, Arc<ServerConfig>)> {
-    let vouching = ca.vouching()?;
-    let issue = |names: &[String]| {
-        let (chain, key) = vouching.issue_server(names, VALIDITY_DAYS, now)?;
-        Shown::from_pem(&chain, &key).map_err(|why| Error::fault("issue the server's certificate", why))
+    let (vouching, showing) = (ca.vouching()?, ca.showing()?);
+    let issue = |by: &Ca, names: &[String], above: &str| {
+        let (cert, key) = by.issue_server(names, VALIDITY_DAYS, now)?;
+        Shown::from_pem(&(cert + above), &key).map_err(|why| Error::fault("issue the server's certificate", why))
     };
-    let to_nodes = issue(&[CONTROL_NAME.to_string()])?;
-    let to_others = own.map_or_else(|| issue(&names[1..]), Ok)?;
+    // Whoever knows only the fingerprint of the authority finds it in the chain.
+    let to_nodes = issue(&vouching, &[CONTROL_NAME.to_string()], vouching.cert_pem())?;
+    let to_others = match own {
+        Some(own) => own,
+        None => issue(&showing, &names[1..], &vouching.vouch_for(&showing, VALIDITY_DAYS, now)?)?,
+    };
     let authorities_pem = [vouching.cert_pem().to_string(), ca.ensure()?.cert_pem().to_string()];
     let server = tls::server(to_nodes, to_others, &authorities_pem, tickets)?;
     let made = Made { names, authorities: authorities(ca)?, renew_at: now.plus_secs((VALIDITY_DAYS - RENEW_DAYS) * 86_400), files };
