@@ -61,6 +61,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("NODE_CERT_VALIDITY_DAYS", "30", "days that a node certificate is valid, 1 to 825"),
     setting("CLUSTER_LEASE_TOKEN_TTL_SECONDS", "86400", "seconds that a lease token is valid, 60 to 2592000"),
     setting("HEARTBEAT_SIGNATURE_MAX_SKEW_SECONDS", "30", "seconds that a node's clock may be off, 1 to 3600"),
+    setting("CLOCK_WAIT_SECONDS", "600", "seconds that a first start waits for a clock that is behind the program's own date, 0 to 86400"),
     setting("METRICS_TOKEN", "", "bearer token for GET /metrics from elsewhere; from this machine itself none is needed"),
     setting("BACKUP_DIR", "DATA_DIR/backups", "directory of the backups"),
     setting("BACKUP_PASSPHRASE_FILE", "", "file with the passphrase that backups are encrypted for"),
@@ -139,6 +140,8 @@ pub struct Config {
     pub lease_token_ttl_s: i64,
     /// Seconds that a node's clock may be off.
     pub heartbeat_skew_s: i64,
+    /// Seconds that a first start waits for a clock that cannot be right.
+    pub clock_wait_s: i64,
     /// What a collector of metrics shows; `None` lets only this machine collect.
     pub metrics_token: Option<Secret>,
     /// Directory of the backups.
@@ -233,6 +236,7 @@ impl Config {
             node_cert_validity_days: read.int("NODE_CERT_VALIDITY_DAYS", 1, 825),
             lease_token_ttl_s: read.int("CLUSTER_LEASE_TOKEN_TTL_SECONDS", 60, 2_592_000),
             heartbeat_skew_s: read.int("HEARTBEAT_SIGNATURE_MAX_SKEW_SECONDS", 1, 3600),
+            clock_wait_s: read.int("CLOCK_WAIT_SECONDS", 0, 86_400),
             metrics_token: Some(read.text("METRICS_TOKEN")).filter(|t| !t.is_empty()).map(|t| Secret(Some(t.into_bytes()))),
             backup_dir: in_data(read.text("BACKUP_DIR")),
             backup_passphrase_file: Some(read.text("BACKUP_PASSPHRASE_FILE")).filter(|t| !t.is_empty()).map(PathBuf::from),
@@ -288,6 +292,7 @@ impl Config {
             "NODE_CERT_VALIDITY_DAYS" => self.node_cert_validity_days.to_string(),
             "CLUSTER_LEASE_TOKEN_TTL_SECONDS" => self.lease_token_ttl_s.to_string(),
             "HEARTBEAT_SIGNATURE_MAX_SKEW_SECONDS" => self.heartbeat_skew_s.to_string(),
+            "CLOCK_WAIT_SECONDS" => self.clock_wait_s.to_string(),
             "BACKUP_DIR" => path(&self.backup_dir),
             "BACKUP_PASSPHRASE_FILE" => self.backup_passphrase_file.as_deref().map(path).unwrap_or_default(),
             "UPTIMEMESH_BACKUP_PASSPHRASE" => self.backup_passphrase.as_ref().map_or("(not set)".to_string(), set),

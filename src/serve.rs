@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 pub use crate::control::backups::Restored;
-use crate::control::{Control, auth, backups, doctor, join_tokens, passes, setup, tls, users};
+use crate::control::{Control, auth, backups, ca, doctor, join_tokens, passes, setup, tls, users};
 use crate::error::{Doing, Error, Result};
 use crate::http::Limits;
 use crate::http::listen::{Front, TlsSource};
@@ -13,7 +13,7 @@ use crate::model::join_tokens::{Admits, JoinRole, NewJoinToken};
 pub use crate::store::sqlite_version;
 use crate::store::{self, Migrated, QueryLog, Store};
 use crate::thread::{Stop, lock};
-use crate::{files, logger, routes};
+use crate::{clock, files, logger, routes};
 use std::fs::{self, File, TryLockError};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
@@ -27,6 +27,8 @@ const GRACE: Duration = Duration::from_secs(10);
 const NO_PASSPHRASE: &str = "A backup holds every key of the cluster: give a passphrase by BACKUP_PASSPHRASE_FILE or UPTIMEMESH_BACKUP_PASSPHRASE, or say --no-encryption.";
 /// Reads that run at once, beside one for each core.
 const READERS_EXTRA: usize = 2;
+/// How often a start looks whether the clock was set.
+const CLOCK_LOOK: Duration = Duration::from_secs(1);
 /// The lock of the data directory.
 const LOCK_FILE: &str = "uptimemesh.lock";
 /// Whoever examines the directory holds the lock for a moment; that must not keep a server from starting.
@@ -67,6 +69,9 @@ struct Running {
 impl Server {
     /// Starts a control plane: opens its data, brings the database up to date, listens.
     pub fn start(mut config: Config) -> Result<Server> {
+        if is_first_under_a_wrong_clock(&config)? {
+            ca::clock_is_right()?;
+        }
         files::private_dir(&config.data_dir)?;
         let held = hold(&config.data_dir)?;
         backups::finish(&config.data_dir)?;
@@ -85,6 +90,7 @@ impl Server {
         let limits = Limits { connections_max: config.connections_max.unwrap_or(limits.connections_max), ..limits };
         let control = Arc::new(Control::new(config, store, address)?);
         backups::settle(&control)?;
+        ca::look_at_dates(&control)?;
         let stop = Stop::default();
         let passes = passes::start(&control, &stop)?;
         let answering = Arc::clone(&control);
@@ -180,6 +186,36 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.shutdown();
     }
+}
+
+/// Waits, before a first start, for a clock that may be right: what is made then is dated for years. Tells whether it came to that before the
+/// flag was raised; fails after the time that the configuration gives it.
+pub fn wait_for_clock(config: &Config, stop: &Stop) -> Result<bool> {
+    if !is_first_under_a_wrong_clock(config)? {
+        return Ok(true);
+    }
+    logger::init(config.log_level, config.log_file.clone().filter(|file| file.parent().is_some_and(Path::exists)))?;
+    let (now, built, most_s) = (clock::now(), clock::built_at(), config.clock_wait_s);
+    log::warn!(target: "system", event = "clock.wait", now:%, program_of:% = built, wait_s = most_s; "This machine's clock is behind this program's date: keys and certificates are made once it is right");
+    eprintln!(
+        "It is {now} by this machine's clock, and this program is from {built}: waiting for the clock, {most_s} seconds at most. Set it: {}",
+        ca::SET_CLOCK
+    );
+    let end = clock::tick() + Duration::from_secs(most_s.unsigned_abs());
+    while is_first_under_a_wrong_clock(config)? {
+        if clock::tick() >= end {
+            return ca::clock_is_right().map(|()| true);
+        }
+        if stop.wait(CLOCK_LOOK) {
+            return Ok(false);
+        }
+    }
+    log::info!(target: "system", event = "clock.right", now:% = clock::now(); "The clock was set");
+    Ok(true)
+}
+
+fn is_first_under_a_wrong_clock(config: &Config) -> Result<bool> {
+    Ok(!clock::is_plausible(clock::now()) && !ca::Authority::is_made(&config.pki_dir)?)
 }
 
 /// Brings the database up to date without starting anything.

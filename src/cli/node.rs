@@ -243,6 +243,14 @@ pub fn heartbeat(args: &Args) -> Result<(), Failure> {
         // The agent, or this command, has signed in the same second.
         answer = beat::heartbeat(&api, &mut identity, clock.sign_at(), ttl_s, &status);
     }
+    if let Err(CallError::Refused { reason: Some(reason), server_time, .. }) = &answer
+        && reason == "clock_skew"
+        && clock.learn(*server_time)
+    {
+        eprintln!("warning: this machine's clock is {} s off; the heartbeat is signed with the server's time", clock.offset_s().abs());
+        clock.forget_signed();
+        answer = beat::heartbeat(&api, &mut identity, clock.sign_at(), ttl_s, &status);
+    }
     let mut answer = answer?;
     if answer["renew_identity"] == true {
         // The heartbeat was accepted, whatever becomes of this; the next one asks again.

@@ -58,6 +58,9 @@ pub fn serve(args: &Args) -> Result<(), Failure> {
     let config = config(args)?;
     let stop = Stop::default();
     signals::raise_on_end(&stop)?;
+    if !serve::wait_for_clock(&config, &stop)? {
+        return Ok(());
+    }
     let server = serve::Server::start(config)?;
     notify::ready();
     while !stop.wait(FOREVER) {}
@@ -82,6 +85,9 @@ pub fn up(args: &Args) -> Result<(), Failure> {
     let (data_dir, pki_dir) = (config.data_dir.display().to_string(), config.pki_dir.display().to_string());
     let stop = Stop::default();
     signals::raise_on_end(&stop)?;
+    if !serve::wait_for_clock(&config, &stop)? {
+        return Ok(());
+    }
     let server = serve::Server::start(config)?;
     let mut agent = local_agent(&server, &node_id, &dir, &update_dir)?;
 

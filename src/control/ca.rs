@@ -8,7 +8,7 @@
 //! operator drops it. Nodes learn of it with a heartbeat's answer and fetch both by renewing their identity.
 
 use super::{Control, guard, tls};
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp};
 use crate::crypto::pki::{CLUSTER, Ca, Kind, SERVER};
 use crate::crypto::{self, pki};
 use crate::error::{Doing, Error, Result};
@@ -78,7 +78,26 @@ fn both(current: &Arc<Ca>, previous: &Option<Arc<Ca>>) -> String {
     std::iter::once(current).chain(previous).map(|ca| ca.cert_pem()).collect()
 }
 
+/// How a clock is set by hand, and kept right.
+pub const SET_CLOCK: &str = "date -u -s 'YYYY-MM-DD HH:MM:SS', then timedatectl set-ntp true";
+
+/// Refuses what is dated, while this machine's clock cannot be right: it would be over, or not have begun, once the clock is.
+pub fn clock_is_right() -> Result<()> {
+    let (now, built) = (clock::now(), clock::built_at());
+    if clock::is_plausible(now) {
+        return Ok(());
+    }
+    Err(Error::Unavailable(format!(
+        "It is {now} by the control plane's clock, and its program is from {built}: nothing that is dated is made until the clock is right ({SET_CLOCK})."
+    )))
+}
+
 impl Authority {
+    /// Whether there is an authority in this directory, or what is left of one.
+    pub fn is_made(dir: &Path) -> Result<bool> {
+        Ok(there(&dir.join(CLUSTER.key))? || there(&dir.join(CLUSTER.cert))?)
+    }
+
     /// Loads the authority, where there is one. Half an authority is refused: it must be restored, not replaced.
     pub fn new(dir: PathBuf) -> Result<Authority> {
         let state = State::load(&dir)?;
@@ -136,6 +155,7 @@ impl Authority {
         let mut state = self.set(State::load(&self.dir)?);
         for (kind, there) in [(&CLUSTER, state.current.is_some()), (&SERVER, state.server.is_some())] {
             if !there {
+                clock_is_right()?;
                 Ca::create(&self.dir, kind)?;
                 log::info!(target: "cluster", event = "ca.create", file:% = self.dir.join(kind.cert).display(); "Made a certificate authority");
             }
@@ -227,6 +247,34 @@ fn discard(dir: &Path, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Looks, at a start, whether authorities and certificates are of this time. Whoever relies on one that is not is refused everywhere, and so it
+/// is told; authorities that no node relies on yet are made once more.
+pub fn look_at_dates(control: &Control) -> Result<()> {
+    let now = clock::now();
+    let state = control.ca.state();
+    let authorities = state.current.iter().chain(&state.server).map(|ca| ("authority", ca.cert_pem().to_string()));
+    let shown = control.config.tls_files.iter().filter_map(|(chain, key)| Some(("certificate", tls::own_certificate(chain, key).ok()?)));
+    for (what, pem) in authorities.chain(shown) {
+        let Some((from, until)) = pki::validity(&pem).filter(|(from, until)| !(*from..=*until).contains(&now)) else { continue };
+        let fingerprint = pki::fingerprint_hex(&pem);
+        log::warn!(target: "cluster", event = "certificate.outside_dates", what, from:%, until:%, now:%; "It is not of this time: clients refuse it. Is the clock right?");
+        let (enrolled, _) = control.store.read(|r| nodes::count_trust(r, ""))?;
+        let is_remade = what == "authority" && enrolled == 0 && clock::is_plausible(now);
+        let fields = json!({"what": what, "fingerprint": fingerprint, "from": from, "until": until, "made_again": is_remade});
+        control
+            .store
+            .write(move |w| events::record(w, NewEvent::at("warning", "cluster", "certificate.outside_dates", fields)).map(drop))?;
+        if is_remade {
+            control.ca.drop_previous()?;
+            control.ca.rotate()?;
+            control.ca.drop_previous()?;
+            log::warn!(target: "cluster", event = "ca.made_again", from:%, until:%; "Made the authorities again: no node relied on them");
+            return tls::turn(control);
+        }
+    }
+    Ok(())
+}
+
 /// Nodes that were enrolled before it was noted what they trust were given the authority of that time, and there was only one.
 pub fn adopt(ca: &Authority, store: &Store) -> Result<()> {
     let digest = ca.trusted()?.digest.clone();
@@ -271,6 +319,7 @@ pub fn rotate(control: &Control) -> Result<CaView> {
     if show(control)?.previous.is_some() {
         return Err(Error::Conflict(STILL_TRUSTED.into()));
     }
+    clock_is_right()?;
     change(control, "ca.rotate", || control.ca.rotate())
 }
 

@@ -41,7 +41,8 @@ struct Made {
     names: Vec<String>,
     /// Fingerprints of the authority that vouches, of the one that issues, and of the one for people.
     authorities: [String; 3],
-    renew_at: Timestamp,
+    /// From when on they are good, and when they are to be renewed.
+    good: (Timestamp, Timestamp),
     files: Option<Stamp>,
 }
 
@@ -68,8 +69,9 @@ impl Tls {
         let names = names(config, listening);
         let mut made = lock(&self.made);
         let files = stamp(config);
-        let wanted = Made { names, authorities: authorities(ca)?, renew_at: made.renew_at, files };
-        if *made == wanted && now < made.renew_at {
+        let wanted = Made { names, authorities: authorities(ca)?, good: made.good, files };
+        // The clock may have been set back since.
+        if *made == wanted && (made.good.0..made.good.1).contains(&now) {
             return Ok(false);
         }
         let mut last = lock(&self.own);
@@ -162,7 +164,8 @@ fn make(
     };
     let authorities_pem = [vouching.cert_pem().to_string(), ca.ensure()?.cert_pem().to_string()];
     let server = tls::server(to_nodes, to_others, &authorities_pem, tickets)?;
-    let made = Made { names, authorities: authorities(ca)?, renew_at: now.plus_secs((VALIDITY_DAYS - RENEW_DAYS) * 86_400), files };
+    let good = (now.plus_secs(-pki::BACKDATED_S), now.plus_secs((VALIDITY_DAYS - RENEW_DAYS) * 86_400));
+    let made = Made { names, authorities: authorities(ca)?, good, files };
     Ok((made, server))
 }
 
@@ -214,6 +217,7 @@ mod tests {
         assert!(!look(&config, VALIDITY_DAYS - RENEW_DAYS - 1));
         assert!(look(&config, VALIDITY_DAYS - RENEW_DAYS + 1), "a month before its end");
         assert!(!look(&config, VALIDITY_DAYS - RENEW_DAYS + 1), "once");
+        assert!(look(&config, 0) && !look(&config, 0), "the clock was ahead, and is right again");
         config.tls_names.push("cp.example".into());
         assert!(look(&config, 0) && !look(&config, 0), "a name was added");
         std::fs::remove_dir_all(dir).expect("the directory is ours");

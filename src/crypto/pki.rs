@@ -37,7 +37,7 @@ pub const SERVER: Kind = Kind { key: "server-ca.key", cert: "server-ca.crt", com
 /// How long the authority lives.
 const CA_YEARS: u64 = 10;
 /// A certificate is valid from so long before it was issued: clocks of small machines are off.
-const BACKDATED_S: i64 = 3600;
+pub const BACKDATED_S: i64 = 3600;
 /// Bytes of a serial number: RFC 5280 §4.1.2.2 allows 20 and the first bit must be clear.
 const SERIAL_BYTES: usize = 16;
 /// Bits of an RSA key: fewer are broken, more cost too much to check.

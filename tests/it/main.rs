@@ -11,6 +11,7 @@ mod browser;
 mod browser_ui;
 mod bundles;
 mod canary;
+mod clock;
 mod crash;
 mod doctor;
 mod golden;
