@@ -4,7 +4,8 @@
 use crate::crypto;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::model::address::{Network, is_private};
+use crate::model::address::{Network, at_port, host_and_port, is_host_name, is_private};
+use crate::model::join_string::ADDRESSES_MAX;
 use log::LevelFilter;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -40,9 +41,14 @@ pub const SETTINGS: &[Setting] = &[
     setting("APP_ENV", "dev", "prod or production turns the strict checks at start on"),
     setting("DATA_DIR", "data", "directory of everything that the server keeps"),
     setting("DATABASE_URL", "DATA_DIR/app.db", "path of the SQLite database, or sqlite:///path"),
-    setting("SERVER_HOST", "0.0.0.0", "address to listen on"),
+    setting("SERVER_HOST", "", "address to listen on, 0.0.0.0 for every IPv4 one; where none is given, all of IPv6 and IPv4"),
     setting("SERVER_PORT", "8000", "port to listen on; 0 takes a free one"),
     setting("TLS", "on", "off: plain HTTP only, behind a proxy that speaks HTTPS"),
+    setting(
+        "ADVERTISE_ADDRESSES",
+        "",
+        "where others reach this server, instead of what it finds by itself: names or addresses, with ports or without, comma-separated, the likeliest first",
+    ),
     setting("TLS_NAMES", "", "more names and addresses that this server is reached by, comma-separated"),
     setting("TLS_CERT_FILE", "", "a certificate chain of your own (PEM); read again when it changes"),
     setting("TLS_KEY_FILE", "", "its private key (PEM)"),
@@ -100,8 +106,10 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The SQLite file.
     pub database_path: PathBuf,
-    /// Address to listen on.
+    /// Address to listen on; empty for all of IPv6 and IPv4.
     pub server_host: String,
+    /// Where others reach the server, the likeliest first, with a port where it is not the server's own; empty: what it finds by itself.
+    pub advertised: Vec<(String, Option<u16>)>,
     /// Port to listen on; 0 takes a free one.
     pub server_port: u16,
     /// Whether TLS is spoken; without it only plain HTTP is, for a proxy that speaks TLS.
@@ -217,6 +225,7 @@ impl Config {
             app_env: read.text("APP_ENV"),
             database_path: in_data(read.database()),
             server_host: read.text("SERVER_HOST"),
+            advertised: read.advertised("ADVERTISE_ADDRESSES"),
             server_port: read.int("SERVER_PORT", 0, 65_535) as u16,
             tls: read.flag("TLS"),
             tls_names: read.names("TLS_NAMES"),
@@ -272,6 +281,10 @@ impl Config {
             "DATA_DIR" => path(&self.data_dir),
             "DATABASE_URL" => path(&self.database_path),
             "SERVER_HOST" => self.server_host.clone(),
+            "ADVERTISE_ADDRESSES" => {
+                let text = |(host, port): &(String, Option<u16>)| port.map_or(host.clone(), |port| at_port(host, port));
+                self.advertised.iter().map(text).collect::<Vec<_>>().join(",")
+            }
             "SERVER_PORT" => self.server_port.to_string(),
             "TLS" => if self.tls { "on" } else { "off" }.to_string(),
             "TLS_NAMES" => self.tls_names.join(","),
@@ -333,7 +346,7 @@ impl Config {
         }
         let reached = self.server_host.trim_matches(['[', ']']).parse::<IpAddr>();
         if !self.tls && !reached.is_ok_and(is_private) && self.server_host != "localhost" {
-            let host = &self.server_host;
+            let host = if self.server_host.is_empty() { "not set" } else { &self.server_host };
             faults.push(format!(
                 "TLS must not be off in production while SERVER_HOST is {host}: listen on 127.0.0.1 or a private address, or leave TLS on"
             ));
@@ -428,14 +441,32 @@ impl Reader<'_> {
     /// Names of hosts, and addresses.
     fn names(&mut self, name: &str) -> Vec<String> {
         let names = self.parts(name);
-        let is_name = |n: &str| {
-            let label = |l: &str| (1..=63).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-            n.len() <= 253 && n.strip_prefix("*.").unwrap_or(n).split('.').all(label)
-        };
+        let is_name = |n: &str| is_host_name(n.strip_prefix("*.").unwrap_or(n));
         for bad in names.iter().filter(|n| n.parse::<IpAddr>().is_err() && !is_name(n)) {
             self.faults.push(format!("{name} must have names of hosts and addresses, separated by commas, not {bad:?}"));
         }
         names.iter().map(|n| n.to_ascii_lowercase()).collect()
+    }
+
+    /// Hosts, each with a port or without.
+    fn advertised(&mut self, name: &str) -> Vec<(String, Option<u16>)> {
+        let mut found = Vec::new();
+        for part in self.parts(name) {
+            match host_and_port(&part) {
+                Some((host, _)) if host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()) => {
+                    self.faults.push(format!("{name} must say where others reach this server, and {part} is nowhere"));
+                }
+                Some(host) if !found.contains(&host) => found.push(host),
+                Some(_) => {}
+                None => self.faults.push(format!(
+                    "{name} must have names or addresses like cp.example, 203.0.113.7:8443 or [fd00::1]:443, separated by commas, not {part:?}"
+                )),
+            }
+        }
+        if found.len() > ADDRESSES_MAX {
+            self.faults.push(format!("{name} must have {ADDRESSES_MAX} addresses at most"));
+        }
+        found
     }
 
     /// Networks of addresses.
@@ -553,6 +584,7 @@ mod tests {
             ("TLS_NAMES", "a b"),
             ("TLS_KEY_FILE", "key.pem"),
             ("TRUSTED_PROXIES", "10.0.0.1, proxy"),
+            ("ADVERTISE_ADDRESSES", "cp.example:443, https://cp.example"),
         ];
         let found = Config::load(&[], pairs(&bad), Some("what\nA B=1\nX=\"open")).err().unwrap_or_default();
         for part in [
@@ -568,10 +600,11 @@ mod tests {
             "TLS_NAMES",
             "TLS_CERT_FILE",
             "TRUSTED_PROXIES",
+            "ADVERTISE_ADDRESSES",
         ] {
             assert_eq!(found.iter().filter(|f| f.starts_with(part)).count(), 1, "{part}: {found:?}");
         }
-        assert_eq!(found.len(), 12, "{found:?}");
+        assert_eq!(found.len(), 13, "{found:?}");
         let found = Config::load(&pairs(&[("data-dir", " ")]), [], None).err().unwrap_or_default();
         assert_eq!(found, ["DATA_DIR must not be empty"]);
     }
@@ -589,7 +622,7 @@ mod tests {
             assert!(found.len() == 1 && found[0].starts_with(env[i].0), "{found:?}");
         }
         for (host, refused) in
-            [("0.0.0.0", true), ("8.8.8.8", true), ("::", true), ("127.0.0.1", false), ("10.1.2.3", false), ("[::1]", false)]
+            [("", true), ("0.0.0.0", true), ("8.8.8.8", true), ("::", true), ("127.0.0.1", false), ("10.1.2.3", false), ("[::1]", false)]
         {
             let found = faults(&[&good[..], &[("TLS", "off"), ("SERVER_HOST", host)]].concat());
             assert_eq!(found.iter().any(|f| f.starts_with("TLS must not be off")), refused, "{host}: {found:?}");

@@ -15,6 +15,7 @@ use crate::store::{self, Migrated, QueryLog, Store};
 use crate::thread::{Stop, lock};
 use crate::{clock, files, logger, routes};
 use std::fs::{self, File, TryLockError};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -79,8 +80,8 @@ impl Server {
         config.fill_keys()?;
         let readers = std::thread::available_parallelism().map_or(1, usize::from) + READERS_EXTRA;
         make_parent(&config.database_path)?;
-        let listener = listen(&config.server_host, config.server_port)?;
-        let address = listener.local_addr().doing("read the listening address")?;
+        let listeners = listen(&config.server_host, config.server_port)?;
+        let address = listeners[0].local_addr().doing("read the listening address")?;
         backups::before_upgrade(&config)?;
         let store = Store::open(&config.database_path, readers, query_log(&config))?;
         let (connections_per_address_max, proxies) = (config.connections_per_address_max, config.trusted_proxies.clone());
@@ -99,7 +100,7 @@ impl Server {
             let source: TlsSource = Arc::new(move || speaking.tls.as_ref().expect("TLS is on, and does not go off").config());
             source
         });
-        let front = Front::start(vec![listener], limits, tls, Arc::new(move |request| routes::dispatch(&answering, request)))?;
+        let front = Front::start(listeners, limits, tls, Arc::new(move |request| routes::dispatch(&answering, request)))?;
         let server = Server { address, control, stop, running: Mutex::new(Some(Running { front, passes, _lock: held })) };
         if server.control.tls.is_none() && server.control.config.trusted_proxies.is_empty() && !address::is_private(server.address.ip()) {
             log::warn!(target: "system", event = "serve.plain", address = server.url(); "TLS is off and anybody may connect: passwords and tokens cross the network in the clear. Listen on a private address and list the proxy in TRUSTED_PROXIES");
@@ -122,8 +123,11 @@ impl Server {
 
     /// Where browsers and nodes elsewhere find it, the likeliest first; none where it is for a proxy or this machine only.
     pub fn urls_elsewhere(&self) -> Vec<String> {
-        let reached =
-            if self.control.tls.is_some() && !self.address.ip().is_loopback() { tls::reached_at(&self.control) } else { Vec::new() };
+        let reached = if self.control.tls.is_some() && (!self.address.ip().is_loopback() || !self.control.config.advertised.is_empty()) {
+            tls::reached_at(&self.control.config, self.address)
+        } else {
+            Vec::new()
+        };
         reached.iter().map(|at| format!("https://{at}")).collect()
     }
 
@@ -140,11 +144,7 @@ impl Server {
 
     /// The address by which this machine reaches the server.
     fn near(&self) -> IpAddr {
-        match self.address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        }
+        tls::near(&self.control.config, self.address.ip())
     }
 
     /// Makes the certificate authority, and a join token that admits only this node: for the machine the server runs on.
@@ -285,6 +285,17 @@ pub fn reset_password(config: &Config, name: &str, password: Option<String>) -> 
     Ok(done)
 }
 
+/// Where a server with this configuration, and a port of its own, says that it is reached.
+pub fn reached_at(config: &Config) -> Vec<String> {
+    let host = config.server_host.trim_matches(['[', ']']);
+    let ip = match host {
+        "" => Ipv6Addr::UNSPECIFIED.into(),
+        "localhost" => Ipv4Addr::LOCALHOST.into(),
+        host => host.parse().unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
+    };
+    tls::reached_at(config, SocketAddr::new(ip, config.server_port))
+}
+
 /// Examines a control plane's data, whether a server runs on it or not; see [`doctor`]. Tells whether one does.
 pub fn examine(config: &Config) -> (Vec<Finding>, bool) {
     // Asked for together with others, and given back at once: a server that starts at this very moment tries again.
@@ -330,11 +341,28 @@ fn hold(data_dir: &Path) -> Result<File> {
     }
 }
 
-fn listen(host: &str, port: u16) -> Result<TcpListener> {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    TcpListener::bind((host, port)).map_err(|e| {
+fn listen(host: &str, port: u16) -> Result<Vec<TcpListener>> {
+    bind(host, port).map_err(|e| {
+        let host = if host.is_empty() { "every address" } else { host };
         Error::Unavailable(format!(
             "Cannot listen on {host} port {port}: {e}. Is another server running there? Choose another with --server-port."
         ))
     })
+}
+
+/// Listens at this address; without one at all of IPv6 and IPv4, or of IPv4 where the machine has no IPv6.
+pub(crate) fn bind(host: &str, port: u16) -> io::Result<Vec<TcpListener>> {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if !host.is_empty() {
+        return Ok(vec![TcpListener::bind((host, port))?]);
+    }
+    if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+        return Ok(vec![TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?]);
+    }
+    let first = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))?;
+    if !tls::v6_is_alone() {
+        return Ok(vec![first]);
+    }
+    let port = first.local_addr()?.port();
+    Ok(vec![first, TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?])
 }

@@ -79,7 +79,7 @@ impl Way {
     fn here(control: &Control) -> Result<Way> {
         ca::clock_is_right()?;
         let authority = control.ca.vouching()?.fingerprint_hex();
-        Ok(Way(control.tls.is_some().then(|| (authority, tls::reached_at(control)))))
+        Ok(Way(control.tls.is_some().then(|| (authority, tls::reached_at(&control.config, control.listening)))))
     }
 
     fn join_string(&self, role: JoinRole, token: &str) -> Option<String> {

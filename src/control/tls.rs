@@ -7,12 +7,14 @@ use crate::config::Config;
 use crate::crypto::pki::{self, Ca};
 use crate::crypto::tls::{self, CONTROL_NAME, Shown, Tickets};
 use crate::error::{Chain, Doing, Error, Result};
-use crate::model::address;
-use crate::sys::host;
+use crate::model::address::at_port;
+use crate::model::join_string::ADDRESSES_MAX;
+pub use crate::sys::addresses::v6_is_alone;
+use crate::sys::{addresses, host};
 use crate::thread::lock;
 use rustls::ServerConfig;
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
@@ -23,8 +25,6 @@ const VALIDITY_DAYS: i64 = 90;
 const RENEW_DAYS: i64 = 30;
 /// Names in a certificate: a machine with more addresses than that is known by the first ones.
 const NAMES_MAX: usize = 100;
-/// Addresses in a join string.
-const JOIN_ADDRESSES_MAX: usize = 4;
 
 /// How the server speaks TLS now.
 pub struct Tls {
@@ -114,28 +114,57 @@ pub fn names(config: &Config, listening: SocketAddr) -> Vec<String> {
         }
     };
     config.tls_names.iter().cloned().for_each(&mut add);
+    config.advertised.iter().map(|(host, _)| host.clone()).for_each(&mut add);
     add(config.server_host.trim_matches(['[', ']']).to_ascii_lowercase());
     ["localhost", "127.0.0.1", "::1"].map(str::to_string).into_iter().for_each(&mut add);
     add(host::name().unwrap_or_default().to_ascii_lowercase());
-    if listening.ip().is_unspecified() {
-        host::addresses().iter().map(IpAddr::to_string).for_each(&mut add);
+    let ip = listening.ip();
+    if ip.is_unspecified() {
+        addresses::all().iter().filter(|(a, _)| hears(config, ip, *a)).map(|(a, _)| a.to_string()).for_each(&mut add);
     }
     names
 }
 
-/// Where other machines reach this server, the likeliest first: the operator's names, then its addresses, public ones first.
-pub fn reached_at(control: &Control) -> Vec<String> {
-    let port = control.listening.port();
-    let at = |host: &str| if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    let listening = control.listening.ip();
-    let mut addresses = if listening.is_unspecified() { host::addresses() } else { vec![listening] };
-    addresses.retain(|ip| !ip.is_loopback());
-    addresses.sort_by_key(|ip| (address::is_private(*ip), ip.is_ipv6()));
-    if addresses.is_empty() {
-        addresses.push(if listening.is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { listening });
+/// Whether a server that listens there hears what is sent to this address of the machine.
+fn hears(config: &Config, listening: IpAddr, address: IpAddr) -> bool {
+    match listening {
+        ip if !ip.is_unspecified() => ip.to_canonical() == address,
+        IpAddr::V4(_) => address.is_ipv4(),
+        // One socket is for both, unless the kernel is told otherwise; then there are two, where no address was asked for.
+        IpAddr::V6(_) => address.is_ipv6() || config.server_host.is_empty() || !v6_is_alone(),
     }
-    let names = control.config.tls_names.iter().filter(|name| !name.starts_with('*')).cloned();
-    names.chain(addresses.iter().map(IpAddr::to_string)).take(JOIN_ADDRESSES_MAX).map(|host| at(&host)).collect()
+}
+
+/// Where other machines reach this server, the likeliest first: what the operator says, or else the server's names, then the addresses of the
+/// machine at which it listens.
+pub fn reached_at(config: &Config, listening: SocketAddr) -> Vec<String> {
+    if !config.advertised.is_empty() {
+        return config.advertised.iter().map(|(host, port)| at_port(host, port.unwrap_or(listening.port()))).collect();
+    }
+    let ip = listening.ip();
+    let mut found = if ip.is_unspecified() { addresses::outward() } else { vec![ip] };
+    found.retain(|address| !address.is_loopback() && hears(config, ip, *address));
+    if found.is_empty() {
+        found.push(near(config, ip));
+    }
+    let names = config.tls_names.iter().filter(|name| !name.starts_with('*')).cloned();
+    let mut all: Vec<String> = Vec::new();
+    for host in names.chain(found.iter().map(IpAddr::to_string)) {
+        let at = at_port(&host, listening.port());
+        if all.len() < ADDRESSES_MAX && !all.contains(&at) {
+            all.push(at);
+        }
+    }
+    all
+}
+
+/// The address by which this machine itself reaches a server that listens there.
+pub fn near(config: &Config, listening: IpAddr) -> IpAddr {
+    match listening {
+        ip if !ip.is_unspecified() => ip,
+        ip if hears(config, ip, Ipv4Addr::LOCALHOST.into()) => Ipv4Addr::LOCALHOST.into(),
+        _ => Ipv6Addr::LOCALHOST.into(),
+    }
 }
 
 fn authorities(ca: &ca::Authority) -> Result<[String; 3]> {

@@ -17,6 +17,7 @@ mod doctor;
 mod golden;
 mod hostile;
 mod install;
+mod listening;
 mod log;
 mod machine;
 mod monitoring;
