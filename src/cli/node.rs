@@ -164,13 +164,14 @@ pub fn join(args: &Args) -> Result<(), Failure> {
 /// How this node reaches its control plane: as the command line or the environment says, or as it was when it joined.
 pub(super) fn way(args: &Args, dir: &Path) -> Result<Way, Failure> {
     let kept = Identity::urls(dir)?;
-    let urls = if said_api_url(args).is_some() || kept.is_empty() { vec![api_url(args)] } else { kept };
+    let is_said = said_api_url(args).is_some() || kept.is_empty();
+    let urls = if is_said { vec![api_url(args)] } else { kept };
     let authorities = match authorities(args) {
         Some(Trust::Authorities(pem)) => Some(pem),
         _ => None,
     };
     args.finish()?;
-    Ok(Way { urls, authorities })
+    Ok(Way { follows: !is_said && authorities.is_none(), urls, authorities })
 }
 
 fn labels(args: &Args) -> Value {

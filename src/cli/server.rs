@@ -120,7 +120,7 @@ pub fn up(args: &Args) -> Result<(), Failure> {
 
 /// The agent of the machine that the server runs on, its node enrolled now where it is not yet, or not any more.
 fn local_agent(server: &serve::Server, node_id: &str, dir: &Path, update_dir: &Path) -> Result<Agent, Failure> {
-    let way = Way { urls: vec![server.agent_url()], authorities: None };
+    let way = Way { urls: vec![server.agent_url()], authorities: None, follows: false };
     let agent = || {
         let updates = Updates::new(update_dir.join("request.json"), UPDATE_STATE.into());
         Ok::<_, Failure>(Agent::new(way.clone(), Identity::load(dir, node_id)?, LEASE_TTL_S, updates)?)

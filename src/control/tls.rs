@@ -8,10 +8,13 @@ use crate::crypto::pki::{self, Ca};
 use crate::crypto::tls::{self, CONTROL_NAME, Shown, Tickets};
 use crate::error::{Chain, Doing, Error, Result};
 use crate::model::address::at_port;
+use crate::model::addresses::Addresses;
 use crate::model::join_string::ADDRESSES_MAX;
 pub use crate::sys::addresses::v6_is_alone;
 use crate::sys::{addresses, host};
 use crate::thread::lock;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use rustls::ServerConfig;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -31,6 +34,8 @@ pub struct Tls {
     config: RwLock<Arc<ServerConfig>>,
     tickets: Tickets,
     made: Mutex<Made>,
+    /// What nodes are told of where the server is reached; nothing where no other machine reaches it.
+    told: RwLock<Option<Addresses>>,
     /// The operator's own certificate, as it could last be read.
     own: Mutex<Option<Shown>>,
 }
@@ -39,6 +44,7 @@ pub struct Tls {
 #[derive(Clone, PartialEq)]
 struct Made {
     names: Vec<String>,
+    reached: Vec<String>,
     /// Fingerprints of the authority that vouches, of the one that issues, and of the one for people.
     authorities: [String; 3],
     /// From when on they are good, and when they are to be renewed.
@@ -55,8 +61,15 @@ impl Tls {
         let tickets = Tickets::new()?;
         let files = stamp(config);
         let own = config.tls_files.as_ref().map(own).transpose()?;
-        let (made, server) = make(ca, &tickets, names(config, listening), files, own.clone(), clock::now())?;
-        Ok(Tls { config: RwLock::new(server), tickets, made: Mutex::new(made), own: Mutex::new(own) })
+        let (names, now) = ((names(config, listening), reached_at(config, listening)), clock::now());
+        let (made, server) = make(ca, &tickets, names, files, own.clone(), now)?;
+        let told = RwLock::new(told(config, ca, listening, &made.reached, now)?);
+        Ok(Tls { config: RwLock::new(server), tickets, made: Mutex::new(made), told, own: Mutex::new(own) })
+    }
+
+    /// Where the server is reached, for nodes.
+    pub fn told(&self) -> Option<Addresses> {
+        self.told.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The names and addresses by which the server may be called.
@@ -66,10 +79,10 @@ impl Tls {
 
     /// Makes what is shown anew where names, authorities or files have changed, or the certificate's time is almost over. Tells whether it did.
     fn look(&self, config: &Config, ca: &ca::Authority, listening: SocketAddr, now: Timestamp) -> Result<bool> {
-        let names = names(config, listening);
+        let (names, reached) = (names(config, listening), reached_at(config, listening));
         let mut made = lock(&self.made);
         let files = stamp(config);
-        let wanted = Made { names, authorities: authorities(ca)?, good: made.good, files };
+        let wanted = Made { names, reached, authorities: authorities(ca)?, good: made.good, files };
         // The clock may have been set back since.
         if *made == wanted && (made.good.0..made.good.1).contains(&now) {
             return Ok(false);
@@ -83,8 +96,10 @@ impl Tls {
                 log::error!(target: "system", event = "tls.unchanged", error:% = Chain(&e); "The operator's certificate that is in use stays: the new one cannot be used");
             }
         }
-        let (fresh, server) = make(ca, &self.tickets, wanted.names, files, last.clone(), now)?;
+        let (fresh, server) = make(ca, &self.tickets, (wanted.names, wanted.reached), files, last.clone(), now)?;
+        let told = told(config, ca, listening, &fresh.reached, now)?;
         *made = fresh;
+        *self.told.write().unwrap_or_else(PoisonError::into_inner) = told;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = server;
         log::info!(target: "system", event = "tls.changed", names:% = made.names.join(" "); "New connections are shown a new certificate");
         Ok(true)
@@ -123,6 +138,16 @@ pub fn names(config: &Config, listening: SocketAddr) -> Vec<String> {
         addresses::all().iter().filter(|(a, _)| hears(config, ip, *a)).map(|(a, _)| a.to_string()).for_each(&mut add);
     }
     names
+}
+
+/// What nodes are told, signed by the authority that each of them trusts.
+fn told(config: &Config, ca: &ca::Authority, listening: SocketAddr, reached: &[String], now: Timestamp) -> Result<Option<Addresses>> {
+    if listening.ip().is_loopback() && config.advertised.is_empty() {
+        return Ok(None);
+    }
+    let (urls, at) = (reached.iter().map(|at| format!("https://{at}")).collect::<Vec<_>>(), now.secs());
+    let signature = BASE64_STANDARD.encode(ca.vouching()?.sign(&Addresses::message(&urls, at))?);
+    Ok(Some(Addresses { urls, at, signature }))
 }
 
 /// Whether a server that listens there hears what is sent to this address of the machine.
@@ -175,7 +200,7 @@ fn authorities(ca: &ca::Authority) -> Result<[String; 3]> {
 fn make(
     ca: &ca::Authority,
     tickets: &Tickets,
-    names: Vec<String>,
+    (names, reached): (Vec<String>, Vec<String>),
     files: Option<Stamp>,
     own: Option<Shown>,
     now: Timestamp,
@@ -194,7 +219,7 @@ fn make(
     let authorities_pem = [vouching.cert_pem().to_string(), ca.ensure()?.cert_pem().to_string()];
     let server = tls::server(to_nodes, to_others, &authorities_pem, tickets)?;
     let good = (now.plus_secs(-pki::BACKDATED_S), now.plus_secs((VALIDITY_DAYS - RENEW_DAYS) * 86_400));
-    let made = Made { names, authorities: authorities(ca)?, good, files };
+    let made = Made { names, reached, authorities: authorities(ca)?, good, files };
     Ok((made, server))
 }
 

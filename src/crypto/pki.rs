@@ -17,7 +17,7 @@ use std::path::Path;
 use std::time::Duration;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
-use x509_parser::pem::parse_x509_pem;
+use x509_parser::pem::{Pem, parse_x509_pem};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// One of the cluster's two authorities: its name, and its files in the directory that both are in.
@@ -226,6 +226,11 @@ impl Ca {
         fingerprint_hex(&self.cert_pem).expect("the certificate was written or read here")
     }
 
+    /// Signs a message: what [`is_signed_by`] proves.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
+        self.issuer.key().sign(message).doing("sign with the authority's key")
+    }
+
     /// A certificate (PEM) by which whoever trusts this authority believes the authority of the server too.
     pub fn vouch_for(&self, server: &Ca, validity_days: i64, now: Timestamp) -> Result<String> {
         let mut params = authority_params(&SERVER, now, Duration::from_secs(validity_days.unsigned_abs() * 86_400));
@@ -351,6 +356,14 @@ pub fn names(cert_pem: &str) -> Vec<String> {
         Some(names.iter().filter_map(text).collect())
     };
     read().unwrap_or_default()
+}
+
+/// Whether one of these authorities (PEM) signed a message.
+pub fn is_signed_by(authorities_pem: &str, message: &[u8], signature: &[u8]) -> bool {
+    Pem::iter_from_buffer(authorities_pem.as_bytes()).filter_map(std::result::Result::ok).any(|pem| {
+        let key = spki_of(&pem.contents).and_then(PublicKey::from_spki);
+        key.is_some_and(|key| key.verify(message, signature))
+    })
 }
 
 /// From when until when a certificate in PEM is valid.

@@ -171,3 +171,33 @@ fn what_an_operator_advertises_is_a_name_of_the_server() {
     let output = Command::new("curl").args(["-sS", "--cacert", ca.to_str().unwrap(), "--resolve", &resolve, &url]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn an_agent_learns_where_its_control_plane_is_and_forgets_what_never_answered() {
+    let mut served = Served::with(|config| config.advertised = vec![("127.0.0.1".into(), None), ("localhost".into(), None)]);
+    let port = served.anonymous().address.port();
+    served.config.server_port = port;
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let made = served.admin().post("/cluster/join-tokens", &json!({"role": "worker"})).json();
+    let join = made["join_string"].as_str().unwrap().replace(&format!("localhost:{port}"), &dead.to_string());
+    let dir = Dir::new();
+    fs::write(dir.join("join"), join).unwrap();
+    let joined = command(dir.path(), &["join", "--join-file", "join", "--node-id", "n1"]).output().unwrap();
+    assert!(joined.status.success(), "{}", String::from_utf8_lossy(&joined.stderr));
+    let kept = || fs::read_to_string(dir.join("data/identities/n1/api.urls")).unwrap();
+    let urls = |hosts: &[&str]| hosts.iter().map(|host| format!("https://{host}:{port}\n")).collect::<String>();
+    assert_eq!(kept(), format!("https://127.0.0.1:{port}\nhttps://{dead}\n"));
+    let agent = Running::start(dir.path(), "agent", &["agent", "--node-id", "n1", "--ttl", "10"]);
+    until("the address that never answered is forgotten", || (kept() == urls(&["127.0.0.1", "localhost"])).then_some(()));
+    served.config.advertised = vec![("127.0.0.2".into(), None), ("127.0.0.1".into(), None)];
+    served.restart();
+    until("the new address is known", || (kept() == urls(&["127.0.0.1", "127.0.0.2"])).then_some(()));
+    drop(agent);
+
+    // Where the command line says where to go, nothing else is learned.
+    let url = format!("https://localhost:{port}");
+    let other = Running::start(dir.path(), "other", &["agent", "--node-id", "n1", "--ttl", "10", "--api-url", &url]);
+    until("it beats", || dir.join("data/identities/n1/status.json").exists().then_some(()));
+    assert_eq!(kept(), urls(&["127.0.0.1", "127.0.0.2"]));
+    drop(other);
+}
