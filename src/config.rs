@@ -47,7 +47,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "ADVERTISE_ADDRESSES",
         "",
-        "where others reach this server, instead of what it finds by itself: names or addresses, with ports or without, comma-separated, the likeliest first",
+        "where others reach this server, instead of what it finds: hosts, with ports or without, comma-separated, the likeliest first",
     ),
     setting("TLS_NAMES", "", "more names and addresses that this server is reached by, comma-separated"),
     setting("TLS_CERT_FILE", "", "a certificate chain of your own (PEM); read again when it changes"),

@@ -364,6 +364,9 @@ mod tests {
         let _ = fs::remove_dir_all(&root);
         let dir = |name: &str| root.join(name);
         let begin = |name: &str| {
+            for dir in [dir(name), dir(name).join(NEXT)] {
+                Ca::create(&dir, &SERVER).expect("the server's authority");
+            }
             let old = Ca::create(&dir(name), &CLUSTER).expect("an authority").fingerprint_hex();
             let new = Ca::create(&dir(name).join(NEXT), &CLUSTER).expect("the next one").fingerprint_hex();
             (old, new)
@@ -371,6 +374,7 @@ mod tests {
         let seen = |name: &str| {
             let state = State::load(&dir(name)).expect("a state that can be started from");
             assert!(!dir(name).join(NEXT).exists() && !dir(name).join(DISCARDED).exists(), "{name}");
+            assert_eq!((state.server.is_some(), state.server_previous.is_some()), (true, state.previous.is_some()), "{name}");
             let print = |ca: &Option<Arc<Ca>>| ca.as_ref().map(|ca| ca.fingerprint_hex()).unwrap_or_default();
             (print(&state.current), print(&state.previous))
         };
