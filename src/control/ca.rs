@@ -11,7 +11,7 @@ use super::{Control, guard, tls};
 use crate::clock::{self, Timestamp};
 use crate::crypto::pki::{CLUSTER, Ca, Kind, SERVER};
 use crate::crypto::{self, pki};
-use crate::error::{Doing, Error, Result};
+use crate::error::{Chain, Doing, Error, Result};
 use crate::files;
 use crate::model::ca::{AuthorityView, CaView, NodeTrust};
 use crate::model::events::NewEvent;
@@ -261,9 +261,11 @@ pub fn look_at_dates(control: &Control) -> Result<()> {
         let (enrolled, _) = control.store.read(|r| nodes::count_trust(r, ""))?;
         let is_remade = what == "authority" && enrolled == 0 && clock::is_plausible(now);
         let fields = json!({"what": what, "fingerprint": fingerprint, "from": from, "until": until, "made_again": is_remade});
-        control
-            .store
-            .write(move |w| events::record(w, NewEvent::at("warning", "cluster", "certificate.outside_dates", fields)).map(drop))?;
+        let told = control.store.write(move |w| events::record(w, NewEvent::at("warning", "cluster", "certificate.outside_dates", fields)));
+        if let Err(e) = told {
+            // A full disk keeps no server from starting.
+            log::warn!(target: "cluster", event = "event.unwritten", error:% = Chain(&e); "The event could not be recorded");
+        }
         if is_remade {
             control.ca.drop_previous()?;
             control.ca.rotate()?;

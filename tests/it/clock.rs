@@ -155,6 +155,12 @@ fn a_node_whose_clock_is_ahead_or_behind_finds_its_way_in() {
             node["status"]["clock_offset_seconds"].as_i64().filter(|s| s.abs() > 86_400)
         });
         drop(agent);
+        // Its certificate is judged by the control plane's clock, and its own clock is what is told.
+        let output = at(time, dir.path(), &["doctor", "--json", "--node-id", name]).output().unwrap();
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let level = |check: &str| told["findings"].as_array().unwrap().iter().find(|f| f["check"] == check).unwrap()["level"].clone();
+        let levels = ["identity.certificate", "identity.authority", "identity.lease", "clock.control"].map(level);
+        assert_eq!(levels, ["ok", "ok", "ok", "warn"], "{name}: {told}");
     }
     // A certificate of nobody's is believed at no time.
     let dir = Dir::new();
