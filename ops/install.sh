@@ -33,7 +33,7 @@ options:
   --release-key FILE   public key (PEM) to believe, instead of the one in this script
   --node-id ID         this machine's node (default: its host name); --name is the same
   --join-file FILE     join: file with the join string; - reads standard input
-  --host ADDRESS       first: address to listen on (default 0.0.0.0)
+  --host ADDRESS       first: address to listen on (default: all of IPv6 and IPv4)
   --port NUMBER        first: port to listen on (default 8000)
   --init NAME          systemd or openrc (default: what this machine runs)
   --root DIR           write below DIR, for a package or an image: no account is made and nothing is started

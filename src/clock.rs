@@ -158,6 +158,19 @@ pub fn now() -> Timestamp {
     Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
+/// A day before this program was released: the clock of a machine that it runs on is wrong while it tells an earlier moment. The day is for
+/// whoever builds one beforehand.
+pub fn built_at() -> Timestamp {
+    const RELEASE: &str = include_str!("../version.json");
+    let day = RELEASE.split_once("\"date\": \"").and_then(|(_, rest)| rest.get(..10));
+    day.and_then(|day| Timestamp::parse(&format!("{day}T00:00:00Z"))).map_or(Timestamp(0), |at| at.plus_secs(-86_400))
+}
+
+/// Whether a moment may be now.
+pub fn is_plausible(now: Timestamp) -> bool {
+    now >= built_at()
+}
+
 /// A moment of monotonic time: leases and limits are measured with it, so that a step of the wall clock kills nobody.
 pub fn tick() -> Instant {
     Instant::now()
@@ -166,6 +179,12 @@ pub fn tick() -> Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_program_knows_when_it_was_made() {
+        assert!(built_at() > Timestamp::from_secs(1_767_225_600), "{}", built_at());
+        assert!(is_plausible(now()) && is_plausible(built_at()) && !is_plausible(built_at().plus_secs(-1)));
+    }
 
     #[test]
     fn timestamps_survive_being_written_and_read() {

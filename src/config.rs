@@ -7,8 +7,9 @@ pub use self::dotenv::{Dotenv, meant, says_nothing};
 use crate::crypto;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::model::address::{Network, is_private};
+use crate::model::address::{Network, at_port, host_and_port, is_host_name, is_private};
 use crate::model::base_path;
+use crate::model::join_string::ADDRESSES_MAX;
 use log::LevelFilter;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -44,9 +45,14 @@ pub const SETTINGS: &[Setting] = &[
     setting("APP_ENV", "dev", "prod or production turns the strict checks at start on"),
     setting("DATA_DIR", "data", "directory of everything that the server keeps"),
     setting("DATABASE_URL", "DATA_DIR/app.db", "path of the SQLite database, or sqlite:///path"),
-    setting("SERVER_HOST", "0.0.0.0", "address to listen on"),
+    setting("SERVER_HOST", "", "address to listen on, 0.0.0.0 for every IPv4 one; where none is given, all of IPv6 and IPv4"),
     setting("SERVER_PORT", "8000", "port to listen on; 0 takes a free one"),
     setting("TLS", "on", "off: plain HTTP only, behind a proxy that speaks HTTPS"),
+    setting(
+        "ADVERTISE_ADDRESSES",
+        "",
+        "where others reach this server, instead of what it finds: hosts, with ports or without, comma-separated, the likeliest first",
+    ),
     setting("TLS_NAMES", "", "more names and addresses that this server is reached by, comma-separated"),
     setting("TLS_CERT_FILE", "", "a certificate chain of your own (PEM); read again when it changes"),
     setting("TLS_KEY_FILE", "", "its private key (PEM)"),
@@ -70,6 +76,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("NODE_CERT_VALIDITY_DAYS", "30", "days that a node certificate is valid, 1 to 825"),
     setting("CLUSTER_LEASE_TOKEN_TTL_SECONDS", "86400", "seconds that a lease token is valid, 60 to 2592000"),
     setting("HEARTBEAT_SIGNATURE_MAX_SKEW_SECONDS", "30", "seconds that a node's clock may be off, 1 to 3600"),
+    setting("CLOCK_WAIT_SECONDS", "600", "seconds that a first start waits for a clock that is behind the program's own date, 0 to 86400"),
     setting("METRICS_TOKEN", "", "bearer token for GET /metrics from elsewhere; from this machine itself none is needed"),
     setting("BACKUP_DIR", "DATA_DIR/backups", "directory of the backups"),
     setting("BACKUP_PASSPHRASE_FILE", "", "file with the passphrase that backups are encrypted for"),
@@ -113,8 +120,10 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The SQLite file.
     pub database_path: PathBuf,
-    /// Address to listen on.
+    /// Address to listen on; empty for all of IPv6 and IPv4.
     pub server_host: String,
+    /// Where others reach the server, the likeliest first, with a port where it is not the server's own; empty: what it finds by itself.
+    pub advertised: Vec<(String, Option<u16>)>,
     /// Port to listen on; 0 takes a free one.
     pub server_port: u16,
     /// Whether TLS is spoken; without it only plain HTTP is, for a proxy that speaks TLS.
@@ -155,6 +164,8 @@ pub struct Config {
     pub lease_token_ttl_s: i64,
     /// Seconds that a node's clock may be off.
     pub heartbeat_skew_s: i64,
+    /// Seconds that a first start waits for a clock that cannot be right.
+    pub clock_wait_s: i64,
     /// What a collector of metrics shows; `None` lets only this machine collect.
     pub metrics_token: Option<Secret>,
     /// Directory of the backups.
@@ -238,6 +249,7 @@ impl Config {
             app_env: read.text("APP_ENV"),
             database_path: in_data(read.database()),
             server_host: read.text("SERVER_HOST"),
+            advertised: read.advertised("ADVERTISE_ADDRESSES"),
             server_port: read.int("SERVER_PORT", 0, 65_535) as u16,
             tls: read.flag("TLS"),
             tls_names: read.names("TLS_NAMES"),
@@ -258,6 +270,7 @@ impl Config {
             node_cert_validity_days: read.int("NODE_CERT_VALIDITY_DAYS", 1, 825),
             lease_token_ttl_s: read.int("CLUSTER_LEASE_TOKEN_TTL_SECONDS", 60, 2_592_000),
             heartbeat_skew_s: read.int("HEARTBEAT_SIGNATURE_MAX_SKEW_SECONDS", 1, 3600),
+            clock_wait_s: read.int("CLOCK_WAIT_SECONDS", 0, 86_400),
             metrics_token: Some(read.text("METRICS_TOKEN")).filter(|t| !t.is_empty()).map(|t| Secret(Some(t.into_bytes()))),
             backup_dir: in_data(read.text("BACKUP_DIR")),
             backup_passphrase_file: Some(read.text("BACKUP_PASSPHRASE_FILE")).filter(|t| !t.is_empty()).map(PathBuf::from),
@@ -295,6 +308,10 @@ impl Config {
             "DATA_DIR" => path(&self.data_dir),
             "DATABASE_URL" => path(&self.database_path),
             "SERVER_HOST" => self.server_host.clone(),
+            "ADVERTISE_ADDRESSES" => {
+                let text = |(host, port): &(String, Option<u16>)| port.map_or(host.clone(), |port| at_port(host, port));
+                self.advertised.iter().map(text).collect::<Vec<_>>().join(",")
+            }
             "SERVER_PORT" => self.server_port.to_string(),
             "TLS" => if self.tls { "on" } else { "off" }.to_string(),
             "TLS_NAMES" => self.tls_names.join(","),
@@ -316,6 +333,7 @@ impl Config {
             "NODE_CERT_VALIDITY_DAYS" => self.node_cert_validity_days.to_string(),
             "CLUSTER_LEASE_TOKEN_TTL_SECONDS" => self.lease_token_ttl_s.to_string(),
             "HEARTBEAT_SIGNATURE_MAX_SKEW_SECONDS" => self.heartbeat_skew_s.to_string(),
+            "CLOCK_WAIT_SECONDS" => self.clock_wait_s.to_string(),
             "BACKUP_DIR" => path(&self.backup_dir),
             "BACKUP_PASSPHRASE_FILE" => self.backup_passphrase_file.as_deref().map(path).unwrap_or_default(),
             "UPTIMEMESH_BACKUP_PASSPHRASE" => self.backup_passphrase.as_ref().map_or("(not set)".to_string(), set),
@@ -363,7 +381,7 @@ impl Config {
         }
         let reached = self.server_host.trim_matches(['[', ']']).parse::<IpAddr>();
         if !self.tls && !reached.is_ok_and(is_private) && self.server_host != "localhost" {
-            let host = &self.server_host;
+            let host = if self.server_host.is_empty() { "not set" } else { &self.server_host };
             faults.push(format!(
                 "TLS must not be off in production while SERVER_HOST is {host}: listen on 127.0.0.1 or a private address, or leave TLS on"
             ));
@@ -458,14 +476,32 @@ impl Reader<'_> {
     /// Names of hosts, and addresses.
     fn names(&mut self, name: &str) -> Vec<String> {
         let names = self.parts(name);
-        let is_name = |n: &str| {
-            let label = |l: &str| (1..=63).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-            n.len() <= 253 && n.strip_prefix("*.").unwrap_or(n).split('.').all(label)
-        };
+        let is_name = |n: &str| is_host_name(n.strip_prefix("*.").unwrap_or(n));
         for bad in names.iter().filter(|n| n.parse::<IpAddr>().is_err() && !is_name(n)) {
             self.faults.push(format!("{name} must have names of hosts and addresses, separated by commas, not {bad:?}"));
         }
         names.iter().map(|n| n.to_ascii_lowercase()).collect()
+    }
+
+    /// Hosts, each with a port or without.
+    fn advertised(&mut self, name: &str) -> Vec<(String, Option<u16>)> {
+        let mut found = Vec::new();
+        for part in self.parts(name) {
+            match host_and_port(&part) {
+                Some((host, _)) if host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()) => {
+                    self.faults.push(format!("{name} must say where others reach this server, and {part} is nowhere"));
+                }
+                Some(host) if !found.contains(&host) => found.push(host),
+                Some(_) => {}
+                None => self.faults.push(format!(
+                    "{name} must have names or addresses like cp.example, 203.0.113.7:8443 or [fd00::1]:443, separated by commas, not {part:?}"
+                )),
+            }
+        }
+        if found.len() > ADDRESSES_MAX {
+            self.faults.push(format!("{name} must have {ADDRESSES_MAX} addresses at most"));
+        }
+        found
     }
 
     /// Networks of addresses.
@@ -590,6 +626,7 @@ mod tests {
             ("TRUSTED_PROXIES", "10.0.0.1, proxy"),
             ("BASE_PATH", "mesh"),
             ("HTTP_IDLE_SECONDS", "0"),
+            ("ADVERTISE_ADDRESSES", "cp.example:443, https://cp.example"),
         ];
         let found = Config::load(&[], pairs(&bad), Some(&Dotenv::parse(".env", b"what\nA B=1\nX=\"open"))).err().unwrap_or_default();
         for part in [
@@ -607,10 +644,11 @@ mod tests {
             "TRUSTED_PROXIES",
             "BASE_PATH",
             "HTTP_IDLE_SECONDS",
+            "ADVERTISE_ADDRESSES",
         ] {
             assert_eq!(found.iter().filter(|f| f.starts_with(part)).count(), 1, "{part}: {found:?}");
         }
-        assert_eq!(found.len(), 14, "{found:?}");
+        assert_eq!(found.len(), 15, "{found:?}");
         let found = Config::load(&pairs(&[("data-dir", " ")]), [], None).err().unwrap_or_default();
         assert_eq!(found, ["DATA_DIR must not be empty"]);
     }
@@ -628,7 +666,7 @@ mod tests {
             assert!(found.len() == 1 && found[0].starts_with(env[i].0), "{found:?}");
         }
         for (host, refused) in
-            [("0.0.0.0", true), ("8.8.8.8", true), ("::", true), ("127.0.0.1", false), ("10.1.2.3", false), ("[::1]", false)]
+            [("", true), ("0.0.0.0", true), ("8.8.8.8", true), ("::", true), ("127.0.0.1", false), ("10.1.2.3", false), ("[::1]", false)]
         {
             let found = faults(&[&good[..], &[("TLS", "off"), ("SERVER_HOST", host)]].concat());
             assert_eq!(found.iter().any(|f| f.starts_with("TLS must not be off")), refused, "{host}: {found:?}");

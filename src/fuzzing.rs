@@ -379,7 +379,7 @@ pub fn certificates(bytes: &[u8]) {
     static AUTHORITY: OnceLock<(Ca, NodeKey)> = OnceLock::new();
     let (ca, key) = AUTHORITY.get_or_init(|| {
         let dir = scratch("ca");
-        let ca = Ca::create(&dir).expect("a new authority");
+        let ca = Ca::create(&dir, &pki::CLUSTER).expect("a new authority");
         std::fs::remove_dir_all(dir).expect("the directory is ours");
         (ca, NodeKey::generate().expect("a key"))
     });

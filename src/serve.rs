@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 pub use crate::control::backups::{Restored, open as open_backup};
-use crate::control::{Control, auth, backups, doctor, join_tokens, passes, setup, tls, users};
+use crate::control::{Control, auth, backups, ca, doctor, join_tokens, passes, setup, tls, users};
 use crate::error::{Chain, Doing, Error, Result};
 use crate::http::Limits;
 use crate::http::listen::{Front, TlsSource};
@@ -13,8 +13,9 @@ use crate::model::join_tokens::{Admits, JoinRole, NewJoinToken};
 pub use crate::store::sqlite_version;
 use crate::store::{self, Migrated, QueryLog, Store};
 use crate::thread::{Stop, lock};
-use crate::{files, logger, routes};
+use crate::{clock, files, logger, routes};
 use std::fs::{self, File, TryLockError};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -27,6 +28,8 @@ const GRACE: Duration = Duration::from_secs(10);
 const NO_PASSPHRASE: &str = "A backup holds every key of the cluster: give a passphrase by BACKUP_PASSPHRASE_FILE or UPTIMEMESH_BACKUP_PASSPHRASE, or say --no-encryption.";
 /// Reads that run at once, beside one for each core.
 const READERS_EXTRA: usize = 2;
+/// How often a start looks whether the clock was set.
+const CLOCK_LOOK: Duration = Duration::from_secs(1);
 /// The lock of the data directory.
 const LOCK_FILE: &str = "uptimemesh.lock";
 /// Whoever examines the directory holds the lock for a moment; that must not keep a server from starting.
@@ -71,6 +74,9 @@ impl Server {
             let sentence = "BASE_PATH must not begin like a path of the program's own, such as /ui or /nodes: take /mesh";
             return Err(Error::Malformed(sentence.into()));
         }
+        if is_first_under_a_wrong_clock(&config)? {
+            ca::clock_is_right()?;
+        }
         files::private_dir(&config.data_dir)?;
         let held = hold(&config.data_dir)?;
         backups::finish(&config.data_dir)?;
@@ -82,8 +88,8 @@ impl Server {
         config.fill_keys()?;
         let readers = std::thread::available_parallelism().map_or(1, usize::from) + READERS_EXTRA;
         make_parent(&config.database_path)?;
-        let listener = listen(&config.server_host, config.server_port)?;
-        let address = listener.local_addr().doing("read the listening address")?;
+        let listeners = listen(&config.server_host, config.server_port)?;
+        let address = listeners[0].local_addr().doing("read the listening address")?;
         store::wait_for(&config.database_path)?;
         backups::before_upgrade(&config)?;
         let store = Store::open(&config.database_path, readers, query_log(&config))?;
@@ -95,6 +101,7 @@ impl Server {
         let limits = Limits { idle_time: Duration::from_secs(config.idle_s.unsigned_abs()), ..limits };
         let control = Arc::new(Control::new(config, store, address)?);
         backups::settle(&control)?;
+        ca::look_at_dates(&control)?;
         let stop = Stop::default();
         let passes = passes::start(&control, &stop)?;
         let answering = Arc::clone(&control);
@@ -103,7 +110,7 @@ impl Server {
             let source: TlsSource = Arc::new(move || speaking.tls.as_ref().expect("TLS is on, and does not go off").config());
             source
         });
-        let front = Front::start(vec![listener], limits, tls, Arc::new(move |request| routes::dispatch(&answering, request)))?;
+        let front = Front::start(listeners, limits, tls, Arc::new(move |request| routes::dispatch(&answering, request)))?;
         let server = Server { address, control, stop, running: Mutex::new(Some(Running { front, passes, _lock: held })) };
         if server.control.tls.is_none() && server.control.config.trusted_proxies.is_empty() && !address::is_private(server.address.ip()) {
             log::warn!(target: "system", event = "serve.plain", address = server.url(); "TLS is off and anybody may connect: passwords and tokens cross the network in the clear. Listen on a private address and list the proxy in TRUSTED_PROXIES");
@@ -126,8 +133,11 @@ impl Server {
 
     /// Where browsers and nodes elsewhere find it, the likeliest first; none where it is for a proxy or this machine only.
     pub fn urls_elsewhere(&self) -> Vec<String> {
-        let reached =
-            if self.control.tls.is_some() && !self.address.ip().is_loopback() { tls::reached_at(&self.control) } else { Vec::new() };
+        let reached = if self.control.tls.is_some() && (!self.address.ip().is_loopback() || !self.control.config.advertised.is_empty()) {
+            tls::reached_at(&self.control.config, self.address)
+        } else {
+            Vec::new()
+        };
         reached.iter().map(|at| format!("https://{at}")).collect()
     }
 
@@ -144,11 +154,7 @@ impl Server {
 
     /// The address by which this machine reaches the server.
     fn near(&self) -> IpAddr {
-        match self.address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        }
+        tls::near(&self.control.config, self.address.ip())
     }
 
     /// Makes the certificate authority, and a join token that admits only this node: for the machine the server runs on.
@@ -197,6 +203,36 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.shutdown();
     }
+}
+
+/// Waits, before a first start, for a clock that may be right: what is made then is dated for years. Tells whether it came to that before the
+/// flag was raised; fails after the time that the configuration gives it.
+pub fn wait_for_clock(config: &Config, stop: &Stop) -> Result<bool> {
+    if !is_first_under_a_wrong_clock(config)? {
+        return Ok(true);
+    }
+    logger::init(config.log_level, config.log_file.clone().filter(|file| file.parent().is_some_and(Path::exists)))?;
+    let (now, built, most_s) = (clock::now(), clock::built_at(), config.clock_wait_s);
+    log::warn!(target: "system", event = "clock.wait", now:%, program_of:% = built, wait_s = most_s; "This machine's clock is behind this program's date: keys and certificates are made once it is right");
+    eprintln!(
+        "It is {now} by this machine's clock, and this program is from {built}: waiting for the clock, {most_s} seconds at most. Set it: {}",
+        ca::SET_CLOCK
+    );
+    let end = clock::tick() + Duration::from_secs(most_s.unsigned_abs());
+    while is_first_under_a_wrong_clock(config)? {
+        if clock::tick() >= end {
+            return ca::clock_is_right().map(|()| true);
+        }
+        if stop.wait(CLOCK_LOOK) {
+            return Ok(false);
+        }
+    }
+    log::info!(target: "system", event = "clock.right", now:% = clock::now(); "The clock was set");
+    Ok(true)
+}
+
+fn is_first_under_a_wrong_clock(config: &Config) -> Result<bool> {
+    Ok(!clock::is_plausible(clock::now()) && !ca::Authority::is_made(&config.pki_dir)?)
 }
 
 /// Brings the database up to date without starting anything.
@@ -265,6 +301,17 @@ pub fn reset_password(config: &Config, name: &str, password: Option<String>) -> 
     Ok(done)
 }
 
+/// Where a server with this configuration, and a port of its own, says that it is reached.
+pub fn reached_at(config: &Config) -> Vec<String> {
+    let host = config.server_host.trim_matches(['[', ']']);
+    let ip = match host {
+        "" => Ipv6Addr::UNSPECIFIED.into(),
+        "localhost" => Ipv4Addr::LOCALHOST.into(),
+        host => host.parse().unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
+    };
+    tls::reached_at(config, SocketAddr::new(ip, config.server_port))
+}
+
 /// Examines a control plane's data, whether a server runs on it or not; see [`doctor`]. Tells whether one does.
 pub fn examine(config: &Config) -> (Vec<Finding>, bool) {
     // Asked for together with others, and given back at once: a server that starts at this very moment tries again.
@@ -304,11 +351,28 @@ fn hold(data_dir: &Path) -> Result<File> {
     }
 }
 
-fn listen(host: &str, port: u16) -> Result<TcpListener> {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    TcpListener::bind((host, port)).map_err(|e| {
+fn listen(host: &str, port: u16) -> Result<Vec<TcpListener>> {
+    bind(host, port).map_err(|e| {
+        let host = if host.is_empty() { "every address" } else { host };
         Error::Unavailable(format!(
             "Cannot listen on {host} port {port}: {e}. Is another server running there? Choose another with --server-port."
         ))
     })
+}
+
+/// Listens at this address; without one at all of IPv6 and IPv4, or of IPv4 where the machine has no IPv6.
+pub(crate) fn bind(host: &str, port: u16) -> io::Result<Vec<TcpListener>> {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if !host.is_empty() {
+        return Ok(vec![TcpListener::bind((host, port))?]);
+    }
+    if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+        return Ok(vec![TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?]);
+    }
+    let first = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))?;
+    if !tls::v6_is_alone() {
+        return Ok(vec![first]);
+    }
+    let port = first.local_addr()?.port();
+    Ok(vec![first, TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?])
 }

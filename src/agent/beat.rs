@@ -5,6 +5,7 @@ use crate::client::{Api, CallError, HeartbeatBody, JoinBody};
 use crate::clock::{self, Timestamp};
 use crate::crypto::{pki, signature};
 use crate::error::Error;
+use crate::model::addresses::Addresses;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
@@ -125,6 +126,14 @@ pub fn deliver(
     }
 }
 
+/// Where the control plane says that it is reached, if one of the node's authorities (PEM) signed it.
+pub fn addresses(told: &Value, authorities_pem: &str) -> Option<Addresses> {
+    let told: Addresses = serde_json::from_value(told.clone()).ok()?;
+    let signature = BASE64_STANDARD.decode(&told.signature).ok()?;
+    let is_genuine = told.is_sound() && pki::is_signed_by(authorities_pem, &Addresses::message(&told.urls, told.at), &signature);
+    is_genuine.then_some(told)
+}
+
 /// Gets a new certificate and lease token for the key that the node is enrolled with. It stays the same key, so that an
 /// answer that is lost on its way costs nothing: the next try proves itself with it again. [`Identity::write_down`] keeps what came.
 pub fn renew(api: &Api, identity: &mut Identity, signed_at: i64) -> std::result::Result<(), CallError> {
@@ -188,7 +197,40 @@ impl ServerClock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::pki::{Ca, Csr, NodeKey};
+    use crate::crypto::pki::{CLUSTER, Ca, Csr, NodeKey};
+
+    #[test]
+    fn addresses_are_taken_from_the_clusters_authorities_only() {
+        let dir = std::env::temp_dir().join(format!("uptimemesh-addresses-{}", std::process::id()));
+        let [ours, before, foreign] =
+            ["ours", "before", "foreign"].map(|name| Ca::create(&dir.join(name), &CLUSTER).expect("an authority"));
+        let trusted = format!("{}{}", ours.cert_pem(), before.cert_pem());
+        let urls = ["https://192.0.2.7:8000".to_string(), "https://[fd00::7]:8000".into()];
+        let told = |by: &Ca, urls: &[String]| {
+            let signature = BASE64_STANDARD.encode(by.sign(&Addresses::message(urls, 7)).expect("a signature"));
+            serde_json::to_value(Addresses { urls: urls.to_vec(), at: 7, signature }).expect("JSON")
+        };
+        for by in [&ours, &before] {
+            assert_eq!(addresses(&told(by, &urls), &trusted).map(|told| told.urls), Some(urls.to_vec()));
+        }
+        assert_eq!(addresses(&told(&foreign, &urls), &trusted), None);
+        for (key, value) in [
+            ("at", 8.into()),
+            ("urls", serde_json::json!(["https://192.0.2.8:8000"])),
+            ("signature", "AAAA".into()),
+            ("signature", "?".into()),
+        ] {
+            let mut changed = told(&ours, &urls);
+            changed[key] = value;
+            assert_eq!(addresses(&changed, &trusted), None, "{key}");
+        }
+        let long = vec!["https://192.0.2.7:8000".to_string(); 17];
+        for bad in [&["http://192.0.2.7:8000".to_string()][..], &["https://a\nhttps://b".into()], &[], &long] {
+            assert_eq!(addresses(&told(&ours, bad), &trusted), None, "{bad:?}");
+        }
+        assert_eq!(addresses(&Value::Null, &trusted), None);
+        std::fs::remove_dir_all(dir).expect("the directory is ours");
+    }
 
     #[test]
     fn a_heartbeat_takes_a_quarter_of_its_lease_within_bounds() {
@@ -203,7 +245,7 @@ mod tests {
         let csr = NodeKey::generate().and_then(|key| key.csr_pem("n", &[])).expect("a request");
         let csr = Csr::parse(&csr).expect("a sound request");
         let now = clock::now();
-        let issued = Ca::create(&dir).and_then(|ca| ca.issue(&csr, "n", &[], 30, now)).expect("a certificate");
+        let issued = Ca::create(&dir, &CLUSTER).and_then(|ca| ca.issue(&csr, "n", &[], 30, now)).expect("a certificate");
         for (days, due) in [(0, false), (14, false), (16, true), (40, true)] {
             assert_eq!(renewal_is_due(&issued.cert_pem, now.plus_secs(days * 86_400)), due, "after {days} days");
         }

@@ -29,6 +29,9 @@ pub fn of_identity(way: &Way, dir: &Path, node_id: &str) -> Vec<Finding> {
         Ok(identity) => identity,
         Err(e) => return vec![Finding::fail("identity", Chain(&e).to_string(), rejoin)],
     };
+    let reached: Vec<Reached> = way.urls.iter().map(|url| reach(way, &identity, url)).collect();
+    // By the control plane's clock, where it tells: this machine's own may be off, and then the certificate is not what is wrong.
+    let now = reached.iter().find_map(|(_, now)| *now).unwrap_or_else(clock::now);
     let paths = [dir.to_path_buf(), dir.join(KEY), dir.join(LEASE)];
     let mut findings = vec![
         Finding::ok("identity", format!("{node_id}, in {}", dir.display())),
@@ -37,7 +40,7 @@ pub fn of_identity(way: &Way, dir: &Path, node_id: &str) -> Vec<Finding> {
             "identity.certificate",
             "the node's certificate",
             pki::validity(&identity.cert_pem),
-            clock::now(),
+            now,
             CERTIFICATE_DAYS_LOW,
             &format!("systemctl restart uptimemesh-agent; up to 30 days after its end the agent renews it by itself; after that, {rejoin}"),
         ),
@@ -45,26 +48,24 @@ pub fn of_identity(way: &Way, dir: &Path, node_id: &str) -> Vec<Finding> {
             "identity.authority",
             "the authority that the node believes",
             pki::validity(&identity.ca_pem),
-            clock::now(),
+            now,
             AUTHORITY_DAYS_LOW,
             "on the control plane: uptimemesh ca show; uptimemesh ca rotate --wait",
         ),
-        lease(&identity.lease_token),
+        lease(&identity.lease_token, now),
     ];
-    for url in &way.urls {
-        findings.extend(reach(way, &identity, url));
-    }
+    findings.extend(reached.into_iter().flat_map(|(found, _)| found));
     findings
 }
 
 /// What the lease token says of itself; whether the lease goes on only the control plane knows.
-fn lease(token: &str) -> Finding {
+fn lease(token: &str, now: Timestamp) -> Finding {
     const CHECK: &str = "identity.lease";
     let claims = token.split('.').next().and_then(|payload| BASE64_URL_SAFE_NO_PAD.decode(payload).ok());
     let claims: Option<Value> = claims.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let exp = claims.as_ref().and_then(|claims| claims["exp"].as_i64());
     let to_do = "is the agent running? systemctl status uptimemesh-agent; it renews the token by the node's key";
-    match exp.map(|exp| (exp - clock::now().secs(), Timestamp::from_secs(exp))) {
+    match exp.map(|exp| (exp - now.secs(), Timestamp::from_secs(exp))) {
         None => Finding::fail(CHECK, "the lease token is not one", to_do),
         Some((left_s, end)) if left_s <= 0 => {
             Finding::warn(CHECK, format!("the lease token ended at {end}: no heartbeat was accepted for long"), to_do)
@@ -73,31 +74,32 @@ fn lease(token: &str) -> Finding {
     }
 }
 
+/// What is found at a URL, and the control plane's time.
+type Reached = (Vec<Finding>, Option<Timestamp>);
+
 /// Whether the control plane answers at this URL, proves to be ours, and agrees about the time and the version.
-fn reach(way: &Way, identity: &Identity, url: &str) -> Vec<Finding> {
+fn reach(way: &Way, identity: &Identity, url: &str) -> Reached {
     const CHECK: &str = "control.reach";
     let trust = way.authorities.clone().map_or_else(|| Trust::Cluster(identity.ca_pem.clone()), Trust::Authorities);
     let urls = [url.to_string()];
     let api = match Api::with(&urls, Some(trust), Some((&identity.cert_pem, &identity.key))) {
         Ok(api) => api,
         Err(why) => {
-            return vec![Finding::fail(
-                CHECK,
-                format!("key and certificate of the node cannot be used: {why}"),
-                "join again: uptimemesh join --help",
-            )];
+            let seen = format!("key and certificate of the node cannot be used: {why}");
+            return (vec![Finding::fail(CHECK, seen, "join again: uptimemesh join --help")], None);
         }
     };
     let health = match api.get("/health") {
         Ok(health) => health,
         Err(e) => {
             let to_do = format!("is it running, and its port open? curl -kv {url}/health; if its address has changed: --api-url URL");
-            return vec![Finding::fail(CHECK, e.to_string(), to_do)];
+            return (vec![Finding::fail(CHECK, e.to_string(), to_do)], None);
         }
     };
     let encrypted = if url.starts_with("https://") { "and proved to be ours" } else { "over plain HTTP, so anybody could have" };
     let mut findings = vec![Finding::ok(CHECK, format!("{url} answered, {encrypted}"))];
-    findings.extend(health["time"].as_str().and_then(Timestamp::parse).map(|time| skew(time.secs() - clock::now().secs())));
+    let time = health["time"].as_str().and_then(Timestamp::parse);
+    findings.extend(time.map(|time| skew(time.secs() - clock::now().secs())));
     if let Ok(version) = api.get("/version") {
         let (own, theirs) = (env!("CARGO_PKG_VERSION"), version["version"].as_str().unwrap_or("?"));
         findings.push(match own == theirs {
@@ -109,7 +111,7 @@ fn reach(way: &Way, identity: &Identity, url: &str) -> Vec<Finding> {
             ),
         });
     }
-    findings
+    (findings, time)
 }
 
 /// How far this clock is from the control plane's.

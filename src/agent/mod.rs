@@ -42,6 +42,8 @@ pub struct Way {
     pub urls: Vec<String>,
     /// Authorities (PEM) of a proxy before it; without any, the node believes its own cluster's authority and nobody else.
     pub authorities: Option<String>,
+    /// Whether the URLs are those that were kept, and follow what the control plane says of where it is reached.
+    pub follows: bool,
 }
 
 impl Way {
@@ -54,6 +56,9 @@ impl Way {
 
 /// A heartbeat whose signing time was used already is tried with so many newer ones: fewer seconds than a node's clock may be off.
 pub const REPLAYS_MAX: u32 = 8;
+
+/// URLs at which the control plane answered that are remembered beside those that it tells.
+const ANSWERED_MAX: usize = 4;
 
 /// A node's agent.
 pub struct Agent {
@@ -75,6 +80,10 @@ pub struct Agent {
     failures: u32,
     run: Run,
     updates: Updates,
+    /// When the control plane found the addresses that it told last, in epoch seconds.
+    addresses_at: i64,
+    /// URLs at which it answered in this run, the last one first.
+    answered: Vec<String>,
 }
 
 /// From the start of an agent to its end.
@@ -109,6 +118,8 @@ impl Agent {
             failures: 0,
             run,
             updates,
+            addresses_at: 0,
+            answered: Vec::new(),
         })
     }
 
@@ -175,6 +186,7 @@ impl Agent {
         self.unstored = unstored;
         self.learn(answer["server_time"].as_str().and_then(Timestamp::parse));
         self.tell_run();
+        self.follow(&answer["addresses"]);
         self.updates.heed(&answer["update"]);
         if answer["renew_identity"] == true {
             log::info!(target: "agent", event = "agent.new_authority", node_id = self.identity.node_id; "The cluster has another authority to trust; the identity is renewed");
@@ -195,6 +207,35 @@ impl Agent {
             log::info!(target: "agent", event = "agent.identity_written", node_id = self.identity.node_id; "The identity is written down again");
         }
         self.unwritten = failed.is_some();
+    }
+
+    /// Takes over where the control plane is reached by now. Where it answered stays; what is not told any more and never answered is forgotten.
+    fn follow(&mut self, told: &Value) {
+        let Some(told) = beat::addresses(told, &self.identity.ca_pem).filter(|_| self.way.follows) else { return };
+        // An older list may be one that somebody has listened to; one of the future was told under a wrong clock.
+        if told.at < self.addresses_at && self.addresses_at <= self.clock.now().secs() {
+            return;
+        }
+        self.addresses_at = told.at;
+        let current = self.api.url().to_string();
+        self.answered.retain(|url| *url != current);
+        self.answered.insert(0, current.clone());
+        self.answered.truncate(ANSWERED_MAX);
+        let mut urls = vec![current];
+        for url in told.urls.into_iter().chain(self.answered.iter().cloned()) {
+            if !urls.contains(&url) {
+                urls.push(url);
+            }
+        }
+        if urls == self.way.urls {
+            return;
+        }
+        log::info!(target: "agent", event = "agent.addresses", node_id = self.identity.node_id, api_urls:% = urls.join(" "); "The control plane tells where it is reached");
+        if let Err(e) = Identity::keep_urls(&self.identity.dir, &urls) {
+            log::warn!(target: "agent", event = "agent.addresses_unwritten", node_id = self.identity.node_id, error:% = crate::error::Chain(&e); "Where the control plane is reached could not be written; it is known until this agent ends");
+        }
+        self.way.urls = urls;
+        self.reconnect();
     }
 
     /// Tells the updater of this machine that the program works. Once in a run: written with every heartbeat it would wear out an SD card.

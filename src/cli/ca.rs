@@ -23,7 +23,7 @@ pub fn show(args: &Args) -> Result<(), Failure> {
     let ca = signed_in(args)?.get("/cluster/ca")?;
     told(args, &ca);
     if !args.has("json") {
-        output::print(ca["ca_cert_pem"].as_str().unwrap_or_default());
+        output::print(ca["server_ca_cert_pem"].as_str().unwrap_or_default());
     }
     Ok(())
 }
@@ -33,6 +33,7 @@ fn told(args: &Args, ca: &Value) {
     let mut ca = ca.clone();
     if let Some(fields) = ca.as_object_mut().filter(|_| !args.has("json")) {
         fields.remove("ca_cert_pem");
+        fields.remove("server_ca_cert_pem");
     }
     shown(args, &ca);
 }

@@ -6,14 +6,14 @@ use crate::agent::doctor;
 use crate::agent::identity;
 use crate::client::{Api, Trust};
 use crate::config::Config;
-use crate::crypto::pki::CA_CERT;
+use crate::crypto::pki::CLUSTER;
 use crate::model::findings::{Finding, Level};
 use crate::sys::doctor::machine;
 use crate::sys::owner;
 use crate::{files, serve};
 use serde_json::json;
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 /// Options of `doctor`.
@@ -95,13 +95,36 @@ fn of_server(config: &Config) -> Vec<Finding> {
     }
     let (mut findings, runs) = serve::examine(config);
     findings.push(port(config, runs));
+    if runs && config.tls && config.server_port != 0 {
+        findings.push(reach(config));
+    }
     findings
+}
+
+/// Whether the server answers wherever a join string would say that it is.
+fn reach(config: &Config) -> Finding {
+    const CHECK: &str = "server.reach";
+    let to_do = "let the firewall pass it, or say where others reach this server: ADVERTISE_ADDRESSES";
+    let Some(pem) = files::read(&config.pki_dir.join(CLUSTER.cert)).ok().flatten() else {
+        return Finding::skipped(CHECK, "the authority's certificate cannot be read");
+    };
+    let told = serve::reached_at(config);
+    let fails = |at: &String| {
+        let api = Api::with(&[format!("https://{at}")], Some(Trust::Cluster(pem.clone())), None)?;
+        api.get("/health").map(drop).map_err(|e| e.to_string())
+    };
+    let silent: Vec<String> = told.iter().filter_map(|at| fails(at).err()).collect();
+    match silent.is_empty() {
+        true => Finding::ok(CHECK, format!("it answers wherever a join string says that it is: {}", told.join(", "))),
+        false => Finding::warn(CHECK, format!("a join string says where it does not answer from here: {}", silent.join("; ")), to_do),
+    }
 }
 
 /// Whether the port is the server's, or free for it.
 fn port(config: &Config, runs: bool) -> Finding {
     const CHECK: &str = "server.port";
-    let (host, port) = (config.server_host.trim_matches(['[', ']']), config.server_port);
+    let (said, port) = (config.server_host.trim_matches(['[', ']']), config.server_port);
+    let host = if said.is_empty() { "every address" } else { said };
     if port == 0 {
         return Finding::skipped(
             CHECK,
@@ -110,7 +133,7 @@ fn port(config: &Config, runs: bool) -> Finding {
     }
     let who = format!("ss -ltnp 'sport = :{port}'");
     if runs {
-        return match answer(config, host) {
+        return match answer(config, said) {
             Ok(url) => Finding::ok(CHECK, format!("a server runs on this data and answers at {url}")),
             Err(why) => Finding::fail(
                 CHECK,
@@ -119,7 +142,7 @@ fn port(config: &Config, runs: bool) -> Finding {
             ),
         };
     }
-    match TcpListener::bind((host, port)) {
+    match serve::bind(said, port) {
         Ok(_) => Finding::ok(CHECK, format!("no server runs on this data; port {port} of {host} is free for it")),
         Err(e) if e.kind() == ErrorKind::AddrInUse => Finding::fail(
             CHECK,
@@ -134,7 +157,7 @@ fn port(config: &Config, runs: bool) -> Finding {
         Err(e) => Finding::fail(
             CHECK,
             format!("it is not possible to listen on port {port} of {host}: {e}"),
-            "ip address; then set SERVER_HOST to one of them, or 0.0.0.0",
+            "ip address; then set SERVER_HOST to one of them, or leave it out",
         ),
     }
 }
@@ -142,6 +165,7 @@ fn port(config: &Config, runs: bool) -> Finding {
 /// Asks the server whether it is there; gives the URL.
 fn answer(config: &Config, host: &str) -> Result<String, String> {
     let near = match host.parse::<IpAddr>() {
+        _ if host.is_empty() => Ipv4Addr::LOCALHOST.to_string(),
         Ok(IpAddr::V4(ip)) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
         Ok(IpAddr::V6(ip)) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.to_string(),
         _ => host.to_string(),
@@ -152,7 +176,7 @@ fn answer(config: &Config, host: &str) -> Result<String, String> {
     let url = format!("{}://{near}:{}", if secure { "https" } else { "http" }, config.server_port);
     let trust = match secure {
         true => {
-            let pem = files::read(&config.pki_dir.join(CA_CERT)).ok().flatten().ok_or("the authority's certificate cannot be read")?;
+            let pem = files::read(&config.pki_dir.join(CLUSTER.cert)).ok().flatten().ok_or("the authority's certificate cannot be read")?;
             Some(Trust::Cluster(pem))
         }
         false => None,

@@ -137,7 +137,7 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "ca show",
         argument: "",
-        about: "Print the cluster's authority, and how far a rotation is.",
+        about: "Print the authorities, how far a rotation is, and the certificate that browsers and commands are to trust.",
         options: &[SIGN_IN],
         settings: false,
         run: ca::show,

@@ -203,13 +203,14 @@ pub(super) fn replaced(answer: &Value) -> Option<String> {
 /// How this node reaches its control plane: as the command line or the environment says, or as it was when it joined.
 pub(super) fn way(args: &Args, dir: &Path) -> Result<Way, Failure> {
     let kept = Identity::urls(dir)?;
-    let urls = if said_api_url(args).is_some() || kept.is_empty() { vec![api_url(args)] } else { kept };
+    let is_said = said_api_url(args).is_some() || kept.is_empty();
+    let urls = if is_said { vec![api_url(args)] } else { kept };
     let authorities = match authorities(args) {
         Some(Trust::Authorities(pem)) => Some(pem),
         _ => None,
     };
     args.finish()?;
-    Ok(Way { urls, authorities })
+    Ok(Way { follows: !is_said && authorities.is_none(), urls, authorities })
 }
 
 fn labels(args: &Args) -> Value {
@@ -290,6 +291,14 @@ pub fn heartbeat(args: &Args) -> Result<(), Failure> {
             Err(CallError::Refused { reason: Some(reason), .. }) if reason == "replayed" => answer = beat(),
             _ => break,
         }
+    }
+    if let Err(CallError::Refused { reason: Some(reason), server_time, .. }) = &answer
+        && reason == "clock_skew"
+        && clock.learn(*server_time)
+    {
+        eprintln!("warning: this machine's clock is {} s off; the heartbeat is signed with the server's time", clock.offset_s().abs());
+        clock.forget_signed();
+        answer = beat::deliver(&mut api, &mut identity, &mut clock, ttl_s, &status, false);
     }
     let mut answer = answer?;
     let unwritten = |e| eprintln!("warning: the heartbeat was accepted, and what came with it cannot be written down: {}", Chain(&e));

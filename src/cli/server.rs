@@ -111,7 +111,7 @@ fn dotenv() -> Result<Option<Dotenv>, Failure> {
 pub fn serve(args: &Args) -> Result<(), Failure> {
     let config = config(args)?;
     let stop = Stop::default();
-    let server = start(config, &stop)?;
+    let Some(server) = start(config, &stop)? else { return Ok(()) };
     notify::ready();
     while !stop.wait(FOREVER) {}
     notify::stopping();
@@ -120,14 +120,17 @@ pub fn serve(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A server that signals are for from before its start.
-fn start(config: Config, stop: &Stop) -> Result<Arc<serve::Server>, Failure> {
+/// A server that signals are for from before its start; `None` where the signal to end came while it waited for the clock.
+fn start(config: Config, stop: &Stop) -> Result<Option<Arc<serve::Server>>, Failure> {
     let hangup = signals::listen(stop)?;
+    if !serve::wait_for_clock(&config, stop)? {
+        return Ok(None);
+    }
     let server = Arc::new(serve::Server::start(config)?);
     // Weak, so that the server still ends with the function that started it.
     let reading = Arc::downgrade(&server);
     hangup.does(move || reading.upgrade().iter().for_each(|server| server.reread_certificate()));
-    Ok(server)
+    Ok(Some(server))
 }
 
 pub fn migrate(args: &Args) -> Result<(), Failure> {
@@ -147,12 +150,12 @@ pub fn up(args: &Args) -> Result<(), Failure> {
     let update_dir = config.data_dir.join(UPDATE);
     let (data_dir, pki_dir) = (config.data_dir.display().to_string(), config.pki_dir.display().to_string());
     let stop = Stop::default();
-    let server = start(config, &stop)?;
+    let Some(server) = start(config, &stop)? else { return Ok(()) };
     let mut agent = local_agent(&server, &node_id, &dir, &update_dir)?;
 
     let mut said = format!("UptimeMesh {} is up.\n  UI       {}/ui\n", env!("CARGO_PKG_VERSION"), server.url());
     if let Some(url) = server.urls_elsewhere().first() {
-        said.push_str(&format!("           {url}/ui from other machines; the certificate of its authority is {pki_dir}/cluster-ca.crt\n"));
+        said.push_str(&format!("           {url}/ui from other machines; the certificate of its authority is {pki_dir}/server-ca.crt\n"));
     }
     said.push_str(&format!("  data     {data_dir}\n  node     {node_id} (this machine)\n"));
     if server.first_sign_in()? {
@@ -184,7 +187,7 @@ pub fn up(args: &Args) -> Result<(), Failure> {
 
 /// The agent of the machine that the server runs on, its node enrolled now where it is not yet, or not any more.
 fn local_agent(server: &serve::Server, node_id: &str, dir: &Path, update_dir: &Path) -> Result<Agent, Failure> {
-    let way = Way { urls: vec![server.agent_url()], authorities: None };
+    let way = Way { urls: vec![server.agent_url()], authorities: None, follows: false };
     let agent = || {
         let updates = Updates::new(update_dir.join("request.json"), UPDATE_STATE.into());
         Ok::<_, Failure>(Agent::new(way.clone(), Identity::load(dir, node_id)?, LEASE_TTL_S, updates)?)

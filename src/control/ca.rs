@@ -1,13 +1,17 @@
-//! The cluster's certificate authority: made once, on the first start, bootstrap or join; rotated when an operator asks for it.
+//! The cluster's certificate authorities: made once, on the first start, bootstrap or join; rotated when an operator asks for it.
+//!
+//! There are two, rotated together. By the cluster's own one nodes and control plane know each other; the server's one signs what people are
+//! shown and nothing else, so whoever trusts it trusts no node. Whoever trusts the cluster's own, as people did before there were two, believes
+//! the server too, because it vouches for the other.
 //!
 //! A rotation overlaps: from then on the new authority issues, and the old one stays trusted, and keeps vouching for the server, until an
 //! operator drops it. Nodes learn of it with a heartbeat's answer and fetch both by renewing their identity.
 
 use super::{Control, guard, tls};
-use crate::clock::Timestamp;
-use crate::crypto::pki::{CA_CERT, CA_KEY, Ca};
+use crate::clock::{self, Timestamp};
+use crate::crypto::pki::{CLUSTER, Ca, Kind, SERVER};
 use crate::crypto::{self, pki};
-use crate::error::{Doing, Error, Result};
+use crate::error::{Chain, Doing, Error, Result};
 use crate::files;
 use crate::model::ca::{AuthorityView, CaView, NodeTrust};
 use crate::model::events::NewEvent;
@@ -46,29 +50,54 @@ pub struct Authority {
     changing: Mutex<()>,
 }
 
-#[derive(Default)]
 struct State {
     current: Option<Arc<Ca>>,
     previous: Option<Arc<Ca>>,
+    /// The server's authority, and the one before it.
+    server: Option<Arc<Ca>>,
+    server_previous: Option<Arc<Ca>>,
     trusted: Option<Arc<Trusted>>,
 }
 
 impl State {
     fn load(dir: &Path) -> Result<State> {
         finish_rotation(dir)?;
-        Ok(State::of(Ca::load(dir)?.map(Arc::new), Ca::load(&dir.join(PREVIOUS))?.map(Arc::new)))
-    }
-
-    fn of(current: Option<Arc<Ca>>, previous: Option<Arc<Ca>>) -> State {
+        let load = |dir: &Path, kind: &Kind| Ok::<_, Error>(Ca::load(dir, kind)?.map(Arc::new));
+        let before = dir.join(PREVIOUS);
+        let (current, previous) = (load(dir, &CLUSTER)?, load(&before, &CLUSTER)?);
         let trusted = current.as_ref().map(|ca| {
-            let pem: String = std::iter::once(ca).chain(&previous).map(|ca| ca.cert_pem()).collect();
+            let pem = both(ca, &previous);
             Arc::new(Trusted { digest: crypto::sha256_hex(pem.as_bytes()), pem })
         });
-        State { current, previous, trusted }
+        Ok(State { current, previous, server: load(dir, &SERVER)?, server_previous: load(&before, &SERVER)?, trusted })
     }
 }
 
+/// The certificates of an authority and the one before it, PEM.
+fn both(current: &Arc<Ca>, previous: &Option<Arc<Ca>>) -> String {
+    std::iter::once(current).chain(previous).map(|ca| ca.cert_pem()).collect()
+}
+
+/// How a clock is set by hand, and kept right.
+pub const SET_CLOCK: &str = "date -u -s 'YYYY-MM-DD HH:MM:SS', then timedatectl set-ntp true";
+
+/// Refuses what is dated, while this machine's clock cannot be right: it would be over, or not have begun, once the clock is.
+pub fn clock_is_right() -> Result<()> {
+    let (now, built) = (clock::now(), clock::built_at());
+    if clock::is_plausible(now) {
+        return Ok(());
+    }
+    Err(Error::Unavailable(format!(
+        "It is {now} by the control plane's clock, and its program is from {built}: nothing that is dated is made until the clock is right ({SET_CLOCK})."
+    )))
+}
+
 impl Authority {
+    /// Whether there is an authority in this directory, or what is left of one.
+    pub fn is_made(dir: &Path) -> Result<bool> {
+        Ok(there(&dir.join(CLUSTER.key))? || there(&dir.join(CLUSTER.cert))?)
+    }
+
     /// Loads the authority, where there is one. Half an authority is refused: it must be restored, not replaced.
     pub fn new(dir: PathBuf) -> Result<Authority> {
         let state = State::load(&dir)?;
@@ -86,10 +115,10 @@ impl Authority {
         state
     }
 
-    /// When the authority's certificate ends, where there is one.
+    /// When the first of the authorities' certificates ends, where there is one.
     pub fn ends_at(&self) -> Option<Timestamp> {
-        let ca = self.state().current.clone()?;
-        pki::validity(ca.cert_pem()).map(|(_, ends)| ends)
+        let state = self.state();
+        state.current.iter().chain(&state.server).filter_map(|ca| pki::validity(ca.cert_pem())).map(|(_, ends)| ends).min()
     }
 
     /// The authority that issues, made now if there is none.
@@ -107,6 +136,11 @@ impl Authority {
         self.made(|state| state.previous.clone().or_else(|| state.current.clone()))
     }
 
+    /// The authority that vouches for the server to people: the one that they trust already.
+    pub fn showing(&self) -> Result<Arc<Ca>> {
+        self.made(|state| state.server_previous.clone().or_else(|| state.server.clone()))
+    }
+
     /// What nodes are to trust.
     pub fn trusted(&self) -> Result<Arc<Trusted>> {
         self.made(|state| state.trusted.clone())
@@ -119,10 +153,14 @@ impl Authority {
         let _changing = lock(&self.changing);
         // It may have been restored since the start: what is there is never replaced.
         let mut state = self.set(State::load(&self.dir)?);
-        if state.current.is_none() {
-            state = self.set(State::of(Some(Arc::new(Ca::create(&self.dir)?)), None));
-            log::info!(target: "cluster", event = "ca.create", directory:% = self.dir.display(); "Made the cluster's certificate authority");
+        for (kind, there) in [(&CLUSTER, state.current.is_some()), (&SERVER, state.server.is_some())] {
+            if !there {
+                clock_is_right()?;
+                Ca::create(&self.dir, kind)?;
+                log::info!(target: "cluster", event = "ca.create", file:% = self.dir.join(kind.cert).display(); "Made a certificate authority");
+            }
         }
+        state = self.set(State::load(&self.dir)?);
         take(&state).ok_or_else(|| Error::fault("load the certificate authority", "it is not there"))
     }
 
@@ -134,7 +172,9 @@ impl Authority {
             return Err(Error::Conflict(STILL_TRUSTED.into()));
         }
         let (next, previous) = (self.dir.join(NEXT), self.dir.join(PREVIOUS));
-        Ca::create(&next)?;
+        // The cluster's own comes last: a directory that has it is whole.
+        Ca::create(&next, &SERVER)?;
+        Ca::create(&next, &CLUSTER)?;
         copy(&self.dir, &previous)?;
         finish_rotation(&self.dir)?;
         self.set(State::load(&self.dir)?);
@@ -153,12 +193,17 @@ impl Authority {
     }
 }
 
-/// Copies an authority's key and certificate.
+/// Copies both authorities' keys and certificates, the cluster's own last. The server's may be missing: there was one authority once.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     files::private_dir(to)?;
-    for (name, mode) in [(CA_KEY, files::PRIVATE), (CA_CERT, files::PUBLIC)] {
-        let text = files::read(&from.join(name))?.ok_or_else(|| Error::fault("copy the authority", format!("{name} is not there")))?;
-        files::write(&to.join(name), text.as_bytes(), mode)?;
+    for kind in [&SERVER, &CLUSTER] {
+        for (name, mode) in [(kind.key, files::PRIVATE), (kind.cert, files::PUBLIC)] {
+            match files::read(&from.join(name))? {
+                Some(text) => files::write(&to.join(name), text.as_bytes(), mode)?,
+                None if kind.key == SERVER.key && !there(&from.join(kind.key))? && !there(&from.join(kind.cert))? => {}
+                None => return Err(Error::fault("copy the authority", format!("{name} is not there"))),
+            }
+        }
     }
     Ok(())
 }
@@ -173,8 +218,8 @@ fn finish_rotation(dir: &Path) -> Result<()> {
         return Ok(());
     }
     // Both files there and not readable is a fault of the disk, not a rotation that was not decided.
-    let whole = |dir: &Path| match there(&dir.join(CA_KEY))? && there(&dir.join(CA_CERT))? {
-        true => Ca::load(dir).map(|ca| ca.is_some()),
+    let whole = |dir: &Path| match there(&dir.join(CLUSTER.key))? && there(&dir.join(CLUSTER.cert))? {
+        true => Ca::load(dir, &CLUSTER).map(|ca| ca.is_some()),
         false => Ok(false),
     };
     if whole(&next)? && whole(&previous)? {
@@ -202,6 +247,36 @@ fn discard(dir: &Path, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Looks, at a start, whether authorities and certificates are of this time. Whoever relies on one that is not is refused everywhere, and so it
+/// is told; authorities that no node relies on yet are made once more.
+pub fn look_at_dates(control: &Control) -> Result<()> {
+    let now = clock::now();
+    let state = control.ca.state();
+    let authorities = state.current.iter().chain(&state.server).map(|ca| ("authority", ca.cert_pem().to_string()));
+    let shown = control.config.tls_files.iter().filter_map(|(chain, key)| Some(("certificate", tls::own_certificate(chain, key).ok()?)));
+    for (what, pem) in authorities.chain(shown) {
+        let Some((from, until)) = pki::validity(&pem).filter(|(from, until)| !(*from..=*until).contains(&now)) else { continue };
+        let fingerprint = pki::fingerprint_hex(&pem);
+        log::warn!(target: "cluster", event = "certificate.outside_dates", what, from:%, until:%, now:%; "It is not of this time: clients refuse it. Is the clock right?");
+        let (enrolled, _) = control.store.read(|r| nodes::count_trust(r, ""))?;
+        let is_remade = what == "authority" && enrolled == 0 && clock::is_plausible(now);
+        let fields = json!({"what": what, "fingerprint": fingerprint, "from": from, "until": until, "made_again": is_remade});
+        let told = control.store.write(move |w| events::record(w, NewEvent::at("warning", "cluster", "certificate.outside_dates", fields)));
+        if let Err(e) = told {
+            // A full disk keeps no server from starting.
+            log::warn!(target: "cluster", event = "event.unwritten", error:% = Chain(&e); "The event could not be recorded");
+        }
+        if is_remade {
+            control.ca.drop_previous()?;
+            control.ca.rotate()?;
+            control.ca.drop_previous()?;
+            log::warn!(target: "cluster", event = "ca.made_again", from:%, until:%; "Made the authorities again: no node relied on them");
+            return tls::turn(control);
+        }
+    }
+    Ok(())
+}
+
 /// Nodes that were enrolled before it was noted what they trust were given the authority of that time, and there was only one.
 pub fn adopt(ca: &Authority, store: &Store) -> Result<()> {
     let digest = ca.trusted()?.digest.clone();
@@ -215,8 +290,19 @@ pub fn show(control: &Control) -> Result<CaView> {
         |ca: &Arc<Ca>| AuthorityView { fingerprint: ca.fingerprint_hex(), not_after: pki::validity(ca.cert_pem()).map(|(_, end)| end) };
     let state = control.ca.state();
     let (current, previous) = (state.current.as_ref().map(view), state.previous.as_ref().map(view));
+    let (server, server_previous) = (state.server.as_ref().map(view), state.server_previous.as_ref().map(view));
+    let server_ca_cert_pem = state.server.as_ref().map(|ca| both(ca, &state.server_previous)).unwrap_or_default();
     let (enrolled, current_trust) = control.store.read(|r| nodes::count_trust(r, &trusted.digest))?;
-    Ok(CaView { current, previous, ca_cert_pem: trusted.pem.clone(), nodes: enrolled, nodes_up_to_date: current_trust })
+    Ok(CaView {
+        current,
+        previous,
+        ca_cert_pem: trusted.pem.clone(),
+        server,
+        server_previous,
+        server_ca_cert_pem,
+        nodes: enrolled,
+        nodes_up_to_date: current_trust,
+    })
 }
 
 /// A page of the enrolled nodes, and whether each has what it is to trust.
@@ -235,6 +321,7 @@ pub fn rotate(control: &Control) -> Result<CaView> {
     if show(control)?.previous.is_some() {
         return Err(Error::Conflict(STILL_TRUSTED.into()));
     }
+    clock_is_right()?;
     change(control, "ca.rotate", || control.ca.rotate())
 }
 
@@ -279,13 +366,17 @@ mod tests {
         let _ = fs::remove_dir_all(&root);
         let dir = |name: &str| root.join(name);
         let begin = |name: &str| {
-            let old = Ca::create(&dir(name)).expect("an authority").fingerprint_hex();
-            let new = Ca::create(&dir(name).join(NEXT)).expect("the next one").fingerprint_hex();
+            for dir in [dir(name), dir(name).join(NEXT)] {
+                Ca::create(&dir, &SERVER).expect("the server's authority");
+            }
+            let old = Ca::create(&dir(name), &CLUSTER).expect("an authority").fingerprint_hex();
+            let new = Ca::create(&dir(name).join(NEXT), &CLUSTER).expect("the next one").fingerprint_hex();
             (old, new)
         };
         let seen = |name: &str| {
             let state = State::load(&dir(name)).expect("a state that can be started from");
             assert!(!dir(name).join(NEXT).exists() && !dir(name).join(DISCARDED).exists(), "{name}");
+            assert_eq!((state.server.is_some(), state.server_previous.is_some()), (true, state.previous.is_some()), "{name}");
             let print = |ca: &Option<Arc<Ca>>| ca.as_ref().map(|ca| ca.fingerprint_hex()).unwrap_or_default();
             (print(&state.current), print(&state.previous))
         };
@@ -297,7 +388,7 @@ mod tests {
 
         let (old, _) = begin("the one before is half kept");
         copy(&dir("the one before is half kept"), &previous("the one before is half kept")).expect("a copy");
-        fs::remove_file(previous("the one before is half kept").join(CA_CERT)).expect("half of it");
+        fs::remove_file(previous("the one before is half kept").join(CLUSTER.cert)).expect("half of it");
         assert_eq!(seen("the one before is half kept"), (old, none()));
 
         let (old, new) = begin("both are whole");
@@ -308,19 +399,19 @@ mod tests {
         let (old, new) = begin("the key is in its place, the certificate is not");
         let name = "the key is in its place, the certificate is not";
         copy(&dir(name), &previous(name)).expect("a copy");
-        fs::copy(dir(name).join(NEXT).join(CA_KEY), dir(name).join(CA_KEY)).expect("half of it");
+        fs::copy(dir(name).join(NEXT).join(CLUSTER.key), dir(name).join(CLUSTER.key)).expect("half of it");
         assert_eq!(seen(name), (new.clone(), old.clone()));
 
         assert!(Authority::new(dir(name)).expect("an authority").rotate().is_err(), "the one before is still trusted");
         fs::rename(previous(name), dir(name).join(DISCARDED)).expect("a drop that was not finished");
-        fs::remove_file(dir(name).join(DISCARDED).join(CA_CERT)).expect("half of it");
+        fs::remove_file(dir(name).join(DISCARDED).join(CLUSTER.cert)).expect("half of it");
         assert_eq!(seen(name), (new.clone(), none()));
 
         // A rotation failed between key and certificate while the server ran, and the operator asks again: nothing is lost.
         let authority = Authority::new(dir(name)).expect("an authority");
-        let third = Ca::create(&dir(name).join(NEXT)).expect("the next one").fingerprint_hex();
+        let third = Ca::create(&dir(name).join(NEXT), &CLUSTER).expect("the next one").fingerprint_hex();
         copy(&dir(name), &previous(name)).expect("a copy");
-        fs::copy(dir(name).join(NEXT).join(CA_KEY), dir(name).join(CA_KEY)).expect("half of it");
+        fs::copy(dir(name).join(NEXT).join(CLUSTER.key), dir(name).join(CLUSTER.key)).expect("half of it");
         assert!(authority.rotate().is_err(), "that one is carried out first");
         assert_eq!(seen(name), (third, new));
         fs::remove_dir_all(root).expect("the directory is ours");
@@ -333,7 +424,7 @@ mod tests {
         let _ = fs::remove_dir_all(&dir);
         let authority = Arc::new(Authority::new(dir.clone()).expect("no authority yet"));
         let before = authority.trusted().expect("an authority").digest.clone();
-        let key = dir.join(CA_KEY);
+        let key = dir.join(CLUSTER.key);
         let text = fs::read_to_string(&key).expect("the key");
         fs::remove_file(&key).expect("the key is away");
         let path = key.to_str().expect("a name");

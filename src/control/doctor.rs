@@ -4,7 +4,7 @@
 use super::{Control, backups, limits, tls, unnamed};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
-use crate::crypto::pki::{self, CA_CERT, CA_KEY, Ca};
+use crate::crypto::pki::{self, CLUSTER, Ca, Kind, SERVER};
 use crate::error::{Chain, Error, Result};
 use crate::model::Paging;
 use crate::model::backups::Drill;
@@ -124,7 +124,7 @@ pub fn of_data(config: &Config, runs: bool) -> Vec<Finding> {
 
 fn of(config: &Config, runs: bool, seen: Result<Seen>) -> Vec<Finding> {
     let mut findings = vec![strictness(config), doctor::private("files.keys", &config.data_dir, &secrets(config))];
-    findings.extend(authority(config));
+    findings.extend(authorities(config));
     findings.push(server_certificate(config));
     findings.push(newest_backup(config));
     findings.push(wal(config));
@@ -171,7 +171,9 @@ fn secrets(config: &Config) -> Vec<PathBuf> {
         PathBuf::from(file)
     }));
     paths.extend(inside(&config.data_dir.join("keys")));
-    paths.extend(["", "previous", "next"].iter().map(|dir| config.pki_dir.join(dir).join(CA_KEY)));
+    for kind in [&CLUSTER, &SERVER] {
+        paths.extend(["", "previous", "next"].iter().map(|dir| config.pki_dir.join(dir).join(kind.key)));
+    }
     for identity in inside(&config.data_dir.join("identities")) {
         paths.extend(["node.key", "lease.token"].map(|name| identity.join(name)));
     }
@@ -185,33 +187,36 @@ fn days_left(ends: Timestamp) -> i64 {
     (ends.secs() - clock::now().secs()).div_euclid(86_400)
 }
 
-/// The cluster's authority, and how far a rotation is.
-fn authority(config: &Config) -> Vec<Finding> {
-    const CHECK: &str = "certificates.authority";
+/// One of the authorities.
+fn authority(config: &Config, check: &'static str, kind: &Kind, name: &str) -> Finding {
     let dir = &config.pki_dir;
-    let (key, cert) = (dir.join(CA_KEY), dir.join(CA_CERT));
-    let mut findings = Vec::new();
+    let (key, cert) = (dir.join(kind.key), dir.join(kind.cert));
+    let restore = "restore it from a backup: uptimemesh backup restore --help";
     match (key.exists(), cert.exists()) {
-        (false, false) => findings.push(Finding::skipped(CHECK, "there is none yet; the first start makes it")),
-        (true, true) => findings.push(match Ca::load(dir) {
-            Ok(Some(ca)) => Finding::validity(
-                CHECK,
-                "the cluster's authority",
-                pki::validity(ca.cert_pem()),
-                clock::now(),
-                CA_DAYS_LOW,
-                "uptimemesh ca rotate --wait",
-            ),
-            Ok(None) => Finding::skipped(CHECK, "there is none yet; the first start makes it"),
-            Err(e) => Finding::fail(CHECK, Chain(&e).to_string(), "restore it from a backup: uptimemesh backup restore --help"),
-        }),
+        (false, false) => Finding::skipped(check, "there is none yet; the first start makes it"),
+        (true, true) => match Ca::load(dir, kind) {
+            Ok(Some(ca)) => {
+                let validity = pki::validity(ca.cert_pem());
+                Finding::validity(check, name, validity, clock::now(), CA_DAYS_LOW, "uptimemesh ca rotate --wait")
+            }
+            Ok(None) => Finding::skipped(check, "there is none yet; the first start makes it"),
+            Err(e) => Finding::fail(check, Chain(&e).to_string(), restore),
+        },
         (has_key, _) => {
             let (here, gone) = if has_key { (&key, &cert) } else { (&cert, &key) };
-            let seen = format!("{} is there and {} is not", here.display(), gone.display());
-            findings.push(Finding::fail(CHECK, seen, "restore it from a backup: uptimemesh backup restore --help"));
+            Finding::fail(check, format!("{} is there and {} is not", here.display(), gone.display()), restore)
         }
     }
-    let has = |name: &str| dir.join(name).join(CA_CERT).exists();
+}
+
+/// The authorities, and how far a rotation is.
+fn authorities(config: &Config) -> Vec<Finding> {
+    let dir = &config.pki_dir;
+    let mut findings = vec![
+        authority(config, "certificates.authority", &CLUSTER, "the cluster's authority"),
+        authority(config, "certificates.people", &SERVER, "the authority that people trust"),
+    ];
+    let has = |name: &str| dir.join(name).join(CLUSTER.cert).exists();
     findings.push(match (has("next"), has("previous")) {
         (true, _) => Finding::warn(
             "certificates.rotation",
@@ -232,7 +237,7 @@ fn server_certificate(config: &Config) -> Finding {
     const CHECK: &str = "certificates.server";
     match (&config.tls_files, config.tls) {
         (_, false) => Finding::skipped(CHECK, "TLS is off: the proxy before it has the certificate"),
-        (None, true) => Finding::ok(CHECK, "the cluster's authority issues it at each start, and anew before it ends"),
+        (None, true) => Finding::ok(CHECK, "the authority that people trust issues it at each start, and anew before it ends"),
         (Some((chain, key)), true) => {
             let to_do =
                 format!("renew it, and put chain and key in {} and {}; they are read again by themselves", chain.display(), key.display());

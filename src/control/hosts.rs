@@ -17,6 +17,7 @@ impl Hosts {
             names.push(own);
         }
         names.extend(config.tls_names.iter().cloned());
+        names.extend(config.advertised.iter().map(|(host, _)| host.clone()));
         Hosts(names)
     }
 

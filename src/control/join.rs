@@ -4,7 +4,7 @@ use super::ca::Trusted;
 use super::leases::{Leases, NewIdentity, claims_for};
 use super::node_names::{self, Known};
 use super::node_runs::Runs;
-use super::{Control, guard, limits, throttle, tls};
+use super::{Control, ca, guard, limits, throttle, tls};
 use crate::caller;
 use crate::clock::{self, Timestamp};
 use crate::crypto::pki::{self, Csr, Issued};
@@ -230,6 +230,7 @@ fn checked_csr(pem: &str, node_id: &str) -> Result<Csr> {
 /// Signs a certificate: of the names that were asked for, those that are the node's own.
 /// The server's own names are nobody else's: a node that has one could pass for the control plane. With it goes what the node is to trust.
 fn issue(control: &Control, csr: &Csr, node_id: &str, given: Option<&str>, now: Timestamp) -> Result<(Issued, Arc<Trusted>)> {
+    ca::clock_is_right()?;
     let servers = control.tls.as_ref().map_or_else(|| tls::names(&control.config, control.listening), tls::Tls::names);
     let own = control.store.read(|r| {
         let domain = settings::by_key(r, "mesh_domain")?.map_or(MESH_DOMAIN.to_string(), |s| s.value);

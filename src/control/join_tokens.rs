@@ -1,6 +1,6 @@
 //! Join tokens: minted for operators, listed without their secret, taken back.
 
-use super::{Control, guard, tls};
+use super::{Control, ca, guard, tls};
 use crate::crypto;
 use crate::error::{Error, Result};
 use crate::model::events::NewEvent;
@@ -77,8 +77,9 @@ struct Way(Option<(String, Vec<String>)>);
 
 impl Way {
     fn here(control: &Control) -> Result<Way> {
+        ca::clock_is_right()?;
         let authority = control.ca.vouching()?.fingerprint_hex();
-        Ok(Way(control.tls.is_some().then(|| (authority, tls::reached_at(control)))))
+        Ok(Way(control.tls.is_some().then(|| (authority, tls::reached_at(&control.config, control.listening)))))
     }
 
     fn join_string(&self, role: JoinRole, token: &str) -> Option<String> {

@@ -8,13 +8,14 @@
 use super::load_history::{LoadDay, LoadHistory, STEP_S, STEPS, Sample};
 use super::node_runs::{self, News, Runs};
 use super::unstored::Unstored;
-use super::{Control, throttle};
+use super::{Control, throttle, tls};
 use crate::caller;
 use crate::clock::{self, Timestamp};
 use crate::crypto::pki::{self, PublicKey};
 use crate::crypto::{self, lease};
 use crate::error::{Chain, Error, FieldFault, Loc, Result};
 use crate::logger::Quota;
+use crate::model::addresses::Addresses;
 use crate::model::events::NewEvent;
 use crate::model::leases::{LeaseState, LeaseView, STALE_S};
 use crate::model::node_runs::{AgentRun, Conflict};
@@ -73,6 +74,9 @@ pub struct Renewed {
     /// Whether the node is to renew its identity, because there is another authority to trust.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     renew_identity: bool,
+    /// Where the control plane is reached by now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    addresses: Option<Addresses>,
     /// What the node is to update itself to.
     #[serde(skip_serializing_if = "Option::is_none")]
     update: Option<Request>,
@@ -648,6 +652,7 @@ pub fn heartbeat(control: &Control, mut beat: Heartbeat) -> Result<Renewed> {
     let half_life = claims.iat + (claims.exp - claims.iat) / 2;
     let lease_token = (now.secs() >= half_life).then(|| lease::mint(key, &claims_for(control, &beat.node_id, &claims.fp, now)));
     Ok(Renewed {
+        addresses: control.tls.as_ref().and_then(tls::Tls::told),
         update: control.updates.told(&beat.node_id),
         node_id: beat.node_id,
         heartbeat_at: now,

@@ -20,8 +20,8 @@ pub struct Known<'k> {
     pub given: Option<&'k str>,
     /// The control plane's own names and addresses.
     pub servers: &'k [String],
-    /// Ids and names of the nodes that were known before this one, in lower case.
-    pub earlier: &'k [String],
+    /// Id and name of each node that was known before this one, in lower case.
+    pub earlier: &'k [(String, String)],
     /// Mesh addresses that were given to other nodes.
     pub others: &'k [String],
 }
@@ -36,10 +36,13 @@ pub fn own(known: &Known) -> Vec<String> {
     if is_label(known.node_id) && !is_number(known.node_id) {
         own.push(known.node_id.to_string());
     }
-    let of_another = |name: &String| known.earlier.contains(&name.to_ascii_lowercase()) || known.servers.iter().any(|s| is_same(s, name));
+    let of_another = |name: &String| {
+        let lower = name.to_ascii_lowercase();
+        known.earlier.iter().any(|(id, name)| *id == lower || *name == lower) || known.servers.iter().any(|s| is_same(s, name))
+    };
     own.retain(|name| !of_another(name));
     // Another node of the same id in other letters has the same names in the DNS.
-    if known.earlier.contains(&known.node_id.to_ascii_lowercase()) {
+    if known.earlier.iter().any(|(id, _)| *id == known.node_id.to_ascii_lowercase()) {
         own.clear();
     }
     let taken = |ip: IpAddr| known.servers.iter().chain(known.others).filter_map(|s| address::without_prefix(s)).any(|other| other == ip);
@@ -140,10 +143,12 @@ mod tests {
         for given in ["10.0.0.1", "::ffff:10.0.0.1", "fd00:0::1/64"] {
             assert_eq!(of(known("n", Some(given))).len(), 2, "{given}");
         }
-        let (earlier, others) = (text(&["pi", "db.mesh.internal"]), text(&["10.42.0.7/24"]));
+        let earlier = [("pi", "web"), ("db1", "db.mesh.internal")].map(|(id, name)| (id.to_string(), name.to_string()));
+        let others = text(&["10.42.0.7/24"]);
         let of = |known: Known| own(&Known { earlier: &earlier, others: &others, ..known });
         assert_eq!(of(known("PI", None)), [""; 0]);
         assert_eq!(of(known("db", None)), ["db"]);
+        assert_eq!(of(known("Web", None)), ["Web.mesh.internal"]);
         assert_eq!(of(known("n", Some("10.42.0.7"))).len(), 2);
         assert_eq!(of(known("n", Some("10.42.0.8"))).len(), 3);
     }

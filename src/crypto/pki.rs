@@ -1,4 +1,4 @@
-//! The cluster's certificate authority, certificate signing requests, and a node's own key.
+//! The cluster's certificate authorities, certificate signing requests, and a node's own key.
 //!
 //! A certificate is made of what the cluster knows of its node, never copied from the request: of that come only the
 //! public key and those alternative names that are the node's own.
@@ -22,15 +22,24 @@ use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::pem::{Pem, parse_x509_pem};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// The authority's key, in its directory.
-pub const CA_KEY: &str = "cluster-ca.key";
-/// The authority's certificate, in its directory.
-pub const CA_CERT: &str = "cluster-ca.crt";
+/// One of the cluster's two authorities: its name, and its files in the directory that both are in.
+pub struct Kind {
+    /// File of its key.
+    pub key: &'static str,
+    /// File of its certificate.
+    pub cert: &'static str,
+    common_name: &'static str,
+}
+
+/// The authority that nodes and the control plane know each other by.
+pub const CLUSTER: Kind = Kind { key: "cluster-ca.key", cert: "cluster-ca.crt", common_name: "UptimeMesh Cluster CA" };
+/// The authority that people trust: it signs what the server shows to browsers and commands, and no node.
+pub const SERVER: Kind = Kind { key: "server-ca.key", cert: "server-ca.crt", common_name: "UptimeMesh Server CA" };
 
 /// How long the authority lives.
 const CA_YEARS: u64 = 10;
 /// A certificate is valid from so long before it was issued: clocks of small machines are off.
-const BACKDATED_S: i64 = 3600;
+pub const BACKDATED_S: i64 = 3600;
 /// Bytes of a serial number: RFC 5280 §4.1.2.2 allows 20 and the first bit must be clear.
 const SERIAL_BYTES: usize = 16;
 /// Bits of an RSA key: fewer are broken, more cost too much to check.
@@ -155,8 +164,8 @@ pub struct Ca {
 impl Ca {
     /// Loads the authority from its directory; `None` where there is none. Half an authority, a key that does not belong to
     /// the certificate, or a certificate that is no authority's, is refused: it must be restored, never replaced.
-    pub fn load(dir: &Path) -> Result<Option<Ca>> {
-        let (key_path, cert_path) = (dir.join(CA_KEY), dir.join(CA_CERT));
+    pub fn load(dir: &Path, kind: &Kind) -> Result<Option<Ca>> {
+        let (key_path, cert_path) = (dir.join(kind.key), dir.join(kind.cert));
         let (key, mut cert) = (files::read(&key_path)?, files::read(&cert_path)?);
         if let (Some(key), None) = (&key, &cert) {
             // A crash while the authority was made: both are there, one under the name it was prepared with.
@@ -180,18 +189,16 @@ impl Ca {
     }
 
     /// Makes a new authority. A crash at any moment leaves none, or a whole one.
-    pub fn create(dir: &Path) -> Result<Ca> {
+    pub fn create(dir: &Path, kind: &Kind) -> Result<Ca> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).doing("make the authority's key")?;
-        let mut params = params("UptimeMesh Cluster CA", crate::clock::now(), Duration::from_secs(CA_YEARS * 365 * 86_400));
-        params.distinguished_name.push(DnType::OrganizationName, "UptimeMesh");
+        let mut params = authority_params(kind, crate::clock::now(), Duration::from_secs(CA_YEARS * 365 * 86_400));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let cert_pem = params.self_signed(&key).doing("sign the authority's certificate")?.pem();
         files::private_dir(dir)?;
-        let cert_path = dir.join(CA_CERT);
+        let cert_path = dir.join(kind.cert);
         let prepared = files::beside(&cert_path);
         files::write(&prepared, cert_pem.as_bytes(), files::PUBLIC)?;
-        files::write(&dir.join(CA_KEY), key.serialize_pem().as_bytes(), files::PRIVATE)?;
+        files::write(&dir.join(kind.key), key.serialize_pem().as_bytes(), files::PRIVATE)?;
         files::rename(&prepared, &cert_path)?;
         Ok(Ca { cert_pem, issuer: Issuer::new(params, key) })
     }
@@ -222,8 +229,20 @@ impl Ca {
         fingerprint_hex(&self.cert_pem).expect("the certificate was written or read here")
     }
 
-    /// Issues a certificate for a server with these names and addresses, and a key of its own. Gives the chain, the authority's certificate
-    /// in it, so that whoever knows only its fingerprint can check the rest; and the key; both in PEM.
+    /// Signs a message: what [`is_signed_by`] proves.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
+        self.issuer.key().sign(message).doing("sign with the authority's key")
+    }
+
+    /// A certificate (PEM) by which whoever trusts this authority believes the authority of the server too.
+    pub fn vouch_for(&self, server: &Ca, validity_days: i64, now: Timestamp) -> Result<String> {
+        let mut params = authority_params(&SERVER, now, Duration::from_secs(validity_days.unsigned_abs() * 86_400));
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.use_authority_key_identifier_extension = true;
+        Ok(params.signed_by(server.issuer.key(), &self.issuer).doing("vouch for the server's authority")?.pem())
+    }
+
+    /// Issues a certificate for a server with these names and addresses, and a key of its own; both in PEM.
     pub fn issue_server(&self, names: &[String], validity_days: i64, now: Timestamp) -> Result<(String, String)> {
         let doing = "issue the server's certificate";
         let mut params =
@@ -240,7 +259,7 @@ impl Ca {
         }
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).doing(doing)?;
         let cert = params.signed_by(&key, &self.issuer).doing(doing)?;
-        Ok((cert.pem() + &self.cert_pem, key.serialize_pem()))
+        Ok((cert.pem(), key.serialize_pem()))
     }
 
     /// Issues a node's certificate for the request's key. Of the names that the request asks for, it gets those in `own`.
@@ -267,6 +286,14 @@ impl Ca {
         let not_after = Timestamp::from_secs(now.secs() + validity.as_secs() as i64);
         Ok(Issued { cert_pem: cert.pem(), fingerprint_hex: super::sha256_hex(cert.der()), not_after })
     }
+}
+
+/// What every certificate of an authority has.
+fn authority_params(kind: &Kind, now: Timestamp, validity: Duration) -> CertificateParams {
+    let mut params = params(kind.common_name, now, validity);
+    params.distinguished_name.push(DnType::OrganizationName, "UptimeMesh");
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
 }
 
 /// What every certificate has: its name, a random serial number, its time.
@@ -346,6 +373,14 @@ pub fn common_name(cert_pem: &str) -> Option<String> {
     cert.subject().iter_common_name().next()?.as_str().ok().map(str::to_string)
 }
 
+/// Whether one of these authorities (PEM) signed a message.
+pub fn is_signed_by(authorities_pem: &str, message: &[u8], signature: &[u8]) -> bool {
+    Pem::iter_from_buffer(authorities_pem.as_bytes()).filter_map(std::result::Result::ok).any(|pem| {
+        let key = spki_of(&pem.contents).and_then(PublicKey::from_spki);
+        key.is_some_and(|key| key.verify(message, signature))
+    })
+}
+
 /// From when until when a certificate in PEM is valid.
 pub fn validity(cert_pem: &str) -> Option<(Timestamp, Timestamp)> {
     validity_der(&first_pem(cert_pem).ok()?.contents)
@@ -390,7 +425,7 @@ mod tests {
     #[test]
     fn a_certificate_has_what_the_cluster_says_and_not_what_was_asked_for() {
         let dir = dir("issue");
-        let ca = Ca::create(&dir).expect("a new authority");
+        let ca = Ca::create(&dir, &CLUSTER).expect("a new authority");
         let key = NodeKey::generate().expect("a key");
         let asked = ["node-a", "evil.example", "10.42.0.7", "10.42.0.8"].map(String::from);
         let csr = Csr::parse(&key.csr_pem("node-a", &asked).expect("a request")).expect("a sound request");
@@ -411,14 +446,14 @@ mod tests {
     #[test]
     fn half_an_authority_is_refused_and_an_interrupted_one_is_finished() {
         let dir = dir("half");
-        assert!(Ca::load(&dir).expect("nothing is there").is_none());
-        let made = Ca::create(&dir).expect("a new authority");
-        let loaded = Ca::load(&dir).expect("both are there").expect("an authority");
+        assert!(Ca::load(&dir, &CLUSTER).expect("nothing is there").is_none());
+        let made = Ca::create(&dir, &CLUSTER).expect("a new authority");
+        let loaded = Ca::load(&dir, &CLUSTER).expect("both are there").expect("an authority");
         assert_eq!(made.cert_pem(), loaded.cert_pem());
-        let (key, cert) = (dir.join(CA_KEY), dir.join(CA_CERT));
+        let (key, cert) = (dir.join(CLUSTER.key), dir.join(CLUSTER.cert));
         files::rename(&cert, &files::beside(&cert)).expect("a crash before the last step");
-        assert!(Ca::load(&dir).expect("it is finished").is_some());
-        let said = |dir: &Path| Ca::load(dir).err().map(|e| crate::error::Chain(&e).to_string()).unwrap_or_default();
+        assert!(Ca::load(&dir, &CLUSTER).expect("it is finished").is_some());
+        let said = |dir: &Path| Ca::load(dir, &CLUSTER).err().map(|e| crate::error::Chain(&e).to_string()).unwrap_or_default();
         std::fs::rename(&key, dir.join("away")).expect("move");
         assert!(said(&dir).contains("cluster-ca.key is not: restore it"), "{}", said(&dir));
         std::fs::write(&key, NodeKey::generate().expect("a key").to_pem()).expect("another key");

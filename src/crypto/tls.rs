@@ -5,6 +5,7 @@
 //! whatever address it was reached: so a node needs to trust nobody but its cluster.
 
 use super::pki::{self, NodeKey};
+use crate::clock::Timestamp;
 use crate::error::{Doing, Result};
 use crate::text;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -226,9 +227,12 @@ impl ServerCertVerifier for ControlPlane {
                 &pinned
             }
         };
-        // A machine without a clock of its own comes up in 1970; it must get here to learn what time it is.
-        let begins = pki::validity_der(end_entity).and_then(|(from, _)| u64::try_from(from.secs()).ok()).unwrap_or(0);
-        let now = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs().max(begins)));
+        // A machine without a clock of its own comes up in 1970, or where its clock was left; it must get here to learn what time it is. The
+        // key of a certificate that ended is of no more use to a thief than that of one in force: both are in the server's memory only.
+        let in_secs = |at: Timestamp| u64::try_from(at.secs()).unwrap_or(0);
+        let (begins, ends) = pki::validity_der(end_entity).ok_or(CertificateError::BadEncoding)?;
+        let now = now.as_secs().min(in_secs(ends)).max(in_secs(begins));
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
         let cert = ParsedCertificate::try_from(end_entity)?;
         rustls::client::verify_server_cert_signed_by_trust_anchor(&cert, roots, intermediates, now, self.algorithms.all)?;
         let name = ServerName::try_from(CONTROL_NAME).map_err(|_| rustls::Error::General("the control plane's name".into()))?;

@@ -1,6 +1,6 @@
 //! Which addresses are one client, and networks of addresses.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Stands for all clients that a trusted proxy passes on without naming them: the address of nobody, and of no machine.
 pub const UNNAMED: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -59,6 +59,35 @@ pub fn is_carrier_nat(address: IpAddr) -> bool {
     matches!(address.to_canonical(), IpAddr::V4(v4) if v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 0x40)
 }
 
+/// Reads where something is reached: a name or an address, with a port or without: `cp.example:443`, `[fd00::1]:443`, `fd00::1`.
+pub fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
+    let host = |text: &str| match text.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
+        Some(inner) => inner?.parse::<Ipv6Addr>().ok().map(|ip| ip.to_string()),
+        None => match text.parse::<IpAddr>() {
+            Ok(ip) => Some(ip.to_canonical().to_string()),
+            Err(_) => is_host_name(text).then(|| text.to_ascii_lowercase()),
+        },
+    };
+    if let Some(whole) = host(text) {
+        return Some((whole, None));
+    }
+    let (before, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port > 0)?;
+    // Without brackets the last part of an IPv6 address would be taken for a port.
+    (!before.contains(':') || before.starts_with('[')).then(|| host(before)).flatten().map(|host| (host, Some(port)))
+}
+
+/// Whether a text may be the name of a host.
+pub fn is_host_name(name: &str) -> bool {
+    let label = |l: &str| (1..=63).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    name.len() <= 253 && name.split('.').all(label) && !name.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// A host and a port as URLs have them.
+pub fn at_port(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
 /// Reads an address, with or without the length of its prefix; one way of writing it for one address.
 pub fn without_prefix(text: &str) -> Option<IpAddr> {
     text.split('/').next()?.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
@@ -91,7 +120,7 @@ pub fn networks(address: IpAddr) -> Vec<Network> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Network, client, is_private, networks};
+    use super::{Network, client, host_and_port, is_private, networks};
 
     #[test]
     fn a_network_contains_its_addresses_and_no_others() {
@@ -110,6 +139,37 @@ mod tests {
         }
         for bad in ["", "10.0.0.0/33", "10.0.0/8", "::/129", "x", "10.0.0.0/", "10.0.0.0/-1"] {
             assert_eq!(Network::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_read_with_its_port_and_without() {
+        for (text, host, port) in [
+            ("cp.Example", "cp.example", None),
+            ("cp.example:443", "cp.example", Some(443)),
+            ("203.0.113.7", "203.0.113.7", None),
+            ("203.0.113.7:8443", "203.0.113.7", Some(8443)),
+            ("fd00:0::1", "fd00::1", None),
+            ("[fd00::1]", "fd00::1", None),
+            ("[fd00::1]:443", "fd00::1", Some(443)),
+        ] {
+            assert_eq!(host_and_port(text), Some((host.to_string(), port)), "{text}");
+        }
+        for bad in [
+            "",
+            ":1",
+            "a b",
+            "cp.example:0",
+            "cp.example:70000",
+            "cp.example:x",
+            "https://cp.example",
+            "[fd00::1",
+            "[x]:1",
+            "256.1.1.1",
+            "*.example",
+            "a:b:1",
+        ] {
+            assert_eq!(host_and_port(bad), None, "{bad}");
         }
     }
 

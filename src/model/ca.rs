@@ -18,10 +18,16 @@ pub struct AuthorityView {
 pub struct CaView {
     /// The one that issues.
     pub current: Option<AuthorityView>,
-    /// The one before, while it is still trusted.
+    /// The previous one, while it is still trusted.
     pub previous: Option<AuthorityView>,
     /// The certificates of both, PEM.
     pub ca_cert_pem: String,
+    /// The one that signs what people are shown.
+    pub server: Option<AuthorityView>,
+    /// The one before it, while it is still what the server shows.
+    pub server_previous: Option<AuthorityView>,
+    /// The certificates of both, PEM: what browsers and commands are to trust.
+    pub server_ca_cert_pem: String,
     /// Enrolled nodes.
     pub nodes: i64,
     /// Those of them that have what they are to trust.

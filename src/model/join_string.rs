@@ -8,7 +8,7 @@ const VERSION: &str = "umj1";
 /// No join string is longer.
 const BYTES_MAX: usize = 2048;
 /// Addresses in one; each is tried until one answers.
-const ADDRESSES_MAX: usize = 16;
+pub const ADDRESSES_MAX: usize = 16;
 
 /// What a join string says. Holds a secret, so it has neither Debug nor Display.
 #[derive(PartialEq)]

@@ -1,6 +1,7 @@
 //! Plain types of the cluster. Serializing one gives exactly the contract's JSON; nothing here does I/O or reads a clock.
 
 pub mod address;
+pub mod addresses;
 pub mod api_tokens;
 pub mod backups;
 pub mod base_path;

@@ -108,10 +108,10 @@ pub fn id_of_name(read: &Read, name: &str) -> Result<Option<String>> {
     read.row(query!("nodes", "id_of_name"), named_params! { ":name": name }, |r| r.get(0))
 }
 
-/// Ids and names of the nodes that were known before this one, in lower case; of all others, where this one is not known yet.
-pub fn earlier(read: &Read, id: &str) -> Result<Vec<String>> {
-    let lower = |row: &Row| Ok([row.get::<_, String>(0)?, row.get::<_, String>(1)?].map(|name| name.to_ascii_lowercase()));
-    Ok(read.rows(query!("nodes", "earlier"), named_params! { ":id": id }, lower)?.into_iter().flatten().collect())
+/// Id and name of each node that was known before this one, in lower case; of all others, where this one is not known yet.
+pub fn earlier(read: &Read, id: &str) -> Result<Vec<(String, String)>> {
+    let lower = |row: &Row| Ok((row.get::<_, String>(0)?.to_ascii_lowercase(), row.get::<_, String>(1)?.to_ascii_lowercase()));
+    read.rows(query!("nodes", "earlier"), named_params! { ":id": id }, lower)
 }
 
 /// The mesh addresses that were given to other nodes.

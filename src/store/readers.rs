@@ -131,6 +131,7 @@ mod tests {
     use super::*;
     use crate::thread::spawn;
     use std::sync::Arc;
+    use std::time::Duration;
     use std::time::Instant;
 
     #[test]

@@ -5,7 +5,6 @@ use crate::model::Object;
 use crate::model::ids::is_id;
 use serde_json::{Value, json};
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -22,41 +21,6 @@ pub fn name() -> Option<String> {
 /// What tells this boot of the machine from every other, also from that of a copy; empty where the kernel does not say.
 pub fn boot() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().chars().filter(char::is_ascii_alphanumeric).collect()
-}
-
-/// The addresses of the machine's interfaces that others may reach: no loopback, no link-local IPv6, which needs an interface to be said.
-pub fn addresses() -> Vec<IpAddr> {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let mut addresses = local_v4(&read("/proc/net/fib_trie"));
-    addresses.extend(local_v6(&read("/proc/net/if_inet6")));
-    addresses.sort_unstable();
-    addresses.dedup();
-    addresses
-}
-
-/// Of the kernel's routing table, what is routed to this machine: a line with an address, and below it `/32 host LOCAL`.
-fn local_v4(fib_trie: &str) -> Vec<IpAddr> {
-    let mut last = None;
-    let mut found = Vec::new();
-    for line in fib_trie.lines().map(str::trim) {
-        if let Some(address) = line.strip_prefix("|-- ") {
-            last = address.parse::<Ipv4Addr>().ok();
-        } else if line.starts_with("/32 host LOCAL") {
-            found.extend(last.filter(|a| !a.is_loopback()).map(IpAddr::V4));
-        }
-    }
-    found
-}
-
-/// Of the kernel's list of IPv6 addresses, those of global scope (`00`): 32 digits, then index, prefix length and scope.
-fn local_v6(if_inet6: &str) -> Vec<IpAddr> {
-    let global = |line: &str| {
-        let mut words = line.split_whitespace();
-        let (digits, scope) = (words.next()?, words.nth(2)?);
-        let address = u128::from_str_radix(digits, 16).ok()?;
-        (scope == "00").then(|| IpAddr::V6(address.into()))
-    };
-    if_inet6.lines().filter_map(global).collect()
 }
 
 /// The machine's facts, of the file system that holds `dir`. What cannot be read is left out.

@@ -56,7 +56,12 @@ fn show(at: &At) -> Reply {
         false => parts::table("Node certificates", &parts::heads(&["Node", "Ends"]), nodes.iter().take(SHOWN_MAX).map(row).collect()),
     };
     let follows = Html::concat(vec![
-        parts::facts(vec![("Authority that issues", authority(&view.current)), ("Authority before it", authority(&view.previous))]),
+        parts::facts(vec![
+            ("Authority of the nodes", authority(&view.current)),
+            ("The previous one", authority(&view.previous)),
+            ("Authority that people trust", authority(&view.server)),
+            ("The previous one of those", authority(&view.server_previous)),
+        ]),
         rotation(at, &view)?,
         parts::section("Node certificates that end next", &table),
     ]);
@@ -64,7 +69,8 @@ fn show(at: &At) -> Reply {
         page!("head.html", title = "Certificates", actions = &actions(at, &view), notice = &at.notice(DONE)),
         settings::tabs(at),
         parts::live("authority", &follows),
-        parts::details("Certificates of the authority, PEM", &parts::code(&view.ca_cert_pem)),
+        parts::details("What browsers and commands are to trust, PEM", &parts::code(&view.server_ca_cert_pem)),
+        parts::details("What nodes trust, PEM", &parts::code(&view.ca_cert_pem)),
     ]);
     at.page(PLACE, "Certificates", &body)
 }

@@ -1,12 +1,13 @@
 //! What the authorities vouch for: a node's certificate is good for the node, and for nobody else's name or address.
 
 use crate::node::{Node, csr, token};
-use crate::support::{Served, believing};
+use crate::support::{Served, Wire, believing, until};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConnection, ServerConfig, ServerConnection};
 use serde_json::{Value, json};
 use std::fs;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -114,4 +115,96 @@ fn no_node_passes_for_a_public_host_a_router_or_another_node() {
     }
     let bad = admin.post("/cluster/join-tokens", &json!({"role": "worker", "mesh_ip": "10.42.0"}));
     assert_eq!(bad.faults(), [r#"string_pattern_mismatch ["body","mesh_ip"]"#]);
+}
+
+/// Whether curl, OpenSSL and rustls, with this authority, believe the server.
+fn believe(served: &Served, ca: &Path) -> [bool; 3] {
+    let address = served.anonymous().address;
+    let url = format!("https://{address}/health");
+    let curl = run("curl", &["-sS", "--cacert", text(ca), &url]).0;
+    let at = address.to_string();
+    let args = ["s_client", "-connect", &at, "-CAfile", text(ca), "-verify_return_error", "-verify_ip", "127.0.0.1", "-x509_strict"];
+    let openssl = run("openssl", &args).0;
+    let mut wire = Wire::connect(address, Some(&believing(ca, None))).unwrap();
+    let mut answer = Vec::new();
+    let asked = wire.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let _ = asked.and_then(|()| wire.read_to_end(&mut answer));
+    let rustls = answer.starts_with(b"HTTP/1.1 200");
+    [curl, openssl, rustls]
+}
+
+/// Keeps a copy of an authority's certificate under a name.
+fn keep(served: &Served, file: &str, name: &str) -> PathBuf {
+    let path = served.dir.join(name);
+    fs::copy(served.config.pki_dir.join(file), &path).unwrap();
+    path
+}
+
+#[test]
+fn what_people_trust_signs_no_node() {
+    let served = Served::new();
+    let (people, cluster) = (served.config.pki_dir.join("server-ca.crt"), served.config.pki_dir.join("cluster-ca.crt"));
+    let (_, shown) = run("openssl", &["x509", "-in", text(&people), "-noout", "-text"]);
+    for part in ["CA:TRUE", "CN = UptimeMesh Server CA", "O = UptimeMesh", "prime256v1"] {
+        assert!(shown.contains(part), "{part} not in {shown}");
+    }
+    assert_eq!(believe(&served, &people), [true; 3]);
+    assert_eq!(believe(&served, &cluster), [true; 3], "whoever trusted the cluster's own authority still does");
+    let (cert, cert_pem, key_pem) = joins(&served, &token(&served.admin(), "worker", None), "node-a", &[], json!({}));
+    assert!(openssl_takes(&cluster, &cert, "node-a") && rustls_takes(&cluster, &cert_pem, &key_pem, "node-a"));
+    assert!(!openssl_takes(&people, &cert, "node-a") && !rustls_takes(&people, &cert_pem, &key_pem, "node-a"));
+    let ca = served.admin().get("/cluster/ca").json();
+    assert_eq!(ca["server_ca_cert_pem"], fs::read_to_string(&people).unwrap());
+    assert_eq!(ca["ca_cert_pem"], fs::read_to_string(&cluster).unwrap());
+    assert_eq!(ca["server_previous"], Value::Null);
+}
+
+#[test]
+fn a_directory_with_one_authority_gets_the_other_and_loses_nothing() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut served = Served::new();
+    let mut node = Node::joined(&served.admin(), "node-a");
+    served.server.take().unwrap().shutdown();
+    let cluster = keep(&served, "cluster-ca.crt", "kept");
+    let files = ["server-ca.crt", "server-ca.key"].map(|name| served.config.pki_dir.join(name));
+    files.iter().for_each(|file| fs::remove_file(file).unwrap());
+    served.server = Some(uptimemesh::Server::start(served.config.clone()).unwrap());
+    assert_eq!(fs::metadata(&files[1]).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!([believe(&served, &cluster), believe(&served, &files[0])], [[true; 3]; 2]);
+    assert_eq!(node.heartbeat(&served.anonymous(), 45, &json!({})).status, 200);
+    assert_eq!(served.admin().get("/cluster/ca").json()["nodes_up_to_date"], 1);
+    // Half of it is refused, as of the other.
+    served.server.take().unwrap().shutdown();
+    fs::remove_file(&files[0]).unwrap();
+    let why = uptimemesh::Server::start(served.config.clone()).map(|_| ()).unwrap_err();
+    assert!(uptimemesh::Chain(&why).to_string().contains("server-ca.crt is not: restore it"), "{}", uptimemesh::Chain(&why));
+}
+
+#[test]
+fn both_authorities_are_rotated_and_the_previous_ones_hold_until_they_are_dropped() {
+    let mut served = Served::new();
+    let kept = |served: &Served, n: u8| ["server-ca.crt", "cluster-ca.crt"].map(|file| keep(served, file, &format!("{n}-{file}")));
+    let first = kept(&served, 1);
+    assert_eq!(served.admin().post("/cluster/ca/rotate", &json!({})).status, 200);
+    let second = kept(&served, 2);
+    let all = |served: &Served, of: &[PathBuf; 2]| [believe(served, &of[0]), believe(served, &of[1])];
+    assert_eq!(all(&served, &first), [[true; 3]; 2]);
+    served.restart();
+    assert_eq!(all(&served, &first), [[true; 3]; 2]);
+    let ca = served.admin().get("/cluster/ca").json();
+    assert_ne!(ca["server"]["fingerprint"], ca["server_previous"]["fingerprint"]);
+    assert_eq!(ca["server_ca_cert_pem"].as_str().unwrap().matches("BEGIN CERTIFICATE").count(), 2);
+    // A rotation that a program with one authority had begun.
+    served.server.take().unwrap().shutdown();
+    for file in ["server-ca.crt", "server-ca.key"] {
+        fs::remove_file(served.config.pki_dir.join("previous").join(file)).unwrap();
+        fs::remove_file(served.config.pki_dir.join(file)).unwrap();
+    }
+    served.server = Some(uptimemesh::Server::start(served.config.clone()).unwrap());
+    let third = kept(&served, 3);
+    assert_eq!([believe(&served, &first[1]), believe(&served, &third[0])], [[true; 3]; 2]);
+    assert_eq!(served.admin().delete("/cluster/ca/previous").status, 200);
+    until("the new authorities show themselves", || (all(&served, &third) == [[true; 3]; 2]).then_some(()));
+    assert_eq!(all(&served, &first), [[false; 3]; 2]);
+    assert_eq!(all(&served, &second), [[false; 3], [true; 3]]);
 }

@@ -211,7 +211,9 @@ fn check_extracted(manifest: Manifest, dir: &Path) -> Result<Checked> {
     if contents.rows != manifest.rows || contents.schema_version != manifest.schema_version {
         return Err(Error::Malformed("The backup's database has other rows than its manifest says.".into()));
     }
-    pki::Ca::load(&dir.join("pki"))?;
+    for kind in [&pki::CLUSTER, &pki::SERVER] {
+        pki::Ca::load(&dir.join("pki"), kind)?;
+    }
     Ok(Checked { manifest })
 }
 
