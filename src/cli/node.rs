@@ -149,6 +149,7 @@ pub fn join(args: &Args) -> Result<(), Failure> {
     eprintln!("Joining {} as {node_id} ...", invitation.urls.join(" or "));
     let answer = beat::join(&api, &dir, &ask)?;
     output::json(&answer);
+    super::warnings(&answer);
     eprintln!("Joined {} as {node_id}; the identity is in {}.", api.url(), dir.display());
     if !is_pinned {
         let how = if secure { "checked by public authorities or --ca-file" } else { "not encrypted" };

@@ -68,6 +68,7 @@ pub fn apply(args: &Args) -> Result<(), Failure> {
             api.patch_if(&path, &Value::Object(change), tag)?
         }
     };
+    super::warnings(&service);
     let generation = &service["generation"];
     let said = match before {
         None => format!("Created {id}, generation {generation}."),

@@ -1,7 +1,7 @@
 //! Examining a control plane: its configuration, keys, certificates, database, backups and nodes. On a running one by itself, and on its
 //! data from outside, whether it runs or not; nothing is changed by it.
 
-use super::{Control, backups, tls};
+use super::{Control, backups, lookalikes, tls};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::crypto::pki::{self, CA_CERT, CA_KEY, Ca};
@@ -47,6 +47,8 @@ struct Cluster {
     nodes: BTreeMap<String, (Option<String>, Option<i64>)>,
     states: Vec<(String, LeaseState)>,
     first_certificate_end: Option<Timestamp>,
+    /// Ids and names that read alike.
+    alike: Vec<String>,
 }
 
 fn see(read: &Read) -> Result<Seen> {
@@ -78,6 +80,7 @@ fn cluster(read: &Read) -> Result<Cluster> {
         nodes: all,
         states: leases::enrolled(read)?.into_iter().map(|n| (n.node_id, n.lease.state)).collect(),
         first_certificate_end: nodes::first_identity_end(read)?,
+        alike: lookalikes::all(read)?,
     })
 }
 
@@ -283,7 +286,19 @@ fn database(config: &Config, seen: &Seen, runs: bool) -> Vec<Finding> {
 }
 
 fn of_cluster(cluster: &Cluster, runs: bool) -> Vec<Finding> {
-    vec![password(cluster), versions(cluster), silent(cluster, runs), clocks(cluster), node_certificates(cluster)]
+    vec![password(cluster), versions(cluster), silent(cluster, runs), clocks(cluster), node_certificates(cluster), alike(cluster)]
+}
+
+fn alike(cluster: &Cluster) -> Finding {
+    const CHECK: &str = "names.alike";
+    match cluster.alike.is_empty() {
+        true => Finding::ok(CHECK, "no two ids or names differ only in case or in blanks around them"),
+        false => Finding::warn(
+            CHECK,
+            format!("these differ only in case or in blanks around them: {}", named(&cluster.alike)),
+            "give one of them another name (a node: uptimemesh join --name, or PATCH /nodes/NODE), or delete the one that was a slip",
+        ),
+    }
 }
 
 fn password(cluster: &Cluster) -> Finding {

@@ -18,6 +18,7 @@ pub mod join_tokens;
 pub mod leases;
 pub mod limits;
 pub mod load_history;
+pub mod lookalikes;
 pub mod metrics;
 pub mod nodes;
 pub mod once;

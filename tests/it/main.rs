@@ -16,6 +16,7 @@ mod golden;
 mod hostile;
 mod install;
 mod log;
+mod lookalikes;
 mod machine;
 mod monitoring;
 mod node;
