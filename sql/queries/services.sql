@@ -7,6 +7,9 @@ FROM services WHERE id > :after ORDER BY id LIMIT :limit
 SELECT id, name, description, spec, generation, created_at, updated_at, rollout_requested_at, rollback_requested_at, replicas_made,
     rollout_told
 FROM services
+-- name: ids_and_names
+-- scan: who is taken for whom is seen by comparing all.
+SELECT id, name FROM services ORDER BY id
 -- name: by_id
 SELECT id, name, description, spec, generation, created_at, updated_at, rollout_requested_at, rollback_requested_at, replicas_made,
     rollout_told

@@ -1,11 +1,11 @@
 //! `/cluster/join`, `/cluster/renew`, `/cluster/heartbeat` and `/cluster/leases`: what nodes say, and who lives.
 
 use super::nodes::change;
-use super::{list as page_of, paging};
+use super::{list as page_of, paging, warned};
 use crate::caller;
-use crate::control::Control;
 use crate::control::join::{self, Join, Renewal};
 use crate::control::leases::{self, Heartbeat, LEASE_TTL_S};
+use crate::control::{Control, lookalikes};
 use crate::error::{Error, Result};
 use crate::gate::Handler::{By, FromNode, Open};
 use crate::gate::{Reply, Route, route};
@@ -51,7 +51,9 @@ fn join(control: &Control, request: &Request) -> Reply {
     };
     ask.given.labels = f.labels("labels").optional();
     f.finish()?;
-    Ok(Response::json(200, &join::join(control, ask)?))
+    let (node_id, name) = (ask.node_id.clone(), ask.name.clone());
+    let joined = Response::json(200, &join::join(control, ask)?);
+    Ok(warned(joined, &lookalikes::of_node(control, &node_id, &name)?))
 }
 
 fn heartbeat(control: &Control, request: &Request) -> Reply {

@@ -78,6 +78,15 @@ fn created(created: Created) -> Response {
     if created.replayed { response.with("Idempotency-Replayed", "true".to_string()) } else { response }
 }
 
+/// The same answer, an object, with what the caller should know beside it. The tag stands for the object alone.
+fn warned(mut response: Response, warnings: &[String]) -> Response {
+    if !warnings.is_empty() && response.body.pop_if(|end| *end == b'}').is_some() {
+        let comma = if response.body.ends_with(b"{") { "" } else { "," };
+        response.body.extend_from_slice(format!("{comma}\"warnings\":{}}}", serde_json::json!(warnings)).as_bytes());
+    }
+    response
+}
+
 /// What the caller wants to hold before a write goes on.
 fn condition(request: &Request) -> Condition {
     describe::header("If-Match");

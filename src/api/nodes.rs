@@ -1,8 +1,8 @@
 //! `/nodes`.
 
-use super::{arg, body_at, condition, created, id_of, list as page_of, once, one, paging_of, query_at, read_id};
+use super::{arg, body_at, condition, created, id_of, list as page_of, once, one, paging_of, query_at, read_id, warned};
 use crate::control::versions::{Condition, Versioned};
-use crate::control::{Control, nodes};
+use crate::control::{Control, lookalikes, nodes};
 use crate::error::Result;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
@@ -66,7 +66,8 @@ fn create(control: &Control, request: &Request, user: &User) -> Reply {
     given.labels = f.labels("labels").optional();
     (given.capacity, given.reserved) = room(&mut f);
     f.finish()?;
-    Ok(created(nodes::create(control, once, id, name, given)?))
+    let made = nodes::create(control, once, id.clone(), name.clone(), given)?;
+    Ok(warned(created(made), &lookalikes::of_node(control, &id, &name)?))
 }
 
 fn update(control: &Control, request: &Request, _: &User) -> Reply {
@@ -79,7 +80,9 @@ fn update(control: &Control, request: &Request, _: &User) -> Reply {
     given.labels = f.labels("labels").optional();
     (given.capacity, given.reserved) = room(&mut f);
     f.finish()?;
-    Ok(one(request, &nodes::update(control, arg(request).to_string(), condition, given)?))
+    let changed = nodes::update(control, arg(request).to_string(), condition, given)?;
+    let warnings = lookalikes::of_node(control, &changed.object.id, &changed.object.name)?;
+    Ok(warned(one(request, &changed), &warnings))
 }
 
 fn delete(control: &Control, request: &Request, _: &User) -> Reply {

@@ -1,7 +1,9 @@
 //! `/services`.
 
-use super::{PAGE_MAX, body_at, condition, created, id_of, list as page_of, once, one, optional_body_at, paging, query_at, read_id};
-use crate::control::{Control, services};
+use super::{
+    PAGE_MAX, body_at, condition, created, id_of, list as page_of, once, one, optional_body_at, paging, query_at, read_id, warned,
+};
+use crate::control::{Control, lookalikes, services};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::fields::Fields;
@@ -48,7 +50,9 @@ fn create(control: &Control, request: &Request, user: &User) -> Reply {
         spec: spec(&mut f).unwrap_or_default(),
     };
     f.finish()?;
-    Ok(created(services::create(control, once, new, &user.name)?))
+    let (id, name) = (new.id.clone(), new.name.clone());
+    let made = services::create(control, once, new, &user.name)?;
+    Ok(warned(created(made), &lookalikes::of_service(control, &id, &name)?))
 }
 
 fn update(control: &Control, request: &Request, user: &User) -> Reply {
@@ -57,7 +61,9 @@ fn update(control: &Control, request: &Request, user: &User) -> Reply {
     let description = f.text("description", DESCRIPTION_CHARS).optional();
     let spec = spec(&mut f);
     f.finish()?;
-    Ok(one(request, &services::update(control, super::arg(request).to_string(), condition, description, spec, &user.name)?))
+    let changed = services::update(control, super::arg(request).to_string(), condition, description, spec, &user.name)?;
+    let warnings = lookalikes::of_service(control, &changed.object.id, &changed.object.name)?;
+    Ok(warned(one(request, &changed), &warnings))
 }
 
 fn rollout(control: &Control, request: &Request, user: &User) -> Reply {

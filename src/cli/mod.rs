@@ -834,6 +834,13 @@ fn said_api_url(args: &Args) -> Option<String> {
     args.get("api-url").map(str::to_string).or(env)
 }
 
+/// Says what the server warns of beside its answer.
+fn warnings(answer: &Value) {
+    for warning in answer["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        eprintln!("warning: {}", output::ascii(warning));
+    }
+}
+
 /// The URL of the API.
 fn api_url(args: &Args) -> String {
     said_api_url(args).unwrap_or(API_URL.to_string())

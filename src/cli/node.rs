@@ -174,6 +174,7 @@ pub fn join(args: &Args) -> Result<(), Failure> {
     if let Some(warning) = replaced(&answer) {
         eprintln!("{warning}");
     }
+    super::warnings(&answer);
     eprintln!("Joined {} as {node_id}; the identity is in {}.", api.url(), dir.display());
     if !is_pinned {
         let how = if secure { "checked by public authorities or --ca-file" } else { "not encrypted" };

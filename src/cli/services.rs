@@ -74,6 +74,7 @@ pub fn apply(args: &Args) -> Result<(), Failure> {
             api.patch_if(&path, &Value::Object(change), tag)?
         }
     };
+    super::warnings(&service);
     let generation = &service["generation"];
     let done = match before {
         None => format!("Created {id}, generation {generation}."),

@@ -1,7 +1,7 @@
 //! Examining a control plane: its configuration, keys, certificates, database, backups and nodes. On a running one by itself, and on its
 //! data from outside, whether it runs or not; nothing is changed by it.
 
-use super::{Control, backups, limits, tls, unnamed};
+use super::{Control, backups, limits, lookalikes, tls, unnamed};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::crypto::pki::{self, CLUSTER, Ca, Kind, SERVER};
@@ -56,6 +56,8 @@ struct Cluster {
     unnamed: Option<Event>,
     /// Nodes whose identity two machines have, undecided.
     copied: Vec<String>,
+    /// Ids and names that read alike.
+    alike: Vec<String>,
 }
 
 fn see(read: &Read) -> Result<Seen> {
@@ -90,6 +92,7 @@ fn cluster(read: &Read) -> Result<Cluster> {
         near_limits: limits::near(read)?,
         unnamed: unnamed(read)?,
         copied: node_runs::all(read)?.into_iter().filter(|(_, c)| c.decided_at.is_none()).map(|(id, _)| id).collect(),
+        alike: lookalikes::all(read)?,
     })
 }
 
@@ -322,6 +325,7 @@ fn of_cluster(cluster: &Cluster, runs: bool) -> Vec<Finding> {
         node_certificates(cluster),
         near_limits(cluster),
         copied(cluster),
+        alike(cluster),
     ]
 }
 
@@ -346,6 +350,18 @@ fn proxies(config: &Config, cluster: &Cluster) -> Finding {
         ),
         "let the proxy set X-Forwarded-For to the client's address: until then all its clients count as one for limits on sign-ins and requests",
     )
+}
+
+fn alike(cluster: &Cluster) -> Finding {
+    const CHECK: &str = "names.alike";
+    match cluster.alike.is_empty() {
+        true => Finding::ok(CHECK, "no two ids or names differ only in case or in blanks around them"),
+        false => Finding::warn(
+            CHECK,
+            format!("these differ only in case or in blanks around them: {}", named(&cluster.alike)),
+            "give one of them another name (a node: uptimemesh join --name, or PATCH /nodes/NODE), or delete the one that was a slip",
+        ),
+    }
 }
 
 fn password(cluster: &Cluster) -> Finding {

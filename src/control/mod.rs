@@ -19,6 +19,7 @@ pub mod join_tokens;
 pub mod leases;
 pub mod limits;
 pub mod load_history;
+pub mod lookalikes;
 pub mod metrics;
 pub mod node_names;
 pub mod node_runs;

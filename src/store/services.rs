@@ -46,6 +46,11 @@ fn revision(row: &Row) -> rusqlite::Result<Revision> {
     })
 }
 
+/// The id and name of every service.
+pub fn ids_and_names(read: &Read) -> Result<Vec<(String, String)>> {
+    read.rows(query!("services", "ids_and_names"), &[], |r| Ok((r.get(0)?, r.get(1)?)))
+}
+
 /// A page of services, by id.
 pub fn page(read: &Read, paging: &Paging) -> Result<Page<Service>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);

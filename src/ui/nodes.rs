@@ -3,7 +3,7 @@
 use super::{At, Deed, ROWS_MAX, back_to, events, field, lease_strip, load, node_room, node_runs, notice, parts, run};
 use crate::clock;
 use crate::control::versions::{Condition, Versioned};
-use crate::control::{Control, nodes, replicas};
+use crate::control::{Control, lookalikes, nodes, replicas};
 use crate::error::{Error, Result};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
@@ -204,6 +204,7 @@ pub(super) fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -
         "node",
         &Html::concat(vec![
             node_runs::section(at, &node.id),
+            Html::concat(lookalikes::of_node(at.control, &node.id, &node.name)?.iter().map(|w| notice("bad", w)).collect()),
             drain(&node, placed.total),
             lease_strip::strip(at.control, &node, lease)?,
             parts::facts(facts),

@@ -4,7 +4,7 @@ use super::{At, Deed, Page as Shown, ROWS_MAX, back_to, diff, field, notice, par
 use crate::control::once::Once;
 use crate::control::scheduler::{self, ServiceHealth};
 use crate::control::versions::{Condition, Versioned};
-use crate::control::{Control, replicas, services};
+use crate::control::{Control, lookalikes, replicas, services};
 use crate::error::{Error, FieldFault, Loc, Result};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
@@ -147,7 +147,9 @@ fn show(at: &At) -> Reply {
         ("Made", parts::time(service.created_at)),
         ("Changed", parts::time(service.updated_at)),
     ];
-    let warnings = health.map(|h| h.plan.warnings.iter().map(|w| notice("bad", w)).collect()).unwrap_or_default();
+    let mut warnings = lookalikes::of_service(at.control, &service.id, &service.name)?;
+    warnings.extend(health.into_iter().flat_map(|h| h.plan.warnings.iter().cloned()));
+    let warnings = warnings.iter().map(|w| notice("bad", w)).collect();
     let follows = parts::live(
         "service",
         &Html::concat(vec![

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// What the doctor said, and its exit status.
-struct Said {
+pub struct Said {
     status: i32,
     json: Value,
 }
@@ -28,7 +28,7 @@ impl Said {
     }
 
     /// Asserts what a check found.
-    fn has(&self, check: &str, level: &str, seen: &str, to_do: &str) {
+    pub fn has(&self, check: &str, level: &str, seen: &str, to_do: &str) {
         let finding = self.of(check);
         assert_eq!(finding["level"], level, "{finding}");
         assert!(finding["seen"].as_str().unwrap().contains(seen), "no {seen:?} in {finding}");
@@ -51,7 +51,7 @@ fn said(mut program: Command) -> Said {
 }
 
 /// Asks the doctor in this directory.
-fn ask(dir: &Path, args: &[&str]) -> Said {
+pub fn ask(dir: &Path, args: &[&str]) -> Said {
     said(command(dir, &[&["doctor", "--json"], args].concat()))
 }
 

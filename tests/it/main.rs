@@ -24,6 +24,7 @@ mod install;
 mod limits;
 mod listening;
 mod log;
+mod lookalikes;
 mod machine;
 mod monitoring;
 mod node;
