@@ -7,7 +7,7 @@ mod session;
 
 pub use base::begins_like_ours;
 pub use errors::answer;
-pub use session::{COOKIE, csrf, holder, place, user_of, visitor, with_session, without_session};
+pub use session::{COOKIE, csrf, holder, place, sign_out, user_of, visitor, with_session};
 
 use crate::caller::{self, Caller};
 use crate::clock;

@@ -2,8 +2,8 @@
 
 use crate::control::Control;
 use crate::control::auth::Visitor;
-use crate::control::sessions::{Place, SignedIn};
-use crate::error::Result;
+use crate::control::sessions::{self, Place, SignedIn};
+use crate::error::{Error, Result};
 use crate::http::{Request, Response, cookie};
 use crate::model::users::User;
 
@@ -25,23 +25,18 @@ pub struct Shown<'r> {
     pub by_cookie: bool,
 }
 
-/// The name of the cookie that is this cluster's alone.
-fn own_cookie(control: &Control) -> String {
-    format!("{COOKIE}_{}", control.sessions.word())
+/// Every name that a session's cookie may have: what only we can have set before what others may have, and this cluster's alone before
+/// what all share.
+fn names(control: &Control) -> [String; 4] {
+    let own = format!("{COOKIE}_{}", control.sessions.word());
+    [format!("{HOST_ONLY}{own}"), format!("{HOST_ONLY}{COOKIE}"), own, COOKIE.to_string()]
 }
 
-/// What a request shows that could be ours: bearer tokens before cookies, and of these what only we can have set before what others may
-/// have. One that is old or another's does not hide the next.
+/// What a request shows that could be ours: bearer tokens before cookies. One that is old or another's does not hide the next.
 fn shown<'r>(control: &Control, request: &'r Request) -> Vec<Shown<'r>> {
-    let names = match request.header("cookie") {
-        Some(_) => {
-            let own = own_cookie(control);
-            vec![format!("{HOST_ONLY}{own}"), format!("{HOST_ONLY}{COOKIE}"), own, COOKIE.to_string()]
-        }
-        None => Vec::new(),
-    };
+    let names = request.header("cookie").map(|_| names(control));
     let bearers = request.bearers().map(|token| Shown { token, by_cookie: false });
-    let cookies = names.iter().flat_map(|name| request.cookies(name)).map(|token| Shown { token, by_cookie: true });
+    let cookies = names.iter().flatten().flat_map(|name| request.cookies(name)).map(|token| Shown { token, by_cookie: true });
     let mut all: Vec<Shown> = Vec::new();
     for one in bearers.chain(cookies) {
         if all.len() < SHOWN_MAX && !all.iter().any(|seen| seen.token == one.token) && control.sessions.is_genuine(one.token) {
@@ -86,21 +81,33 @@ pub fn with_session(control: &Control, request: &Request, response: Response, se
     with_cookies(control, request, response, &session.token, session.expires_in_s)
 }
 
-/// An answer that takes it away.
-pub fn without_session(control: &Control, request: &Request, response: Response) -> Response {
-    with_cookies(control, request, response, "", 0)
+/// An answer that takes it away. Whoever leaves a browser means every session that it shows.
+pub fn sign_out(control: &Control, request: &Request, response: Response) -> Result<Response> {
+    for shown in shown(control, request) {
+        if let Some(user) = control.sessions.holder(&control.store, shown.token, place(request))? {
+            match sessions::sign_out(control, &user) {
+                // This browser forgets the session, whatever the disk says.
+                Ok(()) | Err(Error::Unavailable(_)) => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+    Ok(with_cookies(control, request, response, "", 0))
 }
 
-/// V1's cookie, and the cluster's own. What 2.0.0 set beside V1's goes when it is taken away.
-fn with_cookies(control: &Control, request: &Request, response: Response, value: &str, max_age_s: i64) -> Response {
-    let (secure, base) = (request.secure || control.config.auth_cookie_secure, request.base.as_str());
+/// V1's cookie, and the cluster's own. What else the browser has of ours goes.
+fn with_cookies(control: &Control, request: &Request, mut response: Response, value: &str, max_age_s: i64) -> Response {
+    let secure = request.secure || control.config.auth_cookie_secure;
+    let names = names(control);
+    let [host_own, _, own, shared] = &names;
     // A cookie for one host alone is one for all of its paths.
-    let own = if secure && base.is_empty() { format!("{HOST_ONLY}{}", own_cookie(control)) } else { own_cookie(control) };
-    let response = response.with("Set-Cookie", cookie::set(COOKIE, value, base, max_age_s, secure));
-    let response = response.with("Set-Cookie", cookie::set(&own, value, base, max_age_s, secure));
-    let old = format!("{HOST_ONLY}{COOKIE}");
-    if value.is_empty() && request.cookie(&old).is_some() {
-        return response.with("Set-Cookie", cookie::set(&old, value, "", max_age_s, true));
+    let own = if secure && request.base.is_empty() { host_own } else { own };
+    for name in [shared, own] {
+        response = response.with("Set-Cookie", cookie::set(name, value, &request.base, max_age_s, secure));
+    }
+    for name in names.iter().filter(|name| *name != shared && *name != own && request.cookie(name).is_some()) {
+        let base = if name.starts_with(HOST_ONLY) { "" } else { &request.base };
+        response = response.with("Set-Cookie", cookie::set(name, "", base, 0, secure));
     }
     response
 }

@@ -1,7 +1,7 @@
 //! Sign-in and sign-out for people.
 
 use super::{field, framed_for_nobody, notice};
-use crate::control::{Control, auth, sessions};
+use crate::control::{Control, auth};
 use crate::error::Error;
 use crate::gate::Handler::Open;
 use crate::gate::{self, Reply, Route, route};
@@ -47,14 +47,7 @@ fn sign_out(control: &Control, request: &Request) -> Reply {
         // A picture on another site's page must not sign anybody out.
         return Ok(to_sign_in);
     }
-    if let Some(user) = gate::user_of(control, request)? {
-        match sessions::sign_out(control, &user) {
-            // This browser forgets the session, whatever the disk says.
-            Ok(()) | Err(Error::Unavailable(_)) => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(gate::without_session(control, request, to_sign_in))
+    gate::sign_out(control, request, to_sign_in)
 }
 
 fn form_page(control: &Control, request: &Request, status: u16, next: &str, above: &Html) -> Reply {

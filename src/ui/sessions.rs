@@ -27,9 +27,8 @@ pub const ROUTES: &[Route] = &[
 const ALL_MAX: usize = 200;
 const DONE: &[(&str, &str)] = &[("revoke", "The session has ended.")];
 
-fn sign_out(control: &Control, request: &Request, user: &User) -> Reply {
-    sessions::sign_out(control, user)?;
-    Ok(gate::without_session(control, request, Response::redirect(303, "/auth/login")))
+fn sign_out(control: &Control, request: &Request, _: &User) -> Reply {
+    gate::sign_out(control, request, Response::redirect(303, "/auth/login"))
 }
 
 fn revoke(control: &Control, request: &Request, user: &User) -> Reply {

@@ -208,6 +208,36 @@ fn two_clusters_on_one_host_leave_each_other_signed_in() {
     assert_eq!(clusters[0].anonymous().send("GET", "/ui", &[("Cookie", &old)], b"").status, 303, "it is over, not only forgotten");
 }
 
+/// A browser that signed in by two ways has two sessions, and its owner means both.
+#[test]
+fn signing_out_ends_all_that_a_browser_shows() {
+    let served = Served::proxied(|_| ());
+    let (client, admin) = (served.anonymous(), served.user("alice", "admin"));
+    let tls = ("X-Forwarded-Proto", "https");
+    let form = format!("username=alice&password={}", crate::support::USER_PASSWORD.replace(' ', "+"));
+    let login = |headers: &[(&str, &str)]| cookies(&client.send("POST", "/auth/login", headers, form.as_bytes()));
+    let status = |cookie: &str| client.send("GET", "/ui", &[("Cookie", cookie), tls], b"").status;
+    for by_form in [false, true] {
+        // Over TLS the cookie for this host alone comes beside what an earlier sign-in without TLS has left.
+        let (plain, secure) = (login(&[]), login(&[tls]));
+        let all = format!("{plain}; {secure}");
+        assert_eq!((status(&plain), status(&secure)), (200, 200));
+        let page = client.send("GET", "/ui", &[("Cookie", &all), tls], b"").text();
+        let (method, path) = if by_form { ("POST", "/ui/logout") } else { ("GET", "/auth/logout") };
+        let body = if by_form { format!("csrf_token={}", csrf(&page)) } else { String::new() };
+        let out = client.send(method, path, &[("Cookie", &all), tls], body.as_bytes());
+        assert_eq!(out.status, 303);
+        let cleared: Vec<&str> =
+            out.headers.iter().filter(|(n, v)| n == "Set-Cookie" && v.contains("Max-Age=0")).map(|(_, v)| v.as_str()).collect();
+        for pair in all.split("; ") {
+            let name = pair.split('=').next().unwrap();
+            assert!(cleared.iter().any(|line| line.starts_with(&format!("{name}=;"))), "{name} stays: {cleared:?}");
+        }
+        assert_eq!((status(&plain), status(&secure)), (303, 303));
+    }
+    assert_eq!(admin.get("/auth/me").status, 200, "another session of the same user goes on");
+}
+
 /// Whatever else stands before it, a good credential lets in, and costs its address nothing.
 #[test]
 fn a_good_credential_counts_wherever_it_stands() {
