@@ -47,18 +47,21 @@ impl Owner {
         Ok(None)
     }
 
-    /// Becomes this user, with the directory's group and the user's own: for good, and for this thread, which must be the only one yet. Of root's
-    /// powers only listening on low ports is kept. What root has opened stays open, and as the kernel takes the process for one that has
+    /// Becomes this user, with the groups of this user, or the directory's where the machine does not know the user: for good, and for this
+    /// thread, which must be the only one yet. Of root's powers only listening on low ports is kept. What root has opened stays open, and as the kernel takes the process for one that has
     /// changed its user, the new one cannot look into it.
     pub fn assume(self) -> Result<()> {
         // Where the kernel does not tell, the start of the program has one.
         if fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() > 1) {
             return Err(Error::fault(DOING, "this process has other threads already"));
         }
-        let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
         let failed = |e: rustix::io::Errno| Error::fault(DOING, format!("{e}; run this as the user {}", self.uid));
         let read = |path: &str| files::read(Path::new(path)).ok().flatten().unwrap_or_default();
-        set_thread_groups(&groups(self.uid, &read("/etc/passwd"), &read("/etc/group"))).map_err(failed)?;
+        let known = groups(self.uid, &read("/etc/passwd"), &read("/etc/group"));
+        // A directory whose group is root's does not make its owner a member of that.
+        let unknown = if self.gid == 0 { self.uid } else { self.gid };
+        let (uid, gid) = (Uid::from_raw(self.uid), known.first().copied().unwrap_or(Gid::from_raw(unknown)));
+        set_thread_groups(&known).map_err(failed)?;
         set_thread_res_gid(gid, gid, gid).map_err(failed)?;
         let low_ports = capabilities(None).map_err(failed)?.permitted & CapabilitySet::NET_BIND_SERVICE;
         set_keep_capabilities(true).map_err(failed)?;
@@ -68,7 +71,7 @@ impl Owner {
     }
 }
 
-/// The groups that a user of this machine is in, root's excepted; none for one that these files do not know.
+/// The groups that a user of this machine is in, the user's own first and root's left out; none for one that these files do not know.
 fn groups(uid: u32, passwd: &str, group: &str) -> Vec<Gid> {
     let number = |field: Option<&&str>| field.and_then(|text| text.parse::<u32>().ok());
     fn fields(line: &str) -> Vec<&str> {

@@ -351,6 +351,24 @@ fn root_opens_for_the_owner_what_only_root_may_read() {
     assert!(!output.status.success() && said.contains("data/theirs cannot be read: Permission denied"), "{said}");
 }
 
+#[test]
+fn the_owner_of_a_directory_of_the_group_root_is_no_member_of_it() {
+    if !is_root() {
+        return;
+    }
+    let attacked = Attacked::new();
+    for path in below(&attacked.data("")).into_iter().chain([attacked.data("")]) {
+        lchown(path, Some(SERVICE), Some(0)).unwrap();
+    }
+    fs::set_permissions(attacked.secret(), Permissions::from_mode(0o750)).unwrap();
+    for path in below(&attacked.secret()) {
+        fs::set_permissions(path, Permissions::from_mode(0o640)).unwrap();
+    }
+    attacked.plant("identities", &attacked.secret());
+    assert_eq!(attacked.ends(&["backup", "create", "--no-encryption"]), 1);
+    attacked.nothing_happened("a directory of the group root");
+}
+
 /// Where the service may write as a member of a group, root may too.
 #[test]
 fn root_takes_up_the_groups_of_the_owner() {
