@@ -26,7 +26,7 @@ pub fn doctor(args: &Args) -> Result<(), Failure> {
     let mut findings = Vec::new();
     let data_dir = match server::load(args)? {
         Ok(config) => {
-            owner::become_owner_of(&config.data_dir)?;
+            work_in(args, &config.data_dir)?;
             findings.extend(of_server(&config));
             findings.extend(strict(args, &config)?);
             config.data_dir
@@ -35,7 +35,7 @@ pub fn doctor(args: &Args) -> Result<(), Failure> {
             let to_do = "correct it in the environment, .env or the unit of the service; uptimemesh serve --help tells every setting";
             findings.extend(faults.into_iter().map(|fault| Finding::fail("config", fault, to_do)));
             let data_dir = PathBuf::from(args.get("data-dir").unwrap_or("data"));
-            owner::become_owner_of(&data_dir)?;
+            work_in(args, &data_dir)?;
             data_dir
         }
     };
@@ -60,6 +60,12 @@ pub fn doctor(args: &Args) -> Result<(), Failure> {
         });
     }
     tell(args, &findings)
+}
+
+/// As root, becomes the owner of what is examined: the data directory, or on a machine without one the identity that is named.
+fn work_in(args: &Args, data_dir: &Path) -> Result<(), Failure> {
+    let named = args.get("identity-dir").filter(|_| !data_dir.exists()).map(Path::new);
+    Ok(owner::become_owner_of(named.unwrap_or(data_dir))?)
 }
 
 /// What the strict checks would say that are off. They need not be on; but whoever turns them on should know before.

@@ -5,6 +5,7 @@ use crate::backups::{cluster, plain};
 use crate::private::below;
 use crate::program::{Running, command, ok};
 use crate::support::{Dir, until};
+use crate::trouble::{can_mount, in_namespace};
 use serde_json::Value;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
@@ -348,6 +349,46 @@ fn root_opens_for_the_owner_what_only_root_may_read() {
     let output = attacked.command(&["backup", "verify", "data/theirs"]).env("BACKUP_PASSPHRASE_FILE", &passphrase).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && said.contains("data/theirs cannot be read: Permission denied"), "{said}");
+}
+
+#[test]
+fn the_owner_of_a_directory_of_the_group_root_is_no_member_of_it() {
+    if !is_root() {
+        return;
+    }
+    let attacked = Attacked::new();
+    for path in below(&attacked.data("")).into_iter().chain([attacked.data("")]) {
+        lchown(path, Some(SERVICE), Some(0)).unwrap();
+    }
+    fs::set_permissions(attacked.secret(), Permissions::from_mode(0o750)).unwrap();
+    for path in below(&attacked.secret()) {
+        fs::set_permissions(path, Permissions::from_mode(0o640)).unwrap();
+    }
+    attacked.plant("identities", &attacked.secret());
+    assert_eq!(attacked.ends(&["backup", "create", "--no-encryption"]), 1);
+    attacked.nothing_happened("a directory of the group root");
+}
+
+/// Where the service may write as a member of a group, root may too.
+#[test]
+fn root_takes_up_the_groups_of_the_owner() {
+    if !is_root() || !can_mount() {
+        return;
+    }
+    let attacked = Attacked::new();
+    let dir = &attacked.dir;
+    fs::write(dir.join("passwd"), "root:x:0:0::/root:/bin/sh\nmesh:x:12345:12345::/:/bin/false\n").unwrap();
+    fs::write(dir.join("group"), "root:x:0:\nmesh:x:12345:\nshare:x:23456:mesh\n").unwrap();
+    fs::create_dir(dir.join("share")).unwrap();
+    lchown(dir.join("share"), Some(0), Some(23456)).unwrap();
+    fs::set_permissions(dir.join("share"), Permissions::from_mode(0o770)).unwrap();
+    let create = ["backup", "create", "--no-encryption", "--backup-dir", "share"];
+    let output = attacked.command(&create).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("must be writable for the owner of the data directory"), "{said}");
+    let script = "mount --bind passwd /etc/passwd\nmount --bind group /etc/group";
+    let output = in_namespace(dir.path(), script, &create).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// The data are root's, and the directory of backups somebody else's, who can put there what they like.
