@@ -11,7 +11,7 @@ use std::time::Duration;
 const FOUND: Duration = Duration::from_secs(90);
 
 fn agent(machine: &Path, name: &str, url: &str) -> Running {
-    Running::start(machine, name, &["agent", "--api-url", url, "--ttl", "10"])
+    Running::start(machine, name, &["agent", "--node-id", "n", "--api-url", url, "--ttl", "10"])
 }
 
 fn beats(machine: &Path) -> bool {
@@ -41,7 +41,7 @@ fn a_copied_identity_is_found_and_one_of_two_stays() {
         until("it beats", || beats(original.path()).then_some(()));
         fs::remove_file(original.join(at).join("status.json")).unwrap();
         early.kill();
-        ok(original.path(), &["heartbeat", "--api-url", &url, "--ttl", "10"]);
+        ok(original.path(), &["heartbeat", "--node-id", "n", "--api-url", &url, "--ttl", "10"]);
     }
     let first = agent(original.path(), "first", &url);
     until("the original beats", || beats(original.path()).then_some(()));
@@ -88,6 +88,9 @@ fn a_copied_identity_is_found_and_one_of_two_stays() {
     assert!(runs["kept"]["id"] == chosen && !runs["decided_at"].is_null(), "{runs}");
     assert!(page("/ui/nodes/n").contains("one was chosen") && !page("/ui/nodes").contains("copied"));
     // An identity of its own ends it.
-    ok(original.path(), &["join", "--api-url", &url, "--token", &crate::node::token(&admin, "worker", Some("n")), "--role", "worker"]);
+    ok(
+        original.path(),
+        &["join", "--api-url", &url, "--token", &crate::node::token(&admin, "worker", Some("n")), "--role", "worker", "--node-id", "n"],
+    );
     assert_eq!(admin.get("/nodes/n/runs").json()["kept"], Value::Null);
 }
