@@ -69,6 +69,11 @@ fn failed(e: IoError, reason: Timeout) -> Error {
     }
 }
 
+/// The time that is left, where some is.
+fn left(timeout: NextTimeout) -> Result<NextTimeout, Error> {
+    if timeout.after.is_zero() { Err(Error::Timeout(timeout.reason)) } else { Ok(timeout) }
+}
+
 /// A TCP connection.
 #[derive(Debug)]
 pub struct Socket {
@@ -82,13 +87,13 @@ impl Transport for Socket {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        let timeout = timeout.for_write();
+        let timeout = left(timeout.for_write())?;
         self.stream.set_write_timeout(timeout.not_zero().map(|t| *t))?;
         self.stream.write_all(&self.buffers.output()[..amount]).map_err(|e| failed(e, timeout.reason))
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        let timeout = timeout.for_read();
+        let timeout = left(timeout.for_read())?;
         self.stream.set_read_timeout(timeout.not_zero().map(|t| *t))?;
         let amount = loop {
             match self.stream.read(self.buffers.input_append_buf()) {

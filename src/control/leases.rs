@@ -631,22 +631,7 @@ pub fn heartbeat(control: &Control, mut beat: Heartbeat) -> Result<Renewed> {
     let mut status_stored = None;
     if back || news || unstored.is_some() {
         caller::is(&format!("node:{}", beat.node_id));
-        let mut patch = unstored.as_ref().map(|unstored| unstored.patch.clone()).unwrap_or_default();
-        patch.extend(beat.patch);
-        if let Err(e) = record(control, &beat.node_id, (!patch.is_empty()).then(|| patch.clone()), digest) {
-            // The lease is renewed all the same. What fails for another reason than the database's is the node's to know.
-            let has_news = !patch.is_empty();
-            if e.status() < 500 {
-                // With what is kept it fits no more: the next one goes without.
-                return Err(e);
-            }
-            if has_news && !leases.keep_unstored(&beat.node_id, beat.signed_at, patch) {
-                leases.with(&beat.node_id, |l| l.unstored = l.unstored.take().or(unstored));
-                return Err(e);
-            }
-            log::warn!(target: "cluster", event = "heartbeat.status_unstored", node_id = beat.node_id, error:% = Chain(&e); "A heartbeat's news cannot be written; the lease is renewed, and a later heartbeat tries again");
-            status_stored = has_news.then_some(false);
-        }
+        status_stored = store_news(control, &beat.node_id, beat.signed_at, beat.patch, digest, unstored)?;
     }
     leases.beats.accepted.fetch_add(1, Ordering::Relaxed);
     let half_life = claims.iat + (claims.exp - claims.iat) / 2;
@@ -673,6 +658,32 @@ pub(super) fn claims_for(control: &Control, node_id: &str, fingerprint: &str, no
         iat: now.secs(),
         n: node_id.to_string(),
     }
+}
+
+/// Writes what a heartbeat changed, and what was kept of those before it. Where the database takes it not, the lease is renewed all the same:
+/// then the news is kept, and `Some(false)` says that it is not durable. What fails for another reason is the node's to know.
+fn store_news(
+    control: &Control,
+    node_id: &str,
+    signed_at: i64,
+    patch: Object,
+    digest: Option<[u8; 32]>,
+    unstored: Option<Arc<Unstored>>,
+) -> Result<Option<bool>> {
+    let mut all = unstored.as_ref().map(|unstored| unstored.patch.clone()).unwrap_or_default();
+    all.extend(patch);
+    let has_news = !all.is_empty();
+    let Err(e) = record(control, node_id, has_news.then(|| all.clone()), digest) else { return Ok(None) };
+    if e.status() < 500 {
+        // With what was kept it may fit no more: the next one goes without.
+        return Err(e);
+    }
+    if has_news && !control.leases.keep_unstored(node_id, signed_at, all) {
+        control.leases.with(node_id, |l| l.unstored = l.unstored.take().or(unstored));
+        return Err(e);
+    }
+    log::warn!(target: "cluster", event = "heartbeat.status_unstored", node_id, error:% = Chain(&e); "A heartbeat's news cannot be written; the lease is renewed, and a later heartbeat tries again");
+    Ok(has_news.then_some(false))
 }
 
 /// Writes what a heartbeat changed: the status, and a return to life. The writes of one node are numbered in the writer thread: two

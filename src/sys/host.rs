@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// A disk that does not answer (a dead network mount) must not keep a node from its heartbeat.
-const DF_TIME: Duration = Duration::from_secs(5);
+const DF_TIME: Duration = Duration::from_secs(2);
 
 /// The machine's name, as an id; `None` when it is none.
 pub fn name() -> Option<String> {

@@ -176,7 +176,7 @@ fn a_connection_that_was_forgotten_on_the_way_costs_no_lease() {
     let token = crate::node::token(&admin, "worker", None);
     ok(elsewhere.path(), &["join", "--api-url", &url, "--token", &token, "--node-id", "n", "--role", "worker"]);
     let before = made.load(Ordering::SeqCst);
-    let agent = Running::start(elsewhere.path(), "agent", &["agent", "--api-url", &url, "--ttl", "10"]);
+    let agent = Running::start(elsewhere.path(), "agent", &["agent", "--node-id", "n", "--api-url", &url, "--ttl", "10"]);
     until("the agent beats", || elsewhere.join("data/identities/n/status.json").exists().then_some(()));
     assert_eq!(made.load(Ordering::SeqCst), before + 1, "it keeps one connection");
     for _ in 0..2 {
@@ -204,8 +204,8 @@ fn an_address_that_swallows_packets_costs_no_heartbeat() {
     let waiting: Vec<_> = (0..8).map_while(|_| TcpStream::connect_timeout(&at, Duration::from_millis(200)).ok()).collect();
     assert!(waiting.len() < 8);
     fs::write(elsewhere.join("data/identities/n/api.urls"), format!("http://{at}\n{url}\n")).unwrap();
-    ok(elsewhere.path(), &["heartbeat", "--ttl", "45"]);
-    let agent = Running::start(elsewhere.path(), "agent", &["agent", "--ttl", "45"]);
+    ok(elsewhere.path(), &["heartbeat", "--node-id", "n", "--ttl", "45"]);
+    let agent = Running::start(elsewhere.path(), "agent", &["agent", "--node-id", "n", "--ttl", "45"]);
     until("a heartbeat is accepted", || elsewhere.join("data/identities/n/status.json").exists().then_some(()));
     assert!(!agent.logged().contains("agent.heartbeat_failed"), "{}", agent.logged());
 }

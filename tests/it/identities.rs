@@ -165,7 +165,7 @@ fn a_join_that_replaces_a_node_says_whom() {
     let (fresh, said) = rejoin(machine.path(), "first");
     assert!(fresh.get("replaced").is_none() && !said.contains("warning: this takes the place"), "{fresh} {said}");
     assert!(admin.events("cluster")[0]["level"].as_str().unwrap().eq_ignore_ascii_case("info"));
-    ok(machine.path(), &["heartbeat", "--api-url", &url]);
+    ok(machine.path(), &["heartbeat", "--node-id", "n", "--api-url", &url]);
     for (from, same_key, before, name) in [(&other, false, "first", "second"), (&other, true, "second", "third")] {
         let seen = admin.get("/nodes/n").json();
         let (answer, said) = rejoin(from.path(), name);
@@ -187,7 +187,7 @@ fn a_join_that_could_not_be_kept_costs_no_token() {
     let (_control, url, admin) = served(&dir);
     join(machine.path(), &url, &admin, "n", &[]);
     let token = crate::node::token(&admin, "worker", Some("n"));
-    let line = ["join", "--api-url", &url, "--token", &token, "--role", "worker"];
+    let line = ["join", "--api-url", &url, "--token", &token, "--role", "worker", "--node-id", "n"];
     let at = "data/identities/n";
     let output = in_namespace(machine.path(), &format!("mount --bind {at} {at}\nmount -o remount,bind,ro {at}"), &line).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
@@ -225,7 +225,7 @@ fn what_cannot_be_written_down_is_used_and_told() {
     blocked.iter().for_each(|path| fs::create_dir_all(path.join("full")).unwrap());
 
     let answered = one_answer(json!({"node_id": "n1", "lease_state": "alive", "lease_token": "a.fresh.one"}));
-    let beat = crate::program::run(machine.path(), &["heartbeat", "--api-url", &answered]);
+    let beat = crate::program::run(machine.path(), &["heartbeat", "--node-id", "n1", "--api-url", &answered]);
     let said = String::from_utf8_lossy(&beat.stderr).into_owned();
     assert!(beat.status.success() && said.contains("warning: the heartbeat was accepted"), "{said}");
     assert!(String::from_utf8_lossy(&beat.stdout).contains("\"alive\""));
@@ -236,7 +236,7 @@ fn what_cannot_be_written_down_is_used_and_told() {
     fs::remove_file(dir.join("data/keys/cluster-signing.key")).unwrap();
     let (_control, _) = Running::serve(dir.path(), &["serve", "--server-port", &port]);
     let before = fs::read(place("lease.token")).unwrap();
-    let agent = Running::start(machine.path(), "agent", &["agent", "--api-url", &url, "--ttl", "10"]);
+    let agent = Running::start(machine.path(), "agent", &["agent", "--node-id", "n1", "--api-url", &url, "--ttl", "10"]);
     until("it is told", || agent.logged().contains("agent.identity_unwritten").then_some(()));
     until("its heartbeats are accepted", || place("status.json").exists().then_some(()));
     let beaten = admin.get("/nodes/n1").json()["heartbeat_at"].clone();
