@@ -375,9 +375,9 @@ impl<'s, 'v> Planner<'s, 'v> {
         let why = match policy.mode {
             Mode::PerNode => "one runs on every eligible node",
             Mode::Replicated if !policy.reschedule_unhealthy => "spec.scheduling.reschedule_unhealthy is false",
+            Mode::Replicated if self.told_none => "no other node can take it",
             Mode::Replicated => "it is not moved now",
         };
-        let why = if self.told_none { "no other node can take it" } else { why };
         let mut told = BTreeSet::new();
         for replica in &self.service.replicas {
             let keeps = |n: &NodeIndex| self.view.nodes[*n as usize].may_keep() && !self.done.contains(replica.id.as_str());

@@ -27,7 +27,19 @@ const PORTS: &str = "ports[]";
 const FOREIGN: &[(&str, &[&str])] = &[
     (
         "scheduling.desired_replicas",
-        &["replicas", "replicacount", "numreplicas", "count", "instances", "instancecount", "scale", "copies", "desired", "desiredcount"],
+        &[
+            "replicas",
+            "replica",
+            "replicacount",
+            "numreplicas",
+            "count",
+            "instances",
+            "instancecount",
+            "scale",
+            "copies",
+            "desired",
+            "desiredcount",
+        ],
     ),
     (
         "scheduling.node_selector",
@@ -69,6 +81,11 @@ const FOREIGN: &[(&str, &[&str])] = &[
             "restart",
             "restartpolicy",
             "dependson",
+            "network",
+            "extends",
+            "autoscaling",
+            "minreplicas",
+            "maxreplicas",
             "networks",
             "networkmode",
             "healthcheck",
