@@ -702,7 +702,9 @@ choose_reader() {
     settings_by=''
     if [ -e "$config" ] && bounded "$ANSWER_S" "$bin" config get --help >/dev/null 2>&1; then settings_by=program; fi
 }
-choose_reader
+settings_by=''
+# What is to be put back may be what is in place: it is not asked.
+[ "$only_recover" = 1 ] || choose_reader
 for name in VERSION_URL RELEASE_KEY_FILE UPDATE_CHANNEL DATA_DIR SERVER_HOST SERVER_PORT TLS; do
     if ! value=$(setting "$name"); then
         # To put a program back takes none of them.

@@ -15,6 +15,7 @@ mod doctor;
 mod golden;
 mod hostile;
 mod install;
+mod install_checks;
 mod log;
 mod machine;
 mod monitoring;
