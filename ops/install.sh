@@ -349,7 +349,22 @@ hint() {
 
 # ---- away with it
 
+# What is to be removed can be, and what is removed with everything in it is ours.
+check_removal() {
+    for place in "$bin_dir" "$share" "$state" "$etc" "${rotation%/*}" "$unit_dir"; do
+        dir=$(there "$place")
+        if [ ! -w "$dir" ] || is_read_only "$dir"; then fault "$dir cannot be written, so nothing can be removed from it"; fi
+    done
+    if [ "$purge" = yes ]; then
+        check_account
+        check_directory "$state" app.db identities uptimemesh.lock
+        check_directory "$log_dir" app.log
+    fi
+    end_at_faults 1 "Nothing was changed on this machine."
+}
+
 uninstall() {
+    check_removal
     [ -e "$program" ] || [ -e "$env_file" ] || [ -e "$state" ] || say "nothing is installed"
     for unit in $(units); do
         [ -e "$unit_dir/$unit" ] || continue
@@ -359,15 +374,19 @@ uninstall() {
     for unit in $(units); do
         [ ! -e "$unit_dir/$unit" ] || step "remove $unit_dir/$unit" rm -f "$unit_dir/$unit"
     done
+    # Not with what an operator has put beside it.
+    dropins=${port_dropin%/*}
+    if is_ours "$port_dropin" && [ "$(ls -A "$dropins")" = port.conf ]; then
+        step "remove $dropins" rm -r "$dropins"
+    fi
     for file in "$port_dropin" "$port_conf"; do
+        if [ "$dry_run" = yes ] && [ "${file%/*}" = "$dropins" ] && [ "$(ls -A "$dropins" 2>/dev/null)" = port.conf ]; then continue; fi
         if is_ours "$file"; then step "remove $file" rm -f "$file"; fi
     done
     for file in "$rotation" "$man_page" "$bash_completion" "$zsh_completion" "$fish_completion" \
         "$program" "$program.previous" "$program.new"; do
         [ ! -e "$file" ] || step "remove $file" rm -f "$file"
     done
-    # Not with what an operator has put beside it.
-    rmdir_empty "${port_dropin%/*}"
     reload_units
     if [ "$purge" = no ]; then
         say "data stay in $state, configuration in $etc, the log in $log_dir; away with them: install.sh uninstall --purge"
@@ -383,10 +402,6 @@ uninstall() {
 
 # Whether a file that grants a port is this script's: an operator may have one of the same name.
 is_ours() { [ -f "$1" ] && head -n 1 "$1" | grep -q '^# Port [0-9]* is below 1024\.$'; }
-
-rmdir_empty() {
-    if [ -d "$1" ] && [ -z "$(ls -A "$1")" ]; then step "remove $1" rmdir "$1"; fi
-}
 
 remove_account() {
     if have userdel; then userdel "$ACCOUNT"; else deluser "$ACCOUNT"; fi
@@ -969,11 +984,14 @@ check_places() {
     [ -z "$lacking" ] || fault "$lacking"
 }
 
-# Whether the file system of a directory is mounted for reading only.
+# Whether a directory is mounted for reading only, which the rights that root has do not show in every shell.
 is_read_only() {
     [ -r /proc/self/mounts ] || return 1
-    mounted=$(df -P "$1" | awk 'NR == 2 { print $6 }')
-    awk -v at="$mounted" '$2 == at { options = $4 } END { exit ("," options ",") ~ /,ro,/ ? 0 : 1 }' /proc/self/mounts
+    at=$(cd "$1" && pwd -P) || return 1
+    awk -v at="$at/" '
+        { mount = $2 == "/" ? "/" : $2 "/" }
+        index(at, mount) == 1 && length(mount) >= most { most = length(mount); options = $4 }
+        END { exit ("," options ",") ~ /,ro,/ ? 0 : 1 }' /proc/self/mounts
 }
 
 # Whether something listens where the control plane is to listen, which is not the control plane itself.

@@ -69,6 +69,39 @@ fn a_dry_run_says_every_step_that_a_run_does_and_no_other() {
 }
 
 #[test]
+fn what_is_taken_away_is_said_before_and_is_ours() {
+    if !can_have_machines() {
+        return;
+    }
+    for init in [Init::Systemd, Init::OpenRc] {
+        let machine = Machine::new(init);
+        let install = "first --bin /srv/uptimemesh --node-id node-a --no-start --port 443";
+        machine.install(install);
+        machine.ok("mount --bind -o ro /etc /etc; mount -o remount,bind,ro /etc");
+        let said = machine.fails(&machine.installer("uninstall"));
+        assert!(said.contains("/etc cannot be written") || said.contains("/etc/logrotate.d cannot be written"), "{said}");
+        machine.ok("umount /etc; test -e /usr/local/bin/uptimemesh");
+        for arguments in ["uninstall", "uninstall --purge"] {
+            let before = snapshot(&machine);
+            let plan = planned(&machine.install(&format!("{arguments} --dry-run")));
+            is_untouched(&machine, &before, arguments);
+            let said = machine.install(arguments);
+            let done: Vec<String> = done(&said).into_iter().filter(|step| !step.starts_with("data stay in ")).collect();
+            assert_eq!(done, plan, "{arguments}");
+            assert!(plan.len() > 3, "{plan:?}");
+        }
+        machine.install("uninstall --purge");
+
+        // A person, and a person's files, under our names.
+        machine.ok("/usr/sbin/useradd --create-home --shell /bin/bash uptimemesh; mkdir /var/lib/uptimemesh; echo x >/var/lib/uptimemesh/thesis.txt");
+        let before = snapshot(&machine);
+        let said = machine.fails(&machine.installer("uninstall --purge"));
+        assert!(said.contains("signs in with /bin/bash") && said.contains("files in it that are not UptimeMesh's"), "{said}");
+        is_untouched(&machine, &before, "what is a person's stays");
+    }
+}
+
+#[test]
 fn what_stands_in_the_way_is_told_at_once_and_nothing_is_touched() {
     if !can_have_machines() {
         return;
