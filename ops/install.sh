@@ -1042,9 +1042,10 @@ check_roots_directory "$updates"
 check_roots_directory "$etc"
 check_places
 end_at_faults 1 "Nothing was changed on this machine."
-# Run again, it is the same node unless another is asked for.
+# Run again, it is the same node unless another is asked for, whatever the machine is called by now.
 given_id=$node_id
 [ -n "$node_id" ] || node_id=$(setting UPTIMEMESH_NODE_ID)
+[ -n "$node_id" ] || [ "$(enrolled | wc -l)" -ne 1 ] || node_id=$(enrolled)
 [ -n "$node_id" ] || node_id=$(hostname 2>/dev/null || cat /proc/sys/kernel/hostname)
 is_id "$node_id" || fail "this machine's name, $node_id, cannot be a node's id: give one by --node-id"
 refuse_another_cluster
