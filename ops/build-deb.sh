@@ -76,7 +76,9 @@ for dir in /var/lib/uptimemesh /var/log/uptimemesh; do
 done
 chmod 0700 /var/lib/uptimemesh
 chmod 0750 /var/log/uptimemesh
+# The services read it themselves.
 chown root:uptimemesh /etc/uptimemesh/uptimemesh.env
+chmod g+r /etc/uptimemesh/uptimemesh.env
 if [ -d /run/systemd/system ]; then
     systemctl daemon-reload
     # What ran before the upgrade runs the new program now.

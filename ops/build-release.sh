@@ -10,6 +10,7 @@ usage: ops/build-release.sh [options]
 
   --out DIR         where the release goes (default release-files beside the build); one that is there is replaced
   --key-file FILE   sign the manifest with this private release key
+  --expires-days N  nodes take the release for so many days (default 90); `uptimemesh release sign` gives it a later end
   --target TARGET   build for this target only; may be given again (default x86_64- and aarch64-unknown-linux-musl, those that can be built here)
   --twice           build everything a second time in another directory, and fail unless every byte is the same
   --sums            write the sums of the scripts into version.json, and build nothing
@@ -22,14 +23,15 @@ die() {
     exit 1
 }
 
-out='' key='' targets='' twice='' sums_only=''
+out='' key='' expires_days=90 targets='' twice='' sums_only=''
 while [ $# -gt 0 ]; do
     case $1 in
-    --out | --key-file | --target)
+    --out | --key-file | --expires-days | --target)
         [ $# -ge 2 ] || die "$1 needs a value"
         case $1 in
         --out) out=$2 ;;
         --key-file) key=$2 ;;
+        --expires-days) expires_days=$2 ;;
         --target) targets="$targets $2" ;;
         esac
         shift
@@ -50,6 +52,8 @@ done
 
 # Paths of the command line are the caller's; everything else is said from the top of the source.
 absolute() { case $1 in /*) printf '%s\n' "$1" ;; *) printf '%s/%s\n' "$PWD" "$1" ;; esac }
+case $expires_days in '' | *[!0-9]* | ?????*) die "--expires-days must be 1 to 3650, not $expires_days" ;; esac
+if [ "$expires_days" -lt 1 ] || [ "$expires_days" -gt 3650 ]; then die "--expires-days must be 1 to 3650, not $expires_days"; fi
 [ -z "$key" ] || key=$(absolute "$key")
 [ -z "$key" ] || [ -r "$key" ] || die "$key cannot be read"
 [ -z "$out" ] || out=$(absolute "$out")
@@ -307,7 +311,7 @@ bill >"$new/uptimemesh-$version.cdx.json"
 if [ -n "$key" ]; then
     program=$target_dir/${host%%-*}-unknown-linux-musl/release/uptimemesh
     [ -x "$program" ] || die "signing needs a program for this machine among the targets"
-    "$program" release sign --key-file "$key" "$new/version.json"
+    "$program" release sign --key-file "$key" --expires-days "$expires_days" "$new/version.json"
 else
     say "the manifest is not signed: nodes will not take it (--key-file)"
 fi

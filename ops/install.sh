@@ -23,7 +23,8 @@ usage: install.sh first [options]                    a control plane, and this m
        install.sh join --join-file FILE [options]    this machine as a node of the cluster that made the join string
        install.sh uninstall [--purge]                away with it; data, configuration and log stay unless --purge
 
-Run again, first and join bring program, units and service up to date and keep data and configuration.
+Run again, first and join bring program, units and service up to date and keep data and configuration. Nothing is changed before all is known
+to be there that is needed: every fault is told at once.
 
 options:
   --bin FILE           the program, instead of fetching it
@@ -36,9 +37,10 @@ options:
   --host ADDRESS       first: address to listen on (default: all of IPv6 and IPv4)
   --port NUMBER        first: port to listen on (default 8000)
   --init NAME          systemd or openrc (default: what this machine runs)
+  --prefix DIR         program, manual and completions go below DIR (default /usr/local, or where they are already)
   --root DIR           write below DIR, for a package or an image: no account is made and nothing is started
   --no-start           install and enable, but start nothing
-  --dry-run            say every step, do none
+  --dry-run            check all, say every step, do none
   --purge              uninstall: remove data, configuration, log and account too
 EOF
 }
@@ -78,7 +80,7 @@ is_id() {
 
 action=${1:-}
 [ $# -eq 0 ] || shift
-bin='' node_id='' join_file='' host='' port='' init='' root='' release_key='' channel=stable
+bin='' node_id='' join_file='' host='' port='' init='' root='' release_key='' channel=stable prefix=''
 dry_run=no purge=no start=yes fetched=no allow_expired=no
 while [ $# -gt 0 ]; do
     name=$1
@@ -90,7 +92,7 @@ while [ $# -gt 0 ]; do
         --allow-expired) allow_expired=yes ;;
         -h | --help) usage; exit 0 ;;
         --*=*) set -- "${name%%=*}" "${name#*=}" "$@" ;;
-        --bin | --version-url | --channel | --release-key | --node-id | --name | --join-file | --host | --port | --init | --root)
+        --bin | --version-url | --channel | --release-key | --node-id | --name | --join-file | --host | --port | --init | --prefix | --root)
             if [ $# -eq 0 ]; then
                 fault "$name needs a value"
                 break
@@ -105,6 +107,7 @@ while [ $# -gt 0 ]; do
                 --host) host=$1 ;;
                 --port) port=$1 ;;
                 --init) init=$1 ;;
+                --prefix) prefix=${1%/} ;;
                 --root) root=${1%/} ;;
             esac
             shift
@@ -135,6 +138,11 @@ if [ -n "$port" ]; then
 fi
 case $host in *[!A-Za-z0-9.:-]*) fault "--host must be an address, not $host" ;; esac
 case $channel in '' | *[!A-Za-z0-9._-]*) fault "--channel must have letters, digits, dots and dashes, not $channel" ;; esac
+case $prefix in
+    '' | /[A-Za-z0-9]*) case $prefix in *[!A-Za-z0-9./_-]* | */../* | */..) fault "--prefix must be a plain path without blanks, not $prefix" ;; esac ;;
+    *) fault "--prefix must be a whole path, as /opt/uptimemesh, not $prefix" ;;
+esac
+[ "$prefix" != /usr ] || fault "--prefix /usr is for packages"
 case $init in '' | systemd | openrc) ;; *) fault "--init must be systemd or openrc, not $init" ;; esac
 [ -z "$root" ] || [ -d "$root" ] || fault "--root $root is no directory"
 [ -z "$bin" ] || [ -f "$bin" ] || fault "--bin $bin is not there"
@@ -163,7 +171,16 @@ case $(uname -s)/$(uname -m) in
         ;;
 esac
 
-if [ -z "$init" ]; then
+if [ -n "$init" ]; then
+    # What is named must be there to be enabled; below --root OpenRC needs nothing.
+    case $init in
+        systemd) have systemctl || fault "--init systemd needs systemctl, which is not here" ;;
+        openrc) [ -n "$root" ] || { have rc-service && have rc-update; } || fault "--init openrc needs rc-service and rc-update, which are not here" ;;
+    esac
+    if [ "$init" = systemd ] && [ -z "$root" ] && [ "$start" = yes ] && [ ! -d /run/systemd/system ] && [ "$action" != uninstall ]; then
+        fault "systemd does not run this machine, so it can start nothing: --no-start installs and enables all the same"
+    fi
+else
     if [ -d "$root/run/systemd/system" ] && have systemctl; then
         init=systemd
     elif [ -x "$root/sbin/openrc-run" ] && have rc-service; then
@@ -173,55 +190,85 @@ if [ -z "$init" ]; then
     fi
 fi
 
-if [ -n "$faults" ]; then
+# Ends with every fault that was found.
+end_at_faults() {
+    [ -n "$faults" ] || return 0
     printf '%s' "$faults" | while IFS= read -r line; do printf '%s\n' "error: $line" >&2; done
-    echo "Try: install.sh help" >&2
-    exit 2
-fi
+    echo "$2" >&2
+    exit "$1"
+}
+end_at_faults 2 "Try: install.sh help"
+
+# ---- the tools
+
+install_hint() {
+    if have apt-get; then
+        echo "apt-get install $1"
+    elif have apk; then
+        echo "apk add $1"
+    elif have dnf; then
+        echo "dnf install $1"
+    else
+        echo "with this system's package manager"
+    fi
+}
+
+check_tools() {
+    for tool in awk cat chmod chgrp chown cmp cp cut df grep head id ln ls mkdir mktemp mv rm rmdir sed sleep stat tail tr uname wc; do
+        have "$tool" || fault "$tool is not here: install it ($(install_hint coreutils))"
+    done
+    if [ -z "$root" ]; then
+        [ "$action" != join ] || have su || fault "su is not here: install it ($(install_hint util-linux))"
+        id "$ACCOUNT" >/dev/null 2>&1 || have useradd || have adduser ||
+            fault "neither useradd nor adduser is here to make the user $ACCOUNT: make it, with a group of the same name, and run this again"
+    fi
+    if [ -z "$bin" ]; then
+        have openssl || fault "checking a release needs openssl: install it ($(install_hint openssl)), or give the program by --bin"
+        have curl || have wget || fault "fetching needs curl or wget: install one of them, or give the program by --bin"
+    fi
+}
+
+if [ "$action" != uninstall ]; then check_tools; fi
+end_at_faults 1 "Nothing was changed on this machine."
 
 # ---- places
 
-bin_dir=$root/usr/local/bin
-program=$bin_dir/$PROGRAM
 state=$root/var/lib/uptimemesh
 updates=$root/var/lib/uptimemesh-update
 log_dir=$root/var/log/uptimemesh
 etc=$root/etc/uptimemesh
 env_file=$etc/uptimemesh.env
-man_page=$root/usr/local/share/man/man1/uptimemesh.1
-bash_completion=$root/usr/local/share/bash-completion/completions/uptimemesh
-zsh_completion=$root/usr/local/share/zsh/site-functions/_uptimemesh
-fish_completion=$root/usr/local/share/fish/vendor_completions.d/uptimemesh.fish
 rotation=$root/etc/logrotate.d/uptimemesh
 case $init in
     systemd) unit_dir=$root/etc/systemd/system ;;
     openrc) unit_dir=$root/etc/init.d ;;
 esac
+# Where an earlier run has put the program.
+installed_prefix() {
+    case $init in
+        systemd) sed -n 's,^ExecStart=\(/.*\)/bin/uptimemesh .*,\1,p' "$unit_dir/uptimemesh.service" ;;
+        openrc) sed -n 's,^command="\(/.*\)/bin/uptimemesh"$,\1,p' "$unit_dir/uptimemesh" ;;
+    esac 2>/dev/null | head -n 1
+}
+before=$(installed_prefix)
+if [ -n "$prefix" ] && [ -n "$before" ] && [ "$prefix" != "$before" ]; then
+    fail "UptimeMesh is installed below $before: leave --prefix out, or take it away first (install.sh uninstall keeps data and settings)"
+fi
+[ -n "$prefix" ] || prefix=${before:-/usr/local}
+bin_dir=$root$prefix/bin
+program=$bin_dir/$PROGRAM
+share=$root$prefix/share
+man_page=$share/man/man1/uptimemesh.1
+bash_completion=$share/bash-completion/completions/uptimemesh
+zsh_completion=$share/zsh/site-functions/_uptimemesh
+fish_completion=$share/fish/vendor_completions.d/uptimemesh.fish
 port_dropin=$root/etc/systemd/system/uptimemesh.service.d/port.conf
 port_conf=$root/etc/conf.d/uptimemesh
 
-# The value of a setting in the configuration file.
+# The value of a setting in the configuration file, as the program reads it.
 setting() {
-    if [ -f "$env_file" ]; then sed -n "s/^$1=//p" "$env_file" | tail -n 1 | sed 's/^"\(.*\)"$/\1/'; fi
+    if [ -f "$env_file" ]; then "$work/$PROGRAM" config get "$1" --file "$env_file"; fi
 }
-
-# The node that has joined from here, if any.
-enrolled() {
-    for key in "$state"/identities/*/lease.token; do
-        [ -f "$key" ] || continue
-        key=${key%/lease.token}
-        echo "${key##*/}"
-    done
-}
-
-# Run again, it is the same node unless another is asked for, whatever the machine is called by now.
-given_id=$node_id
-if [ -z "$node_id" ] && [ "$action" != uninstall ]; then
-    node_id=$(setting UPTIMEMESH_NODE_ID)
-    [ -n "$node_id" ] || [ "$(enrolled | wc -l)" -ne 1 ] || node_id=$(enrolled)
-    [ -n "$node_id" ] || node_id=$(hostname 2>/dev/null || cat /proc/sys/kernel/hostname)
-    is_id "$node_id" || fail "this machine's name, $node_id, cannot be a node's id: give one by --node-id"
-fi
 
 # ---- services
 
@@ -267,6 +314,13 @@ is_running() {
     esac
 }
 
+is_enabled() {
+    case $init in
+        systemd) systemctl ${root:+--root="$root"} is-enabled --quiet "$1" 2>/dev/null ;;
+        openrc) [ -e "$root/etc/runlevels/default/$1" ] ;;
+    esac
+}
+
 disable() {
     case $init in
         systemd) systemctl ${root:+--root="$root"} disable --quiet "$1" 2>/dev/null || true ;;
@@ -295,7 +349,22 @@ hint() {
 
 # ---- away with it
 
+# What is to be removed can be, and what is removed with everything in it is ours.
+check_removal() {
+    for place in "$bin_dir" "$share" "$state" "$etc" "${rotation%/*}" "$unit_dir"; do
+        dir=$(there "$place")
+        if [ ! -w "$dir" ] || is_read_only "$dir"; then fault "$dir cannot be written, so nothing can be removed from it"; fi
+    done
+    if [ "$purge" = yes ]; then
+        check_account
+        check_directory "$state" app.db identities uptimemesh.lock
+        check_directory "$log_dir" app.log
+    fi
+    end_at_faults 1 "Nothing was changed on this machine."
+}
+
 uninstall() {
+    check_removal
     [ -e "$program" ] || [ -e "$env_file" ] || [ -e "$state" ] || say "nothing is installed"
     for unit in $(units); do
         [ -e "$unit_dir/$unit" ] || continue
@@ -305,15 +374,19 @@ uninstall() {
     for unit in $(units); do
         [ ! -e "$unit_dir/$unit" ] || step "remove $unit_dir/$unit" rm -f "$unit_dir/$unit"
     done
+    # Not with what an operator has put beside it.
+    dropins=${port_dropin%/*}
+    if is_ours "$port_dropin" && [ "$(ls -A "$dropins")" = port.conf ]; then
+        step "remove $dropins" rm -r "$dropins"
+    fi
     for file in "$port_dropin" "$port_conf"; do
+        if [ "$dry_run" = yes ] && [ "${file%/*}" = "$dropins" ] && [ "$(ls -A "$dropins" 2>/dev/null)" = port.conf ]; then continue; fi
         if is_ours "$file"; then step "remove $file" rm -f "$file"; fi
     done
     for file in "$rotation" "$man_page" "$bash_completion" "$zsh_completion" "$fish_completion" \
         "$program" "$program.previous" "$program.new"; do
         [ ! -e "$file" ] || step "remove $file" rm -f "$file"
     done
-    # Not with what an operator has put beside it.
-    rmdir_empty "${port_dropin%/*}"
     reload_units
     if [ "$purge" = no ]; then
         say "data stay in $state, configuration in $etc, the log in $log_dir; away with them: install.sh uninstall --purge"
@@ -329,10 +402,6 @@ uninstall() {
 
 # Whether a file that grants a port is this script's: an operator may have one of the same name.
 is_ours() { [ -f "$1" ] && head -n 1 "$1" | grep -q '^# Port [0-9]* is below 1024\.$'; }
-
-rmdir_empty() {
-    if [ -d "$1" ] && [ -z "$(ls -A "$1")" ]; then step "remove $1" rmdir "$1"; fi
-}
 
 remove_account() {
     if have userdel; then userdel "$ACCOUNT"; else deluser "$ACCOUNT"; fi
@@ -413,7 +482,6 @@ is_over() { awk -v a="$1" -v b="$(date -u '+%Y-%m-%dT%H:%M:%SZ')" 'BEGIN { exit 
 
 # Puts what is in version.json in the place of $bin, after signature and sum were found good.
 fetch_program() {
-    have openssl || fail "checking a release needs openssl: install it ($(install_hint openssl)), or give the program by --bin"
     say "fetching $VERSION_URL and its signature"
     fetch "$VERSION_URL" "$work/version.json" "$MANIFEST_BYTES_MAX"
     plain_url=${VERSION_URL%%[?#]*}
@@ -468,18 +536,6 @@ older() {
     }'
 }
 
-install_hint() {
-    if have apt-get; then
-        echo "apt-get install $1"
-    elif have apk; then
-        echo "apk add $1"
-    elif have dnf; then
-        echo "dnf install $1"
-    else
-        echo "with this system's package manager"
-    fi
-}
-
 # put TEXT-FILE PLACE MODE: replaces it as a whole, and only where it is another.
 put() {
     if [ -f "$2" ] && cmp -s "$1" "$2"; then
@@ -496,7 +552,8 @@ put_now() {
     mv -f "$2.new" "$2"
 }
 
-install_program() {
+# Finds out what program it is, and refuses to go back to an older one.
+know_program() {
     chmod 0755 "$work/$PROGRAM"
     said=$("$work/$PROGRAM" version 2>&1) ||
         fail "the program does not run on this machine: $said" "If ${TMPDIR:-/tmp} is mounted noexec, say another directory by TMPDIR."
@@ -504,14 +561,17 @@ install_program() {
         "uptimemesh "*) ;;
         *) fail "--bin $bin is not UptimeMesh: asked for its version, it says $said" ;;
     esac
-    if [ -f "$program" ] && cmp -s "$work/$PROGRAM" "$program"; then
-        say "$said is installed already"
-        return 0
-    fi
     before=$("$program" version 2>/dev/null) || before=''
     # An old release, genuine as it is, takes nobody back.
     if [ "$fetched" = yes ] && [ -n "$before" ] && older "${said#* }" "${before#* }"; then
         fail "$before is installed, and the release has $said, which is older. To go back all the same, give the program by --bin."
+    fi
+}
+
+install_program() {
+    if [ -f "$program" ] && cmp -s "$work/$PROGRAM" "$program"; then
+        say "$said is installed already"
+        return 0
     fi
     changed=yes
     if [ -f "$program" ]; then
@@ -568,15 +628,30 @@ nologin() {
 
 # directory PATH MODE OWNER
 directory() {
-    [ -d "$1" ] || step "make $1" mkdir -p "$1"
-    [ "$dry_run" = yes ] || chmod "$2" "$1"
-    [ "$dry_run" = yes ] || [ -n "$root" ] || chown "$3" "$1"
+    if [ ! -d "$1" ]; then
+        step "make $1" make_directory "$@"
+    elif [ "$(stat -c '%a' "$1")" != "$2" ] || { [ -z "$root" ] && [ "$(stat -c '%U:%G' "$1")" != "$3" ]; }; then
+        step "give $1 to $3, with mode $2" make_directory "$@"
+    fi
+}
+
+make_directory() {
+    mkdir -p "$1"
+    chmod "$2" "$1"
+    [ -n "$root" ] || chown "$3" "$1"
 }
 
 configure() {
     [ -z "$release_key" ] || put "$release_key" "$etc/release-key.pub" 0644
     if [ -f "$env_file" ]; then
         say "the configuration in $env_file is kept"
+        # The services read it themselves.
+        if [ -z "$root" ]; then
+            case $(stat -c '%G %a' "$env_file") in
+                "$ACCOUNT "?[4-7]? | "$ACCOUNT "?[4-7]??) ;;
+                *) step "let the services read $env_file" share_settings ;;
+            esac
+        fi
         for pair in "UPTIMEMESH_NODE_ID $given_id" "SERVER_HOST $host" "SERVER_PORT $port" "VERSION_URL $VERSION_URL"; do
             wish=${pair#* }
             [ -z "$wish" ] || [ "$(setting "${pair%% *}")" = "$wish" ] || say "note: ${pair%% *} is not changed to $wish; edit $env_file"
@@ -593,7 +668,12 @@ configure() {
         if [ -n "$release_key" ]; then echo "RELEASE_KEY_FILE=/etc/uptimemesh/release-key.pub"; fi
     } >>"$work/env"
     put "$work/env" "$env_file" 0640
-    [ "$dry_run" = yes ] || [ -n "$root" ] || chown "root:$ACCOUNT" "$env_file"
+    [ "$dry_run" = yes ] || [ -n "$root" ] || share_settings
+}
+
+share_settings() {
+    chgrp "$ACCOUNT" "$env_file"
+    chmod g+r "$env_file"
 }
 
 # A port below 1024 needs a capability, and only then it is given.
@@ -629,7 +709,7 @@ install_files() {
     mode=0644
     [ "$init" = systemd ] || mode=0755
     for unit in $(units); do
-        "$work/$PROGRAM" unit "$unit" >"$work/file"
+        "$work/$PROGRAM" unit "$unit" | sed "s,/usr/local/bin,$prefix/bin,g" >"$work/file"
         put "$work/file" "$unit_dir/$unit" "$mode"
     done
     "$work/$PROGRAM" unit uptimemesh.logrotate >"$work/file"
@@ -649,7 +729,10 @@ install_files() {
 }
 
 # Runs a command line as the unprivileged user. It must be made of words without any meaning to a shell.
-as_account() { (cd / && DATA_DIR=$state su -s /bin/sh "$ACCOUNT" -c "$*"); }
+as_account() {
+    if have timeout; then (cd / && DATA_DIR=$state timeout -s KILL 60 su -s /bin/sh "$ACCOUNT" -c "exec $*" 9>&-)
+    else (cd / && DATA_DIR=$state su -s /bin/sh "$ACCOUNT" -c "$*" 9>&-); fi
+}
 
 # ---- which cluster this machine belongs to
 
@@ -680,7 +763,9 @@ refuse_another_cluster() {
     [ -n "$join_file" ] || return 0
     # The string of another cluster pins another authority than the one that this node believes.
     pinned=$(cut -d : -f 3 <"$work/join")
-    if have openssl && openssl x509 -in "$state/identities/$before/ca.crt" -outform DER -out "$work/ca" 2>/dev/null &&
+    # The identity's files are the services' user's, who could put a pipe there.
+    if is_id "$before" && have openssl && as_account "head -c 65536 $state/identities/$before/ca.crt" >"$work/ca.pem" 2>/dev/null &&
+        openssl x509 -in "$work/ca.pem" -outform DER -out "$work/ca" 2>/dev/null &&
         [ "$(openssl dgst -sha256 -r "$work/ca" | cut -d ' ' -f 1)" != "$pinned" ]; then
         fail "this machine is the node $before of another cluster than the join string's, or of one whose authority was replaced since." \
             "To join the other one, leave first: install.sh uninstall --purge. Else leave --join-file out."
@@ -746,7 +831,8 @@ start_service() {
     for unit in $(wanted "$role"); do
         step "enable $unit" enable "$unit"
     done
-    [ ! -e "$unit_dir/$(wanted "$other" | cut -d ' ' -f 1)" ] || disable_other
+    other=$(wanted "$other" | cut -d ' ' -f 1)
+    if is_enabled "$other"; then step "disable $other" disable "$other"; fi
     if [ -n "$root" ] || [ "$start" = no ]; then
         say "nothing is started"
         return 0
@@ -768,10 +854,6 @@ start_service() {
     }
 }
 
-disable_other() {
-    [ "$dry_run" = yes ] || disable "$(wanted "$other" | cut -d ' ' -f 1)"
-}
-
 farewell() {
     [ "$dry_run" = no ] && [ -z "$root" ] && [ "$start" = yes ] || return 0
     if [ "$action" = join ]; then
@@ -786,6 +868,139 @@ farewell() {
     [ "$address" = http://127.0.0.1:8000 ] || say "  commands  want --api-url $address, or UPTIMEMESH_API_URL=$address"
 }
 
+# ---- what is checked before anything is done
+
+# A user or a group of this name that was there before may be a person's, or an administrator's.
+check_account() {
+    [ -z "$root" ] || return 0
+    line=$(grep "^$ACCOUNT:" /etc/passwd) || line=''
+    if [ -n "$line" ]; then
+        home=$(printf '%s\n' "$line" | cut -d : -f 6) shell=$(printf '%s\n' "$line" | cut -d : -f 7)
+        [ "$(id -u "$ACCOUNT")" != 0 ] || fault "the user $ACCOUNT is root by another name: rename it"
+        case $home:${shell##*/} in
+            /var/lib/uptimemesh:* | *:nologin | *:false) ;;
+            *) fault "the user $ACCOUNT is there, signs in with $shell and lives in $home, so it is not the services' own: rename it" ;;
+        esac
+        grep -q "^$ACCOUNT:" /etc/group || fault "the user $ACCOUNT is there and the group $ACCOUNT is not: make it (groupadd --system $ACCOUNT)"
+    elif grep -q "^$ACCOUNT:.*:..*" /etc/group; then
+        fault "the group $ACCOUNT is there and has members: rename it"
+    fi
+}
+
+# check_directory PATH FILE...: it is empty, or the services' user's, or has one of these files of ours.
+check_directory() {
+    where=$1
+    shift
+    [ -e "$where" ] || [ -L "$where" ] || return 0
+    if [ ! -d "$where" ]; then
+        fault "$where is there and is no directory: move it away"
+        return 0
+    fi
+    [ -n "$(ls -A "$where")" ] || return 0
+    [ "$(stat -L -c %U "$where")" != "$ACCOUNT" ] || return 0
+    for file in "$@"; do [ ! -e "$where/$file" ] || return 0; done
+    fault "$where is there, has files in it that are not UptimeMesh's, and belongs to $(stat -L -c %U "$where"): move it away, or if it is yours to use, chown $ACCOUNT: $where"
+}
+
+# Root runs what is in this directory, or hands out what is in it: nobody else may own it.
+check_roots_directory() {
+    [ -e "$1" ] || [ -L "$1" ] || return 0
+    if [ ! -d "$1" ]; then
+        fault "$1 is there and is no directory: move it away"
+    elif [ -z "$root" ] && [ "$(stat -L -c %u "$1")" != 0 ]; then
+        fault "$1 is there and belongs to $(stat -L -c %U "$1"), not to root: look at what is in it, then chown -R root: $1"
+    fi
+}
+
+# check_file PATH: one that is there is ours, or a link to nowhere is.
+check_file() {
+    [ -e "$1" ] || [ -L "$1" ] || return 0
+    if [ ! -f "$1" ]; then
+        fault "$1 is there and is no ordinary file: move it away"
+    elif ! grep -qi uptimemesh "$1"; then
+        fault "$1 is there and is not UptimeMesh's: move it away"
+    fi
+}
+
+check_files() {
+    for unit in $(units); do check_file "$unit_dir/$unit"; done
+    check_file "$rotation"
+    for file in "$man_page" "$bash_completion" "$zsh_completion" "$fish_completion"; do check_file "$file"; done
+    if [ -e "$env_file" ] || [ -L "$env_file" ]; then
+        if [ ! -f "$env_file" ]; then
+            fault "$env_file is there and is no ordinary file: move it away"
+        elif ! lines=$("$work/$PROGRAM" config get DATA_DIR --file "$env_file" 2>&1); then
+            # Each line of it is a fault of its own.
+            while IFS= read -r line; do fault "${line#error: }"; done <<LINES
+$lines
+LINES
+        fi
+    fi
+    # A broken program of ours is mended; what never was one is somebody's.
+    if [ -e "$program" ] && [ ! -e "$unit_dir/$(units | cut -d ' ' -f 1)" ]; then
+        case $("$program" version 2>/dev/null </dev/null) in
+            "uptimemesh "*) ;;
+            *) fault "$program is there and is not UptimeMesh: move it away, or say --prefix DIR" ;;
+        esac
+    fi
+}
+
+# The directory that is there in which a path is, or would be made.
+there() {
+    at=$1
+    while [ ! -d "$at" ] && [ -n "$at" ]; do at=${at%/*}; done
+    echo "${at:-/}"
+}
+
+# Room and the right to write, for every place: kilobytes, and the directory.
+check_places() {
+    program_kb=$(($(wc -c <"$work/$PROGRAM") / 1024 + 1))
+    if cmp -s "$work/$PROGRAM" "$program"; then program_kb=0; fi
+    data_kb=1024
+    [ "$action" = join ] || [ -e "$state/app.db" ] || data_kb=16384
+    for place in "$program_kb $bin_dir" "512 $share" "$data_kb $state" "512 $updates" "1024 $log_dir" "64 $etc" "64 ${rotation%/*}" "64 $unit_dir"; do
+        dir=$(there "${place#* }")
+        # Root may write anywhere but where nothing can be written.
+        if [ ! -w "$dir" ] || is_read_only "$dir"; then
+            hint=''
+            case ${place#* } in "$bin_dir" | "$share") hint=': say another place by --prefix DIR' ;; esac
+            fault "$dir cannot be written, and ${place#* } is to be there$hint"
+            continue
+        fi
+        echo "$(df -Pk "$dir" | awk 'NR == 2 { print $4, $6 }') ${place%% *}"
+    done >"$work/room"
+    # Places that share a disk share its room.
+    lacking=$(awk '{ room[$2] = $1; want[$2] += $3 } END { for (at in room) if (room[at] ~ /^[0-9]+$/ && room[at] < want[at])
+        print at " has " room[at] " kB left, and " want[at] " kB are wanted" }' "$work/room")
+    [ -z "$lacking" ] || fault "$lacking"
+}
+
+# Whether a directory is mounted for reading only, which the rights that root has do not show in every shell.
+is_read_only() {
+    [ -r /proc/self/mounts ] || return 1
+    at=$(cd "$1" && pwd -P) || return 1
+    awk -v at="$at/" '
+        { mount = $2 == "/" ? "/" : $2 "/" }
+        index(at, mount) == 1 && length(mount) >= most { most = length(mount); options = $4 }
+        END { exit ("," options ",") ~ /,ro,/ ? 0 : 1 }' /proc/self/mounts
+}
+
+# Whether something listens where the control plane is to listen, which is not the control plane itself.
+check_port() {
+    if [ "$action" != first ] || [ -n "$root" ] || [ "$start" = no ] || is_running "$(wanted uptimemesh | cut -d ' ' -f 1)"; then return 0; fi
+    at_port=$(setting SERVER_PORT) at_host=$(setting SERVER_HOST)
+    at_port=${at_port:-${port:-8000}} at_host=${at_host:-$host}
+    case $at_port in *[!0-9]* | 0) return 0 ;; esac
+    cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v port="$(printf '%04X' "$at_port")" -v host="$at_host" '
+        BEGIN { if (split(host, part, ".") == 4) here = sprintf("%02X%02X%02X%02X", part[4], part[3], part[2], part[1]) }
+        $4 == "0A" && split($2, at, ":") == 2 && at[2] == port {
+            everywhere = at[1] ~ /^0+$/
+            if (everywhere || here == "" || here == "00000000" || at[1] == here) found = 1
+        }
+        END { exit !found }' || return 0
+    fault "another program listens on port $at_port: stop it, or say another one by --port, or where it is there already in $env_file"
+}
+
 # ---- what is done
 
 if [ "$action" = uninstall ]; then
@@ -795,7 +1010,7 @@ fi
 
 umask 022
 changed=no
-work=$(mktemp -d "${TMPDIR:-/tmp}/uptimemesh-install.XXXXXX")
+work=$(mktemp -d "${TMPDIR:-/tmp}/uptimemesh-install.XXXXXX") || fail "no temporary directory can be made: say a place by TMPDIR"
 if [ "$action" = join ] && [ -n "$join_file" ]; then
     # Kept private: it is a secret until it is used.
     (umask 077 && cat -- "$( [ "$join_file" = - ] && echo /dev/stdin || echo "$join_file")" >"$work/join")
@@ -804,20 +1019,37 @@ if [ "$action" = join ] && [ -n "$join_file" ]; then
         *) fail "--join-file $join_file has no join string: it begins with umj1: (make one by uptimemesh create-token --join-string)" ;;
     esac
 fi
-refuse_another_cluster
-
 if [ -n "$bin" ]; then
-    cp -- "$bin" "$work/$PROGRAM"
+    cp -- "$bin" "$work/$PROGRAM" || fail "the program cannot be copied to $work: is there room? TMPDIR says another place"
 else
     fetch_program
 fi
+know_program
+check_files
+check_account
+check_directory "$state" app.db identities uptimemesh.lock
+check_directory "$log_dir" app.log
+check_roots_directory "$updates"
+check_roots_directory "$etc"
+check_places
+end_at_faults 1 "Nothing was changed on this machine."
+# Run again, it is the same node unless another is asked for, whatever the machine is called by now.
+given_id=$node_id
+[ -n "$node_id" ] || node_id=$(setting UPTIMEMESH_NODE_ID)
+[ -n "$node_id" ] || [ "$(enrolled | wc -l)" -ne 1 ] || node_id=$(enrolled)
+[ -n "$node_id" ] || node_id=$(hostname 2>/dev/null || cat /proc/sys/kernel/hostname)
+is_id "$node_id" || fail "this machine's name, $node_id, cannot be a node's id: give one by --node-id"
+refuse_another_cluster
+check_port
+end_at_faults 1 "Nothing was changed on this machine."
+
 if [ -z "$root" ] && ! id "$ACCOUNT" >/dev/null 2>&1; then
     step "make the user $ACCOUNT, who owns the data and runs the services" make_account
 fi
-directory "$state" 0700 "$ACCOUNT:$ACCOUNT"
-directory "$log_dir" 0750 "$ACCOUNT:$ACCOUNT"
-directory "$updates" 0755 root:root
-directory "$etc" 0755 root:root
+directory "$state" 700 "$ACCOUNT:$ACCOUNT"
+directory "$log_dir" 750 "$ACCOUNT:$ACCOUNT"
+directory "$updates" 755 root:root
+directory "$etc" 755 root:root
 hold_updates
 install_program
 end_updates

@@ -389,12 +389,40 @@ stop() {
     esac
 }
 
+# as_owner_of PATH PROGRAM ARGUMENTS...: as the user whose that is, who could have put anything in the place of what root would touch.
+as_owner_of() {
+    owner=$(stat -c %u "$1") && owner_group=$(stat -c %g "$1") && owner_name=$(stat -c %U "$1") || return 1
+    shift
+    if [ "$owner" = "$(id -u)" ]; then
+        "$@"
+    elif has setpriv && setpriv --reuid "$owner" --regid "$owner_group" --clear-groups true 2>/dev/null; then
+        setpriv --reuid "$owner" --regid "$owner_group" --clear-groups "$@"
+    else
+        # shellcheck disable=SC2016 # The other shell's own words.
+        su -s /bin/sh "$owner_name" -c 'exec "$@"' sh "$@"
+    fi
+}
+
+# Prints the beginning of each file that a pattern names, a line each. Opened for writing too, a pipe waits for nobody, and what was opened is
+# what is looked at: another file under the same name comes too late.
+# shellcheck disable=SC2016 # The other shell's own words.
+BEGINNINGS='
+    IFS= count=0
+    for file in $1; do
+        count=$((count + 1))
+        [ "$count" -le 64 ] || break
+        [ -f "$file" ] && [ ! -L "$file" ] || continue
+        { [ -f /proc/self/fd/3 ] && head -c 4096 <&3 | tr "\n\r" "  " && echo; } 3<>"$file"
+    done'
+
 # Which run of the agent the status files tell of.
 runs() {
-    # shellcheck disable=SC2086 # A pattern.
-    for run_file in $status_files; do
-        [ -f "$run_file" ] || continue
-        head -c 4096 "$run_file" 2>/dev/null | read_json 2>/dev/null | awk -F '\t' '
+    [ -n "$status_files" ] || return 0
+    runs_in=${status_files%%[*?[]*}
+    runs_in=${runs_in%/*}
+    [ -d "$runs_in" ] || return 0
+    as_owner_of "$runs_in" sh -c "$BEGINNINGS" sh "$status_files" 2>/dev/null </dev/null 9>&- | while IFS= read -r run_line; do
+        printf '%s\n' "$run_line" | read_json 2>/dev/null | awk -F '\t' '
             $1 == "run" { run = $2 } $1 == "version" { version = $2 } END { if (run != "" && version != "") print version, run }'
     done
 }
@@ -463,24 +491,19 @@ data_back() {
     data=${data_dir:-/var/lib/uptimemesh}
     if [ -z "$health_url" ] || [ ! -d "$data" ]; then return 1; fi
     case $began in '' | *[!0-9]*) return 1 ;; esac
-    owner=$(stat -c %u "$data") && group=$(stat -c %g "$data") || return 1
-    set -- "$bin" backup undo-upgrade --since "$began" --data-dir "$data"
-    if [ "$owner" = "$(id -u)" ]; then
-        :
-    elif has setpriv && setpriv --reuid "$owner" --regid "$group" --clear-groups true 2>/dev/null; then
-        set -- setpriv --reuid "$owner" --regid "$group" --clear-groups "$@"
-    else
-        set -- su -s /bin/sh "$(stat -c %U "$data")" -c "exec '$bin' backup undo-upgrade --since $began --data-dir '$data'"
-    fi
+    # The program in place is another one by now.
+    choose_reader
     undone=$(
         for name in BACKUP_DIR BACKUP_PASSPHRASE_FILE UPTIMEMESH_BACKUP_PASSPHRASE DATABASE_URL CLUSTER_PKI_DIR; do
             # What is exported already, as where a service manager has read the settings, stays.
             eval "set_already=\${$name-}"
-            value=$(setting "$name")
+            value=$(setting "$name" 2>/dev/null) || value=''
             # shellcheck disable=SC2154 # eval sets it.
             if [ -z "$set_already" ] && [ -n "$value" ]; then export "$name=$value"; fi
         done
-        cd / && bounded "$FETCH_S_MAX" "$@" 2>&1
+        set -- "$bin" backup undo-upgrade --since "$began" --data-dir "$data"
+        if has timeout; then set -- timeout -s KILL "$FETCH_S_MAX" "$@"; fi
+        cd / && as_owner_of "$data" "$@" 2>&1 </dev/null 9>&-
     )
     undone_status=$?
     say WARNING update.data "$undone" "data: $data"
@@ -655,11 +678,40 @@ while [ $# -gt 0 ]; do
     esac
 done
 
-# setting NAME: from this node's settings, which are read and never run.
+# setting NAME: from this node's settings, as the program reads them. Where it is too old for that, or does not run, only a line is understood
+# that can be read in no other way.
 setting() {
-    [ -r "$config" ] || return 0
-    sed -n "s/^$1=//p" "$config" | tail -n 1 | sed 's/^"\(.*\)"$/\1/'
+    [ -e "$config" ] || return 0
+    if [ "$settings_by" = program ]; then
+        bounded "$ANSWER_S" "$bin" config get "$1" --file "$config" 2>&1
+        return
+    fi
+    awk -v name="$1" '
+        toupper($0) ~ "(^|[^A-Z0-9_])" name "[ \t]*=" && !/^[ \t]*#/ {
+            said = index($0, name "=") == 1 ? substr($0, length(name) + 2) : " "
+            if (said ~ /^"[^"\\]*"$/ || said ~ /^\047[^\047]*\047$/) said = substr(said, 2, length(said) - 2)
+            else if (said !~ "^[A-Za-z0-9._:/@,+%=?&-]*$") bad = NR
+        }
+        END {
+            if (bad) print FILENAME " line " bad ": the program here is too old to read it: write " name "=value without blanks, or in quotes"
+            else print said
+            exit bad != ""
+        }' "$config" 2>&1
 }
+choose_reader() {
+    settings_by=''
+    if [ -e "$config" ] && bounded "$ANSWER_S" "$bin" config get --help >/dev/null 2>&1; then settings_by=program; fi
+}
+settings_by=''
+# What is to be put back may be what is in place: it is not asked.
+[ "$only_recover" = 1 ] || choose_reader
+for name in VERSION_URL RELEASE_KEY_FILE UPDATE_CHANNEL DATA_DIR SERVER_HOST SERVER_PORT TLS; do
+    if ! value=$(setting "$name"); then
+        # To put a program back takes none of them.
+        [ "$only_recover" = 1 ] || wrong "$value"
+        config=''
+    fi
+done
 version_url=${version_url:-$(setting VERSION_URL)}
 key_file=${key_file:-$(setting RELEASE_KEY_FILE)}
 channel=${channel:-$(setting UPDATE_CHANNEL)}
@@ -668,7 +720,7 @@ channel=${channel:-stable}
 if [ "$only_recover" = 1 ]; then version_url='' key_file='' channel=stable; fi
 
 if [ "$only_recover" = 0 ]; then
-    [ -n "$version_url" ] || wrong 'nothing says where releases are: --version-url URL, or VERSION_URL in the settings of this node'
+    [ -n "$version_url" ] || [ "$faults" = 1 ] || wrong 'nothing says where releases are: --version-url URL, or VERSION_URL in the settings of this node'
     [ -z "$version_url" ] || is_url "$version_url" || wrong '--version-url must be an http or https URL'
 fi
 is_name "$channel" || wrong '--channel must be 1 to 32 characters of a-z 0-9 -'

@@ -3,7 +3,7 @@
 
 mod dotenv;
 
-pub use self::dotenv::{Dotenv, meant, says_nothing};
+pub use self::dotenv::{Dotenv, is_known, meant, says_nothing};
 use crate::crypto;
 use crate::error::{Error, Result};
 use crate::files;

@@ -2,7 +2,7 @@
 
 use super::args::{Args, Failure, Opt, opt};
 use super::{output, server};
-use crate::config::{Config, Dotenv, SETTINGS, meant, says_nothing};
+use crate::config::{Config, Dotenv, is_known, meant, says_nothing};
 use crate::sys::run;
 use std::ffi::OsString;
 use std::path::Path;
@@ -90,9 +90,9 @@ fn read(path: &str) -> Result<Dotenv, Failure> {
     Dotenv::read(Path::new(path))?.ok_or_else(|| Failure::Failed(format!("{path} is not there: name the settings file")))
 }
 
-/// The settings whose values in the environment are no text. Their names are ours, and another value in their place would be nobody's.
+/// The variables of ours whose values in the environment are no text: a default in their place would be another directory than the one meant.
 pub(super) fn unreadable_variables() -> Vec<String> {
-    let is_ours = |name: &str| SETTINGS.iter().any(|s| s.name == name.to_ascii_uppercase());
+    let is_ours = |name: &str| is_known(&name.to_ascii_uppercase());
     let bad = std::env::vars_os().filter(|(_, value)| value.to_str().is_none()).filter_map(|(name, _)| name.into_string().ok());
     bad.filter(|name| is_ours(name)).map(|name| format!("{name} in the environment is not UTF-8")).collect()
 }

@@ -762,6 +762,11 @@ fn dispatch(line: impl IntoIterator<Item = std::ffi::OsString>) -> Result<(), Fa
             if args.has(config::SETTINGS_FILE) {
                 return Err(config::begin_again(line));
             }
+            let unreadable = config::unreadable_variables();
+            // The settings' own reader tells them together with its other faults.
+            if !unreadable.is_empty() && !command.settings {
+                return Err(Failure::Failed(unreadable.join("\n")));
+            }
             args.check(command, GLOBAL);
             (command.run)(&args)
         }

@@ -110,7 +110,8 @@ pub fn says_nothing(name: &str, value: &str) -> bool {
     value.trim().is_empty() && name != "LOG_FILE"
 }
 
-fn is_known(name: &str) -> bool {
+/// Whether a name in upper case is one of ours, a setting or not.
+pub fn is_known(name: &str) -> bool {
     known().any(|known| known == name)
 }
 

@@ -21,6 +21,7 @@ mod golden;
 mod hostile;
 mod identities;
 mod install;
+mod install_checks;
 mod limits;
 mod listening;
 mod log;

@@ -299,6 +299,7 @@ fn a_release_build_says_what_is_wrong_with_its_command_line() {
     for (args, want) in [
         (&["--nonsense"][..], "unknown option --nonsense"),
         (&["--out"], "--out needs a value"),
+        (&["--expires-days", "0"], "--expires-days must be 1 to 3650"),
         (&["--key-file", "/nonexistent/key"], "/nonexistent/key cannot be read"),
         (&["--target", "mips-unknown-none"], "mips-unknown-none cannot be built here"),
         (&["--out", out], "is there and is no release"),

@@ -78,6 +78,13 @@ fn bytes_that_are_no_text_are_refused_wherever_they_stand() {
     let dir = Dir::new();
     let odd = OsStr::from_bytes(b"data-\xff");
     let by_variable = command(dir.path(), &["migrate"]).env("DATA_DIR", odd).output().unwrap();
+    for subcommand in ["agent", "heartbeat", "join"] {
+        let output = command(dir.path(), &[subcommand]).env("DATA_DIR", odd).env("UPTIMEMESH_NODE_ID", odd).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        for name in ["DATA_DIR", "UPTIMEMESH_NODE_ID"] {
+            assert!(said.contains(&format!("error: {name} in the environment is not UTF-8")), "{subcommand}: {said}");
+        }
+    }
     let by_flag = command(dir.path(), &["migrate", "--data-dir"]).arg(odd).output().unwrap();
     for (output, part) in [(by_variable, "DATA_DIR in the environment is not UTF-8"), (by_flag, "--data-dir has a value that is not UTF-8")]
     {

@@ -107,6 +107,7 @@ const BARE_TOOLS: &[&str] = &[
     "dirname",
     "grep",
     "head",
+    "id",
     "kill",
     "ln",
     "mkdir",
@@ -119,6 +120,7 @@ const BARE_TOOLS: &[&str] = &[
     "sh",
     "sha256sum",
     "sleep",
+    "stat",
     "sync",
     "tail",
     "timeout",
@@ -365,7 +367,9 @@ pub fn stand_in(version: &str, then: &str) -> Vec<u8> {
 pub fn expire(host: &Path, key: &Path, end: Option<&str>) {
     let mut manifest: Value = serde_json::from_slice(&fs::read(host.join("version.json")).unwrap()).unwrap();
     manifest.as_object_mut().unwrap().remove("expires");
-    end.map(|end| manifest["expires"] = end.into());
+    if let Some(end) = end {
+        manifest["expires"] = end.into();
+    }
     fs::write(host.join("version.json"), serde_json::to_vec_pretty(&manifest).unwrap()).unwrap();
     let line = format!(
         "openssl pkeyutl -sign -inkey '{}' -rawin -in version.json -out raw && openssl base64 -A -in raw -out version.json.sig",
@@ -1096,6 +1100,77 @@ fn a_machine_without_tools_fetches_with_the_program() {
     host.fault("file", Fault::CutAt(10));
     assert_eq!(program::fails(dir.path(), &["release", "fetch", &url, "--out", "got"]).0, 1);
     assert_eq!(program::fails(dir.path(), &["release", "fetch", &format!("{url}-not"), "--out", "got"]).0, 1);
+}
+
+/// The updater asks the program what the settings say; where that is too old, it understands the same or nothing.
+#[test]
+fn the_updater_reads_settings_as_the_program_does() {
+    let dir = Dir::new();
+    let script = fs::read_to_string("ops/node-update.sh").unwrap();
+    let from = script.find("\nbounded() {\n").unwrap();
+    let bounded = &script[from..from + script[from..].find("\n}\n").unwrap() + 3];
+    let from = script.find("\nsetting() {\n").unwrap();
+    let setting = &script[from..from + script[from..].find("\n}\n").unwrap() + 3];
+    let has = "has() { command -v \"$1\" >/dev/null 2>&1; }\nANSWER_S=20\nbin=$1 config=$2 settings_by=$3\n";
+    for machine in Machine::ALL {
+        let (shell, path) = machine.shell(dir.path());
+        let said = |file: &str, by: &str| {
+            let mut command = Command::new(&shell[0]);
+            command.args(&shell[1..]).args(["-c", &format!("{has}{bounded}{setting}setting APP_NAME"), "sh"]);
+            command.args([env!("CARGO_BIN_EXE_uptimemesh"), file, by]).env_clear().env("PATH", &path).env("LC_ALL", "C");
+            let output = command.current_dir(dir.path()).output().unwrap();
+            (output.status.success(), String::from_utf8(output.stdout).unwrap())
+        };
+        let mut understood = 0;
+        for (text, wanted) in crate::settings::table() {
+            fs::write(dir.join("settings"), &text).unwrap();
+            let by_program = said("settings", "program");
+            match &wanted {
+                Ok(value) => assert_eq!(by_program, (true, format!("{value}\n")), "{machine:?} {text:?}"),
+                Err(why) => assert!(!by_program.0 && by_program.1.contains(why), "{machine:?} {text:?} {by_program:?}"),
+            }
+            let alone = said("settings", "");
+            if alone.0 && wanted.is_ok() {
+                assert_eq!(alone, by_program, "{machine:?} {text:?}");
+                understood += 1;
+            }
+            // What this finds in a file that the program refuses is what stands there alone on a plain line: nothing.
+            assert!(!alone.0 || wanted.is_ok() || alone.1 == "\n", "{machine:?} {text:?} {alone:?}");
+        }
+        assert!(understood > 10, "{understood}");
+        assert_eq!(said("nowhere", ""), (true, String::new()));
+    }
+}
+
+/// What the service's user puts in the place of its status keeps nobody waiting, and leads root nowhere.
+#[test]
+fn no_file_of_the_services_user_holds_an_update_up() {
+    for machine in [Machine::Debian, Machine::Bare] {
+        let mut bench = Bench::new(machine);
+        bench.offer(&builds().1, &new_version());
+        let dir = bench.dir.path().to_path_buf();
+        fs::create_dir_all(dir.join("identities/a")).unwrap();
+        let sh = |line: &str| assert!(Command::new("sh").args(["-ec", line]).current_dir(&dir).status().unwrap().success());
+        // Pipes, links and directories from the beginning; and a file in whose place comes a pipe as soon as it was looked at.
+        sh("mkdir identities/b identities/c identities/d identities/d/status.json; mkfifo identities/b/status.json");
+        sh("ln -s /dev/zero identities/c/status.json; echo '{\"run\":\"1\",\"version\":\"9.9.9\"}' >identities/a/status.json");
+        let swap = format!(
+            "#!/bin/sh\nrm -f '{0}/a/status.json'\n/usr/bin/mkfifo '{0}/a/status.json' 2>/dev/null\nexec /usr/bin/head \"$@\"\n",
+            dir.join("identities").display()
+        );
+        let tools = dir.join("first");
+        fs::create_dir(&tools).unwrap();
+        put(&tools.join("head"), swap.as_bytes());
+        bench.more.extend(["--status-file".into(), format!("{}/*/status.json", dir.join("identities").display())]);
+        bench.more.extend(["--restart-command".into(), "true".into(), "--health-wait".into(), "2".into()]);
+        let mut command = bench.command("ops/node-update.sh", &[]);
+        let path = format!("{}:{}", tools.display(), bench.machine.shell(&dir).1);
+        let mut child = command.env("PATH", path).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn().unwrap();
+        let status = until("the update ends", || child.try_wait().unwrap());
+        // No agent has told of a run: the old program is back, and was no better.
+        assert_eq!(status.code(), Some(11), "{machine:?}");
+        assert!(fs::metadata(dir.join("identities/a/status.json")).is_ok_and(|m| !m.is_file()), "the pipe was put there meanwhile");
+    }
 }
 
 #[test]
