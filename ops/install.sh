@@ -736,6 +736,15 @@ as_account() {
 
 # ---- which cluster this machine belongs to
 
+# The node that has joined from here, if any.
+enrolled() {
+    for key in "$state"/identities/*/lease.token; do
+        [ -f "$key" ] || continue
+        key=${key%/lease.token}
+        echo "${key##*/}"
+    done
+}
+
 refuse_another_cluster() {
     [ ! -e "$root/usr/bin/$PROGRAM" ] ||
         fail "this machine has UptimeMesh from a package, and two installations would take each other's place." \

@@ -105,7 +105,7 @@ CREATE TABLE nodes (
     identity_key         BLOB,
     created_at           INTEGER NOT NULL,
     updated_at           INTEGER NOT NULL
-, identity_trust TEXT, mesh_ip_given TEXT) STRICT;
+, identity_trust TEXT, capacity TEXT, reserved TEXT, mesh_ip_given TEXT) STRICT;
 CREATE TABLE replicas (
     id            TEXT PRIMARY KEY,
     service_id    TEXT NOT NULL REFERENCES services (id),
@@ -159,7 +159,7 @@ CREATE TABLE services (
     generation  INTEGER NOT NULL DEFAULT 1 CHECK (generation >= 1),
     created_at  INTEGER NOT NULL,
     updated_at  INTEGER NOT NULL
-, rollout_requested_at INTEGER, rollback_requested_at INTEGER, replicas_made INTEGER NOT NULL DEFAULT 0) STRICT;
+, rollout_requested_at INTEGER, rollback_requested_at INTEGER, replicas_made INTEGER NOT NULL DEFAULT 0, rollout_told INTEGER NOT NULL DEFAULT 0) STRICT;
 CREATE TABLE sessions (
     id           TEXT PRIMARY KEY,
     user         TEXT NOT NULL REFERENCES users (name) ON DELETE CASCADE,
