@@ -594,7 +594,7 @@ mod tests {
         let env = pairs(&[("DATA_DIR", ""), ("SERVER_PORT", " \t"), ("LOG_FILE", ""), ("APP_NAME", "set"), ("SERVER_HOST", "")]);
         let config = Config::load(&[], env, Some(&file)).unwrap_or_else(|f| panic!("{f:?}"));
         assert_eq!((config.data_dir, config.server_port, config.log_file), (PathBuf::from("/srv/x"), 9000, None));
-        assert_eq!((config.app_name.as_str(), config.server_host.as_str()), ("set", "0.0.0.0"));
+        assert_eq!((config.app_name.as_str(), config.server_host.as_str()), ("set", ""));
         for env in [[("app_name", "b"), ("APP_NAME", "a")], [("APP_NAME", "a"), ("app_name", "b")]] {
             assert_eq!(Config::load(&[], pairs(&env), None).map(|c| c.app_name).unwrap_or_default(), "a");
         }

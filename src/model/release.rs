@@ -485,7 +485,7 @@ mod tests {
             assert!(why.contains("expired at 2026-11-28T12:00:00Z") && why.contains("clock says 2026-11-28T12:00:01Z"), "{why}");
             let again = with_expiry(&dated, later).expect("it can be changed");
             assert_eq!(again, dated.replace("12:00:00Z", "12:00:01Z"));
-            let elsewhere = text.replacen(",", ",\"of a later key\": {\"expires\": \"soon\"},", 1);
+            let elsewhere = text.replacen('{', "{\"of a later key\": {\"expires\": \"soon\"},", 1);
             assert!(parse(&with_expiry(&elsewhere, end).expect("the right key")).is_current(end).is_ok());
         }
         for bad in ["soon", "2026-11-28", "2026-11-28T12:00:00+00:00", "2026-11-28T12:00:00.5Z", "2026-13-28T12:00:00Z"] {
