@@ -19,6 +19,7 @@ mod gate;
 mod html;
 mod http;
 mod inputs;
+mod lanes;
 mod logger;
 mod model;
 mod openapi;

@@ -9,6 +9,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("thread", &[]),
     ("buckets", &[]),
+    ("lanes", &[]),
     ("caller", &[]),
     ("files", &[]),
     ("percent", &[]),
@@ -34,7 +35,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("cli", &["agent", "client", "config", "crypto", "model", "serve", "sys"]),
 ];
 
-const GROUND: &[&str] = &["error", "clock", "thread", "logger", "files", "percent", "buckets", "caller"];
+const GROUND: &[&str] = &["error", "clock", "thread", "logger", "files", "percent", "buckets", "lanes", "caller"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")

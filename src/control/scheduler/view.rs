@@ -11,8 +11,8 @@ use crate::model::specs;
 use crate::model::specs::{Policy, count_of};
 use crate::store::{Read, nodes, replicas, services};
 use serde_json::Value;
-use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::OnceLock;
 
 /// The number of a node in the view.
 pub type NodeIndex = u32;
@@ -30,7 +30,7 @@ pub struct View {
     /// Whether the server started so short ago that silent nodes may just not have found it yet.
     pub grace: bool,
     /// Which service each replica is of; made when it is first asked for.
-    holders: OnceCell<HashMap<String, usize>>,
+    holders: OnceLock<HashMap<String, usize>>,
 }
 
 /// A node, as far as placing goes.
@@ -128,7 +128,7 @@ impl View {
             })
             .collect();
         services.sort_by(|a, b| a.id.cmp(&b.id));
-        View { now, nodes, services, brake, grace, holders: OnceCell::new() }
+        View { now, nodes, services, brake, grace, holders: OnceLock::new() }
     }
 
     /// The number of a node.
