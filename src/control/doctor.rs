@@ -63,7 +63,7 @@ fn cluster(read: &Read) -> Result<Cluster> {
     let mut all = BTreeMap::new();
     let mut after = None;
     loop {
-        let page = nodes::page_of_statuses(read, &Paging { limit: PAGE, after })?;
+        let page = nodes::page_of_statuses(read, &Paging { limit: PAGE, bytes_max: usize::MAX, after })?;
         for (id, status) in page.items {
             let version = status.get("version").and_then(Value::as_str).map(str::to_string);
             all.insert(id, (version, status.get("clock_offset_seconds").and_then(Value::as_i64)));
