@@ -11,6 +11,7 @@ mod browser_ui;
 mod bundles;
 mod canary;
 mod crash;
+mod crowd;
 mod doctor;
 mod golden;
 mod hostile;
