@@ -12,6 +12,7 @@ use crate::crypto::lease::{self, LeaseClaims};
 use crate::crypto::pki::{self, Ca, Csr, NodeKey, PublicKey};
 use crate::crypto::{signature, token};
 use crate::error::{Error, FieldFault, Loc};
+use crate::http::answers::Answers;
 use crate::http::exchange::{Conn, Service};
 use crate::http::fields::Fields;
 use crate::http::listen::Handler;
@@ -181,6 +182,7 @@ fn converse(limits: Limits, pieces: &[&[u8]]) -> (Vec<Heard>, Vec<u16>) {
         tls: None,
         stop: Stop::default(),
         bodies_bytes: AtomicUsize::new(0),
+        answers: Answers::new(1 << 20),
         handshakes: Buckets::new(1.0, 1.0),
         lines: Quota::default(),
     };
@@ -603,7 +605,7 @@ pub fn resume(bytes: &[u8]) {
     let want: Vec<&str> = all[from..].iter().filter(|event| moved.admits(event)).map(|event| &*event.id).collect();
     assert_eq!(got, want, "each event once, in its order, from the right place on");
 
-    let page = events::list(control, &Paging { limit: 5, after: after.clone() }, &filter).expect("a page");
+    let page = events::list(control, &Paging { limit: 5, bytes_max: usize::MAX, after: after.clone() }, &filter).expect("a page");
     let until = after.as_deref().map_or(all.len(), |id| place(id).unwrap_or(0));
     let want: Vec<&str> = all[..until].iter().rev().filter(|event| filter.admits(event)).map(|event| &*event.id).take(5).collect();
     assert_eq!(page.items.iter().map(|event| &*event.id).collect::<Vec<_>>(), want, "the newest first");

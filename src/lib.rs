@@ -20,6 +20,7 @@ mod html;
 mod http;
 mod inputs;
 mod json;
+mod lanes;
 mod logger;
 mod model;
 mod openapi;

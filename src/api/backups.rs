@@ -19,7 +19,7 @@ const SENT_BYTES: usize = 64 << 10;
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
     route(Get, "/backups", By(Viewer, list)).gives(200, "[Backup]"),
-    route(Post, "/backups", By(Admin, create)).gives(201, "Backup"),
+    route(Post, "/backups", By(Admin, create)).gives(201, "Backup").dear(),
     route(Get, "/backups/{backup_id}", By(Viewer, show)).gives(200, "Backup"),
     route(Get, "/backups/{backup_id}/download", By(Admin, download)).gives(200, "application/octet-stream"),
     route(Delete, "/backups/{backup_id}", By(Admin, delete)).gives(204, ""),

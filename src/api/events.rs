@@ -1,6 +1,6 @@
 //! `/events` and `/events/stream`.
 
-use super::{PAGE_MAX, created, list as page_of, once};
+use super::{PAGE_BYTES_MAX, PAGE_MAX, created, list as page_of, once};
 use crate::clock;
 use crate::control::Control;
 use crate::control::events::{self, Reader};
@@ -49,7 +49,7 @@ fn list(control: &Control, request: &Request, _: &User) -> Reply {
     let after = f.id("after").optional();
     let filter = filter(&mut f);
     f.finish()?;
-    let paging = Paging { limit, after };
+    let paging = Paging { limit, bytes_max: PAGE_BYTES_MAX, after };
     Ok(page_of(request, &paging, &events::list(control, &paging, &filter)?))
 }
 

@@ -34,6 +34,8 @@ use serde::Serialize;
 
 /// Items of a page, at most and by default.
 const PAGE_MAX: usize = 1000;
+/// Bytes of a page, about: a page with more is cut before the next item.
+const PAGE_BYTES_MAX: usize = 1 << 20;
 
 /// The part of a list that the query asks for.
 fn paging(request: &Request) -> Result<Paging> {
@@ -46,7 +48,7 @@ fn paging(request: &Request) -> Result<Paging> {
 /// The same, beside other parameters.
 fn paging_of(f: &mut Fields) -> Paging {
     let limit = f.int("limit", 1..=PAGE_MAX as i64).or(PAGE_MAX as i64) as usize;
-    Paging { limit, after: f.id("after").optional() }
+    Paging { limit, bytes_max: PAGE_BYTES_MAX, after: f.id("after").optional() }
 }
 
 /// A page as a bare JSON array, with its total and, where there is more, the link to the next.

@@ -18,13 +18,13 @@ const MOVES_DEFAULT: i64 = 20;
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
     route(Get, "/scheduler/status", By(Viewer, status)).gives(200, "SchedulerStatus"),
-    route(Get, "/scheduler/plan/services/{service_id}", By(Viewer, plan_one)).gives(200, "Plan"),
-    route(Get, "/scheduler/plan/all", By(Viewer, plan_all)).gives(200, "Plans"),
-    route(Post, "/scheduler/reconcile/services/{service_id}", By(Operator, reconcile_one)).gives(200, "Plan"),
-    route(Post, "/scheduler/reconcile/all", By(Operator, reconcile_all)).gives(200, "Plans"),
-    route(Get, "/scheduler/explain/services/{service_id}", By(Viewer, explain)).gives(200, "Explanation"),
-    route(Get, "/scheduler/rebalance", By(Viewer, plan_rebalance)).gives(200, "Plans"),
-    route(Post, "/scheduler/rebalance", By(Operator, rebalance)).gives(200, "Plans"),
+    route(Get, "/scheduler/plan/services/{service_id}", By(Viewer, plan_one)).gives(200, "Plan").dear(),
+    route(Get, "/scheduler/plan/all", By(Viewer, plan_all)).gives(200, "Plans").dear(),
+    route(Post, "/scheduler/reconcile/services/{service_id}", By(Operator, reconcile_one)).gives(200, "Plan").dear(),
+    route(Post, "/scheduler/reconcile/all", By(Operator, reconcile_all)).gives(200, "Plans").dear(),
+    route(Get, "/scheduler/explain/services/{service_id}", By(Viewer, explain)).gives(200, "Explanation").dear(),
+    route(Get, "/scheduler/rebalance", By(Viewer, plan_rebalance)).gives(200, "Plans").dear(),
+    route(Post, "/scheduler/rebalance", By(Operator, rebalance)).gives(200, "Plans").dear(),
 ];
 
 fn status(control: &Control, request: &Request, _: &User) -> Reply {
@@ -38,7 +38,7 @@ fn plan_one(control: &Control, request: &Request, _: &User) -> Reply {
 
 fn plan_all(control: &Control, request: &Request, _: &User) -> Reply {
     nothing(request)?;
-    Ok(Response::json(200, &scheduler::plan_all(control)?))
+    Ok(Response::raw_json(200, scheduler::plan_all(control)?.plans_json()?.to_vec()))
 }
 
 fn reconcile_one(control: &Control, request: &Request, user: &User) -> Reply {

@@ -1,7 +1,8 @@
 //! `/services`.
 
 use super::{
-    PAGE_MAX, body_at, condition, created, id_of, list as page_of, once, one, optional_body_at, paging, query_at, read_id, warned,
+    PAGE_BYTES_MAX, PAGE_MAX, body_at, condition, created, id_of, list as page_of, once, one, optional_body_at, paging, query_at, read_id,
+    warned,
 };
 use crate::control::{Control, lookalikes, services};
 use crate::gate::Handler::By;
@@ -93,6 +94,7 @@ fn revisions(control: &Control, request: &Request, _: &User) -> Reply {
     let limit = f.int("limit", 1..=PAGE_MAX as i64).or(PAGE_MAX as i64) as usize;
     let before = f.int("after", 1..=i64::MAX).optional();
     f.finish()?;
-    let page = services::revisions(control, super::arg(request), limit, before)?;
-    Ok(page_of(request, &Paging { limit, after: None }, &page))
+    let paging = Paging { limit, bytes_max: PAGE_BYTES_MAX, after: None };
+    let page = services::revisions(control, super::arg(request), &paging, before)?;
+    Ok(page_of(request, &paging, &page))
 }

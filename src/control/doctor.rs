@@ -74,7 +74,7 @@ fn cluster(read: &Read) -> Result<Cluster> {
     let mut all = BTreeMap::new();
     let mut after = None;
     loop {
-        let page = nodes::page_of_statuses(read, &Paging { limit: PAGE, after })?;
+        let page = nodes::page_of_statuses(read, &Paging { limit: PAGE, bytes_max: usize::MAX, after })?;
         for (id, status) in page.items {
             let version = status.get("version").and_then(Value::as_str).map(str::to_string);
             all.insert(id, (version, status.get("clock_offset_seconds").and_then(Value::as_i64)));
@@ -99,7 +99,7 @@ fn cluster(read: &Read) -> Result<Cluster> {
 fn unnamed(read: &Read) -> Result<Option<Event>> {
     let since = Some(clock::now().plus_secs(-UNNAMED_TOLD_FOR_S));
     let filter = EventFilter { name: Some(unnamed::EVENT.to_string()), since, ..EventFilter::default() };
-    Ok(events::page(read, &Paging { limit: 1, after: None }, &filter)?.items.pop())
+    Ok(events::page(read, &Paging::first(1), &filter)?.items.pop())
 }
 
 /// Examines a running control plane from inside.

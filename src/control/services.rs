@@ -116,10 +116,10 @@ pub fn delete(control: &Control, id: String, condition: Condition, force: bool, 
 }
 
 /// A page of a service's revisions, newest first. `before` is a generation.
-pub fn revisions(control: &Control, id: &str, limit: usize, before: Option<i64>) -> Result<Page<Revision>> {
+pub fn revisions(control: &Control, id: &str, paging: &Paging, before: Option<i64>) -> Result<Page<Revision>> {
     control.store.read(|r| {
         services::by_id(r, id)?.ok_or_else(missing)?;
-        let (mut items, total) = services::revisions(r, id, limit + 1, before.unwrap_or(i64::MAX))?;
+        let (mut items, limit, total) = services::revisions(r, id, paging, before.unwrap_or(i64::MAX))?;
         let more = items.len() > limit;
         items.truncate(limit);
         let next = if more { items.last().map(|last| last.generation.to_string()) } else { None };

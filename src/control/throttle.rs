@@ -5,10 +5,12 @@ use super::Control;
 use crate::buckets::Buckets;
 use crate::caller;
 use crate::config::Config;
-use crate::error::Error;
+use crate::error::{Error, Result};
+use crate::lanes::{Lanes, Turn};
 use crate::model::address;
 use crate::text;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 /// Refusals of one address in a second, and at once. Guessing a key of 256 bits is hopeless anyway; this bounds the work.
 const REFUSALS_PER_S: f64 = 5.0;
@@ -28,6 +30,13 @@ const FAILED_EVENTS_PER_S: f64 = 1.0 / 60.0;
 const FAILED_EVENTS_ALL_PER_S: f64 = 1.0;
 const FAILED_EVENTS_ALL_BURST: f64 = 60.0;
 
+/// Dear requests of one user: that wait for a turn, and for how long. How many have one follows from the machine.
+const DEAR_WAITING_MAX: usize = 64;
+const DEAR_WAIT: Duration = Duration::from_secs(10);
+const DEAR_AT_ONCE_MIN: usize = 2;
+/// When it is worth trying again where no turn came, in seconds.
+const DEAR_RETRY_AFTER_S: u64 = 2;
+
 /// A heartbeat is looked into for its seal up to this size: with the largest patch that is taken it is smaller.
 const BEAT_BYTES_MAX: usize = 128 << 10;
 
@@ -41,6 +50,7 @@ pub struct Throttle {
     pub callers: Buckets<String>,
     /// Refused heartbeats of nodes that have proven their lease token, by node.
     pub refused_nodes: Buckets<String>,
+    dear: Lanes<String>,
     failed_events: Buckets<IpAddr>,
     failed_events_all: Buckets<()>,
 }
@@ -48,15 +58,24 @@ pub struct Throttle {
 impl Throttle {
     pub(super) fn new(config: &Config) -> Throttle {
         let per_s = config.requests_per_second_max as f64;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let more = (per_s / DEFAULT_PER_S).max(1.0);
         Throttle {
             refusals: Buckets::new(REFUSALS_PER_S * more, REFUSALS_BURST * more),
             open: Buckets::new(OPEN_PER_S * more, OPEN_BURST * more),
             callers: Buckets::new(per_s, per_s * CALLER_BURST),
             refused_nodes: Buckets::new(REFUSED_NODE_PER_S, REFUSED_NODE_BURST),
+            dear: Lanes::new((cores / 2).max(DEAR_AT_ONCE_MIN), DEAR_WAITING_MAX),
             failed_events: Buckets::new(FAILED_EVENTS_PER_S, 1.0),
             failed_events_all: Buckets::new(FAILED_EVENTS_ALL_PER_S, FAILED_EVENTS_ALL_BURST),
         }
+    }
+
+    /// A turn for a request that costs much: a few of one user at once, whatever the number of its sessions and tokens.
+    pub fn dear(&self, user: &str) -> Result<Turn<'_, String>> {
+        let detail = || format!("Too many large requests of yours at once. Try again in {DEAR_RETRY_AFTER_S}s.");
+        let refused = || Error::RateLimited { detail: detail(), retry_after_s: DEAR_RETRY_AFTER_S };
+        self.dear.enter(user.to_string(), DEAR_WAIT).ok_or_else(refused)
     }
 
     /// Whether one more failed sign-in from this address is worth an event: an attacker must not fill the database.

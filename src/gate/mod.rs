@@ -50,6 +50,8 @@ pub struct Endpoint {
     pub personal: bool,
     /// Whether it is open to whoever must change the password first.
     pub always: bool,
+    /// Whether it costs much for what it is; lists and pages do, and need not say so.
+    pub dear: bool,
 }
 
 /// A route of this program.
@@ -57,7 +59,7 @@ pub type Route = table::Route<Endpoint>;
 
 /// A line of a route table.
 pub const fn route(method: tiny_http::Method, path: &'static str, access: Handler) -> Route {
-    Route { method, path, handler: Endpoint { access, status: 0, gives: "", personal: false, always: false } }
+    Route { method, path, handler: Endpoint { access, status: 0, gives: "", personal: false, always: false, dear: false } }
 }
 
 impl Route {
@@ -71,6 +73,12 @@ impl Route {
     /// Keeps API tokens out.
     pub const fn personal(mut self) -> Route {
         self.handler.personal = true;
+        self
+    }
+
+    /// Says that it costs much: a user has a few of these at once.
+    pub const fn dear(mut self) -> Route {
+        self.handler.dear = true;
         self
     }
 
@@ -323,6 +331,8 @@ fn by_user(control: &Control, request: &mut Request, route: &Route, args: Vec<St
         }
     }
     request.args = args;
+    let is_dear = route.handler.dear || route.handler.gives.starts_with('[') || is_page(request);
+    let _turn = if is_dear { Some(control.throttle.dear(&user.name)?) } else { None };
     handler(control, request, user)
 }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::buckets::Buckets;
+use crate::http::answers::{self, Answers};
 use crate::http::listen::{Handler, Limits};
 use crate::http::request::{self, Framing, Head, Parsed, Refusal};
 use crate::http::response::{Keep, Response, Sink};
@@ -42,6 +43,9 @@ const TRAILER_BYTES_MAX: usize = 1 << 10;
 const LINGER_TIME: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 4 << 20;
 
+/// When it is worth asking again for an answer that there was no memory for, in seconds.
+const ANSWERS_RETRY_AFTER_S: u64 = 1;
+
 /// A reader of a stream takes what is sent within this, or is dropped.
 const STREAM_WRITE_TIME: Duration = Duration::from_secs(10);
 
@@ -61,6 +65,8 @@ pub(crate) struct Service {
     pub stop: Stop,
     /// Bytes of bodies in memory, over all connections.
     pub bodies_bytes: AtomicUsize,
+    /// The memory of answers that wait to be taken.
+    pub answers: Arc<Answers>,
     /// TLS handshakes, by address.
     pub handshakes: Buckets<IpAddr>,
     /// Lines about refused requests.
@@ -228,6 +234,7 @@ impl Conn {
             Response::error(500, "Internal error")
         });
         drop(share);
+        let (response, _share) = self.within_budget(service, response);
         if let Some(holder) = &response.holder {
             self.standing.prove(holder);
         }
@@ -247,15 +254,31 @@ impl Conn {
         if head_only || matches!(response.status, 204 | 304) {
             self.transport.write_all(&out)?;
         } else {
-            let (first, rest) = response.body.split_at(response.body.len().min(ONE_WRITE_BYTES_MAX));
-            out.extend_from_slice(first);
+            let first = response.body.len().min(ONE_WRITE_BYTES_MAX);
+            out.extend_from_slice(&response.body[..first]);
+            // A client may let it lie: what is copied is not kept twice.
+            let rest = if first < response.body.len() { response.body } else { Vec::new() };
             self.transport.write_all(&out)?;
-            self.transport.write_all(rest)?;
+            drop(out);
+            self.transport.write_all(rest.get(first..).unwrap_or_default())?;
             if let Some(stream) = response.stream {
                 stream(&mut self.transport)?;
             }
         }
         Ok(keep != Keep::No)
+    }
+
+    /// The answer with its share of the memory for answers, or, where there is none, another that says so.
+    fn within_budget(&self, service: &Service, mut response: Response) -> (Response, Option<answers::Share>) {
+        let source = || response.source.unwrap_or_else(|| address::client(self.peer.ip())).to_string();
+        let caller = response.holder.clone().unwrap_or_else(source);
+        if let Some(share) = service.answers.admit(&caller, response.body.len()) {
+            response.body.shrink_to_fit();
+            return (response, Some(share));
+        }
+        let sentence = "Too many answers wait to be taken: read those that were asked for, then try again.";
+        let refusal = Response::error(503, sentence).with("Retry-After", ANSWERS_RETRY_AFTER_S.to_string());
+        (Response { source: response.source, holder: response.holder, ..refusal }, None)
     }
 
     /// Reads the next head; a refusal comes with the client's request id, if that could be read.

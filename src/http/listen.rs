@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use crate::buckets::Buckets;
 use crate::clock;
 use crate::error::{Doing, Result};
+use crate::http::answers::Answers;
 use crate::http::exchange::{Conn, Service};
 use crate::http::slots::{Slot, Slots};
 pub use crate::http::transport::TlsSource;
@@ -78,6 +79,8 @@ pub struct Limits {
     pub body_bytes_free: usize,
     /// Bytes of all bodies in memory at once.
     pub bodies_in_flight_bytes_max: usize,
+    /// Bytes of all answers that wait to be taken; of one caller a quarter of them. Small answers are free.
+    pub answers_in_flight_bytes_max: usize,
     /// TLS handshakes of one address in a second, and more at once: each costs a signature. This machine itself may have any
     /// number.
     pub handshakes_per_s_max: u32,
@@ -110,6 +113,7 @@ impl Default for Limits {
             body_bytes_max: 1 << 20,
             body_bytes_free: 16 << 10,
             bodies_in_flight_bytes_max: 64 << 20,
+            answers_in_flight_bytes_max: 32 << 20,
             handshakes_per_s_max: 50,
             head_time: Duration::from_secs(5),
             body_time: Duration::from_secs(30),
@@ -148,7 +152,9 @@ impl Front {
     pub fn start(listeners: Vec<TcpListener>, limits: Limits, tls: Option<TlsSource>, handler: Handler) -> Result<Front> {
         let per_s = f64::from(limits.handshakes_per_s_max);
         let (handshakes, lines) = (Buckets::new(per_s, per_s * HANDSHAKES_BURST), Quota::default());
-        let service = Service { limits, handler, tls, stop: Stop::default(), bodies_bytes: AtomicUsize::new(0), handshakes, lines };
+        let answers = Answers::new(limits.answers_in_flight_bytes_max);
+        let service =
+            Service { limits, answers, handler, tls, stop: Stop::default(), bodies_bytes: AtomicUsize::new(0), handshakes, lines };
         let shared = Arc::new(Shared {
             service,
             slots: Arc::default(),

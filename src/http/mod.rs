@@ -4,6 +4,7 @@
 //! well-formed requests. Which path means what, who may call it and what an answer says is left to the router and
 //! the gate: nothing here knows a route or a resource.
 
+pub(crate) mod answers;
 pub mod cookie;
 pub mod describe;
 pub(crate) mod exchange;

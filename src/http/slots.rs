@@ -27,6 +27,10 @@ const LEAVING_MAX: usize = 128;
 /// How long a newcomer waits for those to be gone, before it is taken in all the same.
 const LEAVING_WAIT: Duration = Duration::from_millis(200);
 
+/// A connection has this long to say whose it is before it makes room: a flood of newcomers waits rather than to push out each other
+/// before anybody could read what they say.
+const CHANCE: Duration = Duration::from_millis(50);
+
 /// That connections were closed for others is told at most this often.
 const TELL_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -85,10 +89,19 @@ struct State {
 }
 
 struct Open {
+    since: Instant,
     networks: Vec<Network>,
     is_local: bool,
     standing: Arc<Standing>,
     socket: Arc<TcpStream>,
+}
+
+impl Open {
+    /// What is left of its time to say whose it is.
+    fn chance(&self) -> Duration {
+        let passed = clock::tick().duration_since(self.since);
+        if self.standing.holder.get().is_some() { Duration::ZERO } else { CHANCE.saturating_sub(passed) }
+    }
 }
 
 /// The right to one connection; given back when dropped.
@@ -133,16 +146,21 @@ impl Slots {
             let victim = state.unproven(numbers.iter(), true, 0).or_else(|| state.silent(numbers.iter()))?;
             state.close(victim);
         }
-        if state.open.len() >= limits.connections_max {
+        while state.open.len() >= limits.connections_max {
             let victim = state.dispensable(limits.connections_max, is_local)?;
-            state.close(victim);
+            let left = state.open.get(&victim).map_or(Duration::ZERO, Open::chance);
+            if left.is_zero() {
+                state.close(victim);
+            } else {
+                state = self.left.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            }
         }
         let number = state.next;
         state.next += 1;
         for network in &networks {
             state.by_network.entry(*network).or_default().insert(number);
         }
-        state.open.insert(number, Open { networks, is_local, standing, socket });
+        state.open.insert(number, Open { since: clock::tick(), networks, is_local, standing, socket });
         drop(state);
         Some(Slot { slots: Arc::clone(self), number })
     }
@@ -185,7 +203,9 @@ impl State {
     fn dispensable(&self, connections_max: usize, for_local: bool) -> Option<u64> {
         let local_kept = LOCAL_KEPT.min(connections_max / HOLDER_SHARE);
         let unproven = self.unproven(self.open.keys(), for_local, local_kept);
-        unproven.or_else(|| self.of_greedy(connections_max / HOLDER_SHARE)).or_else(|| self.silent(self.open.keys()))
+        let had_its_chance = unproven.filter(|number| self.open.get(number).is_some_and(|open| open.chance().is_zero()));
+        let of_greedy = || self.of_greedy(connections_max / HOLDER_SHARE);
+        had_its_chance.or_else(of_greedy).or(unproven).or_else(|| self.silent(self.open.keys()))
     }
 
     /// The oldest of these that has proven nothing and is not being worked for. Some of this machine's are kept from newcomers elsewhere.

@@ -47,8 +47,17 @@ pub struct Page<T> {
 pub struct Paging {
     /// At most so many items.
     pub limit: usize,
+    /// And no more once they have so many bytes, though at least one.
+    pub bytes_max: usize,
     /// Only what comes after this id in the list's order.
     pub after: Option<String>,
+}
+
+impl Paging {
+    /// The first so many items, however large they are: for readers that keep no copy of them.
+    pub fn first(limit: usize) -> Paging {
+        Paging { limit, bytes_max: usize::MAX, after: None }
+    }
 }
 
 impl<T> Page<T> {

@@ -24,12 +24,12 @@ fn endpoint(row: &Row) -> rusqlite::Result<Endpoint> {
 pub fn page(read: &Read, paging: &Paging, replica_id: Option<&str>) -> Result<Page<Endpoint>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
     let wanted = named_params! { ":after": after, ":replica_id": replica_id, ":limit": limit };
-    let items = read.rows(query!("endpoints", "page"), wanted, endpoint)?;
+    let (items, cut_at) = read.page_rows(query!("endpoints", "page"), wanted, paging, endpoint)?;
     let total = match replica_id {
         None => read.count(query!("endpoints", "count"), &[])?,
         Some(id) => read.count(query!("endpoints", "count_of_replica"), named_params! { ":replica_id": id })?,
     };
-    Ok(Page::cut(items, paging.limit, total, |e| &e.id))
+    Ok(Page::cut(items, cut_at, total, |e| &e.id))
 }
 
 /// The endpoint of this id.

@@ -101,31 +101,34 @@ pub fn page(read: &Read, paging: &Paging, filter: &EventFilter) -> Result<Page<E
         None => i64::MAX,
         Some(id) => seq_of(read, id)?.unwrap_or(0),
     };
-    let limit = paging.limit as i64 + 1;
+    let rows = paging.limit as i64 + 1;
     let EventFilter { category, name, level, node_id, since } = filter;
     let one = |r: &Row| event(r, 0);
-    let (items, total) = if let Some(node_id) = node_id {
-        let page = named_params! { ":node_id": node_id, ":name": name, ":category": category, ":level": level, ":since": since, ":before": before, ":limit": limit };
+    let ((items, limit), total) = if let Some(node_id) = node_id {
+        let page = named_params! { ":node_id": node_id, ":name": name, ":category": category, ":level": level, ":since": since, ":before": before, ":limit": rows };
         let count = named_params! { ":node_id": node_id, ":name": name, ":category": category, ":level": level, ":since": since };
-        (read.rows(query!("events", "page_of_node"), page, one)?, read.count(query!("events", "count_of_node"), count)?)
+        (read.page_rows(query!("events", "page_of_node"), page, paging, one)?, read.count(query!("events", "count_of_node"), count)?)
     } else if let Some(name) = name {
         let page =
-            named_params! { ":name": name, ":category": category, ":level": level, ":since": since, ":before": before, ":limit": limit };
+            named_params! { ":name": name, ":category": category, ":level": level, ":since": since, ":before": before, ":limit": rows };
         let count = named_params! { ":name": name, ":category": category, ":level": level, ":since": since };
-        (read.rows(query!("events", "page_of_name"), page, one)?, read.count(query!("events", "count_of_name"), count)?)
+        (read.page_rows(query!("events", "page_of_name"), page, paging, one)?, read.count(query!("events", "count_of_name"), count)?)
     } else if let Some(category) = category {
-        let page = named_params! { ":category": category, ":level": level, ":since": since, ":before": before, ":limit": limit };
+        let page = named_params! { ":category": category, ":level": level, ":since": since, ":before": before, ":limit": rows };
         let count = named_params! { ":category": category, ":level": level, ":since": since };
-        (read.rows(query!("events", "page_of_category"), page, one)?, read.count(query!("events", "count_of_category"), count)?)
+        (
+            read.page_rows(query!("events", "page_of_category"), page, paging, one)?,
+            read.count(query!("events", "count_of_category"), count)?,
+        )
     } else {
-        let page = named_params! { ":level": level, ":since": since, ":before": before, ":limit": limit };
+        let page = named_params! { ":level": level, ":since": since, ":before": before, ":limit": rows };
         let total = match level.is_some() || since.is_some() {
             true => read.count(query!("events", "count_filtered"), named_params! { ":level": level, ":since": since })?,
             false => read.count(query!("events", "count"), &[])?,
         };
-        (read.rows(query!("events", "page"), page, one)?, total)
+        (read.page_rows(query!("events", "page"), page, paging, one)?, total)
     };
-    Ok(Page::cut(items, paging.limit, total, |e| &e.id))
+    Ok(Page::cut(items, limit, total, |e| &e.id))
 }
 
 #[cfg(test)]
@@ -144,7 +147,7 @@ mod tests {
         assert_eq!(pruned(0, 6, 10), 0);
         assert_eq!(pruned(0, 2, 3), 3, "a batch at once");
         assert_eq!(pruned(0, 2, 3), 1);
-        let left = || store.read(|r| page(r, &Paging { limit: 10, after: None }, &EventFilter::default())).expect("a page");
+        let left = || store.read(|r| page(r, &Paging::first(10), &EventFilter::default())).expect("a page");
         assert_eq!(left().items.iter().map(|e| e.id.as_str()).collect::<Vec<_>>(), ["e5", "e4"]);
         assert_eq!(left().total, 2);
         assert_eq!(pruned(i64::MAX, 2, 3), 2, "what is too old");

@@ -39,6 +39,7 @@ pub use writer::WriterStats;
 use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};
 use crate::files;
+use crate::model::Paging;
 use changes::{Changes, Frame, Tail};
 use readers::{Line, Readers};
 use rusqlite::{Connection, ToSql};
@@ -263,6 +264,30 @@ impl Read<'_> {
         let mut statement = self.statement(sql, params)?;
         let rows = row::told(statement.query_map(params, map), "read rows")?;
         row::told(rows.collect(), "read rows")
+    }
+
+    /// The rows of a page, read with one more than belong to it, and how many belong to it: fewer than it may have where they are large.
+    pub(crate) fn page_rows<T>(
+        &self,
+        sql: Sql,
+        params: Params,
+        paging: &Paging,
+        mut map: impl FnMut(&rusqlite::Row) -> rusqlite::Result<T>,
+    ) -> Result<(Vec<T>, usize)> {
+        let mut statement = self.statement(sql, params)?;
+        let columns = statement.column_count();
+        let mut rows = row::told(statement.query(params), "read rows")?;
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        while let Some(row) = row::told(rows.next(), "read rows")? {
+            bytes += row::told(row::bytes(row, columns), "read rows")?;
+            if items.len() == paging.limit || !items.is_empty() && bytes > paging.bytes_max {
+                let cut_at = items.len();
+                items.push(row::told(map(row), "read rows")?);
+                return Ok((items, cut_at));
+            }
+            items.push(row::told(map(row), "read rows")?);
+        }
+        Ok((items, paging.limit))
     }
 
     /// The only row of a query, where there is one.

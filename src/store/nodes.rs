@@ -43,8 +43,9 @@ where
 /// A page of nodes, by id. Lease fields are laid over by `control::leases`.
 pub fn page(read: &Read, paging: &Paging) -> Result<Page<ListedNode>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit + 1);
-    let items = read.rows(query!("nodes", "page"), named_params! { ":after": after, ":limit": limit as i64 }, node)?;
-    Ok(Page::cut(items, paging.limit, read.count(query!("nodes", "count"), &[])?, |n| &n.id))
+    let (items, cut_at) =
+        read.page_rows(query!("nodes", "page"), named_params! { ":after": after, ":limit": limit as i64 }, paging, node)?;
+    Ok(Page::cut(items, cut_at, read.count(query!("nodes", "count"), &[])?, |n| &n.id))
 }
 
 /// Which nodes are wanted; `None` asks nothing.
@@ -65,9 +66,9 @@ pub fn page_of(read: &Read, paging: &Paging, wanted: &Wanted) -> Result<Page<Lis
     let (among, not_among) = (wanted.among.as_ref().map(json).transpose()?, wanted.not_among.as_ref().map(json).transpose()?);
     let labels = json(wanted.labels)?;
     let page = named_params! { ":after": after, ":role": wanted.role, ":labels": labels, ":among": among, ":not_among": not_among, ":limit": limit };
-    let items = read.rows(query!("nodes", "page_of"), page, node)?;
+    let (items, cut_at) = read.page_rows(query!("nodes", "page_of"), page, paging, node)?;
     let count = named_params! { ":role": wanted.role, ":labels": labels, ":among": among, ":not_among": not_among };
-    Ok(Page::cut(items, paging.limit, read.count(query!("nodes", "count_of"), count)?, |n| &n.id))
+    Ok(Page::cut(items, cut_at, read.count(query!("nodes", "count_of"), count)?, |n| &n.id))
 }
 
 /// When the first of the nodes' certificates ends.
@@ -84,8 +85,9 @@ pub fn facts(read: &Read) -> Result<Vec<PlacedNode>> {
 pub fn page_of_statuses(read: &Read, paging: &Paging) -> Result<Page<(String, Object)>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
     let page = named_params! { ":after": after, ":limit": limit };
-    let items = read.rows(query!("nodes", "page_of_statuses"), page, |r| Ok((r.get(0)?, r.get::<_, Json<_>>(1)?.0)))?;
-    Ok(Page::cut(items, paging.limit, read.count(query!("nodes", "count"), &[])?, |(id, _)| id))
+    let (items, cut_at) =
+        read.page_rows(query!("nodes", "page_of_statuses"), page, paging, |r| Ok((r.get(0)?, r.get::<_, Json<_>>(1)?.0)))?;
+    Ok(Page::cut(items, cut_at, read.count(query!("nodes", "count"), &[])?, |(id, _)| id))
 }
 
 /// The node of this id.
@@ -185,12 +187,12 @@ pub fn count_trust(read: &Read, trust: &str) -> Result<(i64, i64)> {
 pub fn trust_page(read: &Read, paging: &Paging, trust: &str) -> Result<Page<NodeTrust>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
     let page = named_params! { ":trust": trust, ":after": after, ":limit": limit };
-    let items = read.rows(query!("nodes", "trust_page"), page, |r| {
+    let (items, cut_at) = read.page_rows(query!("nodes", "trust_page"), page, paging, |r| {
         let up_to_date = r.get::<_, Option<bool>>(2)?.unwrap_or(false);
         Ok(NodeTrust { node_id: r.get(0)?, name: r.get(1)?, up_to_date, lease_state: LeaseState::Unknown })
     })?;
     let (enrolled, _) = count_trust(read, trust)?;
-    Ok(Page::cut(items, paging.limit, enrolled.unsigned_abs(), |n| &n.node_id))
+    Ok(Page::cut(items, cut_at, enrolled.unsigned_abs(), |n| &n.node_id))
 }
 
 /// Enrolled nodes whose last heartbeat was before this moment and that no replica or router assignment names.

@@ -25,25 +25,31 @@ fn replica<S: Column, W: Column>(row: &Row) -> rusqlite::Result<Replica<S, W>> {
 /// A page of replicas, by id; of one service, of one node, or of all.
 pub fn page(read: &Read, paging: &Paging, service_id: Option<&str>, node_id: Option<&str>) -> Result<Page<ListedReplica>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
-    let (items, total) = match (service_id, node_id) {
+    let ((items, cut_at), total) = match (service_id, node_id) {
         (None, None) => (
-            read.rows(query!("replicas", "page"), named_params! { ":after": after, ":limit": limit }, replica)?,
+            read.page_rows(query!("replicas", "page"), named_params! { ":after": after, ":limit": limit }, paging, replica)?,
             read.count(query!("replicas", "count"), &[])?,
         ),
         (None, Some(node)) => (
-            read.rows(query!("replicas", "page_of_node"), named_params! { ":node_id": node, ":after": after, ":limit": limit }, replica)?,
+            read.page_rows(
+                query!("replicas", "page_of_node"),
+                named_params! { ":node_id": node, ":after": after, ":limit": limit },
+                paging,
+                replica,
+            )?,
             read.count(query!("replicas", "count_of_node"), named_params! { ":node_id": node })?,
         ),
         (Some(service), node) => (
-            read.rows(
+            read.page_rows(
                 query!("replicas", "page_of_service"),
                 named_params! { ":service_id": service, ":node_id": node, ":after": after, ":limit": limit },
+                paging,
                 replica,
             )?,
             read.count(query!("replicas", "count_of_service"), named_params! { ":service_id": service, ":node_id": node })?,
         ),
     };
-    Ok(Page::cut(items, paging.limit, total, |r| &r.id))
+    Ok(Page::cut(items, cut_at, total, |r| &r.id))
 }
 
 /// Every replica, with what of its status decides where it is: the scheduler reads them all, and needs no more.

@@ -22,12 +22,12 @@ fn assignment(row: &Row) -> rusqlite::Result<RouterAssignment> {
 pub fn page(read: &Read, paging: &Paging, node_id: Option<&str>) -> Result<Page<RouterAssignment>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
     let wanted = named_params! { ":after": after, ":node_id": node_id, ":limit": limit };
-    let items = read.rows(query!("routers", "page"), wanted, assignment)?;
+    let (items, cut_at) = read.page_rows(query!("routers", "page"), wanted, paging, assignment)?;
     let total = match node_id {
         None => read.count(query!("routers", "count"), &[])?,
         Some(id) => read.count(query!("routers", "count_of_node"), named_params! { ":node_id": id })?,
     };
-    Ok(Page::cut(items, paging.limit, total, |a| &a.id))
+    Ok(Page::cut(items, cut_at, total, |a| &a.id))
 }
 
 /// The assignment of this id.

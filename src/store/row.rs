@@ -129,6 +129,18 @@ pub(super) fn json<T: serde::Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value).doing("write JSON of a row")
 }
 
+/// What a row adds to a page, about: its texts, and for each column its name and punctuation in JSON.
+pub(super) fn bytes(row: &rusqlite::Row, columns: usize) -> rusqlite::Result<usize> {
+    const COLUMN_BYTES: usize = 24;
+    (0..columns).try_fold(0, |sum, i| {
+        let text = match row.get_ref(i)? {
+            ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len(),
+            _ => 0,
+        };
+        Ok(sum + text + COLUMN_BYTES)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -38,8 +38,8 @@ pub fn page(read: &Read, kind: Kind, paging: &Paging) -> Result<Page<Run>> {
         Some(id) => read.row(query!("runs", "seq_of"), named_params! { ":kind": word, ":id": id }, |r| r.get(0))?.unwrap_or(0),
     };
     let wanted = named_params! { ":kind": word, ":before": before, ":limit": paging.limit as i64 + 1 };
-    let items = read.rows(query!("runs", "page"), wanted, run(kind))?;
-    Ok(Page::cut(items, paging.limit, read.count(query!("runs", "count"), named_params! { ":kind": word })?, |r| &r.id))
+    let (items, cut_at) = read.page_rows(query!("runs", "page"), wanted, paging, run(kind))?;
+    Ok(Page::cut(items, cut_at, read.count(query!("runs", "count"), named_params! { ":kind": word })?, |r| &r.id))
 }
 
 /// The request of this id.

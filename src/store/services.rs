@@ -54,8 +54,9 @@ pub fn ids_and_names(read: &Read) -> Result<Vec<(String, String)>> {
 /// A page of services, by id.
 pub fn page(read: &Read, paging: &Paging) -> Result<Page<Service>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
-    let items = read.rows(query!("services", "page"), named_params! { ":after": after, ":limit": limit }, service)?;
-    Ok(Page::cut(items, paging.limit, read.count(query!("services", "count"), &[])?, |s| &s.id))
+    let (items, cut_at) =
+        read.page_rows(query!("services", "page"), named_params! { ":after": after, ":limit": limit }, paging, service)?;
+    Ok(Page::cut(items, cut_at, read.count(query!("services", "count"), &[])?, |s| &s.id))
 }
 
 /// Every service.
@@ -133,9 +134,9 @@ pub fn revision_of(read: &Read, service_id: &str, generation: i64) -> Result<Opt
     read.row(query!("services", "revision"), named_params! { ":service_id": service_id, ":generation": generation }, revision)
 }
 
-/// A page of revisions, newest first. `after` is a generation.
-pub fn revisions(read: &Read, service_id: &str, limit: usize, before: i64) -> Result<(Vec<Revision>, u64)> {
-    let page = named_params! { ":service_id": service_id, ":before": before, ":limit": limit as i64 };
-    let items = read.rows(query!("services", "revisions"), page, revision)?;
-    Ok((items, read.count(query!("services", "count_revisions"), named_params! { ":service_id": service_id })?))
+/// A page of revisions, newest first, with how many belong to it. `before` is a generation.
+pub fn revisions(read: &Read, service_id: &str, paging: &Paging, before: i64) -> Result<(Vec<Revision>, usize, u64)> {
+    let page = named_params! { ":service_id": service_id, ":before": before, ":limit": paging.limit as i64 + 1 };
+    let (items, limit) = read.page_rows(query!("services", "revisions"), page, paging, revision)?;
+    Ok((items, limit, read.count(query!("services", "count_revisions"), named_params! { ":service_id": service_id })?))
 }

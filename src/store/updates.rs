@@ -41,8 +41,9 @@ pub fn page(read: &Read, paging: &Paging) -> Result<Page<Update>> {
         None => i64::MAX,
         Some(id) => read.row(query!("updates", "seq_of"), named_params! { ":id": id }, |r| r.get(0))?.unwrap_or(0),
     };
-    let items = read.rows(query!("updates", "page"), named_params! { ":before": before, ":limit": paging.limit as i64 + 1 }, update)?;
-    Ok(Page::cut(items, paging.limit, read.count(query!("updates", "count"), &[])?, |u| &u.id))
+    let (items, cut_at) =
+        read.page_rows(query!("updates", "page"), named_params! { ":before": before, ":limit": paging.limit as i64 + 1 }, paging, update)?;
+    Ok(Page::cut(items, cut_at, read.count(query!("updates", "count"), &[])?, |u| &u.id))
 }
 
 /// The update of this id.

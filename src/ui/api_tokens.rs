@@ -34,7 +34,7 @@ fn show(at: &At) -> Reply {
 }
 
 fn all(at: &At) -> Result<Vec<ApiToken>> {
-    Ok(api_tokens::list(at.control, &Paging { limit: SHOWN_MAX, after: None })?.items)
+    Ok(api_tokens::list(at.control, &Paging::first(SHOWN_MAX))?.items)
 }
 
 fn page_of(at: &At, status: u16, above: &Html, made: Html) -> Reply {

@@ -45,7 +45,7 @@ fn show(at: &At) -> Reply {
             },
         )
     };
-    let mut nodes = nodes::list(at.control, &Paging { limit: NODES_MAX, after: None }, &NodeFilter::default())?.items;
+    let mut nodes = nodes::list(at.control, &Paging::first(NODES_MAX), &NodeFilter::default())?.items;
     nodes.retain(|node| node.identity_expires_at.is_some());
     nodes.sort_by_key(|node| node.identity_expires_at);
     let row = |node: &crate::model::nodes::ListedNode| {
@@ -95,7 +95,7 @@ fn rotation(at: &At, view: &CaView) -> Result<Html> {
         };
         return Ok(parts::paragraph(&format!("{figures} {more}")));
     }
-    let mut waiting = ca::nodes(at.control, &Paging { limit: NODES_MAX, after: None })?.items;
+    let mut waiting = ca::nodes(at.control, &Paging::first(NODES_MAX))?.items;
     waiting.retain(|node| !node.up_to_date);
     let row = |node: &NodeTrust| vec![parts::node(&node.node_id), parts::state(node.lease_state.as_str())];
     let rows = waiting.iter().take(SHOWN_MAX).map(row).collect();

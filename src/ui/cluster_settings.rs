@@ -57,7 +57,7 @@ fn show(at: &At) -> Reply {
 }
 
 fn page_of(at: &At, status: u16, above: &Html) -> Reply {
-    let found = settings::list(at.control, &Paging { limit: SHOWN_MAX, after: None })?;
+    let found = settings::list(at.control, &Paging::first(SHOWN_MAX))?;
     let row = |setting: &ClusterSetting| {
         let meaning =
             MEANINGS.iter().find(|(key, _)| *key == setting.key).map_or("A setting of the operators' own.", |(_, meaning)| meaning);

@@ -45,7 +45,7 @@ fn list(at: &At) -> Reply {
     let [category, name, level, node, after] = ["category", "name", "level", "node", "after"].map(|key| field(&query, key));
     let some = |text: &str| (!text.is_empty()).then(|| text.to_string());
     let filter = EventFilter { category: some(category), name: some(name), level: some(level), node_id: some(node), since: None };
-    let paging = Paging { limit: ROWS_MAX, after: some(after).filter(|id| ids::is_id(id)) };
+    let paging = Paging { limit: ROWS_MAX, bytes_max: usize::MAX, after: some(after).filter(|id| ids::is_id(id)) };
     let found = page(at.control, &paging, &filter)?;
     let href = |after: &str| {
         parts::with_query("/ui/events", &[("category", category), ("name", name), ("level", level), ("node", node), ("after", after)])

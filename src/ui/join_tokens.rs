@@ -38,7 +38,7 @@ fn show(at: &At) -> Reply {
 }
 
 fn all(at: &At) -> Result<Vec<JoinToken>> {
-    let mut all = join_tokens::list(at.control, &Paging { limit: TOKENS_MAX, after: None })?.items;
+    let mut all = join_tokens::list(at.control, &Paging::first(TOKENS_MAX))?.items;
     all.sort_by_key(|token| std::cmp::Reverse(token.created_at));
     Ok(all)
 }

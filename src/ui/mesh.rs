@@ -100,7 +100,7 @@ pub(super) fn picture(control: &Control, nodes: &[ListedNode]) -> Result<Html> {
 
 /// The tunnels from nodes to their routers, as the nodes report them.
 fn lines(control: &Control, nodes: &[ListedNode], places: &HashMap<&str, (usize, usize)>) -> Result<Vec<Html>> {
-    let assigned = routers::list(control, &Paging { limit: LINES_MAX, after: None }, None)?.items;
+    let assigned = routers::list(control, &Paging::first(LINES_MAX), None)?.items;
     let mut lines = Vec::new();
     for assignment in &assigned {
         let Some(from) = places.get(assignment.node_id.as_str()) else { continue };

@@ -51,7 +51,7 @@ const DONE: &[(&str, &str)] = &[
 
 /// Every node, with its lease.
 pub(super) fn all(control: &Control) -> Result<Vec<ListedNode>> {
-    Ok(nodes::list(control, &Paging { limit: NODES_MAX, after: None }, &NodeFilter::default())?.items)
+    Ok(nodes::list(control, &Paging::first(NODES_MAX), &NodeFilter::default())?.items)
 }
 
 fn list(at: &At) -> Reply {
@@ -61,7 +61,7 @@ fn list(at: &At) -> Reply {
     if let Some((key, value)) = label.split_once('=') {
         filter.labels.insert(key.trim().to_string(), value.trim().to_string());
     }
-    let mut found = nodes::list(at.control, &Paging { limit: NODES_MAX, after: None }, &filter)?.items;
+    let mut found = nodes::list(at.control, &Paging::first(NODES_MAX), &filter)?.items;
     let wanted = text.to_lowercase();
     if !wanted.is_empty() {
         let has = |part: &str| part.to_lowercase().contains(&wanted);
@@ -171,9 +171,9 @@ fn show(at: &At) -> Reply {
 pub(super) fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -> Reply {
     let Versioned { object: node, tag, .. } = nodes::show(at.control, at.arg(0))?;
     let lease = at.control.leases.state(&node.id);
-    let placed = replicas::list(at.control, &Paging { limit: ROWS_MAX, after: None }, None, Some(&node.id))?;
+    let placed = replicas::list(at.control, &Paging::first(ROWS_MAX), None, Some(&node.id))?;
     let filter = EventFilter { node_id: Some(node.id.clone()), ..EventFilter::default() };
-    let last = events::page(at.control, &Paging { limit: EVENTS_MAX, after: None }, &filter)?;
+    let last = events::page(at.control, &Paging::first(EVENTS_MAX), &filter)?;
     let mut facts = vec![("State", Html::concat(std::iter::once(parts::state(lease.as_str())).chain(marks(&node.status)).collect()))];
     facts.extend([
         ("Id", parts::text(&node.id)),
@@ -361,7 +361,7 @@ const DEEDS: &[NodeDeed] = &[
 fn deed(at: &At) -> Result<(Deed, &'static NodeDeed, Node)> {
     let found = DEEDS.iter().find(|deed| deed.word == at.arg(1)).ok_or_else(|| Error::not_found("Page"))?;
     let node = nodes::show(at.control, at.arg(0))?.object;
-    let placed = replicas::list(at.control, &Paging { limit: 1, after: None }, None, Some(&node.id))?.total;
+    let placed = replicas::list(at.control, &Paging::first(1), None, Some(&node.id))?.total;
     let mut will: Vec<String> = found.will.iter().map(ToString::to_string).collect();
     will.push(match placed {
         0 => "No replicas are placed there now.".to_string(),

@@ -58,7 +58,7 @@ fn show(at: &At) -> Reply {
     if failing > 0 {
         numbers.push(number("/ui/replicas?state=failing", failing, "state failing", "replicas failing"));
     }
-    let last = super::events::page(control, &Paging { limit: EVENTS_MAX, after: None }, &EventFilter::default())?;
+    let last = super::events::page(control, &Paging::first(EVENTS_MAX), &EventFilter::default())?;
     let body = page!(
         "overview.html",
         notice = &Html::concat(vec![page!("head.html", title = "Overview", actions = &Html::empty(), notice = &Html::empty())]),
@@ -128,7 +128,7 @@ fn attention(at: &At, nodes: &[ListedNode], services: &[Service], states: &[Serv
         let more = Html::concat(vec![parts::text("ends "), parts::time(end)]);
         lines.push(line("warning", "certificate", "/ui/settings/certificates", "the cluster's authority", &more));
     }
-    let snapshots = runs::list(control, Kind::Snapshot, &Paging { limit: super::ROWS_MAX, after: None })?.items;
+    let snapshots = runs::list(control, Kind::Snapshot, &Paging::first(super::ROWS_MAX))?.items;
     // Whether the last try went well, and how old the last good one is, are two things.
     let finished = snapshots.iter().find(|s| s.status.is_finished());
     if let Some(failed) = finished.filter(|s| s.status != RunStatus::Completed) {

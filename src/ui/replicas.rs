@@ -92,7 +92,7 @@ fn list(at: &At) -> Reply {
         }
     };
     let (service_id, node_id) = (some("service", service)?, some("node", node)?);
-    let paging = Paging { limit: REPLICAS_MAX, after: None };
+    let paging = Paging::first(REPLICAS_MAX);
     let mut found = replicas::list(at.control, &paging, service_id.as_deref(), node_id.as_deref())?.items;
     if !text.is_empty() {
         found.retain(|r| r.id.contains(text));
@@ -172,7 +172,7 @@ fn show(at: &At) -> Reply {
         None => facts.push(("Why there", parts::text("a client put it there"))),
     }
     facts.push(("Made", parts::time(replica.created_at)));
-    let found = endpoints::list(at.control, &Paging { limit: ENDPOINTS_MAX, after: None }, Some(&replica.id))?.items;
+    let found = endpoints::list(at.control, &Paging::first(ENDPOINTS_MAX), Some(&replica.id))?.items;
     let row = |e: &crate::model::endpoints::Endpoint| {
         vec![
             parts::text(&format!("{}:{}", e.address, e.port)),

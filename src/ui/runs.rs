@@ -38,7 +38,7 @@ const KINDS: [(Kind, &str, &str, &str, &str); 2] = [
 fn show(at: &At) -> Reply {
     let mut sections = Vec::new();
     for (kind, word, title, button, command) in KINDS {
-        let page = runs::list(at.control, kind, &Paging { limit: SHOWN_MAX, after: None })?;
+        let page = runs::list(at.control, kind, &Paging::first(SHOWN_MAX))?;
         let table = match page.items.is_empty() {
             true => parts::empty("None was asked for yet.", command),
             false => {

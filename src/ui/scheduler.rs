@@ -36,7 +36,8 @@ const MODES: &[(&str, &str)] =
 
 fn show(at: &At) -> Reply {
     let status = scheduler::status(at.control)?;
-    let plans = scheduler::plan_all(at.control)?;
+    let seen = scheduler::plan_all(at.control)?;
+    let plans = seen.plans();
     let facts = vec![
         ("Mode", parts::text(status.mode)),
         ("Brake", brake(status.braked)),
@@ -49,15 +50,15 @@ fn show(at: &At) -> Reply {
         true => page!("scheduler_mode.html", csrf = &at.csrf(), mode = &parts::select("Mode", "mode", MODES, status.mode),),
         false => Html::empty(),
     };
-    let pending = actions(&plans);
-    let mut plan = vec![warnings(&plans)];
+    let pending = actions(plans);
+    let mut plan = vec![warnings(plans)];
     if pending == 0 {
         plan.push(parts::hint("Nothing is to be done: everything is where it should be."));
     } else {
         if at.may(Operator) && status.mode != "paused" {
             plan.push(parts::button(&format!("/ui/scheduler/apply/{ALL}"), "Apply all", "primary"));
         }
-        plan.push(plans_of(at, &plans, status.mode));
+        plan.push(plans_of(at, plans, status.mode));
     }
     // Looking for moves takes longer than all else here, so it has a page of its own.
     let balance = match at.may(Operator) && status.mode != "paused" {
@@ -157,7 +158,7 @@ fn set_mode(at: &At) -> Reply {
 fn deed(at: &At) -> Result<Deed> {
     let back = "/ui/scheduler".to_string();
     let (title, plans, button) = match at.arg(0) {
-        ALL => ("Apply the plans of all services".to_string(), scheduler::plan_all(at.control)?.results, "Apply all"),
+        ALL => ("Apply the plans of all services".to_string(), scheduler::plan_all(at.control)?.plans().results.clone(), "Apply all"),
         REBALANCE => ("Rebalance".to_string(), scheduler::plan_rebalance(at.control, MOVES_MAX)?.results, "Rebalance"),
         id => (format!("Apply the plan of {id}"), vec![scheduler::plan_one(at.control, id)?], "Apply"),
     };

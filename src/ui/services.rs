@@ -54,7 +54,7 @@ const DONE: &[(&str, &str)] = &[
 
 /// Every service.
 pub(super) fn all(control: &Control) -> Result<Vec<Service>> {
-    Ok(services::list(control, &Paging { limit: SERVICES_MAX, after: None })?.items)
+    Ok(services::list(control, &Paging::first(SERVICES_MAX))?.items)
 }
 
 /// Where no services are yet.
@@ -127,7 +127,7 @@ fn show(at: &At) -> Reply {
     let states = scheduler::health(at.control)?;
     let health = states.iter().find(|s| s.plan.service_id == service.id);
     let path = parts::path("services", &service.id);
-    let placed = replicas::list(at.control, &Paging { limit: ROWS_MAX, after: None }, Some(&service.id), None)?;
+    let placed = replicas::list(at.control, &Paging::first(ROWS_MAX), Some(&service.id), None)?;
     let mut by_node: Vec<_> = placed.items.iter().collect();
     by_node.sort_by(|a, b| (&a.node_id, &a.id).cmp(&(&b.node_id, &b.id)));
     let rows: Vec<Vec<Html>> = by_node.into_iter().map(|r| super::replicas::row_of_service(r, service.generation)).collect();
@@ -186,7 +186,7 @@ fn rollout(health: Option<&ServiceHealth>) -> Html {
 }
 
 fn revisions(at: &At, service: &Service) -> Result<Html> {
-    let page = services::revisions(at.control, &service.id, REVISIONS_MAX, None)?;
+    let page = services::revisions(at.control, &service.id, &Paging::first(REVISIONS_MAX), None)?;
     let row = |revision: &Revision| {
         let restored = revision.restored_generation.map_or(String::new(), |g| format!(" to {g}"));
         vec![
@@ -210,7 +210,7 @@ fn revisions(at: &At, service: &Service) -> Result<Html> {
 fn named(at: &At) -> Result<(Revision, Option<Revision>)> {
     let missing = || Error::not_found("Revision");
     let generation: i64 = at.arg(1).parse().map_err(|_| missing())?;
-    let mut found = services::revisions(at.control, at.arg(0), 2, Some(generation.saturating_add(1)))?.items.into_iter();
+    let mut found = services::revisions(at.control, at.arg(0), &Paging::first(2), Some(generation.saturating_add(1)))?.items.into_iter();
     let revision = found.next().filter(|r| r.generation == generation).ok_or_else(missing)?;
     Ok((revision, found.next()))
 }
@@ -472,7 +472,7 @@ fn faults(error: &Error, text: &str) -> Html {
 
 fn deed(at: &At) -> Result<Deed> {
     let service = services::show(at.control, at.arg(0))?.object;
-    let placed = replicas::list(at.control, &Paging { limit: 1, after: None }, Some(&service.id), None)?.total;
+    let placed = replicas::list(at.control, &Paging::first(1), Some(&service.id), None)?.total;
     let back = parts::path("services", &service.id);
     match at.arg(1) {
         "rollout" => Ok(Deed {

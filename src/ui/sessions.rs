@@ -42,7 +42,7 @@ fn revoke(control: &Control, request: &Request, user: &User) -> Reply {
 
 /// Where the user is signed in.
 pub fn table(control: &Control, user: &User) -> Result<Html> {
-    let page = sessions::list(control, &Paging { limit: SHOWN_MAX, after: None }, Some(&user.name), user.session_id())?;
+    let page = sessions::list(control, &Paging::first(SHOWN_MAX), Some(&user.name), user.session_id())?;
     let mut rows = Vec::new();
     for session in &page.items {
         let end = match session.current {
@@ -63,7 +63,7 @@ pub fn table(control: &Control, user: &User) -> Result<Html> {
 
 /// Where everybody is signed in.
 fn all(at: &At) -> Reply {
-    let found = sessions::list(at.control, &Paging { limit: ALL_MAX, after: None }, None, at.user.session_id())?;
+    let found = sessions::list(at.control, &Paging::first(ALL_MAX), None, at.user.session_id())?;
     let row = |session: &crate::model::sessions::Session| {
         let end = match session.current {
             true => page!("sessions_here.html"),

@@ -38,7 +38,7 @@ fn show(at: &At) -> Reply {
 }
 
 fn page_of(at: &At, status: u16, above: &Html, name: &str) -> Reply {
-    let people = users::list(at.control, &Paging { limit: SHOWN_MAX, after: None })?;
+    let people = users::list(at.control, &Paging::first(SHOWN_MAX))?;
     let row = |person: &Person| {
         let path = parts::path("settings/users", &person.name);
         let buttons = match person.name == at.user.name {

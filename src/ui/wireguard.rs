@@ -39,8 +39,8 @@ pub(super) fn tunnel_class(said: &str) -> &'static str {
 fn show(at: &At) -> Reply {
     let query = at.request.query_pairs();
     let after = Some(field(&query, "after")).filter(|id| ids::is_id(id)).map(str::to_string);
-    let found = wireguard::list(at.control, &Paging { limit: ROWS_MAX, after })?;
-    let assigned = routers::list(at.control, &Paging { limit: ASSIGNMENTS_MAX, after: None }, None)?.items;
+    let found = wireguard::list(at.control, &Paging { limit: ROWS_MAX, bytes_max: usize::MAX, after })?;
+    let assigned = routers::list(at.control, &Paging::first(ASSIGNMENTS_MAX), None)?.items;
     let routers: HashMap<&str, _> = assigned.iter().map(|a| (a.node_id.as_str(), a)).collect();
     let rows: Vec<Vec<Html>> = found
         .items

@@ -16,6 +16,7 @@ mod canary;
 mod clock;
 mod copies;
 mod crash;
+mod crowd;
 mod doctor;
 mod golden;
 mod hostile;

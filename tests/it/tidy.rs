@@ -9,6 +9,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("thread", &[]),
     ("buckets", &[]),
+    ("lanes", &[]),
     ("caller", &[]),
     ("files", &[]),
     ("percent", &[]),
@@ -36,7 +37,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("cli", &["agent", "client", "config", "crypto", "model", "serve", "sys"]),
 ];
 
-const GROUND: &[&str] = &["error", "clock", "thread", "logger", "files", "percent", "text", "json", "buckets", "caller"];
+const GROUND: &[&str] = &["error", "clock", "thread", "logger", "files", "percent", "text", "json", "buckets", "lanes", "caller"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")

@@ -219,7 +219,7 @@ fn list_of<T: Serialize>(items_max: usize, read: impl Fn(&Paging) -> Result<Page
     let (mut text, mut count, mut after) = ("[".to_string(), 0, None);
     let mut cut = None;
     while cut.is_none() {
-        let page = read(&Paging { limit: PAGE, after })?;
+        let page = read(&Paging { limit: PAGE, bytes_max: usize::MAX, after })?;
         for item in &page.items {
             let item = serde_json::to_string(item).doing(MAKING)?;
             if text.len() + item.len() > FILE_BYTES_MAX || count == items_max {
@@ -336,7 +336,7 @@ fn know_hashes(control: &Control, redactor: &mut Redactor) -> Result<()> {
     let mut after = None;
     let mut seen = 0;
     while seen < USERS_MAX {
-        let page = control.store.read(|r| users::page(r, &Paging { limit: PAGE, after: after.clone() }))?;
+        let page = control.store.read(|r| users::page(r, &Paging { limit: PAGE, bytes_max: usize::MAX, after: after.clone() }))?;
         seen += page.items.len();
         for person in &page.items {
             if let Some(account) = control.store.read(|r| users::by_name(r, &person.name))? {

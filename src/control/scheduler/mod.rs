@@ -8,12 +8,14 @@ mod explain;
 mod place;
 pub mod plan;
 mod rebalance;
+mod seen;
 mod view;
 
 #[cfg(test)]
 mod tests;
 
 pub use explain::{Explanation, NodeAnswer};
+pub use seen::Seen;
 
 use super::leases::Leases;
 use super::{Control, settings};
@@ -27,7 +29,7 @@ use brake::{Brake, Turn};
 use plan::Plan;
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use view::View;
 
@@ -61,6 +63,7 @@ pub struct Scheduler {
     /// Whether it was told that silent nodes keep their replicas for a while.
     told_grace: AtomicBool,
     rhythm: Mutex<Rhythm>,
+    last: seen::Last,
     /// Figures of its work.
     pub stats: Stats,
 }
@@ -163,7 +166,8 @@ impl Scheduler {
     pub fn load(store: &Store) -> Result<Scheduler> {
         let brake = Mutex::new(Brake::of(store.read(brake::fleet)?));
         let (lane, rhythm) = (Lane::default(), Mutex::default());
-        Ok(Scheduler { lane, brake, started: clock::tick(), told_grace: AtomicBool::new(false), rhythm, stats: Stats::default() })
+        let last = seen::Last::default();
+        Ok(Scheduler { last, lane, brake, started: clock::tick(), told_grace: AtomicBool::new(false), rhythm, stats: Stats::default() })
     }
 
     fn in_grace(&self) -> bool {
@@ -183,28 +187,28 @@ impl Scheduler {
 
 /// What would be done about a service.
 pub fn plan_one(control: &Control, id: &str) -> Result<Plan> {
-    let (_, view) = view(control)?;
-    let service = view.service(id).ok_or_else(|| missing(id))?;
-    Ok(plan::one(&view, service))
+    let seen = seen::now(control)?;
+    let service = seen.view.service(id).ok_or_else(|| missing(id))?;
+    Ok(plan::one(&seen.view, service))
 }
 
 /// What would be done about all of them.
-pub fn plan_all(control: &Control) -> Result<Plans> {
-    let (_, view) = view(control)?;
-    Ok(Plans { dry_run: true, generated_at: view.now, warnings: held(&view), results: plan::all(&view) })
+pub fn plan_all(control: &Control) -> Result<Arc<Seen>> {
+    seen::now(control)
 }
 
 /// What would even out the load, in at most so many moves.
 pub fn plan_rebalance(control: &Control, moves_max: usize) -> Result<Plans> {
-    let (_, view) = view(control)?;
-    Ok(Plans { dry_run: true, generated_at: view.now, warnings: held(&view), results: rebalance::plan(&view, moves_max) })
+    let seen = seen::now(control)?;
+    let view = &seen.view;
+    Ok(Plans { dry_run: true, generated_at: view.now, warnings: held(view), results: rebalance::plan(view, moves_max) })
 }
 
 /// Why a service's replicas are where they are.
 pub fn explain(control: &Control, id: &str) -> Result<Explanation> {
-    let (_, view) = view(control)?;
-    let service = view.service(id).ok_or_else(|| missing(id))?;
-    Ok(explain::service(&view, service))
+    let seen = seen::now(control)?;
+    let service = seen.view.service(id).ok_or_else(|| missing(id))?;
+    Ok(explain::service(&seen.view, service))
 }
 
 /// Does what the plan of a service says.
@@ -349,6 +353,7 @@ impl Stats {
 pub fn turn(control: &Control) -> Result<()> {
     brake_turn(control)?;
     grace_turn(control)?;
+    control.scheduler.last.forget(control);
     let (now, count) = (clock::tick(), control.store.changes.count());
     if !lock(&control.scheduler.rhythm).is_time(count, now) {
         return Ok(());
@@ -441,15 +446,16 @@ pub struct ServiceHealth {
 
 /// How every service is, by id.
 pub fn health(control: &Control) -> Result<Vec<ServiceHealth>> {
-    let (_, view) = view(control)?;
-    let of = |(service, plan): (&view::ServiceView, Plan)| {
+    let seen = seen::now(control)?;
+    let view = &seen.view;
+    let of = |(i, service): (usize, &view::ServiceView)| {
         let keeps = |node: Option<view::NodeIndex>| node.is_some_and(|i| view.nodes[i as usize].may_keep());
         let failing = service.replicas.iter().filter(|r| r.facts.sickness().is_some() || !keeps(r.node)).count();
         let newest = |r: &&view::ReplicaView| r.facts.applied_generation == Some(service.generation.into());
         let outdated = service.replicas.len() - service.replicas.iter().filter(newest).count();
-        ServiceHealth { running: service.replicas.len() - failing, failing, outdated, plan }
+        ServiceHealth { running: service.replicas.len() - failing, failing, outdated, plan: seen.plan_of(i).clone() }
     };
-    Ok(view.services.iter().zip(plan::all(&view)).map(of).collect())
+    Ok(view.services.iter().enumerate().map(of).collect())
 }
 
 /// What the scheduler is doing.

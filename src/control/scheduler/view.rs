@@ -13,8 +13,8 @@ use crate::model::specs;
 use crate::model::specs::Policy;
 use crate::store::{Read, nodes, replicas, services};
 use serde_json::Value;
-use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::OnceLock;
 
 /// The number of a node in the view.
 pub type NodeIndex = u32;
@@ -34,7 +34,7 @@ pub struct View {
     /// Seconds that a rollout may wait until it is told.
     pub rollout_late_s: i64,
     /// Which service each replica is of; made when it is first asked for.
-    holders: OnceCell<HashMap<String, usize>>,
+    holders: OnceLock<HashMap<String, usize>>,
 }
 
 /// A node, as far as placing goes.
@@ -152,7 +152,7 @@ impl View {
             })
             .collect();
         services.sort_by(|a, b| a.id.cmp(&b.id));
-        View { now, nodes, services, brake, grace, rollout_late_s: i64::MAX, holders: OnceCell::new() }
+        View { now, nodes, services, brake, grace, rollout_late_s: i64::MAX, holders: OnceLock::new() }
     }
 
     /// The number of a node.

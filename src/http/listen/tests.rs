@@ -248,6 +248,21 @@ fn over_a_cap_the_oldest_that_has_proven_nothing_makes_room_whatever_it_does() {
 }
 
 #[test]
+fn answers_that_wait_to_be_taken_are_bounded_and_given_back() {
+    let (front, address) = front(Limits::default());
+    let held = || front.shared.service.answers.held_bytes();
+    let mut unread = connect(address);
+    unread.write_all(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n").expect("a written request");
+    wait_for("an answer is held that is more than a share", || held() == 64 << 20);
+    let text = ask(address, &format!("GET /large HTTP/1.1\r\n{CLOSE}"));
+    assert!(text.starts_with("HTTP/1.1 503 ") && text.contains("\r\nRetry-After: 1\r\n"), "{}", &text[..100]);
+    assert!(ask(address, &format!("GET /small HTTP/1.1\r\n{CLOSE}")).starts_with("HTTP/1.1 200 "), "what is small is free");
+    drop(unread);
+    wait_for("it is given back", || held() == 0);
+    assert!(ask(address, &format!("GET /large HTTP/1.1\r\n{CLOSE}")).starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
 fn a_body_that_comes_too_slowly_is_cut_off_early() {
     let limits = Limits { body_grace: Duration::from_millis(100), body_bytes_per_s_min: 100, ..Limits::default() };
     let (_front, address) = front(limits);

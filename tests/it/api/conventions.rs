@@ -303,3 +303,55 @@ fn every_route_of_v1_is_there() {
         assert!(ours.iter().any(|own| own == route), "{route}");
     }
 }
+
+/// Every item of a list, page by page, and the bytes of the largest page.
+fn pages(client: &crate::support::Client, path: &str) -> (Vec<serde_json::Value>, usize) {
+    let (mut items, mut largest, mut next) = (Vec::new(), 0, path.to_string());
+    loop {
+        let answer = client.get(&next);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        largest = largest.max(answer.body.len());
+        let page = answer.json().as_array().unwrap().clone();
+        assert!(!page.is_empty(), "a page has at least one item");
+        items.extend(page);
+        let total: usize = answer.header("X-Total-Count").unwrap().parse().unwrap();
+        let Some(link) = answer.header("Link") else {
+            assert_eq!(items.len(), total, "{path}");
+            return (items, largest);
+        };
+        assert!(items.len() < total, "{path}: {link}");
+        next = link.split(['<', '>']).nth(1).unwrap().to_string();
+    }
+}
+
+#[test]
+fn pages_are_cut_by_bytes_too_and_nothing_is_lost() {
+    let served = crate::support::Served::new();
+    let admin = served.admin();
+    let large = serde_json::json!({"text": "x".repeat(60_000)});
+    for i in 0..25 {
+        let node = serde_json::json!({"id": format!("n{i:02}"), "name": format!("n{i:02}"), "status": large});
+        assert_eq!(admin.post("/nodes", &node).status, 201);
+        let event = serde_json::json!({"category": "tests", "name": "large", "level": "info", "fields": {"text": "x".repeat(16_000)}});
+        for _ in 0..3 {
+            assert_eq!(admin.post("/events", &event).status, 201);
+        }
+    }
+    assert_eq!(admin.post("/services", &serde_json::json!({"id": "s1", "name": "s1", "spec": {}})).status, 201);
+    for i in 0..22 {
+        let replica = serde_json::json!({"id": format!("r{i}"), "service_id": "s1", "node_id": "n00", "status": large});
+        assert_eq!(admin.post("/replicas", &replica).status, 201);
+        assert_eq!(admin.patch("/services/s1", &serde_json::json!({"spec": {"text": format!("{i}{}", large["text"])}})).status, 200);
+    }
+    for (path, count) in
+        [("/nodes", 25), ("/events?category=tests&limit=1000", 75), ("/replicas?node_id=n00", 22), ("/services/s1/revisions", 23)]
+    {
+        let (items, largest) = pages(&admin, path);
+        assert_eq!(items.len(), count, "{path}");
+        assert!((512 << 10..=(1 << 20) + 1024).contains(&largest), "{path}: {largest}");
+        let mut seen: Vec<String> = items.iter().map(|item| format!("{} {}", item["id"], item["generation"])).collect();
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), count, "{path}: each once");
+    }
+}

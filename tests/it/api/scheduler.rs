@@ -424,3 +424,19 @@ fn many_writers_leave_a_whole_cluster() {
         admin.get("/replicas").json().as_array().unwrap().iter().map(|r| r["id"].as_str().unwrap().to_string()).collect();
     assert_eq!(ids.len() as i64, number("SELECT count(*) FROM replicas"));
 }
+
+#[test]
+fn a_plan_is_made_once_for_all_who_ask_while_nothing_changes() {
+    let served = Served::new();
+    let admin = served.admin();
+    assert_eq!(admin.post("/nodes", &json!({"id": "a", "name": "a"})).status, 201);
+    let planned = |client: &crate::support::Client| client.get("/scheduler/plan/all").json()["generated_at"].clone();
+    let viewer = served.user("viewer", "viewer");
+    // On a busy machine more than the moment for which it holds may pass in between.
+    let shared = crate::support::until("two answers of one plan", || {
+        let (one, other) = (planned(&admin), planned(&viewer));
+        (one == other).then_some(one)
+    });
+    assert_eq!(admin.post("/nodes/a/cordon", &json!({})).status, 200);
+    assert_ne!(planned(&viewer), shared, "what changed is seen at once");
+}

@@ -1,0 +1,118 @@
+//! Turns: of one holder only a few work at once, the others wait in the order in which they came, and not many of them.
+
+use crate::thread::lock;
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+use std::sync::Mutex;
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+
+/// A lane for each holder that has somebody in it.
+pub struct Lanes<K: Hash + Eq + Clone> {
+    at_once: usize,
+    waiting_max: usize,
+    lanes: Mutex<HashMap<K, Lane>>,
+}
+
+#[derive(Default)]
+struct Lane {
+    running: usize,
+    waiting: VecDeque<Sender<()>>,
+}
+
+/// The turn of one; it ends when this is dropped.
+pub struct Turn<'l, K: Hash + Eq + Clone> {
+    lanes: &'l Lanes<K>,
+    key: K,
+}
+
+impl<K: Hash + Eq + Clone> Lanes<K> {
+    /// So many of one holder at once, and so many more that wait.
+    pub fn new(at_once: usize, waiting_max: usize) -> Lanes<K> {
+        Lanes { at_once, waiting_max, lanes: Mutex::new(HashMap::new()) }
+    }
+
+    /// Waits for a turn, at most so long; `None` where it does not come, or too many wait already.
+    pub fn enter(&self, key: K, at_most: Duration) -> Option<Turn<'_, K>> {
+        let (sender, called) = channel();
+        {
+            let mut lanes = lock(&self.lanes);
+            let lane = lanes.entry(key.clone()).or_default();
+            if lane.running < self.at_once {
+                lane.running += 1;
+                return Some(Turn { lanes: self, key });
+            }
+            if lane.waiting.len() >= self.waiting_max {
+                return None;
+            }
+            lane.waiting.push_back(sender);
+        }
+        let in_time = called.recv_timeout(at_most).is_ok();
+        // The call may come at the last moment; after this look nobody makes it any more.
+        let _lanes = lock(&self.lanes);
+        (in_time || called.try_recv().is_ok()).then(|| Turn { lanes: self, key })
+    }
+}
+
+impl<K: Hash + Eq + Clone> Drop for Turn<'_, K> {
+    fn drop(&mut self) {
+        let mut lanes = lock(&self.lanes.lanes);
+        let Some(lane) = lanes.get_mut(&self.key) else { return };
+        while let Some(next) = lane.waiting.pop_front() {
+            // Who has given up does not hear it.
+            if next.send(()).is_ok() {
+                return;
+            }
+        }
+        lane.running -= 1;
+        if lane.running == 0 {
+            lanes.remove(&self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::thread::spawn;
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn turns_come_in_order_and_not_too_many_wait() {
+        let lanes = Arc::new(Lanes::new(1, 3));
+        let first = lanes.enter("alice", PATIENCE).expect("a free lane");
+        let (told, order) = channel();
+        let mut threads = Vec::new();
+        for i in 0..3 {
+            let (waiting, told) = (Arc::clone(&lanes), told.clone());
+            let work = move || {
+                let _turn = waiting.enter("alice", PATIENCE).expect("a turn");
+                told.send(i).expect("a reader");
+            };
+            threads.push(spawn("turn", None, work).expect("a thread"));
+            let end = Instant::now() + PATIENCE;
+            while lock(&lanes.lanes)["alice"].waiting.len() <= i {
+                assert!(Instant::now() < end, "{i} does not wait");
+                std::thread::yield_now();
+            }
+        }
+        assert!(lanes.enter("alice", PATIENCE).is_none(), "too many wait");
+        drop(lanes.enter("bob", PATIENCE).expect("a lane of another"));
+        drop(first);
+        threads.into_iter().for_each(|thread| thread.join().expect("a turn"));
+        assert_eq!(order.try_iter().collect::<Vec<usize>>(), [0, 1, 2]);
+        assert!(lock(&lanes.lanes).is_empty());
+    }
+
+    #[test]
+    fn who_gives_up_is_passed_over() {
+        let lanes = Lanes::new(1, 3);
+        let first = lanes.enter("alice", PATIENCE).expect("a free lane");
+        assert!(lanes.enter("alice", Duration::from_millis(1)).is_none());
+        drop(first);
+        assert!(lock(&lanes.lanes).is_empty());
+    }
+}
