@@ -31,6 +31,8 @@ use crate::model::users::User;
 use crate::model::{Page, Paging};
 use crate::percent;
 use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+use std::collections::BTreeMap;
 
 /// Items of a page, at most and by default.
 const PAGE_MAX: usize = 1000;
@@ -80,11 +82,20 @@ fn created(created: Created) -> Response {
     if created.replayed { response.with("Idempotency-Replayed", "true".to_string()) } else { response }
 }
 
-/// The same answer, an object, with what the caller should know beside it. The tag stands for the object alone.
+/// The same answer, an object, with what the caller should know beside what it says itself. The tag stands for the object alone.
 fn warned(mut response: Response, warnings: &[String]) -> Response {
-    if !warnings.is_empty() && response.body.pop_if(|end| *end == b'}').is_some() {
-        let comma = if response.body.ends_with(b"{") { "" } else { "," };
-        response.body.extend_from_slice(format!("{comma}\"warnings\":{}}}", serde_json::json!(warnings)).as_bytes());
+    let add = |body: &[u8]| -> serde_json::Result<Vec<u8>> {
+        // As it stands: the numbers in it are other people's.
+        let mut object: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(body)?;
+        let mut all: Vec<String> = object.get("warnings").map_or(Ok(Vec::new()), |own| serde_json::from_str(own.get()))?;
+        all.extend_from_slice(warnings);
+        object.insert("warnings".to_string(), to_raw_value(&all)?);
+        serde_json::to_vec(&object)
+    };
+    if !warnings.is_empty()
+        && let Ok(body) = add(&response.body)
+    {
+        response.body = body;
     }
     response
 }
