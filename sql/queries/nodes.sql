@@ -43,9 +43,13 @@ SELECT id, name, roles FROM nodes
 -- name: id_of_name
 SELECT id FROM nodes WHERE name = :name
 -- name: earlier
-SELECT id, name FROM nodes WHERE id <> :id AND seq < coalesce((SELECT seq FROM nodes WHERE id = :id), 9223372036854775807)
+SELECT id, name FROM nodes
+WHERE id <> :id AND seq < coalesce((SELECT seq FROM nodes WHERE id = :id), 9223372036854775807)
+    AND (lower(id) IN (:short, :full) OR lower(trim(name)) IN (:short, :full))
+-- name: alike
+SELECT id, name FROM nodes WHERE id <> :id AND (lower(id) = :folded_id OR lower(trim(name)) = :folded_name)
 -- name: addresses_given
--- scan: asked when a certificate is issued; there are some thousands.
+-- scan: asked when a certificate with a given address is issued; there are some thousands.
 SELECT mesh_ip_given FROM nodes WHERE id <> :id AND mesh_ip_given IS NOT NULL
 -- name: insert
 INSERT INTO nodes (id, name, roles, labels, mesh_ip, mesh_ip_given, status, api_endpoint, capacity, reserved, created_at, updated_at)

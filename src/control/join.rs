@@ -234,7 +234,8 @@ fn issue(control: &Control, csr: &Csr, node_id: &str, given: Option<&str>, now: 
     let servers = control.tls.as_ref().map_or_else(|| tls::names(&control.config, control.listening), tls::Tls::names);
     let own = control.store.read(|r| {
         let domain = settings::by_key(r, "mesh_domain")?.map_or(MESH_DOMAIN.to_string(), |s| s.value);
-        let (earlier, others) = (nodes::earlier(r, node_id)?, nodes::addresses_given(r, node_id)?);
+        let earlier = nodes::earlier(r, node_id, &node_names::full(node_id, domain.trim()))?;
+        let others = if given.is_some() { nodes::addresses_given(r, node_id)? } else { Vec::new() };
         let known = Known { node_id, domain: domain.trim(), given, servers: &servers, earlier: &earlier, others: &others };
         Ok(node_names::own(&known))
     })?;

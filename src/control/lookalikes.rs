@@ -11,7 +11,9 @@ pub type Named = (String, String);
 
 /// What the node of this id and name can be taken for, each a sentence.
 pub fn of_node(control: &Control, id: &str, name: &str) -> Result<Vec<String>> {
-    Ok(sentences("node", id, name, &control.store.read(nodes_named)?))
+    // Folding by SQL knows the letters of ASCII only.
+    let others = |r: &Read| if name.is_ascii() { nodes::alike(r, id, &folded(id), &folded(name)) } else { nodes_named(r) };
+    Ok(sentences("node", id, name, &control.store.read(others)?))
 }
 
 /// The same of a service.

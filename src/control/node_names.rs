@@ -20,16 +20,21 @@ pub struct Known<'k> {
     pub given: Option<&'k str>,
     /// The control plane's own names and addresses.
     pub servers: &'k [String],
-    /// Id and name of each node that was known before this one, in lower case.
+    /// Id and name of each node that was known before this one and may clash with it, in lower case.
     pub earlier: &'k [(String, String)],
     /// Mesh addresses that were given to other nodes.
     pub others: &'k [String],
 }
 
+/// The name of a node in the mesh's domain.
+pub fn full(node_id: &str, domain: &str) -> String {
+    format!("{node_id}.{domain}")
+}
+
 /// The names and addresses that are the node's own.
 pub fn own(known: &Known) -> Vec<String> {
     let mut own = Vec::new();
-    let full = format!("{}.{}", known.node_id, known.domain);
+    let full = full(known.node_id, known.domain);
     if is_private_domain(known.domain) && full.len() <= NAME_CHARS_MAX && full.split('.').all(is_label) {
         own.push(full);
     }

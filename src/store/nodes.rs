@@ -110,10 +110,20 @@ pub fn id_of_name(read: &Read, name: &str) -> Result<Option<String>> {
     read.row(query!("nodes", "id_of_name"), named_params! { ":name": name }, |r| r.get(0))
 }
 
-/// Id and name of each node that was known before this one, in lower case; of all others, where this one is not known yet.
-pub fn earlier(read: &Read, id: &str) -> Result<Vec<(String, String)>> {
-    let lower = |row: &Row| Ok((row.get::<_, String>(0)?.to_ascii_lowercase(), row.get::<_, String>(1)?.to_ascii_lowercase()));
-    read.rows(query!("nodes", "earlier"), named_params! { ":id": id }, lower)
+/// Id and name, in lower case, of each node that was known before this one and has its id or its full name; of all others, where this one is
+/// not known yet.
+pub fn earlier(read: &Read, id: &str, full: &str) -> Result<Vec<(String, String)>> {
+    let lower = |row: &Row| Ok((row.get::<_, String>(0)?.to_ascii_lowercase(), row.get::<_, String>(1)?.trim().to_ascii_lowercase()));
+    let wanted = named_params! { ":id": id, ":short": id.to_ascii_lowercase(), ":full": full.to_ascii_lowercase() };
+    read.rows(query!("nodes", "earlier"), wanted, lower)
+}
+
+/// Id and name of other nodes whose id or name is this one, but for the case of ASCII letters and blanks around it.
+pub fn alike(read: &Read, id: &str, folded_id: &str, folded_name: &str) -> Result<Vec<(String, String)>> {
+    let wanted = named_params! { ":id": id, ":folded_id": folded_id, ":folded_name": folded_name };
+    let mut found = read.rows(query!("nodes", "alike"), wanted, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    found.sort();
+    Ok(found)
 }
 
 /// The mesh addresses that were given to other nodes.

@@ -215,6 +215,8 @@ CREATE INDEX events_node ON events (node_id, seq) WHERE node_id IS NOT NULL;
 CREATE INDEX idempotency_keys_age ON idempotency_keys (created_at);
 CREATE INDEX join_tokens_expiry ON join_tokens (expires_at);
 CREATE UNIQUE INDEX join_tokens_hash ON join_tokens (token_hash);
+CREATE INDEX nodes_folded_id ON nodes (lower(id));
+CREATE INDEX nodes_folded_name ON nodes (lower(trim(name)));
 CREATE UNIQUE INDEX nodes_id ON nodes (id);
 CREATE UNIQUE INDEX nodes_name ON nodes (name);
 CREATE INDEX replicas_node ON replicas (node_id);
