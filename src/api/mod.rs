@@ -27,10 +27,12 @@ use crate::control::versions::{Condition, Versioned, is_same, tag_of_json, tags_
 use crate::error::Result;
 use crate::http::fields::Fields;
 use crate::http::{Request, Response, describe};
+use crate::json;
 use crate::model::users::User;
 use crate::model::{Page, Paging};
 use crate::percent;
 use serde::Serialize;
+use serde_json::Value;
 
 /// Items of a page, at most and by default.
 const PAGE_MAX: usize = 1000;
@@ -80,11 +82,14 @@ fn created(created: Created) -> Response {
     if created.replayed { response.with("Idempotency-Replayed", "true".to_string()) } else { response }
 }
 
-/// The same answer, an object, with what the caller should know beside it. The tag stands for the object alone.
-fn warned(mut response: Response, warnings: &[String]) -> Response {
-    if !warnings.is_empty() && response.body.pop_if(|end| *end == b'}').is_some() {
-        let comma = if response.body.ends_with(b"{") { "" } else { "," };
-        response.body.extend_from_slice(format!("{comma}\"warnings\":{}}}", serde_json::json!(warnings)).as_bytes());
+/// The same answer, an object, with what the caller should know among its warnings. The tag stands for the object alone.
+fn warned(mut response: Response, warnings: Vec<String>) -> Response {
+    if !warnings.is_empty()
+        && let Ok(Value::Object(mut object)) = json::kept(&String::from_utf8_lossy(&response.body))
+        && let Value::Array(all) = object.entry("warnings").or_insert_with(|| Value::Array(Vec::new()))
+    {
+        all.extend(warnings.into_iter().map(Value::from));
+        response.body = Value::Object(object).to_string().into_bytes();
     }
     response
 }
