@@ -27,12 +27,12 @@ use crate::control::versions::{Condition, Versioned, is_same, tag_of_json, tags_
 use crate::error::Result;
 use crate::http::fields::Fields;
 use crate::http::{Request, Response, describe};
-use crate::json;
 use crate::model::users::User;
 use crate::model::{Page, Paging};
 use crate::percent;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
+use std::collections::BTreeMap;
 
 /// Items of a page, at most and by default.
 const PAGE_MAX: usize = 1000;
@@ -82,14 +82,20 @@ fn created(created: Created) -> Response {
     if created.replayed { response.with("Idempotency-Replayed", "true".to_string()) } else { response }
 }
 
-/// The same answer, an object, with what the caller should know among its warnings. The tag stands for the object alone.
-fn warned(mut response: Response, warnings: Vec<String>) -> Response {
+/// The same answer, an object, with what the caller should know beside what it says itself. The tag stands for the object alone.
+fn warned(mut response: Response, warnings: &[String]) -> Response {
+    let add = |body: &[u8]| -> serde_json::Result<Vec<u8>> {
+        // As it stands: the numbers in it are other people's.
+        let mut object: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(body)?;
+        let mut all: Vec<String> = object.get("warnings").map_or(Ok(Vec::new()), |own| serde_json::from_str(own.get()))?;
+        all.extend_from_slice(warnings);
+        object.insert("warnings".to_string(), to_raw_value(&all)?);
+        serde_json::to_vec(&object)
+    };
     if !warnings.is_empty()
-        && let Ok(Value::Object(mut object)) = json::kept(&String::from_utf8_lossy(&response.body))
-        && let Value::Array(all) = object.entry("warnings").or_insert_with(|| Value::Array(Vec::new()))
+        && let Ok(body) = add(&response.body)
     {
-        all.extend(warnings.into_iter().map(Value::from));
-        response.body = Value::Object(object).to_string().into_bytes();
+        response.body = body;
     }
     response
 }
