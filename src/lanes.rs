@@ -48,9 +48,13 @@ impl<K: Hash + Eq + Clone> Lanes<K> {
             lane.waiting.push_back(sender);
         }
         let in_time = called.recv_timeout(at_most).is_ok();
-        // The call may come at the last moment; after this look nobody makes it any more.
-        let _lanes = lock(&self.lanes);
-        (in_time || called.try_recv().is_ok()).then(|| Turn { lanes: self, key })
+        // The call may come at the last moment. The receiver goes while nobody can call: a turn that is given to a waiter who has just
+        // given up would never end.
+        let lanes = lock(&self.lanes);
+        let is_called = in_time || called.try_recv().is_ok();
+        drop(called);
+        drop(lanes);
+        is_called.then(|| Turn { lanes: self, key })
     }
 }
 
@@ -104,6 +108,17 @@ mod tests {
         drop(first);
         threads.into_iter().for_each(|thread| thread.join().expect("a turn"));
         assert_eq!(order.try_iter().collect::<Vec<usize>>(), [0, 1, 2]);
+        assert!(lock(&lanes.lanes).is_empty());
+    }
+
+    #[test]
+    fn no_turn_is_lost_to_who_gives_up_at_the_last_moment() {
+        let lanes = Arc::new(Lanes::new(1, 64));
+        let work =
+            |lanes: Arc<Lanes<&'static str>>| move || (0..20_000).for_each(|i| drop(lanes.enter("alice", Duration::from_micros(i % 3))));
+        let threads: Vec<_> = (0..6).map(|_| spawn("turn", None, work(Arc::clone(&lanes))).expect("a thread")).collect();
+        threads.into_iter().for_each(|thread| thread.join().expect("turns"));
+        drop(lanes.enter("alice", PATIENCE).expect("a turn after all of them"));
         assert!(lock(&lanes.lanes).is_empty());
     }
 

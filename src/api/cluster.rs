@@ -53,7 +53,7 @@ fn join(control: &Control, request: &Request) -> Reply {
     f.finish()?;
     let (node_id, name) = (ask.node_id.clone(), ask.name.clone());
     let joined = Response::json(200, &join::join(control, ask)?);
-    Ok(warned(joined, &lookalikes::of_node(control, &node_id, &name)?))
+    Ok(warned(joined, &lookalikes::of_node(control, &node_id, &name)))
 }
 
 fn heartbeat(control: &Control, request: &Request) -> Reply {

@@ -67,7 +67,7 @@ fn create(control: &Control, request: &Request, user: &User) -> Reply {
     (given.capacity, given.reserved) = room(&mut f);
     f.finish()?;
     let made = nodes::create(control, once, id.clone(), name.clone(), given)?;
-    Ok(warned(created(made), &lookalikes::of_node(control, &id, &name)?))
+    Ok(warned(created(made), &lookalikes::of_node(control, &id, &name)))
 }
 
 fn update(control: &Control, request: &Request, _: &User) -> Reply {
@@ -81,7 +81,7 @@ fn update(control: &Control, request: &Request, _: &User) -> Reply {
     (given.capacity, given.reserved) = room(&mut f);
     f.finish()?;
     let changed = nodes::update(control, arg(request).to_string(), condition, given)?;
-    let warnings = lookalikes::of_node(control, &changed.object.id, &changed.object.name)?;
+    let warnings = lookalikes::of_node(control, &changed.object.id, &changed.object.name);
     Ok(warned(one(request, &changed), &warnings))
 }
 

@@ -53,7 +53,7 @@ fn create(control: &Control, request: &Request, user: &User) -> Reply {
     f.finish()?;
     let (id, name) = (new.id.clone(), new.name.clone());
     let made = services::create(control, once, new, &user.name)?;
-    Ok(warned(created(made), &lookalikes::of_service(control, &id, &name)?))
+    Ok(warned(created(made), &lookalikes::of_service(control, &id, &name)))
 }
 
 fn update(control: &Control, request: &Request, user: &User) -> Reply {
@@ -63,7 +63,7 @@ fn update(control: &Control, request: &Request, user: &User) -> Reply {
     let spec = spec(&mut f);
     f.finish()?;
     let changed = services::update(control, super::arg(request).to_string(), condition, description, spec, &user.name)?;
-    let warnings = lookalikes::of_service(control, &changed.object.id, &changed.object.name)?;
+    let warnings = lookalikes::of_service(control, &changed.object.id, &changed.object.name);
     Ok(warned(one(request, &changed), &warnings))
 }
 

@@ -2,7 +2,7 @@
 //! legal, so nothing is refused; it is told in the answer, on the page and by `doctor`.
 
 use super::Control;
-use crate::error::Result;
+use crate::error::{Chain, Result};
 use crate::store::{Read, nodes, services};
 use std::collections::BTreeMap;
 
@@ -10,15 +10,24 @@ use std::collections::BTreeMap;
 pub type Named = (String, String);
 
 /// What the node of this id and name can be taken for, each a sentence.
-pub fn of_node(control: &Control, id: &str, name: &str) -> Result<Vec<String>> {
+pub fn of_node(control: &Control, id: &str, name: &str) -> Vec<String> {
     // Folding by SQL knows the letters of ASCII only.
-    let others = |r: &Read| if name.is_ascii() { nodes::alike(r, id, &folded(id), &folded(name)) } else { nodes_named(r) };
-    Ok(sentences("node", id, name, &control.store.read(others)?))
+    let alike = |r: &Read| if name.is_ascii() { nodes::alike(r, id, &folded(id), &folded(name)) } else { nodes_named(r) };
+    sentences("node", id, name, &others(control, alike))
 }
 
 /// The same of a service.
-pub fn of_service(control: &Control, id: &str, name: &str) -> Result<Vec<String>> {
-    Ok(sentences("service", id, name, &control.store.read(services::ids_and_names)?))
+pub fn of_service(control: &Control, id: &str, name: &str) -> Vec<String> {
+    sentences("service", id, name, &others(control, services::ids_and_names))
+}
+
+/// All there are; none where they cannot be read now. Warnings stand beside the answer to what was done: a join whose answer is lost has
+/// used its token up.
+fn others(control: &Control, named: impl FnOnce(&Read) -> Result<Vec<Named>>) -> Vec<Named> {
+    control.store.read(named).unwrap_or_else(|e| {
+        log::warn!(target: "store", event = "names.unread", error:% = Chain(&e); "Names could not be compared with others");
+        Vec::new()
+    })
 }
 
 /// Every node and every service that can be taken for another of its kind, as groups that read alike.

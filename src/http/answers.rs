@@ -39,15 +39,16 @@ impl Answers {
     }
 
     /// Room for an answer of so many bytes; `None` where there is none now. What alone is more than a share is let through when the
-    /// caller has nothing else: it could never be had otherwise.
-    pub fn admit(self: &Arc<Answers>, caller: &str, bytes: usize) -> Option<Share> {
+    /// caller has nothing else: it could never be had otherwise. What is `owed` is counted and never refused: it tells of something that
+    /// was done, and a caller who is told to try again would do it twice.
+    pub fn admit(self: &Arc<Answers>, caller: &str, bytes: usize, owed: bool) -> Option<Share> {
         let charged = if bytes <= FREE_BYTES { 0 } else { bytes };
         if charged > 0 {
             let mut held = lock(&self.held);
             let own = held.by_caller.get(caller).copied().unwrap_or(0);
             let fits_share = own == 0 || own + charged <= self.bytes_max / SHARES;
             let fits_all = held.bytes == 0 || held.bytes + charged <= self.bytes_max;
-            if !(fits_share && fits_all) {
+            if !(owed || fits_share && fits_all) {
                 return None;
             }
             held.bytes += charged;
@@ -87,17 +88,18 @@ mod tests {
     fn a_caller_has_a_share_and_all_have_a_budget() {
         let answers = Answers::new(400 << 10);
         let (large, small) = (50 << 10, FREE_BYTES);
-        let mut of_alice: Vec<Share> = (0..2).map(|_| answers.admit("alice", large).expect("within the share")).collect();
-        assert!(answers.admit("alice", large).is_none(), "more than a quarter");
-        assert!(answers.admit("alice", small).is_some(), "what is small is free");
-        let of_bob = answers.admit("bob", 250 << 10).expect("one answer that is more than a share");
-        assert!(answers.admit("carol", 60 << 10).is_none(), "more than all may have");
-        let of_carol = answers.admit("carol", large).expect("the rest");
+        let mut of_alice: Vec<Share> = (0..2).map(|_| answers.admit("alice", large, false).expect("within the share")).collect();
+        assert!(answers.admit("alice", large, false).is_none(), "more than a quarter");
+        assert!(answers.admit("alice", small, false).is_some(), "what is small is free");
+        assert!(answers.admit("alice", large, true).is_some(), "what was done is told");
+        let of_bob = answers.admit("bob", 250 << 10, false).expect("one answer that is more than a share");
+        assert!(answers.admit("carol", 60 << 10, false).is_none(), "more than all may have");
+        let of_carol = answers.admit("carol", large, false).expect("the rest");
         assert_eq!(answers.held_bytes(), 400 << 10);
         of_alice.pop();
-        of_alice.push(answers.admit("alice", large).expect("what was given back"));
+        of_alice.push(answers.admit("alice", large, false).expect("what was given back"));
         drop((of_alice, of_bob, of_carol));
         assert_eq!((answers.held_bytes(), lock(&answers.held).by_caller.len()), (0, 0));
-        assert!(answers.admit("alice", 1 << 30).is_some(), "alone, whatever its size");
+        assert!(answers.admit("alice", 1 << 30, false).is_some(), "alone, whatever its size");
     }
 }

@@ -19,6 +19,7 @@ use crate::http::transport::{Begun, TlsSource, Transport};
 use crate::model::address;
 use crate::thread::Stop;
 use crate::{clock, crypto, logger};
+use tiny_http::Method;
 
 /// Bytes asked of the socket at once.
 const READ_BYTES: usize = 8 << 10;
@@ -204,7 +205,7 @@ impl Conn {
             }
         };
         let began = clock::tick();
-        let head_only = head.request.method == tiny_http::Method::Head;
+        let head_only = head.request.method == Method::Head;
         let (id, method, path) = (head.request.request_id.clone(), head.request.method.clone(), head.request.path.clone());
         let mut share =
             Share { free: limits.body_bytes_free, taken: 0, max: limits.bodies_in_flight_bytes_max, all: &service.bodies_bytes };
@@ -234,7 +235,8 @@ impl Conn {
             Response::error(500, "Internal error")
         });
         drop(share);
-        let (response, _share) = self.within_budget(service, response);
+        let owed = !is_safe(&method) && response.status < 400;
+        let (response, _share) = self.within_budget(service, response, owed);
         if let Some(holder) = &response.holder {
             self.standing.prove(holder);
         }
@@ -268,11 +270,12 @@ impl Conn {
         Ok(keep != Keep::No)
     }
 
-    /// The answer with its share of the memory for answers, or, where there is none, another that says so.
-    fn within_budget(&self, service: &Service, mut response: Response) -> (Response, Option<answers::Share>) {
+    /// The answer with its share of the memory for answers, or, where there is none, another that says so. One that tells what was done is
+    /// `owed`.
+    fn within_budget(&self, service: &Service, mut response: Response, owed: bool) -> (Response, Option<answers::Share>) {
         let source = || response.source.unwrap_or_else(|| address::client(self.peer.ip())).to_string();
         let caller = response.holder.clone().unwrap_or_else(source);
-        if let Some(share) = service.answers.admit(&caller, response.body.len()) {
+        if let Some(share) = service.answers.admit(&caller, response.body.len(), owed) {
             response.body.shrink_to_fit();
             return (response, Some(share));
         }
@@ -422,6 +425,11 @@ impl Conn {
             }
         }
     }
+}
+
+/// Whether a request only asks (RFC 9110, 9.2.1).
+fn is_safe(method: &Method) -> bool {
+    matches!(method, Method::Get | Method::Head | Method::Options)
 }
 
 /// How long a body may still take: longer the more of it has come, up to the time for the longest.

@@ -12,7 +12,8 @@ use crate::http::listen::Limits;
 use crate::model::address::{self, Network};
 use crate::thread::lock;
 
-/// How much more an IPv6 /56 and a /48 may have than one address (a /64).
+/// How much more an IPv6 /56 and a /48 may have than one address (a /64), of connections that have proven nothing: a site may be in one of
+/// them as a whole, with all of its nodes.
 const NETWORK_SHARES: [usize; 3] = [1, 2, 4];
 
 /// Places of this machine itself that no client elsewhere takes, even before anything was proven; never more than a quarter of all.
@@ -141,8 +142,9 @@ impl Slots {
             state = self.left.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         for (network, share) in networks.iter().zip(NETWORK_SHARES).filter(|_| !by_proxy) {
-            let numbers = state.by_network.get(network).filter(|numbers| numbers.len() >= share * limits.connections_per_address_max);
-            let Some(numbers) = numbers else { continue };
+            let max = share * limits.connections_per_address_max;
+            let is_full = |numbers: &&BTreeSet<u64>| numbers.len() >= max && (share == 1 || state.count_unproven(numbers) >= max);
+            let Some(numbers) = state.by_network.get(network).filter(is_full) else { continue };
             let victim = state.unproven(numbers.iter(), true, 0).or_else(|| state.silent(numbers.iter()))?;
             state.close(victim);
         }
@@ -214,6 +216,12 @@ impl State {
         let mut all = numbers.filter_map(|number| Some((*number, self.open.get(number)?))).filter(|(_, open)| is_unproven(open));
         let spares_local = !for_local && all.clone().filter(|(_, open)| open.is_local).count() <= local_kept;
         all.find(|(_, open)| !(open.standing.is_busy() || spares_local && open.is_local)).map(|(number, _)| number)
+    }
+
+    /// How many of these have proven nothing.
+    fn count_unproven(&self, numbers: &BTreeSet<u64>) -> usize {
+        let is_unproven = |number: &&u64| self.open.get(number).is_some_and(|open| open.standing.holder.get().is_none());
+        numbers.iter().filter(is_unproven).count()
     }
 
     /// The oldest connection of whoever has most, if that is more than a share.
@@ -309,6 +317,20 @@ mod tests {
         of_site.clear();
         let state = lock(&slots.state);
         assert_eq!((state.open.len(), state.by_network.len(), state.leaving.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_site_in_one_ipv6_network_keeps_the_connections_of_all_its_nodes() {
+        let (slots, limits) = (Arc::default(), limits(1000, 4));
+        let node = |i: usize| {
+            let client = connect(&slots, &limits, &format!("2001:db8:0:{i:x}::1"));
+            client.standing.prove(&format!("node:{i}"));
+            client
+        };
+        let mut nodes: Vec<Client> = (0..50).map(node).collect();
+        assert_eq!(open_of(&mut nodes), (0..50).collect::<Vec<_>>(), "more than a /56 and a /48 may have of strangers");
+        let mut strangers: Vec<Client> = (0..50).map(|i| connect(&slots, &limits, &format!("2001:db8:0:{i:x}::2"))).collect();
+        assert_eq!((open_of(&mut nodes).len(), open_of(&mut strangers)), (50, (42..50).collect()));
     }
 
     #[test]

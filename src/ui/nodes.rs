@@ -204,7 +204,7 @@ pub(super) fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -
         "node",
         &Html::concat(vec![
             node_runs::section(at, &node.id),
-            Html::concat(lookalikes::of_node(at.control, &node.id, &node.name)?.iter().map(|w| notice("bad", w)).collect()),
+            Html::concat(lookalikes::of_node(at.control, &node.id, &node.name).iter().map(|w| notice("bad", w)).collect()),
             drain(&node, placed.total),
             lease_strip::strip(at.control, &node, lease)?,
             parts::facts(facts),

@@ -147,7 +147,7 @@ fn show(at: &At) -> Reply {
         ("Made", parts::time(service.created_at)),
         ("Changed", parts::time(service.updated_at)),
     ];
-    let mut warnings = lookalikes::of_service(at.control, &service.id, &service.name)?;
+    let mut warnings = lookalikes::of_service(at.control, &service.id, &service.name);
     warnings.extend(health.into_iter().flat_map(|h| h.plan.warnings.iter().cloned()));
     let warnings = warnings.iter().map(|w| notice("bad", w)).collect();
     let follows = parts::live(

@@ -17,6 +17,12 @@ impl Plants {
         self.0.push(secret.clone());
         secret
     }
+
+    fn plant_small(&mut self) -> String {
+        let secret = format!("hunter{}.zq-small", 1000 + self.0.len());
+        self.0.push(secret.clone());
+        secret
+    }
 }
 
 /// Names under which people keep secrets, in several languages and with none of the usual words in some.
@@ -169,7 +175,10 @@ fn plant_objects(p: &mut Plants, admin: &Client) {
     );
     assert_eq!(admin.post("/api-tokens", &json!({"name": p.plant(), "role": "viewer"})).status, 201);
     let mut node = Node::joined(admin, "n1");
-    assert_eq!(node.heartbeat(admin, 45, &json!({"db_password": p.plant(), "note": p.plant(), "version": p.plant()})).status, 200);
+    // Under keys of ours, and in letters that our own words have.
+    let update = json!({"state": p.plant_small(), "reason": p.plant(), "channel": p.plant_small()});
+    let patch = json!({"db_password": p.plant(), "note": p.plant(), "version": p.plant(), "update": update});
+    assert_eq!(node.heartbeat(admin, 45, &patch).status, 200);
 }
 
 /// What clients and other programs may get into the log.

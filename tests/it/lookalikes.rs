@@ -11,6 +11,7 @@ use std::fs;
 fn warns(answer: &Answer, of: &str) -> bool {
     assert!((200..300).contains(&answer.status), "{}", answer.text());
     let json = answer.json();
+    assert!(answer.text().matches("\"warnings\"").count() <= 1, "one key: {}", answer.text());
     json["warnings"].as_array().is_some_and(|all| all.iter().any(|warning| warning.as_str().unwrap().contains(of)))
 }
 
@@ -43,7 +44,8 @@ fn ids_and_names_that_look_equal_are_told_of_in_the_answer_on_the_page_and_by_th
 
     admin.post("/services", &json!({"id": "web", "name": "Web"}));
     assert!(warns(&admin.post("/services", &json!({"id": "WEB", "name": "web"})), "that of the service web"));
-    assert!(warns(&admin.patch("/services/web", &json!({"description": "x"})), "\"WEB\""));
+    let both = admin.patch("/services/web", &json!({"description": "x", "spec": {"count": 1}}));
+    assert!(warns(&both, "\"WEB\"") && warns(&both, "spec.count is not known here"), "{}", both.text());
     assert!(admin.get("/ui/services/web").text().contains("another service"));
     for seen in [
         "the ids \"PI\" and \"Pi\" and \"pi\" of nodes",
@@ -58,4 +60,20 @@ fn ids_and_names_that_look_equal_are_told_of_in_the_answer_on_the_page_and_by_th
     let args = ["service", "apply", "-f", "w.json", "--username", "admin", "--password", "uptime", "--api-url", &url];
     let said = String::from_utf8(command(dir.path(), &args).output().unwrap().stderr).unwrap();
     assert!(said.contains("warning: The id \"wEb\" differs only in case"), "{said}");
+}
+
+#[test]
+fn what_was_done_is_told_even_where_names_cannot_be_compared() {
+    let dir = Dir::new();
+    let (_server, client) = Running::serve(dir.path(), &["serve", "--server-port", "0", "--log-file", ""]);
+    let admin = client.signed_in("admin", "uptime");
+    assert_eq!(admin.post("/nodes", &json!({"id": "damaged", "name": "damaged"})).status, 201);
+    let token = token(&admin, "worker", None);
+    let database = rusqlite::Connection::open(dir.join("data/app.db")).unwrap();
+    database.busy_timeout(std::time::Duration::from_secs(30)).unwrap();
+    database.execute("UPDATE nodes SET roles = '{}' WHERE id = 'damaged'", []).unwrap();
+    let joined = Node::new("n").join(&admin, &token, json!({}));
+    assert_eq!(joined.status, 200, "the token is used up: {}", joined.text());
+    assert_eq!(admin.post("/nodes", &json!({"id": "m", "name": "m"})).status, 201);
+    assert_eq!(admin.patch("/nodes/m", &json!({"name": "o"})).status, 200);
 }

@@ -53,6 +53,7 @@ const ROLES: Form = Word(&["core", "worker", "gateway"]);
 const PEOPLES_ROLE: Form = Word(&["viewer", "operator", "admin"]);
 const LEASE: Form = Word(&["alive", "stale", "dead", "unknown", "suspect"]);
 const STATE: Form = Word(&["running", "stopped", "pending", "starting", "stopping", "failed", "crashloop", "degraded", "absent"]);
+const UPDATE: Form = Word(&["running", "updated", "failed", "rolled_back", "rolled_back_unhealthy", "stuck"]);
 pub const LEVEL: &[&str] = &["debug", "info", "warning", "error", "critical"];
 
 const NODE_STATUS: Form = Object(&[
@@ -79,7 +80,7 @@ const NODE_STATUS: Form = Object(&[
     ("uncordoned_at", Time),
     (
         "update",
-        Object(&[("state", Name), ("from", Version), ("to", Version), ("channel", Word(&["stable"])), ("update_id", Id), ("at", Time)]),
+        Object(&[("state", UPDATE), ("from", Version), ("to", Version), ("channel", Word(&["stable"])), ("update_id", Id), ("at", Time)]),
     ),
     ("uptime_seconds", Number),
     ("version", Version),

@@ -257,6 +257,8 @@ fn answers_that_wait_to_be_taken_are_bounded_and_given_back() {
     let text = ask(address, &format!("GET /large HTTP/1.1\r\n{CLOSE}"));
     assert!(text.starts_with("HTTP/1.1 503 ") && text.contains("\r\nRetry-After: 1\r\n"), "{}", &text[..100]);
     assert!(ask(address, &format!("GET /small HTTP/1.1\r\n{CLOSE}")).starts_with("HTTP/1.1 200 "), "what is small is free");
+    let text = ask(address, &format!("POST /large HTTP/1.1\r\nContent-Length: 0\r\n{CLOSE}"));
+    assert!(text.starts_with("HTTP/1.1 200 "), "what was done is told: {}", &text[..100]);
     drop(unread);
     wait_for("it is given back", || held() == 0);
     assert!(ask(address, &format!("GET /large HTTP/1.1\r\n{CLOSE}")).starts_with("HTTP/1.1 200 "));
