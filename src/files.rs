@@ -87,9 +87,12 @@ pub fn open_lock(path: &Path) -> io::Result<File> {
     })
 }
 
-/// Opens a file to write at its end, made now if there is none. A pipe that nobody reads is an error and no wait.
+/// Opens a file to write at its end, made now if there is none. A pipe that nobody reads is an error and no wait; one whose reader is slow
+/// is waited for when it is written to, so that it loses nothing.
 pub fn open_append(path: &Path) -> io::Result<File> {
-    File::options().create(true).append(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)
+    let file = File::options().create(true).append(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
+    rustix::fs::fcntl_setfl(&file, rustix::fs::fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+    Ok(file)
 }
 
 /// Opens an ordinary file for reading on a path that others may change meanwhile, directory by directory: for root, which may read
@@ -284,6 +287,32 @@ mod tests {
             assert!(open_guarded(&dir.join("to-own/file")).is_err(), "it is another's");
         }
         fs::remove_dir_all(dir).expect("the directory is ours");
+    }
+
+    #[test]
+    fn a_pipe_that_is_written_to_loses_nothing_where_its_reader_is_slow() {
+        const BYTES: usize = 1 << 20;
+        let dir = std::env::temp_dir().join(format!("uptimemesh-append-{}", std::process::id()));
+        private_dir(&dir).expect("a directory");
+        let pipe = dir.join("pipe");
+        rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+        assert!(open_append(&pipe).is_err(), "nobody reads it");
+        let mut reader = open_reader(&pipe);
+        let mut file = open_append(&pipe).expect("somebody reads it");
+        let writing = crate::thread::spawn("writing", None, move || file.write_all(&vec![b'x'; BYTES]).expect("all is written"));
+        let writing = writing.expect("a thread");
+        let mut read = Vec::new();
+        reader.read_to_end(&mut read).expect("all of it");
+        writing.join().expect("it ends");
+        assert_eq!(read.len(), BYTES);
+        fs::remove_dir_all(dir).expect("the directory is ours");
+    }
+
+    /// A reader of a pipe that waits for what is written, though there was no writer when it came.
+    fn open_reader(pipe: &Path) -> File {
+        let reader = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(pipe).expect("a reader");
+        rustix::fs::fcntl_setfl(&reader, OFlags::empty()).expect("it waits from here on");
+        reader
     }
 
     #[test]

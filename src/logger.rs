@@ -21,7 +21,7 @@ use std::io::Write as _;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -49,13 +49,15 @@ thread_local! {
 struct Logger {
     queue: SyncSender<Message>,
     dropped: AtomicU64,
+    /// The file is to be opened again.
+    reopen: AtomicBool,
 }
 
 enum Message {
     Line(String),
     /// Writes to this file from now on, if any.
     File(Option<Target>),
-    /// Opens the file again by its name.
+    /// Looks whether the file is to be opened again.
     Reopen,
     /// Answers when everything before it is written.
     Flush(SyncSender<()>),
@@ -80,7 +82,7 @@ fn start() -> Result<&'static Logger> {
     if LOGGER.get().is_none() {
         let (queue, lines) = sync_channel(QUEUE_MAX);
         spawn("log-writer", Some(128 << 10), move || write(&lines)).doing("start the log writer")?;
-        let _ = LOGGER.set(Logger { queue, dropped: AtomicU64::new(0) });
+        let _ = LOGGER.set(Logger { queue, dropped: AtomicU64::new(0), reopen: AtomicBool::new(false) });
     }
     let logger = LOGGER.get().expect("it was set above");
     // An embedding program may have a logger of its own, which then gets our records.
@@ -88,10 +90,19 @@ fn start() -> Result<&'static Logger> {
     Ok(logger)
 }
 
-/// Opens the log file again by its name, before any later line is written: whoever rotates logs has moved it away.
+/// Opens the log file again by its name, with the next that is written at the latest: whoever rotates logs has moved it away. Does not wait,
+/// because who asks has other signals to listen to.
 pub fn reopen() {
     if let Some(logger) = LOGGER.get() {
-        let _ = logger.queue.send(Message::Reopen);
+        logger.ask_to_reopen();
+    }
+}
+
+impl Logger {
+    fn ask_to_reopen(&self) {
+        self.reopen.store(true, Ordering::Relaxed);
+        // Where the queue is full the writer sees it with the lines that wait.
+        let _ = self.queue.try_send(Message::Reopen);
     }
 }
 
@@ -333,12 +344,7 @@ fn write(messages: &Receiver<Message>) {
                     put(&mut batch, &mut target);
                     target = new;
                 }
-                Message::Reopen => {
-                    put(&mut batch, &mut target);
-                    if let Some(target) = &mut target {
-                        target.reopen();
-                    }
-                }
+                Message::Reopen => put(&mut batch, &mut target),
                 Message::Flush(done) => {
                     put(&mut batch, &mut target);
                     let _ = done.send(());
@@ -366,6 +372,10 @@ fn put(batch: &mut String, target: &mut Option<Target>) {
         }
         batch.clear();
     }
+    let is_asked = LOGGER.get().is_some_and(|l| l.reopen.swap(false, Ordering::Relaxed));
+    if let Some(target) = target.as_mut().filter(|_| is_asked) {
+        target.reopen();
+    }
 }
 
 #[cfg(test)]
@@ -386,6 +396,21 @@ mod tests {
         assert!(said(Level::Warn, "x", "", &[]).contains("| WARNING  | x | (!) log | "));
         assert!(said(Level::Error, "x", "", &[]).contains("| ERROR    | x | (x) "));
         assert!(said(Level::Debug, "x", "", &[]).contains("| DEBUG    | x | (?) "));
+    }
+
+    #[test]
+    fn who_asks_for_the_file_to_be_opened_again_does_not_wait_for_a_log_that_is_stuck() {
+        let (queue, _stuck) = sync_channel(0);
+        let logger = std::sync::Arc::new(Logger { queue, dropped: AtomicU64::new(0), reopen: AtomicBool::new(false) });
+        let (tell, told) = sync_channel(1);
+        let asking = std::sync::Arc::clone(&logger);
+        spawn("asking", None, move || {
+            asking.ask_to_reopen();
+            let _ = tell.send(());
+        })
+        .expect("a thread");
+        assert!(told.recv_timeout(Duration::from_secs(30)).is_ok(), "it waits");
+        assert!(logger.reopen.load(Ordering::Relaxed), "and it is remembered");
     }
 
     #[test]

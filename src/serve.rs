@@ -31,7 +31,7 @@ const READERS_EXTRA: usize = 2;
 /// How often a start looks whether the clock was set.
 const CLOCK_LOOK: Duration = Duration::from_secs(1);
 /// The lock of the data directory.
-const LOCK_FILE: &str = "uptimemesh.lock";
+pub const LOCK_FILE: &str = "uptimemesh.lock";
 /// Whoever examines the directory holds the lock for a moment; that must not keep a server from starting.
 const LOCK_TRIES: usize = 5;
 const LOCK_WAIT: Duration = Duration::from_millis(20);

@@ -100,6 +100,16 @@ pub(super) fn named(args: &Args) -> Option<String> {
     Some(id)
 }
 
+/// The node that is meant, looked for by the owner of the directory that identities are in: as root, this process is that owner from here on,
+/// because whoever may rename there could lead root anywhere.
+fn node_as_owner(args: &Args) -> Result<(String, PathBuf), Failure> {
+    let data_dir = data_dir();
+    owner::become_owner_of(args.get("identity-dir").map_or(&data_dir, Path::new))?;
+    let (node_id, dir) = node(args, &data_dir, "");
+    owner::become_owner_of(&dir)?;
+    Ok((node_id, dir))
+}
+
 /// The data directory, by the environment.
 fn data_dir() -> PathBuf {
     PathBuf::from(std::env::var("DATA_DIR").ok().filter(|v| !v.is_empty()).unwrap_or(DATA_DIR.to_string()))
@@ -143,13 +153,14 @@ fn v1_invitation(args: &Args) -> Invitation {
 }
 
 pub fn join(args: &Args) -> Result<(), Failure> {
-    let (node_id, dir) = node(args, &data_dir(), "");
+    // What the command line names is read first: it may be root's alone.
     let pinned = invitation(args);
     let is_pinned = pinned.is_some();
     let invitation = match pinned {
         Some(invitation) => invitation,
         None => v1_invitation(args),
     };
+    let (node_id, dir) = node_as_owner(args)?;
     let ask = Joining {
         token: &invitation.token,
         node_id: &node_id,
@@ -161,7 +172,6 @@ pub fn join(args: &Args) -> Result<(), Failure> {
         lease_ttl_s: args.int("lease-ttl", LEASE_TTL_S),
     };
     args.finish()?;
-    owner::become_owner_of(&dir)?;
     let secure = invitation.urls.iter().all(|url| url.starts_with("https://"));
     let api = match invitation.trust {
         Some(trust) => Api::with(&invitation.urls, Some(trust), None),
@@ -235,8 +245,7 @@ fn lease_ttl(args: &Args) -> i64 {
 }
 
 pub fn agent(args: &Args) -> Result<(), Failure> {
-    let (node_id, dir) = node(args, &data_dir(), "");
-    owner::become_owner_of(&dir)?;
+    let (node_id, dir) = node_as_owner(args)?;
     let ttl_s = lease_ttl(args);
     let level = said(args, "log-level", "LOG_LEVEL").unwrap_or("INFO".to_string());
     let level = match level.to_ascii_uppercase().as_str() {
@@ -267,8 +276,7 @@ pub fn agent(args: &Args) -> Result<(), Failure> {
 }
 
 pub fn heartbeat(args: &Args) -> Result<(), Failure> {
-    let (node_id, dir) = node(args, &data_dir(), "");
-    owner::become_owner_of(&dir)?;
+    let (node_id, dir) = node_as_owner(args)?;
     let ttl_s = lease_ttl(args);
     let status = args.get("status-json").map_or_else(
         || Value::Object(agent::status(host::facts(&dir))).to_string(),

@@ -18,6 +18,7 @@ use crate::{files, logger, serve};
 use serde_json::Value;
 use std::fs::File;
 use std::io::IsTerminal;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,11 +51,28 @@ pub(super) fn config_opening(args: &Args, file: &Path) -> Result<(Config, Option
 
 fn work_as_owner(config: &mut Config) -> Result<(), Failure> {
     let Some(owner) = Owner::of(&config.data_dir)? else { return Ok(()) };
+    owner_has_all(&config.data_dir, owner)?;
     // It may be root's alone. Where root cannot read it safely, the owner reads it when it is needed.
     if let Some(Ok(text)) = config.backup_passphrase_file.as_deref().map(files::read_named) {
         config.keep_backup_passphrase(&text);
     }
     Ok(owner.assume()?)
+}
+
+/// Refuses a directory of another user in which root has made what is needed, as version 2.0.0 did where root started it: as its owner, this
+/// process could not use that.
+fn owner_has_all(data_dir: &Path, owner: Owner) -> Result<(), Failure> {
+    const NEEDED: &[&str] = &[serve::LOCK_FILE, "app.db", "keys", "pki"];
+    let is_roots = |name: &&str| data_dir.join(name).symlink_metadata().is_ok_and(|found| found.uid() == 0 && !found.is_symlink());
+    let roots: Vec<&str> = NEEDED.iter().copied().filter(is_roots).collect();
+    if roots.is_empty() {
+        return Ok(());
+    }
+    let (dir, Owner { uid, gid }) = (data_dir.display(), owner);
+    Err(Failure::Failed(format!(
+        "{dir} belongs to the user {uid}, as whom root works there, and in it {} to root: give all of it to one user, as by: chown -R {uid}:{gid} {dir}",
+        roots.join(", ")
+    )))
 }
 
 /// The configuration from flags, environment and `.env`. What is wrong with it is told together with what is wrong with

@@ -51,6 +51,10 @@ impl Dotenv {
     /// Reads a file; `None` where there is none.
     pub fn read(path: &Path) -> Result<Option<Dotenv>> {
         let at = |e| Error::fault("read settings", format!("{}: {e}", path.display()));
+        // What hides a file says that there is nothing in it.
+        if path.canonicalize().is_ok_and(|real| real == Path::new("/dev/null")) {
+            return Ok(Some(Dotenv::default()));
+        }
         let file = match files::open_ordinary(path) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -259,6 +263,15 @@ fn only_comment(rest: &str) -> std::result::Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_hidden_says_nothing() {
+        let link = std::env::temp_dir().join(format!("uptimemesh-dotenv-{}", std::process::id()));
+        std::os::unix::fs::symlink("/dev/null", &link).expect("a link");
+        assert_eq!(Dotenv::read(&link).expect("it is hidden"), Some(Dotenv::default()));
+        std::fs::remove_file(&link).expect("it is ours");
+        assert!(Dotenv::read(Path::new("/dev/zero")).is_err());
+    }
 
     #[test]
     fn a_line_is_read_fully_or_refused() {

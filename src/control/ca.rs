@@ -92,6 +92,13 @@ pub fn clock_is_right() -> Result<()> {
     )))
 }
 
+/// When an authority begins that is made now. Under a wrong clock that is when the one beside it began, which nodes rely on already: a cluster of
+/// 2.0.0, which had one alone, must start on a machine that never knows the time.
+fn begin(beside: Option<&Arc<Ca>>) -> Result<Timestamp> {
+    let other = beside.filter(|_| !clock::is_plausible(clock::now())).and_then(|ca| pki::validity(ca.cert_pem()));
+    other.map_or_else(|| clock_is_right().map(|()| clock::now()), |(from, _)| Ok(from.plus_secs(pki::BACKDATED_S)))
+}
+
 impl Authority {
     /// Whether there is an authority in this directory, or what is left of one.
     pub fn is_made(dir: &Path) -> Result<bool> {
@@ -155,8 +162,7 @@ impl Authority {
         let mut state = self.set(State::load(&self.dir)?);
         for (kind, there) in [(&CLUSTER, state.current.is_some()), (&SERVER, state.server.is_some())] {
             if !there {
-                clock_is_right()?;
-                Ca::create(&self.dir, kind)?;
+                Ca::create_from(&self.dir, kind, begin(state.current.as_ref())?)?;
                 log::info!(target: "cluster", event = "ca.create", file:% = self.dir.join(kind.cert).display(); "Made a certificate authority");
             }
         }

@@ -195,6 +195,13 @@ fn authority(config: &Config, check: &'static str, kind: &Kind, name: &str) -> F
     let dir = &config.pki_dir;
     let (key, cert) = (dir.join(kind.key), dir.join(kind.cert));
     let restore = "restore it from a backup: uptimemesh backup restore --help";
+    if let Err(e) = key.try_exists() {
+        return Finding::fail(
+            check,
+            format!("{} cannot be looked at: {e}", dir.display()),
+            "give it to the owner of the data directory: chown -R",
+        );
+    }
     match (key.exists(), cert.exists()) {
         (false, false) => Finding::skipped(check, "there is none yet; the first start makes it"),
         (true, true) => match Ca::load(dir, kind) {

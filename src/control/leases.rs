@@ -696,7 +696,9 @@ fn record(control: &Control, node_id: &str, patch: Option<Object>, digest: Optio
             // It may have been deleted since its heartbeat was proven.
             let mut node = nodes::by_id(w, &id)?.ok_or_else(|| table.refuse(&id, "node not enrolled", Some("identity_replaced")))?;
             let before: Vec<_> = PLACEMENT_KEYS.iter().map(|key| node.status.get(*key).cloned()).collect();
-            if merge_status(&mut node.status, patch) {
+            // A control plane of 2.0.0 took the run for a part of the status.
+            let had_run = AgentRun::take(&mut node.status).is_some();
+            if merge_status(&mut node.status, patch) || had_run {
                 super::limits::status_fits("node", &node.status)?;
                 match PLACEMENT_KEYS.iter().zip(&before).all(|(key, was)| node.status.get(*key) == was.as_ref()) {
                     true => nodes::report(w, &node)?,

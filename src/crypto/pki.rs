@@ -190,8 +190,13 @@ impl Ca {
 
     /// Makes a new authority. A crash at any moment leaves none, or a whole one.
     pub fn create(dir: &Path, kind: &Kind) -> Result<Ca> {
+        Ca::create_from(dir, kind, crate::clock::now())
+    }
+
+    /// The same, whose time begins at this moment.
+    pub fn create_from(dir: &Path, kind: &Kind, from: Timestamp) -> Result<Ca> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).doing("make the authority's key")?;
-        let mut params = authority_params(kind, crate::clock::now(), Duration::from_secs(CA_YEARS * 365 * 86_400));
+        let mut params = authority_params(kind, from, Duration::from_secs(CA_YEARS * 365 * 86_400));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let cert_pem = params.self_signed(&key).doing("sign the authority's certificate")?.pem();
         files::private_dir(dir)?;

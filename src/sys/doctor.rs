@@ -214,10 +214,13 @@ pub fn private(check: &'static str, dir: &Path, paths: &[PathBuf]) -> Finding {
     }
     if !open.is_empty() {
         let seen = format!("others on this machine can get at: {}", open.join(", "));
+        // Only its owner can change the mode of what is another's.
+        let first =
+            if foreign.is_empty() { String::new() } else { format!("chown --reference={} {}; then ", dir.display(), foreign.join(" ")) };
         return Finding::fail(
             check,
             seen,
-            format!("chmod go-rwx {}; if others use this machine, treat the keys as known to them", open.join(" ")),
+            format!("{first}chmod go-rwx {}; if others use this machine, treat the keys as known to them", open.join(" ")),
         );
     }
     if !foreign.is_empty() {

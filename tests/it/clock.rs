@@ -139,6 +139,21 @@ fn under_a_wrong_clock_a_running_cluster_goes_on_and_dates_nothing() {
 }
 
 #[test]
+fn under_a_wrong_clock_a_cluster_of_2_0_0_gets_its_second_authority_with_the_dates_of_the_first() {
+    let dir = Dir::new();
+    let serve = ["serve", "--server-port", "0", "--server-host", "127.0.0.1"];
+    let (mut first, _) = Running::serve(dir.path(), &serve[..3]);
+    assert_eq!(first.terminate(), 0);
+    let pki = dir.join("data/pki");
+    for name in ["server-ca.key", "server-ca.crt"] {
+        fs::remove_file(pki.join(name)).unwrap();
+    }
+    let restarted = Running::of(at("@2016-11-03 17:16:44", dir.path(), &serve), dir.path(), "restarted");
+    restarted.client().signed_in("admin", "uptime");
+    assert_eq!(dates(&pki.join("server-ca.crt")), dates(&pki.join("cluster-ca.crt")));
+}
+
+#[test]
 fn a_node_whose_clock_is_ahead_or_behind_finds_its_way_in() {
     let served = Served::new();
     for (name, time) in [("ahead", "+3650d"), ("far-ahead", "+40y"), ("behind", "-3650d"), ("in-1970", "@1970-01-01 00:00:10")] {

@@ -3,7 +3,7 @@
 use crate::program::{Running, fails, ok, run};
 use crate::support::{Client, Dir, until, until_within};
 use crate::trouble::{can_mount, in_namespace};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -38,6 +38,17 @@ fn copied(dir: &Dir, original: &Dir, copy: &Dir) -> (Running, String, Client) {
         fs::copy(original.join(AT).join(name), copy.join(AT).join(name)).unwrap();
     }
     (control, url, admin)
+}
+
+#[test]
+fn a_run_that_2_0_0_took_for_a_part_of_the_status_is_taken_out_of_it() {
+    let (dir, machine, other) = (Dir::new(), Dir::new(), Dir::new());
+    let (_control, url, admin) = copied(&dir, &machine, &other);
+    let status = json!({"mine": 1, "uptimemesh_run": {"id": "8c8ed2ceea1d3a49", "boot": "b08aab8ecacd4c19"}});
+    assert_eq!(admin.patch("/nodes/n", &json!({"status": status})).status, 200);
+    ok(machine.path(), &["heartbeat", "--node-id", "n", "--api-url", &url, "--status-json", "{\"mine\":1}"]);
+    let status = admin.get("/nodes/n").json()["status"].clone();
+    assert_eq!((&status["mine"], status.get("uptimemesh_run")), (&json!(1), None), "{status}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use crate::backups::{cluster, plain};
 use crate::private::below;
-use crate::program::{Running, command, ok};
+use crate::program::{Running, command, fails, ok, run};
 use crate::support::{Dir, until};
 use crate::trouble::{can_mount, in_namespace};
 use serde_json::Value;
@@ -486,6 +486,51 @@ fn what_stays_root_follows_no_link_of_others() {
     assert_eq!(create(&attacked.dir.join("kept/bundle.tar.gz")), 0);
     assert_eq!(server.terminate(), 0);
     attacked.nothing_happened("a bundle");
+}
+
+/// What 2.0.0 left, where root started it in a directory of somebody else.
+#[test]
+fn what_root_has_left_in_a_directory_of_another_is_told_with_what_to_do() {
+    if !is_root() {
+        return;
+    }
+    let dir = cluster("roots");
+    let data = dir.join("data");
+    lchown(&data, Some(SERVICE), Some(SERVICE)).unwrap();
+    for args in
+        [&["serve", "--server-port", "0"][..], &["up", "--server-port", "0"], &["migrate"], &["backup", "create", "--no-encryption"]]
+    {
+        let (status, said) = fails(dir.path(), args);
+        assert_eq!(status, 1, "{args:?}");
+        assert!(said.contains("chown -R 12345:12345") && said.contains("app.db") && said.contains("pki"), "{args:?}: {said}");
+    }
+    let looked = run(dir.path(), &["doctor", "--server-port", "0"]);
+    let said = String::from_utf8_lossy(&looked.stdout);
+    assert!(said.contains("chown --reference=") && said.contains("cannot be looked at") && !said.contains("there is none yet"), "{said}");
+    give(&data, SERVICE);
+    ok(dir.path(), &["migrate"]);
+}
+
+/// The link is above the identity, which is root's own where that leads.
+#[test]
+fn a_planted_link_leads_root_to_no_identity_of_its_own() {
+    if !is_root() {
+        return;
+    }
+    let attacked = Attacked::new();
+    let theirs = attacked.secret().join("n1");
+    fs::create_dir(&theirs).unwrap();
+    attacked.plant("identities", &attacked.secret());
+    let token = "umj".repeat(10);
+    for args in [
+        &["join", "--token", &token, "--role", "worker", "--node-id", "n1", "--api-url", "http://127.0.0.1:1"][..],
+        &["heartbeat", "--node-id", "n1", "--api-url", "http://127.0.0.1:1"],
+        &["heartbeat", "--api-url", "http://127.0.0.1:1"],
+        &["agent", "--node-id", "n1", "--api-url", "http://127.0.0.1:1"],
+    ] {
+        assert_ne!(attacked.ends(args), 0, "{args:?}");
+        assert_eq!(fs::read_dir(&theirs).unwrap().count(), 0, "{args:?}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::crypto;
 use crate::error::{Doing, Error, Result};
 use crate::files;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -67,9 +68,39 @@ pub fn clean(data_dir: &Path) -> Result<()> {
         if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             continue;
         }
-        if File::open(entry.path()).is_ok_and(|dir| dir.try_lock().is_ok()) {
-            fs::remove_dir_all(entry.path()).doing("remove what a backup left")?;
+        // Held until it is gone: whoever has just made it must see that it is taken.
+        let Ok(held) = File::open(entry.path()) else { continue };
+        if held.try_lock().is_ok() {
+            match fs::remove_dir_all(entry.path()) {
+                Err(e) if e.kind() != ErrorKind::NotFound => return Err(e).doing("remove what a backup left"),
+                _ => {}
+            }
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::thread::spawn;
+
+    #[test]
+    fn what_is_removed_is_held_until_it_is_gone() {
+        let root = std::env::temp_dir().join(format!("uptimemesh-staging-{}", std::process::id()));
+        let left = root.join(format!("{BEGIN}0123456789abcdef"));
+        files::private_dir(&left).expect("a directory");
+        (0..10_000).for_each(|i| fs::write(left.join(i.to_string()), b"").expect("a file"));
+        let changed = || fs::metadata(&left).and_then(|found| found.modified()).ok();
+        let (held, before, at) = (File::open(&left).expect("it is there"), changed(), root.clone());
+        let cleaning = spawn("cleaning", None, move || clean(&at).expect("it is cleaned")).expect("a thread");
+        while changed() == before {
+            std::thread::yield_now();
+        }
+        // Whoever has just made it would take it for its own.
+        let is_free = held.try_lock().is_ok() && left.exists();
+        cleaning.join().expect("it ends");
+        assert!(!is_free && !left.exists());
+        fs::remove_dir_all(root).expect("the directory is ours");
+    }
 }
