@@ -120,6 +120,10 @@ fn dotenv() -> Result<Option<Dotenv>, Failure> {
         owner.assume()?;
     }
     let read = Dotenv::read(path)?;
+    // Its settings are meant, and without them the server would be another one.
+    if read.is_none() && path.is_symlink() {
+        return Err(Failure::Failed(".env is a link to a file that is not there: put the file back, or remove the link".into()));
+    }
     match read.is_some() && theirs()?.is_some() {
         true => Err(Failure::Failed(".env was put there by another user just now; look at it, and try again".into())),
         false => Ok(read),

@@ -1,10 +1,13 @@
 //! Reading and writing cookies. What a cookie's value means is left to the gate.
 
-/// The values of the cookies of that name in the value of a `Cookie` header: a browser may have some, of other paths or domains.
+/// The values of the cookies of that name in the value of a `Cookie` header: a browser may have some, of other paths or domains. Quotes
+/// around a value are put there by proxies and libraries, and are no part of it.
 pub fn all<'a>(header: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
     header.split(';').filter_map(move |pair| {
         let (key, value) = pair.split_once('=')?;
-        (key.trim() == name).then(|| value.trim())
+        let value = value.trim();
+        let bare = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
+        (key.trim() == name).then_some(bare)
     })
 }
 
@@ -31,6 +34,7 @@ mod tests {
         assert_eq!(find(header, "sid"), Some("two=2"));
         assert_eq!(find(header, "id"), None);
         assert_eq!(find(header, "flag"), None);
+        assert_eq!(all("sid=\"a b\"; sid=\"; sid=\"\"", "sid").collect::<Vec<_>>(), ["a b", "\"", ""]);
         assert_eq!(find("", "sid"), None);
     }
 

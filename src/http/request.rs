@@ -144,8 +144,8 @@ impl Request {
 
     /// The bearer tokens that it shows.
     pub fn bearers(&self) -> impl Iterator<Item = &str> {
-        self.headers_named("authorization").filter_map(|value| {
-            let (scheme, token) = value.split_once(' ')?;
+        self.headers_named("authorization").flat_map(|line| line.split(',')).filter_map(|value| {
+            let (scheme, token) = value.trim().split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
         })
     }

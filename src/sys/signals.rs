@@ -3,6 +3,7 @@
 use crate::error::{Doing, Result};
 use crate::logger;
 use crate::thread::{Stop, lock, spawn};
+use rustix::process::Signal;
 use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use std::sync::{Arc, Mutex};
@@ -12,8 +13,12 @@ use std::time::Duration;
 const END: [i32; 3] = [SIGINT, SIGQUIT, SIGTERM];
 /// They would end the process where it stands, and nothing here sends them. A file that reaches its size limit is an error of that write.
 const MEANINGLESS: [i32; 8] = [SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGXCPU, SIGXFSZ];
+/// The same is true of these: what asks for the end when power fails is init, and not the signal that told init.
+const POWER: [Signal; 2] = [Signal::POWER, Signal::STKFLT];
 /// The same is true of the real-time signals; the C library keeps the first ones to itself.
 const REAL_TIME: std::ops::RangeInclusive<i32> = 35..=64;
+/// musl keeps this one too, glibc does not.
+const REAL_TIME_FIRST: i32 = 34;
 /// Patience with the log at an immediate end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -33,8 +38,10 @@ impl Hangup {
 /// Raises the flag when this process is asked to end; a second time ends it at once, in case something hangs. SIGHUP opens the log file again.
 /// No other signal that can be caught ends the process.
 pub fn listen(stop: &Stop) -> Result<Hangup> {
-    let caught = END.into_iter().chain([SIGHUP]).chain(MEANINGLESS).chain(REAL_TIME);
+    let caught = END.into_iter().chain([SIGHUP]).chain(MEANINGLESS).chain(POWER.map(Signal::as_raw)).chain(REAL_TIME);
     let mut signals = Signals::new(caught).doing("listen for signals")?;
+    // Where the C library refuses, it is a signal that cannot be caught.
+    let _ = signals.add_signal(REAL_TIME_FIRST);
     let (stop, hangup) = (stop.clone(), Hangup::default());
     let on_hangup = hangup.clone();
     spawn("signals", None, move || {

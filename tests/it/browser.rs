@@ -263,6 +263,10 @@ fn a_good_credential_counts_wherever_it_stands() {
         vec![bearer(&format!("um_{}", "A".repeat(43))), ("Cookie", good.clone())],
         vec![("Authorization", "Basic YTpi".to_string()), bearer(&token)],
         vec![bearer("sso"), bearer(&token)],
+        // One line, as a proxy joins two; and quotes, as libraries write them.
+        vec![("Authorization", format!("Bearer sso, Bearer {token}"))],
+        vec![("Authorization", format!("Basic YTpi,bearer {token}"))],
+        vec![("Cookie", format!("uptimemesh_session=\"{token}\""))],
         vec![bearer(&token), ("Cookie", format!("uptimemesh_session={stale}"))],
     ] {
         let mut headers: Vec<(&str, &str)> = lines.iter().map(|(name, value)| (*name, value.as_str())).collect();

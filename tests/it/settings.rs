@@ -73,6 +73,18 @@ fn a_line_that_is_not_understood_starts_nothing() {
 }
 
 /// What is not text must not be taken for something not said.
+/// A file that was meant and cannot be had is no reason to start with other data.
+#[test]
+fn a_link_to_a_file_that_is_not_there_starts_nothing() {
+    let dir = Dir::new();
+    std::os::unix::fs::symlink("unmounted/settings", dir.join(".env")).unwrap();
+    for args in [&["migrate"][..], &["config", "show"], &["serve", "--server-port", "0"]] {
+        let (status, said) = fails(dir.path(), args);
+        assert!(status == 1 && said.contains(".env is a link to a file that is not there"), "{args:?}: {said}");
+    }
+    assert!(!dir.join("data").exists());
+}
+
 #[test]
 fn bytes_that_are_no_text_are_refused_wherever_they_stand() {
     let dir = Dir::new();

@@ -12,7 +12,7 @@ fn send(running: &Running, signal: &str) {
 }
 
 /// What nothing here sends, and what would end a process that does not know it.
-const MEANINGLESS: &[&str] = &["USR1", "USR2", "PIPE", "ALRM", "VTALRM", "PROF", "IO", "XCPU", "XFSZ", "36", "64"];
+const MEANINGLESS: &[&str] = &["USR1", "USR2", "PIPE", "ALRM", "VTALRM", "PROF", "IO", "XCPU", "XFSZ", "PWR", "STKFLT", "34", "36", "64"];
 
 /// Sends all of them; the process must be there afterwards, with its log opened again by SIGHUP.
 fn lives_through(running: &Running, log: &Path) {
