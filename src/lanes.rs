@@ -48,9 +48,12 @@ impl<K: Hash + Eq + Clone> Lanes<K> {
             lane.waiting.push_back(sender);
         }
         let in_time = called.recv_timeout(at_most).is_ok();
-        // The call may come at the last moment; after this look nobody makes it any more.
-        let _lanes = lock(&self.lanes);
-        (in_time || called.try_recv().is_ok()).then(|| Turn { lanes: self, key })
+        // The call may come at the last moment. After this look it must find nobody: a turn that is given to who has left is lost.
+        let lanes = lock(&self.lanes);
+        let is_called = in_time || called.try_recv().is_ok();
+        drop(called);
+        drop(lanes);
+        is_called.then(|| Turn { lanes: self, key })
     }
 }
 
@@ -114,5 +117,24 @@ mod tests {
         assert!(lanes.enter("alice", Duration::from_millis(1)).is_none());
         drop(first);
         assert!(lock(&lanes.lanes).is_empty());
+    }
+
+    /// Turns come just when those who wait for them give up; none of them may be lost, or the lane would be closed for good.
+    #[test]
+    fn no_turn_is_lost_to_who_gives_up() {
+        let lanes = Arc::new(Lanes::new(1, 64));
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                let lanes = Arc::clone(&lanes);
+                let work = move || {
+                    for i in 0..30_000 {
+                        drop(lanes.enter("alice", Duration::from_micros(i % 40)));
+                    }
+                };
+                spawn("turn", None, work).expect("a thread")
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| thread.join().expect("turns"));
+        assert!(lock(&lanes.lanes).is_empty(), "a turn was lost");
     }
 }
