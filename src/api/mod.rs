@@ -29,8 +29,9 @@ use crate::http::fields::Fields;
 use crate::http::{Request, Response, describe};
 use crate::model::users::User;
 use crate::model::{Page, Paging};
-use crate::percent;
+use crate::{json, percent};
 use serde::Serialize;
+use serde_json::Value;
 
 /// Items of a page, at most and by default.
 const PAGE_MAX: usize = 1000;
@@ -80,11 +81,20 @@ fn created(created: Created) -> Response {
     if created.replayed { response.with("Idempotency-Replayed", "true".to_string()) } else { response }
 }
 
-/// The same answer, an object, with what the caller should know beside it. The tag stands for the object alone.
+/// The same answer, an object, with what the caller should know beside it, after what it warns of already. The tag stands for the object
+/// alone.
 fn warned(mut response: Response, warnings: &[String]) -> Response {
-    if !warnings.is_empty() && response.body.pop_if(|end| *end == b'}').is_some() {
-        let comma = if response.body.ends_with(b"{") { "" } else { "," };
-        response.body.extend_from_slice(format!("{comma}\"warnings\":{}}}", serde_json::json!(warnings)).as_bytes());
+    let object = || match json::kept(std::str::from_utf8(&response.body).ok()?) {
+        Ok(Value::Object(object)) => Some(object),
+        _ => None,
+    };
+    if !warnings.is_empty()
+        && let Some(mut object) = object()
+    {
+        if let Value::Array(all) = object.entry("warnings").or_insert_with(|| Value::Array(Vec::new())) {
+            all.extend(warnings.iter().cloned().map(Value::String));
+        }
+        response.body = Value::Object(object).to_string().into_bytes();
     }
     response
 }
