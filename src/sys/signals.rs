@@ -8,12 +8,15 @@ use signal_hook::iterator::Signals;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// They ask for an orderly end.
-const END: [i32; 3] = [SIGINT, SIGQUIT, SIGTERM];
+/// They ask for an orderly end; the last one is how LXC asks a container for it.
+const END: [i32; 4] = [SIGINT, SIGQUIT, SIGTERM, SIGPWR];
 /// They would end the process where it stands, and nothing here sends them. A file that reaches its size limit is an error of that write.
-const MEANINGLESS: [i32; 8] = [SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGXCPU, SIGXFSZ];
+const MEANINGLESS: [i32; 9] = [SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGXCPU, SIGXFSZ, SIGSTKFLT];
 /// The same is true of the real-time signals; the C library keeps the first ones to itself.
 const REAL_TIME: std::ops::RangeInclusive<i32> = 35..=64;
+/// Two that Linux alone has, by their numbers there.
+const SIGSTKFLT: i32 = 16;
+const SIGPWR: i32 = 30;
 /// Patience with the log at an immediate end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
