@@ -6,11 +6,12 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, openat, readlinkat
 use rustix::io::Errno;
 use rustix::process::geteuid;
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 /// Mode of a file that only its owner may read.
@@ -78,10 +79,9 @@ fn ordinary(file: File) -> io::Result<File> {
 
 /// Opens a file to be locked, made now if there is none: an ordinary one, and never what a link leads to.
 pub fn open_lock(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    options.create(true).truncate(false).read(true).write(true).mode(PRIVATE).custom_flags(WARY.bits() as i32);
-    let opened = options.open(path).and_then(ordinary);
-    opened.map_err(|e| match fs::symlink_metadata(path) {
+    let (dir, name) = hold_parent(path)?;
+    let opened = openat(&dir, &name, OFlags::RDWR | OFlags::CREATE | WARY, Mode::RUSR | Mode::WUSR).map_err(io::Error::from);
+    opened.and_then(|file| ordinary(File::from(file))).map_err(|e| match fs::symlink_metadata(path) {
         Ok(found) if !found.is_file() => io::Error::other(format!("{} is no ordinary file; remove it", path.display())),
         _ => e,
     })
@@ -124,7 +124,9 @@ fn resolve(path: &Path) -> io::Result<(OwnedFd, Option<OsString>)> {
             FileType::Symlink => {
                 links += 1;
                 if links > LINKS_MAX || !is_roots_own(&dir, &next)? {
-                    return Err(io::Error::other(format!("{} is a link that is not followed", Path::new(&name).display())));
+                    let (dir, link) = (fstat(&dir)?, fstat(&next)?);
+                    let of = if link.st_uid == 0 { dir } else { link };
+                    return Err(io::Error::other(NotFollowed { name, uid: of.st_uid, gid: of.st_gid }));
                 }
                 let target = PathBuf::from(OsString::from_vec(readlinkat(&next, "", Vec::new())?.into_bytes()));
                 left.extend(parts(&target));
@@ -138,6 +140,50 @@ fn resolve(path: &Path) -> io::Result<(OwnedFd, Option<OsString>)> {
         }
     }
     Ok((dir, None))
+}
+
+/// A link that root does not follow, and the user who can have put it there.
+#[derive(Debug)]
+struct NotFollowed {
+    name: OsString,
+    uid: u32,
+    gid: u32,
+}
+
+impl fmt::Display for NotFollowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is a link that is not followed", Path::new(&self.name).display())
+    }
+}
+
+impl std::error::Error for NotFollowed {}
+
+/// Uid and gid of whoever decides what a path leads to, seen in one walk: the owner of what is there, or before that of a link on the way
+/// that is not root's own.
+pub fn owner(path: &Path) -> io::Result<(u32, u32)> {
+    let found = resolve(path).and_then(|(dir, name)| {
+        let name = name.unwrap_or_else(|| ".".into());
+        Ok(fstat(openat(&dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)?)
+    });
+    match found {
+        Ok(found) => Ok((found.st_uid, found.st_gid)),
+        Err(e) => match e.get_ref().and_then(|e| e.downcast_ref::<NotFollowed>()) {
+            // In a directory of root's in which a group may write: root's own, as far as anybody can tell.
+            Some(link) if link.uid == 0 => fs::metadata(path).map(|found| (found.uid(), found.gid())),
+            Some(link) => Ok((link.uid, link.gid)),
+            None => Err(e),
+        },
+    }
+}
+
+/// The directory of a file, held open, and the file's name in it.
+fn hold_parent(path: &Path) -> io::Result<(OwnedFd, OsString)> {
+    let name = path.file_name().ok_or_else(|| io::Error::other("it is a directory"))?.to_owned();
+    let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok(match resolve(parent)? {
+        (dir, None) => (dir, name),
+        (dir, Some(last)) => (openat(&dir, last, OFlags::PATH | OFlags::DIRECTORY | WARY, Mode::empty())?, name),
+    })
 }
 
 /// Whether a link is as root wants it: root's, in a directory in which nobody else may put another in its place. Others than root follow
@@ -180,12 +226,7 @@ pub struct Replacing {
 impl Replacing {
     /// Begins it, beside what is there.
     pub fn begin(path: &Path) -> io::Result<Replacing> {
-        let name = path.file_name().ok_or_else(|| io::Error::other("it is a directory"))?.to_owned();
-        let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let dir = match resolve(parent)? {
-            (dir, None) => dir,
-            (dir, Some(last)) => openat(&dir, last, OFlags::PATH | OFlags::DIRECTORY | WARY, Mode::empty())?,
-        };
+        let (dir, name) = hold_parent(path)?;
         let beside = beside(Path::new(&name));
         let _ = unlinkat(&dir, &beside, AtFlags::empty());
         let made = openat(&dir, &beside, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | WARY, Mode::RUSR | Mode::WUSR)?;

@@ -130,4 +130,23 @@ mod tests {
         drop(first);
         assert!(lock(&lanes.lanes).is_empty());
     }
+
+    /// Turns come just when those who wait for them give up; none of them may be lost, or the lane would be closed for good.
+    #[test]
+    fn no_turn_is_lost_to_who_gives_up() {
+        let lanes = Arc::new(Lanes::new(1, 64));
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                let lanes = Arc::clone(&lanes);
+                let work = move || {
+                    for i in 0..30_000 {
+                        drop(lanes.enter("alice", Duration::from_micros(i % 40)));
+                    }
+                };
+                spawn("turn", None, work).expect("a thread")
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| thread.join().expect("turns"));
+        assert!(lock(&lanes.lanes).is_empty(), "a turn was lost");
+    }
 }

@@ -352,12 +352,14 @@ fn hold(data_dir: &Path) -> Result<File> {
 }
 
 fn listen(host: &str, port: u16) -> Result<Vec<TcpListener>> {
-    bind(host, port).map_err(|e| {
+    let listeners = bind(host, port).map_err(|e| {
         let host = if host.is_empty() { "every address" } else { host };
         Error::Unavailable(format!(
             "Cannot listen on {host} port {port}: {e}. Is another server running there? Choose another with --server-port."
         ))
-    })
+    })?;
+    listeners.iter().for_each(tls::welcome_more);
+    Ok(listeners)
 }
 
 /// Listens at this address; without one at all of IPv6 and IPv4, or of IPv4 where the machine has no IPv6.

@@ -11,6 +11,7 @@ use crate::model::address::at_port;
 use crate::model::addresses::Addresses;
 use crate::model::join_string::ADDRESSES_MAX;
 pub use crate::sys::addresses::v6_is_alone;
+pub use crate::sys::host::welcome_more;
 use crate::sys::{addresses, host};
 use crate::text;
 use crate::thread::lock;

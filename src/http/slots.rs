@@ -145,7 +145,10 @@ impl Slots {
             let max = share * limits.connections_per_address_max;
             let is_full = |numbers: &&BTreeSet<u64>| numbers.len() >= max && (share == 1 || state.count_unproven(numbers) >= max);
             let Some(numbers) = state.by_network.get(network).filter(is_full) else { continue };
-            let victim = state.unproven(numbers.iter(), true, 0).or_else(|| state.silent(numbers.iter()))?;
+            // Who has most of it makes room too, even while it is worked for: one caller must not shut the others out of their network.
+            let greedy = || state.of_greedy(numbers.iter(), limits.connections_per_address_max / 2, true);
+            let victim = state.had_its_chance(state.unproven(numbers.iter(), true, 0)).or_else(greedy);
+            let victim = victim.or_else(|| state.unproven(numbers.iter(), true, 0)).or_else(|| state.silent(numbers.iter()))?;
             state.close(victim);
         }
         while state.open.len() >= limits.connections_max {
@@ -205,9 +208,13 @@ impl State {
     fn dispensable(&self, connections_max: usize, for_local: bool) -> Option<u64> {
         let local_kept = LOCAL_KEPT.min(connections_max / HOLDER_SHARE);
         let unproven = self.unproven(self.open.keys(), for_local, local_kept);
-        let had_its_chance = unproven.filter(|number| self.open.get(number).is_some_and(|open| open.chance().is_zero()));
-        let of_greedy = || self.of_greedy(connections_max / HOLDER_SHARE);
-        had_its_chance.or_else(of_greedy).or(unproven).or_else(|| self.silent(self.open.keys()))
+        let of_greedy = || self.of_greedy(self.open.keys(), connections_max / HOLDER_SHARE, false);
+        self.had_its_chance(unproven).or_else(of_greedy).or(unproven).or_else(|| self.silent(self.open.keys()))
+    }
+
+    /// It, where it had the time to say whose it is.
+    fn had_its_chance(&self, number: Option<u64>) -> Option<u64> {
+        number.filter(|number| self.open.get(number).is_some_and(|open| open.chance().is_zero()))
     }
 
     /// The oldest of these that has proven nothing and is not being worked for. Some of this machine's are kept from newcomers elsewhere.
@@ -224,18 +231,22 @@ impl State {
         numbers.iter().filter(is_unproven).count()
     }
 
-    /// The oldest connection of whoever has most, if that is more than a share.
-    fn of_greedy(&self, share: usize) -> Option<u64> {
-        let mut of_holder: HashMap<&str, (usize, Option<u64>)> = HashMap::new();
-        for (number, open) in &self.open {
+    /// The oldest connection of whoever has most of these, if that is more than a share; one that is worked for only where that is allowed
+    /// and there is no other.
+    fn of_greedy<'n>(&self, numbers: impl Iterator<Item = &'n u64>, share: usize, even_busy: bool) -> Option<u64> {
+        let mut of_holder: HashMap<&str, (usize, Option<u64>, Option<u64>)> = HashMap::new();
+        for (number, open) in numbers.filter_map(|number| Some((*number, self.open.get(number)?))) {
             let Some(holder) = open.standing.holder.get() else { continue };
-            let (count, oldest) = of_holder.entry(holder).or_default();
+            let (count, idle, busy) = of_holder.entry(holder).or_default();
             *count += 1;
-            if oldest.is_none() && !open.standing.is_busy() {
-                *oldest = Some(*number);
-            }
+            if open.standing.is_busy() {
+                busy.get_or_insert(number)
+            } else {
+                idle.get_or_insert(number)
+            };
         }
-        of_holder.into_values().filter(|(count, _)| *count > share).max_by_key(|(count, _)| *count)?.1
+        let (_, idle, busy) = of_holder.into_values().filter(|(count, ..)| *count > share).max_by_key(|(count, ..)| *count)?;
+        idle.or(busy.filter(|_| even_busy))
     }
 
     /// The one of these that has waited longest without a thread.
@@ -344,6 +355,22 @@ mod tests {
         }
         assert_eq!(open_of(&mut all), [0, 1, 6, 7, 8, 9, 10, 11]);
         assert!(all.iter().all(|client| client.slot.is_some()));
+    }
+
+    #[test]
+    fn nobody_shuts_the_others_out_of_their_network() {
+        let (slots, limits) = (Arc::default(), limits(100, 8));
+        let mut all: Vec<Client> = (0..8).map(|_| connect(&slots, &limits, "192.0.2.1")).collect();
+        for (i, client) in all.iter().enumerate() {
+            client.standing.prove(if i == 0 { "user:other" } else { "user:greedy" });
+            client.standing.set_busy(true);
+        }
+        all.push(connect(&slots, &limits, "192.0.2.1"));
+        assert_eq!(open_of(&mut all), [0, 2, 3, 4, 5, 6, 7, 8], "the oldest of who has most, although it is worked for");
+        all[5].standing.set_busy(false);
+        all[8].standing.prove("user:third");
+        all.push(connect(&slots, &limits, "192.0.2.1"));
+        assert_eq!(open_of(&mut all), [0, 2, 3, 4, 6, 7, 8, 9], "one that is not worked for goes before");
     }
 
     #[test]

@@ -5,11 +5,21 @@ use crate::model::Object;
 use crate::model::ids::is_id;
 use serde_json::{Value, json};
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
 /// A disk that does not answer (a dead network mount) must not keep a node from its heartbeat.
 const DF_TIME: Duration = Duration::from_secs(2);
+
+/// Newcomers that wait to be let in. With std's 128 a crowd makes others lose a second, until they knock again.
+const NEWCOMERS_MAX: i32 = 1024;
+
+/// Lets more newcomers wait at a listener than std does, where the kernel allows it.
+pub fn welcome_more(listener: &TcpListener) {
+    // What std asked for stays where this is refused.
+    let _ = rustix::net::listen(listener, NEWCOMERS_MAX);
+}
 
 /// The machine's name, as an id; `None` when it is none.
 pub fn name() -> Option<String> {
@@ -80,6 +90,18 @@ pub fn disk(dir: &Path) -> Option<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::TcpStream;
+
+    #[test]
+    fn a_crowd_of_newcomers_finds_room_to_wait() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        welcome_more(&listener);
+        let address = listener.local_addr().expect("it has one");
+        // The kernel drops who finds no room, and they knock again after a second at the earliest.
+        let connect = |_| TcpStream::connect_timeout(&address, Duration::from_millis(900)).expect("room to wait");
+        let waiting: Vec<TcpStream> = (0..300).map(connect).collect();
+        assert_eq!(waiting.len(), 300);
+    }
 
     #[test]
     fn a_linux_machine_tells_all_its_facts() {

@@ -10,7 +10,6 @@ use rustix::thread::{
 };
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 const DOING: &str = "become the owner of the directory";
@@ -36,13 +35,12 @@ impl Owner {
             return Ok(None);
         }
         for dir in std::path::absolute(path).doing(DOING)?.ancestors() {
-            let named = match fs::symlink_metadata(dir) {
+            // A link of root's says what root means; one of another's, also on the way, could lead anywhere the next moment.
+            let (uid, gid) = match files::owner(dir) {
                 Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
-                named => named.doing(DOING)?,
+                found => found.doing(DOING)?,
             };
-            // A link of root's says what root means; one of another's could lead anywhere the next moment.
-            let found = if named.is_symlink() && named.uid() == 0 { fs::metadata(dir).unwrap_or(named) } else { named };
-            return Ok((found.uid() != 0).then(|| Owner { uid: found.uid(), gid: found.gid() }));
+            return Ok((uid != 0).then_some(Owner { uid, gid }));
         }
         Ok(None)
     }

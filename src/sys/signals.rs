@@ -9,12 +9,13 @@ use signal_hook::iterator::Signals;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// They ask for an orderly end.
-const END: [i32; 3] = [SIGINT, SIGQUIT, SIGTERM];
+/// They ask for an orderly end; the last one is how LXC asks a container for it.
+const END: [i32; 4] = [SIGINT, SIGQUIT, SIGTERM, SIGPWR];
 /// They would end the process where it stands, and nothing here sends them. A file that reaches its size limit is an error of that write.
 const MEANINGLESS: [i32; 8] = [SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGXCPU, SIGXFSZ];
-/// The same is true of these: what asks for the end when power fails is init, and not the signal that told init.
-const POWER: [Signal; 2] = [Signal::POWER, Signal::STKFLT];
+/// Two that Linux alone has.
+const SIGSTKFLT: i32 = Signal::STKFLT.as_raw();
+const SIGPWR: i32 = Signal::POWER.as_raw();
 /// The same is true of the real-time signals; the C library keeps the first ones to itself.
 const REAL_TIME: std::ops::RangeInclusive<i32> = 35..=64;
 /// musl keeps this one too, glibc does not.
@@ -38,7 +39,7 @@ impl Hangup {
 /// Raises the flag when this process is asked to end; a second time ends it at once, in case something hangs. SIGHUP opens the log file again.
 /// No other signal that can be caught ends the process.
 pub fn listen(stop: &Stop) -> Result<Hangup> {
-    let caught = END.into_iter().chain([SIGHUP]).chain(MEANINGLESS).chain(POWER.map(Signal::as_raw)).chain(REAL_TIME);
+    let caught = END.into_iter().chain([SIGHUP]).chain(MEANINGLESS).chain([SIGSTKFLT]).chain(REAL_TIME);
     let mut signals = Signals::new(caught).doing("listen for signals")?;
     // Where the C library refuses, it is a signal that cannot be caught.
     let _ = signals.add_signal(REAL_TIME_FIRST);

@@ -44,8 +44,10 @@ fn ids_and_names_that_look_equal_are_told_of_in_the_answer_on_the_page_and_by_th
 
     admin.post("/services", &json!({"id": "web", "name": "Web"}));
     assert!(warns(&admin.post("/services", &json!({"id": "WEB", "name": "web"})), "that of the service web"));
-    let both = admin.patch("/services/web", &json!({"description": "x", "spec": {"count": 1}}));
-    assert!(warns(&both, "\"WEB\"") && warns(&both, "spec.count is not known here"), "{}", both.text());
+    assert!(warns(&admin.patch("/services/web", &json!({"description": "x"})), "\"WEB\""));
+    // Beside what is warned of in the spec, under one key.
+    let both = admin.patch("/services/web", &json!({"spec": {"count": 1, "kept": 3}}));
+    assert!(warns(&both, "\"WEB\"") && warns(&both, "spec.count") && both.text().matches("\"warnings\":").count() == 1, "{}", both.text());
     assert!(admin.get("/ui/services/web").text().contains("another service"));
     for seen in [
         "the ids \"PI\" and \"Pi\" and \"pi\" of nodes",

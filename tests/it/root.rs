@@ -269,6 +269,42 @@ fn a_race_of_renames_leads_root_nowhere() {
     }
 }
 
+/// Whoever may rename on the way to a directory decides what it is: root becomes that user, or does not go there.
+#[test]
+fn a_link_on_the_way_leads_root_nowhere() {
+    if !is_root() {
+        return;
+    }
+    let attacked = Attacked::new();
+    // Behind the link is what belongs to root, as long as somebody looks.
+    let (way, roots) = (attacked.dir.join("way"), attacked.dir.join("roots"));
+    for dir in [&way, &roots] {
+        fs::create_dir(dir).unwrap();
+    }
+    fs::create_dir(roots.join("data")).unwrap();
+    symlink(&roots, way.join("on")).unwrap();
+    for path in [&way, &way.join("on")] {
+        lchown(path, Some(SERVICE), Some(SERVICE)).unwrap();
+    }
+    let through = way.join("on/data");
+    for args in [&["migrate"][..], &["backup", "restore", "FILE"], &["serve", "--server-host", "127.0.0.1", "--server-port", "0"]] {
+        let args: Vec<&str> = [args, &["--data-dir", through.to_str().unwrap()]].concat();
+        assert_ne!(attacked.ends(&args), 0, "{args:?}");
+        assert_eq!(fs::read_dir(roots.join("data")).unwrap().count(), 0, "{args:?}");
+    }
+    // The data are root's, the directory of backups is where another says.
+    give(&attacked.dir.join("data"), 0);
+    let there = way.join("on/data");
+    let create = ["backup", "create", "--no-encryption", "--backup-dir", there.to_str().unwrap()];
+    assert_ne!(attacked.ends(&create), 0);
+    assert_eq!(fs::read_dir(roots.join("data")).unwrap().count(), 0);
+    // A link of root's own says what root means.
+    symlink(&roots, attacked.dir.join("own")).unwrap();
+    let own = attacked.dir.join("own/data");
+    assert_eq!(attacked.ends(&["backup", "create", "--no-encryption", "--backup-dir", own.to_str().unwrap()]), 0);
+    assert_eq!(attacked.ends(&["migrate", "--data-dir", own.to_str().unwrap()]), 0);
+}
+
 fn holds_canary(path: &Path) -> bool {
     fs::read(path).unwrap().windows(CANARY.len()).any(|w| w == CANARY.as_bytes())
 }

@@ -49,10 +49,10 @@ pub fn entry(path: &Path, name: &str) -> Result<Entry> {
 }
 
 /// Writes a backup: the manifest, the database, and what is held in memory of the other files, in the manifest's order.
-pub fn write(to: &Path, passphrase: Option<&[u8]>, manifest: &Manifest, database: &Path, small: &[(String, Vec<u8>)]) -> Result<()> {
+pub fn write(to: &File, passphrase: Option<&[u8]>, manifest: &Manifest, database: &Path, small: &[(String, Vec<u8>)]) -> Result<()> {
     let doing = "write a backup";
     let text = serde_json::to_vec(manifest).doing(doing)?;
-    let mut out = Sealer::new(BufWriter::new(create_new(to)?), passphrase)?;
+    let mut out = Sealer::new(BufWriter::new(to), passphrase)?;
     out.write_all(&(text.len() as u32).to_le_bytes()).and_then(|()| out.write_all(&text)).doing(doing)?;
     let mut input = File::open(database).doing(doing)?;
     let mut buffer = vec![0; BUFFER_BYTES];

@@ -91,13 +91,10 @@ pub fn create(config: &Config, kind: Kind, passphrase: Option<&[u8]>) -> Result<
     room_to_make(config, staging.path())?;
     let created_at = clock::now();
     let id = format!("{}-{}-{}", kind.as_str(), stamp(created_at), crypto::random_hex(4));
-    let new = dir.join(format!("{id}{END}{NEW}"));
-    let made = make(config, &id, created_at, passphrase, &staging.path().join(DATABASE), &new);
-    if let Err(e) = made.and_then(|()| files::rename(&new, &dir.join(format!("{id}{END}")))) {
-        // The next one that is made removes what this does not.
-        let _ = fs::remove_file(&new);
-        return Err(full(e, dir));
-    }
+    // What this does not remove where it fails, the next one that is made does.
+    let new = files::Replacing::begin(&dir.join(format!("{id}{END}"))).doing("create a file of a backup").map_err(|e| full(e, dir))?;
+    let made = make(config, &id, created_at, passphrase, &staging.path().join(DATABASE), &new.file);
+    made.and_then(|()| new.finish()).map_err(|e| full(e, dir))?;
     let backup = show(config, &id)?;
     log::info!(target: "backups", event = "backup.create", backup = id, bytes = backup.bytes, encrypted = backup.encrypted; "Made a backup");
     Ok(backup)
@@ -133,7 +130,7 @@ fn room_to_make(config: &Config, staging: &Path) -> Result<()> {
     room(&config.backup_dir, bytes, what, elsewhere)
 }
 
-fn make(config: &Config, id: &str, created_at: Timestamp, passphrase: Option<&[u8]>, copy: &Path, new: &Path) -> Result<()> {
+fn make(config: &Config, id: &str, created_at: Timestamp, passphrase: Option<&[u8]>, copy: &Path, new: &File) -> Result<()> {
     // SQLite takes a file that is there, and its mode.
     drop(archive::create_new(copy)?);
     store::backups::copy(&config.database_path, copy)?;

@@ -28,7 +28,7 @@ use serde_json::json;
 use staging::Staging;
 pub use staging::clean;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -288,7 +288,9 @@ pub fn drill(control: &Control) -> Result<()> {
     let checked = passphrase(config).and_then(|p| verify(config, open(Path::new(&newest.path))?, p.as_deref()));
     let problem = checked.as_ref().err().map(|e| Chain(e).to_string());
     let drill = Drill { at: clock::now(), backup_id: newest.id.clone(), problem: problem.clone() };
-    files::write(&config.backup_dir.join(DRILL), &serde_json::to_vec(&drill).doing("write about a drill")?, files::PRIVATE)?;
+    let mut note = files::Replacing::begin(&config.backup_dir.join(DRILL)).doing("write about a drill")?;
+    note.file.write_all(&serde_json::to_vec(&drill).doing("write about a drill")?).doing("write about a drill")?;
+    note.finish()?;
     let event = match problem {
         Some(problem) => {
             log::error!(target: "backups", event = "backup.drill_failed", backup = newest.id, error = problem; "The newest backup could not be restored");
