@@ -31,6 +31,8 @@ use crate::model::users::User;
 use crate::model::{Page, Paging};
 use crate::percent;
 use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+use std::collections::BTreeMap;
 
 /// Items of a page, at most and by default.
 const PAGE_MAX: usize = 1000;
@@ -80,12 +82,17 @@ fn created(created: Created) -> Response {
     if created.replayed { response.with("Idempotency-Replayed", "true".to_string()) } else { response }
 }
 
-/// The same answer, an object, with what the caller should know beside it. The tag stands for the object alone.
+/// The same answer, an object, with what the caller should know, after the warnings that it has already. The tag stands for the
+/// object alone.
 fn warned(mut response: Response, warnings: &[String]) -> Response {
-    if !warnings.is_empty() && response.body.pop_if(|end| *end == b'}').is_some() {
-        let comma = if response.body.ends_with(b"{") { "" } else { "," };
-        response.body.extend_from_slice(format!("{comma}\"warnings\":{}}}", serde_json::json!(warnings)).as_bytes());
+    if warnings.is_empty() {
+        return response;
     }
+    let Ok(mut object) = serde_json::from_slice::<BTreeMap<String, Box<RawValue>>>(&response.body) else { return response };
+    let own = object.get("warnings").and_then(|own| serde_json::from_str::<Vec<String>>(own.get()).ok());
+    let all = to_raw_value(&[&own.unwrap_or_default(), warnings].concat()).expect("texts are JSON");
+    object.insert("warnings".to_string(), all);
+    response.body = serde_json::to_vec(&object).expect("raw JSON under names is JSON");
     response
 }
 
