@@ -82,17 +82,21 @@ fn created(created: Created) -> Response {
     if created.replayed { response.with("Idempotency-Replayed", "true".to_string()) } else { response }
 }
 
-/// The same answer, an object, with what the caller should know, after the warnings that it has already. The tag stands for the
-/// object alone.
+/// The same answer, an object, with what the caller should know beside what it says itself. The tag stands for the object alone.
 fn warned(mut response: Response, warnings: &[String]) -> Response {
-    if warnings.is_empty() {
-        return response;
+    let add = |body: &[u8]| -> serde_json::Result<Vec<u8>> {
+        // As it stands: the numbers in it are other people's.
+        let mut object: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(body)?;
+        let mut all: Vec<String> = object.get("warnings").map_or(Ok(Vec::new()), |own| serde_json::from_str(own.get()))?;
+        all.extend_from_slice(warnings);
+        object.insert("warnings".to_string(), to_raw_value(&all)?);
+        serde_json::to_vec(&object)
+    };
+    if !warnings.is_empty()
+        && let Ok(body) = add(&response.body)
+    {
+        response.body = body;
     }
-    let Ok(mut object) = serde_json::from_slice::<BTreeMap<String, Box<RawValue>>>(&response.body) else { return response };
-    let own = object.get("warnings").and_then(|own| serde_json::from_str::<Vec<String>>(own.get()).ok());
-    let all = to_raw_value(&[&own.unwrap_or_default(), warnings].concat()).expect("texts are JSON");
-    object.insert("warnings".to_string(), all);
-    response.body = serde_json::to_vec(&object).expect("raw JSON under names is JSON");
     response
 }
 

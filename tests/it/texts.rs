@@ -103,7 +103,8 @@ fn the_version_is_one() {
     let own = locked.split("[[package]]\n").find(|package| package.starts_with("name = \"uptimemesh\"\n")).unwrap();
     assert_eq!(own.lines().nth(1).unwrap(), format!("version = \"{version}\""), "Cargo.lock");
     let headings: Vec<String> = document("ops/CHANGELOG.md").lines().filter_map(|l| l.strip_prefix("## ")).map(str::to_string).collect();
-    assert_eq!(headings.first().map(String::as_str), Some(version), "ops/CHANGELOG.md");
+    let released = headings.iter().find(|heading| *heading != "Unreleased");
+    assert_eq!(released.map(String::as_str), Some(version), "ops/CHANGELOG.md");
     let key = document("ops/release-key.pub");
     for script in [&stable["bootstrap"], &stable["updater"]] {
         let path = script["path"].as_str().unwrap();

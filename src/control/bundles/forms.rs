@@ -376,7 +376,7 @@ const PATH_WORDS: &[&str] = &[
     "etcd", "events", "explain", "favicon.ico", "health", "heartbeat", "join", "join-tokens", "keep-run", "labels", "leases",
     "login", "logout", "me", "metrics", "mode", "move", "new-service", "nodes", "openapi.json", "password", "pause",
     "plan", "previous", "rebalance", "reboot-marker", "reconcile", "renew", "replicas", "restart", "restore",
-    "resume", "revisions", "revoke", "rollback", "rollout", "rotate", "rotate-wg-keys", "runs", "router-assignments",
+    "resume", "revisions", "revoke", "rollback", "rollout", "rotate", "rotate-wg-keys", "room", "runs", "router-assignments",
     "scheduler", "services", "sessions", "settings", "snapshot", "snapshots", "spec", "static", "status", "stream",
     "style.css", "support", "support-bundles", "theme", "token", "tokens", "ui", "uncordon", "updates", "users",
     "version", "wireguard",
