@@ -49,6 +49,14 @@ fn ids_and_names_that_look_equal_are_told_of_in_the_answer_on_the_page_and_by_th
     let both = admin.patch("/services/web", &json!({"spec": {"count": 1, "kept": 3}}));
     assert!(warns(&both, "\"WEB\"") && warns(&both, "spec.count") && both.text().matches("\"warnings\":").count() == 1, "{}", both.text());
     assert!(admin.get("/ui/services/web").text().contains("another service"));
+    // What is said of the spec and what is said of the names stand in one list.
+    for answer in [
+        admin.post("/services", &json!({"id": "weB", "name": "third", "spec": {"count": 1e0, "weight": 1}})),
+        admin.patch("/services/weB", &json!({"spec": {"count": 2}})),
+    ] {
+        assert!(warns(&answer, "\"WEB\"") && warns(&answer, "count"), "{}", answer.text());
+        assert_eq!(answer.text().matches("\"warnings\"").count(), 1, "{}", answer.text());
+    }
     for seen in [
         "the ids \"PI\" and \"Pi\" and \"pi\" of nodes",
         "the names \"pi \" and \"pi\" of nodes",
@@ -57,11 +65,13 @@ fn ids_and_names_that_look_equal_are_told_of_in_the_answer_on_the_page_and_by_th
         ask(dir.path(), &[]).has("names.alike", "warn", seen, "PATCH /nodes/NODE");
     }
 
-    fs::write(dir.join("w.json"), json!({"id": "wEb", "name": "w", "spec": {}}).to_string()).unwrap();
+    fs::write(dir.join("w.json"), json!({"id": "wEb", "name": "w", "spec": {"count": 1}}).to_string()).unwrap();
     let url = format!("http://{}", client.address);
     let args = ["service", "apply", "-f", "w.json", "--username", "admin", "--password", "uptime", "--api-url", &url];
     let said = String::from_utf8(command(dir.path(), &args).output().unwrap().stderr).unwrap();
-    assert!(said.contains("warning: The id \"wEb\" differs only in case"), "{said}");
+    for warning in ["The id \"wEb\" differs only in case from \"web\"", "count"] {
+        assert_eq!(said.lines().filter(|line| line.starts_with("warning: ") && line.contains(warning)).count(), 1, "{warning}: {said}");
+    }
 }
 
 #[test]
