@@ -104,7 +104,9 @@ pub fn count_made(write: &Write, id: &str, made: i64) -> Result<()> {
 
 /// Notes that the rollout of this generation was told to be late.
 pub fn set_rollout_told(write: &Write, id: &str, generation: i64) -> Result<()> {
-    write.run(query!("services", "set_rollout_told"), named_params! { ":id": id, ":generation": generation }).map(drop)
+    write.run(query!("services", "set_rollout_told"), named_params! { ":id": id, ":generation": generation })?;
+    write.changed();
+    Ok(())
 }
 
 /// Takes a service away, with its revisions, its replicas and their endpoints.
