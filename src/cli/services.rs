@@ -54,7 +54,7 @@ pub fn apply(args: &Args) -> Result<(), Failure> {
         return Err(Failure::Failed(format!("{file} should be a JSON object with at least id and name, both texts")));
     }
     for key in wanted.as_object().into_iter().flat_map(|file| file.keys()).filter(|key| !FILE_KEYS.contains(&key.as_str())) {
-        eprintln!("! {} is not known beside spec; what is to run stands in spec", output::ascii(key));
+        eprintln!("warning: {} is not known beside spec; what is to run stands in spec", output::ascii(key));
     }
     let id = said(&wanted["id"]);
     let path = format!("/services/{}", encoded(&id));
@@ -83,9 +83,6 @@ pub fn apply(args: &Args) -> Result<(), Failure> {
     };
     if !args.has("json") {
         output::print(&format!("{}\n", output::ascii(&done)));
-    }
-    for warning in service["warnings"].as_array().into_iter().flatten() {
-        eprintln!("! {}", output::ascii(&said(warning)));
     }
     let waited = if args.has("wait") { wait(&api, &id) } else { Ok(()) };
     if args.has("json") {
