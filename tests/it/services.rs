@@ -143,6 +143,7 @@ fn apply_tells_what_is_not_known() {
         let output = run(fleet.dir.path(), &["service", "apply", "-f", "web.json", "--api-url", &fleet.url]);
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(out.starts_with(done), "{change}: {out}{err}");
+        assert_eq!(err.matches("spec.count is not known").count(), 1, "{change}: {err}");
         assert!(err.contains("warning: spec.count is not known here; did you mean spec.scheduling.desired_replicas?"), "{change}: {err}");
         assert!(err.contains("warning: replicas is not known beside spec"), "{change}: {err}");
     }
