@@ -134,7 +134,8 @@ pub fn change_password(control: &Control, visitor: &Visitor, user: &User, change
     check_length(change.new, "new_password")?;
     let address = address::client(visitor.place.address);
     let charged = control.auth.attempts.charge(address, &user.name)?;
-    let account = control.store.read(|r| users::by_name(r, &user.name))?.ok_or_else(Error::unauthenticated)?;
+    let refund = |_: &Error| control.auth.attempts.refund(address, charged);
+    let account = control.store.read(|r| users::by_name(r, &user.name)).inspect_err(refund)?.ok_or_else(Error::unauthenticated)?;
     if account.password_is_seeded && !visitor.place.is_local {
         if change.setup_code.is_empty() {
             control.auth.attempts.refund(address, charged);
