@@ -324,8 +324,9 @@ fn what_root_starts_on_the_data_of_another_runs_as_that_user() {
         return;
     }
     let attacked = Attacked::new();
-    for verb in ["up", "serve"] {
-        let args = [verb, "--server-host", "127.0.0.1", "--server-port", "0"];
+    // The identity that is there is no real one, so `up` is told another.
+    for (verb, node) in [("up", &["--node-id", "own"][..]), ("serve", &[])] {
+        let args = [&[verb, "--server-host", "127.0.0.1", "--server-port", "0"], node].concat();
         let mut running = Running::of(attacked.command(&args), attacked.dir.path(), verb);
         running.client().signed_in("admin", "uptime");
         assert_eq!(identity(running.pid()), [vec![SERVICE; 4], vec![SERVICE; 4], vec![]], "{verb}");
