@@ -148,7 +148,9 @@ impl Slots {
             // Who has most of it makes room too, even while it is worked for: one caller must not shut the others out of their network.
             let greedy = || state.of_greedy(numbers.iter(), limits.connections_per_address_max / 2, true);
             let victim = state.had_its_chance(state.unproven(numbers.iter(), true, 0)).or_else(greedy);
-            let victim = victim.or_else(|| state.unproven(numbers.iter(), true, 0)).or_else(|| state.silent(numbers.iter()))?;
+            let victim = victim.or_else(|| state.unproven(numbers.iter(), true, 0)).or_else(|| state.silent(numbers.iter()));
+            // Whose first request waits for its turn has not proven anything either.
+            let victim = victim.or_else(|| state.had_its_chance(state.busy(numbers.iter())))?;
             state.close(victim);
         }
         while state.open.len() >= limits.connections_max {
@@ -229,6 +231,12 @@ impl State {
     fn count_unproven(&self, numbers: &BTreeSet<u64>) -> usize {
         let is_unproven = |number: &&u64| self.open.get(number).is_some_and(|open| open.standing.holder.get().is_none());
         numbers.iter().filter(is_unproven).count()
+    }
+
+    /// The oldest of these that has proven nothing yet and is worked for.
+    fn busy<'n>(&self, numbers: impl Iterator<Item = &'n u64>) -> Option<u64> {
+        let mut all = numbers.filter_map(|number| Some((*number, self.open.get(number)?)));
+        all.find(|(_, open)| open.standing.holder.get().is_none() && open.standing.is_busy()).map(|(number, _)| number)
     }
 
     /// The oldest connection of whoever has most of these, if that is more than a share; one that is worked for only where that is allowed
@@ -371,6 +379,14 @@ mod tests {
         all[8].standing.prove("user:third");
         all.push(connect(&slots, &limits, "192.0.2.1"));
         assert_eq!(open_of(&mut all), [0, 2, 3, 4, 6, 7, 8, 9], "one that is not worked for goes before");
+
+        // Requests that wait for their turn, so that nothing is proven yet.
+        let mut all: Vec<Client> = (0..8).map(|_| connect(&slots, &limits, "192.0.2.2")).collect();
+        all.iter().for_each(|client| client.standing.set_busy(true));
+        assert!(connect(&slots, &limits, "192.0.2.2").slot.is_none(), "they have just come");
+        std::thread::sleep(CHANCE);
+        all.push(connect(&slots, &limits, "192.0.2.2"));
+        assert_eq!(open_of(&mut all), [1, 2, 3, 4, 5, 6, 7, 8]);
     }
 
     #[test]
