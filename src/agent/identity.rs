@@ -7,6 +7,7 @@ use crate::files::{self, PRIVATE, PUBLIC};
 use crate::model::ids::is_id;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// The node's private key.
 pub const KEY: &str = "node.key";
@@ -83,6 +84,11 @@ pub fn place(dir: &Path, node_id: &str) -> PathBuf {
     let own = dir.join(node_id);
     let direct = !Identity::exists(&own) && Identity::exists(dir) && owner(dir).as_deref() == Some(node_id);
     if direct { dir.to_path_buf() } else { own }
+}
+
+/// When the identity in this directory got its lease token.
+pub fn used_at(dir: &Path) -> Option<SystemTime> {
+    std::fs::metadata(dir.join(LEASE)).and_then(|found| found.modified()).ok()
 }
 
 /// Whose certificate is in this directory.

@@ -76,6 +76,13 @@ pub(super) fn node(args: &Args, data_dir: &Path, nameless: &str) -> (String, Pat
     let all = args.get("identity-dir").map_or_else(|| data_dir.join("identities"), PathBuf::from);
     let named = named(args);
     let mut here = if named.is_some() { Vec::new() } else { identity::all_in(&all) };
+    if here.len() > 1
+        && let Some(at) = of_several(&here, !nameless.is_empty())
+    {
+        let only = here.swap_remove(at);
+        eprintln!("note: several nodes have an identity in {}; this goes on as {} (--node-id says another)", all.display(), only.0);
+        return only;
+    }
     if here.len() > 1 {
         let ids: Vec<&str> = here.iter().map(|(id, _)| id.as_str()).collect();
         args.fault(format!("several nodes have an identity in {}: say which one is meant by --node-id: {}", all.display(), ids.join(", ")));
@@ -89,6 +96,14 @@ pub(super) fn node(args: &Args, data_dir: &Path, nameless: &str) -> (String, Pat
     }
     let dir = identity::place(&all, &id);
     (id, dir)
+}
+
+/// Which of several identities is meant: the one of this machine's name, as version 2.0.0 chose. A control plane must start in any case: each
+/// container that 2.0.0 ran on a volume has left an identity there, and the one that was used last is the machine's.
+fn of_several(here: &[(String, PathBuf)], any: bool) -> Option<usize> {
+    let name = host::name();
+    let named = here.iter().position(|(id, _)| Some(id) == name.as_ref());
+    named.or_else(|| (0..here.len()).filter(|_| any).max_by_key(|at| identity::used_at(&here[*at].1)))
 }
 
 /// The node that the command line or the environment names.

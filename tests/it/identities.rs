@@ -104,7 +104,7 @@ fn one_identity_is_meant_whatever_the_machine_is_called() {
     assert_eq!(node_id(&ok(machine.path(), &["join", "--api-url", &url, "--token", &token, "--role", "worker"])), "called-so-once");
 
     join(machine.path(), &url, &admin, "another", &[]);
-    for line in [&beat[..], &["agent", "--api-url", &url], &["join", "--api-url", &url, "--token", "x", "--role", "worker"], &["up"]] {
+    for line in [&beat[..], &["agent", "--api-url", &url], &["join", "--api-url", &url, "--token", "x", "--role", "worker"]] {
         let (status, said) = fails(machine.path(), line);
         assert!(status == 2 && said.contains("--node-id: another, called-so-once"), "{line:?}: {status} {said}");
     }
@@ -123,6 +123,21 @@ fn up_is_the_node_whose_identity_is_there() {
     until("it is up", || again.said().contains("node     called-so-once").then_some(()));
     let nodes = client.signed_in("admin", "uptime").get("/nodes").json();
     assert_eq!(nodes.as_array().unwrap().len(), 1, "{nodes}");
+}
+
+/// As containers of 2.0.0 left it, of which each was another node.
+#[test]
+fn up_starts_on_a_volume_with_several_identities_as_the_node_that_was_used_last() {
+    let dir = Dir::new();
+    let up = ["up", "--server-port", "0"];
+    for id in ["z-first", "a-last"] {
+        let (mut running, _) = Running::serve(dir.path(), &[&up[..], &["--node-id", id]].concat());
+        until("it is up", || running.said().contains(&format!("node     {id}")).then_some(()));
+        assert_eq!(running.terminate(), 0);
+    }
+    let (again, _) = Running::serve(dir.path(), &up);
+    until("it is up", || again.said().contains("node     a-last").then_some(()));
+    assert!(again.logged().contains("note: several nodes have an identity"), "{}", again.logged());
 }
 
 /// As a container that is made anew beside its volume: it has another host name each time.
