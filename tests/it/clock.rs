@@ -11,10 +11,9 @@ use std::process::Command;
 
 /// The program with another clock: `+3650d`, or `@1970-01-02 00:00:00`. Monotonic time goes on as it is.
 fn at(time: &str, dir: &Path, args: &[&str]) -> Command {
-    let program = command(dir, args);
-    let mut faked = Command::new("faketime");
-    faked.args(["-f", time]).arg(program.get_program()).args(program.get_args()).current_dir(dir);
-    faked.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("DONT_FAKE_MONOTONIC", "1").stdin(std::process::Stdio::null());
+    // Without the wrapper, which would be what a test ends, and leave the program running.
+    let mut faked = command(dir, args);
+    faked.env("LD_PRELOAD", preload()).env("FAKETIME", time).env("DONT_FAKE_MONOTONIC", "1");
     faked
 }
 
