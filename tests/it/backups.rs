@@ -287,7 +287,7 @@ fn a_restore_that_stopped_half_way_is_finished_by_the_server_and_not_backed_up()
     give(&dir.join("data"), NOBODY);
     // What is mounted cannot be renamed.
     let args = ["backup", "restore", file.to_str().unwrap(), "--replace"];
-    let output = in_namespace(dir.path(), "mount -t tmpfs tmpfs data/keys\n", &args).output().unwrap();
+    let output = in_namespace(dir.path(), "mount -t tmpfs -o uid=65534,mode=700 tmpfs data/keys\n", &args).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(fs::metadata(dir.join("data/restore.json")).unwrap().uid(), NOBODY);
     let said = fails(dir.path(), &["backup", "create", "--no-encryption"]);
