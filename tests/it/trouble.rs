@@ -69,8 +69,12 @@ fn a_heartbeat_with_news_is_renewed_while_nothing_can_be_written() {
     let server = Running::of(in_namespace(dir.path(), script, &args), dir.path(), "serve");
     let admin = server.client().signed_in("admin", "uptime");
     let mut node = crate::node::Node::joined(&admin, "n");
-    let blob = |i: usize| json!({"id": format!("n{i:04}"), "name": format!("n{i}"), "status": {"blob": "x".repeat(30_000)}});
-    (0..1000).find(|i| admin.post("/nodes", &blob(*i)).status == 503).expect("four megabytes are soon full");
+    let sized = |i: usize, bytes: usize| json!({"id": format!("n{i:04}"), "name": format!("n{i}"), "status": {"blob": "x".repeat(bytes)}});
+    let blob = |i: usize| sized(i, 30_000);
+    // To the last page: what is smaller must not fit either.
+    for (from, bytes) in [(0, 30_000), (3000, 5_000), (6000, 10)] {
+        (from..from + 1000).find(|i| admin.post("/nodes", &sized(*i, bytes)).status == 503).expect("four megabytes are soon full");
+    }
     let status = |admin: &Client| admin.get("/nodes/n").json()["status"].clone();
 
     let before = admin.get("/nodes/n").json()["lease_expires_at"].clone();
