@@ -29,16 +29,26 @@ pub fn can_mount() -> bool {
     can
 }
 
+/// A server whose data lie on a disk of four megabytes, a quarter of which a file takes.
+fn on_a_small_disk(dir: &Dir) -> Running {
+    fs::create_dir(dir.join("data")).unwrap();
+    let script = "mount -t tmpfs -o size=4m tmpfs data\nhead -c 1000000 /dev/zero > data/filler";
+    let args = ["serve", "--server-host", "127.0.0.1", "--server-port", "0", "--log-file", ""];
+    Running::of(in_namespace(dir.path(), script, &args), dir.path(), "serve")
+}
+
+/// Takes that file away.
+fn make_room(server: &Running, dir: &Dir) {
+    fs::remove_file(format!("/proc/{}/root{}", server.pid(), dir.join("data/filler").display())).unwrap();
+}
+
 #[test]
 fn a_full_disk_refuses_writes_whole_and_reads_go_on() {
     if !can_mount() {
         return;
     }
     let dir = Dir::new();
-    fs::create_dir(dir.join("data")).unwrap();
-    let script = "mount -t tmpfs -o size=4m tmpfs data\nhead -c 1000000 /dev/zero > data/filler";
-    let args = ["serve", "--server-host", "127.0.0.1", "--server-port", "0", "--log-file", ""];
-    let server = Running::of(in_namespace(dir.path(), script, &args), dir.path(), "serve");
+    let server = on_a_small_disk(&dir);
     let admin = server.client().signed_in("admin", "uptime");
     let node = |i: usize| json!({"id": format!("n{i:04}"), "name": format!("n{i}"), "status": {"blob": "x".repeat(30_000)}});
     let full = (0..1000).find(|i| {
@@ -52,7 +62,7 @@ fn a_full_disk_refuses_writes_whole_and_reads_go_on() {
     assert_eq!(listed(&admin), kept, "reads go on, with all that was acknowledged and nothing of what was refused");
     assert_eq!(admin.events("nodes").len(), kept);
     assert_eq!(admin.signed_in("admin", "uptime").get("/nodes/n0000").status, 200);
-    fs::remove_file(format!("/proc/{}/root{}", server.pid(), dir.join("data/filler").display())).unwrap();
+    make_room(&server, &dir);
     until("writes are possible again", || (admin.post("/nodes", &node(kept)).status == 201).then_some(()));
     assert_eq!(listed(&admin), kept + 1);
 }
@@ -63,10 +73,7 @@ fn a_heartbeat_with_news_is_renewed_while_nothing_can_be_written() {
         return;
     }
     let dir = Dir::new();
-    fs::create_dir(dir.join("data")).unwrap();
-    let script = "mount -t tmpfs -o size=4m tmpfs data\nhead -c 1000000 /dev/zero > data/filler";
-    let args = ["serve", "--server-host", "127.0.0.1", "--server-port", "0", "--log-file", ""];
-    let server = Running::of(in_namespace(dir.path(), script, &args), dir.path(), "serve");
+    let server = on_a_small_disk(&dir);
     let admin = server.client().signed_in("admin", "uptime");
     let mut node = crate::node::Node::joined(&admin, "n");
     let sized = |i: usize, bytes: usize| json!({"id": format!("n{i:04}"), "name": format!("n{i}"), "status": {"blob": "x".repeat(bytes)}});
@@ -92,7 +99,7 @@ fn a_heartbeat_with_news_is_renewed_while_nothing_can_be_written() {
     let answer = node.heartbeat(&admin, 45, &json!({"b": 2, "c": [3]}));
     assert_eq!((answer.status, &answer.json()["status_stored"]), (200, &json!(false)), "{}", answer.text());
 
-    fs::remove_file(format!("/proc/{}/root{}", server.pid(), dir.join("data/filler").display())).unwrap();
+    make_room(&server, &dir);
     until("writes are possible again", || (admin.post("/nodes", &blob(2000)).status == 201).then_some(()));
     // A heartbeat that has nothing to tell writes what is kept.
     let answer = node.heartbeat(&admin, 45, &json!({}));
