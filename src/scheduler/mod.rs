@@ -58,7 +58,7 @@ enum Scope {
 /// What the scheduler keeps between two plans.
 pub struct Scheduler {
     lane: Lane,
-    brake: Mutex<Brake>,
+    brake: Arc<Mutex<Brake>>,
     started: Instant,
     /// Whether it was told that silent nodes keep their replicas for a while.
     told_grace: AtomicBool,
@@ -164,7 +164,7 @@ impl Drop for Turnstile<'_> {
 impl Scheduler {
     /// A scheduler whose brake is as it was when the server stopped.
     pub fn load(store: &Store) -> Result<Scheduler> {
-        let brake = Mutex::new(Brake::of(store.read(brake::fleet)?));
+        let brake = Arc::new(Mutex::new(Brake::of(store.read(brake::fleet)?)));
         let (lane, rhythm) = (Lane::default(), Mutex::default());
         let last = seen::Last::default();
         Ok(Scheduler { last, lane, brake, started: clock::tick(), told_grace: AtomicBool::new(false), rhythm, stats: Stats::default() })
@@ -396,12 +396,13 @@ impl Scheduler {
             }
             Turn::Off => NewEvent::info("scheduler", "scheduler.brake_off", json!({})),
         };
-        let fleet = brake.fleet();
+        let live = Arc::clone(&self.brake);
         control.store.write(move |w| {
-            brake::keep(w, &fleet)?;
-            events::record(w, event).map(drop)
+            brake::keep(w, &brake.fleet())?;
+            events::record(w, event)?;
+            w.on_commit(move || *lock(&live) = brake);
+            Ok(())
         })?;
-        *lock(&self.brake) = brake;
         if let Turn::On { fleet, silent } = turn {
             log::error!(target: "scheduler", event = "scheduler.brake_on", fleet, silent; "{BRAKED}");
         }
