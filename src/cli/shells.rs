@@ -39,16 +39,16 @@ pub fn completions(args: &Args) -> Result<(), Failure> {
 struct Flag {
     name: String,
     value: &'static str,
-    help: &'static str,
+    help: String,
 }
 
 /// Everything that may follow a command, its settings too.
 fn flags(command: &Command) -> Vec<Flag> {
-    let of = |o: &Opt| Flag { name: o.name.to_string(), value: o.value, help: o.help };
+    let of = |o: &Opt| Flag { name: o.name.to_string(), value: o.value, help: o.help.to_string() };
     let mut found: Vec<Flag> = command.options.iter().copied().flatten().chain(GLOBAL).map(of).collect();
     if command.settings {
         let settings = SETTINGS.iter().filter(|s| !s.is_secret());
-        found.extend(settings.map(|s| Flag { name: flag_of(s.name), value: setting_value(s.name), help: s.help }));
+        found.extend(settings.map(|s| Flag { name: flag_of(s.name), value: setting_value(s.name), help: s.help() }));
     }
     found
 }
@@ -224,7 +224,7 @@ fn zsh_flag(flag: &Flag) -> String {
     };
     // Values may be joined by `=`, and options may be given again.
     let joined = if flag.value.is_empty() { "" } else { "=" };
-    format!("'*--{}{joined}[{}]{takes}'", flag.name, zsh_text(flag.help))
+    format!("'*--{}{joined}[{}]{takes}'", flag.name, zsh_text(&flag.help))
 }
 
 fn zsh() -> String {
@@ -232,7 +232,8 @@ fn zsh() -> String {
         words.map(|(word, about)| format!("'{}:{}'", zsh_text(word), zsh_text(&about))).collect::<Vec<_>>().join(" ")
     };
     let mut out = "#compdef uptimemesh\n# zsh completion of uptimemesh, made by `uptimemesh completions zsh`.\n".to_string();
-    let globals: Vec<String> = GLOBAL.iter().map(|o| zsh_flag(&Flag { name: o.name.to_string(), value: o.value, help: o.help })).collect();
+    let globals: Vec<String> =
+        GLOBAL.iter().map(|o| zsh_flag(&Flag { name: o.name.to_string(), value: o.value, help: o.help.to_string() })).collect();
     let firsts = described(&mut first_words().into_iter());
     // Writing to a String cannot fail.
     let _ = write!(
@@ -327,7 +328,7 @@ complete -c uptimemesh -f
                 "complete -c uptimemesh -n '__uptimemesh_in {}' -l {}{takes} -d '{}'",
                 command.name,
                 flag.name,
-                fish_text(flag.help)
+                fish_text(&flag.help)
             );
         }
     }
@@ -385,7 +386,7 @@ fn manual() -> String {
     out.push_str(".SH ENVIRONMENT\nOptions win over the environment, and that over the file\n.I .env\nin the working directory.\n");
     for setting in SETTINGS {
         let default = if setting.default.is_empty() { String::new() } else { format!(" (default {})", setting.default) };
-        let _ = writeln!(out, ".TP\n.B {}\n{}", setting.name, roff(&format!("{}{default}", setting.help)));
+        let _ = writeln!(out, ".TP\n.B {}\n{}", setting.name, roff(&format!("{}{default}", setting.help())));
     }
     out.push_str(
         ".SH FILES\n.TP\n.I /etc/uptimemesh/uptimemesh.env\nsettings of the installed services\n.TP\n.I /var/lib/uptimemesh\ntheir data\n.TP\n\
