@@ -2,7 +2,7 @@
 
 use super::args::{Args, Failure, Opt, opt};
 use super::{output, shown};
-use crate::serve;
+use crate::offline;
 use serde_json::json;
 
 /// Options of `version`.
@@ -29,7 +29,7 @@ pub fn version(args: &Args) -> Result<(), Failure> {
             "linked": if cfg!(target_feature = "crt-static") { "static" } else { "dynamic" },
             "profile": if cfg!(debug_assertions) { "debug" } else { "release" },
             "rustc": COMPILER.unwrap_or("unknown"),
-            "sqlite": serve::sqlite_version(),
+            "sqlite": offline::sqlite_version(),
         }),
     );
     Ok(())

@@ -1,12 +1,11 @@
 //! What calls are counted by, and what they cost. A route's line says which of these holds for it.
 
-use super::node;
-use crate::control::{Control, throttle};
+use super::{Reply, node};
+use crate::control::Control;
+use crate::control::access::throttle;
 use crate::error::{Error, Result};
 use crate::http::Request;
 use crate::model::address;
-
-use super::Reply;
 
 /// How calls of a route are counted. Signed-in callers are counted by their session or token, whatever the route; this is about all others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

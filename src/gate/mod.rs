@@ -7,7 +7,7 @@ mod node;
 mod origin;
 mod session;
 
-pub use crate::control::node_proofs::NodeCaller;
+pub use crate::control::access::node_proofs::NodeCaller;
 pub use base::begins_like_ours;
 pub use errors::answer;
 pub use meter::Meter;
@@ -15,14 +15,16 @@ pub use session::{COOKIE, csrf, holder, place, sign_out, user_of, visitor, with_
 
 use crate::caller::{self, Caller};
 use crate::clock;
-use crate::control::auth::same_secret;
-use crate::control::{Control, throttle, unnamed};
+use crate::control::Control;
+use crate::control::access::auth::same_secret;
+use crate::control::access::{throttle, unnamed};
 use crate::error::{Error, Result};
 use crate::http::table::{self, Found};
 use crate::http::{Request, Response, form};
 use crate::model::address;
 use crate::model::users::{Role, User};
 use crate::percent;
+use crate::upkeep::App;
 
 /// What a handler gives back.
 pub type Reply = Result<Response>;
@@ -32,14 +34,14 @@ pub type Reply = Result<Response>;
 #[derive(Clone, Copy)]
 pub enum Handler {
     /// Every caller.
-    Open(fn(&Control, &Request) -> Reply),
+    Open(fn(&App, &Request) -> Reply),
     /// A signed-in user of this role at least.
-    By(Role, fn(&Control, &Request, &User) -> Reply),
+    By(Role, fn(&App, &Request, &User) -> Reply),
     /// A node, proven by its client certificate or by a signature in headers.
-    ByNode(fn(&Control, &Request, &NodeCaller) -> Reply),
+    ByNode(fn(&App, &Request, &NodeCaller) -> Reply),
     /// A caller that the handler itself checks, by a form of its own: a collector of metrics by its token or address, a node that renews
     /// its identity by the signature in the body.
-    Checked(fn(&Control, &Request) -> Reply),
+    Checked(fn(&App, &Request) -> Reply),
 }
 
 /// A handler, and what it gives when all goes well.
@@ -128,10 +130,11 @@ pub struct Refusal<'r> {
 }
 
 /// Draws the page that tells a person of a refusal. Programs are told in JSON.
-pub type Draw = fn(&Control, &Request, &Refusal) -> Reply;
+pub type Draw = fn(&App, &Request, &Refusal) -> Reply;
 
 /// Finds who is calling, whether they may, and what handles it. Whoever is not signed in learns nothing of which paths exist.
-pub fn dispatch(control: &Control, tables: &[&'static [Route]], draw: Draw, mut request: Request) -> Response {
+pub fn dispatch(app: &App, tables: &[&'static [Route]], draw: Draw, mut request: Request) -> Response {
+    let control = &app.control;
     let began = clock::tick();
     request.believe(&control.config.trusted_proxies);
     base::enter(control, tables, &mut request);
@@ -157,12 +160,11 @@ pub fn dispatch(control: &Control, tables: &[&'static [Route]], draw: Draw, mut 
         _ => None,
     };
     let mut user = None;
-    let reply = enter(control, tables, &mut request, found, &mut user);
+    let reply = enter(app, tables, &mut request, found, &mut user);
     if reply.as_ref().map_or_else(is_of_stranger, |response| response.status == 401) {
         control.throttle.refusals.spend(source);
     }
-    let mut response =
-        reply.unwrap_or_else(|error| refuse(control, &request, draw, &Refusal { error: &error, user: user.as_ref(), needs }));
+    let mut response = reply.unwrap_or_else(|error| refuse(app, &request, draw, &Refusal { error: &error, user: user.as_ref(), needs }));
     response.source = Some(source);
     if response.status == 401 {
         // Not Basic: a browser would ask for a password itself.
@@ -170,7 +172,7 @@ pub fn dispatch(control: &Control, tables: &[&'static [Route]], draw: Draw, mut 
     }
     response.holder = holder_name(user.as_ref());
     base::leave(&mut response, &request.base);
-    control.metrics.request(method, path, response.status, clock::tick().duration_since(began));
+    app.metrics.request(method, path, response.status, clock::tick().duration_since(began));
     response
 }
 
@@ -183,10 +185,10 @@ fn holder_name(user: Option<&User>) -> Option<String> {
 }
 
 /// The answer to whoever was refused: JSON, or a page where a person sees it.
-fn refuse(control: &Control, request: &Request, draw: Draw, refusal: &Refusal) -> Response {
+fn refuse(app: &App, request: &Request, draw: Draw, refusal: &Refusal) -> Response {
     let mut answer = answer(refusal.error);
     if is_for_people(request)
-        && let Ok(page) = draw(control, request, refusal)
+        && let Ok(page) = draw(app, request, refusal)
     {
         answer.body = page.body;
         answer.headers.retain(|(name, _)| *name != CONTENT_TYPE);
@@ -202,13 +204,8 @@ fn is_of_stranger(error: &Error) -> bool {
 }
 
 /// `seen` tells who is calling, whatever comes of it.
-fn enter(
-    control: &Control,
-    tables: &[&'static [Route]],
-    request: &mut Request,
-    found: Found<'static, Endpoint>,
-    seen: &mut Option<User>,
-) -> Reply {
+fn enter(app: &App, tables: &[&'static [Route]], request: &mut Request, found: Found<'static, Endpoint>, seen: &mut Option<User>) -> Reply {
+    let control = &app.control;
     if let Some(refusal) = unknown_host(control, request) {
         return Ok(refusal);
     }
@@ -234,9 +231,9 @@ fn enter(
         let request = &*request;
         let is_user = user.is_some();
         return match route.handler.access {
-            Handler::Open(handler) | Handler::Checked(handler) => call_open(control, request, meter, is_user, || handler(control, request)),
-            Handler::ByNode(handler) => call_open(control, request, meter, is_user, || by_node(control, request, is_user, handler)),
-            Handler::By(role, handler) => by_user(control, request, route, user, by_cookie, (role, handler)),
+            Handler::Open(handler) | Handler::Checked(handler) => call_open(control, request, meter, is_user, || handler(app, request)),
+            Handler::ByNode(handler) => call_open(control, request, meter, is_user, || by_node(app, request, is_user, handler)),
+            Handler::By(role, handler) => by_user(app, request, route, user, by_cookie, (role, handler)),
         };
     }
     let public = matches!(found, Found::OtherMethod(_)) && is_open(tables, &request.path);
@@ -296,17 +293,17 @@ fn call_open(control: &Control, request: &Request, meter: Meter, is_user: bool, 
 }
 
 /// Calls what only a node may call, once it has proven who it is.
-fn by_node(control: &Control, request: &Request, is_user: bool, handler: fn(&Control, &Request, &NodeCaller) -> Reply) -> Reply {
-    let node = node::prove(control, request, is_user)?;
-    meter::take_of_node(control, &node.node_id)?;
-    handler(control, request, &node)
+fn by_node(app: &App, request: &Request, is_user: bool, handler: fn(&App, &Request, &NodeCaller) -> Reply) -> Reply {
+    let node = node::prove(&app.control, request, is_user)?;
+    meter::take_of_node(&app.control, &node.node_id)?;
+    handler(app, request, &node)
 }
 
 /// A route's role and handler, where a signed-in user may call it.
-type ByUser = (Role, fn(&Control, &Request, &User) -> Reply);
+type ByUser = (Role, fn(&App, &Request, &User) -> Reply);
 
-fn by_user(control: &Control, request: &Request, route: &Route, user: Option<&User>, by_cookie: bool, (role, handler): ByUser) -> Reply {
-    let Some(user) = user else { return not_signed_in(control, request) };
+fn by_user(app: &App, request: &Request, route: &Route, user: Option<&User>, by_cookie: bool, (role, handler): ByUser) -> Reply {
+    let Some(user) = user else { return not_signed_in(&app.control, request) };
     if user.restriction.is_some() && !route.handler.always {
         return held_back(request);
     }
@@ -319,12 +316,12 @@ fn by_user(control: &Control, request: &Request, route: &Route, user: Option<&Us
     if by_cookie && changes(request) {
         origin::check(request)?;
         if is_page(request) {
-            check_form(control, request, user)?;
+            check_form(&app.control, request, user)?;
         }
     }
     let is_dear = route.handler.dear || route.handler.gives.starts_with('[') || is_page(request);
-    let _turn = if is_dear { Some(control.throttle.dear(&user.name)?) } else { None };
-    handler(control, request, user)
+    let _turn = if is_dear { Some(app.control.throttle.dear(&user.name)?) } else { None };
+    handler(app, request, user)
 }
 
 /// Whether a request may change something.

@@ -1,7 +1,7 @@
 //! From a client certificate or signed headers to the node that calls.
 
 use crate::control::Control;
-use crate::control::node_proofs::{self, Call, NodeCaller, Shown};
+use crate::control::access::node_proofs::{self, Call, NodeCaller, Shown};
 use crate::error::{Error, Result};
 use crate::http::Request;
 use crate::model::node_calls::{self, LEASE_TOKEN, RUN, SIGNATURE, SIGNED_AT};
