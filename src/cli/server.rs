@@ -11,6 +11,7 @@ use crate::agent::{Agent, Way};
 use crate::client::{Api, Trust};
 use crate::config::{Config, Dotenv};
 use crate::error::Chain;
+use crate::model::leases::LEASE_TTL_S;
 use crate::sys::owner::Owner;
 use crate::sys::{notify, signals};
 use crate::thread::{Stop, spawn};
@@ -29,8 +30,6 @@ const UP: &[Opt] = &[
     opt("identity-dir", "DIR", "where identities are kept, each in <node-id>/ (default: identities, in the data directory)"),
 ];
 
-/// Seconds of the local node's lease.
-const LEASE_TTL_S: i64 = 45;
 /// The command waits so long at a time for the signal to end.
 const FOREVER: Duration = Duration::from_secs(3600);
 
