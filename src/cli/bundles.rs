@@ -1,6 +1,7 @@
 //! Commands for support bundles.
 
 use super::args::{Args, Failure, Opt, opt};
+use super::progress::Progress;
 use super::{encoded, listed, output, signed_in};
 use crate::client::Api;
 use crate::{clock, files};
@@ -43,7 +44,6 @@ pub fn create(args: &Args) -> Result<(), Failure> {
         );
     }
     if args.has("wait") || args.get("output").is_some() {
-        eprintln!("The control plane makes the support bundle {} ...", output::ascii(&id));
         bundle = wait(&api, &id, Duration::from_secs(timeout_s.unsigned_abs()))?;
     }
     match args.get("output") {
@@ -58,6 +58,8 @@ pub fn create(args: &Args) -> Result<(), Failure> {
 /// Waits until it is made; fails with the reason where it is not.
 fn wait(api: &Api, id: &str, at_most: Duration) -> Result<Value, Failure> {
     let end = clock::tick() + at_most;
+    let progress = Progress::begin("uptimemesh support-bundle list")?;
+    progress.say(&format!("The control plane makes the support bundle {id} ..."));
     loop {
         let bundle = api.get(&format!("/support-bundles/{}", encoded(id)))?;
         match bundle["status"].as_str() {

@@ -1,6 +1,7 @@
 //! Commands for the cluster's authority and its rotation.
 
 use super::args::{Args, Failure, Opt, opt};
+use super::progress::Progress;
 use super::{listed, output, shown, signed_in};
 use crate::client::Api;
 use crate::clock;
@@ -60,14 +61,10 @@ pub fn rotate(args: &Args) -> Result<(), Failure> {
 /// Waits until every node that is alive is up to date, and tells how far it is.
 fn wait(api: &Api, at_most: Duration) -> Result<Value, Failure> {
     let end = clock::tick() + at_most;
-    let mut told = String::new();
+    let progress = Progress::begin("uptimemesh ca nodes")?;
     loop {
         let ca = api.get("/cluster/ca")?;
-        let text = format!("{} of {} nodes are up to date.", ca["nodes_up_to_date"], ca["nodes"]);
-        if told != text {
-            eprintln!("{text}");
-            told = text;
-        }
+        progress.say(&format!("{} of {} nodes are up to date.", ca["nodes_up_to_date"], ca["nodes"]));
         let waiting: Vec<String> = api
             .list("/cluster/ca/nodes")?
             .iter()

@@ -3,10 +3,12 @@
 
 mod args;
 mod backups;
+mod banner;
 mod bundles;
 mod ca;
 mod cluster;
 mod config;
+mod console;
 mod doctor;
 mod events;
 mod fleet_update;
@@ -14,6 +16,7 @@ mod node;
 mod nodes;
 mod output;
 mod people;
+mod progress;
 mod release;
 mod replicas;
 mod scheduler;
@@ -22,6 +25,7 @@ mod services;
 mod settings;
 mod shells;
 mod units;
+mod up;
 mod update;
 mod version;
 
@@ -57,9 +61,9 @@ const COMMANDS: &[Command] = &[
         name: "up",
         argument: "",
         about: "Start a control plane, enrol this machine and run its agent.",
-        options: &[server::UP],
+        options: &[up::UP],
         settings: true,
-        run: server::up,
+        run: up::up,
     },
     Command { name: "serve", argument: "", about: "Start a control plane only.", options: &[], settings: true, run: server::serve },
     Command {

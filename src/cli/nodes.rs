@@ -1,6 +1,7 @@
 //! Commands about nodes.
 
 use super::args::{Args, Failure, Opt, opt};
+use super::progress::Progress;
 use super::{encoded, listed, output, remove, said, shown, signed_in};
 use crate::client::Api;
 use serde_json::{Value, json};
@@ -113,7 +114,7 @@ pub fn drain(args: &Args) -> Result<(), Failure> {
         return Ok(());
     }
     let id = said(&node["id"]);
-    let mut told = usize::MAX;
+    let progress = Progress::begin(&format!("uptimemesh node show {id}"))?;
     loop {
         let mode = said(&api.get("/scheduler/status")?["mode"]);
         if mode != "auto" {
@@ -122,12 +123,10 @@ pub fn drain(args: &Args) -> Result<(), Failure> {
         }
         let left = api.list(&format!("/replicas?node_id={}", encoded(&id)))?.len();
         let state = said(&api.get(&path(args, ""))?["status"]["drain_state"]);
-        if left != told {
-            eprintln!("{id}: {left} replicas left");
-            told = left;
-        }
+        progress.say(&format!("{id}: {left} replicas left"));
         match state.as_str() {
             "drained" => {
+                drop(progress);
                 match args.has("json") {
                     true => output::json(&api.get(&path(args, ""))?),
                     false => output::print(&format!("{} is drained.\n", output::ascii(&id))),

@@ -123,7 +123,7 @@ fn the_setup_code_goes_to_a_terminal_and_nowhere_else() {
     let line = format!("echo $$ >pid; exec {} {}", env!("CARGO_BIN_EXE_uptimemesh"), args.join(" "));
     in_terminal.args(["--quiet", "--flush", "--command", &line, "typescript"]).current_dir(dir.path());
     let mut running = Running::of(in_terminal, dir.path(), "script");
-    let said = until("it is up", || fs::read_to_string(dir.join("typescript")).ok().filter(|said| said.contains("add a node")));
+    let said = until("it is up", || fs::read_to_string(dir.join("typescript")).ok().filter(|said| said.contains("Add a machine")));
     // The end of its terminal does not end it.
     let pid = fs::read_to_string(dir.join("pid")).unwrap();
     assert!(Command::new("kill").arg(pid.trim()).status().unwrap().success());
