@@ -200,7 +200,7 @@ fn described(name: &str, event: &Event) -> String {
 }
 
 fn said(value: &Value) -> String {
-    output::ascii(&super::said(value))
+    output::ascii(&super::answers::said(value))
 }
 
 /// Services without a place for all of their replicas.

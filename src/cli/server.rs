@@ -1,6 +1,6 @@
 //! Commands that start the control plane: serve, migrate; and its configuration.
 
-use super::args::{Args, Failure};
+use super::args::{Args, Command, Failure, command};
 use super::config::{DOTENV, unreadable_variables};
 use super::output;
 use crate::config::{Config, Dotenv};
@@ -16,6 +16,12 @@ use std::time::Duration;
 
 /// Longest wait for the signal to end, after which the command waits again.
 pub(super) const FOREVER: Duration = Duration::from_secs(3600);
+
+/// Every command of this file.
+pub const COMMANDS: &[Command] = &[
+    command("serve", "", "Start a control plane only.", &[], serve).with_settings(),
+    command("migrate", "", "Bring the database up to date, and stop.", &[], migrate).with_settings(),
+];
 
 /// The configuration. As root, this process is the owner of the data directory from here on.
 pub(super) fn config(args: &Args) -> Result<Config, Failure> {
@@ -113,7 +119,7 @@ fn dotenv() -> Result<Option<Dotenv>, Failure> {
     }
 }
 
-pub fn serve(args: &Args) -> Result<(), Failure> {
+fn serve(args: &Args) -> Result<(), Failure> {
     let config = config(args)?;
     let stop = Stop::default();
     let Some(server) = start(config, &stop)? else { return Ok(()) };
@@ -138,7 +144,7 @@ pub(super) fn start(config: Config, stop: &Stop) -> Result<Option<Arc<serve::Ser
     Ok(Some(server))
 }
 
-pub fn migrate(args: &Args) -> Result<(), Failure> {
+fn migrate(args: &Args) -> Result<(), Failure> {
     let config = config(args)?;
     let migrated = serve::migrate(&config)?;
     let path = config.database_path.display();

@@ -1,9 +1,10 @@
 //! `up`: a control plane, this machine as its node, and its agent, in one process.
 
-use super::args::{Args, Failure, Opt, opt};
+use super::agent::{UPDATE, UPDATE_STATE, named, node};
+use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::banner::{self, Places};
 use super::console::Console;
-use super::node::{UPDATE, UPDATE_STATE, named, node, replaced};
+use super::join::replaced;
 use super::output;
 use super::server::{FOREVER, config, start};
 use crate::agent::beat::{self, Joining};
@@ -20,7 +21,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 /// Options of `up`.
-pub const UP: &[Opt] = &[
+const UP: &[Opt] = &[
     opt("node-id", "ID", "this machine's node (default: the one that has an identity here, or its host name) [UPTIMEMESH_NODE_ID]"),
     opt("identity-dir", "DIR", "where identities are kept, each in <node-id>/ (default: identities, in the data directory)"),
 ];
@@ -28,7 +29,11 @@ pub const UP: &[Opt] = &[
 /// Seconds of the local node's lease.
 const LEASE_TTL_S: i64 = 45;
 
-pub fn up(args: &Args) -> Result<(), Failure> {
+/// Every command of this file.
+pub const COMMANDS: &[Command] =
+    &[command("up", "", "Start a control plane, enrol this machine and run its agent.", &[UP], up).with_settings()];
+
+fn up(args: &Args) -> Result<(), Failure> {
     // What is wrong with it is told together with what is wrong with the settings.
     named(args);
     let config = config(args)?;
