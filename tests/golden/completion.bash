@@ -69,7 +69,7 @@ _uptimemesh() {
         "ca nodes") options="--username --password-file --password --api-token-file --json --api-url --ca-file --settings-file --help"; words="" ;;
         "ca rotate") options="--wait --timeout --username --password-file --password --api-token-file --json --api-url --ca-file --settings-file --help"; words="" ;;
         "ca drop-previous") options="--force --username --password-file --password --api-token-file --json --api-url --ca-file --settings-file --help"; words="" ;;
-        "join") options="--join-file --token-file --token --role --name --mesh-ip --api-endpoint --lease-ttl --label --node-id --identity-dir --api-url --ca-file --settings-file --help"; words="" ;;
+        "join") options="--join-file --run --install --token-file --token --role --name --mesh-ip --api-endpoint --lease-ttl --label --node-id --identity-dir --api-url --ca-file --settings-file --help"; words="" ;;
         "agent") options="--ttl --update-dir --update-state --log-level --log-file --node-id --identity-dir --api-url --ca-file --settings-file --help"; words="" ;;
         "heartbeat") options="--lease-token --ttl --status-json --node-id --identity-dir --api-url --ca-file --settings-file --help"; words="" ;;
         "nodes-status") options="--username --password-file --password --api-token-file --json --api-url --ca-file --settings-file --help"; words="" ;;
