@@ -7,7 +7,7 @@ use crate::config::{Config, Dotenv};
 use crate::sys::owner::Owner;
 use crate::sys::{notify, signals};
 use crate::thread::Stop;
-use crate::{files, logger, serve};
+use crate::{files, logger, offline, serve};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -51,7 +51,7 @@ fn work_as_owner(config: &mut Config) -> Result<(), Failure> {
 /// Refuses a directory of another user in which root has made what is needed, as version 2.0.0 did where root started it: as its owner, this
 /// process could not use that.
 fn owner_has_all(data_dir: &Path, owner: Owner) -> Result<(), Failure> {
-    const NEEDED: &[&str] = &[serve::LOCK_FILE, "app.db", "keys", "pki"];
+    const NEEDED: &[&str] = &[offline::LOCK_FILE, "app.db", "keys", "pki"];
     let is_roots = |name: &&str| data_dir.join(name).symlink_metadata().is_ok_and(|found| found.uid() == 0 && !found.is_symlink());
     let roots: Vec<&str> = NEEDED.iter().copied().filter(is_roots).collect();
     if roots.is_empty() {
@@ -146,7 +146,7 @@ pub(super) fn start(config: Config, stop: &Stop) -> Result<Option<Arc<serve::Ser
 
 fn migrate(args: &Args) -> Result<(), Failure> {
     let config = config(args)?;
-    let migrated = serve::migrate(&config)?;
+    let migrated = offline::migrate(&config)?;
     let path = config.database_path.display();
     output::print(&format!("{path} is at version {}; {} migrations were applied now.\n", migrated.version, migrated.applied));
     Ok(())

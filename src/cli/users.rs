@@ -4,7 +4,7 @@ use super::answers::{encoded, listed, remove, shown};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{FIRST_PASSWORD, SIGN_IN, signed_in};
 use super::{output, server};
-use crate::serve;
+use crate::offline;
 use serde_json::json;
 
 /// Options of `user add`.
@@ -90,7 +90,7 @@ fn reset_password(args: &Args) -> Result<(), Failure> {
     let given = args.secret("new-password", "UPTIMEMESH_NEW_PASSWORD");
     let is_given = given.is_some();
     let config = server::config(args)?;
-    let (password, is_new) = serve::reset_password(&config, name, given)?;
+    let (password, is_new) = offline::reset_password(&config, name, given)?;
     let name = output::ascii(&name.to_lowercase());
     let said = if is_given { format!("The password of {name} is set.") } else { format!("The new password of {name} is {password}") };
     output::print(&match is_new {
