@@ -4,6 +4,7 @@ use super::answers::{encoded, listed, remove, said, shown};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
 use super::output;
+use super::progress::Progress;
 use crate::client::Api;
 use crate::{clock, files};
 use serde_json::{Value, json};
@@ -69,7 +70,6 @@ fn create(args: &Args) -> Result<(), Failure> {
         );
     }
     if args.has("wait") || args.get("output").is_some() {
-        eprintln!("The control plane makes the support bundle {} ...", output::ascii(&id));
         bundle = wait(&api, &id, Duration::from_secs(timeout_s.unsigned_abs()))?;
     }
     match args.get("output") {
@@ -84,6 +84,8 @@ fn create(args: &Args) -> Result<(), Failure> {
 /// Waits until it is made; fails with the reason where it is not.
 fn wait(api: &Api, id: &str, at_most: Duration) -> Result<Value, Failure> {
     let end = clock::tick() + at_most;
+    let progress = Progress::begin("uptimemesh support-bundle list")?;
+    progress.say(&format!("The control plane makes the support bundle {id} ..."));
     loop {
         let bundle = api.get(&route(id))?;
         match bundle["status"].as_str() {

@@ -4,6 +4,7 @@ use super::answers::{listed, shown};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
 use super::output;
+use super::progress::Progress;
 use crate::client::Api;
 use crate::clock;
 use serde_json::Value;
@@ -70,14 +71,10 @@ fn rotate(args: &Args) -> Result<(), Failure> {
 /// Waits until every node that is alive is up to date, and tells how far it is.
 fn wait(api: &Api, at_most: Duration) -> Result<Value, Failure> {
     let end = clock::tick() + at_most;
-    let mut told = String::new();
+    let progress = Progress::begin("uptimemesh ca nodes")?;
     loop {
         let ca = api.get("/cluster/ca")?;
-        let text = format!("{} of {} nodes are up to date.", ca["nodes_up_to_date"], ca["nodes"]);
-        if told != text {
-            eprintln!("{text}");
-            told = text;
-        }
+        progress.say(&format!("{} of {} nodes are up to date.", ca["nodes_up_to_date"], ca["nodes"]));
         let waiting: Vec<String> = api
             .list("/cluster/ca/nodes")?
             .iter()

@@ -6,10 +6,12 @@ mod answers;
 mod api_tokens;
 mod args;
 mod backups;
+mod banner;
 mod bundles;
 mod ca;
 mod config;
 mod connect;
+mod console;
 mod doctor;
 mod endpoints;
 mod events;
@@ -21,6 +23,7 @@ mod leases;
 mod names;
 mod nodes;
 mod output;
+mod progress;
 mod release;
 mod replicas;
 mod routers;
@@ -32,6 +35,7 @@ mod settings;
 mod shells;
 mod snapshots;
 mod units;
+mod up;
 mod updater;
 mod updates;
 mod users;
@@ -81,6 +85,7 @@ const GROUPS: &[Group] = &[
     Group {
         title: "this machine",
         tables: &[
+            up::COMMANDS,
             server::COMMANDS,
             join::COMMANDS,
             agent::COMMANDS,

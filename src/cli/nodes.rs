@@ -4,6 +4,7 @@ use super::answers::{encoded, listed, remove, said, shown, warnings};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
 use super::output;
+use super::progress::Progress;
 use crate::client::Api;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -176,7 +177,7 @@ fn drain(args: &Args) -> Result<(), Failure> {
         return Ok(());
     }
     let id = said(&node["id"]);
-    let mut told = usize::MAX;
+    let progress = Progress::begin(&format!("uptimemesh node show {id}"))?;
     loop {
         let mode = said(&api.get("/scheduler/status")?["mode"]);
         if mode != "auto" {
@@ -185,12 +186,10 @@ fn drain(args: &Args) -> Result<(), Failure> {
         }
         let left = api.list(&format!("/replicas?node_id={}", encoded(&id)))?.len();
         let state = said(&api.get(&path(args, ""))?["status"]["drain_state"]);
-        if left != told {
-            eprintln!("{id}: {left} replicas left");
-            told = left;
-        }
+        progress.say(&format!("{id}: {left} replicas left"));
         match state.as_str() {
             "drained" => {
+                drop(progress);
                 match args.has("json") {
                     true => output::json(&api.get(&path(args, ""))?),
                     false => output::print(&format!("{} is drained.\n", output::ascii(&id))),

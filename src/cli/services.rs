@@ -4,6 +4,7 @@ use super::answers::{encoded, listed, remove, said, shown, warnings};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
 use super::output;
+use super::progress::Progress;
 use crate::client::{Api, CallError};
 use crate::json;
 use crate::model::Object;
@@ -108,15 +109,11 @@ fn apply(args: &Args) -> Result<(), Failure> {
 
 /// Waits until the plan of a service is empty.
 fn wait(api: &Api, id: &str) -> Result<(), Failure> {
-    let mut told = String::new();
+    let progress = Progress::begin(&format!("uptimemesh plan {id}"))?;
     for _ in 0..LOOKS_MAX {
         let plan = api.get(&format!("/scheduler/plan/services/{}", encoded(id)))?;
         let left = plan["actions"].as_array().map_or(0, Vec::len);
-        let now = format!("{id}: {} of {} replicas, {left} actions left", plan["replicas_before"], plan["desired_replicas"]);
-        if now != told {
-            eprintln!("{}", output::ascii(&now));
-            told = now;
-        }
+        progress.say(&format!("{id}: {} of {} replicas, {left} actions left", plan["replicas_before"], plan["desired_replicas"]));
         if left == 0 {
             if plan["actual_replicas"] == plan["desired_replicas"] {
                 return Ok(());
