@@ -10,6 +10,7 @@ mod bundles;
 mod ca;
 mod config;
 mod connect;
+mod docs;
 mod doctor;
 mod endpoints;
 mod events;
@@ -75,6 +76,7 @@ const TABLES: &[&[Command]] = &[
     units::COMMANDS,
     updates::COMMANDS,
     updater::COMMANDS,
+    docs::COMMANDS,
     version::COMMANDS,
     help::COMMANDS,
 ];
