@@ -12,6 +12,7 @@ mod ca;
 mod config;
 mod connect;
 mod console;
+mod docs;
 mod doctor;
 mod endpoints;
 mod events;
@@ -93,6 +94,7 @@ const GROUPS: &[Group] = &[
             shells::COMMANDS,
             units::COMMANDS,
             version::COMMANDS,
+            docs::COMMANDS,
             help::COMMANDS,
         ],
     },
