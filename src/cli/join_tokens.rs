@@ -1,10 +1,29 @@
 //! Commands about join tokens.
 
-use super::answers::{encoded, listed};
+use super::answers::{encoded, listed_at};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
-use super::output;
-use serde_json::json;
+use super::output::{self, Kind, Table, column, made};
+use super::watch::WATCH;
+use crate::clock::{self, Timestamp};
+use serde_json::{Value, json};
+
+const JOIN_TOKENS: Table = Table {
+    noun: "join tokens",
+    id: "id",
+    columns: &[
+        column("ID", "id", Kind::Id),
+        column("ROLE", "role", Kind::Text),
+        made("STATE", Kind::State, state),
+        column("EXPIRES", "expires_at", Kind::Time),
+        column("NODE", "node_id", Kind::Id).sparse(),
+        column("USED", "used_at", Kind::Time).sparse(),
+        column("USED BY", "used_by", Kind::Id).sparse(),
+        column("MESH IP", "mesh_ip", Kind::Text).sparse().wide(),
+        column("AGE", "created_at", Kind::Time).wide(),
+    ],
+    tabs: &[("ID", "id"), ("ROLE", "role"), ("NODE", "node_id"), ("EXPIRES", "expires_at"), ("USED", "used_at")],
+};
 
 /// Options of `bootstrap`.
 const BOOTSTRAP: &[Opt] = &[
@@ -27,7 +46,7 @@ const TOKEN_TTL_S: i64 = 1800;
 pub const COMMANDS: &[Command] = &[
     command("bootstrap", "", "Make the certificate authority and a core and a worker join token.", &[BOOTSTRAP, SIGN_IN], bootstrap),
     command("create-token", "", "Make a join token for one machine.", &[CREATE, SIGN_IN], create),
-    command("join-tokens", "", "List join tokens.", &[SIGN_IN], list),
+    command("join-tokens", "", "List join tokens.", &[WATCH, SIGN_IN], list),
     command("delete-token", "ID", "Take a join token back.", &[SIGN_IN], delete),
 ];
 
@@ -51,23 +70,31 @@ fn create(args: &Args) -> Result<(), Failure> {
             let why = "this server speaks no TLS itself (TLS is off), so it has no join string: use --api-url and --token-file";
             return Err(Failure::Failed(why.to_string()));
         }
-        (_, false) => output::json(&made),
+        (_, false) => output::secret(args, &made, "token"),
     }
     if made["join_string"].is_string() {
-        eprintln!("On the other machine, with the join string in a file: uptimemesh join --join-file FILE");
+        output::note(args, "On the other machine, with the join string in a file: uptimemesh join --join-file FILE");
     }
     Ok(())
 }
 
 fn list(args: &Args) -> Result<(), Failure> {
-    let list = signed_in(args)?.list("/cluster/join-tokens")?;
-    listed(args, list, &["ID", "ROLE", "NODE", "EXPIRES", "USED"], &["id", "role", "node_id", "expires_at", "used_at"]);
-    Ok(())
+    listed_at(args, &JOIN_TOKENS, "/cluster/join-tokens")
 }
 
 fn delete(args: &Args) -> Result<(), Failure> {
     let api = signed_in(args)?;
     api.delete(&format!("/cluster/join-tokens/{}", encoded(args.word(0))))?;
-    output::print(&format!("Took back {}.\n", output::ascii(&args.words[0])));
+    output::say(args, &format!("Took back {}.", output::ascii(&args.words[0])));
     Ok(())
+}
+
+/// Whether it still admits a machine.
+fn state(token: &Value) -> Value {
+    let is_over = token["expires_at"].as_str().and_then(Timestamp::parse).is_some_and(|end| end < clock::now());
+    json!(match token["used_at"] {
+        Value::String(_) => "used",
+        _ if is_over => "expired",
+        _ => "open",
+    })
 }

@@ -34,6 +34,7 @@ mod updater;
 mod updates;
 mod users;
 mod version;
+mod watch;
 
 use args::{Command, Failure, Opt, opt};
 use std::process::ExitCode;
@@ -129,6 +130,7 @@ fn dispatch(line: impl IntoIterator<Item = std::ffi::OsString>) -> Result<(), Fa
                 return Err(Failure::Failed(unreadable.join("\n")));
             }
             args.check(command, GLOBAL);
+            output::check(&args);
             (command.run)(&args)
         }
         None if args.has("help") => help::help(&args),

@@ -3,7 +3,7 @@
 
 use super::answers::shown;
 use super::args::{Args, Command, Failure, Opt, command, opt};
-use super::output;
+use super::output::{self, OUTPUT};
 use crate::error::Chain;
 use crate::files;
 use crate::model::updates::{REQUEST_BYTES_MAX, Request, STATE_BYTES_MAX, State};
@@ -56,9 +56,6 @@ const UPDATE: &[Opt] = &[
     opt("request-file", "FILE", "where it asks (default /var/lib/uptimemesh/update/request.json)"),
 ];
 
-/// Options of `update status`, beside that.
-const JSON: &[Opt] = &[opt("json", "", "print JSON")];
-
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
     command(
@@ -68,7 +65,7 @@ pub const COMMANDS: &[Command] = &[
         &[UPDATE, HANDED_ON, STATE],
         update,
     ),
-    command("update status", "", "Tell how the last update of this machine went.", &[STATE, JSON], status),
+    command("update status", "", "Tell how the last update of this machine went.", &[STATE, OUTPUT], status),
 ];
 
 fn update(args: &Args) -> Result<(), Failure> {
@@ -143,7 +140,7 @@ fn status(args: &Args) -> Result<(), Failure> {
     args.finish()?;
     match state(&state_dir(args))? {
         Some(state) => shown(args, &serde_json::to_value(state).map_err(|e| e.to_string())?),
-        None if args.has("json") => output::json(&serde_json::Value::Null),
+        None if output::wants_json(args) => output::json(&serde_json::Value::Null),
         None => output::print("No update was made on this machine yet.\n"),
     }
     Ok(())

@@ -1,9 +1,36 @@
 //! Commands about updates of the fleet.
 
-use super::answers::{encoded, listed, shown};
+use super::answers::{encoded, listed_at, shown};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
-use serde_json::json;
+use super::output::{Kind, Table, column, made};
+use super::watch::WATCH;
+use serde_json::{Value, json};
+
+const UPDATES: Table = Table {
+    noun: "updates",
+    id: "id",
+    columns: &[
+        column("UPDATE", "id", Kind::Id),
+        column("VERSION", "version", Kind::Text),
+        column("STATE", "state", Kind::State),
+        made("RING", Kind::Text, ring),
+        column("AGE", "created_at", Kind::Time),
+        column("REASON", "reason", Kind::Text).sparse(),
+        column("CHANNEL", "channel", Kind::Text).wide(),
+        column("RINGS", "rings", Kind::Text).wide(),
+        column("WATCHED", "watched", Kind::Text).wide().sparse(),
+    ],
+    tabs: &[
+        ("UPDATE", "id"),
+        ("VERSION", "version"),
+        ("CHANNEL", "channel"),
+        ("STATE", "state"),
+        ("RINGS", "rings"),
+        ("RING", "ring"),
+        ("REASON", "reason"),
+    ],
+};
 
 /// Options of `fleet-update start`.
 const START: &[Opt] = &[
@@ -17,7 +44,7 @@ const START: &[Opt] = &[
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
     command("fleet-update start", "VERSION", "Put the fleet to a version, ring after ring.", &[START, SIGN_IN], start),
-    command("fleet-update list", "", "List updates of the fleet, newest first.", &[SIGN_IN], list),
+    command("fleet-update list", "", "List updates of the fleet, newest first.", &[WATCH, SIGN_IN], list),
     command("fleet-update show", "UPDATE", "Print an update of the fleet.", &[SIGN_IN], show),
     command("fleet-update pause", "UPDATE", "Tell nodes nothing more, until it is resumed.", &[SIGN_IN], pause),
     command("fleet-update resume", "UPDATE", "Go on; nodes that failed try again.", &[SIGN_IN], resume),
@@ -38,10 +65,7 @@ fn start(args: &Args) -> Result<(), Failure> {
 }
 
 fn list(args: &Args) -> Result<(), Failure> {
-    let list = signed_in(args)?.list("/updates")?;
-    let keys = ["id", "version", "channel", "state", "rings", "ring", "reason"];
-    listed(args, list, &["UPDATE", "VERSION", "CHANNEL", "STATE", "RINGS", "RING", "REASON"], &keys);
-    Ok(())
+    listed_at(args, &UPDATES, "/updates")
 }
 
 fn show(args: &Args) -> Result<(), Failure> {
@@ -68,4 +92,11 @@ fn act(args: &Args, action: &str) -> Result<(), Failure> {
 
 fn path(args: &Args, rest: &str) -> String {
     format!("/updates/{}{rest}", encoded(args.word(0)))
+}
+
+/// The ring that is being updated, of how many.
+fn ring(update: &Value) -> Value {
+    let rings = update["rings"].as_array().map_or(0, Vec::len);
+    let at = update["ring"].as_u64().map_or(rings, |ring| rings.min(ring as usize + 1));
+    json!(format!("{at}/{rings}"))
 }

@@ -1,11 +1,32 @@
 //! Commands about users and passwords.
 
-use super::answers::{encoded, listed, remove, shown};
+use super::answers::{encoded, listed_at, remove, shown};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{FIRST_PASSWORD, SIGN_IN, signed_in};
-use super::{output, server};
+use super::output::{self, Kind, Table, column, made};
+use super::server;
+use super::watch::WATCH;
 use crate::serve;
-use serde_json::json;
+use serde_json::{Value, json};
+
+const USERS: Table = Table {
+    noun: "users",
+    id: "name",
+    columns: &[
+        column("NAME", "name", Kind::Id),
+        column("ROLE", "role", Kind::Text),
+        made("PASSWORD", Kind::State, password),
+        column("AGE", "created_at", Kind::Time),
+        column("UPDATED", "updated_at", Kind::Time),
+    ],
+    tabs: &[
+        ("NAME", "name"),
+        ("ROLE", "role"),
+        ("MUST CHANGE PASSWORD", "must_change_password"),
+        ("CREATED", "created_at"),
+        ("UPDATED", "updated_at"),
+    ],
+};
 
 /// Options of `user add`.
 const ADD: &[Opt] = &[opt("role", "ROLE", "viewer, operator or admin; required")];
@@ -29,7 +50,7 @@ const SET_PASSWORD: &[Opt] =
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
     command("set-password", "", "Change the password; ends every session.", &[NEW_PASSWORD, SET_PASSWORD, SIGN_IN], set_own_password),
-    command("users", "", "List users.", &[SIGN_IN], list),
+    command("users", "", "List users.", &[WATCH, SIGN_IN], list),
     command("user add", "NAME", "Make a user.", &[ADD, NEW_PASSWORD, SIGN_IN], add),
     command("user role", "NAME ROLE", "Give a user another role; ends that user's sessions.", &[SIGN_IN], role),
     command("user delete", "NAME", "Remove a user, with all sessions and API tokens.", &[SIGN_IN], delete),
@@ -49,10 +70,7 @@ fn new_password(args: &Args) -> Option<String> {
 }
 
 fn list(args: &Args) -> Result<(), Failure> {
-    let list = signed_in(args)?.list("/users")?;
-    let keys = ["name", "role", "must_change_password", "created_at", "updated_at"];
-    listed(args, list, &["NAME", "ROLE", "MUST CHANGE PASSWORD", "CREATED", "UPDATED"], &keys);
-    Ok(())
+    listed_at(args, &USERS, "/users")
 }
 
 fn add(args: &Args) -> Result<(), Failure> {
@@ -76,7 +94,7 @@ fn delete(args: &Args) -> Result<(), Failure> {
 fn set_password(args: &Args) -> Result<(), Failure> {
     let body = json!({"password": new_password(args)});
     signed_in(args)?.post(&format!("/users/{}/password", encoded(args.word(0))), &body)?;
-    output::print("The password is set; it must be changed at the next sign-in. Every session of this user has ended.\n");
+    output::say(args, "The password is set; it must be changed at the next sign-in. Every session of this user has ended.");
     Ok(())
 }
 
@@ -110,6 +128,11 @@ fn set_own_password(args: &Args) -> Result<(), Failure> {
     let answer =
         api.post("/auth/password", &json!({"current_password": current, "new_password": new, "setup_code": args.get("setup-code")}))?;
     api.adopt(&answer);
-    output::print("The password is changed; every session made before has ended.\n");
+    output::say(args, "The password is changed; every session made before has ended.");
     Ok(())
+}
+
+/// Whether it is the user's own by now.
+fn password(user: &Value) -> Value {
+    json!(if user["must_change_password"] == true { "must change" } else { "ok" })
 }
