@@ -18,7 +18,7 @@ const JOIN_TOKENS: Table = Table {
         column("EXPIRES", "expires_at", Kind::Time),
         column("NODE", "node_id", Kind::Id).sparse(),
         column("USED", "used_at", Kind::Time).sparse(),
-        column("USED BY", "used_by", Kind::Id).sparse(),
+        column("USED BY", "used_by", Kind::Id).sparse().spare(),
         column("MESH IP", "mesh_ip", Kind::Text).sparse().wide(),
         column("AGE", "created_at", Kind::Time).wide(),
     ],

@@ -20,8 +20,8 @@ const NODES: Table = Table {
         column("LEASE", "lease_state", Kind::State),
         made("STATE", Kind::State, state),
         column("REPLICAS", "replicas", Kind::Number),
-        column("LOAD", "status.load_1m", Kind::Number),
-        column("VERSION", "status.version", Kind::Text),
+        column("LOAD", "status.load_1m", Kind::Number).spare(),
+        column("VERSION", "status.version", Kind::Text).spare(),
         column("HEARTBEAT", "heartbeat_at", Kind::Time),
         column("MESH IP", "mesh_ip", Kind::Text).wide().sparse(),
         column("API", "api_endpoint", Kind::Text).wide().sparse(),
@@ -129,7 +129,13 @@ fn state(node: &Value) -> Value {
 }
 
 fn show(args: &Args) -> Result<(), Failure> {
-    shown(args, &signed_in(args)?.get(&path(args, ""))?);
+    let api = signed_in(args)?;
+    let node = api.get(&path(args, ""))?;
+    if !output::style(args).is_for_people() {
+        shown(args, &node);
+        return Ok(());
+    }
+    with_work(&api, vec![node])?.iter().for_each(|node| shown(args, node));
     Ok(())
 }
 

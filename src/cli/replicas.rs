@@ -19,7 +19,7 @@ const REPLICAS: Table = Table {
         made("STATE", Kind::State, state),
         column("GEN", "status.applied_generation", Kind::Number),
         column("AGE", "created_at", Kind::Time),
-        column("WHY", "placement.reason", Kind::Text).sparse(),
+        column("WHY", "placement.reason", Kind::Text).sparse().spare(),
         column("DESIRED", "desired_state", Kind::Text).wide(),
         column("PLACED", "placement.at", Kind::Time).wide(),
         column("FROM", "placement.from_node_id", Kind::Id).wide().sparse(),

@@ -23,7 +23,7 @@ const SERVICES: Table = Table {
         column("STATE", "state", Kind::State),
         made("RUNNING", Kind::Number, running),
         column("GEN", "generation", Kind::Number),
-        column("UPDATED", "updated_at", Kind::Time),
+        column("UPDATED", "updated_at", Kind::Time).spare(),
         column("AGE", "created_at", Kind::Time),
         column("IMAGE", "spec.image", Kind::Text).wide(),
         column("PORTS", "spec.ports", Kind::Text).wide(),
@@ -151,7 +151,13 @@ fn running(service: &Value) -> Value {
 }
 
 fn show(args: &Args) -> Result<(), Failure> {
-    shown(args, &signed_in(args)?.get(&path(args, ""))?);
+    let api = signed_in(args)?;
+    let service = api.get(&path(args, ""))?;
+    if !output::style(args).is_for_people() {
+        shown(args, &service);
+        return Ok(());
+    }
+    with_health(&api, vec![service])?.iter().for_each(|service| shown(args, service));
     Ok(())
 }
 

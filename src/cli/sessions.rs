@@ -13,7 +13,7 @@ const SESSIONS: Table = Table {
         column("ID", "id", Kind::Id),
         column("USER", "user", Kind::Text),
         column("ADDRESS", "address", Kind::Text),
-        column("BEGAN", "created_at", Kind::Time),
+        column("BEGAN", "created_at", Kind::Time).spare(),
         column("LAST SEEN", "last_seen_at", Kind::Time),
         column("ENDS", "expires_at", Kind::Time),
         column("USER AGENT", "user_agent", Kind::Text),

@@ -15,7 +15,7 @@ const UPDATES: Table = Table {
         column("VERSION", "version", Kind::Text),
         column("STATE", "state", Kind::State),
         made("RING", Kind::Text, ring),
-        column("AGE", "created_at", Kind::Time),
+        column("AGE", "created_at", Kind::Time).spare(),
         column("REASON", "reason", Kind::Text).sparse(),
         column("CHANNEL", "channel", Kind::Text).wide(),
         column("RINGS", "rings", Kind::Text).wide(),

@@ -25,6 +25,7 @@ mod install;
 mod install_checks;
 mod limits;
 mod listening;
+mod lists;
 mod log;
 mod lookalikes;
 mod machine;

@@ -2,7 +2,7 @@
 
 use super::age;
 use super::colour::{painted, tone};
-use super::table::{Look, cell};
+use super::table::{Look, bytes, cell};
 use super::text::{drawable, printable};
 use crate::clock::Timestamp;
 use serde_json::Value;
@@ -17,10 +17,14 @@ pub fn exact(object: &Value) -> String {
 
 /// For people: moments with their age, states with their colour.
 pub fn for_people(object: &Value, look: &Look) -> String {
-    let shown = |key: &str, value: &str| match Timestamp::parse(value) {
-        Some(at) => format!("{}  ({})", age::exact(at), age::phrase(at, look.now)),
-        None if STATES.contains(&key.rsplit('.').next().unwrap_or(key)) => painted(drawable(value), tone(value), look.has_colour),
-        None => drawable(value),
+    let shown = |key: &str, value: &str| {
+        let name = key.rsplit('.').next().unwrap_or(key);
+        match (Timestamp::parse(value), value.parse()) {
+            (Some(at), _) => format!("{}  ({})", age::exact(at), age::phrase(at, look.now)),
+            (_, Ok(count)) if name.ends_with("_bytes") => format!("{value}  ({})", bytes(count)),
+            _ if STATES.contains(&name) => painted(drawable(value), tone(value), look.has_colour),
+            _ => drawable(value),
+        }
     };
     aligned(flat(object).into_iter().map(|(key, value)| (drawable(&key), shown(&key, &value))).collect())
 }
@@ -62,12 +66,11 @@ mod tests {
     fn people_see_ages_beside_exact_times_and_colours_of_states() {
         let now = Timestamp::from_secs(1_000_000);
         let look = Look { is_wide: false, width: None, has_colour: true, now };
-        let object =
-            json!({"at": Timestamp(now.plus_secs(-180).0 + 7), "ends": now.plus_secs(7200), "lease_state": "dead", "name": "dead\u{202e}"});
+        let object = json!({"at": Timestamp(now.plus_secs(-180).0 + 7), "ends": now.plus_secs(7200), "lease_state": "dead", "name": "dead\u{202e}", "s": {"disk_bytes": 2048}});
         let text = for_people(&object, &look);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], format!("at           {}  (3m ago)", now.plus_secs(-180)));
-        assert_eq!(lines[1], format!("ends         {}  (in 2h)", now.plus_secs(7200)));
-        assert_eq!(lines[2..], ["lease_state  \x1b[31mdead\x1b[0m", "name         dead?"]);
+        assert_eq!(lines[0], format!("at            {}  (3m ago)", now.plus_secs(-180)));
+        assert_eq!(lines[1], format!("ends          {}  (in 2h)", now.plus_secs(7200)));
+        assert_eq!(lines[2..], ["lease_state   \x1b[31mdead\x1b[0m", "name          dead?", "s.disk_bytes  2048  (2.0 KiB)"]);
     }
 }

@@ -35,6 +35,7 @@ pub struct Column {
     kind: Kind,
     is_wide: bool,
     is_sparse: bool,
+    is_spare: bool,
     made: Option<fn(&Value) -> Value>,
 }
 
@@ -47,6 +48,11 @@ impl Column {
     /// Left out of a table in which it would be empty.
     pub const fn sparse(self) -> Column {
         Column { is_sparse: true, ..self }
+    }
+
+    /// Left out of a terminal that is too narrow for it.
+    pub const fn spare(self) -> Column {
+        Column { is_spare: true, ..self }
     }
 
     fn value(&self, object: &Value) -> Value {
@@ -64,12 +70,12 @@ impl Column {
 
 /// A column of a field; `a.b` is a field of an object inside.
 pub const fn column(header: &'static str, key: &'static str, kind: Kind) -> Column {
-    Column { header, key, kind, is_wide: false, is_sparse: false, made: None }
+    Column { header, key, kind, is_wide: false, is_sparse: false, is_spare: false, made: None }
 }
 
 /// A column of a value made from the whole object.
 pub const fn made(header: &'static str, kind: Kind, make: fn(&Value) -> Value) -> Column {
-    Column { header, key: "", kind, is_wide: false, is_sparse: false, made: Some(make) }
+    Column { header, key: "", kind, is_wide: false, is_sparse: false, is_spare: false, made: Some(make) }
 }
 
 /// A list: its columns for people, and those that scripts cut, which stay as they are.
@@ -127,57 +133,79 @@ impl Table {
 
     /// The table for people, line by line; the first line is the header.
     pub fn lines(&self, objects: &[Value], look: &Look) -> Vec<String> {
-        let mut columns: Vec<&Column> = self.columns.iter().filter(|c| look.is_wide || !c.is_wide).collect();
-        let values = |column: &Column| objects.iter().map(|object| people_cell(column, object, look.now)).collect::<Vec<String>>();
-        columns.retain(|column| !column.is_sparse || values(column).iter().any(|cell| cell != "-"));
-        let cells: Vec<Vec<String>> = columns.iter().map(|column| values(column)).collect();
-        let widest = |i: usize| cells[i].iter().map(|cell| width(cell)).max().unwrap_or(0).max(columns[i].header.len());
-        let mut widths: Vec<usize> = (0..columns.len()).map(widest).collect();
+        let cells_of = |column: &'static Column| objects.iter().map(|object| people_cell(column, object, look.now)).collect();
+        let shown = self.columns.iter().filter(|c| look.is_wide || !c.is_wide);
+        let mut columns: Vec<Drawn> = shown.map(|column| Drawn::of(column, cells_of(column))).collect();
+        columns.retain(|drawn| !drawn.column.is_sparse || drawn.cells.iter().any(|cell| cell != "-"));
         if let Some(room) = look.width {
-            fit(&columns, &mut widths, room);
+            fit(&mut columns, room);
         }
-        let header: Vec<String> = columns.iter().map(|column| column.header.to_string()).collect();
-        let mut lines = vec![line(&columns, &widths, &header, &Look { has_colour: false, ..*look })];
-        for row in 0..objects.len() {
-            let row: Vec<String> = cells.iter().map(|column| column[row].clone()).collect();
-            lines.push(line(&columns, &widths, &row, look));
-        }
-        lines
+        let header = line(&columns, |drawn| drawn.column.header, &Look { has_colour: false, ..*look });
+        let rows = (0..objects.len()).map(|row| line(&columns, |drawn| &drawn.cells[row], look));
+        std::iter::once(header).chain(rows).collect()
     }
 }
 
-/// Narrows the columns that may be cut until a line fits: the widest text first, ids last.
-fn fit(columns: &[&Column], widths: &mut [usize], room: usize) {
-    for kind in [Kind::Text, Kind::Id] {
-        while widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1) > room {
-            let may_give = |i: &usize| columns[*i].kind == kind && widths[*i] > CUT_MIN.max(columns[*i].header.len());
-            let Some(widest) = (0..widths.len()).filter(may_give).max_by_key(|i| widths[*i]) else { break };
-            widths[widest] -= 1;
-        }
+/// A column with its cells and how wide it is drawn.
+struct Drawn {
+    column: &'static Column,
+    cells: Vec<String>,
+    width: usize,
+}
+
+impl Drawn {
+    fn of(column: &'static Column, cells: Vec<String>) -> Drawn {
+        let mut drawn = Drawn { column, cells, width: 0 };
+        drawn.width = drawn.natural_width();
+        drawn
     }
+
+    fn natural_width(&self) -> usize {
+        self.cells.iter().map(|cell| width(cell)).max().unwrap_or(0).max(self.column.header.len())
+    }
+}
+
+/// Makes lines fit: texts are cut first, then spare columns are left out from the right, and ids are cut last.
+fn fit(columns: &mut Vec<Drawn>, room: usize) {
+    while !narrow(columns, Kind::Text, room) {
+        let Some(spare) = columns.iter().rposition(|drawn| drawn.column.is_spare) else {
+            narrow(columns, Kind::Id, room);
+            return;
+        };
+        columns.remove(spare);
+        columns.iter_mut().for_each(|drawn| drawn.width = drawn.natural_width());
+    }
+}
+
+/// Narrows the columns of a kind, the widest first; true if lines fit then.
+fn narrow(columns: &mut [Drawn], kind: Kind, room: usize) -> bool {
+    while columns.iter().map(|drawn| drawn.width + GAP).sum::<usize>() > room + GAP {
+        let may_give = |drawn: &&mut Drawn| drawn.column.kind == kind && drawn.width > CUT_MIN.max(drawn.column.header.len());
+        let Some(widest) = columns.iter_mut().filter(may_give).max_by_key(|drawn| drawn.width) else { return false };
+        widest.width -= 1;
+    }
+    true
 }
 
 /// A line of the table. What does not fit into the terminal even so is cut at its edge.
-fn line(columns: &[&Column], widths: &[usize], cells: &[String], look: &Look) -> String {
+fn line<'a>(columns: &'a [Drawn], cell: impl Fn(&'a Drawn) -> &'a str, look: &Look) -> String {
     let mut out = String::new();
     let mut left = look.width.unwrap_or(usize::MAX);
-    for (i, column) in columns.iter().enumerate() {
-        let is_last = i + 1 == columns.len();
-        let text = cut(&cells[i], if column.may_be_cut() { widths[i].min(left) } else { left });
-        let blanks = widths[i].min(left).saturating_sub(width(&text));
-        let shown = if column.kind == Kind::State { painted(&text, tone(&cells[i]), look.has_colour) } else { text };
-        let taken = widths[i] + GAP;
+    for drawn in columns {
+        let column = drawn.column;
+        let whole = cell(drawn);
+        let text = cut(whole, if column.may_be_cut() { drawn.width.min(left) } else { left });
+        let blanks = " ".repeat(drawn.width.min(left).saturating_sub(width(&text)));
+        let shown = if column.kind == Kind::State { painted(&text, tone(whole), look.has_colour) } else { text };
         if column.is_to_the_right() {
-            out.push_str(&" ".repeat(blanks));
+            out.extend([blanks, shown]);
+        } else {
+            out.extend([shown, blanks]);
         }
-        out.push_str(&shown);
-        if !column.is_to_the_right() && !is_last {
-            out.push_str(&" ".repeat(blanks));
-        }
-        if is_last || taken >= left {
+        left = left.saturating_sub(drawn.width + GAP);
+        if left == 0 {
             break;
         }
-        left -= taken;
         out.push_str(&" ".repeat(GAP));
     }
     out.truncate(out.trim_end().len());
@@ -240,7 +268,7 @@ mod tests {
             column("THING", "id", Kind::Id),
             column("STATE", "state", Kind::State),
             column("SIZE", "size", Kind::Bytes),
-            column("AGE", "at", Kind::Time),
+            column("AGE", "at", Kind::Time).spare(),
             column("ERROR", "error", Kind::Text).sparse(),
             made("WHY", Kind::Text, |object| found(object, "in.why").clone()),
             column("LABELS", "labels", Kind::Text).wide(),
@@ -276,11 +304,13 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_cut_first_and_ids_last() {
+    fn texts_are_cut_first_then_spare_columns_go_and_ids_are_cut_last() {
         let lines = TABLE.lines(&things(), &look(Some(60)));
         assert_eq!(lines[1], "a-thing-with-a-long-name  alive  1.5 KiB  60s    because it~");
         let lines = TABLE.lines(&things(), &look(Some(54)));
-        assert_eq!(lines[1], "a-thing-with-a-long-~  alive  1.5 KiB  60s    because~");
+        assert_eq!(lines[1], "a-thing-with-a-long-name  alive  1.5 KiB  because it ~");
+        let lines = TABLE.lines(&things(), &look(Some(47)));
+        assert_eq!(lines[1], "a-thing-with-a-long-~  alive  1.5 KiB  because~");
     }
 
     #[test]
