@@ -34,14 +34,16 @@ const BACKUPS: Table = Table {
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("backup create", "", "Make a backup of the server's data, on its machine.", &[CREATE, OUTPUT], create).with_settings(),
+    command("backup create", "", "Back up the server's data, on its machine.", &[CREATE, OUTPUT], create).with_settings(),
     command("backup list", "", "List the backups on this machine, newest first.", &[OUTPUT], list).with_settings(),
-    command("backup verify", "FILE", "Read a backup whole, as a restore would.", &[OUTPUT], verify).with_settings(),
-    command("backup restore", "FILE", "Make the server's data of a backup.", &[RESTORE, OUTPUT], restore).with_settings(),
+    command("backup verify", "FILE", "Read a whole backup, as a restore would.", &[OUTPUT], verify).with_settings(),
+    command("backup restore", "FILE", "Restore the server's data from a backup.", &[RESTORE, OUTPUT], restore)
+        .with_settings()
+        .example("uptimemesh backup restore cluster.umbackup --replace"),
     command(
         "backup undo-upgrade",
         "",
-        "Put back the backup made before an upgrade, if the database is newer than this program.",
+        "Restore the backup from before an upgrade, if the database is newer than this program.",
         &[UNDO, OUTPUT],
         undo_upgrade,
     )

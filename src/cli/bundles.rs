@@ -1,6 +1,6 @@
 //! Commands for support bundles.
 
-use super::answers::{encoded, listed_at, said};
+use super::answers::{encoded, listed_at, remove, said, shown};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
 use super::output::{self, Kind, Table, column};
@@ -33,7 +33,7 @@ const BUNDLES: Table = Table {
     ],
 };
 
-/// Options of `support-bundle create`.
+/// Options of `bundle create`.
 const CREATE: &[Opt] = &[
     opt("wait", "", "wait until it is made"),
     opt("timeout", "SECONDS", "wait so long at most (default 300)"),
@@ -41,7 +41,7 @@ const CREATE: &[Opt] = &[
     opt("with-values", "", "also hold what people wrote, secrets included; for your own use only"),
 ];
 
-/// Options of `support-bundle download`.
+/// Options of `bundle download`.
 const DOWNLOAD: &[Opt] = &[opt("output", "FILE", "put it into this file (default uptimemesh-ID.tar.gz)")];
 
 /// How often a wait looks.
@@ -49,13 +49,30 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("support-bundle create", "", "Have the control plane make a support bundle, without secrets.", &[CREATE, SIGN_IN], create),
-    command("support-bundle list", "", "List support bundles, newest first.", &[WATCH, SIGN_IN], list),
-    command("support-bundle download", "ID", "Fetch a support bundle.", &[DOWNLOAD, SIGN_IN], download),
+    command("bundle create", "", "Create a support bundle at the control plane, without secrets.", &[CREATE, SIGN_IN], create)
+        .formerly(&["support-bundle create"])
+        .example("uptimemesh bundle create --output bundle.tar.gz"),
+    command("bundle list", "", "List support bundles, newest first.", &[WATCH, SIGN_IN], list).formerly(&["support-bundle list"]),
+    command("bundle show", "ID", "Print the state of a support bundle.", &[SIGN_IN], show),
+    command("bundle download", "ID", "Fetch a support bundle.", &[DOWNLOAD, SIGN_IN], download).formerly(&["support-bundle download"]),
+    command("bundle delete", "ID", "Remove a support bundle.", &[SIGN_IN], delete),
 ];
 
 fn list(args: &Args) -> Result<(), Failure> {
     listed_at(args, &BUNDLES, "/support-bundles")
+}
+
+fn show(args: &Args) -> Result<(), Failure> {
+    shown(args, &signed_in(args)?.get(&route(args.word(0)))?);
+    Ok(())
+}
+
+fn delete(args: &Args) -> Result<(), Failure> {
+    remove(args, &route(args.word(0)))
+}
+
+fn route(id: &str) -> String {
+    format!("/support-bundles/{}", encoded(id))
 }
 
 fn create(args: &Args) -> Result<(), Failure> {
@@ -87,12 +104,12 @@ fn create(args: &Args) -> Result<(), Failure> {
 fn wait(api: &Api, id: &str, at_most: Duration) -> Result<Value, Failure> {
     let end = clock::tick() + at_most;
     loop {
-        let bundle = api.get(&format!("/support-bundles/{}", encoded(id)))?;
+        let bundle = api.get(&route(id))?;
         match bundle["status"].as_str() {
             Some("completed") => return Ok(bundle),
             Some("failed") => return Err(Failure::Failed(bundle["error"].as_str().map_or("it failed".to_string(), output::ascii))),
             _ if clock::tick() > end => {
-                return Err(Failure::Failed(format!("it is still {}; look again: uptimemesh support-bundle list", bundle["status"])));
+                return Err(Failure::TimedOut(format!("it is still {}; look again: uptimemesh bundle show {id}", said(&bundle["status"]))));
             }
             _ => std::thread::sleep(LOOK_EVERY),
         }
@@ -120,7 +137,7 @@ fn replaceable(path: &Path) -> Result<(), Failure> {
 /// Puts a bundle into a file that only its owner may read, whole or not at all.
 fn fetch(args: &Args, api: &Api, id: &str, path: &Path) -> Result<(), Failure> {
     let mut made = files::Replacing::begin(path).map_err(|e| format!("{} cannot be written: {e}", files::beside(path).display()))?;
-    let bytes = api.download(&format!("/support-bundles/{}/download", encoded(id)), &mut made.file)?;
+    let bytes = api.download(&format!("{}/download", route(id)), &mut made.file)?;
     made.finish()?;
     if output::wants_json(args) {
         output::structured(args, &json!({"id": id, "file": path.display().to_string(), "bytes": bytes}));

@@ -42,7 +42,8 @@ const EVENTS: Table = Table {
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] =
-    &[command("events", "", "List what happened, newest first, or follow what happens.", &[OPTIONS, WATCH, SIGN_IN], events)];
+    &[command("event list", "", "List events, newest first, or follow them.", &[OPTIONS, WATCH, SIGN_IN], events)
+        .example("uptimemesh event list --level warning --follow")];
 
 fn events(args: &Args) -> Result<(), Failure> {
     let limit = args.int("limit", SHOWN);

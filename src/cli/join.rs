@@ -33,7 +33,8 @@ struct Invitation {
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] =
-    &[command("join", "[JOIN-STRING]", "Enrol this machine as a node, with a join string.", &[JOIN, IDENTITY], join)];
+    &[command("join", "[JOIN-STRING]", "Enrol this machine as a node.", &[JOIN, IDENTITY], join)
+        .example("uptimemesh join --join-file join")];
 
 /// The join string on the command line, in a file, on standard input or in the environment; `None` where V1's options are used.
 fn invitation(args: &Args) -> Option<Invitation> {
@@ -124,12 +125,6 @@ pub(super) fn replaced(answer: &Value) -> Option<String> {
 }
 
 fn labels(args: &Args) -> Value {
-    let mut labels = serde_json::Map::new();
-    for label in args.all("label") {
-        match label.split_once('=') {
-            Some((key, value)) if !key.is_empty() => drop(labels.insert(key.to_string(), value.into())),
-            _ => args.fault(format!("--label must be KEY=VALUE, not {label:?}")),
-        }
-    }
+    let labels = args.pairs("label");
     if labels.is_empty() { Value::Null } else { Value::Object(labels) }
 }

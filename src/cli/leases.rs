@@ -27,7 +27,9 @@ const LEASES: Table = Table {
 };
 
 /// Every command of this file.
-pub const COMMANDS: &[Command] = &[command("nodes-status", "", "List nodes with their leases.", &[WATCH, SIGN_IN], list)];
+pub const COMMANDS: &[Command] =
+    &[command("node leases", "", "List nodes with the state and the end of their leases.", &[WATCH, SIGN_IN], list)
+        .formerly(&["nodes-status"])];
 
 fn list(args: &Args) -> Result<(), Failure> {
     listed_at(args, &LEASES, "/cluster/leases")

@@ -36,9 +36,9 @@ const FOREVER: Duration = Duration::from_secs(3600);
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("up", "", "Start a control plane, enrol this machine and run its agent.", &[UP], up).with_settings(),
-    command("serve", "", "Start a control plane only.", &[], serve).with_settings(),
-    command("migrate", "", "Bring the database up to date, and stop.", &[], migrate).with_settings(),
+    command("up", "", "Start a control plane, enrol this machine, run its agent.", &[UP], up).with_settings(),
+    command("serve", "", "Start a control plane without an agent.", &[], serve).with_settings(),
+    command("migrate", "", "Bring the database up to date, then exit.", &[], migrate).with_settings(),
 ];
 
 /// The configuration. As root, this process is the owner of the data directory from here on.

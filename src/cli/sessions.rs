@@ -31,7 +31,7 @@ const SESSIONS: Table = Table {
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("sessions", "", "List who is signed in.", &[WATCH, SIGN_IN], list),
+    command("session list", "", "List sessions of all users.", &[WATCH, SIGN_IN], list),
     command("session revoke", "ID", "End a session.", &[SIGN_IN], revoke),
 ];
 

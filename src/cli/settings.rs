@@ -1,6 +1,6 @@
 //! `settings`: cluster settings, read and set.
 
-use super::answers::{encoded, listed_at, said};
+use super::answers::{encoded, listed_at, said, shown};
 use super::args::{Args, Command, Failure, command};
 use super::connect::{SIGN_IN, signed_in};
 use super::output::{self, Kind, Table, column};
@@ -16,12 +16,18 @@ const CLUSTER_SETTINGS: Table = Table {
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("settings", "", "List cluster settings.", &[WATCH, SIGN_IN], list),
-    command("setting set", "KEY VALUE", "Set a cluster setting.", &[SIGN_IN], set),
+    command("setting list", "", "List cluster settings.", &[WATCH, SIGN_IN], list),
+    command("setting show", "KEY", "Print a cluster setting.", &[SIGN_IN], show),
+    command("setting set", "KEY VALUE", "Set a cluster setting.", &[SIGN_IN], set).example("uptimemesh setting set scheduler_mode manual"),
 ];
 
 fn list(args: &Args) -> Result<(), Failure> {
     listed_at(args, &CLUSTER_SETTINGS, "/cluster-settings")
+}
+
+fn show(args: &Args) -> Result<(), Failure> {
+    shown(args, &signed_in(args)?.get(&format!("/cluster-settings/{}", encoded(args.word(0))))?);
+    Ok(())
 }
 
 fn set(args: &Args) -> Result<(), Failure> {

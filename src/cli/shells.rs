@@ -1,6 +1,7 @@
 //! The manual page and the completions of shells, made from the table of commands, so that neither forgets one.
 
 use super::args::{Args, Command, Failure, Opt, command, flag_of};
+use super::failure::{EXIT_CODES, VERSION_1};
 use super::{GLOBAL, commands, output};
 use crate::config::SETTINGS;
 use std::fmt::Write;
@@ -62,7 +63,7 @@ impl Flag {
 
 /// Everything that may follow a command, its settings too.
 fn flags(command: &Command) -> Vec<Flag> {
-    let mut found: Vec<Flag> = command.options.iter().copied().flatten().chain(GLOBAL).map(Flag::of).collect();
+    let mut found: Vec<Flag> = command.listed_options().chain(GLOBAL.iter().filter(|o| !o.hidden)).map(Flag::of).collect();
     if command.settings {
         let settings = SETTINGS.iter().filter(|s| !s.is_secret());
         found.extend(settings.map(|s| Flag { name: flag_of(s.name), letter: None, value: setting_value(s.name), help: s.help }));
@@ -355,12 +356,16 @@ complete -c uptimemesh -f
     out
 }
 
+/// A text of the manual that stays on its line; nothing in it is a request of roff.
+fn roff_line(text: &str) -> String {
+    let text = text.replace('\\', "\\e").replace('-', "\\-").replace('`', "\\(ga").replace('~', "\\(ti").replace('^', "\\(ha");
+    if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
+}
+
 /// A text of the manual, in lines as short as roff's own style wants them; nothing in it is a request of roff.
 fn roff(text: &str) -> String {
     let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let word = word.replace('\\', "\\e").replace('-', "\\-").replace('`', "\\(ga").replace('~', "\\(ti").replace('^', "\\(ha");
-        let word = if word.starts_with(['.', '\'']) { format!("\\&{word}") } else { word };
+    for word in text.split(' ').map(roff_line) {
         match lines.last_mut() {
             Some(line) if line.is_empty() => line.push_str(&word),
             Some(line) if line.len() + word.len() < MAN_LINE_BYTES_MAX => line.extend([" ", &word]),
@@ -387,7 +392,7 @@ fn manual() -> String {
          All other commands speak to the control plane.\n\
          .SH OPTIONS\nEvery command takes these:\n"
     );
-    for o in GLOBAL {
+    for o in GLOBAL.iter().filter(|o| !o.hidden) {
         option(&mut out, o);
     }
     out.push_str(".SH COMMANDS\n");
@@ -400,7 +405,11 @@ fn manual() -> String {
                 "Every setting (see\n.BR ENVIRONMENT )\nis an option too, in lower case and with dashes, unless it is a secret.\n",
             );
         }
-        for o in command.options.iter().copied().flatten() {
+        if !command.example.is_empty() {
+            let lines: Vec<String> = command.example.lines().map(roff_line).collect();
+            let _ = writeln!(out, ".PP\n.EX\n{}\n.EE", lines.join("\n"));
+        }
+        for o in command.listed_options() {
             option(&mut out, o);
         }
     }
@@ -411,9 +420,22 @@ fn manual() -> String {
     }
     out.push_str(
         ".SH FILES\n.TP\n.I /etc/uptimemesh/uptimemesh.env\nsettings of the installed services\n.TP\n.I /var/lib/uptimemesh\ntheir data\n.TP\n\
-         .I /var/log/uptimemesh/app.log\ntheir log\n\
-         .SH EXIT STATUS\n0 where all went well, 1 where something failed,\n2 where the command line is wrong.\n\
-         .SH EXAMPLES\n.EX\nuptimemesh up\nuptimemesh create\\-token \\-\\-role worker \\-\\-join\\-string > join\nuptimemesh nodes\\-status\n.EE\n",
+         .I /var/log/uptimemesh/app.log\ntheir log\n",
+    );
+    exit_status(&mut out);
+    out.push_str(
+        ".SH EXAMPLES\n.EX\nuptimemesh up\nuptimemesh token create \\-\\-role worker \\-\\-join\\-string > join\nuptimemesh node list\n.EE\n",
     );
     out
+}
+
+fn exit_status(out: &mut String) {
+    out.push_str(".SH EXIT STATUS\n");
+    for (code, _, meaning) in EXIT_CODES {
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, ".TP\n.B {code}\n{}", roff(meaning));
+    }
+    let names = VERSION_1.join(", ");
+    let text = format!("Called by their names of version 1 ({names}), commands exit with 1 for every failure but a wrong command line.");
+    let _ = writeln!(out, ".PP\n{}", roff(&text));
 }

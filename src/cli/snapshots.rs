@@ -1,6 +1,6 @@
 //! Commands about snapshots of etcd.
 
-use super::answers::{listed_at, said};
+use super::answers::{encoded, listed_at, remove, said, shown};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
 use super::output::{self, Kind, Table, column};
@@ -21,19 +21,37 @@ const SNAPSHOT_RUNS: Table = Table {
     tabs: &[("ID", "id"), ("STATUS", "status"), ("LOCATION", "location"), ("REQUESTED-BY", "requested_by"), ("CREATED", "created_at")],
 };
 
-/// Options of `snapshots`.
-const SNAPSHOTS: &[Opt] = &[opt("request", "", "ask for a new one")];
+/// Options of `snapshot list`.
+const LIST: &[Opt] = &[opt("request", "", "request a new one, as `snapshot request` does").hidden()];
 
 /// Every command of this file.
-pub const COMMANDS: &[Command] =
-    &[command("snapshots", "", "List requests for etcd snapshots, newest first.", &[SNAPSHOTS, WATCH, SIGN_IN], snapshots)];
+pub const COMMANDS: &[Command] = &[
+    command("snapshot list", "", "List etcd snapshots, newest first.", &[LIST, WATCH, SIGN_IN], list),
+    command("snapshot show", "ID", "Print an etcd snapshot.", &[SIGN_IN], show),
+    command("snapshot request", "", "Request an etcd snapshot.", &[SIGN_IN], request),
+    command("snapshot delete", "ID", "Remove an etcd snapshot from the list.", &[SIGN_IN], delete),
+];
 
-fn snapshots(args: &Args) -> Result<(), Failure> {
-    let path = "/etcd/snapshots";
+const PATH: &str = "/etcd/snapshots";
+
+fn list(args: &Args) -> Result<(), Failure> {
     if args.has("request") {
-        let run = signed_in(args)?.post(path, &json!({}))?;
-        output::done(args, &run, &format!("Requested the snapshot {}.", said(&run["id"])));
-        return Ok(());
+        return request(args);
     }
-    listed_at(args, &SNAPSHOT_RUNS, path)
+    listed_at(args, &SNAPSHOT_RUNS, PATH)
+}
+
+fn request(args: &Args) -> Result<(), Failure> {
+    let run = signed_in(args)?.post(PATH, &json!({}))?;
+    output::done(args, &run, &format!("Requested the snapshot {}.", said(&run["id"])));
+    Ok(())
+}
+
+fn show(args: &Args) -> Result<(), Failure> {
+    shown(args, &signed_in(args)?.get(&format!("{PATH}/{}", encoded(args.word(0))))?);
+    Ok(())
+}
+
+fn delete(args: &Args) -> Result<(), Failure> {
+    remove(args, &format!("{PATH}/{}", encoded(args.word(0))))
 }

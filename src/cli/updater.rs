@@ -58,14 +58,8 @@ const UPDATE: &[Opt] = &[
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command(
-        "update",
-        "",
-        "Put the newest version in this program's place; go back if it is not well.",
-        &[UPDATE, HANDED_ON, STATE],
-        update,
-    ),
-    command("update status", "", "Tell how the last update of this machine went.", &[STATE, OUTPUT], status),
+    command("update", "", "Update the program of this machine; an unhealthy version is rolled back.", &[UPDATE, HANDED_ON, STATE], update),
+    command("update status", "", "Print how the last update of this machine went.", &[STATE, OUTPUT], status),
 ];
 
 fn update(args: &Args) -> Result<(), Failure> {
@@ -140,7 +134,7 @@ fn status(args: &Args) -> Result<(), Failure> {
     args.finish()?;
     match state(&state_dir(args))? {
         Some(state) => shown(args, &serde_json::to_value(state).map_err(|e| e.to_string())?),
-        None if output::wants_json(args) => output::json(&serde_json::Value::Null),
+        None if output::wants_json(args) => output::structured(args, &serde_json::Value::Null),
         None => output::print("No update was made on this machine yet.\n"),
     }
     Ok(())
