@@ -5,7 +5,7 @@ use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::output::{self, Kind, OUTPUT, Table, column};
 use super::server;
 use crate::config::Config;
-use crate::serve;
+use crate::offline;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::path::Path;
@@ -59,7 +59,7 @@ fn create(args: &Args) -> Result<(), Failure> {
     if !output::wants_json(args) {
         output::note(args, "Copying the database, the authority and the keys.");
     }
-    let made = serve::create_backup(&config, args.has("no-encryption"))?;
+    let made = offline::create_backup(&config, args.has("no-encryption"))?;
     if output::wants_json(args) {
         output::structured(args, &value(&made)?);
     } else {
@@ -73,7 +73,7 @@ fn create(args: &Args) -> Result<(), Failure> {
 
 fn list(args: &Args) -> Result<(), Failure> {
     let config = server::config(args)?;
-    let list = serve::list_backups(&config)?.iter().map(value).collect::<Result<Vec<Value>, Failure>>()?;
+    let list = offline::list_backups(&config)?.iter().map(value).collect::<Result<Vec<Value>, Failure>>()?;
     output::list(args, &BACKUPS, list);
     Ok(())
 }
@@ -84,7 +84,7 @@ fn named(args: &Args) -> Result<(Config, File), Failure> {
     let (config, opened) = server::config_opening(args, path)?;
     let file = match opened {
         Some(file) => file,
-        None => serve::open_backup(path)?,
+        None => offline::open_backup(path)?,
     };
     Ok((config, file))
 }
@@ -94,7 +94,7 @@ fn verify(args: &Args) -> Result<(), Failure> {
     if !output::wants_json(args) {
         output::note(args, "Reading all of it, and checking its database.");
     }
-    let manifest = serve::verify_backup(&config, file)?;
+    let manifest = offline::verify_backup(&config, file)?;
     if output::wants_json(args) {
         output::structured(args, &value(&manifest)?);
     } else {
@@ -122,7 +122,7 @@ fn restore(args: &Args) -> Result<(), Failure> {
     if !output::wants_json(args) {
         output::note(args, "Reading all of it, and checking it before anything is touched.");
     }
-    let restored = serve::restore_backup(&config, file, args.has("replace"))?;
+    let restored = offline::restore_backup(&config, file, args.has("replace"))?;
     let (manifest, dir) = (&restored.backup.manifest, config.data_dir.display());
     if output::wants_json(args) {
         let mut all = told(manifest);
@@ -152,7 +152,7 @@ fn restore(args: &Args) -> Result<(), Failure> {
 fn undo_upgrade(args: &Args) -> Result<(), Failure> {
     let since = args.get("since").map(|_| args.int("since", 0));
     let config = server::config(args)?;
-    let restored = serve::undo_upgrade(&config, since)?;
+    let restored = offline::undo_upgrade(&config, since)?;
     match (output::wants_json(args), restored) {
         (true, restored) => output::structured(
             args,

@@ -1,6 +1,6 @@
 //! `join`: enrols this machine as a node.
 
-use super::agent::{IDENTITY, LEASE_TTL_S, node_as_owner};
+use super::agent::{IDENTITY, node_as_owner};
 use super::answers::warnings;
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{api_url, authorities};
@@ -8,6 +8,7 @@ use super::output;
 use crate::agent::beat::{self, Joining};
 use crate::client::{Api, Trust};
 use crate::model::join_string::JoinString;
+use crate::model::leases::LEASE_TTL_S;
 use serde_json::Value;
 
 /// Options of `join`.

@@ -6,7 +6,7 @@ use super::connect::{FIRST_PASSWORD, SIGN_IN, signed_in};
 use super::output::{self, Kind, Table, column, made};
 use super::server;
 use super::watch::WATCH;
-use crate::serve;
+use crate::offline;
 use serde_json::{Value, json};
 
 const USERS: Table = Table {
@@ -121,7 +121,7 @@ fn reset_password(args: &Args) -> Result<(), Failure> {
     let given = args.secret("new-password", "UPTIMEMESH_NEW_PASSWORD");
     let is_given = given.is_some();
     let config = server::config(args)?;
-    let (password, is_new) = serve::reset_password(&config, name, given)?;
+    let (password, is_new) = offline::reset_password(&config, name, given)?;
     let name = output::ascii(&name.to_lowercase());
     let said = if is_given { format!("The password of {name} is set.") } else { format!("The new password of {name} is {password}") };
     output::print(&match is_new {

@@ -60,7 +60,7 @@ fn the_settings_in_the_readme_are_those_of_the_program() {
         .iter()
         .map(|setting| {
             let default = if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
-            format!("| `{}` | {default} | {} |", setting.name, setting.help)
+            format!("| `{}` | {default} | {} |", setting.name, setting.help())
         })
         .collect();
     let readme = document("README.md");
