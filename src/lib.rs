@@ -41,3 +41,8 @@ pub use serve::Server;
 pub fn routes() -> Vec<(String, &'static str, &'static str)> {
     routes::list()
 }
+
+/// The events that the server records, as a Markdown table.
+pub fn events_markdown() -> String {
+    model::events::catalogue::markdown()
+}

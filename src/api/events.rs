@@ -9,7 +9,7 @@ use crate::gate::{Reply, Route, holder, place, route};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response, Sink};
 use crate::model::Paging;
-use crate::model::events::{EventFilter, NewEvent};
+use crate::model::events::{ClientEvent, EventFilter};
 use crate::model::users::Role::{Operator, Viewer};
 use crate::model::users::User;
 use std::io;
@@ -56,7 +56,7 @@ fn list(control: &Control, request: &Request, _: &User) -> Reply {
 fn create(control: &Control, request: &Request, user: &User) -> Reply {
     let once = once(request, user)?;
     let mut f = Fields::of_body(&request.body)?;
-    let event = NewEvent {
+    let event = ClientEvent {
         id: f.id("id").optional(),
         category: f.printable("category", 1..=64).required(),
         name: f.printable("name", 1..=128).required(),

@@ -1,13 +1,14 @@
 //! Examining a control plane: its configuration, keys, certificates, database, backups and nodes. On a running one by itself, and on its
 //! data from outside, whether it runs or not; nothing is changed by it.
 
-use super::{Control, backups, limits, lookalikes, tls, unnamed};
+use super::{Control, backups, limits, lookalikes, tls};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::crypto::pki::{self, CLUSTER, Ca, Kind, SERVER};
 use crate::error::{Chain, Error, Result};
 use crate::model::Paging;
 use crate::model::backups::Drill;
+use crate::model::events::catalogue::PROXY_UNNAMED;
 use crate::model::events::{Event, EventFilter};
 use crate::model::findings::Finding;
 use crate::model::leases::LeaseState;
@@ -98,7 +99,7 @@ fn cluster(read: &Read) -> Result<Cluster> {
 
 fn unnamed(read: &Read) -> Result<Option<Event>> {
     let since = Some(clock::now().plus_secs(-UNNAMED_TOLD_FOR_S));
-    let filter = EventFilter { name: Some(unnamed::EVENT.to_string()), since, ..EventFilter::default() };
+    let filter = EventFilter { name: Some(PROXY_UNNAMED.name.to_string()), since, ..EventFilter::default() };
     Ok(events::page(read, &Paging::first(1), &filter)?.items.pop())
 }
 

@@ -16,7 +16,7 @@ use crate::crypto::{self, lease};
 use crate::error::{Chain, Error, FieldFault, Loc, Result};
 use crate::logger::Quota;
 use crate::model::addresses::Addresses;
-use crate::model::events::NewEvent;
+use crate::model::events::catalogue::{NODE_LEASE_ALIVE, NODE_LEASE_DEAD, NODE_LEASE_STALE};
 use crate::model::leases::{LeaseState, LeaseView, STALE_S};
 use crate::model::node_runs::{AgentRun, Conflict};
 use crate::model::nodes::{Node, PLACEMENT_KEYS, ShowSignedAt, merge_status};
@@ -507,13 +507,13 @@ impl Leases {
 
 /// Records a transition as an event.
 fn tell(write: &Write, id: &str, from: LeaseState, to: LeaseState, heartbeat_at: Timestamp) -> Result<()> {
-    let (name, level) = match to {
-        LeaseState::Alive => ("node.lease.alive", "info"),
-        LeaseState::Stale => ("node.lease.stale", "warning"),
-        LeaseState::Dead | LeaseState::Unknown => ("node.lease.dead", "error"),
+    let event = match to {
+        LeaseState::Alive => NODE_LEASE_ALIVE,
+        LeaseState::Stale => NODE_LEASE_STALE,
+        LeaseState::Dead | LeaseState::Unknown => NODE_LEASE_DEAD,
     };
     let fields = json!({"node_id": id, "from": from, "to": to, "heartbeat_at": heartbeat_at});
-    events::record(write, NewEvent::at(level, "nodes", name, fields)).map(drop)
+    events::record(write, event.with(fields)).map(drop)
 }
 
 /// A page of `GET /cluster/leases`: alive, stale, dead, unknown, each by name.

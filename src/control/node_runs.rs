@@ -4,7 +4,7 @@
 use super::{Control, guard, nodes as rules};
 use crate::clock::Timestamp;
 use crate::error::{Chain, Error, Result};
-use crate::model::events::NewEvent;
+use crate::model::events::catalogue::{NODE_KEEP_RUN, NODE_TWO_HOLDERS};
 use crate::model::node_runs::{AgentRun, Conflict, Holder};
 use crate::store::{events, node_runs, nodes};
 use serde_json::json;
@@ -132,7 +132,7 @@ pub(super) fn record(control: &Control, node_id: &str, news: News, conflict: Con
         node_runs::put(w, node.seq, &to_write)?;
         if news == News::Found {
             let fields = json!({"node_id": id, "kept": to_write.kept, "refused": to_write.refused});
-            events::record(w, NewEvent::at("warning", "nodes", "node.two_holders", fields))?;
+            events::record(w, NODE_TWO_HOLDERS.with(fields))?;
         }
         Ok(())
     });
@@ -165,7 +165,7 @@ pub fn keep(control: &Control, node_id: String, run_id: String) -> Result<Confli
             decided.ok_or_else(|| Error::NotFound("This node has no such run to choose from; GET its runs tells them".into()))?;
         node_runs::put(w, node.seq, &conflict)?;
         let fields = json!({"node_id": node_id, "run": run_id, "refused": conflict.refused});
-        events::record(w, NewEvent::info("nodes", "node.keep_run", fields))?;
+        events::record(w, NODE_KEEP_RUN.with(fields))?;
         Ok(conflict)
     })
 }
