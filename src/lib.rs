@@ -26,12 +26,14 @@ mod model;
 mod openapi;
 mod percent;
 mod routes;
+mod scheduler;
 mod serve;
 mod store;
 mod sys;
 mod text;
 mod thread;
 mod ui;
+mod upkeep;
 
 pub use config::{Config, SETTINGS, Secret, Setting};
 pub use error::{Chain, Error};

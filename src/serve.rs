@@ -1,8 +1,8 @@
 //! A running server: wires the configuration, the database, the rules, the routes and the passes together.
 
 use crate::config::Config;
-pub use crate::control::backups::{Restored, open as open_backup};
-use crate::control::{Control, auth, backups, ca, doctor, join_tokens, passes, setup, tls, users};
+use crate::control::access::{auth, setup, users};
+use crate::control::trust::{ca, join_tokens, tls};
 use crate::error::{Chain, Doing, Error, Result};
 use crate::http::Limits;
 use crate::http::listen::{Front, TlsSource};
@@ -13,6 +13,9 @@ use crate::model::join_tokens::{Admits, JoinRole, NewJoinToken};
 pub use crate::store::sqlite_version;
 use crate::store::{self, Migrated, QueryLog, Store};
 use crate::thread::{Stop, lock};
+use crate::upkeep::App;
+pub use crate::upkeep::backups::{Restored, open as open_backup};
+use crate::upkeep::{backups, doctor, passes};
 use crate::{clock, files, logger, routes};
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -55,7 +58,7 @@ const LOCK_WAIT: Duration = Duration::from_millis(20);
 /// ```
 pub struct Server {
     address: SocketAddr,
-    control: Arc<Control>,
+    app: Arc<App>,
     stop: Stop,
     running: Mutex<Option<Running>>,
 }
@@ -99,20 +102,23 @@ impl Server {
         let limits = Limits { connections_per_address_max, proxies, handshakes_per_s_max: handshakes, ..Limits::default() };
         let limits = Limits { connections_max: config.connections_max.unwrap_or(limits.connections_max), ..limits };
         let limits = Limits { idle_time: Duration::from_secs(config.idle_s.unsigned_abs()), ..limits };
-        let control = Arc::new(Control::new(config, store, address)?);
-        backups::settle(&control)?;
-        ca::look_at_dates(&control)?;
+        let app = Arc::new(App::new(config, store, address)?);
+        backups::settle(&app.control)?;
+        ca::look_at_dates(&app.control)?;
         let stop = Stop::default();
-        let passes = passes::start(&control, &stop)?;
-        let answering = Arc::clone(&control);
-        let tls: Option<TlsSource> = control.tls.is_some().then(|| {
-            let speaking = Arc::clone(&control);
-            let source: TlsSource = Arc::new(move || speaking.tls.as_ref().expect("TLS is on, and does not go off").config());
+        let passes = passes::start(&app, &stop)?;
+        let answering = Arc::clone(&app);
+        let tls: Option<TlsSource> = app.control.tls.is_some().then(|| {
+            let speaking = Arc::clone(&app);
+            let source: TlsSource = Arc::new(move || speaking.control.tls.as_ref().expect("TLS is on, and does not go off").config());
             source
         });
         let front = Front::start(listeners, limits, tls, Arc::new(move |request| routes::dispatch(&answering, request)))?;
-        let server = Server { address, control, stop, running: Mutex::new(Some(Running { front, passes, _lock: held })) };
-        if server.control.tls.is_none() && server.control.config.trusted_proxies.is_empty() && !address::is_private(server.address.ip()) {
+        let server = Server { address, app, stop, running: Mutex::new(Some(Running { front, passes, _lock: held })) };
+        if server.app.control.tls.is_none()
+            && server.app.control.config.trusted_proxies.is_empty()
+            && !address::is_private(server.address.ip())
+        {
             log::warn!(target: "system", event = "serve.plain", address = server.url(); "TLS is off and anybody may connect: passwords and tokens cross the network in the clear. Listen on a private address and list the proxy in TRUSTED_PROXIES");
         }
         log::info!(target: "system", event = "serve.start", address = server.url(), version = env!("CARGO_PKG_VERSION"); "Listening");
@@ -127,56 +133,57 @@ impl Server {
     /// Where a browser on this machine finds it: over plain HTTP where that does not leave the machine.
     pub fn url(&self) -> String {
         let ip = self.near();
-        let scheme = if self.control.tls.is_some() && !ip.is_loopback() { "https" } else { "http" };
+        let scheme = if self.app.control.tls.is_some() && !ip.is_loopback() { "https" } else { "http" };
         format!("{scheme}://{}", SocketAddr::new(ip, self.address.port()))
     }
 
     /// Where browsers and nodes elsewhere find it, the likeliest first; none where it is for a proxy or this machine only.
     pub fn urls_elsewhere(&self) -> Vec<String> {
-        let reached = if self.control.tls.is_some() && (!self.address.ip().is_loopback() || !self.control.config.advertised.is_empty()) {
-            tls::reached_at(&self.control.config, self.address)
-        } else {
-            Vec::new()
-        };
+        let reached =
+            if self.app.control.tls.is_some() && (!self.address.ip().is_loopback() || !self.app.control.config.advertised.is_empty()) {
+                tls::reached_at(&self.app.control.config, self.address)
+            } else {
+                Vec::new()
+            };
         reached.iter().map(|at| format!("https://{at}")).collect()
     }
 
     /// Where the agent of this machine finds it.
     pub fn agent_url(&self) -> String {
-        let scheme = if self.control.tls.is_some() { "https" } else { "http" };
+        let scheme = if self.app.control.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", SocketAddr::new(self.near(), self.address.port()))
     }
 
     /// SHA-256 of the certificate of the authority by which the server proves itself.
     pub fn authority(&self) -> Result<String> {
-        Ok(self.control.ca.vouching()?.fingerprint_hex())
+        Ok(self.app.control.ca.vouching()?.fingerprint_hex())
     }
 
     /// The address by which this machine reaches the server.
     fn near(&self) -> IpAddr {
-        tls::near(&self.control.config, self.address.ip())
+        tls::near(&self.app.control.config, self.address.ip())
     }
 
     /// Makes the certificate authority, and a join token that admits only this node: for the machine the server runs on.
     pub fn bootstrap_local(&self, node_id: &str) -> Result<NewJoinToken> {
         const TTL_S: i64 = 300;
-        join_tokens::ensure_authority(&self.control)?;
-        join_tokens::create(&self.control, Admits { node_id: Some(node_id.to_string()), ..JoinRole::Core.into() }, TTL_S)
+        join_tokens::ensure_authority(&self.app.control)?;
+        join_tokens::create(&self.app.control, Admits { node_id: Some(node_id.to_string()), ..JoinRole::Core.into() }, TTL_S)
     }
 
     /// Whether the account that came with the database still has the password that everybody knows.
     pub fn first_sign_in(&self) -> Result<bool> {
-        auth::has_seeded_password(&self.control)
+        auth::has_seeded_password(&self.app.control)
     }
 
     /// What changing that password asks for from anywhere but this machine, as long as it is in place.
     pub fn setup_code(&self) -> Option<String> {
-        self.control.setup.code()
+        self.app.control.setup.code()
     }
 
     /// Reads the operator's certificate again; what was good stays in use where the new one is not.
     pub fn reread_certificate(&self) {
-        if let Err(e) = tls::reread(&self.control) {
+        if let Err(e) = tls::reread(&self.app.control) {
             log::error!(target: "system", event = "tls.unchanged", error:% = Chain(&e); "The certificate could not be read again");
         }
     }
@@ -185,7 +192,7 @@ impl Server {
     pub fn shutdown(&self) {
         let Some(running) = lock(&self.running).take() else { return };
         // Readers of the stream would wait for the next event.
-        self.control.store.tail.close();
+        self.app.control.store.tail.close();
         running.front.stop(GRACE);
         self.stop.raise();
         for pass in running.passes {
@@ -193,8 +200,8 @@ impl Server {
                 log::error!(target: "system", event = "serve.pass_panicked"; "A pass had panicked");
             }
         }
-        passes::finish(&self.control);
-        self.control.store.close();
+        passes::finish(&self.app.control);
+        self.app.control.store.close();
         log::info!(target: "system", event = "serve.stop"; "Stopped");
     }
 }

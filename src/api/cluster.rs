@@ -3,9 +3,11 @@
 use super::nodes::change;
 use super::{list as page_of, paging, warned};
 use crate::caller;
-use crate::control::join::{self, Join, Renewal};
-use crate::control::leases::{self, Heartbeat, LEASE_TTL_S};
-use crate::control::{Control, lookalikes};
+use crate::control::fleet::leases;
+use crate::control::fleet::leases::{Heartbeat, LEASE_TTL_S};
+use crate::control::fleet::lookalikes;
+use crate::control::trust::join;
+use crate::control::trust::join::{Join, Renewal};
 use crate::error::{Error, Result};
 use crate::gate::Handler::{By, FromNode, Open};
 use crate::gate::{Reply, Route, route};
@@ -14,6 +16,7 @@ use crate::http::{Request, Response};
 use crate::model::join_tokens::JoinRole;
 use crate::model::users::Role::Viewer;
 use crate::model::users::User;
+use crate::upkeep::App;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use std::ops::RangeInclusive;
@@ -38,7 +41,7 @@ pub const ROUTES: &[Route] = &[
     route(Get, "/cluster/leases", By(Viewer, list)).gives(200, "[Lease]"),
 ];
 
-fn join(control: &Control, request: &Request) -> Reply {
+fn join(app: &App, request: &Request) -> Reply {
     let mut f = Fields::of_body(&request.body)?;
     let mut ask = Join {
         token: f.text("token", 1..=256).required().trim().to_string(),
@@ -52,11 +55,11 @@ fn join(control: &Control, request: &Request) -> Reply {
     ask.given.labels = f.labels("labels").optional();
     f.finish()?;
     let (node_id, name) = (ask.node_id.clone(), ask.name.clone());
-    let joined = Response::json(200, &join::join(control, ask)?);
-    Ok(warned(joined, &lookalikes::of_node(control, &node_id, &name)))
+    let joined = Response::json(200, &join::join(&app.control, ask)?);
+    Ok(warned(joined, &lookalikes::of_node(&app.control, &node_id, &name)))
 }
 
-fn heartbeat(control: &Control, request: &Request) -> Reply {
+fn heartbeat(app: &App, request: &Request) -> Reply {
     let mut f = Fields::of_body(&request.body)?;
     let node_id = f.id("node_id").required();
     let lease_token = f.text("lease_token", 1..=2048).required();
@@ -73,15 +76,15 @@ fn heartbeat(control: &Control, request: &Request) -> Reply {
     let signature = BASE64_STANDARD.decode(signature_text.trim()).ok();
     let certificate = request.certificate.clone();
     let beat = Heartbeat { node_id, lease_token, signed_at, ttl_s, signature, patch, raw_patch, certificate };
-    let renewed = leases::heartbeat(control, beat)?;
+    let renewed = leases::heartbeat(&app.control, beat)?;
     caller::is(&format!("node:{}", renewed.node_id));
     Ok(Response::json(200, &renewed))
 }
 
-fn renew(control: &Control, request: &Request) -> Reply {
+fn renew(app: &App, request: &Request) -> Reply {
     // Nobody learns anything here before a node has proven itself: a malformed request is simply nobody's.
     let ask = renewal(request).map_err(|_| Error::unauthenticated())?;
-    Ok(Response::json(200, &join::renew(control, ask)?))
+    Ok(Response::json(200, &join::renew(&app.control, ask)?))
 }
 
 fn renewal(request: &Request) -> Result<Renewal> {
@@ -95,7 +98,7 @@ fn renewal(request: &Request) -> Result<Renewal> {
     Ok(Renewal { node_id, csr_pem, signed_at, signature, certificate: request.certificate.clone() })
 }
 
-fn list(control: &Control, request: &Request, _: &User) -> Reply {
+fn list(app: &App, request: &Request, _: &User) -> Reply {
     let paging = paging(request)?;
-    Ok(page_of(request, &paging, &leases::list(control, &paging)?))
+    Ok(page_of(request, &paging, &leases::list(&app.control, &paging)?))
 }

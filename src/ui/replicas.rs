@@ -2,7 +2,7 @@
 
 use super::{At, Deed, ROWS_MAX, field, parts, run};
 use crate::control::versions::Condition;
-use crate::control::{endpoints, replicas};
+use crate::control::work::{endpoints, replicas};
 use crate::error::{Error, Result};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};

@@ -1,8 +1,6 @@
 //! The scheduler: what it would do and why, doing it, and what holds it.
 
 use super::{At, Deed, back_to, field, notice, parts, run};
-use crate::control::scheduler::plan::{Action, Plan};
-use crate::control::scheduler::{self, Plans};
 use crate::control::settings;
 use crate::control::versions::Condition;
 use crate::error::{Error, Result};
@@ -10,6 +8,8 @@ use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
 use crate::model::users::Role::{Admin, Operator, Viewer};
+use crate::scheduler::Plans;
+use crate::scheduler::plan::{Action, Plan};
 use tiny_http::Method::{Get, Post};
 
 /// The routes of this file.
@@ -35,8 +35,8 @@ const MODES: &[(&str, &str)] =
     &[("auto", "auto: acts when something changes"), ("manual", "manual: acts only when asked"), ("paused", "paused: refuses to act")];
 
 fn show(at: &At) -> Reply {
-    let status = scheduler::status(at.control)?;
-    let seen = scheduler::plan_all(at.control)?;
+    let status = at.app.scheduler.status(at.control)?;
+    let seen = at.app.scheduler.plan_all(at.control)?;
     let plans = seen.plans();
     let facts = vec![
         ("Mode", parts::text(status.mode)),
@@ -158,9 +158,9 @@ fn set_mode(at: &At) -> Reply {
 fn deed(at: &At) -> Result<Deed> {
     let back = "/ui/scheduler".to_string();
     let (title, plans, button) = match at.arg(0) {
-        ALL => ("Apply the plans of all services".to_string(), scheduler::plan_all(at.control)?.plans().results.clone(), "Apply all"),
-        REBALANCE => ("Rebalance".to_string(), scheduler::plan_rebalance(at.control, MOVES_MAX)?.results, "Rebalance"),
-        id => (format!("Apply the plan of {id}"), vec![scheduler::plan_one(at.control, id)?], "Apply"),
+        ALL => ("Apply the plans of all services".to_string(), at.app.scheduler.plan_all(at.control)?.plans().results.clone(), "Apply all"),
+        REBALANCE => ("Rebalance".to_string(), at.app.scheduler.plan_rebalance(at.control, MOVES_MAX)?.results, "Rebalance"),
+        id => (format!("Apply the plan of {id}"), vec![at.app.scheduler.plan_one(at.control, id)?], "Apply"),
     };
     let mut will: Vec<String> = plans.iter().flat_map(|p| p.actions.iter().map(sentence)).collect();
     let hidden = will.len().saturating_sub(ACTIONS_MAX);
@@ -194,9 +194,9 @@ fn apply(at: &At) -> Reply {
     let deed = deed(at)?;
     let by = &at.user.name;
     let applied: Result<Vec<Plan>> = match at.arg(0) {
-        ALL => scheduler::reconcile_all(at.control, by).map(|plans| plans.results),
-        REBALANCE => scheduler::rebalance(at.control, MOVES_MAX, by).map(|plans| plans.results),
-        id => scheduler::reconcile_one(at.control, id, by).map(|plan| vec![plan]),
+        ALL => at.app.scheduler.reconcile_all(at.control, by).map(|plans| plans.results),
+        REBALANCE => at.app.scheduler.rebalance(at.control, MOVES_MAX, by).map(|plans| plans.results),
+        id => at.app.scheduler.reconcile_one(at.control, id, by).map(|plan| vec![plan]),
     };
     let word = if at.arg(0) == REBALANCE { "rebalance" } else { "apply" };
     match applied {
