@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::model::Object;
 use crate::model::events::catalogue::{NODE_DRAIN_BLOCKED, NODE_DRAINED, SCHEDULER_RECONCILE, SCHEDULER_ROLLOUT_LATE};
 use crate::model::replicas::{Replica, clear_sickness};
+use crate::model::status_keys;
 use crate::store::{Write, events, nodes, replicas, services};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -125,7 +126,7 @@ pub fn drains(write: &Write, view: &View, plans: &[Plan]) -> Result<()> {
             continue;
         }
         let Some(mut row) = nodes::by_id(write, &node.id)? else { continue };
-        row.status.insert("drain_state".into(), state.into());
+        row.status.insert(status_keys::DRAIN_STATE.into(), state.into());
         nodes::update(write, &row)?;
         let event = match state {
             "drained" => NODE_DRAINED.with(json!({"node_id": node.id, "left": 0})),

@@ -391,9 +391,7 @@ impl Scheduler {
         };
         let event = match turn {
             Turn::Same => return Ok(()),
-            Turn::On { fleet, silent } => {
-                SCHEDULER_BRAKE_ON.with(json!({"nodes": fleet, "silent": silent, "reason": BRAKED}))
-            }
+            Turn::On { fleet, silent } => SCHEDULER_BRAKE_ON.with(json!({"nodes": fleet, "silent": silent, "reason": BRAKED})),
             Turn::Off => SCHEDULER_BRAKE_OFF.with(json!({})),
         };
         let fleet = brake.fleet();

@@ -14,6 +14,7 @@ use crate::model::events::catalogue::PROXY_UNNAMED;
 use crate::model::events::{Event, EventFilter};
 use crate::model::findings::Finding;
 use crate::model::leases::LeaseState;
+use crate::model::status_keys;
 use crate::store::health::{self, Looked};
 use crate::store::{Read, WAL_BYTES_WARN, events, leases, node_runs, nodes, users};
 use crate::sys::doctor;
@@ -80,8 +81,8 @@ fn cluster(read: &Read) -> Result<Cluster> {
     loop {
         let page = nodes::page_of_statuses(read, &Paging { limit: PAGE, bytes_max: usize::MAX, after })?;
         for (id, status) in page.items {
-            let version = status.get("version").and_then(Value::as_str).map(str::to_string);
-            all.insert(id, (version, status.get("clock_offset_seconds").and_then(Value::as_i64)));
+            let version = status.get(status_keys::VERSION).and_then(Value::as_str).map(str::to_string);
+            all.insert(id, (version, status.get(status_keys::CLOCK_OFFSET_SECONDS).and_then(Value::as_i64)));
         }
         match page.next {
             Some(next) => after = Some(next),

@@ -1,4 +1,4 @@
-//! Lists of what the program says to others: events and log lines, each with a reviewed golden text.
+//! Lists of what the program says to others: events, keys of a node's status and log lines, each with a reviewed golden text.
 
 use crate::golden;
 use crate::tidy::every_source;
@@ -47,4 +47,34 @@ fn the_names_of_log_lines_are_as_reviewed() {
     }
     assert!(lines.len() > 50, "{lines:?}");
     golden::check("log_events.txt", &lines.into_iter().collect::<String>());
+}
+
+/// Places where a key of a status stands as a literal, and why.
+const LITERAL_KEYS: &[(&str, &str)] = &[
+    ("openapi/prose.rs", "a sentence names it"),
+    ("api/", "a sentence names it"),
+    ("cli/", "columns of a table are paths in the answer"),
+    ("agent/", "what the agent adds to the facts of the machine"),
+];
+
+#[test]
+fn the_keys_of_a_nodes_status_are_as_reviewed_and_stand_in_one_place() {
+    let table = uptimemesh::status_keys_markdown();
+    golden::check("status_keys.txt", &table);
+    let keys: Vec<&str> = table.lines().skip(2).map(|line| between(line, "| `", "`").unwrap()).collect();
+    // A plain word is a key of many things.
+    let own: Vec<&&str> = keys.iter().filter(|key| key.contains('_') || **key == "schedulable").collect();
+    assert!(own.len() > 20, "{own:?}");
+    let mut found = Vec::new();
+    for (file, text) in every_source() {
+        let known = LITERAL_KEYS.iter().any(|(place, _)| file.starts_with(place));
+        if known || file == "model/status_keys.rs" || file.ends_with("tests.rs") {
+            continue;
+        }
+        let lines = product(&text).lines().filter(|line| !line.trim_start().starts_with("//"));
+        for line in lines.filter(|line| own.iter().any(|key| line.contains(&format!("\"{key}\"")))) {
+            found.push(format!("src/{file}: {}", line.trim()));
+        }
+    }
+    assert!(found.is_empty(), "use the constant in src/model/status_keys.rs\n{}", found.join("\n"));
 }

@@ -22,7 +22,8 @@ use crate::model::addresses::Addresses;
 use crate::model::events::catalogue::{NODE_LEASE_ALIVE, NODE_LEASE_DEAD, NODE_LEASE_STALE};
 use crate::model::leases::{LeaseState, LeaseView, STALE_S};
 use crate::model::node_runs::{AgentRun, Conflict};
-use crate::model::nodes::{Node, PLACEMENT_KEYS, ShowSignedAt, merge_status};
+use crate::model::nodes::{Node, ShowSignedAt, merge_status};
+use crate::model::status_keys;
 use crate::model::updates::Request;
 use crate::model::{Object, Page, Paging};
 use crate::store::leases::LeaseRow;
@@ -698,12 +699,13 @@ fn record(control: &Control, node_id: &str, patch: Option<Object>, digest: Optio
         if let Some(patch) = patch {
             // It may have been deleted since its heartbeat was proven.
             let mut node = nodes::by_id(w, &id)?.ok_or_else(|| table.refuse(&id, "node not enrolled", Some("identity_replaced")))?;
-            let before: Vec<_> = PLACEMENT_KEYS.iter().map(|key| node.status.get(*key).cloned()).collect();
+            let placement = |node: &Node| -> Vec<_> { status_keys::placement().map(|key| node.status.get(key).cloned()).collect() };
+            let before = placement(&node);
             // A control plane of 2.0.0 took the run for a part of the status.
             let had_run = AgentRun::take(&mut node.status).is_some();
             if merge_status(&mut node.status, patch) || had_run {
                 crate::control::limits::status_fits("node", &node.status)?;
-                match PLACEMENT_KEYS.iter().zip(&before).all(|(key, was)| node.status.get(*key) == was.as_ref()) {
+                match placement(&node) == before {
                     true => nodes::report(w, &node)?,
                     false => nodes::update(w, &node)?,
                 }

@@ -11,6 +11,7 @@ use crate::model::events::catalogue::{
 };
 use crate::model::leases::LeaseState;
 use crate::model::nodes::{ListedNode, Node, NodeChange, NodeFilter};
+use crate::model::status_keys;
 use crate::model::{Object, Page, Paging};
 use crate::store::{Write, events, nodes, routers};
 use serde_json::{Value, json};
@@ -83,42 +84,42 @@ pub fn update(control: &Control, id: String, condition: Condition, change: NodeC
 /// Takes a node out of scheduling: nothing new comes, and what runs there moves to eligible nodes.
 pub fn cordon(control: &Control, id: String, condition: Condition) -> Result<Versioned<Node>> {
     mark(control, id, condition, NODE_CORDON, |status, now| {
-        status.insert("schedulable".into(), false.into());
-        status.insert("cordoned_at".into(), now);
+        status.insert(status_keys::SCHEDULABLE.into(), false.into());
+        status.insert(status_keys::CORDONED_AT.into(), now);
     })
 }
 
 /// Puts a node back into scheduling; a drain ends.
 pub fn uncordon(control: &Control, id: String, condition: Condition) -> Result<Versioned<Node>> {
     mark(control, id, condition, NODE_UNCORDON, |status, now| {
-        status.insert("schedulable".into(), true.into());
-        status.insert("draining".into(), false.into());
-        status.remove("drain_state");
-        status.insert("uncordoned_at".into(), now);
+        status.insert(status_keys::SCHEDULABLE.into(), true.into());
+        status.insert(status_keys::DRAINING.into(), false.into());
+        status.remove(status_keys::DRAIN_STATE);
+        status.insert(status_keys::UNCORDONED_AT.into(), now);
     })
 }
 
 /// Takes a node out of scheduling and asks for everything on it to be moved.
 pub fn drain(control: &Control, id: String, condition: Condition) -> Result<Versioned<Node>> {
     mark(control, id, condition, NODE_DRAIN, |status, now| {
-        status.insert("draining".into(), true.into());
-        status.insert("schedulable".into(), false.into());
-        status.insert("drain_state".into(), "draining".into());
-        status.insert("drain_requested_at".into(), now);
+        status.insert(status_keys::DRAINING.into(), true.into());
+        status.insert(status_keys::SCHEDULABLE.into(), false.into());
+        status.insert(status_keys::DRAIN_STATE.into(), "draining".into());
+        status.insert(status_keys::DRAIN_REQUESTED_AT.into(), now);
     })
 }
 
 /// Asks for a reboot.
 pub fn mark_reboot(control: &Control, id: String, condition: Condition) -> Result<Versioned<Node>> {
     mark(control, id, condition, NODE_REBOOT_MARKER, |status, now| {
-        status.insert("reboot_requested_at".into(), now);
+        status.insert(status_keys::REBOOT_REQUESTED_AT.into(), now);
     })
 }
 
 /// Asks the node for new WireGuard keys.
 pub fn rotate_wg_keys(control: &Control, id: String, condition: Condition) -> Result<Versioned<Node>> {
     mark(control, id, condition, NODE_ROTATE_KEYS, |status, now| {
-        status.insert("wg_key_rotation_requested_at".into(), now);
+        status.insert(status_keys::WG_KEY_ROTATION_REQUESTED_AT.into(), now);
     })
 }
 

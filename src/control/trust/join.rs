@@ -17,6 +17,7 @@ use crate::model::events::catalogue::{NODE_JOIN, NODE_REJOIN, NODE_REJOIN_REPLAC
 use crate::model::join_tokens::{JoinRole, JoinToken};
 use crate::model::leases::LeaseState;
 use crate::model::nodes::{Node, NodeChange, merge_status};
+use crate::model::status_keys;
 use crate::store::{Write, events, join_tokens, node_runs, nodes, settings};
 use serde_json::json;
 use std::sync::Arc;
@@ -264,8 +265,8 @@ fn write_node(write: &Write, existing: Option<Node>, ask: &Join, mesh_ip_given: 
         node.roles.push(role.to_string());
     }
     merge_status(&mut node.status, reported);
-    node.status.insert("enrolled_at".into(), write.now.to_string().into());
-    node.status.insert("node_role".into(), role.into());
+    node.status.insert(status_keys::ENROLLED_AT.into(), write.now.to_string().into());
+    node.status.insert(status_keys::NODE_ROLE.into(), role.into());
     limits::status_fits("node", &node.status)?;
     if !fresh {
         return nodes::update(write, &node);
