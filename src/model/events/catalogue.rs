@@ -223,7 +223,7 @@ kinds! {
     NODE_CREATE = Nodes "node.create" Info ["node_id", "name"]
         "A node was created that has not joined yet.";
     NODE_DELETE = Nodes "node.delete" Warning ["node_id", "name", "forced", "replicas", "router_assignments"]
-        "A node was deleted and its identity revoked; the counts are those of the objects deleted with it.";
+        "A node was deleted and its identity revoked; `replicas` were left to the scheduler, `router_assignments` deleted too.";
     NODE_DRAIN = Nodes "node.drain" Info ["node_id"]
         "A drain of a node began: all replicas on it move.";
     NODE_DRAIN_BLOCKED = Nodes "node.drain_blocked" Warning ["node_id", "left", "replicas"]
