@@ -23,6 +23,7 @@ mod json;
 mod lanes;
 mod logger;
 mod model;
+mod offline;
 mod openapi;
 mod percent;
 mod routes;
