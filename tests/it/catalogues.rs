@@ -1,6 +1,7 @@
 //! Lists of what the program says to others: events, keys of a node's status and log lines, each with a reviewed golden text.
 
 use crate::golden;
+use crate::openapi::wording;
 use crate::tidy::every_source;
 use std::collections::BTreeSet;
 
@@ -20,6 +21,19 @@ fn the_events_are_as_reviewed_and_all_are_recorded() {
     let is_used = |kind: &&&str| others.iter().any(|(_, text)| product(text).matches(**kind).count() > 1);
     let unused: Vec<&&str> = kinds.iter().filter(|kind| !is_used(kind)).collect();
     assert!(unused.is_empty(), "no code records {unused:?}");
+}
+
+#[test]
+fn the_sentences_of_the_catalogues_are_plain_english() {
+    let tables = [uptimemesh::events_markdown(), uptimemesh::status_keys_markdown()].concat();
+    let sentences = tables.lines().filter_map(|line| line.strip_suffix(" |")?.rsplit_once(" | ")).map(|(_, says)| says);
+    let mut count = 0;
+    for says in sentences.filter(|says| *says != "Meaning") {
+        assert_eq!(wording(says), None, "{says}");
+        assert!(says.ends_with('.'), "{says}");
+        count += 1;
+    }
+    assert!(count > 100, "{count}");
 }
 
 /// What stands between two texts.

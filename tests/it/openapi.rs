@@ -140,7 +140,7 @@ fn every_route_is_in_the_document_and_every_answer_keeps_to_it() {
 }
 
 /// What is wrong with a sentence for readers of the document.
-fn wording(text: &str) -> Option<&'static str> {
+pub fn wording(text: &str) -> Option<&'static str> {
     const CALQUES: [&str; 19] = [
         "so many",
         "so long",
