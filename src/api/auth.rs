@@ -6,7 +6,7 @@ use crate::control::access::auth::Change;
 use crate::control::access::sessions;
 use crate::control::access::sessions::SignedIn;
 use crate::gate::Handler::{By, Open};
-use crate::gate::{COOKIE, Reply, Route, route, visitor};
+use crate::gate::{COOKIE, Meter, Reply, Route, route, visitor};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response};
 use crate::model::users::Role::Viewer;
@@ -22,7 +22,8 @@ const CODE_CHARS_MAX: usize = 64;
 pub const ROUTES: &[Route] = &[
     route(Post, "/auth/token", Open(token))
         .gives(200, "Session")
-        .says("Sign in with a password. Five failures from one address within 60 s lock it for 300 s."),
+        .says("Sign in with a password. Five failures from one address within 60 s lock it for 300 s.")
+        .meter(Meter::SignIn),
     route(Post, "/auth/password", By(Viewer, password))
         .gives(200, "Session")
         .says("Change your own password. All your other sessions end; the answer holds a fresh one.")

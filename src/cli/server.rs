@@ -11,6 +11,7 @@ use crate::agent::{Agent, Way};
 use crate::client::{Api, Trust};
 use crate::config::{Config, Dotenv};
 use crate::error::Chain;
+use crate::model::leases::LEASE_TTL_S;
 use crate::sys::owner::Owner;
 use crate::sys::{notify, signals};
 use crate::thread::{Stop, spawn};
@@ -29,16 +30,14 @@ const UP: &[Opt] = &[
     opt("identity-dir", "DIR", "where identities are kept, each in <node-id>/ (default: identities, in the data directory)"),
 ];
 
-/// Seconds of the local node's lease.
-const LEASE_TTL_S: i64 = 45;
 /// The command waits so long at a time for the signal to end.
 const FOREVER: Duration = Duration::from_secs(3600);
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("up", "", "Start a control plane, enrol this machine and run its agent.", &[UP], up).with_settings(),
-    command("serve", "", "Start a control plane only.", &[], serve).with_settings(),
-    command("migrate", "", "Bring the database up to date, and stop.", &[], migrate).with_settings(),
+    command("up", "", "Start a control plane, enrol this machine, run its agent.", &[UP], up).with_settings(),
+    command("serve", "", "Start a control plane without an agent.", &[], serve).with_settings(),
+    command("migrate", "", "Bring the database up to date, then exit.", &[], migrate).with_settings(),
 ];
 
 /// The configuration. As root, this process is the owner of the data directory from here on.

@@ -9,6 +9,7 @@ pub fn tag(path: &str) -> &str {
     match (segments.next().unwrap_or_default(), segments.next()) {
         ("cluster", Some(noun @ ("ca" | "join-tokens" | "leases"))) | ("etcd", Some(noun)) => noun,
         ("" | "health" | "metrics" | "openapi.json" | "version", _) => "system",
+        ("node", _) => "nodes",
         (noun, _) => noun,
     }
 }
@@ -91,6 +92,7 @@ pub const FIELDS: &[Row] = &[
     row("path", "", "service_id", "Id of the service."),
     row("path", "", "session_id", "Id of the session."),
     row("path", "", "snapshot_id", "Id of the snapshot."),
+    row("path", "auth", "token_id", "Id of the API token."),
     row("path", "api-tokens", "token_id", "Id of the API token."),
     row("path", "join-tokens", "token_id", "Id of the join token."),
     row("path", "", "update_id", "Id of the fleet update."),
@@ -114,7 +116,7 @@ pub const FIELDS: &[Row] = &[
     row("query", "", "role", "Only nodes with this role."),
     row("query", "", "service_id", "Only replicas of this service."),
     row("query", "", "since", "Only events after this time."),
-    row("body", "api-tokens", "expires_in_days", "Life of the token, in days; 90 by default."),
+    row("body", "", "expires_in_days", "Life of the token, in days; 90 by default."),
     row("body", "auth", "current_password", "Current password."),
     row("body", "auth", "new_password", "New password."),
     row("body", "auth", "password", "Password."),

@@ -15,6 +15,7 @@ mod bundles;
 mod canary;
 mod catalogues;
 mod clock;
+mod commands;
 mod copies;
 mod crash;
 mod crowd;

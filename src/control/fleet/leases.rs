@@ -12,6 +12,7 @@ use crate::control::access::throttle;
 use crate::control::fleet::load_history::{LoadDay, LoadHistory, STEP_S, STEPS, Sample};
 use crate::control::fleet::node_runs;
 use crate::control::fleet::node_runs::{News, Runs};
+use crate::control::fleet::signing_times::SigningTimes;
 use crate::control::fleet::unstored::Unstored;
 use crate::control::trust::tls;
 use crate::crypto::pki::{self, PublicKey};
@@ -20,7 +21,7 @@ use crate::error::{Chain, Error, FieldFault, Loc, Result};
 use crate::logger::Quota;
 use crate::model::addresses::Addresses;
 use crate::model::events::catalogue::{NODE_LEASE_ALIVE, NODE_LEASE_DEAD, NODE_LEASE_STALE};
-use crate::model::leases::{LeaseState, LeaseView, STALE_S};
+use crate::model::leases::{LEASE_TTL_S, LeaseState, LeaseView, STALE_S};
 use crate::model::node_runs::{AgentRun, Conflict};
 use crate::model::nodes::{Node, ShowSignedAt, merge_status};
 use crate::model::status_keys;
@@ -40,9 +41,6 @@ use std::time::{Duration, Instant};
 const SHARDS: usize = 16;
 /// Renewals written in one transaction: a flush of many thousands must not make other writes wait for all of it.
 const FLUSH_MAX: usize = 2000;
-
-/// Seconds of a lease where a client does not say.
-pub const LEASE_TTL_S: i64 = 45;
 
 /// What a heartbeat says.
 pub struct Heartbeat {
@@ -127,6 +125,8 @@ pub(in crate::control) struct Lease {
     load: LoadHistory,
     /// The runs of its agent.
     runs: Runs,
+    /// Signing times of its calls.
+    calls: SigningTimes,
     /// News that the database did not take.
     unstored: Option<Arc<Unstored>>,
 }
@@ -232,6 +232,7 @@ impl Leases {
                 writes: 0,
                 load: LoadHistory::default(),
                 runs: Runs::of(conflicts.remove(&node.node_id)),
+                calls: SigningTimes::default(),
                 unstored: None,
             };
             lock(table.shard(&node.node_id)).insert(node.node_id, lease);
@@ -373,6 +374,8 @@ impl Leases {
             // The machine is the same.
             load: self.with(id, |l| l.load.clone()).unwrap_or_default(),
             runs,
+            // A signature covers the lease token, and that the certificate: those of the previous identity are void.
+            calls: SigningTimes::default(),
             unstored: self.with(id, |l| l.unstored.clone()).flatten(),
         };
         leases::put(write, &lease.row())?;
@@ -387,6 +390,35 @@ impl Leases {
     /// The key of an enrolled node, and the fingerprint of the certificate that goes with it.
     pub(in crate::control) fn identity(&self, id: &str) -> Option<(Arc<PublicKey>, String)> {
         self.with(id, |l| (Arc::clone(&l.key), l.fingerprint.clone()))
+    }
+
+    /// Epoch seconds of the server's start; see [`Leases::started_at`].
+    pub(in crate::control) fn started_at(&self) -> i64 {
+        self.started_at
+    }
+
+    /// Admits a call that a node has proven by the identity with this fingerprint; otherwise gives the reason of the refusal. `signed`:
+    /// epoch milliseconds at which it signed, which are used up by it, and the latest at which it may sign now.
+    pub(in crate::control) fn admit_call(
+        &self,
+        id: &str,
+        fingerprint: &str,
+        run: Option<&AgentRun>,
+        signed: Option<(i64, i64)>,
+    ) -> std::result::Result<(), &'static str> {
+        let admitted = self.with(id, |l| {
+            if l.fingerprint != fingerprint {
+                return Err("identity_replaced");
+            }
+            if l.runs.refuses(run) {
+                return Err("another_run");
+            }
+            if signed.is_some_and(|(at_ms, horizon_ms)| !l.calls.use_up(at_ms, horizon_ms)) {
+                return Err("replayed");
+            }
+            Ok(())
+        });
+        admitted.unwrap_or(Err("identity_replaced"))
     }
 
     /// The runs of a node's agent.
@@ -772,6 +804,7 @@ mod tests {
             writes: 0,
             load: LoadHistory::default(),
             runs: Runs::default(),
+            calls: SigningTimes::default(),
             unstored: None,
         }
     }
