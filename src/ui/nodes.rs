@@ -16,6 +16,7 @@ use crate::json;
 use crate::model::events::EventFilter;
 use crate::model::leases::LeaseState;
 use crate::model::nodes::{ListedNode, Node, NodeChange, NodeFilter};
+use crate::model::status_keys;
 use crate::model::users::Role::{Admin, Operator, Viewer};
 use crate::model::{Object, Paging};
 use serde_json::{Value, json};
@@ -151,11 +152,11 @@ fn row(node: &ListedNode, lease: LeaseState, has_two_holders: bool) -> Vec<Html>
 /// What beside the lease matters of a node.
 fn marks(status: &Object) -> Vec<Html> {
     let is = |key: &str, value: bool| status.get(key) == Some(&Value::Bool(value));
-    let mark = if is("draining", true) {
+    let mark = if is(status_keys::DRAINING, true) {
         Some("draining")
-    } else if is("schedulable", false) {
+    } else if is(status_keys::SCHEDULABLE, false) {
         Some("cordoned")
-    } else if is("ready", false) {
+    } else if is(status_keys::READY, false) {
         Some("degraded")
     } else {
         None
@@ -188,7 +189,9 @@ pub(super) fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -
         ("Certificate ends", node.identity_expires_at.map_or_else(|| parts::text("none"), parts::time)),
         ("Known since", parts::time(node.created_at)),
     ]);
-    for (key, name) in [("reboot_requested_at", "Reboot asked for"), ("wg_key_rotation_requested_at", "New keys asked for")] {
+    for (key, name) in
+        [(status_keys::REBOOT_REQUESTED_AT, "Reboot asked for"), (status_keys::WG_KEY_ROTATION_REQUESTED_AT, "New keys asked for")]
+    {
         if let Some(at) = node.status.get(key).and_then(Value::as_str).and_then(clock::Timestamp::parse) {
             facts.push((name, parts::time(at)));
         }
@@ -242,16 +245,17 @@ fn machine(status: &Object) -> Vec<(&'static str, Html)> {
     let text = |key: &str| status.get(key).and_then(Value::as_str).unwrap_or_default();
     let number = |key: &str| status.get(key).and_then(Value::as_f64);
     let mut facts = Vec::new();
-    let system: Vec<&str> = [text("architecture"), text("kernel")].into_iter().filter(|t| !t.is_empty()).collect();
+    let system: Vec<&str> = [text(status_keys::ARCHITECTURE), text(status_keys::KERNEL)].into_iter().filter(|t| !t.is_empty()).collect();
     if !system.is_empty() {
         facts.push(("Machine", parts::text(&system.join(", "))));
     }
-    if let Some(load) = number("load_1m") {
+    if let Some(load) = number(status_keys::LOAD_1M) {
         facts.push(("Load", parts::text(&format!("{load:.2} over the last minute"))));
     }
-    for (name, available, total) in
-        [("Memory", "memory_available_bytes", "memory_total_bytes"), ("Disk", "disk_available_bytes", "disk_total_bytes")]
-    {
+    for (name, available, total) in [
+        ("Memory", status_keys::MEMORY_AVAILABLE_BYTES, status_keys::MEMORY_TOTAL_BYTES),
+        ("Disk", status_keys::DISK_AVAILABLE_BYTES, status_keys::DISK_TOTAL_BYTES),
+    ] {
         match (number(available), number(total)) {
             (Some(free), Some(all)) => facts.push((name, parts::text(&format!("{} of {} available", parts::size(free), parts::size(all))))),
             (Some(free), None) => facts.push((name, parts::text(&format!("{} available", parts::size(free))))),
@@ -264,7 +268,7 @@ fn machine(status: &Object) -> Vec<(&'static str, Html)> {
 
 /// How far a drain is.
 fn drain(node: &Node, left: u64) -> Html {
-    if node.status.get("draining") != Some(&Value::Bool(true)) {
+    if node.status.get(status_keys::DRAINING) != Some(&Value::Bool(true)) {
         return Html::empty();
     }
     let text = match left {
@@ -280,11 +284,11 @@ fn buttons(at: &At, node: &Node) -> Html {
         return Html::empty();
     }
     let is = |key: &str, value: bool| node.status.get(key) == Some(&Value::Bool(value));
-    let closed = is("schedulable", false) || is("draining", true);
+    let closed = is(status_keys::SCHEDULABLE, false) || is(status_keys::DRAINING, true);
     ACTIONS.buttons(&parts::path("nodes", &node.id), |action| match action.word {
         UNCORDON => closed,
         CORDON => !closed,
-        DRAIN => !is("draining", true),
+        DRAIN => !is(status_keys::DRAINING, true),
         _ => true,
     })
 }

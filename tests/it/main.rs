@@ -13,6 +13,7 @@ mod browser_ui;
 mod bundle_secrets;
 mod bundles;
 mod canary;
+mod catalogues;
 mod clock;
 mod commands;
 mod copies;

@@ -20,10 +20,11 @@ use crate::crypto::{self, lease};
 use crate::error::{Chain, Error, FieldFault, Loc, Result};
 use crate::logger::Quota;
 use crate::model::addresses::Addresses;
-use crate::model::events::NewEvent;
+use crate::model::events::catalogue::{NODE_LEASE_ALIVE, NODE_LEASE_DEAD, NODE_LEASE_STALE};
 use crate::model::leases::{LEASE_TTL_S, LeaseState, LeaseView, STALE_S};
 use crate::model::node_runs::{AgentRun, Conflict};
-use crate::model::nodes::{Node, PLACEMENT_KEYS, ShowSignedAt, merge_status};
+use crate::model::nodes::{Node, ShowSignedAt, merge_status};
+use crate::model::status_keys;
 use crate::model::updates::Request;
 use crate::model::{Object, Page, Paging};
 use crate::store::leases::LeaseRow;
@@ -564,13 +565,13 @@ impl Leases {
 
 /// Records a transition as an event.
 fn tell(write: &Write, id: &str, from: LeaseState, to: LeaseState, heartbeat_at: Timestamp) -> Result<()> {
-    let (name, level) = match to {
-        LeaseState::Alive => ("node.lease.alive", "info"),
-        LeaseState::Stale => ("node.lease.stale", "warning"),
-        LeaseState::Dead | LeaseState::Unknown => ("node.lease.dead", "error"),
+    let event = match to {
+        LeaseState::Alive => NODE_LEASE_ALIVE,
+        LeaseState::Stale => NODE_LEASE_STALE,
+        LeaseState::Dead | LeaseState::Unknown => NODE_LEASE_DEAD,
     };
     let fields = json!({"node_id": id, "from": from, "to": to, "heartbeat_at": heartbeat_at});
-    events::record(write, NewEvent::at(level, "nodes", name, fields)).map(drop)
+    events::record(write, event.with(fields)).map(drop)
 }
 
 /// A page of `GET /cluster/leases`: alive, stale, dead, unknown, each by name.
@@ -752,12 +753,13 @@ fn record(control: &Control, node_id: &str, patch: Object, digest: Option<[u8; 3
         if !all.is_empty() {
             // It may have been deleted since its heartbeat was proven.
             let mut node = nodes::by_id(w, &id)?.ok_or_else(|| table.refuse(&id, "node not enrolled", Some("identity_replaced")))?;
-            let before: Vec<_> = PLACEMENT_KEYS.iter().map(|key| node.status.get(*key).cloned()).collect();
+            let placement = |node: &Node| -> Vec<_> { status_keys::placement().map(|key| node.status.get(key).cloned()).collect() };
+            let before = placement(&node);
             // A control plane of 2.0.0 took the run for a part of the status.
             let had_run = AgentRun::take(&mut node.status).is_some();
             if merge_status(&mut node.status, all) || had_run {
                 crate::control::limits::status_fits("node", &node.status)?;
-                match PLACEMENT_KEYS.iter().zip(&before).all(|(key, was)| node.status.get(*key) == was.as_ref()) {
+                match placement(&node) == before {
                     true => nodes::report(w, &node)?,
                     false => nodes::update(w, &node)?,
                 }
