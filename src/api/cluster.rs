@@ -3,17 +3,16 @@
 use super::nodes::change;
 use super::{list as page_of, paging, warned};
 use crate::caller;
-use crate::control::fleet::leases;
-use crate::control::fleet::leases::{Heartbeat, LEASE_TTL_S};
+use crate::control::fleet::leases::{self, Heartbeat};
 use crate::control::fleet::lookalikes;
-use crate::control::trust::join;
-use crate::control::trust::join::{Join, Renewal};
+use crate::control::trust::join::{self, Join, Renewal};
 use crate::error::{Error, Result};
-use crate::gate::Handler::{By, FromNode, Open};
-use crate::gate::{Reply, Route, route};
+use crate::gate::Handler::{By, Checked, Open};
+use crate::gate::{Meter, Reply, Route, route};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response};
 use crate::model::join_tokens::JoinRole;
+use crate::model::leases::{LEASE_TTL_RANGE_S, LEASE_TTL_S};
 use crate::model::users::Role::Viewer;
 use crate::model::users::User;
 use crate::upkeep::App;
@@ -22,8 +21,6 @@ use base64::prelude::BASE64_STANDARD;
 use std::ops::RangeInclusive;
 use tiny_http::Method::{Get, Post};
 
-/// Seconds that a lease may run from a heartbeat on.
-const TTL_S: RangeInclusive<i64> = 10..=300;
 /// Characters of a CSR: one with a large RSA key has about 3,000.
 const CSR_CHARS: RangeInclusive<usize> = 1..=16_384;
 /// Characters of a signature in base64: RSA with 8,192 bits has 1,368.
@@ -35,9 +32,9 @@ const EPOCH_S: RangeInclusive<i64> = 0..=253_402_300_799;
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Post, "/cluster/join", Open(join)).gives(200, "Joined"),
-    route(Post, "/cluster/renew", FromNode(renew)).gives(200, "Joined"),
-    route(Post, "/cluster/heartbeat", Open(heartbeat)).gives(200, "Renewed"),
+    route(Post, "/cluster/join", Open(join)).gives(200, "Joined").meter(Meter::Join),
+    route(Post, "/cluster/renew", Checked(renew)).gives(200, "Joined").meter(Meter::Renewal),
+    route(Post, "/cluster/heartbeat", Open(heartbeat)).gives(200, "Renewed").meter(Meter::SealedByBody),
     route(Get, "/cluster/leases", By(Viewer, list)).gives(200, "[Lease]"),
 ];
 
@@ -49,7 +46,7 @@ fn join(app: &App, request: &Request) -> Reply {
         name: f.name("name").required(),
         role: f.word("role", JoinRole::WORDS, JoinRole::parse).required_with(JoinRole::Worker),
         csr_pem: f.text("csr_pem", CSR_CHARS).required(),
-        lease_ttl_s: f.int("lease_ttl_seconds", TTL_S).or(LEASE_TTL_S),
+        lease_ttl_s: f.int("lease_ttl_seconds", LEASE_TTL_RANGE_S).or(LEASE_TTL_S),
         given: change(&mut f),
     };
     ask.given.labels = f.labels("labels").optional();
@@ -65,7 +62,7 @@ fn heartbeat(app: &App, request: &Request) -> Reply {
     let lease_token = f.text("lease_token", 1..=2048).required();
     let signed_at = f.int("signed_at", EPOCH_S).required();
     let signature_text = f.text("signature", SIGNATURE_CHARS).required();
-    let ttl_s = f.int("ttl_seconds", TTL_S).or(LEASE_TTL_S);
+    let ttl_s = f.int("ttl_seconds", LEASE_TTL_RANGE_S).or(LEASE_TTL_S);
     let patch = f.object("status_patch").optional().unwrap_or_default();
     let raw_patch = f.raw("status_patch").filter(|raw| *raw != "null").unwrap_or("{}").to_string();
     if raw_patch.len() > PATCH_BYTES_MAX {

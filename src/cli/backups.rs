@@ -1,38 +1,69 @@
 //! Commands about backups. They work on the data directory itself, whether a server runs on it or not.
 
-use super::args::{Args, Failure, Opt, opt};
-use super::{listed, output, server, shown};
+use super::answers::shown;
+use super::args::{Args, Command, Failure, Opt, command, opt};
+use super::output::{self, Kind, OUTPUT, Table, column};
+use super::server;
 use crate::config::Config;
-use crate::serve;
+use crate::offline;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::path::Path;
 
 /// Options of `backup create`.
-pub const CREATE: &[Opt] = &[opt("no-encryption", "", "although every key of the cluster is in it")];
+const CREATE: &[Opt] = &[opt("no-encryption", "", "although every key of the cluster is in it")];
 
 /// Options of `backup restore`.
-pub const RESTORE: &[Opt] = &[opt("replace", "", "also where there is a cluster already, which is kept beside it")];
+const RESTORE: &[Opt] = &[opt("replace", "", "also where there is a cluster already, which is kept beside it")];
 
 /// Options of `backup undo-upgrade`.
-pub const UNDO: &[Opt] = &[opt("since", "SECONDS", "only one made at this moment or later, in seconds since 1970")];
+const UNDO: &[Opt] = &[opt("since", "SECONDS", "only one made at this moment or later, in seconds since 1970")];
 
-/// For programs.
-pub const JSON: &[Opt] = &[opt("json", "", "print JSON")];
+const BACKUPS: Table = Table {
+    noun: "backups",
+    id: "id",
+    columns: &[
+        column("ID", "id", Kind::Id),
+        column("AGE", "created_at", Kind::Time),
+        column("SIZE", "bytes", Kind::Bytes),
+        column("ENCRYPTED", "encrypted", Kind::Text),
+        column("FILE", "path", Kind::Text),
+    ],
+    tabs: &[("ID", "id"), ("CREATED", "created_at"), ("BYTES", "bytes"), ("ENCRYPTED", "encrypted"), ("FILE", "path")],
+};
+
+/// Every command of this file.
+pub const COMMANDS: &[Command] = &[
+    command("backup create", "", "Back up the server's data, on its machine.", &[CREATE, OUTPUT], create).with_settings(),
+    command("backup list", "", "List the backups on this machine, newest first.", &[OUTPUT], list).with_settings(),
+    command("backup verify", "FILE", "Read a whole backup, as a restore would.", &[OUTPUT], verify).with_settings(),
+    command("backup restore", "FILE", "Restore the server's data from a backup.", &[RESTORE, OUTPUT], restore)
+        .with_settings()
+        .example("uptimemesh backup restore cluster.umbackup --replace"),
+    command(
+        "backup undo-upgrade",
+        "",
+        "Restore the backup from before an upgrade, if the database is newer than this program.",
+        &[UNDO, OUTPUT],
+        undo_upgrade,
+    )
+    .with_settings(),
+];
 
 fn value(object: &impl serde::Serialize) -> Result<Value, Failure> {
     serde_json::to_value(object).map_err(|e| Failure::Failed(e.to_string()))
 }
 
-pub fn create(args: &Args) -> Result<(), Failure> {
+fn create(args: &Args) -> Result<(), Failure> {
     let config = server::config(args)?;
-    if !args.has("json") {
-        eprintln!("Copying the database, the authority and the keys.");
+    if !output::wants_json(args) {
+        output::note(args, "Copying the database, the authority and the keys.");
     }
-    let made = serve::create_backup(&config, args.has("no-encryption"))?;
-    match args.has("json") {
-        true => output::json(&value(&made)?),
-        false => output::print(&format!("{}\n", output::ascii(&made.path))),
+    let made = offline::create_backup(&config, args.has("no-encryption"))?;
+    if output::wants_json(args) {
+        output::structured(args, &value(&made)?);
+    } else {
+        output::print(&format!("{}\n", output::ascii(&made.path)));
     }
     if !made.encrypted {
         eprintln!("It is not encrypted: whoever has it is the control plane.");
@@ -40,10 +71,10 @@ pub fn create(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-pub fn list(args: &Args) -> Result<(), Failure> {
+fn list(args: &Args) -> Result<(), Failure> {
     let config = server::config(args)?;
-    let list = serve::list_backups(&config)?.iter().map(value).collect::<Result<Vec<Value>, Failure>>()?;
-    listed(args, list, &["ID", "CREATED", "BYTES", "ENCRYPTED", "FILE"], &["id", "created_at", "bytes", "encrypted", "path"]);
+    let list = offline::list_backups(&config)?.iter().map(value).collect::<Result<Vec<Value>, Failure>>()?;
+    output::list(args, &BACKUPS, list);
     Ok(())
 }
 
@@ -53,20 +84,21 @@ fn named(args: &Args) -> Result<(Config, File), Failure> {
     let (config, opened) = server::config_opening(args, path)?;
     let file = match opened {
         Some(file) => file,
-        None => serve::open_backup(path)?,
+        None => offline::open_backup(path)?,
     };
     Ok((config, file))
 }
 
-pub fn verify(args: &Args) -> Result<(), Failure> {
+fn verify(args: &Args) -> Result<(), Failure> {
     let (config, file) = named(args)?;
-    if !args.has("json") {
-        eprintln!("Reading all of it, and checking its database.");
+    if !output::wants_json(args) {
+        output::note(args, "Reading all of it, and checking its database.");
     }
-    let manifest = serve::verify_backup(&config, file)?;
-    match args.has("json") {
-        true => output::json(&value(&manifest)?),
-        false => shown(args, &told(&manifest)),
+    let manifest = offline::verify_backup(&config, file)?;
+    if output::wants_json(args) {
+        output::structured(args, &value(&manifest)?);
+    } else {
+        shown(args, &told(&manifest));
     }
     Ok(())
 }
@@ -85,18 +117,18 @@ fn told(manifest: &crate::model::backups::Manifest) -> Value {
     })
 }
 
-pub fn restore(args: &Args) -> Result<(), Failure> {
+fn restore(args: &Args) -> Result<(), Failure> {
     let (config, file) = named(args)?;
-    if !args.has("json") {
-        eprintln!("Reading all of it, and checking it before anything is touched.");
+    if !output::wants_json(args) {
+        output::note(args, "Reading all of it, and checking it before anything is touched.");
     }
-    let restored = serve::restore_backup(&config, file, args.has("replace"))?;
+    let restored = offline::restore_backup(&config, file, args.has("replace"))?;
     let (manifest, dir) = (&restored.backup.manifest, config.data_dir.display());
-    if args.has("json") {
+    if output::wants_json(args) {
         let mut all = told(manifest);
         all["data_dir"] = json!(dir.to_string());
         all["replaced"] = json!(restored.replaced.map(|p| p.display().to_string()));
-        output::json(&all);
+        output::structured(args, &all);
         return Ok(());
     }
     let mut said = format!("{dir} is the cluster of {} again.\n", manifest.created_at);
@@ -117,15 +149,18 @@ pub fn restore(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-pub fn undo_upgrade(args: &Args) -> Result<(), Failure> {
+fn undo_upgrade(args: &Args) -> Result<(), Failure> {
     let since = args.get("since").map(|_| args.int("since", 0));
     let config = server::config(args)?;
-    let restored = serve::undo_upgrade(&config, since)?;
-    match (args.has("json"), restored) {
-        (true, restored) => output::json(&json!({
-            "restored": restored.as_ref().map(|r| &r.backup.manifest.id),
-            "replaced": restored.and_then(|r| r.replaced).map(|p| p.display().to_string()),
-        })),
+    let restored = offline::undo_upgrade(&config, since)?;
+    match (output::wants_json(args), restored) {
+        (true, restored) => output::structured(
+            args,
+            &json!({
+                "restored": restored.as_ref().map(|r| &r.backup.manifest.id),
+                "replaced": restored.and_then(|r| r.replaced).map(|p| p.display().to_string()),
+            }),
+        ),
         (false, None) => output::print("The database is not newer than this program; nothing was done.\n"),
         (false, Some(restored)) => {
             let kept = restored.replaced.map_or(String::new(), |p| format!(" What was written since is kept in {}.", p.display()));

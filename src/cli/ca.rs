@@ -1,28 +1,52 @@
 //! Commands for the cluster's authority and its rotation.
 
-use super::args::{Args, Failure, Opt, opt};
-use super::{listed, output, shown, signed_in};
+use super::answers::{listed_at, shown};
+use super::args::{Args, Command, Failure, Opt, command, opt};
+use super::connect::{SIGN_IN, signed_in};
+use super::output::{self, Kind, Table, column};
+use super::progress::Progress;
+use super::watch::WATCH;
 use crate::client::Api;
 use crate::clock;
 use serde_json::Value;
 use std::time::Duration;
 
+const NODES: Table = Table {
+    noun: "nodes",
+    id: "node_id",
+    columns: &[
+        column("NODE", "node_id", Kind::Id),
+        column("UP TO DATE", "up_to_date", Kind::Text),
+        column("LEASE", "lease_state", Kind::State),
+        column("NAME", "name", Kind::Text).wide(),
+    ],
+    tabs: &[("NODE", "node_id"), ("NAME", "name"), ("UP-TO-DATE", "up_to_date"), ("LEASE", "lease_state")],
+};
+
 /// Options of `ca rotate`.
-pub const ROTATE: &[Opt] = &[
+const ROTATE: &[Opt] = &[
     opt("wait", "", "wait until every living node has the new authority"),
     opt("timeout", "SECONDS", "wait so long at most (default 300)"),
 ];
 
 /// Options of `ca drop-previous`.
-pub const DROP: &[Opt] = &[opt("force", "", "even while nodes have only the authority before; they must join again")];
+const DROP: &[Opt] = &[opt("force", "", "even while nodes have only the authority before; they must join again")];
 
 /// How often a wait looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-pub fn show(args: &Args) -> Result<(), Failure> {
+/// Every command of this file.
+pub const COMMANDS: &[Command] = &[
+    command("ca show", "", "Print the authorities, the state of a rotation and the certificate to trust.", &[SIGN_IN], show),
+    command("ca nodes", "", "List nodes, and if they trust the newest authority.", &[WATCH, SIGN_IN], nodes),
+    command("ca rotate", "", "Create a new authority; the previous one stays trusted.", &[ROTATE, SIGN_IN], rotate),
+    command("ca drop-previous", "", "Stop trusting the previous authority.", &[DROP, SIGN_IN], drop_previous),
+];
+
+fn show(args: &Args) -> Result<(), Failure> {
     let ca = signed_in(args)?.get("/cluster/ca")?;
     told(args, &ca);
-    if !args.has("json") {
+    if !output::wants_json(args) {
         output::print(ca["server_ca_cert_pem"].as_str().unwrap_or_default());
     }
     Ok(())
@@ -31,43 +55,37 @@ pub fn show(args: &Args) -> Result<(), Failure> {
 /// Prints the authorities; their certificates only where a program reads them.
 fn told(args: &Args, ca: &Value) {
     let mut ca = ca.clone();
-    if let Some(fields) = ca.as_object_mut().filter(|_| !args.has("json")) {
+    if let Some(fields) = ca.as_object_mut().filter(|_| !output::wants_json(args)) {
         fields.remove("ca_cert_pem");
         fields.remove("server_ca_cert_pem");
     }
     shown(args, &ca);
 }
 
-pub fn nodes(args: &Args) -> Result<(), Failure> {
-    let list = signed_in(args)?.list("/cluster/ca/nodes")?;
-    listed(args, list, &["NODE", "NAME", "UP-TO-DATE", "LEASE"], &["node_id", "name", "up_to_date", "lease_state"]);
-    Ok(())
+fn nodes(args: &Args) -> Result<(), Failure> {
+    listed_at(args, &NODES, "/cluster/ca/nodes")
 }
 
-pub fn rotate(args: &Args) -> Result<(), Failure> {
+fn rotate(args: &Args) -> Result<(), Failure> {
     let timeout_s = args.int("timeout", 300);
     let api = signed_in(args)?;
     let mut ca = api.post("/cluster/ca/rotate", &Value::Null)?;
-    eprintln!("A new authority issues from now on; nodes fetch it with their next heartbeat.");
+    output::note(args, "A new authority issues from now on; nodes fetch it with their next heartbeat.");
     if args.has("wait") {
         ca = wait(&api, Duration::from_secs(timeout_s.unsigned_abs()))?;
     }
     told(args, &ca);
-    eprintln!("Once every node is up to date: uptimemesh ca drop-previous");
+    output::note(args, "Once every node is up to date: uptimemesh ca drop-previous");
     Ok(())
 }
 
 /// Waits until every node that is alive is up to date, and tells how far it is.
 fn wait(api: &Api, at_most: Duration) -> Result<Value, Failure> {
     let end = clock::tick() + at_most;
-    let mut told = String::new();
+    let progress = Progress::begin("uptimemesh ca nodes")?;
     loop {
         let ca = api.get("/cluster/ca")?;
-        let text = format!("{} of {} nodes are up to date.", ca["nodes_up_to_date"], ca["nodes"]);
-        if told != text {
-            eprintln!("{text}");
-            told = text;
-        }
+        progress.say(&format!("{} of {} nodes are up to date.", ca["nodes_up_to_date"], ca["nodes"]));
         let waiting: Vec<String> = api
             .list("/cluster/ca/nodes")?
             .iter()
@@ -78,13 +96,13 @@ fn wait(api: &Api, at_most: Duration) -> Result<Value, Failure> {
             return Ok(ca);
         }
         if clock::tick() > end {
-            return Err(Failure::Failed(format!("these nodes are alive and still not up to date: {}", waiting.join(", "))));
+            return Err(Failure::TimedOut(format!("these nodes are alive and still not up to date: {}", waiting.join(", "))));
         }
         std::thread::sleep(LOOK_EVERY);
     }
 }
 
-pub fn drop_previous(args: &Args) -> Result<(), Failure> {
+fn drop_previous(args: &Args) -> Result<(), Failure> {
     let api = signed_in(args)?;
     api.delete(if args.has("force") { "/cluster/ca/previous?force=true" } else { "/cluster/ca/previous" })?;
     told(args, &api.get("/cluster/ca")?);

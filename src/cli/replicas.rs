@@ -1,58 +1,94 @@
-//! Commands about replicas, and lists of what hangs on them and on nodes.
+//! Commands about replicas.
 
-use super::args::{Args, Failure, Opt, opt};
-use super::{encoded, listed, output, remove, shown, signed_in};
+use super::answers::{encoded, listed_at, remove, said, shown};
+use super::args::{Args, Command, Failure, Opt, command, opt};
+use super::connect::{SIGN_IN, signed_in};
+use super::output::{self, Kind, Table, column, made};
+use super::watch::WATCH;
+use crate::model::replicas::Facts;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
+const REPLICAS: Table = Table {
+    noun: "replicas",
+    id: "id",
+    columns: &[
+        column("REPLICA", "id", Kind::Id),
+        column("SERVICE", "service_id", Kind::Id),
+        column("NODE", "node_id", Kind::Id),
+        made("STATE", Kind::State, state),
+        column("GEN", "status.applied_generation", Kind::Number),
+        column("AGE", "created_at", Kind::Time),
+        column("WHY", "placement.reason", Kind::Text).sparse().spare(),
+        column("DESIRED", "desired_state", Kind::Text).wide(),
+        column("PLACED", "placement.at", Kind::Time).wide(),
+        column("FROM", "placement.from_node_id", Kind::Id).wide().sparse(),
+        column("RESTARTED", "status.last_restart_at", Kind::Time).wide().sparse(),
+    ],
+    tabs: &[
+        ("REPLICA", "id"),
+        ("SERVICE", "service_id"),
+        ("NODE", "node_id"),
+        ("DESIRED", "desired_state"),
+        ("HEALTHY", "status.healthy"),
+        ("GENERATION", "status.applied_generation"),
+        ("WHY", "placement.reason"),
+    ],
+};
+
 /// Options of `replicas`.
-pub const LIST: &[Opt] = &[opt("service", "ID", "of this service only"), opt("node", "ID", "on this node only")];
+const LIST: &[Opt] = &[opt("service", "ID", "of this service only"), opt("node", "ID", "on this node only")];
 
 /// Options of `replica restore`.
-pub const RESTORE: &[Opt] = &[opt("snapshot", "ID", "which snapshot (default: the newest)")];
+const RESTORE: &[Opt] = &[opt("snapshot", "ID", "which snapshot (default: the newest)")];
 
-/// Options of `snapshots` and `bundles`.
-pub const RUNS: &[Opt] = &[opt("request", "", "ask for a new one")];
+/// Every command of this file.
+pub const COMMANDS: &[Command] = &[
+    command("replica list", "", "List replicas, and why they are where they are.", &[LIST, WATCH, SIGN_IN], list),
+    command("replica show", "REPLICA", "Print a replica.", &[SIGN_IN], show),
+    command("replica move", "REPLICA NODE", "Move a replica to another node.", &[SIGN_IN], place),
+    command("replica restart", "REPLICA", "Request a restart of a replica.", &[SIGN_IN], restart),
+    command("replica snapshot", "REPLICA", "Request a snapshot of a replica's data.", &[SIGN_IN], snapshot),
+    command("replica restore", "REPLICA", "Request a restore of a replica's data.", &[RESTORE, SIGN_IN], restore),
+    command("replica delete", "REPLICA", "Remove a replica and its endpoints.", &[SIGN_IN], delete),
+];
 
-pub fn list(args: &Args) -> Result<(), Failure> {
+fn list(args: &Args) -> Result<(), Failure> {
     let mut query: Vec<String> = Vec::new();
     query.extend(args.get("service").map(|id| format!("service_id={}", encoded(id))));
     query.extend(args.get("node").map(|id| format!("node_id={}", encoded(id))));
-    let list = signed_in(args)?.list(&format!("/replicas?{}", query.join("&")))?;
-    let header = ["REPLICA", "SERVICE", "NODE", "DESIRED", "HEALTHY", "GENERATION", "WHY"];
-    let keys = ["id", "service_id", "node_id", "desired_state", "status.healthy", "status.applied_generation", "placement.reason"];
-    listed(args, list, &header, &keys);
-    Ok(())
+    listed_at(args, &REPLICAS, &format!("/replicas?{}", query.join("&")))
 }
 
-pub fn show(args: &Args) -> Result<(), Failure> {
+fn show(args: &Args) -> Result<(), Failure> {
     shown(args, &signed_in(args)?.get(&path(args, ""))?);
     Ok(())
 }
 
 /// `replica move`.
-pub fn place(args: &Args) -> Result<(), Failure> {
-    act(args, "/move", &json!({"target_node_id": args.word(1)}))
+fn place(args: &Args) -> Result<(), Failure> {
+    act(args, "/move", &json!({"target_node_id": args.word(1)}), "Placed")
 }
 
-pub fn restart(args: &Args) -> Result<(), Failure> {
-    act(args, "/restart", &json!({}))
+fn restart(args: &Args) -> Result<(), Failure> {
+    act(args, "/restart", &json!({}), "Requested a restart of")
 }
 
-pub fn snapshot(args: &Args) -> Result<(), Failure> {
-    act(args, "/snapshot", &json!({}))
+fn snapshot(args: &Args) -> Result<(), Failure> {
+    act(args, "/snapshot", &json!({}), "Requested a snapshot of")
 }
 
-pub fn restore(args: &Args) -> Result<(), Failure> {
-    act(args, "/restore", &json!({"snapshot_id": args.get("snapshot")}))
+fn restore(args: &Args) -> Result<(), Failure> {
+    act(args, "/restore", &json!({"snapshot_id": args.get("snapshot")}), "Requested a restore of")
 }
 
-fn act(args: &Args, action: &str, body: &Value) -> Result<(), Failure> {
-    let api = signed_in(args)?;
-    output::json(&api.post(&path(args, action), body)?);
+fn act(args: &Args, action: &str, body: &Value, done: &str) -> Result<(), Failure> {
+    let replica = signed_in(args)?.post(&path(args, action), body)?;
+    output::done(args, &replica, &format!("{done} {} on {}.", said(&replica["id"]), said(&replica["node_id"])));
     Ok(())
 }
 
-pub fn delete(args: &Args) -> Result<(), Failure> {
+fn delete(args: &Args) -> Result<(), Failure> {
     remove(args, &path(args, ""))
 }
 
@@ -60,31 +96,19 @@ fn path(args: &Args, rest: &str) -> String {
     format!("/replicas/{}{rest}", encoded(args.word(0)))
 }
 
-pub fn endpoints(args: &Args) -> Result<(), Failure> {
-    let list = signed_in(args)?.list("/endpoints")?;
-    let keys = ["id", "replica_id", "address", "port", "healthy", "last_checked_at"];
-    listed(args, list, &["ENDPOINT", "REPLICA", "ADDRESS", "PORT", "HEALTHY", "CHECKED"], &keys);
-    Ok(())
-}
-
-pub fn routers(args: &Args) -> Result<(), Failure> {
-    let list = signed_in(args)?.list("/router-assignments")?;
-    listed(args, list, &["ASSIGNMENT", "NODE", "PRIMARY", "SECONDARY"], &["id", "node_id", "primary_router_id", "secondary_router_id"]);
-    Ok(())
-}
-
-pub fn snapshots(args: &Args) -> Result<(), Failure> {
-    let path = "/etcd/snapshots";
-    let api = signed_in(args)?;
-    if args.has("request") {
-        output::json(&api.post(path, &json!({}))?);
-        return Ok(());
+/// How a replica is: `unhealthy` before the word that it reports, `-` if nothing is reported.
+fn state(replica: &Value) -> Value {
+    let status = &replica["status"];
+    match (&status["healthy"], &status["state"]) {
+        (Value::Bool(false), _) => json!("unhealthy"),
+        (_, Value::String(state)) => json!(state),
+        _ if status["update_state"] == "pending" => json!("updating"),
+        (Value::Bool(true), _) => json!("healthy"),
+        _ => Value::Null,
     }
-    listed(
-        args,
-        api.list(path)?,
-        &["ID", "STATUS", "LOCATION", "REQUESTED-BY", "CREATED"],
-        &["id", "status", "location", "requested_by", "created_at"],
-    );
-    Ok(())
+}
+
+/// True if a replica reports what the scheduler moves it for.
+pub(super) fn is_sick(replica: &Value) -> bool {
+    Facts::deserialize(&replica["status"]).is_ok_and(|facts| facts.sickness().is_some())
 }

@@ -1,12 +1,39 @@
 //! Commands about the scheduler: what it would do, and doing it.
 
-use super::args::{Args, Failure, Opt, opt};
-use super::{encoded, listed, output, said, signed_in};
+use super::answers::{encoded, said, shown};
+use super::args::{Args, Command, Failure, Opt, command, opt};
+use super::connect::{SIGN_IN, signed_in};
+use super::output::{self, Kind, Table, column};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
+const EXPLANATION: Table = Table {
+    noun: "nodes",
+    id: "node_id",
+    columns: &[
+        column("RANK", "rank", Kind::Number),
+        column("NODE", "node_id", Kind::Id),
+        column("SAME", "score.same_service", Kind::Number),
+        column("ZONE", "score.zone_replicas", Kind::Number),
+        column("USED/1000", "score.used_permille", Kind::Number),
+        column("LOAD", "score.load", Kind::Number),
+        column("REPLICAS", "replicas", Kind::Number),
+        column("AGAINST", "against", Kind::Text).sparse(),
+    ],
+    tabs: &[
+        ("RANK", "rank"),
+        ("NODE", "node_id"),
+        ("SAME", "score.same_service"),
+        ("ZONE", "score.zone_replicas"),
+        ("USED/1000", "score.used_permille"),
+        ("LOAD", "score.load"),
+        ("REPLICAS", "replicas"),
+        ("AGAINST", "against"),
+    ],
+};
+
 /// Options of `rebalance`.
-pub const REBALANCE: &[Opt] = &[
+const REBALANCE: &[Opt] = &[
     opt("apply", "", "do it; without, only print what would be done"),
     opt("max-moves", "COUNT", "at most so many moves, 1 to 1000 (default 20)"),
 ];
@@ -14,19 +41,35 @@ pub const REBALANCE: &[Opt] = &[
 /// Moves of one rebalance.
 const MOVES: i64 = 20;
 
-pub fn plan(args: &Args) -> Result<(), Failure> {
+/// Every command of this file.
+pub const COMMANDS: &[Command] = &[
+    command("scheduler status", "", "Print the scheduler's mode and its brake.", &[SIGN_IN], status),
+    command("scheduler plan", "[SERVICE]", "Print what the scheduler would do.", &[SIGN_IN], plan).formerly(&["plan"]),
+    command("scheduler reconcile", "[SERVICE]", "Carry out the plan.", &[SIGN_IN], reconcile).formerly(&["reconcile"]),
+    command("scheduler explain", "SERVICE", "Explain, node by node, where a service can run.", &[SIGN_IN], explain).formerly(&["explain"]),
+    command("scheduler rebalance", "", "Rebalance replicas across nodes.", &[REBALANCE, SIGN_IN], rebalance)
+        .formerly(&["rebalance"])
+        .example("uptimemesh scheduler rebalance --max-moves 5 --apply"),
+];
+
+fn status(args: &Args) -> Result<(), Failure> {
+    shown(args, &signed_in(args)?.get("/scheduler/status")?);
+    Ok(())
+}
+
+fn plan(args: &Args) -> Result<(), Failure> {
     let plans = signed_in(args)?.get(&path(args, "plan"))?;
     print(args, &plans);
     Ok(())
 }
 
-pub fn reconcile(args: &Args) -> Result<(), Failure> {
+fn reconcile(args: &Args) -> Result<(), Failure> {
     let plans = signed_in(args)?.post(&path(args, "reconcile"), &json!({}))?;
     print(args, &plans);
     Ok(())
 }
 
-pub fn rebalance(args: &Args) -> Result<(), Failure> {
+fn rebalance(args: &Args) -> Result<(), Failure> {
     let path = format!("/scheduler/rebalance?max_moves={}", args.int("max-moves", MOVES));
     let api = signed_in(args)?;
     let plans = if args.has("apply") { api.post(&path, &json!({}))? } else { api.get(&path)? };
@@ -43,8 +86,8 @@ fn path(args: &Args, what: &str) -> String {
 }
 
 fn print(args: &Args, plans: &Value) {
-    if args.has("json") {
-        return output::json(plans);
+    if output::wants_json(args) {
+        return output::structured(args, plans);
     }
     let list = plans["results"].as_array().cloned().unwrap_or_else(|| vec![plans.clone()]);
     let mut out = String::new();
@@ -94,10 +137,10 @@ fn diff(plan: &Value, out: &mut String) {
     }
 }
 
-pub fn explain(args: &Args) -> Result<(), Failure> {
+fn explain(args: &Args) -> Result<(), Failure> {
     let explained = signed_in(args)?.get(&format!("/scheduler/explain/services/{}", encoded(args.word(0))))?;
-    if args.has("json") {
-        output::json(&explained);
+    if output::wants_json(args) {
+        output::structured(args, &explained);
         return Ok(());
     }
     let reasons = |node: &Value| {
@@ -110,8 +153,7 @@ pub fn explain(args: &Args) -> Result<(), Failure> {
         row["against"] = reasons(node);
         row
     });
-    let keys = ["rank", "node_id", "score.same_service", "score.zone_replicas", "score.used_permille", "score.load", "replicas", "against"];
-    listed(args, rows.collect(), &["RANK", "NODE", "SAME", "ZONE", "USED/1000", "LOAD", "REPLICAS", "AGAINST"], &keys);
+    output::list(args, &EXPLANATION, rows.collect());
     for warning in explained["warnings"].as_array().into_iter().flatten() {
         eprintln!("! {}", output::ascii(&said(warning)));
     }

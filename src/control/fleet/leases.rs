@@ -19,12 +19,13 @@ use crate::clock::{self, Timestamp};
 use crate::control::Control;
 use crate::control::fleet::load_history::{LoadDay, LoadHistory, STEP_S, STEPS};
 use crate::control::fleet::node_runs::{News, Runs};
+use crate::control::fleet::signing_times::SigningTimes;
 use crate::control::fleet::unstored::Unstored;
 use crate::crypto::pki::PublicKey;
 use crate::error::{Error, FieldFault, Loc, Result};
 use crate::logger::Quota;
-use crate::model::leases::{LeaseState, LeaseView, STALE_S};
-use crate::model::node_runs::Conflict;
+use crate::model::leases::{LEASE_TTL_S, LeaseState, LeaseView, STALE_S};
+use crate::model::node_runs::{AgentRun, Conflict};
 use crate::model::nodes::{Node, ShowSignedAt};
 use crate::model::{Page, Paging};
 use crate::store::leases::LeaseRow;
@@ -38,9 +39,6 @@ use std::time::{Duration, Instant};
 
 /// The table is cut in so many parts, each with its own lock, so that heartbeats on two cores do not meet.
 const SHARDS: usize = 16;
-
-/// Seconds of a lease where a client does not say.
-pub const LEASE_TTL_S: i64 = 45;
 
 /// What a node is enrolled with.
 pub(in crate::control) struct NewIdentity {
@@ -80,6 +78,8 @@ pub(in crate::control) struct Lease {
     load: LoadHistory,
     /// The runs of its agent.
     runs: Runs,
+    /// Signing times of its calls.
+    calls: SigningTimes,
     /// News that the database did not take.
     unstored: Option<Arc<Unstored>>,
 }
@@ -185,6 +185,7 @@ impl Leases {
                 writes: 0,
                 load: LoadHistory::default(),
                 runs: Runs::of(conflicts.remove(&node.node_id)),
+                calls: SigningTimes::default(),
                 unstored: None,
             };
             lock(table.shard(&node.node_id)).insert(node.node_id, lease);
@@ -320,6 +321,8 @@ impl Leases {
             // The machine is the same.
             load: self.with(id, |l| l.load.clone()).unwrap_or_default(),
             runs,
+            // A signature covers the lease token, and that the certificate: those of the previous identity are void.
+            calls: SigningTimes::default(),
             unstored: self.with(id, |l| l.unstored.clone()).flatten(),
         };
         leases::put(write, &lease.row())?;
@@ -334,6 +337,35 @@ impl Leases {
     /// The key of an enrolled node, and the fingerprint of the certificate that goes with it.
     pub(in crate::control) fn identity(&self, id: &str) -> Option<(Arc<PublicKey>, String)> {
         self.with(id, |l| (Arc::clone(&l.key), l.fingerprint.clone()))
+    }
+
+    /// Epoch seconds of the server's start; see [`Leases::started_at`].
+    pub(in crate::control) fn started_at(&self) -> i64 {
+        self.started_at
+    }
+
+    /// Admits a call that a node has proven by the identity with this fingerprint; otherwise gives the reason of the refusal. `signed`:
+    /// epoch milliseconds at which it signed, which are used up by it, and the latest at which it may sign now.
+    pub(in crate::control) fn admit_call(
+        &self,
+        id: &str,
+        fingerprint: &str,
+        run: Option<&AgentRun>,
+        signed: Option<(i64, i64)>,
+    ) -> std::result::Result<(), &'static str> {
+        let admitted = self.with(id, |l| {
+            if l.fingerprint != fingerprint {
+                return Err("identity_replaced");
+            }
+            if l.runs.refuses(run) {
+                return Err("another_run");
+            }
+            if signed.is_some_and(|(at_ms, horizon_ms)| !l.calls.use_up(at_ms, horizon_ms)) {
+                return Err("replayed");
+            }
+            Ok(())
+        });
+        admitted.unwrap_or(Err("identity_replaced"))
     }
 
     /// The runs of a node's agent.

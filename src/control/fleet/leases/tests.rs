@@ -23,6 +23,7 @@ fn lease(signed_at: i64, ends: Option<Instant>) -> Lease {
         writes: 0,
         load: LoadHistory::default(),
         runs: Runs::default(),
+        calls: SigningTimes::default(),
         unstored: None,
     }
 }

@@ -1,0 +1,56 @@
+//! What commands do with the answers of the API.
+
+use super::args::{Args, Failure};
+use super::connect::signed_in;
+use super::output::{self, Table};
+use super::watch::{Fetch, watch};
+use serde_json::Value;
+
+/// Prints a list of the API, or follows it.
+pub(super) fn listed(args: &Args, table: &Table, fetch: Fetch) -> Result<(), Failure> {
+    let api = signed_in(args)?;
+    if args.has("watch") {
+        return watch(args, table, api, fetch);
+    }
+    let list = fetch(&api, output::style(args).is_for_people())?;
+    output::list(args, table, list);
+    Ok(())
+}
+
+/// The same of what is at this path.
+pub(super) fn listed_at(args: &Args, table: &Table, path: &str) -> Result<(), Failure> {
+    listed(args, table, &|api, _| api.list(path))
+}
+
+/// Prints an object.
+pub(super) fn shown(args: &Args, object: &Value) {
+    output::object(args, object);
+}
+
+/// Takes away what the command's argument names.
+pub(super) fn remove(args: &Args, path: &str) -> Result<(), Failure> {
+    signed_in(args)?.delete(path)?;
+    if output::wants_json(args) {
+        output::structured(args, &serde_json::json!({"removed": args.word(0)}));
+    } else {
+        output::say(args, &format!("Removed {}.", output::ascii(args.word(0))));
+    }
+    Ok(())
+}
+
+/// A value as text, without quotes; nothing for null.
+pub(super) fn said(value: &Value) -> String {
+    value.as_str().map_or_else(|| if value.is_null() { String::new() } else { value.to_string() }, str::to_string)
+}
+
+/// A text as a part of a URL.
+pub(super) fn encoded(text: &str) -> String {
+    crate::percent::encode(text)
+}
+
+/// Says what the server warns of beside its answer.
+pub(super) fn warnings(answer: &Value) {
+    for warning in answer["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        eprintln!("warning: {}", output::ascii(warning));
+    }
+}
