@@ -28,7 +28,7 @@ impl Updates {
     }
 
     /// Looks at the updater's state; tells whether there is news.
-    pub fn look(&mut self) -> bool {
+    pub fn poll_updater(&mut self) -> bool {
         // A state that cannot be read is none: the control plane waits, and an operator looks.
         let text = files::read_foreign(&self.state_file, STATE_BYTES_MAX).ok().flatten();
         let state = text.and_then(|text| serde_json::from_str(&text).ok());
@@ -38,17 +38,17 @@ impl Updates {
     }
 
     /// What is reported of the updater's last run.
-    pub fn told(&self) -> Option<Value> {
+    pub fn report(&self) -> Option<Value> {
         let state = self.state.as_ref()?;
         Some(json!({"id": state.update_id, "state": state.state, "from": state.from, "to": state.to, "reason": state.reason}))
     }
 
     /// Writes down what a heartbeat's answer wants, until the updater has answered.
-    pub fn heed(&mut self, wanted: &Value) {
+    pub fn accept(&mut self, wanted: &Value) {
         let Ok(request) = serde_json::from_value::<Request>(wanted.clone()) else { return };
         let faults = request.faults();
         if !faults.is_empty() {
-            log::warn!(target: "agent", event = "agent.update_refused", faults = faults.join("; "); "The control plane wants an update that is none");
+            log::warn!(target: "agent", event = "agent.update_refused", faults = faults.join("; "); "Ignored an invalid update request");
             return;
         }
         let own = Version::parse(env!("CARGO_PKG_VERSION"));
@@ -94,8 +94,8 @@ mod tests {
         // Whether a heartbeat writes the request down.
         let writes = |agent: &mut Updates| {
             let _ = fs::remove_file(&request);
-            agent.look();
-            agent.heed(&wanted);
+            agent.poll_updater();
+            agent.accept(&wanted);
             request.exists()
         };
         let mut first = agent();

@@ -3,7 +3,7 @@
 use super::args::{Args, Failure, Opt, opt};
 use super::{node, output, server};
 use crate::agent::doctor;
-use crate::agent::identity;
+use crate::agent::link::identity;
 use crate::client::{Api, Trust};
 use crate::config::Config;
 use crate::crypto::pki::CLUSTER;
@@ -46,7 +46,7 @@ pub fn doctor(args: &Args) -> Result<(), Failure> {
         findings.extend(machine(identities.first().map_or(&here(&data_dir), |(_, dir)| dir)));
     }
     for (node_id, dir) in &identities {
-        findings.extend(doctor::of_identity(&node::way(args, dir)?, dir, node_id));
+        findings.extend(doctor::of_identity(&node::control_plane(args, dir)?, dir, node_id));
     }
     if identities.is_empty() {
         let seen = format!("no node of this machine has an identity in {}", data_dir.join("identities").display());

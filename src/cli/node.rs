@@ -2,10 +2,12 @@
 
 use super::args::{Args, Failure, Opt, opt};
 use super::{api_url, authorities, output, said_api_url};
-use crate::agent::beat::{self, Joining, ServerClock};
-use crate::agent::identity::{self, Identity};
+use crate::agent::link::beat;
+use crate::agent::link::enrol::{self, JoinRequest};
+use crate::agent::link::identity::{self, Identity};
+use crate::agent::link::server_clock::ServerClock;
 use crate::agent::updates::Updates;
-use crate::agent::{self, Agent, Way};
+use crate::agent::{self, Agent, ControlPlane};
 use crate::client::{Api, CallError, Trust};
 use crate::error::Chain;
 use crate::logger;
@@ -176,7 +178,7 @@ pub fn join(args: &Args) -> Result<(), Failure> {
         None => v1_invitation(args),
     };
     let (node_id, dir) = node_as_owner(args)?;
-    let ask = Joining {
+    let ask = JoinRequest {
         token: &invitation.token,
         node_id: &node_id,
         name: args.get("name").unwrap_or(&node_id),
@@ -193,8 +195,8 @@ pub fn join(args: &Args) -> Result<(), Failure> {
         None => Api::new(&invitation.urls[0]),
     };
     let api = api.map_err(|why| Failure::Usage(vec![why]))?;
-    eprintln!("Joining {} as {node_id} ...", invitation.urls.join(" or "));
-    let answer = beat::join(&api, &dir, &ask)?;
+    eprintln!("JoinRequest {} as {node_id} ...", invitation.urls.join(" or "));
+    let answer = enrol::join(&api, &dir, &ask)?;
     output::json(&answer);
     if let Some(warning) = replaced(&answer) {
         eprintln!("{warning}");
@@ -227,7 +229,7 @@ pub(super) fn replaced(answer: &Value) -> Option<String> {
 }
 
 /// How this node reaches its control plane: as the command line or the environment says, or as it was when it joined.
-pub(super) fn way(args: &Args, dir: &Path) -> Result<Way, Failure> {
+pub(super) fn control_plane(args: &Args, dir: &Path) -> Result<ControlPlane, Failure> {
     let kept = Identity::urls(dir)?;
     let is_said = said_api_url(args).is_some() || kept.is_empty();
     let urls = if is_said { vec![api_url(args)] } else { kept };
@@ -236,7 +238,7 @@ pub(super) fn way(args: &Args, dir: &Path) -> Result<Way, Failure> {
         _ => None,
     };
     args.finish()?;
-    Ok(Way { follows: !is_said && authorities.is_none(), urls, authorities })
+    Ok(ControlPlane { follows: !is_said && authorities.is_none(), urls, authorities })
 }
 
 fn labels(args: &Args) -> Value {
@@ -275,13 +277,13 @@ pub fn agent(args: &Args) -> Result<(), Failure> {
     let beside = dir.ancestors().nth(2).map_or(PathBuf::from(UPDATE), |data| data.join(UPDATE));
     let update_dir = args.get("update-dir").map_or(beside, PathBuf::from);
     let update_state = PathBuf::from(args.get("update-state").unwrap_or(UPDATE_STATE));
-    let way = way(args, &dir)?;
+    let control_plane = control_plane(args, &dir)?;
     logger::init(level, said(args, "log-file", "LOG_FILE").map(PathBuf::from))?;
     let identity = Identity::load(&dir, &node_id)?;
     let stop = Stop::default();
     signals::listen(&stop)?;
     let updates = Updates::new(update_dir.join("request.json"), update_state);
-    let mut agent = Agent::new(way, identity, ttl_s, updates)?;
+    let mut agent = Agent::new(control_plane, identity, ttl_s, updates)?;
     // Whether the control plane can be reached now is not what a machine's start should wait for.
     notify::ready();
     agent.run(&stop);
@@ -300,9 +302,9 @@ pub fn heartbeat(args: &Args) -> Result<(), Failure> {
     if !serde_json::from_str::<Value>(&status).is_ok_and(|v| v.is_object()) {
         args.fault("--status-json must be a JSON object".to_string());
     }
-    let way = way(args, &dir)?;
+    let control_plane = control_plane(args, &dir)?;
     let mut identity = Identity::load(&dir, &node_id)?;
-    let mut api = way.api(&identity)?;
+    let mut api = control_plane.api(&identity)?;
     if let Some(token) = args.token("lease-token", "UPTIMEMESH_LEASE_TOKEN") {
         identity.lease_token = token;
     }
@@ -332,7 +334,7 @@ pub fn heartbeat(args: &Args) -> Result<(), Failure> {
     }
     if answer["renew_identity"] == true {
         // The heartbeat was accepted, whatever becomes of this; the next one asks again.
-        match beat::renew(&api, &mut identity, clock.sign_at()) {
+        match enrol::renew(&api, &mut identity, clock.sign_at()) {
             Ok(()) => {
                 identity.write_down().unwrap_or_else(unwritten);
                 eprintln!("The cluster has another authority to trust; this node has renewed its identity.");

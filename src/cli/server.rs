@@ -4,10 +4,10 @@ use super::args::{Args, Failure, Opt, opt};
 use super::config::{DOTENV, unreadable_variables};
 use super::node::{UPDATE, UPDATE_STATE};
 use super::output;
-use crate::agent::beat::{self, Joining};
-use crate::agent::identity::Identity;
+use crate::agent::link::enrol::{self, JoinRequest};
+use crate::agent::link::identity::Identity;
 use crate::agent::updates::Updates;
-use crate::agent::{Agent, Way};
+use crate::agent::{Agent, ControlPlane};
 use crate::client::{Api, Trust};
 use crate::config::{Config, Dotenv};
 use crate::error::Chain;
@@ -209,10 +209,10 @@ pub fn up(args: &Args) -> Result<(), Failure> {
 
 /// The agent of the machine that the server runs on, its node enrolled now where it is not yet, or not any more.
 fn local_agent(server: &serve::Server, node_id: &str, dir: &Path, update_dir: &Path) -> Result<Agent, Failure> {
-    let way = Way { urls: vec![server.agent_url()], authorities: None, follows: false };
+    let control_plane = ControlPlane { urls: vec![server.agent_url()], authorities: None, follows: false };
     let agent = || {
         let updates = Updates::new(update_dir.join("request.json"), UPDATE_STATE.into());
-        Ok::<_, Failure>(Agent::new(way.clone(), Identity::load(dir, node_id)?, LEASE_TTL_S, updates)?)
+        Ok::<_, Failure>(Agent::new(control_plane.clone(), Identity::load(dir, node_id)?, LEASE_TTL_S, updates)?)
     };
     if Identity::exists(dir) {
         let mut agent = agent()?;
@@ -224,8 +224,8 @@ fn local_agent(server: &serve::Server, node_id: &str, dir: &Path, update_dir: &P
         }
     }
     let token = server.bootstrap_local(node_id)?;
-    let api = Api::with(&way.urls, Some(Trust::Pinned(server.authority()?)), None)?;
-    let ask = Joining {
+    let api = Api::with(&control_plane.urls, Some(Trust::Pinned(server.authority()?)), None)?;
+    let ask = JoinRequest {
         token: &token.token,
         node_id,
         name: node_id,
@@ -235,7 +235,7 @@ fn local_agent(server: &serve::Server, node_id: &str, dir: &Path, update_dir: &P
         labels: Value::Null,
         lease_ttl_s: LEASE_TTL_S,
     };
-    let answer = beat::join(&api, dir, &ask)?;
+    let answer = enrol::join(&api, dir, &ask)?;
     if let Some(warning) = super::node::replaced(&answer) {
         eprintln!("{warning}");
     }

@@ -1,8 +1,9 @@
-//! One heartbeat, one renewal, one join: what a node says to the control plane, and what it makes of the answer.
+//! One heartbeat: signed, sent, and sent again over other connections as long as its time lasts.
 
 use super::identity::Identity;
-use crate::client::{Api, CallError, HeartbeatBody, JoinBody};
-use crate::clock::{self, Timestamp};
+use super::server_clock::ServerClock;
+use crate::client::{Api, CallError, HeartbeatBody};
+use crate::clock;
 use crate::crypto::{pki, signature};
 use crate::error::Error;
 use crate::model::addresses::Addresses;
@@ -10,8 +11,6 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use std::net::IpAddr;
-use std::path::Path;
 use std::time::Duration;
 
 /// What a heartbeat may take in all is this part of its lease, within these bounds: what is late may be tried again before the lease ends.
@@ -21,53 +20,6 @@ const TIME: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(
 pub const CONNECT_TIME: Duration = Duration::from_secs(2);
 /// A connection that is kept may be forgotten by a router in between: it gets this part of the heartbeat's time, and a fresh one the rest.
 const KEPT_PART: u32 = 3;
-
-/// What a machine joins with.
-pub struct Joining<'a> {
-    /// The secret of the join token.
-    pub token: &'a str,
-    /// The id wanted.
-    pub node_id: &'a str,
-    /// The name wanted.
-    pub name: &'a str,
-    /// `core`, `worker` or `gateway`.
-    pub role: &'a str,
-    /// Its address inside the mesh.
-    pub mesh_ip: Option<&'a str>,
-    /// Where its own API is reached.
-    pub api_endpoint: Option<&'a str>,
-    /// Labels, a JSON object or null.
-    pub labels: Value,
-    /// Seconds of the first lease.
-    pub lease_ttl_s: i64,
-}
-
-/// Enrols this machine and keeps its identity in `dir`. Gives the server's answer.
-pub fn join(api: &Api, dir: &Path, ask: &Joining) -> std::result::Result<Value, String> {
-    let said = |e: Error| crate::error::Chain(&e).to_string();
-    let key = Identity::ensure_key(dir).map_err(said)?;
-    let mut names = vec![ask.node_id.to_string()];
-    let address = ask.mesh_ip.and_then(|ip| ip.split('/').next()?.parse::<IpAddr>().ok());
-    names.extend(address.map(|ip| ip.to_string()));
-    let csr_pem = key.csr_pem(ask.node_id, &names).map_err(said)?;
-    let body = JoinBody {
-        token: ask.token,
-        node_id: ask.node_id,
-        name: ask.name,
-        role: ask.role,
-        csr_pem: &csr_pem,
-        mesh_ip: ask.mesh_ip,
-        api_endpoint: ask.api_endpoint,
-        labels: ask.labels.clone(),
-        lease_ttl_seconds: ask.lease_ttl_s,
-    };
-    // A server that is another's, or is not there, is not told the token.
-    api.reach().map_err(|e| e.to_string())?;
-    let answer = api.join(&body).map_err(|e| e.to_string())?;
-    Identity::keep(dir, &answer).map_err(said)?;
-    Identity::keep_urls(dir, &api.urls()).map_err(said)?;
-    Ok(answer)
-}
 
 /// Signs a heartbeat and sends it once; `status_patch` is JSON. Where the answer has a fresh lease token, that is used from here on;
 /// [`Identity::write_down`] keeps it.
@@ -134,70 +86,10 @@ pub fn addresses(told: &Value, authorities_pem: &str) -> Option<Addresses> {
     is_genuine.then_some(told)
 }
 
-/// Gets a new certificate and lease token for the key that the node is enrolled with. It stays the same key, so that an
-/// answer that is lost on its way costs nothing: the next try proves itself with it again. [`Identity::write_down`] keeps what came.
-pub fn renew(api: &Api, identity: &mut Identity, signed_at: i64) -> std::result::Result<(), CallError> {
-    let inside = |e: Error| CallError::Unreachable(crate::error::Chain(&e).to_string());
-    let node_id = identity.node_id.clone();
-    let csr_pem = identity.key.csr_pem(&node_id, &pki::names(&identity.cert_pem)).map_err(inside)?;
-    let message = signature::renewal_message(&node_id, signed_at, &csr_pem);
-    let signature = BASE64_STANDARD.encode(identity.key.sign(&message).map_err(inside)?);
-    let answer = api.renew(&node_id, &csr_pem, signed_at, &signature)?;
-    identity.adopt(&answer).map_err(inside)
-}
-
-/// Whether half of the certificate's life is over.
-pub fn renewal_is_due(cert_pem: &str, now: Timestamp) -> bool {
-    pki::validity(cert_pem).is_none_or(|(from, until)| now.0 >= from.0 + (until.0 - from.0) / 2)
-}
-
-/// The server's clock, as its answers tell it.
-#[derive(Default)]
-pub struct ServerClock {
-    offset_s: i64,
-    last_signed_at: i64,
-}
-
-/// A difference that is only the way's: not worth correcting.
-const OFFSET_IGNORED_S: i64 = 2;
-
-impl ServerClock {
-    /// Learns the server's time from an answer; tells whether the local clock was found to be off by another amount.
-    pub fn learn(&mut self, server_time: Option<Timestamp>) -> bool {
-        let Some(server_time) = server_time else { return false };
-        let offset_s = server_time.secs() - clock::now().secs();
-        let offset_s = if offset_s.abs() <= OFFSET_IGNORED_S { 0 } else { offset_s };
-        let news = (offset_s - self.offset_s).abs() > OFFSET_IGNORED_S;
-        self.offset_s = offset_s;
-        news
-    }
-
-    /// How far the local clock is off, in seconds; positive when it is behind.
-    pub fn offset_s(&self) -> i64 {
-        self.offset_s
-    }
-
-    /// The server's time now.
-    pub fn now(&self) -> Timestamp {
-        clock::now().plus_secs(self.offset_s)
-    }
-
-    /// The next time to sign at: now, and newer than every one before.
-    pub fn sign_at(&mut self) -> i64 {
-        self.last_signed_at = self.now().secs().max(self.last_signed_at + 1);
-        self.last_signed_at
-    }
-
-    /// Forgets what was signed at before: a clock that ran ahead is not to hold back the right one.
-    pub fn forget_signed(&mut self) {
-        self.last_signed_at = 0;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::pki::{CLUSTER, Ca, Csr, NodeKey};
+    use crate::crypto::pki::{CLUSTER, Ca};
 
     #[test]
     fn addresses_are_taken_from_the_clusters_authorities_only() {
@@ -237,19 +129,5 @@ mod tests {
         for (ttl_s, ms) in [(10, 2500), (7, 2000), (20, 5000), (45, 10_000), (300, 10_000)] {
             assert_eq!(time(ttl_s), Duration::from_millis(ms), "a lease of {ttl_s} s");
         }
-    }
-
-    #[test]
-    fn a_certificate_is_renewed_from_half_of_its_life_on() {
-        let dir = std::env::temp_dir().join(format!("uptimemesh-renewal-{}", std::process::id()));
-        let csr = NodeKey::generate().and_then(|key| key.csr_pem("n", &[])).expect("a request");
-        let csr = Csr::parse(&csr).expect("a sound request");
-        let now = clock::now();
-        let issued = Ca::create(&dir, &CLUSTER).and_then(|ca| ca.issue(&csr, "n", &[], 30, now)).expect("a certificate");
-        for (days, due) in [(0, false), (14, false), (16, true), (40, true)] {
-            assert_eq!(renewal_is_due(&issued.cert_pem, now.plus_secs(days * 86_400)), due, "after {days} days");
-        }
-        assert!(renewal_is_due("not a certificate", now));
-        std::fs::remove_dir_all(dir).expect("the directory is ours");
     }
 }
