@@ -1,8 +1,7 @@
 //! Examining a node: its identity, its certificate, its lease, and the way to its control plane. Nothing is told to anybody and nothing changed.
 
-use super::ControlPlane;
-use super::link::identity::{Identity, KEY, LEASE};
-use crate::client::{Api, Trust};
+use super::identity::{Identity, KEY, LEASE};
+use super::link::ControlPlane;
 use crate::clock::{self, Timestamp};
 use crate::crypto::pki;
 use crate::error::Chain;
@@ -80,12 +79,11 @@ type Reached = (Vec<Finding>, Option<Timestamp>);
 /// Whether the control plane answers at this URL, proves to be ours, and agrees about the time and the version.
 fn reach(control_plane: &ControlPlane, identity: &Identity, url: &str) -> Reached {
     const CHECK: &str = "control.reach";
-    let trust = control_plane.authorities.clone().map_or_else(|| Trust::Cluster(identity.ca_pem.clone()), Trust::Authorities);
-    let urls = [url.to_string()];
-    let api = match Api::with(&urls, Some(trust), Some((&identity.cert_pem, &identity.key))) {
+    let only = ControlPlane { urls: vec![url.to_string()], ..control_plane.clone() };
+    let api = match only.api(identity) {
         Ok(api) => api,
-        Err(why) => {
-            let seen = format!("key and certificate of the node cannot be used: {why}");
+        Err(e) => {
+            let seen = format!("key and certificate of the node cannot be used: {}", Chain(&e));
             return (vec![Finding::fail(CHECK, seen, "join again: uptimemesh join --help")], None);
         }
     };

@@ -1,7 +1,87 @@
-//! What a node does by itself.
+//! What a node does by itself, in parts. `link` alone calls the control plane, on the thread `agent-link`, and waits for
+//! nothing of this machine. `reconcile` writes down what the control plane gave, and does what it wants, on
+//! `agent-reconcile`. `report` gathers what the machine is like, on `agent-facts`. They meet in values that are watched.
 
+pub mod config;
 pub mod doctor;
+pub mod identity;
+pub mod ledger;
 pub mod link;
-pub mod updates;
+pub mod reconcile;
+pub mod report;
+pub mod updater;
 
-pub use link::{Agent, ControlPlane, REPLAYS_MAX, status};
+use crate::clock;
+use crate::crypto;
+use crate::error::{Doing, Error, Result};
+use crate::model::Object;
+use crate::thread::{Watch, spawn};
+use config::AgentConfig;
+use identity::Identity;
+use ledger::{Accepted, Ledger, Run};
+use link::{ControlPlane, Link, Linked};
+use reconcile::Reconciler;
+use report::Report;
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+use updater::Updater;
+
+/// File of the update request, in its directory.
+const UPDATE_REQUEST: &str = "request.json";
+
+/// A node's agent, before it works.
+pub struct Agent {
+    identity_dir: PathBuf,
+    link: Link,
+    reconciler: Reconciler,
+    facts: Watch<Object>,
+    accepted: Watch<Option<Accepted>>,
+}
+
+impl Agent {
+    /// An agent for this identity.
+    pub fn new(config: &AgentConfig, control_plane: ControlPlane, identity: Identity) -> Result<Agent> {
+        let run = Run { id: crypto::random_hex(8), started_at: clock::now() };
+        let identity_dir = identity.dir.clone();
+        let facts = Watch::new(Object::new());
+        let accepted = Watch::new(None);
+        let updater = Updater::new(config.update_dir.join(UPDATE_REQUEST), config.update_state.clone());
+        let reconciler = Reconciler::new(accepted.clone(), Ledger::new(&identity, run.clone()), updater);
+        let report = Report::new(&run.id, facts.clone(), reconciler.watch());
+        let link = Link::new(control_plane, identity, config.lease_ttl_s, report, accepted.clone())?;
+        Ok(Agent { identity_dir, link, reconciler, facts, accepted })
+    }
+
+    /// Looks at the machine and sends one heartbeat, on the caller's thread: whether the identity is accepted is known then.
+    pub fn beat_once(&mut self) -> Linked<()> {
+        report::look(&self.identity_dir, &self.facts);
+        self.link.turn()
+    }
+
+    /// Starts the agent's threads.
+    pub fn start(self) -> Result<Running> {
+        const DOING: &str = "start the agent";
+        let Agent { identity_dir, mut link, mut reconciler, facts, accepted } = self;
+        let looking = facts.clone();
+        spawn("agent-facts", None, move || report::keep_looking(&identity_dir, &looking)).doing(DOING)?;
+        spawn("agent-reconcile", None, move || reconciler.run()).doing(DOING)?;
+        let link = spawn("agent-link", None, move || link.run()).doing(DOING)?;
+        Ok(Running { link, facts, accepted })
+    }
+}
+
+/// A working agent.
+pub struct Running {
+    link: JoinHandle<()>,
+    facts: Watch<Object>,
+    accepted: Watch<Option<Accepted>>,
+}
+
+impl Running {
+    /// Stops the agent. A heartbeat on its way is waited for; a thread that waits for a disk or a program is not.
+    pub fn stop(self) -> Result<()> {
+        self.facts.close();
+        self.accepted.close();
+        self.link.join().map_err(|_| Error::fault("stop the agent", "its thread had panicked"))
+    }
+}

@@ -10,6 +10,7 @@ use std::fmt::Write;
 const SECRET_BYTES_MAX: usize = 4096;
 
 /// An option of a command.
+#[derive(Clone, Copy)]
 pub struct Opt {
     /// Without the dashes.
     pub name: &'static str,
@@ -64,6 +65,16 @@ impl From<crate::error::Error> for Failure {
 impl From<crate::client::CallError> for Failure {
     fn from(e: crate::client::CallError) -> Failure {
         Failure::Failed(e.to_string())
+    }
+}
+
+impl From<crate::agent::link::AgentError> for Failure {
+    fn from(e: crate::agent::link::AgentError) -> Failure {
+        use crate::agent::link::AgentError::{Call, Local};
+        match e {
+            Call(e) => e.into(),
+            Local(e) => e.into(),
+        }
     }
 }
 

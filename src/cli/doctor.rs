@@ -3,7 +3,7 @@
 use super::args::{Args, Failure, Opt, opt};
 use super::{node, output, server};
 use crate::agent::doctor;
-use crate::agent::link::identity;
+use crate::agent::identity;
 use crate::client::{Api, Trust};
 use crate::config::Config;
 use crate::crypto::pki::CLUSTER;

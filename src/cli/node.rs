@@ -1,32 +1,30 @@
 //! Commands that run on a node: join, agent, heartbeat.
 
 use super::args::{Args, Failure, Opt, opt};
+use super::server::FOREVER;
 use super::{api_url, authorities, output, said_api_url};
-use crate::agent::link::beat;
-use crate::agent::link::enrol::{self, JoinRequest};
-use crate::agent::link::identity::{self, Identity};
+use crate::agent::config::{AGENT_SETTINGS, AgentConfig, lease_ttl};
+use crate::agent::identity::{self, Identity};
+use crate::agent::link::recover::REPLAYS_MAX;
 use crate::agent::link::server_clock::ServerClock;
-use crate::agent::updates::Updates;
-use crate::agent::{self, Agent, ControlPlane};
-use crate::client::{Api, CallError, Trust};
+use crate::agent::link::{AgentError, ControlPlane, beat, enrol};
+use crate::agent::{Agent, report};
+use crate::client::{Answered, Api, CallError, Trust};
 use crate::error::Chain;
 use crate::logger;
 use crate::model::ids::is_id;
 use crate::model::join_string::JoinString;
+use crate::model::join_tokens::JoinRole;
+use crate::model::leases::LEASE_TTL_S;
+use crate::model::node_api::{JoinRequest, Reason, Replaced};
 use crate::sys::{host, notify, owner, signals};
 use crate::thread::Stop;
-use log::LevelFilter;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Where a machine's data are, unless something else is said.
 const DATA_DIR: &str = "data";
-/// Where the agent writes down which update is wanted, below the data directory.
-pub(super) const UPDATE: &str = "update";
-/// What the updater tells of itself, as it is installed.
-pub(super) const UPDATE_STATE: &str = "/var/lib/uptimemesh-update/state.json";
-/// Seconds of a lease, unless something else is said.
-const LEASE_TTL_S: i64 = 45;
 
 /// Which node, and where its identity is.
 pub const IDENTITY: &[Opt] = &[
@@ -52,13 +50,15 @@ pub const JOIN: &[Opt] = &[
 ];
 
 /// Options of `agent`.
-pub const AGENT: &[Opt] = &[
-    opt("ttl", "SECONDS", "life of a lease, 10 to 300 (default 45); a heartbeat goes out at a third of it"),
-    opt("update-dir", "DIR", "where updates that the control plane wants are written down (default update, in the data directory)"),
-    opt("update-state", "FILE", "what the updater tells of itself (default /var/lib/uptimemesh-update/state.json)"),
-    opt("log-level", "LEVEL", "DEBUG, INFO, WARNING or ERROR (default INFO) [LOG_LEVEL]"),
-    opt("log-file", "FILE", "log file beside stderr [LOG_FILE]"),
-];
+pub const AGENT: &[Opt] = &{
+    let mut options = [opt("", "", ""); AGENT_SETTINGS.len()];
+    let mut at = 0;
+    while at < options.len() {
+        options[at] = opt(AGENT_SETTINGS[at].option, AGENT_SETTINGS[at].value, AGENT_SETTINGS[at].help);
+        at += 1;
+    }
+    options
+};
 
 /// Options of `heartbeat`.
 pub const HEARTBEAT: &[Opt] = &[
@@ -178,15 +178,16 @@ pub fn join(args: &Args) -> Result<(), Failure> {
         None => v1_invitation(args),
     };
     let (node_id, dir) = node_as_owner(args)?;
-    let ask = JoinRequest {
-        token: &invitation.token,
-        node_id: &node_id,
-        name: args.get("name").unwrap_or(&node_id),
-        role: &invitation.role,
-        mesh_ip: args.get("mesh-ip"),
-        api_endpoint: args.get("api-endpoint"),
+    let request = JoinRequest {
+        token: invitation.token,
+        name: args.get("name").unwrap_or(&node_id).to_string(),
+        role: role(args, &invitation.role),
+        csr_pem: String::new(),
+        mesh_ip: args.get("mesh-ip").map(str::to_string),
+        api_endpoint: args.get("api-endpoint").map(str::to_string),
         labels: labels(args),
-        lease_ttl_s: args.int("lease-ttl", LEASE_TTL_S),
+        lease_ttl_seconds: args.int("lease-ttl", LEASE_TTL_S),
+        node_id: node_id.clone(),
     };
     args.finish()?;
     let secure = invitation.urls.iter().all(|url| url.starts_with("https://"));
@@ -196,12 +197,12 @@ pub fn join(args: &Args) -> Result<(), Failure> {
     };
     let api = api.map_err(|why| Failure::Usage(vec![why]))?;
     eprintln!("JoinRequest {} as {node_id} ...", invitation.urls.join(" or "));
-    let answer = enrol::join(&api, &dir, &ask)?;
-    output::json(&answer);
-    if let Some(warning) = replaced(&answer) {
-        eprintln!("{warning}");
+    let answer = enrol::join(&api, &dir, request)?;
+    output::json(&answer.whole);
+    if let Some(replaced) = &answer.known.replaced {
+        eprintln!("{}", warning_of(replaced));
     }
-    super::warnings(&answer);
+    super::warnings(&answer.whole);
     eprintln!("Joined {} as {node_id}; the identity is in {}.", api.url(), dir.display());
     if !is_pinned {
         let how = if secure { "checked by public authorities or --ca-file" } else { "not encrypted" };
@@ -214,18 +215,25 @@ pub fn join(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whose place a join has taken, as a warning.
-pub(super) fn replaced(answer: &Value) -> Option<String> {
-    let node = answer["replaced"].as_object()?;
-    let text = |key: &str| node.get(key).and_then(Value::as_str).unwrap_or("never");
-    let who =
-        if node["same_key"] == true { "has the same key: it was this machine, or one that it is a copy of" } else { "has another key" };
-    Some(output::ascii(&format!(
+/// The role of a new node.
+fn role(args: &Args, word: &str) -> JoinRole {
+    JoinRole::parse(word).unwrap_or_else(|| {
+        if !word.is_empty() {
+            args.fault(format!("--role must be one of {}, not {word:?}", JoinRole::WORDS.join(", ")));
+        }
+        JoinRole::Worker
+    })
+}
+
+/// A warning that a join has taken the place of this node.
+pub(super) fn warning_of(node: &Replaced) -> String {
+    let who = if node.same_key { "has the same key: it was this machine, or one that it is a copy of" } else { "has another key" };
+    output::ascii(&format!(
         "warning: this takes the place of the node {} (named {}, last seen {}), which {who}. Its identity is void now; if it still runs, give it another id.",
-        text("node_id"),
-        text("name"),
-        text("last_seen_at"),
-    )))
+        node.node_id,
+        node.name,
+        node.last_seen_at.map_or("never".to_string(), |at| at.to_string()),
+    ))
 }
 
 /// How this node reaches its control plane: as the command line or the environment says, or as it was when it joined.
@@ -241,62 +249,47 @@ pub(super) fn control_plane(args: &Args, dir: &Path) -> Result<ControlPlane, Fai
     Ok(ControlPlane { follows: !is_said && authorities.is_none(), urls, authorities })
 }
 
-fn labels(args: &Args) -> Value {
-    let mut labels = serde_json::Map::new();
+fn labels(args: &Args) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::new();
     for label in args.all("label") {
         match label.split_once('=') {
-            Some((key, value)) if !key.is_empty() => drop(labels.insert(key.to_string(), value.into())),
+            Some((key, value)) if !key.is_empty() => drop(labels.insert(key.to_string(), value.to_string())),
             _ => args.fault(format!("--label must be KEY=VALUE, not {label:?}")),
         }
     }
-    if labels.is_empty() { Value::Null } else { Value::Object(labels) }
-}
-
-/// Seconds of a lease that the server takes.
-fn lease_ttl(args: &Args) -> i64 {
-    let ttl_s = args.int("ttl", LEASE_TTL_S);
-    if !(10..=300).contains(&ttl_s) {
-        args.fault("--ttl must be 10 to 300 seconds".to_string());
-    }
-    ttl_s
+    labels
 }
 
 pub fn agent(args: &Args) -> Result<(), Failure> {
     let (node_id, dir) = node_as_owner(args)?;
-    let ttl_s = lease_ttl(args);
-    let level = said(args, "log-level", "LOG_LEVEL").unwrap_or("INFO".to_string());
-    let level = match level.to_ascii_uppercase().as_str() {
-        "WARNING" => LevelFilter::Warn,
-        "CRITICAL" => LevelFilter::Error,
-        word => word.parse().unwrap_or_else(|_| {
-            args.fault(format!("--log-level must be DEBUG, INFO, WARNING or ERROR, not {level:?}"));
-            LevelFilter::Info
-        }),
-    };
-    // Identities are in `identities` of the data directory, updates are beside that.
-    let beside = dir.ancestors().nth(2).map_or(PathBuf::from(UPDATE), |data| data.join(UPDATE));
-    let update_dir = args.get("update-dir").map_or(beside, PathBuf::from);
-    let update_state = PathBuf::from(args.get("update-state").unwrap_or(UPDATE_STATE));
+    // Identities are in `identities` of the data directory.
+    let data_dir = dir.ancestors().nth(2).unwrap_or(Path::new(""));
+    let (config, faults) = AgentConfig::read(data_dir, |setting| said(args, setting.option, setting.variable));
+    faults.into_iter().for_each(|fault| args.fault(fault));
     let control_plane = control_plane(args, &dir)?;
-    logger::init(level, said(args, "log-file", "LOG_FILE").map(PathBuf::from))?;
+    logger::init(config.log_level, config.log_file.clone())?;
     let identity = Identity::load(&dir, &node_id)?;
     let stop = Stop::default();
     signals::listen(&stop)?;
-    let updates = Updates::new(update_dir.join("request.json"), update_state);
-    let mut agent = Agent::new(control_plane, identity, ttl_s, updates)?;
+    let agent = Agent::new(&config, control_plane, identity)?.start()?;
     // Whether the control plane can be reached now is not what a machine's start should wait for.
     notify::ready();
-    agent.run(&stop);
+    while !stop.wait(FOREVER) {}
     notify::stopping();
+    agent.stop()?;
     logger::flush();
     Ok(())
 }
 
 pub fn heartbeat(args: &Args) -> Result<(), Failure> {
     let (node_id, dir) = node_as_owner(args)?;
-    let ttl_s = lease_ttl(args);
+    let ttl_s = args.get("ttl").map_or(Ok(LEASE_TTL_S), lease_ttl);
+    let ttl_s = ttl_s.unwrap_or_else(|why| {
+        args.fault(why);
+        LEASE_TTL_S
+    });
     let status = args.get("status-json").map_or_else(
-        || Value::Object(agent::status(host::facts(&dir))).to_string(),
+        || Value::Object(report::healthy(host::facts(&dir, host::DISK_TIME))).to_string(),
         |json| json.trim().trim_start_matches('\u{feff}').to_string(),
     );
     if !serde_json::from_str::<Value>(&status).is_ok_and(|v| v.is_object()) {
@@ -311,28 +304,27 @@ pub fn heartbeat(args: &Args) -> Result<(), Failure> {
     let mut clock = ServerClock::default();
     let mut beat = || beat::deliver(&mut api, &mut identity, &mut clock, ttl_s, &status, false);
     let mut answer = beat();
-    for _ in 1..agent::REPLAYS_MAX {
+    for _ in 1..REPLAYS_MAX {
         match &answer {
             // The agent, or this command, has signed in the same second.
-            Err(CallError::Refused { reason: Some(reason), .. }) if reason == "replayed" => answer = beat(),
+            Err(e) if e.reason() == Some(&Reason::Replayed) => answer = beat(),
             _ => break,
         }
     }
-    if let Err(CallError::Refused { reason: Some(reason), server_time, .. }) = &answer
-        && reason == "clock_skew"
+    if let Err(AgentError::Call(CallError::Refused { reason: Some(Reason::ClockSkew), server_time, .. })) = &answer
         && clock.learn(*server_time)
     {
         eprintln!("warning: this machine's clock is {} s off; the heartbeat is signed with the server's time", clock.offset_s().abs());
         clock.forget_signed();
         answer = beat::deliver(&mut api, &mut identity, &mut clock, ttl_s, &status, false);
     }
-    let mut answer = answer?;
+    let Answered { known, whole: mut answer } = answer?;
     let unwritten = |e| eprintln!("warning: the heartbeat was accepted, and what came with it cannot be written down: {}", Chain(&e));
     identity.write_down().unwrap_or_else(unwritten);
-    if answer["status_stored"] == false {
+    if known.status_stored == Some(false) {
         eprintln!("warning: the lease is renewed, and the control plane cannot write the status yet: send it again later");
     }
-    if answer["renew_identity"] == true {
+    if known.renew_identity {
         // The heartbeat was accepted, whatever becomes of this; the next one asks again.
         match enrol::renew(&api, &mut identity, clock.sign_at()) {
             Ok(()) => {

@@ -2,20 +2,19 @@
 
 use super::args::{Args, Failure, Opt, opt};
 use super::config::{DOTENV, unreadable_variables};
-use super::node::{UPDATE, UPDATE_STATE};
 use super::output;
-use crate::agent::link::enrol::{self, JoinRequest};
-use crate::agent::link::identity::Identity;
-use crate::agent::updates::Updates;
-use crate::agent::{Agent, ControlPlane};
+use crate::agent::Agent;
+use crate::agent::config::AgentConfig;
+use crate::agent::identity::Identity;
+use crate::agent::link::{ControlPlane, enrol};
 use crate::client::{Api, Trust};
 use crate::config::{Config, Dotenv};
 use crate::error::Chain;
+use crate::model::node_api::JoinRequest;
 use crate::sys::owner::Owner;
 use crate::sys::{notify, signals};
-use crate::thread::{Stop, spawn};
+use crate::thread::Stop;
 use crate::{files, logger, serve};
-use serde_json::Value;
 use std::fs::File;
 use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
@@ -29,10 +28,8 @@ pub const UP: &[Opt] = &[
     opt("identity-dir", "DIR", "where identities are kept, each in <node-id>/ (default: identities, in the data directory)"),
 ];
 
-/// Seconds of the local node's lease.
-const LEASE_TTL_S: i64 = 45;
 /// The command waits so long at a time for the signal to end.
-const FOREVER: Duration = Duration::from_secs(3600);
+pub(super) const FOREVER: Duration = Duration::from_secs(3600);
 
 /// The configuration. As root, this process is the owner of the data directory from here on.
 pub(super) fn config(args: &Args) -> Result<Config, Failure> {
@@ -169,11 +166,11 @@ pub fn up(args: &Args) -> Result<(), Failure> {
     let config = config(args)?;
     let (node_id, dir) = super::node::node(args, &config.data_dir, "local");
     args.finish()?;
-    let update_dir = config.data_dir.join(UPDATE);
+    let agent_config = AgentConfig::in_dir(&config.data_dir);
     let (data_dir, pki_dir) = (config.data_dir.display().to_string(), config.pki_dir.display().to_string());
     let stop = Stop::default();
     let Some(server) = start(config, &stop)? else { return Ok(()) };
-    let mut agent = local_agent(&server, &node_id, &dir, &update_dir)?;
+    let agent = local_agent(&server, &node_id, &dir, &agent_config)?;
 
     let mut said = format!("UptimeMesh {} is up.\n  UI       {}/ui\n", env!("CARGO_PKG_VERSION"), server.url());
     if let Some(url) = server.urls_elsewhere().first() {
@@ -195,12 +192,11 @@ pub fn up(args: &Args) -> Result<(), Failure> {
     output::print(&said);
     notify::ready();
 
-    let watched = stop.clone();
-    let beating = spawn("agent", None, move || agent.run(&watched)).map_err(|e| format!("cannot start the agent: {e}"))?;
+    let agent = agent.start()?;
     while !stop.wait(FOREVER) {}
     notify::stopping();
-    if beating.join().is_err() {
-        log::error!(target: "agent", event = "agent.panicked"; "The agent had panicked");
+    if let Err(e) = agent.stop() {
+        log::error!(target: "agent", event = "agent.panicked", error:% = Chain(&e); "The agent had panicked");
     }
     server.shutdown();
     logger::flush();
@@ -208,38 +204,36 @@ pub fn up(args: &Args) -> Result<(), Failure> {
 }
 
 /// The agent of the machine that the server runs on, its node enrolled now where it is not yet, or not any more.
-fn local_agent(server: &serve::Server, node_id: &str, dir: &Path, update_dir: &Path) -> Result<Agent, Failure> {
+fn local_agent(server: &serve::Server, node_id: &str, dir: &Path, config: &AgentConfig) -> Result<Agent, Failure> {
     let control_plane = ControlPlane { urls: vec![server.agent_url()], authorities: None, follows: false };
-    let agent = || {
-        let updates = Updates::new(update_dir.join("request.json"), UPDATE_STATE.into());
-        Ok::<_, Failure>(Agent::new(control_plane.clone(), Identity::load(dir, node_id)?, LEASE_TTL_S, updates)?)
-    };
+    let agent = || Ok::<_, Failure>(Agent::new(config, control_plane.clone(), Identity::load(dir, node_id)?)?);
     if Identity::exists(dir) {
         let mut agent = agent()?;
-        match agent.turn() {
+        match agent.beat_once() {
             Ok(()) => return Ok(agent),
             Err(e) => {
-                log::info!(target: "agent", event = "agent.rejoin", node_id, error:% = e; "This machine's identity is not accepted; it joins anew")
+                log::info!(target: "agent", event = "agent.rejoin", node_id, error:% = e; "This machine's identity is not accepted; it joins again")
             }
         }
     }
     let token = server.bootstrap_local(node_id)?;
     let api = Api::with(&control_plane.urls, Some(Trust::Pinned(server.authority()?)), None)?;
-    let ask = JoinRequest {
-        token: &token.token,
-        node_id,
-        name: node_id,
-        role: token.role.as_str(),
+    let request = JoinRequest {
+        token: token.token,
+        node_id: node_id.to_string(),
+        name: node_id.to_string(),
+        role: token.role,
+        csr_pem: String::new(),
         mesh_ip: None,
         api_endpoint: None,
-        labels: Value::Null,
-        lease_ttl_s: LEASE_TTL_S,
+        labels: Default::default(),
+        lease_ttl_seconds: config.lease_ttl_s,
     };
-    let answer = enrol::join(&api, dir, &ask)?;
-    if let Some(warning) = super::node::replaced(&answer) {
-        eprintln!("{warning}");
+    let answer = enrol::join(&api, dir, request)?;
+    if let Some(replaced) = &answer.known.replaced {
+        eprintln!("{}", super::node::warning_of(replaced));
     }
     let mut agent = agent()?;
-    agent.turn().map_err(|e| format!("this machine joined, but its heartbeat failed: {}", Chain(&e)))?;
+    agent.beat_once().map_err(|e| format!("this machine joined, but its heartbeat failed: {e}"))?;
     Ok(agent)
 }

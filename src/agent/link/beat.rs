@@ -1,15 +1,16 @@
 //! One heartbeat: signed, sent, and sent again over other connections as long as its time lasts.
 
-use super::identity::Identity;
 use super::server_clock::ServerClock;
-use crate::client::{Api, CallError, HeartbeatBody};
+use super::{AgentError, Linked};
+use crate::agent::identity::Identity;
+use crate::client::{Answered, Api, CallError};
 use crate::clock;
 use crate::crypto::{pki, signature};
 use crate::error::Error;
 use crate::model::addresses::Addresses;
+use crate::model::node_api::{HeartbeatAnswer, HeartbeatRequest};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use serde_json::Value;
 use serde_json::value::RawValue;
 use std::time::Duration;
 
@@ -21,25 +22,22 @@ pub const CONNECT_TIME: Duration = Duration::from_secs(2);
 /// A connection that is kept may be forgotten by a router in between: it gets this part of the heartbeat's time, and a fresh one the rest.
 const KEPT_PART: u32 = 3;
 
-/// Signs a heartbeat and sends it once; `status_patch` is JSON. Where the answer has a fresh lease token, that is used from here on;
+/// Signs a heartbeat and sends it once; `status_patch` is JSON. A fresh lease token in the answer is used from here on;
 /// [`Identity::write_down`] keeps it.
-fn heartbeat(api: &Api, identity: &mut Identity, signed_at: i64, ttl_s: i64, status_patch: &str) -> std::result::Result<Value, CallError> {
-    let inside = |e: Error| CallError::Unreachable(crate::error::Chain(&e).to_string());
-    let patch: &RawValue =
-        serde_json::from_str(status_patch).map_err(|e| CallError::Unreachable(format!("the status is not JSON: {e}")))?;
-    let canonical = signature::canonical(patch.get()).map_err(CallError::Unreachable)?;
+fn heartbeat(api: &Api, identity: &mut Identity, signed_at: i64, ttl_s: i64, status_patch: &str) -> Linked<Answered<HeartbeatAnswer>> {
+    let unsound = |why: String| Error::fault("sign a heartbeat", format!("the status is not sound JSON: {why}"));
+    let canonical = signature::canonical(status_patch).map_err(unsound)?;
     let message = signature::heartbeat_message(&identity.node_id, &identity.lease_token, signed_at, ttl_s, &canonical);
-    let signature = BASE64_STANDARD.encode(identity.key.sign(&message).map_err(inside)?);
-    let answer = api.heartbeat(&HeartbeatBody {
-        node_id: &identity.node_id,
-        lease_token: &identity.lease_token,
+    let answer = api.heartbeat(&HeartbeatRequest {
+        node_id: identity.node_id.clone(),
+        lease_token: identity.lease_token.clone(),
         signed_at,
         ttl_seconds: ttl_s,
-        status_patch: patch,
-        signature: &signature,
+        status_patch: RawValue::from_string(status_patch.to_string()).map_err(|e| unsound(e.to_string()))?,
+        signature: BASE64_STANDARD.encode(identity.key.sign(&message)?),
     })?;
-    if let Some(fresh) = answer["lease_token"].as_str() {
-        identity.lease_token = fresh.to_string();
+    if let Some(fresh) = &answer.known.lease_token {
+        identity.lease_token = fresh.clone();
     }
     Ok(answer)
 }
@@ -49,7 +47,7 @@ pub fn time(ttl_s: i64) -> Duration {
     (Duration::from_secs(ttl_s.unsigned_abs()) / LEASE_PER_BEAT).clamp(TIME.0, TIME.1)
 }
 
-/// Sends a heartbeat: over the connection that may be `kept`, then over fresh ones to each URL, as long as its time lasts.
+/// Sends a heartbeat: over the connection that may be `kept`, then over fresh ones to each URL, until its time is over.
 pub fn deliver(
     api: &mut Api,
     identity: &mut Identity,
@@ -57,7 +55,7 @@ pub fn deliver(
     ttl_s: i64,
     status_patch: &str,
     mut kept: bool,
-) -> std::result::Result<Value, CallError> {
+) -> Linked<Answered<HeartbeatAnswer>> {
     let end = clock::tick() + time(ttl_s);
     let mut tries = api.urls().len();
     loop {
@@ -65,12 +63,13 @@ pub fn deliver(
         api.limit(if kept { left / KEPT_PART } else { left }, CONNECT_TIME);
         let result = heartbeat(api, identity, clock.sign_at(), ttl_s, status_patch);
         api.limit(time(ttl_s), CONNECT_TIME);
-        if !matches!(result, Err(CallError::Unreachable(_))) {
+        if !matches!(result, Err(AgentError::Call(CallError::Unreachable(_)))) {
             return result;
         }
-        match std::mem::take(&mut kept) {
-            true => api.connect_again(),
-            false => tries -= 1,
+        if std::mem::take(&mut kept) {
+            api.connect_again();
+        } else {
+            tries -= 1;
         }
         if tries == 0 || clock::tick() >= end {
             return result;
@@ -78,12 +77,11 @@ pub fn deliver(
     }
 }
 
-/// Where the control plane says that it is reached, if one of the node's authorities (PEM) signed it.
-pub fn addresses(told: &Value, authorities_pem: &str) -> Option<Addresses> {
-    let told: Addresses = serde_json::from_value(told.clone()).ok()?;
-    let signature = BASE64_STANDARD.decode(&told.signature).ok()?;
-    let is_genuine = told.is_sound() && pki::is_signed_by(authorities_pem, &Addresses::message(&told.urls, told.at), &signature);
-    is_genuine.then_some(told)
+/// True if one of the node's authorities (PEM) signed these addresses, and they can be used.
+pub fn is_genuine(addresses: &Addresses, authorities_pem: &str) -> bool {
+    let message = Addresses::message(&addresses.urls, addresses.at);
+    let signature = BASE64_STANDARD.decode(&addresses.signature).ok();
+    addresses.is_sound() && signature.is_some_and(|signature| pki::is_signed_by(authorities_pem, &message, &signature))
 }
 
 #[cfg(test)]
@@ -98,29 +96,26 @@ mod tests {
             ["ours", "before", "foreign"].map(|name| Ca::create(&dir.join(name), &CLUSTER).expect("an authority"));
         let trusted = format!("{}{}", ours.cert_pem(), before.cert_pem());
         let urls = ["https://192.0.2.7:8000".to_string(), "https://[fd00::7]:8000".into()];
-        let told = |by: &Ca, urls: &[String]| {
+        let signed = |by: &Ca, urls: &[String]| {
             let signature = BASE64_STANDARD.encode(by.sign(&Addresses::message(urls, 7)).expect("a signature"));
-            serde_json::to_value(Addresses { urls: urls.to_vec(), at: 7, signature }).expect("JSON")
+            Addresses { urls: urls.to_vec(), at: 7, signature }
         };
-        for by in [&ours, &before] {
-            assert_eq!(addresses(&told(by, &urls), &trusted).map(|told| told.urls), Some(urls.to_vec()));
-        }
-        assert_eq!(addresses(&told(&foreign, &urls), &trusted), None);
-        for (key, value) in [
-            ("at", 8.into()),
-            ("urls", serde_json::json!(["https://192.0.2.8:8000"])),
-            ("signature", "AAAA".into()),
-            ("signature", "?".into()),
+        assert!(is_genuine(&signed(&ours, &urls), &trusted) && is_genuine(&signed(&before, &urls), &trusted));
+        assert!(!is_genuine(&signed(&foreign, &urls), &trusted));
+        let sound = signed(&ours, &urls);
+        let others = vec!["https://192.0.2.8:8000".to_string()];
+        for changed in [
+            Addresses { at: 8, ..sound.clone() },
+            Addresses { urls: others, ..sound.clone() },
+            Addresses { signature: "AAAA".into(), ..sound.clone() },
+            Addresses { signature: "?".into(), ..sound },
         ] {
-            let mut changed = told(&ours, &urls);
-            changed[key] = value;
-            assert_eq!(addresses(&changed, &trusted), None, "{key}");
+            assert!(!is_genuine(&changed, &trusted), "{changed:?}");
         }
         let long = vec!["https://192.0.2.7:8000".to_string(); 17];
         for bad in [&["http://192.0.2.7:8000".to_string()][..], &["https://a\nhttps://b".into()], &[], &long] {
-            assert_eq!(addresses(&told(&ours, bad), &trusted), None, "{bad:?}");
+            assert!(!is_genuine(&signed(&ours, bad), &trusted), "{bad:?}");
         }
-        assert_eq!(addresses(&Value::Null, &trusted), None);
         std::fs::remove_dir_all(dir).expect("the directory is ours");
     }
 
