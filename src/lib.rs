@@ -23,15 +23,18 @@ mod json;
 mod lanes;
 mod logger;
 mod model;
+mod offline;
 mod openapi;
 mod percent;
 mod routes;
+mod scheduler;
 mod serve;
 mod store;
 mod sys;
 mod text;
 mod thread;
 mod ui;
+mod upkeep;
 
 pub use config::{Config, SETTINGS, Secret, Setting};
 pub use error::{Chain, Error};

@@ -2,13 +2,13 @@
 //! it cannot say anything else than what the program does. Only the shapes of answers are written by hand, in
 //! `assets/openapi/schemas.json`; tests hold real answers against them.
 
-use crate::control::Control;
 use crate::gate::Handler::Open;
 use crate::gate::{Handler, Reply, Route, route};
 use crate::http::describe::{self, Noted};
 use crate::http::{Request, Response};
 use crate::model::users::{Credential, Role, User};
 use crate::routes;
+use crate::upkeep::App;
 use serde_json::{Value, json};
 use std::sync::OnceLock;
 use tiny_http::Method::{Get, Patch, Post, Put};
@@ -19,9 +19,9 @@ pub const ROUTES: &[Route] = &[route(Get, "/openapi.json", Handler::By(Role::Vie
 /// The shapes of answers.
 const SCHEMAS: &str = include_str!("../assets/openapi/schemas.json");
 
-fn document(control: &Control, request: &Request, _: &User) -> Reply {
+fn document(app: &App, request: &Request, _: &User) -> Reply {
     static DOCUMENT: OnceLock<Value> = OnceLock::new();
-    let document = DOCUMENT.get_or_init(|| make(control));
+    let document = DOCUMENT.get_or_init(|| make(app));
     if request.base.is_empty() {
         return Ok(Response::json(200, document));
     }
@@ -30,13 +30,13 @@ fn document(control: &Control, request: &Request, _: &User) -> Reply {
     Ok(Response::json(200, &document))
 }
 
-fn make(control: &Control) -> Value {
+fn make(app: &App) -> Value {
     let mut paths = json!({});
     // A document that describes itself would ask for itself.
     let described = |r: &&Route| r.handler.status != 0 && r.path != "/openapi.json";
     for route in routes::TABLES.iter().flat_map(|table| table.iter()).filter(described) {
         let method = route.method.as_str().to_ascii_lowercase();
-        paths[route.path][method.as_str()] = operation(control, route);
+        paths[route.path][method.as_str()] = operation(app, route);
     }
     let schemas: Value = serde_json::from_str(SCHEMAS).expect("a test reads this file");
     json!({
@@ -50,8 +50,8 @@ fn make(control: &Control) -> Value {
     })
 }
 
-fn operation(control: &Control, route: &Route) -> Value {
-    let notes = describe::notes(|| ask(control, route));
+fn operation(app: &App, route: &Route) -> Value {
+    let notes = describe::notes(|| ask(app, route));
     let mut operation = json!({
         "operationId": name(route),
         "responses": responses(route, &notes),
@@ -74,14 +74,14 @@ fn operation(control: &Control, route: &Route) -> Value {
 }
 
 /// Lets the handler read an empty request. It is stopped where it would begin to act.
-fn ask(control: &Control, route: &Route) {
+fn ask(app: &App, route: &Route) {
     let request = Request::empty(route.method.clone(), route.path);
     let credential = Credential::Session(String::new());
     let nobody = User { name: String::new(), role: Role::Viewer, credential, restriction: None };
     // What it answers is of no interest, only what it asked for on the way.
     let _ = match route.handler.access {
-        Open(handler) | Handler::FromNode(handler) | Handler::FromScraper(handler) => handler(control, &request),
-        Handler::By(_, handler) => handler(control, &request, &nobody),
+        Open(handler) | Handler::FromNode(handler) | Handler::FromScraper(handler) => handler(app, &request),
+        Handler::By(_, handler) => handler(app, &request, &nobody),
     };
 }
 

@@ -1,9 +1,9 @@
 //! Every route of the program, in one list.
 
-use crate::control::Control;
 use crate::gate::{self, Handler, Route};
 use crate::http::{Request, Response};
 use crate::model::users::Role;
+use crate::upkeep::App;
 use crate::{api, openapi, ui};
 
 /// Every route table.
@@ -53,8 +53,8 @@ pub const TABLES: &[&[Route]] = &[
 ];
 
 /// Answers a request.
-pub fn dispatch(control: &Control, request: Request) -> Response {
-    gate::dispatch(control, TABLES, ui::refused, request)
+pub fn dispatch(app: &App, request: Request) -> Response {
+    gate::dispatch(app, TABLES, ui::refused, request)
 }
 
 /// Whether a base path could be taken for the beginning of one of our own.
@@ -83,7 +83,7 @@ mod tests {
     fn every_word_of_a_path_is_one_that_bundles_show() {
         for (_, path, _) in list() {
             for part in path.split('/').filter(|part| !part.is_empty() && !part.starts_with('{')) {
-                assert!(crate::control::bundles::is_path_word(part), "{part} of {path}: add it to PATH_WORDS in control/bundles/forms.rs");
+                assert!(crate::upkeep::bundles::is_path_word(part), "{part} of {path}: add it to PATH_WORDS in upkeep/bundles/forms.rs");
             }
         }
     }

@@ -3,9 +3,9 @@
 use super::nodes::change;
 use super::{list as page_of, paging, warned};
 use crate::caller;
-use crate::control::join::{self, Join, Renewal};
-use crate::control::leases::{self, Heartbeat};
-use crate::control::{Control, lookalikes};
+use crate::control::fleet::leases::{self, Heartbeat};
+use crate::control::fleet::lookalikes;
+use crate::control::trust::join::{self, Join, Renewal};
 use crate::error::{Error, Result};
 use crate::gate::Handler::{By, FromNode, Open};
 use crate::gate::{Reply, Route, route};
@@ -15,6 +15,7 @@ use crate::model::join_tokens::JoinRole;
 use crate::model::leases::{LEASE_TTL_RANGE_S, LEASE_TTL_S};
 use crate::model::users::Role::Viewer;
 use crate::model::users::User;
+use crate::upkeep::App;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use std::ops::RangeInclusive;
@@ -38,11 +39,11 @@ pub const ROUTES: &[Route] = &[
     route(Get, "/cluster/leases", By(Viewer, list)).gives(200, "[Lease]"),
 ];
 
-fn join(control: &Control, request: &Request) -> Reply {
+fn join(app: &App, request: &Request) -> Reply {
     let ask = read_join(&request.body)?;
     let (node_id, name) = (ask.node_id.clone(), ask.name.clone());
-    let joined = Response::json(200, &join::join(control, ask)?);
-    Ok(warned(joined, &lookalikes::of_node(control, &node_id, &name)))
+    let joined = Response::json(200, &join::join(&app.control, ask)?);
+    Ok(warned(joined, &lookalikes::of_node(&app.control, &node_id, &name)))
 }
 
 fn read_join(body: &[u8]) -> Result<Join> {
@@ -61,8 +62,8 @@ fn read_join(body: &[u8]) -> Result<Join> {
     Ok(ask)
 }
 
-fn heartbeat(control: &Control, request: &Request) -> Reply {
-    let renewed = leases::heartbeat(control, read_heartbeat(&request.body, request.certificate.clone())?)?;
+fn heartbeat(app: &App, request: &Request) -> Reply {
+    let renewed = leases::heartbeat(&app.control, read_heartbeat(&request.body, request.certificate.clone())?)?;
     caller::is(&format!("node:{}", renewed.node_id));
     Ok(Response::json(200, &renewed))
 }
@@ -85,10 +86,10 @@ fn read_heartbeat(body: &[u8], certificate: Option<Arc<[u8]>>) -> Result<Heartbe
     Ok(Heartbeat { node_id, lease_token, signed_at, ttl_s, signature, patch, raw_patch, certificate })
 }
 
-fn renew(control: &Control, request: &Request) -> Reply {
+fn renew(app: &App, request: &Request) -> Reply {
     // Nobody learns anything here before a node has proven itself: a malformed request is simply nobody's.
     let ask = read_renewal(&request.body, request.certificate.clone()).map_err(|_| Error::unauthenticated())?;
-    Ok(Response::json(200, &join::renew(control, ask)?))
+    Ok(Response::json(200, &join::renew(&app.control, ask)?))
 }
 
 fn read_renewal(body: &[u8], certificate: Option<Arc<[u8]>>) -> Result<Renewal> {
@@ -102,9 +103,9 @@ fn read_renewal(body: &[u8], certificate: Option<Arc<[u8]>>) -> Result<Renewal> 
     Ok(Renewal { node_id, csr_pem, signed_at, signature, certificate })
 }
 
-fn list(control: &Control, request: &Request, _: &User) -> Reply {
+fn list(app: &App, request: &Request, _: &User) -> Reply {
     let paging = paging(request)?;
-    Ok(page_of(request, &paging, &leases::list(control, &paging)?))
+    Ok(page_of(request, &paging, &leases::list(&app.control, &paging)?))
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Commands that start the control plane: up, serve, migrate.
 
-use super::args::{Args, Failure, Opt, opt};
+use super::agent::{named, node};
+use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::config::{DOTENV, unreadable_variables};
-use super::output;
+use super::{join, output};
 use crate::agent::Agent;
 use crate::agent::config::AgentConfig;
 use crate::agent::identity::Identity;
@@ -14,7 +15,7 @@ use crate::model::node_api::JoinRequest;
 use crate::sys::owner::Owner;
 use crate::sys::{notify, signals};
 use crate::thread::Stop;
-use crate::{files, logger, serve};
+use crate::{files, logger, offline, serve};
 use std::fs::File;
 use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
@@ -23,13 +24,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Options of `up`.
-pub const UP: &[Opt] = &[
+const UP: &[Opt] = &[
     opt("node-id", "ID", "this machine's node (default: the one that has an identity here, or its host name) [UPTIMEMESH_NODE_ID]"),
     opt("identity-dir", "DIR", "where identities are kept, each in <node-id>/ (default: identities, in the data directory)"),
 ];
 
 /// The command waits so long at a time for the signal to end.
 pub(super) const FOREVER: Duration = Duration::from_secs(3600);
+
+/// Every command of this file.
+pub const COMMANDS: &[Command] = &[
+    command("up", "", "Start a control plane, enrol this machine and run its agent.", &[UP], up).with_settings(),
+    command("serve", "", "Start a control plane only.", &[], serve).with_settings(),
+    command("migrate", "", "Bring the database up to date, and stop.", &[], migrate).with_settings(),
+];
 
 /// The configuration. As root, this process is the owner of the data directory from here on.
 pub(super) fn config(args: &Args) -> Result<Config, Failure> {
@@ -59,7 +67,7 @@ fn work_as_owner(config: &mut Config) -> Result<(), Failure> {
 /// Refuses a directory of another user in which root has made what is needed, as version 2.0.0 did where root started it: as its owner, this
 /// process could not use that.
 fn owner_has_all(data_dir: &Path, owner: Owner) -> Result<(), Failure> {
-    const NEEDED: &[&str] = &[serve::LOCK_FILE, "app.db", "keys", "pki"];
+    const NEEDED: &[&str] = &[offline::LOCK_FILE, "app.db", "keys", "pki"];
     let is_roots = |name: &&str| data_dir.join(name).symlink_metadata().is_ok_and(|found| found.uid() == 0 && !found.is_symlink());
     let roots: Vec<&str> = NEEDED.iter().copied().filter(is_roots).collect();
     if roots.is_empty() {
@@ -127,7 +135,7 @@ fn dotenv() -> Result<Option<Dotenv>, Failure> {
     }
 }
 
-pub fn serve(args: &Args) -> Result<(), Failure> {
+fn serve(args: &Args) -> Result<(), Failure> {
     let config = config(args)?;
     let stop = Stop::default();
     let Some(server) = start(config, &stop)? else { return Ok(()) };
@@ -152,19 +160,19 @@ fn start(config: Config, stop: &Stop) -> Result<Option<Arc<serve::Server>>, Fail
     Ok(Some(server))
 }
 
-pub fn migrate(args: &Args) -> Result<(), Failure> {
+fn migrate(args: &Args) -> Result<(), Failure> {
     let config = config(args)?;
-    let migrated = serve::migrate(&config)?;
+    let migrated = offline::migrate(&config)?;
     let path = config.database_path.display();
     output::print(&format!("{path} is at version {}; {} migrations were applied now.\n", migrated.version, migrated.applied));
     Ok(())
 }
 
-pub fn up(args: &Args) -> Result<(), Failure> {
+fn up(args: &Args) -> Result<(), Failure> {
     // What is wrong with it is told together with what is wrong with the settings.
-    super::node::named(args);
+    named(args);
     let config = config(args)?;
-    let (node_id, dir) = super::node::node(args, &config.data_dir, "local");
+    let (node_id, dir) = node(args, &config.data_dir, "local");
     args.finish()?;
     let agent_config = AgentConfig::in_dir(&config.data_dir);
     let (data_dir, pki_dir) = (config.data_dir.display().to_string(), config.pki_dir.display().to_string());
@@ -231,7 +239,7 @@ fn local_agent(server: &serve::Server, node_id: &str, dir: &Path, config: &Agent
     };
     let answer = enrol::join(&api, dir, request)?;
     if let Some(replaced) = &answer.known.replaced {
-        eprintln!("{}", super::node::warning_of(replaced));
+        eprintln!("{}", join::warning_of(replaced));
     }
     let mut agent = agent()?;
     agent.beat_once().map_err(|e| format!("this machine joined, but its heartbeat failed: {e}"))?;

@@ -11,14 +11,16 @@ pub use session::{COOKIE, csrf, holder, place, sign_out, user_of, visitor, with_
 
 use crate::caller::{self, Caller};
 use crate::clock;
-use crate::control::auth::same_secret;
-use crate::control::{Control, throttle, unnamed};
+use crate::control::Control;
+use crate::control::access::auth::same_secret;
+use crate::control::access::{throttle, unnamed};
 use crate::error::{Error, Result};
 use crate::http::table::{self, Found};
 use crate::http::{Request, Response, form};
 use crate::model::address;
 use crate::model::users::{Role, User};
 use crate::percent;
+use crate::upkeep::App;
 
 /// What a handler gives back.
 pub type Reply = Result<Response>;
@@ -28,13 +30,13 @@ pub type Reply = Result<Response>;
 #[derive(Clone, Copy)]
 pub enum Handler {
     /// Anybody.
-    Open(fn(&Control, &Request) -> Reply),
+    Open(fn(&App, &Request) -> Reply),
     /// A signed-in user of this role at least.
-    By(Role, fn(&Control, &Request, &User) -> Reply),
+    By(Role, fn(&App, &Request, &User) -> Reply),
     /// A node, which the handler makes prove itself by its signature.
-    FromNode(fn(&Control, &Request) -> Reply),
+    FromNode(fn(&App, &Request) -> Reply),
     /// A collector of metrics, which the handler knows by its token or its address.
-    FromScraper(fn(&Control, &Request) -> Reply),
+    FromScraper(fn(&App, &Request) -> Reply),
 }
 
 /// A handler, and what it gives when all goes well.
@@ -114,10 +116,11 @@ pub struct Refusal<'r> {
 }
 
 /// Draws the page that tells a person of a refusal. Programs are told in JSON.
-pub type Draw = fn(&Control, &Request, &Refusal) -> Reply;
+pub type Draw = fn(&App, &Request, &Refusal) -> Reply;
 
 /// Finds who is calling, whether they may, and what handles it. Whoever is not signed in learns nothing of which paths exist.
-pub fn dispatch(control: &Control, tables: &[&'static [Route]], draw: Draw, mut request: Request) -> Response {
+pub fn dispatch(app: &App, tables: &[&'static [Route]], draw: Draw, mut request: Request) -> Response {
+    let control = &app.control;
     let began = clock::tick();
     request.believe(&control.config.trusted_proxies);
     base::enter(control, tables, &mut request);
@@ -143,12 +146,11 @@ pub fn dispatch(control: &Control, tables: &[&'static [Route]], draw: Draw, mut 
         _ => None,
     };
     let mut user = None;
-    let reply = enter(control, tables, &mut request, found, &mut user);
+    let reply = enter(app, tables, &mut request, found, &mut user);
     if reply.as_ref().map_or_else(is_of_stranger, |response| response.status == 401) {
         control.throttle.refusals.spend(source);
     }
-    let mut response =
-        reply.unwrap_or_else(|error| refuse(control, &request, draw, &Refusal { error: &error, user: user.as_ref(), needs }));
+    let mut response = reply.unwrap_or_else(|error| refuse(app, &request, draw, &Refusal { error: &error, user: user.as_ref(), needs }));
     response.source = Some(source);
     if response.status == 401 {
         // Not Basic: a browser would ask for a password itself.
@@ -156,7 +158,7 @@ pub fn dispatch(control: &Control, tables: &[&'static [Route]], draw: Draw, mut 
     }
     response.holder = holder_name(user.as_ref());
     base::leave(&mut response, &request.base);
-    control.metrics.request(method, path, response.status, clock::tick().duration_since(began));
+    app.metrics.request(method, path, response.status, clock::tick().duration_since(began));
     response
 }
 
@@ -169,10 +171,10 @@ fn holder_name(user: Option<&User>) -> Option<String> {
 }
 
 /// The answer to whoever was refused: JSON, or a page where a person sees it.
-fn refuse(control: &Control, request: &Request, draw: Draw, refusal: &Refusal) -> Response {
+fn refuse(app: &App, request: &Request, draw: Draw, refusal: &Refusal) -> Response {
     let mut answer = answer(refusal.error);
     if is_for_people(request)
-        && let Ok(page) = draw(control, request, refusal)
+        && let Ok(page) = draw(app, request, refusal)
     {
         answer.body = page.body;
         answer.headers.retain(|(name, _)| *name != CONTENT_TYPE);
@@ -188,13 +190,8 @@ fn is_of_stranger(error: &Error) -> bool {
 }
 
 /// `seen` tells who is calling, whatever comes of it.
-fn enter(
-    control: &Control,
-    tables: &[&'static [Route]],
-    request: &mut Request,
-    found: Found<'static, Endpoint>,
-    seen: &mut Option<User>,
-) -> Reply {
+fn enter(app: &App, tables: &[&'static [Route]], request: &mut Request, found: Found<'static, Endpoint>, seen: &mut Option<User>) -> Reply {
+    let control = &app.control;
     if let Some(refusal) = unknown_host(control, request) {
         return Ok(refusal);
     }
@@ -222,9 +219,9 @@ fn enter(
         };
         if let Some(handler) = open {
             request.args = args;
-            return call_open(control, request, user.is_none(), handler);
+            return call_open(app, request, user.is_none(), handler);
         }
-        return by_user(control, request, route, args, user, by_cookie);
+        return by_user(app, request, route, args, user, by_cookie);
     }
     let public = matches!(found, Found::OtherMethod(_)) && is_open(tables, &request.path);
     match (found, user) {
@@ -281,7 +278,8 @@ fn node_of(control: &Control, request: &Request) -> Option<String> {
 }
 
 /// Calls what anybody may call. Nobody may do so often from one address; what comes from a node that has proven itself does not count.
-fn call_open(control: &Control, request: &Request, by_nobody: bool, handler: fn(&Control, &Request) -> Reply) -> Reply {
+fn call_open(app: &App, request: &Request, by_nobody: bool, handler: fn(&App, &Request) -> Reply) -> Reply {
+    let control = &app.control;
     let (source, open) = (address::client(request.client), &control.throttle.open);
     if changes(request) && request.path.starts_with("/auth/") {
         // Another site must not sign a browser in as somebody of its choice.
@@ -297,7 +295,7 @@ fn call_open(control: &Control, request: &Request, by_nobody: bool, handler: fn(
             }
         }
     }
-    let reply = handler(control, request);
+    let reply = handler(app, request);
     let for_nothing = match &reply {
         Ok(response) => response.status == 200 && request.path.starts_with("/cluster/"),
         // After a long absence a whole fleet behind one address is told why its heartbeats are refused. One node is not told so for ever.
@@ -312,9 +310,9 @@ fn call_open(control: &Control, request: &Request, by_nobody: bool, handler: fn(
     reply
 }
 
-fn by_user(control: &Control, request: &mut Request, route: &Route, args: Vec<String>, user: Option<&User>, by_cookie: bool) -> Reply {
+fn by_user(app: &App, request: &mut Request, route: &Route, args: Vec<String>, user: Option<&User>, by_cookie: bool) -> Reply {
     let Handler::By(role, handler) = route.handler.access else { return Err(Error::unauthenticated()) };
-    let Some(user) = user else { return not_signed_in(control, request) };
+    let Some(user) = user else { return not_signed_in(&app.control, request) };
     if user.restriction.is_some() && !route.handler.always {
         return held_back(request);
     }
@@ -327,13 +325,13 @@ fn by_user(control: &Control, request: &mut Request, route: &Route, args: Vec<St
     if by_cookie && changes(request) {
         origin::check(request)?;
         if is_page(request) {
-            check_form(control, request, user)?;
+            check_form(&app.control, request, user)?;
         }
     }
     request.args = args;
     let is_dear = route.handler.dear || route.handler.gives.starts_with('[') || is_page(request);
-    let _turn = if is_dear { Some(control.throttle.dear(&user.name)?) } else { None };
-    handler(control, request, user)
+    let _turn = if is_dear { Some(app.control.throttle.dear(&user.name)?) } else { None };
+    handler(app, request, user)
 }
 
 /// Whether a request may change something.

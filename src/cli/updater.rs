@@ -1,0 +1,161 @@
+//! Updating this machine's program. The work is done by `ops/node-update.sh`, which is a part of this program: what replaces and puts back a
+//! program must work also where that program does not, so there is one of it, outside.
+
+use super::answers::shown;
+use super::args::{Args, Command, Failure, Opt, command, opt};
+use super::output;
+use crate::error::Chain;
+use crate::files;
+use crate::model::updates::{REQUEST_BYTES_MAX, Request, STATE_BYTES_MAX, State};
+use crate::sys::run;
+use std::path::{Path, PathBuf};
+
+/// The updater.
+const UPDATER: &str = include_str!("../../ops/node-update.sh");
+/// What runs it.
+const SHELL: &str = "/bin/sh";
+/// Lock, journal and state of the updater, and the updater itself, for the start of the service to find.
+const STATE_DIR: &str = "/var/lib/uptimemesh-update";
+/// Where the agent asks for an update.
+const REQUEST: &str = "/var/lib/uptimemesh/update/request.json";
+
+/// Where the updater keeps what it knows.
+const STATE: &[Opt] = &[opt("state-dir", "DIR", "where the updater keeps its state (default /var/lib/uptimemesh-update)")];
+
+/// Options that are the updater's own, handed on as they are.
+const HANDED_ON: &[Opt] = &[
+    opt("version-url", "URL", "the release manifest, version.json [VERSION_URL]"),
+    opt("channel", "NAME", "the channel of it (default stable) [UPDATE_CHANNEL]"),
+    opt("want-version", "VERSION", "refuse unless this is the version that the channel has"),
+    opt("bin", "PATH", "the program to replace (default: this one)"),
+    opt("service", "NAME", "the service that runs it (default: uptimemesh or uptimemesh-agent, whichever is there)"),
+    opt("restart-command", "TEXT", "starts the service anew, by sh, where neither systemd nor OpenRC does"),
+    opt("health-url", "URL", "the control plane to ask (default: this machine's, for the service uptimemesh)"),
+    opt("data-dir", "DIR", "the control plane's data (default /var/lib/uptimemesh) [DATA_DIR]"),
+    opt("status-file", "FILE", "where the agent tells of its heartbeats (default: as installed)"),
+    opt("health-wait", "SECONDS", "a new program is healthy within this, or is rolled back (default 120)"),
+    opt("settle", "SECONDS", "and must still be so after this (default 5)"),
+    opt("release-key", "FILE", "public key (PEM) to believe instead of the one built in [RELEASE_KEY_FILE]"),
+    opt("allow-downgrade", "", "take an older version too"),
+    opt("allow-expired", "", "take a release that has expired, or does not say when it does"),
+    opt("retry", "", "take a version that was rolled back before"),
+    opt("ring", "N", "this node is in ring N: wait, and stop if nodes of rings before are lost (default 1)"),
+    opt("ring-wait", "SECONDS", "wait for each ring before (default 600)"),
+    opt("ring-label", "KEY", "the label that tells a node's ring (default ring)"),
+    opt("api-token-file", "FILE", "API token with which the control plane is asked about rings before"),
+    opt("config", "FILE", "settings of this node (default /etc/uptimemesh/uptimemesh.env)"),
+    opt("tries", "N", "tries of each download (default 4)"),
+    opt("json", "", "print the state at the end"),
+];
+
+/// Options of `update`.
+const UPDATE: &[Opt] = &[
+    opt("check", "", "only say what would be done"),
+    opt("recover", "", "only finish or undo what a run before left"),
+    opt("requested", "", "do what the agent of this machine asked for"),
+    opt("request-file", "FILE", "where it asks (default /var/lib/uptimemesh/update/request.json)"),
+];
+
+/// Options of `update status`, beside that.
+const JSON: &[Opt] = &[opt("json", "", "print JSON")];
+
+/// Every command of this file.
+pub const COMMANDS: &[Command] = &[
+    command(
+        "update",
+        "",
+        "Put the newest version in this program's place; go back if it is not well.",
+        &[UPDATE, HANDED_ON, STATE],
+        update,
+    ),
+    command("update status", "", "Tell how the last update of this machine went.", &[STATE, JSON], status),
+];
+
+fn update(args: &Args) -> Result<(), Failure> {
+    let mut line = Vec::new();
+    for option in HANDED_ON.iter().chain(STATE) {
+        match args.get(option.name) {
+            Some(value) if !option.value.is_empty() => line.push(format!("--{}={value}", option.name)),
+            Some(_) => line.push(format!("--{}", option.name)),
+            None => {}
+        }
+    }
+    if args.has("check") && (args.has("recover") || args.has("requested")) {
+        args.fault("--check goes with neither --recover nor --requested".to_string());
+    }
+    if args.has("requested") && ["channel", "want-version", "recover"].iter().any(|name| args.has(name)) {
+        args.fault("--requested takes channel and version from the request".to_string());
+    }
+    args.finish()?;
+    // Asking about rings before needs these, and the environment reaches the updater anyway.
+    line.extend(args.get("api-url").map(|url| format!("--api-url={url}")));
+    line.extend(args.get("ca-file").map(|file| format!("--ca-file={file}")));
+    if !args.has("bin") {
+        let own = std::env::current_exe().map_err(|e| format!("this program's own file cannot be found, name it by --bin: {e}"))?;
+        // After a power cut it may be the one from before that is called, beside the one that it is about.
+        let own = own.display().to_string();
+        line.push(format!("--bin={}", own.strip_suffix(".previous").unwrap_or(&own)));
+    }
+    if args.has("check") {
+        line.push("--dry-run".to_string());
+        let text = ["-c".to_string(), UPDATER.to_string(), "node-update.sh".to_string()];
+        return Err(run::become_program(SHELL, &[&text[..], &line].concat()).into());
+    }
+    if args.has("requested") {
+        match requested(args)? {
+            Some(request) => line.extend([
+                format!("--channel={}", request.channel),
+                format!("--want-version={}", request.version),
+                format!("--update-id={}", request.id),
+                // Each request is new: whoever asks again wants another try.
+                "--retry".to_string(),
+            ]),
+            None => return Ok(()),
+        }
+    }
+    if args.has("recover") {
+        line.push("--recover".to_string());
+    }
+    let (dir, script) = (state_dir(args), state_dir(args).join("node-update.sh"));
+    let kept = files::public_dir(&dir).and_then(|()| files::write(&script, UPDATER.as_bytes(), 0o755));
+    kept.map_err(|e| format!("{} cannot be written: run this as root, or give --state-dir ({})", dir.display(), Chain(&e)))?;
+    Err(run::become_program(SHELL, &[&[script.display().to_string()][..], &line].concat()).into())
+}
+
+/// What the agent asks for, unless there is nothing, or it was done already.
+fn requested(args: &Args) -> Result<Option<Request>, Failure> {
+    let path = PathBuf::from(args.get("request-file").unwrap_or(REQUEST));
+    let Some(text) = files::read_foreign(&path, REQUEST_BYTES_MAX)? else {
+        eprintln!("Nothing is asked for: {} is not there.", path.display());
+        return Ok(None);
+    };
+    let request = Request::parse(&text).map_err(|faults| Failure::Failed(faults.join("\n")))?;
+    match state(&state_dir(args))? {
+        Some(state) if state.update_id == request.id && state.is_final() => {
+            eprintln!("The update {} was done before: {}.", request.id, output::ascii(&state.state));
+            Ok(None)
+        }
+        _ => Ok(Some(request)),
+    }
+}
+
+fn status(args: &Args) -> Result<(), Failure> {
+    args.finish()?;
+    match state(&state_dir(args))? {
+        Some(state) => shown(args, &serde_json::to_value(state).map_err(|e| e.to_string())?),
+        None if args.has("json") => output::json(&serde_json::Value::Null),
+        None => output::print("No update was made on this machine yet.\n"),
+    }
+    Ok(())
+}
+
+fn state(dir: &Path) -> Result<Option<State>, Failure> {
+    let text = files::read_foreign(&dir.join("state.json"), STATE_BYTES_MAX)?;
+    let read =
+        |text: String| serde_json::from_str(&text).map_err(|e| format!("the updater's state in {} is not sound: {e}", dir.display()));
+    Ok(text.map(read).transpose()?)
+}
+
+fn state_dir(args: &Args) -> PathBuf {
+    PathBuf::from(args.get("state-dir").unwrap_or(STATE_DIR))
+}

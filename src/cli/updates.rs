@@ -1,0 +1,71 @@
+//! Commands about updates of the fleet.
+
+use super::answers::{encoded, listed, shown};
+use super::args::{Args, Command, Failure, Opt, command, opt};
+use super::connect::{SIGN_IN, signed_in};
+use serde_json::json;
+
+/// Options of `fleet-update start`.
+const START: &[Opt] = &[
+    opt("rings", "VALUE...", "values of the ring label, in the order in which rings are updated; * is every node in no other; required"),
+    opt("channel", "NAME", "the channel of the release manifest (default stable)"),
+    opt("ring-label", "KEY", "the label that tells a node's ring (default ring)"),
+    opt("wait-seconds", "SECONDS", "between one ring's end and the next one's begin (default 600)"),
+    opt("lost-max", "N", "so many nodes may fail or be lost before it halts (default 0)"),
+];
+
+/// Every command of this file.
+pub const COMMANDS: &[Command] = &[
+    command("fleet-update start", "VERSION", "Put the fleet to a version, ring after ring.", &[START, SIGN_IN], start),
+    command("fleet-update list", "", "List updates of the fleet, newest first.", &[SIGN_IN], list),
+    command("fleet-update show", "UPDATE", "Print an update of the fleet.", &[SIGN_IN], show),
+    command("fleet-update pause", "UPDATE", "Tell nodes nothing more, until it is resumed.", &[SIGN_IN], pause),
+    command("fleet-update resume", "UPDATE", "Go on; nodes that failed try again.", &[SIGN_IN], resume),
+    command("fleet-update cancel", "UPDATE", "End an update; what was updated stays so.", &[SIGN_IN], cancel),
+];
+
+fn start(args: &Args) -> Result<(), Failure> {
+    let rings: Vec<&str> = args.all("rings").flat_map(|word| word.split(',')).collect();
+    if rings.is_empty() {
+        args.fault("--rings is required: values of the ring label, like 1 2 '*'".to_string());
+    }
+    let body = json!({
+        "version": args.word(0), "channel": args.get("channel"), "ring_label": args.get("ring-label"), "rings": rings,
+        "wait_seconds": args.int("wait-seconds", 600), "lost_max": args.int("lost-max", 0),
+    });
+    shown(args, &signed_in(args)?.post("/updates", &body)?);
+    Ok(())
+}
+
+fn list(args: &Args) -> Result<(), Failure> {
+    let list = signed_in(args)?.list("/updates")?;
+    let keys = ["id", "version", "channel", "state", "rings", "ring", "reason"];
+    listed(args, list, &["UPDATE", "VERSION", "CHANNEL", "STATE", "RINGS", "RING", "REASON"], &keys);
+    Ok(())
+}
+
+fn show(args: &Args) -> Result<(), Failure> {
+    shown(args, &signed_in(args)?.get(&path(args, ""))?);
+    Ok(())
+}
+
+fn pause(args: &Args) -> Result<(), Failure> {
+    act(args, "/pause")
+}
+
+fn resume(args: &Args) -> Result<(), Failure> {
+    act(args, "/resume")
+}
+
+fn cancel(args: &Args) -> Result<(), Failure> {
+    act(args, "/cancel")
+}
+
+fn act(args: &Args, action: &str) -> Result<(), Failure> {
+    shown(args, &signed_in(args)?.post(&path(args, action), &json!({}))?);
+    Ok(())
+}
+
+fn path(args: &Args, rest: &str) -> String {
+    format!("/updates/{}{rest}", encoded(args.word(0)))
+}
