@@ -9,6 +9,7 @@ use std::cell::RefCell;
 const SECRET_BYTES_MAX: usize = 4096;
 
 /// An option of a command.
+#[derive(Clone, Copy)]
 pub struct Opt {
     /// Name, without the dashes.
     pub name: &'static str,
@@ -90,6 +91,16 @@ impl From<crate::error::Error> for Failure {
 impl From<crate::client::CallError> for Failure {
     fn from(e: crate::client::CallError) -> Failure {
         Failure::Failed(e.to_string())
+    }
+}
+
+impl From<crate::agent::link::AgentError> for Failure {
+    fn from(e: crate::agent::link::AgentError) -> Failure {
+        use crate::agent::link::AgentError::{Call, Local};
+        match e {
+            Call(e) => e.into(),
+            Local(e) => e.into(),
+        }
     }
 }
 

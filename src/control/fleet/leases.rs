@@ -18,12 +18,11 @@ use crate::crypto::pki::{self, PublicKey};
 use crate::crypto::{self, lease};
 use crate::error::{Chain, Error, FieldFault, Loc, Result};
 use crate::logger::Quota;
-use crate::model::addresses::Addresses;
 use crate::model::events::NewEvent;
-use crate::model::leases::{LeaseState, LeaseView, STALE_S};
+use crate::model::leases::{LEASE_TTL_S, LeaseState, LeaseView, STALE_S};
+use crate::model::node_api::{HeartbeatAnswer, Part, Reason};
 use crate::model::node_runs::{AgentRun, Conflict};
 use crate::model::nodes::{Node, PLACEMENT_KEYS, ShowSignedAt, merge_status};
-use crate::model::updates::Request;
 use crate::model::{Object, Page, Paging};
 use crate::store::leases::LeaseRow;
 use crate::store::{Store, Write, events, leases, nodes};
@@ -39,9 +38,6 @@ use std::time::{Duration, Instant};
 const SHARDS: usize = 16;
 /// Renewals written in one transaction: a flush of many thousands must not make other writes wait for all of it.
 const FLUSH_MAX: usize = 2000;
-
-/// Seconds of a lease where a client does not say.
-pub const LEASE_TTL_S: i64 = 45;
 
 /// What a heartbeat says.
 pub struct Heartbeat {
@@ -61,31 +57,6 @@ pub struct Heartbeat {
     pub raw_patch: String,
     /// The certificate (DER) that the connection was made with, where it was made with one.
     pub certificate: Option<Arc<[u8]>>,
-}
-
-/// What an accepted heartbeat is told.
-#[derive(Debug, serde::Serialize)]
-pub struct Renewed {
-    /// The node.
-    pub node_id: String,
-    heartbeat_at: Timestamp,
-    lease_expires_at: Timestamp,
-    lease_state: LeaseState,
-    server_time: Timestamp,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lease_token: Option<String>,
-    /// Whether the node is to renew its identity, because there is another authority to trust.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    renew_identity: bool,
-    /// Where the control plane is reached by now.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    addresses: Option<Addresses>,
-    /// What the node is to update itself to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    update: Option<Request>,
-    /// `false`: the lease is renewed, and what the node reported is not written yet. It is in memory until a later heartbeat's write succeeds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status_stored: Option<bool>,
 }
 
 /// What a node is enrolled with.
@@ -264,7 +235,7 @@ impl Leases {
     }
 
     /// The contract's refusal. The log names the check that failed; the client is told only once its token is proven.
-    fn refuse(&self, node_id: &str, check: &'static str, reason: Option<&'static str>) -> Error {
+    fn refuse(&self, node_id: &str, check: &'static str, reason: Option<Reason>) -> Error {
         if self.lines.admits(throttle::source()) {
             log::warn!(target: "cluster", event = "heartbeat.refused", node_id, check; "Refused a heartbeat");
         }
@@ -571,7 +542,7 @@ pub fn list(control: &Control, paging: &Paging) -> Result<Page<LeaseView>> {
 }
 
 /// Accepts a heartbeat, or says why not. The order of the checks is the contract's.
-pub fn heartbeat(control: &Control, mut beat: Heartbeat) -> Result<Renewed> {
+pub fn heartbeat(control: &Control, mut beat: Heartbeat) -> Result<HeartbeatAnswer> {
     let (config, leases) = (&control.config, &control.leases);
     let now = clock::now();
     let key = config.cluster_signing_key.expose();
@@ -581,31 +552,31 @@ pub fn heartbeat(control: &Control, mut beat: Heartbeat) -> Result<Renewed> {
         None => return Err(leases.refuse(&beat.node_id, "lease token not genuine", None)),
     };
     if claims.exp < now.secs() {
-        return Err(leases.refuse(&beat.node_id, "lease token expired", Some("lease_expired")));
+        return Err(leases.refuse(&beat.node_id, "lease token expired", Some(Reason::LeaseExpired)));
     }
     let horizon = now.secs() + config.heartbeat_skew_s;
     let known = control.leases.with(&beat.node_id, |l| (l.fingerprint == claims.fp, Arc::clone(&l.key), l.is_new(beat.signed_at, horizon)));
     let Some((current, public_key, new)) = known else {
-        return Err(leases.refuse(&beat.node_id, "node not enrolled", Some("identity_replaced")));
+        return Err(leases.refuse(&beat.node_id, "node not enrolled", Some(Reason::IdentityReplaced)));
     };
     if !current {
-        return Err(leases.refuse(&beat.node_id, "identity replaced", Some("identity_replaced")));
+        return Err(leases.refuse(&beat.node_id, "identity replaced", Some(Reason::IdentityReplaced)));
     }
     if let Some(certificate) = &beat.certificate {
         if pki::spki_of(certificate) != Some(public_key.spki_der()) {
-            return Err(leases.refuse(&beat.node_id, "certificate of another key", Some("identity_replaced")));
+            return Err(leases.refuse(&beat.node_id, "certificate of another key", Some(Reason::IdentityReplaced)));
         }
         if pki::validity_der(certificate).is_none_or(|(_, ends)| ends < now) {
-            return Err(leases.refuse(&beat.node_id, "certificate expired", Some("certificate_expired")));
+            return Err(leases.refuse(&beat.node_id, "certificate expired", Some(Reason::CertificateExpired)));
         }
     }
     if now.secs().abs_diff(beat.signed_at) > config.heartbeat_skew_s.unsigned_abs() {
-        return Err(leases.refuse(&beat.node_id, "clock skew", Some("clock_skew")));
+        return Err(leases.refuse(&beat.node_id, "clock skew", Some(Reason::ClockSkew)));
     }
     let started_at = control.leases.started_at;
     let from_before_the_start = claims.iat < started_at && beat.signed_at <= started_at && started_at <= horizon;
     if !new || from_before_the_start {
-        return Err(leases.refuse(&beat.node_id, "replayed", Some("replayed")));
+        return Err(leases.refuse(&beat.node_id, "replayed", Some(Reason::Replayed)));
     }
     // The body was parsed already, so this does not fail; if it did, it would be the client's fault.
     let canonical = crypto::signature::canonical(&beat.raw_patch).map_err(Error::Malformed)?;
@@ -614,7 +585,7 @@ pub fn heartbeat(control: &Control, mut beat: Heartbeat) -> Result<Renewed> {
         beat.signature.as_deref().is_some_and(|s| public_key.verify(&message, s))
     };
     if !signed(&canonical) && !crypto::signature::with_bare_del(&canonical).is_some_and(|form| signed(&form)) {
-        return Err(leases.refuse(&beat.node_id, "bad signature", Some("bad_signature")));
+        return Err(leases.refuse(&beat.node_id, "bad signature", Some(Reason::BadSignature)));
     }
     // Between the first look and here another heartbeat, a rejoin or a deletion may have come: the lock decides.
     let expires_at = now.plus_secs(beat.ttl_s);
@@ -624,14 +595,14 @@ pub fn heartbeat(control: &Control, mut beat: Heartbeat) -> Result<Renewed> {
     let holder = AgentRun::take(&mut beat.patch).map(|run| node_runs::holder(run, now));
     let renewed = control.leases.with(&beat.node_id, |l| {
         if l.fingerprint != claims.fp {
-            return Err("identity_replaced");
+            return Err(("identity_replaced", Reason::IdentityReplaced));
         }
         if !l.is_new(beat.signed_at, horizon) {
-            return Err("replayed");
+            return Err(("replayed", Reason::Replayed));
         }
         let alive = l.state(clock::tick()) == LeaseState::Alive;
         if !holder.as_ref().is_none_or(|holder| l.runs.admit(holder, beat.signed_at, alive)) {
-            return Err("another_run");
+            return Err(("another_run", Reason::AnotherRun));
         }
         l.signed_at = beat.signed_at;
         l.heartbeat_at = now;
@@ -647,8 +618,8 @@ pub fn heartbeat(control: &Control, mut beat: Heartbeat) -> Result<Renewed> {
     });
     let ((back, news, renew_identity), unstored, found) = match renewed {
         Some(Ok(seen)) => seen,
-        Some(Err(reason)) => return Err(leases.refuse(&beat.node_id, reason, Some(reason))),
-        None => return Err(leases.refuse(&beat.node_id, "node not enrolled", Some("identity_replaced"))),
+        Some(Err((check, reason))) => return Err(leases.refuse(&beat.node_id, check, Some(reason))),
+        None => return Err(leases.refuse(&beat.node_id, "node not enrolled", Some(Reason::IdentityReplaced))),
     };
     if found {
         node_runs::record(control, &beat.node_id);
@@ -661,14 +632,14 @@ pub fn heartbeat(control: &Control, mut beat: Heartbeat) -> Result<Renewed> {
     leases.beats.accepted.fetch_add(1, Ordering::Relaxed);
     let half_life = claims.iat + (claims.exp - claims.iat) / 2;
     let lease_token = (now.secs() >= half_life).then(|| lease::mint(key, &claims_for(control, &beat.node_id, &claims.fp, now)));
-    Ok(Renewed {
-        addresses: control.tls.as_ref().and_then(tls::Tls::told),
-        update: control.updates.told(&beat.node_id),
+    Ok(HeartbeatAnswer {
+        addresses: control.tls.as_ref().and_then(tls::Tls::told).map(Part::Known),
+        update: control.updates.told(&beat.node_id).map(|request| Part::Known(request.into())),
         node_id: beat.node_id,
         heartbeat_at: now,
         lease_expires_at: expires_at,
         lease_state: LeaseState::Alive,
-        server_time: now,
+        server_time: Some(now),
         lease_token,
         renew_identity,
         status_stored,
@@ -719,7 +690,7 @@ fn record(control: &Control, node_id: &str, patch: Object, digest: Option<[u8; 3
         all.extend(patch);
         if !all.is_empty() {
             // It may have been deleted since its heartbeat was proven.
-            let mut node = nodes::by_id(w, &id)?.ok_or_else(|| table.refuse(&id, "node not enrolled", Some("identity_replaced")))?;
+            let mut node = nodes::by_id(w, &id)?.ok_or_else(|| table.refuse(&id, "node not enrolled", Some(Reason::IdentityReplaced)))?;
             let before: Vec<_> = PLACEMENT_KEYS.iter().map(|key| node.status.get(*key).cloned()).collect();
             // A control plane of 2.0.0 took the run for a part of the status.
             let had_run = AgentRun::take(&mut node.status).is_some();
