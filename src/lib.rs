@@ -40,7 +40,7 @@ pub use config::{Config, SETTINGS, Secret, Setting};
 pub use error::{Chain, Error};
 pub use serve::Server;
 
-/// Every route, as method, path pattern and who may call it.
-pub fn routes() -> Vec<(String, &'static str, &'static str)> {
+/// Every route, as method, path pattern, who may call it and how calls are counted.
+pub fn routes() -> Vec<(String, &'static str, &'static str, &'static str)> {
     routes::list()
 }

@@ -49,7 +49,8 @@ struct Invitation {
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] =
-    &[command("join", "[JOIN-STRING]", "Enrol this machine as a node, with a join string.", &[JOIN, IDENTITY], join)];
+    &[command("join", "[JOIN-STRING]", "Enrol this machine as a node.", &[JOIN, IDENTITY], join)
+        .example("uptimemesh join --join-file join")];
 
 /// The join string on the command line, in a file, on standard input or in the environment; `None` where V1's options are used.
 fn join_string(args: &Args) -> Option<String> {

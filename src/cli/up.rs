@@ -28,7 +28,7 @@ const UP: &[Opt] = &[
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] =
-    &[command("up", "", "Start a control plane, enrol this machine and run its agent.", &[UP], up).with_settings()];
+    &[command("up", "", "Start a control plane, enrol this machine, run its agent.", &[UP], up).with_settings()];
 
 fn up(args: &Args) -> Result<(), Failure> {
     // What is wrong with it is told together with what is wrong with the settings.
