@@ -12,6 +12,7 @@ mod ca;
 mod config;
 mod connect;
 mod console;
+mod docs;
 mod doctor;
 mod endpoints;
 mod events;
@@ -40,6 +41,7 @@ mod updater;
 mod updates;
 mod users;
 mod version;
+mod watch;
 mod wireguard;
 
 use args::{Args, Command, Failure, Opt, opt};
@@ -93,6 +95,7 @@ const GROUPS: &[Group] = &[
             shells::COMMANDS,
             units::COMMANDS,
             version::COMMANDS,
+            docs::COMMANDS,
             help::COMMANDS,
         ],
     },
@@ -156,5 +159,6 @@ fn run_command(command: &Command, args: &Args, line: Vec<OsString>) -> Result<()
         return Err(Failure::Failed(unreadable.join("\n")));
     }
     args.check(command, GLOBAL);
+    output::check(args);
     (command.run)(args)
 }

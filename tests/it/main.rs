@@ -27,6 +27,7 @@ mod install_checks;
 mod joining;
 mod limits;
 mod listening;
+mod lists;
 mod log;
 mod lookalikes;
 mod machine;
