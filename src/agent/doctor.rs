@@ -1,14 +1,16 @@
 //! Examining a node: its identity, its certificate, its lease, and the way to its control plane. Nothing is told to anybody and nothing changed.
 
 use super::identity::{Identity, KEY, LEASE};
-use super::{STATUS, Way};
-use crate::client::{Api, CallError, Signer, Trust};
+use super::ledger::STATUS;
+use super::link::ControlPlane;
+use crate::client::{Api, CallError, Signer};
 use crate::clock::{self, Timestamp};
 use crate::crypto::pki;
 use crate::error::Chain;
 use crate::files;
 use crate::model::findings::Finding;
 use crate::model::leases::LeaseState;
+use crate::model::node_api::Reason;
 use crate::model::node_runs::AgentRun;
 use crate::model::node_self::NodeSelf;
 use crate::sys::{doctor, host};
@@ -25,7 +27,7 @@ const AUTHORITY_DAYS_LOW: i64 = 90;
 const SKEW_S_MAX: i64 = 5;
 
 /// Examines the node whose identity is in this directory.
-pub fn of_identity(way: &Way, dir: &Path, node_id: &str) -> Vec<Finding> {
+pub fn of_identity(control_plane: &ControlPlane, dir: &Path, node_id: &str) -> Vec<Finding> {
     let rejoin = format!(
         "on the control plane: uptimemesh create-token --role worker --for-node {node_id} --join-string; here: uptimemesh join --join-file FILE --node-id {node_id}"
     );
@@ -33,7 +35,7 @@ pub fn of_identity(way: &Way, dir: &Path, node_id: &str) -> Vec<Finding> {
         Ok(identity) => identity,
         Err(e) => return vec![Finding::fail("identity", Chain(&e).to_string(), rejoin)],
     };
-    let reached: Vec<Reached> = way.urls.iter().map(|url| reach(way, &identity, url)).collect();
+    let reached: Vec<Reached> = control_plane.urls.iter().map(|url| reach(control_plane, &identity, url)).collect();
     // By the control plane's clock, where it tells: this machine's own may be off, and then the certificate is not what is wrong.
     let now = reached.iter().find_map(|(_, now)| *now).unwrap_or_else(clock::now);
     let paths = [dir.to_path_buf(), dir.join(KEY), dir.join(LEASE)];
@@ -82,14 +84,13 @@ fn lease(token: &str, now: Timestamp) -> Finding {
 type Reached = (Vec<Finding>, Option<Timestamp>);
 
 /// Whether the control plane answers at this URL, proves to be ours, and agrees about the time and the version.
-fn reach(way: &Way, identity: &Identity, url: &str) -> Reached {
+fn reach(control_plane: &ControlPlane, identity: &Identity, url: &str) -> Reached {
     const CHECK: &str = "control.reach";
-    let trust = way.authorities.clone().map_or_else(|| Trust::Cluster(identity.ca_pem.clone()), Trust::Authorities);
-    let urls = [url.to_string()];
-    let api = match Api::with(&urls, Some(trust), Some((&identity.cert_pem, &identity.key))) {
+    let only = ControlPlane { urls: vec![url.to_string()], ..control_plane.clone() };
+    let api = match only.api(identity) {
         Ok(api) => api,
-        Err(why) => {
-            let seen = format!("key and certificate of the node cannot be used: {why}");
+        Err(e) => {
+            let seen = format!("key and certificate of the node cannot be used: {}", Chain(&e));
             return (vec![Finding::fail(CHECK, seen, "join again: uptimemesh join --help")], None);
         }
     };
@@ -157,14 +158,14 @@ fn unproven(check: &'static str, e: &CallError) -> Finding {
     let rejoin = "join again with a new token: uptimemesh join --help";
     let agent = "is the agent running? systemctl status uptimemesh-agent; it renews what the node proves itself with";
     match e {
-        CallError::Refused { reason: Some(reason), .. } => match reason.as_str() {
-            "another_run" => Finding::fail(
+        CallError::Refused { reason: Some(reason), .. } => match reason {
+            Reason::AnotherRun => Finding::fail(
                 check,
                 "another machine has the same identity, and this one may be the copy",
                 "an operator decides: uptimemesh node runs NODE; uptimemesh node keep-run NODE RUN; then join the other one as another node",
             ),
-            "clock_skew" => Finding::warn(check, format!("the signature was refused: {e}"), "timedatectl set-ntp true"),
-            "lease_expired" | "certificate_expired" | "replayed" => {
+            Reason::ClockSkew => Finding::warn(check, format!("the signature was refused: {e}"), "timedatectl set-ntp true"),
+            Reason::LeaseExpired | Reason::CertificateExpired | Reason::Replayed => {
                 Finding::warn(check, format!("this node's proof was refused: {e}"), agent)
             }
             _ => Finding::fail(check, format!("this node's proof was refused: {e}"), rejoin),

@@ -19,6 +19,7 @@ use crate::upkeep::App;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use tiny_http::Method::{Get, Post};
 
 /// Characters of a CSR: one with a large RSA key has about 3,000.
@@ -52,7 +53,14 @@ pub const ROUTES: &[Route] = &[
 ];
 
 fn join(app: &App, request: &Request) -> Reply {
-    let mut f = Fields::of_body(&request.body)?;
+    let ask = read_join(&request.body)?;
+    let (node_id, name) = (ask.node_id.clone(), ask.name.clone());
+    let joined = Response::json(200, &join::join(&app.control, ask)?);
+    Ok(warned(joined, &lookalikes::of_node(&app.control, &node_id, &name)))
+}
+
+fn read_join(body: &[u8]) -> Result<Join> {
+    let mut f = Fields::of_body(body)?;
     let mut ask = Join {
         token: f.text("token", 1..=256).required().trim().to_string(),
         node_id: f.id("node_id").required(),
@@ -64,13 +72,17 @@ fn join(app: &App, request: &Request) -> Reply {
     };
     ask.given.labels = f.labels("labels").optional();
     f.finish()?;
-    let (node_id, name) = (ask.node_id.clone(), ask.name.clone());
-    let joined = Response::json(200, &join::join(&app.control, ask)?);
-    Ok(warned(joined, &lookalikes::of_node(&app.control, &node_id, &name)))
+    Ok(ask)
 }
 
 fn heartbeat(app: &App, request: &Request) -> Reply {
-    let mut f = Fields::of_body(&request.body)?;
+    let renewed = leases::heartbeat(&app.control, read_heartbeat(&request.body, request.certificate.clone())?)?;
+    caller::is(&format!("node:{}", renewed.node_id));
+    Ok(Response::json(200, &renewed))
+}
+
+fn read_heartbeat(body: &[u8], certificate: Option<Arc<[u8]>>) -> Result<Heartbeat> {
+    let mut f = Fields::of_body(body)?;
     let node_id = f.id("node_id").required();
     let lease_token = f.text("lease_token", 1..=2048).required();
     let signed_at = f.int("signed_at", EPOCH_S).required();
@@ -84,31 +96,85 @@ fn heartbeat(app: &App, request: &Request) -> Reply {
     }
     f.finish()?;
     let signature = BASE64_STANDARD.decode(signature_text.trim()).ok();
-    let certificate = request.certificate.clone();
-    let beat = Heartbeat { node_id, lease_token, signed_at, ttl_s, signature, patch, raw_patch, certificate };
-    let renewed = leases::heartbeat(&app.control, beat)?;
-    caller::is(&format!("node:{}", renewed.node_id));
-    Ok(Response::json(200, &renewed))
+    Ok(Heartbeat { node_id, lease_token, signed_at, ttl_s, signature, patch, raw_patch, certificate })
 }
 
 fn renew(app: &App, request: &Request) -> Reply {
     // Nobody learns anything here before a node has proven itself: a malformed request is simply nobody's.
-    let ask = renewal(request).map_err(|_| Error::unauthenticated())?;
+    let ask = read_renewal(&request.body, request.certificate.clone()).map_err(|_| Error::unauthenticated())?;
     Ok(Response::json(200, &join::renew(&app.control, ask)?))
 }
 
-fn renewal(request: &Request) -> Result<Renewal> {
-    let mut f = Fields::of_body(&request.body)?;
+fn read_renewal(body: &[u8], certificate: Option<Arc<[u8]>>) -> Result<Renewal> {
+    let mut f = Fields::of_body(body)?;
     let node_id = f.id("node_id").required();
     let csr_pem = f.text("csr_pem", CSR_CHARS).required();
     let signed_at = f.int("signed_at", EPOCH_S).required();
     let signature = f.text("signature", SIGNATURE_CHARS).required();
     f.finish()?;
     let signature = BASE64_STANDARD.decode(signature.trim()).map_err(|_| Error::unauthenticated())?;
-    Ok(Renewal { node_id, csr_pem, signed_at, signature, certificate: request.certificate.clone() })
+    Ok(Renewal { node_id, csr_pem, signed_at, signature, certificate })
 }
 
 fn list(app: &App, request: &Request, _: &User) -> Reply {
     let paging = paging(request)?;
     Ok(page_of(request, &paging, &leases::list(&app.control, &paging)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::node_api::{HeartbeatRequest, JoinRequest, RenewalRequest};
+    use serde_json::value::RawValue;
+    use std::collections::BTreeMap;
+
+    /// What a node sends, in the protocol's types, is what is read here.
+    #[test]
+    fn requests_are_read_as_nodes_send_them() {
+        let sent = JoinRequest {
+            token: "t".into(),
+            node_id: "n".into(),
+            name: "Node".into(),
+            role: JoinRole::Gateway,
+            csr_pem: "csr".into(),
+            mesh_ip: Some("10.0.0.7/24".into()),
+            api_endpoint: Some("https://n".into()),
+            labels: BTreeMap::from([("zone".to_string(), "b".to_string())]),
+            lease_ttl_seconds: 77,
+        };
+        let body = serde_json::to_vec(&sent).expect("JSON");
+        assert_eq!(serde_json::from_slice::<JoinRequest>(&body).expect("the same"), sent);
+        let read = read_join(&body).expect("a join");
+        let given = read.given.clone();
+        let back = JoinRequest {
+            token: read.token,
+            node_id: read.node_id,
+            name: read.name,
+            role: read.role,
+            csr_pem: read.csr_pem,
+            mesh_ip: given.mesh_ip,
+            api_endpoint: given.api_endpoint,
+            labels: given.labels.unwrap_or_default(),
+            lease_ttl_seconds: read.lease_ttl_s,
+        };
+        assert_eq!(back, sent);
+
+        let patch = r#"{"b": 1.0, "a": 1E5}"#;
+        let sent = HeartbeatRequest {
+            node_id: "n".into(),
+            lease_token: "l".into(),
+            signed_at: 5,
+            ttl_seconds: 66,
+            status_patch: RawValue::from_string(patch.into()).expect("JSON"),
+            signature: BASE64_STANDARD.encode("s"),
+        };
+        let read = read_heartbeat(&serde_json::to_vec(&sent).expect("JSON"), None).expect("a heartbeat");
+        assert_eq!((read.node_id, read.lease_token, read.signed_at, read.ttl_s), ("n".into(), "l".into(), 5, 66));
+        assert_eq!((read.signature.as_deref(), &read.raw_patch[..]), (Some(&b"s"[..]), patch), "exactly as signed");
+
+        let sent = RenewalRequest { node_id: "n".into(), csr_pem: "csr".into(), signed_at: 5, signature: BASE64_STANDARD.encode("s") };
+        let read = read_renewal(&serde_json::to_vec(&sent).expect("JSON"), None).expect("a renewal");
+        assert_eq!((read.node_id, read.csr_pem, read.signed_at), ("n".into(), "csr".into(), 5));
+        assert_eq!(read.signature, b"s");
+    }
 }

@@ -1,6 +1,6 @@
 //! `uptimemesh doctor`: examines whatever of UptimeMesh is on this machine.
 
-use super::agent::{IDENTITY, node, way};
+use super::agent::{IDENTITY, control_plane, node};
 use super::args::{Args, Command, Failure, command};
 use super::output::{self, OUTPUT};
 use super::server;
@@ -49,7 +49,7 @@ fn doctor(args: &Args) -> Result<(), Failure> {
         findings.extend(machine(identities.first().map_or(&here(&data_dir), |(_, dir)| dir)));
     }
     for (node_id, dir) in &identities {
-        findings.extend(doctor::of_identity(&way(args, dir)?, dir, node_id));
+        findings.extend(doctor::of_identity(&control_plane(args, dir)?, dir, node_id));
     }
     if identities.is_empty() {
         let seen = format!("no node of this machine has an identity in {}", data_dir.join("identities").display());

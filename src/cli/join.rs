@@ -5,13 +5,15 @@ use super::answers::warnings;
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{api_url, authorities};
 use super::{output, units};
-use crate::agent::beat::{self, Joining};
 use crate::agent::identity::Identity;
-use crate::client::{Api, CallError, Trust};
+use crate::agent::link::{AgentError, enrol};
+use crate::client::{Answered, Api, CallError, Trust};
 use crate::model::join_string::JoinString;
+use crate::model::join_tokens::JoinRole;
 use crate::model::leases::LEASE_TTL_S;
+use crate::model::node_api::{Enrolment, JoinRequest, Replaced};
 use crate::sys::run;
-use serde_json::Value;
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
@@ -92,15 +94,17 @@ fn join(args: &Args) -> Result<(), Failure> {
     }
     let (node_id, dir) = node_as_owner(args)?;
     let config = args.has("run").then(|| agent_config(args, &dir));
-    let ask = Joining {
-        token: &invitation.token,
-        node_id: &node_id,
-        name: args.get("name").unwrap_or(&node_id),
-        role: &invitation.role,
-        mesh_ip: args.get("mesh-ip"),
-        api_endpoint: args.get("api-endpoint"),
+    let role = role(args, &invitation.role);
+    let request = JoinRequest {
+        token: invitation.token,
+        name: args.get("name").unwrap_or(&node_id).to_string(),
+        role,
+        csr_pem: String::new(),
+        mesh_ip: args.get("mesh-ip").map(str::to_string),
+        api_endpoint: args.get("api-endpoint").map(str::to_string),
         labels: labels(args),
-        lease_ttl_s: args.int("lease-ttl", LEASE_TTL_S),
+        lease_ttl_seconds: args.int("lease-ttl", LEASE_TTL_S),
+        node_id: node_id.clone(),
     };
     args.finish()?;
     let secure = invitation.urls.iter().all(|url| url.starts_with("https://"));
@@ -111,8 +115,9 @@ fn join(args: &Args) -> Result<(), Failure> {
     let api = api.map_err(|why| Failure::Usage(vec![why]))?;
     eprintln!("Joining {} as {node_id} ...", invitation.urls.join(" or "));
     let was_node = Identity::exists(&dir);
-    let answer = beat::join(&api, &dir, &ask).map_err(|e| refusal(e, &node_id, was_node))?;
-    report(&answer, &ask, &api.url(), &dir, config.is_some());
+    let answer = enrol::join(&api, &dir, request).map_err(|e| refusal(e, &node_id, was_node))?;
+    let joined = Joined { node_id: &node_id, role, url: api.url(), dir: &dir, runs: config.is_some() };
+    joined.report(&answer);
     if text.is_none() {
         let how = if secure { "checked by public authorities or --ca-file" } else { "not encrypted" };
         eprintln!(
@@ -120,42 +125,51 @@ fn join(args: &Args) -> Result<(), Failure> {
             api.url()
         );
     }
-    config.map_or(Ok(()), |config| work(args, &node_id, &dir, config))
+    config.map_or(Ok(()), |config| work(args, &node_id, &dir, &config))
 }
 
-/// Says what a join did: on a terminal in three lines, elsewhere by the server's answer.
-fn report(answer: &Value, ask: &Joining, url: &str, dir: &Path, runs: bool) {
-    let (node_id, dir) = (ask.node_id, dir.display());
-    let is_terminal = io::stdout().is_terminal();
-    if is_terminal {
-        let next = if runs {
-            "Its agent runs here until it is stopped.".to_string()
+/// What a join did.
+struct Joined<'a> {
+    node_id: &'a str,
+    role: JoinRole,
+    url: &'a str,
+    dir: &'a Path,
+    /// True if the agent follows.
+    runs: bool,
+}
+
+impl Joined<'_> {
+    /// Says it: on a terminal in three lines, elsewhere by the server's answer.
+    fn report(&self, answer: &Answered<Enrolment>) {
+        let Joined { node_id, role, url, dir, runs } = self;
+        let (role, dir) = (role.as_str(), dir.display());
+        let is_terminal = io::stdout().is_terminal();
+        if is_terminal {
+            let next = format!("Next: uptimemesh agent --node-id {node_id}");
+            let next = if *runs { "Its agent runs here until it is stopped." } else { &next };
+            output::print(&format!(
+                "This machine is now the node {node_id} ({role}) of the control plane at {url}.\n\
+                 Its identity is in {dir}; whoever has that directory is this node.\n{next}\n"
+            ));
         } else {
-            format!("Next: uptimemesh agent --node-id {node_id}")
-        };
-        output::print(&format!(
-            "This machine is now the node {node_id} ({}) of the control plane at {url}.\n\
-             Its identity is in {dir}; whoever has that directory is this node.\n{next}\n",
-            ask.role
-        ));
-    } else {
-        output::json(answer);
-    }
-    if let Some(warning) = replaced(answer) {
-        eprintln!("{warning}");
-    }
-    warnings(answer);
-    if !is_terminal {
-        eprintln!("Joined {url} as {node_id}; the identity is in {dir}.");
-    }
-    if !is_terminal && !runs {
-        eprintln!("Now keep its lease alive: uptimemesh agent --node-id {node_id}");
+            output::json(&answer.whole);
+        }
+        if let Some(replaced) = &answer.known.replaced {
+            eprintln!("{}", warning_of(replaced));
+        }
+        warnings(&answer.whole);
+        if !is_terminal {
+            eprintln!("Joined {url} as {node_id}; the identity is in {dir}.");
+        }
+        if !is_terminal && !runs {
+            eprintln!("Now keep its lease alive: uptimemesh agent --node-id {node_id}");
+        }
     }
 }
 
 /// A join that failed, with what to do next where the server refused it.
-fn refusal(e: CallError, node_id: &str, was_node: bool) -> Failure {
-    let CallError::Refused { status, .. } = &e else { return e.into() };
+fn refusal(e: AgentError, node_id: &str, was_node: bool) -> Failure {
+    let AgentError::Call(CallError::Refused { status, .. }) = &e else { return e.into() };
     let next = match status {
         401 | 409 if was_node => {
             format!("This machine is the node {node_id} already; its agent needs no other token: uptimemesh agent --node-id {node_id}")
@@ -184,21 +198,35 @@ fn install(args: &Args, join: Option<&str>) -> Result<(), Failure> {
     Err(run::become_program_reading(SHELL, &line, join.as_bytes()).into())
 }
 
-/// Whose place a join has taken, as a warning.
-pub(super) fn replaced(answer: &Value) -> Option<String> {
-    let node = answer["replaced"].as_object()?;
-    let text = |key: &str| node.get(key).and_then(Value::as_str).unwrap_or("never");
-    let who =
-        if node["same_key"] == true { "has the same key: it was this machine, or one that it is a copy of" } else { "has another key" };
-    Some(output::ascii(&format!(
-        "warning: this takes the place of the node {} (named {}, last seen {}), which {who}. Its identity is void now; if it still runs, give it another id.",
-        text("node_id"),
-        text("name"),
-        text("last_seen_at"),
-    )))
+/// The role of a new node.
+fn role(args: &Args, word: &str) -> JoinRole {
+    JoinRole::parse(word).unwrap_or_else(|| {
+        if !word.is_empty() {
+            args.fault(format!("--role must be one of {}, not {word:?}", JoinRole::WORDS.join(", ")));
+        }
+        JoinRole::Worker
+    })
 }
 
-fn labels(args: &Args) -> Value {
-    let labels = args.pairs("label");
-    if labels.is_empty() { Value::Null } else { Value::Object(labels) }
+/// A warning that a join has taken the place of this node.
+pub(super) fn warning_of(node: &Replaced) -> String {
+    let who = if node.same_key { "has the same key: it was this machine, or one that it is a copy of" } else { "has another key" };
+    output::ascii(&format!(
+        "warning: this takes the place of the node {} (named {}, last seen {}), which {who}. \
+         Its identity is void now; if it still runs, give it another id.",
+        node.node_id,
+        node.name,
+        node.last_seen_at.map_or("never".to_string(), |at| at.to_string()),
+    ))
+}
+
+fn labels(args: &Args) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::new();
+    for label in args.all("label") {
+        match label.split_once('=') {
+            Some((key, value)) if !key.is_empty() => drop(labels.insert(key.to_string(), value.to_string())),
+            _ => args.fault(format!("--label must be KEY=VALUE, not {label:?}")),
+        }
+    }
+    labels
 }

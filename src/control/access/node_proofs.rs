@@ -8,6 +8,7 @@ use crate::control::Control;
 use crate::crypto::signature::NodeCall;
 use crate::crypto::{self, lease, pki};
 use crate::error::{Error, Result};
+use crate::model::node_api::Reason;
 use crate::model::node_calls;
 use crate::model::node_runs::AgentRun;
 use crate::model::node_self::ProvenBy;
@@ -78,12 +79,15 @@ fn by_certificate(control: &Control, der: &[u8], run: Option<&AgentRun>) -> Resu
     // Anybody can write a certificate of his own with the name of a node in it.
     let Some((_, fingerprint)) = enrolled else { return Err(refuse(control, &node_id, "certificate of another key", None)) };
     if crypto::sha256_hex(der) != fingerprint {
-        return Err(refuse(control, &node_id, "identity replaced", Some("identity_replaced")));
+        return Err(refuse(control, &node_id, "identity replaced", Some(Reason::IdentityReplaced)));
     }
     if pki::validity_der(der).is_none_or(|(_, ends)| ends < clock::now()) {
-        return Err(refuse(control, &node_id, "certificate expired", Some("certificate_expired")));
+        return Err(refuse(control, &node_id, "certificate expired", Some(Reason::CertificateExpired)));
     }
-    control.leases.admit_call(&node_id, &fingerprint, run, None).map_err(|reason| refuse(control, &node_id, reason, Some(reason)))?;
+    control
+        .leases
+        .admit_call(&node_id, &fingerprint, run, None)
+        .map_err(|reason| refuse(control, &node_id, &reason.to_string(), Some(reason)))?;
     Ok(NodeCaller { node_id, proven_by: ProvenBy::Certificate })
 }
 
@@ -93,39 +97,39 @@ fn by_signature(control: &Control, call: &Call, lease_token: &str, signed_at_ms:
         return Err(refuse(control, "", "lease token not genuine", None));
     };
     let node_id = claims.n;
-    let refuse = |check: &'static str, reason: &'static str| Err(refuse(control, &node_id, check, Some(reason)));
+    let refuse = |check: &str, reason: Reason| Err(refuse(control, &node_id, check, Some(reason)));
     if claims.exp < now.secs() {
-        return refuse("lease token expired", "lease_expired");
+        return refuse("lease token expired", Reason::LeaseExpired);
     }
-    let Some((key, fingerprint)) = control.leases.identity(&node_id) else { return refuse("node not enrolled", "identity_replaced") };
+    let Some((key, fingerprint)) = control.leases.identity(&node_id) else { return refuse("node not enrolled", Reason::IdentityReplaced) };
     if fingerprint != claims.fp {
-        return refuse("identity replaced", "identity_replaced");
+        return refuse("identity replaced", Reason::IdentityReplaced);
     }
     let signed_at = signed_at_ms.div_euclid(1000);
     let (skew, started_at) = (control.config.heartbeat_skew_s, control.leases.started_at());
     if now.secs().abs_diff(signed_at) > skew.unsigned_abs() {
-        return refuse("clock skew", "clock_skew");
+        return refuse("clock skew", Reason::ClockSkew);
     }
     // Which calls were accepted before the start is not remembered.
     let horizon = now.secs() + skew;
     if claims.iat < started_at && signed_at <= started_at && started_at <= horizon {
-        return refuse("signed before the start", "replayed");
+        return refuse("signed before the start", Reason::Replayed);
     }
     let run = call.run.as_ref().map(node_calls::run_text).unwrap_or_default();
     let signed =
         NodeCall { node_id: &node_id, lease_token, signed_at_ms, run: &run, method: call.method, target: call.target, body: call.body };
     if !key.verify(&signed.message(), signature) {
-        return refuse("bad signature", "bad_signature");
+        return refuse("bad signature", Reason::BadSignature);
     }
     // Between the first look and here a rejoin, a deletion or the same call may have come: the lock decides.
     let used = Some((signed_at_ms, horizon.saturating_add(1).saturating_mul(1000)));
     match control.leases.admit_call(&node_id, &fingerprint, call.run.as_ref(), used) {
         Ok(()) => Ok(NodeCaller { node_id, proven_by: ProvenBy::Signature }),
-        Err(reason) => refuse(reason, reason),
+        Err(reason) => refuse(&reason.to_string(), reason),
     }
 }
 
-fn refuse(control: &Control, node_id: &str, check: &'static str, reason: Option<&'static str>) -> Error {
+fn refuse(control: &Control, node_id: &str, check: &str, reason: Option<Reason>) -> Error {
     if control.lines.admits(throttle::source()) {
         log::warn!(target: "cluster", event = "node_call.refused", node_id, check; "Refused a call of a node");
     }

@@ -25,6 +25,7 @@ use crate::crypto::pki::PublicKey;
 use crate::error::{Error, FieldFault, Loc, Result};
 use crate::logger::Quota;
 use crate::model::leases::{LEASE_TTL_S, LeaseState, LeaseView, STALE_S};
+use crate::model::node_api::Reason;
 use crate::model::node_runs::{AgentRun, Conflict};
 use crate::model::nodes::{Node, ShowSignedAt};
 use crate::model::{Page, Paging};
@@ -352,20 +353,20 @@ impl Leases {
         fingerprint: &str,
         run: Option<&AgentRun>,
         signed: Option<(i64, i64)>,
-    ) -> std::result::Result<(), &'static str> {
+    ) -> std::result::Result<(), Reason> {
         let admitted = self.with(id, |l| {
             if l.fingerprint != fingerprint {
-                return Err("identity_replaced");
+                return Err(Reason::IdentityReplaced);
             }
             if l.runs.refuses(run) {
-                return Err("another_run");
+                return Err(Reason::AnotherRun);
             }
             if signed.is_some_and(|(at_ms, horizon_ms)| !l.calls.use_up(at_ms, horizon_ms)) {
-                return Err("replayed");
+                return Err(Reason::Replayed);
             }
             Ok(())
         });
-        admitted.unwrap_or(Err("identity_replaced"))
+        admitted.unwrap_or(Err(Reason::IdentityReplaced))
     }
 
     /// The runs of a node's agent.

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::model::events::catalogue::{NODE_JOIN, NODE_REJOIN, NODE_REJOIN_REPLACING, NODE_RENEW};
 use crate::model::join_tokens::{JoinRole, JoinToken};
 use crate::model::leases::LeaseState;
+use crate::model::node_api::{Enrolment, Reason, Replaced};
 use crate::model::nodes::{Node, NodeChange, merge_status};
 use crate::model::status_keys;
 use crate::store::{Write, events, join_tokens, node_runs, nodes, settings};
@@ -43,33 +44,6 @@ pub struct Join {
     pub lease_ttl_s: i64,
     /// What else it says of itself: mesh_ip, api_endpoint, labels, status.
     pub given: NodeChange,
-}
-
-/// What an enrolled node is given.
-#[derive(Debug, serde::Serialize)]
-pub struct Enrolment {
-    node_id: String,
-    lease_token: String,
-    lease_expires_at: Timestamp,
-    identity_fingerprint: String,
-    node_cert_pem: String,
-    ca_cert_pem: String,
-    server_time: Timestamp,
-    /// The node that a join has taken the place of.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    replaced: Option<Replaced>,
-}
-
-/// An enrolled node whose place a join has taken.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct Replaced {
-    node_id: String,
-    name: String,
-    /// When its last heartbeat was accepted.
-    last_seen_at: Option<Timestamp>,
-    identity_fingerprint: Option<String>,
-    /// Whether the joining machine has its key: then it is the same machine, or a copy of it.
-    same_key: bool,
 }
 
 /// What a transaction decided that lets a machine have an identity.
@@ -170,7 +144,7 @@ fn replaced(table: &Leases, node: &Node, spki_der: &[u8]) -> Option<Replaced> {
 
 /// Gives a node a new certificate and lease token, on proof of the key it is enrolled with.
 pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
-    let refuse = |check: &str, reason: Option<&'static str>| {
+    let refuse = |check: &str, reason: Option<Reason>| {
         if control.lines.admits(throttle::source()) {
             log::warn!(target: "cluster", event = "renew.refused", node_id = ask.node_id, check; "Refused to renew an identity");
         }
@@ -188,18 +162,18 @@ pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
     caller::is(&format!("node:{}", ask.node_id));
     // From here on the caller is known to hold the node's key, so it may learn why it is refused.
     if now.secs().abs_diff(ask.signed_at) > control.config.heartbeat_skew_s.unsigned_abs() {
-        return Err(refuse("clock skew", Some("clock_skew")));
+        return Err(refuse("clock skew", Some(Reason::ClockSkew)));
     }
     let node = control.store.read(|r| {
         guard::check(r)?;
         nodes::by_id(r, &ask.node_id)?.ok_or_else(crate::control::fleet::nodes::missing)
     })?;
     if node.identity_expires_at.is_some_and(|end| end.plus_secs(RENEW_AFTER_EXPIRY_S) < now) {
-        return Err(refuse("identity expired too long ago", Some("identity_expired")));
+        return Err(refuse("identity expired too long ago", Some(Reason::IdentityExpired)));
     }
     let csr = checked_csr(&ask.csr_pem, &ask.node_id)?;
     if !control.leases.advance_signed_at(&ask.node_id, ask.signed_at, now.secs() + control.config.heartbeat_skew_s) {
-        return Err(refuse("replayed", Some("replayed")));
+        return Err(refuse("replayed", Some(Reason::Replayed)));
     }
     let issued = issue(control, &csr, &ask.node_id, node.mesh_ip_given.as_deref(), now)?;
     let ttl_s = control.leases.ttl_s(&ask.node_id);
@@ -305,7 +279,7 @@ fn enrol(
         identity_fingerprint: issued.fingerprint_hex,
         node_cert_pem: issued.cert_pem,
         ca_cert_pem: trusted.pem.clone(),
-        server_time: now,
+        server_time: Some(now),
         replaced,
     })
 }

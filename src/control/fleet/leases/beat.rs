@@ -13,10 +13,9 @@ use crate::crypto::lease::LeaseClaims;
 use crate::crypto::{self, lease, pki};
 use crate::error::{Error, Result};
 use crate::model::Object;
-use crate::model::addresses::Addresses;
 use crate::model::leases::LeaseState;
+use crate::model::node_api::{HeartbeatAnswer, Part, Reason};
 use crate::model::node_runs::AgentRun;
-use crate::model::updates::Request;
 use crate::thread::lock;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -39,32 +38,6 @@ pub struct Heartbeat {
     pub raw_patch: String,
     /// The certificate (DER) that the connection was made with, where it was made with one.
     pub certificate: Option<Arc<[u8]>>,
-}
-
-/// What an accepted heartbeat is told.
-#[derive(Debug, serde::Serialize)]
-pub struct Renewed {
-    /// The node.
-    pub node_id: String,
-    heartbeat_at: Timestamp,
-    lease_expires_at: Timestamp,
-    lease_state: LeaseState,
-    server_time: Timestamp,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lease_token: Option<String>,
-    /// Whether the node is to renew its identity, because there is another authority to trust.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    renew_identity: bool,
-    /// Where the control plane is reached by now.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    addresses: Option<Addresses>,
-    /// What the node is to update itself to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    update: Option<Request>,
-    /// `false`: the lease is renewed, and what the node reported is not written yet. It is in memory until a later
-    /// heartbeat's write succeeds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status_stored: Option<bool>,
 }
 
 /// A heartbeat that has proven who sent it.
@@ -94,7 +67,7 @@ struct Renewal {
 
 impl Leases {
     /// The contract's refusal. The log names the check that failed; the client is told only once its token is proven.
-    pub(super) fn refuse(&self, node_id: &str, check: &'static str, reason: Option<&'static str>) -> Error {
+    pub(super) fn refuse(&self, node_id: &str, check: &'static str, reason: Option<Reason>) -> Error {
         if self.lines.admits(throttle::source()) {
             log::warn!(target: "cluster", event = "heartbeat.refused", node_id, check; "Refused a heartbeat");
         }
@@ -104,7 +77,7 @@ impl Leases {
 }
 
 /// Accepts a heartbeat, or says why not. The order of the checks is the contract's.
-pub fn heartbeat(control: &Control, mut beat: Heartbeat) -> Result<Renewed> {
+pub fn heartbeat(control: &Control, mut beat: Heartbeat) -> Result<HeartbeatAnswer> {
     let now = clock::now();
     let proven = prove(control, &beat, now)?;
     let renewal = renew(control, &mut beat, &proven, now)?;
@@ -120,14 +93,14 @@ pub fn heartbeat(control: &Control, mut beat: Heartbeat) -> Result<Renewed> {
     let claims = &proven.claims;
     let is_half_over = now.secs() >= claims.iat + (claims.exp - claims.iat) / 2;
     let fresh = || lease::mint(control.config.cluster_signing_key.expose(), &claims_for(control, &beat.node_id, &claims.fp, now));
-    Ok(Renewed {
+    Ok(HeartbeatAnswer {
         lease_token: is_half_over.then(fresh),
-        addresses: control.tls.as_ref().and_then(tls::Tls::told),
-        update: control.updates.told(&beat.node_id),
+        addresses: control.tls.as_ref().and_then(tls::Tls::told).map(Part::Known),
+        update: control.updates.told(&beat.node_id).map(|request| Part::Known(request.into())),
         heartbeat_at: now,
         lease_expires_at: now.plus_secs(beat.ttl_s),
         lease_state: LeaseState::Alive,
-        server_time: now,
+        server_time: Some(now),
         renew_identity: renewal.renew_identity,
         status_stored,
         node_id: beat.node_id,
@@ -144,31 +117,31 @@ fn prove(control: &Control, beat: &Heartbeat, now: Timestamp) -> Result<Proven> 
         None => return Err(refuse("lease token not genuine", None)),
     };
     if claims.exp < now.secs() {
-        return Err(refuse("lease token expired", Some("lease_expired")));
+        return Err(refuse("lease token expired", Some(Reason::LeaseExpired)));
     }
     let horizon = now.secs() + config.heartbeat_skew_s;
     let known = leases.with(&beat.node_id, |l| (l.fingerprint == claims.fp, Arc::clone(&l.key), l.is_new(beat.signed_at, horizon)));
     let Some((is_current, public_key, is_new)) = known else {
-        return Err(refuse("node not enrolled", Some("identity_replaced")));
+        return Err(refuse("node not enrolled", Some(Reason::IdentityReplaced)));
     };
     if !is_current {
-        return Err(refuse("identity replaced", Some("identity_replaced")));
+        return Err(refuse("identity replaced", Some(Reason::IdentityReplaced)));
     }
     if let Some(certificate) = &beat.certificate {
         if pki::spki_of(certificate) != Some(public_key.spki_der()) {
-            return Err(refuse("certificate of another key", Some("identity_replaced")));
+            return Err(refuse("certificate of another key", Some(Reason::IdentityReplaced)));
         }
         if pki::validity_der(certificate).is_none_or(|(_, ends)| ends < now) {
-            return Err(refuse("certificate expired", Some("certificate_expired")));
+            return Err(refuse("certificate expired", Some(Reason::CertificateExpired)));
         }
     }
     if now.secs().abs_diff(beat.signed_at) > config.heartbeat_skew_s.unsigned_abs() {
-        return Err(refuse("clock skew", Some("clock_skew")));
+        return Err(refuse("clock skew", Some(Reason::ClockSkew)));
     }
     let started_at = leases.started_at;
     let from_before_the_start = claims.iat < started_at && beat.signed_at <= started_at && started_at <= horizon;
     if !is_new || from_before_the_start {
-        return Err(refuse("replayed", Some("replayed")));
+        return Err(refuse("replayed", Some(Reason::Replayed)));
     }
     // The body was parsed already, so this does not fail; if it did, it would be the client's fault.
     let canonical = crypto::signature::canonical(&beat.raw_patch).map_err(Error::Malformed)?;
@@ -177,7 +150,7 @@ fn prove(control: &Control, beat: &Heartbeat, now: Timestamp) -> Result<Proven> 
         beat.signature.as_deref().is_some_and(|s| public_key.verify(&message, s))
     };
     if !signed(&canonical) && !crypto::signature::with_bare_del(&canonical).is_some_and(|form| signed(&form)) {
-        return Err(refuse("bad signature", Some("bad_signature")));
+        return Err(refuse("bad signature", Some(Reason::BadSignature)));
     }
     Ok(Proven { claims, canonical, horizon })
 }
@@ -192,14 +165,14 @@ fn renew(control: &Control, beat: &mut Heartbeat, proven: &Proven, now: Timestam
     let holder = AgentRun::take(&mut beat.patch).map(|run| node_runs::holder(run, now));
     let renewed = control.leases.with(&beat.node_id, |l| {
         if l.fingerprint != proven.claims.fp {
-            return Err("identity_replaced");
+            return Err(("identity_replaced", Reason::IdentityReplaced));
         }
         if !l.is_new(beat.signed_at, proven.horizon) {
-            return Err("replayed");
+            return Err(("replayed", Reason::Replayed));
         }
         let alive = l.state(clock::tick()) == LeaseState::Alive;
         if !holder.as_ref().is_none_or(|holder| l.runs.admit(holder, beat.signed_at, alive)) {
-            return Err("another_run");
+            return Err(("another_run", Reason::AnotherRun));
         }
         l.signed_at = beat.signed_at;
         l.heartbeat_at = now;
@@ -221,8 +194,8 @@ fn renew(control: &Control, beat: &mut Heartbeat, proven: &Proven, now: Timestam
     });
     match renewed {
         Some(Ok(renewal)) => Ok(renewal),
-        Some(Err(reason)) => Err(control.leases.refuse(&beat.node_id, reason, Some(reason))),
-        None => Err(control.leases.refuse(&beat.node_id, "node not enrolled", Some("identity_replaced"))),
+        Some(Err((check, reason))) => Err(control.leases.refuse(&beat.node_id, check, Some(reason))),
+        None => Err(control.leases.refuse(&beat.node_id, "node not enrolled", Some(Reason::IdentityReplaced))),
     }
 }
 

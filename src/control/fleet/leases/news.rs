@@ -6,6 +6,7 @@ use crate::control::Control;
 use crate::control::fleet::unstored::Unstored;
 use crate::error::{Chain, Result};
 use crate::model::Object;
+use crate::model::node_api::Reason;
 use crate::model::node_runs::AgentRun;
 use crate::model::nodes::{Node, merge_status};
 use crate::model::status_keys;
@@ -79,7 +80,7 @@ fn write(control: &Control, node_id: &str, patch: Object, digest: Option<[u8; 32
         all.extend(patch);
         if !all.is_empty() {
             // It may have been deleted since its heartbeat was proven.
-            let mut node = nodes::by_id(w, &id)?.ok_or_else(|| table.refuse(&id, "node not enrolled", Some("identity_replaced")))?;
+            let mut node = nodes::by_id(w, &id)?.ok_or_else(|| table.refuse(&id, "node not enrolled", Some(Reason::IdentityReplaced)))?;
             let placement = |node: &Node| -> Vec<_> { status_keys::placement().map(|key| node.status.get(key).cloned()).collect() };
             let before = placement(&node);
             // A control plane of 2.0.0 took the run for a part of the status.
