@@ -21,16 +21,12 @@ use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Options of `up`.
 const UP: &[Opt] = &[
     opt("node-id", "ID", "this machine's node (default: the one that has an identity here, or its host name) [UPTIMEMESH_NODE_ID]"),
     opt("identity-dir", "DIR", "where identities are kept, each in <node-id>/ (default: identities, in the data directory)"),
 ];
-
-/// The command waits so long at a time for the signal to end.
-pub(super) const FOREVER: Duration = Duration::from_secs(3600);
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
@@ -140,7 +136,7 @@ fn serve(args: &Args) -> Result<(), Failure> {
     let stop = Stop::default();
     let Some(server) = start(config, &stop)? else { return Ok(()) };
     notify::ready();
-    while !stop.wait(FOREVER) {}
+    stop.wait_until_raised();
     notify::stopping();
     server.shutdown();
     logger::flush();
@@ -201,7 +197,7 @@ fn up(args: &Args) -> Result<(), Failure> {
     notify::ready();
 
     let agent = agent.start()?;
-    while !stop.wait(FOREVER) {}
+    stop.wait_until_raised();
     notify::stopping();
     if let Err(e) = agent.stop() {
         log::error!(target: "agent", event = "agent.panicked", error:% = Chain(&e); "The agent had panicked");
