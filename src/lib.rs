@@ -10,6 +10,7 @@ mod clock;
 mod config;
 mod control;
 mod crypto;
+mod docs;
 mod error;
 mod files;
 #[cfg(any(test, fuzzing))]
@@ -40,7 +41,7 @@ pub use config::{Config, SETTINGS, Secret, Setting};
 pub use error::{Chain, Error};
 pub use serve::Server;
 
-/// Every route, as method, path pattern and who may call it.
-pub fn routes() -> Vec<(String, &'static str, &'static str)> {
+/// Every route, as method, path pattern, who may call it and how calls are counted.
+pub fn routes() -> Vec<(String, &'static str, &'static str, &'static str)> {
     routes::list()
 }

@@ -1,12 +1,18 @@
 //! Examining a node: its identity, its certificate, its lease, and the way to its control plane. Nothing is told to anybody and nothing changed.
 
 use super::identity::{Identity, KEY, LEASE};
-use super::link::ControlPlane;
+use super::ledger::STATUS;
+use super::link::{AgentError, ControlPlane, node_self};
+use crate::client::{Api, CallError};
 use crate::clock::{self, Timestamp};
 use crate::crypto::pki;
 use crate::error::Chain;
+use crate::files;
 use crate::model::findings::Finding;
-use crate::sys::doctor;
+use crate::model::leases::LeaseState;
+use crate::model::node_api::Reason;
+use crate::model::node_runs::AgentRun;
+use crate::sys::{doctor, host};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::Value;
@@ -109,7 +115,59 @@ fn reach(control_plane: &ControlPlane, identity: &Identity, url: &str) -> Reache
             ),
         });
     }
+    findings.push(known(&api, identity, time.unwrap_or_else(clock::now)));
     (findings, time)
+}
+
+/// What the control plane knows of this node: it answers only to one that proves to be the node.
+fn known(api: &Api, identity: &Identity, now: Timestamp) -> Finding {
+    const CHECK: &str = "control.node";
+    let run = running(identity);
+    let node = match node_self::read(api, identity, run.as_ref(), now) {
+        Ok(node) => node,
+        Err(e) => return unproven(CHECK, &e),
+    };
+    let beat = node.heartbeat_at.map_or("never".to_string(), |at| at.to_string());
+    let update = node.update.map(|update| format!(", update to {} wanted", update.version)).unwrap_or_default();
+    let seen = format!("the control plane knows {}: lease {}, last heartbeat {beat}{update}", node.name, node.lease_state.as_str());
+    match node.lease_state {
+        LeaseState::Alive => Finding::ok(CHECK, seen),
+        LeaseState::Stale | LeaseState::Dead | LeaseState::Unknown => {
+            Finding::warn(CHECK, seen, "is the agent running? systemctl status uptimemesh-agent; journalctl -u uptimemesh-agent")
+        }
+    }
+}
+
+/// The run of the agent whose last status lies beside the identity.
+fn running(identity: &Identity) -> Option<AgentRun> {
+    let status: Value = serde_json::from_str(&files::read(&identity.dir.join(STATUS)).ok()??).ok()?;
+    Some(AgentRun { id: status["run"].as_str()?.to_string(), boot: host::boot() }).filter(AgentRun::is_sound)
+}
+
+/// Why the control plane did not take a call as this node's.
+fn unproven(check: &'static str, e: &AgentError) -> Finding {
+    let rejoin = "join again with a new token: uptimemesh join --help";
+    let agent = "is the agent running? systemctl status uptimemesh-agent; it renews what the node proves itself with";
+    let refused = format!("this node's proof was refused: {e}");
+    match (e, e.reason()) {
+        (AgentError::Local(_), _) => Finding::fail(check, format!("the node's key cannot sign: {e}"), rejoin),
+        (_, Some(Reason::AnotherRun)) => Finding::fail(
+            check,
+            "another machine has the same identity, and this one may be the copy",
+            "an operator decides: uptimemesh node runs NODE; uptimemesh node keep-run NODE RUN; then join the other one as another node",
+        ),
+        (_, Some(Reason::ClockSkew)) => Finding::warn(check, format!("the signature was refused: {e}"), "timedatectl set-ntp true"),
+        (_, Some(Reason::LeaseExpired | Reason::CertificateExpired | Reason::Replayed)) => Finding::warn(check, refused, agent),
+        (_, Some(Reason::IdentityReplaced | Reason::IdentityExpired | Reason::BadSignature | Reason::Unknown(_))) => {
+            Finding::fail(check, refused, rejoin)
+        }
+        (AgentError::Call(CallError::Refused { status: 401, .. }), None) => Finding::warn(
+            check,
+            "the control plane does not answer to this node: it was removed or replaced, or the control plane is older than this program",
+            rejoin,
+        ),
+        (AgentError::Call(_), None) => Finding::warn(check, e.to_string(), agent),
+    }
 }
 
 /// How far this clock is from the control plane's.

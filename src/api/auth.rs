@@ -6,7 +6,7 @@ use crate::control::access::auth::Change;
 use crate::control::access::sessions;
 use crate::control::access::sessions::SignedIn;
 use crate::gate::Handler::{By, Open};
-use crate::gate::{COOKIE, Reply, Route, route, visitor};
+use crate::gate::{COOKIE, Meter, Reply, Route, route, visitor};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response};
 use crate::model::users::Role::Viewer;
@@ -20,7 +20,7 @@ const CODE_CHARS_MAX: usize = 64;
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Post, "/auth/token", Open(token)).gives(200, "Session"),
+    route(Post, "/auth/token", Open(token)).gives(200, "Session").meter(Meter::SignIn),
     route(Post, "/auth/password", By(Viewer, password)).gives(200, "Session").personal().always(),
     route(Get, "/auth/me", By(Viewer, me)).gives(200, "Me").always(),
     route(Get, "/auth/sessions", By(Viewer, list)).gives(200, "[UserSession]").personal(),

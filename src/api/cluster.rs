@@ -7,8 +7,8 @@ use crate::control::fleet::leases::{self, Heartbeat};
 use crate::control::fleet::lookalikes;
 use crate::control::trust::join::{self, Join, Renewal};
 use crate::error::{Error, Result};
-use crate::gate::Handler::{By, FromNode, Open};
-use crate::gate::{Reply, Route, route};
+use crate::gate::Handler::{By, Checked, Open};
+use crate::gate::{Meter, Reply, Route, route};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response};
 use crate::model::join_tokens::JoinRole;
@@ -33,9 +33,9 @@ const EPOCH_S: RangeInclusive<i64> = 0..=253_402_300_799;
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Post, "/cluster/join", Open(join)).gives(200, "Joined"),
-    route(Post, "/cluster/renew", FromNode(renew)).gives(200, "Joined"),
-    route(Post, "/cluster/heartbeat", Open(heartbeat)).gives(200, "Renewed"),
+    route(Post, "/cluster/join", Open(join)).gives(200, "Joined").meter(Meter::Join),
+    route(Post, "/cluster/renew", Checked(renew)).gives(200, "Joined").meter(Meter::Renewal),
+    route(Post, "/cluster/heartbeat", Open(heartbeat)).gives(200, "Renewed").meter(Meter::SealedByBody),
     route(Get, "/cluster/leases", By(Viewer, list)).gives(200, "[Lease]"),
 ];
 

@@ -3,7 +3,7 @@
 use crate::clock;
 use crate::control::access::auth;
 use crate::error::Error;
-use crate::gate::Handler::{FromScraper, Open};
+use crate::gate::Handler::{Checked, Open};
 use crate::gate::{Reply, Route, route, user_of};
 use crate::http::{Request, Response};
 use crate::upkeep::App;
@@ -13,7 +13,7 @@ use tiny_http::Method::Get;
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Get, "/metrics", FromScraper(metrics)).gives(200, "text/plain"),
+    route(Get, "/metrics", Checked(metrics)).gives(200, "text/plain"),
     route(Get, "/health", Open(health)).gives(200, "Health"),
     route(Get, "/version", Open(version)).gives(200, "Version"),
     route(Get, "/", Open(home)).gives(307, ""),

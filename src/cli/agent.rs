@@ -135,18 +135,29 @@ pub(super) fn control_plane(args: &Args, dir: &Path) -> Result<ControlPlane, Fai
     Ok(ControlPlane { follows: !is_said && authorities.is_none(), urls, authorities })
 }
 
-fn agent(args: &Args) -> Result<(), Failure> {
-    let (node_id, dir) = node_as_owner(args)?;
+/// The configuration of the agent whose identity is in this directory.
+pub(super) fn agent_config(args: &Args, dir: &Path) -> AgentConfig {
     // Identities are in `identities` of the data directory.
     let data_dir = dir.ancestors().nth(2).unwrap_or(Path::new(""));
     let (config, faults) = AgentConfig::read(data_dir, |setting| said(args, setting.option, setting.variable));
     faults.into_iter().for_each(|fault| args.fault(fault));
-    let control_plane = control_plane(args, &dir)?;
+    config
+}
+
+fn agent(args: &Args) -> Result<(), Failure> {
+    let (node_id, dir) = node_as_owner(args)?;
+    let config = agent_config(args, &dir);
+    work(args, &node_id, &dir, &config)
+}
+
+/// Works as the agent of this node until the process is asked to end.
+pub(super) fn work(args: &Args, node_id: &str, dir: &Path, config: &AgentConfig) -> Result<(), Failure> {
+    let control_plane = control_plane(args, dir)?;
     logger::init(config.log_level, config.log_file.clone())?;
-    let identity = Identity::load(&dir, &node_id)?;
+    let identity = Identity::load(dir, node_id)?;
     let stop = Stop::default();
     signals::listen(&stop)?;
-    let agent = Agent::new(&config, control_plane, identity)?.start()?;
+    let agent = Agent::new(config, control_plane, identity)?.start()?;
     // Whether the control plane can be reached now is not what a machine's start should wait for.
     notify::ready();
     stop.wait_until_raised();

@@ -23,14 +23,16 @@ const JSON: &[Opt] = &[opt("json", "", "print JSON")];
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("backup create", "", "Make a backup of the server's data, on its machine.", &[CREATE, JSON], create).with_settings(),
+    command("backup create", "", "Back up the server's data, on its machine.", &[CREATE, JSON], create).with_settings(),
     command("backup list", "", "List the backups on this machine, newest first.", &[JSON], list).with_settings(),
-    command("backup verify", "FILE", "Read a backup whole, as a restore would.", &[JSON], verify).with_settings(),
-    command("backup restore", "FILE", "Make the server's data of a backup.", &[RESTORE, JSON], restore).with_settings(),
+    command("backup verify", "FILE", "Read a whole backup, as a restore would.", &[JSON], verify).with_settings(),
+    command("backup restore", "FILE", "Restore the server's data from a backup.", &[RESTORE, JSON], restore)
+        .with_settings()
+        .example("uptimemesh backup restore cluster.umbackup --replace"),
     command(
         "backup undo-upgrade",
         "",
-        "Put back the backup made before an upgrade, if the database is newer than this program.",
+        "Restore the backup from before an upgrade, if the database is newer than this program.",
         &[UNDO, JSON],
         undo_upgrade,
     )

@@ -4,6 +4,7 @@ use super::answers::{listed, shown};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
 use super::output;
+use super::progress::Progress;
 use crate::client::Api;
 use crate::clock;
 use serde_json::Value;
@@ -23,16 +24,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command(
-        "ca show",
-        "",
-        "Print the authorities, how far a rotation is, and the certificate that browsers and commands are to trust.",
-        &[SIGN_IN],
-        show,
-    ),
-    command("ca nodes", "", "List which nodes have what they are to trust.", &[SIGN_IN], nodes),
-    command("ca rotate", "", "Make a new authority; the one before stays trusted.", &[ROTATE, SIGN_IN], rotate),
-    command("ca drop-previous", "", "Stop trusting the authority before.", &[DROP, SIGN_IN], drop_previous),
+    command("ca show", "", "Print the authorities, the state of a rotation and the certificate to trust.", &[SIGN_IN], show),
+    command("ca nodes", "", "List nodes, and if they trust the newest authority.", &[SIGN_IN], nodes),
+    command("ca rotate", "", "Create a new authority; the previous one stays trusted.", &[ROTATE, SIGN_IN], rotate),
+    command("ca drop-previous", "", "Stop trusting the previous authority.", &[DROP, SIGN_IN], drop_previous),
 ];
 
 fn show(args: &Args) -> Result<(), Failure> {
@@ -76,14 +71,10 @@ fn rotate(args: &Args) -> Result<(), Failure> {
 /// Waits until every node that is alive is up to date, and tells how far it is.
 fn wait(api: &Api, at_most: Duration) -> Result<Value, Failure> {
     let end = clock::tick() + at_most;
-    let mut told = String::new();
+    let progress = Progress::begin("uptimemesh ca nodes")?;
     loop {
         let ca = api.get("/cluster/ca")?;
-        let text = format!("{} of {} nodes are up to date.", ca["nodes_up_to_date"], ca["nodes"]);
-        if told != text {
-            eprintln!("{text}");
-            told = text;
-        }
+        progress.say(&format!("{} of {} nodes are up to date.", ca["nodes_up_to_date"], ca["nodes"]));
         let waiting: Vec<String> = api
             .list("/cluster/ca/nodes")?
             .iter()
@@ -94,7 +85,7 @@ fn wait(api: &Api, at_most: Duration) -> Result<Value, Failure> {
             return Ok(ca);
         }
         if clock::tick() > end {
-            return Err(Failure::Failed(format!("these nodes are alive and still not up to date: {}", waiting.join(", "))));
+            return Err(Failure::TimedOut(format!("these nodes are alive and still not up to date: {}", waiting.join(", "))));
         }
         std::thread::sleep(LOOK_EVERY);
     }

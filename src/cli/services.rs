@@ -4,6 +4,7 @@ use super::answers::{encoded, listed, remove, said, shown, warnings};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
 use super::output;
+use super::progress::Progress;
 use crate::client::{Api, CallError};
 use crate::json;
 use crate::model::Object;
@@ -35,12 +36,14 @@ const LOOKS_MAX: usize = 300;
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("services", "", "List services.", &[SIGN_IN], list),
-    command("service apply", "", "Make a service, or change it to what a file says.", &[APPLY, SIGN_IN], apply),
+    command("service list", "", "List services.", &[SIGN_IN], list),
+    command("service apply", "", "Create a service from a file, or change it to match.", &[APPLY, SIGN_IN], apply)
+        .example("uptimemesh service apply -f web.json --wait"),
     command("service show", "SERVICE", "Print a service.", &[SIGN_IN], show),
-    command("service history", "SERVICE", "List the specs that a service had, newest first.", &[SIGN_IN], history),
-    command("service rollout", "SERVICE", "Start every replica anew.", &[SIGN_IN], rollout),
-    command("service rollback", "SERVICE", "Put an earlier spec back, as a new generation.", &[ROLLBACK, SIGN_IN], rollback),
+    command("service history", "SERVICE", "List the specs of a service, newest first.", &[SIGN_IN], history),
+    command("service rollout", "SERVICE", "Restart every replica of a service, a few at a time.", &[SIGN_IN], rollout),
+    command("service rollback", "SERVICE", "Restore an earlier spec, as a new generation.", &[ROLLBACK, SIGN_IN], rollback)
+        .example("uptimemesh service rollback web --to 3"),
     command("service delete", "SERVICE", "Remove a service.", &[DELETE, SIGN_IN], delete),
 ];
 
@@ -106,15 +109,11 @@ fn apply(args: &Args) -> Result<(), Failure> {
 
 /// Waits until the plan of a service is empty.
 fn wait(api: &Api, id: &str) -> Result<(), Failure> {
-    let mut told = String::new();
+    let progress = Progress::begin(&format!("uptimemesh plan {id}"))?;
     for _ in 0..LOOKS_MAX {
         let plan = api.get(&format!("/scheduler/plan/services/{}", encoded(id)))?;
         let left = plan["actions"].as_array().map_or(0, Vec::len);
-        let now = format!("{id}: {} of {} replicas, {left} actions left", plan["replicas_before"], plan["desired_replicas"]);
-        if now != told {
-            eprintln!("{}", output::ascii(&now));
-            told = now;
-        }
+        progress.say(&format!("{id}: {} of {} replicas, {left} actions left", plan["replicas_before"], plan["desired_replicas"]));
         if left == 0 {
             if plan["actual_replicas"] == plan["desired_replicas"] {
                 return Ok(());
@@ -125,7 +124,7 @@ fn wait(api: &Api, id: &str) -> Result<(), Failure> {
         }
         std::thread::sleep(LOOK_EVERY);
     }
-    Err(Failure::Failed(format!("{id} is not done yet; look at `uptimemesh plan {id}`")))
+    Err(Failure::TimedOut(format!("{id} is not done yet; look at `uptimemesh scheduler plan {id}`")))
 }
 
 fn rollout(args: &Args) -> Result<(), Failure> {

@@ -2,11 +2,13 @@
 
 mod connect;
 mod download;
+mod node;
 mod node_api;
 mod socket;
 
 pub use crate::crypto::tls::Trust;
 pub use download::download;
+pub use node::Signer;
 pub use node_api::Answered;
 
 use crate::clock::Timestamp;

@@ -2,7 +2,7 @@
 
 use super::Linked;
 use crate::agent::identity::Identity;
-use crate::client::{Answered, Api};
+use crate::client::{Answered, Api, CallError};
 use crate::clock::Timestamp;
 use crate::crypto::{pki, signature};
 use crate::model::node_api::{Enrolment, JoinRequest, RenewalRequest};
@@ -12,15 +12,21 @@ use std::net::IpAddr;
 use std::path::Path;
 
 /// Enrols this machine and keeps its identity in `dir`, whose key signs the request for a certificate.
-pub fn join(api: &Api, dir: &Path, request: JoinRequest) -> Linked<Answered<Enrolment>> {
+pub fn join(api: &Api, dir: &Path, request: &JoinRequest) -> Linked<Answered<Enrolment>> {
+    // The token is for the right server only: it has to prove itself first. A failed try leaves nothing here.
+    api.reach()?;
+    let is_new = !dir.exists();
     let key = Identity::ensure_key(dir)?;
     let mut names = vec![request.node_id.clone()];
     let address = request.mesh_ip.as_ref().and_then(|ip| ip.split('/').next()?.parse::<IpAddr>().ok());
     names.extend(address.map(|ip| ip.to_string()));
     let csr_pem = key.csr_pem(&request.node_id, &names)?;
-    // The token is for the right server only: it has to prove itself first.
-    api.reach()?;
-    let answer = api.join(&JoinRequest { csr_pem, ..request })?;
+    let joined = api.join(&JoinRequest { csr_pem, ..request.clone() });
+    // The key of a refused join is of no use; after a lost answer the next try needs it.
+    if is_new && joined.as_ref().is_err_and(CallError::is_refusal) {
+        let _ = std::fs::remove_dir_all(dir);
+    }
+    let answer = joined?;
     Identity::keep(dir, &answer.known)?;
     Identity::keep_urls(dir, &api.urls())?;
     Ok(answer)

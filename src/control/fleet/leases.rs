@@ -12,6 +12,7 @@ use crate::control::access::throttle;
 use crate::control::fleet::load_history::{LoadDay, LoadHistory, STEP_S, STEPS, Sample};
 use crate::control::fleet::node_runs;
 use crate::control::fleet::node_runs::{News, Runs};
+use crate::control::fleet::signing_times::SigningTimes;
 use crate::control::fleet::unstored::Unstored;
 use crate::control::trust::tls;
 use crate::crypto::pki::{self, PublicKey};
@@ -97,6 +98,8 @@ pub(in crate::control) struct Lease {
     load: LoadHistory,
     /// The runs of its agent.
     runs: Runs,
+    /// Signing times of its calls.
+    calls: SigningTimes,
     /// News that the database did not take.
     unstored: Option<Arc<Unstored>>,
 }
@@ -202,6 +205,7 @@ impl Leases {
                 writes: 0,
                 load: LoadHistory::default(),
                 runs: Runs::of(conflicts.remove(&node.node_id)),
+                calls: SigningTimes::default(),
                 unstored: None,
             };
             lock(table.shard(&node.node_id)).insert(node.node_id, lease);
@@ -343,6 +347,8 @@ impl Leases {
             // The machine is the same.
             load: self.with(id, |l| l.load.clone()).unwrap_or_default(),
             runs,
+            // A signature covers the lease token, and that the certificate: those of the previous identity are void.
+            calls: SigningTimes::default(),
             unstored: self.with(id, |l| l.unstored.clone()).flatten(),
         };
         leases::put(write, &lease.row())?;
@@ -357,6 +363,35 @@ impl Leases {
     /// The key of an enrolled node, and the fingerprint of the certificate that goes with it.
     pub(in crate::control) fn identity(&self, id: &str) -> Option<(Arc<PublicKey>, String)> {
         self.with(id, |l| (Arc::clone(&l.key), l.fingerprint.clone()))
+    }
+
+    /// Epoch seconds of the server's start; see [`Leases::started_at`].
+    pub(in crate::control) fn started_at(&self) -> i64 {
+        self.started_at
+    }
+
+    /// Admits a call that a node has proven by the identity with this fingerprint; otherwise gives the reason of the refusal. `signed`:
+    /// epoch milliseconds at which it signed, which are used up by it, and the latest at which it may sign now.
+    pub(in crate::control) fn admit_call(
+        &self,
+        id: &str,
+        fingerprint: &str,
+        run: Option<&AgentRun>,
+        signed: Option<(i64, i64)>,
+    ) -> std::result::Result<(), Reason> {
+        let admitted = self.with(id, |l| {
+            if l.fingerprint != fingerprint {
+                return Err(Reason::IdentityReplaced);
+            }
+            if l.runs.refuses(run) {
+                return Err(Reason::AnotherRun);
+            }
+            if signed.is_some_and(|(at_ms, horizon_ms)| !l.calls.use_up(at_ms, horizon_ms)) {
+                return Err(Reason::Replayed);
+            }
+            Ok(())
+        });
+        admitted.unwrap_or(Err(Reason::IdentityReplaced))
     }
 
     /// The runs of a node's agent.
@@ -741,6 +776,7 @@ mod tests {
             writes: 0,
             load: LoadHistory::default(),
             runs: Runs::default(),
+            calls: SigningTimes::default(),
             unstored: None,
         }
     }

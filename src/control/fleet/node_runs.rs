@@ -73,6 +73,19 @@ impl Runs {
         true
     }
 
+    /// True if calls of this run are refused: of two machines with one identity another stays, or may stay. A call that names no run
+    /// could be of either.
+    pub(super) fn refuses(&self, run: Option<&AgentRun>) -> bool {
+        let Some(conflict) = &self.conflict else { return false };
+        let Some(run) = run else { return true };
+        let kept = &conflict.kept.run;
+        if run.id == kept.id {
+            // A copied disk has the name of the other's run, and a boot of its own.
+            return run.boot != kept.boot;
+        }
+        conflict.refuses(run) || conflict.decided_at.is_none() && !conflict.is_kept_again(run)
+    }
+
     /// Takes note of a run, and of one that should have ended when a newer one began.
     fn follow(&mut self, holder: &Holder, signed_at: i64) {
         let Some(at) = self.seen.iter().position(|seen| seen.holder.run.id == holder.run.id) else {
@@ -221,6 +234,30 @@ mod tests {
         assert_eq!(told(&mut runs, &more), [false, true, false, true, true]);
         assert!(runs.admit(&holder("c", "3"), 300, false), "the one that stayed is silent");
         assert!(!runs.admit(&holder("b", "2"), 301, false));
+    }
+
+    #[test]
+    fn calls_are_answered_to_the_machine_that_stays() {
+        let run = |id: &str, boot: &str| AgentRun { id: id.into(), boot: boot.into() };
+        let mut runs = Runs::default();
+        assert!(!runs.refuses(None) && !runs.refuses(Some(&run("a", "1"))), "without two holders every run is answered");
+        let beats: Vec<(&str, &str, i64)> = (0..6).flat_map(|i| [("a", "1", 100 + 4 * i), ("b", "2", 102 + 4 * i)]).collect();
+        told(&mut runs, &beats);
+        let refused = |runs: &Runs| {
+            [
+                None,
+                Some(run("a", "1")),
+                Some(run("a2", "1")),
+                Some(run("b", "2")),
+                Some(run("b2", "2")),
+                Some(run("a", "2")),
+                Some(run("c", "3")),
+            ]
+            .map(|run| runs.refuses(run.as_ref()))
+        };
+        assert_eq!(refused(&runs), [true, false, false, true, true, true, true], "nobody has decided");
+        assert!(runs.decide("b", Timestamp::from_secs(1000)).is_some());
+        assert_eq!(refused(&runs), [true, true, true, false, false, true, false], "the other one stays");
     }
 
     #[test]

@@ -1,0 +1,17 @@
+//! What the control plane knows of this node.
+
+use super::Linked;
+use crate::agent::identity::Identity;
+use crate::client::{Api, CallError, Signer};
+use crate::clock::Timestamp;
+use crate::model::node_runs::AgentRun;
+use crate::model::node_self::NodeSelf;
+use serde::Deserialize;
+
+/// Reads it, in the name of this run of the agent; signed at `now`, by the server's clock.
+pub fn read(api: &Api, identity: &Identity, run: Option<&AgentRun>, now: Timestamp) -> Linked<NodeSelf> {
+    let signer = Signer { node_id: &identity.node_id, lease_token: &identity.lease_token, key: &identity.key, run };
+    let answer = api.send(signer.sign("GET", "/node/self", None, now)?)?;
+    let unknown = |e| format!("{}/node/self answered in a form that this version does not know: {e}", api.url());
+    Ok(NodeSelf::deserialize(&answer).map_err(|e| CallError::Unreachable(unknown(e)))?)
+}
