@@ -1,9 +1,9 @@
-//! Examining a node: its identity, its certificate, its lease, and the way to its control plane. Nothing is told to anybody and nothing changed.
+//! Examining a node: its identity, its certificate, its lease, and the way to its control plane. It reports
+//! nothing and changes nothing.
 
 use super::identity::{Identity, KEY, LEASE};
 use super::ledger::STATUS;
 use super::link::{AgentError, ControlPlane, node_self};
-use crate::client::{Api, CallError};
 use crate::clock::{self, Timestamp};
 use crate::crypto::pki;
 use crate::error::Chain;
@@ -115,15 +115,15 @@ fn reach(control_plane: &ControlPlane, identity: &Identity, url: &str) -> Reache
             ),
         });
     }
-    findings.push(known(&api, identity, time.unwrap_or_else(clock::now)));
+    findings.push(known(&only, identity, time.unwrap_or_else(clock::now)));
     (findings, time)
 }
 
 /// What the control plane knows of this node: it answers only to one that proves to be the node.
-fn known(api: &Api, identity: &Identity, now: Timestamp) -> Finding {
+fn known(control_plane: &ControlPlane, identity: &Identity, now: Timestamp) -> Finding {
     const CHECK: &str = "control.node";
     let run = running(identity);
-    let node = match node_self::read(api, identity, run.as_ref(), now) {
+    let node = match node_self::read(control_plane, identity, run.as_ref(), now) {
         Ok(node) => node,
         Err(e) => return unproven(CHECK, &e),
     };
@@ -161,7 +161,7 @@ fn unproven(check: &'static str, e: &AgentError) -> Finding {
         (_, Some(Reason::IdentityReplaced | Reason::IdentityExpired | Reason::BadSignature | Reason::Unknown(_))) => {
             Finding::fail(check, refused, rejoin)
         }
-        (AgentError::Call(CallError::Refused { status: 401, .. }), None) => Finding::warn(
+        (_, None) if e.status() == Some(401) => Finding::warn(
             check,
             "the control plane does not answer to this node: it was removed or replaced, or the control plane is older than this program",
             rejoin,

@@ -15,7 +15,7 @@ const AGENT_PARTS: &[(&str, &[&str])] = &[
     ("agent/report", &["model", "sys"]),
     ("agent/link", &["agent/identity", "agent/ledger", "agent/report", "client", "crypto", "model"]),
     ("agent/reconcile", &["agent/ledger", "agent/updater", "model"]),
-    ("agent/doctor", &["agent/identity", "agent/link", "crypto", "model", "sys"]),
+    ("agent/doctor", &["agent/identity", "agent/ledger", "agent/link", "crypto", "model", "sys"]),
 ];
 
 /// The part of the agent that a module is in, or the layer.
