@@ -1,148 +1,157 @@
-//! Commands and options as a table, and reading a command line by it. The help is made from the same table.
+//! Rows of the tables of commands and options, and reading a command line by them.
+
+pub use super::failure::Failure;
 
 use crate::config::SETTINGS;
-use crate::text;
+use crate::text::{self, nearest};
 use lexopt::Arg::{Long, Short, Value};
 use std::cell::RefCell;
-use std::fmt::Write;
 
 /// A secret in a file is at most so long.
 const SECRET_BYTES_MAX: usize = 4096;
 
 /// An option of a command.
 pub struct Opt {
-    /// Without the dashes.
+    /// Name, without the dashes.
     pub name: &'static str,
+    /// Letter of its short form, if it has one.
+    pub letter: Option<char>,
     /// What stands for its value in the help; empty for an option without one.
     pub value: &'static str,
     /// What it does, with unit and default.
     pub help: &'static str,
+    /// True if it is understood, for old scripts, and not listed.
+    pub hidden: bool,
 }
 
-/// A line of a table of options.
+/// A row of a table of options.
 pub const fn opt(name: &'static str, value: &'static str, help: &'static str) -> Opt {
-    Opt { name, value, help }
+    Opt { name, letter: None, value, help, hidden: false }
+}
+
+impl Opt {
+    /// Gives it a short form.
+    pub const fn short(self, letter: char) -> Opt {
+        Opt { letter: Some(letter), ..self }
+    }
+
+    /// Keeps it out of help, manual and completions.
+    pub const fn hidden(self) -> Opt {
+        Opt { hidden: true, ..self }
+    }
 }
 
 /// A subcommand.
 pub struct Command {
-    /// Its name.
+    /// Name: one word, or a noun and a verb.
     pub name: &'static str,
-    /// What stands for its argument in the help; empty when it takes none.
+    /// Arguments as the help shows them, optional ones in brackets; empty when it takes none.
     pub argument: &'static str,
-    /// What it does.
+    /// What it does, in a sentence.
     pub about: &'static str,
-    /// Its options, beside those of every command.
+    /// Options, beside those of every command.
     pub options: &'static [&'static [Opt]],
-    /// Whether it takes every setting of the server as an option too.
+    /// True if every setting of the server is an option too.
     pub settings: bool,
-    /// Does it.
+    /// Names of earlier versions, understood and not listed.
+    pub old_names: &'static [&'static str],
+    /// Lines of a shell that show its use; empty where the usage says enough.
+    pub example: &'static str,
+    /// Runs it.
     pub run: fn(&Args) -> Result<(), Failure>,
 }
 
-/// Why a command did not do what it was asked to.
-#[derive(Debug, PartialEq)]
-pub enum Failure {
-    /// The command line is wrong; every fault.
-    Usage(Vec<String>),
-    /// It was tried, and failed.
-    Failed(String),
+/// A row of a table of commands.
+pub const fn command(
+    name: &'static str,
+    argument: &'static str,
+    about: &'static str,
+    options: &'static [&'static [Opt]],
+    run: fn(&Args) -> Result<(), Failure>,
+) -> Command {
+    Command { name, argument, about, options, settings: false, old_names: &[], example: "", run }
 }
 
-impl From<String> for Failure {
-    fn from(why: String) -> Failure {
-        Failure::Failed(why)
+impl Command {
+    /// Its noun, if its name is a noun and a verb.
+    pub fn noun(&self) -> Option<&'static str> {
+        self.name.split_once(' ').map(|(noun, _)| noun)
     }
-}
 
-impl From<crate::error::Error> for Failure {
-    fn from(e: crate::error::Error) -> Failure {
-        Failure::Failed(crate::error::Chain(&e).to_string())
+    /// Takes every setting of the server as an option too.
+    pub const fn with_settings(self) -> Command {
+        Command { settings: true, ..self }
     }
-}
 
-impl From<crate::client::CallError> for Failure {
-    fn from(e: crate::client::CallError) -> Failure {
-        Failure::Failed(e.to_string())
+    /// Gives it names of earlier versions.
+    pub const fn formerly(self, old_names: &'static [&'static str]) -> Command {
+        Command { old_names, ..self }
+    }
+
+    /// Gives its help an example.
+    pub const fn example(self, example: &'static str) -> Command {
+        Command { example, ..self }
+    }
+
+    /// The options that are listed.
+    pub fn listed_options(&self) -> impl Iterator<Item = &'static Opt> + use<> {
+        self.options.iter().copied().flatten().filter(|o| !o.hidden)
     }
 }
 
 /// A command line that was read.
 #[derive(Default)]
 pub struct Args {
-    /// The first word that is no option.
-    pub command: Option<String>,
-    /// The words after it.
+    /// The name of the command as it was typed.
+    pub called: String,
+    /// The words that are no options: first all of them, after `name_taken` those behind the command's name.
     pub words: Vec<String>,
     values: Vec<(String, String)>,
+    /// Options that no command has, as they were typed.
+    unknown: Vec<String>,
     faults: RefCell<Vec<String>>,
 }
 
 /// Reads a command line. Options may stand before and after the subcommand; each `--name VALUE` or `--name=VALUE`.
-pub fn read(line: impl IntoIterator<Item = std::ffi::OsString>, commands: &[Command], global: &[Opt]) -> Args {
-    let takes_many =
-        |name: &str| commands.iter().flat_map(|c| c.options.iter().copied().flatten()).any(|o| o.name == name && o.value.ends_with("..."));
-    let takes_value = |name: &str| {
-        let listed = commands.iter().flat_map(|c| c.options.iter().copied().flatten()).chain(global).find(|o| o.name == name);
-        listed.map(|o| !o.value.is_empty()).or_else(|| setting(name).map(|_| true))
-    };
+pub fn read(line: impl IntoIterator<Item = std::ffi::OsString>, commands: &[&Command], global: &[Opt]) -> Args {
+    let options = || commands.iter().flat_map(|c| c.options.iter().copied().flatten()).chain(global);
+    let takes_many = |name: &str| options().any(|o| o.name == name && o.value.ends_with("..."));
+    let takes_value = |name: &str| options().find(|o| o.name == name).map(|o| !o.value.is_empty()).or_else(|| setting(name).map(|_| true));
     let mut args = Args::default();
     let mut parser = lexopt::Parser::from_args(line);
     loop {
-        let fault = match parser.next() {
-            Ok(None) => {
-                args.join_names(commands);
-                return args;
-            }
-            Ok(Some(Long(name))) => {
-                let name = name.to_string();
-                match takes_value(&name) {
-                    Some(true) => match parser.value() {
-                        Ok(value) => match value.into_string() {
-                            Ok(value) => {
-                                args.values.push((name, value));
-                                continue;
-                            }
-                            // Another directory than the one that was meant would be taken.
-                            Err(_) => format!("--{name} has a value that is not UTF-8"),
-                        },
-                        Err(_) => format!("--{name} needs a value"),
-                    },
-                    Some(false) => {
-                        args.values.push((name, String::new()));
-                        continue;
-                    }
-                    None => {
-                        // What stands after `=` belongs to it.
-                        let _ = parser.optional_value();
-                        format!("unknown option --{name}")
-                    }
-                }
-            }
-            Ok(Some(Short('h'))) => {
-                args.values.push(("help".into(), String::new()));
-                continue;
-            }
-            Ok(Some(Short('f'))) => match parser.value() {
-                Ok(value) => {
-                    args.values.push(("file".into(), value.to_string_lossy().into_owned()));
-                    continue;
-                }
-                Err(_) => "-f needs a value".to_string(),
-            },
-            Ok(Some(Short(letter))) => format!("unknown option -{letter}"),
+        let (written, name) = match parser.next() {
+            Ok(None) => return args,
+            Ok(Some(Long(name))) => (format!("--{name}"), Some(name.to_string())),
+            Ok(Some(Short(letter))) => (format!("-{letter}"), options().find(|o| o.letter == Some(letter)).map(|o| o.name.to_string())),
             Ok(Some(Value(word))) => {
                 let word = word.to_string_lossy().into_owned();
                 match args.values.last() {
-                    _ if args.command.is_none() => args.command = Some(word),
-                    Some((name, _)) if takes_many(name) => args.values.push((name.clone(), word)),
+                    Some((name, _)) if takes_many(name) && !args.words.is_empty() => args.values.push((name.clone(), word)),
                     _ => args.words.push(word),
                 }
                 continue;
             }
-            Err(e) => e.to_string(),
+            Err(e) => {
+                args.fault(e.to_string());
+                continue;
+            }
         };
-        args.faults.borrow_mut().push(fault);
+        let known = name.and_then(|name| takes_value(&name).map(|takes| (name, takes)));
+        match known {
+            Some((name, true)) => match parser.value().map(|value| value.into_string()) {
+                Ok(Ok(value)) => args.values.push((name, value)),
+                // Another directory than the one that was meant would be taken.
+                Ok(Err(_)) => args.fault(format!("{written} has a value that is not UTF-8")),
+                Err(_) => args.fault(format!("{written} needs a value")),
+            },
+            Some((name, false)) => args.values.push((name, String::new())),
+            None => {
+                // What stands after `=` belongs to it.
+                let _ = parser.optional_value();
+                args.unknown.push(written);
+            }
+        }
     }
 }
 
@@ -156,15 +165,9 @@ pub(super) fn flag_of(name: &str) -> String {
 }
 
 impl Args {
-    /// Makes one name of a command's two words.
-    fn join_names(&mut self, commands: &[Command]) {
-        if let (Some(first), Some(second)) = (&self.command, self.words.first()) {
-            let both = format!("{first} {second}");
-            if commands.iter().any(|c| c.name == both) {
-                self.command = Some(both);
-                self.words.remove(0);
-            }
-        }
+    /// Takes this many words as the command's name.
+    pub fn take_name(&mut self, words: usize) {
+        self.called = self.words.drain(..words).collect::<Vec<_>>().join(" ");
     }
 
     /// An argument of the command; empty where it was not given.
@@ -173,20 +176,33 @@ impl Args {
     }
 
     /// Finds what the command does not take.
-    pub fn check(&self, command: &Command, global: &[Opt]) {
-        let mut faults = self.faults.borrow_mut();
+    pub fn check(&self, command: &Command, global: &'static [Opt]) {
+        let mut known: Vec<String> = command.listed_options().chain(global).map(|o| o.name.to_string()).collect();
+        if command.settings {
+            known.extend(SETTINGS.iter().filter(|s| !s.is_secret()).map(|s| flag_of(s.name)));
+        }
+        self.name_unknown(&known);
         for (name, _) in &self.values {
             let own = command.options.iter().copied().flatten().chain(global).any(|o| o.name == name);
             let of_server = command.settings && setting(name).is_some();
             if !own && !of_server {
-                faults.push(format!("{} takes no option --{name}", command.name));
+                self.fault(format!("{} takes no option --{name}", command.name));
             }
         }
         let most = command.argument.split_whitespace().count();
         let least = command.argument.split_whitespace().filter(|name| !name.starts_with('[')).count();
-        faults.extend(self.words.iter().skip(most).map(|word| format!("unexpected argument {word:?}")));
+        self.words.iter().skip(most).for_each(|word| self.fault(format!("unexpected argument {word:?}")));
         if self.words.len() < least {
-            faults.push(format!("{} needs {}", command.name, command.argument));
+            self.fault(format!("{} needs {}", command.name, command.argument));
+        }
+    }
+
+    /// Reports options that no command has, each with the nearest of these names.
+    pub fn name_unknown(&self, known: &[impl AsRef<str>]) {
+        for written in &self.unknown {
+            let meant = written.strip_prefix("--").and_then(|name| nearest(name, known.iter().map(AsRef::as_ref)));
+            let meant = meant.map_or(String::new(), |name| format!("; did you mean --{name}?"));
+            self.fault(format!("unknown option {written}{meant}"));
         }
     }
 
@@ -224,6 +240,18 @@ impl Args {
         }
     }
 
+    /// Pairs of an option whose values are `KEY=VALUE`.
+    pub fn pairs(&self, name: &str) -> serde_json::Map<String, serde_json::Value> {
+        let mut pairs = serde_json::Map::new();
+        for pair in self.all(name) {
+            match pair.split_once('=') {
+                Some((key, value)) if !key.is_empty() => drop(pairs.insert(key.to_string(), value.into())),
+                _ => self.fault(format!("--{name} must be KEY=VALUE, not {pair:?}")),
+            }
+        }
+        pairs
+    }
+
     /// A secret: from the option itself, from a file (`-` is standard input), or from the environment, so that it need not
     /// stand in the list of processes. Line breaks at its end are not part of it, blanks are.
     pub fn secret(&self, name: &str, env: &str) -> Option<String> {
@@ -253,47 +281,5 @@ impl Args {
     pub fn finish(&self) -> Result<(), Failure> {
         let faults = self.faults.take();
         if faults.is_empty() { Ok(()) } else { Err(Failure::Usage(faults)) }
-    }
-}
-
-/// What `uptimemesh help` says.
-pub fn overview(commands: &[Command], global: &[Opt]) -> String {
-    let mut out = "UptimeMesh keeps a small fleet of machines running: control plane, node agent and command line in one program.\n\n\
-                   usage: uptimemesh [--api-url URL] COMMAND [options]\n\ncommands:\n"
-        .to_string();
-    for command in commands {
-        let name = format!("{} {}", command.name, command.argument);
-        // Writing to a String cannot fail.
-        let _ = writeln!(out, "  {name:<27} {}", command.about);
-    }
-    out.push_str("\noptions of every command:\n");
-    options(global, &mut out);
-    out.push_str("\n`uptimemesh COMMAND --help` tells the options of a command.\n");
-    out
-}
-
-/// What `uptimemesh COMMAND --help` says.
-pub fn help(command: &Command, global: &[Opt]) -> String {
-    let argument = if command.argument.is_empty() { String::new() } else { format!(" {}", command.argument) };
-    let mut out = format!("{}\n\nusage: uptimemesh {}{argument} [options]\n\noptions:\n", command.about, command.name);
-    for group in command.options {
-        options(group, &mut out);
-    }
-    options(global, &mut out);
-    if command.settings {
-        out.push_str("\nsettings, each also from the environment or .env under the name in brackets:\n");
-        for setting in SETTINGS {
-            let default = if setting.default.is_empty() { String::new() } else { format!(" (default {})", setting.default) };
-            // Others on the machine can see the arguments of a process.
-            let flag = if setting.is_secret() { String::new() } else { format!("--{} VALUE", flag_of(setting.name)) };
-            let _ = writeln!(out, "  {flag:<40} {} [{}]{default}", setting.help(), setting.name);
-        }
-    }
-    out
-}
-
-fn options(list: &[Opt], out: &mut String) {
-    for o in list {
-        let _ = writeln!(out, "  --{:<24} {}", format!("{} {}", o.name, o.value), o.help);
     }
 }

@@ -1,7 +1,10 @@
 //! Commands for support bundles.
 
-use super::args::{Args, Failure, Opt, opt};
-use super::{encoded, listed, output, signed_in};
+use super::answers::{encoded, listed, remove, said, shown};
+use super::args::{Args, Command, Failure, Opt, command, opt};
+use super::connect::{SIGN_IN, signed_in};
+use super::output;
+use super::progress::Progress;
 use crate::client::Api;
 use crate::{clock, files};
 use serde_json::{Value, json};
@@ -9,28 +12,52 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Options of `support-bundle create`.
-pub const CREATE: &[Opt] = &[
+/// Options of `bundle create`.
+const CREATE: &[Opt] = &[
     opt("wait", "", "wait until it is made"),
     opt("timeout", "SECONDS", "wait so long at most (default 300)"),
     opt("output", "FILE", "wait, and put it into this file"),
     opt("with-values", "", "also hold what people wrote, secrets included; for your own use only"),
 ];
 
-/// Options of `support-bundle download`.
-pub const DOWNLOAD: &[Opt] = &[opt("output", "FILE", "put it into this file (default uptimemesh-ID.tar.gz)")];
+/// Options of `bundle download`.
+const DOWNLOAD: &[Opt] = &[opt("output", "FILE", "put it into this file (default uptimemesh-ID.tar.gz)")];
 
 /// How often a wait looks.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 
-pub fn list(args: &Args) -> Result<(), Failure> {
+/// Every command of this file.
+pub const COMMANDS: &[Command] = &[
+    command("bundle create", "", "Create a support bundle at the control plane, without secrets.", &[CREATE, SIGN_IN], create)
+        .formerly(&["support-bundle create"])
+        .example("uptimemesh bundle create --output bundle.tar.gz"),
+    command("bundle list", "", "List support bundles, newest first.", &[SIGN_IN], list).formerly(&["support-bundle list"]),
+    command("bundle show", "ID", "Print the state of a support bundle.", &[SIGN_IN], show),
+    command("bundle download", "ID", "Fetch a support bundle.", &[DOWNLOAD, SIGN_IN], download).formerly(&["support-bundle download"]),
+    command("bundle delete", "ID", "Remove a support bundle.", &[SIGN_IN], delete),
+];
+
+fn list(args: &Args) -> Result<(), Failure> {
     let list = signed_in(args)?.list("/support-bundles")?;
     let keys = ["id", "status", "path", "requested_by", "created_at", "error"];
     listed(args, list, &["ID", "STATUS", "PATH", "REQUESTED-BY", "CREATED", "ERROR"], &keys);
     Ok(())
 }
 
-pub fn create(args: &Args) -> Result<(), Failure> {
+fn show(args: &Args) -> Result<(), Failure> {
+    shown(args, &signed_in(args)?.get(&route(args.word(0)))?);
+    Ok(())
+}
+
+fn delete(args: &Args) -> Result<(), Failure> {
+    remove(args, &route(args.word(0)))
+}
+
+fn route(id: &str) -> String {
+    format!("/support-bundles/{}", encoded(id))
+}
+
+fn create(args: &Args) -> Result<(), Failure> {
     let timeout_s = args.int("timeout", 300);
     args.get("output").map_or(Ok(()), |path| replaceable(Path::new(path)))?;
     let api = signed_in(args)?;
@@ -43,7 +70,6 @@ pub fn create(args: &Args) -> Result<(), Failure> {
         );
     }
     if args.has("wait") || args.get("output").is_some() {
-        eprintln!("The control plane makes the support bundle {} ...", output::ascii(&id));
         bundle = wait(&api, &id, Duration::from_secs(timeout_s.unsigned_abs()))?;
     }
     match args.get("output") {
@@ -58,20 +84,22 @@ pub fn create(args: &Args) -> Result<(), Failure> {
 /// Waits until it is made; fails with the reason where it is not.
 fn wait(api: &Api, id: &str, at_most: Duration) -> Result<Value, Failure> {
     let end = clock::tick() + at_most;
+    let progress = Progress::begin("uptimemesh support-bundle list")?;
+    progress.say(&format!("The control plane makes the support bundle {id} ..."));
     loop {
-        let bundle = api.get(&format!("/support-bundles/{}", encoded(id)))?;
+        let bundle = api.get(&route(id))?;
         match bundle["status"].as_str() {
             Some("completed") => return Ok(bundle),
             Some("failed") => return Err(Failure::Failed(bundle["error"].as_str().map_or("it failed".to_string(), output::ascii))),
             _ if clock::tick() > end => {
-                return Err(Failure::Failed(format!("it is still {}; look again: uptimemesh support-bundle list", bundle["status"])));
+                return Err(Failure::TimedOut(format!("it is still {}; look again: uptimemesh bundle show {id}", said(&bundle["status"]))));
             }
             _ => std::thread::sleep(LOOK_EVERY),
         }
     }
 }
 
-pub fn download(args: &Args) -> Result<(), Failure> {
+fn download(args: &Args) -> Result<(), Failure> {
     let id = args.word(0);
     let path =
         args.get("output").map_or_else(|| PathBuf::from(format!("uptimemesh-{}.tar.gz", id.replace(['/', ':'], "_"))), PathBuf::from);
@@ -92,7 +120,7 @@ fn replaceable(path: &Path) -> Result<(), Failure> {
 /// Puts a bundle into a file that only its owner may read, whole or not at all.
 fn fetch(args: &Args, api: &Api, id: &str, path: &Path) -> Result<(), Failure> {
     let mut made = files::Replacing::begin(path).map_err(|e| format!("{} cannot be written: {e}", files::beside(path).display()))?;
-    let bytes = api.download(&format!("/support-bundles/{}/download", encoded(id)), &mut made.file)?;
+    let bytes = api.download(&format!("{}/download", route(id)), &mut made.file)?;
     made.finish()?;
     match args.has("json") {
         true => output::json(&json!({"id": id, "file": path.display().to_string(), "bytes": bytes})),

@@ -1,26 +1,41 @@
 //! Commands about nodes.
 
-use super::args::{Args, Failure, Opt, opt};
-use super::{encoded, listed, output, remove, said, shown, signed_in};
+use super::answers::{encoded, listed, remove, said, shown, warnings};
+use super::args::{Args, Command, Failure, Opt, command, opt};
+use super::connect::{SIGN_IN, signed_in};
+use super::output;
+use super::progress::Progress;
 use crate::client::Api;
 use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Options of `nodes`.
-pub const LIST: &[Opt] = &[
+const LIST: &[Opt] = &[
     opt("role", "ROLE", "with this role only"),
     opt("lease-state", "STATE", "alive, stale, dead or unknown only"),
     opt("label", "KEY=VALUE...", "with this label only; may be given again"),
 ];
 
 /// Options of `node delete`.
-pub const DELETE: &[Opt] = &[opt("force", "", "even while replicas are placed there or router assignments name it")];
+const DELETE: &[Opt] = &[opt("force", "", "even while replicas are placed there or router assignments name it")];
+
+/// Options of `node create`.
+const CREATE: &[Opt] = &[
+    opt("name", "NAME", "the node's name (default: its id)"),
+    opt("role", "ROLE...", "its roles; may be given again"),
+    opt("label", "KEY=VALUE...", "labels; may be given again"),
+    opt("mesh-ip", "ADDRESS", "its address inside the mesh"),
+];
+
+/// Options of `node label`.
+const LABEL: &[Opt] =
+    &[opt("set", "KEY=VALUE...", "labels to set; may be given again"), opt("remove", "KEY...", "labels to remove; may be given again")];
 
 /// Options of `node drain`.
-pub const DRAIN: &[Opt] = &[opt("no-wait", "", "only ask for it; do not wait until it is done")];
+const DRAIN: &[Opt] = &[opt("no-wait", "", "only ask for it; do not wait until it is done")];
 
 /// Options of `node room`.
-pub const ROOM: &[Opt] = &[
+const ROOM: &[Opt] = &[
     opt("reserve-cpu", "MILLIS|N%", "thousandths of cores, or a share, that replicas leave free"),
     opt("reserve-memory", "MB|N%", "mebibytes of memory, or a share, that replicas leave free"),
     opt("cpu", "MILLIS", "thousandths of cores that the node has, whatever it reports"),
@@ -30,7 +45,27 @@ pub const ROOM: &[Opt] = &[
 /// A drain is looked at so often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-pub fn list(args: &Args) -> Result<(), Failure> {
+/// Every command of this file.
+pub const COMMANDS: &[Command] = &[
+    command("node list", "", "List nodes.", &[LIST, SIGN_IN], list).example("uptimemesh node list --role worker --lease-state alive"),
+    command("node show", "NODE", "Print a node.", &[SIGN_IN], show),
+    command("node create", "NODE", "Register a node before it joins.", &[CREATE, SIGN_IN], create)
+        .example("uptimemesh node create n7 --role worker --label zone=b"),
+    command("node label", "NODE", "Set or remove labels of a node.", &[LABEL, SIGN_IN], label)
+        .example("uptimemesh node label n7 --set zone=b --remove rack"),
+    command("node cordon", "NODE", "Keep new replicas off a node, and move those that run there.", &[SIGN_IN], cordon),
+    command("node uncordon", "NODE", "Let replicas come to a node again; ends a drain.", &[SIGN_IN], uncordon),
+    command("node drain", "NODE", "Move all replicas of a node elsewhere.", &[DRAIN, SIGN_IN], drain),
+    command("node room", "NODE", "Limit what replicas may use of a node; without options, remove the limits.", &[ROOM, SIGN_IN], room)
+        .example("uptimemesh node room n7 --reserve-cpu 20% --reserve-memory 512"),
+    command("node reboot", "NODE", "Request a reboot of a node.", &[SIGN_IN], reboot),
+    command("node rotate-keys", "NODE", "Request new WireGuard keys of a node.", &[SIGN_IN], rotate_keys),
+    command("node runs", "NODE", "Print the machines that send heartbeats with one identity.", &[SIGN_IN], runs),
+    command("node keep-run", "NODE RUN", "Choose which of two machines with one identity stays.", &[SIGN_IN], keep_run),
+    command("node delete", "NODE", "Remove a node and revoke its identity.", &[DELETE, SIGN_IN], delete),
+];
+
+fn list(args: &Args) -> Result<(), Failure> {
     let mut query: Vec<String> = Vec::new();
     query.extend(args.get("role").map(|role| format!("role={}", encoded(role))));
     query.extend(args.get("lease-state").map(|state| format!("lease_state={}", encoded(state))));
@@ -41,40 +76,69 @@ pub fn list(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-pub fn show(args: &Args) -> Result<(), Failure> {
+fn show(args: &Args) -> Result<(), Failure> {
     shown(args, &signed_in(args)?.get(&path(args, ""))?);
     Ok(())
 }
 
-pub fn cordon(args: &Args) -> Result<(), Failure> {
+/// Registers a node that has not joined yet.
+fn create(args: &Args) -> Result<(), Failure> {
+    let roles: Vec<&str> = args.all("role").collect();
+    let body = json!({
+        "id": args.word(0), "name": args.get("name").unwrap_or(args.word(0)),
+        "roles": (!roles.is_empty()).then_some(roles), "labels": args.pairs("label"), "mesh_ip": args.get("mesh-ip"),
+    });
+    let node = signed_in(args)?.post("/nodes", &body)?;
+    warnings(&node);
+    shown(args, &node);
+    Ok(())
+}
+
+/// Changes labels of a node; the others stay.
+fn label(args: &Args) -> Result<(), Failure> {
+    let set = args.pairs("set");
+    let removed: Vec<&str> = args.all("remove").collect();
+    if set.is_empty() && removed.is_empty() {
+        args.fault("name labels by --set KEY=VALUE or --remove KEY".to_string());
+    }
+    let api = signed_in(args)?;
+    let (node, tag) = api.get_tagged(&path(args, ""))?;
+    let mut labels = node["labels"].as_object().cloned().unwrap_or_default();
+    labels.retain(|key, _| !removed.contains(&key.as_str()));
+    labels.extend(set);
+    shown(args, &api.patch_if(&path(args, ""), &json!({ "labels": labels }), &tag)?);
+    Ok(())
+}
+
+fn cordon(args: &Args) -> Result<(), Failure> {
     act(args, "/cordon")
 }
 
-pub fn uncordon(args: &Args) -> Result<(), Failure> {
+fn uncordon(args: &Args) -> Result<(), Failure> {
     act(args, "/uncordon")
 }
 
-pub fn reboot(args: &Args) -> Result<(), Failure> {
+fn reboot(args: &Args) -> Result<(), Failure> {
     act(args, "/reboot-marker")
 }
 
-pub fn rotate_keys(args: &Args) -> Result<(), Failure> {
+fn rotate_keys(args: &Args) -> Result<(), Failure> {
     act(args, "/rotate-wg-keys")
 }
 
-pub fn runs(args: &Args) -> Result<(), Failure> {
+fn runs(args: &Args) -> Result<(), Failure> {
     shown(args, &signed_in(args)?.get(&path(args, "/runs"))?);
     Ok(())
 }
 
-pub fn keep_run(args: &Args) -> Result<(), Failure> {
+fn keep_run(args: &Args) -> Result<(), Failure> {
     let api = signed_in(args)?;
     output::json(&api.post(&path(args, "/keep-run"), &json!({"run": args.word(1)}))?);
     Ok(())
 }
 
 /// Says what replicas may take of a node; what is not said is left to the node.
-pub fn room(args: &Args) -> Result<(), Failure> {
+fn room(args: &Args) -> Result<(), Failure> {
     let whole = |name: &str| args.get(name).map(|_| args.int(name, 0));
     let share = |name: &str| args.get(name).filter(|text| text.ends_with('%')).map(|text| text.trim_end_matches('%').to_string());
     let amount = |name: &str| if share(name).is_some() { None } else { whole(name) };
@@ -105,7 +169,7 @@ fn act(args: &Args, action: &str) -> Result<(), Failure> {
 }
 
 /// Asks for a drain, and tells how far it is until it is done or nothing more can be moved.
-pub fn drain(args: &Args) -> Result<(), Failure> {
+fn drain(args: &Args) -> Result<(), Failure> {
     let api = signed_in(args)?;
     let node = api.post(&path(args, "/drain"), &json!({}))?;
     if args.has("no-wait") {
@@ -113,7 +177,7 @@ pub fn drain(args: &Args) -> Result<(), Failure> {
         return Ok(());
     }
     let id = said(&node["id"]);
-    let mut told = usize::MAX;
+    let progress = Progress::begin(&format!("uptimemesh node show {id}"))?;
     loop {
         let mode = said(&api.get("/scheduler/status")?["mode"]);
         if mode != "auto" {
@@ -122,12 +186,10 @@ pub fn drain(args: &Args) -> Result<(), Failure> {
         }
         let left = api.list(&format!("/replicas?node_id={}", encoded(&id)))?.len();
         let state = said(&api.get(&path(args, ""))?["status"]["drain_state"]);
-        if left != told {
-            eprintln!("{id}: {left} replicas left");
-            told = left;
-        }
+        progress.say(&format!("{id}: {left} replicas left"));
         match state.as_str() {
             "drained" => {
+                drop(progress);
                 match args.has("json") {
                     true => output::json(&api.get(&path(args, ""))?),
                     false => output::print(&format!("{} is drained.\n", output::ascii(&id))),
@@ -149,7 +211,7 @@ fn blocked(api: &Api, id: &str) -> Result<String, Failure> {
     Ok(replicas.iter().map(line).collect::<Vec<_>>().join("\n"))
 }
 
-pub fn delete(args: &Args) -> Result<(), Failure> {
+fn delete(args: &Args) -> Result<(), Failure> {
     remove(args, &path(args, if args.has("force") { "?force=true" } else { "" }))
 }
 

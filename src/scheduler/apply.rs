@@ -1,12 +1,11 @@
 //! Plans put into effect: all of their actions in one transaction, or none.
 
-use super::plan::{self, Action, Kind, Plan, Rollout};
+use super::plan::{self, Plan, Rollout};
+use super::step::Action;
 use super::view::{NodeIndex, View};
 use crate::control::guard;
 use crate::error::{Error, Result};
-use crate::model::Object;
 use crate::model::events::NewEvent;
-use crate::model::replicas::{Replica, clear_sickness};
 use crate::store::{Write, events, nodes, replicas, services};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -30,7 +29,7 @@ pub fn plans(write: &Write, view: &View, plans: &[Plan]) -> Result<()> {
 /// Tells of a plan that was carried out.
 pub fn tell(write: &Write, plan: &Plan, by: &str) -> Result<()> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    plan.actions.iter().for_each(|a| *counts.entry(a.action.as_str()).or_default() += 1);
+    plan.actions.iter().for_each(|a| *counts.entry(a.step.word()).or_default() += 1);
     let fields = json!({
         "service_id": plan.service_id, "desired_replicas": plan.desired_replicas, "actual_replicas": plan.actual_replicas,
         "replicas_before": plan.replicas_before,
@@ -39,56 +38,15 @@ pub fn tell(write: &Write, plan: &Plan, by: &str) -> Result<()> {
     events::record(write, NewEvent::info("scheduler", "scheduler.reconcile", fields)).map(drop)
 }
 
+/// Carries one action out: the replica is created, changed or deleted as its step says.
 fn carry_out(write: &Write, action: &Action, generation: i64) -> Result<()> {
-    let target = || {
-        let missing = || Error::fault("apply a plan", format!("{} without a target", action.action.as_str()));
-        action.target_node_id.clone().ok_or_else(missing)
-    };
-    match action.action {
-        Kind::ScaleUp => {
-            let mut status = Object::new();
-            status.insert("healthy".into(), true.into());
-            status.insert("managed_by".into(), "scheduler".into());
-            status.insert("applied_generation".into(), generation.into());
-            let replica = Replica {
-                id: action.replica_id.clone(),
-                service_id: action.service_id.clone(),
-                node_id: target()?,
-                desired_state: action.desired_state.clone().unwrap_or("running".to_string()),
-                status,
-                placement: action.placement.clone(),
-                created_at: write.now,
-                updated_at: write.now,
-            };
-            replicas::insert(write, &replica)
-        }
-        Kind::ScaleDown => replicas::delete(write, &action.replica_id).map(drop),
-        Kind::QueueRollingUpdate => change(write, action, |replica| {
-            replica.status.insert("desired_generation".into(), generation.into());
-            replica.status.insert("update_state".into(), "pending".into());
-            replica.status.insert("update_queued_at".into(), write.now.to_string().into());
-        }),
-        Kind::SetDesiredState => change(write, action, |replica| {
-            if let Some(state) = &action.desired_state {
-                replica.desired_state.clone_from(state);
-            }
-        }),
-        Kind::MoveUnhealthy | Kind::MovePinned | Kind::Rebalance => {
-            let target = target()?;
-            change(write, action, |replica| {
-                replica.node_id = target;
-                replica.placement.clone_from(&action.placement);
-                clear_sickness(&mut replica.status);
-            })
-        }
+    let before = replicas::by_id(write, &action.replica_id)?;
+    let is_new = before.is_none();
+    match action.apply(before, generation, write.now).map_err(|why| Error::fault("apply a plan", why))? {
+        Some(replica) if is_new => replicas::insert(write, &replica),
+        Some(replica) => replicas::update(write, &replica),
+        None => replicas::delete(write, &action.replica_id).map(drop),
     }
-}
-
-fn change(write: &Write, action: &Action, change: impl FnOnce(&mut Replica)) -> Result<()> {
-    let replica = replicas::by_id(write, &action.replica_id)?;
-    let mut replica = replica.ok_or_else(|| Error::fault("apply a plan", format!("{} is not there", action.replica_id)))?;
-    change(&mut replica);
-    replicas::update(write, &replica)
 }
 
 /// Tells of each rollout that waits for too long, once.
@@ -163,7 +121,7 @@ fn goes_on(plans: &[Plan], node: NodeIndex, node_id: &str) -> bool {
 }
 
 fn moves_from(plans: &[Plan], node_id: &str) -> bool {
-    plans.iter().flat_map(|p| &p.actions).any(|a| a.source_node_id.as_deref() == Some(node_id))
+    plans.iter().flat_map(|p| &p.actions).any(|a| a.source_node_id() == Some(node_id))
 }
 
 /// The replicas that stay on a draining node, each with the reason.

@@ -9,6 +9,7 @@ mod place;
 pub mod plan;
 mod rebalance;
 mod seen;
+pub mod step;
 mod view;
 
 #[cfg(test)]
@@ -49,6 +50,7 @@ const BRAKED: &str =
     "most nodes fell silent together, so the control plane may be cut off (set the cluster setting scheduler_brake to off to go on)";
 
 /// What is asked of a plan.
+#[derive(Clone)]
 enum Scope {
     All,
     One(String),
@@ -58,7 +60,7 @@ enum Scope {
 /// What the scheduler keeps between two plans.
 pub struct Scheduler {
     lane: Lane,
-    brake: Mutex<Brake>,
+    brake: Arc<Mutex<Brake>>,
     started: Instant,
     /// Whether it was told that silent nodes keep their replicas for a while.
     told_grace: AtomicBool,
@@ -164,7 +166,7 @@ impl Drop for Turnstile<'_> {
 impl Scheduler {
     /// A scheduler whose brake is as it was when the server stopped.
     pub fn load(store: &Store) -> Result<Scheduler> {
-        let brake = Mutex::new(Brake::of(store.read(brake::fleet)?));
+        let brake = Arc::new(Mutex::new(Brake::of(store.read(brake::fleet)?)));
         let (lane, rhythm) = (Lane::default(), Mutex::default());
         let last = seen::Last::default();
         Ok(Scheduler { last, lane, brake, started: clock::tick(), told_grace: AtomicBool::new(false), rhythm, stats: Stats::default() })
@@ -285,12 +287,12 @@ impl Scheduler {
                 stats.runs.fetch_add(1, Relaxed);
                 return Ok(applied(&view, plans));
             }
-            let (by, all, single) = (by.to_string(), matches!(scope, Scope::All), matches!(scope, Scope::One(_)));
+            let (by, scope) = (by.to_string(), scope.clone());
             let done = control.store.write(move |w| {
                 if w.changes() != count {
                     return Ok(None);
                 }
-                carry_out(w, &view, &plans, &by, all, single)?;
+                carry_out(w, &view, &plans, &by, &scope)?;
                 Ok(Some(applied(&view, plans)))
             })?;
             if let Some(plans) = done {
@@ -309,7 +311,7 @@ impl Scheduler {
         let plans = control.store.write(move |w| {
             let view = View::load(w, &around.leases, w.now, around.brake, around.grace)?;
             let plans = plans_of(&view, &scope)?;
-            carry_out(w, &view, &plans, &by, matches!(scope, Scope::All), matches!(scope, Scope::One(_)))?;
+            carry_out(w, &view, &plans, &by, &scope)?;
             Ok(applied(&view, plans))
         })?;
         self.stats.count(&plans);
@@ -317,14 +319,15 @@ impl Scheduler {
     }
 }
 
-fn carry_out(write: &Write, view: &View, plans: &[Plan], by: &str, all: bool, single: bool) -> Result<()> {
+fn carry_out(write: &Write, view: &View, plans: &[Plan], by: &str, scope: &Scope) -> Result<()> {
     may_run(write)?;
     apply::plans(write, view, plans)?;
-    for plan in plans.iter().filter(|p| single || !p.actions.is_empty()) {
+    // Where one service was asked for, an empty plan is an answer too.
+    for plan in plans.iter().filter(|p| matches!(scope, Scope::One(_)) || !p.actions.is_empty()) {
         apply::tell(write, plan, by)?;
     }
     apply::rollouts(write, view, plans)?;
-    if all { apply::drains(write, view, plans) } else { Ok(()) }
+    if matches!(scope, Scope::All) { apply::drains(write, view, plans) } else { Ok(()) }
 }
 
 /// Refuses while an operator has paused the scheduler.
@@ -396,12 +399,13 @@ impl Scheduler {
             }
             Turn::Off => NewEvent::info("scheduler", "scheduler.brake_off", json!({})),
         };
-        let fleet = brake.fleet();
+        let live = Arc::clone(&self.brake);
         control.store.write(move |w| {
-            brake::keep(w, &fleet)?;
-            events::record(w, event).map(drop)
+            brake::keep(w, &brake.fleet())?;
+            events::record(w, event)?;
+            w.on_commit(move || *lock(&live) = brake);
+            Ok(())
         })?;
-        *lock(&self.brake) = brake;
         if let Turn::On { fleet, silent } = turn {
             log::error!(target: "scheduler", event = "scheduler.brake_on", fleet, silent; "{BRAKED}");
         }

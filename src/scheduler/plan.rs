@@ -8,10 +8,10 @@ mod actions;
 mod pins;
 mod rollout;
 
-pub use actions::{Action, Kind};
 pub use rollout::Rollout;
 
 use super::place::{Session, State, filters, fits};
+use super::step::{Action, MoveCause, Step};
 use super::view::{NodeIndex, ReplicaView, ServiceView, View};
 use crate::clock::Timestamp;
 use crate::control::work::replicas::made_id;
@@ -67,8 +67,9 @@ pub struct Plan {
 impl Plan {
     /// Counts the replicas that there are once the actions are carried out.
     pub fn count(&mut self) {
-        let of = |kind: Kind| self.actions.iter().filter(|a| a.action == kind).count();
-        self.actual_replicas = self.replicas_before + of(Kind::ScaleUp) - of(Kind::ScaleDown);
+        let made = self.actions.iter().filter(|a| matches!(a.step, Step::ScaleUp { .. })).count();
+        let dropped = self.actions.iter().filter(|a| matches!(a.step, Step::ScaleDown { .. })).count();
+        self.actual_replicas = self.replicas_before + made - dropped;
     }
 }
 
@@ -101,12 +102,11 @@ pub fn check(view: &View, plans: &[Plan]) -> Result<(), String> {
     let mut state = State::of(view);
     for plan in plans {
         let service = view.service(&plan.service_id).map(|i| &view.services[i]).ok_or("a plan of no service")?;
-        for action in plan.actions.iter().filter(|a| a.source_node_id.is_some() || a.target_node_id.is_some()) {
-            let node = |id: &Option<String>| id.as_deref().and_then(|id| view.node(id));
-            if let Some(source) = node(&action.source_node_id) {
+        for action in &plan.actions {
+            if let Some(source) = action.source_node_id().and_then(|id| view.node(id)) {
                 state.release(source, &service.policy);
             }
-            let Some(target_id) = &action.target_node_id else { continue };
+            let Some(target_id) = action.target_node_id() else { continue };
             let target = view.node(target_id).ok_or_else(|| format!("{target_id} is no node"))?;
             if let Some(refusal) = fits(&state, target, &service.policy) {
                 return Err(format!("{} does not fit on {target_id}: {}", action.replica_id, refusal.reason));
@@ -346,8 +346,8 @@ impl<'s, 'v> Planner<'s, 'v> {
                         drains_begun = true;
                     }
                     let reason = trouble.reason(&replica.node_id);
-                    let sick = matches!(trouble, Trouble::Sick(_) | Trouble::Unready);
-                    self.go(Kind::MoveUnhealthy, replica, target, Some(score), reason, sick.then_some(()));
+                    let blame = matches!(trouble, Trouble::Sick(_) | Trouble::Unready);
+                    self.go(MoveCause::Unhealthy { blame }, replica, target, Some(score), reason);
                 }
                 None => {
                     if homeless == 0 {

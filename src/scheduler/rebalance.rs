@@ -1,10 +1,11 @@
 //! Evening out: moves from the most loaded nodes to the least loaded, where nothing else speaks against it. Only on request.
 
 use super::place::{Session, State};
-use super::plan::{Action, Kind, Plan};
+use super::plan::Plan;
+use super::step::{Action, MoveCause, Step};
 use super::view::{NodeIndex, ReplicaView, View};
 use crate::model::leases::LeaseState;
-use crate::model::replicas::Placement;
+use crate::model::replicas::{PlacedBy, Placement};
 use crate::model::specs::Mode;
 use std::collections::{BTreeSet, HashMap};
 
@@ -80,7 +81,7 @@ fn may_move(view: &View, service: usize, replica: &ReplicaView) -> bool {
         let node = &view.nodes[n as usize];
         node.lease != LeaseState::Stale && node.closed().is_none() && node.matches(&service.policy.selector)
     };
-    let settled = replica.placement.as_ref().is_none_or(|p| p.action == Kind::ScaleUp.as_str() || view.now.secs() - p.at.secs() >= DWELL_S);
+    let settled = replica.placement.as_ref().is_none_or(|p| p.action == PlacedBy::ScaleUp || view.now.secs() - p.at.secs() >= DWELL_S);
     service.policy.mode == Mode::Replicated
         && service.pin(&replica.id).is_none()
         && replica.facts.sickness().is_none()
@@ -133,17 +134,14 @@ fn action(view: &View, service: usize, replica: &ReplicaView, source: NodeIndex,
     let name = |n: NodeIndex| view.nodes[n as usize].id.clone();
     let detail = format!("{} had {high} replicas, {} has {low} with it", name(source), name(target));
     let placement = Placement {
-        action: Kind::Rebalance.as_str().into(),
+        action: MoveCause::Rebalance.placed_by(),
         reason: detail.clone(),
         at: view.now,
         from_node_id: Some(name(source)),
         failures: replica.placement.as_ref().map_or(0, |p| p.failures),
         failed_on: replica.placement.as_ref().map_or(Vec::new(), |p| p.failed_on.clone()),
     };
-    Action {
-        source_node_id: Some(name(source)),
-        target_node_id: Some(name(target)),
-        placement: Some(placement),
-        ..Action::of(Kind::Rebalance, &view.services[service].id, &replica.id, detail)
-    }
+    let step =
+        Step::Move { source_node_id: name(source), target_node_id: name(target), score: None, cause: MoveCause::Rebalance, placement };
+    Action { service_id: view.services[service].id.clone(), replica_id: replica.id.clone(), step, detail }
 }

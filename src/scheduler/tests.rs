@@ -2,13 +2,14 @@
 
 mod room;
 
-use super::plan::{self, Action, Kind, Plan};
+use super::plan::{self, Plan};
 use super::rebalance;
+use super::step::{Action, MoveCause, Step};
 use super::view::{NodeView, View};
 use crate::clock::Timestamp;
 use crate::model::Object;
 use crate::model::leases::LeaseState;
-use crate::model::replicas::{Facts, Placement, Replica};
+use crate::model::replicas::{Facts, PlacedBy, Placement, Replica};
 use crate::model::services::Service;
 use crate::model::specs::{AntiAffinity, Mode, Policy};
 use serde_json::{Value, json};
@@ -113,33 +114,16 @@ impl Cluster {
     }
 
     fn carry_out(&mut self, action: &Action, generation: i64) {
-        let target = action.target_node_id.clone().unwrap_or_default();
-        match action.action.as_str() {
-            "scale_up" => {
-                assert!(self.replicas.iter().all(|r| r.id != action.replica_id), "{} is made twice", action.replica_id);
-                self.replica(&action.replica_id, &action.service_id, &target, json!({"healthy": true, "applied_generation": generation}));
-                self.replicas.last_mut().expect("just pushed").placement.clone_from(&action.placement);
-            }
-            "scale_down" => {
-                let before = self.replicas.len();
-                self.replicas.retain(|r| r.id != action.replica_id);
-                assert_eq!(self.replicas.len() + 1, before, "{} is not there", action.replica_id);
-            }
-            name => {
-                let replica = self.replicas.iter_mut().find(|r| r.id == action.replica_id).expect("the replica is there");
-                assert!(action.source_node_id.is_none() || Some(&replica.node_id) == action.source_node_id.as_ref());
-                if name == "set_desired_state" {
-                    replica.desired_state = action.desired_state.clone().expect("it says which");
-                } else if name == "queue_rolling_update" {
-                    replica.status.insert("desired_generation".into(), generation.into());
-                    replica.status.insert("update_state".into(), "pending".into());
-                    replica.status.insert("update_queued_at".into(), NOW.plus_secs(self.later_s).to_string().into());
-                } else {
-                    replica.node_id = target;
-                    replica.placement.clone_from(&action.placement);
-                    crate::model::replicas::clear_sickness(&mut replica.status);
-                }
-            }
+        let at = self.replicas.iter().position(|r| r.id == action.replica_id);
+        let before = at.map(|at| self.replicas[at].clone());
+        if let (Some(before), Some(source)) = (&before, action.source_node_id()) {
+            assert_eq!(before.node_id, source, "{} is elsewhere", before.id);
+        }
+        let after = action.apply(before, generation, NOW.plus_secs(self.later_s)).unwrap_or_else(|why| panic!("{why}"));
+        match (at, after) {
+            (Some(at), Some(replica)) => self.replicas[at] = replica,
+            (Some(at), None) => drop(self.replicas.remove(at)),
+            (None, replica) => self.replicas.extend(replica),
         }
     }
 
@@ -161,11 +145,11 @@ impl Cluster {
 }
 
 fn said(plans: &[Plan]) -> Vec<String> {
-    let one = |a: &Action| match (&a.source_node_id, &a.target_node_id) {
-        (Some(from), Some(to)) => format!("{} {from}>{to}", a.action.as_str()),
-        (None, Some(to)) => format!("{} >{to}", a.action.as_str()),
-        (Some(from), None) => format!("{} {from}", a.action.as_str()),
-        (None, None) => a.action.as_str().to_string(),
+    let one = |a: &Action| match (a.source_node_id(), a.target_node_id()) {
+        (Some(from), Some(to)) => format!("{} {from}>{to}", a.step.word()),
+        (None, Some(to)) => format!("{} >{to}", a.step.word()),
+        (Some(from), None) => format!("{} {from}", a.step.word()),
+        (None, None) => a.step.word().to_string(),
     };
     plans.iter().flat_map(|p| p.actions.iter().map(one)).collect()
 }
@@ -568,7 +552,7 @@ fn some_cluster(r: &mut Random) -> Cluster {
 
 /// What must hold after every plan, whatever the cluster.
 fn holds(before: &Cluster, plans: &[Plan], after: &Cluster) {
-    let moved = |a: &&Action| a.source_node_id.is_some() && a.target_node_id.is_some();
+    let moved = |a: &&Action| matches!(a.step, Step::Move { .. });
     let actions: Vec<&Action> = plans.iter().flat_map(|p| &p.actions).collect();
     if before.brake.is_some() {
         assert_eq!(actions.iter().copied().filter(moved).count(), 0, "nothing moves under the brake");
@@ -578,13 +562,13 @@ fn holds(before: &Cluster, plans: &[Plan], after: &Cluster) {
     let policies: HashMap<&str, Policy> = after.services.iter().map(|s| (s.id.as_str(), Policy::of(&s.spec))).collect();
     for node in &after.nodes {
         let here: Vec<_> = after.replicas.iter().filter(|r| r.node_id == node.id).collect();
-        let came = actions.iter().any(|a| a.target_node_id.as_ref() == Some(&node.id));
+        let came = actions.iter().any(|a| a.target_node_id() == Some(node.id.as_str()));
         if !came {
             continue;
         }
         assert_eq!(node.closed(), None, "{} is closed", node.id);
         // Clients may have put more on it than fits before; what comes must fit beside that.
-        let newcomers: Vec<_> = actions.iter().filter(|a| a.target_node_id.as_ref() == Some(&node.id)).collect();
+        let newcomers: Vec<_> = actions.iter().filter(|a| a.target_node_id() == Some(node.id.as_str())).collect();
         for newcomer in newcomers {
             let policy = &policies[newcomer.service_id.as_str()];
             let sum = |of: fn(&Policy) -> u64| here.iter().map(|r| of(&policies[r.service_id.as_str()])).sum::<u64>();
@@ -603,7 +587,8 @@ fn holds(before: &Cluster, plans: &[Plan], after: &Cluster) {
     }
     for plan in plans {
         let policy = &policies[plan.service_id.as_str()];
-        let drained = plan.actions.iter().filter(|a| a.action == Kind::MoveUnhealthy && a.detail.starts_with("the node is draining"));
+        let is_move = |a: &&Action| matches!(a.step, Step::Move { cause: MoveCause::Unhealthy { .. }, .. });
+        let drained = plan.actions.iter().filter(is_move).filter(|a| a.detail.starts_with("the node is draining"));
         assert!(drained.count() <= policy.max_unavailable.max(1), "too many drained at once");
         let count = after.replicas.iter().filter(|r| r.service_id == plan.service_id).count();
         let wanted = plan.desired_replicas.max(plan.actual_replicas);
@@ -684,7 +669,29 @@ fn a_placement_is_kept_with_its_reason() {
     let failed_on = vec!["n0".to_string()];
     assert_eq!(
         placement,
-        Placement { action: "move_unhealthy".into(), reason, at: NOW, from_node_id: Some("n0".into()), failures: 1, failed_on }
+        Placement { action: PlacedBy::MoveUnhealthy, reason, at: NOW, from_node_id: Some("n0".into()), failures: 1, failed_on }
     );
     assert!(!c.replicas[0].status.contains_key("state"));
+}
+
+#[test]
+fn an_action_is_flat_json_in_the_order_that_clients_know() {
+    let mut c = Cluster::with_nodes(2);
+    c.service("a", json!({"scheduling": {"desired_replicas": 1}}));
+    c.service("b", json!({"scheduling": {"desired_replicas": 1}}));
+    c.service("d", json!({"scheduling": {"desired_replicas": 0}}));
+    c.replica("r", "b", "gone", json!({}));
+    c.replica("s", "d", "n1", json!({}));
+    let text = |a: &Action| serde_json::to_string(a).expect("JSON");
+    let said: Vec<String> = c.plan().iter().flat_map(|p| &p.actions).map(text).collect();
+    let made = crate::control::work::replicas::made_id("a", 0);
+    assert_eq!(
+        said,
+        [
+            format!(r#"{{"action":"scale_up","service_id":"a","replica_id":"{made}","target_node_id":"n0","detail":"0 of 1 replicas were there","score":{{"zone_replicas":0,"used_permille":0,"same_service":0,"load":0}}}}"#),
+            r#"{"action":"move_unhealthy","service_id":"b","replica_id":"r","source_node_id":"gone","target_node_id":"n0","detail":"its node is gone (gone)","score":{"zone_replicas":0,"used_permille":0,"same_service":0,"load":1}}"#.into(),
+            r#"{"action":"queue_rolling_update","service_id":"b","replica_id":"r","detail":"generation none is to become 1"}"#.into(),
+            r#"{"action":"scale_down","service_id":"d","replica_id":"s","source_node_id":"n1","detail":"its node has 1 replicas"}"#.into(),
+        ]
+    );
 }

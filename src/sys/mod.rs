@@ -3,6 +3,7 @@
 pub mod addresses;
 pub mod doctor;
 pub mod host;
+pub mod local_time;
 pub mod notify;
 pub mod owner;
 pub mod run;

@@ -9,11 +9,13 @@ pub mod backups;
 pub mod ca;
 pub mod cluster_settings;
 mod diff;
+pub mod docs;
 pub mod events;
 pub mod join_tokens;
 mod lease_strip;
 mod load;
 pub mod login;
+mod markdown;
 mod mesh;
 mod node_room;
 pub mod node_runs;
@@ -56,6 +58,7 @@ const PLACES: &[(&str, &str)] = &[
     ("WireGuard", "/ui/wireguard"),
     ("Support", "/ui/support"),
     ("Settings", "/ui/settings"),
+    ("Docs", "/ui/docs"),
 ];
 
 /// A request by somebody who is signed in, on its way to a page.

@@ -9,7 +9,8 @@ use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
 use crate::model::users::Role::{Admin, Operator, Viewer};
 use crate::scheduler::Plans;
-use crate::scheduler::plan::{Action, Plan};
+use crate::scheduler::plan::Plan;
+use crate::scheduler::step::{Action, Step};
 use tiny_http::Method::{Get, Post};
 
 /// The routes of this file.
@@ -132,15 +133,15 @@ fn plans_of(at: &At, plans: &Plans, mode: &str) -> Html {
 }
 
 fn table(service_id: &str, actions: &[Action]) -> Html {
-    let place = |node: &Option<String>| node.as_deref().map_or_else(|| parts::text("–"), parts::node);
+    let place = |node: Option<&str>| node.map_or_else(|| parts::text("–"), parts::node);
     let row = |a: &Action| {
-        let is_made = a.source_node_id.is_none() && a.target_node_id.is_some();
+        let is_made = matches!(a.step, Step::ScaleUp { .. });
         let replica = if is_made { parts::text(&a.replica_id) } else { parts::replica(&a.replica_id) };
         vec![
-            parts::text(&a.action.as_str().replace('_', " ")),
+            parts::text(&a.step.word().replace('_', " ")),
             replica,
-            place(&a.source_node_id),
-            place(&a.target_node_id),
+            place(a.source_node_id()),
+            place(a.target_node_id()),
             parts::text(&a.detail),
         ]
     };
@@ -177,13 +178,13 @@ fn deed(at: &At) -> Result<Deed> {
 
 /// An action as a sentence.
 fn sentence(action: &Action) -> String {
-    let way = match (&action.source_node_id, &action.target_node_id) {
+    let way = match (action.source_node_id(), action.target_node_id()) {
         (Some(from), Some(to)) => format!(" from {from} to {to}"),
         (None, Some(to)) => format!(" on {to}"),
         (Some(from), None) => format!(" on {from}"),
         (None, None) => String::new(),
     };
-    format!("{}: {}{way} ({})", action.action.as_str().replace('_', " "), action.replica_id, action.detail)
+    format!("{}: {}{way} ({})", action.step.word().replace('_', " "), action.replica_id, action.detail)
 }
 
 fn ask(at: &At) -> Reply {

@@ -295,7 +295,7 @@ fn explain(at: &At) -> Reply {
     let placed = why.replicas.iter().take(EXPLAINED_MAX).map(|replica| {
         let (reason, moment) = replica.placement.as_ref().map_or_else(
             || (parts::text("a client put it there"), Html::empty()),
-            |p| (parts::text(&format!("{}: {}", p.action, p.reason)), parts::time(p.at)),
+            |p| (parts::text(&format!("{}: {}", p.action.as_str(), p.reason)), parts::time(p.at)),
         );
         vec![parts::replica(&replica.replica_id), parts::node(&replica.node_id), reason, moment]
     });

@@ -13,7 +13,7 @@ use crate::store::{events, sessions, users};
 use crate::thread::lock;
 use serde_json::{Value, json};
 use std::net::IpAddr;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// Password checks that run at once: each takes a core for 50 to 100 ms and 19 MiB.
 const CHECKS_MAX: usize = 2;
@@ -161,15 +161,16 @@ pub fn change_password(control: &Control, visitor: &Visitor, user: &User, change
     control.auth.attempts.forgive(address, &user.name);
     let new = Sessions::prepare(visitor, &user.name);
     let (id, version, ttl_s) = (new.id.clone(), account.password_version, control.sessions.ttl_s());
+    let live = Arc::clone(&control.sessions);
     control.store.write(move |w| {
         if !users::set_password(w, &new.user, &hash, version, false)? {
             return Err(Error::Conflict("The password was changed meanwhile.".into()));
         }
         sessions::delete_of_user(w, &new.user)?;
+        live.forget_user(w, &new.user);
         Sessions::begin(w, &new, ttl_s)?;
         events::record(w, NewEvent::info("auth", "password.change", json!({"username": new.user}))).map(drop)
     })?;
-    control.sessions.forget_user(&user.name);
     control.setup.forget_when_done(&control.store);
     Ok(control.sessions.signed_in(&id, None))
 }

@@ -21,7 +21,7 @@ use crate::thread::lock;
 use serde_json::json;
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// Sessions of one user; the oldest goes when one more begins.
 const OF_USER_MAX: usize = 100;
@@ -228,10 +228,13 @@ impl Sessions {
         self.ttl_s
     }
 
-    /// Sessions of this user end that have no row, too.
-    pub(in crate::control) fn forget_user(&self, user: &str) {
-        lock(&self.homeless).retain(|h| h.user != user);
-        lock(&self.held_back).retain(|(_, h)| h.user != user);
+    /// Ends the sessions of this user that have no row, with the transaction that ends the others.
+    pub(in crate::control) fn forget_user(self: &Arc<Self>, write: &Write, user: &str) {
+        let (live, user) = (Arc::clone(self), user.to_string());
+        write.on_commit(move || {
+            lock(&live.homeless).retain(|h| h.user != user);
+            lock(&live.held_back).retain(|(_, h)| h.user != user);
+        });
     }
 
     /// Whether a session lives in memory only.
@@ -247,6 +250,7 @@ impl Sessions {
         homeless.len() < before
     }
 
+    /// Ends a session in memory, whether or not it has a row.
     fn forget(&self, id: &str) {
         lock(&self.homeless).retain(|h| h.id != id);
         lock(&self.held_back).retain(|(_, h)| h.id != id);
@@ -254,21 +258,26 @@ impl Sessions {
     }
 
     /// Writes what was used since the last time, and forgets what has ended.
-    pub(in crate::control) fn flush(&self, store: &Store) -> Result<()> {
-        let seen = lock(&self.seen).clone();
-        let used: Vec<_> = lock(&self.used).drain().collect();
-        for part in seen.iter().map(|(id, at)| (id.clone(), *at)).collect::<Vec<_>>().chunks(FLUSH_MAX) {
-            let part = part.to_vec();
-            store.write(move |w| part.iter().try_for_each(|(id, at)| sessions::seen(w, id, *at)))?;
-        }
-        for part in used.chunks(FLUSH_MAX) {
-            let part = part.to_vec();
+    pub(in crate::control) fn flush(self: &Arc<Self>, store: &Store) -> Result<()> {
+        for part in parts_of(&self.seen) {
+            let live = Arc::clone(self);
             store.write(move |w| {
-                part.iter().try_for_each(|(id, (at, from))| store::api_tokens::used(w, id, *at, &from.to_canonical().to_string()))
+                part.iter().try_for_each(|(id, at)| sessions::seen(w, id, *at))?;
+                w.on_commit(move || forget_written(&live.seen, &part));
+                Ok(())
             })?;
         }
-        // What was used again meanwhile is written the next time.
-        lock(&self.seen).retain(|id, at| seen.get(id) != Some(at));
+        for part in parts_of(&self.used) {
+            let live = Arc::clone(self);
+            store.write(move |w| {
+                let write = |(id, (at, from)): &(String, (Timestamp, IpAddr))| {
+                    store::api_tokens::used(w, id, *at, &from.to_canonical().to_string())
+                };
+                part.iter().try_for_each(write)?;
+                w.on_commit(move || forget_written(&live.used, &part));
+                Ok(())
+            })?;
+        }
         let idle_s = self.idle_s;
         store.write(move |w| {
             api_tokens::prune(w)?;
@@ -288,6 +297,22 @@ impl Sessions {
     /// The same for tokens.
     pub(in crate::control) fn token_used(&self, id: &str) -> Option<(Timestamp, IpAddr)> {
         lock(&self.used).get(id).copied()
+    }
+}
+
+/// The uses in memory, in parts of one transaction each.
+fn parts_of<U: Clone>(uses: &Mutex<HashMap<String, U>>) -> Vec<Vec<(String, U)>> {
+    let all: Vec<(String, U)> = lock(uses).iter().map(|(id, used)| (id.clone(), used.clone())).collect();
+    all.chunks(FLUSH_MAX).map(<[_]>::to_vec).collect()
+}
+
+/// Forgets uses that are durable. One that was used again since is written the next time.
+fn forget_written<U: PartialEq>(uses: &Mutex<HashMap<String, U>>, written: &[(String, U)]) {
+    let mut uses = lock(uses);
+    for (id, used) in written {
+        if uses.get(id) == Some(used) {
+            uses.remove(id);
+        }
     }
 }
 
@@ -313,18 +338,18 @@ pub fn list(control: &Control, paging: &Paging, user: Option<&str>, current: &st
 /// Ends a session; of this user only, where one is given. Never guarded: what takes a right away must always be possible.
 pub fn revoke(control: &Control, id: String, of: Option<&User>) -> Result<()> {
     let owner = of.map(|user| user.name.clone());
-    let ended = id.clone();
     if control.sessions.evict(&id, of) {
         return Ok(());
     }
+    let live = Arc::clone(&control.sessions);
     control.store.write(move |w| {
         let found = sessions::user_of(w, &id)?.filter(|user| owner.as_ref().is_none_or(|owner| owner == user));
         let user = found.ok_or_else(|| Error::not_found("Session"))?;
         sessions::delete(w, &id)?;
-        events::record(w, NewEvent::info("auth", "session.revoke", json!({"username": user, "session_id": id}))).map(drop)
-    })?;
-    control.sessions.forget(&ended);
-    Ok(())
+        events::record(w, NewEvent::info("auth", "session.revoke", json!({"username": user, "session_id": id})))?;
+        w.on_commit(move || live.forget(&id));
+        Ok(())
+    })
 }
 
 /// Ends the session that asks for it. One that has ended already, or a token, which only an admin takes away, is left alone.

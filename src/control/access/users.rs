@@ -50,8 +50,8 @@ pub fn create(control: &Control, name: String, role: Role, password: &str, must_
 
 /// Gives a user another role, which ends that user's sessions.
 pub fn set_role(control: &Control, name: String, condition: Condition, role: Option<Role>) -> Result<Versioned<Person>> {
-    let user = name.clone();
-    let done = control.store.write(move |w| {
+    let live = Arc::clone(&control.sessions);
+    control.store.write(move |w| {
         guard::check(w)?;
         let person = found(w, &name)?;
         condition.check(&person)?;
@@ -59,16 +59,12 @@ pub fn set_role(control: &Control, name: String, condition: Condition, role: Opt
             keeps_an_admin(w, &person, role)?;
             users::set_role(w, &name, role)?;
             sessions::delete_of_user(w, &name)?;
+            live.forget_user(w, &name);
             let fields = json!({"username": name, "from": person.role, "to": role});
             events::record(w, NewEvent::info("auth", "user.role", fields))?;
         }
-        Ok((Versioned::of(found(w, &name)?)?, role.is_some_and(|role| role != person.role)))
-    });
-    let (person, changed) = done?;
-    if changed {
-        control.sessions.forget_user(&user);
-    }
-    Ok(person)
+        Versioned::of(found(w, &name)?)
+    })
 }
 
 /// Refuses to take the last admin's role.
@@ -84,16 +80,16 @@ pub fn delete(control: &Control, name: String, condition: Condition, by: &User) 
     if name == by.name {
         return Err(Error::Conflict("You cannot delete yourself; another admin can.".into()));
     }
-    let user = name.clone();
+    let live = Arc::clone(&control.sessions);
     control.store.write(move |w| {
         guard::check(w)?;
         let person = found(w, &name)?;
         condition.check(&person)?;
         keeps_an_admin(w, &person, Role::Viewer)?;
         users::delete(w, &name)?;
+        live.forget_user(w, &name);
         events::record(w, NewEvent::at("warning", "auth", "user.delete", json!({"username": name, "role": person.role}))).map(drop)
     })?;
-    control.sessions.forget_user(&user);
     control.setup.forget_when_done(&control.store);
     Ok(())
 }
@@ -104,13 +100,13 @@ pub fn set_password(control: &Control, name: String, password: &str, by: &User) 
         return Err(Error::Conflict("Your own password is changed by POST /auth/password, with the current one.".into()));
     }
     let hash = auth::hashed(control, password)?;
-    let (live, user, by) = (Arc::clone(&control.sessions), name.clone(), by.clone());
+    let (live, by) = (Arc::clone(&control.sessions), by.clone());
     control.store.write(move |w| {
         still_admin(w, &live, &by)?;
         put_password(w, &name, &hash, true)?;
+        live.forget_user(w, &name);
         events::record(w, NewEvent::at("warning", "auth", "user.set_password", json!({"username": name}))).map(drop)
     })?;
-    control.sessions.forget_user(&user);
     control.setup.forget_when_done(&control.store);
     Ok(())
 }

@@ -328,7 +328,7 @@ impl Leases {
         Some(day)
     }
 
-    /// Somebody other than the node changed its status: the next patch is written, whatever it says.
+    /// Somebody other than the node changes its status, in a transaction of its own: the next patch is written, whatever it says.
     pub(in crate::control) fn status_changed(&self, id: &str) {
         self.with(id, Lease::status_written);
     }
@@ -336,13 +336,13 @@ impl Leases {
     /// Revokes a node's identity, in the transaction that deletes the node: a join that comes after it must not lose its lease to it.
     pub(in crate::control) fn remove(&self, write: &Write, id: &str) {
         let removed = lock(self.shard(id)).remove(id);
-        self.on_failure(write, id, removed);
+        self.restore_on_rollback(write, id, removed);
     }
 
-    /// Has this node's lease put back as it was, should the transaction fail.
-    fn on_failure(&self, write: &Write, id: &str, before: Option<Lease>) {
+    /// Restores this node's lease as it was, should the transaction fail.
+    fn restore_on_rollback(&self, write: &Write, id: &str, before: Option<Lease>) {
         let (table, id) = (self.clone(), id.to_string());
-        write.on_failure(move || {
+        write.on_rollback(move || {
             let mut shard = lock(table.shard(&id));
             match before {
                 Some(lease) => shard.insert(id, lease),
@@ -382,7 +382,7 @@ impl Leases {
             tell(write, id, from, LeaseState::Alive, write.now)?;
         }
         let before = lock(self.shard(id)).insert(id.to_string(), lease);
-        self.on_failure(write, id, before);
+        self.restore_on_rollback(write, id, before);
         Ok(())
     }
 
@@ -430,24 +430,45 @@ impl Leases {
         self.with(id, |l| l.runs.conflict().cloned()).flatten()
     }
 
-    /// What was to be written of a node's runs was not.
-    pub(in crate::control) fn give_back_news(&self, id: &str, news: News) {
-        self.with(id, |l| l.runs.give_back(news));
+    /// Takes the news of a node's runs, in the transaction that writes it down.
+    pub(in crate::control) fn take_run_news(&self, write: &Write, id: &str) -> Option<(News, Conflict)> {
+        let (news, conflict) = self.with(id, |l| l.runs.take_news()).flatten()?;
+        let (table, of) = (self.clone(), id.to_string());
+        write.on_rollback(move || {
+            table.with(&of, |l| l.runs.give_back(news));
+        });
+        Some((news, conflict))
     }
 
     /// Changes the runs of a node's agent, in the transaction that writes them.
     pub(in crate::control) fn change_runs<T>(&self, write: &Write, id: &str, change: impl FnOnce(&mut Runs) -> Option<T>) -> Option<T> {
         let before = self.runs(id);
         let (table, of) = (self.clone(), id.to_string());
-        write.on_failure(move || {
+        write.on_rollback(move || {
             table.with(&of, |l| l.runs = before);
         });
         self.with(id, |l| change(&mut l.runs)).flatten()
     }
 
-    /// Keeps news that the database did not take, where there is room and no newer heartbeat came; tells whether it is kept.
+    /// Takes the news that a heartbeat saw kept, in the transaction that writes it; nothing where another one has taken it.
+    fn take_unstored(&self, write: &Write, id: &str, seen: &Arc<Unstored>) -> Object {
+        let taken = self.with(id, |l| l.unstored.take_if(|kept| Arc::ptr_eq(kept, seen))).flatten();
+        let Some(taken) = taken else { return Object::new() };
+        let patch = taken.patch.clone();
+        let (table, of) = (self.clone(), id.to_string());
+        write.on_rollback(move || {
+            table.with(&of, |l| l.unstored = l.unstored.take().or(Some(taken)));
+        });
+        patch
+    }
+
+    /// Keeps news that the database did not take, with what was kept before, where there is room and no newer heartbeat came. True if it
+    /// is kept.
     fn keep_unstored(&self, id: &str, signed_at: i64, patch: Object) -> bool {
-        let Some(unstored) = Unstored::keep(patch, &self.unstored_bytes) else { return false };
+        let before = self.with(id, |l| l.unstored.clone()).flatten();
+        let mut all = before.map(|before| before.patch.clone()).unwrap_or_default();
+        all.extend(patch);
+        let Some(unstored) = Unstored::keep(all, &self.unstored_bytes) else { return false };
         self.with(id, |l| {
             let newest = l.signed_at == signed_at;
             if newest {
@@ -487,7 +508,7 @@ impl Leases {
         });
         let Some((seq, from, to, heartbeat_at)) = found.filter(|(_, from, to, _)| from != to) else { return Ok(false) };
         let (table, of) = (self.clone(), id.to_string());
-        write.on_failure(move || {
+        write.on_rollback(move || {
             table.with(&of, |l| l.recorded = from);
         });
         leases::set_state(write, seq, to)?;
@@ -517,26 +538,27 @@ impl Leases {
 
     /// Writes the renewals since the last flush. Tells how many there were.
     pub fn flush(&self, store: &Store) -> Result<usize> {
-        let mut rows = Vec::new();
+        let mut rows: Vec<(String, LeaseRow)> = Vec::new();
         for shard in self.shards.iter() {
-            for lease in lock(shard).values_mut().filter(|l| l.dirty) {
-                lease.dirty = false;
-                rows.push(lease.row());
-            }
+            rows.extend(lock(shard).iter().filter(|(_, l)| l.dirty).map(|(id, l)| (id.clone(), l.row())));
         }
         // By key, so that a page is touched once.
-        rows.sort_unstable_by_key(|r| r.node_seq);
+        rows.sort_unstable_by_key(|(_, row)| row.node_seq);
         let count = rows.len();
         for part in rows.chunks(FLUSH_MAX) {
-            let part = part.to_vec();
-            let written = store.write(move |w| part.iter().try_for_each(|row| leases::renew(w, row)));
-            if let Err(e) = written {
-                // The next flush tries again.
-                self.shards.iter().for_each(|shard| lock(shard).values_mut().for_each(|l| l.dirty = true));
-                return Err(e);
-            }
+            let (table, part) = (self.clone(), part.to_vec());
+            store.write(move |w| {
+                part.iter().try_for_each(|(_, row)| leases::renew(w, row))?;
+                w.on_commit(move || part.iter().for_each(|(id, row)| table.flushed(id, row)));
+                Ok(())
+            })?;
         }
         Ok(count)
+    }
+
+    /// A lease is durable as this row says; one that was renewed since is not.
+    fn flushed(&self, id: &str, row: &LeaseRow) {
+        self.with(id, |l| l.dirty = l.row() != *row);
     }
 }
 
@@ -653,15 +675,15 @@ pub fn heartbeat(control: &Control, mut beat: Heartbeat) -> Result<Renewed> {
             l.load.note(step, told);
         }
         let seen = (l.recorded != LeaseState::Alive, digest.is_some() && l.patch != digest, l.trust != trust.digest);
-        Ok((seen, l.unstored.take(), l.runs.take_news()))
+        Ok((seen, l.unstored.clone(), l.runs.has_news()))
     });
     let ((back, news, renew_identity), unstored, found) = match renewed {
         Some(Ok(seen)) => seen,
         Some(Err(reason)) => return Err(leases.refuse(&beat.node_id, reason, Some(reason))),
         None => return Err(leases.refuse(&beat.node_id, "node not enrolled", Some("identity_replaced"))),
     };
-    if let Some((news, conflict)) = found {
-        node_runs::record(control, &beat.node_id, news, conflict);
+    if found {
+        node_runs::record(control, &beat.node_id);
     }
     let mut status_stored = None;
     if back || news || unstored.is_some() {
@@ -705,16 +727,15 @@ fn store_news(
     digest: Option<[u8; 32]>,
     unstored: Option<Arc<Unstored>>,
 ) -> Result<Option<bool>> {
-    let mut all = unstored.as_ref().map(|unstored| unstored.patch.clone()).unwrap_or_default();
-    all.extend(patch);
-    let has_news = !all.is_empty();
-    let Err(e) = record(control, node_id, has_news.then(|| all.clone()), digest) else { return Ok(None) };
+    let has_news = !patch.is_empty() || unstored.is_some();
+    let Err(e) = record(control, node_id, patch.clone(), digest, unstored.clone()) else { return Ok(None) };
     if e.status() < 500 {
         // With what was kept it may fit no more: the next one goes without.
+        let is_seen = |kept: &mut Arc<Unstored>| unstored.as_ref().is_some_and(|seen| Arc::ptr_eq(kept, seen));
+        control.leases.with(node_id, |l| l.unstored.take_if(is_seen));
         return Err(e);
     }
-    if has_news && !control.leases.keep_unstored(node_id, signed_at, all) {
-        control.leases.with(node_id, |l| l.unstored = l.unstored.take().or(unstored));
+    if has_news && !control.leases.keep_unstored(node_id, signed_at, patch) {
         return Err(e);
     }
     log::warn!(target: "cluster", event = "heartbeat.status_unstored", node_id, error:% = Chain(&e); "A heartbeat's news cannot be written; the lease is renewed, and a later heartbeat tries again");
@@ -723,33 +744,33 @@ fn store_news(
 
 /// Writes what a heartbeat changed: the status, and a return to life. The writes of one node are numbered in the writer thread: two
 /// heartbeats may overtake each other on their way there, and only the last one's patch is in the status.
-fn record(control: &Control, node_id: &str, patch: Option<Object>, digest: Option<[u8; 32]>) -> Result<()> {
+fn record(control: &Control, node_id: &str, patch: Object, digest: Option<[u8; 32]>, unstored: Option<Arc<Unstored>>) -> Result<()> {
     let (table, id) = (control.leases.clone(), node_id.to_string());
-    let number = control.store.write(move |w| {
-        let mut number = None;
-        if let Some(patch) = patch {
+    control.store.write(move |w| {
+        let mut all = unstored.map(|seen| table.take_unstored(w, &id, &seen)).unwrap_or_default();
+        all.extend(patch);
+        if !all.is_empty() {
             // It may have been deleted since its heartbeat was proven.
             let mut node = nodes::by_id(w, &id)?.ok_or_else(|| table.refuse(&id, "node not enrolled", Some("identity_replaced")))?;
             let before: Vec<_> = PLACEMENT_KEYS.iter().map(|key| node.status.get(*key).cloned()).collect();
             // A control plane of 2.0.0 took the run for a part of the status.
             let had_run = AgentRun::take(&mut node.status).is_some();
-            if merge_status(&mut node.status, patch) || had_run {
+            if merge_status(&mut node.status, all) || had_run {
                 crate::control::limits::status_fits("node", &node.status)?;
                 match PLACEMENT_KEYS.iter().zip(&before).all(|(key, was)| node.status.get(*key) == was.as_ref()) {
                     true => nodes::report(w, &node)?,
                     false => nodes::update(w, &node)?,
                 }
             }
-            number = table.with(&id, Lease::status_written);
+            let number = table.with(&id, Lease::status_written);
+            let (table, id) = (table.clone(), id.clone());
+            w.on_commit(move || {
+                // Durable now, if nothing was written after it.
+                table.with(&id, |l| l.patch = if Some(l.writes) == number { digest } else { l.patch });
+            });
         }
-        table.transition(w, &id)?;
-        Ok(number)
-    })?;
-    if let Some(number) = number {
-        // Durable now, if nothing was written after it.
-        control.leases.with(node_id, |l| l.patch = if l.writes == number { digest } else { l.patch });
-    }
-    Ok(())
+        table.transition(w, &id).map(drop)
+    })
 }
 
 fn seconds(s: i64) -> Duration {
@@ -808,6 +829,33 @@ mod tests {
         let csr = NodeKey::generate().and_then(|key| key.csr_pem("n", &[])).expect("a request");
         let key = Arc::new(Csr::parse(&csr).expect("a sound request").public_key());
         NewIdentity { fingerprint: fingerprint.into(), key, trust: String::new(), runs: Runs::default() }
+    }
+
+    #[test]
+    fn a_lease_that_is_renewed_while_it_is_flushed_is_flushed_again() {
+        let dir = std::env::temp_dir().join(format!("uptimemesh-flush-{}", std::process::id()));
+        crate::files::private_dir(&dir).expect("a directory");
+        let log = crate::store::QueryLog { queries: false, params: false, sql_chars_max: 0 };
+        let store = Store::open(&dir.join("app.db"), 1, log).expect("a database");
+        let table = Leases::load(&store).expect("no leases");
+        let of = table.clone();
+        let enrolled = store.write(move |w| {
+            nodes::insert(w, &Node::new("n".into(), "n".into(), Default::default(), w.now))?;
+            let seq = nodes::by_id(w, "n")?.ok_or_else(crate::control::fleet::nodes::missing)?.seq;
+            of.enrol(w, "n", seq, identity("first"), 45)
+        });
+        enrolled.expect("it is enrolled");
+        let is_dirty = || table.with("n", |l| l.dirty);
+        assert!(table.advance_signed_at("n", 1000, 2000));
+        let row = table.with("n", |l| l.row()).expect("a lease");
+        assert_eq!((table.flush(&store).ok(), is_dirty(), table.flush(&store).ok()), (Some(1), Some(false), Some(0)));
+        assert!(table.advance_signed_at("n", 1001, 2000));
+        table.flushed("n", &row);
+        assert_eq!(is_dirty(), Some(true), "what was written is older");
+        store.close();
+        assert!(table.flush(&store).is_err());
+        assert_eq!(is_dirty(), Some(true), "nothing was written");
+        std::fs::remove_dir_all(dir).expect("the directory is ours");
     }
 
     #[test]

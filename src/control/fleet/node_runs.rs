@@ -112,6 +112,11 @@ impl Runs {
         self.news = Some(News::Found);
     }
 
+    /// True if there is something to be written down.
+    pub(in crate::control) fn has_news(&self) -> bool {
+        self.news.is_some() && self.conflict.is_some()
+    }
+
     /// What is to be written down, which is taken to be from here on.
     pub(in crate::control) fn take_news(&mut self) -> Option<(News, Conflict)> {
         Some((self.news.take()?, self.conflict.clone()?))
@@ -139,25 +144,26 @@ impl Runs {
 }
 
 /// Writes down what heartbeats brought to light. Where that fails, the next heartbeat tries again.
-pub(in crate::control) fn record(control: &Control, node_id: &str, news: News, conflict: Conflict) {
-    let (id, to_write) = (node_id.to_string(), conflict.clone());
+pub(in crate::control) fn record(control: &Control, node_id: &str) {
+    let (table, id) = (control.leases.clone(), node_id.to_string());
     let written = control.store.write(move |w| {
-        let Some(node) = nodes::by_id(w, &id)? else { return Ok(()) };
-        node_runs::put(w, node.seq, &to_write)?;
-        if news == News::Found {
-            let fields = json!({"node_id": id, "kept": to_write.kept, "refused": to_write.refused});
-            events::record(w, NewEvent::at("warning", "nodes", "node.two_holders", fields))?;
+        let Some((news, conflict)) = table.take_run_news(w, &id) else { return Ok(None) };
+        let Some(node) = nodes::by_id(w, &id)? else { return Ok(None) };
+        node_runs::put(w, node.seq, &conflict)?;
+        if news == News::Restarted {
+            return Ok(None);
         }
-        Ok(())
+        let fields = json!({"node_id": id, "kept": conflict.kept, "refused": conflict.refused});
+        events::record(w, NewEvent::at("warning", "nodes", "node.two_holders", fields))?;
+        Ok(Some(conflict))
     });
-    match (written, news) {
-        (Ok(()), News::Found) => {
+    match written {
+        Ok(None) => {}
+        Ok(Some(conflict)) => {
             log::warn!(target: "cluster", event = "node.two_holders", node_id, kept = conflict.kept.run.id, address = conflict.kept.address; "Two machines beat as one node; the one that came later is refused until an operator decides")
         }
-        (Ok(()), News::Restarted) => {}
-        (Err(e), _) => {
+        Err(e) => {
             log::warn!(target: "cluster", event = "node.holders_unwritten", node_id, error:% = Chain(&e); "Two machines beat as one node, and it cannot be written down; the next heartbeat tries again");
-            control.leases.give_back_news(node_id, news);
         }
     }
 }

@@ -196,7 +196,7 @@ fn edit(
     event: NewEvent,
     change: impl FnOnce(&mut Node, Timestamp) + Send + 'static,
 ) -> Result<Versioned<Node>> {
-    let edited = id.clone();
+    let table = control.leases.clone();
     let node = control.store.write(move |w: &Write| {
         guard::check(w)?;
         let mut node = nodes::by_id(w, &id)?.ok_or_else(missing)?;
@@ -206,9 +206,9 @@ fn edit(
         nodes::update(w, &node)?;
         node.updated_at = w.now;
         events::record(w, event)?;
+        table.status_changed(&id);
         Versioned::of(node)
     })?;
-    control.leases.status_changed(&edited);
     Ok(node.with(|node| control.leases.overlay(node)))
 }
 

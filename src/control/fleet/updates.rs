@@ -15,14 +15,14 @@ use crate::store::{Read, Write, events, updates};
 use crate::thread::lock;
 use serde_json::json;
 use std::collections::{HashMap, HashSet};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// What an event or a reason names of failed nodes, at most.
 const NAMED_MAX: usize = 10;
 
-/// What nodes are told, for every heartbeat to look at without a query.
-#[derive(Default)]
-pub struct Updates(Mutex<Option<Told>>);
+/// What nodes are told, for every heartbeat to look at without a query. Clones share it.
+#[derive(Clone, Default)]
+pub struct Updates(Arc<Mutex<Option<Told>>>);
 
 struct Told {
     request: Request,
@@ -37,6 +37,12 @@ impl Updates {
 
     fn tell(&self, told: Option<Told>) {
         *lock(&self.0) = told;
+    }
+
+    /// Nodes are told nothing any more, once the transaction that ends or holds the update is durable.
+    fn silence(&self, write: &Write) {
+        let updates = self.clone();
+        write.on_commit(move || updates.tell(None));
     }
 }
 
@@ -110,7 +116,7 @@ pub fn turn(control: &Control) -> Result<()> {
     if decided == Next::Same {
         return Ok(());
     }
-    let stops = matches!(decided, Next::Halt(_));
+    let told = control.updates.clone();
     control.store.write(move |w| {
         // An operator may have been faster.
         let same = |u: &Update| u.id == update.id && u.state == update.state && u.attempt == update.attempt;
@@ -129,6 +135,7 @@ pub fn turn(control: &Control) -> Result<()> {
                     ),
                 )?;
                 update.reason = Some(reason);
+                told.silence(w);
             }
             Next::RingDone(done) => update.ring_done_at = done.then_some(w.now),
             Next::WaitOver if update.ring + 1 == update.rings.len() => {
@@ -143,11 +150,7 @@ pub fn turn(control: &Control) -> Result<()> {
             }
         }
         updates::put(w, &update)
-    })?;
-    if stops {
-        control.updates.tell(None);
-    }
-    Ok(())
+    })
 }
 
 fn record(write: &Write, deed: &str, update: &Update) -> Result<()> {
@@ -236,7 +239,8 @@ fn change(
     to: impl FnOnce(&mut Update, Vec<String>) -> std::result::Result<UpdateState, UpdateState> + Send + 'static,
 ) -> Result<Versioned<Update>> {
     let leases: Leases = control.leases.states().into_iter().collect();
-    let changed = control.store.write(move |w| {
+    let told = control.updates.clone();
+    control.store.write(move |w| {
         guard::check(w)?;
         let mut update = found(w, &id)?;
         let living = living(&update, &updates::members(w, &update.ring_label)?, &leases);
@@ -244,13 +248,12 @@ fn change(
         update.state = to(&mut update, living).map_err(refused)?;
         updates::put(w, &update)?;
         record(w, deed, &update)?;
+        if update.state != UpdateState::Running {
+            told.silence(w);
+        }
         update.updated_at = w.now;
         Versioned::of(update)
-    })?;
-    if changed.object.state != UpdateState::Running {
-        control.updates.tell(None);
-    }
-    Ok(changed)
+    })
 }
 
 fn found(read: &Read, id: &str) -> Result<Update> {

@@ -8,7 +8,7 @@ use crate::control::{Control, guard, limits};
 use crate::crypto;
 use crate::error::{Error, Result};
 use crate::model::events::NewEvent;
-use crate::model::replicas::{ListedReplica, NewReplica, Placement, Replica, clear_sickness};
+use crate::model::replicas::{ListedReplica, NewReplica, PlacedBy, Placement, Replica, clear_sickness};
 use crate::model::{Object, Page, Paging};
 use crate::store::{Write, events, nodes, replicas, services};
 use serde_json::{Value, json};
@@ -83,7 +83,7 @@ pub fn place(control: &Control, id: String, condition: Condition, target_node_id
         let from = std::mem::replace(&mut replica.node_id, target_node_id);
         clear_sickness(&mut replica.status);
         replica.placement = Some(Placement {
-            action: "move".to_string(),
+            action: PlacedBy::Move,
             reason: format!("{by} moved it"),
             at: w.now,
             from_node_id: Some(from.clone()),

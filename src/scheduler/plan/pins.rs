@@ -1,7 +1,8 @@
 //! Replicas with a place of their own: `placement.pinned_replicas` of a spec.
 
-use super::{Action, Kind, Planner, Trouble};
+use super::{Planner, Trouble};
 use crate::model::leases::LeaseState;
+use crate::scheduler::step::{MoveCause, Step};
 use crate::scheduler::view::{NodeIndex, ReplicaView};
 
 /// What became of the pins of a service.
@@ -70,7 +71,7 @@ impl<'v> Planner<'_, 'v> {
             }
             let reason = format!("it is pinned to {}", pin.node_id);
             match replica {
-                Some(replica) => self.go(Kind::MovePinned, replica, target, None, reason, None),
+                Some(replica) => self.go(MoveCause::Pinned, replica, target, None, reason),
                 None => {
                     self.make(pin.replica_id.clone(), target, None, reason, pin.desired_state.clone());
                     pins.made += 1;
@@ -94,7 +95,6 @@ impl<'v> Planner<'_, 'v> {
     /// Tells a replica what it should do.
     fn ask(&mut self, replica: &ReplicaView, state: &str) {
         let detail = format!("its pin says {state}, it is {}", replica.desired_state);
-        let action = Action::of(Kind::SetDesiredState, &self.service.id, &replica.id, detail);
-        self.plan.actions.push(Action { desired_state: Some(state.to_string()), ..action });
+        self.push(&replica.id, Step::SetDesiredState(state.to_string()), detail);
     }
 }

@@ -1,7 +1,8 @@
 //! Rollouts: telling replicas to run the newest generation, and how long they have been told.
 
-use super::{Action, Kind, Planner};
+use super::Planner;
 use crate::clock::Timestamp;
+use crate::scheduler::step::Step;
 use crate::scheduler::view::ReplicaView;
 use serde::Serialize;
 use serde_json::Value;
@@ -28,7 +29,8 @@ impl<'v> Planner<'_, 'v> {
     pub(super) fn roll(&mut self) {
         let (policy, generation) = (&self.service.policy, self.service.generation);
         let says = |value: &Option<Value>| value.as_ref().and_then(Value::as_i64) == Some(generation);
-        let gone: HashSet<&str> = self.plan.actions.iter().filter(|a| a.action == Kind::ScaleDown).map(|a| a.replica_id.as_str()).collect();
+        let dropped = self.plan.actions.iter().filter(|a| matches!(a.step, Step::ScaleDown { .. }));
+        let gone: HashSet<&str> = dropped.map(|a| a.replica_id.as_str()).collect();
         let is_old = |r: &&ReplicaView| !says(&r.facts.applied_generation) && !gone.contains(r.id.as_str());
         let old: Vec<&'v ReplicaView> = self.service.replicas.iter().filter(is_old).collect();
         let is_queued =
@@ -38,7 +40,7 @@ impl<'v> Planner<'_, 'v> {
         for replica in others.into_iter().take(at_once.saturating_sub(queued.len())) {
             let runs = replica.facts.applied_generation.as_ref().map_or("none".to_string(), ToString::to_string);
             let detail = format!("generation {runs} is to become {generation}");
-            self.plan.actions.push(Action::of(Kind::QueueRollingUpdate, &self.service.id, &replica.id, detail));
+            self.push(&replica.id, Step::QueueRollingUpdate, detail);
         }
         if let Some(waiting_since) = queued.iter().map(|r| queued_at(r)).min() {
             self.tell_rollout(old.len(), queued.len(), waiting_since);

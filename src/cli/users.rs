@@ -1,0 +1,128 @@
+//! Commands about users and passwords.
+
+use super::answers::{encoded, listed, remove, shown};
+use super::args::{Args, Command, Failure, Opt, command, opt};
+use super::connect::{FIRST_PASSWORD, SIGN_IN, signed_in};
+use super::{output, server};
+use crate::offline;
+use serde_json::json;
+
+/// Options of `user create`.
+const ADD: &[Opt] = &[opt("role", "ROLE", "viewer, operator or admin; required")];
+
+/// How a new password is given.
+const NEW_PASSWORD: &[Opt] = &[
+    opt("new-password-file", "FILE", "file with the new password; - reads standard input"),
+    opt("new-password", "TEXT", "the new password; others on this machine can see it [UPTIMEMESH_NEW_PASSWORD]"),
+];
+
+/// Options of `admin reset-password`.
+const RESET: &[Opt] = &[
+    opt("username", "NAME", "whose password (default admin)"),
+    opt("new-password-file", "FILE", "file with the new password; - reads standard input; without it one is made and printed"),
+];
+
+/// Options of `set-password`, beside the new password.
+const SET_PASSWORD: &[Opt] =
+    &[opt("setup-code", "CODE", "where it is the first password and the server is another machine: what its start printed")];
+
+/// Every command of this file.
+pub const COMMANDS: &[Command] = &[
+    command("user list", "", "List users.", &[SIGN_IN], list),
+    command("user show", "NAME", "Print a user.", &[SIGN_IN], show),
+    command("user create", "NAME", "Create a user.", &[ADD, NEW_PASSWORD, SIGN_IN], create)
+        .formerly(&["user add"])
+        .example("uptimemesh user create alice --role operator --new-password-file FILE"),
+    command("user role", "NAME ROLE", "Change the role of a user; ends the user's sessions.", &[SIGN_IN], role),
+    command("user set-password", "NAME", "Set the password of another user.", &[NEW_PASSWORD, SIGN_IN], set_password),
+    command("user reset-password", "", "Set a password in the server's own data, on its machine.", &[RESET], reset_password)
+        .with_settings()
+        .formerly(&["admin reset-password"]),
+    command("user delete", "NAME", "Remove a user, with all sessions and API tokens.", &[SIGN_IN], delete),
+    command("set-password", "", "Change your own password; ends your sessions.", &[NEW_PASSWORD, SET_PASSWORD, SIGN_IN], set_own_password),
+    command("whoami", "", "Print who you are to the control plane.", &[SIGN_IN], whoami),
+];
+
+/// The new password that the command line gives.
+fn new_password(args: &Args) -> Option<String> {
+    let new = args.secret("new-password", "UPTIMEMESH_NEW_PASSWORD");
+    if new.is_none() {
+        args.fault("the new password is missing: --new-password-file FILE".to_string());
+    }
+    new
+}
+
+fn list(args: &Args) -> Result<(), Failure> {
+    let list = signed_in(args)?.list("/users")?;
+    let keys = ["name", "role", "must_change_password", "created_at", "updated_at"];
+    listed(args, list, &["NAME", "ROLE", "MUST CHANGE PASSWORD", "CREATED", "UPDATED"], &keys);
+    Ok(())
+}
+
+fn show(args: &Args) -> Result<(), Failure> {
+    shown(args, &signed_in(args)?.get(&path(args))?);
+    Ok(())
+}
+
+fn create(args: &Args) -> Result<(), Failure> {
+    let body = json!({"name": args.word(0), "role": args.required("role"), "password": new_password(args)});
+    shown(args, &signed_in(args)?.post("/users", &body)?);
+    Ok(())
+}
+
+fn role(args: &Args) -> Result<(), Failure> {
+    let api = signed_in(args)?;
+    let path = path(args);
+    let (_, tag) = api.get_tagged(&path)?;
+    shown(args, &api.patch_if(&path, &json!({"role": args.word(1)}), &tag)?);
+    Ok(())
+}
+
+fn delete(args: &Args) -> Result<(), Failure> {
+    remove(args, &path(args))
+}
+
+fn path(args: &Args) -> String {
+    format!("/users/{}", encoded(args.word(0)))
+}
+
+fn set_password(args: &Args) -> Result<(), Failure> {
+    let body = json!({"password": new_password(args)});
+    signed_in(args)?.post(&format!("{}/password", path(args)), &body)?;
+    output::print("The password is set; it must be changed at the next sign-in. Every session of this user has ended.\n");
+    Ok(())
+}
+
+fn whoami(args: &Args) -> Result<(), Failure> {
+    shown(args, &signed_in(args)?.get("/auth/me")?);
+    Ok(())
+}
+
+fn reset_password(args: &Args) -> Result<(), Failure> {
+    let name = args.get("username").unwrap_or("admin");
+    let given = args.secret("new-password", "UPTIMEMESH_NEW_PASSWORD");
+    let is_given = given.is_some();
+    let config = server::config(args)?;
+    let (password, is_new) = offline::reset_password(&config, name, given)?;
+    let name = output::ascii(&name.to_lowercase());
+    let said = if is_given { format!("The password of {name} is set.") } else { format!("The new password of {name} is {password}") };
+    output::print(&match is_new {
+        true => format!("{said}\nThere was nobody of this name: {name} is a new admin.\n"),
+        false => format!("{said}\nEvery session and API token of this user has ended.\n"),
+    });
+    Ok(())
+}
+
+fn set_own_password(args: &Args) -> Result<(), Failure> {
+    let new = args.secret("new-password", "UPTIMEMESH_NEW_PASSWORD");
+    let current = args.secret("password", "UPTIMEMESH_PASSWORD").unwrap_or(FIRST_PASSWORD.to_string());
+    if new.is_none() {
+        args.fault("the new password is missing: --new-password-file FILE".to_string());
+    }
+    let mut api = signed_in(args)?;
+    let answer =
+        api.post("/auth/password", &json!({"current_password": current, "new_password": new, "setup_code": args.get("setup-code")}))?;
+    api.adopt(&answer);
+    output::print("The password is changed; every session made before has ended.\n");
+    Ok(())
+}
