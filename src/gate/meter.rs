@@ -11,7 +11,7 @@ use crate::model::address;
 /// is about all others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meter {
-    /// Nothing is left to count: all others are refused, and an address that was refused too often waits.
+    /// Only signed-in callers get through. An address that was refused too often waits.
     Caller,
     /// Each call costs its address one of those that anonymous callers have. It is open also where the address was
     /// refused too often: the neighbours of a bad client must not lose it.
