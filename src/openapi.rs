@@ -122,7 +122,10 @@ fn ask(app: &App, route: &Route) {
     // What it answers is of no interest, only what it asked for on the way.
     let _ = match route.handler.access {
         Open(handler) | Handler::Checked(handler) => handler(app, &request),
-        Handler::ByNode(handler) => handler(app, &request, &node),
+        Handler::ByNode(handler) => {
+            describe::header(node_calls::RUN);
+            handler(app, &request, &node)
+        }
         Handler::By(_, handler) => handler(app, &request, &nobody),
     };
 }
