@@ -10,6 +10,7 @@ mod clock;
 mod config;
 mod control;
 mod crypto;
+mod docs;
 mod error;
 mod files;
 #[cfg(any(test, fuzzing))]

@@ -50,6 +50,7 @@ pub const TABLES: &[&[Route]] = &[
     ui::ca::ROUTES,
     ui::backups::ROUTES,
     ui::settings::ROUTES,
+    ui::docs::ROUTES,
     ui::sessions::ROUTES,
 ];
 

@@ -2,6 +2,7 @@
 
 use crate::config::{Config, REQUESTS_PER_SECOND};
 use crate::control::access::auth;
+pub use crate::control::events::Cursor;
 use crate::control::trust::{ca, join_tokens, tls};
 use crate::error::{Chain, Doing, Error, Result};
 use crate::http::Limits;
@@ -51,6 +52,19 @@ pub struct Server {
     app: Arc<App>,
     stop: Stop,
     running: Mutex<Option<Running>>,
+}
+
+/// A service that the scheduler cannot place as it should be.
+#[derive(PartialEq)]
+pub struct Unplaced {
+    /// Which.
+    pub service_id: String,
+    /// Replicas that have a node.
+    pub placed: usize,
+    /// Replicas that it should have.
+    pub desired: usize,
+    /// The first warning of its plan; empty for none.
+    pub why: String,
 }
 
 struct Running {
@@ -160,6 +174,29 @@ impl Server {
         const TTL_S: i64 = 300;
         join_tokens::ensure_authority(&self.app.control)?;
         join_tokens::create(&self.app.control, Admits { node_id: Some(node_id.to_string()), ..JoinRole::Core.into() }, TTL_S)
+    }
+
+    /// Creates a join string that admits one worker within this time; `None` where the server speaks no TLS.
+    pub fn invite_worker(&self, ttl_s: i64) -> Result<Option<String>> {
+        join_tokens::create(&self.app.control, JoinRole::Worker.into(), ttl_s).map(|token| token.join_string)
+    }
+
+    /// The events from here on.
+    pub fn events(&self) -> Cursor {
+        Cursor::at_end(&self.app.control)
+    }
+
+    /// The services that have fewer replicas than they should, and no node to put more on.
+    pub fn unplaced(&self) -> Result<Vec<Unplaced>> {
+        let services = self.app.scheduler.health(&self.app.control)?.into_iter().map(|health| health.plan);
+        let short = services.filter(|plan| plan.actual_replicas < plan.desired_replicas);
+        let unplaced = short.map(|plan| Unplaced {
+            service_id: plan.service_id,
+            placed: plan.actual_replicas,
+            desired: plan.desired_replicas,
+            why: plan.warnings.into_iter().next().unwrap_or_default(),
+        });
+        Ok(unplaced.collect())
     }
 
     /// Whether the account that came with the database still has the password that everybody knows.

@@ -43,8 +43,11 @@ pub struct Joining<'a> {
 }
 
 /// Enrols this machine and keeps its identity in `dir`. Gives the server's answer.
-pub fn join(api: &Api, dir: &Path, ask: &Joining) -> std::result::Result<Value, String> {
-    let said = |e: Error| crate::error::Chain(&e).to_string();
+pub fn join(api: &Api, dir: &Path, ask: &Joining) -> std::result::Result<Value, CallError> {
+    let said = |e: Error| CallError::Unreachable(crate::error::Chain(&e).to_string());
+    // A server that is another's, or is not there, is not told the token, and nothing is left here of the try.
+    api.reach()?;
+    let is_new = !dir.exists();
     let key = Identity::ensure_key(dir).map_err(said)?;
     let mut names = vec![ask.node_id.to_string()];
     let address = ask.mesh_ip.and_then(|ip| ip.split('/').next()?.parse::<IpAddr>().ok());
@@ -61,9 +64,12 @@ pub fn join(api: &Api, dir: &Path, ask: &Joining) -> std::result::Result<Value, 
         labels: ask.labels.clone(),
         lease_ttl_seconds: ask.lease_ttl_s,
     };
-    // A server that is another's, or is not there, is not told the token.
-    api.reach().map_err(|e| e.to_string())?;
-    let answer = api.join(&body).map_err(|e| e.to_string())?;
+    let joined = api.join(&body);
+    // The key of a refused join is of no use; after a lost answer the next try needs it.
+    if is_new && joined.as_ref().is_err_and(CallError::is_refusal) {
+        let _ = std::fs::remove_dir_all(dir);
+    }
+    let answer = joined?;
     Identity::keep(dir, &answer).map_err(said)?;
     Identity::keep_urls(dir, &api.urls()).map_err(said)?;
     Ok(answer)

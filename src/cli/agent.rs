@@ -144,11 +144,19 @@ fn lease_ttl(args: &Args) -> i64 {
     ttl_s
 }
 
-fn agent(args: &Args) -> Result<(), Failure> {
-    let (node_id, dir) = node_as_owner(args)?;
-    let ttl_s = lease_ttl(args);
+/// How an agent works, as the command line and the environment say.
+pub(super) struct AgentConfig {
+    ttl_s: i64,
+    update_dir: PathBuf,
+    update_state: PathBuf,
+    log_level: LevelFilter,
+    log_file: Option<PathBuf>,
+}
+
+/// The configuration of the agent whose identity is in this directory.
+pub(super) fn agent_config(args: &Args, dir: &Path) -> AgentConfig {
     let level = said(args, "log-level", "LOG_LEVEL").unwrap_or("INFO".to_string());
-    let level = match level.to_ascii_uppercase().as_str() {
+    let log_level = match level.to_ascii_uppercase().as_str() {
         "WARNING" => LevelFilter::Warn,
         "CRITICAL" => LevelFilter::Error,
         word => word.parse().unwrap_or_else(|_| {
@@ -158,15 +166,30 @@ fn agent(args: &Args) -> Result<(), Failure> {
     };
     // Identities are in `identities` of the data directory, updates are beside that.
     let beside = dir.ancestors().nth(2).map_or(PathBuf::from(UPDATE), |data| data.join(UPDATE));
-    let update_dir = args.get("update-dir").map_or(beside, PathBuf::from);
-    let update_state = PathBuf::from(args.get("update-state").unwrap_or(UPDATE_STATE));
-    let way = way(args, &dir)?;
-    logger::init(level, said(args, "log-file", "LOG_FILE").map(PathBuf::from))?;
-    let identity = Identity::load(&dir, &node_id)?;
+    AgentConfig {
+        ttl_s: lease_ttl(args),
+        update_dir: args.get("update-dir").map_or(beside, PathBuf::from),
+        update_state: PathBuf::from(args.get("update-state").unwrap_or(UPDATE_STATE)),
+        log_level,
+        log_file: said(args, "log-file", "LOG_FILE").map(PathBuf::from),
+    }
+}
+
+fn agent(args: &Args) -> Result<(), Failure> {
+    let (node_id, dir) = node_as_owner(args)?;
+    let config = agent_config(args, &dir);
+    work(args, &node_id, &dir, config)
+}
+
+/// Works as the agent of this node until the process is asked to end.
+pub(super) fn work(args: &Args, node_id: &str, dir: &Path, config: AgentConfig) -> Result<(), Failure> {
+    let way = way(args, dir)?;
+    logger::init(config.log_level, config.log_file)?;
+    let identity = Identity::load(dir, node_id)?;
     let stop = Stop::default();
     signals::listen(&stop)?;
-    let updates = Updates::new(update_dir.join("request.json"), update_state);
-    let mut agent = Agent::new(way, identity, ttl_s, updates)?;
+    let updates = Updates::new(config.update_dir.join("request.json"), config.update_state);
+    let mut agent = Agent::new(way, identity, config.ttl_s, updates)?;
     // Whether the control plane can be reached now is not what a machine's start should wait for.
     notify::ready();
     agent.run(&stop);

@@ -1,19 +1,32 @@
 //! `join`: enrols this machine as a node.
 
-use super::agent::{IDENTITY, node_as_owner};
+use super::agent::{IDENTITY, agent_config, named, node_as_owner, work};
 use super::answers::warnings;
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{api_url, authorities};
-use super::output;
+use super::{output, units};
 use crate::agent::beat::{self, Joining};
-use crate::client::{Api, Trust};
+use crate::agent::identity::Identity;
+use crate::client::{Api, CallError, Trust};
 use crate::model::join_string::JoinString;
 use crate::model::leases::LEASE_TTL_S;
+use crate::sys::run;
 use serde_json::Value;
+use std::io::{self, IsTerminal};
+use std::path::Path;
+
+/// What runs the installer.
+const SHELL: &str = "/bin/sh";
 
 /// Options of `join`.
 const JOIN: &[Opt] = &[
-    opt("join-file", "FILE", "file with the join string; - reads standard input; as an argument others can see it [UPTIMEMESH_JOIN]"),
+    opt(
+        "join-file",
+        "FILE",
+        "file with the join string; - reads standard input; others can see one that is an argument, so it is for one machine and soon ends [UPTIMEMESH_JOIN]",
+    ),
+    opt("run", "", "then keep this node's lease alive, as the command agent, until it is stopped"),
+    opt("install", "", "join as a service that starts with the machine; needs root"),
     opt("token-file", "FILE", "file with the join token; - reads standard input"),
     opt("token", "TEXT", "the join token; others on this machine can see it [UPTIMEMESH_TOKEN]"),
     opt("role", "ROLE", "core, worker or gateway, as the token says; a join string says it itself"),
@@ -38,21 +51,25 @@ pub const COMMANDS: &[Command] =
         .example("uptimemesh join --join-file join")];
 
 /// The join string on the command line, in a file, on standard input or in the environment; `None` where V1's options are used.
-fn invitation(args: &Args) -> Option<Invitation> {
-    let text = args.words.first().cloned().or_else(|| args.token("join", "UPTIMEMESH_JOIN"))?;
+fn join_string(args: &Args) -> Option<String> {
+    args.words.first().cloned().or_else(|| args.token("join", "UPTIMEMESH_JOIN"))
+}
+
+/// What a join string says.
+fn invitation(args: &Args, text: &str) -> Invitation {
     if args.get("token").is_some() || args.get("token-file").is_some() || args.get("api-url").is_some() {
         args.fault("a join string says where and with which token to join: leave --api-url, --token and --token-file out".to_string());
     }
-    match JoinString::parse(&text) {
+    match JoinString::parse(text) {
         Ok(join) => {
             if args.get("role").is_some_and(|role| role != join.role) {
                 args.fault(format!("--role must be {}, as the join string says, or be left out", join.role));
             }
-            Some(Invitation { urls: join.urls(), trust: Some(Trust::Pinned(join.authority)), token: join.token, role: join.role })
+            Invitation { urls: join.urls(), trust: Some(Trust::Pinned(join.authority)), token: join.token, role: join.role }
         }
         Err(why) => {
             args.fault(why.to_string());
-            Some(Invitation { urls: Vec::new(), trust: None, token: String::new(), role: String::new() })
+            Invitation { urls: Vec::new(), trust: None, token: String::new(), role: String::new() }
         }
     }
 }
@@ -68,13 +85,13 @@ fn v1_invitation(args: &Args) -> Invitation {
 
 fn join(args: &Args) -> Result<(), Failure> {
     // What the command line names is read first: it may be root's alone.
-    let pinned = invitation(args);
-    let is_pinned = pinned.is_some();
-    let invitation = match pinned {
-        Some(invitation) => invitation,
-        None => v1_invitation(args),
-    };
+    let text = join_string(args);
+    let invitation = text.as_deref().map_or_else(|| v1_invitation(args), |text| invitation(args, text));
+    if args.has("install") {
+        return install(args, text.as_deref());
+    }
     let (node_id, dir) = node_as_owner(args)?;
+    let config = args.has("run").then(|| agent_config(args, &dir));
     let ask = Joining {
         token: &invitation.token,
         node_id: &node_id,
@@ -93,22 +110,78 @@ fn join(args: &Args) -> Result<(), Failure> {
     };
     let api = api.map_err(|why| Failure::Usage(vec![why]))?;
     eprintln!("Joining {} as {node_id} ...", invitation.urls.join(" or "));
-    let answer = beat::join(&api, &dir, &ask)?;
-    output::json(&answer);
-    if let Some(warning) = replaced(&answer) {
-        eprintln!("{warning}");
-    }
-    warnings(&answer);
-    eprintln!("Joined {} as {node_id}; the identity is in {}.", api.url(), dir.display());
-    if !is_pinned {
+    let was_node = Identity::exists(&dir);
+    let answer = beat::join(&api, &dir, &ask).map_err(|e| refusal(e, &node_id, was_node))?;
+    report(&answer, &ask, &api.url(), &dir, config.is_some());
+    if text.is_none() {
         let how = if secure { "checked by public authorities or --ca-file" } else { "not encrypted" };
         eprintln!(
             "The token went to {} {how}. A join string (join_string in the answer of create-token) pins the cluster's own authority.",
             api.url()
         );
     }
-    eprintln!("Now keep its lease alive: uptimemesh agent --node-id {node_id}");
-    Ok(())
+    config.map_or(Ok(()), |config| work(args, &node_id, &dir, config))
+}
+
+/// Says what a join did: on a terminal in three lines, elsewhere by the server's answer.
+fn report(answer: &Value, ask: &Joining, url: &str, dir: &Path, runs: bool) {
+    let (node_id, dir) = (ask.node_id, dir.display());
+    let is_terminal = io::stdout().is_terminal();
+    if is_terminal {
+        let next = if runs {
+            "Its agent runs here until it is stopped.".to_string()
+        } else {
+            format!("Next: uptimemesh agent --node-id {node_id}")
+        };
+        output::print(&format!(
+            "This machine is now the node {node_id} ({}) of the control plane at {url}.\n\
+             Its identity is in {dir}; whoever has that directory is this node.\n{next}\n",
+            ask.role
+        ));
+    } else {
+        output::json(answer);
+    }
+    if let Some(warning) = replaced(answer) {
+        eprintln!("{warning}");
+    }
+    warnings(answer);
+    if !is_terminal {
+        eprintln!("Joined {url} as {node_id}; the identity is in {dir}.");
+    }
+    if !is_terminal && !runs {
+        eprintln!("Now keep its lease alive: uptimemesh agent --node-id {node_id}");
+    }
+}
+
+/// A join that failed, with what to do next where the server refused it.
+fn refusal(e: CallError, node_id: &str, was_node: bool) -> Failure {
+    let CallError::Refused { status, .. } = &e else { return e.into() };
+    let next = match status {
+        401 | 409 if was_node => {
+            format!("This machine is the node {node_id} already; its agent needs no other token: uptimemesh agent --node-id {node_id}")
+        }
+        401 => "Create another join string: uptimemesh token create --role worker --join-string".to_string(),
+        409 => format!("If this is another machine than the node {node_id}, give it an id of its own: --node-id ID"),
+        _ => return e.into(),
+    };
+    Failure::Failed(format!("{e}\n{next}"))
+}
+
+/// Becomes the installer, which joins as the services' user and starts the agent as a service. The join string goes by standard input.
+fn install(args: &Args, join: Option<&str>) -> Result<(), Failure> {
+    let not_handed_on = JOIN.iter().chain(IDENTITY).map(|o| o.name).filter(|name| !["join-file", "install", "node-id"].contains(name));
+    not_handed_on.filter(|name| args.has(name)).for_each(|name| args.fault(format!("--install takes no --{name}")));
+    let named = named(args);
+    let Some(join) = join else {
+        args.fault("--install needs a join string".to_string());
+        return args.finish();
+    };
+    args.finish()?;
+    let own = std::env::current_exe().map_err(|e| format!("this program's own file cannot be found: {e}"))?;
+    let mut line: Vec<String> = ["-c", units::INSTALLER, "install.sh", "join", "--join-file", "-"].map(str::to_string).to_vec();
+    line.push(format!("--bin={}", own.display()));
+    line.extend(named.map(|id| format!("--node-id={id}")));
+    Err(run::become_program_reading(SHELL, &line, join.as_bytes()).into())
 }
 
 /// Whose place a join has taken, as a warning.

@@ -64,7 +64,7 @@ fn list(at: &At) -> Reply {
         parts::field("Node", "node", node),
     ];
     let none = match found.items.is_empty() {
-        true => page!("events_none.html", text = "No event is like that."),
+        true => page!("events_none.html", text = "No events match."),
         false => Html::empty(),
     };
     let next = found.next.as_ref().map_or_else(Html::empty, |next| page!("next.html", href = &href(next)));

@@ -1,6 +1,7 @@
 //! Nodes: the list, a page for each, and what an operator may do with one.
 
-use super::{At, Deed, ROWS_MAX, back_to, events, field, lease_strip, load, node_room, node_runs, notice, parts, run};
+use super::actions::{Action, Actions, no_fields};
+use super::{At, ROWS_MAX, back_to, events, field, lease_strip, load, node_room, node_runs, notice, parts, run};
 use crate::clock;
 use crate::control::Control;
 use crate::control::fleet::{lookalikes, nodes};
@@ -33,8 +34,8 @@ pub const ROUTES: &[Route] = &[
     route(Get, "/ui/nodes/{node_id}", By(Viewer, |c, r, u| run(c, r, u, show))),
     route(Post, "/ui/nodes/{node_id}/labels", By(Operator, |c, r, u| run(c, r, u, set_labels))),
     route(Post, "/ui/nodes/{node_id}/room", By(Operator, |c, r, u| run(c, r, u, node_room::save))),
-    route(Get, "/ui/nodes/{node_id}/{deed}", By(Operator, |c, r, u| run(c, r, u, ask))),
-    route(Post, "/ui/nodes/{node_id}/{deed}", By(Operator, |c, r, u| run(c, r, u, act))),
+    route(Get, "/ui/nodes/{node_id}/{action}", By(Operator, |c, r, u| run(c, r, u, |at| ACTIONS.ask(at)))),
+    route(Post, "/ui/nodes/{node_id}/{action}", By(Operator, |c, r, u| run(c, r, u, |at| ACTIONS.act(at)))),
 ];
 
 const PLACE: &str = "Nodes";
@@ -93,7 +94,7 @@ fn list(at: &At) -> Reply {
     heads.extend(parts::heads(&["~Mesh address", "~Labels"]));
     let filtered = [role, state, label, text].iter().any(|f| !f.is_empty());
     let table = match (found.is_empty(), filtered) {
-        (true, true) => parts::hint("No node is like that."),
+        (true, true) => parts::hint("No nodes match."),
         (true, false) => parts::empty("No nodes yet. Make a join string for the first machine:", "uptimemesh create-token --role worker"),
         _ => parts::table("Nodes", &heads, rows),
     };
@@ -230,7 +231,7 @@ pub(super) fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -
         false => parts::code(&text),
     };
     let body = Html::concat(vec![
-        page!("head.html", title = &node.name, actions = &actions(at, &node), notice = above),
+        page!("head.html", title = &node.name, actions = &buttons(at, &node), notice = above),
         follows,
         parts::section("Labels", &labels),
         node_room::form(at, &node, &tag),
@@ -278,124 +279,142 @@ fn drain(node: &Node, left: u64) -> Html {
     page!("progress.html", max = &max.to_string(), value = &done.to_string(), text = &text)
 }
 
-fn actions(at: &At, node: &Node) -> Html {
+fn buttons(at: &At, node: &Node) -> Html {
     if !at.may(Operator) {
         return Html::empty();
     }
     let is = |key: &str, value: bool| node.status.get(key) == Some(&Value::Bool(value));
     let closed = is(status_keys::SCHEDULABLE, false) || is(status_keys::DRAINING, true);
-    let shown = DEEDS.iter().filter(|deed| match deed.word {
-        "uncordon" => closed,
-        "cordon" => !closed,
-        "drain" => !is(status_keys::DRAINING, true),
+    ACTIONS.buttons(&parts::path("nodes", &node.id), |action| match action.word {
+        UNCORDON => closed,
+        CORDON => !closed,
+        DRAIN => !is(status_keys::DRAINING, true),
         _ => true,
-    });
-    let path = parts::path("nodes", &node.id);
-    let button =
-        |deed: &NodeDeed| parts::button(&format!("{path}/{}", deed.word), deed.button, if deed.is_dangerous { "danger" } else { "" });
-    Html::concat(shown.map(button).collect())
+    })
 }
 
-type Act = fn(&Control, String, Condition) -> Result<Versioned<Node>>;
+const CORDON: &str = "cordon";
+const UNCORDON: &str = "uncordon";
+const DRAIN: &str = "drain";
 
 /// What an operator may do with a node.
-struct NodeDeed {
-    word: &'static str,
-    button: &'static str,
-    will: &'static [&'static str],
-    is_dangerous: bool,
-    /// What is called; deleting is another thing.
-    act: Option<Act>,
+const ACTIONS: Actions = Actions {
+    place: PLACE,
+    word: |at| at.arg(1),
+    object: |at| {
+        let node = nodes::show(at.control, at.arg(0))?.object;
+        Ok((node.name, parts::path("nodes", &node.id)))
+    },
+    rows: &[
+        Action {
+            word: CORDON,
+            label: "Cordon",
+            is_dangerous: false,
+            effects: |at| effects(at, &["No new replica is placed on this node.", "Replicas that run there move to other nodes that fit."]),
+            fields: no_fields,
+            handler: |at| mark(at, nodes::cordon),
+            leads_to: None,
+        },
+        Action {
+            word: UNCORDON,
+            label: "Uncordon",
+            is_dangerous: false,
+            effects: |at| {
+                effects(at, &["The node may take replicas again.", "A drain ends where it is; what has moved away stays where it went."])
+            },
+            fields: no_fields,
+            handler: |at| mark(at, nodes::uncordon),
+            leads_to: None,
+        },
+        Action {
+            word: DRAIN,
+            label: "Drain",
+            is_dangerous: false,
+            effects: |at| {
+                effects(
+                    at,
+                    &[
+                        "No new replica is placed on this node.",
+                        "Its replicas move away step by step, as many at once as their service's max_unavailable allows.",
+                        "A replica that fits nowhere else stays, and the node's page says so.",
+                    ],
+                )
+            },
+            fields: no_fields,
+            handler: |at| mark(at, nodes::drain),
+            leads_to: None,
+        },
+        Action {
+            word: "reboot-marker",
+            label: "Request a reboot",
+            is_dangerous: false,
+            effects: |at| {
+                effects(
+                    at,
+                    &[
+                        "The node's status says that a reboot is requested.",
+                        "This server reboots nothing; the operator of the machine does it.",
+                    ],
+                )
+            },
+            fields: no_fields,
+            handler: |at| mark(at, nodes::mark_reboot),
+            leads_to: None,
+        },
+        Action {
+            word: "rotate-wg-keys",
+            label: "Rotate WireGuard keys",
+            is_dangerous: false,
+            effects: |at| {
+                effects(
+                    at,
+                    &["The node's status requests new WireGuard keys.", "Its tunnels are interrupted for a moment when it creates them."],
+                )
+            },
+            fields: no_fields,
+            handler: |at| mark(at, nodes::rotate_wg_keys),
+            leads_to: None,
+        },
+        Action {
+            word: "delete",
+            label: "Delete",
+            is_dangerous: true,
+            effects: |at| {
+                effects(
+                    at,
+                    &[
+                        "The node is forgotten, and its identity is revoked at once: its heartbeats are refused from now on.",
+                        "To come back it must join again, with a new join string.",
+                    ],
+                )
+            },
+            fields: |_| {
+                let what = "Delete it although replicas or router assignments name it; those assignments go too.";
+                Ok(parts::checkbox("force", what))
+            },
+            handler: |at| {
+                let force = !field(&at.form(), "force").is_empty();
+                nodes::delete(at.control, at.arg(0).to_string(), Condition::default(), force)
+            },
+            leads_to: Some("/ui/nodes"),
+        },
+    ],
+};
+
+fn mark(at: &At, mark: fn(&Control, String, Condition) -> Result<Versioned<Node>>) -> Result<()> {
+    mark(at.control, at.arg(0).to_string(), Condition::default()).map(drop)
 }
 
-const DEEDS: &[NodeDeed] = &[
-    NodeDeed {
-        word: "cordon",
-        button: "Cordon",
-        will: &["No new replica is placed on this node.", "Replicas that run there move to other nodes that fit."],
-        is_dangerous: false,
-        act: Some(nodes::cordon),
-    },
-    NodeDeed {
-        word: "uncordon",
-        button: "Uncordon",
-        will: &["The node may take replicas again.", "A drain ends where it is; what has moved away stays where it went."],
-        is_dangerous: false,
-        act: Some(nodes::uncordon),
-    },
-    NodeDeed {
-        word: "drain",
-        button: "Drain",
-        will: &[
-            "No new replica is placed on this node.",
-            "Its replicas move away step by step, as many at once as their service's max_unavailable allows.",
-            "A replica that fits nowhere else stays, and the node's page says so.",
-        ],
-        is_dangerous: false,
-        act: Some(nodes::drain),
-    },
-    NodeDeed {
-        word: "reboot-marker",
-        button: "Ask for a reboot",
-        will: &[
-            "The node's status says that a reboot is asked for.",
-            "Nothing is rebooted by this server; whoever looks after the machine does it.",
-        ],
-        is_dangerous: false,
-        act: Some(nodes::mark_reboot),
-    },
-    NodeDeed {
-        word: "rotate-wg-keys",
-        button: "Rotate WireGuard keys",
-        will: &["The node's status asks for new WireGuard keys.", "Its tunnels are interrupted for a moment when it makes them."],
-        is_dangerous: false,
-        act: Some(nodes::rotate_wg_keys),
-    },
-    NodeDeed {
-        word: "delete",
-        button: "Delete",
-        will: &[
-            "The node is forgotten, and its identity is revoked at once: its heartbeats are refused from now on.",
-            "To come back it must join again, with a new join string.",
-        ],
-        is_dangerous: true,
-        act: None,
-    },
-];
-
-/// The node and the action that a path names.
-fn deed(at: &At) -> Result<(Deed, &'static NodeDeed, Node)> {
-    let found = DEEDS.iter().find(|deed| deed.word == at.arg(1)).ok_or_else(|| Error::not_found("Page"))?;
-    let node = nodes::show(at.control, at.arg(0))?.object;
-    let placed = replicas::list(at.control, &Paging::first(1), None, Some(&node.id))?.total;
-    let mut will: Vec<String> = found.will.iter().map(ToString::to_string).collect();
-    will.push(match placed {
+/// Effects of an action, with how many replicas they concern.
+fn effects(at: &At, effects: &[&str]) -> Result<Vec<String>> {
+    let placed = replicas::list(at.control, &Paging::first(1), None, Some(at.arg(0)))?.total;
+    let mut effects: Vec<String> = effects.iter().map(ToString::to_string).collect();
+    effects.push(match placed {
         0 => "No replicas are placed there now.".to_string(),
-        n => format!("{} placed there now.", if n == 1 { "1 replica is".to_string() } else { format!("{n} replicas are") }),
+        1 => "1 replica is placed there now.".to_string(),
+        n => format!("{n} replicas are placed there now."),
     });
-    let fields = match found.act {
-        None => parts::checkbox("force", "Delete it although replicas or router assignments name it; those assignments go too."),
-        Some(_) => Html::empty(),
-    };
-    let back = if found.act.is_some() { parts::path("nodes", &node.id) } else { "/ui/nodes".to_string() };
-    let title = format!("{}: {}", found.button, node.name);
-    Ok((Deed { title, will, button: found.button, is_dangerous: found.is_dangerous, fields, back }, found, node))
-}
-
-fn ask(at: &At) -> Reply {
-    let (mut deed, _, node) = deed(at)?;
-    deed.back = parts::path("nodes", &node.id);
-    at.confirm(PLACE, &deed, None)
-}
-
-fn act(at: &At) -> Reply {
-    let (deed, found, node) = deed(at)?;
-    let done = match found.act {
-        Some(act) => act(at.control, node.id, Condition::default()).map(drop),
-        None if found.word == "delete" => nodes::delete(at.control, node.id, Condition::default(), !field(&at.form(), "force").is_empty()),
-        None => return Err(Error::not_found("Page")),
-    };
-    at.did(PLACE, &deed, found.word, done)
+    Ok(effects)
 }
 
 fn set_labels(at: &At) -> Reply {
@@ -418,7 +437,7 @@ fn read_labels(text: &str) -> Result<BTreeMap<String, String>> {
     let mut labels = Object::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let Some((key, value)) = line.split_once('=') else {
-            return Err(Error::Malformed(format!("This line is no key=value: {line}")));
+            return Err(Error::Malformed(format!("Expected key=value, got: {line}")));
         };
         labels.insert(key.trim().to_string(), value.trim().into());
     }

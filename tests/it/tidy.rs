@@ -17,6 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("json", &[]),
     ("logger", &[]),
     ("html", &[]),
+    ("docs", &[]),
     ("config", &["crypto", "model"]),
     ("crypto", &[]),
     ("model", &[]),
@@ -29,7 +30,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("upkeep", &["config", "control", "crypto", "model", "scheduler", "store", "sys"]),
     ("gate", &["control", "http", "model", "upkeep"]),
     ("api", &["control", "crypto", "gate", "http", "inputs", "model", "upkeep"]),
-    ("ui", &["control", "gate", "html", "http", "inputs", "model", "scheduler", "upkeep"]),
+    ("ui", &["control", "docs", "gate", "html", "http", "inputs", "model", "scheduler", "upkeep"]),
     ("openapi", &["gate", "http", "model", "routes", "upkeep"]),
     ("routes", &["api", "gate", "http", "model", "openapi", "ui", "upkeep"]),
     ("offline", &["config", "control", "model", "store", "upkeep"]),
@@ -37,7 +38,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("fuzzing", &["config", "control", "crypto", "http", "inputs", "model", "store"]),
     ("client", &["crypto", "model"]),
     ("agent", &["client", "crypto", "model", "sys"]),
-    ("cli", &["agent", "client", "config", "crypto", "model", "offline", "serve", "sys"]),
+    ("cli", &["agent", "client", "config", "crypto", "docs", "model", "offline", "serve", "sys"]),
 ];
 
 const GROUND: &[&str] = &["error", "clock", "thread", "logger", "files", "percent", "text", "json", "buckets", "lanes", "caller"];

@@ -377,7 +377,7 @@ pub const LOG_FIELDS: &[(&str, Form)] = &[
 #[rustfmt::skip]
 const PATH_WORDS: &[&str] = &[
     "add-node", "all", "api-tokens", "app.js", "apply", "auth", "backups", "bootstrap", "ca", "cancel",
-    "certificates", "cluster", "cluster-settings", "cordon", "create", "delete", "download", "drain", "endpoints",
+    "certificates", "cluster", "cluster-settings", "cordon", "create", "delete", "docs", "download", "drain", "endpoints",
     "etcd", "events", "explain", "favicon.ico", "health", "heartbeat", "join", "join-tokens", "keep-run", "labels", "leases",
     "login", "logout", "me", "metrics", "mode", "move", "new-service", "node", "nodes", "openapi.json", "password", "pause",
     "plan", "previous", "rebalance", "reboot-marker", "reconcile", "renew", "replicas", "restart", "restore",
