@@ -88,7 +88,8 @@ pub struct ClientEvent {
     pub fields: Object,
 }
 
-/// An event that is about to be recorded: of a [`catalogue::Kind`], or a client's in a category that is not the server's own.
+/// An event that is about to be recorded: of a [`catalogue::Kind`], or a client's in a category that is not one of
+/// the server's.
 #[derive(Debug)]
 pub struct NewEvent {
     id: Option<String>,
