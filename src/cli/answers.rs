@@ -17,9 +17,14 @@ pub(super) fn listed(args: &Args, table: &Table, fetch: Fetch) -> Result<(), Fai
     Ok(())
 }
 
-/// The same of what is at this path.
+/// Prints or follows the list at this path.
 pub(super) fn listed_at(args: &Args, table: &Table, path: &str) -> Result<(), Failure> {
     listed(args, table, &|api, _| api.list(path))
+}
+
+/// Name of an object, if it differs from its id.
+pub(super) fn other_name(object: &Value) -> Value {
+    if object["name"] == object["id"] { Value::Null } else { object["name"].clone() }
 }
 
 /// Prints an object.

@@ -1,6 +1,6 @@
 //! Commands about services.
 
-use super::answers::{encoded, listed, listed_at, remove, said, shown, warnings};
+use super::answers::{encoded, listed, listed_at, other_name, remove, said, shown, warnings};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
 use super::output::{self, Kind, Table, column, made};
@@ -102,7 +102,7 @@ fn list(args: &Args) -> Result<(), Failure> {
     })
 }
 
-/// The same services with `desired`, `running` and `state`: three calls, however many services there are.
+/// Adds `desired`, `running` and `state` to services, in three calls for any number of them.
 pub(super) fn with_health(api: &Api, mut services: Vec<Value>) -> Called<Vec<Value>> {
     let plans = api.get("/scheduler/plan/all")?;
     let replicas = api.list("/replicas")?;
@@ -131,7 +131,7 @@ pub(super) fn with_health(api: &Api, mut services: Vec<Value>) -> Called<Vec<Val
     Ok(services)
 }
 
-/// How a service is, in a word.
+/// State of a service by the counts of its replicas.
 fn health(replicas: usize, running: usize, outdated: usize, desired: usize) -> &'static str {
     if running < replicas {
         "degraded"
@@ -144,11 +144,7 @@ fn health(replicas: usize, running: usize, outdated: usize, desired: usize) -> &
     }
 }
 
-/// Its name, where that is not its id.
-fn other_name(object: &Value) -> Value {
-    if object["name"] == object["id"] { Value::Null } else { object["name"].clone() }
-}
-
+/// Replicas that run, of those wanted.
 fn running(service: &Value) -> Value {
     json!(format!("{}/{}", service["running"], service["desired"].as_u64().map_or("?".to_string(), |n| n.to_string())))
 }

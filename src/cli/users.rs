@@ -145,7 +145,7 @@ fn set_own_password(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether it is the user's own by now.
+/// State of a password: an administrator's choice must be changed at the next sign-in.
 fn password(user: &Value) -> Value {
     json!(if user["must_change_password"] == true { "must change" } else { "ok" })
 }
