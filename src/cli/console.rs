@@ -1,5 +1,5 @@
-//! The terminal that a control plane was started on: warnings, errors, nodes that join, fail or return, and services without a place, a short
-//! line each. Everything else is in the log file.
+//! The terminal that a control plane was started on: warnings, errors, nodes that join, fail or return, and services
+//! without a place, a short line each. Everything else is in the log file.
 
 use super::output::{self, Tone, painted};
 use crate::clock::{self, Timestamp};
@@ -54,7 +54,8 @@ enum Source {
 pub struct Console(Receiver<Notice>);
 
 impl Console {
-    /// The terminal of this process, which shows no log from here on. `None` where it is not on one, or where no file takes the log.
+    /// The terminal of this process, which shows no log from here on. `None` where it is not on one, or where no file
+    /// takes the log.
     pub fn open(has_log_file: bool) -> Option<Console> {
         if !has_log_file || !io::stdout().is_terminal() || !io::stderr().is_terminal() {
             return None;

@@ -1,4 +1,5 @@
-//! What a command waits for, and for how long: on a terminal one line that is redrawn, elsewhere a line for each change.
+//! What a command waits for, and for how long: on a terminal one line that is redrawn, elsewhere a line for each
+//! change.
 
 use super::args::{Args, Failure};
 use super::output;
@@ -58,7 +59,8 @@ impl Line {
 }
 
 impl Progress {
-    /// Begins a wait for work that the server does. Ctrl-C ends the program and says that the work continues there, and that `again` shows it.
+    /// Begins a wait for work that the server does. Ctrl-C ends the program and says that the work continues there, and
+    /// that `again` shows it.
     pub fn begin(args: &Args, again: &str) -> Result<Progress, Failure> {
         let progress = Progress::of_own_work(args)?;
         let (line, again) = (Arc::clone(&progress.line), output::ascii(again));
