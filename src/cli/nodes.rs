@@ -251,7 +251,7 @@ fn drain(args: &Args) -> Result<(), Failure> {
         return Ok(());
     }
     let id = said(&node["id"]);
-    let progress = Progress::begin(&format!("uptimemesh node show {id}"))?;
+    let progress = Progress::begin(args, &format!("uptimemesh node show {id}"))?;
     loop {
         let mode = said(&api.get("/scheduler/status")?["mode"]);
         if mode != "auto" {

@@ -201,7 +201,7 @@ fn apply(args: &Args) -> Result<(), Failure> {
     if !output::wants_json(args) {
         output::say(args, &output::ascii(&done));
     }
-    let waited = if args.has("wait") { wait(&api, &id) } else { Ok(()) };
+    let waited = if args.has("wait") { wait(args, &api, &id) } else { Ok(()) };
     if output::wants_json(args) {
         output::structured(args, &service);
     }
@@ -209,8 +209,8 @@ fn apply(args: &Args) -> Result<(), Failure> {
 }
 
 /// Waits until the plan of a service is empty.
-fn wait(api: &Api, id: &str) -> Result<(), Failure> {
-    let progress = Progress::begin(&format!("uptimemesh plan {id}"))?;
+fn wait(args: &Args, api: &Api, id: &str) -> Result<(), Failure> {
+    let progress = Progress::begin(args, &format!("uptimemesh scheduler plan {id}"))?;
     for _ in 0..LOOKS_MAX {
         let plan = api.get(&format!("/scheduler/plan/services/{}", encoded(id)))?;
         let left = plan["actions"].as_array().map_or(0, Vec::len);

@@ -50,7 +50,10 @@ fn up(args: &Args) -> Result<(), Failure> {
     };
     output::print(&banner);
     notify::ready();
-    let following = console.map(|console| console.follow(&server)).transpose().map_err(|e| format!("cannot follow events: {e}"))?;
+    let following = console
+        .map(|console| console.follow(&server, output::style(args).look().has_colour))
+        .transpose()
+        .map_err(|e| format!("cannot follow events: {e}"))?;
     let agent = agent.start()?;
     stop.wait_until_raised();
     notify::stopping();

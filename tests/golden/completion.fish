@@ -148,6 +148,7 @@ complete -c uptimemesh -n __uptimemesh_after -a man -d 'Print the manual page.'
 complete -c uptimemesh -n __uptimemesh_after -a completions -d 'Print the completion of bash, zsh or fish.'
 complete -c uptimemesh -n __uptimemesh_after -a unit -d 'Print a file that an installation needs, or the names of all.'
 complete -c uptimemesh -n __uptimemesh_after -a version -d 'Print the version.'
+complete -c uptimemesh -n __uptimemesh_after -a docs -d 'Print a topic of the documentation, or list all topics.'
 complete -c uptimemesh -n __uptimemesh_after -a help -d 'Print an overview, or the help of a noun or a command.'
 complete -c uptimemesh -n '__uptimemesh_in node list' -l role -x -d 'with this role only'
 complete -c uptimemesh -n '__uptimemesh_in node list' -l lease-state -x -d 'alive, stale, dead or unknown only'
@@ -1715,7 +1716,9 @@ complete -c uptimemesh -n '__uptimemesh_in migrate' -l http-connections-max -x -
 complete -c uptimemesh -n '__uptimemesh_in migrate' -l http-connections-per-address-max -x -d 'connections of one address, 1 to 100000'
 complete -c uptimemesh -n '__uptimemesh_in migrate' -l http-idle-seconds -x -d 'seconds that a silent connection is kept, 1 to 86400; more than a proxy keeps it: usually 60, at Google Cloud 600'
 complete -c uptimemesh -n '__uptimemesh_in migrate' -l http-requests-per-second-max -x -d 'requests a second of one signed-in caller, 1 to 1000000; ten times that at once'
-complete -c uptimemesh -n '__uptimemesh_in join' -l join-file -r -F -d 'file with the join string; - reads standard input; as an argument others can see it [UPTIMEMESH_JOIN]'
+complete -c uptimemesh -n '__uptimemesh_in join' -l join-file -r -F -d 'file with the join string; - reads standard input; others can see one that is an argument, so it is for one machine and soon ends [UPTIMEMESH_JOIN]'
+complete -c uptimemesh -n '__uptimemesh_in join' -l run -d 'then keep this node\'s lease alive, as the command agent, until it is stopped'
+complete -c uptimemesh -n '__uptimemesh_in join' -l install -d 'join as a service that starts with the machine; needs root'
 complete -c uptimemesh -n '__uptimemesh_in join' -l token-file -r -F -d 'file with the join token; - reads standard input'
 complete -c uptimemesh -n '__uptimemesh_in join' -l token -x -d 'the join token; others on this machine can see it [UPTIMEMESH_TOKEN]'
 complete -c uptimemesh -n '__uptimemesh_in join' -l role -x -d 'core, worker or gateway, as the token says; a join string says it itself'
@@ -1827,6 +1830,10 @@ complete -c uptimemesh -n '__uptimemesh_in version' -l api-url -x -d 'the contro
 complete -c uptimemesh -n '__uptimemesh_in version' -l ca-file -r -F -d 'authorities (PEM) to believe over https, instead of the system\'s [UPTIMEMESH_CA_FILE]'
 complete -c uptimemesh -n '__uptimemesh_in version' -l settings-file -r -F -d 'take what this file says as the environment, over what is there; the units of services use it'
 complete -c uptimemesh -n '__uptimemesh_in version' -s h -l help -d 'print this help'
+complete -c uptimemesh -n '__uptimemesh_in docs' -l api-url -x -d 'the control plane (default http://127.0.0.1:8000) [UPTIMEMESH_API_URL]'
+complete -c uptimemesh -n '__uptimemesh_in docs' -l ca-file -r -F -d 'authorities (PEM) to believe over https, instead of the system\'s [UPTIMEMESH_CA_FILE]'
+complete -c uptimemesh -n '__uptimemesh_in docs' -l settings-file -r -F -d 'take what this file says as the environment, over what is there; the units of services use it'
+complete -c uptimemesh -n '__uptimemesh_in docs' -s h -l help -d 'print this help'
 complete -c uptimemesh -n '__uptimemesh_after help' -a node
 complete -c uptimemesh -n '__uptimemesh_after help' -a token
 complete -c uptimemesh -n '__uptimemesh_after help' -a bootstrap
@@ -1860,6 +1867,7 @@ complete -c uptimemesh -n '__uptimemesh_after help' -a man
 complete -c uptimemesh -n '__uptimemesh_after help' -a completions
 complete -c uptimemesh -n '__uptimemesh_after help' -a unit
 complete -c uptimemesh -n '__uptimemesh_after help' -a version
+complete -c uptimemesh -n '__uptimemesh_after help' -a docs
 complete -c uptimemesh -n '__uptimemesh_after help' -a help
 complete -c uptimemesh -n '__uptimemesh_in help' -l api-url -x -d 'the control plane (default http://127.0.0.1:8000) [UPTIMEMESH_API_URL]'
 complete -c uptimemesh -n '__uptimemesh_in help' -l ca-file -r -F -d 'authorities (PEM) to believe over https, instead of the system\'s [UPTIMEMESH_CA_FILE]'
