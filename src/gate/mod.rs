@@ -328,7 +328,7 @@ fn by_user(app: &App, request: &Request, route: &Route, user: Option<&User>, by_
         return Err(Error::Forbidden("Your role does not allow this."));
     }
     if route.handler.personal && !user.is_person() {
-        return Err(Error::Forbidden("Only a person may do this: no API token can."));
+        return Err(Error::Forbidden("API tokens may not do this: sign in with a password."));
     }
     if by_cookie && changes(request) {
         origin::check(request)?;
@@ -364,7 +364,7 @@ fn check_form(control: &Control, request: &Request, user: &User) -> Result<()> {
     if same_secret(csrf(control, user).as_bytes(), given.as_bytes()) {
         return Ok(());
     }
-    Err(Error::Forbidden("This form is not from a page of your session: go back, load the page again and retry."))
+    Err(Error::Forbidden("This form is not from a page of your session: go back, reload the page and try again."))
 }
 
 /// The answer to somebody who must change the password first.

@@ -1,4 +1,4 @@
-//! The first page after sign-in: how the cluster is, and what needs somebody.
+//! The first page after sign-in: state of the cluster, and what needs attention.
 
 use super::{At, events, mesh, nodes, parts, run};
 use crate::clock;
@@ -19,19 +19,19 @@ use crate::upkeep::backups;
 use crate::upkeep::health;
 use tiny_http::Method::Get;
 
-/// Lines of a kind under what needs attention; the number of the others is told.
+/// Lines of each kind under "Needs attention"; the rest is counted.
 const LINES_MAX: usize = 5;
 /// Services on the page.
 const SERVICES_MAX: usize = 10;
 /// Events on the page.
 const EVENTS_MAX: usize = 12;
-/// A rollout that is not through after this is worth a look.
+/// Seconds after which an unfinished rollout needs attention.
 const ROLLOUT_S: i64 = 600;
-/// Node certificates are renewed long before they end; one that ends within this was not.
+/// Seconds before its end at which a node certificate needs attention: it should have been renewed long before.
 const NODE_CERTIFICATE_S: i64 = 3 * 86_400;
-/// The authority's certificate takes a rotation, which takes time.
+/// Seconds before its end at which the authority needs attention: a rotation takes time.
 const CA_CERTIFICATE_S: i64 = 90 * 86_400;
-/// A snapshot that is older is too old.
+/// Seconds after which a snapshot is too old.
 const SNAPSHOT_S: i64 = 86_400;
 
 /// The routes of this file.
@@ -73,7 +73,7 @@ fn show(at: &At) -> Reply {
     at.page("Overview", "Overview", &body)
 }
 
-/// What somebody should look at, the most urgent first.
+/// Lines that need attention, the most urgent first.
 fn attention(at: &At, nodes: &[ListedNode], services: &[Service], states: &[ServiceHealth]) -> Result<Html> {
     let (control, now) = (at.control, clock::now());
     let mut lines = Vec::new();
@@ -83,7 +83,7 @@ fn attention(at: &At, nodes: &[ListedNode], services: &[Service], states: &[Serv
     for state in [LeaseState::Dead, LeaseState::Stale] {
         let them: Vec<&ListedNode> = nodes.iter().filter(|n| control.leases.state(&n.id) == state).collect();
         for node in them.iter().take(LINES_MAX) {
-            let since = Html::concat(vec![parts::text("last heard of "), parts::maybe_time(node.heartbeat_at)]);
+            let since = Html::concat(vec![parts::text("last heartbeat "), parts::maybe_time(node.heartbeat_at)]);
             lines.push(line(state.as_str(), state.as_str(), &parts::path("nodes", &node.id), &node.name, &since));
         }
         if them.len() > LINES_MAX {
@@ -110,7 +110,7 @@ fn attention(at: &At, nodes: &[ListedNode], services: &[Service], states: &[Serv
         .collect();
     for (service, outdated) in stuck.iter().take(LINES_MAX) {
         let more = parts::text(&format!("{} on an older generation", parts::count(*outdated, "replica")));
-        lines.push(line("warning", "rollout not through", &parts::path("services", &service.id), &service.name, &more));
+        lines.push(line("warning", "rollout incomplete", &parts::path("services", &service.id), &service.name, &more));
     }
     if stuck.len() > LINES_MAX {
         lines.push(line("warning", "rollouts", "/ui/services", &format!("{} more", stuck.len() - LINES_MAX), &Html::empty()));
@@ -118,7 +118,7 @@ fn attention(at: &At, nodes: &[ListedNode], services: &[Service], states: &[Serv
     let ends_soon = |node: &&ListedNode| node.identity_expires_at.is_some_and(|end| end.secs() - now.secs() < NODE_CERTIFICATE_S);
     let ending = nodes.iter().filter(ends_soon).count();
     for node in nodes.iter().filter(ends_soon).take(LINES_MAX) {
-        let more = Html::concat(vec![parts::text("its certificate ends "), parts::maybe_time(node.identity_expires_at)]);
+        let more = Html::concat(vec![parts::text("its certificate expires "), parts::maybe_time(node.identity_expires_at)]);
         lines.push(line("warning", "certificate", &parts::path("nodes", &node.id), &node.name, &more));
     }
     if ending > LINES_MAX {
@@ -131,7 +131,7 @@ fn attention(at: &At, nodes: &[ListedNode], services: &[Service], states: &[Serv
         lines.push(line("warning", "certificate", "/ui/settings/certificates", "the cluster's authority", &more));
     }
     let snapshots = runs::list(control, Kind::Snapshot, &Paging::first(super::ROWS_MAX))?.items;
-    // Whether the last try went well, and how old the last good one is, are two things.
+    // A failed last try and an old last success are two separate lines.
     let finished = snapshots.iter().find(|s| s.status.is_finished());
     if let Some(failed) = finished.filter(|s| s.status != RunStatus::Completed) {
         let more = Html::concat(vec![parts::text("the last one failed "), parts::time(failed.updated_at)]);
