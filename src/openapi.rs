@@ -140,7 +140,7 @@ fn responses(route: &Route, notes: &[Noted]) -> Value {
     match route.handler.access {
         Handler::By(role, _) => {
             error(401, "Nobody is signed in");
-            if role > Role::Viewer || writes || route.handler.personal {
+            if role > Role::Viewer || writes || route.handler.personal || route.handler.lasting {
                 error(403, "The role, or the rule that the sentence tells, does not allow it");
             }
         }

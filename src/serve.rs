@@ -115,6 +115,8 @@ impl Server {
         if server.control.tls.is_none() && server.control.config.trusted_proxies.is_empty() && !address::is_private(server.address.ip()) {
             log::warn!(target: "system", event = "serve.plain", address = server.url(); "TLS is off and anybody may connect: passwords and tokens cross the network in the clear. Listen on a private address and list the proxy in TRUSTED_PROXIES");
         }
+        let authority = server.control.tls.as_ref().map(|_| server.authority()).transpose()?;
+        server.control.sessions.local.publish(server.url(), authority);
         log::info!(target: "system", event = "serve.start", address = server.url(), version = env!("CARGO_PKG_VERSION"); "Listening");
         Ok(server)
     }
@@ -186,6 +188,7 @@ impl Server {
         let Some(running) = lock(&self.running).take() else { return };
         // Readers of the stream would wait for the next event.
         self.control.store.tail.close();
+        self.control.sessions.local.withdraw();
         running.front.stop(GRACE);
         self.stop.raise();
         for pass in running.passes {

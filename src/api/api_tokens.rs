@@ -1,4 +1,4 @@
-//! `/api-tokens`.
+//! `/api-tokens`, for admins, and `/auth/api-tokens`: those of the caller.
 
 use super::{id_of, list as page_of, paging};
 use crate::control::{Control, api_tokens};
@@ -6,7 +6,7 @@ use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response};
-use crate::model::users::Role::Admin;
+use crate::model::users::Role::{Admin, Viewer};
 use crate::model::users::{Role, User};
 use std::ops::RangeInclusive;
 use tiny_http::Method::{Delete, Get, Post};
@@ -21,6 +21,8 @@ pub const ROUTES: &[Route] = &[
     route(Get, "/api-tokens", By(Admin, list)).gives(200, "[ApiToken]"),
     route(Post, "/api-tokens", By(Admin, create)).gives(201, "NewApiToken").personal(),
     route(Delete, "/api-tokens/{token_id}", By(Admin, delete)).gives(204, ""),
+    route(Post, "/auth/api-tokens", By(Viewer, create_own)).gives(201, "NewApiToken").personal(),
+    route(Delete, "/auth/api-tokens/{token_id}", By(Viewer, delete_own)).gives(204, ""),
 ];
 
 fn list(control: &Control, request: &Request, _: &User) -> Reply {
@@ -39,6 +41,20 @@ fn create(control: &Control, request: &Request, user: &User) -> Reply {
 }
 
 fn delete(control: &Control, request: &Request, _: &User) -> Reply {
-    api_tokens::delete(control, id_of(request, "token_id")?)?;
+    api_tokens::delete(control, id_of(request, "token_id")?, None)?;
+    Ok(Response::empty(204))
+}
+
+// It has the role of the user: a token never does more than its owner can.
+fn create_own(control: &Control, request: &Request, user: &User) -> Reply {
+    let mut f = Fields::of_body(&request.body)?;
+    let name = f.name("name").required();
+    let days = f.int("expires_in_days", DAYS).or(DAYS_DEFAULT);
+    f.finish()?;
+    Ok(Response::json(201, &api_tokens::create(control, user, name, user.role, days)?))
+}
+
+fn delete_own(control: &Control, request: &Request, user: &User) -> Reply {
+    api_tokens::delete(control, id_of(request, "token_id")?, Some(user))?;
     Ok(Response::empty(204))
 }

@@ -18,11 +18,11 @@ const PASSWORD_CHARS: RangeInclusive<usize> = PASSWORD_LEN_MIN..=PASSWORD_LEN_MA
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
     route(Get, "/users", By(Admin, list)).gives(200, "[User]"),
-    route(Post, "/users", By(Admin, create)).gives(201, "User").personal(),
+    route(Post, "/users", By(Admin, create)).gives(201, "User").lasting(),
     route(Get, "/users/{name}", By(Admin, show)).gives(200, "User"),
-    route(Patch, "/users/{name}", By(Admin, update)).gives(200, "User").personal(),
-    route(Delete, "/users/{name}", By(Admin, delete)).gives(204, "").personal(),
-    route(Post, "/users/{name}/password", By(Admin, password)).gives(204, "").personal(),
+    route(Patch, "/users/{name}", By(Admin, update)).gives(200, "User").lasting(),
+    route(Delete, "/users/{name}", By(Admin, delete)).gives(204, "").lasting(),
+    route(Post, "/users/{name}/password", By(Admin, password)).gives(204, "").lasting(),
 ];
 
 /// The user in the path; names are in lower case.

@@ -19,6 +19,7 @@ pub mod join_tokens;
 pub mod leases;
 pub mod limits;
 pub mod load_history;
+pub mod local;
 pub mod lookalikes;
 pub mod metrics;
 pub mod node_names;
@@ -104,7 +105,7 @@ impl Control {
             listening,
             tls,
             auth: auth::Auth::default(),
-            sessions: Arc::new(sessions::Sessions::new(&config)),
+            sessions: Arc::new(sessions::Sessions::new(&config, listening)),
             setup: setup::Setup::load(&config, &store)?,
             hosts: hosts::Hosts::new(&config),
             throttle: throttle::Throttle::new(&config),

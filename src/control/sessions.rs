@@ -5,6 +5,7 @@
 //! last used is kept in memory and written in batches, so that reads cost no write.
 
 use super::auth::Visitor;
+use super::local::Local;
 use super::{Control, api_tokens};
 use crate::clock::{self, Timestamp};
 use crate::config::{Config, Secret};
@@ -19,7 +20,7 @@ use crate::store::{self, Store, Write, events, sessions, users};
 use crate::thread::lock;
 use serde_json::json;
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Mutex;
 
 /// Sessions of one user; the oldest goes when one more begins.
@@ -55,10 +56,14 @@ pub struct Place {
     pub address: IpAddr,
     /// Whether it is this machine itself.
     pub is_local: bool,
+    /// Address at the other end of the connection; `None` where a proxy passed the request on.
+    pub direct: Option<IpAddr>,
 }
 
 /// What is known of sessions beside their rows.
 pub struct Sessions {
+    /// The credential of commands on the server's own machine.
+    pub local: Local,
     key: Secret,
     ttl_s: i64,
     idle_s: i64,
@@ -88,8 +93,9 @@ impl Homeless {
 }
 
 impl Sessions {
-    pub(super) fn new(config: &Config) -> Sessions {
+    pub(super) fn new(config: &Config, listening: SocketAddr) -> Sessions {
         Sessions {
+            local: Local::new(config, listening),
             key: config.auth_secret_key.clone(),
             ttl_s: config.auth_session_ttl_s,
             idle_s: config.auth_session_idle_s,
@@ -102,7 +108,7 @@ impl Sessions {
 
     /// Whether what is shown could be a credential of ours: told without a question to the database where it is a session's.
     pub fn is_genuine(&self, shown: &str) -> bool {
-        token::is_api_secret(shown) || token::open(self.key.expose(), shown).is_some()
+        token::is_api_secret(shown) || token::is_local_secret(shown) || token::open(self.key.expose(), shown).is_some()
     }
 
     /// What tells this cluster's cookies from those of others on the same host: a browser shows them to all of them.
@@ -119,6 +125,9 @@ impl Sessions {
     pub fn holder(&self, store: &Store, shown: &str, place: Place) -> Result<Option<User>> {
         if token::is_api_secret(shown) {
             return self.token_holder(store, shown, place);
+        }
+        if token::is_local_secret(shown) {
+            return Ok(self.local.holder(shown, place));
         }
         let Some(claims) = token::open(self.key.expose(), shown) else { return Ok(None) };
         let now = clock::now();

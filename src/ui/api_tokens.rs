@@ -116,5 +116,5 @@ fn ask(at: &At) -> Reply {
 
 fn delete(at: &At) -> Reply {
     let deed = deed(at)?;
-    at.did(PLACE, &deed, "delete", api_tokens::delete(at.control, at.arg(0).to_string()))
+    at.did(PLACE, &deed, "delete", api_tokens::delete(at.control, at.arg(0).to_string(), None))
 }

@@ -6,6 +6,7 @@ mod cluster;
 mod conventions;
 mod events;
 mod forwarded;
+mod local;
 mod nodes;
 mod replicas;
 mod room;
