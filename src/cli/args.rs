@@ -1,43 +1,69 @@
-//! Commands and options as a table, and reading a command line by it. The help is made from the same table.
+//! Rows of the tables of commands and options, and reading a command line by them.
 
 use crate::config::SETTINGS;
 use crate::text;
 use lexopt::Arg::{Long, Short, Value};
 use std::cell::RefCell;
-use std::fmt::Write;
 
 /// A secret in a file is at most so long.
 const SECRET_BYTES_MAX: usize = 4096;
 
 /// An option of a command.
 pub struct Opt {
-    /// Without the dashes.
+    /// Name, without the dashes.
     pub name: &'static str,
+    /// Letter of its short form, if it has one.
+    pub letter: Option<char>,
     /// What stands for its value in the help; empty for an option without one.
     pub value: &'static str,
     /// What it does, with unit and default.
     pub help: &'static str,
 }
 
-/// A line of a table of options.
+/// A row of a table of options.
 pub const fn opt(name: &'static str, value: &'static str, help: &'static str) -> Opt {
-    Opt { name, value, help }
+    Opt { name, letter: None, value, help }
+}
+
+impl Opt {
+    /// Gives it a short form.
+    pub const fn short(self, letter: char) -> Opt {
+        Opt { letter: Some(letter), ..self }
+    }
 }
 
 /// A subcommand.
 pub struct Command {
-    /// Its name.
+    /// Name: one word, or a noun and a verb.
     pub name: &'static str,
-    /// What stands for its argument in the help; empty when it takes none.
+    /// Arguments as the help shows them, optional ones in brackets; empty when it takes none.
     pub argument: &'static str,
-    /// What it does.
+    /// What it does, in a sentence.
     pub about: &'static str,
-    /// Its options, beside those of every command.
+    /// Options, beside those of every command.
     pub options: &'static [&'static [Opt]],
-    /// Whether it takes every setting of the server as an option too.
+    /// True if every setting of the server is an option too.
     pub settings: bool,
-    /// Does it.
+    /// Runs it.
     pub run: fn(&Args) -> Result<(), Failure>,
+}
+
+/// A row of a table of commands.
+pub const fn command(
+    name: &'static str,
+    argument: &'static str,
+    about: &'static str,
+    options: &'static [&'static [Opt]],
+    run: fn(&Args) -> Result<(), Failure>,
+) -> Command {
+    Command { name, argument, about, options, settings: false, run }
+}
+
+impl Command {
+    /// Takes every setting of the server as an option too.
+    pub const fn with_settings(self) -> Command {
+        Command { settings: true, ..self }
+    }
 }
 
 /// Why a command did not do what it was asked to.
@@ -79,58 +105,20 @@ pub struct Args {
 }
 
 /// Reads a command line. Options may stand before and after the subcommand; each `--name VALUE` or `--name=VALUE`.
-pub fn read(line: impl IntoIterator<Item = std::ffi::OsString>, commands: &[Command], global: &[Opt]) -> Args {
-    let takes_many =
-        |name: &str| commands.iter().flat_map(|c| c.options.iter().copied().flatten()).any(|o| o.name == name && o.value.ends_with("..."));
-    let takes_value = |name: &str| {
-        let listed = commands.iter().flat_map(|c| c.options.iter().copied().flatten()).chain(global).find(|o| o.name == name);
-        listed.map(|o| !o.value.is_empty()).or_else(|| setting(name).map(|_| true))
-    };
+pub fn read(line: impl IntoIterator<Item = std::ffi::OsString>, commands: &[&Command], global: &[Opt]) -> Args {
+    let options = || commands.iter().flat_map(|c| c.options.iter().copied().flatten()).chain(global);
+    let takes_many = |name: &str| options().any(|o| o.name == name && o.value.ends_with("..."));
+    let takes_value = |name: &str| options().find(|o| o.name == name).map(|o| !o.value.is_empty()).or_else(|| setting(name).map(|_| true));
     let mut args = Args::default();
     let mut parser = lexopt::Parser::from_args(line);
     loop {
-        let fault = match parser.next() {
+        let (written, name) = match parser.next() {
             Ok(None) => {
                 args.join_names(commands);
                 return args;
             }
-            Ok(Some(Long(name))) => {
-                let name = name.to_string();
-                match takes_value(&name) {
-                    Some(true) => match parser.value() {
-                        Ok(value) => match value.into_string() {
-                            Ok(value) => {
-                                args.values.push((name, value));
-                                continue;
-                            }
-                            // Another directory than the one that was meant would be taken.
-                            Err(_) => format!("--{name} has a value that is not UTF-8"),
-                        },
-                        Err(_) => format!("--{name} needs a value"),
-                    },
-                    Some(false) => {
-                        args.values.push((name, String::new()));
-                        continue;
-                    }
-                    None => {
-                        // What stands after `=` belongs to it.
-                        let _ = parser.optional_value();
-                        format!("unknown option --{name}")
-                    }
-                }
-            }
-            Ok(Some(Short('h'))) => {
-                args.values.push(("help".into(), String::new()));
-                continue;
-            }
-            Ok(Some(Short('f'))) => match parser.value() {
-                Ok(value) => {
-                    args.values.push(("file".into(), value.to_string_lossy().into_owned()));
-                    continue;
-                }
-                Err(_) => "-f needs a value".to_string(),
-            },
-            Ok(Some(Short(letter))) => format!("unknown option -{letter}"),
+            Ok(Some(Long(name))) => (format!("--{name}"), Some(name.to_string())),
+            Ok(Some(Short(letter))) => (format!("-{letter}"), options().find(|o| o.letter == Some(letter)).map(|o| o.name.to_string())),
             Ok(Some(Value(word))) => {
                 let word = word.to_string_lossy().into_owned();
                 match args.values.last() {
@@ -140,9 +128,26 @@ pub fn read(line: impl IntoIterator<Item = std::ffi::OsString>, commands: &[Comm
                 }
                 continue;
             }
-            Err(e) => e.to_string(),
+            Err(e) => {
+                args.fault(e.to_string());
+                continue;
+            }
         };
-        args.faults.borrow_mut().push(fault);
+        let known = name.and_then(|name| takes_value(&name).map(|takes| (name, takes)));
+        match known {
+            Some((name, true)) => match parser.value().map(|value| value.into_string()) {
+                Ok(Ok(value)) => args.values.push((name, value)),
+                // Another directory than the one that was meant would be taken.
+                Ok(Err(_)) => args.fault(format!("{written} has a value that is not UTF-8")),
+                Err(_) => args.fault(format!("{written} needs a value")),
+            },
+            Some((name, false)) => args.values.push((name, String::new())),
+            None => {
+                // What stands after `=` belongs to it.
+                let _ = parser.optional_value();
+                args.fault(format!("unknown option {written}"));
+            }
+        }
     }
 }
 
@@ -157,7 +162,7 @@ pub(super) fn flag_of(name: &str) -> String {
 
 impl Args {
     /// Makes one name of a command's two words.
-    fn join_names(&mut self, commands: &[Command]) {
+    fn join_names(&mut self, commands: &[&Command]) {
         if let (Some(first), Some(second)) = (&self.command, self.words.first()) {
             let both = format!("{first} {second}");
             if commands.iter().any(|c| c.name == both) {
@@ -253,47 +258,5 @@ impl Args {
     pub fn finish(&self) -> Result<(), Failure> {
         let faults = self.faults.take();
         if faults.is_empty() { Ok(()) } else { Err(Failure::Usage(faults)) }
-    }
-}
-
-/// What `uptimemesh help` says.
-pub fn overview(commands: &[Command], global: &[Opt]) -> String {
-    let mut out = "UptimeMesh keeps a small fleet of machines running: control plane, node agent and command line in one program.\n\n\
-                   usage: uptimemesh [--api-url URL] COMMAND [options]\n\ncommands:\n"
-        .to_string();
-    for command in commands {
-        let name = format!("{} {}", command.name, command.argument);
-        // Writing to a String cannot fail.
-        let _ = writeln!(out, "  {name:<27} {}", command.about);
-    }
-    out.push_str("\noptions of every command:\n");
-    options(global, &mut out);
-    out.push_str("\n`uptimemesh COMMAND --help` tells the options of a command.\n");
-    out
-}
-
-/// What `uptimemesh COMMAND --help` says.
-pub fn help(command: &Command, global: &[Opt]) -> String {
-    let argument = if command.argument.is_empty() { String::new() } else { format!(" {}", command.argument) };
-    let mut out = format!("{}\n\nusage: uptimemesh {}{argument} [options]\n\noptions:\n", command.about, command.name);
-    for group in command.options {
-        options(group, &mut out);
-    }
-    options(global, &mut out);
-    if command.settings {
-        out.push_str("\nsettings, each also from the environment or .env under the name in brackets:\n");
-        for setting in SETTINGS {
-            let default = if setting.default.is_empty() { String::new() } else { format!(" (default {})", setting.default) };
-            // Others on the machine can see the arguments of a process.
-            let flag = if setting.is_secret() { String::new() } else { format!("--{} VALUE", flag_of(setting.name)) };
-            let _ = writeln!(out, "  {flag:<40} {} [{}]{default}", setting.help, setting.name);
-        }
-    }
-    out
-}
-
-fn options(list: &[Opt], out: &mut String) {
-    for o in list {
-        let _ = writeln!(out, "  --{:<24} {}", format!("{} {}", o.name, o.value), o.help);
     }
 }

@@ -1,7 +1,8 @@
 //! Commands about backups. They work on the data directory itself, whether a server runs on it or not.
 
-use super::args::{Args, Failure, Opt, opt};
-use super::{listed, output, server, shown};
+use super::answers::{listed, shown};
+use super::args::{Args, Command, Failure, Opt, command, opt};
+use super::{output, server};
 use crate::config::Config;
 use crate::serve;
 use serde_json::{Value, json};
@@ -9,22 +10,38 @@ use std::fs::File;
 use std::path::Path;
 
 /// Options of `backup create`.
-pub const CREATE: &[Opt] = &[opt("no-encryption", "", "although every key of the cluster is in it")];
+const CREATE: &[Opt] = &[opt("no-encryption", "", "although every key of the cluster is in it")];
 
 /// Options of `backup restore`.
-pub const RESTORE: &[Opt] = &[opt("replace", "", "also where there is a cluster already, which is kept beside it")];
+const RESTORE: &[Opt] = &[opt("replace", "", "also where there is a cluster already, which is kept beside it")];
 
 /// Options of `backup undo-upgrade`.
-pub const UNDO: &[Opt] = &[opt("since", "SECONDS", "only one made at this moment or later, in seconds since 1970")];
+const UNDO: &[Opt] = &[opt("since", "SECONDS", "only one made at this moment or later, in seconds since 1970")];
 
 /// For programs.
-pub const JSON: &[Opt] = &[opt("json", "", "print JSON")];
+const JSON: &[Opt] = &[opt("json", "", "print JSON")];
+
+/// Every command of this file.
+pub const COMMANDS: &[Command] = &[
+    command("backup create", "", "Make a backup of the server's data, on its machine.", &[CREATE, JSON], create).with_settings(),
+    command("backup list", "", "List the backups on this machine, newest first.", &[JSON], list).with_settings(),
+    command("backup verify", "FILE", "Read a backup whole, as a restore would.", &[JSON], verify).with_settings(),
+    command("backup restore", "FILE", "Make the server's data of a backup.", &[RESTORE, JSON], restore).with_settings(),
+    command(
+        "backup undo-upgrade",
+        "",
+        "Put back the backup made before an upgrade, if the database is newer than this program.",
+        &[UNDO, JSON],
+        undo_upgrade,
+    )
+    .with_settings(),
+];
 
 fn value(object: &impl serde::Serialize) -> Result<Value, Failure> {
     serde_json::to_value(object).map_err(|e| Failure::Failed(e.to_string()))
 }
 
-pub fn create(args: &Args) -> Result<(), Failure> {
+fn create(args: &Args) -> Result<(), Failure> {
     let config = server::config(args)?;
     if !args.has("json") {
         eprintln!("Copying the database, the authority and the keys.");
@@ -40,7 +57,7 @@ pub fn create(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-pub fn list(args: &Args) -> Result<(), Failure> {
+fn list(args: &Args) -> Result<(), Failure> {
     let config = server::config(args)?;
     let list = serve::list_backups(&config)?.iter().map(value).collect::<Result<Vec<Value>, Failure>>()?;
     listed(args, list, &["ID", "CREATED", "BYTES", "ENCRYPTED", "FILE"], &["id", "created_at", "bytes", "encrypted", "path"]);
@@ -58,7 +75,7 @@ fn named(args: &Args) -> Result<(Config, File), Failure> {
     Ok((config, file))
 }
 
-pub fn verify(args: &Args) -> Result<(), Failure> {
+fn verify(args: &Args) -> Result<(), Failure> {
     let (config, file) = named(args)?;
     if !args.has("json") {
         eprintln!("Reading all of it, and checking its database.");
@@ -85,7 +102,7 @@ fn told(manifest: &crate::model::backups::Manifest) -> Value {
     })
 }
 
-pub fn restore(args: &Args) -> Result<(), Failure> {
+fn restore(args: &Args) -> Result<(), Failure> {
     let (config, file) = named(args)?;
     if !args.has("json") {
         eprintln!("Reading all of it, and checking it before anything is touched.");
@@ -117,7 +134,7 @@ pub fn restore(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-pub fn undo_upgrade(args: &Args) -> Result<(), Failure> {
+fn undo_upgrade(args: &Args) -> Result<(), Failure> {
     let since = args.get("since").map(|_| args.int("since", 0));
     let config = server::config(args)?;
     let restored = serve::undo_upgrade(&config, since)?;

@@ -1,7 +1,9 @@
 //! Commands for support bundles.
 
-use super::args::{Args, Failure, Opt, opt};
-use super::{encoded, listed, output, signed_in};
+use super::answers::{encoded, listed};
+use super::args::{Args, Command, Failure, Opt, command, opt};
+use super::connect::{SIGN_IN, signed_in};
+use super::output;
 use crate::client::Api;
 use crate::{clock, files};
 use serde_json::{Value, json};
@@ -10,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Options of `support-bundle create`.
-pub const CREATE: &[Opt] = &[
+const CREATE: &[Opt] = &[
     opt("wait", "", "wait until it is made"),
     opt("timeout", "SECONDS", "wait so long at most (default 300)"),
     opt("output", "FILE", "wait, and put it into this file"),
@@ -18,19 +20,26 @@ pub const CREATE: &[Opt] = &[
 ];
 
 /// Options of `support-bundle download`.
-pub const DOWNLOAD: &[Opt] = &[opt("output", "FILE", "put it into this file (default uptimemesh-ID.tar.gz)")];
+const DOWNLOAD: &[Opt] = &[opt("output", "FILE", "put it into this file (default uptimemesh-ID.tar.gz)")];
 
 /// How often a wait looks.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 
-pub fn list(args: &Args) -> Result<(), Failure> {
+/// Every command of this file.
+pub const COMMANDS: &[Command] = &[
+    command("support-bundle create", "", "Have the control plane make a support bundle, without secrets.", &[CREATE, SIGN_IN], create),
+    command("support-bundle list", "", "List support bundles, newest first.", &[SIGN_IN], list),
+    command("support-bundle download", "ID", "Fetch a support bundle.", &[DOWNLOAD, SIGN_IN], download),
+];
+
+fn list(args: &Args) -> Result<(), Failure> {
     let list = signed_in(args)?.list("/support-bundles")?;
     let keys = ["id", "status", "path", "requested_by", "created_at", "error"];
     listed(args, list, &["ID", "STATUS", "PATH", "REQUESTED-BY", "CREATED", "ERROR"], &keys);
     Ok(())
 }
 
-pub fn create(args: &Args) -> Result<(), Failure> {
+fn create(args: &Args) -> Result<(), Failure> {
     let timeout_s = args.int("timeout", 300);
     args.get("output").map_or(Ok(()), |path| replaceable(Path::new(path)))?;
     let api = signed_in(args)?;
@@ -71,7 +80,7 @@ fn wait(api: &Api, id: &str, at_most: Duration) -> Result<Value, Failure> {
     }
 }
 
-pub fn download(args: &Args) -> Result<(), Failure> {
+fn download(args: &Args) -> Result<(), Failure> {
     let id = args.word(0);
     let path =
         args.get("output").map_or_else(|| PathBuf::from(format!("uptimemesh-{}.tar.gz", id.replace(['/', ':'], "_"))), PathBuf::from);

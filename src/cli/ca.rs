@@ -1,25 +1,41 @@
 //! Commands for the cluster's authority and its rotation.
 
-use super::args::{Args, Failure, Opt, opt};
-use super::{listed, output, shown, signed_in};
+use super::answers::{listed, shown};
+use super::args::{Args, Command, Failure, Opt, command, opt};
+use super::connect::{SIGN_IN, signed_in};
+use super::output;
 use crate::client::Api;
 use crate::clock;
 use serde_json::Value;
 use std::time::Duration;
 
 /// Options of `ca rotate`.
-pub const ROTATE: &[Opt] = &[
+const ROTATE: &[Opt] = &[
     opt("wait", "", "wait until every living node has the new authority"),
     opt("timeout", "SECONDS", "wait so long at most (default 300)"),
 ];
 
 /// Options of `ca drop-previous`.
-pub const DROP: &[Opt] = &[opt("force", "", "even while nodes have only the authority before; they must join again")];
+const DROP: &[Opt] = &[opt("force", "", "even while nodes have only the authority before; they must join again")];
 
 /// How often a wait looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-pub fn show(args: &Args) -> Result<(), Failure> {
+/// Every command of this file.
+pub const COMMANDS: &[Command] = &[
+    command(
+        "ca show",
+        "",
+        "Print the authorities, how far a rotation is, and the certificate that browsers and commands are to trust.",
+        &[SIGN_IN],
+        show,
+    ),
+    command("ca nodes", "", "List which nodes have what they are to trust.", &[SIGN_IN], nodes),
+    command("ca rotate", "", "Make a new authority; the one before stays trusted.", &[ROTATE, SIGN_IN], rotate),
+    command("ca drop-previous", "", "Stop trusting the authority before.", &[DROP, SIGN_IN], drop_previous),
+];
+
+fn show(args: &Args) -> Result<(), Failure> {
     let ca = signed_in(args)?.get("/cluster/ca")?;
     told(args, &ca);
     if !args.has("json") {
@@ -38,13 +54,13 @@ fn told(args: &Args, ca: &Value) {
     shown(args, &ca);
 }
 
-pub fn nodes(args: &Args) -> Result<(), Failure> {
+fn nodes(args: &Args) -> Result<(), Failure> {
     let list = signed_in(args)?.list("/cluster/ca/nodes")?;
     listed(args, list, &["NODE", "NAME", "UP-TO-DATE", "LEASE"], &["node_id", "name", "up_to_date", "lease_state"]);
     Ok(())
 }
 
-pub fn rotate(args: &Args) -> Result<(), Failure> {
+fn rotate(args: &Args) -> Result<(), Failure> {
     let timeout_s = args.int("timeout", 300);
     let api = signed_in(args)?;
     let mut ca = api.post("/cluster/ca/rotate", &Value::Null)?;
@@ -84,7 +100,7 @@ fn wait(api: &Api, at_most: Duration) -> Result<Value, Failure> {
     }
 }
 
-pub fn drop_previous(args: &Args) -> Result<(), Failure> {
+fn drop_previous(args: &Args) -> Result<(), Failure> {
     let api = signed_in(args)?;
     api.delete(if args.has("force") { "/cluster/ca/previous?force=true" } else { "/cluster/ca/previous" })?;
     told(args, &api.get("/cluster/ca")?);

@@ -1,6 +1,6 @@
 //! `config`: what a settings file says, for people and for the scripts that install, start and update the program; and `--settings-file`.
 
-use super::args::{Args, Failure, Opt, opt};
+use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::{output, server};
 use crate::config::{Config, Dotenv, is_known, meant, says_nothing};
 use crate::sys::run;
@@ -14,10 +14,17 @@ pub(super) const DOTENV: &str = ".env";
 pub(super) const SETTINGS_FILE: &str = "settings-file";
 
 /// Options of `config get`.
-pub const GET: &[Opt] = &[opt("file", "FILE", "the settings file (default .env)")];
+const GET: &[Opt] = &[opt("file", "FILE", "the settings file (default .env)")];
+
+/// Every command of this file.
+pub const COMMANDS: &[Command] = &[
+    command("config get", "NAME", "Print what a settings file says of one name; for scripts.", &[GET], get),
+    command("config check", "FILE", "Check a settings file, line by line and value by value.", &[], check),
+    command("config show", "", "Print every setting that is in force; of secrets whether they are set.", &[], show).with_settings(),
+];
 
 /// Prints what the file says of one name, and nothing where it says nothing.
-pub fn get(args: &Args) -> Result<(), Failure> {
+fn get(args: &Args) -> Result<(), Failure> {
     let (name, path) = (args.word(0).to_ascii_uppercase(), args.get("file").unwrap_or(DOTENV));
     args.finish()?;
     let file = sound(path)?;
@@ -31,7 +38,7 @@ pub fn get(args: &Args) -> Result<(), Failure> {
 }
 
 /// Says whether a file can be used, with every fault of its lines and of its values.
-pub fn check(args: &Args) -> Result<(), Failure> {
+fn check(args: &Args) -> Result<(), Failure> {
     let path = args.word(0);
     args.finish()?;
     let file = read(path)?;
@@ -46,7 +53,7 @@ pub fn check(args: &Args) -> Result<(), Failure> {
 }
 
 /// Prints every setting as a server that is started in the same way would have it; of secrets only whether they are set.
-pub fn show(args: &Args) -> Result<(), Failure> {
+fn show(args: &Args) -> Result<(), Failure> {
     let config = server::config(args)?;
     for (name, value) in config.told() {
         output::print(&format!("{name}={}\n", output::ascii(&value)));

@@ -1,7 +1,8 @@
 //! `uptimemesh doctor`: examines whatever of UptimeMesh is on this machine.
 
-use super::args::{Args, Failure, Opt, opt};
-use super::{node, output, server};
+use super::agent::{IDENTITY, node, way};
+use super::args::{Args, Command, Failure, Opt, command, opt};
+use super::{output, server};
 use crate::agent::doctor;
 use crate::agent::identity;
 use crate::client::{Api, Trust};
@@ -17,12 +18,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 /// Options of `doctor`.
-pub const DOCTOR: &[Opt] = &[opt("json", "", "print JSON")];
+const DOCTOR: &[Opt] = &[opt("json", "", "print JSON")];
 
 /// Identities that are looked at, where none is named: a machine has one, and some more of trying things out.
 const IDENTITIES_MAX: usize = 16;
 
-pub fn doctor(args: &Args) -> Result<(), Failure> {
+/// Every command of this file.
+pub const COMMANDS: &[Command] =
+    &[command("doctor", "", "Examine this machine and what of UptimeMesh is on it.", &[DOCTOR, IDENTITY], doctor).with_settings()];
+
+fn doctor(args: &Args) -> Result<(), Failure> {
     let mut findings = Vec::new();
     let data_dir = match server::load(args)? {
         Ok(config) => {
@@ -46,7 +51,7 @@ pub fn doctor(args: &Args) -> Result<(), Failure> {
         findings.extend(machine(identities.first().map_or(&here(&data_dir), |(_, dir)| dir)));
     }
     for (node_id, dir) in &identities {
-        findings.extend(doctor::of_identity(&node::way(args, dir)?, dir, node_id));
+        findings.extend(doctor::of_identity(&way(args, dir)?, dir, node_id));
     }
     if identities.is_empty() {
         let seen = format!("no node of this machine has an identity in {}", data_dir.join("identities").display());
@@ -194,13 +199,13 @@ fn answer(config: &Config, host: &str) -> Result<String, String> {
 /// The nodes of this machine, with the directories of their identities.
 fn identities(args: &Args, data_dir: &Path) -> Vec<(String, PathBuf)> {
     if args.get("node-id").is_some() {
-        return vec![node::node(args, data_dir, "")];
+        return vec![node(args, data_dir, "")];
     }
     let dir = args.get("identity-dir").map_or_else(|| data_dir.join("identities"), PathBuf::from);
     let mut found = identity::all_in(&dir);
     found.truncate(IDENTITIES_MAX);
     if found.is_empty() && args.get("identity-dir").is_some() {
-        found.push(node::node(args, data_dir, ""));
+        found.push(node(args, data_dir, ""));
     }
     found
 }

@@ -1,13 +1,15 @@
 //! `events`: what happened, and what happens.
 
-use super::args::{Args, Failure, Opt, opt};
-use super::{encoded, listed, output, signed_in};
+use super::answers::{encoded, listed};
+use super::args::{Args, Command, Failure, Opt, command, opt};
+use super::connect::{SIGN_IN, signed_in};
+use super::output;
 use crate::client::{Api, CallError};
 use serde_json::Value;
 use std::time::Duration;
 
 /// Options of `events`.
-pub const EVENTS: &[Opt] = &[
+const EVENTS: &[Opt] = &[
     opt("category", "NAME", "of this category only"),
     opt("name", "NAME", "of this name only"),
     opt("level", "LEVEL", "of this level only"),
@@ -25,7 +27,11 @@ const RETRY: Duration = Duration::from_secs(2);
 const HEADER: [&str; 4] = ["TIME", "LEVEL", "EVENT", "FIELDS"];
 const KEYS: [&str; 4] = ["created_at", "level", "name", "fields"];
 
-pub fn events(args: &Args) -> Result<(), Failure> {
+/// Every command of this file.
+pub const COMMANDS: &[Command] =
+    &[command("events", "", "List what happened, newest first, or follow what happens.", &[EVENTS, SIGN_IN], events)];
+
+fn events(args: &Args) -> Result<(), Failure> {
     let limit = args.int("limit", SHOWN);
     let filters = [("category", "category"), ("name", "name"), ("level", "level"), ("node", "node_id"), ("since", "since")];
     let query: Vec<String> = filters.iter().filter_map(|(option, name)| Some(format!("{name}={}", encoded(args.get(option)?)))).collect();

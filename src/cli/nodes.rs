@@ -1,26 +1,28 @@
 //! Commands about nodes.
 
-use super::args::{Args, Failure, Opt, opt};
-use super::{encoded, listed, output, remove, said, shown, signed_in};
+use super::answers::{encoded, listed, remove, said, shown};
+use super::args::{Args, Command, Failure, Opt, command, opt};
+use super::connect::{SIGN_IN, signed_in};
+use super::output;
 use crate::client::Api;
 use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Options of `nodes`.
-pub const LIST: &[Opt] = &[
+const LIST: &[Opt] = &[
     opt("role", "ROLE", "with this role only"),
     opt("lease-state", "STATE", "alive, stale, dead or unknown only"),
     opt("label", "KEY=VALUE...", "with this label only; may be given again"),
 ];
 
 /// Options of `node delete`.
-pub const DELETE: &[Opt] = &[opt("force", "", "even while replicas are placed there or router assignments name it")];
+const DELETE: &[Opt] = &[opt("force", "", "even while replicas are placed there or router assignments name it")];
 
 /// Options of `node drain`.
-pub const DRAIN: &[Opt] = &[opt("no-wait", "", "only ask for it; do not wait until it is done")];
+const DRAIN: &[Opt] = &[opt("no-wait", "", "only ask for it; do not wait until it is done")];
 
 /// Options of `node room`.
-pub const ROOM: &[Opt] = &[
+const ROOM: &[Opt] = &[
     opt("reserve-cpu", "MILLIS|N%", "thousandths of cores, or a share, that replicas leave free"),
     opt("reserve-memory", "MB|N%", "mebibytes of memory, or a share, that replicas leave free"),
     opt("cpu", "MILLIS", "thousandths of cores that the node has, whatever it reports"),
@@ -30,7 +32,22 @@ pub const ROOM: &[Opt] = &[
 /// A drain is looked at so often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-pub fn list(args: &Args) -> Result<(), Failure> {
+/// Every command of this file.
+pub const COMMANDS: &[Command] = &[
+    command("nodes", "", "List nodes.", &[LIST, SIGN_IN], list),
+    command("node show", "NODE", "Print a node.", &[SIGN_IN], show),
+    command("node cordon", "NODE", "Keep new work away from a node, and move what runs there.", &[SIGN_IN], cordon),
+    command("node uncordon", "NODE", "Let work come to a node again; ends a drain.", &[SIGN_IN], uncordon),
+    command("node drain", "NODE", "Move all work of a node elsewhere.", &[DRAIN, SIGN_IN], drain),
+    command("node room", "NODE", "Say what replicas may take of a node; without options, leave it to the node.", &[ROOM, SIGN_IN], room),
+    command("node reboot", "NODE", "Ask a node to reboot.", &[SIGN_IN], reboot),
+    command("node rotate-keys", "NODE", "Ask a node for new WireGuard keys.", &[SIGN_IN], rotate_keys),
+    command("node runs", "NODE", "Print which machines beat as a node whose identity was copied.", &[SIGN_IN], runs),
+    command("node keep-run", "NODE RUN", "Choose which of two machines with one identity stays.", &[SIGN_IN], keep_run),
+    command("node delete", "NODE", "Remove a node and revoke its identity.", &[DELETE, SIGN_IN], delete),
+];
+
+fn list(args: &Args) -> Result<(), Failure> {
     let mut query: Vec<String> = Vec::new();
     query.extend(args.get("role").map(|role| format!("role={}", encoded(role))));
     query.extend(args.get("lease-state").map(|state| format!("lease_state={}", encoded(state))));
@@ -41,40 +58,40 @@ pub fn list(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-pub fn show(args: &Args) -> Result<(), Failure> {
+fn show(args: &Args) -> Result<(), Failure> {
     shown(args, &signed_in(args)?.get(&path(args, ""))?);
     Ok(())
 }
 
-pub fn cordon(args: &Args) -> Result<(), Failure> {
+fn cordon(args: &Args) -> Result<(), Failure> {
     act(args, "/cordon")
 }
 
-pub fn uncordon(args: &Args) -> Result<(), Failure> {
+fn uncordon(args: &Args) -> Result<(), Failure> {
     act(args, "/uncordon")
 }
 
-pub fn reboot(args: &Args) -> Result<(), Failure> {
+fn reboot(args: &Args) -> Result<(), Failure> {
     act(args, "/reboot-marker")
 }
 
-pub fn rotate_keys(args: &Args) -> Result<(), Failure> {
+fn rotate_keys(args: &Args) -> Result<(), Failure> {
     act(args, "/rotate-wg-keys")
 }
 
-pub fn runs(args: &Args) -> Result<(), Failure> {
+fn runs(args: &Args) -> Result<(), Failure> {
     shown(args, &signed_in(args)?.get(&path(args, "/runs"))?);
     Ok(())
 }
 
-pub fn keep_run(args: &Args) -> Result<(), Failure> {
+fn keep_run(args: &Args) -> Result<(), Failure> {
     let api = signed_in(args)?;
     output::json(&api.post(&path(args, "/keep-run"), &json!({"run": args.word(1)}))?);
     Ok(())
 }
 
 /// Says what replicas may take of a node; what is not said is left to the node.
-pub fn room(args: &Args) -> Result<(), Failure> {
+fn room(args: &Args) -> Result<(), Failure> {
     let whole = |name: &str| args.get(name).map(|_| args.int(name, 0));
     let share = |name: &str| args.get(name).filter(|text| text.ends_with('%')).map(|text| text.trim_end_matches('%').to_string());
     let amount = |name: &str| if share(name).is_some() { None } else { whole(name) };
@@ -105,7 +122,7 @@ fn act(args: &Args, action: &str) -> Result<(), Failure> {
 }
 
 /// Asks for a drain, and tells how far it is until it is done or nothing more can be moved.
-pub fn drain(args: &Args) -> Result<(), Failure> {
+fn drain(args: &Args) -> Result<(), Failure> {
     let api = signed_in(args)?;
     let node = api.post(&path(args, "/drain"), &json!({}))?;
     if args.has("no-wait") {
@@ -149,7 +166,7 @@ fn blocked(api: &Api, id: &str) -> Result<String, Failure> {
     Ok(replicas.iter().map(line).collect::<Vec<_>>().join("\n"))
 }
 
-pub fn delete(args: &Args) -> Result<(), Failure> {
+fn delete(args: &Args) -> Result<(), Failure> {
     remove(args, &path(args, if args.has("force") { "?force=true" } else { "" }))
 }
 

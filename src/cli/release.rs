@@ -1,6 +1,6 @@
 //! Commands for whoever makes releases, and for scripts that must know whether one is genuine.
 
-use super::args::{Args, Failure, Opt, opt};
+use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::output;
 use crate::client;
 use crate::clock;
@@ -14,10 +14,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Options of `release keygen`.
-pub const KEYGEN: &[Opt] = &[opt("out", "FILE", "where the private key goes; the public one goes to FILE.pub beside it")];
+const KEYGEN: &[Opt] = &[opt("out", "FILE", "where the private key goes; the public one goes to FILE.pub beside it")];
 
 /// Options of `release sign`.
-pub const SIGN: &[Opt] = &[
+const SIGN: &[Opt] = &[
     opt("key-file", "FILE", "the private release key"),
     opt(
         "expires-days",
@@ -27,7 +27,7 @@ pub const SIGN: &[Opt] = &[
 ];
 
 /// Options of `release verify`.
-pub const VERIFY: &[Opt] = &[
+const VERIFY: &[Opt] = &[
     opt("release-key", "FILE", "public key (PEM) to believe instead of the one built in [RELEASE_KEY_FILE]"),
     opt("artifact", "FILE", "check this file against its sum in the manifest too"),
     opt("as", "NAME", "what --artifact is: bootstrap, updater, linux-amd64 or linux-arm64 (default: this machine's)"),
@@ -36,7 +36,7 @@ pub const VERIFY: &[Opt] = &[
 ];
 
 /// Options of `release fetch`.
-pub const FETCH: &[Opt] =
+const FETCH: &[Opt] =
     &[opt("out", "FILE", "where it goes"), opt("bytes-max", "N", "more bytes than this are an error (default 268435456)")];
 
 /// Days that a manifest holds. Whoever keeps an old release from being noticed has this long, and whoever makes releases signs the last one again
@@ -45,7 +45,15 @@ const EXPIRES_DAYS: i64 = 90;
 /// The program has some six million bytes, a debug build a hundred.
 const FETCH_BYTES_MAX: i64 = 256 << 20;
 
-pub fn fetch(args: &Args) -> Result<(), Failure> {
+/// Every command of this file.
+pub const COMMANDS: &[Command] = &[
+    command("release keygen", "", "Make a key that releases are signed with.", &[KEYGEN], keygen),
+    command("release sign", "MANIFEST", "Sign a release's version.json, into version.json.sig.", &[SIGN], sign),
+    command("release verify", "MANIFEST", "Check a version.json and its version.json.sig.", &[VERIFY], verify),
+    command("release fetch", "URL", "Fetch a file of a release, where there is neither curl nor wget.", &[FETCH], fetch),
+];
+
+fn fetch(args: &Args) -> Result<(), Failure> {
     let bytes_max = u64::try_from(args.int("bytes-max", FETCH_BYTES_MAX)).unwrap_or_else(|_| {
         args.fault("--bytes-max must not be negative".to_string());
         0
@@ -58,7 +66,7 @@ pub fn fetch(args: &Args) -> Result<(), Failure> {
     Ok(client::download(args.word(0), Path::new(out), bytes_max)?)
 }
 
-pub fn keygen(args: &Args) -> Result<(), Failure> {
+fn keygen(args: &Args) -> Result<(), Failure> {
     let private = PathBuf::from(args.required("out"));
     args.finish()?;
     let public = with_suffix(&private, ".pub");
@@ -76,7 +84,7 @@ pub fn keygen(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-pub fn sign(args: &Args) -> Result<(), Failure> {
+fn sign(args: &Args) -> Result<(), Failure> {
     let (path, key_path) = (Path::new(args.word(0)), args.required("key-file"));
     let days = args.int("expires-days", EXPIRES_DAYS);
     if !(1..=3650).contains(&days) {
@@ -106,7 +114,7 @@ pub fn sign(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-pub fn verify(args: &Args) -> Result<(), Failure> {
+fn verify(args: &Args) -> Result<(), Failure> {
     let path = Path::new(args.word(0));
     let artifact = args.get("artifact").map(|file| (Path::new(file), args.get("as").or(architecture()).unwrap_or("this machine")));
     if artifact.is_none() && args.has("as") {

@@ -1,12 +1,14 @@
 //! Commands about the scheduler: what it would do, and doing it.
 
-use super::args::{Args, Failure, Opt, opt};
-use super::{encoded, listed, output, said, signed_in};
+use super::answers::{encoded, listed, said};
+use super::args::{Args, Command, Failure, Opt, command, opt};
+use super::connect::{SIGN_IN, signed_in};
+use super::output;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
 /// Options of `rebalance`.
-pub const REBALANCE: &[Opt] = &[
+const REBALANCE: &[Opt] = &[
     opt("apply", "", "do it; without, only print what would be done"),
     opt("max-moves", "COUNT", "at most so many moves, 1 to 1000 (default 20)"),
 ];
@@ -14,19 +16,27 @@ pub const REBALANCE: &[Opt] = &[
 /// Moves of one rebalance.
 const MOVES: i64 = 20;
 
-pub fn plan(args: &Args) -> Result<(), Failure> {
+/// Every command of this file.
+pub const COMMANDS: &[Command] = &[
+    command("plan", "[SERVICE]", "Print what the scheduler would do.", &[SIGN_IN], plan),
+    command("reconcile", "[SERVICE]", "Do what the plan says.", &[SIGN_IN], reconcile),
+    command("explain", "SERVICE", "Say for each node what speaks for and against it.", &[SIGN_IN], explain),
+    command("rebalance", "", "Even out how many replicas nodes have.", &[REBALANCE, SIGN_IN], rebalance),
+];
+
+fn plan(args: &Args) -> Result<(), Failure> {
     let plans = signed_in(args)?.get(&path(args, "plan"))?;
     print(args, &plans);
     Ok(())
 }
 
-pub fn reconcile(args: &Args) -> Result<(), Failure> {
+fn reconcile(args: &Args) -> Result<(), Failure> {
     let plans = signed_in(args)?.post(&path(args, "reconcile"), &json!({}))?;
     print(args, &plans);
     Ok(())
 }
 
-pub fn rebalance(args: &Args) -> Result<(), Failure> {
+fn rebalance(args: &Args) -> Result<(), Failure> {
     let path = format!("/scheduler/rebalance?max_moves={}", args.int("max-moves", MOVES));
     let api = signed_in(args)?;
     let plans = if args.has("apply") { api.post(&path, &json!({}))? } else { api.get(&path)? };
@@ -94,7 +104,7 @@ fn diff(plan: &Value, out: &mut String) {
     }
 }
 
-pub fn explain(args: &Args) -> Result<(), Failure> {
+fn explain(args: &Args) -> Result<(), Failure> {
     let explained = signed_in(args)?.get(&format!("/scheduler/explain/services/{}", encoded(args.word(0))))?;
     if args.has("json") {
         output::json(&explained);

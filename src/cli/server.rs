@@ -1,9 +1,9 @@
 //! Commands that start the control plane: up, serve, migrate.
 
-use super::args::{Args, Failure, Opt, opt};
+use super::agent::{UPDATE, UPDATE_STATE, named, node};
+use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::config::{DOTENV, unreadable_variables};
-use super::node::{UPDATE, UPDATE_STATE};
-use super::output;
+use super::{join, output};
 use crate::agent::beat::{self, Joining};
 use crate::agent::identity::Identity;
 use crate::agent::updates::Updates;
@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Options of `up`.
-pub const UP: &[Opt] = &[
+const UP: &[Opt] = &[
     opt("node-id", "ID", "this machine's node (default: the one that has an identity here, or its host name) [UPTIMEMESH_NODE_ID]"),
     opt("identity-dir", "DIR", "where identities are kept, each in <node-id>/ (default: identities, in the data directory)"),
 ];
@@ -33,6 +33,13 @@ pub const UP: &[Opt] = &[
 const LEASE_TTL_S: i64 = 45;
 /// The command waits so long at a time for the signal to end.
 const FOREVER: Duration = Duration::from_secs(3600);
+
+/// Every command of this file.
+pub const COMMANDS: &[Command] = &[
+    command("up", "", "Start a control plane, enrol this machine and run its agent.", &[UP], up).with_settings(),
+    command("serve", "", "Start a control plane only.", &[], serve).with_settings(),
+    command("migrate", "", "Bring the database up to date, and stop.", &[], migrate).with_settings(),
+];
 
 /// The configuration. As root, this process is the owner of the data directory from here on.
 pub(super) fn config(args: &Args) -> Result<Config, Failure> {
@@ -130,7 +137,7 @@ fn dotenv() -> Result<Option<Dotenv>, Failure> {
     }
 }
 
-pub fn serve(args: &Args) -> Result<(), Failure> {
+fn serve(args: &Args) -> Result<(), Failure> {
     let config = config(args)?;
     let stop = Stop::default();
     let Some(server) = start(config, &stop)? else { return Ok(()) };
@@ -155,7 +162,7 @@ fn start(config: Config, stop: &Stop) -> Result<Option<Arc<serve::Server>>, Fail
     Ok(Some(server))
 }
 
-pub fn migrate(args: &Args) -> Result<(), Failure> {
+fn migrate(args: &Args) -> Result<(), Failure> {
     let config = config(args)?;
     let migrated = serve::migrate(&config)?;
     let path = config.database_path.display();
@@ -163,11 +170,11 @@ pub fn migrate(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-pub fn up(args: &Args) -> Result<(), Failure> {
+fn up(args: &Args) -> Result<(), Failure> {
     // What is wrong with it is told together with what is wrong with the settings.
-    super::node::named(args);
+    named(args);
     let config = config(args)?;
-    let (node_id, dir) = super::node::node(args, &config.data_dir, "local");
+    let (node_id, dir) = node(args, &config.data_dir, "local");
     args.finish()?;
     let update_dir = config.data_dir.join(UPDATE);
     let (data_dir, pki_dir) = (config.data_dir.display().to_string(), config.pki_dir.display().to_string());
@@ -236,7 +243,7 @@ fn local_agent(server: &serve::Server, node_id: &str, dir: &Path, update_dir: &P
         lease_ttl_s: LEASE_TTL_S,
     };
     let answer = beat::join(&api, dir, &ask)?;
-    if let Some(warning) = super::node::replaced(&answer) {
+    if let Some(warning) = join::replaced(&answer) {
         eprintln!("{warning}");
     }
     let mut agent = agent()?;

@@ -1,7 +1,9 @@
 //! Commands about services.
 
-use super::args::{Args, Failure, Opt, opt};
-use super::{encoded, listed, output, remove, said, shown, signed_in};
+use super::answers::{encoded, listed, remove, said, shown, warnings};
+use super::args::{Args, Command, Failure, Opt, command, opt};
+use super::connect::{SIGN_IN, signed_in};
+use super::output;
 use crate::client::{Api, CallError};
 use crate::json;
 use crate::model::Object;
@@ -13,16 +15,16 @@ use std::time::Duration;
 const SPEC_BYTES_MAX: usize = 1 << 20;
 
 /// Options of `service apply`.
-pub const APPLY: &[Opt] = &[
-    opt("file", "FILE", "JSON with id, name, description and spec; - reads standard input; also -f"),
+const APPLY: &[Opt] = &[
+    opt("file", "FILE", "JSON with id, name, description and spec; - reads standard input").short('f'),
     opt("wait", "", "wait until the scheduler has nothing left to do about it"),
 ];
 
 /// Options of `service rollback`.
-pub const ROLLBACK: &[Opt] = &[opt("to", "GENERATION", "whose spec to put back (default: the generation before)")];
+const ROLLBACK: &[Opt] = &[opt("to", "GENERATION", "whose spec to put back (default: the generation before)")];
 
 /// Options of `service delete`.
-pub const DELETE: &[Opt] = &[opt("force", "", "with all its replicas")];
+const DELETE: &[Opt] = &[opt("force", "", "with all its replicas")];
 
 /// Keys of a service's file; the last ones stand in what `service show --json` prints, and are the server's.
 const FILE_KEYS: &[&str] = &["id", "name", "description", "spec", "generation", "warnings", "created_at", "updated_at"];
@@ -31,20 +33,31 @@ const FILE_KEYS: &[&str] = &["id", "name", "description", "spec", "generation", 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LOOKS_MAX: usize = 300;
 
-pub fn list(args: &Args) -> Result<(), Failure> {
+/// Every command of this file.
+pub const COMMANDS: &[Command] = &[
+    command("services", "", "List services.", &[SIGN_IN], list),
+    command("service apply", "", "Make a service, or change it to what a file says.", &[APPLY, SIGN_IN], apply),
+    command("service show", "SERVICE", "Print a service.", &[SIGN_IN], show),
+    command("service history", "SERVICE", "List the specs that a service had, newest first.", &[SIGN_IN], history),
+    command("service rollout", "SERVICE", "Start every replica anew.", &[SIGN_IN], rollout),
+    command("service rollback", "SERVICE", "Put an earlier spec back, as a new generation.", &[ROLLBACK, SIGN_IN], rollback),
+    command("service delete", "SERVICE", "Remove a service.", &[DELETE, SIGN_IN], delete),
+];
+
+fn list(args: &Args) -> Result<(), Failure> {
     let list = signed_in(args)?.list("/services")?;
     let keys = ["id", "name", "generation", "spec.scheduling.desired_replicas", "updated_at"];
     listed(args, list, &["SERVICE", "NAME", "GENERATION", "DESIRED", "UPDATED"], &keys);
     Ok(())
 }
 
-pub fn show(args: &Args) -> Result<(), Failure> {
+fn show(args: &Args) -> Result<(), Failure> {
     shown(args, &signed_in(args)?.get(&path(args, ""))?);
     Ok(())
 }
 
 /// Makes a service, or brings it to what the file says.
-pub fn apply(args: &Args) -> Result<(), Failure> {
+fn apply(args: &Args) -> Result<(), Failure> {
     let file = args.required("file");
     // A file that is not named is told of with all other faults.
     let text = if file.is_empty() { String::new() } else { text::file_or_stdin(file, SPEC_BYTES_MAX)? };
@@ -74,7 +87,7 @@ pub fn apply(args: &Args) -> Result<(), Failure> {
             api.patch_if(&path, &Value::Object(change), tag)?
         }
     };
-    super::warnings(&service);
+    warnings(&service);
     let generation = &service["generation"];
     let done = match before {
         None => format!("Created {id}, generation {generation}."),
@@ -115,27 +128,27 @@ fn wait(api: &Api, id: &str) -> Result<(), Failure> {
     Err(Failure::Failed(format!("{id} is not done yet; look at `uptimemesh plan {id}`")))
 }
 
-pub fn rollout(args: &Args) -> Result<(), Failure> {
+fn rollout(args: &Args) -> Result<(), Failure> {
     let api = signed_in(args)?;
     output::json(&api.post(&path(args, "/rollout"), &json!({}))?);
     Ok(())
 }
 
-pub fn rollback(args: &Args) -> Result<(), Failure> {
+fn rollback(args: &Args) -> Result<(), Failure> {
     let target = args.get("to").map(|_| args.int("to", 0));
     let api = signed_in(args)?;
     output::json(&api.post(&path(args, "/rollback"), &json!({"target_generation": target}))?);
     Ok(())
 }
 
-pub fn history(args: &Args) -> Result<(), Failure> {
+fn history(args: &Args) -> Result<(), Failure> {
     let list = signed_in(args)?.list(&path(args, "/revisions"))?;
     let keys = ["generation", "action", "restored_generation", "created_by", "created_at", "spec_sha256"];
     listed(args, list, &["GENERATION", "ACTION", "RESTORED", "BY", "AT", "SPEC-SHA256"], &keys);
     Ok(())
 }
 
-pub fn delete(args: &Args) -> Result<(), Failure> {
+fn delete(args: &Args) -> Result<(), Failure> {
     remove(args, &path(args, if args.has("force") { "?force=true" } else { "" }))
 }
 

@@ -1,16 +1,24 @@
 //! `settings`: cluster settings, read and set.
 
-use super::args::{Args, Failure};
-use super::{encoded, listed, output, signed_in};
+use super::answers::{encoded, listed};
+use super::args::{Args, Command, Failure, command};
+use super::connect::{SIGN_IN, signed_in};
+use super::output;
 use serde_json::json;
 
-pub fn settings(args: &Args) -> Result<(), Failure> {
+/// Every command of this file.
+pub const COMMANDS: &[Command] = &[
+    command("settings", "", "List cluster settings.", &[SIGN_IN], list),
+    command("setting set", "KEY VALUE", "Set a cluster setting.", &[SIGN_IN], set),
+];
+
+fn list(args: &Args) -> Result<(), Failure> {
     let list = signed_in(args)?.list("/cluster-settings")?;
     listed(args, list, &["KEY", "VALUE", "UPDATED"], &["key", "value", "updated_at"]);
     Ok(())
 }
 
-pub fn set(args: &Args) -> Result<(), Failure> {
+fn set(args: &Args) -> Result<(), Failure> {
     let api = signed_in(args)?;
     output::json(&api.put(&format!("/cluster-settings/{}", encoded(args.word(0))), &json!({"value": args.word(1)}))?);
     Ok(())

@@ -1,8 +1,7 @@
 //! The manual page and the completions of shells, made from the table of commands, so that neither forgets one.
 
-use super::args::{Args, Command, Failure, Opt, flag_of};
-use super::output;
-use super::{COMMANDS, GLOBAL};
+use super::args::{Args, Command, Failure, Opt, command, flag_of};
+use super::{GLOBAL, commands, output};
 use crate::config::SETTINGS;
 use std::fmt::Write;
 
@@ -12,15 +11,21 @@ const SHELLS: &[&str] = &["bash", "zsh", "fish"];
 /// A line of the manual's source; mandoc finds fault with longer ones.
 const MAN_LINE_BYTES_MAX: usize = 78;
 
+/// Every command of this file.
+pub const COMMANDS: &[Command] = &[
+    command("man", "", "Print the manual page.", &[], man),
+    command("completions", "SHELL", "Print the completion of bash, zsh or fish.", &[], completions),
+];
+
 /// Prints the manual page.
-pub fn man(args: &Args) -> Result<(), Failure> {
+fn man(args: &Args) -> Result<(), Failure> {
     args.finish()?;
     output::print(&manual());
     Ok(())
 }
 
 /// Prints the completion of a shell.
-pub fn completions(args: &Args) -> Result<(), Failure> {
+fn completions(args: &Args) -> Result<(), Failure> {
     let text = match args.word(0) {
         "bash" => bash(),
         "zsh" => zsh(),
@@ -38,17 +43,29 @@ pub fn completions(args: &Args) -> Result<(), Failure> {
 /// An option as the completions see it.
 struct Flag {
     name: String,
+    letter: Option<char>,
     value: &'static str,
     help: &'static str,
 }
 
+impl Flag {
+    fn of(o: &Opt) -> Flag {
+        Flag { name: o.name.to_string(), letter: o.letter, value: o.value, help: o.help }
+    }
+
+    /// Its forms as they are typed, the short one first.
+    fn words(&self) -> Vec<String> {
+        let short = self.letter.map(|letter| format!("-{letter}"));
+        short.into_iter().chain([format!("--{}", self.name)]).collect()
+    }
+}
+
 /// Everything that may follow a command, its settings too.
 fn flags(command: &Command) -> Vec<Flag> {
-    let of = |o: &Opt| Flag { name: o.name.to_string(), value: o.value, help: o.help };
-    let mut found: Vec<Flag> = command.options.iter().copied().flatten().chain(GLOBAL).map(of).collect();
+    let mut found: Vec<Flag> = command.options.iter().copied().flatten().chain(GLOBAL).map(Flag::of).collect();
     if command.settings {
         let settings = SETTINGS.iter().filter(|s| !s.is_secret());
-        found.extend(settings.map(|s| Flag { name: flag_of(s.name), value: setting_value(s.name), help: s.help }));
+        found.extend(settings.map(|s| Flag { name: flag_of(s.name), letter: None, value: setting_value(s.name), help: s.help }));
     }
     found
 }
@@ -65,7 +82,7 @@ fn setting_value(name: &str) -> &'static str {
 /// First words of commands, each with its help; a word that others follow is explained by them.
 fn first_words() -> Vec<(&'static str, String)> {
     let mut found: Vec<(&str, String)> = Vec::new();
-    for command in COMMANDS {
+    for command in commands() {
         match command.name.split_once(' ') {
             None => found.push((command.name, command.about.to_string())),
             Some((first, _)) if found.iter().any(|(word, _)| *word == first) => {}
@@ -81,7 +98,7 @@ fn first_words() -> Vec<(&'static str, String)> {
 /// Second words after a first one.
 fn second_words(first: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
     let first = first.to_string();
-    COMMANDS.iter().filter_map(move |c| Some((c.name.strip_prefix(first.as_str())?.strip_prefix(' ')?, c.about)))
+    commands().into_iter().filter_map(move |c| Some((c.name.strip_prefix(first.as_str())?.strip_prefix(' ')?, c.about)))
 }
 
 /// Words that a command's argument may be, where they are known.
@@ -97,7 +114,7 @@ fn argument_words(command: &Command) -> Vec<&'static str> {
 /// Every option of any command once: an option takes the same kind of value wherever it stands.
 fn every_flag() -> Vec<Flag> {
     let mut found: Vec<Flag> = Vec::new();
-    for flag in COMMANDS.iter().flat_map(flags) {
+    for flag in commands().into_iter().flat_map(flags) {
         if !found.iter().any(|f| f.name == flag.name) {
             found.push(flag);
         }
@@ -107,8 +124,8 @@ fn every_flag() -> Vec<Flag> {
 
 /// The names of options whose value is of this kind, in a shell's pattern.
 fn pattern(is: impl Fn(&str) -> bool) -> String {
-    let names: Vec<String> = every_flag().iter().filter(|f| is(f.value)).map(|f| format!("--{}", f.name)).collect();
-    names.join("|")
+    let words: Vec<String> = every_flag().iter().filter(|f| is(f.value)).flat_map(Flag::words).collect();
+    words.join("|")
 }
 
 fn is_file(value: &str) -> bool {
@@ -133,7 +150,7 @@ fn bash() -> String {
             let _ = writeln!(seconds, "        {first}) seconds=\"{}\" ;;", words.join(" "));
         }
     }
-    for command in COMMANDS {
+    for command in commands() {
         let names: Vec<String> = flags(command).iter().map(|f| format!("--{}", f.name)).collect();
         let _ = writeln!(
             cases,
@@ -158,14 +175,14 @@ _uptimemesh() {{
     fi
     COMPREPLY=()
     case "$before" in
-        {files}|-f) mapfile -t COMPREPLY < <(compgen -f -- "$current"); compopt -o filenames 2>/dev/null; return ;;
+        {files}) mapfile -t COMPREPLY < <(compgen -f -- "$current"); compopt -o filenames 2>/dev/null; return ;;
         {dirs}) mapfile -t COMPREPLY < <(compgen -d -- "$current"); compopt -o filenames 2>/dev/null; return ;;
         {values}) return ;;
     esac
     for ((at = 1; at < COMP_CWORD; at++)); do
         word="${{COMP_WORDS[at]}}"
         case "$word" in
-            {takes}|-f) [[ ${{COMP_WORDS[at + 1]}} == "=" ]] && ((at++)); ((at++)) ;;
+            {takes}) [[ ${{COMP_WORDS[at + 1]}} == "=" ]] && ((at++)); ((at++)) ;;
             -*) ;;
             *)
                 if [[ -z $first ]]; then
@@ -215,16 +232,19 @@ fn zsh_text(text: &str) -> String {
     out
 }
 
-fn zsh_flag(flag: &Flag) -> String {
+fn zsh_flags(flag: &Flag) -> Vec<String> {
     let takes = match flag.value {
         "" => String::new(),
         value if is_file(value) => format!(":{value}:_files"),
         value if is_dir(value) => format!(":{value}:_files -/"),
         value => format!(":{}: ", zsh_text(value)),
     };
-    // Values may be joined by `=`, and options may be given again.
-    let joined = if flag.value.is_empty() { "" } else { "=" };
-    format!("'*--{}{joined}[{}]{takes}'", flag.name, zsh_text(flag.help))
+    let one = |word: String| {
+        // Values may be joined by `=`, and options may be given again.
+        let joined = if flag.value.is_empty() || !word.starts_with("--") { "" } else { "=" };
+        format!("'*{word}{joined}[{}]{takes}'", zsh_text(flag.help))
+    };
+    flag.words().into_iter().map(one).collect()
 }
 
 fn zsh() -> String {
@@ -232,7 +252,7 @@ fn zsh() -> String {
         words.map(|(word, about)| format!("'{}:{}'", zsh_text(word), zsh_text(&about))).collect::<Vec<_>>().join(" ")
     };
     let mut out = "#compdef uptimemesh\n# zsh completion of uptimemesh, made by `uptimemesh completions zsh`.\n".to_string();
-    let globals: Vec<String> = GLOBAL.iter().map(|o| zsh_flag(&Flag { name: o.name.to_string(), value: o.value, help: o.help })).collect();
+    let globals: Vec<String> = GLOBAL.iter().flat_map(|o| zsh_flags(&Flag::of(o))).collect();
     let firsts = described(&mut first_words().into_iter());
     // Writing to a String cannot fail.
     let _ = write!(
@@ -253,8 +273,8 @@ fn zsh() -> String {
         }
     }
     out.push_str("    esac\n    case $name in\n");
-    for command in COMMANDS {
-        let flags: Vec<String> = flags(command).iter().map(zsh_flag).collect();
+    for command in commands() {
+        let flags: Vec<String> = flags(command).iter().flat_map(zsh_flags).collect();
         let words = argument_words(command).join(" ");
         let argument = match (command.argument, words.is_empty()) {
             ("", _) => String::new(),
@@ -277,7 +297,7 @@ fn fish_text(text: &str) -> String {
 }
 
 fn fish() -> String {
-    let takes: Vec<String> = every_flag().iter().filter(|f| !f.value.is_empty()).map(|f| format!("--{}", f.name)).collect();
+    let takes: Vec<String> = every_flag().iter().filter(|f| !f.value.is_empty()).flat_map(Flag::words).collect();
     let mut out = format!(
         r#"# fish completion of uptimemesh, made by `uptimemesh completions fish`.
 function __uptimemesh_words
@@ -285,7 +305,7 @@ function __uptimemesh_words
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word {takes} -f
+        else if contains -- $word {takes}
             set skip 1
         else if not string match -q -- '-*' $word
             echo $word
@@ -311,7 +331,7 @@ complete -c uptimemesh -f
             let _ = writeln!(out, "complete -c uptimemesh -n '__uptimemesh_after {word}' -a {second} -d '{}'", fish_text(about));
         }
     }
-    for command in COMMANDS {
+    for command in commands() {
         for word in argument_words(command) {
             let _ = writeln!(out, "complete -c uptimemesh -n '__uptimemesh_after {}' -a {word}", command.name);
         }
@@ -322,9 +342,10 @@ complete -c uptimemesh -f
                 value if is_dir(value) => " -x -a '(__fish_complete_directories)'",
                 _ => " -x",
             };
+            let short = flag.letter.map_or(String::new(), |letter| format!(" -s {letter}"));
             let _ = writeln!(
                 out,
-                "complete -c uptimemesh -n '__uptimemesh_in {}' -l {}{takes} -d '{}'",
+                "complete -c uptimemesh -n '__uptimemesh_in {}'{short} -l {}{takes} -d '{}'",
                 command.name,
                 flag.name,
                 fish_text(flag.help)
@@ -349,10 +370,11 @@ fn roff(text: &str) -> String {
     lines.join("\n")
 }
 
-fn option(out: &mut String, name: &str, value: &str, help: &str) {
-    let value = if value.is_empty() { String::new() } else { format!(" \\fI{}\\fR", roff(value)) };
+fn option(out: &mut String, o: &Opt) {
+    let value = if o.value.is_empty() { String::new() } else { format!(" \\fI{}\\fR", roff(o.value)) };
+    let short = o.letter.map_or(String::new(), |letter| format!("\\fB\\-{letter}\\fR, "));
     // Writing to a String cannot fail.
-    let _ = writeln!(out, ".TP\n\\fB\\-\\-{}\\fR{value}\n{}", roff(name), roff(help));
+    let _ = writeln!(out, ".TP\n{short}\\fB\\-\\-{}\\fR{value}\n{}", roff(o.name), roff(o.help));
 }
 
 fn manual() -> String {
@@ -366,10 +388,10 @@ fn manual() -> String {
          .SH OPTIONS\nEvery command takes these:\n"
     );
     for o in GLOBAL {
-        option(&mut out, o.name, o.value, o.help);
+        option(&mut out, o);
     }
     out.push_str(".SH COMMANDS\n");
-    for command in COMMANDS {
+    for command in commands() {
         // Writing to a String cannot fail.
         let argument = if command.argument.is_empty() { String::new() } else { format!(" \\fI{}\\fR", roff(command.argument)) };
         let _ = writeln!(out, ".SS \\fB{}\\fR{argument}\n{}", roff(command.name), roff(command.about));
@@ -379,7 +401,7 @@ fn manual() -> String {
             );
         }
         for o in command.options.iter().copied().flatten() {
-            option(&mut out, o.name, o.value, o.help);
+            option(&mut out, o);
         }
     }
     out.push_str(".SH ENVIRONMENT\nOptions win over the environment, and that over the file\n.I .env\nin the working directory.\n");

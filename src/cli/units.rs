@@ -1,7 +1,7 @@
 //! What an installation needs besides the program: units, service scripts, the rotation of logs. They are in the program, so that who has
 //! checked its signature has checked theirs.
 
-use super::args::{Args, Failure};
+use super::args::{Args, Command, Failure, command};
 use super::output;
 
 /// Every file by its name.
@@ -18,13 +18,16 @@ const FILES: &[(&str, &str)] = &[
     ("uptimemesh.logrotate", include_str!("../../ops/uptimemesh.logrotate")),
 ];
 
+/// Every command of this file.
+pub const COMMANDS: &[Command] = &[command("unit", "[NAME]", "Print a file that an installation needs, or the names of all.", &[], unit)];
+
 /// The names of all of them.
 pub fn names() -> impl Iterator<Item = &'static str> {
     FILES.iter().map(|(name, _)| *name)
 }
 
 /// Prints one, or the names of all.
-pub fn unit(args: &Args) -> Result<(), Failure> {
+fn unit(args: &Args) -> Result<(), Failure> {
     let found = FILES.iter().find(|(name, _)| *name == args.word(0));
     match (args.word(0), found) {
         ("", _) => output::print(&names().map(|name| format!("{name}\n")).collect::<String>()),

@@ -1,18 +1,22 @@
 //! What this program is: its version, and with `--verbose` what it was built from.
 
-use super::args::{Args, Failure, Opt, opt};
-use super::{output, shown};
+use super::answers::shown;
+use super::args::{Args, Command, Failure, Opt, command, opt};
+use super::output;
 use crate::serve;
 use serde_json::json;
 
 /// Options of `version`.
-pub const VERSION: &[Opt] = &[opt("verbose", "", "print what it was built from, too"), opt("json", "", "print all of that as JSON")];
+const VERSION: &[Opt] = &[opt("verbose", "", "print what it was built from, too"), opt("json", "", "print all of that as JSON")];
 
 /// What `ops/build-release.sh` says of the build; any other build does not know it.
 const COMMIT: Option<&str> = option_env!("UPTIMEMESH_COMMIT");
 const COMPILER: Option<&str> = option_env!("UPTIMEMESH_RUSTC");
 
-pub fn version(args: &Args) -> Result<(), Failure> {
+/// Every command of this file.
+pub const COMMANDS: &[Command] = &[command("version", "", "Print the version.", &[VERSION], version)];
+
+fn version(args: &Args) -> Result<(), Failure> {
     args.finish()?;
     let version = env!("CARGO_PKG_VERSION");
     if !args.has("verbose") && !args.has("json") {

@@ -1,11 +1,12 @@
 //! Commands about updates of the fleet.
 
-use super::args::{Args, Failure, Opt, opt};
-use super::{encoded, listed, shown, signed_in};
+use super::answers::{encoded, listed, shown};
+use super::args::{Args, Command, Failure, Opt, command, opt};
+use super::connect::{SIGN_IN, signed_in};
 use serde_json::json;
 
 /// Options of `fleet-update start`.
-pub const START: &[Opt] = &[
+const START: &[Opt] = &[
     opt("rings", "VALUE...", "values of the ring label, in the order in which rings are updated; * is every node in no other; required"),
     opt("channel", "NAME", "the channel of the release manifest (default stable)"),
     opt("ring-label", "KEY", "the label that tells a node's ring (default ring)"),
@@ -13,7 +14,17 @@ pub const START: &[Opt] = &[
     opt("lost-max", "N", "so many nodes may fail or be lost before it halts (default 0)"),
 ];
 
-pub fn start(args: &Args) -> Result<(), Failure> {
+/// Every command of this file.
+pub const COMMANDS: &[Command] = &[
+    command("fleet-update start", "VERSION", "Put the fleet to a version, ring after ring.", &[START, SIGN_IN], start),
+    command("fleet-update list", "", "List updates of the fleet, newest first.", &[SIGN_IN], list),
+    command("fleet-update show", "UPDATE", "Print an update of the fleet.", &[SIGN_IN], show),
+    command("fleet-update pause", "UPDATE", "Tell nodes nothing more, until it is resumed.", &[SIGN_IN], pause),
+    command("fleet-update resume", "UPDATE", "Go on; nodes that failed try again.", &[SIGN_IN], resume),
+    command("fleet-update cancel", "UPDATE", "End an update; what was updated stays so.", &[SIGN_IN], cancel),
+];
+
+fn start(args: &Args) -> Result<(), Failure> {
     let rings: Vec<&str> = args.all("rings").flat_map(|word| word.split(',')).collect();
     if rings.is_empty() {
         args.fault("--rings is required: values of the ring label, like 1 2 '*'".to_string());
@@ -26,27 +37,27 @@ pub fn start(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-pub fn list(args: &Args) -> Result<(), Failure> {
+fn list(args: &Args) -> Result<(), Failure> {
     let list = signed_in(args)?.list("/updates")?;
     let keys = ["id", "version", "channel", "state", "rings", "ring", "reason"];
     listed(args, list, &["UPDATE", "VERSION", "CHANNEL", "STATE", "RINGS", "RING", "REASON"], &keys);
     Ok(())
 }
 
-pub fn show(args: &Args) -> Result<(), Failure> {
+fn show(args: &Args) -> Result<(), Failure> {
     shown(args, &signed_in(args)?.get(&path(args, ""))?);
     Ok(())
 }
 
-pub fn pause(args: &Args) -> Result<(), Failure> {
+fn pause(args: &Args) -> Result<(), Failure> {
     act(args, "/pause")
 }
 
-pub fn resume(args: &Args) -> Result<(), Failure> {
+fn resume(args: &Args) -> Result<(), Failure> {
     act(args, "/resume")
 }
 
-pub fn cancel(args: &Args) -> Result<(), Failure> {
+fn cancel(args: &Args) -> Result<(), Failure> {
     act(args, "/cancel")
 }
 

@@ -1,16 +1,16 @@
-//! Commands that run on a node: join, agent, heartbeat.
+//! Commands that run on a node: agent, heartbeat.
 
-use super::args::{Args, Failure, Opt, opt};
-use super::{api_url, authorities, output, said_api_url};
-use crate::agent::beat::{self, Joining, ServerClock};
+use super::args::{Args, Command, Failure, Opt, command, opt};
+use super::connect::{api_url, authorities, said_api_url};
+use super::output;
+use crate::agent::beat::{self, ServerClock};
 use crate::agent::identity::{self, Identity};
 use crate::agent::updates::Updates;
 use crate::agent::{self, Agent, Way};
-use crate::client::{Api, CallError, Trust};
+use crate::client::{CallError, Trust};
 use crate::error::Chain;
 use crate::logger;
 use crate::model::ids::is_id;
-use crate::model::join_string::JoinString;
 use crate::sys::{host, notify, owner, signals};
 use crate::thread::Stop;
 use log::LevelFilter;
@@ -24,7 +24,7 @@ pub(super) const UPDATE: &str = "update";
 /// What the updater tells of itself, as it is installed.
 pub(super) const UPDATE_STATE: &str = "/var/lib/uptimemesh-update/state.json";
 /// Seconds of a lease, unless something else is said.
-const LEASE_TTL_S: i64 = 45;
+pub(super) const LEASE_TTL_S: i64 = 45;
 
 /// Which node, and where its identity is.
 pub const IDENTITY: &[Opt] = &[
@@ -36,21 +36,8 @@ pub const IDENTITY: &[Opt] = &[
     ),
 ];
 
-/// Options of `join`.
-pub const JOIN: &[Opt] = &[
-    opt("join-file", "FILE", "file with the join string; - reads standard input; as an argument others can see it [UPTIMEMESH_JOIN]"),
-    opt("token-file", "FILE", "file with the join token; - reads standard input"),
-    opt("token", "TEXT", "the join token; others on this machine can see it [UPTIMEMESH_TOKEN]"),
-    opt("role", "ROLE", "core, worker or gateway, as the token says; a join string says it itself"),
-    opt("name", "NAME", "the node's name (default: its id)"),
-    opt("mesh-ip", "ADDRESS", "its address inside the mesh"),
-    opt("api-endpoint", "URL", "where its own API is reached"),
-    opt("lease-ttl", "SECONDS", "life of the first lease, 10 to 300 (default 45)"),
-    opt("label", "KEY=VALUE...", "labels; may be given again"),
-];
-
 /// Options of `agent`.
-pub const AGENT: &[Opt] = &[
+const AGENT: &[Opt] = &[
     opt("ttl", "SECONDS", "life of a lease, 10 to 300 (default 45); a heartbeat goes out at a third of it"),
     opt("update-dir", "DIR", "where updates that the control plane wants are written down (default update, in the data directory)"),
     opt("update-state", "FILE", "what the updater tells of itself (default /var/lib/uptimemesh-update/state.json)"),
@@ -59,10 +46,16 @@ pub const AGENT: &[Opt] = &[
 ];
 
 /// Options of `heartbeat`.
-pub const HEARTBEAT: &[Opt] = &[
+const HEARTBEAT: &[Opt] = &[
     opt("lease-token", "TEXT", "a lease token other than the identity's [UPTIMEMESH_LEASE_TOKEN]"),
     opt("ttl", "SECONDS", "life of the lease, 10 to 300 (default 45)"),
     opt("status-json", "JSON", "an object to report (default: this machine's facts)"),
+];
+
+/// Every command of this file.
+pub const COMMANDS: &[Command] = &[
+    command("agent", "", "Keep this node's lease alive, until it is stopped.", &[AGENT, IDENTITY], agent),
+    command("heartbeat", "", "Send one heartbeat.", &[HEARTBEAT, IDENTITY], heartbeat),
 ];
 
 /// An option's value, or the environment's.
@@ -117,7 +110,7 @@ pub(super) fn named(args: &Args) -> Option<String> {
 
 /// The node that is meant, looked for by the owner of the directory that identities are in: as root, this process is that owner from here on,
 /// because whoever may rename there could lead root anywhere.
-fn node_as_owner(args: &Args) -> Result<(String, PathBuf), Failure> {
+pub(super) fn node_as_owner(args: &Args) -> Result<(String, PathBuf), Failure> {
     let data_dir = data_dir();
     owner::become_owner_of(args.get("identity-dir").map_or(&data_dir, Path::new))?;
     let (node_id, dir) = node(args, &data_dir, "");
@@ -128,102 +121,6 @@ fn node_as_owner(args: &Args) -> Result<(String, PathBuf), Failure> {
 /// The data directory, by the environment.
 fn data_dir() -> PathBuf {
     PathBuf::from(std::env::var("DATA_DIR").ok().filter(|v| !v.is_empty()).unwrap_or(DATA_DIR.to_string()))
-}
-
-/// Whom a machine is to join, and with what.
-struct Invitation {
-    urls: Vec<String>,
-    trust: Option<Trust>,
-    token: String,
-    role: String,
-}
-
-/// The join string on the command line, in a file, on standard input or in the environment; `None` where V1's options are used.
-fn invitation(args: &Args) -> Option<Invitation> {
-    let text = args.words.first().cloned().or_else(|| args.token("join", "UPTIMEMESH_JOIN"))?;
-    if args.get("token").is_some() || args.get("token-file").is_some() || args.get("api-url").is_some() {
-        args.fault("a join string says where and with which token to join: leave --api-url, --token and --token-file out".to_string());
-    }
-    match JoinString::parse(&text) {
-        Ok(join) => {
-            if args.get("role").is_some_and(|role| role != join.role) {
-                args.fault(format!("--role must be {}, as the join string says, or be left out", join.role));
-            }
-            Some(Invitation { urls: join.urls(), trust: Some(Trust::Pinned(join.authority)), token: join.token, role: join.role })
-        }
-        Err(why) => {
-            args.fault(why.to_string());
-            Some(Invitation { urls: Vec::new(), trust: None, token: String::new(), role: String::new() })
-        }
-    }
-}
-
-/// V1's way: a URL and a token.
-fn v1_invitation(args: &Args) -> Invitation {
-    let token = args.token("token", "UPTIMEMESH_TOKEN").unwrap_or_else(|| {
-        args.fault("the join string is missing: uptimemesh join STRING, --join-file FILE, or UPTIMEMESH_JOIN".to_string());
-        String::new()
-    });
-    Invitation { urls: vec![api_url(args)], trust: authorities(args), token, role: args.required("role").to_string() }
-}
-
-pub fn join(args: &Args) -> Result<(), Failure> {
-    // What the command line names is read first: it may be root's alone.
-    let pinned = invitation(args);
-    let is_pinned = pinned.is_some();
-    let invitation = match pinned {
-        Some(invitation) => invitation,
-        None => v1_invitation(args),
-    };
-    let (node_id, dir) = node_as_owner(args)?;
-    let ask = Joining {
-        token: &invitation.token,
-        node_id: &node_id,
-        name: args.get("name").unwrap_or(&node_id),
-        role: &invitation.role,
-        mesh_ip: args.get("mesh-ip"),
-        api_endpoint: args.get("api-endpoint"),
-        labels: labels(args),
-        lease_ttl_s: args.int("lease-ttl", LEASE_TTL_S),
-    };
-    args.finish()?;
-    let secure = invitation.urls.iter().all(|url| url.starts_with("https://"));
-    let api = match invitation.trust {
-        Some(trust) => Api::with(&invitation.urls, Some(trust), None),
-        None => Api::new(&invitation.urls[0]),
-    };
-    let api = api.map_err(|why| Failure::Usage(vec![why]))?;
-    eprintln!("Joining {} as {node_id} ...", invitation.urls.join(" or "));
-    let answer = beat::join(&api, &dir, &ask)?;
-    output::json(&answer);
-    if let Some(warning) = replaced(&answer) {
-        eprintln!("{warning}");
-    }
-    super::warnings(&answer);
-    eprintln!("Joined {} as {node_id}; the identity is in {}.", api.url(), dir.display());
-    if !is_pinned {
-        let how = if secure { "checked by public authorities or --ca-file" } else { "not encrypted" };
-        eprintln!(
-            "The token went to {} {how}. A join string (join_string in the answer of create-token) pins the cluster's own authority.",
-            api.url()
-        );
-    }
-    eprintln!("Now keep its lease alive: uptimemesh agent --node-id {node_id}");
-    Ok(())
-}
-
-/// Whose place a join has taken, as a warning.
-pub(super) fn replaced(answer: &Value) -> Option<String> {
-    let node = answer["replaced"].as_object()?;
-    let text = |key: &str| node.get(key).and_then(Value::as_str).unwrap_or("never");
-    let who =
-        if node["same_key"] == true { "has the same key: it was this machine, or one that it is a copy of" } else { "has another key" };
-    Some(output::ascii(&format!(
-        "warning: this takes the place of the node {} (named {}, last seen {}), which {who}. Its identity is void now; if it still runs, give it another id.",
-        text("node_id"),
-        text("name"),
-        text("last_seen_at"),
-    )))
 }
 
 /// How this node reaches its control plane: as the command line or the environment says, or as it was when it joined.
@@ -239,17 +136,6 @@ pub(super) fn way(args: &Args, dir: &Path) -> Result<Way, Failure> {
     Ok(Way { follows: !is_said && authorities.is_none(), urls, authorities })
 }
 
-fn labels(args: &Args) -> Value {
-    let mut labels = serde_json::Map::new();
-    for label in args.all("label") {
-        match label.split_once('=') {
-            Some((key, value)) if !key.is_empty() => drop(labels.insert(key.to_string(), value.into())),
-            _ => args.fault(format!("--label must be KEY=VALUE, not {label:?}")),
-        }
-    }
-    if labels.is_empty() { Value::Null } else { Value::Object(labels) }
-}
-
 /// Seconds of a lease that the server takes.
 fn lease_ttl(args: &Args) -> i64 {
     let ttl_s = args.int("ttl", LEASE_TTL_S);
@@ -259,7 +145,7 @@ fn lease_ttl(args: &Args) -> i64 {
     ttl_s
 }
 
-pub fn agent(args: &Args) -> Result<(), Failure> {
+fn agent(args: &Args) -> Result<(), Failure> {
     let (node_id, dir) = node_as_owner(args)?;
     let ttl_s = lease_ttl(args);
     let level = said(args, "log-level", "LOG_LEVEL").unwrap_or("INFO".to_string());
@@ -290,7 +176,7 @@ pub fn agent(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-pub fn heartbeat(args: &Args) -> Result<(), Failure> {
+fn heartbeat(args: &Args) -> Result<(), Failure> {
     let (node_id, dir) = node_as_owner(args)?;
     let ttl_s = lease_ttl(args);
     let status = args.get("status-json").map_or_else(

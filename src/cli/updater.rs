@@ -1,8 +1,9 @@
 //! Updating this machine's program. The work is done by `ops/node-update.sh`, which is a part of this program: what replaces and puts back a
 //! program must work also where that program does not, so there is one of it, outside.
 
-use super::args::{Args, Failure, Opt, opt};
-use super::{output, shown};
+use super::answers::shown;
+use super::args::{Args, Command, Failure, Opt, command, opt};
+use super::output;
 use crate::error::Chain;
 use crate::files;
 use crate::model::updates::{REQUEST_BYTES_MAX, Request, STATE_BYTES_MAX, State};
@@ -19,10 +20,10 @@ const STATE_DIR: &str = "/var/lib/uptimemesh-update";
 const REQUEST: &str = "/var/lib/uptimemesh/update/request.json";
 
 /// Where the updater keeps what it knows.
-pub const STATE: &[Opt] = &[opt("state-dir", "DIR", "where the updater keeps its state (default /var/lib/uptimemesh-update)")];
+const STATE: &[Opt] = &[opt("state-dir", "DIR", "where the updater keeps its state (default /var/lib/uptimemesh-update)")];
 
 /// Options that are the updater's own, handed on as they are.
-pub const HANDED_ON: &[Opt] = &[
+const HANDED_ON: &[Opt] = &[
     opt("version-url", "URL", "the release manifest, version.json [VERSION_URL]"),
     opt("channel", "NAME", "the channel of it (default stable) [UPDATE_CHANNEL]"),
     opt("want-version", "VERSION", "refuse unless this is the version that the channel has"),
@@ -48,14 +49,29 @@ pub const HANDED_ON: &[Opt] = &[
 ];
 
 /// Options of `update`.
-pub const UPDATE: &[Opt] = &[
+const UPDATE: &[Opt] = &[
     opt("check", "", "only say what would be done"),
     opt("recover", "", "only finish or undo what a run before left"),
     opt("requested", "", "do what the agent of this machine asked for"),
     opt("request-file", "FILE", "where it asks (default /var/lib/uptimemesh/update/request.json)"),
 ];
 
-pub fn update(args: &Args) -> Result<(), Failure> {
+/// Options of `update status`, beside that.
+const JSON: &[Opt] = &[opt("json", "", "print JSON")];
+
+/// Every command of this file.
+pub const COMMANDS: &[Command] = &[
+    command(
+        "update",
+        "",
+        "Put the newest version in this program's place; go back if it is not well.",
+        &[UPDATE, HANDED_ON, STATE],
+        update,
+    ),
+    command("update status", "", "Tell how the last update of this machine went.", &[STATE, JSON], status),
+];
+
+fn update(args: &Args) -> Result<(), Failure> {
     let mut line = Vec::new();
     for option in HANDED_ON.iter().chain(STATE) {
         match args.get(option.name) {
@@ -123,7 +139,7 @@ fn requested(args: &Args) -> Result<Option<Request>, Failure> {
     }
 }
 
-pub fn status(args: &Args) -> Result<(), Failure> {
+fn status(args: &Args) -> Result<(), Failure> {
     args.finish()?;
     match state(&state_dir(args))? {
         Some(state) => shown(args, &serde_json::to_value(state).map_err(|e| e.to_string())?),
