@@ -3,6 +3,7 @@
 use super::args::{Args, Failure};
 use super::connect::signed_in;
 use super::output;
+use crate::client::Api;
 use serde_json::Value;
 
 /// Prints a list as a table, or as JSON where that is asked for.
@@ -22,7 +23,12 @@ pub(super) fn shown(args: &Args, object: &Value) {
 
 /// Takes away what the command's argument names.
 pub(super) fn remove(args: &Args, path: &str) -> Result<(), Failure> {
-    signed_in(args)?.delete(path)?;
+    remove_by(args, &signed_in(args)?, path)
+}
+
+/// The same, by these calls.
+pub(super) fn remove_by(args: &Args, api: &Api, path: &str) -> Result<(), Failure> {
+    api.delete(path)?;
     match args.has("json") {
         true => output::json(&serde_json::json!({"removed": args.word(0)})),
         false => output::print(&format!("Removed {}.\n", output::ascii(args.word(0)))),

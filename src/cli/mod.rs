@@ -10,6 +10,7 @@ mod bundles;
 mod ca;
 mod config;
 mod connect;
+mod contexts;
 mod doctor;
 mod endpoints;
 mod events;
@@ -17,6 +18,8 @@ mod help;
 mod join;
 mod join_tokens;
 mod leases;
+mod local;
+mod login;
 mod nodes;
 mod output;
 mod release;
@@ -42,6 +45,7 @@ use std::process::ExitCode;
 const GLOBAL: &[Opt] = &[
     opt("api-url", "URL", "the control plane (default http://127.0.0.1:8000) [UPTIMEMESH_API_URL]"),
     opt("ca-file", "FILE", "authorities (PEM) to believe over https, instead of the system's [UPTIMEMESH_CA_FILE]"),
+    opt("context", "NAME", "the control plane that you signed in to under this name, instead of the current one [UPTIMEMESH_CONTEXT]"),
     opt(config::SETTINGS_FILE, "FILE", "take what this file says as the environment, over what is there; the units of services use it"),
     opt("help", "", "print this help").short('h'),
 ];
@@ -49,6 +53,8 @@ const GLOBAL: &[Opt] = &[
 /// The tables of commands, in the order of the help.
 const TABLES: &[&[Command]] = &[
     server::COMMANDS,
+    login::COMMANDS,
+    contexts::COMMANDS,
     config::COMMANDS,
     doctor::COMMANDS,
     join_tokens::COMMANDS,

@@ -1,8 +1,8 @@
 //! Commands about users and passwords.
 
-use super::answers::{encoded, listed, remove, shown};
+use super::answers::{encoded, listed, remove_by, shown};
 use super::args::{Args, Command, Failure, Opt, command, opt};
-use super::connect::{FIRST_PASSWORD, SIGN_IN, signed_in};
+use super::connect::{SIGN_IN, signed_in, signed_in_as_person, signed_in_to_manage_users};
 use super::{output, server};
 use crate::serve;
 use serde_json::json;
@@ -57,12 +57,12 @@ fn list(args: &Args) -> Result<(), Failure> {
 
 fn add(args: &Args) -> Result<(), Failure> {
     let body = json!({"name": args.word(0), "role": args.required("role"), "password": new_password(args)});
-    shown(args, &signed_in(args)?.post("/users", &body)?);
+    shown(args, &signed_in_to_manage_users(args)?.post("/users", &body)?);
     Ok(())
 }
 
 fn role(args: &Args) -> Result<(), Failure> {
-    let api = signed_in(args)?;
+    let api = signed_in_to_manage_users(args)?;
     let path = format!("/users/{}", encoded(args.word(0)));
     let (_, tag) = api.get_tagged(&path)?;
     shown(args, &api.patch_if(&path, &json!({"role": args.word(1)}), &tag)?);
@@ -70,12 +70,12 @@ fn role(args: &Args) -> Result<(), Failure> {
 }
 
 fn delete(args: &Args) -> Result<(), Failure> {
-    remove(args, &format!("/users/{}", encoded(args.word(0))))
+    remove_by(args, &signed_in_to_manage_users(args)?, &format!("/users/{}", encoded(args.word(0))))
 }
 
 fn set_password(args: &Args) -> Result<(), Failure> {
     let body = json!({"password": new_password(args)});
-    signed_in(args)?.post(&format!("/users/{}/password", encoded(args.word(0))), &body)?;
+    signed_in_to_manage_users(args)?.post(&format!("/users/{}/password", encoded(args.word(0))), &body)?;
     output::print("The password is set; it must be changed at the next sign-in. Every session of this user has ended.\n");
     Ok(())
 }
@@ -102,11 +102,10 @@ fn reset_password(args: &Args) -> Result<(), Failure> {
 
 fn set_own_password(args: &Args) -> Result<(), Failure> {
     let new = args.secret("new-password", "UPTIMEMESH_NEW_PASSWORD");
-    let current = args.secret("password", "UPTIMEMESH_PASSWORD").unwrap_or(FIRST_PASSWORD.to_string());
     if new.is_none() {
         args.fault("the new password is missing: --new-password-file FILE".to_string());
     }
-    let mut api = signed_in(args)?;
+    let (mut api, current) = signed_in_as_person(args)?;
     let answer =
         api.post("/auth/password", &json!({"current_password": current, "new_password": new, "setup_code": args.get("setup-code")}))?;
     api.adopt(&answer);

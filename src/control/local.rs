@@ -41,7 +41,7 @@ impl Local {
         let content = json!(LocalCredential { url, authority, token: self.secret.clone() });
         if let Err(e) = files::write(&self.path, format!("{content}\n").as_bytes(), files::PRIVATE) {
             let path = self.path.display();
-            log::warn!(target: "auth", event = "auth.local_unwritten", path:%, error:% = Chain(&e); "Commands on this machine need a password: the local credential could not be written");
+            log::warn!(target: "auth", event = "auth.local_unwritten", path:%, error:% = Chain(&e); "The local credential could not be written: commands here need a password");
         }
     }
 
@@ -52,7 +52,7 @@ impl Local {
             removed => removed.doing("remove the local credential"),
         };
         if let Err(e) = removed {
-            log::warn!(target: "auth", event = "auth.local_kept", error:% = Chain(&e); "The local credential of this run is of no more use, and stays in its file");
+            log::warn!(target: "auth", event = "auth.local_kept", error:% = Chain(&e); "The file of the local credential could not be removed");
         }
     }
 
@@ -76,7 +76,7 @@ impl Local {
         if let Err(e) = record(store) {
             // The next use tries again.
             self.used.store(false, Ordering::Relaxed);
-            log::warn!(target: "auth", event = "auth.unrecorded", error:% = Chain(&e); "The use of the local credential could not be recorded");
+            log::warn!(target: "auth", event = "auth.unrecorded", error:% = Chain(&e); "A use of the local credential could not be recorded");
         }
     }
 }

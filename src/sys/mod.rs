@@ -5,5 +5,6 @@ pub mod doctor;
 pub mod host;
 pub mod notify;
 pub mod owner;
+pub mod prompt;
 pub mod run;
 pub mod signals;
