@@ -5,8 +5,8 @@
 use crate::buckets::Buckets;
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
+use crate::control::access::sessions::Place;
 use crate::control::events::Reader;
-use crate::control::sessions::Place;
 use crate::control::{Control, events};
 use crate::crypto::lease::{self, LeaseClaims};
 use crate::crypto::pki::{self, Ca, Csr, NodeKey, PublicKey};

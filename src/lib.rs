@@ -23,21 +23,24 @@ mod json;
 mod lanes;
 mod logger;
 mod model;
+mod offline;
 mod openapi;
 mod percent;
 mod routes;
+mod scheduler;
 mod serve;
 mod store;
 mod sys;
 mod text;
 mod thread;
 mod ui;
+mod upkeep;
 
 pub use config::{Config, SETTINGS, Secret, Setting};
 pub use error::{Chain, Error};
 pub use serve::Server;
 
-/// Every route, as method, path pattern and who may call it.
-pub fn routes() -> Vec<(String, &'static str, &'static str)> {
+/// Every route, as method, path pattern, who may call it and how calls are counted.
+pub fn routes() -> Vec<(String, &'static str, &'static str, &'static str)> {
     routes::list()
 }

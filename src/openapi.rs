@@ -2,13 +2,15 @@
 //! it cannot say anything else than what the program does. Only the shapes of answers are written by hand, in
 //! `assets/openapi/schemas.json`; tests hold real answers against them.
 
-use crate::control::Control;
 use crate::gate::Handler::Open;
-use crate::gate::{Handler, Reply, Route, route};
+use crate::gate::{Handler, NodeCaller, Reply, Route, route};
 use crate::http::describe::{self, Noted};
 use crate::http::{Request, Response};
+use crate::model::node_calls;
+use crate::model::node_self::ProvenBy;
 use crate::model::users::{Credential, Role, User};
 use crate::routes;
+use crate::upkeep::App;
 use serde_json::{Value, json};
 use std::sync::OnceLock;
 use tiny_http::Method::{Get, Patch, Post, Put};
@@ -19,9 +21,9 @@ pub const ROUTES: &[Route] = &[route(Get, "/openapi.json", Handler::By(Role::Vie
 /// The shapes of answers.
 const SCHEMAS: &str = include_str!("../assets/openapi/schemas.json");
 
-fn document(control: &Control, request: &Request, _: &User) -> Reply {
+fn document(app: &App, request: &Request, _: &User) -> Reply {
     static DOCUMENT: OnceLock<Value> = OnceLock::new();
-    let document = DOCUMENT.get_or_init(|| make(control));
+    let document = DOCUMENT.get_or_init(|| make(app));
     if request.base.is_empty() {
         return Ok(Response::json(200, document));
     }
@@ -30,13 +32,13 @@ fn document(control: &Control, request: &Request, _: &User) -> Reply {
     Ok(Response::json(200, &document))
 }
 
-fn make(control: &Control) -> Value {
+fn make(app: &App) -> Value {
     let mut paths = json!({});
     // A document that describes itself would ask for itself.
     let described = |r: &&Route| r.handler.status != 0 && r.path != "/openapi.json";
     for route in routes::TABLES.iter().flat_map(|table| table.iter()).filter(described) {
         let method = route.method.as_str().to_ascii_lowercase();
-        paths[route.path][method.as_str()] = operation(control, route);
+        paths[route.path][method.as_str()] = operation(app, route);
     }
     let schemas: Value = serde_json::from_str(SCHEMAS).expect("a test reads this file");
     json!({
@@ -45,19 +47,45 @@ fn make(control: &Control) -> Value {
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "securitySchemes": { "session": { "type": "http", "scheme": "bearer", "description": "A session token of POST /auth/token, or an API token." } },
+            "securitySchemes": security_schemes(),
         },
     })
 }
 
-fn operation(control: &Control, route: &Route) -> Value {
-    let notes = describe::notes(|| ask(control, route));
+/// How callers show who they are. The headers of a node's signature are wanted together.
+fn security_schemes() -> Value {
+    let header = |name: &str, description: &str| json!({ "type": "apiKey", "in": "header", "name": name, "description": description });
+    let signature = format!(
+        "Signature by the node's key in base64, ECDSA-SHA256 in ASN.1 DER or RSA PKCS#1 v1.5 SHA-256, over these lines without a line feed \
+         at the end: node id, `request`, lease token, signing time as sent, value of {} or nothing, method, path with query below the base \
+         path, lower-case hex SHA-256 of the body.",
+        node_calls::RUN
+    );
+    json!({
+        "session": { "type": "http", "scheme": "bearer", "description": "A session token of POST /auth/token, or an API token." },
+        "node_certificate": {
+            "type": "mutualTLS",
+            "description": "The current certificate of an enrolled node, shown to the server itself: one that a proxy shows does not count."
+        },
+        "node_lease_token": header(node_calls::LEASE_TOKEN, "The node's lease token."),
+        "node_signed_at": header(node_calls::SIGNED_AT, "Time of signing, in milliseconds since 1970. Each call needs one of its own."),
+        "node_signature": header(node_calls::SIGNATURE, &signature),
+    })
+}
+
+fn operation(app: &App, route: &Route) -> Value {
+    let notes = describe::notes(|| ask(app, route));
     let mut operation = json!({
         "operationId": name(route),
         "responses": responses(route, &notes),
     });
-    if matches!(route.handler.access, Handler::By(..)) {
-        operation["security"] = json!([{ "session": [] }]);
+    match route.handler.access {
+        Handler::By(..) => operation["security"] = json!([{ "session": [] }]),
+        Handler::ByNode(_) => {
+            operation["security"] =
+                json!([{ "node_certificate": [] }, { "node_lease_token": [], "node_signed_at": [], "node_signature": [] }]);
+        }
+        Open(_) | Handler::Checked(_) => {}
     }
     let parameters: Vec<Value> = notes.iter().filter(|n| n.place != "body").map(parameter).collect();
     if !parameters.is_empty() {
@@ -74,14 +102,16 @@ fn operation(control: &Control, route: &Route) -> Value {
 }
 
 /// Lets the handler read an empty request. It is stopped where it would begin to act.
-fn ask(control: &Control, route: &Route) {
+fn ask(app: &App, route: &Route) {
     let request = Request::empty(route.method.clone(), route.path);
     let credential = Credential::Session(String::new());
     let nobody = User { name: String::new(), role: Role::Viewer, credential, restriction: None };
+    let node = NodeCaller { node_id: String::new(), proven_by: ProvenBy::Certificate };
     // What it answers is of no interest, only what it asked for on the way.
     let _ = match route.handler.access {
-        Open(handler) | Handler::FromNode(handler) | Handler::FromScraper(handler) => handler(control, &request),
-        Handler::By(_, handler) => handler(control, &request, &nobody),
+        Open(handler) | Handler::Checked(handler) => handler(app, &request),
+        Handler::ByNode(handler) => handler(app, &request, &node),
+        Handler::By(_, handler) => handler(app, &request, &nobody),
     };
 }
 
@@ -144,7 +174,7 @@ fn responses(route: &Route, notes: &[Noted]) -> Value {
                 error(403, "The role, or the rule that the sentence tells, does not allow it");
             }
         }
-        Open(_) | Handler::FromNode(_) | Handler::FromScraper(_) => {
+        Open(_) | Handler::ByNode(_) | Handler::Checked(_) => {
             error(401, "Refused: the credentials are not good");
         }
     }

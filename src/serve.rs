@@ -1,20 +1,20 @@
 //! A running server: wires the configuration, the database, the rules, the routes and the passes together.
 
-use crate::config::Config;
-pub use crate::control::backups::{Restored, open as open_backup};
-use crate::control::{Control, auth, backups, ca, doctor, join_tokens, passes, setup, tls, users};
+use crate::config::{Config, REQUESTS_PER_SECOND};
+use crate::control::access::auth;
+use crate::control::trust::{ca, join_tokens, tls};
 use crate::error::{Chain, Doing, Error, Result};
 use crate::http::Limits;
 use crate::http::listen::{Front, TlsSource};
 use crate::model::address;
-use crate::model::backups::{Backup, Kind, Manifest};
-use crate::model::findings::Finding;
 use crate::model::join_tokens::{Admits, JoinRole, NewJoinToken};
-pub use crate::store::sqlite_version;
-use crate::store::{self, Migrated, QueryLog, Store};
+use crate::offline::{hold, make_parent};
+use crate::store::{self, QueryLog, Store};
 use crate::thread::{Stop, lock};
+use crate::upkeep::App;
+use crate::upkeep::{backups, passes};
 use crate::{clock, files, logger, routes};
-use std::fs::{self, File, TryLockError};
+use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
@@ -22,19 +22,12 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Requests that are being answered at a stop get so long to end.
+/// Grace period for in-flight requests at shutdown.
 const GRACE: Duration = Duration::from_secs(10);
-/// What a backup without encryption must be asked for by.
-const NO_PASSPHRASE: &str = "A backup holds every key of the cluster: give a passphrase by BACKUP_PASSPHRASE_FILE or UPTIMEMESH_BACKUP_PASSPHRASE, or say --no-encryption.";
 /// Reads that run at once, beside one for each core.
 const READERS_EXTRA: usize = 2;
 /// How often a start looks whether the clock was set.
 const CLOCK_LOOK: Duration = Duration::from_secs(1);
-/// The lock of the data directory.
-pub const LOCK_FILE: &str = "uptimemesh.lock";
-/// Whoever examines the directory holds the lock for a moment; that must not keep a server from starting.
-const LOCK_TRIES: usize = 5;
-const LOCK_WAIT: Duration = Duration::from_millis(20);
 
 /// A running control plane. Dropping it stops it.
 ///
@@ -55,7 +48,7 @@ const LOCK_WAIT: Duration = Duration::from_millis(20);
 /// ```
 pub struct Server {
     address: SocketAddr,
-    control: Arc<Control>,
+    app: Arc<App>,
     stop: Stop,
     running: Mutex<Option<Running>>,
 }
@@ -81,7 +74,7 @@ impl Server {
         let held = hold(&config.data_dir)?;
         backups::finish(&config.data_dir)?;
         backups::clean(&config.data_dir)?;
-        logger::init(config.log_level, config.log_file.clone())?;
+        logger::init(config.log_level.0, config.log_file.clone())?;
         for note in &config.notes {
             log::warn!(target: "system", event = "config.note"; "{note}");
         }
@@ -95,28 +88,32 @@ impl Server {
         let store = Store::open(&config.database_path, readers, query_log(&config))?;
         let (connections_per_address_max, proxies) = (config.connections_per_address_max, config.trusted_proxies.clone());
         // The setting is for whoever has a large fleet behind one address.
-        let handshakes = Limits::default().handshakes_per_s_max * i64::max(config.requests_per_second_max / 500, 1).unsigned_abs() as u32;
+        let handshakes = Limits::default().handshakes_per_s_max
+            * i64::max(config.requests_per_second_max / REQUESTS_PER_SECOND, 1).unsigned_abs() as u32;
         let limits = Limits { connections_per_address_max, proxies, handshakes_per_s_max: handshakes, ..Limits::default() };
         let limits = Limits { connections_max: config.connections_max.unwrap_or(limits.connections_max), ..limits };
         let limits = Limits { idle_time: Duration::from_secs(config.idle_s.unsigned_abs()), ..limits };
-        let control = Arc::new(Control::new(config, store, address)?);
-        backups::settle(&control)?;
-        ca::look_at_dates(&control)?;
+        let app = Arc::new(App::new(config, store, address)?);
+        backups::settle(&app.control)?;
+        ca::look_at_dates(&app.control)?;
         let stop = Stop::default();
-        let passes = passes::start(&control, &stop)?;
-        let answering = Arc::clone(&control);
-        let tls: Option<TlsSource> = control.tls.is_some().then(|| {
-            let speaking = Arc::clone(&control);
-            let source: TlsSource = Arc::new(move || speaking.tls.as_ref().expect("TLS is on, and does not go off").config());
+        let passes = passes::start(&app, &stop)?;
+        let answering = Arc::clone(&app);
+        let tls: Option<TlsSource> = app.control.tls.is_some().then(|| {
+            let speaking = Arc::clone(&app);
+            let source: TlsSource = Arc::new(move || speaking.control.tls.as_ref().expect("TLS is on, and does not go off").config());
             source
         });
         let front = Front::start(listeners, limits, tls, Arc::new(move |request| routes::dispatch(&answering, request)))?;
-        let server = Server { address, control, stop, running: Mutex::new(Some(Running { front, passes, _lock: held })) };
-        if server.control.tls.is_none() && server.control.config.trusted_proxies.is_empty() && !address::is_private(server.address.ip()) {
+        let server = Server { address, app, stop, running: Mutex::new(Some(Running { front, passes, _lock: held })) };
+        if server.app.control.tls.is_none()
+            && server.app.control.config.trusted_proxies.is_empty()
+            && !address::is_private(server.address.ip())
+        {
             log::warn!(target: "system", event = "serve.plain", address = server.url(); "TLS is off and anybody may connect: passwords and tokens cross the network in the clear. Listen on a private address and list the proxy in TRUSTED_PROXIES");
         }
-        let authority = server.control.tls.as_ref().map(|_| server.authority()).transpose()?;
-        server.control.sessions.local.publish(server.url(), authority);
+        let authority = server.app.control.tls.as_ref().map(|_| server.authority()).transpose()?;
+        server.app.control.sessions.local.publish(server.url(), authority);
         log::info!(target: "system", event = "serve.start", address = server.url(), version = env!("CARGO_PKG_VERSION"); "Listening");
         Ok(server)
     }
@@ -129,56 +126,57 @@ impl Server {
     /// Where a browser on this machine finds it: over plain HTTP where that does not leave the machine.
     pub fn url(&self) -> String {
         let ip = self.near();
-        let scheme = if self.control.tls.is_some() && !ip.is_loopback() { "https" } else { "http" };
+        let scheme = if self.app.control.tls.is_some() && !ip.is_loopback() { "https" } else { "http" };
         format!("{scheme}://{}", SocketAddr::new(ip, self.address.port()))
     }
 
     /// Where browsers and nodes elsewhere find it, the likeliest first; none where it is for a proxy or this machine only.
     pub fn urls_elsewhere(&self) -> Vec<String> {
-        let reached = if self.control.tls.is_some() && (!self.address.ip().is_loopback() || !self.control.config.advertised.is_empty()) {
-            tls::reached_at(&self.control.config, self.address)
-        } else {
-            Vec::new()
-        };
+        let reached =
+            if self.app.control.tls.is_some() && (!self.address.ip().is_loopback() || !self.app.control.config.advertised.is_empty()) {
+                tls::reached_at(&self.app.control.config, self.address)
+            } else {
+                Vec::new()
+            };
         reached.iter().map(|at| format!("https://{at}")).collect()
     }
 
     /// Where the agent of this machine finds it.
     pub fn agent_url(&self) -> String {
-        let scheme = if self.control.tls.is_some() { "https" } else { "http" };
+        let scheme = if self.app.control.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", SocketAddr::new(self.near(), self.address.port()))
     }
 
     /// SHA-256 of the certificate of the authority by which the server proves itself.
     pub fn authority(&self) -> Result<String> {
-        Ok(self.control.ca.vouching()?.fingerprint_hex())
+        Ok(self.app.control.ca.vouching()?.fingerprint_hex())
     }
 
     /// The address by which this machine reaches the server.
     fn near(&self) -> IpAddr {
-        tls::near(&self.control.config, self.address.ip())
+        tls::near(&self.app.control.config, self.address.ip())
     }
 
     /// Makes the certificate authority, and a join token that admits only this node: for the machine the server runs on.
     pub fn bootstrap_local(&self, node_id: &str) -> Result<NewJoinToken> {
         const TTL_S: i64 = 300;
-        join_tokens::ensure_authority(&self.control)?;
-        join_tokens::create(&self.control, Admits { node_id: Some(node_id.to_string()), ..JoinRole::Core.into() }, TTL_S)
+        join_tokens::ensure_authority(&self.app.control)?;
+        join_tokens::create(&self.app.control, Admits { node_id: Some(node_id.to_string()), ..JoinRole::Core.into() }, TTL_S)
     }
 
     /// Whether the account that came with the database still has the password that everybody knows.
     pub fn first_sign_in(&self) -> Result<bool> {
-        auth::has_seeded_password(&self.control)
+        auth::has_seeded_password(&self.app.control)
     }
 
     /// What changing that password asks for from anywhere but this machine, as long as it is in place.
     pub fn setup_code(&self) -> Option<String> {
-        self.control.setup.code()
+        self.app.control.setup.code()
     }
 
     /// Reads the operator's certificate again; what was good stays in use where the new one is not.
     pub fn reread_certificate(&self) {
-        if let Err(e) = tls::reread(&self.control) {
+        if let Err(e) = tls::reread(&self.app.control) {
             log::error!(target: "system", event = "tls.unchanged", error:% = Chain(&e); "The certificate could not be read again");
         }
     }
@@ -187,8 +185,8 @@ impl Server {
     pub fn shutdown(&self) {
         let Some(running) = lock(&self.running).take() else { return };
         // Readers of the stream would wait for the next event.
-        self.control.store.tail.close();
-        self.control.sessions.local.withdraw();
+        self.app.control.store.tail.close();
+        self.app.control.sessions.local.withdraw();
         running.front.stop(GRACE);
         self.stop.raise();
         for pass in running.passes {
@@ -196,8 +194,8 @@ impl Server {
                 log::error!(target: "system", event = "serve.pass_panicked"; "A pass had panicked");
             }
         }
-        passes::finish(&self.control);
-        self.control.store.close();
+        passes::finish(&self.app.control);
+        self.app.control.store.close();
         log::info!(target: "system", event = "serve.stop"; "Stopped");
     }
 }
@@ -214,7 +212,7 @@ pub fn wait_for_clock(config: &Config, stop: &Stop) -> Result<bool> {
     if !is_first_under_a_wrong_clock(config)? {
         return Ok(true);
     }
-    logger::init(config.log_level, config.log_file.clone().filter(|file| file.parent().is_some_and(Path::exists)))?;
+    logger::init(config.log_level.0, config.log_file.clone().filter(|file| file.parent().is_some_and(Path::exists)))?;
     let (now, built, most_s) = (clock::now(), clock::built_at(), config.clock_wait_s);
     log::warn!(target: "system", event = "clock.wait", now:%, program_of:% = built, wait_s = most_s; "This machine's clock is behind this program's date: keys and certificates are made once it is right");
     eprintln!(
@@ -238,125 +236,8 @@ fn is_first_under_a_wrong_clock(config: &Config) -> Result<bool> {
     Ok(!clock::is_plausible(clock::now()) && !ca::Authority::is_made(&config.pki_dir)?)
 }
 
-/// Brings the database up to date without starting anything.
-pub fn migrate(config: &Config) -> Result<Migrated> {
-    files::private_dir(&config.data_dir)?;
-    let _held = hold(&config.data_dir)?;
-    backups::finish(&config.data_dir)?;
-    make_parent(&config.database_path)?;
-    backups::before_upgrade(config)?;
-    store::migrate(&config.database_path)
-}
-
-/// Makes a backup of the data directory, also while a server runs on it, which is not asked.
-pub fn create_backup(config: &Config, no_encryption: bool) -> Result<Backup> {
-    let passphrase = backups::passphrase(config)?;
-    if passphrase.is_none() && !no_encryption {
-        return Err(Error::Malformed(NO_PASSPHRASE.into()));
-    }
-    backups::create(config, Kind::Manual, passphrase.as_deref().filter(|_| !no_encryption))
-}
-
-/// The backups in the directory of backups, newest first.
-pub fn list_backups(config: &Config) -> Result<Vec<Backup>> {
-    backups::list(config)
-}
-
-/// Reads a backup whole, as a restore would.
-pub fn verify_backup(config: &Config, file: File) -> Result<Manifest> {
-    backups::verify(config, file, backups::passphrase(config)?.as_deref()).map(|checked| checked.manifest)
-}
-
-/// Takes back what a newer program made of the database: puts back the backup that it made before that, at `since` or later. Nothing is done
-/// where the database is not newer than this program.
-pub fn undo_upgrade(config: &Config, since: Option<i64>) -> Result<Option<Restored>> {
-    files::private_dir(&config.data_dir)?;
-    let _held = hold(&config.data_dir)?;
-    backups::undo_upgrade(config, since)
-}
-
-/// Makes a data directory of a backup; what was there is kept beside it.
-pub fn restore_backup(config: &Config, file: File, replace: bool) -> Result<Restored> {
-    files::private_dir(&config.data_dir)?;
-    let _held = hold(&config.data_dir)?;
-    backups::restore(config, file, backups::passphrase(config)?.as_deref(), replace)
-}
-
-/// Gives a user a new password in the server's own data, whether a server runs on it or not; see [`users::reset_password`]. The lock of
-/// the directory is not asked for: SQLite lets two processes write one after the other, and a running server asks the database about
-/// every session. But where the database must be brought up to date first, no older server may be working on it.
-pub fn reset_password(config: &Config, name: &str, password: Option<String>) -> Result<(String, bool)> {
-    if !config.database_path.exists() {
-        let path = config.database_path.display();
-        return Err(Error::NotFound(format!("There is no database at {path}: give the server's --data-dir or --database-url")));
-    }
-    backups::is_settled(&config.data_dir)?;
-    let is_current = store::backups::schema_version(&config.database_path)? == store::backups::schema_version_known();
-    let _held = if is_current { None } else { Some(hold(&config.data_dir)?) };
-    backups::before_upgrade(config)?;
-    let store = Store::open(&config.database_path, 1, QueryLog::default())?;
-    let done = users::reset_password(&store, name.trim().to_lowercase(), password)?;
-    let seeded = store.read(crate::store::users::has_seeded_password)?;
-    store.close();
-    if !seeded {
-        setup::remove_file(config)?;
-    }
-    Ok(done)
-}
-
-/// Where a server with this configuration, and a port of its own, says that it is reached.
-pub fn reached_at(config: &Config) -> Vec<String> {
-    let host = config.server_host.trim_matches(['[', ']']);
-    let ip = match host {
-        "" => Ipv6Addr::UNSPECIFIED.into(),
-        "localhost" => Ipv4Addr::LOCALHOST.into(),
-        host => host.parse().unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
-    };
-    tls::reached_at(config, SocketAddr::new(ip, config.server_port))
-}
-
-/// Examines a control plane's data, whether a server runs on it or not; see [`doctor`]. Tells whether one does.
-pub fn examine(config: &Config) -> (Vec<Finding>, bool) {
-    let runs = runs_on(&config.data_dir);
-    (doctor::of_data(config, runs), runs)
-}
-
-/// True if a server runs on this data directory.
-pub fn runs_on(data_dir: &Path) -> bool {
-    // Asked for together with others, and given back at once: a server that starts at this very moment tries again.
-    let lock = files::open_guarded(&data_dir.join(LOCK_FILE));
-    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
-}
-
-fn make_parent(path: &Path) -> Result<()> {
-    path.parent().map_or(Ok(()), |dir| fs::create_dir_all(dir).doing("create the directory of the database"))
-}
-
 fn query_log(config: &Config) -> QueryLog {
     QueryLog { queries: config.log_db_queries, params: config.log_db_query_params, sql_chars_max: config.log_sql_chars_max }
-}
-
-/// Takes the data directory for this process.
-fn hold(data_dir: &Path) -> Result<File> {
-    let file = files::open_lock(&data_dir.join(LOCK_FILE)).doing("open the lock of the data directory (is it writable?)")?;
-    let mut taken = file.try_lock();
-    for _ in 0..LOCK_TRIES {
-        if !matches!(taken, Err(TryLockError::WouldBlock)) {
-            break;
-        }
-        std::thread::sleep(LOCK_WAIT);
-        taken = file.try_lock();
-    }
-    match taken {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            let dir = data_dir.display();
-            Err(Error::Conflict(format!(
-                "Another uptimemesh server uses the data directory {dir}. Stop it first, or choose another with --data-dir."
-            )))
-        }
-        Err(TryLockError::Error(e)) => Err(e).doing("lock the data directory"),
-    }
 }
 
 fn listen(host: &str, port: u16) -> Result<Vec<TcpListener>> {

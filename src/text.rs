@@ -70,6 +70,28 @@ pub fn pem(text: &str) -> Cow<'_, str> {
     Cow::Owned(lines.join("\n") + "\n")
 }
 
+/// The word nearest to one that is not known; `None` where all are far from it.
+pub fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+    const SHORT: usize = 3;
+    let far = if word.len() <= SHORT { 1 } else { 2 };
+    let near = known.map(|known| (edit_distance(word, known), known)).filter(|(distance, _)| *distance <= far);
+    near.min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
+}
+
+/// Bytes that must be added, removed or changed to turn one word into another.
+pub fn edit_distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.bytes().enumerate() {
+            let change = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

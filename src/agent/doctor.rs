@@ -1,13 +1,17 @@
 //! Examining a node: its identity, its certificate, its lease, and the way to its control plane. Nothing is told to anybody and nothing changed.
 
-use super::Way;
 use super::identity::{Identity, KEY, LEASE};
-use crate::client::{Api, Trust};
+use super::{STATUS, Way};
+use crate::client::{Api, CallError, Signer, Trust};
 use crate::clock::{self, Timestamp};
 use crate::crypto::pki;
 use crate::error::Chain;
+use crate::files;
 use crate::model::findings::Finding;
-use crate::sys::doctor;
+use crate::model::leases::LeaseState;
+use crate::model::node_runs::AgentRun;
+use crate::model::node_self::NodeSelf;
+use crate::sys::{doctor, host};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::Value;
@@ -111,7 +115,67 @@ fn reach(way: &Way, identity: &Identity, url: &str) -> Reached {
             ),
         });
     }
+    findings.push(known(&api, identity, time.unwrap_or_else(clock::now)));
     (findings, time)
+}
+
+/// What the control plane knows of this node: it answers only to one that proves to be the node.
+fn known(api: &Api, identity: &Identity, now: Timestamp) -> Finding {
+    const CHECK: &str = "control.node";
+    let run = running(identity);
+    let signer = Signer { node_id: &identity.node_id, lease_token: &identity.lease_token, key: &identity.key, run: run.as_ref() };
+    let signed = match signer.sign("GET", "/node/self", None, now) {
+        Ok(signed) => signed,
+        Err(e) => return Finding::fail(CHECK, format!("the node's key cannot sign: {}", Chain(&e)), "join again: uptimemesh join --help"),
+    };
+    let answer = match api.send(signed) {
+        Ok(answer) => answer,
+        Err(e) => return unproven(CHECK, &e),
+    };
+    let Ok(node) = serde_json::from_value::<NodeSelf>(answer) else {
+        return Finding::warn(CHECK, "the control plane's answer about this node is not understood", "uptimemesh update");
+    };
+    let beat = node.heartbeat_at.map_or("never".to_string(), |at| at.to_string());
+    let update = node.update.map(|update| format!(", update to {} wanted", update.version)).unwrap_or_default();
+    let seen = format!("the control plane knows {}: lease {}, last heartbeat {beat}{update}", node.name, node.lease_state.as_str());
+    match node.lease_state {
+        LeaseState::Alive => Finding::ok(CHECK, seen),
+        LeaseState::Stale | LeaseState::Dead | LeaseState::Unknown => {
+            Finding::warn(CHECK, seen, "is the agent running? systemctl status uptimemesh-agent; journalctl -u uptimemesh-agent")
+        }
+    }
+}
+
+/// The run of the agent whose last status lies beside the identity.
+fn running(identity: &Identity) -> Option<AgentRun> {
+    let status: Value = serde_json::from_str(&files::read(&identity.dir.join(STATUS)).ok()??).ok()?;
+    Some(AgentRun { id: status["run"].as_str()?.to_string(), boot: host::boot() }).filter(AgentRun::is_sound)
+}
+
+/// Why the control plane did not take a call as this node's.
+fn unproven(check: &'static str, e: &CallError) -> Finding {
+    let rejoin = "join again with a new token: uptimemesh join --help";
+    let agent = "is the agent running? systemctl status uptimemesh-agent; it renews what the node proves itself with";
+    match e {
+        CallError::Refused { reason: Some(reason), .. } => match reason.as_str() {
+            "another_run" => Finding::fail(
+                check,
+                "another machine has the same identity, and this one may be the copy",
+                "an operator decides: uptimemesh node runs NODE; uptimemesh node keep-run NODE RUN; then join the other one as another node",
+            ),
+            "clock_skew" => Finding::warn(check, format!("the signature was refused: {e}"), "timedatectl set-ntp true"),
+            "lease_expired" | "certificate_expired" | "replayed" => {
+                Finding::warn(check, format!("this node's proof was refused: {e}"), agent)
+            }
+            _ => Finding::fail(check, format!("this node's proof was refused: {e}"), rejoin),
+        },
+        CallError::Refused { status: 401, .. } => Finding::warn(
+            check,
+            "the control plane does not answer to this node: it was removed or replaced, or the control plane is older than this program",
+            rejoin,
+        ),
+        e => Finding::warn(check, e.to_string(), agent),
+    }
 }
 
 /// How far this clock is from the control plane's.

@@ -1,13 +1,14 @@
 //! `/api-tokens`, for admins, and `/auth/api-tokens`: those of the caller.
 
 use super::{id_of, list as page_of, paging};
-use crate::control::{Control, api_tokens};
+use crate::control::access::api_tokens;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response};
 use crate::model::users::Role::{Admin, Viewer};
 use crate::model::users::{Role, User};
+use crate::upkeep::App;
 use std::ops::RangeInclusive;
 use tiny_http::Method::{Delete, Get, Post};
 
@@ -25,36 +26,36 @@ pub const ROUTES: &[Route] = &[
     route(Delete, "/auth/api-tokens/{token_id}", By(Viewer, delete_own)).gives(204, ""),
 ];
 
-fn list(control: &Control, request: &Request, _: &User) -> Reply {
+fn list(app: &App, request: &Request, _: &User) -> Reply {
     let paging = paging(request)?;
-    Ok(page_of(request, &paging, &api_tokens::list(control, &paging)?))
+    Ok(page_of(request, &paging, &api_tokens::list(&app.control, &paging)?))
 }
 
 // No Idempotency-Key: the answer would have to keep the secret.
-fn create(control: &Control, request: &Request, user: &User) -> Reply {
+fn create(app: &App, request: &Request, user: &User) -> Reply {
     let mut f = Fields::of_body(&request.body)?;
     let name = f.name("name").required();
     let role = f.word("role", Role::WORDS, Role::parse).required_with(Role::Viewer);
     let days = f.int("expires_in_days", DAYS).or(DAYS_DEFAULT);
     f.finish()?;
-    Ok(Response::json(201, &api_tokens::create(control, user, name, role, days)?))
+    Ok(Response::json(201, &api_tokens::create(&app.control, user, name, role, days)?))
 }
 
-fn delete(control: &Control, request: &Request, _: &User) -> Reply {
-    api_tokens::delete(control, id_of(request, "token_id")?, None)?;
+fn delete(app: &App, request: &Request, _: &User) -> Reply {
+    api_tokens::delete(&app.control, id_of(request, "token_id")?, None)?;
     Ok(Response::empty(204))
 }
 
 // It has the role of the user: a token never does more than its owner can.
-fn create_own(control: &Control, request: &Request, user: &User) -> Reply {
+fn create_own(app: &App, request: &Request, user: &User) -> Reply {
     let mut f = Fields::of_body(&request.body)?;
     let name = f.name("name").required();
     let days = f.int("expires_in_days", DAYS).or(DAYS_DEFAULT);
     f.finish()?;
-    Ok(Response::json(201, &api_tokens::create(control, user, name, user.role, days)?))
+    Ok(Response::json(201, &api_tokens::create(&app.control, user, name, user.role, days)?))
 }
 
-fn delete_own(control: &Control, request: &Request, user: &User) -> Reply {
-    api_tokens::delete(control, id_of(request, "token_id")?, Some(user))?;
+fn delete_own(app: &App, request: &Request, user: &User) -> Reply {
+    api_tokens::delete(&app.control, id_of(request, "token_id")?, Some(user))?;
     Ok(Response::empty(204))
 }

@@ -1,15 +1,17 @@
 //! Sign-in for programs, and what belongs to whoever is signed in.
 
 use super::{id_of, list as page_of, nothing, paging};
-use crate::control::Control;
-use crate::control::auth::{self, Change};
-use crate::control::sessions::{self, SignedIn};
+use crate::control::access::auth;
+use crate::control::access::auth::Change;
+use crate::control::access::sessions;
+use crate::control::access::sessions::SignedIn;
 use crate::gate::Handler::{By, Open};
-use crate::gate::{COOKIE, Reply, Route, route, visitor};
+use crate::gate::{COOKIE, Meter, Reply, Route, route, visitor};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response};
 use crate::model::users::Role::Viewer;
 use crate::model::users::{Credential, Restriction, User};
+use crate::upkeep::App;
 use serde_json::json;
 use tiny_http::Method::{Delete, Get, Post};
 
@@ -18,29 +20,29 @@ const CODE_CHARS_MAX: usize = 64;
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Post, "/auth/token", Open(token)).gives(200, "Session"),
+    route(Post, "/auth/token", Open(token)).gives(200, "Session").meter(Meter::SignIn),
     route(Post, "/auth/password", By(Viewer, password)).gives(200, "Session").personal().always(),
     route(Get, "/auth/me", By(Viewer, me)).gives(200, "Me").always(),
     route(Get, "/auth/sessions", By(Viewer, list)).gives(200, "[UserSession]").personal(),
     route(Delete, "/auth/sessions/{session_id}", By(Viewer, revoke)).gives(204, "").personal(),
 ];
 
-fn token(control: &Control, request: &Request) -> Reply {
+fn token(app: &App, request: &Request) -> Reply {
     let mut f = Fields::of_body(&request.body)?;
     let username = f.text("username", 1..=128).required();
     let given = f.text("password", 1..=auth::PASSWORD_LEN_MAX).required();
     f.finish()?;
-    answer(&auth::sign_in(control, &visitor(request), &username, &given)?)
+    answer(&auth::sign_in(&app.control, &visitor(request), &username, &given)?)
 }
 
-fn password(control: &Control, request: &Request, user: &User) -> Reply {
+fn password(app: &App, request: &Request, user: &User) -> Reply {
     let mut f = Fields::of_body(&request.body)?;
     let current = f.text("current_password", 1..=auth::PASSWORD_LEN_MAX).required();
     let new = f.text("new_password", auth::PASSWORD_LEN_MIN..=auth::PASSWORD_LEN_MAX).required();
     let setup_code = f.text("setup_code", 0..=CODE_CHARS_MAX).optional().unwrap_or_default();
     f.finish()?;
     let change = Change { current: &current, new: &new, setup_code: &setup_code };
-    answer(&auth::change_password(control, &visitor(request), user, &change)?)
+    answer(&auth::change_password(&app.control, &visitor(request), user, &change)?)
 }
 
 fn answer(session: &SignedIn) -> Reply {
@@ -56,7 +58,7 @@ fn answer(session: &SignedIn) -> Reply {
     ))
 }
 
-fn me(_: &Control, request: &Request, user: &User) -> Reply {
+fn me(_: &App, request: &Request, user: &User) -> Reply {
     nothing(request)?;
     let credential = match user.credential {
         Credential::Session(_) => "session",
@@ -76,12 +78,12 @@ fn me(_: &Control, request: &Request, user: &User) -> Reply {
     ))
 }
 
-fn list(control: &Control, request: &Request, user: &User) -> Reply {
+fn list(app: &App, request: &Request, user: &User) -> Reply {
     let paging = paging(request)?;
-    Ok(page_of(request, &paging, &sessions::list(control, &paging, Some(&user.name), user.session_id())?))
+    Ok(page_of(request, &paging, &sessions::list(&app.control, &paging, Some(&user.name), user.session_id())?))
 }
 
-fn revoke(control: &Control, request: &Request, user: &User) -> Reply {
-    sessions::revoke(control, id_of(request, "session_id")?, Some(user))?;
+fn revoke(app: &App, request: &Request, user: &User) -> Reply {
+    sessions::revoke(&app.control, id_of(request, "session_id")?, Some(user))?;
     Ok(Response::empty(204))
 }

@@ -1,7 +1,6 @@
 //! `/backups`: backups on the control plane's machine.
 
 use super::{arg, list as page_of, nothing, paging};
-use crate::control::{Control, backups};
 use crate::error::Result;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
@@ -10,6 +9,8 @@ use crate::http::{Request, Response};
 use crate::model::Page;
 use crate::model::users::Role::{Admin, Viewer};
 use crate::model::users::User;
+use crate::upkeep::App;
+use crate::upkeep::backups;
 use std::io::Read;
 use tiny_http::Method::{self, Delete, Get, Post};
 
@@ -30,31 +31,31 @@ fn id(request: &Request) -> Result<&str> {
     Ok(arg(request))
 }
 
-fn list(control: &Control, request: &Request, _: &User) -> Reply {
+fn list(app: &App, request: &Request, _: &User) -> Reply {
     let paging = paging(request)?;
-    let all = backups::list(&control.config)?;
+    let all = backups::list(&app.control.config)?;
     let total = all.len() as u64;
     let begin = paging.after.as_ref().map_or(0, |after| all.iter().position(|b| b.id == *after).map_or(all.len(), |at| at + 1));
     let items = all.into_iter().skip(begin).take(paging.limit + 1).collect();
     Ok(page_of(request, &paging, &Page::cut(items, paging.limit, total, |b| &b.id)))
 }
 
-fn create(control: &Control, request: &Request, _: &User) -> Reply {
+fn create(app: &App, request: &Request, _: &User) -> Reply {
     nothing(request)?;
-    Ok(Response::json(201, &backups::create_asked(control)?))
+    Ok(Response::json(201, &backups::create_asked(&app.control)?))
 }
 
-fn show(control: &Control, request: &Request, _: &User) -> Reply {
-    Ok(Response::json(200, &backups::show(&control.config, id(request)?)?))
+fn show(app: &App, request: &Request, _: &User) -> Reply {
+    Ok(Response::json(200, &backups::show(&app.control.config, id(request)?)?))
 }
 
-fn delete(control: &Control, request: &Request, _: &User) -> Reply {
-    backups::delete(control, id(request)?)?;
+fn delete(app: &App, request: &Request, _: &User) -> Reply {
+    backups::delete(&app.control, id(request)?)?;
     Ok(Response::empty(204))
 }
 
-fn download(control: &Control, request: &Request, _: &User) -> Reply {
-    let (backup, mut file) = backups::download(control, id(request)?, request.method == Method::Head)?;
+fn download(app: &App, request: &Request, _: &User) -> Reply {
+    let (backup, mut file) = backups::download(&app.control, id(request)?, request.method == Method::Head)?;
     let stream = Box::new(move |sink: &mut dyn crate::http::response::Sink| {
         let mut buffer = vec![0; SENT_BYTES];
         loop {

@@ -1,13 +1,14 @@
 //! `/cluster/ca`: the authority that vouches for nodes and server, and its rotation.
 
 use super::{list as page_of, paging};
-use crate::control::{Control, ca};
+use crate::control::trust::ca;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response};
 use crate::model::users::Role::{Admin, Viewer};
 use crate::model::users::User;
+use crate::upkeep::App;
 use tiny_http::Method::{Delete, Get, Post};
 
 /// The routes of this file.
@@ -18,22 +19,22 @@ pub const ROUTES: &[Route] = &[
     route(Delete, "/cluster/ca/previous", By(Admin, drop_previous)).gives(200, "Ca"),
 ];
 
-fn show(control: &Control, _: &Request, _: &User) -> Reply {
-    Ok(Response::json(200, &ca::show(control)?))
+fn show(app: &App, _: &Request, _: &User) -> Reply {
+    Ok(Response::json(200, &ca::show(&app.control)?))
 }
 
-fn nodes(control: &Control, request: &Request, _: &User) -> Reply {
+fn nodes(app: &App, request: &Request, _: &User) -> Reply {
     let paging = paging(request)?;
-    Ok(page_of(request, &paging, &ca::nodes(control, &paging)?))
+    Ok(page_of(request, &paging, &ca::nodes(&app.control, &paging)?))
 }
 
-fn rotate(control: &Control, _: &Request, _: &User) -> Reply {
-    Ok(Response::json(200, &ca::rotate(control)?))
+fn rotate(app: &App, _: &Request, _: &User) -> Reply {
+    Ok(Response::json(200, &ca::rotate(&app.control)?))
 }
 
-fn drop_previous(control: &Control, request: &Request, _: &User) -> Reply {
+fn drop_previous(app: &App, request: &Request, _: &User) -> Reply {
     let mut f = Fields::of_query(request.query_pairs());
     let force = f.flag("force").or(false);
     f.finish()?;
-    Ok(Response::json(200, &ca::drop_previous(control, force)?))
+    Ok(Response::json(200, &ca::drop_previous(&app.control, force)?))
 }

@@ -1,7 +1,7 @@
 //! `/endpoints`.
 
 use super::{arg, body_at, condition, created, id_of, list as page_of, once, one, paging_of, read_id};
-use crate::control::{Control, endpoints};
+use crate::control::work::endpoints;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::fields::Fields;
@@ -9,6 +9,7 @@ use crate::http::{Request, Response};
 use crate::model::endpoints::NewEndpoint;
 use crate::model::users::Role::{Operator, Viewer};
 use crate::model::users::User;
+use crate::upkeep::App;
 use tiny_http::Method::{Delete, Get, Patch, Post};
 
 /// The routes of this file.
@@ -20,19 +21,19 @@ pub const ROUTES: &[Route] = &[
     route(Delete, "/endpoints/{endpoint_id}", By(Operator, delete)).gives(204, ""),
 ];
 
-fn list(control: &Control, request: &Request, _: &User) -> Reply {
+fn list(app: &App, request: &Request, _: &User) -> Reply {
     let mut f = Fields::of_query(request.query_pairs());
     let paging = paging_of(&mut f);
     let replica_id = f.id("replica_id").optional();
     f.finish()?;
-    Ok(page_of(request, &paging, &endpoints::list(control, &paging, replica_id.as_deref())?))
+    Ok(page_of(request, &paging, &endpoints::list(&app.control, &paging, replica_id.as_deref())?))
 }
 
-fn show(control: &Control, request: &Request, _: &User) -> Reply {
-    Ok(one(request, &endpoints::show(control, &read_id(request, "endpoint_id")?)?))
+fn show(app: &App, request: &Request, _: &User) -> Reply {
+    Ok(one(request, &endpoints::show(&app.control, &read_id(request, "endpoint_id")?)?))
 }
 
-fn create(control: &Control, request: &Request, user: &User) -> Reply {
+fn create(app: &App, request: &Request, user: &User) -> Reply {
     let once = once(request, user)?;
     let mut f = Fields::of_body(&request.body)?;
     let new = NewEndpoint {
@@ -43,19 +44,19 @@ fn create(control: &Control, request: &Request, user: &User) -> Reply {
         healthy: f.flag("healthy").or(true),
     };
     f.finish()?;
-    Ok(created(endpoints::create(control, once, new)?))
+    Ok(created(endpoints::create(&app.control, once, new)?))
 }
 
-fn update(control: &Control, request: &Request, _: &User) -> Reply {
+fn update(app: &App, request: &Request, _: &User) -> Reply {
     let condition = condition(request);
     let mut f = body_at(request, "endpoint_id")?;
     let healthy = f.flag("healthy").optional();
     f.finish()?;
-    Ok(one(request, &endpoints::update(control, arg(request).to_string(), condition, healthy)?))
+    Ok(one(request, &endpoints::update(&app.control, arg(request).to_string(), condition, healthy)?))
 }
 
-fn delete(control: &Control, request: &Request, _: &User) -> Reply {
+fn delete(app: &App, request: &Request, _: &User) -> Reply {
     let condition = condition(request);
-    endpoints::delete(control, id_of(request, "endpoint_id")?, condition)?;
+    endpoints::delete(&app.control, id_of(request, "endpoint_id")?, condition)?;
     Ok(Response::empty(204))
 }

@@ -2,8 +2,8 @@
 
 use super::{PAGE_BYTES_MAX, PAGE_MAX, created, list as page_of, once};
 use crate::clock;
-use crate::control::Control;
-use crate::control::events::{self, Reader};
+use crate::control::events;
+use crate::control::events::Reader;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, holder, place, route};
 use crate::http::fields::Fields;
@@ -12,6 +12,7 @@ use crate::model::Paging;
 use crate::model::events::{EventFilter, NewEvent};
 use crate::model::users::Role::{Operator, Viewer};
 use crate::model::users::User;
+use crate::upkeep::App;
 use std::io;
 use std::time::Duration;
 use tiny_http::Method::{Get, Post};
@@ -42,7 +43,7 @@ fn filter(f: &mut Fields) -> EventFilter {
     }
 }
 
-fn list(control: &Control, request: &Request, _: &User) -> Reply {
+fn list(app: &App, request: &Request, _: &User) -> Reply {
     let mut f = Fields::of_query(request.query_pairs());
     // Out of bounds is clamped here, not refused: V1's clients count on it.
     let limit = f.int("limit", i64::MIN..=i64::MAX).or(PAGE_DEFAULT).clamp(1, PAGE_MAX as i64) as usize;
@@ -50,10 +51,10 @@ fn list(control: &Control, request: &Request, _: &User) -> Reply {
     let filter = filter(&mut f);
     f.finish()?;
     let paging = Paging { limit, bytes_max: PAGE_BYTES_MAX, after };
-    Ok(page_of(request, &paging, &events::list(control, &paging, &filter)?))
+    Ok(page_of(request, &paging, &events::list(&app.control, &paging, &filter)?))
 }
 
-fn create(control: &Control, request: &Request, user: &User) -> Reply {
+fn create(app: &App, request: &Request, user: &User) -> Reply {
     let once = once(request, user)?;
     let mut f = Fields::of_body(&request.body)?;
     let event = NewEvent {
@@ -64,16 +65,16 @@ fn create(control: &Control, request: &Request, user: &User) -> Reply {
         fields: f.object("fields").optional().unwrap_or_default(),
     };
     f.finish()?;
-    Ok(created(events::create(control, once, event)?))
+    Ok(created(events::create(&app.control, once, event)?))
 }
 
-fn stream(control: &Control, request: &Request, _: &User) -> Reply {
+fn stream(app: &App, request: &Request, _: &User) -> Reply {
     let mut f = Fields::of_query(request.query_pairs());
     let filter = filter(&mut f);
     f.finish()?;
     let last_seen = request.header("last-event-id").filter(|id| !id.is_empty());
-    let shown = (holder(control, request)?.map_or("", |(_, shown)| shown.token).to_string(), place(request));
-    let reader = Reader::begin(control, shown, last_seen, filter)?;
+    let shown = (holder(&app.control, request)?.map_or("", |(_, shown)| shown.token).to_string(), place(request));
+    let reader = Reader::begin(&app.control, shown, last_seen, filter)?;
     let write = move |sink: &mut dyn Sink| tell(reader, sink);
     Ok(Response::streamed("text/event-stream", Box::new(write)).with("X-Accel-Buffering", "no".to_string()))
 }

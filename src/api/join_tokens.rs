@@ -2,7 +2,7 @@
 
 use super::nodes::mesh_ip;
 use super::{id_of, list as page_of, paging};
-use crate::control::{Control, join_tokens};
+use crate::control::trust::join_tokens;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::fields::Fields;
@@ -10,6 +10,7 @@ use crate::http::{Request, Response};
 use crate::model::join_tokens::{Admits, JoinRole};
 use crate::model::users::Role::Admin;
 use crate::model::users::User;
+use crate::upkeep::App;
 use std::ops::RangeInclusive;
 use tiny_http::Method::{Delete, Get, Post};
 
@@ -26,20 +27,20 @@ pub const ROUTES: &[Route] = &[
     route(Delete, "/cluster/join-tokens/{token_id}", By(Admin, delete)).gives(204, ""),
 ];
 
-fn bootstrap(control: &Control, request: &Request, _: &User) -> Reply {
+fn bootstrap(app: &App, request: &Request, _: &User) -> Reply {
     let mut f = Fields::of_optional_body(&request.body)?;
     let core_ttl_s = f.int("core_token_ttl_seconds", TTL_S).or(TTL_S_DEFAULT);
     let worker_ttl_s = f.int("worker_token_ttl_seconds", TTL_S).or(TTL_S_DEFAULT);
     f.finish()?;
-    Ok(Response::json(200, &join_tokens::bootstrap(control, core_ttl_s, worker_ttl_s)?))
+    Ok(Response::json(200, &join_tokens::bootstrap(&app.control, core_ttl_s, worker_ttl_s)?))
 }
 
-fn list(control: &Control, request: &Request, _: &User) -> Reply {
+fn list(app: &App, request: &Request, _: &User) -> Reply {
     let paging = paging(request)?;
-    Ok(page_of(request, &paging, &join_tokens::list(control, &paging)?))
+    Ok(page_of(request, &paging, &join_tokens::list(&app.control, &paging)?))
 }
 
-fn create(control: &Control, request: &Request, _: &User) -> Reply {
+fn create(app: &App, request: &Request, _: &User) -> Reply {
     let mut f = Fields::of_body(&request.body)?;
     let role = f.word("role", JoinRole::WORDS, JoinRole::parse);
     let role = role.required_with(JoinRole::Worker);
@@ -47,10 +48,10 @@ fn create(control: &Control, request: &Request, _: &User) -> Reply {
     let node_id = f.id("node_id").optional();
     let mesh_ip = mesh_ip(&mut f);
     f.finish()?;
-    Ok(Response::json(201, &join_tokens::create(control, Admits { role, node_id, mesh_ip }, ttl_s)?))
+    Ok(Response::json(201, &join_tokens::create(&app.control, Admits { role, node_id, mesh_ip }, ttl_s)?))
 }
 
-fn delete(control: &Control, request: &Request, _: &User) -> Reply {
-    join_tokens::delete(control, id_of(request, "token_id")?)?;
+fn delete(app: &App, request: &Request, _: &User) -> Reply {
+    join_tokens::delete(&app.control, id_of(request, "token_id")?)?;
     Ok(Response::empty(204))
 }

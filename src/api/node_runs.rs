@@ -1,13 +1,14 @@
 //! `/nodes/{node_id}/runs`: of two machines that have one identity, which one stays.
 
 use super::{arg, body_at, read_id};
-use crate::control::{Control, node_runs};
+use crate::control::fleet::node_runs;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::{Request, Response};
 use crate::model::node_runs::Conflict;
 use crate::model::users::Role::{Operator, Viewer};
 use crate::model::users::User;
+use crate::upkeep::App;
 use serde_json::json;
 use tiny_http::Method::{Get, Post};
 
@@ -17,18 +18,18 @@ pub const ROUTES: &[Route] = &[
     route(Post, "/nodes/{node_id}/keep-run", By(Operator, keep)).gives(200, "NodeRuns"),
 ];
 
-fn show(control: &Control, request: &Request, _: &User) -> Reply {
+fn show(app: &App, request: &Request, _: &User) -> Reply {
     let id = read_id(request, "node_id")?;
-    let conflict = node_runs::show(control, &id)?;
+    let conflict = node_runs::show(&app.control, &id)?;
     Ok(told(&id, conflict.as_ref()))
 }
 
-fn keep(control: &Control, request: &Request, _: &User) -> Reply {
+fn keep(app: &App, request: &Request, _: &User) -> Reply {
     let mut f = body_at(request, "node_id")?;
     let run = f.text("run", 1..=64).required();
     f.finish()?;
     let id = arg(request).to_string();
-    let conflict = node_runs::keep(control, id.clone(), run)?;
+    let conflict = node_runs::keep(&app.control, id.clone(), run)?;
     Ok(told(&id, Some(&conflict)))
 }
 

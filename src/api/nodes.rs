@@ -1,8 +1,9 @@
 //! `/nodes`.
 
 use super::{arg, body_at, condition, created, id_of, list as page_of, once, one, paging_of, query_at, read_id, warned};
+use crate::control::Control;
+use crate::control::fleet::{lookalikes, nodes};
 use crate::control::versions::{Condition, Versioned};
-use crate::control::{Control, lookalikes, nodes};
 use crate::error::Result;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
@@ -13,6 +14,7 @@ use crate::model::leases::LeaseState;
 use crate::model::nodes::{Node, NodeChange, NodeFilter};
 use crate::model::users::Role::{Operator, Viewer};
 use crate::model::users::User;
+use crate::upkeep::App;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -32,7 +34,7 @@ pub const ROUTES: &[Route] = &[
     route(Post, "/nodes/{node_id}/rotate-wg-keys", By(Operator, rotate_wg_keys)).gives(200, "Node"),
 ];
 
-fn list(control: &Control, request: &Request, _: &User) -> Reply {
+fn list(app: &App, request: &Request, _: &User) -> Reply {
     let mut f = Fields::of_query(request.query_pairs());
     let paging = paging_of(&mut f);
     let mut filter = NodeFilter {
@@ -49,14 +51,14 @@ fn list(control: &Control, request: &Request, _: &User) -> Reply {
         }
     }
     f.finish()?;
-    Ok(page_of(request, &paging, &nodes::list(control, &paging, &filter)?))
+    Ok(page_of(request, &paging, &nodes::list(&app.control, &paging, &filter)?))
 }
 
-fn show(control: &Control, request: &Request, _: &User) -> Reply {
-    Ok(one(request, &nodes::show(control, &read_id(request, "node_id")?)?))
+fn show(app: &App, request: &Request, _: &User) -> Reply {
+    Ok(one(request, &nodes::show(&app.control, &read_id(request, "node_id")?)?))
 }
 
-fn create(control: &Control, request: &Request, user: &User) -> Reply {
+fn create(app: &App, request: &Request, user: &User) -> Reply {
     let once = once(request, user)?;
     let mut f = Fields::of_body(&request.body)?;
     let id = f.id("id").required();
@@ -66,11 +68,11 @@ fn create(control: &Control, request: &Request, user: &User) -> Reply {
     given.labels = f.labels("labels").optional();
     (given.capacity, given.reserved) = room(&mut f);
     f.finish()?;
-    let made = nodes::create(control, once, id.clone(), name.clone(), given)?;
-    Ok(warned(created(made), &lookalikes::of_node(control, &id, &name)))
+    let made = nodes::create(&app.control, once, id.clone(), name.clone(), given)?;
+    Ok(warned(created(made), &lookalikes::of_node(&app.control, &id, &name)))
 }
 
-fn update(control: &Control, request: &Request, _: &User) -> Reply {
+fn update(app: &App, request: &Request, _: &User) -> Reply {
     let condition = condition(request);
     let mut f = body_at(request, "node_id")?;
     let name = f.name("name").optional();
@@ -80,38 +82,38 @@ fn update(control: &Control, request: &Request, _: &User) -> Reply {
     given.labels = f.labels("labels").optional();
     (given.capacity, given.reserved) = room(&mut f);
     f.finish()?;
-    let changed = nodes::update(control, arg(request).to_string(), condition, given)?;
-    let warnings = lookalikes::of_node(control, &changed.object.id, &changed.object.name);
+    let changed = nodes::update(&app.control, arg(request).to_string(), condition, given)?;
+    let warnings = lookalikes::of_node(&app.control, &changed.object.id, &changed.object.name);
     Ok(warned(one(request, &changed), &warnings))
 }
 
-fn delete(control: &Control, request: &Request, _: &User) -> Reply {
+fn delete(app: &App, request: &Request, _: &User) -> Reply {
     let condition = condition(request);
     let mut f = query_at(request, "node_id")?;
     let force = f.flag("force").or(false);
     f.finish()?;
-    nodes::delete(control, arg(request).to_string(), condition, force)?;
+    nodes::delete(&app.control, arg(request).to_string(), condition, force)?;
     Ok(Response::empty(204))
 }
 
-fn cordon(control: &Control, request: &Request, _: &User) -> Reply {
-    act(control, request, nodes::cordon)
+fn cordon(app: &App, request: &Request, _: &User) -> Reply {
+    act(&app.control, request, nodes::cordon)
 }
 
-fn uncordon(control: &Control, request: &Request, _: &User) -> Reply {
-    act(control, request, nodes::uncordon)
+fn uncordon(app: &App, request: &Request, _: &User) -> Reply {
+    act(&app.control, request, nodes::uncordon)
 }
 
-fn drain(control: &Control, request: &Request, _: &User) -> Reply {
-    act(control, request, nodes::drain)
+fn drain(app: &App, request: &Request, _: &User) -> Reply {
+    act(&app.control, request, nodes::drain)
 }
 
-fn mark_reboot(control: &Control, request: &Request, _: &User) -> Reply {
-    act(control, request, nodes::mark_reboot)
+fn mark_reboot(app: &App, request: &Request, _: &User) -> Reply {
+    act(&app.control, request, nodes::mark_reboot)
 }
 
-fn rotate_wg_keys(control: &Control, request: &Request, _: &User) -> Reply {
-    act(control, request, nodes::rotate_wg_keys)
+fn rotate_wg_keys(app: &App, request: &Request, _: &User) -> Reply {
+    act(&app.control, request, nodes::rotate_wg_keys)
 }
 
 fn act(control: &Control, request: &Request, action: fn(&Control, String, Condition) -> Result<Versioned<Node>>) -> Reply {

@@ -1,8 +1,9 @@
 //! `/replicas`.
 
 use super::{arg, body_at, condition, created, id_of, list as page_of, once, one, optional_body_at, paging_of, read_id};
+use crate::control::Control;
 use crate::control::versions::{Condition, Versioned};
-use crate::control::{Control, replicas};
+use crate::control::work::replicas;
 use crate::error::Result;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
@@ -11,6 +12,7 @@ use crate::http::{Request, Response};
 use crate::model::replicas::{NewReplica, Replica};
 use crate::model::users::Role::{Operator, Viewer};
 use crate::model::users::User;
+use crate::upkeep::App;
 use std::ops::RangeInclusive;
 use tiny_http::Method::{Delete, Get, Patch, Post};
 
@@ -30,19 +32,19 @@ pub const ROUTES: &[Route] = &[
     route(Post, "/replicas/{replica_id}/restore", By(Operator, restore)).gives(200, "Replica"),
 ];
 
-fn list(control: &Control, request: &Request, _: &User) -> Reply {
+fn list(app: &App, request: &Request, _: &User) -> Reply {
     let mut f = Fields::of_query(request.query_pairs());
     let paging = paging_of(&mut f);
     let (service_id, node_id) = (f.id("service_id").optional(), f.id("node_id").optional());
     f.finish()?;
-    Ok(page_of(request, &paging, &replicas::list(control, &paging, service_id.as_deref(), node_id.as_deref())?))
+    Ok(page_of(request, &paging, &replicas::list(&app.control, &paging, service_id.as_deref(), node_id.as_deref())?))
 }
 
-fn show(control: &Control, request: &Request, _: &User) -> Reply {
-    Ok(one(request, &replicas::show(control, &read_id(request, "replica_id")?)?))
+fn show(app: &App, request: &Request, _: &User) -> Reply {
+    Ok(one(request, &replicas::show(&app.control, &read_id(request, "replica_id")?)?))
 }
 
-fn create(control: &Control, request: &Request, user: &User) -> Reply {
+fn create(app: &App, request: &Request, user: &User) -> Reply {
     let once = once(request, user)?;
     let mut f = Fields::of_body(&request.body)?;
     let new = NewReplica {
@@ -53,45 +55,45 @@ fn create(control: &Control, request: &Request, user: &User) -> Reply {
         status: f.object("status").optional().unwrap_or_default(),
     };
     f.finish()?;
-    Ok(created(replicas::create(control, once, new)?))
+    Ok(created(replicas::create(&app.control, once, new)?))
 }
 
-fn update(control: &Control, request: &Request, _: &User) -> Reply {
+fn update(app: &App, request: &Request, _: &User) -> Reply {
     let condition = condition(request);
     let mut f = body_at(request, "replica_id")?;
     let desired_state = f.printable("desired_state", STATE_CHARS).optional();
     let status = f.object("status").optional();
     f.finish()?;
-    Ok(one(request, &replicas::update(control, arg(request).to_string(), condition, desired_state, status)?))
+    Ok(one(request, &replicas::update(&app.control, arg(request).to_string(), condition, desired_state, status)?))
 }
 
-fn place(control: &Control, request: &Request, user: &User) -> Reply {
+fn place(app: &App, request: &Request, user: &User) -> Reply {
     let condition = condition(request);
     let mut f = body_at(request, "replica_id")?;
     let target = f.id("target_node_id").required();
     f.finish()?;
-    Ok(one(request, &replicas::place(control, arg(request).to_string(), condition, target, &user.name)?))
+    Ok(one(request, &replicas::place(&app.control, arg(request).to_string(), condition, target, &user.name)?))
 }
 
-fn restart(control: &Control, request: &Request, _: &User) -> Reply {
-    act(control, request, replicas::restart)
+fn restart(app: &App, request: &Request, _: &User) -> Reply {
+    act(&app.control, request, replicas::restart)
 }
 
-fn snapshot(control: &Control, request: &Request, _: &User) -> Reply {
-    act(control, request, replicas::snapshot)
+fn snapshot(app: &App, request: &Request, _: &User) -> Reply {
+    act(&app.control, request, replicas::snapshot)
 }
 
-fn restore(control: &Control, request: &Request, _: &User) -> Reply {
+fn restore(app: &App, request: &Request, _: &User) -> Reply {
     let condition = condition(request);
     let mut f = optional_body_at(request, "replica_id")?;
     let snapshot_id = f.printable("snapshot_id", 1..=128).optional();
     f.finish()?;
-    Ok(one(request, &replicas::restore(control, arg(request).to_string(), condition, snapshot_id)?))
+    Ok(one(request, &replicas::restore(&app.control, arg(request).to_string(), condition, snapshot_id)?))
 }
 
-fn delete(control: &Control, request: &Request, _: &User) -> Reply {
+fn delete(app: &App, request: &Request, _: &User) -> Reply {
     let condition = condition(request);
-    replicas::delete(control, id_of(request, "replica_id")?, condition)?;
+    replicas::delete(&app.control, id_of(request, "replica_id")?, condition)?;
     Ok(Response::empty(204))
 }
 

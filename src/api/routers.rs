@@ -1,7 +1,7 @@
 //! `/router-assignments`.
 
 use super::{condition, created, id_of, list as page_of, once, one, paging_of, read_id};
-use crate::control::{Control, routers};
+use crate::control::work::routers;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::fields::Fields;
@@ -9,6 +9,7 @@ use crate::http::{Request, Response};
 use crate::model::routers::NewRouterAssignment;
 use crate::model::users::Role::{Operator, Viewer};
 use crate::model::users::User;
+use crate::upkeep::App;
 use tiny_http::Method::{Delete, Get, Post};
 
 /// The routes of this file.
@@ -19,19 +20,19 @@ pub const ROUTES: &[Route] = &[
     route(Delete, "/router-assignments/{assignment_id}", By(Operator, delete)).gives(204, ""),
 ];
 
-fn list(control: &Control, request: &Request, _: &User) -> Reply {
+fn list(app: &App, request: &Request, _: &User) -> Reply {
     let mut f = Fields::of_query(request.query_pairs());
     let paging = paging_of(&mut f);
     let node_id = f.id("node_id").optional();
     f.finish()?;
-    Ok(page_of(request, &paging, &routers::list(control, &paging, node_id.as_deref())?))
+    Ok(page_of(request, &paging, &routers::list(&app.control, &paging, node_id.as_deref())?))
 }
 
-fn show(control: &Control, request: &Request, _: &User) -> Reply {
-    Ok(one(request, &routers::show(control, &read_id(request, "assignment_id")?)?))
+fn show(app: &App, request: &Request, _: &User) -> Reply {
+    Ok(one(request, &routers::show(&app.control, &read_id(request, "assignment_id")?)?))
 }
 
-fn create(control: &Control, request: &Request, user: &User) -> Reply {
+fn create(app: &App, request: &Request, user: &User) -> Reply {
     let once = once(request, user)?;
     let mut f = Fields::of_body(&request.body)?;
     let new = NewRouterAssignment {
@@ -41,11 +42,11 @@ fn create(control: &Control, request: &Request, user: &User) -> Reply {
         secondary_router_id: f.id("secondary_router_id").required(),
     };
     f.finish()?;
-    Ok(created(routers::create(control, once, new)?))
+    Ok(created(routers::create(&app.control, once, new)?))
 }
 
-fn delete(control: &Control, request: &Request, _: &User) -> Reply {
+fn delete(app: &App, request: &Request, _: &User) -> Reply {
     let condition = condition(request);
-    routers::delete(control, id_of(request, "assignment_id")?, condition)?;
+    routers::delete(&app.control, id_of(request, "assignment_id")?, condition)?;
     Ok(Response::empty(204))
 }

@@ -1,7 +1,7 @@
 //! `/etcd/snapshots`, which agents carry out and report on, and `/support-bundles`, which the control plane makes.
 
 use super::{arg, body_at, condition, created, id_of, list as page_of, once, one, paging, read_id};
-use crate::control::{Control, bundles, runs};
+use crate::control::work::runs;
 use crate::error::Error;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
@@ -11,6 +11,8 @@ use crate::model::runs::Kind::{self, Bundle, Snapshot};
 use crate::model::runs::{NewRun, Report, RunStatus};
 use crate::model::users::Role::{Admin, Operator, Viewer};
 use crate::model::users::User;
+use crate::upkeep::App;
+use crate::upkeep::bundles;
 use std::fs::File;
 use std::io::{self, Read};
 use tiny_http::Method::{self, Delete, Get, Patch, Post};
@@ -42,16 +44,16 @@ fn name(kind: Kind) -> &'static str {
     }
 }
 
-fn list(control: &Control, request: &Request, kind: Kind) -> Reply {
+fn list(app: &App, request: &Request, kind: Kind) -> Reply {
     let paging = paging(request)?;
-    Ok(page_of(request, &paging, &runs::list(control, kind, &paging)?))
+    Ok(page_of(request, &paging, &runs::list(&app.control, kind, &paging)?))
 }
 
-fn show(control: &Control, request: &Request, kind: Kind) -> Reply {
-    Ok(one(request, &runs::show(control, kind, &read_id(request, name(kind))?)?))
+fn show(app: &App, request: &Request, kind: Kind) -> Reply {
+    Ok(one(request, &runs::show(&app.control, kind, &read_id(request, name(kind))?)?))
 }
 
-fn create(control: &Control, request: &Request, user: &User, kind: Kind) -> Reply {
+fn create(app: &App, request: &Request, user: &User, kind: Kind) -> Reply {
     let once = once(request, user)?;
     let mut f = Fields::of_optional_body(&request.body)?;
     let id = f.id("id").optional();
@@ -61,10 +63,14 @@ fn create(control: &Control, request: &Request, user: &User, kind: Kind) -> Repl
     if with_values && user.role < Admin {
         return Err(Error::Forbidden("Only an admin may ask for a bundle with values: it holds what people keep secret."));
     }
-    Ok(created(runs::create(control, kind, once, NewRun { id, requested_by, with_values })?))
+    let new = NewRun { id, requested_by, with_values };
+    Ok(created(match kind {
+        Snapshot => runs::create(&app.control, kind, once, new)?,
+        Bundle => bundles::request(app, once, new)?,
+    }))
 }
 
-fn update(control: &Control, request: &Request, kind: Kind) -> Reply {
+fn update(app: &App, request: &Request, kind: Kind) -> Reply {
     let condition = condition(request);
     let mut f = body_at(request, name(kind))?;
     let report = Report {
@@ -73,12 +79,12 @@ fn update(control: &Control, request: &Request, kind: Kind) -> Reply {
         error: f.text("error", 1..=4096).optional(),
     };
     f.finish()?;
-    Ok(one(request, &runs::update(control, kind, arg(request).to_string(), condition, report)?))
+    Ok(one(request, &runs::update(&app.control, kind, arg(request).to_string(), condition, report)?))
 }
 
-fn download(control: &Control, request: &Request, _: &User) -> Reply {
+fn download(app: &App, request: &Request, _: &User) -> Reply {
     let id = id_of(request, name(Bundle))?;
-    let fetched = bundles::fetch(control, &id, request.method == Method::Head)?;
+    let fetched = bundles::fetch(&app.control, &id, request.method == Method::Head)?;
     // An id has no character that a quoted name could not have; a colon some systems do not take.
     let file_name = format!("uptimemesh-{}.tar.gz", id.replace(':', "_"));
     let stream = Box::new(move |sink: &mut dyn Sink| send(fetched.file, sink));
@@ -96,8 +102,12 @@ fn send(mut file: File, sink: &mut dyn Sink) -> io::Result<()> {
     }
 }
 
-fn delete(control: &Control, request: &Request, kind: Kind) -> Reply {
+fn delete(app: &App, request: &Request, kind: Kind) -> Reply {
     let condition = condition(request);
-    runs::delete(control, kind, id_of(request, name(kind))?, condition)?;
+    let id = id_of(request, name(kind))?;
+    match kind {
+        Snapshot => drop(runs::delete(&app.control, kind, id, condition)?),
+        Bundle => bundles::delete(app, id, condition)?,
+    }
     Ok(Response::empty(204))
 }

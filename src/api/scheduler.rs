@@ -1,7 +1,6 @@
 //! `/scheduler`: plans, and doing what they say.
 
 use super::{id_of, nothing};
-use crate::control::{Control, scheduler};
 use crate::error::Result;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
@@ -9,6 +8,7 @@ use crate::http::fields::Fields;
 use crate::http::{Request, Response};
 use crate::model::users::Role::{Operator, Viewer};
 use crate::model::users::User;
+use crate::upkeep::App;
 use tiny_http::Method::{Get, Post};
 
 /// Moves of one rebalance, at most and where nobody says.
@@ -27,31 +27,31 @@ pub const ROUTES: &[Route] = &[
     route(Post, "/scheduler/rebalance", By(Operator, rebalance)).gives(200, "Plans").dear(),
 ];
 
-fn status(control: &Control, request: &Request, _: &User) -> Reply {
+fn status(app: &App, request: &Request, _: &User) -> Reply {
     nothing(request)?;
-    Ok(Response::json(200, &scheduler::status(control)?))
+    Ok(Response::json(200, &app.scheduler.status(&app.control)?))
 }
 
-fn plan_one(control: &Control, request: &Request, _: &User) -> Reply {
-    Ok(Response::json(200, &scheduler::plan_one(control, &id_of(request, "service_id")?)?))
+fn plan_one(app: &App, request: &Request, _: &User) -> Reply {
+    Ok(Response::json(200, &app.scheduler.plan_one(&app.control, &id_of(request, "service_id")?)?))
 }
 
-fn plan_all(control: &Control, request: &Request, _: &User) -> Reply {
+fn plan_all(app: &App, request: &Request, _: &User) -> Reply {
     nothing(request)?;
-    Ok(Response::raw_json(200, scheduler::plan_all(control)?.plans_json()?.to_vec()))
+    Ok(Response::raw_json(200, app.scheduler.plan_all(&app.control)?.plans_json()?.to_vec()))
 }
 
-fn reconcile_one(control: &Control, request: &Request, user: &User) -> Reply {
-    Ok(Response::json(200, &scheduler::reconcile_one(control, &id_of(request, "service_id")?, &user.name)?))
+fn reconcile_one(app: &App, request: &Request, user: &User) -> Reply {
+    Ok(Response::json(200, &app.scheduler.reconcile_one(&app.control, &id_of(request, "service_id")?, &user.name)?))
 }
 
-fn reconcile_all(control: &Control, request: &Request, user: &User) -> Reply {
+fn reconcile_all(app: &App, request: &Request, user: &User) -> Reply {
     nothing(request)?;
-    Ok(Response::json(200, &scheduler::reconcile_all(control, &user.name)?))
+    Ok(Response::json(200, &app.scheduler.reconcile_all(&app.control, &user.name)?))
 }
 
-fn explain(control: &Control, request: &Request, _: &User) -> Reply {
-    Ok(Response::json(200, &scheduler::explain(control, &id_of(request, "service_id")?)?))
+fn explain(app: &App, request: &Request, _: &User) -> Reply {
+    Ok(Response::json(200, &app.scheduler.explain(&app.control, &id_of(request, "service_id")?)?))
 }
 
 fn moves_max(request: &Request) -> Result<usize> {
@@ -61,10 +61,10 @@ fn moves_max(request: &Request) -> Result<usize> {
     Ok(moves_max as usize)
 }
 
-fn plan_rebalance(control: &Control, request: &Request, _: &User) -> Reply {
-    Ok(Response::json(200, &scheduler::plan_rebalance(control, moves_max(request)?)?))
+fn plan_rebalance(app: &App, request: &Request, _: &User) -> Reply {
+    Ok(Response::json(200, &app.scheduler.plan_rebalance(&app.control, moves_max(request)?)?))
 }
 
-fn rebalance(control: &Control, request: &Request, user: &User) -> Reply {
-    Ok(Response::json(200, &scheduler::rebalance(control, moves_max(request)?, &user.name)?))
+fn rebalance(app: &App, request: &Request, user: &User) -> Reply {
+    Ok(Response::json(200, &app.scheduler.rebalance(&app.control, moves_max(request)?, &user.name)?))
 }

@@ -4,7 +4,8 @@ use super::{
     PAGE_BYTES_MAX, PAGE_MAX, body_at, condition, created, id_of, list as page_of, once, one, optional_body_at, paging, query_at, read_id,
     warned,
 };
-use crate::control::{Control, lookalikes, services};
+use crate::control::fleet::lookalikes;
+use crate::control::work::services;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::fields::Fields;
@@ -14,6 +15,7 @@ use crate::model::Paging;
 use crate::model::services::NewService;
 use crate::model::users::Role::{Operator, Viewer};
 use crate::model::users::User;
+use crate::upkeep::App;
 use std::ops::RangeInclusive;
 use tiny_http::Method::{Delete, Get, Patch, Post};
 
@@ -32,16 +34,16 @@ pub const ROUTES: &[Route] = &[
     route(Get, "/services/{service_id}/revisions", By(Viewer, revisions)).gives(200, "[Revision]"),
 ];
 
-fn list(control: &Control, request: &Request, _: &User) -> Reply {
+fn list(app: &App, request: &Request, _: &User) -> Reply {
     let paging = paging(request)?;
-    Ok(page_of(request, &paging, &services::list(control, &paging)?))
+    Ok(page_of(request, &paging, &services::list(&app.control, &paging)?))
 }
 
-fn show(control: &Control, request: &Request, _: &User) -> Reply {
-    Ok(one(request, &services::show(control, &read_id(request, "service_id")?)?))
+fn show(app: &App, request: &Request, _: &User) -> Reply {
+    Ok(one(request, &services::show(&app.control, &read_id(request, "service_id")?)?))
 }
 
-fn create(control: &Control, request: &Request, user: &User) -> Reply {
+fn create(app: &App, request: &Request, user: &User) -> Reply {
     let once = once(request, user)?;
     let mut f = Fields::of_body(&request.body)?;
     let new = NewService {
@@ -52,49 +54,49 @@ fn create(control: &Control, request: &Request, user: &User) -> Reply {
     };
     f.finish()?;
     let (id, name) = (new.id.clone(), new.name.clone());
-    let made = services::create(control, once, new, &user.name)?;
-    Ok(warned(created(made), &lookalikes::of_service(control, &id, &name)))
+    let made = services::create(&app.control, once, new, &user.name)?;
+    Ok(warned(created(made), &lookalikes::of_service(&app.control, &id, &name)))
 }
 
-fn update(control: &Control, request: &Request, user: &User) -> Reply {
+fn update(app: &App, request: &Request, user: &User) -> Reply {
     let condition = condition(request);
     let mut f = body_at(request, "service_id")?;
     let description = f.text("description", DESCRIPTION_CHARS).optional();
     let spec = spec(&mut f);
     f.finish()?;
-    let changed = services::update(control, super::arg(request).to_string(), condition, description, spec, &user.name)?;
-    let warnings = lookalikes::of_service(control, &changed.object.id, &changed.object.name);
+    let changed = services::update(&app.control, super::arg(request).to_string(), condition, description, spec, &user.name)?;
+    let warnings = lookalikes::of_service(&app.control, &changed.object.id, &changed.object.name);
     Ok(warned(one(request, &changed), &warnings))
 }
 
-fn rollout(control: &Control, request: &Request, user: &User) -> Reply {
+fn rollout(app: &App, request: &Request, user: &User) -> Reply {
     let condition = condition(request);
-    Ok(one(request, &services::rollout(control, id_of(request, "service_id")?, condition, &user.name)?))
+    Ok(one(request, &services::rollout(&app.control, id_of(request, "service_id")?, condition, &user.name)?))
 }
 
-fn rollback(control: &Control, request: &Request, user: &User) -> Reply {
+fn rollback(app: &App, request: &Request, user: &User) -> Reply {
     let condition = condition(request);
     let mut f = optional_body_at(request, "service_id")?;
     let target = f.int("target_generation", 1..=i64::MAX).optional();
     f.finish()?;
-    Ok(one(request, &services::rollback(control, super::arg(request).to_string(), condition, target, &user.name)?))
+    Ok(one(request, &services::rollback(&app.control, super::arg(request).to_string(), condition, target, &user.name)?))
 }
 
-fn delete(control: &Control, request: &Request, user: &User) -> Reply {
+fn delete(app: &App, request: &Request, user: &User) -> Reply {
     let condition = condition(request);
     let mut f = query_at(request, "service_id")?;
     let force = f.flag("force").or(false);
     f.finish()?;
-    services::delete(control, super::arg(request).to_string(), condition, force, &user.name)?;
+    services::delete(&app.control, super::arg(request).to_string(), condition, force, &user.name)?;
     Ok(Response::empty(204))
 }
 
-fn revisions(control: &Control, request: &Request, _: &User) -> Reply {
+fn revisions(app: &App, request: &Request, _: &User) -> Reply {
     let mut f = query_at(request, "service_id")?;
     let limit = f.int("limit", 1..=PAGE_MAX as i64).or(PAGE_MAX as i64) as usize;
     let before = f.int("after", 1..=i64::MAX).optional();
     f.finish()?;
     let paging = Paging { limit, bytes_max: PAGE_BYTES_MAX, after: None };
-    let page = services::revisions(control, super::arg(request), &paging, before)?;
+    let page = services::revisions(&app.control, super::arg(request), &paging, before)?;
     Ok(page_of(request, &paging, &page))
 }

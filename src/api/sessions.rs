@@ -1,12 +1,13 @@
 //! `/sessions`: who is signed in, for admins.
 
 use super::{id_of, list as page_of, paging};
-use crate::control::{Control, sessions};
+use crate::control::access::sessions;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::{Request, Response};
 use crate::model::users::Role::Admin;
 use crate::model::users::User;
+use crate::upkeep::App;
 use tiny_http::Method::{Delete, Get};
 
 /// The routes of this file.
@@ -15,12 +16,12 @@ pub const ROUTES: &[Route] = &[
     route(Delete, "/sessions/{session_id}", By(Admin, revoke)).gives(204, ""),
 ];
 
-fn list(control: &Control, request: &Request, user: &User) -> Reply {
+fn list(app: &App, request: &Request, user: &User) -> Reply {
     let paging = paging(request)?;
-    Ok(page_of(request, &paging, &sessions::list(control, &paging, None, user.session_id())?))
+    Ok(page_of(request, &paging, &sessions::list(&app.control, &paging, None, user.session_id())?))
 }
 
-fn revoke(control: &Control, request: &Request, _: &User) -> Reply {
-    sessions::revoke(control, id_of(request, "session_id")?, None)?;
+fn revoke(app: &App, request: &Request, _: &User) -> Reply {
+    sessions::revoke(&app.control, id_of(request, "session_id")?, None)?;
     Ok(Response::empty(204))
 }

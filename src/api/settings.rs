@@ -1,12 +1,13 @@
 //! `/cluster-settings`.
 
 use super::{arg, body_at, condition, list as page_of, one, paging, read_id};
-use crate::control::{Control, settings};
+use crate::control::settings;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::Request;
 use crate::model::users::Role::{Admin, Viewer};
 use crate::model::users::User;
+use crate::upkeep::App;
 use tiny_http::Method::{Get, Put};
 
 /// The routes of this file.
@@ -16,19 +17,19 @@ pub const ROUTES: &[Route] = &[
     route(Put, "/cluster-settings/{key}", By(Admin, put)).gives(200, "ClusterSetting"),
 ];
 
-fn list(control: &Control, request: &Request, _: &User) -> Reply {
+fn list(app: &App, request: &Request, _: &User) -> Reply {
     let paging = paging(request)?;
-    Ok(page_of(request, &paging, &settings::list(control, &paging)?))
+    Ok(page_of(request, &paging, &settings::list(&app.control, &paging)?))
 }
 
-fn show(control: &Control, request: &Request, _: &User) -> Reply {
-    Ok(one(request, &settings::show(control, &read_id(request, "key")?)?))
+fn show(app: &App, request: &Request, _: &User) -> Reply {
+    Ok(one(request, &settings::show(&app.control, &read_id(request, "key")?)?))
 }
 
-fn put(control: &Control, request: &Request, user: &User) -> Reply {
+fn put(app: &App, request: &Request, user: &User) -> Reply {
     let mut f = body_at(request, "key")?;
     let value = f.text("value", 0..=4096).required();
     let condition = condition(request);
     f.finish()?;
-    Ok(one(request, &settings::put(control, arg(request).to_string(), condition, value, &user.name)?))
+    Ok(one(request, &settings::put(&app.control, arg(request).to_string(), condition, value, &user.name)?))
 }

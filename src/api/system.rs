@@ -1,17 +1,19 @@
 //! Whether the server is there, and which one it is.
 
 use crate::clock;
-use crate::control::{Control, auth, metrics};
+use crate::control::access::auth;
 use crate::error::Error;
-use crate::gate::Handler::{FromScraper, Open};
+use crate::gate::Handler::{Checked, Open};
 use crate::gate::{Reply, Route, route, user_of};
 use crate::http::{Request, Response};
+use crate::upkeep::App;
+use crate::upkeep::metrics;
 use serde_json::json;
 use tiny_http::Method::Get;
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Get, "/metrics", FromScraper(metrics)).gives(200, "text/plain"),
+    route(Get, "/metrics", Checked(metrics)).gives(200, "text/plain"),
     route(Get, "/health", Open(health)).gives(200, "Health"),
     route(Get, "/version", Open(version)).gives(200, "Version"),
     route(Get, "/", Open(home)).gives(307, ""),
@@ -19,24 +21,24 @@ pub const ROUTES: &[Route] = &[
 
 /// Figures for a collector: one on this machine, one that shows the token, or somebody who is signed in. A request that came through
 /// a proxy is not from this machine, whatever its address.
-fn metrics(control: &Control, request: &Request) -> Reply {
-    let own = control.config.metrics_token.as_ref();
+fn metrics(app: &App, request: &Request) -> Reply {
+    let own = app.control.config.metrics_token.as_ref();
     let token = own.is_some_and(|own| request.bearers().any(|shown| auth::same_secret(own.expose(), shown.as_bytes())));
-    if !request.is_local() && !token && user_of(control, request)?.is_none_or(|user| user.restriction.is_some()) {
+    if !request.is_local() && !token && user_of(&app.control, request)?.is_none_or(|user| user.restriction.is_some()) {
         return Err(Error::unauthenticated());
     }
-    Ok(Response::bytes(200, "text/plain; version=0.0.4", metrics::text(control)?.into_bytes()))
+    Ok(Response::bytes(200, "text/plain; version=0.0.4", metrics::text(app)?.into_bytes()))
 }
 
-fn health(_: &Control, _: &Request) -> Reply {
+fn health(_: &App, _: &Request) -> Reply {
     Ok(Response::json(200, &json!({ "status": "ok", "time": clock::now() })))
 }
 
-fn version(control: &Control, _: &Request) -> Reply {
-    let config = &control.config;
+fn version(app: &App, _: &Request) -> Reply {
+    let config = &app.control.config;
     Ok(Response::json(200, &json!({ "app": config.app_name, "version": env!("CARGO_PKG_VERSION"), "env": config.app_env })))
 }
 
-fn home(_: &Control, _: &Request) -> Reply {
+fn home(_: &App, _: &Request) -> Reply {
     Ok(Response::redirect(307, "/ui"))
 }

@@ -1,7 +1,7 @@
 //! `/updates`: the fleet is put to another version, ring after ring.
 
 use super::{created, id_of, list as page_of, once, one, paging, read_id};
-use crate::control::{Control, updates};
+use crate::control::fleet::updates;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::fields::Fields;
@@ -10,6 +10,7 @@ use crate::model::release::Version;
 use crate::model::updates::{NewUpdate, is_channel};
 use crate::model::users::Role::{Admin, Viewer};
 use crate::model::users::User;
+use crate::upkeep::App;
 use serde_json::json;
 use std::ops::RangeInclusive;
 use tiny_http::Method::{Get, Post};
@@ -34,12 +35,12 @@ pub const ROUTES: &[Route] = &[
     route(Post, "/updates/{update_id}/cancel", By(Admin, cancel)).gives(200, "Update"),
 ];
 
-fn list(control: &Control, request: &Request, _: &User) -> Reply {
+fn list(app: &App, request: &Request, _: &User) -> Reply {
     let paging = paging(request)?;
-    Ok(page_of(request, &paging, &updates::list(control, &paging)?))
+    Ok(page_of(request, &paging, &updates::list(&app.control, &paging)?))
 }
 
-fn create(control: &Control, request: &Request, user: &User) -> Reply {
+fn create(app: &App, request: &Request, user: &User) -> Reply {
     let once = once(request, user)?;
     let mut f = Fields::of_body(&request.body)?;
     let new = NewUpdate {
@@ -69,24 +70,24 @@ fn create(control: &Control, request: &Request, user: &User) -> Reply {
         f.fault("value_error", vec!["rings".into()], msg.into(), &json!(new.rings));
     }
     f.finish()?;
-    Ok(created(updates::create(control, once, new)?))
+    Ok(created(updates::create(&app.control, once, new)?))
 }
 
-fn show(control: &Control, request: &Request, _: &User) -> Reply {
-    Ok(one(request, &updates::show(control, &read_id(request, "update_id")?)?))
+fn show(app: &App, request: &Request, _: &User) -> Reply {
+    Ok(one(request, &updates::show(&app.control, &read_id(request, "update_id")?)?))
 }
 
-fn pause(control: &Control, request: &Request, _: &User) -> Reply {
-    let update = updates::pause(control, id_of(request, "update_id")?)?;
+fn pause(app: &App, request: &Request, _: &User) -> Reply {
+    let update = updates::pause(&app.control, id_of(request, "update_id")?)?;
     Ok(Response::json(200, &update.object))
 }
 
-fn resume(control: &Control, request: &Request, _: &User) -> Reply {
-    let update = updates::resume(control, id_of(request, "update_id")?)?;
+fn resume(app: &App, request: &Request, _: &User) -> Reply {
+    let update = updates::resume(&app.control, id_of(request, "update_id")?)?;
     Ok(Response::json(200, &update.object))
 }
 
-fn cancel(control: &Control, request: &Request, _: &User) -> Reply {
-    let update = updates::cancel(control, id_of(request, "update_id")?)?;
+fn cancel(app: &App, request: &Request, _: &User) -> Reply {
+    let update = updates::cancel(&app.control, id_of(request, "update_id")?)?;
     Ok(Response::json(200, &update.object))
 }

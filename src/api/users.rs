@@ -1,14 +1,15 @@
 //! `/users`.
 
 use super::{arg, body_at, condition, id_of, list as page_of, one, paging, read_id};
-use crate::control::auth::{PASSWORD_LEN_MAX, PASSWORD_LEN_MIN};
-use crate::control::{Control, users};
+use crate::control::access::auth::{PASSWORD_LEN_MAX, PASSWORD_LEN_MIN};
+use crate::control::access::users;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response};
 use crate::model::users::Role::Admin;
 use crate::model::users::{Role, User};
+use crate::upkeep::App;
 use std::ops::RangeInclusive;
 use tiny_http::Method::{Delete, Get, Patch, Post};
 
@@ -30,18 +31,18 @@ fn named(request: &Request) -> String {
     arg(request).to_lowercase()
 }
 
-fn list(control: &Control, request: &Request, _: &User) -> Reply {
+fn list(app: &App, request: &Request, _: &User) -> Reply {
     let paging = paging(request)?;
-    Ok(page_of(request, &paging, &users::list(control, &paging)?))
+    Ok(page_of(request, &paging, &users::list(&app.control, &paging)?))
 }
 
-fn show(control: &Control, request: &Request, _: &User) -> Reply {
+fn show(app: &App, request: &Request, _: &User) -> Reply {
     let name = read_id(request, "name")?.to_lowercase();
-    Ok(one(request, &users::show(control, &name)?))
+    Ok(one(request, &users::show(&app.control, &name)?))
 }
 
 // No Idempotency-Key: a kept request would keep the password's digest.
-fn create(control: &Control, request: &Request, by: &User) -> Reply {
+fn create(app: &App, request: &Request, by: &User) -> Reply {
     let mut f = Fields::of_body(&request.body)?;
     let name = f.id("name").required().to_lowercase();
     let role = f.word("role", Role::WORDS, Role::parse).required_with(Role::Viewer);
@@ -49,29 +50,29 @@ fn create(control: &Control, request: &Request, by: &User) -> Reply {
     // Whoever made the user knows the password.
     let must_change = f.flag("must_change_password").or(true);
     f.finish()?;
-    let user = users::create(control, name, role, &password, must_change, by)?;
+    let user = users::create(&app.control, name, role, &password, must_change, by)?;
     Ok(Response::json(201, &user.object).with("ETag", user.tag))
 }
 
-fn update(control: &Control, request: &Request, _: &User) -> Reply {
+fn update(app: &App, request: &Request, _: &User) -> Reply {
     let mut f = body_at(request, "name")?;
     let role = f.word("role", Role::WORDS, Role::parse).optional();
     let condition = condition(request);
     f.finish()?;
-    Ok(one(request, &users::set_role(control, named(request), condition, role)?))
+    Ok(one(request, &users::set_role(&app.control, named(request), condition, role)?))
 }
 
-fn delete(control: &Control, request: &Request, user: &User) -> Reply {
+fn delete(app: &App, request: &Request, user: &User) -> Reply {
     let condition = condition(request);
     let name = id_of(request, "name")?.to_lowercase();
-    users::delete(control, name, condition, user)?;
+    users::delete(&app.control, name, condition, user)?;
     Ok(Response::empty(204))
 }
 
-fn password(control: &Control, request: &Request, user: &User) -> Reply {
+fn password(app: &App, request: &Request, user: &User) -> Reply {
     let mut f = body_at(request, "name")?;
     let password = f.text("password", PASSWORD_CHARS).required();
     f.finish()?;
-    users::set_password(control, named(request), &password, user)?;
+    users::set_password(&app.control, named(request), &password, user)?;
     Ok(Response::empty(204))
 }

@@ -11,6 +11,7 @@ use crate::client::{CallError, Trust};
 use crate::error::Chain;
 use crate::logger;
 use crate::model::ids::is_id;
+use crate::model::leases::{LEASE_TTL_RANGE_S, LEASE_TTL_S};
 use crate::sys::{host, notify, owner, signals};
 use crate::thread::Stop;
 use log::LevelFilter;
@@ -23,8 +24,6 @@ const DATA_DIR: &str = "data";
 pub(super) const UPDATE: &str = "update";
 /// What the updater tells of itself, as it is installed.
 pub(super) const UPDATE_STATE: &str = "/var/lib/uptimemesh-update/state.json";
-/// Seconds of a lease, unless something else is said.
-pub(super) const LEASE_TTL_S: i64 = 45;
 
 /// Which node, and where its identity is.
 pub const IDENTITY: &[Opt] = &[
@@ -139,8 +138,8 @@ pub(super) fn way(args: &Args, dir: &Path) -> Result<Way, Failure> {
 /// Seconds of a lease that the server takes.
 fn lease_ttl(args: &Args) -> i64 {
     let ttl_s = args.int("ttl", LEASE_TTL_S);
-    if !(10..=300).contains(&ttl_s) {
-        args.fault("--ttl must be 10 to 300 seconds".to_string());
+    if !LEASE_TTL_RANGE_S.contains(&ttl_s) {
+        args.fault(format!("--ttl must be {} to {} seconds", LEASE_TTL_RANGE_S.start(), LEASE_TTL_RANGE_S.end()));
     }
     ttl_s
 }

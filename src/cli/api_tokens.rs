@@ -15,9 +15,10 @@ const TOKEN_DAYS: i64 = 90;
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("api-tokens", "", "List API tokens.", &[SIGN_IN], list),
-    command("api-token create", "NAME", "Make an API token for a program.", &[CREATE, SIGN_IN], create),
-    command("api-token delete", "ID", "Take an API token back.", &[SIGN_IN], delete),
+    command("api-token list", "", "List API tokens.", &[SIGN_IN], list),
+    command("api-token create", "NAME", "Create an API token for a program.", &[CREATE, SIGN_IN], create)
+        .example("uptimemesh api-token create ci --role operator --days 30"),
+    command("api-token revoke", "ID", "Revoke an API token.", &[SIGN_IN], revoke).formerly(&["api-token delete"]),
 ];
 
 fn list(args: &Args) -> Result<(), Failure> {
@@ -33,6 +34,6 @@ fn create(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-fn delete(args: &Args) -> Result<(), Failure> {
+fn revoke(args: &Args) -> Result<(), Failure> {
     remove(args, &format!("/api-tokens/{}", encoded(args.word(0))))
 }

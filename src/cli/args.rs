@@ -1,7 +1,9 @@
 //! Rows of the tables of commands and options, and reading a command line by them.
 
+pub use super::failure::Failure;
+
 use crate::config::SETTINGS;
-use crate::text;
+use crate::text::{self, nearest};
 use lexopt::Arg::{Long, Short, Value};
 use std::cell::RefCell;
 
@@ -18,17 +20,24 @@ pub struct Opt {
     pub value: &'static str,
     /// What it does, with unit and default.
     pub help: &'static str,
+    /// True if it is understood, for old scripts, and not listed.
+    pub hidden: bool,
 }
 
 /// A row of a table of options.
 pub const fn opt(name: &'static str, value: &'static str, help: &'static str) -> Opt {
-    Opt { name, letter: None, value, help }
+    Opt { name, letter: None, value, help, hidden: false }
 }
 
 impl Opt {
     /// Gives it a short form.
     pub const fn short(self, letter: char) -> Opt {
         Opt { letter: Some(letter), ..self }
+    }
+
+    /// Keeps it out of help, manual and completions.
+    pub const fn hidden(self) -> Opt {
+        Opt { hidden: true, ..self }
     }
 }
 
@@ -44,6 +53,10 @@ pub struct Command {
     pub options: &'static [&'static [Opt]],
     /// True if every setting of the server is an option too.
     pub settings: bool,
+    /// Names of earlier versions, understood and not listed.
+    pub old_names: &'static [&'static str],
+    /// Lines of a shell that show its use; empty where the usage says enough.
+    pub example: &'static str,
     /// Runs it.
     pub run: fn(&Args) -> Result<(), Failure>,
 }
@@ -56,51 +69,46 @@ pub const fn command(
     options: &'static [&'static [Opt]],
     run: fn(&Args) -> Result<(), Failure>,
 ) -> Command {
-    Command { name, argument, about, options, settings: false, run }
+    Command { name, argument, about, options, settings: false, old_names: &[], example: "", run }
 }
 
 impl Command {
+    /// Its noun, if its name is a noun and a verb.
+    pub fn noun(&self) -> Option<&'static str> {
+        self.name.split_once(' ').map(|(noun, _)| noun)
+    }
+
     /// Takes every setting of the server as an option too.
     pub const fn with_settings(self) -> Command {
         Command { settings: true, ..self }
     }
-}
 
-/// Why a command did not do what it was asked to.
-#[derive(Debug, PartialEq)]
-pub enum Failure {
-    /// The command line is wrong; every fault.
-    Usage(Vec<String>),
-    /// It was tried, and failed.
-    Failed(String),
-}
-
-impl From<String> for Failure {
-    fn from(why: String) -> Failure {
-        Failure::Failed(why)
+    /// Gives it names of earlier versions.
+    pub const fn formerly(self, old_names: &'static [&'static str]) -> Command {
+        Command { old_names, ..self }
     }
-}
 
-impl From<crate::error::Error> for Failure {
-    fn from(e: crate::error::Error) -> Failure {
-        Failure::Failed(crate::error::Chain(&e).to_string())
+    /// Gives its help an example.
+    pub const fn example(self, example: &'static str) -> Command {
+        Command { example, ..self }
     }
-}
 
-impl From<crate::client::CallError> for Failure {
-    fn from(e: crate::client::CallError) -> Failure {
-        Failure::Failed(e.to_string())
+    /// The options that are listed.
+    pub fn listed_options(&self) -> impl Iterator<Item = &'static Opt> + use<> {
+        self.options.iter().copied().flatten().filter(|o| !o.hidden)
     }
 }
 
 /// A command line that was read.
 #[derive(Default)]
 pub struct Args {
-    /// The first word that is no option.
-    pub command: Option<String>,
-    /// The words after it.
+    /// The name of the command as it was typed.
+    pub called: String,
+    /// The words that are no options: first all of them, after `name_taken` those behind the command's name.
     pub words: Vec<String>,
     values: Vec<(String, String)>,
+    /// Options that no command has, as they were typed.
+    unknown: Vec<String>,
     faults: RefCell<Vec<String>>,
 }
 
@@ -113,17 +121,13 @@ pub fn read(line: impl IntoIterator<Item = std::ffi::OsString>, commands: &[&Com
     let mut parser = lexopt::Parser::from_args(line);
     loop {
         let (written, name) = match parser.next() {
-            Ok(None) => {
-                args.join_names(commands);
-                return args;
-            }
+            Ok(None) => return args,
             Ok(Some(Long(name))) => (format!("--{name}"), Some(name.to_string())),
             Ok(Some(Short(letter))) => (format!("-{letter}"), options().find(|o| o.letter == Some(letter)).map(|o| o.name.to_string())),
             Ok(Some(Value(word))) => {
                 let word = word.to_string_lossy().into_owned();
                 match args.values.last() {
-                    _ if args.command.is_none() => args.command = Some(word),
-                    Some((name, _)) if takes_many(name) => args.values.push((name.clone(), word)),
+                    Some((name, _)) if takes_many(name) && !args.words.is_empty() => args.values.push((name.clone(), word)),
                     _ => args.words.push(word),
                 }
                 continue;
@@ -145,7 +149,7 @@ pub fn read(line: impl IntoIterator<Item = std::ffi::OsString>, commands: &[&Com
             None => {
                 // What stands after `=` belongs to it.
                 let _ = parser.optional_value();
-                args.fault(format!("unknown option {written}"));
+                args.unknown.push(written);
             }
         }
     }
@@ -161,15 +165,9 @@ pub(super) fn flag_of(name: &str) -> String {
 }
 
 impl Args {
-    /// Makes one name of a command's two words.
-    fn join_names(&mut self, commands: &[&Command]) {
-        if let (Some(first), Some(second)) = (&self.command, self.words.first()) {
-            let both = format!("{first} {second}");
-            if commands.iter().any(|c| c.name == both) {
-                self.command = Some(both);
-                self.words.remove(0);
-            }
-        }
+    /// Takes this many words as the command's name.
+    pub fn take_name(&mut self, words: usize) {
+        self.called = self.words.drain(..words).collect::<Vec<_>>().join(" ");
     }
 
     /// An argument of the command; empty where it was not given.
@@ -178,20 +176,33 @@ impl Args {
     }
 
     /// Finds what the command does not take.
-    pub fn check(&self, command: &Command, global: &[Opt]) {
-        let mut faults = self.faults.borrow_mut();
+    pub fn check(&self, command: &Command, global: &'static [Opt]) {
+        let mut known: Vec<String> = command.listed_options().chain(global).map(|o| o.name.to_string()).collect();
+        if command.settings {
+            known.extend(SETTINGS.iter().filter(|s| !s.is_secret()).map(|s| flag_of(s.name)));
+        }
+        self.name_unknown(&known);
         for (name, _) in &self.values {
             let own = command.options.iter().copied().flatten().chain(global).any(|o| o.name == name);
             let of_server = command.settings && setting(name).is_some();
             if !own && !of_server {
-                faults.push(format!("{} takes no option --{name}", command.name));
+                self.fault(format!("{} takes no option --{name}", command.name));
             }
         }
         let most = command.argument.split_whitespace().count();
         let least = command.argument.split_whitespace().filter(|name| !name.starts_with('[')).count();
-        faults.extend(self.words.iter().skip(most).map(|word| format!("unexpected argument {word:?}")));
+        self.words.iter().skip(most).for_each(|word| self.fault(format!("unexpected argument {word:?}")));
         if self.words.len() < least {
-            faults.push(format!("{} needs {}", command.name, command.argument));
+            self.fault(format!("{} needs {}", command.name, command.argument));
+        }
+    }
+
+    /// Reports options that no command has, each with the nearest of these names.
+    pub fn name_unknown(&self, known: &[impl AsRef<str>]) {
+        for written in &self.unknown {
+            let meant = written.strip_prefix("--").and_then(|name| nearest(name, known.iter().map(AsRef::as_ref)));
+            let meant = meant.map_or(String::new(), |name| format!("; did you mean --{name}?"));
+            self.fault(format!("unknown option {written}{meant}"));
         }
     }
 
@@ -227,6 +238,18 @@ impl Args {
                 default
             }),
         }
+    }
+
+    /// Pairs of an option whose values are `KEY=VALUE`.
+    pub fn pairs(&self, name: &str) -> serde_json::Map<String, serde_json::Value> {
+        let mut pairs = serde_json::Map::new();
+        for pair in self.all(name) {
+            match pair.split_once('=') {
+                Some((key, value)) if !key.is_empty() => drop(pairs.insert(key.to_string(), value.into())),
+                _ => self.fault(format!("--{name} must be KEY=VALUE, not {pair:?}")),
+            }
+        }
+        pairs
     }
 
     /// A secret: from the option itself, from a file (`-` is standard input), or from the environment, so that it need not

@@ -4,7 +4,7 @@ use super::answers::{listed, shown};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::{output, server};
 use crate::config::Config;
-use crate::serve;
+use crate::offline;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::path::Path;
@@ -23,14 +23,16 @@ const JSON: &[Opt] = &[opt("json", "", "print JSON")];
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("backup create", "", "Make a backup of the server's data, on its machine.", &[CREATE, JSON], create).with_settings(),
+    command("backup create", "", "Back up the server's data, on its machine.", &[CREATE, JSON], create).with_settings(),
     command("backup list", "", "List the backups on this machine, newest first.", &[JSON], list).with_settings(),
-    command("backup verify", "FILE", "Read a backup whole, as a restore would.", &[JSON], verify).with_settings(),
-    command("backup restore", "FILE", "Make the server's data of a backup.", &[RESTORE, JSON], restore).with_settings(),
+    command("backup verify", "FILE", "Read a whole backup, as a restore would.", &[JSON], verify).with_settings(),
+    command("backup restore", "FILE", "Restore the server's data from a backup.", &[RESTORE, JSON], restore)
+        .with_settings()
+        .example("uptimemesh backup restore cluster.umbackup --replace"),
     command(
         "backup undo-upgrade",
         "",
-        "Put back the backup made before an upgrade, if the database is newer than this program.",
+        "Restore the backup from before an upgrade, if the database is newer than this program.",
         &[UNDO, JSON],
         undo_upgrade,
     )
@@ -46,7 +48,7 @@ fn create(args: &Args) -> Result<(), Failure> {
     if !args.has("json") {
         eprintln!("Copying the database, the authority and the keys.");
     }
-    let made = serve::create_backup(&config, args.has("no-encryption"))?;
+    let made = offline::create_backup(&config, args.has("no-encryption"))?;
     match args.has("json") {
         true => output::json(&value(&made)?),
         false => output::print(&format!("{}\n", output::ascii(&made.path))),
@@ -59,7 +61,7 @@ fn create(args: &Args) -> Result<(), Failure> {
 
 fn list(args: &Args) -> Result<(), Failure> {
     let config = server::config(args)?;
-    let list = serve::list_backups(&config)?.iter().map(value).collect::<Result<Vec<Value>, Failure>>()?;
+    let list = offline::list_backups(&config)?.iter().map(value).collect::<Result<Vec<Value>, Failure>>()?;
     listed(args, list, &["ID", "CREATED", "BYTES", "ENCRYPTED", "FILE"], &["id", "created_at", "bytes", "encrypted", "path"]);
     Ok(())
 }
@@ -70,7 +72,7 @@ fn named(args: &Args) -> Result<(Config, File), Failure> {
     let (config, opened) = server::config_opening(args, path)?;
     let file = match opened {
         Some(file) => file,
-        None => serve::open_backup(path)?,
+        None => offline::open_backup(path)?,
     };
     Ok((config, file))
 }
@@ -80,7 +82,7 @@ fn verify(args: &Args) -> Result<(), Failure> {
     if !args.has("json") {
         eprintln!("Reading all of it, and checking its database.");
     }
-    let manifest = serve::verify_backup(&config, file)?;
+    let manifest = offline::verify_backup(&config, file)?;
     match args.has("json") {
         true => output::json(&value(&manifest)?),
         false => shown(args, &told(&manifest)),
@@ -107,7 +109,7 @@ fn restore(args: &Args) -> Result<(), Failure> {
     if !args.has("json") {
         eprintln!("Reading all of it, and checking it before anything is touched.");
     }
-    let restored = serve::restore_backup(&config, file, args.has("replace"))?;
+    let restored = offline::restore_backup(&config, file, args.has("replace"))?;
     let (manifest, dir) = (&restored.backup.manifest, config.data_dir.display());
     if args.has("json") {
         let mut all = told(manifest);
@@ -137,7 +139,7 @@ fn restore(args: &Args) -> Result<(), Failure> {
 fn undo_upgrade(args: &Args) -> Result<(), Failure> {
     let since = args.get("since").map(|_| args.int("since", 0));
     let config = server::config(args)?;
-    let restored = serve::undo_upgrade(&config, since)?;
+    let restored = offline::undo_upgrade(&config, since)?;
     match (args.has("json"), restored) {
         (true, restored) => output::json(&json!({
             "restored": restored.as_ref().map(|r| &r.backup.manifest.id),

@@ -1,6 +1,6 @@
 //! Commands for support bundles.
 
-use super::answers::{encoded, listed};
+use super::answers::{encoded, listed, remove, said, shown};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
 use super::output;
@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Options of `support-bundle create`.
+/// Options of `bundle create`.
 const CREATE: &[Opt] = &[
     opt("wait", "", "wait until it is made"),
     opt("timeout", "SECONDS", "wait so long at most (default 300)"),
@@ -19,7 +19,7 @@ const CREATE: &[Opt] = &[
     opt("with-values", "", "also hold what people wrote, secrets included; for your own use only"),
 ];
 
-/// Options of `support-bundle download`.
+/// Options of `bundle download`.
 const DOWNLOAD: &[Opt] = &[opt("output", "FILE", "put it into this file (default uptimemesh-ID.tar.gz)")];
 
 /// How often a wait looks.
@@ -27,9 +27,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("support-bundle create", "", "Have the control plane make a support bundle, without secrets.", &[CREATE, SIGN_IN], create),
-    command("support-bundle list", "", "List support bundles, newest first.", &[SIGN_IN], list),
-    command("support-bundle download", "ID", "Fetch a support bundle.", &[DOWNLOAD, SIGN_IN], download),
+    command("bundle create", "", "Create a support bundle at the control plane, without secrets.", &[CREATE, SIGN_IN], create)
+        .formerly(&["support-bundle create"])
+        .example("uptimemesh bundle create --output bundle.tar.gz"),
+    command("bundle list", "", "List support bundles, newest first.", &[SIGN_IN], list).formerly(&["support-bundle list"]),
+    command("bundle show", "ID", "Print the state of a support bundle.", &[SIGN_IN], show),
+    command("bundle download", "ID", "Fetch a support bundle.", &[DOWNLOAD, SIGN_IN], download).formerly(&["support-bundle download"]),
+    command("bundle delete", "ID", "Remove a support bundle.", &[SIGN_IN], delete),
 ];
 
 fn list(args: &Args) -> Result<(), Failure> {
@@ -37,6 +41,19 @@ fn list(args: &Args) -> Result<(), Failure> {
     let keys = ["id", "status", "path", "requested_by", "created_at", "error"];
     listed(args, list, &["ID", "STATUS", "PATH", "REQUESTED-BY", "CREATED", "ERROR"], &keys);
     Ok(())
+}
+
+fn show(args: &Args) -> Result<(), Failure> {
+    shown(args, &signed_in(args)?.get(&route(args.word(0)))?);
+    Ok(())
+}
+
+fn delete(args: &Args) -> Result<(), Failure> {
+    remove(args, &route(args.word(0)))
+}
+
+fn route(id: &str) -> String {
+    format!("/support-bundles/{}", encoded(id))
 }
 
 fn create(args: &Args) -> Result<(), Failure> {
@@ -68,12 +85,12 @@ fn create(args: &Args) -> Result<(), Failure> {
 fn wait(api: &Api, id: &str, at_most: Duration) -> Result<Value, Failure> {
     let end = clock::tick() + at_most;
     loop {
-        let bundle = api.get(&format!("/support-bundles/{}", encoded(id)))?;
+        let bundle = api.get(&route(id))?;
         match bundle["status"].as_str() {
             Some("completed") => return Ok(bundle),
             Some("failed") => return Err(Failure::Failed(bundle["error"].as_str().map_or("it failed".to_string(), output::ascii))),
             _ if clock::tick() > end => {
-                return Err(Failure::Failed(format!("it is still {}; look again: uptimemesh support-bundle list", bundle["status"])));
+                return Err(Failure::TimedOut(format!("it is still {}; look again: uptimemesh bundle show {id}", said(&bundle["status"]))));
             }
             _ => std::thread::sleep(LOOK_EVERY),
         }
@@ -101,7 +118,7 @@ fn replaceable(path: &Path) -> Result<(), Failure> {
 /// Puts a bundle into a file that only its owner may read, whole or not at all.
 fn fetch(args: &Args, api: &Api, id: &str, path: &Path) -> Result<(), Failure> {
     let mut made = files::Replacing::begin(path).map_err(|e| format!("{} cannot be written: {e}", files::beside(path).display()))?;
-    let bytes = api.download(&format!("/support-bundles/{}/download", encoded(id)), &mut made.file)?;
+    let bytes = api.download(&format!("{}/download", route(id)), &mut made.file)?;
     made.finish()?;
     match args.has("json") {
         true => output::json(&json!({"id": id, "file": path.display().to_string(), "bytes": bytes})),

@@ -23,16 +23,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command(
-        "ca show",
-        "",
-        "Print the authorities, how far a rotation is, and the certificate that browsers and commands are to trust.",
-        &[SIGN_IN],
-        show,
-    ),
-    command("ca nodes", "", "List which nodes have what they are to trust.", &[SIGN_IN], nodes),
-    command("ca rotate", "", "Make a new authority; the one before stays trusted.", &[ROTATE, SIGN_IN], rotate),
-    command("ca drop-previous", "", "Stop trusting the authority before.", &[DROP, SIGN_IN], drop_previous),
+    command("ca show", "", "Print the authorities, the state of a rotation and the certificate to trust.", &[SIGN_IN], show),
+    command("ca nodes", "", "List nodes, and if they trust the newest authority.", &[SIGN_IN], nodes),
+    command("ca rotate", "", "Create a new authority; the previous one stays trusted.", &[ROTATE, SIGN_IN], rotate),
+    command("ca drop-previous", "", "Stop trusting the previous authority.", &[DROP, SIGN_IN], drop_previous),
 ];
 
 fn show(args: &Args) -> Result<(), Failure> {
@@ -94,7 +88,7 @@ fn wait(api: &Api, at_most: Duration) -> Result<Value, Failure> {
             return Ok(ca);
         }
         if clock::tick() > end {
-            return Err(Failure::Failed(format!("these nodes are alive and still not up to date: {}", waiting.join(", "))));
+            return Err(Failure::TimedOut(format!("these nodes are alive and still not up to date: {}", waiting.join(", "))));
         }
         std::thread::sleep(LOOK_EVERY);
     }

@@ -18,9 +18,9 @@ const GET: &[Opt] = &[opt("file", "FILE", "the settings file (default .env)")];
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("config get", "NAME", "Print what a settings file says of one name; for scripts.", &[GET], get),
+    command("config show", "", "Print every setting in force; of secrets only if they are set.", &[], show).with_settings(),
     command("config check", "FILE", "Check a settings file, line by line and value by value.", &[], check),
-    command("config show", "", "Print every setting that is in force; of secrets whether they are set.", &[], show).with_settings(),
+    command("config get", "NAME", "Print one value of a settings file; for scripts.", &[GET], get),
 ];
 
 /// Prints what the file says of one name, and nothing where it says nothing.

@@ -15,6 +15,9 @@ use super::local::Local;
 use crate::client::{self, Api, CallError, Trust};
 use crate::sys::prompt;
 
+/// Who signs in, as the help says it: the first that is given counts.
+pub(super) const ORDER: &str = "flags, --context, --api-url, current context, local server, admin";
+
 /// Where the API is, unless something else is said.
 pub(super) const API_URL: &str = "http://127.0.0.1:8000";
 

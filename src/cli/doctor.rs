@@ -11,7 +11,7 @@ use crate::crypto::pki::CLUSTER;
 use crate::model::findings::{Finding, Level};
 use crate::sys::doctor::machine;
 use crate::sys::owner;
-use crate::{files, serve};
+use crate::{files, offline, serve};
 use serde_json::json;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -104,7 +104,7 @@ fn of_server(config: &Config) -> Vec<Finding> {
             return vec![Finding::fail(CHECK, seen, format!("sudo uptimemesh doctor --data-dir {}", config.data_dir.display()))];
         }
     }
-    let (mut findings, runs) = serve::examine(config);
+    let (mut findings, runs) = offline::examine(config);
     findings.push(port(config, runs));
     if runs && config.tls && config.server_port != 0 {
         findings.push(reach(config));
@@ -119,7 +119,7 @@ fn reach(config: &Config) -> Finding {
     let Some(pem) = files::read(&config.pki_dir.join(CLUSTER.cert)).ok().flatten() else {
         return Finding::skipped(CHECK, "the authority's certificate cannot be read");
     };
-    let told = serve::reached_at(config);
+    let told = offline::reached_at(config);
     let fails = |at: &String| {
         let api = Api::with(&[format!("https://{at}")], Some(Trust::Cluster(pem.clone())), None)?;
         api.get("/health").map(drop).map_err(|e| e.to_string())

@@ -28,8 +28,8 @@ const HEADER: [&str; 4] = ["TIME", "LEVEL", "EVENT", "FIELDS"];
 const KEYS: [&str; 4] = ["created_at", "level", "name", "fields"];
 
 /// Every command of this file.
-pub const COMMANDS: &[Command] =
-    &[command("events", "", "List what happened, newest first, or follow what happens.", &[EVENTS, SIGN_IN], events)];
+pub const COMMANDS: &[Command] = &[command("event list", "", "List events, newest first, or follow them.", &[EVENTS, SIGN_IN], events)
+    .example("uptimemesh event list --level warning --follow")];
 
 fn events(args: &Args) -> Result<(), Failure> {
     let limit = args.int("limit", SHOWN);

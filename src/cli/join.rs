@@ -1,6 +1,6 @@
 //! `join`: enrols this machine as a node.
 
-use super::agent::{IDENTITY, LEASE_TTL_S, node_as_owner};
+use super::agent::{IDENTITY, node_as_owner};
 use super::answers::warnings;
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{api_url, authorities};
@@ -8,6 +8,7 @@ use super::output;
 use crate::agent::beat::{self, Joining};
 use crate::client::{Api, Trust};
 use crate::model::join_string::JoinString;
+use crate::model::leases::LEASE_TTL_S;
 use serde_json::Value;
 
 /// Options of `join`.
@@ -33,7 +34,8 @@ struct Invitation {
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] =
-    &[command("join", "[JOIN-STRING]", "Enrol this machine as a node, with a join string.", &[JOIN, IDENTITY], join)];
+    &[command("join", "[JOIN-STRING]", "Enrol this machine as a node.", &[JOIN, IDENTITY], join)
+        .example("uptimemesh join --join-file join")];
 
 /// The join string on the command line, in a file, on standard input or in the environment; `None` where V1's options are used.
 fn invitation(args: &Args) -> Option<Invitation> {
@@ -124,12 +126,6 @@ pub(super) fn replaced(answer: &Value) -> Option<String> {
 }
 
 fn labels(args: &Args) -> Value {
-    let mut labels = serde_json::Map::new();
-    for label in args.all("label") {
-        match label.split_once('=') {
-            Some((key, value)) if !key.is_empty() => drop(labels.insert(key.to_string(), value.into())),
-            _ => args.fault(format!("--label must be KEY=VALUE, not {label:?}")),
-        }
-    }
+    let labels = args.pairs("label");
     if labels.is_empty() { Value::Null } else { Value::Object(labels) }
 }

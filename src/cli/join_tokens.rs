@@ -1,6 +1,6 @@
 //! Commands about join tokens.
 
-use super::answers::{encoded, listed};
+use super::answers::{encoded, listed, remove, shown};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
 use super::output;
@@ -12,7 +12,7 @@ const BOOTSTRAP: &[Opt] = &[
     opt("worker-ttl", "SECONDS", "life of the worker token, 60 to 86400 (default 1800)"),
 ];
 
-/// Options of `create-token`.
+/// Options of `token create`.
 const CREATE: &[Opt] = &[
     opt("role", "ROLE", "core, worker or gateway; required"),
     opt("ttl", "SECONDS", "life of the token, 60 to 86400 (default 1800)"),
@@ -21,14 +21,18 @@ const CREATE: &[Opt] = &[
     opt("mesh-ip", "ADDRESS", "address in the mesh that the node's certificate may have; one that only the node says is left out"),
 ];
 
-/// Seconds of a join token where nothing is said.
+const PATH: &str = "/cluster/join-tokens";
+/// Default life of a join token, in seconds.
 const TOKEN_TTL_S: i64 = 1800;
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("bootstrap", "", "Make the certificate authority and a core and a worker join token.", &[BOOTSTRAP, SIGN_IN], bootstrap),
-    command("create-token", "", "Make a join token for one machine.", &[CREATE, SIGN_IN], create),
-    command("join-tokens", "", "List join tokens.", &[SIGN_IN], list),
-    command("delete-token", "ID", "Take a join token back.", &[SIGN_IN], delete),
+    command("token create", "", "Create a join token for one machine.", &[CREATE, SIGN_IN], create)
+        .formerly(&["create-token"])
+        .example("uptimemesh token create --role worker --join-string > join"),
+    command("token list", "", "List join tokens.", &[SIGN_IN], list).formerly(&["join-tokens"]),
+    command("token show", "ID", "Print a join token, without its secret.", &[SIGN_IN], show),
+    command("token revoke", "ID", "Revoke a join token.", &[SIGN_IN], revoke).formerly(&["delete-token"]),
+    command("bootstrap", "", "Create the certificate authority, a core and a worker join token.", &[BOOTSTRAP, SIGN_IN], bootstrap),
 ];
 
 fn bootstrap(args: &Args) -> Result<(), Failure> {
@@ -42,9 +46,12 @@ fn bootstrap(args: &Args) -> Result<(), Failure> {
 }
 
 fn create(args: &Args) -> Result<(), Failure> {
-    let body = json!({"role": args.required("role"), "ttl_seconds": args.int("ttl", TOKEN_TTL_S), "node_id": args.get("for-node"), "mesh_ip": args.get("mesh-ip")});
+    let body = json!({
+        "role": args.required("role"), "ttl_seconds": args.int("ttl", TOKEN_TTL_S),
+        "node_id": args.get("for-node"), "mesh_ip": args.get("mesh-ip"),
+    });
     let api = signed_in(args)?;
-    let made = api.post("/cluster/join-tokens", &body)?;
+    let made = api.post(PATH, &body)?;
     match (made["join_string"].as_str(), args.has("join-string")) {
         (Some(join), true) => output::print(&format!("{join}\n")),
         (None, true) => {
@@ -60,14 +67,21 @@ fn create(args: &Args) -> Result<(), Failure> {
 }
 
 fn list(args: &Args) -> Result<(), Failure> {
-    let list = signed_in(args)?.list("/cluster/join-tokens")?;
+    let list = signed_in(args)?.list(PATH)?;
     listed(args, list, &["ID", "ROLE", "NODE", "EXPIRES", "USED"], &["id", "role", "node_id", "expires_at", "used_at"]);
     Ok(())
 }
 
-fn delete(args: &Args) -> Result<(), Failure> {
-    let api = signed_in(args)?;
-    api.delete(&format!("/cluster/join-tokens/{}", encoded(args.word(0))))?;
-    output::print(&format!("Took back {}.\n", output::ascii(&args.words[0])));
+/// Prints one of the list: the API has no route for one.
+fn show(args: &Args) -> Result<(), Failure> {
+    let list = signed_in(args)?.list(PATH)?;
+    match list.iter().find(|token| token["id"] == args.word(0)) {
+        Some(token) => shown(args, token),
+        None => return Err(Failure::Failed(format!("there is no join token {}: see `uptimemesh token list`", args.word(0)))),
+    }
     Ok(())
+}
+
+fn revoke(args: &Args) -> Result<(), Failure> {
+    remove(args, &format!("{PATH}/{}", encoded(args.word(0))))
 }

@@ -5,7 +5,7 @@ use super::config::DOTENV;
 use crate::client::{Api, Source, Trust};
 use crate::config::Dotenv;
 use crate::model::local::{FILE, LocalCredential};
-use crate::serve;
+use crate::offline;
 use crate::sys::owner;
 use crate::{files, json};
 use std::io::Read;
@@ -52,7 +52,7 @@ impl Local {
         file.take(BYTES_MAX).read_to_string(&mut text).ok()?;
         let credential = json::kept(&text).ok().and_then(|value| serde_json::from_value(value).ok())?;
         // What a crash left is of no use, and its port may be another program's by now.
-        serve::runs_on(&dir).then_some(Local { dir, credential })
+        offline::runs_on(&dir).then_some(Local { dir, credential })
     }
 
     /// True if this URL is the server's.

@@ -29,7 +29,10 @@ const TOKEN_DAYS: i64 = 90;
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
-    command("login", "[URL]", "Sign in to a control plane, once.", &[LOGIN], login),
+    command("login", "[URL]", "Sign in to a control plane, once.", &[LOGIN], login).example(
+        "uptimemesh login https://192.0.2.7:8000   # shows the fingerprint of the authority and asks\n\
+         uptimemesh login https://192.0.2.7:8000#sha256:FINGERPRINT --username alice --password-file FILE",
+    ),
     command("logout", "", "Revoke the token of a context and remove the context.", &[LOGOUT], logout),
 ];
 
@@ -164,7 +167,7 @@ fn reach(target: &Target) -> Result<(Api, Option<String>), Failure> {
     let api = Api::with(&target.urls, trust, None)?;
     match api.reach() {
         Err(e) if authority.is_some() && !e.is_refusal() => {
-            Err(Failure::Failed(format!("{e}; the expected fingerprint is {}", authority.unwrap_or_default())))
+            Err(Failure::Unreachable(format!("{e}; the expected fingerprint is {}", authority.unwrap_or_default())))
         }
         reached => Ok(reached.map(|()| (api, authority))?),
     }
@@ -275,13 +278,10 @@ fn logout(args: &Args) -> Result<(), Failure> {
         None => contexts.current().ok_or("no context is in use: uptimemesh logout --context CONTEXT".to_string())?,
     };
     let revoked = revoke(context);
-    if let Err(Failure::Failed(why)) = &revoked
+    if let Err(failure) = &revoked
         && !args.has("forget")
     {
-        let name = &context.name;
-        return Err(Failure::Failed(format!(
-            "{why}\nThe token was not revoked, and the context stays. To remove it here alone: uptimemesh logout --context {name} --forget"
-        )));
+        return Err(not_revoked(context, failure));
     }
     // Another login may have replaced it meanwhile: that one stays.
     Contexts::change(|all| {
@@ -294,6 +294,15 @@ fn logout(args: &Args) -> Result<(), Failure> {
         output::print(&format!("Signed out of {}; its token is revoked and context {} removed.\n", context.url, context.name));
     }
     Ok(())
+}
+
+fn not_revoked(context: &Context, failure: &Failure) -> Failure {
+    let why = format!(
+        "{}\nThe token was not revoked, and the context stays. To remove it here alone: uptimemesh logout --context {} --forget",
+        failure.lines().join("\n"),
+        context.name
+    );
+    if matches!(failure, Failure::Unreachable(_)) { Failure::Unreachable(why) } else { Failure::Failed(why) }
 }
 
 /// Revokes a context's token. One that has ended already is no error.

@@ -1,5 +1,5 @@
-//! The command line: subcommands over the server, the agent and the API. Errors go to stderr as `error: ...` with exit
-//! status 1; a wrong command line names every fault and exits with 2.
+//! The command line: nouns with verbs over the server, the agent and the API. Each file has the table of its commands;
+//! errors go to stderr as `error: ...`, with the exit codes of `failure.rs`.
 
 mod agent;
 mod answers;
@@ -14,12 +14,14 @@ mod contexts;
 mod doctor;
 mod endpoints;
 mod events;
+mod failure;
 mod help;
 mod join;
 mod join_tokens;
 mod leases;
 mod local;
 mod login;
+mod names;
 mod nodes;
 mod output;
 mod release;
@@ -37,8 +39,11 @@ mod updater;
 mod updates;
 mod users;
 mod version;
+mod wireguard;
 
-use args::{Command, Failure, Opt, opt};
+use args::{Args, Command, Failure, Opt, opt};
+use names::Named;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Options of every command.
@@ -50,106 +55,105 @@ const GLOBAL: &[Opt] = &[
     opt("help", "", "print this help").short('h'),
 ];
 
-/// The tables of commands, in the order of the help.
-const TABLES: &[&[Command]] = &[
-    server::COMMANDS,
-    login::COMMANDS,
-    contexts::COMMANDS,
-    config::COMMANDS,
-    doctor::COMMANDS,
-    join_tokens::COMMANDS,
-    ca::COMMANDS,
-    join::COMMANDS,
-    agent::COMMANDS,
-    leases::COMMANDS,
-    nodes::COMMANDS,
-    services::COMMANDS,
-    replicas::COMMANDS,
-    endpoints::COMMANDS,
-    routers::COMMANDS,
-    scheduler::COMMANDS,
-    snapshots::COMMANDS,
-    bundles::COMMANDS,
-    events::COMMANDS,
-    settings::COMMANDS,
-    users::COMMANDS,
-    sessions::COMMANDS,
-    api_tokens::COMMANDS,
-    backups::COMMANDS,
-    release::COMMANDS,
-    shells::COMMANDS,
-    units::COMMANDS,
-    updates::COMMANDS,
-    updater::COMMANDS,
-    version::COMMANDS,
-    help::COMMANDS,
+/// Tables of commands under a title of the help.
+struct Group {
+    title: &'static str,
+    tables: &'static [&'static [Command]],
+}
+
+/// Every table of commands, in the order of the help.
+const GROUPS: &[Group] = &[
+    Group { title: "nodes", tables: &[nodes::COMMANDS, leases::COMMANDS, wireguard::COMMANDS, join_tokens::COMMANDS, ca::COMMANDS] },
+    Group {
+        title: "services",
+        tables: &[services::COMMANDS, replicas::COMMANDS, endpoints::COMMANDS, routers::COMMANDS, scheduler::COMMANDS, snapshots::COMMANDS],
+    },
+    Group { title: "access", tables: &[login::COMMANDS, contexts::COMMANDS, users::COMMANDS, sessions::COMMANDS, api_tokens::COMMANDS] },
+    Group {
+        title: "operation",
+        tables: &[
+            events::COMMANDS,
+            settings::COMMANDS,
+            bundles::COMMANDS,
+            backups::COMMANDS,
+            updater::COMMANDS,
+            updates::COMMANDS,
+            config::COMMANDS,
+            release::COMMANDS,
+        ],
+    },
+    Group {
+        title: "this machine",
+        tables: &[
+            server::COMMANDS,
+            join::COMMANDS,
+            agent::COMMANDS,
+            doctor::COMMANDS,
+            shells::COMMANDS,
+            units::COMMANDS,
+            version::COMMANDS,
+            help::COMMANDS,
+        ],
+    },
 ];
 
 /// Every command.
 fn commands() -> Vec<&'static Command> {
-    TABLES.iter().copied().flatten().collect()
-}
-
-/// The command of this name.
-fn find(name: &str) -> Option<&'static Command> {
-    commands().into_iter().find(|c| c.name == name)
+    GROUPS.iter().flat_map(|group| group.tables.iter().copied().flatten()).collect()
 }
 
 /// Runs the program with these arguments, the program's own name left out.
-pub fn run(line: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
+pub fn run(line: impl IntoIterator<Item = OsString>) -> ExitCode {
     crate::files::private_by_default();
-    match dispatch(line) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Failed(why)) => {
-            crate::logger::flush();
-            why.lines().for_each(|line| eprintln!("error: {}", output::ascii(line)));
-            ExitCode::from(1)
-        }
-        Err(Failure::Usage(faults)) => {
-            for fault in faults {
-                eprintln!("error: {}", output::ascii(&fault));
-            }
-            eprintln!("Try: uptimemesh help");
-            ExitCode::from(2)
-        }
+    let line: Vec<OsString> = line.into_iter().collect();
+    let mut args = args::read(line.iter().cloned(), &commands(), GLOBAL);
+    let Err(failure) = dispatch(&mut args, line) else { return ExitCode::SUCCESS };
+    crate::logger::flush();
+    for fault in failure.lines() {
+        eprintln!("error: {}", output::ascii(fault));
     }
+    if let Failure::Usage(_) = failure {
+        eprintln!("Try: uptimemesh help");
+    }
+    ExitCode::from(failure.exit_code(&args.called))
 }
 
-fn dispatch(line: impl IntoIterator<Item = std::ffi::OsString>) -> Result<(), Failure> {
-    let line: Vec<std::ffi::OsString> = line.into_iter().collect();
-    let args = args::read(line.iter().cloned(), &commands(), GLOBAL);
-    let command = args.command.as_deref().map(|name| (name, find(name)));
-    match command {
-        Some((_, Some(command))) if command.name == "help" => help::help(&args),
-        Some((_, Some(command))) if args.has("help") => {
-            output::print(&help::of_command(command, GLOBAL));
-            Ok(())
+fn dispatch(args: &mut Args, line: Vec<OsString>) -> Result<(), Failure> {
+    let fault = match names::find(&args.words) {
+        Named::Command(command, words) => {
+            args.take_name(words);
+            return run_command(command, args, line);
         }
-        Some((_, Some(command))) => {
-            if args.has(config::SETTINGS_FILE) {
-                return Err(config::begin_again(line));
-            }
-            let unreadable = config::unreadable_variables();
-            // The settings' own reader tells them together with its other faults.
-            if !unreadable.is_empty() && !command.settings {
-                return Err(Failure::Failed(unreadable.join("\n")));
-            }
-            args.check(command, GLOBAL);
-            (command.run)(&args)
+        Named::Noun(noun) if args.has("help") => {
+            output::print(&help::of_noun(noun));
+            return Ok(());
         }
-        None if args.has("help") => help::help(&args),
-        Some((name, None)) => {
-            let first = name.split(' ').next().unwrap_or(name);
-            let under: Vec<&str> = commands().iter().filter_map(|c| c.name.strip_prefix(first)?.strip_prefix(' ')).collect();
-            match under.is_empty() {
-                true => args.fault(format!("unknown command {name:?}")),
-                false => args.fault(format!("{first:?} is followed by one of: {}", under.join(", "))),
-            }
-            args.finish()
-        }
-        None => {
-            args.fault("a command is missing".to_string());
-            args.finish()
-        }
+        Named::Nothing if args.has("help") => return help::help(args),
+        Named::Noun(noun) => format!("{noun:?} is followed by one of: {}", names::verbs(noun).join(", ")),
+        Named::Nothing => "a command is missing".to_string(),
+        Named::Unknown(why) => why,
+    };
+    args.name_unknown(&GLOBAL.iter().map(|o| o.name).collect::<Vec<_>>());
+    args.fault(fault);
+    args.finish()
+}
+
+fn run_command(command: &Command, args: &Args, line: Vec<OsString>) -> Result<(), Failure> {
+    if command.name == "help" {
+        return help::help(args);
     }
+    if args.has("help") {
+        output::print(&help::of_command(command));
+        return Ok(());
+    }
+    if args.has(config::SETTINGS_FILE) {
+        return Err(config::begin_again(line));
+    }
+    let unreadable = config::unreadable_variables();
+    // The settings' own reader tells them together with its other faults.
+    if !unreadable.is_empty() && !command.settings {
+        return Err(Failure::Failed(unreadable.join("\n")));
+    }
+    args.check(command, GLOBAL);
+    (command.run)(args)
 }

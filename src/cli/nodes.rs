@@ -1,6 +1,6 @@
 //! Commands about nodes.
 
-use super::answers::{encoded, listed, remove, said, shown};
+use super::answers::{encoded, listed, remove, said, shown, warnings};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
 use super::output;
@@ -18,6 +18,18 @@ const LIST: &[Opt] = &[
 /// Options of `node delete`.
 const DELETE: &[Opt] = &[opt("force", "", "even while replicas are placed there or router assignments name it")];
 
+/// Options of `node create`.
+const CREATE: &[Opt] = &[
+    opt("name", "NAME", "the node's name (default: its id)"),
+    opt("role", "ROLE...", "its roles; may be given again"),
+    opt("label", "KEY=VALUE...", "labels; may be given again"),
+    opt("mesh-ip", "ADDRESS", "its address inside the mesh"),
+];
+
+/// Options of `node label`.
+const LABEL: &[Opt] =
+    &[opt("set", "KEY=VALUE...", "labels to set; may be given again"), opt("remove", "KEY...", "labels to remove; may be given again")];
+
 /// Options of `node drain`.
 const DRAIN: &[Opt] = &[opt("no-wait", "", "only ask for it; do not wait until it is done")];
 
@@ -34,15 +46,20 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("nodes", "", "List nodes.", &[LIST, SIGN_IN], list),
+    command("node list", "", "List nodes.", &[LIST, SIGN_IN], list).example("uptimemesh node list --role worker --lease-state alive"),
     command("node show", "NODE", "Print a node.", &[SIGN_IN], show),
-    command("node cordon", "NODE", "Keep new work away from a node, and move what runs there.", &[SIGN_IN], cordon),
-    command("node uncordon", "NODE", "Let work come to a node again; ends a drain.", &[SIGN_IN], uncordon),
-    command("node drain", "NODE", "Move all work of a node elsewhere.", &[DRAIN, SIGN_IN], drain),
-    command("node room", "NODE", "Say what replicas may take of a node; without options, leave it to the node.", &[ROOM, SIGN_IN], room),
-    command("node reboot", "NODE", "Ask a node to reboot.", &[SIGN_IN], reboot),
-    command("node rotate-keys", "NODE", "Ask a node for new WireGuard keys.", &[SIGN_IN], rotate_keys),
-    command("node runs", "NODE", "Print which machines beat as a node whose identity was copied.", &[SIGN_IN], runs),
+    command("node create", "NODE", "Register a node before it joins.", &[CREATE, SIGN_IN], create)
+        .example("uptimemesh node create n7 --role worker --label zone=b"),
+    command("node label", "NODE", "Set or remove labels of a node.", &[LABEL, SIGN_IN], label)
+        .example("uptimemesh node label n7 --set zone=b --remove rack"),
+    command("node cordon", "NODE", "Keep new replicas off a node, and move those that run there.", &[SIGN_IN], cordon),
+    command("node uncordon", "NODE", "Let replicas come to a node again; ends a drain.", &[SIGN_IN], uncordon),
+    command("node drain", "NODE", "Move all replicas of a node elsewhere.", &[DRAIN, SIGN_IN], drain),
+    command("node room", "NODE", "Limit what replicas may use of a node; without options, remove the limits.", &[ROOM, SIGN_IN], room)
+        .example("uptimemesh node room n7 --reserve-cpu 20% --reserve-memory 512"),
+    command("node reboot", "NODE", "Request a reboot of a node.", &[SIGN_IN], reboot),
+    command("node rotate-keys", "NODE", "Request new WireGuard keys of a node.", &[SIGN_IN], rotate_keys),
+    command("node runs", "NODE", "Print the machines that send heartbeats with one identity.", &[SIGN_IN], runs),
     command("node keep-run", "NODE RUN", "Choose which of two machines with one identity stays.", &[SIGN_IN], keep_run),
     command("node delete", "NODE", "Remove a node and revoke its identity.", &[DELETE, SIGN_IN], delete),
 ];
@@ -60,6 +77,35 @@ fn list(args: &Args) -> Result<(), Failure> {
 
 fn show(args: &Args) -> Result<(), Failure> {
     shown(args, &signed_in(args)?.get(&path(args, ""))?);
+    Ok(())
+}
+
+/// Registers a node that has not joined yet.
+fn create(args: &Args) -> Result<(), Failure> {
+    let roles: Vec<&str> = args.all("role").collect();
+    let body = json!({
+        "id": args.word(0), "name": args.get("name").unwrap_or(args.word(0)),
+        "roles": (!roles.is_empty()).then_some(roles), "labels": args.pairs("label"), "mesh_ip": args.get("mesh-ip"),
+    });
+    let node = signed_in(args)?.post("/nodes", &body)?;
+    warnings(&node);
+    shown(args, &node);
+    Ok(())
+}
+
+/// Changes labels of a node; the others stay.
+fn label(args: &Args) -> Result<(), Failure> {
+    let set = args.pairs("set");
+    let removed: Vec<&str> = args.all("remove").collect();
+    if set.is_empty() && removed.is_empty() {
+        args.fault("name labels by --set KEY=VALUE or --remove KEY".to_string());
+    }
+    let api = signed_in(args)?;
+    let (node, tag) = api.get_tagged(&path(args, ""))?;
+    let mut labels = node["labels"].as_object().cloned().unwrap_or_default();
+    labels.retain(|key, _| !removed.contains(&key.as_str()));
+    labels.extend(set);
+    shown(args, &api.patch_if(&path(args, ""), &json!({ "labels": labels }), &tag)?);
     Ok(())
 }
 

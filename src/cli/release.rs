@@ -47,10 +47,10 @@ const FETCH_BYTES_MAX: i64 = 256 << 20;
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("release keygen", "", "Make a key that releases are signed with.", &[KEYGEN], keygen),
+    command("release keygen", "", "Create a key for signing releases.", &[KEYGEN], keygen),
     command("release sign", "MANIFEST", "Sign a release's version.json, into version.json.sig.", &[SIGN], sign),
     command("release verify", "MANIFEST", "Check a version.json and its version.json.sig.", &[VERIFY], verify),
-    command("release fetch", "URL", "Fetch a file of a release, where there is neither curl nor wget.", &[FETCH], fetch),
+    command("release fetch", "URL", "Fetch a file of a release, where curl and wget are missing.", &[FETCH], fetch),
 ];
 
 fn fetch(args: &Args) -> Result<(), Failure> {

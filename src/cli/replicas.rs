@@ -14,12 +14,12 @@ const RESTORE: &[Opt] = &[opt("snapshot", "ID", "which snapshot (default: the ne
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("replicas", "", "List replicas, and why they are where they are.", &[LIST, SIGN_IN], list),
+    command("replica list", "", "List replicas, and why they are where they are.", &[LIST, SIGN_IN], list),
     command("replica show", "REPLICA", "Print a replica.", &[SIGN_IN], show),
-    command("replica move", "REPLICA NODE", "Put a replica on another node.", &[SIGN_IN], place),
-    command("replica restart", "REPLICA", "Ask for a restart.", &[SIGN_IN], restart),
-    command("replica snapshot", "REPLICA", "Ask for a snapshot of its data.", &[SIGN_IN], snapshot),
-    command("replica restore", "REPLICA", "Ask for its data to be put back.", &[RESTORE, SIGN_IN], restore),
+    command("replica move", "REPLICA NODE", "Move a replica to another node.", &[SIGN_IN], place),
+    command("replica restart", "REPLICA", "Request a restart of a replica.", &[SIGN_IN], restart),
+    command("replica snapshot", "REPLICA", "Request a snapshot of a replica's data.", &[SIGN_IN], snapshot),
+    command("replica restore", "REPLICA", "Request a restore of a replica's data.", &[RESTORE, SIGN_IN], restore),
     command("replica delete", "REPLICA", "Remove a replica and its endpoints.", &[SIGN_IN], delete),
 ];
 

@@ -1,6 +1,6 @@
 //! Commands about the scheduler: what it would do, and doing it.
 
-use super::answers::{encoded, listed, said};
+use super::answers::{encoded, listed, said, shown};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
 use super::output;
@@ -18,11 +18,19 @@ const MOVES: i64 = 20;
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("plan", "[SERVICE]", "Print what the scheduler would do.", &[SIGN_IN], plan),
-    command("reconcile", "[SERVICE]", "Do what the plan says.", &[SIGN_IN], reconcile),
-    command("explain", "SERVICE", "Say for each node what speaks for and against it.", &[SIGN_IN], explain),
-    command("rebalance", "", "Even out how many replicas nodes have.", &[REBALANCE, SIGN_IN], rebalance),
+    command("scheduler status", "", "Print the scheduler's mode and its brake.", &[SIGN_IN], status),
+    command("scheduler plan", "[SERVICE]", "Print what the scheduler would do.", &[SIGN_IN], plan).formerly(&["plan"]),
+    command("scheduler reconcile", "[SERVICE]", "Carry out the plan.", &[SIGN_IN], reconcile).formerly(&["reconcile"]),
+    command("scheduler explain", "SERVICE", "Explain, node by node, where a service can run.", &[SIGN_IN], explain).formerly(&["explain"]),
+    command("scheduler rebalance", "", "Rebalance replicas across nodes.", &[REBALANCE, SIGN_IN], rebalance)
+        .formerly(&["rebalance"])
+        .example("uptimemesh scheduler rebalance --max-moves 5 --apply"),
 ];
+
+fn status(args: &Args) -> Result<(), Failure> {
+    shown(args, &signed_in(args)?.get("/scheduler/status")?);
+    Ok(())
+}
 
 fn plan(args: &Args) -> Result<(), Failure> {
     let plans = signed_in(args)?.get(&path(args, "plan"))?;

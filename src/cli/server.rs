@@ -11,10 +11,11 @@ use crate::agent::{Agent, Way};
 use crate::client::{Api, Trust};
 use crate::config::{Config, Dotenv};
 use crate::error::Chain;
+use crate::model::leases::LEASE_TTL_S;
 use crate::sys::owner::Owner;
 use crate::sys::{notify, signals};
 use crate::thread::{Stop, spawn};
-use crate::{files, logger, serve};
+use crate::{files, logger, offline, serve};
 use serde_json::Value;
 use std::fs::File;
 use std::io::IsTerminal;
@@ -29,16 +30,14 @@ const UP: &[Opt] = &[
     opt("identity-dir", "DIR", "where identities are kept, each in <node-id>/ (default: identities, in the data directory)"),
 ];
 
-/// Seconds of the local node's lease.
-const LEASE_TTL_S: i64 = 45;
 /// The command waits so long at a time for the signal to end.
 const FOREVER: Duration = Duration::from_secs(3600);
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("up", "", "Start a control plane, enrol this machine and run its agent.", &[UP], up).with_settings(),
-    command("serve", "", "Start a control plane only.", &[], serve).with_settings(),
-    command("migrate", "", "Bring the database up to date, and stop.", &[], migrate).with_settings(),
+    command("up", "", "Start a control plane, enrol this machine, run its agent.", &[UP], up).with_settings(),
+    command("serve", "", "Start a control plane without an agent.", &[], serve).with_settings(),
+    command("migrate", "", "Bring the database up to date, then exit.", &[], migrate).with_settings(),
 ];
 
 /// The configuration. As root, this process is the owner of the data directory from here on.
@@ -69,7 +68,7 @@ fn work_as_owner(config: &mut Config) -> Result<(), Failure> {
 /// Refuses a directory of another user in which root has made what is needed, as version 2.0.0 did where root started it: as its owner, this
 /// process could not use that.
 fn owner_has_all(data_dir: &Path, owner: Owner) -> Result<(), Failure> {
-    const NEEDED: &[&str] = &[serve::LOCK_FILE, "app.db", "keys", "pki"];
+    const NEEDED: &[&str] = &[offline::LOCK_FILE, "app.db", "keys", "pki"];
     let is_roots = |name: &&str| data_dir.join(name).symlink_metadata().is_ok_and(|found| found.uid() == 0 && !found.is_symlink());
     let roots: Vec<&str> = NEEDED.iter().copied().filter(is_roots).collect();
     if roots.is_empty() {
@@ -164,7 +163,7 @@ fn start(config: Config, stop: &Stop) -> Result<Option<Arc<serve::Server>>, Fail
 
 fn migrate(args: &Args) -> Result<(), Failure> {
     let config = config(args)?;
-    let migrated = serve::migrate(&config)?;
+    let migrated = offline::migrate(&config)?;
     let path = config.database_path.display();
     output::print(&format!("{path} is at version {}; {} migrations were applied now.\n", migrated.version, migrated.applied));
     Ok(())

@@ -35,12 +35,14 @@ const LOOKS_MAX: usize = 300;
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("services", "", "List services.", &[SIGN_IN], list),
-    command("service apply", "", "Make a service, or change it to what a file says.", &[APPLY, SIGN_IN], apply),
+    command("service list", "", "List services.", &[SIGN_IN], list),
+    command("service apply", "", "Create a service from a file, or change it to match.", &[APPLY, SIGN_IN], apply)
+        .example("uptimemesh service apply -f web.json --wait"),
     command("service show", "SERVICE", "Print a service.", &[SIGN_IN], show),
-    command("service history", "SERVICE", "List the specs that a service had, newest first.", &[SIGN_IN], history),
-    command("service rollout", "SERVICE", "Start every replica anew.", &[SIGN_IN], rollout),
-    command("service rollback", "SERVICE", "Put an earlier spec back, as a new generation.", &[ROLLBACK, SIGN_IN], rollback),
+    command("service history", "SERVICE", "List the specs of a service, newest first.", &[SIGN_IN], history),
+    command("service rollout", "SERVICE", "Restart every replica of a service, a few at a time.", &[SIGN_IN], rollout),
+    command("service rollback", "SERVICE", "Restore an earlier spec, as a new generation.", &[ROLLBACK, SIGN_IN], rollback)
+        .example("uptimemesh service rollback web --to 3"),
     command("service delete", "SERVICE", "Remove a service.", &[DELETE, SIGN_IN], delete),
 ];
 
@@ -125,7 +127,7 @@ fn wait(api: &Api, id: &str) -> Result<(), Failure> {
         }
         std::thread::sleep(LOOK_EVERY);
     }
-    Err(Failure::Failed(format!("{id} is not done yet; look at `uptimemesh plan {id}`")))
+    Err(Failure::TimedOut(format!("{id} is not done yet; look at `uptimemesh scheduler plan {id}`")))
 }
 
 fn rollout(args: &Args) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use super::connect::{SIGN_IN, signed_in};
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("sessions", "", "List who is signed in.", &[SIGN_IN], list),
+    command("session list", "", "List sessions of all users.", &[SIGN_IN], list),
     command("session revoke", "ID", "End a session.", &[SIGN_IN], revoke),
 ];
 

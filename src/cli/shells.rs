@@ -1,6 +1,7 @@
 //! The manual page and the completions of shells, made from the table of commands, so that neither forgets one.
 
 use super::args::{Args, Command, Failure, Opt, command, flag_of};
+use super::failure::{EXIT_CODES, VERSION_1};
 use super::{GLOBAL, commands, output};
 use crate::config::SETTINGS;
 use std::fmt::Write;
@@ -45,12 +46,12 @@ struct Flag {
     name: String,
     letter: Option<char>,
     value: &'static str,
-    help: &'static str,
+    help: String,
 }
 
 impl Flag {
     fn of(o: &Opt) -> Flag {
-        Flag { name: o.name.to_string(), letter: o.letter, value: o.value, help: o.help }
+        Flag { name: o.name.to_string(), letter: o.letter, value: o.value, help: o.help.to_string() }
     }
 
     /// Its forms as they are typed, the short one first.
@@ -62,10 +63,10 @@ impl Flag {
 
 /// Everything that may follow a command, its settings too.
 fn flags(command: &Command) -> Vec<Flag> {
-    let mut found: Vec<Flag> = command.options.iter().copied().flatten().chain(GLOBAL).map(Flag::of).collect();
+    let mut found: Vec<Flag> = command.listed_options().chain(GLOBAL.iter().filter(|o| !o.hidden)).map(Flag::of).collect();
     if command.settings {
         let settings = SETTINGS.iter().filter(|s| !s.is_secret());
-        found.extend(settings.map(|s| Flag { name: flag_of(s.name), letter: None, value: setting_value(s.name), help: s.help }));
+        found.extend(settings.map(|s| Flag { name: flag_of(s.name), letter: None, value: setting_value(s.name), help: s.help() }));
     }
     found
 }
@@ -242,7 +243,7 @@ fn zsh_flags(flag: &Flag) -> Vec<String> {
     let one = |word: String| {
         // Values may be joined by `=`, and options may be given again.
         let joined = if flag.value.is_empty() || !word.starts_with("--") { "" } else { "=" };
-        format!("'*{word}{joined}[{}]{takes}'", zsh_text(flag.help))
+        format!("'*{word}{joined}[{}]{takes}'", zsh_text(&flag.help))
     };
     flag.words().into_iter().map(one).collect()
 }
@@ -348,19 +349,23 @@ complete -c uptimemesh -f
                 "complete -c uptimemesh -n '__uptimemesh_in {}'{short} -l {}{takes} -d '{}'",
                 command.name,
                 flag.name,
-                fish_text(flag.help)
+                fish_text(&flag.help)
             );
         }
     }
     out
 }
 
+/// A text of the manual that stays on its line; nothing in it is a request of roff.
+fn roff_line(text: &str) -> String {
+    let text = text.replace('\\', "\\e").replace('-', "\\-").replace('`', "\\(ga").replace('~', "\\(ti").replace('^', "\\(ha");
+    if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
+}
+
 /// A text of the manual, in lines as short as roff's own style wants them; nothing in it is a request of roff.
 fn roff(text: &str) -> String {
     let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let word = word.replace('\\', "\\e").replace('-', "\\-").replace('`', "\\(ga").replace('~', "\\(ti").replace('^', "\\(ha");
-        let word = if word.starts_with(['.', '\'']) { format!("\\&{word}") } else { word };
+    for word in text.split(' ').map(roff_line) {
         match lines.last_mut() {
             Some(line) if line.is_empty() => line.push_str(&word),
             Some(line) if line.len() + word.len() < MAN_LINE_BYTES_MAX => line.extend([" ", &word]),
@@ -387,7 +392,7 @@ fn manual() -> String {
          All other commands speak to the control plane.\n\
          .SH OPTIONS\nEvery command takes these:\n"
     );
-    for o in GLOBAL {
+    for o in GLOBAL.iter().filter(|o| !o.hidden) {
         option(&mut out, o);
     }
     out.push_str(".SH COMMANDS\n");
@@ -400,20 +405,37 @@ fn manual() -> String {
                 "Every setting (see\n.BR ENVIRONMENT )\nis an option too, in lower case and with dashes, unless it is a secret.\n",
             );
         }
-        for o in command.options.iter().copied().flatten() {
+        if !command.example.is_empty() {
+            let lines: Vec<String> = command.example.lines().map(roff_line).collect();
+            let _ = writeln!(out, ".PP\n.EX\n{}\n.EE", lines.join("\n"));
+        }
+        for o in command.listed_options() {
             option(&mut out, o);
         }
     }
     out.push_str(".SH ENVIRONMENT\nOptions win over the environment, and that over the file\n.I .env\nin the working directory.\n");
     for setting in SETTINGS {
         let default = if setting.default.is_empty() { String::new() } else { format!(" (default {})", setting.default) };
-        let _ = writeln!(out, ".TP\n.B {}\n{}", setting.name, roff(&format!("{}{default}", setting.help)));
+        let _ = writeln!(out, ".TP\n.B {}\n{}", setting.name, roff(&format!("{}{default}", setting.help())));
     }
     out.push_str(
         ".SH FILES\n.TP\n.I /etc/uptimemesh/uptimemesh.env\nsettings of the installed services\n.TP\n.I /var/lib/uptimemesh\ntheir data\n.TP\n\
-         .I /var/log/uptimemesh/app.log\ntheir log\n\
-         .SH EXIT STATUS\n0 where all went well, 1 where something failed,\n2 where the command line is wrong.\n\
-         .SH EXAMPLES\n.EX\nuptimemesh up\nuptimemesh create\\-token \\-\\-role worker \\-\\-join\\-string > join\nuptimemesh nodes\\-status\n.EE\n",
+         .I /var/log/uptimemesh/app.log\ntheir log\n",
+    );
+    exit_status(&mut out);
+    out.push_str(
+        ".SH EXAMPLES\n.EX\nuptimemesh up\nuptimemesh token create \\-\\-role worker \\-\\-join\\-string > join\nuptimemesh node list\n.EE\n",
     );
     out
+}
+
+fn exit_status(out: &mut String) {
+    out.push_str(".SH EXIT STATUS\n");
+    for (code, _, meaning) in EXIT_CODES {
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, ".TP\n.B {code}\n{}", roff(meaning));
+    }
+    let names = VERSION_1.join(", ");
+    let text = format!("Called by their names of version 1 ({names}), commands exit with 1 for every failure but a wrong command line.");
+    let _ = writeln!(out, ".PP\n{}", roff(&text));
 }

@@ -61,14 +61,8 @@ const JSON: &[Opt] = &[opt("json", "", "print JSON")];
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command(
-        "update",
-        "",
-        "Put the newest version in this program's place; go back if it is not well.",
-        &[UPDATE, HANDED_ON, STATE],
-        update,
-    ),
-    command("update status", "", "Tell how the last update of this machine went.", &[STATE, JSON], status),
+    command("update", "", "Update the program of this machine; an unhealthy version is rolled back.", &[UPDATE, HANDED_ON, STATE], update),
+    command("update status", "", "Print how the last update of this machine went.", &[STATE, JSON], status),
 ];
 
 fn update(args: &Args) -> Result<(), Failure> {

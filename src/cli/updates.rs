@@ -16,12 +16,15 @@ const START: &[Opt] = &[
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("fleet-update start", "VERSION", "Put the fleet to a version, ring after ring.", &[START, SIGN_IN], start),
-    command("fleet-update list", "", "List updates of the fleet, newest first.", &[SIGN_IN], list),
-    command("fleet-update show", "UPDATE", "Print an update of the fleet.", &[SIGN_IN], show),
-    command("fleet-update pause", "UPDATE", "Tell nodes nothing more, until it is resumed.", &[SIGN_IN], pause),
-    command("fleet-update resume", "UPDATE", "Go on; nodes that failed try again.", &[SIGN_IN], resume),
-    command("fleet-update cancel", "UPDATE", "End an update; what was updated stays so.", &[SIGN_IN], cancel),
+    command("update start", "VERSION", "Update the fleet, one ring at a time.", &[START, SIGN_IN], start)
+        .formerly(&["fleet-update start"])
+        .example("uptimemesh update start 2.1.0 --rings canary '*'"),
+    command("update list", "", "List updates of the fleet, newest first.", &[SIGN_IN], list).formerly(&["fleet-update list"]),
+    command("update show", "UPDATE", "Print an update of the fleet.", &[SIGN_IN], show).formerly(&["fleet-update show"]),
+    command("update pause", "UPDATE", "Pause an update of the fleet.", &[SIGN_IN], pause).formerly(&["fleet-update pause"]),
+    command("update resume", "UPDATE", "Resume an update; nodes that failed try again.", &[SIGN_IN], resume)
+        .formerly(&["fleet-update resume"]),
+    command("update cancel", "UPDATE", "End an update; updated nodes stay updated.", &[SIGN_IN], cancel).formerly(&["fleet-update cancel"]),
 ];
 
 fn start(args: &Args) -> Result<(), Failure> {

@@ -4,10 +4,10 @@ use super::answers::{encoded, listed, remove_by, shown};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in, signed_in_as_person, signed_in_to_manage_users};
 use super::{output, server};
-use crate::serve;
+use crate::offline;
 use serde_json::json;
 
-/// Options of `user add`.
+/// Options of `user create`.
 const ADD: &[Opt] = &[opt("role", "ROLE", "viewer, operator or admin; required")];
 
 /// How a new password is given.
@@ -28,15 +28,19 @@ const SET_PASSWORD: &[Opt] =
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("set-password", "", "Change the password; ends every session.", &[NEW_PASSWORD, SET_PASSWORD, SIGN_IN], set_own_password),
-    command("users", "", "List users.", &[SIGN_IN], list),
-    command("user add", "NAME", "Make a user.", &[ADD, NEW_PASSWORD, SIGN_IN], add),
-    command("user role", "NAME ROLE", "Give a user another role; ends that user's sessions.", &[SIGN_IN], role),
+    command("user list", "", "List users.", &[SIGN_IN], list),
+    command("user show", "NAME", "Print a user.", &[SIGN_IN], show),
+    command("user create", "NAME", "Create a user.", &[ADD, NEW_PASSWORD, SIGN_IN], create)
+        .formerly(&["user add"])
+        .example("uptimemesh user create alice --role operator --new-password-file FILE"),
+    command("user role", "NAME ROLE", "Change the role of a user; ends the user's sessions.", &[SIGN_IN], role),
+    command("user set-password", "NAME", "Set the password of another user.", &[NEW_PASSWORD, SIGN_IN], set_password),
+    command("user reset-password", "", "Set a password in the server's own data, on its machine.", &[RESET], reset_password)
+        .with_settings()
+        .formerly(&["admin reset-password"]),
     command("user delete", "NAME", "Remove a user, with all sessions and API tokens.", &[SIGN_IN], delete),
-    command("user set-password", "NAME", "Give somebody else a new password.", &[NEW_PASSWORD, SIGN_IN], set_password),
-    command("whoami", "", "Print who signs in.", &[SIGN_IN], whoami),
-    command("admin reset-password", "", "Set a password in the server's own data, on its machine.", &[RESET], reset_password)
-        .with_settings(),
+    command("set-password", "", "Change your own password; ends your sessions.", &[NEW_PASSWORD, SET_PASSWORD, SIGN_IN], set_own_password),
+    command("whoami", "", "Print who you are to the control plane.", &[SIGN_IN], whoami),
 ];
 
 /// The new password that the command line gives.
@@ -55,7 +59,12 @@ fn list(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-fn add(args: &Args) -> Result<(), Failure> {
+fn show(args: &Args) -> Result<(), Failure> {
+    shown(args, &signed_in(args)?.get(&path(args))?);
+    Ok(())
+}
+
+fn create(args: &Args) -> Result<(), Failure> {
     let body = json!({"name": args.word(0), "role": args.required("role"), "password": new_password(args)});
     shown(args, &signed_in_to_manage_users(args)?.post("/users", &body)?);
     Ok(())
@@ -63,19 +72,23 @@ fn add(args: &Args) -> Result<(), Failure> {
 
 fn role(args: &Args) -> Result<(), Failure> {
     let api = signed_in_to_manage_users(args)?;
-    let path = format!("/users/{}", encoded(args.word(0)));
+    let path = path(args);
     let (_, tag) = api.get_tagged(&path)?;
     shown(args, &api.patch_if(&path, &json!({"role": args.word(1)}), &tag)?);
     Ok(())
 }
 
 fn delete(args: &Args) -> Result<(), Failure> {
-    remove_by(args, &signed_in_to_manage_users(args)?, &format!("/users/{}", encoded(args.word(0))))
+    remove_by(args, &signed_in_to_manage_users(args)?, &path(args))
+}
+
+fn path(args: &Args) -> String {
+    format!("/users/{}", encoded(args.word(0)))
 }
 
 fn set_password(args: &Args) -> Result<(), Failure> {
     let body = json!({"password": new_password(args)});
-    signed_in_to_manage_users(args)?.post(&format!("/users/{}/password", encoded(args.word(0))), &body)?;
+    signed_in_to_manage_users(args)?.post(&format!("{}/password", path(args)), &body)?;
     output::print("The password is set; it must be changed at the next sign-in. Every session of this user has ended.\n");
     Ok(())
 }
@@ -90,7 +103,7 @@ fn reset_password(args: &Args) -> Result<(), Failure> {
     let given = args.secret("new-password", "UPTIMEMESH_NEW_PASSWORD");
     let is_given = given.is_some();
     let config = server::config(args)?;
-    let (password, is_new) = serve::reset_password(&config, name, given)?;
+    let (password, is_new) = offline::reset_password(&config, name, given)?;
     let name = output::ascii(&name.to_lowercase());
     let said = if is_given { format!("The password of {name} is set.") } else { format!("The new password of {name} is {password}") };
     output::print(&match is_new {

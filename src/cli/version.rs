@@ -3,7 +3,7 @@
 use super::answers::shown;
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::output;
-use crate::serve;
+use crate::offline;
 use serde_json::json;
 
 /// Options of `version`.
@@ -33,7 +33,7 @@ fn version(args: &Args) -> Result<(), Failure> {
             "linked": if cfg!(target_feature = "crt-static") { "static" } else { "dynamic" },
             "profile": if cfg!(debug_assertions) { "debug" } else { "release" },
             "rustc": COMPILER.unwrap_or("unknown"),
-            "sqlite": serve::sqlite_version(),
+            "sqlite": offline::sqlite_version(),
         }),
     );
     Ok(())

@@ -2,10 +2,12 @@
 
 mod connect;
 mod download;
+mod node;
 mod socket;
 
 pub use crate::crypto::tls::Trust;
 pub use download::download;
+pub use node::Signer;
 
 use crate::clock::Timestamp;
 use crate::crypto::pki::NodeKey;

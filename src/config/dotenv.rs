@@ -8,6 +8,7 @@
 use super::SETTINGS;
 use crate::error::{Doing, Error, Result};
 use crate::files;
+use crate::text::edit_distance;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
@@ -128,22 +129,8 @@ pub fn meant(name: &str) -> Option<&'static str> {
     const SHORT: usize = 5;
     let name = name.to_ascii_uppercase();
     let bare = name.strip_prefix("UPTIMEMESH_").unwrap_or(&name);
-    let close = |known: &&str| *known == bare || (known.len() > SHORT && steps(&name, known).min(steps(bare, known)) <= 2);
-    known().filter(close).min_by_key(|known| steps(bare, known))
-}
-
-/// How many letters must be added, left out or changed to make one word of another.
-fn steps(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.bytes().enumerate() {
-            let change = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
+    let close = |known: &&str| *known == bare || (known.len() > SHORT && edit_distance(&name, known).min(edit_distance(bare, known)) <= 2);
+    known().filter(close).min_by_key(|known| edit_distance(bare, known))
 }
 
 /// What a line says.

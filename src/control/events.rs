@@ -1,9 +1,9 @@
 //! Events: what happened, newest first or as it happens, and what clients add to it.
 
-use super::once::{Created, Once};
-use super::sessions::{Place, Sessions};
-use super::{Control, guard, limits, settings};
 use crate::clock;
+use crate::control::access::sessions::{Place, Sessions};
+use crate::control::once::{Created, Once};
+use crate::control::{Control, guard, limits, settings};
 use crate::error::{Error, Result};
 use crate::model::address;
 use crate::model::events::{Event, EventFilter, NewEvent, OWN_CATEGORIES};

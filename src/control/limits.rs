@@ -1,6 +1,6 @@
 //! Bounds that more than one rule needs.
 
-use super::settings;
+use crate::control::settings;
 use crate::error::{Error, FieldFault, Loc, Result};
 use crate::model::Object;
 use crate::store::{Read, Write, nodes, once};

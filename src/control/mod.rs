@@ -1,55 +1,28 @@
-//! The rules: what a node, a lease, a token or a setting may become, and what follows. One file a noun.
+//! The rules: what a node, a lease, a token or a setting may become, and what follows. One file a noun, in four
+//! rooms: `access` (who may call), `trust` (authorities and joining), `fleet` (nodes) and `work` (what runs).
 //!
-//! Knows nothing of HTTP: it is called by `api`, `ui` and the passes, and calls `store` and `crypto`.
+//! Knows nothing of HTTP: it is called by `api`, `ui`, the scheduler and the passes, and calls `store` and `crypto`.
 
-pub mod api_tokens;
-mod attempts;
-pub mod auth;
-pub mod backups;
-pub mod bundles;
-pub mod ca;
-pub mod doctor;
-pub mod endpoints;
+pub mod access;
 pub mod events;
+pub mod fleet;
 pub mod guard;
-pub mod health;
-pub mod hosts;
-pub mod join;
-pub mod join_tokens;
-pub mod leases;
 pub mod limits;
-pub mod load_history;
-pub mod local;
-pub mod lookalikes;
-pub mod metrics;
-pub mod node_names;
-pub mod node_runs;
-pub mod nodes;
 pub mod once;
-pub mod passes;
-pub mod replicas;
-pub mod routers;
-pub mod runs;
-pub mod scheduler;
-pub mod services;
-pub mod sessions;
 pub mod settings;
-pub mod setup;
-pub mod throttle;
-pub mod tls;
-pub mod unnamed;
-mod unstored;
-pub mod updates;
-pub mod users;
+pub mod trust;
 pub mod versions;
-pub mod wireguard;
+pub mod work;
 
 use crate::config::Config;
 use crate::error::Result;
 use crate::logger;
 use crate::store::Store;
+use access::{auth, hosts, sessions, setup, throttle, unnamed};
+use fleet::{leases, updates};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use trust::{ca, tls};
 
 /// The running control plane: what every handler works with.
 pub struct Control {
@@ -75,20 +48,12 @@ pub struct Control {
     pub lines: logger::Quota,
     /// Requests that a proxy does not say the client of.
     pub unnamed: unnamed::Unnamed,
-    /// The scheduler.
-    pub scheduler: scheduler::Scheduler,
     /// What nodes are told of the update that runs.
     pub updates: updates::Updates,
-    /// What is counted as requests come.
-    pub metrics: metrics::Metrics,
     /// Where the server listens.
     pub listening: SocketAddr,
     /// How TLS is spoken, where it is.
     pub tls: Option<tls::Tls>,
-    /// Support bundles.
-    pub bundles: bundles::Bundles,
-    /// The backups that the server makes by itself.
-    pub backups: backups::Own,
     /// Readers of the event stream.
     pub stream_readers: Arc<events::Readers>,
 }
@@ -111,12 +76,8 @@ impl Control {
             throttle: throttle::Throttle::new(&config),
             lines: logger::Quota::default(),
             unnamed: unnamed::Unnamed::default(),
-            scheduler: scheduler::Scheduler::load(&store)?,
             updates: updates::Updates::default(),
-            metrics: metrics::Metrics::default(),
-            bundles: bundles::Bundles::default(),
             store: Arc::new(store),
-            backups: backups::Own::default(),
             stream_readers: Arc::default(),
             config,
         })

@@ -1,7 +1,7 @@
 //! Requests that may come twice: one that creates something and carries an `Idempotency-Key` gets the same answer again for a
 //! day, and creates nothing again. The answer is kept in the transaction that creates.
 
-use super::{Control, limits};
+use crate::control::{Control, limits};
 use crate::crypto;
 use crate::error::{Doing, Error, Result};
 use crate::store::{Write, once};

@@ -1,7 +1,7 @@
 //! Cluster settings: read and set. Never guarded, so that `etcd_status` can be put right.
 
-use super::Control;
-use super::versions::{Condition, Versioned};
+use crate::control::Control;
+use crate::control::versions::{Condition, Versioned};
 use crate::error::{Error, FieldFault, Loc, Result};
 use crate::model::events::NewEvent;
 use crate::model::settings::{ClusterSetting, is_secret};

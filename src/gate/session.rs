@@ -1,8 +1,9 @@
 //! From a cookie or a bearer token to a signed-in user, and the cookies that carry a session.
 
 use crate::control::Control;
-use crate::control::auth::Visitor;
-use crate::control::sessions::{self, Place, SignedIn};
+use crate::control::access::auth::Visitor;
+use crate::control::access::sessions;
+use crate::control::access::sessions::{Place, SignedIn};
 use crate::error::{Error, Result};
 use crate::http::{Request, Response, cookie};
 use crate::model::users::User;

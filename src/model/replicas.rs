@@ -30,11 +30,44 @@ pub struct Replica<Status = Object, Why = Placement> {
     pub updated_at: Timestamp,
 }
 
+/// What put a replica where it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlacedBy {
+    /// The scheduler created it there.
+    ScaleUp,
+    /// The scheduler moved it, because something was wrong.
+    MoveUnhealthy,
+    /// The scheduler moved it to the node that it is pinned to.
+    MovePinned,
+    /// The scheduler evened out the load.
+    Rebalance,
+    /// A client moved it.
+    Move,
+    /// A word of another version, kept as it is.
+    #[serde(untagged)]
+    Other(String),
+}
+
+impl PlacedBy {
+    /// The word on the wire.
+    pub fn as_str(&self) -> &str {
+        match self {
+            PlacedBy::ScaleUp => "scale_up",
+            PlacedBy::MoveUnhealthy => "move_unhealthy",
+            PlacedBy::MovePinned => "move_pinned",
+            PlacedBy::Rebalance => "rebalance",
+            PlacedBy::Move => "move",
+            PlacedBy::Other(word) => word,
+        }
+    }
+}
+
 /// Why a replica is where it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Placement {
-    /// `scale_up`, `move_unhealthy`, `move_pinned`, `rebalance` or `move`.
-    pub action: String,
+    /// What put it there.
+    pub action: PlacedBy,
     /// Why, as a sentence.
     pub reason: String,
     /// When.
@@ -102,4 +135,20 @@ pub fn clear_sickness(status: &mut Object) {
         status.remove("state");
     }
     status.insert("healthy".into(), true.into());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_every_version_are_read_and_written_as_they_were() {
+        for word in ["scale_up", "move_unhealthy", "move_pinned", "rebalance", "move", "carried_by_hand"] {
+            let row = format!(r#"{{"action":"{word}","reason":"r","at":"2026-01-02T03:04:05.000006Z","failures":0}}"#);
+            let placement: Placement = serde_json::from_str(&row).expect("a placement");
+            assert_eq!(placement.action.as_str(), word);
+            assert_eq!(matches!(placement.action, PlacedBy::Other(_)), word == "carried_by_hand");
+            assert_eq!(serde_json::to_string(&placement).expect("JSON"), row);
+        }
+    }
 }

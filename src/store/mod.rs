@@ -9,6 +9,7 @@ pub mod api_tokens;
 pub mod backups;
 pub mod brakes;
 pub mod changes;
+mod effects;
 pub mod endpoints;
 pub mod events;
 pub mod health;
@@ -41,6 +42,7 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::model::Paging;
 use changes::{Changes, Frame, Tail};
+use effects::Effects;
 use readers::{Line, Readers};
 use rusqlite::{Connection, ToSql};
 use std::cell::{Cell, RefCell};
@@ -97,18 +99,22 @@ pub struct Write<'c> {
     news: RefCell<Vec<Frame>>,
     /// Events of this transaction so far: each gets a moment of its own, so that a moment can stand for a place among them.
     events: Cell<i64>,
-    /// What takes back what jobs of this transaction changed in memory.
-    undo: &'c RefCell<Vec<Undo>>,
+    /// Changes in memory that follow from how this transaction ends.
+    effects: &'c Effects,
 }
 
-/// Takes back a change in memory.
-type Undo = Box<dyn FnOnce()>;
-
 impl Write<'_> {
-    /// Has a change in memory taken back, should this job or its transaction fail. It is done by the writer thread before any later job, the
-    /// last change first: whoever did it after the answer could undo what a later transaction has done.
-    pub fn on_failure(&self, undo: impl FnOnce() + 'static) {
-        self.undo.borrow_mut().push(Box::new(undo));
+    /// Registers the undoing of a change in memory, for the case that this job or its transaction fails. The writer thread undoes before
+    /// it runs a later job, newest first: on the caller's thread, after the answer, it could undo what a later transaction has done.
+    /// It must neither write to the store nor wait.
+    pub fn on_rollback(&self, undo: impl FnOnce() + 'static) {
+        self.effects.on_rollback(undo);
+    }
+
+    /// Registers a change in memory that follows once this transaction is durable. The writer thread makes it before any job of the group
+    /// is answered, in the jobs' order, and not at all where the job or the transaction fails. It must neither write to the store nor wait.
+    pub fn on_commit(&self, effect: impl FnOnce() + 'static) {
+        self.effects.on_commit(effect);
     }
 
     /// Lets the commit of this transaction fail, as a full disk does.

@@ -1,7 +1,8 @@
 //! The writer thread: group commit.
 
-use super::changes::{Changes, Tail};
-use super::{QueryLog, Read, Undo, Write, row, transaction_now};
+use super::changes::{Changes, Frame, Tail};
+use super::effects::Effects;
+use super::{QueryLog, Read, Write, row, transaction_now};
 use crate::caller::{self, Caller};
 use crate::clock;
 use crate::error::{Doing, Error, Result};
@@ -66,6 +67,23 @@ impl<T: Send, F: FnOnce(&Write) -> Result<T> + Send> Job for Task<T, F> {
     }
 }
 
+/// A write that is queued.
+struct Pending<T> {
+    answer: Arc<Mutex<Option<Result<T>>>>,
+    told: Receiver<()>,
+}
+
+impl<T> Pending<T> {
+    fn wait(self) -> Result<T> {
+        self.told.recv().map_err(|_| closed())?;
+        lock(&self.answer).take().ok_or_else(closed)?
+    }
+}
+
+fn closed() -> Error {
+    Error::Unavailable("The server is stopping.".to_string())
+}
+
 /// What the writer thread has done so far.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct WriterStats {
@@ -101,13 +119,41 @@ struct Work {
     changes: Arc<Changes>,
     tail: Arc<Tail>,
     stats: Arc<Stats>,
+    commit: Commit,
+}
+
+/// Jobs that ran in one open transaction, and what they leave when it stands.
+struct Group {
+    /// Changes that the scheduler cares for.
+    changes: u64,
+    /// Events for readers of the stream.
+    news: Vec<Frame>,
+}
+
+/// A group that is durable: only this can be published.
+struct Committed(Group);
+
+/// How a group becomes durable.
+enum Commit {
+    /// In the database of this machine.
+    Local,
+}
+
+impl Commit {
+    /// Makes a group durable. After an error the transaction does not stand, and is still open where SQLite has not ended it.
+    fn commit(&self, connection: &Connection, group: Group) -> Result<Committed> {
+        match self {
+            Commit::Local => row::told(connection.execute_batch("COMMIT"), "commit")?,
+        }
+        Ok(Committed(group))
+    }
 }
 
 impl Writer {
     pub(super) fn start(connection: Connection, log: QueryLog, changes: Arc<Changes>, tail: Arc<Tail>) -> Result<Writer> {
         let (queue, jobs) = sync_channel(QUEUE);
         let stats = Arc::new(Stats::default());
-        let work = Work { connection, log, changes, tail, stats: Arc::clone(&stats) };
+        let work = Work { connection, log, changes, tail, stats: Arc::clone(&stats), commit: Commit::Local };
         let thread = spawn("store-writer", None, move || work.all(&jobs)).doing("start the writer thread")?;
         Ok(Writer { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)), stats })
     }
@@ -123,18 +169,20 @@ impl Writer {
     }
 
     pub(super) fn write<T: Send + 'static>(&self, f: impl FnOnce(&Write) -> Result<T> + Send + 'static) -> Result<T> {
-        let closed = || Error::Unavailable("The server is stopping.".to_string());
+        self.stats.queued.fetch_add(1, Relaxed);
+        let answer = self.enqueue(f).and_then(Pending::wait);
+        self.stats.queued.fetch_sub(1, Relaxed);
+        answer
+    }
+
+    fn enqueue<T: Send + 'static>(&self, f: impl FnOnce(&Write) -> Result<T> + Send + 'static) -> Result<Pending<T>> {
         let (tell, told) = sync_channel(1);
         let queue = lock(&self.queue).clone().ok_or_else(closed)?;
-        self.stats.queued.fetch_add(1, Relaxed);
         let answer = Arc::new(Mutex::new(None));
         let (request_id, caller) = (logger::request_id(), caller::current());
         let task = Task { work: Some(f), request_id, caller, result: None, answer: Arc::clone(&answer), tell };
-        let sent = queue.send(Box::new(task));
-        let told = sent.map_err(|_| closed()).and_then(|()| told.recv().map_err(|_| closed()));
-        self.stats.queued.fetch_sub(1, Relaxed);
-        told?;
-        lock(&answer).take().ok_or_else(closed)?
+        queue.send(Box::new(task)).map_err(|_| closed())?;
+        Ok(Pending { answer, told })
     }
 
     /// Refuses further writes, and waits until those that are queued are done.
@@ -150,37 +198,38 @@ impl Writer {
 
 impl Work {
     fn all(&self, jobs: &Receiver<Box<dyn Job>>) {
-        let mut group = Vec::with_capacity(GROUP);
         while let Ok(first) = jobs.recv() {
-            group.push(first);
             let began = clock::tick();
-            let undo = RefCell::default();
-            let committed = self.commit(jobs, &mut group, &undo);
-            if committed.is_err()
-                && !self.connection.is_autocommit()
-                && let Err(e) = self.connection.execute_batch("ROLLBACK")
-            {
-                log::error!(target: "store", event = "store.rollback", error:% = e; "A failed transaction could not be rolled back");
-            }
-            if committed.is_err() {
-                take_back(&undo, 0);
-            }
+            let mut queued = Vec::with_capacity(GROUP);
+            queued.push(first);
+            let effects = Effects::default();
+            let group = self.run_group(jobs, &mut queued, &effects);
+            let failed = match group.and_then(|group| self.commit.commit(&self.connection, group)) {
+                Ok(committed) => {
+                    self.publish(committed, effects);
+                    None
+                }
+                Err(e) => {
+                    self.abandon(effects);
+                    Some(e)
+                }
+            };
             let micros = clock::tick().duration_since(began).as_micros();
             self.stats.commits.fetch_add(1, Relaxed);
-            self.stats.jobs.fetch_add(group.len() as u64, Relaxed);
+            self.stats.jobs.fetch_add(queued.len() as u64, Relaxed);
             self.stats.commit_micros.fetch_add(u64::try_from(micros).unwrap_or(u64::MAX), Relaxed);
-            for job in group.drain(..) {
-                job.answer(committed.as_ref().err());
+            for job in queued {
+                job.answer(failed.as_ref());
             }
         }
     }
 
-    /// One transaction: the first job and whatever else is queued by then, each in its own savepoint.
-    fn commit(&self, jobs: &Receiver<Box<dyn Job>>, group: &mut Vec<Box<dyn Job>>, undo: &RefCell<Vec<Undo>>) -> Result<()> {
+    /// Begins a transaction and runs in it the first job and whatever else is queued by then, each in its own savepoint.
+    fn run_group(&self, jobs: &Receiver<Box<dyn Job>>, queued: &mut Vec<Box<dyn Job>>, effects: &Effects) -> Result<Group> {
         let connection = &self.connection;
         if let Err(e) = row::told(connection.execute_batch("BEGIN IMMEDIATE"), "begin a transaction") {
             // Whoever queued meanwhile has waited too: one after the other they would wait for ever.
-            group.extend(jobs.try_iter().take(QUEUE));
+            queued.extend(jobs.try_iter().take(QUEUE));
             return Err(e);
         }
         let write = Write {
@@ -190,39 +239,59 @@ impl Work {
             changes: Cell::new(0),
             news: RefCell::default(),
             events: Cell::new(0),
-            undo,
+            effects,
         };
         let mut done = 0;
-        while done < group.len() {
-            row::told(connection.execute_batch("SAVEPOINT job"), "begin a savepoint")?;
-            let (changes, news, before) = (write.changes.get(), write.news.borrow().len(), undo.borrow().len());
-            let keep = group[done].run(&write);
+        while done < queued.len() {
+            self.run_job(&mut queued[done], &write)?;
             done += 1;
-            // On some errors (disk full, I/O, interrupted) SQLite rolls the whole transaction back by itself: the group fails together.
-            if connection.is_autocommit() {
-                let why = "The disk of the control plane is full or fails, or its database was interrupted; nothing was written.";
-                return Err(Error::Unavailable(why.to_string()));
-            }
-            let end = if keep { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
-            row::told(connection.execute_batch(end), "end a savepoint")?;
-            if !keep {
-                write.changes.set(changes);
-                write.news.borrow_mut().truncate(news);
-                take_back(undo, before);
-            }
-            if done == group.len() && done < GROUP {
-                group.extend(jobs.try_recv());
+            if done == queued.len() && done < GROUP {
+                queued.extend(jobs.try_recv());
             }
         }
-        row::told(connection.execute_batch("COMMIT"), "commit")?;
-        self.changes.add(write.changes.get());
-        self.tail.publish(write.news.take());
+        Ok(Group { changes: write.changes.get(), news: write.news.take() })
+    }
+
+    /// Runs one job in its savepoint, and rolls that back where the job fails. An error ends the whole group.
+    fn run_job(&self, job: &mut Box<dyn Job>, write: &Write) -> Result<()> {
+        let connection = &self.connection;
+        row::told(connection.execute_batch("SAVEPOINT job"), "begin a savepoint")?;
+        let changes = write.changes.get();
+        let news = write.news.borrow().len();
+        let mark = write.effects.mark();
+        let keep = job.run(write);
+        // On some errors (disk full, I/O, interrupted) SQLite rolls the whole transaction back by itself: the group fails together.
+        if connection.is_autocommit() {
+            let why = "The disk of the control plane is full or fails, or its database was interrupted; nothing was written.";
+            return Err(Error::Unavailable(why.to_string()));
+        }
+        let end = if keep { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
+        row::told(connection.execute_batch(end), "end a savepoint")?;
+        if !keep {
+            write.changes.set(changes);
+            write.news.borrow_mut().truncate(news);
+            write.effects.roll_back_to(mark);
+        }
         Ok(())
+    }
+
+    /// Shows a durable group: memory first, so that a reader of its events finds what they speak of.
+    fn publish(&self, Committed(group): Committed, effects: Effects) {
+        self.changes.add(group.changes);
+        effects.commit();
+        self.tail.publish(group.news);
+    }
+
+    /// Ends a transaction that failed, and undoes what its jobs did in memory.
+    fn abandon(&self, effects: Effects) {
+        if !self.connection.is_autocommit()
+            && let Err(e) = self.connection.execute_batch("ROLLBACK")
+        {
+            log::error!(target: "store", event = "store.rollback", error:% = e; "A failed transaction could not be rolled back");
+        }
+        effects.roll_back();
     }
 }
 
-/// Takes back changes in memory, the last one first, down to this many.
-fn take_back(undo: &RefCell<Vec<Undo>>, left: usize) {
-    let all = undo.borrow_mut().split_off(left);
-    all.into_iter().rev().for_each(|undo| undo());
-}
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! API tokens: made for programs, listed without their secret, taken back.
 
 use super::{At, Deed, Page as Shown, field, notice, parts, run, settings};
-use crate::control::api_tokens;
+use crate::control::access::api_tokens;
 use crate::error::{Error, Result};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};

@@ -1,24 +1,24 @@
 //! What pages are drawn with: the style sheet, the script and the icon, in the binary.
 
-use crate::control::Control;
 use crate::gate::Handler::Open;
 use crate::gate::{Reply, Route, route};
 use crate::http::{Request, Response};
+use crate::upkeep::App;
 use tiny_http::Method::Get;
 
 /// The routes of this file. They are open because the sign-in page needs them.
 pub const ROUTES: &[Route] =
     &[route(Get, "/static/style.css", Open(style)), route(Get, "/static/app.js", Open(script)), route(Get, "/favicon.ico", Open(icon))];
 
-fn style(_: &Control, _: &Request) -> Reply {
+fn style(_: &App, _: &Request) -> Reply {
     Ok(asset("text/css; charset=utf-8", include_bytes!("../../assets/static/style.css")))
 }
 
-fn script(_: &Control, _: &Request) -> Reply {
+fn script(_: &App, _: &Request) -> Reply {
     Ok(asset("text/javascript; charset=utf-8", include_bytes!("../../assets/static/app.js")))
 }
 
-fn icon(_: &Control, _: &Request) -> Reply {
+fn icon(_: &App, _: &Request) -> Reply {
     Ok(asset("image/svg+xml", include_bytes!("../../assets/static/favicon.svg")))
 }
 

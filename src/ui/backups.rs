@@ -1,13 +1,13 @@
 //! Backups: what there is, how old the newest is, how the last restore drill went; one is made, fetched and removed here.
 
 use super::{At, Deed, parts, run, settings};
-use crate::control::backups;
 use crate::error::Result;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
 use crate::model::backups::Backup;
 use crate::model::users::Role::{Admin, Viewer};
+use crate::upkeep::backups;
 use tiny_http::Method::{Get, Post};
 
 /// The routes of this file.
@@ -47,7 +47,7 @@ fn show(at: &At) -> Reply {
             parts::text(&format!(" with {}", drill.backup_id)),
         ]),
     };
-    let well = backups::problem(at.control)?.map_or_else(|| parts::text("all is well"), |problem| parts::text(&problem));
+    let well = backups::problem(at.app)?.map_or_else(|| parts::text("all is well"), |problem| parts::text(&problem));
     let facts = parts::facts(vec![
         ("Newest", parts::maybe_time(all.first().map(|b| b.created_at))),
         ("Last restore drill", drill),

@@ -1,7 +1,8 @@
 //! Certificates: the cluster's authority, how far a rotation is, and whose certificates end next.
 
 use super::{At, Deed, field, parts, run, settings};
-use crate::control::{ca, nodes};
+use crate::control::fleet::nodes;
+use crate::control::trust::ca;
 use crate::error::{Error, Result};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};

@@ -1,7 +1,7 @@
 //! Adding a node: makes a join string, shows the command to paste, and watches until the machine is there.
 
 use super::{At, Page as Shown, field, notice, parts, run};
-use crate::control::join_tokens;
+use crate::control::trust::join_tokens;
 use crate::error::{Error, Result};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};

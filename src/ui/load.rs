@@ -2,7 +2,7 @@
 
 use super::parts;
 use crate::clock::Timestamp;
-use crate::control::load_history::{LoadDay, STEP_S, STEPS};
+use crate::control::fleet::load_history::{LoadDay, STEP_S, STEPS};
 use crate::html::{Html, page};
 
 /// Height of a picture; its width is a unit a step.

@@ -1,53 +1,58 @@
 //! Sign-in and sign-out for people.
 
 use super::{field, framed_for_nobody, notice};
-use crate::control::{Control, auth};
+use crate::control::Control;
+use crate::control::access::auth;
 use crate::error::Error;
 use crate::gate::Handler::Open;
-use crate::gate::{self, Reply, Route, route};
+use crate::gate::{self, Meter, Reply, Route, route};
 use crate::html::{Html, page};
 use crate::http::{Request, Response, form};
 use crate::model::base_path;
 use crate::percent;
+use crate::upkeep::App;
 use tiny_http::Method::{Get, Post};
 
 /// The routes of this file.
-pub const ROUTES: &[Route] =
-    &[route(Get, "/auth/login", Open(show)), route(Post, "/auth/login", Open(sign_in)), route(Get, "/auth/logout", Open(sign_out))];
+pub const ROUTES: &[Route] = &[
+    route(Get, "/auth/login", Open(show)),
+    route(Post, "/auth/login", Open(sign_in)).meter(Meter::SignIn),
+    route(Get, "/auth/logout", Open(sign_out)),
+];
 
-fn show(control: &Control, request: &Request) -> Reply {
+fn show(app: &App, request: &Request) -> Reply {
     let query = request.query_pairs();
     let next = local(base_path::inside(field(&query, "next"), &request.base));
-    if gate::user_of(control, request)?.is_some() {
+    if gate::user_of(&app.control, request)?.is_some() {
         return Ok(Response::redirect(303, next));
     }
-    form_page(control, request, 200, next, &Html::empty())
+    form_page(&app.control, request, 200, next, &Html::empty())
 }
 
-fn sign_in(control: &Control, request: &Request) -> Reply {
+fn sign_in(app: &App, request: &Request) -> Reply {
     let fields = form::parse(&request.body);
     let next = local(base_path::inside(field(&fields, "next"), &request.base));
     let (username, password) = (field(&fields, "username"), field(&fields, "password"));
     if password.chars().count() > auth::PASSWORD_LEN_MAX || username.chars().count() > 128 {
-        return form_page(control, request, 401, next, &notice("bad", "Invalid username or password."));
+        return form_page(&app.control, request, 401, next, &notice("bad", "Invalid username or password."));
     }
-    match auth::sign_in(control, &gate::visitor(request), username, password) {
-        Ok(session) => Ok(gate::with_session(control, request, Response::redirect(303, next), &session)),
+    match auth::sign_in(&app.control, &gate::visitor(request), username, password) {
+        Ok(session) => Ok(gate::with_session(&app.control, request, Response::redirect(303, next), &session)),
         Err(e @ (Error::Unauthenticated { .. } | Error::RateLimited { .. })) => {
-            let page = form_page(control, request, e.status(), next, &notice("bad", &e.detail()))?;
+            let page = form_page(&app.control, request, e.status(), next, &notice("bad", &e.detail()))?;
             Ok(e.retry_after_s().into_iter().fold(page, |page, wait_s| page.with("Retry-After", wait_s.to_string())))
         }
         Err(e) => Err(e),
     }
 }
 
-fn sign_out(control: &Control, request: &Request) -> Reply {
+fn sign_out(app: &App, request: &Request) -> Reply {
     let to_sign_in = Response::redirect(303, "/auth/login");
     if request.header("sec-fetch-site") == Some("cross-site") {
         // A picture on another site's page must not sign anybody out.
         return Ok(to_sign_in);
     }
-    gate::sign_out(control, request, to_sign_in)
+    gate::sign_out(&app.control, request, to_sign_in)
 }
 
 fn form_page(control: &Control, request: &Request, status: u16, next: &str, above: &Html) -> Reply {

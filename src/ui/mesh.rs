@@ -1,7 +1,8 @@
 //! A picture of the mesh, drawn on the server: nodes by zone, in the colour of their lease, and the tunnels to their routers.
 
 use super::parts;
-use crate::control::{Control, routers};
+use crate::control::Control;
+use crate::control::work::routers;
 use crate::error::Result;
 use crate::html::{Html, page};
 use crate::json;

@@ -33,12 +33,14 @@ pub mod wireguard;
 
 use crate::clock;
 use crate::control::Control;
-use crate::control::health::{self, Health};
 use crate::error::{Error, Result};
 use crate::gate::{self, Refusal, Reply};
 use crate::html::{Html, page};
 use crate::http::{Request, Response, form};
 use crate::model::users::{Role, User};
+use crate::upkeep::App;
+use crate::upkeep::health;
+use crate::upkeep::health::Health;
 
 /// Items that a page shows at once.
 const ROWS_MAX: usize = 100;
@@ -58,6 +60,8 @@ const PLACES: &[(&str, &str)] = &[
 
 /// A request by somebody who is signed in, on its way to a page.
 struct At<'a> {
+    app: &'a App,
+    /// The rules of `app`.
     control: &'a Control,
     request: &'a Request,
     user: &'a User,
@@ -75,8 +79,8 @@ struct Page<'p> {
 }
 
 /// Makes a page. What goes wrong is a page too; only our own faults are left to the gate, which writes them down.
-fn run(control: &Control, request: &Request, user: &User, make: fn(&At) -> Reply) -> Reply {
-    let at = At { control, request, user };
+fn run(app: &App, request: &Request, user: &User, make: fn(&At) -> Reply) -> Reply {
+    let at = At { app, control: &app.control, request, user };
     match make(&at) {
         Err(e @ Error::Fault(_)) => Err(e),
         Err(e) => at.problem(&e),
@@ -85,7 +89,7 @@ fn run(control: &Control, request: &Request, user: &User, make: fn(&At) -> Reply
 }
 
 /// The page of a refusal of the gate's, in the frame of whoever asked.
-pub fn refused(control: &Control, request: &Request, refusal: &Refusal) -> Reply {
+pub fn refused(app: &App, request: &Request, refusal: &Refusal) -> Reply {
     let title = problem_title(refusal.error);
     let body = match (refusal.error, refusal.user, refusal.needs) {
         (Error::Forbidden(_), Some(user), Some(needs)) if user.role < needs => {
@@ -101,12 +105,12 @@ pub fn refused(control: &Control, request: &Request, refusal: &Refusal) -> Reply
     let status = refusal.error.status();
     let framed = refusal.user.filter(|user| user.restriction.is_none()).map(|user| {
         let page = Page { status, place: "", title, head: Html::empty(), body: &body };
-        At { control, request, user }.framed(page)
+        At { app, control: &app.control, request, user }.framed(page)
     });
     let page = match framed {
         Some(Ok(page)) => page,
         // What keeps the page from being shown may keep its frame from being drawn.
-        Some(Err(_)) | None => framed_for_nobody(control, request, status, title, &body)?,
+        Some(Err(_)) | None => framed_for_nobody(&app.control, request, status, title, &body)?,
     };
     Ok(refusal.error.retry_after_s().into_iter().fold(page, |page, wait_s| page.with("Retry-After", wait_s.to_string())))
 }
@@ -157,7 +161,7 @@ impl At<'_> {
     }
 
     fn framed(&self, page: Page) -> Reply {
-        let health = health::look(self.control)?;
+        let health = health::look(self.app)?;
         let top = self.top(&health, page.place);
         // What is wrong comes first, so that a tab tells it.
         let mut title = page.title.to_string();

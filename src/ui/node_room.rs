@@ -1,7 +1,7 @@
 //! What replicas may take of a node: the line on its page, and the form.
 
 use super::{At, back_to, field, nodes, notice, parts};
-use crate::control::nodes as control;
+use crate::control::fleet::nodes as control;
 use crate::control::versions::Condition;
 use crate::error::{Error, Result};
 use crate::gate::Reply;

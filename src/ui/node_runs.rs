@@ -1,7 +1,7 @@
 //! A node whose identity two machines have: on its page, and the choice of which one stays.
 
 use super::{At, Deed, notice, parts, run};
-use crate::control::node_runs;
+use crate::control::fleet::node_runs;
 use crate::error::{Error, Result};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};

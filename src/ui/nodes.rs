@@ -2,8 +2,10 @@
 
 use super::{At, Deed, ROWS_MAX, back_to, events, field, lease_strip, load, node_room, node_runs, notice, parts, run};
 use crate::clock;
+use crate::control::Control;
+use crate::control::fleet::{lookalikes, nodes};
 use crate::control::versions::{Condition, Versioned};
-use crate::control::{Control, lookalikes, nodes, replicas};
+use crate::control::work::replicas;
 use crate::error::{Error, Result};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};

@@ -2,9 +2,8 @@
 
 use super::{At, events, mesh, nodes, parts, run};
 use crate::clock;
-use crate::control::health;
-use crate::control::scheduler::{self, ServiceHealth};
-use crate::control::{backups, ca, runs};
+use crate::control::trust::ca;
+use crate::control::work::runs;
 use crate::error::Result;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
@@ -15,6 +14,9 @@ use crate::model::nodes::ListedNode;
 use crate::model::runs::{Kind, RunStatus};
 use crate::model::users::Role::Viewer;
 use crate::model::{Paging, services::Service};
+use crate::scheduler::ServiceHealth;
+use crate::upkeep::backups;
+use crate::upkeep::health;
 use tiny_http::Method::Get;
 
 /// Lines of a kind under what needs attention; the number of the others is told.
@@ -37,10 +39,10 @@ pub const ROUTES: &[Route] = &[route(Get, "/ui", By(Viewer, |c, r, u| run(c, r, 
 
 fn show(at: &At) -> Reply {
     let control = at.control;
-    let health = health::look(control)?;
+    let health = health::look(at.app)?;
     let nodes = nodes::all(control)?;
     let services = super::services::all(control)?;
-    let states = scheduler::health(control)?;
+    let states = at.app.scheduler.health(control)?;
     let wanted: usize = states.iter().map(|s| s.plan.desired_replicas).sum();
     let running: usize = states.iter().map(|s| s.running).sum();
     let failing: usize = states.iter().map(|s| s.failing).sum();
@@ -140,7 +142,7 @@ fn attention(at: &At, nodes: &[ListedNode], services: &[Service], states: &[Serv
         let more = Html::concat(vec![parts::text("the newest completed one is from "), parts::time(old.updated_at)]);
         lines.push(line("warning", "snapshot", "/ui/support", "etcd", &more));
     }
-    if let Some(problem) = backups::problem(control)? {
+    if let Some(problem) = backups::problem(at.app)? {
         lines.push(line("warning", "backup", "/ui/settings/backups", "backups", &parts::text(&problem)));
     }
     Ok(if lines.is_empty() { parts::hint("Nothing. Everything that is known is well.") } else { parts::list(lines) })

@@ -2,7 +2,7 @@
 
 use super::{At, Deed, ROWS_MAX, field, parts, run};
 use crate::control::versions::Condition;
-use crate::control::{endpoints, replicas};
+use crate::control::work::{endpoints, replicas};
 use crate::error::{Error, Result};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
@@ -163,7 +163,7 @@ fn show(at: &At) -> Reply {
     ];
     match &replica.placement {
         Some(why) => {
-            facts.push(("Why there", parts::text(&format!("{}: {}", why.action, why.reason))));
+            facts.push(("Why there", parts::text(&format!("{}: {}", why.action.as_str(), why.reason))));
             facts.push(("Since", parts::time(why.at)));
             if let Some(from) = &why.from_node_id {
                 facts.push(("Came from", parts::node(from)));

@@ -3,7 +3,7 @@
 use super::{At, back_to, parts, run};
 use crate::control::once::Once;
 use crate::control::versions::Condition;
-use crate::control::{bundles, runs};
+use crate::control::work::runs;
 use crate::error::{Error, Result};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
@@ -11,6 +11,7 @@ use crate::html::{Html, page};
 use crate::model::Paging;
 use crate::model::runs::{Kind, NewRun, Run};
 use crate::model::users::Role::{Admin, Operator, Viewer};
+use crate::upkeep::bundles;
 use tiny_http::Method::{Get, Post};
 
 /// The routes of this file.
@@ -93,12 +94,19 @@ fn kind(at: &At) -> Result<(Kind, &'static str)> {
 fn request(at: &At) -> Reply {
     let (kind, word) = kind(at)?;
     let new = NewRun { requested_by: Some(at.user.name.clone()), ..NewRun::default() };
-    runs::create(at.control, kind, Once::default(), new)?;
+    match kind {
+        Kind::Snapshot => runs::create(at.control, kind, Once::default(), new)?,
+        Kind::Bundle => bundles::request(at.app, Once::default(), new)?,
+    };
     Ok(back_to("/ui/support", word))
 }
 
 fn delete(at: &At) -> Reply {
     let (kind, _) = kind(at)?;
-    runs::delete(at.control, kind, at.arg(1).to_string(), Condition::default())?;
+    let id = at.arg(1).to_string();
+    match kind {
+        Kind::Snapshot => drop(runs::delete(at.control, kind, id, Condition::default())?),
+        Kind::Bundle => bundles::delete(at.app, id, Condition::default())?,
+    }
     Ok(back_to("/ui/support", "deleted"))
 }

@@ -1,8 +1,6 @@
 //! The scheduler: what it would do and why, doing it, and what holds it.
 
 use super::{At, Deed, back_to, field, notice, parts, run};
-use crate::control::scheduler::plan::{Action, Plan};
-use crate::control::scheduler::{self, Plans};
 use crate::control::settings;
 use crate::control::versions::Condition;
 use crate::error::{Error, Result};
@@ -10,6 +8,9 @@ use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
 use crate::model::users::Role::{Admin, Operator, Viewer};
+use crate::scheduler::Plans;
+use crate::scheduler::plan::Plan;
+use crate::scheduler::step::{Action, Step};
 use tiny_http::Method::{Get, Post};
 
 /// The routes of this file.
@@ -35,8 +36,8 @@ const MODES: &[(&str, &str)] =
     &[("auto", "auto: acts when something changes"), ("manual", "manual: acts only when asked"), ("paused", "paused: refuses to act")];
 
 fn show(at: &At) -> Reply {
-    let status = scheduler::status(at.control)?;
-    let seen = scheduler::plan_all(at.control)?;
+    let status = at.app.scheduler.status(at.control)?;
+    let seen = at.app.scheduler.plan_all(at.control)?;
     let plans = seen.plans();
     let facts = vec![
         ("Mode", parts::text(status.mode)),
@@ -132,15 +133,15 @@ fn plans_of(at: &At, plans: &Plans, mode: &str) -> Html {
 }
 
 fn table(service_id: &str, actions: &[Action]) -> Html {
-    let place = |node: &Option<String>| node.as_deref().map_or_else(|| parts::text("–"), parts::node);
+    let place = |node: Option<&str>| node.map_or_else(|| parts::text("–"), parts::node);
     let row = |a: &Action| {
-        let is_made = a.source_node_id.is_none() && a.target_node_id.is_some();
+        let is_made = matches!(a.step, Step::ScaleUp { .. });
         let replica = if is_made { parts::text(&a.replica_id) } else { parts::replica(&a.replica_id) };
         vec![
-            parts::text(&a.action.as_str().replace('_', " ")),
+            parts::text(&a.step.word().replace('_', " ")),
             replica,
-            place(&a.source_node_id),
-            place(&a.target_node_id),
+            place(a.source_node_id()),
+            place(a.target_node_id()),
             parts::text(&a.detail),
         ]
     };
@@ -158,9 +159,9 @@ fn set_mode(at: &At) -> Reply {
 fn deed(at: &At) -> Result<Deed> {
     let back = "/ui/scheduler".to_string();
     let (title, plans, button) = match at.arg(0) {
-        ALL => ("Apply the plans of all services".to_string(), scheduler::plan_all(at.control)?.plans().results.clone(), "Apply all"),
-        REBALANCE => ("Rebalance".to_string(), scheduler::plan_rebalance(at.control, MOVES_MAX)?.results, "Rebalance"),
-        id => (format!("Apply the plan of {id}"), vec![scheduler::plan_one(at.control, id)?], "Apply"),
+        ALL => ("Apply the plans of all services".to_string(), at.app.scheduler.plan_all(at.control)?.plans().results.clone(), "Apply all"),
+        REBALANCE => ("Rebalance".to_string(), at.app.scheduler.plan_rebalance(at.control, MOVES_MAX)?.results, "Rebalance"),
+        id => (format!("Apply the plan of {id}"), vec![at.app.scheduler.plan_one(at.control, id)?], "Apply"),
     };
     let mut will: Vec<String> = plans.iter().flat_map(|p| p.actions.iter().map(sentence)).collect();
     let hidden = will.len().saturating_sub(ACTIONS_MAX);
@@ -177,13 +178,13 @@ fn deed(at: &At) -> Result<Deed> {
 
 /// An action as a sentence.
 fn sentence(action: &Action) -> String {
-    let way = match (&action.source_node_id, &action.target_node_id) {
+    let way = match (action.source_node_id(), action.target_node_id()) {
         (Some(from), Some(to)) => format!(" from {from} to {to}"),
         (None, Some(to)) => format!(" on {to}"),
         (Some(from), None) => format!(" on {from}"),
         (None, None) => String::new(),
     };
-    format!("{}: {}{way} ({})", action.action.as_str().replace('_', " "), action.replica_id, action.detail)
+    format!("{}: {}{way} ({})", action.step.word().replace('_', " "), action.replica_id, action.detail)
 }
 
 fn ask(at: &At) -> Reply {
@@ -194,9 +195,9 @@ fn apply(at: &At) -> Reply {
     let deed = deed(at)?;
     let by = &at.user.name;
     let applied: Result<Vec<Plan>> = match at.arg(0) {
-        ALL => scheduler::reconcile_all(at.control, by).map(|plans| plans.results),
-        REBALANCE => scheduler::rebalance(at.control, MOVES_MAX, by).map(|plans| plans.results),
-        id => scheduler::reconcile_one(at.control, id, by).map(|plan| vec![plan]),
+        ALL => at.app.scheduler.reconcile_all(at.control, by).map(|plans| plans.results),
+        REBALANCE => at.app.scheduler.rebalance(at.control, MOVES_MAX, by).map(|plans| plans.results),
+        id => at.app.scheduler.reconcile_one(at.control, id, by).map(|plan| vec![plan]),
     };
     let word = if at.arg(0) == REBALANCE { "rebalance" } else { "apply" };
     match applied {

@@ -1,10 +1,11 @@
 //! Services: the list, a page for each with its spec, its revisions and its replicas, and what an operator may do with one.
 
 use super::{At, Deed, Page as Shown, ROWS_MAX, back_to, diff, field, notice, parts, run, spec_text};
+use crate::control::Control;
+use crate::control::fleet::lookalikes;
 use crate::control::once::Once;
-use crate::control::scheduler::{self, ServiceHealth};
 use crate::control::versions::{Condition, Versioned};
-use crate::control::{Control, lookalikes, replicas, services};
+use crate::control::work::{replicas, services};
 use crate::error::{Error, FieldFault, Loc, Result};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
@@ -15,6 +16,8 @@ use crate::model::services::{NewService, Revision, Service};
 use crate::model::specs::Policy;
 use crate::model::users::Role::{Operator, Viewer};
 use crate::model::{Object, Paging};
+use crate::scheduler;
+use crate::scheduler::ServiceHealth;
 use serde_json::{Value, json};
 use tiny_http::Method::{Get, Post};
 
@@ -87,7 +90,7 @@ fn list(at: &At) -> Reply {
     let wanted = field(&query, "q").to_lowercase();
     let mut found = all(at.control)?;
     found.retain(|s| s.id.to_lowercase().contains(&wanted) || s.name.to_lowercase().contains(&wanted));
-    let states = scheduler::health(at.control)?;
+    let states = at.app.scheduler.health(at.control)?;
     let pages = found.len().div_ceil(ROWS_MAX).max(1);
     let number = field(&query, "page").parse().unwrap_or(1).clamp(1, pages);
     let shown = &found[(number - 1) * ROWS_MAX..found.len().min(number * ROWS_MAX)];
@@ -124,7 +127,7 @@ fn list(at: &At) -> Reply {
 
 fn show(at: &At) -> Reply {
     let service = services::show(at.control, at.arg(0))?.object;
-    let states = scheduler::health(at.control)?;
+    let states = at.app.scheduler.health(at.control)?;
     let health = states.iter().find(|s| s.plan.service_id == service.id);
     let path = parts::path("services", &service.id);
     let placed = replicas::list(at.control, &Paging::first(ROWS_MAX), Some(&service.id), None)?;
@@ -273,7 +276,7 @@ fn roll_back(at: &At) -> Reply {
 
 fn explain(at: &At) -> Reply {
     let service = services::show(at.control, at.arg(0))?.object;
-    let why = scheduler::explain(at.control, &service.id)?;
+    let why = at.app.scheduler.explain(at.control, &service.id)?;
     let row = |node: &scheduler::NodeAnswer| {
         let filters: Vec<&str> = node.filters.iter().map(|f| f.reason.as_str()).collect();
         let answer = match (node.rank, node.score) {
@@ -292,7 +295,7 @@ fn explain(at: &At) -> Reply {
     let placed = why.replicas.iter().take(EXPLAINED_MAX).map(|replica| {
         let (reason, moment) = replica.placement.as_ref().map_or_else(
             || (parts::text("a client put it there"), Html::empty()),
-            |p| (parts::text(&format!("{}: {}", p.action, p.reason)), parts::time(p.at)),
+            |p| (parts::text(&format!("{}: {}", p.action.as_str(), p.reason)), parts::time(p.at)),
         );
         vec![parts::replica(&replica.replica_id), parts::node(&replica.node_id), reason, moment]
     });

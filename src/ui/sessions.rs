@@ -1,7 +1,8 @@
 //! Signing out, here and elsewhere.
 
 use super::{At, back_to, csrf_field, parts, run, settings};
-use crate::control::{Control, sessions};
+use crate::control::Control;
+use crate::control::access::sessions;
 use crate::error::{Error, Result};
 use crate::gate::Handler::By;
 use crate::gate::{self, Reply, Route, route};
@@ -10,6 +11,7 @@ use crate::http::{Request, Response};
 use crate::model::Paging;
 use crate::model::users::Role::{Admin, Viewer};
 use crate::model::users::User;
+use crate::upkeep::App;
 use tiny_http::Method::{Get, Post};
 
 /// Sessions on the page: as many as one user can have.
@@ -27,13 +29,13 @@ pub const ROUTES: &[Route] = &[
 const ALL_MAX: usize = 200;
 const DONE: &[(&str, &str)] = &[("revoke", "The session has ended.")];
 
-fn sign_out(control: &Control, request: &Request, _: &User) -> Reply {
-    gate::sign_out(control, request, Response::redirect(303, "/auth/login"))
+fn sign_out(app: &App, request: &Request, _: &User) -> Reply {
+    gate::sign_out(&app.control, request, Response::redirect(303, "/auth/login"))
 }
 
-fn revoke(control: &Control, request: &Request, user: &User) -> Reply {
+fn revoke(app: &App, request: &Request, user: &User) -> Reply {
     let id = request.args.first().cloned().unwrap_or_default();
-    match sessions::revoke(control, id, Some(user)) {
+    match sessions::revoke(&app.control, id, Some(user)) {
         // One that has ended meanwhile is what was asked for.
         Ok(()) | Err(Error::NotFound(_)) => Ok(Response::redirect(303, "/ui/settings")),
         Err(e) => Err(e),

@@ -1,8 +1,8 @@
 //! Users: made, given another role or password, removed.
 
 use super::{At, Deed, Page as Shown, back_to, field, notice, parts, run, settings};
-use crate::control::auth::{PASSWORD_LEN_MAX, PASSWORD_LEN_MIN};
-use crate::control::users;
+use crate::control::access::auth::{PASSWORD_LEN_MAX, PASSWORD_LEN_MIN};
+use crate::control::access::users;
 use crate::control::versions::Condition;
 use crate::error::{Error, Result};
 use crate::gate::Handler::By;

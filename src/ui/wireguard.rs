@@ -2,7 +2,8 @@
 
 use super::{At, ROWS_MAX, field, parts, run};
 use crate::clock::Timestamp;
-use crate::control::{routers, wireguard};
+use crate::control::fleet::wireguard;
+use crate::control::work::routers;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};

@@ -592,7 +592,7 @@ fn the_manual_and_the_completions_are_as_reviewed() {
     fs::write(dir.join("data.txt"), "").unwrap();
     let ask = "source ./completion; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); _uptimemesh; echo \"${COMPREPLY[*]}\"";
     for (line, answer) in [
-        (&["uptimemesh", "nod"][..], "nodes-status node nodes"),
+        (&["uptimemesh", "nod"][..], "node"),
         (&["uptimemesh", "ca", ""], "show nodes rotate drop-previous"),
         (&["uptimemesh", "--api-url", "http://ca", "ca", "ro"], "rotate"),
         (&["uptimemesh", "join", "--join-f"], "--join-file"),

@@ -14,6 +14,7 @@ mod bundle_secrets;
 mod bundles;
 mod canary;
 mod clock;
+mod commands;
 mod copies;
 mod crash;
 mod crowd;

@@ -130,7 +130,7 @@ fn a_service_outlives_a_machine() {
     });
     follow.kill();
     let (status, said) = fails(fleet.dir.path(), &["service", "delete", "web", "--api-url", &fleet.url]);
-    assert!(status == 1 && said.contains("force=true"), "{said}");
+    assert!(status == 5 && said.contains("force=true"), "{said}");
     assert_eq!(fleet.run(&["service", "delete", "web", "--force"]), "Removed web.\n");
     assert_eq!(fleet.places(), places(&[]));
 }

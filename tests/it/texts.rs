@@ -1,5 +1,6 @@
 //! Texts that users read: the help, and the documents, which must not promise what is not there.
 
+use crate::commands;
 use crate::golden;
 use crate::program::ok;
 use crate::support::Dir;
@@ -20,16 +21,16 @@ fn the_help_is_as_reviewed_and_complete() {
     let dir = Dir::new();
     let overview = ok(dir.path(), &["help"]);
     assert_eq!(overview, ok(dir.path(), &["--help"]));
-    let mut all = overview.clone();
-    for line in overview.lines().skip_while(|l| *l != "commands:").skip(1).take_while(|l| !l.is_empty()) {
-        // A command is one or two words in lower case; its arguments are not.
-        let is_name = |word: &&str| word.chars().all(|c| c.is_ascii_lowercase() || c == '-');
-        let name: Vec<&str> = line.trim().split("  ").next().unwrap().split(' ').take_while(is_name).take(2).collect();
-        let help = ok(dir.path(), &[&["help"], &name[..]].concat());
-        if name != ["help"] {
-            assert_eq!(help, ok(dir.path(), &[&name[..], &["--help"]].concat()), "{name:?}");
+    let mut all = overview;
+    let names = commands::names(dir.path());
+    let mut nouns: Vec<&str> = names.iter().filter_map(|name| Some(name.split_once(' ')?.0)).collect();
+    nouns.dedup();
+    for name in nouns.into_iter().filter(|noun| !names.contains(&noun.to_string())).chain(names.iter().map(String::as_str)) {
+        let words: Vec<&str> = name.split(' ').collect();
+        let help = ok(dir.path(), &[&["help"], &words[..]].concat());
+        if name != "help" {
+            assert_eq!(help, ok(dir.path(), &[&words[..], &["--help"]].concat()), "{name:?}");
         }
-        let name = name.join(" ");
         all.push_str(&format!("\n==== {name}\n{help}"));
     }
     golden::check("help.txt", &all);
@@ -59,7 +60,7 @@ fn the_settings_in_the_readme_are_those_of_the_program() {
         .iter()
         .map(|setting| {
             let default = if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
-            format!("| `{}` | {default} | {} |", setting.name, setting.help)
+            format!("| `{}` | {default} | {} |", setting.name, setting.help())
         })
         .collect();
     let readme = document("README.md");

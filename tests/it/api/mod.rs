@@ -7,6 +7,7 @@ mod conventions;
 mod events;
 mod forwarded;
 mod local;
+mod node_calls;
 mod nodes;
 mod replicas;
 mod room;

@@ -1,0 +1,83 @@
+//! API tokens: made for programs, listed without their secret, taken back.
+
+use crate::control::{Control, guard};
+use crate::crypto::{self, token};
+use crate::error::{Error, Result};
+use crate::model::api_tokens::{ApiToken, NewApiToken};
+use crate::model::events::NewEvent;
+use crate::model::users::{Credential, Role, User};
+use crate::model::{Page, Paging};
+use crate::store::{Write, api_tokens, events};
+use serde_json::json;
+
+/// Tokens of one owner.
+const OF_OWNER_MAX: u64 = 100;
+/// Tokens are forgotten so long after their end: long enough to see what a program ran with.
+const KEPT_S: i64 = 7 * 86_400;
+
+/// A page of everybody's tokens.
+pub fn list(control: &Control, paging: &Paging) -> Result<Page<ApiToken>> {
+    let mut page = control.store.read(|r| api_tokens::page(r, paging))?;
+    for token in &mut page.items {
+        if let Some((at, from)) = control.sessions.token_used(&token.id) {
+            token.last_used_at = Some(at);
+            token.last_used_address = Some(from.to_canonical().to_string());
+        }
+    }
+    Ok(page)
+}
+
+/// Makes a token that acts in this user's name.
+pub fn create(control: &Control, user: &User, name: String, role: Role, days: i64) -> Result<NewApiToken> {
+    let owner = user.name.clone();
+    control.store.write(move |w| {
+        guard::check(w)?;
+        if api_tokens::count_of_owner(w, &owner)? >= OF_OWNER_MAX {
+            return Err(Error::Conflict(format!("You have {OF_OWNER_MAX} API tokens; delete one first.")));
+        }
+        let secret = token::api_secret();
+        let object = ApiToken {
+            id: format!("ut-{}", crypto::random_hex(8)),
+            name,
+            owner,
+            role,
+            expires_at: w.now.plus_secs(days * 86_400),
+            last_used_at: None,
+            last_used_address: None,
+            created_at: w.now,
+            updated_at: w.now,
+        };
+        api_tokens::insert(w, &object, &crypto::sha256_hex(secret.as_bytes()))?;
+        let fields = json!({
+            "token_id": object.id, "name": object.name, "owner": object.owner, "role": role, "expires_at": object.expires_at,
+        });
+        events::record(w, NewEvent::info("auth", "api_token.create", fields))?;
+        Ok(NewApiToken { token: secret, object })
+    })
+}
+
+/// Revokes a token; of this caller only, where one is given. Never guarded: what takes a right away must always be possible.
+pub fn delete(control: &Control, id: String, of: Option<&User>) -> Result<()> {
+    let of = of.cloned();
+    control.store.write(move |w| {
+        let found = api_tokens::by_id(w, &id)?.filter(|token| of.as_ref().is_none_or(|user| is_own(token, user)));
+        let token = found.ok_or_else(|| Error::not_found("API token"))?;
+        api_tokens::delete(w, &id)?;
+        let fields = json!({"token_id": id, "name": token.name, "owner": token.owner});
+        events::record(w, NewEvent::info("auth", "api_token.delete", fields)).map(drop)
+    })
+}
+
+/// True if this caller may revoke the token as its own: a person any token of theirs, a token itself alone.
+fn is_own(token: &ApiToken, user: &User) -> bool {
+    match &user.credential {
+        Credential::Session(_) => token.owner == user.name,
+        Credential::ApiToken(id) => token.id == *id,
+        Credential::Local => false,
+    }
+}
+
+/// Forgets tokens that ended long ago.
+pub(in crate::control) fn prune(write: &Write) -> Result<usize> {
+    api_tokens::prune(write, write.now.plus_secs(-KEPT_S))
+}

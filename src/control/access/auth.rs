@@ -1,0 +1,236 @@
+//! Sign-in: who somebody is, and how often an address may try to find out. What follows is left to `sessions`.
+
+use crate::caller;
+use crate::control::Control;
+use crate::control::access::attempts::Attempts;
+use crate::control::access::sessions::{Place, Sessions, SignedIn, restriction};
+use crate::crypto::{self, password};
+use crate::error::{Chain, Error, FieldFault, Loc, Result};
+use crate::model::address;
+use crate::model::events::NewEvent;
+use crate::model::users::{Restriction, User};
+use crate::store::{events, sessions, users};
+use crate::thread::lock;
+use serde_json::{Value, json};
+use std::net::IpAddr;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+/// Password checks that run at once: each takes a core for 50 to 100 ms and 19 MiB.
+const CHECKS_MAX: usize = 2;
+/// Sign-ins that may wait for a check; more are told to come back.
+const WAITING_MAX: usize = 32;
+/// A new password has at least so many characters.
+pub const PASSWORD_LEN_MIN: usize = 8;
+/// A password has at most so many characters: argon2 must not be fed megabytes.
+pub const PASSWORD_LEN_MAX: usize = 1024;
+/// The answer to a wrong name or password, whichever it was.
+const WRONG: &str = "Invalid username or password.";
+/// The answer to somebody who has the first password and nothing else.
+const NEEDS_CODE: &str = "The first password is changed from here with the setup code only: `uptimemesh up` prints it, and the server keeps it in DATA_DIR/keys/setup-code.";
+
+/// What is remembered of sign-ins.
+#[derive(Default)]
+pub struct Auth {
+    attempts: Attempts,
+    checks: Mutex<Checks>,
+    done: Condvar,
+}
+
+#[derive(Default)]
+struct Checks {
+    running: usize,
+    waiting: usize,
+}
+
+/// Who comes to the door.
+pub struct Visitor {
+    /// From where.
+    pub place: Place,
+    /// With what, as it says of itself.
+    pub user_agent: String,
+}
+
+/// Signs somebody in.
+pub fn sign_in(control: &Control, visitor: &Visitor, username: &str, given: &str) -> Result<SignedIn> {
+    let address = address::client(visitor.place.address);
+    let name = username.trim().to_lowercase();
+    let charged = control.auth.attempts.charge(address, &name)?;
+    let account = control.store.read_first(|r| users::by_name(r, &name)).inspect_err(|_| control.auth.attempts.refund(address, charged))?;
+    let right = {
+        let _slot = control.auth.check_slot().inspect_err(|_| control.auth.attempts.refund(address, charged))?;
+        match &account {
+            Some(account) => password::verify(given, &account.password_hash),
+            None => {
+                // As slow as a real check, so that the time does not tell which names exist.
+                password::dummy_verify(given);
+                false
+            }
+        }
+    };
+    let known = account.is_some();
+    let Some(account) = account.filter(|_| right) else {
+        tell_failure(control, address, &name, known);
+        return Err(wrong());
+    };
+    control.auth.attempts.forgive(address, &name);
+    caller::is(&format!("user:{name}"));
+    let new = Sessions::prepare(visitor, &name);
+    let (id, version, ttl_s) = (new.id.clone(), account.password_version, control.sessions.ttl_s());
+    let held = restriction(account.person.must_change_password, account.password_is_seeded, visitor.place.is_local);
+    if held == Some(Restriction::NeedsSetupCode) {
+        // Everybody knows this password: what comes of it must neither push out the sessions of its owner nor fill the database.
+        control.sessions.hold_back(&id, &account, address);
+        if control.lines.admits(address) {
+            log::info!(target: "auth", event = "auth.held_back", address:% = address, username = name; "Signed in with the first password, and may only change it");
+        }
+        return Ok(control.sessions.signed_in(&id, held));
+    }
+    let written = control.store.write(move |w| {
+        // Between the check and here the user may have been removed, or given another password.
+        users::by_name(w, &new.user)?.filter(|a| a.password_version == version).ok_or_else(wrong)?;
+        Sessions::begin(w, &new, ttl_s)?;
+        events::record(w, NewEvent::info("auth", "auth.sign_in", json!({"username": new.user, "session_id": new.id}))).map(drop)
+    });
+    match written {
+        Err(Error::Unavailable(_)) => control.sessions.shelter(&id, &account),
+        other => other?,
+    }
+    log::info!(target: "auth", event = "auth.signed_in", address:% = address, username = name; "Signed in");
+    Ok(control.sessions.signed_in(&id, held))
+}
+
+fn wrong() -> Error {
+    Error::Unauthenticated { detail: WRONG, reason: None }
+}
+
+/// Logs a failed sign-in and records it, both within bounds. A name that nobody has is not recorded: it may be a password, typed into
+/// the wrong field.
+fn tell_failure(control: &Control, address: IpAddr, name: &str, known: bool) {
+    if control.lines.admits(address) {
+        log::warn!(target: "auth", event = "auth.failed", address:% = address, username = if known { name } else { "(unknown)" }; "Refused a sign-in");
+    }
+    if control.throttle.admits_failed_event(address) {
+        let fields = json!({"username": known.then_some(name)});
+        let recorded =
+            control.store.write(move |w| events::record(w, NewEvent::at("warning", "auth", "auth.sign_in_failed", fields)).map(drop));
+        if let Err(e) = recorded {
+            log::warn!(target: "auth", event = "auth.unrecorded", error:% = Chain(&e); "A failed sign-in could not be recorded");
+        }
+    }
+}
+
+/// What somebody gives to change the password.
+pub struct Change<'a> {
+    /// The password until now.
+    pub current: &'a str,
+    /// The new one.
+    pub new: &'a str,
+    /// Where it is the first password and the visitor is elsewhere: the setup code. Empty for none.
+    pub setup_code: &'a str,
+}
+
+/// Changes somebody's password, which ends every session made before. Returns a session under the new one.
+pub fn change_password(control: &Control, visitor: &Visitor, user: &User, change: &Change) -> Result<SignedIn> {
+    check_length(change.new, "new_password")?;
+    let address = address::client(visitor.place.address);
+    let charged = control.auth.attempts.charge(address, &user.name)?;
+    let refund = |_: &Error| control.auth.attempts.refund(address, charged);
+    let account = control.store.read(|r| users::by_name(r, &user.name)).inspect_err(refund)?.ok_or_else(Error::unauthenticated)?;
+    if account.password_is_seeded && !visitor.place.is_local {
+        if change.setup_code.is_empty() {
+            control.auth.attempts.refund(address, charged);
+            return Err(Error::Forbidden(NEEDS_CODE));
+        }
+        if !control.setup.is_code(change.setup_code) {
+            tell_failure(control, address, &user.name, true);
+            return Err(Error::Forbidden("The setup code is wrong."));
+        }
+    }
+    let hash = {
+        let _slot = control.auth.check_slot().inspect_err(|_| control.auth.attempts.refund(address, charged))?;
+        if !password::verify(change.current, &account.password_hash) {
+            tell_failure(control, address, &user.name, true);
+            return Err(Error::Forbidden("The current password is wrong."));
+        }
+        if account.person.must_change_password && change.new == change.current {
+            control.auth.attempts.refund(address, charged);
+            return Err(unfit("new_password", "string_pattern_mismatch", "This is the password that must be changed".into()));
+        }
+        password::hash(change.new)?
+    };
+    control.auth.attempts.forgive(address, &user.name);
+    let new = Sessions::prepare(visitor, &user.name);
+    let (id, version, ttl_s) = (new.id.clone(), account.password_version, control.sessions.ttl_s());
+    let live = Arc::clone(&control.sessions);
+    control.store.write(move |w| {
+        if !users::set_password(w, &new.user, &hash, version, false)? {
+            return Err(Error::Conflict("The password was changed meanwhile.".into()));
+        }
+        sessions::delete_of_user(w, &new.user)?;
+        live.forget_user(w, &new.user);
+        Sessions::begin(w, &new, ttl_s)?;
+        events::record(w, NewEvent::info("auth", "password.change", json!({"username": new.user}))).map(drop)
+    })?;
+    control.setup.forget_when_done(&control.store);
+    Ok(control.sessions.signed_in(&id, None))
+}
+
+/// Refuses a new password that is too short or too long.
+pub fn check_length(new: &str, field: &str) -> Result<()> {
+    let length = new.chars().count();
+    if length < PASSWORD_LEN_MIN {
+        return Err(unfit(field, "string_too_short", format!("String should have at least {PASSWORD_LEN_MIN} characters")));
+    }
+    if length > PASSWORD_LEN_MAX {
+        return Err(unfit(field, "string_too_long", format!("String should have at most {PASSWORD_LEN_MAX} characters")));
+    }
+    Ok(())
+}
+
+fn unfit(field: &str, kind: &'static str, msg: String) -> Error {
+    let loc = vec![Loc::Name("body".into()), Loc::Name(field.into())];
+    Error::Invalid(vec![FieldFault { kind, loc, msg, input: Value::Null }])
+}
+
+/// The hash of a password that an admin gives somebody. It waits for a turn like every check.
+pub(in crate::control) fn hashed(control: &Control, password: &str) -> Result<String> {
+    let _slot = control.auth.check_slot()?;
+    password::hash(password)
+}
+
+/// Whether somebody still has the password that everybody knows.
+pub fn has_seeded_password(control: &Control) -> Result<bool> {
+    control.store.read(users::has_seeded_password)
+}
+
+impl Auth {
+    /// Waits for a turn to check a password.
+    fn check_slot(&self) -> Result<CheckSlot<'_>> {
+        let mut checks = lock(&self.checks);
+        if checks.running >= CHECKS_MAX && checks.waiting >= WAITING_MAX {
+            return Err(Error::RateLimited { detail: "Too many sign-ins at once. Try again in 2s.".into(), retry_after_s: 2 });
+        }
+        checks.waiting += 1;
+        while checks.running >= CHECKS_MAX {
+            checks = self.done.wait(checks).unwrap_or_else(PoisonError::into_inner);
+        }
+        checks.waiting -= 1;
+        checks.running += 1;
+        Ok(CheckSlot(self))
+    }
+}
+
+/// A turn to check a password; it ends when this is dropped.
+struct CheckSlot<'a>(&'a Auth);
+
+impl Drop for CheckSlot<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.checks).running -= 1;
+        self.0.done.notify_one();
+    }
+}
+
+/// Whether two secrets are the same. Their digests are compared, so that the time it takes tells nothing of how far they agree.
+pub fn same_secret(one: &[u8], other: &[u8]) -> bool {
+    crypto::sha256(one) == crypto::sha256(other)
+}

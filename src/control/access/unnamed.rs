@@ -1,0 +1,51 @@
+//! Requests of which a trusted proxy does not say whose they are: counted, and told to the operator, whose proxy has to be corrected.
+
+use crate::buckets::Buckets;
+use crate::control::Control;
+use crate::error::Chain;
+use crate::model::events::NewEvent;
+use crate::store::events;
+use serde_json::json;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// The event that tells of them.
+pub const EVENT: &str = "proxy.unnamed";
+/// Lines and events about one proxy: one in ten minutes.
+const TOLD_PER_S: f64 = 1.0 / 600.0;
+/// Characters of a proxy's word that are told.
+const WORD_CHARS_MAX: usize = 100;
+
+/// How many there were since the start.
+pub struct Unnamed {
+    count: AtomicU64,
+    told: Buckets<IpAddr>,
+}
+
+impl Default for Unnamed {
+    fn default() -> Unnamed {
+        Unnamed { count: AtomicU64::new(0), told: Buckets::new(TOLD_PER_S, 1.0) }
+    }
+}
+
+impl Unnamed {
+    /// Requests since the start.
+    pub fn count(&self) -> u64 {
+        self.count.load(Relaxed)
+    }
+}
+
+/// Counts a request for which this proxy gave this word in place of its client's address.
+pub fn note(control: &Control, proxy: IpAddr, word: &str) {
+    let count = control.unnamed.count.fetch_add(1, Relaxed) + 1;
+    if control.unnamed.told.take(proxy).is_err() {
+        return;
+    }
+    let word: String = word.chars().take(WORD_CHARS_MAX).collect();
+    log::warn!(target: "api", event = EVENT, proxy:% = proxy, word = word, requests = count; "A trusted proxy does not say whose request it passes on");
+    let fields = json!({ "proxy": proxy.to_string(), "word": word, "requests": count });
+    let recorded = control.store.write(move |w| events::record(w, NewEvent::at("warning", "cluster", EVENT, fields)).map(drop));
+    if let Err(e) = recorded {
+        log::warn!(target: "api", event = "proxy.unrecorded", error:% = Chain(&e); "That a proxy does not name its clients could not be recorded");
+    }
+}

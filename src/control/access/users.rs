@@ -1,0 +1,160 @@
+//! Users: made, given another role or password, removed. The cluster is never left without an admin.
+
+use crate::control::access::auth;
+use crate::control::access::sessions::Sessions;
+use crate::control::versions::{Condition, Versioned};
+use crate::control::{Control, guard};
+use crate::crypto::{self, password};
+use crate::error::{Error, Result};
+use crate::model::events::NewEvent;
+use crate::model::ids::is_id;
+use crate::model::users::{Credential, Person, Role, User};
+use crate::model::{Page, Paging};
+use crate::store::{Read, Store, Write, api_tokens, events, sessions, users};
+use serde_json::json;
+use std::sync::Arc;
+
+/// Characters of a password that the server makes: a hundred bits.
+const MADE_CHARS: usize = 20;
+
+/// A page of users.
+pub fn list(control: &Control, paging: &Paging) -> Result<Page<Person>> {
+    control.store.read(|r| users::page(r, paging))
+}
+
+/// One user.
+pub fn show(control: &Control, name: &str) -> Result<Versioned<Person>> {
+    Versioned::of(control.store.read(|r| found(r, name))?)
+}
+
+fn found(read: &Read, name: &str) -> Result<Person> {
+    users::by_name(read, name)?.map(|account| account.person).ok_or_else(missing)
+}
+
+fn missing() -> Error {
+    Error::not_found("User")
+}
+
+/// Makes a user.
+pub fn create(control: &Control, name: String, role: Role, password: &str, must_change: bool, by: &User) -> Result<Versioned<Person>> {
+    let hash = auth::hashed(control, password)?;
+    let (live, by) = (Arc::clone(&control.sessions), by.clone());
+    control.store.write(move |w| {
+        guard::check(w)?;
+        still_admin(w, &live, &by)?;
+        users::insert(w, &name, &hash, role, must_change)?;
+        events::record(w, NewEvent::info("auth", "user.create", json!({"username": name, "role": role})))?;
+        Versioned::of(found(w, &name)?)
+    })
+}
+
+/// Gives a user another role, which ends that user's sessions.
+pub fn set_role(control: &Control, name: String, condition: Condition, role: Option<Role>) -> Result<Versioned<Person>> {
+    let live = Arc::clone(&control.sessions);
+    control.store.write(move |w| {
+        guard::check(w)?;
+        let person = found(w, &name)?;
+        condition.check(&person)?;
+        if let Some(role) = role.filter(|role| *role != person.role) {
+            keeps_an_admin(w, &person, role)?;
+            users::set_role(w, &name, role)?;
+            sessions::delete_of_user(w, &name)?;
+            live.forget_user(w, &name);
+            let fields = json!({"username": name, "from": person.role, "to": role});
+            events::record(w, NewEvent::info("auth", "user.role", fields))?;
+        }
+        Versioned::of(found(w, &name)?)
+    })
+}
+
+/// Refuses to take the last admin's role.
+fn keeps_an_admin(read: &Read, person: &Person, role: Role) -> Result<()> {
+    if person.role == Role::Admin && role != Role::Admin && users::other_admins(read, &person.name)? == 0 {
+        return Err(Error::Conflict("This is the only admin; make somebody else one first.".into()));
+    }
+    Ok(())
+}
+
+/// Removes a user, with all sessions and API tokens.
+pub fn delete(control: &Control, name: String, condition: Condition, by: &User) -> Result<()> {
+    if name == by.name {
+        return Err(Error::Conflict("You cannot delete yourself; another admin can.".into()));
+    }
+    let live = Arc::clone(&control.sessions);
+    control.store.write(move |w| {
+        guard::check(w)?;
+        let person = found(w, &name)?;
+        condition.check(&person)?;
+        keeps_an_admin(w, &person, Role::Viewer)?;
+        users::delete(w, &name)?;
+        live.forget_user(w, &name);
+        events::record(w, NewEvent::at("warning", "auth", "user.delete", json!({"username": name, "role": person.role}))).map(drop)
+    })?;
+    control.setup.forget_when_done(&control.store);
+    Ok(())
+}
+
+/// Gives somebody else a new password, which must be changed at the next sign-in; ends that user's sessions.
+pub fn set_password(control: &Control, name: String, password: &str, by: &User) -> Result<()> {
+    if name == by.name {
+        return Err(Error::Conflict("Your own password is changed by POST /auth/password, with the current one.".into()));
+    }
+    let hash = auth::hashed(control, password)?;
+    let (live, by) = (Arc::clone(&control.sessions), by.clone());
+    control.store.write(move |w| {
+        still_admin(w, &live, &by)?;
+        put_password(w, &name, &hash, true)?;
+        live.forget_user(w, &name);
+        events::record(w, NewEvent::at("warning", "auth", "user.set_password", json!({"username": name}))).map(drop)
+    })?;
+    control.setup.forget_when_done(&control.store);
+    Ok(())
+}
+
+/// Refuses an admin who is none any more: between the gate and here was the wait for a turn to hash a password, and whoever is removed
+/// must not go on making others.
+fn still_admin(read: &Read, live: &Sessions, by: &User) -> Result<()> {
+    let goes_on = match &by.credential {
+        Credential::Session(id) => sessions::user_of(read, id)?.is_some() || live.is_without_row(id),
+        Credential::ApiToken(_) => false,
+        // It ends with the server, and is nobody's who could be removed.
+        Credential::Local => return Ok(()),
+    };
+    match users::by_name(read, &by.name)? {
+        Some(account) if goes_on && account.person.role == Role::Admin => Ok(()),
+        _ => Err(Error::unauthenticated()),
+    }
+}
+
+fn put_password(write: &Write, name: &str, hash: &str, must_change: bool) -> Result<()> {
+    let account = users::by_name(write, name)?.ok_or_else(missing)?;
+    users::set_password(write, name, hash, account.password_version, must_change)?;
+    sessions::delete_of_user(write, name).map(drop)
+}
+
+/// Gives a user a new password from the server's own machine, while the server runs or not; makes the user as an admin where there is
+/// none of that name. Without a password it makes one. Ends the user's sessions and API tokens. Gives the password, and whether the user
+/// was made.
+pub fn reset_password(store: &Store, name: String, password: Option<String>) -> Result<(String, bool)> {
+    if !is_id(&name) {
+        return Err(Error::Malformed(format!("{name:?} cannot be the name of a user: 1 to 64 characters of A-Z a-z 0-9 . _ : -")));
+    }
+    let password = password.unwrap_or_else(|| crypto::random_words(MADE_CHARS).to_lowercase());
+    auth::check_length(&password, "new_password")?;
+    let hash = password::hash(&password)?;
+    store
+        .write(move |w| {
+            let known = users::by_name(w, &name)?.is_some();
+            if known {
+                put_password(w, &name, &hash, false)?;
+                // Whoever needs this way in may have lost more than a password.
+                api_tokens::delete_of_owner(w, &name)?;
+            } else {
+                users::insert(w, &name, &hash, Role::Admin, false)?
+            }
+            let fields = json!({"username": name, "created": !known});
+            events::record(w, NewEvent::at("warning", "auth", "user.reset_password", fields))?;
+            Ok(!known)
+        })
+        .map(|made| (password, made))
+}

@@ -1,0 +1,152 @@
+//! How busy a node was over the last day, as its heartbeats told: memory, not disk, like the lease that it lives in.
+//!
+//! A step is ten minutes and keeps its highest figures in four bytes, so a day of a node takes 576 bytes, and a fleet of ten thousand
+//! less than six MiB. It begins anew with the control plane.
+
+use crate::clock::Timestamp;
+use crate::model::Object;
+use serde_json::Value;
+
+/// Seconds of a step. Nodes take their figures anew every five minutes.
+pub const STEP_S: u64 = 600;
+/// Steps that are kept: a day.
+pub const STEPS: usize = 144;
+/// A load is kept in hundredths.
+const LOAD_SCALE: f64 = 100.0;
+/// A used share is kept in halves of a hundredth.
+const SHARE_SCALE: f64 = 200.0;
+
+/// The highest figures of a step, each one more than what it stands for: zero is not known.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(in crate::control) struct Sample {
+    load: u16,
+    memory: u8,
+    disk: u8,
+}
+
+impl Sample {
+    /// Reads what a node reports; `None` where nothing of it is here.
+    pub(in crate::control) fn of(report: &Object) -> Option<Sample> {
+        let number = |key: &str| report.get(key).and_then(Value::as_f64).filter(|n| *n >= 0.0);
+        // Casts of floats stop at the bounds of what they are cast to.
+        let used = |available: &str, total: &str| {
+            let (free, all) = (number(available)?, number(total).filter(|all| *all > 0.0)?);
+            Some(((1.0 - (free / all).min(1.0)) * SHARE_SCALE).round() as u8 + 1)
+        };
+        let sample = Sample {
+            load: number("load_1m").map_or(0, |load| ((load * LOAD_SCALE).round() as u16).saturating_add(1)),
+            memory: used("memory_available_bytes", "memory_total_bytes").unwrap_or(0),
+            disk: used("disk_available_bytes", "disk_total_bytes").unwrap_or(0),
+        };
+        (sample != Sample::default()).then_some(sample)
+    }
+}
+
+/// Figures of the last day, a step each; a node that tells none takes no room.
+#[derive(Debug, Clone, Default)]
+pub(in crate::control) struct LoadHistory {
+    /// A ring: the sample of a step is at its number modulo [`STEPS`].
+    samples: Option<Box<[Sample; STEPS]>>,
+    /// The newest step that something was told in.
+    newest: u64,
+}
+
+/// A day of a node, the oldest step first; `None` where nothing was told.
+#[derive(Debug, PartialEq)]
+pub struct LoadDay {
+    /// The start of the control plane, where that is not yet a day ago.
+    pub since: Option<Timestamp>,
+    /// Processes that ran or waited, averaged over a minute.
+    pub load: Vec<Option<f64>>,
+    /// Used shares, 0 to 1.
+    pub memory: Vec<Option<f64>>,
+    /// The same, of the file system that holds the node's data.
+    pub disk: Vec<Option<f64>>,
+}
+
+impl LoadHistory {
+    /// Takes note of what was told in a step.
+    pub(in crate::control) fn note(&mut self, step: u64, told: Sample) {
+        let samples = self.samples.get_or_insert_with(|| Box::new([Sample::default(); STEPS]));
+        // What was not told in between is not known, and what was there a day ago is over.
+        for passed in (self.newest + 1..=step).rev().take(STEPS) {
+            samples[passed as usize % STEPS] = Sample::default();
+        }
+        self.newest = self.newest.max(step);
+        let known = &mut samples[step as usize % STEPS];
+        known.load = known.load.max(told.load);
+        known.memory = known.memory.max(told.memory);
+        known.disk = known.disk.max(told.disk);
+    }
+
+    /// The day that ends with a step.
+    pub(in crate::control) fn day(&self, step: u64) -> LoadDay {
+        let sample = |back: u64| match &self.samples {
+            Some(samples) => {
+                let known = step.checked_sub(back).filter(|of| *of <= self.newest && of + STEPS as u64 > self.newest);
+                known.map_or(Sample::default(), |of| samples[of as usize % STEPS])
+            }
+            None => Sample::default(),
+        };
+        let samples: Vec<Sample> = (0..STEPS as u64).rev().map(sample).collect();
+        let figure = |kept: u16, scale: f64| kept.checked_sub(1).map(|n| f64::from(n) / scale);
+        LoadDay {
+            since: None,
+            load: samples.iter().map(|s| figure(s.load, LOAD_SCALE)).collect(),
+            memory: samples.iter().map(|s| figure(s.memory.into(), SHARE_SCALE)).collect(),
+            disk: samples.iter().map(|s| figure(s.disk.into(), SHARE_SCALE)).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn told(load: f64) -> Sample {
+        let report = json!({"load_1m": load, "memory_total_bytes": 1000, "memory_available_bytes": 250});
+        Sample::of(report.as_object().expect("an object")).expect("figures")
+    }
+
+    /// The loads of a day, those that are known with their distance from its end.
+    fn loads(history: &LoadHistory, step: u64) -> Vec<(usize, f64)> {
+        let day = history.day(step);
+        assert_eq!(day.load.len(), STEPS);
+        day.load.iter().rev().enumerate().filter_map(|(back, load)| load.map(|load| (back, load))).collect()
+    }
+
+    #[test]
+    fn a_day_is_kept_and_what_is_older_is_forgotten() {
+        let mut history = LoadHistory::default();
+        assert_eq!(loads(&history, 7), []);
+        history.note(0, told(1.0));
+        history.note(0, told(0.5));
+        assert_eq!(loads(&history, 0), [(0, 1.0)], "the highest of a step");
+        history.note(3, told(0.25));
+        assert_eq!(loads(&history, 4), [(1, 0.25), (4, 1.0)], "silence is a gap");
+        history.note(STEPS as u64, told(2.0));
+        assert_eq!(loads(&history, STEPS as u64), [(0, 2.0), (STEPS - 3, 0.25)], "the first step is a day ago");
+        assert_eq!(loads(&history, 10 * STEPS as u64), [], "of a node that is silent for days nothing is left");
+        history.note(10 * STEPS as u64, told(3.0));
+        assert_eq!(loads(&history, 10 * STEPS as u64), [(0, 3.0)]);
+        assert_eq!(history.day(10 * STEPS as u64).memory.last(), Some(&Some(0.75)));
+        assert_eq!(size_of::<[Sample; STEPS]>(), 576);
+    }
+
+    #[test]
+    fn figures_that_make_no_sense_are_not_taken() {
+        let of = |report: Value| Sample::of(report.as_object().expect("an object"));
+        for report in [
+            json!({}),
+            json!({"load_1m": "high"}),
+            json!({"load_1m": -1}),
+            json!({"memory_available_bytes": 5}),
+            json!({"disk_total_bytes": 0, "disk_available_bytes": 0}),
+        ] {
+            assert_eq!(of(report.clone()), None, "{report}");
+        }
+        let full = of(json!({"load_1m": 1e300, "disk_total_bytes": 10, "disk_available_bytes": 50})).expect("figures");
+        assert_eq!((full.load, full.memory, full.disk), (u16::MAX, 0, 1), "more free than there is means that nothing is used");
+    }
+}

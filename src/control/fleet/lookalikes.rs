@@ -1,0 +1,102 @@
+//! Ids and names that people take for one another: they differ in case, or in blanks around them, and in nothing else. All of them are
+//! legal, so nothing is refused; it is told in the answer, on the page and by `doctor`.
+
+use crate::control::Control;
+use crate::error::{Chain, Result};
+use crate::store::{Read, nodes, services};
+use std::collections::BTreeMap;
+
+/// An object's id and name.
+pub type Named = (String, String);
+
+/// What the node of this id and name can be taken for, each a sentence.
+pub fn of_node(control: &Control, id: &str, name: &str) -> Vec<String> {
+    // Folding by SQL knows the letters of ASCII only.
+    let alike = |r: &Read| if name.is_ascii() { nodes::alike(r, id, &folded(id), &folded(name)) } else { nodes_named(r) };
+    sentences("node", id, name, &others(control, alike))
+}
+
+/// The same of a service.
+pub fn of_service(control: &Control, id: &str, name: &str) -> Vec<String> {
+    sentences("service", id, name, &others(control, services::ids_and_names))
+}
+
+/// All there are; none where they cannot be read now. Warnings stand beside the answer to what was done: a join whose answer is lost has
+/// used its token up.
+fn others(control: &Control, named: impl FnOnce(&Read) -> Result<Vec<Named>>) -> Vec<Named> {
+    control.store.read(named).unwrap_or_else(|e| {
+        log::warn!(target: "store", event = "names.unread", error:% = Chain(&e); "Names could not be compared with others");
+        Vec::new()
+    })
+}
+
+/// Every node and every service that can be taken for another of its kind, as groups that read alike.
+pub fn all(read: &Read) -> Result<Vec<String>> {
+    Ok([groups("nodes", &nodes_named(read)?), groups("services", &services::ids_and_names(read)?)].concat())
+}
+
+fn nodes_named(read: &Read) -> Result<Vec<Named>> {
+    let mut all: Vec<Named> = nodes::names(read)?.into_iter().map(|(id, name, _)| (id, name)).collect();
+    all.sort();
+    Ok(all)
+}
+
+/// A text as somebody reads it who does not look closely.
+fn folded(text: &str) -> String {
+    text.trim().to_lowercase()
+}
+
+fn sentences(what: &str, id: &str, name: &str, all: &[Named]) -> Vec<String> {
+    let (own_id, own_name) = (folded(id), folded(name));
+    let mut found = Vec::new();
+    for (other, other_name) in all.iter().filter(|(other, _)| other != id) {
+        if folded(other) == own_id {
+            found.push(format!("The id {id:?} differs only in case from {other:?}, another {what}'s."));
+        }
+        if folded(other_name) == own_name {
+            found.push(format!("The name {name:?} differs only in case or blanks from {other_name:?}, that of the {what} {other}."));
+        }
+    }
+    if name.trim() != name {
+        found.push(format!("The name {name:?} has blanks around it, and is kept so."));
+    }
+    found
+}
+
+fn groups(what: &str, all: &[Named]) -> Vec<String> {
+    let mut alike: BTreeMap<(bool, String), Vec<String>> = BTreeMap::new();
+    for (id, name) in all {
+        alike.entry((true, folded(id))).or_default().push(format!("{id:?}"));
+        alike.entry((false, folded(name))).or_default().push(format!("{name:?}"));
+    }
+    let group = |((is_id, _), group): ((bool, String), Vec<String>)| {
+        let which = if is_id { "ids" } else { "names" };
+        (group.len() > 1).then(|| format!("the {which} {} of {what}", group.join(" and ")))
+    };
+    alike.into_iter().filter_map(group).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_reads_alike_is_told_and_nothing_else_is() {
+        let all: Vec<Named> = [("pi", "pi"), ("Pi", "Pi"), ("b", "\u{c9}cole "), ("c", "\u{e9}cole"), ("d", "pie"), ("e", "p i")]
+            .map(|(id, name)| (id.to_string(), name.to_string()))
+            .to_vec();
+        assert_eq!(sentences("node", "PI", "x", &all).len(), 2, "an id like two others");
+        assert_eq!(sentences("node", "pi", "pi", &all).len(), 2, "one other, by id and by name");
+        assert_eq!(sentences("node", "b", "\u{c9}cole ", &all).len(), 2, "like another, and with a blank");
+        assert_eq!(sentences("node", "f", "p  i", &all), [""; 0]);
+        let told = groups("nodes", &all);
+        assert_eq!(
+            told,
+            [
+                "the names \"pi\" and \"Pi\" of nodes",
+                "the names \"\u{c9}cole \" and \"\u{e9}cole\" of nodes",
+                "the ids \"pi\" and \"Pi\" of nodes"
+            ]
+        );
+    }
+}

@@ -1,0 +1,12 @@
+//! The fleet: nodes, their leases and what they report, and the update of their programs.
+
+pub mod leases;
+pub mod load_history;
+pub mod lookalikes;
+pub mod node_runs;
+pub mod node_self;
+pub mod nodes;
+mod signing_times;
+mod unstored;
+pub mod updates;
+pub mod wireguard;

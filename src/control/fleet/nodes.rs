@@ -1,0 +1,240 @@
+//! Nodes: what an operator may do with one.
+
+use crate::clock::{self, Timestamp};
+use crate::control::once::{Created, Once};
+use crate::control::versions::{Condition, Versioned};
+use crate::control::{Control, guard, limits, settings};
+use crate::error::{Error, Result};
+use crate::model::events::NewEvent;
+use crate::model::leases::LeaseState;
+use crate::model::nodes::{ListedNode, Node, NodeChange, NodeFilter};
+use crate::model::{Object, Page, Paging};
+use crate::store::{Write, events, nodes, routers};
+use serde_json::{Value, json};
+
+/// Seconds of a day.
+const DAY_S: i64 = 86_400;
+
+/// A page of nodes, with their leases laid over.
+pub fn list(control: &Control, paging: &Paging, filter: &NodeFilter) -> Result<Page<ListedNode>> {
+    let mut page = match filter.is_empty() {
+        true => control.store.read(|r| nodes::page(r, paging))?,
+        false => {
+            let states = filter.lease_state.map(|_| control.leases.states());
+            let ids = |wanted: &dyn Fn(LeaseState) -> bool| {
+                let states = states.iter().flatten();
+                Some(states.filter(|(_, state)| wanted(*state)).map(|(id, _)| id.clone()).collect::<Vec<_>>())
+            };
+            let (among, not_among) = match filter.lease_state {
+                None => (None, None),
+                // Who has no lease is not in the table.
+                Some(LeaseState::Unknown) => (None, ids(&|_| true)),
+                Some(wanted) => (ids(&|state| state == wanted), None),
+            };
+            let wanted = nodes::Wanted { role: filter.role.as_deref(), labels: &filter.labels, among, not_among };
+            control.store.read(|r| nodes::page_of(r, paging, &wanted))?
+        }
+    };
+    for node in &mut page.items {
+        control.leases.overlay(node);
+    }
+    Ok(page)
+}
+
+/// One node.
+pub fn show(control: &Control, id: &str) -> Result<Versioned<Node>> {
+    let node = control.store.read(|r| nodes::by_id(r, id))?.ok_or_else(missing)?;
+    Ok(Versioned::of(node)?.with(|node| control.leases.overlay(node)))
+}
+
+/// Makes a node known before it joins.
+pub fn create(control: &Control, once: Once, id: String, name: String, given: NodeChange) -> Result<Created> {
+    control.store.write(move |w| {
+        guard::check(w)?;
+        once.create(w, |w| {
+            if nodes::by_id(w, &id)?.is_some() {
+                // Before the name, which the same node has.
+                return Err(Error::Conflict("Node id already exists".into()));
+            }
+            let mut node = Node::new(id.clone(), name.clone(), NodeChange::default(), w.now);
+            given.apply_of_operator(&mut node);
+            limits::status_fits("node", &node.status)?;
+            limits::one_more_node(w)?;
+            nodes::insert(w, &node)?;
+            events::record(w, NewEvent::info("nodes", "node.create", json!({"node_id": id, "name": name})))?;
+            nodes::by_id(w, &id)?.ok_or_else(missing)
+        })
+    })
+}
+
+/// Replaces what was given of a node.
+pub fn update(control: &Control, id: String, condition: Condition, change: NodeChange) -> Result<Versioned<Node>> {
+    if change.is_empty() {
+        control.store.read(guard::check)?;
+        return condition.unchanged(show(control, &id)?);
+    }
+    let event = NewEvent::info("nodes", "node.update", json!({"node_id": id}));
+    edit(control, id, condition, event, move |node, _| change.apply_of_operator(node))
+}
+
+/// Takes a node out of scheduling: nothing new comes, and what runs there moves to eligible nodes.
+pub fn cordon(control: &Control, id: String, condition: Condition) -> Result<Versioned<Node>> {
+    mark(control, id, condition, "nodes", "node.cordon", |status, now| {
+        status.insert("schedulable".into(), false.into());
+        status.insert("cordoned_at".into(), now);
+    })
+}
+
+/// Puts a node back into scheduling; a drain ends.
+pub fn uncordon(control: &Control, id: String, condition: Condition) -> Result<Versioned<Node>> {
+    mark(control, id, condition, "nodes", "node.uncordon", |status, now| {
+        status.insert("schedulable".into(), true.into());
+        status.insert("draining".into(), false.into());
+        status.remove("drain_state");
+        status.insert("uncordoned_at".into(), now);
+    })
+}
+
+/// Takes a node out of scheduling and asks for everything on it to be moved.
+pub fn drain(control: &Control, id: String, condition: Condition) -> Result<Versioned<Node>> {
+    mark(control, id, condition, "nodes", "node.drain", |status, now| {
+        status.insert("draining".into(), true.into());
+        status.insert("schedulable".into(), false.into());
+        status.insert("drain_state".into(), "draining".into());
+        status.insert("drain_requested_at".into(), now);
+    })
+}
+
+/// Asks for a reboot.
+pub fn mark_reboot(control: &Control, id: String, condition: Condition) -> Result<Versioned<Node>> {
+    mark(control, id, condition, "nodes", "node.reboot_marker", |status, now| {
+        status.insert("reboot_requested_at".into(), now);
+    })
+}
+
+/// Asks the node for new WireGuard keys.
+pub fn rotate_wg_keys(control: &Control, id: String, condition: Condition) -> Result<Versioned<Node>> {
+    mark(control, id, condition, "wireguard", "node.rotate_keys", |status, now| {
+        status.insert("wg_key_rotation_requested_at".into(), now);
+    })
+}
+
+/// Takes a node away and revokes its identity at once. Refused while replicas are placed there, unless by force.
+pub fn delete(control: &Control, id: String, condition: Condition, force: bool) -> Result<()> {
+    remove(control, id, condition, force, "node.delete")
+}
+
+/// Nodes that are forgotten in one turn of the pass: other writes go between the turns.
+const FORGET_BATCH: usize = 50;
+
+/// Deletes nodes that have been dead for as long as the setting says and that nothing is placed on.
+pub fn forget_old(control: &Control) -> Result<()> {
+    let old = control.store.read(|r| match settings::number(r, settings::NODE_FORGET_DAYS)? {
+        0 => Ok(Vec::new()),
+        days => nodes::unheard_since(r, clock::now().plus_secs(-days * DAY_S), FORGET_BATCH),
+    })?;
+    // A restart of the control plane gives every node a fresh term to come back in.
+    for id in old.into_iter().filter(|id| control.leases.state(id) == LeaseState::Dead) {
+        match remove(control, id, Condition::default(), false, "node.forget") {
+            // Something was placed there, or somebody else deleted it, a moment ago.
+            Err(Error::Conflict(_) | Error::NotFound(_)) => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// Deletes a node in one transaction with its event.
+fn remove(control: &Control, id: String, condition: Condition, force: bool, event: &'static str) -> Result<()> {
+    let table = control.leases.clone();
+    control.store.write(move |w| {
+        guard::check(w)?;
+        let node = nodes::by_id(w, &id)?.ok_or_else(missing)?;
+        condition.check(&node)?;
+        if event == "node.forget" && table.state(&id) != LeaseState::Dead {
+            return Err(Error::Conflict("This node came back.".into()));
+        }
+        let (placed, routed) = (nodes::replicas_on(w, &id)?, routers::naming(w, &id)?);
+        if (placed > 0 || routed > 0) && !force {
+            let why = format!(
+                "{placed} replicas are placed on this node and {routed} router assignments name it. Drain it and delete those first, or delete it with force=true."
+            );
+            return Err(Error::Conflict(why));
+        }
+        routers::delete_naming(w, &id)?;
+        nodes::delete(w, &id)?;
+        let fields = json!({"node_id": id, "name": node.name, "forced": force, "replicas": placed, "router_assignments": routed});
+        events::record(w, NewEvent::at("warning", "nodes", event, fields))?;
+        table.remove(w, &id);
+        Ok(())
+    })
+}
+
+/// The answer where there is no such node.
+pub fn missing() -> Error {
+    Error::not_found("Node")
+}
+
+/// Changes the status of a node and tells of it.
+fn mark(
+    control: &Control,
+    id: String,
+    condition: Condition,
+    category: &'static str,
+    name: &'static str,
+    change: impl FnOnce(&mut Object, Value) + Send + 'static,
+) -> Result<Versioned<Node>> {
+    let event = NewEvent::info(category, name, json!({"node_id": id}));
+    edit(control, id, condition, event, move |node, now| change(&mut node.status, now.to_string().into()))
+}
+
+/// Read, change, write, tell: one transaction.
+fn edit(
+    control: &Control,
+    id: String,
+    condition: Condition,
+    event: NewEvent,
+    change: impl FnOnce(&mut Node, Timestamp) + Send + 'static,
+) -> Result<Versioned<Node>> {
+    let table = control.leases.clone();
+    let node = control.store.write(move |w: &Write| {
+        guard::check(w)?;
+        let mut node = nodes::by_id(w, &id)?.ok_or_else(missing)?;
+        condition.check(&node)?;
+        change(&mut node, w.now);
+        limits::status_fits("node", &node.status)?;
+        nodes::update(w, &node)?;
+        node.updated_at = w.now;
+        events::record(w, event)?;
+        table.status_changed(&id);
+        Versioned::of(node)
+    })?;
+    Ok(node.with(|node| control.leases.overlay(node)))
+}
+
+impl Node {
+    /// A node that has not joined yet.
+    pub(in crate::control) fn new(id: String, name: String, given: NodeChange, now: Timestamp) -> Node {
+        let mut node = Node {
+            seq: 0,
+            id,
+            name,
+            roles: Vec::new(),
+            labels: Default::default(),
+            mesh_ip: None,
+            mesh_ip_given: None,
+            status: Object::new(),
+            api_endpoint: None,
+            capacity: None,
+            reserved: None,
+            heartbeat_at: None,
+            lease_expires_at: None,
+            identity_fingerprint: None,
+            identity_expires_at: None,
+            created_at: now,
+            updated_at: now,
+        };
+        given.apply(&mut node);
+        node
+    }
+}

@@ -1,0 +1,335 @@
+//! Updates of the fleet: ring after ring, and no further where nodes fail or are lost. Nodes are told which version of which channel is
+//! wanted, and nothing else: from where and how is a matter of their own settings, and what they install is what the release key has signed.
+
+use crate::clock::Timestamp;
+use crate::control::once::{Created, Once};
+use crate::control::versions::Versioned;
+use crate::control::{Control, guard};
+use crate::crypto;
+use crate::error::{Error, Result};
+use crate::model::events::NewEvent;
+use crate::model::leases::LeaseState;
+use crate::model::updates::{EVERYBODY_ELSE, Member, NewUpdate, Request, Update, UpdateState};
+use crate::model::{Page, Paging};
+use crate::store::{Read, Write, events, updates};
+use crate::thread::lock;
+use serde_json::json;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+
+/// What an event or a reason names of failed nodes, at most.
+const NAMED_MAX: usize = 10;
+
+/// What nodes are told, for every heartbeat to look at without a query. Clones share it.
+#[derive(Clone, Default)]
+pub struct Updates(Arc<Mutex<Option<Told>>>);
+
+struct Told {
+    request: Request,
+    nodes: HashSet<String>,
+}
+
+impl Updates {
+    /// What this node is told.
+    pub(in crate::control) fn told(&self, node_id: &str) -> Option<Request> {
+        lock(&self.0).as_ref().filter(|told| told.nodes.contains(node_id)).map(|told| told.request.clone())
+    }
+
+    fn tell(&self, told: Option<Told>) {
+        *lock(&self.0) = told;
+    }
+
+    /// Nodes are told nothing any more, once the transaction that ends or holds the update is durable.
+    fn silence(&self, write: &Write) {
+        let updates = self.clone();
+        write.on_commit(move || updates.tell(None));
+    }
+}
+
+/// The nodes that have an identity, with the state of their leases.
+type Leases = HashMap<String, LeaseState>;
+
+fn lives(leases: &Leases, node_id: &str) -> bool {
+    leases.get(node_id) == Some(&LeaseState::Alive)
+}
+
+/// What is to become of an update that runs.
+#[derive(Debug, PartialEq)]
+enum Next {
+    /// Nothing new.
+    Same,
+    /// Too many nodes failed or are lost: why.
+    Halt(String),
+    /// All of the ring is at the version, or is not any more.
+    RingDone(bool),
+    /// The wait after the ring is over.
+    WaitOver,
+}
+
+/// Decides, from what is seen at this moment.
+fn next(update: &Update, members: &[Member], leases: &Leases, now: Timestamp) -> Next {
+    let request_id = update.request().id;
+    let reached =
+        |m: &&Member| leases.contains_key(&m.node_id) && update.ring_of(m.label.as_deref()).is_some_and(|ring| ring <= update.ring);
+    let failed: Vec<&Member> = members.iter().filter(reached).filter(|m| m.has_failed(&request_id)).collect();
+    let is_failed = |id: &str| failed.iter().any(|m| m.node_id == id);
+    // One that was removed is nobody's loss: an operator did that.
+    let gone = |id: &&String| matches!(leases.get(*id), Some(LeaseState::Dead | LeaseState::Unknown));
+    let lost: Vec<&String> = update.watched.iter().filter(gone).filter(|id| !is_failed(id)).collect();
+    if (failed.len() + lost.len()) as i64 > update.lost_max {
+        let reason = |m: &Member| m.reason.as_deref().filter(|r| !r.is_empty()).map_or(String::new(), |r| format!(" ({r})"));
+        let words = failed.iter().map(|m| format!("{}: {}{}", m.node_id, m.request_state.as_deref().unwrap_or_default(), reason(m)));
+        let words = words.chain(lost.iter().map(|id| format!("{id}: lost")));
+        let named: Vec<String> = words.take(NAMED_MAX).collect();
+        return Next::Halt(format!("{} nodes failed, {} are lost: {}", failed.len(), lost.len(), named.join("; ")));
+    }
+    let wanted = |m: &&Member| {
+        let watched = update.watched.contains(&m.node_id) && !lost.contains(&&m.node_id);
+        (watched || lives(leases, &m.node_id)) && !is_failed(&m.node_id)
+    };
+    let done = members.iter().filter(reached).filter(wanted).all(|m| m.is_at(&update.version) && lives(leases, &m.node_id));
+    match update.ring_done_at {
+        Some(since) if done && now.0 >= since.plus_secs(update.wait_seconds).0 => Next::WaitOver,
+        since if since.is_some() != done => Next::RingDone(done),
+        _ => Next::Same,
+    }
+}
+
+/// The nodes of the rings up to this one that live now.
+fn living(update: &Update, members: &[Member], leases: &Leases) -> Vec<String> {
+    let reached = |m: &&Member| update.ring_of(m.label.as_deref()).is_some_and(|ring| ring <= update.ring) && lives(leases, &m.node_id);
+    members.iter().filter(reached).map(|m| m.node_id.clone()).collect()
+}
+
+/// One look at the update that runs.
+pub fn turn(control: &Control) -> Result<()> {
+    let Some(update) = control.store.read(updates::open)?.filter(|u| u.state == UpdateState::Running) else {
+        control.updates.tell(None);
+        return Ok(());
+    };
+    let leases: Leases = control.leases.states().into_iter().collect();
+    let members = control.store.read(|r| updates::members(r, &update.ring_label))?;
+    let reached = |m: &&Member| update.ring_of(m.label.as_deref()).is_some_and(|ring| ring <= update.ring);
+    let behind = members.iter().filter(reached).filter(|m| !m.is_at(&update.version));
+    control.updates.tell(Some(Told { request: update.request(), nodes: behind.map(|m| m.node_id.clone()).collect() }));
+    let decided = next(&update, &members, &leases, crate::clock::now());
+    if decided == Next::Same {
+        return Ok(());
+    }
+    let told = control.updates.clone();
+    control.store.write(move |w| {
+        // An operator may have been faster.
+        let same = |u: &Update| u.id == update.id && u.state == update.state && u.attempt == update.attempt;
+        let Some(mut update) = updates::open(w)?.filter(same) else { return Ok(()) };
+        match decided {
+            Next::Same => return Ok(()),
+            Next::Halt(reason) => {
+                update.state = UpdateState::Halted;
+                events::record(
+                    w,
+                    NewEvent::at(
+                        "warning",
+                        "updates",
+                        "update.halted",
+                        json!({"update_id": update.id, "ring": update.rings[update.ring], "reason": reason}),
+                    ),
+                )?;
+                update.reason = Some(reason);
+                told.silence(w);
+            }
+            Next::RingDone(done) => update.ring_done_at = done.then_some(w.now),
+            Next::WaitOver if update.ring + 1 == update.rings.len() => {
+                update.state = UpdateState::Completed;
+                record(w, "completed", &update)?;
+            }
+            Next::WaitOver => {
+                update.ring += 1;
+                update.ring_done_at = None;
+                update.watched = living(&update, &members, &leases);
+                record(w, "ring", &update)?;
+            }
+        }
+        updates::put(w, &update)
+    })
+}
+
+fn record(write: &Write, deed: &str, update: &Update) -> Result<()> {
+    let ring = update.rings.get(update.ring);
+    let fields = json!({"update_id": update.id, "version": update.version, "channel": update.channel, "ring": ring});
+    events::record(write, NewEvent::info("updates", &format!("update.{deed}"), fields))?;
+    Ok(())
+}
+
+/// A page of updates, newest first.
+pub fn list(control: &Control, paging: &Paging) -> Result<Page<Update>> {
+    control.store.read(|r| updates::page(r, paging))
+}
+
+/// One update.
+pub fn show(control: &Control, id: &str) -> Result<Versioned<Update>> {
+    Versioned::of(control.store.read(|r| found(r, id))?)
+}
+
+/// Begins one. There is one at a time: of two that overlap nobody could say which version a node is to have.
+pub fn create(control: &Control, once: Once, new: NewUpdate) -> Result<Created> {
+    let leases: Leases = control.leases.states().into_iter().collect();
+    control.store.write(move |w| {
+        guard::check(w)?;
+        once.create(w, |w| {
+            if let Some(open) = updates::open(w)? {
+                let why = format!("The update {} is {}; cancel it before another begins.", open.id, open.state.as_str());
+                return Err(Error::Conflict(why));
+            }
+            let id = new.id.clone().unwrap_or_else(|| format!("update-{}", crypto::random_hex(8)));
+            if updates::by_id(w, &id)?.is_some() {
+                return Err(Error::Conflict("Update id already exists".to_string()));
+            }
+            updates::insert(w, &id, &new, &[])?;
+            let mut update = found(w, &id)?;
+            let members = updates::members(w, &update.ring_label)?;
+            // A ring that nobody is in would be done at once, and what was to be tried on a few nodes would be all others' next.
+            let lives_in = |at: usize| members.iter().any(|m| lives(&leases, &m.node_id) && update.ring_of(m.label.as_deref()) == Some(at));
+            if let Some(at) = (0..update.rings.len()).find(|at| update.rings[*at] != EVERYBODY_ELSE && !lives_in(*at)) {
+                let (label, ring) = (&update.ring_label, &update.rings[at]);
+                return Err(Error::Conflict(format!("No living node has the label {label}={ring}: label some, or leave that ring out.")));
+            }
+            update.watched = living(&update, &members, &leases);
+            updates::put(w, &update)?;
+            record(w, "started", &update)?;
+            Ok(update)
+        })
+    })
+}
+
+/// Tells nodes nothing more, until it is resumed.
+pub fn pause(control: &Control, id: String) -> Result<Versioned<Update>> {
+    change(control, id, "paused", |update, _| match update.state {
+        UpdateState::Running => Ok(UpdateState::Paused),
+        other => Err(other),
+    })
+}
+
+/// Goes on; nodes that failed try again, and what is lost by now is not waited for.
+pub fn resume(control: &Control, id: String) -> Result<Versioned<Update>> {
+    change(control, id, "resumed", |update, living| match update.state {
+        UpdateState::Paused | UpdateState::Halted => {
+            update.attempt += 1;
+            update.reason = None;
+            update.ring_done_at = None;
+            update.watched = living;
+            Ok(UpdateState::Running)
+        }
+        other => Err(other),
+    })
+}
+
+/// Ends it; what was updated stays so.
+pub fn cancel(control: &Control, id: String) -> Result<Versioned<Update>> {
+    change(control, id, "cancelled", |update, _| match update.state {
+        UpdateState::Running | UpdateState::Paused | UpdateState::Halted => Ok(UpdateState::Cancelled),
+        other => Err(other),
+    })
+}
+
+/// Changes the state of one, or says which state does not let it.
+fn change(
+    control: &Control,
+    id: String,
+    deed: &'static str,
+    to: impl FnOnce(&mut Update, Vec<String>) -> std::result::Result<UpdateState, UpdateState> + Send + 'static,
+) -> Result<Versioned<Update>> {
+    let leases: Leases = control.leases.states().into_iter().collect();
+    let told = control.updates.clone();
+    control.store.write(move |w| {
+        guard::check(w)?;
+        let mut update = found(w, &id)?;
+        let living = living(&update, &updates::members(w, &update.ring_label)?, &leases);
+        let refused = |state: UpdateState| Error::Conflict(format!("This update is {}: it cannot be {deed}.", state.as_str()));
+        update.state = to(&mut update, living).map_err(refused)?;
+        updates::put(w, &update)?;
+        record(w, deed, &update)?;
+        if update.state != UpdateState::Running {
+            told.silence(w);
+        }
+        update.updated_at = w.now;
+        Versioned::of(update)
+    })
+}
+
+fn found(read: &Read, id: &str) -> Result<Update> {
+    updates::by_id(read, id)?.ok_or_else(|| Error::not_found("Update"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn update() -> Update {
+        let at = Timestamp::from_secs(1000);
+        Update {
+            id: "u".into(),
+            channel: "stable".into(),
+            version: "2.1.0".into(),
+            ring_label: "ring".into(),
+            rings: vec!["1".into(), "*".into()],
+            wait_seconds: 60,
+            lost_max: 0,
+            state: UpdateState::Running,
+            reason: None,
+            ring: 0,
+            attempt: 1,
+            watched: vec!["a".into()],
+            ring_done_at: None,
+            created_at: at,
+            updated_at: at,
+        }
+    }
+
+    fn member(id: &str, label: Option<&str>, version: &str) -> Member {
+        let (label, version) = (label.map(String::from), Some(version.to_string()));
+        Member { node_id: id.into(), label, version, request_id: None, request_state: None, reason: None }
+    }
+
+    fn leases(all: &[(&str, LeaseState)]) -> Leases {
+        all.iter().map(|(id, state)| (id.to_string(), *state)).collect()
+    }
+
+    #[test]
+    fn a_ring_is_done_when_all_of_it_are_at_the_version_and_stay_for_the_wait() {
+        let (mut update, now) = (update(), Timestamp::from_secs(2000));
+        let alive = leases(&[("a", LeaseState::Alive), ("b", LeaseState::Alive)]);
+        let members = |a: &str| [member("a", Some("1"), a), member("b", None, "2.0.0")];
+        assert_eq!(next(&update, &members("2.0.0"), &alive, now), Next::Same);
+        assert_eq!(next(&update, &members("2.1.0"), &alive, now), Next::RingDone(true));
+        update.ring_done_at = Some(now);
+        assert_eq!(next(&update, &members("2.2.0"), &alive, now.plus_secs(59)), Next::Same);
+        assert_eq!(next(&update, &members("2.0.0"), &alive, now.plus_secs(59)), Next::RingDone(false));
+        assert_eq!(next(&update, &members("2.1.0"), &alive, now.plus_secs(60)), Next::WaitOver);
+        let stale = leases(&[("a", LeaseState::Stale)]);
+        assert_eq!(next(&update, &members("2.1.0"), &stale, now.plus_secs(60)), Next::RingDone(false), "it is waited for");
+    }
+
+    #[test]
+    fn nodes_that_fail_or_are_lost_stop_it() {
+        let (mut update, now) = (update(), Timestamp::from_secs(2000));
+        let alive = leases(&[("a", LeaseState::Alive), ("b", LeaseState::Alive)]);
+        let mut failed = member("a", Some("1"), "2.0.0");
+        failed.request_id = Some("u.1".into());
+        failed.request_state = Some("rolled_back".into());
+        failed.reason = Some("it did not answer".into());
+        let halt = Next::Halt("1 nodes failed, 0 are lost: a: rolled_back (it did not answer)".into());
+        assert_eq!(next(&update, &[failed.clone()], &alive, now), halt);
+        update.attempt = 2;
+        assert_eq!(next(&update, &[failed.clone()], &alive, now), Next::Same, "that was the attempt before");
+        update.attempt = 1;
+        update.lost_max = 1;
+        assert_eq!(next(&update, &[failed.clone()], &alive, now), Next::RingDone(true), "one may fail");
+        let dead = leases(&[("a", LeaseState::Dead)]);
+        update.lost_max = 0;
+        let members = [member("a", Some("1"), "2.1.0")];
+        assert_eq!(next(&update, &members, &dead, now), Next::Halt("0 nodes failed, 1 are lost: a: lost".into()));
+        update.watched.clear();
+        assert_eq!(next(&update, &members, &dead, now), Next::RingDone(true), "it was dead before");
+        assert_eq!(next(&update, &[], &leases(&[]), now), Next::RingDone(true), "a ring may be empty");
+    }
+}

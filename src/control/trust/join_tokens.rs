@@ -1,0 +1,103 @@
+//! Join tokens: minted for operators, listed without their secret, taken back.
+
+use crate::control::trust::{ca, tls};
+use crate::control::{Control, guard};
+use crate::crypto;
+use crate::error::{Error, Result};
+use crate::model::events::NewEvent;
+use crate::model::join_string::JoinString;
+use crate::model::join_tokens::{Admits, JoinRole, JoinToken, NewJoinToken};
+use crate::model::{Page, Paging};
+use crate::store::{Write, events, join_tokens, settings};
+use serde_json::json;
+
+/// Tokens are forgotten so long after their end: long enough to see who used one.
+const KEPT_S: i64 = 7 * 86_400;
+
+/// What `POST /cluster/bootstrap` answers.
+#[derive(Debug, serde::Serialize)]
+pub struct Bootstrapped {
+    bootstrapped: bool,
+    /// Admits one core node.
+    pub core_token: NewJoinToken,
+    /// Admits one worker node.
+    pub worker_token: NewJoinToken,
+}
+
+/// A page of tokens.
+pub fn list(control: &Control, paging: &Paging) -> Result<Page<JoinToken>> {
+    control.store.read(|r| join_tokens::page(r, paging))
+}
+
+/// Makes a token that admits so.
+pub fn create(control: &Control, admits: Admits, ttl_s: i64) -> Result<NewJoinToken> {
+    let way = Way::here(control)?;
+    control.store.write(move |w| {
+        guard::check(w)?;
+        mint(w, &way, admits, ttl_s)
+    })
+}
+
+/// Takes a token back.
+pub fn delete(control: &Control, id: String) -> Result<()> {
+    control.store.write(move |w| {
+        guard::check(w)?;
+        if !join_tokens::delete(w, &id)? {
+            return Err(Error::not_found("Join token"));
+        }
+        events::record(w, NewEvent::info("cluster", "join_token.delete", json!({"token_id": id})))?;
+        Ok(())
+    })
+}
+
+/// Makes the certificate authority, where there is none.
+pub fn ensure_authority(control: &Control) -> Result<()> {
+    control.ca.ensure().map(drop)
+}
+
+/// Makes the certificate authority, where there is none, and a fresh token for a core and for a worker node.
+pub fn bootstrap(control: &Control, core_ttl_s: i64, worker_ttl_s: i64) -> Result<Bootstrapped> {
+    control.store.read(guard::check)?;
+    let way = Way::here(control)?;
+    control.store.write(move |w| {
+        guard::check(w)?;
+        let first = settings::by_key(w, "cluster_bootstrapped")?.is_none_or(|s| s.value != "true");
+        if first {
+            settings::put(w, "cluster_bootstrapped", "true")?;
+            settings::put(w, "cluster_bootstrapped_at", &w.now.to_string())?;
+            events::record(w, NewEvent::info("cluster", "cluster.bootstrap", json!({})))?;
+        }
+        let core_token = mint(w, &way, JoinRole::Core.into(), core_ttl_s)?;
+        let worker_token = mint(w, &way, JoinRole::Worker.into(), worker_ttl_s)?;
+        Ok(Bootstrapped { bootstrapped: true, core_token, worker_token })
+    })
+}
+
+/// How a machine finds this server and knows it; none where it speaks no TLS, for then a proxy stands before it and proves itself.
+struct Way(Option<(String, Vec<String>)>);
+
+impl Way {
+    fn here(control: &Control) -> Result<Way> {
+        ca::clock_is_right()?;
+        let authority = control.ca.vouching()?.fingerprint_hex();
+        Ok(Way(control.tls.is_some().then(|| (authority, tls::reached_at(&control.config, control.listening)))))
+    }
+
+    fn join_string(&self, role: JoinRole, token: &str) -> Option<String> {
+        let (authority, addresses) = self.0.clone()?;
+        Some(JoinString { role: role.as_str().to_string(), authority, token: token.to_string(), addresses }.text())
+    }
+}
+
+fn mint(write: &Write, way: &Way, admits: Admits, ttl_s: i64) -> Result<NewJoinToken> {
+    join_tokens::prune(write, write.now.plus_secs(-KEPT_S))?;
+    let id = format!("jt-{}", crypto::random_hex(8));
+    let token = crypto::token::join_secret();
+    let expires_at = write.now.plus_secs(ttl_s);
+    join_tokens::insert(write, &id, &crypto::sha256_hex(token.as_bytes()), &admits, expires_at)?;
+    let Admits { role, node_id, mesh_ip } = admits;
+    let fields = json!({"role": role, "token_id": id, "expires_at": expires_at});
+    events::record(write, NewEvent::info("cluster", "join_token.create", fields))?;
+    let join_string = way.join_string(role, &token);
+    Ok(NewJoinToken { id, role, token, join_string, expires_at, node_id, mesh_ip })
+}

@@ -1,0 +1,7 @@
+//! Trust: the cluster's authorities, the server's own certificates, and how a machine becomes a node.
+
+pub mod ca;
+pub mod join;
+pub mod join_tokens;
+pub mod node_names;
+pub mod tls;

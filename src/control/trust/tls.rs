@@ -1,0 +1,294 @@
+//! What the server shows of itself under TLS: to nodes a certificate of the cluster's authority, to everybody else one of the server's
+//! authority or of the operator's own. Both change while the server runs; connections that are open stay open.
+
+use crate::clock::{self, Timestamp};
+use crate::config::Config;
+use crate::control::Control;
+use crate::control::trust::ca;
+use crate::crypto::pki::{self, Ca};
+use crate::crypto::tls::{self, CONTROL_NAME, Shown, Tickets};
+use crate::error::{Chain, Error, Result};
+use crate::model::address::at_port;
+use crate::model::addresses::Addresses;
+use crate::model::join_string::ADDRESSES_MAX;
+pub use crate::sys::addresses::v6_is_alone;
+pub use crate::sys::host::welcome_more;
+use crate::sys::{addresses, host};
+use crate::text;
+use crate::thread::lock;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use rustls::ServerConfig;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::SystemTime;
+
+/// Days that the certificate which the authority issues for the server is valid. It lives in memory only.
+const VALIDITY_DAYS: i64 = 90;
+/// It is renewed so many days before its end.
+const RENEW_DAYS: i64 = 30;
+/// Names in a certificate: a machine with more addresses than that is known by the first ones.
+const NAMES_MAX: usize = 100;
+/// Bytes of the operator's own chain or key.
+const PEM_BYTES_MAX: usize = 1 << 20;
+
+/// How the server speaks TLS now.
+pub struct Tls {
+    config: RwLock<Arc<ServerConfig>>,
+    tickets: Tickets,
+    made: Mutex<Made>,
+    /// What nodes are told of where the server is reached; nothing where no other machine reaches it.
+    told: RwLock<Option<Addresses>>,
+    /// The operator's own certificate, as it could last be read.
+    own: Mutex<Option<Shown>>,
+}
+
+/// Of what the configuration was made.
+#[derive(Clone, PartialEq)]
+struct Made {
+    names: Vec<String>,
+    reached: Vec<String>,
+    /// Fingerprints of the authority that vouches, of the one that issues, and of the one for people.
+    authorities: [String; 3],
+    /// From when on they are good, and when they are to be renewed.
+    good: (Timestamp, Timestamp),
+    files: Option<Stamp>,
+}
+
+/// What tells whether the operator's files have changed.
+type Stamp = [(SystemTime, u64); 2];
+
+impl Tls {
+    /// Prepares TLS; fails where the operator's own certificate cannot be used.
+    pub fn new(config: &Config, ca: &ca::Authority, listening: SocketAddr) -> Result<Tls> {
+        let tickets = Tickets::new()?;
+        let files = stamp(config);
+        let own = config.tls_files.as_ref().map(own).transpose()?;
+        let (names, now) = ((names(config, listening), reached_at(config, listening)), clock::now());
+        let (made, server) = make(ca, &tickets, names, files, own.clone(), now)?;
+        let told = RwLock::new(told(config, ca, listening, &made.reached, now)?);
+        Ok(Tls { config: RwLock::new(server), tickets, made: Mutex::new(made), told, own: Mutex::new(own) })
+    }
+
+    /// Where the server is reached, for nodes.
+    pub fn told(&self) -> Option<Addresses> {
+        self.told.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The names and addresses by which the server may be called.
+    pub fn names(&self) -> Vec<String> {
+        lock(&self.made).names.clone()
+    }
+
+    /// Makes what is shown anew where names, authorities or files have changed, or the certificate's time is almost over. Tells whether it did.
+    fn look(&self, config: &Config, ca: &ca::Authority, listening: SocketAddr, now: Timestamp) -> Result<bool> {
+        let (names, reached) = (names(config, listening), reached_at(config, listening));
+        let mut made = lock(&self.made);
+        let files = stamp(config);
+        let wanted = Made { names, reached, authorities: authorities(ca)?, good: made.good, files };
+        // The clock may have been set back since.
+        if *made == wanted && (made.good.0..made.good.1).contains(&now) {
+            return Ok(false);
+        }
+        let mut last = lock(&self.own);
+        match config.tls_files.as_ref().map(own).transpose() {
+            Ok(own) => *last = own,
+            // Files are replaced one after the other; the next look finds both. What was good stays in use, and what nodes are shown does
+            // not depend on it.
+            Err(e) => {
+                log::error!(target: "system", event = "tls.unchanged", error:% = Chain(&e); "The operator's certificate that is in use stays: the new one cannot be used");
+            }
+        }
+        let (fresh, server) = make(ca, &self.tickets, (wanted.names, wanted.reached), files, last.clone(), now)?;
+        let told = told(config, ca, listening, &fresh.reached, now)?;
+        *made = fresh;
+        *self.told.write().unwrap_or_else(PoisonError::into_inner) = told;
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = server;
+        log::info!(target: "system", event = "tls.changed", names:% = made.names.join(" "); "New connections are shown a new certificate");
+        Ok(true)
+    }
+
+    /// The configuration for the next connection.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Reads the operator's certificate again, whether or not its files look changed.
+pub fn reread(control: &Control) -> Result<()> {
+    if let Some(tls) = &control.tls {
+        lock(&tls.made).files = None;
+    }
+    turn(control)
+}
+
+/// Looks whether the certificates are still what they should be, and makes new ones where not.
+pub fn turn(control: &Control) -> Result<()> {
+    match &control.tls {
+        Some(tls) => tls.look(&control.config, &control.ca, control.listening, clock::now()).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// The names and addresses by which this server may be called, the one for nodes first. No node gets one of them into its certificate.
+pub fn names(config: &Config, listening: SocketAddr) -> Vec<String> {
+    let mut names = vec![CONTROL_NAME.to_string()];
+    let mut add = |name: String| {
+        let fits = name.parse::<IpAddr>().is_ok_and(|ip| !ip.is_unspecified()) || (name.parse::<IpAddr>().is_err() && name.is_ascii());
+        if fits && !name.is_empty() && names.len() < NAMES_MAX && !names.contains(&name) {
+            names.push(name);
+        }
+    };
+    config.tls_names.iter().cloned().for_each(&mut add);
+    config.advertised.iter().map(|(host, _)| host.clone()).for_each(&mut add);
+    add(config.server_host.trim_matches(['[', ']']).to_ascii_lowercase());
+    ["localhost", "127.0.0.1", "::1"].map(str::to_string).into_iter().for_each(&mut add);
+    add(host::name().unwrap_or_default().to_ascii_lowercase());
+    let ip = listening.ip();
+    if ip.is_unspecified() {
+        addresses::all().iter().filter(|(a, _)| hears(config, ip, *a)).map(|(a, _)| a.to_string()).for_each(&mut add);
+    }
+    names
+}
+
+/// What nodes are told, signed by the authority that each of them trusts.
+fn told(config: &Config, ca: &ca::Authority, listening: SocketAddr, reached: &[String], now: Timestamp) -> Result<Option<Addresses>> {
+    if listening.ip().is_loopback() && config.advertised.is_empty() {
+        return Ok(None);
+    }
+    let (urls, at) = (reached.iter().map(|at| format!("https://{at}")).collect::<Vec<_>>(), now.secs());
+    let signature = BASE64_STANDARD.encode(ca.vouching()?.sign(&Addresses::message(&urls, at))?);
+    Ok(Some(Addresses { urls, at, signature }))
+}
+
+/// Whether a server that listens there hears what is sent to this address of the machine.
+fn hears(config: &Config, listening: IpAddr, address: IpAddr) -> bool {
+    match listening {
+        ip if !ip.is_unspecified() => ip.to_canonical() == address,
+        IpAddr::V4(_) => address.is_ipv4(),
+        // One socket is for both, unless the kernel is told otherwise; then there are two, where no address was asked for.
+        IpAddr::V6(_) => address.is_ipv6() || config.server_host.is_empty() || !v6_is_alone(),
+    }
+}
+
+/// Where other machines reach this server, the likeliest first: what the operator says, or else the server's names, then the addresses of the
+/// machine at which it listens.
+pub fn reached_at(config: &Config, listening: SocketAddr) -> Vec<String> {
+    if !config.advertised.is_empty() {
+        return config.advertised.iter().map(|(host, port)| at_port(host, port.unwrap_or(listening.port()))).collect();
+    }
+    let ip = listening.ip();
+    let mut found = if ip.is_unspecified() { addresses::outward() } else { vec![ip] };
+    found.retain(|address| !address.is_loopback() && hears(config, ip, *address));
+    if found.is_empty() {
+        found.push(near(config, ip));
+    }
+    let names = config.tls_names.iter().filter(|name| !name.starts_with('*')).cloned();
+    let mut all: Vec<String> = Vec::new();
+    for host in names.chain(found.iter().map(IpAddr::to_string)) {
+        let at = at_port(&host, listening.port());
+        if all.len() < ADDRESSES_MAX && !all.contains(&at) {
+            all.push(at);
+        }
+    }
+    all
+}
+
+/// The address by which this machine itself reaches a server that listens there.
+pub fn near(config: &Config, listening: IpAddr) -> IpAddr {
+    match listening {
+        ip if !ip.is_unspecified() => ip,
+        ip if hears(config, ip, Ipv4Addr::LOCALHOST.into()) => Ipv4Addr::LOCALHOST.into(),
+        _ => Ipv6Addr::LOCALHOST.into(),
+    }
+}
+
+fn authorities(ca: &ca::Authority) -> Result<[String; 3]> {
+    Ok([ca.vouching()?, ca.ensure()?, ca.showing()?].map(|ca| ca.fingerprint_hex()))
+}
+
+/// Makes what nodes are shown, under one name and no other, and what everybody else is shown, unless the operator has something for them.
+fn make(
+    ca: &ca::Authority,
+    tickets: &Tickets,
+    (names, reached): (Vec<String>, Vec<String>),
+    files: Option<Stamp>,
+    own: Option<Shown>,
+    now: Timestamp,
+) -> Result<(Made, Arc<ServerConfig>)> {
+    let (vouching, showing) = (ca.vouching()?, ca.showing()?);
+    let issue = |by: &Ca, names: &[String], above: &str| {
+        let (cert, key) = by.issue_server(names, VALIDITY_DAYS, now)?;
+        Shown::from_pem(&(cert + above), &key).map_err(|why| Error::fault("issue the server's certificate", why))
+    };
+    // Whoever knows only the fingerprint of the authority finds it in the chain.
+    let to_nodes = issue(&vouching, &[CONTROL_NAME.to_string()], vouching.cert_pem())?;
+    let to_others = match own {
+        Some(own) => own,
+        None => issue(&showing, &names[1..], &vouching.vouch_for(&showing, VALIDITY_DAYS, now)?)?,
+    };
+    let authorities_pem = [vouching.cert_pem().to_string(), ca.ensure()?.cert_pem().to_string()];
+    let server = tls::server(to_nodes, to_others, &authorities_pem, tickets)?;
+    let good = (now.plus_secs(-pki::BACKDATED_S), now.plus_secs((VALIDITY_DAYS - RENEW_DAYS) * 86_400));
+    let made = Made { names, reached, authorities: authorities(ca)?, good, files };
+    Ok((made, server))
+}
+
+/// The chain of the operator's own certificate, in PEM, once it is sure that it can be used with its key.
+pub fn own_certificate(chain: &Path, key: &Path) -> Result<String> {
+    own(&(chain.to_path_buf(), key.to_path_buf()))?;
+    pem(chain)
+}
+
+/// A file of PEM.
+fn pem(path: &Path) -> Result<String> {
+    text::file(path, PEM_BYTES_MAX).map_err(|why| Error::Unavailable(format!("The file {why}.")))
+}
+
+/// The operator's own certificate.
+fn own((chain_path, key_path): &(PathBuf, PathBuf)) -> Result<Shown> {
+    let (chain, key) = (pem(chain_path)?, pem(key_path)?);
+    let unusable = |why| {
+        Error::Unavailable(format!(
+            "The certificate in {} with the key in {} cannot be used: {why}.",
+            chain_path.display(),
+            key_path.display()
+        ))
+    };
+    let shown = Shown::from_pem(&chain, &key).map_err(unusable)?;
+    if pki::validity(&chain).is_some_and(|(_, ends)| ends < clock::now()) {
+        log::warn!(target: "system", event = "tls.expired", path:% = chain_path.display(); "The certificate has expired; clients will refuse it");
+    }
+    Ok(shown)
+}
+
+fn stamp(config: &Config) -> Option<Stamp> {
+    let of = |path: &PathBuf| fs::metadata(path).and_then(|m| Ok((m.modified()?, m.len())));
+    // A file that is away for a moment is seen again at the next look; one that is away at the start is told by reading it.
+    config.tls_files.as_ref().and_then(|(chain, key)| Some([of(chain).ok()?, of(key).ok()?]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_certificate_is_renewed_before_its_end_and_when_a_name_is_added() {
+        let dir = std::env::temp_dir().join(format!("uptimemesh-tls-{}", std::process::id()));
+        let mut config = Config::for_dir(&dir);
+        let listening = SocketAddr::from(([127, 0, 0, 1], 1));
+        let ca = ca::Authority::new(config.pki_dir.clone()).expect("an authority");
+        let tls = Tls::new(&config, &ca, listening).expect("a certificate");
+        let look = |config: &Config, days: i64| tls.look(config, &ca, listening, clock::now().plus_secs(days * 86_400)).expect("a look");
+        assert!(!look(&config, 0));
+        assert!(!look(&config, VALIDITY_DAYS - RENEW_DAYS - 1));
+        assert!(look(&config, VALIDITY_DAYS - RENEW_DAYS + 1), "a month before its end");
+        assert!(!look(&config, VALIDITY_DAYS - RENEW_DAYS + 1), "once");
+        assert!(look(&config, 0) && !look(&config, 0), "the clock was ahead, and is right again");
+        config.tls_names.push("cp.example".into());
+        assert!(look(&config, 0) && !look(&config, 0), "a name was added");
+        std::fs::remove_dir_all(dir).expect("the directory is ours");
+    }
+}

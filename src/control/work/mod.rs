@@ -1,0 +1,7 @@
+//! Work: what operators want to run, and the requests that others carry out.
+
+pub mod endpoints;
+pub mod replicas;
+pub mod routers;
+pub mod runs;
+pub mod services;

@@ -1,0 +1,186 @@
+//! Replicas: placed by clients or by the scheduler, moved, restarted, taken away.
+
+use crate::control::fleet::nodes as node_rules;
+use crate::control::once::{Created, Once};
+use crate::control::versions::{Condition, Versioned};
+use crate::control::work::services as service_rules;
+use crate::control::{Control, guard, limits};
+use crate::crypto;
+use crate::error::{Error, Result};
+use crate::model::events::NewEvent;
+use crate::model::replicas::{ListedReplica, NewReplica, PlacedBy, Placement, Replica, clear_sickness};
+use crate::model::{Object, Page, Paging};
+use crate::store::{Write, events, nodes, replicas, services};
+use serde_json::{Value, json};
+
+/// A page of replicas; of one service, of one node, or of all.
+pub fn list(control: &Control, paging: &Paging, service_id: Option<&str>, node_id: Option<&str>) -> Result<Page<ListedReplica>> {
+    control.store.read(|r| replicas::page(r, paging, service_id, node_id))
+}
+
+/// One replica.
+pub fn show(control: &Control, id: &str) -> Result<Versioned<Replica>> {
+    Versioned::of(control.store.read(|r| replicas::by_id(r, id))?.ok_or_else(missing)?)
+}
+
+/// Places a replica by hand.
+pub fn create(control: &Control, once: Once, new: NewReplica) -> Result<Created> {
+    control.store.write(move |w| {
+        guard::check(w)?;
+        once.create(w, |w| {
+            limits::status_fits("replica", &new.status)?;
+            let replica = Replica {
+                id: new.id,
+                service_id: new.service_id,
+                node_id: new.node_id,
+                desired_state: new.desired_state,
+                status: new.status,
+                placement: None,
+                created_at: w.now,
+                updated_at: w.now,
+            };
+            if replicas::by_id(w, &replica.id)?.is_some() {
+                return Err(Error::Conflict("Replica id already exists".to_string()));
+            }
+            services::by_id(w, &replica.service_id)?.ok_or_else(service_rules::missing)?;
+            nodes::by_id(w, &replica.node_id)?.ok_or_else(node_rules::missing)?;
+            replicas::insert(w, &replica)?;
+            let fields = json!({"replica_id": replica.id, "service_id": replica.service_id, "node_id": replica.node_id});
+            events::record(w, NewEvent::info("replicas", "replica.create", fields))?;
+            Ok(replica)
+        })
+    })
+}
+
+/// Replaces what a replica should do, what is known of it, or both.
+pub fn update(
+    control: &Control,
+    id: String,
+    condition: Condition,
+    desired_state: Option<String>,
+    status: Option<Object>,
+) -> Result<Versioned<Replica>> {
+    if desired_state.is_none() && status.is_none() {
+        control.store.read(guard::check)?;
+        return condition.unchanged(show(control, &id)?);
+    }
+    edit(control, id, condition, "replica.update", |_, replica| {
+        if let Some(state) = desired_state {
+            replica.desired_state = state;
+        }
+        if let Some(status) = status {
+            replica.status = status;
+        }
+        Ok(json!({"replica_id": replica.id, "service_id": replica.service_id}))
+    })
+}
+
+/// Puts a replica on another node.
+pub fn place(control: &Control, id: String, condition: Condition, target_node_id: String, by: &str) -> Result<Versioned<Replica>> {
+    let by = by.to_string();
+    edit(control, id, condition, "replica.move", move |w, replica| {
+        nodes::by_id(w, &target_node_id)?.ok_or_else(|| Error::not_found("Target node"))?;
+        let from = std::mem::replace(&mut replica.node_id, target_node_id);
+        clear_sickness(&mut replica.status);
+        replica.placement = Some(Placement {
+            action: PlacedBy::Move,
+            reason: format!("{by} moved it"),
+            at: w.now,
+            from_node_id: Some(from.clone()),
+            failures: 0,
+            failed_on: Vec::new(),
+        });
+        Ok(json!({"replica_id": replica.id, "target_node_id": replica.node_id, "source_node_id": from, "by": by}))
+    })
+}
+
+/// Asks for a restart.
+pub fn restart(control: &Control, id: String, condition: Condition) -> Result<Versioned<Replica>> {
+    edit(control, id, condition, "replica.restart", |w, replica| {
+        replica.status.insert("last_restart_at".into(), w.now.to_string().into());
+        Ok(json!({"replica_id": replica.id}))
+    })
+}
+
+/// Asks for a snapshot of its data.
+pub fn snapshot(control: &Control, id: String, condition: Condition) -> Result<Versioned<Replica>> {
+    edit(control, id, condition, "replica.snapshot", |w, replica| {
+        replica.status.insert("last_snapshot_at".into(), w.now.to_string().into());
+        Ok(json!({"replica_id": replica.id}))
+    })
+}
+
+/// Asks for its data to be put back from a snapshot.
+pub fn restore(control: &Control, id: String, condition: Condition, snapshot_id: Option<String>) -> Result<Versioned<Replica>> {
+    edit(control, id, condition, "replica.restore", move |w, replica| {
+        let snapshot_id = snapshot_id.map_or(Value::Null, Value::String);
+        replica.status.insert("last_restore_at".into(), w.now.to_string().into());
+        replica.status.insert("last_restore_snapshot_id".into(), snapshot_id.clone());
+        Ok(json!({"replica_id": replica.id, "snapshot_id": snapshot_id}))
+    })
+}
+
+/// Takes a replica away, and its endpoints.
+pub fn delete(control: &Control, id: String, condition: Condition) -> Result<()> {
+    control.store.write(move |w| {
+        guard::check(w)?;
+        let replica = replicas::by_id(w, &id)?.ok_or_else(missing)?;
+        condition.check(&replica)?;
+        replicas::delete(w, &id)?;
+        let fields = json!({"replica_id": id, "service_id": replica.service_id});
+        events::record(w, NewEvent::info("replicas", "replica.delete", fields))?;
+        Ok(())
+    })
+}
+
+/// The id of the replica that the scheduler makes as the `number`th of a service: the same at every plan, until it is made.
+/// The service's id is cut where both would be too long.
+pub fn made_id(service_id: &str, number: i64) -> String {
+    const SERVICE_CHARS_MAX: usize = 64 - "-replica-".len() - 8;
+    let hash = crypto::sha256_hex(format!("{service_id}\n{number}").as_bytes());
+    // Ids are ASCII.
+    let service = &service_id[..service_id.len().min(SERVICE_CHARS_MAX)];
+    format!("{service}-replica-{}", &hash[..8])
+}
+
+/// The answer where there is no such replica.
+pub fn missing() -> Error {
+    Error::not_found("Replica")
+}
+
+/// Read, change, write, tell: one transaction.
+fn edit(
+    control: &Control,
+    id: String,
+    condition: Condition,
+    name: &'static str,
+    change: impl FnOnce(&Write, &mut Replica) -> Result<Value> + Send + 'static,
+) -> Result<Versioned<Replica>> {
+    control.store.write(move |w| {
+        guard::check(w)?;
+        let mut replica = replicas::by_id(w, &id)?.ok_or_else(missing)?;
+        condition.check(&replica)?;
+        let fields = change(w, &mut replica)?;
+        limits::status_fits("replica", &replica.status)?;
+        replicas::update(w, &replica)?;
+        replica.updated_at = w.now;
+        events::record(w, NewEvent::info("replicas", name, fields))?;
+        Versioned::of(replica)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::made_id;
+    use crate::model::ids::is_id;
+
+    #[test]
+    fn made_ids_are_ids_and_differ() {
+        let long = "s".repeat(64);
+        for service in ["web", &long] {
+            let (a, b) = (made_id(service, 1), made_id(service, 2));
+            assert!(is_id(&a) && a != b && a == made_id(service, 1), "{a}");
+        }
+        assert!(made_id("web", 1).starts_with("web-replica-"));
+    }
+}

@@ -1,0 +1,110 @@
+//! Requests for etcd snapshots, which agents carry out and report on, and for support bundles, which `bundles` carries out unless an agent
+//! has taken one up.
+
+use crate::control::once::{Created, Once};
+use crate::control::versions::{Condition, Versioned};
+use crate::control::{Control, guard};
+use crate::crypto;
+use crate::error::{Error, Result};
+use crate::model::events::NewEvent;
+use crate::model::runs::{Kind, NewRun, Report, Run, RunStatus};
+use crate::model::{Page, Paging};
+use crate::store::{events, runs};
+use serde_json::{Value, json};
+
+/// How clients see a kind.
+struct Words {
+    what: &'static str,
+    category: &'static str,
+    event: &'static str,
+    id: &'static str,
+    prefix: &'static str,
+}
+
+fn words(kind: Kind) -> Words {
+    match kind {
+        Kind::Snapshot => Words { what: "Snapshot", category: "etcd", event: "snapshot", id: "snapshot_id", prefix: "snap" },
+        Kind::Bundle => Words { what: "Support bundle", category: "support", event: "support_bundle", id: "bundle_id", prefix: "bundle" },
+    }
+}
+
+/// An event about a request.
+pub fn event(kind: Kind, deed: &str, id: &str, more: (&str, Value)) -> NewEvent {
+    let words = words(kind);
+    let fields = json!({words.id: id, more.0: more.1});
+    NewEvent::info(words.category, &format!("{}.{deed}", words.event), fields)
+}
+
+/// A page of requests, newest first.
+pub fn list(control: &Control, kind: Kind, paging: &Paging) -> Result<Page<Run>> {
+    control.store.read(|r| runs::page(r, kind, paging))
+}
+
+/// One request.
+pub fn show(control: &Control, kind: Kind, id: &str) -> Result<Versioned<Run>> {
+    Versioned::of(control.store.read(|r| runs::by_id(r, kind, id))?.ok_or_else(|| missing(kind))?)
+}
+
+/// Asks for one.
+pub fn create(control: &Control, kind: Kind, once: Once, new: NewRun) -> Result<Created> {
+    control.store.write(move |w| {
+        guard::check(w)?;
+        once.create(w, |w| {
+            let id = new.id.clone().unwrap_or_else(|| format!("{}-{}", words(kind).prefix, crypto::random_hex(8)));
+            if runs::by_id(w, kind, &id)?.is_some() {
+                return Err(Error::Conflict(format!("{} id already exists", words(kind).what)));
+            }
+            runs::insert(w, kind, &id, &new)?;
+            events::record(w, event(kind, "requested", &id, ("requested_by", json!(new.requested_by))))?;
+            runs::by_id(w, kind, &id)?.ok_or_else(|| missing(kind))
+        })
+    })
+}
+
+/// Notes what whoever carries it out reports. What is finished stays so.
+pub fn update(control: &Control, kind: Kind, id: String, condition: Condition, report: Report) -> Result<Versioned<Run>> {
+    if report.is_empty() {
+        control.store.read(guard::check)?;
+        return condition.unchanged(show(control, kind, &id)?);
+    }
+    control.store.write(move |w| {
+        guard::check(w)?;
+        let mut run = runs::by_id(w, kind, &id)?.ok_or_else(|| missing(kind))?;
+        condition.check(&run)?;
+        if run.status.is_finished() {
+            return Err(Error::Conflict(format!("This one is {} already.", run.status.as_str())));
+        }
+        let before = run.status;
+        run.status = report.status.unwrap_or(run.status);
+        if before == RunStatus::Running && run.status == RunStatus::Pending {
+            return Err(Error::Conflict("This one is running already.".to_string()));
+        }
+        run.result = report.result.or(run.result);
+        run.error = report.error.or(run.error);
+        runs::update(w, &run)?;
+        run.updated_at = w.now;
+        if run.status != before {
+            events::record(w, event(kind, run.status.as_str(), &id, (kind.result_key(), json!(run.result))))?;
+        }
+        Versioned::of(run)
+    })
+}
+
+/// Deletes a finished one.
+pub fn delete(control: &Control, kind: Kind, id: String, condition: Condition) -> Result<Run> {
+    control.store.write(move |w| {
+        guard::check(w)?;
+        let run = runs::by_id(w, kind, &id)?.ok_or_else(|| missing(kind))?;
+        condition.check(&run)?;
+        if !run.status.is_finished() {
+            return Err(Error::Conflict(format!("This one is {}: only a completed or failed one can be deleted.", run.status.as_str())));
+        }
+        runs::delete(w, kind, &id)?;
+        events::record(w, event(kind, "deleted", &id, ("status", json!(run.status.as_str()))))?;
+        Ok(run)
+    })
+}
+
+pub fn missing(kind: Kind) -> Error {
+    Error::not_found(words(kind).what)
+}

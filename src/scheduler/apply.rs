@@ -1,0 +1,131 @@
+//! Plans put into effect: all of their actions in one transaction, or none.
+
+use super::plan::{self, Plan, Rollout};
+use super::step::Action;
+use super::view::{NodeIndex, View};
+use crate::control::guard;
+use crate::error::{Error, Result};
+use crate::model::events::NewEvent;
+use crate::store::{Write, events, nodes, replicas, services};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Replicas that an event about a drain lists.
+const LISTED_MAX: usize = 20;
+
+/// Carries the plans out. The caller has made sure that the view is still true.
+pub fn plans(write: &Write, view: &View, plans: &[Plan]) -> Result<()> {
+    guard::check(write)?;
+    plan::check(view, plans).map_err(|why| Error::fault("apply a plan", why))?;
+    for plan in plans {
+        if plan.made > 0 {
+            services::count_made(write, &plan.service_id, plan.made)?;
+        }
+        plan.actions.iter().try_for_each(|action| carry_out(write, action, plan.generation))?;
+    }
+    Ok(())
+}
+
+/// Tells of a plan that was carried out.
+pub fn tell(write: &Write, plan: &Plan, by: &str) -> Result<()> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    plan.actions.iter().for_each(|a| *counts.entry(a.step.word()).or_default() += 1);
+    let fields = json!({
+        "service_id": plan.service_id, "desired_replicas": plan.desired_replicas, "actual_replicas": plan.actual_replicas,
+        "replicas_before": plan.replicas_before,
+        "action_count": plan.actions.len(), "warning_count": plan.warnings.len(), "actions": counts, "by": by,
+    });
+    events::record(write, NewEvent::info("scheduler", "scheduler.reconcile", fields)).map(drop)
+}
+
+/// Carries one action out: the replica is created, changed or deleted as its step says.
+fn carry_out(write: &Write, action: &Action, generation: i64) -> Result<()> {
+    let before = replicas::by_id(write, &action.replica_id)?;
+    let is_new = before.is_none();
+    match action.apply(before, generation, write.now).map_err(|why| Error::fault("apply a plan", why))? {
+        Some(replica) if is_new => replicas::insert(write, &replica),
+        Some(replica) => replicas::update(write, &replica),
+        None => replicas::delete(write, &action.replica_id).map(drop),
+    }
+}
+
+/// Tells of each rollout that waits for too long, once.
+pub fn rollouts(write: &Write, view: &View, plans: &[Plan]) -> Result<()> {
+    for (plan, rollout) in late(view, plans) {
+        services::set_rollout_told(write, &plan.service_id, plan.generation)?;
+        let fields = json!({
+            "service_id": plan.service_id, "generation": plan.generation, "outdated": rollout.outdated, "pending": rollout.pending,
+            "waiting_since": rollout.waiting_since, "waiting_seconds": rollout.waiting_seconds,
+        });
+        events::record(write, NewEvent::at("warning", "scheduler", "scheduler.rollout_late", fields))?;
+    }
+    Ok(())
+}
+
+/// Whether one would be told.
+pub fn rollouts_changed(view: &View, plans: &[Plan]) -> bool {
+    late(view, plans).next().is_some()
+}
+
+/// The rollouts that wait for too long and were not told of.
+fn late<'p>(view: &'p View, plans: &'p [Plan]) -> impl Iterator<Item = (&'p Plan, &'p Rollout)> {
+    let waits = |plan: &'p Plan| plan.rollout.as_ref().filter(|r| r.waiting_seconds >= view.rollout_late_s).map(|r| (plan, r));
+    let told = |id: &str| view.service(id).map_or(0, |i| view.services[i].rollout_told);
+    plans.iter().filter_map(waits).filter(move |(plan, _)| told(&plan.service_id) < plan.generation)
+}
+
+/// Notes how far each drain is, after plans of all services: it ends in an event, with what is left and why.
+pub fn drains(write: &Write, view: &View, plans: &[Plan]) -> Result<()> {
+    for (index, node) in (0..).zip(&view.nodes).filter(|(_, node)| node.draining) {
+        let left = nodes::replicas_on(write, &node.id)?;
+        let state = drain_state(left, goes_on(plans, index, &node.id));
+        if node.drain_state == state {
+            continue;
+        }
+        let Some(mut row) = nodes::by_id(write, &node.id)? else { continue };
+        row.status.insert("drain_state".into(), state.into());
+        nodes::update(write, &row)?;
+        let event = match state {
+            "drained" => NewEvent::info("nodes", "node.drained", json!({"node_id": node.id, "left": 0})),
+            "blocked" => {
+                let fields = json!({"node_id": node.id, "left": left, "replicas": stuck(plans, index)});
+                NewEvent::at("warning", "nodes", "node.drain_blocked", fields)
+            }
+            _ => continue,
+        };
+        events::record(write, event)?;
+    }
+    Ok(())
+}
+
+/// Whether a drain would be told anew.
+pub fn drains_changed(view: &View, plans: &[Plan]) -> bool {
+    (0..).zip(&view.nodes).filter(|(_, node)| node.draining).any(|(index, node)| {
+        let on_it = view.services.iter().flat_map(|s| &s.replicas).filter(|r| r.node == Some(index)).count() as u64;
+        moves_from(plans, &node.id) || node.drain_state != drain_state(on_it, goes_on(plans, index, &node.id))
+    })
+}
+
+/// How far a drain is, by the replicas that are left and whether it goes on by itself.
+fn drain_state(left: u64, goes_on: bool) -> &'static str {
+    match (left, goes_on) {
+        (0, _) => "drained",
+        (_, true) => "draining",
+        (_, false) => "blocked",
+    }
+}
+
+/// Whether a drain goes on: something moves now, or will when its time has come.
+fn goes_on(plans: &[Plan], node: NodeIndex, node_id: &str) -> bool {
+    moves_from(plans, node_id) || plans.iter().flat_map(|p| &p.stuck).any(|s| s.node == node && s.waits)
+}
+
+fn moves_from(plans: &[Plan], node_id: &str) -> bool {
+    plans.iter().flat_map(|p| &p.actions).any(|a| a.source_node_id() == Some(node_id))
+}
+
+/// The replicas that stay on a draining node, each with the reason.
+fn stuck(plans: &[Plan], node: NodeIndex) -> Vec<Value> {
+    let all = plans.iter().flat_map(|p| p.stuck.iter().filter(|s| s.node == node));
+    all.take(LISTED_MAX).map(|s| json!({"replica_id": s.replica_id, "reason": s.why})).collect()
+}

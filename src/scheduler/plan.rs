@@ -1,0 +1,538 @@
+//! Plans: from a view of the cluster to what should be done about it. Pure: no clock, no database, nothing changed.
+//!
+//! Of a service, in this order: replicas with a place of their own go there; surplus replicas go; replicas that are lost, sick or on
+//! nodes that are closed move; missing ones are made; of those that run an old generation, some are told to update.
+//! A pin that cannot be kept reserves its place among the desired replicas, and costs no other replica anything.
+
+mod actions;
+mod pins;
+mod rollout;
+
+pub use rollout::Rollout;
+
+use super::place::{Session, State, filters, fits};
+use super::step::{Action, MoveCause, Step};
+use super::view::{NodeIndex, ReplicaView, ServiceView, View};
+use crate::clock::Timestamp;
+use crate::control::work::replicas::made_id;
+use crate::model::leases::LeaseState;
+use crate::model::specs::Mode;
+use serde::Serialize;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet};
+
+/// A replica that was moved because it was sick stays at least so long; doubled with every further move in a row.
+const DWELL_S: i64 = 60;
+/// The doubling ends here: an hour.
+const DWELL_S_MAX: i64 = 3600;
+/// Reasons that a warning lists.
+const REASONS_MAX: usize = 5;
+
+/// What is to be done about a service.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    /// Which service.
+    pub service_id: String,
+    /// Its generation.
+    pub generation: i64,
+    /// Replicas it should have.
+    pub desired_replicas: usize,
+    /// Replicas it has once the actions are carried out.
+    pub actual_replicas: usize,
+    /// Replicas it has before.
+    pub replicas_before: usize,
+    /// Nodes that may take one.
+    pub eligible_nodes: usize,
+    /// Replicas that were told to run the newest generation and do not say that they do; `None` where there are none.
+    pub rollout: Option<Rollout>,
+    /// Whether nothing is done.
+    pub dry_run: bool,
+    /// What somebody should know.
+    pub warnings: Vec<String>,
+    /// What is to be done, in order.
+    pub actions: Vec<Action>,
+    /// When.
+    pub generated_at: Timestamp,
+    /// Replicas that the scheduler makes by it.
+    #[serde(skip)]
+    pub made: i64,
+    /// Seconds until something is due that is not yet.
+    #[serde(skip)]
+    pub due_in_s: Option<i64>,
+    /// Replicas that stay on draining nodes.
+    #[serde(skip)]
+    pub stuck: Vec<Stuck>,
+}
+
+impl Plan {
+    /// Counts the replicas that there are once the actions are carried out.
+    pub fn count(&mut self) {
+        let made = self.actions.iter().filter(|a| matches!(a.step, Step::ScaleUp { .. })).count();
+        let dropped = self.actions.iter().filter(|a| matches!(a.step, Step::ScaleDown { .. })).count();
+        self.actual_replicas = self.replicas_before + made - dropped;
+    }
+}
+
+/// A replica that stays on a draining node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stuck {
+    /// Where.
+    pub node: NodeIndex,
+    /// Which.
+    pub replica_id: String,
+    /// What holds it.
+    pub why: String,
+    /// Whether time alone will move it.
+    pub waits: bool,
+}
+
+/// The plan of one service.
+pub fn one(view: &View, service: usize) -> Plan {
+    Planner::of(&mut State::of(view), view, service).plan()
+}
+
+/// The plans of all services: each sees what those before it take.
+pub fn all(view: &View) -> Vec<Plan> {
+    let mut state = State::of(view);
+    (0..view.services.len()).map(|service| Planner::of(&mut state, view, service).plan()).collect()
+}
+
+/// Goes through plans action by action with the same judge that made them. An error says which one does not hold.
+pub fn check(view: &View, plans: &[Plan]) -> Result<(), String> {
+    let mut state = State::of(view);
+    for plan in plans {
+        let service = view.service(&plan.service_id).map(|i| &view.services[i]).ok_or("a plan of no service")?;
+        for action in &plan.actions {
+            if let Some(source) = action.source_node_id().and_then(|id| view.node(id)) {
+                state.release(source, &service.policy);
+            }
+            let Some(target_id) = action.target_node_id() else { continue };
+            let target = view.node(target_id).ok_or_else(|| format!("{target_id} is no node"))?;
+            if let Some(refusal) = fits(&state, target, &service.policy) {
+                return Err(format!("{} does not fit on {target_id}: {}", action.replica_id, refusal.reason));
+            }
+            state.take(target, &service.policy);
+        }
+    }
+    Ok(())
+}
+
+/// Why a replica should be elsewhere, the most urgent first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Trouble {
+    /// Its node is gone or dead for long enough.
+    Lost(String),
+    /// It is not well.
+    Sick(String),
+    /// Its node says that it cannot work.
+    Unready,
+    /// It has what another one has too, and only one can have: a port of its node, or the node itself.
+    Clash(String),
+    /// Its node has less than the replicas there want.
+    Overfull(String),
+    /// Its node does not suit any more.
+    Closed(String),
+    /// Its node is draining.
+    Drained,
+    /// Its node is dead, but not for long enough: seconds left.
+    Waits(i64),
+}
+
+impl Trouble {
+    fn reason(&self, node_id: &str) -> String {
+        match self {
+            Trouble::Lost(why) | Trouble::Clash(why) | Trouble::Overfull(why) | Trouble::Closed(why) => format!("{why} ({node_id})"),
+            Trouble::Sick(why) => why.clone(),
+            Trouble::Unready => format!("its node is not ready ({node_id})"),
+            Trouble::Drained => format!("the node is draining ({node_id})"),
+            Trouble::Waits(left_s) => format!("its node {node_id} is dead; it moves in {left_s} s"),
+        }
+    }
+}
+
+struct Planner<'s, 'v> {
+    view: &'v View,
+    service: &'v ServiceView,
+    session: Session<'s, 'v>,
+    plan: Plan,
+    /// Replicas that were dealt with already.
+    done: HashSet<&'v str>,
+    /// Whether a warning says already that no node takes a replica.
+    told_none: bool,
+}
+
+impl<'s, 'v> Planner<'s, 'v> {
+    fn of(state: &'s mut State<'v>, view: &'v View, service: usize) -> Planner<'s, 'v> {
+        let service = &view.services[service];
+        let session = Session::begin(state, &service.policy, service.replicas.iter().filter_map(|r| r.node));
+        let plan = Plan {
+            service_id: service.id.clone(),
+            generation: service.generation,
+            desired_replicas: 0,
+            actual_replicas: service.replicas.len(),
+            replicas_before: service.replicas.len(),
+            eligible_nodes: session.eligible().len(),
+            rollout: None,
+            dry_run: true,
+            warnings: service.policy.warnings.clone(),
+            actions: Vec::new(),
+            generated_at: view.now,
+            made: 0,
+            due_in_s: None,
+            stuck: Vec::new(),
+        };
+        Planner { view, service, session, plan, done: HashSet::new(), told_none: false }
+    }
+
+    fn plan(mut self) -> Plan {
+        if let Some(brake) = &self.view.brake {
+            self.plan.warnings.push(format!("Nothing is moved: {brake}"));
+        }
+        match self.service.policy.mode {
+            Mode::PerNode => self.per_node(),
+            Mode::Replicated => self.replicated(),
+        }
+        self.tell_overfull();
+        self.roll();
+        if self.plan.eligible_nodes == 0 && !self.told_none {
+            let why = self.refusals();
+            self.warn(format!("No node is eligible: {why}"));
+        }
+        self.plan.count();
+        self.plan
+    }
+
+    fn replicated(&mut self) {
+        let policy = &self.service.policy;
+        let wanted = policy.desired.unwrap_or(self.service.replicas.len());
+        let desired = wanted.max(policy.pinned.len());
+        if desired > wanted {
+            self.warn(format!("{} replicas are pinned, which is more than the {wanted} that are desired", policy.pinned.len()));
+        }
+        self.plan.desired_replicas = desired;
+        let pins = self.pin();
+        let actual = self.service.replicas.len() + pins.made - pins.dropped;
+        // A pin without a place does not keep another replica alive beyond what is wanted.
+        self.scale_down(actual.saturating_sub(wanted.max(policy.pinned.len() - pins.reserved)));
+        self.move_away();
+        self.scale_up(desired.saturating_sub(actual + pins.reserved));
+    }
+
+    /// What is wrong with where a replica is, or with itself.
+    fn trouble(&self, replica: &ReplicaView) -> Option<Trouble> {
+        let policy = &self.service.policy;
+        let sick = || replica.facts.sickness().filter(|_| policy.reschedule_unhealthy).map(Trouble::Sick);
+        let Some(index) = replica.node else { return Some(Trouble::Lost("its node is gone".into())) };
+        let node = &self.view.nodes[index as usize];
+        match node.lease {
+            LeaseState::Dead => {
+                // An operator who drains a dead node does not wait for it.
+                let left_s = policy.lost_after_s - node.dead_for_s;
+                return Some(if left_s > 0 && !node.draining { Trouble::Waits(left_s) } else { Trouble::Lost("its node is dead".into()) });
+            }
+            _ if node.draining => return Some(sick().unwrap_or(Trouble::Drained)),
+            // A stale node keeps what it has.
+            LeaseState::Stale => return sick(),
+            LeaseState::Alive | LeaseState::Unknown => {}
+        }
+        if let Some(sick) = sick() {
+            return Some(sick);
+        }
+        if !policy.reschedule_unhealthy {
+            return None;
+        }
+        if node.schedulable && !node.ready {
+            return Some(Trouble::Unready);
+        }
+        let selected = || (!node.matches(&policy.selector)).then(|| "the selector does not match its node".to_string());
+        let closed = node.closed().map(|why| format!("its node is {why}")).or_else(selected).map(Trouble::Closed);
+        let clash = || self.session.clash(index).map(Trouble::Clash);
+        closed.or_else(clash).or_else(|| self.session.overfull(index).map(Trouble::Overfull))
+    }
+
+    /// Whether there is a replica of this id, or this round of plans makes one.
+    fn is_taken(&self, replica_id: &str) -> bool {
+        self.session.is_made(replica_id) || self.view.holder(replica_id).is_some()
+    }
+
+    /// Takes so many replicas away: those in trouble first, then those of the most crowded node.
+    fn scale_down(&mut self, surplus: usize) {
+        if surplus == 0 {
+            return;
+        }
+        let pinned = |r: &ReplicaView| self.service.pin(&r.id).is_some();
+        let load = |session: &Session, r: &ReplicaView| r.node.map_or(u32::MAX, |node| session.load(node));
+        let mut heap: BinaryHeap<_> = (0..)
+            .zip(&self.service.replicas)
+            .filter(|(_, r)| !self.done.contains(r.id.as_str()))
+            .map(|(i, r)| (!pinned(r), self.trouble(r).is_some(), load(&self.session, r), self.same_of(r), Reverse(i)))
+            .collect();
+        let mut left = surplus;
+        while left > 0
+            && let Some((unpinned, troubled, before, same, Reverse(i))) = heap.pop()
+        {
+            let replica: &'v ReplicaView = &self.service.replicas[i];
+            let now = (load(&self.session, replica), self.same_of(replica));
+            if now != (before, same) {
+                heap.push((unpinned, troubled, now.0, now.1, Reverse(i)));
+                continue;
+            }
+            let why = match self.trouble(replica) {
+                Some(trouble) => trouble.reason(&replica.node_id),
+                None => format!("its node has {} replicas", now.0),
+            };
+            self.drop_replica(replica, why);
+            left -= 1;
+        }
+    }
+
+    /// Replicas of the service on a replica's node.
+    fn same_of(&self, replica: &ReplicaView) -> u32 {
+        replica.node.map_or(0, |node| self.session.same(node))
+    }
+
+    /// Moves what should be elsewhere.
+    fn move_away(&mut self) {
+        let mut troubled: Vec<(Trouble, &'v ReplicaView)> = Vec::new();
+        let service = self.service;
+        for replica in &service.replicas {
+            if !self.done.contains(replica.id.as_str())
+                && let Some(trouble) = self.trouble(replica)
+            {
+                troubled.push((trouble, replica));
+            }
+        }
+        troubled.sort_by(|a, b| (&a.0, &a.1.id).cmp(&(&b.0, &b.1.id)));
+        let is_away = |t: &Trouble| matches!(t, Trouble::Lost(_) | Trouble::Sick(_) | Trouble::Unready | Trouble::Waits(_));
+        let away = troubled.iter().filter(|(t, _)| is_away(t)).count();
+        let waits_for_some = troubled.iter().any(|(t, _)| matches!(t, Trouble::Waits(_)));
+        let at_once = self.service.policy.max_unavailable.max(1);
+        let (mut drains_left, mut drains_begun) = (at_once.saturating_sub(away), false);
+        let (mut homeless, mut homeless_why) = (0, String::new());
+        for (trouble, replica) in troubled {
+            let still = |now: &dyn Fn(NodeIndex) -> Option<String>| replica.node.is_some_and(|n| now(n).is_some());
+            match trouble {
+                // The other one has moved.
+                Trouble::Clash(_) if !still(&|n| self.session.clash(n)) => continue,
+                Trouble::Overfull(_) if !still(&|n| self.session.overfull(n)) => continue,
+                _ => {}
+            }
+            let silent = replica.node.is_some_and(|n| self.view.nodes[n as usize].lease == LeaseState::Dead);
+            let hold = if self.view.brake.is_some() {
+                Some(("nothing is moved at the moment".to_string(), false))
+            } else if silent && self.view.grace {
+                self.due(1);
+                Some(("the server has just started; its node may come back".to_string(), true))
+            } else if let Trouble::Waits(left_s) = &trouble {
+                self.due(*left_s);
+                Some((trouble.reason(&replica.node_id), true))
+            } else if trouble == Trouble::Drained && drains_left == 0 {
+                Some((
+                    format!("{at_once} of this service may be away at once, and {away} are"),
+                    waits_for_some || drains_begun || self.plan.due_in_s.is_some(),
+                ))
+            } else {
+                self.dwell(replica, &trouble).map(|why| (why, true))
+            };
+            if let Some((why, waits)) = hold {
+                self.stay(replica, &trouble, why, waits);
+                continue;
+            }
+            let avoid: Vec<NodeIndex> = replica.placement.iter().flat_map(|p| &p.failed_on).filter_map(|id| self.view.node(id)).collect();
+            match self.session.best(replica.node, &avoid) {
+                Some((target, score)) => {
+                    if trouble == Trouble::Drained {
+                        drains_left -= 1;
+                        drains_begun = true;
+                    }
+                    let reason = trouble.reason(&replica.node_id);
+                    let blame = matches!(trouble, Trouble::Sick(_) | Trouble::Unready);
+                    self.go(MoveCause::Unhealthy { blame }, replica, target, Some(score), reason);
+                }
+                None => {
+                    if homeless == 0 {
+                        homeless_why = self.refusals();
+                    }
+                    homeless += 1;
+                    self.note_stuck(replica, format!("no other node can take it: {homeless_why}"), false);
+                }
+            }
+        }
+        for replica in service.replicas.iter().filter(|r| !service.policy.reschedule_unhealthy && !self.done.contains(r.id.as_str())) {
+            if let Some(clash) = replica.node.and_then(|n| self.session.clash(n)) {
+                self.plan.warnings.push(format!("{} stays on {}: {clash}", replica.id, replica.node_id));
+            }
+        }
+        if homeless > 0 {
+            self.told_none = true;
+            self.warn(format!("No eligible node for {homeless} replicas that should move: {homeless_why}"));
+        }
+    }
+
+    /// Warns of each node that has less than its replicas want and keeps some of this service.
+    fn tell_overfull(&mut self) {
+        let policy = &self.service.policy;
+        let why = match policy.mode {
+            Mode::PerNode => "one runs on every eligible node",
+            Mode::Replicated if !policy.reschedule_unhealthy => "spec.scheduling.reschedule_unhealthy is false",
+            Mode::Replicated if self.told_none => "no other node can take it",
+            Mode::Replicated => "it is not moved now",
+        };
+        let mut told = BTreeSet::new();
+        for replica in &self.service.replicas {
+            let keeps = |n: &NodeIndex| self.view.nodes[*n as usize].may_keep() && !self.done.contains(replica.id.as_str());
+            let Some(node) = replica.node.filter(keeps) else { continue };
+            if let Some(lack) = self.session.overfull(node).filter(|_| told.insert(node)) {
+                self.warn(format!("{} stays on {}: {lack}; {why}", replica.id, replica.node_id));
+            }
+        }
+    }
+
+    /// Why a sick replica stays for now: it was moved a short while ago.
+    fn dwell(&mut self, replica: &ReplicaView, trouble: &Trouble) -> Option<String> {
+        let flaps = matches!(trouble, Trouble::Sick(_) | Trouble::Unready);
+        let placement = replica.placement.as_ref().filter(|p| p.failures > 0 && flaps)?;
+        let node = replica.node.map(|n| &self.view.nodes[n as usize]);
+        if node.is_some_and(|node| !node.may_keep() && *trouble != Trouble::Unready) {
+            // It has to leave anyway.
+            return None;
+        }
+        let wait_s = dwell_s(placement.failures);
+        let left_s = wait_s - (self.view.now.secs() - placement.at.secs());
+        if left_s <= 0 {
+            return None;
+        }
+        self.due(left_s);
+        Some(format!(
+            "{}; it was moved {} times for that, and stays for {left_s} s more",
+            trouble.reason(&replica.node_id),
+            placement.failures
+        ))
+    }
+
+    /// A replica in trouble stays where it is.
+    fn stay(&mut self, replica: &ReplicaView, trouble: &Trouble, why: String, waits: bool) {
+        self.note_stuck(replica, why.clone(), waits);
+        if *trouble != Trouble::Drained && self.view.brake.is_none() {
+            self.warn(format!("{} stays on {}: {why}", replica.id, replica.node_id));
+        }
+    }
+
+    /// Notes what a drain has to wait for.
+    fn note_stuck(&mut self, replica: &ReplicaView, why: String, waits: bool) {
+        if let Some(node) = replica.node.filter(|n| self.view.nodes[*n as usize].draining) {
+            self.plan.stuck.push(Stuck { node, replica_id: replica.id.clone(), why, waits });
+        }
+    }
+
+    /// Makes so many replicas.
+    fn scale_up(&mut self, missing: usize) {
+        for made in 0..missing {
+            let Some((target, score)) = self.session.best(None, &[]) else {
+                let why = self.refusals();
+                self.told_none = true;
+                self.warn(format!("No eligible node for {} of {missing} new replicas: {why}", missing - made));
+                break;
+            };
+            let id = self.fresh_id();
+            let reason = format!("{} of {} replicas were there", self.service.replicas.len(), self.plan.desired_replicas);
+            self.make(id, target, Some(score), reason, None);
+        }
+    }
+
+    /// The id of the next replica that the scheduler makes.
+    fn fresh_id(&mut self) -> String {
+        loop {
+            let id = made_id(&self.service.id, self.service.made + self.plan.made);
+            self.plan.made += 1;
+            if !self.is_taken(&id) {
+                return id;
+            }
+        }
+    }
+
+    /// One replica on every eligible node, none elsewhere.
+    fn per_node(&mut self) {
+        let eligible: Vec<NodeIndex> = self.session.eligible().to_vec();
+        self.plan.desired_replicas = eligible.len();
+        let selector = &self.service.policy.selector;
+        let mut has: BTreeSet<NodeIndex> = BTreeSet::new();
+        for replica in &self.service.replicas {
+            let first = replica.node.is_some_and(|n| has.insert(n));
+            let node = replica.node.map(|n| &self.view.nodes[n as usize]);
+            let why = match (self.trouble(replica), node) {
+                _ if !first && replica.node.is_some() => "another one is on the same node".to_string(),
+                (Some(Trouble::Waits(left_s)), _) => {
+                    self.due(left_s);
+                    continue;
+                }
+                (Some(_), Some(_)) if self.view.brake.is_some() => {
+                    self.note_stuck(replica, "nothing is moved at the moment".to_string(), false);
+                    continue;
+                }
+                (Some(Trouble::Lost(_)), Some(_)) if self.view.grace => {
+                    self.note_stuck(replica, "the server has just started; its node may come back".to_string(), true);
+                    self.due(1);
+                    continue;
+                }
+                (None, Some(node)) if node.matches(selector) || self.view.brake.is_some() => continue,
+                // What is sick on a node that may keep it has no better place: there is one on every node.
+                (Some(Trouble::Sick(_) | Trouble::Clash(_) | Trouble::Overfull(_)), Some(node))
+                    if node.matches(selector) && node.may_keep() =>
+                {
+                    continue;
+                }
+                (Some(trouble), _) => trouble.reason(&replica.node_id),
+                (None, _) => "its node does not suit any more".to_string(),
+            };
+            self.drop_replica(replica, why);
+        }
+        let missing: Vec<NodeIndex> = eligible.into_iter().filter(|n| !has.contains(n)).collect();
+        let mut refused = Vec::new();
+        for target in missing {
+            if let Some(why) = self.session.refusal(target) {
+                refused.push(format!("{}: {}", self.view.nodes[target as usize].id, why.reason));
+                continue;
+            }
+            let id = self.fresh_id();
+            let score = self.session.score(target);
+            self.make(id, target, Some(score), "one runs on every eligible node".to_string(), None);
+        }
+        if !refused.is_empty() {
+            let count = refused.len();
+            refused.truncate(REASONS_MAX);
+            self.warn(format!("{count} eligible nodes cannot take a replica: {}", refused.join("; ")));
+        }
+    }
+
+    fn warn(&mut self, warning: String) {
+        self.plan.warnings.push(warning);
+    }
+
+    /// Something is due in so many seconds.
+    fn due(&mut self, in_s: i64) {
+        self.plan.due_in_s = Some(self.plan.due_in_s.map_or(in_s, |other| other.min(in_s)));
+    }
+
+    /// Why no node takes a replica, the commonest reasons first.
+    fn refusals(&self) -> String {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for (index, node) in (0..).zip(&self.view.nodes) {
+            let failed = filters(&self.session, node, index, &self.service.policy.selector);
+            let why = failed.into_iter().next().map_or("no other node", |refusal| refusal.filter);
+            *counts.entry(why).or_default() += 1;
+        }
+        if counts.is_empty() {
+            return "there are no nodes".to_string();
+        }
+        let mut counts: Vec<(usize, &str)> = counts.into_iter().map(|(why, count)| (count, why)).collect();
+        counts.sort_by(|a, b| b.cmp(a));
+        let said = counts.into_iter().take(REASONS_MAX).map(|(count, why)| format!("{count} x {why}"));
+        said.collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// Seconds that a replica stays after so many moves in a row.
+fn dwell_s(failures: u32) -> i64 {
+    DWELL_S.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(DWELL_S_MAX)
+}

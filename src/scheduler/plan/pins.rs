@@ -1,0 +1,100 @@
+//! Replicas with a place of their own: `placement.pinned_replicas` of a spec.
+
+use super::{Planner, Trouble};
+use crate::model::leases::LeaseState;
+use crate::scheduler::step::{MoveCause, Step};
+use crate::scheduler::view::{NodeIndex, ReplicaView};
+
+/// What became of the pins of a service.
+#[derive(Default)]
+pub(super) struct Pins {
+    /// Replicas made.
+    pub made: usize,
+    /// Replicas taken away for them.
+    pub dropped: usize,
+    /// Pins that could not be kept and have no replica: the place of each stays free.
+    pub reserved: usize,
+}
+
+impl<'v> Planner<'_, 'v> {
+    /// Puts pinned replicas where they belong.
+    pub(super) fn pin(&mut self) -> Pins {
+        let mut pins = Pins::default();
+        for pin in &self.service.policy.pinned {
+            let replica = self.service.replicas.iter().find(|r| r.id == pin.replica_id);
+            let Some(target) = self.view.node(&pin.node_id) else {
+                self.warn(format!("{} is pinned to the node {}, which is not there", pin.replica_id, pin.node_id));
+                pins.reserved += usize::from(replica.is_none());
+                continue;
+            };
+            if let Some(replica) = replica {
+                self.done.insert(&replica.id);
+                if let Some(state) = pin.desired_state.as_ref().filter(|state| **state != replica.desired_state) {
+                    self.ask(replica, state);
+                }
+                if replica.node == Some(target) {
+                    if let Some(trouble) = self.trouble(replica) {
+                        let why = trouble.reason(&pin.node_id);
+                        self.stay(replica, &trouble, format!("it is pinned there; {why}"), false);
+                    }
+                    continue;
+                }
+            }
+            // A pin may break the selector, and anti-affinity: whoever pins says where.
+            let closed = || self.view.nodes[target as usize].closed().map(|why| format!("it is {why}"));
+            let stranger = || {
+                let taken = replica.is_none() && self.is_taken(&pin.replica_id);
+                taken.then(|| "another service has a replica of that id".to_string())
+            };
+            if let Some(replica) = replica {
+                let silent = replica.node.is_some_and(|n| self.view.nodes[n as usize].lease == LeaseState::Dead);
+                if self.view.brake.is_some() || (silent && self.view.grace) {
+                    let trouble = self.trouble(replica).unwrap_or(Trouble::Drained);
+                    let waits = self.view.brake.is_none();
+                    if waits {
+                        self.due(1);
+                    }
+                    self.stay(replica, &trouble, "it is pinned elsewhere, but nothing is moved at the moment".to_string(), waits);
+                    continue;
+                }
+            }
+            let refused = closed().or_else(stranger).or_else(|| self.session.refusal(target).map(|r| r.reason));
+            let room = refused.as_ref().filter(|_| closed().is_none() && stranger().is_none()).and_then(|_| self.in_the_way(target));
+            if let (Some(why), None) = (refused, room) {
+                self.warn(format!("{} cannot go to the node it is pinned to, {}: {why}", pin.replica_id, pin.node_id));
+                pins.reserved += usize::from(replica.is_none());
+                continue;
+            }
+            if let Some(other) = room {
+                self.drop_replica(other, format!("it makes room for {}, which is pinned there", pin.replica_id));
+                pins.dropped += 1;
+            }
+            let reason = format!("it is pinned to {}", pin.node_id);
+            match replica {
+                Some(replica) => self.go(MoveCause::Pinned, replica, target, None, reason),
+                None => {
+                    self.make(pin.replica_id.clone(), target, None, reason, pin.desired_state.clone());
+                    pins.made += 1;
+                }
+            }
+        }
+        pins
+    }
+
+    /// The replica of this service, without a pin of its own, that alone keeps another one from this node.
+    fn in_the_way(&mut self, target: NodeIndex) -> Option<&'v ReplicaView> {
+        let service = self.service;
+        let free = |r: &&ReplicaView| r.node == Some(target) && service.pin(&r.id).is_none() && !self.done.contains(r.id.as_str());
+        let other = service.replicas.iter().find(free).filter(|_| self.view.brake.is_none())?;
+        self.session.remove(target);
+        let fits = self.session.refusal(target).is_none();
+        self.session.put(target);
+        fits.then_some(other)
+    }
+
+    /// Tells a replica what it should do.
+    fn ask(&mut self, replica: &ReplicaView, state: &str) {
+        let detail = format!("its pin says {state}, it is {}", replica.desired_state);
+        self.push(&replica.id, Step::SetDesiredState(state.to_string()), detail);
+    }
+}

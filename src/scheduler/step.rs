@@ -1,0 +1,165 @@
+//! Steps of a plan, and the one interpreter that carries them out: what becomes of a replica, in the database and in tests.
+
+use super::place::Score;
+use crate::clock::Timestamp;
+use crate::model::Object;
+use crate::model::replicas::{PlacedBy, Placement, Replica, clear_sickness};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+/// What a plan does to a replica.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// It is created on a node that was chosen by its score, or by a pin.
+    ScaleUp { target_node_id: String, score: Option<Score>, placement: Placement, desired_state: Option<String> },
+    /// It is deleted.
+    ScaleDown { source_node_id: String },
+    /// It moves.
+    Move { source_node_id: String, target_node_id: String, score: Option<Score>, cause: MoveCause, placement: Placement },
+    /// It is asked for another state.
+    SetDesiredState(String),
+    /// It is asked to run the newest generation.
+    QueueRollingUpdate,
+}
+
+/// Why a replica moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MoveCause {
+    /// Something is wrong. `blame`: with the replica itself, which counts as a failure on its node.
+    Unhealthy { blame: bool },
+    /// It is pinned to the other node.
+    Pinned,
+    /// The other node has fewer replicas.
+    Rebalance,
+}
+
+impl MoveCause {
+    /// What the replica keeps of it.
+    pub fn placed_by(self) -> PlacedBy {
+        match self {
+            MoveCause::Unhealthy { .. } => PlacedBy::MoveUnhealthy,
+            MoveCause::Pinned => PlacedBy::MovePinned,
+            MoveCause::Rebalance => PlacedBy::Rebalance,
+        }
+    }
+}
+
+impl Step {
+    /// The word on the wire.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Step::ScaleUp { .. } => "scale_up",
+            Step::ScaleDown { .. } => "scale_down",
+            Step::Move { cause: MoveCause::Unhealthy { .. }, .. } => "move_unhealthy",
+            Step::Move { cause: MoveCause::Pinned, .. } => "move_pinned",
+            Step::Move { cause: MoveCause::Rebalance, .. } => "rebalance",
+            Step::SetDesiredState(_) => "set_desired_state",
+            Step::QueueRollingUpdate => "queue_rolling_update",
+        }
+    }
+}
+
+/// What is to be done to one replica.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Action {
+    /// Of which service.
+    pub service_id: String,
+    /// Which replica.
+    pub replica_id: String,
+    /// What is done to it.
+    pub step: Step,
+    /// Why, as a sentence.
+    pub detail: String,
+}
+
+impl Action {
+    /// The node that the replica leaves.
+    pub fn source_node_id(&self) -> Option<&str> {
+        match &self.step {
+            Step::ScaleDown { source_node_id } | Step::Move { source_node_id, .. } => Some(source_node_id),
+            Step::ScaleUp { .. } | Step::SetDesiredState(_) | Step::QueueRollingUpdate => None,
+        }
+    }
+
+    /// The node that it goes to.
+    pub fn target_node_id(&self) -> Option<&str> {
+        match &self.step {
+            Step::ScaleUp { target_node_id, .. } | Step::Move { target_node_id, .. } => Some(target_node_id),
+            Step::ScaleDown { .. } | Step::SetDesiredState(_) | Step::QueueRollingUpdate => None,
+        }
+    }
+
+    /// How good that node is, where it was chosen.
+    fn score(&self) -> Option<Score> {
+        match &self.step {
+            Step::ScaleUp { score, .. } | Step::Move { score, .. } => *score,
+            Step::ScaleDown { .. } | Step::SetDesiredState(_) | Step::QueueRollingUpdate => None,
+        }
+    }
+
+    /// The replica after this action, `None` where there is none any more; `before` is how it is found, `None` where it is not there.
+    ///
+    /// # Errors
+    /// Fails with a sentence if a replica that is to be created is there, or any other is not there.
+    pub fn apply(&self, before: Option<Replica>, generation: i64, now: Timestamp) -> Result<Option<Replica>, String> {
+        match (&self.step, before) {
+            (Step::ScaleUp { target_node_id, placement, desired_state, .. }, None) => Ok(Some(Replica {
+                id: self.replica_id.clone(),
+                service_id: self.service_id.clone(),
+                node_id: target_node_id.clone(),
+                desired_state: desired_state.clone().unwrap_or_else(|| "running".to_string()),
+                status: status_of_new(generation),
+                placement: Some(placement.clone()),
+                created_at: now,
+                updated_at: now,
+            })),
+            (Step::ScaleUp { .. }, Some(_)) => Err(format!("{} is there already", self.replica_id)),
+            (_, None) => Err(format!("{} is not there", self.replica_id)),
+            (Step::ScaleDown { .. }, Some(_)) => Ok(None),
+            (Step::Move { target_node_id, placement, .. }, Some(mut replica)) => {
+                replica.node_id.clone_from(target_node_id);
+                replica.placement = Some(placement.clone());
+                clear_sickness(&mut replica.status);
+                Ok(Some(replica))
+            }
+            (Step::SetDesiredState(state), Some(mut replica)) => {
+                replica.desired_state.clone_from(state);
+                Ok(Some(replica))
+            }
+            (Step::QueueRollingUpdate, Some(mut replica)) => {
+                replica.status.insert("desired_generation".into(), generation.into());
+                replica.status.insert("update_state".into(), "pending".into());
+                replica.status.insert("update_queued_at".into(), now.to_string().into());
+                Ok(Some(replica))
+            }
+        }
+    }
+}
+
+fn status_of_new(generation: i64) -> Object {
+    let mut status = Object::new();
+    status.insert("healthy".into(), true.into());
+    status.insert("managed_by".into(), "scheduler".into());
+    status.insert("applied_generation".into(), generation.into());
+    status
+}
+
+/// Flat, as clients know it: the step's word, the replica, the nodes where there are, and why.
+impl Serialize for Action {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut shown = serializer.serialize_map(None)?;
+        shown.serialize_entry("action", self.step.word())?;
+        shown.serialize_entry("service_id", &self.service_id)?;
+        shown.serialize_entry("replica_id", &self.replica_id)?;
+        if let Some(source) = self.source_node_id() {
+            shown.serialize_entry("source_node_id", source)?;
+        }
+        if let Some(target) = self.target_node_id() {
+            shown.serialize_entry("target_node_id", target)?;
+        }
+        shown.serialize_entry("detail", &self.detail)?;
+        if let Some(score) = self.score() {
+            shown.serialize_entry("score", &score)?;
+        }
+        shown.end()
+    }
+}

@@ -1,0 +1,235 @@
+//! What the scheduler sees: one moment of the cluster, as plain values. Plans are made of nothing else.
+
+use crate::clock::Timestamp;
+use crate::control::fleet::leases::Leases;
+use crate::control::settings;
+use crate::error::Result;
+use crate::model::capacity::{Room, room};
+use crate::model::leases::LeaseState;
+use crate::model::nodes::PlacedNode;
+use crate::model::replicas::{Facts, Placement, Replica};
+use crate::model::services::Service;
+use crate::model::specs;
+use crate::model::specs::Policy;
+use crate::store::{Read, nodes, replicas, services};
+use serde_json::Value;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::OnceLock;
+
+/// The number of a node in the view.
+pub type NodeIndex = u32;
+
+/// One moment of the cluster.
+pub struct View {
+    /// When.
+    pub now: Timestamp,
+    /// Every node, by id.
+    pub nodes: Vec<NodeView>,
+    /// Every service, by id.
+    pub services: Vec<ServiceView>,
+    /// Why nothing may be moved, where that is so.
+    pub brake: Option<String>,
+    /// Whether the server started so short ago that silent nodes may just not have found it yet.
+    pub grace: bool,
+    /// Seconds that a rollout may wait until it is told.
+    pub rollout_late_s: i64,
+    /// Which service each replica is of; made when it is first asked for.
+    holders: OnceLock<HashMap<String, usize>>,
+}
+
+/// A node, as far as placing goes.
+#[derive(Debug, Clone)]
+pub struct NodeView {
+    /// Its id.
+    pub id: String,
+    /// Its roles.
+    pub roles: Vec<String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Not cordoned.
+    pub schedulable: bool,
+    /// Everything there is to move.
+    pub draining: bool,
+    /// How far the drain is, in the words of its status.
+    pub drain_state: String,
+    /// It does not say that it cannot work.
+    pub ready: bool,
+    /// The state of its lease.
+    pub lease: LeaseState,
+    /// Seconds since it died; 0 where it has not.
+    pub dead_for_s: i64,
+    /// Thousandths of cores that replicas may take, where known.
+    pub cpu_millis: Option<u64>,
+    /// Mebibytes of memory that replicas may take, where known.
+    pub memory_mb: Option<u64>,
+}
+
+/// A service with its replicas.
+pub struct ServiceView {
+    /// Its id.
+    pub id: String,
+    /// Its generation.
+    pub generation: i64,
+    /// What its spec asks for.
+    pub policy: Policy,
+    /// Replicas that the scheduler ever made for it.
+    pub made: i64,
+    /// The generation whose rollout was told to be late.
+    pub rollout_told: i64,
+    /// Its replicas, by id.
+    pub replicas: Vec<ReplicaView>,
+}
+
+/// A replica, as far as placing goes.
+pub struct ReplicaView {
+    /// Its id.
+    pub id: String,
+    /// Where it is.
+    pub node_id: String,
+    /// The same, where that node is there.
+    pub node: Option<NodeIndex>,
+    /// What it should do.
+    pub desired_state: String,
+    /// What of its status matters.
+    pub facts: Facts,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// Why it is where it is.
+    pub placement: Option<Placement>,
+}
+
+impl View {
+    /// The cluster as the database and the leases tell it.
+    pub fn load(read: &Read, leases: &Leases, now: Timestamp, brake: Option<String>, grace: bool) -> Result<View> {
+        let seen: HashMap<String, (LeaseState, i64)> =
+            leases.seen().into_iter().map(|(id, state, dead_for_s)| (id, (state, dead_for_s))).collect();
+        let lease = |id: &str| seen.get(id).copied().unwrap_or((LeaseState::Unknown, 0));
+        let nodes = nodes::facts(read)?.into_iter().map(|node| node_view(node, &lease)).collect();
+        let mut view = View::of(now, nodes, services::all(read)?, replicas::facts(read)?, brake, grace);
+        view.rollout_late_s = settings::number(read, settings::ROLLOUT_LATE)?;
+        Ok(view)
+    }
+
+    /// A view of these parts, in any order.
+    pub fn of(
+        now: Timestamp,
+        mut nodes: Vec<NodeView>,
+        services: Vec<Service>,
+        replicas: Vec<Replica<Facts>>,
+        brake: Option<String>,
+        grace: bool,
+    ) -> View {
+        nodes.sort_by(|a, b| a.id.cmp(&b.id));
+        let index: HashMap<&str, NodeIndex> = nodes.iter().zip(0..).map(|(node, i)| (node.id.as_str(), i)).collect();
+        let mut of_service: HashMap<String, Vec<ReplicaView>> = HashMap::with_capacity(services.len());
+        for r in replicas {
+            let node = index.get(r.node_id.as_str()).copied();
+            let view = ReplicaView {
+                id: r.id,
+                node_id: r.node_id,
+                node,
+                desired_state: r.desired_state,
+                facts: r.status,
+                updated_at: r.updated_at,
+                placement: r.placement,
+            };
+            of_service.entry(r.service_id).or_default().push(view);
+        }
+        let mut services: Vec<ServiceView> = services
+            .into_iter()
+            .map(|service| {
+                let mut replicas = of_service.remove(&service.id).unwrap_or_default();
+                replicas.sort_by(|a, b| a.id.cmp(&b.id));
+                let policy = Policy::of(&service.spec);
+                ServiceView {
+                    id: service.id,
+                    generation: service.generation,
+                    policy,
+                    made: service.replicas_made,
+                    rollout_told: service.rollout_told,
+                    replicas,
+                }
+            })
+            .collect();
+        services.sort_by(|a, b| a.id.cmp(&b.id));
+        View { now, nodes, services, brake, grace, rollout_late_s: i64::MAX, holders: OnceLock::new() }
+    }
+
+    /// The number of a node.
+    pub fn node(&self, id: &str) -> Option<NodeIndex> {
+        self.nodes.binary_search_by(|node| node.id.as_str().cmp(id)).ok().and_then(|i| NodeIndex::try_from(i).ok())
+    }
+
+    /// The service that a replica of this id is of, if there is one.
+    pub fn holder(&self, replica_id: &str) -> Option<usize> {
+        let all = || self.services.iter().enumerate().flat_map(|(i, s)| s.replicas.iter().map(move |r| (r.id.clone(), i))).collect();
+        self.holders.get_or_init(all).get(replica_id).copied()
+    }
+
+    /// The number of a service.
+    pub fn service(&self, id: &str) -> Option<usize> {
+        self.services.binary_search_by(|service| service.id.as_str().cmp(id)).ok()
+    }
+}
+
+fn node_view(node: PlacedNode, lease: &dyn Fn(&str) -> (LeaseState, i64)) -> NodeView {
+    let (lease, dead_for_s) = lease(&node.id);
+    let facts = node.status;
+    let (cpu, memory) = room(facts.capacity.as_ref(), node.capacity, node.reserved);
+    NodeView {
+        schedulable: facts.schedulable != Some(Value::Bool(false)),
+        draining: facts.draining == Some(Value::Bool(true)),
+        drain_state: facts.drain_state.as_ref().and_then(Value::as_str).unwrap_or("").to_string(),
+        ready: facts.ready != Some(Value::Bool(false)),
+        lease,
+        dead_for_s,
+        cpu_millis: cpu.map(Room::free),
+        memory_mb: memory.map(Room::free),
+        id: node.id,
+        roles: node.roles,
+        labels: node.labels,
+    }
+}
+
+impl NodeView {
+    /// Whether the selector of a spec matches.
+    pub fn matches(&self, selector: &[(String, String)]) -> bool {
+        selector.iter().all(|(key, value)| match key.as_str() {
+            "role" => self.roles.contains(value),
+            "node_id" => self.id == *value,
+            label => {
+                let has = |key: &str| self.labels.get(key) == Some(value);
+                has(label) || label.strip_prefix("label:").is_some_and(has)
+            }
+        })
+    }
+
+    /// Why nothing new may be placed here, whatever it is; `None` where it may.
+    pub fn closed(&self) -> Option<&'static str> {
+        match self.lease {
+            LeaseState::Dead => Some("dead"),
+            LeaseState::Stale => Some("stale"),
+            _ if self.draining => Some("draining"),
+            _ if !self.schedulable => Some("cordoned"),
+            _ if !self.ready => Some("not ready"),
+            LeaseState::Alive | LeaseState::Unknown => None,
+        }
+    }
+
+    /// Whether what is here may stay: a stale node keeps what it has.
+    pub fn may_keep(&self) -> bool {
+        matches!(self.closed(), None | Some("stale")) && !self.draining
+    }
+
+    /// The zone that a label tells.
+    pub fn zone(&self, label: &str) -> &str {
+        self.labels.get(label).map_or("", String::as_str)
+    }
+}
+
+impl ServiceView {
+    /// Where a replica is pinned to, if it is.
+    pub fn pin(&self, replica_id: &str) -> Option<&specs::Pinned> {
+        self.policy.pinned.iter().find(|pin| pin.replica_id == replica_id)
+    }
+}

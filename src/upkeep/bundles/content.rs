@@ -1,0 +1,360 @@
+//! What is in a bundle: gathered first, because what people wrote in one part may stand in a sentence of another, then written.
+
+use super::archive::TarGz;
+use super::forms::PARTS;
+use super::redact::Redactor;
+use super::shape::Closer;
+use crate::clock::{self, Timestamp};
+use crate::config::{Config, SETTINGS};
+use crate::control::trust::ca;
+use crate::control::{Control, settings};
+use crate::crypto;
+use crate::error::{Chain, Doing, Error, Result};
+use crate::files;
+use crate::json;
+use crate::model::events::EventFilter;
+use crate::model::nodes::NodeFilter;
+use crate::model::runs::{Kind, Run};
+use crate::model::{Page, Paging};
+use crate::store::users;
+use crate::upkeep::App;
+use crate::upkeep::{doctor, metrics};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Bytes of one file in a bundle: five thousand nodes, or the services of a fleet.
+const FILE_BYTES_MAX: usize = 4 << 20;
+/// Bytes of the log's end: about thirty thousand lines.
+const LOG_BYTES_MAX: u64 = 4 << 20;
+/// Bytes of all files together, and so of a bundle, which is not compressed. A machine of 512 MB can hold it in memory while it is made.
+const BUNDLE_BYTES_MAX: usize = 32 << 20;
+/// Events, the newest.
+const EVENTS_MAX: usize = 2000;
+/// Rows that are read at once: no read keeps the database for long.
+const PAGE: usize = 500;
+/// A file with secrets that is larger is none of ours.
+const SECRET_FILE_BYTES_MAX: u64 = 64 << 10;
+/// Files with secrets in one directory, and directories below it: as many as a control plane has nodes of its own, and more.
+const SECRET_FILES_MAX: usize = 1000;
+const SECRET_DEPTH_MAX: usize = 4;
+/// Users whose password hash is looked for.
+const USERS_MAX: usize = 10_000;
+
+/// One file of a bundle, before its secrets are taken out.
+struct Part {
+    path: &'static str,
+    body: Body,
+    /// What of it was left out.
+    cut: Option<String>,
+}
+
+/// As text: trees of JSON need four times the memory, so only one is made at a time.
+enum Body {
+    Json(String),
+    Log(String),
+    /// Figures of ours, whose labels are ours too.
+    Figures(String),
+}
+
+/// Writes the bundle of a request, whole and flushed.
+pub fn write(app: &App, run: &Run, path: &Path) -> Result<()> {
+    let (parts, mut left_out) = gather(app);
+    let (mut secrets, mut words) = (Redactor::default(), Redactor::default());
+    known_secrets(&app.control, &mut secrets);
+    if !run.with_values {
+        let mut closer = Closer { words: &mut words, learning: true };
+        parts.iter().try_for_each(|part| closed(part, &mut closer).map(drop))?;
+    }
+    let now = clock::now();
+    let _ = fs::remove_file(path);
+    let file = File::options().write(true).create_new(true).mode(files::PRIVATE).open(path).doing("create a support bundle")?;
+    let doing = "write a support bundle";
+    let mut archive = TarGz::new(BufWriter::new(file), now.secs()).doing(doing)?;
+    let (mut listed, mut total) = (Vec::new(), 0);
+    for part in parts {
+        let text = match run.with_values {
+            true => with_values(&part)?,
+            false => closed(&part, &mut Closer { words: &mut words, learning: false })?,
+        };
+        let text = secrets.known(&text);
+        if total + text.len() > BUNDLE_BYTES_MAX {
+            left_out.push(json!({"path": part.path, "why": format!("all files together would have more than {BUNDLE_BYTES_MAX} bytes")}));
+            continue;
+        }
+        total += text.len();
+        archive.add(part.path, text.as_bytes()).doing(doing)?;
+        listed.push(json!({"path": part.path, "bytes": text.len(), "sha256": crypto::sha256_hex(text.as_bytes()), "cut": part.cut}));
+    }
+    let manifest = json!({
+        "format": 2,
+        "bundle_id": run.id,
+        "made_at": now,
+        "program": "uptimemesh",
+        "version": env!("CARGO_PKG_VERSION"),
+        "with_values": run.with_values,
+        "files": listed,
+        "left_out": left_out,
+        "limits": {"file_bytes": FILE_BYTES_MAX, "log_bytes": LOG_BYTES_MAX, "all_bytes": BUNDLE_BYTES_MAX, "events": EVENTS_MAX},
+        "redaction": if run.with_values { WITH_VALUES } else { WITHOUT_VALUES },
+    });
+    let manifest = secrets.known(&(serde_json::to_string_pretty(&manifest).doing(doing)? + "\n"));
+    archive.add("manifest.json", manifest.as_bytes()).doing(doing)?;
+    let mut out = archive.finish().doing(doing)?;
+    out.flush().doing(doing)?;
+    out.get_ref().sync_all().doing(doing)
+}
+
+/// What a bundle's manifest says of what is in it.
+const WITHOUT_VALUES: &str = "Values are shown of UptimeMesh's own fields only, where they are numbers, times, ids, addresses or one of a few words. Of everything that people or programs wrote there are names of keys, kinds and lengths.";
+const WITH_VALUES: &str = "THIS BUNDLE HOLDS WHAT PEOPLE WROTE, secrets too: specs, environments, labels, settings, events and log lines. Only the server's own keys, tokens and password hashes are taken out. Keep it to yourself.";
+
+/// A part, with nothing of what people or programs wrote but its shape.
+fn closed(part: &Part, closer: &mut Closer) -> Result<String> {
+    match (&part.body, PARTS.iter().find(|(path, _)| *path == part.path)) {
+        (Body::Json(text), Some((_, form))) => pretty(&closer.value(parsed(text)?, form)),
+        (Body::Json(_), None) => Err(Error::fault(MAKING, format!("{} has no form", part.path))),
+        (Body::Log(text), _) => Ok(text.lines().map(|line| closer.line(line) + "\n").collect()),
+        (Body::Figures(text), _) => Ok(text.clone()),
+    }
+}
+
+fn with_values(part: &Part) -> Result<String> {
+    match &part.body {
+        Body::Json(text) => pretty(&parsed(text)?),
+        Body::Log(text) | Body::Figures(text) => Ok(text.clone()),
+    }
+}
+
+fn pretty(value: &Value) -> Result<String> {
+    Ok(serde_json::to_string_pretty(value).doing(MAKING)? + "\n")
+}
+
+/// True if a setting's value says nothing but what the server understands: a number, a word of its own, an address, or its default.
+pub(super) fn is_closed_setting(name: &str, value: &str) -> bool {
+    const WORDS: [&str; 17] = [
+        "",
+        "on",
+        "off",
+        "true",
+        "false",
+        "(set)",
+        "(not set)",
+        "DEBUG",
+        "INFO",
+        "WARNING",
+        "ERROR",
+        "CRITICAL",
+        "dev",
+        "prod",
+        "production",
+        "unknown",
+        "ok",
+    ];
+    let ours = SETTINGS.iter().find(|setting| setting.name == name).map(|setting| setting.default);
+    let of_cluster =
+        settings::allowed(name).is_some() || ["cluster_bootstrapped", "cluster_bootstrapped_at", "etcd_status"].contains(&name);
+    let closed = WORDS.contains(&value)
+        || value.len() <= 20 && value.parse::<i64>().is_ok()
+        || value.parse::<IpAddr>().is_ok()
+        || Timestamp::parse(value).is_some()
+        || settings::words(name).is_some_and(|words| words.contains(&value))
+        || name == "etcd_status" && ["down", "unavailable", "stale"].contains(&value);
+    (ours.is_some() || of_cluster) && (closed || ours.is_some_and(|default| default == value))
+}
+
+/// Everything that is told; a part that cannot be had is named with its reason, because it may be what help is needed for.
+fn gather(app: &App) -> (Vec<Part>, Vec<Value>) {
+    use crate::control::access::api_tokens;
+    use crate::control::events;
+    use crate::control::fleet::{leases, nodes};
+    use crate::control::trust::join_tokens;
+    use crate::control::work::{endpoints, replicas, routers, runs, services};
+    type Make = fn(&App) -> Result<(Body, Option<String>)>;
+    let all: &[(&'static str, Make)] = &[
+        ("doctor.json", |a| plain(&doctor::of_running(&a.control))),
+        ("config.json", |a| plain(&config_of(&a.control.config))),
+        ("cluster/nodes.json", |a| list(|p| nodes::list(&a.control, p, &NodeFilter::default()))),
+        ("cluster/leases.json", |a| list(|p| leases::list(&a.control, p))),
+        ("cluster/services.json", |a| list(|p| services::list(&a.control, p))),
+        ("cluster/replicas.json", |a| list(|p| replicas::list(&a.control, p, None, None))),
+        ("cluster/endpoints.json", |a| list(|p| endpoints::list(&a.control, p, None))),
+        ("cluster/router-assignments.json", |a| list(|p| routers::list(&a.control, p, None))),
+        ("cluster/settings.json", |a| list(|p| settings::list(&a.control, p))),
+        ("cluster/snapshots.json", |a| list(|p| runs::list(&a.control, Kind::Snapshot, p))),
+        ("cluster/support-bundles.json", |a| list(|p| runs::list(&a.control, Kind::Bundle, p))),
+        ("cluster/users.json", |a| list(|p| crate::control::access::users::list(&a.control, p))),
+        ("cluster/api-tokens.json", |a| list(|p| api_tokens::list(&a.control, p))),
+        ("cluster/join-tokens.json", |a| list(|p| join_tokens::list(&a.control, p))),
+        ("cluster/authority.json", |a| plain(&ca::show(&a.control)?)),
+        ("cluster/scheduler.json", |a| plain(&a.scheduler.status(&a.control)?)),
+        ("events.json", |a| list_of(EVENTS_MAX, |p| events::list(&a.control, p, &EventFilter::default()))),
+        ("metrics.txt", |a| Ok((Body::Figures(metrics::text(a)?), None))),
+        ("log/app.log", |a| log_tail(&a.control.config)),
+    ];
+    let (mut parts, mut left_out) = (Vec::new(), Vec::new());
+    for (path, make) in all {
+        match make(app) {
+            Ok((body, cut)) => parts.push(Part { path, body, cut }),
+            Err(e) => left_out.push(json!({"path": path, "why": Chain(&e).to_string()})),
+        }
+    }
+    (parts, left_out)
+}
+
+fn parsed(text: &str) -> Result<Value> {
+    json::kept(text).doing(MAKING)
+}
+
+/// What fails where a part cannot be written as JSON.
+const MAKING: &str = "write a part of a support bundle";
+
+fn plain(value: &impl Serialize) -> Result<(Body, Option<String>)> {
+    Ok((Body::Json(serde_json::to_string(value).doing(MAKING)?), None))
+}
+
+fn list<T: Serialize>(read: impl Fn(&Paging) -> Result<Page<T>>) -> Result<(Body, Option<String>)> {
+    list_of(usize::MAX, read)
+}
+
+/// A list up to so many items, and to the bytes of a file.
+fn list_of<T: Serialize>(items_max: usize, read: impl Fn(&Paging) -> Result<Page<T>>) -> Result<(Body, Option<String>)> {
+    let (mut text, mut count, mut after) = ("[".to_string(), 0, None);
+    let mut cut = None;
+    while cut.is_none() {
+        let page = read(&Paging { limit: PAGE, bytes_max: usize::MAX, after })?;
+        for item in &page.items {
+            let item = serde_json::to_string(item).doing(MAKING)?;
+            if text.len() + item.len() > FILE_BYTES_MAX || count == items_max {
+                cut = Some(format!("the first {count} of {}", page.total));
+                break;
+            }
+            if count > 0 {
+                text.push(',');
+            }
+            text.push_str(&item);
+            count += 1;
+        }
+        match page.next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    text.push(']');
+    Ok((Body::Json(text), cut))
+}
+
+/// The configuration, secrets named and not told.
+fn config_of(config: &Config) -> Value {
+    config.told().into_iter().map(|(name, value)| json!({"setting": name, "is": value})).collect()
+}
+
+/// The end of the log, from the beginning of a line on; with that of the file before it, where it was rotated away a moment ago.
+fn log_tail(config: &Config) -> Result<(Body, Option<String>)> {
+    let Some(path) = &config.log_file else {
+        let why = "no log file is kept (LOG_FILE is empty); the service manager may have it: journalctl -u uptimemesh";
+        return Err(Error::Unavailable(why.into()));
+    };
+    crate::logger::flush();
+    let (text, all) = tail(path, LOG_BYTES_MAX)?;
+    let mut before = path.clone().into_os_string();
+    before.push(".1");
+    let (older, _) = tail(Path::new(&before), LOG_BYTES_MAX.saturating_sub(text.len() as u64)).unwrap_or_default();
+    let cut = (text.len() as u64) < all;
+    Ok((Body::Log(older + &text), cut.then(|| format!("the last of {all} bytes"))))
+}
+
+/// The last lines of a file that have so many bytes, and how many the file has.
+fn tail(path: &Path, bytes_max: u64) -> Result<(String, u64)> {
+    let doing = "read the log";
+    let mut file = File::open(path).doing(doing)?;
+    let all = file.metadata().doing(doing)?.len();
+    let from = all.saturating_sub(bytes_max);
+    file.seek(SeekFrom::Start(from)).doing(doing)?;
+    let mut bytes = Vec::new();
+    file.take(bytes_max).read_to_end(&mut bytes).doing(doing)?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    match from {
+        0 => Ok((text, all)),
+        // The first line is cut off.
+        _ => Ok((text.split_once('\n').map_or(String::new(), |(_, rest)| rest.to_string()), all)),
+    }
+}
+
+/// Every secret that this machine's control plane knows, by value.
+fn known_secrets(control: &Control, redactor: &mut Redactor) {
+    let config = &control.config;
+    let of_config = [
+        Some(&config.auth_secret_key),
+        Some(&config.cluster_signing_key),
+        config.metrics_token.as_ref(),
+        config.backup_passphrase.as_ref(),
+    ];
+    for secret in of_config.into_iter().flatten() {
+        redactor.know(&String::from_utf8_lossy(secret.expose()));
+    }
+    redactor.know(control.sessions.local.secret());
+    let mut files = SECRET_FILES_MAX;
+    for dir in [&config.data_dir.join("keys"), &config.pki_dir, &config.data_dir.join("identities")] {
+        know_dir(dir, SECRET_DEPTH_MAX, &mut files, redactor);
+    }
+    if let Some((_, key)) = &config.tls_files {
+        know_file(key, redactor);
+    }
+    if let Some(passphrase) = &config.backup_passphrase_file {
+        know_file(passphrase, redactor);
+    }
+    if let Err(e) = know_hashes(control, redactor) {
+        // They are in no part of a bundle by themselves.
+        log::warn!(target: "system", event = "support_bundle.hashes", error:% = Chain(&e); "The hashes of passwords could not be read to look for them");
+    }
+}
+
+fn know_dir(dir: &Path, depth: usize, files: &mut usize, redactor: &mut Redactor) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if *files == 0 {
+            return;
+        }
+        *files -= 1;
+        if path.is_dir() {
+            if depth > 0 {
+                know_dir(&path, depth - 1, files, redactor);
+            }
+        } else if !path.extension().is_some_and(|e| e == "crt" || e == "urls") {
+            know_file(&path, redactor);
+        }
+    }
+}
+
+/// A file of one secret, or of lines of base64, any of which is one.
+fn know_file(path: &Path, redactor: &mut Redactor) {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(SECRET_FILE_BYTES_MAX).read_to_string(&mut text));
+    if read.is_ok() {
+        text.lines().filter(|line| !line.starts_with("-----")).for_each(|line| redactor.know(line));
+    }
+}
+
+fn know_hashes(control: &Control, redactor: &mut Redactor) -> Result<()> {
+    let mut after = None;
+    let mut seen = 0;
+    while seen < USERS_MAX {
+        let page = control.store.read(|r| users::page(r, &Paging { limit: PAGE, bytes_max: usize::MAX, after: after.clone() }))?;
+        seen += page.items.len();
+        for person in &page.items {
+            if let Some(account) = control.store.read(|r| users::by_name(r, &person.name))? {
+                redactor.know(&account.password_hash);
+            }
+        }
+        match page.next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    Ok(())
+}

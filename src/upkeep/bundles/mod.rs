@@ -1,0 +1,336 @@
+//! Support bundles: one archive with all that somebody needs who is asked for help, and no secret in it.
+//!
+//! A request is a row that is `pending`. The pass `bundles` takes up the oldest: in one transaction the row becomes `running` and gets the
+//! path that the file will have, and that path is how one of ours is known from one that an agent has taken up, which is left alone. The
+//! file is written beside its place, flushed and renamed before the row becomes `completed`, so a crash leaves a row that the next start
+//! fails, and perhaps a file that it removes, but never half a bundle that is offered.
+
+mod archive;
+mod content;
+mod forms;
+mod redact;
+mod shape;
+
+#[cfg(test)]
+pub use forms::is_path_word;
+
+use super::App;
+use crate::clock;
+use crate::control::Control;
+use crate::control::once::{Created, Once};
+use crate::control::versions::Condition;
+use crate::control::work::runs as requests;
+use crate::error::{Chain, Doing, Error, Result};
+use crate::files;
+use crate::model::runs::{Kind, NewRun, Run, RunStatus};
+use crate::store::{Write, events, runs};
+use crate::thread::lock;
+use serde_json::json;
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// Directory of the bundles, in the data directory.
+const DIR: &str = "support-bundles";
+/// Bundles that are kept; older ones go, row and file, when another is made. Whoever asked for one fetches it within the day, and with the
+/// largest possible bundle this is what a small disk can spare.
+const KEPT_MAX: usize = 5;
+/// So long one is kept: what it tells is old by then.
+const KEPT_S: i64 = 14 * 86_400;
+/// Old ones are looked for so often.
+const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+/// After a failure of the database, which is told in the log, the next try waits so long.
+const RETRY: Duration = Duration::from_secs(15);
+/// Rows that are `running` and looked at together: one of ours, and those of agents, which end them.
+const RUNNING_MAX: usize = 10_000;
+/// What a bundle says that a crash interrupted.
+const INTERRUPTED: &str = "The control plane ended, or could not write to its database, while this was being made; ask for another.";
+
+/// What the pass knows between its turns.
+pub struct Bundles {
+    state: Mutex<State>,
+    /// Held by whoever changes files together with their rows.
+    files: Mutex<()>,
+}
+
+struct State {
+    /// Whether a row may be pending.
+    wanted: bool,
+    /// Whether what a crash left is cleared away.
+    cleared: bool,
+    /// No turn before this.
+    not_before: Option<Instant>,
+    /// Old ones are looked for at this moment.
+    prune_at: Instant,
+}
+
+impl Default for Bundles {
+    fn default() -> Bundles {
+        // What was pending at the last stop is still wanted.
+        let state = State { wanted: true, cleared: false, not_before: None, prune_at: clock::tick() };
+        Bundles { state: Mutex::new(state), files: Mutex::default() }
+    }
+}
+
+/// Records a request for a bundle, and has it created.
+///
+/// # Errors
+/// As [`requests::create`].
+pub fn request(app: &App, once: Once, new: NewRun) -> Result<Created> {
+    let created = requests::create(&app.control, Kind::Bundle, once, new)?;
+    lock(&app.bundles.state).wanted = true;
+    Ok(created)
+}
+
+/// Deletes a finished request, and the file that was created for it.
+///
+/// # Errors
+/// As [`requests::delete`].
+pub fn delete(app: &App, id: String, condition: Condition) -> Result<()> {
+    let gone = requests::delete(&app.control, Kind::Bundle, id, condition)?;
+    discard(app, &gone);
+    Ok(())
+}
+
+/// The path that a bundle of ours has, in the data directory. An id is a file's name: it begins with a letter or digit and has no slash.
+fn path_of(id: &str) -> String {
+    format!("{DIR}/{id}.tar.gz")
+}
+
+/// Whether the control plane itself makes or made it.
+fn is_ours(run: &Run) -> bool {
+    run.kind == Kind::Bundle && run.result.as_deref() == Some(&path_of(&run.id))
+}
+
+fn place(control: &Control, id: &str) -> PathBuf {
+    control.config.data_dir.join(path_of(id))
+}
+
+/// A bundle that can be fetched.
+pub struct Fetched {
+    /// Its bytes, from the first on.
+    pub file: File,
+    /// How many there are.
+    pub bytes: u64,
+}
+
+/// Whether a bundle can be fetched from here.
+pub fn is_here(run: &Run) -> bool {
+    run.status == RunStatus::Completed && is_ours(run)
+}
+
+/// Opens a bundle for whoever fetches it, and records who does.
+pub fn fetch(control: &Control, id: &str, only_asks: bool) -> Result<Fetched> {
+    let run = control.store.read(|r| runs::by_id(r, Kind::Bundle, id))?.ok_or_else(|| requests::missing(Kind::Bundle))?;
+    if !is_here(&run) {
+        return Err(Error::NotFound(match run.status {
+            RunStatus::Completed => "This bundle was made by an agent and is not kept here; its path says where it is.".to_string(),
+            status => format!("This bundle cannot be fetched: it is {}.", status.as_str()),
+        }));
+    }
+    let opened = File::open(place(control, id)).and_then(|file| Ok((file.metadata()?.len(), file)));
+    let (bytes, file) = opened.map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => {
+            Error::NotFound("The file of this bundle is gone from the control plane's disk; ask for another.".into())
+        }
+        _ => Error::Unavailable(format!("The bundle cannot be read: {e}.")),
+    })?;
+    if !only_asks {
+        let fetched = requests::event(Kind::Bundle, "download", id, ("bytes", json!(bytes)));
+        control.store.write(move |w| events::record(w, fetched).map(drop))?;
+    }
+    Ok(Fetched { file, bytes })
+}
+
+/// Removes the file of a bundle whose row is gone.
+fn discard(app: &App, run: &Run) {
+    let control = &app.control;
+    if is_ours(run) {
+        let _one = lock(&app.bundles.files);
+        // A bundle of the same id may have been asked for and made since.
+        let again = control.store.read(|r| runs::by_id(r, Kind::Bundle, &run.id));
+        if again.is_ok_and(|again| again.is_none()) {
+            remove(&place(control, &run.id));
+        }
+    }
+}
+
+fn remove(path: &std::path::Path) {
+    if let Err(e) = fs::remove_file(path)
+        && e.kind() != io::ErrorKind::NotFound
+    {
+        log::warn!(target: "system", event = "support_bundle.not_removed", path:% = path.display(), error:% = e; "The file of a bundle that is gone could not be removed; the next start tries again");
+    }
+}
+
+/// Makes the next bundle, if one is wanted.
+pub fn turn(app: &App) -> Result<()> {
+    let now = clock::tick();
+    let (wanted, cleared, prune) = {
+        let mut state = lock(&app.bundles.state);
+        if state.not_before.is_some_and(|at| now < at) {
+            return Ok(());
+        }
+        let prune = now >= state.prune_at;
+        if prune {
+            state.prune_at = now + PRUNE_EVERY;
+        }
+        // Taken back before it is looked: what is asked for from here on is seen at the next turn. And a turn that does not come to its end,
+        // by an error or a panic, leaves what a crash would leave.
+        let cleared = std::mem::take(&mut state.cleared);
+        (std::mem::take(&mut state.wanted) || !cleared, cleared, prune)
+    };
+    let result = work(app, wanted, cleared, prune);
+    let mut state = lock(&app.bundles.state);
+    match &result {
+        Ok(more) => {
+            state.cleared = true;
+            state.wanted |= *more;
+        }
+        Err(_) => state.not_before = Some(clock::tick() + RETRY),
+    }
+    result.map(drop)
+}
+
+/// One turn's work; tells whether there may be more.
+fn work(app: &App, wanted: bool, cleared: bool, prune: bool) -> Result<bool> {
+    if !cleared {
+        clear(app)?;
+    }
+    let made = wanted && next(app)?;
+    if prune || made {
+        forget_old(app)?;
+    }
+    Ok(made)
+}
+
+/// Fails what was being made when the control plane stopped, and removes files that no row speaks of.
+fn clear(app: &App) -> Result<()> {
+    let control = &app.control;
+    let interrupted: Vec<Run> =
+        control.store.read(|r| runs::of_status(r, Kind::Bundle, RunStatus::Running, RUNNING_MAX))?.into_iter().filter(is_ours).collect();
+    for run in interrupted {
+        end(app, &run.id, Err(INTERRUPTED.to_string()))?;
+    }
+    let _one = lock(&app.bundles.files);
+    for (path, run) in files_with_rows(control)? {
+        if !run.is_some_and(|run| is_here(&run)) {
+            remove(&path);
+        }
+    }
+    Ok(())
+}
+
+/// The files in the directory of the bundles, with the rows that speak of them.
+fn files_with_rows(control: &Control) -> Result<Vec<(PathBuf, Option<Run>)>> {
+    let doing = "list the support bundles";
+    let entries = match fs::read_dir(control.config.data_dir.join(DIR)) {
+        Ok(entries) => entries.collect::<io::Result<Vec<_>>>().doing(doing)?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(e) => return Err(e).doing(doing),
+    };
+    let with_row = |entry: fs::DirEntry| {
+        let name = entry.file_name();
+        let id = name.to_str().and_then(|name| name.strip_suffix(".tar.gz"));
+        let run = id.map(|id| control.store.read(|r| runs::by_id(r, Kind::Bundle, id))).transpose()?.flatten();
+        Ok((entry.path(), run))
+    };
+    entries.into_iter().map(with_row).collect()
+}
+
+/// Takes up the oldest that is pending and carries it out. Tells whether there was one.
+fn next(app: &App) -> Result<bool> {
+    let taken = app.control.store.write(|w| {
+        let Some(mut run) = runs::of_status(w, Kind::Bundle, RunStatus::Pending, 1)?.pop() else { return Ok(None) };
+        run.status = RunStatus::Running;
+        run.result = Some(path_of(&run.id));
+        runs::update(w, &run)?;
+        events::record(w, requests::event(Kind::Bundle, "running", &run.id, ("path", json!(run.result))))?;
+        Ok(Some(run))
+    })?;
+    let Some(run) = taken else { return Ok(false) };
+    let made = write(app, &run).map_err(|e| why(&e));
+    if let Err(why) = &made {
+        log::error!(target: "system", event = "support_bundle.failed", bundle_id = run.id, error = why; "A support bundle could not be made");
+    }
+    end(app, &run.id, made)?;
+    Ok(true)
+}
+
+/// Writes the file beside its place, whole and flushed.
+fn write(app: &App, run: &Run) -> Result<()> {
+    let control = &app.control;
+    files::private_dir(&control.config.data_dir.join(DIR))?;
+    let beside = files::beside(&place(control, &run.id));
+    let result = content::write(app, run, &beside);
+    if result.is_err() {
+        remove(&beside);
+    }
+    result
+}
+
+/// Why it failed, as a sentence for whoever asked.
+fn why(e: &Error) -> String {
+    let full = matches!(e, Error::Fault(fault) if fault.source.downcast_ref::<io::Error>().is_some_and(|e| matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)));
+    match full {
+        true => "The disk of the control plane is full: make room in its data directory, then ask for another.".to_string(),
+        false => format!("It could not be made: {}.", Chain(e)),
+    }
+}
+
+/// Puts the file into its place and ends the row, unless somebody else took it over or took it away meanwhile.
+fn end(app: &App, id: &str, made: std::result::Result<(), String>) -> Result<()> {
+    let control = &app.control;
+    let _one = lock(&app.bundles.files);
+    let (path, whole) = (place(control, id), made.is_ok());
+    if whole && files::beside(&path).exists() {
+        files::rename(&files::beside(&path), &path)?;
+    }
+    let (id, error) = (id.to_string(), made.err());
+    let ours = control.store.write(move |w| finish(w, &id, error))?;
+    if !(whole && ours) {
+        remove(&path);
+        remove(&files::beside(&path));
+    }
+    Ok(())
+}
+
+/// Ends the row; tells whether it was still ours.
+fn finish(w: &Write, id: &str, error: Option<String>) -> Result<bool> {
+    let Some(mut run) = runs::by_id(w, Kind::Bundle, id)? else { return Ok(false) };
+    if !(is_ours(&run) && run.status == RunStatus::Running) {
+        return Ok(is_ours(&run) && run.status == RunStatus::Completed);
+    }
+    run.status = if error.is_some() { RunStatus::Failed } else { RunStatus::Completed };
+    if error.is_some() {
+        run.result = None;
+    }
+    run.error = error;
+    runs::update(w, &run)?;
+    let more = match &run.error {
+        Some(error) => ("error", json!(error)),
+        None => ("path", json!(run.result)),
+    };
+    events::record(w, requests::event(Kind::Bundle, run.status.as_str(), id, more))?;
+    Ok(true)
+}
+
+/// Forgets bundles of ours that are old or too many, row and file.
+fn forget_old(app: &App) -> Result<()> {
+    let control = &app.control;
+    let mut kept: Vec<Run> = files_with_rows(control)?.into_iter().filter_map(|(_, run)| run).filter(is_here).collect();
+    kept.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+    let before = clock::now().plus_secs(-KEPT_S);
+    let surplus = kept.len().saturating_sub(KEPT_MAX);
+    for run in kept.into_iter().enumerate().filter(|(i, run)| *i < surplus || run.created_at < before).map(|(_, run)| run) {
+        let id = run.id.clone();
+        control.store.write(move |w| {
+            runs::delete(w, Kind::Bundle, &id)?;
+            events::record(w, requests::event(Kind::Bundle, "pruned", &id, ("kept", json!(KEPT_MAX)))).map(drop)
+        })?;
+        discard(app, &run);
+    }
+    Ok(())
+}

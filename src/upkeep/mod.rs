@@ -1,0 +1,46 @@
+//! The application: the rules, the scheduler above them, and what looks after both by itself.
+
+pub mod backups;
+pub mod bundles;
+pub mod doctor;
+pub mod health;
+pub mod metrics;
+pub mod passes;
+
+use crate::config::Config;
+use crate::control::Control;
+use crate::error::Result;
+use crate::scheduler::Scheduler;
+use crate::store::Store;
+use std::net::SocketAddr;
+
+/// Everything that a request or a pass works with.
+pub struct App {
+    /// The rules, and what they keep in memory.
+    pub control: Control,
+    /// The scheduler.
+    pub scheduler: Scheduler,
+    /// Support bundles in the making.
+    pub bundles: bundles::Bundles,
+    /// State of scheduled backups.
+    pub backups: backups::Schedule,
+    /// Counters of requests.
+    pub metrics: metrics::Metrics,
+}
+
+impl App {
+    /// Loads what lives in memory from the database.
+    ///
+    /// # Errors
+    /// Fails if the database or the authority cannot be read.
+    pub fn new(config: Config, store: Store, listening: SocketAddr) -> Result<App> {
+        let scheduler = Scheduler::load(&store)?;
+        Ok(App {
+            control: Control::new(config, store, listening)?,
+            scheduler,
+            bundles: bundles::Bundles::default(),
+            backups: backups::Schedule::default(),
+            metrics: metrics::Metrics::default(),
+        })
+    }
+}
