@@ -3,8 +3,8 @@
 use crate::listening::{can_network, in_network};
 use crate::program::{Running, command};
 use crate::support::{Client, Dir, Served, USER_PASSWORD, until};
-use crate::terminal::Terminal;
 use crate::trouble::{can_mount, in_namespace};
+use crate::typing::Terminal;
 use serde_json::{Value, json};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
