@@ -14,6 +14,7 @@ pub mod ids;
 pub mod join_string;
 pub mod join_tokens;
 pub mod leases;
+pub mod local;
 pub mod node_api;
 pub mod node_calls;
 pub mod node_runs;
