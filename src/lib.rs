@@ -45,3 +45,13 @@ pub use serve::Server;
 pub fn routes() -> Vec<(String, &'static str, &'static str, &'static str)> {
     routes::list()
 }
+
+/// The keys of a node's status that the program writes or reads, as a Markdown table.
+pub fn status_keys_markdown() -> String {
+    model::status_keys::markdown()
+}
+
+/// The events that the server records, as a Markdown table.
+pub fn events_markdown() -> String {
+    model::events::catalogue::markdown()
+}

@@ -33,10 +33,23 @@ const EPOCH_S: RangeInclusive<i64> = 0..=253_402_300_799;
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Post, "/cluster/join", Open(join)).gives(200, "Joined").meter(Meter::Join),
-    route(Post, "/cluster/renew", Checked(renew)).gives(200, "Joined").meter(Meter::Renewal),
-    route(Post, "/cluster/heartbeat", Open(heartbeat)).gives(200, "Renewed").meter(Meter::SealedByBody),
-    route(Get, "/cluster/leases", By(Viewer, list)).gives(200, "[Lease]"),
+    route(Post, "/cluster/join", Open(join))
+        .gives(200, "Joined")
+        .says("Join a machine with a join token. The answer holds its certificate and its first lease token.")
+        .conflicts("The node is alive, or another node has the name. Stop the node, or use a join token created for its id.")
+        .meter(Meter::Join),
+    route(Post, "/cluster/renew", Checked(renew))
+        .gives(200, "Joined")
+        .says("Renew the certificate of a node. The request is signed by the enrolled key, up to 30 days after the certificate ended.")
+        .conflicts("The identity of the node was replaced meanwhile.")
+        .meter(Meter::Renewal),
+    route(Post, "/cluster/heartbeat", Open(heartbeat))
+        .gives(200, "Renewed")
+        .says("Renew the lease of a node and report its status. The request is signed by the enrolled key.")
+        .meter(Meter::SealedByBody),
+    route(Get, "/cluster/leases", By(Viewer, list))
+        .gives(200, "[Lease]")
+        .says("List the leases of nodes: alive, stale, dead, unknown, each by name."),
 ];
 
 fn join(app: &App, request: &Request) -> Reply {

@@ -41,6 +41,7 @@ mod updater;
 mod updates;
 mod users;
 mod version;
+mod watch;
 mod wireguard;
 
 use args::{Args, Command, Failure, Opt, opt};
@@ -158,5 +159,6 @@ fn run_command(command: &Command, args: &Args, line: Vec<OsString>) -> Result<()
         return Err(Failure::Failed(unreadable.join("\n")));
     }
     args.check(command, GLOBAL);
+    output::check(args);
     (command.run)(args)
 }

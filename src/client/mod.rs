@@ -261,8 +261,22 @@ impl Api {
         self.call("DELETE", path, None, &[]).map(drop)
     }
 
-    /// Reads server-sent events until the stream ends; `last` is the id of the last one, and where it goes on.
-    pub fn follow(&self, path: &str, last: &mut Option<String>, mut tell: impl FnMut(&Value)) -> Called<()> {
+    /// The same server and session for another thread. Dropping it ends no session.
+    pub fn companion(&self) -> Api {
+        Api {
+            urls: self.urls(),
+            at: AtomicUsize::new(0),
+            agent: self.agent.clone(),
+            tls: self.tls.clone(),
+            limits: self.limits,
+            session: self.session.clone(),
+            credentials: None,
+        }
+    }
+
+    /// Reads server-sent events until the stream ends or `take` is false; `last` is the id of the last one, and where it continues.
+    /// `take` gets `None` for a sign of life without an event; the first comes when the stream has begun.
+    pub fn follow(&self, path: &str, last: &mut Option<String>, mut take: impl FnMut(Option<&Value>) -> bool) -> Called<()> {
         let mut headers = vec![("Accept", "text/event-stream")];
         let seen = last.clone();
         headers.extend(seen.as_deref().map(|id| ("Last-Event-ID", id)));
@@ -276,13 +290,17 @@ impl Api {
         let mut lines = BufReader::new(response.body_mut().as_reader()).lines();
         let mut id = None;
         while let Some(line) = lines.next().transpose().map_err(|e| CallError::Unreachable(format!("{} broke off: {e}", self.url())))? {
-            if let Some(text) = line.strip_prefix("id: ") {
-                id = Some(text.to_string());
-            } else if let Some(text) = line.strip_prefix("data: ")
+            let is_wanted = if let Some(text) = line.strip_prefix("data: ")
                 && let Ok(event) = json::kept(text)
             {
-                tell(&event);
                 *last = id.take().or(last.take());
+                take(Some(&event))
+            } else {
+                id = line.strip_prefix("id: ").map(str::to_string).or(id);
+                !line.starts_with(':') || take(None)
+            };
+            if !is_wanted {
+                return Ok(());
             }
         }
         Ok(())

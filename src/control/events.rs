@@ -6,7 +6,7 @@ use crate::control::once::{Created, Once};
 use crate::control::{Control, guard, limits, settings};
 use crate::error::{Error, Result};
 use crate::model::address;
-use crate::model::events::{Event, EventFilter, NewEvent, OWN_CATEGORIES};
+use crate::model::events::{ClientEvent, Event, EventFilter, NewEvent};
 use crate::model::{Page, Paging};
 use crate::store::changes::{Frame, Next};
 use crate::store::{Store, events};
@@ -29,11 +29,9 @@ pub fn list(control: &Control, paging: &Paging, filter: &EventFilter) -> Result<
 }
 
 /// Records a client's event. What the server itself says must not be said by anybody else.
-pub fn create(control: &Control, once: Once, event: NewEvent) -> Result<Created> {
-    if OWN_CATEGORIES.iter().any(|own| own.eq_ignore_ascii_case(event.category.trim())) {
-        return Err(Error::Forbidden("Events of this category are recorded by the server only; take a category of your own."));
-    }
-    limits::fields_fit(&event.fields)?;
+pub fn create(control: &Control, once: Once, event: ClientEvent) -> Result<Created> {
+    let event = NewEvent::of_client(event)?;
+    limits::fields_fit(event.fields())?;
     control.store.write(move |w| {
         guard::check(w)?;
         once.create(w, |w| events::record(w, event))

@@ -59,6 +59,10 @@ pub struct Endpoint {
     pub always: bool,
     /// Whether it costs much for what it is; lists and pages do, and need not say so.
     pub dear: bool,
+    /// What it does, for the API's document: a summary that begins with a verb, then what else a caller should know. Empty for pages.
+    pub says: &'static str,
+    /// The meaning of a 409; empty where only the general ones apply.
+    pub conflicts: &'static str,
     /// How calls are counted.
     pub meter: Meter,
 }
@@ -73,7 +77,8 @@ pub const fn route(method: tiny_http::Method, path: &'static str, access: Handle
         Handler::By(..) => Meter::Caller,
         Handler::ByNode(_) => Meter::Node,
     };
-    Route { method, path, handler: Endpoint { access, status: 0, gives: "", personal: false, always: false, dear: false, meter } }
+    let endpoint = Endpoint { access, status: 0, gives: "", personal: false, always: false, dear: false, meter, says: "", conflicts: "" };
+    Route { method, path, handler: endpoint }
 }
 
 impl Route {
@@ -81,6 +86,18 @@ impl Route {
     pub const fn gives(mut self, status: u16, gives: &'static str) -> Route {
         self.handler.status = status;
         self.handler.gives = gives;
+        self
+    }
+
+    /// Says what it does: a summary that begins with a verb, then what else a caller should know.
+    pub const fn says(mut self, says: &'static str) -> Route {
+        self.handler.says = says;
+        self
+    }
+
+    /// Says what a 409 means and what to do about it.
+    pub const fn conflicts(mut self, conflicts: &'static str) -> Route {
+        self.handler.conflicts = conflicts;
         self
     }
 

@@ -3,6 +3,7 @@
 use super::run;
 use crate::model::Object;
 use crate::model::ids::is_id;
+use crate::model::status_keys;
 use serde_json::{Value, json};
 use std::fs;
 use std::net::TcpListener;
@@ -43,18 +44,18 @@ pub fn facts(dir: &Path, disk_time: Duration) -> Object {
             facts.insert(key.to_string(), value);
         }
     };
-    put("architecture", Some(std::env::consts::ARCH.into()));
-    put("cpus", std::thread::available_parallelism().ok().map(|n| n.get().into()));
-    put("kernel", Some(read("/proc/sys/kernel/osrelease").trim().into()).filter(|k| k != ""));
-    put("uptime_seconds", first_number(&read("/proc/uptime")).map(|s| (s as u64).into()));
-    put("load_1m", first_number(&read("/proc/loadavg")).map(Value::from));
+    put(status_keys::ARCHITECTURE, Some(std::env::consts::ARCH.into()));
+    put(status_keys::CPUS, std::thread::available_parallelism().ok().map(|n| n.get().into()));
+    put(status_keys::KERNEL, Some(read("/proc/sys/kernel/osrelease").trim().into()).filter(|k| k != ""));
+    put(status_keys::UPTIME_SECONDS, first_number(&read("/proc/uptime")).map(|s| (s as u64).into()));
+    put(status_keys::LOAD_1M, first_number(&read("/proc/loadavg")).map(Value::from));
     let memory = read("/proc/meminfo");
-    put("memory_total_bytes", kib(&memory, "MemTotal:"));
-    put("memory_available_bytes", kib(&memory, "MemAvailable:"));
-    put("capacity", capacity(&memory));
+    put(status_keys::MEMORY_TOTAL_BYTES, kib(&memory, "MemTotal:"));
+    put(status_keys::MEMORY_AVAILABLE_BYTES, kib(&memory, "MemAvailable:"));
+    put(status_keys::CAPACITY, capacity(&memory));
     let disk = disk_within(dir, disk_time);
-    put("disk_total_bytes", disk.map(|d| d.0.into()));
-    put("disk_available_bytes", disk.map(|d| d.1.into()));
+    put(status_keys::DISK_TOTAL_BYTES, disk.map(|d| d.0.into()));
+    put(status_keys::DISK_AVAILABLE_BYTES, disk.map(|d| d.1.into()));
     facts
 }
 

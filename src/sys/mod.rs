@@ -8,3 +8,4 @@ pub mod notify;
 pub mod owner;
 pub mod run;
 pub mod signals;
+pub mod terminal;

@@ -145,7 +145,7 @@ fn attention(at: &At, nodes: &[ListedNode], services: &[Service], states: &[Serv
     if let Some(problem) = backups::problem(at.app)? {
         lines.push(line("warning", "backup", "/ui/settings/backups", "backups", &parts::text(&problem)));
     }
-    Ok(if lines.is_empty() { parts::hint("Nothing. Everything that is known is well.") } else { parts::list(lines) })
+    Ok(if lines.is_empty() { parts::hint("No known problems.") } else { parts::list(lines) })
 }
 
 fn of_services(at: &At, states: &[ServiceHealth]) -> Html {

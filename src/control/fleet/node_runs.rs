@@ -5,7 +5,7 @@ use crate::clock::Timestamp;
 use crate::control::fleet::nodes as rules;
 use crate::control::{Control, guard};
 use crate::error::{Chain, Error, Result};
-use crate::model::events::NewEvent;
+use crate::model::events::catalogue::{NODE_KEEP_RUN, NODE_TWO_HOLDERS};
 use crate::model::node_runs::{AgentRun, Conflict, Holder};
 use crate::store::{events, node_runs, nodes};
 use serde_json::json;
@@ -154,7 +154,7 @@ pub(in crate::control) fn record(control: &Control, node_id: &str) {
             return Ok(None);
         }
         let fields = json!({"node_id": id, "kept": conflict.kept, "refused": conflict.refused});
-        events::record(w, NewEvent::at("warning", "nodes", "node.two_holders", fields))?;
+        events::record(w, NODE_TWO_HOLDERS.with(fields))?;
         Ok(Some(conflict))
     });
     match written {
@@ -185,7 +185,7 @@ pub fn keep(control: &Control, node_id: String, run_id: String) -> Result<Confli
             decided.ok_or_else(|| Error::NotFound("This node has no such run to choose from; GET its runs tells them".into()))?;
         node_runs::put(w, node.seq, &conflict)?;
         let fields = json!({"node_id": node_id, "run": run_id, "refused": conflict.refused});
-        events::record(w, NewEvent::info("nodes", "node.keep_run", fields))?;
+        events::record(w, NODE_KEEP_RUN.with(fields))?;
         Ok(conflict)
     })
 }

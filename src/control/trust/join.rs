@@ -13,11 +13,12 @@ use crate::control::{Control, guard, limits};
 use crate::crypto::pki::{self, Csr, Issued};
 use crate::crypto::{self, lease, signature};
 use crate::error::{Error, Result};
-use crate::model::events::NewEvent;
+use crate::model::events::catalogue::{NODE_JOIN, NODE_REJOIN, NODE_REJOIN_REPLACING, NODE_RENEW};
 use crate::model::join_tokens::{JoinRole, JoinToken};
 use crate::model::leases::LeaseState;
 use crate::model::node_api::{Enrolment, Reason, Replaced};
 use crate::model::nodes::{Node, NodeChange, merge_status};
+use crate::model::status_keys;
 use crate::store::{Write, events, join_tokens, node_runs, nodes, settings};
 use serde_json::json;
 use std::sync::Arc;
@@ -108,18 +109,22 @@ pub fn join(control: &Control, ask: Join) -> Result<Enrolment> {
         if token.node_id.is_none() && ask.role != JoinRole::Core && existing.as_ref().is_some_and(is_core) {
             return Err(not_admitted());
         }
-        let event = if existing.is_some() { "node.rejoin" } else { "node.join" };
         let replaced = existing.as_ref().and_then(|node| replaced(table, node, key.spki_der()));
         if let Some(node) = &existing {
             node_runs::delete(w, node.seq)?;
         }
+        let event = match (&existing, &replaced) {
+            (None, _) => NODE_JOIN,
+            (Some(_), None) => NODE_REJOIN,
+            (Some(_), Some(_)) => NODE_REJOIN_REPLACING,
+        };
         write_node(w, existing, &ask, token.mesh_ip)?;
         let mut fields = json!({"node_id": ask.node_id, "name": ask.name, "role": ask.role, "token_id": token.id});
         if let Some(replaced) = &replaced {
             fields["replaced"] = json!(replaced);
         }
-        events::record(w, NewEvent::at(if replaced.is_some() { "warning" } else { "info" }, "cluster", event, fields))?;
-        Ok(Decided { event, runs: Runs::default(), replaced })
+        events::record(w, event.with(fields))?;
+        Ok(Decided { event: event.name, runs: Runs::default(), replaced })
     })
 }
 
@@ -179,8 +184,8 @@ pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
         if node.identity_fingerprint.as_ref() != Some(&proven) {
             return Err(Error::Conflict("The node's identity was replaced meanwhile.".into()));
         }
-        events::record(w, NewEvent::info("cluster", "node.renew", json!({"node_id": node_id})))?;
-        Ok(Decided { event: "node.renew", runs: table.runs(&node_id), replaced: None })
+        events::record(w, NODE_RENEW.with(json!({"node_id": node_id})))?;
+        Ok(Decided { event: NODE_RENEW.name, runs: table.runs(&node_id), replaced: None })
     })
 }
 
@@ -234,8 +239,8 @@ fn write_node(write: &Write, existing: Option<Node>, ask: &Join, mesh_ip_given: 
         node.roles.push(role.to_string());
     }
     merge_status(&mut node.status, reported);
-    node.status.insert("enrolled_at".into(), write.now.to_string().into());
-    node.status.insert("node_role".into(), role.into());
+    node.status.insert(status_keys::ENROLLED_AT.into(), write.now.to_string().into());
+    node.status.insert(status_keys::NODE_ROLE.into(), role.into());
     limits::status_fits("node", &node.status)?;
     if !fresh {
         return nodes::update(write, &node);
