@@ -112,7 +112,7 @@ fn join(args: &Args) -> Result<(), Failure> {
     eprintln!("Joining {} as {node_id} ...", invitation.urls.join(" or "));
     let was_node = Identity::exists(&dir);
     let answer = beat::join(&api, &dir, &ask).map_err(|e| refusal(e, &node_id, was_node))?;
-    report(&answer, &ask, &api.url(), &dir, config.is_some());
+    report(&answer, &ask, api.url(), &dir, config.is_some());
     if text.is_none() {
         let how = if secure { "checked by public authorities or --ca-file" } else { "not encrypted" };
         eprintln!(
