@@ -31,6 +31,7 @@ mod sessions;
 mod settings;
 mod shells;
 mod snapshots;
+mod status;
 mod units;
 mod updater;
 mod updates;
@@ -68,6 +69,7 @@ const GROUPS: &[Group] = &[
     Group {
         title: "operation",
         tables: &[
+            status::COMMANDS,
             events::COMMANDS,
             settings::COMMANDS,
             bundles::COMMANDS,

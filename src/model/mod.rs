@@ -24,6 +24,7 @@ pub mod services;
 pub mod sessions;
 pub mod settings;
 pub mod specs;
+pub mod status;
 pub mod updates;
 pub mod users;
 pub mod wireguard;

@@ -29,7 +29,7 @@ _uptimemesh() {
         esac
     done
     if [[ -z $first ]]; then
-        words="node token bootstrap ca service replica endpoint router scheduler snapshot user set-password whoami session api-token event setting bundle backup update config release up serve migrate join agent heartbeat doctor man completions unit version help"
+        words="node token bootstrap ca service replica endpoint router scheduler snapshot user set-password whoami session api-token status event setting bundle backup update config release up serve migrate join agent heartbeat doctor man completions unit version help"
     fi
     case "$first" in
         node) seconds="list show create label cordon uncordon drain room reboot rotate-keys runs keep-run delete leases tunnels" ;;
@@ -128,6 +128,7 @@ _uptimemesh() {
         "api-token list") options="--username --password-file --password --api-token-file --json --api-url --ca-file --settings-file --help"; words="" ;;
         "api-token create") options="--role --days --username --password-file --password --api-token-file --json --api-url --ca-file --settings-file --help"; words="" ;;
         "api-token revoke") options="--username --password-file --password --api-token-file --json --api-url --ca-file --settings-file --help"; words="" ;;
+        "status") options="--username --password-file --password --api-token-file --json --api-url --ca-file --settings-file --help"; words="" ;;
         "event list") options="--category --name --level --node --since --limit --follow --username --password-file --password --api-token-file --json --api-url --ca-file --settings-file --help"; words="" ;;
         "setting list") options="--username --password-file --password --api-token-file --json --api-url --ca-file --settings-file --help"; words="" ;;
         "setting show") options="--username --password-file --password --api-token-file --json --api-url --ca-file --settings-file --help"; words="" ;;
@@ -168,7 +169,7 @@ _uptimemesh() {
         "completions") options="--api-url --ca-file --settings-file --help"; words="bash zsh fish" ;;
         "unit") options="--api-url --ca-file --settings-file --help"; words="uptimemesh.service uptimemesh-agent.service uptimemesh-recover.service uptimemesh-update.path uptimemesh-update.service uptimemesh uptimemesh-agent uptimemesh-update uptimemesh.env uptimemesh.logrotate" ;;
         "version") options="--verbose --json --api-url --ca-file --settings-file --help"; words="" ;;
-        "help") options="--api-url --ca-file --settings-file --help"; words="node token bootstrap ca service replica endpoint router scheduler snapshot user set-password whoami session api-token event setting bundle backup update config release up serve migrate join agent heartbeat doctor man completions unit version help" ;;
+        "help") options="--api-url --ca-file --settings-file --help"; words="node token bootstrap ca service replica endpoint router scheduler snapshot user set-password whoami session api-token status event setting bundle backup update config release up serve migrate join agent heartbeat doctor man completions unit version help" ;;
     esac
     [[ $current == -* ]] && words="$options"
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
