@@ -184,7 +184,7 @@ build() {
         esac
         export CARGO_ENCODED_RUSTFLAGS="$flags" "CARGO_TARGET_${upper}_LINKER=rust-lld"
         export "CC_$name=${cc%% *}" "CFLAGS_$name=${cc#"${cc%% *}"} -ffile-prefix-map=$1=/uptimemesh -ffile-prefix-map=$3=/uptimemesh/target -ffile-prefix-map=$cargo_home=/cargo"
-        cargo build --locked --release --bin uptimemesh --target "$2" --target-dir "$3"
+        cargo build --locked --profile dist --bin uptimemesh --target "$2" --target-dir "$3"
     )
 }
 
@@ -216,7 +216,7 @@ if [ -n "$twice" ]; then
     for target in $built; do
         say "building once more, in another directory, for $target"
         build "$again/source-elsewhere" "$target" "$again/target"
-        cmp "$target_dir/$target/release/uptimemesh" "$again/target/$target/release/uptimemesh" || die "two builds for $target differ"
+        cmp "$target_dir/$target/dist/uptimemesh" "$again/target/$target/dist/uptimemesh" || die "two builds for $target differ"
         say "two builds for $target are the same"
     done
 fi
@@ -295,7 +295,7 @@ for target in $built; do
     *) die "nodes have no name for $target" ;;
     esac
     file=uptimemesh-$version-$architecture
-    cp "$target_dir/$target/release/uptimemesh" "$new/$file"
+    cp "$target_dir/$target/dist/uptimemesh" "$new/$file"
     chmod 755 "$new/$file"
     printf '%s %s %s\n' "$architecture" "$file" "$(sum "$new/$file")" >>"$new/artifacts"
     say "$file: $(wc -c <"$new/$file") bytes"
@@ -309,7 +309,7 @@ rm "$new/artifacts"
 bill >"$new/uptimemesh-$version.cdx.json"
 
 if [ -n "$key" ]; then
-    program=$target_dir/${host%%-*}-unknown-linux-musl/release/uptimemesh
+    program=$target_dir/${host%%-*}-unknown-linux-musl/dist/uptimemesh
     [ -x "$program" ] || die "signing needs a program for this machine among the targets"
     "$program" release sign --key-file "$key" --expires-days "$expires_days" "$new/version.json"
 else

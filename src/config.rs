@@ -1,99 +1,40 @@
-//! Configuration: flags over environment over `.env`. Every setting, with its default, unit and meaning, stands in one table,
-//! from which the help and the README's table come.
+//! Configuration: flags over environment over `.env`. A row of `rows` is all there is of a setting, besides the field that it fills;
+//! `read` has the forms of values.
 
 mod dotenv;
+mod read;
+mod rows;
 
 pub use self::dotenv::{Dotenv, is_known, meant, says_nothing};
+use self::read::Reader;
+pub use self::rows::{SETTINGS, Setting};
 use crate::crypto;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::model::address::{Network, at_port, host_and_port, is_host_name, is_private};
-use crate::model::base_path;
-use crate::model::join_string::ADDRESSES_MAX;
+use crate::model::address::{Network, is_private};
 use log::LevelFilter;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-/// A key must have so many characters in production.
+/// Fewest characters of a key in production, and of one that is read from a file.
 const KEY_CHARS_MIN: usize = 32;
 
-/// One setting.
-pub struct Setting {
-    /// Its name in the environment and in `.env`; its flag is the same in lower case with dashes.
-    pub name: &'static str,
-    /// Its value where nothing is given, as text; empty for none.
-    pub default: &'static str,
-    /// What it is, with its unit.
-    pub help: &'static str,
-}
+/// Default of HTTP_REQUESTS_PER_SECOND_MAX. A setting above it lifts other limits too, in proportion.
+pub const REQUESTS_PER_SECOND: i64 = 500;
 
-impl Setting {
-    /// Whether it is a secret: it has no flag then, because everybody on the machine can read the arguments of a process.
-    pub fn is_secret(&self) -> bool {
-        ["AUTH_SECRET_KEY", "CLUSTER_SIGNING_KEY", "METRICS_TOKEN", "UPTIMEMESH_BACKUP_PASSPHRASE"].contains(&self.name)
+/// Least level that is logged.
+#[derive(Clone, Copy)]
+pub struct LogLevel(pub LevelFilter);
+
+impl Default for LogLevel {
+    fn default() -> LogLevel {
+        LogLevel(LevelFilter::Info)
     }
 }
 
-const fn setting(name: &'static str, default: &'static str, help: &'static str) -> Setting {
-    Setting { name, default, help }
-}
-
-/// Every setting of the server.
-pub const SETTINGS: &[Setting] = &[
-    setting("APP_NAME", "UptimeMesh", "name that /version tells"),
-    setting("APP_ENV", "dev", "prod or production turns the strict checks at start on"),
-    setting("DATA_DIR", "data", "directory of everything that the server keeps"),
-    setting("DATABASE_URL", "DATA_DIR/app.db", "path of the SQLite database, or sqlite:///path"),
-    setting("SERVER_HOST", "", "address to listen on, 0.0.0.0 for every IPv4 one; where none is given, all of IPv6 and IPv4"),
-    setting("SERVER_PORT", "8000", "port to listen on; 0 takes a free one"),
-    setting("TLS", "on", "off: plain HTTP only, behind a proxy that speaks HTTPS"),
-    setting(
-        "ADVERTISE_ADDRESSES",
-        "",
-        "where others reach this server, instead of what it finds: hosts, with ports or without, comma-separated, the likeliest first",
-    ),
-    setting("TLS_NAMES", "", "more names and addresses that this server is reached by, comma-separated"),
-    setting("TLS_CERT_FILE", "", "a certificate chain of your own (PEM); read again when it changes"),
-    setting("TLS_KEY_FILE", "", "its private key (PEM)"),
-    setting(
-        "TRUSTED_PROXIES",
-        "",
-        "addresses or networks of proxies whose X-Forwarded-For, -Proto, -Host and -Prefix, or Forwarded, are believed",
-    ),
-    setting("BASE_PATH", "", "path below which a proxy shows this server, like /mesh, whether the proxy takes it off or not"),
-    setting("LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING, ERROR or CRITICAL"),
-    setting("LOG_FILE", "DATA_DIR/app.log", "log file beside stderr; empty for none"),
-    setting("LOG_DB_QUERIES", "false", "log every database query"),
-    setting("LOG_DB_QUERY_PARAMS", "false", "with their parameters, secrets left out"),
-    setting("LOG_SQL_MAX_LENGTH", "400", "characters of a logged query, 50 to 8000"),
-    setting("AUTH_SECRET_KEY", "", "key that signs sessions; made once in DATA_DIR/keys outside production"),
-    setting("AUTH_COOKIE_SECURE", "false", "send the session cookie over HTTPS only"),
-    setting("AUTH_SESSION_TTL_SECONDS", "43200", "seconds that a session lasts, 60 to 2592000"),
-    setting("AUTH_SESSION_IDLE_SECONDS", "7200", "seconds after which a session ends that nobody uses, 60 to 2592000"),
-    setting("CLUSTER_SIGNING_KEY", "", "key that signs lease tokens; made once in DATA_DIR/keys outside production"),
-    setting("CLUSTER_PKI_DIR", "DATA_DIR/pki", "directory of the certificate authority"),
-    setting("NODE_CERT_VALIDITY_DAYS", "30", "days that a node certificate is valid, 1 to 825"),
-    setting("CLUSTER_LEASE_TOKEN_TTL_SECONDS", "86400", "seconds that a lease token is valid, 60 to 2592000"),
-    setting("HEARTBEAT_SIGNATURE_MAX_SKEW_SECONDS", "30", "seconds that a node's clock may be off, 1 to 3600"),
-    setting("CLOCK_WAIT_SECONDS", "600", "seconds that a first start waits for a clock that is behind the program's own date, 0 to 86400"),
-    setting("METRICS_TOKEN", "", "bearer token for GET /metrics from elsewhere; from this machine itself none is needed"),
-    setting("BACKUP_DIR", "DATA_DIR/backups", "directory of the backups"),
-    setting("BACKUP_PASSPHRASE_FILE", "", "file with the passphrase that backups are encrypted for"),
-    setting("UPTIMEMESH_BACKUP_PASSPHRASE", "", "the same, without a file"),
-    setting("BACKUP_BEFORE_UPGRADE", "on", "off: bring the database up to date without making a backup before"),
-    setting("HTTP_CONNECTIONS_MAX", "", "connections in all, 16 to 100000; by the limit of open files, at most 1024"),
-    setting("HTTP_CONNECTIONS_PER_ADDRESS_MAX", "64", "connections of one address, 1 to 100000"),
-    setting(
-        "HTTP_IDLE_SECONDS",
-        "75",
-        "seconds that a silent connection is kept, 1 to 86400; more than a proxy keeps it: usually 60, at Google Cloud 600",
-    ),
-    setting("HTTP_REQUESTS_PER_SECOND_MAX", "500", "requests a second of one signed-in caller, 1 to 1000000; ten times that at once"),
-];
-
 /// A key or nothing yet. Neither Debug nor Display: a key must not find its way into a log.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Secret(Option<Vec<u8>>);
 
 impl Secret {
@@ -110,7 +51,7 @@ impl Secret {
 }
 
 /// The server's configuration.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Config {
     /// Name that `/version` tells.
     pub app_name: String,
@@ -137,7 +78,7 @@ pub struct Config {
     /// The path below which a proxy shows this server, `/mesh`; empty for none.
     pub base_path: String,
     /// Least level that is logged.
-    pub log_level: LevelFilter,
+    pub log_level: LogLevel,
     /// Log file beside stderr.
     pub log_file: Option<PathBuf>,
     /// Whether to log every database query.
@@ -237,57 +178,10 @@ impl Config {
     }
 
     fn of(given: &BTreeMap<String, String>) -> std::result::Result<Config, Vec<String>> {
-        let mut read = Reader { given, faults: Vec::new() };
-        let data_dir = PathBuf::from(read.text("DATA_DIR"));
-        let in_data = |text: String| match text.strip_prefix("DATA_DIR/") {
-            Some(rest) => data_dir.join(rest),
-            None => PathBuf::from(text),
-        };
-        let log_file = given.get("LOG_FILE").map_or("DATA_DIR/app.log", |v| v.trim());
-        let config = Config {
-            app_name: read.text("APP_NAME"),
-            app_env: read.text("APP_ENV"),
-            database_path: in_data(read.database()),
-            server_host: read.text("SERVER_HOST"),
-            advertised: read.advertised("ADVERTISE_ADDRESSES"),
-            server_port: read.int("SERVER_PORT", 0, 65_535) as u16,
-            tls: read.flag("TLS"),
-            tls_names: read.names("TLS_NAMES"),
-            tls_files: read.pair("TLS_CERT_FILE", "TLS_KEY_FILE"),
-            trusted_proxies: read.networks("TRUSTED_PROXIES"),
-            base_path: read.base_path("BASE_PATH"),
-            log_level: read.level("LOG_LEVEL"),
-            log_file: (!log_file.is_empty()).then(|| in_data(log_file.to_string())),
-            log_db_queries: read.flag("LOG_DB_QUERIES"),
-            log_db_query_params: read.flag("LOG_DB_QUERY_PARAMS"),
-            log_sql_chars_max: read.int("LOG_SQL_MAX_LENGTH", 50, 8000) as usize,
-            auth_secret_key: Secret::new(&read.text("AUTH_SECRET_KEY")),
-            auth_cookie_secure: read.flag("AUTH_COOKIE_SECURE"),
-            auth_session_ttl_s: read.int("AUTH_SESSION_TTL_SECONDS", 60, 2_592_000),
-            auth_session_idle_s: read.int("AUTH_SESSION_IDLE_SECONDS", 60, 2_592_000),
-            cluster_signing_key: Secret::new(&read.text("CLUSTER_SIGNING_KEY")),
-            pki_dir: in_data(read.text("CLUSTER_PKI_DIR")),
-            node_cert_validity_days: read.int("NODE_CERT_VALIDITY_DAYS", 1, 825),
-            lease_token_ttl_s: read.int("CLUSTER_LEASE_TOKEN_TTL_SECONDS", 60, 2_592_000),
-            heartbeat_skew_s: read.int("HEARTBEAT_SIGNATURE_MAX_SKEW_SECONDS", 1, 3600),
-            clock_wait_s: read.int("CLOCK_WAIT_SECONDS", 0, 86_400),
-            metrics_token: Some(read.text("METRICS_TOKEN")).filter(|t| !t.is_empty()).map(|t| Secret(Some(t.into_bytes()))),
-            backup_dir: in_data(read.text("BACKUP_DIR")),
-            backup_passphrase_file: Some(read.text("BACKUP_PASSPHRASE_FILE")).filter(|t| !t.is_empty()).map(PathBuf::from),
-            backup_passphrase: Some(read.text("UPTIMEMESH_BACKUP_PASSPHRASE"))
-                .filter(|t| !t.is_empty())
-                .map(|t| Secret(Some(t.into_bytes()))),
-            backup_before_upgrade: read.flag("BACKUP_BEFORE_UPGRADE"),
-            connections_max: match read.text("HTTP_CONNECTIONS_MAX").is_empty() {
-                true => None,
-                false => Some(read.int("HTTP_CONNECTIONS_MAX", 16, 100_000) as usize),
-            },
-            connections_per_address_max: read.int("HTTP_CONNECTIONS_PER_ADDRESS_MAX", 1, 100_000) as usize,
-            idle_s: read.int("HTTP_IDLE_SECONDS", 1, 86_400),
-            requests_per_second_max: read.int("HTTP_REQUESTS_PER_SECOND_MAX", 1, 1_000_000),
-            notes: Vec::new(),
-            data_dir,
-        };
+        let (mut config, mut read) = (Config::default(), Reader::new(given));
+        for setting in SETTINGS {
+            read.setting(setting, &mut config);
+        }
         let mut faults = read.faults;
         faults.extend(config.production_faults(given));
         if faults.is_empty() { Ok(config) } else { Err(faults) }
@@ -295,57 +189,8 @@ impl Config {
 
     /// Every setting as it is in force, in the order of the table; of a secret only whether it is set.
     pub fn told(&self) -> Vec<(&'static str, String)> {
-        let path = |path: &Path| path.display().to_string();
-        let set = |secret: &Secret| if secret.0.is_some() { "(set)" } else { "(not set)" }.to_string();
-        let level = |level: LevelFilter| match level {
-            LevelFilter::Warn => "WARNING".to_string(),
-            level => level.to_string(),
-        };
-        let file = |of: fn(&(PathBuf, PathBuf)) -> &PathBuf| self.tls_files.as_ref().map(|files| path(of(files))).unwrap_or_default();
-        let value = |name: &str| match name {
-            "APP_NAME" => self.app_name.clone(),
-            "APP_ENV" => self.app_env.clone(),
-            "DATA_DIR" => path(&self.data_dir),
-            "DATABASE_URL" => path(&self.database_path),
-            "SERVER_HOST" => self.server_host.clone(),
-            "ADVERTISE_ADDRESSES" => {
-                let text = |(host, port): &(String, Option<u16>)| port.map_or(host.clone(), |port| at_port(host, port));
-                self.advertised.iter().map(text).collect::<Vec<_>>().join(",")
-            }
-            "SERVER_PORT" => self.server_port.to_string(),
-            "TLS" => if self.tls { "on" } else { "off" }.to_string(),
-            "TLS_NAMES" => self.tls_names.join(","),
-            "TLS_CERT_FILE" => file(|files| &files.0),
-            "TLS_KEY_FILE" => file(|files| &files.1),
-            "TRUSTED_PROXIES" => self.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
-            "BASE_PATH" => self.base_path.clone(),
-            "LOG_LEVEL" => level(self.log_level),
-            "LOG_FILE" => self.log_file.as_deref().map(path).unwrap_or_default(),
-            "LOG_DB_QUERIES" => self.log_db_queries.to_string(),
-            "LOG_DB_QUERY_PARAMS" => self.log_db_query_params.to_string(),
-            "LOG_SQL_MAX_LENGTH" => self.log_sql_chars_max.to_string(),
-            "AUTH_SECRET_KEY" => set(&self.auth_secret_key),
-            "AUTH_COOKIE_SECURE" => self.auth_cookie_secure.to_string(),
-            "AUTH_SESSION_TTL_SECONDS" => self.auth_session_ttl_s.to_string(),
-            "AUTH_SESSION_IDLE_SECONDS" => self.auth_session_idle_s.to_string(),
-            "CLUSTER_SIGNING_KEY" => set(&self.cluster_signing_key),
-            "CLUSTER_PKI_DIR" => path(&self.pki_dir),
-            "NODE_CERT_VALIDITY_DAYS" => self.node_cert_validity_days.to_string(),
-            "CLUSTER_LEASE_TOKEN_TTL_SECONDS" => self.lease_token_ttl_s.to_string(),
-            "HEARTBEAT_SIGNATURE_MAX_SKEW_SECONDS" => self.heartbeat_skew_s.to_string(),
-            "CLOCK_WAIT_SECONDS" => self.clock_wait_s.to_string(),
-            "BACKUP_DIR" => path(&self.backup_dir),
-            "BACKUP_PASSPHRASE_FILE" => self.backup_passphrase_file.as_deref().map(path).unwrap_or_default(),
-            "UPTIMEMESH_BACKUP_PASSPHRASE" => self.backup_passphrase.as_ref().map_or("(not set)".to_string(), set),
-            "BACKUP_BEFORE_UPGRADE" => self.backup_before_upgrade.to_string(),
-            "METRICS_TOKEN" => self.metrics_token.as_ref().map_or("(not set)".to_string(), set),
-            "HTTP_CONNECTIONS_MAX" => self.connections_max.map(|n| n.to_string()).unwrap_or_default(),
-            "HTTP_CONNECTIONS_PER_ADDRESS_MAX" => self.connections_per_address_max.to_string(),
-            "HTTP_IDLE_SECONDS" => self.idle_s.to_string(),
-            "HTTP_REQUESTS_PER_SECOND_MAX" => self.requests_per_second_max.to_string(),
-            _ => "(not told)".to_string(),
-        };
-        SETTINGS.iter().map(|setting| (setting.name, value(setting.name))).collect()
+        let mut copy = self.clone();
+        SETTINGS.iter().map(|setting| (setting.name, setting.show(&mut copy))).collect()
     }
 
     /// Keeps the passphrase of backups that stands in this file's text, so that it need not be read again by a user who may not.
@@ -431,138 +276,6 @@ fn is_placeholder(key: &str) -> bool {
     ["changeme", "changethis", "replaceme", "placeholder", "insecure", "devsecret"].iter().any(|word| plain.contains(word))
 }
 
-/// Reads values, and collects what is wrong with them.
-struct Reader<'g> {
-    given: &'g BTreeMap<String, String>,
-    faults: Vec<String>,
-}
-
-impl Reader<'_> {
-    /// The value given, or the default where none or an empty one was.
-    fn text(&self, name: &str) -> String {
-        let given = self.given.get(name).map(|v| v.trim()).filter(|v| !v.is_empty());
-        let default = || SETTINGS.iter().find(|s| s.name == name).map_or("", |s| s.default);
-        given.unwrap_or_else(default).to_string()
-    }
-
-    fn int(&mut self, name: &str, min: i64, max: i64) -> i64 {
-        let text = self.text(name);
-        match text.parse::<i64>() {
-            Ok(n) if (min..=max).contains(&n) => n,
-            _ => {
-                self.faults.push(format!("{name} must be a whole number from {min} to {max}, not {text:?}"));
-                min
-            }
-        }
-    }
-
-    fn flag(&mut self, name: &str) -> bool {
-        let text = self.text(name);
-        match text.to_ascii_lowercase().as_str() {
-            "true" | "1" | "yes" | "on" => true,
-            "false" | "0" | "no" | "off" => false,
-            _ => {
-                self.faults.push(format!("{name} must be true or false, not {text:?}"));
-                false
-            }
-        }
-    }
-
-    /// Parts between commas.
-    fn parts(&self, name: &str) -> Vec<String> {
-        self.text(name).split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_string).collect()
-    }
-
-    /// Names of hosts, and addresses.
-    fn names(&mut self, name: &str) -> Vec<String> {
-        let names = self.parts(name);
-        let is_name = |n: &str| is_host_name(n.strip_prefix("*.").unwrap_or(n));
-        for bad in names.iter().filter(|n| n.parse::<IpAddr>().is_err() && !is_name(n)) {
-            self.faults.push(format!("{name} must have names of hosts and addresses, separated by commas, not {bad:?}"));
-        }
-        names.iter().map(|n| n.to_ascii_lowercase()).collect()
-    }
-
-    /// Hosts, each with a port or without.
-    fn advertised(&mut self, name: &str) -> Vec<(String, Option<u16>)> {
-        let mut found = Vec::new();
-        for part in self.parts(name) {
-            match host_and_port(&part) {
-                Some((host, _)) if host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()) => {
-                    self.faults.push(format!("{name} must say where others reach this server, and {part} is nowhere"));
-                }
-                Some(host) if !found.contains(&host) => found.push(host),
-                Some(_) => {}
-                None => self.faults.push(format!(
-                    "{name} must have names or addresses like cp.example, 203.0.113.7:8443 or [fd00::1]:443, separated by commas, not {part:?}"
-                )),
-            }
-        }
-        if found.len() > ADDRESSES_MAX {
-            self.faults.push(format!("{name} must have {ADDRESSES_MAX} addresses at most"));
-        }
-        found
-    }
-
-    /// Networks of addresses.
-    fn networks(&mut self, name: &str) -> Vec<Network> {
-        let mut networks = Vec::new();
-        for part in self.parts(name) {
-            match Network::parse(&part) {
-                Some(network) => networks.push(network),
-                None => {
-                    self.faults.push(format!("{name} must have addresses or networks like 10.0.0.0/8, separated by commas, not {part:?}"))
-                }
-            }
-        }
-        networks
-    }
-
-    fn base_path(&mut self, name: &str) -> String {
-        let text = self.text(name);
-        base_path::parse(&text).unwrap_or_else(|| {
-            self.faults.push(format!("{name} must be a path like /mesh, of letters, digits, dots, dashes and underscores, not {text:?}"));
-            String::new()
-        })
-    }
-
-    /// Two files that are of no use without each other.
-    fn pair(&mut self, one: &str, other: &str) -> Option<(PathBuf, PathBuf)> {
-        let (a, b) = (self.text(one), self.text(other));
-        if a.is_empty() != b.is_empty() {
-            self.faults.push(format!("{one} and {other} must be given together"));
-        }
-        (!a.is_empty() && !b.is_empty()).then(|| (a.into(), b.into()))
-    }
-
-    fn level(&mut self, name: &str) -> LevelFilter {
-        let text = self.text(name);
-        match text.to_ascii_uppercase().as_str() {
-            "DEBUG" => LevelFilter::Debug,
-            "INFO" => LevelFilter::Info,
-            "WARNING" | "WARN" => LevelFilter::Warn,
-            "ERROR" | "CRITICAL" => LevelFilter::Error,
-            _ => {
-                self.faults.push(format!("{name} must be DEBUG, INFO, WARNING, ERROR or CRITICAL, not {text:?}"));
-                LevelFilter::Info
-            }
-        }
-    }
-
-    /// A path, or a URL of SQLite: three slashes are followed by a relative path, four by an absolute one.
-    fn database(&mut self) -> String {
-        let text = self.text("DATABASE_URL");
-        let Some((scheme, rest)) = text.split_once("://") else { return text };
-        match rest.strip_prefix('/') {
-            Some(path) if matches!(scheme, "sqlite" | "sqlite+aiosqlite" | "sqlite+pysqlite") && !path.is_empty() => path.to_string(),
-            _ => {
-                self.faults.push(format!("DATABASE_URL must be a path or sqlite:///path, not {text:?}"));
-                text
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -585,7 +298,7 @@ mod tests {
         );
         let config = config.unwrap_or_else(|f| panic!("{f:?}"));
         assert_eq!((config.server_port, config.server_host.as_str(), config.app_name.as_str()), (3, "::1", "a # b"));
-        assert_eq!((config.app_env.as_str(), config.log_level), ("test", LevelFilter::Debug));
+        assert_eq!((config.app_env.as_str(), config.log_level.0), ("test", LevelFilter::Debug));
     }
 
     #[test]
@@ -598,6 +311,28 @@ mod tests {
         for env in [[("app_name", "b"), ("APP_NAME", "a")], [("APP_NAME", "a"), ("app_name", "b")]] {
             assert_eq!(Config::load(&[], pairs(&env), None).map(|c| c.app_name).unwrap_or_default(), "a");
         }
+    }
+
+    #[test]
+    fn every_default_is_sound_and_told_as_it_is() {
+        let config = Config::load(&[], [], None).unwrap_or_else(|f| panic!("{f:?}"));
+        assert_eq!(config.requests_per_second_max, REQUESTS_PER_SECOND);
+        for (setting, (name, told)) in SETTINGS.iter().zip(config.told()) {
+            assert_eq!(setting.name, name);
+            let default = setting.default.replace("DATA_DIR/", "data/");
+            let told = if setting.is_secret() && told == "(not set)" { String::new() } else { told };
+            assert!(told == default || (told == "true" && default == "on"), "{name}: {told:?} for {default:?}");
+        }
+    }
+
+    #[test]
+    fn bounds_stand_in_the_help() {
+        for setting in SETTINGS {
+            assert!(!setting.help().contains(['{', '}']), "{}", setting.help());
+        }
+        let help = |name: &str| SETTINGS.iter().find(|setting| setting.name == name).map(Setting::help).unwrap_or_default();
+        assert_eq!(help("NODE_CERT_VALIDITY_DAYS"), "days that a node certificate is valid, 1 to 825");
+        assert_eq!(help("HTTP_CONNECTIONS_MAX"), "connections in all, 16 to 100000; by the limit of open files, at most 1024");
     }
 
     #[test]

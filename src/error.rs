@@ -21,8 +21,8 @@ pub enum Error {
     Unauthenticated {
         /// The sentence for the client.
         detail: &'static str,
-        /// Machine-readable reason, with which a node can mend itself.
-        reason: Option<&'static str>,
+        /// Machine-readable reason, with which a node can recover by itself.
+        reason: Option<Reason>,
     },
     /// 403: known, but not allowed.
     Forbidden(&'static str),
@@ -49,6 +49,31 @@ pub enum Error {
     Unavailable(String),
     /// 500: our fault, or the machine's; details are for the log only.
     Fault(Fault),
+}
+
+/// Why a node is refused, in the contract's words. One that this version does not know keeps its word.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The lease token has ended.
+    LeaseExpired,
+    /// The identity is not the one that the node is enrolled with.
+    IdentityReplaced,
+    /// The certificate of the connection has ended.
+    CertificateExpired,
+    /// The certificate ended too long ago to be renewed.
+    IdentityExpired,
+    /// The signing time is too far from the server's time.
+    ClockSkew,
+    /// The signing time was used already.
+    Replayed,
+    /// The signature is not the node's.
+    BadSignature,
+    /// Another machine with the same identity stays.
+    AnotherRun,
+    /// A reason of a newer control plane.
+    #[serde(untagged)]
+    Unknown(String),
 }
 
 /// One fault of one field, in the shape of the contract's 422.
@@ -143,6 +168,12 @@ impl Error {
     /// A fault of our own making that has no library error behind it.
     pub fn fault(doing: &'static str, why: impl Into<String>) -> Error {
         Error::Fault(Fault { doing, source: why.into().into() })
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        serde::Serialize::serialize(self, f)
     }
 }
 

@@ -23,7 +23,8 @@ use crate::inputs;
 use crate::json;
 use crate::logger::Quota;
 use crate::model::address::{self, Network};
-use crate::model::events::{Event, EventFilter, NewEvent};
+use crate::model::events::catalogue::{Kind, Level, NODE_CORDON};
+use crate::model::events::{Event, EventFilter};
 use crate::model::join_string::JoinString;
 use crate::model::release::{Manifest, Version};
 use crate::model::{Paging, ids};
@@ -546,8 +547,9 @@ fn history() -> &'static (Control, Vec<Event>) {
         let mut record = |store: &Store, numbers: std::ops::Range<usize>| {
             for i in numbers {
                 let node = [json!({ "node_id": "node-a" }), json!({ "node_id": 5 }), json!({})][i % 3].clone();
-                let level = ["info", "error"][i % 2];
-                let new = NewEvent { id: Some(format!("e{i}")), ..NewEvent::at(level, "nodes", ["node.cordon", "x"][i / 2 % 2], node) };
+                let level = [Level::Info, Level::Error][i % 2];
+                let name = [NODE_CORDON.name, "x"][i / 2 % 2];
+                let new = Kind { name, level, fields: &["node_id?"], ..NODE_CORDON }.with(node).with_id(format!("e{i}"));
                 all.push(store.write(move |w| rows::record(w, new)).expect("an event"));
             }
         };

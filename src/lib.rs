@@ -10,6 +10,7 @@ mod clock;
 mod config;
 mod control;
 mod crypto;
+mod docs;
 mod error;
 mod files;
 #[cfg(any(test, fuzzing))]
@@ -40,7 +41,17 @@ pub use config::{Config, SETTINGS, Secret, Setting};
 pub use error::{Chain, Error};
 pub use serve::Server;
 
-/// Every route, as method, path pattern and who may call it.
-pub fn routes() -> Vec<(String, &'static str, &'static str)> {
+/// Every route, as method, path pattern, who may call it and how calls are counted.
+pub fn routes() -> Vec<(String, &'static str, &'static str, &'static str)> {
     routes::list()
+}
+
+/// The keys of a node's status that the program writes or reads, as a Markdown table.
+pub fn status_keys_markdown() -> String {
+    model::status_keys::markdown()
+}
+
+/// The events that the server records, as a Markdown table.
+pub fn events_markdown() -> String {
+    model::events::catalogue::markdown()
 }

@@ -41,6 +41,7 @@ const GATHER: Duration = Duration::from_millis(10);
 const ROTATION_CHECK: Duration = Duration::from_secs(1);
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
+static CONSOLE: OnceLock<SyncSender<Notice>> = OnceLock::new();
 
 thread_local! {
     static REQUEST_ID: RefCell<String> = const { RefCell::new(String::new()) };
@@ -74,6 +75,25 @@ pub fn init(level: LevelFilter, file: Option<PathBuf>) -> Result<()> {
     let _ = logger.queue.send(Message::File(target));
     log::set_max_level(level);
     Ok(())
+}
+
+/// A warning or an error for a person at a terminal, in ASCII.
+pub struct Notice {
+    /// When it was logged.
+    pub at: Timestamp,
+    /// Its level: a warning or an error.
+    pub level: Level,
+    /// Its `event` field.
+    pub event: String,
+    /// Message and fields.
+    pub text: String,
+}
+
+/// Gives warnings and errors to this console from here on, and no lines to stderr: for a terminal on which a person follows what happens. The
+/// file gets everything, as before. What a console has no room for is in the file only.
+pub fn attach(console: SyncSender<Notice>) {
+    // The first one stays: a program has one terminal.
+    let _ = CONSOLE.set(console);
 }
 
 fn start() -> Result<&'static Logger> {
@@ -186,7 +206,11 @@ impl Log for Logger {
         if !self.enabled(record.metadata()) || (record.target().contains("::") && record.level() > Level::Warn) {
             return;
         }
-        if let Err(TrySendError::Full(_)) = self.queue.try_send(Message::Line(line(record, clock::now()))) {
+        let now = clock::now();
+        if let Some(console) = CONSOLE.get().filter(|_| record.level() <= Level::Warn) {
+            let _ = console.try_send(notice(record, now));
+        }
+        if let Err(TrySendError::Full(_)) = self.queue.try_send(Message::Line(line(record, now))) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -216,6 +240,19 @@ fn line(record: &Record, at: Timestamp) -> String {
     }
     out.push('\n');
     out
+}
+
+fn notice(record: &Record, at: Timestamp) -> Notice {
+    let mut fields = Fields { event: String::new(), rest: String::new(), request_id: true };
+    // The visitor never fails.
+    let _ = record.key_values().visit(&mut fields);
+    let mut text = String::new();
+    escape(&record.args().to_string(), VALUE_BYTES_MAX, &mut text);
+    if let Some(rest) = fields.rest.strip_prefix(" | ") {
+        // In a value no `|` is left.
+        let _ = write!(text, " ({})", rest.replace(" | ", ", "));
+    }
+    Notice { at, level: record.level(), event: fields.event, text }
 }
 
 fn begin(out: &mut String, level: Level, category: &str, event: &str, at: Timestamp) {
@@ -365,8 +402,10 @@ fn put(batch: &mut String, target: &mut Option<Target>) {
         let _ = writeln!(batch, "The log could not keep up | lines: {dropped}");
     }
     if !batch.is_empty() {
-        // Where stderr is closed, the file still has the lines.
-        let _ = std::io::stderr().write_all(batch.as_bytes());
+        if CONSOLE.get().is_none() {
+            // Where stderr is closed, the file still has the lines.
+            let _ = std::io::stderr().write_all(batch.as_bytes());
+        }
         if let Some(target) = target {
             target.write(batch.as_bytes());
         }
@@ -396,6 +435,17 @@ mod tests {
         assert!(said(Level::Warn, "x", "", &[]).contains("| WARNING  | x | (!) log | "));
         assert!(said(Level::Error, "x", "", &[]).contains("| ERROR    | x | (x) "));
         assert!(said(Level::Debug, "x", "", &[]).contains("| DEBUG    | x | (?) "));
+    }
+
+    #[test]
+    fn a_notice_is_one_line_of_text() {
+        let fields = [("event", "tls.expired"), ("path", "a|b\n"), ("days", "3")];
+        let record = Record::builder().level(Level::Warn).args(format_args!("It has expired")).key_values(&fields).build();
+        let said = notice(&record, Timestamp(0));
+        assert_eq!((said.event.as_str(), said.level), ("tls.expired", Level::Warn));
+        assert_eq!(said.text, "It has expired (path: a\\x7cb\\n, days: 3)");
+        let bare = notice(&Record::builder().level(Level::Error).args(format_args!("It failed")).build(), Timestamp(0));
+        assert_eq!(bare.text, "It failed");
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub const TABLES: &[&[Route]] = &[
     api::api_tokens::ROUTES,
     api::nodes::ROUTES,
     api::node_runs::ROUTES,
+    api::node_self::ROUTES,
     api::join_tokens::ROUTES,
     api::cluster::ROUTES,
     api::ca::ROUTES,
@@ -50,6 +51,7 @@ pub const TABLES: &[&[Route]] = &[
     ui::ca::ROUTES,
     ui::backups::ROUTES,
     ui::settings::ROUTES,
+    ui::docs::ROUTES,
     ui::sessions::ROUTES,
 ];
 
@@ -63,17 +65,18 @@ pub fn has_beginning(base: &str) -> bool {
     gate::begins_like_ours(TABLES, base)
 }
 
-/// Every route, as method, path pattern and who may call it.
-pub fn list() -> Vec<(String, &'static str, &'static str)> {
+/// Every route, as method, path pattern, who may call it and how calls are counted.
+pub fn list() -> Vec<(String, &'static str, &'static str, &'static str)> {
     let access = |handler: &Handler| match handler {
         Handler::Open(_) => "open",
         Handler::By(Role::Viewer, _) => "viewer",
         Handler::By(Role::Operator, _) => "operator",
         Handler::By(Role::Admin, _) => "admin",
-        Handler::FromNode(_) => "node",
-        Handler::FromScraper(_) => "scraper",
+        Handler::ByNode(_) => "node",
+        Handler::Checked(_) => "checked",
     };
-    TABLES.iter().flat_map(|table| table.iter()).map(|r| (r.method.to_string(), r.path, access(&r.handler.access))).collect()
+    let line = |r: &Route| (r.method.to_string(), r.path, access(&r.handler.access), r.handler.meter.as_str());
+    TABLES.iter().flat_map(|table| table.iter()).map(line).collect()
 }
 
 #[cfg(test)]
@@ -82,7 +85,7 @@ mod tests {
 
     #[test]
     fn every_word_of_a_path_is_one_that_bundles_show() {
-        for (_, path, _) in list() {
+        for (_, path, ..) in list() {
             for part in path.split('/').filter(|part| !part.is_empty() && !part.starts_with('{')) {
                 assert!(crate::upkeep::bundles::is_path_word(part), "{part} of {path}: add it to PATH_WORDS in upkeep/bundles/forms.rs");
             }

@@ -1,7 +1,8 @@
 //! A running server: wires the configuration, the database, the rules, the routes and the passes together.
 
-use crate::config::Config;
+use crate::config::{Config, REQUESTS_PER_SECOND};
 use crate::control::access::auth;
+pub use crate::control::events::Cursor;
 use crate::control::trust::{ca, join_tokens, tls};
 use crate::error::{Chain, Doing, Error, Result};
 use crate::http::Limits;
@@ -53,6 +54,19 @@ pub struct Server {
     running: Mutex<Option<Running>>,
 }
 
+/// A service that the scheduler cannot place as it should be.
+#[derive(PartialEq)]
+pub struct Unplaced {
+    /// Which.
+    pub service_id: String,
+    /// Replicas that have a node.
+    pub placed: usize,
+    /// Replicas that it should have.
+    pub desired: usize,
+    /// The first warning of its plan; empty for none.
+    pub why: String,
+}
+
 struct Running {
     front: Front,
     passes: Vec<JoinHandle<()>>,
@@ -74,7 +88,7 @@ impl Server {
         let held = hold(&config.data_dir)?;
         backups::finish(&config.data_dir)?;
         backups::clean(&config.data_dir)?;
-        logger::init(config.log_level, config.log_file.clone())?;
+        logger::init(config.log_level.0, config.log_file.clone())?;
         for note in &config.notes {
             log::warn!(target: "system", event = "config.note"; "{note}");
         }
@@ -88,7 +102,8 @@ impl Server {
         let store = Store::open(&config.database_path, readers, query_log(&config))?;
         let (connections_per_address_max, proxies) = (config.connections_per_address_max, config.trusted_proxies.clone());
         // The setting is for whoever has a large fleet behind one address.
-        let handshakes = Limits::default().handshakes_per_s_max * i64::max(config.requests_per_second_max / 500, 1).unsigned_abs() as u32;
+        let handshakes = Limits::default().handshakes_per_s_max
+            * i64::max(config.requests_per_second_max / REQUESTS_PER_SECOND, 1).unsigned_abs() as u32;
         let limits = Limits { connections_per_address_max, proxies, handshakes_per_s_max: handshakes, ..Limits::default() };
         let limits = Limits { connections_max: config.connections_max.unwrap_or(limits.connections_max), ..limits };
         let limits = Limits { idle_time: Duration::from_secs(config.idle_s.unsigned_abs()), ..limits };
@@ -161,6 +176,29 @@ impl Server {
         join_tokens::create(&self.app.control, Admits { node_id: Some(node_id.to_string()), ..JoinRole::Core.into() }, TTL_S)
     }
 
+    /// Creates a join string that admits one worker within this time; `None` where the server speaks no TLS.
+    pub fn invite_worker(&self, ttl_s: i64) -> Result<Option<String>> {
+        join_tokens::create(&self.app.control, JoinRole::Worker.into(), ttl_s).map(|token| token.join_string)
+    }
+
+    /// The events from here on.
+    pub fn events(&self) -> Cursor {
+        Cursor::at_end(&self.app.control)
+    }
+
+    /// The services that have fewer replicas than they should, and no node to put more on.
+    pub fn unplaced(&self) -> Result<Vec<Unplaced>> {
+        let services = self.app.scheduler.health(&self.app.control)?.into_iter().map(|health| health.plan);
+        let short = services.filter(|plan| plan.actual_replicas < plan.desired_replicas);
+        let unplaced = short.map(|plan| Unplaced {
+            service_id: plan.service_id,
+            placed: plan.actual_replicas,
+            desired: plan.desired_replicas,
+            why: plan.warnings.into_iter().next().unwrap_or_default(),
+        });
+        Ok(unplaced.collect())
+    }
+
     /// Whether the account that came with the database still has the password that everybody knows.
     pub fn first_sign_in(&self) -> Result<bool> {
         auth::has_seeded_password(&self.app.control)
@@ -208,7 +246,7 @@ pub fn wait_for_clock(config: &Config, stop: &Stop) -> Result<bool> {
     if !is_first_under_a_wrong_clock(config)? {
         return Ok(true);
     }
-    logger::init(config.log_level, config.log_file.clone().filter(|file| file.parent().is_some_and(Path::exists)))?;
+    logger::init(config.log_level.0, config.log_file.clone().filter(|file| file.parent().is_some_and(Path::exists)))?;
     let (now, built, most_s) = (clock::now(), clock::built_at(), config.clock_wait_s);
     log::warn!(target: "system", event = "clock.wait", now:%, program_of:% = built, wait_s = most_s; "This machine's clock is behind this program's date: keys and certificates are made once it is right");
     eprintln!(

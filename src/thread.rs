@@ -1,4 +1,5 @@
-//! Named threads, the flag that stops them, and work done at an interval: the only caller of thread spawning.
+//! Named threads, the flag that stops them, values that they wait on, and work done at an interval: the only caller of
+//! thread spawning.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -36,6 +37,63 @@ impl Stop {
     }
 }
 
+/// A value that threads set and others wait on. Clones share it.
+pub struct Watch<T>(Arc<(Mutex<Watched<T>>, Condvar)>);
+
+struct Watched<T> {
+    value: T,
+    /// Number of times that it was set.
+    version: u64,
+    closed: bool,
+}
+
+impl<T> Clone for Watch<T> {
+    fn clone(&self) -> Watch<T> {
+        Watch(Arc::clone(&self.0))
+    }
+}
+
+impl<T: Clone> Watch<T> {
+    /// A value of version 0.
+    pub fn new(value: T) -> Watch<T> {
+        Watch(Arc::new((Mutex::new(Watched { value, version: 0, closed: false }), Condvar::new())))
+    }
+
+    /// Sets the value and wakes every waiter.
+    pub fn set(&self, value: T) {
+        let mut watched = lock(&self.0.0);
+        watched.value = value;
+        watched.version += 1;
+        self.0.1.notify_all();
+    }
+
+    /// The value now.
+    pub fn get(&self) -> T {
+        lock(&self.0.0).value.clone()
+    }
+
+    /// Waits for another version than `seen`, at most this long. Gives the value and its version, which is `seen` if it
+    /// was not set meanwhile; `None` once it is closed.
+    pub fn wait(&self, seen: u64, at_most: Duration) -> Option<(T, u64)> {
+        let end = Instant::now() + at_most;
+        let mut watched = lock(&self.0.0);
+        while !watched.closed && watched.version == seen {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            watched = self.0.1.wait_timeout(watched, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        (!watched.closed).then(|| (watched.value.clone(), watched.version))
+    }
+
+    /// Ends every wait, now and later.
+    pub fn close(&self) {
+        lock(&self.0.0).closed = true;
+        self.0.1.notify_all();
+    }
+}
+
 /// Locks, whether or not a thread panicked with the lock held: every structure here is whole between statements.
 pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -55,9 +113,58 @@ pub fn spawn<F: FnOnce() + Send + 'static>(name: &str, stack_bytes: Option<usize
 pub fn every<F: FnMut() + Send + 'static>(name: &'static str, interval: Duration, stop: Stop, mut work: F) -> io::Result<JoinHandle<()>> {
     spawn(name, None, move || {
         while !stop.wait(interval) {
-            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(&mut work)).is_err() {
-                log::error!(target: "system", event = "pass.panicked", pass = name; "A pass panicked; it runs again at its next turn");
-            }
+            guarded(name, &mut work);
         }
     })
+}
+
+/// Does one turn of a thread's work. `None` if it panicked, which is logged: a panic ends one turn, not the thread.
+pub fn guarded<T>(name: &str, work: impl FnOnce() -> T) -> Option<T> {
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    if done.is_err() {
+        log::error!(target: "system", event = "pass.panicked", pass = name; "A pass panicked; it runs again at its next turn");
+    }
+    done.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn a_watch_wakes_its_waiters_and_misses_nothing() {
+        let watch = Watch::new(0);
+        assert_eq!(watch.wait(0, Duration::ZERO), Some((0, 0)), "nothing new");
+        let (theirs, back) = (watch.clone(), Watch::new(0));
+        let answers = back.clone();
+        let waiter = spawn("waiter", None, move || {
+            let mut seen = 0;
+            while let Some((value, version)) = theirs.wait(seen, PATIENCE) {
+                seen = version;
+                answers.set(value);
+            }
+        });
+        for round in 1..=100 {
+            watch.set(round);
+            let mut seen = 0;
+            while let Some((value, version)) = back.wait(seen, PATIENCE)
+                && value != round
+            {
+                assert_ne!(version, seen, "it is woken");
+                seen = version;
+            }
+        }
+        assert_eq!((watch.get(), watch.wait(99, PATIENCE)), (100, Some((100, 100))), "what was set before is there at once");
+        watch.close();
+        waiter.expect("a thread").join().expect("it ends");
+        assert_eq!(watch.wait(0, PATIENCE), None, "closed");
+    }
+
+    #[test]
+    fn a_panic_ends_one_turn() {
+        assert_eq!(guarded("turn", || 7), Some(7));
+        assert_eq!(guarded("turn", || -> i32 { panic!("a test") }), None);
+    }
 }

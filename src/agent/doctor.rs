@@ -1,13 +1,19 @@
 //! Examining a node: its identity, its certificate, its lease, and the way to its control plane. Nothing is told to anybody and nothing changed.
 
-use super::Way;
 use super::identity::{Identity, KEY, LEASE};
-use crate::client::{Api, Trust};
+use super::ledger::STATUS;
+use super::link::ControlPlane;
+use crate::client::{Api, CallError, Signer};
 use crate::clock::{self, Timestamp};
 use crate::crypto::pki;
 use crate::error::Chain;
+use crate::files;
 use crate::model::findings::Finding;
-use crate::sys::doctor;
+use crate::model::leases::LeaseState;
+use crate::model::node_api::Reason;
+use crate::model::node_runs::AgentRun;
+use crate::model::node_self::NodeSelf;
+use crate::sys::{doctor, host};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::Value;
@@ -21,7 +27,7 @@ const AUTHORITY_DAYS_LOW: i64 = 90;
 const SKEW_S_MAX: i64 = 5;
 
 /// Examines the node whose identity is in this directory.
-pub fn of_identity(way: &Way, dir: &Path, node_id: &str) -> Vec<Finding> {
+pub fn of_identity(control_plane: &ControlPlane, dir: &Path, node_id: &str) -> Vec<Finding> {
     let rejoin = format!(
         "on the control plane: uptimemesh create-token --role worker --for-node {node_id} --join-string; here: uptimemesh join --join-file FILE --node-id {node_id}"
     );
@@ -29,7 +35,7 @@ pub fn of_identity(way: &Way, dir: &Path, node_id: &str) -> Vec<Finding> {
         Ok(identity) => identity,
         Err(e) => return vec![Finding::fail("identity", Chain(&e).to_string(), rejoin)],
     };
-    let reached: Vec<Reached> = way.urls.iter().map(|url| reach(way, &identity, url)).collect();
+    let reached: Vec<Reached> = control_plane.urls.iter().map(|url| reach(control_plane, &identity, url)).collect();
     // By the control plane's clock, where it tells: this machine's own may be off, and then the certificate is not what is wrong.
     let now = reached.iter().find_map(|(_, now)| *now).unwrap_or_else(clock::now);
     let paths = [dir.to_path_buf(), dir.join(KEY), dir.join(LEASE)];
@@ -78,14 +84,13 @@ fn lease(token: &str, now: Timestamp) -> Finding {
 type Reached = (Vec<Finding>, Option<Timestamp>);
 
 /// Whether the control plane answers at this URL, proves to be ours, and agrees about the time and the version.
-fn reach(way: &Way, identity: &Identity, url: &str) -> Reached {
+fn reach(control_plane: &ControlPlane, identity: &Identity, url: &str) -> Reached {
     const CHECK: &str = "control.reach";
-    let trust = way.authorities.clone().map_or_else(|| Trust::Cluster(identity.ca_pem.clone()), Trust::Authorities);
-    let urls = [url.to_string()];
-    let api = match Api::with(&urls, Some(trust), Some((&identity.cert_pem, &identity.key))) {
+    let only = ControlPlane { urls: vec![url.to_string()], ..control_plane.clone() };
+    let api = match only.api(identity) {
         Ok(api) => api,
-        Err(why) => {
-            let seen = format!("key and certificate of the node cannot be used: {why}");
+        Err(e) => {
+            let seen = format!("key and certificate of the node cannot be used: {}", Chain(&e));
             return (vec![Finding::fail(CHECK, seen, "join again: uptimemesh join --help")], None);
         }
     };
@@ -111,7 +116,67 @@ fn reach(way: &Way, identity: &Identity, url: &str) -> Reached {
             ),
         });
     }
+    findings.push(known(&api, identity, time.unwrap_or_else(clock::now)));
     (findings, time)
+}
+
+/// What the control plane knows of this node: it answers only to one that proves to be the node.
+fn known(api: &Api, identity: &Identity, now: Timestamp) -> Finding {
+    const CHECK: &str = "control.node";
+    let run = running(identity);
+    let signer = Signer { node_id: &identity.node_id, lease_token: &identity.lease_token, key: &identity.key, run: run.as_ref() };
+    let signed = match signer.sign("GET", "/node/self", None, now) {
+        Ok(signed) => signed,
+        Err(e) => return Finding::fail(CHECK, format!("the node's key cannot sign: {}", Chain(&e)), "join again: uptimemesh join --help"),
+    };
+    let answer = match api.send(signed) {
+        Ok(answer) => answer,
+        Err(e) => return unproven(CHECK, &e),
+    };
+    let Ok(node) = serde_json::from_value::<NodeSelf>(answer) else {
+        return Finding::warn(CHECK, "the control plane's answer about this node is not understood", "uptimemesh update");
+    };
+    let beat = node.heartbeat_at.map_or("never".to_string(), |at| at.to_string());
+    let update = node.update.map(|update| format!(", update to {} wanted", update.version)).unwrap_or_default();
+    let seen = format!("the control plane knows {}: lease {}, last heartbeat {beat}{update}", node.name, node.lease_state.as_str());
+    match node.lease_state {
+        LeaseState::Alive => Finding::ok(CHECK, seen),
+        LeaseState::Stale | LeaseState::Dead | LeaseState::Unknown => {
+            Finding::warn(CHECK, seen, "is the agent running? systemctl status uptimemesh-agent; journalctl -u uptimemesh-agent")
+        }
+    }
+}
+
+/// The run of the agent whose last status lies beside the identity.
+fn running(identity: &Identity) -> Option<AgentRun> {
+    let status: Value = serde_json::from_str(&files::read(&identity.dir.join(STATUS)).ok()??).ok()?;
+    Some(AgentRun { id: status["run"].as_str()?.to_string(), boot: host::boot() }).filter(AgentRun::is_sound)
+}
+
+/// Why the control plane did not take a call as this node's.
+fn unproven(check: &'static str, e: &CallError) -> Finding {
+    let rejoin = "join again with a new token: uptimemesh join --help";
+    let agent = "is the agent running? systemctl status uptimemesh-agent; it renews what the node proves itself with";
+    match e {
+        CallError::Refused { reason: Some(reason), .. } => match reason {
+            Reason::AnotherRun => Finding::fail(
+                check,
+                "another machine has the same identity, and this one may be the copy",
+                "an operator decides: uptimemesh node runs NODE; uptimemesh node keep-run NODE RUN; then join the other one as another node",
+            ),
+            Reason::ClockSkew => Finding::warn(check, format!("the signature was refused: {e}"), "timedatectl set-ntp true"),
+            Reason::LeaseExpired | Reason::CertificateExpired | Reason::Replayed => {
+                Finding::warn(check, format!("this node's proof was refused: {e}"), agent)
+            }
+            _ => Finding::fail(check, format!("this node's proof was refused: {e}"), rejoin),
+        },
+        CallError::Refused { status: 401, .. } => Finding::warn(
+            check,
+            "the control plane does not answer to this node: it was removed or replaced, or the control plane is older than this program",
+            rejoin,
+        ),
+        e => Finding::warn(check, e.to_string(), agent),
+    }
 }
 
 /// How far this clock is from the control plane's.

@@ -1,12 +1,14 @@
 //! A node's identity on its own disk: key, certificate, the authority's certificate, lease token. Every file is replaced
-//! as a whole, and the key is there before anybody is asked to trust it. A directory of identities has one directory for each, `<node-id>/`.
+//! as a whole, and the key is there before the control plane is asked to trust it. A directory of identities has one directory for each, `<node-id>/`.
 
 use crate::crypto::pki::{self, NodeKey};
 use crate::error::{Doing, Error, Result};
 use crate::files::{self, PRIVATE, PUBLIC};
 use crate::model::ids::is_id;
-use serde_json::Value;
+use crate::model::node_api::Enrolment;
+use crate::thread::lock;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 /// The node's private key.
@@ -34,28 +36,32 @@ pub struct Identity {
     pub ca_pem: String,
     /// What it shows with every heartbeat.
     pub lease_token: String,
-    /// What its files hold, as far as is known: they may not take what the control plane has given.
-    kept: Given,
+    /// What its files hold, as far as is known.
+    kept: Arc<Mutex<Given>>,
 }
 
 /// What the control plane gives a node.
 #[derive(Clone, PartialEq)]
-struct Given {
+pub struct Given {
     cert_pem: String,
     ca_pem: String,
     lease_token: String,
 }
 
-impl Given {
-    /// What is in the answer to a join or a renewal.
-    fn of(enrolment: &Value) -> Result<Given> {
-        let text = |key: &str| {
-            let text = enrolment[key].as_str().map(str::to_string);
-            text.ok_or_else(|| Error::fault("keep an identity", format!("the server's answer has no {key}")))
-        };
-        Ok(Given { cert_pem: text("node_cert_pem")?, ca_pem: text("ca_cert_pem")?, lease_token: text("lease_token")? })
-    }
+/// The files of an identity. Clones know together what the files hold: a disk may not take what the control plane has given.
+#[derive(Clone)]
+pub struct IdentityFiles {
+    dir: PathBuf,
+    kept: Arc<Mutex<Given>>,
+}
 
+impl From<Enrolment> for Given {
+    fn from(enrolment: Enrolment) -> Given {
+        Given { cert_pem: enrolment.node_cert_pem, ca_pem: enrolment.ca_cert_pem, lease_token: enrolment.lease_token }
+    }
+}
+
+impl Given {
     fn write(&self, dir: &Path) -> Result<()> {
         files::write(&dir.join(CA), self.ca_pem.as_bytes(), PUBLIC)?;
         files::write(&dir.join(CERT), self.cert_pem.as_bytes(), PUBLIC)?;
@@ -63,8 +69,30 @@ impl Given {
     }
 }
 
-/// The identities in a directory of them, by node id. What is somebody else's directory of the same name (a copy that was put aside) is none.
-/// An identity whose files lie in the directory itself, as version 2.0.0 wrote them, is one of them.
+impl IdentityFiles {
+    /// Their directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Writes what is not in the files yet.
+    pub fn write_down(&self, given: &Given) -> Result<()> {
+        let kept = lock(&self.kept).clone();
+        if *given == kept {
+            return Ok(());
+        }
+        if given.cert_pem == kept.cert_pem && given.ca_pem == kept.ca_pem {
+            files::write(&self.dir.join(LEASE), given.lease_token.as_bytes(), PRIVATE)?;
+        } else {
+            given.write(&self.dir)?;
+        }
+        *lock(&self.kept) = given.clone();
+        Ok(())
+    }
+}
+
+/// The identities in a directory of them, by node id. A directory with another node's certificate (a copy
+/// that was put aside) does not count. An identity whose files lie in the directory itself, as version 2.0.0 wrote them, is one of them.
 pub fn all_in(dir: &Path) -> Vec<(String, PathBuf)> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let named = entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())));
@@ -113,11 +141,19 @@ impl Identity {
         };
         let key = NodeKey::from_pem(&text(KEY)?)?;
         let given = Given { cert_pem: text(CERT)?, ca_pem: text(CA)?, lease_token: text(LEASE)?.trim().to_string() };
-        let Given { cert_pem, ca_pem, lease_token } = given.clone();
-        Ok(Identity { dir: dir.to_path_buf(), node_id: node_id.to_string(), key, cert_pem, ca_pem, lease_token, kept: given })
+        Ok(Identity {
+            dir: dir.to_path_buf(),
+            node_id: node_id.to_string(),
+            key,
+            cert_pem: given.cert_pem.clone(),
+            ca_pem: given.ca_pem.clone(),
+            lease_token: given.lease_token.clone(),
+            kept: Arc::new(Mutex::new(given)),
+        })
     }
 
-    /// The key in this directory, made now if there is none. An error where nothing can be written: what a join gives could not be kept.
+    /// The key in this directory, created if there is none. An error where nothing can be written: what a join gives could
+    /// not be kept.
     pub fn ensure_key(dir: &Path) -> Result<NodeKey> {
         files::private_dir(dir)?;
         let probe = dir.join("probe");
@@ -132,34 +168,40 @@ impl Identity {
     }
 
     /// Keeps what a join gave.
-    pub fn keep(dir: &Path, enrolment: &Value) -> Result<()> {
-        Given::of(enrolment)?.write(dir)
+    pub fn keep(dir: &Path, enrolment: &Enrolment) -> Result<()> {
+        Given::from(enrolment.clone()).write(dir)
     }
 
     /// Uses what a renewal gave, from here on.
-    pub fn adopt(&mut self, enrolment: &Value) -> Result<()> {
-        let Given { cert_pem, ca_pem, lease_token } = Given::of(enrolment)?;
-        (self.cert_pem, self.ca_pem, self.lease_token) = (cert_pem, ca_pem, lease_token);
-        Ok(())
+    pub fn adopt(&mut self, enrolment: Enrolment) {
+        let given = Given::from(enrolment);
+        self.cert_pem = given.cert_pem;
+        self.ca_pem = given.ca_pem;
+        self.lease_token = given.lease_token;
     }
 
-    /// Writes down what is used and is not in the files yet.
-    pub fn write_down(&mut self) -> Result<()> {
-        let used = Given { cert_pem: self.cert_pem.clone(), ca_pem: self.ca_pem.clone(), lease_token: self.lease_token.clone() };
-        if used == self.kept {
-            return Ok(());
-        }
-        match (&used.cert_pem, &used.ca_pem) == (&self.kept.cert_pem, &self.kept.ca_pem) {
-            true => files::write(&self.dir.join(LEASE), used.lease_token.as_bytes(), PRIVATE)?,
-            false => used.write(&self.dir)?,
-        }
-        self.kept = used;
-        Ok(())
+    /// What is used now.
+    pub fn given(&self) -> Given {
+        Given { cert_pem: self.cert_pem.clone(), ca_pem: self.ca_pem.clone(), lease_token: self.lease_token.clone() }
     }
 
-    /// The identity that somebody else has put into the files since they were read or written here.
+    /// Its files.
+    pub fn files(&self) -> IdentityFiles {
+        IdentityFiles { dir: self.dir.clone(), kept: Arc::clone(&self.kept) }
+    }
+
+    /// Writes what is used and not in the files yet.
+    pub fn write_down(&self) -> Result<()> {
+        self.files().write_down(&self.given())
+    }
+
+    /// The identity that another program has put into the files since they were read or written here.
     pub fn replaced(&self) -> Option<Identity> {
-        Identity::load(&self.dir, &self.node_id).ok().filter(|found| found.lease_token != self.kept.lease_token)
+        let kept = lock(&self.kept).lease_token.clone();
+        let found = Identity::load(&self.dir, &self.node_id).ok().filter(|found| found.lease_token != kept)?;
+        // The writer of the ledger goes on with the same files.
+        *lock(&self.kept) = found.given();
+        Some(Identity { kept: Arc::clone(&self.kept), ..found })
     }
 
     /// Where the control plane is reached, as it was kept when this node joined.

@@ -19,9 +19,13 @@ const DAYS_DEFAULT: i64 = 90;
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Get, "/api-tokens", By(Admin, list)).gives(200, "[ApiToken]"),
-    route(Post, "/api-tokens", By(Admin, create)).gives(201, "NewApiToken").personal(),
-    route(Delete, "/api-tokens/{token_id}", By(Admin, delete)).gives(204, ""),
+    route(Get, "/api-tokens", By(Admin, list)).gives(200, "[ApiToken]").says("List API tokens, without their secrets."),
+    route(Post, "/api-tokens", By(Admin, create))
+        .gives(201, "NewApiToken")
+        .says("Create an API token of your own. Only this answer shows the secret.")
+        .conflicts("You have an API token of this name, or 100 tokens: delete one first.")
+        .personal(),
+    route(Delete, "/api-tokens/{token_id}", By(Admin, delete)).gives(204, "").says("Revoke an API token."),
 ];
 
 fn list(app: &App, request: &Request, _: &User) -> Reply {

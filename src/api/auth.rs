@@ -6,7 +6,7 @@ use crate::control::access::auth::Change;
 use crate::control::access::sessions;
 use crate::control::access::sessions::SignedIn;
 use crate::gate::Handler::{By, Open};
-use crate::gate::{COOKIE, Reply, Route, route, visitor};
+use crate::gate::{COOKIE, Meter, Reply, Route, route, visitor};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response};
 use crate::model::users::Role::Viewer;
@@ -20,11 +20,19 @@ const CODE_CHARS_MAX: usize = 64;
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Post, "/auth/token", Open(token)).gives(200, "Session"),
-    route(Post, "/auth/password", By(Viewer, password)).gives(200, "Session").personal().always(),
-    route(Get, "/auth/me", By(Viewer, me)).gives(200, "Me").always(),
-    route(Get, "/auth/sessions", By(Viewer, list)).gives(200, "[UserSession]").personal(),
-    route(Delete, "/auth/sessions/{session_id}", By(Viewer, revoke)).gives(204, "").personal(),
+    route(Post, "/auth/token", Open(token))
+        .gives(200, "Session")
+        .says("Sign in with a password. Five failures from one address within 60 s lock it for 300 s.")
+        .meter(Meter::SignIn),
+    route(Post, "/auth/password", By(Viewer, password))
+        .gives(200, "Session")
+        .says("Change your own password. All your other sessions end; the answer holds a fresh one.")
+        .conflicts("The password was changed meanwhile.")
+        .personal()
+        .always(),
+    route(Get, "/auth/me", By(Viewer, me)).gives(200, "Me").says("Show who is signed in, and by which credential.").always(),
+    route(Get, "/auth/sessions", By(Viewer, list)).gives(200, "[UserSession]").says("List your own sessions.").personal(),
+    route(Delete, "/auth/sessions/{session_id}", By(Viewer, revoke)).gives(204, "").says("End one of your own sessions.").personal(),
 ];
 
 fn token(app: &App, request: &Request) -> Reply {

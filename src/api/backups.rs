@@ -19,11 +19,17 @@ const SENT_BYTES: usize = 64 << 10;
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Get, "/backups", By(Viewer, list)).gives(200, "[Backup]"),
-    route(Post, "/backups", By(Admin, create)).gives(201, "Backup").dear(),
-    route(Get, "/backups/{backup_id}", By(Viewer, show)).gives(200, "Backup"),
-    route(Get, "/backups/{backup_id}/download", By(Admin, download)).gives(200, "application/octet-stream"),
-    route(Delete, "/backups/{backup_id}", By(Admin, delete)).gives(204, ""),
+    route(Get, "/backups", By(Viewer, list)).gives(200, "[Backup]").says("List backups, newest first."),
+    route(Post, "/backups", By(Admin, create))
+        .gives(201, "Backup")
+        .says("Create a backup now. Answers when it is complete.")
+        .conflicts("Another backup is being created or verified: try again later.")
+        .dear(),
+    route(Get, "/backups/{backup_id}", By(Viewer, show)).gives(200, "Backup").says("Show a backup."),
+    route(Get, "/backups/{backup_id}/download", By(Admin, download))
+        .gives(200, "application/octet-stream")
+        .says("Download an encrypted backup. One without encryption never leaves the machine (403)."),
+    route(Delete, "/backups/{backup_id}", By(Admin, delete)).gives(204, "").says("Delete a backup."),
 ];
 
 fn id(request: &Request) -> Result<&str> {

@@ -13,10 +13,18 @@ use tiny_http::Method::{Delete, Get, Post};
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Get, "/cluster/ca", By(Viewer, show)).gives(200, "Ca"),
-    route(Get, "/cluster/ca/nodes", By(Viewer, nodes)).gives(200, "[NodeTrust]"),
-    route(Post, "/cluster/ca/rotate", By(Admin, rotate)).gives(200, "Ca"),
-    route(Delete, "/cluster/ca/previous", By(Admin, drop_previous)).gives(200, "Ca"),
+    route(Get, "/cluster/ca", By(Viewer, show)).gives(200, "Ca").says("Show the certificate authorities and the progress of a rotation."),
+    route(Get, "/cluster/ca/nodes", By(Viewer, nodes))
+        .gives(200, "[NodeTrust]")
+        .says("List enrolled nodes and whether each trusts the current authority."),
+    route(Post, "/cluster/ca/rotate", By(Admin, rotate))
+        .gives(200, "Ca")
+        .says("Rotate the certificate authority. The previous one stays trusted until it is dropped.")
+        .conflicts("The previous authority is still trusted: drop it first."),
+    route(Delete, "/cluster/ca/previous", By(Admin, drop_previous))
+        .gives(200, "Ca")
+        .says("Stop trusting the previous certificate authority.")
+        .conflicts("Nodes do not trust the current authority yet, or there is no previous one. `force` leaves those nodes behind."),
 ];
 
 fn show(app: &App, _: &Request, _: &User) -> Reply {

@@ -14,11 +14,16 @@ use tiny_http::Method::{Delete, Get, Patch, Post};
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Get, "/endpoints", By(Viewer, list)).gives(200, "[Endpoint]"),
-    route(Post, "/endpoints", By(Operator, create)).gives(201, "Endpoint"),
-    route(Get, "/endpoints/{endpoint_id}", By(Viewer, show)).gives(200, "Endpoint"),
-    route(Patch, "/endpoints/{endpoint_id}", By(Operator, update)).gives(200, "Endpoint"),
-    route(Delete, "/endpoints/{endpoint_id}", By(Operator, delete)).gives(204, ""),
+    route(Get, "/endpoints", By(Viewer, list)).gives(200, "[Endpoint]").says("List endpoints."),
+    route(Post, "/endpoints", By(Operator, create))
+        .gives(201, "Endpoint")
+        .says("Create an endpoint of a replica.")
+        .conflicts("An endpoint of this id exists."),
+    route(Get, "/endpoints/{endpoint_id}", By(Viewer, show)).gives(200, "Endpoint").says("Show an endpoint."),
+    route(Patch, "/endpoints/{endpoint_id}", By(Operator, update))
+        .gives(200, "Endpoint")
+        .says("Report a health check of an endpoint. Sets `last_checked_at`."),
+    route(Delete, "/endpoints/{endpoint_id}", By(Operator, delete)).gives(204, "").says("Delete an endpoint."),
 ];
 
 fn list(app: &App, request: &Request, _: &User) -> Reply {

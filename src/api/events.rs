@@ -9,7 +9,7 @@ use crate::gate::{Reply, Route, holder, place, route};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response, Sink};
 use crate::model::Paging;
-use crate::model::events::{EventFilter, NewEvent};
+use crate::model::events::{ClientEvent, EventFilter};
 use crate::model::users::Role::{Operator, Viewer};
 use crate::model::users::User;
 use crate::upkeep::App;
@@ -28,9 +28,16 @@ const PACE: Duration = Duration::from_millis(20);
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Get, "/events", By(Viewer, list)).gives(200, "[Event]"),
-    route(Post, "/events", By(Operator, create)).gives(201, "Event"),
-    route(Get, "/events/stream", By(Viewer, stream)).gives(200, "text/event-stream"),
+    route(Get, "/events", By(Viewer, list))
+        .gives(200, "[Event]")
+        .says("List events, newest first. A `limit` outside 1 to 1000 is clamped, not refused."),
+    route(Post, "/events", By(Operator, create))
+        .gives(201, "Event")
+        .says("Record an event of your own. Categories of the server are refused (403).")
+        .conflicts("An event of this id exists."),
+    route(Get, "/events/stream", By(Viewer, stream))
+        .gives(200, "text/event-stream")
+        .says("Follow events as server-sent events. `Last-Event-ID` or `since` resumes without a gap."),
 ];
 
 fn filter(f: &mut Fields) -> EventFilter {
@@ -57,7 +64,7 @@ fn list(app: &App, request: &Request, _: &User) -> Reply {
 fn create(app: &App, request: &Request, user: &User) -> Reply {
     let once = once(request, user)?;
     let mut f = Fields::of_body(&request.body)?;
-    let event = NewEvent {
+    let event = ClientEvent {
         id: f.id("id").optional(),
         category: f.printable("category", 1..=64).required(),
         name: f.printable("name", 1..=128).required(),

@@ -21,10 +21,14 @@ const TTL_S_DEFAULT: i64 = 1800;
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Post, "/cluster/bootstrap", By(Admin, bootstrap)).gives(200, "Bootstrapped"),
-    route(Get, "/cluster/join-tokens", By(Admin, list)).gives(200, "[JoinToken]"),
-    route(Post, "/cluster/join-tokens", By(Admin, create)).gives(201, "NewJoinToken"),
-    route(Delete, "/cluster/join-tokens/{token_id}", By(Admin, delete)).gives(204, ""),
+    route(Post, "/cluster/bootstrap", By(Admin, bootstrap))
+        .gives(200, "Bootstrapped")
+        .says("Create the certificate authority if there is none, and join tokens for a core and a worker node."),
+    route(Get, "/cluster/join-tokens", By(Admin, list)).gives(200, "[JoinToken]").says("List join tokens, without their secrets."),
+    route(Post, "/cluster/join-tokens", By(Admin, create))
+        .gives(201, "NewJoinToken")
+        .says("Create a join token for one machine. Only this answer shows the secret."),
+    route(Delete, "/cluster/join-tokens/{token_id}", By(Admin, delete)).gives(204, "").says("Revoke a join token."),
 ];
 
 fn bootstrap(app: &App, request: &Request, _: &User) -> Reply {

@@ -9,6 +9,7 @@ pub mod endpoints;
 pub mod events;
 pub mod join_tokens;
 pub mod node_runs;
+pub mod node_self;
 pub mod nodes;
 pub mod replicas;
 pub mod routers;

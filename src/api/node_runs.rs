@@ -14,8 +14,12 @@ use tiny_http::Method::{Get, Post};
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Get, "/nodes/{node_id}/runs", By(Viewer, show)).gives(200, "NodeRuns"),
-    route(Post, "/nodes/{node_id}/keep-run", By(Operator, keep)).gives(200, "NodeRuns"),
+    route(Get, "/nodes/{node_id}/runs", By(Viewer, show))
+        .gives(200, "NodeRuns")
+        .says("Show which agents send heartbeats as this node. More than one means that two machines share an identity."),
+    route(Post, "/nodes/{node_id}/keep-run", By(Operator, keep))
+        .gives(200, "NodeRuns")
+        .says("Choose which of two agents with one identity stays. The heartbeats of all others are refused."),
 ];
 
 fn show(app: &App, request: &Request, _: &User) -> Reply {

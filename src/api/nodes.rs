@@ -22,16 +22,35 @@ use tiny_http::Method::{Delete, Get, Patch, Post};
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Get, "/nodes", By(Viewer, list)).gives(200, "[Node]"),
-    route(Post, "/nodes", By(Operator, create)).gives(201, "Node"),
-    route(Get, "/nodes/{node_id}", By(Viewer, show)).gives(200, "Node"),
-    route(Patch, "/nodes/{node_id}", By(Operator, update)).gives(200, "Node"),
-    route(Delete, "/nodes/{node_id}", By(Operator, delete)).gives(204, ""),
-    route(Post, "/nodes/{node_id}/cordon", By(Operator, cordon)).gives(200, "Node"),
-    route(Post, "/nodes/{node_id}/uncordon", By(Operator, uncordon)).gives(200, "Node"),
-    route(Post, "/nodes/{node_id}/drain", By(Operator, drain)).gives(200, "Node"),
-    route(Post, "/nodes/{node_id}/reboot-marker", By(Operator, mark_reboot)).gives(200, "Node"),
-    route(Post, "/nodes/{node_id}/rotate-wg-keys", By(Operator, rotate_wg_keys)).gives(200, "Node"),
+    route(Get, "/nodes", By(Viewer, list)).gives(200, "[Node]").says("List nodes. Several `label` parameters must all match."),
+    route(Post, "/nodes", By(Operator, create))
+        .gives(201, "Node")
+        .says("Create a node before its machine joins.")
+        .conflicts("The id or the name exists, or the cluster has as many nodes as the setting `nodes_max` allows."),
+    route(Get, "/nodes/{node_id}", By(Viewer, show)).gives(200, "Node").says("Show a node."),
+    route(Patch, "/nodes/{node_id}", By(Operator, update))
+        .gives(200, "Node")
+        .says("Change a node. Each given field replaces the old value as a whole.")
+        .conflicts("Another node has this name."),
+    route(Delete, "/nodes/{node_id}", By(Operator, delete))
+        .gives(204, "")
+        .says("Delete a node and revoke its identity at once.")
+        .conflicts("Replicas are placed on the node or router assignments name it: drain it and delete those first, or use `force`."),
+    route(Post, "/nodes/{node_id}/cordon", By(Operator, cordon))
+        .gives(200, "Node")
+        .says("Cordon a node. New replicas stay away, running ones move to eligible nodes."),
+    route(Post, "/nodes/{node_id}/uncordon", By(Operator, uncordon))
+        .gives(200, "Node")
+        .says("Uncordon a node. It takes replicas again, and a drain of it ends."),
+    route(Post, "/nodes/{node_id}/drain", By(Operator, drain))
+        .gives(200, "Node")
+        .says("Drain a node. It is cordoned, and its replicas move within `max_unavailable` of their services."),
+    route(Post, "/nodes/{node_id}/reboot-marker", By(Operator, mark_reboot))
+        .gives(200, "Node")
+        .says("Request a reboot of a node. Sets the marker `reboot_requested_at` in its status, for its agent to read."),
+    route(Post, "/nodes/{node_id}/rotate-wg-keys", By(Operator, rotate_wg_keys))
+        .gives(200, "Node")
+        .says("Request new WireGuard keys of a node. Sets the marker `wg_key_rotation_requested_at` in its status."),
 ];
 
 fn list(app: &App, request: &Request, _: &User) -> Reply {

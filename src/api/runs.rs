@@ -19,18 +19,46 @@ use tiny_http::Method::{self, Delete, Get, Patch, Post};
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Get, "/etcd/snapshots", By(Viewer, |c, r, _| list(c, r, Snapshot))).gives(200, "[SnapshotRun]"),
-    route(Post, "/etcd/snapshots", By(Operator, |c, r, u| create(c, r, u, Snapshot))).gives(201, "SnapshotRun"),
-    route(Get, "/etcd/snapshots/{snapshot_id}", By(Viewer, |c, r, _| show(c, r, Snapshot))).gives(200, "SnapshotRun"),
-    route(Patch, "/etcd/snapshots/{snapshot_id}", By(Operator, |c, r, _| update(c, r, Snapshot))).gives(200, "SnapshotRun"),
-    route(Delete, "/etcd/snapshots/{snapshot_id}", By(Operator, |c, r, _| delete(c, r, Snapshot))).gives(204, ""),
-    route(Get, "/support-bundles", By(Viewer, |c, r, _| list(c, r, Bundle))).gives(200, "[SupportBundle]"),
-    route(Post, "/support-bundles", By(Operator, |c, r, u| create(c, r, u, Bundle))).gives(201, "SupportBundle"),
-    route(Get, "/support-bundles/{bundle_id}", By(Viewer, |c, r, _| show(c, r, Bundle))).gives(200, "SupportBundle"),
-    route(Patch, "/support-bundles/{bundle_id}", By(Operator, |c, r, _| update(c, r, Bundle))).gives(200, "SupportBundle"),
+    route(Get, "/etcd/snapshots", By(Viewer, |c, r, _| list(c, r, Snapshot)))
+        .gives(200, "[SnapshotRun]")
+        .says("List etcd snapshots, newest first."),
+    route(Post, "/etcd/snapshots", By(Operator, |c, r, u| create(c, r, u, Snapshot)))
+        .gives(201, "SnapshotRun")
+        .says("Request an etcd snapshot. An agent takes it and reports by PATCH.")
+        .conflicts("A snapshot of this id exists."),
+    route(Get, "/etcd/snapshots/{snapshot_id}", By(Viewer, |c, r, _| show(c, r, Snapshot)))
+        .gives(200, "SnapshotRun")
+        .says("Show an etcd snapshot."),
+    route(Patch, "/etcd/snapshots/{snapshot_id}", By(Operator, |c, r, _| update(c, r, Snapshot)))
+        .gives(200, "SnapshotRun")
+        .says("Report the progress of an etcd snapshot.")
+        .conflicts("The snapshot is finished, or is running and cannot be pending again."),
+    route(Delete, "/etcd/snapshots/{snapshot_id}", By(Operator, |c, r, _| delete(c, r, Snapshot)))
+        .gives(204, "")
+        .says("Delete the record of a finished etcd snapshot.")
+        .conflicts("The snapshot is pending or running."),
+    route(Get, "/support-bundles", By(Viewer, |c, r, _| list(c, r, Bundle)))
+        .gives(200, "[SupportBundle]")
+        .says("List support bundles, newest first."),
+    route(Post, "/support-bundles", By(Operator, |c, r, u| create(c, r, u, Bundle)))
+        .gives(201, "SupportBundle")
+        .says("Request a support bundle. The server creates it, unless an agent reports on it first.")
+        .conflicts("A support bundle of this id exists."),
+    route(Get, "/support-bundles/{bundle_id}", By(Viewer, |c, r, _| show(c, r, Bundle)))
+        .gives(200, "SupportBundle")
+        .says("Show a support bundle."),
+    route(Patch, "/support-bundles/{bundle_id}", By(Operator, |c, r, _| update(c, r, Bundle)))
+        .gives(200, "SupportBundle")
+        .says("Report the progress of a support bundle that an agent creates.")
+        .conflicts("The bundle is finished, or is running and cannot be pending again."),
     // What is in it is more than an operator may read: users, tokens, the log.
-    route(Get, "/support-bundles/{bundle_id}/download", By(Admin, download)).gives(200, "application/gzip"),
-    route(Delete, "/support-bundles/{bundle_id}", By(Operator, |c, r, _| delete(c, r, Bundle))).gives(204, ""),
+    route(Get, "/support-bundles/{bundle_id}/download", By(Admin, download))
+        .gives(200, "application/gzip")
+        .says("Download a support bundle that the server created."),
+    route(Delete, "/support-bundles/{bundle_id}", By(Operator, |c, r, _| delete(c, r, Bundle)))
+        .gives(204, "")
+        .says("Delete a finished support bundle and its file.")
+        .conflicts("The bundle is pending or running."),
 ];
 
 /// Bytes of a bundle that are read and sent at once.

@@ -17,14 +17,37 @@ const MOVES_DEFAULT: i64 = 20;
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Get, "/scheduler/status", By(Viewer, status)).gives(200, "SchedulerStatus"),
-    route(Get, "/scheduler/plan/services/{service_id}", By(Viewer, plan_one)).gives(200, "Plan").dear(),
-    route(Get, "/scheduler/plan/all", By(Viewer, plan_all)).gives(200, "Plans").dear(),
-    route(Post, "/scheduler/reconcile/services/{service_id}", By(Operator, reconcile_one)).gives(200, "Plan").dear(),
-    route(Post, "/scheduler/reconcile/all", By(Operator, reconcile_all)).gives(200, "Plans").dear(),
-    route(Get, "/scheduler/explain/services/{service_id}", By(Viewer, explain)).gives(200, "Explanation").dear(),
-    route(Get, "/scheduler/rebalance", By(Viewer, plan_rebalance)).gives(200, "Plans").dear(),
-    route(Post, "/scheduler/rebalance", By(Operator, rebalance)).gives(200, "Plans").dear(),
+    route(Get, "/scheduler/status", By(Viewer, status))
+        .gives(200, "SchedulerStatus")
+        .says("Show the mode of the scheduler and its counters."),
+    route(Get, "/scheduler/plan/services/{service_id}", By(Viewer, plan_one))
+        .gives(200, "Plan")
+        .says("Plan a service without changing anything.")
+        .dear(),
+    route(Get, "/scheduler/plan/all", By(Viewer, plan_all)).gives(200, "Plans").says("Plan all services without changing anything.").dear(),
+    route(Post, "/scheduler/reconcile/services/{service_id}", By(Operator, reconcile_one))
+        .gives(200, "Plan")
+        .says("Reconcile a service. All actions are applied in one transaction, or none.")
+        .conflicts("The scheduler is paused: set `scheduler_mode` to auto or manual.")
+        .dear(),
+    route(Post, "/scheduler/reconcile/all", By(Operator, reconcile_all))
+        .gives(200, "Plans")
+        .says("Reconcile all services. All actions are applied in one transaction, or none.")
+        .conflicts("The scheduler is paused: set `scheduler_mode` to auto or manual.")
+        .dear(),
+    route(Get, "/scheduler/explain/services/{service_id}", By(Viewer, explain))
+        .gives(200, "Explanation")
+        .says("Explain, node by node, where replicas of a service can run.")
+        .dear(),
+    route(Get, "/scheduler/rebalance", By(Viewer, plan_rebalance))
+        .gives(200, "Plans")
+        .says("Plan a rebalance of replicas across nodes without changing anything.")
+        .dear(),
+    route(Post, "/scheduler/rebalance", By(Operator, rebalance))
+        .gives(200, "Plans")
+        .says("Rebalance replicas across nodes.")
+        .conflicts("The scheduler is paused: set `scheduler_mode` to auto or manual.")
+        .dear(),
 ];
 
 fn status(app: &App, request: &Request, _: &User) -> Reply {

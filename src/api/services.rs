@@ -24,14 +24,28 @@ const DESCRIPTION_CHARS: RangeInclusive<usize> = 0..=4096;
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Get, "/services", By(Viewer, list)).gives(200, "[Service]"),
-    route(Post, "/services", By(Operator, create)).gives(201, "Service"),
-    route(Get, "/services/{service_id}", By(Viewer, show)).gives(200, "Service"),
-    route(Patch, "/services/{service_id}", By(Operator, update)).gives(200, "Service"),
-    route(Delete, "/services/{service_id}", By(Operator, delete)).gives(204, ""),
-    route(Post, "/services/{service_id}/rollout", By(Operator, rollout)).gives(200, "Service"),
-    route(Post, "/services/{service_id}/rollback", By(Operator, rollback)).gives(200, "Service"),
-    route(Get, "/services/{service_id}/revisions", By(Viewer, revisions)).gives(200, "[Revision]"),
+    route(Get, "/services", By(Viewer, list)).gives(200, "[Service]").says("List services."),
+    route(Post, "/services", By(Operator, create))
+        .gives(201, "Service")
+        .says("Create a service.")
+        .conflicts("A service of this id or name exists."),
+    route(Get, "/services/{service_id}", By(Viewer, show)).gives(200, "Service").says("Show a service."),
+    route(Patch, "/services/{service_id}", By(Operator, update))
+        .gives(200, "Service")
+        .says("Change the description or the spec of a service. A different spec is a new generation."),
+    route(Delete, "/services/{service_id}", By(Operator, delete))
+        .gives(204, "")
+        .says("Delete a service.")
+        .conflicts("The service has replicas: scale it to 0 first, or use `force`."),
+    route(Post, "/services/{service_id}/rollout", By(Operator, rollout))
+        .gives(200, "Service")
+        .says("Restart all replicas of a service under a new generation."),
+    route(Post, "/services/{service_id}/rollback", By(Operator, rollback))
+        .gives(200, "Service")
+        .says("Restore the spec of an earlier generation as a new generation."),
+    route(Get, "/services/{service_id}/revisions", By(Viewer, revisions))
+        .gives(200, "[Revision]")
+        .says("List the revisions of a service, newest first."),
 ];
 
 fn list(app: &App, request: &Request, _: &User) -> Reply {

@@ -12,8 +12,8 @@ use tiny_http::Method::{Delete, Get};
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Get, "/sessions", By(Admin, list)).gives(200, "[UserSession]"),
-    route(Delete, "/sessions/{session_id}", By(Admin, revoke)).gives(204, ""),
+    route(Get, "/sessions", By(Admin, list)).gives(200, "[UserSession]").says("List the sessions of all users."),
+    route(Delete, "/sessions/{session_id}", By(Admin, revoke)).gives(204, "").says("End a session of any user."),
 ];
 
 fn list(app: &App, request: &Request, user: &User) -> Reply {

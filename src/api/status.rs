@@ -10,7 +10,10 @@ use crate::upkeep::{App, status};
 use tiny_http::Method::Get;
 
 /// The routes of this file.
-pub const ROUTES: &[Route] = &[route(Get, "/cluster/status", By(Viewer, show)).gives(200, "ClusterStatus").dear()];
+pub const ROUTES: &[Route] = &[route(Get, "/cluster/status", By(Viewer, show))
+    .gives(200, "ClusterStatus")
+    .says("Show the state of the whole cluster in one object.")
+    .dear()];
 
 fn show(app: &App, request: &Request, _: &User) -> Reply {
     nothing(request)?;

@@ -3,7 +3,7 @@
 use crate::clock;
 use crate::control::access::auth;
 use crate::error::Error;
-use crate::gate::Handler::{FromScraper, Open};
+use crate::gate::Handler::{Checked, Open};
 use crate::gate::{Reply, Route, route, user_of};
 use crate::http::{Request, Response};
 use crate::upkeep::App;
@@ -13,10 +13,14 @@ use tiny_http::Method::Get;
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Get, "/metrics", FromScraper(metrics)).gives(200, "text/plain"),
-    route(Get, "/health", Open(health)).gives(200, "Health"),
-    route(Get, "/version", Open(version)).gives(200, "Version"),
-    route(Get, "/", Open(home)).gives(307, ""),
+    route(Get, "/metrics", Checked(metrics))
+        .gives(200, "text/plain")
+        .says("Show metrics in the Prometheus text format. Open to this machine, the bearer of the metrics token and signed-in users."),
+    route(Get, "/health", Open(health))
+        .gives(200, "Health")
+        .says("Check that the server answers. Reads nothing and never waits for the database."),
+    route(Get, "/version", Open(version)).gives(200, "Version").says("Show the name, version and environment of the server."),
+    route(Get, "/", Open(home)).gives(307, "").says("Redirect to the pages."),
 ];
 
 /// Figures for a collector: one on this machine, one that shows the token, or somebody who is signed in. A request that came through

@@ -27,12 +27,24 @@ const ID_BYTES_MAX: usize = 40;
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Get, "/updates", By(Viewer, list)).gives(200, "[Update]"),
-    route(Post, "/updates", By(Admin, create)).gives(201, "Update"),
-    route(Get, "/updates/{update_id}", By(Viewer, show)).gives(200, "Update"),
-    route(Post, "/updates/{update_id}/pause", By(Admin, pause)).gives(200, "Update"),
-    route(Post, "/updates/{update_id}/resume", By(Admin, resume)).gives(200, "Update"),
-    route(Post, "/updates/{update_id}/cancel", By(Admin, cancel)).gives(200, "Update"),
+    route(Get, "/updates", By(Viewer, list)).gives(200, "[Update]").says("List fleet updates, newest first."),
+    route(Post, "/updates", By(Admin, create))
+        .gives(201, "Update")
+        .says("Update the fleet, one ring at a time.")
+        .conflicts("An update of this id exists, another one is not finished, or a ring has no living node."),
+    route(Get, "/updates/{update_id}", By(Viewer, show)).gives(200, "Update").says("Show a fleet update."),
+    route(Post, "/updates/{update_id}/pause", By(Admin, pause))
+        .gives(200, "Update")
+        .says("Pause a fleet update. No further node is updated until it is resumed.")
+        .conflicts("The update is not running."),
+    route(Post, "/updates/{update_id}/resume", By(Admin, resume))
+        .gives(200, "Update")
+        .says("Resume a paused or halted fleet update. Nodes that failed try again.")
+        .conflicts("The update is neither paused nor halted."),
+    route(Post, "/updates/{update_id}/cancel", By(Admin, cancel))
+        .gives(200, "Update")
+        .says("Cancel a fleet update. Updated nodes keep the new version.")
+        .conflicts("The update is finished."),
 ];
 
 fn list(app: &App, request: &Request, _: &User) -> Reply {

@@ -11,7 +11,9 @@ use crate::upkeep::App;
 use tiny_http::Method::Get;
 
 /// The routes of this file.
-pub const ROUTES: &[Route] = &[route(Get, "/wireguard/status", By(Viewer, status)).gives(200, "[WireguardStatus]")];
+pub const ROUTES: &[Route] = &[route(Get, "/wireguard/status", By(Viewer, status))
+    .gives(200, "[WireguardStatus]")
+    .says("List the WireGuard tunnels of nodes, as the nodes report them.")];
 
 fn status(app: &App, request: &Request, _: &User) -> Reply {
     let paging = paging(request)?;

@@ -3,28 +3,26 @@
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{api_url, authorities, said_api_url};
 use super::output;
-use crate::agent::beat::{self, ServerClock};
+use super::server::FOREVER;
+use crate::agent::config::{AGENT_SETTINGS, AgentConfig, lease_ttl};
 use crate::agent::identity::{self, Identity};
-use crate::agent::updates::Updates;
-use crate::agent::{self, Agent, Way};
-use crate::client::{CallError, Trust};
+use crate::agent::link::recover::REPLAYS_MAX;
+use crate::agent::link::server_clock::ServerClock;
+use crate::agent::link::{AgentError, ControlPlane, beat, enrol};
+use crate::agent::{Agent, report};
+use crate::client::{Answered, CallError, Trust};
 use crate::error::Chain;
 use crate::logger;
 use crate::model::ids::is_id;
+use crate::model::leases::LEASE_TTL_S;
+use crate::model::node_api::Reason;
 use crate::sys::{host, notify, owner, signals};
 use crate::thread::Stop;
-use log::LevelFilter;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// Where a machine's data are, unless something else is said.
 const DATA_DIR: &str = "data";
-/// Where the agent writes down which update is wanted, below the data directory.
-pub(super) const UPDATE: &str = "update";
-/// What the updater tells of itself, as it is installed.
-pub(super) const UPDATE_STATE: &str = "/var/lib/uptimemesh-update/state.json";
-/// Seconds of a lease, unless something else is said.
-pub(super) const LEASE_TTL_S: i64 = 45;
 
 /// Which node, and where its identity is.
 pub const IDENTITY: &[Opt] = &[
@@ -37,13 +35,15 @@ pub const IDENTITY: &[Opt] = &[
 ];
 
 /// Options of `agent`.
-const AGENT: &[Opt] = &[
-    opt("ttl", "SECONDS", "life of a lease, 10 to 300 (default 45); a heartbeat goes out at a third of it"),
-    opt("update-dir", "DIR", "where updates that the control plane wants are written down (default update, in the data directory)"),
-    opt("update-state", "FILE", "what the updater tells of itself (default /var/lib/uptimemesh-update/state.json)"),
-    opt("log-level", "LEVEL", "DEBUG, INFO, WARNING or ERROR (default INFO) [LOG_LEVEL]"),
-    opt("log-file", "FILE", "log file beside stderr [LOG_FILE]"),
-];
+const AGENT: &[Opt] = &{
+    let mut options = [opt("", "", ""); AGENT_SETTINGS.len()];
+    let mut at = 0;
+    while at < options.len() {
+        options[at] = opt(AGENT_SETTINGS[at].option, AGENT_SETTINGS[at].value, AGENT_SETTINGS[at].help);
+        at += 1;
+    }
+    options
+};
 
 /// Options of `heartbeat`.
 const HEARTBEAT: &[Opt] = &[
@@ -124,7 +124,7 @@ fn data_dir() -> PathBuf {
 }
 
 /// How this node reaches its control plane: as the command line or the environment says, or as it was when it joined.
-pub(super) fn way(args: &Args, dir: &Path) -> Result<Way, Failure> {
+pub(super) fn control_plane(args: &Args, dir: &Path) -> Result<ControlPlane, Failure> {
     let kept = Identity::urls(dir)?;
     let is_said = said_api_url(args).is_some() || kept.is_empty();
     let urls = if is_said { vec![api_url(args)] } else { kept };
@@ -133,92 +133,87 @@ pub(super) fn way(args: &Args, dir: &Path) -> Result<Way, Failure> {
         _ => None,
     };
     args.finish()?;
-    Ok(Way { follows: !is_said && authorities.is_none(), urls, authorities })
+    Ok(ControlPlane { follows: !is_said && authorities.is_none(), urls, authorities })
 }
 
-/// Seconds of a lease that the server takes.
-fn lease_ttl(args: &Args) -> i64 {
-    let ttl_s = args.int("ttl", LEASE_TTL_S);
-    if !(10..=300).contains(&ttl_s) {
-        args.fault("--ttl must be 10 to 300 seconds".to_string());
-    }
-    ttl_s
+/// The configuration of the agent whose identity is in this directory.
+pub(super) fn agent_config(args: &Args, dir: &Path) -> AgentConfig {
+    // Identities are in `identities` of the data directory.
+    let data_dir = dir.ancestors().nth(2).unwrap_or(Path::new(""));
+    let (config, faults) = AgentConfig::read(data_dir, |setting| said(args, setting.option, setting.variable));
+    faults.into_iter().for_each(|fault| args.fault(fault));
+    config
 }
 
 fn agent(args: &Args) -> Result<(), Failure> {
     let (node_id, dir) = node_as_owner(args)?;
-    let ttl_s = lease_ttl(args);
-    let level = said(args, "log-level", "LOG_LEVEL").unwrap_or("INFO".to_string());
-    let level = match level.to_ascii_uppercase().as_str() {
-        "WARNING" => LevelFilter::Warn,
-        "CRITICAL" => LevelFilter::Error,
-        word => word.parse().unwrap_or_else(|_| {
-            args.fault(format!("--log-level must be DEBUG, INFO, WARNING or ERROR, not {level:?}"));
-            LevelFilter::Info
-        }),
-    };
-    // Identities are in `identities` of the data directory, updates are beside that.
-    let beside = dir.ancestors().nth(2).map_or(PathBuf::from(UPDATE), |data| data.join(UPDATE));
-    let update_dir = args.get("update-dir").map_or(beside, PathBuf::from);
-    let update_state = PathBuf::from(args.get("update-state").unwrap_or(UPDATE_STATE));
-    let way = way(args, &dir)?;
-    logger::init(level, said(args, "log-file", "LOG_FILE").map(PathBuf::from))?;
-    let identity = Identity::load(&dir, &node_id)?;
+    let config = agent_config(args, &dir);
+    work(args, &node_id, &dir, &config)
+}
+
+/// Works as the agent of this node until the process is asked to end.
+pub(super) fn work(args: &Args, node_id: &str, dir: &Path, config: &AgentConfig) -> Result<(), Failure> {
+    let control_plane = control_plane(args, dir)?;
+    logger::init(config.log_level, config.log_file.clone())?;
+    let identity = Identity::load(dir, node_id)?;
     let stop = Stop::default();
     signals::listen(&stop)?;
-    let updates = Updates::new(update_dir.join("request.json"), update_state);
-    let mut agent = Agent::new(way, identity, ttl_s, updates)?;
+    let agent = Agent::new(config, control_plane, identity)?.start()?;
     // Whether the control plane can be reached now is not what a machine's start should wait for.
     notify::ready();
-    agent.run(&stop);
+    while !stop.wait(FOREVER) {}
     notify::stopping();
+    agent.stop()?;
     logger::flush();
     Ok(())
 }
 
 fn heartbeat(args: &Args) -> Result<(), Failure> {
     let (node_id, dir) = node_as_owner(args)?;
-    let ttl_s = lease_ttl(args);
+    let ttl_s = args.get("ttl").map_or(Ok(LEASE_TTL_S), lease_ttl);
+    let ttl_s = ttl_s.unwrap_or_else(|why| {
+        args.fault(why);
+        LEASE_TTL_S
+    });
     let status = args.get("status-json").map_or_else(
-        || Value::Object(agent::status(host::facts(&dir))).to_string(),
+        || Value::Object(report::healthy(host::facts(&dir, host::DISK_TIME))).to_string(),
         |json| json.trim().trim_start_matches('\u{feff}').to_string(),
     );
     if !serde_json::from_str::<Value>(&status).is_ok_and(|v| v.is_object()) {
         args.fault("--status-json must be a JSON object".to_string());
     }
-    let way = way(args, &dir)?;
+    let control_plane = control_plane(args, &dir)?;
     let mut identity = Identity::load(&dir, &node_id)?;
-    let mut api = way.api(&identity)?;
+    let mut api = control_plane.api(&identity)?;
     if let Some(token) = args.token("lease-token", "UPTIMEMESH_LEASE_TOKEN") {
         identity.lease_token = token;
     }
     let mut clock = ServerClock::default();
     let mut beat = || beat::deliver(&mut api, &mut identity, &mut clock, ttl_s, &status, false);
     let mut answer = beat();
-    for _ in 1..agent::REPLAYS_MAX {
+    for _ in 1..REPLAYS_MAX {
         match &answer {
             // The agent, or this command, has signed in the same second.
-            Err(CallError::Refused { reason: Some(reason), .. }) if reason == "replayed" => answer = beat(),
+            Err(e) if e.reason() == Some(&Reason::Replayed) => answer = beat(),
             _ => break,
         }
     }
-    if let Err(CallError::Refused { reason: Some(reason), server_time, .. }) = &answer
-        && reason == "clock_skew"
+    if let Err(AgentError::Call(CallError::Refused { reason: Some(Reason::ClockSkew), server_time, .. })) = &answer
         && clock.learn(*server_time)
     {
         eprintln!("warning: this machine's clock is {} s off; the heartbeat is signed with the server's time", clock.offset_s().abs());
         clock.forget_signed();
         answer = beat::deliver(&mut api, &mut identity, &mut clock, ttl_s, &status, false);
     }
-    let mut answer = answer?;
+    let Answered { known, whole: mut answer } = answer?;
     let unwritten = |e| eprintln!("warning: the heartbeat was accepted, and what came with it cannot be written down: {}", Chain(&e));
     identity.write_down().unwrap_or_else(unwritten);
-    if answer["status_stored"] == false {
+    if known.status_stored == Some(false) {
         eprintln!("warning: the lease is renewed, and the control plane cannot write the status yet: send it again later");
     }
-    if answer["renew_identity"] == true {
+    if known.renew_identity {
         // The heartbeat was accepted, whatever becomes of this; the next one asks again.
-        match beat::renew(&api, &mut identity, clock.sign_at()) {
+        match enrol::renew(&api, &mut identity, clock.sign_at()) {
             Ok(()) => {
                 identity.write_down().unwrap_or_else(unwritten);
                 eprintln!("The cluster has another authority to trust; this node has renewed its identity.");

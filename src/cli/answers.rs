@@ -2,30 +2,38 @@
 
 use super::args::{Args, Failure};
 use super::connect::signed_in;
-use super::output;
+use super::output::{self, Table};
+use super::watch::{Fetch, watch};
 use serde_json::Value;
 
-/// Prints a list as a table, or as JSON where that is asked for.
-pub(super) fn listed(args: &Args, list: Vec<Value>, header: &[&str], keys: &[&str]) {
-    if args.has("json") {
-        output::json(&Value::Array(list));
-    } else {
-        output::header(header);
-        output::rows(&list, keys);
+/// Prints a list of the API, or follows it.
+pub(super) fn listed(args: &Args, table: &Table, fetch: Fetch) -> Result<(), Failure> {
+    let api = signed_in(args)?;
+    if args.has("watch") {
+        return watch(args, table, api, fetch);
     }
+    let list = fetch(&api, output::style(args).is_for_people())?;
+    output::list(args, table, list);
+    Ok(())
 }
 
-/// Prints an object as a line for each field, or as JSON where that is asked for.
+/// The same of what is at this path.
+pub(super) fn listed_at(args: &Args, table: &Table, path: &str) -> Result<(), Failure> {
+    listed(args, table, &|api, _| api.list(path))
+}
+
+/// Prints an object.
 pub(super) fn shown(args: &Args, object: &Value) {
-    if args.has("json") { output::json(object) } else { output::fields(object) }
+    output::object(args, object);
 }
 
 /// Takes away what the command's argument names.
 pub(super) fn remove(args: &Args, path: &str) -> Result<(), Failure> {
     signed_in(args)?.delete(path)?;
-    match args.has("json") {
-        true => output::json(&serde_json::json!({"removed": args.word(0)})),
-        false => output::print(&format!("Removed {}.\n", output::ascii(args.word(0)))),
+    if output::wants_json(args) {
+        output::structured(args, &serde_json::json!({"removed": args.word(0)}));
+    } else {
+        output::say(args, &format!("Removed {}.", output::ascii(args.word(0))));
     }
     Ok(())
 }

@@ -1,10 +1,35 @@
 //! Commands about API tokens.
 
-use super::answers::{encoded, listed, remove};
+use super::answers::{encoded, listed_at, remove};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
-use super::output;
+use super::output::{self, Kind, Table, column};
+use super::watch::WATCH;
 use serde_json::json;
+
+const API_TOKENS: Table = Table {
+    noun: "API tokens",
+    id: "id",
+    columns: &[
+        column("ID", "id", Kind::Id),
+        column("NAME", "name", Kind::Text),
+        column("OWNER", "owner", Kind::Text),
+        column("ROLE", "role", Kind::Text),
+        column("EXPIRES", "expires_at", Kind::Time),
+        column("LAST USED", "last_used_at", Kind::Time),
+        column("FROM", "last_used_address", Kind::Text).sparse(),
+        column("AGE", "created_at", Kind::Time).wide(),
+    ],
+    tabs: &[
+        ("ID", "id"),
+        ("NAME", "name"),
+        ("OWNER", "owner"),
+        ("ROLE", "role"),
+        ("EXPIRES", "expires_at"),
+        ("LAST USED", "last_used_at"),
+        ("FROM", "last_used_address"),
+    ],
+};
 
 /// Options of `api-token create`.
 const CREATE: &[Opt] =
@@ -15,22 +40,19 @@ const TOKEN_DAYS: i64 = 90;
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("api-token list", "", "List API tokens.", &[SIGN_IN], list),
+    command("api-token list", "", "List API tokens.", &[WATCH, SIGN_IN], list),
     command("api-token create", "NAME", "Create an API token for a program.", &[CREATE, SIGN_IN], create)
         .example("uptimemesh api-token create ci --role operator --days 30"),
     command("api-token revoke", "ID", "Revoke an API token.", &[SIGN_IN], revoke).formerly(&["api-token delete"]),
 ];
 
 fn list(args: &Args) -> Result<(), Failure> {
-    let list = signed_in(args)?.list("/api-tokens")?;
-    let keys = ["id", "name", "owner", "role", "expires_at", "last_used_at", "last_used_address"];
-    listed(args, list, &["ID", "NAME", "OWNER", "ROLE", "EXPIRES", "LAST USED", "FROM"], &keys);
-    Ok(())
+    listed_at(args, &API_TOKENS, "/api-tokens")
 }
 
 fn create(args: &Args) -> Result<(), Failure> {
     let body = json!({"name": args.word(0), "role": args.required("role"), "expires_in_days": args.int("days", TOKEN_DAYS)});
-    output::json(&signed_in(args)?.post("/api-tokens", &body)?);
+    output::secret(args, &signed_in(args)?.post("/api-tokens", &body)?, "token");
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use std::cell::RefCell;
 const SECRET_BYTES_MAX: usize = 4096;
 
 /// An option of a command.
+#[derive(Clone, Copy)]
 pub struct Opt {
     /// Name, without the dashes.
     pub name: &'static str,
@@ -96,6 +97,16 @@ impl Command {
     /// The options that are listed.
     pub fn listed_options(&self) -> impl Iterator<Item = &'static Opt> + use<> {
         self.options.iter().copied().flatten().filter(|o| !o.hidden)
+    }
+}
+
+impl From<crate::agent::link::AgentError> for Failure {
+    fn from(e: crate::agent::link::AgentError) -> Failure {
+        use crate::agent::link::AgentError::{Call, Local};
+        match e {
+            Call(e) => e.into(),
+            Local(e) => e.into(),
+        }
     }
 }
 

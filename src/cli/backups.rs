@@ -1,8 +1,9 @@
 //! Commands about backups. They work on the data directory itself, whether a server runs on it or not.
 
-use super::answers::{listed, shown};
+use super::answers::shown;
 use super::args::{Args, Command, Failure, Opt, command, opt};
-use super::{output, server};
+use super::output::{self, Kind, OUTPUT, Table, column};
+use super::server;
 use crate::config::Config;
 use crate::offline;
 use serde_json::{Value, json};
@@ -18,22 +19,32 @@ const RESTORE: &[Opt] = &[opt("replace", "", "also where there is a cluster alre
 /// Options of `backup undo-upgrade`.
 const UNDO: &[Opt] = &[opt("since", "SECONDS", "only one made at this moment or later, in seconds since 1970")];
 
-/// For programs.
-const JSON: &[Opt] = &[opt("json", "", "print JSON")];
+const BACKUPS: Table = Table {
+    noun: "backups",
+    id: "id",
+    columns: &[
+        column("ID", "id", Kind::Id),
+        column("AGE", "created_at", Kind::Time),
+        column("SIZE", "bytes", Kind::Bytes),
+        column("ENCRYPTED", "encrypted", Kind::Text),
+        column("FILE", "path", Kind::Text),
+    ],
+    tabs: &[("ID", "id"), ("CREATED", "created_at"), ("BYTES", "bytes"), ("ENCRYPTED", "encrypted"), ("FILE", "path")],
+};
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("backup create", "", "Back up the server's data, on its machine.", &[CREATE, JSON], create).with_settings(),
-    command("backup list", "", "List the backups on this machine, newest first.", &[JSON], list).with_settings(),
-    command("backup verify", "FILE", "Read a whole backup, as a restore would.", &[JSON], verify).with_settings(),
-    command("backup restore", "FILE", "Restore the server's data from a backup.", &[RESTORE, JSON], restore)
+    command("backup create", "", "Back up the server's data, on its machine.", &[CREATE, OUTPUT], create).with_settings(),
+    command("backup list", "", "List the backups on this machine, newest first.", &[OUTPUT], list).with_settings(),
+    command("backup verify", "FILE", "Read a whole backup, as a restore would.", &[OUTPUT], verify).with_settings(),
+    command("backup restore", "FILE", "Restore the server's data from a backup.", &[RESTORE, OUTPUT], restore)
         .with_settings()
         .example("uptimemesh backup restore cluster.umbackup --replace"),
     command(
         "backup undo-upgrade",
         "",
         "Restore the backup from before an upgrade, if the database is newer than this program.",
-        &[UNDO, JSON],
+        &[UNDO, OUTPUT],
         undo_upgrade,
     )
     .with_settings(),
@@ -45,13 +56,14 @@ fn value(object: &impl serde::Serialize) -> Result<Value, Failure> {
 
 fn create(args: &Args) -> Result<(), Failure> {
     let config = server::config(args)?;
-    if !args.has("json") {
-        eprintln!("Copying the database, the authority and the keys.");
+    if !output::wants_json(args) {
+        output::note(args, "Copying the database, the authority and the keys.");
     }
     let made = offline::create_backup(&config, args.has("no-encryption"))?;
-    match args.has("json") {
-        true => output::json(&value(&made)?),
-        false => output::print(&format!("{}\n", output::ascii(&made.path))),
+    if output::wants_json(args) {
+        output::structured(args, &value(&made)?);
+    } else {
+        output::print(&format!("{}\n", output::ascii(&made.path)));
     }
     if !made.encrypted {
         eprintln!("It is not encrypted: whoever has it is the control plane.");
@@ -62,7 +74,7 @@ fn create(args: &Args) -> Result<(), Failure> {
 fn list(args: &Args) -> Result<(), Failure> {
     let config = server::config(args)?;
     let list = offline::list_backups(&config)?.iter().map(value).collect::<Result<Vec<Value>, Failure>>()?;
-    listed(args, list, &["ID", "CREATED", "BYTES", "ENCRYPTED", "FILE"], &["id", "created_at", "bytes", "encrypted", "path"]);
+    output::list(args, &BACKUPS, list);
     Ok(())
 }
 
@@ -79,13 +91,14 @@ fn named(args: &Args) -> Result<(Config, File), Failure> {
 
 fn verify(args: &Args) -> Result<(), Failure> {
     let (config, file) = named(args)?;
-    if !args.has("json") {
-        eprintln!("Reading all of it, and checking its database.");
+    if !output::wants_json(args) {
+        output::note(args, "Reading all of it, and checking its database.");
     }
     let manifest = offline::verify_backup(&config, file)?;
-    match args.has("json") {
-        true => output::json(&value(&manifest)?),
-        false => shown(args, &told(&manifest)),
+    if output::wants_json(args) {
+        output::structured(args, &value(&manifest)?);
+    } else {
+        shown(args, &told(&manifest));
     }
     Ok(())
 }
@@ -106,16 +119,16 @@ fn told(manifest: &crate::model::backups::Manifest) -> Value {
 
 fn restore(args: &Args) -> Result<(), Failure> {
     let (config, file) = named(args)?;
-    if !args.has("json") {
-        eprintln!("Reading all of it, and checking it before anything is touched.");
+    if !output::wants_json(args) {
+        output::note(args, "Reading all of it, and checking it before anything is touched.");
     }
     let restored = offline::restore_backup(&config, file, args.has("replace"))?;
     let (manifest, dir) = (&restored.backup.manifest, config.data_dir.display());
-    if args.has("json") {
+    if output::wants_json(args) {
         let mut all = told(manifest);
         all["data_dir"] = json!(dir.to_string());
         all["replaced"] = json!(restored.replaced.map(|p| p.display().to_string()));
-        output::json(&all);
+        output::structured(args, &all);
         return Ok(());
     }
     let mut said = format!("{dir} is the cluster of {} again.\n", manifest.created_at);
@@ -140,11 +153,14 @@ fn undo_upgrade(args: &Args) -> Result<(), Failure> {
     let since = args.get("since").map(|_| args.int("since", 0));
     let config = server::config(args)?;
     let restored = offline::undo_upgrade(&config, since)?;
-    match (args.has("json"), restored) {
-        (true, restored) => output::json(&json!({
-            "restored": restored.as_ref().map(|r| &r.backup.manifest.id),
-            "replaced": restored.and_then(|r| r.replaced).map(|p| p.display().to_string()),
-        })),
+    match (output::wants_json(args), restored) {
+        (true, restored) => output::structured(
+            args,
+            &json!({
+                "restored": restored.as_ref().map(|r| &r.backup.manifest.id),
+                "replaced": restored.and_then(|r| r.replaced).map(|p| p.display().to_string()),
+            }),
+        ),
         (false, None) => output::print("The database is not newer than this program; nothing was done.\n"),
         (false, Some(restored)) => {
             let kept = restored.replaced.map_or(String::new(), |p| format!(" What was written since is kept in {}.", p.display()));

@@ -1,15 +1,38 @@
 //! Commands for support bundles.
 
-use super::answers::{encoded, listed, remove, said, shown};
+use super::answers::{encoded, listed_at, remove, said, shown};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
-use super::output;
+use super::output::{self, Kind, Table, column};
+use super::progress::Progress;
+use super::watch::WATCH;
 use crate::client::Api;
 use crate::{clock, files};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+const BUNDLES: Table = Table {
+    noun: "support bundles",
+    id: "id",
+    columns: &[
+        column("ID", "id", Kind::Id),
+        column("STATUS", "status", Kind::State),
+        column("REQUESTED BY", "requested_by", Kind::Text).sparse(),
+        column("AGE", "created_at", Kind::Time),
+        column("ERROR", "error", Kind::Text).sparse(),
+        column("PATH", "path", Kind::Text).sparse().wide(),
+    ],
+    tabs: &[
+        ("ID", "id"),
+        ("STATUS", "status"),
+        ("PATH", "path"),
+        ("REQUESTED-BY", "requested_by"),
+        ("CREATED", "created_at"),
+        ("ERROR", "error"),
+    ],
+};
 
 /// Options of `bundle create`.
 const CREATE: &[Opt] = &[
@@ -30,17 +53,14 @@ pub const COMMANDS: &[Command] = &[
     command("bundle create", "", "Create a support bundle at the control plane, without secrets.", &[CREATE, SIGN_IN], create)
         .formerly(&["support-bundle create"])
         .example("uptimemesh bundle create --output bundle.tar.gz"),
-    command("bundle list", "", "List support bundles, newest first.", &[SIGN_IN], list).formerly(&["support-bundle list"]),
+    command("bundle list", "", "List support bundles, newest first.", &[WATCH, SIGN_IN], list).formerly(&["support-bundle list"]),
     command("bundle show", "ID", "Print the state of a support bundle.", &[SIGN_IN], show),
     command("bundle download", "ID", "Fetch a support bundle.", &[DOWNLOAD, SIGN_IN], download).formerly(&["support-bundle download"]),
     command("bundle delete", "ID", "Remove a support bundle.", &[SIGN_IN], delete),
 ];
 
 fn list(args: &Args) -> Result<(), Failure> {
-    let list = signed_in(args)?.list("/support-bundles")?;
-    let keys = ["id", "status", "path", "requested_by", "created_at", "error"];
-    listed(args, list, &["ID", "STATUS", "PATH", "REQUESTED-BY", "CREATED", "ERROR"], &keys);
-    Ok(())
+    listed_at(args, &BUNDLES, "/support-bundles")
 }
 
 fn show(args: &Args) -> Result<(), Failure> {
@@ -69,13 +89,12 @@ fn create(args: &Args) -> Result<(), Failure> {
         );
     }
     if args.has("wait") || args.get("output").is_some() {
-        eprintln!("The control plane makes the support bundle {} ...", output::ascii(&id));
         bundle = wait(&api, &id, Duration::from_secs(timeout_s.unsigned_abs()))?;
     }
     match args.get("output") {
         Some(path) => fetch(args, &api, &id, Path::new(path)),
         None => {
-            output::json(&bundle);
+            output::done(args, &bundle, &format!("The support bundle {} is {}.", said(&bundle["id"]), said(&bundle["status"])));
             Ok(())
         }
     }
@@ -84,6 +103,8 @@ fn create(args: &Args) -> Result<(), Failure> {
 /// Waits until it is made; fails with the reason where it is not.
 fn wait(api: &Api, id: &str, at_most: Duration) -> Result<Value, Failure> {
     let end = clock::tick() + at_most;
+    let progress = Progress::begin("uptimemesh support-bundle list")?;
+    progress.say(&format!("The control plane makes the support bundle {id} ..."));
     loop {
         let bundle = api.get(&route(id))?;
         match bundle["status"].as_str() {
@@ -120,9 +141,10 @@ fn fetch(args: &Args, api: &Api, id: &str, path: &Path) -> Result<(), Failure> {
     let mut made = files::Replacing::begin(path).map_err(|e| format!("{} cannot be written: {e}", files::beside(path).display()))?;
     let bytes = api.download(&format!("{}/download", route(id)), &mut made.file)?;
     made.finish()?;
-    match args.has("json") {
-        true => output::json(&json!({"id": id, "file": path.display().to_string(), "bytes": bytes})),
-        false => output::print(&format!("Wrote {} ({bytes} bytes). Look through it before you give it away.\n", path.display())),
+    if output::wants_json(args) {
+        output::structured(args, &json!({"id": id, "file": path.display().to_string(), "bytes": bytes}));
+    } else {
+        output::say(args, &format!("Wrote {} ({bytes} bytes). Look through it before you give it away.", path.display()));
     }
     Ok(())
 }

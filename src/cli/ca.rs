@@ -1,13 +1,27 @@
 //! Commands for the cluster's authority and its rotation.
 
-use super::answers::{listed, shown};
+use super::answers::{listed_at, shown};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
-use super::output;
+use super::output::{self, Kind, Table, column};
+use super::progress::Progress;
+use super::watch::WATCH;
 use crate::client::Api;
 use crate::clock;
 use serde_json::Value;
 use std::time::Duration;
+
+const NODES: Table = Table {
+    noun: "nodes",
+    id: "node_id",
+    columns: &[
+        column("NODE", "node_id", Kind::Id),
+        column("UP TO DATE", "up_to_date", Kind::Text),
+        column("LEASE", "lease_state", Kind::State),
+        column("NAME", "name", Kind::Text).wide(),
+    ],
+    tabs: &[("NODE", "node_id"), ("NAME", "name"), ("UP-TO-DATE", "up_to_date"), ("LEASE", "lease_state")],
+};
 
 /// Options of `ca rotate`.
 const ROTATE: &[Opt] = &[
@@ -24,7 +38,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
     command("ca show", "", "Print the authorities, the state of a rotation and the certificate to trust.", &[SIGN_IN], show),
-    command("ca nodes", "", "List nodes, and if they trust the newest authority.", &[SIGN_IN], nodes),
+    command("ca nodes", "", "List nodes, and if they trust the newest authority.", &[WATCH, SIGN_IN], nodes),
     command("ca rotate", "", "Create a new authority; the previous one stays trusted.", &[ROTATE, SIGN_IN], rotate),
     command("ca drop-previous", "", "Stop trusting the previous authority.", &[DROP, SIGN_IN], drop_previous),
 ];
@@ -32,7 +46,7 @@ pub const COMMANDS: &[Command] = &[
 fn show(args: &Args) -> Result<(), Failure> {
     let ca = signed_in(args)?.get("/cluster/ca")?;
     told(args, &ca);
-    if !args.has("json") {
+    if !output::wants_json(args) {
         output::print(ca["server_ca_cert_pem"].as_str().unwrap_or_default());
     }
     Ok(())
@@ -41,7 +55,7 @@ fn show(args: &Args) -> Result<(), Failure> {
 /// Prints the authorities; their certificates only where a program reads them.
 fn told(args: &Args, ca: &Value) {
     let mut ca = ca.clone();
-    if let Some(fields) = ca.as_object_mut().filter(|_| !args.has("json")) {
+    if let Some(fields) = ca.as_object_mut().filter(|_| !output::wants_json(args)) {
         fields.remove("ca_cert_pem");
         fields.remove("server_ca_cert_pem");
     }
@@ -49,35 +63,29 @@ fn told(args: &Args, ca: &Value) {
 }
 
 fn nodes(args: &Args) -> Result<(), Failure> {
-    let list = signed_in(args)?.list("/cluster/ca/nodes")?;
-    listed(args, list, &["NODE", "NAME", "UP-TO-DATE", "LEASE"], &["node_id", "name", "up_to_date", "lease_state"]);
-    Ok(())
+    listed_at(args, &NODES, "/cluster/ca/nodes")
 }
 
 fn rotate(args: &Args) -> Result<(), Failure> {
     let timeout_s = args.int("timeout", 300);
     let api = signed_in(args)?;
     let mut ca = api.post("/cluster/ca/rotate", &Value::Null)?;
-    eprintln!("A new authority issues from now on; nodes fetch it with their next heartbeat.");
+    output::note(args, "A new authority issues from now on; nodes fetch it with their next heartbeat.");
     if args.has("wait") {
         ca = wait(&api, Duration::from_secs(timeout_s.unsigned_abs()))?;
     }
     told(args, &ca);
-    eprintln!("Once every node is up to date: uptimemesh ca drop-previous");
+    output::note(args, "Once every node is up to date: uptimemesh ca drop-previous");
     Ok(())
 }
 
 /// Waits until every node that is alive is up to date, and tells how far it is.
 fn wait(api: &Api, at_most: Duration) -> Result<Value, Failure> {
     let end = clock::tick() + at_most;
-    let mut told = String::new();
+    let progress = Progress::begin("uptimemesh ca nodes")?;
     loop {
         let ca = api.get("/cluster/ca")?;
-        let text = format!("{} of {} nodes are up to date.", ca["nodes_up_to_date"], ca["nodes"]);
-        if told != text {
-            eprintln!("{text}");
-            told = text;
-        }
+        progress.say(&format!("{} of {} nodes are up to date.", ca["nodes_up_to_date"], ca["nodes"]));
         let waiting: Vec<String> = api
             .list("/cluster/ca/nodes")?
             .iter()

@@ -1,6 +1,7 @@
 //! How commands reach the API: where it is, whom to believe, and who signs in.
 
 use super::args::{Args, Failure, Opt, opt};
+use super::output;
 use crate::client::{self, Api, CallError, Trust};
 /// Where the API is, unless something else is said.
 pub(super) const API_URL: &str = "http://127.0.0.1:8000";
@@ -8,13 +9,16 @@ pub(super) const API_URL: &str = "http://127.0.0.1:8000";
 /// The password of the account that comes with a new database: the default, so that first steps work as they are written.
 pub(super) const FIRST_PASSWORD: &str = "uptime";
 
-/// How commands that call the API find out who signs in, and whether a program reads what they print.
+/// How commands that call the API find out who signs in, and how they print.
 pub(super) const SIGN_IN: &[Opt] = &[
     opt("username", "NAME", "who signs in (default admin) [UPTIMEMESH_USERNAME]"),
     opt("password-file", "FILE", "file with the password; - reads standard input"),
     opt("password", "TEXT", "the password; others on this machine can see it [UPTIMEMESH_PASSWORD]"),
     opt("api-token-file", "FILE", "file with an API token, instead of name and password [UPTIMEMESH_API_TOKEN]"),
-    opt("json", "", "print JSON"),
+    output::FORMAT,
+    output::JSON,
+    output::QUIET,
+    output::COLOR,
 ];
 
 /// The URL of the API, where the command line or the environment says one.

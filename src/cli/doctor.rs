@@ -1,8 +1,9 @@
 //! `uptimemesh doctor`: examines whatever of UptimeMesh is on this machine.
 
-use super::agent::{IDENTITY, node, way};
-use super::args::{Args, Command, Failure, Opt, command, opt};
-use super::{output, server};
+use super::agent::{IDENTITY, control_plane, node};
+use super::args::{Args, Command, Failure, command};
+use super::output::{self, OUTPUT};
+use super::server;
 use crate::agent::doctor;
 use crate::agent::identity;
 use crate::client::{Api, Trust};
@@ -17,15 +18,12 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
-/// Options of `doctor`.
-const DOCTOR: &[Opt] = &[opt("json", "", "print JSON")];
-
 /// Identities that are looked at, where none is named: a machine has one, and some more of trying things out.
 const IDENTITIES_MAX: usize = 16;
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] =
-    &[command("doctor", "", "Examine this machine and what of UptimeMesh is on it.", &[DOCTOR, IDENTITY], doctor).with_settings()];
+    &[command("doctor", "", "Examine this machine and what of UptimeMesh is on it.", &[OUTPUT, IDENTITY], doctor).with_settings()];
 
 fn doctor(args: &Args) -> Result<(), Failure> {
     let mut findings = Vec::new();
@@ -51,7 +49,7 @@ fn doctor(args: &Args) -> Result<(), Failure> {
         findings.extend(machine(identities.first().map_or(&here(&data_dir), |(_, dir)| dir)));
     }
     for (node_id, dir) in &identities {
-        findings.extend(doctor::of_identity(&way(args, dir)?, dir, node_id));
+        findings.extend(doctor::of_identity(&control_plane(args, dir)?, dir, node_id));
     }
     if identities.is_empty() {
         let seen = format!("no node of this machine has an identity in {}", data_dir.join("identities").display());
@@ -219,13 +217,19 @@ fn here(dir: &Path) -> PathBuf {
 fn tell(args: &Args, findings: &[Finding]) -> Result<(), Failure> {
     let count = |level: Level| findings.iter().filter(|f| f.level == level).count();
     let (warnings, failures) = (count(Level::Warn), count(Level::Fail));
-    if args.has("json") {
+    if output::wants_json(args) {
         let worst = findings.iter().map(|f| f.level).max().unwrap_or(Level::Ok);
-        output::json(&json!({"worst": worst, "warnings": warnings, "failures": failures, "findings": findings}));
+        output::structured(args, &json!({"worst": worst, "warnings": warnings, "failures": failures, "findings": findings}));
     } else {
+        let look = output::style(args).look();
         let mut text = String::new();
         for finding in findings {
-            text.push_str(&format!("{:<8} {:<24} {}\n", finding.level.as_str(), finding.check, output::ascii(&finding.seen)));
+            text.push_str(&format!(
+                "{} {:<24} {}\n",
+                output::state(&format!("{:<8}", finding.level.as_str()), &look),
+                finding.check,
+                output::ascii(&finding.seen)
+            ));
             if let Some(to_do) = &finding.to_do {
                 text.push_str(&format!("{:<8} {:<24} -> {}\n", "", "", output::ascii(to_do)));
             }

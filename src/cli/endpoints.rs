@@ -1,9 +1,33 @@
 //! Commands about endpoints.
 
-use super::answers::{encoded, listed, remove, shown};
+use super::answers::{encoded, listed_at, remove, shown};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
-use serde_json::json;
+use super::output::{Kind, Table, column, made};
+use super::watch::WATCH;
+use serde_json::{Value, json};
+
+const ENDPOINTS: Table = Table {
+    noun: "endpoints",
+    id: "id",
+    columns: &[
+        column("ENDPOINT", "id", Kind::Id),
+        column("REPLICA", "replica_id", Kind::Id),
+        column("ADDRESS", "address", Kind::Text),
+        column("PORT", "port", Kind::Number),
+        made("STATE", Kind::State, state),
+        column("CHECKED", "last_checked_at", Kind::Time),
+        column("AGE", "created_at", Kind::Time).wide(),
+    ],
+    tabs: &[
+        ("ENDPOINT", "id"),
+        ("REPLICA", "replica_id"),
+        ("ADDRESS", "address"),
+        ("PORT", "port"),
+        ("HEALTHY", "healthy"),
+        ("CHECKED", "last_checked_at"),
+    ],
+};
 
 /// Options of `endpoint create`.
 const CREATE: &[Opt] = &[
@@ -15,7 +39,7 @@ const CREATE: &[Opt] = &[
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("endpoint list", "", "List replica endpoints.", &[SIGN_IN], list),
+    command("endpoint list", "", "List replica endpoints.", &[WATCH, SIGN_IN], list),
     command("endpoint show", "ENDPOINT", "Print an endpoint.", &[SIGN_IN], show),
     command("endpoint create", "ENDPOINT", "Create an endpoint of a replica.", &[CREATE, SIGN_IN], create)
         .example("uptimemesh endpoint create web-1 --replica web-replica-1 --address 10.0.0.7 --port 8080"),
@@ -24,10 +48,12 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 fn list(args: &Args) -> Result<(), Failure> {
-    let list = signed_in(args)?.list("/endpoints")?;
-    let keys = ["id", "replica_id", "address", "port", "healthy", "last_checked_at"];
-    listed(args, list, &["ENDPOINT", "REPLICA", "ADDRESS", "PORT", "HEALTHY", "CHECKED"], &keys);
-    Ok(())
+    listed_at(args, &ENDPOINTS, "/endpoints")
+}
+
+/// What its last check found.
+fn state(endpoint: &Value) -> Value {
+    json!(if endpoint["healthy"] == true { "healthy" } else { "unhealthy" })
 }
 
 fn show(args: &Args) -> Result<(), Failure> {

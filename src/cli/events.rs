@@ -1,15 +1,16 @@
 //! `events`: what happened, and what happens.
 
-use super::answers::{encoded, listed};
+use super::answers::encoded;
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
-use super::output;
+use super::output::{self, Format, Kind, Style, Table, column};
+use super::watch::WATCH;
 use crate::client::{Api, CallError};
 use serde_json::Value;
 use std::time::Duration;
 
 /// Options of `events`.
-const EVENTS: &[Opt] = &[
+const OPTIONS: &[Opt] = &[
     opt("category", "NAME", "of this category only"),
     opt("name", "NAME", "of this name only"),
     opt("level", "LEVEL", "of this level only"),
@@ -19,17 +20,30 @@ const EVENTS: &[Opt] = &[
     opt("follow", "", "go on with what happens from now on, until it is stopped"),
 ];
 
+/// Columns of time and level before an event that is followed.
+const EVENT_HEAD: usize = 19;
 /// Events that are listed where nothing is said: a screen.
 const SHOWN: i64 = 50;
 /// A stream that broke off is taken up again after so long.
 const RETRY: Duration = Duration::from_secs(2);
 
-const HEADER: [&str; 4] = ["TIME", "LEVEL", "EVENT", "FIELDS"];
-const KEYS: [&str; 4] = ["created_at", "level", "name", "fields"];
+const EVENTS: Table = Table {
+    noun: "events",
+    id: "id",
+    columns: &[
+        column("AGE", "created_at", Kind::Time),
+        column("LEVEL", "level", Kind::State),
+        column("EVENT", "name", Kind::Id),
+        column("FIELDS", "fields", Kind::Text),
+        column("CATEGORY", "category", Kind::Text).wide(),
+    ],
+    tabs: &[("TIME", "created_at"), ("LEVEL", "level"), ("EVENT", "name"), ("FIELDS", "fields")],
+};
 
 /// Every command of this file.
-pub const COMMANDS: &[Command] = &[command("event list", "", "List events, newest first, or follow them.", &[EVENTS, SIGN_IN], events)
-    .example("uptimemesh event list --level warning --follow")];
+pub const COMMANDS: &[Command] =
+    &[command("event list", "", "List events, newest first, or follow them.", &[OPTIONS, WATCH, SIGN_IN], events)
+        .example("uptimemesh event list --level warning --follow")];
 
 fn events(args: &Args) -> Result<(), Failure> {
     let limit = args.int("limit", SHOWN);
@@ -37,23 +51,28 @@ fn events(args: &Args) -> Result<(), Failure> {
     let query: Vec<String> = filters.iter().filter_map(|(option, name)| Some(format!("{name}={}", encoded(args.get(option)?)))).collect();
     let query = query.join("&");
     let api = signed_in(args)?;
-    if args.has("follow") {
+    if args.has("follow") || args.has("watch") {
         return follow(args, api, &query);
     }
     let list = api.get(&format!("/events?limit={limit}&{query}"))?;
-    listed(args, list.as_array().cloned().unwrap_or_default(), &HEADER, &KEYS);
+    output::list(args, &EVENTS, list.as_array().cloned().unwrap_or_default());
     Ok(())
 }
 
 /// Prints events as they come. A stream that breaks off is taken up where it was, so that none is missed or told twice.
 fn follow(args: &Args, mut api: Api, query: &str) -> Result<(), Failure> {
+    let style = output::style(args);
     let mut last = None;
     loop {
-        let print = |event: &Value| match args.has("json") {
-            true => output::print(&format!("{event}\n")),
-            false => output::rows(std::slice::from_ref(event), &KEYS),
+        let mut is_read = true;
+        let print = |event: Option<&Value>| {
+            is_read = event.is_none_or(|event| output::is_read(&line(&style, event)));
+            is_read
         };
         let ended = api.follow(&format!("/events/stream?{query}"), &mut last, print);
+        if !is_read {
+            return Ok(());
+        }
         match ended {
             // The session has ended. Whoever gave a password may go on.
             Err(CallError::Refused { status: 401, .. }) => match api.sign_in_again() {
@@ -65,5 +84,22 @@ fn follow(args: &Args, mut api: Api, query: &str) -> Result<(), Failure> {
             Ok(()) => eprintln!("the stream ended; trying again"),
         }
         std::thread::sleep(RETRY);
+    }
+}
+
+/// An event as one line; on a terminal with the time of day, because its age would grow.
+fn line(style: &Style, event: &Value) -> String {
+    match style.list {
+        Format::Json | Format::JsonLines => format!("{event}\n"),
+        Format::Names => EVENTS.id_of(event) + "\n",
+        Format::Table | Format::Wide => {
+            let look = style.look();
+            let time = event["created_at"].as_str().and_then(|at| at.get(11..19)).unwrap_or("-");
+            let level = event["level"].as_str().unwrap_or("-");
+            let row = EVENTS.people_row(event, &["name", "fields"], look.now).join("  ");
+            let room = look.width.map_or(usize::MAX, |width| width.saturating_sub(EVENT_HEAD));
+            format!("{time}  {}  {}\n", output::state(&format!("{level:<7}"), &look), output::cut(&row, room))
+        }
+        Format::Tabs | Format::Nothing => EVENTS.tabs_row(event),
     }
 }

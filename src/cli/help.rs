@@ -131,7 +131,7 @@ fn settings(out: &mut String) {
         let default = if setting.default.is_empty() { String::new() } else { format!(" (default {})", setting.default) };
         // Others on the machine can see the arguments of a process.
         let flag = if setting.is_secret() { String::new() } else { format!("--{} VALUE", flag_of(setting.name)) };
-        let _ = writeln!(out, "  {flag:<40} {} [{}]{default}", setting.help, setting.name);
+        let _ = writeln!(out, "  {flag:<40} {} [{}]{default}", setting.help(), setting.name);
     }
 }
 

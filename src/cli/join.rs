@@ -1,18 +1,34 @@
 //! `join`: enrols this machine as a node.
 
-use super::agent::{IDENTITY, LEASE_TTL_S, node_as_owner};
+use super::agent::{IDENTITY, agent_config, named, node_as_owner, work};
 use super::answers::warnings;
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{api_url, authorities};
-use super::output;
-use crate::agent::beat::{self, Joining};
-use crate::client::{Api, Trust};
+use super::{output, units};
+use crate::agent::identity::Identity;
+use crate::agent::link::{AgentError, enrol};
+use crate::client::{Answered, Api, CallError, Trust};
 use crate::model::join_string::JoinString;
-use serde_json::Value;
+use crate::model::join_tokens::JoinRole;
+use crate::model::leases::LEASE_TTL_S;
+use crate::model::node_api::{Enrolment, JoinRequest, Replaced};
+use crate::sys::run;
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal};
+use std::path::Path;
+
+/// What runs the installer.
+const SHELL: &str = "/bin/sh";
 
 /// Options of `join`.
 const JOIN: &[Opt] = &[
-    opt("join-file", "FILE", "file with the join string; - reads standard input; as an argument others can see it [UPTIMEMESH_JOIN]"),
+    opt(
+        "join-file",
+        "FILE",
+        "file with the join string; - reads standard input; others can see one that is an argument, so it is for one machine and soon ends [UPTIMEMESH_JOIN]",
+    ),
+    opt("run", "", "then keep this node's lease alive, as the command agent, until it is stopped"),
+    opt("install", "", "join as a service that starts with the machine; needs root"),
     opt("token-file", "FILE", "file with the join token; - reads standard input"),
     opt("token", "TEXT", "the join token; others on this machine can see it [UPTIMEMESH_TOKEN]"),
     opt("role", "ROLE", "core, worker or gateway, as the token says; a join string says it itself"),
@@ -37,21 +53,25 @@ pub const COMMANDS: &[Command] =
         .example("uptimemesh join --join-file join")];
 
 /// The join string on the command line, in a file, on standard input or in the environment; `None` where V1's options are used.
-fn invitation(args: &Args) -> Option<Invitation> {
-    let text = args.words.first().cloned().or_else(|| args.token("join", "UPTIMEMESH_JOIN"))?;
+fn join_string(args: &Args) -> Option<String> {
+    args.words.first().cloned().or_else(|| args.token("join", "UPTIMEMESH_JOIN"))
+}
+
+/// What a join string says.
+fn invitation(args: &Args, text: &str) -> Invitation {
     if args.get("token").is_some() || args.get("token-file").is_some() || args.get("api-url").is_some() {
         args.fault("a join string says where and with which token to join: leave --api-url, --token and --token-file out".to_string());
     }
-    match JoinString::parse(&text) {
+    match JoinString::parse(text) {
         Ok(join) => {
             if args.get("role").is_some_and(|role| role != join.role) {
                 args.fault(format!("--role must be {}, as the join string says, or be left out", join.role));
             }
-            Some(Invitation { urls: join.urls(), trust: Some(Trust::Pinned(join.authority)), token: join.token, role: join.role })
+            Invitation { urls: join.urls(), trust: Some(Trust::Pinned(join.authority)), token: join.token, role: join.role }
         }
         Err(why) => {
             args.fault(why.to_string());
-            Some(Invitation { urls: Vec::new(), trust: None, token: String::new(), role: String::new() })
+            Invitation { urls: Vec::new(), trust: None, token: String::new(), role: String::new() }
         }
     }
 }
@@ -67,22 +87,24 @@ fn v1_invitation(args: &Args) -> Invitation {
 
 fn join(args: &Args) -> Result<(), Failure> {
     // What the command line names is read first: it may be root's alone.
-    let pinned = invitation(args);
-    let is_pinned = pinned.is_some();
-    let invitation = match pinned {
-        Some(invitation) => invitation,
-        None => v1_invitation(args),
-    };
+    let text = join_string(args);
+    let invitation = text.as_deref().map_or_else(|| v1_invitation(args), |text| invitation(args, text));
+    if args.has("install") {
+        return install(args, text.as_deref());
+    }
     let (node_id, dir) = node_as_owner(args)?;
-    let ask = Joining {
-        token: &invitation.token,
-        node_id: &node_id,
-        name: args.get("name").unwrap_or(&node_id),
-        role: &invitation.role,
-        mesh_ip: args.get("mesh-ip"),
-        api_endpoint: args.get("api-endpoint"),
+    let config = args.has("run").then(|| agent_config(args, &dir));
+    let role = role(args, &invitation.role);
+    let request = JoinRequest {
+        token: invitation.token,
+        name: args.get("name").unwrap_or(&node_id).to_string(),
+        role,
+        csr_pem: String::new(),
+        mesh_ip: args.get("mesh-ip").map(str::to_string),
+        api_endpoint: args.get("api-endpoint").map(str::to_string),
         labels: labels(args),
-        lease_ttl_s: args.int("lease-ttl", LEASE_TTL_S),
+        lease_ttl_seconds: args.int("lease-ttl", LEASE_TTL_S),
+        node_id: node_id.clone(),
     };
     args.finish()?;
     let secure = invitation.urls.iter().all(|url| url.starts_with("https://"));
@@ -92,39 +114,119 @@ fn join(args: &Args) -> Result<(), Failure> {
     };
     let api = api.map_err(|why| Failure::Usage(vec![why]))?;
     eprintln!("Joining {} as {node_id} ...", invitation.urls.join(" or "));
-    let answer = beat::join(&api, &dir, &ask)?;
-    output::json(&answer);
-    if let Some(warning) = replaced(&answer) {
-        eprintln!("{warning}");
-    }
-    warnings(&answer);
-    eprintln!("Joined {} as {node_id}; the identity is in {}.", api.url(), dir.display());
-    if !is_pinned {
+    let was_node = Identity::exists(&dir);
+    let answer = enrol::join(&api, &dir, request).map_err(|e| refusal(e, &node_id, was_node))?;
+    let joined = Joined { node_id: &node_id, role, url: api.url(), dir: &dir, runs: config.is_some() };
+    joined.report(&answer);
+    if text.is_none() {
         let how = if secure { "checked by public authorities or --ca-file" } else { "not encrypted" };
         eprintln!(
             "The token went to {} {how}. A join string (join_string in the answer of create-token) pins the cluster's own authority.",
             api.url()
         );
     }
-    eprintln!("Now keep its lease alive: uptimemesh agent --node-id {node_id}");
-    Ok(())
+    config.map_or(Ok(()), |config| work(args, &node_id, &dir, &config))
 }
 
-/// Whose place a join has taken, as a warning.
-pub(super) fn replaced(answer: &Value) -> Option<String> {
-    let node = answer["replaced"].as_object()?;
-    let text = |key: &str| node.get(key).and_then(Value::as_str).unwrap_or("never");
-    let who =
-        if node["same_key"] == true { "has the same key: it was this machine, or one that it is a copy of" } else { "has another key" };
-    Some(output::ascii(&format!(
-        "warning: this takes the place of the node {} (named {}, last seen {}), which {who}. Its identity is void now; if it still runs, give it another id.",
-        text("node_id"),
-        text("name"),
-        text("last_seen_at"),
-    )))
+/// What a join did.
+struct Joined<'a> {
+    node_id: &'a str,
+    role: JoinRole,
+    url: &'a str,
+    dir: &'a Path,
+    /// True if the agent follows.
+    runs: bool,
 }
 
-fn labels(args: &Args) -> Value {
-    let labels = args.pairs("label");
-    if labels.is_empty() { Value::Null } else { Value::Object(labels) }
+impl Joined<'_> {
+    /// Says it: on a terminal in three lines, elsewhere by the server's answer.
+    fn report(&self, answer: &Answered<Enrolment>) {
+        let Joined { node_id, role, url, dir, runs } = self;
+        let (role, dir) = (role.as_str(), dir.display());
+        let is_terminal = io::stdout().is_terminal();
+        if is_terminal {
+            let next = format!("Next: uptimemesh agent --node-id {node_id}");
+            let next = if *runs { "Its agent runs here until it is stopped." } else { &next };
+            output::print(&format!(
+                "This machine is now the node {node_id} ({role}) of the control plane at {url}.\n\
+                 Its identity is in {dir}; whoever has that directory is this node.\n{next}\n"
+            ));
+        } else {
+            output::json(&answer.whole);
+        }
+        if let Some(replaced) = &answer.known.replaced {
+            eprintln!("{}", warning_of(replaced));
+        }
+        warnings(&answer.whole);
+        if !is_terminal {
+            eprintln!("Joined {url} as {node_id}; the identity is in {dir}.");
+        }
+        if !is_terminal && !runs {
+            eprintln!("Now keep its lease alive: uptimemesh agent --node-id {node_id}");
+        }
+    }
+}
+
+/// A join that failed, with what to do next where the server refused it.
+fn refusal(e: AgentError, node_id: &str, was_node: bool) -> Failure {
+    let AgentError::Call(CallError::Refused { status, .. }) = &e else { return e.into() };
+    let next = match status {
+        401 | 409 if was_node => {
+            format!("This machine is the node {node_id} already; its agent needs no other token: uptimemesh agent --node-id {node_id}")
+        }
+        401 => "Create another join string: uptimemesh token create --role worker --join-string".to_string(),
+        409 => format!("If this is another machine than the node {node_id}, give it an id of its own: --node-id ID"),
+        _ => return e.into(),
+    };
+    Failure::Failed(format!("{e}\n{next}"))
+}
+
+/// Becomes the installer, which joins as the services' user and starts the agent as a service. The join string goes by standard input.
+fn install(args: &Args, join: Option<&str>) -> Result<(), Failure> {
+    let not_handed_on = JOIN.iter().chain(IDENTITY).map(|o| o.name).filter(|name| !["join-file", "install", "node-id"].contains(name));
+    not_handed_on.filter(|name| args.has(name)).for_each(|name| args.fault(format!("--install takes no --{name}")));
+    let named = named(args);
+    let Some(join) = join else {
+        args.fault("--install needs a join string".to_string());
+        return args.finish();
+    };
+    args.finish()?;
+    let own = std::env::current_exe().map_err(|e| format!("this program's own file cannot be found: {e}"))?;
+    let mut line: Vec<String> = ["-c", units::INSTALLER, "install.sh", "join", "--join-file", "-"].map(str::to_string).to_vec();
+    line.push(format!("--bin={}", own.display()));
+    line.extend(named.map(|id| format!("--node-id={id}")));
+    Err(run::become_program_reading(SHELL, &line, join.as_bytes()).into())
+}
+
+/// The role of a new node.
+fn role(args: &Args, word: &str) -> JoinRole {
+    JoinRole::parse(word).unwrap_or_else(|| {
+        if !word.is_empty() {
+            args.fault(format!("--role must be one of {}, not {word:?}", JoinRole::WORDS.join(", ")));
+        }
+        JoinRole::Worker
+    })
+}
+
+/// A warning that a join has taken the place of this node.
+pub(super) fn warning_of(node: &Replaced) -> String {
+    let who = if node.same_key { "has the same key: it was this machine, or one that it is a copy of" } else { "has another key" };
+    output::ascii(&format!(
+        "warning: this takes the place of the node {} (named {}, last seen {}), which {who}. \
+         Its identity is void now; if it still runs, give it another id.",
+        node.node_id,
+        node.name,
+        node.last_seen_at.map_or("never".to_string(), |at| at.to_string()),
+    ))
+}
+
+fn labels(args: &Args) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::new();
+    for label in args.all("label") {
+        match label.split_once('=') {
+            Some((key, value)) if !key.is_empty() => drop(labels.insert(key.to_string(), value.to_string())),
+            _ => args.fault(format!("--label must be KEY=VALUE, not {label:?}")),
+        }
+    }
+    labels
 }

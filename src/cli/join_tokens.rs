@@ -1,10 +1,29 @@
 //! Commands about join tokens.
 
-use super::answers::{encoded, listed, remove, shown};
+use super::answers::{encoded, listed_at, remove, shown};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
-use super::output;
-use serde_json::json;
+use super::output::{self, Kind, Table, column, made};
+use super::watch::WATCH;
+use crate::clock::{self, Timestamp};
+use serde_json::{Value, json};
+
+const JOIN_TOKENS: Table = Table {
+    noun: "join tokens",
+    id: "id",
+    columns: &[
+        column("ID", "id", Kind::Id),
+        column("ROLE", "role", Kind::Text),
+        made("STATE", Kind::State, state),
+        column("EXPIRES", "expires_at", Kind::Time),
+        column("NODE", "node_id", Kind::Id).sparse(),
+        column("USED", "used_at", Kind::Time).sparse(),
+        column("USED BY", "used_by", Kind::Id).sparse().spare(),
+        column("MESH IP", "mesh_ip", Kind::Text).sparse().wide(),
+        column("AGE", "created_at", Kind::Time).wide(),
+    ],
+    tabs: &[("ID", "id"), ("ROLE", "role"), ("NODE", "node_id"), ("EXPIRES", "expires_at"), ("USED", "used_at")],
+};
 
 /// Options of `bootstrap`.
 const BOOTSTRAP: &[Opt] = &[
@@ -29,7 +48,7 @@ pub const COMMANDS: &[Command] = &[
     command("token create", "", "Create a join token for one machine.", &[CREATE, SIGN_IN], create)
         .formerly(&["create-token"])
         .example("uptimemesh token create --role worker --join-string > join"),
-    command("token list", "", "List join tokens.", &[SIGN_IN], list).formerly(&["join-tokens"]),
+    command("token list", "", "List join tokens.", &[WATCH, SIGN_IN], list).formerly(&["join-tokens"]),
     command("token show", "ID", "Print a join token, without its secret.", &[SIGN_IN], show),
     command("token revoke", "ID", "Revoke a join token.", &[SIGN_IN], revoke).formerly(&["delete-token"]),
     command("bootstrap", "", "Create the certificate authority, a core and a worker join token.", &[BOOTSTRAP, SIGN_IN], bootstrap),
@@ -58,18 +77,16 @@ fn create(args: &Args) -> Result<(), Failure> {
             let why = "this server speaks no TLS itself (TLS is off), so it has no join string: use --api-url and --token-file";
             return Err(Failure::Failed(why.to_string()));
         }
-        (_, false) => output::json(&made),
+        (_, false) => output::secret(args, &made, "token"),
     }
     if made["join_string"].is_string() {
-        eprintln!("On the other machine, with the join string in a file: uptimemesh join --join-file FILE");
+        output::note(args, "On the other machine, with the join string in a file: uptimemesh join --join-file FILE");
     }
     Ok(())
 }
 
 fn list(args: &Args) -> Result<(), Failure> {
-    let list = signed_in(args)?.list(PATH)?;
-    listed(args, list, &["ID", "ROLE", "NODE", "EXPIRES", "USED"], &["id", "role", "node_id", "expires_at", "used_at"]);
-    Ok(())
+    listed_at(args, &JOIN_TOKENS, PATH)
 }
 
 /// Prints one of the list: the API has no route for one.
@@ -84,4 +101,14 @@ fn show(args: &Args) -> Result<(), Failure> {
 
 fn revoke(args: &Args) -> Result<(), Failure> {
     remove(args, &format!("{PATH}/{}", encoded(args.word(0))))
+}
+
+/// Whether it still admits a machine.
+fn state(token: &Value) -> Value {
+    let is_over = token["expires_at"].as_str().and_then(Timestamp::parse).is_some_and(|end| end < clock::now());
+    json!(match token["used_at"] {
+        Value::String(_) => "used",
+        _ if is_over => "expired",
+        _ => "open",
+    })
 }

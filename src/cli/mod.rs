@@ -6,10 +6,13 @@ mod answers;
 mod api_tokens;
 mod args;
 mod backups;
+mod banner;
 mod bundles;
 mod ca;
 mod config;
 mod connect;
+mod console;
+mod docs;
 mod doctor;
 mod endpoints;
 mod events;
@@ -21,6 +24,7 @@ mod leases;
 mod names;
 mod nodes;
 mod output;
+mod progress;
 mod release;
 mod replicas;
 mod routers;
@@ -33,10 +37,12 @@ mod shells;
 mod snapshots;
 mod status;
 mod units;
+mod up;
 mod updater;
 mod updates;
 mod users;
 mod version;
+mod watch;
 mod wireguard;
 
 use args::{Args, Command, Failure, Opt, opt};
@@ -83,6 +89,7 @@ const GROUPS: &[Group] = &[
     Group {
         title: "this machine",
         tables: &[
+            up::COMMANDS,
             server::COMMANDS,
             join::COMMANDS,
             agent::COMMANDS,
@@ -90,6 +97,7 @@ const GROUPS: &[Group] = &[
             shells::COMMANDS,
             units::COMMANDS,
             version::COMMANDS,
+            docs::COMMANDS,
             help::COMMANDS,
         ],
     },
@@ -153,5 +161,6 @@ fn run_command(command: &Command, args: &Args, line: Vec<OsString>) -> Result<()
         return Err(Failure::Failed(unreadable.join("\n")));
     }
     args.check(command, GLOBAL);
+    output::check(args);
     (command.run)(args)
 }

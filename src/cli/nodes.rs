@@ -3,10 +3,43 @@
 use super::answers::{encoded, listed, remove, said, shown, warnings};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
-use super::output;
-use crate::client::Api;
+use super::output::{self, Kind, Table, column, made};
+use super::progress::Progress;
+use super::watch::WATCH;
+use crate::client::{Api, Called};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+const NODES: Table = Table {
+    noun: "nodes",
+    id: "id",
+    columns: &[
+        column("NODE", "id", Kind::Id),
+        made("NAME", Kind::Text, other_name).sparse(),
+        column("ROLE", "roles", Kind::Text),
+        column("LEASE", "lease_state", Kind::State),
+        made("STATE", Kind::State, state),
+        column("REPLICAS", "replicas", Kind::Number),
+        column("LOAD", "status.load_1m", Kind::Number).spare(),
+        column("VERSION", "status.version", Kind::Text).spare(),
+        column("HEARTBEAT", "heartbeat_at", Kind::Time),
+        column("MESH IP", "mesh_ip", Kind::Text).wide().sparse(),
+        column("API", "api_endpoint", Kind::Text).wide().sparse(),
+        column("LABELS", "labels", Kind::Text).wide(),
+        column("LEASE ENDS", "lease_expires_at", Kind::Time).wide(),
+        column("IDENTITY ENDS", "identity_expires_at", Kind::Time).wide(),
+        column("AGE", "created_at", Kind::Time).wide(),
+    ],
+    tabs: &[
+        ("NODE", "id"),
+        ("NAME", "name"),
+        ("ROLES", "roles"),
+        ("SCHEDULABLE", "status.schedulable"),
+        ("DRAIN", "status.drain_state"),
+        ("HEARTBEAT", "heartbeat_at"),
+    ],
+};
 
 /// Options of `nodes`.
 const LIST: &[Opt] = &[
@@ -46,7 +79,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("node list", "", "List nodes.", &[LIST, SIGN_IN], list).example("uptimemesh node list --role worker --lease-state alive"),
+    command("node list", "", "List nodes.", &[LIST, WATCH, SIGN_IN], list)
+        .example("uptimemesh node list --role worker --lease-state alive"),
     command("node show", "NODE", "Print a node.", &[SIGN_IN], show),
     command("node create", "NODE", "Register a node before it joins.", &[CREATE, SIGN_IN], create)
         .example("uptimemesh node create n7 --role worker --label zone=b"),
@@ -69,14 +103,58 @@ fn list(args: &Args) -> Result<(), Failure> {
     query.extend(args.get("role").map(|role| format!("role={}", encoded(role))));
     query.extend(args.get("lease-state").map(|state| format!("lease_state={}", encoded(state))));
     query.extend(args.all("label").map(|label| format!("label={}", encoded(label))));
-    let list = signed_in(args)?.list(&format!("/nodes?{}", query.join("&")))?;
-    let header = ["NODE", "NAME", "ROLES", "SCHEDULABLE", "DRAIN", "HEARTBEAT"];
-    listed(args, list, &header, &["id", "name", "roles", "status.schedulable", "status.drain_state", "heartbeat_at"]);
-    Ok(())
+    let path = format!("/nodes?{}", query.join("&"));
+    listed(args, &NODES, &|api, is_for_people| {
+        let nodes = api.list(&path)?;
+        if is_for_people { with_work(api, nodes) } else { Ok(nodes) }
+    })
+}
+
+/// The same nodes with `lease_state` and the number of their `replicas`: two calls, however many nodes there are.
+fn with_work(api: &Api, mut nodes: Vec<Value>) -> Called<Vec<Value>> {
+    let leases = api.list("/cluster/leases")?;
+    let leases: BTreeMap<&str, &Value> = leases.iter().filter_map(|l| Some((l["node_id"].as_str()?, &l["lease_state"]))).collect();
+    let mut replicas: BTreeMap<String, u64> = BTreeMap::new();
+    for replica in api.list("/replicas")? {
+        *replicas.entry(said(&replica["node_id"])).or_default() += 1;
+    }
+    for node in &mut nodes {
+        let id = said(&node["id"]);
+        node["lease_state"] = leases.get(id.as_str()).map_or(Value::Null, |state| (*state).clone());
+        node["replicas"] = json!(replicas.get(&id).unwrap_or(&0));
+    }
+    Ok(nodes)
+}
+
+/// Its name, where that is not its id.
+fn other_name(node: &Value) -> Value {
+    if node["name"] == node["id"] { Value::Null } else { node["name"].clone() }
+}
+
+/// Whether a node takes work, as it and its operator say; `-` if neither said anything.
+fn state(node: &Value) -> Value {
+    let status = &node["status"];
+    if status["ready"] == false {
+        json!("not ready")
+    } else if status["draining"] == true {
+        status["drain_state"].as_str().map_or(json!("draining"), |state| json!(state))
+    } else if status["schedulable"] == false {
+        json!("cordoned")
+    } else if status["ready"] == true {
+        json!("ready")
+    } else {
+        Value::Null
+    }
 }
 
 fn show(args: &Args) -> Result<(), Failure> {
-    shown(args, &signed_in(args)?.get(&path(args, ""))?);
+    let api = signed_in(args)?;
+    let node = api.get(&path(args, ""))?;
+    if !output::style(args).is_for_people() {
+        shown(args, &node);
+        return Ok(());
+    }
+    with_work(&api, vec![node])?.iter().for_each(|node| shown(args, node));
     Ok(())
 }
 
@@ -110,19 +188,19 @@ fn label(args: &Args) -> Result<(), Failure> {
 }
 
 fn cordon(args: &Args) -> Result<(), Failure> {
-    act(args, "/cordon")
+    act(args, "/cordon", "Cordoned")
 }
 
 fn uncordon(args: &Args) -> Result<(), Failure> {
-    act(args, "/uncordon")
+    act(args, "/uncordon", "Uncordoned")
 }
 
 fn reboot(args: &Args) -> Result<(), Failure> {
-    act(args, "/reboot-marker")
+    act(args, "/reboot-marker", "Requested a reboot of")
 }
 
 fn rotate_keys(args: &Args) -> Result<(), Failure> {
-    act(args, "/rotate-wg-keys")
+    act(args, "/rotate-wg-keys", "Requested new WireGuard keys of")
 }
 
 fn runs(args: &Args) -> Result<(), Failure> {
@@ -132,7 +210,8 @@ fn runs(args: &Args) -> Result<(), Failure> {
 
 fn keep_run(args: &Args) -> Result<(), Failure> {
     let api = signed_in(args)?;
-    output::json(&api.post(&path(args, "/keep-run"), &json!({"run": args.word(1)}))?);
+    let node = api.post(&path(args, "/keep-run"), &json!({"run": args.word(1)}))?;
+    output::done(args, &node, &format!("The run {} of {} stays.", args.word(1), args.word(0)));
     Ok(())
 }
 
@@ -152,7 +231,8 @@ fn room(args: &Args) -> Result<(), Failure> {
     });
     let api = signed_in(args)?;
     let (_, tag) = api.get_tagged(&path(args, ""))?;
-    output::json(&api.patch_if(&path(args, ""), &said, &tag)?);
+    let node = api.patch_if(&path(args, ""), &said, &tag)?;
+    output::done(args, &node, &format!("Changed the room of {}.", args.word(0)));
     Ok(())
 }
 
@@ -161,9 +241,9 @@ fn present(fields: &[(&str, Value)]) -> Value {
     fields.iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.to_string(), value.clone())).collect()
 }
 
-fn act(args: &Args, action: &str) -> Result<(), Failure> {
-    let api = signed_in(args)?;
-    output::json(&api.post(&path(args, action), &json!({}))?);
+fn act(args: &Args, action: &str, done: &str) -> Result<(), Failure> {
+    let node = signed_in(args)?.post(&path(args, action), &json!({}))?;
+    output::done(args, &node, &format!("{done} {}.", said(&node["id"])));
     Ok(())
 }
 
@@ -172,11 +252,11 @@ fn drain(args: &Args) -> Result<(), Failure> {
     let api = signed_in(args)?;
     let node = api.post(&path(args, "/drain"), &json!({}))?;
     if args.has("no-wait") {
-        output::json(&node);
+        output::done(args, &node, &format!("Requested a drain of {}.", said(&node["id"])));
         return Ok(());
     }
     let id = said(&node["id"]);
-    let mut told = usize::MAX;
+    let progress = Progress::begin(&format!("uptimemesh node show {id}"))?;
     loop {
         let mode = said(&api.get("/scheduler/status")?["mode"]);
         if mode != "auto" {
@@ -185,15 +265,14 @@ fn drain(args: &Args) -> Result<(), Failure> {
         }
         let left = api.list(&format!("/replicas?node_id={}", encoded(&id)))?.len();
         let state = said(&api.get(&path(args, ""))?["status"]["drain_state"]);
-        if left != told {
-            eprintln!("{id}: {left} replicas left");
-            told = left;
-        }
+        progress.say(&format!("{id}: {left} replicas left"));
         match state.as_str() {
             "drained" => {
-                match args.has("json") {
-                    true => output::json(&api.get(&path(args, ""))?),
-                    false => output::print(&format!("{} is drained.\n", output::ascii(&id))),
+                drop(progress);
+                if output::wants_json(args) {
+                    output::structured(args, &api.get(&path(args, ""))?);
+                } else {
+                    output::say(args, &format!("{} is drained.", output::ascii(&id)));
                 }
                 return Ok(());
             }

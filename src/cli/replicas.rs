@@ -1,10 +1,40 @@
 //! Commands about replicas.
 
-use super::answers::{encoded, listed, remove, shown};
+use super::answers::{encoded, listed_at, remove, said, shown};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
-use super::output;
+use super::output::{self, Kind, Table, column, made};
+use super::watch::WATCH;
+use crate::model::replicas::Facts;
+use serde::Deserialize;
 use serde_json::{Value, json};
+
+const REPLICAS: Table = Table {
+    noun: "replicas",
+    id: "id",
+    columns: &[
+        column("REPLICA", "id", Kind::Id),
+        column("SERVICE", "service_id", Kind::Id),
+        column("NODE", "node_id", Kind::Id),
+        made("STATE", Kind::State, state),
+        column("GEN", "status.applied_generation", Kind::Number),
+        column("AGE", "created_at", Kind::Time),
+        column("WHY", "placement.reason", Kind::Text).sparse().spare(),
+        column("DESIRED", "desired_state", Kind::Text).wide(),
+        column("PLACED", "placement.at", Kind::Time).wide(),
+        column("FROM", "placement.from_node_id", Kind::Id).wide().sparse(),
+        column("RESTARTED", "status.last_restart_at", Kind::Time).wide().sparse(),
+    ],
+    tabs: &[
+        ("REPLICA", "id"),
+        ("SERVICE", "service_id"),
+        ("NODE", "node_id"),
+        ("DESIRED", "desired_state"),
+        ("HEALTHY", "status.healthy"),
+        ("GENERATION", "status.applied_generation"),
+        ("WHY", "placement.reason"),
+    ],
+};
 
 /// Options of `replicas`.
 const LIST: &[Opt] = &[opt("service", "ID", "of this service only"), opt("node", "ID", "on this node only")];
@@ -14,7 +44,7 @@ const RESTORE: &[Opt] = &[opt("snapshot", "ID", "which snapshot (default: the ne
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("replica list", "", "List replicas, and why they are where they are.", &[LIST, SIGN_IN], list),
+    command("replica list", "", "List replicas, and why they are where they are.", &[LIST, WATCH, SIGN_IN], list),
     command("replica show", "REPLICA", "Print a replica.", &[SIGN_IN], show),
     command("replica move", "REPLICA NODE", "Move a replica to another node.", &[SIGN_IN], place),
     command("replica restart", "REPLICA", "Request a restart of a replica.", &[SIGN_IN], restart),
@@ -27,11 +57,7 @@ fn list(args: &Args) -> Result<(), Failure> {
     let mut query: Vec<String> = Vec::new();
     query.extend(args.get("service").map(|id| format!("service_id={}", encoded(id))));
     query.extend(args.get("node").map(|id| format!("node_id={}", encoded(id))));
-    let list = signed_in(args)?.list(&format!("/replicas?{}", query.join("&")))?;
-    let header = ["REPLICA", "SERVICE", "NODE", "DESIRED", "HEALTHY", "GENERATION", "WHY"];
-    let keys = ["id", "service_id", "node_id", "desired_state", "status.healthy", "status.applied_generation", "placement.reason"];
-    listed(args, list, &header, &keys);
-    Ok(())
+    listed_at(args, &REPLICAS, &format!("/replicas?{}", query.join("&")))
 }
 
 fn show(args: &Args) -> Result<(), Failure> {
@@ -41,24 +67,24 @@ fn show(args: &Args) -> Result<(), Failure> {
 
 /// `replica move`.
 fn place(args: &Args) -> Result<(), Failure> {
-    act(args, "/move", &json!({"target_node_id": args.word(1)}))
+    act(args, "/move", &json!({"target_node_id": args.word(1)}), "Placed")
 }
 
 fn restart(args: &Args) -> Result<(), Failure> {
-    act(args, "/restart", &json!({}))
+    act(args, "/restart", &json!({}), "Requested a restart of")
 }
 
 fn snapshot(args: &Args) -> Result<(), Failure> {
-    act(args, "/snapshot", &json!({}))
+    act(args, "/snapshot", &json!({}), "Requested a snapshot of")
 }
 
 fn restore(args: &Args) -> Result<(), Failure> {
-    act(args, "/restore", &json!({"snapshot_id": args.get("snapshot")}))
+    act(args, "/restore", &json!({"snapshot_id": args.get("snapshot")}), "Requested a restore of")
 }
 
-fn act(args: &Args, action: &str, body: &Value) -> Result<(), Failure> {
-    let api = signed_in(args)?;
-    output::json(&api.post(&path(args, action), body)?);
+fn act(args: &Args, action: &str, body: &Value, done: &str) -> Result<(), Failure> {
+    let replica = signed_in(args)?.post(&path(args, action), body)?;
+    output::done(args, &replica, &format!("{done} {} on {}.", said(&replica["id"]), said(&replica["node_id"])));
     Ok(())
 }
 
@@ -68,4 +94,21 @@ fn delete(args: &Args) -> Result<(), Failure> {
 
 fn path(args: &Args, rest: &str) -> String {
     format!("/replicas/{}{rest}", encoded(args.word(0)))
+}
+
+/// How a replica is: `unhealthy` before the word that it reports, `-` if nothing is reported.
+fn state(replica: &Value) -> Value {
+    let status = &replica["status"];
+    match (&status["healthy"], &status["state"]) {
+        (Value::Bool(false), _) => json!("unhealthy"),
+        (_, Value::String(state)) => json!(state),
+        _ if status["update_state"] == "pending" => json!("updating"),
+        (Value::Bool(true), _) => json!("healthy"),
+        _ => Value::Null,
+    }
+}
+
+/// True if a replica reports what the scheduler moves it for.
+pub(super) fn is_sick(replica: &Value) -> bool {
+    Facts::deserialize(&replica["status"]).is_ok_and(|facts| facts.sickness().is_some())
 }

@@ -1,9 +1,24 @@
 //! Commands about router assignments.
 
-use super::answers::{encoded, listed, remove, shown};
+use super::answers::{encoded, listed_at, remove, shown};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
+use super::output::{Kind, Table, column};
+use super::watch::WATCH;
 use serde_json::json;
+
+const ROUTERS: Table = Table {
+    noun: "router assignments",
+    id: "id",
+    columns: &[
+        column("ASSIGNMENT", "id", Kind::Id),
+        column("NODE", "node_id", Kind::Id),
+        column("PRIMARY", "primary_router_id", Kind::Id),
+        column("SECONDARY", "secondary_router_id", Kind::Id),
+        column("AGE", "created_at", Kind::Time),
+    ],
+    tabs: &[("ASSIGNMENT", "id"), ("NODE", "node_id"), ("PRIMARY", "primary_router_id"), ("SECONDARY", "secondary_router_id")],
+};
 
 /// Options of `router create`.
 const CREATE: &[Opt] = &[
@@ -14,7 +29,7 @@ const CREATE: &[Opt] = &[
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("router list", "", "List router assignments.", &[SIGN_IN], list),
+    command("router list", "", "List router assignments.", &[WATCH, SIGN_IN], list),
     command("router show", "ASSIGNMENT", "Print a router assignment.", &[SIGN_IN], show),
     command("router create", "ASSIGNMENT", "Assign two routers to a node.", &[CREATE, SIGN_IN], create)
         .example("uptimemesh router create n7-routers --node n7 --primary gw1 --secondary gw2"),
@@ -22,9 +37,7 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 fn list(args: &Args) -> Result<(), Failure> {
-    let list = signed_in(args)?.list("/router-assignments")?;
-    listed(args, list, &["ASSIGNMENT", "NODE", "PRIMARY", "SECONDARY"], &["id", "node_id", "primary_router_id", "secondary_router_id"]);
-    Ok(())
+    listed_at(args, &ROUTERS, "/router-assignments")
 }
 
 fn show(args: &Args) -> Result<(), Failure> {

@@ -1,11 +1,36 @@
 //! Commands about the scheduler: what it would do, and doing it.
 
-use super::answers::{encoded, listed, said, shown};
+use super::answers::{encoded, said, shown};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
-use super::output;
+use super::output::{self, Kind, Table, column};
 use serde_json::{Value, json};
 use std::fmt::Write;
+
+const EXPLANATION: Table = Table {
+    noun: "nodes",
+    id: "node_id",
+    columns: &[
+        column("RANK", "rank", Kind::Number),
+        column("NODE", "node_id", Kind::Id),
+        column("SAME", "score.same_service", Kind::Number),
+        column("ZONE", "score.zone_replicas", Kind::Number),
+        column("USED/1000", "score.used_permille", Kind::Number),
+        column("LOAD", "score.load", Kind::Number),
+        column("REPLICAS", "replicas", Kind::Number),
+        column("AGAINST", "against", Kind::Text).sparse(),
+    ],
+    tabs: &[
+        ("RANK", "rank"),
+        ("NODE", "node_id"),
+        ("SAME", "score.same_service"),
+        ("ZONE", "score.zone_replicas"),
+        ("USED/1000", "score.used_permille"),
+        ("LOAD", "score.load"),
+        ("REPLICAS", "replicas"),
+        ("AGAINST", "against"),
+    ],
+};
 
 /// Options of `rebalance`.
 const REBALANCE: &[Opt] = &[
@@ -61,8 +86,8 @@ fn path(args: &Args, what: &str) -> String {
 }
 
 fn print(args: &Args, plans: &Value) {
-    if args.has("json") {
-        return output::json(plans);
+    if output::wants_json(args) {
+        return output::structured(args, plans);
     }
     let list = plans["results"].as_array().cloned().unwrap_or_else(|| vec![plans.clone()]);
     let mut out = String::new();
@@ -114,8 +139,8 @@ fn diff(plan: &Value, out: &mut String) {
 
 fn explain(args: &Args) -> Result<(), Failure> {
     let explained = signed_in(args)?.get(&format!("/scheduler/explain/services/{}", encoded(args.word(0))))?;
-    if args.has("json") {
-        output::json(&explained);
+    if output::wants_json(args) {
+        output::structured(args, &explained);
         return Ok(());
     }
     let reasons = |node: &Value| {
@@ -128,8 +153,7 @@ fn explain(args: &Args) -> Result<(), Failure> {
         row["against"] = reasons(node);
         row
     });
-    let keys = ["rank", "node_id", "score.same_service", "score.zone_replicas", "score.used_permille", "score.load", "replicas", "against"];
-    listed(args, rows.collect(), &["RANK", "NODE", "SAME", "ZONE", "USED/1000", "LOAD", "REPLICAS", "AGAINST"], &keys);
+    output::list(args, &EXPLANATION, rows.collect());
     for warning in explained["warnings"].as_array().into_iter().flatten() {
         eprintln!("! {}", output::ascii(&said(warning)));
     }

@@ -1,42 +1,24 @@
-//! Commands that start the control plane: up, serve, migrate.
+//! Commands that start the control plane: serve, migrate; and its configuration.
 
-use super::agent::{UPDATE, UPDATE_STATE, named, node};
-use super::args::{Args, Command, Failure, Opt, command, opt};
+use super::args::{Args, Command, Failure, command};
 use super::config::{DOTENV, unreadable_variables};
-use super::{join, output};
-use crate::agent::beat::{self, Joining};
-use crate::agent::identity::Identity;
-use crate::agent::updates::Updates;
-use crate::agent::{Agent, Way};
-use crate::client::{Api, Trust};
+use super::output;
 use crate::config::{Config, Dotenv};
-use crate::error::Chain;
 use crate::sys::owner::Owner;
 use crate::sys::{notify, signals};
-use crate::thread::{Stop, spawn};
+use crate::thread::Stop;
 use crate::{files, logger, offline, serve};
-use serde_json::Value;
 use std::fs::File;
-use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Options of `up`.
-const UP: &[Opt] = &[
-    opt("node-id", "ID", "this machine's node (default: the one that has an identity here, or its host name) [UPTIMEMESH_NODE_ID]"),
-    opt("identity-dir", "DIR", "where identities are kept, each in <node-id>/ (default: identities, in the data directory)"),
-];
-
-/// Seconds of the local node's lease.
-const LEASE_TTL_S: i64 = 45;
-/// The command waits so long at a time for the signal to end.
-const FOREVER: Duration = Duration::from_secs(3600);
+/// Longest wait for the signal to end, after which the command waits again.
+pub(super) const FOREVER: Duration = Duration::from_secs(3600);
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("up", "", "Start a control plane, enrol this machine, run its agent.", &[UP], up).with_settings(),
     command("serve", "", "Start a control plane without an agent.", &[], serve).with_settings(),
     command("migrate", "", "Bring the database up to date, then exit.", &[], migrate).with_settings(),
 ];
@@ -150,7 +132,7 @@ fn serve(args: &Args) -> Result<(), Failure> {
 }
 
 /// A server that signals are for from before its start; `None` where the signal to end came while it waited for the clock.
-fn start(config: Config, stop: &Stop) -> Result<Option<Arc<serve::Server>>, Failure> {
+pub(super) fn start(config: Config, stop: &Stop) -> Result<Option<Arc<serve::Server>>, Failure> {
     let hangup = signals::listen(stop)?;
     if !serve::wait_for_clock(&config, stop)? {
         return Ok(None);
@@ -168,85 +150,4 @@ fn migrate(args: &Args) -> Result<(), Failure> {
     let path = config.database_path.display();
     output::print(&format!("{path} is at version {}; {} migrations were applied now.\n", migrated.version, migrated.applied));
     Ok(())
-}
-
-fn up(args: &Args) -> Result<(), Failure> {
-    // What is wrong with it is told together with what is wrong with the settings.
-    named(args);
-    let config = config(args)?;
-    let (node_id, dir) = node(args, &config.data_dir, "local");
-    args.finish()?;
-    let update_dir = config.data_dir.join(UPDATE);
-    let (data_dir, pki_dir) = (config.data_dir.display().to_string(), config.pki_dir.display().to_string());
-    let stop = Stop::default();
-    let Some(server) = start(config, &stop)? else { return Ok(()) };
-    let mut agent = local_agent(&server, &node_id, &dir, &update_dir)?;
-
-    let mut said = format!("UptimeMesh {} is up.\n  UI       {}/ui\n", env!("CARGO_PKG_VERSION"), server.url());
-    if let Some(url) = server.urls_elsewhere().first() {
-        said.push_str(&format!("           {url}/ui from other machines; the certificate of its authority is {pki_dir}/server-ca.crt\n"));
-    }
-    said.push_str(&format!("  data     {data_dir}\n  node     {node_id} (this machine)\n"));
-    if server.first_sign_in()? {
-        said.push_str("  sign in  admin / uptime - change this password now: Settings in the UI, or uptimemesh set-password\n");
-    }
-    if let Some(code) = server.setup_code() {
-        // What is no terminal keeps what it gets: a journal, a file, the log of a container.
-        let code = match std::io::stdout().is_terminal() {
-            true => format!("this setup code: {code}"),
-            false => format!("a setup code, which is in {data_dir}/keys/setup-code"),
-        };
-        said.push_str(&format!("           from another machine that asks for {code}\n"));
-    }
-    said.push_str("  add a node: uptimemesh create-token --role worker, then on it uptimemesh join\n");
-    output::print(&said);
-    notify::ready();
-
-    let watched = stop.clone();
-    let beating = spawn("agent", None, move || agent.run(&watched)).map_err(|e| format!("cannot start the agent: {e}"))?;
-    while !stop.wait(FOREVER) {}
-    notify::stopping();
-    if beating.join().is_err() {
-        log::error!(target: "agent", event = "agent.panicked"; "The agent had panicked");
-    }
-    server.shutdown();
-    logger::flush();
-    Ok(())
-}
-
-/// The agent of the machine that the server runs on, its node enrolled now where it is not yet, or not any more.
-fn local_agent(server: &serve::Server, node_id: &str, dir: &Path, update_dir: &Path) -> Result<Agent, Failure> {
-    let way = Way { urls: vec![server.agent_url()], authorities: None, follows: false };
-    let agent = || {
-        let updates = Updates::new(update_dir.join("request.json"), UPDATE_STATE.into());
-        Ok::<_, Failure>(Agent::new(way.clone(), Identity::load(dir, node_id)?, LEASE_TTL_S, updates)?)
-    };
-    if Identity::exists(dir) {
-        let mut agent = agent()?;
-        match agent.turn() {
-            Ok(()) => return Ok(agent),
-            Err(e) => {
-                log::info!(target: "agent", event = "agent.rejoin", node_id, error:% = e; "This machine's identity is not accepted; it joins anew")
-            }
-        }
-    }
-    let token = server.bootstrap_local(node_id)?;
-    let api = Api::with(&way.urls, Some(Trust::Pinned(server.authority()?)), None)?;
-    let ask = Joining {
-        token: &token.token,
-        node_id,
-        name: node_id,
-        role: token.role.as_str(),
-        mesh_ip: None,
-        api_endpoint: None,
-        labels: Value::Null,
-        lease_ttl_s: LEASE_TTL_S,
-    };
-    let answer = beat::join(&api, dir, &ask)?;
-    if let Some(warning) = join::replaced(&answer) {
-        eprintln!("{warning}");
-    }
-    let mut agent = agent()?;
-    agent.turn().map_err(|e| format!("this machine joined, but its heartbeat failed: {}", Chain(&e)))?;
-    Ok(agent)
 }

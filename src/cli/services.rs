@@ -1,15 +1,64 @@
 //! Commands about services.
 
-use super::answers::{encoded, listed, remove, said, shown, warnings};
+use super::answers::{encoded, listed, listed_at, remove, said, shown, warnings};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
-use super::output;
-use crate::client::{Api, CallError};
+use super::output::{self, Kind, Table, column, made};
+use super::progress::Progress;
+use super::replicas;
+use super::watch::WATCH;
+use crate::client::{Api, CallError, Called};
 use crate::json;
 use crate::model::Object;
 use crate::text;
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+const SERVICES: Table = Table {
+    noun: "services",
+    id: "id",
+    columns: &[
+        column("SERVICE", "id", Kind::Id),
+        made("NAME", Kind::Text, other_name).sparse(),
+        column("STATE", "state", Kind::State),
+        made("RUNNING", Kind::Number, running),
+        column("GEN", "generation", Kind::Number),
+        column("UPDATED", "updated_at", Kind::Time).spare(),
+        column("AGE", "created_at", Kind::Time),
+        column("IMAGE", "spec.image", Kind::Text).wide(),
+        column("PORTS", "spec.ports", Kind::Text).wide(),
+        column("DESCRIPTION", "description", Kind::Text).wide().sparse(),
+    ],
+    tabs: &[
+        ("SERVICE", "id"),
+        ("NAME", "name"),
+        ("GENERATION", "generation"),
+        ("DESIRED", "spec.scheduling.desired_replicas"),
+        ("UPDATED", "updated_at"),
+    ],
+};
+
+const REVISIONS: Table = Table {
+    noun: "revisions",
+    id: "generation",
+    columns: &[
+        column("GENERATION", "generation", Kind::Number),
+        column("ACTION", "action", Kind::Text),
+        column("RESTORED", "restored_generation", Kind::Number).sparse(),
+        column("BY", "created_by", Kind::Text),
+        column("AGE", "created_at", Kind::Time),
+        column("SPEC SHA-256", "spec_sha256", Kind::Text),
+    ],
+    tabs: &[
+        ("GENERATION", "generation"),
+        ("ACTION", "action"),
+        ("RESTORED", "restored_generation"),
+        ("BY", "created_by"),
+        ("AT", "created_at"),
+        ("SPEC-SHA256", "spec_sha256"),
+    ],
+};
 
 /// A longer body is accepted by no server.
 const SPEC_BYTES_MAX: usize = 1 << 20;
@@ -35,11 +84,11 @@ const LOOKS_MAX: usize = 300;
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("service list", "", "List services.", &[SIGN_IN], list),
+    command("service list", "", "List services.", &[WATCH, SIGN_IN], list),
     command("service apply", "", "Create a service from a file, or change it to match.", &[APPLY, SIGN_IN], apply)
         .example("uptimemesh service apply -f web.json --wait"),
     command("service show", "SERVICE", "Print a service.", &[SIGN_IN], show),
-    command("service history", "SERVICE", "List the specs of a service, newest first.", &[SIGN_IN], history),
+    command("service history", "SERVICE", "List the specs of a service, newest first.", &[WATCH, SIGN_IN], history),
     command("service rollout", "SERVICE", "Restart every replica of a service, a few at a time.", &[SIGN_IN], rollout),
     command("service rollback", "SERVICE", "Restore an earlier spec, as a new generation.", &[ROLLBACK, SIGN_IN], rollback)
         .example("uptimemesh service rollback web --to 3"),
@@ -47,14 +96,71 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 fn list(args: &Args) -> Result<(), Failure> {
-    let list = signed_in(args)?.list("/services")?;
-    let keys = ["id", "name", "generation", "spec.scheduling.desired_replicas", "updated_at"];
-    listed(args, list, &["SERVICE", "NAME", "GENERATION", "DESIRED", "UPDATED"], &keys);
-    Ok(())
+    listed(args, &SERVICES, &|api, is_for_people| {
+        let services = api.list("/services")?;
+        if is_for_people { with_health(api, services) } else { Ok(services) }
+    })
+}
+
+/// The same services with `desired`, `running` and `state`: three calls, however many services there are.
+pub(super) fn with_health(api: &Api, mut services: Vec<Value>) -> Called<Vec<Value>> {
+    let plans = api.get("/scheduler/plan/all")?;
+    let replicas = api.list("/replicas")?;
+    let leases = api.list("/cluster/leases")?;
+    let by_id = |list: &Value| -> BTreeMap<String, Value> {
+        list.as_array().into_iter().flatten().map(|plan| (said(&plan["service_id"]), plan.clone())).collect()
+    };
+    let plans = by_id(&plans["results"]);
+    let living: BTreeSet<&str> = leases.iter().filter(|l| l["lease_state"] != "dead").filter_map(|l| l["node_id"].as_str()).collect();
+    let mut of_service: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+    for replica in &replicas {
+        of_service.entry(replica["service_id"].as_str().unwrap_or_default()).or_default().push(replica);
+    }
+    let works = |replica: &&&Value| !replicas::is_sick(replica) && living.contains(replica["node_id"].as_str().unwrap_or_default());
+    for service in &mut services {
+        let id = said(&service["id"]);
+        let own = of_service.get(id.as_str()).map_or(&[][..], Vec::as_slice);
+        let running = own.iter().filter(works).count();
+        let outdated = own.iter().filter(|r| r["status"]["applied_generation"] != service["generation"]).count();
+        // A service that was created after the plan has none yet.
+        let desired = plans.get(&id).and_then(|plan| plan["desired_replicas"].as_u64());
+        service["state"] = desired.map_or(Value::Null, |desired| json!(health(own.len(), running, outdated, desired as usize)));
+        service["desired"] = json!(desired);
+        service["running"] = json!(running);
+    }
+    Ok(services)
+}
+
+/// How a service is, in a word.
+fn health(replicas: usize, running: usize, outdated: usize, desired: usize) -> &'static str {
+    if running < replicas {
+        "degraded"
+    } else if running < desired {
+        "pending"
+    } else if outdated > 0 {
+        "rolling out"
+    } else {
+        "healthy"
+    }
+}
+
+/// Its name, where that is not its id.
+fn other_name(object: &Value) -> Value {
+    if object["name"] == object["id"] { Value::Null } else { object["name"].clone() }
+}
+
+fn running(service: &Value) -> Value {
+    json!(format!("{}/{}", service["running"], service["desired"].as_u64().map_or("?".to_string(), |n| n.to_string())))
 }
 
 fn show(args: &Args) -> Result<(), Failure> {
-    shown(args, &signed_in(args)?.get(&path(args, ""))?);
+    let api = signed_in(args)?;
+    let service = api.get(&path(args, ""))?;
+    if !output::style(args).is_for_people() {
+        shown(args, &service);
+        return Ok(());
+    }
+    with_health(&api, vec![service])?.iter().for_each(|service| shown(args, service));
     Ok(())
 }
 
@@ -96,27 +202,23 @@ fn apply(args: &Args) -> Result<(), Failure> {
         Some((old, _)) if old["generation"] == *generation => format!("{id} is unchanged, generation {generation}."),
         Some(_) => format!("Changed {id}, now generation {generation}."),
     };
-    if !args.has("json") {
-        output::print(&format!("{}\n", output::ascii(&done)));
+    if !output::wants_json(args) {
+        output::say(args, &output::ascii(&done));
     }
     let waited = if args.has("wait") { wait(&api, &id) } else { Ok(()) };
-    if args.has("json") {
-        output::json(&service);
+    if output::wants_json(args) {
+        output::structured(args, &service);
     }
     waited
 }
 
 /// Waits until the plan of a service is empty.
 fn wait(api: &Api, id: &str) -> Result<(), Failure> {
-    let mut told = String::new();
+    let progress = Progress::begin(&format!("uptimemesh plan {id}"))?;
     for _ in 0..LOOKS_MAX {
         let plan = api.get(&format!("/scheduler/plan/services/{}", encoded(id)))?;
         let left = plan["actions"].as_array().map_or(0, Vec::len);
-        let now = format!("{id}: {} of {} replicas, {left} actions left", plan["replicas_before"], plan["desired_replicas"]);
-        if now != told {
-            eprintln!("{}", output::ascii(&now));
-            told = now;
-        }
+        progress.say(&format!("{id}: {} of {} replicas, {left} actions left", plan["replicas_before"], plan["desired_replicas"]));
         if left == 0 {
             if plan["actual_replicas"] == plan["desired_replicas"] {
                 return Ok(());
@@ -131,23 +233,21 @@ fn wait(api: &Api, id: &str) -> Result<(), Failure> {
 }
 
 fn rollout(args: &Args) -> Result<(), Failure> {
-    let api = signed_in(args)?;
-    output::json(&api.post(&path(args, "/rollout"), &json!({}))?);
+    let service = signed_in(args)?.post(&path(args, "/rollout"), &json!({}))?;
+    output::done(args, &service, &format!("Rolling out {} as generation {}.", said(&service["id"]), service["generation"]));
     Ok(())
 }
 
 fn rollback(args: &Args) -> Result<(), Failure> {
     let target = args.get("to").map(|_| args.int("to", 0));
-    let api = signed_in(args)?;
-    output::json(&api.post(&path(args, "/rollback"), &json!({"target_generation": target}))?);
+    let service = signed_in(args)?.post(&path(args, "/rollback"), &json!({"target_generation": target}))?;
+    let sentence = format!("Restored an earlier spec of {} as generation {}.", said(&service["id"]), service["generation"]);
+    output::done(args, &service, &sentence);
     Ok(())
 }
 
 fn history(args: &Args) -> Result<(), Failure> {
-    let list = signed_in(args)?.list(&path(args, "/revisions"))?;
-    let keys = ["generation", "action", "restored_generation", "created_by", "created_at", "spec_sha256"];
-    listed(args, list, &["GENERATION", "ACTION", "RESTORED", "BY", "AT", "SPEC-SHA256"], &keys);
-    Ok(())
+    listed_at(args, &REVISIONS, &path(args, "/revisions"))
 }
 
 fn delete(args: &Args) -> Result<(), Failure> {

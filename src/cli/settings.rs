@@ -1,22 +1,28 @@
 //! `settings`: cluster settings, read and set.
 
-use super::answers::{encoded, listed, shown};
+use super::answers::{encoded, listed_at, said, shown};
 use super::args::{Args, Command, Failure, command};
 use super::connect::{SIGN_IN, signed_in};
-use super::output;
+use super::output::{self, Kind, Table, column};
+use super::watch::WATCH;
 use serde_json::json;
+
+const CLUSTER_SETTINGS: Table = Table {
+    noun: "cluster settings",
+    id: "key",
+    columns: &[column("KEY", "key", Kind::Id), column("VALUE", "value", Kind::Text), column("UPDATED", "updated_at", Kind::Time)],
+    tabs: &[("KEY", "key"), ("VALUE", "value"), ("UPDATED", "updated_at")],
+};
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("setting list", "", "List cluster settings.", &[SIGN_IN], list),
+    command("setting list", "", "List cluster settings.", &[WATCH, SIGN_IN], list),
     command("setting show", "KEY", "Print a cluster setting.", &[SIGN_IN], show),
     command("setting set", "KEY VALUE", "Set a cluster setting.", &[SIGN_IN], set).example("uptimemesh setting set scheduler_mode manual"),
 ];
 
 fn list(args: &Args) -> Result<(), Failure> {
-    let list = signed_in(args)?.list("/cluster-settings")?;
-    listed(args, list, &["KEY", "VALUE", "UPDATED"], &["key", "value", "updated_at"]);
-    Ok(())
+    listed_at(args, &CLUSTER_SETTINGS, "/cluster-settings")
 }
 
 fn show(args: &Args) -> Result<(), Failure> {
@@ -26,6 +32,7 @@ fn show(args: &Args) -> Result<(), Failure> {
 
 fn set(args: &Args) -> Result<(), Failure> {
     let api = signed_in(args)?;
-    output::json(&api.put(&format!("/cluster-settings/{}", encoded(args.word(0))), &json!({"value": args.word(1)}))?);
+    let set = api.put(&format!("/cluster-settings/{}", encoded(args.word(0))), &json!({"value": args.word(1)}))?;
+    output::done(args, &set, &format!("{} is set to {:?}.", said(&set["key"]), said(&set["value"])));
     Ok(())
 }

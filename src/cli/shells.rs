@@ -46,12 +46,12 @@ struct Flag {
     name: String,
     letter: Option<char>,
     value: &'static str,
-    help: &'static str,
+    help: String,
 }
 
 impl Flag {
     fn of(o: &Opt) -> Flag {
-        Flag { name: o.name.to_string(), letter: o.letter, value: o.value, help: o.help }
+        Flag { name: o.name.to_string(), letter: o.letter, value: o.value, help: o.help.to_string() }
     }
 
     /// Its forms as they are typed, the short one first.
@@ -66,7 +66,7 @@ fn flags(command: &Command) -> Vec<Flag> {
     let mut found: Vec<Flag> = command.listed_options().chain(GLOBAL.iter().filter(|o| !o.hidden)).map(Flag::of).collect();
     if command.settings {
         let settings = SETTINGS.iter().filter(|s| !s.is_secret());
-        found.extend(settings.map(|s| Flag { name: flag_of(s.name), letter: None, value: setting_value(s.name), help: s.help }));
+        found.extend(settings.map(|s| Flag { name: flag_of(s.name), letter: None, value: setting_value(s.name), help: s.help() }));
     }
     found
 }
@@ -243,7 +243,7 @@ fn zsh_flags(flag: &Flag) -> Vec<String> {
     let one = |word: String| {
         // Values may be joined by `=`, and options may be given again.
         let joined = if flag.value.is_empty() || !word.starts_with("--") { "" } else { "=" };
-        format!("'*{word}{joined}[{}]{takes}'", zsh_text(flag.help))
+        format!("'*{word}{joined}[{}]{takes}'", zsh_text(&flag.help))
     };
     flag.words().into_iter().map(one).collect()
 }
@@ -349,7 +349,7 @@ complete -c uptimemesh -f
                 "complete -c uptimemesh -n '__uptimemesh_in {}'{short} -l {}{takes} -d '{}'",
                 command.name,
                 flag.name,
-                fish_text(flag.help)
+                fish_text(&flag.help)
             );
         }
     }
@@ -416,7 +416,7 @@ fn manual() -> String {
     out.push_str(".SH ENVIRONMENT\nOptions win over the environment, and that over the file\n.I .env\nin the working directory.\n");
     for setting in SETTINGS {
         let default = if setting.default.is_empty() { String::new() } else { format!(" (default {})", setting.default) };
-        let _ = writeln!(out, ".TP\n.B {}\n{}", setting.name, roff(&format!("{}{default}", setting.help)));
+        let _ = writeln!(out, ".TP\n.B {}\n{}", setting.name, roff(&format!("{}{default}", setting.help())));
     }
     out.push_str(
         ".SH FILES\n.TP\n.I /etc/uptimemesh/uptimemesh.env\nsettings of the installed services\n.TP\n.I /var/lib/uptimemesh\ntheir data\n.TP\n\

@@ -4,6 +4,9 @@
 use super::args::{Args, Command, Failure, command};
 use super::output;
 
+/// The installer, which `join --install` runs.
+pub const INSTALLER: &str = include_str!("../../ops/install.sh");
+
 /// Every file by its name.
 const FILES: &[(&str, &str)] = &[
     ("uptimemesh.service", include_str!("../../ops/systemd/uptimemesh.service")),

@@ -3,7 +3,7 @@
 
 use super::answers::shown;
 use super::args::{Args, Command, Failure, Opt, command, opt};
-use super::output;
+use super::output::{self, OUTPUT};
 use crate::error::Chain;
 use crate::files;
 use crate::model::updates::{REQUEST_BYTES_MAX, Request, STATE_BYTES_MAX, State};
@@ -56,13 +56,10 @@ const UPDATE: &[Opt] = &[
     opt("request-file", "FILE", "where it asks (default /var/lib/uptimemesh/update/request.json)"),
 ];
 
-/// Options of `update status`, beside that.
-const JSON: &[Opt] = &[opt("json", "", "print JSON")];
-
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
     command("update", "", "Update the program of this machine; an unhealthy version is rolled back.", &[UPDATE, HANDED_ON, STATE], update),
-    command("update status", "", "Print how the last update of this machine went.", &[STATE, JSON], status),
+    command("update status", "", "Print how the last update of this machine went.", &[STATE, OUTPUT], status),
 ];
 
 fn update(args: &Args) -> Result<(), Failure> {
@@ -137,7 +134,7 @@ fn status(args: &Args) -> Result<(), Failure> {
     args.finish()?;
     match state(&state_dir(args))? {
         Some(state) => shown(args, &serde_json::to_value(state).map_err(|e| e.to_string())?),
-        None if args.has("json") => output::json(&serde_json::Value::Null),
+        None if output::wants_json(args) => output::structured(args, &serde_json::Value::Null),
         None => output::print("No update was made on this machine yet.\n"),
     }
     Ok(())

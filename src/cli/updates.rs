@@ -1,9 +1,36 @@
 //! Commands about updates of the fleet.
 
-use super::answers::{encoded, listed, shown};
+use super::answers::{encoded, listed_at, shown};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
-use serde_json::json;
+use super::output::{Kind, Table, column, made};
+use super::watch::WATCH;
+use serde_json::{Value, json};
+
+const UPDATES: Table = Table {
+    noun: "updates",
+    id: "id",
+    columns: &[
+        column("UPDATE", "id", Kind::Id),
+        column("VERSION", "version", Kind::Text),
+        column("STATE", "state", Kind::State),
+        made("RING", Kind::Text, ring),
+        column("AGE", "created_at", Kind::Time).spare(),
+        column("REASON", "reason", Kind::Text).sparse(),
+        column("CHANNEL", "channel", Kind::Text).wide(),
+        column("RINGS", "rings", Kind::Text).wide(),
+        column("WATCHED", "watched", Kind::Text).wide().sparse(),
+    ],
+    tabs: &[
+        ("UPDATE", "id"),
+        ("VERSION", "version"),
+        ("CHANNEL", "channel"),
+        ("STATE", "state"),
+        ("RINGS", "rings"),
+        ("RING", "ring"),
+        ("REASON", "reason"),
+    ],
+};
 
 /// Options of `fleet-update start`.
 const START: &[Opt] = &[
@@ -19,7 +46,7 @@ pub const COMMANDS: &[Command] = &[
     command("update start", "VERSION", "Update the fleet, one ring at a time.", &[START, SIGN_IN], start)
         .formerly(&["fleet-update start"])
         .example("uptimemesh update start 2.1.0 --rings canary '*'"),
-    command("update list", "", "List updates of the fleet, newest first.", &[SIGN_IN], list).formerly(&["fleet-update list"]),
+    command("update list", "", "List updates of the fleet, newest first.", &[WATCH, SIGN_IN], list).formerly(&["fleet-update list"]),
     command("update show", "UPDATE", "Print an update of the fleet.", &[SIGN_IN], show).formerly(&["fleet-update show"]),
     command("update pause", "UPDATE", "Pause an update of the fleet.", &[SIGN_IN], pause).formerly(&["fleet-update pause"]),
     command("update resume", "UPDATE", "Resume an update; nodes that failed try again.", &[SIGN_IN], resume)
@@ -41,10 +68,7 @@ fn start(args: &Args) -> Result<(), Failure> {
 }
 
 fn list(args: &Args) -> Result<(), Failure> {
-    let list = signed_in(args)?.list("/updates")?;
-    let keys = ["id", "version", "channel", "state", "rings", "ring", "reason"];
-    listed(args, list, &["UPDATE", "VERSION", "CHANNEL", "STATE", "RINGS", "RING", "REASON"], &keys);
-    Ok(())
+    listed_at(args, &UPDATES, "/updates")
 }
 
 fn show(args: &Args) -> Result<(), Failure> {
@@ -71,4 +95,11 @@ fn act(args: &Args, action: &str) -> Result<(), Failure> {
 
 fn path(args: &Args, rest: &str) -> String {
     format!("/updates/{}{rest}", encoded(args.word(0)))
+}
+
+/// The ring that is being updated, of how many.
+fn ring(update: &Value) -> Value {
+    let rings = update["rings"].as_array().map_or(0, Vec::len);
+    let at = update["ring"].as_u64().map_or(rings, |ring| rings.min(ring as usize + 1));
+    json!(format!("{at}/{rings}"))
 }

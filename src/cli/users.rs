@@ -1,11 +1,32 @@
 //! Commands about users and passwords.
 
-use super::answers::{encoded, listed, remove, shown};
+use super::answers::{encoded, listed_at, remove, shown};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{FIRST_PASSWORD, SIGN_IN, signed_in};
-use super::{output, server};
+use super::output::{self, Kind, Table, column, made};
+use super::server;
+use super::watch::WATCH;
 use crate::offline;
-use serde_json::json;
+use serde_json::{Value, json};
+
+const USERS: Table = Table {
+    noun: "users",
+    id: "name",
+    columns: &[
+        column("NAME", "name", Kind::Id),
+        column("ROLE", "role", Kind::Text),
+        made("PASSWORD", Kind::State, password),
+        column("AGE", "created_at", Kind::Time),
+        column("UPDATED", "updated_at", Kind::Time),
+    ],
+    tabs: &[
+        ("NAME", "name"),
+        ("ROLE", "role"),
+        ("MUST CHANGE PASSWORD", "must_change_password"),
+        ("CREATED", "created_at"),
+        ("UPDATED", "updated_at"),
+    ],
+};
 
 /// Options of `user create`.
 const ADD: &[Opt] = &[opt("role", "ROLE", "viewer, operator or admin; required")];
@@ -28,7 +49,7 @@ const SET_PASSWORD: &[Opt] =
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("user list", "", "List users.", &[SIGN_IN], list),
+    command("user list", "", "List users.", &[WATCH, SIGN_IN], list),
     command("user show", "NAME", "Print a user.", &[SIGN_IN], show),
     command("user create", "NAME", "Create a user.", &[ADD, NEW_PASSWORD, SIGN_IN], create)
         .formerly(&["user add"])
@@ -53,10 +74,7 @@ fn new_password(args: &Args) -> Option<String> {
 }
 
 fn list(args: &Args) -> Result<(), Failure> {
-    let list = signed_in(args)?.list("/users")?;
-    let keys = ["name", "role", "must_change_password", "created_at", "updated_at"];
-    listed(args, list, &["NAME", "ROLE", "MUST CHANGE PASSWORD", "CREATED", "UPDATED"], &keys);
-    Ok(())
+    listed_at(args, &USERS, "/users")
 }
 
 fn show(args: &Args) -> Result<(), Failure> {
@@ -123,6 +141,11 @@ fn set_own_password(args: &Args) -> Result<(), Failure> {
     let answer =
         api.post("/auth/password", &json!({"current_password": current, "new_password": new, "setup_code": args.get("setup-code")}))?;
     api.adopt(&answer);
-    output::print("The password is changed; every session made before has ended.\n");
+    output::say(args, "The password is changed; every session made before has ended.");
     Ok(())
+}
+
+/// Whether it is the user's own by now.
+fn password(user: &Value) -> Value {
+    json!(if user["must_change_password"] == true { "must change" } else { "ok" })
 }

@@ -2,24 +2,24 @@
 
 use super::answers::shown;
 use super::args::{Args, Command, Failure, Opt, command, opt};
-use super::output;
+use super::output::{self, OUTPUT};
 use crate::offline;
 use serde_json::json;
 
 /// Options of `version`.
-const VERSION: &[Opt] = &[opt("verbose", "", "print what it was built from, too"), opt("json", "", "print all of that as JSON")];
+const VERSION: &[Opt] = &[opt("verbose", "", "print what it was built from, too; JSON always has it")];
 
 /// What `ops/build-release.sh` says of the build; any other build does not know it.
 const COMMIT: Option<&str> = option_env!("UPTIMEMESH_COMMIT");
 const COMPILER: Option<&str> = option_env!("UPTIMEMESH_RUSTC");
 
 /// Every command of this file.
-pub const COMMANDS: &[Command] = &[command("version", "", "Print the version.", &[VERSION], version)];
+pub const COMMANDS: &[Command] = &[command("version", "", "Print the version.", &[VERSION, OUTPUT], version)];
 
 fn version(args: &Args) -> Result<(), Failure> {
     args.finish()?;
     let version = env!("CARGO_PKG_VERSION");
-    if !args.has("verbose") && !args.has("json") {
+    if !args.has("verbose") && !output::wants_json(args) {
         output::print(&format!("uptimemesh {version}\n"));
         return Ok(());
     }

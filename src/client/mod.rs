@@ -2,21 +2,25 @@
 
 mod connect;
 mod download;
+mod node;
+mod node_api;
 mod socket;
 
 pub use crate::crypto::tls::Trust;
 pub use download::download;
+pub use node::Signer;
+pub use node_api::Answered;
 
 use crate::clock::Timestamp;
 use crate::crypto::pki::NodeKey;
 use crate::crypto::tls;
 use crate::json;
 use crate::model::base_path;
+use crate::model::node_api::{Reason, Refusal};
 use crate::text;
 use connect::TlsConnector;
 use rustls::ClientConfig;
-use serde::Serialize;
-use serde_json::value::RawValue;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use socket::SocketConnector;
 use std::fmt;
@@ -57,8 +61,8 @@ pub enum CallError {
         status: u16,
         /// The sentence, or all the faults.
         detail: String,
-        /// Machine-readable reason of a refused heartbeat.
-        reason: Option<String>,
+        /// Why a node was refused.
+        reason: Option<Reason>,
         /// The server's time, where it was told.
         server_time: Option<Timestamp>,
     },
@@ -85,49 +89,6 @@ impl CallError {
 
 /// Result of a call.
 pub type Called<T> = Result<T, CallError>;
-
-/// The body of a join.
-#[derive(Serialize)]
-pub struct JoinBody<'a> {
-    /// The secret of the join token.
-    pub token: &'a str,
-    /// The id wanted.
-    pub node_id: &'a str,
-    /// The name wanted.
-    pub name: &'a str,
-    /// `core`, `worker` or `gateway`.
-    pub role: &'a str,
-    /// The certificate signing request.
-    pub csr_pem: &'a str,
-    /// Its address inside the mesh.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mesh_ip: Option<&'a str>,
-    /// Where its own API is reached.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub api_endpoint: Option<&'a str>,
-    /// Labels.
-    #[serde(skip_serializing_if = "Value::is_null")]
-    pub labels: Value,
-    /// Seconds of the first lease.
-    pub lease_ttl_seconds: i64,
-}
-
-/// The body of a heartbeat.
-#[derive(Serialize)]
-pub struct HeartbeatBody<'a> {
-    /// Who.
-    pub node_id: &'a str,
-    /// Its lease token.
-    pub lease_token: &'a str,
-    /// Epoch seconds at which it signed.
-    pub signed_at: i64,
-    /// Seconds until the lease runs out.
-    pub ttl_seconds: i64,
-    /// What it reports, exactly as signed.
-    pub status_patch: &'a RawValue,
-    /// Base64.
-    pub signature: &'a str,
-}
 
 /// A session that is not wanted any more is ended within this, or ends by itself later.
 const SIGN_OUT_TIME: Duration = Duration::from_secs(2);
@@ -268,21 +229,6 @@ impl Api {
         }
     }
 
-    /// Enrols a machine.
-    pub fn join(&self, body: &JoinBody) -> Called<Value> {
-        self.post("/cluster/join", body)
-    }
-
-    /// Sends a heartbeat.
-    pub fn heartbeat(&self, body: &HeartbeatBody) -> Called<Value> {
-        self.post("/cluster/heartbeat", body)
-    }
-
-    /// Renews a node's identity.
-    pub fn renew(&self, node_id: &str, csr_pem: &str, signed_at: i64, signature: &str) -> Called<Value> {
-        self.post("/cluster/renew", &json!({ "node_id": node_id, "csr_pem": csr_pem, "signed_at": signed_at, "signature": signature }))
-    }
-
     /// Reads something.
     pub fn get(&self, path: &str) -> Called<Value> {
         self.call("GET", path, None, &[]).map(|answer| answer.body)
@@ -315,8 +261,22 @@ impl Api {
         self.call("DELETE", path, None, &[]).map(drop)
     }
 
-    /// Reads server-sent events until the stream ends; `last` is the id of the last one, and where it goes on.
-    pub fn follow(&self, path: &str, last: &mut Option<String>, mut tell: impl FnMut(&Value)) -> Called<()> {
+    /// The same server and session for another thread. Dropping it ends no session.
+    pub fn companion(&self) -> Api {
+        Api {
+            urls: self.urls(),
+            at: AtomicUsize::new(0),
+            agent: self.agent.clone(),
+            tls: self.tls.clone(),
+            limits: self.limits,
+            session: self.session.clone(),
+            credentials: None,
+        }
+    }
+
+    /// Reads server-sent events until the stream ends or `take` is false; `last` is the id of the last one, and where it continues.
+    /// `take` gets `None` for a sign of life without an event; the first comes when the stream has begun.
+    pub fn follow(&self, path: &str, last: &mut Option<String>, mut take: impl FnMut(Option<&Value>) -> bool) -> Called<()> {
         let mut headers = vec![("Accept", "text/event-stream")];
         let seen = last.clone();
         headers.extend(seen.as_deref().map(|id| ("Last-Event-ID", id)));
@@ -330,13 +290,17 @@ impl Api {
         let mut lines = BufReader::new(response.body_mut().as_reader()).lines();
         let mut id = None;
         while let Some(line) = lines.next().transpose().map_err(|e| CallError::Unreachable(format!("{} broke off: {e}", self.url())))? {
-            if let Some(text) = line.strip_prefix("id: ") {
-                id = Some(text.to_string());
-            } else if let Some(text) = line.strip_prefix("data: ")
+            let is_wanted = if let Some(text) = line.strip_prefix("data: ")
                 && let Ok(event) = json::kept(text)
             {
-                tell(&event);
                 *last = id.take().or(last.take());
+                take(Some(&event))
+            } else {
+                id = line.strip_prefix("id: ").map(str::to_string).or(id);
+                !line.starts_with(':') || take(None)
+            };
+            if !is_wanted {
+                return Ok(());
             }
         }
         Ok(())
@@ -414,9 +378,11 @@ impl Api {
         let (next, tag) = (header("link").and_then(next_of), header("etag").map(str::to_string));
         let text = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(|e| self.unreachable(&e))?;
         let parsed: Result<Value, _> = if text.is_empty() { Ok(Value::Null) } else { json::kept(&text) };
-        match parsed {
-            Ok(body) if (200..300).contains(&status) => Ok(Answer { body, next, tag }),
-            Ok(body) if body.get("detail").is_some() => Err(refusal(status, &body)),
+        let is_success = (200..300).contains(&status);
+        let refused = || parsed.as_ref().ok().filter(|_| !is_success).and_then(|body| Refusal::deserialize(body).ok());
+        match (refused(), parsed) {
+            (None, Ok(body)) if is_success => Ok(Answer { body, next, tag }),
+            (Some(refused), _) => Err(refusal(status, refused)),
             _ if status == 308 => {
                 let why =
                     format!("{} answers over HTTPS only: use https:// and say whom to believe, by --ca-file or a join string", self.url());
@@ -461,14 +427,9 @@ struct Answer {
     tag: Option<String>,
 }
 
-fn refusal(status: u16, body: &Value) -> CallError {
-    let text = |key: &str| body[key].as_str().map(str::to_string);
-    CallError::Refused {
-        status,
-        detail: text("detail").unwrap_or_else(|| faults(&body["detail"])),
-        reason: text("reason"),
-        server_time: text("server_time").and_then(|t| Timestamp::parse(&t)),
-    }
+fn refusal(status: u16, Refusal { detail, reason, server_time }: Refusal) -> CallError {
+    let detail = detail.as_str().map_or_else(|| faults(&detail), str::to_string);
+    CallError::Refused { status, detail, reason, server_time }
 }
 
 /// The faults of a 422, on one line.
@@ -518,7 +479,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_a_sentence_whatever_its_shape() {
-        let said = |body: Value| refusal(422, &body).to_string();
+        let said = |body: Value| refusal(422, serde_json::from_value(body).expect("a refusal")).to_string();
         assert_eq!(said(json!({"detail": "No."})), "No. (HTTP 422)");
         let faults =
             json!({"detail": [{"loc": ["body", "labels", 0], "msg": "is long"}, {"loc": ["body", "id"], "msg": "Field required"}]});

@@ -6,7 +6,7 @@ use crate::control::once::{Created, Once};
 use crate::control::{Control, guard, limits, settings};
 use crate::error::{Error, Result};
 use crate::model::address;
-use crate::model::events::{Event, EventFilter, NewEvent, OWN_CATEGORIES};
+use crate::model::events::{ClientEvent, Event, EventFilter, NewEvent};
 use crate::model::{Page, Paging};
 use crate::store::changes::{Frame, Next};
 use crate::store::{Store, events};
@@ -29,11 +29,9 @@ pub fn list(control: &Control, paging: &Paging, filter: &EventFilter) -> Result<
 }
 
 /// Records a client's event. What the server itself says must not be said by anybody else.
-pub fn create(control: &Control, once: Once, event: NewEvent) -> Result<Created> {
-    if OWN_CATEGORIES.iter().any(|own| own.eq_ignore_ascii_case(event.category.trim())) {
-        return Err(Error::Forbidden("Events of this category are recorded by the server only; take a category of your own."));
-    }
-    limits::fields_fit(&event.fields)?;
+pub fn create(control: &Control, once: Once, event: ClientEvent) -> Result<Created> {
+    let event = NewEvent::of_client(event)?;
+    limits::fields_fit(event.fields())?;
     control.store.write(move |w| {
         guard::check(w)?;
         once.create(w, |w| events::record(w, event))
@@ -81,13 +79,46 @@ impl Drop for Reading {
     }
 }
 
-/// A reader of the stream of events. Nothing is queued for it: it reads at its own pace from the shared tail, or, when it is
-/// behind, from the database in short reads.
-pub struct Reader {
+/// A place in the sequence of events. Nothing is queued for it: what follows is read from the shared tail, or, when it is behind, from the
+/// database in short reads.
+pub struct Cursor {
     store: Arc<Store>,
-    filter: EventFilter,
-    /// The number of the last event it has seen.
+    /// The number of the event before it.
     seq: i64,
+}
+
+impl Cursor {
+    /// After the newest event.
+    pub fn at_end(control: &Control) -> Cursor {
+        Cursor { store: Arc::clone(&control.store), seq: control.store.tail.newest() }
+    }
+
+    /// The next events, each once; waits for them at most this long. `None` once the server stops.
+    pub fn next(&mut self, at_most: Duration) -> Result<Option<Vec<Arc<Frame>>>> {
+        let newest = self.store.tail.newest();
+        let frames = match self.store.tail.after(self.seq, at_most) {
+            Next::Frames(frames) => frames,
+            Next::Silence => Vec::new(),
+            Next::Behind => {
+                let frames: Vec<Arc<Frame>> =
+                    self.store.read(|r| events::following(r, self.seq, CATCH_UP))?.into_iter().map(Arc::new).collect();
+                if frames.is_empty() {
+                    // All that it missed is forgotten.
+                    self.seq = self.seq.max(newest);
+                }
+                frames
+            }
+            Next::Closed => return Ok(None),
+        };
+        self.seq = frames.last().map_or(self.seq, |last| last.seq);
+        Ok(Some(frames))
+    }
+}
+
+/// A reader of the stream of events, at its own pace.
+pub struct Reader {
+    cursor: Cursor,
+    filter: EventFilter,
     _reading: Reading,
     /// What it showed, from where, and who knows whether that still holds.
     shown: (String, Place),
@@ -113,37 +144,22 @@ impl Reader {
             // Where the reader was says more than when it first asked.
             filter.since = None;
         }
-        let (store, sessions) = (Arc::clone(&control.store), Arc::clone(&control.sessions));
-        Ok(Reader { store, filter, seq, _reading: reading, shown, sessions })
+        let cursor = Cursor { store: Arc::clone(&control.store), seq };
+        Ok(Reader { cursor, filter, _reading: reading, shown, sessions: Arc::clone(&control.sessions) })
     }
 
     /// Whether the session or the token that it reads under still holds. Reading uses it, like any other request.
     pub fn is_welcome(&self) -> bool {
         let (shown, place) = &self.shown;
-        let user = self.sessions.holder(&self.store, shown, *place);
+        let user = self.sessions.holder(&self.cursor.store, shown, *place);
         user.is_ok_and(|user| user.is_some_and(|user| user.restriction.is_none()))
     }
 
-    /// What comes next, each event once; waits for it at most so long. `None`: nothing any more, the server stops.
+    /// The next events that the filter admits; waits for events at most this long. `None` once the server stops.
     pub fn next(&mut self, at_most: Duration) -> Result<Option<Vec<Arc<Frame>>>> {
-        let newest = self.store.tail.newest();
-        let mut frames = match self.store.tail.after(self.seq, at_most) {
-            Next::Frames(frames) => frames,
-            Next::Silence => Vec::new(),
-            Next::Behind => {
-                let frames: Vec<Arc<Frame>> =
-                    self.store.read(|r| events::following(r, self.seq, CATCH_UP))?.into_iter().map(Arc::new).collect();
-                if frames.is_empty() {
-                    // All that it missed is forgotten.
-                    self.seq = self.seq.max(newest);
-                }
-                frames
-            }
-            Next::Closed => return Ok(None),
-        };
-        self.seq = frames.last().map_or(self.seq, |last| last.seq);
-        frames.retain(|frame| self.filter.admits(&frame.event));
-        Ok(Some(frames))
+        let mut frames = self.cursor.next(at_most)?;
+        frames.iter_mut().for_each(|frames| frames.retain(|frame| self.filter.admits(&frame.event)));
+        Ok(frames)
     }
 }
 

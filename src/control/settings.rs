@@ -3,7 +3,7 @@
 use crate::control::Control;
 use crate::control::versions::{Condition, Versioned};
 use crate::error::{Error, FieldFault, Loc, Result};
-use crate::model::events::NewEvent;
+use crate::model::events::catalogue::SETTING_UPDATE;
 use crate::model::settings::{ClusterSetting, is_secret};
 use crate::model::{Page, Paging};
 use crate::store::{Read, events, settings};
@@ -140,7 +140,7 @@ pub fn put(control: &Control, key: String, condition: Condition, value: String, 
     control.store.write(move |w| {
         condition.check_found(settings::by_key(w, &key)?.as_ref())?;
         settings::put(w, &key, &value)?;
-        events::record(w, NewEvent::info("settings", "setting.update", json!({"key": key, "by": by})))?;
+        events::record(w, SETTING_UPDATE.with(json!({"key": key, "by": by})))?;
         Versioned::of(settings::by_key(w, &key)?.ok_or_else(missing)?)
     })
 }

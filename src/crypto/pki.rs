@@ -374,7 +374,12 @@ pub fn names(cert_pem: &str) -> Vec<String> {
 /// The common name in the subject of a certificate in PEM: of a node's, its id.
 pub fn common_name(cert_pem: &str) -> Option<String> {
     let (_, pem) = parse_x509_pem(cert_pem.as_bytes()).ok()?;
-    let (_, cert) = X509Certificate::from_der(&pem.contents).ok()?;
+    common_name_der(&pem.contents)
+}
+
+/// The same of a certificate in DER.
+pub fn common_name_der(cert_der: &[u8]) -> Option<String> {
+    let (_, cert) = X509Certificate::from_der(cert_der).ok()?;
     cert.subject().iter_common_name().next()?.as_str().ok().map(str::to_string)
 }
 

@@ -18,6 +18,35 @@ pub fn renewal_message(node_id: &str, signed_at: i64, csr_pem: &str) -> Vec<u8> 
     format!("{node_id}\nrenew\n{signed_at}\n{}", super::sha256_hex(csr_pem.as_bytes())).into_bytes()
 }
 
+/// A call that a node signs, as both ends know it for certain.
+pub struct NodeCall<'c> {
+    /// The node.
+    pub node_id: &'c str,
+    /// Its lease token.
+    pub lease_token: &'c str,
+    /// Epoch milliseconds at which it signs.
+    pub signed_at_ms: i64,
+    /// The run of its agent as in `model::node_calls`; empty where it names none.
+    pub run: &'c str,
+    /// The method, in capitals.
+    pub method: &'c str,
+    /// Path and query exactly as they are sent, without the base path below which a proxy shows the server: a proxy may take that off,
+    /// so it is the only part of the target that the two ends see differently.
+    pub target: &'c str,
+    /// The body as it is sent.
+    pub body: &'c [u8],
+}
+
+impl NodeCall<'_> {
+    /// The bytes under the signature: `node_id LF request LF lease_token LF signed_at_ms LF run LF method LF target LF sha256hex(body)`.
+    /// The second line keeps it apart from heartbeats and renewals, which the same key signs.
+    pub fn message(&self) -> Vec<u8> {
+        let NodeCall { node_id, lease_token, signed_at_ms, run, method, target, body } = self;
+        let digest = super::sha256_hex(body);
+        format!("{node_id}\nrequest\n{lease_token}\n{signed_at_ms}\n{run}\n{method}\n{target}\n{digest}").into_bytes()
+    }
+}
+
 /// JSON in its canonical form: compact, keys sorted by code point at every depth, every non-ASCII character and DEL as `\uHHHH`,
 /// numbers exactly as they were written. Fails, with a sentence, on JSON that two readers could read in two ways.
 pub fn canonical(json: &str) -> Result<String, String> {
@@ -209,6 +238,21 @@ mod tests {
         }
         let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
         assert!(canonical(&nested(120)).is_ok() && canonical(&nested(200)).is_err());
+    }
+
+    #[test]
+    fn a_call_is_signed_with_all_that_it_says() {
+        let call = NodeCall {
+            node_id: "n",
+            lease_token: "t.s",
+            signed_at_ms: 5,
+            run: "a/b",
+            method: "GET",
+            target: "/node/self?x=1",
+            body: b"abc",
+        };
+        let digest = crate::crypto::sha256_hex(b"abc");
+        assert_eq!(call.message(), format!("n\nrequest\nt.s\n5\na/b\nGET\n/node/self?x=1\n{digest}").into_bytes());
     }
 
     #[test]

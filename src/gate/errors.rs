@@ -3,6 +3,7 @@
 use crate::clock;
 use crate::error::{Chain, Error};
 use crate::http::Response;
+use crate::model::node_api::Refusal;
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -16,7 +17,8 @@ fn without_wait(error: &Error) -> Response {
     match error {
         Error::Invalid(faults) => Response::json(status, &BTreeMap::from([("detail", faults)])),
         Error::Unauthenticated { detail, reason: Some(reason) } => {
-            Response::json(status, &json!({ "detail": detail, "reason": reason, "server_time": clock::now() }))
+            let reason = Some(reason.clone());
+            Response::json(status, &Refusal { detail: (*detail).into(), reason, server_time: Some(clock::now()) })
         }
         Error::MethodNotAllowed(allow) => plain(error).with("Allow", allow.clone()),
         Error::Fault(_) => {

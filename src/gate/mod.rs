@@ -2,11 +2,15 @@
 
 mod base;
 mod errors;
+mod meter;
+mod node;
 mod origin;
 mod session;
 
+pub use crate::control::access::node_proofs::NodeCaller;
 pub use base::begins_like_ours;
 pub use errors::answer;
+pub use meter::Meter;
 pub use session::{COOKIE, csrf, holder, place, sign_out, user_of, visitor, with_session};
 
 use crate::caller::{self, Caller};
@@ -29,14 +33,15 @@ pub type Reply = Result<Response>;
 /// user cannot be put behind an open route.
 #[derive(Clone, Copy)]
 pub enum Handler {
-    /// Anybody.
+    /// Every caller.
     Open(fn(&App, &Request) -> Reply),
     /// A signed-in user of this role at least.
     By(Role, fn(&App, &Request, &User) -> Reply),
-    /// A node, which the handler makes prove itself by its signature.
-    FromNode(fn(&App, &Request) -> Reply),
-    /// A collector of metrics, which the handler knows by its token or its address.
-    FromScraper(fn(&App, &Request) -> Reply),
+    /// A node, proven by its client certificate or by a signature in headers.
+    ByNode(fn(&App, &Request, &NodeCaller) -> Reply),
+    /// A caller that the handler itself checks, by a form of its own: a collector of metrics by its token or address, a node that renews
+    /// its identity by the signature in the body.
+    Checked(fn(&App, &Request) -> Reply),
 }
 
 /// A handler, and what it gives when all goes well.
@@ -54,6 +59,12 @@ pub struct Endpoint {
     pub always: bool,
     /// Whether it costs much for what it is; lists and pages do, and need not say so.
     pub dear: bool,
+    /// What it does, for the API's document: a summary that begins with a verb, then what else a caller should know. Empty for pages.
+    pub says: &'static str,
+    /// The meaning of a 409; empty where only the general ones apply.
+    pub conflicts: &'static str,
+    /// How calls are counted.
+    pub meter: Meter,
 }
 
 /// A route of this program.
@@ -61,7 +72,13 @@ pub type Route = table::Route<Endpoint>;
 
 /// A line of a route table.
 pub const fn route(method: tiny_http::Method, path: &'static str, access: Handler) -> Route {
-    Route { method, path, handler: Endpoint { access, status: 0, gives: "", personal: false, always: false, dear: false } }
+    let meter = match access {
+        Handler::Open(_) | Handler::Checked(_) => Meter::Address,
+        Handler::By(..) => Meter::Caller,
+        Handler::ByNode(_) => Meter::Node,
+    };
+    let endpoint = Endpoint { access, status: 0, gives: "", personal: false, always: false, dear: false, meter, says: "", conflicts: "" };
+    Route { method, path, handler: endpoint }
 }
 
 impl Route {
@@ -69,6 +86,18 @@ impl Route {
     pub const fn gives(mut self, status: u16, gives: &'static str) -> Route {
         self.handler.status = status;
         self.handler.gives = gives;
+        self
+    }
+
+    /// Says what it does: a summary that begins with a verb, then what else a caller should know.
+    pub const fn says(mut self, says: &'static str) -> Route {
+        self.handler.says = says;
+        self
+    }
+
+    /// Says what a 409 means and what to do about it.
+    pub const fn conflicts(mut self, conflicts: &'static str) -> Route {
+        self.handler.conflicts = conflicts;
         self
     }
 
@@ -81,6 +110,12 @@ impl Route {
     /// Says that it costs much: a user has a few of these at once.
     pub const fn dear(mut self) -> Route {
         self.handler.dear = true;
+        self
+    }
+
+    /// Says how its calls are counted, where that does not follow from who may call it.
+    pub const fn meter(mut self, meter: Meter) -> Route {
+        self.handler.meter = meter;
         self
     }
 
@@ -100,10 +135,6 @@ const CONTENT_TYPE: &str = "Content-Type";
 const CHALLENGE: &str = "Bearer realm=\"UptimeMesh\"";
 /// Characters of a strange host that are told back.
 const HOST_CHARS_MAX: usize = 100;
-/// Where machines show a join token.
-const JOIN: &str = "/cluster/join";
-/// Where nodes prove themselves by what the body says.
-const HEARTBEAT: &str = "/cluster/heartbeat";
 
 /// Why a page is not shown.
 pub struct Refusal<'r> {
@@ -201,11 +232,11 @@ fn enter(app: &App, tables: &[&'static [Route]], request: &mut Request, found: F
         control.throttle.open.take(address::client(request.client)).map_err(throttle::too_many)?;
         return Ok(Response::empty(204).with("Allow", allow));
     }
-    // Signing in has a lock of its own, a renewal proves the node's key, and what is open to read costs nothing: neighbours of somebody
-    // who is refused all the time must not lose these.
-    let open = matches!(&found, Found::Route(route, _) if !matches!(route.handler.access, Handler::By(..)));
-    let spared = open && !matches!(request.path.as_str(), JOIN | HEARTBEAT);
-    let admitted = admit(control, request, spared)?;
+    let meter = match &found {
+        Found::Route(route, _) => route.handler.meter,
+        Found::OtherMethod(_) | Found::Nothing => Meter::Caller,
+    };
+    let admitted = admit(control, request, meter)?;
     let by_cookie = admitted.as_ref().is_some_and(|(_, by_cookie)| *by_cookie);
     *seen = admitted.map(|(user, _)| user);
     let user = seen.as_ref();
@@ -213,15 +244,14 @@ fn enter(app: &App, tables: &[&'static [Route]], request: &mut Request, found: F
         caller::is(&user.actor());
     }
     if let Found::Route(route, args) = found {
-        let open = match route.handler.access {
-            Handler::Open(handler) | Handler::FromNode(handler) | Handler::FromScraper(handler) => Some(handler),
-            Handler::By(..) => None,
+        request.args = args;
+        let request = &*request;
+        let is_user = user.is_some();
+        return match route.handler.access {
+            Handler::Open(handler) | Handler::Checked(handler) => call_open(control, request, meter, is_user, || handler(app, request)),
+            Handler::ByNode(handler) => call_open(control, request, meter, is_user, || by_node(app, request, is_user, handler)),
+            Handler::By(role, handler) => by_user(app, request, route, user, by_cookie, (role, handler)),
         };
-        if let Some(handler) = open {
-            request.args = args;
-            return call_open(app, request, user.is_none(), handler);
-        }
-        return by_user(app, request, route, args, user, by_cookie);
     }
     let public = matches!(found, Found::OtherMethod(_)) && is_open(tables, &request.path);
     match (found, user) {
@@ -257,61 +287,39 @@ fn unknown_host(control: &Control, request: &Request) -> Option<Response> {
 
 /// Who is calling, if they have not called too often, and whether a browser showed that by itself. From an address that was refused too
 /// often only genuine credentials are looked at.
-fn admit(control: &Control, request: &Request, spared: bool) -> Result<Option<(User, bool)>> {
+fn admit(control: &Control, request: &Request, meter: Meter) -> Result<Option<(User, bool)>> {
     let throttle = &control.throttle;
     let refused = throttle.refusals.empty_for_s(&address::client(request.client));
     let found = session::holder(control, request)?.map(|(user, shown)| (user, shown.by_cookie));
-    match (&found, refused) {
-        (Some((user, _)), _) => throttle.callers.take(user.credential_id().to_string()).map_err(throttle::too_many)?,
-        (None, Some(wait_s)) if !spared => {
-            node_of(control, request).ok_or_else(|| throttle::too_many(wait_s))?;
-            0
-        }
-        (None, _) => 0,
-    };
+    if let Some((user, _)) = &found {
+        throttle.callers.take(user.credential_id().to_string()).map_err(throttle::too_many)?;
+    } else if let Some(wait_s) = refused
+        && !meter.spares_refused()
+    {
+        meter.node(control, request).ok_or_else(|| throttle::too_many(wait_s))?;
+    }
     Ok(found)
 }
 
-/// The node that a heartbeat is of, by the seal of its lease token: the neighbours of one that misbehaves must not lose their leases.
-fn node_of(control: &Control, request: &Request) -> Option<String> {
-    if request.path == HEARTBEAT { throttle::node_of_beat(control, &request.body) } else { None }
-}
-
-/// Calls what anybody may call. Nobody may do so often from one address; what comes from a node that has proven itself does not count.
-fn call_open(app: &App, request: &Request, by_nobody: bool, handler: fn(&App, &Request) -> Reply) -> Reply {
-    let control = &app.control;
-    let (source, open) = (address::client(request.client), &control.throttle.open);
-    if changes(request) && request.path.starts_with("/auth/") {
-        // Another site must not sign a browser in as somebody of its choice.
+/// Calls what is open to callers who are not signed in.
+fn call_open(control: &Control, request: &Request, meter: Meter, is_user: bool, call: impl FnOnce() -> Reply) -> Reply {
+    if meter == Meter::SignIn {
         origin::check(request)?;
     }
-    let mut taken = false;
-    if by_nobody {
-        match open.take(source) {
-            Ok(_) => taken = true,
-            Err(wait_s) => {
-                let node = node_of(control, request).ok_or_else(|| throttle::too_many(wait_s))?;
-                control.throttle.callers.take(format!("node:{node}")).map_err(throttle::too_many)?;
-            }
-        }
-    }
-    let reply = handler(app, request);
-    let for_nothing = match &reply {
-        Ok(response) => response.status == 200 && request.path.starts_with("/cluster/"),
-        // After a long absence a whole fleet behind one address is told why its heartbeats are refused. One node is not told so for ever.
-        Err(Error::Unauthenticated { reason: Some(_), .. }) => {
-            node_of(control, request).is_some_and(|node| control.throttle.refused_nodes.take(node).is_ok())
-        }
-        Err(_) => false,
-    };
-    if taken && for_nothing {
-        open.give_back(source);
-    }
-    reply
+    if is_user { call() } else { meter.count(control, request, call) }
 }
 
-fn by_user(app: &App, request: &mut Request, route: &Route, args: Vec<String>, user: Option<&User>, by_cookie: bool) -> Reply {
-    let Handler::By(role, handler) = route.handler.access else { return Err(Error::unauthenticated()) };
+/// Calls what only a node may call, once it has proven who it is.
+fn by_node(app: &App, request: &Request, is_user: bool, handler: fn(&App, &Request, &NodeCaller) -> Reply) -> Reply {
+    let node = node::prove(&app.control, request, is_user)?;
+    meter::take_of_node(&app.control, &node.node_id)?;
+    handler(app, request, &node)
+}
+
+/// A route's role and handler, where a signed-in user may call it.
+type ByUser = (Role, fn(&App, &Request, &User) -> Reply);
+
+fn by_user(app: &App, request: &Request, route: &Route, user: Option<&User>, by_cookie: bool, (role, handler): ByUser) -> Reply {
     let Some(user) = user else { return not_signed_in(&app.control, request) };
     if user.restriction.is_some() && !route.handler.always {
         return held_back(request);
@@ -328,7 +336,6 @@ fn by_user(app: &App, request: &mut Request, route: &Route, args: Vec<String>, u
             check_form(&app.control, request, user)?;
         }
     }
-    request.args = args;
     let is_dear = route.handler.dear || route.handler.gives.starts_with('[') || is_page(request);
     let _turn = if is_dear { Some(app.control.throttle.dear(&user.name)?) } else { None };
     handler(app, request, user)

@@ -103,7 +103,7 @@ impl Request {
     }
 
     /// Whether a proxy passed it on, and says so.
-    pub(super) fn is_passed_on(&self) -> bool {
+    pub fn is_passed_on(&self) -> bool {
         let begins = |name: &str, with: &str| name.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with));
         let says_so =
             |name: &str| begins(name, "x-forwarded") || ["x-real-ip", "forwarded", "via"].iter().any(|n| name.eq_ignore_ascii_case(n));
@@ -155,7 +155,8 @@ impl Request {
         form::parse(self.query.as_bytes())
     }
 
-    fn headers_named<'r>(&'r self, name: &str) -> impl Iterator<Item = &'r str> {
+    /// The values of all headers of that name, in any case.
+    pub fn headers_named<'r>(&'r self, name: &str) -> impl Iterator<Item = &'r str> {
         self.headers.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 }

@@ -1,31 +1,17 @@
 //! An event: something that happened, told in the transaction that did it.
 
+pub mod catalogue;
+
 use super::Object;
 use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use catalogue::Category;
 use serde::Serialize;
 use serde_json::Value;
 
-/// The categories of the events that the server itself records: no client may write what looks like one of them.
-pub const OWN_CATEGORIES: &[&str] = &[
-    "auth",
-    "backups",
-    "cluster",
-    "endpoints",
-    "etcd",
-    "nodes",
-    "replicas",
-    "router_assignments",
-    "scheduler",
-    "services",
-    "settings",
-    "support",
-    "updates",
-    "wireguard",
-];
-
 /// True for a category that only the server itself writes into.
 pub fn is_own(category: &str) -> bool {
-    OWN_CATEGORIES.contains(&category)
+    Category::WORDS.contains(&category)
 }
 
 /// An event, in the shape of the contract.
@@ -87,34 +73,78 @@ impl EventFilter {
     }
 }
 
-/// An event that is about to be recorded.
+/// An event that a client sends.
 #[derive(Debug)]
-pub struct NewEvent {
-    /// An id of the caller's; a fresh one where `None`.
+pub struct ClientEvent {
+    /// An id of the client's; `None` for a fresh one.
     pub id: Option<String>,
-    /// `nodes`, `cluster`, ...
+    /// A category that is not one of the server's own.
     pub category: String,
-    /// `node.cordon`, ...
+    /// A name of the client's.
     pub name: String,
-    /// `DEBUG`, `INFO`, `WARNING` or `ERROR` in the server's own; a client's as it was sent.
+    /// A level of the client's, kept as it was sent.
     pub level: String,
-    /// Which objects, and what of them.
+    /// Values of the client's.
     pub fields: Object,
 }
 
+/// An event that is about to be recorded: of a [`catalogue::Kind`], or a client's in a category that is not the server's own.
+#[derive(Debug)]
+pub struct NewEvent {
+    id: Option<String>,
+    category: String,
+    name: String,
+    level: String,
+    fields: Object,
+}
+
+/// What caused an event.
+pub struct Cause {
+    /// The caller, or the `system`.
+    pub actor: String,
+    /// The caller's address.
+    pub address: Option<String>,
+    /// The id of the request.
+    pub request_id: Option<String>,
+}
+
 impl NewEvent {
-    /// An event of the server's own at level INFO; `fields` is a JSON object.
-    pub fn info(category: &str, name: &str, fields: serde_json::Value) -> NewEvent {
-        NewEvent::at("info", category, name, fields)
+    /// A client's event.
+    ///
+    /// # Errors
+    /// `Forbidden` for a category of the server's own: clients must not write what looks like the server's word.
+    pub fn of_client(event: ClientEvent) -> Result<NewEvent> {
+        let ClientEvent { id, category, name, level, fields } = event;
+        if Category::WORDS.iter().any(|own| own.eq_ignore_ascii_case(category.trim())) {
+            return Err(Error::Forbidden("Events of this category are recorded by the server only; take a category of your own."));
+        }
+        Ok(NewEvent { id, category, name, level, fields })
     }
 
-    /// An event of the server's own at this level, which is written in upper case.
-    pub fn at(level: &str, category: &str, name: &str, fields: serde_json::Value) -> NewEvent {
-        debug_assert!(OWN_CATEGORIES.contains(&category), "{category} is missing in OWN_CATEGORIES");
-        let fields = match fields {
-            serde_json::Value::Object(map) => map,
-            _ => Object::new(),
-        };
-        NewEvent { id: None, category: category.into(), name: name.into(), level: level.to_ascii_uppercase(), fields }
+    /// Its fields.
+    pub fn fields(&self) -> &Object {
+        &self.fields
+    }
+
+    /// The event as it is kept.
+    pub fn into_event(self, at: Timestamp, cause: Cause, fresh_id: impl FnOnce() -> String) -> Event {
+        Event {
+            id: self.id.unwrap_or_else(fresh_id),
+            category: self.category,
+            name: self.name,
+            level: self.level,
+            fields: self.fields,
+            created_at: at,
+            updated_at: at,
+            actor: Some(cause.actor),
+            address: cause.address,
+            request_id: cause.request_id,
+        }
+    }
+
+    /// The same event under this id.
+    #[cfg(any(test, fuzzing))]
+    pub fn with_id(self, id: String) -> NewEvent {
+        NewEvent { id: Some(id), ..self }
     }
 }

@@ -1,10 +1,10 @@
 //! A join token: admits one machine, once, in one role, for a while.
 
 use crate::clock::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The role of a joining node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JoinRole {
     /// Carries the control plane's parts.

@@ -1,13 +1,19 @@
 //! The lease of a node: as long as it is renewed by heartbeats, the node lives.
 
 use crate::clock::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
 
 /// Seconds that a node whose lease ran out is `stale`, before it is `dead`.
 pub const STALE_S: u64 = 60;
 
+/// Length of a lease, in seconds, where a node does not ask for another.
+pub const LEASE_TTL_S: i64 = 45;
+/// Lengths of a lease, in seconds, that a node may ask for.
+pub const LEASE_TTL_RANGE_S: RangeInclusive<i64> = 10..=300;
+
 /// What a lease says of its node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LeaseState {
     /// Its lease runs.

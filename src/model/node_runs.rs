@@ -22,10 +22,14 @@ impl AgentRun {
     /// Takes the run out of a status patch; `None` where nothing there is one, as with V1's clients.
     pub fn take(patch: &mut Object) -> Option<AgentRun> {
         let run: AgentRun = serde_json::from_value(patch.get(RUN_KEY)?.clone()).ok()?;
-        let is_name = |text: &str| text.len() <= CHARS_MAX && text.bytes().all(|b| b.is_ascii_alphanumeric());
-        let sound = !run.id.is_empty() && is_name(&run.id) && is_name(&run.boot);
-        sound.then(|| patch.remove(RUN_KEY))?;
+        run.is_sound().then(|| patch.remove(RUN_KEY))?;
         Some(run)
+    }
+
+    /// True if its names have the form of those that agents give.
+    pub fn is_sound(&self) -> bool {
+        let is_name = |text: &str| text.len() <= CHARS_MAX && text.bytes().all(|b| b.is_ascii_alphanumeric());
+        !self.id.is_empty() && is_name(&self.id) && is_name(&self.boot)
     }
 }
 

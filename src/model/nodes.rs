@@ -3,6 +3,7 @@
 use super::Object;
 use super::capacity::{Capacity, Reserved};
 use super::leases::LeaseState;
+use super::status_keys::{LAST_HEARTBEAT_SIGNED_AT, is_reserved};
 use crate::clock::Timestamp;
 use crate::json;
 use serde::{Deserialize, Serialize};
@@ -138,9 +139,6 @@ impl NodeChange {
     }
 }
 
-/// The key under which a status shows when the last accepted heartbeat was signed.
-const SIGNED_AT: &str = "last_heartbeat_signed_at";
-
 /// A status, as an object or as its JSON text.
 pub trait ShowSignedAt {
     /// Shows when the last accepted heartbeat was signed, in epoch seconds.
@@ -149,7 +147,7 @@ pub trait ShowSignedAt {
 
 impl ShowSignedAt for Object {
     fn show_signed_at(&mut self, signed_at: i64) {
-        self.insert(SIGNED_AT.into(), signed_at.into());
+        self.insert(LAST_HEARTBEAT_SIGNED_AT.into(), signed_at.into());
     }
 }
 
@@ -157,34 +155,19 @@ impl ShowSignedAt for Box<RawValue> {
     fn show_signed_at(&mut self, signed_at: i64) {
         let text = self.get().trim_end().strip_suffix('}').unwrap_or("{");
         let comma = if text.trim_end().ends_with('{') { "" } else { "," };
-        let whole = if text.contains(SIGNED_AT) {
+        let whole = if text.contains(LAST_HEARTBEAT_SIGNED_AT) {
             // An operator may have written the key: then the text alone does not do.
             let mut status = json::kept_object(self.get());
             status.show_signed_at(signed_at);
             serde_json::Value::Object(status).to_string()
         } else {
-            format!("{text}{comma}\"{SIGNED_AT}\":{signed_at}}}")
+            format!("{text}{comma}\"{LAST_HEARTBEAT_SIGNED_AT}\":{signed_at}}}")
         };
         if let Ok(shown) = RawValue::from_string(whole) {
             *self = shown;
         }
     }
 }
-
-/// Keys of `status` that belong to the operator or the server: a node's own word on them is not taken.
-pub const RESERVED_STATUS_KEYS: &[&str] = &[
-    "schedulable",
-    "draining",
-    "cordoned_at",
-    "uncordoned_at",
-    "drain_requested_at",
-    "drain_state",
-    "reboot_requested_at",
-    "wg_key_rotation_requested_at",
-    "enrolled_at",
-    "node_role",
-    SIGNED_AT,
-];
 
 /// A node as the scheduler reads it.
 pub type PlacedNode = Node<Vec<String>, BTreeMap<String, String>, Facts>;
@@ -204,14 +187,11 @@ pub struct Facts {
     pub capacity: Option<Value>,
 }
 
-/// Keys of a status that a node reports and that decide what may be placed there.
-pub const PLACEMENT_KEYS: &[&str] = &["ready", "capacity"];
-
 /// Merges what a node reports into its status, at the top level, without the reserved keys. Tells whether anything changed.
 pub fn merge_status(status: &mut Object, patch: Object) -> bool {
     let mut changed = false;
     for (key, value) in patch {
-        if !RESERVED_STATUS_KEYS.contains(&key.as_str()) && status.get(&key) != Some(&value) {
+        if !is_reserved(&key) && status.get(&key) != Some(&value) {
             status.insert(key, value);
             changed = true;
         }

@@ -17,17 +17,17 @@ pub struct ClusterStatus {
     pub authority: Option<AuthorityView>,
     /// True if the write guard refuses changes.
     pub guarded: bool,
-    /// What the scheduler does by itself: `auto`, `manual` or `paused`.
+    /// Mode of the scheduler: `auto`, `manual` or `paused`.
     pub scheduler_mode: &'static str,
     /// True if the brake holds the scheduler.
     pub braked: bool,
-    /// When the newest backup was made.
+    /// Time of the newest backup.
     pub last_backup_at: Option<Timestamp>,
     /// Nodes by the state of their leases.
     pub nodes: NodeCounts,
     /// Every service, by id.
     pub services: Vec<ServiceState>,
-    /// What needs attention, the most urgent first.
+    /// Lines about what needs attention, the most urgent first.
     pub attention: Vec<Attention>,
     /// The newest events of level WARNING and ERROR, newest first.
     pub warnings: Vec<Event>,
@@ -88,9 +88,9 @@ pub struct Attention {
     /// The object, for links.
     #[serde(skip)]
     pub subject: Subject,
-    /// How urgent it is, in a word that pages have a colour for: `dead`, `stale`, `failing`, `failed`, `short` or `warning`.
+    /// Urgency, in a word that pages have a colour for: `dead`, `stale`, `failing`, `failed`, `short` or `warning`.
     pub kind: &'static str,
-    /// What is wrong, in a word or two.
+    /// Problem, in a word or two.
     pub what: &'static str,
     /// Name of the object, or the number of those that are left out.
     pub name: String,

@@ -1,6 +1,7 @@
 //! The tunnels of a node, as its status tells them.
 
 use super::Object;
+use super::status_keys::{WG_ACTIVE_ROUTE, WG_FAILOVER_STATE, WG_PRIMARY_TUNNEL, WG_SECONDARY_TUNNEL};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -25,10 +26,10 @@ impl WireguardStatus {
         let value = |key: &str| status.get(key).cloned().unwrap_or(Value::Null);
         WireguardStatus {
             node_id,
-            primary_tunnel: value("wg_primary_tunnel"),
-            secondary_tunnel: value("wg_secondary_tunnel"),
-            active_route: value("wg_active_route"),
-            failover_state: value("wg_failover_state"),
+            primary_tunnel: value(WG_PRIMARY_TUNNEL),
+            secondary_tunnel: value(WG_SECONDARY_TUNNEL),
+            active_route: value(WG_ACTIVE_ROUTE),
+            failover_state: value(WG_FAILOVER_STATE),
         }
     }
 }

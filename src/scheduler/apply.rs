@@ -5,7 +5,8 @@ use super::step::Action;
 use super::view::{NodeIndex, View};
 use crate::control::guard;
 use crate::error::{Error, Result};
-use crate::model::events::NewEvent;
+use crate::model::events::catalogue::{NODE_DRAIN_BLOCKED, NODE_DRAINED, SCHEDULER_RECONCILE, SCHEDULER_ROLLOUT_LATE};
+use crate::model::status_keys;
 use crate::store::{Write, events, nodes, replicas, services};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -35,7 +36,7 @@ pub fn tell(write: &Write, plan: &Plan, by: &str) -> Result<()> {
         "replicas_before": plan.replicas_before,
         "action_count": plan.actions.len(), "warning_count": plan.warnings.len(), "actions": counts, "by": by,
     });
-    events::record(write, NewEvent::info("scheduler", "scheduler.reconcile", fields)).map(drop)
+    events::record(write, SCHEDULER_RECONCILE.with(fields)).map(drop)
 }
 
 /// Carries one action out: the replica is created, changed or deleted as its step says.
@@ -57,7 +58,7 @@ pub fn rollouts(write: &Write, view: &View, plans: &[Plan]) -> Result<()> {
             "service_id": plan.service_id, "generation": plan.generation, "outdated": rollout.outdated, "pending": rollout.pending,
             "waiting_since": rollout.waiting_since, "waiting_seconds": rollout.waiting_seconds,
         });
-        events::record(write, NewEvent::at("warning", "scheduler", "scheduler.rollout_late", fields))?;
+        events::record(write, SCHEDULER_ROLLOUT_LATE.with(fields))?;
     }
     Ok(())
 }
@@ -83,13 +84,13 @@ pub fn drains(write: &Write, view: &View, plans: &[Plan]) -> Result<()> {
             continue;
         }
         let Some(mut row) = nodes::by_id(write, &node.id)? else { continue };
-        row.status.insert("drain_state".into(), state.into());
+        row.status.insert(status_keys::DRAIN_STATE.into(), state.into());
         nodes::update(write, &row)?;
         let event = match state {
-            "drained" => NewEvent::info("nodes", "node.drained", json!({"node_id": node.id, "left": 0})),
+            "drained" => NODE_DRAINED.with(json!({"node_id": node.id, "left": 0})),
             "blocked" => {
                 let fields = json!({"node_id": node.id, "left": left, "replicas": stuck(plans, index)});
-                NewEvent::at("warning", "nodes", "node.drain_blocked", fields)
+                NODE_DRAIN_BLOCKED.with(fields)
             }
             _ => continue,
         };

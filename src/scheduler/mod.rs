@@ -22,7 +22,7 @@ use crate::clock::{self, Timestamp};
 use crate::control::fleet::leases::Leases;
 use crate::control::{Control, settings};
 use crate::error::{Error, Result};
-use crate::model::events::NewEvent;
+use crate::model::events::catalogue::{SCHEDULER_BRAKE_OFF, SCHEDULER_BRAKE_ON, SCHEDULER_GRACE};
 use crate::model::leases::LeaseState;
 use crate::store::{Read, Store, Write, events};
 use crate::thread::lock;
@@ -394,10 +394,8 @@ impl Scheduler {
         };
         let event = match turn {
             Turn::Same => return Ok(()),
-            Turn::On { fleet, silent } => {
-                NewEvent::at("error", "scheduler", "scheduler.brake_on", json!({"nodes": fleet, "silent": silent, "reason": BRAKED}))
-            }
-            Turn::Off => NewEvent::info("scheduler", "scheduler.brake_off", json!({})),
+            Turn::On { fleet, silent } => SCHEDULER_BRAKE_ON.with(json!({"nodes": fleet, "silent": silent, "reason": BRAKED})),
+            Turn::Off => SCHEDULER_BRAKE_OFF.with(json!({})),
         };
         let live = Arc::clone(&self.brake);
         control.store.write(move |w| {
@@ -420,7 +418,7 @@ impl Scheduler {
         let silent = control.leases.states().into_iter().filter(|(_, state)| *state != LeaseState::Alive).count();
         if silent > 0 {
             let fields = json!({"silent": silent, "seconds": GRACE.as_secs()});
-            control.store.write(move |w| events::record(w, NewEvent::info("scheduler", "scheduler.grace", fields)).map(drop))?;
+            control.store.write(move |w| events::record(w, SCHEDULER_GRACE.with(fields)).map(drop))?;
         }
         self.told_grace.store(true, Relaxed);
         Ok(())

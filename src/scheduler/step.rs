@@ -1,4 +1,5 @@
-//! Steps of a plan, and the one interpreter that carries them out: what becomes of a replica, in the database and in tests.
+//! Steps of a plan, and the one interpreter that carries them out: what becomes of a replica, in the database and in
+//! tests.
 
 use super::place::Score;
 use crate::clock::Timestamp;
@@ -96,7 +97,8 @@ impl Action {
         }
     }
 
-    /// The replica after this action, `None` where there is none any more; `before` is how it is found, `None` where it is not there.
+    /// The replica after this action, `None` where there is none any more; `before` is how it is found, `None` where it
+    /// is not there.
     ///
     /// # Errors
     /// Fails with a sentence if a replica that is to be created is there, or any other is not there.

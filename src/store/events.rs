@@ -6,7 +6,7 @@ use super::row::{Json, json};
 use super::{Read, Write};
 use crate::clock::Timestamp;
 use crate::error::{Doing, Result};
-use crate::model::events::{Event, EventFilter, NewEvent};
+use crate::model::events::{Cause, Event, EventFilter, NewEvent};
 use crate::model::{Page, Paging};
 use crate::{caller, crypto, logger};
 use rusqlite::{Row, named_params};
@@ -34,18 +34,9 @@ pub fn record(write: &Write, new: NewEvent) -> Result<Event> {
     // The writer thread works for whoever queued this write.
     let caller = caller::current();
     let (address, request_id) = (caller.as_ref().map(|c| c.address.to_string()), caller.as_ref().map(|_| logger::request_id()));
-    let event = Event {
-        id: new.id.unwrap_or_else(crypto::uuid),
-        category: new.category,
-        name: new.name,
-        level: new.level,
-        fields: new.fields,
-        created_at: now,
-        updated_at: now,
-        actor: Some(caller.map_or("system".to_string(), |c| c.actor)),
-        address,
-        request_id: request_id.filter(|id| !id.is_empty()),
-    };
+    let actor = caller.map_or("system".to_string(), |c| c.actor);
+    let cause = Cause { actor, address, request_id: request_id.filter(|id| !id.is_empty()) };
+    let event = new.into_event(now, cause, crypto::uuid);
     let row = named_params! {
         ":id": event.id, ":category": event.category, ":name": event.name, ":level": event.level, ":fields": json(&event.fields)?,
         ":actor": event.actor, ":address": event.address, ":request_id": event.request_id, ":now": now,
@@ -134,13 +125,14 @@ pub fn page(read: &Read, paging: &Paging, filter: &EventFilter) -> Result<Page<E
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::events::catalogue::NODE_CORDON;
     use crate::store::{QueryLog, Store};
 
     #[test]
     fn pruning_keeps_the_newest_and_the_young() {
         let path = std::env::temp_dir().join(format!("uptimemesh-events-{}.db", std::process::id()));
         let store = Store::open(&path, 1, QueryLog::default()).expect("a database");
-        let name = |i: i32| NewEvent { id: Some(format!("e{i}")), ..NewEvent::info("nodes", "n", serde_json::Value::Null) };
+        let name = |i: i32| NODE_CORDON.with(serde_json::json!({"node_id": "n"})).with_id(format!("e{i}"));
         store.write(move |w| (0..6).try_for_each(|i| record(w, name(i)).map(drop))).expect("six events");
         let pruned =
             |before: i64, kept: i64, batch: usize| store.write(move |w| prune(w, Timestamp(before), kept, batch)).expect("a prune");

@@ -104,15 +104,16 @@ pub struct Write<'c> {
 }
 
 impl Write<'_> {
-    /// Registers the undoing of a change in memory, for the case that this job or its transaction fails. The writer thread undoes before
-    /// it runs a later job, newest first: on the caller's thread, after the answer, it could undo what a later transaction has done.
-    /// It must neither write to the store nor wait.
+    /// Registers the undoing of a change in memory, for the case that this job or its transaction fails. The writer
+    /// thread undoes before it runs a later job, newest first: on the caller's thread, after the answer, it could undo
+    /// what a later transaction has done. It must neither write to the store nor wait.
     pub fn on_rollback(&self, undo: impl FnOnce() + 'static) {
         self.effects.on_rollback(undo);
     }
 
-    /// Registers a change in memory that follows once this transaction is durable. The writer thread makes it before any job of the group
-    /// is answered, in the jobs' order, and not at all where the job or the transaction fails. It must neither write to the store nor wait.
+    /// Registers a change in memory that follows once this transaction is durable. The writer thread makes it before
+    /// any job of the group is answered, in the jobs' order, and not at all if the job or the transaction fails. It
+    /// must neither write to the store nor wait.
     pub fn on_commit(&self, effect: impl FnOnce() + 'static) {
         self.effects.on_commit(effect);
     }

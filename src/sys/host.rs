@@ -3,14 +3,15 @@
 use super::run;
 use crate::model::Object;
 use crate::model::ids::is_id;
+use crate::model::status_keys;
 use serde_json::{Value, json};
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
-/// A disk that does not answer (a dead network mount) must not keep a node from its heartbeat.
-const DF_TIME: Duration = Duration::from_secs(2);
+/// Time for the disk's figures: one that does not answer (a dead network mount) must not hold up a command.
+pub const DISK_TIME: Duration = Duration::from_secs(2);
 
 /// Newcomers that wait to be let in. With std's 128 a crowd makes others lose a second, until they knock again.
 const NEWCOMERS_MAX: i32 = 1024;
@@ -33,8 +34,9 @@ pub fn boot() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().chars().filter(char::is_ascii_alphanumeric).collect()
 }
 
-/// The machine's facts, of the file system that holds `dir`. What cannot be read is left out.
-pub fn facts(dir: &Path) -> Object {
+/// The machine's facts, of the file system that holds `dir`, whose figures have `disk_time` to come. What cannot be read is
+/// left out.
+pub fn facts(dir: &Path, disk_time: Duration) -> Object {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let mut facts = Object::new();
     let mut put = |key: &str, value: Option<Value>| {
@@ -42,18 +44,18 @@ pub fn facts(dir: &Path) -> Object {
             facts.insert(key.to_string(), value);
         }
     };
-    put("architecture", Some(std::env::consts::ARCH.into()));
-    put("cpus", std::thread::available_parallelism().ok().map(|n| n.get().into()));
-    put("kernel", Some(read("/proc/sys/kernel/osrelease").trim().into()).filter(|k| k != ""));
-    put("uptime_seconds", first_number(&read("/proc/uptime")).map(|s| (s as u64).into()));
-    put("load_1m", first_number(&read("/proc/loadavg")).map(Value::from));
+    put(status_keys::ARCHITECTURE, Some(std::env::consts::ARCH.into()));
+    put(status_keys::CPUS, std::thread::available_parallelism().ok().map(|n| n.get().into()));
+    put(status_keys::KERNEL, Some(read("/proc/sys/kernel/osrelease").trim().into()).filter(|k| k != ""));
+    put(status_keys::UPTIME_SECONDS, first_number(&read("/proc/uptime")).map(|s| (s as u64).into()));
+    put(status_keys::LOAD_1M, first_number(&read("/proc/loadavg")).map(Value::from));
     let memory = read("/proc/meminfo");
-    put("memory_total_bytes", kib(&memory, "MemTotal:"));
-    put("memory_available_bytes", kib(&memory, "MemAvailable:"));
-    put("capacity", capacity(&memory));
-    let disk = disk(dir);
-    put("disk_total_bytes", disk.map(|d| d.0.into()));
-    put("disk_available_bytes", disk.map(|d| d.1.into()));
+    put(status_keys::MEMORY_TOTAL_BYTES, kib(&memory, "MemTotal:"));
+    put(status_keys::MEMORY_AVAILABLE_BYTES, kib(&memory, "MemAvailable:"));
+    put(status_keys::CAPACITY, capacity(&memory));
+    let disk = disk_within(dir, disk_time);
+    put(status_keys::DISK_TOTAL_BYTES, disk.map(|d| d.0.into()));
+    put(status_keys::DISK_AVAILABLE_BYTES, disk.map(|d| d.1.into()));
     facts
 }
 
@@ -81,7 +83,11 @@ fn kib(text: &str, name: &str) -> Option<Value> {
 
 /// Total and available bytes, from `df -Pk` (POSIX).
 pub fn disk(dir: &Path) -> Option<(u64, u64)> {
-    let text = run::output("df", &["-Pk", dir.to_str()?], b"", DF_TIME).ok()?;
+    disk_within(dir, DISK_TIME)
+}
+
+fn disk_within(dir: &Path, at_most: Duration) -> Option<(u64, u64)> {
+    let text = run::output("df", &["-Pk", dir.to_str()?], b"", at_most).ok()?;
     let columns: Vec<&str> = text.lines().nth(1)?.split_whitespace().collect();
     let kib = |i: usize| columns.get(i)?.parse::<u64>().ok().map(|n| n * 1024);
     Some((kib(1)?, kib(3)?))
@@ -105,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_linux_machine_tells_all_its_facts() {
-        let facts = facts(Path::new("/"));
+        let facts = facts(Path::new("/"), DISK_TIME);
         for key in [
             "architecture",
             "cpus",

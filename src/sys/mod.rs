@@ -3,7 +3,9 @@
 pub mod addresses;
 pub mod doctor;
 pub mod host;
+pub mod local_time;
 pub mod notify;
 pub mod owner;
 pub mod run;
 pub mod signals;
+pub mod terminal;

@@ -92,6 +92,17 @@ pub fn become_program(program: &str, args: &[String]) -> Error {
     Error::fault("run a program", format!("{program}: {}", Command::new(program).args(args).exec()))
 }
 
+/// Becomes this program, with this on its standard input, where a secret is seen by no other user. It must fit into a pipe (64 KiB). Comes back
+/// only where the program cannot be started.
+pub fn become_program_reading(program: &str, args: &[String], input: &[u8]) -> Error {
+    let filled = std::io::pipe().and_then(|(reader, mut writer)| writer.write_all(input).map(|()| reader));
+    let why = match filled {
+        Ok(reader) => Command::new(program).args(args).stdin(reader).exec(),
+        Err(e) => e,
+    };
+    Error::fault("run a program", format!("{program}: {why}"))
+}
+
 /// Becomes this program, with more in its environment. Comes back only where it cannot be started.
 pub fn begin_again<'a>(program: &Path, line: &[OsString], env: impl Iterator<Item = (&'a str, &'a str)>) -> Error {
     let why = Command::new(program).args(line).envs(env).exec();

@@ -36,6 +36,18 @@ impl Hangup {
     }
 }
 
+/// Does `work` at Ctrl-C (SIGINT), on a thread of its own, instead of ending the process there and then: the work does that.
+pub fn on_interrupt(work: impl FnOnce() + Send + 'static) -> Result<()> {
+    let mut signals = Signals::new([SIGINT]).doing("listen for signals")?;
+    spawn("interrupt", None, move || {
+        if signals.forever().next().is_some() {
+            work();
+        }
+    })
+    .doing("listen for signals")
+    .map(drop)
+}
+
 /// Raises the flag when this process is asked to end; a second time ends it at once, in case something hangs. SIGHUP opens the log file again.
 /// No other signal that can be caught ends the process.
 pub fn listen(stop: &Stop) -> Result<Hangup> {

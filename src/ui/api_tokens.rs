@@ -1,6 +1,7 @@
 //! API tokens: made for programs, listed without their secret, taken back.
 
-use super::{At, Deed, Page as Shown, field, notice, parts, run, settings};
+use super::actions::{Action, Actions, no_fields};
+use super::{At, Page as Shown, field, notice, parts, run, settings};
 use crate::control::access::api_tokens;
 use crate::error::{Error, Result};
 use crate::gate::Handler::By;
@@ -17,8 +18,8 @@ use tiny_http::Method::{Get, Post};
 pub const ROUTES: &[Route] = &[
     route(Get, "/ui/settings/tokens", By(Admin, |c, r, u| run(c, r, u, show))),
     route(Post, "/ui/settings/tokens", By(Admin, |c, r, u| run(c, r, u, create))).personal(),
-    route(Get, "/ui/settings/tokens/{token_id}/delete", By(Admin, |c, r, u| run(c, r, u, ask))),
-    route(Post, "/ui/settings/tokens/{token_id}/delete", By(Admin, |c, r, u| run(c, r, u, delete))),
+    route(Get, "/ui/settings/tokens/{token_id}/delete", By(Admin, |c, r, u| run(c, r, u, |at| ACTIONS.ask(at)))),
+    route(Post, "/ui/settings/tokens/{token_id}/delete", By(Admin, |c, r, u| run(c, r, u, |at| ACTIONS.act(at)))),
 ];
 
 const PLACE: &str = "Settings";
@@ -46,7 +47,7 @@ fn page_of(at: &At, status: u16, above: &Html, made: Html) -> Reply {
             parts::text(token.role.as_str()),
             parts::time(token.expires_at),
             Html::concat(vec![parts::maybe_time(token.last_used_at), parts::text(&from)]),
-            parts::button(&format!("{}/delete", parts::path("settings/tokens", &token.id)), "Delete", "danger"),
+            ACTIONS.buttons(&parts::path("settings/tokens", &token.id), |_| true),
         ]
     };
     let tokens = all(at)?;
@@ -98,23 +99,22 @@ fn minted(at: &At) -> Result<NewApiToken> {
     api_tokens::create(at.control, at.user, name, role, days)
 }
 
-fn deed(at: &At) -> Result<Deed> {
-    let token = all(at)?.into_iter().find(|t| t.id == at.arg(0)).ok_or_else(|| Error::not_found("API token"))?;
-    Ok(Deed {
-        title: format!("Delete: {}", token.name),
-        will: vec![format!("Programs that use this token of {} are refused at once.", token.owner)],
-        button: "Delete",
+/// What an admin may do with a token.
+const ACTIONS: Actions = Actions {
+    place: PLACE,
+    word: |_| "delete",
+    object: |at| Ok((token(at)?.name, "/ui/settings/tokens".to_string())),
+    rows: &[Action {
+        word: "delete",
+        label: "Delete",
         is_dangerous: true,
-        fields: Html::empty(),
-        back: "/ui/settings/tokens".to_string(),
-    })
-}
+        effects: |at| Ok(vec![format!("Programs that use this token of {} are refused at once.", token(at)?.owner)]),
+        fields: no_fields,
+        handler: |at| api_tokens::delete(at.control, at.arg(0).to_string()),
+        leads_to: None,
+    }],
+};
 
-fn ask(at: &At) -> Reply {
-    at.confirm(PLACE, &deed(at)?, None)
-}
-
-fn delete(at: &At) -> Reply {
-    let deed = deed(at)?;
-    at.did(PLACE, &deed, "delete", api_tokens::delete(at.control, at.arg(0).to_string()))
+fn token(at: &At) -> Result<ApiToken> {
+    all(at)?.into_iter().find(|t| t.id == at.arg(0)).ok_or_else(|| Error::not_found("API token"))
 }

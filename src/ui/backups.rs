@@ -1,7 +1,7 @@
 //! Backups: what there is, how old the newest is, how the last restore drill went; one is made, fetched and removed here.
 
-use super::{At, Deed, parts, run, settings};
-use crate::error::Result;
+use super::actions::{Action, Actions, no_fields, sentences};
+use super::{At, parts, run, settings};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
@@ -13,10 +13,10 @@ use tiny_http::Method::{Get, Post};
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
     route(Get, "/ui/settings/backups", By(Viewer, |c, r, u| run(c, r, u, show))),
-    route(Get, "/ui/settings/backups/create", By(Admin, |c, r, u| run(c, r, u, ask_create))),
-    route(Post, "/ui/settings/backups/create", By(Admin, |c, r, u| run(c, r, u, create))),
-    route(Get, "/ui/settings/backups/{backup_id}/delete", By(Admin, |c, r, u| run(c, r, u, ask_delete))),
-    route(Post, "/ui/settings/backups/{backup_id}/delete", By(Admin, |c, r, u| run(c, r, u, delete))),
+    route(Get, "/ui/settings/backups/create", By(Admin, |c, r, u| run(c, r, u, |at| CREATION.ask(at)))),
+    route(Post, "/ui/settings/backups/create", By(Admin, |c, r, u| run(c, r, u, |at| CREATION.act(at)))),
+    route(Get, "/ui/settings/backups/{backup_id}/delete", By(Admin, |c, r, u| run(c, r, u, |at| ACTIONS.ask(at)))),
+    route(Post, "/ui/settings/backups/{backup_id}/delete", By(Admin, |c, r, u| run(c, r, u, |at| ACTIONS.act(at)))),
 ];
 
 const PLACE: &str = "Settings";
@@ -54,7 +54,7 @@ fn show(at: &At) -> Reply {
         ("State", well),
         ("Directory", parts::text(&config.backup_dir.display().to_string())),
     ]);
-    let actions = if at.may(Admin) { parts::button(&format!("{HERE}/create"), "Make a backup", "") } else { Html::empty() };
+    let actions = if at.may(Admin) { CREATION.buttons(HERE, |_| true) } else { Html::empty() };
     let body = Html::concat(vec![
         page!("head.html", title = "Backups", actions = &actions, notice = &at.notice(DONE)),
         settings::tabs(at),
@@ -75,7 +75,7 @@ fn row(at: &At, backup: &Backup) -> Vec<Html> {
             } else {
                 Html::empty()
             },
-            parts::button(&format!("{HERE}/{}/delete", crate::percent::encode(&backup.id)), "Delete", "danger"),
+            ACTIONS.buttons(&format!("{HERE}/{}", crate::percent::encode(&backup.id)), |_| true),
         ]),
         false => Html::empty(),
     };
@@ -88,50 +88,42 @@ fn row(at: &At, backup: &Backup) -> Vec<Html> {
     ]
 }
 
-fn creation(at: &At) -> Result<Deed> {
-    let how = match backups::passphrase(&at.control.config)? {
-        Some(_) => "It is encrypted for the passphrase that the server was given.",
-        None => {
-            "It is not encrypted, because the server has no passphrase for it (BACKUP_PASSPHRASE_FILE): whoever has it is the control plane."
-        }
-    };
-    Ok(Deed {
-        title: "Make a backup".to_string(),
-        will: vec![
-            "Database, authority and keys are copied as they are at this moment; nothing waits for it.".to_string(),
-            how.to_string(),
-        ],
-        button: "Make it",
+/// A backup is created here.
+const CREATION: Actions = Actions {
+    place: PLACE,
+    word: |_| "create",
+    object: |_| Ok((String::new(), HERE.to_string())),
+    rows: &[Action {
+        word: "create",
+        label: "Make a backup",
         is_dangerous: false,
-        fields: Html::empty(),
-        back: HERE.to_string(),
-    })
-}
+        effects: |at| {
+            let how = match backups::passphrase(&at.control.config)? {
+                Some(_) => "It is encrypted for the passphrase that the server was given.",
+                None => {
+                    "It is not encrypted, because the server has no passphrase for it (BACKUP_PASSPHRASE_FILE): whoever has it is the control plane."
+                }
+            };
+            sentences(&["Database, authority and keys are copied as they are at this moment; nothing waits for it.", how])
+        },
+        fields: no_fields,
+        handler: |at| backups::create_asked(at.control).map(drop),
+        leads_to: None,
+    }],
+};
 
-fn ask_create(at: &At) -> Reply {
-    at.confirm(PLACE, &creation(at)?, None)
-}
-
-fn create(at: &At) -> Reply {
-    at.did(PLACE, &creation(at)?, "create", backups::create_asked(at.control).map(drop))
-}
-
-fn deletion(at: &At) -> Result<Deed> {
-    let backup = backups::show(&at.control.config, at.arg(0))?;
-    Ok(Deed {
-        title: format!("Delete: {}", backup.id),
-        will: vec!["The cluster can no longer be put back to that moment, unless the file was copied elsewhere.".to_string()],
-        button: "Delete",
+/// What an admin may do with a backup.
+const ACTIONS: Actions = Actions {
+    place: PLACE,
+    word: |_| "delete",
+    object: |at| Ok((backups::show(&at.control.config, at.arg(0))?.id, HERE.to_string())),
+    rows: &[Action {
+        word: "delete",
+        label: "Delete",
         is_dangerous: true,
-        fields: Html::empty(),
-        back: HERE.to_string(),
-    })
-}
-
-fn ask_delete(at: &At) -> Reply {
-    at.confirm(PLACE, &deletion(at)?, None)
-}
-
-fn delete(at: &At) -> Reply {
-    at.did(PLACE, &deletion(at)?, "delete", backups::delete(at.control, at.arg(0)))
-}
+        effects: |_| sentences(&["The cluster can no longer be restored to that moment, unless the file was copied elsewhere."]),
+        fields: no_fields,
+        handler: |at| backups::delete(at.control, at.arg(0)),
+        leads_to: None,
+    }],
+};

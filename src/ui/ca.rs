@@ -1,9 +1,10 @@
 //! Certificates: the cluster's authority, how far a rotation is, and whose certificates end next.
 
-use super::{At, Deed, field, parts, run, settings};
+use super::actions::{Action, Actions, no_fields, sentences};
+use super::{At, field, parts, run, settings};
 use crate::control::fleet::nodes;
 use crate::control::trust::ca;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
@@ -16,8 +17,8 @@ use tiny_http::Method::{Get, Post};
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
     route(Get, "/ui/settings/certificates", By(Viewer, |c, r, u| run(c, r, u, show))),
-    route(Get, "/ui/settings/certificates/{deed}", By(Admin, |c, r, u| run(c, r, u, ask))),
-    route(Post, "/ui/settings/certificates/{deed}", By(Admin, |c, r, u| run(c, r, u, act))),
+    route(Get, "/ui/settings/certificates/{action}", By(Admin, |c, r, u| run(c, r, u, |at| ACTIONS.ask(at)))),
+    route(Post, "/ui/settings/certificates/{action}", By(Admin, |c, r, u| run(c, r, u, |at| ACTIONS.act(at)))),
 ];
 
 const PLACE: &str = "Settings";
@@ -29,7 +30,7 @@ const ROTATE: &str = "rotate";
 const DROP: &str = "drop-previous";
 const DONE: &[(&str, &str)] = &[
     (ROTATE, "The new authority issues from now on. Nodes fetch it with their next heartbeats."),
-    (DROP, "The authority before is not trusted any more."),
+    (DROP, "The previous authority is no longer trusted."),
 ];
 
 fn show(at: &At) -> Reply {
@@ -67,7 +68,7 @@ fn show(at: &At) -> Reply {
         parts::section("Node certificates that end next", &table),
     ]);
     let body = Html::concat(vec![
-        page!("head.html", title = "Certificates", actions = &actions(at, &view), notice = &at.notice(DONE)),
+        page!("head.html", title = "Certificates", actions = &buttons(at, &view), notice = &at.notice(DONE)),
         settings::tabs(at),
         parts::live("authority", &follows),
         parts::details("What browsers and commands are to trust, PEM", &parts::code(&view.server_ca_cert_pem)),
@@ -76,22 +77,20 @@ fn show(at: &At) -> Reply {
     at.page(PLACE, "Certificates", &body)
 }
 
-fn actions(at: &At, view: &CaView) -> Html {
+fn buttons(at: &At, view: &CaView) -> Html {
     if !at.may(Admin) {
         return Html::empty();
     }
-    match view.previous.is_some() {
-        true => parts::button(&format!("{HERE}/{DROP}"), "Drop the authority before", "danger"),
-        false => parts::button(&format!("{HERE}/{ROTATE}"), "Rotate the authority", ""),
-    }
+    let next = if view.previous.is_some() { DROP } else { ROTATE };
+    ACTIONS.buttons(HERE, |action| action.word == next)
 }
 
-/// How far the nodes are: everybody's trust must have changed before the authority before can go.
+/// How far the nodes are: everybody's trust must have changed before the previous authority can go.
 fn rotation(at: &At, view: &CaView) -> Result<Html> {
     let figures = format!("Nodes that have what they are to trust: {} of {}.", view.nodes_up_to_date, view.nodes);
     if view.nodes_up_to_date == view.nodes {
         let more = match view.previous.is_some() {
-            true => "The rotation is through: the authority before can be dropped.",
+            true => "The rotation is complete: the previous authority can be dropped.",
             false => "No rotation is under way.",
         };
         return Ok(parts::paragraph(&format!("{figures} {more}")));
@@ -113,63 +112,60 @@ fn rotation(at: &At, view: &CaView) -> Result<Html> {
     ))
 }
 
-fn deed(at: &At) -> Result<Deed> {
+/// What an admin may do with the cluster's authority.
+const ACTIONS: Actions = Actions {
+    place: PLACE,
+    word: |at| at.arg(0),
+    object: |_| Ok((String::new(), HERE.to_string())),
+    rows: &[
+        Action {
+            word: ROTATE,
+            label: "Rotate the authority",
+            is_dangerous: false,
+            effects: |at| {
+                let nodes = ca::show(at.control)?.nodes;
+                let mut effects = sentences(&["A new authority is created, and issues every certificate from now on."])?;
+                effects.push(format!("Enrolled nodes ({nodes}) fetch it with their next heartbeats; none has to join again."));
+                effects.extend(sentences(&[
+                    "The previous authority stays trusted, and vouches for this server, until you drop it.",
+                    "Join strings created earlier name the previous authority: they are valid until it is dropped.",
+                    "People and scripts that trust the authority's certificate take both from this page before you drop the old one.",
+                ])?);
+                Ok(effects)
+            },
+            fields: no_fields,
+            handler: |at| ca::rotate(at.control).map(drop),
+            leads_to: None,
+        },
+        Action {
+            word: DROP,
+            label: "Drop the previous authority",
+            is_dangerous: true,
+            effects: |at| {
+                let mut effects = sentences(&[
+                    "The previous authority is deleted, with its key, and nothing that it signed is trusted any more.",
+                    "This server shows a certificate of the new authority from now on.",
+                    "Join strings created before the rotation stop working.",
+                ])?;
+                effects.push(match waiting(at)? {
+                    0 => "Every enrolled node has the new authority already.".to_string(),
+                    1 => "1 node does not have the new authority yet; it must join again.".to_string(),
+                    n => format!("{n} nodes do not have the new authority yet; they must join again."),
+                });
+                Ok(effects)
+            },
+            fields: |at| {
+                let leave = || parts::checkbox("force", "Leave the nodes behind that do not have it.");
+                Ok(if waiting(at)? > 0 { leave() } else { Html::empty() })
+            },
+            handler: |at| ca::drop_previous(at.control, !field(&at.form(), "force").is_empty()).map(drop),
+            leads_to: None,
+        },
+    ],
+};
+
+/// Nodes that do not have the new authority yet.
+fn waiting(at: &At) -> Result<i64> {
     let view = ca::show(at.control)?;
-    let mut fields = Html::empty();
-    let (title, button, will, is_dangerous) = match at.arg(0) {
-        ROTATE => (
-            "Rotate the cluster's authority",
-            "Rotate",
-            vec![
-                "A new authority is made, and issues every certificate from now on.".to_string(),
-                format!("Enrolled nodes ({}) fetch it with their next heartbeats; none has to join again.", view.nodes),
-                "The authority before stays trusted, and vouches for this server, until you drop it.".to_string(),
-                "Join strings made before name the authority before: they hold until it is dropped.".to_string(),
-                "People and scripts that trust the authority's certificate take both from this page before you drop the old one."
-                    .to_string(),
-            ],
-            false,
-        ),
-        DROP => {
-            let waiting = view.nodes - view.nodes_up_to_date;
-            let nodes = match waiting {
-                0 => "Every enrolled node has the new authority already.".to_string(),
-                n => format!("{} not have the new authority yet; whoever is left behind must join again.", does(n)),
-            };
-            if waiting > 0 {
-                fields = parts::checkbox("force", "Leave the nodes behind that do not have it.");
-            }
-            (
-                "Drop the authority before",
-                "Drop",
-                vec![
-                    "The authority before is deleted, with its key, and nothing that it signed is trusted any more.".to_string(),
-                    "This server shows a certificate of the new authority from now on.".to_string(),
-                    "Join strings made before the rotation stop working.".to_string(),
-                    nodes,
-                ],
-                true,
-            )
-        }
-        _ => return Err(Error::not_found("Page")),
-    };
-    Ok(Deed { title: title.to_string(), will, button, is_dangerous, fields, back: HERE.to_string() })
-}
-
-/// How many nodes lack something, as a sentence begins.
-fn does(n: i64) -> String {
-    if n == 1 { "1 node does".to_string() } else { format!("{n} nodes do") }
-}
-
-fn ask(at: &At) -> Reply {
-    at.confirm(PLACE, &deed(at)?, None)
-}
-
-fn act(at: &At) -> Reply {
-    let deed = deed(at)?;
-    let (word, done) = match at.arg(0) {
-        ROTATE => (ROTATE, ca::rotate(at.control)),
-        _ => (DROP, ca::drop_previous(at.control, !field(&at.form(), "force").is_empty())),
-    };
-    at.did(PLACE, &deed, word, done.map(drop))
+    Ok(view.nodes - view.nodes_up_to_date)
 }

@@ -6,7 +6,8 @@ use crate::error::Result;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
-use crate::model::events::{Event, EventFilter, OWN_CATEGORIES};
+use crate::model::events::catalogue::Category;
+use crate::model::events::{Event, EventFilter, is_own};
 use crate::model::users::Role::Viewer;
 use crate::model::{Page, Paging, ids};
 use serde_json::Value;
@@ -51,8 +52,8 @@ fn list(at: &At) -> Reply {
         parts::with_query("/ui/events", &[("category", category), ("name", name), ("level", level), ("node", node), ("after", after)])
     };
     let mut categories = vec![("", "any")];
-    categories.extend(OWN_CATEGORIES.iter().map(|c| (*c, *c)));
-    if !category.is_empty() && !OWN_CATEGORIES.contains(&category) {
+    categories.extend(Category::WORDS.iter().map(|c| (*c, *c)));
+    if !category.is_empty() && !is_own(category) {
         // One of the operators' own.
         categories.push((category, category));
     }
@@ -63,7 +64,7 @@ fn list(at: &At) -> Reply {
         parts::field("Node", "node", node),
     ];
     let none = match found.items.is_empty() {
-        true => page!("events_none.html", text = "No event is like that."),
+        true => page!("events_none.html", text = "No events match."),
         false => Html::empty(),
     };
     let next = found.next.as_ref().map_or_else(Html::empty, |next| page!("next.html", href = &href(next)));

@@ -5,7 +5,7 @@ use crate::control::Control;
 use crate::control::access::auth;
 use crate::error::Error;
 use crate::gate::Handler::Open;
-use crate::gate::{self, Reply, Route, route};
+use crate::gate::{self, Meter, Reply, Route, route};
 use crate::html::{Html, page};
 use crate::http::{Request, Response, form};
 use crate::model::base_path;
@@ -14,8 +14,11 @@ use crate::upkeep::App;
 use tiny_http::Method::{Get, Post};
 
 /// The routes of this file.
-pub const ROUTES: &[Route] =
-    &[route(Get, "/auth/login", Open(show)), route(Post, "/auth/login", Open(sign_in)), route(Get, "/auth/logout", Open(sign_out))];
+pub const ROUTES: &[Route] = &[
+    route(Get, "/auth/login", Open(show)),
+    route(Post, "/auth/login", Open(sign_in)).meter(Meter::SignIn),
+    route(Get, "/auth/logout", Open(sign_out)),
+];
 
 fn show(app: &App, request: &Request) -> Reply {
     let query = request.query_pairs();

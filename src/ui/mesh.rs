@@ -8,6 +8,7 @@ use crate::html::{Html, page};
 use crate::json;
 use crate::model::Paging;
 use crate::model::nodes::ListedNode;
+use crate::model::status_keys;
 use std::collections::{BTreeMap, HashMap};
 
 /// Nodes that are drawn one by one. A picture of more says nothing, and the list has them all.
@@ -108,8 +109,8 @@ fn lines(control: &Control, nodes: &[ListedNode], places: &HashMap<&str, (usize,
         let node = nodes.iter().find(|n| n.id == assignment.node_id);
         let status = node.map(|n| json::kept_object(n.status.get())).unwrap_or_default();
         for (router, key, class) in [
-            (&assignment.primary_router_id, "wg_primary_tunnel", "first"),
-            (&assignment.secondary_router_id, "wg_secondary_tunnel", "second"),
+            (&assignment.primary_router_id, status_keys::WG_PRIMARY_TUNNEL, "first"),
+            (&assignment.secondary_router_id, status_keys::WG_SECONDARY_TUNNEL, "second"),
         ] {
             let Some(to) = places.get(router.as_str()) else { continue };
             let said = status.get(key).map_or("not known".to_string(), parts::value);

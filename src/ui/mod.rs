@@ -3,17 +3,20 @@
 //! A page works without scripts: actions are forms, each behind a page that says what will happen, and every form leads back with a
 //! notice. Regions marked `data-live` are fetched anew by `assets/static/app.js` when something happens.
 
+mod actions;
 pub mod api_tokens;
 pub mod assets;
 pub mod backups;
 pub mod ca;
 pub mod cluster_settings;
 mod diff;
+pub mod docs;
 pub mod events;
 pub mod join_tokens;
 mod lease_strip;
 mod load;
 pub mod login;
+mod markdown;
 mod mesh;
 mod node_room;
 pub mod node_runs;
@@ -33,7 +36,7 @@ pub mod wireguard;
 
 use crate::clock;
 use crate::control::Control;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::gate::{self, Refusal, Reply};
 use crate::html::{Html, page};
 use crate::http::{Request, Response, form};
@@ -56,6 +59,7 @@ const PLACES: &[(&str, &str)] = &[
     ("WireGuard", "/ui/wireguard"),
     ("Support", "/ui/support"),
     ("Settings", "/ui/settings"),
+    ("Docs", "/ui/docs"),
 ];
 
 /// A request by somebody who is signed in, on its way to a page.
@@ -206,47 +210,6 @@ impl At<'_> {
         let body = page!("problem.html", title = title, text = &text);
         self.framed(Page { status, place: "", title, head: Html::empty(), body: &body })
     }
-
-    /// The page that says what an action will do, and asks for it.
-    fn confirm(&self, place: &'static str, deed: &Deed, failed: Option<&Error>) -> Reply {
-        let above = failed.map_or_else(Html::empty, |e| notice("bad", &e.detail()));
-        let will = deed.will.iter().map(|sentence| Html::text(sentence)).collect();
-        let body = page!(
-            "confirm.html",
-            title = &deed.title,
-            notice = &above,
-            action = &self.request.path,
-            csrf = &self.csrf(),
-            will = &parts::items_of(will),
-            fields = &deed.fields,
-            kind = if deed.is_dangerous { "danger" } else { "" },
-            button = deed.button,
-            back = &deed.back,
-        );
-        self.framed(Page { status: failed.map_or(200, Error::status), place, title: &deed.title, head: Html::empty(), body: &body })
-    }
-
-    /// Back to where an action was asked for, with what it did; or its page again, with what went wrong.
-    fn did(&self, place: &'static str, deed: &Deed, word: &str, done: Result<()>) -> Reply {
-        match done {
-            Ok(()) => Ok(back_to(&deed.back, word)),
-            Err(e @ Error::Fault(_)) => Err(e),
-            Err(e) => self.confirm(place, deed, Some(&e)),
-        }
-    }
-}
-
-/// An action that somebody is asked to confirm.
-struct Deed {
-    title: String,
-    /// What will happen, a sentence each.
-    will: Vec<String>,
-    button: &'static str,
-    is_dangerous: bool,
-    /// What it wants to know.
-    fields: Html,
-    /// Where to afterwards.
-    back: String,
 }
 
 /// To a page that says what was done.

@@ -10,6 +10,7 @@ use crate::http::fields::Fields;
 use crate::inputs::capacity;
 use crate::model::capacity::{Room, room};
 use crate::model::nodes::{Node, NodeChange};
+use crate::model::status_keys;
 use crate::model::users::Role::Operator;
 use serde_json::{Map, Value, json};
 
@@ -23,7 +24,7 @@ const FIELDS: &[(&str, &str)] = &[
 
 /// What replicas may take, and what is kept from them.
 pub(super) fn fact(node: &Node) -> Html {
-    let (cpu, memory) = room(node.status.get("capacity"), node.capacity, node.reserved);
+    let (cpu, memory) = room(node.status.get(status_keys::CAPACITY), node.capacity, node.reserved);
     let line = |room: Option<Room>, unit: &str| room.map(|r| format!("{} of {} {unit}", r.free(), r.total));
     let lines: Vec<String> = [line(cpu, "CPU millis"), line(memory, "MB of memory")].into_iter().flatten().collect();
     parts::text(&if lines.is_empty() { "not known: nothing is checked".to_string() } else { lines.join(", ") })

@@ -1,10 +1,11 @@
 //! A node whose identity two machines have: on its page, and the choice of which one stays.
 
-use super::{At, Deed, notice, parts, run};
+use super::actions::{Action, Actions, no_fields};
+use super::{At, notice, parts, run};
 use crate::control::fleet::node_runs;
 use crate::error::{Error, Result};
 use crate::gate::Handler::By;
-use crate::gate::{Reply, Route, route};
+use crate::gate::{Route, route};
 use crate::html::Html;
 use crate::model::node_runs::Holder;
 use crate::model::users::Role::Operator;
@@ -12,8 +13,8 @@ use tiny_http::Method::{Get, Post};
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Get, "/ui/nodes/{node_id}/keep-run/{run}", By(Operator, |c, r, u| run(c, r, u, ask))),
-    route(Post, "/ui/nodes/{node_id}/keep-run/{run}", By(Operator, |c, r, u| run(c, r, u, keep))),
+    route(Get, "/ui/nodes/{node_id}/keep-run/{run}", By(Operator, |c, r, u| run(c, r, u, |at| ACTIONS.ask(at)))),
+    route(Post, "/ui/nodes/{node_id}/keep-run/{run}", By(Operator, |c, r, u| run(c, r, u, |at| ACTIONS.act(at)))),
 ];
 
 const PLACE: &str = "Nodes";
@@ -44,31 +45,35 @@ pub(super) fn section(at: &At, node_id: &str) -> Html {
     parts::section("Two machines with one identity", &Html::concat(vec![said, table]))
 }
 
-fn deed(at: &At) -> Result<Deed> {
-    let (node_id, run_id) = (at.arg(0), at.arg(1));
-    let conflict = node_runs::show(at.control, node_id)?.ok_or_else(|| Error::not_found("Page"))?;
-    let mut all = conflict.refused.iter().chain([&conflict.kept]);
-    let chosen = all.find(|holder| holder.run.id == run_id).ok_or_else(|| Error::not_found("Page"))?;
-    let will = vec![
-        format!("Heartbeats of the run {run_id}, from {}, are accepted.", chosen.address),
-        "Those of the other machines with this identity are refused; their agents go on asking and say so in their logs.".to_string(),
-    ];
-    Ok(Deed {
-        title: format!("Keep this one: {node_id}"),
-        will,
-        button: "Keep this one",
+/// The choice of a machine.
+const ACTIONS: Actions = Actions {
+    place: PLACE,
+    word: |_| DONE,
+    object: |at| {
+        holder(at)?;
+        Ok((at.arg(0).to_string(), parts::path("nodes", at.arg(0))))
+    },
+    rows: &[Action {
+        word: DONE,
+        label: "Keep this one",
         is_dangerous: true,
-        fields: Html::empty(),
-        back: parts::path("nodes", node_id),
-    })
-}
+        effects: |at| {
+            let chosen = holder(at)?;
+            Ok(vec![
+                format!("Heartbeats of the run {}, from {}, are accepted.", chosen.run.id, chosen.address),
+                "Those of the other machines with this identity are refused; their agents keep trying and say so in their logs."
+                    .to_string(),
+            ])
+        },
+        fields: no_fields,
+        handler: |at| node_runs::keep(at.control, at.arg(0).to_string(), at.arg(1).to_string()).map(drop),
+        leads_to: None,
+    }],
+};
 
-fn ask(at: &At) -> Reply {
-    at.confirm(PLACE, &deed(at)?, None)
-}
-
-fn keep(at: &At) -> Reply {
-    let deed = deed(at)?;
-    let done = node_runs::keep(at.control, at.arg(0).to_string(), at.arg(1).to_string());
-    at.did(PLACE, &deed, DONE, done.map(drop))
+/// The machine that a path names.
+fn holder(at: &At) -> Result<Holder> {
+    let conflict = node_runs::show(at.control, at.arg(0))?.ok_or_else(|| Error::not_found("Page"))?;
+    let mut all = conflict.refused.into_iter().chain([conflict.kept]);
+    all.find(|holder| holder.run.id == at.arg(1)).ok_or_else(|| Error::not_found("Page"))
 }

@@ -1,6 +1,7 @@
 //! Nodes: the list, a page for each, and what an operator may do with one.
 
-use super::{At, Deed, ROWS_MAX, back_to, events, field, lease_strip, load, node_room, node_runs, notice, parts, run};
+use super::actions::{Action, Actions, no_fields};
+use super::{At, ROWS_MAX, back_to, events, field, lease_strip, load, node_room, node_runs, notice, parts, run};
 use crate::clock;
 use crate::control::Control;
 use crate::control::fleet::{lookalikes, nodes};
@@ -15,6 +16,7 @@ use crate::json;
 use crate::model::events::EventFilter;
 use crate::model::leases::LeaseState;
 use crate::model::nodes::{ListedNode, Node, NodeChange, NodeFilter};
+use crate::model::status_keys;
 use crate::model::users::Role::{Admin, Operator, Viewer};
 use crate::model::{Object, Paging};
 use serde_json::{Value, json};
@@ -32,8 +34,8 @@ pub const ROUTES: &[Route] = &[
     route(Get, "/ui/nodes/{node_id}", By(Viewer, |c, r, u| run(c, r, u, show))),
     route(Post, "/ui/nodes/{node_id}/labels", By(Operator, |c, r, u| run(c, r, u, set_labels))),
     route(Post, "/ui/nodes/{node_id}/room", By(Operator, |c, r, u| run(c, r, u, node_room::save))),
-    route(Get, "/ui/nodes/{node_id}/{deed}", By(Operator, |c, r, u| run(c, r, u, ask))),
-    route(Post, "/ui/nodes/{node_id}/{deed}", By(Operator, |c, r, u| run(c, r, u, act))),
+    route(Get, "/ui/nodes/{node_id}/{action}", By(Operator, |c, r, u| run(c, r, u, |at| ACTIONS.ask(at)))),
+    route(Post, "/ui/nodes/{node_id}/{action}", By(Operator, |c, r, u| run(c, r, u, |at| ACTIONS.act(at)))),
 ];
 
 const PLACE: &str = "Nodes";
@@ -92,7 +94,7 @@ fn list(at: &At) -> Reply {
     heads.extend(parts::heads(&["~Mesh address", "~Labels"]));
     let filtered = [role, state, label, text].iter().any(|f| !f.is_empty());
     let table = match (found.is_empty(), filtered) {
-        (true, true) => parts::hint("No node is like that."),
+        (true, true) => parts::hint("No nodes match."),
         (true, false) => parts::empty("No nodes yet. Make a join string for the first machine:", "uptimemesh create-token --role worker"),
         _ => parts::table("Nodes", &heads, rows),
     };
@@ -150,11 +152,11 @@ fn row(node: &ListedNode, lease: LeaseState, has_two_holders: bool) -> Vec<Html>
 /// What beside the lease matters of a node.
 fn marks(status: &Object) -> Vec<Html> {
     let is = |key: &str, value: bool| status.get(key) == Some(&Value::Bool(value));
-    let mark = if is("draining", true) {
+    let mark = if is(status_keys::DRAINING, true) {
         Some("draining")
-    } else if is("schedulable", false) {
+    } else if is(status_keys::SCHEDULABLE, false) {
         Some("cordoned")
-    } else if is("ready", false) {
+    } else if is(status_keys::READY, false) {
         Some("degraded")
     } else {
         None
@@ -187,7 +189,9 @@ pub(super) fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -
         ("Certificate ends", node.identity_expires_at.map_or_else(|| parts::text("none"), parts::time)),
         ("Known since", parts::time(node.created_at)),
     ]);
-    for (key, name) in [("reboot_requested_at", "Reboot asked for"), ("wg_key_rotation_requested_at", "New keys asked for")] {
+    for (key, name) in
+        [(status_keys::REBOOT_REQUESTED_AT, "Reboot asked for"), (status_keys::WG_KEY_ROTATION_REQUESTED_AT, "New keys asked for")]
+    {
         if let Some(at) = node.status.get(key).and_then(Value::as_str).and_then(clock::Timestamp::parse) {
             facts.push((name, parts::time(at)));
         }
@@ -227,7 +231,7 @@ pub(super) fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -
         false => parts::code(&text),
     };
     let body = Html::concat(vec![
-        page!("head.html", title = &node.name, actions = &actions(at, &node), notice = above),
+        page!("head.html", title = &node.name, actions = &buttons(at, &node), notice = above),
         follows,
         parts::section("Labels", &labels),
         node_room::form(at, &node, &tag),
@@ -241,16 +245,17 @@ fn machine(status: &Object) -> Vec<(&'static str, Html)> {
     let text = |key: &str| status.get(key).and_then(Value::as_str).unwrap_or_default();
     let number = |key: &str| status.get(key).and_then(Value::as_f64);
     let mut facts = Vec::new();
-    let system: Vec<&str> = [text("architecture"), text("kernel")].into_iter().filter(|t| !t.is_empty()).collect();
+    let system: Vec<&str> = [text(status_keys::ARCHITECTURE), text(status_keys::KERNEL)].into_iter().filter(|t| !t.is_empty()).collect();
     if !system.is_empty() {
         facts.push(("Machine", parts::text(&system.join(", "))));
     }
-    if let Some(load) = number("load_1m") {
+    if let Some(load) = number(status_keys::LOAD_1M) {
         facts.push(("Load", parts::text(&format!("{load:.2} over the last minute"))));
     }
-    for (name, available, total) in
-        [("Memory", "memory_available_bytes", "memory_total_bytes"), ("Disk", "disk_available_bytes", "disk_total_bytes")]
-    {
+    for (name, available, total) in [
+        ("Memory", status_keys::MEMORY_AVAILABLE_BYTES, status_keys::MEMORY_TOTAL_BYTES),
+        ("Disk", status_keys::DISK_AVAILABLE_BYTES, status_keys::DISK_TOTAL_BYTES),
+    ] {
         match (number(available), number(total)) {
             (Some(free), Some(all)) => facts.push((name, parts::text(&format!("{} of {} available", parts::size(free), parts::size(all))))),
             (Some(free), None) => facts.push((name, parts::text(&format!("{} available", parts::size(free))))),
@@ -263,7 +268,7 @@ fn machine(status: &Object) -> Vec<(&'static str, Html)> {
 
 /// How far a drain is.
 fn drain(node: &Node, left: u64) -> Html {
-    if node.status.get("draining") != Some(&Value::Bool(true)) {
+    if node.status.get(status_keys::DRAINING) != Some(&Value::Bool(true)) {
         return Html::empty();
     }
     let text = match left {
@@ -274,124 +279,142 @@ fn drain(node: &Node, left: u64) -> Html {
     page!("progress.html", max = &max.to_string(), value = &done.to_string(), text = &text)
 }
 
-fn actions(at: &At, node: &Node) -> Html {
+fn buttons(at: &At, node: &Node) -> Html {
     if !at.may(Operator) {
         return Html::empty();
     }
     let is = |key: &str, value: bool| node.status.get(key) == Some(&Value::Bool(value));
-    let closed = is("schedulable", false) || is("draining", true);
-    let shown = DEEDS.iter().filter(|deed| match deed.word {
-        "uncordon" => closed,
-        "cordon" => !closed,
-        "drain" => !is("draining", true),
+    let closed = is(status_keys::SCHEDULABLE, false) || is(status_keys::DRAINING, true);
+    ACTIONS.buttons(&parts::path("nodes", &node.id), |action| match action.word {
+        UNCORDON => closed,
+        CORDON => !closed,
+        DRAIN => !is(status_keys::DRAINING, true),
         _ => true,
-    });
-    let path = parts::path("nodes", &node.id);
-    let button =
-        |deed: &NodeDeed| parts::button(&format!("{path}/{}", deed.word), deed.button, if deed.is_dangerous { "danger" } else { "" });
-    Html::concat(shown.map(button).collect())
+    })
 }
 
-type Act = fn(&Control, String, Condition) -> Result<Versioned<Node>>;
+const CORDON: &str = "cordon";
+const UNCORDON: &str = "uncordon";
+const DRAIN: &str = "drain";
 
 /// What an operator may do with a node.
-struct NodeDeed {
-    word: &'static str,
-    button: &'static str,
-    will: &'static [&'static str],
-    is_dangerous: bool,
-    /// What is called; deleting is another thing.
-    act: Option<Act>,
+const ACTIONS: Actions = Actions {
+    place: PLACE,
+    word: |at| at.arg(1),
+    object: |at| {
+        let node = nodes::show(at.control, at.arg(0))?.object;
+        Ok((node.name, parts::path("nodes", &node.id)))
+    },
+    rows: &[
+        Action {
+            word: CORDON,
+            label: "Cordon",
+            is_dangerous: false,
+            effects: |at| effects(at, &["No new replica is placed on this node.", "Replicas that run there move to other nodes that fit."]),
+            fields: no_fields,
+            handler: |at| mark(at, nodes::cordon),
+            leads_to: None,
+        },
+        Action {
+            word: UNCORDON,
+            label: "Uncordon",
+            is_dangerous: false,
+            effects: |at| {
+                effects(at, &["The node may take replicas again.", "A drain ends where it is; what has moved away stays where it went."])
+            },
+            fields: no_fields,
+            handler: |at| mark(at, nodes::uncordon),
+            leads_to: None,
+        },
+        Action {
+            word: DRAIN,
+            label: "Drain",
+            is_dangerous: false,
+            effects: |at| {
+                effects(
+                    at,
+                    &[
+                        "No new replica is placed on this node.",
+                        "Its replicas move away step by step, as many at once as their service's max_unavailable allows.",
+                        "A replica that fits nowhere else stays, and the node's page says so.",
+                    ],
+                )
+            },
+            fields: no_fields,
+            handler: |at| mark(at, nodes::drain),
+            leads_to: None,
+        },
+        Action {
+            word: "reboot-marker",
+            label: "Request a reboot",
+            is_dangerous: false,
+            effects: |at| {
+                effects(
+                    at,
+                    &[
+                        "The node's status says that a reboot is requested.",
+                        "This server reboots nothing; the operator of the machine does it.",
+                    ],
+                )
+            },
+            fields: no_fields,
+            handler: |at| mark(at, nodes::mark_reboot),
+            leads_to: None,
+        },
+        Action {
+            word: "rotate-wg-keys",
+            label: "Rotate WireGuard keys",
+            is_dangerous: false,
+            effects: |at| {
+                effects(
+                    at,
+                    &["The node's status requests new WireGuard keys.", "Its tunnels are interrupted for a moment when it creates them."],
+                )
+            },
+            fields: no_fields,
+            handler: |at| mark(at, nodes::rotate_wg_keys),
+            leads_to: None,
+        },
+        Action {
+            word: "delete",
+            label: "Delete",
+            is_dangerous: true,
+            effects: |at| {
+                effects(
+                    at,
+                    &[
+                        "The node is forgotten, and its identity is revoked at once: its heartbeats are refused from now on.",
+                        "To come back it must join again, with a new join string.",
+                    ],
+                )
+            },
+            fields: |_| {
+                let what = "Delete it although replicas or router assignments name it; those assignments go too.";
+                Ok(parts::checkbox("force", what))
+            },
+            handler: |at| {
+                let force = !field(&at.form(), "force").is_empty();
+                nodes::delete(at.control, at.arg(0).to_string(), Condition::default(), force)
+            },
+            leads_to: Some("/ui/nodes"),
+        },
+    ],
+};
+
+fn mark(at: &At, mark: fn(&Control, String, Condition) -> Result<Versioned<Node>>) -> Result<()> {
+    mark(at.control, at.arg(0).to_string(), Condition::default()).map(drop)
 }
 
-const DEEDS: &[NodeDeed] = &[
-    NodeDeed {
-        word: "cordon",
-        button: "Cordon",
-        will: &["No new replica is placed on this node.", "Replicas that run there move to other nodes that fit."],
-        is_dangerous: false,
-        act: Some(nodes::cordon),
-    },
-    NodeDeed {
-        word: "uncordon",
-        button: "Uncordon",
-        will: &["The node may take replicas again.", "A drain ends where it is; what has moved away stays where it went."],
-        is_dangerous: false,
-        act: Some(nodes::uncordon),
-    },
-    NodeDeed {
-        word: "drain",
-        button: "Drain",
-        will: &[
-            "No new replica is placed on this node.",
-            "Its replicas move away step by step, as many at once as their service's max_unavailable allows.",
-            "A replica that fits nowhere else stays, and the node's page says so.",
-        ],
-        is_dangerous: false,
-        act: Some(nodes::drain),
-    },
-    NodeDeed {
-        word: "reboot-marker",
-        button: "Ask for a reboot",
-        will: &[
-            "The node's status says that a reboot is asked for.",
-            "Nothing is rebooted by this server; whoever looks after the machine does it.",
-        ],
-        is_dangerous: false,
-        act: Some(nodes::mark_reboot),
-    },
-    NodeDeed {
-        word: "rotate-wg-keys",
-        button: "Rotate WireGuard keys",
-        will: &["The node's status asks for new WireGuard keys.", "Its tunnels are interrupted for a moment when it makes them."],
-        is_dangerous: false,
-        act: Some(nodes::rotate_wg_keys),
-    },
-    NodeDeed {
-        word: "delete",
-        button: "Delete",
-        will: &[
-            "The node is forgotten, and its identity is revoked at once: its heartbeats are refused from now on.",
-            "To come back it must join again, with a new join string.",
-        ],
-        is_dangerous: true,
-        act: None,
-    },
-];
-
-/// The node and the action that a path names.
-fn deed(at: &At) -> Result<(Deed, &'static NodeDeed, Node)> {
-    let found = DEEDS.iter().find(|deed| deed.word == at.arg(1)).ok_or_else(|| Error::not_found("Page"))?;
-    let node = nodes::show(at.control, at.arg(0))?.object;
-    let placed = replicas::list(at.control, &Paging::first(1), None, Some(&node.id))?.total;
-    let mut will: Vec<String> = found.will.iter().map(ToString::to_string).collect();
-    will.push(match placed {
+/// Effects of an action, with how many replicas they concern.
+fn effects(at: &At, effects: &[&str]) -> Result<Vec<String>> {
+    let placed = replicas::list(at.control, &Paging::first(1), None, Some(at.arg(0)))?.total;
+    let mut effects: Vec<String> = effects.iter().map(ToString::to_string).collect();
+    effects.push(match placed {
         0 => "No replicas are placed there now.".to_string(),
-        n => format!("{} placed there now.", if n == 1 { "1 replica is".to_string() } else { format!("{n} replicas are") }),
+        1 => "1 replica is placed there now.".to_string(),
+        n => format!("{n} replicas are placed there now."),
     });
-    let fields = match found.act {
-        None => parts::checkbox("force", "Delete it although replicas or router assignments name it; those assignments go too."),
-        Some(_) => Html::empty(),
-    };
-    let back = if found.act.is_some() { parts::path("nodes", &node.id) } else { "/ui/nodes".to_string() };
-    let title = format!("{}: {}", found.button, node.name);
-    Ok((Deed { title, will, button: found.button, is_dangerous: found.is_dangerous, fields, back }, found, node))
-}
-
-fn ask(at: &At) -> Reply {
-    let (mut deed, _, node) = deed(at)?;
-    deed.back = parts::path("nodes", &node.id);
-    at.confirm(PLACE, &deed, None)
-}
-
-fn act(at: &At) -> Reply {
-    let (deed, found, node) = deed(at)?;
-    let done = match found.act {
-        Some(act) => act(at.control, node.id, Condition::default()).map(drop),
-        None if found.word == "delete" => nodes::delete(at.control, node.id, Condition::default(), !field(&at.form(), "force").is_empty()),
-        None => return Err(Error::not_found("Page")),
-    };
-    at.did(PLACE, &deed, found.word, done)
+    Ok(effects)
 }
 
 fn set_labels(at: &At) -> Reply {
@@ -414,7 +437,7 @@ fn read_labels(text: &str) -> Result<BTreeMap<String, String>> {
     let mut labels = Object::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let Some((key, value)) = line.split_once('=') else {
-            return Err(Error::Malformed(format!("This line is no key=value: {line}")));
+            return Err(Error::Malformed(format!("Expected key=value, got: {line}")));
         };
         labels.insert(key.trim().to_string(), value.trim().into());
     }

@@ -65,7 +65,7 @@ fn attention(lines: &[Attention]) -> Html {
         page!("attention.html", kind = line.kind, what = line.what, href = &href(&line.subject), text = &line.name, more = &more)
     };
     if lines.is_empty() {
-        return parts::hint("Nothing. Everything that is known is well.");
+        return parts::hint("No known problems.");
     }
     parts::list(lines.iter().map(row).collect())
 }

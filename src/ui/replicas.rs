@@ -1,6 +1,7 @@
 //! Replicas: the list, a page for each, and what an operator may do with one.
 
-use super::{At, Deed, ROWS_MAX, field, parts, run};
+use super::actions::{Action, Actions, no_fields, sentences};
+use super::{At, ROWS_MAX, field, parts, run};
 use crate::control::versions::Condition;
 use crate::control::work::{endpoints, replicas};
 use crate::error::{Error, Result};
@@ -8,7 +9,7 @@ use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
 use crate::json;
-use crate::model::replicas::{ListedReplica, Replica};
+use crate::model::replicas::ListedReplica;
 use crate::model::users::Role::{Operator, Viewer};
 use crate::model::{Object, Paging, ids};
 use serde_json::Value;
@@ -25,16 +26,16 @@ const SNAPSHOT_CHARS_MAX: usize = 128;
 pub const ROUTES: &[Route] = &[
     route(Get, "/ui/replicas", By(Viewer, |c, r, u| run(c, r, u, list))),
     route(Get, "/ui/replicas/{replica_id}", By(Viewer, |c, r, u| run(c, r, u, show))),
-    route(Get, "/ui/replicas/{replica_id}/{deed}", By(Operator, |c, r, u| run(c, r, u, ask))),
-    route(Post, "/ui/replicas/{replica_id}/{deed}", By(Operator, |c, r, u| run(c, r, u, act))),
+    route(Get, "/ui/replicas/{replica_id}/{action}", By(Operator, |c, r, u| run(c, r, u, |at| ACTIONS.ask(at)))),
+    route(Post, "/ui/replicas/{replica_id}/{action}", By(Operator, |c, r, u| run(c, r, u, |at| ACTIONS.act(at)))),
 ];
 
 const PLACE: &str = "Replicas";
 const DONE: &[(&str, &str)] = &[
     ("move", "The replica is placed on the other node."),
-    ("restart", "The replica is asked to start anew."),
-    ("snapshot", "A snapshot of its data is asked for."),
-    ("restore", "Its data is asked to be put back."),
+    ("restart", "Restart requested."),
+    ("snapshot", "Snapshot requested."),
+    ("restore", "Restore requested."),
     ("delete", "The replica is deleted."),
 ];
 
@@ -121,7 +122,7 @@ fn list(at: &At) -> Reply {
     };
     let filtered = [service, node, state, text].iter().any(|f| !f.is_empty());
     let table = match (found.is_empty(), filtered) {
-        (true, true) => parts::hint("No replica is like that."),
+        (true, true) => parts::hint("No replicas match."),
         (true, false) => parts::empty("No replicas yet: the scheduler makes them for services.", "uptimemesh service apply -f web.json"),
         _ => parts::table("Replicas", &parts::heads(&["Replica", "Service", "Node", "State", "~Changed"]), shown.iter().map(row).collect()),
     };
@@ -185,11 +186,7 @@ fn show(at: &At) -> Reply {
         false => parts::table("Endpoints", &parts::heads(&["Address", "State", "Checked"]), found.iter().map(row).collect()),
     };
     let path = parts::path("replicas", &replica.id);
-    let button = |(word, label, kind): &(&str, &str, &str)| parts::button(&format!("{path}/{word}"), label, kind);
-    let actions = match at.may(Operator) {
-        true => Html::concat(DEEDS.iter().map(button).collect()),
-        false => Html::empty(),
-    };
+    let actions = if at.may(Operator) { ACTIONS.buttons(&path, |_| true) } else { Html::empty() };
     let follows = Html::concat(vec![
         parts::facts(facts),
         parts::section("Endpoints", &reached),
@@ -202,78 +199,86 @@ fn show(at: &At) -> Reply {
     at.page(PLACE, &replica.id, &body)
 }
 
-/// Word, button and kind of what an operator may do with a replica.
-const DEEDS: &[(&str, &str, &str)] = &[
-    ("move", "Move", ""),
-    ("restart", "Restart", ""),
-    ("snapshot", "Snapshot", ""),
-    ("restore", "Restore", ""),
-    ("delete", "Delete", "danger"),
-];
+const AGENTS: &str = "This server records the request; the agent of the replica carries it out.";
 
-fn deed(at: &At) -> Result<(Deed, &'static str, Replica)> {
-    let (word, button, kind) = DEEDS.iter().find(|(word, ..)| *word == at.arg(1)).ok_or_else(|| Error::not_found("Page"))?;
-    let replica = replicas::show(at.control, at.arg(0))?.object;
+/// What an operator may do with a replica.
+const ACTIONS: Actions = Actions {
+    place: PLACE,
+    word: |at| at.arg(1),
+    object: |at| {
+        let replica = replicas::show(at.control, at.arg(0))?.object;
+        let path = parts::path("replicas", &replica.id);
+        Ok((replica.id, path))
+    },
+    rows: &[
+        Action {
+            word: "move",
+            label: "Move",
+            is_dangerous: false,
+            effects: |_| {
+                sentences(&[
+                    "The replica is placed on the node that you name, even if the scheduler would not have chosen it.",
+                    "Its marks of sickness are cleared.",
+                    "The scheduler may move it again where its rules require that.",
+                ])
+            },
+            fields: |at| Ok(parts::field("To the node of this id", "target_node_id", field(&at.form(), "target_node_id"))),
+            handler: |at| {
+                let target = field(&at.form(), "target_node_id").trim().to_string();
+                replicas::place(at.control, at.arg(0).to_string(), Condition::default(), target, &at.user.name).map(drop)
+            },
+            leads_to: None,
+        },
+        Action {
+            word: "restart",
+            label: "Restart",
+            is_dangerous: false,
+            effects: |_| sentences(&["A restart of the replica is requested.", AGENTS]),
+            fields: no_fields,
+            handler: |at| replicas::restart(at.control, at.arg(0).to_string(), Condition::default()).map(drop),
+            leads_to: None,
+        },
+        Action {
+            word: "snapshot",
+            label: "Snapshot",
+            is_dangerous: false,
+            effects: |_| sentences(&["A snapshot of the replica's data is requested.", AGENTS]),
+            fields: no_fields,
+            handler: |at| replicas::snapshot(at.control, at.arg(0).to_string(), Condition::default()).map(drop),
+            leads_to: None,
+        },
+        Action {
+            word: "restore",
+            label: "Restore",
+            is_dangerous: true,
+            effects: |_| sentences(&["The replica's data is replaced by that of a snapshot: what was written since is lost.", AGENTS]),
+            fields: |at| Ok(parts::field("Snapshot (the newest, where it is empty)", "snapshot_id", field(&at.form(), "snapshot_id"))),
+            handler: restore,
+            leads_to: None,
+        },
+        Action {
+            word: "delete",
+            label: "Delete",
+            is_dangerous: true,
+            effects: |_| {
+                sentences(&[
+                    "The replica and its endpoints are forgotten.",
+                    "The scheduler creates another if the service wants as many as there are now.",
+                ])
+            },
+            fields: no_fields,
+            handler: |at| replicas::delete(at.control, at.arg(0).to_string(), Condition::default()),
+            leads_to: Some("/ui/replicas"),
+        },
+    ],
+};
+
+fn restore(at: &At) -> Result<()> {
     let form = at.form();
-    let agents = "This server records the request; whoever runs the replicas carries it out.";
-    let will: &[&str] = match *word {
-        "move" => &[
-            "The replica is placed on the node that you name, whether the scheduler would have chosen it or not.",
-            "Marks that it is not well are taken away.",
-            "The scheduler may move it again where its rules ask for that.",
-        ],
-        "restart" => &["The replica is asked to start anew.", agents],
-        "snapshot" => &["A snapshot of the replica's data is asked for.", agents],
-        "restore" => &["The replica's data is replaced by that of a snapshot: what was written since is lost.", agents],
-        "delete" => &[
-            "The replica and its endpoints are forgotten.",
-            "The scheduler makes another where the service wants as many as there are now.",
-        ],
-        _ => return Err(Error::not_found("Page")),
-    };
-    let fields = match *word {
-        "move" => parts::field("To the node of this id", "target_node_id", field(&form, "target_node_id")),
-        "restore" => parts::field("Snapshot (the newest, where it is empty)", "snapshot_id", field(&form, "snapshot_id")),
-        _ => Html::empty(),
-    };
-    let deed = Deed {
-        title: format!("{button}: {}", replica.id),
-        will: will.iter().map(ToString::to_string).collect(),
-        button,
-        is_dangerous: *kind == "danger" || *word == "restore",
-        fields,
-        back: parts::path("replicas", &replica.id),
-    };
-    Ok((deed, word, replica))
-}
-
-fn ask(at: &At) -> Reply {
-    at.confirm(PLACE, &deed(at)?.0, None)
-}
-
-fn act(at: &At) -> Reply {
-    let (mut deed, word, replica) = deed(at)?;
-    let form = at.form();
-    let (id, any) = (replica.id, Condition::default());
-    let done = match word {
-        "move" => {
-            let target = field(&form, "target_node_id").trim().to_string();
-            replicas::place(at.control, id, any, target, &at.user.name).map(drop)
-        }
-        "restart" => replicas::restart(at.control, id, any).map(drop),
-        "snapshot" => replicas::snapshot(at.control, id, any).map(drop),
-        "restore" => {
-            let snapshot = field(&form, "snapshot_id").trim();
-            match snapshot.chars().count() > SNAPSHOT_CHARS_MAX || snapshot.chars().any(char::is_control) {
-                true => Err(Error::Malformed("This is no id of a snapshot.".to_string())),
-                false => replicas::restore(at.control, id, any, (!snapshot.is_empty()).then(|| snapshot.to_string())).map(drop),
-            }
-        }
-        "delete" => replicas::delete(at.control, id, any),
-        _ => return Err(Error::not_found("Page")),
-    };
-    if word == "delete" && done.is_ok() {
-        deed.back = "/ui/replicas".to_string();
+    let snapshot = field(&form, "snapshot_id").trim();
+    if snapshot.chars().count() > SNAPSHOT_CHARS_MAX || snapshot.chars().any(char::is_control) {
+        return Err(Error::Malformed("This is not the id of a snapshot.".to_string()));
     }
-    at.did(PLACE, &deed, word, done)
+    let snapshot = (!snapshot.is_empty()).then(|| snapshot.to_string());
+    replicas::restore(at.control, at.arg(0).to_string(), Condition::default(), snapshot).map(drop)
 }

@@ -1,9 +1,9 @@
 //! The scheduler: what it would do and why, doing it, and what holds it.
 
-use super::{At, Deed, back_to, field, notice, parts, run};
+use super::actions::{self, Actions, no_fields};
+use super::{At, back_to, field, notice, parts, run};
 use crate::control::settings;
 use crate::control::versions::Condition;
-use crate::error::{Error, Result};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
@@ -17,8 +17,8 @@ use tiny_http::Method::{Get, Post};
 pub const ROUTES: &[Route] = &[
     route(Get, "/ui/scheduler", By(Viewer, |c, r, u| run(c, r, u, show))),
     route(Post, "/ui/scheduler/mode", By(Admin, |c, r, u| run(c, r, u, set_mode))),
-    route(Get, "/ui/scheduler/apply/{scope}", By(Operator, |c, r, u| run(c, r, u, ask))),
-    route(Post, "/ui/scheduler/apply/{scope}", By(Operator, |c, r, u| run(c, r, u, apply))),
+    route(Get, "/ui/scheduler/apply/{scope}", By(Operator, |c, r, u| run(c, r, u, |at| APPLICATIONS.ask(at)))),
+    route(Post, "/ui/scheduler/apply/{scope}", By(Operator, |c, r, u| run(c, r, u, |at| APPLICATIONS.act(at)))),
 ];
 
 const PLACE: &str = "Scheduler";
@@ -29,8 +29,12 @@ const MOVES_MAX: usize = 20;
 /// What stands in the path for all services, and for a rebalance: no id begins with a hyphen.
 const ALL: &str = "-all";
 const REBALANCE: &str = "-rebalance";
-const DONE: &[(&str, &str)] =
-    &[("apply", "The plan is applied."), ("rebalance", "The moves are made."), ("mode", "The scheduler's mode is set.")];
+const DONE: &[(&str, &str)] = &[
+    ("apply", "The plan is applied."),
+    ("apply-all", "The plans are applied."),
+    ("rebalance", "The moves are made."),
+    ("mode", "The scheduler's mode is set."),
+];
 /// Modes, and what they mean.
 const MODES: &[(&str, &str)] =
     &[("auto", "auto: acts when something changes"), ("manual", "manual: acts only when asked"), ("paused", "paused: refuses to act")];
@@ -156,24 +160,62 @@ fn set_mode(at: &At) -> Reply {
     Ok(back_to("/ui/scheduler", "mode"))
 }
 
-fn deed(at: &At) -> Result<Deed> {
-    let back = "/ui/scheduler".to_string();
-    let (title, plans, button) = match at.arg(0) {
-        ALL => ("Apply the plans of all services".to_string(), at.app.scheduler.plan_all(at.control)?.plans().results.clone(), "Apply all"),
-        REBALANCE => ("Rebalance".to_string(), at.app.scheduler.plan_rebalance(at.control, MOVES_MAX)?.results, "Rebalance"),
-        id => (format!("Apply the plan of {id}"), vec![at.app.scheduler.plan_one(at.control, id)?], "Apply"),
-    };
-    let mut will: Vec<String> = plans.iter().flat_map(|p| p.actions.iter().map(sentence)).collect();
-    let hidden = will.len().saturating_sub(ACTIONS_MAX);
-    will.truncate(ACTIONS_MAX);
+/// Plans that are applied from here.
+const APPLICATIONS: Actions = Actions {
+    place: PLACE,
+    word: |at| match at.arg(0) {
+        ALL => "apply-all",
+        REBALANCE => "rebalance",
+        _ => "apply",
+    },
+    object: |at| {
+        let service = if matches!(at.arg(0), ALL | REBALANCE) { "" } else { at.arg(0) };
+        Ok((service.to_string(), "/ui/scheduler".to_string()))
+    },
+    rows: &[
+        actions::Action {
+            word: "apply-all",
+            label: "Apply all",
+            is_dangerous: false,
+            effects: |at| Ok(effects(&at.app.scheduler.plan_all(at.control)?.plans().results)),
+            fields: no_fields,
+            handler: |at| at.app.scheduler.reconcile_all(at.control, &at.user.name).map(drop),
+            leads_to: None,
+        },
+        actions::Action {
+            word: "rebalance",
+            label: "Rebalance",
+            is_dangerous: false,
+            effects: |at| Ok(effects(&at.app.scheduler.plan_rebalance(at.control, MOVES_MAX)?.results)),
+            fields: no_fields,
+            handler: |at| at.app.scheduler.rebalance(at.control, MOVES_MAX, &at.user.name).map(drop),
+            leads_to: None,
+        },
+        actions::Action {
+            word: "apply",
+            label: "Apply",
+            is_dangerous: false,
+            effects: |at| Ok(effects(&[at.app.scheduler.plan_one(at.control, at.arg(0))?])),
+            fields: no_fields,
+            handler: |at| at.app.scheduler.reconcile_one(at.control, at.arg(0), &at.user.name).map(drop),
+            leads_to: None,
+        },
+    ],
+};
+
+/// What plans will do, a sentence for each action.
+fn effects(plans: &[Plan]) -> Vec<String> {
+    let mut effects: Vec<String> = plans.iter().flat_map(|p| p.actions.iter().map(sentence)).collect();
+    let hidden = effects.len().saturating_sub(ACTIONS_MAX);
+    effects.truncate(ACTIONS_MAX);
     if hidden > 0 {
-        will.push(format!("{hidden} more."));
+        effects.push(format!("{hidden} more."));
     }
-    if will.is_empty() {
-        will.push("Nothing: there is nothing to do now.".to_string());
+    if effects.is_empty() {
+        effects.push("Nothing: there is nothing to do now.".to_string());
     }
-    will.push("The plan is made anew when you confirm; it may differ where something has changed meanwhile.".to_string());
-    Ok(Deed { title, will, button, is_dangerous: false, fields: Html::empty(), back })
+    effects.push("A new plan is made when you confirm; it may differ if something has changed meanwhile.".to_string());
+    effects
 }
 
 /// An action as a sentence.
@@ -185,23 +227,4 @@ fn sentence(action: &Action) -> String {
         (None, None) => String::new(),
     };
     format!("{}: {}{way} ({})", action.step.word().replace('_', " "), action.replica_id, action.detail)
-}
-
-fn ask(at: &At) -> Reply {
-    at.confirm(PLACE, &deed(at)?, None)
-}
-
-fn apply(at: &At) -> Reply {
-    let deed = deed(at)?;
-    let by = &at.user.name;
-    let applied: Result<Vec<Plan>> = match at.arg(0) {
-        ALL => at.app.scheduler.reconcile_all(at.control, by).map(|plans| plans.results),
-        REBALANCE => at.app.scheduler.rebalance(at.control, MOVES_MAX, by).map(|plans| plans.results),
-        id => at.app.scheduler.reconcile_one(at.control, id, by).map(|plan| vec![plan]),
-    };
-    let word = if at.arg(0) == REBALANCE { "rebalance" } else { "apply" };
-    match applied {
-        Err(e @ Error::Fault(_)) => Err(e),
-        done => at.did(PLACE, &deed, word, done.map(drop)),
-    }
 }

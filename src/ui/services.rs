@@ -1,6 +1,7 @@
 //! Services: the list, a page for each with its spec, its revisions and its replicas, and what an operator may do with one.
 
-use super::{At, Deed, Page as Shown, ROWS_MAX, back_to, diff, field, notice, parts, run, spec_text};
+use super::actions::{Action, Actions, no_fields};
+use super::{At, Page as Shown, ROWS_MAX, back_to, diff, field, notice, parts, run, spec_text};
 use crate::control::Control;
 use crate::control::fleet::lookalikes;
 use crate::control::once::Once;
@@ -42,15 +43,15 @@ pub const ROUTES: &[Route] = &[
     route(Post, "/ui/services/{service_id}/spec", By(Operator, |c, r, u| run(c, r, u, save))),
     route(Get, "/ui/services/{service_id}/revisions/{generation}", By(Viewer, |c, r, u| run(c, r, u, revision))),
     route(Post, "/ui/services/{service_id}/revisions/{generation}", By(Operator, |c, r, u| run(c, r, u, roll_back))),
-    route(Get, "/ui/services/{service_id}/{deed}", By(Operator, |c, r, u| run(c, r, u, ask))),
-    route(Post, "/ui/services/{service_id}/{deed}", By(Operator, |c, r, u| run(c, r, u, act))),
+    route(Get, "/ui/services/{service_id}/{action}", By(Operator, |c, r, u| run(c, r, u, |at| ACTIONS.ask(at)))),
+    route(Post, "/ui/services/{service_id}/{action}", By(Operator, |c, r, u| run(c, r, u, |at| ACTIONS.act(at)))),
 ];
 
 const PLACE: &str = "Services";
 const DONE: &[(&str, &str)] = &[
     ("create", "The service is made. The scheduler places its replicas when nothing has changed for a few seconds."),
     ("save", "The spec is saved as a new generation."),
-    ("rollout", "The rollout has begun: every replica starts anew."),
+    ("rollout", "The rollout has begun: every replica is restarted."),
     ("rollback", "The earlier spec is back, as a new generation."),
     ("delete", "The service is deleted."),
 ];
@@ -109,7 +110,7 @@ fn list(at: &At) -> Reply {
     };
     let table = match (found.is_empty(), wanted.is_empty()) {
         (true, true) => nothing_yet(at),
-        (true, false) => parts::hint("No service is like that."),
+        (true, false) => parts::hint("No services match."),
         _ => {
             let heads = parts::heads(&["Service", "State", "Replicas", "Generation", "~Description", "~Changed"]);
             parts::table("Services", &heads, shown.iter().map(row).collect())
@@ -246,7 +247,7 @@ fn revision_page(at: &At, failed: Option<&Error>) -> Reply {
     if revision.generation != service.generation {
         body.push(parts::section("What rolling back would change now", &diff::lines(&parts::pretty(&service.own_spec()), &text)));
         if at.may(Operator) {
-            let will = [
+            let effects = [
                 format!("The spec of generation {} becomes generation {}.", revision.generation, service.generation + 1),
                 "Replicas are moved to it step by step, as max_surge and max_unavailable allow.".to_string(),
             ];
@@ -254,7 +255,7 @@ fn revision_page(at: &At, failed: Option<&Error>) -> Reply {
                 "confirm_here.html",
                 action = &at.request.path,
                 csrf = &at.csrf(),
-                will = &parts::items_of(will.iter().map(|w| parts::text(w)).collect()),
+                effects = &parts::items_of(effects.iter().map(|effect| parts::text(effect)).collect()),
                 button = &format!("Roll back to generation {}", revision.generation),
             ));
         }
@@ -399,7 +400,7 @@ fn edit_page(at: &At, status: u16, service: &Service, version: &str, text: &str,
         doubts(text),
         parts::hidden("version", version),
         parts::hint(
-            "What will happen: the spec becomes a new generation, and replicas are moved to it step by step. Earlier ones stay and can be put back.",
+            "What will happen: the spec becomes a new generation, and replicas are moved to it step by step. Earlier ones stay and can be restored.",
         ),
     ]);
     let body = Html::concat(vec![
@@ -473,55 +474,52 @@ fn faults(error: &Error, text: &str) -> Html {
     Html::concat(above)
 }
 
-fn deed(at: &At) -> Result<Deed> {
-    let service = services::show(at.control, at.arg(0))?.object;
-    let placed = replicas::list(at.control, &Paging::first(1), Some(&service.id), None)?.total;
-    let back = parts::path("services", &service.id);
-    match at.arg(1) {
-        "rollout" => Ok(Deed {
-            title: format!("Roll out {}", service.name),
-            will: vec![
-                format!("Generation {} is made with the same spec.", service.generation + 1),
-                format!("{} started anew, step by step, as max_surge and max_unavailable allow.", are(placed)),
-            ],
-            button: "Roll out",
+/// What an operator may do with a service.
+const ACTIONS: Actions = Actions {
+    place: PLACE,
+    word: |at| at.arg(1),
+    object: |at| {
+        let service = services::show(at.control, at.arg(0))?.object;
+        Ok((service.name, parts::path("services", &service.id)))
+    },
+    rows: &[
+        Action {
+            word: "rollout",
+            label: "Roll out",
             is_dangerous: false,
-            fields: Html::empty(),
-            back,
-        }),
-        "delete" => Ok(Deed {
-            title: format!("Delete {}", service.name),
-            will: vec!["The service and all its revisions are forgotten.".to_string(), format!("{} there now.", are(placed))],
-            button: "Delete",
+            effects: |at| {
+                let service = services::show(at.control, at.arg(0))?.object;
+                Ok(vec![
+                    format!("Generation {} is created with the same spec.", service.generation + 1),
+                    format!("{} restarted, step by step, as max_surge and max_unavailable allow.", are(placed(at)?)),
+                ])
+            },
+            fields: no_fields,
+            handler: |at| services::rollout(at.control, at.arg(0).to_string(), Condition::default(), &at.user.name).map(drop),
+            leads_to: None,
+        },
+        Action {
+            word: "delete",
+            label: "Delete",
             is_dangerous: true,
-            fields: parts::checkbox("force", "Delete it with the replicas that are there."),
-            back,
-        }),
-        _ => Err(Error::not_found("Page")),
-    }
+            effects: |at| {
+                Ok(vec!["The service and all its revisions are forgotten.".to_string(), format!("{} there now.", are(placed(at)?))])
+            },
+            fields: |_| Ok(parts::checkbox("force", "Delete it with the replicas that are there.")),
+            handler: |at| {
+                let force = !field(&at.form(), "force").is_empty();
+                services::delete(at.control, at.arg(0).to_string(), Condition::default(), force, &at.user.name)
+            },
+            leads_to: Some("/ui/services"),
+        },
+    ],
+};
+
+/// Replicas of the service that a path names.
+fn placed(at: &At) -> Result<u64> {
+    Ok(replicas::list(at.control, &Paging::first(1), Some(at.arg(0)), None)?.total)
 }
 
 fn are(replicas: u64) -> String {
     if replicas == 1 { "1 replica is".to_string() } else { format!("{replicas} replicas are") }
-}
-
-fn ask(at: &At) -> Reply {
-    at.confirm(PLACE, &deed(at)?, None)
-}
-
-fn act(at: &At) -> Reply {
-    let mut deed = deed(at)?;
-    let id = at.arg(0).to_string();
-    let (word, done) = match at.arg(1) {
-        "rollout" => ("rollout", services::rollout(at.control, id, Condition::default(), &at.user.name).map(drop)),
-        "delete" => {
-            let force = !field(&at.form(), "force").is_empty();
-            ("delete", services::delete(at.control, id, Condition::default(), force, &at.user.name))
-        }
-        _ => return Err(Error::not_found("Page")),
-    };
-    if word == "delete" && done.is_ok() {
-        deed.back = "/ui/services".to_string();
-    }
-    at.did(PLACE, &deed, word, done)
 }

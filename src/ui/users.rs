@@ -1,6 +1,7 @@
 //! Users: made, given another role or password, removed.
 
-use super::{At, Deed, Page as Shown, back_to, field, notice, parts, run, settings};
+use super::actions::{Action, Actions, no_fields, sentences};
+use super::{At, Page as Shown, back_to, field, notice, parts, run, settings};
 use crate::control::access::auth::{PASSWORD_LEN_MAX, PASSWORD_LEN_MIN};
 use crate::control::access::users;
 use crate::control::versions::Condition;
@@ -19,8 +20,8 @@ use tiny_http::Method::{Get, Post};
 pub const ROUTES: &[Route] = &[
     route(Get, "/ui/settings/users", By(Admin, |c, r, u| run(c, r, u, show))),
     route(Post, "/ui/settings/users", By(Admin, |c, r, u| run(c, r, u, create))).personal(),
-    route(Get, "/ui/settings/users/{name}/{deed}", By(Admin, |c, r, u| run(c, r, u, ask))),
-    route(Post, "/ui/settings/users/{name}/{deed}", By(Admin, |c, r, u| run(c, r, u, act))).personal(),
+    route(Get, "/ui/settings/users/{name}/{action}", By(Admin, |c, r, u| run(c, r, u, |at| ACTIONS.ask(at)))),
+    route(Post, "/ui/settings/users/{name}/{action}", By(Admin, |c, r, u| run(c, r, u, |at| ACTIONS.act(at)))).personal(),
 ];
 
 const PLACE: &str = "Settings";
@@ -41,14 +42,7 @@ fn page_of(at: &At, status: u16, above: &Html, name: &str) -> Reply {
     let people = users::list(at.control, &Paging::first(SHOWN_MAX))?;
     let row = |person: &Person| {
         let path = parts::path("settings/users", &person.name);
-        let buttons = match person.name == at.user.name {
-            true => parts::text("you"),
-            false => Html::concat(vec![
-                parts::button(&format!("{path}/role"), "Role", ""),
-                parts::button(&format!("{path}/password"), "Password", ""),
-                parts::button(&format!("{path}/delete"), "Remove", "danger"),
-            ]),
-        };
+        let buttons = if person.name == at.user.name { parts::text("you") } else { ACTIONS.buttons(&path, |_| true) };
         let must = if person.must_change_password { page!("chip.html", text = "must change password") } else { Html::empty() };
         vec![
             Html::concat(vec![parts::text(&format!("{} ", person.name)), must]),
@@ -85,54 +79,60 @@ fn create(at: &At) -> Reply {
     }
 }
 
-fn deed(at: &At) -> Result<Deed> {
-    let person = users::show(at.control, &at.arg(0).to_lowercase())?.object;
-    let (what, will, button, fields): (_, &[&str], _, _) = match at.arg(1) {
-        "role" => (
-            "Role",
-            &["The user's sessions end.", "The user's API tokens can do no more than the new role from now on."],
-            "Change the role",
-            parts::select_words("Role", "role", Role::WORDS, person.role.as_str()),
-        ),
-        "password" => (
-            "Password",
-            &["The user's sessions end.", "At the next sign-in the user must choose a password of their own."],
-            "Set the password",
-            page!("password.html", label = "New password"),
-        ),
-        "delete" => ("Remove", &["The user's sessions end at once, and all API tokens of the user with them."], "Remove", Html::empty()),
-        _ => return Err(Error::not_found("Page")),
-    };
-    Ok(Deed {
-        title: format!("{what}: {}", person.name),
-        will: will.iter().map(ToString::to_string).collect(),
-        button,
-        is_dangerous: what == "Remove",
-        fields,
-        back: "/ui/settings/users".to_string(),
-    })
+/// What an admin may do with a user.
+const ACTIONS: Actions = Actions {
+    place: PLACE,
+    word: |at| at.arg(1),
+    object: |at| Ok((person(at)?.name, "/ui/settings/users".to_string())),
+    rows: &[
+        Action {
+            word: "role",
+            label: "Change role",
+            is_dangerous: false,
+            effects: |_| sentences(&["The user's sessions end.", "The user's API tokens can do no more than the new role from now on."]),
+            fields: |at| Ok(parts::select_words("Role", "role", Role::WORDS, person(at)?.role.as_str())),
+            handler: |at| {
+                let role = Role::parse(field(&at.form(), "role"));
+                let role = role.ok_or_else(|| Error::Malformed("There is no such role.".to_string()))?;
+                users::set_role(at.control, name(at), Condition::default(), Some(role)).map(drop)
+            },
+            leads_to: None,
+        },
+        Action {
+            word: "password",
+            label: "Set password",
+            is_dangerous: false,
+            effects: |_| sentences(&["The user's sessions end.", "At the next sign-in the user must choose a password of their own."]),
+            fields: |_| Ok(page!("password.html", label = "New password")),
+            handler: set_password,
+            leads_to: None,
+        },
+        Action {
+            word: "delete",
+            label: "Remove",
+            is_dangerous: true,
+            effects: |_| sentences(&["The user's sessions end at once, and all API tokens of the user with them."]),
+            fields: no_fields,
+            handler: |at| users::delete(at.control, name(at), Condition::default(), at.user),
+            leads_to: None,
+        },
+    ],
+};
+
+/// The name of the user that a path names.
+fn name(at: &At) -> String {
+    at.arg(0).to_lowercase()
 }
 
-fn ask(at: &At) -> Reply {
-    at.confirm(PLACE, &deed(at)?, None)
+fn person(at: &At) -> Result<Person> {
+    Ok(users::show(at.control, &name(at))?.object)
 }
 
-fn act(at: &At) -> Reply {
-    let deed = deed(at)?;
-    let (form, name) = (at.form(), at.arg(0).to_lowercase());
-    let (word, done) = match at.arg(1) {
-        "role" => {
-            let role = Role::parse(field(&form, "role")).ok_or_else(|| Error::Malformed("There is no such role.".to_string()));
-            ("role", role.and_then(|role| users::set_role(at.control, name, Condition::default(), Some(role)).map(drop)))
-        }
-        "password" => {
-            let password = field(&form, "password");
-            let fits = (PASSWORD_LEN_MIN..=PASSWORD_LEN_MAX).contains(&password.chars().count());
-            let length = || Error::Malformed(format!("A password has at least {PASSWORD_LEN_MIN} characters."));
-            ("password", if fits { users::set_password(at.control, name, password, at.user) } else { Err(length()) })
-        }
-        "delete" => ("delete", users::delete(at.control, name, Condition::default(), at.user)),
-        _ => return Err(Error::not_found("Page")),
-    };
-    at.did(PLACE, &deed, word, done)
+fn set_password(at: &At) -> Result<()> {
+    let form = at.form();
+    let password = field(&form, "password");
+    if !(PASSWORD_LEN_MIN..=PASSWORD_LEN_MAX).contains(&password.chars().count()) {
+        return Err(Error::Malformed(format!("A password has at least {PASSWORD_LEN_MIN} characters.")));
+    }
+    users::set_password(at.control, name(at), password, at.user)
 }

@@ -3,7 +3,6 @@
 
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
-use crate::control::access::unnamed;
 use crate::control::fleet::lookalikes;
 use crate::control::trust::tls;
 use crate::control::{Control, limits};
@@ -11,9 +10,11 @@ use crate::crypto::pki::{self, CLUSTER, Ca, Kind, SERVER};
 use crate::error::{Chain, Error, Result};
 use crate::model::Paging;
 use crate::model::backups::Drill;
+use crate::model::events::catalogue::PROXY_UNNAMED;
 use crate::model::events::{Event, EventFilter};
 use crate::model::findings::Finding;
 use crate::model::leases::LeaseState;
+use crate::model::status_keys;
 use crate::store::health::{self, Looked};
 use crate::store::{Read, WAL_BYTES_WARN, events, leases, node_runs, nodes, users};
 use crate::sys::doctor;
@@ -80,8 +81,8 @@ fn cluster(read: &Read) -> Result<Cluster> {
     loop {
         let page = nodes::page_of_statuses(read, &Paging { limit: PAGE, bytes_max: usize::MAX, after })?;
         for (id, status) in page.items {
-            let version = status.get("version").and_then(Value::as_str).map(str::to_string);
-            all.insert(id, (version, status.get("clock_offset_seconds").and_then(Value::as_i64)));
+            let version = status.get(status_keys::VERSION).and_then(Value::as_str).map(str::to_string);
+            all.insert(id, (version, status.get(status_keys::CLOCK_OFFSET_SECONDS).and_then(Value::as_i64)));
         }
         match page.next {
             Some(next) => after = Some(next),
@@ -102,7 +103,7 @@ fn cluster(read: &Read) -> Result<Cluster> {
 
 fn unnamed(read: &Read) -> Result<Option<Event>> {
     let since = Some(clock::now().plus_secs(-UNNAMED_TOLD_FOR_S));
-    let filter = EventFilter { name: Some(unnamed::EVENT.to_string()), since, ..EventFilter::default() };
+    let filter = EventFilter { name: Some(PROXY_UNNAMED.name.to_string()), since, ..EventFilter::default() };
     Ok(events::page(read, &Paging::first(1), &filter)?.items.pop())
 }
 

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -83,6 +85,8 @@ fn a_node_joins_dies_and_returns_and_a_restart_kills_nobody() {
         let events = admin.events("nodes");
         events.iter().filter(|e| e["fields"]["node_id"] == "node-b").map(|e| e["name"].as_str().unwrap().to_string()).collect()
     };
+    // The lease is renewed in memory first.
+    until("its return is recorded", || (of_b(&admin).len() == 3).then_some(()));
     assert_eq!(of_b(&admin), ["node.lease.alive", "node.lease.dead", "node.lease.stale"]);
 
     // A power cut of the control plane, and a start on the same port: both nodes find their way back, nobody died on paper.
@@ -207,5 +211,39 @@ fn an_address_that_swallows_packets_costs_no_heartbeat() {
     ok(elsewhere.path(), &["heartbeat", "--node-id", "n", "--ttl", "45"]);
     let agent = Running::start(elsewhere.path(), "agent", &["agent", "--node-id", "n", "--ttl", "45"]);
     until("a heartbeat is accepted", || elsewhere.join("data/identities/n/status.json").exists().then_some(()));
+    assert!(!agent.logged().contains("agent.heartbeat_failed"), "{}", agent.logged());
+}
+
+/// `df` hangs, as it does on a dead network mount.
+#[test]
+fn a_disk_that_does_not_answer_costs_no_heartbeat() {
+    let (dir, elsewhere) = (Dir::new(), Dir::new());
+    let (_control, client) = Running::serve(dir.path(), &["serve", "--server-port", "0"]);
+    let admin = client.signed_in("admin", "uptime");
+    let url = format!("http://{}", client.address);
+    let token = crate::node::token(&admin, "worker", None);
+    ok(elsewhere.path(), &["join", "--api-url", &url, "--token", &token, "--node-id", "n", "--role", "worker"]);
+    let (bin, marker) = (elsewhere.join("bin"), elsewhere.join("df.pid"));
+    fs::create_dir(&bin).unwrap();
+    fs::write(bin.join("df"), format!("#!/bin/sh\necho $$ > {}\nexec sleep 60\n", marker.display())).unwrap();
+    fs::set_permissions(bin.join("df"), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = crate::program::command(elsewhere.path(), &["agent", "--node-id", "n", "--api-url", &url, "--ttl", "10"]);
+    command.env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
+    let beaten = || admin.get("/nodes/n").json()["heartbeat_at"].clone();
+    let mut last = beaten();
+    let mut agent = Running::of(command, elsewhere.path(), "agent");
+    let df: i32 = until("df is run", || fs::read_to_string(&marker).ok()?.trim().parse().ok());
+    let hangs = || Path::new(&format!("/proc/{df}")).exists();
+    for _ in 0..2 {
+        until("a heartbeat is accepted", || (beaten() != last).then_some(()));
+        last = beaten();
+    }
+    assert!(hangs(), "the heartbeats did not wait for it");
+    let status = admin.get("/nodes/n").json()["status"].clone();
+    assert_eq!((&status["ready"], &status["disk_total_bytes"]), (&json!(true), &Value::Null), "{status}");
+    assert_eq!(agent.terminate(), 0);
+    let still = hangs();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(df).unwrap(), rustix::process::Signal::KILL).unwrap();
+    assert!(still, "its end does not wait for it either");
     assert!(!agent.logged().contains("agent.heartbeat_failed"), "{}", agent.logged());
 }

@@ -24,7 +24,7 @@ struct Bare {
 impl Bare {
     /// `None` where this machine has no static program, or does not let us change the root.
     fn new() -> Option<Bare> {
-        let program = built(&format!("{}-unknown-linux-musl/release/uptimemesh", std::env::consts::ARCH))?;
+        let program = built(&format!("{}-unknown-linux-musl/dist/uptimemesh", std::env::consts::ARCH))?;
         if !Command::new("chroot").args(["/", "true"]).status().is_ok_and(|s| s.success()) {
             eprintln!("left out: changing the root needs root");
             return None;

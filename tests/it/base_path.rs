@@ -1,6 +1,7 @@
 //! A server that people find below a path of a host: behind a proxy that takes the path off, and behind one that does not.
 
 use crate::machine::free_port;
+use crate::node::Node;
 use crate::program::{Running, ok};
 use crate::proxies::nginx;
 use crate::support::{Answer, Client, Dir, Served, USER_PASSWORD, until};
@@ -181,6 +182,22 @@ fn the_command_line_and_the_agent_call_below_the_path() {
         let _agent = Running::start(dir.path(), "agent", &["agent", "--node-id", "w1", "--api-url", &url, "--ttl", "10"]);
         until("it beats", || (admin.get("/cluster/leases").json()[0]["lease_state"] == "alive").then_some(()));
         until("the agent's status is there", || admin.get("/nodes/w1").json()["status"].get("version").cloned());
+        let examined = crate::doctor::ask(dir.path(), &["--node-id", "w1", "--api-url", &url]);
+        examined.has("control.node", "ok", "the control plane knows w1: lease alive", "");
+    }
+}
+
+/// What a node signs is the path below the base path, whether the proxy takes that off or not.
+#[test]
+fn a_node_signs_its_calls_below_the_path() {
+    for (served, proxy) in ways() {
+        let node = Node::joined(&served.admin(), "n1");
+        let target = "/node/self?a=b%20c&d=%2F";
+        let answer = node.sign("GET", target, b"").send(&proxy.client(), "GET", &format!("/mesh{target}"), b"");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.json()["proven_by"], "signature");
+        let with_path = node.sign("GET", &format!("/mesh{target}"), b"").send(&proxy.client(), "GET", &format!("/mesh{target}"), b"");
+        assert_eq!(with_path.json()["reason"], "bad_signature");
     }
 }
 

@@ -72,7 +72,7 @@ fn an_operator_works_a_day_in_the_browser() {
 
     // Out and back.
     browser.click("Roll out");
-    browser.sees("Generation 2 is made with the same spec.");
+    browser.sees("Generation 2 is created with the same spec.");
     browser.click("Roll out");
     browser.sees("The rollout has begun");
     browser.sees("Rolling out generation 2: 0 of 1 replicas run it.");
@@ -100,9 +100,9 @@ fn an_operator_works_a_day_in_the_browser() {
     browser.goto("/ui/scheduler");
     browser.sees("scale up");
     browser.click("Apply all");
-    browser.sees("The plan is made anew when you confirm");
+    browser.sees("A new plan is made when you confirm");
     browser.click("Apply all");
-    browser.sees("The plan is applied.");
+    browser.sees("The plans are applied.");
     assert_eq!(served.admin().get("/replicas").json().as_array().unwrap().len(), 2);
 
     // The node is drained, and all of it is taken away.

@@ -56,13 +56,14 @@ fn no_secret_leaves_but_where_it_is_meant_to() {
     assert_eq!(node.join(&client, &join_token, json!({})).status, 200);
     said.hear(&node.heartbeat(&client, 45, &json!({"ready": true})));
 
-    for (method, path, _) in uptimemesh::routes() {
+    for (method, path, ..) in uptimemesh::routes() {
         if method != "GET" || path.ends_with("/stream") || path.contains("logout") {
             continue;
         }
         let target: String = path.split('/').map(|part| if part.starts_with('{') { "n1" } else { part }).collect::<Vec<_>>().join("/");
         said.hear(&admin.get(&target));
         said.hear(&client.get(&target));
+        said.hear(&node.call(&client, "GET", &target, b""));
     }
     said.hear(&client.send(
         "GET",

@@ -110,6 +110,7 @@ fn a_control_plane_that_is_well_is_said_to_be_running_and_stopped() {
         "control.reach",
         "clock.control",
         "control.version",
+        "control.node",
     ] {
         running.has(check, "ok", "", "");
     }
@@ -360,6 +361,7 @@ fn a_node_is_examined_on_its_own_machine() {
     for check in ["identity.keys", "identity.certificate", "identity.authority", "identity.lease", "clock.control", "control.version"] {
         well.has(check, "ok", "", "");
     }
+    well.has("control.node", "ok", "the control plane knows n2: lease alive", "");
     ask(machine.path(), &["--node-id", "n2", "--identity-dir", "data/identities/n2"]).has("identity", "ok", "n2", "");
     // Its lease token has ended, or is none.
     let lease = fs::read(identity("lease.token")).unwrap();

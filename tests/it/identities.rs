@@ -239,7 +239,10 @@ fn what_cannot_be_written_down_is_used_and_told() {
     let blocked = ["lease.token.new", "node.crt.new", "ca.crt.new"].map(place);
     blocked.iter().for_each(|path| fs::create_dir_all(path.join("full")).unwrap());
 
-    let answered = one_answer(json!({"node_id": "n1", "lease_state": "alive", "lease_token": "a.fresh.one"}));
+    let at = "2026-11-23T20:12:26.900008Z";
+    let answered = one_answer(json!({
+        "node_id": "n1", "heartbeat_at": at, "lease_expires_at": at, "lease_state": "alive", "lease_token": "a.fresh.one",
+    }));
     let beat = crate::program::run(machine.path(), &["heartbeat", "--node-id", "n1", "--api-url", &answered]);
     let said = String::from_utf8_lossy(&beat.stderr).into_owned();
     assert!(beat.status.success() && said.contains("warning: the heartbeat was accepted"), "{said}");

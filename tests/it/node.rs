@@ -7,6 +7,7 @@ use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub struct Node {
@@ -19,6 +20,46 @@ pub struct Node {
 
 pub fn epoch() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64
+}
+
+/// Epoch milliseconds that no other call of this test program was signed at.
+pub fn epoch_ms() -> i64 {
+    static LAST: AtomicI64 = AtomicI64::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    let next = |last: i64| Some(now.max(last + 1));
+    next(LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap()).unwrap()
+}
+
+/// A call that a node signs, and the headers that say so.
+pub struct Signed {
+    pub lease_token: String,
+    pub signed_at_ms: i64,
+    pub run: String,
+    pub signature: String,
+}
+
+impl Signed {
+    pub fn headers(&self) -> Vec<(&'static str, String)> {
+        let mut headers = vec![
+            ("X-UptimeMesh-Lease-Token", self.lease_token.clone()),
+            ("X-UptimeMesh-Signed-At", self.signed_at_ms.to_string()),
+            ("X-UptimeMesh-Signature", self.signature.clone()),
+        ];
+        if !self.run.is_empty() {
+            headers.push(("X-UptimeMesh-Run", self.run.clone()));
+        }
+        headers
+    }
+
+    /// Sends a call with these headers.
+    pub fn send(&self, client: &Client, method: &str, target: &str, body: &[u8]) -> Answer {
+        send_with(client, method, target, &self.headers(), body)
+    }
+}
+
+pub fn send_with(client: &Client, method: &str, target: &str, headers: &[(&str, String)], body: &[u8]) -> Answer {
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    client.send(method, target, &headers, body)
 }
 
 /// A CSR for this common name and these further names.
@@ -71,6 +112,23 @@ impl Node {
             self.lease_token = answer.json()["lease_token"].as_str().unwrap().to_string();
         }
         answer
+    }
+
+    /// Signs a call, as the documents of the API say.
+    pub fn sign(&self, method: &str, target: &str, body: &[u8]) -> Signed {
+        self.sign_at(epoch_ms(), "", method, target, body)
+    }
+
+    pub fn sign_at(&self, signed_at_ms: i64, run: &str, method: &str, target: &str, body: &[u8]) -> Signed {
+        let digest: String = ring::digest::digest(&ring::digest::SHA256, body).as_ref().iter().map(|b| format!("{b:02x}")).collect();
+        let message = format!("{}\nrequest\n{}\n{signed_at_ms}\n{run}\n{method}\n{target}\n{digest}", self.id, self.lease_token);
+        let (lease_token, signature) = (self.lease_token.clone(), sign(&self.key, message.as_bytes()));
+        Signed { lease_token, signed_at_ms, run: run.to_string(), signature }
+    }
+
+    /// Sends a call that this node signs.
+    pub fn call(&self, client: &Client, method: &str, target: &str, body: &[u8]) -> Answer {
+        self.sign(method, target, body).send(client, method, target, body)
     }
 
     /// The body of a heartbeat; `patch` is the status patch as text, and its canonical form is the caller's to give.

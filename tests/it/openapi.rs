@@ -62,12 +62,13 @@ fn document(admin: &Client) -> Value {
     admin.get("/openapi.json").json()
 }
 
-/// A cluster with one of everything.
-fn fill(admin: &Client) {
+/// A cluster with one of everything. Gives the node that has joined.
+fn fill(admin: &Client) -> Node {
     for id in ["n1", "n2"] {
         admin.post("/nodes", &json!({"id": id, "name": id, "labels": {"a": "b"}}));
     }
-    Node::joined(admin, "n3").heartbeat(admin, 45, &json!({"ready": true}));
+    let mut node = Node::joined(admin, "n3");
+    node.heartbeat(admin, 45, &json!({"ready": true}));
     admin.post("/services", &json!({"id": "s1", "name": "s1", "spec": {"replicas_desired": 2}}));
     admin.post("/replicas", &json!({"id": "r1", "service_id": "s1", "node_id": "n1"}));
     admin.post("/scheduler/reconcile/all", &json!({}));
@@ -82,6 +83,7 @@ fn fill(admin: &Client) {
     let made = std::path::Path::new(made["path"].as_str().unwrap());
     std::fs::rename(made, made.with_file_name(format!("{}.umbackup", known("backup_id")))).unwrap();
     admin.post("/updates", &json!({"id": "up1", "version": "9.9.9", "rings": ["*"]}));
+    node
 }
 
 /// The ids of [`fill`], by the name of a path's argument.
@@ -106,11 +108,11 @@ fn known(name: &str) -> &'static str {
 fn every_route_is_in_the_document_and_every_answer_keeps_to_it() {
     let served = crate::backups::sealed();
     let admin = served.admin();
-    fill(&admin);
+    let node = fill(&admin);
     let document = document(&admin);
     assert_eq!(document["openapi"], "3.1.0");
     let mut answered = 0;
-    for (method, path, _) in uptimemesh::routes() {
+    for (method, path, access, _) in uptimemesh::routes() {
         let is_page = path.starts_with("/ui") || path.starts_with("/static") || path == "/favicon.ico" || path.starts_with("/auth/log");
         let operation = &document["paths"][path][method.to_lowercase()];
         assert_eq!(operation.is_null(), is_page || path == "/openapi.json", "{method} {path}");
@@ -119,7 +121,7 @@ fn every_route_is_in_the_document_and_every_answer_keeps_to_it() {
         }
         let part = |p: &str| p.strip_prefix('{').map_or(p.to_string(), |p| known(p.trim_end_matches('}')).to_string());
         let target: String = path.split('/').map(part).collect::<Vec<_>>().join("/");
-        let answer = admin.get(&target);
+        let answer = if access == "node" { node.call(&admin, "GET", &target, b"") } else { admin.get(&target) };
         let described = &operation["responses"][answer.status.to_string()];
         assert!(!described.is_null() && answer.status < 400, "GET {target}: {} is not in the document", answer.status);
         let schema = &described["content"]["application/json"]["schema"];
@@ -137,6 +139,105 @@ fn every_route_is_in_the_document_and_every_answer_keeps_to_it() {
     let spec = "/services/post/requestBody/content/application~1json/schema/properties/spec/anyOf/0/properties";
     let spec = document["paths"]["/services"].pointer(spec.trim_start_matches("/services")).unwrap();
     assert_eq!(spec["resources"]["anyOf"][0]["properties"]["cpu_millis"]["anyOf"][0]["anyOf"][0]["maximum"], 1_000_000);
+}
+
+/// What is wrong with a sentence for readers of the document.
+pub fn wording(text: &str) -> Option<&'static str> {
+    const CALQUES: [&str; 19] = [
+        "so many",
+        "so long",
+        "so often",
+        " anew",
+        "heed",
+        " told",
+        " tells",
+        "whoever",
+        "somebody",
+        "nobody ",
+        "everybody",
+        "deed",
+        " is none",
+        " is no ",
+        "put back",
+        "take back",
+        "taken back",
+        "asked for",
+        "the one before",
+    ];
+    let lower = format!(" {}", text.to_lowercase()).replace("there is no", "");
+    if !text.starts_with(|c: char| c.is_ascii_uppercase() || c == '`') {
+        return Some("does not begin with a capital letter");
+    }
+    if ["what ", "whether ", "how ", "who ", "why ", "where ", "when "].iter().any(|word| lower.trim_start().starts_with(word)) {
+        return Some("begins with a clause, not with a noun or a verb");
+    }
+    CALQUES.iter().any(|word| lower.contains(word)).then_some("has a word that no native writer would use")
+}
+
+/// Every property below a schema that nothing is said about, or not well.
+fn unsaid(schema: &Value, at: &str, found: &mut Vec<String>) {
+    let units = [("_seconds", "second"), ("_percent", "percent"), ("_mb", "MiB"), ("_millis", "thousandths"), ("_days", "day")];
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let at = format!("{at}.{name}");
+        let text = property["description"].as_str().unwrap_or_default();
+        if !text.ends_with('.') {
+            found.push(format!("{at} has no description, or not a sentence: {text:?}"));
+        }
+        found.extend(wording(text).map(|why| format!("{at} {why}: {text}")));
+        let unit = units.iter().find(|(end, unit)| name.ends_with(end) && !text.contains(unit));
+        found.extend(unit.map(|(_, unit)| format!("{at} does not say its unit, {unit}: {text}")));
+        unsaid(property, &at, found);
+    }
+    let inside = [&schema["items"], &schema["additionalProperties"]].into_iter();
+    for part in inside.chain(schema["anyOf"].as_array().into_iter().flatten()).filter(|s| s.is_object()) {
+        unsaid(part, at, found);
+    }
+}
+
+/// The same for an operation.
+fn unsaid_of(operation: &Value, at: &str, found: &mut Vec<String>) {
+    let summary = operation["summary"].as_str().unwrap();
+    let is_verb = !["", "A", "An", "The"].contains(&summary.split(' ').next().unwrap());
+    if !is_verb || summary.chars().count() > 100 || summary.ends_with('.') {
+        found.push(format!("{at} needs a short summary that begins with a verb: {summary:?}"));
+    }
+    let mut texts = vec![summary.to_string()];
+    texts.extend(operation["description"].as_str().map(str::to_string));
+    let parameters = operation["parameters"].as_array().into_iter().flatten();
+    texts.extend(parameters.map(|p| p["description"].as_str().unwrap_or_default().to_string()));
+    texts.extend(operation["responses"].as_object().unwrap().values().map(|r| r["description"].as_str().unwrap().to_string()));
+    found.extend(texts.iter().filter_map(|text| Some(format!("{at} {}: {text:?}", wording(text)?))));
+    unsaid(&operation["requestBody"]["content"]["application/json"]["schema"], at, found);
+}
+
+#[test]
+fn every_route_parameter_and_property_is_said_in_words() {
+    let document = document(&Served::new().admin());
+    let mut found = Vec::new();
+    let mut used = Vec::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            unsaid_of(operation, &format!("{method} {path}"), &mut found);
+            used.push(operation["tags"][0].as_str().unwrap());
+        }
+    }
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        let text = schema["description"].as_str().unwrap_or_default();
+        found.extend(wording(text).map(|why| format!("{name} {why}: {text}")));
+        unsaid(schema, name, &mut found);
+    }
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+    used.sort_unstable();
+    used.dedup();
+    let tags: Vec<&str> = document["tags"].as_array().unwrap().iter().map(|tag| tag["name"].as_str().unwrap()).collect();
+    assert_eq!(used, tags, "every tag is described, and used");
+    // What stands in the source for the document is in it.
+    let prose = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/openapi/prose.rs")).unwrap();
+    let rows: Vec<&str> = prose.lines().filter_map(|l| l.trim().strip_prefix("row(\"")?.strip_suffix("\"),")).collect();
+    assert!(rows.len() > 80, "{rows:?}");
+    let text = document.to_string();
+    let unused: Vec<&str> = rows.iter().map(|r| r.rsplit_once("\", \"").unwrap().1).filter(|says| !text.contains(says)).collect();
+    assert!(unused.is_empty(), "no route reads {unused:?}");
 }
 
 /// Where schemathesis is: beside the build, where `.ci/run` puts it, or on the path.

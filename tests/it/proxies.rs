@@ -1,6 +1,7 @@
 //! The example configurations of proxies, each tried in front of a running server: only ports, certificate and paths are others. nginx must
 //! be there; Caddy and HAProxy are tried where they are installed.
 
+use crate::node::Node;
 use crate::program::Running;
 use crate::support::{Dir, Served, USER_PASSWORD, until};
 use serde_json::{Value, json};
@@ -100,6 +101,14 @@ fn lives_behind(name: &str, base: &str, start: impl Fn(&Dir, &str, u16) -> Comma
     assert_eq!(guarded("If-None-Match", &["--compressed"]), "304");
     let change = ["-X", "PATCH", "--json", r#"{"description":"changed"}"#];
     assert_eq!((guarded("If-Match", &change).as_str(), guarded("If-Match", &change).as_str()), ("200", "412"));
+
+    // A node, whose certificate ends at the proxy.
+    let node = Node::joined(&served.admin(), "n1");
+    let signed: Vec<String> =
+        node.sign("GET", "/node/self", b"").headers().iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    let shown: Vec<&str> = signed.iter().flat_map(|header| ["-H", header]).collect();
+    let own: Value = serde_json::from_str(&get(&[&shown[..], &[&format!("{url}/node/self")]].concat())).unwrap();
+    assert_eq!(own["proven_by"], "signature", "{own}");
 
     // Whose it was.
     let events: Vec<Value> = serde_json::from_str(&get(&["-H", &bearer, &format!("{url}/events?limit=1000")])).unwrap();

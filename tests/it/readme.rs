@@ -1,4 +1,4 @@
-//! The README's commands, as a newcomer types them. Only the port is another, so that tests do not meet.
+//! The commands of README and documentation, as a newcomer types them. Only the port is another, so that tests do not meet.
 
 use crate::machine::{Init, Machine, can_have_machines, free_port};
 use crate::program::Running;
@@ -7,11 +7,24 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// The shell blocks of a section.
-pub fn blocks(section: &str) -> Vec<String> {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let text = readme.split("\n## ").find(|s| s.starts_with(section)).unwrap_or_else(|| panic!("no section {section}"));
+/// The shell blocks of a text.
+fn shell_blocks(text: &str) -> Vec<String> {
     text.split("```sh\n").skip(1).map(|b| b.split("```").next().unwrap().to_string()).collect()
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+/// The shell blocks of a section of the README.
+pub fn blocks(section: &str) -> Vec<String> {
+    let readme = read("README.md");
+    shell_blocks(readme.split("\n## ").find(|s| s.starts_with(section)).unwrap_or_else(|| panic!("no section {section}")))
+}
+
+/// The shell blocks of a topic of the documentation.
+pub fn topic(name: &str) -> Vec<String> {
+    shell_blocks(&read(&format!("assets/docs/{name}.md")))
 }
 
 struct Shell {
@@ -40,7 +53,8 @@ fn a_cluster_is_backed_up_restored_and_taken_back() {
     let (here, there) = (Dir::new(), Dir::new());
     let (mut server, client) = Running::serve(here.path(), &["serve", "--server-port", "0", "--log-file", ""]);
     let shell = Shell { url: format!("http://{}", client.address) };
-    let [back_up, restore, _, back] = <[String; 4]>::try_from(blocks("Back up, restore, upgrade, go back")).unwrap();
+    let [back_up, restore] = <[String; 2]>::try_from(topic("backup")).unwrap();
+    let [_, back] = <[String; 2]>::try_from(topic("upgrade")).unwrap();
     let said = shell.run(here.path(), &back_up);
     assert!(said.contains("schema_version") && said.contains("manual-"), "{said}");
     assert_eq!(server.terminate(), 0);
@@ -75,7 +89,7 @@ fn a_newcomer_gets_two_living_nodes() {
     let run = shell.run(here.path(), &blocks("Say what should run")[0]);
     assert!(run.starts_with("Created web, generation 1.\nREPLICA\t") && run.matches("\tweb\t").count() == 2, "{run}");
 
-    let by_curl = shell.run(here.path(), &blocks("The picture")[0]);
+    let by_curl = shell.run(here.path(), &topic("api")[0]);
     assert!(by_curl.contains(r#""lease_state":"alive""#) && by_curl.contains(r#""schedulable":false"#), "{by_curl}");
 }
 
@@ -88,7 +102,7 @@ fn an_operator_installs_two_machines() {
     for machine in [&one, &two] {
         machine.ok("mkdir -p /srv/ops /srv/target/release; cp /srv/install.sh /srv/ops; mv /srv/uptimemesh /srv/target/release");
     }
-    let commands = blocks("Install as a service");
+    let commands = topic("install");
     let first = commands[0].replace(" first ", &format!(" first --host 127.0.0.1 --port {port} "));
     one.ok(&format!("cd /srv; export UPTIMEMESH_API_URL=http://127.0.0.1:{port}\n{first}"));
     two.put("/srv/join", one.read("/srv/join").as_bytes(), 0o600);

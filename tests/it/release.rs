@@ -26,7 +26,7 @@ fn sum(dir: &Path, name: &str) -> String {
 /// Who sets `CI` means to have built it.
 pub fn built(name: &str) -> Option<PathBuf> {
     let builds = Path::new(env!("CARGO_BIN_EXE_uptimemesh")).parent().unwrap().parent().unwrap();
-    let program = builds.join(format!("{}-unknown-linux-musl/release/uptimemesh", std::env::consts::ARCH));
+    let program = builds.join(format!("{}-unknown-linux-musl/dist/uptimemesh", std::env::consts::ARCH));
     let told = Command::new(&program).arg("version").output().map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
     if told.trim_end() == concat!("uptimemesh ", env!("CARGO_PKG_VERSION")) && builds.join(name).exists() {
         return Some(builds.join(name));

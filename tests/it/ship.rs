@@ -4,7 +4,7 @@
 use crate::install::{alive, is_unprivileged, join_string, serve};
 use crate::machine::{Init, Machine, can_have_machines};
 use crate::program::ok;
-use crate::readme::blocks;
+use crate::readme::topic;
 use crate::support::{Client, Dir, until};
 use crate::update::{builds, new_version, offer, stand_in};
 use std::fs;
@@ -56,7 +56,7 @@ fn fleet(init: Init) {
     publish(new, &new_version());
     for machine in [&one, &two] {
         // As the README says.
-        let said = machine.ok(&blocks("Back up, restore, upgrade, go back")[2]);
+        let said = machine.ok(&topic("upgrade")[0]);
         assert!(said.contains("updated") && said.contains(&new_version()), "{said}");
     }
     run(&one, &two, &client, &new_version());

@@ -3,6 +3,7 @@
 use crate::node::token;
 use crate::program::{Running, ok};
 use crate::support::{Dir, until};
+use crate::terminal::Terminal;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -118,15 +119,9 @@ fn the_setup_code_goes_to_a_terminal_and_nowhere_else() {
     assert!(!running.logged().contains(&code(&dir)));
     drop(running);
 
-    // The program's output is a terminal of its own, and what comes out of that goes to the file.
-    let mut in_terminal = Command::new("script");
-    let line = format!("echo $$ >pid; exec {} {}", env!("CARGO_BIN_EXE_uptimemesh"), args.join(" "));
-    in_terminal.args(["--quiet", "--flush", "--command", &line, "typescript"]).current_dir(dir.path());
-    let mut running = Running::of(in_terminal, dir.path(), "script");
-    let said = until("it is up", || fs::read_to_string(dir.join("typescript")).ok().filter(|said| said.contains("add a node")));
-    // The end of its terminal does not end it.
-    let pid = fs::read_to_string(dir.join("pid")).unwrap();
-    assert!(Command::new("kill").arg(pid.trim()).status().unwrap().success());
-    assert!(said.contains(&format!("this setup code: {}", code(&dir))), "{said}");
-    assert_eq!(running.exit_status(), 0);
+    let mut up = Terminal::start(dir.path(), "terminal", &args, &[]);
+    up.shows(&format!("this setup code: {}", code(&dir)));
+    up.shows("Add a machine");
+    up.send("TERM");
+    assert_eq!(up.exit_status(), 0);
 }

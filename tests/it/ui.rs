@@ -57,7 +57,7 @@ fn backups_are_made_and_removed_without_scripts() {
     let made = visitor.page(page);
     let id = made.split("href=\"/backups/").nth(1).unwrap().split('/').next().unwrap();
     assert_eq!(visitor.get(&format!("/backups/{id}/download")).status, 200);
-    assert!(visitor.page(&format!("{page}/{id}/delete")).contains("can no longer be put back to that moment"));
+    assert!(visitor.page(&format!("{page}/{id}/delete")).contains("can no longer be restored to that moment"));
     assert!(visitor.done(&format!("{page}/{id}/delete"), "").contains("The backup is removed."));
     assert_eq!(visitor.get(&format!("{page}/{id}/delete")).status, 404);
     let viewer = Visitor::new(&served, "vera", "viewer");
@@ -119,8 +119,8 @@ fn everything_can_be_done_without_scripts() {
     admin.post("/replicas", &json!({"id": "r1", "service_id": "web", "node_id": "n1"}));
     // A replica.
     assert!(visitor.page("/ui/replicas?service=web&node=n1").contains("r1"));
-    for (deed, said) in [("restart", "asked to start anew"), ("snapshot", "A snapshot of its data"), ("restore", "asked to be put back")] {
-        assert!(visitor.done(&format!("/ui/replicas/r1/{deed}"), "").contains(said), "{deed}");
+    for (action, said) in [("restart", "Restart requested."), ("snapshot", "Snapshot requested."), ("restore", "Restore requested.")] {
+        assert!(visitor.done(&format!("/ui/replicas/r1/{action}"), "").contains(said), "{action}");
     }
     let nowhere = visitor.submit("/ui/replicas/r1/move", "target_node_id=none");
     assert_eq!((nowhere.status, nowhere.text().contains("Target node not found")), (404, true));
@@ -275,9 +275,9 @@ fn the_authority_is_rotated_from_its_page() {
     assert_eq!((early.status, early.text().contains("1 of 1 nodes do not have the new authority yet")), (409, true));
     // It joins anew; an agent renews, which brings the same.
     assert_eq!(Node::new("n1").join(&admin, &token(&admin, "worker", Some("n1")), json!({})).status, 200);
-    assert!(visitor.page("/ui/settings/certificates").contains("The rotation is through"));
+    assert!(visitor.page("/ui/settings/certificates").contains("The rotation is complete"));
     let page = visitor.done("/ui/settings/certificates/drop-previous", "");
-    assert!(page.contains("is not trusted any more") && page.contains("certificates/rotate"), "{page}");
+    assert!(page.contains("is no longer trusted") && page.contains("certificates/rotate"), "{page}");
     assert_eq!(admin.get("/cluster/ca").json()["previous"], json!(null));
     assert_eq!(visitor.get("/ui/settings/certificates/burn").status, 404);
     let operator = Visitor::new(&served, "olga", "operator");

@@ -4,7 +4,7 @@ use crate::control::{Control, guard};
 use crate::crypto::{self, token};
 use crate::error::{Error, Result};
 use crate::model::api_tokens::{ApiToken, NewApiToken};
-use crate::model::events::NewEvent;
+use crate::model::events::catalogue::{API_TOKEN_CREATE, API_TOKEN_DELETE};
 use crate::model::users::{Role, User};
 use crate::model::{Page, Paging};
 use crate::store::{Write, api_tokens, events};
@@ -51,7 +51,7 @@ pub fn create(control: &Control, user: &User, name: String, role: Role, days: i6
         let fields = json!({
             "token_id": object.id, "name": object.name, "owner": object.owner, "role": role, "expires_at": object.expires_at,
         });
-        events::record(w, NewEvent::info("auth", "api_token.create", fields))?;
+        events::record(w, API_TOKEN_CREATE.with(fields))?;
         Ok(NewApiToken { token: secret, object })
     })
 }
@@ -62,7 +62,7 @@ pub fn delete(control: &Control, id: String) -> Result<()> {
         let token = api_tokens::by_id(w, &id)?.ok_or_else(|| Error::not_found("API token"))?;
         api_tokens::delete(w, &id)?;
         let fields = json!({"token_id": id, "name": token.name, "owner": token.owner});
-        events::record(w, NewEvent::info("auth", "api_token.delete", fields)).map(drop)
+        events::record(w, API_TOKEN_DELETE.with(fields)).map(drop)
     })
 }
 

@@ -7,7 +7,7 @@ use crate::control::access::sessions::{Place, Sessions, SignedIn, restriction};
 use crate::crypto::{self, password};
 use crate::error::{Chain, Error, FieldFault, Loc, Result};
 use crate::model::address;
-use crate::model::events::NewEvent;
+use crate::model::events::catalogue::{AUTH_SIGN_IN, AUTH_SIGN_IN_FAILED, PASSWORD_CHANGE};
 use crate::model::users::{Restriction, User};
 use crate::store::{events, sessions, users};
 use crate::thread::lock;
@@ -89,7 +89,7 @@ pub fn sign_in(control: &Control, visitor: &Visitor, username: &str, given: &str
         // Between the check and here the user may have been removed, or given another password.
         users::by_name(w, &new.user)?.filter(|a| a.password_version == version).ok_or_else(wrong)?;
         Sessions::begin(w, &new, ttl_s)?;
-        events::record(w, NewEvent::info("auth", "auth.sign_in", json!({"username": new.user, "session_id": new.id}))).map(drop)
+        events::record(w, AUTH_SIGN_IN.with(json!({"username": new.user, "session_id": new.id}))).map(drop)
     });
     match written {
         Err(Error::Unavailable(_)) => control.sessions.shelter(&id, &account),
@@ -111,8 +111,7 @@ fn tell_failure(control: &Control, address: IpAddr, name: &str, known: bool) {
     }
     if control.throttle.admits_failed_event(address) {
         let fields = json!({"username": known.then_some(name)});
-        let recorded =
-            control.store.write(move |w| events::record(w, NewEvent::at("warning", "auth", "auth.sign_in_failed", fields)).map(drop));
+        let recorded = control.store.write(move |w| events::record(w, AUTH_SIGN_IN_FAILED.with(fields)).map(drop));
         if let Err(e) = recorded {
             log::warn!(target: "auth", event = "auth.unrecorded", error:% = Chain(&e); "A failed sign-in could not be recorded");
         }
@@ -169,7 +168,7 @@ pub fn change_password(control: &Control, visitor: &Visitor, user: &User, change
         sessions::delete_of_user(w, &new.user)?;
         live.forget_user(w, &new.user);
         Sessions::begin(w, &new, ttl_s)?;
-        events::record(w, NewEvent::info("auth", "password.change", json!({"username": new.user}))).map(drop)
+        events::record(w, PASSWORD_CHANGE.with(json!({"username": new.user}))).map(drop)
     })?;
     control.setup.forget_when_done(&control.store);
     Ok(control.sessions.signed_in(&id, None))

@@ -11,7 +11,7 @@ use crate::control::access::api_tokens;
 use crate::control::access::auth::Visitor;
 use crate::crypto::{self, token};
 use crate::error::{Error, Result};
-use crate::model::events::NewEvent;
+use crate::model::events::catalogue::{AUTH_SIGN_OUT, SESSION_REVOKE};
 use crate::model::sessions::Session;
 use crate::model::users::{Account, Credential, Restriction, User};
 use crate::model::{Page, Paging};
@@ -346,7 +346,7 @@ pub fn revoke(control: &Control, id: String, of: Option<&User>) -> Result<()> {
         let found = sessions::user_of(w, &id)?.filter(|user| owner.as_ref().is_none_or(|owner| owner == user));
         let user = found.ok_or_else(|| Error::not_found("Session"))?;
         sessions::delete(w, &id)?;
-        events::record(w, NewEvent::info("auth", "session.revoke", json!({"username": user, "session_id": id})))?;
+        events::record(w, SESSION_REVOKE.with(json!({"username": user, "session_id": id})))?;
         w.on_commit(move || live.forget(&id));
         Ok(())
     })
@@ -359,7 +359,7 @@ pub fn sign_out(control: &Control, user: &User) -> Result<()> {
     let name = user.name.clone();
     control.store.write(move |w| {
         if sessions::delete(w, &id)? {
-            events::record(w, NewEvent::info("auth", "auth.sign_out", json!({"username": name, "session_id": id})))?;
+            events::record(w, AUTH_SIGN_OUT.with(json!({"username": name, "session_id": id})))?;
         }
         Ok(())
     })

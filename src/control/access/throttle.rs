@@ -3,7 +3,7 @@
 
 use crate::buckets::Buckets;
 use crate::caller;
-use crate::config::Config;
+use crate::config::{Config, REQUESTS_PER_SECOND};
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::lanes::{Lanes, Turn};
@@ -23,8 +23,6 @@ const REFUSED_NODE_PER_S: f64 = 1.0;
 const REFUSED_NODE_BURST: f64 = 60.0;
 /// A caller's burst, as a multiple of what it may do in a second.
 const CALLER_BURST: f64 = 10.0;
-/// Above its default the setting lifts the two others too, so that one number serves a benchmark or a fleet behind one address.
-const DEFAULT_PER_S: f64 = 500.0;
 /// Failed sign-ins that become events: one a minute of an address, and one a second of all.
 const FAILED_EVENTS_PER_S: f64 = 1.0 / 60.0;
 const FAILED_EVENTS_ALL_PER_S: f64 = 1.0;
@@ -59,7 +57,8 @@ impl Throttle {
     pub(in crate::control) fn new(config: &Config) -> Throttle {
         let per_s = config.requests_per_second_max as f64;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let more = (per_s / DEFAULT_PER_S).max(1.0);
+        // One number serves a benchmark, or a fleet behind one address.
+        let more = (per_s / REQUESTS_PER_SECOND as f64).max(1.0);
         Throttle {
             refusals: Buckets::new(REFUSALS_PER_S * more, REFUSALS_BURST * more),
             open: Buckets::new(OPEN_PER_S * more, OPEN_BURST * more),

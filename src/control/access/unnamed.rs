@@ -3,14 +3,12 @@
 use crate::buckets::Buckets;
 use crate::control::Control;
 use crate::error::Chain;
-use crate::model::events::NewEvent;
+use crate::model::events::catalogue::PROXY_UNNAMED;
 use crate::store::events;
 use serde_json::json;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// The event that tells of them.
-pub const EVENT: &str = "proxy.unnamed";
 /// Lines and events about one proxy: one in ten minutes.
 const TOLD_PER_S: f64 = 1.0 / 600.0;
 /// Characters of a proxy's word that are told.
@@ -42,9 +40,9 @@ pub fn note(control: &Control, proxy: IpAddr, word: &str) {
         return;
     }
     let word: String = word.chars().take(WORD_CHARS_MAX).collect();
-    log::warn!(target: "api", event = EVENT, proxy:% = proxy, word = word, requests = count; "A trusted proxy does not say whose request it passes on");
+    log::warn!(target: "api", event = PROXY_UNNAMED.name, proxy:% = proxy, word = word, requests = count; "A trusted proxy does not say whose request it passes on");
     let fields = json!({ "proxy": proxy.to_string(), "word": word, "requests": count });
-    let recorded = control.store.write(move |w| events::record(w, NewEvent::at("warning", "cluster", EVENT, fields)).map(drop));
+    let recorded = control.store.write(move |w| events::record(w, PROXY_UNNAMED.with(fields)).map(drop));
     if let Err(e) = recorded {
         log::warn!(target: "api", event = "proxy.unrecorded", error:% = Chain(&e); "That a proxy does not name its clients could not be recorded");
     }

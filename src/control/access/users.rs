@@ -6,7 +6,7 @@ use crate::control::versions::{Condition, Versioned};
 use crate::control::{Control, guard};
 use crate::crypto::{self, password};
 use crate::error::{Error, Result};
-use crate::model::events::NewEvent;
+use crate::model::events::catalogue::{USER_CREATE, USER_DELETE, USER_RESET_PASSWORD, USER_ROLE, USER_SET_PASSWORD};
 use crate::model::ids::is_id;
 use crate::model::users::{Credential, Person, Role, User};
 use crate::model::{Page, Paging};
@@ -43,7 +43,7 @@ pub fn create(control: &Control, name: String, role: Role, password: &str, must_
         guard::check(w)?;
         still_admin(w, &live, &by)?;
         users::insert(w, &name, &hash, role, must_change)?;
-        events::record(w, NewEvent::info("auth", "user.create", json!({"username": name, "role": role})))?;
+        events::record(w, USER_CREATE.with(json!({"username": name, "role": role})))?;
         Versioned::of(found(w, &name)?)
     })
 }
@@ -61,7 +61,7 @@ pub fn set_role(control: &Control, name: String, condition: Condition, role: Opt
             sessions::delete_of_user(w, &name)?;
             live.forget_user(w, &name);
             let fields = json!({"username": name, "from": person.role, "to": role});
-            events::record(w, NewEvent::info("auth", "user.role", fields))?;
+            events::record(w, USER_ROLE.with(fields))?;
         }
         Versioned::of(found(w, &name)?)
     })
@@ -88,7 +88,7 @@ pub fn delete(control: &Control, name: String, condition: Condition, by: &User) 
         keeps_an_admin(w, &person, Role::Viewer)?;
         users::delete(w, &name)?;
         live.forget_user(w, &name);
-        events::record(w, NewEvent::at("warning", "auth", "user.delete", json!({"username": name, "role": person.role}))).map(drop)
+        events::record(w, USER_DELETE.with(json!({"username": name, "role": person.role}))).map(drop)
     })?;
     control.setup.forget_when_done(&control.store);
     Ok(())
@@ -105,7 +105,7 @@ pub fn set_password(control: &Control, name: String, password: &str, by: &User) 
         still_admin(w, &live, &by)?;
         put_password(w, &name, &hash, true)?;
         live.forget_user(w, &name);
-        events::record(w, NewEvent::at("warning", "auth", "user.set_password", json!({"username": name}))).map(drop)
+        events::record(w, USER_SET_PASSWORD.with(json!({"username": name}))).map(drop)
     })?;
     control.setup.forget_when_done(&control.store);
     Ok(())
@@ -151,7 +151,7 @@ pub fn reset_password(store: &Store, name: String, password: Option<String>) -> 
                 users::insert(w, &name, &hash, Role::Admin, false)?
             }
             let fields = json!({"username": name, "created": !known});
-            events::record(w, NewEvent::at("warning", "auth", "user.reset_password", fields))?;
+            events::record(w, USER_RESET_PASSWORD.with(fields))?;
             Ok(!known)
         })
         .map(|made| (password, made))

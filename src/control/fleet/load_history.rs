@@ -4,7 +4,7 @@
 //! less than six MiB. It begins anew with the control plane.
 
 use crate::clock::Timestamp;
-use crate::model::Object;
+use crate::model::{Object, status_keys};
 use serde_json::Value;
 
 /// Seconds of a step. Nodes take their figures anew every five minutes.
@@ -34,9 +34,9 @@ impl Sample {
             Some(((1.0 - (free / all).min(1.0)) * SHARE_SCALE).round() as u8 + 1)
         };
         let sample = Sample {
-            load: number("load_1m").map_or(0, |load| ((load * LOAD_SCALE).round() as u16).saturating_add(1)),
-            memory: used("memory_available_bytes", "memory_total_bytes").unwrap_or(0),
-            disk: used("disk_available_bytes", "disk_total_bytes").unwrap_or(0),
+            load: number(status_keys::LOAD_1M).map_or(0, |load| ((load * LOAD_SCALE).round() as u16).saturating_add(1)),
+            memory: used(status_keys::MEMORY_AVAILABLE_BYTES, status_keys::MEMORY_TOTAL_BYTES).unwrap_or(0),
+            disk: used(status_keys::DISK_AVAILABLE_BYTES, status_keys::DISK_TOTAL_BYTES).unwrap_or(0),
         };
         (sample != Sample::default()).then_some(sample)
     }

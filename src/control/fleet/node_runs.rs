@@ -5,7 +5,7 @@ use crate::clock::Timestamp;
 use crate::control::fleet::nodes as rules;
 use crate::control::{Control, guard};
 use crate::error::{Chain, Error, Result};
-use crate::model::events::NewEvent;
+use crate::model::events::catalogue::{NODE_KEEP_RUN, NODE_TWO_HOLDERS};
 use crate::model::node_runs::{AgentRun, Conflict, Holder};
 use crate::store::{events, node_runs, nodes};
 use serde_json::json;
@@ -71,6 +71,19 @@ impl Runs {
         }
         self.follow(holder, signed_at);
         true
+    }
+
+    /// True if calls of this run are refused: of two machines with one identity another stays, or may stay. A call that names no run
+    /// could be of either.
+    pub(super) fn refuses(&self, run: Option<&AgentRun>) -> bool {
+        let Some(conflict) = &self.conflict else { return false };
+        let Some(run) = run else { return true };
+        let kept = &conflict.kept.run;
+        if run.id == kept.id {
+            // A copied disk has the name of the other's run, and a boot of its own.
+            return run.boot != kept.boot;
+        }
+        conflict.refuses(run) || conflict.decided_at.is_none() && !conflict.is_kept_again(run)
     }
 
     /// Takes note of a run, and of one that should have ended when a newer one began.
@@ -141,7 +154,7 @@ pub(in crate::control) fn record(control: &Control, node_id: &str) {
             return Ok(None);
         }
         let fields = json!({"node_id": id, "kept": conflict.kept, "refused": conflict.refused});
-        events::record(w, NewEvent::at("warning", "nodes", "node.two_holders", fields))?;
+        events::record(w, NODE_TWO_HOLDERS.with(fields))?;
         Ok(Some(conflict))
     });
     match written {
@@ -172,7 +185,7 @@ pub fn keep(control: &Control, node_id: String, run_id: String) -> Result<Confli
             decided.ok_or_else(|| Error::NotFound("This node has no such run to choose from; GET its runs tells them".into()))?;
         node_runs::put(w, node.seq, &conflict)?;
         let fields = json!({"node_id": node_id, "run": run_id, "refused": conflict.refused});
-        events::record(w, NewEvent::info("nodes", "node.keep_run", fields))?;
+        events::record(w, NODE_KEEP_RUN.with(fields))?;
         Ok(conflict)
     })
 }
@@ -221,6 +234,30 @@ mod tests {
         assert_eq!(told(&mut runs, &more), [false, true, false, true, true]);
         assert!(runs.admit(&holder("c", "3"), 300, false), "the one that stayed is silent");
         assert!(!runs.admit(&holder("b", "2"), 301, false));
+    }
+
+    #[test]
+    fn calls_are_answered_to_the_machine_that_stays() {
+        let run = |id: &str, boot: &str| AgentRun { id: id.into(), boot: boot.into() };
+        let mut runs = Runs::default();
+        assert!(!runs.refuses(None) && !runs.refuses(Some(&run("a", "1"))), "without two holders every run is answered");
+        let beats: Vec<(&str, &str, i64)> = (0..6).flat_map(|i| [("a", "1", 100 + 4 * i), ("b", "2", 102 + 4 * i)]).collect();
+        told(&mut runs, &beats);
+        let refused = |runs: &Runs| {
+            [
+                None,
+                Some(run("a", "1")),
+                Some(run("a2", "1")),
+                Some(run("b", "2")),
+                Some(run("b2", "2")),
+                Some(run("a", "2")),
+                Some(run("c", "3")),
+            ]
+            .map(|run| runs.refuses(run.as_ref()))
+        };
+        assert_eq!(refused(&runs), [true, false, false, true, true, true, true], "nobody has decided");
+        assert!(runs.decide("b", Timestamp::from_secs(1000)).is_some());
+        assert_eq!(refused(&runs), [true, true, true, false, false, true, false], "the other one stays");
     }
 
     #[test]

@@ -6,8 +6,12 @@ use crate::control::versions::{Condition, Versioned};
 use crate::control::{Control, guard, limits, settings};
 use crate::error::{Error, Result};
 use crate::model::events::NewEvent;
+use crate::model::events::catalogue::{
+    Kind, NODE_CORDON, NODE_CREATE, NODE_DELETE, NODE_DRAIN, NODE_FORGET, NODE_REBOOT_MARKER, NODE_ROTATE_KEYS, NODE_UNCORDON, NODE_UPDATE,
+};
 use crate::model::leases::LeaseState;
 use crate::model::nodes::{ListedNode, Node, NodeChange, NodeFilter};
+use crate::model::status_keys;
 use crate::model::{Object, Page, Paging};
 use crate::store::{Write, events, nodes, routers};
 use serde_json::{Value, json};
@@ -61,7 +65,7 @@ pub fn create(control: &Control, once: Once, id: String, name: String, given: No
             limits::status_fits("node", &node.status)?;
             limits::one_more_node(w)?;
             nodes::insert(w, &node)?;
-            events::record(w, NewEvent::info("nodes", "node.create", json!({"node_id": id, "name": name})))?;
+            events::record(w, NODE_CREATE.with(json!({"node_id": id, "name": name})))?;
             nodes::by_id(w, &id)?.ok_or_else(missing)
         })
     })
@@ -73,55 +77,55 @@ pub fn update(control: &Control, id: String, condition: Condition, change: NodeC
         control.store.read(guard::check)?;
         return condition.unchanged(show(control, &id)?);
     }
-    let event = NewEvent::info("nodes", "node.update", json!({"node_id": id}));
+    let event = NODE_UPDATE.with(json!({"node_id": id}));
     edit(control, id, condition, event, move |node, _| change.apply_of_operator(node))
 }
 
 /// Takes a node out of scheduling: nothing new comes, and what runs there moves to eligible nodes.
 pub fn cordon(control: &Control, id: String, condition: Condition) -> Result<Versioned<Node>> {
-    mark(control, id, condition, "nodes", "node.cordon", |status, now| {
-        status.insert("schedulable".into(), false.into());
-        status.insert("cordoned_at".into(), now);
+    mark(control, id, condition, NODE_CORDON, |status, now| {
+        status.insert(status_keys::SCHEDULABLE.into(), false.into());
+        status.insert(status_keys::CORDONED_AT.into(), now);
     })
 }
 
 /// Puts a node back into scheduling; a drain ends.
 pub fn uncordon(control: &Control, id: String, condition: Condition) -> Result<Versioned<Node>> {
-    mark(control, id, condition, "nodes", "node.uncordon", |status, now| {
-        status.insert("schedulable".into(), true.into());
-        status.insert("draining".into(), false.into());
-        status.remove("drain_state");
-        status.insert("uncordoned_at".into(), now);
+    mark(control, id, condition, NODE_UNCORDON, |status, now| {
+        status.insert(status_keys::SCHEDULABLE.into(), true.into());
+        status.insert(status_keys::DRAINING.into(), false.into());
+        status.remove(status_keys::DRAIN_STATE);
+        status.insert(status_keys::UNCORDONED_AT.into(), now);
     })
 }
 
 /// Takes a node out of scheduling and asks for everything on it to be moved.
 pub fn drain(control: &Control, id: String, condition: Condition) -> Result<Versioned<Node>> {
-    mark(control, id, condition, "nodes", "node.drain", |status, now| {
-        status.insert("draining".into(), true.into());
-        status.insert("schedulable".into(), false.into());
-        status.insert("drain_state".into(), "draining".into());
-        status.insert("drain_requested_at".into(), now);
+    mark(control, id, condition, NODE_DRAIN, |status, now| {
+        status.insert(status_keys::DRAINING.into(), true.into());
+        status.insert(status_keys::SCHEDULABLE.into(), false.into());
+        status.insert(status_keys::DRAIN_STATE.into(), "draining".into());
+        status.insert(status_keys::DRAIN_REQUESTED_AT.into(), now);
     })
 }
 
 /// Asks for a reboot.
 pub fn mark_reboot(control: &Control, id: String, condition: Condition) -> Result<Versioned<Node>> {
-    mark(control, id, condition, "nodes", "node.reboot_marker", |status, now| {
-        status.insert("reboot_requested_at".into(), now);
+    mark(control, id, condition, NODE_REBOOT_MARKER, |status, now| {
+        status.insert(status_keys::REBOOT_REQUESTED_AT.into(), now);
     })
 }
 
 /// Asks the node for new WireGuard keys.
 pub fn rotate_wg_keys(control: &Control, id: String, condition: Condition) -> Result<Versioned<Node>> {
-    mark(control, id, condition, "wireguard", "node.rotate_keys", |status, now| {
-        status.insert("wg_key_rotation_requested_at".into(), now);
+    mark(control, id, condition, NODE_ROTATE_KEYS, |status, now| {
+        status.insert(status_keys::WG_KEY_ROTATION_REQUESTED_AT.into(), now);
     })
 }
 
 /// Takes a node away and revokes its identity at once. Refused while replicas are placed there, unless by force.
 pub fn delete(control: &Control, id: String, condition: Condition, force: bool) -> Result<()> {
-    remove(control, id, condition, force, "node.delete")
+    remove(control, id, condition, force, NODE_DELETE)
 }
 
 /// Nodes that are forgotten in one turn of the pass: other writes go between the turns.
@@ -135,7 +139,7 @@ pub fn forget_old(control: &Control) -> Result<()> {
     })?;
     // A restart of the control plane gives every node a fresh term to come back in.
     for id in old.into_iter().filter(|id| control.leases.state(id) == LeaseState::Dead) {
-        match remove(control, id, Condition::default(), false, "node.forget") {
+        match remove(control, id, Condition::default(), false, NODE_FORGET) {
             // Something was placed there, or somebody else deleted it, a moment ago.
             Err(Error::Conflict(_) | Error::NotFound(_)) => {}
             other => other?,
@@ -145,13 +149,13 @@ pub fn forget_old(control: &Control) -> Result<()> {
 }
 
 /// Deletes a node in one transaction with its event.
-fn remove(control: &Control, id: String, condition: Condition, force: bool, event: &'static str) -> Result<()> {
+fn remove(control: &Control, id: String, condition: Condition, force: bool, event: Kind) -> Result<()> {
     let table = control.leases.clone();
     control.store.write(move |w| {
         guard::check(w)?;
         let node = nodes::by_id(w, &id)?.ok_or_else(missing)?;
         condition.check(&node)?;
-        if event == "node.forget" && table.state(&id) != LeaseState::Dead {
+        if event == NODE_FORGET && table.state(&id) != LeaseState::Dead {
             return Err(Error::Conflict("This node came back.".into()));
         }
         let (placed, routed) = (nodes::replicas_on(w, &id)?, routers::naming(w, &id)?);
@@ -164,7 +168,7 @@ fn remove(control: &Control, id: String, condition: Condition, force: bool, even
         routers::delete_naming(w, &id)?;
         nodes::delete(w, &id)?;
         let fields = json!({"node_id": id, "name": node.name, "forced": force, "replicas": placed, "router_assignments": routed});
-        events::record(w, NewEvent::at("warning", "nodes", event, fields))?;
+        events::record(w, event.with(fields))?;
         table.remove(w, &id);
         Ok(())
     })
@@ -180,11 +184,10 @@ fn mark(
     control: &Control,
     id: String,
     condition: Condition,
-    category: &'static str,
-    name: &'static str,
+    event: Kind,
     change: impl FnOnce(&mut Object, Value) + Send + 'static,
 ) -> Result<Versioned<Node>> {
-    let event = NewEvent::info(category, name, json!({"node_id": id}));
+    let event = event.with(json!({"node_id": id}));
     edit(control, id, condition, event, move |node, now| change(&mut node.status, now.to_string().into()))
 }
 

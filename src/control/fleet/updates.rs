@@ -7,7 +7,9 @@ use crate::control::versions::Versioned;
 use crate::control::{Control, guard};
 use crate::crypto;
 use crate::error::{Error, Result};
-use crate::model::events::NewEvent;
+use crate::model::events::catalogue::{
+    Kind, UPDATE_CANCELLED, UPDATE_COMPLETED, UPDATE_HALTED, UPDATE_PAUSED, UPDATE_RESUMED, UPDATE_RING, UPDATE_STARTED,
+};
 use crate::model::leases::LeaseState;
 use crate::model::updates::{EVERYBODY_ELSE, Member, NewUpdate, Request, Update, UpdateState};
 use crate::model::{Page, Paging};
@@ -127,12 +129,7 @@ pub fn turn(control: &Control) -> Result<()> {
                 update.state = UpdateState::Halted;
                 events::record(
                     w,
-                    NewEvent::at(
-                        "warning",
-                        "updates",
-                        "update.halted",
-                        json!({"update_id": update.id, "ring": update.rings[update.ring], "reason": reason}),
-                    ),
+                    UPDATE_HALTED.with(json!({"update_id": update.id, "ring": update.rings[update.ring], "reason": reason})),
                 )?;
                 update.reason = Some(reason);
                 told.silence(w);
@@ -140,24 +137,23 @@ pub fn turn(control: &Control) -> Result<()> {
             Next::RingDone(done) => update.ring_done_at = done.then_some(w.now),
             Next::WaitOver if update.ring + 1 == update.rings.len() => {
                 update.state = UpdateState::Completed;
-                record(w, "completed", &update)?;
+                record(w, UPDATE_COMPLETED, &update)?;
             }
             Next::WaitOver => {
                 update.ring += 1;
                 update.ring_done_at = None;
                 update.watched = living(&update, &members, &leases);
-                record(w, "ring", &update)?;
+                record(w, UPDATE_RING, &update)?;
             }
         }
         updates::put(w, &update)
     })
 }
 
-fn record(write: &Write, deed: &str, update: &Update) -> Result<()> {
+fn record(write: &Write, event: Kind, update: &Update) -> Result<()> {
     let ring = update.rings.get(update.ring);
     let fields = json!({"update_id": update.id, "version": update.version, "channel": update.channel, "ring": ring});
-    events::record(write, NewEvent::info("updates", &format!("update.{deed}"), fields))?;
-    Ok(())
+    events::record(write, event.with(fields)).map(drop)
 }
 
 /// A page of updates, newest first.
@@ -195,7 +191,7 @@ pub fn create(control: &Control, once: Once, new: NewUpdate) -> Result<Created> 
             }
             update.watched = living(&update, &members, &leases);
             updates::put(w, &update)?;
-            record(w, "started", &update)?;
+            record(w, UPDATE_STARTED, &update)?;
             Ok(update)
         })
     })
@@ -203,7 +199,7 @@ pub fn create(control: &Control, once: Once, new: NewUpdate) -> Result<Created> 
 
 /// Tells nodes nothing more, until it is resumed.
 pub fn pause(control: &Control, id: String) -> Result<Versioned<Update>> {
-    change(control, id, "paused", |update, _| match update.state {
+    change(control, id, UPDATE_PAUSED, |update, _| match update.state {
         UpdateState::Running => Ok(UpdateState::Paused),
         other => Err(other),
     })
@@ -211,7 +207,7 @@ pub fn pause(control: &Control, id: String) -> Result<Versioned<Update>> {
 
 /// Goes on; nodes that failed try again, and what is lost by now is not waited for.
 pub fn resume(control: &Control, id: String) -> Result<Versioned<Update>> {
-    change(control, id, "resumed", |update, living| match update.state {
+    change(control, id, UPDATE_RESUMED, |update, living| match update.state {
         UpdateState::Paused | UpdateState::Halted => {
             update.attempt += 1;
             update.reason = None;
@@ -225,7 +221,7 @@ pub fn resume(control: &Control, id: String) -> Result<Versioned<Update>> {
 
 /// Ends it; what was updated stays so.
 pub fn cancel(control: &Control, id: String) -> Result<Versioned<Update>> {
-    change(control, id, "cancelled", |update, _| match update.state {
+    change(control, id, UPDATE_CANCELLED, |update, _| match update.state {
         UpdateState::Running | UpdateState::Paused | UpdateState::Halted => Ok(UpdateState::Cancelled),
         other => Err(other),
     })
@@ -235,7 +231,7 @@ pub fn cancel(control: &Control, id: String) -> Result<Versioned<Update>> {
 fn change(
     control: &Control,
     id: String,
-    deed: &'static str,
+    event: Kind,
     to: impl FnOnce(&mut Update, Vec<String>) -> std::result::Result<UpdateState, UpdateState> + Send + 'static,
 ) -> Result<Versioned<Update>> {
     let leases: Leases = control.leases.states().into_iter().collect();
@@ -244,10 +240,10 @@ fn change(
         guard::check(w)?;
         let mut update = found(w, &id)?;
         let living = living(&update, &updates::members(w, &update.ring_label)?, &leases);
-        let refused = |state: UpdateState| Error::Conflict(format!("This update is {}: it cannot be {deed}.", state.as_str()));
+        let refused = |state: UpdateState| Error::Conflict(format!("This update is {}: it cannot be {}.", state.as_str(), event.verb()));
         update.state = to(&mut update, living).map_err(refused)?;
         updates::put(w, &update)?;
-        record(w, deed, &update)?;
+        record(w, event, &update)?;
         if update.state != UpdateState::Running {
             told.silence(w);
         }

@@ -15,7 +15,7 @@ use crate::crypto::{self, pki};
 use crate::error::{Chain, Doing, Error, Result};
 use crate::files;
 use crate::model::ca::{AuthorityView, CaView, NodeTrust};
-use crate::model::events::NewEvent;
+use crate::model::events::catalogue::{self, CA_DROP_PREVIOUS, CA_ROTATE, CERTIFICATE_OUTSIDE_DATES};
 use crate::model::{Page, Paging};
 use crate::store::{Store, events, nodes};
 use crate::thread::lock;
@@ -268,7 +268,7 @@ pub fn look_at_dates(control: &Control) -> Result<()> {
         let (enrolled, _) = control.store.read(|r| nodes::count_trust(r, ""))?;
         let is_remade = what == "authority" && enrolled == 0 && clock::is_plausible(now);
         let fields = json!({"what": what, "fingerprint": fingerprint, "from": from, "until": until, "made_again": is_remade});
-        let told = control.store.write(move |w| events::record(w, NewEvent::at("warning", "cluster", "certificate.outside_dates", fields)));
+        let told = control.store.write(move |w| events::record(w, CERTIFICATE_OUTSIDE_DATES.with(fields)));
         if let Err(e) = told {
             // A full disk keeps no server from starting.
             log::warn!(target: "cluster", event = "event.unwritten", error:% = Chain(&e); "The event could not be recorded");
@@ -329,7 +329,7 @@ pub fn rotate(control: &Control) -> Result<CaView> {
         return Err(Error::Conflict(STILL_TRUSTED.into()));
     }
     clock_is_right()?;
-    change(control, "ca.rotate", || control.ca.rotate())
+    change(control, CA_ROTATE, || control.ca.rotate())
 }
 
 /// Stops trusting the authority before. Refused while a node has only that one, unless it is to be left behind.
@@ -345,20 +345,20 @@ pub fn drop_previous(control: &Control, force: bool) -> Result<CaView> {
             before.nodes
         )));
     }
-    change(control, "ca.drop_previous", || control.ca.drop_previous().map(drop))
+    change(control, CA_DROP_PREVIOUS, || control.ca.drop_previous().map(drop))
 }
 
 /// Records what is about to be done before it is done: files and database cannot change in one step, and a change without a trace would be
 /// the worse half.
-fn change(control: &Control, name: &'static str, deed: impl FnOnce() -> Result<()>) -> Result<CaView> {
+fn change(control: &Control, event: catalogue::Kind, deed: impl FnOnce() -> Result<()>) -> Result<CaView> {
     let fields = json!({ "issuing_fingerprint": control.ca.ensure()?.fingerprint_hex() });
     control.store.write(move |w| {
         guard::check(w)?;
-        events::record(w, NewEvent::at("warning", "cluster", name, fields)).map(drop)
+        events::record(w, event.with(fields)).map(drop)
     })?;
     deed()?;
     tls::turn(control)?;
-    log::info!(target: "cluster", event = name, fingerprint = control.ca.ensure()?.fingerprint_hex(); "Changed the cluster's certificate authority");
+    log::info!(target: "cluster", event = event.name, fingerprint = control.ca.ensure()?.fingerprint_hex(); "Changed the cluster's certificate authority");
     show(control)
 }
 

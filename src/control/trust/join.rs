@@ -13,10 +13,12 @@ use crate::control::{Control, guard, limits};
 use crate::crypto::pki::{self, Csr, Issued};
 use crate::crypto::{self, lease, signature};
 use crate::error::{Error, Result};
-use crate::model::events::NewEvent;
+use crate::model::events::catalogue::{NODE_JOIN, NODE_REJOIN, NODE_REJOIN_REPLACING, NODE_RENEW};
 use crate::model::join_tokens::{JoinRole, JoinToken};
 use crate::model::leases::LeaseState;
+use crate::model::node_api::{Enrolment, Reason, Replaced};
 use crate::model::nodes::{Node, NodeChange, merge_status};
+use crate::model::status_keys;
 use crate::store::{Write, events, join_tokens, node_runs, nodes, settings};
 use serde_json::json;
 use std::sync::Arc;
@@ -42,33 +44,6 @@ pub struct Join {
     pub lease_ttl_s: i64,
     /// What else it says of itself: mesh_ip, api_endpoint, labels, status.
     pub given: NodeChange,
-}
-
-/// What an enrolled node is given.
-#[derive(Debug, serde::Serialize)]
-pub struct Enrolment {
-    node_id: String,
-    lease_token: String,
-    lease_expires_at: Timestamp,
-    identity_fingerprint: String,
-    node_cert_pem: String,
-    ca_cert_pem: String,
-    server_time: Timestamp,
-    /// The node that a join has taken the place of.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    replaced: Option<Replaced>,
-}
-
-/// An enrolled node whose place a join has taken.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct Replaced {
-    node_id: String,
-    name: String,
-    /// When its last heartbeat was accepted.
-    last_seen_at: Option<Timestamp>,
-    identity_fingerprint: Option<String>,
-    /// Whether the joining machine has its key: then it is the same machine, or a copy of it.
-    same_key: bool,
 }
 
 /// What a transaction decided that lets a machine have an identity.
@@ -134,18 +109,22 @@ pub fn join(control: &Control, ask: Join) -> Result<Enrolment> {
         if token.node_id.is_none() && ask.role != JoinRole::Core && existing.as_ref().is_some_and(is_core) {
             return Err(not_admitted());
         }
-        let event = if existing.is_some() { "node.rejoin" } else { "node.join" };
         let replaced = existing.as_ref().and_then(|node| replaced(table, node, key.spki_der()));
         if let Some(node) = &existing {
             node_runs::delete(w, node.seq)?;
         }
+        let event = match (&existing, &replaced) {
+            (None, _) => NODE_JOIN,
+            (Some(_), None) => NODE_REJOIN,
+            (Some(_), Some(_)) => NODE_REJOIN_REPLACING,
+        };
         write_node(w, existing, &ask, token.mesh_ip)?;
         let mut fields = json!({"node_id": ask.node_id, "name": ask.name, "role": ask.role, "token_id": token.id});
         if let Some(replaced) = &replaced {
             fields["replaced"] = json!(replaced);
         }
-        events::record(w, NewEvent::at(if replaced.is_some() { "warning" } else { "info" }, "cluster", event, fields))?;
-        Ok(Decided { event, runs: Runs::default(), replaced })
+        events::record(w, event.with(fields))?;
+        Ok(Decided { event: event.name, runs: Runs::default(), replaced })
     })
 }
 
@@ -165,7 +144,7 @@ fn replaced(table: &Leases, node: &Node, spki_der: &[u8]) -> Option<Replaced> {
 
 /// Gives a node a new certificate and lease token, on proof of the key it is enrolled with.
 pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
-    let refuse = |check: &str, reason: Option<&'static str>| {
+    let refuse = |check: &str, reason: Option<Reason>| {
         if control.lines.admits(throttle::source()) {
             log::warn!(target: "cluster", event = "renew.refused", node_id = ask.node_id, check; "Refused to renew an identity");
         }
@@ -183,18 +162,18 @@ pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
     caller::is(&format!("node:{}", ask.node_id));
     // From here on the caller is known to hold the node's key, so it may learn why it is refused.
     if now.secs().abs_diff(ask.signed_at) > control.config.heartbeat_skew_s.unsigned_abs() {
-        return Err(refuse("clock skew", Some("clock_skew")));
+        return Err(refuse("clock skew", Some(Reason::ClockSkew)));
     }
     let node = control.store.read(|r| {
         guard::check(r)?;
         nodes::by_id(r, &ask.node_id)?.ok_or_else(crate::control::fleet::nodes::missing)
     })?;
     if node.identity_expires_at.is_some_and(|end| end.plus_secs(RENEW_AFTER_EXPIRY_S) < now) {
-        return Err(refuse("identity expired too long ago", Some("identity_expired")));
+        return Err(refuse("identity expired too long ago", Some(Reason::IdentityExpired)));
     }
     let csr = checked_csr(&ask.csr_pem, &ask.node_id)?;
     if !control.leases.advance_signed_at(&ask.node_id, ask.signed_at, now.secs() + control.config.heartbeat_skew_s) {
-        return Err(refuse("replayed", Some("replayed")));
+        return Err(refuse("replayed", Some(Reason::Replayed)));
     }
     let issued = issue(control, &csr, &ask.node_id, node.mesh_ip_given.as_deref(), now)?;
     let ttl_s = control.leases.ttl_s(&ask.node_id);
@@ -205,8 +184,8 @@ pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
         if node.identity_fingerprint.as_ref() != Some(&proven) {
             return Err(Error::Conflict("The node's identity was replaced meanwhile.".into()));
         }
-        events::record(w, NewEvent::info("cluster", "node.renew", json!({"node_id": node_id})))?;
-        Ok(Decided { event: "node.renew", runs: table.runs(&node_id), replaced: None })
+        events::record(w, NODE_RENEW.with(json!({"node_id": node_id})))?;
+        Ok(Decided { event: NODE_RENEW.name, runs: table.runs(&node_id), replaced: None })
     })
 }
 
@@ -260,8 +239,8 @@ fn write_node(write: &Write, existing: Option<Node>, ask: &Join, mesh_ip_given: 
         node.roles.push(role.to_string());
     }
     merge_status(&mut node.status, reported);
-    node.status.insert("enrolled_at".into(), write.now.to_string().into());
-    node.status.insert("node_role".into(), role.into());
+    node.status.insert(status_keys::ENROLLED_AT.into(), write.now.to_string().into());
+    node.status.insert(status_keys::NODE_ROLE.into(), role.into());
     limits::status_fits("node", &node.status)?;
     if !fresh {
         return nodes::update(write, &node);
@@ -300,7 +279,7 @@ fn enrol(
         identity_fingerprint: issued.fingerprint_hex,
         node_cert_pem: issued.cert_pem,
         ca_cert_pem: trusted.pem.clone(),
-        server_time: now,
+        server_time: Some(now),
         replaced,
     })
 }

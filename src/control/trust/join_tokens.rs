@@ -4,7 +4,7 @@ use crate::control::trust::{ca, tls};
 use crate::control::{Control, guard};
 use crate::crypto;
 use crate::error::{Error, Result};
-use crate::model::events::NewEvent;
+use crate::model::events::catalogue::{CLUSTER_BOOTSTRAP, JOIN_TOKEN_CREATE, JOIN_TOKEN_DELETE};
 use crate::model::join_string::JoinString;
 use crate::model::join_tokens::{Admits, JoinRole, JoinToken, NewJoinToken};
 use crate::model::{Page, Paging};
@@ -45,7 +45,7 @@ pub fn delete(control: &Control, id: String) -> Result<()> {
         if !join_tokens::delete(w, &id)? {
             return Err(Error::not_found("Join token"));
         }
-        events::record(w, NewEvent::info("cluster", "join_token.delete", json!({"token_id": id})))?;
+        events::record(w, JOIN_TOKEN_DELETE.with(json!({"token_id": id})))?;
         Ok(())
     })
 }
@@ -65,7 +65,7 @@ pub fn bootstrap(control: &Control, core_ttl_s: i64, worker_ttl_s: i64) -> Resul
         if first {
             settings::put(w, "cluster_bootstrapped", "true")?;
             settings::put(w, "cluster_bootstrapped_at", &w.now.to_string())?;
-            events::record(w, NewEvent::info("cluster", "cluster.bootstrap", json!({})))?;
+            events::record(w, CLUSTER_BOOTSTRAP.with(json!({})))?;
         }
         let core_token = mint(w, &way, JoinRole::Core.into(), core_ttl_s)?;
         let worker_token = mint(w, &way, JoinRole::Worker.into(), worker_ttl_s)?;
@@ -97,7 +97,7 @@ fn mint(write: &Write, way: &Way, admits: Admits, ttl_s: i64) -> Result<NewJoinT
     join_tokens::insert(write, &id, &crypto::sha256_hex(token.as_bytes()), &admits, expires_at)?;
     let Admits { role, node_id, mesh_ip } = admits;
     let fields = json!({"role": role, "token_id": id, "expires_at": expires_at});
-    events::record(write, NewEvent::info("cluster", "join_token.create", fields))?;
+    events::record(write, JOIN_TOKEN_CREATE.with(fields))?;
     let join_string = way.join_string(role, &token);
     Ok(NewJoinToken { id, role, token, join_string, expires_at, node_id, mesh_ip })
 }

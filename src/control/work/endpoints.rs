@@ -6,7 +6,7 @@ use crate::control::work::replicas as replica_rules;
 use crate::control::{Control, guard};
 use crate::error::{Error, Result};
 use crate::model::endpoints::{Endpoint, NewEndpoint};
-use crate::model::events::NewEvent;
+use crate::model::events::catalogue::{ENDPOINT_CREATE, ENDPOINT_DELETE, ENDPOINT_UPDATE};
 use crate::model::{Page, Paging};
 use crate::store::{endpoints, events, replicas};
 use serde_json::json;
@@ -32,7 +32,7 @@ pub fn create(control: &Control, once: Once, new: NewEndpoint) -> Result<Created
             replicas::by_id(w, &new.replica_id)?.ok_or_else(replica_rules::missing)?;
             endpoints::insert(w, &new)?;
             let fields = json!({"endpoint_id": new.id, "replica_id": new.replica_id});
-            events::record(w, NewEvent::info("endpoints", "endpoint.create", fields))?;
+            events::record(w, ENDPOINT_CREATE.with(fields))?;
             endpoints::by_id(w, &new.id)?.ok_or_else(missing)
         })
     })
@@ -49,7 +49,7 @@ pub fn update(control: &Control, id: String, condition: Condition, healthy: Opti
         condition.check(&endpoints::by_id(w, &id)?.ok_or_else(missing)?)?;
         endpoints::set_healthy(w, &id, healthy)?;
         let fields = json!({"endpoint_id": id, "healthy": healthy});
-        events::record(w, NewEvent::info("endpoints", "endpoint.update", fields))?;
+        events::record(w, ENDPOINT_UPDATE.with(fields))?;
         Versioned::of(endpoints::by_id(w, &id)?.ok_or_else(missing)?)
     })
 }
@@ -62,7 +62,7 @@ pub fn delete(control: &Control, id: String, condition: Condition) -> Result<()>
         condition.check(&endpoint)?;
         endpoints::delete(w, &id)?;
         let fields = json!({"endpoint_id": id, "replica_id": endpoint.replica_id});
-        events::record(w, NewEvent::info("endpoints", "endpoint.delete", fields))?;
+        events::record(w, ENDPOINT_DELETE.with(fields))?;
         Ok(())
     })
 }

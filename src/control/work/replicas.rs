@@ -7,7 +7,9 @@ use crate::control::work::services as service_rules;
 use crate::control::{Control, guard, limits};
 use crate::crypto;
 use crate::error::{Error, Result};
-use crate::model::events::NewEvent;
+use crate::model::events::catalogue::{
+    Kind, REPLICA_CREATE, REPLICA_DELETE, REPLICA_MOVE, REPLICA_RESTART, REPLICA_RESTORE, REPLICA_SNAPSHOT, REPLICA_UPDATE,
+};
 use crate::model::replicas::{ListedReplica, NewReplica, PlacedBy, Placement, Replica, clear_sickness};
 use crate::model::{Object, Page, Paging};
 use crate::store::{Write, events, nodes, replicas, services};
@@ -46,7 +48,7 @@ pub fn create(control: &Control, once: Once, new: NewReplica) -> Result<Created>
             nodes::by_id(w, &replica.node_id)?.ok_or_else(node_rules::missing)?;
             replicas::insert(w, &replica)?;
             let fields = json!({"replica_id": replica.id, "service_id": replica.service_id, "node_id": replica.node_id});
-            events::record(w, NewEvent::info("replicas", "replica.create", fields))?;
+            events::record(w, REPLICA_CREATE.with(fields))?;
             Ok(replica)
         })
     })
@@ -64,7 +66,7 @@ pub fn update(
         control.store.read(guard::check)?;
         return condition.unchanged(show(control, &id)?);
     }
-    edit(control, id, condition, "replica.update", |_, replica| {
+    edit(control, id, condition, REPLICA_UPDATE, |_, replica| {
         if let Some(state) = desired_state {
             replica.desired_state = state;
         }
@@ -78,7 +80,7 @@ pub fn update(
 /// Puts a replica on another node.
 pub fn place(control: &Control, id: String, condition: Condition, target_node_id: String, by: &str) -> Result<Versioned<Replica>> {
     let by = by.to_string();
-    edit(control, id, condition, "replica.move", move |w, replica| {
+    edit(control, id, condition, REPLICA_MOVE, move |w, replica| {
         nodes::by_id(w, &target_node_id)?.ok_or_else(|| Error::not_found("Target node"))?;
         let from = std::mem::replace(&mut replica.node_id, target_node_id);
         clear_sickness(&mut replica.status);
@@ -96,7 +98,7 @@ pub fn place(control: &Control, id: String, condition: Condition, target_node_id
 
 /// Asks for a restart.
 pub fn restart(control: &Control, id: String, condition: Condition) -> Result<Versioned<Replica>> {
-    edit(control, id, condition, "replica.restart", |w, replica| {
+    edit(control, id, condition, REPLICA_RESTART, |w, replica| {
         replica.status.insert("last_restart_at".into(), w.now.to_string().into());
         Ok(json!({"replica_id": replica.id}))
     })
@@ -104,7 +106,7 @@ pub fn restart(control: &Control, id: String, condition: Condition) -> Result<Ve
 
 /// Asks for a snapshot of its data.
 pub fn snapshot(control: &Control, id: String, condition: Condition) -> Result<Versioned<Replica>> {
-    edit(control, id, condition, "replica.snapshot", |w, replica| {
+    edit(control, id, condition, REPLICA_SNAPSHOT, |w, replica| {
         replica.status.insert("last_snapshot_at".into(), w.now.to_string().into());
         Ok(json!({"replica_id": replica.id}))
     })
@@ -112,7 +114,7 @@ pub fn snapshot(control: &Control, id: String, condition: Condition) -> Result<V
 
 /// Asks for its data to be put back from a snapshot.
 pub fn restore(control: &Control, id: String, condition: Condition, snapshot_id: Option<String>) -> Result<Versioned<Replica>> {
-    edit(control, id, condition, "replica.restore", move |w, replica| {
+    edit(control, id, condition, REPLICA_RESTORE, move |w, replica| {
         let snapshot_id = snapshot_id.map_or(Value::Null, Value::String);
         replica.status.insert("last_restore_at".into(), w.now.to_string().into());
         replica.status.insert("last_restore_snapshot_id".into(), snapshot_id.clone());
@@ -128,7 +130,7 @@ pub fn delete(control: &Control, id: String, condition: Condition) -> Result<()>
         condition.check(&replica)?;
         replicas::delete(w, &id)?;
         let fields = json!({"replica_id": id, "service_id": replica.service_id});
-        events::record(w, NewEvent::info("replicas", "replica.delete", fields))?;
+        events::record(w, REPLICA_DELETE.with(fields))?;
         Ok(())
     })
 }
@@ -153,7 +155,7 @@ fn edit(
     control: &Control,
     id: String,
     condition: Condition,
-    name: &'static str,
+    event: Kind,
     change: impl FnOnce(&Write, &mut Replica) -> Result<Value> + Send + 'static,
 ) -> Result<Versioned<Replica>> {
     control.store.write(move |w| {
@@ -164,7 +166,7 @@ fn edit(
         limits::status_fits("replica", &replica.status)?;
         replicas::update(w, &replica)?;
         replica.updated_at = w.now;
-        events::record(w, NewEvent::info("replicas", name, fields))?;
+        events::record(w, event.with(fields))?;
         Versioned::of(replica)
     })
 }

@@ -4,7 +4,7 @@ use crate::control::once::{Created, Once};
 use crate::control::versions::{Condition, Versioned};
 use crate::control::{Control, guard};
 use crate::error::{Error, Result};
-use crate::model::events::NewEvent;
+use crate::model::events::catalogue::{ROUTER_ASSIGNMENT_CREATE, ROUTER_ASSIGNMENT_DELETE};
 use crate::model::routers::{NewRouterAssignment, RouterAssignment};
 use crate::model::{Page, Paging};
 use crate::store::{events, nodes, routers};
@@ -36,7 +36,7 @@ pub fn create(control: &Control, once: Once, new: NewRouterAssignment) -> Result
             }
             routers::insert(w, &new)?;
             let fields = json!({"assignment_id": new.id, "node_id": new.node_id});
-            events::record(w, NewEvent::info("router_assignments", "router_assignment.create", fields))?;
+            events::record(w, ROUTER_ASSIGNMENT_CREATE.with(fields))?;
             routers::by_id(w, &new.id)?.ok_or_else(missing)
         })
     })
@@ -50,7 +50,7 @@ pub fn delete(control: &Control, id: String, condition: Condition) -> Result<()>
         condition.check(&assignment)?;
         routers::delete(w, &id)?;
         let fields = json!({"assignment_id": id, "node_id": assignment.node_id});
-        events::record(w, NewEvent::info("router_assignments", "router_assignment.delete", fields))?;
+        events::record(w, ROUTER_ASSIGNMENT_DELETE.with(fields))?;
         Ok(())
     })
 }

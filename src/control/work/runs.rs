@@ -6,33 +6,41 @@ use crate::control::versions::{Condition, Versioned};
 use crate::control::{Control, guard};
 use crate::crypto;
 use crate::error::{Error, Result};
-use crate::model::events::NewEvent;
+use crate::model::events::catalogue::{
+    self, SNAPSHOT_COMPLETED, SNAPSHOT_DELETED, SNAPSHOT_FAILED, SNAPSHOT_REQUESTED, SNAPSHOT_RUNNING, SUPPORT_BUNDLE_COMPLETED,
+    SUPPORT_BUNDLE_DELETED, SUPPORT_BUNDLE_FAILED, SUPPORT_BUNDLE_REQUESTED, SUPPORT_BUNDLE_RUNNING,
+};
 use crate::model::runs::{Kind, NewRun, Report, Run, RunStatus};
 use crate::model::{Page, Paging};
 use crate::store::{events, runs};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// How clients see a kind.
 struct Words {
     what: &'static str,
-    category: &'static str,
-    event: &'static str,
     id: &'static str,
     prefix: &'static str,
 }
 
 fn words(kind: Kind) -> Words {
     match kind {
-        Kind::Snapshot => Words { what: "Snapshot", category: "etcd", event: "snapshot", id: "snapshot_id", prefix: "snap" },
-        Kind::Bundle => Words { what: "Support bundle", category: "support", event: "support_bundle", id: "bundle_id", prefix: "bundle" },
+        Kind::Snapshot => Words { what: "Snapshot", id: "snapshot_id", prefix: "snap" },
+        Kind::Bundle => Words { what: "Support bundle", id: "bundle_id", prefix: "bundle" },
     }
 }
 
-/// An event about a request.
-pub fn event(kind: Kind, deed: &str, id: &str, more: (&str, Value)) -> NewEvent {
-    let words = words(kind);
-    let fields = json!({words.id: id, more.0: more.1});
-    NewEvent::info(words.category, &format!("{}.{deed}", words.event), fields)
+/// The event of a request that has this status from now on.
+fn event_of(kind: Kind, status: RunStatus) -> catalogue::Kind {
+    match (kind, status) {
+        (Kind::Snapshot, RunStatus::Pending) => SNAPSHOT_REQUESTED,
+        (Kind::Snapshot, RunStatus::Running) => SNAPSHOT_RUNNING,
+        (Kind::Snapshot, RunStatus::Completed) => SNAPSHOT_COMPLETED,
+        (Kind::Snapshot, RunStatus::Failed) => SNAPSHOT_FAILED,
+        (Kind::Bundle, RunStatus::Pending) => SUPPORT_BUNDLE_REQUESTED,
+        (Kind::Bundle, RunStatus::Running) => SUPPORT_BUNDLE_RUNNING,
+        (Kind::Bundle, RunStatus::Completed) => SUPPORT_BUNDLE_COMPLETED,
+        (Kind::Bundle, RunStatus::Failed) => SUPPORT_BUNDLE_FAILED,
+    }
 }
 
 /// A page of requests, newest first.
@@ -55,7 +63,8 @@ pub fn create(control: &Control, kind: Kind, once: Once, new: NewRun) -> Result<
                 return Err(Error::Conflict(format!("{} id already exists", words(kind).what)));
             }
             runs::insert(w, kind, &id, &new)?;
-            events::record(w, event(kind, "requested", &id, ("requested_by", json!(new.requested_by))))?;
+            let fields = json!({words(kind).id: id, "requested_by": new.requested_by});
+            events::record(w, event_of(kind, RunStatus::Pending).with(fields))?;
             runs::by_id(w, kind, &id)?.ok_or_else(|| missing(kind))
         })
     })
@@ -84,7 +93,8 @@ pub fn update(control: &Control, kind: Kind, id: String, condition: Condition, r
         runs::update(w, &run)?;
         run.updated_at = w.now;
         if run.status != before {
-            events::record(w, event(kind, run.status.as_str(), &id, (kind.result_key(), json!(run.result))))?;
+            let fields = json!({words(kind).id: id, kind.result_key(): run.result});
+            events::record(w, event_of(kind, run.status).with(fields))?;
         }
         Versioned::of(run)
     })
@@ -100,7 +110,11 @@ pub fn delete(control: &Control, kind: Kind, id: String, condition: Condition) -
             return Err(Error::Conflict(format!("This one is {}: only a completed or failed one can be deleted.", run.status.as_str())));
         }
         runs::delete(w, kind, &id)?;
-        events::record(w, event(kind, "deleted", &id, ("status", json!(run.status.as_str()))))?;
+        let deleted = match kind {
+            Kind::Snapshot => SNAPSHOT_DELETED,
+            Kind::Bundle => SUPPORT_BUNDLE_DELETED,
+        };
+        events::record(w, deleted.with(json!({words(kind).id: id, "status": run.status.as_str()})))?;
         Ok(run)
     })
 }

@@ -6,6 +6,7 @@ use crate::control::{Control, guard, limits, settings};
 use crate::crypto;
 use crate::error::{Doing, Error, Result};
 use crate::model::events::NewEvent;
+use crate::model::events::catalogue::{SERVICE_CREATE, SERVICE_DELETE, SERVICE_ROLLBACK, SERVICE_ROLLOUT, SERVICE_UPDATE};
 use crate::model::services::{BOOKKEEPING, NewService, Revision, Service, without_bookkeeping};
 use crate::model::{Object, Page, Paging};
 use crate::store::{Write, events, services};
@@ -37,7 +38,7 @@ pub fn create(control: &Control, once: Once, mut new: NewService, by: &str) -> R
             let service = services::by_id(w, &new.id)?.ok_or_else(missing)?;
             keep_revision(w, &service, "create", None, &by)?;
             let fields = json!({"service_id": service.id, "name": service.name, "by": by});
-            events::record(w, NewEvent::info("services", "service.create", fields))?;
+            events::record(w, SERVICE_CREATE.with(fields))?;
             Ok(service)
         })
     })
@@ -67,7 +68,7 @@ pub fn update(
             service.generation += 1;
             keep_revision(w, service, "update", None, by)?;
         }
-        Ok(NewEvent::info("services", "service.update", json!({"service_id": service.id, "generation": service.generation, "by": by})))
+        Ok(SERVICE_UPDATE.with(json!({"service_id": service.id, "generation": service.generation, "by": by})))
     })
 }
 
@@ -77,7 +78,7 @@ pub fn rollout(control: &Control, id: String, condition: Condition, by: &str) ->
         service.generation += 1;
         service.spec.insert("rollout_requested_at".into(), w.now.to_string().into());
         keep_revision(w, service, "rollout", None, by)?;
-        Ok(NewEvent::info("services", "service.rollout", json!({"service_id": service.id, "generation": service.generation, "by": by})))
+        Ok(SERVICE_ROLLOUT.with(json!({"service_id": service.id, "generation": service.generation, "by": by})))
     })
 }
 
@@ -92,7 +93,7 @@ pub fn rollback(control: &Control, id: String, condition: Condition, target: Opt
         service.spec.insert("rollback_requested_at".into(), w.now.to_string().into());
         keep_revision(w, service, "rollback", Some(target), by)?;
         let fields = json!({"service_id": service.id, "generation": service.generation, "target_generation": target, "by": by});
-        Ok(NewEvent::info("services", "service.rollback", fields))
+        Ok(SERVICE_ROLLBACK.with(fields))
     })
 }
 
@@ -110,7 +111,7 @@ pub fn delete(control: &Control, id: String, condition: Condition, force: bool, 
         }
         services::delete(w, &id)?;
         let fields = json!({"service_id": id, "name": service.name, "forced": force, "replicas": placed, "by": by});
-        events::record(w, NewEvent::at("warning", "services", "service.delete", fields))?;
+        events::record(w, SERVICE_DELETE.with(fields))?;
         Ok(())
     })
 }

@@ -150,12 +150,12 @@ fn an_effect_that_panics_ends_neither_the_others_nor_the_writer() {
 
 #[test]
 fn a_reader_of_events_finds_memory_as_they_tell() {
-    use crate::model::events::NewEvent;
+    use crate::model::events::catalogue::NODE_CORDON;
     let bench = Bench::new("events");
     let (tail, seen) = (Arc::clone(&bench.store.tail), Arc::clone(&bench.seen));
     let before = tail.newest();
     let noted = bench.store.write(move |w| {
-        crate::store::events::record(w, NewEvent::info("nodes", "x", serde_json::json!({})))?;
+        crate::store::events::record(w, NODE_CORDON.with(serde_json::json!({"node_id": "x"})))?;
         w.on_commit(move || lock(&seen).push((tail.newest() - before).to_string()));
         Ok(())
     });

@@ -18,7 +18,9 @@ use crate::crypto::{container, pki};
 use crate::error::{Chain, Doing, Error, Result};
 use crate::files;
 use crate::model::backups::{Backup, Drill, Kind, Manifest};
-use crate::model::events::NewEvent;
+use crate::model::events::catalogue::{
+    BACKUP_CREATE, BACKUP_DELETE, BACKUP_DOWNLOAD, BACKUP_DRILL_FAILED, BACKUP_DRILL_PASSED, BACKUP_FAILED,
+};
 use crate::store::{self, events};
 use crate::text;
 use crate::thread::lock;
@@ -145,7 +147,7 @@ pub fn delete(control: &Control, id: &str) -> Result<()> {
     let backup = show(&control.config, id)?;
     fs::remove_file(&backup.path).doing("remove a backup")?;
     let fields = json!({ "backup_id": id, "kind": backup.kind });
-    control.store.write(move |w| events::record(w, NewEvent::at("warning", "backups", "backup.delete", fields)).map(drop))
+    control.store.write(move |w| events::record(w, BACKUP_DELETE.with(fields)).map(drop))
 }
 
 /// A backup to be sent to somebody; who gets it is recorded before. One that is not encrypted stays on the machine: with the keys in it a
@@ -158,7 +160,7 @@ pub fn download(control: &Control, id: &str, only_asks: bool) -> Result<(Backup,
     let file = open(Path::new(&backup.path))?;
     if !only_asks {
         let fields = json!({ "backup_id": id, "encrypted": backup.encrypted });
-        control.store.write(move |w| events::record(w, NewEvent::at("warning", "backups", "backup.download", fields)).map(drop))?;
+        control.store.write(move |w| events::record(w, BACKUP_DOWNLOAD.with(fields)).map(drop))?;
     }
     Ok((backup, file))
 }
@@ -177,11 +179,11 @@ fn tell_made(control: &Control, made: &Result<Backup>) -> Result<()> {
     let event = match made {
         Ok(b) => {
             let fields = json!({ "backup_id": b.id, "kind": b.kind, "bytes": b.bytes, "encrypted": b.encrypted });
-            NewEvent::info("backups", "backup.create", fields)
+            BACKUP_CREATE.with(fields)
         }
         Err(e) => {
             log::error!(target: "backups", event = "backup.failed", error:% = Chain(e); "A backup could not be made");
-            NewEvent::at("error", "backups", "backup.failed", json!({ "error": Chain(e).to_string() }))
+            BACKUP_FAILED.with(json!({ "error": Chain(e).to_string() }))
         }
     };
     control.store.write(move |w| events::record(w, event).map(drop))
@@ -295,11 +297,11 @@ pub fn drill(control: &Control) -> Result<()> {
     let event = match problem {
         Some(problem) => {
             log::error!(target: "backups", event = "backup.drill_failed", backup = newest.id, error = problem; "The newest backup could not be restored");
-            NewEvent::at("error", "backups", "backup.drill_failed", json!({ "backup_id": newest.id, "error": problem }))
+            BACKUP_DRILL_FAILED.with(json!({ "backup_id": newest.id, "error": problem }))
         }
         None => {
             let rows: u64 = checked.map(|c| c.manifest.rows.values().sum())?;
-            NewEvent::info("backups", "backup.drill_passed", json!({ "backup_id": newest.id, "rows": rows }))
+            BACKUP_DRILL_PASSED.with(json!({ "backup_id": newest.id, "rows": rows }))
         }
     };
     control.store.write(move |w| events::record(w, event).map(drop))

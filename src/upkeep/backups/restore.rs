@@ -12,7 +12,7 @@ use crate::control::Control;
 use crate::crypto;
 use crate::error::{Doing, Error, Result};
 use crate::files;
-use crate::model::events::NewEvent;
+use crate::model::events::catalogue::BACKUP_RESTORED;
 use crate::store::{self, events};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -174,7 +174,7 @@ pub fn settle(control: &Control) -> Result<()> {
     let (sessions, tokens) = control.store.write(move |w| {
         let (sessions, tokens) = store::backups::forget_admissions(w)?;
         let fields = json!({ "backup_id": note.backup_id, "created_at": note.created_at, "restored_at": note.restored_at, "sessions_ended": sessions, "join_tokens_ended": tokens });
-        events::record(w, NewEvent::at("warning", "backups", "backup.restored", fields))?;
+        events::record(w, BACKUP_RESTORED.with(fields))?;
         Ok((sessions, tokens))
     })?;
     fs::remove_file(&path).doing("end a restore")?;

@@ -6,6 +6,7 @@
 
 use crate::clock::Timestamp;
 use crate::model::ids::is_id;
+use crate::model::status_keys;
 use serde_json::Value;
 use std::net::{IpAddr, SocketAddr};
 
@@ -57,34 +58,37 @@ const UPDATE: Form = Word(&["running", "updated", "failed", "rolled_back", "roll
 pub const LEVEL: &[&str] = &["debug", "info", "warning", "error", "critical"];
 
 const NODE_STATUS: Form = Object(&[
-    ("architecture", Word(&["x86_64", "aarch64", "arm", "armv7l", "riscv64"])),
-    ("capacity", Object(&[("cpu_millis", Number), ("memory_mb", Number), ("system_cpu_millis", Number), ("system_memory_mb", Number)])),
-    ("clock_offset_seconds", Number),
-    ("cordoned_at", Time),
-    ("cpus", Number),
-    ("disk_available_bytes", Number),
-    ("disk_total_bytes", Number),
-    ("drain_requested_at", Time),
-    ("drain_state", Word(&["draining", "blocked", "drained"])),
-    ("draining", Flag),
-    ("enrolled_at", Time),
-    ("kernel", Version),
-    ("last_heartbeat_signed_at", Number),
-    ("load_1m", Number),
-    ("memory_available_bytes", Number),
-    ("memory_total_bytes", Number),
-    ("node_role", ROLES),
-    ("ready", Flag),
-    ("reboot_requested_at", Time),
-    ("schedulable", Flag),
-    ("uncordoned_at", Time),
+    (status_keys::ARCHITECTURE, Word(&["x86_64", "aarch64", "arm", "armv7l", "riscv64"])),
     (
-        "update",
+        status_keys::CAPACITY,
+        Object(&[("cpu_millis", Number), ("memory_mb", Number), ("system_cpu_millis", Number), ("system_memory_mb", Number)]),
+    ),
+    (status_keys::CLOCK_OFFSET_SECONDS, Number),
+    (status_keys::CORDONED_AT, Time),
+    (status_keys::CPUS, Number),
+    (status_keys::DISK_AVAILABLE_BYTES, Number),
+    (status_keys::DISK_TOTAL_BYTES, Number),
+    (status_keys::DRAIN_REQUESTED_AT, Time),
+    (status_keys::DRAIN_STATE, Word(&["draining", "blocked", "drained"])),
+    (status_keys::DRAINING, Flag),
+    (status_keys::ENROLLED_AT, Time),
+    (status_keys::KERNEL, Version),
+    (status_keys::LAST_HEARTBEAT_SIGNED_AT, Number),
+    (status_keys::LOAD_1M, Number),
+    (status_keys::MEMORY_AVAILABLE_BYTES, Number),
+    (status_keys::MEMORY_TOTAL_BYTES, Number),
+    (status_keys::NODE_ROLE, ROLES),
+    (status_keys::READY, Flag),
+    (status_keys::REBOOT_REQUESTED_AT, Time),
+    (status_keys::SCHEDULABLE, Flag),
+    (status_keys::UNCORDONED_AT, Time),
+    (
+        status_keys::UPDATE,
         Object(&[("state", UPDATE), ("from", Version), ("to", Version), ("channel", Word(&["stable"])), ("update_id", Id), ("at", Time)]),
     ),
-    ("uptime_seconds", Number),
-    ("version", Version),
-    ("wg_key_rotation_requested_at", Time),
+    (status_keys::UPTIME_SECONDS, Number),
+    (status_keys::VERSION, Version),
+    (status_keys::WG_KEY_ROTATION_REQUESTED_AT, Time),
 ]);
 
 const NODE: Form = Object(&[
@@ -373,12 +377,12 @@ pub const LOG_FIELDS: &[(&str, Form)] = &[
 #[rustfmt::skip]
 const PATH_WORDS: &[&str] = &[
     "add-node", "all", "api-tokens", "app.js", "apply", "auth", "backups", "bootstrap", "ca", "cancel",
-    "certificates", "cluster", "cluster-settings", "cordon", "create", "delete", "download", "drain", "endpoints",
+    "certificates", "cluster", "cluster-settings", "cordon", "create", "delete", "docs", "download", "drain", "endpoints",
     "etcd", "events", "explain", "favicon.ico", "health", "heartbeat", "join", "join-tokens", "keep-run", "labels", "leases",
-    "login", "logout", "me", "metrics", "mode", "move", "new-service", "nodes", "openapi.json", "password", "pause",
+    "login", "logout", "me", "metrics", "mode", "move", "new-service", "node", "nodes", "openapi.json", "password", "pause",
     "plan", "previous", "rebalance", "reboot-marker", "reconcile", "renew", "replicas", "restart", "restore",
     "resume", "revisions", "revoke", "rollback", "rollout", "rotate", "rotate-wg-keys", "room", "runs", "router-assignments",
-    "scheduler", "services", "sessions", "settings", "snapshot", "snapshots", "spec", "static", "status", "stream",
+    "scheduler", "self", "services", "sessions", "settings", "snapshot", "snapshots", "spec", "static", "status", "stream",
     "style.css", "support", "support-bundles", "theme", "token", "tokens", "ui", "uncordon", "updates", "users",
     "version", "wireguard",
 ];

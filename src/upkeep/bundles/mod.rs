@@ -22,6 +22,9 @@ use crate::control::versions::Condition;
 use crate::control::work::runs as requests;
 use crate::error::{Chain, Doing, Error, Result};
 use crate::files;
+use crate::model::events::catalogue::{
+    SUPPORT_BUNDLE_COMPLETED, SUPPORT_BUNDLE_DOWNLOAD, SUPPORT_BUNDLE_FAILED, SUPPORT_BUNDLE_PRUNED, SUPPORT_BUNDLE_RUNNING,
+};
 use crate::model::runs::{Kind, NewRun, Run, RunStatus};
 use crate::store::{Write, events, runs};
 use crate::thread::lock;
@@ -138,7 +141,7 @@ pub fn fetch(control: &Control, id: &str, only_asks: bool) -> Result<Fetched> {
         _ => Error::Unavailable(format!("The bundle cannot be read: {e}.")),
     })?;
     if !only_asks {
-        let fetched = requests::event(Kind::Bundle, "download", id, ("bytes", json!(bytes)));
+        let fetched = SUPPORT_BUNDLE_DOWNLOAD.with(json!({"bundle_id": id, "bytes": bytes}));
         control.store.write(move |w| events::record(w, fetched).map(drop))?;
     }
     Ok(Fetched { file, bytes })
@@ -247,7 +250,7 @@ fn next(app: &App) -> Result<bool> {
         run.status = RunStatus::Running;
         run.result = Some(path_of(&run.id));
         runs::update(w, &run)?;
-        events::record(w, requests::event(Kind::Bundle, "running", &run.id, ("path", json!(run.result))))?;
+        events::record(w, SUPPORT_BUNDLE_RUNNING.with(json!({"bundle_id": run.id, "path": run.result})))?;
         Ok(Some(run))
     })?;
     let Some(run) = taken else { return Ok(false) };
@@ -309,11 +312,11 @@ fn finish(w: &Write, id: &str, error: Option<String>) -> Result<bool> {
     }
     run.error = error;
     runs::update(w, &run)?;
-    let more = match &run.error {
-        Some(error) => ("error", json!(error)),
-        None => ("path", json!(run.result)),
+    let event = match &run.error {
+        Some(error) => SUPPORT_BUNDLE_FAILED.with(json!({"bundle_id": id, "error": error})),
+        None => SUPPORT_BUNDLE_COMPLETED.with(json!({"bundle_id": id, "path": run.result})),
     };
-    events::record(w, requests::event(Kind::Bundle, run.status.as_str(), id, more))?;
+    events::record(w, event)?;
     Ok(true)
 }
 
@@ -328,7 +331,7 @@ fn forget_old(app: &App) -> Result<()> {
         let id = run.id.clone();
         control.store.write(move |w| {
             runs::delete(w, Kind::Bundle, &id)?;
-            events::record(w, requests::event(Kind::Bundle, "pruned", &id, ("kept", json!(KEPT_MAX)))).map(drop)
+            events::record(w, SUPPORT_BUNDLE_PRUNED.with(json!({"bundle_id": id, "kept": KEPT_MAX}))).map(drop)
         })?;
         discard(app, &run);
     }

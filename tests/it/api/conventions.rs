@@ -227,8 +227,8 @@ fn hostile_json_is_refused_with_a_clear_fault() {
     assert_eq!(admin.get("/health").status, 200);
 }
 
-/// Every route, called by nobody, by a stranger's token, by each role, by an API token of each role, and over TLS with the certificate of a
-/// core node: the statuses are reviewed as a text, and the access that the table promises is what happens.
+/// Every route, called by nobody, by a stranger's token, by each role, by an API token of each role, by a core node over TLS with its
+/// certificate, and by the same node with a signature: the statuses are reviewed as a text, and the access that the table promises is what happens.
 #[test]
 fn every_route_says_who_may_call_it() {
     // Three callers that are refused everywhere are more than one address may be.
@@ -249,11 +249,12 @@ fn every_route_says_who_may_call_it() {
     let joined = node.join(&served.admin(), &token(&served.admin(), "core", None), json!({"role": "core"}));
     let shown = (joined.json()["node_cert_pem"].as_str().unwrap().to_string(), node.key.serialize_der());
     let tls = believing(&served.config.pki_dir.join("cluster-ca.crt"), Some((&shown.0, shown.1)));
-    callers.push(("node".to_string(), Client { tls: Some(tls), ..anonymous.clone() }));
+    callers.push(("node-certificate".to_string(), Client { tls: Some(tls), ..anonymous.clone() }));
+    callers.push(("node-signature".to_string(), anonymous.clone()));
     let mut lines = String::new();
-    for (method, path, access) in uptimemesh::routes() {
+    for (method, path, access, meter) in uptimemesh::routes() {
         let target: String = path.split('/').map(|part| if part.starts_with('{') { "n" } else { part }).collect::<Vec<_>>().join("/");
-        lines.push_str(&format!("{method:<7}{path:<36}{access:<9}"));
+        lines.push_str(&format!("{method:<7}{path:<36}{access:<9}{meter:<15}"));
         for (caller, client) in &callers {
             let known = roles.iter().position(|role| caller.split('-').next() == Some(role));
             // Its own session would end.
@@ -262,7 +263,10 @@ fn every_route_says_who_may_call_it() {
             }
             // A stream does not end; its head is enough.
             let method = if target.ends_with("/stream") { "HEAD" } else { method.as_str() };
-            let answer = client.send(method, &target, &[], b"");
+            let answer = match caller.as_str() {
+                "node-signature" => node.call(client, method, &target, b""),
+                _ => client.send(method, &target, &[], b""),
+            };
             let status = answer.status;
             lines.push_str(&format!(" {caller} {status}"));
             match roles.iter().position(|role| *role == access) {
@@ -271,6 +275,7 @@ fn every_route_says_who_may_call_it() {
                     let personal = caller.ends_with("-token") && status == 403 && answer.detail().contains("no API token");
                     assert_eq!(status == 403, known.is_some_and(|role| role < least) || personal, "{method} {path} {caller}");
                 }
+                None if access == "node" => assert_eq!(status < 400, caller.starts_with("node-"), "{method} {path} {caller}"),
                 None => assert_ne!(status, 403, "{method} {path} {caller}"),
             }
         }
@@ -294,7 +299,7 @@ fn every_route_of_v1_is_there() {
         POST /cluster/heartbeat, GET /cluster/leases, POST /auth/token, GET /auth/login, GET /ui, GET /ui/settings";
     let ours: Vec<String> = uptimemesh::routes()
         .iter()
-        .map(|(method, path, _)| {
+        .map(|(method, path, ..)| {
             let path: Vec<&str> = path.split('/').map(|part| if part.starts_with('{') { "{id}" } else { part }).collect();
             format!("{method} {}", path.join("/"))
         })

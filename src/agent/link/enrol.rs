@@ -1,0 +1,70 @@
+//! How a machine gets an identity, and how a node renews it.
+
+use super::Linked;
+use crate::agent::identity::Identity;
+use crate::client::{Answered, Api, CallError};
+use crate::clock::Timestamp;
+use crate::crypto::{pki, signature};
+use crate::model::node_api::{Enrolment, JoinRequest, RenewalRequest};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use std::net::IpAddr;
+use std::path::Path;
+
+/// Enrols this machine and keeps its identity in `dir`, whose key signs the request for a certificate.
+pub fn join(api: &Api, dir: &Path, request: JoinRequest) -> Linked<Answered<Enrolment>> {
+    // The token is for the right server only: it has to prove itself first. Nothing is left here of a try without one.
+    api.reach()?;
+    let is_new = !dir.exists();
+    let key = Identity::ensure_key(dir)?;
+    let mut names = vec![request.node_id.clone()];
+    let address = request.mesh_ip.as_ref().and_then(|ip| ip.split('/').next()?.parse::<IpAddr>().ok());
+    names.extend(address.map(|ip| ip.to_string()));
+    let csr_pem = key.csr_pem(&request.node_id, &names)?;
+    let joined = api.join(&JoinRequest { csr_pem, ..request });
+    // The key of a refused join is of no use; after a lost answer the next try needs it.
+    if is_new && joined.as_ref().is_err_and(CallError::is_refusal) {
+        let _ = std::fs::remove_dir_all(dir);
+    }
+    let answer = joined?;
+    Identity::keep(dir, &answer.known)?;
+    Identity::keep_urls(dir, &api.urls())?;
+    Ok(answer)
+}
+
+/// Gets a new certificate and lease token for the key that the node is enrolled with. It stays the same key, so that an
+/// answer that is lost costs nothing: the next try proves itself with it again. [`Identity::write_down`] keeps what came.
+pub fn renew(api: &Api, identity: &mut Identity, signed_at: i64) -> Linked<()> {
+    let node_id = identity.node_id.clone();
+    let csr_pem = identity.key.csr_pem(&node_id, &pki::names(&identity.cert_pem))?;
+    let message = signature::renewal_message(&node_id, signed_at, &csr_pem);
+    let signature = BASE64_STANDARD.encode(identity.key.sign(&message)?);
+    identity.adopt(api.renew(&RenewalRequest { node_id, csr_pem, signed_at, signature })?);
+    Ok(())
+}
+
+/// True if half of the certificate's life is over.
+pub fn renewal_is_due(cert_pem: &str, now: Timestamp) -> bool {
+    pki::validity(cert_pem).is_none_or(|(from, until)| now.0 >= from.0 + (until.0 - from.0) / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use crate::crypto::pki::{CLUSTER, Ca, Csr, NodeKey};
+
+    #[test]
+    fn a_certificate_is_renewed_from_half_of_its_life_on() {
+        let dir = std::env::temp_dir().join(format!("uptimemesh-renewal-{}", std::process::id()));
+        let csr = NodeKey::generate().and_then(|key| key.csr_pem("n", &[])).expect("a request");
+        let csr = Csr::parse(&csr).expect("a sound request");
+        let now = clock::now();
+        let issued = Ca::create(&dir, &CLUSTER).and_then(|ca| ca.issue(&csr, "n", &[], 30, now)).expect("a certificate");
+        for (days, due) in [(0, false), (14, false), (16, true), (40, true)] {
+            assert_eq!(renewal_is_due(&issued.cert_pem, now.plus_secs(days * 86_400)), due, "after {days} days");
+        }
+        assert!(renewal_is_due("not a certificate", now));
+        std::fs::remove_dir_all(dir).expect("the directory is ours");
+    }
+}

@@ -1,0 +1,81 @@
+//! What a node reports with its heartbeats: what its parts saw last. Composing it waits for nothing; the machine's facts,
+//! which may take a slow disk's time, are gathered on a thread of their own.
+
+use crate::model::Object;
+use crate::model::node_runs::{AgentRun, RUN_KEY};
+use crate::model::updates::State;
+use crate::sys::host;
+use crate::thread::{Watch, guarded};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::time::Duration;
+
+/// Interval of looking at the machine. In between the facts stay the same, which costs the control plane no write.
+const FACTS_EVERY: Duration = Duration::from_secs(300);
+/// Time for the disk's figures: one that has to spin up is reported late, and one that does not answer not at all.
+const DISK_TIME: Duration = Duration::from_secs(30);
+
+/// What the parts of an agent saw last.
+pub struct Report {
+    run: AgentRun,
+    facts: Watch<Object>,
+    updater: Watch<Option<State>>,
+}
+
+impl Report {
+    /// A report of this run, with the facts and the updater's state as they come.
+    pub fn new(run_id: &str, facts: Watch<Object>, updater: Watch<Option<State>>) -> Report {
+        Report { run: AgentRun { id: run_id.to_string(), boot: host::boot() }, facts, updater }
+    }
+
+    /// Id of the run.
+    pub fn run_id(&self) -> &str {
+        &self.run.id
+    }
+
+    /// Waits for facts newer than `seen`, at most this long. Gives the version that is there; `None` once the agent stops.
+    pub fn wait(&self, seen: u64, at_most: Duration) -> Option<u64> {
+        self.facts.wait(seen, at_most).map(|(_, version)| version)
+    }
+
+    /// The status patch of a heartbeat, as JSON.
+    pub fn patch(&self, clock_offset_s: i64) -> String {
+        let mut status = healthy(self.facts.get());
+        status.insert("clock_offset_seconds".into(), clock_offset_s.into());
+        // Signed with the status, and not part of it.
+        status.insert(RUN_KEY.into(), json!(self.run));
+        status.extend(self.updater.get().map(|state| ("update".to_string(), update(&state))));
+        Value::Object(status).to_string()
+    }
+}
+
+fn update(state: &State) -> Value {
+    json!({
+        "id": state.update_id, "state": state.state, "from": state.from, "to": state.to, "reason": state.reason,
+    })
+}
+
+/// The status of a healthy node with these facts.
+pub fn healthy(mut facts: Object) -> Object {
+    facts.insert("ready".into(), json!(true));
+    facts.insert("version".into(), json!(env!("CARGO_PKG_VERSION")));
+    facts
+}
+
+/// Looks at the machine, and the file system of `dir`.
+pub fn look(dir: &Path, facts: &Watch<Object>) {
+    facts.set(host::facts(dir, DISK_TIME));
+}
+
+/// Looks at the machine at intervals, until the facts are closed.
+pub fn keep_looking(dir: &Path, facts: &Watch<Object>) {
+    let mut seen = 0;
+    let mut wait = Duration::ZERO;
+    while let Some((_, version)) = facts.wait(seen, wait) {
+        if version == seen {
+            guarded("agent-facts", || look(dir, facts));
+        }
+        seen = version;
+        wait = FACTS_EVERY;
+    }
+}

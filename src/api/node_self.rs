@@ -1,0 +1,18 @@
+//! `GET /node/self`: what a node reads of itself.
+
+use super::nothing;
+use crate::control::fleet::node_self;
+use crate::gate::Handler::ByNode;
+use crate::gate::{NodeCaller, Reply, Route, route};
+use crate::http::{Request, Response};
+use crate::upkeep::App;
+use tiny_http::Method::Get;
+
+/// The routes of this file.
+pub const ROUTES: &[Route] =
+    &[route(Get, "/node/self", ByNode(show)).gives(200, "NodeSelf").says("Show the calling node, as the control plane knows it.")];
+
+fn show(app: &App, request: &Request, caller: &NodeCaller) -> Reply {
+    nothing(request)?;
+    Ok(Response::json(200, &node_self::show(&app.control, caller)?))
+}

@@ -1,0 +1,131 @@
+//! What a command waits for, and for how long: on a terminal one line that is redrawn, elsewhere a line for each change.
+
+use super::args::Failure;
+use super::output;
+use crate::clock;
+use crate::sys::signals;
+use crate::thread::{Stop, lock, spawn};
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Interval at which the elapsed time is drawn again.
+const REDRAW: Duration = Duration::from_secs(1);
+/// Columns of a terminal that does not say how many it has.
+const COLUMNS: usize = 80;
+/// Clears the line that the cursor is in.
+const CLEAR: &str = "\r\x1b[K";
+/// Exit status after Ctrl-C, as shells have it: 128 and the number of SIGINT.
+const INTERRUPTED: i32 = 130;
+
+/// A wait that is shown on stderr until this is dropped.
+pub struct Progress {
+    line: Arc<Mutex<Line>>,
+    ended: Stop,
+    drawing: Option<JoinHandle<()>>,
+}
+
+struct Line {
+    began: Instant,
+    text: String,
+    is_terminal: bool,
+    is_over: bool,
+}
+
+impl Line {
+    fn draw(&self) {
+        if self.is_over || self.text.is_empty() {
+            return;
+        }
+        let mut err = io::stderr().lock();
+        // Where stderr is closed the wait goes on.
+        let _ = if self.is_terminal {
+            let elapsed = format!(" ({})", elapsed(self.began.elapsed()));
+            let room = columns().saturating_sub(elapsed.len() + 1);
+            write!(err, "{CLEAR}{}{elapsed}", self.text.chars().take(room).collect::<String>())
+        } else {
+            writeln!(err, "{}", self.text)
+        };
+    }
+
+    /// Removes it from the terminal, for good.
+    fn end(&mut self) {
+        if self.is_terminal && !self.is_over {
+            let _ = write!(io::stderr().lock(), "{CLEAR}");
+        }
+        self.is_over = true;
+    }
+}
+
+impl Progress {
+    /// Begins a wait for work that the server does. Ctrl-C ends the program and says that the work continues there, and that `again` shows it.
+    pub fn begin(again: &str) -> Result<Progress, Failure> {
+        let line = Line { began: clock::tick(), text: String::new(), is_terminal: io::stderr().is_terminal(), is_over: false };
+        let is_terminal = line.is_terminal;
+        let mut progress = Progress { line: Arc::new(Mutex::new(line)), ended: Stop::default(), drawing: None };
+        let (line, again) = (Arc::clone(&progress.line), output::ascii(again));
+        signals::on_interrupt(move || {
+            let mut line = lock(&line);
+            if !line.is_over {
+                line.end();
+                let _ = writeln!(io::stderr(), "Interrupted. The work continues at the server; look at it again: {again}");
+            }
+            std::process::exit(INTERRUPTED);
+        })?;
+        if is_terminal {
+            let (line, ended) = (Arc::clone(&progress.line), progress.ended.clone());
+            let draw = move || {
+                while !ended.wait(REDRAW) {
+                    lock(&line).draw();
+                }
+            };
+            progress.drawing = Some(spawn("progress", None, draw).map_err(|e| format!("cannot show progress: {e}"))?);
+        }
+        Ok(progress)
+    }
+
+    /// Shows what is waited for; the same text again is no news.
+    pub fn say(&self, text: &str) {
+        let mut line = lock(&self.line);
+        let text = output::ascii(text);
+        if line.text != text {
+            line.text = text;
+            line.draw();
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.ended.raise();
+        lock(&self.line).end();
+        if let Some(drawing) = self.drawing.take() {
+            let _ = drawing.join();
+        }
+    }
+}
+
+/// An elapsed time in whole seconds, as `7s` or `2m05s`.
+fn elapsed(time: Duration) -> String {
+    match (time.as_secs() / 60, time.as_secs() % 60) {
+        (0, s) => format!("{s}s"),
+        (m, s) => format!("{m}m{s:02}s"),
+    }
+}
+
+fn columns() -> usize {
+    std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).filter(|columns| *columns > 20).unwrap_or(COLUMNS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elapsed_time_is_in_whole_seconds() {
+        for (s, text) in [(0, "0s"), (59, "59s"), (60, "1m00s"), (125, "2m05s"), (3_725, "62m05s")] {
+            assert_eq!(elapsed(Duration::from_secs(s)), text);
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Every setting: its name, its default, what it is, its kind with the bounds, and the field of [`Config`] that it fills.
+
+use super::read::Reader;
+use super::{Config, Secret};
+use crate::model::address::at_port;
+use Kind::{File, Flag, Hidden, Int, Key, Own, Path, Text};
+use log::LevelFilter;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+/// One setting.
+pub struct Setting {
+    /// Its name in the environment and in `.env`; its flag is the same in lower case with dashes.
+    pub name: &'static str,
+    /// Its value where nothing is given, as text; empty for none.
+    pub default: &'static str,
+    /// What it is, with its unit; `{bounds}` stands for the bounds of a number.
+    help: &'static str,
+    pub(super) kind: Kind,
+}
+
+/// What a value is, and which field it fills.
+pub(super) enum Kind {
+    /// Any text.
+    Text(fn(&mut Config) -> &mut String),
+    /// True or false.
+    Flag(fn(&mut Config) -> &mut bool),
+    /// A whole number within these bounds.
+    Int(RangeInclusive<i64>, fn(&mut Config) -> Number<'_>),
+    /// A path. One that begins with `DATA_DIR/` is below that directory.
+    Path(fn(&mut Config) -> &mut PathBuf),
+    /// The path of a file, or nothing.
+    File(fn(&mut Config) -> &mut Option<PathBuf>),
+    /// A key. Where none is given, the server makes one.
+    Key(fn(&mut Config) -> &mut Secret),
+    /// A secret, or nothing.
+    Hidden(fn(&mut Config) -> &mut Option<Secret>),
+    /// A form of its own: how it is read, and how it is shown.
+    Own(fn(&mut Reader, &Setting, &mut Config), fn(&Config) -> String),
+}
+
+/// The field of a number.
+pub(super) enum Number<'c> {
+    I64(&'c mut i64),
+    Usize(&'c mut usize),
+    U16(&'c mut u16),
+    /// Nothing where nothing is given.
+    OptionalUsize(&'c mut Option<usize>),
+}
+
+impl Number<'_> {
+    /// Fills the field; the bounds of the setting keep the number within those of the field.
+    pub(super) fn set(self, n: i64) {
+        match self {
+            Number::I64(field) => *field = n,
+            Number::Usize(field) => *field = n as usize,
+            Number::U16(field) => *field = n as u16,
+            Number::OptionalUsize(field) => *field = Some(n as usize),
+        }
+    }
+
+    fn show(self) -> String {
+        match self {
+            Number::I64(field) => field.to_string(),
+            Number::Usize(field) => field.to_string(),
+            Number::U16(field) => field.to_string(),
+            Number::OptionalUsize(field) => field.map(|n| n.to_string()).unwrap_or_default(),
+        }
+    }
+}
+
+impl Setting {
+    /// True for a secret: it has no flag then, because everybody on the machine can read the arguments of a process.
+    pub fn is_secret(&self) -> bool {
+        matches!(self.kind, Key(_) | Hidden(_))
+    }
+
+    /// What it is, with its unit and bounds.
+    pub fn help(&self) -> String {
+        match &self.kind {
+            Int(bounds, _) => self.help.replace("{bounds}", &format!("{} to {}", bounds.start(), bounds.end())),
+            _ => self.help.to_string(),
+        }
+    }
+
+    /// Its value in a configuration, as text; of a secret only whether it is set.
+    pub(super) fn show(&self, config: &mut Config) -> String {
+        let set = |is_set: bool| if is_set { "(set)" } else { "(not set)" }.to_string();
+        match &self.kind {
+            Text(field) => field(config).clone(),
+            Flag(field) => field(config).to_string(),
+            Int(_, field) => field(config).show(),
+            Path(field) => field(config).display().to_string(),
+            File(field) => field(config).as_ref().map(|file| file.display().to_string()).unwrap_or_default(),
+            Key(field) => set(field(config).0.is_some()),
+            Hidden(field) => set(field(config).as_ref().is_some_and(|secret| secret.0.is_some())),
+            Own(_, show) => show(config),
+        }
+    }
+}
+
+const fn setting(name: &'static str, default: &'static str, help: &'static str, kind: Kind) -> Setting {
+    Setting { name, default, help, kind }
+}
+
+fn advertised(config: &Config) -> String {
+    let text = |(host, port): &(String, Option<u16>)| port.map_or(host.clone(), |port| at_port(host, port));
+    config.advertised.iter().map(text).collect::<Vec<_>>().join(",")
+}
+
+fn level(config: &Config) -> String {
+    match config.log_level.0 {
+        LevelFilter::Warn => "WARNING".to_string(),
+        level => level.to_string(),
+    }
+}
+
+/// Every setting of the server. `DATA_DIR` stands before those that lie in it.
+pub const SETTINGS: &[Setting] = &[
+    setting("APP_NAME", "UptimeMesh", "name that /version tells", Text(|c| &mut c.app_name)),
+    setting("APP_ENV", "dev", "prod or production turns the strict checks at start on", Text(|c| &mut c.app_env)),
+    setting("DATA_DIR", "data", "directory of everything that the server keeps", Path(|c| &mut c.data_dir)),
+    setting(
+        "DATABASE_URL",
+        "DATA_DIR/app.db",
+        "path of the SQLite database, or sqlite:///path",
+        Own(|read, setting, c| read.database(setting, c), |c| c.database_path.display().to_string()),
+    ),
+    setting(
+        "SERVER_HOST",
+        "",
+        "address to listen on, 0.0.0.0 for every IPv4 one; where none is given, all of IPv6 and IPv4",
+        Text(|c| &mut c.server_host),
+    ),
+    setting("SERVER_PORT", "8000", "port to listen on; 0 takes a free one", Int(0..=65_535, |c| Number::U16(&mut c.server_port))),
+    setting(
+        "TLS",
+        "on",
+        "off: plain HTTP only, behind a proxy that speaks HTTPS",
+        Own(|read, setting, c| c.tls = read.flag(setting), |c| if c.tls { "on" } else { "off" }.to_string()),
+    ),
+    setting(
+        "ADVERTISE_ADDRESSES",
+        "",
+        "where others reach this server, instead of what it finds: hosts, with ports or without, comma-separated, the likeliest first",
+        Own(|read, setting, c| read.advertised(setting, c), advertised),
+    ),
+    setting(
+        "TLS_NAMES",
+        "",
+        "more names and addresses that this server is reached by, comma-separated",
+        Own(|read, setting, c| read.names(setting, c), |c| c.tls_names.join(",")),
+    ),
+    setting(
+        "TLS_CERT_FILE",
+        "",
+        "a certificate chain of your own (PEM); read again when it changes",
+        Own(
+            |read, setting, c| read.tls_files(setting, c),
+            |c| c.tls_files.as_ref().map(|(cert, _)| cert.display().to_string()).unwrap_or_default(),
+        ),
+    ),
+    // Read together with the certificate: neither is of use alone.
+    setting(
+        "TLS_KEY_FILE",
+        "",
+        "its private key (PEM)",
+        Own(|_, _, _| (), |c| c.tls_files.as_ref().map(|(_, key)| key.display().to_string()).unwrap_or_default()),
+    ),
+    setting(
+        "TRUSTED_PROXIES",
+        "",
+        "addresses or networks of proxies whose X-Forwarded-For, -Proto, -Host and -Prefix, or Forwarded, are believed",
+        Own(
+            |read, setting, c| read.networks(setting, c),
+            |c| c.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+        ),
+    ),
+    setting(
+        "BASE_PATH",
+        "",
+        "path below which a proxy shows this server, like /mesh, whether the proxy takes it off or not",
+        Own(|read, setting, c| read.base_path(setting, c), |c| c.base_path.clone()),
+    ),
+    setting("LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING, ERROR or CRITICAL", Own(|read, setting, c| read.level(setting, c), level)),
+    setting(
+        "LOG_FILE",
+        "DATA_DIR/app.log",
+        "log file beside stderr; empty for none",
+        Own(
+            |read, setting, c| read.log_file(setting, c),
+            |c| c.log_file.as_ref().map(|file| file.display().to_string()).unwrap_or_default(),
+        ),
+    ),
+    setting("LOG_DB_QUERIES", "false", "log every database query", Flag(|c| &mut c.log_db_queries)),
+    setting("LOG_DB_QUERY_PARAMS", "false", "with their parameters, secrets left out", Flag(|c| &mut c.log_db_query_params)),
+    setting(
+        "LOG_SQL_MAX_LENGTH",
+        "400",
+        "characters of a logged query, {bounds}",
+        Int(50..=8000, |c| Number::Usize(&mut c.log_sql_chars_max)),
+    ),
+    setting(
+        "AUTH_SECRET_KEY",
+        "",
+        "key that signs sessions; made once in DATA_DIR/keys outside production",
+        Key(|c| &mut c.auth_secret_key),
+    ),
+    setting("AUTH_COOKIE_SECURE", "false", "send the session cookie over HTTPS only", Flag(|c| &mut c.auth_cookie_secure)),
+    setting(
+        "AUTH_SESSION_TTL_SECONDS",
+        "43200",
+        "seconds that a session lasts, {bounds}",
+        Int(60..=2_592_000, |c| Number::I64(&mut c.auth_session_ttl_s)),
+    ),
+    setting(
+        "AUTH_SESSION_IDLE_SECONDS",
+        "7200",
+        "seconds after which a session ends that nobody uses, {bounds}",
+        Int(60..=2_592_000, |c| Number::I64(&mut c.auth_session_idle_s)),
+    ),
+    setting(
+        "CLUSTER_SIGNING_KEY",
+        "",
+        "key that signs lease tokens; made once in DATA_DIR/keys outside production",
+        Key(|c| &mut c.cluster_signing_key),
+    ),
+    setting("CLUSTER_PKI_DIR", "DATA_DIR/pki", "directory of the certificate authority", Path(|c| &mut c.pki_dir)),
+    setting(
+        "NODE_CERT_VALIDITY_DAYS",
+        "30",
+        "days that a node certificate is valid, {bounds}",
+        Int(1..=825, |c| Number::I64(&mut c.node_cert_validity_days)),
+    ),
+    setting(
+        "CLUSTER_LEASE_TOKEN_TTL_SECONDS",
+        "86400",
+        "seconds that a lease token is valid, {bounds}",
+        Int(60..=2_592_000, |c| Number::I64(&mut c.lease_token_ttl_s)),
+    ),
+    setting(
+        "HEARTBEAT_SIGNATURE_MAX_SKEW_SECONDS",
+        "30",
+        "seconds that a node's clock may be off, {bounds}",
+        Int(1..=3600, |c| Number::I64(&mut c.heartbeat_skew_s)),
+    ),
+    setting(
+        "CLOCK_WAIT_SECONDS",
+        "600",
+        "seconds that a first start waits for a clock that is behind the program's own date, {bounds}",
+        Int(0..=86_400, |c| Number::I64(&mut c.clock_wait_s)),
+    ),
+    setting(
+        "METRICS_TOKEN",
+        "",
+        "bearer token for GET /metrics from elsewhere; from this machine itself none is needed",
+        Hidden(|c| &mut c.metrics_token),
+    ),
+    setting("BACKUP_DIR", "DATA_DIR/backups", "directory of the backups", Path(|c| &mut c.backup_dir)),
+    setting(
+        "BACKUP_PASSPHRASE_FILE",
+        "",
+        "file with the passphrase that backups are encrypted for",
+        File(|c| &mut c.backup_passphrase_file),
+    ),
+    setting("UPTIMEMESH_BACKUP_PASSPHRASE", "", "the same, without a file", Hidden(|c| &mut c.backup_passphrase)),
+    setting(
+        "BACKUP_BEFORE_UPGRADE",
+        "on",
+        "off: bring the database up to date without making a backup before",
+        Flag(|c| &mut c.backup_before_upgrade),
+    ),
+    setting(
+        "HTTP_CONNECTIONS_MAX",
+        "",
+        "connections in all, {bounds}; by the limit of open files, at most 1024",
+        Int(16..=100_000, |c| Number::OptionalUsize(&mut c.connections_max)),
+    ),
+    setting(
+        "HTTP_CONNECTIONS_PER_ADDRESS_MAX",
+        "64",
+        "connections of one address, {bounds}",
+        Int(1..=100_000, |c| Number::Usize(&mut c.connections_per_address_max)),
+    ),
+    setting(
+        "HTTP_IDLE_SECONDS",
+        "75",
+        "seconds that a silent connection is kept, {bounds}; more than a proxy keeps it: usually 60, at Google Cloud 600",
+        Int(1..=86_400, |c| Number::I64(&mut c.idle_s)),
+    ),
+    setting(
+        "HTTP_REQUESTS_PER_SECOND_MAX",
+        "500",
+        "requests a second of one signed-in caller, {bounds}; ten times that at once",
+        Int(1..=1_000_000, |c| Number::I64(&mut c.requests_per_second_max)),
+    ),
+];

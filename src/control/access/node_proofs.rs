@@ -1,0 +1,137 @@
+//! How a node proves that a call is its own: by the client certificate of the connection, or by a signature in headers, which also a proxy
+//! that ends TLS passes on. Heartbeats and renewals prove themselves by what their bodies say.
+
+use super::throttle;
+use crate::caller;
+use crate::clock;
+use crate::control::Control;
+use crate::crypto::signature::NodeCall;
+use crate::crypto::{self, lease, pki};
+use crate::error::{Error, Result};
+use crate::model::node_api::Reason;
+use crate::model::node_calls;
+use crate::model::node_runs::AgentRun;
+use crate::model::node_self::ProvenBy;
+
+/// A node that has proven to be calling.
+pub struct NodeCaller {
+    /// The node.
+    pub node_id: String,
+    /// How it has proven that.
+    pub proven_by: ProvenBy,
+}
+
+/// What a call shows of the node that makes it.
+pub enum Shown<'c> {
+    /// The certificate (DER) of its connection, the key of which the client has proven to hold.
+    Certificate(&'c [u8]),
+    /// A signature over the call.
+    Signature {
+        /// The node's lease token.
+        lease_token: &'c str,
+        /// Epoch milliseconds at which it signed.
+        signed_at_ms: i64,
+        /// By the node's key, over [`NodeCall::message`].
+        signature: Vec<u8>,
+    },
+}
+
+/// A call of a node.
+pub struct Call<'c> {
+    /// What proves it.
+    pub shown: Shown<'c>,
+    /// The run of the node's agent.
+    pub run: Option<AgentRun>,
+    /// The method.
+    pub method: &'c str,
+    /// Path and query, without the base path.
+    pub target: &'c str,
+    /// The body.
+    pub body: &'c [u8],
+}
+
+/// The node that makes a call, or why it is refused. The reason is given once the lease token, or the key, is proven.
+pub fn prove(control: &Control, call: &Call) -> Result<NodeCaller> {
+    let caller = match &call.shown {
+        Shown::Certificate(der) => by_certificate(control, der, call.run.as_ref())?,
+        Shown::Signature { lease_token, signed_at_ms, signature } => by_signature(control, call, lease_token, *signed_at_ms, signature)?,
+    };
+    caller::is(&format!("node:{}", caller.node_id));
+    Ok(caller)
+}
+
+/// The node whose genuine lease token, or whose current certificate, a call shows: it is counted by that before its proof is looked at.
+pub fn sealed(control: &Control, shown: &Shown) -> Option<String> {
+    match shown {
+        Shown::Certificate(der) => {
+            let is_current = |id: &String| control.leases.identity(id).is_some_and(|(_, current)| current == crypto::sha256_hex(der));
+            pki::common_name_der(der).filter(is_current)
+        }
+        Shown::Signature { lease_token, .. } => {
+            lease::open(control.config.cluster_signing_key.expose(), lease_token).map(|claims| claims.n)
+        }
+    }
+}
+
+fn by_certificate(control: &Control, der: &[u8], run: Option<&AgentRun>) -> Result<NodeCaller> {
+    let node_id = pki::common_name_der(der).unwrap_or_default();
+    let enrolled = control.leases.identity(&node_id).filter(|(key, _)| pki::spki_of(der) == Some(key.spki_der()));
+    // Anybody can write a certificate of his own with the name of a node in it.
+    let Some((_, fingerprint)) = enrolled else { return Err(refuse(control, &node_id, "certificate of another key", None)) };
+    if crypto::sha256_hex(der) != fingerprint {
+        return Err(refuse(control, &node_id, "identity replaced", Some(Reason::IdentityReplaced)));
+    }
+    if pki::validity_der(der).is_none_or(|(_, ends)| ends < clock::now()) {
+        return Err(refuse(control, &node_id, "certificate expired", Some(Reason::CertificateExpired)));
+    }
+    control
+        .leases
+        .admit_call(&node_id, &fingerprint, run, None)
+        .map_err(|reason| refuse(control, &node_id, &reason.to_string(), Some(reason)))?;
+    Ok(NodeCaller { node_id, proven_by: ProvenBy::Certificate })
+}
+
+fn by_signature(control: &Control, call: &Call, lease_token: &str, signed_at_ms: i64, signature: &[u8]) -> Result<NodeCaller> {
+    let now = clock::now();
+    let Some(claims) = lease::open(control.config.cluster_signing_key.expose(), lease_token) else {
+        return Err(refuse(control, "", "lease token not genuine", None));
+    };
+    let node_id = claims.n;
+    let refuse = |check: &str, reason: Reason| Err(refuse(control, &node_id, check, Some(reason)));
+    if claims.exp < now.secs() {
+        return refuse("lease token expired", Reason::LeaseExpired);
+    }
+    let Some((key, fingerprint)) = control.leases.identity(&node_id) else { return refuse("node not enrolled", Reason::IdentityReplaced) };
+    if fingerprint != claims.fp {
+        return refuse("identity replaced", Reason::IdentityReplaced);
+    }
+    let signed_at = signed_at_ms.div_euclid(1000);
+    let (skew, started_at) = (control.config.heartbeat_skew_s, control.leases.started_at());
+    if now.secs().abs_diff(signed_at) > skew.unsigned_abs() {
+        return refuse("clock skew", Reason::ClockSkew);
+    }
+    // Which calls were accepted before the start is not remembered.
+    let horizon = now.secs() + skew;
+    if claims.iat < started_at && signed_at <= started_at && started_at <= horizon {
+        return refuse("signed before the start", Reason::Replayed);
+    }
+    let run = call.run.as_ref().map(node_calls::run_text).unwrap_or_default();
+    let signed =
+        NodeCall { node_id: &node_id, lease_token, signed_at_ms, run: &run, method: call.method, target: call.target, body: call.body };
+    if !key.verify(&signed.message(), signature) {
+        return refuse("bad signature", Reason::BadSignature);
+    }
+    // Between the first look and here a rejoin, a deletion or the same call may have come: the lock decides.
+    let used = Some((signed_at_ms, horizon.saturating_add(1).saturating_mul(1000)));
+    match control.leases.admit_call(&node_id, &fingerprint, call.run.as_ref(), used) {
+        Ok(()) => Ok(NodeCaller { node_id, proven_by: ProvenBy::Signature }),
+        Err(reason) => refuse(&reason.to_string(), reason),
+    }
+}
+
+fn refuse(control: &Control, node_id: &str, check: &str, reason: Option<Reason>) -> Error {
+    if control.lines.admits(throttle::source()) {
+        log::warn!(target: "cluster", event = "node_call.refused", node_id, check; "Refused a call of a node");
+    }
+    Error::Unauthenticated { detail: "Invalid certificate, lease token or signature of a node.", reason }
+}

@@ -1,0 +1,210 @@
+//! Heartbeats: who sent one is proven, its lease is renewed in memory, and what it brings is written.
+
+use super::{Leases, news, seconds};
+use crate::caller;
+use crate::clock::{self, Timestamp};
+use crate::control::Control;
+use crate::control::access::throttle;
+use crate::control::fleet::load_history::Sample;
+use crate::control::fleet::node_runs;
+use crate::control::fleet::unstored::Unstored;
+use crate::control::trust::tls;
+use crate::crypto::lease::LeaseClaims;
+use crate::crypto::{self, lease, pki};
+use crate::error::{Error, Result};
+use crate::model::Object;
+use crate::model::leases::LeaseState;
+use crate::model::node_api::{HeartbeatAnswer, Part, Reason};
+use crate::model::node_runs::AgentRun;
+use crate::thread::lock;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What a heartbeat says.
+pub struct Heartbeat {
+    /// Who.
+    pub node_id: String,
+    /// The token that the join, or a later heartbeat, gave.
+    pub lease_token: String,
+    /// Epoch seconds at which the node signed.
+    pub signed_at: i64,
+    /// Seconds until the lease runs out.
+    pub ttl_s: i64,
+    /// The signature; `None` when what came was not base64.
+    pub signature: Option<Vec<u8>>,
+    /// What the node reports.
+    pub patch: Object,
+    /// The same exactly as it came: its numbers are signed as they were written.
+    pub raw_patch: String,
+    /// The certificate (DER) that the connection was made with, where it was made with one.
+    pub certificate: Option<Arc<[u8]>>,
+}
+
+/// A heartbeat that has proven who sent it.
+struct Proven {
+    claims: LeaseClaims,
+    /// The canonical form of its patch.
+    canonical: String,
+    /// See [`Lease::is_new`](super::Lease::is_new).
+    horizon: i64,
+}
+
+/// What a renewal brings to light.
+struct Renewal {
+    /// True if the node came back to life.
+    is_back: bool,
+    /// True if its patch is not what is durable.
+    has_news: bool,
+    /// True if it trusts another authority than today's.
+    renew_identity: bool,
+    /// True if something of its runs is to be written.
+    has_run_news: bool,
+    /// News of earlier heartbeats that the database did not take.
+    unstored: Option<Arc<Unstored>>,
+    /// Digest of its patch, where it has one.
+    digest: Option<[u8; 32]>,
+}
+
+impl Leases {
+    /// The contract's refusal. The log names the check that failed; the client is told only once its token is proven.
+    pub(super) fn refuse(&self, node_id: &str, check: &'static str, reason: Option<Reason>) -> Error {
+        if self.lines.admits(throttle::source()) {
+            log::warn!(target: "cluster", event = "heartbeat.refused", node_id, check; "Refused a heartbeat");
+        }
+        *lock(&self.beats.refused).entry(check).or_default() += 1;
+        Error::Unauthenticated { detail: "Invalid node id or lease token.", reason }
+    }
+}
+
+/// Accepts a heartbeat, or says why not. The order of the checks is the contract's.
+pub fn heartbeat(control: &Control, mut beat: Heartbeat) -> Result<HeartbeatAnswer> {
+    let now = clock::now();
+    let proven = prove(control, &beat, now)?;
+    let renewal = renew(control, &mut beat, &proven, now)?;
+    if renewal.has_run_news {
+        node_runs::record(control, &beat.node_id);
+    }
+    let mut status_stored = None;
+    if renewal.is_back || renewal.has_news || renewal.unstored.is_some() {
+        caller::is(&format!("node:{}", beat.node_id));
+        status_stored = news::store(control, &beat.node_id, beat.signed_at, beat.patch, renewal.digest, renewal.unstored)?;
+    }
+    control.leases.beats.accepted.fetch_add(1, Ordering::Relaxed);
+    let claims = &proven.claims;
+    let is_half_over = now.secs() >= claims.iat + (claims.exp - claims.iat) / 2;
+    let fresh = || lease::mint(control.config.cluster_signing_key.expose(), &claims_for(control, &beat.node_id, &claims.fp, now));
+    Ok(HeartbeatAnswer {
+        lease_token: is_half_over.then(fresh),
+        addresses: control.tls.as_ref().and_then(tls::Tls::told).map(Part::Known),
+        update: control.updates.told(&beat.node_id).map(|request| Part::Known(request.into())),
+        heartbeat_at: now,
+        lease_expires_at: now.plus_secs(beat.ttl_s),
+        lease_state: LeaseState::Alive,
+        server_time: Some(now),
+        renew_identity: renewal.renew_identity,
+        status_stored,
+        node_id: beat.node_id,
+    })
+}
+
+/// Proves who sent a heartbeat, and that it is not an old one.
+fn prove(control: &Control, beat: &Heartbeat, now: Timestamp) -> Result<Proven> {
+    let (config, leases) = (&control.config, &control.leases);
+    let refuse = |check, reason| leases.refuse(&beat.node_id, check, reason);
+    let claims = match lease::open(config.cluster_signing_key.expose(), &beat.lease_token) {
+        Some(claims) if claims.n == beat.node_id => claims,
+        Some(_) => return Err(refuse("lease token of another node", None)),
+        None => return Err(refuse("lease token not genuine", None)),
+    };
+    if claims.exp < now.secs() {
+        return Err(refuse("lease token expired", Some(Reason::LeaseExpired)));
+    }
+    let horizon = now.secs() + config.heartbeat_skew_s;
+    let known = leases.with(&beat.node_id, |l| (l.fingerprint == claims.fp, Arc::clone(&l.key), l.is_new(beat.signed_at, horizon)));
+    let Some((is_current, public_key, is_new)) = known else {
+        return Err(refuse("node not enrolled", Some(Reason::IdentityReplaced)));
+    };
+    if !is_current {
+        return Err(refuse("identity replaced", Some(Reason::IdentityReplaced)));
+    }
+    if let Some(certificate) = &beat.certificate {
+        if pki::spki_of(certificate) != Some(public_key.spki_der()) {
+            return Err(refuse("certificate of another key", Some(Reason::IdentityReplaced)));
+        }
+        if pki::validity_der(certificate).is_none_or(|(_, ends)| ends < now) {
+            return Err(refuse("certificate expired", Some(Reason::CertificateExpired)));
+        }
+    }
+    if now.secs().abs_diff(beat.signed_at) > config.heartbeat_skew_s.unsigned_abs() {
+        return Err(refuse("clock skew", Some(Reason::ClockSkew)));
+    }
+    let started_at = leases.started_at;
+    let from_before_the_start = claims.iat < started_at && beat.signed_at <= started_at && started_at <= horizon;
+    if !is_new || from_before_the_start {
+        return Err(refuse("replayed", Some(Reason::Replayed)));
+    }
+    // The body was parsed already, so this does not fail; if it did, it would be the client's fault.
+    let canonical = crypto::signature::canonical(&beat.raw_patch).map_err(Error::Malformed)?;
+    let signed = |form: &str| {
+        let message = crypto::signature::heartbeat_message(&beat.node_id, &beat.lease_token, beat.signed_at, beat.ttl_s, form);
+        beat.signature.as_deref().is_some_and(|s| public_key.verify(&message, s))
+    };
+    if !signed(&canonical) && !crypto::signature::with_bare_del(&canonical).is_some_and(|form| signed(&form)) {
+        return Err(refuse("bad signature", Some(Reason::BadSignature)));
+    }
+    Ok(Proven { claims, canonical, horizon })
+}
+
+/// Renews the lease in memory. Since the heartbeat was proven another one, a rejoin or a deletion may have come: the
+/// lock decides.
+fn renew(control: &Control, beat: &mut Heartbeat, proven: &Proven, now: Timestamp) -> Result<Renewal> {
+    let trust = control.ca.trusted()?;
+    let load = Sample::of(&beat.patch);
+    let step = control.leases.step();
+    let digest = (!beat.patch.is_empty()).then(|| crypto::sha256(proven.canonical.as_bytes()));
+    let holder = AgentRun::take(&mut beat.patch).map(|run| node_runs::holder(run, now));
+    let renewed = control.leases.with(&beat.node_id, |l| {
+        if l.fingerprint != proven.claims.fp {
+            return Err(("identity_replaced", Reason::IdentityReplaced));
+        }
+        if !l.is_new(beat.signed_at, proven.horizon) {
+            return Err(("replayed", Reason::Replayed));
+        }
+        let alive = l.state(clock::tick()) == LeaseState::Alive;
+        if !holder.as_ref().is_none_or(|holder| l.runs.admit(holder, beat.signed_at, alive)) {
+            return Err(("another_run", Reason::AnotherRun));
+        }
+        l.signed_at = beat.signed_at;
+        l.heartbeat_at = now;
+        l.expires_at = now.plus_secs(beat.ttl_s);
+        l.ttl_s = beat.ttl_s;
+        l.ends = Some(clock::tick() + seconds(beat.ttl_s));
+        l.dirty = true;
+        if let Some(load) = load {
+            l.load.note(step, load);
+        }
+        Ok(Renewal {
+            is_back: l.recorded != LeaseState::Alive,
+            has_news: digest.is_some() && l.patch != digest,
+            renew_identity: l.trust != trust.digest,
+            has_run_news: l.runs.has_news(),
+            unstored: l.unstored.clone(),
+            digest,
+        })
+    });
+    match renewed {
+        Some(Ok(renewal)) => Ok(renewal),
+        Some(Err((check, reason))) => Err(control.leases.refuse(&beat.node_id, check, Some(reason))),
+        None => Err(control.leases.refuse(&beat.node_id, "node not enrolled", Some(Reason::IdentityReplaced))),
+    }
+}
+
+/// The claims of a fresh lease token.
+pub(in crate::control) fn claims_for(control: &Control, node_id: &str, fingerprint: &str, now: Timestamp) -> lease::LeaseClaims {
+    lease::LeaseClaims {
+        exp: now.secs() + control.config.lease_token_ttl_s,
+        fp: fingerprint.to_string(),
+        iat: now.secs(),
+        n: node_id.to_string(),
+    }
+}

@@ -1,0 +1,101 @@
+//! News of heartbeats: the status that a node reports and its return to life, written at once, or kept in memory while
+//! the database takes nothing.
+
+use super::{Lease, Leases};
+use crate::control::Control;
+use crate::control::fleet::unstored::Unstored;
+use crate::error::{Chain, Result};
+use crate::model::Object;
+use crate::model::node_api::Reason;
+use crate::model::node_runs::AgentRun;
+use crate::model::nodes::{Node, merge_status};
+use crate::model::status_keys;
+use crate::store::{Write, nodes};
+use std::sync::Arc;
+
+impl Leases {
+    /// Takes the news that a heartbeat saw kept, in the transaction that writes it; nothing where another one has taken
+    /// it.
+    fn take_unstored(&self, write: &Write, id: &str, seen: &Arc<Unstored>) -> Object {
+        let taken = self.with(id, |l| l.unstored.take_if(|kept| Arc::ptr_eq(kept, seen))).flatten();
+        let Some(taken) = taken else { return Object::new() };
+        let patch = taken.patch.clone();
+        let (table, of) = (self.clone(), id.to_string());
+        write.on_rollback(move || {
+            table.with(&of, |l| l.unstored = l.unstored.take().or(Some(taken)));
+        });
+        patch
+    }
+
+    /// Keeps news that the database did not take, with what was kept before, where there is room and no newer heartbeat
+    /// came. True if it is kept.
+    fn keep_unstored(&self, id: &str, signed_at: i64, patch: Object) -> bool {
+        let before = self.with(id, |l| l.unstored.clone()).flatten();
+        let mut all = before.map(|before| before.patch.clone()).unwrap_or_default();
+        all.extend(patch);
+        let Some(unstored) = Unstored::keep(all, &self.unstored_bytes) else { return false };
+        self.with(id, |l| {
+            let newest = l.signed_at == signed_at;
+            if newest {
+                l.unstored = Some(Arc::new(unstored));
+            }
+            newest
+        })
+        .unwrap_or(false)
+    }
+}
+
+/// Writes what a heartbeat changed, and what was kept of those before it. Where the database takes it not, the lease is
+/// renewed all the same: then the news is kept, and `Some(false)` says that it is not durable. What fails for another
+/// reason is the node's to know.
+pub(super) fn store(
+    control: &Control,
+    node_id: &str,
+    signed_at: i64,
+    patch: Object,
+    digest: Option<[u8; 32]>,
+    unstored: Option<Arc<Unstored>>,
+) -> Result<Option<bool>> {
+    let has_news = !patch.is_empty() || unstored.is_some();
+    let Err(e) = write(control, node_id, patch.clone(), digest, unstored.clone()) else { return Ok(None) };
+    if e.status() < 500 {
+        // With what was kept it may fit no more: the next one goes without.
+        let is_seen = |kept: &mut Arc<Unstored>| unstored.as_ref().is_some_and(|seen| Arc::ptr_eq(kept, seen));
+        control.leases.with(node_id, |l| l.unstored.take_if(is_seen));
+        return Err(e);
+    }
+    if has_news && !control.leases.keep_unstored(node_id, signed_at, patch) {
+        return Err(e);
+    }
+    log::warn!(target: "cluster", event = "heartbeat.status_unstored", node_id, error:% = Chain(&e); "A heartbeat's news cannot be written; the lease is renewed, and a later heartbeat tries again");
+    Ok(has_news.then_some(false))
+}
+
+/// Writes what a heartbeat changed: the status, and a return to life. The writes of one node are numbered in the writer
+/// thread: two heartbeats may overtake each other on their way there, and only the last one's patch is in the status.
+fn write(control: &Control, node_id: &str, patch: Object, digest: Option<[u8; 32]>, unstored: Option<Arc<Unstored>>) -> Result<()> {
+    let (table, id) = (control.leases.clone(), node_id.to_string());
+    control.store.write(move |w| {
+        let mut all = unstored.map(|seen| table.take_unstored(w, &id, &seen)).unwrap_or_default();
+        all.extend(patch);
+        if !all.is_empty() {
+            // It may have been deleted since its heartbeat was proven.
+            let mut node = nodes::by_id(w, &id)?.ok_or_else(|| table.refuse(&id, "node not enrolled", Some(Reason::IdentityReplaced)))?;
+            let placement = |node: &Node| -> Vec<_> { status_keys::placement().map(|key| node.status.get(key).cloned()).collect() };
+            let before = placement(&node);
+            // A control plane of 2.0.0 took the run for a part of the status.
+            let had_run = AgentRun::take(&mut node.status).is_some();
+            if merge_status(&mut node.status, all) || had_run {
+                crate::control::limits::status_fits("node", &node.status)?;
+                if placement(&node) == before { nodes::report(w, &node)? } else { nodes::update(w, &node)? }
+            }
+            let number = table.with(&id, Lease::status_written);
+            let (table, id) = (table.clone(), id.clone());
+            w.on_commit(move || {
+                // Durable now, if nothing was written after it.
+                table.with(&id, |l| l.patch = if Some(l.writes) == number { digest } else { l.patch });
+            });
+        }
+        table.transition(w, &id).map(drop)
+    })
+}

@@ -1,0 +1,133 @@
+//! The table alone: how a lease ages, what a failed transaction leaves of it, and what a flush writes.
+
+use super::*;
+use crate::crypto::pki::{Csr, NodeKey};
+
+fn lease(signed_at: i64, ends: Option<Instant>) -> Lease {
+    let csr = NodeKey::generate().and_then(|key| key.csr_pem("n", &[])).expect("a request");
+    let key = Csr::parse(&csr).expect("a sound request").public_key();
+    let heartbeat_at = Timestamp::from_secs(signed_at);
+    Lease {
+        seq: 1,
+        fingerprint: String::new(),
+        key: Arc::new(key),
+        trust: String::new(),
+        heartbeat_at,
+        expires_at: heartbeat_at,
+        ttl_s: 45,
+        signed_at,
+        ends,
+        recorded: LeaseState::Alive,
+        dirty: false,
+        patch: None,
+        writes: 0,
+        load: LoadHistory::default(),
+        runs: Runs::default(),
+        calls: SigningTimes::default(),
+        unstored: None,
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_shuts_nobody_out() {
+    let lease = lease(1000, None);
+    let skew = 30;
+    for (now, signed_at, new) in [(1000, 1001, true), (1000, 1000, false), (1000, 990, false), (980, 985, false), (400, 400, true)] {
+        assert_eq!(lease.is_new(signed_at, now + skew), new, "signed at {signed_at} at {now}");
+    }
+}
+
+#[test]
+fn a_lease_is_alive_then_stale_for_a_minute_then_dead() {
+    let end = clock::tick();
+    let lease = lease(1000, Some(end));
+    for (after_s, state) in [(0, LeaseState::Alive), (1, LeaseState::Stale), (60, LeaseState::Stale), (61, LeaseState::Dead)] {
+        assert_eq!(lease.state(end + Duration::from_secs(after_s)), state, "{after_s} s after its end");
+    }
+}
+
+fn identity(fingerprint: &str) -> NewIdentity {
+    let csr = NodeKey::generate().and_then(|key| key.csr_pem("n", &[])).expect("a request");
+    let key = Arc::new(Csr::parse(&csr).expect("a sound request").public_key());
+    NewIdentity { fingerprint: fingerprint.into(), key, trust: String::new(), runs: Runs::default() }
+}
+
+#[test]
+fn a_lease_that_is_renewed_while_it_is_flushed_is_flushed_again() {
+    let dir = std::env::temp_dir().join(format!("uptimemesh-flush-{}", std::process::id()));
+    crate::files::private_dir(&dir).expect("a directory");
+    let log = crate::store::QueryLog { queries: false, params: false, sql_chars_max: 0 };
+    let store = Store::open(&dir.join("app.db"), 1, log).expect("a database");
+    let table = Leases::load(&store).expect("no leases");
+    let of = table.clone();
+    let enrolled = store.write(move |w| {
+        nodes::insert(w, &Node::new("n".into(), "n".into(), Default::default(), w.now))?;
+        let seq = nodes::by_id(w, "n")?.ok_or_else(crate::control::fleet::nodes::missing)?.seq;
+        of.enrol(w, "n", seq, identity("first"), 45)
+    });
+    enrolled.expect("it is enrolled");
+    let is_dirty = || table.with("n", |l| l.dirty);
+    assert!(table.advance_signed_at("n", 1000, 2000));
+    let row = table.with("n", |l| l.row()).expect("a lease");
+    assert_eq!((table.flush(&store).ok(), is_dirty(), table.flush(&store).ok()), (Some(1), Some(false), Some(0)));
+    assert!(table.advance_signed_at("n", 1001, 2000));
+    table.flushed("n", &row);
+    assert_eq!(is_dirty(), Some(true), "what was written is older");
+    store.close();
+    assert!(table.flush(&store).is_err());
+    assert_eq!(is_dirty(), Some(true), "nothing was written");
+    std::fs::remove_dir_all(dir).expect("the directory is ours");
+}
+
+#[test]
+fn what_fails_is_taken_back_before_anything_later_is_done() {
+    let dir = std::env::temp_dir().join(format!("uptimemesh-leases-{}", std::process::id()));
+    crate::files::private_dir(&dir).expect("a directory");
+    let log = crate::store::QueryLog { queries: false, params: false, sql_chars_max: 0 };
+    let store = Arc::new(Store::open(&dir.join("app.db"), 1, log).expect("a database"));
+    let table = Leases::load(&store).expect("no leases");
+    let fingerprint = || table.with("n", |l| l.fingerprint.clone());
+    let of = table.clone();
+    let seq = store.write(move |w| {
+        nodes::insert(w, &Node::new("n".into(), "n".into(), Default::default(), w.now))?;
+        let seq = nodes::by_id(w, "n")?.ok_or_else(crate::control::fleet::nodes::missing)?.seq;
+        of.enrol(w, "n", seq, identity("first"), 45).map(|()| seq)
+    });
+    let seq = seq.expect("it is enrolled");
+    // The commit fails: of all jobs of the transaction, the last first.
+    for again in [false, true] {
+        let of = table.clone();
+        let failed = store.write(move |w| {
+            of.remove(w, "n");
+            if again {
+                of.enrol(w, "n", seq, identity("lost"), 45)?;
+            }
+            w.spoil();
+            Ok(())
+        });
+        assert!(failed.is_err());
+        assert_eq!(fingerprint().as_deref(), Some("first"));
+    }
+    // A deletion fails while a join of the same id waits behind it.
+    let (of, writing) = (table.clone(), Arc::clone(&store));
+    let deletion = crate::thread::spawn("deletion", None, move || {
+        let counted = Arc::clone(&writing);
+        let failed: Result<()> = writing.write(move |w| {
+            of.remove(w, "n");
+            while counted.writer_stats().queued < 2 {
+                std::thread::yield_now();
+            }
+            Err(Error::Conflict("no".into()))
+        });
+        assert!(failed.is_err());
+    });
+    while store.writer_stats().queued < 1 {
+        std::thread::yield_now();
+    }
+    let of = table.clone();
+    store.write(move |w| of.enrol(w, "n", seq, identity("second"), 45)).expect("it joins");
+    deletion.expect("a thread").join().expect("it ends");
+    assert_eq!(fingerprint().as_deref(), Some("second"), "the later one stands");
+    store.close();
+    std::fs::remove_dir_all(dir).expect("the directory is ours");
+}

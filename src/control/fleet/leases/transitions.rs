@@ -1,0 +1,91 @@
+//! What becomes of leases on the disk: transitions with their events at once, and the times of renewals in batches.
+
+use super::Leases;
+use crate::clock::{self, Timestamp};
+use crate::error::Result;
+use crate::model::events::catalogue::{NODE_LEASE_ALIVE, NODE_LEASE_DEAD, NODE_LEASE_STALE};
+use crate::model::leases::LeaseState;
+use crate::store::leases::LeaseRow;
+use crate::store::{Store, Write, events, leases};
+use crate::thread::lock;
+use serde_json::json;
+
+/// Renewals written in one transaction: a flush of many thousands must not make other writes wait for all of it.
+const FLUSH_MAX: usize = 2000;
+
+impl Leases {
+    /// Records a node's transition, if there is one, in a transaction; tells whether there was. Every transition is
+    /// decided here, in the writer thread, so that its events stand in the order of what happened.
+    pub(super) fn transition(&self, write: &Write, id: &str) -> Result<bool> {
+        let tick = clock::tick();
+        let found = self.with(id, |l| {
+            let (from, to) = (l.recorded, l.state(tick));
+            l.recorded = to;
+            (l.seq, from, to, l.heartbeat_at)
+        });
+        let Some((seq, from, to, heartbeat_at)) = found.filter(|(_, from, to, _)| from != to) else { return Ok(false) };
+        let (table, of) = (self.clone(), id.to_string());
+        write.on_rollback(move || {
+            table.with(&of, |l| l.recorded = from);
+        });
+        leases::set_state(write, seq, to)?;
+        record(write, id, from, to, heartbeat_at)?;
+        Ok(true)
+    }
+
+    /// Records the transitions of every lease that ran out since the last sweep. Tells how many there were.
+    pub fn sweep(&self, store: &Store) -> Result<usize> {
+        let tick = clock::tick();
+        let mut changed = Vec::new();
+        for shard in self.shards.iter() {
+            changed.extend(lock(shard).iter().filter(|(_, l)| l.state(tick) != l.recorded).map(|(id, _)| id.clone()));
+        }
+        if changed.is_empty() {
+            return Ok(0);
+        }
+        let table = self.clone();
+        store.write(move |w| {
+            let mut count = 0;
+            for id in changed {
+                count += usize::from(table.transition(w, &id)?);
+            }
+            Ok(count)
+        })
+    }
+
+    /// Writes the renewals since the last flush. Tells how many there were.
+    pub fn flush(&self, store: &Store) -> Result<usize> {
+        let mut rows: Vec<(String, LeaseRow)> = Vec::new();
+        for shard in self.shards.iter() {
+            rows.extend(lock(shard).iter().filter(|(_, l)| l.dirty).map(|(id, l)| (id.clone(), l.row())));
+        }
+        // By key, so that a page is touched once.
+        rows.sort_unstable_by_key(|(_, row)| row.node_seq);
+        let count = rows.len();
+        for part in rows.chunks(FLUSH_MAX) {
+            let (table, part) = (self.clone(), part.to_vec());
+            store.write(move |w| {
+                part.iter().try_for_each(|(_, row)| leases::renew(w, row))?;
+                w.on_commit(move || part.iter().for_each(|(id, row)| table.flushed(id, row)));
+                Ok(())
+            })?;
+        }
+        Ok(count)
+    }
+
+    /// A lease is durable as this row says; one that was renewed since is not.
+    pub(super) fn flushed(&self, id: &str, row: &LeaseRow) {
+        self.with(id, |l| l.dirty = l.row() != *row);
+    }
+}
+
+/// Records a transition as an event.
+pub(super) fn record(write: &Write, id: &str, from: LeaseState, to: LeaseState, heartbeat_at: Timestamp) -> Result<()> {
+    let event = match to {
+        LeaseState::Alive => NODE_LEASE_ALIVE,
+        LeaseState::Stale => NODE_LEASE_STALE,
+        LeaseState::Dead | LeaseState::Unknown => NODE_LEASE_DEAD,
+    };
+    let fields = json!({"node_id": id, "from": from, "to": to, "heartbeat_at": heartbeat_at});
+    events::record(write, event.with(fields)).map(drop)
+}

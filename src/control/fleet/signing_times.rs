@@ -1,0 +1,61 @@
+//! Signing times of a node's calls: a bounded memory against replays.
+
+use std::collections::BTreeSet;
+
+/// Signing times that are remembered of a node. Calls may overtake each other by this many.
+const TIMES_MAX: usize = 64;
+
+/// Signing times of accepted calls. The newest are remembered one by one, and everything before them
+/// counts as used.
+#[derive(Clone, Default)]
+pub(in crate::control) struct SigningTimes {
+    /// Epoch milliseconds up to which every time counts as used.
+    used_until: i64,
+    used: BTreeSet<i64>,
+}
+
+impl SigningTimes {
+    /// Uses a time up; false where it is used already. Times beyond `horizon_ms` (now, and the skew that is allowed) say that the wall
+    /// clock was set back since: they count for nothing, or the node would be shut out until the clock had caught up.
+    pub(in crate::control) fn use_up(&mut self, at_ms: i64, horizon_ms: i64) -> bool {
+        self.used.retain(|used| *used <= horizon_ms);
+        if self.used_until > horizon_ms {
+            self.used_until = 0;
+        }
+        if at_ms <= self.used_until || !self.used.insert(at_ms) {
+            return false;
+        }
+        if self.used.len() > TIMES_MAX {
+            self.used_until = self.used.pop_first().unwrap_or(self.used_until);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signing_time_is_used_once_and_calls_may_overtake_each_other() {
+        let mut times = SigningTimes::default();
+        assert!([5, 3, 9, 7].iter().all(|at| times.use_up(*at, 100)));
+        assert!([3, 5, 7, 9].iter().all(|at| !times.use_up(*at, 100)));
+        for at in 1000..1000 + TIMES_MAX as i64 {
+            assert!(times.use_up(at, 5000));
+        }
+        assert!(times.used.len() <= TIMES_MAX);
+        assert!(!times.use_up(4, 5000) && !times.use_up(9, 5000), "what is forgotten counts as used");
+        assert!(times.use_up(999, 5000), "one that was overtaken does not");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_shuts_nobody_out() {
+        let mut times = SigningTimes::default();
+        for at in 9000..9000 + 2 * TIMES_MAX as i64 {
+            assert!(times.use_up(at, 10_000));
+        }
+        assert!(times.use_up(500, 1000));
+        assert!(!times.use_up(500, 1000));
+    }
+}

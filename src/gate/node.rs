@@ -1,0 +1,131 @@
+//! From a client certificate or signed headers to the node that calls.
+
+use crate::control::Control;
+use crate::control::access::node_proofs::{self, Call, NodeCaller, Shown};
+use crate::error::{Error, Result};
+use crate::http::Request;
+use crate::model::node_calls::{self, LEASE_TOKEN, RUN, SIGNATURE, SIGNED_AT};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
+/// Bytes of a lease token.
+const LEASE_TOKEN_BYTES_MAX: usize = 2048;
+/// Digits of the signing time: the milliseconds of every year of four digits have fewer.
+const SIGNED_AT_BYTES_MAX: usize = 15;
+/// Bytes of the name of a run: two names of 64 characters.
+const RUN_BYTES_MAX: usize = 129;
+/// Bytes of a signature in base64: RSA with 8,192 bits has 1,368.
+const SIGNATURE_BYTES_MAX: usize = 2048;
+
+const MALFORMED: &str = "A call that a node signs has each of these headers once: X-UptimeMesh-Lease-Token, X-UptimeMesh-Signed-At (epoch \
+                         milliseconds) and X-UptimeMesh-Signature (base64); X-UptimeMesh-Run (<run>/<boot>) may be added.";
+const NOT_A_NODE: &str = "Only a node may call this: show its client certificate, or sign the call with its key.";
+
+/// The node that calls, or why it is refused.
+pub(super) fn prove(control: &Control, request: &Request, is_user: bool) -> Result<NodeCaller> {
+    let Some(shown) = shown(request)? else {
+        return Err(if is_user { refused(NOT_A_NODE) } else { Error::unauthenticated() });
+    };
+    let run = match one(request, RUN, RUN_BYTES_MAX)? {
+        Some(text) => Some(node_calls::parse_run(text).ok_or_else(|| refused(MALFORMED))?),
+        None => None,
+    };
+    let target = match request.query.as_str() {
+        "" => request.path.clone(),
+        query => format!("{}?{query}", request.path),
+    };
+    node_proofs::prove(control, &Call { shown, run, method: request.method.as_str(), target: &target, body: &request.body })
+}
+
+/// The node that a call is counted by before it is proven.
+pub(super) fn sealed(control: &Control, request: &Request) -> Option<String> {
+    node_proofs::sealed(control, &shown(request).ok()??)
+}
+
+/// What a request shows of the node that makes it. A certificate is the calling node's only where no proxy stands between: a proxy that
+/// shows one of its own would lend it to every caller.
+fn shown(request: &Request) -> Result<Option<Shown<'_>>> {
+    let lease_token = one(request, LEASE_TOKEN, LEASE_TOKEN_BYTES_MAX)?;
+    let signed_at = one(request, SIGNED_AT, SIGNED_AT_BYTES_MAX)?;
+    let signature = one(request, SIGNATURE, SIGNATURE_BYTES_MAX)?;
+    if let Some(certificate) = &request.certificate
+        && !request.is_passed_on()
+    {
+        // It proves the connection, and with it all that a signature could add.
+        return Ok(Some(Shown::Certificate(certificate)));
+    }
+    match (lease_token, signed_at, signature) {
+        (None, None, None) => Ok(None),
+        (Some(lease_token), Some(signed_at), Some(signature)) => {
+            let digits = signed_at.bytes().all(|b| b.is_ascii_digit());
+            let signed_at_ms = signed_at.parse().ok().filter(|_| digits).ok_or_else(|| refused(MALFORMED))?;
+            let signature = BASE64_STANDARD.decode(signature).map_err(|_| refused(MALFORMED))?;
+            Ok(Some(Shown::Signature { lease_token, signed_at_ms, signature }))
+        }
+        _ => Err(refused(MALFORMED)),
+    }
+}
+
+/// The one header of this name. Of two, a proxy may have seen another than we.
+fn one<'r>(request: &'r Request, name: &str, bytes_max: usize) -> Result<Option<&'r str>> {
+    let mut all = request.headers_named(name);
+    match (all.next(), all.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) if !value.is_empty() && value.len() <= bytes_max => Ok(Some(value)),
+        _ => Err(refused(MALFORMED)),
+    }
+}
+
+fn refused(detail: &'static str) -> Error {
+    Error::Unauthenticated { detail, reason: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(headers: &[(&str, &str)]) -> Request {
+        let mut request = Request::empty(tiny_http::Method::Get, "/node/self");
+        request.headers = headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        request
+    }
+
+    #[test]
+    fn headers_of_a_signature_are_whole_or_refused() {
+        let whole = [(LEASE_TOKEN, "a.b"), (SIGNED_AT, "1764360000123"), (SIGNATURE, "AAAA")];
+        assert!(matches!(shown(&request(&whole)), Ok(Some(Shown::Signature { signed_at_ms: 1_764_360_000_123, .. }))));
+        assert!(matches!(shown(&request(&[])), Ok(None)));
+        for left_out in 0..whole.len() {
+            let mut some = whole.to_vec();
+            some.remove(left_out);
+            assert!(shown(&request(&some)).is_err(), "without {:?}", whole[left_out]);
+        }
+        let long = "a".repeat(2049);
+        for (name, value) in [
+            (SIGNED_AT, ""),
+            (SIGNED_AT, "-1"),
+            (SIGNED_AT, "+1"),
+            (SIGNED_AT, "1.5"),
+            (SIGNED_AT, "1764360000123456"),
+            (SIGNATURE, "?"),
+            (SIGNATURE, "AAAA="),
+            (LEASE_TOKEN, &long),
+            (SIGNATURE, &long),
+        ] {
+            let changed: Vec<_> = whole.iter().map(|(n, v)| (*n, if *n == name { value } else { *v })).collect();
+            assert!(shown(&request(&changed)).is_err(), "{name}: {value}");
+            let lower = name.to_lowercase();
+            let twice = [&whole[..], &[(lower.as_str(), value)]].concat();
+            assert!(shown(&request(&twice)).is_err(), "{name} twice");
+        }
+    }
+
+    #[test]
+    fn a_certificate_of_a_proxy_is_not_the_callers() {
+        let mut own = request(&[]);
+        own.certificate = Some([1][..].into());
+        assert!(matches!(shown(&own), Ok(Some(Shown::Certificate(_)))));
+        own.headers.push(("X-Forwarded-For".into(), "192.0.2.1".into()));
+        assert!(matches!(shown(&own), Ok(None)));
+    }
+}

@@ -1,0 +1,266 @@
+//! The protocol between a node and the control plane, typed once for both ends.
+//!
+//! Both ends ignore fields that they do not know. The control plane reads requests with `http::fields`, because a client
+//! is told every fault at once; a test there compares its reading with these types.
+
+pub use crate::error::Reason;
+
+use super::addresses::Addresses;
+use super::join_tokens::JoinRole;
+use super::leases::LeaseState;
+use super::updates::Request;
+use crate::clock::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+
+/// Body of `POST /cluster/join`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JoinRequest {
+    /// The secret of the join token.
+    pub token: String,
+    /// The id wanted.
+    pub node_id: String,
+    /// The name wanted.
+    pub name: String,
+    /// The role wanted.
+    pub role: JoinRole,
+    /// The certificate signing request, PEM.
+    pub csr_pem: String,
+    /// Address inside the mesh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mesh_ip: Option<String>,
+    /// URL of the node's own API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_endpoint: Option<String>,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Seconds of the first lease.
+    pub lease_ttl_seconds: i64,
+}
+
+/// Body of `POST /cluster/heartbeat`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HeartbeatRequest {
+    /// The node.
+    pub node_id: String,
+    /// Its lease token.
+    pub lease_token: String,
+    /// Epoch seconds of the signature.
+    pub signed_at: i64,
+    /// Seconds until the lease runs out.
+    pub ttl_seconds: i64,
+    /// What the node reports, exactly as signed.
+    pub status_patch: Box<RawValue>,
+    /// Base64 of the signature over `crypto::signature::heartbeat_message`.
+    pub signature: String,
+}
+
+/// Body of `POST /cluster/renew`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RenewalRequest {
+    /// The node.
+    pub node_id: String,
+    /// The new certificate signing request, PEM.
+    pub csr_pem: String,
+    /// Epoch seconds of the signature.
+    pub signed_at: i64,
+    /// Base64 of the signature over `crypto::signature::renewal_message`, by the enrolled key.
+    pub signature: String,
+}
+
+/// Answer to a join and to a renewal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Enrolment {
+    /// The node.
+    pub node_id: String,
+    /// What it shows with each heartbeat.
+    pub lease_token: String,
+    /// When its first lease runs out.
+    pub lease_expires_at: Timestamp,
+    /// SHA-256 of the certificate (DER), in hex.
+    pub identity_fingerprint: String,
+    /// The certificate, PEM.
+    pub node_cert_pem: String,
+    /// Certificates of the authorities to trust, PEM.
+    pub ca_cert_pem: String,
+    /// The server's time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_time: Option<Timestamp>,
+    /// The node whose place a join has taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<Replaced>,
+}
+
+/// An enrolled node whose place a join has taken.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Replaced {
+    /// Its id.
+    pub node_id: String,
+    /// Its name.
+    pub name: String,
+    /// When its last heartbeat was accepted.
+    pub last_seen_at: Option<Timestamp>,
+    /// Fingerprint of its certificate.
+    pub identity_fingerprint: Option<String>,
+    /// True if the joining machine has its key: it is the same machine, or a copy of it.
+    pub same_key: bool,
+}
+
+/// Answer to an accepted heartbeat.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HeartbeatAnswer {
+    /// The node.
+    pub node_id: String,
+    /// When the heartbeat was accepted.
+    pub heartbeat_at: Timestamp,
+    /// When the lease runs out.
+    pub lease_expires_at: Timestamp,
+    /// State of the lease.
+    pub lease_state: LeaseState,
+    /// The server's time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_time: Option<Timestamp>,
+    /// A fresh lease token, once the one that was shown is past half of its life.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_token: Option<String>,
+    /// True if the node is to renew its identity, because there is another authority to trust.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub renew_identity: bool,
+    /// Where the control plane is reached now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<Part<Addresses>>,
+    /// The update that the node is to make.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<Part<UpdateRequest>>,
+    /// `false`: the lease is renewed, but the report is only in memory until a later heartbeat's write succeeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_stored: Option<bool>,
+}
+
+/// An update that a node is to make. The updater's file, [`Request`], has the same fields and allows no others: root reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdateRequest {
+    /// The update and its attempt.
+    pub id: String,
+    /// Channel of the release manifest.
+    pub channel: String,
+    /// The version that the channel must have.
+    pub version: String,
+}
+
+impl From<Request> for UpdateRequest {
+    fn from(Request { id, channel, version }: Request) -> UpdateRequest {
+        UpdateRequest { id, channel, version }
+    }
+}
+
+impl From<UpdateRequest> for Request {
+    fn from(UpdateRequest { id, channel, version }: UpdateRequest) -> Request {
+        Request { id, channel, version }
+    }
+}
+
+/// A part of an answer without which the rest still holds. A form that only a newer version knows costs this part alone.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Part<T> {
+    /// Read.
+    Known(T),
+    /// Not read; the reason.
+    Unknown(String),
+}
+
+impl<T: Serialize> Serialize for Part<T> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Part::Known(part) => part.serialize(s),
+            Part::Unknown(_) => s.serialize_none(),
+        }
+    }
+}
+
+impl<'de, T: serde::de::DeserializeOwned> Deserialize<'de> for Part<T> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Part<T>, D::Error> {
+        let read = serde_json::from_value(Value::deserialize(d)?);
+        Ok(read.map_or_else(|e| Part::Unknown(e.to_string()), Part::Known))
+    }
+}
+
+/// Body of a refusal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// A sentence, or every fault of a request.
+    pub detail: Value,
+    /// Why, once the caller has proven who it is.
+    #[serde(default, deserialize_with = "if_readable", skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// The server's time, where a reason is given.
+    #[serde(default, deserialize_with = "if_readable", skip_serializing_if = "Option::is_none")]
+    pub server_time: Option<Timestamp>,
+}
+
+/// A refusal stays one, whatever else is in it.
+fn if_readable<'de, T: serde::de::DeserializeOwned, D: Deserializer<'de>>(d: D) -> Result<Option<T>, D::Error> {
+    Ok(serde_json::from_value(Value::deserialize(d)?).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn answer(more: Value) -> HeartbeatAnswer {
+        let mut all = json!({
+            "node_id": "n", "heartbeat_at": "2026-11-23T20:12:26.900008Z", "lease_expires_at": "2026-11-23T20:13:11.900008Z",
+            "lease_state": "alive",
+        });
+        all.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        serde_json::from_value(all).expect("an answer")
+    }
+
+    #[test]
+    fn reasons_keep_their_words() {
+        let known = [
+            (Reason::LeaseExpired, "lease_expired"),
+            (Reason::IdentityReplaced, "identity_replaced"),
+            (Reason::CertificateExpired, "certificate_expired"),
+            (Reason::IdentityExpired, "identity_expired"),
+            (Reason::ClockSkew, "clock_skew"),
+            (Reason::Replayed, "replayed"),
+            (Reason::BadSignature, "bad_signature"),
+            (Reason::AnotherRun, "another_run"),
+            (Reason::Unknown("phase_of_the_moon".into()), "phase_of_the_moon"),
+        ];
+        for (reason, word) in known {
+            assert_eq!(json!(reason), json!(word));
+            assert_eq!(serde_json::from_value::<Reason>(json!(word)).expect(word), reason);
+            assert_eq!(reason.to_string(), word);
+        }
+    }
+
+    #[test]
+    fn a_refusal_survives_what_is_not_understood() {
+        let read = |body: Value| serde_json::from_value::<Refusal>(body).expect("a refusal");
+        let said = read(json!({"detail": "No.", "reason": 7, "server_time": "noon", "more": {}}));
+        assert_eq!(said, Refusal { detail: "No.".into(), reason: None, server_time: None });
+        let said = json!({"detail": "No.", "reason": "new", "server_time": "2026-11-23T20:12:26.900008Z"});
+        assert_eq!(json!(read(said.clone())), said);
+        assert!(serde_json::from_value::<Refusal>(json!({"error": "No."})).is_err());
+    }
+
+    #[test]
+    fn an_answer_of_another_version_holds() {
+        let plain = answer(json!({}));
+        assert_eq!((plain.lease_token, plain.renew_identity, plain.update), (None, false, None));
+        let newer = answer(json!({
+            "update": {"id": "u-1.1", "channel": "stable", "version": "9.0.0", "more": [1]},
+            "addresses": ["https://192.0.2.7:8000"],
+            "assignments": {"generation": 7},
+        }));
+        let update = UpdateRequest { id: "u-1.1".into(), channel: "stable".into(), version: "9.0.0".into() };
+        assert_eq!(newer.update, Some(Part::Known(update)));
+        assert!(matches!(newer.addresses, Some(Part::Unknown(why)) if why.contains("invalid type")));
+    }
+}

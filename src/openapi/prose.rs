@@ -1,0 +1,184 @@
+//! Sentences of the API's document that stand nowhere else: nouns, and the parameters and body fields that no object of an answer has.
+
+use crate::model::events::catalogue;
+use crate::model::status_keys;
+
+/// The noun that a path is about, as the document groups its operations.
+pub fn tag(path: &str) -> &str {
+    let mut segments = path.split('/').skip(1);
+    match (segments.next().unwrap_or_default(), segments.next()) {
+        ("cluster", Some(noun @ ("ca" | "join-tokens" | "leases"))) | ("etcd", Some(noun)) => noun,
+        ("" | "health" | "metrics" | "openapi.json" | "version", _) => "system",
+        ("node", _) => "nodes",
+        (noun, _) => noun,
+    }
+}
+
+/// Every tag with its description.
+pub fn tags() -> Vec<(&'static str, String)> {
+    let mut all: Vec<(&str, String)> = TAGS.iter().map(|(name, says)| (*name, (*says).to_string())).collect();
+    for (name, says) in &mut all {
+        match *name {
+            "events" => says.push_str(&format!("\n\n{}", catalogue::markdown())),
+            "nodes" => says.push_str(&format!("\n\n{}", status_keys::markdown())),
+            _ => {}
+        }
+    }
+    all
+}
+
+/// What each noun is.
+const TAGS: &[(&str, &str)] = &[
+    ("api-tokens", "Credentials of programs that act for a user."),
+    ("auth", "Sign-in, the own password and the own sessions."),
+    ("backups", "Backups of the server's data."),
+    ("ca", "Certificate authorities and their rotation."),
+    ("cluster", "Bootstrap, joining and heartbeats of nodes."),
+    ("cluster-settings", "Settings of the whole cluster."),
+    ("endpoints", "Addresses of replicas."),
+    ("events", "Record of what happened. Events of the server:"),
+    ("join-tokens", "Permissions for machines to join."),
+    ("leases", "Leases of nodes, which heartbeats renew."),
+    ("nodes", "Machines of the fleet. Known keys of their status:"),
+    ("replicas", "Running copies of services."),
+    ("router-assignments", "Routers of nodes."),
+    ("scheduler", "Placement of replicas on nodes."),
+    ("services", "Programs that run as replicas."),
+    ("sessions", "Sessions of all users."),
+    ("snapshots", "Requests for etcd snapshots."),
+    ("support-bundles", "Archives for troubleshooting."),
+    ("system", "The server itself."),
+    ("updates", "Updates of the fleet, ring by ring."),
+    ("users", "People who may sign in."),
+    ("wireguard", "Tunnels of nodes."),
+];
+
+/// The sentence about a parameter or a body field, by its place and the names that lead to it. The first row that fits counts.
+pub fn field(path: &str, place: &str, at: &[String]) -> Option<&'static str> {
+    let name = at.join(".");
+    let fits = |row: &&Row| row.place == place && row.name == name && (row.tag.is_empty() || row.tag == tag(path));
+    FIELDS.iter().find(fits).map(|row| row.says)
+}
+
+/// A sentence about a field.
+pub struct Row {
+    /// `path`, `query`, `header` or `body`.
+    pub place: &'static str,
+    /// The noun that it is about; empty for all.
+    pub tag: &'static str,
+    /// Names from the outside in, with points between.
+    pub name: &'static str,
+    /// The sentence, with the unit.
+    pub says: &'static str,
+}
+
+const fn row(place: &'static str, tag: &'static str, name: &'static str, says: &'static str) -> Row {
+    Row { place, tag, name, says }
+}
+
+/// All fields that are described here. Other body fields are described by the property of the same name in the answer's object.
+pub const FIELDS: &[Row] = &[
+    row("header", "", "Idempotency-Key", "Key, unique for a request: a repetition within a day gets the first answer again."),
+    row("header", "", "If-Match", "Entity tags: the request is refused with 412 if the object has another version."),
+    row("header", "", "If-None-Match", "Entity tags: the answer is 304 if the object still has one of these versions."),
+    row("path", "", "assignment_id", "Id of the router assignment."),
+    row("path", "", "backup_id", "Id of the backup."),
+    row("path", "", "bundle_id", "Id of the support bundle."),
+    row("path", "", "endpoint_id", "Id of the endpoint."),
+    row("path", "", "key", "Key of the setting."),
+    row("path", "", "name", "Name of the user."),
+    row("path", "", "node_id", "Id of the node."),
+    row("path", "", "replica_id", "Id of the replica."),
+    row("path", "", "service_id", "Id of the service."),
+    row("path", "", "session_id", "Id of the session."),
+    row("path", "", "snapshot_id", "Id of the snapshot."),
+    row("path", "auth", "token_id", "Id of the API token."),
+    row("path", "api-tokens", "token_id", "Id of the API token."),
+    row("path", "join-tokens", "token_id", "Id of the join token."),
+    row("path", "", "update_id", "Id of the fleet update."),
+    row("query", "services", "after", "Generation of the last revision of the previous page."),
+    row("query", "", "after", "Id of the last object of the previous page."),
+    row("query", "", "category", "Only events of this category."),
+    row("query", "ca", "force", "True to leave nodes behind that do not trust the current authority yet."),
+    row("query", "nodes", "force", "True to delete its router assignments too, and leave its replicas to the scheduler."),
+    row("query", "services", "force", "True to delete the replicas of the service too."),
+    row("query", "", "label", "Only nodes with this label, as `key=value`."),
+    row("query", "", "lease_state", "Only nodes whose lease has this state."),
+    row("query", "", "level", "Only events of this level, in any case."),
+    row("query", "events", "limit", "Objects on a page, 200 by default."),
+    row("query", "", "limit", "Objects on a page, 1000 by default."),
+    row("query", "", "max_moves", "Moves at most, 20 by default."),
+    row("query", "", "name", "Only events of this name."),
+    row("query", "events", "node_id", "Only events with this id in the field `node_id`."),
+    row("query", "replicas", "node_id", "Only replicas on this node."),
+    row("query", "router-assignments", "node_id", "Only assignments of this node."),
+    row("query", "", "replica_id", "Only endpoints of this replica."),
+    row("query", "", "role", "Only nodes with this role."),
+    row("query", "", "service_id", "Only replicas of this service."),
+    row("query", "", "since", "Only events after this time."),
+    row("body", "", "expires_in_days", "Life of the token, in days; 90 by default."),
+    row("body", "auth", "current_password", "Current password."),
+    row("body", "auth", "new_password", "New password."),
+    row("body", "auth", "password", "Password."),
+    row("body", "auth", "setup_code", "Code that the server printed at its start; needed from elsewhere to change the first password."),
+    row("body", "auth", "username", "Name of the user, in any case."),
+    row("body", "users", "password", "New password."),
+    row("body", "cluster", "core_token_ttl_seconds", "Life of the core token, in seconds; 1800 by default."),
+    row("body", "cluster", "worker_token_ttl_seconds", "Life of the worker token, in seconds; 1800 by default."),
+    row("body", "join-tokens", "ttl_seconds", "Life of the token, in seconds; 1800 by default."),
+    row("body", "cluster", "api_endpoint", "Address of the node's own API."),
+    row("body", "cluster", "csr_pem", "Certificate signing request with the node id as common name, PEM."),
+    row("body", "cluster", "labels", "Labels of the node."),
+    row("body", "cluster", "lease_token", "Lease token of the last join, renewal or heartbeat."),
+    row("body", "cluster", "lease_ttl_seconds", "Life of the lease, in seconds; 45 by default."),
+    row("body", "cluster", "mesh_ip", "Address inside the mesh, with or without prefix length."),
+    row("body", "cluster", "name", "Name of the node, unique."),
+    row("body", "cluster", "role", "Role of the node, that of the token."),
+    row("body", "cluster", "signature", "Base64 signature by the node's key: ECDSA-SHA256 in ASN.1 DER, or RSA PKCS#1 v1.5 SHA-256."),
+    row("body", "cluster", "signed_at", "Time of the signature, in epoch seconds; later than that of the last accepted request."),
+    row("body", "cluster", "status", "First status of the node."),
+    row("body", "cluster", "status_patch", "Keys to replace in the status of the node."),
+    row("body", "cluster", "token", "Join token."),
+    row("body", "cluster", "ttl_seconds", "Life of the lease from now on, in seconds; 45 by default."),
+    row("body", "nodes", "run", "Id of the agent's run that stays."),
+    row("body", "replicas", "snapshot_id", "Id of the snapshot to restore; the newest by default."),
+    row("body", "replicas", "target_node_id", "Id of the node to move to."),
+    row("body", "services", "target_generation", "Generation to restore; the previous one by default."),
+    row("body", "services", "spec.placement", "Replicas with a place of their own."),
+    row("body", "services", "spec.placement.pinned_replicas", "Pins, one for each replica."),
+    row("body", "services", "spec.placement.pinned_replicas.[].desired_state", "State it should have, `running` by default."),
+    row("body", "services", "spec.placement.pinned_replicas.[].node_id", "Id of the node to keep it on."),
+    row("body", "services", "spec.placement.pinned_replicas.[].replica_id", "Id of the replica."),
+    row("body", "services", "spec.ports", "Ports of the host that each replica needs: numbers, texts such as `8080:80/udp`, or objects."),
+    row("body", "services", "spec.ports.[].address", "Address of the host to listen on."),
+    row("body", "services", "spec.ports.[].app_protocol", "Protocol above TCP or UDP, for people."),
+    row("body", "services", "spec.ports.[].container_port", "Port inside the container."),
+    row("body", "services", "spec.ports.[].host_ip", "Address of the host to listen on."),
+    row("body", "services", "spec.ports.[].host_port", "Port of the host."),
+    row("body", "services", "spec.ports.[].mode", "Mode of the port, as Compose names it."),
+    row("body", "services", "spec.ports.[].name", "Name of the port."),
+    row("body", "services", "spec.ports.[].protocol", "Transport protocol, `tcp` by default."),
+    row("body", "services", "spec.ports.[].published", "Port of the host, another word for `host_port`."),
+    row("body", "services", "spec.ports.[].target", "Port inside the container, another word for `container_port`."),
+    row("body", "services", "spec.replicas_desired", "Number of replicas, if `scheduling.desired_replicas` is absent."),
+    row("body", "services", "spec.resources", "Resources that each replica needs."),
+    row("body", "services", "spec.resources.cpu_millis", "CPU, in thousandths of a core."),
+    row("body", "services", "spec.resources.memory_mb", "Memory, in MiB."),
+    row("body", "services", "spec.rolling_update", "Limits of a rollout."),
+    row("body", "services", "spec.rolling_update.max_surge", "Replicas beside the desired ones, 1 by default."),
+    row("body", "services", "spec.rolling_update.max_unavailable", "Replicas that may be unavailable at once, 0 by default."),
+    row("body", "services", "spec.scheduling", "Number and placement of replicas."),
+    row("body", "services", "spec.scheduling.desired_replicas", "Number of replicas; the current number by default."),
+    row(
+        "body",
+        "services",
+        "spec.scheduling.lost_after_seconds",
+        "Wait after the death of a node before its replicas move, in seconds; 30 by default. A node is dead 60 seconds after \
+         its lease ended.",
+    ),
+    row("body", "services", "spec.scheduling.mode", "Mode: `replicated` runs the desired number, `per_node` one on every eligible node."),
+    row("body", "services", "spec.scheduling.spread_by", "Label whose values replicas are spread over."),
+    row("body", "support-bundles", "with_values", "True to include free texts and values of operators; only for admins."),
+    row("body", "updates", "lost_max", "Nodes that may fail or be lost before the update halts, 0 by default."),
+    row("body", "updates", "wait_seconds", "Wait between two rings, in seconds; 600 by default."),
+];

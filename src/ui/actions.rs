@@ -1,0 +1,99 @@
+//! What pages offer to do with an object: a table of actions each. GET says what will happen, POST does it and leads
+//! back with a notice.
+
+use super::{At, Page, back_to, notice, parts};
+use crate::error::{Error, Result};
+use crate::gate::Reply;
+use crate::html::{Html, page};
+
+/// One action.
+pub(super) struct Action {
+    /// Its word, in the path and in the notice that it leaves behind.
+    pub word: &'static str,
+    /// On its buttons, and before the name of the object.
+    pub label: &'static str,
+    /// True if something is lost by it.
+    pub is_dangerous: bool,
+    /// What will happen, a sentence each.
+    pub effects: fn(&At) -> Result<Vec<String>>,
+    /// What the form asks for.
+    pub fields: fn(&At) -> Result<Html>,
+    /// Carries it out.
+    pub handler: fn(&At) -> Result<()>,
+    /// The page afterwards, where the object's own is gone.
+    pub leads_to: Option<&'static str>,
+}
+
+/// The actions of one kind of object.
+pub(super) struct Actions {
+    /// The part of the site that they belong to.
+    pub place: &'static str,
+    /// All of them, in the order of their buttons.
+    pub rows: &'static [Action],
+    /// The word of the action that a path names.
+    pub word: for<'a> fn(&'a At<'_>) -> &'a str,
+    /// The object's name and its page. Fails where there is no such object.
+    pub object: fn(&At) -> Result<(String, String)>,
+}
+
+impl Actions {
+    fn find(&self, at: &At) -> Result<&'static Action> {
+        let word = (self.word)(at);
+        self.rows.iter().find(|action| action.word == word).ok_or_else(|| Error::not_found("Page"))
+    }
+
+    /// Says what an action will do, and asks for it.
+    pub(super) fn ask(&self, at: &At) -> Reply {
+        self.confirm(at, self.find(at)?, None)
+    }
+
+    /// Carries an action out, and leads back to its object; or asks again, with what went wrong.
+    pub(super) fn act(&self, at: &At) -> Reply {
+        let action = self.find(at)?;
+        let (_, back) = (self.object)(at)?;
+        match (action.handler)(at) {
+            Ok(()) => Ok(back_to(action.leads_to.unwrap_or(&back), action.word)),
+            Err(e @ Error::Fault(_)) => Err(e),
+            Err(e) => self.confirm(at, action, Some(&e)),
+        }
+    }
+
+    fn confirm(&self, at: &At, action: &Action, failed: Option<&Error>) -> Reply {
+        let (name, back) = (self.object)(at)?;
+        let title = if name.is_empty() { action.label.to_string() } else { format!("{}: {name}", action.label) };
+        let effects = (action.effects)(at)?.iter().map(|sentence| Html::text(sentence)).collect();
+        let body = page!(
+            "confirm.html",
+            title = &title,
+            notice = &failed.map_or_else(Html::empty, |e| notice("bad", &e.detail())),
+            action = &at.request.path,
+            csrf = &at.csrf(),
+            effects = &parts::items_of(effects),
+            fields = &(action.fields)(at)?,
+            kind = if action.is_dangerous { "danger" } else { "" },
+            button = action.label,
+            back = &back,
+        );
+        at.framed(Page { status: failed.map_or(200, Error::status), place: self.place, title: &title, head: Html::empty(), body: &body })
+    }
+
+    /// The buttons of some actions, on the page of an object.
+    pub(super) fn buttons(&self, path: &str, is_shown: impl Fn(&Action) -> bool) -> Html {
+        let shown = self.rows.iter().filter(|action| is_shown(action));
+        Html::concat(shown.map(|action| button(path, action)).collect())
+    }
+}
+
+fn button(path: &str, action: &Action) -> Html {
+    parts::button(&format!("{path}/{}", action.word), action.label, if action.is_dangerous { "danger" } else { "" })
+}
+
+/// Effects that are the same for every object.
+pub(super) fn sentences(effects: &[&str]) -> Result<Vec<String>> {
+    Ok(effects.iter().map(ToString::to_string).collect())
+}
+
+/// The form asks for nothing.
+pub(super) fn no_fields(_: &At) -> Result<Html> {
+    Ok(Html::empty())
+}

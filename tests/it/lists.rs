@@ -1,0 +1,267 @@
+//! What lists look like on a terminal, in a pipe and to programs, and how they are followed.
+
+use crate::machine::free_port;
+use crate::node::Node;
+use crate::program::{Running, command, fails, ok};
+use crate::support::{Client, Dir, until};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// A control plane with three nodes, and what commands need to reach it.
+struct Cluster {
+    dir: Dir,
+    admin: Client,
+    url: String,
+    _serve: Running,
+}
+
+impl Cluster {
+    fn new() -> Cluster {
+        let dir = Dir::new();
+        let (serve, client) = Running::serve(dir.path(), &["serve", "--server-port", "0"]);
+        let (url, admin) = (format!("http://{}", client.address), client.signed_in("admin", "uptime"));
+        let mut node = Node::joined(&admin, "berlin-1");
+        assert_eq!(node.heartbeat(&client, 300, &json!({"ready": true, "version": "9.8.7", "load_1m": 0.25})).status, 200);
+        let labels = json!({"zone": "b", "note": "\u{202e}x\u{1b}[2J"});
+        let name = "K\u{fc}che \u{65e5}\u{672c}";
+        let more = json!({"id": "edge-of-a-long-name-2", "name": name, "roles": ["worker"], "labels": labels});
+        assert_eq!(admin.post("/nodes", &more).status, 201);
+        assert_eq!(admin.post("/nodes", &json!({"id": "pi", "name": "pi", "status": {"schedulable": false}})).status, 201);
+        Cluster { dir, admin, url, _serve: serve }
+    }
+
+    fn ok(&self, args: &[&str]) -> String {
+        ok(self.dir.path(), &[args, &["--api-url", &self.url]].concat())
+    }
+
+    /// What a command shows on a terminal of this width.
+    fn on_terminal(&self, columns: usize, args: &[&str], env: &[(&str, &str)]) -> String {
+        let mut running = on_terminal(self.dir.path(), columns, &[args, &["--api-url", &self.url]].concat(), env);
+        assert_eq!(running.exit_status(), 0);
+        typescript(self.dir.path())
+    }
+}
+
+/// The program on a terminal that `script` makes, with nothing else in its environment.
+fn on_terminal(dir: &Path, columns: usize, args: &[&str], env: &[(&str, &str)]) -> Running {
+    let line = format!("stty cols {columns} rows 20; echo $$ >pid; exec {} {}", env!("CARGO_BIN_EXE_uptimemesh"), args.join(" "));
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--flush", "--return", "--command", &line, "typescript"]).current_dir(dir);
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TERM", "xterm").envs(env.iter().copied());
+    Running::of(command, dir, "terminal")
+}
+
+/// What the terminal got, without what `script` says itself.
+fn typescript(dir: &Path) -> String {
+    let text = String::from_utf8(fs::read(dir.join("typescript")).unwrap_or_default()).unwrap_or_default();
+    text.lines().filter(|line| !line.starts_with("Script ")).map(|line| format!("{line}\n")).collect()
+}
+
+/// Text without the codes of colours.
+fn plain(text: &str) -> String {
+    let mut parts = text.split("\x1b[");
+    let first = parts.next().unwrap_or_default().to_string();
+    parts.fold(first, |out, part| out + part.split_once('m').map_or(part, |(_, rest)| rest))
+}
+
+fn send(signal: &str, dir: &Path) {
+    let pid = fs::read_to_string(dir.join("pid")).unwrap();
+    assert!(Command::new("kill").args(["-s", signal, pid.trim()]).status().unwrap().success());
+}
+
+#[test]
+fn a_terminal_gets_aligned_columns_that_fit_and_a_pipe_exact_values() {
+    let cluster = Cluster::new();
+    let narrow = plain(&cluster.on_terminal(80, &["nodes"], &[]));
+    let wide = plain(&cluster.on_terminal(140, &["nodes"], &[]));
+    for (text, columns) in [(&narrow, 80), (&wide, 140)] {
+        assert!(text.lines().all(|line| line.chars().count() <= columns), "{text}");
+        let starts: Vec<usize> = text.lines().take(3).filter_map(|l| l.find("LEASE").or(l.find("alive")).or(l.find("unknown"))).collect();
+        // The second row has two characters that are drawn in two columns each, so its third column is bytes away.
+        assert_eq!(starts[0], starts[1], "{text}");
+        assert!(!text.contains("2026-"), "ages: {text}");
+    }
+    assert!(
+        wide.lines().next().unwrap().split_whitespace().eq("NODE NAME ROLE LEASE STATE REPLICAS LOAD VERSION HEARTBEAT".split(' ')),
+        "{wide}"
+    );
+    assert!(wide.contains("9.8.7") && wide.contains("edge-of-a-long-name-2  K\u{fc}che \u{65e5}\u{672c}  worker"), "{wide}");
+    let row = wide.lines().find(|l| l.starts_with("pi ")).unwrap();
+    assert!(row.contains("unknown  cordoned") && row.trim_end().ends_with('-'), "{row}");
+    let label = plain(&cluster.on_terminal(200, &["nodes", "-o", "wide", "--label", "zone=b"], &[]));
+    assert!(label.contains("LABELS") && label.contains("note=?x [2J zone=b") && !label.contains("berlin"), "{label}");
+
+    let piped = cluster.ok(&["nodes"]);
+    let heartbeat = cluster.admin.get("/nodes/berlin-1").json()["heartbeat_at"].as_str().unwrap().to_string();
+    let mut lines = piped.lines();
+    assert_eq!(lines.next(), Some("NODE\tNAME\tROLES\tSCHEDULABLE\tDRAIN\tHEARTBEAT"));
+    assert_eq!(lines.next(), Some(&*format!("berlin-1\tberlin-1\tworker\t-\t-\t{heartbeat}")));
+}
+
+#[test]
+fn colours_are_for_terminals_and_for_those_who_want_them() {
+    let cluster = Cluster::new();
+    let colourful = cluster.on_terminal(100, &["nodes"], &[]);
+    assert!(colourful.contains("\x1b[32malive\x1b[0m") && colourful.contains("\x1b[33mcordoned\x1b[0m"), "{colourful}");
+    for (args, env) in [(&["nodes"][..], ("NO_COLOR", "1")), (&["nodes"], ("TERM", "dumb")), (&["nodes", "--color", "never"], ("A", "b"))] {
+        let text = cluster.on_terminal(100, args, &[env]);
+        assert!(text.contains("alive") && !text.contains('\x1b'), "{args:?} {env:?}: {text}");
+    }
+    assert!(!cluster.ok(&["nodes"]).contains('\x1b'));
+    assert!(cluster.ok(&["nodes", "-o", "table", "--color", "always"]).contains("\x1b[32malive\x1b[0m"));
+}
+
+#[test]
+fn every_list_has_the_same_forms() {
+    let cluster = Cluster::new();
+    assert_eq!(cluster.admin.put("/cluster-settings/scheduler_mode", &json!({"value": "manual"})).status, 200);
+    let spec = json!({"image": "i", "ports": [80], "scheduling": {"desired_replicas": 2}});
+    assert_eq!(cluster.admin.post("/services", &json!({"id": "web", "name": "web", "spec": spec})).status, 201);
+    let replica = json!({"id": "r1", "service_id": "web", "node_id": "berlin-1", "status": {"healthy": true, "applied_generation": 1}});
+    assert_eq!(cluster.admin.post("/replicas", &replica).status, 201);
+    assert_eq!(cluster.admin.post("/endpoints", &json!({"id": "e1", "replica_id": "r1", "address": "10.0.0.1", "port": 80})).status, 201);
+    for (list, header, names) in [
+        (&["nodes"][..], "NODE  ", &["berlin-1", "edge-of-a-long-name-2", "pi"][..]),
+        (&["nodes-status"], "NODE  ", &["berlin-1", "edge-of-a-long-name-2", "pi"]),
+        (&["services"], "SERVICE  ", &["web"]),
+        (&["replicas"], "REPLICA  ", &["r1"]),
+        (&["endpoints"], "ENDPOINT  ", &["e1"]),
+        (&["users"], "NAME  ", &["admin"]),
+        (&["ca", "nodes"], "NODE  ", &["berlin-1"]),
+    ] {
+        let run = |more: &[&str]| cluster.ok(&[list, more].concat());
+        let listed: Vec<Value> = serde_json::from_str(&run(&["-o", "json"])).unwrap();
+        assert_eq!(serde_json::from_str::<Vec<Value>>(&run(&["--json"])).unwrap().len(), listed.len(), "{list:?}");
+        let lines: Vec<Value> = run(&["-o", "jsonl"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), listed.len(), "{list:?}");
+        let mut found: Vec<String> = run(&["-o", "name"]).lines().map(str::to_string).collect();
+        assert_eq!(run(&["-q"]).lines().collect::<Vec<_>>(), found, "{list:?}");
+        found.sort();
+        assert_eq!(found, names, "{list:?}");
+        for form in ["table", "wide"] {
+            let text = run(&["-o", form]);
+            assert!(text.starts_with(header) && text.lines().count() == names.len() + 1, "{list:?}: {text}");
+        }
+    }
+    assert_eq!(cluster.ok(&["routers", "-o", "table"]), "", "an empty list is a sentence on stderr");
+    assert_eq!(cluster.ok(&["routers"]), "ASSIGNMENT\tNODE\tPRIMARY\tSECONDARY\n");
+    let (status, said) = fails(cluster.dir.path(), &["nodes", "-o", "yaml", "--color", "red", "--api-url", &cluster.url]);
+    assert!(
+        status == 2 && said.contains("--format must be one of table, wide, json, jsonl, name") && said.contains("--color must be"),
+        "{said}"
+    );
+}
+
+#[test]
+fn services_say_how_they_are_by_what_their_replicas_report() {
+    let cluster = Cluster::new();
+    let admin = &cluster.admin;
+    assert_eq!(admin.put("/cluster-settings/scheduler_mode", &json!({"value": "manual"})).status, 200);
+    let state = |id: &str| -> String {
+        let text = cluster.ok(&["services", "-o", "table"]);
+        let row = text.lines().find(|l| l.starts_with(id)).unwrap_or_else(|| panic!("no {id} in {text}")).to_string();
+        row[text.find("STATE").unwrap()..text.find("GEN").unwrap()].split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let spec = json!({"scheduling": {"desired_replicas": 1}});
+    assert_eq!(admin.post("/services", &json!({"id": "web", "name": "web", "spec": spec})).status, 201);
+    assert_eq!(state("web"), "pending 0/1");
+    let replica = json!({"id": "r", "service_id": "web", "node_id": "berlin-1", "status": {"healthy": true, "applied_generation": 1}});
+    assert_eq!(admin.post("/replicas", &replica).status, 201);
+    assert_eq!(state("web"), "healthy 1/1");
+    assert_eq!(admin.patch("/services/web", &json!({"spec": {"image": "new", "scheduling": {"desired_replicas": 1}}})).status, 200);
+    assert_eq!(state("web"), "rolling out 1/1");
+    assert_eq!(admin.patch("/replicas/r", &json!({"status": {"state": "CrashLoop"}})).status, 200);
+    assert_eq!(state("web"), "degraded 0/1");
+    let shown = plain(&cluster.on_terminal(100, &["service", "show", "web"], &[]));
+    assert!(shown.contains("state  ") && shown.contains("degraded") && shown.contains("s ago)"), "{shown}");
+    assert!(!cluster.ok(&["service", "show", "web"]).contains("degraded"), "a pipe gets what the API says");
+}
+
+#[test]
+fn quiet_commands_print_what_they_created_and_nothing_else() {
+    let cluster = Cluster::new();
+    assert_eq!(cluster.ok(&["node", "cordon", "berlin-1", "-q"]), "");
+    assert_eq!(cluster.ok(&["node", "show", "berlin-1", "-q"]), "");
+    assert_eq!(cluster.ok(&["node", "uncordon", "berlin-1", "-o", "name"]), "berlin-1\n");
+    let token = cluster.ok(&["api-token", "create", "ci", "--role", "viewer", "-q"]);
+    assert!(token.starts_with("um_") && token.lines().count() == 1, "{token}");
+    assert_eq!(plain(&cluster.on_terminal(80, &["node", "cordon", "pi"], &[])).trim_end(), "Cordoned pi.");
+    assert_eq!(serde_json::from_str::<Value>(&cluster.ok(&["node", "cordon", "pi"])).unwrap()["id"], "pi", "a pipe gets JSON");
+    assert_eq!(cluster.ok(&["node", "delete", "pi", "-q"]), "");
+}
+
+#[test]
+fn a_watched_list_is_drawn_again_in_its_place() {
+    let cluster = Cluster::new();
+    let dir = cluster.dir.path();
+    let mut running = on_terminal(dir, 100, &["nodes", "--watch", "--api-url", &cluster.url], &[]);
+    let last = || typescript(dir).rsplit("\x1b[H").next().unwrap_or_default().to_string();
+    until("the list is there", || last().contains("berlin-1").then_some(()));
+    assert!(last().contains("3 nodes, ") && last().contains("Ctrl-C ends"), "{}", last());
+    assert_eq!(cluster.admin.post("/nodes/berlin-1/cordon", &json!({})).status, 200);
+    until("the change is drawn", || last().lines().any(|l| l.starts_with("berlin-1") && l.contains("cordoned")).then_some(()));
+    let drawn = typescript(dir);
+    assert_eq!(drawn.matches("\x1b[2J").count(), 1, "cleared once, then drawn over: {drawn:?}");
+    // More rows than lines: the screen must not scroll.
+    for i in 0..30 {
+        assert_eq!(cluster.admin.post("/nodes", &json!({"id": format!("n{i:02}"), "name": format!("n{i:02}")})).status, 201);
+    }
+    until("what does not fit is counted", || last().contains("33 nodes").then_some(()).filter(|()| last().contains("\x1b[J")));
+    assert!(last().contains("... and 17 more\x1b[K") && last().matches('\n').count() <= 20, "{:?}", last());
+    send("INT", dir);
+    assert_eq!(running.exit_status(), 0);
+}
+
+#[test]
+fn a_watch_in_a_pipe_prints_changes_and_outlives_its_server() {
+    let dir = Dir::new();
+    let port = free_port().to_string();
+    let serve = || Running::serve(dir.path(), &["serve", "--server-port", &port]);
+    let (mut server, client) = serve();
+    let admin = client.signed_in("admin", "uptime");
+    let url = format!("http://{}", client.address);
+    assert_eq!(admin.post("/nodes", &json!({"id": "a", "name": "a"})).status, 201);
+    let mut watch = Running::of(command(dir.path(), &["nodes", "-w", "--api-url", &url]), dir.path(), "watch");
+    let rows =
+        |running: &Running| running.said().lines().skip(1).map(|l| l.split('\t').take(4).collect::<Vec<_>>().join(" ")).collect::<Vec<_>>();
+    until("the list is there", || (rows(&watch) == ["a a - -"]).then_some(()));
+    assert!(watch.said().starts_with("NODE\tNAME\tROLES\tSCHEDULABLE\tDRAIN\tHEARTBEAT\n"));
+    assert_eq!(admin.post("/nodes", &json!({"id": "b", "name": "b"})).status, 201);
+    until("the new row is there", || (rows(&watch).last()? == "b b - -").then_some(()));
+    assert_eq!(admin.post("/nodes/a/cordon", &json!({})).status, 200);
+    until("the changed row is there", || (rows(&watch).last()? == "a a - false").then_some(()));
+
+    server.kill();
+    until("it says so", || watch.logged().contains("; trying again in 1 s\n").then_some(()));
+    let (_server, _) = serve();
+    until("it reads again", || {
+        let deleted = admin.delete("/nodes/b").status;
+        [204, 404].contains(&deleted).then_some(())
+    });
+    until("the row that is gone is marked", || (rows(&watch).last()? == "-b b - -").then_some(()));
+    assert_eq!(rows(&watch), ["a a - -", "b b - -", "a a - false", "-b b - -"], "nothing twice");
+    assert!(Command::new("kill").args(["-s", "INT", &watch.pid().to_string()]).status().unwrap().success());
+    assert_eq!(watch.exit_status(), 0);
+}
+
+#[test]
+fn a_watch_ends_when_nobody_reads_it() {
+    let cluster = Cluster::new();
+    let line = format!("{} nodes -w -o jsonl --api-url {} | head -n 1", env!("CARGO_BIN_EXE_uptimemesh"), cluster.url);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &line]).current_dir(cluster.dir.path()).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    let mut running = Running::of(shell, cluster.dir.path(), "head");
+    until("the first line is there", || running.said().contains("berlin-1").then_some(()));
+    // Its next line finds that its reader has gone.
+    for i in 0.. {
+        cluster.admin.post("/nodes", &json!({"id": format!("n{i}"), "name": format!("n{i}")}));
+        if running.has_ended() {
+            break;
+        }
+        assert!(i < 10_000, "it does not end");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(running.said().lines().count(), 1);
+}
