@@ -38,6 +38,7 @@ mod sessions;
 mod settings;
 mod shells;
 mod snapshots;
+mod status;
 mod units;
 mod up;
 mod updater;
@@ -78,6 +79,7 @@ const GROUPS: &[Group] = &[
     Group {
         title: "operation",
         tables: &[
+            status::COMMANDS,
             events::COMMANDS,
             settings::COMMANDS,
             bundles::COMMANDS,

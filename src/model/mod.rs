@@ -28,6 +28,7 @@ pub mod services;
 pub mod sessions;
 pub mod settings;
 pub mod specs;
+pub mod status;
 pub mod status_keys;
 pub mod updates;
 pub mod users;

@@ -102,6 +102,7 @@ complete -c uptimemesh -n __uptimemesh_after -a api-token -d 'list, create, revo
 complete -c uptimemesh -n '__uptimemesh_after api-token' -a list -d 'List API tokens.'
 complete -c uptimemesh -n '__uptimemesh_after api-token' -a create -d 'Create an API token for a program.'
 complete -c uptimemesh -n '__uptimemesh_after api-token' -a revoke -d 'Revoke an API token.'
+complete -c uptimemesh -n __uptimemesh_after -a status -d 'Show the whole cluster on one screen.'
 complete -c uptimemesh -n __uptimemesh_after -a event -d 'list'
 complete -c uptimemesh -n '__uptimemesh_after event' -a list -d 'List events, newest first, or follow them.'
 complete -c uptimemesh -n __uptimemesh_after -a setting -d 'list, show, set'
@@ -1082,6 +1083,18 @@ complete -c uptimemesh -n '__uptimemesh_in api-token revoke' -l api-url -x -d 't
 complete -c uptimemesh -n '__uptimemesh_in api-token revoke' -l ca-file -r -F -d 'authorities (PEM) to believe over https, instead of the system\'s [UPTIMEMESH_CA_FILE]'
 complete -c uptimemesh -n '__uptimemesh_in api-token revoke' -l settings-file -r -F -d 'take what this file says as the environment, over what is there; the units of services use it'
 complete -c uptimemesh -n '__uptimemesh_in api-token revoke' -s h -l help -d 'print this help'
+complete -c uptimemesh -n '__uptimemesh_in status' -l username -x -d 'who signs in (default admin) [UPTIMEMESH_USERNAME]'
+complete -c uptimemesh -n '__uptimemesh_in status' -l password-file -r -F -d 'file with the password; - reads standard input'
+complete -c uptimemesh -n '__uptimemesh_in status' -l password -x -d 'the password; others on this machine can see it [UPTIMEMESH_PASSWORD]'
+complete -c uptimemesh -n '__uptimemesh_in status' -l api-token-file -r -F -d 'file with an API token, instead of name and password [UPTIMEMESH_API_TOKEN]'
+complete -c uptimemesh -n '__uptimemesh_in status' -s o -l format -x -d 'table, wide, json, jsonl or name (default: table on a terminal, tab-separated in a pipe)'
+complete -c uptimemesh -n '__uptimemesh_in status' -l json -d 'print JSON, as -o json'
+complete -c uptimemesh -n '__uptimemesh_in status' -s q -l quiet -d 'print ids only of a list, else only errors and new secrets'
+complete -c uptimemesh -n '__uptimemesh_in status' -l color -x -d 'auto, always or never (default auto: on a terminal, unless NO_COLOR is set)'
+complete -c uptimemesh -n '__uptimemesh_in status' -l api-url -x -d 'the control plane (default http://127.0.0.1:8000) [UPTIMEMESH_API_URL]'
+complete -c uptimemesh -n '__uptimemesh_in status' -l ca-file -r -F -d 'authorities (PEM) to believe over https, instead of the system\'s [UPTIMEMESH_CA_FILE]'
+complete -c uptimemesh -n '__uptimemesh_in status' -l settings-file -r -F -d 'take what this file says as the environment, over what is there; the units of services use it'
+complete -c uptimemesh -n '__uptimemesh_in status' -s h -l help -d 'print this help'
 complete -c uptimemesh -n '__uptimemesh_in event list' -l category -x -d 'of this category only'
 complete -c uptimemesh -n '__uptimemesh_in event list' -l name -x -d 'of this name only'
 complete -c uptimemesh -n '__uptimemesh_in event list' -l level -x -d 'of this level only'
@@ -1849,6 +1862,7 @@ complete -c uptimemesh -n '__uptimemesh_after help' -a set-password
 complete -c uptimemesh -n '__uptimemesh_after help' -a whoami
 complete -c uptimemesh -n '__uptimemesh_after help' -a session
 complete -c uptimemesh -n '__uptimemesh_after help' -a api-token
+complete -c uptimemesh -n '__uptimemesh_after help' -a status
 complete -c uptimemesh -n '__uptimemesh_after help' -a event
 complete -c uptimemesh -n '__uptimemesh_after help' -a setting
 complete -c uptimemesh -n '__uptimemesh_after help' -a bundle
