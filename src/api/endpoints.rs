@@ -29,13 +29,13 @@ pub const ROUTES: &[Route] = &[
 fn list(app: &App, request: &Request, _: &User) -> Reply {
     let mut f = Fields::of_query(request.query_pairs());
     let paging = paging_of(&mut f);
-    let replica_id = f.id("replica_id").optional();
+    let replica_id: Option<String> = f.id("replica_id").optional();
     f.finish()?;
     Ok(page_of(request, &paging, &endpoints::list(&app.control, &paging, replica_id.as_deref())?))
 }
 
 fn show(app: &App, request: &Request, _: &User) -> Reply {
-    Ok(one(request, &endpoints::show(&app.control, &read_id(request, "endpoint_id")?)?))
+    Ok(one(request, &endpoints::show(&app.control, &read_id::<String>(request, "endpoint_id")?)?))
 }
 
 fn create(app: &App, request: &Request, user: &User) -> Reply {
@@ -62,6 +62,6 @@ fn update(app: &App, request: &Request, _: &User) -> Reply {
 
 fn delete(app: &App, request: &Request, _: &User) -> Reply {
     let condition = condition(request);
-    endpoints::delete(&app.control, id_of(request, "endpoint_id")?, condition)?;
+    endpoints::delete(&app.control, id_of::<String>(request, "endpoint_id")?, condition)?;
     Ok(Response::empty(204))
 }

@@ -9,6 +9,7 @@ use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response};
+use crate::model::ids::NodeId;
 use crate::model::replicas::{NewReplica, Replica};
 use crate::model::users::Role::{Operator, Viewer};
 use crate::model::users::User;
@@ -46,13 +47,14 @@ pub const ROUTES: &[Route] = &[
 fn list(app: &App, request: &Request, _: &User) -> Reply {
     let mut f = Fields::of_query(request.query_pairs());
     let paging = paging_of(&mut f);
-    let (service_id, node_id) = (f.id("service_id").optional(), f.id("node_id").optional());
+    let service_id: Option<String> = f.id("service_id").optional();
+    let node_id: Option<NodeId> = f.id("node_id").optional();
     f.finish()?;
-    Ok(page_of(request, &paging, &replicas::list(&app.control, &paging, service_id.as_deref(), node_id.as_deref())?))
+    Ok(page_of(request, &paging, &replicas::list(&app.control, &paging, service_id.as_deref(), node_id.as_ref())?))
 }
 
 fn show(app: &App, request: &Request, _: &User) -> Reply {
-    Ok(one(request, &replicas::show(&app.control, &read_id(request, "replica_id")?)?))
+    Ok(one(request, &replicas::show(&app.control, &read_id::<String>(request, "replica_id")?)?))
 }
 
 fn create(app: &App, request: &Request, user: &User) -> Reply {
@@ -104,11 +106,11 @@ fn restore(app: &App, request: &Request, _: &User) -> Reply {
 
 fn delete(app: &App, request: &Request, _: &User) -> Reply {
     let condition = condition(request);
-    replicas::delete(&app.control, id_of(request, "replica_id")?, condition)?;
+    replicas::delete(&app.control, id_of::<String>(request, "replica_id")?, condition)?;
     Ok(Response::empty(204))
 }
 
 fn act(control: &Control, request: &Request, action: fn(&Control, String, Condition) -> Result<Versioned<Replica>>) -> Reply {
     let condition = condition(request);
-    Ok(one(request, &action(control, id_of(request, "replica_id")?, condition)?))
+    Ok(one(request, &action(control, id_of::<String>(request, "replica_id")?, condition)?))
 }

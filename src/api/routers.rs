@@ -6,6 +6,7 @@ use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response};
+use crate::model::ids::NodeId;
 use crate::model::routers::NewRouterAssignment;
 use crate::model::users::Role::{Operator, Viewer};
 use crate::model::users::User;
@@ -26,13 +27,13 @@ pub const ROUTES: &[Route] = &[
 fn list(app: &App, request: &Request, _: &User) -> Reply {
     let mut f = Fields::of_query(request.query_pairs());
     let paging = paging_of(&mut f);
-    let node_id = f.id("node_id").optional();
+    let node_id: Option<NodeId> = f.id("node_id").optional();
     f.finish()?;
-    Ok(page_of(request, &paging, &routers::list(&app.control, &paging, node_id.as_deref())?))
+    Ok(page_of(request, &paging, &routers::list(&app.control, &paging, node_id.as_ref())?))
 }
 
 fn show(app: &App, request: &Request, _: &User) -> Reply {
-    Ok(one(request, &routers::show(&app.control, &read_id(request, "assignment_id")?)?))
+    Ok(one(request, &routers::show(&app.control, &read_id::<String>(request, "assignment_id")?)?))
 }
 
 fn create(app: &App, request: &Request, user: &User) -> Reply {
@@ -50,6 +51,6 @@ fn create(app: &App, request: &Request, user: &User) -> Reply {
 
 fn delete(app: &App, request: &Request, _: &User) -> Reply {
     let condition = condition(request);
-    routers::delete(&app.control, id_of(request, "assignment_id")?, condition)?;
+    routers::delete(&app.control, id_of::<String>(request, "assignment_id")?, condition)?;
     Ok(Response::empty(204))
 }

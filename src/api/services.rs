@@ -54,7 +54,7 @@ fn list(app: &App, request: &Request, _: &User) -> Reply {
 }
 
 fn show(app: &App, request: &Request, _: &User) -> Reply {
-    Ok(one(request, &services::show(&app.control, &read_id(request, "service_id")?)?))
+    Ok(one(request, &services::show(&app.control, &read_id::<String>(request, "service_id")?)?))
 }
 
 fn create(app: &App, request: &Request, user: &User) -> Reply {
@@ -85,7 +85,7 @@ fn update(app: &App, request: &Request, user: &User) -> Reply {
 
 fn rollout(app: &App, request: &Request, user: &User) -> Reply {
     let condition = condition(request);
-    Ok(one(request, &services::rollout(&app.control, id_of(request, "service_id")?, condition, &user.name)?))
+    Ok(one(request, &services::rollout(&app.control, id_of::<String>(request, "service_id")?, condition, &user.name)?))
 }
 
 fn rollback(app: &App, request: &Request, user: &User) -> Reply {

@@ -8,6 +8,7 @@ use super::{output, units};
 use crate::agent::identity::Identity;
 use crate::agent::link::{AgentError, enrol};
 use crate::client::{Answered, Api, CallError, Trust};
+use crate::model::ids::NodeId;
 use crate::model::join_string::JoinString;
 use crate::model::join_tokens::JoinRole;
 use crate::model::leases::LEASE_TTL_S;
@@ -97,7 +98,7 @@ fn join(args: &Args) -> Result<(), Failure> {
     let role = role(args, &invitation.role);
     let request = JoinRequest {
         token: invitation.token,
-        name: args.get("name").unwrap_or(&node_id).to_string(),
+        name: args.get("name").unwrap_or(node_id.as_str()).to_string(),
         role,
         csr_pem: String::new(),
         mesh_ip: args.get("mesh-ip").map(str::to_string),
@@ -130,7 +131,7 @@ fn join(args: &Args) -> Result<(), Failure> {
 
 /// What a join did.
 struct Joined<'a> {
-    node_id: &'a str,
+    node_id: &'a NodeId,
     role: JoinRole,
     url: &'a str,
     dir: &'a Path,
@@ -168,7 +169,7 @@ impl Joined<'_> {
 }
 
 /// A join that failed, with what to do next where the server refused it.
-fn refusal(e: AgentError, node_id: &str, was_node: bool) -> Failure {
+fn refusal(e: AgentError, node_id: &NodeId, was_node: bool) -> Failure {
     let AgentError::Call(CallError::Refused { status, .. }) = &e else { return e.into() };
     let next = match status {
         401 | 409 if was_node => {

@@ -6,6 +6,7 @@ use crate::control::access::throttle;
 use crate::error::{Error, Result};
 use crate::http::Request;
 use crate::model::address;
+use crate::model::ids::NodeId;
 
 /// How calls of a route are counted. Signed-in callers are counted by their session or token, whatever the route; this is about all others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +55,7 @@ impl Meter {
     }
 
     /// The node that a call is counted by, known by the seal of its lease token or by its certificate, before anything else is proven.
-    pub(super) fn node(self, control: &Control, request: &Request) -> Option<String> {
+    pub(super) fn node(self, control: &Control, request: &Request) -> Option<NodeId> {
         match self {
             Meter::SealedByBody => throttle::node_of_beat(control, &request.body),
             Meter::Node => node::sealed(control, request),
@@ -85,7 +86,7 @@ impl Meter {
             Ok(response) => (200..300).contains(&response.status) && self.frees_success(),
             // After a long absence a whole fleet behind one address is told why its heartbeats are refused. One node is not told so for ever.
             Err(Error::Unauthenticated { reason: Some(_), .. }) => {
-                self.node(control, request).is_some_and(|node| control.throttle.refused_nodes.take(node).is_ok())
+                self.node(control, request).is_some_and(|node| control.throttle.refused_nodes.take(node.to_string()).is_ok())
             }
             Err(_) => false,
         }
@@ -93,6 +94,6 @@ impl Meter {
 }
 
 /// Counts a call of a node.
-pub(super) fn take_of_node(control: &Control, node_id: &str) -> Result<()> {
+pub(super) fn take_of_node(control: &Control, node_id: &NodeId) -> Result<()> {
     control.throttle.callers.take(format!("node:{node_id}")).map(drop).map_err(throttle::too_many)
 }

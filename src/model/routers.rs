@@ -1,6 +1,7 @@
 //! A router assignment: through which two nodes another one reaches the mesh.
 
 use crate::clock::Timestamp;
+use crate::model::ids::NodeId;
 use serde::Serialize;
 
 /// A router assignment, in the shape of the contract.
@@ -9,11 +10,11 @@ pub struct RouterAssignment {
     /// Its id, unique and final.
     pub id: String,
     /// The node that is routed.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// The node it goes through.
-    pub primary_router_id: String,
+    pub primary_router_id: NodeId,
     /// The node it goes through when the first is away.
-    pub secondary_router_id: String,
+    pub secondary_router_id: NodeId,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it last changed.
@@ -25,9 +26,9 @@ pub struct NewRouterAssignment {
     /// Its id.
     pub id: String,
     /// The node that is routed.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// The first router.
-    pub primary_router_id: String,
+    pub primary_router_id: NodeId,
     /// The second router.
-    pub secondary_router_id: String,
+    pub secondary_router_id: NodeId,
 }

@@ -15,6 +15,7 @@ use super::step::{Action, MoveCause, Step};
 use super::view::{NodeIndex, ReplicaView, ServiceView, View};
 use crate::clock::Timestamp;
 use crate::control::work::replicas::made_id;
+use crate::model::ids::NodeId;
 use crate::model::leases::LeaseState;
 use crate::model::specs::Mode;
 use serde::Serialize;
@@ -139,7 +140,7 @@ enum Trouble {
 }
 
 impl Trouble {
-    fn reason(&self, node_id: &str) -> String {
+    fn reason(&self, node_id: &NodeId) -> String {
         match self {
             Trouble::Lost(why) | Trouble::Clash(why) | Trouble::Overfull(why) | Trouble::Closed(why) => format!("{why} ({node_id})"),
             Trouble::Sick(why) => why.clone(),

@@ -4,6 +4,7 @@ use super::query::query;
 use super::row::{Column, Json, json};
 use super::{Read, Write};
 use crate::error::Result;
+use crate::model::ids::NodeId;
 use crate::model::replicas::{Facts, ListedReplica, Replica};
 use crate::model::{Page, Paging};
 use rusqlite::{Row, named_params};
@@ -23,7 +24,7 @@ fn replica<S: Column, W: Column>(row: &Row) -> rusqlite::Result<Replica<S, W>> {
 }
 
 /// A page of replicas, by id; of one service, of one node, or of all.
-pub fn page(read: &Read, paging: &Paging, service_id: Option<&str>, node_id: Option<&str>) -> Result<Page<ListedReplica>> {
+pub fn page(read: &Read, paging: &Paging, service_id: Option<&str>, node_id: Option<&NodeId>) -> Result<Page<ListedReplica>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
     let ((items, cut_at), total) = match (service_id, node_id) {
         (None, None) => (

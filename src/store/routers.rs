@@ -3,6 +3,7 @@
 use super::query::query;
 use super::{Read, Write};
 use crate::error::Result;
+use crate::model::ids::NodeId;
 use crate::model::routers::{NewRouterAssignment, RouterAssignment};
 use crate::model::{Page, Paging};
 use rusqlite::{Row, named_params};
@@ -19,7 +20,7 @@ fn assignment(row: &Row) -> rusqlite::Result<RouterAssignment> {
 }
 
 /// A page of assignments, by id; of one node or of all.
-pub fn page(read: &Read, paging: &Paging, node_id: Option<&str>) -> Result<Page<RouterAssignment>> {
+pub fn page(read: &Read, paging: &Paging, node_id: Option<&NodeId>) -> Result<Page<RouterAssignment>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
     let wanted = named_params! { ":after": after, ":node_id": node_id, ":limit": limit };
     let (items, cut_at) = read.page_rows(query!("routers", "page"), wanted, paging, assignment)?;
@@ -36,7 +37,7 @@ pub fn by_id(read: &Read, id: &str) -> Result<Option<RouterAssignment>> {
 }
 
 /// How many assignments name this node, as what is routed or as a router.
-pub fn naming(read: &Read, node_id: &str) -> Result<u64> {
+pub fn naming(read: &Read, node_id: &NodeId) -> Result<u64> {
     read.count(query!("routers", "naming"), named_params! { ":node_id": node_id })
 }
 
@@ -56,6 +57,6 @@ pub fn delete(write: &Write, id: &str) -> Result<bool> {
 }
 
 /// Takes away every assignment that names this node.
-pub fn delete_naming(write: &Write, node_id: &str) -> Result<usize> {
+pub fn delete_naming(write: &Write, node_id: &NodeId) -> Result<usize> {
     write.run(query!("routers", "delete_naming"), named_params! { ":node_id": node_id })
 }

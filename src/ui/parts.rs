@@ -19,13 +19,13 @@ pub fn link(href: &str, text: &str) -> Html {
 }
 
 /// The page of an object under a part of the site.
-pub fn path(part: &str, id: &str) -> String {
-    format!("/ui/{part}/{}", percent::encode(id))
+pub fn path(part: &str, id: impl AsRef<str>) -> String {
+    format!("/ui/{part}/{}", percent::encode(id.as_ref()))
 }
 
 /// A link to a node's page.
-pub fn node(id: &str) -> Html {
-    link(&path("nodes", id), id)
+pub fn node(id: impl AsRef<str>) -> Html {
+    link(&path("nodes", &id), id.as_ref())
 }
 
 /// A link to a service's page.

@@ -9,9 +9,11 @@ use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
 use crate::json;
+use crate::model::ids::Id;
+use crate::model::ids::NodeId;
 use crate::model::replicas::ListedReplica;
 use crate::model::users::Role::{Operator, Viewer};
-use crate::model::{Object, Paging, ids};
+use crate::model::{Object, Paging};
 use serde_json::Value;
 use tiny_http::Method::{Get, Post};
 
@@ -80,21 +82,21 @@ pub(super) fn row_of_service(replica: &ListedReplica, newest: i64) -> Vec<Html> 
     ]
 }
 
+/// The id in a field of the query; `None` where it is empty.
+fn wanted<I: Id>(what: &str, text: &str) -> Result<Option<I>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    I::parse(text).map(Some).ok_or_else(|| Error::Malformed(format!("This is no id of a {what}: {text}")))
+}
+
 fn list(at: &At) -> Reply {
     let query = at.request.query_pairs();
     let [service, node, state, text] = ["service", "node", "state", "q"].map(|key| field(&query, key));
-    let some = |text: &'static str, id: &str| {
-        if ids::is_id(id) {
-            Ok(Some(id.to_string()))
-        } else if id.is_empty() {
-            Ok(None)
-        } else {
-            Err(Error::Malformed(format!("This is no id of a {text}: {id}")))
-        }
-    };
-    let (service_id, node_id) = (some("service", service)?, some("node", node)?);
+    let service_id: Option<String> = wanted("service", service)?;
+    let node_id: Option<NodeId> = wanted("node", node)?;
     let paging = Paging::first(REPLICAS_MAX);
-    let mut found = replicas::list(at.control, &paging, service_id.as_deref(), node_id.as_deref())?.items;
+    let mut found = replicas::list(at.control, &paging, service_id.as_deref(), node_id.as_ref())?.items;
     if !text.is_empty() {
         found.retain(|r| r.id.contains(text));
     }
@@ -102,7 +104,7 @@ fn list(at: &At) -> Reply {
         let sick = |r: &ListedReplica| {
             serde_json::from_str::<crate::model::replicas::Facts>(r.status.get()).is_ok_and(|facts| facts.sickness().is_some())
         };
-        let well = |id: &str| {
+        let well = |id: &NodeId| {
             matches!(at.control.leases.state(id), crate::model::leases::LeaseState::Alive | crate::model::leases::LeaseState::Unknown)
         };
         found.retain(|r| sick(r) || !well(&r.node_id));
@@ -147,7 +149,7 @@ fn list(at: &At) -> Reply {
 }
 
 /// The lease of a node, where it says something.
-fn lease_of(at: &At, node_id: &str) -> Html {
+fn lease_of(at: &At, node_id: &NodeId) -> Html {
     match at.control.leases.state(node_id) {
         crate::model::leases::LeaseState::Alive | crate::model::leases::LeaseState::Unknown => Html::empty(),
         gone => parts::state(gone.as_str()),
@@ -224,7 +226,8 @@ const ACTIONS: Actions = Actions {
             },
             fields: |at| Ok(parts::field("To the node of this id", "target_node_id", field(&at.form(), "target_node_id"))),
             handler: |at| {
-                let target = field(&at.form(), "target_node_id").trim().to_string();
+                let form = at.form();
+                let target = field(&form, "target_node_id").trim().parse().map_err(|_| Error::not_found("Target node"))?;
                 replicas::place(at.control, at.arg(0).to_string(), Condition::default(), target, &at.user.name).map(drop)
             },
             leads_to: None,

@@ -7,6 +7,7 @@ use crate::control::versions::Condition;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
+use crate::model::ids::NodeId;
 use crate::model::users::Role::{Admin, Operator, Viewer};
 use crate::scheduler::Plans;
 use crate::scheduler::plan::Plan;
@@ -137,7 +138,7 @@ fn plans_of(at: &At, plans: &Plans, mode: &str) -> Html {
 }
 
 fn table(service_id: &str, actions: &[Action]) -> Html {
-    let place = |node: Option<&str>| node.map_or_else(|| parts::text("–"), parts::node);
+    let place = |node: Option<&NodeId>| node.map_or_else(|| parts::text("–"), parts::node);
     let row = |a: &Action| {
         let is_made = matches!(a.step, Step::ScaleUp { .. });
         let replica = if is_made { parts::text(&a.replica_id) } else { parts::replica(&a.replica_id) };

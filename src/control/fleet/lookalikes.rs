@@ -3,6 +3,7 @@
 
 use crate::control::Control;
 use crate::error::{Chain, Result};
+use crate::model::ids::NodeId;
 use crate::store::{Read, nodes, services};
 use std::collections::BTreeMap;
 
@@ -10,10 +11,15 @@ use std::collections::BTreeMap;
 pub type Named = (String, String);
 
 /// What the node of this id and name can be taken for, each a sentence.
-pub fn of_node(control: &Control, id: &str, name: &str) -> Vec<String> {
+pub fn of_node(control: &Control, id: &NodeId, name: &str) -> Vec<String> {
     // Folding by SQL knows the letters of ASCII only.
-    let alike = |r: &Read| if name.is_ascii() { nodes::alike(r, id, &folded(id), &folded(name)) } else { nodes_named(r) };
-    sentences("node", id, name, &others(control, alike))
+    let alike = |r: &Read| if name.is_ascii() { alike_nodes(r, id, &folded(id.as_str()), &folded(name)) } else { nodes_named(r) };
+    sentences("node", id.as_str(), name, &others(control, alike))
+}
+
+fn alike_nodes(read: &Read, id: &NodeId, folded_id: &str, folded_name: &str) -> Result<Vec<Named>> {
+    let found = nodes::alike(read, id, folded_id, folded_name)?;
+    Ok(found.into_iter().map(|(id, name)| (id.to_string(), name)).collect())
 }
 
 /// The same of a service.
@@ -36,7 +42,7 @@ pub fn all(read: &Read) -> Result<Vec<String>> {
 }
 
 fn nodes_named(read: &Read) -> Result<Vec<Named>> {
-    let mut all: Vec<Named> = nodes::names(read)?.into_iter().map(|(id, name, _)| (id, name)).collect();
+    let mut all: Vec<Named> = nodes::names(read)?.into_iter().map(|(id, name, _)| (id.to_string(), name)).collect();
     all.sort();
     Ok(all)
 }

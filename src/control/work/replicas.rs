@@ -10,13 +10,14 @@ use crate::error::{Error, Result};
 use crate::model::events::catalogue::{
     Kind, REPLICA_CREATE, REPLICA_DELETE, REPLICA_MOVE, REPLICA_RESTART, REPLICA_RESTORE, REPLICA_SNAPSHOT, REPLICA_UPDATE,
 };
+use crate::model::ids::NodeId;
 use crate::model::replicas::{ListedReplica, NewReplica, PlacedBy, Placement, Replica, clear_sickness};
 use crate::model::{Object, Page, Paging};
 use crate::store::{Write, events, nodes, replicas, services};
 use serde_json::{Value, json};
 
 /// A page of replicas; of one service, of one node, or of all.
-pub fn list(control: &Control, paging: &Paging, service_id: Option<&str>, node_id: Option<&str>) -> Result<Page<ListedReplica>> {
+pub fn list(control: &Control, paging: &Paging, service_id: Option<&str>, node_id: Option<&NodeId>) -> Result<Page<ListedReplica>> {
     control.store.read(|r| replicas::page(r, paging, service_id, node_id))
 }
 
@@ -78,7 +79,7 @@ pub fn update(
 }
 
 /// Puts a replica on another node.
-pub fn place(control: &Control, id: String, condition: Condition, target_node_id: String, by: &str) -> Result<Versioned<Replica>> {
+pub fn place(control: &Control, id: String, condition: Condition, target_node_id: NodeId, by: &str) -> Result<Versioned<Replica>> {
     let by = by.to_string();
     edit(control, id, condition, REPLICA_MOVE, move |w, replica| {
         nodes::by_id(w, &target_node_id)?.ok_or_else(|| Error::not_found("Target node"))?;

@@ -5,13 +5,14 @@ use crate::control::versions::{Condition, Versioned};
 use crate::control::{Control, guard};
 use crate::error::{Error, Result};
 use crate::model::events::catalogue::{ROUTER_ASSIGNMENT_CREATE, ROUTER_ASSIGNMENT_DELETE};
+use crate::model::ids::NodeId;
 use crate::model::routers::{NewRouterAssignment, RouterAssignment};
 use crate::model::{Page, Paging};
 use crate::store::{events, nodes, routers};
 use serde_json::json;
 
 /// A page of assignments; of one node or of all.
-pub fn list(control: &Control, paging: &Paging, node_id: Option<&str>) -> Result<Page<RouterAssignment>> {
+pub fn list(control: &Control, paging: &Paging, node_id: Option<&NodeId>) -> Result<Page<RouterAssignment>> {
     control.store.read(|r| routers::page(r, paging, node_id))
 }
 
