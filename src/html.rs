@@ -3,7 +3,6 @@
 //! Templates are plain `.html` files with `{name}` holes; a missing, extra or unescaped value does not build. A hole
 //! stands in text or in a double-quoted attribute, nowhere else.
 
-use crate::model::ids::NodeId;
 use std::fmt::{self, Write as _};
 
 /// Finished markup.
@@ -59,12 +58,6 @@ impl<'a> From<&'a str> for Hole<'a> {
 impl<'a> From<&'a String> for Hole<'a> {
     fn from(text: &'a String) -> Self {
         Hole(Kind::Text(text))
-    }
-}
-
-impl<'a> From<&'a NodeId> for Hole<'a> {
-    fn from(id: &'a NodeId) -> Self {
-        Hole(Kind::Text(id.as_str()))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::error::{Chain, Doing, Error, Result};
 use crate::http::Limits;
 use crate::http::listen::{Front, TlsSource};
 use crate::model::address;
-use crate::model::ids::NodeId;
+use crate::model::ids::{NodeId, ServiceId};
 use crate::model::join_tokens::{Admits, JoinRole, NewJoinToken};
 use crate::offline::{hold, make_parent};
 use crate::store::{self, QueryLog, Store};
@@ -59,7 +59,7 @@ pub struct Server {
 #[derive(PartialEq)]
 pub struct Unplaced {
     /// Which.
-    pub service_id: String,
+    pub service_id: ServiceId,
     /// Replicas that have a node.
     pub placed: usize,
     /// Replicas that it should have.

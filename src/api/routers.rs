@@ -33,7 +33,7 @@ fn list(app: &App, request: &Request, _: &User) -> Reply {
 }
 
 fn show(app: &App, request: &Request, _: &User) -> Reply {
-    Ok(one(request, &routers::show(&app.control, &read_id::<String>(request, "assignment_id")?)?))
+    Ok(one(request, &routers::show(&app.control, &read_id(request, "assignment_id")?)?))
 }
 
 fn create(app: &App, request: &Request, user: &User) -> Reply {
@@ -51,6 +51,6 @@ fn create(app: &App, request: &Request, user: &User) -> Reply {
 
 fn delete(app: &App, request: &Request, _: &User) -> Reply {
     let condition = condition(request);
-    routers::delete(&app.control, id_of::<String>(request, "assignment_id")?, condition)?;
+    routers::delete(&app.control, id_of(request, "assignment_id")?, condition)?;
     Ok(Response::empty(204))
 }

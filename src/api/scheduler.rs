@@ -56,7 +56,7 @@ fn status(app: &App, request: &Request, _: &User) -> Reply {
 }
 
 fn plan_one(app: &App, request: &Request, _: &User) -> Reply {
-    Ok(Response::json(200, &app.scheduler.plan_one(&app.control, &id_of::<String>(request, "service_id")?)?))
+    Ok(Response::json(200, &app.scheduler.plan_one(&app.control, &id_of(request, "service_id")?)?))
 }
 
 fn plan_all(app: &App, request: &Request, _: &User) -> Reply {
@@ -65,7 +65,7 @@ fn plan_all(app: &App, request: &Request, _: &User) -> Reply {
 }
 
 fn reconcile_one(app: &App, request: &Request, user: &User) -> Reply {
-    Ok(Response::json(200, &app.scheduler.reconcile_one(&app.control, &id_of::<String>(request, "service_id")?, &user.name)?))
+    Ok(Response::json(200, &app.scheduler.reconcile_one(&app.control, &id_of(request, "service_id")?, &user.name)?))
 }
 
 fn reconcile_all(app: &App, request: &Request, user: &User) -> Reply {
@@ -74,7 +74,7 @@ fn reconcile_all(app: &App, request: &Request, user: &User) -> Reply {
 }
 
 fn explain(app: &App, request: &Request, _: &User) -> Reply {
-    Ok(Response::json(200, &app.scheduler.explain(&app.control, &id_of::<String>(request, "service_id")?)?))
+    Ok(Response::json(200, &app.scheduler.explain(&app.control, &id_of(request, "service_id")?)?))
 }
 
 fn moves_max(request: &Request) -> Result<usize> {

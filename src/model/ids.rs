@@ -147,6 +147,14 @@ macro_rules! ids {
 ids! {
     /// Id of a node.
     NodeId
+    /// Id of a service.
+    ServiceId
+    /// Id of a replica.
+    ReplicaId
+    /// Id of an endpoint.
+    EndpointId
+    /// Id of a router assignment.
+    AssignmentId
 }
 
 #[cfg(test)]

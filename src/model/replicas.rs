@@ -2,7 +2,7 @@
 
 use super::Object;
 use crate::clock::Timestamp;
-use crate::model::ids::NodeId;
+use crate::model::ids::{NodeId, ReplicaId, ServiceId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -14,9 +14,9 @@ pub type ListedReplica = Replica<Box<RawValue>, Box<RawValue>>;
 #[derive(Debug, Clone, Serialize)]
 pub struct Replica<Status = Object, Why = Placement> {
     /// Its id, unique and final.
-    pub id: String,
+    pub id: ReplicaId,
     /// Of which service.
-    pub service_id: String,
+    pub service_id: ServiceId,
     /// Where it is.
     pub node_id: NodeId,
     /// What it should do.
@@ -87,9 +87,9 @@ pub struct Placement {
 /// A replica that is about to be made.
 pub struct NewReplica {
     /// Its id.
-    pub id: String,
+    pub id: ReplicaId,
     /// Of which service.
-    pub service_id: String,
+    pub service_id: ServiceId,
     /// Where.
     pub node_id: NodeId,
     /// What it should do.

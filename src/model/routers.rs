@@ -1,14 +1,14 @@
 //! A router assignment: through which two nodes another one reaches the mesh.
 
 use crate::clock::Timestamp;
-use crate::model::ids::NodeId;
+use crate::model::ids::{AssignmentId, NodeId};
 use serde::Serialize;
 
 /// A router assignment, in the shape of the contract.
 #[derive(Debug, Clone, Serialize)]
 pub struct RouterAssignment {
     /// Its id, unique and final.
-    pub id: String,
+    pub id: AssignmentId,
     /// The node that is routed.
     pub node_id: NodeId,
     /// The node it goes through.
@@ -24,7 +24,7 @@ pub struct RouterAssignment {
 /// A router assignment that is about to be made.
 pub struct NewRouterAssignment {
     /// Its id.
-    pub id: String,
+    pub id: AssignmentId,
     /// The node that is routed.
     pub node_id: NodeId,
     /// The first router.

@@ -6,7 +6,7 @@ pub mod ports;
 
 use super::Object;
 use crate::json;
-use crate::model::ids::NodeId;
+use crate::model::ids::{NodeId, ReplicaId};
 use serde_json::Value;
 
 /// Replicas a service may want.
@@ -84,7 +84,7 @@ pub fn port_text(port: HostPort) -> String {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pinned {
     /// Which replica.
-    pub replica_id: String,
+    pub replica_id: ReplicaId,
     /// Where.
     pub node_id: NodeId,
     /// What it should do; `running` where nothing is said.
@@ -182,7 +182,7 @@ fn pinned(spec: &Object) -> Vec<Pinned> {
     let text = |item: &Value, key: &str| item.get(key).and_then(Value::as_str).map(str::to_string);
     let one = |item: &Value| {
         Some(Pinned {
-            replica_id: text(item, "replica_id")?,
+            replica_id: ReplicaId::of_row(text(item, "replica_id")?),
             node_id: NodeId::of_row(text(item, "node_id")?),
             desired_state: text(item, "desired_state"),
         })

@@ -6,7 +6,7 @@ use super::view::{NodeIndex, View};
 use crate::control::guard;
 use crate::error::{Error, Result};
 use crate::model::events::catalogue::{NODE_DRAIN_BLOCKED, NODE_DRAINED, SCHEDULER_RECONCILE, SCHEDULER_ROLLOUT_LATE};
-use crate::model::ids::NodeId;
+use crate::model::ids::{NodeId, ServiceId};
 use crate::model::status_keys;
 use crate::store::{Write, events, nodes, replicas, services};
 use serde_json::{Value, json};
@@ -72,7 +72,7 @@ pub fn rollouts_changed(view: &View, plans: &[Plan]) -> bool {
 /// The rollouts that wait for too long and were not told of.
 fn late<'p>(view: &'p View, plans: &'p [Plan]) -> impl Iterator<Item = (&'p Plan, &'p Rollout)> {
     let waits = |plan: &'p Plan| plan.rollout.as_ref().filter(|r| r.waiting_seconds >= view.rollout_late_s).map(|r| (plan, r));
-    let told = |id: &str| view.service(id).map_or(0, |i| view.services[i].rollout_told);
+    let told = |id: &ServiceId| view.service(id).map_or(0, |i| view.services[i].rollout_told);
     plans.iter().filter_map(waits).filter(move |(plan, _)| told(&plan.service_id) < plan.generation)
 }
 

@@ -4,7 +4,7 @@ use super::place::{Refusal, Score, Session, State, filters};
 use super::plan;
 use super::view::View;
 use crate::clock::Timestamp;
-use crate::model::ids::NodeId;
+use crate::model::ids::{NodeId, ReplicaId, ServiceId};
 use crate::model::replicas::Placement;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use std::collections::HashMap;
 #[derive(Serialize)]
 pub struct Explanation {
     /// Which service.
-    pub service_id: String,
+    pub service_id: ServiceId,
     /// Its generation.
     pub generation: i64,
     /// When.
@@ -42,14 +42,14 @@ pub struct NodeAnswer {
     /// The smaller the better, part by part.
     pub score: Option<Score>,
     /// Replicas of the service that are there.
-    pub replicas: Vec<String>,
+    pub replicas: Vec<ReplicaId>,
 }
 
 /// Why a replica is where it is.
 #[derive(Serialize)]
 pub struct ReplicaAnswer {
     /// Which replica.
-    pub replica_id: String,
+    pub replica_id: ReplicaId,
     /// Where it is.
     pub node_id: NodeId,
     /// Why; `null` where a client placed it.
@@ -62,7 +62,7 @@ pub fn service(view: &View, index: usize) -> Explanation {
     let service = &view.services[index];
     let mut state = State::of(view);
     let session = Session::begin(&mut state, &service.policy, service.replicas.iter().filter_map(|r| r.node));
-    let mut here: HashMap<&NodeId, Vec<String>> = HashMap::new();
+    let mut here: HashMap<&NodeId, Vec<ReplicaId>> = HashMap::new();
     for replica in &service.replicas {
         here.entry(&replica.node_id).or_default().push(replica.id.clone());
     }

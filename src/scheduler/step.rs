@@ -4,7 +4,7 @@
 use super::place::Score;
 use crate::clock::Timestamp;
 use crate::model::Object;
-use crate::model::ids::NodeId;
+use crate::model::ids::{NodeId, ReplicaId, ServiceId};
 use crate::model::replicas::{PlacedBy, Placement, Replica, clear_sickness};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -64,9 +64,9 @@ impl Step {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Action {
     /// Of which service.
-    pub service_id: String,
+    pub service_id: ServiceId,
     /// Which replica.
-    pub replica_id: String,
+    pub replica_id: ReplicaId,
     /// What is done to it.
     pub step: Step,
     /// Why, as a sentence.

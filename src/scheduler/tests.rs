@@ -272,7 +272,7 @@ fn drains_go_step_by_step_and_say_what_holds_them() {
     c.nodes[1].schedulable = false;
     c.nodes[2].draining = true;
     let plans = c.plan();
-    assert!(plans[0].stuck.iter().any(|s| s.replica_id.starts_with('r') && s.why.contains("draining")), "{:?}", plans[0].stuck);
+    assert!(plans[0].stuck.iter().any(|s| s.replica_id.as_str().starts_with('r') && s.why.contains("draining")), "{:?}", plans[0].stuck);
 }
 
 #[test]
@@ -684,7 +684,7 @@ fn an_action_is_flat_json_in_the_order_that_clients_know() {
     c.replica("s", "d", "n1", json!({}));
     let text = |a: &Action| serde_json::to_string(a).expect("JSON");
     let said: Vec<String> = c.plan().iter().flat_map(|p| &p.actions).map(text).collect();
-    let made = crate::control::work::replicas::made_id("a", 0);
+    let made = crate::control::work::replicas::made_id(&"a".into(), 0);
     assert_eq!(
         said,
         [

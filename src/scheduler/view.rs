@@ -5,7 +5,7 @@ use crate::control::fleet::leases::Leases;
 use crate::control::settings;
 use crate::error::Result;
 use crate::model::capacity::{Room, room};
-use crate::model::ids::NodeId;
+use crate::model::ids::{NodeId, ReplicaId, ServiceId};
 use crate::model::leases::LeaseState;
 use crate::model::nodes::PlacedNode;
 use crate::model::replicas::{Facts, Placement, Replica};
@@ -35,7 +35,7 @@ pub struct View {
     /// Seconds that a rollout may wait until it is told.
     pub rollout_late_s: i64,
     /// Which service each replica is of; made when it is first asked for.
-    holders: OnceLock<HashMap<String, usize>>,
+    holders: OnceLock<HashMap<ReplicaId, usize>>,
 }
 
 /// A node, as far as placing goes.
@@ -68,7 +68,7 @@ pub struct NodeView {
 /// A service with its replicas.
 pub struct ServiceView {
     /// Its id.
-    pub id: String,
+    pub id: ServiceId,
     /// Its generation.
     pub generation: i64,
     /// What its spec asks for.
@@ -84,7 +84,7 @@ pub struct ServiceView {
 /// A replica, as far as placing goes.
 pub struct ReplicaView {
     /// Its id.
-    pub id: String,
+    pub id: ReplicaId,
     /// Where it is.
     pub node_id: NodeId,
     /// The same, where that node is there.
@@ -122,7 +122,7 @@ impl View {
     ) -> View {
         nodes.sort_by(|a, b| a.id.cmp(&b.id));
         let index: HashMap<&NodeId, NodeIndex> = nodes.iter().zip(0..).map(|(node, i)| (&node.id, i)).collect();
-        let mut of_service: HashMap<String, Vec<ReplicaView>> = HashMap::with_capacity(services.len());
+        let mut of_service: HashMap<ServiceId, Vec<ReplicaView>> = HashMap::with_capacity(services.len());
         for r in replicas {
             let node = index.get(&r.node_id).copied();
             let view = ReplicaView {
@@ -162,14 +162,14 @@ impl View {
     }
 
     /// The service that a replica of this id is of, if there is one.
-    pub fn holder(&self, replica_id: &str) -> Option<usize> {
+    pub fn holder(&self, replica_id: &ReplicaId) -> Option<usize> {
         let all = || self.services.iter().enumerate().flat_map(|(i, s)| s.replicas.iter().map(move |r| (r.id.clone(), i))).collect();
         self.holders.get_or_init(all).get(replica_id).copied()
     }
 
     /// The number of a service.
-    pub fn service(&self, id: &str) -> Option<usize> {
-        self.services.binary_search_by(|service| service.id.as_str().cmp(id)).ok()
+    pub fn service(&self, id: &ServiceId) -> Option<usize> {
+        self.services.binary_search_by(|service| service.id.cmp(id)).ok()
     }
 }
 
@@ -230,7 +230,7 @@ impl NodeView {
 
 impl ServiceView {
     /// Where a replica is pinned to, if it is.
-    pub fn pin(&self, replica_id: &str) -> Option<&specs::Pinned> {
-        self.policy.pinned.iter().find(|pin| pin.replica_id == replica_id)
+    pub fn pin(&self, replica_id: &ReplicaId) -> Option<&specs::Pinned> {
+        self.policy.pinned.iter().find(|pin| pin.replica_id == *replica_id)
     }
 }

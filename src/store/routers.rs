@@ -3,7 +3,7 @@
 use super::query::query;
 use super::{Read, Write};
 use crate::error::Result;
-use crate::model::ids::NodeId;
+use crate::model::ids::{AssignmentId, NodeId};
 use crate::model::routers::{NewRouterAssignment, RouterAssignment};
 use crate::model::{Page, Paging};
 use rusqlite::{Row, named_params};
@@ -28,11 +28,11 @@ pub fn page(read: &Read, paging: &Paging, node_id: Option<&NodeId>) -> Result<Pa
         None => read.count(query!("routers", "count"), &[])?,
         Some(id) => read.count(query!("routers", "count_of_node"), named_params! { ":node_id": id })?,
     };
-    Ok(Page::cut(items, cut_at, total, |a| &a.id))
+    Ok(Page::cut(items, cut_at, total, |a| a.id.as_str()))
 }
 
 /// The assignment of this id.
-pub fn by_id(read: &Read, id: &str) -> Result<Option<RouterAssignment>> {
+pub fn by_id(read: &Read, id: &AssignmentId) -> Result<Option<RouterAssignment>> {
     read.row(query!("routers", "by_id"), named_params! { ":id": id }, assignment)
 }
 
@@ -52,7 +52,7 @@ pub fn insert(write: &Write, new: &NewRouterAssignment) -> Result<()> {
 }
 
 /// Takes an assignment away. Tells whether it was there.
-pub fn delete(write: &Write, id: &str) -> Result<bool> {
+pub fn delete(write: &Write, id: &AssignmentId) -> Result<bool> {
     Ok(write.run(query!("routers", "delete"), named_params! { ":id": id })? > 0)
 }
 

@@ -4,7 +4,7 @@ use crate::clock::Timestamp;
 use crate::error::{Doing, Error, Result};
 use crate::json;
 use crate::model::capacity::{Capacity, Reserved};
-use crate::model::ids::NodeId;
+use crate::model::ids::{AssignmentId, EndpointId, NodeId, ReplicaId, ServiceId};
 use crate::model::node_runs::Holder;
 use crate::model::{Object, nodes, replicas};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
@@ -92,7 +92,7 @@ macro_rules! ids {
         }
     )*};
 }
-ids!(NodeId);
+ids!(NodeId, ServiceId, ReplicaId, EndpointId, AssignmentId);
 
 impl FromSql for Timestamp {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {

@@ -96,7 +96,7 @@ fn attention(at: &At, nodes: &[ListedNode], services: &[Service], states: &[Serv
         let id = &state.plan.service_id;
         let more = parts::text(&format!("{} of {} running, {} failing", state.running, state.plan.desired_replicas, state.failing));
         let (kind, what) = if state.failing > 0 { ("failing", "failing") } else { ("short", "too few") };
-        lines.push(line(kind, what, &parts::path("services", id), id, &more));
+        lines.push(line(kind, what, &parts::path("services", id), id.as_str(), &more));
     }
     if troubled.len() > LINES_MAX {
         lines.push(line("failing", "services", "/ui/services", &format!("{} more", troubled.len() - LINES_MAX), &Html::empty()));

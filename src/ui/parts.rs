@@ -29,13 +29,13 @@ pub fn node(id: impl AsRef<str>) -> Html {
 }
 
 /// A link to a service's page.
-pub fn service(id: &str) -> Html {
-    link(&path("services", id), id)
+pub fn service(id: impl AsRef<str>) -> Html {
+    link(&path("services", &id), id.as_ref())
 }
 
 /// A link to a replica's page.
-pub fn replica(id: &str) -> Html {
-    link(&path("replicas", id), id)
+pub fn replica(id: impl AsRef<str>) -> Html {
+    link(&path("replicas", &id), id.as_ref())
 }
 
 /// A word for how something is, in its colour. Words that have none are shown as they are.

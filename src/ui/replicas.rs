@@ -9,8 +9,7 @@ use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
 use crate::json;
-use crate::model::ids::Id;
-use crate::model::ids::NodeId;
+use crate::model::ids::{Id, NodeId, ServiceId};
 use crate::model::replicas::ListedReplica;
 use crate::model::users::Role::{Operator, Viewer};
 use crate::model::{Object, Paging};
@@ -93,12 +92,12 @@ fn wanted<I: Id>(what: &str, text: &str) -> Result<Option<I>> {
 fn list(at: &At) -> Reply {
     let query = at.request.query_pairs();
     let [service, node, state, text] = ["service", "node", "state", "q"].map(|key| field(&query, key));
-    let service_id: Option<String> = wanted("service", service)?;
+    let service_id: Option<ServiceId> = wanted("service", service)?;
     let node_id: Option<NodeId> = wanted("node", node)?;
     let paging = Paging::first(REPLICAS_MAX);
-    let mut found = replicas::list(at.control, &paging, service_id.as_deref(), node_id.as_ref())?.items;
+    let mut found = replicas::list(at.control, &paging, service_id.as_ref(), node_id.as_ref())?.items;
     if !text.is_empty() {
-        found.retain(|r| r.id.contains(text));
+        found.retain(|r| r.id.as_str().contains(text));
     }
     if state == "failing" {
         let sick = |r: &ListedReplica| {
@@ -157,7 +156,7 @@ fn lease_of(at: &At, node_id: &NodeId) -> Html {
 }
 
 fn show(at: &At) -> Reply {
-    let replica = replicas::show(at.control, at.arg(0))?.object;
+    let replica = replicas::show(at.control, &at.id(0, "Replica")?)?.object;
     let mut facts = vec![
         ("State", state_of(&replica.status, &replica.desired_state)),
         ("Should be", parts::text(&replica.desired_state)),
@@ -195,10 +194,10 @@ fn show(at: &At) -> Reply {
         parts::section("Status", &parts::code(&parts::pretty(&replica.status))),
     ]);
     let body = Html::concat(vec![
-        page!("head.html", title = &replica.id, actions = &actions, notice = &at.notice(DONE)),
+        page!("head.html", title = replica.id.as_str(), actions = &actions, notice = &at.notice(DONE)),
         parts::live("replica", &follows),
     ]);
-    at.page(PLACE, &replica.id, &body)
+    at.page(PLACE, replica.id.as_str(), &body)
 }
 
 const AGENTS: &str = "This server records the request; the agent of the replica carries it out.";
@@ -208,9 +207,9 @@ const ACTIONS: Actions = Actions {
     place: PLACE,
     word: |at| at.arg(1),
     object: |at| {
-        let replica = replicas::show(at.control, at.arg(0))?.object;
+        let replica = replicas::show(at.control, &at.id(0, "Replica")?)?.object;
         let path = parts::path("replicas", &replica.id);
-        Ok((replica.id, path))
+        Ok((replica.id.to_string(), path))
     },
     rows: &[
         Action {
@@ -228,7 +227,7 @@ const ACTIONS: Actions = Actions {
             handler: |at| {
                 let form = at.form();
                 let target = field(&form, "target_node_id").trim().parse().map_err(|_| Error::not_found("Target node"))?;
-                replicas::place(at.control, at.arg(0).to_string(), Condition::default(), target, &at.user.name).map(drop)
+                replicas::place(at.control, at.id(0, "Replica")?, Condition::default(), target, &at.user.name).map(drop)
             },
             leads_to: None,
         },
@@ -238,7 +237,7 @@ const ACTIONS: Actions = Actions {
             is_dangerous: false,
             effects: |_| sentences(&["A restart of the replica is requested.", AGENTS]),
             fields: no_fields,
-            handler: |at| replicas::restart(at.control, at.arg(0).to_string(), Condition::default()).map(drop),
+            handler: |at| replicas::restart(at.control, at.id(0, "Replica")?, Condition::default()).map(drop),
             leads_to: None,
         },
         Action {
@@ -247,7 +246,7 @@ const ACTIONS: Actions = Actions {
             is_dangerous: false,
             effects: |_| sentences(&["A snapshot of the replica's data is requested.", AGENTS]),
             fields: no_fields,
-            handler: |at| replicas::snapshot(at.control, at.arg(0).to_string(), Condition::default()).map(drop),
+            handler: |at| replicas::snapshot(at.control, at.id(0, "Replica")?, Condition::default()).map(drop),
             leads_to: None,
         },
         Action {
@@ -270,7 +269,7 @@ const ACTIONS: Actions = Actions {
                 ])
             },
             fields: no_fields,
-            handler: |at| replicas::delete(at.control, at.arg(0).to_string(), Condition::default()),
+            handler: |at| replicas::delete(at.control, at.id(0, "Replica")?, Condition::default()),
             leads_to: Some("/ui/replicas"),
         },
     ],
@@ -283,5 +282,5 @@ fn restore(at: &At) -> Result<()> {
         return Err(Error::Malformed("This is not the id of a snapshot.".to_string()));
     }
     let snapshot = (!snapshot.is_empty()).then(|| snapshot.to_string());
-    replicas::restore(at.control, at.arg(0).to_string(), Condition::default(), snapshot).map(drop)
+    replicas::restore(at.control, at.id(0, "Replica")?, Condition::default(), snapshot).map(drop)
 }

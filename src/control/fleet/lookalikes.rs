@@ -3,7 +3,7 @@
 
 use crate::control::Control;
 use crate::error::{Chain, Result};
-use crate::model::ids::NodeId;
+use crate::model::ids::{NodeId, ServiceId};
 use crate::store::{Read, nodes, services};
 use std::collections::BTreeMap;
 
@@ -23,8 +23,8 @@ fn alike_nodes(read: &Read, id: &NodeId, folded_id: &str, folded_name: &str) -> 
 }
 
 /// The same of a service.
-pub fn of_service(control: &Control, id: &str, name: &str) -> Vec<String> {
-    sentences("service", id, name, &others(control, services::ids_and_names))
+pub fn of_service(control: &Control, id: &ServiceId, name: &str) -> Vec<String> {
+    sentences("service", id.as_str(), name, &others(control, services_named))
 }
 
 /// All there are; none where they cannot be read now. Warnings stand beside the answer to what was done: a join whose answer is lost has
@@ -38,13 +38,17 @@ fn others(control: &Control, named: impl FnOnce(&Read) -> Result<Vec<Named>>) ->
 
 /// Every node and every service that can be taken for another of its kind, as groups that read alike.
 pub fn all(read: &Read) -> Result<Vec<String>> {
-    Ok([groups("nodes", &nodes_named(read)?), groups("services", &services::ids_and_names(read)?)].concat())
+    Ok([groups("nodes", &nodes_named(read)?), groups("services", &services_named(read)?)].concat())
 }
 
 fn nodes_named(read: &Read) -> Result<Vec<Named>> {
     let mut all: Vec<Named> = nodes::names(read)?.into_iter().map(|(id, name, _)| (id.to_string(), name)).collect();
     all.sort();
     Ok(all)
+}
+
+fn services_named(read: &Read) -> Result<Vec<Named>> {
+    Ok(services::ids_and_names(read)?.into_iter().map(|(id, name)| (id.to_string(), name)).collect())
 }
 
 /// A text as somebody reads it who does not look closely.
