@@ -13,10 +13,9 @@ use crate::crypto::pki::{self, Ca, Csr, NodeKey, PublicKey};
 use crate::crypto::{signature, token};
 use crate::error::{Error, FieldFault, Loc};
 use crate::http::answers::Answers;
-use crate::http::exchange::{Conn, Service};
+use crate::http::exchange::{Conn, Handler, Service};
 use crate::http::fields::Fields;
-use crate::http::listen::Handler;
-use crate::http::request::{Framing, Head, Parsed, parse};
+use crate::http::head::{Framing, Head, Parsed, parse};
 use crate::http::transport::Transport;
 use crate::http::{Limits, Request, Response, cookie, form};
 use crate::inputs;
@@ -582,7 +581,7 @@ pub fn resume(bytes: &[u8]) {
     let Ok(()) = f.finish() else { return };
     let (control, all) = history();
 
-    let here = Place { address: peer().ip(), is_local: true };
+    let here = Place { address: peer().ip(), is_local: true, direct: Some(peer().ip()) };
     let mut reader =
         Reader::begin(control, (String::new(), here), last_seen, filter.clone()).expect("whatever is asked, there is a place to go on");
     let mut got = Vec::new();

@@ -123,7 +123,10 @@ fn ask(app: &App, route: &Route) {
     // What it answers is of no interest, only what it asked for on the way.
     let _ = match route.handler.access {
         Open(handler) | Handler::Checked(handler) => handler(app, &request),
-        Handler::ByNode(handler) => handler(app, &request, &node),
+        Handler::ByNode(handler) => {
+            describe::header(node_calls::RUN);
+            handler(app, &request, &node)
+        }
         Handler::By(_, handler) => handler(app, &request, &nobody),
     };
 }
@@ -198,7 +201,7 @@ fn responses(route: &Route, notes: &[Noted]) -> Value {
     match route.handler.access {
         Handler::By(role, _) => {
             error(401, "Not signed in.");
-            if role > Role::Viewer || writes || route.handler.personal {
+            if role > Role::Viewer || writes || route.handler.personal || route.handler.lasting {
                 error(403, "Not allowed for the role, or by a rule that the sentence names.");
             }
         }

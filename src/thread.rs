@@ -17,6 +17,14 @@ impl Stop {
         self.0.1.notify_all();
     }
 
+    /// Waits for the flag.
+    pub fn wait_until_raised(&self) {
+        let mut up = lock(&self.0.0);
+        while !*up {
+            up = self.0.1.wait(up).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     /// Whether the flag is up.
     pub fn raised(&self) -> bool {
         *lock(&self.0.0)

@@ -1,9 +1,9 @@
-//! Examining a node: its identity, its certificate, its lease, and the way to its control plane. Nothing is told to anybody and nothing changed.
+//! Examining a node: its identity, its certificate, its lease, and the way to its control plane. It reports
+//! nothing and changes nothing.
 
 use super::identity::{Identity, KEY, LEASE};
 use super::ledger::STATUS;
-use super::link::ControlPlane;
-use crate::client::{Api, CallError, Signer};
+use super::link::{AgentError, ControlPlane, node_self};
 use crate::clock::{self, Timestamp};
 use crate::crypto::pki;
 use crate::error::Chain;
@@ -13,7 +13,6 @@ use crate::model::ids::NodeId;
 use crate::model::leases::LeaseState;
 use crate::model::node_api::Reason;
 use crate::model::node_runs::AgentRun;
-use crate::model::node_self::NodeSelf;
 use crate::sys::{doctor, host};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -117,25 +116,17 @@ fn reach(control_plane: &ControlPlane, identity: &Identity, url: &str) -> Reache
             ),
         });
     }
-    findings.push(known(&api, identity, time.unwrap_or_else(clock::now)));
+    findings.push(known(&only, identity, time.unwrap_or_else(clock::now)));
     (findings, time)
 }
 
 /// What the control plane knows of this node: it answers only to one that proves to be the node.
-fn known(api: &Api, identity: &Identity, now: Timestamp) -> Finding {
+fn known(control_plane: &ControlPlane, identity: &Identity, now: Timestamp) -> Finding {
     const CHECK: &str = "control.node";
     let run = running(identity);
-    let signer = Signer { node_id: &identity.node_id, lease_token: &identity.lease_token, key: &identity.key, run: run.as_ref() };
-    let signed = match signer.sign("GET", "/node/self", None, now) {
-        Ok(signed) => signed,
-        Err(e) => return Finding::fail(CHECK, format!("the node's key cannot sign: {}", Chain(&e)), "join again: uptimemesh join --help"),
-    };
-    let answer = match api.send(signed) {
-        Ok(answer) => answer,
+    let node = match node_self::read(control_plane, identity, run.as_ref(), now) {
+        Ok(node) => node,
         Err(e) => return unproven(CHECK, &e),
-    };
-    let Ok(node) = serde_json::from_value::<NodeSelf>(answer) else {
-        return Finding::warn(CHECK, "the control plane's answer about this node is not understood", "uptimemesh update");
     };
     let beat = node.heartbeat_at.map_or("never".to_string(), |at| at.to_string());
     let update = node.update.map(|update| format!(", update to {} wanted", update.version)).unwrap_or_default();
@@ -155,28 +146,28 @@ fn running(identity: &Identity) -> Option<AgentRun> {
 }
 
 /// Why the control plane did not take a call as this node's.
-fn unproven(check: &'static str, e: &CallError) -> Finding {
+fn unproven(check: &'static str, e: &AgentError) -> Finding {
     let rejoin = "join again with a new token: uptimemesh join --help";
     let agent = "is the agent running? systemctl status uptimemesh-agent; it renews what the node proves itself with";
-    match e {
-        CallError::Refused { reason: Some(reason), .. } => match reason {
-            Reason::AnotherRun => Finding::fail(
-                check,
-                "another machine has the same identity, and this one may be the copy",
-                "an operator decides: uptimemesh node runs NODE; uptimemesh node keep-run NODE RUN; then join the other one as another node",
-            ),
-            Reason::ClockSkew => Finding::warn(check, format!("the signature was refused: {e}"), "timedatectl set-ntp true"),
-            Reason::LeaseExpired | Reason::CertificateExpired | Reason::Replayed => {
-                Finding::warn(check, format!("this node's proof was refused: {e}"), agent)
-            }
-            _ => Finding::fail(check, format!("this node's proof was refused: {e}"), rejoin),
-        },
-        CallError::Refused { status: 401, .. } => Finding::warn(
+    let refused = format!("this node's proof was refused: {e}");
+    match (e, e.reason()) {
+        (AgentError::Local(_), _) => Finding::fail(check, format!("the node's key cannot sign: {e}"), rejoin),
+        (_, Some(Reason::AnotherRun)) => Finding::fail(
+            check,
+            "another machine has the same identity, and this one may be the copy",
+            "an operator decides: uptimemesh node runs NODE; uptimemesh node keep-run NODE RUN; then join the other one as another node",
+        ),
+        (_, Some(Reason::ClockSkew)) => Finding::warn(check, format!("the signature was refused: {e}"), "timedatectl set-ntp true"),
+        (_, Some(Reason::LeaseExpired | Reason::CertificateExpired | Reason::Replayed)) => Finding::warn(check, refused, agent),
+        (_, Some(Reason::IdentityReplaced | Reason::IdentityExpired | Reason::BadSignature | Reason::Unknown(_))) => {
+            Finding::fail(check, refused, rejoin)
+        }
+        (_, None) if e.status() == Some(401) => Finding::warn(
             check,
             "the control plane does not answer to this node: it was removed or replaced, or the control plane is older than this program",
             rejoin,
         ),
-        e => Finding::warn(check, e.to_string(), agent),
+        (AgentError::Call(_), None) => Finding::warn(check, e.to_string(), agent),
     }
 }
 

@@ -3,7 +3,6 @@
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{api_url, authorities, said_api_url};
 use super::output;
-use super::server::FOREVER;
 use crate::agent::config::{AGENT_SETTINGS, AgentConfig, lease_ttl};
 use crate::agent::identity::{self, Identity};
 use crate::agent::link::recover::REPLAYS_MAX;
@@ -161,7 +160,7 @@ pub(super) fn work(args: &Args, node_id: &NodeId, dir: &Path, config: &AgentConf
     let agent = Agent::new(config, control_plane, identity)?.start()?;
     // Whether the control plane can be reached now is not what a machine's start should wait for.
     notify::ready();
-    while !stop.wait(FOREVER) {}
+    stop.wait_until_raised();
     notify::stopping();
     agent.stop()?;
     logger::flush();

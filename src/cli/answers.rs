@@ -4,6 +4,7 @@ use super::args::{Args, Failure};
 use super::connect::signed_in;
 use super::output::{self, Table};
 use super::watch::{Fetch, watch};
+use crate::client::Api;
 use serde_json::Value;
 
 /// Prints a list of the API, or follows it.
@@ -17,9 +18,14 @@ pub(super) fn listed(args: &Args, table: &Table, fetch: Fetch) -> Result<(), Fai
     Ok(())
 }
 
-/// The same of what is at this path.
+/// Prints or follows the list at this path.
 pub(super) fn listed_at(args: &Args, table: &Table, path: &str) -> Result<(), Failure> {
     listed(args, table, &|api, _| api.list(path))
+}
+
+/// Name of an object, if it differs from its id.
+pub(super) fn other_name(object: &Value) -> Value {
+    if object["name"] == object["id"] { Value::Null } else { object["name"].clone() }
 }
 
 /// Prints an object.
@@ -29,7 +35,12 @@ pub(super) fn shown(args: &Args, object: &Value) {
 
 /// Takes away what the command's argument names.
 pub(super) fn remove(args: &Args, path: &str) -> Result<(), Failure> {
-    signed_in(args)?.delete(path)?;
+    remove_by(args, &signed_in(args)?, path)
+}
+
+/// Removes what the command's argument names, by these calls.
+pub(super) fn remove_by(args: &Args, api: &Api, path: &str) -> Result<(), Failure> {
+    api.delete(path)?;
     if output::wants_json(args) {
         output::structured(args, &serde_json::json!({"removed": args.word(0)}));
     } else {

@@ -100,16 +100,6 @@ impl Command {
     }
 }
 
-impl From<crate::agent::link::AgentError> for Failure {
-    fn from(e: crate::agent::link::AgentError) -> Failure {
-        use crate::agent::link::AgentError::{Call, Local};
-        match e {
-            Call(e) => e.into(),
-            Local(e) => e.into(),
-        }
-    }
-}
-
 /// A command line that was read.
 #[derive(Default)]
 pub struct Args {

@@ -3,6 +3,7 @@
 use super::answers::shown;
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::output::{self, Kind, OUTPUT, Table, column};
+use super::progress::Progress;
 use super::server;
 use crate::config::Config;
 use crate::offline;
@@ -56,10 +57,12 @@ fn value(object: &impl serde::Serialize) -> Result<Value, Failure> {
 
 fn create(args: &Args) -> Result<(), Failure> {
     let config = server::config(args)?;
+    let progress = Progress::of_own_work(args)?;
     if !output::wants_json(args) {
-        output::note(args, "Copying the database, the authority and the keys.");
+        progress.say("Copying the database, the authority and the keys.");
     }
     let made = offline::create_backup(&config, args.has("no-encryption"))?;
+    drop(progress);
     if output::wants_json(args) {
         output::structured(args, &value(&made)?);
     } else {
@@ -91,10 +94,12 @@ fn named(args: &Args) -> Result<(Config, File), Failure> {
 
 fn verify(args: &Args) -> Result<(), Failure> {
     let (config, file) = named(args)?;
+    let progress = Progress::of_own_work(args)?;
     if !output::wants_json(args) {
-        output::note(args, "Reading all of it, and checking its database.");
+        progress.say("Reading all of it, and checking its database.");
     }
     let manifest = offline::verify_backup(&config, file)?;
+    drop(progress);
     if output::wants_json(args) {
         output::structured(args, &value(&manifest)?);
     } else {
@@ -119,10 +124,12 @@ fn told(manifest: &crate::model::backups::Manifest) -> Value {
 
 fn restore(args: &Args) -> Result<(), Failure> {
     let (config, file) = named(args)?;
+    let progress = Progress::of_own_work(args)?;
     if !output::wants_json(args) {
-        output::note(args, "Reading all of it, and checking it before anything is touched.");
+        progress.say("Reading all of it, and checking it before anything is touched.");
     }
     let restored = offline::restore_backup(&config, file, args.has("replace"))?;
+    drop(progress);
     let (manifest, dir) = (&restored.backup.manifest, config.data_dir.display());
     if output::wants_json(args) {
         let mut all = told(manifest);

@@ -1,4 +1,5 @@
-//! What `up` says once it runs: on a terminal for a person, elsewhere for whoever reads a log later, and then without secrets.
+//! What `up` says once it runs: on a terminal for a person, elsewhere for whoever reads a log later, and then without
+//! secrets.
 
 use crate::client::{Api, Trust};
 use crate::error::Chain;
@@ -48,8 +49,8 @@ pub fn plain(server: &Server, node_id: &NodeId, places: &Places) -> Result<Strin
     Ok(said)
 }
 
-/// What a person at a terminal needs to know. Creates a join string, which is a secret. `is_followed` if only what concerns an operator
-/// appears there from now on.
+/// What a person at a terminal needs to know. Creates a join string, which is a secret. `is_followed` if only what
+/// concerns an operator appears there from now on.
 pub fn for_terminal(server: &Server, node_id: &NodeId, places: &Places, is_followed: bool) -> Result<String, crate::error::Error> {
     let mut said = Text::default();
     said.line("UI", &format!("{}/ui", server.url()));
@@ -110,7 +111,8 @@ fn invitation(server: &Server, is_reached: bool) -> String {
     )
 }
 
-/// Calls the server at each of these URLs at once, from this machine. It answers where it proves itself by this authority.
+/// Calls the server at each of these URLs at once, from this machine. It answers where it proves itself by this
+/// authority.
 fn try_addresses(urls: &[String], authority: &str) -> Vec<Address> {
     let calls: Vec<_> = urls
         .iter()

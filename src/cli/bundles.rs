@@ -89,7 +89,7 @@ fn create(args: &Args) -> Result<(), Failure> {
         );
     }
     if args.has("wait") || args.get("output").is_some() {
-        bundle = wait(&api, &id, Duration::from_secs(timeout_s.unsigned_abs()))?;
+        bundle = wait(args, &api, &id, Duration::from_secs(timeout_s.unsigned_abs()))?;
     }
     match args.get("output") {
         Some(path) => fetch(args, &api, &id, Path::new(path)),
@@ -101,9 +101,9 @@ fn create(args: &Args) -> Result<(), Failure> {
 }
 
 /// Waits until it is made; fails with the reason where it is not.
-fn wait(api: &Api, id: &str, at_most: Duration) -> Result<Value, Failure> {
+fn wait(args: &Args, api: &Api, id: &str, at_most: Duration) -> Result<Value, Failure> {
     let end = clock::tick() + at_most;
-    let progress = Progress::begin("uptimemesh support-bundle list")?;
+    let progress = Progress::begin(args, &format!("uptimemesh bundle show {id}"))?;
     progress.say(&format!("The control plane makes the support bundle {id} ..."));
     loop {
         let bundle = api.get(&route(id))?;

@@ -72,7 +72,7 @@ fn rotate(args: &Args) -> Result<(), Failure> {
     let mut ca = api.post("/cluster/ca/rotate", &Value::Null)?;
     output::note(args, "A new authority issues from now on; nodes fetch it with their next heartbeat.");
     if args.has("wait") {
-        ca = wait(&api, Duration::from_secs(timeout_s.unsigned_abs()))?;
+        ca = wait(args, &api, Duration::from_secs(timeout_s.unsigned_abs()))?;
     }
     told(args, &ca);
     output::note(args, "Once every node is up to date: uptimemesh ca drop-previous");
@@ -80,9 +80,9 @@ fn rotate(args: &Args) -> Result<(), Failure> {
 }
 
 /// Waits until every node that is alive is up to date, and tells how far it is.
-fn wait(api: &Api, at_most: Duration) -> Result<Value, Failure> {
+fn wait(args: &Args, api: &Api, at_most: Duration) -> Result<Value, Failure> {
     let end = clock::tick() + at_most;
-    let progress = Progress::begin("uptimemesh ca nodes")?;
+    let progress = Progress::begin(args, "uptimemesh ca nodes")?;
     loop {
         let ca = api.get("/cluster/ca")?;
         progress.say(&format!("{} of {} nodes are up to date.", ca["nodes_up_to_date"], ca["nodes"]));

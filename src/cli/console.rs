@@ -1,7 +1,7 @@
-//! The terminal that a control plane was started on: warnings, errors, nodes that join, fail or return, and services without a place, a short
-//! line each. Everything else is in the log file.
+//! The terminal that a control plane was started on: warnings, errors, nodes that join, fail or return, and services
+//! without a place, a short line each. Everything else is in the log file.
 
-use super::output;
+use super::output::{self, Tone, painted};
 use crate::clock::{self, Timestamp};
 use crate::error::Chain;
 use crate::logger::{self, Notice};
@@ -34,28 +34,6 @@ const TEXT_MAX: usize = 400;
 /// A failed sign-in is an event under this name, and in the log under the other.
 const SIGN_IN_FAILED: (&str, &str) = ("auth.sign_in_failed", "auth.failed");
 
-/// How a line is meant, which is its colour.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Tone {
-    Good,
-    Warning,
-    Bad,
-}
-
-impl Tone {
-    fn of_level(level: &str) -> Tone {
-        if level == "ERROR" { Tone::Bad } else { Tone::Warning }
-    }
-
-    fn colour(self) -> &'static str {
-        match self {
-            Tone::Good => "\x1b[32m",
-            Tone::Warning => "\x1b[33m",
-            Tone::Bad => "\x1b[31m",
-        }
-    }
-}
-
 struct Line {
     at: Timestamp,
     tone: Tone,
@@ -77,7 +55,8 @@ enum Source {
 pub struct Console(Receiver<Notice>);
 
 impl Console {
-    /// The terminal of this process, which shows no log from here on. `None` where it is not on one, or where no file takes the log.
+    /// The terminal of this process, which shows no log from here on. `None` where it is not on one, or where no file
+    /// takes the log.
     pub fn open(has_log_file: bool) -> Option<Console> {
         if !has_log_file || !io::stdout().is_terminal() || !io::stderr().is_terminal() {
             return None;
@@ -88,9 +67,9 @@ impl Console {
     }
 
     /// Shows what happens, on a thread of its own, until the server stops.
-    pub fn follow(self, server: &Arc<Server>) -> io::Result<JoinHandle<()>> {
+    pub fn follow(self, server: &Arc<Server>, has_colour: bool) -> io::Result<JoinHandle<()>> {
         let (server, mut events) = (Arc::clone(server), server.events());
-        let mut shown = Shown { colours: has_colours(), local: LocalTime::default(), last: VecDeque::new() };
+        let mut shown = Shown { has_colour, local: LocalTime::default(), last: VecDeque::new() };
         let mut services = Services { unplaced: Vec::new(), changed_at: Some(clock::tick()) };
         spawn("console", None, move || {
             loop {
@@ -115,15 +94,13 @@ impl Console {
     }
 }
 
-/// Colours, unless the operator or the terminal wants none.
-fn has_colours() -> bool {
-    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    !is_set("NO_COLOR") && std::env::var_os("TERM").is_some_and(|term| term != "dumb" && !term.is_empty())
+fn tone_of(level: &str) -> Tone {
+    if level == "ERROR" { Tone::Bad } else { Tone::Busy }
 }
 
 /// What was shown, and how.
 struct Shown {
-    colours: bool,
+    has_colour: bool,
     local: LocalTime,
     /// Lines that may come from the other source too.
     last: VecDeque<(String, Source, i64)>,
@@ -157,16 +134,15 @@ impl Shown {
 
     fn text(&mut self, line: &Line) -> String {
         let time = self.local.show(line.at);
-        let (begin, end) = if self.colours { (line.tone.colour(), "\x1b[0m") } else { ("", "") };
         let text: String = line.text.chars().take(TEXT_MAX).collect();
         let cut = if text.len() < line.text.len() { "..." } else { "" };
-        format!("{time}  {begin}{text}{cut}{end}\n")
+        format!("{time}  {}\n", painted(text + cut, line.tone, self.has_colour))
     }
 }
 
 /// A warning or an error of the log.
 fn of_notice(notice: Notice) -> Line {
-    let (tone, word) = if notice.level == Level::Error { (Tone::Bad, "error") } else { (Tone::Warning, "warning") };
+    let (tone, word) = if notice.level == Level::Error { (Tone::Bad, "error") } else { (Tone::Busy, "warning") };
     let name = if notice.event == SIGN_IN_FAILED.1 { SIGN_IN_FAILED.0.to_string() } else { notice.event };
     Line { at: notice.at, tone, name, source: Source::Log, text: format!("{word}: {}", notice.text) }
 }
@@ -178,11 +154,11 @@ fn of_event(event: &Event, local: &mut LocalTime) -> Option<Line> {
         "node.join" => (Tone::Good, format!("{} joined as {}", field("node_id"), field("role"))),
         "node.rejoin" => (Tone::Good, format!("{} joined again as {}", field("node_id"), field("role"))),
         "node.lease.alive" => (Tone::Good, format!("{} is alive again", field("node_id"))),
-        "node.lease.stale" => (Tone::Warning, format!("{} is stale: {}", field("node_id"), last_heartbeat(event, local))),
+        "node.lease.stale" => (Tone::Busy, format!("{} is stale: {}", field("node_id"), last_heartbeat(event, local))),
         "node.lease.dead" => (Tone::Bad, format!("{} is dead: {}", field("node_id"), last_heartbeat(event, local))),
         "node.drained" => (Tone::Good, format!("{} is drained", field("node_id"))),
         "scheduler.brake_off" => (Tone::Good, "The scheduler moves replicas again".to_string()),
-        name if event.level == "WARNING" || event.level == "ERROR" => (Tone::of_level(&event.level), described(name, event)),
+        name if event.level == "WARNING" || event.level == "ERROR" => (tone_of(&event.level), described(name, event)),
         _ => return None,
     };
     Some(Line { at: event.created_at, tone, name: event.name.clone(), source: Source::Events, text })
@@ -236,7 +212,7 @@ impl Services {
         let news = now.iter().filter(|service| !self.unplaced.contains(service)).map(|service| {
             let why = if service.why.is_empty() { String::new() } else { format!(": {}", output::ascii(&service.why)) };
             let text = format!("{} has a place for {} of {} replicas{why}", service.service_id, service.placed, service.desired);
-            line(Tone::Warning, text)
+            line(Tone::Busy, text)
         });
         let placed = self.unplaced.iter().filter(|service| !is_among(&now, &service.service_id));
         let placed = placed.map(|service| line(Tone::Good, format!("{} has a place for all of its replicas", service.service_id)));
@@ -273,8 +249,8 @@ mod tests {
         }
     }
 
-    fn shown(colours: bool) -> Shown {
-        Shown { colours, local: LocalTime::default(), last: VecDeque::new() }
+    fn shown(has_colour: bool) -> Shown {
+        Shown { has_colour, local: LocalTime::default(), last: VecDeque::new() }
     }
 
     fn text(name: &str, level: &str, fields: Value) -> Option<String> {

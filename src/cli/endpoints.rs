@@ -13,7 +13,7 @@ const ENDPOINTS: Table = Table {
     columns: &[
         column("ENDPOINT", "id", Kind::Id),
         column("REPLICA", "replica_id", Kind::Id),
-        column("ADDRESS", "address", Kind::Text),
+        column("ADDRESS", "address", Kind::Id),
         column("PORT", "port", Kind::Number),
         made("STATE", Kind::State, state),
         column("CHECKED", "last_checked_at", Kind::Time),

@@ -66,7 +66,7 @@ fn follow(args: &Args, mut api: Api, query: &str) -> Result<(), Failure> {
     loop {
         let mut is_read = true;
         let print = |event: Option<&Value>| {
-            is_read = event.is_none_or(|event| output::is_read(&line(&style, event)));
+            is_read = event.is_none_or(|event| output::try_print(&line(&style, event)));
             is_read
         };
         let ended = api.follow(&format!("/events/stream?{query}"), &mut last, print);

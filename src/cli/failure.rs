@@ -1,5 +1,6 @@
 //! Why a command failed, and the exit code that tells scripts so.
 
+use crate::agent::link::AgentError;
 use crate::client::CallError;
 use crate::error::{Chain, Error};
 
@@ -62,6 +63,15 @@ impl From<String> for Failure {
 impl From<Error> for Failure {
     fn from(e: Error) -> Failure {
         Failure::Failed(Chain(&e).to_string())
+    }
+}
+
+impl From<AgentError> for Failure {
+    fn from(e: AgentError) -> Failure {
+        match e {
+            AgentError::Call(e) => e.into(),
+            AgentError::Local(e) => e.into(),
+        }
     }
 }
 

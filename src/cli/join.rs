@@ -95,17 +95,16 @@ fn join(args: &Args) -> Result<(), Failure> {
     }
     let (node_id, dir) = node_as_owner(args)?;
     let config = args.has("run").then(|| agent_config(args, &dir));
-    let role = role(args, &invitation.role);
     let request = JoinRequest {
         token: invitation.token,
+        node_id: node_id.clone(),
         name: args.get("name").unwrap_or(node_id.as_str()).to_string(),
-        role,
+        role: role(args, &invitation.role),
         csr_pem: String::new(),
         mesh_ip: args.get("mesh-ip").map(str::to_string),
         api_endpoint: args.get("api-endpoint").map(str::to_string),
         labels: labels(args),
         lease_ttl_seconds: args.int("lease-ttl", LEASE_TTL_S),
-        node_id: node_id.clone(),
     };
     args.finish()?;
     let secure = invitation.urls.iter().all(|url| url.starts_with("https://"));
@@ -116,9 +115,8 @@ fn join(args: &Args) -> Result<(), Failure> {
     let api = api.map_err(|why| Failure::Usage(vec![why]))?;
     eprintln!("Joining {} as {node_id} ...", invitation.urls.join(" or "));
     let was_node = Identity::exists(&dir);
-    let answer = enrol::join(&api, &dir, request).map_err(|e| refusal(e, &node_id, was_node))?;
-    let joined = Joined { node_id: &node_id, role, url: api.url(), dir: &dir, runs: config.is_some() };
-    joined.report(&answer);
+    let answer = enrol::join(&api, &dir, &request).map_err(|e| refusal(e, &node_id, was_node))?;
+    report(&answer, &request, api.url(), &dir, config.is_some());
     if text.is_none() {
         let how = if secure { "checked by public authorities or --ca-file" } else { "not encrypted" };
         eprintln!(
@@ -129,42 +127,34 @@ fn join(args: &Args) -> Result<(), Failure> {
     config.map_or(Ok(()), |config| work(args, &node_id, &dir, &config))
 }
 
-/// What a join did.
-struct Joined<'a> {
-    node_id: &'a NodeId,
-    role: JoinRole,
-    url: &'a str,
-    dir: &'a Path,
-    /// True if the agent follows.
-    runs: bool,
-}
-
-impl Joined<'_> {
-    /// Says it: on a terminal in three lines, elsewhere by the server's answer.
-    fn report(&self, answer: &Answered<Enrolment>) {
-        let Joined { node_id, role, url, dir, runs } = self;
-        let (role, dir) = (role.as_str(), dir.display());
-        let is_terminal = io::stdout().is_terminal();
-        if is_terminal {
-            let next = format!("Next: uptimemesh agent --node-id {node_id}");
-            let next = if *runs { "Its agent runs here until it is stopped." } else { &next };
-            output::print(&format!(
-                "This machine is now the node {node_id} ({role}) of the control plane at {url}.\n\
-                 Its identity is in {dir}; whoever has that directory is this node.\n{next}\n"
-            ));
+/// Says what a join did: on a terminal in three lines, elsewhere by the server's answer.
+fn report(answer: &Answered<Enrolment>, request: &JoinRequest, url: &str, dir: &Path, runs: bool) {
+    let node_id = &request.node_id;
+    let dir = dir.display();
+    let is_terminal = io::stdout().is_terminal();
+    if is_terminal {
+        let next = if runs {
+            "Its agent runs here until it is stopped.".to_string()
         } else {
-            output::json(&answer.whole);
-        }
-        if let Some(replaced) = &answer.known.replaced {
-            eprintln!("{}", warning_of(replaced));
-        }
-        warnings(&answer.whole);
-        if !is_terminal {
-            eprintln!("Joined {url} as {node_id}; the identity is in {dir}.");
-        }
-        if !is_terminal && !runs {
-            eprintln!("Now keep its lease alive: uptimemesh agent --node-id {node_id}");
-        }
+            format!("Next: uptimemesh agent --node-id {node_id}")
+        };
+        output::print(&format!(
+            "This machine is now the node {node_id} ({}) of the control plane at {url}.\n\
+             Its identity is in {dir}; whoever has that directory is this node.\n{next}\n",
+            request.role.as_str()
+        ));
+    } else {
+        output::json(&answer.whole);
+    }
+    if let Some(replaced) = &answer.known.replaced {
+        eprintln!("{}", warning_of(replaced));
+    }
+    warnings(&answer.whole);
+    if !is_terminal {
+        eprintln!("Joined {url} as {node_id}; the identity is in {dir}.");
+    }
+    if !is_terminal && !runs {
+        eprintln!("Now keep its lease alive: uptimemesh agent --node-id {node_id}");
     }
 }
 
@@ -222,12 +212,6 @@ pub(super) fn warning_of(node: &Replaced) -> String {
 }
 
 fn labels(args: &Args) -> BTreeMap<String, String> {
-    let mut labels = BTreeMap::new();
-    for label in args.all("label") {
-        match label.split_once('=') {
-            Some((key, value)) if !key.is_empty() => drop(labels.insert(key.to_string(), value.to_string())),
-            _ => args.fault(format!("--label must be KEY=VALUE, not {label:?}")),
-        }
-    }
-    labels
+    let pairs = args.pairs("label").into_iter();
+    pairs.filter_map(|(key, value)| Some((key, value.as_str()?.to_string()))).collect()
 }

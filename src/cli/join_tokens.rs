@@ -103,7 +103,7 @@ fn revoke(args: &Args) -> Result<(), Failure> {
     remove(args, &format!("{PATH}/{}", encoded(args.word(0))))
 }
 
-/// Whether it still admits a machine.
+/// State of a token: `open` while it still admits a machine.
 fn state(token: &Value) -> Value {
     let is_over = token["expires_at"].as_str().and_then(Timestamp::parse).is_some_and(|end| end < clock::now());
     json!(match token["used_at"] {

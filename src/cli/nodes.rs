@@ -1,6 +1,6 @@
 //! Commands about nodes.
 
-use super::answers::{encoded, listed, remove, said, shown, warnings};
+use super::answers::{encoded, listed, other_name, remove, said, shown, warnings};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
 use super::output::{self, Kind, Table, column, made};
@@ -110,7 +110,7 @@ fn list(args: &Args) -> Result<(), Failure> {
     })
 }
 
-/// The same nodes with `lease_state` and the number of their `replicas`: two calls, however many nodes there are.
+/// Adds `lease_state` and the number of `replicas` to nodes, in two calls for any number of them.
 fn with_work(api: &Api, mut nodes: Vec<Value>) -> Called<Vec<Value>> {
     let leases = api.list("/cluster/leases")?;
     let leases: BTreeMap<&str, &Value> = leases.iter().filter_map(|l| Some((l["node_id"].as_str()?, &l["lease_state"]))).collect();
@@ -126,12 +126,7 @@ fn with_work(api: &Api, mut nodes: Vec<Value>) -> Called<Vec<Value>> {
     Ok(nodes)
 }
 
-/// Its name, where that is not its id.
-fn other_name(node: &Value) -> Value {
-    if node["name"] == node["id"] { Value::Null } else { node["name"].clone() }
-}
-
-/// Whether a node takes work, as it and its operator say; `-` if neither said anything.
+/// State of a node for new work, as it and its operator say; nothing if neither said anything.
 fn state(node: &Value) -> Value {
     let status = &node["status"];
     if status["ready"] == false {
@@ -256,7 +251,7 @@ fn drain(args: &Args) -> Result<(), Failure> {
         return Ok(());
     }
     let id = said(&node["id"]);
-    let progress = Progress::begin(&format!("uptimemesh node show {id}"))?;
+    let progress = Progress::begin(args, &format!("uptimemesh node show {id}"))?;
     loop {
         let mode = said(&api.get("/scheduler/status")?["mode"]);
         if mode != "auto" {

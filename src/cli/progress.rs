@@ -1,9 +1,10 @@
-//! What a command waits for, and for how long: on a terminal one line that is redrawn, elsewhere a line for each change.
+//! What a command waits for, and for how long: on a terminal one line that is redrawn, elsewhere a line for each
+//! change.
 
-use super::args::Failure;
+use super::args::{Args, Failure};
 use super::output;
 use crate::clock;
-use crate::sys::signals;
+use crate::sys::{signals, terminal};
 use crate::thread::{Stop, lock, spawn};
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex};
@@ -12,8 +13,6 @@ use std::time::{Duration, Instant};
 
 /// Interval at which the elapsed time is drawn again.
 const REDRAW: Duration = Duration::from_secs(1);
-/// Columns of a terminal that does not say how many it has.
-const COLUMNS: usize = 80;
 /// Clears the line that the cursor is in.
 const CLEAR: &str = "\r\x1b[K";
 /// Exit status after Ctrl-C, as shells have it: 128 and the number of SIGINT.
@@ -30,6 +29,7 @@ struct Line {
     began: Instant,
     text: String,
     is_terminal: bool,
+    /// Nothing more is drawn, because the wait is over, or nothing ever is.
     is_over: bool,
 }
 
@@ -59,20 +59,28 @@ impl Line {
 }
 
 impl Progress {
-    /// Begins a wait for work that the server does. Ctrl-C ends the program and says that the work continues there, and that `again` shows it.
-    pub fn begin(again: &str) -> Result<Progress, Failure> {
-        let line = Line { began: clock::tick(), text: String::new(), is_terminal: io::stderr().is_terminal(), is_over: false };
-        let is_terminal = line.is_terminal;
-        let mut progress = Progress { line: Arc::new(Mutex::new(line)), ended: Stop::default(), drawing: None };
+    /// Begins a wait for work that the server does. Ctrl-C ends the program and says that the work continues there, and
+    /// that `again` shows it.
+    pub fn begin(args: &Args, again: &str) -> Result<Progress, Failure> {
+        let progress = Progress::of_own_work(args)?;
         let (line, again) = (Arc::clone(&progress.line), output::ascii(again));
         signals::on_interrupt(move || {
             let mut line = lock(&line);
-            if !line.is_over {
-                line.end();
+            let is_waiting = !line.text.is_empty() && !line.is_over;
+            line.end();
+            if is_waiting {
                 let _ = writeln!(io::stderr(), "Interrupted. The work continues at the server; look at it again: {again}");
             }
             std::process::exit(INTERRUPTED);
         })?;
+        Ok(progress)
+    }
+
+    /// Begins work of this process itself.
+    pub fn of_own_work(args: &Args) -> Result<Progress, Failure> {
+        let (is_terminal, is_over) = (io::stderr().is_terminal(), args.has("quiet"));
+        let line = Line { began: clock::tick(), text: String::new(), is_terminal, is_over };
+        let mut progress = Progress { line: Arc::new(Mutex::new(line)), ended: Stop::default(), drawing: None };
         if is_terminal {
             let (line, ended) = (Arc::clone(&progress.line), progress.ended.clone());
             let draw = move || {
@@ -115,7 +123,8 @@ fn elapsed(time: Duration) -> String {
 }
 
 fn columns() -> usize {
-    std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).filter(|columns| *columns > 20).unwrap_or(COLUMNS)
+    let said = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    said.unwrap_or_else(|| terminal::size().unwrap_or(terminal::UNKNOWN).columns)
 }
 
 #[cfg(test)]

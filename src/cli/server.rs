@@ -12,10 +12,6 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// Longest wait for the signal to end, after which the command waits again.
-pub(super) const FOREVER: Duration = Duration::from_secs(3600);
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
@@ -124,7 +120,7 @@ fn serve(args: &Args) -> Result<(), Failure> {
     let stop = Stop::default();
     let Some(server) = start(config, &stop)? else { return Ok(()) };
     notify::ready();
-    while !stop.wait(FOREVER) {}
+    stop.wait_until_raised();
     notify::stopping();
     server.shutdown();
     logger::flush();

@@ -1,6 +1,6 @@
 //! Commands about services.
 
-use super::answers::{encoded, listed, listed_at, remove, said, shown, warnings};
+use super::answers::{encoded, listed, listed_at, other_name, remove, said, shown, warnings};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
 use super::output::{self, Kind, Table, column, made};
@@ -102,7 +102,7 @@ fn list(args: &Args) -> Result<(), Failure> {
     })
 }
 
-/// The same services with `desired`, `running` and `state`: three calls, however many services there are.
+/// Adds `desired`, `running` and `state` to services, in three calls for any number of them.
 pub(super) fn with_health(api: &Api, mut services: Vec<Value>) -> Called<Vec<Value>> {
     let plans = api.get("/scheduler/plan/all")?;
     let replicas = api.list("/replicas")?;
@@ -131,7 +131,7 @@ pub(super) fn with_health(api: &Api, mut services: Vec<Value>) -> Called<Vec<Val
     Ok(services)
 }
 
-/// How a service is, in a word.
+/// State of a service by the counts of its replicas.
 fn health(replicas: usize, running: usize, outdated: usize, desired: usize) -> &'static str {
     if running < replicas {
         "degraded"
@@ -144,11 +144,7 @@ fn health(replicas: usize, running: usize, outdated: usize, desired: usize) -> &
     }
 }
 
-/// Its name, where that is not its id.
-fn other_name(object: &Value) -> Value {
-    if object["name"] == object["id"] { Value::Null } else { object["name"].clone() }
-}
-
+/// Replicas that run, of those wanted.
 fn running(service: &Value) -> Value {
     json!(format!("{}/{}", service["running"], service["desired"].as_u64().map_or("?".to_string(), |n| n.to_string())))
 }
@@ -205,7 +201,7 @@ fn apply(args: &Args) -> Result<(), Failure> {
     if !output::wants_json(args) {
         output::say(args, &output::ascii(&done));
     }
-    let waited = if args.has("wait") { wait(&api, &id) } else { Ok(()) };
+    let waited = if args.has("wait") { wait(args, &api, &id) } else { Ok(()) };
     if output::wants_json(args) {
         output::structured(args, &service);
     }
@@ -213,8 +209,8 @@ fn apply(args: &Args) -> Result<(), Failure> {
 }
 
 /// Waits until the plan of a service is empty.
-fn wait(api: &Api, id: &str) -> Result<(), Failure> {
-    let progress = Progress::begin(&format!("uptimemesh plan {id}"))?;
+fn wait(args: &Args, api: &Api, id: &str) -> Result<(), Failure> {
+    let progress = Progress::begin(args, &format!("uptimemesh scheduler plan {id}"))?;
     for _ in 0..LOOKS_MAX {
         let plan = api.get(&format!("/scheduler/plan/services/{}", encoded(id)))?;
         let left = plan["actions"].as_array().map_or(0, Vec::len);

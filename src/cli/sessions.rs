@@ -12,7 +12,7 @@ const SESSIONS: Table = Table {
     columns: &[
         column("ID", "id", Kind::Id),
         column("USER", "user", Kind::Text),
-        column("ADDRESS", "address", Kind::Text),
+        column("ADDRESS", "address", Kind::Id),
         column("BEGAN", "created_at", Kind::Time).spare(),
         column("LAST SEEN", "last_seen_at", Kind::Time),
         column("ENDS", "expires_at", Kind::Time),

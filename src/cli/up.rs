@@ -6,7 +6,7 @@ use super::banner::{self, Places};
 use super::console::Console;
 use super::join::warning_of;
 use super::output;
-use super::server::{FOREVER, config, start};
+use super::server::{config, start};
 use crate::agent::Agent;
 use crate::agent::config::AgentConfig;
 use crate::agent::identity::Identity;
@@ -51,9 +51,12 @@ fn up(args: &Args) -> Result<(), Failure> {
     };
     output::print(&banner);
     notify::ready();
-    let following = console.map(|console| console.follow(&server)).transpose().map_err(|e| format!("cannot follow events: {e}"))?;
+    let following = console
+        .map(|console| console.follow(&server, output::style(args).look().has_colour))
+        .transpose()
+        .map_err(|e| format!("cannot follow events: {e}"))?;
     let agent = agent.start()?;
-    while !stop.wait(FOREVER) {}
+    stop.wait_until_raised();
     notify::stopping();
     if following.is_some() {
         // A terminal that went away ends nothing.
@@ -96,7 +99,7 @@ fn local_agent(server: &serve::Server, node_id: &NodeId, dir: &Path, config: &Ag
         labels: Default::default(),
         lease_ttl_seconds: config.lease_ttl_s,
     };
-    let answer = enrol::join(&api, dir, request)?;
+    let answer = enrol::join(&api, dir, &request)?;
     if let Some(replaced) = &answer.known.replaced {
         eprintln!("{}", warning_of(replaced));
     }

@@ -1,5 +1,5 @@
-//! `--watch`: a list that is read again when something happens. On a terminal it is drawn in place; in a pipe the rows that changed are
-//! printed.
+//! `--watch`: a list that is read again when something happens. A terminal shows it in place; a pipe gets the rows that
+//! changed.
 
 use super::args::{Args, Failure, Opt, opt};
 use super::output::{self, Format, Style, Table, Tone};
@@ -14,8 +14,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 /// Option of lists that can be followed.
-pub const WATCH: &[Opt] =
-    &[opt("watch", "", "follow changes until stopped; a pipe gets rows that changed, and removed ones after a -").short('w')];
+pub const WATCH: &[Opt] = &[opt("watch", "", "follow changes; a pipe gets the rows that changed, removed ones after a -").short('w')];
 
 /// Interval after which the list is read again without an event: ages grow, and not every change is an event.
 const READ_EVERY: Duration = Duration::from_secs(15);
@@ -209,8 +208,8 @@ impl Watch<'_> {
     fn show(&mut self, list: &[Value], trouble: Option<&str>) -> bool {
         let format = self.row_format();
         match &mut self.view {
-            View::Screen => output::is_read(&screen(self.table, list, &self.style, trouble)),
-            View::Rows(shown) => output::is_read(&changes(self.table, list, format, shown)),
+            View::Screen => output::try_print(&screen(self.table, list, &self.style, trouble)),
+            View::Rows(shown) => output::try_print(&changes(self.table, list, format, shown)),
         }
     }
 

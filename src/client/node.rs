@@ -1,4 +1,5 @@
-//! Calls that a node signs. They are signed also where the connection shows the node's certificate: a proxy may end TLS on the way.
+//! Calls that a node signs. They are signed also where the connection shows the node's certificate: a proxy may end TLS
+//! on the way.
 
 use super::{Api, Called};
 use crate::clock::Timestamp;
@@ -33,7 +34,8 @@ pub struct SignedCall<'s> {
 }
 
 impl Signer<'_> {
-    /// Signs a call of this path, which is what follows the server's URL. `at`, by the server's clock, must be another for each call.
+    /// Signs a call of this path, which is what follows the server's URL. `at`, by the server's clock, must be another
+    /// for each call.
     pub fn sign<'s>(&self, method: &'s str, path: &'s str, body: Option<String>, at: Timestamp) -> Result<SignedCall<'s>> {
         let run = self.run.map(node_calls::run_text).unwrap_or_default();
         let call = NodeCall {

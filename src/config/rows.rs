@@ -1,4 +1,5 @@
-//! Every setting: its name, its default, what it is, its kind with the bounds, and the field of [`Config`] that it fills.
+//! Every setting: its name, its default, what it is, its kind with the bounds, and the field of [`Config`] that it
+//! fills.
 
 use super::read::Reader;
 use super::{Config, Secret};

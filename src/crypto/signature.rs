@@ -8,7 +8,8 @@ use std::fmt::Write;
 /// Objects and lists inside each other; bodies may have fewer.
 const DEPTH_MAX: usize = 127;
 
-/// The bytes under a heartbeat's signature: `node_id LF lease_token LF signed_at LF ttl_seconds LF canonical(status_patch)`.
+/// The bytes under a heartbeat's signature: `node_id LF lease_token LF signed_at LF ttl_seconds LF
+/// canonical(status_patch)`.
 pub fn heartbeat_message(node_id: &str, lease_token: &str, signed_at: i64, ttl_s: i64, canonical: &str) -> Vec<u8> {
     format!("{node_id}\n{lease_token}\n{signed_at}\n{ttl_s}\n{canonical}").into_bytes()
 }
@@ -30,16 +31,16 @@ pub struct NodeCall<'c> {
     pub run: &'c str,
     /// The method, in capitals.
     pub method: &'c str,
-    /// Path and query exactly as they are sent, without the base path below which a proxy shows the server: a proxy may take that off,
-    /// so it is the only part of the target that the two ends see differently.
+    /// Path and query exactly as they are sent, without the base path below which a proxy shows the server: a proxy may
+    /// take that off, so it is the only part of the target that the two ends see differently.
     pub target: &'c str,
     /// The body as it is sent.
     pub body: &'c [u8],
 }
 
 impl NodeCall<'_> {
-    /// The bytes under the signature: `node_id LF request LF lease_token LF signed_at_ms LF run LF method LF target LF sha256hex(body)`.
-    /// The second line keeps it apart from heartbeats and renewals, which the same key signs.
+    /// The bytes under the signature: `node_id LF request LF lease_token LF signed_at_ms LF run LF method LF target LF
+    /// sha256hex(body)`. The second line keeps it apart from heartbeats and renewals, which the same key signs.
     pub fn message(&self) -> Vec<u8> {
         let NodeCall { node_id, lease_token, signed_at_ms, run, method, target, body } = self;
         let digest = super::sha256_hex(body);
@@ -47,8 +48,9 @@ impl NodeCall<'_> {
     }
 }
 
-/// JSON in its canonical form: compact, keys sorted by code point at every depth, every non-ASCII character and DEL as `\uHHHH`,
-/// numbers exactly as they were written. Fails, with a sentence, on JSON that two readers could read in two ways.
+/// JSON in its canonical form: compact, keys sorted by code point at every depth, every non-ASCII character and DEL as
+/// `\uHHHH`, numbers exactly as they were written. Fails, with a sentence, on JSON that two readers could read in two
+/// ways.
 pub fn canonical(json: &str) -> Result<String, String> {
     let mut out = String::with_capacity(json.len());
     write(json, &mut out, DEPTH_MAX)?;

@@ -8,23 +8,25 @@ use crate::http::Request;
 use crate::model::address;
 use crate::model::ids::NodeId;
 
-/// How calls of a route are counted. Signed-in callers are counted by their session or token, whatever the route; this is about all others.
+/// How calls of a route are counted. Signed-in callers are counted by their session or token, whatever the route; this
+/// is about all others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meter {
-    /// Nothing is left to count: all others are refused, and an address that was refused too often waits.
+    /// Only signed-in callers get through. An address that was refused too often waits.
     Caller,
-    /// Each call costs its address one of those that anonymous callers have. It is open also where the address was refused too often:
-    /// the neighbours of a bad client must not lose it.
+    /// Each call costs its address one of those that anonymous callers have. It is open also where the address was
+    /// refused too often: the neighbours of a bad client must not lose it.
     Address,
-    /// As [`Meter::Address`], and a page of another site may not cause it: it would sign a browser in as a user of its choice. Sign-in
-    /// has a lock of its own.
+    /// As [`Meter::Address`], and a page of another site may not cause it: it would sign a browser in as a user of its
+    /// choice. Sign-in has a lock of its own.
     SignIn,
-    /// Each call costs its address one, but a success is free. An address that was refused too often waits: join tokens are guessed here.
+    /// Each call costs its address one, but a success is free. An address that was refused too often waits: join tokens
+    /// are guessed here.
     Join,
     /// As [`Meter::Join`], but open also where the address was refused too often: the key of the node proves it.
     Renewal,
-    /// As [`Meter::Join`], but by the node whose genuine lease token the body shows, where its address has nothing left: the neighbours
-    /// of a node that misbehaves must not lose their leases.
+    /// As [`Meter::Join`], but by the node whose genuine lease token the body shows, where its address has nothing
+    /// left: the neighbours of a node that misbehaves must not lose their leases.
     SealedByBody,
     /// As [`Meter::SealedByBody`], but by the lease token in the headers, or the client certificate.
     Node,
@@ -54,7 +56,8 @@ impl Meter {
         matches!(self, Meter::Join | Meter::Renewal | Meter::SealedByBody | Meter::Node)
     }
 
-    /// The node that a call is counted by, known by the seal of its lease token or by its certificate, before anything else is proven.
+    /// The node that a call is counted by, known by the seal of its lease token or by its certificate, before anything
+    /// else is proven.
     pub(super) fn node(self, control: &Control, request: &Request) -> Option<NodeId> {
         match self {
             Meter::SealedByBody => throttle::node_of_beat(control, &request.body),
@@ -70,7 +73,8 @@ impl Meter {
             Ok(_) => true,
             Err(wait_s) => {
                 let node = self.node(control, request).ok_or_else(|| throttle::too_many(wait_s))?;
-                take_of_node(control, &node)?;
+                // Not of what the node itself may do: who shows its token need not be it.
+                control.throttle.callers.take(format!("seal:{node}")).map_err(throttle::too_many)?;
                 false
             }
         };
@@ -84,7 +88,8 @@ impl Meter {
     fn is_free(self, control: &Control, request: &Request, reply: &Reply) -> bool {
         match reply {
             Ok(response) => (200..300).contains(&response.status) && self.frees_success(),
-            // After a long absence a whole fleet behind one address is told why its heartbeats are refused. One node is not told so for ever.
+            // After a long absence a whole fleet behind one address is told why its heartbeats are refused. One node is
+            // not told so for ever.
             Err(Error::Unauthenticated { reason: Some(_), .. }) => {
                 self.node(control, request).is_some_and(|node| control.throttle.refused_nodes.take(node.to_string()).is_ok())
             }
@@ -93,7 +98,7 @@ impl Meter {
     }
 }
 
-/// Counts a call of a node.
+/// Counts a call of a node that has proven itself.
 pub(super) fn take_of_node(control: &Control, node_id: &NodeId) -> Result<()> {
     control.throttle.callers.take(format!("node:{node_id}")).map(drop).map_err(throttle::too_many)
 }

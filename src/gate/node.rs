@@ -43,8 +43,8 @@ pub(super) fn sealed(control: &Control, request: &Request) -> Option<NodeId> {
     node_proofs::sealed(control, &shown(request).ok()??)
 }
 
-/// What a request shows of the node that makes it. A certificate is the calling node's only where no proxy stands between: a proxy that
-/// shows one of its own would lend it to every caller.
+/// What a request shows of the node that makes it. A certificate is the calling node's only where no proxy stands
+/// between: a proxy that shows one of its own would lend it to every caller.
 fn shown(request: &Request) -> Result<Option<Shown<'_>>> {
     let lease_token = one(request, LEASE_TOKEN, LEASE_TOKEN_BYTES_MAX)?;
     let signed_at = one(request, SIGNED_AT, SIGNED_AT_BYTES_MAX)?;

@@ -2,17 +2,21 @@
 //! silent. Every wait is under a deadline and every buffer under a limit. Who may connect and which thread runs this
 //! is left to `listen`.
 
+mod body;
+
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
+use self::body::Share;
 use crate::buckets::Buckets;
 use crate::http::answers::{self, Answers};
-use crate::http::listen::{Handler, Limits};
-use crate::http::request::{self, Framing, Head, Parsed, Refusal};
+use crate::http::head::{self, Head, Parsed, Refusal};
+use crate::http::limits::Limits;
+use crate::http::request::Request;
 use crate::http::response::{Keep, Response, Sink};
 use crate::http::slots::Standing;
 use crate::http::transport::{Begun, TlsSource, Transport};
@@ -27,18 +31,6 @@ const READ_BYTES: usize = 8 << 10;
 /// Bodies up to this leave in one buffer and one write with their head; of a longer one the rest follows uncopied.
 const ONE_WRITE_BYTES_MAX: usize = 64 << 10;
 
-/// A chunk's size line; extensions are ignored and need not be long.
-const CHUNK_LINE_BYTES_MAX: usize = 64;
-
-/// A chunk's size in hexadecimal digits: beyond any body limit, below any overflow.
-const CHUNK_SIZE_DIGITS_MAX: usize = 7;
-
-/// Trailer fields after the last chunk, which are dropped.
-const TRAILERS_MAX: usize = 16;
-
-/// One trailer field.
-const TRAILER_BYTES_MAX: usize = 1 << 10;
-
 /// How long, and for how much, a closing connection still listens: closing with bytes unread would make the kernel
 /// reset the connection, and the client would lose the answer that tells it why.
 const LINGER_TIME: Duration = Duration::from_secs(1);
@@ -49,6 +41,9 @@ const ANSWERS_RETRY_AFTER_S: u64 = 1;
 
 /// A reader of a stream takes what is sent within this, or is dropped.
 const STREAM_WRITE_TIME: Duration = Duration::from_secs(10);
+
+/// Turns a request into its answer. It may panic: that is a 500.
+pub type Handler = Arc<dyn Fn(Request) -> Response + Send + Sync>;
 
 impl Sink for Transport {
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -288,7 +283,7 @@ impl Conn {
     fn head(&mut self, limits: &Limits) -> Result<Box<Head>, (Trouble, Option<String>)> {
         let mut fresh = self.unread().len();
         loop {
-            match request::parse(self.unread(), fresh, limits, self.peer) {
+            match head::parse(self.unread(), fresh, limits, self.peer) {
                 Parsed::Whole(head, used) => {
                     self.start += used;
                     return Ok(head);
@@ -296,78 +291,6 @@ impl Conn {
                 Parsed::Refused(refusal, id) => return Err((Trouble::Refused(refusal), id)),
                 Parsed::Partial => fresh = self.need().map_err(|trouble| (trouble, None))?,
             }
-        }
-    }
-
-    /// Reads the body that the head announces.
-    fn body(&mut self, head: &Head, bytes_max: usize, share: &mut Share) -> Result<Vec<u8>, Trouble> {
-        let empty = head.framing == Framing::Length(0);
-        if head.expects_continue && !empty && self.unread().is_empty() {
-            self.transport.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").map_err(|_| Trouble::Gone)?;
-        }
-        let mut body = Vec::new();
-        match head.framing {
-            Framing::Length(length) => self.take(length, &mut body, share)?,
-            Framing::Chunked => self.chunks(&mut body, bytes_max, share)?,
-        }
-        Ok(body)
-    }
-
-    fn chunks(&mut self, body: &mut Vec<u8>, bytes_max: usize, share: &mut Share) -> Result<(), Trouble> {
-        loop {
-            let line = self.line(CHUNK_LINE_BYTES_MAX)?;
-            let digits = line.split(|&b| b == b';').next().unwrap_or_default();
-            let hex = (1..=CHUNK_SIZE_DIGITS_MAX).contains(&digits.len()) && digits.iter().all(u8::is_ascii_hexdigit);
-            let size = std::str::from_utf8(digits).ok().filter(|_| hex).and_then(|d| usize::from_str_radix(d, 16).ok());
-            let size = size.ok_or(Refusal::bad("Malformed chunk"))?;
-            if size == 0 {
-                break;
-            }
-            if size > bytes_max - body.len() {
-                return Err(Refusal::BODY_TOO_LARGE.into());
-            }
-            self.take(size, body, share)?;
-            if !self.line(0)?.is_empty() {
-                return Err(Refusal::bad("Malformed chunk").into());
-            }
-        }
-        for _ in 0..=TRAILERS_MAX {
-            if self.line(TRAILER_BYTES_MAX)?.is_empty() {
-                return Ok(());
-            }
-        }
-        Err(Refusal::HEAD_TOO_LARGE.into())
-    }
-
-    /// Moves so many bytes of the connection to the end of `body`. Memory is taken as bytes come, not as announced.
-    fn take(&mut self, mut count: usize, body: &mut Vec<u8>, share: &mut Share) -> Result<(), Trouble> {
-        while count > 0 {
-            if self.unread().is_empty() {
-                self.need()?;
-            }
-            let here = count.min(self.unread().len());
-            share.grow(here)?;
-            body.extend_from_slice(&self.unread()[..here]);
-            self.start += here;
-            count -= here;
-        }
-        Ok(())
-    }
-
-    /// Reads a line of at most so many bytes, without its end.
-    fn line(&mut self, bytes_max: usize) -> Result<Vec<u8>, Trouble> {
-        loop {
-            let unread = self.unread();
-            let window = &unread[..unread.len().min(bytes_max + 2)];
-            if let Some(end) = window.windows(2).position(|pair| pair == b"\r\n") {
-                let line = window[..end].to_vec();
-                self.start += end + 2;
-                return Ok(line);
-            }
-            if window.len() == bytes_max + 2 {
-                return Err(Refusal::bad("Malformed chunk").into());
-            }
-            self.need()?;
         }
     }
 
@@ -453,40 +376,6 @@ impl Pace {
         self.bytes += bytes;
         let earned = self.grace + Duration::from_secs_f64(self.bytes as f64 / self.bytes_per_s_min.max(1) as f64);
         earned.min(self.at_most).saturating_sub(clock::tick().duration_since(self.began))
-    }
-}
-
-/// One connection's share of the memory for bodies; given back when dropped.
-struct Share<'a> {
-    /// Bytes that are still free of charge.
-    free: usize,
-    taken: usize,
-    max: usize,
-    all: &'a AtomicUsize,
-}
-
-impl Share<'_> {
-    fn grow(&mut self, bytes: usize) -> Result<(), Trouble> {
-        let free = bytes.min(self.free);
-        self.free -= free;
-        let bytes = bytes - free;
-        if bytes == 0 {
-            return Ok(());
-        }
-        let fits = |all: usize| all.checked_add(bytes).filter(|&sum| sum <= self.max);
-        match self.all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits) {
-            Ok(_) => {
-                self.taken += bytes;
-                Ok(())
-            }
-            Err(_) => Err(Refusal { status: 503, detail: "Too many request bodies at once" }.into()),
-        }
-    }
-}
-
-impl Drop for Share<'_> {
-    fn drop(&mut self) {
-        self.all.fetch_sub(self.taken, Ordering::Relaxed);
     }
 }
 

@@ -9,7 +9,8 @@
 //! A value that is wrong stands as an empty one until `finish` refuses the request. Unknown fields are ignored; `null`
 //! counts as absent for an optional field, and as a wrong type for a required one.
 
-use super::{describe, json};
+use super::describe;
+use super::json::{self, invalid};
 use crate::clock::Timestamp;
 use crate::error::{Error, FieldFault, Loc, Result};
 use crate::json::float;
@@ -537,10 +538,6 @@ const WHOLE_MAX: f64 = 9e15;
 fn unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
-}
-
-pub(super) fn invalid(kind: &'static str, loc: Vec<Loc>, msg: &str, input: Value) -> Error {
-    Error::Invalid(vec![FieldFault { kind, loc, msg: msg.to_string(), input }])
 }
 
 /// A faulty input, short enough to be sent back.

@@ -1,11 +1,13 @@
-//! What proxies say of the requests that they pass on: `X-Forwarded-*`, or `Forwarded` (RFC 7239). Here is how it is read, in every form
-//! that proxies write it; whether a proxy is believed is for [`Request::believe`](super::Request::believe) to decide.
+//! What proxies say of the requests that they pass on: `X-Forwarded-*`, or `Forwarded` (RFC 7239), in every form that
+//! proxies write it. Only a trusted proxy is believed.
 
 use super::Request;
+use crate::model::address::{self, Network};
+use crate::model::base_path;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// What proxies say of a request.
-pub(super) struct Told {
+struct Told {
     /// Whose it is: the address that none of ours has, or the word that stands where one should.
     pub client: Result<IpAddr, String>,
     /// Over what it came to them, `https`.
@@ -26,9 +28,33 @@ struct Hop {
     host: Option<String>,
 }
 
+impl Request {
+    /// Believes a trusted proxy about whose request this is, over what it came and for which host. Whose nobody can tell is the request of
+    /// [`address::UNNAMED`], never of the proxy itself.
+    pub fn believe(&mut self, trusted: &[Network]) {
+        let trusts = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+        if !trusts(self.peer.ip()) {
+            return;
+        }
+        let Some(Told { client, scheme, host, prefix }) = read(self, trusts) else { return };
+        self.by_proxy = true;
+        self.client = client.unwrap_or_else(|word| {
+            self.unnamed = Some(word);
+            address::UNNAMED
+        });
+        self.secure |= scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
+        if let Some(host) = host.filter(|host| !host.is_empty()) {
+            self.host = host;
+        }
+        // Proxies behind each other append what each has taken off.
+        let prefix = prefix.and_then(|all| all.split(',').map(base_path::parse).collect::<Option<String>>());
+        self.base = prefix.unwrap_or_default();
+    }
+}
+
 /// What the proxies say that this address and those before it belong to; `None` where nobody passed the request on. Each proxy appends its
 /// word, so those behind the first foreign address are ours, and those before it are what that client said.
-pub(super) fn read(request: &Request, trusts: impl Fn(IpAddr) -> bool) -> Option<Told> {
+fn read(request: &Request, trusts: impl Fn(IpAddr) -> bool) -> Option<Told> {
     let has = |name: &str| request.header(name).is_some();
     let by_x = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"].into_iter().any(has);
     let prefix = request.list("x-forwarded-prefix");
@@ -146,6 +172,77 @@ fn value_in(text: &str) -> Option<(String, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::head::{Parsed, parse};
+    use crate::http::limits::Limits;
+    use std::net::SocketAddr;
+
+    fn request(text: &str) -> Request {
+        match parse(text.as_bytes(), text.len(), &Limits::default(), SocketAddr::from(([127, 0, 0, 1], 9))) {
+            Parsed::Whole(head, _) => head.request,
+            Parsed::Partial | Parsed::Refused(..) => panic!("no whole head: {text:?}"),
+        }
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_is_believed() {
+        let trusted = ["127.0.0.1", "10.0.0.0/8"].map(|n| Network::parse(n).expect("a network"));
+        let asked = |trusted: &[Network], lines: &str| {
+            let mut request = request(&format!("GET / HTTP/1.1\r\nHost: inner\r\n{lines}\r\n"));
+            request.believe(trusted);
+            (request.client.to_string(), request.secure, request.host.clone(), request.is_local())
+        };
+        let said = "X-Forwarded-For: 1.1.1.1, 2.2.2.2, 10.0.0.3\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: outer:8443\r\n";
+        assert_eq!(asked(&trusted, said), ("2.2.2.2".into(), true, "outer:8443".into(), false));
+        assert_eq!(asked(&[], said), ("127.0.0.1".into(), false, "inner".into(), false));
+        assert_eq!(asked(&trusted, ""), ("127.0.0.1".into(), false, "inner".into(), true));
+        assert_eq!(asked(&[], ""), ("127.0.0.1".into(), false, "inner".into(), true));
+        assert!(!asked(&trusted, "X-Forwarded-Proto: https, http\r\n").1);
+    }
+
+    #[test]
+    fn the_nearest_address_that_is_not_a_proxys_is_the_clients() {
+        let trusted = ["127.0.0.1", "10.0.0.0/8", "fd00::/8"].map(|n| Network::parse(n).expect("a network"));
+        let client = |lines: &str| {
+            let lines: String = lines.split('|').map(|line| format!("{line}\r\n")).collect();
+            let mut request = request(&format!("GET / HTTP/1.1\r\nHost: inner\r\n{lines}\r\n"));
+            request.believe(&trusted);
+            assert!(!request.is_local() && request.by_proxy, "{lines}");
+            (request.client.to_string(), request.unnamed, request.secure, request.host)
+        };
+        for (lines, address) in [
+            ("X-Forwarded-For: 6.6.6.6, 1.2.3.4:567, 10.0.0.3:80", "1.2.3.4"),
+            ("X-Forwarded-For: junk, [2001:db8::1]:80", "2001:db8::1"),
+            ("X-Forwarded-For: 6.6.6.6|X-Forwarded-For: 1.2.3.4|x-forwarded-for:  , [fd00::1]:9 ,,", "1.2.3.4"),
+            ("X-Forwarded-For: ::ffff:1.2.3.4, ::ffff:10.0.0.3", "1.2.3.4"),
+            ("X-Forwarded-For: 10.0.0.9, 10.0.0.3", "10.0.0.9"),
+            ("X-Forwarded-For: 1.2.3.4|Forwarded: for=6.6.6.6", "1.2.3.4"),
+            ("Forwarded: for=6.6.6.6, for=\"1.2.3.4:567\", for=10.0.0.3", "1.2.3.4"),
+            ("Forwarded: for=unknown|forwarded: FOR=\"[2001:db8::1]\";by=_a", "2001:db8::1"),
+        ] {
+            assert_eq!(client(lines).0, address, "{lines}");
+        }
+        for (lines, word) in [
+            ("X-Forwarded-For: 1.2.3.4, unknown, 10.0.0.3", "unknown"),
+            ("X-Forwarded-For: 1.2.3.4, _hidden", "_hidden"),
+            ("X-Forwarded-For: 127.0.0.1, x", "x"),
+            ("X-Forwarded-For: ", ""),
+            ("X-Forwarded-For: ,, ,", ""),
+            ("X-Forwarded-For: 0.0.0.0", "0.0.0.0"),
+            ("X-Forwarded-Proto: https", ""),
+            ("Via: 1.1 proxy", ""),
+            ("Forwarded: for=1.2.3.4, for=unknown", "unknown"),
+            ("Forwarded: for=1.2.3.4, proto=https", ""),
+            ("Forwarded: for=1.2.3.4, by=10.0.0.3", ""),
+            ("Forwarded: for=\", for=1.2.3.4", "for=\", for=1.2.3.4"),
+        ] {
+            let (address, unnamed, ..) = client(lines);
+            assert_eq!((address.as_str(), unnamed.as_deref()), ("0.0.0.0", Some(word)), "{lines}");
+        }
+        let (_, _, secure, host) = client(
+            "Forwarded: for=9.9.9.9;proto=http;host=evil, for=1.2.3.4;proto=HTTPS;host=\"outer:8443\", for=10.0.0.3;proto=http;host=inner",
+        );
+        assert_eq!((secure, host.as_str()), (true, "outer:8443"));
+    }
 
     #[test]
     fn an_address_is_read_in_every_form() {

@@ -1,7 +1,6 @@
 //! JSON as it comes in bodies: read strictly, with the place of what is wrong.
 
-use super::fields::invalid;
-use crate::error::{Loc, Result};
+use crate::error::{Error, FieldFault, Loc, Result};
 use crate::json;
 use crate::model::Object;
 use crate::text;
@@ -14,6 +13,10 @@ const VALUES_MAX: usize = 20_000;
 /// Lists and objects inside each other. Readers of our answers take some 127, and an answer puts a few around what is kept: a node could
 /// otherwise say of itself what no client can read in a list of nodes.
 const DEPTH_MAX: usize = 100;
+
+pub(super) fn invalid(kind: &'static str, loc: Vec<Loc>, msg: &str, input: Value) -> Error {
+    Error::Invalid(vec![FieldFault { kind, loc, msg: msg.to_string(), input }])
+}
 
 /// Parses JSON strictly: a repeated key is an error, because two readers of the same body must not disagree on what it says.
 /// A byte order mark before it is no part of it.

@@ -11,7 +11,9 @@ pub(crate) mod exchange;
 pub mod fields;
 pub mod form;
 mod forwarded;
+pub(crate) mod head;
 mod json;
+pub mod limits;
 pub mod listen;
 pub mod request;
 pub mod response;
@@ -19,6 +21,6 @@ pub(crate) mod slots;
 pub mod table;
 pub(crate) mod transport;
 
-pub use listen::Limits;
+pub use limits::Limits;
 pub use request::Request;
 pub use response::{Response, Sink};

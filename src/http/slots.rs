@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::clock;
-use crate::http::listen::Limits;
+use crate::http::limits::Limits;
 use crate::model::address::{self, Network};
 use crate::thread::lock;
 

@@ -1,4 +1,5 @@
-//! The headers by which a node signs a call, for both ends of the wire. What is signed stands in `crypto::signature::NodeCall`.
+//! The headers by which a node signs a call, for both ends of the wire. What is signed stands in
+//! `crypto::signature::NodeCall`.
 
 use super::node_runs::AgentRun;
 

@@ -1,5 +1,5 @@
-//! Every key of a node's status that the program writes or reads: who owns it, its form, who reads it, and a sentence. A status may
-//! have any other keys too, which a node reports and people read.
+//! Every key of a node's status that the program writes or reads: who owns it, its form, who reads it, and a sentence.
+//! A status may have any other keys too, which a node reports and people read.
 
 use std::fmt::Write;
 
@@ -67,7 +67,7 @@ keys! {
     ARCHITECTURE = "architecture" Node "text" [Pages]
         "Architecture of the processor, such as `x86_64`.";
     CAPACITY = "capacity" Node
-        "object: `cpu_millis` and `system_cpu_millis` in thousandths of a core, `memory_mb` and `system_memory_mb` in MiB"
+        "object: `cpu_millis`, `system_cpu_millis` (thousandths of a core), `memory_mb`, `system_memory_mb` (MiB)"
         [Pages, Scheduler]
         "Capacity of the machine, and the part that it needs itself.";
     CLOCK_OFFSET_SECONDS = "clock_offset_seconds" Node "integer, seconds" [Doctor]

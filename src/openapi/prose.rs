@@ -1,4 +1,4 @@
-//! Sentences of the API's document that stand nowhere else: nouns, and the parameters and body fields that no object of an answer has.
+//! Sentences of the API's document that stand nowhere else: nouns, parameters, and body fields that no answer has.
 
 use crate::model::events::catalogue;
 use crate::model::status_keys;
@@ -53,7 +53,8 @@ const TAGS: &[(&str, &str)] = &[
     ("wireguard", "Tunnels of nodes."),
 ];
 
-/// The sentence about a parameter or a body field, by its place and the names that lead to it. The first row that fits counts.
+/// The sentence about a parameter or a body field, by its place and the names that lead to it. The first row that
+/// fits counts.
 pub fn field(path: &str, place: &str, at: &[String]) -> Option<&'static str> {
     let name = at.join(".");
     let fits = |row: &&Row| row.place == place && row.name == name && (row.tag.is_empty() || row.tag == tag(path));
@@ -76,10 +77,12 @@ const fn row(place: &'static str, tag: &'static str, name: &'static str, says: &
     Row { place, tag, name, says }
 }
 
-/// All fields that are described here. Other body fields are described by the property of the same name in the answer's object.
+/// All fields that are described here. Other body fields are described by the property of the same name in the
+/// answer's object.
 pub const FIELDS: &[Row] = &[
-    row("header", "", "Idempotency-Key", "Key, unique for a request: a repetition within a day gets the first answer again."),
+    row("header", "", "Idempotency-Key", "Unique key of a request: within a day a repetition gets the same answer."),
     row("header", "", "If-Match", "Entity tags: the request is refused with 412 if the object has another version."),
+    row("header", "", "X-UptimeMesh-Run", "Run and boot of the agent, as RUN/BOOT: a copy of the identity on another machine is refused."),
     row("header", "", "If-None-Match", "Entity tags: the answer is 304 if the object still has one of these versions."),
     row("path", "", "assignment_id", "Id of the router assignment."),
     row("path", "", "backup_id", "Id of the backup."),
@@ -100,7 +103,7 @@ pub const FIELDS: &[Row] = &[
     row("query", "", "after", "Id of the last object of the previous page."),
     row("query", "", "category", "Only events of this category."),
     row("query", "ca", "force", "True to leave nodes behind that do not trust the current authority yet."),
-    row("query", "nodes", "force", "True to delete its router assignments too, and leave its replicas to the scheduler."),
+    row("query", "nodes", "force", "True to delete its router assignments too; its replicas are left to the scheduler."),
     row("query", "services", "force", "True to delete the replicas of the service too."),
     row("query", "", "label", "Only nodes with this label, as `key=value`."),
     row("query", "", "lease_state", "Only nodes whose lease has this state."),
@@ -120,7 +123,7 @@ pub const FIELDS: &[Row] = &[
     row("body", "auth", "current_password", "Current password."),
     row("body", "auth", "new_password", "New password."),
     row("body", "auth", "password", "Password."),
-    row("body", "auth", "setup_code", "Code that the server printed at its start; needed from elsewhere to change the first password."),
+    row("body", "auth", "setup_code", "Code printed by the server, to change the first password from elsewhere."),
     row("body", "auth", "username", "Name of the user, in any case."),
     row("body", "users", "password", "New password."),
     row("body", "cluster", "core_token_ttl_seconds", "Life of the core token, in seconds; 1800 by default."),
@@ -134,8 +137,8 @@ pub const FIELDS: &[Row] = &[
     row("body", "cluster", "mesh_ip", "Address inside the mesh, with or without prefix length."),
     row("body", "cluster", "name", "Name of the node, unique."),
     row("body", "cluster", "role", "Role of the node, that of the token."),
-    row("body", "cluster", "signature", "Base64 signature by the node's key: ECDSA-SHA256 in ASN.1 DER, or RSA PKCS#1 v1.5 SHA-256."),
-    row("body", "cluster", "signed_at", "Time of the signature, in epoch seconds; later than that of the last accepted request."),
+    row("body", "cluster", "signature", "Base64 ECDSA-SHA256 (ASN.1 DER) or RSA PKCS#1 v1.5 SHA-256 signature."),
+    row("body", "cluster", "signed_at", "Time of the signature, in epoch seconds; each one later than the last."),
     row("body", "cluster", "status", "First status of the node."),
     row("body", "cluster", "status_patch", "Keys to replace in the status of the node."),
     row("body", "cluster", "token", "Join token."),
@@ -146,10 +149,10 @@ pub const FIELDS: &[Row] = &[
     row("body", "services", "target_generation", "Generation to restore; the previous one by default."),
     row("body", "services", "spec.placement", "Replicas with a place of their own."),
     row("body", "services", "spec.placement.pinned_replicas", "Pins, one for each replica."),
-    row("body", "services", "spec.placement.pinned_replicas.[].desired_state", "State it should have, `running` by default."),
+    row("body", "services", "spec.placement.pinned_replicas.[].desired_state", "State it should have."),
     row("body", "services", "spec.placement.pinned_replicas.[].node_id", "Id of the node to keep it on."),
     row("body", "services", "spec.placement.pinned_replicas.[].replica_id", "Id of the replica."),
-    row("body", "services", "spec.ports", "Ports of the host that each replica needs: numbers, texts such as `8080:80/udp`, or objects."),
+    row("body", "services", "spec.ports", "Ports of the host for each replica: numbers, texts such as `80:80/udp`, or objects."),
     row("body", "services", "spec.ports.[].address", "Address of the host to listen on."),
     row("body", "services", "spec.ports.[].app_protocol", "Protocol above TCP or UDP, for people."),
     row("body", "services", "spec.ports.[].container_port", "Port inside the container."),
@@ -166,19 +169,19 @@ pub const FIELDS: &[Row] = &[
     row("body", "services", "spec.resources.memory_mb", "Memory, in MiB."),
     row("body", "services", "spec.rolling_update", "Limits of a rollout."),
     row("body", "services", "spec.rolling_update.max_surge", "Replicas beside the desired ones, 1 by default."),
-    row("body", "services", "spec.rolling_update.max_unavailable", "Replicas that may be unavailable at once, 0 by default."),
+    row("body", "services", "spec.rolling_update.max_unavailable", "Replicas that may be away at once, 0 by default."),
     row("body", "services", "spec.scheduling", "Number and placement of replicas."),
     row("body", "services", "spec.scheduling.desired_replicas", "Number of replicas; the current number by default."),
     row(
         "body",
         "services",
         "spec.scheduling.lost_after_seconds",
-        "Wait after the death of a node before its replicas move, in seconds; 30 by default. A node is dead 60 seconds after \
-         its lease ended.",
+        "Wait after the death of a node before its replicas move, in seconds; 30 by default. \
+         A node is dead 60 seconds after its lease ended.",
     ),
-    row("body", "services", "spec.scheduling.mode", "Mode: `replicated` runs the desired number, `per_node` one on every eligible node."),
+    row("body", "services", "spec.scheduling.mode", "Mode: `replicated` runs the desired number, `per_node` one on every node."),
     row("body", "services", "spec.scheduling.spread_by", "Label whose values replicas are spread over."),
-    row("body", "support-bundles", "with_values", "True to include free texts and values of operators; only for admins."),
+    row("body", "support-bundles", "with_values", "True to include texts and values of operators; only for admins."),
     row("body", "updates", "lost_max", "Nodes that may fail or be lost before the update halts, 0 by default."),
     row("body", "updates", "wait_seconds", "Wait between two rings, in seconds; 600 by default."),
 ];

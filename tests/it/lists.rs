@@ -101,7 +101,7 @@ fn a_terminal_gets_aligned_columns_that_fit_and_a_pipe_exact_values() {
 }
 
 #[test]
-fn colours_are_for_terminals_and_for_those_who_want_them() {
+fn colours_are_for_terminals_and_for_operators_who_want_them() {
     let cluster = Cluster::new();
     let colourful = cluster.on_terminal(100, &["nodes"], &[]);
     assert!(colourful.contains("\x1b[32malive\x1b[0m") && colourful.contains("\x1b[33mcordoned\x1b[0m"), "{colourful}");
@@ -247,7 +247,7 @@ fn a_watch_in_a_pipe_prints_changes_and_outlives_its_server() {
 }
 
 #[test]
-fn a_watch_ends_when_nobody_reads_it() {
+fn a_watch_ends_with_its_reader() {
     let cluster = Cluster::new();
     let line = format!("{} nodes -w -o jsonl --api-url {} | head -n 1", env!("CARGO_BIN_EXE_uptimemesh"), cluster.url);
     let mut shell = Command::new("sh");

@@ -14,7 +14,8 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Starts it with these words, which have no meaning to a shell, and with this in its environment; `name` names its files.
+    /// Starts it with these words, which have no meaning to a shell, and with this in its environment; `name` names its
+    /// files.
     pub fn start(dir: &Path, name: &str, args: &[&str], env: &[(&str, &str)]) -> Terminal {
         let (typescript, pid) = (dir.join(format!("{name}.typescript")), dir.join(format!("{name}.pid")));
         let program = env!("CARGO_BIN_EXE_uptimemesh");

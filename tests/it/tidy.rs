@@ -1,5 +1,9 @@
 //! Checks on the source itself: which layer may import which, and where the dangerous things may live.
 
+mod circles;
+mod limits;
+mod modules;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -12,8 +12,8 @@ use std::net::IpAddr;
 use std::path::Path;
 
 /// Enrols this machine and keeps its identity in `dir`, whose key signs the request for a certificate.
-pub fn join(api: &Api, dir: &Path, request: JoinRequest) -> Linked<Answered<Enrolment>> {
-    // The token is for the right server only: it has to prove itself first. Nothing is left here of a try without one.
+pub fn join(api: &Api, dir: &Path, request: &JoinRequest) -> Linked<Answered<Enrolment>> {
+    // The token is for the right server only: it has to prove itself first. A failed try leaves nothing here.
     api.reach()?;
     let is_new = !dir.exists();
     let key = Identity::ensure_key(dir)?;
@@ -21,7 +21,7 @@ pub fn join(api: &Api, dir: &Path, request: JoinRequest) -> Linked<Answered<Enro
     let address = request.mesh_ip.as_ref().and_then(|ip| ip.split('/').next()?.parse::<IpAddr>().ok());
     names.extend(address.map(|ip| ip.to_string()));
     let csr_pem = key.csr_pem(request.node_id.as_str(), &names)?;
-    let joined = api.join(&JoinRequest { csr_pem, ..request });
+    let joined = api.join(&JoinRequest { csr_pem, ..request.clone() });
     // The key of a refused join is of no use; after a lost answer the next try needs it.
     if is_new && joined.as_ref().is_err_and(CallError::is_refusal) {
         let _ = std::fs::remove_dir_all(dir);

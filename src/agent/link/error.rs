@@ -26,6 +26,14 @@ impl AgentError {
         }
     }
 
+    /// The HTTP status of a refusal.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            AgentError::Call(CallError::Refused { status, .. }) => Some(*status),
+            AgentError::Call(CallError::Unreachable(_)) | AgentError::Local(_) => None,
+        }
+    }
+
     /// True if the control plane answered.
     pub fn is_refusal(&self) -> bool {
         matches!(self, AgentError::Call(e) if e.is_refusal())

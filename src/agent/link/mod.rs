@@ -5,6 +5,7 @@
 pub mod beat;
 pub mod enrol;
 mod error;
+pub mod node_self;
 pub mod recover;
 pub mod server_clock;
 

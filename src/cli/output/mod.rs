@@ -1,4 +1,5 @@
-//! What the command line prints: tables and fields for people, tabs and JSON for programs, and nothing that could steer a terminal.
+//! What the command line prints: tables and fields for people, tabs and JSON for programs, and nothing that could steer
+//! a terminal.
 
 mod age;
 mod colour;
@@ -19,11 +20,11 @@ use std::io::Write as _;
 
 /// Prints text. A reader that went away (`| head`) is not an error.
 pub fn print(text: &str) {
-    is_read(text);
+    try_print(text);
 }
 
-/// Prints text; false if its reader has gone away, so that what goes on for ever can end.
-pub fn is_read(text: &str) -> bool {
+/// Prints text; false if its reader has gone away, so that a command that follows something can end.
+pub fn try_print(text: &str) -> bool {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => true,

@@ -1,4 +1,5 @@
-//! How a command prints: which form, how wide, with or without colours. Decided by its options, the environment and the terminal.
+//! How a command prints: which form, how wide, with or without colours. Its options, the environment and the terminal
+//! decide.
 
 use super::table::Look;
 use crate::cli::args::{Args, Opt, opt};
@@ -6,14 +7,13 @@ use crate::clock;
 use crate::sys::terminal::{self, Size};
 
 /// The form of output.
-pub const FORMAT: Opt =
-    opt("format", "FORMAT", "table, wide, json, jsonl or name (default: table on a terminal, tab-separated in a pipe)").short('o');
+pub const FORMAT: Opt = opt("format", "FORMAT", "table, wide, json, jsonl or name (default: table; in a pipe tab-separated)").short('o');
 /// The older word for one form.
 pub const JSON: Opt = opt("json", "", "print JSON, as -o json");
 /// Less output.
 pub const QUIET: Opt = opt("quiet", "", "print ids only of a list, else only errors and new secrets").short('q');
 /// Colours.
-pub const COLOR: Opt = opt("color", "WHEN", "auto, always or never (default auto: on a terminal, unless NO_COLOR is set)");
+pub const COLOR: Opt = opt("color", "WHEN", "auto, always or never (default auto: on a terminal without NO_COLOR)");
 
 /// Options of commands that print and call no API; those that do have them with the options of signing in.
 pub const OUTPUT: &[Opt] = &[FORMAT, JSON, QUIET, COLOR];
@@ -100,7 +100,7 @@ fn decide(args: &Args, terminal: Option<Size>, env: &dyn Fn(&str) -> Option<Stri
 }
 
 impl Style {
-    /// Whether people read the list, who get ages and what other lists say of it.
+    /// True if people read the list, who also see what other lists say of its objects.
     pub fn is_for_people(&self) -> bool {
         matches!(self.list, Format::Table | Format::Wide)
     }

@@ -4,6 +4,7 @@ use super::age;
 use super::colour::{painted, tone};
 use super::text::{cut, drawable, printable, width};
 use crate::clock::Timestamp;
+use crate::model::Object;
 use serde_json::Value;
 
 /// Blanks between two columns.
@@ -14,7 +15,7 @@ const CUT_MIN: usize = 8;
 /// What a column holds; decides how a value is written and whether it may be cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// An id: cut last.
+    /// An id or an address: cut last.
     Id,
     /// Words, lists and objects: cut first.
     Text,
@@ -219,12 +220,18 @@ fn people_cell(column: &Column, object: &Value, now: Timestamp) -> String {
         (Kind::Time, Value::String(text)) => Timestamp::parse(text).map_or(text.clone(), |at| age::age(at, now)),
         (Kind::Bytes, Value::Number(n)) => n.as_u64().map_or(n.to_string(), bytes),
         (_, Value::Bool(is_so)) => if *is_so { "yes" } else { "no" }.to_string(),
-        (_, Value::Object(pairs)) if !pairs.is_empty() => {
-            pairs.iter().map(|(key, value)| format!("{key}={}", text_of(value))).collect::<Vec<_>>().join(" ")
-        }
+        (_, Value::Object(pairs)) if !pairs.is_empty() => pairs_of(pairs),
         (_, Value::Object(_)) => "-".to_string(),
         (_, value) => text_of(value),
     })
+}
+
+/// The fields of an object on one line, ids first, because the end may be cut.
+fn pairs_of(fields: &Object) -> String {
+    let (ids, others): (Vec<_>, Vec<_>) = fields.iter().partition(|(key, _)| key.ends_with("_id"));
+    let moment = |value: &Value| value.as_str().and_then(Timestamp::parse).map(age::exact);
+    let pair = |(key, value): (&String, &Value)| format!("{key}={}", moment(value).unwrap_or_else(|| text_of(value)));
+    ids.into_iter().chain(others).map(pair).collect::<Vec<_>>().join(" ")
 }
 
 /// A number of bytes in the largest unit that it has one of.
@@ -284,7 +291,7 @@ mod tests {
         let at = |s: i64| json!(Timestamp(s * 1_000_000 + 5));
         vec![
             json!({"id": "a-thing-with-a-long-name", "state": "alive", "size": 1536, "at": at(940), "in": {"why": "because it was asked for"}}),
-            json!({"id": "b", "state": "dead", "size": 10, "at": at(8_300), "labels": {"x": "\u{1b}y", "n": 1}}),
+            json!({"id": "b", "state": "dead", "size": 10, "at": at(8_300), "labels": {"x": "\u{1b}y", "n_id": 1, "at": "2026-11-28T21:07:30.998Z"}}),
         ]
     }
 
@@ -300,7 +307,7 @@ mod tests {
             ]
         );
         let wide = TABLE.lines(&things(), &Look { is_wide: true, ..look(None) });
-        assert!(wide[2].ends_with("n=1 x= y"), "{wide:?}");
+        assert!(wide[2].ends_with("n_id=1 at=2026-11-28T21:07:30Z x= y"), "{wide:?}");
     }
 
     #[test]

@@ -65,7 +65,8 @@ pub fn drawable(text: &str) -> String {
     printable(text).chars().map(|c| if is_in(INVISIBLE, c) { '?' } else { c }).collect()
 }
 
-/// Columns that a terminal draws drawable text in. Terminals differ on rare pictures and scripts; then a row is a little off.
+/// Columns that drawable text takes on a terminal. Terminals differ on rare pictures and scripts: such a row may be a
+/// column off.
 pub fn width(text: &str) -> usize {
     text.chars().map(columns_of).sum()
 }

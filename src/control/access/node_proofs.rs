@@ -1,5 +1,5 @@
-//! How a node proves that a call is its own: by the client certificate of the connection, or by a signature in headers, which also a proxy
-//! that ends TLS passes on. Heartbeats and renewals prove themselves by what their bodies say.
+//! How a node proves that a call is its own: by the client certificate of the connection, or by a signature in headers,
+//! which also a proxy that ends TLS passes on. Heartbeats and renewals prove themselves by what their bodies say.
 
 use super::throttle;
 use crate::caller;
@@ -61,7 +61,8 @@ pub fn prove(control: &Control, call: &Call) -> Result<NodeCaller> {
     Ok(caller)
 }
 
-/// The node whose genuine lease token, or whose current certificate, a call shows: it is counted by that before its proof is looked at.
+/// The node whose genuine lease token, or whose current certificate, a call shows: it is counted by that before its
+/// proof is looked at.
 pub fn sealed(control: &Control, shown: &Shown) -> Option<NodeId> {
     match shown {
         Shown::Certificate(der) => {

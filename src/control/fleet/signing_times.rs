@@ -15,8 +15,9 @@ pub(in crate::control) struct SigningTimes {
 }
 
 impl SigningTimes {
-    /// Uses a time up; false where it is used already. Times beyond `horizon_ms` (now, and the skew that is allowed) say that the wall
-    /// clock was set back since: they count for nothing, or the node would be shut out until the clock had caught up.
+    /// Uses a time up; false where it is used already. Times beyond `horizon_ms` (now, and the skew that is allowed)
+    /// say that the wall clock was set back since: they count for nothing, or the node would be shut out until the
+    /// clock had caught up.
     pub(in crate::control) fn use_up(&mut self, at_ms: i64, horizon_ms: i64) -> bool {
         self.used.retain(|used| *used <= horizon_ms);
         if self.used_until > horizon_ms {

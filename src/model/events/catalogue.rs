@@ -139,6 +139,8 @@ kinds! {
         "A user created an API token.";
     API_TOKEN_DELETE = Auth "api_token.delete" Info ["token_id", "name", "owner"]
         "An API token was revoked.";
+    AUTH_LOCAL_USE = Auth "auth.local_use" Info []
+        "The local credential of the server's machine was used for the first time since the start.";
     AUTH_SIGN_IN = Auth "auth.sign_in" Info ["username", "session_id"]
         "A user signed in.";
     AUTH_SIGN_IN_FAILED = Auth "auth.sign_in_failed" Warning ["username"]
@@ -179,7 +181,7 @@ kinds! {
     CA_DROP_PREVIOUS = Cluster "ca.drop_previous" Warning ["issuing_fingerprint"]
         "An admin ended the trust in the previous certificate authority.";
     CA_ROTATE = Cluster "ca.rotate" Warning ["issuing_fingerprint"]
-        "An admin rotated the certificate authority; `issuing_fingerprint` is that of the authority before the rotation.";
+        "An admin rotated the certificate authority; `issuing_fingerprint` is that of the previous one.";
     CERTIFICATE_OUTSIDE_DATES = Cluster "certificate.outside_dates" Warning
         ["what", "fingerprint", "from", "until", "made_again"]
         "At its start the server found an authority or certificate that is expired or not yet valid.";
@@ -223,7 +225,7 @@ kinds! {
     NODE_CREATE = Nodes "node.create" Info ["node_id", "name"]
         "A node was created that has not joined yet.";
     NODE_DELETE = Nodes "node.delete" Warning ["node_id", "name", "forced", "replicas", "router_assignments"]
-        "A node was deleted and its identity revoked; `replicas` were left to the scheduler, `router_assignments` deleted too.";
+        "A node and its `router_assignments` were deleted; its `replicas` were left to the scheduler.";
     NODE_DRAIN = Nodes "node.drain" Info ["node_id"]
         "A drain of a node began: all replicas on it move.";
     NODE_DRAIN_BLOCKED = Nodes "node.drain_blocked" Warning ["node_id", "left", "replicas"]
@@ -276,7 +278,8 @@ kinds! {
     SCHEDULER_GRACE = Scheduler "scheduler.grace" Info ["silent", "seconds"]
         "After a start of the server, replicas of silent nodes stay for this number of seconds.";
     SCHEDULER_RECONCILE = Scheduler "scheduler.reconcile" Info
-        ["service_id", "desired_replicas", "actual_replicas", "replicas_before", "action_count", "warning_count", "actions", "by"]
+        ["service_id", "desired_replicas", "actual_replicas", "replicas_before", "action_count", "warning_count", "actions",
+         "by"]
         "The scheduler applied a plan to a service; `actions` counts its actions by name.";
     SCHEDULER_ROLLOUT_LATE = Scheduler "scheduler.rollout_late" Warning
         ["service_id", "generation", "outdated", "pending", "waiting_since", "waiting_seconds"]
@@ -360,7 +363,8 @@ mod tests {
         for fields in [json!({ "bundle_id": "b", "error": "e" }), json!({ "bundle_id": "b", "path": null })] {
             assert_eq!(mismatch(SUPPORT_BUNDLE_FAILED, fields), None);
         }
-        let event = NODE_LEASE_DEAD.with(json!({ "node_id": "a", "from": "stale", "to": "dead", "heartbeat_at": null }));
+        let fields = json!({ "node_id": "a", "from": "stale", "to": "dead", "heartbeat_at": null });
+        let event = NODE_LEASE_DEAD.with(fields);
         assert_eq!((event.category.as_str(), event.level.as_str()), ("nodes", "ERROR"));
         assert_eq!(NODE_LEASE_DEAD.verb(), "dead");
     }
@@ -368,7 +372,8 @@ mod tests {
     #[test]
     fn the_catalogue_is_sorted_and_its_sentences_are_sentences() {
         assert!(Category::WORDS.is_sorted());
-        let places: Vec<(&str, &str, &str)> = ALL.iter().map(|k| (k.category.as_str(), k.name, k.level.as_str())).collect();
+        let place = |kind: &Kind| (kind.category.as_str(), kind.name, kind.level.as_str());
+        let places: Vec<(&str, &str, &str)> = ALL.iter().map(place).collect();
         for pair in places.windows(2) {
             assert!(pair[0] < pair[1], "{pair:?}");
         }
