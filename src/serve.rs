@@ -8,6 +8,7 @@ use crate::error::{Chain, Doing, Error, Result};
 use crate::http::Limits;
 use crate::http::listen::{Front, TlsSource};
 use crate::model::address;
+use crate::model::ids::{NodeId, ServiceId};
 use crate::model::join_tokens::{Admits, JoinRole, NewJoinToken};
 use crate::offline::{hold, make_parent};
 use crate::store::{self, QueryLog, Store};
@@ -58,7 +59,7 @@ pub struct Server {
 #[derive(PartialEq)]
 pub struct Unplaced {
     /// Which.
-    pub service_id: String,
+    pub service_id: ServiceId,
     /// Replicas that have a node.
     pub placed: usize,
     /// Replicas that it should have.
@@ -172,10 +173,10 @@ impl Server {
     }
 
     /// Makes the certificate authority, and a join token that admits only this node: for the machine the server runs on.
-    pub fn bootstrap_local(&self, node_id: &str) -> Result<NewJoinToken> {
+    pub fn bootstrap_local(&self, node_id: &NodeId) -> Result<NewJoinToken> {
         const TTL_S: i64 = 300;
         join_tokens::ensure_authority(&self.app.control)?;
-        join_tokens::create(&self.app.control, Admits { node_id: Some(node_id.to_string()), ..JoinRole::Core.into() }, TTL_S)
+        join_tokens::create(&self.app.control, Admits { node_id: Some(node_id.clone()), ..JoinRole::Core.into() }, TTL_S)
     }
 
     /// Creates a join string that admits one worker within this time; `None` where the server speaks no TLS.
