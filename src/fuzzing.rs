@@ -583,7 +583,7 @@ pub fn resume(bytes: &[u8]) {
     let Ok(()) = f.finish() else { return };
     let (control, all) = history();
 
-    let here = Place { address: peer().ip(), is_local: true };
+    let here = Place { address: peer().ip(), is_local: true, direct: Some(peer().ip()) };
     let mut reader =
         Reader::begin(control, (String::new(), here), last_seen, filter.clone()).expect("whatever is asked, there is a place to go on");
     let mut got = Vec::new();

@@ -201,7 +201,7 @@ fn responses(route: &Route, notes: &[Noted]) -> Value {
     match route.handler.access {
         Handler::By(role, _) => {
             error(401, "Not signed in.");
-            if role > Role::Viewer || writes || route.handler.personal {
+            if role > Role::Viewer || writes || route.handler.personal || route.handler.lasting {
                 error(403, "Not allowed for the role, or by a rule that the sentence names.");
             }
         }

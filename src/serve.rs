@@ -126,6 +126,8 @@ impl Server {
         {
             log::warn!(target: "system", event = "serve.plain", address = server.url(); "TLS is off and the server accepts connections from other machines: passwords and tokens cross the network unencrypted. Listen on a private address and list the proxy in TRUSTED_PROXIES");
         }
+        let authority = server.app.control.tls.as_ref().map(|_| server.authority()).transpose()?;
+        server.app.control.sessions.local.publish(server.url(), authority);
         log::info!(target: "system", event = "serve.start", address = server.url(), version = env!("CARGO_PKG_VERSION"); "Listening");
         Ok(server)
     }
@@ -221,6 +223,7 @@ impl Server {
         let Some(running) = lock(&self.running).take() else { return };
         // Readers of the event stream would wait for the next event.
         self.app.control.store.tail.close();
+        self.app.control.sessions.local.withdraw();
         running.front.stop(GRACE);
         self.stop.raise();
         for pass in running.passes {

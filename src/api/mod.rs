@@ -18,6 +18,7 @@ pub mod scheduler;
 pub mod services;
 pub mod sessions;
 pub mod settings;
+pub mod status;
 pub mod system;
 pub mod updates;
 pub mod users;

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// Prefix of an API token's secret, so that it is recognised anywhere.
 const API_PREFIX: &str = "um_";
+/// Prefix of a local credential's secret.
+const LOCAL_PREFIX: &str = "uml_";
 /// Characters after the prefix.
 const SECRET_CHARS: usize = 43;
 
@@ -47,7 +49,21 @@ pub fn word_of(key: &[u8]) -> String {
 
 /// True if this could be the secret of an API token.
 pub fn is_api_secret(text: &str) -> bool {
-    text.strip_prefix(API_PREFIX).is_some_and(|rest| rest.len() == SECRET_CHARS)
+    is_secret(text, API_PREFIX)
+}
+
+/// True if this could be the secret of a local credential.
+pub fn is_local_secret(text: &str) -> bool {
+    is_secret(text, LOCAL_PREFIX)
+}
+
+fn is_secret(text: &str, prefix: &str) -> bool {
+    text.strip_prefix(prefix).is_some_and(|rest| rest.len() == SECRET_CHARS)
+}
+
+/// The secret of a local credential: 256 random bits.
+pub fn local_secret() -> String {
+    format!("{LOCAL_PREFIX}{}", join_secret())
 }
 
 /// The secret of an API token: 256 random bits.

@@ -14,6 +14,7 @@ use crate::model::events::catalogue::PROXY_UNNAMED;
 use crate::model::events::{Event, EventFilter};
 use crate::model::findings::Finding;
 use crate::model::leases::LeaseState;
+use crate::model::local;
 use crate::model::status_keys;
 use crate::store::health::{self, Looked};
 use crate::store::{Read, WAL_BYTES_WARN, events, leases, node_runs, nodes, users};
@@ -171,7 +172,7 @@ fn strictness(config: &Config) -> Finding {
 
 /// Files and directories that nobody else may read.
 fn secrets(config: &Config) -> Vec<PathBuf> {
-    let mut paths = vec![config.data_dir.clone(), config.data_dir.join("keys"), config.pki_dir.clone()];
+    let mut paths = vec![config.data_dir.clone(), config.data_dir.join("keys"), config.pki_dir.clone(), config.data_dir.join(local::FILE)];
     let inside = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect::<Vec<_>>();
     paths.extend(["", "-wal", "-shm"].map(|end| {
         let mut file = config.database_path.clone().into_os_string();
