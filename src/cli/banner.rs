@@ -104,7 +104,7 @@ impl Text {
 fn invitation(server: &Server, is_reached: bool) -> String {
     const MORE: &str = "uptimemesh token create --role worker --join-string";
     let join = server.invite_worker(JOIN_TTL_S).unwrap_or_else(|e| {
-        log::warn!(target: "system", event = "up.no_join_string", error:% = Chain(&e); "A join string could not be created");
+        log::warn!(target: "system", event = "up.no_join_string", error:% = Chain(&e); "Could not create a join string");
         None
     });
     let Some(join) = join else {

@@ -1,5 +1,4 @@
-//! Every setting: its name, its default, what it is, its kind with the bounds, and the field of [`Config`] that it
-//! fills.
+//! Every setting: name, default, help, kind with bounds, and the field of [`Config`] that it fills.
 
 use super::read::Reader;
 use super::{Config, Secret};
@@ -13,14 +12,14 @@ use std::path::PathBuf;
 pub struct Setting {
     /// Its name in the environment and in `.env`; its flag is the same in lower case with dashes.
     pub name: &'static str,
-    /// Its value where nothing is given, as text; empty for none.
+    /// Default value as text; empty for none.
     pub default: &'static str,
-    /// What it is, with its unit; `{bounds}` stands for the bounds of a number.
+    /// Help text with the unit; `{bounds}` stands for the bounds of a number.
     help: &'static str,
     pub(super) kind: Kind,
 }
 
-/// What a value is, and which field it fills.
+/// Type of a value and the field that it fills.
 pub(super) enum Kind {
     /// Any text.
     Text(fn(&mut Config) -> &mut String),
@@ -30,13 +29,13 @@ pub(super) enum Kind {
     Int(RangeInclusive<i64>, fn(&mut Config) -> Number<'_>),
     /// A path. One that begins with `DATA_DIR/` is below that directory.
     Path(fn(&mut Config) -> &mut PathBuf),
-    /// The path of a file, or nothing.
+    /// An optional file path.
     File(fn(&mut Config) -> &mut Option<PathBuf>),
-    /// A key. Where none is given, the server makes one.
+    /// A key. The server generates a missing one.
     Key(fn(&mut Config) -> &mut Secret),
-    /// A secret, or nothing.
+    /// An optional secret.
     Hidden(fn(&mut Config) -> &mut Option<Secret>),
-    /// A form of its own: how it is read, and how it is shown.
+    /// A special form: how it is read and how it is shown.
     Own(fn(&mut Reader, &Setting, &mut Config), fn(&Config) -> String),
 }
 
@@ -45,12 +44,12 @@ pub(super) enum Number<'c> {
     I64(&'c mut i64),
     Usize(&'c mut usize),
     U16(&'c mut u16),
-    /// Nothing where nothing is given.
+    /// `None` if no value is given.
     OptionalUsize(&'c mut Option<usize>),
 }
 
 impl Number<'_> {
-    /// Fills the field; the bounds of the setting keep the number within those of the field.
+    /// Sets the field; the setting's bounds keep the number within those of the field.
     pub(super) fn set(self, n: i64) {
         match self {
             Number::I64(field) => *field = n,
@@ -71,12 +70,12 @@ impl Number<'_> {
 }
 
 impl Setting {
-    /// True for a secret: it has no flag then, because everybody on the machine can read the arguments of a process.
+    /// True for a secret: it has no flag, because every user of the machine can read the arguments of a process.
     pub fn is_secret(&self) -> bool {
         matches!(self.kind, Key(_) | Hidden(_))
     }
 
-    /// What it is, with its unit and bounds.
+    /// Help text with the unit and bounds.
     pub fn help(&self) -> String {
         match &self.kind {
             Int(bounds, _) => self.help.replace("{bounds}", &format!("{} to {}", bounds.start(), bounds.end())),
@@ -84,7 +83,7 @@ impl Setting {
         }
     }
 
-    /// Its value in a configuration, as text; of a secret only whether it is set.
+    /// The value in a configuration as text; for a secret only whether it is set.
     pub(super) fn show(&self, config: &mut Config) -> String {
         let set = |is_set: bool| if is_set { "(set)" } else { "(not set)" }.to_string();
         match &self.kind {
@@ -116,7 +115,7 @@ fn level(config: &Config) -> String {
     }
 }
 
-/// Every setting of the server. `DATA_DIR` stands before those that lie in it.
+/// Every setting of the server. `DATA_DIR` precedes the settings that depend on it.
 pub const SETTINGS: &[Setting] = &[
     setting("APP_NAME", "UptimeMesh", "name of the cluster, shown on pages and in /version", Text(|c| &mut c.app_name)),
     setting("APP_ENV", "dev", "prod or production: strict checks at start", Text(|c| &mut c.app_env)),
@@ -156,7 +155,7 @@ pub const SETTINGS: &[Setting] = &[
             |c| c.tls_files.as_ref().map(|(cert, _)| cert.display().to_string()).unwrap_or_default(),
         ),
     ),
-    // Read together with the certificate: neither is of use alone.
+    // Read together with the certificate: neither is useful alone.
     setting(
         "TLS_KEY_FILE",
         "",

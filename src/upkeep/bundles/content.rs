@@ -310,7 +310,7 @@ fn known_secrets(control: &Control, redactor: &mut Redactor) {
     }
     if let Err(e) = know_hashes(control, redactor) {
         // They are in no part of a bundle by themselves.
-        log::warn!(target: "system", event = "support_bundle.hashes", error:% = Chain(&e); "The hashes of passwords could not be read to look for them");
+        log::warn!(target: "system", event = "support_bundle.hashes", error:% = Chain(&e); "Could not read the password hashes that a support bundle must not contain");
     }
 }
 
