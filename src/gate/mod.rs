@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::http::table::{self, Found};
 use crate::http::{Request, Response, form};
 use crate::model::address;
-use crate::model::users::{Role, User};
+use crate::model::users::{Credential, Role, User};
 use crate::percent;
 use crate::upkeep::App;
 
@@ -55,6 +55,8 @@ pub struct Endpoint {
     pub gives: &'static str,
     /// Whether only a person may do it: it is their own affair, or it would let a token outlive its own end.
     pub personal: bool,
+    /// True if its effect would let an API token outlive its own end.
+    pub lasting: bool,
     /// Whether it is open to whoever must change the password first.
     pub always: bool,
     /// Whether it costs much for what it is; lists and pages do, and need not say so.
@@ -77,7 +79,18 @@ pub const fn route(method: tiny_http::Method, path: &'static str, access: Handle
         Handler::By(..) => Meter::Caller,
         Handler::ByNode(_) => Meter::Node,
     };
-    let endpoint = Endpoint { access, status: 0, gives: "", personal: false, always: false, dear: false, meter, says: "", conflicts: "" };
+    let endpoint = Endpoint {
+        access,
+        status: 0,
+        gives: "",
+        personal: false,
+        lasting: false,
+        always: false,
+        dear: false,
+        meter,
+        says: "",
+        conflicts: "",
+    };
     Route { method, path, handler: endpoint }
 }
 
@@ -104,6 +117,12 @@ impl Route {
     /// Keeps API tokens out.
     pub const fn personal(mut self) -> Route {
         self.handler.personal = true;
+        self
+    }
+
+    /// Keeps API tokens out, and lets the machine's own credential in: it does not end before the data that it is part of.
+    pub const fn lasting(mut self) -> Route {
+        self.handler.lasting = true;
         self
     }
 
@@ -242,6 +261,9 @@ fn enter(app: &App, tables: &[&'static [Route]], request: &mut Request, found: F
     let user = seen.as_ref();
     if let Some(user) = user {
         caller::is(&user.actor());
+        if user.credential == Credential::Local {
+            control.sessions.local.note_use(&control.store);
+        }
     }
     if let Found::Route(route, args) = found {
         request.args = args;
@@ -327,9 +349,7 @@ fn by_user(app: &App, request: &Request, route: &Route, user: Option<&User>, by_
     if user.role < role {
         return Err(Error::Forbidden("Your role does not allow this."));
     }
-    if route.handler.personal && !user.is_person() {
-        return Err(Error::Forbidden("API tokens may not do this: sign in with a password."));
-    }
+    keep_programs_out(route, user)?;
     if by_cookie && changes(request) {
         origin::check(request)?;
         if is_page(request) {
@@ -339,6 +359,19 @@ fn by_user(app: &App, request: &Request, route: &Route, user: Option<&User>, by_
     let is_dear = route.handler.dear || route.handler.gives.starts_with('[') || is_page(request);
     let _turn = if is_dear { Some(app.control.throttle.dear(&user.name)?) } else { None };
     handler(app, request, user)
+}
+
+/// Refuses what only a person may do.
+fn keep_programs_out(route: &Route, user: &User) -> Result<()> {
+    match user.credential {
+        Credential::ApiToken(_) if route.handler.personal || route.handler.lasting => {
+            Err(Error::Forbidden("API tokens may not do this: sign in with a password."))
+        }
+        Credential::Local if route.handler.personal => {
+            Err(Error::Forbidden("Only a person may do this, signed in with a password: the local credential cannot."))
+        }
+        Credential::Session(_) | Credential::ApiToken(_) | Credential::Local => Ok(()),
+    }
 }
 
 /// Whether a request may change something.

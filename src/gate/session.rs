@@ -64,7 +64,7 @@ pub fn user_of(control: &Control, request: &Request) -> Result<Option<User>> {
 
 /// Where a request comes from.
 pub fn place(request: &Request) -> Place {
-    Place { address: request.client, is_local: request.is_local() }
+    Place { address: request.client, is_local: request.is_local(), direct: request.direct_peer() }
 }
 
 /// Who comes to the door.

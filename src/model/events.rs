@@ -31,7 +31,7 @@ pub struct Event {
     pub created_at: Timestamp,
     /// The same moment: an event never changes.
     pub updated_at: Timestamp,
-    /// Who caused it: `user:alice`, `token:ut-... (alice)`, `node:node-a`, `join-token:jt-...`, `nobody`, or the `system` itself.
+    /// Who caused it: `user:alice`, `token:ut-... (alice)`, `local:machine`, `node:node-a`, `join-token:jt-...`, `nobody`, or the `system` itself.
     pub actor: Option<String>,
     /// From which address; none where nobody asked for it.
     pub address: Option<String>,

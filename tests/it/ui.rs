@@ -162,7 +162,7 @@ fn everything_can_be_done_without_scripts() {
     let held = visitor.submit("/ui/nodes/n1/cordon", "");
     assert_eq!((held.status, held.text().contains("Cluster writes are disabled")), (503, true));
     visitor.done("/ui/settings/cluster", "key=etcd_status&value=ok");
-    assert!(visitor.page("/ui/settings/certificates").contains("to trust: 1 of 1."));
+    assert!(visitor.page("/ui/settings/certificates").contains("trust the current authority: 1 of 1."));
     // A machine that joins is seen by a page that loads itself anew.
     let shown = visitor.submit("/ui/add-node", "role=worker&ttl=1800&node_id=n2").text();
     let id = shown.split("data-watch=\"/ui/add-node/").nth(1).unwrap().split('"').next().unwrap().to_string();
@@ -263,7 +263,9 @@ fn the_authority_is_rotated_from_its_page() {
     let before = admin.get("/cluster/ca").json()["current"].clone();
     let page = visitor.done("/ui/settings/certificates/rotate", "");
     assert!(
-        page.contains("trust the current authority: 0 of 1.") && page.contains("href=\"/ui/nodes/n1\"") && page.contains("certificates/drop-previous"),
+        page.contains("trust the current authority: 0 of 1.")
+            && page.contains("href=\"/ui/nodes/n1\"")
+            && page.contains("certificates/drop-previous"),
         "{page}"
     );
     assert_eq!(admin.get("/cluster/ca").json()["previous"], before);

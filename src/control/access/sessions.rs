@@ -9,6 +9,7 @@ use crate::config::{Config, Secret};
 use crate::control::Control;
 use crate::control::access::api_tokens;
 use crate::control::access::auth::Visitor;
+use crate::control::access::local::Local;
 use crate::crypto::{self, token};
 use crate::error::{Error, Result};
 use crate::model::events::catalogue::{AUTH_SIGN_OUT, SESSION_REVOKE};
@@ -20,7 +21,7 @@ use crate::store::{self, Store, Write, events, sessions, users};
 use crate::thread::lock;
 use serde_json::json;
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 /// Sessions of one user; the oldest goes when one more begins.
@@ -56,10 +57,14 @@ pub struct Place {
     pub address: IpAddr,
     /// Whether it is this machine itself.
     pub is_local: bool,
+    /// Address at the other end of the connection; `None` where a proxy passed the request on.
+    pub direct: Option<IpAddr>,
 }
 
 /// What is known of sessions beside their rows.
 pub struct Sessions {
+    /// The credential of commands on the server's own machine.
+    pub local: Local,
     key: Secret,
     ttl_s: i64,
     idle_s: i64,
@@ -89,8 +94,9 @@ impl Homeless {
 }
 
 impl Sessions {
-    pub(in crate::control) fn new(config: &Config) -> Sessions {
+    pub(in crate::control) fn new(config: &Config, listening: SocketAddr) -> Sessions {
         Sessions {
+            local: Local::new(config, listening),
             key: config.auth_secret_key.clone(),
             ttl_s: config.auth_session_ttl_s,
             idle_s: config.auth_session_idle_s,
@@ -103,7 +109,7 @@ impl Sessions {
 
     /// Whether what is shown could be a credential of ours: told without a question to the database where it is a session's.
     pub fn is_genuine(&self, shown: &str) -> bool {
-        token::is_api_secret(shown) || token::open(self.key.expose(), shown).is_some()
+        token::is_api_secret(shown) || token::is_local_secret(shown) || token::open(self.key.expose(), shown).is_some()
     }
 
     /// What tells this cluster's cookies from those of others on the same host: a browser shows them to all of them.
@@ -120,6 +126,9 @@ impl Sessions {
     pub fn holder(&self, store: &Store, shown: &str, place: Place) -> Result<Option<User>> {
         if token::is_api_secret(shown) {
             return self.token_holder(store, shown, place);
+        }
+        if token::is_local_secret(shown) {
+            return Ok(self.local.holder(shown, place));
         }
         let Some(claims) = token::open(self.key.expose(), shown) else { return Ok(None) };
         let now = clock::now();

@@ -297,6 +297,7 @@ fn known_secrets(control: &Control, redactor: &mut Redactor) {
     for secret in of_config.into_iter().flatten() {
         redactor.know(&String::from_utf8_lossy(secret.expose()));
     }
+    redactor.know(control.sessions.local.secret());
     let mut files = SECRET_FILES_MAX;
     for dir in [&config.data_dir.join("keys"), &config.pki_dir, &config.data_dir.join("identities")] {
         know_dir(dir, SECRET_DEPTH_MAX, &mut files, redactor);
@@ -309,7 +310,7 @@ fn known_secrets(control: &Control, redactor: &mut Redactor) {
     }
     if let Err(e) = know_hashes(control, redactor) {
         // They are in no part of a bundle by themselves.
-        log::warn!(target: "system", event = "support_bundle.hashes", error:% = Chain(&e); "The hashes of passwords could not be read to look for them");
+        log::warn!(target: "system", event = "support_bundle.hashes", error:% = Chain(&e); "Could not read the password hashes that a support bundle must not contain");
     }
 }
 
