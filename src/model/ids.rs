@@ -1,9 +1,9 @@
-//! What an id may look like: 1 to 64 characters of `A-Z a-z 0-9 . _ : -`, the first a letter or a digit.
+//! Syntax of ids: 1 to 64 characters of `A-Z a-z 0-9 . _ : -`, the first a letter or a digit.
 
 /// The rule as clients see it in a 422.
 pub const PATTERN: &str = "^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$";
 
-/// Whether this text is an id.
+/// True if this text is a valid id.
 pub fn is_id(text: &str) -> bool {
     let b = text.as_bytes();
     b.len() <= 64 && b.first().is_some_and(u8::is_ascii_alphanumeric) && b.iter().all(|c| c.is_ascii_alphanumeric() || b"._:-".contains(c))
