@@ -12,9 +12,9 @@ use crate::upkeep::App;
 use std::ops::RangeInclusive;
 use tiny_http::Method::{Delete, Get, Post};
 
-/// Days a token may last.
+/// Lifetime of a token, in days.
 const DAYS: RangeInclusive<i64> = 1..=3650;
-/// Days it lasts where nobody says.
+/// Default lifetime, in days.
 const DAYS_DEFAULT: i64 = 90;
 
 /// The routes of this file.

@@ -14,7 +14,7 @@ use crate::upkeep::backups;
 use std::io::Read;
 use tiny_http::Method::{self, Delete, Get, Post};
 
-/// Bytes of a backup that are sent at a time.
+/// Size of the pieces in which a backup is sent, in bytes.
 const SENT_BYTES: usize = 64 << 10;
 
 /// The routes of this file.

@@ -1,4 +1,4 @@
-//! `/nodes/{node_id}/runs`: of two machines that have one identity, which one stays.
+//! `/nodes/{node_id}/runs`: choosing between two machines with one identity.
 
 use super::{arg, body_at, read_id};
 use crate::control::fleet::node_runs;

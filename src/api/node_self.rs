@@ -1,4 +1,4 @@
-//! `GET /node/self`: what a node reads of itself.
+//! `GET /node/self`: a node's view of itself.
 
 use super::nothing;
 use crate::control::fleet::node_self;

@@ -61,7 +61,7 @@ fn list(app: &App, request: &Request, _: &User) -> Reply {
         lease_state: f.word("lease_state", LeaseState::WORDS, LeaseState::parse).optional(),
         labels: BTreeMap::new(),
     };
-    // Each of several `label=key=value` must hold; the reader of fields checks the last, which stands for the document.
+    // All of several `label=key=value` must match; the field reader checks the last, and documents the parameter.
     f.text("label", 1..=321).optional();
     for (_, label) in request.query_pairs().into_iter().filter(|(name, _)| name == "label") {
         match label.split_once('=') {
@@ -140,7 +140,7 @@ fn act(control: &Control, request: &Request, action: fn(&Control, String, Condit
     Ok(one(request, &action(control, id_of(request, "node_id")?, condition)?))
 }
 
-/// What a node's body and a join's body have in common.
+/// The fields that the bodies of a node and of a join share.
 pub(super) fn change(f: &mut Fields) -> NodeChange {
     NodeChange {
         mesh_ip: mesh_ip(f),

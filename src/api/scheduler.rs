@@ -1,4 +1,4 @@
-//! `/scheduler`: plans, and doing what they say.
+//! `/scheduler`: plans, and applying them.
 
 use super::{id_of, nothing};
 use crate::error::Result;
@@ -11,7 +11,7 @@ use crate::model::users::User;
 use crate::upkeep::App;
 use tiny_http::Method::{Get, Post};
 
-/// Moves of one rebalance, at most and where nobody says.
+/// Maximum and default number of moves in one rebalance.
 const MOVES_MAX: i64 = 1_000;
 const MOVES_DEFAULT: i64 = 20;
 

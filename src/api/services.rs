@@ -19,7 +19,7 @@ use crate::upkeep::App;
 use std::ops::RangeInclusive;
 use tiny_http::Method::{Delete, Get, Patch, Post};
 
-/// Characters of a description.
+/// Length of a description, in characters.
 const DESCRIPTION_CHARS: RangeInclusive<usize> = 0..=4096;
 
 /// The routes of this file.

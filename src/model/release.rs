@@ -411,7 +411,7 @@ impl<'t> Node<'t, '_> {
         Some(Script { version: version?, path: path?, sha256: sha256? })
     }
 
-    /// The entries of this object, at most `max` of them, under names of the manifest's alphabet. If `read` returns
+    /// The entries of this object, `count` of them, under names of the manifest's alphabet. If `read` returns
     /// `None`, it has reported why.
     fn entries<T>(
         &mut self,
