@@ -1,56 +1,57 @@
-//! The brake: when most of the fleet falls silent together, it is more likely that the control plane is cut off than that so many
-//! machines died at once. Then nothing is moved until they are back, or an operator says otherwise.
+//! The brake: if most of the fleet falls silent together, it is more likely that the control plane is cut off than that
+//! all these machines died at once. Then nothing moves until they are back or an operator overrides the brake.
 
 use crate::error::Result;
 use crate::store::{Read, Write, brakes};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// Nodes that fell silent within this count as having done so together.
+/// Period within which silent nodes count as having fallen silent together.
 const TOGETHER: Duration = Duration::from_secs(300);
-/// More silent nodes than this are needed: in the smallest fleets half is one or two machines.
+/// The brake needs more silent nodes than this: in the smallest fleets half is one or two machines.
 const SILENT_MIN: usize = 2;
 
-/// Whether it is on, and because of whom.
+/// State of the brake, and the nodes concerned.
 #[derive(Clone, Default)]
 pub struct Brake {
-    /// The nodes that lived when it came on.
+    /// The nodes that were alive when it came on; `None` while it is off.
     fleet: Option<BTreeSet<String>>,
 }
 
-/// What a look at the leases changed.
+/// Result of an update from the leases.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// Nothing.
+    /// No change.
     Same,
-    /// It came on: of so many nodes so many are silent.
+    /// It came on: `silent` of `fleet` nodes are silent.
     On { fleet: usize, silent: usize },
     /// It went off.
     Off,
 }
 
-/// The nodes that a brake which is on was put on for; none while it is off. A restart must not let go.
+/// The stored nodes of an active brake; empty while it is off. A restart must not release it.
 pub fn fleet(read: &Read) -> Result<BTreeSet<String>> {
     Ok(brakes::fleet(read)?.into_iter().collect())
 }
 
-/// Keeps them.
+/// Stores them.
 pub fn keep(write: &Write, fleet: &BTreeSet<String>) -> Result<()> {
     brakes::replace(write, fleet.iter())
 }
 
 impl Brake {
-    /// A brake that is on for these nodes, and off for none.
+    /// A brake that is on for these nodes; off if there are none.
     pub fn of(fleet: BTreeSet<String>) -> Brake {
         Brake { fleet: (!fleet.is_empty()).then_some(fleet) }
     }
 
-    /// The nodes it is on for.
+    /// The nodes that it is on for.
     pub fn fleet(&self) -> BTreeSet<String> {
         self.fleet.clone().unwrap_or_default()
     }
 
-    /// Looks at how long each enrolled node is silent: zero is alive, `None` was dead before the server started.
+    /// Updates the brake from the silence of each enrolled node: zero is alive, `None` was dead before the server
+    /// started.
     pub fn look(&mut self, silence: &[(String, Option<Duration>)]) -> Turn {
         let most = |fleet: usize, silent: usize| silent > SILENT_MIN && 2 * silent > fleet;
         match &self.fleet {
@@ -64,7 +65,7 @@ impl Brake {
                 Turn::On { fleet, silent }
             }
             Some(fleet) => {
-                // Nodes that were deleted meanwhile count no more.
+                // Nodes that were deleted meanwhile do not count.
                 let of_fleet = || silence.iter().filter(|(id, _)| fleet.contains(id));
                 let silent = of_fleet().filter(|(_, since)| *since != Some(Duration::ZERO)).count();
                 if most(of_fleet().count(), silent) {
@@ -76,12 +77,12 @@ impl Brake {
         }
     }
 
-    /// Whether it is on.
+    /// True if it is on.
     pub fn is_on(&self) -> bool {
         self.fleet.is_some()
     }
 
-    /// Lets go, whatever the leases say.
+    /// Releases it, whatever the leases say. Returns true if it was on.
     pub fn release(&mut self) -> bool {
         self.fleet.take().is_some()
     }
@@ -104,7 +105,7 @@ mod tests {
             (&[9, 9, 9], Turn::On { fleet: 3, silent: 3 }),
             (&[0, 0, 9, 9, 9], Turn::On { fleet: 5, silent: 3 }),
             (&[0, 0, 0, 9, 9, 9], Turn::Same),
-            // Those that died long ago are no part of it.
+            // Nodes that died long ago do not count.
             (&[0, 0, 0, 900, 900, 900, 900], Turn::Same),
         ] {
             assert_eq!(Brake::default().look(&fleet(silence)), turn, "{silence:?}");

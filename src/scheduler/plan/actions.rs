@@ -1,4 +1,4 @@
-//! What a plan does to single replicas, and how a planner puts it down.
+//! A plan's actions on single replicas.
 
 use super::{DWELL_S_MAX, Planner};
 use crate::model::replicas::{PlacedBy, Placement};
@@ -6,11 +6,11 @@ use crate::scheduler::place::Score;
 use crate::scheduler::step::{Action, MoveCause, Step};
 use crate::scheduler::view::{NodeIndex, ReplicaView};
 
-/// Nodes that a replica failed on and avoids.
+/// Maximum number of nodes that a replica avoids because it failed there.
 const FAILED_ON_MAX: usize = 5;
 
 impl<'v> Planner<'_, 'v> {
-    /// Takes a replica away.
+    /// Deletes a replica.
     pub(super) fn drop_replica(&mut self, replica: &'v ReplicaView, why: String) {
         if let Some(node) = replica.node {
             self.session.remove(node);
@@ -29,7 +29,7 @@ impl<'v> Planner<'_, 'v> {
         let mut failed_on = replica.placement.as_ref().map_or(Vec::new(), |p| p.failed_on.clone());
         let mut failures = replica.placement.as_ref().map_or(0, |p| p.failures);
         if cause == (MoveCause::Unhealthy { blame: true }) {
-            // One that was well for long starts from zero.
+            // A replica that was healthy for a long time starts from zero.
             let since_s = replica.placement.as_ref().map_or(0, |p| self.view.now.secs() - p.at.secs());
             if since_s > 2 * DWELL_S_MAX {
                 (failures, failed_on) = (0, Vec::new());

@@ -1,4 +1,4 @@
-//! Room: what no longer fits, and where there is more of it.
+//! Placement by room: replicas that no longer fit, and nodes with more room.
 
 use super::*;
 
@@ -67,7 +67,7 @@ fn what_may_not_move_is_told_once_a_node() {
 
 #[test]
 fn a_larger_node_gets_more() {
-    // A Pi Zero, a server, and a node that does not tell what it has.
+    // A Pi Zero, a server, and a node that does not report its size.
     for anti_affinity in [true, false] {
         let mut c = sized(&[(1000, 430), (16_000, 64_000)]);
         c.service("a", json!({"scheduling": {"desired_replicas": 10, "anti_affinity": anti_affinity}, "resources": {"cpu_millis": 100, "memory_mb": 40}}));

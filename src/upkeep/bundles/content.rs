@@ -1,4 +1,5 @@
-//! What is in a bundle: gathered first, because what people wrote in one part may stand in a sentence of another, then written.
+//! Contents of a bundle: gathered first, because text that people wrote in one part may appear in a sentence of
+//! another, then written.
 
 use super::archive::TarGz;
 use super::forms::PARTS;
@@ -27,41 +28,43 @@ use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Bytes of one file in a bundle: five thousand nodes, or the services of a fleet.
+/// Maximum size of a file in a bundle, in bytes: five thousand nodes, or the services of a fleet.
 const FILE_BYTES_MAX: usize = 4 << 20;
-/// Bytes of the log's end: about thirty thousand lines.
+/// Maximum size of the log's tail, in bytes: about thirty thousand lines.
 const LOG_BYTES_MAX: u64 = 4 << 20;
-/// Bytes of all files together, and so of a bundle, which is not compressed. A machine of 512 MB can hold it in memory while it is made.
+/// Maximum size of all files together, in bytes, and so of a bundle, which is not compressed. A machine of 512 MB can
+/// hold it in memory while it is created.
 const BUNDLE_BYTES_MAX: usize = 32 << 20;
-/// Events, the newest.
+/// Maximum number of events; the newest are kept.
 const EVENTS_MAX: usize = 2000;
-/// Rows that are read at once: no read keeps the database for long.
+/// Rows per read: no read keeps the database for long.
 const PAGE: usize = 500;
-/// A file with secrets that is larger is none of ours.
+/// Maximum size of a file with secrets, in bytes; a larger one is not ours.
 const SECRET_FILE_BYTES_MAX: u64 = 64 << 10;
-/// Files with secrets in one directory, and directories below it: as many as a control plane has nodes of its own, and more.
+/// Maximum number of files with secrets in one directory, and of directories below it: more than a control plane has
+/// nodes of its own.
 const SECRET_FILES_MAX: usize = 1000;
 const SECRET_DEPTH_MAX: usize = 4;
-/// Users whose password hash is looked for.
+/// Maximum number of users whose password hash is searched for.
 const USERS_MAX: usize = 10_000;
 
-/// One file of a bundle, before its secrets are taken out.
+/// One file of a bundle, before its secrets are removed.
 struct Part {
     path: &'static str,
     body: Body,
-    /// What of it was left out.
+    /// Note about what was left out.
     cut: Option<String>,
 }
 
-/// As text: trees of JSON need four times the memory, so only one is made at a time.
+/// As text: trees of JSON need four times the memory, so only one exists at a time.
 enum Body {
     Json(String),
     Log(String),
-    /// Figures of ours, whose labels are ours too.
+    /// Our metrics; the labels are ours too.
     Figures(String),
 }
 
-/// Writes the bundle of a request, whole and flushed.
+/// Writes the bundle for a request, completely and flushed.
 pub fn write(app: &App, run: &Run, path: &Path) -> Result<()> {
     let (parts, mut left_out) = gather(app);
     let (mut secrets, mut words) = (Redactor::default(), Redactor::default());
@@ -109,11 +112,11 @@ pub fn write(app: &App, run: &Run, path: &Path) -> Result<()> {
     out.get_ref().sync_all().doing(doing)
 }
 
-/// What a bundle's manifest says of what is in it.
+/// Description of a bundle's contents in its manifest.
 const WITHOUT_VALUES: &str = "Values are shown of UptimeMesh's own fields only, where they are numbers, times, ids, addresses or one of a few words. Of everything that people or programs wrote there are names of keys, kinds and lengths.";
 const WITH_VALUES: &str = "THIS BUNDLE HOLDS WHAT PEOPLE WROTE, secrets too: specs, environments, labels, settings, events and log lines. Only the server's own keys, tokens and password hashes are taken out. Keep it to yourself.";
 
-/// A part, with nothing of what people or programs wrote but its shape.
+/// Text of a part that shows only the shape of whatever people or programs wrote.
 fn closed(part: &Part, closer: &mut Closer) -> Result<String> {
     match (&part.body, PARTS.iter().find(|(path, _)| *path == part.path)) {
         (Body::Json(text), Some((_, form))) => pretty(&closer.value(parsed(text)?, form)),
@@ -134,7 +137,8 @@ fn pretty(value: &Value) -> Result<String> {
     Ok(serde_json::to_string_pretty(value).doing(MAKING)? + "\n")
 }
 
-/// True if a setting's value says nothing but what the server understands: a number, a word of its own, an address, or its default.
+/// True if a setting's value consists only of what the server understands: a number, a word of its own, an address, or
+/// its default.
 pub(super) fn is_closed_setting(name: &str, value: &str) -> bool {
     const WORDS: [&str; 17] = [
         "",
@@ -167,7 +171,7 @@ pub(super) fn is_closed_setting(name: &str, value: &str) -> bool {
     (ours.is_some() || of_cluster) && (closed || ours.is_some_and(|default| default == value))
 }
 
-/// Everything that is told; a part that cannot be had is named with its reason, because it may be what help is needed for.
+/// Gathers all parts. A part that cannot be read is named with the reason, because that may be the problem to solve.
 fn gather(app: &App) -> (Vec<Part>, Vec<Value>) {
     use crate::control::access::api_tokens;
     use crate::control::events;
@@ -210,7 +214,7 @@ fn parsed(text: &str) -> Result<Value> {
     json::kept(text).doing(MAKING)
 }
 
-/// What fails where a part cannot be written as JSON.
+/// Action named in the error if a part cannot be written as JSON.
 const MAKING: &str = "write a part of a support bundle";
 
 fn plain(value: &impl Serialize) -> Result<(Body, Option<String>)> {
@@ -221,7 +225,7 @@ fn list<T: Serialize>(read: impl Fn(&Paging) -> Result<Page<T>>) -> Result<(Body
     list_of(usize::MAX, read)
 }
 
-/// A list up to so many items, and to the bytes of a file.
+/// A list of at most `items_max` items, within the size of a file.
 fn list_of<T: Serialize>(items_max: usize, read: impl Fn(&Paging) -> Result<Page<T>>) -> Result<(Body, Option<String>)> {
     let (mut text, mut count, mut after) = ("[".to_string(), 0, None);
     let mut cut = None;
@@ -248,12 +252,12 @@ fn list_of<T: Serialize>(items_max: usize, read: impl Fn(&Paging) -> Result<Page
     Ok((Body::Json(text), cut))
 }
 
-/// The configuration, secrets named and not told.
+/// The configuration; of secrets only the names.
 fn config_of(config: &Config) -> Value {
     config.told().into_iter().map(|(name, value)| json!({"setting": name, "is": value})).collect()
 }
 
-/// The end of the log, from the beginning of a line on; with that of the file before it, where it was rotated away a moment ago.
+/// The tail of the log, starting with a whole line; includes the previous file if the log was rotated a moment ago.
 fn log_tail(config: &Config) -> Result<(Body, Option<String>)> {
     let Some(path) = &config.log_file else {
         let why = "no log file is kept (LOG_FILE is empty); the service manager may have it: journalctl -u uptimemesh";
@@ -268,7 +272,7 @@ fn log_tail(config: &Config) -> Result<(Body, Option<String>)> {
     Ok((Body::Log(older + &text), cut.then(|| format!("the last of {all} bytes"))))
 }
 
-/// The last lines of a file that have so many bytes, and how many the file has.
+/// The last lines of a file, at most `bytes_max` bytes, and the size of the file.
 fn tail(path: &Path, bytes_max: u64) -> Result<(String, u64)> {
     let doing = "read the log";
     let mut file = File::open(path).doing(doing)?;
@@ -280,12 +284,12 @@ fn tail(path: &Path, bytes_max: u64) -> Result<(String, u64)> {
     let text = String::from_utf8_lossy(&bytes).into_owned();
     match from {
         0 => Ok((text, all)),
-        // The first line is cut off.
+        // The first line is incomplete.
         _ => Ok((text.split_once('\n').map_or(String::new(), |(_, rest)| rest.to_string()), all)),
     }
 }
 
-/// Every secret that this machine's control plane knows, by value.
+/// Adds every secret that this machine's control plane knows, by value.
 fn known_secrets(control: &Control, redactor: &mut Redactor) {
     let config = &control.config;
     let of_config = [
@@ -308,7 +312,7 @@ fn known_secrets(control: &Control, redactor: &mut Redactor) {
         know_file(passphrase, redactor);
     }
     if let Err(e) = know_hashes(control, redactor) {
-        // They are in no part of a bundle by themselves.
+        // No part of a bundle contains them by design.
         log::warn!(target: "system", event = "support_bundle.hashes", error:% = Chain(&e); "The hashes of passwords could not be read to look for them");
     }
 }
@@ -330,7 +334,7 @@ fn know_dir(dir: &Path, depth: usize, files: &mut usize, redactor: &mut Redactor
     }
 }
 
-/// A file of one secret, or of lines of base64, any of which is one.
+/// Adds the secret in a file, or each of its lines of base64.
 fn know_file(path: &Path, redactor: &mut Redactor) {
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(SECRET_FILE_BYTES_MAX).read_to_string(&mut text));

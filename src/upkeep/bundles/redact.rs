@@ -1,18 +1,18 @@
-//! Taking known texts out of what is given away, in every form in which they may be written down.
+//! Removes known texts from output, in every form in which they may appear.
 
 use crate::percent;
 use std::collections::HashMap;
 
-/// What stands in the place of a known text.
+/// Replacement for a known text.
 pub const MARK: &str = "[redacted]";
-/// A shorter text is not looked for: it would be found in every other word.
+/// Minimum length of a known text, in bytes: a shorter one would be found in every other word.
 const KNOWN_BYTES_MIN: usize = 4;
-/// Texts that are looked for: four thousand services with twenty values each.
+/// Maximum number of known texts: four thousand services with twenty values each.
 const KNOWN_MAX: usize = 100_000;
-/// First bytes by which known texts are found.
+/// Length of the prefix by which known texts are found, in bytes.
 const HEAD: usize = 4;
 
-/// Texts that are known: secrets of the server's own, or what people wrote.
+/// Known texts: secrets of the server, or text that people wrote.
 #[derive(Default)]
 pub struct Redactor {
     by_head: HashMap<[u8; HEAD], Vec<Vec<u8>>>,
@@ -20,7 +20,7 @@ pub struct Redactor {
 }
 
 impl Redactor {
-    /// Learns a text, in every form in which it may be written down.
+    /// Adds a text, in every form in which it may appear.
     pub fn know(&mut self, text: &str) {
         let text = text.trim();
         let json = serde_json::to_string(text).unwrap_or_default();
@@ -38,14 +38,14 @@ impl Redactor {
         }
         let same = self.by_head.entry(*head).or_default();
         if !same.iter().any(|known| known == form) {
-            // The longest is tried first: one may be the beginning of another.
+            // The longest is tried first, because one may be the beginning of another.
             let at = same.partition_point(|known| known.len() > form.len());
             same.insert(at, form.to_vec());
             self.count += 1;
         }
     }
 
-    /// A text without what is known.
+    /// Replaces known texts.
     pub fn known(&self, text: &str) -> String {
         let bytes = text.as_bytes();
         let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
