@@ -1,5 +1,5 @@
-//! Ids and names that people take for one another: they differ in case, or in blanks around them, and in nothing else. All of them are
-//! legal, so nothing is refused; it is told in the answer, on the page and by `doctor`.
+//! Ids and names that are easily confused: they differ only in case, or in blanks around them. All of them are legal,
+//! so nothing is refused; the answer, the page and `doctor` warn of them.
 
 use crate::control::Control;
 use crate::error::{Chain, Result};
@@ -9,20 +9,20 @@ use std::collections::BTreeMap;
 /// An object's id and name.
 pub type Named = (String, String);
 
-/// What the node of this id and name can be taken for, each a sentence.
+/// Warnings about objects that the node with this id and name can be confused with, each a sentence.
 pub fn of_node(control: &Control, id: &str, name: &str) -> Vec<String> {
-    // Folding by SQL knows the letters of ASCII only.
+    // SQL folds only ASCII letters.
     let alike = |r: &Read| if name.is_ascii() { nodes::alike(r, id, &folded(id), &folded(name)) } else { nodes_named(r) };
     sentences("node", id, name, &others(control, alike))
 }
 
-/// The same of a service.
+/// The same for a service.
 pub fn of_service(control: &Control, id: &str, name: &str) -> Vec<String> {
     sentences("service", id, name, &others(control, services::ids_and_names))
 }
 
-/// All there are; none where they cannot be read now. Warnings stand beside the answer to what was done: a join whose answer is lost has
-/// used its token up.
+/// All of them; empty if they cannot be read now. Warnings accompany the answer to an action that is done: a join whose
+/// answer is lost has used its token up.
 fn others(control: &Control, named: impl FnOnce(&Read) -> Result<Vec<Named>>) -> Vec<Named> {
     control.store.read(named).unwrap_or_else(|e| {
         log::warn!(target: "store", event = "names.unread", error:% = Chain(&e); "Names could not be compared with others");
@@ -30,7 +30,7 @@ fn others(control: &Control, named: impl FnOnce(&Read) -> Result<Vec<Named>>) ->
     })
 }
 
-/// Every node and every service that can be taken for another of its kind, as groups that read alike.
+/// Every node and every service that can be confused with another of its kind, in groups that look alike.
 pub fn all(read: &Read) -> Result<Vec<String>> {
     Ok([groups("nodes", &nodes_named(read)?), groups("services", &services::ids_and_names(read)?)].concat())
 }
@@ -41,7 +41,7 @@ fn nodes_named(read: &Read) -> Result<Vec<Named>> {
     Ok(all)
 }
 
-/// A text as somebody reads it who does not look closely.
+/// A text as a careless reader sees it.
 fn folded(text: &str) -> String {
     text.trim().to_lowercase()
 }

@@ -1,4 +1,4 @@
-//! Join tokens: minted for operators, listed without their secret, taken back.
+//! Join tokens: created for operators, listed without their secret, revoked.
 
 use crate::control::trust::{ca, tls};
 use crate::control::{Control, guard};
@@ -11,10 +11,10 @@ use crate::model::{Page, Paging};
 use crate::store::{Write, events, join_tokens, settings};
 use serde_json::json;
 
-/// Tokens are forgotten so long after their end: long enough to see who used one.
+/// Seconds to keep a token after its end: long enough to see which node used it.
 const KEPT_S: i64 = 7 * 86_400;
 
-/// What `POST /cluster/bootstrap` answers.
+/// Answer to `POST /cluster/bootstrap`.
 #[derive(Debug, serde::Serialize)]
 pub struct Bootstrapped {
     bootstrapped: bool,
@@ -29,7 +29,7 @@ pub fn list(control: &Control, paging: &Paging) -> Result<Page<JoinToken>> {
     control.store.read(|r| join_tokens::page(r, paging))
 }
 
-/// Makes a token that admits so.
+/// Creates a join token.
 pub fn create(control: &Control, admits: Admits, ttl_s: i64) -> Result<NewJoinToken> {
     let way = Way::here(control)?;
     control.store.write(move |w| {
@@ -38,7 +38,7 @@ pub fn create(control: &Control, admits: Admits, ttl_s: i64) -> Result<NewJoinTo
     })
 }
 
-/// Takes a token back.
+/// Revokes a token.
 pub fn delete(control: &Control, id: String) -> Result<()> {
     control.store.write(move |w| {
         guard::check(w)?;
@@ -50,12 +50,12 @@ pub fn delete(control: &Control, id: String) -> Result<()> {
     })
 }
 
-/// Makes the certificate authority, where there is none.
+/// Creates the certificate authority, if there is none.
 pub fn ensure_authority(control: &Control) -> Result<()> {
     control.ca.ensure().map(drop)
 }
 
-/// Makes the certificate authority, where there is none, and a fresh token for a core and for a worker node.
+/// Creates the certificate authority, if there is none, and fresh tokens for a core and for a worker node.
 pub fn bootstrap(control: &Control, core_ttl_s: i64, worker_ttl_s: i64) -> Result<Bootstrapped> {
     control.store.read(guard::check)?;
     let way = Way::here(control)?;
@@ -73,7 +73,8 @@ pub fn bootstrap(control: &Control, core_ttl_s: i64, worker_ttl_s: i64) -> Resul
     })
 }
 
-/// How a machine finds this server and knows it; none where it speaks no TLS, for then a proxy stands before it and proves itself.
+/// Addresses and fingerprint by which a machine finds and verifies this server; `None` if it does not speak TLS,
+/// because then a proxy in front of it proves itself.
 struct Way(Option<(String, Vec<String>)>);
 
 impl Way {

@@ -1,4 +1,4 @@
-//! Endpoints: where replicas are reached, and whether they answer.
+//! Endpoints: addresses of replicas, and their health.
 
 use crate::control::once::{Created, Once};
 use crate::control::versions::{Condition, Versioned};
@@ -21,7 +21,7 @@ pub fn show(control: &Control, id: &str) -> Result<Versioned<Endpoint>> {
     Versioned::of(control.store.read(|r| endpoints::by_id(r, id))?.ok_or_else(missing)?)
 }
 
-/// Makes an endpoint of a replica.
+/// Creates an endpoint of a replica.
 pub fn create(control: &Control, once: Once, new: NewEndpoint) -> Result<Created> {
     control.store.write(move |w| {
         guard::check(w)?;
@@ -38,7 +38,7 @@ pub fn create(control: &Control, once: Once, new: NewEndpoint) -> Result<Created
     })
 }
 
-/// Notes what a check found.
+/// Updates the result of a health check.
 pub fn update(control: &Control, id: String, condition: Condition, healthy: Option<bool>) -> Result<Versioned<Endpoint>> {
     let Some(healthy) = healthy else {
         control.store.read(guard::check)?;
@@ -54,7 +54,7 @@ pub fn update(control: &Control, id: String, condition: Condition, healthy: Opti
     })
 }
 
-/// Takes an endpoint away.
+/// Deletes an endpoint.
 pub fn delete(control: &Control, id: String, condition: Condition) -> Result<()> {
     control.store.write(move |w| {
         guard::check(w)?;

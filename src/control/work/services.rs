@@ -1,4 +1,5 @@
-//! Services: what should run. Every spec stays as an immutable revision, and a rollback puts an old one back under a new number.
+//! Services: what should run. Every spec is kept as an immutable revision, and a rollback restores an old one under a
+//! new number.
 
 use crate::control::once::{Created, Once};
 use crate::control::versions::{Condition, Versioned};
@@ -22,7 +23,7 @@ pub fn show(control: &Control, id: &str) -> Result<Versioned<Service>> {
     Versioned::of(control.store.read(|r| services::by_id(r, id))?.ok_or_else(missing)?)
 }
 
-/// Makes a service, and its first revision.
+/// Creates a service, and its first revision.
 pub fn create(control: &Control, once: Once, mut new: NewService, by: &str) -> Result<Created> {
     let by = by.to_string();
     new.spec = without_bookkeeping(new.spec);
@@ -44,7 +45,7 @@ pub fn create(control: &Control, once: Once, mut new: NewService, by: &str) -> R
     })
 }
 
-/// Replaces the description, the spec or both. A spec that says the same as before makes no new generation.
+/// Replaces the description, the spec or both. An unchanged spec creates no new generation.
 pub fn update(
     control: &Control,
     id: String,
@@ -72,7 +73,7 @@ pub fn update(
     })
 }
 
-/// Asks every replica to start anew under a new generation.
+/// Restarts every replica under a new generation.
 pub fn rollout(control: &Control, id: String, condition: Condition, by: &str) -> Result<Versioned<Service>> {
     edit(control, id, condition, by, |w, service, by| {
         service.generation += 1;
@@ -82,7 +83,7 @@ pub fn rollout(control: &Control, id: String, condition: Condition, by: &str) ->
     })
 }
 
-/// Puts the spec of an earlier generation back, as a new one.
+/// Restores the spec of an earlier generation, as a new one.
 pub fn rollback(control: &Control, id: String, condition: Condition, target: Option<i64>, by: &str) -> Result<Versioned<Service>> {
     edit(control, id, condition, by, move |w, service, by| {
         let target = target.unwrap_or(service.generation - 1);
@@ -97,7 +98,7 @@ pub fn rollback(control: &Control, id: String, condition: Condition, target: Opt
     })
 }
 
-/// Takes a service away. Refused while it has replicas, unless by force: then they go with it.
+/// Deletes a service. Refused while it has replicas, unless forced: then they are deleted too.
 pub fn delete(control: &Control, id: String, condition: Condition, force: bool, by: &str) -> Result<()> {
     let by = by.to_string();
     control.store.write(move |w| {
@@ -128,7 +129,7 @@ pub fn revisions(control: &Control, id: &str, paging: &Paging, before: Option<i6
     })
 }
 
-/// The answer where there is no such service.
+/// The error for an unknown service.
 pub fn missing() -> Error {
     Error::not_found("Service")
 }
@@ -139,7 +140,7 @@ fn replace_spec(service: &mut Service, spec: Object) {
     service.spec.extend(spec);
 }
 
-/// Read, change, write, tell: one transaction.
+/// Reads, changes, writes and records a service in one transaction.
 fn edit(
     control: &Control,
     id: String,

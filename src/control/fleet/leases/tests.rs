@@ -1,4 +1,4 @@
-//! The table alone: how a lease ages, what a failed transaction leaves of it, and what a flush writes.
+//! The table alone: the ageing of leases, the effect of a failed transaction, and the rows that a flush writes.
 
 use super::*;
 use crate::crypto::pki::{Csr, NodeKey};
@@ -94,7 +94,7 @@ fn what_fails_is_taken_back_before_anything_later_is_done() {
         of.enrol(w, "n", seq, identity("first"), 45).map(|()| seq)
     });
     let seq = seq.expect("it is enrolled");
-    // The commit fails: of all jobs of the transaction, the last first.
+    // The commit fails: all jobs of the transaction are undone, the last first.
     for again in [false, true] {
         let of = table.clone();
         let failed = store.write(move |w| {
@@ -108,7 +108,7 @@ fn what_fails_is_taken_back_before_anything_later_is_done() {
         assert!(failed.is_err());
         assert_eq!(fingerprint().as_deref(), Some("first"));
     }
-    // A deletion fails while a join of the same id waits behind it.
+    // A deletion fails while a join with the same id waits behind it.
     let (of, writing) = (table.clone(), Arc::clone(&store));
     let deletion = crate::thread::spawn("deletion", None, move || {
         let counted = Arc::clone(&writing);
