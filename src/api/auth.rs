@@ -1,6 +1,6 @@
 //! Sign-in for programs, and the signed-in user's own account.
 
-use super::{id_of, list as page_of, nothing, paging};
+use super::{id_of, list as page_of, no_fields, paging};
 use crate::control::access::auth;
 use crate::control::access::auth::Change;
 use crate::control::access::sessions;
@@ -67,7 +67,7 @@ fn answer(session: &SignedIn) -> Reply {
 }
 
 fn me(_: &App, request: &Request, user: &User) -> Reply {
-    nothing(request)?;
+    no_fields(request)?;
     let credential = if user.is_person() { "session" } else { "api_token" };
     Ok(Response::json(
         200,

@@ -2,7 +2,7 @@
 //! result.
 
 use super::nodes::change;
-use super::{list as page_of, paging, warned};
+use super::{list as page_of, paging, with_warnings};
 use crate::caller;
 use crate::control::fleet::leases::{self, Heartbeat};
 use crate::control::fleet::lookalikes;
@@ -58,7 +58,7 @@ fn join(app: &App, request: &Request) -> Reply {
     let ask = read_join(&request.body)?;
     let (node_id, name) = (ask.node_id.clone(), ask.name.clone());
     let joined = Response::json(200, &join::join(&app.control, ask)?);
-    Ok(warned(joined, &lookalikes::of_node(&app.control, &node_id, &name)))
+    Ok(with_warnings(joined, &lookalikes::of_node(&app.control, &node_id, &name)))
 }
 
 fn read_join(body: &[u8]) -> Result<Join> {

@@ -20,7 +20,7 @@ use tiny_http::Method::{Get, Post};
 /// Default number of events on a page.
 const PAGE_DEFAULT: i64 = 200;
 /// A reader gets no more events this long after its session or token has ended.
-const WELCOME_FOR: Duration = Duration::from_secs(5);
+const AUTHORIZED_FOR: Duration = Duration::from_secs(5);
 /// Interval between comments on an idle stream, by which both ends learn that the other is gone.
 const COMMENT_EVERY: Duration = Duration::from_secs(15);
 /// Pause between two writes to one reader. Events in between share a write, so that a burst does not cost one for each
@@ -83,14 +83,14 @@ fn stream(app: &App, request: &Request, _: &User) -> Reply {
     let last_seen = request.header("last-event-id").filter(|id| !id.is_empty());
     let shown = (holder(&app.control, request)?.map_or("", |(_, shown)| shown.token).to_string(), place(request));
     let reader = Reader::begin(&app.control, shown, last_seen, filter)?;
-    let write = move |sink: &mut dyn Sink| tell(reader, sink);
+    let write = move |sink: &mut dyn Sink| send_events(reader, sink);
     Ok(Response::streamed("text/event-stream", Box::new(write)).with("X-Accel-Buffering", "no".to_string()))
 }
 
 /// Sends a reader its events as server-sent events, until one side ends.
-fn tell(mut reader: Reader, sink: &mut dyn Sink) -> io::Result<()> {
+fn send_events(mut reader: Reader, sink: &mut dyn Sink) -> io::Result<()> {
     let mut text = ": hello\n\n".to_string();
-    let mut welcome_until = clock::tick() + WELCOME_FOR;
+    let mut authorized_until = clock::tick() + AUTHORIZED_FOR;
     loop {
         if !text.is_empty() {
             sink.send(text.as_bytes())?;
@@ -100,18 +100,18 @@ fn tell(mut reader: Reader, sink: &mut dyn Sink) -> io::Result<()> {
         let written = clock::tick();
         while text.is_empty() {
             // A session may end while events keep coming.
-            if welcome_until <= clock::tick() {
-                if !reader.is_welcome() {
+            if authorized_until <= clock::tick() {
+                if !reader.is_authorized() {
                     return Ok(());
                 }
-                welcome_until = clock::tick() + WELCOME_FOR;
+                authorized_until = clock::tick() + AUTHORIZED_FOR;
             }
             let left = COMMENT_EVERY.saturating_sub(clock::tick().duration_since(written));
             if left.is_zero() {
                 text.push_str(": still here\n\n");
                 break;
             }
-            let wait = left.min(welcome_until.saturating_duration_since(clock::tick()));
+            let wait = left.min(authorized_until.saturating_duration_since(clock::tick()));
             let Some(frames) = reader.next(wait).map_err(io::Error::other)? else { return Ok(()) };
             for frame in frames {
                 for part in ["id: ", &frame.event.id, "\nevent: event\ndata: ", &frame.json, "\n\n"] {

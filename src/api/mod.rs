@@ -85,7 +85,7 @@ fn created(created: Created) -> Response {
 }
 
 /// Adds warnings to an answer that is an object. The tag still covers the object alone.
-fn warned(mut response: Response, warnings: &[String]) -> Response {
+fn with_warnings(mut response: Response, warnings: &[String]) -> Response {
     let add = |body: &[u8]| -> serde_json::Result<Vec<u8>> {
         // Copied unparsed: the client's numbers must stay as they were written.
         let mut object: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(body)?;
@@ -122,7 +122,7 @@ fn read_id(request: &Request, name: &str) -> Result<String> {
 }
 
 /// Checks a request that has no fields.
-fn nothing(request: &Request) -> Result<()> {
+fn no_fields(request: &Request) -> Result<()> {
     Fields::of_query(request.query_pairs()).finish()
 }
 

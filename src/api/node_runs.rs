@@ -25,7 +25,7 @@ pub const ROUTES: &[Route] = &[
 fn show(app: &App, request: &Request, _: &User) -> Reply {
     let id = read_id(request, "node_id")?;
     let conflict = node_runs::show(&app.control, &id)?;
-    Ok(told(&id, conflict.as_ref()))
+    Ok(answer(&id, conflict.as_ref()))
 }
 
 fn keep(app: &App, request: &Request, _: &User) -> Reply {
@@ -34,10 +34,10 @@ fn keep(app: &App, request: &Request, _: &User) -> Reply {
     f.finish()?;
     let id = arg(request).to_string();
     let conflict = node_runs::keep(&app.control, id.clone(), run)?;
-    Ok(told(&id, Some(&conflict)))
+    Ok(answer(&id, Some(&conflict)))
 }
 
-fn told(node_id: &str, conflict: Option<&Conflict>) -> Response {
+fn answer(node_id: &str, conflict: Option<&Conflict>) -> Response {
     let body = match conflict {
         Some(c) => json!({"node_id": node_id, "kept": c.kept, "refused": c.refused, "found_at": c.found_at, "decided_at": c.decided_at}),
         None => json!({"node_id": node_id, "kept": null, "refused": [], "found_at": null, "decided_at": null}),

@@ -1,6 +1,6 @@
 //! `/nodes`.
 
-use super::{arg, body_at, condition, created, id_of, list as page_of, once, one, paging_of, query_at, read_id, warned};
+use super::{arg, body_at, condition, created, id_of, list as page_of, once, one, paging_of, query_at, read_id, with_warnings};
 use crate::control::Control;
 use crate::control::fleet::{lookalikes, nodes};
 use crate::control::versions::{Condition, Versioned};
@@ -88,7 +88,7 @@ fn create(app: &App, request: &Request, user: &User) -> Reply {
     (given.capacity, given.reserved) = room(&mut f);
     f.finish()?;
     let made = nodes::create(&app.control, once, id.clone(), name.clone(), given)?;
-    Ok(warned(created(made), &lookalikes::of_node(&app.control, &id, &name)))
+    Ok(with_warnings(created(made), &lookalikes::of_node(&app.control, &id, &name)))
 }
 
 fn update(app: &App, request: &Request, _: &User) -> Reply {
@@ -103,7 +103,7 @@ fn update(app: &App, request: &Request, _: &User) -> Reply {
     f.finish()?;
     let changed = nodes::update(&app.control, arg(request).to_string(), condition, given)?;
     let warnings = lookalikes::of_node(&app.control, &changed.object.id, &changed.object.name);
-    Ok(warned(one(request, &changed), &warnings))
+    Ok(with_warnings(one(request, &changed), &warnings))
 }
 
 fn delete(app: &App, request: &Request, _: &User) -> Reply {

@@ -150,7 +150,7 @@ impl Reader {
     }
 
     /// True if the session or token is still valid. Reading counts as a use, like any other request.
-    pub fn is_welcome(&self) -> bool {
+    pub fn is_authorized(&self) -> bool {
         let (shown, place) = &self.shown;
         let user = self.sessions.holder(&self.cursor.store, shown, *place);
         user.is_ok_and(|user| user.is_some_and(|user| user.restriction.is_none()))

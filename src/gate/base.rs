@@ -11,7 +11,7 @@ const PATHS: [&str; 5] = ["href", "src", "action", "data-watch", "data-feed"];
 
 /// Removes the base path from a request's path, if the proxy has left it there. The setting takes precedence over the
 /// proxy's header.
-pub(super) fn enter(control: &Control, tables: &[&'static [Route]], request: &mut Request) {
+pub(super) fn strip(control: &Control, tables: &[&'static [Route]], request: &mut Request) {
     if !control.config.base_path.is_empty() {
         request.base.clone_from(&control.config.base_path);
     } else if let Some(prefix) = request.header("x-forwarded-prefix")
@@ -38,7 +38,7 @@ pub fn begins_like_ours(tables: &[&'static [Route]], base: &str) -> bool {
 }
 
 /// Adds the base path to every path in an answer. Cookies have it already.
-pub(super) fn leave(response: &mut Response, base: &str) {
+pub(super) fn add(response: &mut Response, base: &str) {
     if base.is_empty() {
         return;
     }

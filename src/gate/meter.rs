@@ -46,7 +46,7 @@ impl Meter {
     }
 
     /// True if it stays open for addresses that were refused too often.
-    pub(super) fn spares_refused(self) -> bool {
+    pub(super) fn admits_refused(self) -> bool {
         matches!(self, Meter::Address | Meter::SignIn | Meter::Renewal)
     }
 
@@ -98,6 +98,6 @@ impl Meter {
 }
 
 /// Charges a node that has proven itself.
-pub(super) fn take_of_node(control: &Control, node_id: &str) -> Result<()> {
+pub(super) fn charge_node(control: &Control, node_id: &str) -> Result<()> {
     control.throttle.callers.take(format!("node:{node_id}")).map(drop).map_err(throttle::too_many)
 }

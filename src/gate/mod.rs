@@ -59,7 +59,7 @@ pub struct Endpoint {
     /// True if it is open to a user who must change the password first.
     pub always: bool,
     /// True if it is expensive; lists and pages are so without this mark.
-    pub dear: bool,
+    pub expensive: bool,
     /// Description in the API's document: a summary that begins with a verb, then further notes for callers. Empty for
     /// pages.
     pub says: &'static str,
@@ -79,7 +79,8 @@ pub const fn route(method: tiny_http::Method, path: &'static str, access: Handle
         Handler::By(..) => Meter::Caller,
         Handler::ByNode(_) => Meter::Node,
     };
-    let endpoint = Endpoint { access, status: 0, gives: "", personal: false, always: false, dear: false, meter, says: "", conflicts: "" };
+    let endpoint =
+        Endpoint { access, status: 0, gives: "", personal: false, always: false, expensive: false, meter, says: "", conflicts: "" };
     Route { method, path, handler: endpoint }
 }
 
@@ -110,8 +111,8 @@ impl Route {
     }
 
     /// Marks it as expensive: a user may have only a few such calls in progress.
-    pub const fn dear(mut self) -> Route {
-        self.handler.dear = true;
+    pub const fn expensive(mut self) -> Route {
+        self.handler.expensive = true;
         self
     }
 
@@ -157,7 +158,7 @@ pub fn dispatch(app: &App, tables: &[&'static [Route]], draw: Draw, mut request:
     let control = &app.control;
     let began = clock::tick();
     request.believe(&control.config.trusted_proxies);
-    base::enter(control, tables, &mut request);
+    base::strip(control, tables, &mut request);
     let _scope = caller::begin(Some(Caller { actor: caller::NOBODY.to_string(), address: request.client }));
     if let Some(word) = &request.unnamed {
         unnamed::note(control, request.peer.ip(), word);
@@ -180,8 +181,8 @@ pub fn dispatch(app: &App, tables: &[&'static [Route]], draw: Draw, mut request:
         _ => None,
     };
     let mut user = None;
-    let reply = enter(app, tables, &mut request, found, &mut user);
-    if reply.as_ref().map_or_else(is_of_stranger, |response| response.status == 401) {
+    let reply = authorize_and_call(app, tables, &mut request, found, &mut user);
+    if reply.as_ref().map_or_else(has_proven_nothing, |response| response.status == 401) {
         control.throttle.refusals.spend(source);
     }
     let mut response = reply.unwrap_or_else(|error| refuse(app, &request, draw, &Refusal { error: &error, user: user.as_ref(), needs }));
@@ -191,7 +192,7 @@ pub fn dispatch(app: &App, tables: &[&'static [Route]], draw: Draw, mut request:
         response = response.with("WWW-Authenticate", CHALLENGE.to_string());
     }
     response.holder = holder_name(user.as_ref());
-    base::leave(&mut response, &request.base);
+    base::add(&mut response, &request.base);
     app.metrics.request(method, path, response.status, clock::tick().duration_since(began));
     response
 }
@@ -219,12 +220,18 @@ fn refuse(app: &App, request: &Request, draw: Draw, refusal: &Refusal) -> Respon
 
 /// True if the refused caller has proven nothing. A node that learns the reason has proven its lease token, and after a
 /// long absence a whole fleet behind one address learns it at once: that must not keep it from renewing.
-fn is_of_stranger(error: &Error) -> bool {
+fn has_proven_nothing(error: &Error) -> bool {
     matches!(error, Error::Unauthenticated { reason: None, .. })
 }
 
-/// Authorizes and calls the handler. `seen` is set to the caller even when the request is refused.
-fn enter(app: &App, tables: &[&'static [Route]], request: &mut Request, found: Found<'static, Endpoint>, seen: &mut Option<User>) -> Reply {
+/// Authorizes and calls the handler. `caller_found` is set to the caller even when the request is refused.
+fn authorize_and_call(
+    app: &App,
+    tables: &[&'static [Route]],
+    request: &mut Request,
+    found: Found<'static, Endpoint>,
+    caller_found: &mut Option<User>,
+) -> Reply {
     let control = &app.control;
     if let Some(refusal) = unknown_host(control, request) {
         return Ok(refusal);
@@ -241,8 +248,8 @@ fn enter(app: &App, tables: &[&'static [Route]], request: &mut Request, found: F
     };
     let admitted = admit(control, request, meter)?;
     let by_cookie = admitted.as_ref().is_some_and(|(_, by_cookie)| *by_cookie);
-    *seen = admitted.map(|(user, _)| user);
-    let user = seen.as_ref();
+    *caller_found = admitted.map(|(user, _)| user);
+    let user = caller_found.as_ref();
     if let Some(user) = user {
         caller::is(&user.actor());
     }
@@ -260,7 +267,7 @@ fn enter(app: &App, tables: &[&'static [Route]], request: &mut Request, found: F
     match (found, user) {
         (Found::OtherMethod(allow), _) if public => Err(Error::MethodNotAllowed(allow)),
         (_, None) => not_signed_in(control, request),
-        (_, Some(user)) if user.restriction.is_some() => held_back(request),
+        (_, Some(user)) if user.restriction.is_some() => must_change_password(request),
         (Found::OtherMethod(allow), Some(_)) => Err(Error::MethodNotAllowed(allow)),
         (Found::Nothing | Found::Route(..), Some(_)) => Err(Error::NotFound("Not Found".into())),
     }
@@ -298,7 +305,7 @@ fn admit(control: &Control, request: &Request, meter: Meter) -> Result<Option<(U
     if let Some((user, _)) = &found {
         throttle.callers.take(user.credential_id().to_string()).map_err(throttle::too_many)?;
     } else if let Some(wait_s) = refused
-        && !meter.spares_refused()
+        && !meter.admits_refused()
     {
         meter.node(control, request).ok_or_else(|| throttle::too_many(wait_s))?;
     }
@@ -316,7 +323,7 @@ fn call_open(control: &Control, request: &Request, meter: Meter, is_user: bool, 
 /// Calls a handler for nodes, once the node has proven itself.
 fn by_node(app: &App, request: &Request, is_user: bool, handler: fn(&App, &Request, &NodeCaller) -> Reply) -> Reply {
     let node = node::prove(&app.control, request, is_user)?;
-    meter::take_of_node(&app.control, &node.node_id)?;
+    meter::charge_node(&app.control, &node.node_id)?;
     handler(app, request, &node)
 }
 
@@ -326,7 +333,7 @@ type ByUser = (Role, fn(&App, &Request, &User) -> Reply);
 fn by_user(app: &App, request: &Request, route: &Route, user: Option<&User>, by_cookie: bool, (role, handler): ByUser) -> Reply {
     let Some(user) = user else { return not_signed_in(&app.control, request) };
     if user.restriction.is_some() && !route.handler.always {
-        return held_back(request);
+        return must_change_password(request);
     }
     if user.role < role {
         return Err(Error::Forbidden("Your role does not allow this."));
@@ -340,8 +347,8 @@ fn by_user(app: &App, request: &Request, route: &Route, user: Option<&User>, by_
             check_form(&app.control, request, user)?;
         }
     }
-    let is_dear = route.handler.dear || route.handler.gives.starts_with('[') || is_page(request);
-    let _turn = if is_dear { Some(app.control.throttle.dear(&user.name)?) } else { None };
+    let is_expensive = route.handler.expensive || route.handler.gives.starts_with('[') || is_page(request);
+    let _turn = if is_expensive { Some(app.control.throttle.expensive_turn(&user.name)?) } else { None };
     handler(app, request, user)
 }
 
@@ -372,7 +379,7 @@ fn check_form(control: &Control, request: &Request, user: &User) -> Result<()> {
 }
 
 /// The answer to a user who must change the password first.
-fn held_back(request: &Request) -> Reply {
+fn must_change_password(request: &Request) -> Reply {
     if is_page(request) {
         return Ok(Response::redirect(303, "/ui/settings"));
     }

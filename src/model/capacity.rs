@@ -55,12 +55,12 @@ impl Room {
 /// key `capacity` of its status: `cpu_millis` and `memory_mb`, and the machine's own need, `system_cpu_millis` and
 /// `system_memory_mb`.
 pub fn room(reported: Option<&Value>, capacity: Option<Capacity>, reserved: Option<Reserved>) -> (Option<Room>, Option<Room>) {
-    let told = |key: &str| reported.and_then(|c| c.get(key)).and_then(count_of).map(i64::unsigned_abs);
+    let reported_count = |key: &str| reported.and_then(|c| c.get(key)).and_then(count_of).map(i64::unsigned_abs);
     let (capacity, reserved) = (capacity.unwrap_or_default(), reserved.unwrap_or_default());
     let of = |said: Option<u64>, key: &str, amount: Option<u64>, percent: Option<u64>| {
-        let total = said.or_else(|| told(key))?;
+        let total = said.or_else(|| reported_count(key))?;
         let share = || percent.map(|p| total.saturating_mul(p).div_ceil(100));
-        Some(Room { total, reserved: amount.or_else(share).or_else(|| told(&format!("system_{key}"))).unwrap_or(0) })
+        Some(Room { total, reserved: amount.or_else(share).or_else(|| reported_count(&format!("system_{key}"))).unwrap_or(0) })
     };
     (
         of(capacity.cpu_millis, "cpu_millis", reserved.cpu_millis, reserved.cpu_percent),

@@ -172,7 +172,7 @@ impl Policy {
             },
             ports: read.ports(spec),
             pinned: pinned(spec),
-            warnings: [read.warnings, known::strangers(spec)].concat(),
+            warnings: [read.warnings, known::warnings(spec)].concat(),
         }
     }
 }

@@ -22,13 +22,13 @@ pub fn plans(write: &Write, view: &View, plans: &[Plan]) -> Result<()> {
         if plan.made > 0 {
             services::count_made(write, &plan.service_id, plan.made)?;
         }
-        plan.actions.iter().try_for_each(|action| carry_out(write, action, plan.generation))?;
+        plan.actions.iter().try_for_each(|action| apply(write, action, plan.generation))?;
     }
     Ok(())
 }
 
 /// Records the event of an applied plan.
-pub fn tell(write: &Write, plan: &Plan, by: &str) -> Result<()> {
+pub fn record(write: &Write, plan: &Plan, by: &str) -> Result<()> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     plan.actions.iter().for_each(|a| *counts.entry(a.step.word()).or_default() += 1);
     let fields = json!({
@@ -40,7 +40,7 @@ pub fn tell(write: &Write, plan: &Plan, by: &str) -> Result<()> {
 }
 
 /// Applies one action: creates, changes or deletes the replica.
-fn carry_out(write: &Write, action: &Action, generation: i64) -> Result<()> {
+fn apply(write: &Write, action: &Action, generation: i64) -> Result<()> {
     let before = replicas::by_id(write, &action.replica_id)?;
     let is_new = before.is_none();
     match action.apply(before, generation, write.now).map_err(|why| Error::fault("apply a plan", why))? {
@@ -51,7 +51,7 @@ fn carry_out(write: &Write, action: &Action, generation: i64) -> Result<()> {
 }
 
 /// Records an event for each late rollout, once.
-pub fn rollouts(write: &Write, view: &View, plans: &[Plan]) -> Result<()> {
+pub fn record_late_rollouts(write: &Write, view: &View, plans: &[Plan]) -> Result<()> {
     for (plan, rollout) in late(view, plans) {
         services::set_rollout_told(write, &plan.service_id, plan.generation)?;
         let fields = json!({
@@ -64,23 +64,23 @@ pub fn rollouts(write: &Write, view: &View, plans: &[Plan]) -> Result<()> {
 }
 
 /// True if a late rollout is not recorded yet.
-pub fn rollouts_changed(view: &View, plans: &[Plan]) -> bool {
+pub fn has_late_rollouts(view: &View, plans: &[Plan]) -> bool {
     late(view, plans).next().is_some()
 }
 
 /// The late rollouts that are not recorded yet.
 fn late<'p>(view: &'p View, plans: &'p [Plan]) -> impl Iterator<Item = (&'p Plan, &'p Rollout)> {
     let waits = |plan: &'p Plan| plan.rollout.as_ref().filter(|r| r.waiting_seconds >= view.rollout_late_s).map(|r| (plan, r));
-    let told = |id: &str| view.service(id).map_or(0, |i| view.services[i].rollout_told);
-    plans.iter().filter_map(waits).filter(move |(plan, _)| told(&plan.service_id) < plan.generation)
+    let recorded = |id: &str| view.service(id).map_or(0, |i| view.services[i].rollout_told);
+    plans.iter().filter_map(waits).filter(move |(plan, _)| recorded(&plan.service_id) < plan.generation)
 }
 
 /// Updates the progress of drains after the plans of all services. The end of a drain is an event, with the remaining
 /// replicas and the reasons.
-pub fn drains(write: &Write, view: &View, plans: &[Plan]) -> Result<()> {
+pub fn update_drains(write: &Write, view: &View, plans: &[Plan]) -> Result<()> {
     for (index, node) in (0..).zip(&view.nodes).filter(|(_, node)| node.draining) {
         let left = nodes::replicas_on(write, &node.id)?;
-        let state = drain_state(left, goes_on(plans, index, &node.id));
+        let state = drain_state(left, continues(plans, index, &node.id));
         if node.drain_state == state {
             continue;
         }
@@ -104,13 +104,13 @@ pub fn drains(write: &Write, view: &View, plans: &[Plan]) -> Result<()> {
 pub fn drains_changed(view: &View, plans: &[Plan]) -> bool {
     (0..).zip(&view.nodes).filter(|(_, node)| node.draining).any(|(index, node)| {
         let on_it = view.services.iter().flat_map(|s| &s.replicas).filter(|r| r.node == Some(index)).count() as u64;
-        moves_from(plans, &node.id) || node.drain_state != drain_state(on_it, goes_on(plans, index, &node.id))
+        moves_from(plans, &node.id) || node.drain_state != drain_state(on_it, continues(plans, index, &node.id))
     })
 }
 
 /// State of a drain, from the number of remaining replicas and whether it continues by itself.
-fn drain_state(left: u64, goes_on: bool) -> &'static str {
-    match (left, goes_on) {
+fn drain_state(left: u64, continues: bool) -> &'static str {
+    match (left, continues) {
         (0, _) => "drained",
         (_, true) => "draining",
         (_, false) => "blocked",
@@ -118,7 +118,7 @@ fn drain_state(left: u64, goes_on: bool) -> &'static str {
 }
 
 /// True if a drain continues: a replica moves now, or will move when its time has come.
-fn goes_on(plans: &[Plan], node: NodeIndex, node_id: &str) -> bool {
+fn continues(plans: &[Plan], node: NodeIndex, node_id: &str) -> bool {
     moves_from(plans, node_id) || plans.iter().flat_map(|p| &p.stuck).any(|s| s.node == node && s.waits)
 }
 

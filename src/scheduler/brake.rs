@@ -20,7 +20,7 @@ pub struct Brake {
 
 /// Result of an update from the leases.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum Change {
     /// No change.
     Same,
     /// It came on: `silent` of `fleet` nodes are silent.
@@ -52,27 +52,27 @@ impl Brake {
 
     /// Updates the brake from the silence of each enrolled node: zero is alive, `None` was dead before the server
     /// started.
-    pub fn look(&mut self, silence: &[(String, Option<Duration>)]) -> Turn {
+    pub fn update(&mut self, silence: &[(String, Option<Duration>)]) -> Change {
         let most = |fleet: usize, silent: usize| silent > SILENT_MIN && 2 * silent > fleet;
         match &self.fleet {
             None => {
                 let recent = || silence.iter().filter(|(_, since)| since.is_some_and(|since| since <= TOGETHER));
                 let (fleet, silent) = (recent().count(), recent().filter(|(_, since)| *since != Some(Duration::ZERO)).count());
                 if !most(fleet, silent) {
-                    return Turn::Same;
+                    return Change::Same;
                 }
                 self.fleet = Some(recent().map(|(id, _)| id.clone()).collect());
-                Turn::On { fleet, silent }
+                Change::On { fleet, silent }
             }
             Some(fleet) => {
                 // Nodes that were deleted meanwhile do not count.
                 let of_fleet = || silence.iter().filter(|(id, _)| fleet.contains(id));
                 let silent = of_fleet().filter(|(_, since)| *since != Some(Duration::ZERO)).count();
                 if most(of_fleet().count(), silent) {
-                    return Turn::Same;
+                    return Change::Same;
                 }
                 self.fleet = None;
-                Turn::Off
+                Change::Off
             }
         }
     }
@@ -99,39 +99,39 @@ mod tests {
     #[test]
     fn it_comes_on_when_most_fall_silent_together() {
         for (silence, turn) in [
-            (&[0, 0, 0, 0][..], Turn::Same),
-            (&[0, 0, 9, 9], Turn::Same),
-            (&[0, 9, 9], Turn::Same),
-            (&[9, 9, 9], Turn::On { fleet: 3, silent: 3 }),
-            (&[0, 0, 9, 9, 9], Turn::On { fleet: 5, silent: 3 }),
-            (&[0, 0, 0, 9, 9, 9], Turn::Same),
+            (&[0, 0, 0, 0][..], Change::Same),
+            (&[0, 0, 9, 9], Change::Same),
+            (&[0, 9, 9], Change::Same),
+            (&[9, 9, 9], Change::On { fleet: 3, silent: 3 }),
+            (&[0, 0, 9, 9, 9], Change::On { fleet: 5, silent: 3 }),
+            (&[0, 0, 0, 9, 9, 9], Change::Same),
             // Nodes that died long ago do not count.
-            (&[0, 0, 0, 900, 900, 900, 900], Turn::Same),
+            (&[0, 0, 0, 900, 900, 900, 900], Change::Same),
         ] {
-            assert_eq!(Brake::default().look(&fleet(silence)), turn, "{silence:?}");
+            assert_eq!(Brake::default().update(&fleet(silence)), turn, "{silence:?}");
         }
     }
 
     #[test]
     fn it_outlives_a_restart() {
         let mut brake = Brake::default();
-        brake.look(&fleet(&[0, 9, 9, 9]));
+        brake.update(&fleet(&[0, 9, 9, 9]));
         let mut again = Brake::of(brake.fleet());
         let dead = |i: usize, alive: bool| (format!("n{i}"), alive.then_some(Duration::ZERO));
-        assert_eq!(again.look(&[dead(0, true), dead(1, false), dead(2, false), dead(3, false)]), Turn::Same);
+        assert_eq!(again.update(&[dead(0, true), dead(1, false), dead(2, false), dead(3, false)]), Change::Same);
         assert!(again.is_on());
-        assert_eq!(again.look(&[dead(0, true), dead(1, true), dead(2, false), dead(3, false)]), Turn::Off);
+        assert_eq!(again.update(&[dead(0, true), dead(1, true), dead(2, false), dead(3, false)]), Change::Off);
         assert!(!Brake::of(again.fleet()).is_on());
     }
 
     #[test]
     fn it_holds_until_half_of_them_are_back_or_gone() {
         let mut brake = Brake::default();
-        assert_ne!(brake.look(&fleet(&[0, 9, 9, 9, 9])), Turn::Same);
-        assert_eq!(brake.look(&fleet(&[0, 4000, 4000, 4000, 4000])), Turn::Same, "time alone does not release it");
+        assert_ne!(brake.update(&fleet(&[0, 9, 9, 9, 9])), Change::Same);
+        assert_eq!(brake.update(&fleet(&[0, 4000, 4000, 4000, 4000])), Change::Same, "time alone does not release it");
         assert!(brake.is_on());
-        assert_eq!(brake.look(&fleet(&[0, 0, 0, 4000, 4000])), Turn::Off);
-        assert_ne!(brake.look(&fleet(&[9, 9, 9, 9])), Turn::Same);
-        assert_eq!(brake.look(&fleet(&[9, 9])), Turn::Off, "the others were deleted");
+        assert_eq!(brake.update(&fleet(&[0, 0, 0, 4000, 4000])), Change::Off);
+        assert_ne!(brake.update(&fleet(&[9, 9, 9, 9])), Change::Same);
+        assert_eq!(brake.update(&fleet(&[9, 9])), Change::Off, "the others were deleted");
     }
 }

@@ -26,7 +26,7 @@ use crate::model::events::catalogue::{SCHEDULER_BRAKE_OFF, SCHEDULER_BRAKE_ON, S
 use crate::model::leases::LeaseState;
 use crate::store::{Read, Store, Write, events};
 use crate::thread::lock;
-use brake::{Brake, Turn};
+use brake::{Brake, Change};
 use plan::Plan;
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -63,7 +63,7 @@ pub struct Scheduler {
     brake: Arc<Mutex<Brake>>,
     started: Instant,
     /// True once it is logged that silent nodes keep their replicas for a while.
-    told_grace: AtomicBool,
+    grace_logged: AtomicBool,
     rhythm: Mutex<Rhythm>,
     last: seen::Last,
     /// Counters.
@@ -137,17 +137,17 @@ struct Lane {
 }
 
 /// One turn in the lane; dropping it starts the next.
-struct Turnstile<'l>(&'l Lane);
+struct LaneTurn<'l>(&'l Lane);
 
 impl Lane {
-    fn enter(&self) -> Turnstile<'_> {
+    fn enter(&self) -> LaneTurn<'_> {
         let mut turn = lock(&self.turn);
         let mine = turn.0;
         turn.0 += 1;
         while turn.1 != mine {
             turn = self.next.wait(turn).unwrap_or_else(PoisonError::into_inner);
         }
-        Turnstile(self)
+        LaneTurn(self)
     }
 
     fn waiting(&self) -> u64 {
@@ -156,7 +156,7 @@ impl Lane {
     }
 }
 
-impl Drop for Turnstile<'_> {
+impl Drop for LaneTurn<'_> {
     fn drop(&mut self) {
         lock(&self.0.turn).1 += 1;
         self.0.next.notify_all();
@@ -169,7 +169,7 @@ impl Scheduler {
         let brake = Arc::new(Mutex::new(Brake::of(store.read(brake::fleet)?)));
         let (lane, rhythm) = (Lane::default(), Mutex::default());
         let last = seen::Last::default();
-        Ok(Scheduler { last, lane, brake, started: clock::tick(), told_grace: AtomicBool::new(false), rhythm, stats: Stats::default() })
+        Ok(Scheduler { last, lane, brake, started: clock::tick(), grace_logged: AtomicBool::new(false), rhythm, stats: Stats::default() })
     }
 
     fn in_grace(&self) -> bool {
@@ -246,7 +246,7 @@ impl Scheduler {
     fn surroundings(&self, control: &Control, read: &Read) -> Result<Surroundings> {
         let grace = self.in_grace();
         // Between two turns of the loop the leases themselves decide.
-        let on = self.is_braked() || Brake::default().look(&control.leases.silence()) != Turn::Same;
+        let on = self.is_braked() || Brake::default().update(&control.leases.silence()) != Change::Same;
         let brake = (on && settings::word(read, settings::SCHEDULER_BRAKE)? == "on").then(|| BRAKED.to_string());
         Ok(Surroundings { leases: control.leases.clone(), brake, grace })
     }
@@ -280,8 +280,8 @@ impl Scheduler {
         for _ in 0..TRIES {
             let (count, view) = self.view(control)?;
             let plans = plans_of(&view, &scope)?;
-            let told = apply::drains_changed(&view, &plans) || apply::rollouts_changed(&view, &plans);
-            let quiet = plans.iter().all(|p| p.actions.is_empty()) && !told;
+            let has_news = apply::drains_changed(&view, &plans) || apply::has_late_rollouts(&view, &plans);
+            let quiet = plans.iter().all(|p| p.actions.is_empty()) && !has_news;
             if quiet && !matches!(scope, Scope::One(_)) {
                 control.store.read(may_run)?;
                 stats.runs.fetch_add(1, Relaxed);
@@ -324,10 +324,10 @@ fn carry_out(write: &Write, view: &View, plans: &[Plan], by: &str, scope: &Scope
     apply::plans(write, view, plans)?;
     // For a single requested service, an empty plan is recorded too.
     for plan in plans.iter().filter(|p| matches!(scope, Scope::One(_)) || !p.actions.is_empty()) {
-        apply::tell(write, plan, by)?;
+        apply::record(write, plan, by)?;
     }
-    apply::rollouts(write, view, plans)?;
-    if matches!(scope, Scope::All) { apply::drains(write, view, plans) } else { Ok(()) }
+    apply::record_late_rollouts(write, view, plans)?;
+    if matches!(scope, Scope::All) { apply::update_drains(write, view, plans) } else { Ok(()) }
 }
 
 /// Fails while an operator has paused the scheduler.
@@ -388,14 +388,14 @@ impl Scheduler {
         // Only the loop changes the brake, so a copy stays correct until the change is written.
         let mut brake = lock(&self.brake).clone();
         let turn = match allowed {
-            true => brake.look(&control.leases.silence()),
-            false if brake.release() => Turn::Off,
-            false => Turn::Same,
+            true => brake.update(&control.leases.silence()),
+            false if brake.release() => Change::Off,
+            false => Change::Same,
         };
         let event = match turn {
-            Turn::Same => return Ok(()),
-            Turn::On { fleet, silent } => SCHEDULER_BRAKE_ON.with(json!({"nodes": fleet, "silent": silent, "reason": BRAKED})),
-            Turn::Off => SCHEDULER_BRAKE_OFF.with(json!({})),
+            Change::Same => return Ok(()),
+            Change::On { fleet, silent } => SCHEDULER_BRAKE_ON.with(json!({"nodes": fleet, "silent": silent, "reason": BRAKED})),
+            Change::Off => SCHEDULER_BRAKE_OFF.with(json!({})),
         };
         let live = Arc::clone(&self.brake);
         control.store.write(move |w| {
@@ -404,7 +404,7 @@ impl Scheduler {
             w.on_commit(move || *lock(&live) = brake);
             Ok(())
         })?;
-        if let Turn::On { fleet, silent } = turn {
+        if let Change::On { fleet, silent } = turn {
             log::error!(target: "scheduler", event = "scheduler.brake_on", fleet, silent; "{BRAKED}");
         }
         Ok(())
@@ -412,7 +412,7 @@ impl Scheduler {
 
     /// Logs once after a start that replicas of silent nodes stay for a while, if there are such nodes.
     fn grace_turn(&self, control: &Control) -> Result<()> {
-        if self.told_grace.load(Relaxed) || !self.in_grace() {
+        if self.grace_logged.load(Relaxed) || !self.in_grace() {
             return Ok(());
         }
         let silent = control.leases.states().into_iter().filter(|(_, state)| *state != LeaseState::Alive).count();
@@ -420,7 +420,7 @@ impl Scheduler {
             let fields = json!({"silent": silent, "seconds": GRACE.as_secs()});
             control.store.write(move |w| events::record(w, SCHEDULER_GRACE.with(fields)).map(drop))?;
         }
-        self.told_grace.store(true, Relaxed);
+        self.grace_logged.store(true, Relaxed);
         Ok(())
     }
 }

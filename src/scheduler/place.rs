@@ -340,12 +340,12 @@ impl<'s, 'v> Session<'s, 'v> {
     }
 
     /// Notes that a replica with this id is created.
-    pub fn note_made(&mut self, replica_id: &str) {
+    pub fn note_created(&mut self, replica_id: &str) {
         self.state.made.insert(replica_id.to_string());
     }
 
     /// True if these plans create a replica with this id.
-    pub fn is_made(&self, replica_id: &str) -> bool {
+    pub fn is_created(&self, replica_id: &str) -> bool {
         self.state.made.contains(replica_id)
     }
 
@@ -367,7 +367,7 @@ impl<'s, 'v> Session<'s, 'v> {
     fn search_group(&mut self, unwanted: &dyn Fn(NodeIndex) -> bool) -> Option<(NodeIndex, Score)> {
         let mut skipped = Vec::new();
         let found = loop {
-            self.look_further();
+            self.widen_search();
             let Some(Reverse((score, node))) = self.near.pop() else { break None };
             let current = self.score(node);
             if current != score {
@@ -386,7 +386,7 @@ impl<'s, 'v> Session<'s, 'v> {
     }
 
     /// Takes nodes out of the group's heap while one of them could be better than all taken so far.
-    fn look_further(&mut self) {
+    fn widen_search(&mut self) {
         let by_room = self.by_room();
         loop {
             let Some(&Reverse((rank, node))) = self.state.groups[self.group].heap.peek() else { return };

@@ -158,7 +158,7 @@ struct Planner<'s, 'v> {
     /// Replicas that are settled.
     done: HashSet<&'v str>,
     /// True if a warning already says that no node can take a replica.
-    told_none: bool,
+    warned_none: bool,
 }
 
 impl<'s, 'v> Planner<'s, 'v> {
@@ -181,7 +181,7 @@ impl<'s, 'v> Planner<'s, 'v> {
             due_in_s: None,
             stuck: Vec::new(),
         };
-        Planner { view, service, session, plan, done: HashSet::new(), told_none: false }
+        Planner { view, service, session, plan, done: HashSet::new(), warned_none: false }
     }
 
     fn plan(mut self) -> Plan {
@@ -192,9 +192,9 @@ impl<'s, 'v> Planner<'s, 'v> {
             Mode::PerNode => self.per_node(),
             Mode::Replicated => self.replicated(),
         }
-        self.tell_overfull();
+        self.warn_of_overfull();
         self.roll();
-        if self.plan.eligible_nodes == 0 && !self.told_none {
+        if self.plan.eligible_nodes == 0 && !self.warned_none {
             let why = self.refusals();
             self.warn(format!("No node is eligible: {why}"));
         }
@@ -252,7 +252,7 @@ impl<'s, 'v> Planner<'s, 'v> {
 
     /// True if a replica with this id exists, or this round of plans creates one.
     fn is_taken(&self, replica_id: &str) -> bool {
-        self.session.is_made(replica_id) || self.view.holder(replica_id).is_some()
+        self.session.is_created(replica_id) || self.view.holder(replica_id).is_some()
     }
 
     /// Deletes `surplus` replicas: those in trouble first, then those on the most crowded node.
@@ -308,7 +308,7 @@ impl<'s, 'v> Planner<'s, 'v> {
         let waits_for_some = troubled.iter().any(|(t, _)| matches!(t, Trouble::Waits(_)));
         let at_once = self.service.policy.max_unavailable.max(1);
         let (mut drains_left, mut drains_begun) = (at_once.saturating_sub(away), false);
-        let (mut homeless, mut homeless_why) = (0, String::new());
+        let (mut unplaceable, mut refusals) = (0, String::new());
         for (trouble, replica) in troubled {
             let still = |now: &dyn Fn(NodeIndex) -> Option<String>| replica.node.is_some_and(|n| now(n).is_some());
             match trouble {
@@ -347,14 +347,14 @@ impl<'s, 'v> Planner<'s, 'v> {
                     }
                     let reason = trouble.reason(&replica.node_id);
                     let blame = matches!(trouble, Trouble::Sick(_) | Trouble::Unready);
-                    self.go(MoveCause::Unhealthy { blame }, replica, target, Some(score), reason);
+                    self.move_to(MoveCause::Unhealthy { blame }, replica, target, Some(score), reason);
                 }
                 None => {
-                    if homeless == 0 {
-                        homeless_why = self.refusals();
+                    if unplaceable == 0 {
+                        refusals = self.refusals();
                     }
-                    homeless += 1;
-                    self.note_stuck(replica, format!("no other node can take it: {homeless_why}"), false);
+                    unplaceable += 1;
+                    self.note_stuck(replica, format!("no other node can take it: {refusals}"), false);
                 }
             }
         }
@@ -363,26 +363,26 @@ impl<'s, 'v> Planner<'s, 'v> {
                 self.plan.warnings.push(format!("{} stays on {}: {clash}", replica.id, replica.node_id));
             }
         }
-        if homeless > 0 {
-            self.told_none = true;
-            self.warn(format!("No eligible node for {homeless} replicas that should move: {homeless_why}"));
+        if unplaceable > 0 {
+            self.warned_none = true;
+            self.warn(format!("No eligible node for {unplaceable} replicas that should move: {refusals}"));
         }
     }
 
     /// Warns of each node that has less than its replicas want and keeps some of this service.
-    fn tell_overfull(&mut self) {
+    fn warn_of_overfull(&mut self) {
         let policy = &self.service.policy;
         let why = match policy.mode {
             Mode::PerNode => "one runs on every eligible node",
             Mode::Replicated if !policy.reschedule_unhealthy => "spec.scheduling.reschedule_unhealthy is false",
-            Mode::Replicated if self.told_none => "no other node can take it",
+            Mode::Replicated if self.warned_none => "no other node can take it",
             Mode::Replicated => "it is not moved now",
         };
-        let mut told = BTreeSet::new();
+        let mut warned = BTreeSet::new();
         for replica in &self.service.replicas {
             let keeps = |n: &NodeIndex| self.view.nodes[*n as usize].may_keep() && !self.done.contains(replica.id.as_str());
             let Some(node) = replica.node.filter(keeps) else { continue };
-            if let Some(lack) = self.session.overfull(node).filter(|_| told.insert(node)) {
+            if let Some(lack) = self.session.overfull(node).filter(|_| warned.insert(node)) {
                 self.warn(format!("{} stays on {}: {lack}; {why}", replica.id, replica.node_id));
             }
         }
@@ -430,13 +430,13 @@ impl<'s, 'v> Planner<'s, 'v> {
         for made in 0..missing {
             let Some((target, score)) = self.session.best(None, &[]) else {
                 let why = self.refusals();
-                self.told_none = true;
+                self.warned_none = true;
                 self.warn(format!("No eligible node for {} of {missing} new replicas: {why}", missing - made));
                 break;
             };
             let id = self.fresh_id();
             let reason = format!("{} of {} replicas were there", self.service.replicas.len(), self.plan.desired_replicas);
-            self.make(id, target, Some(score), reason, None);
+            self.create(id, target, Some(score), reason, None);
         }
     }
 
@@ -496,7 +496,7 @@ impl<'s, 'v> Planner<'s, 'v> {
             }
             let id = self.fresh_id();
             let score = self.session.score(target);
-            self.make(id, target, Some(score), "one runs on every eligible node".to_string(), None);
+            self.create(id, target, Some(score), "one runs on every eligible node".to_string(), None);
         }
         if !refused.is_empty() {
             let count = refused.len();

@@ -165,7 +165,7 @@ impl At<'_> {
     }
 
     fn framed(&self, page: Page) -> Reply {
-        let health = health::look(self.app)?;
+        let health = health::read(self.app)?;
         let top = self.top(&health, page.place);
         // What is wrong comes first, so that a tab tells it.
         let mut title = page.title.to_string();

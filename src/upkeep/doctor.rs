@@ -36,7 +36,7 @@ const BACKUP_DAYS_OLD: i64 = 8;
 /// Maximum clock skew of a node, in seconds; beyond it heartbeats would be refused if the agent did not correct for it.
 const SKEW_S_MAX: i64 = 5;
 /// Seconds for which a proxy that did not name its clients is reported.
-const UNNAMED_TOLD_FOR_S: i64 = 86_400;
+const UNNAMED_REPORTED_FOR_S: i64 = 86_400;
 /// Maximum number of nodes that a finding names; the others are counted.
 const NAMED_MAX: usize = 10;
 /// Nodes per read.
@@ -103,7 +103,7 @@ fn cluster(read: &Read) -> Result<Cluster> {
 }
 
 fn unnamed(read: &Read) -> Result<Option<Event>> {
-    let since = Some(clock::now().plus_secs(-UNNAMED_TOLD_FOR_S));
+    let since = Some(clock::now().plus_secs(-UNNAMED_REPORTED_FOR_S));
     let filter = EventFilter { name: Some(PROXY_UNNAMED.name.to_string()), since, ..EventFilter::default() };
     Ok(events::page(read, &Paging::first(1), &filter)?.items.pop())
 }

@@ -26,7 +26,7 @@ pub struct Health {
 }
 
 /// Reads the current figures.
-pub fn look(app: &App) -> Result<Health> {
+pub fn read(app: &App) -> Result<Health> {
     let control = &app.control;
     let mut health = Health::default();
     for (_, state) in control.leases.states() {

@@ -44,7 +44,7 @@ const FORGET_NODES: Duration = Duration::from_secs(10);
 pub fn start(app: &Arc<App>, stop: &Stop) -> Result<Vec<JoinHandle<()>>> {
     let pass = |name: &'static str, interval: Duration, work: fn(&App) -> Result<()>| {
         let app = Arc::clone(app);
-        every(name, interval, stop.clone(), move || tell(name, work(&app))).doing("start a pass")
+        every(name, interval, stop.clone(), move || log_failure(name, work(&app))).doing("start a pass")
     };
     Ok(vec![
         pass("lease-sweep", SWEEP, |app| app.control.leases.sweep(&app.control.store).map(drop))?,
@@ -67,11 +67,11 @@ pub fn start(app: &Arc<App>, stop: &Stop) -> Result<Vec<JoinHandle<()>>> {
 
 /// Last work before the database is closed.
 pub fn finish(control: &Control) {
-    tell("lease-flush", control.leases.flush(&control.store).map(drop));
-    tell("session-flush", sessions::flush(control));
+    log_failure("lease-flush", control.leases.flush(&control.store).map(drop));
+    log_failure("session-flush", sessions::flush(control));
 }
 
-fn tell(pass: &'static str, result: Result<()>) {
+fn log_failure(pass: &'static str, result: Result<()>) {
     if let Err(e) = result {
         let e: &Error = &e;
         log::error!(target: "system", event = "pass.failed", pass, error:% = Chain(e); "A pass failed; it runs again at its next turn");

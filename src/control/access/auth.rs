@@ -69,7 +69,7 @@ pub fn sign_in(control: &Control, visitor: &Visitor, username: &str, given: &str
     };
     let known = account.is_some();
     let Some(account) = account.filter(|_| right) else {
-        tell_failure(control, address, &name, known);
+        record_failure(control, address, &name, known);
         return Err(wrong());
     };
     control.auth.attempts.forgive(address, &name);
@@ -79,7 +79,7 @@ pub fn sign_in(control: &Control, visitor: &Visitor, username: &str, given: &str
     let held = restriction(account.person.must_change_password, account.password_is_seeded, visitor.place.is_local);
     if held == Some(Restriction::NeedsSetupCode) {
         // This password is well known: its sessions must neither push out those of its owner nor fill the database.
-        control.sessions.hold_back(&id, &account, address);
+        control.sessions.keep_restricted(&id, &account, address);
         if control.lines.admits(address) {
             log::info!(target: "auth", event = "auth.held_back", address:% = address, username = name; "Signed in with the first password, and may only change it");
         }
@@ -92,7 +92,7 @@ pub fn sign_in(control: &Control, visitor: &Visitor, username: &str, given: &str
         events::record(w, AUTH_SIGN_IN.with(json!({"username": new.user, "session_id": new.id}))).map(drop)
     });
     match written {
-        Err(Error::Unavailable(_)) => control.sessions.shelter(&id, &account),
+        Err(Error::Unavailable(_)) => control.sessions.keep_unsaved(&id, &account),
         other => other?,
     }
     log::info!(target: "auth", event = "auth.signed_in", address:% = address, username = name; "Signed in");
@@ -105,7 +105,7 @@ fn wrong() -> Error {
 
 /// Logs a failed sign-in and records it, both within limits. An unknown name is not recorded: it may be a password,
 /// typed into the wrong field.
-fn tell_failure(control: &Control, address: IpAddr, name: &str, known: bool) {
+fn record_failure(control: &Control, address: IpAddr, name: &str, known: bool) {
     if control.lines.admits(address) {
         log::warn!(target: "auth", event = "auth.failed", address:% = address, username = if known { name } else { "(unknown)" }; "Refused a sign-in");
     }
@@ -141,14 +141,14 @@ pub fn change_password(control: &Control, visitor: &Visitor, user: &User, change
             return Err(Error::Forbidden(NEEDS_CODE));
         }
         if !control.setup.is_code(change.setup_code) {
-            tell_failure(control, address, &user.name, true);
+            record_failure(control, address, &user.name, true);
             return Err(Error::Forbidden("The setup code is wrong."));
         }
     }
     let hash = {
         let _slot = control.auth.check_slot().inspect_err(|_| control.auth.attempts.refund(address, charged))?;
         if !password::verify(change.current, &account.password_hash) {
-            tell_failure(control, address, &user.name, true);
+            record_failure(control, address, &user.name, true);
             return Err(Error::Forbidden("The current password is wrong."));
         }
         if account.person.must_change_password && change.new == change.current {

@@ -30,10 +30,10 @@ const USES_MAX: usize = 10_000;
 /// Uses written in one transaction: other writes go between them.
 const FLUSH_MAX: usize = 1000;
 /// Maximum number of restricted sessions under the first password from elsewhere: of one address, and in total.
-const HELD_BACK_OF_ADDRESS_MAX: usize = 4;
-const HELD_BACK_MAX: usize = 1000;
+const RESTRICTED_OF_ADDRESS_MAX: usize = 4;
+const RESTRICTED_MAX: usize = 1000;
 /// Maximum number of sessions in memory while the disk takes no more rows: enough for the operators who repair that.
-const HOMELESS_MAX: usize = 100;
+const UNSAVED_MAX: usize = 100;
 /// Maximum number of characters of a `User-Agent`.
 const USER_AGENT_CHARS_MAX: usize = 200;
 
@@ -67,13 +67,13 @@ pub struct Sessions {
     seen: Mutex<HashMap<String, Timestamp>>,
     /// Unwritten times and addresses of the last use of API tokens.
     used: Mutex<HashMap<String, (Timestamp, IpAddr)>>,
-    homeless: Mutex<Vec<Homeless>>,
+    unsaved: Mutex<Vec<UnsavedSession>>,
     /// Sessions under the first password from elsewhere, each with its address.
-    held_back: Mutex<Vec<(IpAddr, Homeless)>>,
+    restricted: Mutex<Vec<(IpAddr, UnsavedSession)>>,
 }
 
 /// A session without a row.
-struct Homeless {
+struct UnsavedSession {
     id: String,
     user: String,
     /// The password version at sign-in: a change of the password makes the session void.
@@ -81,10 +81,10 @@ struct Homeless {
     last_seen_at: Timestamp,
 }
 
-impl Homeless {
-    fn of(id: &str, account: &Account) -> Homeless {
+impl UnsavedSession {
+    fn of(id: &str, account: &Account) -> UnsavedSession {
         let (user, password_version) = (account.person.name.clone(), account.password_version);
-        Homeless { id: id.to_string(), user, password_version, last_seen_at: clock::now() }
+        UnsavedSession { id: id.to_string(), user, password_version, last_seen_at: clock::now() }
     }
 }
 
@@ -96,8 +96,8 @@ impl Sessions {
             idle_s: config.auth_session_idle_s,
             seen: Mutex::default(),
             used: Mutex::default(),
-            homeless: Mutex::default(),
-            held_back: Mutex::default(),
+            unsaved: Mutex::default(),
+            restricted: Mutex::default(),
         }
     }
 
@@ -128,7 +128,7 @@ impl Sessions {
         }
         let found = match store.read_first(|r| sessions::holder(r, &claims.session))? {
             Some(found) => Some(found),
-            None => self.homeless(store, &claims.session, now)?,
+            None => self.unsaved(store, &claims.session, now)?,
         };
         let Some(found) = found else { return Ok(None) };
         let mut seen = lock(&self.seen);
@@ -162,10 +162,10 @@ impl Sessions {
     }
 
     /// A session without a row, if it exists.
-    fn homeless(&self, store: &Store, id: &str, now: Timestamp) -> Result<Option<Holder>> {
-        let of = |h: &Homeless| (h.user.clone(), h.password_version, h.last_seen_at);
-        let mut known = lock(&self.homeless).iter().find(|h| h.id == id).map(of);
-        known = known.or_else(|| lock(&self.held_back).iter().find(|(_, h)| h.id == id).map(|(_, h)| of(h)));
+    fn unsaved(&self, store: &Store, id: &str, now: Timestamp) -> Result<Option<Holder>> {
+        let of = |h: &UnsavedSession| (h.user.clone(), h.password_version, h.last_seen_at);
+        let mut known = lock(&self.unsaved).iter().find(|h| h.id == id).map(of);
+        known = known.or_else(|| lock(&self.restricted).iter().find(|(_, h)| h.id == id).map(|(_, h)| of(h)));
         let Some((user, version, last_seen_at)) = known else { return Ok(None) };
         let account = store.read_first(|r| users::by_name(r, &user))?.filter(|a| a.password_version == version);
         Ok(account.map(|account| Holder {
@@ -197,25 +197,25 @@ impl Sessions {
 
     /// Keeps a session in memory when it could not be written: an operator who repairs a full disk must be able to sign
     /// in.
-    pub(in crate::control) fn shelter(&self, id: &str, account: &Account) {
-        let mut homeless = lock(&self.homeless);
-        if homeless.len() >= HOMELESS_MAX {
-            homeless.remove(0);
+    pub(in crate::control) fn keep_unsaved(&self, id: &str, account: &Account) {
+        let mut unsaved = lock(&self.unsaved);
+        if unsaved.len() >= UNSAVED_MAX {
+            unsaved.remove(0);
         }
-        homeless.push(Homeless::of(id, account));
+        unsaved.push(UnsavedSession::of(id, account));
     }
 
     /// Keeps a session under the first password from elsewhere in memory, a few per address: such visitors must neither
     /// push out the owner's session nor fill the database.
-    pub(in crate::control) fn hold_back(&self, id: &str, account: &Account, address: IpAddr) {
-        let mut held_back = lock(&self.held_back);
-        let of_address = held_back.iter().filter(|(from, _)| *from == address).count();
-        let surplus = if of_address >= HELD_BACK_OF_ADDRESS_MAX { held_back.iter().position(|(from, _)| *from == address) } else { None };
-        let surplus = surplus.or((held_back.len() >= HELD_BACK_MAX).then_some(0));
+    pub(in crate::control) fn keep_restricted(&self, id: &str, account: &Account, address: IpAddr) {
+        let mut restricted = lock(&self.restricted);
+        let of_address = restricted.iter().filter(|(from, _)| *from == address).count();
+        let surplus = if of_address >= RESTRICTED_OF_ADDRESS_MAX { restricted.iter().position(|(from, _)| *from == address) } else { None };
+        let surplus = surplus.or((restricted.len() >= RESTRICTED_MAX).then_some(0));
         if let Some(oldest) = surplus {
-            held_back.remove(oldest);
+            restricted.remove(oldest);
         }
-        held_back.push((address, Homeless::of(id, account)));
+        restricted.push((address, UnsavedSession::of(id, account)));
     }
 
     /// The token of a new session.
@@ -233,28 +233,28 @@ impl Sessions {
     pub(in crate::control) fn forget_user(self: &Arc<Self>, write: &Write, user: &str) {
         let (live, user) = (Arc::clone(self), user.to_string());
         write.on_commit(move || {
-            lock(&live.homeless).retain(|h| h.user != user);
-            lock(&live.held_back).retain(|(_, h)| h.user != user);
+            lock(&live.unsaved).retain(|h| h.user != user);
+            lock(&live.restricted).retain(|(_, h)| h.user != user);
         });
     }
 
     /// True if a session exists in memory only.
     pub(in crate::control) fn is_without_row(&self, id: &str) -> bool {
-        lock(&self.homeless).iter().any(|h| h.id == id)
+        lock(&self.unsaved).iter().any(|h| h.id == id)
     }
 
     /// Ends a session without a row; only one of this user, if given. Returns true if there was one.
     fn evict(&self, id: &str, of: Option<&User>) -> bool {
-        let mut homeless = lock(&self.homeless);
-        let before = homeless.len();
-        homeless.retain(|h| h.id != id || of.is_some_and(|user| user.name != h.user));
-        homeless.len() < before
+        let mut unsaved = lock(&self.unsaved);
+        let before = unsaved.len();
+        unsaved.retain(|h| h.id != id || of.is_some_and(|user| user.name != h.user));
+        unsaved.len() < before
     }
 
     /// Ends a session in memory, with or without a row.
     fn forget(&self, id: &str) {
-        lock(&self.homeless).retain(|h| h.id != id);
-        lock(&self.held_back).retain(|(_, h)| h.id != id);
+        lock(&self.unsaved).retain(|h| h.id != id);
+        lock(&self.restricted).retain(|(_, h)| h.id != id);
         lock(&self.seen).remove(id);
     }
 

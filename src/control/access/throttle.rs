@@ -31,11 +31,11 @@ const FAILED_EVENTS_ALL_BURST: f64 = 60.0;
 
 /// Expensive requests of one user that may wait for a turn, and for how long. The number that run at once depends on
 /// the machine.
-const DEAR_WAITING_MAX: usize = 64;
-const DEAR_WAIT: Duration = Duration::from_secs(10);
-const DEAR_AT_ONCE_MIN: usize = 2;
+const EXPENSIVE_WAITING_MAX: usize = 64;
+const EXPENSIVE_WAIT: Duration = Duration::from_secs(10);
+const EXPENSIVE_AT_ONCE_MIN: usize = 2;
 /// Seconds until another try makes sense when no turn became free.
-const DEAR_RETRY_AFTER_S: u64 = 2;
+const EXPENSIVE_RETRY_AFTER_S: u64 = 2;
 
 /// Maximum size of a heartbeat that is searched for its seal, in bytes: one with the largest allowed patch is smaller.
 const BEAT_BYTES_MAX: usize = 128 << 10;
@@ -50,7 +50,7 @@ pub struct Throttle {
     pub callers: Buckets<String>,
     /// Refused heartbeats of nodes that have proven their lease token, by node.
     pub refused_nodes: Buckets<String>,
-    dear: Lanes<String>,
+    expensive: Lanes<String>,
     failed_events: Buckets<IpAddr>,
     failed_events_all: Buckets<()>,
 }
@@ -66,17 +66,17 @@ impl Throttle {
             open: Buckets::new(OPEN_PER_S * more, OPEN_BURST * more),
             callers: Buckets::new(per_s, per_s * CALLER_BURST),
             refused_nodes: Buckets::new(REFUSED_NODE_PER_S, REFUSED_NODE_BURST),
-            dear: Lanes::new((cores / 2).max(DEAR_AT_ONCE_MIN), DEAR_WAITING_MAX),
+            expensive: Lanes::new((cores / 2).max(EXPENSIVE_AT_ONCE_MIN), EXPENSIVE_WAITING_MAX),
             failed_events: Buckets::new(FAILED_EVENTS_PER_S, 1.0),
             failed_events_all: Buckets::new(FAILED_EVENTS_ALL_PER_S, FAILED_EVENTS_ALL_BURST),
         }
     }
 
     /// A turn for an expensive request: a user has a few at once, whatever the number of sessions and tokens.
-    pub fn dear(&self, user: &str) -> Result<Turn<'_, String>> {
-        let detail = || format!("Too many large requests of yours at once. Try again in {DEAR_RETRY_AFTER_S}s.");
-        let refused = || Error::RateLimited { detail: detail(), retry_after_s: DEAR_RETRY_AFTER_S };
-        self.dear.enter(user.to_string(), DEAR_WAIT).ok_or_else(refused)
+    pub fn expensive_turn(&self, user: &str) -> Result<Turn<'_, String>> {
+        let detail = || format!("Too many large requests of yours at once. Try again in {EXPENSIVE_RETRY_AFTER_S}s.");
+        let refused = || Error::RateLimited { detail: detail(), retry_after_s: EXPENSIVE_RETRY_AFTER_S };
+        self.expensive.enter(user.to_string(), EXPENSIVE_WAIT).ok_or_else(refused)
     }
 
     /// True if a failed sign-in from this address may become an event: an attacker must not fill the database.

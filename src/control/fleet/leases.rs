@@ -385,7 +385,7 @@ impl Leases {
         let (news, conflict) = self.with(id, |l| l.runs.take_news()).flatten()?;
         let (table, of) = (self.clone(), id.to_string());
         write.on_rollback(move || {
-            table.with(&of, |l| l.runs.give_back(news));
+            table.with(&of, |l| l.runs.restore_news(news));
         });
         Some((news, conflict))
     }

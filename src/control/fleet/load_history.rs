@@ -66,7 +66,7 @@ pub struct LoadDay {
 
 impl LoadHistory {
     /// Adds a report to a step.
-    pub(in crate::control) fn note(&mut self, step: u64, told: Sample) {
+    pub(in crate::control) fn note(&mut self, step: u64, report: Sample) {
         let samples = self.samples.get_or_insert_with(|| Box::new([Sample::default(); STEPS]));
         // Steps without a report are unknown, and figures from a day ago are dropped.
         for passed in (self.newest + 1..=step).rev().take(STEPS) {
@@ -74,9 +74,9 @@ impl LoadHistory {
         }
         self.newest = self.newest.max(step);
         let known = &mut samples[step as usize % STEPS];
-        known.load = known.load.max(told.load);
-        known.memory = known.memory.max(told.memory);
-        known.disk = known.disk.max(told.disk);
+        known.load = known.load.max(report.load);
+        known.memory = known.memory.max(report.memory);
+        known.disk = known.disk.max(report.disk);
     }
 
     /// The day that ends with a step.
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn told(load: f64) -> Sample {
+    fn sample(load: f64) -> Sample {
         let report = json!({"load_1m": load, "memory_total_bytes": 1000, "memory_available_bytes": 250});
         Sample::of(report.as_object().expect("an object")).expect("figures")
     }
@@ -120,15 +120,15 @@ mod tests {
     fn a_day_is_kept_and_what_is_older_is_forgotten() {
         let mut history = LoadHistory::default();
         assert_eq!(loads(&history, 7), []);
-        history.note(0, told(1.0));
-        history.note(0, told(0.5));
+        history.note(0, sample(1.0));
+        history.note(0, sample(0.5));
         assert_eq!(loads(&history, 0), [(0, 1.0)], "the highest of a step");
-        history.note(3, told(0.25));
+        history.note(3, sample(0.25));
         assert_eq!(loads(&history, 4), [(1, 0.25), (4, 1.0)], "silence is a gap");
-        history.note(STEPS as u64, told(2.0));
+        history.note(STEPS as u64, sample(2.0));
         assert_eq!(loads(&history, STEPS as u64), [(0, 2.0), (STEPS - 3, 0.25)], "the first step is a day ago");
         assert_eq!(loads(&history, 10 * STEPS as u64), [], "of a node that is silent for days nothing is left");
-        history.note(10 * STEPS as u64, told(3.0));
+        history.note(10 * STEPS as u64, sample(3.0));
         assert_eq!(loads(&history, 10 * STEPS as u64), [(0, 3.0)]);
         assert_eq!(history.day(10 * STEPS as u64).memory.last(), Some(&Some(0.75)));
         assert_eq!(size_of::<[Sample; STEPS]>(), 576);

@@ -127,7 +127,7 @@ impl Runs {
     }
 
     /// Restores news that could not be recorded after all.
-    pub(in crate::control) fn give_back(&mut self, news: News) {
+    pub(in crate::control) fn restore_news(&mut self, news: News) {
         self.news = self.news.or(Some(news));
     }
 
@@ -208,7 +208,7 @@ mod tests {
     }
 
     /// True for each accepted heartbeat (run, boot, signing time) while the lease is valid.
-    fn told(runs: &mut Runs, beats: &[(&str, &str, i64)]) -> Vec<bool> {
+    fn admissions(runs: &mut Runs, beats: &[(&str, &str, i64)]) -> Vec<bool> {
         beats.iter().map(|(id, boot, at)| runs.admit(&holder(id, boot), *at, true)).collect()
     }
 
@@ -219,9 +219,9 @@ mod tests {
         // clock.
         let beats = [("a", "1", 100), ("b", "1", 101), ("a", "1", 105), ("b", "1", 106), ("a", "1", 108), ("b", "1", 120), ("c", "2", 121)];
         let late = [("b", "1", 125), ("c", "2", 140), ("d", "2", 141), ("e", "3", 142), ("e", "3", 200), ("f", "3", 201), ("f", "3", 300)];
-        assert!(told(&mut runs, &[&beats[..], &late].concat()).iter().all(|admitted| *admitted));
+        assert!(admissions(&mut runs, &[&beats[..], &late].concat()).iter().all(|admitted| *admitted));
         // A single late heartbeat is one too few.
-        assert_eq!(told(&mut runs, &[("e", "3", 301), ("f", "3", 302)]), [true, true]);
+        assert_eq!(admissions(&mut runs, &[("e", "3", 301), ("f", "3", 302)]), [true, true]);
         assert!(runs.conflict().is_none());
     }
 
@@ -229,7 +229,7 @@ mod tests {
     fn of_two_that_alternate_the_later_is_refused() {
         let mut runs = Runs::default();
         let beats: Vec<(&str, &str, i64)> = (0..6).flat_map(|i| [("a", "1", 100 + 4 * i), ("b", "2", 102 + 4 * i)]).collect();
-        let admitted = told(&mut runs, &beats);
+        let admitted = admissions(&mut runs, &beats);
         assert_eq!(admitted.iter().filter(|a| !**a).count(), 2, "{admitted:?}");
         let conflict = runs.conflict().expect("two holders").clone();
         assert_eq!((conflict.kept.run.id.as_str(), conflict.refused[0].run.id.as_str(), conflict.decided_at), ("a", "b", None));
@@ -237,7 +237,7 @@ mod tests {
         // Its next run is refused too; a restart of the kept one is not; one from an unknown boot could belong to
         // either.
         let more = [("b2", "2", 200), ("a2", "1", 201), ("c", "3", 202), ("a2", "1", 203), ("a", "1", 204)];
-        assert_eq!(told(&mut runs, &more), [false, true, false, true, true]);
+        assert_eq!(admissions(&mut runs, &more), [false, true, false, true, true]);
         assert!(runs.admit(&holder("c", "3"), 300, false), "the one that stayed is silent");
         assert!(!runs.admit(&holder("b", "2"), 301, false));
     }
@@ -248,7 +248,7 @@ mod tests {
         let mut runs = Runs::default();
         assert!(!runs.refuses(None) && !runs.refuses(Some(&run("a", "1"))), "without two holders every run is answered");
         let beats: Vec<(&str, &str, i64)> = (0..6).flat_map(|i| [("a", "1", 100 + 4 * i), ("b", "2", 102 + 4 * i)]).collect();
-        told(&mut runs, &beats);
+        admissions(&mut runs, &beats);
         let refused = |runs: &Runs| {
             [
                 None,
@@ -270,7 +270,7 @@ mod tests {
     fn three_holders_and_one_that_crashes_again_and_again_are_found() {
         let mut runs = Runs::default();
         let beats: Vec<_> = (0..6).flat_map(|i| [("a", "1", 100 + 9 * i), ("b", "2", 103 + 9 * i), ("c", "3", 106 + 9 * i)]).collect();
-        told(&mut runs, &beats);
+        admissions(&mut runs, &beats);
         let refused: Vec<String> = runs.conflict().expect("holders").refused.iter().map(|h| h.run.id.clone()).collect();
         assert_eq!(refused, ["b", "c"]);
         let mut runs = Runs::default();
@@ -285,19 +285,19 @@ mod tests {
     fn an_operator_decides() {
         let mut runs = Runs::default();
         let beats: Vec<(&str, &str, i64)> = (0..6).flat_map(|i| [("a", "1", 100 + 4 * i), ("b", "2", 102 + 4 * i)]).collect();
-        told(&mut runs, &beats);
+        admissions(&mut runs, &beats);
         let now = Timestamp::from_secs(1000);
         assert!(runs.decide("c", now).is_none() && runs.conflict().is_some_and(|c| c.decided_at.is_none()));
         assert!(runs.decide("b", now).is_some());
         assert_eq!(
-            told(&mut runs, &[("a", "1", 200), ("b", "2", 201), ("a2", "1", 202), ("b2", "9", 203), ("b2", "9", 230)]),
+            admissions(&mut runs, &[("a", "1", 200), ("b", "2", 201), ("a2", "1", 202), ("b2", "9", 203), ("b2", "9", 230)]),
             [false, true, false, true, true]
         );
         assert!(runs.decide("a", now).is_some(), "and may change his mind");
-        assert_eq!(told(&mut runs, &[("a", "1", 300), ("b", "2", 301)]), [true, false]);
+        assert_eq!(admissions(&mut runs, &[("a", "1", 300), ("b", "2", 301)]), [true, false]);
         // Another copy is found in the same way.
         let beats: Vec<(&str, &str, i64)> = (0..6).flat_map(|i| [("a", "1", 400 + 4 * i), ("x", "7", 402 + 4 * i)]).collect();
-        told(&mut runs, &beats);
+        admissions(&mut runs, &beats);
         let conflict = runs.conflict().expect("holders");
         assert!(conflict.decided_at.is_none() && conflict.refused.len() == 2, "{conflict:?}");
     }

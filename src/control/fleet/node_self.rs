@@ -15,8 +15,8 @@ pub fn show(control: &Control, caller: &NodeCaller) -> Result<NodeSelf> {
     control.leases.overlay(&mut node);
     Ok(NodeSelf {
         lease_state: control.leases.state(&node.id),
-        addresses: control.tls.as_ref().and_then(tls::Tls::told),
-        update: control.updates.told(&node.id),
+        addresses: control.tls.as_ref().and_then(tls::Tls::addresses),
+        update: control.updates.request_for(&node.id),
         node_id: node.id,
         name: node.name,
         proven_by: caller.proven_by,

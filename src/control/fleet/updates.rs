@@ -24,27 +24,27 @@ const NAMED_MAX: usize = 10;
 
 /// The current request for nodes, available to every heartbeat without a query. Clones share it.
 #[derive(Clone, Default)]
-pub struct Updates(Arc<Mutex<Option<Told>>>);
+pub struct Updates(Arc<Mutex<Option<Current>>>);
 
-struct Told {
+struct Current {
     request: Request,
     nodes: HashSet<String>,
 }
 
 impl Updates {
     /// The request for this node.
-    pub(in crate::control) fn told(&self, node_id: &str) -> Option<Request> {
-        lock(&self.0).as_ref().filter(|told| told.nodes.contains(node_id)).map(|told| told.request.clone())
+    pub(in crate::control) fn request_for(&self, node_id: &str) -> Option<Request> {
+        lock(&self.0).as_ref().filter(|current| current.nodes.contains(node_id)).map(|current| current.request.clone())
     }
 
-    fn tell(&self, told: Option<Told>) {
-        *lock(&self.0) = told;
+    fn set(&self, current: Option<Current>) {
+        *lock(&self.0) = current;
     }
 
     /// Clears the request once the transaction that ends or pauses the update is durable.
-    fn silence(&self, write: &Write) {
+    fn clear_on_commit(&self, write: &Write) {
         let updates = self.clone();
-        write.on_commit(move || updates.tell(None));
+        write.on_commit(move || updates.set(None));
     }
 }
 
@@ -106,19 +106,19 @@ fn living(update: &Update, members: &[Member], leases: &Leases) -> Vec<String> {
 /// Advances the running update.
 pub fn turn(control: &Control) -> Result<()> {
     let Some(update) = control.store.read(updates::open)?.filter(|u| u.state == UpdateState::Running) else {
-        control.updates.tell(None);
+        control.updates.set(None);
         return Ok(());
     };
     let leases: Leases = control.leases.states().into_iter().collect();
     let members = control.store.read(|r| updates::members(r, &update.ring_label))?;
     let reached = |m: &&Member| update.ring_of(m.label.as_deref()).is_some_and(|ring| ring <= update.ring);
     let behind = members.iter().filter(reached).filter(|m| !m.is_at(&update.version));
-    control.updates.tell(Some(Told { request: update.request(), nodes: behind.map(|m| m.node_id.clone()).collect() }));
+    control.updates.set(Some(Current { request: update.request(), nodes: behind.map(|m| m.node_id.clone()).collect() }));
     let decided = next(&update, &members, &leases, crate::clock::now());
     if decided == Next::Same {
         return Ok(());
     }
-    let told = control.updates.clone();
+    let updates = control.updates.clone();
     control.store.write(move |w| {
         // An operator may have been faster.
         let same = |u: &Update| u.id == update.id && u.state == update.state && u.attempt == update.attempt;
@@ -132,7 +132,7 @@ pub fn turn(control: &Control) -> Result<()> {
                     UPDATE_HALTED.with(json!({"update_id": update.id, "ring": update.rings[update.ring], "reason": reason})),
                 )?;
                 update.reason = Some(reason);
-                told.silence(w);
+                updates.clear_on_commit(w);
             }
             Next::RingDone(done) => update.ring_done_at = done.then_some(w.now),
             Next::WaitOver if update.ring + 1 == update.rings.len() => {
@@ -235,7 +235,7 @@ fn change(
     to: impl FnOnce(&mut Update, Vec<String>) -> std::result::Result<UpdateState, UpdateState> + Send + 'static,
 ) -> Result<Versioned<Update>> {
     let leases: Leases = control.leases.states().into_iter().collect();
-    let told = control.updates.clone();
+    let updates = control.updates.clone();
     control.store.write(move |w| {
         guard::check(w)?;
         let mut update = found(w, &id)?;
@@ -245,7 +245,7 @@ fn change(
         updates::put(w, &update)?;
         record(w, event, &update)?;
         if update.state != UpdateState::Running {
-            told.silence(w);
+            updates.clear_on_commit(w);
         }
         update.updated_at = w.now;
         Versioned::of(update)

@@ -108,7 +108,7 @@ fn begin(beside: Option<&Arc<Ca>>) -> Result<Timestamp> {
 impl Authority {
     /// True if this directory has an authority, or the remains of one.
     pub fn is_made(dir: &Path) -> Result<bool> {
-        Ok(there(&dir.join(CLUSTER.key))? || there(&dir.join(CLUSTER.cert))?)
+        Ok(exists(&dir.join(CLUSTER.key))? || exists(&dir.join(CLUSTER.cert))?)
     }
 
     /// Loads the authority, if there is one. Half an authority is refused: it must be restored, not replaced.
@@ -214,7 +214,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         for (name, mode) in [(kind.key, files::PRIVATE), (kind.cert, files::PUBLIC)] {
             match files::read(&from.join(name))? {
                 Some(text) => files::write(&to.join(name), text.as_bytes(), mode)?,
-                None if kind.key == SERVER.key && !there(&from.join(kind.key))? && !there(&from.join(kind.cert))? => {}
+                None if kind.key == SERVER.key && !exists(&from.join(kind.key))? && !exists(&from.join(kind.cert))? => {}
                 None => return Err(Error::fault("copy the authority", format!("{name} is not there"))),
             }
         }
@@ -228,24 +228,24 @@ fn finish_rotation(dir: &Path) -> Result<()> {
     // A crash may leave a directory that was being removed, perhaps with a key in it.
     let _ = fs::remove_dir_all(dir.join(DISCARDED));
     let (next, previous) = (dir.join(NEXT), dir.join(PREVIOUS));
-    if !there(&next)? {
+    if !exists(&next)? {
         return Ok(());
     }
     // If both files exist but are unreadable, that is a fault of the disk, not an undecided rotation.
-    let whole = |dir: &Path| match there(&dir.join(CLUSTER.key))? && there(&dir.join(CLUSTER.cert))? {
+    let whole = |dir: &Path| match exists(&dir.join(CLUSTER.key))? && exists(&dir.join(CLUSTER.cert))? {
         true => Ca::load(dir, &CLUSTER).map(|ca| ca.is_some()),
         false => Ok(false),
     };
     if whole(&next)? && whole(&previous)? {
         copy(&next, dir)?;
-    } else if there(&previous)? {
+    } else if exists(&previous)? {
         discard(dir, PREVIOUS)?;
     }
     discard(dir, NEXT)
 }
 
 /// True if a path exists. If this cannot be determined, that is an error, and no reason to remove anything.
-fn there(path: &Path) -> Result<bool> {
+fn exists(path: &Path) -> Result<bool> {
     path.try_exists().doing("look for a part of the authority")
 }
 
@@ -264,7 +264,7 @@ fn discard(dir: &Path, name: &str) -> Result<()> {
 
 /// Checks at a start that authorities and certificates are valid now. With an invalid one, every connection is refused,
 /// and so it is reported; authorities that no node relies on yet are created again.
-pub fn look_at_dates(control: &Control) -> Result<()> {
+pub fn check_dates(control: &Control) -> Result<()> {
     let now = clock::now();
     let state = control.ca.state();
     let authorities = state.current.iter().chain(&state.server).map(|ca| ("authority", ca.cert_pem().to_string()));
@@ -359,13 +359,13 @@ pub fn drop_previous(control: &Control, force: bool) -> Result<CaView> {
 
 /// Records an action before it is done: files and database cannot change in one step, and a change without a trace
 /// would be the worse half.
-fn change(control: &Control, event: catalogue::Kind, deed: impl FnOnce() -> Result<()>) -> Result<CaView> {
+fn change(control: &Control, event: catalogue::Kind, action: impl FnOnce() -> Result<()>) -> Result<CaView> {
     let fields = json!({ "issuing_fingerprint": control.ca.ensure()?.fingerprint_hex() });
     control.store.write(move |w| {
         guard::check(w)?;
         events::record(w, event.with(fields)).map(drop)
     })?;
-    deed()?;
+    action()?;
     tls::turn(control)?;
     log::info!(target: "cluster", event = event.name, fingerprint = control.ca.ensure()?.fingerprint_hex(); "Changed the cluster's certificate authority");
     show(control)

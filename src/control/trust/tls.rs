@@ -38,16 +38,16 @@ const PEM_BYTES_MAX: usize = 1 << 20;
 pub struct Tls {
     config: RwLock<Arc<ServerConfig>>,
     tickets: Tickets,
-    made: Mutex<Made>,
+    made: Mutex<Inputs>,
     /// Addresses of the server for nodes; `None` if no other machine reaches it.
-    told: RwLock<Option<Addresses>>,
+    addresses: RwLock<Option<Addresses>>,
     /// The operator's own certificate, as last read successfully.
     own: Mutex<Option<Shown>>,
 }
 
 /// Inputs of the configuration.
 #[derive(Clone, PartialEq)]
-struct Made {
+struct Inputs {
     names: Vec<String>,
     reached: Vec<String>,
     /// Fingerprints of the authority that certifies the server, the one that issues, and the one for people.
@@ -68,13 +68,13 @@ impl Tls {
         let own = config.tls_files.as_ref().map(own).transpose()?;
         let (names, now) = ((names(config, listening), reached_at(config, listening)), clock::now());
         let (made, server) = make(ca, &tickets, names, files, own.clone(), now)?;
-        let told = RwLock::new(told(config, ca, listening, &made.reached, now)?);
-        Ok(Tls { config: RwLock::new(server), tickets, made: Mutex::new(made), told, own: Mutex::new(own) })
+        let addresses = RwLock::new(sign_addresses(config, ca, listening, &made.reached, now)?);
+        Ok(Tls { config: RwLock::new(server), tickets, made: Mutex::new(made), addresses, own: Mutex::new(own) })
     }
 
     /// Addresses of the server for nodes.
-    pub fn told(&self) -> Option<Addresses> {
-        self.told.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn addresses(&self) -> Option<Addresses> {
+        self.addresses.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The names and addresses of the server.
@@ -84,11 +84,11 @@ impl Tls {
 
     /// Renews the certificates if names, authorities or files have changed, or their time is almost over. Returns true
     /// if it did.
-    fn look(&self, config: &Config, ca: &ca::Authority, listening: SocketAddr, now: Timestamp) -> Result<bool> {
+    fn refresh(&self, config: &Config, ca: &ca::Authority, listening: SocketAddr, now: Timestamp) -> Result<bool> {
         let (names, reached) = (names(config, listening), reached_at(config, listening));
         let mut made = lock(&self.made);
         let files = stamp(config);
-        let wanted = Made { names, reached, authorities: authorities(ca)?, good: made.good, files };
+        let wanted = Inputs { names, reached, authorities: authorities(ca)?, good: made.good, files };
         // The clock may have been set back since.
         if *made == wanted && (made.good.0..made.good.1).contains(&now) {
             return Ok(false);
@@ -103,9 +103,9 @@ impl Tls {
             }
         }
         let (fresh, server) = make(ca, &self.tickets, (wanted.names, wanted.reached), files, last.clone(), now)?;
-        let told = told(config, ca, listening, &fresh.reached, now)?;
+        let addresses = sign_addresses(config, ca, listening, &fresh.reached, now)?;
         *made = fresh;
-        *self.told.write().unwrap_or_else(PoisonError::into_inner) = told;
+        *self.addresses.write().unwrap_or_else(PoisonError::into_inner) = addresses;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = server;
         log::info!(target: "system", event = "tls.changed", names:% = made.names.join(" "); "New connections are shown a new certificate");
         Ok(true)
@@ -128,7 +128,7 @@ pub fn reread(control: &Control) -> Result<()> {
 /// Renews the certificates if necessary.
 pub fn turn(control: &Control) -> Result<()> {
     match &control.tls {
-        Some(tls) => tls.look(&control.config, &control.ca, control.listening, clock::now()).map(drop),
+        Some(tls) => tls.refresh(&control.config, &control.ca, control.listening, clock::now()).map(drop),
         None => Ok(()),
     }
 }
@@ -149,13 +149,19 @@ pub fn names(config: &Config, listening: SocketAddr) -> Vec<String> {
     add(host::name().unwrap_or_default().to_ascii_lowercase());
     let ip = listening.ip();
     if ip.is_unspecified() {
-        addresses::all().iter().filter(|(a, _)| hears(config, ip, *a)).map(|(a, _)| a.to_string()).for_each(&mut add);
+        addresses::all().iter().filter(|(a, _)| receives(config, ip, *a)).map(|(a, _)| a.to_string()).for_each(&mut add);
     }
     names
 }
 
 /// The addresses for nodes, signed by the authority that each of them trusts.
-fn told(config: &Config, ca: &ca::Authority, listening: SocketAddr, reached: &[String], now: Timestamp) -> Result<Option<Addresses>> {
+fn sign_addresses(
+    config: &Config,
+    ca: &ca::Authority,
+    listening: SocketAddr,
+    reached: &[String],
+    now: Timestamp,
+) -> Result<Option<Addresses>> {
     if listening.ip().is_loopback() && config.advertised.is_empty() {
         return Ok(None);
     }
@@ -165,7 +171,7 @@ fn told(config: &Config, ca: &ca::Authority, listening: SocketAddr, reached: &[S
 }
 
 /// True if a server that listens at `listening` receives what is sent to this address of the machine.
-fn hears(config: &Config, listening: IpAddr, address: IpAddr) -> bool {
+fn receives(config: &Config, listening: IpAddr, address: IpAddr) -> bool {
     match listening {
         ip if !ip.is_unspecified() => ip.to_canonical() == address,
         IpAddr::V4(_) => address.is_ipv4(),
@@ -182,7 +188,7 @@ pub fn reached_at(config: &Config, listening: SocketAddr) -> Vec<String> {
     }
     let ip = listening.ip();
     let mut found = if ip.is_unspecified() { addresses::outward() } else { vec![ip] };
-    found.retain(|address| !address.is_loopback() && hears(config, ip, *address));
+    found.retain(|address| !address.is_loopback() && receives(config, ip, *address));
     if found.is_empty() {
         found.push(near(config, ip));
     }
@@ -201,7 +207,7 @@ pub fn reached_at(config: &Config, listening: SocketAddr) -> Vec<String> {
 pub fn near(config: &Config, listening: IpAddr) -> IpAddr {
     match listening {
         ip if !ip.is_unspecified() => ip,
-        ip if hears(config, ip, Ipv4Addr::LOCALHOST.into()) => Ipv4Addr::LOCALHOST.into(),
+        ip if receives(config, ip, Ipv4Addr::LOCALHOST.into()) => Ipv4Addr::LOCALHOST.into(),
         _ => Ipv6Addr::LOCALHOST.into(),
     }
 }
@@ -219,7 +225,7 @@ fn make(
     files: Option<Stamp>,
     own: Option<Shown>,
     now: Timestamp,
-) -> Result<(Made, Arc<ServerConfig>)> {
+) -> Result<(Inputs, Arc<ServerConfig>)> {
     let (vouching, showing) = (ca.vouching()?, ca.showing()?);
     let issue = |by: &Ca, names: &[String], above: &str| {
         let (cert, key) = by.issue_server(names, VALIDITY_DAYS, now)?;
@@ -234,7 +240,7 @@ fn make(
     let authorities_pem = [vouching.cert_pem().to_string(), ca.ensure()?.cert_pem().to_string()];
     let server = tls::server(to_nodes, to_others, &authorities_pem, tickets)?;
     let good = (now.plus_secs(-pki::BACKDATED_S), now.plus_secs((VALIDITY_DAYS - RENEW_DAYS) * 86_400));
-    let made = Made { names, reached, authorities: authorities(ca)?, good, files };
+    let made = Inputs { names, reached, authorities: authorities(ca)?, good, files };
     Ok((made, server))
 }
 
@@ -284,7 +290,7 @@ mod tests {
         let listening = SocketAddr::from(([127, 0, 0, 1], 1));
         let ca = ca::Authority::new(config.pki_dir.clone()).expect("an authority");
         let tls = Tls::new(&config, &ca, listening).expect("a certificate");
-        let look = |config: &Config, days: i64| tls.look(config, &ca, listening, clock::now().plus_secs(days * 86_400)).expect("a look");
+        let look = |config: &Config, days: i64| tls.refresh(config, &ca, listening, clock::now().plus_secs(days * 86_400)).expect("a look");
         assert!(!look(&config, 0));
         assert!(!look(&config, VALIDITY_DAYS - RENEW_DAYS - 1));
         assert!(look(&config, VALIDITY_DAYS - RENEW_DAYS + 1), "a month before its end");

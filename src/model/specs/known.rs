@@ -119,26 +119,26 @@ const FOREIGN: &[(&str, &[&str])] = &[
 ];
 
 /// Maximum number of unknown keys with a warning of their own.
-const TOLD_MAX: usize = 20;
+const WARNINGS_MAX: usize = 20;
 /// Maximum number of characters of a key in a warning.
 const KEY_CHARS_MAX: usize = 64;
 
 /// Warnings about keys that have no effect but look as if they should have one.
-pub fn strangers(spec: &Object) -> Vec<String> {
-    let mut told = Vec::new();
+pub fn warnings(spec: &Object) -> Vec<String> {
+    let mut found = Vec::new();
     for (section, keys) in SECTIONS {
         for (place, object) in objects(spec, section) {
             for key in object.keys().filter(|key| !keys.contains(&key.as_str())) {
-                told.extend(sentence(section, &place, keys, key));
+                found.extend(warning(section, &place, keys, key));
             }
         }
     }
-    let more = told.len().saturating_sub(TOLD_MAX);
-    told.truncate(TOLD_MAX);
+    let more = found.len().saturating_sub(WARNINGS_MAX);
+    found.truncate(WARNINGS_MAX);
     if more > 0 {
-        told.push(format!("{more} more keys of the spec are not known"));
+        found.push(format!("{more} more keys of the spec are not known"));
     }
-    told
+    found
 }
 
 /// The objects at a path, each with its place in this spec.
@@ -163,7 +163,7 @@ fn objects<'s>(spec: &'s Object, path: &str) -> Vec<(String, &'s Map<String, Val
 }
 
 /// Warning about a key that the section does not have; `None` for the operator's own keys.
-fn sentence(section: &str, place: &str, keys: &[&str], key: &str) -> Option<String> {
+fn warning(section: &str, place: &str, keys: &[&str], key: &str) -> Option<String> {
     let word = plain(key);
     let near = nearest(&word, keys).map(|name| format!("{place}.{name}"));
     let known = || {
@@ -224,8 +224,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn told(spec: Value) -> Vec<String> {
-        strangers(spec.as_object().expect("an object"))
+    fn warnings_of(spec: Value) -> Vec<String> {
+        warnings(spec.as_object().expect("an object"))
     }
 
     #[test]
@@ -253,8 +253,8 @@ mod tests {
             (json!({"node-selector": {}}), "did you mean spec.scheduling.node_selector?"),
             (json!({"restart": "always"}), "spec.restart is not known here; nothing is done about it"),
         ] {
-            let told = told(spec.clone());
-            assert!(told.len() == 1 && told[0].contains(want), "{spec}: {told:?}");
+            let found = warnings_of(spec.clone());
+            assert!(found.len() == 1 && found[0].contains(want), "{spec}: {found:?}");
         }
     }
 
@@ -263,15 +263,15 @@ mod tests {
         let own = json!({"image": "nginx", "command": ["x"], "env": {"replicas": 3}, "environment": {}, "owner": "me", "notes": "", "team": {},
             "version": 2, "labels": {}, "x": 1, "blob": "", "mine": {"count": 1}, "rollout_requested_at": "",
             "scheduling": {"node_selector": {"anything": "x"}}});
-        assert_eq!(told(own), [""; 0]);
+        assert_eq!(warnings_of(own), [""; 0]);
     }
 
     #[test]
     fn many_strangers_are_counted() {
         let many: Object = (0..1000).map(|i| (format!("{i}{}", "k".repeat(500)), Value::Null)).collect();
-        let told = told(json!({ "scheduling": many }));
-        assert_eq!((told.len(), told[20].as_str()), (21, "980 more keys of the spec are not known"));
-        assert!(told.iter().all(|t| t.len() < 400));
+        let found = warnings_of(json!({ "scheduling": many }));
+        assert_eq!((found.len(), found[20].as_str()), (21, "980 more keys of the spec are not known"));
+        assert!(found.iter().all(|t| t.len() < 400));
     }
 
     #[test]

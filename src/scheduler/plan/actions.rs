@@ -20,7 +20,7 @@ impl<'v> Planner<'_, 'v> {
     }
 
     /// Moves a replica.
-    pub(super) fn go(&mut self, cause: MoveCause, replica: &'v ReplicaView, target: NodeIndex, score: Option<Score>, reason: String) {
+    pub(super) fn move_to(&mut self, cause: MoveCause, replica: &'v ReplicaView, target: NodeIndex, score: Option<Score>, reason: String) {
         if let Some(node) = replica.node {
             self.session.remove(node);
         }
@@ -54,9 +54,9 @@ impl<'v> Planner<'_, 'v> {
     }
 
     /// Creates a replica.
-    pub(super) fn make(&mut self, id: String, target: NodeIndex, score: Option<Score>, reason: String, desired_state: Option<String>) {
+    pub(super) fn create(&mut self, id: String, target: NodeIndex, score: Option<Score>, reason: String, desired_state: Option<String>) {
         self.session.put(target);
-        self.session.note_made(&id);
+        self.session.note_created(&id);
         let placement = Placement {
             action: PlacedBy::ScaleUp,
             reason: reason.clone(),

@@ -30,7 +30,7 @@ impl<'v> Planner<'_, 'v> {
             if let Some(replica) = replica {
                 self.done.insert(&replica.id);
                 if let Some(state) = pin.desired_state.as_ref().filter(|state| **state != replica.desired_state) {
-                    self.ask(replica, state);
+                    self.set_desired_state(replica, state);
                 }
                 if replica.node == Some(target) {
                     if let Some(trouble) = self.trouble(replica) {
@@ -71,9 +71,9 @@ impl<'v> Planner<'_, 'v> {
             }
             let reason = format!("it is pinned to {}", pin.node_id);
             match replica {
-                Some(replica) => self.go(MoveCause::Pinned, replica, target, None, reason),
+                Some(replica) => self.move_to(MoveCause::Pinned, replica, target, None, reason),
                 None => {
-                    self.make(pin.replica_id.clone(), target, None, reason, pin.desired_state.clone());
+                    self.create(pin.replica_id.clone(), target, None, reason, pin.desired_state.clone());
                     pins.made += 1;
                 }
             }
@@ -93,7 +93,7 @@ impl<'v> Planner<'_, 'v> {
     }
 
     /// Sets the desired state of a replica.
-    fn ask(&mut self, replica: &ReplicaView, state: &str) {
+    fn set_desired_state(&mut self, replica: &ReplicaView, state: &str) {
         let detail = format!("its pin says {state}, it is {}", replica.desired_state);
         self.push(&replica.id, Step::SetDesiredState(state.to_string()), detail);
     }

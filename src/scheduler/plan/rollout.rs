@@ -43,12 +43,12 @@ impl<'v> Planner<'_, 'v> {
             self.push(&replica.id, Step::QueueRollingUpdate, detail);
         }
         if let Some(waiting_since) = queued.iter().map(|r| queued_at(r)).min() {
-            self.tell_rollout(old.len(), queued.len(), waiting_since);
+            self.warn_of_rollout(old.len(), queued.len(), waiting_since);
         }
     }
 
     /// Warns how long a rollout has been waiting.
-    fn tell_rollout(&mut self, outdated: usize, pending: usize, waiting_since: Timestamp) {
+    fn warn_of_rollout(&mut self, outdated: usize, pending: usize, waiting_since: Timestamp) {
         let (generation, late_s) = (self.service.generation, self.view.rollout_late_s);
         let waiting_seconds = (self.view.now.secs() - waiting_since.secs()).max(0);
         self.plan.rollout = Some(Rollout { outdated, pending, waiting_since, waiting_seconds });

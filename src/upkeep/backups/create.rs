@@ -137,7 +137,7 @@ fn make(config: &Config, id: &str, created_at: Timestamp, passphrase: Option<&[u
     store::backups::copy(&config.database_path, copy)?;
     let contents = store::backups::contents(copy)?;
     // After the database: an authority that is newer than the rows brings the nodes up to date, an older one would lose some.
-    let small = still(config)?;
+    let small = read_consistently(config)?;
     let authority = small.iter().find(|(path, _)| path == "pki/cluster-ca.crt").and_then(|(_, pem)| {
         let pem = std::str::from_utf8(pem).ok()?;
         pki::fingerprint_hex(pem)
@@ -162,7 +162,7 @@ fn make(config: &Config, id: &str, created_at: Timestamp, passphrase: Option<&[u
 
 /// Authority, keys and identities at one moment. A rotation may be changing them: a start can finish every state
 /// between two of its steps, but not every mixture of two states.
-fn still(config: &Config) -> Result<Vec<(String, Vec<u8>)>> {
+fn read_consistently(config: &Config) -> Result<Vec<(String, Vec<u8>)>> {
     let read = || {
         let mut found = Vec::new();
         for name in DIRECTORIES {

@@ -166,16 +166,16 @@ pub fn download(control: &Control, id: &str, only_asks: bool) -> Result<(Backup,
 }
 
 /// Creates a backup at the request of a client.
-pub fn create_asked(control: &Control) -> Result<Backup> {
+pub fn create_on_request(control: &Control) -> Result<Backup> {
     let made = passphrase(&control.config).and_then(|p| create(&control.config, Kind::Manual, p.as_deref()));
     // If another backup is in progress, nothing has failed; the caller learns to try again.
     if !matches!(made, Err(Error::Conflict(_))) {
-        tell_made(control, &made)?;
+        record_creation(control, &made)?;
     }
     made
 }
 
-fn tell_made(control: &Control, made: &Result<Backup>) -> Result<()> {
+fn record_creation(control: &Control, made: &Result<Backup>) -> Result<()> {
     let event = match made {
         Ok(b) => {
             let fields = json!({ "backup_id": b.id, "kind": b.kind, "bytes": b.bytes, "encrypted": b.encrypted });
@@ -335,7 +335,7 @@ pub fn turn(app: &App) -> Result<()> {
     if interval > 0 && due {
         let made = passphrase(config).and_then(|p| create(config, Kind::Scheduled, p.as_deref()));
         lock(&schedule.state).failed = made.as_ref().err().map(|e| (tick, Chain(e).to_string()));
-        tell_made(control, &made)?;
+        record_creation(control, &made)?;
         prune(config, Kind::Scheduled, kept.unsigned_abs() as usize)?;
         all = list(config)?;
     }

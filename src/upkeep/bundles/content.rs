@@ -68,7 +68,7 @@ enum Body {
 pub fn write(app: &App, run: &Run, path: &Path) -> Result<()> {
     let (parts, mut left_out) = gather(app);
     let (mut secrets, mut words) = (Redactor::default(), Redactor::default());
-    known_secrets(&app.control, &mut secrets);
+    add_known_secrets(&app.control, &mut secrets);
     if !run.with_values {
         let mut closer = Closer { words: &mut words, learning: true };
         parts.iter().try_for_each(|part| closed(part, &mut closer).map(drop))?;
@@ -84,7 +84,7 @@ pub fn write(app: &App, run: &Run, path: &Path) -> Result<()> {
             true => with_values(&part)?,
             false => closed(&part, &mut Closer { words: &mut words, learning: false })?,
         };
-        let text = secrets.known(&text);
+        let text = secrets.redact(&text);
         if total + text.len() > BUNDLE_BYTES_MAX {
             left_out.push(json!({"path": part.path, "why": format!("all files together would have more than {BUNDLE_BYTES_MAX} bytes")}));
             continue;
@@ -105,7 +105,7 @@ pub fn write(app: &App, run: &Run, path: &Path) -> Result<()> {
         "limits": {"file_bytes": FILE_BYTES_MAX, "log_bytes": LOG_BYTES_MAX, "all_bytes": BUNDLE_BYTES_MAX, "events": EVENTS_MAX},
         "redaction": if run.with_values { WITH_VALUES } else { WITHOUT_VALUES },
     });
-    let manifest = secrets.known(&(serde_json::to_string_pretty(&manifest).doing(doing)? + "\n"));
+    let manifest = secrets.redact(&(serde_json::to_string_pretty(&manifest).doing(doing)? + "\n"));
     archive.add("manifest.json", manifest.as_bytes()).doing(doing)?;
     let mut out = archive.finish().doing(doing)?;
     out.flush().doing(doing)?;
@@ -290,7 +290,7 @@ fn tail(path: &Path, bytes_max: u64) -> Result<(String, u64)> {
 }
 
 /// Adds every secret that this machine's control plane knows, by value.
-fn known_secrets(control: &Control, redactor: &mut Redactor) {
+fn add_known_secrets(control: &Control, redactor: &mut Redactor) {
     let config = &control.config;
     let of_config = [
         Some(&config.auth_secret_key),
@@ -299,25 +299,25 @@ fn known_secrets(control: &Control, redactor: &mut Redactor) {
         config.backup_passphrase.as_ref(),
     ];
     for secret in of_config.into_iter().flatten() {
-        redactor.know(&String::from_utf8_lossy(secret.expose()));
+        redactor.add(&String::from_utf8_lossy(secret.expose()));
     }
     let mut files = SECRET_FILES_MAX;
     for dir in [&config.data_dir.join("keys"), &config.pki_dir, &config.data_dir.join("identities")] {
-        know_dir(dir, SECRET_DEPTH_MAX, &mut files, redactor);
+        add_dir(dir, SECRET_DEPTH_MAX, &mut files, redactor);
     }
     if let Some((_, key)) = &config.tls_files {
-        know_file(key, redactor);
+        add_file(key, redactor);
     }
     if let Some(passphrase) = &config.backup_passphrase_file {
-        know_file(passphrase, redactor);
+        add_file(passphrase, redactor);
     }
-    if let Err(e) = know_hashes(control, redactor) {
+    if let Err(e) = add_hashes(control, redactor) {
         // No part of a bundle contains them by design.
         log::warn!(target: "system", event = "support_bundle.hashes", error:% = Chain(&e); "The hashes of passwords could not be read to look for them");
     }
 }
 
-fn know_dir(dir: &Path, depth: usize, files: &mut usize, redactor: &mut Redactor) {
+fn add_dir(dir: &Path, depth: usize, files: &mut usize, redactor: &mut Redactor) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     for path in entries.flatten().map(|entry| entry.path()) {
         if *files == 0 {
@@ -326,24 +326,24 @@ fn know_dir(dir: &Path, depth: usize, files: &mut usize, redactor: &mut Redactor
         *files -= 1;
         if path.is_dir() {
             if depth > 0 {
-                know_dir(&path, depth - 1, files, redactor);
+                add_dir(&path, depth - 1, files, redactor);
             }
         } else if !path.extension().is_some_and(|e| e == "crt" || e == "urls") {
-            know_file(&path, redactor);
+            add_file(&path, redactor);
         }
     }
 }
 
 /// Adds the secret in a file, or each of its lines of base64.
-fn know_file(path: &Path, redactor: &mut Redactor) {
+fn add_file(path: &Path, redactor: &mut Redactor) {
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(SECRET_FILE_BYTES_MAX).read_to_string(&mut text));
     if read.is_ok() {
-        text.lines().filter(|line| !line.starts_with("-----")).for_each(|line| redactor.know(line));
+        text.lines().filter(|line| !line.starts_with("-----")).for_each(|line| redactor.add(line));
     }
 }
 
-fn know_hashes(control: &Control, redactor: &mut Redactor) -> Result<()> {
+fn add_hashes(control: &Control, redactor: &mut Redactor) -> Result<()> {
     let mut after = None;
     let mut seen = 0;
     while seen < USERS_MAX {
@@ -351,7 +351,7 @@ fn know_hashes(control: &Control, redactor: &mut Redactor) -> Result<()> {
         seen += page.items.len();
         for person in &page.items {
             if let Some(account) = control.store.read(|r| users::by_name(r, &person.name))? {
-                redactor.know(&account.password_hash);
+                redactor.add(&account.password_hash);
             }
         }
         match page.next {

@@ -122,14 +122,14 @@ pub struct Fetched {
 }
 
 /// True if a bundle can be downloaded from here.
-pub fn is_here(run: &Run) -> bool {
+pub fn is_available(run: &Run) -> bool {
     run.status == RunStatus::Completed && is_ours(run)
 }
 
 /// Opens a bundle for a download, and records the caller.
 pub fn fetch(control: &Control, id: &str, only_asks: bool) -> Result<Fetched> {
     let run = control.store.read(|r| runs::by_id(r, Kind::Bundle, id))?.ok_or_else(|| requests::missing(Kind::Bundle))?;
-    if !is_here(&run) {
+    if !is_available(&run) {
         return Err(Error::NotFound(match run.status {
             RunStatus::Completed => "This bundle was made by an agent and is not kept here; its path says where it is.".to_string(),
             status => format!("This bundle cannot be fetched: it is {}.", status.as_str()),
@@ -221,7 +221,7 @@ fn clear(app: &App) -> Result<()> {
     }
     let _one = lock(&app.bundles.files);
     for (path, run) in files_with_rows(control)? {
-        if !run.is_some_and(|run| is_here(&run)) {
+        if !run.is_some_and(|run| is_available(&run)) {
             remove(&path);
         }
     }
@@ -325,7 +325,7 @@ fn finish(w: &Write, id: &str, error: Option<String>) -> Result<bool> {
 /// Removes bundles of ours that are old or too many, row and file.
 fn forget_old(app: &App) -> Result<()> {
     let control = &app.control;
-    let mut kept: Vec<Run> = files_with_rows(control)?.into_iter().filter_map(|(_, run)| run).filter(is_here).collect();
+    let mut kept: Vec<Run> = files_with_rows(control)?.into_iter().filter_map(|(_, run)| run).filter(is_available).collect();
     kept.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
     let before = clock::now().plus_secs(-KEPT_S);
     let surplus = kept.len().saturating_sub(KEPT_MAX);

@@ -21,7 +21,7 @@ pub struct Redactor {
 
 impl Redactor {
     /// Adds a text, in every form in which it may appear.
-    pub fn know(&mut self, text: &str) {
+    pub fn add(&mut self, text: &str) {
         let text = text.trim();
         let json = serde_json::to_string(text).unwrap_or_default();
         let logged: String =
@@ -46,7 +46,7 @@ impl Redactor {
     }
 
     /// Replaces known texts.
-    pub fn known(&self, text: &str) -> String {
+    pub fn redact(&self, text: &str) -> String {
         let bytes = text.as_bytes();
         let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
         while at < bytes.len() {
@@ -76,14 +76,14 @@ mod tests {
     fn what_is_known_is_found_in_every_writing() {
         let secret = "p\"\u{e4}ss word/1\\";
         let mut redactor = Redactor::default();
-        redactor.know(secret);
+        redactor.add(secret);
         for text in [secret.to_string(), json!({"a": secret}).to_string(), "x p\"\\u{e4}ss word/1\\ y".to_string(), percent::encode(secret)]
         {
-            let shown = redactor.known(&text);
+            let shown = redactor.redact(&text);
             assert!(shown.contains(MARK) && !shown.contains("ss word") && !shown.contains("ss%20word"), "{text}: {shown}");
         }
-        redactor.know("hunter2");
-        redactor.know("hunter2-longer");
-        assert_eq!(redactor.known("hunter2-longer hunter2 hunt"), "[redacted] [redacted] hunt");
+        redactor.add("hunter2");
+        redactor.add("hunter2-longer");
+        assert_eq!(redactor.redact("hunter2-longer hunter2 hunt"), "[redacted] [redacted] hunt");
     }
 }

@@ -40,7 +40,7 @@ impl Closer<'_> {
             }
             (Value::Object(fields), Form::Setting { key, value }) => self.setting(fields, key, value),
             (Value::String(text), Sentence) if self.learning => Value::String(text),
-            (Value::String(text), Sentence) => self.words.known(&text).into(),
+            (Value::String(text), Sentence) => self.words.redact(&text).into(),
             (value, form) if fits(&value, form) => value,
             (value, _) => self.shape(value, 0),
         }
@@ -109,7 +109,7 @@ impl Closer<'_> {
     /// Shape of a text. The number of an operating system error is kept: it is ours, and explains most failures.
     fn text(&mut self, text: &str) -> String {
         if self.learning {
-            self.words.know(text);
+            self.words.add(text);
         }
         let count = text.chars().count();
         match os_error(text) {
@@ -124,7 +124,7 @@ impl Closer<'_> {
             return key;
         }
         if self.learning {
-            self.words.know(&key);
+            self.words.add(&key);
         }
         let shape = format!("<key, {} characters>", key.chars().count());
         let numbered = |n: usize| if n == 1 { shape.clone() } else { format!("{shape} {n}") };
@@ -162,7 +162,7 @@ impl Closer<'_> {
     }
 
     fn sentence(&self, text: &str) -> String {
-        if self.learning { text.to_string() } else { self.words.known(text) }
+        if self.learning { text.to_string() } else { self.words.redact(text) }
     }
 
     fn log_value(&mut self, key: &str, value: &str) -> String {

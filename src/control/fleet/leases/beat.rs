@@ -95,8 +95,8 @@ pub fn heartbeat(control: &Control, mut beat: Heartbeat) -> Result<HeartbeatAnsw
     let fresh = || lease::mint(control.config.cluster_signing_key.expose(), &claims_for(control, &beat.node_id, &claims.fp, now));
     Ok(HeartbeatAnswer {
         lease_token: is_half_over.then(fresh),
-        addresses: control.tls.as_ref().and_then(tls::Tls::told).map(Part::Known),
-        update: control.updates.told(&beat.node_id).map(|request| Part::Known(request.into())),
+        addresses: control.tls.as_ref().and_then(tls::Tls::addresses).map(Part::Known),
+        update: control.updates.request_for(&beat.node_id).map(|request| Part::Known(request.into())),
         heartbeat_at: now,
         lease_expires_at: now.plus_secs(beat.ttl_s),
         lease_state: LeaseState::Alive,
