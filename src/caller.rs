@@ -7,7 +7,7 @@ use std::net::IpAddr;
 /// Who caused what is being done.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// `user:alice`, `token:ut-...`, `node:node-a`, `join-token:jt-...`, or `nobody` as long as nobody has proven anything.
+    /// `user:alice`, `token:ut-...`, `local:machine`, `node:node-a`, `join-token:jt-...`, or `nobody` as long as nobody has proven anything.
     pub actor: String,
     /// Where the request came from.
     pub address: IpAddr,

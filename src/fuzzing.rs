@@ -264,7 +264,7 @@ fn read_all(f: &mut Fields) {
     assert!(f.text("text", 1..=8).optional().is_none_or(|t| (1..=8).contains(&t.chars().count())));
     let name = f.name("name").required();
     assert!(name.chars().count() <= 128 && !name.chars().any(char::is_control));
-    let id = f.id("id").required();
+    let id: String = f.id("id").required();
     assert!(id.is_empty() || ids::is_id(&id));
     assert!(f.int("int", -5..=86_400).optional().is_none_or(|n| (-5..=86_400).contains(&n)));
     f.int("any", i64::MIN..=i64::MAX).optional();
@@ -581,7 +581,7 @@ pub fn resume(bytes: &[u8]) {
     let Ok(()) = f.finish() else { return };
     let (control, all) = history();
 
-    let here = Place { address: peer().ip(), is_local: true };
+    let here = Place { address: peer().ip(), is_local: true, direct: Some(peer().ip()) };
     let mut reader =
         Reader::begin(control, (String::new(), here), last_seen, filter.clone()).expect("whatever is asked, there is a place to go on");
     let mut got = Vec::new();

@@ -103,10 +103,15 @@ pub fn reached_at(config: &Config) -> Vec<String> {
 
 /// Examines a control plane's data, whether a server runs on it or not; see [`doctor`]. Tells whether one does.
 pub fn examine(config: &Config) -> (Vec<Finding>, bool) {
-    // Asked for together with others, and given back at once: a server that starts at this very moment tries again.
-    let lock = files::open_ordinary(&config.data_dir.join(LOCK_FILE));
-    let runs = lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)));
+    let runs = runs_on(&config.data_dir);
     (doctor::of_data(config, runs), runs)
+}
+
+/// True if a server runs on this data directory.
+pub fn runs_on(data_dir: &Path) -> bool {
+    // Held for a moment, together with others: a server that starts right then tries again.
+    let lock = files::open_guarded(&data_dir.join(LOCK_FILE));
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// Creates the directory of the database.

@@ -28,6 +28,7 @@ pub const TABLES: &[&[Route]] = &[
     api::routers::ROUTES,
     api::runs::ROUTES,
     api::scheduler::ROUTES,
+    api::status::ROUTES,
     api::updates::ROUTES,
     api::wireguard::ROUTES,
     openapi::ROUTES,

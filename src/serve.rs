@@ -8,6 +8,7 @@ use crate::error::{Chain, Doing, Error, Result};
 use crate::http::Limits;
 use crate::http::listen::{Front, TlsSource};
 use crate::model::address;
+use crate::model::ids::{NodeId, ServiceId};
 use crate::model::join_tokens::{Admits, JoinRole, NewJoinToken};
 use crate::offline::{hold, make_parent};
 use crate::store::{self, QueryLog, Store};
@@ -58,7 +59,7 @@ pub struct Server {
 #[derive(PartialEq)]
 pub struct Unplaced {
     /// Which.
-    pub service_id: String,
+    pub service_id: ServiceId,
     /// Replicas that have a node.
     pub placed: usize,
     /// Replicas that it should have.
@@ -126,6 +127,8 @@ impl Server {
         {
             log::warn!(target: "system", event = "serve.plain", address = server.url(); "TLS is off and anybody may connect: passwords and tokens cross the network in the clear. Listen on a private address and list the proxy in TRUSTED_PROXIES");
         }
+        let authority = server.app.control.tls.as_ref().map(|_| server.authority()).transpose()?;
+        server.app.control.sessions.local.publish(server.url(), authority);
         log::info!(target: "system", event = "serve.start", address = server.url(), version = env!("CARGO_PKG_VERSION"); "Listening");
         Ok(server)
     }
@@ -170,10 +173,10 @@ impl Server {
     }
 
     /// Makes the certificate authority, and a join token that admits only this node: for the machine the server runs on.
-    pub fn bootstrap_local(&self, node_id: &str) -> Result<NewJoinToken> {
+    pub fn bootstrap_local(&self, node_id: &NodeId) -> Result<NewJoinToken> {
         const TTL_S: i64 = 300;
         join_tokens::ensure_authority(&self.app.control)?;
-        join_tokens::create(&self.app.control, Admits { node_id: Some(node_id.to_string()), ..JoinRole::Core.into() }, TTL_S)
+        join_tokens::create(&self.app.control, Admits { node_id: Some(node_id.clone()), ..JoinRole::Core.into() }, TTL_S)
     }
 
     /// Creates a join string that admits one worker within this time; `None` where the server speaks no TLS.
@@ -221,6 +224,7 @@ impl Server {
         let Some(running) = lock(&self.running).take() else { return };
         // Readers of the stream would wait for the next event.
         self.app.control.store.tail.close();
+        self.app.control.sessions.local.withdraw();
         running.front.stop(GRACE);
         self.stop.raise();
         for pass in running.passes {

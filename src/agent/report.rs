@@ -3,6 +3,7 @@
 
 use crate::model::Object;
 use crate::model::node_runs::{AgentRun, RUN_KEY};
+use crate::model::status_keys::{CLOCK_OFFSET_SECONDS, READY, UPDATE, VERSION};
 use crate::model::updates::State;
 use crate::sys::host;
 use crate::thread::{Watch, guarded};
@@ -41,10 +42,10 @@ impl Report {
     /// The status patch of a heartbeat, as JSON.
     pub fn patch(&self, clock_offset_s: i64) -> String {
         let mut status = healthy(self.facts.get());
-        status.insert("clock_offset_seconds".into(), clock_offset_s.into());
+        status.insert(CLOCK_OFFSET_SECONDS.into(), clock_offset_s.into());
         // Signed with the status, and not part of it.
         status.insert(RUN_KEY.into(), json!(self.run));
-        status.extend(self.updater.get().map(|state| ("update".to_string(), update(&state))));
+        status.extend(self.updater.get().map(|state| (UPDATE.to_string(), update(&state))));
         Value::Object(status).to_string()
     }
 }
@@ -57,8 +58,8 @@ fn update(state: &State) -> Value {
 
 /// The status of a healthy node with these facts.
 pub fn healthy(mut facts: Object) -> Object {
-    facts.insert("ready".into(), json!(true));
-    facts.insert("version".into(), json!(env!("CARGO_PKG_VERSION")));
+    facts.insert(READY.into(), json!(true));
+    facts.insert(VERSION.into(), json!(env!("CARGO_PKG_VERSION")));
     facts
 }
 

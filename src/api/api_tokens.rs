@@ -1,4 +1,4 @@
-//! `/api-tokens`.
+//! `/api-tokens`, for admins, and `/auth/api-tokens`: those of the caller.
 
 use super::{id_of, list as page_of, paging};
 use crate::control::access::api_tokens;
@@ -6,7 +6,7 @@ use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response};
-use crate::model::users::Role::Admin;
+use crate::model::users::Role::{Admin, Viewer};
 use crate::model::users::{Role, User};
 use crate::upkeep::App;
 use std::ops::RangeInclusive;
@@ -26,6 +26,14 @@ pub const ROUTES: &[Route] = &[
         .conflicts("You have an API token of this name, or 100 tokens: delete one first.")
         .personal(),
     route(Delete, "/api-tokens/{token_id}", By(Admin, delete)).gives(204, "").says("Revoke an API token."),
+    route(Post, "/auth/api-tokens", By(Viewer, create_own))
+        .gives(201, "NewApiToken")
+        .says("Create an API token of your own, with your role. Only this answer shows the secret.")
+        .conflicts("You have an API token of this name, or 100 tokens: delete one first.")
+        .personal(),
+    route(Delete, "/auth/api-tokens/{token_id}", By(Viewer, delete_own))
+        .gives(204, "")
+        .says("Revoke an API token of your own. A token may revoke itself."),
 ];
 
 fn list(app: &App, request: &Request, _: &User) -> Reply {
@@ -44,6 +52,20 @@ fn create(app: &App, request: &Request, user: &User) -> Reply {
 }
 
 fn delete(app: &App, request: &Request, _: &User) -> Reply {
-    api_tokens::delete(&app.control, id_of(request, "token_id")?)?;
+    api_tokens::delete(&app.control, id_of(request, "token_id")?, None)?;
+    Ok(Response::empty(204))
+}
+
+// It has the role of the user: a token never does more than its owner can.
+fn create_own(app: &App, request: &Request, user: &User) -> Reply {
+    let mut f = Fields::of_body(&request.body)?;
+    let name = f.name("name").required();
+    let days = f.int("expires_in_days", DAYS).or(DAYS_DEFAULT);
+    f.finish()?;
+    Ok(Response::json(201, &api_tokens::create(&app.control, user, name, user.role, days)?))
+}
+
+fn delete_own(app: &App, request: &Request, user: &User) -> Reply {
+    api_tokens::delete(&app.control, id_of(request, "token_id")?, Some(user))?;
     Ok(Response::empty(204))
 }

@@ -10,7 +10,7 @@ use crate::gate::{COOKIE, Meter, Reply, Route, route, visitor};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response};
 use crate::model::users::Role::Viewer;
-use crate::model::users::{Restriction, User};
+use crate::model::users::{Credential, Restriction, User};
 use crate::upkeep::App;
 use serde_json::json;
 use tiny_http::Method::{Delete, Get, Post};
@@ -67,8 +67,12 @@ fn answer(session: &SignedIn) -> Reply {
 }
 
 fn me(_: &App, request: &Request, user: &User) -> Reply {
-    no_fields(request)?;
-    let credential = if user.is_person() { "session" } else { "api_token" };
+    nothing(request)?;
+    let credential = match user.credential {
+        Credential::Session(_) => "session",
+        Credential::ApiToken(_) => "api_token",
+        Credential::Local => "local",
+    };
     Ok(Response::json(
         200,
         &json!({

@@ -19,23 +19,23 @@ const PASSWORD_CHARS: RangeInclusive<usize> = PASSWORD_LEN_MIN..=PASSWORD_LEN_MA
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
     route(Get, "/users", By(Admin, list)).gives(200, "[User]").says("List users."),
-    route(Post, "/users", By(Admin, create)).gives(201, "User").says("Create a user.").conflicts("A user of this name exists.").personal(),
+    route(Post, "/users", By(Admin, create)).gives(201, "User").says("Create a user.").conflicts("A user of this name exists.").lasting(),
     route(Get, "/users/{name}", By(Admin, show)).gives(200, "User").says("Show a user."),
     route(Patch, "/users/{name}", By(Admin, update))
         .gives(200, "User")
         .says("Change the role of a user. The sessions of the user end.")
         .conflicts("This is the only admin: give another user the role first.")
-        .personal(),
+        .lasting(),
     route(Delete, "/users/{name}", By(Admin, delete))
         .gives(204, "")
         .says("Delete a user. The sessions and API tokens of the user end.")
         .conflicts("This is the only admin, or yourself.")
-        .personal(),
+        .lasting(),
     route(Post, "/users/{name}/password", By(Admin, password))
         .gives(204, "")
         .says("Set the password of another user. The sessions of the user end, and the next sign-in must change the password.")
         .conflicts("This is yourself: use POST /auth/password.")
-        .personal(),
+        .lasting(),
 ];
 
 /// The user in the path; names are in lower case.
@@ -49,14 +49,14 @@ fn list(app: &App, request: &Request, _: &User) -> Reply {
 }
 
 fn show(app: &App, request: &Request, _: &User) -> Reply {
-    let name = read_id(request, "name")?.to_lowercase();
+    let name = read_id::<String>(request, "name")?.to_lowercase();
     Ok(one(request, &users::show(&app.control, &name)?))
 }
 
 // No Idempotency-Key: a stored request would contain the password's digest.
 fn create(app: &App, request: &Request, by: &User) -> Reply {
     let mut f = Fields::of_body(&request.body)?;
-    let name = f.id("name").required().to_lowercase();
+    let name = f.id::<String>("name").required().to_lowercase();
     let role = f.word("role", Role::WORDS, Role::parse).required_with(Role::Viewer);
     let password = f.text("password", PASSWORD_CHARS).required();
     // The admin who creates the user knows the password.
@@ -76,7 +76,7 @@ fn update(app: &App, request: &Request, _: &User) -> Reply {
 
 fn delete(app: &App, request: &Request, user: &User) -> Reply {
     let condition = condition(request);
-    let name = id_of(request, "name")?.to_lowercase();
+    let name = id_of::<String>(request, "name")?.to_lowercase();
     users::delete(&app.control, name, condition, user)?;
     Ok(Response::empty(204))
 }

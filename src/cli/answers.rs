@@ -4,6 +4,7 @@ use super::args::{Args, Failure};
 use super::connect::signed_in;
 use super::output::{self, Table};
 use super::watch::{Fetch, watch};
+use crate::client::Api;
 use serde_json::Value;
 
 /// Prints a list of the API, or follows it.
@@ -34,7 +35,12 @@ pub(super) fn shown(args: &Args, object: &Value) {
 
 /// Takes away what the command's argument names.
 pub(super) fn remove(args: &Args, path: &str) -> Result<(), Failure> {
-    signed_in(args)?.delete(path)?;
+    remove_by(args, &signed_in(args)?, path)
+}
+
+/// Removes what the command's argument names, by these calls.
+pub(super) fn remove_by(args: &Args, api: &Api, path: &str) -> Result<(), Failure> {
+    api.delete(path)?;
     if output::wants_json(args) {
         output::structured(args, &serde_json::json!({"removed": args.word(0)}));
     } else {

@@ -2,7 +2,7 @@
 
 use super::answers::{encoded, listed_at, remove};
 use super::args::{Args, Command, Failure, Opt, command, opt};
-use super::connect::{SIGN_IN, signed_in};
+use super::connect::{SIGN_IN, signed_in_as_person};
 use super::output::{self, Kind, Table, column};
 use super::watch::WATCH;
 use serde_json::json;
@@ -52,7 +52,7 @@ fn list(args: &Args) -> Result<(), Failure> {
 
 fn create(args: &Args) -> Result<(), Failure> {
     let body = json!({"name": args.word(0), "role": args.required("role"), "expires_in_days": args.int("days", TOKEN_DAYS)});
-    output::secret(args, &signed_in(args)?.post("/api-tokens", &body)?, "token");
+    output::secret(args, &signed_in_as_person(args)?.0.post("/api-tokens", &body)?, "token");
     Ok(())
 }
 

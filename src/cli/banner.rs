@@ -3,6 +3,7 @@
 
 use crate::client::{Api, Trust};
 use crate::error::Chain;
+use crate::model::ids::NodeId;
 use crate::serve::Server;
 use crate::thread::spawn;
 use std::time::Duration;
@@ -30,7 +31,7 @@ struct Address {
 }
 
 /// What is said where nobody may be reading, in the form of version 2.0.0.
-pub fn plain(server: &Server, node_id: &str, places: &Places) -> Result<String, crate::error::Error> {
+pub fn plain(server: &Server, node_id: &NodeId, places: &Places) -> Result<String, crate::error::Error> {
     let Places { data, pki, .. } = places;
     let mut said = format!("UptimeMesh {} is up.\n  UI       {}/ui\n", env!("CARGO_PKG_VERSION"), server.url());
     if let Some(url) = server.urls_elsewhere().first() {
@@ -50,7 +51,7 @@ pub fn plain(server: &Server, node_id: &str, places: &Places) -> Result<String, 
 
 /// What a person at a terminal needs to know. Creates a join string, which is a secret. `is_followed` if only what
 /// concerns an operator appears there from now on.
-pub fn for_terminal(server: &Server, node_id: &str, places: &Places, is_followed: bool) -> Result<String, crate::error::Error> {
+pub fn for_terminal(server: &Server, node_id: &NodeId, places: &Places, is_followed: bool) -> Result<String, crate::error::Error> {
     let mut said = Text::default();
     said.line("UI", &format!("{}/ui", server.url()));
     let addresses = try_addresses(&server.urls_elsewhere(), &server.authority()?);

@@ -1,8 +1,24 @@
 //! How commands reach the API: where it is, whom to believe, and who signs in.
+//!
+//! The first of these that is said counts; `uptimemesh help` has the same list:
+//!
+//! 1. an API token, a user's name or a password, as flags or in the environment;
+//! 2. `--context`, `UPTIMEMESH_CONTEXT`;
+//! 3. `--api-url`, `UPTIMEMESH_API_URL`: a context of that URL, the local credential of that server, or else as in 6;
+//! 4. the current context;
+//! 5. the local credential;
+//! 6. `admin` with the first password, at port 8000 of this machine.
 
 use super::args::{Args, Failure, Opt, opt};
+use super::contexts::{self, Context, Contexts};
+use super::local::Local;
 use super::output;
 use crate::client::{self, Api, CallError, Trust};
+use crate::sys::prompt;
+
+/// Who signs in, as the help says it: the first that is given counts.
+pub(super) const ORDER: &str = "flags, --context, --api-url, current context, local server, admin";
+
 /// Where the API is, unless something else is said.
 pub(super) const API_URL: &str = "http://127.0.0.1:8000";
 
@@ -15,16 +31,26 @@ pub(super) const SIGN_IN: &[Opt] = &[
     opt("password-file", "FILE", "file with the password; - reads standard input"),
     opt("password", "TEXT", "the password; others on this machine can see it [UPTIMEMESH_PASSWORD]"),
     opt("api-token-file", "FILE", "file with an API token, instead of name and password [UPTIMEMESH_API_TOKEN]"),
+    opt("data-dir", "DIR", "data directory of a server on this machine: who can read it needs no password [DATA_DIR]"),
     output::FORMAT,
     output::JSON,
     output::QUIET,
     output::COLOR,
 ];
 
+/// Who signs in.
+enum Way {
+    /// A context.
+    Context(Box<Context>),
+    /// The server on this machine.
+    Local(Local),
+    /// Whom flags and environment name, or else the account that comes with a new database.
+    Named,
+}
+
 /// The URL of the API, where the command line or the environment says one.
 pub(super) fn said_api_url(args: &Args) -> Option<String> {
-    let env = std::env::var("UPTIMEMESH_API_URL").ok().filter(|v| !v.is_empty());
-    args.get("api-url").map(str::to_string).or(env)
+    args.get("api-url").map(str::to_string).or_else(|| variable("UPTIMEMESH_API_URL"))
 }
 
 /// The URL of the API.
@@ -32,10 +58,14 @@ pub(super) fn api_url(args: &Args) -> String {
     said_api_url(args).unwrap_or(API_URL.to_string())
 }
 
+/// A variable of the environment, unless it is empty.
+pub(super) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 /// Whom to believe, where the command line or the environment says it.
 pub(super) fn authorities(args: &Args) -> Option<Trust> {
-    let env = std::env::var("UPTIMEMESH_CA_FILE").ok().filter(|v| !v.is_empty());
-    let path = args.get("ca-file").map(str::to_string).or(env)?;
+    let path = args.get("ca-file").map(str::to_string).or_else(|| variable("UPTIMEMESH_CA_FILE"))?;
     client::authorities_in(&path).map(Trust::Authorities).map_err(|why| args.fault(why)).ok()
 }
 
@@ -50,28 +80,104 @@ pub(super) fn api(args: &Args) -> Result<Api, Failure> {
     api.map_err(|why| Failure::Usage(vec![why]))
 }
 
-/// The same, signed in, or with an API token.
+/// The same, with the right to do what the caller may.
 pub(super) fn signed_in(args: &Args) -> Result<Api, Failure> {
+    match way(args)? {
+        Way::Context(context) => context.signed_in(),
+        Way::Local(local) => Ok(local.api()?.with_token(local.token())?),
+        Way::Named => Ok(by_name(args, None)?.0),
+    }
+}
+
+/// The same to manage users, which API tokens may not: with the local credential, or a person with a password.
+pub(super) fn signed_in_to_manage_users(args: &Args) -> Result<Api, Failure> {
+    match way(args)? {
+        Way::Context(context) => Ok(by_password(args, &context)?.0),
+        Way::Local(local) => Ok(local.api()?.with_token(local.token())?),
+        Way::Named => Ok(by_name(args, None)?.0),
+    }
+}
+
+/// The same for what only a person may do. Returns the password too.
+pub(super) fn signed_in_as_person(args: &Args) -> Result<(Api, String), Failure> {
+    match way(args)? {
+        Way::Context(context) => by_password(args, &context),
+        Way::Local(local) => by_name(args, Some(local.api()?)),
+        Way::Named => by_name(args, None),
+    }
+}
+
+/// Finds out who signs in, with every fault of the command line.
+fn way(args: &Args) -> Result<Way, Failure> {
+    if args.has("context") && args.has("api-url") {
+        args.fault("--context and --api-url name two control planes: give one of them".to_string());
+    }
+    args.finish()?;
+    if is_said_who(args) {
+        return Ok(Way::Named);
+    }
+    if let Some(name) = contexts::said(args) {
+        return Ok(Way::Context(Box::new(Contexts::load()?.named(&name)?.clone())));
+    }
+    let url = said_api_url(args);
+    // What the command line says of trust is meant for the server that it names.
+    let found = match &url {
+        Some(_) if args.has("ca-file") => None,
+        Some(url) => Contexts::load()?.of_url(url).cloned(),
+        None => Contexts::load()?.current().cloned(),
+    };
+    if let Some(context) = found {
+        return Ok(Way::Context(Box::new(context)));
+    }
+    let local = Local::find(args).filter(|local| url.as_deref().is_none_or(|url| local.is_at(url)));
+    Ok(local.map_or(Way::Named, Way::Local))
+}
+
+/// True if flags or environment say who signs in.
+fn is_said_who(args: &Args) -> bool {
+    let flags = ["username", "password", "password-file", "api-token", "api-token-file"];
+    let variables = ["UPTIMEMESH_API_TOKEN", "UPTIMEMESH_USERNAME", "UPTIMEMESH_PASSWORD"];
+    flags.iter().any(|flag| args.has(flag)) || variables.iter().any(|name| variable(name).is_some())
+}
+
+/// Signs in whom flags and environment name: at this server, at that of the named context, or at that of `--api-url`.
+fn by_name(args: &Args, at: Option<Api>) -> Result<(Api, String), Failure> {
     let asked = |name: &str| args.has(name) || args.has(&format!("{name}-file"));
     // Who says on the command line who signs in means it, whatever the environment says.
     let by_name = args.has("username") || asked("password");
-    if (!by_name || asked("api-token"))
-        && let Some(token) = args.token("api-token", "UPTIMEMESH_API_TOKEN")
-    {
-        args.finish()?;
-        return Ok(api(args)?.with_token(token)?);
-    }
-    let env = std::env::var("UPTIMEMESH_USERNAME").ok().filter(|v| !v.is_empty());
-    let username = args.get("username").map(str::to_string).or(env).unwrap_or("admin".to_string());
-    let given = args.secret("password", "UPTIMEMESH_PASSWORD");
+    let token = if !by_name || asked("api-token") { args.token("api-token", "UPTIMEMESH_API_TOKEN") } else { None };
+    let said = args.get("username").map(str::to_string).or_else(|| variable("UPTIMEMESH_USERNAME"));
+    let given = if token.is_some() { None } else { args.secret("password", "UPTIMEMESH_PASSWORD") };
     args.finish()?;
-    let mut api = api(args)?;
-    let password = given.as_deref().unwrap_or(FIRST_PASSWORD);
-    match api.sign_in(&username, password) {
-        Ok(()) => Ok(api),
+    let mut api = match (at, contexts::said(args)) {
+        (Some(at), _) => at,
+        (None, Some(name)) => Contexts::load()?.named(&name)?.api()?,
+        (None, None) => api(args)?,
+    };
+    if let Some(token) = token {
+        return Ok((api.with_token(token)?, String::new()));
+    }
+    let password = given.clone().unwrap_or(FIRST_PASSWORD.to_string());
+    match api.sign_in(said.as_deref().unwrap_or("admin"), &password) {
+        Ok(()) => Ok((api, password)),
         Err(e @ CallError::Refused { status: 401, .. }) if given.is_none() => {
             Err(Failure::Failed(format!("{e}; give the password by --password-file or UPTIMEMESH_PASSWORD")))
         }
         Err(e) => Err(e.into()),
     }
+}
+
+/// Signs in the user of a context, who is asked for the password.
+fn by_password(args: &Args, context: &Context) -> Result<(Api, String), Failure> {
+    if !prompt::is_possible() {
+        args.fault(format!(
+            "only a person may do this, and the token of context {} is a program's: --username {} --password-file FILE",
+            context.name, context.user
+        ));
+    }
+    args.finish()?;
+    let password = prompt::secret(&format!("Password of {} at {}: ", context.user, context.url))?;
+    let mut api = context.api()?;
+    api.sign_in(&context.user, &password)?;
+    Ok((api, password))
 }

@@ -1,6 +1,7 @@
 //! `help`, and what `--help` prints. All of it follows from the tables of commands.
 
 use super::args::{Args, Command, Failure, Opt, command, flag_of};
+use super::connect::ORDER;
 use super::failure::EXIT_CODES;
 use super::names::{self, Named};
 use super::{GLOBAL, GROUPS, output};
@@ -12,7 +13,7 @@ pub const COMMANDS: &[Command] = &[command("help", "[NOUN] [VERB]", "Print an ov
 
 /// Commands that matter first, in the order in which a newcomer needs them.
 const FIRST: &[&str] =
-    &["up", "status", "token create", "join", "node list", "service apply", "service list", "replica list", "node drain", "event list"];
+    &["up", "login", "status", "token create", "join", "node list", "service apply", "service list", "node drain", "event list"];
 /// Columns of a screen.
 const COLUMNS: usize = 80;
 /// Width of the names in a list, and of those in the overview, which has less room.
@@ -55,6 +56,7 @@ fn overview() -> String {
     wrapped(&mut out, "other", "", all.iter().filter(|c| !is_told(c)).map(|c| c.name));
     let options: Vec<String> = GLOBAL.iter().filter(|o| !o.hidden).map(usage).collect();
     wrapped(&mut out, "options", "", options.iter().map(String::as_str));
+    wrapped(&mut out, "signs in", "", ORDER.split(' '));
     let codes: Vec<String> = EXIT_CODES.iter().map(|(code, meaning, _)| format!("{code} {meaning}")).collect();
     wrapped(&mut out, "exit code", "", codes.join(", ").split(' '));
     let _ = writeln!(out, "more       uptimemesh help NOUN, uptimemesh help NOUN VERB, uptimemesh man");

@@ -12,6 +12,7 @@ mod ca;
 mod config;
 mod connect;
 mod console;
+mod contexts;
 mod docs;
 mod doctor;
 mod endpoints;
@@ -21,6 +22,8 @@ mod help;
 mod join;
 mod join_tokens;
 mod leases;
+mod local;
+mod login;
 mod names;
 mod nodes;
 mod output;
@@ -35,6 +38,7 @@ mod sessions;
 mod settings;
 mod shells;
 mod snapshots;
+mod status;
 mod units;
 mod up;
 mod updater;
@@ -53,6 +57,7 @@ use std::process::ExitCode;
 const GLOBAL: &[Opt] = &[
     opt("api-url", "URL", "the control plane (default http://127.0.0.1:8000) [UPTIMEMESH_API_URL]"),
     opt("ca-file", "FILE", "authorities (PEM) to believe over https, instead of the system's [UPTIMEMESH_CA_FILE]"),
+    opt("context", "NAME", "the control plane that you signed in to under this name, instead of the current one [UPTIMEMESH_CONTEXT]"),
     opt(config::SETTINGS_FILE, "FILE", "take what this file says as the environment, over what is there; the units of services use it"),
     opt("help", "", "print this help").short('h'),
 ];
@@ -70,10 +75,11 @@ const GROUPS: &[Group] = &[
         title: "services",
         tables: &[services::COMMANDS, replicas::COMMANDS, endpoints::COMMANDS, routers::COMMANDS, scheduler::COMMANDS, snapshots::COMMANDS],
     },
-    Group { title: "access", tables: &[users::COMMANDS, sessions::COMMANDS, api_tokens::COMMANDS] },
+    Group { title: "access", tables: &[login::COMMANDS, contexts::COMMANDS, users::COMMANDS, sessions::COMMANDS, api_tokens::COMMANDS] },
     Group {
         title: "operation",
         tables: &[
+            status::COMMANDS,
             events::COMMANDS,
             settings::COMMANDS,
             bundles::COMMANDS,

@@ -1,8 +1,8 @@
 //! Commands about users and passwords.
 
-use super::answers::{encoded, listed_at, remove, shown};
+use super::answers::{encoded, listed_at, remove_by, shown};
 use super::args::{Args, Command, Failure, Opt, command, opt};
-use super::connect::{FIRST_PASSWORD, SIGN_IN, signed_in};
+use super::connect::{SIGN_IN, signed_in, signed_in_as_person, signed_in_to_manage_users};
 use super::output::{self, Kind, Table, column, made};
 use super::server;
 use super::watch::WATCH;
@@ -84,12 +84,12 @@ fn show(args: &Args) -> Result<(), Failure> {
 
 fn create(args: &Args) -> Result<(), Failure> {
     let body = json!({"name": args.word(0), "role": args.required("role"), "password": new_password(args)});
-    shown(args, &signed_in(args)?.post("/users", &body)?);
+    shown(args, &signed_in_to_manage_users(args)?.post("/users", &body)?);
     Ok(())
 }
 
 fn role(args: &Args) -> Result<(), Failure> {
-    let api = signed_in(args)?;
+    let api = signed_in_to_manage_users(args)?;
     let path = path(args);
     let (_, tag) = api.get_tagged(&path)?;
     shown(args, &api.patch_if(&path, &json!({"role": args.word(1)}), &tag)?);
@@ -97,7 +97,7 @@ fn role(args: &Args) -> Result<(), Failure> {
 }
 
 fn delete(args: &Args) -> Result<(), Failure> {
-    remove(args, &path(args))
+    remove_by(args, &signed_in_to_manage_users(args)?, &path(args))
 }
 
 fn path(args: &Args) -> String {
@@ -106,7 +106,7 @@ fn path(args: &Args) -> String {
 
 fn set_password(args: &Args) -> Result<(), Failure> {
     let body = json!({"password": new_password(args)});
-    signed_in(args)?.post(&format!("{}/password", path(args)), &body)?;
+    signed_in_to_manage_users(args)?.post(&format!("{}/password", path(args)), &body)?;
     output::print("The password is set; it must be changed at the next sign-in. Every session of this user has ended.\n");
     Ok(())
 }
@@ -133,11 +133,10 @@ fn reset_password(args: &Args) -> Result<(), Failure> {
 
 fn set_own_password(args: &Args) -> Result<(), Failure> {
     let new = args.secret("new-password", "UPTIMEMESH_NEW_PASSWORD");
-    let current = args.secret("password", "UPTIMEMESH_PASSWORD").unwrap_or(FIRST_PASSWORD.to_string());
     if new.is_none() {
         args.fault("the new password is missing: --new-password-file FILE".to_string());
     }
-    let mut api = signed_in(args)?;
+    let (mut api, current) = signed_in_as_person(args)?;
     let answer =
         api.post("/auth/password", &json!({"current_password": current, "new_password": new, "setup_code": args.get("setup-code")}))?;
     api.adopt(&answer);

@@ -26,8 +26,8 @@ use socket::SocketConnector;
 use std::fmt;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::Connector;
@@ -93,6 +93,17 @@ pub type Called<T> = Result<T, CallError>;
 /// A session that is not wanted any more is ended within this, or ends by itself later.
 const SIGN_OUT_TIME: Duration = Duration::from_secs(2);
 
+/// How a caller came by a token, for the sentences about its refusal.
+#[derive(Clone)]
+pub struct Source {
+    /// What the token is of, as in `context prod`.
+    pub name: String,
+    /// What a refusal means, and what to do then.
+    pub refused: String,
+    /// What to do where the server proves to be another one.
+    pub foreign: String,
+}
+
 /// One server, and perhaps a session there, which ends when this is dropped.
 pub struct Api {
     /// Where it is reached.
@@ -108,6 +119,8 @@ pub struct Api {
     session: Option<String>,
     /// Who signed in, to do it again when the session has ended.
     credentials: Option<(String, String)>,
+    /// Where the token comes from, if it was not given with the command.
+    source: Option<Source>,
 }
 
 impl Api {
@@ -134,7 +147,16 @@ impl Api {
             }
         }
         let tls = trust.map(|trust| tls::client(trust, identity)).transpose()?;
-        Ok(Api { urls, at: AtomicUsize::new(0), agent: agent(tls.clone()), tls, limits: None, session: None, credentials: None })
+        Ok(Api {
+            urls,
+            at: AtomicUsize::new(0),
+            agent: agent(tls.clone()),
+            tls,
+            limits: None,
+            session: None,
+            credentials: None,
+            source: None,
+        })
     }
 
     /// The calls after this take at most this time, connecting included, and connecting alone at most the other.
@@ -204,6 +226,12 @@ impl Api {
         Ok(self)
     }
 
+    /// Refusals name this as the source of the token.
+    pub fn by(mut self, source: Source) -> Api {
+        self.source = Some(source);
+        self
+    }
+
     /// Before a secret leaves this machine in the clear the server is asked whether it would have that.
     fn greet(&self) -> Called<()> {
         let host = self.url().strip_prefix("http://").and_then(|rest| rest.split(['/', '?', '#']).next());
@@ -271,6 +299,7 @@ impl Api {
             limits: self.limits,
             session: self.session.clone(),
             credentials: None,
+            source: self.source.clone(),
         }
     }
 
@@ -350,7 +379,10 @@ impl Api {
     fn unreachable(&self, e: &ureq::Error) -> CallError {
         let url = self.url();
         let why = match foreign(e) {
-            Some(why) => format!("{url} did not prove to be the server that is meant ({why}), so nothing was sent to it"),
+            Some(why) => {
+                let to_do = self.source.as_ref().map(|source| format!("; {}: {}", source.name, source.foreign)).unwrap_or_default();
+                format!("{url} did not prove to be the server that is meant ({why}), so nothing was sent to it{to_do}")
+            }
             None => format!("cannot reach {url}: {e}"),
         };
         self.at.fetch_add(1, Ordering::Relaxed);
@@ -382,7 +414,7 @@ impl Api {
         let refused = || parsed.as_ref().ok().filter(|_| !is_success).and_then(|body| Refusal::deserialize(body).ok());
         match (refused(), parsed) {
             (None, Ok(body)) if is_success => Ok(Answer { body, next, tag }),
-            (Some(refused), _) => Err(refusal(status, refused)),
+            (Some(refused), _) => Err(self.explained(refusal(status, refused))),
             _ if status == 308 => {
                 let why =
                     format!("{} answers over HTTPS only: use https:// and say whom to believe, by --ca-file or a join string", self.url());
@@ -390,6 +422,22 @@ impl Api {
             }
             _ => Err(CallError::Unreachable(format!("{} answered HTTP {status} with something that is not UptimeMesh's API", self.url()))),
         }
+    }
+}
+
+impl Api {
+    /// A refusal of a token, with where that came from and what to do.
+    fn explained(&self, mut refusal: CallError) -> CallError {
+        // A session was begun with a password just now.
+        let by_token = self.session.is_some() && self.credentials.is_none();
+        if let (CallError::Refused { status, detail, .. }, Some(source)) = (&mut refusal, self.source.as_ref().filter(|_| by_token)) {
+            match status {
+                401 => *detail = format!("{} is not accepted by {}: {}", source.name, self.url(), source.refused),
+                403 => *detail = format!("{detail} ({})", source.name),
+                _ => {}
+            }
+        }
+        refusal
     }
 }
 
@@ -440,6 +488,18 @@ fn faults(detail: &Value) -> String {
         format!("{}: {}", place.join("."), fault["msg"].as_str().unwrap_or("is wrong"))
     };
     detail.as_array().map_or_else(|| detail.to_string(), |all| all.iter().map(one).collect::<Vec<_>>().join("; "))
+}
+
+/// SHA-256 (hex) of the authority by which the control plane at this URL would prove itself. Nothing is sent to it.
+pub fn shown_authority(url: &str) -> Called<String> {
+    let seen = Arc::new(OnceLock::new());
+    let api = Api::with(&[url.to_string()], Some(Trust::Unknown(Arc::clone(&seen))), None).map_err(CallError::Unreachable)?;
+    let failed = api.get("/health").err();
+    match (seen.get(), failed) {
+        (Some(authority), _) => Ok(authority.clone()),
+        (None, Some(e)) => Err(e),
+        (None, None) => Err(CallError::Unreachable(format!("{url} shows no certificate"))),
+    }
 }
 
 /// The path in `<path>; rel="next"`.

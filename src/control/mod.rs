@@ -70,7 +70,7 @@ impl Control {
             listening,
             tls,
             auth: auth::Auth::default(),
-            sessions: Arc::new(sessions::Sessions::new(&config)),
+            sessions: Arc::new(sessions::Sessions::new(&config, listening)),
             setup: setup::Setup::load(&config, &store)?,
             hosts: hosts::Hosts::new(&config),
             throttle: throttle::Throttle::new(&config),

@@ -16,7 +16,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ParsedCertificate, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// The control plane's name in the certificate that nodes ask for. No node ever gets it into its own.
@@ -162,6 +162,8 @@ pub enum Trust {
     Cluster(String),
     /// The control plane of the cluster whose authority's certificate has this SHA-256 (hex).
     Pinned(String),
+    /// Nobody yet: notes the SHA-256 (hex) of the authority by which a control plane proves itself, and ends the handshake.
+    Unknown(Arc<OnceLock<String>>),
 }
 
 /// A client's side: whom it believes, and the certificate that it shows when it is asked for one.
@@ -179,6 +181,10 @@ pub fn client(trust: Trust, identity: Option<(&str, &NodeKey)>) -> std::result::
         }
         Trust::Pinned(fingerprint) => {
             let verifier = ControlPlane { trusted: Anchors::Pinned(fingerprint), algorithms };
+            (builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)), NODE_PROTOCOL)
+        }
+        Trust::Unknown(seen) => {
+            let verifier = Onlooker { seen, algorithms };
             (builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)), NODE_PROTOCOL)
         }
     };
@@ -238,6 +244,35 @@ impl ServerCertVerifier for ControlPlane {
         let name = ServerName::try_from(CONTROL_NAME).map_err(|_| rustls::Error::General("the control plane's name".into()))?;
         rustls::client::verify_server_name(&cert, &name)?;
         Ok(ServerCertVerified::assertion())
+    }
+
+    signatures_by_algorithms!();
+}
+
+/// Believes nobody, and notes which authority would have to be believed.
+#[derive(Debug)]
+struct Onlooker {
+    seen: Arc<OnceLock<String>>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for Onlooker {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        let vouches = |authority: &String| {
+            let pinned = ControlPlane { trusted: Anchors::Pinned(authority.clone()), algorithms: self.algorithms };
+            pinned.verify_server_cert(end_entity, intermediates, name, ocsp, now).is_ok()
+        };
+        if let Some(authority) = intermediates.iter().map(|cert| super::sha256_hex(cert)).find(vouches) {
+            let _ = self.seen.set(authority);
+        }
+        Err(CertificateError::UnknownIssuer.into())
     }
 
     signatures_by_algorithms!();

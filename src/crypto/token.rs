@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 /// How the secret of an API token begins, so that it is known wherever it is found.
 const API_PREFIX: &str = "um_";
-/// Characters after it.
+/// How the secret of a server's local credential begins.
+const LOCAL_PREFIX: &str = "uml_";
+/// Characters after the prefix.
 const SECRET_CHARS: usize = 43;
 
 /// What a session token says. Whether the session goes on is written in its row; the seal lets nobody ask in vain.
@@ -45,7 +47,21 @@ pub fn word_of(key: &[u8]) -> String {
 
 /// Whether this could be the secret of an API token.
 pub fn is_api_secret(text: &str) -> bool {
-    text.strip_prefix(API_PREFIX).is_some_and(|rest| rest.len() == SECRET_CHARS)
+    is_secret(text, API_PREFIX)
+}
+
+/// True if this could be the secret of a local credential.
+pub fn is_local_secret(text: &str) -> bool {
+    is_secret(text, LOCAL_PREFIX)
+}
+
+fn is_secret(text: &str, prefix: &str) -> bool {
+    text.strip_prefix(prefix).is_some_and(|rest| rest.len() == SECRET_CHARS)
+}
+
+/// The secret of a local credential: 256 random bits.
+pub fn local_secret() -> String {
+    format!("{LOCAL_PREFIX}{}", join_secret())
 }
 
 /// The secret of an API token: 256 random bits.

@@ -6,6 +6,7 @@ use crate::control::access::throttle;
 use crate::error::{Error, Result};
 use crate::http::Request;
 use crate::model::address;
+use crate::model::ids::NodeId;
 
 /// Metering of a route's anonymous calls. Signed-in callers are counted by their session or token, whatever the route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,9 +56,9 @@ impl Meter {
         matches!(self, Meter::Join | Meter::Renewal | Meter::SealedByBody | Meter::Node)
     }
 
-    /// The node that pays for a call, known by the seal of its lease token or by its certificate, before anything else
-    /// is proven.
-    pub(super) fn node(self, control: &Control, request: &Request) -> Option<String> {
+    /// The node that a call is counted by, known by the seal of its lease token or by its certificate, before anything
+    /// else is proven.
+    pub(super) fn node(self, control: &Control, request: &Request) -> Option<NodeId> {
         match self {
             Meter::SealedByBody => throttle::node_of_beat(control, &request.body),
             Meter::Node => node::sealed(control, request),
@@ -90,14 +91,14 @@ impl Meter {
             // After a long absence a whole fleet behind one address may learn why its heartbeats are refused. A single
             // node may not go on with this for ever.
             Err(Error::Unauthenticated { reason: Some(_), .. }) => {
-                self.node(control, request).is_some_and(|node| control.throttle.refused_nodes.take(node).is_ok())
+                self.node(control, request).is_some_and(|node| control.throttle.refused_nodes.take(node.to_string()).is_ok())
             }
             Err(_) => false,
         }
     }
 }
 
-/// Charges a node that has proven itself.
-pub(super) fn charge_node(control: &Control, node_id: &str) -> Result<()> {
+/// Counts a call of a node that has proven itself.
+pub(super) fn take_of_node(control: &Control, node_id: &NodeId) -> Result<()> {
     control.throttle.callers.take(format!("node:{node_id}")).map(drop).map_err(throttle::too_many)
 }

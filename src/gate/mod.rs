@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::http::table::{self, Found};
 use crate::http::{Request, Response, form};
 use crate::model::address;
-use crate::model::users::{Role, User};
+use crate::model::users::{Credential, Role, User};
 use crate::percent;
 use crate::upkeep::App;
 
@@ -56,7 +56,9 @@ pub struct Endpoint {
     pub gives: &'static str,
     /// True if only a person may call it: it is personal, or would let a token outlive its own end.
     pub personal: bool,
-    /// True if it is open to a user who must change the password first.
+    /// True if its effect would let an API token outlive its own end.
+    pub lasting: bool,
+    /// Whether it is open to whoever must change the password first.
     pub always: bool,
     /// True if it is expensive; lists and pages are so without this mark.
     pub expensive: bool,
@@ -79,8 +81,18 @@ pub const fn route(method: tiny_http::Method, path: &'static str, access: Handle
         Handler::By(..) => Meter::Caller,
         Handler::ByNode(_) => Meter::Node,
     };
-    let endpoint =
-        Endpoint { access, status: 0, gives: "", personal: false, always: false, expensive: false, meter, says: "", conflicts: "" };
+    let endpoint = Endpoint {
+        access,
+        status: 0,
+        gives: "",
+        personal: false,
+        lasting: false,
+        always: false,
+        dear: false,
+        meter,
+        says: "",
+        conflicts: "",
+    };
     Route { method, path, handler: endpoint }
 }
 
@@ -110,9 +122,15 @@ impl Route {
         self
     }
 
-    /// Marks it as expensive: a user may have only a few such calls in progress.
-    pub const fn expensive(mut self) -> Route {
-        self.handler.expensive = true;
+    /// Keeps API tokens out, and lets the machine's own credential in: it does not end before the data that it is part of.
+    pub const fn lasting(mut self) -> Route {
+        self.handler.lasting = true;
+        self
+    }
+
+    /// Says that it costs much: a user has a few of these at once.
+    pub const fn dear(mut self) -> Route {
+        self.handler.dear = true;
         self
     }
 
@@ -252,6 +270,9 @@ fn authorize_and_call(
     let user = caller_found.as_ref();
     if let Some(user) = user {
         caller::is(&user.actor());
+        if user.credential == Credential::Local {
+            control.sessions.local.note_use(&control.store);
+        }
     }
     if let Found::Route(route, args) = found {
         request.args = args;
@@ -338,9 +359,7 @@ fn by_user(app: &App, request: &Request, route: &Route, user: Option<&User>, by_
     if user.role < role {
         return Err(Error::Forbidden("Your role does not allow this."));
     }
-    if route.handler.personal && !user.is_person() {
-        return Err(Error::Forbidden("Only a person may do this: no API token can."));
-    }
+    keep_programs_out(route, user)?;
     if by_cookie && changes(request) {
         origin::check(request)?;
         if is_page(request) {
@@ -352,7 +371,20 @@ fn by_user(app: &App, request: &Request, route: &Route, user: Option<&User>, by_
     handler(app, request, user)
 }
 
-/// True if a request may change something.
+/// Refuses what only a person may do.
+fn keep_programs_out(route: &Route, user: &User) -> Result<()> {
+    match user.credential {
+        Credential::ApiToken(_) if route.handler.personal || route.handler.lasting => {
+            Err(Error::Forbidden("Only a person may do this: no API token can."))
+        }
+        Credential::Local if route.handler.personal => {
+            Err(Error::Forbidden("Only a person may do this, signed in with a password: the local credential cannot."))
+        }
+        Credential::Session(_) | Credential::ApiToken(_) | Credential::Local => Ok(()),
+    }
+}
+
+/// Whether a request may change something.
 fn changes(request: &Request) -> bool {
     !matches!(request.method, tiny_http::Method::Get | tiny_http::Method::Head | tiny_http::Method::Options)
 }

@@ -65,7 +65,7 @@ pub fn user_of(control: &Control, request: &Request) -> Result<Option<User>> {
 
 /// Origin of a request.
 pub fn place(request: &Request) -> Place {
-    Place { address: request.client, is_local: request.is_local() }
+    Place { address: request.client, is_local: request.is_local(), direct: request.direct_peer() }
 }
 
 /// The visitor who sends a request.

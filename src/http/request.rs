@@ -75,7 +75,12 @@ impl Request {
 
     /// Whether it comes from this machine itself. One that any proxy passed on does not, whatever address the proxy has.
     pub fn is_local(&self) -> bool {
-        self.peer.ip().is_loopback() && !self.is_passed_on()
+        self.direct_peer().is_some_and(|peer| peer.is_loopback())
+    }
+
+    /// Address at the other end of the connection; `None` where a proxy passed the request on.
+    pub fn direct_peer(&self) -> Option<IpAddr> {
+        (!self.is_passed_on()).then(|| self.peer.ip().to_canonical())
     }
 
     /// Whether a proxy passed it on, and says so.

@@ -1,15 +1,16 @@
 //! Endpoints: the addresses at which replicas are reached.
 
 use crate::clock::Timestamp;
+use crate::model::ids::{EndpointId, ReplicaId};
 use serde::Serialize;
 
 /// An endpoint, in the shape of the contract.
 #[derive(Debug, Clone, Serialize)]
 pub struct Endpoint {
-    /// Unique id; never changes.
-    pub id: String,
-    /// Its replica.
-    pub replica_id: String,
+    /// Its id, unique and final.
+    pub id: EndpointId,
+    /// Of which replica.
+    pub replica_id: ReplicaId,
     /// An address or a host name.
     pub address: String,
     /// A port, 1 to 65535.
@@ -27,9 +28,9 @@ pub struct Endpoint {
 /// An endpoint to create.
 pub struct NewEndpoint {
     /// Its id.
-    pub id: String,
-    /// Its replica.
-    pub replica_id: String,
+    pub id: EndpointId,
+    /// Of which replica.
+    pub replica_id: ReplicaId,
     /// An address or a host name.
     pub address: String,
     /// A port.

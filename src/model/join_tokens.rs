@@ -1,6 +1,7 @@
 //! Join tokens: each admits one machine, once, in one role, for a limited time.
 
 use crate::clock::Timestamp;
+use crate::model::ids::NodeId;
 use serde::{Deserialize, Serialize};
 
 /// The role of a joining node.
@@ -44,9 +45,9 @@ impl JoinRole {
 pub struct Admits {
     /// The only role.
     pub role: JoinRole,
-    /// The only node, if the token is for one; it may then replace that node even while it is alive.
-    pub node_id: Option<String>,
-    /// The mesh address that the node's certificate may contain.
+    /// The only node, where it is for one; and that even while it is alive.
+    pub node_id: Option<NodeId>,
+    /// The mesh address that the node's certificate may have.
     pub mesh_ip: Option<String>,
 }
 
@@ -63,17 +64,17 @@ pub struct JoinToken {
     pub id: String,
     /// The only role it admits.
     pub role: JoinRole,
-    /// The only node it admits, if it was created for one.
-    pub node_id: Option<String>,
-    /// The mesh address that the node's certificate may contain.
+    /// The only node it admits, where it was minted for one.
+    pub node_id: Option<NodeId>,
+    /// The mesh address that the node's certificate may have.
     pub mesh_ip: Option<String>,
     /// End of its life.
     pub expires_at: Timestamp,
     /// Time of its use.
     pub used_at: Option<Timestamp>,
-    /// The node that used it.
-    pub used_by: Option<String>,
-    /// Time of creation.
+    /// By which node.
+    pub used_by: Option<NodeId>,
+    /// When it was made.
     pub created_at: Timestamp,
     /// Time of the last change.
     pub updated_at: Timestamp,
@@ -95,8 +96,8 @@ pub struct NewJoinToken {
     pub expires_at: Timestamp,
     /// The only node it admits, if it was created for one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub node_id: Option<String>,
-    /// The mesh address that the node's certificate may contain, if one was given.
+    pub node_id: Option<NodeId>,
+    /// The mesh address that the node's certificate may have, where one was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mesh_ip: Option<String>,
 }

@@ -10,6 +10,7 @@ use super::join_tokens::JoinRole;
 use super::leases::LeaseState;
 use super::updates::Request;
 use crate::clock::Timestamp;
+use crate::model::ids::NodeId;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -20,9 +21,9 @@ use std::collections::BTreeMap;
 pub struct JoinRequest {
     /// The secret of the join token.
     pub token: String,
-    /// The requested id.
-    pub node_id: String,
-    /// The requested name.
+    /// The id wanted.
+    pub node_id: NodeId,
+    /// The name wanted.
     pub name: String,
     /// The requested role.
     pub role: JoinRole,
@@ -45,7 +46,7 @@ pub struct JoinRequest {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HeartbeatRequest {
     /// The node.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// Its lease token.
     pub lease_token: String,
     /// Epoch seconds of the signature.
@@ -62,7 +63,7 @@ pub struct HeartbeatRequest {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RenewalRequest {
     /// The node.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// The new certificate signing request, PEM.
     pub csr_pem: String,
     /// Epoch seconds of the signature.
@@ -75,8 +76,8 @@ pub struct RenewalRequest {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Enrolment {
     /// The node.
-    pub node_id: String,
-    /// Token that the node sends with each heartbeat.
+    pub node_id: NodeId,
+    /// What it shows with each heartbeat.
     pub lease_token: String,
     /// End of its first lease.
     pub lease_expires_at: Timestamp,
@@ -98,7 +99,7 @@ pub struct Enrolment {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Replaced {
     /// Its id.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// Its name.
     pub name: String,
     /// Time of its last accepted heartbeat.
@@ -113,8 +114,8 @@ pub struct Replaced {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HeartbeatAnswer {
     /// The node.
-    pub node_id: String,
-    /// Time at which the heartbeat was accepted.
+    pub node_id: NodeId,
+    /// When the heartbeat was accepted.
     pub heartbeat_at: Timestamp,
     /// End of the lease.
     pub lease_expires_at: Timestamp,

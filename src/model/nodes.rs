@@ -6,6 +6,7 @@ use super::leases::LeaseState;
 use super::status_keys::{LAST_HEARTBEAT_SIGNED_AT, is_reserved};
 use crate::clock::Timestamp;
 use crate::json;
+use crate::model::ids::NodeId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -20,9 +21,9 @@ pub struct Node<Roles = Vec<String>, Labels = BTreeMap<String, String>, Status =
     /// Key of its lease row; never shown.
     #[serde(skip)]
     pub seq: i64,
-    /// Unique id; never changes.
-    pub id: String,
-    /// Unique name.
+    /// Its id, unique and final.
+    pub id: NodeId,
+    /// Its name, unique.
     pub name: String,
     /// `core`, `worker`, `gateway` or the operator's own.
     pub roles: Roles,

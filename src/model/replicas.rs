@@ -2,6 +2,7 @@
 
 use super::Object;
 use crate::clock::Timestamp;
+use crate::model::ids::{NodeId, ReplicaId, ServiceId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -12,13 +13,13 @@ pub type ListedReplica = Replica<Box<RawValue>, Box<RawValue>>;
 /// A replica, in the shape of the contract.
 #[derive(Debug, Clone, Serialize)]
 pub struct Replica<Status = Object, Why = Placement> {
-    /// Unique id; never changes.
-    pub id: String,
-    /// Its service.
-    pub service_id: String,
-    /// Its node.
-    pub node_id: String,
-    /// Desired state.
+    /// Its id, unique and final.
+    pub id: ReplicaId,
+    /// Of which service.
+    pub service_id: ServiceId,
+    /// Where it is.
+    pub node_id: NodeId,
+    /// What it should do.
     pub desired_state: String,
     /// Reported status.
     pub status: Status,
@@ -74,24 +75,24 @@ pub struct Placement {
     pub at: Timestamp,
     /// The previous node.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub from_node_id: Option<String>,
-    /// Consecutive moves because of bad health; each doubles the time until the next one.
+    pub from_node_id: Option<NodeId>,
+    /// Moves in a row because it was not well; the time until the next one doubles with each.
     #[serde(default)]
     pub failures: u32,
     /// Nodes on which it failed; other nodes are preferred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub failed_on: Vec<String>,
+    pub failed_on: Vec<NodeId>,
 }
 
 /// A replica to create.
 pub struct NewReplica {
     /// Its id.
-    pub id: String,
-    /// Its service.
-    pub service_id: String,
-    /// Its node.
-    pub node_id: String,
-    /// Desired state.
+    pub id: ReplicaId,
+    /// Of which service.
+    pub service_id: ServiceId,
+    /// Where.
+    pub node_id: NodeId,
+    /// What it should do.
     pub desired_state: String,
     /// Initial status.
     pub status: Object,

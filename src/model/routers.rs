@@ -1,20 +1,21 @@
 //! Router assignments: the two nodes through which another node reaches the mesh.
 
 use crate::clock::Timestamp;
+use crate::model::ids::{AssignmentId, NodeId};
 use serde::Serialize;
 
 /// A router assignment, in the shape of the contract.
 #[derive(Debug, Clone, Serialize)]
 pub struct RouterAssignment {
-    /// Unique id; never changes.
-    pub id: String,
-    /// The routed node.
-    pub node_id: String,
-    /// The node it normally goes through.
-    pub primary_router_id: String,
-    /// The node it goes through while the primary router is down.
-    pub secondary_router_id: String,
-    /// Time of creation.
+    /// Its id, unique and final.
+    pub id: AssignmentId,
+    /// The node that is routed.
+    pub node_id: NodeId,
+    /// The node it goes through.
+    pub primary_router_id: NodeId,
+    /// The node it goes through when the first is away.
+    pub secondary_router_id: NodeId,
+    /// When it was made.
     pub created_at: Timestamp,
     /// Time of the last change.
     pub updated_at: Timestamp,
@@ -23,11 +24,11 @@ pub struct RouterAssignment {
 /// A router assignment to create.
 pub struct NewRouterAssignment {
     /// Its id.
-    pub id: String,
-    /// The routed node.
-    pub node_id: String,
-    /// The primary router.
-    pub primary_router_id: String,
-    /// The secondary router.
-    pub secondary_router_id: String,
+    pub id: AssignmentId,
+    /// The node that is routed.
+    pub node_id: NodeId,
+    /// The first router.
+    pub primary_router_id: NodeId,
+    /// The second router.
+    pub secondary_router_id: NodeId,
 }

@@ -3,6 +3,7 @@
 use super::Object;
 use super::specs::Policy;
 use crate::clock::Timestamp;
+use crate::model::ids::ServiceId;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 /// Keys of a spec that the server maintains: a client's values for them are ignored.
@@ -11,9 +12,9 @@ pub const BOOKKEEPING: &[&str] = &["rollout_requested_at", "rollback_requested_a
 /// A service, in the shape of the contract.
 #[derive(Debug, Clone)]
 pub struct Service {
-    /// Unique id; never changes.
-    pub id: String,
-    /// Unique name.
+    /// Its id, unique and final.
+    pub id: ServiceId,
+    /// Its name, unique.
     pub name: String,
     /// Its purpose.
     pub description: Option<String>,
@@ -63,7 +64,7 @@ pub fn without_bookkeeping(mut spec: Object) -> Object {
 /// A service to create.
 pub struct NewService {
     /// Its id.
-    pub id: String,
+    pub id: ServiceId,
     /// Its name.
     pub name: String,
     /// Its purpose.
@@ -75,9 +76,9 @@ pub struct NewService {
 /// One revision of a service's spec.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Revision {
-    /// Its service.
-    pub service_id: String,
-    /// Its number; a newer revision has a higher one, and no number is used twice.
+    /// Of which service.
+    pub service_id: ServiceId,
+    /// Its number: the higher the newer, never given twice.
     pub generation: i64,
     /// The spec, as the operator wrote it.
     pub spec: Object,

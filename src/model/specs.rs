@@ -7,6 +7,7 @@ pub mod ports;
 
 use super::Object;
 use crate::json;
+use crate::model::ids::{NodeId, ReplicaId};
 use serde_json::Value;
 
 /// Maximum number of replicas of a service.
@@ -83,11 +84,11 @@ pub fn port_text(port: HostPort) -> String {
 /// A replica pinned to one node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pinned {
-    /// The replica.
-    pub replica_id: String,
-    /// The node.
-    pub node_id: String,
-    /// Desired state; `running` by default.
+    /// Which replica.
+    pub replica_id: ReplicaId,
+    /// Where.
+    pub node_id: NodeId,
+    /// What it should do; `running` where nothing is said.
     pub desired_state: Option<String>,
 }
 
@@ -181,7 +182,11 @@ fn pinned(spec: &Object) -> Vec<Pinned> {
     let items = spec.get("placement").and_then(|p| p.get("pinned_replicas")).and_then(Value::as_array);
     let text = |item: &Value, key: &str| item.get(key).and_then(Value::as_str).map(str::to_string);
     let one = |item: &Value| {
-        Some(Pinned { replica_id: text(item, "replica_id")?, node_id: text(item, "node_id")?, desired_state: text(item, "desired_state") })
+        Some(Pinned {
+            replica_id: ReplicaId::of_row(text(item, "replica_id")?),
+            node_id: NodeId::of_row(text(item, "node_id")?),
+            desired_state: text(item, "desired_state"),
+        })
     };
     items.into_iter().flatten().filter_map(one).collect()
 }

@@ -2,6 +2,7 @@
 
 use super::release::Version;
 use crate::clock::Timestamp;
+use crate::model::ids::NodeId;
 use serde::{Deserialize, Serialize};
 
 /// Maximum size of a request, in bytes. One has a few hundred.
@@ -97,8 +98,8 @@ pub struct Update {
     pub attempt: i64,
     /// Nodes that were alive when their ring began.
     #[serde(skip)]
-    pub watched: Vec<String>,
-    /// Time at which the whole ring had the target version.
+    pub watched: Vec<NodeId>,
+    /// Since when all of the ring is at the version.
     pub ring_done_at: Option<Timestamp>,
     /// Time of creation.
     pub created_at: Timestamp,
@@ -123,8 +124,8 @@ impl Update {
 #[derive(Debug, Clone)]
 pub struct Member {
     /// Its id.
-    pub node_id: String,
-    /// The value of the ring label.
+    pub node_id: NodeId,
+    /// The value of the label that tells its ring.
     pub label: Option<String>,
     /// Version of its agent.
     pub version: Option<String>,

@@ -46,6 +46,8 @@ pub enum Credential {
     Session(String),
     /// An API token with this id: a program of a user.
     ApiToken(String),
+    /// The server's local credential: a command on its machine, run by root or by the owner of its data.
+    Local,
 }
 
 /// Reason why a session may only change the password.
@@ -77,6 +79,7 @@ impl User {
         match &self.credential {
             Credential::Session(_) => format!("user:{}", self.name),
             Credential::ApiToken(id) => format!("token:{id} ({})", self.name),
+            Credential::Local => "local:machine".to_string(),
         }
     }
 
@@ -84,6 +87,7 @@ impl User {
     pub fn credential_id(&self) -> &str {
         match &self.credential {
             Credential::Session(id) | Credential::ApiToken(id) => id,
+            Credential::Local => "local",
         }
     }
 
@@ -96,7 +100,7 @@ impl User {
     pub fn session_id(&self) -> &str {
         match &self.credential {
             Credential::Session(id) => id,
-            Credential::ApiToken(_) => "",
+            Credential::ApiToken(_) | Credential::Local => "",
         }
     }
 }

@@ -82,6 +82,7 @@ const fn row(place: &'static str, tag: &'static str, name: &'static str, says: &
 pub const FIELDS: &[Row] = &[
     row("header", "", "Idempotency-Key", "Unique key of a request: within a day a repetition gets the same answer."),
     row("header", "", "If-Match", "Entity tags: the request is refused with 412 if the object has another version."),
+    row("header", "", "X-UptimeMesh-Run", "Run and boot of the agent, as RUN/BOOT: a copy of the identity on another machine is refused."),
     row("header", "", "If-None-Match", "Entity tags: the answer is 304 if the object still has one of these versions."),
     row("path", "", "assignment_id", "Id of the router assignment."),
     row("path", "", "backup_id", "Id of the backup."),

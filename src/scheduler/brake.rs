@@ -2,6 +2,7 @@
 //! all these machines died at once. Then nothing moves until they are back or an operator overrides the brake.
 
 use crate::error::Result;
+use crate::model::ids::NodeId;
 use crate::store::{Read, Write, brakes};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,8 +15,8 @@ const SILENT_MIN: usize = 2;
 /// State of the brake, and the nodes concerned.
 #[derive(Clone, Default)]
 pub struct Brake {
-    /// The nodes that were alive when it came on; `None` while it is off.
-    fleet: Option<BTreeSet<String>>,
+    /// The nodes that lived when it came on.
+    fleet: Option<BTreeSet<NodeId>>,
 }
 
 /// Result of an update from the leases.
@@ -29,30 +30,29 @@ pub enum Change {
     Off,
 }
 
-/// The stored nodes of an active brake; empty while it is off. A restart must not release it.
-pub fn fleet(read: &Read) -> Result<BTreeSet<String>> {
+/// The nodes that a brake which is on was put on for; none while it is off. A restart must not let go.
+pub fn fleet(read: &Read) -> Result<BTreeSet<NodeId>> {
     Ok(brakes::fleet(read)?.into_iter().collect())
 }
 
-/// Stores them.
-pub fn keep(write: &Write, fleet: &BTreeSet<String>) -> Result<()> {
+/// Keeps them.
+pub fn keep(write: &Write, fleet: &BTreeSet<NodeId>) -> Result<()> {
     brakes::replace(write, fleet.iter())
 }
 
 impl Brake {
-    /// A brake that is on for these nodes; off if there are none.
-    pub fn of(fleet: BTreeSet<String>) -> Brake {
+    /// A brake that is on for these nodes, and off for none.
+    pub fn of(fleet: BTreeSet<NodeId>) -> Brake {
         Brake { fleet: (!fleet.is_empty()).then_some(fleet) }
     }
 
-    /// The nodes that it is on for.
-    pub fn fleet(&self) -> BTreeSet<String> {
+    /// The nodes it is on for.
+    pub fn fleet(&self) -> BTreeSet<NodeId> {
         self.fleet.clone().unwrap_or_default()
     }
 
-    /// Updates the brake from the silence of each enrolled node: zero is alive, `None` was dead before the server
-    /// started.
-    pub fn update(&mut self, silence: &[(String, Option<Duration>)]) -> Change {
+    /// Looks at how long each enrolled node is silent: zero is alive, `None` was dead before the server started.
+    pub fn look(&mut self, silence: &[(NodeId, Option<Duration>)]) -> Turn {
         let most = |fleet: usize, silent: usize| silent > SILENT_MIN && 2 * silent > fleet;
         match &self.fleet {
             None => {
@@ -92,8 +92,8 @@ impl Brake {
 mod tests {
     use super::*;
 
-    fn fleet(seconds: &[u64]) -> Vec<(String, Option<Duration>)> {
-        seconds.iter().enumerate().map(|(i, s)| (format!("n{i}"), Some(Duration::from_secs(*s)))).collect()
+    fn fleet(seconds: &[u64]) -> Vec<(NodeId, Option<Duration>)> {
+        seconds.iter().enumerate().map(|(i, s)| (format!("n{i}").as_str().into(), Some(Duration::from_secs(*s)))).collect()
     }
 
     #[test]
@@ -117,8 +117,8 @@ mod tests {
         let mut brake = Brake::default();
         brake.update(&fleet(&[0, 9, 9, 9]));
         let mut again = Brake::of(brake.fleet());
-        let dead = |i: usize, alive: bool| (format!("n{i}"), alive.then_some(Duration::ZERO));
-        assert_eq!(again.update(&[dead(0, true), dead(1, false), dead(2, false), dead(3, false)]), Change::Same);
+        let dead = |i: usize, alive: bool| (format!("n{i}").as_str().into(), alive.then_some(Duration::ZERO));
+        assert_eq!(again.look(&[dead(0, true), dead(1, false), dead(2, false), dead(3, false)]), Turn::Same);
         assert!(again.is_on());
         assert_eq!(again.update(&[dead(0, true), dead(1, true), dead(2, false), dead(3, false)]), Change::Off);
         assert!(!Brake::of(again.fleet()).is_on());

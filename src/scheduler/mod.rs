@@ -23,6 +23,7 @@ use crate::control::fleet::leases::Leases;
 use crate::control::{Control, settings};
 use crate::error::{Error, Result};
 use crate::model::events::catalogue::{SCHEDULER_BRAKE_OFF, SCHEDULER_BRAKE_ON, SCHEDULER_GRACE};
+use crate::model::ids::ServiceId;
 use crate::model::leases::LeaseState;
 use crate::store::{Read, Store, Write, events};
 use crate::thread::lock;
@@ -53,7 +54,7 @@ const BRAKED: &str =
 #[derive(Clone)]
 enum Scope {
     All,
-    One(String),
+    One(ServiceId),
     Rebalance(usize),
 }
 
@@ -188,8 +189,8 @@ impl Scheduler {
 }
 
 impl Scheduler {
-    /// The plan for one service, not applied.
-    pub fn plan_one(&self, control: &Control, id: &str) -> Result<Plan> {
+    /// What would be done about a service.
+    pub fn plan_one(&self, control: &Control, id: &ServiceId) -> Result<Plan> {
         let seen = seen::now(self, control)?;
         let service = seen.view.service(id).ok_or_else(|| missing(id))?;
         Ok(plan::one(&seen.view, service))
@@ -207,16 +208,16 @@ impl Scheduler {
         Ok(Plans { dry_run: true, generated_at: view.now, warnings: held(view), results: rebalance::plan(view, moves_max) })
     }
 
-    /// Explains the placement of a service's replicas.
-    pub fn explain(&self, control: &Control, id: &str) -> Result<Explanation> {
+    /// Why a service's replicas are where they are.
+    pub fn explain(&self, control: &Control, id: &ServiceId) -> Result<Explanation> {
         let seen = seen::now(self, control)?;
         let service = seen.view.service(id).ok_or_else(|| missing(id))?;
         Ok(explain::service(&seen.view, service))
     }
 
-    /// Plans and applies one service.
-    pub fn reconcile_one(&self, control: &Control, id: &str, by: &str) -> Result<Plan> {
-        let plans = self.reconcile(control, Scope::One(id.to_string()), by)?;
+    /// Does what the plan of a service says.
+    pub fn reconcile_one(&self, control: &Control, id: &ServiceId, by: &str) -> Result<Plan> {
+        let plans = self.reconcile(control, Scope::One(id.clone()), by)?;
         plans.results.into_iter().next().ok_or_else(|| missing(id))
     }
 
@@ -231,7 +232,7 @@ impl Scheduler {
     }
 }
 
-fn missing(id: &str) -> Error {
+fn missing(id: &ServiceId) -> Error {
     Error::NotFound(format!("Service not found: {id}"))
 }
 

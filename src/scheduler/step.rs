@@ -3,19 +3,20 @@
 use super::place::Score;
 use crate::clock::Timestamp;
 use crate::model::Object;
+use crate::model::ids::{NodeId, ReplicaId, ServiceId};
 use crate::model::replicas::{PlacedBy, Placement, Replica, clear_sickness};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 /// What a plan does to a replica.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// Create it on a node chosen by score or by a pin.
-    ScaleUp { target_node_id: String, score: Option<Score>, placement: Placement, desired_state: Option<String> },
-    /// Delete it.
-    ScaleDown { source_node_id: String },
-    /// Move it.
-    Move { source_node_id: String, target_node_id: String, score: Option<Score>, cause: MoveCause, placement: Placement },
-    /// Set its desired state.
+    /// It is created on a node that was chosen by its score, or by a pin.
+    ScaleUp { target_node_id: NodeId, score: Option<Score>, placement: Placement, desired_state: Option<String> },
+    /// It is deleted.
+    ScaleDown { source_node_id: NodeId },
+    /// It moves.
+    Move { source_node_id: NodeId, target_node_id: NodeId, score: Option<Score>, cause: MoveCause, placement: Placement },
+    /// It is asked for another state.
     SetDesiredState(String),
     /// Queue an update to the newest generation.
     QueueRollingUpdate,
@@ -61,11 +62,11 @@ impl Step {
 /// An action on one replica.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Action {
-    /// Its service.
-    pub service_id: String,
-    /// The replica.
-    pub replica_id: String,
-    /// The step.
+    /// Of which service.
+    pub service_id: ServiceId,
+    /// Which replica.
+    pub replica_id: ReplicaId,
+    /// What is done to it.
     pub step: Step,
     /// The reason, as a sentence.
     pub detail: String,
@@ -73,15 +74,15 @@ pub struct Action {
 
 impl Action {
     /// The node that the replica leaves.
-    pub fn source_node_id(&self) -> Option<&str> {
+    pub fn source_node_id(&self) -> Option<&NodeId> {
         match &self.step {
             Step::ScaleDown { source_node_id } | Step::Move { source_node_id, .. } => Some(source_node_id),
             Step::ScaleUp { .. } | Step::SetDesiredState(_) | Step::QueueRollingUpdate => None,
         }
     }
 
-    /// The node that the replica goes to.
-    pub fn target_node_id(&self) -> Option<&str> {
+    /// The node that it goes to.
+    pub fn target_node_id(&self) -> Option<&NodeId> {
         match &self.step {
             Step::ScaleUp { target_node_id, .. } | Step::Move { target_node_id, .. } => Some(target_node_id),
             Step::ScaleDown { .. } | Step::SetDesiredState(_) | Step::QueueRollingUpdate => None,

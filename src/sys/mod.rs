@@ -6,6 +6,7 @@ pub mod host;
 pub mod local_time;
 pub mod notify;
 pub mod owner;
+pub mod prompt;
 pub mod run;
 pub mod signals;
 pub mod terminal;

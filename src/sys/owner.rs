@@ -23,6 +23,11 @@ pub struct Owner {
     pub gid: u32,
 }
 
+/// The user as whom this process works.
+pub fn user() -> u32 {
+    geteuid().as_raw()
+}
+
 /// As root, becomes the owner of this directory, or of the nearest above it that is there. Anybody else stays who they are.
 pub fn become_owner_of(path: &Path) -> Result<()> {
     Owner::of(path)?.map_or(Ok(()), Owner::assume)

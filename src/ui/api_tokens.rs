@@ -110,7 +110,7 @@ const ACTIONS: Actions = Actions {
         is_dangerous: true,
         effects: |at| Ok(vec![format!("Programs that use this token of {} are refused at once.", token(at)?.owner)]),
         fields: no_fields,
-        handler: |at| api_tokens::delete(at.control, at.arg(0).to_string()),
+        handler: |at| api_tokens::delete(at.control, at.arg(0).to_string(), None),
         leads_to: None,
     }],
 };

@@ -13,7 +13,9 @@ use crate::model::backups::Drill;
 use crate::model::events::catalogue::PROXY_UNNAMED;
 use crate::model::events::{Event, EventFilter};
 use crate::model::findings::Finding;
+use crate::model::ids::NodeId;
 use crate::model::leases::LeaseState;
+use crate::model::local;
 use crate::model::status_keys;
 use crate::store::health::{self, Looked};
 use crate::store::{Read, WAL_BYTES_WARN, events, leases, node_runs, nodes, users};
@@ -52,17 +54,17 @@ struct Seen {
 
 struct Cluster {
     first_password: bool,
-    /// By node: its agent's version, and its reported clock skew.
-    nodes: BTreeMap<String, (Option<String>, Option<i64>)>,
-    states: Vec<(String, LeaseState)>,
+    /// By node: the version that its agent reports, and how far it says its clock is off.
+    nodes: BTreeMap<NodeId, (Option<String>, Option<i64>)>,
+    states: Vec<(NodeId, LeaseState)>,
     first_certificate_end: Option<Timestamp>,
     /// Values near their limit.
     near_limits: Vec<String>,
     /// The newest event of the last day about a proxy that does not name its clients.
     unnamed: Option<Event>,
-    /// Nodes with an undecided identity conflict between two machines.
-    copied: Vec<String>,
-    /// Ids and names that look alike.
+    /// Nodes whose identity two machines have, undecided.
+    copied: Vec<NodeId>,
+    /// Ids and names that read alike.
     alike: Vec<String>,
 }
 
@@ -172,7 +174,7 @@ fn strictness(config: &Config) -> Finding {
 
 /// Files and directories that only their owner may read.
 fn secrets(config: &Config) -> Vec<PathBuf> {
-    let mut paths = vec![config.data_dir.clone(), config.data_dir.join("keys"), config.pki_dir.clone()];
+    let mut paths = vec![config.data_dir.clone(), config.data_dir.join("keys"), config.pki_dir.clone(), config.data_dir.join(local::FILE)];
     let inside = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect::<Vec<_>>();
     paths.extend(["", "-wal", "-shm"].map(|end| {
         let mut file = config.database_path.clone().into_os_string();
@@ -403,7 +405,7 @@ fn copied(cluster: &Cluster) -> Finding {
             CHECK,
             format!(
                 "two machines beat as one node (a copied card or image), and the one that came later is refused: {}",
-                named(&cluster.copied)
+                named(&cluster.copied.iter().map(NodeId::to_string).collect::<Vec<_>>())
             ),
             "uptimemesh node runs NODE; uptimemesh node keep-run NODE RUN; then join the other machine as a node of its own",
         ),

@@ -6,6 +6,7 @@ pub mod doctor;
 pub mod health;
 pub mod metrics;
 pub mod passes;
+pub mod status;
 
 use crate::config::Config;
 use crate::control::Control;

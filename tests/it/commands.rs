@@ -226,3 +226,31 @@ fn rcgen_authority() -> String {
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     params.self_signed(&crate::node::key()).unwrap().pem()
 }
+
+#[test]
+fn the_status_is_one_screen_of_the_whole_cluster() {
+    let dir = Dir::new();
+    let (_serve, client) = Running::serve(dir.path(), &["serve", "--server-port", "0"]);
+    let url = format!("http://{}", client.address);
+    let run = |line: &str| ok(dir.path(), &line.split(' ').chain(["--api-url", &url]).collect::<Vec<_>>());
+    run("setting set scheduler_mode manual");
+    run("node create n1");
+    fs::write(dir.join("web.json"), r#"{"id": "web", "name": "web", "spec": {"replicas_desired": 2}}"#).unwrap();
+    run("service apply -f web.json");
+
+    let screen = run("status");
+    let has = |part: &str| assert!(screen.contains(part), "no {part:?} in {screen}");
+    has(&format!("control plane  {url}, version {}", env!("CARGO_PKG_VERSION")));
+    has("scheduler      manual\n");
+    has("nodes          0 alive, 1 unknown\n");
+    has("services       1, 0 of 2 replicas running\n               0/2 web\n");
+    has("attention      mode scheduler it is in mode manual\n");
+    has("too few web 0 of 2 running, 0 failing\n");
+    assert!(screen.lines().count() <= 40, "{screen}");
+
+    let status: Value = serde_json::from_str(&run("status --json")).unwrap();
+    assert_eq!(status["services"], json!([{"service_id": "web", "desired": 2, "running": 0, "failing": 0, "outdated": 0}]));
+    assert_eq!(status["nodes"], json!({"alive": 0, "stale": 0, "dead": 0, "unknown": 1}));
+    run("scheduler reconcile web");
+    assert!(run("status").contains("services       1, 2 of 2 replicas running\n"));
+}

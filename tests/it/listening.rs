@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// The program in a network of its own, which a script has prepared.
-fn in_network(dir: &Path, script: &str, args: &[&str]) -> Command {
+pub fn in_network(dir: &Path, script: &str, args: &[&str]) -> Command {
     let program = command(dir, args);
     let mut outer = Command::new("unshare");
     let script = format!("ip link set lo up\n{script}\nexec \"$@\"");
@@ -18,7 +18,7 @@ fn in_network(dir: &Path, script: &str, args: &[&str]) -> Command {
 }
 
 /// Whether this user may make networks; CI's may.
-fn can_network() -> bool {
+pub fn can_network() -> bool {
     let can = Command::new("unshare").args(["--net", "true"]).status().is_ok_and(|s| s.success());
     if !can {
         eprintln!("left out: network namespaces need root");

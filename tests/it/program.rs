@@ -287,7 +287,9 @@ fn operators_work_from_the_command_line() {
 
     fs::write(dir.join("new"), "a better password\n").unwrap();
     run(&["set-password", "--new-password-file", "new"]);
-    let (status, said) = fails(dir.path(), &["nodes-status", "--api-url", &url]);
+    // Beside the server its local credential would do.
+    let elsewhere = Dir::new();
+    let (status, said) = fails(elsewhere.path(), &["nodes-status", "--api-url", &url]);
     assert!(status == 1 && said.contains("--password-file or UPTIMEMESH_PASSWORD"), "{said}");
     run(&["nodes-status", "--password-file", "new"]);
     let by_env = command(dir.path(), &["nodes-status"])

@@ -5,7 +5,7 @@ use crate::crypto::{self, token};
 use crate::error::{Error, Result};
 use crate::model::api_tokens::{ApiToken, NewApiToken};
 use crate::model::events::catalogue::{API_TOKEN_CREATE, API_TOKEN_DELETE};
-use crate::model::users::{Role, User};
+use crate::model::users::{Credential, Role, User};
 use crate::model::{Page, Paging};
 use crate::store::{Write, api_tokens, events};
 use serde_json::json;
@@ -56,17 +56,28 @@ pub fn create(control: &Control, user: &User, name: String, role: Role, days: i6
     })
 }
 
-/// Revokes a token. Never guarded: revoking a right must always be possible.
-pub fn delete(control: &Control, id: String) -> Result<()> {
+/// Revokes a token; of this caller only, where one is given. Never guarded: what takes a right away must always be possible.
+pub fn delete(control: &Control, id: String, of: Option<&User>) -> Result<()> {
+    let of = of.cloned();
     control.store.write(move |w| {
-        let token = api_tokens::by_id(w, &id)?.ok_or_else(|| Error::not_found("API token"))?;
+        let found = api_tokens::by_id(w, &id)?.filter(|token| of.as_ref().is_none_or(|user| is_own(token, user)));
+        let token = found.ok_or_else(|| Error::not_found("API token"))?;
         api_tokens::delete(w, &id)?;
         let fields = json!({"token_id": id, "name": token.name, "owner": token.owner});
         events::record(w, API_TOKEN_DELETE.with(fields)).map(drop)
     })
 }
 
-/// Deletes tokens that ended long ago.
+/// True if this caller may revoke the token as its own: a person any token of theirs, a token itself alone.
+fn is_own(token: &ApiToken, user: &User) -> bool {
+    match &user.credential {
+        Credential::Session(_) => token.owner == user.name,
+        Credential::ApiToken(id) => token.id == *id,
+        Credential::Local => false,
+    }
+}
+
+/// Forgets tokens that ended long ago.
 pub(in crate::control) fn prune(write: &Write) -> Result<usize> {
     api_tokens::prune(write, write.now.plus_secs(-KEPT_S))
 }

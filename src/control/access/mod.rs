@@ -4,6 +4,7 @@ pub mod api_tokens;
 mod attempts;
 pub mod auth;
 pub mod hosts;
+pub mod local;
 pub mod node_proofs;
 pub mod sessions;
 pub mod setup;

@@ -9,6 +9,7 @@ use crate::config::{Config, Secret};
 use crate::control::Control;
 use crate::control::access::api_tokens;
 use crate::control::access::auth::Visitor;
+use crate::control::access::local::Local;
 use crate::crypto::{self, token};
 use crate::error::{Error, Result};
 use crate::model::events::catalogue::{AUTH_SIGN_OUT, SESSION_REVOKE};
@@ -20,7 +21,7 @@ use crate::store::{self, Store, Write, events, sessions, users};
 use crate::thread::lock;
 use serde_json::json;
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 /// Maximum number of sessions per user; a new one replaces the oldest.
@@ -56,10 +57,14 @@ pub struct Place {
     pub address: IpAddr,
     /// True for this machine itself.
     pub is_local: bool,
+    /// Address at the other end of the connection; `None` where a proxy passed the request on.
+    pub direct: Option<IpAddr>,
 }
 
 /// State of sessions besides their rows.
 pub struct Sessions {
+    /// The credential of commands on the server's own machine.
+    pub local: Local,
     key: Secret,
     ttl_s: i64,
     idle_s: i64,
@@ -89,8 +94,9 @@ impl UnsavedSession {
 }
 
 impl Sessions {
-    pub(in crate::control) fn new(config: &Config) -> Sessions {
+    pub(in crate::control) fn new(config: &Config, listening: SocketAddr) -> Sessions {
         Sessions {
+            local: Local::new(config, listening),
             key: config.auth_secret_key.clone(),
             ttl_s: config.auth_session_ttl_s,
             idle_s: config.auth_session_idle_s,
@@ -103,7 +109,7 @@ impl Sessions {
 
     /// True if a text could be a credential of ours. A session's token is recognized without a query.
     pub fn is_genuine(&self, shown: &str) -> bool {
-        token::is_api_secret(shown) || token::open(self.key.expose(), shown).is_some()
+        token::is_api_secret(shown) || token::is_local_secret(shown) || token::open(self.key.expose(), shown).is_some()
     }
 
     /// A word for the names of this cluster's cookies: a browser sends them to all clusters on the same host.
@@ -120,6 +126,9 @@ impl Sessions {
     pub fn holder(&self, store: &Store, shown: &str, place: Place) -> Result<Option<User>> {
         if token::is_api_secret(shown) {
             return self.token_holder(store, shown, place);
+        }
+        if token::is_local_secret(shown) {
+            return Ok(self.local.holder(shown, place));
         }
         let Some(claims) = token::open(self.key.expose(), shown) else { return Ok(None) };
         let now = clock::now();

@@ -8,6 +8,7 @@ use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::lanes::{Lanes, Turn};
 use crate::model::address;
+use crate::model::ids::NodeId;
 use crate::text;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -95,8 +96,8 @@ pub(in crate::control) fn source() -> IpAddr {
     address::client(caller::current().map_or(Ipv4Addr::UNSPECIFIED.into(), |c| c.address))
 }
 
-/// The node whose genuine lease token is in a heartbeat, known by the seal alone, before anything else is proven.
-pub fn node_of_beat(control: &Control, body: &[u8]) -> Option<String> {
+/// The node whose genuine lease token a heartbeat shows: told by its seal, before anything else is done.
+pub fn node_of_beat(control: &Control, body: &[u8]) -> Option<NodeId> {
     #[derive(serde::Deserialize)]
     struct Shown<'b> {
         #[serde(borrow)]
@@ -106,5 +107,5 @@ pub fn node_of_beat(control: &Control, body: &[u8]) -> Option<String> {
         return None;
     }
     let shown: Shown = serde_json::from_slice(text::unmarked(body)).ok()?;
-    crate::crypto::lease::open(control.config.cluster_signing_key.expose(), &shown.lease_token).map(|claims| claims.n)
+    crate::crypto::lease::open(control.config.cluster_signing_key.expose(), &shown.lease_token)?.n.parse().ok()
 }

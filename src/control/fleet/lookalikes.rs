@@ -3,22 +3,28 @@
 
 use crate::control::Control;
 use crate::error::{Chain, Result};
+use crate::model::ids::{NodeId, ServiceId};
 use crate::store::{Read, nodes, services};
 use std::collections::BTreeMap;
 
 /// An object's id and name.
 pub type Named = (String, String);
 
-/// Warnings about objects that the node with this id and name can be confused with, each a sentence.
-pub fn of_node(control: &Control, id: &str, name: &str) -> Vec<String> {
-    // SQL folds only ASCII letters.
-    let alike = |r: &Read| if name.is_ascii() { nodes::alike(r, id, &folded(id), &folded(name)) } else { nodes_named(r) };
-    sentences("node", id, name, &others(control, alike))
+/// What the node of this id and name can be taken for, each a sentence.
+pub fn of_node(control: &Control, id: &NodeId, name: &str) -> Vec<String> {
+    // Folding by SQL knows the letters of ASCII only.
+    let alike = |r: &Read| if name.is_ascii() { alike_nodes(r, id, &folded(id.as_str()), &folded(name)) } else { nodes_named(r) };
+    sentences("node", id.as_str(), name, &others(control, alike))
 }
 
-/// The same for a service.
-pub fn of_service(control: &Control, id: &str, name: &str) -> Vec<String> {
-    sentences("service", id, name, &others(control, services::ids_and_names))
+fn alike_nodes(read: &Read, id: &NodeId, folded_id: &str, folded_name: &str) -> Result<Vec<Named>> {
+    let found = nodes::alike(read, id, folded_id, folded_name)?;
+    Ok(found.into_iter().map(|(id, name)| (id.to_string(), name)).collect())
+}
+
+/// The same of a service.
+pub fn of_service(control: &Control, id: &ServiceId, name: &str) -> Vec<String> {
+    sentences("service", id.as_str(), name, &others(control, services_named))
 }
 
 /// All of them; empty if they cannot be read now. Warnings accompany the answer to an action that is done: a join whose
@@ -32,16 +38,20 @@ fn others(control: &Control, named: impl FnOnce(&Read) -> Result<Vec<Named>>) ->
 
 /// Every node and every service that can be confused with another of its kind, in groups that look alike.
 pub fn all(read: &Read) -> Result<Vec<String>> {
-    Ok([groups("nodes", &nodes_named(read)?), groups("services", &services::ids_and_names(read)?)].concat())
+    Ok([groups("nodes", &nodes_named(read)?), groups("services", &services_named(read)?)].concat())
 }
 
 fn nodes_named(read: &Read) -> Result<Vec<Named>> {
-    let mut all: Vec<Named> = nodes::names(read)?.into_iter().map(|(id, name, _)| (id, name)).collect();
+    let mut all: Vec<Named> = nodes::names(read)?.into_iter().map(|(id, name, _)| (id.to_string(), name)).collect();
     all.sort();
     Ok(all)
 }
 
-/// A text as a careless reader sees it.
+fn services_named(read: &Read) -> Result<Vec<Named>> {
+    Ok(services::ids_and_names(read)?.into_iter().map(|(id, name)| (id.to_string(), name)).collect())
+}
+
+/// A text as somebody reads it who does not look closely.
 fn folded(text: &str) -> String {
     text.trim().to_lowercase()
 }

@@ -139,6 +139,8 @@ kinds! {
         "A user created an API token.";
     API_TOKEN_DELETE = Auth "api_token.delete" Info ["token_id", "name", "owner"]
         "An API token was revoked.";
+    AUTH_LOCAL_USE = Auth "auth.local_use" Info []
+        "The local credential of the server's machine was used for the first time since the start.";
     AUTH_SIGN_IN = Auth "auth.sign_in" Info ["username", "session_id"]
         "A user signed in.";
     AUTH_SIGN_IN_FAILED = Auth "auth.sign_in_failed" Warning ["username"]

@@ -429,7 +429,7 @@ fn is_version(text: &str) -> bool {
 
 /// True for `system`, `user:alice`, `token:ut-1 (alice)`.
 fn is_actor(text: &str) -> bool {
-    const KINDS: [&str; 4] = ["user", "token", "node", "join-token"];
+    const KINDS: [&str; 5] = ["user", "token", "node", "join-token", "local"];
     let Some((kind, who)) = text.split_once(':') else { return is_name(text) };
     let (id, owner) = who.split_once(" (").map_or((who, None), |(id, owner)| (id, Some(owner)));
     KINDS.contains(&kind) && is_id(id) && owner.is_none_or(|owner| owner.strip_suffix(')').is_some_and(is_id))

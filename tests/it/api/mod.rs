@@ -6,6 +6,7 @@ mod cluster;
 mod conventions;
 mod events;
 mod forwarded;
+mod local;
 mod node_calls;
 mod nodes;
 mod replicas;

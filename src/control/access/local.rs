@@ -1,0 +1,103 @@
+//! The server's local credential: who can read the data directory owns the cluster anyway, and needs no password on its machine.
+//!
+//! Each start draws a fresh secret and writes it into `local.json`, for the directory's owner and root alone; a clean stop removes it.
+//! It counts for connections from this machine itself, never through a proxy.
+
+use crate::config::Config;
+use crate::control::access::auth::same_secret;
+use crate::control::access::sessions::Place;
+use crate::crypto::token;
+use crate::error::{Chain, Doing, Result};
+use crate::files;
+use crate::model::events::catalogue::AUTH_LOCAL_USE;
+use crate::model::local::{FILE, LocalCredential};
+use crate::model::users::{Credential, Role, User};
+use crate::store::{Store, events};
+use serde_json::json;
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Name of the caller, which no user can have.
+const NAME: &str = "(this machine)";
+
+/// The credential of this run of the server. Holds a secret, so it has no Debug.
+pub struct Local {
+    path: PathBuf,
+    secret: String,
+    listening: IpAddr,
+    used: AtomicBool,
+}
+
+impl Local {
+    pub(in crate::control) fn new(config: &Config, listening: SocketAddr) -> Local {
+        let path = config.data_dir.join(FILE);
+        Local { path, secret: token::local_secret(), listening: listening.ip().to_canonical(), used: AtomicBool::new(false) }
+    }
+
+    /// Writes the credential where commands on this machine find it. A server that cannot write it works without.
+    pub fn publish(&self, url: String, authority: Option<String>) {
+        let content = json!(LocalCredential { url, authority, token: self.secret.clone() });
+        if let Err(e) = files::write(&self.path, format!("{content}\n").as_bytes(), files::PRIVATE) {
+            let path = self.path.display();
+            log::warn!(target: "auth", event = "auth.local_unwritten", path:%, error:% = Chain(&e); "The local credential could not be written: commands here need a password");
+        }
+    }
+
+    /// Removes the credential's file.
+    pub fn withdraw(&self) {
+        let removed = match std::fs::remove_file(&self.path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed.doing("remove the local credential"),
+        };
+        if let Err(e) = removed {
+            log::warn!(target: "auth", event = "auth.local_kept", error:% = Chain(&e); "The file of the local credential could not be removed");
+        }
+    }
+
+    /// The secret, for those who remove it from texts.
+    pub fn secret(&self) -> &str {
+        &self.secret
+    }
+
+    /// The admin that this machine is, if this is the credential and it is shown from here.
+    pub(in crate::control) fn holder(&self, shown: &str, place: Place) -> Option<User> {
+        let is_here = place.direct.is_some_and(|peer| peer.is_loopback() || peer == self.listening);
+        let is_ours = same_secret(self.secret.as_bytes(), shown.as_bytes());
+        (is_here && is_ours).then(|| User { name: NAME.to_string(), role: Role::Admin, credential: Credential::Local, restriction: None })
+    }
+
+    /// Records the first use in this run of the server.
+    pub fn note_use(&self, store: &Store) {
+        if self.used.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if let Err(e) = record(store) {
+            // The next use tries again.
+            self.used.store(false, Ordering::Relaxed);
+            log::warn!(target: "auth", event = "auth.unrecorded", error:% = Chain(&e); "A use of the local credential could not be recorded");
+        }
+    }
+}
+
+fn record(store: &Store) -> Result<()> {
+    store.write(|w| events::record(w, AUTH_LOCAL_USE.with(json!({}))).map(drop))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_counts_from_loopback_and_from_the_address_that_the_server_listens_on() {
+        let listening = SocketAddr::from(([192, 0, 2, 7], 8000));
+        let local = Local::new(&Config::for_dir(&std::env::temp_dir()), listening);
+        let holds =
+            |shown: &str, direct: Option<IpAddr>| local.holder(shown, Place { address: listening.ip(), is_local: false, direct }).is_some();
+        assert!(holds(local.secret(), Some([127, 0, 0, 1].into())) && holds(local.secret(), Some(listening.ip())));
+        assert!(!holds(local.secret(), Some([192, 0, 2, 8].into())), "another machine");
+        assert!(!holds(local.secret(), None), "a proxy");
+        assert!(!holds(&token::local_secret(), Some([127, 0, 0, 1].into())), "another secret");
+    }
+}
