@@ -67,7 +67,7 @@ fn answer(session: &SignedIn) -> Reply {
 }
 
 fn me(_: &App, request: &Request, user: &User) -> Reply {
-    nothing(request)?;
+    no_fields(request)?;
     let credential = match user.credential {
         Credential::Session(_) => "session",
         Credential::ApiToken(_) => "api_token",

@@ -117,7 +117,7 @@ fn once(request: &Request, user: &User) -> Result<Once> {
     Once::new(&user.name, request.header("idempotency-key"), &same)
 }
 
-/// The id in the path of an object that is read.
+/// The id in the path of a read request, which has no other fields.
 fn read_id<I: Id>(request: &Request, name: &str) -> Result<I> {
     describe::header("If-None-Match");
     id_of(request, name)
@@ -138,7 +138,7 @@ fn id_of<I: Id>(request: &Request, name: &str) -> Result<I> {
     Fields::path_id(name, arg(request))
 }
 
-/// The id in the path, which [`body_at`] or [`query_at`] has checked.
+/// The id in the path, after [`body_at`] or [`query_at`] has checked it.
 fn arg_id<I: Id>(request: &Request) -> Result<I> {
     I::parse(arg(request)).ok_or_else(|| Error::Malformed(NotAnId.to_string()))
 }

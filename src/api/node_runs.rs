@@ -38,7 +38,7 @@ fn keep(app: &App, request: &Request, _: &User) -> Reply {
     Ok(answer(&id, Some(&conflict)))
 }
 
-fn told(node_id: &NodeId, conflict: Option<&Conflict>) -> Response {
+fn answer(node_id: &NodeId, conflict: Option<&Conflict>) -> Response {
     let body = match conflict {
         Some(c) => json!({"node_id": node_id, "kept": c.kept, "refused": c.refused, "found_at": c.found_at, "decided_at": c.decided_at}),
         None => json!({"node_id": node_id, "kept": null, "refused": [], "found_at": null, "decided_at": null}),

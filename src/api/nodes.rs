@@ -1,6 +1,6 @@
 //! `/nodes`.
 
-use super::{arg_id, body_at, condition, created, id_of, list as page_of, once, one, paging_of, query_at, read_id, warned};
+use super::{arg_id, body_at, condition, created, id_of, list as page_of, once, one, paging_of, query_at, read_id, with_warnings};
 use crate::control::Control;
 use crate::control::fleet::{lookalikes, nodes};
 use crate::control::versions::{Condition, Versioned};

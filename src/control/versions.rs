@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_proxy_does_to_a_tag_is_taken_off() {
+    fn a_proxys_change_to_a_tag_is_ignored() {
         let tag = "\"0123456789abcdef\"";
         for same in ["", "-gzip", "--gzip", ";br", ":zstd", "-br", "+deflate", "_gzip", "-zstd"] {
             for weak in ["", "W/"] {

@@ -56,8 +56,8 @@ impl Meter {
         matches!(self, Meter::Join | Meter::Renewal | Meter::SealedByBody | Meter::Node)
     }
 
-    /// The node that a call is counted by, known by the seal of its lease token or by its certificate, before anything
-    /// else is proven.
+    /// The node that pays for a call, known by the seal of its lease token or by its certificate, before anything else
+    /// is proven.
     pub(super) fn node(self, control: &Control, request: &Request) -> Option<NodeId> {
         match self {
             Meter::SealedByBody => throttle::node_of_beat(control, &request.body),
@@ -98,7 +98,7 @@ impl Meter {
     }
 }
 
-/// Counts a call of a node that has proven itself.
-pub(super) fn take_of_node(control: &Control, node_id: &NodeId) -> Result<()> {
+/// Charges a node that has proven itself.
+pub(super) fn charge_node(control: &Control, node_id: &NodeId) -> Result<()> {
     control.throttle.callers.take(format!("node:{node_id}")).map(drop).map_err(throttle::too_many)
 }

@@ -58,7 +58,7 @@ pub struct Endpoint {
     pub personal: bool,
     /// True if its effect would let an API token outlive its own end.
     pub lasting: bool,
-    /// Whether it is open to whoever must change the password first.
+    /// True if it is open to a user who must change the password first.
     pub always: bool,
     /// True if it is expensive; lists and pages are so without this mark.
     pub expensive: bool,
@@ -88,7 +88,7 @@ pub const fn route(method: tiny_http::Method, path: &'static str, access: Handle
         personal: false,
         lasting: false,
         always: false,
-        dear: false,
+        expensive: false,
         meter,
         says: "",
         conflicts: "",
@@ -122,15 +122,15 @@ impl Route {
         self
     }
 
-    /// Keeps API tokens out, and lets the machine's own credential in: it does not end before the data that it is part of.
+    /// Refuses API tokens, but admits the machine's own credential: it cannot outlive the data that it is a part of.
     pub const fn lasting(mut self) -> Route {
         self.handler.lasting = true;
         self
     }
 
-    /// Says that it costs much: a user has a few of these at once.
-    pub const fn dear(mut self) -> Route {
-        self.handler.dear = true;
+    /// Marks it as expensive: a user may have only a few such calls in progress.
+    pub const fn expensive(mut self) -> Route {
+        self.handler.expensive = true;
         self
     }
 
@@ -371,7 +371,7 @@ fn by_user(app: &App, request: &Request, route: &Route, user: Option<&User>, by_
     handler(app, request, user)
 }
 
-/// Refuses what only a person may do.
+/// Refuses programs on a route for people only.
 fn keep_programs_out(route: &Route, user: &User) -> Result<()> {
     match user.credential {
         Credential::ApiToken(_) if route.handler.personal || route.handler.lasting => {
@@ -384,7 +384,7 @@ fn keep_programs_out(route: &Route, user: &User) -> Result<()> {
     }
 }
 
-/// Whether a request may change something.
+/// True if a request may change something.
 fn changes(request: &Request) -> bool {
     !matches!(request.method, tiny_http::Method::Get | tiny_http::Method::Head | tiny_http::Method::Options)
 }

@@ -38,7 +38,7 @@ pub(super) fn prove(control: &Control, request: &Request, is_user: bool) -> Resu
     node_proofs::prove(control, &Call { shown, run, method: request.method.as_str(), target: &target, body: &request.body })
 }
 
-/// The node that a call is counted by before it is proven.
+/// The node that pays for a call before it is proven.
 pub(super) fn sealed(control: &Control, request: &Request) -> Option<NodeId> {
     node_proofs::sealed(control, &shown(request).ok()??)
 }

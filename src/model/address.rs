@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn private_addresses_are_told_from_public_ones() {
+    fn private_and_public_addresses_are_distinguished() {
         for (address, private) in
             [("127.0.0.1", true), ("192.168.1.1", true), ("fd00::1", true), ("0.0.0.0", false), ("8.8.8.8", false), ("::", false)]
         {

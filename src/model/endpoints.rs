@@ -7,9 +7,9 @@ use serde::Serialize;
 /// An endpoint, in the shape of the contract.
 #[derive(Debug, Clone, Serialize)]
 pub struct Endpoint {
-    /// Its id, unique and final.
+    /// Unique id; never changes.
     pub id: EndpointId,
-    /// Of which replica.
+    /// Its replica.
     pub replica_id: ReplicaId,
     /// An address or a host name.
     pub address: String,
@@ -29,7 +29,7 @@ pub struct Endpoint {
 pub struct NewEndpoint {
     /// Its id.
     pub id: EndpointId,
-    /// Of which replica.
+    /// Its replica.
     pub replica_id: ReplicaId,
     /// An address or a host name.
     pub address: String,

@@ -31,7 +31,8 @@ pub struct Event {
     pub created_at: Timestamp,
     /// The same time: an event never changes.
     pub updated_at: Timestamp,
-    /// Who caused it: `user:alice`, `token:ut-... (alice)`, `local:machine`, `node:node-a`, `join-token:jt-...`, `nobody`, or the `system` itself.
+    /// The caller: `user:alice`, `token:ut-... (alice)`, `local:machine`, `node:node-a`, `join-token:jt-...`, `nobody`
+    /// for an anonymous one, or the `system` itself.
     pub actor: Option<String>,
     /// Address of the caller; `None` if no request caused the event.
     pub address: Option<String>,

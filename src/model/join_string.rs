@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_told_without_its_secret() {
+    fn an_invalid_one_is_refused_without_its_secret() {
         let (fingerprint, long) = ("0a".repeat(32), "x".repeat(3000));
         let with = |parts: [&str; 5]| parts.join(":");
         for bad in [

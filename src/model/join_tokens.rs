@@ -45,9 +45,9 @@ impl JoinRole {
 pub struct Admits {
     /// The only role.
     pub role: JoinRole,
-    /// The only node, where it is for one; and that even while it is alive.
+    /// The only node, if the token is for one; it may then replace that node even while it is alive.
     pub node_id: Option<NodeId>,
-    /// The mesh address that the node's certificate may have.
+    /// The mesh address that the node's certificate may contain.
     pub mesh_ip: Option<String>,
 }
 
@@ -64,17 +64,17 @@ pub struct JoinToken {
     pub id: String,
     /// The only role it admits.
     pub role: JoinRole,
-    /// The only node it admits, where it was minted for one.
+    /// The only node it admits, if it was created for one.
     pub node_id: Option<NodeId>,
-    /// The mesh address that the node's certificate may have.
+    /// The mesh address that the node's certificate may contain.
     pub mesh_ip: Option<String>,
     /// End of its life.
     pub expires_at: Timestamp,
     /// Time of its use.
     pub used_at: Option<Timestamp>,
-    /// By which node.
+    /// The node that used it.
     pub used_by: Option<NodeId>,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
     /// Time of the last change.
     pub updated_at: Timestamp,
@@ -97,7 +97,7 @@ pub struct NewJoinToken {
     /// The only node it admits, if it was created for one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_id: Option<NodeId>,
-    /// The mesh address that the node's certificate may have, where one was given.
+    /// The mesh address that the node's certificate may contain, if one was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mesh_ip: Option<String>,
 }

@@ -21,9 +21,9 @@ use std::collections::BTreeMap;
 pub struct JoinRequest {
     /// The secret of the join token.
     pub token: String,
-    /// The id wanted.
+    /// The requested id.
     pub node_id: NodeId,
-    /// The name wanted.
+    /// The requested name.
     pub name: String,
     /// The requested role.
     pub role: JoinRole,
@@ -77,7 +77,7 @@ pub struct RenewalRequest {
 pub struct Enrolment {
     /// The node.
     pub node_id: NodeId,
-    /// What it shows with each heartbeat.
+    /// Token that the node sends with each heartbeat.
     pub lease_token: String,
     /// End of its first lease.
     pub lease_expires_at: Timestamp,
@@ -115,7 +115,7 @@ pub struct Replaced {
 pub struct HeartbeatAnswer {
     /// The node.
     pub node_id: NodeId,
-    /// When the heartbeat was accepted.
+    /// Time at which the heartbeat was accepted.
     pub heartbeat_at: Timestamp,
     /// End of the lease.
     pub lease_expires_at: Timestamp,

@@ -21,9 +21,9 @@ pub struct Node<Roles = Vec<String>, Labels = BTreeMap<String, String>, Status =
     /// Key of its lease row; never shown.
     #[serde(skip)]
     pub seq: i64,
-    /// Its id, unique and final.
+    /// Unique id; never changes.
     pub id: NodeId,
-    /// Its name, unique.
+    /// Unique name.
     pub name: String,
     /// `core`, `worker`, `gateway` or the operator's own.
     pub roles: Roles,

@@ -500,7 +500,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_of_a_manifest_is_told_at_once() {
+    fn every_fault_of_a_manifest_is_reported_at_once() {
         let mut bad = sound();
         bad["schema_version"] = 2.into();
         bad["version"] = "2.1".into();
@@ -527,7 +527,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_manifest_is_refused() {
+    fn an_invalid_manifest_is_refused() {
         let text = sound().to_string();
         let twice = text.replacen('{', "{\"version\":\"9.0.0\",", 1);
         let long = format!("{text}{}", " ".repeat(MANIFEST_BYTES_MAX));

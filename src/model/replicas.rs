@@ -13,13 +13,13 @@ pub type ListedReplica = Replica<Box<RawValue>, Box<RawValue>>;
 /// A replica, in the shape of the contract.
 #[derive(Debug, Clone, Serialize)]
 pub struct Replica<Status = Object, Why = Placement> {
-    /// Its id, unique and final.
+    /// Unique id; never changes.
     pub id: ReplicaId,
-    /// Of which service.
+    /// Its service.
     pub service_id: ServiceId,
-    /// Where it is.
+    /// Its node.
     pub node_id: NodeId,
-    /// What it should do.
+    /// Desired state.
     pub desired_state: String,
     /// Reported status.
     pub status: Status,
@@ -76,7 +76,7 @@ pub struct Placement {
     /// The previous node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from_node_id: Option<NodeId>,
-    /// Moves in a row because it was not well; the time until the next one doubles with each.
+    /// Consecutive moves because of bad health; each doubles the time until the next one.
     #[serde(default)]
     pub failures: u32,
     /// Nodes on which it failed; other nodes are preferred.
@@ -88,11 +88,11 @@ pub struct Placement {
 pub struct NewReplica {
     /// Its id.
     pub id: ReplicaId,
-    /// Of which service.
+    /// Its service.
     pub service_id: ServiceId,
-    /// Where.
+    /// Its node.
     pub node_id: NodeId,
-    /// What it should do.
+    /// Desired state.
     pub desired_state: String,
     /// Initial status.
     pub status: Object,

@@ -7,15 +7,15 @@ use serde::Serialize;
 /// A router assignment, in the shape of the contract.
 #[derive(Debug, Clone, Serialize)]
 pub struct RouterAssignment {
-    /// Its id, unique and final.
+    /// Unique id; never changes.
     pub id: AssignmentId,
-    /// The node that is routed.
+    /// The routed node.
     pub node_id: NodeId,
-    /// The node it goes through.
+    /// The node it normally goes through.
     pub primary_router_id: NodeId,
-    /// The node it goes through when the first is away.
+    /// The node it goes through while the primary router is down.
     pub secondary_router_id: NodeId,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
     /// Time of the last change.
     pub updated_at: Timestamp,
@@ -25,10 +25,10 @@ pub struct RouterAssignment {
 pub struct NewRouterAssignment {
     /// Its id.
     pub id: AssignmentId,
-    /// The node that is routed.
+    /// The routed node.
     pub node_id: NodeId,
-    /// The first router.
+    /// The primary router.
     pub primary_router_id: NodeId,
-    /// The second router.
+    /// The secondary router.
     pub secondary_router_id: NodeId,
 }

@@ -12,9 +12,9 @@ pub const BOOKKEEPING: &[&str] = &["rollout_requested_at", "rollback_requested_a
 /// A service, in the shape of the contract.
 #[derive(Debug, Clone)]
 pub struct Service {
-    /// Its id, unique and final.
+    /// Unique id; never changes.
     pub id: ServiceId,
-    /// Its name, unique.
+    /// Unique name.
     pub name: String,
     /// Its purpose.
     pub description: Option<String>,
@@ -76,9 +76,9 @@ pub struct NewService {
 /// One revision of a service's spec.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Revision {
-    /// Of which service.
+    /// Its service.
     pub service_id: ServiceId,
-    /// Its number: the higher the newer, never given twice.
+    /// Its number; a newer revision has a higher one, and no number is used twice.
     pub generation: i64,
     /// The spec, as the operator wrote it.
     pub spec: Object,

@@ -84,11 +84,11 @@ pub fn port_text(port: HostPort) -> String {
 /// A replica pinned to one node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pinned {
-    /// Which replica.
+    /// The replica.
     pub replica_id: ReplicaId,
-    /// Where.
+    /// The node.
     pub node_id: NodeId,
-    /// What it should do; `running` where nothing is said.
+    /// Desired state; `running` by default.
     pub desired_state: Option<String>,
 }
 
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_types_fall_back_and_are_told() {
+    fn wrong_types_fall_back_with_a_warning() {
         let p =
             policy(json!({"scheduling": {"anti_affinity": "yes", "reschedule_unhealthy": 0, "node_selector": 5}, "rolling_update": []}));
         assert_eq!((p.anti_affinity, p.reschedule_unhealthy, p.max_surge), (AntiAffinity::Soft, true, 1));

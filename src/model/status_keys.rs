@@ -38,7 +38,7 @@ pub enum Reader {
 pub struct Key {
     /// Its name.
     pub name: &'static str,
-    /// Its only writer.
+    /// Its owner, the only one who may write it.
     pub owner: Owner,
     /// Type and unit of its value.
     pub form: &'static str,

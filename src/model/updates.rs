@@ -99,7 +99,7 @@ pub struct Update {
     /// Nodes that were alive when their ring began.
     #[serde(skip)]
     pub watched: Vec<NodeId>,
-    /// Since when all of the ring is at the version.
+    /// Time at which the whole ring had the target version.
     pub ring_done_at: Option<Timestamp>,
     /// Time of creation.
     pub created_at: Timestamp,
@@ -125,7 +125,7 @@ impl Update {
 pub struct Member {
     /// Its id.
     pub node_id: NodeId,
-    /// The value of the label that tells its ring.
+    /// The value of the ring label.
     pub label: Option<String>,
     /// Version of its agent.
     pub version: Option<String>,

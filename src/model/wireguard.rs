@@ -22,7 +22,7 @@ pub struct WireguardStatus {
 }
 
 impl WireguardStatus {
-    /// What a node's status says.
+    /// Reads a node's status.
     pub fn of(node_id: NodeId, status: &Object) -> WireguardStatus {
         let value = |key: &str| status.get(key).cloned().unwrap_or(Value::Null);
         WireguardStatus {

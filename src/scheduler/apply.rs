@@ -72,8 +72,8 @@ pub fn has_late_rollouts(view: &View, plans: &[Plan]) -> bool {
 /// The late rollouts that are not recorded yet.
 fn late<'p>(view: &'p View, plans: &'p [Plan]) -> impl Iterator<Item = (&'p Plan, &'p Rollout)> {
     let waits = |plan: &'p Plan| plan.rollout.as_ref().filter(|r| r.waiting_seconds >= view.rollout_late_s).map(|r| (plan, r));
-    let told = |id: &ServiceId| view.service(id).map_or(0, |i| view.services[i].rollout_told);
-    plans.iter().filter_map(waits).filter(move |(plan, _)| told(&plan.service_id) < plan.generation)
+    let recorded = |id: &ServiceId| view.service(id).map_or(0, |i| view.services[i].rollout_told);
+    plans.iter().filter_map(waits).filter(move |(plan, _)| recorded(&plan.service_id) < plan.generation)
 }
 
 /// Updates the progress of drains after the plans of all services. The end of a drain is an event, with the remaining
@@ -118,8 +118,8 @@ fn drain_state(left: u64, continues: bool) -> &'static str {
     }
 }
 
-/// Whether a drain goes on: something moves now, or will when its time has come.
-fn goes_on(plans: &[Plan], node: NodeIndex, node_id: &NodeId) -> bool {
+/// True if a drain continues: a replica moves now, or will move when its time has come.
+fn continues(plans: &[Plan], node: NodeIndex, node_id: &NodeId) -> bool {
     moves_from(plans, node_id) || plans.iter().flat_map(|p| &p.stuck).any(|s| s.node == node && s.waits)
 }
 

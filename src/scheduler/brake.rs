@@ -15,7 +15,7 @@ const SILENT_MIN: usize = 2;
 /// State of the brake, and the nodes concerned.
 #[derive(Clone, Default)]
 pub struct Brake {
-    /// The nodes that lived when it came on.
+    /// The nodes that were alive when it came on; `None` while it is off.
     fleet: Option<BTreeSet<NodeId>>,
 }
 
@@ -30,29 +30,30 @@ pub enum Change {
     Off,
 }
 
-/// The nodes that a brake which is on was put on for; none while it is off. A restart must not let go.
+/// The stored nodes of an active brake; empty while it is off. A restart must not release it.
 pub fn fleet(read: &Read) -> Result<BTreeSet<NodeId>> {
     Ok(brakes::fleet(read)?.into_iter().collect())
 }
 
-/// Keeps them.
+/// Stores them.
 pub fn keep(write: &Write, fleet: &BTreeSet<NodeId>) -> Result<()> {
     brakes::replace(write, fleet.iter())
 }
 
 impl Brake {
-    /// A brake that is on for these nodes, and off for none.
+    /// A brake that is on for these nodes; off if there are none.
     pub fn of(fleet: BTreeSet<NodeId>) -> Brake {
         Brake { fleet: (!fleet.is_empty()).then_some(fleet) }
     }
 
-    /// The nodes it is on for.
+    /// The nodes that it is on for.
     pub fn fleet(&self) -> BTreeSet<NodeId> {
         self.fleet.clone().unwrap_or_default()
     }
 
-    /// Looks at how long each enrolled node is silent: zero is alive, `None` was dead before the server started.
-    pub fn look(&mut self, silence: &[(NodeId, Option<Duration>)]) -> Turn {
+    /// Updates the brake from the silence of each enrolled node: zero is alive, `None` was dead before the server
+    /// started.
+    pub fn update(&mut self, silence: &[(NodeId, Option<Duration>)]) -> Change {
         let most = |fleet: usize, silent: usize| silent > SILENT_MIN && 2 * silent > fleet;
         match &self.fleet {
             None => {
@@ -118,7 +119,7 @@ mod tests {
         brake.update(&fleet(&[0, 9, 9, 9]));
         let mut again = Brake::of(brake.fleet());
         let dead = |i: usize, alive: bool| (format!("n{i}").as_str().into(), alive.then_some(Duration::ZERO));
-        assert_eq!(again.look(&[dead(0, true), dead(1, false), dead(2, false), dead(3, false)]), Turn::Same);
+        assert_eq!(again.update(&[dead(0, true), dead(1, false), dead(2, false), dead(3, false)]), Change::Same);
         assert!(again.is_on());
         assert_eq!(again.update(&[dead(0, true), dead(1, true), dead(2, false), dead(3, false)]), Change::Off);
         assert!(!Brake::of(again.fleet()).is_on());

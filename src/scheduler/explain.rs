@@ -12,7 +12,7 @@ use std::collections::HashMap;
 /// Answer to `GET /scheduler/explain/services/{id}`.
 #[derive(Serialize)]
 pub struct Explanation {
-    /// Which service.
+    /// The service.
     pub service_id: ServiceId,
     /// Its generation.
     pub generation: i64,
@@ -33,26 +33,26 @@ pub struct Explanation {
 /// Assessment of a node.
 #[derive(Serialize)]
 pub struct NodeAnswer {
-    /// Which node.
+    /// The node.
     pub node_id: NodeId,
-    /// 1 is where the next replica goes; `null` for a node that takes none.
+    /// 1 is the node of the next replica; `null` for a node that cannot take one.
     pub rank: Option<usize>,
     /// The filters that exclude it, each with the reason.
     pub filters: Vec<Refusal>,
     /// Its score, compared part by part; smaller is better.
     pub score: Option<Score>,
-    /// Replicas of the service that are there.
+    /// Replicas of the service on it.
     pub replicas: Vec<ReplicaId>,
 }
 
 /// Placement of a replica.
 #[derive(Serialize)]
 pub struct ReplicaAnswer {
-    /// Which replica.
+    /// The replica.
     pub replica_id: ReplicaId,
-    /// Where it is.
+    /// Its node.
     pub node_id: NodeId,
-    /// Why; `null` where a client placed it.
+    /// The reason; `null` if a client placed it.
     pub placement: Option<Placement>,
 }
 

@@ -189,7 +189,7 @@ impl Scheduler {
 }
 
 impl Scheduler {
-    /// What would be done about a service.
+    /// The plan for one service, not applied.
     pub fn plan_one(&self, control: &Control, id: &ServiceId) -> Result<Plan> {
         let seen = seen::now(self, control)?;
         let service = seen.view.service(id).ok_or_else(|| missing(id))?;
@@ -208,14 +208,14 @@ impl Scheduler {
         Ok(Plans { dry_run: true, generated_at: view.now, warnings: held(view), results: rebalance::plan(view, moves_max) })
     }
 
-    /// Why a service's replicas are where they are.
+    /// Explains the placement of a service's replicas.
     pub fn explain(&self, control: &Control, id: &ServiceId) -> Result<Explanation> {
         let seen = seen::now(self, control)?;
         let service = seen.view.service(id).ok_or_else(|| missing(id))?;
         Ok(explain::service(&seen.view, service))
     }
 
-    /// Does what the plan of a service says.
+    /// Plans and applies one service.
     pub fn reconcile_one(&self, control: &Control, id: &ServiceId, by: &str) -> Result<Plan> {
         let plans = self.reconcile(control, Scope::One(id.clone()), by)?;
         plans.results.into_iter().next().ok_or_else(|| missing(id))

@@ -24,7 +24,7 @@ pub struct State<'v> {
     size_unknown: Size,
     /// Ports taken on each node. A force-placed pair may clash, so they are counted.
     ports: Vec<HashMap<HostPort, u32>>,
-    /// Replicas that are made as the plans go on.
+    /// Replicas created by the plans so far.
     made: HashSet<ReplicaId>,
     groups: Vec<Group>,
     group_of: HashMap<(Vec<(String, String)>, bool), usize>,
@@ -340,13 +340,13 @@ impl<'s, 'v> Session<'s, 'v> {
         self.state.load(node)
     }
 
-    /// Notes that a replica of this id is made.
-    pub fn note_made(&mut self, replica_id: &ReplicaId) {
+    /// Notes that a replica with this id is created.
+    pub fn note_created(&mut self, replica_id: &ReplicaId) {
         self.state.made.insert(replica_id.clone());
     }
 
-    /// Whether these plans make a replica of this id.
-    pub fn is_made(&self, replica_id: &ReplicaId) -> bool {
+    /// True if these plans create a replica with this id.
+    pub fn is_created(&self, replica_id: &ReplicaId) -> bool {
         self.state.made.contains(replica_id)
     }
 

@@ -32,7 +32,7 @@ const REASONS_MAX: usize = 5;
 /// Actions for a service.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
-    /// Which service.
+    /// The service.
     pub service_id: ServiceId,
     /// Its generation.
     pub generation: i64,
@@ -79,9 +79,9 @@ impl Plan {
 pub struct Stuck {
     /// Its node.
     pub node: NodeIndex,
-    /// Which.
+    /// The replica.
     pub replica_id: ReplicaId,
-    /// What holds it.
+    /// The reason.
     pub why: String,
     /// True if it will move with time alone.
     pub waits: bool,
@@ -156,10 +156,10 @@ struct Planner<'s, 'v> {
     service: &'v ServiceView,
     session: Session<'s, 'v>,
     plan: Plan,
-    /// Replicas that were dealt with already.
+    /// Replicas that are settled.
     done: HashSet<&'v ReplicaId>,
-    /// Whether a warning says already that no node takes a replica.
-    told_none: bool,
+    /// True if a warning already says that no node can take a replica.
+    warned_none: bool,
 }
 
 impl<'s, 'v> Planner<'s, 'v> {
@@ -251,9 +251,9 @@ impl<'s, 'v> Planner<'s, 'v> {
         closed.or_else(clash).or_else(|| self.session.overfull(index).map(Trouble::Overfull))
     }
 
-    /// Whether there is a replica of this id, or this round of plans makes one.
+    /// True if a replica with this id exists, or this round of plans creates one.
     fn is_taken(&self, replica_id: &ReplicaId) -> bool {
-        self.session.is_made(replica_id) || self.view.holder(replica_id).is_some()
+        self.session.is_created(replica_id) || self.view.holder(replica_id).is_some()
     }
 
     /// Deletes `surplus` replicas: those in trouble first, then those on the most crowded node.
@@ -441,7 +441,7 @@ impl<'s, 'v> Planner<'s, 'v> {
         }
     }
 
-    /// The id of the next replica that the scheduler makes.
+    /// Id of the next replica that the scheduler creates.
     fn fresh_id(&mut self) -> ReplicaId {
         loop {
             let id = made_id(&self.service.id, self.service.made + self.plan.made);

@@ -10,13 +10,13 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 /// What a plan does to a replica.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// It is created on a node that was chosen by its score, or by a pin.
+    /// Create it on a node chosen by score or by a pin.
     ScaleUp { target_node_id: NodeId, score: Option<Score>, placement: Placement, desired_state: Option<String> },
-    /// It is deleted.
+    /// Delete it.
     ScaleDown { source_node_id: NodeId },
-    /// It moves.
+    /// Move it.
     Move { source_node_id: NodeId, target_node_id: NodeId, score: Option<Score>, cause: MoveCause, placement: Placement },
-    /// It is asked for another state.
+    /// Set its desired state.
     SetDesiredState(String),
     /// Queue an update to the newest generation.
     QueueRollingUpdate,
@@ -62,11 +62,11 @@ impl Step {
 /// An action on one replica.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Action {
-    /// Of which service.
+    /// Its service.
     pub service_id: ServiceId,
-    /// Which replica.
+    /// The replica.
     pub replica_id: ReplicaId,
-    /// What is done to it.
+    /// The step.
     pub step: Step,
     /// The reason, as a sentence.
     pub detail: String,
@@ -81,7 +81,7 @@ impl Action {
         }
     }
 
-    /// The node that it goes to.
+    /// The node that the replica goes to.
     pub fn target_node_id(&self) -> Option<&NodeId> {
         match &self.step {
             Step::ScaleUp { target_node_id, .. } | Step::Move { target_node_id, .. } => Some(target_node_id),

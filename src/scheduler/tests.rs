@@ -276,7 +276,7 @@ fn drains_go_step_by_step_and_say_what_holds_them() {
 }
 
 #[test]
-fn capacity_ports_and_zones_are_heeded() {
+fn capacity_ports_and_zones_are_respected() {
     let mut c = Cluster::with_nodes(4);
     for (i, zone) in ["a", "a", "b", "b"].into_iter().enumerate() {
         c.nodes[i].labels.insert("zone".into(), zone.into());
@@ -331,7 +331,7 @@ fn pinned_replicas_are_where_they_are_pinned() {
 }
 
 #[test]
-fn a_pin_without_a_place_costs_nobody_anything() {
+fn a_pin_without_a_place_costs_other_replicas_nothing() {
     let mut c = Cluster::with_nodes(3);
     c.service("a", json!({"scheduling": {"desired_replicas": 3}}));
     assert_eq!(c.step().len(), 3);
@@ -345,7 +345,7 @@ fn a_pin_without_a_place_costs_nobody_anything() {
 }
 
 #[test]
-fn what_is_in_the_way_of_a_pin_gives_way() {
+fn a_replica_in_the_way_of_a_pin_gives_way() {
     let mut c = Cluster::with_nodes(2);
     c.service("a", json!({"scheduling": {"desired_replicas": 2, "anti_affinity": "hard"}}));
     assert_eq!(c.step().len(), 2);
@@ -444,7 +444,7 @@ fn replicas_that_clash_part() {
 }
 
 #[test]
-fn updates_are_queued_so_many_at_a_time() {
+fn updates_are_queued_a_few_at_a_time() {
     let mut c = Cluster::with_nodes(2);
     c.service("a", json!({"rolling_update": {"max_surge": 1, "max_unavailable": 1}}));
     for i in 0..5 {
@@ -567,7 +567,7 @@ fn holds(before: &Cluster, plans: &[Plan], after: &Cluster) {
             continue;
         }
         assert_eq!(node.closed(), None, "{} is closed", node.id);
-        // Clients may have put more on it than fits before; what comes must fit beside that.
+        // Clients may have placed more on it than fits; newcomers must fit beside that.
         let newcomers: Vec<_> = actions.iter().filter(|a| a.target_node_id() == Some(&node.id)).collect();
         for newcomer in newcomers {
             let policy = &policies[newcomer.service_id.as_str()];

@@ -34,7 +34,7 @@ pub struct View {
     pub grace: bool,
     /// Seconds after which a rollout is late.
     pub rollout_late_s: i64,
-    /// Which service each replica is of; made when it is first asked for.
+    /// Index of the service of each replica; built on first use.
     holders: OnceLock<HashMap<ReplicaId, usize>>,
 }
 
@@ -85,9 +85,9 @@ pub struct ServiceView {
 pub struct ReplicaView {
     /// Its id.
     pub id: ReplicaId,
-    /// Where it is.
+    /// Id of its node.
     pub node_id: NodeId,
-    /// The same, where that node is there.
+    /// Index of its node, if that exists.
     pub node: Option<NodeIndex>,
     /// Desired state.
     pub desired_state: String,
@@ -156,18 +156,18 @@ impl View {
         View { now, nodes, services, brake, grace, rollout_late_s: i64::MAX, holders: OnceLock::new() }
     }
 
-    /// The number of a node.
+    /// Index of a node.
     pub fn node(&self, id: &NodeId) -> Option<NodeIndex> {
         self.nodes.binary_search_by(|node| node.id.cmp(id)).ok().and_then(|i| NodeIndex::try_from(i).ok())
     }
 
-    /// The service that a replica of this id is of, if there is one.
+    /// Index of the service of this replica, if it exists.
     pub fn holder(&self, replica_id: &ReplicaId) -> Option<usize> {
         let all = || self.services.iter().enumerate().flat_map(|(i, s)| s.replicas.iter().map(move |r| (r.id.clone(), i))).collect();
         self.holders.get_or_init(all).get(replica_id).copied()
     }
 
-    /// The number of a service.
+    /// Index of a service.
     pub fn service(&self, id: &ServiceId) -> Option<usize> {
         self.services.binary_search_by(|service| service.id.cmp(id)).ok()
     }
@@ -229,7 +229,7 @@ impl NodeView {
 }
 
 impl ServiceView {
-    /// Where a replica is pinned to, if it is.
+    /// The pin of a replica, if it has one.
     pub fn pin(&self, replica_id: &ReplicaId) -> Option<&specs::Pinned> {
         self.policy.pinned.iter().find(|pin| pin.replica_id == *replica_id)
     }

@@ -54,7 +54,7 @@ struct Seen {
 
 struct Cluster {
     first_password: bool,
-    /// By node: the version that its agent reports, and how far it says its clock is off.
+    /// By node: its agent's version, and its reported clock skew.
     nodes: BTreeMap<NodeId, (Option<String>, Option<i64>)>,
     states: Vec<(NodeId, LeaseState)>,
     first_certificate_end: Option<Timestamp>,
@@ -62,9 +62,9 @@ struct Cluster {
     near_limits: Vec<String>,
     /// The newest event of the last day about a proxy that does not name its clients.
     unnamed: Option<Event>,
-    /// Nodes whose identity two machines have, undecided.
+    /// Nodes with an undecided identity conflict between two machines.
     copied: Vec<NodeId>,
-    /// Ids and names that read alike.
+    /// Ids and names that look alike.
     alike: Vec<String>,
 }
 

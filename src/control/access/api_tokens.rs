@@ -56,7 +56,7 @@ pub fn create(control: &Control, user: &User, name: String, role: Role, days: i6
     })
 }
 
-/// Revokes a token; of this caller only, where one is given. Never guarded: what takes a right away must always be possible.
+/// Revokes a token; only one of this caller, if given. Never guarded: revoking a right must always be possible.
 pub fn delete(control: &Control, id: String, of: Option<&User>) -> Result<()> {
     let of = of.cloned();
     control.store.write(move |w| {
@@ -68,7 +68,7 @@ pub fn delete(control: &Control, id: String, of: Option<&User>) -> Result<()> {
     })
 }
 
-/// True if this caller may revoke the token as its own: a person any token of theirs, a token itself alone.
+/// True if this caller may revoke the token as its own: a person may revoke any of their tokens, a token only itself.
 fn is_own(token: &ApiToken, user: &User) -> bool {
     match &user.credential {
         Credential::Session(_) => token.owner == user.name,
@@ -77,7 +77,7 @@ fn is_own(token: &ApiToken, user: &User) -> bool {
     }
 }
 
-/// Forgets tokens that ended long ago.
+/// Deletes tokens that ended long ago.
 pub(in crate::control) fn prune(write: &Write) -> Result<usize> {
     api_tokens::prune(write, write.now.plus_secs(-KEPT_S))
 }

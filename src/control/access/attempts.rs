@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn many_right_passwords_at_once_lock_nobody() {
+    fn many_correct_passwords_at_once_lock_no_address() {
         let attempts = Attempts::default();
         let address: IpAddr = [10, 0, 0, 1].into();
         for _ in 0..5 {
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_checked_leaves_nothing_behind() {
+    fn an_unchecked_attempt_leaves_nothing_behind() {
         let attempts = Attempts::default();
         let charged = attempts.charge(v6(1, 1), "admin").expect("a first attempt");
         assert_eq!(lock(&attempts.networks).len(), 3);

@@ -12,7 +12,7 @@ impl Hosts {
     pub(in crate::control) fn new(config: &Config) -> Hosts {
         let mut names = vec![config.server_host.to_ascii_lowercase()];
         if let Some(own) = host::name().map(|name| name.as_str().to_ascii_lowercase()) {
-            // The name that machines of one network call each other by.
+            // The name that machines of one network use for each other.
             names.push(format!("{own}.local"));
             names.push(own);
         }

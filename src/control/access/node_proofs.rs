@@ -18,7 +18,7 @@ use crate::model::node_self::ProvenBy;
 pub struct NodeCaller {
     /// The node.
     pub node_id: NodeId,
-    /// How it has proven that.
+    /// Its proof.
     pub proven_by: ProvenBy,
 }
 
@@ -61,8 +61,8 @@ pub fn prove(control: &Control, call: &Call) -> Result<NodeCaller> {
     Ok(caller)
 }
 
-/// The node whose genuine lease token, or whose current certificate, a call shows: it is counted by that before its
-/// proof is looked at.
+/// The node whose genuine lease token, or current certificate, is in a call. It pays for the call before its proof is
+/// verified.
 pub fn sealed(control: &Control, shown: &Shown) -> Option<NodeId> {
     match shown {
         Shown::Certificate(der) => {
@@ -73,7 +73,7 @@ pub fn sealed(control: &Control, shown: &Shown) -> Option<NodeId> {
     }
 }
 
-/// The node that a certificate names.
+/// The node in a certificate's name.
 fn named(der: &[u8]) -> Option<NodeId> {
     pki::common_name_der(der)?.parse().ok()
 }

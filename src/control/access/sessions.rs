@@ -57,7 +57,7 @@ pub struct Place {
     pub address: IpAddr,
     /// True for this machine itself.
     pub is_local: bool,
-    /// Address at the other end of the connection; `None` where a proxy passed the request on.
+    /// Address at the other end of the connection; `None` if a proxy passed the request on.
     pub direct: Option<IpAddr>,
 }
 

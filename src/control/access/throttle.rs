@@ -96,7 +96,7 @@ pub(in crate::control) fn source() -> IpAddr {
     address::client(caller::current().map_or(Ipv4Addr::UNSPECIFIED.into(), |c| c.address))
 }
 
-/// The node whose genuine lease token a heartbeat shows: told by its seal, before anything else is done.
+/// The node whose genuine lease token is in a heartbeat, known by the seal alone, before anything else is proven.
 pub fn node_of_beat(control: &Control, body: &[u8]) -> Option<NodeId> {
     #[derive(serde::Deserialize)]
     struct Shown<'b> {

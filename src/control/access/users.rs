@@ -117,7 +117,7 @@ fn still_admin(read: &Read, live: &Sessions, by: &User) -> Result<()> {
     let goes_on = match &by.credential {
         Credential::Session(id) => sessions::user_of(read, id)?.is_some() || live.is_without_row(id),
         Credential::ApiToken(_) => false,
-        // It ends with the server, and is nobody's who could be removed.
+        // It ends with the server, and belongs to no user who could be removed.
         Credential::Local => return Ok(()),
     };
     match users::by_name(read, &by.name)? {

@@ -230,8 +230,8 @@ impl Leases {
         all
     }
 
-    /// Every enrolled node with the state of its lease and the seconds since it died, 0 where it has not. Of one that
-    /// died before the start only the wall clock tells.
+    /// Every enrolled node with the state of its lease and the seconds since its death, 0 if it is not dead. For a
+    /// death before the start only the wall clock is known.
     pub fn seen(&self) -> Vec<(NodeId, LeaseState, i64)> {
         let (now, tick) = (clock::now(), clock::tick());
         let (stale, up) = (Duration::from_secs(STALE_S), tick.saturating_duration_since(self.loaded));
@@ -247,8 +247,8 @@ impl Leases {
         all
     }
 
-    /// Every enrolled node with the time since its lease ended: zero where it runs, `None` where it ended before the
-    /// server started.
+    /// Every enrolled node with the time since its lease expired: zero while it is valid, `None` if it expired before
+    /// the server started.
     pub fn silence(&self) -> Vec<(NodeId, Option<Duration>)> {
         let tick = clock::tick();
         let mut all = Vec::new();
@@ -268,7 +268,7 @@ impl Leases {
         clock::tick().saturating_duration_since(self.loaded).as_secs() / STEP_S
     }
 
-    /// How busy a node was over the last day; `None` where it is not enrolled.
+    /// Load of a node over the last day; `None` if it is not enrolled.
     pub fn load_day(&self, id: &NodeId) -> Option<LoadDay> {
         let step = self.step();
         let mut day = self.with(id, |l| l.load.day(step))?;
@@ -276,20 +276,19 @@ impl Leases {
         Some(day)
     }
 
-    /// Somebody other than the node changes its status, in a transaction of its own: the next patch is written,
-    /// whatever it says.
+    /// Notes that someone other than the node changes its status, in a separate transaction: the next patch must be
+    /// written, whatever its contents.
     pub(in crate::control) fn status_changed(&self, id: &NodeId) {
         self.with(id, Lease::status_written);
     }
 
-    /// Revokes a node's identity, in the transaction that deletes the node: a join that comes after it must not lose
-    /// its lease to it.
+    /// Revokes a node's identity, in the transaction that deletes the node: a later join must not lose its lease to it.
     pub(in crate::control) fn remove(&self, write: &Write, id: &NodeId) {
         let removed = lock(self.shard(id)).remove(id);
         self.restore_on_rollback(write, id, removed);
     }
 
-    /// Restores this node's lease as it was, should the transaction fail.
+    /// Restores this node's lease if the transaction fails.
     fn restore_on_rollback(&self, write: &Write, id: &NodeId, before: Option<Lease>) {
         let (table, id) = (self.clone(), id.clone());
         write.on_rollback(move || {
@@ -337,7 +336,7 @@ impl Leases {
         Ok(())
     }
 
-    /// The key of an enrolled node, and the fingerprint of the certificate that goes with it.
+    /// The key of an enrolled node, and the fingerprint of its certificate.
     pub(in crate::control) fn identity(&self, id: &NodeId) -> Option<(Arc<PublicKey>, String)> {
         self.with(id, |l| (Arc::clone(&l.key), l.fingerprint.clone()))
     }
@@ -377,12 +376,12 @@ impl Leases {
         self.with(id, |l| l.runs.clone()).unwrap_or_default()
     }
 
-    /// The holders of a node's identity, where there are two.
+    /// The two holders of a node's identity, if there is a conflict.
     pub fn conflict(&self, id: &NodeId) -> Option<Conflict> {
         self.with(id, |l| l.runs.conflict().cloned()).flatten()
     }
 
-    /// Takes the news of a node's runs, in the transaction that writes it down.
+    /// Takes the news about a node's runs, in the transaction that records it.
     pub(in crate::control) fn take_run_news(&self, write: &Write, id: &NodeId) -> Option<(News, Conflict)> {
         let (news, conflict) = self.with(id, |l| l.runs.take_news()).flatten()?;
         let (table, of) = (self.clone(), id.clone());
@@ -402,12 +401,12 @@ impl Leases {
         self.with(id, |l| change(&mut l.runs)).flatten()
     }
 
-    /// The length of a node's lease in seconds.
+    /// Length of a node's lease, in seconds.
     pub(in crate::control) fn ttl_s(&self, id: &NodeId) -> i64 {
         self.with(id, |l| l.ttl_s).unwrap_or(LEASE_TTL_S)
     }
 
-    /// Takes note of a signing time, if it is newer than every one before. `horizon`: see [`Lease::is_new`].
+    /// Notes a signing time, if it is newer than all previous ones. `horizon`: see [`Lease::is_new`].
     pub(in crate::control) fn advance_signed_at(&self, id: &NodeId, signed_at: i64, horizon: i64) -> bool {
         self.with(id, |l| {
             let newer = l.is_new(signed_at, horizon);

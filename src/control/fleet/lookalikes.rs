@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 /// An object's id and name.
 pub type Named = (String, String);
 
-/// What the node of this id and name can be taken for, each a sentence.
+/// Warnings about objects that the node with this id and name can be confused with, each a sentence.
 pub fn of_node(control: &Control, id: &NodeId, name: &str) -> Vec<String> {
-    // Folding by SQL knows the letters of ASCII only.
+    // SQL folds only ASCII letters.
     let alike = |r: &Read| if name.is_ascii() { alike_nodes(r, id, &folded(id.as_str()), &folded(name)) } else { nodes_named(r) };
     sentences("node", id.as_str(), name, &others(control, alike))
 }
@@ -22,7 +22,7 @@ fn alike_nodes(read: &Read, id: &NodeId, folded_id: &str, folded_name: &str) -> 
     Ok(found.into_iter().map(|(id, name)| (id.to_string(), name)).collect())
 }
 
-/// The same of a service.
+/// The same for a service.
 pub fn of_service(control: &Control, id: &ServiceId, name: &str) -> Vec<String> {
     sentences("service", id.as_str(), name, &others(control, services_named))
 }
@@ -51,7 +51,7 @@ fn services_named(read: &Read) -> Result<Vec<Named>> {
     Ok(services::ids_and_names(read)?.into_iter().map(|(id, name)| (id.to_string(), name)).collect())
 }
 
-/// A text as somebody reads it who does not look closely.
+/// A text as a careless reader sees it.
 fn folded(text: &str) -> String {
     text.trim().to_lowercase()
 }
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_reads_alike_is_told_and_nothing_else_is() {
+    fn lookalikes_are_reported_and_nothing_else() {
         let all: Vec<Named> = [("pi", "pi"), ("Pi", "Pi"), ("b", "\u{c9}cole "), ("c", "\u{e9}cole"), ("d", "pie"), ("e", "p i")]
             .map(|(id, name)| (id.to_string(), name.to_string()))
             .to_vec();

@@ -148,7 +148,7 @@ impl Runs {
     }
 }
 
-/// Writes down what heartbeats brought to light. Where that fails, the next heartbeat tries again.
+/// Records news from heartbeats. If that fails, the next heartbeat tries again.
 pub(in crate::control) fn record(control: &Control, node_id: &NodeId) {
     let (table, id) = (control.leases.clone(), node_id.clone());
     let written = control.store.write(move |w| {
@@ -173,13 +173,13 @@ pub(in crate::control) fn record(control: &Control, node_id: &NodeId) {
     }
 }
 
-/// The holders of a node's identity, where there are two; 404 where there is no such node.
+/// The conflict about a node's identity, if there is one. 404 for an unknown node.
 pub fn show(control: &Control, node_id: &NodeId) -> Result<Option<Conflict>> {
     control.store.read(|r| nodes::by_id(r, node_id))?.ok_or_else(rules::missing)?;
     Ok(control.leases.conflict(node_id))
 }
 
-/// Has one run stay, and the others refused.
+/// Keeps one run, and refuses the others.
 pub fn keep(control: &Control, node_id: NodeId, run_id: String) -> Result<Conflict> {
     let table = control.leases.clone();
     control.store.write(move |w| {
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_is_no_second_holder() {
+    fn a_restart_is_not_a_second_holder() {
         let mut runs = Runs::default();
         // Repeated restarts, also within a second; late heartbeats of ended runs, also of one that ran ahead of the
         // clock.

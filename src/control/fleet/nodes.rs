@@ -52,7 +52,7 @@ pub fn show(control: &Control, id: &NodeId) -> Result<Versioned<Node>> {
     Ok(Versioned::of(node)?.with(|node| control.leases.overlay(node)))
 }
 
-/// Makes a node known before it joins.
+/// Creates a node before it joins.
 pub fn create(control: &Control, once: Once, id: NodeId, name: String, given: NodeChange) -> Result<Created> {
     control.store.write(move |w| {
         guard::check(w)?;
@@ -72,7 +72,7 @@ pub fn create(control: &Control, once: Once, id: NodeId, name: String, given: No
     })
 }
 
-/// Replaces what was given of a node.
+/// Replaces the given fields of a node.
 pub fn update(control: &Control, id: NodeId, condition: Condition, change: NodeChange) -> Result<Versioned<Node>> {
     if change.is_empty() {
         control.store.read(guard::check)?;
@@ -82,7 +82,7 @@ pub fn update(control: &Control, id: NodeId, condition: Condition, change: NodeC
     edit(control, id, condition, event, move |node, _| change.apply_of_operator(node))
 }
 
-/// Takes a node out of scheduling: nothing new comes, and what runs there moves to eligible nodes.
+/// Takes a node out of scheduling: it gets no new replicas, and its replicas move to eligible nodes.
 pub fn cordon(control: &Control, id: NodeId, condition: Condition) -> Result<Versioned<Node>> {
     mark(control, id, condition, NODE_CORDON, |status, now| {
         status.insert(status_keys::SCHEDULABLE.into(), false.into());
@@ -90,7 +90,7 @@ pub fn cordon(control: &Control, id: NodeId, condition: Condition) -> Result<Ver
     })
 }
 
-/// Puts a node back into scheduling; a drain ends.
+/// Returns a node to scheduling; ends a drain.
 pub fn uncordon(control: &Control, id: NodeId, condition: Condition) -> Result<Versioned<Node>> {
     mark(control, id, condition, NODE_UNCORDON, |status, now| {
         status.insert(status_keys::SCHEDULABLE.into(), true.into());
@@ -100,7 +100,7 @@ pub fn uncordon(control: &Control, id: NodeId, condition: Condition) -> Result<V
     })
 }
 
-/// Takes a node out of scheduling and asks for everything on it to be moved.
+/// Takes a node out of scheduling and moves everything away from it.
 pub fn drain(control: &Control, id: NodeId, condition: Condition) -> Result<Versioned<Node>> {
     mark(control, id, condition, NODE_DRAIN, |status, now| {
         status.insert(status_keys::DRAINING.into(), true.into());
@@ -110,21 +110,21 @@ pub fn drain(control: &Control, id: NodeId, condition: Condition) -> Result<Vers
     })
 }
 
-/// Asks for a reboot.
+/// Requests a reboot.
 pub fn mark_reboot(control: &Control, id: NodeId, condition: Condition) -> Result<Versioned<Node>> {
     mark(control, id, condition, NODE_REBOOT_MARKER, |status, now| {
         status.insert(status_keys::REBOOT_REQUESTED_AT.into(), now);
     })
 }
 
-/// Asks the node for new WireGuard keys.
+/// Requests new WireGuard keys from the node.
 pub fn rotate_wg_keys(control: &Control, id: NodeId, condition: Condition) -> Result<Versioned<Node>> {
     mark(control, id, condition, NODE_ROTATE_KEYS, |status, now| {
         status.insert(status_keys::WG_KEY_ROTATION_REQUESTED_AT.into(), now);
     })
 }
 
-/// Takes a node away and revokes its identity at once. Refused while replicas are placed there, unless by force.
+/// Deletes a node and revokes its identity at once. Refused while replicas are placed there, unless forced.
 pub fn delete(control: &Control, id: NodeId, condition: Condition, force: bool) -> Result<()> {
     remove(control, id, condition, force, NODE_DELETE)
 }

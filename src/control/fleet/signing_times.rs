@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back_shuts_nobody_out() {
+    fn a_clock_that_is_set_back_locks_no_node_out() {
         let mut times = SigningTimes::default();
         for at in 9000..9000 + 2 * TIMES_MAX as i64 {
             assert!(times.use_up(at, 10_000));

@@ -33,9 +33,9 @@ struct Current {
 }
 
 impl Updates {
-    /// What this node is told.
-    pub(in crate::control) fn told(&self, node_id: &NodeId) -> Option<Request> {
-        lock(&self.0).as_ref().filter(|told| told.nodes.contains(node_id)).map(|told| told.request.clone())
+    /// The request for this node.
+    pub(in crate::control) fn request_for(&self, node_id: &NodeId) -> Option<Request> {
+        lock(&self.0).as_ref().filter(|current| current.nodes.contains(node_id)).map(|current| current.request.clone())
     }
 
     fn set(&self, current: Option<Current>) {
@@ -49,7 +49,7 @@ impl Updates {
     }
 }
 
-/// The nodes that have an identity, with the state of their leases.
+/// The nodes with an identity, with the state of their leases.
 type Leases = HashMap<NodeId, LeaseState>;
 
 fn lives(leases: &Leases, node_id: &NodeId) -> bool {
@@ -76,7 +76,7 @@ fn next(update: &Update, members: &[Member], leases: &Leases, now: Timestamp) ->
         |m: &&Member| leases.contains_key(&m.node_id) && update.ring_of(m.label.as_deref()).is_some_and(|ring| ring <= update.ring);
     let failed: Vec<&Member> = members.iter().filter(reached).filter(|m| m.has_failed(&request_id)).collect();
     let is_failed = |id: &NodeId| failed.iter().any(|m| m.node_id == *id);
-    // One that was removed is nobody's loss: an operator did that.
+    // A deleted node is not lost: an operator did that.
     let gone = |id: &&NodeId| matches!(leases.get(*id), Some(LeaseState::Dead | LeaseState::Unknown));
     let lost: Vec<&NodeId> = update.watched.iter().filter(gone).filter(|id| !is_failed(id)).collect();
     if (failed.len() + lost.len()) as i64 > update.lost_max {
@@ -98,7 +98,7 @@ fn next(update: &Update, members: &[Member], leases: &Leases, now: Timestamp) ->
     }
 }
 
-/// The nodes of the rings up to this one that live now.
+/// The living nodes of the rings up to this one.
 fn living(update: &Update, members: &[Member], leases: &Leases) -> Vec<NodeId> {
     let reached = |m: &&Member| update.ring_of(m.label.as_deref()).is_some_and(|ring| ring <= update.ring) && lives(leases, &m.node_id);
     members.iter().filter(reached).map(|m| m.node_id.clone()).collect()

@@ -437,7 +437,7 @@ mod tests {
 
     /// A rotation holds this lock from its first byte on the disk to its last.
     #[test]
-    fn asking_what_is_trusted_does_not_wait_for_a_rotation() {
+    fn reading_the_trusted_authorities_does_not_wait_for_a_rotation() {
         let dir = std::env::temp_dir().join(format!("uptimemesh-rotation-waits-{}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
         let authority = Arc::new(Authority::new(dir.clone()).expect("no authority yet"));

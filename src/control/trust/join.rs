@@ -33,9 +33,9 @@ const MESH_DOMAIN: &str = "mesh.internal";
 pub struct Join {
     /// The secret of its join token.
     pub token: String,
-    /// The id it wants.
+    /// The requested id.
     pub node_id: NodeId,
-    /// The name it wants.
+    /// The requested name.
     pub name: String,
     /// The requested role.
     pub role: JoinRole,
@@ -56,7 +56,7 @@ struct Decided {
 
 /// A node's request to renew its identity.
 pub struct Renewal {
-    /// Who.
+    /// The node.
     pub node_id: NodeId,
     /// Its new certificate signing request.
     pub csr_pem: String,
@@ -211,8 +211,8 @@ fn checked_csr(pem: &str, node_id: &NodeId) -> Result<Csr> {
     }
 }
 
-/// Signs a certificate: of the names that were asked for, those that are the node's own.
-/// The server's own names are nobody else's: a node that has one could pass for the control plane. With it goes what the node is to trust.
+/// Signs a certificate with those requested names that are the node's own. The server's names are reserved: a node that
+/// has one could pass for the control plane. Also returns the authorities that the node must trust.
 fn issue(control: &Control, csr: &Csr, node_id: &NodeId, given: Option<&str>, now: Timestamp) -> Result<(Issued, Arc<Trusted>)> {
     ca::clock_is_right()?;
     let servers = control.tls.as_ref().map_or_else(|| tls::names(&control.config, control.listening), tls::Tls::names);

@@ -48,7 +48,7 @@ pub fn own(known: &Known) -> Vec<String> {
         known.earlier.iter().any(|(id, name)| *id == lower || *name == lower) || known.servers.iter().any(|s| is_same(s, name))
     };
     own.retain(|name| !of_another(name));
-    // Another node of the same id in other letters has the same names in the DNS.
+    // Another node whose id differs only in case has the same names in the DNS.
     if known.earlier.iter().any(|(other, _)| *other == id.to_ascii_lowercase()) {
         own.clear();
     }
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_a_name_only_where_nobody_outside_could_have_it() {
+    fn an_id_is_a_name_only_if_no_outsider_could_have_it() {
         for (id, names) in [
             ("node-a", &["node-a.mesh.internal", "node-a"][..]),
             ("www.example.com", &["www.example.com.mesh.internal"]),
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_has_is_not_given_twice() {
+    fn names_of_other_nodes_are_not_given_twice() {
         let text = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
         let servers = text(&["cp.example.org", "*.nodes.example.org", "core", "10.0.0.1", "fd00::1"]);
         let of = |known: Known| own(&Known { servers: &servers, ..known });

@@ -39,7 +39,7 @@ pub fn create(control: &Control, once: Once, new: NewEndpoint) -> Result<Created
     })
 }
 
-/// Notes what a check found.
+/// Updates the result of a health check.
 pub fn update(control: &Control, id: EndpointId, condition: Condition, healthy: Option<bool>) -> Result<Versioned<Endpoint>> {
     let Some(healthy) = healthy else {
         control.store.read(guard::check)?;
@@ -55,7 +55,7 @@ pub fn update(control: &Control, id: EndpointId, condition: Condition, healthy: 
     })
 }
 
-/// Takes an endpoint away.
+/// Deletes an endpoint.
 pub fn delete(control: &Control, id: EndpointId, condition: Condition) -> Result<()> {
     control.store.write(move |w| {
         guard::check(w)?;

@@ -43,7 +43,7 @@ pub fn create(control: &Control, once: Once, new: NewRouterAssignment) -> Result
     })
 }
 
-/// Takes an assignment away.
+/// Deletes an assignment.
 pub fn delete(control: &Control, id: AssignmentId, condition: Condition) -> Result<()> {
     control.store.write(move |w| {
         guard::check(w)?;

@@ -74,7 +74,7 @@ pub fn update(
     })
 }
 
-/// Asks every replica to start anew under a new generation.
+/// Restarts every replica under a new generation.
 pub fn rollout(control: &Control, id: ServiceId, condition: Condition, by: &str) -> Result<Versioned<Service>> {
     edit(control, id, condition, by, |w, service, by| {
         service.generation += 1;
@@ -84,7 +84,7 @@ pub fn rollout(control: &Control, id: ServiceId, condition: Condition, by: &str)
     })
 }
 
-/// Puts the spec of an earlier generation back, as a new one.
+/// Restores the spec of an earlier generation, as a new one.
 pub fn rollback(control: &Control, id: ServiceId, condition: Condition, target: Option<i64>, by: &str) -> Result<Versioned<Service>> {
     edit(control, id, condition, by, move |w, service, by| {
         let target = target.unwrap_or(service.generation - 1);
@@ -99,7 +99,7 @@ pub fn rollback(control: &Control, id: ServiceId, condition: Condition, target: 
     })
 }
 
-/// Takes a service away. Refused while it has replicas, unless by force: then they go with it.
+/// Deletes a service. Refused while it has replicas, unless forced: then they are deleted too.
 pub fn delete(control: &Control, id: ServiceId, condition: Condition, force: bool, by: &str) -> Result<()> {
     let by = by.to_string();
     control.store.write(move |w| {

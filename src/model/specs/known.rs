@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_right_name_is_told() {
+    fn the_nearest_known_name_is_suggested() {
         for (spec, want) in [
             (
                 json!({"scheduling": {"desired_replica": 2}}),
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_the_operators_own_is_not_told() {
+    fn the_operators_own_keys_give_no_warning() {
         let own = json!({"image": "nginx", "command": ["x"], "env": {"replicas": 3}, "environment": {}, "owner": "me", "notes": "", "team": {},
             "version": 2, "labels": {}, "x": 1, "blob": "", "mine": {"count": 1}, "rollout_requested_at": "",
             "scheduling": {"node_selector": {"anything": "x"}}});
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn many_strangers_are_counted() {
+    fn many_unknown_keys_are_counted() {
         let many: Object = (0..1000).map(|i| (format!("{i}{}", "k".repeat(500)), Value::Null)).collect();
         let found = warnings_of(json!({ "scheduling": many }));
         assert_eq!((found.len(), found[20].as_str()), (21, "980 more keys of the spec are not known"));

@@ -55,7 +55,7 @@ impl<'v> Planner<'_, 'v> {
     }
 
     /// Creates a replica.
-    pub(super) fn make(&mut self, id: ReplicaId, target: NodeIndex, score: Option<Score>, reason: String, desired_state: Option<String>) {
+    pub(super) fn create(&mut self, id: ReplicaId, target: NodeIndex, score: Option<Score>, reason: String, desired_state: Option<String>) {
         self.session.put(target);
         self.session.note_created(&id);
         let placement = Placement {

@@ -274,7 +274,7 @@ pub fn undo_upgrade(config: &Config, since: Option<i64>) -> Result<Option<Restor
     restore(config, open(Path::new(&backup.path))?, passphrase(config)?.as_deref(), true).map(Some)
 }
 
-/// The last restore drill.
+/// File with the result of the last restore drill.
 pub fn last_drill(config: &Config) -> Result<Option<Drill>> {
     let text = files::read_foreign(&config.backup_dir.join(DRILL), DRILL_BYTES_MAX)?;
     // An unreadable result counts as no drill.

@@ -301,7 +301,7 @@ fn add_known_secrets(control: &Control, redactor: &mut Redactor) {
     for secret in of_config.into_iter().flatten() {
         redactor.add(&String::from_utf8_lossy(secret.expose()));
     }
-    redactor.know(control.sessions.local.secret());
+    redactor.add(control.sessions.local.secret());
     let mut files = SECRET_FILES_MAX;
     for dir in [&config.data_dir.join("keys"), &config.pki_dir, &config.data_dir.join("identities")] {
         add_dir(dir, SECRET_DEPTH_MAX, &mut files, redactor);

@@ -73,7 +73,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_is_known_is_found_in_every_writing() {
+    fn known_text_is_found_in_every_form() {
         let secret = "p\"\u{e4}ss word/1\\";
         let mut redactor = Redactor::default();
         redactor.add(secret);

@@ -23,9 +23,9 @@ use std::sync::atomic::Ordering;
 
 /// A heartbeat.
 pub struct Heartbeat {
-    /// Who.
+    /// The node.
     pub node_id: NodeId,
-    /// The token that the join, or a later heartbeat, gave.
+    /// The token from the join or a later heartbeat.
     pub lease_token: String,
     /// Epoch seconds of the signature.
     pub signed_at: i64,
@@ -67,7 +67,7 @@ struct Renewal {
 }
 
 impl Leases {
-    /// The contract's refusal. The log names the check that failed; the client is told only once its token is proven.
+    /// The contract's refusal. The log names the failed check; the client learns it only once its token is proven.
     pub(super) fn refuse(&self, node_id: &NodeId, check: &'static str, reason: Option<Reason>) -> Error {
         if self.lines.admits(throttle::source()) {
             log::warn!(target: "cluster", event = "heartbeat.refused", node_id, check; "Refused a heartbeat");

@@ -28,8 +28,8 @@ impl Leases {
         patch
     }
 
-    /// Keeps news that the database did not take, with what was kept before, where there is room and no newer heartbeat
-    /// came. True if it is kept.
+    /// Keeps news that the database could not store, together with earlier news, if there is room and no newer
+    /// heartbeat has come. Returns true if it is kept.
     fn keep_unstored(&self, id: &NodeId, signed_at: i64, patch: Object) -> bool {
         let before = self.with(id, |l| l.unstored.clone()).flatten();
         let mut all = before.map(|before| before.patch.clone()).unwrap_or_default();
@@ -72,8 +72,9 @@ pub(super) fn store(
     Ok(has_news.then_some(false))
 }
 
-/// Writes what a heartbeat changed: the status, and a return to life. The writes of one node are numbered in the writer
-/// thread: two heartbeats may overtake each other on their way there, and only the last one's patch is in the status.
+/// Writes a heartbeat's changes: the status, and a return to life. The writes of one node are numbered in the writer
+/// thread: two heartbeats may overtake each other on their way there, and the status contains only the patch of the
+/// last one.
 fn write(control: &Control, node_id: &NodeId, patch: Object, digest: Option<[u8; 32]>, unstored: Option<Arc<Unstored>>) -> Result<()> {
     let (table, id) = (control.leases.clone(), node_id.clone());
     control.store.write(move |w| {

@@ -34,7 +34,7 @@ fn n() -> NodeId {
 }
 
 #[test]
-fn a_clock_that_is_set_back_shuts_nobody_out() {
+fn a_clock_that_is_set_back_locks_no_node_out() {
     let lease = lease(1000, None);
     let skew = 30;
     for (now, signed_at, new) in [(1000, 1001, true), (1000, 1000, false), (1000, 990, false), (980, 985, false), (400, 400, true)] {
@@ -85,7 +85,7 @@ fn a_lease_that_is_renewed_while_it_is_flushed_is_flushed_again() {
 }
 
 #[test]
-fn what_fails_is_taken_back_before_anything_later_is_done() {
+fn a_failure_is_rolled_back_before_any_later_work() {
     let dir = std::env::temp_dir().join(format!("uptimemesh-leases-{}", std::process::id()));
     crate::files::private_dir(&dir).expect("a directory");
     let log = crate::store::QueryLog { queries: false, params: false, sql_chars_max: 0 };

@@ -15,8 +15,8 @@ use serde_json::json;
 const FLUSH_MAX: usize = 2000;
 
 impl Leases {
-    /// Records a node's transition, if there is one, in a transaction; tells whether there was. Every transition is
-    /// decided here, in the writer thread, so that its events stand in the order of what happened.
+    /// Records a node's transition, if there is one, in a transaction. Returns true if there was one. Every transition
+    /// is decided here, in the writer thread, so that its events are in order.
     pub(super) fn transition(&self, write: &Write, id: &NodeId) -> Result<bool> {
         let tick = clock::tick();
         let found = self.with(id, |l| {
@@ -74,7 +74,7 @@ impl Leases {
         Ok(count)
     }
 
-    /// A lease is durable as this row says; one that was renewed since is not.
+    /// Notes that this row of a lease is durable, unless the lease was renewed since.
     pub(super) fn flushed(&self, id: &NodeId, row: &LeaseRow) {
         self.with(id, |l| l.dirty = l.row() != *row);
     }
