@@ -54,7 +54,8 @@ pub fn plain(server: &Server, node_id: &NodeId, places: &Places) -> Result<Strin
 pub fn for_terminal(server: &Server, node_id: &NodeId, places: &Places, is_followed: bool) -> Result<String, crate::error::Error> {
     let mut said = Text::default();
     said.line("UI", &format!("{}/ui", server.url()));
-    let addresses = try_addresses(&server.urls_elsewhere(), &server.authority()?);
+    let authority = server.authority()?;
+    let addresses = try_addresses(&server.urls_elsewhere(), &authority);
     for (i, Address { url, answers }) in addresses.iter().enumerate() {
         let name = if i == 0 { "elsewhere" } else { "" };
         said.line(name, &format!("{url}/ui - {}", if *answers { "answers" } else { "does not answer from this machine" }));
@@ -78,7 +79,15 @@ pub fn for_terminal(server: &Server, node_id: &NodeId, places: &Places, is_follo
         said.line("", &format!("elsewhere that needs this setup code: {code}"));
     }
     let begin = format!("UptimeMesh {} is up.\n\n", env!("CARGO_PKG_VERSION"));
-    Ok(begin + &said.0 + "\n" + &invitation(server, !addresses.is_empty()))
+    let login = addresses.first().map(|address| sign_in_elsewhere(&address.url, &authority));
+    Ok(begin + &said.0 + "\n" + &invitation(server, !addresses.is_empty()) + &login.unwrap_or_default())
+}
+
+/// The line that signs in from another machine.
+fn sign_in_elsewhere(url: &str, authority: &str) -> String {
+    format!(
+        "Use the cluster from another machine: sign in there, once. The part after # proves\nthat it is this server.\n\nuptimemesh login {url}#sha256:{authority}\n\n"
+    )
 }
 
 /// Lines of a name and what there is to say of it.
@@ -95,7 +104,7 @@ impl Text {
 fn invitation(server: &Server, is_reached: bool) -> String {
     const MORE: &str = "uptimemesh token create --role worker --join-string";
     let join = server.invite_worker(JOIN_TTL_S).unwrap_or_else(|e| {
-        log::warn!(target: "system", event = "up.no_join_string", error:% = Chain(&e); "A join string could not be created");
+        log::warn!(target: "system", event = "up.no_join_string", error:% = Chain(&e); "Could not create a join string");
         None
     });
     let Some(join) = join else {

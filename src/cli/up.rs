@@ -63,7 +63,7 @@ fn up(args: &Args) -> Result<(), Failure> {
         let _ = writeln!(io::stdout(), "Stopping ...");
     }
     if let Err(e) = agent.stop() {
-        log::error!(target: "agent", event = "agent.panicked", error:% = Chain(&e); "The agent had panicked");
+        log::error!(target: "agent", event = "agent.panicked", error:% = Chain(&e); "The agent panicked");
     }
     server.shutdown();
     if let Some(following) = following {
@@ -82,7 +82,7 @@ fn local_agent(server: &serve::Server, node_id: &NodeId, dir: &Path, config: &Ag
         match agent.beat_once() {
             Ok(()) => return Ok(agent),
             Err(e) => {
-                log::info!(target: "agent", event = "agent.rejoin", node_id, error:% = e; "This machine's identity is not accepted; it joins again")
+                log::info!(target: "agent", event = "agent.rejoin", node_id, error:% = e; "This machine's identity is not accepted; joining again")
             }
         }
     }

@@ -178,7 +178,7 @@ pub fn prune(control: &Control) -> Result<()> {
         }
     }
     if gone > 0 {
-        log::info!(target: "system", event = "events.prune", gone, days, rows; "Forgot the oldest events");
+        log::info!(target: "system", event = "events.prune", gone, days, rows; "Deleted the oldest events");
     }
     Ok(())
 }

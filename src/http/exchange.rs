@@ -126,7 +126,7 @@ impl Conn {
             let free = peer.ip().is_loopback() || service.limits.proxies.iter().any(|network| network.contains(peer.ip()));
             let may = free || service.handshakes.take(source).is_ok();
             if !may && service.lines.admits(source) {
-                log::info!(target: "api", event = "tls.too_many", address:% = peer; "Too many TLS handshakes of one address");
+                log::info!(target: "api", event = "tls.too_many", address:% = peer; "Refused a TLS handshake: too many from this address");
             }
             may
         };

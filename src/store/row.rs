@@ -17,15 +17,15 @@ use std::collections::BTreeMap;
 pub(super) fn told<T>(result: rusqlite::Result<T>, doing: &'static str) -> Result<T> {
     let Err(e) = result else { return result.doing(doing) };
     let trouble = match e.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => "The disk of the control plane is full; nothing was written.",
-        Some(ErrorCode::ReadOnly) => "The database of the control plane is read-only; nothing was written.",
-        Some(ErrorCode::SystemIoFailure) => "The disk of the control plane fails; nothing was written.",
-        Some(ErrorCode::CannotOpen) => "The database of the control plane cannot be opened; is its directory writable?",
-        Some(ErrorCode::NotADatabase) => "The database file is not a database, or damaged; restore a backup.",
+        Some(ErrorCode::DiskFull) => "The control plane's disk is full; nothing was written.",
+        Some(ErrorCode::ReadOnly) => "The control plane's database is read-only; nothing was written.",
+        Some(ErrorCode::SystemIoFailure) => "The control plane's disk is failing; nothing was written.",
+        Some(ErrorCode::CannotOpen) => "The control plane's database cannot be opened; is its directory writable?",
+        Some(ErrorCode::NotADatabase) => "The database file is damaged or not a database; restore a backup.",
         Some(ErrorCode::DatabaseCorrupt) => "The database file is damaged; restore a backup.",
-        Some(ErrorCode::PermissionDenied) => "The files of the control plane's database may not be opened; whose are they?",
-        Some(ErrorCode::OutOfMemory) => "The control plane's machine has no memory left; nothing was written.",
-        Some(ErrorCode::TooBig) => "This is larger than the database of the control plane takes; nothing was written.",
+        Some(ErrorCode::PermissionDenied) => "The control plane's database files may not be opened; check their owner.",
+        Some(ErrorCode::OutOfMemory) => "The control plane's machine is out of memory; nothing was written.",
+        Some(ErrorCode::TooBig) => "The value is too large for the control plane's database; nothing was written.",
         Some(code) if passes(code) => {
             log::warn!(target: "store", event = "store.held", doing, error:% = e; "{HELD}");
             return Err(Error::Unavailable(HELD.to_string()));
@@ -37,7 +37,7 @@ pub(super) fn told<T>(result: rusqlite::Result<T>, doing: &'static str) -> Resul
 }
 
 /// What a caller learns where another process is in the way.
-const HELD: &str = "The database of the control plane is held by another process; nothing was written. Try again.";
+const HELD: &str = "Another process holds the control plane's database; nothing was written. Try again.";
 
 /// Whether an error is somebody else's lock or change, which passes by itself.
 fn passes(code: ErrorCode) -> bool {

@@ -453,7 +453,7 @@ fn an_old_release_is_no_update_however_genuine_it_is() {
                 }
             }
         };
-        for (end, why) in [(Some("2020-01-01T00:00:00Z"), "has expired at 2020-01-01T00:00:00Z"), (None, "does not say when it expires")] {
+        for (end, why) in [(Some("2020-01-01T00:00:00Z"), "expired at 2020-01-01T00:00:00Z"), (None, "has no expiry date")] {
             expire(&host, &key, end);
             all(&[], &|script, status, said| {
                 assert!(status == 4 && said.contains(why) && said.contains("--allow-expired"), "{machine:?} {script} {status} {said}");
@@ -898,7 +898,7 @@ fn a_run_after_a_killed_one_goes_on_where_it_was() {
     kill(&mut child);
     let fetched = bench.host.asked("program");
     let (status, said) = bench.update(&[]);
-    assert!(status == 0 && said.contains("What a run before had begun is done"), "{said}");
+    assert!(status == 0 && said.contains("Finished an interrupted update"), "{said}");
     assert_eq!((bench.serving(), bench.host.asked("program")), (new_version(), fetched));
     bench.is_tidy();
 }

@@ -81,7 +81,7 @@ pub fn sign_in(control: &Control, visitor: &Visitor, username: &str, given: &str
         // This password is well known: its sessions must neither push out those of its owner nor fill the database.
         control.sessions.keep_restricted(&id, &account, address);
         if control.lines.admits(address) {
-            log::info!(target: "auth", event = "auth.held_back", address:% = address, username = name; "Signed in with the first password, and may only change it");
+            log::info!(target: "auth", event = "auth.held_back", address:% = address, username = name; "Signed in with the initial password; only changing it is allowed");
         }
         return Ok(control.sessions.signed_in(&id, held));
     }
@@ -113,7 +113,7 @@ fn record_failure(control: &Control, address: IpAddr, name: &str, known: bool) {
         let fields = json!({"username": known.then_some(name)});
         let recorded = control.store.write(move |w| events::record(w, AUTH_SIGN_IN_FAILED.with(fields)).map(drop));
         if let Err(e) = recorded {
-            log::warn!(target: "auth", event = "auth.unrecorded", error:% = Chain(&e); "A failed sign-in could not be recorded");
+            log::warn!(target: "auth", event = "auth.unrecorded", error:% = Chain(&e); "Could not record a failed sign-in");
         }
     }
 }

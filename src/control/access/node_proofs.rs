@@ -143,7 +143,7 @@ fn by_signature(control: &Control, call: &Call, lease_token: &str, signed_at_ms:
 
 fn refuse(control: &Control, node_id: &NodeId, check: &str, reason: Option<Reason>) -> Error {
     if control.lines.admits(throttle::source()) {
-        log::warn!(target: "cluster", event = "node_call.refused", node_id, check; "Refused a call of a node");
+        log::warn!(target: "cluster", event = "node_call.refused", node_id, check; "Refused a call from a node");
     }
     Error::Unauthenticated { detail: "Invalid certificate, lease token or signature of a node.", reason }
 }

@@ -31,7 +31,7 @@ pub fn of_service(control: &Control, id: &ServiceId, name: &str) -> Vec<String> 
 /// answer is lost has used its token up.
 fn others(control: &Control, named: impl FnOnce(&Read) -> Result<Vec<Named>>) -> Vec<Named> {
     control.store.read(named).unwrap_or_else(|e| {
-        log::warn!(target: "store", event = "names.unread", error:% = Chain(&e); "Names could not be compared with others");
+        log::warn!(target: "store", event = "names.unread", error:% = Chain(&e); "Could not compare a name with existing ones");
         Vec::new()
     })
 }

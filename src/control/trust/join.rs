@@ -273,7 +273,7 @@ fn enrol(
         table.enrol(w, &id, node.seq, NewIdentity { fingerprint, key, trust, runs }, ttl_s)?;
         Ok((event, replaced, w.now))
     })?;
-    log::info!(target: "cluster", event, node_id, identity_fingerprint = issued.fingerprint_hex; "Gave a node its identity");
+    log::info!(target: "cluster", event, node_id, identity_fingerprint = issued.fingerprint_hex; "Issued an identity to a node");
     let claims = claims_for(control, node_id, &issued.fingerprint_hex, now);
     Ok(Enrolment {
         node_id: node_id.clone(),

@@ -99,7 +99,7 @@ impl Tls {
             // Files are replaced one after the other; the next turn finds both. The last good one stays in use, and
             // what nodes are shown does not depend on it.
             Err(e) => {
-                log::error!(target: "system", event = "tls.unchanged", error:% = Chain(&e); "The operator's certificate that is in use stays: the new one cannot be used");
+                log::error!(target: "system", event = "tls.unchanged", error:% = Chain(&e); "The operator's new certificate cannot be used; keeping the current one");
             }
         }
         let (fresh, server) = make(ca, &self.tickets, (wanted.names, wanted.reached), files, last.clone(), now)?;
@@ -107,7 +107,7 @@ impl Tls {
         *made = fresh;
         *self.addresses.write().unwrap_or_else(PoisonError::into_inner) = addresses;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = server;
-        log::info!(target: "system", event = "tls.changed", names:% = made.names.join(" "); "New connections are shown a new certificate");
+        log::info!(target: "system", event = "tls.changed", names:% = made.names.join(" "); "New connections use a new certificate");
         Ok(true)
     }
 

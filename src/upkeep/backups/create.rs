@@ -97,7 +97,7 @@ pub fn create(config: &Config, kind: Kind, passphrase: Option<&[u8]>) -> Result<
     let made = make(config, &id, created_at, passphrase, &staging.path().join(DATABASE), &new.file);
     made.and_then(|()| new.finish()).map_err(|e| full(e, dir))?;
     let backup = show(config, &id)?;
-    log::info!(target: "backups", event = "backup.create", backup = id, bytes = backup.bytes, encrypted = backup.encrypted; "Made a backup");
+    log::info!(target: "backups", event = "backup.create", backup = id, bytes = backup.bytes, encrypted = backup.encrypted; "Created a backup");
     Ok(backup)
 }
 

@@ -182,7 +182,7 @@ fn record_creation(control: &Control, made: &Result<Backup>) -> Result<()> {
             BACKUP_CREATE.with(fields)
         }
         Err(e) => {
-            log::error!(target: "backups", event = "backup.failed", error:% = Chain(e); "A backup could not be made");
+            log::error!(target: "backups", event = "backup.failed", error:% = Chain(e); "Could not create a backup");
             BACKUP_FAILED.with(json!({ "error": Chain(e).to_string() }))
         }
     };
@@ -296,7 +296,7 @@ pub fn drill(control: &Control) -> Result<()> {
     note.finish()?;
     let event = match problem {
         Some(problem) => {
-            log::error!(target: "backups", event = "backup.drill_failed", backup = newest.id, error = problem; "The newest backup could not be restored");
+            log::error!(target: "backups", event = "backup.drill_failed", backup = newest.id, error = problem; "The newest backup failed its restore drill");
             BACKUP_DRILL_FAILED.with(json!({ "backup_id": newest.id, "error": problem }))
         }
         None => {

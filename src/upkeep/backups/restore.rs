@@ -180,7 +180,7 @@ pub fn settle(control: &Control) -> Result<()> {
         Ok((sessions, tokens))
     })?;
     fs::remove_file(&path).doing("end a restore")?;
-    log::warn!(target: "backups", event = "backup.restored", backup = told.backup_id, sessions, tokens; "This cluster was restored from a backup: everybody signs in again, and join tokens are made anew. Nodes that joined after the backup was made must join again; look through users and API tokens for what was taken away since");
+    log::warn!(target: "backups", event = "backup.restored", backup = told.backup_id, sessions, tokens; "This cluster was restored from a backup. All users must sign in again, and join tokens must be created again. Nodes that joined after the backup must join again. Check users and API tokens: those deleted after the backup are back");
     Ok(())
 }
 

@@ -52,7 +52,7 @@ impl Staging {
 impl Drop for Staging {
     fn drop(&mut self) {
         if let Err(e) = fs::remove_dir_all(&self.dir) {
-            log::warn!(target: "backups", event = "backup.staging", path:% = self.dir.display(), error:% = e; "What a backup needed for a while could not be removed; the next start tries again");
+            log::warn!(target: "backups", event = "backup.staging", path:% = self.dir.display(), error:% = e; "Could not remove a backup's temporary files; the next start retries");
         }
         // A data directory created for this is removed, unless there is something in it.
         let _ = self.made.as_ref().map(fs::remove_dir);

@@ -314,7 +314,7 @@ fn add_known_secrets(control: &Control, redactor: &mut Redactor) {
     }
     if let Err(e) = add_hashes(control, redactor) {
         // No part of a bundle contains them by design.
-        log::warn!(target: "system", event = "support_bundle.hashes", error:% = Chain(&e); "The hashes of passwords could not be read to look for them");
+        log::warn!(target: "system", event = "support_bundle.hashes", error:% = Chain(&e); "Could not read the password hashes that a support bundle must not contain");
     }
 }
 
