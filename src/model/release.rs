@@ -39,8 +39,7 @@ pub fn architecture() -> Option<&'static str> {
     }
 }
 
-/// A version, `2.0.0` or `2.1.0-rc.1`, in the order of Semantic Versioning 2.0.0. Build metadata (`+abc`) is refused:
-/// two releases would have the same place in the order.
+/// A version, `2.1.0-rc.1`, ordered as in Semantic Versioning 2.0.0, without build metadata: it would make two equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {
     core: [u64; 3],
@@ -255,8 +254,7 @@ impl Channel {
     }
 }
 
-/// True if a text is an http or https URL with a host, in printable ASCII without characters that a shell or a log
-/// could misread.
+/// True for an http or https URL with a host, in printable ASCII without characters that a shell or log could misread.
 pub fn is_url(text: &str) -> bool {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let odd = |b: u8| !b.is_ascii_graphic() || b"\"'`\\<>{}|^$".contains(&b);
@@ -411,8 +409,7 @@ impl<'t> Node<'t, '_> {
         Some(Script { version: version?, path: path?, sha256: sha256? })
     }
 
-    /// The entries of this object, `count` of them, under names of the manifest's alphabet. If `read` returns
-    /// `None`, it has reported why.
+    /// The entries of this object, `count` of them, under valid names. If `read` returns `None`, it has reported why.
     fn entries<T>(
         &mut self,
         count: std::ops::RangeInclusive<usize>,

@@ -609,8 +609,7 @@ fn in_any_cluster_plans_keep_the_rules_and_come_to_rest() {
         holds(&before, &plans, &c);
         acted += usize::from(!said(&plans).is_empty());
         let mut passes = 0;
-        // Drains proceed step by step, and a place that becomes free lets another replica move; everything else happens
-        // at once.
+        // Drains proceed step by step, and a free place lets another replica move; everything else happens at once.
         let settles = before.nodes.iter().all(|n| !n.draining);
         loop {
             let next = c.plan();
