@@ -67,7 +67,7 @@ fn rule(key: &str) -> Option<&'static Rule> {
 /// The allowed values of a setting, as a sentence; `None` for a free text.
 pub fn allowed(key: &str) -> Option<String> {
     Some(match rule(key)? {
-        Rule::Number { default, min, max } => format!("A whole number from {min} to {max}; {default} where nothing is set."),
+        Rule::Number { default, min, max } => format!("A whole number from {min} to {max}; {default} if not set."),
         Rule::Word(words) => format!("One of: {}.", words.join(", ")),
     })
 }

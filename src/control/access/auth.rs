@@ -26,7 +26,7 @@ pub const PASSWORD_LEN_MAX: usize = 1024;
 /// The answer to a wrong name or password; it does not say which was wrong.
 const WRONG: &str = "Invalid username or password.";
 /// The answer to a client that has only the first password.
-const NEEDS_CODE: &str = "The first password is changed from here with the setup code only: `uptimemesh up` prints it, and the server keeps it in DATA_DIR/keys/setup-code.";
+const NEEDS_CODE: &str = "From here, the initial password can be changed only with the setup code: `uptimemesh up` prints it, and the server keeps it in DATA_DIR/keys/setup-code.";
 
 /// State of sign-in.
 #[derive(Default)]

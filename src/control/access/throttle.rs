@@ -75,7 +75,7 @@ impl Throttle {
 
     /// A turn for an expensive request: a user has a few at once, whatever the number of sessions and tokens.
     pub fn expensive_turn(&self, user: &str) -> Result<Turn<'_, String>> {
-        let detail = || format!("Too many large requests of yours at once. Try again in {EXPENSIVE_RETRY_AFTER_S}s.");
+        let detail = || format!("Too many of your large requests at once. Try again in {EXPENSIVE_RETRY_AFTER_S}s.");
         let refused = || Error::RateLimited { detail: detail(), retry_after_s: EXPENSIVE_RETRY_AFTER_S };
         self.expensive.enter(user.to_string(), EXPENSIVE_WAIT).ok_or_else(refused)
     }
