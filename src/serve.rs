@@ -110,7 +110,7 @@ impl Server {
         let limits = Limits { idle_time: Duration::from_secs(config.idle_s.unsigned_abs()), ..limits };
         let app = Arc::new(App::new(config, store, address)?);
         backups::settle(&app.control)?;
-        ca::look_at_dates(&app.control)?;
+        ca::check_dates(&app.control)?;
         let stop = Stop::default();
         let passes = passes::start(&app, &stop)?;
         let answering = Arc::clone(&app);

@@ -1,4 +1,4 @@
-//! `/api-tokens`, for admins, and `/auth/api-tokens`: those of the caller.
+//! `/api-tokens`, for admins, and `/auth/api-tokens`, for the caller's own tokens.
 
 use super::{id_of, list as page_of, paging};
 use crate::control::access::api_tokens;
@@ -12,9 +12,9 @@ use crate::upkeep::App;
 use std::ops::RangeInclusive;
 use tiny_http::Method::{Delete, Get, Post};
 
-/// Days a token may last.
+/// Lifetime of a token, in days.
 const DAYS: RangeInclusive<i64> = 1..=3650;
-/// Days it lasts where nobody says.
+/// Default lifetime, in days.
 const DAYS_DEFAULT: i64 = 90;
 
 /// The routes of this file.
@@ -56,7 +56,7 @@ fn delete(app: &App, request: &Request, _: &User) -> Reply {
     Ok(Response::empty(204))
 }
 
-// It has the role of the user: a token never does more than its owner can.
+// It has the user's role: a token can never do more than its owner.
 fn create_own(app: &App, request: &Request, user: &User) -> Reply {
     let mut f = Fields::of_body(&request.body)?;
     let name = f.name("name").required();

@@ -1,6 +1,6 @@
-//! Sign-in for programs, and what belongs to whoever is signed in.
+//! Sign-in for programs, and the signed-in user's own account.
 
-use super::{id_of, list as page_of, nothing, paging};
+use super::{id_of, list as page_of, no_fields, paging};
 use crate::control::access::auth;
 use crate::control::access::auth::Change;
 use crate::control::access::sessions;
@@ -15,7 +15,7 @@ use crate::upkeep::App;
 use serde_json::json;
 use tiny_http::Method::{Delete, Get, Post};
 
-/// Characters of a setup code as somebody may type it.
+/// Maximum length of a setup code as a person may type it, in characters.
 const CODE_CHARS_MAX: usize = 64;
 
 /// The routes of this file.
@@ -67,7 +67,7 @@ fn answer(session: &SignedIn) -> Reply {
 }
 
 fn me(_: &App, request: &Request, user: &User) -> Reply {
-    nothing(request)?;
+    no_fields(request)?;
     let credential = match user.credential {
         Credential::Session(_) => "session",
         Credential::ApiToken(_) => "api_token",

@@ -1,6 +1,6 @@
 //! `/backups`: backups on the control plane's machine.
 
-use super::{arg, list as page_of, nothing, paging};
+use super::{arg, list as page_of, no_fields, paging};
 use crate::error::Result;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
@@ -14,7 +14,7 @@ use crate::upkeep::backups;
 use std::io::Read;
 use tiny_http::Method::{self, Delete, Get, Post};
 
-/// Bytes of a backup that are sent at a time.
+/// Size of the pieces in which a backup is sent, in bytes.
 const SENT_BYTES: usize = 64 << 10;
 
 /// The routes of this file.
@@ -24,7 +24,7 @@ pub const ROUTES: &[Route] = &[
         .gives(201, "Backup")
         .says("Create a backup now. Answers when it is complete.")
         .conflicts("Another backup is being created or verified: try again later.")
-        .dear(),
+        .expensive(),
     route(Get, "/backups/{backup_id}", By(Viewer, show)).gives(200, "Backup").says("Show a backup."),
     route(Get, "/backups/{backup_id}/download", By(Admin, download))
         .gives(200, "application/octet-stream")
@@ -47,8 +47,8 @@ fn list(app: &App, request: &Request, _: &User) -> Reply {
 }
 
 fn create(app: &App, request: &Request, _: &User) -> Reply {
-    nothing(request)?;
-    Ok(Response::json(201, &backups::create_asked(&app.control)?))
+    no_fields(request)?;
+    Ok(Response::json(201, &backups::create_on_request(&app.control)?))
 }
 
 fn show(app: &App, request: &Request, _: &User) -> Reply {

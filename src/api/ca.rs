@@ -1,4 +1,4 @@
-//! `/cluster/ca`: the authority that vouches for nodes and server, and its rotation.
+//! `/cluster/ca`: the authorities that certify nodes and server, and their rotation.
 
 use super::{list as page_of, paging};
 use crate::control::trust::ca;

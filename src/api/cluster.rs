@@ -1,7 +1,8 @@
-//! `/cluster/join`, `/cluster/renew`, `/cluster/heartbeat` and `/cluster/leases`: what nodes say, and who lives.
+//! `/cluster/join`, `/cluster/renew`, `/cluster/heartbeat` and `/cluster/leases`: calls of nodes, and the leases that
+//! result.
 
 use super::nodes::change;
-use super::{list as page_of, paging, warned};
+use super::{list as page_of, paging, with_warnings};
 use crate::caller;
 use crate::control::fleet::leases::{self, Heartbeat};
 use crate::control::fleet::lookalikes;
@@ -22,13 +23,14 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use tiny_http::Method::{Get, Post};
 
-/// Characters of a CSR: one with a large RSA key has about 3,000.
+/// Length of a CSR, in characters: one with a large RSA key has about 3,000.
 const CSR_CHARS: RangeInclusive<usize> = 1..=16_384;
-/// Characters of a signature in base64: RSA with 8,192 bits has 1,368.
+/// Length of a signature in base64, in characters: RSA with 8,192 bits has 1,368.
 const SIGNATURE_CHARS: RangeInclusive<usize> = 1..=2048;
-/// A patch is read several times before its signature is proven, and a whole status may not be larger either.
+/// Maximum size of a status patch, in bytes: it is read several times before its signature is proven, and a whole
+/// status may not be larger either.
 const PATCH_BYTES_MAX: usize = 64 << 10;
-/// Epoch seconds that a JSON reader of any language can hold.
+/// Epoch seconds that a JSON parser of any language can represent.
 const EPOCH_S: RangeInclusive<i64> = 0..=253_402_300_799;
 
 /// The routes of this file.
@@ -56,7 +58,7 @@ fn join(app: &App, request: &Request) -> Reply {
     let ask = read_join(&request.body)?;
     let (node_id, name) = (ask.node_id.clone(), ask.name.clone());
     let joined = Response::json(200, &join::join(&app.control, ask)?);
-    Ok(warned(joined, &lookalikes::of_node(&app.control, &node_id, &name)))
+    Ok(with_warnings(joined, &lookalikes::of_node(&app.control, &node_id, &name)))
 }
 
 fn read_join(body: &[u8]) -> Result<Join> {
@@ -100,7 +102,7 @@ fn read_heartbeat(body: &[u8], certificate: Option<Arc<[u8]>>) -> Result<Heartbe
 }
 
 fn renew(app: &App, request: &Request) -> Reply {
-    // Nobody learns anything here before a node has proven itself: a malformed request is simply nobody's.
+    // An unproven caller learns nothing here: a malformed request is refused like one of an unknown node.
     let ask = read_renewal(&request.body, request.certificate.clone()).map_err(|_| Error::unauthenticated())?;
     Ok(Response::json(200, &join::renew(&app.control, ask)?))
 }
@@ -128,7 +130,7 @@ mod tests {
     use serde_json::value::RawValue;
     use std::collections::BTreeMap;
 
-    /// What a node sends, in the protocol's types, is what is read here.
+    /// Requests are read here exactly as nodes send them in the protocol's types.
     #[test]
     fn requests_are_read_as_nodes_send_them() {
         let sent = JoinRequest {

@@ -17,13 +17,14 @@ use std::io;
 use std::time::Duration;
 use tiny_http::Method::{Get, Post};
 
-/// Events of a page where nobody says.
+/// Default number of events on a page.
 const PAGE_DEFAULT: i64 = 200;
-/// A reader whose session or token has ended is told nothing more after this.
-const WELCOME_FOR: Duration = Duration::from_secs(5);
-/// A stream that has nothing to say says so this often, so that both ends learn when the other is gone.
+/// A reader gets no more events this long after its session or token has ended.
+const AUTHORIZED_FOR: Duration = Duration::from_secs(5);
+/// Interval between comments on an idle stream, by which both ends learn that the other is gone.
 const COMMENT_EVERY: Duration = Duration::from_secs(15);
-/// Between two writes to one reader: what comes meanwhile goes in one, so that a burst does not cost a write for each event and reader.
+/// Pause between two writes to one reader. Events in between share a write, so that a burst does not cost one for each
+/// event and reader.
 const PACE: Duration = Duration::from_millis(20);
 
 /// The routes of this file.
@@ -52,7 +53,7 @@ fn filter(f: &mut Fields) -> EventFilter {
 
 fn list(app: &App, request: &Request, _: &User) -> Reply {
     let mut f = Fields::of_query(request.query_pairs());
-    // Out of bounds is clamped here, not refused: V1's clients count on it.
+    // Values out of bounds are clamped here, not refused: V1's clients rely on it.
     let limit = f.int("limit", i64::MIN..=i64::MAX).or(PAGE_DEFAULT).clamp(1, PAGE_MAX as i64) as usize;
     let after = f.id("after").optional();
     let filter = filter(&mut f);
@@ -82,14 +83,14 @@ fn stream(app: &App, request: &Request, _: &User) -> Reply {
     let last_seen = request.header("last-event-id").filter(|id| !id.is_empty());
     let shown = (holder(&app.control, request)?.map_or("", |(_, shown)| shown.token).to_string(), place(request));
     let reader = Reader::begin(&app.control, shown, last_seen, filter)?;
-    let write = move |sink: &mut dyn Sink| tell(reader, sink);
+    let write = move |sink: &mut dyn Sink| send_events(reader, sink);
     Ok(Response::streamed("text/event-stream", Box::new(write)).with("X-Accel-Buffering", "no".to_string()))
 }
 
-/// Tells a reader of events as server-sent events, until one side ends.
-fn tell(mut reader: Reader, sink: &mut dyn Sink) -> io::Result<()> {
+/// Sends a reader its events as server-sent events, until one side ends.
+fn send_events(mut reader: Reader, sink: &mut dyn Sink) -> io::Result<()> {
     let mut text = ": hello\n\n".to_string();
-    let mut welcome_until = clock::tick() + WELCOME_FOR;
+    let mut authorized_until = clock::tick() + AUTHORIZED_FOR;
     loop {
         if !text.is_empty() {
             sink.send(text.as_bytes())?;
@@ -99,18 +100,18 @@ fn tell(mut reader: Reader, sink: &mut dyn Sink) -> io::Result<()> {
         let written = clock::tick();
         while text.is_empty() {
             // A session may end while events keep coming.
-            if welcome_until <= clock::tick() {
-                if !reader.is_welcome() {
+            if authorized_until <= clock::tick() {
+                if !reader.is_authorized() {
                     return Ok(());
                 }
-                welcome_until = clock::tick() + WELCOME_FOR;
+                authorized_until = clock::tick() + AUTHORIZED_FOR;
             }
             let left = COMMENT_EVERY.saturating_sub(clock::tick().duration_since(written));
             if left.is_zero() {
                 text.push_str(": still here\n\n");
                 break;
             }
-            let wait = left.min(welcome_until.saturating_duration_since(clock::tick()));
+            let wait = left.min(authorized_until.saturating_duration_since(clock::tick()));
             let Some(frames) = reader.next(wait).map_err(io::Error::other)? else { return Ok(()) };
             for frame in frames {
                 for part in ["id: ", &frame.event.id, "\nevent: event\ndata: ", &frame.json, "\n\n"] {

@@ -14,9 +14,9 @@ use crate::upkeep::App;
 use std::ops::RangeInclusive;
 use tiny_http::Method::{Delete, Get, Post};
 
-/// Seconds a join token may last: a minute to a day.
+/// Lifetime of a join token, in seconds: a minute to a day.
 const TTL_S: RangeInclusive<i64> = 60..=86_400;
-/// Seconds it lasts where nobody says.
+/// Default lifetime, in seconds.
 const TTL_S_DEFAULT: i64 = 1800;
 
 /// The routes of this file.

@@ -1,4 +1,4 @@
-//! `/nodes/{node_id}/runs`: of two machines that have one identity, which one stays.
+//! `/nodes/{node_id}/runs`: choosing between two machines with one identity.
 
 use super::{arg_id, body_at, read_id};
 use crate::control::fleet::node_runs;
@@ -26,7 +26,7 @@ pub const ROUTES: &[Route] = &[
 fn show(app: &App, request: &Request, _: &User) -> Reply {
     let id: NodeId = read_id(request, "node_id")?;
     let conflict = node_runs::show(&app.control, &id)?;
-    Ok(told(&id, conflict.as_ref()))
+    Ok(answer(&id, conflict.as_ref()))
 }
 
 fn keep(app: &App, request: &Request, _: &User) -> Reply {
@@ -35,10 +35,10 @@ fn keep(app: &App, request: &Request, _: &User) -> Reply {
     f.finish()?;
     let id: NodeId = arg_id(request)?;
     let conflict = node_runs::keep(&app.control, id.clone(), run)?;
-    Ok(told(&id, Some(&conflict)))
+    Ok(answer(&id, Some(&conflict)))
 }
 
-fn told(node_id: &NodeId, conflict: Option<&Conflict>) -> Response {
+fn answer(node_id: &NodeId, conflict: Option<&Conflict>) -> Response {
     let body = match conflict {
         Some(c) => json!({"node_id": node_id, "kept": c.kept, "refused": c.refused, "found_at": c.found_at, "decided_at": c.decided_at}),
         None => json!({"node_id": node_id, "kept": null, "refused": [], "found_at": null, "decided_at": null}),

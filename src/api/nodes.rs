@@ -1,6 +1,6 @@
 //! `/nodes`.
 
-use super::{body_at, condition, created, id_of, list as page_of, once, one, paging_of, query_at, read_id, warned};
+use super::{arg_id, body_at, condition, created, id_of, list as page_of, once, one, paging_of, query_at, read_id, with_warnings};
 use crate::control::Control;
 use crate::control::fleet::{lookalikes, nodes};
 use crate::control::versions::{Condition, Versioned};
@@ -62,7 +62,7 @@ fn list(app: &App, request: &Request, _: &User) -> Reply {
         lease_state: f.word("lease_state", LeaseState::WORDS, LeaseState::parse).optional(),
         labels: BTreeMap::new(),
     };
-    // Each of several `label=key=value` must hold; the reader of fields checks the last, which stands for the document.
+    // All of several `label=key=value` must match; the field reader checks the last, and documents the parameter.
     f.text("label", 1..=321).optional();
     for (_, label) in request.query_pairs().into_iter().filter(|(name, _)| name == "label") {
         match label.split_once('=') {
@@ -89,7 +89,7 @@ fn create(app: &App, request: &Request, user: &User) -> Reply {
     (given.capacity, given.reserved) = room(&mut f);
     f.finish()?;
     let made = nodes::create(&app.control, once, id.clone(), name.clone(), given)?;
-    Ok(warned(created(made), &lookalikes::of_node(&app.control, &id, &name)))
+    Ok(with_warnings(created(made), &lookalikes::of_node(&app.control, &id, &name)))
 }
 
 fn update(app: &App, request: &Request, _: &User) -> Reply {
@@ -102,9 +102,9 @@ fn update(app: &App, request: &Request, _: &User) -> Reply {
     given.labels = f.labels("labels").optional();
     (given.capacity, given.reserved) = room(&mut f);
     f.finish()?;
-    let changed = nodes::update(&app.control, super::arg_id(request)?, condition, given)?;
+    let changed = nodes::update(&app.control, arg_id(request)?, condition, given)?;
     let warnings = lookalikes::of_node(&app.control, &changed.object.id, &changed.object.name);
-    Ok(warned(one(request, &changed), &warnings))
+    Ok(with_warnings(one(request, &changed), &warnings))
 }
 
 fn delete(app: &App, request: &Request, _: &User) -> Reply {
@@ -112,7 +112,7 @@ fn delete(app: &App, request: &Request, _: &User) -> Reply {
     let mut f = query_at(request, "node_id")?;
     let force = f.flag("force").or(false);
     f.finish()?;
-    nodes::delete(&app.control, super::arg_id(request)?, condition, force)?;
+    nodes::delete(&app.control, arg_id(request)?, condition, force)?;
     Ok(Response::empty(204))
 }
 
@@ -143,7 +143,7 @@ fn act(control: &Control, request: &Request, action: Action) -> Reply {
     Ok(one(request, &action(control, id_of(request, "node_id")?, condition)?))
 }
 
-/// What a node's body and a join's body have in common.
+/// The fields that the bodies of a node and of a join share.
 pub(super) fn change(f: &mut Fields) -> NodeChange {
     NodeChange {
         mesh_ip: mesh_ip(f),

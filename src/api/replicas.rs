@@ -17,7 +17,7 @@ use crate::upkeep::App;
 use std::ops::RangeInclusive;
 use tiny_http::Method::{Delete, Get, Patch, Post};
 
-/// Characters of a desired state.
+/// Length of a desired state, in characters.
 const STATE_CHARS: RangeInclusive<usize> = 1..=64;
 
 /// The routes of this file.

@@ -1,4 +1,4 @@
-//! `/etcd/snapshots`, which agents carry out and report on, and `/support-bundles`, which the control plane makes.
+//! `/etcd/snapshots`, which agents create and report on, and `/support-bundles`, which the control plane creates.
 
 use super::{arg, body_at, condition, created, id_of, list as page_of, once, one, paging, read_id};
 use crate::control::work::runs;
@@ -51,7 +51,7 @@ pub const ROUTES: &[Route] = &[
         .gives(200, "SupportBundle")
         .says("Report the progress of a support bundle that an agent creates.")
         .conflicts("The bundle is finished, or is running and cannot be pending again."),
-    // What is in it is more than an operator may read: users, tokens, the log.
+    // A bundle contains more than an operator may read: users, tokens, the log.
     route(Get, "/support-bundles/{bundle_id}/download", By(Admin, download))
         .gives(200, "application/gzip")
         .says("Download a support bundle that the server created."),
@@ -61,7 +61,7 @@ pub const ROUTES: &[Route] = &[
         .conflicts("The bundle is pending or running."),
 ];
 
-/// Bytes of a bundle that are read and sent at once.
+/// Size of the pieces in which a bundle is read and sent, in bytes.
 const CHUNK_BYTES: usize = 64 << 10;
 
 /// The name of the id in the path.
@@ -113,7 +113,7 @@ fn update(app: &App, request: &Request, kind: Kind) -> Reply {
 fn download(app: &App, request: &Request, _: &User) -> Reply {
     let id = id_of::<String>(request, name(Bundle))?;
     let fetched = bundles::fetch(&app.control, &id, request.method == Method::Head)?;
-    // An id has no character that a quoted name could not have; a colon some systems do not take.
+    // An id has no character that a quoted name could not contain, but some systems refuse a colon.
     let file_name = format!("uptimemesh-{}.tar.gz", id.replace(':', "_"));
     let stream = Box::new(move |sink: &mut dyn Sink| send(fetched.file, sink));
     Ok(Response::sized("application/gzip", fetched.bytes, stream)

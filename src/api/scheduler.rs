@@ -1,6 +1,6 @@
-//! `/scheduler`: plans, and doing what they say.
+//! `/scheduler`: plans, and applying them.
 
-use super::{id_of, nothing};
+use super::{id_of, no_fields};
 use crate::error::Result;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
@@ -11,7 +11,7 @@ use crate::model::users::User;
 use crate::upkeep::App;
 use tiny_http::Method::{Get, Post};
 
-/// Moves of one rebalance, at most and where nobody says.
+/// Maximum and default number of moves in one rebalance.
 const MOVES_MAX: i64 = 1_000;
 const MOVES_DEFAULT: i64 = 20;
 
@@ -23,35 +23,38 @@ pub const ROUTES: &[Route] = &[
     route(Get, "/scheduler/plan/services/{service_id}", By(Viewer, plan_one))
         .gives(200, "Plan")
         .says("Plan a service without changing anything.")
-        .dear(),
-    route(Get, "/scheduler/plan/all", By(Viewer, plan_all)).gives(200, "Plans").says("Plan all services without changing anything.").dear(),
+        .expensive(),
+    route(Get, "/scheduler/plan/all", By(Viewer, plan_all))
+        .gives(200, "Plans")
+        .says("Plan all services without changing anything.")
+        .expensive(),
     route(Post, "/scheduler/reconcile/services/{service_id}", By(Operator, reconcile_one))
         .gives(200, "Plan")
         .says("Reconcile a service. All actions are applied in one transaction, or none.")
         .conflicts("The scheduler is paused: set `scheduler_mode` to auto or manual.")
-        .dear(),
+        .expensive(),
     route(Post, "/scheduler/reconcile/all", By(Operator, reconcile_all))
         .gives(200, "Plans")
         .says("Reconcile all services. All actions are applied in one transaction, or none.")
         .conflicts("The scheduler is paused: set `scheduler_mode` to auto or manual.")
-        .dear(),
+        .expensive(),
     route(Get, "/scheduler/explain/services/{service_id}", By(Viewer, explain))
         .gives(200, "Explanation")
         .says("Explain, node by node, where replicas of a service can run.")
-        .dear(),
+        .expensive(),
     route(Get, "/scheduler/rebalance", By(Viewer, plan_rebalance))
         .gives(200, "Plans")
         .says("Plan a rebalance of replicas across nodes without changing anything.")
-        .dear(),
+        .expensive(),
     route(Post, "/scheduler/rebalance", By(Operator, rebalance))
         .gives(200, "Plans")
         .says("Rebalance replicas across nodes.")
         .conflicts("The scheduler is paused: set `scheduler_mode` to auto or manual.")
-        .dear(),
+        .expensive(),
 ];
 
 fn status(app: &App, request: &Request, _: &User) -> Reply {
-    nothing(request)?;
+    no_fields(request)?;
     Ok(Response::json(200, &app.scheduler.status(&app.control)?))
 }
 
@@ -60,7 +63,7 @@ fn plan_one(app: &App, request: &Request, _: &User) -> Reply {
 }
 
 fn plan_all(app: &App, request: &Request, _: &User) -> Reply {
-    nothing(request)?;
+    no_fields(request)?;
     Ok(Response::raw_json(200, app.scheduler.plan_all(&app.control)?.plans_json()?.to_vec()))
 }
 
@@ -69,7 +72,7 @@ fn reconcile_one(app: &App, request: &Request, user: &User) -> Reply {
 }
 
 fn reconcile_all(app: &App, request: &Request, user: &User) -> Reply {
-    nothing(request)?;
+    no_fields(request)?;
     Ok(Response::json(200, &app.scheduler.reconcile_all(&app.control, &user.name)?))
 }
 

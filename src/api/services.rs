@@ -2,7 +2,7 @@
 
 use super::{
     PAGE_BYTES_MAX, PAGE_MAX, arg_id, body_at, condition, created, id_of, list as page_of, once, one, optional_body_at, paging, query_at,
-    read_id, warned,
+    read_id, with_warnings,
 };
 use crate::control::fleet::lookalikes;
 use crate::control::work::services;
@@ -19,7 +19,7 @@ use crate::upkeep::App;
 use std::ops::RangeInclusive;
 use tiny_http::Method::{Delete, Get, Patch, Post};
 
-/// Characters of a description.
+/// Length of a description, in characters.
 const DESCRIPTION_CHARS: RangeInclusive<usize> = 0..=4096;
 
 /// The routes of this file.
@@ -69,7 +69,7 @@ fn create(app: &App, request: &Request, user: &User) -> Reply {
     f.finish()?;
     let (id, name) = (new.id.clone(), new.name.clone());
     let made = services::create(&app.control, once, new, &user.name)?;
-    Ok(warned(created(made), &lookalikes::of_service(&app.control, &id, &name)))
+    Ok(with_warnings(created(made), &lookalikes::of_service(&app.control, &id, &name)))
 }
 
 fn update(app: &App, request: &Request, user: &User) -> Reply {
@@ -80,7 +80,7 @@ fn update(app: &App, request: &Request, user: &User) -> Reply {
     f.finish()?;
     let changed = services::update(&app.control, arg_id(request)?, condition, description, spec, &user.name)?;
     let warnings = lookalikes::of_service(&app.control, &changed.object.id, &changed.object.name);
-    Ok(warned(one(request, &changed), &warnings))
+    Ok(with_warnings(one(request, &changed), &warnings))
 }
 
 fn rollout(app: &App, request: &Request, user: &User) -> Reply {

@@ -1,4 +1,4 @@
-//! `/sessions`: who is signed in, for admins.
+//! `/sessions`: signed-in users, for admins.
 
 use super::{id_of, list as page_of, paging};
 use crate::control::access::sessions;

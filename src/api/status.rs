@@ -1,6 +1,6 @@
 //! `/cluster/status`.
 
-use super::nothing;
+use super::no_fields;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::{Request, Response};
@@ -13,9 +13,9 @@ use tiny_http::Method::Get;
 pub const ROUTES: &[Route] = &[route(Get, "/cluster/status", By(Viewer, show))
     .gives(200, "ClusterStatus")
     .says("Show the state of the whole cluster in one object.")
-    .dear()];
+    .expensive()];
 
 fn show(app: &App, request: &Request, _: &User) -> Reply {
-    nothing(request)?;
-    Ok(Response::json(200, &status::look(app)?))
+    no_fields(request)?;
+    Ok(Response::json(200, &status::read(app)?))
 }

@@ -1,4 +1,4 @@
-//! Whether the server is there, and which one it is.
+//! Health, version and metrics of the server.
 
 use crate::clock;
 use crate::control::access::auth;
@@ -23,8 +23,8 @@ pub const ROUTES: &[Route] = &[
     route(Get, "/", Open(home)).gives(307, "").says("Redirect to the pages."),
 ];
 
-/// Figures for a collector: one on this machine, one that shows the token, or somebody who is signed in. A request that came through
-/// a proxy is not from this machine, whatever its address.
+/// Metrics for a collector on this machine, a collector with the token, or a signed-in user. A request through a proxy
+/// is not from this machine, whatever its address.
 fn metrics(app: &App, request: &Request) -> Reply {
     let own = app.control.config.metrics_token.as_ref();
     let token = own.is_some_and(|own| request.bearers().any(|shown| auth::same_secret(own.expose(), shown.as_bytes())));

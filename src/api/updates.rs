@@ -1,4 +1,4 @@
-//! `/updates`: the fleet is put to another version, ring after ring.
+//! `/updates`: updates of the fleet, one ring at a time.
 
 use super::{created, id_of, list as page_of, once, one, paging, read_id};
 use crate::control::fleet::updates;
@@ -15,14 +15,14 @@ use serde_json::json;
 use std::ops::RangeInclusive;
 use tiny_http::Method::{Get, Post};
 
-/// Seconds between rings: nothing, to a week.
+/// Seconds between rings: none to a week.
 const WAIT_S: RangeInclusive<i64> = 0..=604_800;
-/// Seconds between rings where nobody says.
+/// Default number of seconds between rings.
 const WAIT_S_DEFAULT: i64 = 600;
-/// Nodes that may fail: as many as a fleet may have.
+/// Number of nodes that may fail: up to the size of the largest fleet.
 const LOST: RangeInclusive<i64> = 0..=100_000;
 
-/// Bytes of an id: with the number of an attempt behind it, it is the id of what nodes are asked for.
+/// Maximum length of an id, in bytes: the id plus the number of an attempt is the id of the nodes' request.
 const ID_BYTES_MAX: usize = 40;
 
 /// The routes of this file.

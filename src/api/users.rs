@@ -13,7 +13,7 @@ use crate::upkeep::App;
 use std::ops::RangeInclusive;
 use tiny_http::Method::{Delete, Get, Patch, Post};
 
-/// Characters of a password.
+/// Length of a password, in characters.
 const PASSWORD_CHARS: RangeInclusive<usize> = PASSWORD_LEN_MIN..=PASSWORD_LEN_MAX;
 
 /// The routes of this file.
@@ -53,13 +53,13 @@ fn show(app: &App, request: &Request, _: &User) -> Reply {
     Ok(one(request, &users::show(&app.control, &name)?))
 }
 
-// No Idempotency-Key: a kept request would keep the password's digest.
+// No Idempotency-Key: a stored request would contain the password's digest.
 fn create(app: &App, request: &Request, by: &User) -> Reply {
     let mut f = Fields::of_body(&request.body)?;
     let name = f.id::<String>("name").required().to_lowercase();
     let role = f.word("role", Role::WORDS, Role::parse).required_with(Role::Viewer);
     let password = f.text("password", PASSWORD_CHARS).required();
-    // Whoever made the user knows the password.
+    // The admin who creates the user knows the password.
     let must_change = f.flag("must_change_password").or(true);
     f.finish()?;
     let user = users::create(&app.control, name, role, &password, must_change, by)?;

@@ -1,4 +1,4 @@
-//! Events: what happened, newest first or as it happens, and what clients add to it.
+//! Events: listed newest first or followed live, and added to by clients.
 
 use crate::clock;
 use crate::control::access::sessions::{Place, Sessions};
@@ -16,11 +16,11 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Events that one transaction forgets: other writes must not wait for more.
+/// Events deleted in one transaction: other writes must not wait for more.
 const PRUNE_BATCH: usize = 500;
-/// Batches of one pass: what is left goes at the next one.
+/// Batches per pass: the rest follows in the next one.
 const PRUNE_BATCHES: usize = 200;
-/// Events that a reader that is behind gets at once.
+/// Events that a reader who is behind gets at once.
 const CATCH_UP: usize = 500;
 
 /// A page of events, newest first.
@@ -28,7 +28,7 @@ pub fn list(control: &Control, paging: &Paging, filter: &EventFilter) -> Result<
     control.store.read(|r| events::page(r, paging, filter))
 }
 
-/// Records a client's event. What the server itself says must not be said by anybody else.
+/// Records a client's event. Clients must not be able to forge the server's own events.
 pub fn create(control: &Control, once: Once, event: ClientEvent) -> Result<Created> {
     let event = NewEvent::of_client(event)?;
     limits::fields_fit(event.fields())?;
@@ -38,17 +38,18 @@ pub fn create(control: &Control, once: Once, event: ClientEvent) -> Result<Creat
     })
 }
 
-/// Who reads the stream of events now.
+/// Current readers of the event stream, by address.
 #[derive(Default)]
 pub struct Readers(Mutex<HashMap<IpAddr, usize>>);
 
 impl Readers {
-    /// Readers there are.
+    /// Number of readers.
     pub fn count(&self) -> usize {
         lock(&self.0).values().sum()
     }
 
-    /// Lets one more begin to read. An address may not have so many readers that nobody there finds a connection for anything else.
+    /// Admits another reader. One address may not have so many readers that others there find no connection for
+    /// anything else.
     fn begin(self: &Arc<Self>, address: IpAddr, max: usize) -> Result<Reading> {
         let mut all = lock(&self.0);
         let count = all.entry(address).or_default();
@@ -61,7 +62,7 @@ impl Readers {
     }
 }
 
-/// One reader; it is counted until this is dropped.
+/// One reader; counted until this is dropped.
 struct Reading {
     readers: Arc<Readers>,
     address: IpAddr,
@@ -79,21 +80,21 @@ impl Drop for Reading {
     }
 }
 
-/// A place in the sequence of events. Nothing is queued for it: what follows is read from the shared tail, or, when it is behind, from the
-/// database in short reads.
+/// A position in the sequence of events. Nothing is queued for it: later events are read from the shared tail or, for a
+/// cursor that is behind, from the database in short reads.
 pub struct Cursor {
     store: Arc<Store>,
-    /// The number of the event before it.
+    /// Number of the event before it.
     seq: i64,
 }
 
 impl Cursor {
-    /// After the newest event.
+    /// Starts after the newest event.
     pub fn at_end(control: &Control) -> Cursor {
         Cursor { store: Arc::clone(&control.store), seq: control.store.tail.newest() }
     }
 
-    /// The next events, each once; waits for them at most this long. `None` once the server stops.
+    /// The next events, each once; waits for them for at most `at_most`. `None` once the server stops.
     pub fn next(&mut self, at_most: Duration) -> Result<Option<Vec<Arc<Frame>>>> {
         let newest = self.store.tail.newest();
         let frames = match self.store.tail.after(self.seq, at_most) {
@@ -103,7 +104,7 @@ impl Cursor {
                 let frames: Vec<Arc<Frame>> =
                     self.store.read(|r| events::following(r, self.seq, CATCH_UP))?.into_iter().map(Arc::new).collect();
                 if frames.is_empty() {
-                    // All that it missed is forgotten.
+                    // Everything that it missed has been deleted.
                     self.seq = self.seq.max(newest);
                 }
                 frames
@@ -115,23 +116,23 @@ impl Cursor {
     }
 }
 
-/// A reader of the stream of events, at its own pace.
+/// A reader of the event stream, at its own pace.
 pub struct Reader {
     cursor: Cursor,
     filter: EventFilter,
     _reading: Reading,
-    /// What it showed, from where, and who knows whether that still holds.
+    /// Its credential and origin, to check that they are still valid.
     shown: (String, Place),
     sessions: Arc<Sessions>,
 }
 
 impl Reader {
-    /// A reader that begins after an event, after the moment of the filter, or now. After an event that is forgotten comes what is after
-    /// the moment of the filter, or the oldest that is left.
+    /// Starts a reader after an event, after the time in the filter, or now. If that event has been deleted, it starts
+    /// after the time in the filter, or with the oldest event.
     pub fn begin(control: &Control, shown: (String, Place), last_seen: Option<&str>, mut filter: EventFilter) -> Result<Reader> {
         let max = (control.config.connections_per_address_max * 3 / 4).max(1);
         let reading = control.stream_readers.begin(address::client(shown.1.address), max)?;
-        // Asked first, so that nothing falls between it and what the database says.
+        // Read first, so that no event falls between it and the database's answer.
         let newest = control.store.tail.newest();
         let known = last_seen.map(|id| control.store.read(|r| events::seq_of(r, id))).transpose()?.flatten();
         let seq = match (known, filter.since) {
@@ -141,21 +142,21 @@ impl Reader {
             (None, None) => newest,
         };
         if known.is_some() {
-            // Where the reader was says more than when it first asked.
+            // The reader's last position is more precise than the time of its first request.
             filter.since = None;
         }
         let cursor = Cursor { store: Arc::clone(&control.store), seq };
         Ok(Reader { cursor, filter, _reading: reading, shown, sessions: Arc::clone(&control.sessions) })
     }
 
-    /// Whether the session or the token that it reads under still holds. Reading uses it, like any other request.
-    pub fn is_welcome(&self) -> bool {
+    /// True if the session or token is still valid. Reading counts as a use, like any other request.
+    pub fn is_authorized(&self) -> bool {
         let (shown, place) = &self.shown;
         let user = self.sessions.holder(&self.cursor.store, shown, *place);
         user.is_ok_and(|user| user.is_some_and(|user| user.restriction.is_none()))
     }
 
-    /// The next events that the filter admits; waits for events at most this long. `None` once the server stops.
+    /// The next events that match the filter; waits for at most `at_most`. `None` once the server stops.
     pub fn next(&mut self, at_most: Duration) -> Result<Option<Vec<Arc<Frame>>>> {
         let mut frames = self.cursor.next(at_most)?;
         frames.iter_mut().for_each(|frames| frames.retain(|frame| self.filter.admits(&frame.event)));
@@ -163,7 +164,7 @@ impl Reader {
     }
 }
 
-/// Forgets old events, by age and by count, in small batches.
+/// Deletes old events, by age and by count, in small batches.
 pub fn prune(control: &Control) -> Result<()> {
     let (days, rows) =
         control.store.read(|r| Ok((settings::number(r, settings::RETENTION_DAYS)?, settings::number(r, settings::RETENTION_ROWS)?)))?;

@@ -1,4 +1,4 @@
-//! Bounds that more than one rule needs.
+//! Limits that more than one rule needs.
 
 use crate::control::settings;
 use crate::error::{Error, FieldFault, Loc, Result};
@@ -6,19 +6,21 @@ use crate::model::Object;
 use crate::store::{Read, Write, nodes, once};
 use serde_json::Value;
 
-/// A whole status, as JSON: enough for what machines report, small enough for thousands in one list.
+/// Maximum size of a status, as JSON, in bytes: enough for the reports of machines, small enough for thousands in one
+/// list.
 const STATUS_BYTES_MAX: usize = 64 << 10;
-/// The fields of an event, as JSON: a million of them are kept.
+/// Maximum size of the fields of an event, as JSON, in bytes: a million events are kept.
 const FIELDS_BYTES_MAX: usize = 16 << 10;
-/// A whole spec, as JSON: every revision is kept.
+/// Maximum size of a spec, as JSON, in bytes: every revision is kept.
 const SPEC_BYTES_MAX: usize = 64 << 10;
 
-/// Seconds after which a refused request with an Idempotency-Key may be worth another try: answers are forgotten once a minute.
+/// Seconds until another try of a refused request with an Idempotency-Key makes sense: answers are deleted once a
+/// minute.
 const ANSWER_RETRY_S: u64 = 60;
-/// A limit is told of from this part of it on, in percent.
+/// Percentage of a limit from which on operators are warned.
 const NEAR_PERCENT: u64 = 90;
 
-/// Refuses one node more than the cluster may have.
+/// Refuses a node beyond the limit of the cluster.
 pub fn one_more_node(write: &Write) -> Result<()> {
     let max = settings::number(write, settings::NODES_MAX)?.unsigned_abs();
     if nodes::count(write)? < max {
@@ -29,8 +31,8 @@ pub fn one_more_node(write: &Write) -> Result<()> {
     Err(Error::Conflict(detail))
 }
 
-/// Refuses to keep another answer for an Idempotency-Key beyond the limit. None is forgotten early for it: a request that is sent again
-/// would be carried out twice.
+/// Refuses to keep an answer for an Idempotency-Key beyond the limit. No other answer is deleted early for it: a
+/// repeated request would be carried out twice.
 pub fn answer_fits(write: &Write, bytes: usize) -> Result<()> {
     let max = settings::number(write, settings::IDEMPOTENCY_BYTES)?;
     if once::bytes(write)?.saturating_add(bytes as i64) <= max {
@@ -43,7 +45,7 @@ pub fn answer_fits(write: &Write, bytes: usize) -> Result<()> {
     Err(Error::RateLimited { detail, retry_after_s: ANSWER_RETRY_S })
 }
 
-/// What is near its limit, as sentences.
+/// Values near their limit, as sentences.
 pub fn near(read: &Read) -> Result<Vec<String>> {
     let mut near = Vec::new();
     for (what, used, key) in [
@@ -58,7 +60,7 @@ pub fn near(read: &Read) -> Result<Vec<String>> {
     Ok(near)
 }
 
-/// Refuses the status of a node or a replica that has grown too large, whether at once or patch by patch.
+/// Refuses a status of a node or a replica that is too large, whether at once or patch by patch.
 pub fn status_fits(of: &str, status: &Object) -> Result<()> {
     fits("status", &format!("A {of}'s status"), status, STATUS_BYTES_MAX)
 }

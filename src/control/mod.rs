@@ -1,7 +1,7 @@
-//! The rules: what a node, a lease, a token or a setting may become, and what follows. One file a noun, in four
-//! rooms: `access` (who may call), `trust` (authorities and joining), `fleet` (nodes) and `work` (what runs).
+//! The rules of nodes, leases, tokens, services and settings. One file per noun, in four rooms: `access` (who may
+//! call), `trust` (authorities and joining), `fleet` (nodes) and `work` (what runs).
 //!
-//! Knows nothing of HTTP: it is called by `api`, `ui`, the scheduler and the passes, and calls `store` and `crypto`.
+//! Knows nothing of HTTP: `api`, `ui`, the scheduler and the passes call it, and it calls `store` and `crypto`.
 
 pub mod access;
 pub mod events;
@@ -24,7 +24,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use trust::{ca, tls};
 
-/// The running control plane: what every handler works with.
+/// The running control plane, for every handler.
 pub struct Control {
     /// Its configuration.
     pub config: Config,
@@ -36,30 +36,30 @@ pub struct Control {
     pub ca: ca::Authority,
     /// Sign-in and its limits.
     pub auth: auth::Auth,
-    /// Who is signed in. Readers of the stream outlive their request and look here too.
+    /// Sessions. Readers of the stream outlive their request and check here too.
     pub sessions: Arc<sessions::Sessions>,
-    /// What guards the first password.
+    /// Guard of the first password.
     pub setup: setup::Setup,
     /// The names of this server.
     pub hosts: hosts::Hosts,
-    /// How often somebody may call.
+    /// Limits on the rate of calls.
     pub throttle: throttle::Throttle,
-    /// Lines about what was refused.
+    /// Quota of log lines about refusals.
     pub lines: logger::Quota,
-    /// Requests that a proxy does not say the client of.
+    /// Requests whose client a proxy does not name.
     pub unnamed: unnamed::Unnamed,
-    /// What nodes are told of the update that runs.
+    /// The update request for nodes.
     pub updates: updates::Updates,
-    /// Where the server listens.
+    /// Address at which the server listens.
     pub listening: SocketAddr,
-    /// How TLS is spoken, where it is.
+    /// TLS, if it is on.
     pub tls: Option<tls::Tls>,
     /// Readers of the event stream.
     pub stream_readers: Arc<events::Readers>,
 }
 
 impl Control {
-    /// Loads what lives in memory from the database.
+    /// Loads the state that lives in memory from the database.
     pub fn new(config: Config, store: Store, listening: SocketAddr) -> Result<Control> {
         let ca = ca::Authority::new(config.pki_dir.clone())?;
         let tls = config.tls.then(|| tls::Tls::new(&config, &ca, listening)).transpose()?;

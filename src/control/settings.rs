@@ -1,4 +1,4 @@
-//! Cluster settings: read and set. Never guarded, so that `etcd_status` can be put right.
+//! Cluster settings. Never guarded, so that `etcd_status` can be corrected.
 
 use crate::control::Control;
 use crate::control::versions::{Condition, Versioned};
@@ -9,40 +9,41 @@ use crate::model::{Page, Paging};
 use crate::store::{Read, events, settings};
 use serde_json::json;
 
-/// Days that events are kept.
+/// Days to keep events.
 pub const RETENTION_DAYS: &str = "events_retention_days";
-/// Events that are kept.
+/// Number of events to keep.
 pub const RETENTION_ROWS: &str = "events_retention_rows";
-/// What the scheduler does by itself.
+/// Mode of the scheduler.
 pub const SCHEDULER_MODE: &str = "scheduler_mode";
-/// Whether the scheduler's brake may hold it.
+/// True if the scheduler's brake is enabled.
 pub const SCHEDULER_BRAKE: &str = "scheduler_brake";
-/// Seconds that a rollout may wait for replicas to run it, until an event tells of it.
+/// Seconds that a rollout may take before an event reports it as late.
 pub const ROLLOUT_LATE: &str = "rollout_late_seconds";
 
-/// Seconds between two backups that the server makes by itself; 0 for none.
+/// Seconds between two scheduled backups; 0 for none.
 pub const BACKUP_INTERVAL: &str = "backup_interval_seconds";
-/// Backups of its own that the server keeps.
+/// Number of scheduled backups to keep.
 pub const BACKUP_KEPT: &str = "backup_keep";
 /// Seconds between two restore drills; 0 for none.
 pub const DRILL_INTERVAL: &str = "backup_drill_interval_seconds";
 
-/// Days after its last heartbeat that a dead node is forgotten; 0 for never.
+/// Days after its last heartbeat until a dead node is deleted; 0 for never.
 pub const NODE_FORGET_DAYS: &str = "node_forget_after_days";
-/// Nodes of the cluster, at most.
+/// Maximum number of nodes in the cluster.
 pub const NODES_MAX: &str = "nodes_max";
-/// Bytes of the kept revisions of one service, at most.
+/// Maximum size of the kept revisions of one service, in bytes.
 pub const REVISIONS_BYTES: &str = "service_revisions_bytes_max";
-/// Bytes of the kept answers to requests with an Idempotency-Key, at most.
+/// Maximum size of the kept answers to requests with an Idempotency-Key, in bytes.
 pub const IDEMPOTENCY_BYTES: &str = "idempotency_bytes_max";
 
-/// What a setting that the server reads may be.
+/// Values that a setting of the server may have.
 enum Rule {
     Number { default: i64, min: i64, max: i64 },
     Word(&'static [&'static str]),
 }
 
-/// The settings that the server reads, with what they may be; the first word is the default. All others are texts of the operator's.
+/// The settings that the server reads, with their allowed values; the first word is the default. All others are free
+/// texts of the operator.
 const RULES: &[(&str, Rule)] = &[
     (RETENTION_DAYS, Rule::Number { default: 30, min: 1, max: 3650 }),
     (RETENTION_ROWS, Rule::Number { default: 1_000_000, min: 1_000, max: 100_000_000 }),
@@ -51,7 +52,7 @@ const RULES: &[(&str, Rule)] = &[
     (DRILL_INTERVAL, Rule::Number { default: 604_800, min: 0, max: 31_536_000 }),
     (NODE_FORGET_DAYS, Rule::Number { default: 0, min: 0, max: 3650 }),
     (NODES_MAX, Rule::Number { default: 10_000, min: 1, max: 1_000_000 }),
-    // The least holds four of the largest specs: a rollback always finds the previous one.
+    // The minimum holds four of the largest specs: a rollback always finds the previous one.
     (REVISIONS_BYTES, Rule::Number { default: 16 << 20, min: 256 << 10, max: 1 << 30 }),
     (IDEMPOTENCY_BYTES, Rule::Number { default: 64 << 20, min: 1 << 20, max: 1 << 30 }),
     (SCHEDULER_MODE, Rule::Word(&["auto", "manual", "paused"])),
@@ -63,7 +64,7 @@ fn rule(key: &str) -> Option<&'static Rule> {
     RULES.iter().find(|(name, _)| *name == key).map(|(_, rule)| rule)
 }
 
-/// What the value of a setting may be, as a sentence; `None` where it is a text of the operator's.
+/// The allowed values of a setting, as a sentence; `None` for a free text.
 pub fn allowed(key: &str) -> Option<String> {
     Some(match rule(key)? {
         Rule::Number { default, min, max } => format!("A whole number from {min} to {max}; {default} if not set."),
@@ -71,7 +72,7 @@ pub fn allowed(key: &str) -> Option<String> {
     })
 }
 
-/// The words that a setting may be, the default first; `None` where it may be anything else.
+/// The allowed words of a setting, the default first; `None` if it is not a choice of words.
 pub fn words(key: &str) -> Option<&'static [&'static str]> {
     match rule(key)? {
         Rule::Word(words) => Some(words),
@@ -93,7 +94,7 @@ fn missing() -> Error {
     Error::not_found("Cluster setting")
 }
 
-/// The number that a setting says, or its default.
+/// The number in a setting, or its default.
 pub fn number(read: &Read, key: &str) -> Result<i64> {
     let said = settings::by_key(read, key)?.and_then(|s| s.value.trim().parse().ok());
     Ok(match rule(key) {
@@ -102,7 +103,7 @@ pub fn number(read: &Read, key: &str) -> Result<i64> {
     })
 }
 
-/// The word that a setting says, or its default.
+/// The word in a setting, or its default.
 pub fn word(read: &Read, key: &str) -> Result<&'static str> {
     let said = settings::by_key(read, key)?.map(|s| s.value.trim().to_lowercase()).unwrap_or_default();
     Ok(match rule(key) {
@@ -130,7 +131,7 @@ fn check(key: &str, value: &str) -> Result<()> {
     Err(Error::Invalid(vec![FieldFault { kind: "string_pattern_mismatch", loc, msg, input: value.into() }]))
 }
 
-/// Sets one; keys that name a secret are refused.
+/// Sets a setting; refuses keys that name a secret.
 pub fn put(control: &Control, key: String, condition: Condition, value: String, by: &str) -> Result<Versioned<ClusterSetting>> {
     if is_secret(&key) {
         return Err(Error::Forbidden("Secrets are not cluster settings and cannot be set here."));

@@ -1,5 +1,5 @@
-//! Versions of objects: the tag that a read gives (`ETag`), and the condition that a write may carry (`If-Match`), so that of two
-//! people who edit one object the later does not undo the earlier without knowing.
+//! Versions of objects: the tag in an answer (`ETag`), and the condition of a write (`If-Match`), so that of two people
+//! who edit one object the later does not unknowingly undo the earlier.
 
 use crate::crypto;
 use crate::error::{Doing, Error, Result};
@@ -8,27 +8,27 @@ use serde::Serialize;
 /// Hexadecimal digits of a tag: 64 bits of SHA-256, against accidents, not against forgery.
 const TAG_DIGITS: usize = 16;
 
-/// What proxies that compress append to the tag of what they send: nginx marks it weak instead.
+/// Suffixes that compressing proxies append to the tag; nginx marks it weak instead.
 const CODINGS: [&str; 5] = ["gzip", "br", "zstd", "deflate", "compress"];
 
 /// An object with the tag of its version.
 pub struct Versioned<T> {
     /// The object.
     pub object: T,
-    /// The tag, in quotes as headers carry it.
+    /// The tag, in quotes as in headers.
     pub tag: String,
-    /// Whether more is shown than the tag stands for: then the same tag does not say that nothing has changed.
+    /// True if fields outside the tag (lease times) were overlaid; such an answer is never a 304.
     pub is_live: bool,
 }
 
 impl<T: Serialize> Versioned<T> {
-    /// An object as the database has it. What lives in memory is laid over afterwards, with [`Versioned::with`].
+    /// An object as in the database. State in memory is overlaid afterwards, with [`Versioned::with`].
     pub fn of(object: T) -> Result<Versioned<T>> {
         let tag = tag_of(&object)?;
         Ok(Versioned { object, tag, is_live: false })
     }
 
-    /// Changes what is shown, not the version. `change` tells whether it did.
+    /// Changes what is shown, not the version. `change` returns true if it changed anything.
     pub fn with(mut self, change: impl FnOnce(&mut T) -> bool) -> Versioned<T> {
         self.is_live |= change(&mut self.object);
         self
@@ -49,7 +49,8 @@ pub fn tags_in(value: &str) -> impl Iterator<Item = &str> {
     value.split(',').map(|tag| tag.trim_matches([' ', '\t']))
 }
 
-/// Whether a caller means this tag of ours. What a proxy that compresses made of it still names the version: `W/"x"`, `"x-gzip"`, `"x;br"`.
+/// True if a caller means this tag of ours. A compressing proxy's form of it still names the version: `W/"x"`,
+/// `"x-gzip"`, `"x;br"`.
 pub fn is_same(given: &str, tag: &str) -> bool {
     let inner = |tag: &str| tag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).map(str::to_string);
     let (Some(given), Some(own)) = (inner(given.strip_prefix("W/").unwrap_or(given)), inner(tag)) else { return false };
@@ -59,7 +60,7 @@ pub fn is_same(given: &str, tag: &str) -> bool {
     })
 }
 
-/// What must hold of an object for a write to go on.
+/// Condition of a write on the current object.
 #[derive(Default)]
 pub struct Condition(Wanted);
 
@@ -67,14 +68,14 @@ pub struct Condition(Wanted);
 enum Wanted {
     #[default]
     Anything,
-    /// Any version, but one.
+    /// The object exists, in any version.
     Found,
-    /// One of these.
+    /// The object has one of these tags.
     Tags(Vec<String>),
 }
 
 impl Condition {
-    /// From the value of `If-Match`: tags with commas between, or `*` for any object that is there.
+    /// Parses `If-Match`: tags separated by commas, or `*` for any existing object.
     pub fn if_match(header: Option<&str>) -> Condition {
         Condition(match header.map(str::trim) {
             None => Wanted::Anything,
@@ -83,12 +84,12 @@ impl Condition {
         })
     }
 
-    /// Refuses when the object is not one of the versions that the caller has seen.
+    /// Refuses if the object is not one of the versions that the caller has seen.
     pub fn check(&self, object: &impl Serialize) -> Result<()> {
         if matches!(self.0, Wanted::Tags(_)) { self.check_tag(&tag_of(object)?) } else { Ok(()) }
     }
 
-    /// Refuses when it asks for an object and none is there.
+    /// Refuses if the condition needs an object and there is none.
     pub fn check_found(&self, object: Option<&impl Serialize>) -> Result<()> {
         match (object, &self.0) {
             (Some(object), _) => self.check(object),
@@ -97,7 +98,7 @@ impl Condition {
         }
     }
 
-    /// Refuses when this is not the tag of one of them.
+    /// Refuses if this is not one of the tags.
     fn check_tag(&self, tag: &str) -> Result<()> {
         match &self.0 {
             Wanted::Tags(tags) if !tags.iter().any(|given| is_same(given, tag)) => Err(Error::PreconditionFailed),
@@ -105,7 +106,7 @@ impl Condition {
         }
     }
 
-    /// The object as it is, for a write that changes nothing.
+    /// The object unchanged, for a write that changes nothing.
     pub fn unchanged<T>(&self, object: Versioned<T>) -> Result<Versioned<T>> {
         self.check_tag(&object.tag)?;
         Ok(object)
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_proxy_does_to_a_tag_is_taken_off() {
+    fn a_proxys_change_to_a_tag_is_ignored() {
         let tag = "\"0123456789abcdef\"";
         for same in ["", "-gzip", "--gzip", ";br", ":zstd", "-br", "+deflate", "_gzip", "-zstd"] {
             for weak in ["", "W/"] {

@@ -1,16 +1,17 @@
-//! The base path, where a proxy shows this server below one: it is taken off what comes and put before what leaves, so nothing else
-//! knows of it.
+//! The base path of a server behind a proxy: removed from requests and added to answers, so that no other module knows
+//! of it.
 
 use super::Route;
 use crate::control::Control;
 use crate::http::{Request, Response};
 use crate::model::{address, base_path};
 
-/// Attributes of our pages that hold a path.
+/// Attributes of our pages that contain a path.
 const PATHS: [&str; 5] = ["href", "src", "action", "data-watch", "data-feed"];
 
-/// Takes the base path off a request's path, where the proxy has left it there. The setting counts before what a proxy says.
-pub(super) fn enter(control: &Control, tables: &[&'static [Route]], request: &mut Request) {
+/// Removes the base path from a request's path, if the proxy has left it there. The setting takes precedence over the
+/// proxy's header.
+pub(super) fn strip(control: &Control, tables: &[&'static [Route]], request: &mut Request) {
     if !control.config.base_path.is_empty() {
         request.base.clone_from(&control.config.base_path);
     } else if let Some(prefix) = request.header("x-forwarded-prefix")
@@ -21,22 +22,23 @@ pub(super) fn enter(control: &Control, tables: &[&'static [Route]], request: &mu
     {
         log::warn!(target: "api", event = "proxy.prefix", prefix = prefix; "Ignored X-Forwarded-Prefix: it is not a path like /mesh");
     }
-    // A proxy that shows us below the name of one of our own paths has taken it off: nobody could tell otherwise.
+    // If a proxy publishes us below the name of one of our own paths, it has removed the base path itself: the two
+    // could not be told apart here.
     if !begins_like_ours(tables, &request.base) {
         let inside = base_path::inside(&request.path, &request.base).to_string();
         request.path = inside;
     }
 }
 
-/// Whether a base path could be taken for the beginning of a path of this program.
+/// True if a base path looks like the beginning of one of this program's paths.
 pub fn begins_like_ours(tables: &[&'static [Route]], base: &str) -> bool {
     let first = |path: &str| path.split('/').nth(1).unwrap_or_default().to_string();
     let own = first(base);
     !own.is_empty() && tables.iter().flat_map(|table| table.iter()).any(|route| first(route.path) == own)
 }
 
-/// Puts the base path before every path that an answer leads to. Cookies have it already.
-pub(super) fn leave(response: &mut Response, base: &str) {
+/// Adds the base path to every path in an answer. Cookies have it already.
+pub(super) fn add(response: &mut Response, base: &str) {
     if base.is_empty() {
         return;
     }
@@ -50,7 +52,7 @@ pub(super) fn leave(response: &mut Response, base: &str) {
         }
     }
     if is_page && let Ok(mut page) = String::from_utf8(std::mem::take(&mut response.body)) {
-        // No text of anybody's can look like an attribute: its quotes are escaped.
+        // Text from users cannot look like an attribute: its quotes are escaped.
         for attribute in PATHS {
             page = page.replace(&format!(" {attribute}=\"/"), &format!(" {attribute}=\"{base}/"));
         }

@@ -1,4 +1,4 @@
-//! From an [`Error`] to the contract's answer. The inside of a fault goes to the log, with the request id, and nowhere else.
+//! Turns an [`Error`] into the contract's answer. The details of a fault go to the log only, with the request id.
 
 use crate::clock;
 use crate::error::{Chain, Error};
@@ -7,7 +7,7 @@ use crate::model::node_api::Refusal;
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// The answer that tells a client of an error.
+/// The answer for an error.
 pub fn answer(error: &Error) -> Response {
     error.retry_after_s().into_iter().fold(without_wait(error), |answer, wait_s| answer.with("Retry-After", wait_s.to_string()))
 }

@@ -1,4 +1,4 @@
-//! What calls are counted by, and what they cost. A route's line says which of these holds for it.
+//! Metering of calls: the bucket that pays for a call, and the price. Each route's line names its meter.
 
 use super::{Reply, node};
 use crate::control::Control;
@@ -8,27 +8,27 @@ use crate::http::Request;
 use crate::model::address;
 use crate::model::ids::NodeId;
 
-/// How calls of a route are counted. Signed-in callers are counted by their session or token, whatever the route; this
-/// is about all others.
+/// Metering of a route's anonymous calls. Signed-in callers are counted by their session or token, whatever the route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meter {
-    /// Only signed-in callers get through. An address that was refused too often waits.
+    /// Only signed-in callers get through. An address that was refused too often must wait.
     Caller,
-    /// Each call costs its address one of those that anonymous callers have. It is open also where the address was
-    /// refused too often: the neighbours of a bad client must not lose it.
+    /// Each call takes one from the address's budget for anonymous callers. Stays open for an address that was refused
+    /// too often: the neighbours of a bad client must not lose it.
     Address,
-    /// As [`Meter::Address`], and a page of another site may not cause it: it would sign a browser in as a user of its
-    /// choice. Sign-in has a lock of its own.
+    /// Like [`Meter::Address`], but another site's page may not cause the call: it would sign a browser in as a user of
+    /// its choice. Sign-in has a lock of its own.
     SignIn,
-    /// Each call costs its address one, but a success is free. An address that was refused too often waits: join tokens
-    /// are guessed here.
+    /// Each call takes one from the address's budget, but a success is free. An address that was refused too often must
+    /// wait: join tokens could be guessed here.
     Join,
-    /// As [`Meter::Join`], but open also where the address was refused too often: the key of the node proves it.
+    /// Like [`Meter::Join`], but open even for an address that was refused too often: the key of the node proves the
+    /// call.
     Renewal,
-    /// As [`Meter::Join`], but by the node whose genuine lease token the body shows, where its address has nothing
-    /// left: the neighbours of a node that misbehaves must not lose their leases.
+    /// Like [`Meter::Join`], but paid for by the node with the genuine lease token in the body once its address has
+    /// nothing left: the neighbours of a misbehaving node must not lose their leases.
     SealedByBody,
-    /// As [`Meter::SealedByBody`], but by the lease token in the headers, or the client certificate.
+    /// Like [`Meter::SealedByBody`], but by the lease token in the headers, or the client certificate.
     Node,
 }
 
@@ -46,18 +46,18 @@ impl Meter {
         }
     }
 
-    /// True if it is open also to addresses that were refused too often.
-    pub(super) fn spares_refused(self) -> bool {
+    /// True if it stays open for addresses that were refused too often.
+    pub(super) fn admits_refused(self) -> bool {
         matches!(self, Meter::Address | Meter::SignIn | Meter::Renewal)
     }
 
-    /// True if a success costs nothing.
+    /// True if a successful call is free.
     fn frees_success(self) -> bool {
         matches!(self, Meter::Join | Meter::Renewal | Meter::SealedByBody | Meter::Node)
     }
 
-    /// The node that a call is counted by, known by the seal of its lease token or by its certificate, before anything
-    /// else is proven.
+    /// The node that pays for a call, known by the seal of its lease token or by its certificate, before anything else
+    /// is proven.
     pub(super) fn node(self, control: &Control, request: &Request) -> Option<NodeId> {
         match self {
             Meter::SealedByBody => throttle::node_of_beat(control, &request.body),
@@ -66,14 +66,14 @@ impl Meter {
         }
     }
 
-    /// Counts a call by an anonymous caller, makes it, and gives back what it took where it was free after all.
+    /// Charges an anonymous caller, makes the call, and refunds the charge if the call turns out to be free.
     pub(super) fn count(self, control: &Control, request: &Request, call: impl FnOnce() -> Reply) -> Reply {
         let (source, open) = (address::client(request.client), &control.throttle.open);
         let taken = match open.take(source) {
             Ok(_) => true,
             Err(wait_s) => {
                 let node = self.node(control, request).ok_or_else(|| throttle::too_many(wait_s))?;
-                // Not of what the node itself may do: who shows its token need not be it.
+                // Not charged to the node's own budget: the caller who shows its token need not be the node.
                 control.throttle.callers.take(format!("seal:{node}")).map_err(throttle::too_many)?;
                 false
             }
@@ -88,8 +88,8 @@ impl Meter {
     fn is_free(self, control: &Control, request: &Request, reply: &Reply) -> bool {
         match reply {
             Ok(response) => (200..300).contains(&response.status) && self.frees_success(),
-            // After a long absence a whole fleet behind one address is told why its heartbeats are refused. One node is
-            // not told so for ever.
+            // After a long absence a whole fleet behind one address may learn why its heartbeats are refused. A single
+            // node may not go on with this for ever.
             Err(Error::Unauthenticated { reason: Some(_), .. }) => {
                 let refused = &control.throttle.refused_nodes;
                 self.node(control, request).is_some_and(|node| refused.take(node.to_string()).is_ok())
@@ -99,7 +99,7 @@ impl Meter {
     }
 }
 
-/// Counts a call of a node that has proven itself.
-pub(super) fn take_of_node(control: &Control, node_id: &NodeId) -> Result<()> {
+/// Charges a node that has proven itself.
+pub(super) fn charge_node(control: &Control, node_id: &NodeId) -> Result<()> {
     control.throttle.callers.take(format!("node:{node_id}")).map(drop).map_err(throttle::too_many)
 }

@@ -1,4 +1,4 @@
-//! The gate: who may call what, and how an error becomes an answer. Stands between the routes and the rules.
+//! The gate: decides who may call a route, and turns errors into answers. Stands between the routes and the rules.
 
 mod base;
 mod errors;
@@ -26,46 +26,48 @@ use crate::model::users::{Credential, Role, User};
 use crate::percent;
 use crate::upkeep::App;
 
-/// What a handler gives back.
+/// Result of a handler.
 pub type Reply = Result<Response>;
 
-/// A handler, and who may call it. A route cannot be written without saying so, and a handler that wants a signed-in
-/// user cannot be put behind an open route.
+/// A handler, and who may call it. Every route must state this, and a handler that takes a signed-in user does not fit
+/// behind an open route.
 #[derive(Clone, Copy)]
 pub enum Handler {
     /// Every caller.
     Open(fn(&App, &Request) -> Reply),
-    /// A signed-in user of this role at least.
+    /// A signed-in user with at least this role.
     By(Role, fn(&App, &Request, &User) -> Reply),
     /// A node, proven by its client certificate or by a signature in headers.
     ByNode(fn(&App, &Request, &NodeCaller) -> Reply),
-    /// A caller that the handler itself checks, by a form of its own: a collector of metrics by its token or address, a node that renews
-    /// its identity by the signature in the body.
+    /// A caller that the handler checks itself, in its own way: a collector of metrics by its token or address, a node
+    /// that renews its identity by the signature in the body.
     Checked(fn(&App, &Request) -> Reply),
 }
 
-/// A handler, and what it gives when all goes well.
+/// A handler, with its access and documentation.
 #[derive(Clone, Copy)]
 pub struct Endpoint {
-    /// Who may call it, and what it does.
+    /// The handler, and who may call it.
     pub access: Handler,
     /// The status of a success.
     pub status: u16,
-    /// What the answer is: the name of an object, `[Name]` for a list of them, a media type, or nothing. Empty for pages.
+    /// Content of the answer: the name of an object, `[Name]` for a list of them, a media type, or nothing. Empty for
+    /// pages.
     pub gives: &'static str,
-    /// Whether only a person may do it: it is their own affair, or it would let a token outlive its own end.
+    /// True if only a person may call it: it is personal, or would let a token outlive its own end.
     pub personal: bool,
     /// True if its effect would let an API token outlive its own end.
     pub lasting: bool,
-    /// Whether it is open to whoever must change the password first.
+    /// True if it is open to a user who must change the password first.
     pub always: bool,
-    /// Whether it costs much for what it is; lists and pages do, and need not say so.
-    pub dear: bool,
-    /// What it does, for the API's document: a summary that begins with a verb, then what else a caller should know. Empty for pages.
+    /// True if it is expensive; lists and pages are so without this mark.
+    pub expensive: bool,
+    /// Description in the API's document: a summary that begins with a verb, then further notes for callers. Empty for
+    /// pages.
     pub says: &'static str,
     /// The meaning of a 409; empty where only the general ones apply.
     pub conflicts: &'static str,
-    /// How calls are counted.
+    /// Metering of its calls.
     pub meter: Meter,
 }
 
@@ -86,7 +88,7 @@ pub const fn route(method: tiny_http::Method, path: &'static str, access: Handle
         personal: false,
         lasting: false,
         always: false,
-        dear: false,
+        expensive: false,
         meter,
         says: "",
         conflicts: "",
@@ -95,85 +97,86 @@ pub const fn route(method: tiny_http::Method, path: &'static str, access: Handle
 }
 
 impl Route {
-    /// Says what the answer is when all goes well, for the API's document.
+    /// Sets status and content of a successful answer, for the API's document.
     pub const fn gives(mut self, status: u16, gives: &'static str) -> Route {
         self.handler.status = status;
         self.handler.gives = gives;
         self
     }
 
-    /// Says what it does: a summary that begins with a verb, then what else a caller should know.
+    /// Sets the description: a summary that begins with a verb, then further notes for callers.
     pub const fn says(mut self, says: &'static str) -> Route {
         self.handler.says = says;
         self
     }
 
-    /// Says what a 409 means and what to do about it.
+    /// Sets the meaning of a 409, with the remedy.
     pub const fn conflicts(mut self, conflicts: &'static str) -> Route {
         self.handler.conflicts = conflicts;
         self
     }
 
-    /// Keeps API tokens out.
+    /// Refuses API tokens.
     pub const fn personal(mut self) -> Route {
         self.handler.personal = true;
         self
     }
 
-    /// Keeps API tokens out, and lets the machine's own credential in: it does not end before the data that it is part of.
+    /// Refuses API tokens, but admits the machine's own credential: it cannot outlive the data that it is a part of.
     pub const fn lasting(mut self) -> Route {
         self.handler.lasting = true;
         self
     }
 
-    /// Says that it costs much: a user has a few of these at once.
-    pub const fn dear(mut self) -> Route {
-        self.handler.dear = true;
+    /// Marks it as expensive: a user may have only a few such calls in progress.
+    pub const fn expensive(mut self) -> Route {
+        self.handler.expensive = true;
         self
     }
 
-    /// Says how its calls are counted, where that does not follow from who may call it.
+    /// Sets the metering, if it does not follow from the access.
     pub const fn meter(mut self, meter: Meter) -> Route {
         self.handler.meter = meter;
         self
     }
 
-    /// Lets in whoever must change the password before anything else.
+    /// Admits users who must change the password before anything else.
     pub const fn always(mut self) -> Route {
         self.handler.always = true;
         self
     }
 }
 
-/// The name of the hidden field that forms carry.
+/// Name of the hidden form field with the CSRF token.
 const CSRF_FIELD: &str = "csrf_token";
-/// Where people sign in.
+/// Path of the sign-in page.
 const SIGN_IN: &str = "/auth/login";
 const CONTENT_TYPE: &str = "Content-Type";
-/// How somebody who is not let in may show who they are.
+/// Value of `WWW-Authenticate` in a 401.
 const CHALLENGE: &str = "Bearer realm=\"UptimeMesh\"";
-/// Characters of a strange host that are told back.
+/// Maximum number of characters of an unknown host in an answer.
 const HOST_CHARS_MAX: usize = 100;
 
-/// Why a page is not shown.
+/// A refused request, for the page that shows it.
 pub struct Refusal<'r> {
-    /// What went wrong.
+    /// The error.
     pub error: &'r Error,
-    /// Who asked for it, where that is known.
+    /// The caller, if known.
     pub user: Option<&'r User>,
-    /// The role that it takes, where there is such a page.
+    /// The required role, if the page exists.
     pub needs: Option<Role>,
 }
 
-/// Draws the page that tells a person of a refusal. Programs are told in JSON.
+/// Draws the page for a refusal. Programs get JSON instead.
 pub type Draw = fn(&App, &Request, &Refusal) -> Reply;
 
-/// Finds who is calling, whether they may, and what handles it. Whoever is not signed in learns nothing of which paths exist.
+/// Identifies the caller, checks access and calls the handler. A caller who is not signed in learns nothing about which
+/// paths exist.
 pub fn dispatch(app: &App, tables: &[&'static [Route]], draw: Draw, mut request: Request) -> Response {
     let control = &app.control;
     let began = clock::tick();
     request.believe(&control.config.trusted_proxies);
-    base::enter(control, tables, &mut request);
+    base::strip(control, tables, &mut request);
     let _scope = caller::begin(Some(Caller { actor: caller::NOBODY.to_string(), address: request.client }));
     if let Some(word) = &request.unnamed {
         unnamed::note(control, request.peer.ip(), word);
@@ -196,23 +199,23 @@ pub fn dispatch(app: &App, tables: &[&'static [Route]], draw: Draw, mut request:
         _ => None,
     };
     let mut user = None;
-    let reply = enter(app, tables, &mut request, found, &mut user);
-    if reply.as_ref().map_or_else(is_of_stranger, |response| response.status == 401) {
+    let reply = authorize_and_call(app, tables, &mut request, found, &mut user);
+    if reply.as_ref().map_or_else(has_proven_nothing, |response| response.status == 401) {
         control.throttle.refusals.spend(source);
     }
     let mut response = reply.unwrap_or_else(|error| refuse(app, &request, draw, &Refusal { error: &error, user: user.as_ref(), needs }));
     response.source = Some(source);
     if response.status == 401 {
-        // Not Basic: a browser would ask for a password itself.
+        // Not Basic: a browser would prompt for a password itself.
         response = response.with("WWW-Authenticate", CHALLENGE.to_string());
     }
     response.holder = holder_name(user.as_ref());
-    base::leave(&mut response, &request.base);
+    base::add(&mut response, &request.base);
     app.metrics.request(method, path, response.status, clock::tick().duration_since(began));
     response
 }
 
-/// Who has proven to be asking: a user, however many sessions and tokens there are, or a node.
+/// Name of the proven caller: a user, with all sessions and tokens together, or a node.
 fn holder_name(user: Option<&User>) -> Option<String> {
     match user {
         Some(user) => user.restriction.is_none().then(|| format!("user:{}", user.name)),
@@ -220,7 +223,7 @@ fn holder_name(user: Option<&User>) -> Option<String> {
     }
 }
 
-/// The answer to whoever was refused: JSON, or a page where a person sees it.
+/// The answer to a refused caller: JSON, or a page if a person sees it.
 fn refuse(app: &App, request: &Request, draw: Draw, refusal: &Refusal) -> Response {
     let mut answer = answer(refusal.error);
     if is_for_people(request)
@@ -233,14 +236,20 @@ fn refuse(app: &App, request: &Request, draw: Draw, refusal: &Refusal) -> Respon
     answer
 }
 
-/// Whether somebody was refused who has proven nothing. A node that is told the reason has proven its lease token, and after a long
-/// absence a whole fleet behind one address is told so at once: that must not keep it from renewing.
-fn is_of_stranger(error: &Error) -> bool {
+/// True if the refused caller has proven nothing. A node that learns the reason has proven its lease token, and after a
+/// long absence a whole fleet behind one address learns it at once: that must not keep it from renewing.
+fn has_proven_nothing(error: &Error) -> bool {
     matches!(error, Error::Unauthenticated { reason: None, .. })
 }
 
-/// `seen` tells who is calling, whatever comes of it.
-fn enter(app: &App, tables: &[&'static [Route]], request: &mut Request, found: Found<'static, Endpoint>, seen: &mut Option<User>) -> Reply {
+/// Authorizes and calls the handler. `caller_found` is set to the caller even when the request is refused.
+fn authorize_and_call(
+    app: &App,
+    tables: &[&'static [Route]],
+    request: &mut Request,
+    found: Found<'static, Endpoint>,
+    caller_found: &mut Option<User>,
+) -> Reply {
     let control = &app.control;
     if let Some(refusal) = unknown_host(control, request) {
         return Ok(refusal);
@@ -257,8 +266,8 @@ fn enter(app: &App, tables: &[&'static [Route]], request: &mut Request, found: F
     };
     let admitted = admit(control, request, meter)?;
     let by_cookie = admitted.as_ref().is_some_and(|(_, by_cookie)| *by_cookie);
-    *seen = admitted.map(|(user, _)| user);
-    let user = seen.as_ref();
+    *caller_found = admitted.map(|(user, _)| user);
+    let user = caller_found.as_ref();
     if let Some(user) = user {
         caller::is(&user.actor());
         if user.credential == Credential::Local {
@@ -279,13 +288,14 @@ fn enter(app: &App, tables: &[&'static [Route]], request: &mut Request, found: F
     match (found, user) {
         (Found::OtherMethod(allow), _) if public => Err(Error::MethodNotAllowed(allow)),
         (_, None) => not_signed_in(control, request),
-        (_, Some(user)) if user.restriction.is_some() => held_back(request),
+        (_, Some(user)) if user.restriction.is_some() => must_change_password(request),
         (Found::OtherMethod(allow), Some(_)) => Err(Error::MethodNotAllowed(allow)),
         (Found::Nothing | Found::Route(..), Some(_)) => Err(Error::NotFound("Not Found".into())),
     }
 }
 
-/// The methods of a path, or of all of them for `*`; `None` where no route has it. Which paths there are is written in the program.
+/// The methods of a path, or of all paths for `*`; `None` for an unknown path. The paths are public: they stand in the
+/// source code.
 fn options(tables: &[&'static [Route]], path: &str) -> Option<String> {
     let allowed = match table::find(tables, &tiny_http::Method::Options, path) {
         Found::OtherMethod(allow) => allow,
@@ -297,7 +307,7 @@ fn options(tables: &[&'static [Route]], path: &str) -> Option<String> {
     Some(methods.join(", "))
 }
 
-/// Refuses requests for a host that this server is not. A trusted proxy decides itself what it passes on.
+/// Refuses requests for a host that this server is not. A trusted proxy decides itself which hosts it passes on.
 fn unknown_host(control: &Control, request: &Request) -> Option<Response> {
     if request.by_proxy || control.hosts.know(&request.host) {
         return None;
@@ -307,8 +317,8 @@ fn unknown_host(control: &Control, request: &Request) -> Option<Response> {
     Some(Response::error(421, &sentence))
 }
 
-/// Who is calling, if they have not called too often, and whether a browser showed that by itself. From an address that was refused too
-/// often only genuine credentials are looked at.
+/// The caller, unless it has called too often, and whether a browser sent the credential by itself. From an address
+/// that was refused too often only genuine credentials are checked.
 fn admit(control: &Control, request: &Request, meter: Meter) -> Result<Option<(User, bool)>> {
     let throttle = &control.throttle;
     let refused = throttle.refusals.empty_for_s(&address::client(request.client));
@@ -316,14 +326,14 @@ fn admit(control: &Control, request: &Request, meter: Meter) -> Result<Option<(U
     if let Some((user, _)) = &found {
         throttle.callers.take(user.credential_id().to_string()).map_err(throttle::too_many)?;
     } else if let Some(wait_s) = refused
-        && !meter.spares_refused()
+        && !meter.admits_refused()
     {
         meter.node(control, request).ok_or_else(|| throttle::too_many(wait_s))?;
     }
     Ok(found)
 }
 
-/// Calls what is open to callers who are not signed in.
+/// Calls a handler that is open to anonymous callers.
 fn call_open(control: &Control, request: &Request, meter: Meter, is_user: bool, call: impl FnOnce() -> Reply) -> Reply {
     if meter == Meter::SignIn {
         origin::check(request)?;
@@ -331,20 +341,20 @@ fn call_open(control: &Control, request: &Request, meter: Meter, is_user: bool, 
     if is_user { call() } else { meter.count(control, request, call) }
 }
 
-/// Calls what only a node may call, once it has proven who it is.
+/// Calls a handler for nodes, once the node has proven itself.
 fn by_node(app: &App, request: &Request, is_user: bool, handler: fn(&App, &Request, &NodeCaller) -> Reply) -> Reply {
     let node = node::prove(&app.control, request, is_user)?;
-    meter::take_of_node(&app.control, &node.node_id)?;
+    meter::charge_node(&app.control, &node.node_id)?;
     handler(app, request, &node)
 }
 
-/// A route's role and handler, where a signed-in user may call it.
+/// Role and handler of a route for signed-in users.
 type ByUser = (Role, fn(&App, &Request, &User) -> Reply);
 
 fn by_user(app: &App, request: &Request, route: &Route, user: Option<&User>, by_cookie: bool, (role, handler): ByUser) -> Reply {
     let Some(user) = user else { return not_signed_in(&app.control, request) };
     if user.restriction.is_some() && !route.handler.always {
-        return held_back(request);
+        return must_change_password(request);
     }
     if user.role < role {
         return Err(Error::Forbidden("Your role does not allow this."));
@@ -356,12 +366,12 @@ fn by_user(app: &App, request: &Request, route: &Route, user: Option<&User>, by_
             check_form(&app.control, request, user)?;
         }
     }
-    let is_dear = route.handler.dear || route.handler.gives.starts_with('[') || is_page(request);
-    let _turn = if is_dear { Some(app.control.throttle.dear(&user.name)?) } else { None };
+    let is_expensive = route.handler.expensive || route.handler.gives.starts_with('[') || is_page(request);
+    let _turn = if is_expensive { Some(app.control.throttle.expensive_turn(&user.name)?) } else { None };
     handler(app, request, user)
 }
 
-/// Refuses what only a person may do.
+/// Refuses programs on a route for people only.
 fn keep_programs_out(route: &Route, user: &User) -> Result<()> {
     match user.credential {
         Credential::ApiToken(_) if route.handler.personal || route.handler.lasting => {
@@ -374,7 +384,7 @@ fn keep_programs_out(route: &Route, user: &User) -> Result<()> {
     }
 }
 
-/// Whether a request may change something.
+/// True if a request may change something.
 fn changes(request: &Request) -> bool {
     !matches!(request.method, tiny_http::Method::Get | tiny_http::Method::Head | tiny_http::Method::Options)
 }
@@ -383,14 +393,14 @@ fn is_page(request: &Request) -> bool {
     request.path == "/ui" || request.path.starts_with("/ui/")
 }
 
-/// Whether a person sees the answer: what a browser asked for, a page or the way to one. Programs show a token themselves; a proxy that signs
-/// people in may do so for a browser.
+/// True if a person sees the answer: a browser requested it, and it is a page or leads to one. Programs send a token
+/// themselves; a proxy that signs people in may do so for a browser.
 fn is_for_people(request: &Request) -> bool {
     let by_browser = request.header("accept").is_some_and(|kinds| kinds.contains("text/html"));
     (by_browser || request.header("authorization").is_none()) && (is_page(request) || (request.path == SIGN_IN && !changes(request)))
 }
 
-/// Refuses a form that is not from a page of this session.
+/// Refuses a form that did not come from a page of this session.
 fn check_form(control: &Control, request: &Request, user: &User) -> Result<()> {
     let fields = form::parse(&request.body);
     let given = fields.iter().find(|(name, _)| name == CSRF_FIELD).map_or("", |(_, value)| value);
@@ -400,15 +410,15 @@ fn check_form(control: &Control, request: &Request, user: &User) -> Result<()> {
     Err(Error::Forbidden("This form is not from a page of your session: go back, reload the page and try again."))
 }
 
-/// The answer to somebody who must change the password first.
-fn held_back(request: &Request) -> Reply {
+/// The answer to a user who must change the password first.
+fn must_change_password(request: &Request) -> Reply {
     if is_page(request) {
         return Ok(Response::redirect(303, "/ui/settings"));
     }
     Err(Error::Forbidden("Change your password first: POST /auth/password, or Settings in the UI."))
 }
 
-/// The answer to nobody.
+/// The answer to an anonymous caller.
 fn not_signed_in(control: &Control, request: &Request) -> Reply {
     if !is_page(request) {
         return Err(Error::unauthenticated());
@@ -417,14 +427,14 @@ fn not_signed_in(control: &Control, request: &Request) -> Reply {
     Ok(to_sign_in(request))
 }
 
-/// Whether any method of this path is open to anybody.
+/// True if any method of this path is open to anonymous callers.
 fn is_open(tables: &[&'static [Route]], path: &str) -> bool {
     [tiny_http::Method::Get, tiny_http::Method::Post]
         .iter()
         .any(|method| matches!(table::find(tables, method, path), Found::Route(r, _) if matches!(r.handler.access, Handler::Open(_))))
 }
 
-/// The same over HTTPS: what was said in the clear is not acted on.
+/// Redirects to the same URL over HTTPS: nothing sent in the clear is acted on.
 fn to_https(request: &Request) -> Response {
     let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
     let sound = request.host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']'));
@@ -434,7 +444,7 @@ fn to_https(request: &Request) -> Response {
     }
 }
 
-/// To the sign-in page, and back here afterwards.
+/// Redirects to the sign-in page, and back here afterwards.
 fn to_sign_in(request: &Request) -> Response {
     let mut target = request.path.clone();
     if !request.query.is_empty() {

@@ -1,4 +1,4 @@
-//! From a client certificate or signed headers to the node that calls.
+//! Identifies the calling node by its client certificate or signed headers.
 
 use crate::control::Control;
 use crate::control::access::node_proofs::{self, Call, NodeCaller, Shown};
@@ -9,20 +9,20 @@ use crate::model::node_calls::{self, LEASE_TOKEN, RUN, SIGNATURE, SIGNED_AT};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-/// Bytes of a lease token.
+/// Maximum length of a lease token, in bytes.
 const LEASE_TOKEN_BYTES_MAX: usize = 2048;
-/// Digits of the signing time: the milliseconds of every year of four digits have fewer.
+/// Maximum length of the signing time, in digits: the milliseconds of every year of four digits have fewer.
 const SIGNED_AT_BYTES_MAX: usize = 15;
-/// Bytes of the name of a run: two names of 64 characters.
+/// Maximum length of a run's name, in bytes: two names of 64 characters.
 const RUN_BYTES_MAX: usize = 129;
-/// Bytes of a signature in base64: RSA with 8,192 bits has 1,368.
+/// Maximum length of a signature in base64, in bytes: RSA with 8,192 bits has 1,368.
 const SIGNATURE_BYTES_MAX: usize = 2048;
 
 const MALFORMED: &str = "A call signed by a node must have each of these headers once: X-UptimeMesh-Lease-Token, X-UptimeMesh-Signed-At \
                          (epoch milliseconds) and X-UptimeMesh-Signature (base64). X-UptimeMesh-Run (<run>/<boot>) is optional.";
 const NOT_A_NODE: &str = "Only nodes may call this: present the node's client certificate, or sign the call with its key.";
 
-/// The node that calls, or why it is refused.
+/// The calling node, or the reason for refusing it.
 pub(super) fn prove(control: &Control, request: &Request, is_user: bool) -> Result<NodeCaller> {
     let Some(shown) = shown(request)? else {
         return Err(if is_user { refused(NOT_A_NODE) } else { Error::unauthenticated() });
@@ -38,13 +38,13 @@ pub(super) fn prove(control: &Control, request: &Request, is_user: bool) -> Resu
     node_proofs::prove(control, &Call { shown, run, method: request.method.as_str(), target: &target, body: &request.body })
 }
 
-/// The node that a call is counted by before it is proven.
+/// The node that pays for a call before it is proven.
 pub(super) fn sealed(control: &Control, request: &Request) -> Option<NodeId> {
     node_proofs::sealed(control, &shown(request).ok()??)
 }
 
-/// What a request shows of the node that makes it. A certificate is the calling node's only where no proxy stands
-/// between: a proxy that shows one of its own would lend it to every caller.
+/// The proof in a request. A certificate belongs to the calling node only if no proxy stands between: a proxy that
+/// shows one of its own would lend it to every caller.
 fn shown(request: &Request) -> Result<Option<Shown<'_>>> {
     let lease_token = one(request, LEASE_TOKEN, LEASE_TOKEN_BYTES_MAX)?;
     let signed_at = one(request, SIGNED_AT, SIGNED_AT_BYTES_MAX)?;
@@ -52,7 +52,7 @@ fn shown(request: &Request) -> Result<Option<Shown<'_>>> {
     if let Some(certificate) = &request.certificate
         && !request.is_passed_on()
     {
-        // It proves the connection, and with it all that a signature could add.
+        // It proves the connection, which makes a signature superfluous.
         return Ok(Some(Shown::Certificate(certificate)));
     }
     match (lease_token, signed_at, signature) {
@@ -67,7 +67,7 @@ fn shown(request: &Request) -> Result<Option<Shown<'_>>> {
     }
 }
 
-/// The one header of this name. Of two, a proxy may have seen another than we.
+/// The only header of this name. If there are two, a proxy may have checked the other one.
 fn one<'r>(request: &'r Request, name: &str, bytes_max: usize) -> Result<Option<&'r str>> {
     let mut all = request.headers_named(name);
     match (all.next(), all.next()) {

@@ -1,4 +1,5 @@
-//! Which site caused a request. A browser sends cookies along whoever made it send the request, and says who that was.
+//! Checks which site caused a request. A browser sends its cookies along whichever site caused the request, and names
+//! that site.
 
 use crate::error::{Error, Result};
 use crate::http::Request;
@@ -7,7 +8,8 @@ use crate::http::Request;
 const ELSEWHERE: &str = "Another site caused this request. If it is your own site behind a proxy: let the proxy forward the Host header, or \
                          list it in TRUSTED_PROXIES and let it set X-Forwarded-Host and X-Forwarded-Proto.";
 
-/// Refuses a request that a browser says another site caused. A client that says nothing of it is no browser of today.
+/// Refuses a request that another site caused, as the browser says. A client that does not name a site is not a modern
+/// browser.
 pub fn check(request: &Request) -> Result<()> {
     let fine = match (request.header("sec-fetch-site"), request.header("origin")) {
         (Some(site), _) => matches!(site, "same-origin" | "none"),
@@ -17,7 +19,7 @@ pub fn check(request: &Request) -> Result<()> {
     if fine { Ok(()) } else { Err(Error::Forbidden(ELSEWHERE)) }
 }
 
-/// Whether an origin, `https://host:port`, is the host that was asked for. Over TLS a page that came without is another's.
+/// True if an origin, `https://host:port`, is the requested host. Over TLS an origin without TLS is foreign.
 fn is_own(origin: &str, host: &str, secure: bool) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     let default_port = match scheme {
@@ -25,7 +27,7 @@ fn is_own(origin: &str, host: &str, secure: bool) -> bool {
         "http" if !secure => ":80",
         _ => return false,
     };
-    // A proxy that speaks TLS and is not listed leaves us believing in plain HTTP: then its port may be either.
+    // A proxy that ends TLS and is not listed looks like plain HTTP to us: then the default port may be either.
     let own = [":443", ":80"].iter().find_map(|port| host.strip_suffix(port)).unwrap_or(host);
     !own.is_empty() && authority.strip_suffix(default_port).unwrap_or(authority).eq_ignore_ascii_case(own)
 }

@@ -1,4 +1,4 @@
-//! Reading what an operator says of a node's room: its capacity, and what is kept free.
+//! Reads an operator's settings for a node's room: capacity and reserve.
 
 use crate::http::fields::Fields;
 use crate::model::capacity::{Capacity, Reserved};
@@ -37,7 +37,7 @@ fn amount(f: &mut Fields, name: &'static str, max: i64) -> Option<u64> {
     f.int(name, 0..=max).optional().map(i64::unsigned_abs)
 }
 
-/// Refuses keys of another name: what is misspelt would be silently left to the node.
+/// Refuses unknown keys: a misspelt one would silently leave the value to the node.
 fn only(f: &mut Fields, keys: &[&str]) {
     let others: Vec<(String, Value)> =
         f.whole().iter().filter(|(key, _)| !keys.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();

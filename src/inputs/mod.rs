@@ -1,4 +1,4 @@
-//! What the API and the pages read in the same way: one set of bounds for a thing, whichever form it comes in.
+//! Inputs that the API and the pages read in the same way: one set of bounds, whatever the form.
 
 pub mod capacity;
 pub mod specs;

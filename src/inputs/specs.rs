@@ -1,5 +1,5 @@
-//! Reading a service's spec. What the contract lets fall back to a default is only bounded here; everything else is validated; keys
-//! that nobody knows are kept.
+//! Reads a service's spec. Keys that the contract lets fall back to a default are only bounded here; all other known
+//! keys are validated; unknown keys are kept.
 
 use crate::http::fields::Fields;
 use crate::model::Object;
@@ -8,7 +8,7 @@ use crate::model::specs::{CPU_MILLIS_MAX, LOST_AFTER_S_MAX, MEMORY_MB_MAX, Mode,
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// Replicas with a place of their own.
+/// Maximum number of pinned replicas.
 const PINNED_MAX: usize = 1_000;
 
 /// The field `spec` of a body.
@@ -43,7 +43,8 @@ fn scheduling(s: &mut Fields) {
     s.text("spread_by", 1..=64).optional();
 }
 
-/// A port is a number (TCP of the host), a text as Compose has it, or an object. Gives how many ports of the host it takes.
+/// A port is a number (TCP of the host), a text as in Compose, or an object. Returns the number of host ports that it
+/// takes.
 fn port(f: &mut Fields, item: Value) -> usize {
     f.describe_item(|| json!({ "type": ["integer", "string", "object"], "minimum": 1, "maximum": 65535 }));
     match &item {

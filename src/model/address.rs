@@ -1,8 +1,8 @@
-//! Which addresses are one client, and networks of addresses.
+//! Client addresses: which of them belong to one client, and networks of addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Stands for all clients that a trusted proxy passes on without naming them: the address of nobody, and of no machine.
+/// Stands for all clients that a trusted proxy passes on without naming them. No machine has this address.
 pub const UNNAMED: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// A network of addresses, `10.0.0.0/8`; a single address is a network of its own.
@@ -19,7 +19,7 @@ impl std::fmt::Display for Network {
 }
 
 impl Network {
-    /// Reads one: an address, or an address, `/` and the length of its prefix.
+    /// Parses an address, or an address, `/` and the length of its prefix.
     pub fn parse(text: &str) -> Option<Network> {
         let (address, bits) = text.trim().split_once('/').map_or((text.trim(), None), |(a, b)| (a, Some(b)));
         let first: IpAddr = address.parse().ok()?;
@@ -28,7 +28,7 @@ impl Network {
         Some(Network { first, bits })
     }
 
-    /// Whether an address lies in it.
+    /// True if the network contains an address.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.first, address.to_canonical()) {
             (IpAddr::V4(a), IpAddr::V4(b)) => (u32::from(a) ^ u32::from(b)).checked_shr(32 - u32::from(self.bits)).unwrap_or(0) == 0,
@@ -38,7 +38,7 @@ impl Network {
     }
 }
 
-/// Whether only this machine or its private network can reach an address: loopback, RFC 1918, link-local, RFC 4193.
+/// True if only this machine or its private network can reach an address: loopback, RFC 1918, link-local, RFC 4193.
 pub fn is_private(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
@@ -46,7 +46,7 @@ pub fn is_private(address: IpAddr) -> bool {
     }
 }
 
-/// Whether an address may be one inside a mesh: RFC 1918, 100.64.0.0/10 or RFC 4193.
+/// True if an address may belong to a mesh: RFC 1918, 100.64.0.0/10 or RFC 4193.
 pub fn is_mesh(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.is_private() || is_carrier_nat(address),
@@ -54,12 +54,12 @@ pub fn is_mesh(address: IpAddr) -> bool {
     }
 }
 
-/// Whether an address is of 100.64.0.0/10, which carriers and overlay networks share out behind their NAT (RFC 6598).
+/// True for an address in 100.64.0.0/10, which carriers and overlay networks share out behind their NAT (RFC 6598).
 pub fn is_carrier_nat(address: IpAddr) -> bool {
     matches!(address.to_canonical(), IpAddr::V4(v4) if v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 0x40)
 }
 
-/// Reads where something is reached: a name or an address, with a port or without: `cp.example:443`, `[fd00::1]:443`, `fd00::1`.
+/// Parses a name or an address, with or without a port: `cp.example:443`, `[fd00::1]:443`, `fd00::1`.
 pub fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
     let host = |text: &str| match text.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
         Some(inner) => inner?.parse::<Ipv6Addr>().ok().map(|ip| ip.to_string()),
@@ -77,18 +77,18 @@ pub fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
     (!before.contains(':') || before.starts_with('[')).then(|| host(before)).flatten().map(|host| (host, Some(port)))
 }
 
-/// Whether a text may be the name of a host.
+/// True if a text is a valid host name.
 pub fn is_host_name(name: &str) -> bool {
     let label = |l: &str| (1..=63).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     name.len() <= 253 && name.split('.').all(label) && !name.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// A host and a port as URLs have them.
+/// A host and a port, joined as in a URL.
 pub fn at_port(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-/// Reads an address, with or without the length of its prefix; one way of writing it for one address.
+/// Parses an address, with or without a prefix length, into its one canonical form.
 pub fn without_prefix(text: &str) -> Option<IpAddr> {
     text.split('/').next()?.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
 }
@@ -101,10 +101,11 @@ pub fn client(address: IpAddr) -> IpAddr {
     }
 }
 
-/// How wide the networks are that one IPv6 client may choose its addresses from: a link, a household, a site.
+/// Prefix lengths of the networks from which one IPv6 client may choose its addresses: a link, a household, a site.
 const IPV6_BITS: [u8; 3] = [64, 56, 48];
 
-/// The networks that an address is counted by, the narrowest first: an IPv4 address alone, and with IPv6 the /64, the /56 and the /48.
+/// Networks by which an address is counted, narrowest first: an IPv4 address alone; for IPv6 the /64, the /56 and the
+/// /48.
 pub fn networks(address: IpAddr) -> Vec<Network> {
     match address.to_canonical() {
         IpAddr::V6(v6) => IPV6_BITS
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn private_addresses_are_told_from_public_ones() {
+    fn private_and_public_addresses_are_distinguished() {
         for (address, private) in
             [("127.0.0.1", true), ("192.168.1.1", true), ("fd00::1", true), ("0.0.0.0", false), ("8.8.8.8", false), ("::", false)]
         {

@@ -1,29 +1,29 @@
-//! An API token: lets a program do in somebody's name what one role may do, for a while.
+//! API tokens: each lets a program act for a user, with one role, for a limited time.
 
 use super::users::Role;
 use crate::clock::Timestamp;
 use serde::Serialize;
 
-/// A token as admins see it later: without its secret, of which only a hash is kept.
+/// An API token as admins see it later: without its secret, of which only a hash is kept.
 #[derive(Debug, Clone, Serialize)]
 pub struct ApiToken {
     /// `ut-...`.
     pub id: String,
-    /// What it is for; unique among those of its owner.
+    /// Its purpose; unique among the tokens of its owner.
     pub name: String,
-    /// In whose name it acts. It can do no more than its owner can today, and goes when the owner goes.
+    /// The user it acts for. It can do no more than its owner can today, and is deleted with its owner.
     pub owner: String,
-    /// What it may do at most.
+    /// The most it may do.
     pub role: Role,
-    /// When it ends.
+    /// End of its life.
     pub expires_at: Timestamp,
-    /// When it was last used; up to a minute old.
+    /// Time of its last use; up to a minute old.
     pub last_used_at: Option<Timestamp>,
-    /// From where.
+    /// Address of its last use.
     pub last_used_address: Option<String>,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated_at: Timestamp,
 }
 

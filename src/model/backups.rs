@@ -1,18 +1,18 @@
-//! Backups: what the directory of backups has, and what a backup says of itself.
+//! Backups: entries of the backup directory, and the manifest inside a backup.
 
 use crate::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Why a backup was made.
+/// Reason for a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// Somebody asked for it.
+    /// An operator requested it.
     Manual,
-    /// It was time for one.
+    /// The schedule was due.
     Scheduled,
-    /// The database was about to be brought up to date.
+    /// The database was about to be migrated.
     PreUpgrade,
 }
 
@@ -20,7 +20,7 @@ impl Kind {
     /// Every kind.
     pub const ALL: [Kind; 3] = [Kind::Manual, Kind::Scheduled, Kind::PreUpgrade];
 
-    /// The word with which ids begin.
+    /// First word of the backup's id.
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Manual => "manual",
@@ -33,36 +33,36 @@ impl Kind {
 /// A backup in the directory of backups.
 #[derive(Debug, Clone, Serialize)]
 pub struct Backup {
-    /// Its id, which is its file's name without the end.
+    /// Its id: the name of its file without the extension.
     pub id: String,
-    /// Why it was made.
+    /// Reason for the backup.
     pub kind: Kind,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// Its size.
+    /// Size in bytes.
     pub bytes: u64,
-    /// Whether a passphrase is needed to read it.
+    /// True if reading it needs a passphrase.
     pub encrypted: bool,
-    /// Its file, on the control plane's machine.
+    /// Path of its file, on the control plane's machine.
     pub path: String,
 }
 
-/// What a backup says of itself, at its beginning.
+/// Manifest at the beginning of a backup.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Manifest {
     /// Its id.
     pub id: String,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// The program that made it.
+    /// Version of the program that created it.
     pub program_version: String,
-    /// The number of the database's last migration.
+    /// Number of the database's last migration.
     pub schema_version: i64,
-    /// SHA-256 of the certificate of the cluster's authority, in hex; none where there was none yet.
+    /// SHA-256 of the certificate of the cluster's authority, in hex; `None` if there was no authority yet.
     pub authority: Option<String>,
-    /// How many rows each table of the database has.
+    /// Number of rows by table.
     pub rows: BTreeMap<String, u64>,
-    /// The files, in their order.
+    /// The files, in order.
     pub files: Vec<Entry>,
 }
 
@@ -71,7 +71,7 @@ pub struct Manifest {
 pub struct Entry {
     /// Its path in the data directory.
     pub path: String,
-    /// Its length.
+    /// Length in bytes.
     pub bytes: u64,
     /// SHA-256 in hex.
     pub sha256: String,
@@ -80,10 +80,10 @@ pub struct Entry {
 /// The last restore drill.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Drill {
-    /// When it was.
+    /// Time of the drill.
     pub at: Timestamp,
-    /// Which backup was restored.
+    /// The backup that was restored.
     pub backup_id: String,
-    /// What was wrong; none where all was well.
+    /// The problem found; `None` if the drill succeeded.
     pub problem: Option<String>,
 }

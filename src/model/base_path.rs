@@ -1,9 +1,9 @@
-//! The path below which people find a server that shares its host with others.
+//! Base path of a server that shares its host with others.
 
-/// Characters of one.
+/// Maximum length of a base path, in characters.
 const CHARS_MAX: usize = 200;
 
-/// Reads a base path: `/mesh`, or empty for none; slashes at its end are left out. `None` where it is no plain path.
+/// Parses a base path: `/mesh`, or empty for none; trailing slashes are dropped. `None` if it is not a plain path.
 pub fn parse(text: &str) -> Option<String> {
     let text = text.trim().trim_end_matches('/');
     let is_plain = |part: &str| {
@@ -13,7 +13,7 @@ pub fn parse(text: &str) -> Option<String> {
     (text.is_empty() || sound).then(|| text.to_string())
 }
 
-/// A path as the program knows it: without the base path, where it has one.
+/// Removes the base path, if a path begins with it.
 pub fn inside<'p>(path: &'p str, base: &str) -> &'p str {
     match path.strip_prefix(base) {
         Some(rest) if !base.is_empty() && (rest.is_empty() || rest.starts_with(['?', '#'])) => "/",

@@ -5,45 +5,45 @@ use crate::clock::Timestamp;
 use crate::model::ids::NodeId;
 use serde::Serialize;
 
-/// An authority.
+/// One authority.
 #[derive(Debug, Serialize)]
 pub struct AuthorityView {
     /// Lower-case hex SHA-256 of its certificate's DER form.
     pub fingerprint: String,
-    /// When it ends.
+    /// End of its validity.
     pub not_after: Option<Timestamp>,
 }
 
-/// The authorities that are trusted, and how far a rotation is.
+/// The trusted authorities, and the progress of a rotation.
 #[derive(Debug, Serialize)]
 pub struct CaView {
-    /// The one that issues.
+    /// The authority that issues certificates.
     pub current: Option<AuthorityView>,
-    /// The previous one, while it is still trusted.
+    /// The previous authority, while it is still trusted.
     pub previous: Option<AuthorityView>,
     /// The certificates of both, PEM.
     pub ca_cert_pem: String,
-    /// The one that signs what people are shown.
+    /// The authority that signs the server's certificate for people.
     pub server: Option<AuthorityView>,
-    /// The one before it, while it is still what the server shows.
+    /// Its predecessor, while it still signs what the server shows.
     pub server_previous: Option<AuthorityView>,
-    /// The certificates of both, PEM: what browsers and commands are to trust.
+    /// The certificates of both, PEM, for browsers and the command line to trust.
     pub server_ca_cert_pem: String,
-    /// Enrolled nodes.
+    /// Number of enrolled nodes.
     pub nodes: i64,
-    /// Those of them that have what they are to trust.
+    /// Number of nodes that have the current authorities.
     pub nodes_up_to_date: i64,
 }
 
-/// What a node trusts.
+/// Trust of one node.
 #[derive(Debug, Serialize)]
 pub struct NodeTrust {
     /// Its id.
     pub node_id: NodeId,
     /// Its name.
     pub name: String,
-    /// Whether it has what it is to trust; it fetches that with its next heartbeat.
+    /// True if it has the current authorities; otherwise it fetches them with its next heartbeat.
     pub up_to_date: bool,
-    /// Whether it is alive to do so.
+    /// State of its lease: only a living node can fetch them.
     pub lease_state: LeaseState,
 }

@@ -1,11 +1,11 @@
-//! What of a node replicas may take: what it has, less what stays free for the machine itself. An operator's word goes before the
-//! node's own.
+//! Room for replicas on a node: its capacity, less a reserve for the machine itself. An operator's setting overrides
+//! the node's report.
 
 use super::specs::count_of;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What an operator says that a node has; `None` leaves it to the node.
+/// Capacity of a node as an operator sets it; `None` leaves a value to the node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Capacity {
@@ -17,20 +17,20 @@ pub struct Capacity {
     pub memory_mb: Option<u64>,
 }
 
-/// What an operator keeps free on a node, of each resource an amount or a share; `None` leaves it to the node.
+/// Reserve of a node as an operator sets it, an amount or a share of each resource; `None` leaves a value to the node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Reserved {
     /// Thousandths of cores.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_millis: Option<u64>,
-    /// Per cent of the cores.
+    /// Percentage of the cores.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_percent: Option<u64>,
     /// Mebibytes of memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_mb: Option<u64>,
-    /// Per cent of the memory.
+    /// Percentage of the memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_percent: Option<u64>,
 }
@@ -38,28 +38,29 @@ pub struct Reserved {
 /// One resource of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
-    /// What the node has.
+    /// Total amount.
     pub total: u64,
-    /// What stays free.
+    /// Amount that stays free.
     pub reserved: u64,
 }
 
 impl Room {
-    /// What replicas may take.
+    /// Amount that replicas may use.
     pub fn free(self) -> u64 {
         self.total.saturating_sub(self.reserved)
     }
 }
 
-/// CPU (in thousandths of cores) and memory (in mebibytes) of a node; `None` where that is not known. `reported` is the key
-/// `capacity` of its status: `cpu_millis` and `memory_mb`, and what the machine itself needs, `system_cpu_millis` and `system_memory_mb`.
+/// CPU (in thousandths of cores) and memory (in mebibytes) of a node; `None` for an unknown value. `reported` is the
+/// key `capacity` of its status: `cpu_millis` and `memory_mb`, and the machine's own need, `system_cpu_millis` and
+/// `system_memory_mb`.
 pub fn room(reported: Option<&Value>, capacity: Option<Capacity>, reserved: Option<Reserved>) -> (Option<Room>, Option<Room>) {
-    let told = |key: &str| reported.and_then(|c| c.get(key)).and_then(count_of).map(i64::unsigned_abs);
+    let reported_count = |key: &str| reported.and_then(|c| c.get(key)).and_then(count_of).map(i64::unsigned_abs);
     let (capacity, reserved) = (capacity.unwrap_or_default(), reserved.unwrap_or_default());
     let of = |said: Option<u64>, key: &str, amount: Option<u64>, percent: Option<u64>| {
-        let total = said.or_else(|| told(key))?;
+        let total = said.or_else(|| reported_count(key))?;
         let share = || percent.map(|p| total.saturating_mul(p).div_ceil(100));
-        Some(Room { total, reserved: amount.or_else(share).or_else(|| told(&format!("system_{key}"))).unwrap_or(0) })
+        Some(Room { total, reserved: amount.or_else(share).or_else(|| reported_count(&format!("system_{key}"))).unwrap_or(0) })
     };
     (
         of(capacity.cpu_millis, "cpu_millis", reserved.cpu_millis, reserved.cpu_percent),

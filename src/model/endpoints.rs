@@ -1,4 +1,4 @@
-//! An endpoint: where a replica is reached.
+//! Endpoints: the addresses at which replicas are reached.
 
 use crate::clock::Timestamp;
 use crate::model::ids::{EndpointId, ReplicaId};
@@ -7,34 +7,34 @@ use serde::Serialize;
 /// An endpoint, in the shape of the contract.
 #[derive(Debug, Clone, Serialize)]
 pub struct Endpoint {
-    /// Its id, unique and final.
+    /// Unique id; never changes.
     pub id: EndpointId,
-    /// Of which replica.
+    /// Its replica.
     pub replica_id: ReplicaId,
     /// An address or a host name.
     pub address: String,
     /// A port, 1 to 65535.
     pub port: u16,
-    /// Whether the last check found it well.
+    /// Result of the last health check.
     pub healthy: bool,
-    /// When it was last checked.
+    /// Time of the last health check.
     pub last_checked_at: Option<Timestamp>,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated_at: Timestamp,
 }
 
-/// An endpoint that is about to be made.
+/// An endpoint to create.
 pub struct NewEndpoint {
     /// Its id.
     pub id: EndpointId,
-    /// Of which replica.
+    /// Its replica.
     pub replica_id: ReplicaId,
     /// An address or a host name.
     pub address: String,
     /// A port.
     pub port: u16,
-    /// Whether it is well.
+    /// Result of the last health check.
     pub healthy: bool,
 }

@@ -1,4 +1,4 @@
-//! An event: something that happened, told in the transaction that did it.
+//! Events: each is recorded in the transaction that caused it.
 
 pub mod catalogue;
 
@@ -17,7 +17,7 @@ pub fn is_own(category: &str) -> bool {
 /// An event, in the shape of the contract.
 #[derive(Debug, Clone, Serialize)]
 pub struct Event {
-    /// Its id, unique.
+    /// Unique id.
     pub id: String,
     /// `nodes`, `cluster`, ...
     pub category: String,
@@ -25,41 +25,42 @@ pub struct Event {
     pub name: String,
     /// `DEBUG`, `INFO`, `WARNING` or `ERROR` in the server's own; a client's as it was sent.
     pub level: String,
-    /// Which objects, and what of them.
+    /// The objects concerned, and details.
     pub fields: Object,
-    /// When it happened.
+    /// Time of the event.
     pub created_at: Timestamp,
-    /// The same moment: an event never changes.
+    /// The same time: an event never changes.
     pub updated_at: Timestamp,
-    /// Who caused it: `user:alice`, `token:ut-... (alice)`, `local:machine`, `node:node-a`, `join-token:jt-...`, `nobody`, or the `system` itself.
+    /// The caller: `user:alice`, `token:ut-... (alice)`, `local:machine`, `node:node-a`, `join-token:jt-...`, `nobody`
+    /// for an anonymous one, or the `system` itself.
     pub actor: Option<String>,
-    /// From which address; none where nobody asked for it.
+    /// Address of the caller; `None` if no request caused the event.
     pub address: Option<String>,
-    /// By which request.
+    /// Id of the request.
     pub request_id: Option<String>,
 }
 
-/// Which events are wanted; `None` asks nothing.
+/// Filter for events; a `None` field matches all.
 #[derive(Debug, Clone, Default)]
 pub struct EventFilter {
-    /// Of this category.
+    /// Category of the event.
     pub category: Option<String>,
-    /// Of this name.
+    /// Name of the event.
     pub name: Option<String>,
-    /// Of this level, in upper or lower case.
+    /// Level, in upper or lower case.
     pub level: Option<String>,
-    /// About this node: its id in the field `node_id`.
+    /// Id of the node in the field `node_id`.
     pub node_id: Option<String>,
-    /// After this moment.
+    /// Only events after this time.
     pub since: Option<Timestamp>,
 }
 
 impl EventFilter {
-    /// Whether an event is wanted.
+    /// True if the filter matches an event.
     pub fn admits(&self, event: &Event) -> bool {
         let same = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
         let same_level = |wanted: &String| wanted.eq_ignore_ascii_case(&event.level);
-        // A client may have written an id of digits as a number; the list finds it as a text too.
+        // A client may have written a numeric id as a number; the filter finds it by its text too.
         let node = |wanted: &String| match event.fields.get("node_id") {
             Some(Value::String(id)) => id == wanted,
             Some(Value::Number(id)) => id.to_string() == *wanted,
@@ -76,20 +77,19 @@ impl EventFilter {
 /// An event that a client sends.
 #[derive(Debug)]
 pub struct ClientEvent {
-    /// An id of the client's; `None` for a fresh one.
+    /// The client's id; `None` to generate one.
     pub id: Option<String>,
     /// A category that is not one of the server's own.
     pub category: String,
-    /// A name of the client's.
+    /// The client's name for it.
     pub name: String,
-    /// A level of the client's, kept as it was sent.
+    /// The client's level, kept unchanged.
     pub level: String,
-    /// Values of the client's.
+    /// The client's fields.
     pub fields: Object,
 }
 
-/// An event that is about to be recorded: of a [`catalogue::Kind`], or a client's in a category that is not one of
-/// the server's.
+/// An event to record: of a [`catalogue::Kind`], or a client's in a category that is not one of the server's.
 #[derive(Debug)]
 pub struct NewEvent {
     id: Option<String>,
@@ -99,7 +99,7 @@ pub struct NewEvent {
     fields: Object,
 }
 
-/// What caused an event.
+/// Cause of an event.
 pub struct Cause {
     /// The caller, or the `system`.
     pub actor: String,
@@ -127,7 +127,7 @@ impl NewEvent {
         &self.fields
     }
 
-    /// The event as it is kept.
+    /// The event in its stored form.
     pub fn into_event(self, at: Timestamp, cause: Cause, fresh_id: impl FnOnce() -> String) -> Event {
         Event {
             id: self.id.unwrap_or_else(fresh_id),
@@ -143,7 +143,7 @@ impl NewEvent {
         }
     }
 
-    /// The same event under this id.
+    /// The same event with this id.
     #[cfg(any(test, fuzzing))]
     pub fn with_id(self, id: String) -> NewEvent {
         NewEvent { id: Some(id), ..self }

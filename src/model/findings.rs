@@ -1,17 +1,17 @@
-//! What an examination of a machine or a control plane found: how bad, what was seen, what to do.
+//! Findings of an examination of a machine or a control plane: severity, observation, remedy.
 
 use crate::clock::Timestamp;
 use serde::Serialize;
 
-/// How bad it is.
+/// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// As it should be.
     Ok,
-    /// Not looked at, because it does not apply or cannot be seen from here.
+    /// Not examined, because it does not apply or cannot be seen from here.
     Skipped,
-    /// It works, and may soon not.
+    /// Works now, but may soon fail.
     Warn,
     /// Something does not work, or is not safe.
     Fail,
@@ -29,37 +29,37 @@ impl Level {
     }
 }
 
-/// One thing that was looked at.
+/// Result of one check.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Finding {
-    /// What was looked at, `disk.fsync`.
+    /// Name of the check, `disk.fsync`.
     pub check: &'static str,
-    /// How bad it is.
+    /// Severity.
     pub level: Level,
-    /// What was seen; of what was skipped, why.
+    /// The observation; for a skipped check, the reason.
     pub seen: String,
-    /// What to do about it, with the command.
+    /// The remedy, with the command.
     #[serde(rename = "do")]
     pub to_do: Option<String>,
 }
 
 impl Finding {
-    /// All is well.
+    /// A passed check.
     pub fn ok(check: &'static str, seen: impl Into<String>) -> Finding {
         Finding { check, level: Level::Ok, seen: seen.into(), to_do: None }
     }
 
-    /// It was not looked at, and why.
+    /// A skipped check, with the reason.
     pub fn skipped(check: &'static str, why: impl Into<String>) -> Finding {
         Finding { check, level: Level::Skipped, seen: why.into(), to_do: None }
     }
 
-    /// It may soon not work.
+    /// A check of something that may soon fail.
     pub fn warn(check: &'static str, seen: impl Into<String>, to_do: impl Into<String>) -> Finding {
         Finding { check, level: Level::Warn, seen: seen.into(), to_do: Some(to_do.into()) }
     }
 
-    /// What follows at this moment from the time in which a certificate is valid; one that ends sooner than `days_low` is worth a warning.
+    /// Finding about a certificate's validity now; less than `days_low` days left is a warning.
     pub fn validity(
         check: &'static str,
         what: &str,
@@ -80,7 +80,7 @@ impl Finding {
         }
     }
 
-    /// It does not work, or is not safe.
+    /// A failed check.
     pub fn fail(check: &'static str, seen: impl Into<String>, to_do: impl Into<String>) -> Finding {
         Finding { check, level: Level::Fail, seen: seen.into(), to_do: Some(to_do.into()) }
     }

@@ -1,4 +1,4 @@
-//! Ids, each of a type of its own. Text is 1 to 64 characters of `A-Z a-z 0-9 . _ : -`, the first a letter or a digit.
+//! Ids, each of its own type. The text is 1 to 64 characters of `A-Z a-z 0-9 . _ : -`, the first a letter or a digit.
 
 use serde::{Deserialize, Serialize};
 use std::borrow::Borrow;
@@ -8,13 +8,13 @@ use std::str::FromStr;
 /// The rule as clients see it in a 422.
 pub const PATTERN: &str = "^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$";
 
-/// True if this text is an id.
+/// True if this text is a valid id.
 pub fn is_id(text: &str) -> bool {
     let b = text.as_bytes();
     b.len() <= 64 && b.first().is_some_and(u8::is_ascii_alphanumeric) && b.iter().all(|c| c.is_ascii_alphanumeric() || b"._:-".contains(c))
 }
 
-/// The error of a text that is not an id.
+/// Error for a text that is not an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotAnId;
 
@@ -26,20 +26,20 @@ impl fmt::Display for NotAnId {
 
 impl std::error::Error for NotAnId {}
 
-/// Text that was checked to be an id.
+/// Text that is known to be a valid id.
 pub trait Id: Default {
-    /// The id that this text is.
+    /// Parses an id.
     fn parse(text: &str) -> Option<Self>;
 }
 
-/// Ids that cannot be mixed up with others.
+/// Ids that cannot be confused with others.
 impl Id for String {
     fn parse(text: &str) -> Option<String> {
         is_id(text).then(|| text.to_string())
     }
 }
 
-/// Types of ids. The default is empty: it stands for a faulty field until the request is refused.
+/// Declares types of ids. The default is empty: it stands for a faulty field until the request is refused.
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident)*) => {$(
         $(#[$doc])*
@@ -48,7 +48,7 @@ macro_rules! ids {
         pub struct $name(String);
 
         impl $name {
-            /// The id in a row of the database, unchecked: one of an older version must stay readable.
+            /// The id from a database row, unchecked: one of an older version must stay readable.
             pub(crate) fn of_row(text: String) -> $name {
                 $name(text)
             }

@@ -1,16 +1,17 @@
-//! The join string: one line that takes a machine into the cluster, and to no other.
+//! The join string: one line that lets a machine join this cluster and no other.
 //!
-//! `umj1:<role>:<fingerprint>:<secret>:<address>,<address>`: the version of this form; the role; the SHA-256 (hex) of the certificate of
-//! the cluster's authority, by which the server proves itself before the secret is sent; the join token's secret; where the server is.
+//! `umj1:<role>:<fingerprint>:<secret>:<address>,<address>`: the version of this format; the role; the SHA-256 (hex) of
+//! the certificate of the cluster's authority, by which the server proves itself before the secret is sent; the join
+//! token's secret; the addresses of the server.
 
-/// The version of the form.
+/// Version of the format.
 const VERSION: &str = "umj1";
-/// No join string is longer.
+/// Maximum length of a join string, in bytes.
 const BYTES_MAX: usize = 2048;
-/// Addresses in one; each is tried until one answers.
+/// Maximum number of addresses in a join string; each is tried until one answers.
 pub const ADDRESSES_MAX: usize = 16;
 
-/// What a join string says. Holds a secret, so it has neither Debug nor Display.
+/// Parts of a join string. Holds a secret, so it has neither Debug nor Display.
 #[derive(PartialEq)]
 pub struct JoinString {
     /// The role that the token admits.
@@ -19,12 +20,12 @@ pub struct JoinString {
     pub authority: String,
     /// The join token's secret.
     pub token: String,
-    /// `host:port`, the likeliest first.
+    /// `host:port`, the most likely to work first.
     pub addresses: Vec<String>,
 }
 
 impl JoinString {
-    /// Reads one. Fails with a sentence that does not repeat the secret.
+    /// Parses a join string. The error is a sentence that does not repeat the secret.
     pub fn parse(text: &str) -> Result<JoinString, &'static str> {
         let text = text.trim();
         let parts: Vec<&str> = text.splitn(5, ':').collect();
@@ -47,7 +48,7 @@ impl JoinString {
         Ok(JoinString { role: role.into(), authority: authority.into(), token: token.into(), addresses })
     }
 
-    /// Writes it.
+    /// Formats the join string.
     pub fn text(&self) -> String {
         format!("{VERSION}:{}:{}:{}:{}", self.role, self.authority, self.token, self.addresses.join(","))
     }
@@ -58,7 +59,7 @@ impl JoinString {
     }
 }
 
-/// Whether a text is `host:port`, the host a name, an IPv4 address, or an IPv6 address in brackets.
+/// True if a text is `host:port`, the host a name, an IPv4 address, or an IPv6 address in brackets.
 fn is_address(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else { return false };
     let v6 = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).is_some_and(|h| h.parse::<std::net::Ipv6Addr>().is_ok());
@@ -81,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_told_without_its_secret() {
+    fn an_invalid_one_is_refused_without_its_secret() {
         let (fingerprint, long) = ("0a".repeat(32), "x".repeat(3000));
         let with = |parts: [&str; 5]| parts.join(":");
         for bad in [

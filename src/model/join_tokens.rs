@@ -1,4 +1,4 @@
-//! A join token: admits one machine, once, in one role, for a while.
+//! Join tokens: each admits one machine, once, in one role, for a limited time.
 
 use crate::clock::Timestamp;
 use crate::model::ids::NodeId;
@@ -8,16 +8,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JoinRole {
-    /// Carries the control plane's parts.
+    /// Runs the control plane's parts.
     Core,
-    /// Carries workloads.
+    /// Runs workloads.
     Worker,
     /// Carries traffic in and out.
     Gateway,
 }
 
 impl JoinRole {
-    /// Every role's word.
+    /// The words of all roles.
     pub const WORDS: &'static [&'static str] = &["core", "worker", "gateway"];
 
     /// The role of a word.
@@ -40,14 +40,14 @@ impl JoinRole {
     }
 }
 
-/// Whom a token is to admit.
+/// Nodes that a token admits.
 #[derive(Debug, Clone)]
 pub struct Admits {
     /// The only role.
     pub role: JoinRole,
-    /// The only node, where it is for one; and that even while it is alive.
+    /// The only node, if the token is for one; it may then replace that node even while it is alive.
     pub node_id: Option<NodeId>,
-    /// The mesh address that the node's certificate may have.
+    /// The mesh address that the node's certificate may contain.
     pub mesh_ip: Option<String>,
 }
 
@@ -57,26 +57,26 @@ impl From<JoinRole> for Admits {
     }
 }
 
-/// A token as operators see it later: without its secret, of which only a hash is kept.
+/// A join token as operators see it later: without its secret, of which only a hash is kept.
 #[derive(Debug, Clone, Serialize)]
 pub struct JoinToken {
     /// `jt-...`.
     pub id: String,
     /// The only role it admits.
     pub role: JoinRole,
-    /// The only node it admits, where it was minted for one.
+    /// The only node it admits, if it was created for one.
     pub node_id: Option<NodeId>,
-    /// The mesh address that the node's certificate may have.
+    /// The mesh address that the node's certificate may contain.
     pub mesh_ip: Option<String>,
-    /// When it ends.
+    /// End of its life.
     pub expires_at: Timestamp,
-    /// When it was used up.
+    /// Time of its use.
     pub used_at: Option<Timestamp>,
-    /// By which node.
+    /// The node that used it.
     pub used_by: Option<NodeId>,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated_at: Timestamp,
 }
 
@@ -89,15 +89,15 @@ pub struct NewJoinToken {
     pub role: JoinRole,
     /// The secret.
     pub token: String,
-    /// The secret in one line with where the server is and how it proves itself; none where the server speaks no TLS.
+    /// The secret with the server's addresses and fingerprint, in one line; `None` if the server does not speak TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub join_string: Option<String>,
-    /// When it ends.
+    /// End of its life.
     pub expires_at: Timestamp,
-    /// The only node it admits, where it was minted for one.
+    /// The only node it admits, if it was created for one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_id: Option<NodeId>,
-    /// The mesh address that the node's certificate may have, where one was given.
+    /// The mesh address that the node's certificate may contain, if one was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mesh_ip: Option<String>,
 }

@@ -1,29 +1,29 @@
-//! The lease of a node: as long as it is renewed by heartbeats, the node lives.
+//! Leases: a node is alive while its heartbeats renew its lease.
 
 use crate::clock::Timestamp;
 use crate::model::ids::NodeId;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
-/// Seconds that a node whose lease ran out is `stale`, before it is `dead`.
+/// Seconds from the end of a lease until its `stale` node is `dead`.
 pub const STALE_S: u64 = 60;
 
-/// Length of a lease, in seconds, where a node does not ask for another.
+/// Default length of a lease, in seconds.
 pub const LEASE_TTL_S: i64 = 45;
-/// Lengths of a lease, in seconds, that a node may ask for.
+/// Range of lease lengths, in seconds, that a node may request.
 pub const LEASE_TTL_RANGE_S: RangeInclusive<i64> = 10..=300;
 
-/// What a lease says of its node.
+/// State of a node's lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LeaseState {
-    /// Its lease runs.
+    /// The lease is valid.
     Alive,
-    /// Its lease ran out less than a minute ago.
+    /// The lease expired less than a minute ago.
     Stale,
-    /// Its lease ran out longer ago.
+    /// The lease expired longer ago.
     Dead,
-    /// It never had one.
+    /// The node never had a lease.
     Unknown,
 }
 
@@ -56,10 +56,10 @@ pub struct LeaseView {
     pub name: String,
     /// Its roles.
     pub roles: Vec<String>,
-    /// When its last heartbeat was accepted.
+    /// Time of its last accepted heartbeat.
     pub heartbeat_at: Option<Timestamp>,
-    /// Until when its lease runs.
+    /// End of its lease.
     pub lease_expires_at: Option<Timestamp>,
-    /// What follows from that.
+    /// State of its lease.
     pub lease_state: LeaseState,
 }

@@ -1,4 +1,4 @@
-//! The local credential: what a server writes into its data directory, and commands on its machine read there.
+//! The local credential: a server writes it into its data directory, and commands on the same machine read it there.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,10 +8,10 @@ pub const FILE: &str = "local.json";
 /// Content of the file. Holds a secret, so it has no Debug.
 #[derive(Serialize, Deserialize)]
 pub struct LocalCredential {
-    /// URL at which this machine reaches the server.
+    /// URL of the server for this machine.
     pub url: String,
-    /// SHA-256 (hex) of the authority by which the server proves itself; `None` where it speaks no TLS.
+    /// SHA-256 (hex) of the authority by which the server proves itself; `None` if it does not speak TLS.
     pub authority: Option<String>,
-    /// Bearer token, good until the server stops.
+    /// Bearer token, valid until the server stops.
     pub token: String,
 }

@@ -34,40 +34,40 @@ pub mod updates;
 pub mod users;
 pub mod wireguard;
 
-/// A JSON object, as `status` and `fields` are.
+/// A JSON object, such as `status` and `fields`.
 pub type Object = serde_json::Map<String, serde_json::Value>;
 
-/// One page of a list: what was asked for, how many there are in all, and where the next page begins.
+/// One page of a list: its items, the total, and the start of the next page.
 #[derive(Debug)]
 pub struct Page<T> {
     /// The items of this page, in the list's order.
     pub items: Vec<T>,
-    /// How many there are in all.
+    /// Number of items in the whole list.
     pub total: u64,
-    /// The id to give as `after` for the next page; `None` on the last.
+    /// The id to pass as `after` for the next page; `None` on the last page.
     pub next: Option<String>,
 }
 
-/// Which part of a list is wanted.
+/// The part of a list to read.
 #[derive(Debug, Clone)]
 pub struct Paging {
-    /// At most so many items.
+    /// Maximum number of items.
     pub limit: usize,
-    /// And no more once they have so many bytes, though at least one.
+    /// Maximum size of the items, in bytes; at least one item is always returned.
     pub bytes_max: usize,
-    /// Only what comes after this id in the list's order.
+    /// Only items after this id in the list's order.
     pub after: Option<String>,
 }
 
 impl Paging {
-    /// The first so many items, however large they are: for readers that keep no copy of them.
+    /// The first `limit` items, whatever their size: for readers that keep no copy of them.
     pub fn first(limit: usize) -> Paging {
         Paging { limit, bytes_max: usize::MAX, after: None }
     }
 }
 
 impl<T> Page<T> {
-    /// Makes a page of rows read with one more than `limit`: the extra one only tells that there is a next page.
+    /// Builds a page from rows that were read with `limit` + 1: the extra row only shows that there is a next page.
     pub fn cut(mut items: Vec<T>, limit: usize, total: u64, id: impl Fn(&T) -> &str) -> Page<T> {
         let more = items.len() > limit;
         items.truncate(limit);

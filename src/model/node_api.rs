@@ -1,7 +1,7 @@
 //! The protocol between a node and the control plane, typed once for both ends.
 //!
-//! Both ends ignore fields that they do not know. The control plane reads requests with `http::fields`, because a client
-//! is told every fault at once; a test there compares its reading with these types.
+//! Both ends ignore unknown fields. The control plane reads requests with `http::fields`, so that a client learns of
+//! every fault at once; a test there compares its reading with these types.
 
 pub use crate::error::Reason;
 
@@ -21,11 +21,11 @@ use std::collections::BTreeMap;
 pub struct JoinRequest {
     /// The secret of the join token.
     pub token: String,
-    /// The id wanted.
+    /// The requested id.
     pub node_id: NodeId,
-    /// The name wanted.
+    /// The requested name.
     pub name: String,
-    /// The role wanted.
+    /// The requested role.
     pub role: JoinRole,
     /// The certificate signing request, PEM.
     pub csr_pem: String,
@@ -53,7 +53,7 @@ pub struct HeartbeatRequest {
     pub signed_at: i64,
     /// Seconds until the lease runs out.
     pub ttl_seconds: i64,
-    /// What the node reports, exactly as signed.
+    /// The node's report, exactly as signed.
     pub status_patch: Box<RawValue>,
     /// Base64 of the signature over `crypto::signature::heartbeat_message`.
     pub signature: String,
@@ -77,9 +77,9 @@ pub struct RenewalRequest {
 pub struct Enrolment {
     /// The node.
     pub node_id: NodeId,
-    /// What it shows with each heartbeat.
+    /// Token that the node sends with each heartbeat.
     pub lease_token: String,
-    /// When its first lease runs out.
+    /// End of its first lease.
     pub lease_expires_at: Timestamp,
     /// SHA-256 of the certificate (DER), in hex.
     pub identity_fingerprint: String,
@@ -90,19 +90,19 @@ pub struct Enrolment {
     /// The server's time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_time: Option<Timestamp>,
-    /// The node whose place a join has taken.
+    /// The node that this join has replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced: Option<Replaced>,
 }
 
-/// An enrolled node whose place a join has taken.
+/// An enrolled node that a join has replaced.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Replaced {
     /// Its id.
     pub node_id: NodeId,
     /// Its name.
     pub name: String,
-    /// When its last heartbeat was accepted.
+    /// Time of its last accepted heartbeat.
     pub last_seen_at: Option<Timestamp>,
     /// Fingerprint of its certificate.
     pub identity_fingerprint: Option<String>,
@@ -115,25 +115,25 @@ pub struct Replaced {
 pub struct HeartbeatAnswer {
     /// The node.
     pub node_id: NodeId,
-    /// When the heartbeat was accepted.
+    /// Time at which the heartbeat was accepted.
     pub heartbeat_at: Timestamp,
-    /// When the lease runs out.
+    /// End of the lease.
     pub lease_expires_at: Timestamp,
     /// State of the lease.
     pub lease_state: LeaseState,
     /// The server's time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_time: Option<Timestamp>,
-    /// A fresh lease token, once the one that was shown is past half of its life.
+    /// A fresh lease token, once the one in the request is past half of its life.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_token: Option<String>,
-    /// True if the node is to renew its identity, because there is another authority to trust.
+    /// True if the node must renew its identity, because there is another authority to trust.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub renew_identity: bool,
-    /// Where the control plane is reached now.
+    /// Current addresses of the control plane.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub addresses: Option<Part<Addresses>>,
-    /// The update that the node is to make.
+    /// The update that the node must install.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update: Option<Part<UpdateRequest>>,
     /// `false`: the lease is renewed, but the report is only in memory until a later heartbeat's write succeeds.
@@ -141,10 +141,11 @@ pub struct HeartbeatAnswer {
     pub status_stored: Option<bool>,
 }
 
-/// An update that a node is to make. The updater's file, [`Request`], has the same fields and allows no others: root reads it.
+/// An update that a node must install. The updater's file, [`Request`], has the same fields and allows no others: root
+/// reads it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpdateRequest {
-    /// The update and its attempt.
+    /// Id of the update and its attempt.
     pub id: String,
     /// Channel of the release manifest.
     pub channel: String,
@@ -164,12 +165,12 @@ impl From<UpdateRequest> for Request {
     }
 }
 
-/// A part of an answer without which the rest still holds. A form that only a newer version knows costs this part alone.
+/// A part that an answer can do without. If only a newer version understands it, this part alone is lost.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Part<T> {
-    /// Read.
+    /// Understood.
     Known(T),
-    /// Not read; the reason.
+    /// Not understood, with the reason.
     Unknown(String),
 }
 
@@ -194,15 +195,15 @@ impl<'de, T: serde::de::DeserializeOwned> Deserialize<'de> for Part<T> {
 pub struct Refusal {
     /// A sentence, or every fault of a request.
     pub detail: Value,
-    /// Why, once the caller has proven who it is.
+    /// The reason, once the caller has proven who it is.
     #[serde(default, deserialize_with = "if_readable", skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
-    /// The server's time, where a reason is given.
+    /// The server's time, if a reason is given.
     #[serde(default, deserialize_with = "if_readable", skip_serializing_if = "Option::is_none")]
     pub server_time: Option<Timestamp>,
 }
 
-/// A refusal stays one, whatever else is in it.
+/// A refusal stays a refusal, even if other fields are unreadable.
 fn if_readable<'de, T: serde::de::DeserializeOwned, D: Deserializer<'de>>(d: D) -> Result<Option<T>, D::Error> {
     Ok(serde_json::from_value(Value::deserialize(d)?).ok())
 }

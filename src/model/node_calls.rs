@@ -1,5 +1,5 @@
-//! The headers by which a node signs a call, for both ends of the wire. What is signed stands in
-//! `crypto::signature::NodeCall`.
+//! Headers by which a node signs a call, for both ends of the wire. `crypto::signature::NodeCall` defines the signed
+//! message.
 
 use super::node_runs::AgentRun;
 
@@ -7,17 +7,17 @@ use super::node_runs::AgentRun;
 pub const LEASE_TOKEN: &str = "X-UptimeMesh-Lease-Token";
 /// Epoch milliseconds at which the node signed.
 pub const SIGNED_AT: &str = "X-UptimeMesh-Signed-At";
-/// The run of the agent, as in [`run_text`]; optional.
+/// The run of the agent, formatted by [`run_text`]; optional.
 pub const RUN: &str = "X-UptimeMesh-Run";
 /// The signature in base64.
 pub const SIGNATURE: &str = "X-UptimeMesh-Signature";
 
-/// A run as its header has it: `<id>/<boot>`, where the boot may be empty.
+/// A run in the format of its header: `<id>/<boot>`, where the boot may be empty.
 pub fn run_text(run: &AgentRun) -> String {
     format!("{}/{}", run.id, run.boot)
 }
 
-/// The run in a header; `None` where the text is not one.
+/// Parses the header of a run; `None` if it is malformed.
 pub fn parse_run(text: &str) -> Option<AgentRun> {
     let (id, boot) = text.split_once('/')?;
     Some(AgentRun { id: id.to_string(), boot: boot.to_string() }).filter(AgentRun::is_sound)

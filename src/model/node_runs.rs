@@ -1,71 +1,72 @@
-//! Runs of agents: of two that have one identity, one stays.
+//! Runs of agents: if two have one identity, only one is accepted.
 
 use super::Object;
 use crate::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// The key in a heartbeat's status patch under which an agent tells its run. It is signed with the patch, and is no part of the status.
+/// The key in a heartbeat's status patch under which an agent reports its run. It is signed with the patch, but is not
+/// part of the status.
 pub const RUN_KEY: &str = "uptimemesh_run";
 /// Characters of the id of a run, and of a boot.
 const CHARS_MAX: usize = 64;
 
-/// From the start of an agent to its end, as the agent tells.
+/// One run of an agent, from its start to its end, as the agent reports it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgentRun {
-    /// A name that no other run has.
+    /// Unique name of the run.
     pub id: String,
-    /// What tells the machine's boot from every other; empty where the agent does not know.
+    /// Id of the machine's boot; empty if the agent does not know it.
     pub boot: String,
 }
 
 impl AgentRun {
-    /// Takes the run out of a status patch; `None` where nothing there is one, as with V1's clients.
+    /// Takes the run out of a status patch; `None` if the patch has no valid run, as with V1's clients.
     pub fn take(patch: &mut Object) -> Option<AgentRun> {
         let run: AgentRun = serde_json::from_value(patch.get(RUN_KEY)?.clone()).ok()?;
         run.is_sound().then(|| patch.remove(RUN_KEY))?;
         Some(run)
     }
 
-    /// True if its names have the form of those that agents give.
+    /// True if its names have the form that agents use.
     pub fn is_sound(&self) -> bool {
         let is_name = |text: &str| text.len() <= CHARS_MAX && text.bytes().all(|b| b.is_ascii_alphanumeric());
         !self.id.is_empty() && is_name(&self.id) && is_name(&self.boot)
     }
 }
 
-/// A run that the control plane has heard of.
+/// A run that the control plane knows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Holder {
     /// The run.
     #[serde(flatten)]
     pub run: AgentRun,
-    /// From which address it first called.
+    /// Address of its first call.
     pub address: String,
-    /// When it first called.
+    /// Time of its first call.
     pub since: Timestamp,
 }
 
-/// Two holders of one identity, and what becomes of them.
+/// Two holders of one identity, and the decision about them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Conflict {
     /// The run whose heartbeats are accepted.
     pub kept: Holder,
-    /// Those whose heartbeats are not.
+    /// Runs whose heartbeats are refused.
     pub refused: Vec<Holder>,
-    /// When it was found.
+    /// Time at which the conflict was found.
     pub found_at: Timestamp,
-    /// When an operator decided which one stays.
+    /// Time at which an operator decided it.
     pub decided_at: Option<Timestamp>,
 }
 
 impl Conflict {
-    /// Whether a run is refused by name, or comes from a boot whose runs are.
+    /// True if a run is refused by name, or comes from a boot whose runs are refused.
     pub fn refuses(&self, run: &AgentRun) -> bool {
         let same_boot = |other: &AgentRun| !run.boot.is_empty() && run.boot == other.boot && run.boot != self.kept.run.boot;
         run.id != self.kept.run.id && self.refused.iter().any(|other| other.run.id == run.id || same_boot(&other.run))
     }
 
-    /// Whether a run can only be the kept one's machine, started again.
+    /// True if a run can only be the kept one's machine after a restart.
     pub fn is_kept_again(&self, run: &AgentRun) -> bool {
         !run.boot.is_empty() && run.boot == self.kept.run.boot && self.refused.iter().all(|other| other.run.boot != run.boot)
     }

@@ -1,4 +1,4 @@
-//! What a node reads of itself: the answer to `GET /node/self`.
+//! A node's view of itself: the answer to `GET /node/self`.
 
 use super::addresses::Addresses;
 use super::leases::LeaseState;
@@ -7,24 +7,24 @@ use crate::clock::Timestamp;
 use crate::model::ids::NodeId;
 use serde::{Deserialize, Serialize};
 
-/// How a node has proven a call to be its own.
+/// Proof that a node made a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProvenBy {
-    /// By the client certificate of the connection.
+    /// The client certificate of the connection.
     Certificate,
-    /// By a signature in headers.
+    /// A signature in headers.
     Signature,
 }
 
-/// What the control plane knows of the node that asks.
+/// The control plane's knowledge of the calling node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NodeSelf {
     /// The node.
     pub node_id: NodeId,
     /// Its name.
     pub name: String,
-    /// How this call was proven.
+    /// Proof of this call.
     pub proven_by: ProvenBy,
     /// Lower-case hex SHA-256 of its current certificate.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! A node: one machine of the fleet, as operators and clients see it.
+//! Nodes: the machines of the fleet, as operators and clients see them.
 
 use super::Object;
 use super::capacity::{Capacity, Reserved};
@@ -12,69 +12,70 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
-/// A node as lists show it: its JSON columns are passed on as they are stored, which is what makes long lists cheap.
+/// A node in lists: its JSON columns are passed on as stored, which makes long lists cheap.
 pub type ListedNode = Node<Box<RawValue>, Box<RawValue>, Box<RawValue>>;
 
 /// A node, in the shape of the contract.
 #[derive(Debug, Clone, Serialize)]
 pub struct Node<Roles = Vec<String>, Labels = BTreeMap<String, String>, Status = Object> {
-    /// The number its lease row points at; never shown.
+    /// Key of its lease row; never shown.
     #[serde(skip)]
     pub seq: i64,
-    /// Its id, unique and final.
+    /// Unique id; never changes.
     pub id: NodeId,
-    /// Its name, unique.
+    /// Unique name.
     pub name: String,
     /// `core`, `worker`, `gateway` or the operator's own.
     pub roles: Roles,
-    /// The operator's labels, which selectors match.
+    /// The operator's labels, matched by selectors.
     pub labels: Labels,
     /// Its address inside the mesh.
     pub mesh_ip: Option<String>,
-    /// The one that an operator gave it, or the token that admitted it; never shown. What a machine says of itself is not in here.
+    /// The address from an operator, or from the token that admitted it; never shown. An address that the machine
+    /// reports is not in here.
     #[serde(skip)]
     pub mesh_ip_given: Option<String>,
-    /// What the node reports and the operator wants of it.
+    /// The node's report and the operator's wishes.
     pub status: Status,
-    /// Where its own API is reached.
+    /// URL of its own API.
     pub api_endpoint: Option<String>,
-    /// What the operator says that it has; goes before what it reports.
+    /// The operator's capacity; overrides the node's report.
     pub capacity: Option<Capacity>,
-    /// What the operator keeps free on it.
+    /// The operator's reserve.
     pub reserved: Option<Reserved>,
-    /// When its last heartbeat was accepted.
+    /// Time of its last accepted heartbeat.
     pub heartbeat_at: Option<Timestamp>,
-    /// Until when its lease runs.
+    /// End of its lease.
     pub lease_expires_at: Option<Timestamp>,
     /// Lower-case hex SHA-256 of its DER certificate.
     pub identity_fingerprint: Option<String>,
-    /// When that certificate ends.
+    /// End of that certificate.
     pub identity_expires_at: Option<Timestamp>,
-    /// When it was first known.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated_at: Timestamp,
 }
 
-/// Which nodes are wanted; `None` asks nothing.
+/// Filter for node lists; a `None` field matches all.
 #[derive(Debug, Clone, Default)]
 pub struct NodeFilter {
-    /// One of their roles.
+    /// One of its roles.
     pub role: Option<String>,
-    /// The state of their lease.
+    /// State of its lease.
     pub lease_state: Option<LeaseState>,
-    /// Labels they all have.
+    /// Labels that it must have.
     pub labels: BTreeMap<String, String>,
 }
 
 impl NodeFilter {
-    /// Whether it asks nothing.
+    /// True if it matches all nodes.
     pub fn is_empty(&self) -> bool {
         self.role.is_none() && self.lease_state.is_none() && self.labels.is_empty()
     }
 }
 
-/// What a PATCH or a POST gives of a node; `None` leaves a field as it is.
+/// Changes by a PATCH or a POST; `None` leaves a field unchanged.
 #[derive(Debug, Clone, Default)]
 pub struct NodeChange {
     /// A new name.
@@ -89,14 +90,14 @@ pub struct NodeChange {
     pub status: Option<Object>,
     /// A new API endpoint.
     pub api_endpoint: Option<String>,
-    /// What it has; an empty one leaves it to the node again.
+    /// A new capacity; an empty one leaves it to the node again.
     pub capacity: Option<Capacity>,
-    /// What is kept free on it; an empty one leaves it to the node again.
+    /// A new reserve; an empty one leaves it to the node again.
     pub reserved: Option<Reserved>,
 }
 
 impl NodeChange {
-    /// Puts what was given into the node; each field replaces the old one as a whole.
+    /// Applies the changes to a node; each field replaces the old one as a whole.
     pub fn apply(self, node: &mut Node) {
         if let Some(name) = self.name {
             node.name = name;
@@ -120,14 +121,14 @@ impl NodeChange {
         node.api_endpoint = self.api_endpoint.or(node.api_endpoint.take());
     }
 
-    /// The same as an operator's word, which a certificate may repeat.
+    /// Applies an operator's changes; a certificate may contain the mesh address that they set.
     pub fn apply_of_operator(self, node: &mut Node) {
         let given = self.mesh_ip.clone();
         self.apply(node);
         node.mesh_ip_given = given.or(node.mesh_ip_given.take());
     }
 
-    /// Whether anything was given.
+    /// True if there are no changes.
     pub fn is_empty(&self) -> bool {
         self.name.is_none()
             && self.roles.is_none()
@@ -140,7 +141,7 @@ impl NodeChange {
     }
 }
 
-/// A status, as an object or as its JSON text.
+/// A status, as an object or as JSON text.
 pub trait ShowSignedAt {
     /// Shows when the last accepted heartbeat was signed, in epoch seconds.
     fn show_signed_at(&mut self, signed_at: i64);
@@ -157,7 +158,7 @@ impl ShowSignedAt for Box<RawValue> {
         let text = self.get().trim_end().strip_suffix('}').unwrap_or("{");
         let comma = if text.trim_end().ends_with('{') { "" } else { "," };
         let whole = if text.contains(LAST_HEARTBEAT_SIGNED_AT) {
-            // An operator may have written the key: then the text alone does not do.
+            // An operator may have written the key, so appending to the text is not enough.
             let mut status = json::kept_object(self.get());
             status.show_signed_at(signed_at);
             serde_json::Value::Object(status).to_string()
@@ -173,22 +174,23 @@ impl ShowSignedAt for Box<RawValue> {
 /// A node as the scheduler reads it.
 pub type PlacedNode = Node<Vec<String>, BTreeMap<String, String>, Facts>;
 
-/// What of a node's status decides what may be placed there; of any type, because clients write it.
+/// The parts of a node's status that decide about placement; of any type, because clients write them.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Facts {
     /// `false`: an operator cordoned it.
     pub schedulable: Option<Value>,
-    /// `true`: everything there is to move.
+    /// `true`: everything on it must move.
     pub draining: Option<Value>,
-    /// How far a drain is.
+    /// Progress of a drain.
     pub drain_state: Option<Value>,
-    /// `false`: the node says that it cannot work.
+    /// `false`: the node reports that it cannot work.
     pub ready: Option<Value>,
-    /// What it says that it has, and that it needs itself.
+    /// Its reported capacity, and its own need.
     pub capacity: Option<Value>,
 }
 
-/// Merges what a node reports into its status, at the top level, without the reserved keys. Tells whether anything changed.
+/// Merges a node's report into its status, at the top level, without the reserved keys. Returns true if anything
+/// changed.
 pub fn merge_status(status: &mut Object, patch: Object) -> bool {
     let mut changed = false;
     for (key, value) in patch {

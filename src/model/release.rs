@@ -1,7 +1,8 @@
-//! What a release says of itself: `version.json`, the versions in it, and where its files are. The updater, which is a script, fetches them.
+//! Release manifest, `version.json`: its versions, and the locations of its files. The updater, which is a script,
+//! fetches them.
 //!
-//! Keys that nobody knows are ignored, so that a later release may say more and still be understood by the program that is to be replaced;
-//! what cannot be understood any more gets another `schema_version`.
+//! Unknown keys are ignored, so that a later release may add some and still be understood by the program it replaces;
+//! an incompatible change gets another `schema_version`.
 
 use crate::clock::Timestamp;
 use serde::Deserialize;
@@ -10,26 +11,26 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A manifest of two scripts and a few artifacts has two thousand bytes.
+/// Maximum size of a manifest. One with two scripts and a few artifacts has two thousand bytes.
 pub const MANIFEST_BYTES_MAX: usize = 64 << 10;
-/// The form of the manifest that is read here.
+/// The supported `schema_version`.
 const SCHEMA: u64 = 1;
 /// The program that a manifest is about.
 const PROGRAM: &str = "uptimemesh";
-/// Channels of a manifest: stable, beta, one for a test.
+/// Maximum number of channels in a manifest: stable, beta, one for a test.
 const CHANNELS_MAX: usize = 16;
-/// Architectures of a release: Rust knows a dozen for which Linux machines exist.
+/// Maximum number of architectures in a release: Rust knows a dozen for which Linux machines exist.
 const ARTIFACTS_MAX: usize = 16;
-/// Bytes of a name of a channel or an architecture.
+/// Maximum length of the name of a channel or an architecture, in bytes.
 const NAME_BYTES_MAX: usize = 32;
-/// Bytes of a URL or a path.
+/// Maximum length of a URL or a path, in bytes.
 const PLACE_BYTES_MAX: usize = 2048;
-/// Bytes of a version.
+/// Maximum length of a version, in bytes.
 const VERSION_BYTES_MAX: usize = 64;
-/// Faults that are told at once.
+/// Maximum number of faults in one report.
 const FAULTS_MAX: usize = 50;
 
-/// The name of this machine's architecture in a manifest; `None` where no release is made for it.
+/// The name of this machine's architecture in a manifest; `None` if no release is built for it.
 pub fn architecture() -> Option<&'static str> {
     match (std::env::consts::OS, std::env::consts::ARCH) {
         ("linux", "x86_64") => Some("linux-amd64"),
@@ -38,8 +39,7 @@ pub fn architecture() -> Option<&'static str> {
     }
 }
 
-/// A version, `2.0.0` or `2.1.0-rc.1`, in the order of Semantic Versioning 2.0.0. Build metadata (`+abc`) is none: two releases would
-/// have the same place in the order.
+/// A version, `2.1.0-rc.1`, ordered as in Semantic Versioning 2.0.0, without build metadata: it would make two equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {
     core: [u64; 3],
@@ -54,7 +54,7 @@ enum Identifier {
 }
 
 impl Version {
-    /// Reads one; `None` where the text is none.
+    /// Parses a version; `None` if the text is not one.
     pub fn parse(text: &str) -> Option<Version> {
         if text.len() > VERSION_BYTES_MAX {
             return None;
@@ -82,7 +82,7 @@ fn identifier(text: &str) -> Option<Identifier> {
 
 impl Ord for Version {
     fn cmp(&self, other: &Version) -> Ordering {
-        // A release comes after its pre-releases; of two of those the shorter comes first where they begin alike.
+        // A release comes after its pre-releases; of two pre-releases that begin alike, the shorter comes first.
         self.core.cmp(&other.core).then(self.pre.is_empty().cmp(&other.pre.is_empty())).then_with(|| self.pre.cmp(&other.pre))
     }
 }
@@ -111,18 +111,18 @@ impl fmt::Display for Version {
 /// A release's manifest.
 #[derive(Debug, PartialEq)]
 pub struct Manifest {
-    /// The version of the tree that it was made of.
+    /// The version of the source tree.
     pub version: Version,
-    /// The end of its time; `None` in one that was never signed, or by a program that did not know of it.
+    /// End of its validity; `None` in one that was never signed, or was signed by an older program.
     pub expires: Option<Timestamp>,
-    /// What can be installed, by the name of the channel.
+    /// The channels, by name.
     pub channels: BTreeMap<String, Channel>,
 }
 
-/// What one channel offers.
+/// One channel of releases.
 #[derive(Debug, PartialEq)]
 pub struct Channel {
-    /// The version that the channel is at.
+    /// The current version of the channel.
     pub version: Version,
     /// The script that fetches the updater.
     pub bootstrap: Script,
@@ -137,9 +137,9 @@ pub struct Channel {
 /// A script of a release.
 #[derive(Debug, PartialEq)]
 pub struct Script {
-    /// The version that it says it is.
+    /// Its own version.
     pub version: Version,
-    /// Where it is, relative to the manifest.
+    /// Its path, relative to the manifest.
     pub path: String,
     /// SHA-256 in lower-case hex.
     pub sha256: String,
@@ -148,14 +148,14 @@ pub struct Script {
 /// The program for one architecture.
 #[derive(Debug, PartialEq)]
 pub struct Artifact {
-    /// Where it is: a URL, or a path relative to the manifest.
+    /// Its location: a URL, or a path relative to the manifest.
     pub url: String,
     /// SHA-256 in lower-case hex.
     pub sha256: String,
 }
 
 impl Manifest {
-    /// Reads a manifest; fails with every fault, each a sentence.
+    /// Parses a manifest. The error lists every fault, each a sentence.
     pub fn parse(json: &[u8]) -> Result<Manifest, Vec<String>> {
         if json.len() > MANIFEST_BYTES_MAX {
             return Err(vec![format!("the manifest is longer than {MANIFEST_BYTES_MAX} bytes")]);
@@ -193,7 +193,7 @@ impl Manifest {
         }
     }
 
-    /// Whether its time has not ended; if it has, or it has none, why it is not to be installed.
+    /// Succeeds if the manifest is still valid; otherwise says why it must not be installed.
     pub fn is_current(&self, now: Timestamp) -> Result<(), String> {
         const OVERRIDE: &str = "--allow-expired accepts it anyway";
         match self.expires {
@@ -216,7 +216,7 @@ impl Manifest {
     }
 }
 
-/// A moment in the one form that scripts can compare as text.
+/// A time in the one form that scripts can compare as text.
 pub fn written(at: Timestamp) -> String {
     Timestamp::from_secs(at.secs()).to_string()
 }
@@ -225,7 +225,7 @@ fn moment(text: &str) -> Option<Timestamp> {
     Timestamp::parse(text).filter(|at| written(*at) == text)
 }
 
-/// The text of a manifest with another end of its time; nothing else of it changes.
+/// The text of a manifest with another end of validity; nothing else changes.
 pub fn with_expiry(json: &str, at: Timestamp) -> Option<String> {
     const KEY: &str = "\"expires\"";
     let old = Manifest::parse(json.as_bytes()).ok()?.expires;
@@ -239,7 +239,7 @@ pub fn with_expiry(json: &str, at: Timestamp) -> Option<String> {
             format!("{}\"{}\"{}", &json[..to], written(at), &json[to + old.len()..])
         }
     };
-    // Its own reader finds what was meant, or nothing is given.
+    // The result is parsed again: an edit that missed its place gives `None`.
     (Manifest::parse(new.as_bytes()).ok()?.expires == moment(&written(at))).then_some(new)
 }
 
@@ -254,14 +254,14 @@ impl Channel {
     }
 }
 
-/// Whether a text is an http or https URL with a host, in printable ASCII without what a shell or a log could mistake.
+/// True for an http or https URL with a host, in printable ASCII without characters that a shell or log could misread.
 pub fn is_url(text: &str) -> bool {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let odd = |b: u8| !b.is_ascii_graphic() || b"\"'`\\<>{}|^$".contains(&b);
     text.len() <= PLACE_BYTES_MAX && rest.is_some_and(|r| !r.is_empty() && !r.starts_with(['/', '?', '#']) && !r.bytes().any(odd))
 }
 
-/// Whether a text is a path of plain names, which cannot lead out of the directory that it is relative to.
+/// True if a text is a path of plain names, which cannot lead out of its base directory.
 fn is_path(text: &str) -> bool {
     let plain = |name: &str| {
         let chars = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
@@ -274,7 +274,7 @@ fn is_name(text: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
-/// JSON of which two readers cannot think differently: no key stands twice in one object.
+/// JSON that two readers cannot interpret differently: no object has a key twice.
 enum Tree {
     Object(BTreeMap<String, Tree>),
     Text(String),
@@ -335,16 +335,16 @@ impl<'de> Deserialize<'de> for Tree {
     }
 }
 
-/// A place in the manifest that is being read, and the faults that were found so far.
+/// A position in the manifest, and the faults found so far.
 struct Node<'t, 'f> {
     at: String,
-    /// `None` where it is missing, which has been told already.
+    /// `None` if it is missing, which has been reported already.
     tree: Option<&'t Tree>,
     faults: &'f mut Vec<String>,
 }
 
 impl<'t> Node<'t, '_> {
-    /// Tells a fault of a field of this node, or of the node itself.
+    /// Adds a fault of a field of this node, or of the node itself.
     fn fault(&mut self, field: &str, why: &str) {
         let dot = if self.at.is_empty() || field.is_empty() { "" } else { "." };
         if self.faults.len() < FAULTS_MAX {
@@ -352,12 +352,12 @@ impl<'t> Node<'t, '_> {
         }
     }
 
-    /// Whether this object has a field.
+    /// True if this object has a field.
     fn has(&self, name: &str) -> bool {
         matches!(self.tree, Some(Tree::Object(map)) if map.contains_key(name))
     }
 
-    /// A field of this object; it must be there.
+    /// A required field of this object.
     fn child(&mut self, name: &str) -> Node<'t, '_> {
         let tree = match self.tree {
             Some(Tree::Object(map)) => {
@@ -377,7 +377,7 @@ impl<'t> Node<'t, '_> {
         Node { at: format!("{}{dot}{name}", self.at), tree, faults: self.faults }
     }
 
-    /// What stands here, as `read` understands it.
+    /// The value here, parsed by `read`.
     fn read<T>(&mut self, what: &str, read: impl Fn(&Tree) -> Option<T>) -> Option<T> {
         let value = read(self.tree?);
         if value.is_none() {
@@ -386,7 +386,7 @@ impl<'t> Node<'t, '_> {
         value
     }
 
-    /// The text that stands here, as `read` understands it.
+    /// The text here, parsed by `read`.
     fn text<T>(&mut self, what: &str, read: impl Fn(&str) -> Option<T>) -> Option<T> {
         self.read(what, |tree| if let Tree::Text(text) = tree { read(text) } else { None })
     }
@@ -409,7 +409,7 @@ impl<'t> Node<'t, '_> {
         Some(Script { version: version?, path: path?, sha256: sha256? })
     }
 
-    /// The entries of this object, so many of them, under names of the manifest's alphabet. An entry that `read` gives nothing for has told why.
+    /// The entries of this object, `count` of them, under valid names. If `read` returns `None`, it has reported why.
     fn entries<T>(
         &mut self,
         count: std::ops::RangeInclusive<usize>,
@@ -497,7 +497,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_of_a_manifest_is_told_at_once() {
+    fn every_fault_of_a_manifest_is_reported_at_once() {
         let mut bad = sound();
         bad["schema_version"] = 2.into();
         bad["version"] = "2.1".into();
@@ -524,7 +524,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_manifest_is_refused() {
+    fn an_invalid_manifest_is_refused() {
         let text = sound().to_string();
         let twice = text.replacen('{', "{\"version\":\"9.0.0\",", 1);
         let long = format!("{text}{}", " ".repeat(MANIFEST_BYTES_MAX));

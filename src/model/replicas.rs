@@ -1,4 +1,4 @@
-//! A replica: one instance of a service on one node, and why it is there.
+//! Replicas: instances of a service on a node, and the reasons for their placement.
 
 use super::Object;
 use crate::clock::Timestamp;
@@ -7,45 +7,45 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// A replica as lists show it: its JSON columns are passed on as they are stored.
+/// A replica in lists: its JSON columns are passed on as stored.
 pub type ListedReplica = Replica<Box<RawValue>, Box<RawValue>>;
 
 /// A replica, in the shape of the contract.
 #[derive(Debug, Clone, Serialize)]
 pub struct Replica<Status = Object, Why = Placement> {
-    /// Its id, unique and final.
+    /// Unique id; never changes.
     pub id: ReplicaId,
-    /// Of which service.
+    /// Its service.
     pub service_id: ServiceId,
-    /// Where it is.
+    /// Its node.
     pub node_id: NodeId,
-    /// What it should do.
+    /// Desired state.
     pub desired_state: String,
-    /// What is known of it.
+    /// Reported status.
     pub status: Status,
-    /// Why it is where it is; `None` where a client placed it.
+    /// Reason for its placement; `None` if a client placed it.
     pub placement: Option<Why>,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated_at: Timestamp,
 }
 
-/// What put a replica where it is.
+/// Cause of a placement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlacedBy {
     /// The scheduler created it there.
     ScaleUp,
-    /// The scheduler moved it, because something was wrong.
+    /// The scheduler moved it away from a problem.
     MoveUnhealthy,
     /// The scheduler moved it to the node that it is pinned to.
     MovePinned,
-    /// The scheduler evened out the load.
+    /// The scheduler balanced the load.
     Rebalance,
     /// A client moved it.
     Move,
-    /// A word of another version, kept as it is.
+    /// A word of another version, kept unchanged.
     #[serde(untagged)]
     Other(String),
 }
@@ -64,59 +64,59 @@ impl PlacedBy {
     }
 }
 
-/// Why a replica is where it is.
+/// Reason for a placement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Placement {
-    /// What put it there.
+    /// Its cause.
     pub action: PlacedBy,
-    /// Why, as a sentence.
+    /// The reason, as a sentence.
     pub reason: String,
-    /// When.
+    /// Time of the placement.
     pub at: Timestamp,
-    /// Where it was before.
+    /// The previous node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from_node_id: Option<NodeId>,
-    /// Moves in a row because it was not well; the time until the next one doubles with each.
+    /// Consecutive moves because of bad health; each doubles the time until the next one.
     #[serde(default)]
     pub failures: u32,
-    /// Nodes on which it failed: others come first.
+    /// Nodes on which it failed; other nodes are preferred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed_on: Vec<NodeId>,
 }
 
-/// A replica that is about to be made.
+/// A replica to create.
 pub struct NewReplica {
     /// Its id.
     pub id: ReplicaId,
-    /// Of which service.
+    /// Its service.
     pub service_id: ServiceId,
-    /// Where.
+    /// Its node.
     pub node_id: NodeId,
-    /// What it should do.
+    /// Desired state.
     pub desired_state: String,
-    /// What is known of it.
+    /// Initial status.
     pub status: Object,
 }
 
-/// What of a replica's status decides where it is; of any type, because clients write it.
+/// The parts of a replica's status that decide about placement; of any type, because clients write them.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Facts {
-    /// `false` says that it is not well.
+    /// `false`: it is unhealthy.
     pub healthy: Option<Value>,
-    /// `failed`, `crashloop` and `degraded` say so too.
+    /// `failed`, `crashloop` and `degraded` mean unhealthy too.
     pub state: Option<Value>,
     /// The generation that it runs.
     pub applied_generation: Option<Value>,
-    /// The generation that it is to run.
+    /// The generation that it should run.
     pub desired_generation: Option<Value>,
     /// `pending` while an update is queued.
     pub update_state: Option<Value>,
-    /// When it was queued.
+    /// Time at which the update was queued.
     pub update_queued_at: Option<Value>,
 }
 
 impl Facts {
-    /// Why its replica is not well; `None` where nothing says so.
+    /// Why the replica is unhealthy; `None` if nothing says so.
     pub fn sickness(&self) -> Option<String> {
         if self.healthy == Some(Value::Bool(false)) {
             return Some("it reports that it is not healthy".to_string());
@@ -130,7 +130,7 @@ fn is_sick_state(state: &str) -> bool {
     ["failed", "crashloop", "degraded"].iter().any(|sick| state.eq_ignore_ascii_case(sick))
 }
 
-/// Takes the marks of sickness away: a replica that is placed anew begins well.
+/// Clears the signs of bad health: a replica that is placed again starts healthy.
 pub fn clear_sickness(status: &mut Object) {
     if status.get("state").and_then(Value::as_str).is_some_and(is_sick_state) {
         status.remove("state");

@@ -1,4 +1,4 @@
-//! A router assignment: through which two nodes another one reaches the mesh.
+//! Router assignments: the two nodes through which another node reaches the mesh.
 
 use crate::clock::Timestamp;
 use crate::model::ids::{AssignmentId, NodeId};
@@ -7,28 +7,28 @@ use serde::Serialize;
 /// A router assignment, in the shape of the contract.
 #[derive(Debug, Clone, Serialize)]
 pub struct RouterAssignment {
-    /// Its id, unique and final.
+    /// Unique id; never changes.
     pub id: AssignmentId,
-    /// The node that is routed.
+    /// The routed node.
     pub node_id: NodeId,
-    /// The node it goes through.
+    /// The node it normally goes through.
     pub primary_router_id: NodeId,
-    /// The node it goes through when the first is away.
+    /// The node it goes through while the primary router is down.
     pub secondary_router_id: NodeId,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated_at: Timestamp,
 }
 
-/// A router assignment that is about to be made.
+/// A router assignment to create.
 pub struct NewRouterAssignment {
     /// Its id.
     pub id: AssignmentId,
-    /// The node that is routed.
+    /// The routed node.
     pub node_id: NodeId,
-    /// The first router.
+    /// The primary router.
     pub primary_router_id: NodeId,
-    /// The second router.
+    /// The secondary router.
     pub secondary_router_id: NodeId,
 }

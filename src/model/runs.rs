@@ -3,7 +3,7 @@
 use crate::clock::Timestamp;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-/// What is asked for.
+/// Kind of request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A snapshot of etcd.
@@ -21,7 +21,7 @@ impl Kind {
         }
     }
 
-    /// The name under which clients see where the result is.
+    /// The field in which clients see the location of the result.
     pub fn result_key(self) -> &'static str {
         match self {
             Kind::Snapshot => "location",
@@ -30,16 +30,16 @@ impl Kind {
     }
 }
 
-/// How far a request is.
+/// Progress of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunStatus {
-    /// Nobody has taken it up.
+    /// Not started yet.
     Pending,
-    /// Somebody works on it.
+    /// In progress.
     Running,
-    /// It is done.
+    /// Done.
     Completed,
-    /// It could not be done.
+    /// Failed.
     Failed,
 }
 
@@ -62,7 +62,7 @@ impl RunStatus {
         [RunStatus::Pending, RunStatus::Running, RunStatus::Completed, RunStatus::Failed].into_iter().find(|s| s.as_str() == word)
     }
 
-    /// Whether nothing more will come of it.
+    /// True if the request has ended.
     pub fn is_finished(self) -> bool {
         matches!(self, RunStatus::Completed | RunStatus::Failed)
     }
@@ -71,23 +71,23 @@ impl RunStatus {
 /// A request, in the shape of the contract: a SnapshotRun or a SupportBundle.
 #[derive(Debug, Clone)]
 pub struct Run {
-    /// What is asked for.
+    /// Kind of request.
     pub kind: Kind,
-    /// Its id, unique among its kind.
+    /// Its id, unique within its kind.
     pub id: String,
-    /// How far it is.
+    /// Its progress.
     pub status: RunStatus,
-    /// Where the result is.
+    /// Location of the result.
     pub result: Option<String>,
-    /// Who asked.
+    /// The requesting user.
     pub requested_by: Option<String>,
-    /// Why it failed.
+    /// Reason for a failure.
     pub error: Option<String>,
-    /// True for a bundle that holds what people wrote, too.
+    /// True for a bundle that also contains values that people wrote.
     pub with_values: bool,
-    /// When it was asked for.
+    /// Time of the request.
     pub created_at: Timestamp,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated_at: Timestamp,
 }
 
@@ -108,30 +108,30 @@ impl Serialize for Run {
     }
 }
 
-/// A request that is made.
+/// A request to create.
 #[derive(Debug, Default)]
 pub struct NewRun {
-    /// Its id; one is made where none is given.
+    /// Its id; `None` to generate one.
     pub id: Option<String>,
-    /// Who asks.
+    /// The requesting user.
     pub requested_by: Option<String>,
-    /// True for a bundle that is to hold what people wrote, too.
+    /// True for a bundle that must also contain values that people wrote.
     pub with_values: bool,
 }
 
-/// What a report says of a request; `None` leaves a field as it is.
+/// Progress report; `None` leaves a field unchanged.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// How far it is.
+    /// The new progress.
     pub status: Option<RunStatus>,
-    /// Where the result is.
+    /// Location of the result.
     pub result: Option<String>,
-    /// Why it failed.
+    /// Reason for a failure.
     pub error: Option<String>,
 }
 
 impl Report {
-    /// Whether it says nothing.
+    /// True if it contains nothing.
     pub fn is_empty(&self) -> bool {
         self.status.is_none() && self.result.is_none() && self.error.is_none()
     }

@@ -1,4 +1,4 @@
-//! A service: what should run, and every spec it ever had.
+//! Services: each with its spec and all earlier specs.
 
 use super::Object;
 use super::specs::Policy;
@@ -6,33 +6,33 @@ use crate::clock::Timestamp;
 use crate::model::ids::ServiceId;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-/// Keys of a spec that the server keeps: what a client says of them is not taken.
+/// Keys of a spec that the server maintains: a client's values for them are ignored.
 pub const BOOKKEEPING: &[&str] = &["rollout_requested_at", "rollback_requested_at"];
 
 /// A service, in the shape of the contract.
 #[derive(Debug, Clone)]
 pub struct Service {
-    /// Its id, unique and final.
+    /// Unique id; never changes.
     pub id: ServiceId,
-    /// Its name, unique.
+    /// Unique name.
     pub name: String,
-    /// What it is for.
+    /// Its purpose.
     pub description: Option<String>,
-    /// What should run and how; with the server's bookkeeping laid over.
+    /// Its spec, with the server's bookkeeping merged in.
     pub spec: Object,
-    /// The number of its newest revision.
+    /// Number of its newest revision.
     pub generation: i64,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated_at: Timestamp,
-    /// Replicas that the scheduler ever made for it; never shown.
+    /// Number of replicas that the scheduler has ever created for it; never shown.
     pub replicas_made: i64,
-    /// The generation whose rollout was told to be late, 0 where none was; never shown.
+    /// The generation whose rollout was reported late, or 0; never shown.
     pub rollout_told: i64,
 }
 
-/// With what of its spec was not understood, so that no answer passes over it.
+/// Includes warnings about the parts of its spec that were not understood, so that every answer shows them.
 impl Serialize for Service {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut shown = serializer.serialize_struct("Service", 8)?;
@@ -55,30 +55,30 @@ impl Service {
     }
 }
 
-/// A spec without what the server keeps in it.
+/// A spec without the server's bookkeeping.
 pub fn without_bookkeeping(mut spec: Object) -> Object {
     spec.retain(|key, _| !BOOKKEEPING.contains(&key.as_str()));
     spec
 }
 
-/// A service that is about to be made.
+/// A service to create.
 pub struct NewService {
     /// Its id.
     pub id: ServiceId,
     /// Its name.
     pub name: String,
-    /// What it is for.
+    /// Its purpose.
     pub description: Option<String>,
-    /// What should run.
+    /// Its spec.
     pub spec: Object,
 }
 
-/// One spec that a service had.
+/// One revision of a service's spec.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Revision {
-    /// Of which service.
+    /// Its service.
     pub service_id: ServiceId,
-    /// Its number: the higher the newer, never given twice.
+    /// Its number; a newer revision has a higher one, and no number is used twice.
     pub generation: i64,
     /// The spec, as the operator wrote it.
     pub spec: Object,
@@ -86,10 +86,10 @@ pub struct Revision {
     pub spec_sha256: String,
     /// `create`, `update`, `rollout` or `rollback`.
     pub action: String,
-    /// The generation whose spec a rollback put back.
+    /// The generation whose spec a rollback restored.
     pub restored_generation: Option<i64>,
-    /// Who.
+    /// Its author.
     pub created_by: String,
-    /// When.
+    /// Time of creation.
     pub created_at: Timestamp,
 }

@@ -1,27 +1,27 @@
-//! A session: somebody signed in, from somewhere, for a while.
+//! Sessions: each is a user signed in from an address, for a limited time.
 
 use crate::clock::Timestamp;
 use serde::Serialize;
 
-/// A session as its user and admins see it. The token that stands for it is told once and is not here.
+/// A session as its user and admins see it. Its token is returned once, at sign-in, and is not in here.
 #[derive(Debug, Clone, Serialize)]
 pub struct Session {
     /// `s-...`.
     pub id: String,
-    /// Who signed in.
+    /// The user.
     pub user: String,
-    /// From where.
+    /// Address of the sign-in.
     pub address: String,
-    /// With what, as it says of itself.
+    /// The client's `User-Agent`.
     pub user_agent: String,
-    /// Whether it is the one that asks.
+    /// True for the session of this request.
     pub current: bool,
-    /// When it was last used.
+    /// Time of its last use.
     pub last_seen_at: Timestamp,
-    /// When it ends, however much it is used.
+    /// End of its life, however often it is used.
     pub expires_at: Timestamp,
-    /// When it began.
+    /// Time of the sign-in.
     pub created_at: Timestamp,
-    /// When it was last used.
+    /// Time of its last use.
     pub updated_at: Timestamp,
 }

@@ -1,4 +1,4 @@
-//! A cluster setting: a key and a text that operators may read and change. Secrets are not settings.
+//! Cluster settings: keys and texts that operators may read and change. Secrets are not settings.
 
 use crate::clock::Timestamp;
 use serde::Serialize;
@@ -10,13 +10,13 @@ pub struct ClusterSetting {
     pub key: String,
     /// Its value.
     pub value: String,
-    /// When it was first set.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// When it was last set.
+    /// Time of the last change.
     pub updated_at: Timestamp,
 }
 
-/// Whether a key names a secret, which no client may set or see through the settings.
+/// True if a key names a secret, which no client may set or see through the settings.
 pub fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     ["password", "secret", "signing_key", "private_key", "token"].iter().any(|word| key.contains(word))

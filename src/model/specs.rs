@@ -1,5 +1,6 @@
-//! What a service's spec says to the scheduler. What V1 named (counts, selector, flags) is read leniently: a value of the wrong
-//! type falls back to its default, and the plan warns of it. What came later was validated when the spec was written.
+//! The scheduler's view of a service's spec. The keys of V1 (counts, selector, flags) are read leniently: a value of
+//! the wrong type falls back to its default, and the plan warns of it. Later keys were validated when the spec was
+//! written.
 
 mod known;
 pub mod ports;
@@ -9,36 +10,36 @@ use crate::json;
 use crate::model::ids::{NodeId, ReplicaId};
 use serde_json::Value;
 
-/// Replicas a service may want.
+/// Maximum number of replicas of a service.
 pub const REPLICAS_MAX: i64 = 10_000;
-/// `rolling_update.max_surge` and `max_unavailable`.
+/// Maximum for `rolling_update.max_surge` and `max_unavailable`.
 pub const ROLLING_MAX: i64 = 1_000;
-/// Seconds after a node died until its replicas move, where the spec does not say.
+/// Default number of seconds from a node's death until its replicas move.
 pub const LOST_AFTER_S: i64 = 30;
-/// Seconds that a spec may ask for: a week.
+/// Maximum for `lost_after_seconds`: a week.
 pub const LOST_AFTER_S_MAX: i64 = 604_800;
-/// Thousandths of a core that a replica may want: a thousand cores.
+/// Maximum CPU of a replica, in thousandths of a core: a thousand cores.
 pub const CPU_MILLIS_MAX: i64 = 1_000_000;
-/// Mebibytes that a replica may want: sixteen tebibytes.
+/// Maximum memory of a replica, in mebibytes: sixteen tebibytes.
 pub const MEMORY_MB_MAX: i64 = 16 << 20;
-/// Ports of a replica.
+/// Maximum number of ports of a replica.
 pub const PORTS_MAX: usize = 64;
 
-/// Whether replicas of one service keep away from each other.
+/// Separation of the replicas of one service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AntiAffinity {
-    /// They need not.
+    /// No separation.
     Off,
-    /// They share a node only where no other is left.
+    /// They share a node only if no other node is left.
     Soft,
     /// They never share a node.
     Hard,
 }
 
-/// How many replicas there are, and where.
+/// Number of replicas, and their nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// So many, wherever they fit.
+    /// A fixed number, wherever they fit.
     Replicated,
     /// One on every eligible node.
     PerNode,
@@ -58,7 +59,7 @@ impl Mode {
     }
 }
 
-/// What a replica takes of its node.
+/// Resources that a replica uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Resources {
     /// Thousandths of a core.
@@ -67,10 +68,10 @@ pub struct Resources {
     pub memory_mb: u64,
 }
 
-/// A port of the host: the upper bit tells UDP from TCP.
+/// A port of the host; the upper bit separates UDP from TCP.
 pub type HostPort = u32;
 
-/// The number of a host port.
+/// Encodes a host port.
 pub fn host_port(port: u16, udp: bool) -> HostPort {
     u32::from(port) | u32::from(udp) << 16
 }
@@ -80,49 +81,49 @@ pub fn port_text(port: HostPort) -> String {
     format!("{}/{}", port & 0xffff, if port >> 16 == 1 { "udp" } else { "tcp" })
 }
 
-/// A replica that is to be on one node.
+/// A replica pinned to one node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pinned {
-    /// Which replica.
+    /// The replica.
     pub replica_id: ReplicaId,
-    /// Where.
+    /// The node.
     pub node_id: NodeId,
-    /// What it should do; `running` where nothing is said.
+    /// Desired state; `running` by default.
     pub desired_state: Option<String>,
 }
 
-/// What a spec asks of the scheduler.
+/// Scheduling rules of a spec.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
-    /// Replicas wanted; `None` keeps what there is.
+    /// Desired number of replicas; `None` keeps the current number.
     pub desired: Option<usize>,
-    /// What a node must have: `role`, `node_id`, or a label, with its value; `label:KEY` is a label whatever its key is.
+    /// Requirements on nodes: `role`, `node_id`, or a label, with its value; `label:KEY` is always a label.
     pub selector: Vec<(String, String)>,
-    /// Whether replicas keep away from each other.
+    /// Separation of replicas.
     pub anti_affinity: AntiAffinity,
-    /// Whether replicas that are not well move.
+    /// True if unhealthy replicas move.
     pub reschedule_unhealthy: bool,
-    /// Replicas beside the wanted ones during an update.
+    /// Extra replicas during an update.
     pub max_surge: usize,
-    /// Replicas that may be away at once.
+    /// Replicas that may be down at once.
     pub max_unavailable: usize,
-    /// Seconds after a node died until its replicas move.
+    /// Seconds from a node's death until its replicas move.
     pub lost_after_s: i64,
-    /// How many, and where.
+    /// Number of replicas, and their nodes.
     pub mode: Mode,
-    /// The label whose values replicas are spread over.
+    /// The label over whose values replicas are spread.
     pub spread_by: Option<String>,
-    /// What each replica takes.
+    /// Resources of each replica.
     pub resources: Resources,
-    /// Ports of the host that each replica takes.
+    /// Host ports of each replica.
     pub ports: Vec<HostPort>,
-    /// Replicas with a place of their own.
+    /// Pinned replicas.
     pub pinned: Vec<Pinned>,
-    /// What was not understood, each a sentence.
+    /// Warnings about parts that were not understood, each a sentence.
     pub warnings: Vec<String>,
 }
 
-/// A count: numbers in texts count, negative ones are 0, fractions are cut off. `None` for anything else.
+/// Reads a count: numbers in texts count, negative ones are 0, fractions are cut off. `None` for anything else.
 pub fn count_of(value: &Value) -> Option<i64> {
     let n = match value {
         Value::Number(n) => n.as_i64().unwrap_or_else(|| json::float(n) as i64),
@@ -172,7 +173,7 @@ impl Policy {
             },
             ports: read.ports(spec),
             pinned: pinned(spec),
-            warnings: [read.warnings, known::strangers(spec)].concat(),
+            warnings: [read.warnings, known::warnings(spec)].concat(),
         }
     }
 }
@@ -190,7 +191,7 @@ fn pinned(spec: &Object) -> Vec<Pinned> {
     items.into_iter().flatten().filter_map(one).collect()
 }
 
-/// Reads what may be of any type.
+/// Reads values of any type.
 struct Lenient {
     warnings: Vec<String>,
 }
@@ -211,7 +212,7 @@ impl Lenient {
         }
     }
 
-    /// `what` is the path of the field, whose last part is its key.
+    /// `what` is the path of the field; its last part is the key.
     fn count(&mut self, object: &Object, what: &str) -> Option<i64> {
         let value = object.get(last(what)).filter(|v| !v.is_null())?;
         let count = count_of(value);
@@ -235,7 +236,7 @@ impl Lenient {
         }
     }
 
-    /// The host ports that a spec takes, each once, in order.
+    /// The host ports in a spec, sorted, without duplicates.
     fn ports(&mut self, spec: &Object) -> Vec<HostPort> {
         let items = spec.get("ports").and_then(Value::as_array).into_iter().flatten();
         let mut taken = Vec::new();
@@ -318,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_types_fall_back_and_are_told() {
+    fn wrong_types_fall_back_with_a_warning() {
         let p =
             policy(json!({"scheduling": {"anti_affinity": "yes", "reschedule_unhealthy": 0, "node_selector": 5}, "rolling_update": []}));
         assert_eq!((p.anti_affinity, p.reschedule_unhealthy, p.max_surge), (AntiAffinity::Soft, true, 1));

@@ -14,7 +14,7 @@ pub struct ClusterStatus {
     pub version: &'static str,
     /// Its clock.
     pub time: Timestamp,
-    /// The authority that issues certificates of nodes.
+    /// The authority that issues the nodes' certificates.
     pub authority: Option<AuthorityView>,
     /// True if the write guard refuses changes.
     pub guarded: bool,
@@ -28,7 +28,7 @@ pub struct ClusterStatus {
     pub nodes: NodeCounts,
     /// Every service, by id.
     pub services: Vec<ServiceState>,
-    /// Lines about what needs attention, the most urgent first.
+    /// Problems that need attention, the most urgent first.
     pub attention: Vec<Attention>,
     /// The newest events of level WARNING and ERROR, newest first.
     pub warnings: Vec<Event>,
@@ -52,22 +52,22 @@ pub struct NodeCounts {
 pub struct ServiceState {
     /// The service.
     pub service_id: ServiceId,
-    /// Replicas that its spec wants.
+    /// Desired number of replicas.
     pub desired: usize,
-    /// Replicas that are well, on a node that is.
+    /// Healthy replicas on healthy nodes.
     pub running: usize,
-    /// Replicas that are not.
+    /// Other replicas.
     pub failing: usize,
     /// Replicas of an earlier generation.
     pub outdated: usize,
 }
 
-/// The object that a line is about.
+/// The object of a problem.
 #[derive(Debug, PartialEq)]
 pub enum Subject {
     /// A node.
     Node(NodeId),
-    /// The nodes whose leases are in this state.
+    /// The nodes with this lease state.
     Nodes(LeaseState),
     /// A service.
     Service(ServiceId),
@@ -83,20 +83,20 @@ pub enum Subject {
     Cluster,
 }
 
-/// A line about something that needs attention.
+/// A problem that needs attention.
 #[derive(Debug, Serialize)]
 pub struct Attention {
     /// The object, for links.
     #[serde(skip)]
     pub subject: Subject,
-    /// Urgency, in a word that pages have a colour for: `dead`, `stale`, `failing`, `failed`, `short` or `warning`.
+    /// Urgency, as a word for which pages have a colour: `dead`, `stale`, `failing`, `failed`, `short` or `warning`.
     pub kind: &'static str,
-    /// Problem, in a word or two.
+    /// The problem, in a word or two.
     pub what: &'static str,
-    /// Name of the object, or the number of those that are left out.
+    /// Name of the object, or the number of further ones.
     pub name: String,
-    /// More about it; may be empty.
+    /// Details; may be empty.
     pub detail: String,
-    /// The moment that the detail ends with.
+    /// The time at the end of the details.
     pub at: Option<Timestamp>,
 }

@@ -1,27 +1,27 @@
-//! Every key of a node's status that the program writes or reads: who owns it, its form, who reads it, and a sentence.
-//! A status may have any other keys too, which a node reports and people read.
+//! Every key of a node's status that the program writes or reads: its owner, its form, its readers, and a sentence. A
+//! status may have any other keys too, which a node reports and people read.
 
 use std::fmt::Write;
 
-/// Who may write a key.
+/// Owner of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
-    /// The node, with its heartbeats.
+    /// The node, by its heartbeats.
     Node,
     /// An operator, by an action on the node.
     Operator,
-    /// The server, by itself.
+    /// The server itself.
     Server,
 }
 
-/// A part of the program that acts on a key or shows it by itself, and not only among all others.
+/// A part of the program that uses a key individually, and not only with all others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reader {
     /// `uptimemesh node list` and `drain`.
     Cli,
-    /// The examination of a control plane.
+    /// The doctor of a control plane.
     Doctor,
-    /// The figures of the last day.
+    /// The load history of the last day.
     Load,
     /// The pages.
     Pages,
@@ -38,17 +38,17 @@ pub enum Reader {
 pub struct Key {
     /// Its name.
     pub name: &'static str,
-    /// Who may write it.
+    /// Its owner, the only one who may write it.
     pub owner: Owner,
     /// Type and unit of its value.
     pub form: &'static str,
-    /// Who reads it.
+    /// Its readers.
     pub readers: &'static [Reader],
-    /// What it means, in one sentence.
+    /// Its meaning, in one sentence.
     pub says: &'static str,
 }
 
-/// Declares a constant for the name of each key, and the list of keys.
+/// Declares a constant for the name of each key, and a list of the keys.
 macro_rules! keys {
     ($($constant:ident = $name:literal $owner:ident $form:literal [$($reader:ident),*] $says:literal;)*) => {
         $(
@@ -126,12 +126,12 @@ keys! {
         "Tunnel to the secondary router.";
 }
 
-/// True if the key belongs to operator or server: a node's own word on it is not taken.
+/// True if the key belongs to the operator or the server: a node's report of it is ignored.
 pub fn is_reserved(key: &str) -> bool {
     ALL.iter().any(|known| known.name == key && known.owner != Owner::Node)
 }
 
-/// Keys that a node reports and that decide about placement.
+/// Keys that a node reports and that affect placement.
 pub fn placement() -> impl Iterator<Item = &'static str> {
     ALL.iter().filter(|key| key.owner == Owner::Node && key.readers.contains(&Reader::Scheduler)).map(|key| key.name)
 }

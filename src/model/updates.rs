@@ -1,26 +1,26 @@
-//! Updates: of the fleet, ring after ring; what a node's agent asks the updater of its machine for; what that updater tells of itself.
+//! Updates: of the fleet, ring by ring; the agent's request to the updater of its machine; the updater's report.
 
 use super::release::Version;
 use crate::clock::Timestamp;
 use crate::model::ids::NodeId;
 use serde::{Deserialize, Serialize};
 
-/// A request has some hundred bytes.
+/// Maximum size of a request, in bytes. One has a few hundred.
 pub const REQUEST_BYTES_MAX: u64 = 1024;
-/// A state has some hundred bytes; its reason is cut at five hundred.
+/// Maximum size of a state, in bytes. One has a few hundred; its reason is cut at five hundred.
 pub const STATE_BYTES_MAX: u64 = 4096;
-/// Bytes of a channel's name.
+/// Maximum length of a channel's name, in bytes.
 const CHANNEL_BYTES_MAX: usize = 32;
-/// Bytes of an update's id.
+/// Maximum length of an update's id, in bytes.
 const ID_BYTES_MAX: usize = 64;
 
-/// How far an update of the fleet is.
+/// State of a fleet update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UpdateState {
-    /// Nodes of its ring are told.
+    /// The nodes of its ring are being updated.
     Running,
-    /// An operator stopped it for now.
+    /// An operator paused it.
     Paused,
     /// It stopped by itself, because nodes failed or were lost.
     Halted,
@@ -49,25 +49,25 @@ impl UpdateState {
     }
 }
 
-/// The ring of every node that is in no other.
+/// The ring of all nodes that are in no other ring.
 pub const EVERYBODY_ELSE: &str = "*";
 
-/// What an operator asks for.
+/// An update as an operator requests it.
 #[derive(Debug, Clone)]
 pub struct NewUpdate {
-    /// Its id; made where none is given.
+    /// Its id; `None` to generate one.
     pub id: Option<String>,
     /// The channel of the release manifest.
     pub channel: String,
-    /// The version that nodes are to have.
+    /// The target version.
     pub version: String,
-    /// The label that tells a node's ring.
+    /// The label whose value is a node's ring.
     pub ring_label: String,
     /// Its values, in the order in which rings are updated.
     pub rings: Vec<String>,
-    /// Seconds between one ring's end and the next one's begin.
+    /// Seconds between the end of one ring and the start of the next.
     pub wait_s: i64,
-    /// So many nodes may fail or be lost.
+    /// Maximum number of nodes that may fail or be lost.
     pub lost_max: i64,
 }
 
@@ -78,84 +78,85 @@ pub struct Update {
     pub id: String,
     /// The channel of the release manifest.
     pub channel: String,
-    /// The version that nodes are to have.
+    /// The target version.
     pub version: String,
-    /// The label that tells a node's ring.
+    /// The label whose value is a node's ring.
     pub ring_label: String,
     /// Its values, in the order in which rings are updated.
     pub rings: Vec<String>,
-    /// Seconds between one ring's end and the next one's begin.
+    /// Seconds between the end of one ring and the start of the next.
     pub wait_seconds: i64,
-    /// So many nodes may fail or be lost.
+    /// Maximum number of nodes that may fail or be lost.
     pub lost_max: i64,
-    /// How far it is.
+    /// Its state.
     pub state: UpdateState,
-    /// Why it halted.
+    /// Reason for a halt.
     pub reason: Option<String>,
-    /// The ring that is updated now, from 0.
+    /// Index of the current ring, from 0.
     pub ring: usize,
-    /// How often it was begun or resumed.
+    /// Number of starts and resumes.
     pub attempt: i64,
-    /// The nodes that lived when their ring began.
+    /// Nodes that were alive when their ring began.
     #[serde(skip)]
     pub watched: Vec<NodeId>,
-    /// Since when all of the ring is at the version.
+    /// Time at which the whole ring had the target version.
     pub ring_done_at: Option<Timestamp>,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated_at: Timestamp,
 }
 
 impl Update {
-    /// What nodes are told.
+    /// The request that nodes get.
     pub fn request(&self) -> Request {
         Request { id: format!("{}.{}", self.id, self.attempt), channel: self.channel.clone(), version: self.version.clone() }
     }
 
-    /// The number of the ring that a node with this value of the label is in.
+    /// Index of the ring for a node with this value of the label.
     pub fn ring_of(&self, label: Option<&str>) -> Option<usize> {
         let own = label.filter(|value| *value != EVERYBODY_ELSE).and_then(|value| self.rings.iter().position(|ring| ring == value));
         own.or_else(|| self.rings.iter().position(|ring| ring == EVERYBODY_ELSE))
     }
 }
 
-/// What a node tells that matters to an update.
+/// The part of a node's report that matters to an update.
 #[derive(Debug, Clone)]
 pub struct Member {
     /// Its id.
     pub node_id: NodeId,
-    /// The value of the label that tells its ring.
+    /// The value of the ring label.
     pub label: Option<String>,
-    /// The version that its agent is.
+    /// Version of its agent.
     pub version: Option<String>,
-    /// The request that its updater worked on last.
+    /// The last request that its updater worked on.
     pub request_id: Option<String>,
-    /// How that went.
+    /// Result of that request.
     pub request_state: Option<String>,
-    /// Why it went so.
+    /// Reason for that result.
     pub reason: Option<String>,
 }
 
 impl Member {
-    /// Whether its agent is this version, or a newer one.
+    /// True if its agent has this version or a newer one.
     pub fn is_at(&self, version: &str) -> bool {
         let of = |text: &str| Version::parse(text);
         self.version.as_deref().and_then(of).is_some_and(|own| of(version).is_some_and(|wanted| own >= wanted))
     }
 
-    /// Whether its updater has given up on this request.
+    /// True if its updater has given up on this request.
     pub fn has_failed(&self, request_id: &str) -> bool {
         let bad = ["failed", "rolled_back", "rolled_back_unhealthy", "stuck"];
         self.request_id.as_deref() == Some(request_id) && self.request_state.as_deref().is_some_and(|state| bad.contains(&state))
     }
 }
 
-/// What an agent asks for. It names what is wanted and never where from or how: that is the settings' and the updater's.
+/// An agent's request for an update. It names the target, but neither source nor method: those belong to the settings
+/// and the updater.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
-    /// The update that it is a part of.
+    /// The update that it belongs to.
     pub id: String,
     /// The channel of the release manifest.
     pub channel: String,
@@ -164,14 +165,14 @@ pub struct Request {
 }
 
 impl Request {
-    /// Reads one that an unprivileged program has written; fails with every fault, each a sentence.
+    /// Parses a request that an unprivileged program has written. The error lists every fault, each a sentence.
     pub fn parse(text: &str) -> Result<Request, Vec<String>> {
         let request: Request = serde_json::from_str(text).map_err(|e| vec![format!("the request is not sound: {e}")])?;
         let faults = request.faults();
         if faults.is_empty() { Ok(request) } else { Err(faults) }
     }
 
-    /// What is wrong with it.
+    /// Faults of the request, each a sentence.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         if !super::ids::is_id(&self.id) || self.id.len() > ID_BYTES_MAX {
@@ -187,39 +188,39 @@ impl Request {
     }
 }
 
-/// Whether a text can be the name of a channel.
+/// True if a text is a valid channel name.
 pub fn is_channel(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     (1..=CHANNEL_BYTES_MAX).contains(&text.len()) && !text.starts_with('-') && text.bytes().all(plain)
 }
 
-/// What the updater tells of its last run.
+/// The updater's report of its last run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// `running`, `updated`, `failed`, `rolled_back`, `rolled_back_unhealthy` or `stuck`.
     pub state: String,
-    /// The version from before; empty where there was none.
+    /// The previous version; empty if there was none.
     #[serde(default)]
     pub from: String,
-    /// The version that was wanted; empty where it was not known yet.
+    /// The target version; empty if it was not known yet.
     #[serde(default)]
     pub to: String,
     /// The channel.
     #[serde(default)]
     pub channel: String,
-    /// Who asked for it; empty where it was an operator on the machine.
+    /// The update that requested it; empty for an operator on the machine.
     #[serde(default)]
     pub update_id: String,
-    /// Why it is so, where it is not well.
+    /// Reason for a failure; else empty.
     #[serde(default)]
     pub reason: String,
-    /// When it was written.
+    /// Time of writing.
     #[serde(default)]
     pub at: String,
 }
 
 impl State {
-    /// Whether the run has ended.
+    /// True if the run has ended.
     pub fn is_final(&self) -> bool {
         self.state != "running"
     }

@@ -1,22 +1,22 @@
-//! People: who they are and what they may do.
+//! Users and their roles.
 
 use crate::clock::Timestamp;
 use serde::Serialize;
 
-/// What somebody may do; each role includes the ones before it.
+/// Role of a user; each role includes the previous ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Reads.
+    /// May read.
     Viewer,
-    /// Works with nodes, services and replicas.
+    /// May manage nodes, services and replicas.
     Operator,
-    /// Manages people, tokens and settings.
+    /// May manage users, tokens and settings.
     Admin,
 }
 
 impl Role {
-    /// Every role's word.
+    /// The words of all roles.
     pub const WORDS: &'static [&'static str] = &["viewer", "operator", "admin"];
 
     /// The role of a word.
@@ -39,42 +39,42 @@ impl Role {
     }
 }
 
-/// What somebody showed.
+/// Credential of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
-    /// A session of this id: a person signed in.
+    /// A session with this id: a person signed in.
     Session(String),
-    /// An API token of this id: a program of theirs.
+    /// An API token with this id: a program of a user.
     ApiToken(String),
     /// The server's local credential: a command on its machine, run by root or by the owner of its data.
     Local,
 }
 
-/// Why a session may do nothing yet but change the password.
+/// Reason why a session may only change the password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Restriction {
     /// An admin set the password, and knows it.
     MustChange,
-    /// It is the password that everybody knows, used from elsewhere than the machine itself: only who can read the setup code there
-    /// may change it.
+    /// It is the well-known first password, used from another machine: only a person who can read the setup code on
+    /// this machine may change it.
     NeedsSetupCode,
 }
 
-/// Somebody who is signed in.
+/// A signed-in user.
 #[derive(Debug, Clone)]
 pub struct User {
     /// The name, in lower case.
     pub name: String,
-    /// What may be done under this credential.
+    /// The role under this credential.
     pub role: Role,
-    /// What was shown.
+    /// The credential.
     pub credential: Credential,
-    /// What holds it back.
+    /// The restriction of a session, if any.
     pub restriction: Option<Restriction>,
 }
 
 impl User {
-    /// As events name it.
+    /// The name in events.
     pub fn actor(&self) -> String {
         match &self.credential {
             Credential::Session(_) => format!("user:{}", self.name),
@@ -91,12 +91,12 @@ impl User {
         }
     }
 
-    /// Whether a person is there, and not a program.
+    /// True for a person, false for a program.
     pub fn is_person(&self) -> bool {
         matches!(self.credential, Credential::Session(_))
     }
 
-    /// The session's id; empty where it is a token.
+    /// The session's id; empty for a token.
     pub fn session_id(&self) -> &str {
         match &self.credential {
             Credential::Session(id) => id,
@@ -110,24 +110,24 @@ impl User {
 pub struct Person {
     /// The name, in lower case.
     pub name: String,
-    /// What this user may do.
+    /// The user's role.
     pub role: Role,
-    /// Whether nothing else is possible until the password is changed.
+    /// True if the user must change the password before anything else.
     pub must_change_password: bool,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated_at: Timestamp,
 }
 
-/// What the store knows of a user. Holds a hash, so it has no Debug.
+/// The stored account of a user. Holds a hash, so it has no Debug.
 pub struct Account {
     /// The user.
     pub person: Person,
     /// Argon2id, PHC string format.
     pub password_hash: String,
-    /// Raised with every change of the password.
+    /// Increases with every change of the password.
     pub password_version: i64,
-    /// Whether the password is the one of the seed, which everybody knows.
+    /// True if the password is the well-known one of the seed.
     pub password_is_seeded: bool,
 }

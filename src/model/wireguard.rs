@@ -1,4 +1,4 @@
-//! The tunnels of a node, as its status tells them.
+//! Tunnels of a node, as its status reports them.
 
 use super::Object;
 use super::status_keys::{WG_ACTIVE_ROUTE, WG_FAILOVER_STATE, WG_PRIMARY_TUNNEL, WG_SECONDARY_TUNNEL};
@@ -6,7 +6,7 @@ use crate::model::ids::NodeId;
 use serde::Serialize;
 use serde_json::Value;
 
-/// A line of `GET /wireguard/status`; `null` where nothing is known.
+/// A line of `GET /wireguard/status`; an unknown value is `null`.
 #[derive(Debug, Clone, Serialize)]
 pub struct WireguardStatus {
     /// The node.
@@ -17,12 +17,12 @@ pub struct WireguardStatus {
     pub secondary_tunnel: Value,
     /// Which of them carries traffic.
     pub active_route: Value,
-    /// What the change-over between them does.
+    /// State of the failover between them.
     pub failover_state: Value,
 }
 
 impl WireguardStatus {
-    /// What a node's status says.
+    /// Reads a node's status.
     pub fn of(node_id: NodeId, status: &Object) -> WireguardStatus {
         let value = |key: &str| status.get(key).cloned().unwrap_or(Value::Null);
         WireguardStatus {

@@ -1,4 +1,4 @@
-//! Plans put into effect: all of their actions in one transaction, or none.
+//! Applies plans: all of their actions in one transaction, or none.
 
 use super::plan::{self, Plan, Rollout};
 use super::step::Action;
@@ -12,10 +12,10 @@ use crate::store::{Write, events, nodes, replicas, services};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Replicas that an event about a drain lists.
+/// Maximum number of replicas that an event about a drain lists.
 const LISTED_MAX: usize = 20;
 
-/// Carries the plans out. The caller has made sure that the view is still true.
+/// Applies the plans. The caller has verified that the view is still current.
 pub fn plans(write: &Write, view: &View, plans: &[Plan]) -> Result<()> {
     guard::check(write)?;
     plan::check(view, plans).map_err(|why| Error::fault("apply a plan", why))?;
@@ -23,13 +23,13 @@ pub fn plans(write: &Write, view: &View, plans: &[Plan]) -> Result<()> {
         if plan.made > 0 {
             services::count_made(write, &plan.service_id, plan.made)?;
         }
-        plan.actions.iter().try_for_each(|action| carry_out(write, action, plan.generation))?;
+        plan.actions.iter().try_for_each(|action| apply(write, action, plan.generation))?;
     }
     Ok(())
 }
 
-/// Tells of a plan that was carried out.
-pub fn tell(write: &Write, plan: &Plan, by: &str) -> Result<()> {
+/// Records the event of an applied plan.
+pub fn record(write: &Write, plan: &Plan, by: &str) -> Result<()> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     plan.actions.iter().for_each(|a| *counts.entry(a.step.word()).or_default() += 1);
     let fields = json!({
@@ -40,8 +40,8 @@ pub fn tell(write: &Write, plan: &Plan, by: &str) -> Result<()> {
     events::record(write, SCHEDULER_RECONCILE.with(fields)).map(drop)
 }
 
-/// Carries one action out: the replica is created, changed or deleted as its step says.
-fn carry_out(write: &Write, action: &Action, generation: i64) -> Result<()> {
+/// Applies one action: creates, changes or deletes the replica.
+fn apply(write: &Write, action: &Action, generation: i64) -> Result<()> {
     let before = replicas::by_id(write, &action.replica_id)?;
     let is_new = before.is_none();
     match action.apply(before, generation, write.now).map_err(|why| Error::fault("apply a plan", why))? {
@@ -51,8 +51,8 @@ fn carry_out(write: &Write, action: &Action, generation: i64) -> Result<()> {
     }
 }
 
-/// Tells of each rollout that waits for too long, once.
-pub fn rollouts(write: &Write, view: &View, plans: &[Plan]) -> Result<()> {
+/// Records an event for each late rollout, once.
+pub fn record_late_rollouts(write: &Write, view: &View, plans: &[Plan]) -> Result<()> {
     for (plan, rollout) in late(view, plans) {
         services::set_rollout_told(write, &plan.service_id, plan.generation)?;
         let fields = json!({
@@ -64,23 +64,24 @@ pub fn rollouts(write: &Write, view: &View, plans: &[Plan]) -> Result<()> {
     Ok(())
 }
 
-/// Whether one would be told.
-pub fn rollouts_changed(view: &View, plans: &[Plan]) -> bool {
+/// True if a late rollout is not recorded yet.
+pub fn has_late_rollouts(view: &View, plans: &[Plan]) -> bool {
     late(view, plans).next().is_some()
 }
 
-/// The rollouts that wait for too long and were not told of.
+/// The late rollouts that are not recorded yet.
 fn late<'p>(view: &'p View, plans: &'p [Plan]) -> impl Iterator<Item = (&'p Plan, &'p Rollout)> {
     let waits = |plan: &'p Plan| plan.rollout.as_ref().filter(|r| r.waiting_seconds >= view.rollout_late_s).map(|r| (plan, r));
-    let told = |id: &ServiceId| view.service(id).map_or(0, |i| view.services[i].rollout_told);
-    plans.iter().filter_map(waits).filter(move |(plan, _)| told(&plan.service_id) < plan.generation)
+    let recorded = |id: &ServiceId| view.service(id).map_or(0, |i| view.services[i].rollout_told);
+    plans.iter().filter_map(waits).filter(move |(plan, _)| recorded(&plan.service_id) < plan.generation)
 }
 
-/// Notes how far each drain is, after plans of all services: it ends in an event, with what is left and why.
-pub fn drains(write: &Write, view: &View, plans: &[Plan]) -> Result<()> {
+/// Updates the progress of drains after the plans of all services. The end of a drain is an event, with the remaining
+/// replicas and the reasons.
+pub fn update_drains(write: &Write, view: &View, plans: &[Plan]) -> Result<()> {
     for (index, node) in (0..).zip(&view.nodes).filter(|(_, node)| node.draining) {
         let left = nodes::replicas_on(write, &node.id)?;
-        let state = drain_state(left, goes_on(plans, index, &node.id));
+        let state = drain_state(left, continues(plans, index, &node.id));
         if node.drain_state == state {
             continue;
         }
@@ -100,25 +101,25 @@ pub fn drains(write: &Write, view: &View, plans: &[Plan]) -> Result<()> {
     Ok(())
 }
 
-/// Whether a drain would be told anew.
+/// True if the progress of a drain has changed.
 pub fn drains_changed(view: &View, plans: &[Plan]) -> bool {
     (0..).zip(&view.nodes).filter(|(_, node)| node.draining).any(|(index, node)| {
         let on_it = view.services.iter().flat_map(|s| &s.replicas).filter(|r| r.node == Some(index)).count() as u64;
-        moves_from(plans, &node.id) || node.drain_state != drain_state(on_it, goes_on(plans, index, &node.id))
+        moves_from(plans, &node.id) || node.drain_state != drain_state(on_it, continues(plans, index, &node.id))
     })
 }
 
-/// How far a drain is, by the replicas that are left and whether it goes on by itself.
-fn drain_state(left: u64, goes_on: bool) -> &'static str {
-    match (left, goes_on) {
+/// State of a drain, from the number of remaining replicas and whether it continues by itself.
+fn drain_state(left: u64, continues: bool) -> &'static str {
+    match (left, continues) {
         (0, _) => "drained",
         (_, true) => "draining",
         (_, false) => "blocked",
     }
 }
 
-/// Whether a drain goes on: something moves now, or will when its time has come.
-fn goes_on(plans: &[Plan], node: NodeIndex, node_id: &NodeId) -> bool {
+/// True if a drain continues: a replica moves now, or will move when its time has come.
+fn continues(plans: &[Plan], node: NodeIndex, node_id: &NodeId) -> bool {
     moves_from(plans, node_id) || plans.iter().flat_map(|p| &p.stuck).any(|s| s.node == node && s.waits)
 }
 

@@ -1,4 +1,4 @@
-//! Why a service's replicas are where they are, and where the next one would go.
+//! Explains the placement of a service's replicas, and where the next one would go.
 
 use super::place::{Refusal, Score, Session, State, filters};
 use super::plan;
@@ -9,50 +9,50 @@ use crate::model::replicas::Placement;
 use serde::Serialize;
 use std::collections::HashMap;
 
-/// What `GET /scheduler/explain/services/{id}` says.
+/// Answer to `GET /scheduler/explain/services/{id}`.
 #[derive(Serialize)]
 pub struct Explanation {
-    /// Which service.
+    /// The service.
     pub service_id: ServiceId,
     /// Its generation.
     pub generation: i64,
-    /// When.
+    /// Time of the explanation.
     pub generated_at: Timestamp,
-    /// Replicas it should have.
+    /// Desired number of replicas.
     pub desired_replicas: usize,
-    /// Replicas it has now.
+    /// Current number of replicas.
     pub actual_replicas: usize,
-    /// What somebody should know.
+    /// Warnings for an operator.
     pub warnings: Vec<String>,
-    /// Candidates first, the best of them first; then the others by id.
+    /// Candidates, best first; then the other nodes by id.
     pub nodes: Vec<NodeAnswer>,
     /// Its replicas, by id.
     pub replicas: Vec<ReplicaAnswer>,
 }
 
-/// What speaks for or against a node.
+/// Assessment of a node.
 #[derive(Serialize)]
 pub struct NodeAnswer {
-    /// Which node.
+    /// The node.
     pub node_id: NodeId,
-    /// 1 is where the next replica goes; `null` for a node that takes none.
+    /// 1 is the node of the next replica; `null` for a node that cannot take one.
     pub rank: Option<usize>,
-    /// The filters that it failed, each with the reason.
+    /// The filters that exclude it, each with the reason.
     pub filters: Vec<Refusal>,
-    /// The smaller the better, part by part.
+    /// Its score, compared part by part; smaller is better.
     pub score: Option<Score>,
-    /// Replicas of the service that are there.
+    /// Replicas of the service on it.
     pub replicas: Vec<ReplicaId>,
 }
 
-/// Why a replica is where it is.
+/// Placement of a replica.
 #[derive(Serialize)]
 pub struct ReplicaAnswer {
-    /// Which replica.
+    /// The replica.
     pub replica_id: ReplicaId,
-    /// Where it is.
+    /// Its node.
     pub node_id: NodeId,
-    /// Why; `null` where a client placed it.
+    /// The reason; `null` if a client placed it.
     pub placement: Option<Placement>,
 }
 

@@ -1,6 +1,6 @@
-//! The scheduler: keeps services running where they fit. `view` is what it sees, `plan` what it would do (both pure), `place` where a
-//! replica goes, `apply` what carries it out, `brake` what holds it when most of the fleet falls silent at once. This file is the
-//! order of it all: who plans, when, and that of two reconciles none acts on what the other has changed.
+//! The scheduler keeps services running on nodes where they fit. `view` is its input, `plan` its decision (both pure),
+//! `place` chooses nodes, `apply` carries plans out, `brake` stops it when most of the fleet falls silent at once. This
+//! file orders the work: who plans, when, and that no reconcile acts on data that another has changed.
 
 mod apply;
 mod brake;
@@ -27,7 +27,7 @@ use crate::model::ids::ServiceId;
 use crate::model::leases::LeaseState;
 use crate::store::{Read, Store, Write, events};
 use crate::thread::lock;
-use brake::{Brake, Turn};
+use brake::{Brake, Change};
 use plan::Plan;
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -35,22 +35,22 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use view::View;
 
-/// After a start nodes get so long to be heard of before replicas leave them: longer than the usual lease.
+/// Grace period after a start in which replicas of silent nodes stay: longer than the default lease.
 const GRACE: Duration = Duration::from_secs(60);
-/// The loop acts once nothing has changed for so long, so that somebody's several changes are seen as one.
+/// Quiet time before the loop acts, so that an operator's several changes are handled together.
 const SETTLE: Duration = Duration::from_secs(3);
-/// And at the latest so long after the first change.
+/// Maximum delay after the first change.
 const SETTLE_MAX: Duration = Duration::from_secs(10);
-/// The loop looks at everything this often, changes or not.
+/// Interval of full runs, with or without changes.
 const EVERY: Duration = Duration::from_secs(30);
-/// Views that turn out to be old before the plan is made inside the transaction, where nothing else can change anything.
+/// Attempts with an outdated view before the plan is made inside the transaction, where nothing else can change.
 const TRIES: usize = 3;
 
-/// What plans say while the brake is on.
+/// Warning in plans while the brake is on.
 const BRAKED: &str =
     "most nodes fell silent together, so the control plane may be cut off (set the cluster setting scheduler_brake to off to go on)";
 
-/// What is asked of a plan.
+/// Scope of a reconcile.
 #[derive(Clone)]
 enum Scope {
     All,
@@ -58,45 +58,45 @@ enum Scope {
     Rebalance(usize),
 }
 
-/// What the scheduler keeps between two plans.
+/// State of the scheduler between two plans.
 pub struct Scheduler {
     lane: Lane,
     brake: Arc<Mutex<Brake>>,
     started: Instant,
-    /// Whether it was told that silent nodes keep their replicas for a while.
-    told_grace: AtomicBool,
+    /// True once it is logged that silent nodes keep their replicas for a while.
+    grace_logged: AtomicBool,
     rhythm: Mutex<Rhythm>,
     last: seen::Last,
-    /// Figures of its work.
+    /// Counters.
     pub stats: Stats,
 }
 
-/// Figures of the scheduler's work.
+/// Counters of the scheduler.
 #[derive(Default)]
 pub struct Stats {
-    /// Plans that were carried out, empty ones too.
+    /// Plans applied, including empty ones.
     pub runs: AtomicU64,
     /// Actions in them.
     pub actions: AtomicU64,
-    /// Views that had become old before their plan was applied.
+    /// Views that were outdated before their plan was applied.
     pub conflicts: AtomicU64,
 }
 
-/// Where the loop is.
+/// Timing of the loop.
 #[derive(Default)]
 struct Rhythm {
-    /// Changes that the last run had seen.
+    /// Change count of the last run.
     seen: u64,
-    /// Changes at the last look.
+    /// Change count at the last check.
     count: u64,
-    /// When the first and the last change came that no run has seen.
+    /// Times of the first and the last change since the last run.
     unseen: Option<(Instant, Instant)>,
-    /// When the next run is due though nothing changes.
+    /// Time of the next run without changes.
     due: Option<Instant>,
 }
 
 impl Rhythm {
-    /// Whether it is time for a run.
+    /// True if a run is due.
     fn is_time(&mut self, count: u64, now: Instant) -> bool {
         if count != self.count {
             self.count = count;
@@ -107,7 +107,7 @@ impl Rhythm {
         self.unseen.is_some_and(settled) || self.due.is_none_or(|due| now >= due)
     }
 
-    /// A run has seen so many changes.
+    /// Notes a run that included the first `seen` changes.
     fn ran(&mut self, seen: u64, now: Instant, due_in: Duration) {
         self.seen = seen;
         self.count = seen;
@@ -116,20 +116,20 @@ impl Rhythm {
     }
 }
 
-/// What all services' plans say.
+/// Plans of all services.
 #[derive(serde::Serialize)]
 pub struct Plans {
-    /// Whether nothing is done.
+    /// True if nothing is applied.
     pub dry_run: bool,
-    /// When.
+    /// Time of the plans.
     pub generated_at: Timestamp,
-    /// What somebody should know of all of them.
+    /// Warnings that concern all of them.
     pub warnings: Vec<String>,
-    /// One plan a service, by id.
+    /// One plan per service, by id.
     pub results: Vec<Plan>,
 }
 
-/// One reconcile after the other, in the order in which they asked: the loop and requests alike.
+/// Serializes reconciles of the loop and of requests, in order of arrival.
 #[derive(Default)]
 struct Lane {
     /// The next number to give, and the number whose turn it is.
@@ -137,18 +137,18 @@ struct Lane {
     next: Condvar,
 }
 
-/// The turn of one.
-struct Turnstile<'l>(&'l Lane);
+/// One turn in the lane; dropping it starts the next.
+struct LaneTurn<'l>(&'l Lane);
 
 impl Lane {
-    fn enter(&self) -> Turnstile<'_> {
+    fn enter(&self) -> LaneTurn<'_> {
         let mut turn = lock(&self.turn);
         let mine = turn.0;
         turn.0 += 1;
         while turn.1 != mine {
             turn = self.next.wait(turn).unwrap_or_else(PoisonError::into_inner);
         }
-        Turnstile(self)
+        LaneTurn(self)
     }
 
     fn waiting(&self) -> u64 {
@@ -157,7 +157,7 @@ impl Lane {
     }
 }
 
-impl Drop for Turnstile<'_> {
+impl Drop for LaneTurn<'_> {
     fn drop(&mut self) {
         lock(&self.0.turn).1 += 1;
         self.0.next.notify_all();
@@ -165,68 +165,68 @@ impl Drop for Turnstile<'_> {
 }
 
 impl Scheduler {
-    /// A scheduler whose brake is as it was when the server stopped.
+    /// Loads the scheduler, with the brake as it was when the server stopped.
     pub fn load(store: &Store) -> Result<Scheduler> {
         let brake = Arc::new(Mutex::new(Brake::of(store.read(brake::fleet)?)));
         let (lane, rhythm) = (Lane::default(), Mutex::default());
         let last = seen::Last::default();
-        Ok(Scheduler { last, lane, brake, started: clock::tick(), told_grace: AtomicBool::new(false), rhythm, stats: Stats::default() })
+        Ok(Scheduler { last, lane, brake, started: clock::tick(), grace_logged: AtomicBool::new(false), rhythm, stats: Stats::default() })
     }
 
     fn in_grace(&self) -> bool {
         clock::tick().duration_since(self.started) < GRACE
     }
 
-    /// Reconciles that wait or run.
+    /// Number of waiting and running reconciles.
     pub fn waiting(&self) -> u64 {
         self.lane.waiting()
     }
 
-    /// Whether the brake is on.
+    /// True if the brake is on.
     pub fn is_braked(&self) -> bool {
         lock(&self.brake).is_on()
     }
 }
 
 impl Scheduler {
-    /// What would be done about a service.
+    /// The plan for one service, not applied.
     pub fn plan_one(&self, control: &Control, id: &ServiceId) -> Result<Plan> {
         let seen = seen::now(self, control)?;
         let service = seen.view.service(id).ok_or_else(|| missing(id))?;
         Ok(plan::one(&seen.view, service))
     }
 
-    /// What would be done about all of them.
+    /// The plans for all services, not applied.
     pub fn plan_all(&self, control: &Control) -> Result<Arc<Seen>> {
         seen::now(self, control)
     }
 
-    /// What would even out the load, in at most so many moves.
+    /// Plans that balance the load, with at most `moves_max` moves, not applied.
     pub fn plan_rebalance(&self, control: &Control, moves_max: usize) -> Result<Plans> {
         let seen = seen::now(self, control)?;
         let view = &seen.view;
         Ok(Plans { dry_run: true, generated_at: view.now, warnings: held(view), results: rebalance::plan(view, moves_max) })
     }
 
-    /// Why a service's replicas are where they are.
+    /// Explains the placement of a service's replicas.
     pub fn explain(&self, control: &Control, id: &ServiceId) -> Result<Explanation> {
         let seen = seen::now(self, control)?;
         let service = seen.view.service(id).ok_or_else(|| missing(id))?;
         Ok(explain::service(&seen.view, service))
     }
 
-    /// Does what the plan of a service says.
+    /// Plans and applies one service.
     pub fn reconcile_one(&self, control: &Control, id: &ServiceId, by: &str) -> Result<Plan> {
         let plans = self.reconcile(control, Scope::One(id.clone()), by)?;
         plans.results.into_iter().next().ok_or_else(|| missing(id))
     }
 
-    /// Does what the plans of all services say.
+    /// Plans and applies all services.
     pub fn reconcile_all(&self, control: &Control, by: &str) -> Result<Plans> {
         self.reconcile(control, Scope::All, by)
     }
 
-    /// Evens out the load, in at most so many moves.
+    /// Balances the load with at most `moves_max` moves.
     pub fn rebalance(&self, control: &Control, moves_max: usize, by: &str) -> Result<Plans> {
         self.reconcile(control, Scope::Rebalance(moves_max), by)
     }
@@ -236,7 +236,7 @@ fn missing(id: &ServiceId) -> Error {
     Error::NotFound(format!("Service not found: {id}"))
 }
 
-/// What a view needs beside the database.
+/// Inputs of a view besides the database.
 struct Surroundings {
     leases: Leases,
     brake: Option<String>,
@@ -246,15 +246,15 @@ struct Surroundings {
 impl Scheduler {
     fn surroundings(&self, control: &Control, read: &Read) -> Result<Surroundings> {
         let grace = self.in_grace();
-        // Between two looks of the loop the leases themselves are asked.
-        let on = self.is_braked() || Brake::default().look(&control.leases.silence()) != Turn::Same;
+        // Between two turns of the loop the leases themselves decide.
+        let on = self.is_braked() || Brake::default().update(&control.leases.silence()) != Change::Same;
         let brake = (on && settings::word(read, settings::SCHEDULER_BRAKE)? == "on").then(|| BRAKED.to_string());
         Ok(Surroundings { leases: control.leases.clone(), brake, grace })
     }
 
-    /// The cluster now, with the count of changes that it stands for.
+    /// The cluster now, with the change count that it includes.
     fn view(&self, control: &Control) -> Result<(u64, View)> {
-        // The count first: a change after it makes the view older than it is, never younger.
+        // The count first: a change in between makes the view look older than it is, never newer.
         let count = control.store.changes.count();
         let view = control.store.read(|r| {
             let around = self.surroundings(control, r)?;
@@ -273,16 +273,16 @@ fn plans_of(view: &View, scope: &Scope) -> Result<Vec<Plan>> {
 }
 
 impl Scheduler {
-    /// Plans and applies. The plan is made outside of the writer thread and holds only if nothing has changed since; after some tries it
-    /// is made inside.
+    /// Plans and applies. The plan is made outside the writer thread and is valid only if nothing has changed since;
+    /// after some attempts it is made inside.
     fn reconcile(&self, control: &Control, scope: Scope, by: &str) -> Result<Plans> {
         let _turn = self.lane.enter();
         let stats = &self.stats;
         for _ in 0..TRIES {
             let (count, view) = self.view(control)?;
             let plans = plans_of(&view, &scope)?;
-            let told = apply::drains_changed(&view, &plans) || apply::rollouts_changed(&view, &plans);
-            let quiet = plans.iter().all(|p| p.actions.is_empty()) && !told;
+            let has_news = apply::drains_changed(&view, &plans) || apply::has_late_rollouts(&view, &plans);
+            let quiet = plans.iter().all(|p| p.actions.is_empty()) && !has_news;
             if quiet && !matches!(scope, Scope::One(_)) {
                 control.store.read(may_run)?;
                 stats.runs.fetch_add(1, Relaxed);
@@ -305,7 +305,7 @@ impl Scheduler {
         self.reconcile_inside(control, scope, by)
     }
 
-    /// The same with the view taken inside of the transaction: it holds up all other writes for as long as planning takes.
+    /// The same with the view read inside the transaction: this blocks all other writes while it plans.
     fn reconcile_inside(&self, control: &Control, scope: Scope, by: &str) -> Result<Plans> {
         let by = by.to_string();
         let around = control.store.read(|r| self.surroundings(control, r))?;
@@ -323,15 +323,15 @@ impl Scheduler {
 fn carry_out(write: &Write, view: &View, plans: &[Plan], by: &str, scope: &Scope) -> Result<()> {
     may_run(write)?;
     apply::plans(write, view, plans)?;
-    // Where one service was asked for, an empty plan is an answer too.
+    // For a single requested service, an empty plan is recorded too.
     for plan in plans.iter().filter(|p| matches!(scope, Scope::One(_)) || !p.actions.is_empty()) {
-        apply::tell(write, plan, by)?;
+        apply::record(write, plan, by)?;
     }
-    apply::rollouts(write, view, plans)?;
-    if matches!(scope, Scope::All) { apply::drains(write, view, plans) } else { Ok(()) }
+    apply::record_late_rollouts(write, view, plans)?;
+    if matches!(scope, Scope::All) { apply::update_drains(write, view, plans) } else { Ok(()) }
 }
 
-/// Refuses while an operator has paused the scheduler.
+/// Fails while an operator has paused the scheduler.
 fn may_run(read: &Read) -> Result<()> {
     crate::control::guard::check(read)?;
     match settings::word(read, settings::SCHEDULER_MODE)? {
@@ -345,13 +345,13 @@ fn applied(view: &View, mut results: Vec<Plan>) -> Plans {
     Plans { dry_run: false, generated_at: view.now, warnings: held(view), results }
 }
 
-/// What holds all plans.
+/// Warnings about what holds back all plans.
 fn held(view: &View) -> Vec<String> {
     view.brake.iter().map(|brake| format!("Nothing is moved: {brake}")).collect()
 }
 
 impl Stats {
-    /// Counts plans that were carried out.
+    /// Counts applied plans.
     fn count(&self, plans: &Plans) {
         self.runs.fetch_add(1, Relaxed);
         self.actions.fetch_add(plans.results.iter().map(|p| p.actions.len() as u64).sum(), Relaxed);
@@ -359,7 +359,7 @@ impl Stats {
 }
 
 impl Scheduler {
-    /// One turn of the loop, a few times a second: looks at the brake, and reconciles when it is time.
+    /// One turn of the loop, a few times a second: updates the brake, and reconciles when it is due.
     pub fn turn(&self, control: &Control) -> Result<()> {
         self.brake_turn(control)?;
         self.grace_turn(control)?;
@@ -378,25 +378,25 @@ impl Scheduler {
         } else {
             Ok(())
         };
-        // What it changed itself is a change too: a drain goes on, and a run that has nothing left to do ends it.
+        // Its own changes count too: a drain continues, until a run has nothing left to do.
         lock(&self.rhythm).ran(count, clock::tick(), due_in);
         done
     }
 
-    /// Tells when the brake comes on or goes off: one event each time.
+    /// Records an event when the brake comes on or goes off.
     fn brake_turn(&self, control: &Control) -> Result<()> {
         let allowed = control.store.read(|r| Ok(settings::word(r, settings::SCHEDULER_BRAKE)? == "on"))?;
-        // Only the loop changes the brake, so a copy is what it is until the change is written.
+        // Only the loop changes the brake, so a copy stays correct until the change is written.
         let mut brake = lock(&self.brake).clone();
         let turn = match allowed {
-            true => brake.look(&control.leases.silence()),
-            false if brake.release() => Turn::Off,
-            false => Turn::Same,
+            true => brake.update(&control.leases.silence()),
+            false if brake.release() => Change::Off,
+            false => Change::Same,
         };
         let event = match turn {
-            Turn::Same => return Ok(()),
-            Turn::On { fleet, silent } => SCHEDULER_BRAKE_ON.with(json!({"nodes": fleet, "silent": silent, "reason": BRAKED})),
-            Turn::Off => SCHEDULER_BRAKE_OFF.with(json!({})),
+            Change::Same => return Ok(()),
+            Change::On { fleet, silent } => SCHEDULER_BRAKE_ON.with(json!({"nodes": fleet, "silent": silent, "reason": BRAKED})),
+            Change::Off => SCHEDULER_BRAKE_OFF.with(json!({})),
         };
         let live = Arc::clone(&self.brake);
         control.store.write(move |w| {
@@ -405,15 +405,15 @@ impl Scheduler {
             w.on_commit(move || *lock(&live) = brake);
             Ok(())
         })?;
-        if let Turn::On { fleet, silent } = turn {
+        if let Change::On { fleet, silent } = turn {
             log::error!(target: "scheduler", event = "scheduler.brake_on", fleet, silent; "{BRAKED}");
         }
         Ok(())
     }
 
-    /// Tells once after a start that replicas of nodes that are silent stay for a while, where there are such nodes.
+    /// Logs once after a start that replicas of silent nodes stay for a while, if there are such nodes.
     fn grace_turn(&self, control: &Control) -> Result<()> {
-        if self.told_grace.load(Relaxed) || !self.in_grace() {
+        if self.grace_logged.load(Relaxed) || !self.in_grace() {
             return Ok(());
         }
         let silent = control.leases.states().into_iter().filter(|(_, state)| *state != LeaseState::Alive).count();
@@ -421,40 +421,40 @@ impl Scheduler {
             let fields = json!({"silent": silent, "seconds": GRACE.as_secs()});
             control.store.write(move |w| events::record(w, SCHEDULER_GRACE.with(fields)).map(drop))?;
         }
-        self.told_grace.store(true, Relaxed);
+        self.grace_logged.store(true, Relaxed);
         Ok(())
     }
 }
 
-/// What the scheduler is doing.
+/// Status of the scheduler.
 #[derive(serde::Serialize)]
 pub struct Status {
     /// `auto`, `manual` or `paused`.
     pub mode: &'static str,
-    /// Whether the brake holds it.
+    /// True if the brake is on.
     pub braked: bool,
-    /// Reconciles that wait or run.
+    /// Number of waiting and running reconciles.
     pub waiting: u64,
-    /// Plans that were carried out.
+    /// Plans applied.
     pub runs: u64,
     /// Actions in them.
     pub actions: u64,
 }
 
-/// How a service is, beside what is planned for it.
+/// Health of a service, with its plan.
 pub struct ServiceHealth {
-    /// What the scheduler would do about it.
+    /// Its plan, not applied.
     pub plan: Plan,
-    /// Replicas that nothing speaks against.
+    /// Healthy replicas.
     pub running: usize,
-    /// Replicas that are not well, or on a node that is not.
+    /// Replicas that are unhealthy, or on an unhealthy node.
     pub failing: usize,
     /// Replicas that do not run the newest generation yet.
     pub outdated: usize,
 }
 
 impl Scheduler {
-    /// How every service is, by id.
+    /// Health of every service, by id.
     pub fn health(&self, control: &Control) -> Result<Vec<ServiceHealth>> {
         let seen = seen::now(self, control)?;
         let view = &seen.view;
@@ -468,7 +468,7 @@ impl Scheduler {
         Ok(view.services.iter().enumerate().map(of).collect())
     }
 
-    /// What the scheduler is doing.
+    /// Current status.
     pub fn status(&self, control: &Control) -> Result<Status> {
         let (mode, braked) =
             control.store.read(|r| Ok((settings::word(r, settings::SCHEDULER_MODE)?, self.surroundings(control, r)?.brake.is_some())))?;

@@ -1,12 +1,12 @@
-//! Where a replica goes: what a node must have for it ([`fits`], the only judge, for plans and for applying them), and which of the
-//! nodes that fit is best.
+//! Placement: what a node must have for a replica ([`fits`], the only judge, for planning and for applying), and which
+//! of the fitting nodes is best.
 //!
-//! Best is, with anti-affinity, the node with the fewest replicas of the same service; then, with `spread_by`, the zone with the
-//! fewest; then the node with the fewest replicas of all; then the lowest id. A service that says what its replicas take, in a fleet
-//! that tells its sizes, ranks by room instead: nodes without the service first, then the zone, then the node of which the smallest
-//! share is taken, then the larger one. Finding the best must not look at every node each time: nodes with the same selector share a
-//! heap by rank that lives as long as the plan, and a service takes out of it only what it looks at ([`Session`]). A service that
-//! spreads over zones keeps a heap for each zone instead.
+//! With anti-affinity, the best node is the one with the fewest replicas of the same service; then, with `spread_by`,
+//! in the zone with the fewest; then with the fewest replicas of all; then with the lowest id. A service with stated
+//! resources, in a fleet that reports its sizes, ranks by room instead: nodes without the service first, then the zone,
+//! then the node with the smallest share taken, then the larger one. Finding the best must not examine every node each
+//! time: nodes with the same selector share a heap by rank that lives as long as the plan, and a service takes out only
+//! the nodes that it examines ([`Session`]). A service that spreads over zones keeps a heap for each zone instead.
 
 use super::view::{NodeIndex, NodeView, View};
 use crate::model::ids::ReplicaId;
@@ -14,54 +14,54 @@ use crate::model::specs::{AntiAffinity, HostPort, Policy, port_text};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
-/// What is taken of each node, as a plan goes on.
+/// Resources taken on each node, as planning proceeds.
 pub struct State<'v> {
     view: &'v View,
     load: Vec<u32>,
     cpu_millis: Vec<u64>,
     memory_mb: Vec<u64>,
-    /// What nodes count as that do not tell their size: as large as the smallest that does.
+    /// Assumed size of nodes that do not report theirs: that of the smallest that does.
     size_unknown: Size,
     /// Ports taken on each node. A force-placed pair may clash, so they are counted.
     ports: Vec<HashMap<HostPort, u32>>,
-    /// Replicas that are made as the plans go on.
+    /// Replicas created by the plans so far.
     made: HashSet<ReplicaId>,
     groups: Vec<Group>,
     group_of: HashMap<(Vec<(String, String)>, bool), usize>,
 }
 
-/// What a node has for replicas; `None` where it is not known.
+/// Room of a node for replicas; `None` if unknown.
 #[derive(Clone, Copy)]
 struct Size {
     cpu_millis: Option<u64>,
     memory_mb: Option<u64>,
 }
 
-/// How taken a node is, whatever the service: compared part by part, the smaller the better.
+/// How full a node is, whatever the service: compared part by part, smaller is better.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
-    /// Thousandths of the node that are taken, of the resource that is taken most; 0 where room is not asked.
+    /// Thousandths taken of the node's fullest resource; 0 if room does not matter.
     used_permille: u32,
-    /// The smaller, the larger the node; 0 where room is not asked.
+    /// Smaller for a larger node; 0 if room does not matter.
     smallness: u32,
     /// Replicas of all services.
     load: u32,
 }
 
-/// The open nodes that one selector matches.
+/// Open nodes that match one selector.
 struct Group {
     members: Vec<NodeIndex>,
     is_member: Vec<bool>,
-    /// Whether its services rank by room.
+    /// True if its services rank by room.
     by_room: bool,
-    /// By rank. An entry may be out of date: it is put right when it comes up.
+    /// By rank. An entry may be outdated: it is corrected when it comes up.
     heap: BinaryHeap<Reverse<(Rank, NodeIndex)>>,
 }
 
-/// Why a node does not take a replica.
+/// Reason why a node cannot take a replica.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Refusal {
-    /// The kind of reason, the same for all nodes that it holds for.
+    /// Kind of the reason, the same for all nodes that it applies to.
     pub filter: &'static str,
     /// The reason with its figures.
     pub reason: String,
@@ -73,7 +73,8 @@ impl Refusal {
     }
 }
 
-/// What a node lacks for one more replica of a service; `None` when it fits. Looks at what is taken, not at lease or selector.
+/// What a node lacks for one more replica of a service; `None` if it fits. Checks taken resources, not lease or
+/// selector.
 pub fn fits(state: &State, node: NodeIndex, policy: &Policy) -> Option<Refusal> {
     let (i, here) = (node as usize, &state.view.nodes[node as usize]);
     let wanted = policy.resources;
@@ -95,7 +96,7 @@ pub fn fits(state: &State, node: NodeIndex, policy: &Policy) -> Option<Refusal> 
     taken.map(|port| Refusal::new("ports", format!("its port {} is taken", port_text(*port))))
 }
 
-/// What the replicas on a node want beyond what it has, of what this service wants; `None` where it is enough.
+/// Shortage on a node, of the resources that this service uses: what the replicas there want beyond its capacity.
 fn overfull(state: &State, node: NodeIndex, policy: &Policy) -> Option<String> {
     let (i, here) = (node as usize, &state.view.nodes[node as usize]);
     let lacks = |wanted: u64, taken: u64, has: Option<u64>, what: &str| {
@@ -107,7 +108,7 @@ fn overfull(state: &State, node: NodeIndex, policy: &Policy) -> Option<String> {
 }
 
 impl<'v> State<'v> {
-    /// What is taken now.
+    /// The current state.
     pub fn of(view: &'v View) -> State<'v> {
         let count = view.nodes.len();
         let smallest = |of: fn(&NodeView) -> Option<u64>| view.nodes.iter().filter_map(of).min();
@@ -130,12 +131,12 @@ impl<'v> State<'v> {
         state
     }
 
-    /// Replicas on a node.
+    /// Number of replicas on a node.
     pub fn load(&self, node: NodeIndex) -> u32 {
         self.load[node as usize]
     }
 
-    /// A replica comes to a node.
+    /// Adds a replica to a node.
     pub fn take(&mut self, node: NodeIndex, policy: &Policy) {
         let i = node as usize;
         self.load[i] += 1;
@@ -146,7 +147,7 @@ impl<'v> State<'v> {
         }
     }
 
-    /// A replica leaves a node.
+    /// Removes a replica from a node.
     pub fn release(&mut self, node: NodeIndex, policy: &Policy) {
         let i = node as usize;
         self.load[i] -= 1;
@@ -160,13 +161,13 @@ impl<'v> State<'v> {
                 }
             }
         }
-        // An entry with the higher rank would come up too late.
+        // The entry with the old, higher rank would come up too late.
         let ranks = [false, true].map(|by_room| self.rank(node, by_room));
         let groups = self.groups.iter_mut().filter(|g| g.is_member[i]);
         groups.for_each(|g| g.heap.push(Reverse((ranks[usize::from(g.by_room)], node))));
     }
 
-    /// Whether the replicas of a service are put where there is room: it says what they take, and some node says what it has of that.
+    /// True if replicas of a service are placed by room: it states their resources, and some node reports its size.
     fn by_room(&self, policy: &Policy) -> bool {
         let (wanted, known) = (policy.resources, self.size_unknown);
         (wanted.cpu_millis > 0 && known.cpu_millis.is_some()) || (wanted.memory_mb > 0 && known.memory_mb.is_some())
@@ -186,7 +187,7 @@ impl<'v> State<'v> {
         Rank { used_permille: u32::try_from(used).unwrap_or(u32::MAX), smallness, load }
     }
 
-    /// The group of a selector, made when it is first asked for.
+    /// The group of a selector, created on first use.
     fn group(&mut self, selector: &[(String, String)], by_room: bool) -> usize {
         let key = (selector.to_vec(), by_room);
         if let Some(&known) = self.group_of.get(&key) {
@@ -201,34 +202,35 @@ impl<'v> State<'v> {
     }
 }
 
-/// Why one node is better than another: compared part by part, the smaller the better.
+/// Score of a node: compared part by part, smaller is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 pub struct Score {
-    /// The next, but 1 at most where room is asked: then more than one of a service may go where there is more of it.
+    /// Same as `same_service`, but at most 1 if room matters: then several replicas of a service may share a roomier
+    /// node.
     #[serde(skip)]
     crowded: u32,
     /// Replicas of the same service in its zone; 0 without `spread_by`.
     pub zone_replicas: u32,
-    /// Thousandths of the node that are taken, of the resource that is taken most; 0 where room is not asked.
+    /// Thousandths taken of the node's fullest resource; 0 if room does not matter.
     pub used_permille: u32,
-    /// The smaller, the larger the node; 0 where room is not asked.
+    /// Smaller for a larger node; 0 if room does not matter.
     #[serde(skip)]
     smallness: u32,
-    /// Replicas of the same service there; 0 without anti-affinity.
+    /// Replicas of the same service on it; 0 without anti-affinity.
     pub same_service: u32,
-    /// Replicas of all services there.
+    /// Replicas of all services on it.
     pub load: u32,
 }
 
 impl Score {
-    /// No node of this rank is better for any service.
+    /// Best possible score of a node with this rank, for any service.
     fn at_best(rank: Rank) -> Score {
         let Rank { used_permille, smallness, load } = rank;
         Score { crowded: 0, zone_replicas: 0, used_permille, smallness, same_service: 0, load }
     }
 }
 
-/// Placing the replicas of one service.
+/// Placement of one service's replicas.
 pub struct Session<'s, 'v> {
     state: &'s mut State<'v>,
     policy: &'v Policy,
@@ -237,9 +239,9 @@ pub struct Session<'s, 'v> {
     same: HashMap<NodeIndex, u32>,
     /// The zone of each node, and the replicas of this service in each zone.
     zones: Option<Zones<'v>>,
-    /// Nodes taken out of the group's heap, to be given back at the end.
+    /// Nodes taken out of the group's heap; returned at the end.
     touched: HashSet<NodeIndex>,
-    /// Touched nodes that may take a replica. Entries may be out of date.
+    /// Touched nodes that may take a replica. Entries may be outdated.
     near: BinaryHeap<Reverse<(Score, NodeIndex)>>,
 }
 
@@ -251,7 +253,7 @@ struct Zones<'v> {
 }
 
 impl<'s, 'v> Session<'s, 'v> {
-    /// Begins with the replicas where they are.
+    /// Starts with the replicas where they are.
     pub fn begin(state: &'s mut State<'v>, policy: &'v Policy, on: impl Iterator<Item = NodeIndex>) -> Session<'s, 'v> {
         let by_room = state.by_room(policy);
         let group = state.group(&policy.selector, by_room);
@@ -277,24 +279,24 @@ impl<'s, 'v> Session<'s, 'v> {
         }
         zones.heaps.resize_with(zones.number.len(), BinaryHeap::new);
         for &node in &self.state.groups[self.group].members {
-            // The zone's own count is the same for all of a heap: it is compared between the heaps.
+            // The zone's own count is the same within a heap: it is compared between the heaps.
             let score = Score { zone_replicas: 0, ..self.score(node) };
             zones.heaps[zones.number[view.nodes[node as usize].zone(label)]].push(Reverse((score, node)));
         }
         zones
     }
 
-    /// Nodes that the selector matches and that are open.
+    /// Open nodes that match the selector.
     pub fn eligible(&self) -> &[NodeIndex] {
         &self.state.groups[self.group].members
     }
 
-    /// Whether a node is open and the selector matches it.
+    /// True if a node is open and matches the selector.
     pub fn is_eligible(&self, node: NodeIndex) -> bool {
         self.state.groups[self.group].is_member[node as usize]
     }
 
-    /// How good a node is.
+    /// Score of a node.
     pub fn score(&self, node: NodeIndex) -> Score {
         let same = self.same.get(&node).copied().unwrap_or(0);
         let zone_replicas = self.zones.as_ref().map_or(0, |z| z.replicas[z.number[self.state.view.nodes[node as usize].zone(z.label)]]);
@@ -303,17 +305,17 @@ impl<'s, 'v> Session<'s, 'v> {
         Score { crowded, zone_replicas, same_service, ..Score::at_best(self.state.rank(node, self.by_room())) }
     }
 
-    /// Whether room is asked.
+    /// True if nodes rank by room.
     pub fn by_room(&self) -> bool {
         self.state.groups[self.group].by_room
     }
 
-    /// What the replicas on a node want beyond what it has, of what this service wants.
+    /// Shortage on a node, of the resources that this service uses.
     pub fn overfull(&self, node: NodeIndex) -> Option<String> {
         overfull(self.state, node, self.policy)
     }
 
-    /// Why a node cannot take one more replica of this service; `None` when it can. Lease and selector are not asked.
+    /// Reason why a node cannot take one more replica of this service; `None` if it can. Ignores lease and selector.
     pub fn refusal(&self, node: NodeIndex) -> Option<Refusal> {
         if self.policy.anti_affinity == AntiAffinity::Hard && self.same.contains_key(&node) {
             return Some(Refusal::new("anti_affinity", "it has a replica of this service already"));
@@ -321,7 +323,8 @@ impl<'s, 'v> Session<'s, 'v> {
         fits(self.state, node, self.policy)
     }
 
-    /// Why the replicas of this service on a node cannot all stay there; clients may have put them so, or changed the spec since.
+    /// Reason why the replicas of this service on a node cannot all stay; clients may have placed them so, or changed
+    /// the spec since.
     pub fn clash(&self, node: NodeIndex) -> Option<String> {
         let same = self.same(node);
         if self.policy.anti_affinity == AntiAffinity::Hard && same > 1 {
@@ -332,27 +335,27 @@ impl<'s, 'v> Session<'s, 'v> {
         shared.map(|port| format!("another one has the port {} of its node", port_text(*port)))
     }
 
-    /// Replicas on a node, of all services.
+    /// Number of replicas on a node, of all services.
     pub fn load(&self, node: NodeIndex) -> u32 {
         self.state.load(node)
     }
 
-    /// Notes that a replica of this id is made.
-    pub fn note_made(&mut self, replica_id: &ReplicaId) {
+    /// Notes that a replica with this id is created.
+    pub fn note_created(&mut self, replica_id: &ReplicaId) {
         self.state.made.insert(replica_id.clone());
     }
 
-    /// Whether these plans make a replica of this id.
-    pub fn is_made(&self, replica_id: &ReplicaId) -> bool {
+    /// True if these plans create a replica with this id.
+    pub fn is_created(&self, replica_id: &ReplicaId) -> bool {
         self.state.made.contains(replica_id)
     }
 
-    /// Replicas of this service on a node.
+    /// Number of replicas of this service on a node.
     pub fn same(&self, node: NodeIndex) -> u32 {
         self.same.get(&node).copied().unwrap_or(0)
     }
 
-    /// The best node, other than `not`; those to `avoid` only where no other is left. Takes nothing yet.
+    /// The best node, except `not`; nodes in `avoid` only if no other is left. Takes nothing yet.
     pub fn best(&mut self, not: Option<NodeIndex>, avoid: &[NodeIndex]) -> Option<(NodeIndex, Score)> {
         let found = self.search(&|node| Some(node) == not || avoid.contains(&node));
         if found.is_some() || avoid.is_empty() { found } else { self.search(&|node| Some(node) == not) }
@@ -365,13 +368,13 @@ impl<'s, 'v> Session<'s, 'v> {
     fn search_group(&mut self, unwanted: &dyn Fn(NodeIndex) -> bool) -> Option<(NodeIndex, Score)> {
         let mut skipped = Vec::new();
         let found = loop {
-            self.look_further();
+            self.widen_search();
             let Some(Reverse((score, node))) = self.near.pop() else { break None };
             let current = self.score(node);
             if current != score {
                 self.near.push(Reverse((current, node)));
             } else if self.refusal(node).is_some() {
-                // It comes back when a replica leaves it.
+                // It is added again when a replica leaves it.
             } else if unwanted(node) {
                 skipped.push(Reverse((score, node)));
             } else {
@@ -383,8 +386,8 @@ impl<'s, 'v> Session<'s, 'v> {
         found
     }
 
-    /// Takes nodes out of the group's heap as long as one of them could be better than all that were taken out.
-    fn look_further(&mut self) {
+    /// Takes nodes out of the group's heap while one of them could be better than all taken so far.
+    fn widen_search(&mut self) {
         let by_room = self.by_room();
         loop {
             let Some(&Reverse((rank, node))) = self.state.groups[self.group].heap.peek() else { return };
@@ -392,7 +395,7 @@ impl<'s, 'v> Session<'s, 'v> {
             let heap = &mut self.state.groups[self.group].heap;
             if rank != current || self.touched.contains(&node) {
                 heap.pop();
-                // With a higher rank than now, a better entry is there already.
+                // If it ranks worse than now, a better entry exists already.
                 if rank < current && !self.touched.contains(&node) {
                     heap.push(Reverse((current, node)));
                 }
@@ -413,12 +416,12 @@ impl<'s, 'v> Session<'s, 'v> {
         for (heap, &zone_replicas) in zones.heaps.iter_mut().zip(&zones.replicas) {
             let mut skipped = Vec::new();
             while let Some(Reverse((score, node))) = heap.pop() {
-                // Without the zones, which are not in their place here.
+                // Without the zones, which do not matter in this heap.
                 let current = self.score(node);
                 if current != score {
                     heap.push(Reverse((current, node)));
                 } else if self.refusal(node).is_some() {
-                    // It comes back when a replica leaves it.
+                    // It is added again when a replica leaves it.
                 } else {
                     skipped.push(Reverse((score, node)));
                     if !unwanted(node) {
@@ -471,7 +474,7 @@ impl<'s, 'v> Session<'s, 'v> {
 }
 
 impl Drop for Session<'_, '_> {
-    /// Gives the nodes that were taken out back to the group.
+    /// Returns the nodes to the group.
     fn drop(&mut self) {
         let by_room = self.by_room();
         let entries: Vec<_> = self.touched.iter().map(|&node| Reverse((self.state.rank(node, by_room), node))).collect();
@@ -479,7 +482,7 @@ impl Drop for Session<'_, '_> {
     }
 }
 
-/// Why a node takes nothing of a service, part by part; empty where it is a candidate.
+/// Reasons that exclude a node for a service, filter by filter; empty for a candidate.
 pub fn filters(session: &Session, node: &NodeView, index: NodeIndex, selector: &[(String, String)]) -> Vec<Refusal> {
     let mut failed: Vec<Refusal> = node.closed().map(|why| Refusal::new(why, why)).into_iter().collect();
     if !node.matches(selector) {

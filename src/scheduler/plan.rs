@@ -1,8 +1,8 @@
-//! Plans: from a view of the cluster to what should be done about it. Pure: no clock, no database, nothing changed.
+//! Plans: from a view of the cluster to actions for each service. Pure: no clock, no database, no changes.
 //!
-//! Of a service, in this order: replicas with a place of their own go there; surplus replicas go; replicas that are lost, sick or on
-//! nodes that are closed move; missing ones are made; of those that run an old generation, some are told to update.
-//! A pin that cannot be kept reserves its place among the desired replicas, and costs no other replica anything.
+//! Order for each service: pinned replicas go to their nodes; surplus replicas are deleted; replicas that are lost,
+//! unhealthy or on closed nodes move; missing ones are created; some of an old generation get an update. A pin that
+//! cannot be satisfied reserves its place among the desired replicas, and costs no other replica anything.
 
 mod actions;
 mod pins;
@@ -21,42 +21,42 @@ use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet};
 
-/// A replica that was moved because it was sick stays at least so long; doubled with every further move in a row.
+/// Minimum seconds that a replica stays after a move because of bad health; doubled with every further move in a row.
 const DWELL_S: i64 = 60;
-/// The doubling ends here: an hour.
+/// Limit of the doubling: an hour.
 const DWELL_S_MAX: i64 = 3600;
-/// Reasons that a warning lists.
+/// Maximum number of reasons in a warning.
 const REASONS_MAX: usize = 5;
 
-/// What is to be done about a service.
+/// Actions for a service.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
-    /// Which service.
+    /// The service.
     pub service_id: ServiceId,
     /// Its generation.
     pub generation: i64,
-    /// Replicas it should have.
+    /// Desired number of replicas.
     pub desired_replicas: usize,
-    /// Replicas it has once the actions are carried out.
+    /// Number of replicas after the actions.
     pub actual_replicas: usize,
-    /// Replicas it has before.
+    /// Number of replicas before.
     pub replicas_before: usize,
-    /// Nodes that may take one.
+    /// Number of nodes that may take one.
     pub eligible_nodes: usize,
-    /// Replicas that were told to run the newest generation and do not say that they do; `None` where there are none.
+    /// The unfinished rollout of the newest generation, if there is one.
     pub rollout: Option<Rollout>,
-    /// Whether nothing is done.
+    /// True if nothing is applied.
     pub dry_run: bool,
-    /// What somebody should know.
+    /// Warnings for an operator.
     pub warnings: Vec<String>,
-    /// What is to be done, in order.
+    /// The actions, in order.
     pub actions: Vec<Action>,
-    /// When.
+    /// Time of the plan.
     pub generated_at: Timestamp,
-    /// Replicas that the scheduler makes by it.
+    /// Number of replicas that the scheduler creates.
     #[serde(skip)]
     pub made: i64,
-    /// Seconds until something is due that is not yet.
+    /// Seconds until the next pending action is due.
     #[serde(skip)]
     pub due_in_s: Option<i64>,
     /// Replicas that stay on draining nodes.
@@ -65,7 +65,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Counts the replicas that there are once the actions are carried out.
+    /// Counts the replicas after the actions.
     pub fn count(&mut self) {
         let made = self.actions.iter().filter(|a| matches!(a.step, Step::ScaleUp { .. })).count();
         let dropped = self.actions.iter().filter(|a| matches!(a.step, Step::ScaleDown { .. })).count();
@@ -76,13 +76,13 @@ impl Plan {
 /// A replica that stays on a draining node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stuck {
-    /// Where.
+    /// Its node.
     pub node: NodeIndex,
-    /// Which.
+    /// The replica.
     pub replica_id: ReplicaId,
-    /// What holds it.
+    /// The reason.
     pub why: String,
-    /// Whether time alone will move it.
+    /// True if it will move with time alone.
     pub waits: bool,
 }
 
@@ -91,13 +91,13 @@ pub fn one(view: &View, service: usize) -> Plan {
     Planner::of(&mut State::of(view), view, service).plan()
 }
 
-/// The plans of all services: each sees what those before it take.
+/// The plans of all services: each takes the earlier ones into account.
 pub fn all(view: &View) -> Vec<Plan> {
     let mut state = State::of(view);
     (0..view.services.len()).map(|service| Planner::of(&mut state, view, service).plan()).collect()
 }
 
-/// Goes through plans action by action with the same judge that made them. An error says which one does not hold.
+/// Checks plans action by action with the same judge that made them. The error names the first invalid action.
 pub fn check(view: &View, plans: &[Plan]) -> Result<(), String> {
     let mut state = State::of(view);
     for plan in plans {
@@ -117,20 +117,20 @@ pub fn check(view: &View, plans: &[Plan]) -> Result<(), String> {
     Ok(())
 }
 
-/// Why a replica should be elsewhere, the most urgent first.
+/// Reason why a replica should be elsewhere, the most urgent first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Trouble {
-    /// Its node is gone or dead for long enough.
+    /// Its node is gone, or has been dead for long enough.
     Lost(String),
-    /// It is not well.
+    /// It is unhealthy.
     Sick(String),
-    /// Its node says that it cannot work.
+    /// Its node reports that it cannot work.
     Unready,
-    /// It has what another one has too, and only one can have: a port of its node, or the node itself.
+    /// It conflicts with another replica over a port of its node, or over the node itself.
     Clash(String),
     /// Its node has less than the replicas there want.
     Overfull(String),
-    /// Its node does not suit any more.
+    /// Its node is no longer suitable.
     Closed(String),
     /// Its node is draining.
     Drained,
@@ -155,10 +155,10 @@ struct Planner<'s, 'v> {
     service: &'v ServiceView,
     session: Session<'s, 'v>,
     plan: Plan,
-    /// Replicas that were dealt with already.
+    /// Replicas that are settled.
     done: HashSet<&'v ReplicaId>,
-    /// Whether a warning says already that no node takes a replica.
-    told_none: bool,
+    /// True if a warning already says that no node can take a replica.
+    warned_none: bool,
 }
 
 impl<'s, 'v> Planner<'s, 'v> {
@@ -181,7 +181,7 @@ impl<'s, 'v> Planner<'s, 'v> {
             due_in_s: None,
             stuck: Vec::new(),
         };
-        Planner { view, service, session, plan, done: HashSet::new(), told_none: false }
+        Planner { view, service, session, plan, done: HashSet::new(), warned_none: false }
     }
 
     fn plan(mut self) -> Plan {
@@ -192,9 +192,9 @@ impl<'s, 'v> Planner<'s, 'v> {
             Mode::PerNode => self.per_node(),
             Mode::Replicated => self.replicated(),
         }
-        self.tell_overfull();
+        self.warn_of_overfull();
         self.roll();
-        if self.plan.eligible_nodes == 0 && !self.told_none {
+        if self.plan.eligible_nodes == 0 && !self.warned_none {
             let why = self.refusals();
             self.warn(format!("No node is eligible: {why}"));
         }
@@ -212,13 +212,13 @@ impl<'s, 'v> Planner<'s, 'v> {
         self.plan.desired_replicas = desired;
         let pins = self.pin();
         let actual = self.service.replicas.len() + pins.made - pins.dropped;
-        // A pin without a place does not keep another replica alive beyond what is wanted.
+        // A pin without a place does not keep another replica alive beyond the desired number.
         self.scale_down(actual.saturating_sub(wanted.max(policy.pinned.len() - pins.reserved)));
         self.move_away();
         self.scale_up(desired.saturating_sub(actual + pins.reserved));
     }
 
-    /// What is wrong with where a replica is, or with itself.
+    /// The problem of a replica or its node.
     fn trouble(&self, replica: &ReplicaView) -> Option<Trouble> {
         let policy = &self.service.policy;
         let sick = || replica.facts.sickness().filter(|_| policy.reschedule_unhealthy).map(Trouble::Sick);
@@ -231,7 +231,7 @@ impl<'s, 'v> Planner<'s, 'v> {
                 return Some(if left_s > 0 && !node.draining { Trouble::Waits(left_s) } else { Trouble::Lost("its node is dead".into()) });
             }
             _ if node.draining => return Some(sick().unwrap_or(Trouble::Drained)),
-            // A stale node keeps what it has.
+            // A stale node keeps its replicas.
             LeaseState::Stale => return sick(),
             LeaseState::Alive | LeaseState::Unknown => {}
         }
@@ -250,12 +250,12 @@ impl<'s, 'v> Planner<'s, 'v> {
         closed.or_else(clash).or_else(|| self.session.overfull(index).map(Trouble::Overfull))
     }
 
-    /// Whether there is a replica of this id, or this round of plans makes one.
+    /// True if a replica with this id exists, or this round of plans creates one.
     fn is_taken(&self, replica_id: &ReplicaId) -> bool {
-        self.session.is_made(replica_id) || self.view.holder(replica_id).is_some()
+        self.session.is_created(replica_id) || self.view.holder(replica_id).is_some()
     }
 
-    /// Takes so many replicas away: those in trouble first, then those of the most crowded node.
+    /// Deletes `surplus` replicas: those in trouble first, then those on the most crowded node.
     fn scale_down(&mut self, surplus: usize) {
         if surplus == 0 {
             return;
@@ -286,12 +286,12 @@ impl<'s, 'v> Planner<'s, 'v> {
         }
     }
 
-    /// Replicas of the service on a replica's node.
+    /// Number of replicas of the service on a replica's node.
     fn same_of(&self, replica: &ReplicaView) -> u32 {
         replica.node.map_or(0, |node| self.session.same(node))
     }
 
-    /// Moves what should be elsewhere.
+    /// Moves replicas that should be elsewhere.
     fn move_away(&mut self) {
         let mut troubled: Vec<(Trouble, &'v ReplicaView)> = Vec::new();
         let service = self.service;
@@ -308,11 +308,11 @@ impl<'s, 'v> Planner<'s, 'v> {
         let waits_for_some = troubled.iter().any(|(t, _)| matches!(t, Trouble::Waits(_)));
         let at_once = self.service.policy.max_unavailable.max(1);
         let (mut drains_left, mut drains_begun) = (at_once.saturating_sub(away), false);
-        let (mut homeless, mut homeless_why) = (0, String::new());
+        let (mut unplaceable, mut refusals) = (0, String::new());
         for (trouble, replica) in troubled {
             let still = |now: &dyn Fn(NodeIndex) -> Option<String>| replica.node.is_some_and(|n| now(n).is_some());
             match trouble {
-                // The other one has moved.
+                // The other replica has moved.
                 Trouble::Clash(_) if !still(&|n| self.session.clash(n)) => continue,
                 Trouble::Overfull(_) if !still(&|n| self.session.overfull(n)) => continue,
                 _ => {}
@@ -347,14 +347,14 @@ impl<'s, 'v> Planner<'s, 'v> {
                     }
                     let reason = trouble.reason(&replica.node_id);
                     let blame = matches!(trouble, Trouble::Sick(_) | Trouble::Unready);
-                    self.go(MoveCause::Unhealthy { blame }, replica, target, Some(score), reason);
+                    self.move_to(MoveCause::Unhealthy { blame }, replica, target, Some(score), reason);
                 }
                 None => {
-                    if homeless == 0 {
-                        homeless_why = self.refusals();
+                    if unplaceable == 0 {
+                        refusals = self.refusals();
                     }
-                    homeless += 1;
-                    self.note_stuck(replica, format!("no other node can take it: {homeless_why}"), false);
+                    unplaceable += 1;
+                    self.note_stuck(replica, format!("no other node can take it: {refusals}"), false);
                 }
             }
         }
@@ -363,32 +363,32 @@ impl<'s, 'v> Planner<'s, 'v> {
                 self.plan.warnings.push(format!("{} stays on {}: {clash}", replica.id, replica.node_id));
             }
         }
-        if homeless > 0 {
-            self.told_none = true;
-            self.warn(format!("No eligible node for {homeless} replicas that should move: {homeless_why}"));
+        if unplaceable > 0 {
+            self.warned_none = true;
+            self.warn(format!("No eligible node for {unplaceable} replicas that should move: {refusals}"));
         }
     }
 
     /// Warns of each node that has less than its replicas want and keeps some of this service.
-    fn tell_overfull(&mut self) {
+    fn warn_of_overfull(&mut self) {
         let policy = &self.service.policy;
         let why = match policy.mode {
             Mode::PerNode => "one runs on every eligible node",
             Mode::Replicated if !policy.reschedule_unhealthy => "spec.scheduling.reschedule_unhealthy is false",
-            Mode::Replicated if self.told_none => "no other node can take it",
+            Mode::Replicated if self.warned_none => "no other node can take it",
             Mode::Replicated => "it is not moved now",
         };
-        let mut told = BTreeSet::new();
+        let mut warned = BTreeSet::new();
         for replica in &self.service.replicas {
             let keeps = |n: &NodeIndex| self.view.nodes[*n as usize].may_keep() && !self.done.contains(&replica.id);
             let Some(node) = replica.node.filter(keeps) else { continue };
-            if let Some(lack) = self.session.overfull(node).filter(|_| told.insert(node)) {
+            if let Some(lack) = self.session.overfull(node).filter(|_| warned.insert(node)) {
                 self.warn(format!("{} stays on {}: {lack}; {why}", replica.id, replica.node_id));
             }
         }
     }
 
-    /// Why a sick replica stays for now: it was moved a short while ago.
+    /// Reason why an unhealthy replica stays for now: it was moved a short while ago.
     fn dwell(&mut self, replica: &ReplicaView, trouble: &Trouble) -> Option<String> {
         let flaps = matches!(trouble, Trouble::Sick(_) | Trouble::Unready);
         let placement = replica.placement.as_ref().filter(|p| p.failures > 0 && flaps)?;
@@ -410,7 +410,7 @@ impl<'s, 'v> Planner<'s, 'v> {
         ))
     }
 
-    /// A replica in trouble stays where it is.
+    /// Keeps a replica in trouble where it is.
     fn stay(&mut self, replica: &ReplicaView, trouble: &Trouble, why: String, waits: bool) {
         self.note_stuck(replica, why.clone(), waits);
         if *trouble != Trouble::Drained && self.view.brake.is_none() {
@@ -418,29 +418,29 @@ impl<'s, 'v> Planner<'s, 'v> {
         }
     }
 
-    /// Notes what a drain has to wait for.
+    /// Notes a replica that a drain has to wait for.
     fn note_stuck(&mut self, replica: &ReplicaView, why: String, waits: bool) {
         if let Some(node) = replica.node.filter(|n| self.view.nodes[*n as usize].draining) {
             self.plan.stuck.push(Stuck { node, replica_id: replica.id.clone(), why, waits });
         }
     }
 
-    /// Makes so many replicas.
+    /// Creates `missing` replicas.
     fn scale_up(&mut self, missing: usize) {
         for made in 0..missing {
             let Some((target, score)) = self.session.best(None, &[]) else {
                 let why = self.refusals();
-                self.told_none = true;
+                self.warned_none = true;
                 self.warn(format!("No eligible node for {} of {missing} new replicas: {why}", missing - made));
                 break;
             };
             let id = self.fresh_id();
             let reason = format!("{} of {} replicas were there", self.service.replicas.len(), self.plan.desired_replicas);
-            self.make(id, target, Some(score), reason, None);
+            self.create(id, target, Some(score), reason, None);
         }
     }
 
-    /// The id of the next replica that the scheduler makes.
+    /// Id of the next replica that the scheduler creates.
     fn fresh_id(&mut self) -> ReplicaId {
         loop {
             let id = made_id(&self.service.id, self.service.made + self.plan.made);
@@ -476,7 +476,7 @@ impl<'s, 'v> Planner<'s, 'v> {
                     continue;
                 }
                 (None, Some(node)) if node.matches(selector) || self.view.brake.is_some() => continue,
-                // What is sick on a node that may keep it has no better place: there is one on every node.
+                // An unhealthy replica on a node that may keep it has no better place: every node has one.
                 (Some(Trouble::Sick(_) | Trouble::Clash(_) | Trouble::Overfull(_)), Some(node))
                     if node.matches(selector) && node.may_keep() =>
                 {
@@ -496,7 +496,7 @@ impl<'s, 'v> Planner<'s, 'v> {
             }
             let id = self.fresh_id();
             let score = self.session.score(target);
-            self.make(id, target, Some(score), "one runs on every eligible node".to_string(), None);
+            self.create(id, target, Some(score), "one runs on every eligible node".to_string(), None);
         }
         if !refused.is_empty() {
             let count = refused.len();
@@ -509,12 +509,12 @@ impl<'s, 'v> Planner<'s, 'v> {
         self.plan.warnings.push(warning);
     }
 
-    /// Something is due in so many seconds.
+    /// Notes that something is due in `in_s` seconds.
     fn due(&mut self, in_s: i64) {
         self.plan.due_in_s = Some(self.plan.due_in_s.map_or(in_s, |other| other.min(in_s)));
     }
 
-    /// Why no node takes a replica, the commonest reasons first.
+    /// Reasons why no node can take a replica, the most common first.
     fn refusals(&self) -> String {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for (index, node) in (0..).zip(&self.view.nodes) {
@@ -532,7 +532,7 @@ impl<'s, 'v> Planner<'s, 'v> {
     }
 }
 
-/// Seconds that a replica stays after so many moves in a row.
+/// Seconds that a replica stays after `failures` moves in a row.
 fn dwell_s(failures: u32) -> i64 {
     DWELL_S.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(DWELL_S_MAX)
 }

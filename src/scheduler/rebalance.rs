@@ -1,4 +1,4 @@
-//! Evening out: moves from the most loaded nodes to the least loaded, where nothing else speaks against it. Only on request.
+//! Rebalancing: moves from the most loaded nodes to the least loaded, if nothing else forbids them. Only on request.
 
 use super::place::{Session, State};
 use super::plan::Plan;
@@ -9,13 +9,13 @@ use crate::model::replicas::{PlacedBy, Placement};
 use crate::model::specs::Mode;
 use std::collections::{BTreeSet, HashMap};
 
-/// Targets that are tried for one source before the next one's turn.
+/// Targets to try for one source before the next source.
 const TARGETS_TRIED: usize = 32;
-/// A replica that was placed so short ago is left alone.
+/// Seconds for which a newly placed replica is left alone.
 const DWELL_S: i64 = 60;
 
-/// At most so many moves that even out how many replicas nodes have: the difference between two nodes that exchange one shrinks
-/// with each. One plan for each service that is touched.
+/// At most `moves_max` moves that balance the number of replicas per node: each reduces the difference between two
+/// nodes. One plan for each service concerned.
 pub fn plan(view: &View, moves_max: usize) -> Vec<Plan> {
     let mut plans: HashMap<usize, Plan> = HashMap::new();
     if view.brake.is_some() {
@@ -31,7 +31,7 @@ pub fn plan(view: &View, moves_max: usize) -> Vec<Plan> {
             }
         }
     }
-    // Where each service's replicas are, as moves go on.
+    // The nodes of each service's replicas, as moves proceed.
     let mut places: Vec<Vec<NodeIndex>> = view.services.iter().map(|s| s.replicas.iter().filter_map(|r| r.node).collect()).collect();
     let mut order: BTreeSet<(u32, NodeIndex)> =
         (0..).zip(&view.nodes).map(|(n, _)| n).filter(|n| open(*n)).map(|n| (state.load(n), n)).collect();
@@ -74,7 +74,7 @@ pub fn plan(view: &View, moves_max: usize) -> Vec<Plan> {
     plans.into_iter().map(|(_, plan)| plan).collect()
 }
 
-/// Whether a replica is one that may be moved for no other reason than balance.
+/// True if a replica may move for balance alone.
 fn may_move(view: &View, service: usize, replica: &ReplicaView) -> bool {
     let service = &view.services[service];
     let at_home = |n: NodeIndex| {
@@ -89,7 +89,7 @@ fn may_move(view: &View, service: usize, replica: &ReplicaView) -> bool {
         && settled
 }
 
-/// Whether the service is no worse off with one replica at the target in place of the source.
+/// True if the service is not worse off with a replica on the target instead of the source.
 fn improves<'v>(state: &mut State<'v>, view: &'v View, service: usize, places: &[NodeIndex], source: NodeIndex, target: NodeIndex) -> bool {
     let policy = &view.services[service].policy;
     let mut session = Session::begin(state, policy, places.iter().copied());
@@ -103,7 +103,7 @@ fn improves<'v>(state: &mut State<'v>, view: &'v View, service: usize, places: &
     let used_permille = session.score(target).used_permille;
     session.remove(target);
     session.put(source);
-    // Counted with itself there before, and without it at the target now.
+    // The source counted with the replica, the target without.
     let fair = before.same_service == 0 || after.same_service < before.same_service;
     // A small node is not filled up for the sake of an even count.
     let roomy = !session.by_room() || used_permille < before.used_permille;

@@ -1,5 +1,4 @@
-//! What there is to be seen and done, looked up once for all who ask while nothing changes: whoever asks again and again costs the
-//! others nothing.
+//! A view and its plans, computed once for all callers while nothing changes: frequent callers cost the others nothing.
 
 use super::plan::{self, Plan};
 use super::view::View;
@@ -10,12 +9,12 @@ use crate::thread::lock;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-/// A view is shown again for this long: leases run out without a change that is counted.
+/// Maximum age of a reused view: leases expire without a counted change.
 const FRESH_FOR: Duration = Duration::from_secs(1);
 
-/// A view of the cluster, and what follows from it.
+/// A view of the cluster, and its plans.
 pub struct Seen {
-    /// Committed changes that it stands for.
+    /// Change count that it includes.
     count: u64,
     at: Instant,
     pub(super) view: View,
@@ -34,7 +33,7 @@ impl Seen {
         self.plans.get_or_init(plans)
     }
 
-    /// One of them for each service of the view.
+    /// The plan for a service of the view.
     pub(super) fn plan_of(&self, service: usize) -> &Plan {
         &self.plans().results[service]
     }
@@ -43,19 +42,19 @@ impl Seen {
     pub fn plans_json(&self) -> Result<&[u8]> {
         if self.json.get().is_none() {
             let json = serde_json::to_vec(self.plans()).doing("write plans as JSON")?;
-            // Whoever was quicker has written the same.
+            // A faster thread has written the same.
             let _ = self.json.set(json);
         }
         Ok(self.json.get().map_or(&[], Vec::as_slice))
     }
 }
 
-/// The last view that was asked for.
+/// The last view.
 #[derive(Default)]
 pub(super) struct Last(Mutex<Option<Arc<Seen>>>);
 
 impl Last {
-    /// Gives its memory back when it is out of date.
+    /// Frees its memory if it is outdated.
     pub fn forget(&self, control: &Control) {
         let mut last = lock(&self.0);
         if last.as_ref().is_some_and(|seen| !seen.is_fresh(control)) {
@@ -64,7 +63,7 @@ impl Last {
     }
 }
 
-/// The cluster now. Of those who ask at the same time one looks, and the others wait for it.
+/// The cluster now. Of simultaneous callers one computes it, and the others wait for the result.
 pub(super) fn now(scheduler: &Scheduler, control: &Control) -> Result<Arc<Seen>> {
     let mut last = lock(&scheduler.last.0);
     if let Some(seen) = last.as_ref().filter(|seen| seen.is_fresh(control)) {

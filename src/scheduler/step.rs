@@ -1,5 +1,4 @@
-//! Steps of a plan, and the one interpreter that carries them out: what becomes of a replica, in the database and in
-//! tests.
+//! Steps of a plan, and the one interpreter that applies them to a replica, in the database and in tests.
 
 use super::place::Score;
 use crate::clock::Timestamp;
@@ -11,22 +10,22 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 /// What a plan does to a replica.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// It is created on a node that was chosen by its score, or by a pin.
+    /// Create it on a node chosen by score or by a pin.
     ScaleUp { target_node_id: NodeId, score: Option<Score>, placement: Placement, desired_state: Option<String> },
-    /// It is deleted.
+    /// Delete it.
     ScaleDown { source_node_id: NodeId },
-    /// It moves.
+    /// Move it.
     Move { source_node_id: NodeId, target_node_id: NodeId, score: Option<Score>, cause: MoveCause, placement: Placement },
-    /// It is asked for another state.
+    /// Set its desired state.
     SetDesiredState(String),
-    /// It is asked to run the newest generation.
+    /// Queue an update to the newest generation.
     QueueRollingUpdate,
 }
 
-/// Why a replica moves.
+/// Cause of a move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MoveCause {
-    /// Something is wrong. `blame`: with the replica itself, which counts as a failure on its node.
+    /// A problem. `blame` is true if the replica itself is at fault, which counts as a failure on its node.
     Unhealthy { blame: bool },
     /// It is pinned to the other node.
     Pinned,
@@ -35,7 +34,7 @@ pub enum MoveCause {
 }
 
 impl MoveCause {
-    /// What the replica keeps of it.
+    /// The cause as the replica's placement keeps it.
     pub fn placed_by(self) -> PlacedBy {
         match self {
             MoveCause::Unhealthy { .. } => PlacedBy::MoveUnhealthy,
@@ -60,16 +59,16 @@ impl Step {
     }
 }
 
-/// What is to be done to one replica.
+/// An action on one replica.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Action {
-    /// Of which service.
+    /// Its service.
     pub service_id: ServiceId,
-    /// Which replica.
+    /// The replica.
     pub replica_id: ReplicaId,
-    /// What is done to it.
+    /// The step.
     pub step: Step,
-    /// Why, as a sentence.
+    /// The reason, as a sentence.
     pub detail: String,
 }
 
@@ -82,7 +81,7 @@ impl Action {
         }
     }
 
-    /// The node that it goes to.
+    /// The node that the replica goes to.
     pub fn target_node_id(&self) -> Option<&NodeId> {
         match &self.step {
             Step::ScaleUp { target_node_id, .. } | Step::Move { target_node_id, .. } => Some(target_node_id),
@@ -90,7 +89,7 @@ impl Action {
         }
     }
 
-    /// How good that node is, where it was chosen.
+    /// Score of that node, if it was chosen by score.
     fn score(&self) -> Option<Score> {
         match &self.step {
             Step::ScaleUp { score, .. } | Step::Move { score, .. } => *score,
@@ -98,8 +97,8 @@ impl Action {
         }
     }
 
-    /// The replica after this action, `None` where there is none any more; `before` is how it is found, `None` where it
-    /// is not there.
+    /// The replica after this action, `None` if it is deleted; `before` is the current replica, `None` if it does not
+    /// exist.
     ///
     /// # Errors
     /// Fails with a sentence if a replica that is to be created is there, or any other is not there.
@@ -146,7 +145,7 @@ fn status_of_new(generation: i64) -> Object {
     status
 }
 
-/// Flat, as clients know it: the step's word, the replica, the nodes where there are, and why.
+/// Flat, as in the contract: the step's word, the replica, its nodes, and the reason.
 impl Serialize for Action {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut shown = serializer.serialize_map(None)?;

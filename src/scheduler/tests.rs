@@ -1,4 +1,4 @@
-//! Plans over made-up clusters: what each rule does, and what holds for any cluster.
+//! Plans over generated clusters: the effect of each rule, and the properties that hold for any cluster.
 
 mod room;
 
@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000_000);
 
-/// A cluster that plans can be applied to.
+/// A cluster to which plans can be applied.
 #[derive(Clone, Default)]
 struct Cluster {
     nodes: Vec<NodeView>,
@@ -43,7 +43,7 @@ impl Cluster {
             drain_state: String::new(),
             ready: true,
             lease: LeaseState::Alive,
-            // For long, should it be dead.
+            // For a long time, if it is dead.
             dead_for_s: 1_000_000,
             cpu_millis: None,
             memory_mb: None,
@@ -101,7 +101,7 @@ impl Cluster {
         View::of(NOW.plus_secs(self.later_s), self.nodes.clone(), self.services.clone(), replicas, self.brake.clone(), self.grace)
     }
 
-    /// Applies plans as `apply` does to the database.
+    /// Applies plans like `apply` does to the database.
     fn apply(&mut self, plans: &[Plan]) {
         for plan in plans {
             if let Some(service) = self.services.iter_mut().find(|s| s.id == plan.service_id) {
@@ -131,7 +131,7 @@ impl Cluster {
         plan::all(&self.view())
     }
 
-    /// Plans and applies; gives the actions as `name replica-or-target`.
+    /// Plans and applies. Returns the actions as `name replica-or-target`.
     fn step(&mut self) -> Vec<String> {
         let plans = self.plan();
         plan::check(&self.view(), &plans).expect("what is planned fits");
@@ -276,7 +276,7 @@ fn drains_go_step_by_step_and_say_what_holds_them() {
 }
 
 #[test]
-fn capacity_ports_and_zones_are_heeded() {
+fn capacity_ports_and_zones_are_respected() {
     let mut c = Cluster::with_nodes(4);
     for (i, zone) in ["a", "a", "b", "b"].into_iter().enumerate() {
         c.nodes[i].labels.insert("zone".into(), zone.into());
@@ -331,7 +331,7 @@ fn pinned_replicas_are_where_they_are_pinned() {
 }
 
 #[test]
-fn a_pin_without_a_place_costs_nobody_anything() {
+fn a_pin_without_a_place_costs_other_replicas_nothing() {
     let mut c = Cluster::with_nodes(3);
     c.service("a", json!({"scheduling": {"desired_replicas": 3}}));
     assert_eq!(c.step().len(), 3);
@@ -345,7 +345,7 @@ fn a_pin_without_a_place_costs_nobody_anything() {
 }
 
 #[test]
-fn what_is_in_the_way_of_a_pin_gives_way() {
+fn a_replica_in_the_way_of_a_pin_gives_way() {
     let mut c = Cluster::with_nodes(2);
     c.service("a", json!({"scheduling": {"desired_replicas": 2, "anti_affinity": "hard"}}));
     assert_eq!(c.step().len(), 2);
@@ -444,7 +444,7 @@ fn replicas_that_clash_part() {
 }
 
 #[test]
-fn updates_are_queued_so_many_at_a_time() {
+fn updates_are_queued_a_few_at_a_time() {
     let mut c = Cluster::with_nodes(2);
     c.service("a", json!({"rolling_update": {"max_surge": 1, "max_unavailable": 1}}));
     for i in 0..5 {
@@ -483,7 +483,7 @@ fn rebalancing_evens_out_and_ends() {
     assert_eq!(c.step(), [""; 0], "the scheduler leaves it so");
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014): the same clusters at every run.
+/// SplitMix64 (Steele, Lea, Flood 2014): the same clusters in every run.
 struct Random(u64);
 
 impl Random {
@@ -550,7 +550,7 @@ fn some_cluster(r: &mut Random) -> Cluster {
     c
 }
 
-/// What must hold after every plan, whatever the cluster.
+/// Properties that hold after every plan, whatever the cluster.
 fn holds(before: &Cluster, plans: &[Plan], after: &Cluster) {
     let moved = |a: &&Action| matches!(a.step, Step::Move { .. });
     let actions: Vec<&Action> = plans.iter().flat_map(|p| &p.actions).collect();
@@ -567,7 +567,7 @@ fn holds(before: &Cluster, plans: &[Plan], after: &Cluster) {
             continue;
         }
         assert_eq!(node.closed(), None, "{} is closed", node.id);
-        // Clients may have put more on it than fits before; what comes must fit beside that.
+        // Clients may have placed more on it than fits; newcomers must fit beside that.
         let newcomers: Vec<_> = actions.iter().filter(|a| a.target_node_id() == Some(&node.id)).collect();
         for newcomer in newcomers {
             let policy = &policies[newcomer.service_id.as_str()];
@@ -609,7 +609,7 @@ fn in_any_cluster_plans_keep_the_rules_and_come_to_rest() {
         holds(&before, &plans, &c);
         acted += usize::from(!said(&plans).is_empty());
         let mut passes = 0;
-        // Drains go step by step, and a place that becomes free lets another move; all else is done at once.
+        // Drains proceed step by step, and a free place lets another replica move; everything else happens at once.
         let settles = before.nodes.iter().all(|n| !n.draining);
         loop {
             let next = c.plan();
@@ -623,7 +623,7 @@ fn in_any_cluster_plans_keep_the_rules_and_come_to_rest() {
             passes += 1;
             assert!(passes < 50, "round {round} does not come to rest: {:?}", said(&next));
         }
-        // Where something found no place, what left one meanwhile may make room for it.
+        // If something found no place, a replica that left meanwhile may have made room for it.
         if settles && !warnings(&plans).contains("No eligible node") && !warnings(&plans).contains("cannot") {
             assert_eq!(passes, 0, "round {round}: a second plan after the first is not empty");
             rested_at_once += 1;

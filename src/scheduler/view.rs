@@ -1,4 +1,4 @@
-//! What the scheduler sees: one moment of the cluster, as plain values. Plans are made of nothing else.
+//! The scheduler's input: one moment of the cluster, as plain values. Plans depend on nothing else.
 
 use crate::clock::Timestamp;
 use crate::control::fleet::leases::Leases;
@@ -17,28 +17,28 @@ use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::OnceLock;
 
-/// The number of a node in the view.
+/// Index of a node in the view.
 pub type NodeIndex = u32;
 
 /// One moment of the cluster.
 pub struct View {
-    /// When.
+    /// Time of the view.
     pub now: Timestamp,
     /// Every node, by id.
     pub nodes: Vec<NodeView>,
     /// Every service, by id.
     pub services: Vec<ServiceView>,
-    /// Why nothing may be moved, where that is so.
+    /// Reason why nothing may move, if there is one.
     pub brake: Option<String>,
-    /// Whether the server started so short ago that silent nodes may just not have found it yet.
+    /// True if the server started so recently that silent nodes may just not have called yet.
     pub grace: bool,
-    /// Seconds that a rollout may wait until it is told.
+    /// Seconds after which a rollout is late.
     pub rollout_late_s: i64,
-    /// Which service each replica is of; made when it is first asked for.
+    /// Index of the service of each replica; built on first use.
     holders: OnceLock<HashMap<ReplicaId, usize>>,
 }
 
-/// A node, as far as placing goes.
+/// A node, reduced to what placement needs.
 #[derive(Debug, Clone)]
 pub struct NodeView {
     /// Its id.
@@ -47,21 +47,21 @@ pub struct NodeView {
     pub roles: Vec<String>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// Not cordoned.
+    /// True unless cordoned.
     pub schedulable: bool,
-    /// Everything there is to move.
+    /// True if all its replicas must move.
     pub draining: bool,
-    /// How far the drain is, in the words of its status.
+    /// State of the drain, in the words of its status.
     pub drain_state: String,
-    /// It does not say that it cannot work.
+    /// True unless it reports that it cannot work.
     pub ready: bool,
-    /// The state of its lease.
+    /// State of its lease.
     pub lease: LeaseState,
-    /// Seconds since it died; 0 where it has not.
+    /// Seconds since its death; 0 if it is not dead.
     pub dead_for_s: i64,
-    /// Thousandths of cores that replicas may take, where known.
+    /// Thousandths of cores for replicas, if known.
     pub cpu_millis: Option<u64>,
-    /// Mebibytes of memory that replicas may take, where known.
+    /// Mebibytes of memory for replicas, if known.
     pub memory_mb: Option<u64>,
 }
 
@@ -71,36 +71,36 @@ pub struct ServiceView {
     pub id: ServiceId,
     /// Its generation.
     pub generation: i64,
-    /// What its spec asks for.
+    /// Scheduling rules of its spec.
     pub policy: Policy,
-    /// Replicas that the scheduler ever made for it.
+    /// Number of replicas that the scheduler has ever created for it.
     pub made: i64,
-    /// The generation whose rollout was told to be late.
+    /// The last generation whose rollout was recorded as late.
     pub rollout_told: i64,
     /// Its replicas, by id.
     pub replicas: Vec<ReplicaView>,
 }
 
-/// A replica, as far as placing goes.
+/// A replica, reduced to what placement needs.
 pub struct ReplicaView {
     /// Its id.
     pub id: ReplicaId,
-    /// Where it is.
+    /// Id of its node.
     pub node_id: NodeId,
-    /// The same, where that node is there.
+    /// Index of its node, if that exists.
     pub node: Option<NodeIndex>,
-    /// What it should do.
+    /// Desired state.
     pub desired_state: String,
-    /// What of its status matters.
+    /// The relevant parts of its status.
     pub facts: Facts,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated_at: Timestamp,
-    /// Why it is where it is.
+    /// Reason for its placement.
     pub placement: Option<Placement>,
 }
 
 impl View {
-    /// The cluster as the database and the leases tell it.
+    /// The cluster according to the database and the leases.
     pub fn load(read: &Read, leases: &Leases, now: Timestamp, brake: Option<String>, grace: bool) -> Result<View> {
         let seen: HashMap<NodeId, (LeaseState, i64)> =
             leases.seen().into_iter().map(|(id, state, dead_for_s)| (id, (state, dead_for_s))).collect();
@@ -111,7 +111,7 @@ impl View {
         Ok(view)
     }
 
-    /// A view of these parts, in any order.
+    /// Builds a view from its parts, in any order.
     pub fn of(
         now: Timestamp,
         mut nodes: Vec<NodeView>,
@@ -156,18 +156,18 @@ impl View {
         View { now, nodes, services, brake, grace, rollout_late_s: i64::MAX, holders: OnceLock::new() }
     }
 
-    /// The number of a node.
+    /// Index of a node.
     pub fn node(&self, id: &NodeId) -> Option<NodeIndex> {
         self.nodes.binary_search_by(|node| node.id.cmp(id)).ok().and_then(|i| NodeIndex::try_from(i).ok())
     }
 
-    /// The service that a replica of this id is of, if there is one.
+    /// Index of the service of this replica, if it exists.
     pub fn holder(&self, replica_id: &ReplicaId) -> Option<usize> {
         let all = || self.services.iter().enumerate().flat_map(|(i, s)| s.replicas.iter().map(move |r| (r.id.clone(), i))).collect();
         self.holders.get_or_init(all).get(replica_id).copied()
     }
 
-    /// The number of a service.
+    /// Index of a service.
     pub fn service(&self, id: &ServiceId) -> Option<usize> {
         self.services.binary_search_by(|service| service.id.cmp(id)).ok()
     }
@@ -193,7 +193,7 @@ fn node_view(node: PlacedNode, lease: &dyn Fn(&NodeId) -> (LeaseState, i64)) -> 
 }
 
 impl NodeView {
-    /// Whether the selector of a spec matches.
+    /// True if the selector of a spec matches.
     pub fn matches(&self, selector: &[(String, String)]) -> bool {
         selector.iter().all(|(key, value)| match key.as_str() {
             "role" => self.roles.contains(value),
@@ -205,7 +205,7 @@ impl NodeView {
         })
     }
 
-    /// Why nothing new may be placed here, whatever it is; `None` where it may.
+    /// Reason why no replica may be placed here; `None` if they may.
     pub fn closed(&self) -> Option<&'static str> {
         match self.lease {
             LeaseState::Dead => Some("dead"),
@@ -217,19 +217,19 @@ impl NodeView {
         }
     }
 
-    /// Whether what is here may stay: a stale node keeps what it has.
+    /// True if replicas here may stay: a stale node keeps them.
     pub fn may_keep(&self) -> bool {
         matches!(self.closed(), None | Some("stale")) && !self.draining
     }
 
-    /// The zone that a label tells.
+    /// The zone, from the value of a label.
     pub fn zone(&self, label: &str) -> &str {
         self.labels.get(label).map_or("", String::as_str)
     }
 }
 
 impl ServiceView {
-    /// Where a replica is pinned to, if it is.
+    /// The pin of a replica, if it has one.
     pub fn pin(&self, replica_id: &ReplicaId) -> Option<&specs::Pinned> {
         self.policy.pinned.iter().find(|pin| pin.replica_id == *replica_id)
     }

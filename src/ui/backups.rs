@@ -107,7 +107,7 @@ const CREATION: Actions = Actions {
             sentences(&["Database, authority and keys are copied as they are now. The cluster keeps working meanwhile.", how])
         },
         fields: no_fields,
-        handler: |at| backups::create_asked(at.control).map(drop),
+        handler: |at| backups::create_on_request(at.control).map(drop),
         leads_to: None,
     }],
 };

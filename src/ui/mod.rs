@@ -173,7 +173,7 @@ impl At<'_> {
     }
 
     fn framed(&self, page: Page) -> Reply {
-        let health = health::look(self.app)?;
+        let health = health::read(self.app)?;
         let top = self.top(&health, page.place);
         // Trouble comes first, so that a browser tab shows it.
         let mut title = page.title.to_string();

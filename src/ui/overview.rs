@@ -21,7 +21,7 @@ pub const ROUTES: &[Route] = &[route(Get, "/ui", By(Viewer, |c, r, u| run(c, r, 
 
 fn show(at: &At) -> Reply {
     let control = at.control;
-    let health = health::look(at.app)?;
+    let health = health::read(at.app)?;
     let nodes = nodes::all(control)?;
     let services = super::services::all(control)?;
     let states = at.app.scheduler.health(control)?;

@@ -66,7 +66,9 @@ fn show(at: &At) -> Reply {
 fn row(at: &At, word: &str, run: &Run) -> Vec<Html> {
     let result = match (&run.error, &run.result) {
         (Some(error), _) => parts::text(error),
-        (None, _) if bundles::is_here(run) && at.may(Admin) => parts::link(&format!("/support-bundles/{}/download", run.id), "Download"),
+        (None, _) if bundles::is_available(run) && at.may(Admin) => {
+            parts::link(&format!("/support-bundles/{}/download", run.id), "Download")
+        }
         // Downloads are links; everything else is a location on some machine.
         (None, Some(place)) if place.starts_with("https://") || place.starts_with("http://") => parts::link(place, "Download"),
         (None, Some(place)) => parts::text(place),

@@ -1,5 +1,5 @@
-//! Examining a control plane: its configuration, keys, certificates, database, backups and nodes. On a running one by itself, and on its
-//! data from outside, whether it runs or not; nothing is changed by it.
+//! Examines a control plane: its configuration, keys, certificates, database, backups and nodes. A running one examines
+//! itself; its data can also be examined from outside, whether it runs or not. Nothing is changed.
 
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
@@ -26,44 +26,45 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// An authority that ends sooner is to be replaced: every node must have the next one before.
+/// Minimum remaining days of an authority: every node must get the next one before it ends.
 const CA_DAYS_LOW: i64 = 180;
-/// A server's certificate of the operator's own that ends sooner should have been renewed by whatever renews it.
+/// Minimum remaining days of the operator's own server certificate: whatever renews it should have done so.
 const SERVER_DAYS_LOW: i64 = 14;
-/// Nodes renew at half of a certificate's life; one that has less than this is not doing so.
+/// Minimum remaining days of a node's certificate: nodes renew at half of its life, so a node below this does not
+/// renew.
 const NODE_DAYS_LOW: i64 = 5;
-/// A backup that is older says that nobody makes them.
+/// Maximum age of the newest backup, in days; an older one means that no more are created.
 const BACKUP_DAYS_OLD: i64 = 8;
-/// A node whose clock is further off would be refused if its agent did not correct for it.
+/// Maximum clock skew of a node, in seconds; beyond it heartbeats would be refused if the agent did not correct for it.
 const SKEW_S_MAX: i64 = 5;
-/// A proxy that did not name its clients is told of for so long.
-const UNNAMED_TOLD_FOR_S: i64 = 86_400;
-/// Nodes that a finding names; the others are counted.
+/// Seconds for which a proxy that did not name its clients is reported.
+const UNNAMED_REPORTED_FOR_S: i64 = 86_400;
+/// Maximum number of nodes that a finding names; the others are counted.
 const NAMED_MAX: usize = 10;
-/// Nodes that are looked at together.
+/// Nodes per read.
 const PAGE: usize = 500;
 
-/// What is read from the database.
+/// The data from the database.
 struct Seen {
     faults: Vec<String>,
     version: i64,
-    /// What needs tables of this program's version.
+    /// Data from tables of this program's version.
     cluster: Option<Cluster>,
 }
 
 struct Cluster {
     first_password: bool,
-    /// By node: the version that its agent reports, and how far it says its clock is off.
+    /// By node: its agent's version, and its reported clock skew.
     nodes: BTreeMap<NodeId, (Option<String>, Option<i64>)>,
     states: Vec<(NodeId, LeaseState)>,
     first_certificate_end: Option<Timestamp>,
-    /// What is near its limit.
+    /// Values near their limit.
     near_limits: Vec<String>,
-    /// The newest event of the last day that tells of a proxy which does not name its clients.
+    /// The newest event of the last day about a proxy that does not name its clients.
     unnamed: Option<Event>,
-    /// Nodes whose identity two machines have, undecided.
+    /// Nodes with an undecided identity conflict between two machines.
     copied: Vec<NodeId>,
-    /// Ids and names that read alike.
+    /// Ids and names that look alike.
     alike: Vec<String>,
 }
 
@@ -104,7 +105,7 @@ fn cluster(read: &Read) -> Result<Cluster> {
 }
 
 fn unnamed(read: &Read) -> Result<Option<Event>> {
-    let since = Some(clock::now().plus_secs(-UNNAMED_TOLD_FOR_S));
+    let since = Some(clock::now().plus_secs(-UNNAMED_REPORTED_FOR_S));
     let filter = EventFilter { name: Some(PROXY_UNNAMED.name.to_string()), since, ..EventFilter::default() };
     Ok(events::page(read, &Paging::first(1), &filter)?.items.pop())
 }
@@ -121,7 +122,7 @@ pub fn of_running(control: &Control) -> Vec<Finding> {
     findings
 }
 
-/// Examines the data of a control plane from outside; `runs`: whether a server has it.
+/// Examines the data of a control plane from outside; `runs` is true if a server is using it.
 pub fn of_data(config: &Config, runs: bool) -> Vec<Finding> {
     let mut findings = doctor::machine(&config.data_dir);
     let seen = match config.database_path.exists() {
@@ -160,7 +161,7 @@ fn of(config: &Config, runs: bool, seen: Result<Seen>) -> Vec<Finding> {
     findings
 }
 
-/// Whether the checks for production would pass. A configuration that does not even load is told by whoever loads it.
+/// Result of the checks for production. A configuration that does not even load is reported by its loader.
 fn strictness(config: &Config) -> Finding {
     const CHECK: &str = "config";
     match config.is_production() {
@@ -169,7 +170,7 @@ fn strictness(config: &Config) -> Finding {
     }
 }
 
-/// Files and directories that nobody else may read.
+/// Files and directories that only their owner may read.
 fn secrets(config: &Config) -> Vec<PathBuf> {
     let mut paths = vec![config.data_dir.clone(), config.data_dir.join("keys"), config.pki_dir.clone(), config.data_dir.join(local::FILE)];
     let inside = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect::<Vec<_>>();
@@ -224,7 +225,7 @@ fn authority(config: &Config, check: &'static str, kind: &Kind, name: &str) -> F
     }
 }
 
-/// The authorities, and how far a rotation is.
+/// The authorities, and the progress of a rotation.
 fn authorities(config: &Config) -> Vec<Finding> {
     let dir = &config.pki_dir;
     let mut findings = vec![
@@ -266,7 +267,7 @@ fn server_certificate(config: &Config) -> Finding {
     }
 }
 
-/// The newest backup, and how the last restore drill went.
+/// The newest backup, and the result of the last restore drill.
 fn newest_backup(config: &Config) -> Finding {
     const CHECK: &str = "backups";
     let make = "uptimemesh backup create; and keep copies on another machine";
@@ -341,7 +342,7 @@ fn of_cluster(cluster: &Cluster, runs: bool) -> Vec<Finding> {
     ]
 }
 
-/// Whether proxies say whose requests they pass on.
+/// Checks that proxies name their clients.
 fn proxies(config: &Config, cluster: &Cluster) -> Finding {
     const CHECK: &str = "proxies";
     let Some(event) = &cluster.unnamed else {
@@ -392,7 +393,7 @@ fn near_limits(cluster: &Cluster) -> Finding {
     Finding::warn(CHECK, format!("there are {}", cluster.near_limits.join(", ")), to_do)
 }
 
-/// Nodes whose identity two machines have.
+/// Nodes whose identity is used by two machines.
 fn copied(cluster: &Cluster) -> Finding {
     const CHECK: &str = "nodes.copied";
     match cluster.copied.is_empty() {
@@ -409,7 +410,7 @@ fn copied(cluster: &Cluster) -> Finding {
     }
 }
 
-/// Some names, and how many more there are.
+/// Lists some names and counts the rest.
 fn named(names: &[String]) -> String {
     match names.len() {
         n if n > NAMED_MAX => format!("{} and {} more", names[..NAMED_MAX].join(", "), n - NAMED_MAX),

@@ -1,4 +1,4 @@
-//! How the cluster is, in the few figures that every page shows.
+//! Health of the cluster, in the few figures that every page shows.
 
 use super::App;
 use crate::control::guard;
@@ -6,27 +6,27 @@ use crate::error::Result;
 use crate::model::leases::LeaseState;
 use crate::store::nodes;
 
-/// How the cluster is.
+/// Health of the cluster.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Health {
-    /// Nodes whose lease runs.
+    /// Nodes with a valid lease.
     pub alive: usize,
-    /// Nodes whose lease ran out a moment ago.
+    /// Nodes whose lease has just expired.
     pub stale: usize,
-    /// Nodes whose lease ran out longer ago.
+    /// Nodes whose lease expired longer ago.
     pub dead: usize,
     /// Nodes that never had a lease.
     pub unknown: usize,
-    /// Whether writes are held back.
+    /// True if the write guard is on.
     pub guarded: bool,
-    /// Whether the brake holds the scheduler.
+    /// True if the brake holds the scheduler.
     pub braked: bool,
-    /// What the scheduler does by itself: `auto`, `manual` or `paused`.
+    /// Mode of the scheduler: `auto`, `manual` or `paused`.
     pub mode: &'static str,
 }
 
-/// Looks at all of it.
-pub fn look(app: &App) -> Result<Health> {
+/// Reads the current figures.
+pub fn read(app: &App) -> Result<Health> {
     let control = &app.control;
     let mut health = Health::default();
     for (_, state) in control.leases.states() {

@@ -1,4 +1,4 @@
-//! Figures for a collector of metrics, in Prometheus' text format (version 0.0.4), read by `GET /metrics`.
+//! Metrics in Prometheus' text format (version 0.0.4), for `GET /metrics`.
 
 use super::App;
 use crate::clock;
@@ -15,20 +15,20 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-/// Upper bounds of the latency buckets, in seconds: from an answer out of memory to a slow disk.
+/// Upper bounds of the latency buckets, in seconds: from an answer from memory to a slow disk.
 const BUCKETS_S: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0];
 
-/// What is counted as requests come.
+/// Counters of requests.
 #[derive(Default)]
 pub struct Metrics {
-    /// By method, route and status: as many as the route table allows.
+    /// By method, route and status: bounded by the route table.
     requests: Mutex<BTreeMap<(&'static str, &'static str, u16), u64>>,
     latency: Mutex<BTreeMap<(&'static str, &'static str), Histogram>>,
 }
 
 #[derive(Default, Clone)]
 struct Histogram {
-    /// Answers in each bucket, and beyond all of them.
+    /// Number of answers in each bucket, and above the last.
     buckets: [u64; BUCKETS_S.len() + 1],
     sum_s: f64,
 }
@@ -46,7 +46,7 @@ impl Metrics {
     }
 }
 
-/// Every figure as text.
+/// All metrics as text.
 pub fn text(app: &App) -> Result<String> {
     let control = &app.control;
     let mut out = Text(String::with_capacity(16 << 10));
@@ -169,7 +169,7 @@ fn backups(out: &mut Text, app: &App) -> Result<()> {
     Ok(())
 }
 
-/// Text in the making.
+/// Metrics text being written.
 struct Text(String);
 
 impl Text {

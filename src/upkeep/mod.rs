@@ -1,4 +1,4 @@
-//! The application: the rules, the scheduler above them, and what looks after both by itself.
+//! The application: the rules, the scheduler above them, and periodic maintenance.
 
 pub mod backups;
 pub mod bundles;
@@ -15,13 +15,13 @@ use crate::scheduler::Scheduler;
 use crate::store::Store;
 use std::net::SocketAddr;
 
-/// Everything that a request or a pass works with.
+/// Everything that a request or a pass needs.
 pub struct App {
-    /// The rules, and what they keep in memory.
+    /// The rules, with their state in memory.
     pub control: Control,
     /// The scheduler.
     pub scheduler: Scheduler,
-    /// Support bundles in the making.
+    /// State of the support bundles.
     pub bundles: bundles::Bundles,
     /// State of scheduled backups.
     pub backups: backups::Schedule,
@@ -30,7 +30,7 @@ pub struct App {
 }
 
 impl App {
-    /// Loads what lives in memory from the database.
+    /// Loads the state that lives in memory from the database.
     ///
     /// # Errors
     /// Fails if the database or the authority cannot be read.

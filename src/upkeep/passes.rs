@@ -1,4 +1,4 @@
-//! What the control plane does by itself, again and again.
+//! Passes: periodic work of the control plane.
 
 use super::App;
 use crate::control::access::sessions;
@@ -12,37 +12,39 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// A lease that ran out is noticed within this.
+/// Interval for noticing expired leases.
 const SWEEP: Duration = Duration::from_secs(1);
-/// Renewals are written so often: as often as a node with the usual lease beats, so that no row is written in vain. A crash loses at most these, and every lease gets a fresh term after it anyway;
-/// more often would wear out the SD cards that small control planes run on.
+/// Interval between flushes of renewals: one default heartbeat, so a row is written at most once per beat. A crash
+/// loses at most these, and every lease gets a fresh term after it anyway; more often would wear out the SD cards that
+/// small control planes run on.
 const FLUSH: Duration = Duration::from_secs(15);
-/// The scheduler looks so often whether it is time to reconcile.
+/// Interval between checks whether a reconcile is due.
 const SCHEDULE: Duration = Duration::from_millis(250);
-/// Old events and answers are forgotten so often: a minute's worth of the busiest cluster is a few batches.
+/// Interval for removing old events and answers: a minute's worth of the busiest cluster is a few batches.
 const PRUNE: Duration = Duration::from_secs(60);
-/// When sessions and tokens were last used is written so often, and what has ended is forgotten.
+/// Interval for writing the last use of sessions and tokens, and for removing expired ones.
 const SESSIONS: Duration = Duration::from_secs(60);
-/// The server's certificates are looked at so often: an operator who replaces one sees it work before the coffee is ready.
+/// Interval for noticing replaced certificate files.
 const WATCH_TLS: Duration = Duration::from_secs(10);
-/// Whether a support bundle is wanted is looked at so often: somebody waits for it. It costs no query while none is.
+/// Interval for noticing requests for support bundles: an operator waits for the result. It costs no query while there
+/// are none.
 const BUNDLES: Duration = Duration::from_millis(250);
-/// Whether it is time for a backup or a drill is looked at so often: a short directory is read for it.
+/// Interval between checks whether a backup or a drill is due: each reads a short directory.
 const BACKUPS: Duration = Duration::from_secs(1);
-/// The write-ahead log is looked at so often.
+/// Interval between checks of the write-ahead log.
 const WATCH_WAL: Duration = Duration::from_secs(60);
 
-/// The update that runs is looked at so often: nodes take minutes.
+/// Interval between checks of the running update: nodes take minutes.
 const UPDATES: Duration = Duration::from_secs(2);
 
 /// Interval for forgetting nodes that are gone for good: a few at a time.
 const FORGET_NODES: Duration = Duration::from_secs(10);
 
-/// Starts every pass; each ends when the flag is raised.
+/// Starts every pass; each ends when `stop` is raised.
 pub fn start(app: &Arc<App>, stop: &Stop) -> Result<Vec<JoinHandle<()>>> {
     let pass = |name: &'static str, interval: Duration, work: fn(&App) -> Result<()>| {
         let app = Arc::clone(app);
-        every(name, interval, stop.clone(), move || tell(name, work(&app))).doing("start a pass")
+        every(name, interval, stop.clone(), move || log_failure(name, work(&app))).doing("start a pass")
     };
     Ok(vec![
         pass("lease-sweep", SWEEP, |app| app.control.leases.sweep(&app.control.store).map(drop))?,
@@ -63,13 +65,13 @@ pub fn start(app: &Arc<App>, stop: &Stop) -> Result<Vec<JoinHandle<()>>> {
     ])
 }
 
-/// The last things before the database is closed.
+/// Last work before the database is closed.
 pub fn finish(control: &Control) {
-    tell("lease-flush", control.leases.flush(&control.store).map(drop));
-    tell("session-flush", sessions::flush(control));
+    log_failure("lease-flush", control.leases.flush(&control.store).map(drop));
+    log_failure("session-flush", sessions::flush(control));
 }
 
-fn tell(pass: &'static str, result: Result<()>) {
+fn log_failure(pass: &'static str, result: Result<()>) {
     if let Err(e) = result {
         let e: &Error = &e;
         log::error!(target: "system", event = "pass.failed", pass, error:% = Chain(e); "A background pass failed; it runs again at its next turn");

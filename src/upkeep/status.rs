@@ -1,4 +1,4 @@
-//! The state of the whole cluster: for the first page, for `/cluster/status` and so for `uptimemesh status`.
+//! State of the whole cluster: for the first page, for `/cluster/status` and for `uptimemesh status`.
 
 use super::{App, backups, health};
 use crate::clock::{self, Timestamp};
@@ -18,30 +18,30 @@ use crate::model::updates::UpdateState;
 use crate::scheduler::ServiceHealth;
 use std::collections::HashMap;
 
-/// Lines of a kind under what needs attention; the number of the others is said.
+/// Maximum number of problems of one kind; the others are counted.
 const LINES_MAX: usize = 5;
-/// Warnings of the event log.
+/// Number of warnings from the event log.
 const WARNINGS_MAX: usize = 5;
-/// Nodes and services that are looked at.
+/// Maximum number of nodes and of services to examine.
 const OBJECTS_MAX: usize = 20_000;
-/// Snapshots among which the newest is looked for.
+/// Number of snapshots among which to find the newest.
 const SNAPSHOTS_MAX: usize = 1000;
-/// A rollout that is not through after this is worth a look, in seconds.
+/// Seconds after which an unfinished rollout is a problem.
 const ROLLOUT_S: i64 = 600;
-/// Node certificates are renewed long before they end; one that ends within this was not.
+/// Seconds before the end of a node's certificate at which it is a problem: it should have been renewed long ago.
 const NODE_CERTIFICATE_S: i64 = 3 * 86_400;
-/// The authority's certificate takes a rotation, which takes time.
+/// Seconds before the end of the authority's certificate at which it is a problem: a rotation takes time.
 const CA_CERTIFICATE_S: i64 = 90 * 86_400;
-/// A snapshot that is older is too old, in seconds.
+/// Maximum age of the newest snapshot, in seconds.
 const SNAPSHOT_S: i64 = 86_400;
 
-/// Looks at everything.
+/// Reads the whole state.
 ///
 /// # Errors
 /// Fails if the database cannot be read.
-pub fn look(app: &App) -> Result<ClusterStatus> {
+pub fn read(app: &App) -> Result<ClusterStatus> {
     let control = &app.control;
-    let health = health::look(app)?;
+    let health = health::read(app)?;
     let nodes = nodes::list(control, &Paging::first(OBJECTS_MAX), &NodeFilter::default())?.items;
     let services = services::list(control, &Paging::first(OBJECTS_MAX))?.items;
     let states = app.scheduler.health(control)?;
@@ -69,7 +69,7 @@ pub fn look(app: &App) -> Result<ClusterStatus> {
     })
 }
 
-/// The newest events that warn.
+/// The newest warnings and errors.
 fn warnings(control: &Control) -> Result<Vec<Event>> {
     let mut found = Vec::new();
     for level in ["WARNING", "ERROR"] {
@@ -85,14 +85,14 @@ fn line(subject: Subject, kind: &'static str, what: &'static str, name: &str, de
     Attention { subject, kind, what, name: name.to_string(), detail, at }
 }
 
-/// Adds the line that says how many of a kind are left out, if any are.
+/// Adds a line with the number of further problems of a kind, if there are any.
 fn left_out(lines: &mut Vec<Attention>, all: usize, subject: Subject, kind: &'static str, what: &'static str) {
     if all > LINES_MAX {
         lines.push(line(subject, kind, what, &format!("{} more", all - LINES_MAX), String::new(), None));
     }
 }
 
-/// What every page says in its head or elsewhere: guard, brake, drains, a rotation, an update.
+/// Problems of the cluster as a whole: guard, brake, drains, a rotation, an update.
 fn of_the_cluster(control: &Control, health: &health::Health, nodes: &[ListedNode]) -> Result<Vec<Attention>> {
     let mut lines = Vec::new();
     let mut warn = |subject, what, name: &str, detail: String, at| lines.push(line(subject, "warning", what, name, detail, at));
@@ -129,7 +129,7 @@ fn of_the_cluster(control: &Control, health: &health::Health, nodes: &[ListedNod
     Ok(lines)
 }
 
-/// What needs attention of nodes, services, certificates, snapshots and backups, the most urgent first.
+/// Problems with nodes, services, certificates, snapshots and backups, the most urgent first.
 ///
 /// # Errors
 /// Fails if the database cannot be read.
@@ -198,7 +198,7 @@ fn of_certificates(control: &Control, nodes: &[ListedNode], now: Timestamp, line
 
 fn of_snapshots(control: &Control, now: Timestamp, lines: &mut Vec<Attention>) -> Result<()> {
     let snapshots = runs::list(control, Kind::Snapshot, &Paging::first(SNAPSHOTS_MAX))?.items;
-    // If the last try went well, and how old the last good one is, are two things.
+    // The result of the last attempt and the age of the last good one are two separate problems.
     let finished = snapshots.iter().find(|s| s.status.is_finished());
     if let Some(failed) = finished.filter(|s| s.status != RunStatus::Completed) {
         let detail = "the last one failed".to_string();

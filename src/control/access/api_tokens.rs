@@ -1,4 +1,4 @@
-//! API tokens: made for programs, listed without their secret, taken back.
+//! API tokens: created for programs, listed without their secret, revoked.
 
 use crate::control::{Control, guard};
 use crate::crypto::{self, token};
@@ -10,12 +10,12 @@ use crate::model::{Page, Paging};
 use crate::store::{Write, api_tokens, events};
 use serde_json::json;
 
-/// Tokens of one owner.
+/// Maximum number of tokens per owner.
 const OF_OWNER_MAX: u64 = 100;
-/// Tokens are forgotten so long after their end: long enough to see what a program ran with.
+/// Seconds to keep a token after its end: long enough to see what a program ran with.
 const KEPT_S: i64 = 7 * 86_400;
 
-/// A page of everybody's tokens.
+/// A page of all users' tokens.
 pub fn list(control: &Control, paging: &Paging) -> Result<Page<ApiToken>> {
     let mut page = control.store.read(|r| api_tokens::page(r, paging))?;
     for token in &mut page.items {
@@ -27,7 +27,7 @@ pub fn list(control: &Control, paging: &Paging) -> Result<Page<ApiToken>> {
     Ok(page)
 }
 
-/// Makes a token that acts in this user's name.
+/// Creates a token that acts for this user.
 pub fn create(control: &Control, user: &User, name: String, role: Role, days: i64) -> Result<NewApiToken> {
     let owner = user.name.clone();
     control.store.write(move |w| {
@@ -56,7 +56,7 @@ pub fn create(control: &Control, user: &User, name: String, role: Role, days: i6
     })
 }
 
-/// Revokes a token; of this caller only, where one is given. Never guarded: what takes a right away must always be possible.
+/// Revokes a token; only one of this caller, if given. Never guarded: revoking a right must always be possible.
 pub fn delete(control: &Control, id: String, of: Option<&User>) -> Result<()> {
     let of = of.cloned();
     control.store.write(move |w| {
@@ -68,7 +68,7 @@ pub fn delete(control: &Control, id: String, of: Option<&User>) -> Result<()> {
     })
 }
 
-/// True if this caller may revoke the token as its own: a person any token of theirs, a token itself alone.
+/// True if this caller may revoke the token as its own: a person may revoke any of their tokens, a token only itself.
 fn is_own(token: &ApiToken, user: &User) -> bool {
     match &user.credential {
         Credential::Session(_) => token.owner == user.name,
@@ -77,7 +77,7 @@ fn is_own(token: &ApiToken, user: &User) -> bool {
     }
 }
 
-/// Forgets tokens that ended long ago.
+/// Deletes tokens that ended long ago.
 pub(in crate::control) fn prune(write: &Write) -> Result<usize> {
     api_tokens::prune(write, write.now.plus_secs(-KEPT_S))
 }

@@ -1,5 +1,5 @@
-//! Failed sign-ins: how often a network may fail before it is locked for a while. Whoever has an IPv6 network may come from each of its
-//! addresses, so failures count for the networks around an address too.
+//! Failed sign-ins: networks with too many of them are locked for a while. A client with an IPv6 network may use any of
+//! its addresses, so failures count for the networks around an address too.
 
 use crate::buckets::Buckets;
 use crate::clock;
@@ -11,26 +11,27 @@ use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// Failures of one address (an IPv6 /64), of a /56 and of a /48 ...
+/// Failed sign-ins from one address (an IPv6 /64), a /56 and a /48 that lock it.
 const FAILURES_MAX: [usize; 3] = [5, 10, 20];
-/// ... within so long ...
+/// Window in which failures are counted.
 const FAILURES_WITHIN: Duration = Duration::from_secs(60);
-/// ... lock it for so long.
+/// Duration of the lock.
 const LOCKED_FOR: Duration = Duration::from_secs(300);
-/// Networks remembered at once. Beyond it those are forgotten first that failed longest ago, and never one that is locked: checking
-/// passwords takes so long that locks alone cannot fill it.
+/// Maximum number of remembered networks. Above it the ones with the oldest failures are forgotten first, but never a
+/// locked one: checking passwords takes so much time that locks alone cannot fill the table.
 const NETWORKS_MAX: usize = 10_000;
-/// Characters of a name that are remembered with a failure: as many as a name may have.
+/// Maximum number of remembered characters of a name: the maximum length of a name.
 const NAME_CHARS_MAX: usize = 128;
 
-/// Failures a second, and at once, of all clients that no proxy names. They are one to us, and nobody must be able to lock them all.
+/// Failures per second, and burst, of all clients that no proxy names. They look like one client to us, and none of
+/// them may be able to lock out the others.
 const UNNAMED_PER_S: f64 = 1.0;
 const UNNAMED_BURST: f64 = 60.0;
 
-/// Who failed to sign in.
+/// Record of failed sign-ins.
 pub(in crate::control) struct Attempts {
     networks: Mutex<HashMap<Network, Tally>>,
-    /// What clients that no proxy names have left.
+    /// Budget of the clients that no proxy names.
     unnamed: Buckets<()>,
 }
 
@@ -40,10 +41,10 @@ impl Default for Attempts {
     }
 }
 
-/// What a network did.
+/// Failures of a network.
 #[derive(Default)]
 struct Tally {
-    /// Failures, and checks that are still running: these count until they have succeeded.
+    /// Failures, including running checks: these count until they have succeeded.
     failures: Vec<Failure>,
     locked_until: Option<Instant>,
 }
@@ -51,7 +52,7 @@ struct Tally {
 #[derive(Clone)]
 struct Failure {
     at: Instant,
-    /// The name that was tried.
+    /// The attempted name.
     name: String,
     client: IpAddr,
 }
@@ -61,7 +62,7 @@ impl Tally {
         self.locked_until.is_some_and(|until| until > now)
     }
 
-    /// Forgets what was too long ago; tells whether anything is left.
+    /// Forgets old failures. Returns true if any are left.
     fn keeps(&mut self, now: Instant) -> bool {
         self.failures.retain(|failure| now - failure.at < FAILURES_WITHIN);
         self.is_locked(now) || !self.failures.is_empty()
@@ -97,7 +98,7 @@ impl Attempts {
         Ok(now)
     }
 
-    /// Takes an attempt back that was never checked.
+    /// Removes an attempt that was never checked.
     pub fn refund(&self, address: IpAddr, charged: Instant) {
         if address == address::UNNAMED {
             return self.unnamed.give_back(());
@@ -110,7 +111,8 @@ impl Attempts {
         });
     }
 
-    /// A right password clears what the address did before in this name: whoever has one account must not guess at others for ever.
+    /// Clears the address's failures with this name after a correct password, but only these: the owner of one account
+    /// must not be able to guess at others for ever.
     pub fn forgive(&self, address: IpAddr, name: &str) {
         if address == address::UNNAMED {
             return self.unnamed.give_back(());
@@ -125,7 +127,8 @@ impl Attempts {
         for (network, failures_max) in address::networks(address).iter().zip(FAILURES_MAX) {
             let Some(tally) = all.get_mut(network) else { continue };
             change(&mut tally.failures);
-            // Checks that were still running when the network was locked may turn out right: then there were not so many failures.
+            // Checks that were still running when the network was locked may succeed later: then the limit was not
+            // reached.
             if tally.failures.len() < failures_max {
                 tally.locked_until = None;
             }
@@ -208,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn many_right_passwords_at_once_lock_nobody() {
+    fn many_correct_passwords_at_once_lock_no_address() {
         let attempts = Attempts::default();
         let address: IpAddr = [10, 0, 0, 1].into();
         for _ in 0..5 {
@@ -220,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_checked_leaves_nothing_behind() {
+    fn an_unchecked_attempt_leaves_nothing_behind() {
         let attempts = Attempts::default();
         let charged = attempts.charge(v6(1, 1), "admin").expect("a first attempt");
         assert_eq!(lock(&attempts.networks).len(), 3);

@@ -1,4 +1,4 @@
-//! Sign-in: who somebody is, and how often an address may try to find out. What follows is left to `sessions`.
+//! Sign-in: checks passwords, and limits how often an address may try. The resulting session belongs to `sessions`.
 
 use crate::caller;
 use crate::control::Control;
@@ -15,20 +15,20 @@ use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// Password checks that run at once: each takes a core for 50 to 100 ms and 19 MiB.
+/// Maximum number of concurrent password checks: each takes a core for 50 to 100 ms and 19 MiB.
 const CHECKS_MAX: usize = 2;
-/// Sign-ins that may wait for a check; more are told to come back.
+/// Maximum number of sign-ins waiting for a check; further ones must try again later.
 const WAITING_MAX: usize = 32;
-/// A new password has at least so many characters.
+/// Minimum length of a new password, in characters.
 pub const PASSWORD_LEN_MIN: usize = 8;
-/// A password has at most so many characters: argon2 must not be fed megabytes.
+/// Maximum length of a password, in characters: argon2 must not be fed megabytes.
 pub const PASSWORD_LEN_MAX: usize = 1024;
-/// The answer to a wrong name or password, whichever it was.
+/// The answer to a wrong name or password; it does not say which was wrong.
 const WRONG: &str = "Invalid username or password.";
-/// The answer to somebody who has the first password and nothing else.
+/// The answer to a client that has only the first password.
 const NEEDS_CODE: &str = "From here, the initial password can be changed only with the setup code: `uptimemesh up` prints it, and the server keeps it in DATA_DIR/keys/setup-code.";
 
-/// What is remembered of sign-ins.
+/// State of sign-in.
 #[derive(Default)]
 pub struct Auth {
     attempts: Attempts,
@@ -42,15 +42,15 @@ struct Checks {
     waiting: usize,
 }
 
-/// Who comes to the door.
+/// A client that signs in.
 pub struct Visitor {
-    /// From where.
+    /// Origin of its request.
     pub place: Place,
-    /// With what, as it says of itself.
+    /// Its `User-Agent`.
     pub user_agent: String,
 }
 
-/// Signs somebody in.
+/// Signs a user in.
 pub fn sign_in(control: &Control, visitor: &Visitor, username: &str, given: &str) -> Result<SignedIn> {
     let address = address::client(visitor.place.address);
     let name = username.trim().to_lowercase();
@@ -61,7 +61,7 @@ pub fn sign_in(control: &Control, visitor: &Visitor, username: &str, given: &str
         match &account {
             Some(account) => password::verify(given, &account.password_hash),
             None => {
-                // As slow as a real check, so that the time does not tell which names exist.
+                // As slow as a real check, so that the time does not reveal which names exist.
                 password::dummy_verify(given);
                 false
             }
@@ -69,7 +69,7 @@ pub fn sign_in(control: &Control, visitor: &Visitor, username: &str, given: &str
     };
     let known = account.is_some();
     let Some(account) = account.filter(|_| right) else {
-        tell_failure(control, address, &name, known);
+        record_failure(control, address, &name, known);
         return Err(wrong());
     };
     control.auth.attempts.forgive(address, &name);
@@ -78,21 +78,21 @@ pub fn sign_in(control: &Control, visitor: &Visitor, username: &str, given: &str
     let (id, version, ttl_s) = (new.id.clone(), account.password_version, control.sessions.ttl_s());
     let held = restriction(account.person.must_change_password, account.password_is_seeded, visitor.place.is_local);
     if held == Some(Restriction::NeedsSetupCode) {
-        // Everybody knows this password: what comes of it must neither push out the sessions of its owner nor fill the database.
-        control.sessions.hold_back(&id, &account, address);
+        // This password is well known: its sessions must neither push out those of its owner nor fill the database.
+        control.sessions.keep_restricted(&id, &account, address);
         if control.lines.admits(address) {
             log::info!(target: "auth", event = "auth.held_back", address:% = address, username = name; "Signed in with the initial password; only changing it is allowed");
         }
         return Ok(control.sessions.signed_in(&id, held));
     }
     let written = control.store.write(move |w| {
-        // Between the check and here the user may have been removed, or given another password.
+        // Since the check the user may have been removed, or given another password.
         users::by_name(w, &new.user)?.filter(|a| a.password_version == version).ok_or_else(wrong)?;
         Sessions::begin(w, &new, ttl_s)?;
         events::record(w, AUTH_SIGN_IN.with(json!({"username": new.user, "session_id": new.id}))).map(drop)
     });
     match written {
-        Err(Error::Unavailable(_)) => control.sessions.shelter(&id, &account),
+        Err(Error::Unavailable(_)) => control.sessions.keep_unsaved(&id, &account),
         other => other?,
     }
     log::info!(target: "auth", event = "auth.signed_in", address:% = address, username = name; "Signed in");
@@ -103,9 +103,9 @@ fn wrong() -> Error {
     Error::Unauthenticated { detail: WRONG, reason: None }
 }
 
-/// Logs a failed sign-in and records it, both within bounds. A name that nobody has is not recorded: it may be a password, typed into
-/// the wrong field.
-fn tell_failure(control: &Control, address: IpAddr, name: &str, known: bool) {
+/// Logs a failed sign-in and records it, both within limits. An unknown name is not recorded: it may be a password,
+/// typed into the wrong field.
+fn record_failure(control: &Control, address: IpAddr, name: &str, known: bool) {
     if control.lines.admits(address) {
         log::warn!(target: "auth", event = "auth.failed", address:% = address, username = if known { name } else { "(unknown)" }; "Refused a sign-in");
     }
@@ -118,17 +118,17 @@ fn tell_failure(control: &Control, address: IpAddr, name: &str, known: bool) {
     }
 }
 
-/// What somebody gives to change the password.
+/// Request for a change of password.
 pub struct Change<'a> {
-    /// The password until now.
+    /// The current password.
     pub current: &'a str,
     /// The new one.
     pub new: &'a str,
-    /// Where it is the first password and the visitor is elsewhere: the setup code. Empty for none.
+    /// The setup code, required for the first password from another machine. Empty for none.
     pub setup_code: &'a str,
 }
 
-/// Changes somebody's password, which ends every session made before. Returns a session under the new one.
+/// Changes a user's password, which ends all earlier sessions. Returns a session with the new password.
 pub fn change_password(control: &Control, visitor: &Visitor, user: &User, change: &Change) -> Result<SignedIn> {
     check_length(change.new, "new_password")?;
     let address = address::client(visitor.place.address);
@@ -141,14 +141,14 @@ pub fn change_password(control: &Control, visitor: &Visitor, user: &User, change
             return Err(Error::Forbidden(NEEDS_CODE));
         }
         if !control.setup.is_code(change.setup_code) {
-            tell_failure(control, address, &user.name, true);
+            record_failure(control, address, &user.name, true);
             return Err(Error::Forbidden("The setup code is wrong."));
         }
     }
     let hash = {
         let _slot = control.auth.check_slot().inspect_err(|_| control.auth.attempts.refund(address, charged))?;
         if !password::verify(change.current, &account.password_hash) {
-            tell_failure(control, address, &user.name, true);
+            record_failure(control, address, &user.name, true);
             return Err(Error::Forbidden("The current password is wrong."));
         }
         if account.person.must_change_password && change.new == change.current {
@@ -191,13 +191,13 @@ fn unfit(field: &str, kind: &'static str, msg: String) -> Error {
     Error::Invalid(vec![FieldFault { kind, loc, msg, input: Value::Null }])
 }
 
-/// The hash of a password that an admin gives somebody. It waits for a turn like every check.
+/// Hashes a password that an admin sets for a user. It waits for a turn like every check.
 pub(in crate::control) fn hashed(control: &Control, password: &str) -> Result<String> {
     let _slot = control.auth.check_slot()?;
     password::hash(password)
 }
 
-/// Whether somebody still has the password that everybody knows.
+/// True if any user still has the well-known first password.
 pub fn has_seeded_password(control: &Control) -> Result<bool> {
     control.store.read(users::has_seeded_password)
 }
@@ -219,7 +219,7 @@ impl Auth {
     }
 }
 
-/// A turn to check a password; it ends when this is dropped.
+/// A turn to check a password; dropping it ends the turn.
 struct CheckSlot<'a>(&'a Auth);
 
 impl Drop for CheckSlot<'_> {
@@ -229,7 +229,7 @@ impl Drop for CheckSlot<'_> {
     }
 }
 
-/// Whether two secrets are the same. Their digests are compared, so that the time it takes tells nothing of how far they agree.
+/// True if two secrets are equal. Their digests are compared, so that the time reveals nothing about a common prefix.
 pub fn same_secret(one: &[u8], other: &[u8]) -> bool {
     crypto::sha256(one) == crypto::sha256(other)
 }

@@ -1,5 +1,5 @@
-//! Under which names this server is known. A page of another site can let its own name point at our address and read what we answer,
-//! as if we were its own server; but its requests say the name that the browser believes in, and that one we do not know.
+//! Names of this server. A page of another site can point its own name at our address and read our answers as if we
+//! were its own server; but its requests carry that name, which is not one of ours.
 
 use crate::config::Config;
 use crate::sys::host;
@@ -12,7 +12,7 @@ impl Hosts {
     pub(in crate::control) fn new(config: &Config) -> Hosts {
         let mut names = vec![config.server_host.to_ascii_lowercase()];
         if let Some(own) = host::name().map(|name| name.as_str().to_ascii_lowercase()) {
-            // The name that machines of one network call each other by.
+            // The name that machines of one network use for each other.
             names.push(format!("{own}.local"));
             names.push(own);
         }
@@ -21,8 +21,9 @@ impl Hosts {
         Hosts(names)
     }
 
-    /// Whether a request for this host, with or without a port, may be meant for this server. An address is nobody's name. A name
-    /// without a dot is given by a network's own administrator (`localhost`, a container's name) and never by a stranger's DNS.
+    /// True if a request for this host, with or without a port, may be meant for this server. An address cannot be
+    /// claimed by another site. A name without a dot is given by a network's own administrator (`localhost`, a
+    /// container's name) and never by a stranger's DNS.
     pub fn know(&self, host: &str) -> bool {
         let name = name_of(host).to_ascii_lowercase();
         let name = name.strip_suffix('.').unwrap_or(&name);

@@ -1,7 +1,8 @@
-//! The server's local credential: who can read the data directory owns the cluster anyway, and needs no password on its machine.
+//! The server's local credential: a user who can read the data directory owns the cluster anyway, and needs no password
+//! on its machine.
 //!
-//! Each start draws a fresh secret and writes it into `local.json`, for the directory's owner and root alone; a clean stop removes it.
-//! It counts for connections from this machine itself, never through a proxy.
+//! Each start creates a new secret and writes it into `local.json`, for the directory's owner and root alone; a clean
+//! stop removes it. It is valid only for connections from this machine itself, never through a proxy.
 
 use crate::config::Config;
 use crate::control::access::auth::same_secret;
@@ -19,7 +20,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Name of the caller, which no user can have.
+/// Name of the caller; no user can have it.
 const NAME: &str = "(this machine)";
 
 /// The credential of this run of the server. Holds a secret, so it has no Debug.
@@ -36,7 +37,7 @@ impl Local {
         Local { path, secret: token::local_secret(), listening: listening.ip().to_canonical(), used: AtomicBool::new(false) }
     }
 
-    /// Writes the credential where commands on this machine find it. A server that cannot write it works without.
+    /// Writes the credential where commands on this machine find it. A server that cannot write it works without it.
     pub fn publish(&self, url: String, authority: Option<String>) {
         let content = json!(LocalCredential { url, authority, token: self.secret.clone() });
         if let Err(e) = files::write(&self.path, format!("{content}\n").as_bytes(), files::PRIVATE) {
@@ -56,12 +57,12 @@ impl Local {
         }
     }
 
-    /// The secret, for those who remove it from texts.
+    /// The secret, for removal from texts.
     pub fn secret(&self) -> &str {
         &self.secret
     }
 
-    /// The admin that this machine is, if this is the credential and it is shown from here.
+    /// This machine as an admin, if this is the credential and it is used from here.
     pub(in crate::control) fn holder(&self, shown: &str, place: Place) -> Option<User> {
         let is_here = place.direct.is_some_and(|peer| peer.is_loopback() || peer == self.listening);
         let is_ours = same_secret(self.secret.as_bytes(), shown.as_bytes());

@@ -1,4 +1,4 @@
-//! Access: who may call. Users and their sessions and tokens, and what holds back callers who may not.
+//! Access: users, their sessions and tokens, and protection against callers without rights.
 
 pub mod api_tokens;
 mod attempts;

@@ -1,5 +1,5 @@
-//! How a node proves that a call is its own: by the client certificate of the connection, or by a signature in headers,
-//! which also a proxy that ends TLS passes on. Heartbeats and renewals prove themselves by what their bodies say.
+//! Proof that a node made a call: the client certificate of the connection, or a signature in headers, which works
+//! through a proxy that ends TLS. Heartbeats and renewals are proven by their bodies instead.
 
 use super::throttle;
 use crate::caller;
@@ -14,32 +14,32 @@ use crate::model::node_calls;
 use crate::model::node_runs::AgentRun;
 use crate::model::node_self::ProvenBy;
 
-/// A node that has proven to be calling.
+/// A node that has proven that it is the caller.
 pub struct NodeCaller {
     /// The node.
     pub node_id: NodeId,
-    /// How it has proven that.
+    /// Its proof.
     pub proven_by: ProvenBy,
 }
 
-/// What a call shows of the node that makes it.
+/// A node's proof as sent, not verified yet.
 pub enum Shown<'c> {
-    /// The certificate (DER) of its connection, the key of which the client has proven to hold.
+    /// The certificate (DER) of its connection; the client has proven that it holds the key.
     Certificate(&'c [u8]),
     /// A signature over the call.
     Signature {
         /// The node's lease token.
         lease_token: &'c str,
-        /// Epoch milliseconds at which it signed.
+        /// Epoch milliseconds of the signature.
         signed_at_ms: i64,
         /// By the node's key, over [`NodeCall::message`].
         signature: Vec<u8>,
     },
 }
 
-/// A call of a node.
+/// A node's call.
 pub struct Call<'c> {
-    /// What proves it.
+    /// Its proof.
     pub shown: Shown<'c>,
     /// The run of the node's agent.
     pub run: Option<AgentRun>,
@@ -51,7 +51,7 @@ pub struct Call<'c> {
     pub body: &'c [u8],
 }
 
-/// The node that makes a call, or why it is refused. The reason is given once the lease token, or the key, is proven.
+/// Verifies the caller. A refusal names its reason once the lease token or the key is proven.
 pub fn prove(control: &Control, call: &Call) -> Result<NodeCaller> {
     let caller = match &call.shown {
         Shown::Certificate(der) => by_certificate(control, der, call.run.as_ref())?,
@@ -61,8 +61,8 @@ pub fn prove(control: &Control, call: &Call) -> Result<NodeCaller> {
     Ok(caller)
 }
 
-/// The node whose genuine lease token, or whose current certificate, a call shows: it is counted by that before its
-/// proof is looked at.
+/// The node whose genuine lease token, or current certificate, is in a call. It pays for the call before its proof is
+/// verified.
 pub fn sealed(control: &Control, shown: &Shown) -> Option<NodeId> {
     match shown {
         Shown::Certificate(der) => {
@@ -73,7 +73,7 @@ pub fn sealed(control: &Control, shown: &Shown) -> Option<NodeId> {
     }
 }
 
-/// The node that a certificate names.
+/// The node in a certificate's name.
 fn named(der: &[u8]) -> Option<NodeId> {
     pki::common_name_der(der)?.parse().ok()
 }
@@ -81,7 +81,7 @@ fn named(der: &[u8]) -> Option<NodeId> {
 fn by_certificate(control: &Control, der: &[u8], run: Option<&AgentRun>) -> Result<NodeCaller> {
     let node_id = named(der).unwrap_or_default();
     let enrolled = control.leases.identity(&node_id).filter(|(key, _)| pki::spki_of(der) == Some(key.spki_der()));
-    // Anybody can write a certificate of his own with the name of a node in it.
+    // Anyone can create a certificate with the name of a node in it.
     let Some((_, fingerprint)) = enrolled else { return Err(refuse(control, &node_id, "certificate of another key", None)) };
     if crypto::sha256_hex(der) != fingerprint {
         return Err(refuse(control, &node_id, "identity replaced", Some(Reason::IdentityReplaced)));
@@ -115,7 +115,7 @@ fn by_signature(control: &Control, call: &Call, lease_token: &str, signed_at_ms:
     if now.secs().abs_diff(signed_at) > skew.unsigned_abs() {
         return refuse("clock skew", Reason::ClockSkew);
     }
-    // Which calls were accepted before the start is not remembered.
+    // Calls from before the start are not remembered.
     let horizon = now.secs() + skew;
     if claims.iat < started_at && signed_at <= started_at && started_at <= horizon {
         return refuse("signed before the start", Reason::Replayed);
@@ -133,7 +133,7 @@ fn by_signature(control: &Control, call: &Call, lease_token: &str, signed_at_ms:
     if !key.verify(&signed.message(), signature) {
         return refuse("bad signature", Reason::BadSignature);
     }
-    // Between the first look and here a rejoin, a deletion or the same call may have come: the lock decides.
+    // Since the first check a rejoin, a deletion or the same call may have come: the lock decides.
     let used = Some((signed_at_ms, horizon.saturating_add(1).saturating_mul(1000)));
     match control.leases.admit_call(&node_id, &fingerprint, call.run.as_ref(), used) {
         Ok(()) => Ok(NodeCaller { node_id, proven_by: ProvenBy::Signature }),

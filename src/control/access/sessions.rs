@@ -1,8 +1,8 @@
-//! Sessions of people: they begin with a sign-in and last as long as their row, their term and their use. Also says who holds
-//! what a request shows, a session's token or an API token.
+//! Sessions of users: they begin with a sign-in, and end with their row, with their time limit, or when unused. Also
+//! identifies the holder of a session's token or an API token.
 //!
-//! Every request asks the database, so whoever ends a session, even another process, ends it at once. Only when something was
-//! last used is kept in memory and written in batches, so that reads cost no write.
+//! Every request queries the database, so ending a session takes effect at once, even from another process. Only the
+//! times of last use are kept in memory and written in batches, so that reads cost no write.
 
 use crate::clock::{self, Timestamp};
 use crate::config::{Config, Secret};
@@ -24,72 +24,72 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
-/// Sessions of one user; the oldest goes when one more begins.
+/// Maximum number of sessions per user; a new one replaces the oldest.
 const OF_USER_MAX: usize = 100;
-/// Uses that are remembered until they are written; one more is not noted before then.
+/// Maximum number of uses in memory; until they are written, further ones are not noted.
 const USES_MAX: usize = 10_000;
 /// Uses written in one transaction: other writes go between them.
 const FLUSH_MAX: usize = 1000;
-/// Sessions under the first password from elsewhere: of one address, and of all.
-const HELD_BACK_OF_ADDRESS_MAX: usize = 4;
-const HELD_BACK_MAX: usize = 1000;
-/// Sessions that live in memory because the disk takes no more rows: enough for those who come to mend that.
-const HOMELESS_MAX: usize = 100;
-/// Characters of what a browser says of itself.
+/// Maximum number of restricted sessions under the first password from elsewhere: of one address, and in total.
+const RESTRICTED_OF_ADDRESS_MAX: usize = 4;
+const RESTRICTED_MAX: usize = 1000;
+/// Maximum number of sessions in memory while the disk takes no more rows: enough for the operators who repair that.
+const UNSAVED_MAX: usize = 100;
+/// Maximum number of characters of a `User-Agent`.
 const USER_AGENT_CHARS_MAX: usize = 200;
 
-/// A session's token, in the only answer that ever carries it. Holds a secret, so it has no Debug.
+/// A session's token, in the only answer that ever contains it. Holds a secret, so it has no Debug.
 pub struct SignedIn {
     /// The session's id.
     pub id: String,
-    /// Goes into the cookie or the `Authorization` header.
+    /// Sent in the cookie or the `Authorization` header.
     pub token: String,
-    /// Seconds it lasts.
+    /// Lifetime in seconds.
     pub expires_in_s: i64,
-    /// What holds the session back.
+    /// Restriction of the session, if any.
     pub restriction: Option<Restriction>,
 }
 
-/// Where a request comes from, as far as it decides what is allowed.
+/// Origin of a request, as far as it affects permissions.
 #[derive(Debug, Clone, Copy)]
 pub struct Place {
     /// The client's address.
     pub address: IpAddr,
-    /// Whether it is this machine itself.
+    /// True for this machine itself.
     pub is_local: bool,
-    /// Address at the other end of the connection; `None` where a proxy passed the request on.
+    /// Address at the other end of the connection; `None` if a proxy passed the request on.
     pub direct: Option<IpAddr>,
 }
 
-/// What is known of sessions beside their rows.
+/// State of sessions besides their rows.
 pub struct Sessions {
     /// The credential of commands on the server's own machine.
     pub local: Local,
     key: Secret,
     ttl_s: i64,
     idle_s: i64,
-    /// When sessions were last used, as far as it is not written yet.
+    /// Unwritten times of the last use of sessions.
     seen: Mutex<HashMap<String, Timestamp>>,
-    /// When and from where API tokens were last used, likewise.
+    /// Unwritten times and addresses of the last use of API tokens.
     used: Mutex<HashMap<String, (Timestamp, IpAddr)>>,
-    homeless: Mutex<Vec<Homeless>>,
-    /// Sessions under the first password from elsewhere, each with where it came from.
-    held_back: Mutex<Vec<(IpAddr, Homeless)>>,
+    unsaved: Mutex<Vec<UnsavedSession>>,
+    /// Sessions under the first password from elsewhere, each with its address.
+    restricted: Mutex<Vec<(IpAddr, UnsavedSession)>>,
 }
 
 /// A session without a row.
-struct Homeless {
+struct UnsavedSession {
     id: String,
     user: String,
-    /// The password it was made under: with another it is void.
+    /// The password version at sign-in: a change of the password makes the session void.
     password_version: i64,
     last_seen_at: Timestamp,
 }
 
-impl Homeless {
-    fn of(id: &str, account: &Account) -> Homeless {
+impl UnsavedSession {
+    fn of(id: &str, account: &Account) -> UnsavedSession {
         let (user, password_version) = (account.person.name.clone(), account.password_version);
-        Homeless { id: id.to_string(), user, password_version, last_seen_at: clock::now() }
+        UnsavedSession { id: id.to_string(), user, password_version, last_seen_at: clock::now() }
     }
 }
 
@@ -102,27 +102,27 @@ impl Sessions {
             idle_s: config.auth_session_idle_s,
             seen: Mutex::default(),
             used: Mutex::default(),
-            homeless: Mutex::default(),
-            held_back: Mutex::default(),
+            unsaved: Mutex::default(),
+            restricted: Mutex::default(),
         }
     }
 
-    /// Whether what is shown could be a credential of ours: told without a question to the database where it is a session's.
+    /// True if a text could be a credential of ours. A session's token is recognized without a query.
     pub fn is_genuine(&self, shown: &str) -> bool {
         token::is_api_secret(shown) || token::is_local_secret(shown) || token::open(self.key.expose(), shown).is_some()
     }
 
-    /// What tells this cluster's cookies from those of others on the same host: a browser shows them to all of them.
+    /// A word for the names of this cluster's cookies: a browser sends them to all clusters on the same host.
     pub fn word(&self) -> String {
         token::word_of(self.key.expose())
     }
 
-    /// What forms of pages carry that were made for this credential.
+    /// CSRF token for the forms of pages shown to this credential.
     pub fn csrf(&self, credential_id: &str) -> String {
         token::csrf(self.key.expose(), credential_id)
     }
 
-    /// Who holds what is shown, if it is genuine and goes on; and notes that it was used.
+    /// The holder of a credential, if it is genuine and valid; notes the use.
     pub fn holder(&self, store: &Store, shown: &str, place: Place) -> Result<Option<User>> {
         if token::is_api_secret(shown) {
             return self.token_holder(store, shown, place);
@@ -137,7 +137,7 @@ impl Sessions {
         }
         let found = match store.read_first(|r| sessions::holder(r, &claims.session))? {
             Some(found) => Some(found),
-            None => self.homeless(store, &claims.session, now)?,
+            None => self.unsaved(store, &claims.session, now)?,
         };
         let Some(found) = found else { return Ok(None) };
         let mut seen = lock(&self.seen);
@@ -170,11 +170,11 @@ impl Sessions {
         Ok(Some(User { name: found.owner, role, credential: Credential::ApiToken(found.id), restriction: None }))
     }
 
-    /// A session that has no row, if there is one.
-    fn homeless(&self, store: &Store, id: &str, now: Timestamp) -> Result<Option<Holder>> {
-        let of = |h: &Homeless| (h.user.clone(), h.password_version, h.last_seen_at);
-        let mut known = lock(&self.homeless).iter().find(|h| h.id == id).map(of);
-        known = known.or_else(|| lock(&self.held_back).iter().find(|(_, h)| h.id == id).map(|(_, h)| of(h)));
+    /// A session without a row, if it exists.
+    fn unsaved(&self, store: &Store, id: &str, now: Timestamp) -> Result<Option<Holder>> {
+        let of = |h: &UnsavedSession| (h.user.clone(), h.password_version, h.last_seen_at);
+        let mut known = lock(&self.unsaved).iter().find(|h| h.id == id).map(of);
+        known = known.or_else(|| lock(&self.restricted).iter().find(|(_, h)| h.id == id).map(|(_, h)| of(h)));
         let Some((user, version, last_seen_at)) = known else { return Ok(None) };
         let account = store.read_first(|r| users::by_name(r, &user))?.filter(|a| a.password_version == version);
         Ok(account.map(|account| Holder {
@@ -183,12 +183,12 @@ impl Sessions {
             must_change_password: account.person.must_change_password,
             password_is_seeded: account.password_is_seeded,
             last_seen_at,
-            // Its token says when it ends.
+            // Its token contains the end.
             expires_at: now,
         }))
     }
 
-    /// A session that is about to begin.
+    /// Prepares a new session.
     pub(in crate::control) fn prepare(visitor: &Visitor, user: &str) -> NewSession {
         let printable = visitor.user_agent.chars().filter(|c| !c.is_control());
         NewSession {
@@ -199,74 +199,75 @@ impl Sessions {
         }
     }
 
-    /// Writes it, in the transaction that begins it.
+    /// Writes the session, in the transaction that begins it.
     pub(in crate::control) fn begin(write: &Write, new: &NewSession, ttl_s: i64) -> Result<()> {
         sessions::insert(write, new, ttl_s, OF_USER_MAX)
     }
 
-    /// Lets a session live in memory, where it could not be written: whoever comes to mend a full disk must get in.
-    pub(in crate::control) fn shelter(&self, id: &str, account: &Account) {
-        let mut homeless = lock(&self.homeless);
-        if homeless.len() >= HOMELESS_MAX {
-            homeless.remove(0);
+    /// Keeps a session in memory when it could not be written: an operator who repairs a full disk must be able to sign
+    /// in.
+    pub(in crate::control) fn keep_unsaved(&self, id: &str, account: &Account) {
+        let mut unsaved = lock(&self.unsaved);
+        if unsaved.len() >= UNSAVED_MAX {
+            unsaved.remove(0);
         }
-        homeless.push(Homeless::of(id, account));
+        unsaved.push(UnsavedSession::of(id, account));
     }
 
-    /// The same for a session under the first password from elsewhere, of which an address has a few: whoever comes must neither push out
-    /// its owner's session nor fill the database.
-    pub(in crate::control) fn hold_back(&self, id: &str, account: &Account, address: IpAddr) {
-        let mut held_back = lock(&self.held_back);
-        let of_address = held_back.iter().filter(|(from, _)| *from == address).count();
-        let surplus = if of_address >= HELD_BACK_OF_ADDRESS_MAX { held_back.iter().position(|(from, _)| *from == address) } else { None };
-        let surplus = surplus.or((held_back.len() >= HELD_BACK_MAX).then_some(0));
+    /// Keeps a session under the first password from elsewhere in memory, a few per address: such visitors must neither
+    /// push out the owner's session nor fill the database.
+    pub(in crate::control) fn keep_restricted(&self, id: &str, account: &Account, address: IpAddr) {
+        let mut restricted = lock(&self.restricted);
+        let of_address = restricted.iter().filter(|(from, _)| *from == address).count();
+        let surplus = if of_address >= RESTRICTED_OF_ADDRESS_MAX { restricted.iter().position(|(from, _)| *from == address) } else { None };
+        let surplus = surplus.or((restricted.len() >= RESTRICTED_MAX).then_some(0));
         if let Some(oldest) = surplus {
-            held_back.remove(oldest);
+            restricted.remove(oldest);
         }
-        held_back.push((address, Homeless::of(id, account)));
+        restricted.push((address, UnsavedSession::of(id, account)));
     }
 
-    /// The token of a session that began.
+    /// The token of a new session.
     pub(in crate::control) fn signed_in(&self, id: &str, restriction: Option<Restriction>) -> SignedIn {
         let exp = clock::now().secs() + self.ttl_s;
         SignedIn { id: id.to_string(), token: token::mint(self.key.expose(), id, exp), expires_in_s: self.ttl_s, restriction }
     }
 
-    /// Seconds that a session lasts.
+    /// Lifetime of a session, in seconds.
     pub(in crate::control) fn ttl_s(&self) -> i64 {
         self.ttl_s
     }
 
-    /// Ends the sessions of this user that have no row, with the transaction that ends the others.
+    /// Ends the sessions of this user that have no row, together with the transaction that ends the others.
     pub(in crate::control) fn forget_user(self: &Arc<Self>, write: &Write, user: &str) {
         let (live, user) = (Arc::clone(self), user.to_string());
         write.on_commit(move || {
-            lock(&live.homeless).retain(|h| h.user != user);
-            lock(&live.held_back).retain(|(_, h)| h.user != user);
+            lock(&live.unsaved).retain(|h| h.user != user);
+            lock(&live.restricted).retain(|(_, h)| h.user != user);
         });
     }
 
-    /// Whether a session lives in memory only.
+    /// True if a session exists in memory only.
     pub(in crate::control) fn is_without_row(&self, id: &str) -> bool {
-        lock(&self.homeless).iter().any(|h| h.id == id)
+        lock(&self.unsaved).iter().any(|h| h.id == id)
     }
 
-    /// Ends a session that has no row; of this user only, where one is given. Tells whether there was one.
+    /// Ends a session without a row; only one of this user, if given. Returns true if there was one.
     fn evict(&self, id: &str, of: Option<&User>) -> bool {
-        let mut homeless = lock(&self.homeless);
-        let before = homeless.len();
-        homeless.retain(|h| h.id != id || of.is_some_and(|user| user.name != h.user));
-        homeless.len() < before
+        let mut unsaved = lock(&self.unsaved);
+        let before = unsaved.len();
+        unsaved.retain(|h| h.id != id || of.is_some_and(|user| user.name != h.user));
+        unsaved.len() < before
     }
 
-    /// Ends a session in memory, whether or not it has a row.
+    /// Ends a session in memory, with or without a row.
     fn forget(&self, id: &str) {
-        lock(&self.homeless).retain(|h| h.id != id);
-        lock(&self.held_back).retain(|(_, h)| h.id != id);
+        lock(&self.unsaved).retain(|h| h.id != id);
+        lock(&self.restricted).retain(|(_, h)| h.id != id);
         lock(&self.seen).remove(id);
     }
 
-    /// Writes what was used since the last time, and forgets what has ended.
+    /// Writes the uses since the last flush, and deletes what has ended.
     pub(in crate::control) fn flush(self: &Arc<Self>, store: &Store) -> Result<()> {
         for part in parts_of(&self.seen) {
             let live = Arc::clone(self);
@@ -295,7 +296,7 @@ impl Sessions {
         Ok(())
     }
 
-    /// Lays what is not written yet over rows.
+    /// Updates a row with uses that are not written yet.
     fn overlay(&self, session: &mut Session) {
         if let Some(at) = lock(&self.seen).get(&session.id) {
             session.last_seen_at = session.last_seen_at.max(*at);
@@ -303,19 +304,19 @@ impl Sessions {
         }
     }
 
-    /// The same for tokens.
+    /// Last use of a token that is not written yet.
     pub(in crate::control) fn token_used(&self, id: &str) -> Option<(Timestamp, IpAddr)> {
         lock(&self.used).get(id).copied()
     }
 }
 
-/// The uses in memory, in parts of one transaction each.
+/// The uses in memory, in batches of one transaction each.
 fn parts_of<U: Clone>(uses: &Mutex<HashMap<String, U>>) -> Vec<Vec<(String, U)>> {
     let all: Vec<(String, U)> = lock(uses).iter().map(|(id, used)| (id.clone(), used.clone())).collect();
     all.chunks(FLUSH_MAX).map(<[_]>::to_vec).collect()
 }
 
-/// Forgets uses that are durable. One that was used again since is written the next time.
+/// Forgets uses that are durable. A later use in the meantime is written the next time.
 fn forget_written<U: PartialEq>(uses: &Mutex<HashMap<String, U>>, written: &[(String, U)]) {
     let mut uses = lock(uses);
     for (id, used) in written {
@@ -325,7 +326,7 @@ fn forget_written<U: PartialEq>(uses: &Mutex<HashMap<String, U>>, written: &[(St
     }
 }
 
-/// What holds a session back, from where it is used now.
+/// Restriction of a session at the place of its current use.
 pub(in crate::control) fn restriction(must_change: bool, seeded: bool, is_local: bool) -> Option<Restriction> {
     match (seeded && !is_local, must_change) {
         (true, _) => Some(Restriction::NeedsSetupCode),
@@ -334,7 +335,7 @@ pub(in crate::control) fn restriction(must_change: bool, seeded: bool, is_local:
     }
 }
 
-/// A page of sessions: of everybody, or of one user; `current` is the one that asks.
+/// A page of sessions, of all users or of one; `current` is the session of this request.
 pub fn list(control: &Control, paging: &Paging, user: Option<&str>, current: &str) -> Result<Page<Session>> {
     let mut page = control.store.read(|r| sessions::page(r, paging, user))?;
     for session in &mut page.items {
@@ -344,7 +345,7 @@ pub fn list(control: &Control, paging: &Paging, user: Option<&str>, current: &st
     Ok(page)
 }
 
-/// Ends a session; of this user only, where one is given. Never guarded: what takes a right away must always be possible.
+/// Ends a session; only one of this user, if given. Never guarded: revoking a right must always be possible.
 pub fn revoke(control: &Control, id: String, of: Option<&User>) -> Result<()> {
     let owner = of.map(|user| user.name.clone());
     if control.sessions.evict(&id, of) {
@@ -361,7 +362,8 @@ pub fn revoke(control: &Control, id: String, of: Option<&User>) -> Result<()> {
     })
 }
 
-/// Ends the session that asks for it. One that has ended already, or a token, which only an admin takes away, is left alone.
+/// Ends the session of this request. A session that has ended already is ignored, and so is a token, which only an
+/// admin may revoke.
 pub fn sign_out(control: &Control, user: &User) -> Result<()> {
     let Credential::Session(id) = user.credential.clone() else { return Ok(()) };
     control.sessions.forget(&id);
@@ -374,7 +376,7 @@ pub fn sign_out(control: &Control, user: &User) -> Result<()> {
     })
 }
 
-/// Writes what was used, and forgets what has ended.
+/// Writes the uses, and deletes what has ended.
 pub fn flush(control: &Control) -> Result<()> {
     control.sessions.flush(&control.store)
 }

@@ -1,5 +1,5 @@
-//! The first password is one that everybody knows. As long as it is in place, only this machine itself may work with it; from
-//! elsewhere it can be changed, and only with the setup code, which whoever can read the server's files or its terminal knows.
+//! The first password is well known. While it is in place, only this machine itself may use it fully; from elsewhere it
+//! can only be changed, with the setup code, which can be read by those with access to the server's files or terminal.
 
 use crate::config::Config;
 use crate::control::access::auth::same_secret;
@@ -11,7 +11,7 @@ use crate::thread::lock;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-/// Characters of a code: a hundred bits.
+/// Length of a code, in characters: a hundred bits.
 const CODE_CHARS: usize = 20;
 /// Characters between two dashes.
 const GROUP_CHARS: usize = 5;
@@ -22,13 +22,13 @@ pub struct Setup {
     code: Mutex<Option<String>>,
 }
 
-/// Where the code is kept.
+/// Path of the code's file.
 fn path_in(config: &Config) -> PathBuf {
     config.data_dir.join("keys").join("setup-code")
 }
 
 impl Setup {
-    /// Makes the code, or reads it, while the first password is in place.
+    /// Creates or reads the code, while the first password is in place.
     pub(in crate::control) fn load(config: &Config, store: &Store) -> Result<Setup> {
         let setup = Setup { path: path_in(config), code: Mutex::new(None) };
         if !store.read(users::has_seeded_password)? {
@@ -54,13 +54,13 @@ impl Setup {
         lock(&self.code).clone()
     }
 
-    /// Whether this is the code; dashes, blanks and case do not matter.
+    /// True if this is the code; dashes, blanks and case do not matter.
     pub(in crate::control) fn is_code(&self, given: &str) -> bool {
         lock(&self.code).as_ref().is_some_and(|code| same_secret(plain(code).as_bytes(), plain(given).as_bytes()))
     }
 
-    /// Forgets the code once nobody has the first password any more. What changed the password has succeeded by then: a file that
-    /// cannot be removed is of no use to anybody, and goes at the next start.
+    /// Deletes the code once no user has the first password. The password has been changed by then: a file that cannot
+    /// be removed is useless, and is removed at the next start.
     pub(in crate::control) fn forget_when_done(&self, store: &Store) {
         if lock(&self.code).is_none() || store.read(users::has_seeded_password).unwrap_or(true) {
             return;
@@ -72,7 +72,7 @@ impl Setup {
     }
 }
 
-/// Takes the code's file away: the password was changed by another process.
+/// Removes the code's file after another process has changed the password.
 pub fn remove_file(config: &Config) -> Result<()> {
     remove(&path_in(config))
 }

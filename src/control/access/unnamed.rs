@@ -1,4 +1,5 @@
-//! Requests of which a trusted proxy does not say whose they are: counted, and told to the operator, whose proxy has to be corrected.
+//! Requests for which a trusted proxy does not name the client: counted, and reported to the operator, who has to
+//! correct the proxy.
 
 use crate::buckets::Buckets;
 use crate::control::Control;
@@ -9,20 +10,20 @@ use serde_json::json;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Lines and events about one proxy: one in ten minutes.
-const TOLD_PER_S: f64 = 1.0 / 600.0;
-/// Characters of a proxy's word that are told.
+/// Rate of log lines and events about one proxy: one in ten minutes.
+const REPORTS_PER_S: f64 = 1.0 / 600.0;
+/// Maximum number of characters of a proxy's header in a report.
 const WORD_CHARS_MAX: usize = 100;
 
-/// How many there were since the start.
+/// Number of such requests since the start.
 pub struct Unnamed {
     count: AtomicU64,
-    told: Buckets<IpAddr>,
+    reports: Buckets<IpAddr>,
 }
 
 impl Default for Unnamed {
     fn default() -> Unnamed {
-        Unnamed { count: AtomicU64::new(0), told: Buckets::new(TOLD_PER_S, 1.0) }
+        Unnamed { count: AtomicU64::new(0), reports: Buckets::new(REPORTS_PER_S, 1.0) }
     }
 }
 
@@ -33,10 +34,10 @@ impl Unnamed {
     }
 }
 
-/// Counts a request for which this proxy gave this word in place of its client's address.
+/// Counts a request for which this proxy sent `word` instead of its client's address.
 pub fn note(control: &Control, proxy: IpAddr, word: &str) {
     let count = control.unnamed.count.fetch_add(1, Relaxed) + 1;
-    if control.unnamed.told.take(proxy).is_err() {
+    if control.unnamed.reports.take(proxy).is_err() {
         return;
     }
     let word: String = word.chars().take(WORD_CHARS_MAX).collect();

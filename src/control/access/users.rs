@@ -1,4 +1,4 @@
-//! Users: made, given another role or password, removed. The cluster is never left without an admin.
+//! Users: created, given another role or password, deleted. The cluster always keeps an admin.
 
 use crate::control::access::auth;
 use crate::control::access::sessions::Sessions;
@@ -14,7 +14,7 @@ use crate::store::{Read, Store, Write, api_tokens, events, sessions, users};
 use serde_json::json;
 use std::sync::Arc;
 
-/// Characters of a password that the server makes: a hundred bits.
+/// Length of a generated password, in characters: a hundred bits.
 const MADE_CHARS: usize = 20;
 
 /// A page of users.
@@ -35,7 +35,7 @@ fn missing() -> Error {
     Error::not_found("User")
 }
 
-/// Makes a user.
+/// Creates a user.
 pub fn create(control: &Control, name: String, role: Role, password: &str, must_change: bool, by: &User) -> Result<Versioned<Person>> {
     let hash = auth::hashed(control, password)?;
     let (live, by) = (Arc::clone(&control.sessions), by.clone());
@@ -67,7 +67,7 @@ pub fn set_role(control: &Control, name: String, condition: Condition, role: Opt
     })
 }
 
-/// Refuses to take the last admin's role.
+/// Refuses to demote or delete the last admin.
 fn keeps_an_admin(read: &Read, person: &Person, role: Role) -> Result<()> {
     if person.role == Role::Admin && role != Role::Admin && users::other_admins(read, &person.name)? == 0 {
         return Err(Error::Conflict("This is the only admin. Make another user an admin first.".into()));
@@ -75,7 +75,7 @@ fn keeps_an_admin(read: &Read, person: &Person, role: Role) -> Result<()> {
     Ok(())
 }
 
-/// Removes a user, with all sessions and API tokens.
+/// Deletes a user, with all sessions and API tokens.
 pub fn delete(control: &Control, name: String, condition: Condition, by: &User) -> Result<()> {
     if name == by.name {
         return Err(Error::Conflict("You cannot delete yourself; another admin can.".into()));
@@ -94,7 +94,7 @@ pub fn delete(control: &Control, name: String, condition: Condition, by: &User) 
     Ok(())
 }
 
-/// Gives somebody else a new password, which must be changed at the next sign-in; ends that user's sessions.
+/// Sets another user's password, which must be changed at the next sign-in; ends that user's sessions.
 pub fn set_password(control: &Control, name: String, password: &str, by: &User) -> Result<()> {
     if name == by.name {
         return Err(Error::Conflict("Change your own password by POST /auth/password, with the current one.".into()));
@@ -111,13 +111,13 @@ pub fn set_password(control: &Control, name: String, password: &str, by: &User) 
     Ok(())
 }
 
-/// Refuses an admin who is none any more: between the gate and here was the wait for a turn to hash a password, and whoever is removed
-/// must not go on making others.
+/// Refuses a caller who is no longer an admin: since the gate's check there was the wait for a turn to hash a password,
+/// and a deleted admin must not be able to create others.
 fn still_admin(read: &Read, live: &Sessions, by: &User) -> Result<()> {
     let goes_on = match &by.credential {
         Credential::Session(id) => sessions::user_of(read, id)?.is_some() || live.is_without_row(id),
         Credential::ApiToken(_) => false,
-        // It ends with the server, and is nobody's who could be removed.
+        // It ends with the server, and belongs to no user who could be removed.
         Credential::Local => return Ok(()),
     };
     match users::by_name(read, &by.name)? {
@@ -132,9 +132,9 @@ fn put_password(write: &Write, name: &str, hash: &str, must_change: bool) -> Res
     sessions::delete_of_user(write, name).map(drop)
 }
 
-/// Gives a user a new password from the server's own machine, while the server runs or not; makes the user as an admin where there is
-/// none of that name. Without a password it makes one. Ends the user's sessions and API tokens. Gives the password, and whether the user
-/// was made.
+/// Sets a user's password from the server's own machine, whether the server runs or not; creates the user as an admin
+/// if the name is new. Without a password it generates one. Ends the user's sessions and API tokens. Returns the
+/// password, and true if the user was created.
 pub fn reset_password(store: &Store, name: String, password: Option<String>) -> Result<(String, bool)> {
     if !is_id(&name) {
         return Err(Error::Malformed(format!("{name:?} is not a valid user name: use 1 to 64 characters of A-Z a-z 0-9 . _ : -")));
@@ -147,7 +147,7 @@ pub fn reset_password(store: &Store, name: String, password: Option<String>) -> 
             let known = users::by_name(w, &name)?.is_some();
             if known {
                 put_password(w, &name, &hash, false)?;
-                // Whoever needs this way in may have lost more than a password.
+                // A user who needs this procedure may have lost more than a password.
                 api_tokens::delete_of_owner(w, &name)?;
             } else {
                 users::insert(w, &name, &hash, Role::Admin, false)?

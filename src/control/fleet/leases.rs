@@ -1,12 +1,12 @@
-//! Leases live in memory: a heartbeat proves itself and renews a lease without touching the disk.
+//! Leases live in memory: a heartbeat is proven and renews a lease without touching the disk.
 //!
-//! Only what changed is written at once: a status that is not the same any more, and a transition
-//! (alive, stale, dead, alive), each with its event, in one transaction. Renewals that change nothing but times are
-//! flushed in batches by a pass. Time is monotonic, so a step of the wall clock kills nobody; and after a start every
-//! lease that was alive gets a fresh term, so a restart kills nobody either.
+//! Only changes are written at once: a changed status, or a transition (alive, stale, dead, alive), each with its
+//! event, in one transaction. Renewals that change nothing but times are flushed in batches by a pass. Time is
+//! monotonic, so a step of the wall clock kills no node; and after a start every lease that was alive gets a fresh
+//! term, so a restart kills no node either.
 //!
-//! Here is the table; `beat` accepts heartbeats, `news` writes what they bring, `transitions` what becomes of leases on
-//! the disk.
+//! This file has the table; `beat` accepts heartbeats, `news` writes their changes, `transitions` writes transitions
+//! and renewals.
 
 mod beat;
 mod news;
@@ -39,16 +39,16 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// The table is cut in so many parts, each with its own lock, so that heartbeats on two cores do not meet.
+/// Number of parts of the table, each with its own lock, so that heartbeats on two cores do not meet.
 const SHARDS: usize = 16;
 
-/// What a node is enrolled with.
+/// Identity of a node at its enrolment.
 pub(in crate::control) struct NewIdentity {
     /// Fingerprint of its certificate.
     pub fingerprint: String,
     /// Its key.
     pub key: Arc<PublicKey>,
-    /// Digest of what it is given to trust.
+    /// Digest of the authorities that it gets.
     pub trust: String,
     /// The runs of its agent.
     pub runs: Runs,
@@ -60,29 +60,29 @@ pub(in crate::control) struct Lease {
     seq: i64,
     fingerprint: String,
     key: Arc<PublicKey>,
-    /// Digest of what the node was given to trust.
+    /// Digest of the authorities that the node has.
     trust: String,
     heartbeat_at: Timestamp,
     expires_at: Timestamp,
     ttl_s: i64,
     signed_at: i64,
-    /// When the lease runs out, in monotonic time; `None`: it was dead already when the server started.
+    /// End of the lease in monotonic time; `None` if it was dead when the server started.
     ends: Option<Instant>,
-    /// The state that the last event told.
+    /// The state in the last event.
     recorded: LeaseState,
     /// Renewed since the last flush.
     dirty: bool,
     /// Digest of the last status patch that is durable and still in the status as written.
     patch: Option<[u8; 32]>,
-    /// Writes of the status so far: which of two was the last is decided in the writer thread.
+    /// Number of writes of the status: the writer thread decides which of two was the last.
     writes: u64,
-    /// How busy the node was.
+    /// Load of the node.
     load: LoadHistory,
     /// The runs of its agent.
     runs: Runs,
     /// Signing times of its calls.
     calls: SigningTimes,
-    /// News that the database did not take.
+    /// News that the database could not store.
     unstored: Option<Arc<Unstored>>,
 }
 
@@ -95,16 +95,16 @@ impl Lease {
         }
     }
 
-    /// The status is being written: until that is durable every patch is news. Gives the number of the write.
+    /// Notes a write of the status: until it is durable, every patch is news. Returns the number of the write.
     fn status_written(&mut self) -> u64 {
         self.patch = None;
         self.writes += 1;
         self.writes
     }
 
-    /// Whether a signing time is newer than the last accepted one. One beyond `horizon` (now, and the skew that is
-    /// allowed) says that the wall clock was set back since: then it counts for nothing, or the node would be shut out
-    /// until the clock had caught up.
+    /// True if a signing time is newer than the last accepted one. A last time beyond `horizon` (now, plus the allowed
+    /// skew) means that the wall clock was set back since: then it is ignored, or the node would be locked out until
+    /// the clock had caught up.
     fn is_new(&self, signed_at: i64, horizon: i64) -> bool {
         signed_at > self.signed_at || self.signed_at > horizon
     }
@@ -125,23 +125,23 @@ impl Lease {
 pub struct Leases {
     shards: Arc<[Mutex<HashMap<NodeId, Lease>>; SHARDS]>,
     hasher: RandomState,
-    /// Epoch seconds of the start: a heartbeat under an older lease token must be signed after it, or it may be a
-    /// replay of one whose renewal was not flushed before the server fell.
+    /// Epoch seconds of the start. A heartbeat with an older lease token must be signed after it: otherwise it may be a
+    /// replay of one whose renewal was not flushed before a crash.
     started_at: i64,
-    /// The same moment, by the clock that is never set.
+    /// The same moment in monotonic time.
     loaded: Instant,
     beats: Arc<Beats>,
-    /// Lines about refused heartbeats.
+    /// Quota of log lines about refused heartbeats.
     lines: Arc<Quota>,
-    /// Bytes of news that the database did not take.
+    /// Size of the news that the database could not store, in bytes.
     unstored_bytes: Arc<AtomicUsize>,
 }
 
-/// Heartbeats since the start.
+/// Counters of heartbeats since the start.
 #[derive(Default)]
 struct Beats {
     accepted: AtomicU64,
-    /// By the check that failed.
+    /// By failed check.
     refused: Mutex<BTreeMap<&'static str, u64>>,
 }
 
@@ -203,7 +203,7 @@ impl Leases {
         lock(self.shard(id)).get_mut(id).map(f)
     }
 
-    /// Lays a node's lease over its row: the one place where reads see the table. Tells whether there is one.
+    /// Overlays a row with the node's lease: the one place where reads see the table. Returns true if there is one.
     pub(in crate::control) fn overlay<R, L, S: ShowSignedAt>(&self, node: &mut Node<R, L, S>) -> bool {
         let seen = self.with(&node.id, |l| (l.heartbeat_at, l.expires_at, l.signed_at));
         let Some((heartbeat_at, expires_at, signed_at)) = seen else { return false };
@@ -215,7 +215,7 @@ impl Leases {
         true
     }
 
-    /// Heartbeats since the start: accepted, and refused by the check that failed.
+    /// Heartbeats since the start: the accepted ones, and the refused ones by failed check.
     pub fn heartbeats(&self) -> (u64, BTreeMap<&'static str, u64>) {
         (self.beats.accepted.load(Ordering::Relaxed), lock(&self.beats.refused).clone())
     }
@@ -230,14 +230,14 @@ impl Leases {
         all
     }
 
-    /// Every enrolled node with the state of its lease and the seconds since it died, 0 where it has not. Of one that
-    /// died before the start only the wall clock tells.
+    /// Every enrolled node with the state of its lease and the seconds since its death, 0 if it is not dead. For a
+    /// death before the start only the wall clock is known.
     pub fn seen(&self) -> Vec<(NodeId, LeaseState, i64)> {
         let (now, tick) = (clock::now(), clock::tick());
         let (stale, up) = (Duration::from_secs(STALE_S), tick.saturating_duration_since(self.loaded));
         let dead_for_s = |l: &Lease| match l.ends {
             Some(end) => i64::try_from(tick.saturating_duration_since(end + stale).as_secs()).unwrap_or(i64::MAX),
-            // A clock that ran ahead at the time must not hold it for longer than this server runs.
+            // If the clock ran ahead at that time, the node must not wait longer than this server has been running.
             None => (now.secs() - l.expires_at.secs() - STALE_S as i64).max(i64::try_from(up.as_secs()).unwrap_or(0)),
         };
         let mut all = Vec::new();
@@ -247,8 +247,8 @@ impl Leases {
         all
     }
 
-    /// Every enrolled node with the time since its lease ended: zero where it runs, `None` where it ended before the
-    /// server started.
+    /// Every enrolled node with the time since its lease expired: zero while it is valid, `None` if it expired before
+    /// the server started.
     pub fn silence(&self) -> Vec<(NodeId, Option<Duration>)> {
         let tick = clock::tick();
         let mut all = Vec::new();
@@ -263,12 +263,12 @@ impl Leases {
         self.with(id, |l| l.state(clock::tick())).unwrap_or(LeaseState::Unknown)
     }
 
-    /// The step of the load history that is now: they are counted from the start, by the clock that is never set.
+    /// Current step of the load history; steps are counted from the start in monotonic time.
     fn step(&self) -> u64 {
         clock::tick().saturating_duration_since(self.loaded).as_secs() / STEP_S
     }
 
-    /// How busy a node was over the last day; `None` where it is not enrolled.
+    /// Load of a node over the last day; `None` if it is not enrolled.
     pub fn load_day(&self, id: &NodeId) -> Option<LoadDay> {
         let step = self.step();
         let mut day = self.with(id, |l| l.load.day(step))?;
@@ -276,20 +276,19 @@ impl Leases {
         Some(day)
     }
 
-    /// Somebody other than the node changes its status, in a transaction of its own: the next patch is written,
-    /// whatever it says.
+    /// Notes that someone other than the node changes its status, in a separate transaction: the next patch must be
+    /// written, whatever its contents.
     pub(in crate::control) fn status_changed(&self, id: &NodeId) {
         self.with(id, Lease::status_written);
     }
 
-    /// Revokes a node's identity, in the transaction that deletes the node: a join that comes after it must not lose
-    /// its lease to it.
+    /// Revokes a node's identity, in the transaction that deletes the node: a later join must not lose its lease to it.
     pub(in crate::control) fn remove(&self, write: &Write, id: &NodeId) {
         let removed = lock(self.shard(id)).remove(id);
         self.restore_on_rollback(write, id, removed);
     }
 
-    /// Restores this node's lease as it was, should the transaction fail.
+    /// Restores this node's lease if the transaction fails.
     fn restore_on_rollback(&self, write: &Write, id: &NodeId, before: Option<Lease>) {
         let (table, id) = (self.clone(), id.clone());
         write.on_rollback(move || {
@@ -304,7 +303,7 @@ impl Leases {
     /// Gives an enrolled node a lease under a new identity, in the transaction that enrols it.
     pub(in crate::control) fn enrol(&self, write: &Write, id: &NodeId, seq: i64, identity: NewIdentity, ttl_s: i64) -> Result<()> {
         let NewIdentity { fingerprint, key, trust, runs } = identity;
-        // Under the same key an old signature must stay used: a renewal that was listened to cannot be played again.
+        // With the same key, a used signature must stay used: a recorded renewal cannot be replayed.
         let signed_at = self.with(id, |l| if l.key.spki_der() == key.spki_der() { l.signed_at } else { 0 }).unwrap_or(0);
         let lease = Lease {
             seq,
@@ -323,7 +322,8 @@ impl Leases {
             // The machine is the same.
             load: self.with(id, |l| l.load.clone()).unwrap_or_default(),
             runs,
-            // A signature covers the lease token, and that the certificate: those of the previous identity are void.
+            // A signature covers the lease token, and that covers the certificate: signatures under the previous
+            // identity are void.
             calls: SigningTimes::default(),
             unstored: self.with(id, |l| l.unstored.clone()).flatten(),
         };
@@ -336,7 +336,7 @@ impl Leases {
         Ok(())
     }
 
-    /// The key of an enrolled node, and the fingerprint of the certificate that goes with it.
+    /// The key of an enrolled node, and the fingerprint of its certificate.
     pub(in crate::control) fn identity(&self, id: &NodeId) -> Option<(Arc<PublicKey>, String)> {
         self.with(id, |l| (Arc::clone(&l.key), l.fingerprint.clone()))
     }
@@ -346,8 +346,9 @@ impl Leases {
         self.started_at
     }
 
-    /// Admits a call that a node has proven by the identity with this fingerprint; otherwise gives the reason of the refusal. `signed`:
-    /// epoch milliseconds at which it signed, which are used up by it, and the latest at which it may sign now.
+    /// Admits a call that a node has proven with the identity of this fingerprint; otherwise returns the reason for the
+    /// refusal. `signed`: epoch milliseconds of the signature, which are used up by this call, and the latest allowed
+    /// value.
     pub(in crate::control) fn admit_call(
         &self,
         id: &NodeId,
@@ -375,17 +376,17 @@ impl Leases {
         self.with(id, |l| l.runs.clone()).unwrap_or_default()
     }
 
-    /// The holders of a node's identity, where there are two.
+    /// The two holders of a node's identity, if there is a conflict.
     pub fn conflict(&self, id: &NodeId) -> Option<Conflict> {
         self.with(id, |l| l.runs.conflict().cloned()).flatten()
     }
 
-    /// Takes the news of a node's runs, in the transaction that writes it down.
+    /// Takes the news about a node's runs, in the transaction that records it.
     pub(in crate::control) fn take_run_news(&self, write: &Write, id: &NodeId) -> Option<(News, Conflict)> {
         let (news, conflict) = self.with(id, |l| l.runs.take_news()).flatten()?;
         let (table, of) = (self.clone(), id.clone());
         write.on_rollback(move || {
-            table.with(&of, |l| l.runs.give_back(news));
+            table.with(&of, |l| l.runs.restore_news(news));
         });
         Some((news, conflict))
     }
@@ -400,12 +401,12 @@ impl Leases {
         self.with(id, |l| change(&mut l.runs)).flatten()
     }
 
-    /// The length of a node's lease in seconds.
+    /// Length of a node's lease, in seconds.
     pub(in crate::control) fn ttl_s(&self, id: &NodeId) -> i64 {
         self.with(id, |l| l.ttl_s).unwrap_or(LEASE_TTL_S)
     }
 
-    /// Takes note of a signing time, if it is newer than every one before. `horizon`: see [`Lease::is_new`].
+    /// Notes a signing time, if it is newer than all previous ones. `horizon`: see [`Lease::is_new`].
     pub(in crate::control) fn advance_signed_at(&self, id: &NodeId, signed_at: i64, horizon: i64) -> bool {
         self.with(id, |l| {
             let newer = l.is_new(signed_at, horizon);

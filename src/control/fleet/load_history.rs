@@ -1,22 +1,22 @@
-//! How busy a node was over the last day, as its heartbeats told: memory, not disk, like the lease that it lives in.
+//! Load of a node over the last day, from its heartbeats: in memory, not on disk, like the lease that contains it.
 //!
-//! A step is ten minutes and keeps its highest figures in four bytes, so a day of a node takes 576 bytes, and a fleet of ten thousand
-//! less than six MiB. It begins anew with the control plane.
+//! A step is ten minutes and keeps its highest figures in four bytes, so a day of a node takes 576 bytes, and a fleet
+//! of ten thousand less than six MiB. It starts empty with the control plane.
 
 use crate::clock::Timestamp;
 use crate::model::{Object, status_keys};
 use serde_json::Value;
 
-/// Seconds of a step. Nodes take their figures anew every five minutes.
+/// Length of a step, in seconds. Nodes measure every five minutes.
 pub const STEP_S: u64 = 600;
-/// Steps that are kept: a day.
+/// Number of steps to keep: a day.
 pub const STEPS: usize = 144;
-/// A load is kept in hundredths.
+/// A load is stored in hundredths.
 const LOAD_SCALE: f64 = 100.0;
-/// A used share is kept in halves of a hundredth.
+/// A used share is stored in halves of a hundredth.
 const SHARE_SCALE: f64 = 200.0;
 
-/// The highest figures of a step, each one more than what it stands for: zero is not known.
+/// The highest figures of a step, each stored plus one: zero is unknown.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(in crate::control) struct Sample {
     load: u16,
@@ -25,10 +25,10 @@ pub(in crate::control) struct Sample {
 }
 
 impl Sample {
-    /// Reads what a node reports; `None` where nothing of it is here.
+    /// Reads a node's report; `None` if it contains none of these figures.
     pub(in crate::control) fn of(report: &Object) -> Option<Sample> {
         let number = |key: &str| report.get(key).and_then(Value::as_f64).filter(|n| *n >= 0.0);
-        // Casts of floats stop at the bounds of what they are cast to.
+        // Casts of floats saturate at the bounds of the target type.
         let used = |available: &str, total: &str| {
             let (free, all) = (number(available)?, number(total).filter(|all| *all > 0.0)?);
             Some(((1.0 - (free / all).min(1.0)) * SHARE_SCALE).round() as u8 + 1)
@@ -42,41 +42,41 @@ impl Sample {
     }
 }
 
-/// Figures of the last day, a step each; a node that tells none takes no room.
+/// Figures of the last day, by step; a node that reports none takes no memory.
 #[derive(Debug, Clone, Default)]
 pub(in crate::control) struct LoadHistory {
     /// A ring: the sample of a step is at its number modulo [`STEPS`].
     samples: Option<Box<[Sample; STEPS]>>,
-    /// The newest step that something was told in.
+    /// The newest step with a report.
     newest: u64,
 }
 
-/// A day of a node, the oldest step first; `None` where nothing was told.
+/// A node's last day, oldest step first; `None` for an unknown value.
 #[derive(Debug, PartialEq)]
 pub struct LoadDay {
-    /// The start of the control plane, where that is not yet a day ago.
+    /// Start of the control plane, if less than a day ago.
     pub since: Option<Timestamp>,
-    /// Processes that ran or waited, averaged over a minute.
+    /// Running or waiting processes, averaged over a minute.
     pub load: Vec<Option<f64>>,
-    /// Used shares, 0 to 1.
+    /// Used shares of memory, 0 to 1.
     pub memory: Vec<Option<f64>>,
-    /// The same, of the file system that holds the node's data.
+    /// Used shares of the file system that holds the node's data.
     pub disk: Vec<Option<f64>>,
 }
 
 impl LoadHistory {
-    /// Takes note of what was told in a step.
-    pub(in crate::control) fn note(&mut self, step: u64, told: Sample) {
+    /// Adds a report to a step.
+    pub(in crate::control) fn note(&mut self, step: u64, report: Sample) {
         let samples = self.samples.get_or_insert_with(|| Box::new([Sample::default(); STEPS]));
-        // What was not told in between is not known, and what was there a day ago is over.
+        // Steps without a report are unknown, and figures from a day ago are dropped.
         for passed in (self.newest + 1..=step).rev().take(STEPS) {
             samples[passed as usize % STEPS] = Sample::default();
         }
         self.newest = self.newest.max(step);
         let known = &mut samples[step as usize % STEPS];
-        known.load = known.load.max(told.load);
-        known.memory = known.memory.max(told.memory);
-        known.disk = known.disk.max(told.disk);
+        known.load = known.load.max(report.load);
+        known.memory = known.memory.max(report.memory);
+        known.disk = known.disk.max(report.disk);
     }
 
     /// The day that ends with a step.
@@ -104,12 +104,12 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn told(load: f64) -> Sample {
+    fn sample(load: f64) -> Sample {
         let report = json!({"load_1m": load, "memory_total_bytes": 1000, "memory_available_bytes": 250});
         Sample::of(report.as_object().expect("an object")).expect("figures")
     }
 
-    /// The loads of a day, those that are known with their distance from its end.
+    /// The known loads of a day, with their distance from its end.
     fn loads(history: &LoadHistory, step: u64) -> Vec<(usize, f64)> {
         let day = history.day(step);
         assert_eq!(day.load.len(), STEPS);
@@ -120,15 +120,15 @@ mod tests {
     fn a_day_is_kept_and_what_is_older_is_forgotten() {
         let mut history = LoadHistory::default();
         assert_eq!(loads(&history, 7), []);
-        history.note(0, told(1.0));
-        history.note(0, told(0.5));
+        history.note(0, sample(1.0));
+        history.note(0, sample(0.5));
         assert_eq!(loads(&history, 0), [(0, 1.0)], "the highest of a step");
-        history.note(3, told(0.25));
+        history.note(3, sample(0.25));
         assert_eq!(loads(&history, 4), [(1, 0.25), (4, 1.0)], "silence is a gap");
-        history.note(STEPS as u64, told(2.0));
+        history.note(STEPS as u64, sample(2.0));
         assert_eq!(loads(&history, STEPS as u64), [(0, 2.0), (STEPS - 3, 0.25)], "the first step is a day ago");
         assert_eq!(loads(&history, 10 * STEPS as u64), [], "of a node that is silent for days nothing is left");
-        history.note(10 * STEPS as u64, told(3.0));
+        history.note(10 * STEPS as u64, sample(3.0));
         assert_eq!(loads(&history, 10 * STEPS as u64), [(0, 3.0)]);
         assert_eq!(history.day(10 * STEPS as u64).memory.last(), Some(&Some(0.75)));
         assert_eq!(size_of::<[Sample; STEPS]>(), 576);

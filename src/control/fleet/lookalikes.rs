@@ -1,5 +1,5 @@
-//! Ids and names that people take for one another: they differ in case, or in blanks around them, and in nothing else. All of them are
-//! legal, so nothing is refused; it is told in the answer, on the page and by `doctor`.
+//! Ids and names that are easily confused: they differ only in case, or in blanks around them. All of them are legal,
+//! so nothing is refused; the answer, the page and `doctor` warn of them.
 
 use crate::control::Control;
 use crate::error::{Chain, Result};
@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 /// An object's id and name.
 pub type Named = (String, String);
 
-/// What the node of this id and name can be taken for, each a sentence.
+/// Warnings about objects that the node with this id and name can be confused with, each a sentence.
 pub fn of_node(control: &Control, id: &NodeId, name: &str) -> Vec<String> {
-    // Folding by SQL knows the letters of ASCII only.
+    // SQL folds only ASCII letters.
     let alike = |r: &Read| if name.is_ascii() { alike_nodes(r, id, &folded(id.as_str()), &folded(name)) } else { nodes_named(r) };
     sentences("node", id.as_str(), name, &others(control, alike))
 }
@@ -22,13 +22,13 @@ fn alike_nodes(read: &Read, id: &NodeId, folded_id: &str, folded_name: &str) -> 
     Ok(found.into_iter().map(|(id, name)| (id.to_string(), name)).collect())
 }
 
-/// The same of a service.
+/// The same for a service.
 pub fn of_service(control: &Control, id: &ServiceId, name: &str) -> Vec<String> {
     sentences("service", id.as_str(), name, &others(control, services_named))
 }
 
-/// All there are; none where they cannot be read now. Warnings stand beside the answer to what was done: a join whose answer is lost has
-/// used its token up.
+/// All of them; empty if they cannot be read now. Warnings accompany the answer to an action that is done: a join whose
+/// answer is lost has used its token up.
 fn others(control: &Control, named: impl FnOnce(&Read) -> Result<Vec<Named>>) -> Vec<Named> {
     control.store.read(named).unwrap_or_else(|e| {
         log::warn!(target: "store", event = "names.unread", error:% = Chain(&e); "Could not compare a name with existing ones");
@@ -36,7 +36,7 @@ fn others(control: &Control, named: impl FnOnce(&Read) -> Result<Vec<Named>>) ->
     })
 }
 
-/// Every node and every service that can be taken for another of its kind, as groups that read alike.
+/// Every node and every service that can be confused with another of its kind, in groups that look alike.
 pub fn all(read: &Read) -> Result<Vec<String>> {
     Ok([groups("nodes", &nodes_named(read)?), groups("services", &services_named(read)?)].concat())
 }
@@ -51,7 +51,7 @@ fn services_named(read: &Read) -> Result<Vec<Named>> {
     Ok(services::ids_and_names(read)?.into_iter().map(|(id, name)| (id.to_string(), name)).collect())
 }
 
-/// A text as somebody reads it who does not look closely.
+/// A text as a careless reader sees it.
 fn folded(text: &str) -> String {
     text.trim().to_lowercase()
 }
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_reads_alike_is_told_and_nothing_else_is() {
+    fn lookalikes_are_reported_and_nothing_else() {
         let all: Vec<Named> = [("pi", "pi"), ("Pi", "Pi"), ("b", "\u{c9}cole "), ("c", "\u{e9}cole"), ("d", "pie"), ("e", "p i")]
             .map(|(id, name)| (id.to_string(), name.to_string()))
             .to_vec();

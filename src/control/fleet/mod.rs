@@ -1,4 +1,4 @@
-//! The fleet: nodes, their leases and what they report, and the update of their programs.
+//! The fleet: nodes, their leases and reports, and updates of their programs.
 
 pub mod leases;
 pub mod load_history;

@@ -1,5 +1,6 @@
-//! Two holders of one identity: a copied card or image beats as the same node. Which runs of an agent are heard is kept with the lease; a
-//! restart, which is another run too, is told from a copy by this: the old run of a restart never comes back.
+//! Two holders of one identity: a copied card or image sends heartbeats as the same node. The accepted runs of an agent
+//! are kept with the lease. A restart, which is another run too, differs from a copy in this: the old run of a restart
+//! never comes back.
 
 use crate::clock::Timestamp;
 use crate::control::fleet::nodes as rules;
@@ -11,18 +12,19 @@ use crate::model::node_runs::{AgentRun, Conflict, Holder};
 use crate::store::{events, node_runs, nodes};
 use serde_json::json;
 
-/// Runs that are remembered of a node, and refused at most.
+/// Maximum number of remembered runs of a node, and of refused ones.
 const RUNS_MAX: usize = 8;
-/// A heartbeat of an older run proves that it lives beside the newer one when it was signed this much after the newer one's first: what was on
-/// its way when its agent ended was signed before, by at most as many seconds ahead as an agent may run ahead of the clock.
+/// Seconds after a newer run's first heartbeat from which a heartbeat of an older run proves that both are alive. One
+/// that was under way when its agent ended was signed earlier, by at most as many seconds ahead as an agent's clock may
+/// run ahead.
 const OVERLAP_S: i64 = 10;
-/// Such heartbeats until it is believed.
+/// Number of such heartbeats needed as proof.
 const RETURNS_MIN: u32 = 2;
 
 /// The runs of one node's agent.
 #[derive(Clone, Default)]
 pub(in crate::control) struct Runs {
-    /// In the order in which they were first heard of.
+    /// In the order of their first heartbeats.
     seen: Vec<Seen>,
     conflict: Option<Conflict>,
     news: Option<News>,
@@ -32,36 +34,38 @@ pub(in crate::control) struct Runs {
 struct Seen {
     holder: Holder,
     first_signed_at: i64,
-    /// Heartbeats that prove that it lives beside a newer one.
+    /// Heartbeats that prove that it runs beside a newer one.
     returns: u32,
 }
 
-/// What is not written down yet.
+/// News that is not recorded yet.
 #[derive(Clone, Copy, PartialEq)]
 pub(in crate::control) enum News {
-    /// Two holders were found.
+    /// A conflict was found.
     Found,
-    /// The one that stays was started again.
+    /// The kept run was restarted.
     Restarted,
 }
 
 impl Runs {
-    /// As they were before the server started.
+    /// The runs as they were before the server started.
     pub(in crate::control) fn of(conflict: Option<Conflict>) -> Runs {
         Runs { conflict, ..Runs::default() }
     }
 
-    /// Two holders, where there are.
+    /// The conflict, if there is one.
     pub(in crate::control) fn conflict(&self) -> Option<&Conflict> {
         self.conflict.as_ref()
     }
 
-    /// Whether a heartbeat of this run, signed at this time (epoch seconds), is accepted; `alive`: whether the lease runs.
+    /// True if a heartbeat of this run, signed at this time (epoch seconds), is accepted. `alive` is true if the lease
+    /// is valid.
     pub(in crate::control) fn admit(&mut self, holder: &Holder, signed_at: i64, alive: bool) -> bool {
         match &mut self.conflict {
             Some(conflict) if conflict.refuses(&holder.run) => return false,
             Some(conflict) if conflict.decided_at.is_none() && conflict.kept.run.id != holder.run.id => {
-                // Nobody knows whose it is: it waits until the one that stays is silent, as after a restart of its machine.
+                // It could belong to either machine: it waits until the kept one is silent, as after a restart of its
+                // machine.
                 if alive && !conflict.is_kept_again(&holder.run) {
                     return false;
                 }
@@ -74,20 +78,20 @@ impl Runs {
         true
     }
 
-    /// True if calls of this run are refused: of two machines with one identity another stays, or may stay. A call that names no run
-    /// could be of either.
+    /// True if calls of this run are refused: of two machines with one identity the other one stays, or may stay. A
+    /// call that names no run could come from either.
     pub(super) fn refuses(&self, run: Option<&AgentRun>) -> bool {
         let Some(conflict) = &self.conflict else { return false };
         let Some(run) = run else { return true };
         let kept = &conflict.kept.run;
         if run.id == kept.id {
-            // A copied disk has the name of the other's run, and a boot of its own.
+            // A copied disk has the name of the other's run, but a boot of its own.
             return run.boot != kept.boot;
         }
         conflict.refuses(run) || conflict.decided_at.is_none() && !conflict.is_kept_again(run)
     }
 
-    /// Takes note of a run, and of one that should have ended when a newer one began.
+    /// Notes a run, and an older one that should have ended when this one began.
     fn follow(&mut self, holder: &Holder, signed_at: i64) {
         let Some(at) = self.seen.iter().position(|seen| seen.holder.run.id == holder.run.id) else {
             self.seen.push(Seen { holder: holder.clone(), first_signed_at: signed_at, returns: 0 });
@@ -113,22 +117,22 @@ impl Runs {
         self.news = Some(News::Found);
     }
 
-    /// True if there is something to be written down.
+    /// True if there is news to record.
     pub(in crate::control) fn has_news(&self) -> bool {
         self.news.is_some() && self.conflict.is_some()
     }
 
-    /// What is to be written down, which is taken to be from here on.
+    /// Takes the news to record; it counts as recorded from now on.
     pub(in crate::control) fn take_news(&mut self) -> Option<(News, Conflict)> {
         Some((self.news.take()?, self.conflict.clone()?))
     }
 
-    /// It was not written down after all.
-    pub(in crate::control) fn give_back(&mut self, news: News) {
+    /// Restores news that could not be recorded after all.
+    pub(in crate::control) fn restore_news(&mut self, news: News) {
         self.news = self.news.or(Some(news));
     }
 
-    /// An operator says which run stays; `None` where it is no holder.
+    /// Applies an operator's decision about which run stays; `None` if that is not a holder.
     fn decide(&mut self, run_id: &str, now: Timestamp) -> Option<Conflict> {
         let conflict = self.conflict.as_mut()?;
         if let Some(at) = conflict.refused.iter().position(|other| other.run.id == run_id) {
@@ -144,7 +148,7 @@ impl Runs {
     }
 }
 
-/// Writes down what heartbeats brought to light. Where that fails, the next heartbeat tries again.
+/// Records news from heartbeats. If that fails, the next heartbeat tries again.
 pub(in crate::control) fn record(control: &Control, node_id: &NodeId) {
     let (table, id) = (control.leases.clone(), node_id.clone());
     let written = control.store.write(move |w| {
@@ -169,13 +173,13 @@ pub(in crate::control) fn record(control: &Control, node_id: &NodeId) {
     }
 }
 
-/// The holders of a node's identity, where there are two; 404 where there is no such node.
+/// The conflict about a node's identity, if there is one. 404 for an unknown node.
 pub fn show(control: &Control, node_id: &NodeId) -> Result<Option<Conflict>> {
     control.store.read(|r| nodes::by_id(r, node_id))?.ok_or_else(rules::missing)?;
     Ok(control.leases.conflict(node_id))
 }
 
-/// Has one run stay, and the others refused.
+/// Keeps one run, and refuses the others.
 pub fn keep(control: &Control, node_id: NodeId, run_id: String) -> Result<Conflict> {
     let table = control.leases.clone();
     control.store.write(move |w| {
@@ -190,7 +194,7 @@ pub fn keep(control: &Control, node_id: NodeId, run_id: String) -> Result<Confli
     })
 }
 
-/// The run that a heartbeat tells, as it is remembered.
+/// The run of a heartbeat as it is remembered.
 pub(in crate::control) fn holder(run: AgentRun, now: Timestamp) -> Holder {
     Holder { run, address: crate::control::access::throttle::source().to_string(), since: now }
 }
@@ -203,20 +207,21 @@ mod tests {
         Holder { run: AgentRun { id: id.into(), boot: boot.into() }, address: String::new(), since: Timestamp::from_secs(0) }
     }
 
-    /// What becomes of heartbeats (run, boot, signing time) while the lease runs.
-    fn told(runs: &mut Runs, beats: &[(&str, &str, i64)]) -> Vec<bool> {
+    /// True for each accepted heartbeat (run, boot, signing time) while the lease is valid.
+    fn admissions(runs: &mut Runs, beats: &[(&str, &str, i64)]) -> Vec<bool> {
         beats.iter().map(|(id, boot, at)| runs.admit(&holder(id, boot), *at, true)).collect()
     }
 
     #[test]
-    fn a_restart_is_no_second_holder() {
+    fn a_restart_is_not_a_second_holder() {
         let mut runs = Runs::default();
-        // Started again and again, also within a second; late heartbeats of ended runs, also of one that ran ahead of the clock.
+        // Repeated restarts, also within a second; late heartbeats of ended runs, also of one that ran ahead of the
+        // clock.
         let beats = [("a", "1", 100), ("b", "1", 101), ("a", "1", 105), ("b", "1", 106), ("a", "1", 108), ("b", "1", 120), ("c", "2", 121)];
         let late = [("b", "1", 125), ("c", "2", 140), ("d", "2", 141), ("e", "3", 142), ("e", "3", 200), ("f", "3", 201), ("f", "3", 300)];
-        assert!(told(&mut runs, &[&beats[..], &late].concat()).iter().all(|admitted| *admitted));
-        // One that lies far behind is one too few.
-        assert_eq!(told(&mut runs, &[("e", "3", 301), ("f", "3", 302)]), [true, true]);
+        assert!(admissions(&mut runs, &[&beats[..], &late].concat()).iter().all(|admitted| *admitted));
+        // A single late heartbeat is one too few.
+        assert_eq!(admissions(&mut runs, &[("e", "3", 301), ("f", "3", 302)]), [true, true]);
         assert!(runs.conflict().is_none());
     }
 
@@ -224,14 +229,15 @@ mod tests {
     fn of_two_that_alternate_the_later_is_refused() {
         let mut runs = Runs::default();
         let beats: Vec<(&str, &str, i64)> = (0..6).flat_map(|i| [("a", "1", 100 + 4 * i), ("b", "2", 102 + 4 * i)]).collect();
-        let admitted = told(&mut runs, &beats);
+        let admitted = admissions(&mut runs, &beats);
         assert_eq!(admitted.iter().filter(|a| !**a).count(), 2, "{admitted:?}");
         let conflict = runs.conflict().expect("two holders").clone();
         assert_eq!((conflict.kept.run.id.as_str(), conflict.refused[0].run.id.as_str(), conflict.decided_at), ("a", "b", None));
         assert!(runs.take_news().is_some_and(|(news, _)| news == News::Found) && runs.take_news().is_none());
-        // Its next run is refused too; a restart of the one that stays is not; of another boot nobody knows whose it is.
+        // Its next run is refused too; a restart of the kept one is not; one from an unknown boot could belong to
+        // either.
         let more = [("b2", "2", 200), ("a2", "1", 201), ("c", "3", 202), ("a2", "1", 203), ("a", "1", 204)];
-        assert_eq!(told(&mut runs, &more), [false, true, false, true, true]);
+        assert_eq!(admissions(&mut runs, &more), [false, true, false, true, true]);
         assert!(runs.admit(&holder("c", "3"), 300, false), "the one that stayed is silent");
         assert!(!runs.admit(&holder("b", "2"), 301, false));
     }
@@ -242,7 +248,7 @@ mod tests {
         let mut runs = Runs::default();
         assert!(!runs.refuses(None) && !runs.refuses(Some(&run("a", "1"))), "without two holders every run is answered");
         let beats: Vec<(&str, &str, i64)> = (0..6).flat_map(|i| [("a", "1", 100 + 4 * i), ("b", "2", 102 + 4 * i)]).collect();
-        told(&mut runs, &beats);
+        admissions(&mut runs, &beats);
         let refused = |runs: &Runs| {
             [
                 None,
@@ -264,7 +270,7 @@ mod tests {
     fn three_holders_and_one_that_crashes_again_and_again_are_found() {
         let mut runs = Runs::default();
         let beats: Vec<_> = (0..6).flat_map(|i| [("a", "1", 100 + 9 * i), ("b", "2", 103 + 9 * i), ("c", "3", 106 + 9 * i)]).collect();
-        told(&mut runs, &beats);
+        admissions(&mut runs, &beats);
         let refused: Vec<String> = runs.conflict().expect("holders").refused.iter().map(|h| h.run.id.clone()).collect();
         assert_eq!(refused, ["b", "c"]);
         let mut runs = Runs::default();
@@ -279,19 +285,19 @@ mod tests {
     fn an_operator_decides() {
         let mut runs = Runs::default();
         let beats: Vec<(&str, &str, i64)> = (0..6).flat_map(|i| [("a", "1", 100 + 4 * i), ("b", "2", 102 + 4 * i)]).collect();
-        told(&mut runs, &beats);
+        admissions(&mut runs, &beats);
         let now = Timestamp::from_secs(1000);
         assert!(runs.decide("c", now).is_none() && runs.conflict().is_some_and(|c| c.decided_at.is_none()));
         assert!(runs.decide("b", now).is_some());
         assert_eq!(
-            told(&mut runs, &[("a", "1", 200), ("b", "2", 201), ("a2", "1", 202), ("b2", "9", 203), ("b2", "9", 230)]),
+            admissions(&mut runs, &[("a", "1", 200), ("b", "2", 201), ("a2", "1", 202), ("b2", "9", 203), ("b2", "9", 230)]),
             [false, true, false, true, true]
         );
         assert!(runs.decide("a", now).is_some(), "and may change his mind");
-        assert_eq!(told(&mut runs, &[("a", "1", 300), ("b", "2", 301)]), [true, false]);
-        // Another copy is found as the first was.
+        assert_eq!(admissions(&mut runs, &[("a", "1", 300), ("b", "2", 301)]), [true, false]);
+        // Another copy is found in the same way.
         let beats: Vec<(&str, &str, i64)> = (0..6).flat_map(|i| [("a", "1", 400 + 4 * i), ("x", "7", 402 + 4 * i)]).collect();
-        told(&mut runs, &beats);
+        admissions(&mut runs, &beats);
         let conflict = runs.conflict().expect("holders");
         assert!(conflict.decided_at.is_none() && conflict.refused.len() == 2, "{conflict:?}");
     }

@@ -1,4 +1,4 @@
-//! What the control plane knows of the node that asks.
+//! The control plane's knowledge of the calling node.
 
 use super::nodes as rules;
 use crate::clock;
@@ -9,14 +9,14 @@ use crate::error::Result;
 use crate::model::node_self::NodeSelf;
 use crate::store::nodes;
 
-/// What is known of the node that asks; 404 where it was deleted meanwhile.
+/// The calling node as the control plane knows it; 404 if it was deleted meanwhile.
 pub fn show(control: &Control, caller: &NodeCaller) -> Result<NodeSelf> {
     let mut node = control.store.read(|r| nodes::by_id(r, &caller.node_id))?.ok_or_else(rules::missing)?;
     control.leases.overlay(&mut node);
     Ok(NodeSelf {
         lease_state: control.leases.state(&node.id),
-        addresses: control.tls.as_ref().and_then(tls::Tls::told),
-        update: control.updates.told(&node.id),
+        addresses: control.tls.as_ref().and_then(tls::Tls::addresses),
+        update: control.updates.request_for(&node.id),
         node_id: node.id,
         name: node.name,
         proven_by: caller.proven_by,

@@ -1,4 +1,4 @@
-//! Nodes: what an operator may do with one.
+//! Nodes: an operator's actions on them.
 
 use crate::clock::{self, Timestamp};
 use crate::control::once::{Created, Once};
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 /// Seconds of a day.
 const DAY_S: i64 = 86_400;
 
-/// A page of nodes, with their leases laid over.
+/// A page of nodes, with their leases.
 pub fn list(control: &Control, paging: &Paging, filter: &NodeFilter) -> Result<Page<ListedNode>> {
     let mut page = match filter.is_empty() {
         true => control.store.read(|r| nodes::page(r, paging))?,
@@ -32,7 +32,7 @@ pub fn list(control: &Control, paging: &Paging, filter: &NodeFilter) -> Result<P
             };
             let (among, not_among) = match filter.lease_state {
                 None => (None, None),
-                // Who has no lease is not in the table.
+                // Nodes without a lease are not in the table.
                 Some(LeaseState::Unknown) => (None, ids(&|_| true)),
                 Some(wanted) => (ids(&|state| state == wanted), None),
             };
@@ -52,7 +52,7 @@ pub fn show(control: &Control, id: &NodeId) -> Result<Versioned<Node>> {
     Ok(Versioned::of(node)?.with(|node| control.leases.overlay(node)))
 }
 
-/// Makes a node known before it joins.
+/// Creates a node before it joins.
 pub fn create(control: &Control, once: Once, id: NodeId, name: String, given: NodeChange) -> Result<Created> {
     control.store.write(move |w| {
         guard::check(w)?;
@@ -72,7 +72,7 @@ pub fn create(control: &Control, once: Once, id: NodeId, name: String, given: No
     })
 }
 
-/// Replaces what was given of a node.
+/// Replaces the given fields of a node.
 pub fn update(control: &Control, id: NodeId, condition: Condition, change: NodeChange) -> Result<Versioned<Node>> {
     if change.is_empty() {
         control.store.read(guard::check)?;
@@ -82,7 +82,7 @@ pub fn update(control: &Control, id: NodeId, condition: Condition, change: NodeC
     edit(control, id, condition, event, move |node, _| change.apply_of_operator(node))
 }
 
-/// Takes a node out of scheduling: nothing new comes, and what runs there moves to eligible nodes.
+/// Takes a node out of scheduling: it gets no new replicas, and its replicas move to eligible nodes.
 pub fn cordon(control: &Control, id: NodeId, condition: Condition) -> Result<Versioned<Node>> {
     mark(control, id, condition, NODE_CORDON, |status, now| {
         status.insert(status_keys::SCHEDULABLE.into(), false.into());
@@ -90,7 +90,7 @@ pub fn cordon(control: &Control, id: NodeId, condition: Condition) -> Result<Ver
     })
 }
 
-/// Puts a node back into scheduling; a drain ends.
+/// Returns a node to scheduling; ends a drain.
 pub fn uncordon(control: &Control, id: NodeId, condition: Condition) -> Result<Versioned<Node>> {
     mark(control, id, condition, NODE_UNCORDON, |status, now| {
         status.insert(status_keys::SCHEDULABLE.into(), true.into());
@@ -100,7 +100,7 @@ pub fn uncordon(control: &Control, id: NodeId, condition: Condition) -> Result<V
     })
 }
 
-/// Takes a node out of scheduling and asks for everything on it to be moved.
+/// Takes a node out of scheduling and moves everything away from it.
 pub fn drain(control: &Control, id: NodeId, condition: Condition) -> Result<Versioned<Node>> {
     mark(control, id, condition, NODE_DRAIN, |status, now| {
         status.insert(status_keys::DRAINING.into(), true.into());
@@ -110,29 +110,29 @@ pub fn drain(control: &Control, id: NodeId, condition: Condition) -> Result<Vers
     })
 }
 
-/// Asks for a reboot.
+/// Requests a reboot.
 pub fn mark_reboot(control: &Control, id: NodeId, condition: Condition) -> Result<Versioned<Node>> {
     mark(control, id, condition, NODE_REBOOT_MARKER, |status, now| {
         status.insert(status_keys::REBOOT_REQUESTED_AT.into(), now);
     })
 }
 
-/// Asks the node for new WireGuard keys.
+/// Requests new WireGuard keys from the node.
 pub fn rotate_wg_keys(control: &Control, id: NodeId, condition: Condition) -> Result<Versioned<Node>> {
     mark(control, id, condition, NODE_ROTATE_KEYS, |status, now| {
         status.insert(status_keys::WG_KEY_ROTATION_REQUESTED_AT.into(), now);
     })
 }
 
-/// Takes a node away and revokes its identity at once. Refused while replicas are placed there, unless by force.
+/// Deletes a node and revokes its identity at once. Refused while replicas are placed there, unless forced.
 pub fn delete(control: &Control, id: NodeId, condition: Condition, force: bool) -> Result<()> {
     remove(control, id, condition, force, NODE_DELETE)
 }
 
-/// Nodes that are forgotten in one turn of the pass: other writes go between the turns.
+/// Nodes deleted in one turn of the pass: other writes go between the turns.
 const FORGET_BATCH: usize = 50;
 
-/// Deletes nodes that have been dead for as long as the setting says and that nothing is placed on.
+/// Deletes nodes without replicas that have been dead for as long as the setting says.
 pub fn forget_old(control: &Control) -> Result<()> {
     let old = control.store.read(|r| match settings::number(r, settings::NODE_FORGET_DAYS)? {
         0 => Ok(Vec::new()),
@@ -141,7 +141,7 @@ pub fn forget_old(control: &Control) -> Result<()> {
     // A restart of the control plane gives every node a fresh term to come back in.
     for id in old.into_iter().filter(|id| control.leases.state(id) == LeaseState::Dead) {
         match remove(control, id, Condition::default(), false, NODE_FORGET) {
-            // Something was placed there, or somebody else deleted it, a moment ago.
+            // It got a replica, or was deleted, a moment ago.
             Err(Error::Conflict(_) | Error::NotFound(_)) => {}
             other => other?,
         }
@@ -175,12 +175,12 @@ fn remove(control: &Control, id: NodeId, condition: Condition, force: bool, even
     })
 }
 
-/// The answer where there is no such node.
+/// The error for an unknown node.
 pub fn missing() -> Error {
     Error::not_found("Node")
 }
 
-/// Changes the status of a node and tells of it.
+/// Changes the status of a node and records the event.
 fn mark(
     control: &Control,
     id: NodeId,
@@ -192,7 +192,7 @@ fn mark(
     edit(control, id, condition, event, move |node, now| change(&mut node.status, now.to_string().into()))
 }
 
-/// Read, change, write, tell: one transaction.
+/// Reads, changes, writes and records a node in one transaction.
 fn edit(
     control: &Control,
     id: NodeId,

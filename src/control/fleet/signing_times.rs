@@ -1,12 +1,11 @@
-//! Signing times of a node's calls: a bounded memory against replays.
+//! Signing times of a node's calls: bounded protection against replays.
 
 use std::collections::BTreeSet;
 
-/// Signing times that are remembered of a node. Calls may overtake each other by this many.
+/// Number of remembered signing times of a node: calls may overtake each other by this many.
 const TIMES_MAX: usize = 64;
 
-/// Signing times of accepted calls. The newest are remembered one by one, and everything before them
-/// counts as used.
+/// Signing times of accepted calls. The newest are remembered one by one, and all times before them count as used.
 #[derive(Clone, Default)]
 pub(in crate::control) struct SigningTimes {
     /// Epoch milliseconds up to which every time counts as used.
@@ -15,9 +14,9 @@ pub(in crate::control) struct SigningTimes {
 }
 
 impl SigningTimes {
-    /// Uses a time up; false where it is used already. Times beyond `horizon_ms` (now, and the skew that is allowed)
-    /// say that the wall clock was set back since: they count for nothing, or the node would be shut out until the
-    /// clock had caught up.
+    /// Uses up a time; false if it is used already. Remembered times beyond `horizon_ms` (now, plus the allowed skew)
+    /// mean that the wall clock was set back since: they are ignored, or the node would be locked out until the clock
+    /// had caught up.
     pub(in crate::control) fn use_up(&mut self, at_ms: i64, horizon_ms: i64) -> bool {
         self.used.retain(|used| *used <= horizon_ms);
         if self.used_until > horizon_ms {
@@ -51,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back_shuts_nobody_out() {
+    fn a_clock_that_is_set_back_locks_no_node_out() {
         let mut times = SigningTimes::default();
         for at in 9000..9000 + 2 * TIMES_MAX as i64 {
             assert!(times.use_up(at, 10_000));

@@ -1,24 +1,24 @@
-//! News of nodes that the database did not take: kept in memory, bounded, until a later heartbeat writes them.
+//! News of nodes that the database could not store: kept in memory, bounded, until a later heartbeat writes it.
 
 use crate::model::Object;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Bytes of one node's news: a whole status.
+/// Maximum size of one node's news, in bytes: a whole status.
 const BYTES_MAX: usize = 64 << 10;
-/// Bytes of all nodes' news.
+/// Maximum size of all nodes' news, in bytes.
 const TOTAL_BYTES_MAX: usize = 8 << 20;
 
-/// News of one node. The room is free again when this is dropped.
+/// News of one node. Dropping it frees its room.
 pub(in crate::control) struct Unstored {
-    /// What it reported.
+    /// The node's report.
     pub patch: Object,
     bytes: usize,
     total: Arc<AtomicUsize>,
 }
 
 impl Unstored {
-    /// Keeps these news, where there is room; `total` counts the bytes of all.
+    /// Keeps this news, if there is room; `total` counts the bytes of all.
     pub(in crate::control) fn keep(patch: Object, total: &Arc<AtomicUsize>) -> Option<Unstored> {
         let bytes = serde_json::to_string(&patch).map_or(usize::MAX, |text| text.len());
         if bytes > BYTES_MAX {

@@ -1,5 +1,5 @@
-//! Updates of the fleet: ring after ring, and no further where nodes fail or are lost. Nodes are told which version of which channel is
-//! wanted, and nothing else: from where and how is a matter of their own settings, and what they install is what the release key has signed.
+//! Updates of the fleet, ring by ring; halted if nodes fail or are lost. Nodes only get the target version and channel:
+//! source and method belong to their own settings, and they install only what the release key has signed.
 
 use crate::clock::Timestamp;
 use crate::control::once::{Created, Once};
@@ -20,63 +20,63 @@ use serde_json::json;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
-/// What an event or a reason names of failed nodes, at most.
+/// Maximum number of failed nodes that an event or a reason names.
 const NAMED_MAX: usize = 10;
 
-/// What nodes are told, for every heartbeat to look at without a query. Clones share it.
+/// The current request for nodes, available to every heartbeat without a query. Clones share it.
 #[derive(Clone, Default)]
-pub struct Updates(Arc<Mutex<Option<Told>>>);
+pub struct Updates(Arc<Mutex<Option<Current>>>);
 
-struct Told {
+struct Current {
     request: Request,
     nodes: HashSet<NodeId>,
 }
 
 impl Updates {
-    /// What this node is told.
-    pub(in crate::control) fn told(&self, node_id: &NodeId) -> Option<Request> {
-        lock(&self.0).as_ref().filter(|told| told.nodes.contains(node_id)).map(|told| told.request.clone())
+    /// The request for this node.
+    pub(in crate::control) fn request_for(&self, node_id: &NodeId) -> Option<Request> {
+        lock(&self.0).as_ref().filter(|current| current.nodes.contains(node_id)).map(|current| current.request.clone())
     }
 
-    fn tell(&self, told: Option<Told>) {
-        *lock(&self.0) = told;
+    fn set(&self, current: Option<Current>) {
+        *lock(&self.0) = current;
     }
 
-    /// Nodes are told nothing any more, once the transaction that ends or holds the update is durable.
-    fn silence(&self, write: &Write) {
+    /// Clears the request once the transaction that ends or pauses the update is durable.
+    fn clear_on_commit(&self, write: &Write) {
         let updates = self.clone();
-        write.on_commit(move || updates.tell(None));
+        write.on_commit(move || updates.set(None));
     }
 }
 
-/// The nodes that have an identity, with the state of their leases.
+/// The nodes with an identity, with the state of their leases.
 type Leases = HashMap<NodeId, LeaseState>;
 
 fn lives(leases: &Leases, node_id: &NodeId) -> bool {
     leases.get(node_id) == Some(&LeaseState::Alive)
 }
 
-/// What is to become of an update that runs.
+/// Next step of a running update.
 #[derive(Debug, PartialEq)]
 enum Next {
-    /// Nothing new.
+    /// No change.
     Same,
-    /// Too many nodes failed or are lost: why.
+    /// Too many nodes failed or are lost; the reason.
     Halt(String),
-    /// All of the ring is at the version, or is not any more.
+    /// The whole ring has the target version, or no longer has it.
     RingDone(bool),
     /// The wait after the ring is over.
     WaitOver,
 }
 
-/// Decides, from what is seen at this moment.
+/// Decides the next step from the current state.
 fn next(update: &Update, members: &[Member], leases: &Leases, now: Timestamp) -> Next {
     let request_id = update.request().id;
     let reached =
         |m: &&Member| leases.contains_key(&m.node_id) && update.ring_of(m.label.as_deref()).is_some_and(|ring| ring <= update.ring);
     let failed: Vec<&Member> = members.iter().filter(reached).filter(|m| m.has_failed(&request_id)).collect();
     let is_failed = |id: &NodeId| failed.iter().any(|m| m.node_id == *id);
-    // One that was removed is nobody's loss: an operator did that.
+    // A deleted node is not lost: an operator did that.
     let gone = |id: &&NodeId| matches!(leases.get(*id), Some(LeaseState::Dead | LeaseState::Unknown));
     let lost: Vec<&NodeId> = update.watched.iter().filter(gone).filter(|id| !is_failed(id)).collect();
     if (failed.len() + lost.len()) as i64 > update.lost_max {
@@ -98,28 +98,28 @@ fn next(update: &Update, members: &[Member], leases: &Leases, now: Timestamp) ->
     }
 }
 
-/// The nodes of the rings up to this one that live now.
+/// The living nodes of the rings up to this one.
 fn living(update: &Update, members: &[Member], leases: &Leases) -> Vec<NodeId> {
     let reached = |m: &&Member| update.ring_of(m.label.as_deref()).is_some_and(|ring| ring <= update.ring) && lives(leases, &m.node_id);
     members.iter().filter(reached).map(|m| m.node_id.clone()).collect()
 }
 
-/// One look at the update that runs.
+/// Advances the running update.
 pub fn turn(control: &Control) -> Result<()> {
     let Some(update) = control.store.read(updates::open)?.filter(|u| u.state == UpdateState::Running) else {
-        control.updates.tell(None);
+        control.updates.set(None);
         return Ok(());
     };
     let leases: Leases = control.leases.states().into_iter().collect();
     let members = control.store.read(|r| updates::members(r, &update.ring_label))?;
     let reached = |m: &&Member| update.ring_of(m.label.as_deref()).is_some_and(|ring| ring <= update.ring);
     let behind = members.iter().filter(reached).filter(|m| !m.is_at(&update.version));
-    control.updates.tell(Some(Told { request: update.request(), nodes: behind.map(|m| m.node_id.clone()).collect() }));
+    control.updates.set(Some(Current { request: update.request(), nodes: behind.map(|m| m.node_id.clone()).collect() }));
     let decided = next(&update, &members, &leases, crate::clock::now());
     if decided == Next::Same {
         return Ok(());
     }
-    let told = control.updates.clone();
+    let updates = control.updates.clone();
     control.store.write(move |w| {
         // An operator may have been faster.
         let same = |u: &Update| u.id == update.id && u.state == update.state && u.attempt == update.attempt;
@@ -133,7 +133,7 @@ pub fn turn(control: &Control) -> Result<()> {
                     UPDATE_HALTED.with(json!({"update_id": update.id, "ring": update.rings[update.ring], "reason": reason})),
                 )?;
                 update.reason = Some(reason);
-                told.silence(w);
+                updates.clear_on_commit(w);
             }
             Next::RingDone(done) => update.ring_done_at = done.then_some(w.now),
             Next::WaitOver if update.ring + 1 == update.rings.len() => {
@@ -167,7 +167,7 @@ pub fn show(control: &Control, id: &str) -> Result<Versioned<Update>> {
     Versioned::of(control.store.read(|r| found(r, id))?)
 }
 
-/// Begins one. There is one at a time: of two that overlap nobody could say which version a node is to have.
+/// Begins an update. Only one runs at a time: with two, the target version of a node would be ambiguous.
 pub fn create(control: &Control, once: Once, new: NewUpdate) -> Result<Created> {
     let leases: Leases = control.leases.states().into_iter().collect();
     control.store.write(move |w| {
@@ -184,7 +184,7 @@ pub fn create(control: &Control, once: Once, new: NewUpdate) -> Result<Created> 
             updates::insert(w, &id, &new, &[])?;
             let mut update = found(w, &id)?;
             let members = updates::members(w, &update.ring_label)?;
-            // A ring that nobody is in would be done at once, and what was to be tried on a few nodes would be all others' next.
+            // A ring without nodes would be done at once, and a trial on a few nodes would reach all others next.
             let lives_in = |at: usize| members.iter().any(|m| lives(&leases, &m.node_id) && update.ring_of(m.label.as_deref()) == Some(at));
             if let Some(at) = (0..update.rings.len()).find(|at| update.rings[*at] != EVERYBODY_ELSE && !lives_in(*at)) {
                 let (label, ring) = (&update.ring_label, &update.rings[at]);
@@ -198,7 +198,7 @@ pub fn create(control: &Control, once: Once, new: NewUpdate) -> Result<Created> 
     })
 }
 
-/// Tells nodes nothing more, until it is resumed.
+/// Pauses an update: nodes get no request until it is resumed.
 pub fn pause(control: &Control, id: String) -> Result<Versioned<Update>> {
     change(control, id, UPDATE_PAUSED, |update, _| match update.state {
         UpdateState::Running => Ok(UpdateState::Paused),
@@ -206,7 +206,7 @@ pub fn pause(control: &Control, id: String) -> Result<Versioned<Update>> {
     })
 }
 
-/// Goes on; nodes that failed try again, and what is lost by now is not waited for.
+/// Resumes an update; failed nodes try again, and nodes that are lost by now are not waited for.
 pub fn resume(control: &Control, id: String) -> Result<Versioned<Update>> {
     change(control, id, UPDATE_RESUMED, |update, living| match update.state {
         UpdateState::Paused | UpdateState::Halted => {
@@ -220,7 +220,7 @@ pub fn resume(control: &Control, id: String) -> Result<Versioned<Update>> {
     })
 }
 
-/// Ends it; what was updated stays so.
+/// Ends an update; updated nodes stay updated.
 pub fn cancel(control: &Control, id: String) -> Result<Versioned<Update>> {
     change(control, id, UPDATE_CANCELLED, |update, _| match update.state {
         UpdateState::Running | UpdateState::Paused | UpdateState::Halted => Ok(UpdateState::Cancelled),
@@ -228,7 +228,7 @@ pub fn cancel(control: &Control, id: String) -> Result<Versioned<Update>> {
     })
 }
 
-/// Changes the state of one, or says which state does not let it.
+/// Changes the state of an update, or names the state that does not allow it.
 fn change(
     control: &Control,
     id: String,
@@ -236,7 +236,7 @@ fn change(
     to: impl FnOnce(&mut Update, Vec<NodeId>) -> std::result::Result<UpdateState, UpdateState> + Send + 'static,
 ) -> Result<Versioned<Update>> {
     let leases: Leases = control.leases.states().into_iter().collect();
-    let told = control.updates.clone();
+    let updates = control.updates.clone();
     control.store.write(move |w| {
         guard::check(w)?;
         let mut update = found(w, &id)?;
@@ -246,7 +246,7 @@ fn change(
         updates::put(w, &update)?;
         record(w, event, &update)?;
         if update.state != UpdateState::Running {
-            told.silence(w);
+            updates.clear_on_commit(w);
         }
         update.updated_at = w.now;
         Versioned::of(update)

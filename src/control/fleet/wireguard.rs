@@ -1,4 +1,4 @@
-//! What nodes report of their tunnels.
+//! Reports of nodes about their tunnels.
 
 use crate::control::Control;
 use crate::error::Result;

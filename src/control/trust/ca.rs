@@ -1,11 +1,14 @@
-//! The cluster's certificate authorities: made once, on the first start, bootstrap or join; rotated when an operator asks for it.
+//! The cluster's certificate authorities: created once, on the first start, bootstrap or join; rotated at an operator's
+//! request.
 //!
-//! There are two, rotated together. By the cluster's own one nodes and control plane know each other; the server's one signs what people are
-//! shown and nothing else, so whoever trusts it trusts no node. Whoever trusts the cluster's own, as people did before there were two, believes
-//! the server too, because it vouches for the other.
+//! There are two, rotated together. Nodes and control plane trust each other through the cluster's authority; the
+//! server's authority signs only what people are shown, so trusting it does not mean trusting any node. A person who
+//! trusts the cluster's authority, as was usual before there were two, trusts the server too, because that one
+//! certifies the other.
 //!
-//! A rotation overlaps: from then on the new authority issues, and the old one stays trusted, and keeps vouching for the server, until an
-//! operator drops it. Nodes learn of it with a heartbeat's answer and fetch both by renewing their identity.
+//! A rotation overlaps: the new authority issues at once, and the old one stays trusted, and keeps certifying the
+//! server, until an operator drops it. Nodes learn of the rotation from a heartbeat's answer and fetch both by renewing
+//! their identity.
 
 use crate::clock::{self, Timestamp};
 use crate::control::trust::tls;
@@ -24,37 +27,37 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-/// Directory of the authority before, while it is still trusted.
+/// Directory of the previous authority, while it is still trusted.
 const PREVIOUS: &str = "previous";
-/// Directory of the authority to come, while a rotation is being carried out.
+/// Directory of the next authority, during a rotation.
 const NEXT: &str = "next";
 
-/// A rotation is not begun before the last one has ended.
+/// Error for a rotation before the last one has ended.
 const STILL_TRUSTED: &str = "The previous authority is still trusted. Drop it first: uptimemesh ca drop-previous";
-/// What is being removed.
+/// Directory that is being removed.
 const DISCARDED: &str = "discarded";
 
-/// What nodes are to trust.
+/// Authorities for nodes to trust.
 pub struct Trusted {
     /// The authorities' certificates, the issuing one first.
     pub pem: String,
-    /// SHA-256 of that text, in hex: tells whether a node has it.
+    /// SHA-256 of that text, in hex: shows which version a node has.
     pub digest: String,
 }
 
-/// The authority, loaded from its directory, or not made yet.
+/// The authority, loaded from its directory, or not created yet.
 pub struct Authority {
     dir: PathBuf,
-    /// Held for a moment only: every heartbeat asks.
+    /// Held for a moment only: every heartbeat reads it.
     state: RwLock<Arc<State>>,
-    /// Held by whoever changes the directory, which waits for the disk.
+    /// Held while the directory changes, which waits for the disk.
     changing: Mutex<()>,
 }
 
 struct State {
     current: Option<Arc<Ca>>,
     previous: Option<Arc<Ca>>,
-    /// The server's authority, and the one before it.
+    /// The server's authority, and its predecessor.
     server: Option<Arc<Ca>>,
     server_previous: Option<Arc<Ca>>,
     trusted: Option<Arc<Trusted>>,
@@ -74,15 +77,16 @@ impl State {
     }
 }
 
-/// The certificates of an authority and the one before it, PEM.
+/// The certificates of an authority and its predecessor, PEM.
 fn both(current: &Arc<Ca>, previous: &Option<Arc<Ca>>) -> String {
     std::iter::once(current).chain(previous).map(|ca| ca.cert_pem()).collect()
 }
 
-/// How a clock is set by hand, and kept right.
+/// Commands that set the clock and keep it right.
 pub const SET_CLOCK: &str = "date -u -s 'YYYY-MM-DD HH:MM:SS', then timedatectl set-ntp true";
 
-/// Refuses what is dated, while this machine's clock cannot be right: it would be over, or not have begun, once the clock is.
+/// Refuses to issue anything with a date while this machine's clock is clearly wrong: with a correct clock it would
+/// have expired, or not be valid yet.
 pub fn clock_is_right() -> Result<()> {
     let (now, built) = (clock::now(), clock::built_at());
     if clock::is_plausible(now) {
@@ -93,20 +97,21 @@ pub fn clock_is_right() -> Result<()> {
     )))
 }
 
-/// When an authority begins that is made now. Under a wrong clock that is when the one beside it began, which nodes rely on already: a cluster of
-/// 2.0.0, which had one alone, must start on a machine that never knows the time.
+/// Start of the validity of an authority that is created now. With a wrong clock it is that of the authority beside it,
+/// which nodes rely on already: a cluster of 2.0.0, which had only one, must start on a machine that never knows the
+/// time.
 fn begin(beside: Option<&Arc<Ca>>) -> Result<Timestamp> {
     let other = beside.filter(|_| !clock::is_plausible(clock::now())).and_then(|ca| pki::validity(ca.cert_pem()));
     other.map_or_else(|| clock_is_right().map(|()| clock::now()), |(from, _)| Ok(from.plus_secs(pki::BACKDATED_S)))
 }
 
 impl Authority {
-    /// Whether there is an authority in this directory, or what is left of one.
+    /// True if this directory has an authority, or the remains of one.
     pub fn is_made(dir: &Path) -> Result<bool> {
-        Ok(there(&dir.join(CLUSTER.key))? || there(&dir.join(CLUSTER.cert))?)
+        Ok(exists(&dir.join(CLUSTER.key))? || exists(&dir.join(CLUSTER.cert))?)
     }
 
-    /// Loads the authority, where there is one. Half an authority is refused: it must be restored, not replaced.
+    /// Loads the authority, if there is one. Half an authority is refused: it must be restored, not replaced.
     pub fn new(dir: PathBuf) -> Result<Authority> {
         let state = State::load(&dir)?;
         Ok(Authority { dir, state: RwLock::new(Arc::new(state)), changing: Mutex::default() })
@@ -116,40 +121,40 @@ impl Authority {
         Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts a state into force. The caller holds `changing`.
+    /// Activates a state. The caller holds `changing`.
     fn set(&self, state: State) -> Arc<State> {
         let state = Arc::new(state);
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&state);
         state
     }
 
-    /// When the first of the authorities' certificates ends, where there is one.
+    /// End of the first of the authorities' certificates, if there are any.
     pub fn ends_at(&self) -> Option<Timestamp> {
         let state = self.state();
         state.current.iter().chain(&state.server).filter_map(|ca| pki::validity(ca.cert_pem())).map(|(_, ends)| ends).min()
     }
 
-    /// The authority that issues, made now if there is none.
+    /// The authority that issues, created now if there is none.
     pub fn ensure(&self) -> Result<Arc<Ca>> {
         self.made(|state| state.current.clone())
     }
 
-    /// The authority that issues, and what whoever it issues for is to trust.
+    /// The authority that issues, and the authorities that its nodes must trust.
     pub fn issuing(&self) -> Result<(Arc<Ca>, Arc<Trusted>)> {
         self.made(|state| state.current.clone().zip(state.trusted.clone()))
     }
 
-    /// The authority that vouches for the server: the one that every node trusts already.
+    /// The authority that certifies the server for nodes: the one that every node trusts already.
     pub fn vouching(&self) -> Result<Arc<Ca>> {
         self.made(|state| state.previous.clone().or_else(|| state.current.clone()))
     }
 
-    /// The authority that vouches for the server to people: the one that they trust already.
+    /// The authority that certifies the server for people: the one that they trust already.
     pub fn showing(&self) -> Result<Arc<Ca>> {
         self.made(|state| state.server_previous.clone().or_else(|| state.server.clone()))
     }
 
-    /// What nodes are to trust.
+    /// The authorities that nodes must trust.
     pub fn trusted(&self) -> Result<Arc<Trusted>> {
         self.made(|state| state.trusted.clone())
     }
@@ -159,7 +164,7 @@ impl Authority {
             return Ok(found);
         }
         let _changing = lock(&self.changing);
-        // It may have been restored since the start: what is there is never replaced.
+        // It may have been restored since the start: an existing one is never replaced.
         let mut state = self.set(State::load(&self.dir)?);
         for (kind, there) in [(&CLUSTER, state.current.is_some()), (&SERVER, state.server.is_some())] {
             if !there {
@@ -171,15 +176,16 @@ impl Authority {
         take(&state).ok_or_else(|| Error::fault("load the certificate authority", "it is not there"))
     }
 
-    /// Makes a new authority that issues from now on; the one before stays trusted. A crash at any moment leaves one state or the other.
+    /// Creates a new authority that issues from now on; the previous one stays trusted. A crash at any moment leaves
+    /// one state or the other.
     fn rotate(&self) -> Result<()> {
         let _changing = lock(&self.changing);
-        // A rotation that failed half-way is carried out or forgotten first: what it left must not be mixed with this one.
+        // A rotation that failed half-way is first finished or discarded: its remains must not be mixed with this one.
         if self.set(State::load(&self.dir)?).previous.is_some() {
             return Err(Error::Conflict(STILL_TRUSTED.into()));
         }
         let (next, previous) = (self.dir.join(NEXT), self.dir.join(PREVIOUS));
-        // The cluster's own comes last: a directory that has it is whole.
+        // The cluster's own comes last: a directory that has it is complete.
         Ca::create(&next, &SERVER)?;
         Ca::create(&next, &CLUSTER)?;
         copy(&self.dir, &previous)?;
@@ -188,7 +194,7 @@ impl Authority {
         Ok(())
     }
 
-    /// Stops trusting the authority before. Tells whether there was one.
+    /// Stops trusting the previous authority. Returns true if there was one.
     fn drop_previous(&self) -> Result<bool> {
         let _changing = lock(&self.changing);
         if self.state().previous.is_none() {
@@ -200,14 +206,15 @@ impl Authority {
     }
 }
 
-/// Copies both authorities' keys and certificates, the cluster's own last. The server's may be missing: there was one authority once.
+/// Copies both authorities' keys and certificates, the cluster's own last. The server's may be missing: there was only
+/// one authority once.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     files::private_dir(to)?;
     for kind in [&SERVER, &CLUSTER] {
         for (name, mode) in [(kind.key, files::PRIVATE), (kind.cert, files::PUBLIC)] {
             match files::read(&from.join(name))? {
                 Some(text) => files::write(&to.join(name), text.as_bytes(), mode)?,
-                None if kind.key == SERVER.key && !there(&from.join(kind.key))? && !there(&from.join(kind.cert))? => {}
+                None if kind.key == SERVER.key && !exists(&from.join(kind.key))? && !exists(&from.join(kind.cert))? => {}
                 None => return Err(Error::fault("copy the authority", format!("{name} is not there"))),
             }
         }
@@ -215,34 +222,35 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Carries out a rotation that is decided: the one to come is whole, and the one before is kept. One that a crash kept from being decided
-/// is forgotten.
+/// Finishes a decided rotation: the next authority is complete, and the previous one is kept. Discards one that a crash
+/// left undecided.
 fn finish_rotation(dir: &Path) -> Result<()> {
-    // What a crash left of a directory that was being removed; a key may be in it.
+    // A crash may leave a directory that was being removed, perhaps with a key in it.
     let _ = fs::remove_dir_all(dir.join(DISCARDED));
     let (next, previous) = (dir.join(NEXT), dir.join(PREVIOUS));
-    if !there(&next)? {
+    if !exists(&next)? {
         return Ok(());
     }
-    // Both files there and not readable is a fault of the disk, not a rotation that was not decided.
-    let whole = |dir: &Path| match there(&dir.join(CLUSTER.key))? && there(&dir.join(CLUSTER.cert))? {
+    // If both files exist but are unreadable, that is a fault of the disk, not an undecided rotation.
+    let whole = |dir: &Path| match exists(&dir.join(CLUSTER.key))? && exists(&dir.join(CLUSTER.cert))? {
         true => Ca::load(dir, &CLUSTER).map(|ca| ca.is_some()),
         false => Ok(false),
     };
     if whole(&next)? && whole(&previous)? {
         copy(&next, dir)?;
-    } else if there(&previous)? {
+    } else if exists(&previous)? {
         discard(dir, PREVIOUS)?;
     }
     discard(dir, NEXT)
 }
 
-/// Whether something is there; that it cannot be told is a fault, and no reason to remove anything.
-fn there(path: &Path) -> Result<bool> {
+/// True if a path exists. If this cannot be determined, that is an error, and no reason to remove anything.
+fn exists(path: &Path) -> Result<bool> {
     path.try_exists().doing("look for a part of the authority")
 }
 
-/// Removes one of the directories beside the authority, in one step for whoever looks: half of it would be taken for something else.
+/// Removes one of the directories beside the authority, in one step for readers: half of it would be mistaken for
+/// something else.
 fn discard(dir: &Path, name: &str) -> Result<()> {
     let gone = dir.join(DISCARDED);
     let _ = fs::remove_dir_all(&gone);
@@ -254,9 +262,9 @@ fn discard(dir: &Path, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Looks, at a start, whether authorities and certificates are of this time. Whoever relies on one that is not is refused everywhere, and so it
-/// is told; authorities that no node relies on yet are made once more.
-pub fn look_at_dates(control: &Control) -> Result<()> {
+/// Checks at a start that authorities and certificates are valid now. With an invalid one, every connection is refused,
+/// and so it is reported; authorities that no node relies on yet are created again.
+pub fn check_dates(control: &Control) -> Result<()> {
     let now = clock::now();
     let state = control.ca.state();
     let authorities = state.current.iter().chain(&state.server).map(|ca| ("authority", ca.cert_pem().to_string()));
@@ -270,7 +278,7 @@ pub fn look_at_dates(control: &Control) -> Result<()> {
         let fields = json!({"what": what, "fingerprint": fingerprint, "from": from, "until": until, "made_again": is_remade});
         let told = control.store.write(move |w| events::record(w, CERTIFICATE_OUTSIDE_DATES.with(fields)));
         if let Err(e) = told {
-            // A full disk keeps no server from starting.
+            // A full disk must not keep a server from starting.
             log::warn!(target: "cluster", event = "event.unwritten", error:% = Chain(&e); "Could not record an event");
         }
         if is_remade {
@@ -284,13 +292,14 @@ pub fn look_at_dates(control: &Control) -> Result<()> {
     Ok(())
 }
 
-/// Nodes that were enrolled before it was noted what they trust were given the authority of that time, and there was only one.
+/// Sets the trust of nodes that were enrolled before it was recorded: they got the authority of that time, and there
+/// was only one.
 pub fn adopt(ca: &Authority, store: &Store) -> Result<()> {
     let digest = ca.trusted()?.digest.clone();
     store.write(move |w| nodes::adopt_trust(w, &digest))
 }
 
-/// The authorities, and how far a rotation is.
+/// The authorities, and the progress of a rotation.
 pub fn show(control: &Control) -> Result<CaView> {
     let trusted = control.ca.trusted()?;
     let view =
@@ -312,7 +321,7 @@ pub fn show(control: &Control) -> Result<CaView> {
     })
 }
 
-/// A page of the enrolled nodes, and whether each has what it is to trust.
+/// A page of the enrolled nodes, each with its trust.
 pub fn nodes(control: &Control, paging: &Paging) -> Result<Page<NodeTrust>> {
     let trusted = control.ca.trusted()?;
     control.store.read(|r| nodes::trust_page(r, paging, &trusted.digest)).map(|mut page| {
@@ -323,7 +332,7 @@ pub fn nodes(control: &Control, paging: &Paging) -> Result<Page<NodeTrust>> {
     })
 }
 
-/// Makes a new authority; the one before stays trusted until it is dropped.
+/// Creates a new authority; the previous one stays trusted until it is dropped.
 pub fn rotate(control: &Control) -> Result<CaView> {
     if show(control)?.previous.is_some() {
         return Err(Error::Conflict(STILL_TRUSTED.into()));
@@ -332,7 +341,7 @@ pub fn rotate(control: &Control) -> Result<CaView> {
     change(control, CA_ROTATE, || control.ca.rotate())
 }
 
-/// Stops trusting the authority before. Refused while a node has only that one, unless it is to be left behind.
+/// Stops trusting the previous authority. Refused while a node has only that one, unless it is to be left behind.
 pub fn drop_previous(control: &Control, force: bool) -> Result<CaView> {
     let before = show(control)?;
     if before.previous.is_none() {
@@ -348,15 +357,15 @@ pub fn drop_previous(control: &Control, force: bool) -> Result<CaView> {
     change(control, CA_DROP_PREVIOUS, || control.ca.drop_previous().map(drop))
 }
 
-/// Records what is about to be done before it is done: files and database cannot change in one step, and a change without a trace would be
-/// the worse half.
-fn change(control: &Control, event: catalogue::Kind, deed: impl FnOnce() -> Result<()>) -> Result<CaView> {
+/// Records an action before it is done: files and database cannot change in one step, and a change without a trace
+/// would be the worse half.
+fn change(control: &Control, event: catalogue::Kind, action: impl FnOnce() -> Result<()>) -> Result<CaView> {
     let fields = json!({ "issuing_fingerprint": control.ca.ensure()?.fingerprint_hex() });
     control.store.write(move |w| {
         guard::check(w)?;
         events::record(w, event.with(fields)).map(drop)
     })?;
-    deed()?;
+    action()?;
     tls::turn(control)?;
     log::info!(target: "cluster", event = event.name, fingerprint = control.ca.ensure()?.fingerprint_hex(); "Changed the cluster's certificate authority");
     show(control)
@@ -366,7 +375,8 @@ fn change(control: &Control, event: catalogue::Kind, deed: impl FnOnce() -> Resu
 mod tests {
     use super::*;
 
-    /// Every state of the directory that a crash can leave during a rotation and a drop, and what the next start makes of it.
+    /// Every state of the directory that a crash can leave during a rotation and a drop, and how the next start
+    /// resolves it.
     #[test]
     fn a_crash_leaves_a_rotation_undone_or_done() {
         let root = std::env::temp_dir().join(format!("uptimemesh-rotation-{}", std::process::id()));
@@ -414,7 +424,8 @@ mod tests {
         fs::remove_file(dir(name).join(DISCARDED).join(CLUSTER.cert)).expect("half of it");
         assert_eq!(seen(name), (new.clone(), none()));
 
-        // A rotation failed between key and certificate while the server ran, and the operator asks again: nothing is lost.
+        // A rotation failed between key and certificate while the server ran, and the operator tries again: nothing is
+        // lost.
         let authority = Authority::new(dir(name)).expect("an authority");
         let third = Ca::create(&dir(name).join(NEXT), &CLUSTER).expect("the next one").fingerprint_hex();
         copy(&dir(name), &previous(name)).expect("a copy");
@@ -426,7 +437,7 @@ mod tests {
 
     /// A rotation holds this lock from its first byte on the disk to its last.
     #[test]
-    fn asking_what_is_trusted_does_not_wait_for_a_rotation() {
+    fn reading_the_trusted_authorities_does_not_wait_for_a_rotation() {
         let dir = std::env::temp_dir().join(format!("uptimemesh-rotation-waits-{}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
         let authority = Arc::new(Authority::new(dir.clone()).expect("no authority yet"));

@@ -1,4 +1,4 @@
-//! How a machine becomes a node, and how a node renews its identity.
+//! Joining of machines, and renewal of nodes' identities.
 
 use crate::caller;
 use crate::clock::{self, Timestamp};
@@ -24,55 +24,56 @@ use crate::store::{Write, events, join_tokens, node_runs, nodes, settings};
 use serde_json::json;
 use std::sync::Arc;
 
-/// A node that slept past the end of its certificate may still renew it for so long.
+/// Seconds after the end of its certificate in which a node may still renew it.
 const RENEW_AFTER_EXPIRY_S: i64 = 30 * 86_400;
-/// The domain of node names inside the mesh, unless setting `mesh_domain` says otherwise.
+/// Default domain of node names inside the mesh; the setting `mesh_domain` overrides it.
 const MESH_DOMAIN: &str = "mesh.internal";
 
-/// What a machine asks for.
+/// A machine's request to join.
 pub struct Join {
     /// The secret of its join token.
     pub token: String,
-    /// The id it wants.
+    /// The requested id.
     pub node_id: NodeId,
-    /// The name it wants.
+    /// The requested name.
     pub name: String,
-    /// The role it wants.
+    /// The requested role.
     pub role: JoinRole,
     /// Its certificate signing request.
     pub csr_pem: String,
-    /// Seconds of its first lease.
+    /// Length of its first lease, in seconds.
     pub lease_ttl_s: i64,
-    /// What else it says of itself: mesh_ip, api_endpoint, labels, status.
+    /// Its other fields: mesh_ip, api_endpoint, labels, status.
     pub given: NodeChange,
 }
 
-/// What a transaction decided that lets a machine have an identity.
+/// Decision of a transaction that gives a machine an identity.
 struct Decided {
     event: &'static str,
     runs: Runs,
     replaced: Option<Replaced>,
 }
 
-/// What a node asks for that renews its identity.
+/// A node's request to renew its identity.
 pub struct Renewal {
-    /// Who.
+    /// The node.
     pub node_id: NodeId,
     /// Its new certificate signing request.
     pub csr_pem: String,
-    /// Epoch seconds at which it signed.
+    /// Epoch seconds of the signature.
     pub signed_at: i64,
-    /// By its enrolled key, over [`signature::renewal_message`].
+    /// Signature by its enrolled key, over [`signature::renewal_message`].
     pub signature: Vec<u8>,
-    /// The certificate (DER) that the connection was made with, where it was made with one.
+    /// The client certificate (DER) of the connection, if there is one.
     pub certificate: Option<Arc<[u8]>>,
 }
 
-/// Admits a machine with a one-time token. A refused one does not use the token up.
+/// Admits a machine with a one-time token. A refused machine does not use the token up.
 pub fn join(control: &Control, ask: Join) -> Result<Enrolment> {
     let now = clock::now();
     let token_hash = crypto::sha256_hex(ask.token.as_bytes());
-    // Looked at before the CSR, so that nobody without a token makes us parse certificates; decided again when it is used up.
+    // Checked before the CSR, so that callers without a token cannot make us parse certificates; decided again when it
+    // is used up.
     let token = control.store.read(|r| {
         guard::check(r)?;
         admits(join_tokens::by_hash(r, &token_hash)?, &ask, now)
@@ -105,7 +106,7 @@ pub fn join(control: &Control, ask: Join) -> Result<Enrolment> {
                 "This node is alive. Stop it and wait until its lease runs out, or create a join token with this node_id to replace it.";
             return Err(Error::Conflict(why.into()));
         }
-        // A worker's token must not take over a core node that happens to be silent.
+        // A worker's token must not replace a core node that happens to be silent.
         let is_core = |n: &Node| n.identity_fingerprint.is_some() && n.roles.iter().any(|role| role == JoinRole::Core.as_str());
         if token.node_id.is_none() && ask.role != JoinRole::Core && existing.as_ref().is_some_and(is_core) {
             return Err(not_admitted());
@@ -129,7 +130,7 @@ pub fn join(control: &Control, ask: Join) -> Result<Enrolment> {
     })
 }
 
-/// What there is to say of an enrolled node whose place is taken by a machine with this key.
+/// Information about an enrolled node that is replaced by a machine with this key.
 fn replaced(table: &Leases, node: &Node, spki_der: &[u8]) -> Option<Replaced> {
     node.identity_fingerprint.as_ref()?;
     let mut seen = node.clone();
@@ -143,7 +144,7 @@ fn replaced(table: &Leases, node: &Node, spki_der: &[u8]) -> Option<Replaced> {
     })
 }
 
-/// Gives a node a new certificate and lease token, on proof of the key it is enrolled with.
+/// Gives a node a new certificate and lease token, on proof of its enrolled key.
 pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
     let refuse = |check: &str, reason: Option<Reason>| {
         if control.lines.admits(throttle::source()) {
@@ -156,7 +157,7 @@ pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
     if !key.verify(&signature::renewal_message(ask.node_id.as_str(), ask.signed_at, &ask.csr_pem), &ask.signature) {
         return Err(refuse("bad signature", None));
     }
-    // An expired certificate is what brings a node here; one of another key is another node's.
+    // An expired certificate is the reason for renewing; one with another key belongs to another node.
     if ask.certificate.as_deref().is_some_and(|cert| pki::spki_of(cert) != Some(key.spki_der())) {
         return Err(refuse("certificate of another key", None));
     }
@@ -210,8 +211,8 @@ fn checked_csr(pem: &str, node_id: &NodeId) -> Result<Csr> {
     }
 }
 
-/// Signs a certificate: of the names that were asked for, those that are the node's own.
-/// The server's own names are nobody else's: a node that has one could pass for the control plane. With it goes what the node is to trust.
+/// Signs a certificate with those requested names that are the node's own. The server's names are reserved: a node that
+/// has one could pass for the control plane. Also returns the authorities that the node must trust.
 fn issue(control: &Control, csr: &Csr, node_id: &NodeId, given: Option<&str>, now: Timestamp) -> Result<(Issued, Arc<Trusted>)> {
     ca::clock_is_right()?;
     let servers = control.tls.as_ref().map_or_else(|| tls::names(&control.config, control.listening), tls::Tls::names);
@@ -227,7 +228,7 @@ fn issue(control: &Control, csr: &Csr, node_id: &NodeId, given: Option<&str>, no
     Ok((ca.issue(csr, node_id.as_str(), &own, control.config.node_cert_validity_days, now)?, trusted))
 }
 
-/// The node's row as the join leaves it: an operator's words and roles stay, what the machine says is laid over.
+/// Writes the node's row after a join: an operator's settings and roles stay, the machine's own values are merged in.
 fn write_node(write: &Write, existing: Option<Node>, ask: &Join, mesh_ip_given: Option<String>) -> Result<()> {
     let mut given = ask.given.clone();
     let reported = given.status.take().unwrap_or_default();
@@ -251,7 +252,7 @@ fn write_node(write: &Write, existing: Option<Node>, ask: &Join, mesh_ip_given: 
     nodes::insert(write, &node)
 }
 
-/// Writes the new identity after `decide` has let it pass and said what this is, and begins its lease, all in one
+/// Writes the new identity once `decide` has allowed it and named the event, and begins its lease, all in one
 /// transaction.
 fn enrol(
     control: &Control,

@@ -1,4 +1,4 @@
-//! Join tokens: minted for operators, listed without their secret, taken back.
+//! Join tokens: created for operators, listed without their secret, revoked.
 
 use crate::control::trust::{ca, tls};
 use crate::control::{Control, guard};
@@ -11,10 +11,10 @@ use crate::model::{Page, Paging};
 use crate::store::{Write, events, join_tokens, settings};
 use serde_json::json;
 
-/// Tokens are forgotten so long after their end: long enough to see who used one.
+/// Seconds to keep a token after its end: long enough to see which node used it.
 const KEPT_S: i64 = 7 * 86_400;
 
-/// What `POST /cluster/bootstrap` answers.
+/// Answer to `POST /cluster/bootstrap`.
 #[derive(Debug, serde::Serialize)]
 pub struct Bootstrapped {
     bootstrapped: bool,
@@ -29,16 +29,16 @@ pub fn list(control: &Control, paging: &Paging) -> Result<Page<JoinToken>> {
     control.store.read(|r| join_tokens::page(r, paging))
 }
 
-/// Makes a token that admits so.
+/// Creates a join token.
 pub fn create(control: &Control, admits: Admits, ttl_s: i64) -> Result<NewJoinToken> {
-    let way = Way::here(control)?;
+    let contact = Contact::of_server(control)?;
     control.store.write(move |w| {
         guard::check(w)?;
-        mint(w, &way, admits, ttl_s)
+        mint(w, &contact, admits, ttl_s)
     })
 }
 
-/// Takes a token back.
+/// Revokes a token.
 pub fn delete(control: &Control, id: String) -> Result<()> {
     control.store.write(move |w| {
         guard::check(w)?;
@@ -50,15 +50,15 @@ pub fn delete(control: &Control, id: String) -> Result<()> {
     })
 }
 
-/// Makes the certificate authority, where there is none.
+/// Creates the certificate authority, if there is none.
 pub fn ensure_authority(control: &Control) -> Result<()> {
     control.ca.ensure().map(drop)
 }
 
-/// Makes the certificate authority, where there is none, and a fresh token for a core and for a worker node.
+/// Creates the certificate authority, if there is none, and fresh tokens for a core and for a worker node.
 pub fn bootstrap(control: &Control, core_ttl_s: i64, worker_ttl_s: i64) -> Result<Bootstrapped> {
     control.store.read(guard::check)?;
-    let way = Way::here(control)?;
+    let contact = Contact::of_server(control)?;
     control.store.write(move |w| {
         guard::check(w)?;
         let first = settings::by_key(w, "cluster_bootstrapped")?.is_none_or(|s| s.value != "true");
@@ -67,20 +67,21 @@ pub fn bootstrap(control: &Control, core_ttl_s: i64, worker_ttl_s: i64) -> Resul
             settings::put(w, "cluster_bootstrapped_at", &w.now.to_string())?;
             events::record(w, CLUSTER_BOOTSTRAP.with(json!({})))?;
         }
-        let core_token = mint(w, &way, JoinRole::Core.into(), core_ttl_s)?;
-        let worker_token = mint(w, &way, JoinRole::Worker.into(), worker_ttl_s)?;
+        let core_token = mint(w, &contact, JoinRole::Core.into(), core_ttl_s)?;
+        let worker_token = mint(w, &contact, JoinRole::Worker.into(), worker_ttl_s)?;
         Ok(Bootstrapped { bootstrapped: true, core_token, worker_token })
     })
 }
 
-/// How a machine finds this server and knows it; none where it speaks no TLS, for then a proxy stands before it and proves itself.
-struct Way(Option<(String, Vec<String>)>);
+/// Addresses and fingerprint by which a machine finds and verifies this server; `None` if it does not speak TLS,
+/// because then a proxy in front of it proves itself.
+struct Contact(Option<(String, Vec<String>)>);
 
-impl Way {
-    fn here(control: &Control) -> Result<Way> {
+impl Contact {
+    fn of_server(control: &Control) -> Result<Contact> {
         ca::clock_is_right()?;
         let authority = control.ca.vouching()?.fingerprint_hex();
-        Ok(Way(control.tls.is_some().then(|| (authority, tls::reached_at(&control.config, control.listening)))))
+        Ok(Contact(control.tls.is_some().then(|| (authority, tls::reached_at(&control.config, control.listening)))))
     }
 
     fn join_string(&self, role: JoinRole, token: &str) -> Option<String> {
@@ -89,7 +90,7 @@ impl Way {
     }
 }
 
-fn mint(write: &Write, way: &Way, admits: Admits, ttl_s: i64) -> Result<NewJoinToken> {
+fn mint(write: &Write, contact: &Contact, admits: Admits, ttl_s: i64) -> Result<NewJoinToken> {
     join_tokens::prune(write, write.now.plus_secs(-KEPT_S))?;
     let id = format!("jt-{}", crypto::random_hex(8));
     let token = crypto::token::join_secret();
@@ -98,6 +99,6 @@ fn mint(write: &Write, way: &Way, admits: Admits, ttl_s: i64) -> Result<NewJoinT
     let Admits { role, node_id, mesh_ip } = admits;
     let fields = json!({"role": role, "token_id": id, "expires_at": expires_at});
     events::record(write, JOIN_TOKEN_CREATE.with(fields))?;
-    let join_string = way.join_string(role, &token);
+    let join_string = contact.join_string(role, &token);
     Ok(NewJoinToken { id, role, token, join_string, expires_at, node_id, mesh_ip })
 }

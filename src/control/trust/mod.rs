@@ -1,4 +1,4 @@
-//! Trust: the cluster's authorities, the server's own certificates, and how a machine becomes a node.
+//! Trust: the cluster's authorities, the server's own certificates, and joining.
 
 pub mod ca;
 pub mod join;

@@ -1,28 +1,29 @@
-//! Which names and addresses a node's certificate may have. A machine names itself, and people may trust the authority that signs it: so it
-//! gets nothing by which it could pass for another machine, in this cluster or outside of it.
+//! Names and addresses that a node's certificate may contain. A machine names itself, and people may trust the
+//! authority that signs it: so it gets nothing by which it could pass for another machine, in this cluster or outside
+//! of it.
 
 use crate::model::address::{self, is_mesh};
 use std::net::IpAddr;
 
-/// Ends of a domain of one label that the public DNS does not have (RFC 6761, RFC 6762 appendix G, ICANN's `internal`).
+/// Single-label domains that the public DNS does not have (RFC 6761, RFC 6762 appendix G, ICANN's `internal`).
 const PRIVATE_DOMAINS: &[&str] = &["internal", "local", "localdomain", "lan", "home", "corp", "private", "intranet", "mesh", "test"];
-/// Characters of a name in the DNS, and of one of its labels.
+/// Maximum length of a DNS name, and of one of its labels, in characters.
 const NAME_CHARS_MAX: usize = 253;
 const LABEL_CHARS_MAX: usize = 63;
 
-/// What the cluster knows when it issues a certificate.
+/// The cluster's knowledge when it issues a certificate.
 pub struct Known<'k> {
     /// The node's id.
     pub node_id: &'k str,
     /// The domain of node names inside the mesh.
     pub domain: &'k str,
-    /// The mesh address that an operator or the join token gave the node, with or without a prefix length.
+    /// The mesh address of the node from an operator or the join token, with or without a prefix length.
     pub given: Option<&'k str>,
     /// The control plane's own names and addresses.
     pub servers: &'k [String],
-    /// Id and name of each node that was known before this one and may clash with it, in lower case.
+    /// Id and name of each older node that may clash with this one, in lower case.
     pub earlier: &'k [(String, String)],
-    /// Mesh addresses that were given to other nodes.
+    /// Mesh addresses of other nodes.
     pub others: &'k [String],
 }
 
@@ -47,7 +48,7 @@ pub fn own(known: &Known) -> Vec<String> {
         known.earlier.iter().any(|(id, name)| *id == lower || *name == lower) || known.servers.iter().any(|s| is_same(s, name))
     };
     own.retain(|name| !of_another(name));
-    // Another node of the same id in other letters has the same names in the DNS.
+    // Another node whose id differs only in case has the same names in the DNS.
     if known.earlier.iter().any(|(other, _)| *other == id.to_ascii_lowercase()) {
         own.clear();
     }
@@ -56,7 +57,7 @@ pub fn own(known: &Known) -> Vec<String> {
     own
 }
 
-/// Whether a domain has at least two labels, as one of the operator's own has, or is one that the public DNS will never have.
+/// True if a domain has at least two labels, like an operator's own domain, or will never exist in the public DNS.
 fn is_private_domain(domain: &str) -> bool {
     let domain = domain.to_ascii_lowercase();
     !domain.rsplit('.').next().is_some_and(is_number) && (domain.contains('.') || PRIVATE_DOMAINS.contains(&domain.as_str()))
@@ -69,13 +70,13 @@ fn is_label(label: &str) -> bool {
         && !label.ends_with('-')
 }
 
-/// Whether programs read a label as an IPv4 address, or as the end of one: `134744072`, `0x08080808`.
+/// True if programs read a label as an IPv4 address, or as the end of one: `134744072`, `0x08080808`.
 fn is_number(label: &str) -> bool {
     let hex = label.strip_prefix("0x").or_else(|| label.strip_prefix("0X"));
     label.bytes().all(|b| b.is_ascii_digit()) || hex.is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-/// Whether a name of the server, which may begin with `*`, is this one.
+/// True if a name of the server, which may begin with `*`, covers this one.
 fn is_same(servers: &str, name: &str) -> bool {
     match servers.strip_prefix('*') {
         Some(domain) => name.len() > domain.len() && name.to_ascii_lowercase().ends_with(domain),
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_a_name_only_where_nobody_outside_could_have_it() {
+    fn an_id_is_a_name_only_if_no_outsider_could_have_it() {
         for (id, names) in [
             ("node-a", &["node-a.mesh.internal", "node-a"][..]),
             ("www.example.com", &["www.example.com.mesh.internal"]),
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_has_is_not_given_twice() {
+    fn names_of_other_nodes_are_not_given_twice() {
         let text = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
         let servers = text(&["cp.example.org", "*.nodes.example.org", "core", "10.0.0.1", "fd00::1"]);
         let of = |known: Known| own(&Known { servers: &servers, ..known });

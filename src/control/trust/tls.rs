@@ -1,5 +1,5 @@
-//! What the server shows of itself under TLS: to nodes a certificate of the cluster's authority, to everybody else one of the server's
-//! authority or of the operator's own. Both change while the server runs; connections that are open stay open.
+//! TLS of the server: nodes are shown a certificate of the cluster's authority, all others one of the server's
+//! authority or the operator's own. Both can change while the server runs; open connections stay open.
 
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
@@ -25,69 +25,70 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
-/// Days that the certificate which the authority issues for the server is valid. It lives in memory only.
+/// Days of validity of the certificate that the authority issues for the server. It lives in memory only.
 const VALIDITY_DAYS: i64 = 90;
-/// It is renewed so many days before its end.
+/// Days before its end at which it is renewed.
 const RENEW_DAYS: i64 = 30;
-/// Names in a certificate: a machine with more addresses than that is known by the first ones.
+/// Maximum number of names in a certificate: a machine with more addresses is known by the first ones.
 const NAMES_MAX: usize = 100;
-/// Bytes of the operator's own chain or key.
+/// Maximum size of the operator's own chain or key, in bytes.
 const PEM_BYTES_MAX: usize = 1 << 20;
 
-/// How the server speaks TLS now.
+/// Current TLS of the server.
 pub struct Tls {
     config: RwLock<Arc<ServerConfig>>,
     tickets: Tickets,
-    made: Mutex<Made>,
-    /// What nodes are told of where the server is reached; nothing where no other machine reaches it.
-    told: RwLock<Option<Addresses>>,
-    /// The operator's own certificate, as it could last be read.
+    made: Mutex<Inputs>,
+    /// Addresses of the server for nodes; `None` if no other machine reaches it.
+    addresses: RwLock<Option<Addresses>>,
+    /// The operator's own certificate, as last read successfully.
     own: Mutex<Option<Shown>>,
 }
 
-/// Of what the configuration was made.
+/// Inputs of the configuration.
 #[derive(Clone, PartialEq)]
-struct Made {
+struct Inputs {
     names: Vec<String>,
     reached: Vec<String>,
-    /// Fingerprints of the authority that vouches, of the one that issues, and of the one for people.
+    /// Fingerprints of the authority that certifies the server, the one that issues, and the one for people.
     authorities: [String; 3],
-    /// From when on they are good, and when they are to be renewed.
+    /// Start of their validity, and time of their renewal.
     good: (Timestamp, Timestamp),
     files: Option<Stamp>,
 }
 
-/// What tells whether the operator's files have changed.
+/// Change times and sizes of the operator's files.
 type Stamp = [(SystemTime, u64); 2];
 
 impl Tls {
-    /// Prepares TLS; fails where the operator's own certificate cannot be used.
+    /// Prepares TLS. Fails if the operator's own certificate cannot be used.
     pub fn new(config: &Config, ca: &ca::Authority, listening: SocketAddr) -> Result<Tls> {
         let tickets = Tickets::new()?;
         let files = stamp(config);
         let own = config.tls_files.as_ref().map(own).transpose()?;
         let (names, now) = ((names(config, listening), reached_at(config, listening)), clock::now());
         let (made, server) = make(ca, &tickets, names, files, own.clone(), now)?;
-        let told = RwLock::new(told(config, ca, listening, &made.reached, now)?);
-        Ok(Tls { config: RwLock::new(server), tickets, made: Mutex::new(made), told, own: Mutex::new(own) })
+        let addresses = RwLock::new(sign_addresses(config, ca, listening, &made.reached, now)?);
+        Ok(Tls { config: RwLock::new(server), tickets, made: Mutex::new(made), addresses, own: Mutex::new(own) })
     }
 
-    /// Where the server is reached, for nodes.
-    pub fn told(&self) -> Option<Addresses> {
-        self.told.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Addresses of the server for nodes.
+    pub fn addresses(&self) -> Option<Addresses> {
+        self.addresses.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The names and addresses by which the server may be called.
+    /// The names and addresses of the server.
     pub fn names(&self) -> Vec<String> {
         lock(&self.made).names.clone()
     }
 
-    /// Makes what is shown anew where names, authorities or files have changed, or the certificate's time is almost over. Tells whether it did.
-    fn look(&self, config: &Config, ca: &ca::Authority, listening: SocketAddr, now: Timestamp) -> Result<bool> {
+    /// Renews the certificates if names, authorities or files have changed, or their time is almost over. Returns true
+    /// if it did.
+    fn refresh(&self, config: &Config, ca: &ca::Authority, listening: SocketAddr, now: Timestamp) -> Result<bool> {
         let (names, reached) = (names(config, listening), reached_at(config, listening));
         let mut made = lock(&self.made);
         let files = stamp(config);
-        let wanted = Made { names, reached, authorities: authorities(ca)?, good: made.good, files };
+        let wanted = Inputs { names, reached, authorities: authorities(ca)?, good: made.good, files };
         // The clock may have been set back since.
         if *made == wanted && (made.good.0..made.good.1).contains(&now) {
             return Ok(false);
@@ -95,16 +96,16 @@ impl Tls {
         let mut last = lock(&self.own);
         match config.tls_files.as_ref().map(own).transpose() {
             Ok(own) => *last = own,
-            // Files are replaced one after the other; the next look finds both. What was good stays in use, and what nodes are shown does
-            // not depend on it.
+            // Files are replaced one after the other; the next turn finds both. The last good one stays in use, and
+            // what nodes are shown does not depend on it.
             Err(e) => {
                 log::error!(target: "system", event = "tls.unchanged", error:% = Chain(&e); "The operator's new certificate cannot be used; keeping the current one");
             }
         }
         let (fresh, server) = make(ca, &self.tickets, (wanted.names, wanted.reached), files, last.clone(), now)?;
-        let told = told(config, ca, listening, &fresh.reached, now)?;
+        let addresses = sign_addresses(config, ca, listening, &fresh.reached, now)?;
         *made = fresh;
-        *self.told.write().unwrap_or_else(PoisonError::into_inner) = told;
+        *self.addresses.write().unwrap_or_else(PoisonError::into_inner) = addresses;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = server;
         log::info!(target: "system", event = "tls.changed", names:% = made.names.join(" "); "New connections use a new certificate");
         Ok(true)
@@ -124,15 +125,15 @@ pub fn reread(control: &Control) -> Result<()> {
     turn(control)
 }
 
-/// Looks whether the certificates are still what they should be, and makes new ones where not.
+/// Renews the certificates if necessary.
 pub fn turn(control: &Control) -> Result<()> {
     match &control.tls {
-        Some(tls) => tls.look(&control.config, &control.ca, control.listening, clock::now()).map(drop),
+        Some(tls) => tls.refresh(&control.config, &control.ca, control.listening, clock::now()).map(drop),
         None => Ok(()),
     }
 }
 
-/// The names and addresses by which this server may be called, the one for nodes first. No node gets one of them into its certificate.
+/// The names and addresses of this server, the one for nodes first. No node gets one of them into its certificate.
 pub fn names(config: &Config, listening: SocketAddr) -> Vec<String> {
     let mut names = vec![CONTROL_NAME.to_string()];
     let mut add = |name: String| {
@@ -148,13 +149,19 @@ pub fn names(config: &Config, listening: SocketAddr) -> Vec<String> {
     add(host::name().unwrap_or_default().as_str().to_ascii_lowercase());
     let ip = listening.ip();
     if ip.is_unspecified() {
-        addresses::all().iter().filter(|(a, _)| hears(config, ip, *a)).map(|(a, _)| a.to_string()).for_each(&mut add);
+        addresses::all().iter().filter(|(a, _)| receives(config, ip, *a)).map(|(a, _)| a.to_string()).for_each(&mut add);
     }
     names
 }
 
-/// What nodes are told, signed by the authority that each of them trusts.
-fn told(config: &Config, ca: &ca::Authority, listening: SocketAddr, reached: &[String], now: Timestamp) -> Result<Option<Addresses>> {
+/// The addresses for nodes, signed by the authority that each of them trusts.
+fn sign_addresses(
+    config: &Config,
+    ca: &ca::Authority,
+    listening: SocketAddr,
+    reached: &[String],
+    now: Timestamp,
+) -> Result<Option<Addresses>> {
     if listening.ip().is_loopback() && config.advertised.is_empty() {
         return Ok(None);
     }
@@ -163,25 +170,25 @@ fn told(config: &Config, ca: &ca::Authority, listening: SocketAddr, reached: &[S
     Ok(Some(Addresses { urls, at, signature }))
 }
 
-/// Whether a server that listens there hears what is sent to this address of the machine.
-fn hears(config: &Config, listening: IpAddr, address: IpAddr) -> bool {
+/// True if a server that listens at `listening` receives what is sent to this address of the machine.
+fn receives(config: &Config, listening: IpAddr, address: IpAddr) -> bool {
     match listening {
         ip if !ip.is_unspecified() => ip.to_canonical() == address,
         IpAddr::V4(_) => address.is_ipv4(),
-        // One socket is for both, unless the kernel is told otherwise; then there are two, where no address was asked for.
+        // One socket serves both, unless the kernel is configured otherwise; then there are two, if no address is set.
         IpAddr::V6(_) => address.is_ipv6() || config.server_host.is_empty() || !v6_is_alone(),
     }
 }
 
-/// Where other machines reach this server, the likeliest first: what the operator says, or else the server's names, then the addresses of the
-/// machine at which it listens.
+/// Addresses at which other machines reach this server, the most likely first: the operator's setting, or else the
+/// server's names, then the addresses of the machine at which it listens.
 pub fn reached_at(config: &Config, listening: SocketAddr) -> Vec<String> {
     if !config.advertised.is_empty() {
         return config.advertised.iter().map(|(host, port)| at_port(host, port.unwrap_or(listening.port()))).collect();
     }
     let ip = listening.ip();
     let mut found = if ip.is_unspecified() { addresses::outward() } else { vec![ip] };
-    found.retain(|address| !address.is_loopback() && hears(config, ip, *address));
+    found.retain(|address| !address.is_loopback() && receives(config, ip, *address));
     if found.is_empty() {
         found.push(near(config, ip));
     }
@@ -196,11 +203,11 @@ pub fn reached_at(config: &Config, listening: SocketAddr) -> Vec<String> {
     all
 }
 
-/// The address by which this machine itself reaches a server that listens there.
+/// The address by which this machine itself reaches the server.
 pub fn near(config: &Config, listening: IpAddr) -> IpAddr {
     match listening {
         ip if !ip.is_unspecified() => ip,
-        ip if hears(config, ip, Ipv4Addr::LOCALHOST.into()) => Ipv4Addr::LOCALHOST.into(),
+        ip if receives(config, ip, Ipv4Addr::LOCALHOST.into()) => Ipv4Addr::LOCALHOST.into(),
         _ => Ipv6Addr::LOCALHOST.into(),
     }
 }
@@ -209,7 +216,8 @@ fn authorities(ca: &ca::Authority) -> Result<[String; 3]> {
     Ok([ca.vouching()?, ca.ensure()?, ca.showing()?].map(|ca| ca.fingerprint_hex()))
 }
 
-/// Makes what nodes are shown, under one name and no other, and what everybody else is shown, unless the operator has something for them.
+/// Creates the certificate for nodes, under one name and no other, and the one for all others, unless the operator
+/// provides one.
 fn make(
     ca: &ca::Authority,
     tickets: &Tickets,
@@ -217,13 +225,13 @@ fn make(
     files: Option<Stamp>,
     own: Option<Shown>,
     now: Timestamp,
-) -> Result<(Made, Arc<ServerConfig>)> {
+) -> Result<(Inputs, Arc<ServerConfig>)> {
     let (vouching, showing) = (ca.vouching()?, ca.showing()?);
     let issue = |by: &Ca, names: &[String], above: &str| {
         let (cert, key) = by.issue_server(names, VALIDITY_DAYS, now)?;
         Shown::from_pem(&(cert + above), &key).map_err(|why| Error::fault("issue the server's certificate", why))
     };
-    // Whoever knows only the fingerprint of the authority finds it in the chain.
+    // A client that knows only the fingerprint of the authority finds it in the chain.
     let to_nodes = issue(&vouching, &[CONTROL_NAME.to_string()], vouching.cert_pem())?;
     let to_others = match own {
         Some(own) => own,
@@ -232,11 +240,11 @@ fn make(
     let authorities_pem = [vouching.cert_pem().to_string(), ca.ensure()?.cert_pem().to_string()];
     let server = tls::server(to_nodes, to_others, &authorities_pem, tickets)?;
     let good = (now.plus_secs(-pki::BACKDATED_S), now.plus_secs((VALIDITY_DAYS - RENEW_DAYS) * 86_400));
-    let made = Made { names, reached, authorities: authorities(ca)?, good, files };
+    let made = Inputs { names, reached, authorities: authorities(ca)?, good, files };
     Ok((made, server))
 }
 
-/// The chain of the operator's own certificate, in PEM, once it is sure that it can be used with its key.
+/// The chain of the operator's own certificate, in PEM, once it is verified to work with its key.
 pub fn own_certificate(chain: &Path, key: &Path) -> Result<String> {
     own(&(chain.to_path_buf(), key.to_path_buf()))?;
     pem(chain)
@@ -266,7 +274,8 @@ fn own((chain_path, key_path): &(PathBuf, PathBuf)) -> Result<Shown> {
 
 fn stamp(config: &Config) -> Option<Stamp> {
     let of = |path: &PathBuf| fs::metadata(path).and_then(|m| Ok((m.modified()?, m.len())));
-    // A file that is away for a moment is seen again at the next look; one that is away at the start is told by reading it.
+    // A file that is missing for a moment is seen again at the next turn; one that is missing at the start is reported
+    // when it is read.
     config.tls_files.as_ref().and_then(|(chain, key)| Some([of(chain).ok()?, of(key).ok()?]))
 }
 
@@ -281,7 +290,7 @@ mod tests {
         let listening = SocketAddr::from(([127, 0, 0, 1], 1));
         let ca = ca::Authority::new(config.pki_dir.clone()).expect("an authority");
         let tls = Tls::new(&config, &ca, listening).expect("a certificate");
-        let look = |config: &Config, days: i64| tls.look(config, &ca, listening, clock::now().plus_secs(days * 86_400)).expect("a look");
+        let look = |config: &Config, days: i64| tls.refresh(config, &ca, listening, clock::now().plus_secs(days * 86_400)).expect("a look");
         assert!(!look(&config, 0));
         assert!(!look(&config, VALIDITY_DAYS - RENEW_DAYS - 1));
         assert!(look(&config, VALIDITY_DAYS - RENEW_DAYS + 1), "a month before its end");

@@ -1,4 +1,4 @@
-//! Endpoints: where replicas are reached, and whether they answer.
+//! Endpoints: addresses of replicas, and their health.
 
 use crate::control::once::{Created, Once};
 use crate::control::versions::{Condition, Versioned};
@@ -22,7 +22,7 @@ pub fn show(control: &Control, id: &EndpointId) -> Result<Versioned<Endpoint>> {
     Versioned::of(control.store.read(|r| endpoints::by_id(r, id))?.ok_or_else(missing)?)
 }
 
-/// Makes an endpoint of a replica.
+/// Creates an endpoint of a replica.
 pub fn create(control: &Control, once: Once, new: NewEndpoint) -> Result<Created> {
     control.store.write(move |w| {
         guard::check(w)?;
@@ -39,7 +39,7 @@ pub fn create(control: &Control, once: Once, new: NewEndpoint) -> Result<Created
     })
 }
 
-/// Notes what a check found.
+/// Updates the result of a health check.
 pub fn update(control: &Control, id: EndpointId, condition: Condition, healthy: Option<bool>) -> Result<Versioned<Endpoint>> {
     let Some(healthy) = healthy else {
         control.store.read(guard::check)?;
@@ -55,7 +55,7 @@ pub fn update(control: &Control, id: EndpointId, condition: Condition, healthy: 
     })
 }
 
-/// Takes an endpoint away.
+/// Deletes an endpoint.
 pub fn delete(control: &Control, id: EndpointId, condition: Condition) -> Result<()> {
     control.store.write(move |w| {
         guard::check(w)?;

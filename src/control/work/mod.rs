@@ -1,4 +1,4 @@
-//! Work: what operators want to run, and the requests that others carry out.
+//! Work: what operators want to run, and requests that others carry out.
 
 pub mod endpoints;
 pub mod replicas;

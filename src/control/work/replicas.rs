@@ -1,4 +1,4 @@
-//! Replicas: placed by clients or by the scheduler, moved, restarted, taken away.
+//! Replicas: placed by clients or by the scheduler, moved, restarted, deleted.
 
 use crate::control::fleet::nodes as node_rules;
 use crate::control::once::{Created, Once};
@@ -55,7 +55,7 @@ pub fn create(control: &Control, once: Once, new: NewReplica) -> Result<Created>
     })
 }
 
-/// Replaces what a replica should do, what is known of it, or both.
+/// Replaces the desired state of a replica, its status, or both.
 pub fn update(
     control: &Control,
     id: ReplicaId,
@@ -78,7 +78,7 @@ pub fn update(
     })
 }
 
-/// Puts a replica on another node.
+/// Moves a replica to another node.
 pub fn place(control: &Control, id: ReplicaId, condition: Condition, target_node_id: NodeId, by: &str) -> Result<Versioned<Replica>> {
     let by = by.to_string();
     edit(control, id, condition, REPLICA_MOVE, move |w, replica| {
@@ -97,7 +97,7 @@ pub fn place(control: &Control, id: ReplicaId, condition: Condition, target_node
     })
 }
 
-/// Asks for a restart.
+/// Requests a restart.
 pub fn restart(control: &Control, id: ReplicaId, condition: Condition) -> Result<Versioned<Replica>> {
     edit(control, id, condition, REPLICA_RESTART, |w, replica| {
         replica.status.insert("last_restart_at".into(), w.now.to_string().into());
@@ -105,7 +105,7 @@ pub fn restart(control: &Control, id: ReplicaId, condition: Condition) -> Result
     })
 }
 
-/// Asks for a snapshot of its data.
+/// Requests a snapshot of its data.
 pub fn snapshot(control: &Control, id: ReplicaId, condition: Condition) -> Result<Versioned<Replica>> {
     edit(control, id, condition, REPLICA_SNAPSHOT, |w, replica| {
         replica.status.insert("last_snapshot_at".into(), w.now.to_string().into());
@@ -113,7 +113,7 @@ pub fn snapshot(control: &Control, id: ReplicaId, condition: Condition) -> Resul
     })
 }
 
-/// Asks for its data to be put back from a snapshot.
+/// Requests a restore of its data from a snapshot.
 pub fn restore(control: &Control, id: ReplicaId, condition: Condition, snapshot_id: Option<String>) -> Result<Versioned<Replica>> {
     edit(control, id, condition, REPLICA_RESTORE, move |w, replica| {
         let snapshot_id = snapshot_id.map_or(Value::Null, Value::String);
@@ -123,7 +123,7 @@ pub fn restore(control: &Control, id: ReplicaId, condition: Condition, snapshot_
     })
 }
 
-/// Takes a replica away, and its endpoints.
+/// Deletes a replica and its endpoints.
 pub fn delete(control: &Control, id: ReplicaId, condition: Condition) -> Result<()> {
     control.store.write(move |w| {
         guard::check(w)?;
@@ -136,8 +136,8 @@ pub fn delete(control: &Control, id: ReplicaId, condition: Condition) -> Result<
     })
 }
 
-/// The id of the replica that the scheduler makes as the `number`th of a service: the same at every plan, until it is made.
-/// The service's id is cut where both would be too long.
+/// Id of the replica that the scheduler creates as the `number`th of a service: the same in every plan, until it is
+/// created. The service's id is cut if both would be too long.
 pub fn made_id(service_id: &ServiceId, number: i64) -> ReplicaId {
     const SERVICE_CHARS_MAX: usize = 64 - "-replica-".len() - 8;
     let hash = crypto::sha256_hex(format!("{service_id}\n{number}").as_bytes());
@@ -147,12 +147,12 @@ pub fn made_id(service_id: &ServiceId, number: i64) -> ReplicaId {
     ReplicaId::of_row(format!("{service}-replica-{}", &hash[..8]))
 }
 
-/// The answer where there is no such replica.
+/// The error for an unknown replica.
 pub fn missing() -> Error {
     Error::not_found("Replica")
 }
 
-/// Read, change, write, tell: one transaction.
+/// Reads, changes, writes and records a replica in one transaction.
 fn edit(
     control: &Control,
     id: ReplicaId,

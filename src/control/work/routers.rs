@@ -1,4 +1,4 @@
-//! Router assignments: through which two nodes another one reaches the mesh.
+//! Router assignments: the two nodes through which another node reaches the mesh.
 
 use crate::control::once::{Created, Once};
 use crate::control::versions::{Condition, Versioned};
@@ -21,7 +21,7 @@ pub fn show(control: &Control, id: &AssignmentId) -> Result<Versioned<RouterAssi
     Versioned::of(control.store.read(|r| routers::by_id(r, id))?.ok_or_else(missing)?)
 }
 
-/// Makes an assignment. Its two routers differ, and every node that it names is there.
+/// Creates an assignment. Its two routers must differ, and all its nodes must exist.
 pub fn create(control: &Control, once: Once, new: NewRouterAssignment) -> Result<Created> {
     control.store.write(move |w| {
         guard::check(w)?;
@@ -43,7 +43,7 @@ pub fn create(control: &Control, once: Once, new: NewRouterAssignment) -> Result
     })
 }
 
-/// Takes an assignment away.
+/// Deletes an assignment.
 pub fn delete(control: &Control, id: AssignmentId, condition: Condition) -> Result<()> {
     control.store.write(move |w| {
         guard::check(w)?;

@@ -1,5 +1,5 @@
-//! Requests for etcd snapshots, which agents carry out and report on, and for support bundles, which `bundles` carries out unless an agent
-//! has taken one up.
+//! Requests for etcd snapshots, which agents carry out and report on, and for support bundles, which `bundles` carries
+//! out unless an agent has taken one.
 
 use crate::control::once::{Created, Once};
 use crate::control::versions::{Condition, Versioned};
@@ -15,7 +15,7 @@ use crate::model::{Page, Paging};
 use crate::store::{events, runs};
 use serde_json::json;
 
-/// How clients see a kind.
+/// A kind's names for clients.
 struct Words {
     what: &'static str,
     id: &'static str,
@@ -29,7 +29,7 @@ fn words(kind: Kind) -> Words {
     }
 }
 
-/// The event of a request that has this status from now on.
+/// The event of a request that changes to this status.
 fn event_of(kind: Kind, status: RunStatus) -> catalogue::Kind {
     match (kind, status) {
         (Kind::Snapshot, RunStatus::Pending) => SNAPSHOT_REQUESTED,
@@ -53,7 +53,7 @@ pub fn show(control: &Control, kind: Kind, id: &str) -> Result<Versioned<Run>> {
     Versioned::of(control.store.read(|r| runs::by_id(r, kind, id))?.ok_or_else(|| missing(kind))?)
 }
 
-/// Asks for one.
+/// Creates a request.
 pub fn create(control: &Control, kind: Kind, once: Once, new: NewRun) -> Result<Created> {
     control.store.write(move |w| {
         guard::check(w)?;
@@ -70,7 +70,7 @@ pub fn create(control: &Control, kind: Kind, once: Once, new: NewRun) -> Result<
     })
 }
 
-/// Notes what whoever carries it out reports. What is finished stays so.
+/// Applies a progress report. A finished request stays finished.
 pub fn update(control: &Control, kind: Kind, id: String, condition: Condition, report: Report) -> Result<Versioned<Run>> {
     if report.is_empty() {
         control.store.read(guard::check)?;
@@ -100,7 +100,7 @@ pub fn update(control: &Control, kind: Kind, id: String, condition: Condition, r
     })
 }
 
-/// Deletes a finished one.
+/// Deletes a finished request.
 pub fn delete(control: &Control, kind: Kind, id: String, condition: Condition) -> Result<Run> {
     control.store.write(move |w| {
         guard::check(w)?;

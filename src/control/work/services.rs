@@ -1,4 +1,5 @@
-//! Services: what should run. Every spec stays as an immutable revision, and a rollback puts an old one back under a new number.
+//! Services: what should run. Every spec is kept as an immutable revision, and a rollback restores an old one under a
+//! new number.
 
 use crate::control::once::{Created, Once};
 use crate::control::versions::{Condition, Versioned};
@@ -23,7 +24,7 @@ pub fn show(control: &Control, id: &ServiceId) -> Result<Versioned<Service>> {
     Versioned::of(control.store.read(|r| services::by_id(r, id))?.ok_or_else(missing)?)
 }
 
-/// Makes a service, and its first revision.
+/// Creates a service, and its first revision.
 pub fn create(control: &Control, once: Once, mut new: NewService, by: &str) -> Result<Created> {
     let by = by.to_string();
     new.spec = without_bookkeeping(new.spec);
@@ -45,7 +46,7 @@ pub fn create(control: &Control, once: Once, mut new: NewService, by: &str) -> R
     })
 }
 
-/// Replaces the description, the spec or both. A spec that says the same as before makes no new generation.
+/// Replaces the description, the spec or both. An unchanged spec creates no new generation.
 pub fn update(
     control: &Control,
     id: ServiceId,
@@ -73,7 +74,7 @@ pub fn update(
     })
 }
 
-/// Asks every replica to start anew under a new generation.
+/// Restarts every replica under a new generation.
 pub fn rollout(control: &Control, id: ServiceId, condition: Condition, by: &str) -> Result<Versioned<Service>> {
     edit(control, id, condition, by, |w, service, by| {
         service.generation += 1;
@@ -83,7 +84,7 @@ pub fn rollout(control: &Control, id: ServiceId, condition: Condition, by: &str)
     })
 }
 
-/// Puts the spec of an earlier generation back, as a new one.
+/// Restores the spec of an earlier generation, as a new one.
 pub fn rollback(control: &Control, id: ServiceId, condition: Condition, target: Option<i64>, by: &str) -> Result<Versioned<Service>> {
     edit(control, id, condition, by, move |w, service, by| {
         let target = target.unwrap_or(service.generation - 1);
@@ -98,7 +99,7 @@ pub fn rollback(control: &Control, id: ServiceId, condition: Condition, target: 
     })
 }
 
-/// Takes a service away. Refused while it has replicas, unless by force: then they go with it.
+/// Deletes a service. Refused while it has replicas, unless forced: then they are deleted too.
 pub fn delete(control: &Control, id: ServiceId, condition: Condition, force: bool, by: &str) -> Result<()> {
     let by = by.to_string();
     control.store.write(move |w| {
@@ -129,7 +130,7 @@ pub fn revisions(control: &Control, id: &ServiceId, paging: &Paging, before: Opt
     })
 }
 
-/// The answer where there is no such service.
+/// The error for an unknown service.
 pub fn missing() -> Error {
     Error::not_found("Service")
 }
@@ -140,7 +141,7 @@ fn replace_spec(service: &mut Service, spec: Object) {
     service.spec.extend(spec);
 }
 
-/// Read, change, write, tell: one transaction.
+/// Reads, changes, writes and records a service in one transaction.
 fn edit(
     control: &Control,
     id: ServiceId,

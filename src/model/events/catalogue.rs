@@ -5,7 +5,7 @@ use crate::model::Object;
 use serde_json::Value;
 use std::fmt::Write;
 
-/// Declares the categories, their words and the list of them.
+/// Declares the categories, their words and a list of them.
 macro_rules! categories {
     ($($category:ident $word:literal,)*) => {
         /// A category that only the server writes into.
@@ -45,10 +45,10 @@ categories! {
     Wireguard "wireguard",
 }
 
-/// How much an event matters.
+/// Severity of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
-    /// Something happened as it should.
+    /// An action succeeded.
     Info,
     /// Something needs attention.
     Warning,
@@ -67,7 +67,7 @@ impl Level {
     }
 }
 
-/// A kind of event: everything about it but the values of its fields.
+/// A kind of event: everything except the values of its fields.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Kind {
     /// Its category.
@@ -78,7 +78,7 @@ pub struct Kind {
     pub level: Level,
     /// The names of its fields; one that ends in `?` may be absent.
     pub fields: &'static [&'static str],
-    /// What happened, in one sentence.
+    /// One sentence about what happened.
     pub says: &'static str,
 }
 
@@ -106,7 +106,7 @@ impl Kind {
         self.name.rsplit('.').next().unwrap_or_default()
     }
 
-    /// A field that is missing, or given and not listed.
+    /// Names a field that is missing or unexpected.
     fn mismatch(self, given: &Object) -> Option<String> {
         let missing = self.fields.iter().find(|name| !name.ends_with('?') && !given.contains_key(**name));
         let is_listed = |name: &&String| self.fields.iter().any(|listed| listed.trim_end_matches('?') == name.as_str());
@@ -115,7 +115,7 @@ impl Kind {
     }
 }
 
-/// Declares a constant for each kind, and the list of them.
+/// Declares a constant for each kind, and a list of them.
 macro_rules! kinds {
     ($($constant:ident = $category:ident $name:literal $level:ident [$($field:literal),*] $says:literal;)*) => {
         $(

@@ -1,11 +1,11 @@
-//! The keys of a spec that something is done about, in one table, and what is said of others: unknown keys inside the sections that
-//! are ours, and at the top the words that other systems have for what has another name here. Other keys at the top are the
-//! operator's own.
+//! The known keys of a spec, in one table, and the warnings about others: unknown keys inside our sections, and at the
+//! top level the words that other systems use for something that has another name here. Other keys at the top level are
+//! the operator's own.
 
 use super::Object;
 use serde_json::{Map, Value};
 
-/// Each section that is ours, with all its keys. `[]` goes through a list.
+/// Our sections, with all their keys. `[]` goes through a list.
 const SECTIONS: &[(&str, &[&str])] = &[
     ("", &["scheduling", "replicas_desired", "rolling_update", "resources", "ports", "placement"]),
     (
@@ -19,11 +19,11 @@ const SECTIONS: &[(&str, &[&str])] = &[
     (PORTS, &["host_port", "published", "container_port", "target", "protocol", "mode", "name", "address", "host_ip", "app_protocol"]),
 ];
 
-/// The section whose keys mean something else at the top.
+/// The section whose keys mean something else at the top level.
 const PORTS: &str = "ports[]";
 
-/// Words of Compose, Swarm, Nomad and Kubernetes, in small letters and without marks, and the right name; an empty one where nothing
-/// is done about it under any name.
+/// Words of Compose, Swarm, Nomad and Kubernetes, in lower case and without punctuation, and our key; empty if we have
+/// no such feature.
 const FOREIGN: &[(&str, &[&str])] = &[
     (
         "scheduling.desired_replicas",
@@ -118,30 +118,30 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Unknown keys that are told one by one.
-const TOLD_MAX: usize = 20;
-/// Characters of a key that are repeated.
+/// Maximum number of unknown keys with a warning of their own.
+const WARNINGS_MAX: usize = 20;
+/// Maximum number of characters of a key in a warning.
 const KEY_CHARS_MAX: usize = 64;
 
-/// A sentence for each key that nothing is done about and that looks as if something should be.
-pub fn strangers(spec: &Object) -> Vec<String> {
-    let mut told = Vec::new();
+/// Warnings about keys that have no effect but look as if they should have one.
+pub fn warnings(spec: &Object) -> Vec<String> {
+    let mut found = Vec::new();
     for (section, keys) in SECTIONS {
         for (place, object) in objects(spec, section) {
             for key in object.keys().filter(|key| !keys.contains(&key.as_str())) {
-                told.extend(sentence(section, &place, keys, key));
+                found.extend(warning(section, &place, keys, key));
             }
         }
     }
-    let more = told.len().saturating_sub(TOLD_MAX);
-    told.truncate(TOLD_MAX);
+    let more = found.len().saturating_sub(WARNINGS_MAX);
+    found.truncate(WARNINGS_MAX);
     if more > 0 {
-        told.push(format!("{more} more keys of the spec are not known"));
+        found.push(format!("{more} more keys of the spec are not known"));
     }
-    told
+    found
 }
 
-/// The objects that a path leads to, each with its place in this spec.
+/// The objects at a path, each with its place in this spec.
 fn objects<'s>(spec: &'s Object, path: &str) -> Vec<(String, &'s Map<String, Value>)> {
     let mut found = vec![("spec".to_string(), spec)];
     for step in path.split('.').filter(|step| !step.is_empty()) {
@@ -162,8 +162,8 @@ fn objects<'s>(spec: &'s Object, path: &str) -> Vec<(String, &'s Map<String, Val
     found
 }
 
-/// What is said of a key that the section does not have; nothing of the operator's own.
-fn sentence(section: &str, place: &str, keys: &[&str], key: &str) -> Option<String> {
+/// Warning about a key that the section does not have; `None` for the operator's own keys.
+fn warning(section: &str, place: &str, keys: &[&str], key: &str) -> Option<String> {
     let word = plain(key);
     let near = nearest(&word, keys).map(|name| format!("{place}.{name}"));
     let known = || {
@@ -183,12 +183,13 @@ fn sentence(section: &str, place: &str, keys: &[&str], key: &str) -> Option<Stri
     }
 }
 
-/// A key in small letters, without the marks between words.
+/// A key in lower case, without punctuation.
 fn plain(key: &str) -> String {
     key.chars().filter(|c| !matches!(c, '_' | '-' | ' ' | '.')).flat_map(char::to_lowercase).take(KEY_CHARS_MAX).collect()
 }
 
-/// The key that is closest to a word, if one is close: one slip in a short word, two in a longer one, three in a long one.
+/// The closest key to a word, if one is close enough: one typing error in a short word, two in a longer one, three in a
+/// long one.
 fn nearest<'k>(word: &str, keys: &[&'k str]) -> Option<&'k str> {
     let slips = |key: &str| match key.len() {
         ..=6 => 1,
@@ -199,7 +200,7 @@ fn nearest<'k>(word: &str, keys: &[&'k str]) -> Option<&'k str> {
     close.min_by_key(|(far, _)| *far).map(|(_, key)| key)
 }
 
-/// The letters to put in, take out, change or swap with their neighbour, to make one word of another.
+/// Number of insertions, deletions, changes and swaps of neighbours that turn one word into another.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
@@ -223,12 +224,12 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn told(spec: Value) -> Vec<String> {
-        strangers(spec.as_object().expect("an object"))
+    fn warnings_of(spec: Value) -> Vec<String> {
+        warnings(spec.as_object().expect("an object"))
     }
 
     #[test]
-    fn the_nearest_right_name_is_told() {
+    fn the_nearest_known_name_is_suggested() {
         for (spec, want) in [
             (
                 json!({"scheduling": {"desired_replica": 2}}),
@@ -252,25 +253,25 @@ mod tests {
             (json!({"node-selector": {}}), "did you mean spec.scheduling.node_selector?"),
             (json!({"restart": "always"}), "spec.restart is not known here; nothing is done about it"),
         ] {
-            let told = told(spec.clone());
-            assert!(told.len() == 1 && told[0].contains(want), "{spec}: {told:?}");
+            let found = warnings_of(spec.clone());
+            assert!(found.len() == 1 && found[0].contains(want), "{spec}: {found:?}");
         }
     }
 
     #[test]
-    fn what_is_the_operators_own_is_not_told() {
+    fn the_operators_own_keys_give_no_warning() {
         let own = json!({"image": "nginx", "command": ["x"], "env": {"replicas": 3}, "environment": {}, "owner": "me", "notes": "", "team": {},
             "version": 2, "labels": {}, "x": 1, "blob": "", "mine": {"count": 1}, "rollout_requested_at": "",
             "scheduling": {"node_selector": {"anything": "x"}}});
-        assert_eq!(told(own), [""; 0]);
+        assert_eq!(warnings_of(own), [""; 0]);
     }
 
     #[test]
-    fn many_strangers_are_counted() {
+    fn many_unknown_keys_are_counted() {
         let many: Object = (0..1000).map(|i| (format!("{i}{}", "k".repeat(500)), Value::Null)).collect();
-        let told = told(json!({ "scheduling": many }));
-        assert_eq!((told.len(), told[20].as_str()), (21, "980 more keys of the spec are not known"));
-        assert!(told.iter().all(|t| t.len() < 400));
+        let found = warnings_of(json!({ "scheduling": many }));
+        assert_eq!((found.len(), found[20].as_str()), (21, "980 more keys of the spec are not known"));
+        assert!(found.iter().all(|t| t.len() < 400));
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! Ports of the host in a spec: a number, an object, or the short forms that Compose has.
+//! Host ports in a spec: a number, an object, or the short forms of Compose.
 
 use super::{HostPort, count_of, host_port};
 use serde_json::{Map, Value};
 use std::net::IpAddr;
 
-/// The host ports that one item of `ports` takes; an object may take none. An error is a sentence.
+/// The host ports in one item of `ports`; an object may have none. The error is a sentence.
 pub fn read(item: &Value) -> Result<Vec<HostPort>, String> {
     match item {
         Value::Object(port) => of_object(port),
@@ -13,7 +13,7 @@ pub fn read(item: &Value) -> Result<Vec<HostPort>, String> {
     }
 }
 
-/// `host_port`, or `published` as Compose has it.
+/// `host_port`, or `published` as in Compose.
 fn of_object(port: &Map<String, Value>) -> Result<Vec<HostPort>, String> {
     let given = |key: &str| port.get(key).filter(|v| !v.is_null());
     let udp = match given("protocol").map(Value::as_str) {

@@ -1,4 +1,4 @@
-//! What a plan does to single replicas, and how a planner puts it down.
+//! A plan's actions on single replicas.
 
 use super::{DWELL_S_MAX, Planner};
 use crate::model::ids::ReplicaId;
@@ -7,11 +7,11 @@ use crate::scheduler::place::Score;
 use crate::scheduler::step::{Action, MoveCause, Step};
 use crate::scheduler::view::{NodeIndex, ReplicaView};
 
-/// Nodes that a replica failed on and avoids.
+/// Maximum number of nodes that a replica avoids because it failed there.
 const FAILED_ON_MAX: usize = 5;
 
 impl<'v> Planner<'_, 'v> {
-    /// Takes a replica away.
+    /// Deletes a replica.
     pub(super) fn drop_replica(&mut self, replica: &'v ReplicaView, why: String) {
         if let Some(node) = replica.node {
             self.session.remove(node);
@@ -21,7 +21,7 @@ impl<'v> Planner<'_, 'v> {
     }
 
     /// Moves a replica.
-    pub(super) fn go(&mut self, cause: MoveCause, replica: &'v ReplicaView, target: NodeIndex, score: Option<Score>, reason: String) {
+    pub(super) fn move_to(&mut self, cause: MoveCause, replica: &'v ReplicaView, target: NodeIndex, score: Option<Score>, reason: String) {
         if let Some(node) = replica.node {
             self.session.remove(node);
         }
@@ -30,7 +30,7 @@ impl<'v> Planner<'_, 'v> {
         let mut failed_on = replica.placement.as_ref().map_or(Vec::new(), |p| p.failed_on.clone());
         let mut failures = replica.placement.as_ref().map_or(0, |p| p.failures);
         if cause == (MoveCause::Unhealthy { blame: true }) {
-            // One that was well for long starts from zero.
+            // A replica that was healthy for a long time starts from zero.
             let since_s = replica.placement.as_ref().map_or(0, |p| self.view.now.secs() - p.at.secs());
             if since_s > 2 * DWELL_S_MAX {
                 (failures, failed_on) = (0, Vec::new());
@@ -55,9 +55,9 @@ impl<'v> Planner<'_, 'v> {
     }
 
     /// Creates a replica.
-    pub(super) fn make(&mut self, id: ReplicaId, target: NodeIndex, score: Option<Score>, reason: String, desired_state: Option<String>) {
+    pub(super) fn create(&mut self, id: ReplicaId, target: NodeIndex, score: Option<Score>, reason: String, desired_state: Option<String>) {
         self.session.put(target);
-        self.session.note_made(&id);
+        self.session.note_created(&id);
         let placement = Placement {
             action: PlacedBy::ScaleUp,
             reason: reason.clone(),

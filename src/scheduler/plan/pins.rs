@@ -1,23 +1,23 @@
-//! Replicas with a place of their own: `placement.pinned_replicas` of a spec.
+//! Pinned replicas: `placement.pinned_replicas` of a spec.
 
 use super::{Planner, Trouble};
 use crate::model::leases::LeaseState;
 use crate::scheduler::step::{MoveCause, Step};
 use crate::scheduler::view::{NodeIndex, ReplicaView};
 
-/// What became of the pins of a service.
+/// Result for the pins of a service.
 #[derive(Default)]
 pub(super) struct Pins {
-    /// Replicas made.
+    /// Replicas created.
     pub made: usize,
-    /// Replicas taken away for them.
+    /// Replicas deleted to make room.
     pub dropped: usize,
-    /// Pins that could not be kept and have no replica: the place of each stays free.
+    /// Pins that cannot be satisfied and have no replica: their places stay free.
     pub reserved: usize,
 }
 
 impl<'v> Planner<'_, 'v> {
-    /// Puts pinned replicas where they belong.
+    /// Moves or creates pinned replicas on their nodes.
     pub(super) fn pin(&mut self) -> Pins {
         let mut pins = Pins::default();
         for pin in &self.service.policy.pinned {
@@ -30,7 +30,7 @@ impl<'v> Planner<'_, 'v> {
             if let Some(replica) = replica {
                 self.done.insert(&replica.id);
                 if let Some(state) = pin.desired_state.as_ref().filter(|state| **state != replica.desired_state) {
-                    self.ask(replica, state);
+                    self.set_desired_state(replica, state);
                 }
                 if replica.node == Some(target) {
                     if let Some(trouble) = self.trouble(replica) {
@@ -40,7 +40,7 @@ impl<'v> Planner<'_, 'v> {
                     continue;
                 }
             }
-            // A pin may break the selector, and anti-affinity: whoever pins says where.
+            // A pin may break the selector and anti-affinity: it states the node explicitly.
             let closed = || self.view.nodes[target as usize].closed().map(|why| format!("it is {why}"));
             let stranger = || {
                 let taken = replica.is_none() && self.is_taken(&pin.replica_id);
@@ -71,9 +71,9 @@ impl<'v> Planner<'_, 'v> {
             }
             let reason = format!("it is pinned to {}", pin.node_id);
             match replica {
-                Some(replica) => self.go(MoveCause::Pinned, replica, target, None, reason),
+                Some(replica) => self.move_to(MoveCause::Pinned, replica, target, None, reason),
                 None => {
-                    self.make(pin.replica_id.clone(), target, None, reason, pin.desired_state.clone());
+                    self.create(pin.replica_id.clone(), target, None, reason, pin.desired_state.clone());
                     pins.made += 1;
                 }
             }
@@ -81,7 +81,7 @@ impl<'v> Planner<'_, 'v> {
         pins
     }
 
-    /// The replica of this service, without a pin of its own, that alone keeps another one from this node.
+    /// The unpinned replica of this service that alone keeps another one from this node.
     fn in_the_way(&mut self, target: NodeIndex) -> Option<&'v ReplicaView> {
         let service = self.service;
         let free = |r: &&ReplicaView| r.node == Some(target) && service.pin(&r.id).is_none() && !self.done.contains(&r.id);
@@ -92,8 +92,8 @@ impl<'v> Planner<'_, 'v> {
         fits.then_some(other)
     }
 
-    /// Tells a replica what it should do.
-    fn ask(&mut self, replica: &ReplicaView, state: &str) {
+    /// Sets the desired state of a replica.
+    fn set_desired_state(&mut self, replica: &ReplicaView, state: &str) {
         let detail = format!("its pin says {state}, it is {}", replica.desired_state);
         self.push(&replica.id, Step::SetDesiredState(state.to_string()), detail);
     }

@@ -1,4 +1,4 @@
-//! Rollouts: telling replicas to run the newest generation, and how long they have been told.
+//! Rollouts: updating replicas to the newest generation, and how long they have been waiting.
 
 use super::Planner;
 use crate::clock::Timestamp;
@@ -9,24 +9,24 @@ use serde::Serialize;
 use serde_json::Value;
 use std::collections::HashSet;
 
-/// A plan warns of a rollout from here on: every agent was heard of since.
+/// Seconds until a plan warns of a rollout: every agent has called by then.
 const QUIET_S: i64 = 15;
 
 /// A rollout that waits for the agents of its replicas.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Rollout {
-    /// Replicas that do not say that they run the newest generation.
+    /// Replicas that do not report the newest generation.
     pub outdated: usize,
-    /// Those of them that were told to.
+    /// Those of them with a queued update.
     pub pending: usize,
-    /// When the first of these was told.
+    /// Time at which the first of these was queued.
     pub waiting_since: Timestamp,
-    /// The same in seconds, until the plan was made.
+    /// Seconds from then until the plan was made.
     pub waiting_seconds: i64,
 }
 
 impl<'v> Planner<'_, 'v> {
-    /// Queues updates for replicas of an old generation, no more at a time than the spec allows.
+    /// Queues updates for replicas of an old generation, at most as many as the spec allows at a time.
     pub(super) fn roll(&mut self) {
         let (policy, generation) = (&self.service.policy, self.service.generation);
         let says = |value: &Option<Value>| value.as_ref().and_then(Value::as_i64) == Some(generation);
@@ -44,12 +44,12 @@ impl<'v> Planner<'_, 'v> {
             self.push(&replica.id, Step::QueueRollingUpdate, detail);
         }
         if let Some(waiting_since) = queued.iter().map(|r| queued_at(r)).min() {
-            self.tell_rollout(old.len(), queued.len(), waiting_since);
+            self.warn_of_rollout(old.len(), queued.len(), waiting_since);
         }
     }
 
-    /// Says how long a rollout waits.
-    fn tell_rollout(&mut self, outdated: usize, pending: usize, waiting_since: Timestamp) {
+    /// Warns how long a rollout has been waiting.
+    fn warn_of_rollout(&mut self, outdated: usize, pending: usize, waiting_since: Timestamp) {
         let (generation, late_s) = (self.service.generation, self.view.rollout_late_s);
         let waiting_seconds = (self.view.now.secs() - waiting_since.secs()).max(0);
         self.plan.rollout = Some(Rollout { outdated, pending, waiting_since, waiting_seconds });
@@ -65,7 +65,7 @@ impl<'v> Planner<'_, 'v> {
     }
 }
 
-/// When a replica was told to update: what its status says, or when it last changed.
+/// Time at which a replica's update was queued: from its status, else its last change.
 fn queued_at(replica: &ReplicaView) -> Timestamp {
     let said = replica.facts.update_queued_at.as_ref().and_then(Value::as_str).and_then(Timestamp::parse);
     said.unwrap_or(replica.updated_at)

@@ -1,4 +1,4 @@
-//! Room: what no longer fits, and where there is more of it.
+//! Placement by room: replicas that no longer fit, and nodes with more room.
 
 use super::*;
 
@@ -43,7 +43,7 @@ fn what_no_longer_fits_moves() {
 }
 
 #[test]
-fn what_may_not_move_is_told_once_a_node() {
+fn replicas_that_stay_give_one_warning_per_node() {
     let mut c = sized(&[(1000, 1000), (1000, 1000)]);
     c.service("every", json!({"resources": {"cpu_millis": 1200}, "scheduling": {"mode": "per_node"}}));
     c.replica("e", "every", "n0", applied());
@@ -67,7 +67,7 @@ fn what_may_not_move_is_told_once_a_node() {
 
 #[test]
 fn a_larger_node_gets_more() {
-    // A Pi Zero, a server, and a node that does not tell what it has.
+    // A Pi Zero, a server, and a node that does not report its size.
     for anti_affinity in [true, false] {
         let mut c = sized(&[(1000, 430), (16_000, 64_000)]);
         c.service("a", json!({"scheduling": {"desired_replicas": 10, "anti_affinity": anti_affinity}, "resources": {"cpu_millis": 100, "memory_mb": 40}}));
@@ -82,7 +82,7 @@ fn a_larger_node_gets_more() {
 }
 
 #[test]
-fn who_does_not_say_what_it_takes_is_spread_by_count() {
+fn services_without_resources_are_spread_by_count() {
     let mut c = sized(&[(1000, 430), (16_000, 64_000)]);
     c.service("a", json!({"scheduling": {"desired_replicas": 10}}));
     c.step();
@@ -100,7 +100,7 @@ fn equal_nodes_share_equally() {
 }
 
 #[test]
-fn evening_out_does_not_fill_a_small_node() {
+fn rebalancing_does_not_fill_a_small_node() {
     let mut c = sized(&[(1000, 430), (16_000, 64_000)]);
     c.service("a", json!({"scheduling": {"desired_replicas": 10}, "resources": {"cpu_millis": 100, "memory_mb": 40}}));
     c.step();

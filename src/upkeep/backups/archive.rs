@@ -1,4 +1,5 @@
-//! What is in a backup's file: a manifest, and after it the files that it lists, in a sealed stream (see `crypto::container`).
+//! Contents of a backup's file: a manifest, followed by the files that it lists, in a sealed stream (see
+//! `crypto::container`).
 //!
 //! ```text
 //! content  length of the manifest (u32, little-endian), the manifest (JSON), then the bytes of each of its files, and nothing more
@@ -14,25 +15,25 @@ use std::io::{BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
-/// The database in a backup.
+/// Name of the database in a backup.
 pub const DATABASE: &str = "app.db";
-/// What else a backup has: directories of small files.
+/// The other contents of a backup: directories of small files.
 pub const DIRECTORIES: [&str; 3] = ["pki", "keys", "identities"];
-/// A manifest is some kilobytes.
+/// Maximum size of a manifest, in bytes. One has a few kilobytes.
 const MANIFEST_BYTES_MAX: u32 = 4 << 20;
-/// Files beside the database: an authority, some keys, the identity of a node.
+/// Maximum number of files beside the database: an authority, some keys, the identity of a node.
 const FILES_MAX: usize = 1000;
-/// Each of them is a key or a certificate.
+/// Maximum size of such a file, in bytes: each is a key or a certificate.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;
-/// Bytes that are copied at a time.
+/// Size of the copy buffer, in bytes.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// A file in the making, for its owner only.
+/// Creates a new file for its owner only.
 pub fn create_new(path: &Path) -> Result<File> {
     File::options().write(true).create_new(true).mode(files::PRIVATE).open(path).doing("create a file of a backup")
 }
 
-/// Length and sum of a file.
+/// Length and checksum of a file.
 pub fn entry(path: &Path, name: &str) -> Result<Entry> {
     let mut file = File::open(path).doing("read a file for a backup")?;
     let mut sum = Sum::default();
@@ -48,7 +49,7 @@ pub fn entry(path: &Path, name: &str) -> Result<Entry> {
     }
 }
 
-/// Writes a backup: the manifest, the database, and what is held in memory of the other files, in the manifest's order.
+/// Writes a backup: the manifest, the database, and the other files from memory, in the manifest's order.
 pub fn write(to: &File, passphrase: Option<&[u8]>, manifest: &Manifest, database: &Path, small: &[(String, Vec<u8>)]) -> Result<()> {
     let doing = "write a backup";
     let text = serde_json::to_vec(manifest).doing(doing)?;
@@ -69,10 +70,10 @@ pub fn write(to: &File, passphrase: Option<&[u8]>, manifest: &Manifest, database
     out.finish()?.into_inner().map_err(|e| e.into_error()).doing(doing)?.sync_all().doing("flush a backup")
 }
 
-/// A backup that is being read.
+/// A backup being read.
 pub struct Reading {
     input: Opener<File>,
-    /// What it says of itself.
+    /// Its manifest.
     pub manifest: Manifest,
 }
 
@@ -104,7 +105,8 @@ pub fn open(file: File, passphrase: Option<&[u8]>) -> Result<Reading> {
     Ok(Reading { input, manifest })
 }
 
-/// Whether a path stays where files of a backup belong: it was written by somebody who had the passphrase, and still must not lead elsewhere.
+/// True if a path lies where files of a backup belong: its author had the passphrase, but still must not write
+/// elsewhere.
 fn is_allowed(path: &str) -> bool {
     let mut parts = Path::new(path).components();
     let first = parts.next();
@@ -119,7 +121,7 @@ fn is_allowed(path: &str) -> bool {
 }
 
 impl Reading {
-    /// Writes every file of the backup below a directory, durably, and proves each by its length and sum.
+    /// Writes every file of the backup below a directory, durably, and verifies its length and checksum.
     pub fn extract(mut self, into: &Path) -> Result<Manifest> {
         let doing = "write a file out of a backup";
         let mut directories = vec![into.to_path_buf()];
@@ -160,7 +162,7 @@ impl Reading {
     }
 }
 
-/// Every small file below a directory, with its path below `name`; what is in the making or being removed is left out.
+/// Reads every small file below a directory, with its path below `name`; temporary files are left out.
 pub fn small_files(dir: &Path, name: &str, found: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
     let doing = "read a directory for a backup";
     let listed = match fs::read_dir(dir) {
@@ -175,7 +177,7 @@ pub fn small_files(dir: &Path, name: &str, found: &mut Vec<(String, Vec<u8>)>) -
             continue;
         }
         let below = format!("{name}/{last}");
-        // What goes while it is read was being changed; whoever asks reads anew until nothing does.
+        // A file that disappears during the reading was being changed; the caller reads again until nothing changes.
         let Ok(kind) = fs::symlink_metadata(&path) else { continue };
         if kind.is_dir() {
             small_files(&path, &below, found)?;

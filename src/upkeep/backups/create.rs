@@ -1,4 +1,5 @@
-//! A backup is made: one moment of the database is copied into the staging directory, and what is sealed is put into the directory of backups.
+//! Creates a backup: copies one moment of the database into the staging directory, and writes the sealed result into
+//! the backup directory.
 
 use super::archive::{self, DATABASE, DIRECTORIES};
 use super::staging::Staging;
@@ -17,17 +18,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What is in the making ends so.
+/// Suffix of an unfinished backup.
 const NEW: &str = ".new";
-/// Version 2.0.0 checked a backup beside its file, under its name and this, and left that there after a crash.
+/// Suffix of the file in which version 2.0.0 checked a backup, and which it left there after a crash.
 const CHECK: &str = ".check";
-/// Room that is left on the disk for everything else.
+/// Disk space to leave for everything else, in bytes.
 const ROOM_BYTES: u64 = 16 << 20;
-/// Authority and keys are read until two readings are the same, so often at most.
+/// Maximum number of readings of authority and keys, until two readings are the same.
 const READINGS_MAX: usize = 50;
 const BETWEEN_READINGS: Duration = Duration::from_millis(20);
 
-/// The directory of backups, held by this process as long as the file lives, and cleaned of what crashes left.
+/// Locks the backup directory while the returned file is open, and removes leftovers of crashes.
 fn hold(dir: &Path) -> Result<File> {
     files::private_dir(dir)?;
     let lock = files::open_lock(&dir.join(".lock")).map_err(|e| {
@@ -45,7 +46,7 @@ fn hold(dir: &Path) -> Result<File> {
         if is_unfinished(&name) {
             fs::remove_file(&path).doing("remove what a backup left")?;
         } else if let Some(file) = name.strip_suffix(CHECK).filter(|file| file.strip_suffix(END).is_some_and(|id| parse_id(id).is_some())) {
-            // Keys are in it in plain text. Whoever is still checking holds the file.
+            // It contains keys in plain text. A process that is still checking it holds a lock on it.
             let checked = files::open_ordinary(&dir.join(file));
             if checked.as_ref().map_or(true, |file| file.try_lock().is_ok()) {
                 fs::remove_dir_all(&path).doing("remove what a check left")?;
@@ -55,14 +56,14 @@ fn hold(dir: &Path) -> Result<File> {
     Ok(lock)
 }
 
-/// Whether a backup that was being made has left this. The directory may have files of others, which are none of our business.
+/// True for a leftover of an unfinished backup. The directory may have other files, which are not ours to remove.
 fn is_unfinished(name: &str) -> bool {
     let of_backup = |end: &str| name.strip_suffix(end).is_some_and(|id| parse_id(id).is_some());
     // Version 2.0.0 copied the database here, and SQLite keeps files beside a copy while it writes it.
     of_backup(&format!("{END}{NEW}")) || ["", "-journal", "-wal", "-shm"].iter().any(|beside| of_backup(&format!(".db{NEW}{beside}")))
 }
 
-/// Refuses what needs more room on a disk than there is.
+/// Refuses an action that needs more disk space than is free.
 pub(super) fn room(dir: &Path, bytes: u64, what: &str, elsewhere: &str) -> Result<()> {
     let need = bytes.saturating_add(ROOM_BYTES);
     match host::disk(dir) {
@@ -77,13 +78,13 @@ pub(super) fn room(dir: &Path, bytes: u64, what: &str, elsewhere: &str) -> Resul
     }
 }
 
-/// Makes a backup of the data directory, whether a server runs on it or not.
+/// Creates a backup of the data directory, whether a server runs on it or not.
 pub fn create(config: &Config, kind: Kind, passphrase: Option<&[u8]>) -> Result<Backup> {
     if !config.database_path.exists() {
         let path = config.database_path.display();
         return Err(Error::NotFound(format!("There is no database at {path}: specify the server's --data-dir or --database-url.")));
     }
-    // One half of it would be of the cluster before, and one of that after.
+    // Otherwise one half would come from the previous cluster, and the other from the restored one.
     is_settled(&config.data_dir)?;
     let dir = &config.backup_dir;
     let _held = hold(dir)?;
@@ -91,7 +92,7 @@ pub fn create(config: &Config, kind: Kind, passphrase: Option<&[u8]>) -> Result<
     room_to_make(config, staging.path())?;
     let created_at = clock::now();
     let id = format!("{}-{}-{}", kind.as_str(), stamp(created_at), crypto::random_hex(4));
-    // What this does not remove where it fails, the next one that is made does.
+    // Leftovers of a failure here are removed by the next backup.
     let new = files::Replacing::begin(&dir.join(format!("{id}{END}"))).doing("create a file of a backup").map_err(|e| full(e, dir))?;
     let made = make(config, &id, created_at, passphrase, &staging.path().join(DATABASE), &new.file);
     made.and_then(|()| new.finish()).map_err(|e| full(e, dir))?;
@@ -100,7 +101,7 @@ pub fn create(config: &Config, kind: Kind, passphrase: Option<&[u8]>) -> Result<
     Ok(backup)
 }
 
-/// Names the disk that had no room in the end, whatever was free before.
+/// Names the disk that turned out to be full, however much was free before.
 fn full(e: Error, dir: &Path) -> Error {
     let said = if let Error::Fault(fault) = &e { fault.source.downcast_ref::<io::Error>() } else { None };
     match said.map(io::Error::kind) {
@@ -112,9 +113,9 @@ fn full(e: Error, dir: &Path) -> Error {
     }
 }
 
-/// Refuses a backup for which there is no room, where its database is copied to and where it is put.
+/// Refuses a backup without enough disk space for the copy of its database and for the result.
 fn room_to_make(config: &Config, staging: &Path) -> Result<()> {
-    // What is in the write-ahead log is in the copy too.
+    // The copy includes the contents of the write-ahead log.
     let size = |end: &str| {
         let mut path = config.database_path.clone().into_os_string();
         path.push(end);
@@ -131,12 +132,12 @@ fn room_to_make(config: &Config, staging: &Path) -> Result<()> {
 }
 
 fn make(config: &Config, id: &str, created_at: Timestamp, passphrase: Option<&[u8]>, copy: &Path, new: &File) -> Result<()> {
-    // SQLite takes a file that is there, and its mode.
+    // SQLite keeps an existing file with its mode.
     drop(archive::create_new(copy)?);
     store::backups::copy(&config.database_path, copy)?;
     let contents = store::backups::contents(copy)?;
     // After the database: an authority that is newer than the rows brings the nodes up to date, an older one would lose some.
-    let small = still(config)?;
+    let small = read_consistently(config)?;
     let authority = small.iter().find(|(path, _)| path == "pki/cluster-ca.crt").and_then(|(_, pem)| {
         let pem = std::str::from_utf8(pem).ok()?;
         pki::fingerprint_hex(pem)
@@ -159,9 +160,9 @@ fn make(config: &Config, id: &str, created_at: Timestamp, passphrase: Option<&[u
     archive::write(new, passphrase, &manifest, copy, &small)
 }
 
-/// Authority, keys and identities at one moment: a rotation may be changing them, and every state that it leaves between two steps is one
-/// that a start can finish, but not every mixture of two states.
-fn still(config: &Config) -> Result<Vec<(String, Vec<u8>)>> {
+/// Authority, keys and identities at one moment. A rotation may be changing them: a start can finish every state
+/// between two of its steps, but not every mixture of two states.
+fn read_consistently(config: &Config) -> Result<Vec<(String, Vec<u8>)>> {
     let read = || {
         let mut found = Vec::new();
         for name in DIRECTORIES {

@@ -1,7 +1,7 @@
-//! Backups of everything that makes this cluster this cluster: made, listed, checked, restored, and made by the server itself in time.
+//! Backups of everything that makes up this cluster: created, listed, checked, restored, and scheduled by the server.
 //!
-//! The directory of backups is the truth about them; no table is, because a restore would take its rows back. Unencrypted ones are as
-//! secret as the data directory is, in which they are: files of their owner's.
+//! The backup directory is the truth about backups, and not a table, because a restore would roll back its rows.
+//! Unencrypted backups are as secret as the data directory that contains them: only their owner may read them.
 
 mod archive;
 mod create;
@@ -36,23 +36,23 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Instant;
 
-/// The end of a backup's name.
+/// Extension of a backup's file.
 const END: &str = ".umbackup";
-/// Why a backup is not sent.
+/// Error for the download of an unencrypted backup.
 const NOT_SENT: &str = "This backup is not encrypted and contains every key of the cluster, so it cannot be downloaded. Give the server a backup passphrase (BACKUP_PASSPHRASE_FILE) and create a new backup.";
-/// The last restore drill.
+/// File with the result of the last restore drill.
 const DRILL: &str = "drill.json";
 const DRILL_BYTES_MAX: u64 = 64 << 10;
-/// A passphrase is at least so long: whoever has the file may try as many as they like.
+/// Minimum length of a passphrase, in characters: an attacker who has the file may try without limit.
 const PASSPHRASE_CHARS_MIN: usize = 12;
-/// Backups before upgrades that are kept.
+/// Number of backups before upgrades to keep.
 const PRE_UPGRADE_KEPT: usize = 3;
-/// After a start, and after a failure, the next try of the server's own waits so long, or as long as its interval, if that is less.
+/// Seconds until a scheduled backup is tried after a start or a failure; at most its interval.
 const PATIENCE_S: i64 = 300;
 
-/// A backup that was read whole.
+/// A backup that was read completely.
 pub struct Checked {
-    /// What it says of itself.
+    /// Its manifest.
     pub manifest: Manifest,
 }
 
@@ -64,7 +64,7 @@ pub struct Schedule {
 
 #[derive(Default)]
 struct Tries {
-    /// When the last try was, and why it failed.
+    /// Time of the last attempt, and its error.
     failed: Option<(Instant, String)>,
 }
 
@@ -74,13 +74,13 @@ impl Default for Schedule {
     }
 }
 
-/// A moment in the form that names of files have.
+/// A time in the form used in file names.
 fn stamp(at: Timestamp) -> String {
     let (year, month, day, hour, minute, second, _) = at.parts();
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
 
-/// Kind and moment of an id.
+/// Kind and time of an id.
 fn parse_id(id: &str) -> Option<(Kind, Timestamp)> {
     let kind = Kind::ALL.into_iter().find(|k| id.starts_with(k.as_str()))?;
     let rest = id[kind.as_str().len()..].strip_prefix('-')?;
@@ -92,7 +92,7 @@ fn parse_id(id: &str) -> Option<(Kind, Timestamp)> {
     Some((kind, Timestamp::parse(&text)?))
 }
 
-/// The passphrase that the configuration names, where it names one.
+/// The passphrase from the configuration, if one is set.
 pub fn passphrase(config: &Config) -> Result<Option<Vec<u8>>> {
     let given = match &config.backup_passphrase_file {
         Some(path) => {
@@ -110,7 +110,7 @@ pub fn passphrase(config: &Config) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Every backup in the directory, newest first. What is no backup is left out.
+/// Every backup in the directory, newest first. Other files are left out.
 pub fn list(config: &Config) -> Result<Vec<Backup>> {
     let listed = match fs::read_dir(&config.backup_dir) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -131,13 +131,13 @@ pub fn list(config: &Config) -> Result<Vec<Backup>> {
     Ok(backups)
 }
 
-/// The newest backup, where there is one: its age says how much a lost machine would cost.
+/// The newest backup, if there is one: its age says how much a lost machine would cost.
 pub fn newest(config: &Config) -> Result<Option<Backup>> {
     let now = clock::now();
     Ok(list(config)?.into_iter().find(|b| is_credible(b.created_at, now)))
 }
 
-/// The backup of this id.
+/// The backup with this id.
 pub fn show(config: &Config, id: &str) -> Result<Backup> {
     list(config)?.into_iter().find(|b| b.id == id).ok_or_else(|| Error::not_found("Backup"))
 }
@@ -150,8 +150,8 @@ pub fn delete(control: &Control, id: &str) -> Result<()> {
     control.store.write(move |w| events::record(w, BACKUP_DELETE.with(fields)).map(drop))
 }
 
-/// A backup to be sent to somebody; who gets it is recorded before. One that is not encrypted stays on the machine: with the keys in it a
-/// session or token would outlive its own end.
+/// Opens a backup for download, and records the recipient first. An unencrypted one stays on the machine: with the keys
+/// in it a session or token would outlive its own end.
 pub fn download(control: &Control, id: &str, only_asks: bool) -> Result<(Backup, File)> {
     let backup = show(&control.config, id)?;
     if !backup.encrypted {
@@ -165,17 +165,17 @@ pub fn download(control: &Control, id: &str, only_asks: bool) -> Result<(Backup,
     Ok((backup, file))
 }
 
-/// Makes a backup because somebody asks the server for one.
-pub fn create_asked(control: &Control) -> Result<Backup> {
+/// Creates a backup at the request of a client.
+pub fn create_on_request(control: &Control) -> Result<Backup> {
     let made = passphrase(&control.config).and_then(|p| create(&control.config, Kind::Manual, p.as_deref()));
-    // Where another one is being made nothing has failed; the caller is told to come again.
+    // If another backup is in progress, nothing has failed; the caller learns to try again.
     if !matches!(made, Err(Error::Conflict(_))) {
-        tell_made(control, &made)?;
+        record_creation(control, &made)?;
     }
     made
 }
 
-fn tell_made(control: &Control, made: &Result<Backup>) -> Result<()> {
+fn record_creation(control: &Control, made: &Result<Backup>) -> Result<()> {
     let event = match made {
         Ok(b) => {
             let fields = json!({ "backup_id": b.id, "kind": b.kind, "bytes": b.bytes, "encrypted": b.encrypted });
@@ -194,8 +194,8 @@ pub fn open(path: &Path) -> Result<File> {
     files::open_guarded(path).map_err(|e| Error::NotFound(format!("{} cannot be read: {e}", path.display())))
 }
 
-/// Reads a backup whole, as a restore would: its seal, its sums, its database and how many rows that has. In the data directory it needs as
-/// much room as what it holds, for a while.
+/// Reads a backup completely, as a restore would: its seal, its checksums, its database and its row counts. Temporarily
+/// uses as much space in the data directory as the backup's contents.
 pub fn verify(config: &Config, file: File, passphrase: Option<&[u8]>) -> Result<Checked> {
     let reading = archive::open(file, passphrase)?;
     let staging = Staging::make(&config.data_dir)?;
@@ -203,12 +203,12 @@ pub fn verify(config: &Config, file: File, passphrase: Option<&[u8]>) -> Result<
     check_extracted(reading.extract(staging.path())?, staging.path())
 }
 
-/// How much a backup holds.
+/// Total size of a backup's contents, in bytes.
 fn bytes_of(manifest: &Manifest) -> u64 {
     manifest.files.iter().fold(0, |sum, file| sum.saturating_add(file.bytes))
 }
 
-/// Checks the files of a backup that were written below a directory.
+/// Checks the files of a backup that was extracted below a directory.
 fn check_extracted(manifest: Manifest, dir: &Path) -> Result<Checked> {
     let contents = store::backups::check(&dir.join(DATABASE))?;
     if contents.rows != manifest.rows || contents.schema_version != manifest.schema_version {
@@ -220,7 +220,7 @@ fn check_extracted(manifest: Manifest, dir: &Path) -> Result<Checked> {
     Ok(Checked { manifest })
 }
 
-/// Removes the oldest of a kind, and before those the ones that a wrong clock dated: they would outlive all that come after them.
+/// Removes the oldest backups of a kind, but first those that a wrong clock dated: they would outlive all later ones.
 fn prune(config: &Config, kind: Kind, kept: usize) -> Result<()> {
     let mut all: Vec<Backup> = list(config)?.into_iter().filter(|b| b.kind == kind).collect();
     let now = clock::now();
@@ -232,7 +232,7 @@ fn prune(config: &Config, kind: Kind, kept: usize) -> Result<()> {
     Ok(())
 }
 
-/// Before the database is brought up to date, a backup is made; a newer one than this program's is refused with the way back.
+/// Creates a backup before the database is migrated; refuses a database of a newer program, and names the way back.
 pub fn before_upgrade(config: &Config) -> Result<()> {
     let (at, known) = (store::backups::schema_version(&config.database_path)?, store::backups::schema_version_known());
     if at > known {
@@ -259,8 +259,8 @@ pub fn before_upgrade(config: &Config) -> Result<()> {
     }
 }
 
-/// Puts back the newest backup made before an upgrade, at `since` (seconds since 1970) or later, where the database is newer than this
-/// program. What the newer one wrote since then is kept beside it.
+/// Restores the newest backup made before an upgrade, at `since` (seconds since 1970) or later, if the database is
+/// newer than this program. The newer program's data since then is kept beside it.
 pub fn undo_upgrade(config: &Config, since: Option<i64>) -> Result<Option<Restored>> {
     finish(&config.data_dir)?;
     if store::backups::schema_version(&config.database_path)? <= store::backups::schema_version_known() {
@@ -275,15 +275,15 @@ pub fn undo_upgrade(config: &Config, since: Option<i64>) -> Result<Option<Restor
     restore(config, open(Path::new(&backup.path))?, passphrase(config)?.as_deref(), true).map(Some)
 }
 
-/// The last restore drill.
+/// File with the result of the last restore drill.
 pub fn last_drill(config: &Config) -> Result<Option<Drill>> {
     let text = files::read_foreign(&config.backup_dir.join(DRILL), DRILL_BYTES_MAX)?;
-    // One that cannot be read is one that was not.
+    // An unreadable result counts as no drill.
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
 }
 
-/// Restores the newest backup to a place of its own, and records whether it could be used: of those that the server makes by itself, where
-/// there are any, because what somebody made on its machine may be encrypted for another passphrase.
+/// Restores the newest backup to a temporary place, and records whether it was usable. It prefers scheduled backups,
+/// because one that an operator made on its machine may be encrypted with another passphrase.
 pub fn drill(control: &Control) -> Result<()> {
     let config = &control.config;
     let (all, now) = (list(config)?, clock::now());
@@ -308,12 +308,13 @@ pub fn drill(control: &Control) -> Result<()> {
     control.store.write(move |w| events::record(w, event).map(drop))
 }
 
-/// Whether a moment can have been. One far ahead is of a clock that was wrong, and waiting until it has passed may take years.
+/// True if a time is plausible. One far in the future comes from a wrong clock, and waiting until it has passed may
+/// take years.
 fn is_credible(at: Timestamp, now: Timestamp) -> bool {
     at <= now.plus_secs(PATIENCE_S)
 }
 
-/// Makes a backup and holds a drill when it is time for them.
+/// Creates a backup and runs a drill when they are due.
 pub fn turn(app: &App) -> Result<()> {
     let (control, schedule) = (&app.control, &app.backups);
     let (interval, kept, drills) = control.store.read(|r| {
@@ -335,7 +336,7 @@ pub fn turn(app: &App) -> Result<()> {
     if interval > 0 && due {
         let made = passphrase(config).and_then(|p| create(config, Kind::Scheduled, p.as_deref()));
         lock(&schedule.state).failed = made.as_ref().err().map(|e| (tick, Chain(e).to_string()));
-        tell_made(control, &made)?;
+        record_creation(control, &made)?;
         prune(config, Kind::Scheduled, kept.unsigned_abs() as usize)?;
         all = list(config)?;
     }
@@ -344,7 +345,7 @@ pub fn turn(app: &App) -> Result<()> {
     if drills > 0 && due && !all.is_empty() { drill(control) } else { Ok(()) }
 }
 
-/// What somebody should know of the backups, as a sentence; `None` where all is well.
+/// A problem with the backups, as a sentence; `None` if there is none.
 pub fn problem(app: &App) -> Result<Option<String>> {
     let config = &app.control.config;
     let interval = app.control.store.read(|r| settings::number(r, settings::BACKUP_INTERVAL))?;

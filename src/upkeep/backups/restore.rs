@@ -1,8 +1,9 @@
-//! A backup becomes a data directory again.
+//! Turns a backup into a data directory.
 //!
-//! Everything is written below `restore.new` and checked before anything that is there is touched. `restore.json`, put in its place in one
-//! step, decides: what is there is moved to `replaced-...`, the new into its place, one rename after the other, and whoever finds the file
-//! after a crash goes on where it ended. The directory itself is not renamed: it may be a mount point, and its parent somebody else's.
+//! Everything is written below `restore.new` and checked before any existing file is touched. `restore.json`, created
+//! in one step, is the decision: existing files move to `replaced-...` and the new ones into their place, one rename
+//! after the other, and the process that finds `restore.json` after a crash continues. The directory itself is not
+//! renamed: it may be a mount point, and its parent may belong to another user.
 
 use super::archive::{self, DATABASE, DIRECTORIES};
 use super::{Checked, check_extracted, stamp};
@@ -19,26 +20,26 @@ use serde_json::json;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-/// Where a restore is prepared.
+/// Directory in which a restore is prepared.
 const STAGED: &str = "restore.new";
-/// What says that a restore is decided.
+/// File that marks a restore as decided.
 const DECIDED: &str = "restore.json";
-/// What tells the next start that this was restored.
+/// File that informs the next start of a restore.
 const RESTORED: &str = "restored.json";
-/// What the name of the directory begins with that what is there goes to.
+/// Prefix of the directory for the replaced files.
 const REPLACED: &str = "replaced-";
 
 /// A restore that is decided.
 #[derive(Serialize, Deserialize)]
 struct Decided {
     note: Note,
-    /// The directory that what is there goes to.
+    /// The directory for the replaced files.
     replaced: String,
-    /// What comes into its place.
+    /// The new files.
     new: Vec<String>,
 }
 
-/// What the next start is told.
+/// Information for the next start.
 #[derive(Serialize, Deserialize, Clone)]
 struct Note {
     backup_id: String,
@@ -46,11 +47,11 @@ struct Note {
     restored_at: Timestamp,
 }
 
-/// What a restore did.
+/// Result of a restore.
 pub struct Restored {
-    /// What was restored.
+    /// The restored backup.
     pub backup: Checked,
-    /// Where what was there is now.
+    /// The directory with the replaced files, if there were any.
     pub replaced: Option<PathBuf>,
 }
 
@@ -68,7 +69,7 @@ fn write(path: &Path, value: &impl Serialize) -> Result<()> {
     files::write(path, &serde_json::to_vec(value).doing("write the state of a restore")?, files::PRIVATE)
 }
 
-/// Removes what may be there or not.
+/// Removes a file or directory, if it exists.
 fn remove(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).doing("remove what a restore left"),
@@ -76,7 +77,7 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Puts a backup in the place of what is there, which the caller holds the lock of.
+/// Replaces the existing data with a backup. The caller holds the lock of the directory.
 pub fn restore(config: &Config, file: File, passphrase: Option<&[u8]>, replace: bool) -> Result<Restored> {
     let dir = &config.data_dir;
     if config.database_path != dir.join(DATABASE) || config.pki_dir != dir.join("pki") {
@@ -96,7 +97,7 @@ pub fn restore(config: &Config, file: File, passphrase: Option<&[u8]>, replace: 
     }
     let staged = dir.join(STAGED);
     let backup = stage(file, passphrase, &staged).inspect_err(|_| {
-        // The next restore or start removes it, where this does not.
+        // If this fails, the next restore or start removes it.
         let _ = remove(&staged);
     })?;
     let new: Vec<String> = places().into_iter().filter(|name| staged.join(name).exists()).collect();
@@ -124,12 +125,12 @@ fn stage(file: File, passphrase: Option<&[u8]>, staged: &Path) -> Result<Checked
     check_extracted(reading.extract(staged)?, staged)
 }
 
-/// Carries out a restore that is decided, and forgets one that is not. Called with the lock of the directory held, before anything in it
-/// is opened.
+/// Finishes a decided restore, and discards an undecided one. The caller holds the lock of the directory, and has not
+/// opened anything in it.
 pub fn finish(dir: &Path) -> Result<()> {
     let staged = dir.join(STAGED);
     if let Some(decided) = read::<Decided>(&dir.join(DECIDED))? {
-        // Whoever wrote it, nothing is moved out of the directory.
+        // Whoever wrote the file, nothing may move out of the directory.
         if !decided.replaced.starts_with(REPLACED) || decided.replaced.contains('/') {
             let why = format!("{} is not a valid name for the directory of replaced files", decided.replaced);
             return Err(Error::fault("read the state of a restore", why));
@@ -138,7 +139,7 @@ pub fn finish(dir: &Path) -> Result<()> {
         for name in places() {
             let (old, new, kept) = (dir.join(&name), staged.join(&name), replaced.join(&name));
             let is_new = decided.new.contains(&name);
-            // What is staged no more is in its place, and must not be moved away again.
+            // A file that is no longer staged is in its place already, and must not be moved away again.
             let is_done = is_new && !new.exists();
             if !is_done && old.exists() && !kept.exists() {
                 files::rename(&old, &kept)?;
@@ -149,15 +150,15 @@ pub fn finish(dir: &Path) -> Result<()> {
         }
         write(&dir.join(RESTORED), &decided.note)?;
         fs::remove_file(dir.join(DECIDED)).doing("end a restore")?;
-        // If a power cut brought it back, what the server has written since would be moved away.
+        // If a power cut undid this removal, the server's later data would be moved away.
         File::open(dir).and_then(|d| d.sync_all()).doing("flush a directory")?;
-        // It stays only where it has something.
+        // It stays only if it is not empty.
         let _ = fs::remove_dir(&replaced);
     }
     remove(&staged)
 }
 
-/// Refuses a directory that a restore is being put into, for whoever does not hold its lock.
+/// Refuses a directory with an unfinished restore, for callers without its lock.
 pub fn is_settled(dir: &Path) -> Result<()> {
     if dir.join(DECIDED).exists() {
         return Err(Error::Conflict(
@@ -167,7 +168,8 @@ pub fn is_settled(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// After a restore, ends what must not come back with it: sessions and join tokens may have been ended and used since the backup was made.
+/// Ends what must not return with a restore: sessions and join tokens may have been ended and used since the backup was
+/// made.
 pub fn settle(control: &Control) -> Result<()> {
     let path = control.config.data_dir.join(RESTORED);
     let Some(note) = read::<Note>(&path)? else { return Ok(()) };
@@ -187,7 +189,8 @@ pub fn settle(control: &Control) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// Whatever a crash leaves between two renames, the next start ends with the whole new state and keeps the whole old one.
+    /// Whatever a crash leaves between two renames, the next start reaches the complete new state and keeps the
+    /// complete old one.
     #[test]
     fn a_decided_restore_is_carried_out_from_wherever_it_ended() {
         let root = std::env::temp_dir().join(format!("uptimemesh-restore-{}", std::process::id()));

@@ -1,6 +1,6 @@
-//! Where a backup is made and checked: a directory in the data directory, because what is encrypted in the end must not stand beside itself in
-//! plain text, and the directory of backups may be a share. It goes when it is dropped; what a crash leaves goes at the next start, or when
-//! the next one is made.
+//! Staging directory in which backups are created and checked. It lies in the data directory: an encrypted backup must
+//! not lie beside its own plain text, and the backup directory may be a network share. Dropping it removes it;
+//! leftovers of a crash are removed by the next start or the next backup.
 
 use crate::crypto;
 use crate::error::{Doing, Error, Result};
@@ -10,23 +10,23 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// What the name begins with; hexadecimal digits follow.
+/// Prefix of its name; hexadecimal digits follow.
 const BEGIN: &str = "staging-";
 const RANDOM_BYTES: usize = 8;
-/// Another process that cleans up may take a directory for left over in the moment before it is held.
+/// Attempts to create one: another process may remove a directory as a leftover in the moment before it is locked.
 const TRIES: usize = 10;
 
-/// A directory for plain text of a backup, for this process alone.
+/// A directory for the plain text of a backup, for this process alone.
 pub struct Staging {
     dir: PathBuf,
-    /// Locked: whoever cleans up leaves it alone.
+    /// Its lock: other processes leave it alone when they clean up.
     _held: File,
-    /// The data directory, where it was made for this.
+    /// The data directory, if it was created for this.
     made: Option<PathBuf>,
 }
 
 impl Staging {
-    /// Makes one, and removes those that crashes left.
+    /// Creates one, and removes leftovers of crashes.
     pub fn make(data_dir: &Path) -> Result<Staging> {
         let made = (!data_dir.exists()).then(|| data_dir.to_path_buf());
         files::private_dir(data_dir)?;
@@ -43,7 +43,7 @@ impl Staging {
         Err(Error::Unavailable(format!("Cannot create a directory for a backup in {}; try again.", data_dir.display())))
     }
 
-    /// Where it is.
+    /// Path of the directory.
     pub fn path(&self) -> &Path {
         &self.dir
     }
@@ -54,12 +54,12 @@ impl Drop for Staging {
         if let Err(e) = fs::remove_dir_all(&self.dir) {
             log::warn!(target: "backups", event = "backup.staging", path:% = self.dir.display(), error:% = e; "Could not remove a backup's temporary files; the next start retries");
         }
-        // Where there was no data directory, none is left; one with something in it stays.
+        // A data directory created for this is removed, unless there is something in it.
         let _ = self.made.as_ref().map(fs::remove_dir);
     }
 }
 
-/// Removes what crashes left in the data directory. What another process holds is left alone.
+/// Removes leftovers of crashes from the data directory, except those that another process holds.
 pub fn clean(data_dir: &Path) -> Result<()> {
     for entry in fs::read_dir(data_dir).doing("read the data directory")?.flatten() {
         let name = entry.file_name();
@@ -68,7 +68,7 @@ pub fn clean(data_dir: &Path) -> Result<()> {
         if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             continue;
         }
-        // Held until it is gone: whoever has just made it must see that it is taken.
+        // Held until it is gone: a process that has just created it must see that it is taken.
         let Ok(held) = File::open(entry.path()) else { continue };
         if held.try_lock().is_ok() {
             match fs::remove_dir_all(entry.path()) {
@@ -97,7 +97,7 @@ mod tests {
         while changed() == before {
             std::thread::yield_now();
         }
-        // Whoever has just made it would take it for its own.
+        // A process that has just created it would take the directory for its own.
         let is_free = held.try_lock().is_ok() && left.exists();
         cleaning.join().expect("it ends");
         assert!(!is_free && !left.exists());

@@ -1,24 +1,24 @@
-//! Writing a `.tar.gz` that every tar reads. The gzip inside of it is made of stored blocks: nothing is compressed, because what is packed
-//! is small and bounded, and a compressor would be a dependency more, or a thousand lines of our own.
+//! Writes a `.tar.gz` that every tar reads. The gzip consists of stored blocks: nothing is compressed, because the
+//! contents are small and bounded, and a compressor would be another dependency, or a thousand lines of our own.
 //!
 //! POSIX ustar; RFC 1951 (stored blocks), RFC 1952 (gzip).
 
 use std::io::{self, Write};
 
-/// Bytes of a tar block.
+/// Size of a tar block, in bytes.
 const BLOCK: usize = 512;
-/// Bytes of a stored block of deflate: its length has sixteen bits.
+/// Maximum size of a stored block of deflate, in bytes: its length has sixteen bits.
 const STORED_BYTES_MAX: usize = 65_535;
-/// Bytes of a name in the archive.
+/// Maximum length of a name in the archive, in bytes.
 const NAME_BYTES_MAX: usize = 100;
 
-/// An archive in the making.
+/// An archive being written.
 pub struct TarGz<W: Write> {
     out: W,
     block: Vec<u8>,
     crc: u32,
     bytes: u32,
-    /// Moment that the files carry, in epoch seconds.
+    /// Modification time of the files, in epoch seconds.
     made_at_s: i64,
 }
 
@@ -30,7 +30,7 @@ impl<W: Write> TarGz<W> {
         Ok(TarGz { out, block: Vec::with_capacity(STORED_BYTES_MAX), crc: !0, bytes: 0, made_at_s })
     }
 
-    /// Adds a file that its owner may read.
+    /// Adds a file that only its owner may read.
     pub fn add(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
         let header = header(name, content.len(), self.made_at_s)?;
         self.put(&header)?;
@@ -38,7 +38,7 @@ impl<W: Write> TarGz<W> {
         self.put(&[0; BLOCK][..content.len().next_multiple_of(BLOCK) - content.len()])
     }
 
-    /// Ends the archive and gives back where it was written to.
+    /// Ends the archive and returns the underlying writer.
     pub fn finish(mut self) -> io::Result<W> {
         self.put(&[0; 2 * BLOCK])?;
         self.flush_block(true)?;
@@ -85,7 +85,7 @@ fn header(name: &str, bytes: usize, made_at_s: i64) -> io::Result<[u8; BLOCK]> {
     put(116, "0000000\0");
     put(124, &format!("{bytes:011o}\0"));
     put(136, &format!("{:011o}\0", made_at_s.clamp(0, 0o77_777_777_777)));
-    // The sum is made with blanks in its own place.
+    // The checksum is computed with blanks in its own place.
     put(148, "        ");
     put(156, "0");
     put(257, "ustar\x0000");
@@ -123,7 +123,7 @@ mod tests {
         std::fs::create_dir_all(&dir).expect("a directory");
         let path = dir.join("a.tar.gz");
         let mut archive = TarGz::new(std::fs::File::create(&path).expect("a file"), 1_700_000_000).expect("a beginning");
-        // Longer than a block of either format, of exactly one, and empty.
+        // Longer than a block of either format, exactly one block, and empty.
         let long: Vec<u8> = (0..200_000_u32).map(|n| (n * 7) as u8).collect();
         for (name, content) in [("b/long", &long[..]), ("b/block", &long[..BLOCK]), ("empty", &[])] {
             archive.add(name, content).expect("a file in it");

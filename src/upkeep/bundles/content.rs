@@ -1,4 +1,5 @@
-//! What is in a bundle: gathered first, because what people wrote in one part may stand in a sentence of another, then written.
+//! Contents of a bundle: gathered first, because text that people wrote in one part may appear in a sentence of
+//! another, then written.
 
 use super::archive::TarGz;
 use super::forms::PARTS;
@@ -27,45 +28,47 @@ use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Bytes of one file in a bundle: five thousand nodes, or the services of a fleet.
+/// Maximum size of a file in a bundle, in bytes: five thousand nodes, or the services of a fleet.
 const FILE_BYTES_MAX: usize = 4 << 20;
-/// Bytes of the log's end: about thirty thousand lines.
+/// Maximum size of the log's tail, in bytes: about thirty thousand lines.
 const LOG_BYTES_MAX: u64 = 4 << 20;
-/// Bytes of all files together, and so of a bundle, which is not compressed. A machine of 512 MB can hold it in memory while it is made.
+/// Maximum size of all files together, in bytes, and so of a bundle, which is not compressed. A machine of 512 MB can
+/// hold it in memory while it is created.
 const BUNDLE_BYTES_MAX: usize = 32 << 20;
-/// Events, the newest.
+/// Maximum number of events; the newest are kept.
 const EVENTS_MAX: usize = 2000;
-/// Rows that are read at once: no read keeps the database for long.
+/// Rows per read: no read keeps the database for long.
 const PAGE: usize = 500;
-/// A file with secrets that is larger is none of ours.
+/// Maximum size of a file with secrets, in bytes; a larger one is not ours.
 const SECRET_FILE_BYTES_MAX: u64 = 64 << 10;
-/// Files with secrets in one directory, and directories below it: as many as a control plane has nodes of its own, and more.
+/// Maximum number of files with secrets in one directory, and of directories below it: more than a control plane has
+/// nodes of its own.
 const SECRET_FILES_MAX: usize = 1000;
 const SECRET_DEPTH_MAX: usize = 4;
-/// Users whose password hash is looked for.
+/// Maximum number of users whose password hash is searched for.
 const USERS_MAX: usize = 10_000;
 
-/// One file of a bundle, before its secrets are taken out.
+/// One file of a bundle, before its secrets are removed.
 struct Part {
     path: &'static str,
     body: Body,
-    /// What of it was left out.
+    /// Note about what was left out.
     cut: Option<String>,
 }
 
-/// As text: trees of JSON need four times the memory, so only one is made at a time.
+/// As text: trees of JSON need four times the memory, so only one exists at a time.
 enum Body {
     Json(String),
     Log(String),
-    /// Figures of ours, whose labels are ours too.
+    /// Our metrics; the labels are ours too.
     Figures(String),
 }
 
-/// Writes the bundle of a request, whole and flushed.
+/// Writes the bundle for a request, completely and flushed.
 pub fn write(app: &App, run: &Run, path: &Path) -> Result<()> {
     let (parts, mut left_out) = gather(app);
     let (mut secrets, mut words) = (Redactor::default(), Redactor::default());
-    known_secrets(&app.control, &mut secrets);
+    add_known_secrets(&app.control, &mut secrets);
     if !run.with_values {
         let mut closer = Closer { words: &mut words, learning: true };
         parts.iter().try_for_each(|part| closed(part, &mut closer).map(drop))?;
@@ -81,7 +84,7 @@ pub fn write(app: &App, run: &Run, path: &Path) -> Result<()> {
             true => with_values(&part)?,
             false => closed(&part, &mut Closer { words: &mut words, learning: false })?,
         };
-        let text = secrets.known(&text);
+        let text = secrets.redact(&text);
         if total + text.len() > BUNDLE_BYTES_MAX {
             left_out.push(json!({"path": part.path, "why": format!("all files together would have more than {BUNDLE_BYTES_MAX} bytes")}));
             continue;
@@ -102,18 +105,18 @@ pub fn write(app: &App, run: &Run, path: &Path) -> Result<()> {
         "limits": {"file_bytes": FILE_BYTES_MAX, "log_bytes": LOG_BYTES_MAX, "all_bytes": BUNDLE_BYTES_MAX, "events": EVENTS_MAX},
         "redaction": if run.with_values { WITH_VALUES } else { WITHOUT_VALUES },
     });
-    let manifest = secrets.known(&(serde_json::to_string_pretty(&manifest).doing(doing)? + "\n"));
+    let manifest = secrets.redact(&(serde_json::to_string_pretty(&manifest).doing(doing)? + "\n"));
     archive.add("manifest.json", manifest.as_bytes()).doing(doing)?;
     let mut out = archive.finish().doing(doing)?;
     out.flush().doing(doing)?;
     out.get_ref().sync_all().doing(doing)
 }
 
-/// What a bundle's manifest says of what is in it.
+/// Description of a bundle's contents in its manifest.
 const WITHOUT_VALUES: &str = "Only UptimeMesh's own fields show their values: numbers, times, ids, addresses and fixed words. All other text is reduced to key names, types and lengths.";
 const WITH_VALUES: &str = "THIS BUNDLE MAY CONTAIN SECRETS: specs, environments, labels, settings, events and log lines are shown as written. Only the server's own keys, tokens and password hashes are removed. Keep it private.";
 
-/// A part, with nothing of what people or programs wrote but its shape.
+/// Text of a part that shows only the shape of whatever people or programs wrote.
 fn closed(part: &Part, closer: &mut Closer) -> Result<String> {
     match (&part.body, PARTS.iter().find(|(path, _)| *path == part.path)) {
         (Body::Json(text), Some((_, form))) => pretty(&closer.value(parsed(text)?, form)),
@@ -134,7 +137,8 @@ fn pretty(value: &Value) -> Result<String> {
     Ok(serde_json::to_string_pretty(value).doing(MAKING)? + "\n")
 }
 
-/// True if a setting's value says nothing but what the server understands: a number, a word of its own, an address, or its default.
+/// True if a setting's value consists only of what the server understands: a number, a word of its own, an address, or
+/// its default.
 pub(super) fn is_closed_setting(name: &str, value: &str) -> bool {
     const WORDS: [&str; 17] = [
         "",
@@ -167,7 +171,7 @@ pub(super) fn is_closed_setting(name: &str, value: &str) -> bool {
     (ours.is_some() || of_cluster) && (closed || ours.is_some_and(|default| default == value))
 }
 
-/// Everything that is told; a part that cannot be had is named with its reason, because it may be what help is needed for.
+/// Gathers all parts. A part that cannot be read is named with the reason, because that may be the problem to solve.
 fn gather(app: &App) -> (Vec<Part>, Vec<Value>) {
     use crate::control::access::api_tokens;
     use crate::control::events;
@@ -210,7 +214,7 @@ fn parsed(text: &str) -> Result<Value> {
     json::kept(text).doing(MAKING)
 }
 
-/// What fails where a part cannot be written as JSON.
+/// Action named in the error if a part cannot be written as JSON.
 const MAKING: &str = "write a part of a support bundle";
 
 fn plain(value: &impl Serialize) -> Result<(Body, Option<String>)> {
@@ -221,7 +225,7 @@ fn list<T: Serialize>(read: impl Fn(&Paging) -> Result<Page<T>>) -> Result<(Body
     list_of(usize::MAX, read)
 }
 
-/// A list up to so many items, and to the bytes of a file.
+/// A list of at most `items_max` items, within the size of a file.
 fn list_of<T: Serialize>(items_max: usize, read: impl Fn(&Paging) -> Result<Page<T>>) -> Result<(Body, Option<String>)> {
     let (mut text, mut count, mut after) = ("[".to_string(), 0, None);
     let mut cut = None;
@@ -248,12 +252,12 @@ fn list_of<T: Serialize>(items_max: usize, read: impl Fn(&Paging) -> Result<Page
     Ok((Body::Json(text), cut))
 }
 
-/// The configuration, secrets named and not told.
+/// The configuration; of secrets only the names.
 fn config_of(config: &Config) -> Value {
     config.told().into_iter().map(|(name, value)| json!({"setting": name, "is": value})).collect()
 }
 
-/// The end of the log, from the beginning of a line on; with that of the file before it, where it was rotated away a moment ago.
+/// The tail of the log, starting with a whole line; includes the previous file if the log was rotated a moment ago.
 fn log_tail(config: &Config) -> Result<(Body, Option<String>)> {
     let Some(path) = &config.log_file else {
         let why = "no log file is kept (LOG_FILE is empty); the service manager may have it: journalctl -u uptimemesh";
@@ -268,7 +272,7 @@ fn log_tail(config: &Config) -> Result<(Body, Option<String>)> {
     Ok((Body::Log(older + &text), cut.then(|| format!("the last of {all} bytes"))))
 }
 
-/// The last lines of a file that have so many bytes, and how many the file has.
+/// The last lines of a file, at most `bytes_max` bytes, and the size of the file.
 fn tail(path: &Path, bytes_max: u64) -> Result<(String, u64)> {
     let doing = "read the log";
     let mut file = File::open(path).doing(doing)?;
@@ -280,13 +284,13 @@ fn tail(path: &Path, bytes_max: u64) -> Result<(String, u64)> {
     let text = String::from_utf8_lossy(&bytes).into_owned();
     match from {
         0 => Ok((text, all)),
-        // The first line is cut off.
+        // The first line is incomplete.
         _ => Ok((text.split_once('\n').map_or(String::new(), |(_, rest)| rest.to_string()), all)),
     }
 }
 
-/// Every secret that this machine's control plane knows, by value.
-fn known_secrets(control: &Control, redactor: &mut Redactor) {
+/// Adds every secret that this machine's control plane knows, by value.
+fn add_known_secrets(control: &Control, redactor: &mut Redactor) {
     let config = &control.config;
     let of_config = [
         Some(&config.auth_secret_key),
@@ -295,26 +299,26 @@ fn known_secrets(control: &Control, redactor: &mut Redactor) {
         config.backup_passphrase.as_ref(),
     ];
     for secret in of_config.into_iter().flatten() {
-        redactor.know(&String::from_utf8_lossy(secret.expose()));
+        redactor.add(&String::from_utf8_lossy(secret.expose()));
     }
-    redactor.know(control.sessions.local.secret());
+    redactor.add(control.sessions.local.secret());
     let mut files = SECRET_FILES_MAX;
     for dir in [&config.data_dir.join("keys"), &config.pki_dir, &config.data_dir.join("identities")] {
-        know_dir(dir, SECRET_DEPTH_MAX, &mut files, redactor);
+        add_dir(dir, SECRET_DEPTH_MAX, &mut files, redactor);
     }
     if let Some((_, key)) = &config.tls_files {
-        know_file(key, redactor);
+        add_file(key, redactor);
     }
     if let Some(passphrase) = &config.backup_passphrase_file {
-        know_file(passphrase, redactor);
+        add_file(passphrase, redactor);
     }
-    if let Err(e) = know_hashes(control, redactor) {
-        // They are in no part of a bundle by themselves.
+    if let Err(e) = add_hashes(control, redactor) {
+        // No part of a bundle contains them by design.
         log::warn!(target: "system", event = "support_bundle.hashes", error:% = Chain(&e); "Could not read the password hashes that a support bundle must not contain");
     }
 }
 
-fn know_dir(dir: &Path, depth: usize, files: &mut usize, redactor: &mut Redactor) {
+fn add_dir(dir: &Path, depth: usize, files: &mut usize, redactor: &mut Redactor) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     for path in entries.flatten().map(|entry| entry.path()) {
         if *files == 0 {
@@ -323,24 +327,24 @@ fn know_dir(dir: &Path, depth: usize, files: &mut usize, redactor: &mut Redactor
         *files -= 1;
         if path.is_dir() {
             if depth > 0 {
-                know_dir(&path, depth - 1, files, redactor);
+                add_dir(&path, depth - 1, files, redactor);
             }
         } else if !path.extension().is_some_and(|e| e == "crt" || e == "urls") {
-            know_file(&path, redactor);
+            add_file(&path, redactor);
         }
     }
 }
 
-/// A file of one secret, or of lines of base64, any of which is one.
-fn know_file(path: &Path, redactor: &mut Redactor) {
+/// Adds the secret in a file, or each of its lines of base64.
+fn add_file(path: &Path, redactor: &mut Redactor) {
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(SECRET_FILE_BYTES_MAX).read_to_string(&mut text));
     if read.is_ok() {
-        text.lines().filter(|line| !line.starts_with("-----")).for_each(|line| redactor.know(line));
+        text.lines().filter(|line| !line.starts_with("-----")).for_each(|line| redactor.add(line));
     }
 }
 
-fn know_hashes(control: &Control, redactor: &mut Redactor) -> Result<()> {
+fn add_hashes(control: &Control, redactor: &mut Redactor) -> Result<()> {
     let mut after = None;
     let mut seen = 0;
     while seen < USERS_MAX {
@@ -348,7 +352,7 @@ fn know_hashes(control: &Control, redactor: &mut Redactor) -> Result<()> {
         seen += page.items.len();
         for person in &page.items {
             if let Some(account) = control.store.read(|r| users::by_name(r, &person.name))? {
-                redactor.know(&account.password_hash);
+                redactor.add(&account.password_hash);
             }
         }
         match page.next {

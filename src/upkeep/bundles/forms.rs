@@ -1,8 +1,9 @@
-//! What a bundle shows of a value, and what only its shape.
+//! Forms: which values a bundle shows, and of which it shows only the shape.
 //!
-//! A list of what is secret is never complete, so this is a list of what is not: keys of our own whose values have a closed form, a
-//! number, a time, an id, one of a few words. Of everything else, which people or programs wrote, a bundle has the key's name and the
-//! value's kind and length. Inside of what is not ours nothing is shown, whatever it is called there.
+//! A list of secrets is never complete, so this is a list of what is not secret: our own keys whose values have a
+//! closed form, such as a number, a time, an id, one of a few words. Of everything else, which people or programs
+//! wrote, a bundle shows the key's name and the value's kind and length. Inside foreign values nothing is shown,
+//! whatever its key.
 
 use crate::clock::Timestamp;
 use crate::model::ids::is_id;
@@ -10,13 +11,13 @@ use crate::model::status_keys;
 use serde_json::Value;
 use std::net::{IpAddr, SocketAddr};
 
-/// The form that a value of ours has.
+/// Form of a value of ours.
 pub enum Form {
     Number,
     Flag,
     /// An id by the contract's grammar.
     Id,
-    /// A moment, RFC 3339.
+    /// A time, RFC 3339.
     Time,
     /// Hexadecimal digits and dashes: a fingerprint, a UUID, a digest.
     Hex,
@@ -26,22 +27,22 @@ pub enum Form {
     Address,
     /// `system`, or a kind with an id: `user:alice`.
     Actor,
-    /// The name of an event, a category, a check: small letters, dots, dashes and low lines.
+    /// The name of an event, a category, a check: lower-case letters, dots, dashes and underscores.
     Name,
     /// One of these words, in any case.
     Word(&'static [&'static str]),
     /// Certificates in PEM.
     Certificates,
-    /// A sentence of this program, in which words of people's may stand.
+    /// A sentence of this program, which may contain people's words.
     Sentence,
-    /// An object whose keys are ours; of any other key the value's shape is shown.
+    /// An object with our keys; of any other key only the value's shape is shown.
     Object(&'static [(&'static str, Form)]),
     List(&'static Form),
     /// The first of these that fits.
     Either(&'static [Form]),
-    /// An event, whose category decides: only the server writes into its own.
+    /// An event; its form depends on the category, because only the server writes into its own categories.
     Event,
-    /// A setting of the cluster or the server: its name decides.
+    /// A setting of the cluster or the server; its form depends on its name.
     Setting {
         key: &'static str,
         value: &'static str,
@@ -217,7 +218,7 @@ const EVENT_FIELDS: Form = Object(&[
     ("warning_count", Number),
 ]);
 
-/// Of an event that the server recorded.
+/// An event that the server recorded.
 pub const OWN_EVENT: Form = Object(&[
     ("id", Id),
     ("category", Name),
@@ -231,7 +232,7 @@ pub const OWN_EVENT: Form = Object(&[
     ("request_id", Hex),
 ]);
 
-/// Of an event that a client wrote.
+/// An event that a client wrote.
 pub const CLIENTS_EVENT: Form = Object(&[
     ("id", Hex),
     ("level", Word(LEVEL)),
@@ -242,7 +243,7 @@ pub const CLIENTS_EVENT: Form = Object(&[
     ("request_id", Hex),
 ]);
 
-/// The files of a bundle that are JSON, and the form of each.
+/// The JSON files of a bundle, with their forms.
 pub const PARTS: &[(&str, Form)] = &[
     ("doctor.json", List(&Object(&[("check", Name), ("level", Name), ("seen", Sentence), ("do", Sentence)]))),
     ("config.json", List(&Form::Setting { key: "setting", value: "is" })),
@@ -337,7 +338,7 @@ pub const PARTS: &[(&str, Form)] = &[
     ("events.json", List(&Form::Event)),
 ];
 
-/// Fields of log lines that are ours. `sql` is a query of this program's; its parameters are another field.
+/// Our fields of log lines. `sql` is one of this program's queries; its parameters are another field.
 pub const LOG_FIELDS: &[(&str, Form)] = &[
     ("actor", Actor),
     ("address", Address),
@@ -373,7 +374,7 @@ pub const LOG_FIELDS: &[(&str, Form)] = &[
     ("version", Version),
 ];
 
-/// Words that stand in paths of routes; every other part of a path is somebody's.
+/// Words in the paths of routes; every other part of a path may be private.
 #[rustfmt::skip]
 const PATH_WORDS: &[&str] = &[
     "add-node", "all", "api-tokens", "app.js", "apply", "auth", "backups", "bootstrap", "ca", "cancel",
@@ -387,12 +388,12 @@ const PATH_WORDS: &[&str] = &[
     "version", "wireguard",
 ];
 
-/// True for a word that a route of ours has in its path.
+/// True for a word in the path of one of our routes.
 pub fn is_path_word(part: &str) -> bool {
     PATH_WORDS.contains(&part)
 }
 
-/// True if a value has a form that is not made of others.
+/// True if a value matches a form that does not consist of others.
 pub fn fits(value: &Value, form: &Form) -> bool {
     match (value, form) {
         (Value::Number(_), Number) | (Value::Bool(_), Flag) | (Value::Object(_), Object(_)) | (Value::Array(_), List(_)) => true,
@@ -412,12 +413,12 @@ pub fn fits(value: &Value, form: &Form) -> bool {
     }
 }
 
-/// Small letters, digits, dots, dashes and low lines.
+/// True for lower-case letters, digits, dots, dashes and underscores.
 pub fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
 }
 
-/// `2.0.0`, `6.1.0-18-amd64`: digits, a dot, a digit, and then what versions have.
+/// True for `2.0.0`, `6.1.0-18-amd64`: digits, a dot, a digit, and the usual rest of a version.
 fn is_version(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"._+~-".contains(&b);
     let numbered = text.split_once('.').is_some_and(|(major, rest)| {
@@ -426,7 +427,7 @@ fn is_version(text: &str) -> bool {
     text.len() <= 64 && numbered && text.bytes().all(plain)
 }
 
-/// `system`, `user:alice`, `token:ut-1 (alice)`.
+/// True for `system`, `user:alice`, `token:ut-1 (alice)`.
 fn is_actor(text: &str) -> bool {
     const KINDS: [&str; 5] = ["user", "token", "node", "join-token", "local"];
     let Some((kind, who)) = text.split_once(':') else { return is_name(text) };

@@ -1,9 +1,10 @@
-//! Support bundles: one archive with all that somebody needs who is asked for help, and no secret in it.
+//! Support bundles: one archive with everything that a helper needs, and without secrets.
 //!
-//! A request is a row that is `pending`. The pass `bundles` takes up the oldest: in one transaction the row becomes `running` and gets the
-//! path that the file will have, and that path is how one of ours is known from one that an agent has taken up, which is left alone. The
-//! file is written beside its place, flushed and renamed before the row becomes `completed`, so a crash leaves a row that the next start
-//! fails, and perhaps a file that it removes, but never half a bundle that is offered.
+//! A request is a row that is `pending`. The pass `bundles` takes the oldest: in one transaction the row becomes
+//! `running` and gets the path of the future file. This path distinguishes our rows from those that an agent has taken,
+//! which are left alone. The file is written beside its place, flushed and renamed before the row becomes `completed`,
+//! so a crash leaves a row that the next start fails, and perhaps a file that it removes, but never half a bundle for
+//! download.
 
 mod archive;
 mod content;
@@ -37,41 +38,41 @@ use std::time::{Duration, Instant};
 
 /// Directory of the bundles, in the data directory.
 const DIR: &str = "support-bundles";
-/// Bundles that are kept; older ones go, row and file, when another is made. Whoever asked for one fetches it within the day, and with the
-/// largest possible bundle this is what a small disk can spare.
+/// Number of bundles to keep; older ones are removed, row and file, when another is created. Operators fetch theirs
+/// within the day, and a small disk can hold this many of the largest size.
 const KEPT_MAX: usize = 5;
-/// So long one is kept: what it tells is old by then.
+/// Seconds to keep a bundle: its contents are outdated by then.
 const KEPT_S: i64 = 14 * 86_400;
-/// Old ones are looked for so often.
+/// Interval between searches for old bundles.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
-/// After a failure of the database, which is told in the log, the next try waits so long.
+/// Pause after a failure of the database, which is logged.
 const RETRY: Duration = Duration::from_secs(15);
-/// Rows that are `running` and looked at together: one of ours, and those of agents, which end them.
+/// Maximum number of `running` rows to examine together: one of ours, and those of agents, which agents end.
 const RUNNING_MAX: usize = 10_000;
-/// What a bundle says that a crash interrupted.
+/// Error of a bundle that a crash interrupted.
 const INTERRUPTED: &str = "The control plane ended, or could not write to its database, while this was being made; ask for another.";
 
-/// What the pass knows between its turns.
+/// State of the pass between its turns.
 pub struct Bundles {
     state: Mutex<State>,
-    /// Held by whoever changes files together with their rows.
+    /// Held while files are changed together with their rows.
     files: Mutex<()>,
 }
 
 struct State {
-    /// Whether a row may be pending.
+    /// True if a row may be pending.
     wanted: bool,
-    /// Whether what a crash left is cleared away.
+    /// True once the leftovers of a crash are removed.
     cleared: bool,
-    /// No turn before this.
+    /// Earliest time of the next turn.
     not_before: Option<Instant>,
-    /// Old ones are looked for at this moment.
+    /// Time of the next search for old bundles.
     prune_at: Instant,
 }
 
 impl Default for Bundles {
     fn default() -> Bundles {
-        // What was pending at the last stop is still wanted.
+        // Requests that were pending at the last stop are still wanted.
         let state = State { wanted: true, cleared: false, not_before: None, prune_at: clock::tick() };
         Bundles { state: Mutex::new(state), files: Mutex::default() }
     }
@@ -97,12 +98,13 @@ pub fn delete(app: &App, id: String, condition: Condition) -> Result<()> {
     Ok(())
 }
 
-/// The path that a bundle of ours has, in the data directory. An id is a file's name: it begins with a letter or digit and has no slash.
+/// Path of a bundle of ours, relative to the data directory. An id is a valid file name: it begins with a letter or
+/// digit and has no slash.
 fn path_of(id: &str) -> String {
     format!("{DIR}/{id}.tar.gz")
 }
 
-/// Whether the control plane itself makes or made it.
+/// True if the control plane itself creates or created it.
 fn is_ours(run: &Run) -> bool {
     run.kind == Kind::Bundle && run.result.as_deref() == Some(&path_of(&run.id))
 }
@@ -111,23 +113,23 @@ fn place(control: &Control, id: &str) -> PathBuf {
     control.config.data_dir.join(path_of(id))
 }
 
-/// A bundle that can be fetched.
+/// A bundle for download.
 pub struct Fetched {
-    /// Its bytes, from the first on.
+    /// Its file, at the first byte.
     pub file: File,
-    /// How many there are.
+    /// Its size in bytes.
     pub bytes: u64,
 }
 
-/// Whether a bundle can be fetched from here.
-pub fn is_here(run: &Run) -> bool {
+/// True if a bundle can be downloaded from here.
+pub fn is_available(run: &Run) -> bool {
     run.status == RunStatus::Completed && is_ours(run)
 }
 
-/// Opens a bundle for whoever fetches it, and records who does.
+/// Opens a bundle for a download, and records the caller.
 pub fn fetch(control: &Control, id: &str, only_asks: bool) -> Result<Fetched> {
     let run = control.store.read(|r| runs::by_id(r, Kind::Bundle, id))?.ok_or_else(|| requests::missing(Kind::Bundle))?;
-    if !is_here(&run) {
+    if !is_available(&run) {
         return Err(Error::NotFound(match run.status {
             RunStatus::Completed => "This bundle was made by an agent and is not kept here; its path says where it is.".to_string(),
             status => format!("This bundle cannot be fetched: it is {}.", status.as_str()),
@@ -152,7 +154,7 @@ fn discard(app: &App, run: &Run) {
     let control = &app.control;
     if is_ours(run) {
         let _one = lock(&app.bundles.files);
-        // A bundle of the same id may have been asked for and made since.
+        // A bundle with the same id may have been requested and created since.
         let again = control.store.read(|r| runs::by_id(r, Kind::Bundle, &run.id));
         if again.is_ok_and(|again| again.is_none()) {
             remove(&place(control, &run.id));
@@ -168,7 +170,7 @@ fn remove(path: &std::path::Path) {
     }
 }
 
-/// Makes the next bundle, if one is wanted.
+/// Creates the next bundle, if one is requested.
 pub fn turn(app: &App) -> Result<()> {
     let now = clock::tick();
     let (wanted, cleared, prune) = {
@@ -180,8 +182,8 @@ pub fn turn(app: &App) -> Result<()> {
         if prune {
             state.prune_at = now + PRUNE_EVERY;
         }
-        // Taken back before it is looked: what is asked for from here on is seen at the next turn. And a turn that does not come to its end,
-        // by an error or a panic, leaves what a crash would leave.
+        // Cleared before the work: requests from now on are seen at the next turn. A turn that ends early, by an error
+        // or a panic, leaves what a crash would leave.
         let cleared = std::mem::take(&mut state.cleared);
         (std::mem::take(&mut state.wanted) || !cleared, cleared, prune)
     };
@@ -197,7 +199,7 @@ pub fn turn(app: &App) -> Result<()> {
     result.map(drop)
 }
 
-/// One turn's work; tells whether there may be more.
+/// Work of one turn. Returns true if there may be more.
 fn work(app: &App, wanted: bool, cleared: bool, prune: bool) -> Result<bool> {
     if !cleared {
         clear(app)?;
@@ -209,7 +211,7 @@ fn work(app: &App, wanted: bool, cleared: bool, prune: bool) -> Result<bool> {
     Ok(made)
 }
 
-/// Fails what was being made when the control plane stopped, and removes files that no row speaks of.
+/// Fails the bundle that was interrupted when the control plane stopped, and removes files without a row.
 fn clear(app: &App) -> Result<()> {
     let control = &app.control;
     let interrupted: Vec<Run> =
@@ -219,14 +221,14 @@ fn clear(app: &App) -> Result<()> {
     }
     let _one = lock(&app.bundles.files);
     for (path, run) in files_with_rows(control)? {
-        if !run.is_some_and(|run| is_here(&run)) {
+        if !run.is_some_and(|run| is_available(&run)) {
             remove(&path);
         }
     }
     Ok(())
 }
 
-/// The files in the directory of the bundles, with the rows that speak of them.
+/// The files in the bundle directory, each with its row.
 fn files_with_rows(control: &Control) -> Result<Vec<(PathBuf, Option<Run>)>> {
     let doing = "list the support bundles";
     let entries = match fs::read_dir(control.config.data_dir.join(DIR)) {
@@ -243,7 +245,7 @@ fn files_with_rows(control: &Control) -> Result<Vec<(PathBuf, Option<Run>)>> {
     entries.into_iter().map(with_row).collect()
 }
 
-/// Takes up the oldest that is pending and carries it out. Tells whether there was one.
+/// Takes the oldest pending request and carries it out. Returns true if there was one.
 fn next(app: &App) -> Result<bool> {
     let taken = app.control.store.write(|w| {
         let Some(mut run) = runs::of_status(w, Kind::Bundle, RunStatus::Pending, 1)?.pop() else { return Ok(None) };
@@ -262,7 +264,7 @@ fn next(app: &App) -> Result<bool> {
     Ok(true)
 }
 
-/// Writes the file beside its place, whole and flushed.
+/// Writes the file beside its place, completely and flushed.
 fn write(app: &App, run: &Run) -> Result<()> {
     let control = &app.control;
     files::private_dir(&control.config.data_dir.join(DIR))?;
@@ -274,7 +276,7 @@ fn write(app: &App, run: &Run) -> Result<()> {
     result
 }
 
-/// Why it failed, as a sentence for whoever asked.
+/// Reason of a failure, as a sentence for the requesting user.
 fn why(e: &Error) -> String {
     let full = matches!(e, Error::Fault(fault) if fault.source.downcast_ref::<io::Error>().is_some_and(|e| matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)));
     match full {
@@ -283,7 +285,7 @@ fn why(e: &Error) -> String {
     }
 }
 
-/// Puts the file into its place and ends the row, unless somebody else took it over or took it away meanwhile.
+/// Moves the file into its place and ends the row, unless another process took over or deleted the row meanwhile.
 fn end(app: &App, id: &str, made: std::result::Result<(), String>) -> Result<()> {
     let control = &app.control;
     let _one = lock(&app.bundles.files);
@@ -300,7 +302,7 @@ fn end(app: &App, id: &str, made: std::result::Result<(), String>) -> Result<()>
     Ok(())
 }
 
-/// Ends the row; tells whether it was still ours.
+/// Ends the row. Returns true if it was still ours.
 fn finish(w: &Write, id: &str, error: Option<String>) -> Result<bool> {
     let Some(mut run) = runs::by_id(w, Kind::Bundle, id)? else { return Ok(false) };
     if !(is_ours(&run) && run.status == RunStatus::Running) {
@@ -320,10 +322,10 @@ fn finish(w: &Write, id: &str, error: Option<String>) -> Result<bool> {
     Ok(true)
 }
 
-/// Forgets bundles of ours that are old or too many, row and file.
+/// Removes bundles of ours that are old or too many, row and file.
 fn forget_old(app: &App) -> Result<()> {
     let control = &app.control;
-    let mut kept: Vec<Run> = files_with_rows(control)?.into_iter().filter_map(|(_, run)| run).filter(is_here).collect();
+    let mut kept: Vec<Run> = files_with_rows(control)?.into_iter().filter_map(|(_, run)| run).filter(is_available).collect();
     kept.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
     let before = clock::now().plus_secs(-KEPT_S);
     let surplus = kept.len().saturating_sub(KEPT_MAX);

@@ -1,18 +1,18 @@
-//! Taking known texts out of what is given away, in every form in which they may be written down.
+//! Removes known texts from output, in every form in which they may appear.
 
 use crate::percent;
 use std::collections::HashMap;
 
-/// What stands in the place of a known text.
+/// Replacement for a known text.
 pub const MARK: &str = "[redacted]";
-/// A shorter text is not looked for: it would be found in every other word.
+/// Minimum length of a known text, in bytes: a shorter one would be found in every other word.
 const KNOWN_BYTES_MIN: usize = 4;
-/// Texts that are looked for: four thousand services with twenty values each.
+/// Maximum number of known texts: four thousand services with twenty values each.
 const KNOWN_MAX: usize = 100_000;
-/// First bytes by which known texts are found.
+/// Length of the prefix by which known texts are found, in bytes.
 const HEAD: usize = 4;
 
-/// Texts that are known: secrets of the server's own, or what people wrote.
+/// Known texts: secrets of the server, or text that people wrote.
 #[derive(Default)]
 pub struct Redactor {
     by_head: HashMap<[u8; HEAD], Vec<Vec<u8>>>,
@@ -20,8 +20,8 @@ pub struct Redactor {
 }
 
 impl Redactor {
-    /// Learns a text, in every form in which it may be written down.
-    pub fn know(&mut self, text: &str) {
+    /// Adds a text, in every form in which it may appear.
+    pub fn add(&mut self, text: &str) {
         let text = text.trim();
         let json = serde_json::to_string(text).unwrap_or_default();
         let logged: String =
@@ -38,15 +38,15 @@ impl Redactor {
         }
         let same = self.by_head.entry(*head).or_default();
         if !same.iter().any(|known| known == form) {
-            // The longest is tried first: one may be the beginning of another.
+            // The longest is tried first, because one may be the beginning of another.
             let at = same.partition_point(|known| known.len() > form.len());
             same.insert(at, form.to_vec());
             self.count += 1;
         }
     }
 
-    /// A text without what is known.
-    pub fn known(&self, text: &str) -> String {
+    /// Replaces known texts.
+    pub fn redact(&self, text: &str) -> String {
         let bytes = text.as_bytes();
         let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
         while at < bytes.len() {
@@ -73,17 +73,17 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_is_known_is_found_in_every_writing() {
+    fn known_text_is_found_in_every_form() {
         let secret = "p\"\u{e4}ss word/1\\";
         let mut redactor = Redactor::default();
-        redactor.know(secret);
+        redactor.add(secret);
         for text in [secret.to_string(), json!({"a": secret}).to_string(), "x p\"\\u{e4}ss word/1\\ y".to_string(), percent::encode(secret)]
         {
-            let shown = redactor.known(&text);
+            let shown = redactor.redact(&text);
             assert!(shown.contains(MARK) && !shown.contains("ss word") && !shown.contains("ss%20word"), "{text}: {shown}");
         }
-        redactor.know("hunter2");
-        redactor.know("hunter2-longer");
-        assert_eq!(redactor.known("hunter2-longer hunter2 hunt"), "[redacted] [redacted] hunt");
+        redactor.add("hunter2");
+        redactor.add("hunter2-longer");
+        assert_eq!(redactor.redact("hunter2-longer hunter2 hunt"), "[redacted] [redacted] hunt");
     }
 }

@@ -1,29 +1,30 @@
-//! Shapes in the place of values that are not ours: the kind and the length.
+//! Shapes in place of foreign values: their kind and length.
 
 use super::forms::Form::{self, Either, Flag, List, Number, Object, Sentence, Time};
 use super::forms::{CLIENTS_EVENT, LEVEL, LOG_FIELDS, OWN_EVENT, fits, is_name, is_path_word};
 use super::redact::Redactor;
 use serde_json::{Map, Value};
 
-/// Levels of JSON that are looked into.
+/// Maximum depth of JSON to descend into.
 const DEPTH_MAX: usize = 64;
-/// Items of a list, and keys of an object, whose shapes are told one by one.
+/// Maximum number of list items, and of object keys, with a shape of their own.
 const ITEMS_MAX: usize = 100;
-/// Characters of a key that is not ours and is shown.
+/// Maximum number of characters shown of a foreign key.
 const KEY_CHARS_MAX: usize = 40;
-/// Digits in such a key: a random key has more.
+/// Maximum number of digits in such a key: a random key has more.
 const KEY_DIGITS_MAX: usize = 4;
 
-/// Takes what is not ours out of values, and remembers it, so that it is found in our own sentences too.
+/// Replaces foreign values, and remembers them, so that they are found in our own sentences too.
 pub struct Closer<'r> {
-    /// What people wrote, so far.
+    /// Text that people wrote, as found so far.
     pub words: &'r mut Redactor,
-    /// The first reading only learns: words may stand in a part before the one that shows them as words.
+    /// True during the first reading, which only collects: text may appear in an earlier part than the one that
+    /// identifies it.
     pub learning: bool,
 }
 
 impl Closer<'_> {
-    /// A value of which only what has this form is left.
+    /// Reduces a value to what has this form.
     pub fn value(&mut self, value: Value, form: &Form) -> Value {
         match (value, form) {
             (Value::Null, _) => Value::Null,
@@ -39,7 +40,7 @@ impl Closer<'_> {
             }
             (Value::Object(fields), Form::Setting { key, value }) => self.setting(fields, key, value),
             (Value::String(text), Sentence) if self.learning => Value::String(text),
-            (Value::String(text), Sentence) => self.words.known(&text).into(),
+            (Value::String(text), Sentence) => self.words.redact(&text).into(),
             (value, form) if fits(&value, form) => value,
             (value, _) => self.shape(value, 0),
         }
@@ -73,7 +74,7 @@ impl Closer<'_> {
         Value::Object(out)
     }
 
-    /// What kind of value it is, and how long.
+    /// Kind and length of a value.
     fn shape(&mut self, value: Value, depth: usize) -> Value {
         match value {
             Value::Null => Value::Null,
@@ -105,10 +106,10 @@ impl Closer<'_> {
         }
     }
 
-    /// The shape of a text. The number of an error of the operating system's is told: it is ours, and says most of what happened.
+    /// Shape of a text. The number of an operating system error is kept: it is ours, and explains most failures.
     fn text(&mut self, text: &str) -> String {
         if self.learning {
-            self.words.know(text);
+            self.words.add(text);
         }
         let count = text.chars().count();
         match os_error(text) {
@@ -117,20 +118,20 @@ impl Closer<'_> {
         }
     }
 
-    /// A key that is not ours: shown where it is a name, told by its length where it may be more.
+    /// A foreign key: shown if it looks like a name, otherwise only its length.
     fn key(&mut self, key: String, beside: &Map<String, Value>) -> String {
         if is_plain_key(&key) && !beside.contains_key(&key) {
             return key;
         }
         if self.learning {
-            self.words.know(&key);
+            self.words.add(&key);
         }
         let shape = format!("<key, {} characters>", key.chars().count());
         let numbered = |n: usize| if n == 1 { shape.clone() } else { format!("{shape} {n}") };
         (1..).map(numbered).find(|name| !beside.contains_key(name)).unwrap_or_default()
     }
 
-    /// A line of the log. Only a line that this program wrote has this form; of any other the length is told.
+    /// A line of the log. Only lines that this program wrote have this form; of any other only the length is shown.
     pub fn line(&mut self, line: &str) -> String {
         let mut parts = line.split(" | ");
         let (time, level, category, event) = (parts.next(), parts.next(), parts.next(), parts.next());
@@ -146,7 +147,7 @@ impl Closer<'_> {
         for (i, part) in parts.enumerate() {
             out.push_str(" | ");
             match part.split_once(": ") {
-                // The message. What a library said is no sentence of ours.
+                // The message. Text of a library is not a sentence of ours.
                 _ if i == 0 && event.ends_with(") log") => out.push_str(&self.text(part)),
                 _ if i == 0 => out.push_str(&self.sentence(part)),
                 Some((key, value)) if is_name(key) => {
@@ -161,7 +162,7 @@ impl Closer<'_> {
     }
 
     fn sentence(&self, text: &str) -> String {
-        if self.learning { text.to_string() } else { self.words.known(text) }
+        if self.learning { text.to_string() } else { self.words.redact(text) }
     }
 
     fn log_value(&mut self, key: &str, value: &str) -> String {
@@ -177,7 +178,7 @@ impl Closer<'_> {
         }
     }
 
-    /// The path of a request or a file: its words that are ours, and of the rest that there is something.
+    /// The path of a request or a file: our words are shown, and placeholders for the rest.
     fn path(&mut self, path: &str) -> String {
         let part = |part: &str| match part.is_empty() || is_path_word(part) {
             true => part.to_string(),
@@ -187,7 +188,8 @@ impl Closer<'_> {
     }
 }
 
-/// Letters of any language and a few digits: `DB_PASSWORD`, `app.kubernetes.io/name`, but nothing random.
+/// True for letters of any language with a few digits, `DB_PASSWORD`, `app.kubernetes.io/name`; false for anything
+/// random.
 fn is_plain_key(key: &str) -> bool {
     let plain = |c: char| c.is_alphanumeric() || "._-/".contains(c);
     let digits = key.chars().filter(|c| c.is_numeric()).count();
@@ -200,7 +202,7 @@ fn os_error(text: &str) -> Option<u32> {
     rest.split_once(')')?.0.parse().ok()
 }
 
-/// `2026-11-23 20:12:26.900`
+/// True for `2026-11-23 20:12:26.900`.
 fn is_log_time(text: &str) -> bool {
     const PATTERN: &[u8] = b"0000-00-00 00:00:00.000";
     text.len() == PATTERN.len() && text.bytes().zip(PATTERN).all(|(b, p)| if *p == b'0' { b.is_ascii_digit() } else { b == *p })

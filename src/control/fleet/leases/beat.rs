@@ -1,4 +1,4 @@
-//! Heartbeats: who sent one is proven, its lease is renewed in memory, and what it brings is written.
+//! Heartbeats: each is proven, renews its lease in memory, and its changes are written.
 
 use super::{Leases, news, seconds};
 use crate::caller;
@@ -21,27 +21,27 @@ use crate::thread::lock;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// What a heartbeat says.
+/// A heartbeat.
 pub struct Heartbeat {
-    /// Who.
+    /// The node.
     pub node_id: NodeId,
-    /// The token that the join, or a later heartbeat, gave.
+    /// The token from the join or a later heartbeat.
     pub lease_token: String,
-    /// Epoch seconds at which the node signed.
+    /// Epoch seconds of the signature.
     pub signed_at: i64,
-    /// Seconds until the lease runs out.
+    /// Seconds until the lease expires.
     pub ttl_s: i64,
-    /// The signature; `None` when what came was not base64.
+    /// The signature; `None` if it was not valid base64.
     pub signature: Option<Vec<u8>>,
-    /// What the node reports.
+    /// The node's report.
     pub patch: Object,
-    /// The same exactly as it came: its numbers are signed as they were written.
+    /// The same exactly as received: numbers are signed as they were written.
     pub raw_patch: String,
-    /// The certificate (DER) that the connection was made with, where it was made with one.
+    /// The client certificate (DER) of the connection, if there is one.
     pub certificate: Option<Arc<[u8]>>,
 }
 
-/// A heartbeat that has proven who sent it.
+/// A proven heartbeat.
 struct Proven {
     claims: LeaseClaims,
     /// The canonical form of its patch.
@@ -50,24 +50,24 @@ struct Proven {
     horizon: i64,
 }
 
-/// What a renewal brings to light.
+/// Result of a renewal.
 struct Renewal {
-    /// True if the node came back to life.
+    /// True if the node was not alive before.
     is_back: bool,
-    /// True if its patch is not what is durable.
+    /// True if its patch is not durable yet.
     has_news: bool,
-    /// True if it trusts another authority than today's.
+    /// True if the node does not have the current authorities.
     renew_identity: bool,
-    /// True if something of its runs is to be written.
+    /// True if there is news about its runs to record.
     has_run_news: bool,
-    /// News of earlier heartbeats that the database did not take.
+    /// News of earlier heartbeats that the database could not store.
     unstored: Option<Arc<Unstored>>,
-    /// Digest of its patch, where it has one.
+    /// Digest of its patch, if it has one.
     digest: Option<[u8; 32]>,
 }
 
 impl Leases {
-    /// The contract's refusal. The log names the check that failed; the client is told only once its token is proven.
+    /// The contract's refusal. The log names the failed check; the client learns it only once its token is proven.
     pub(super) fn refuse(&self, node_id: &NodeId, check: &'static str, reason: Option<Reason>) -> Error {
         if self.lines.admits(throttle::source()) {
             log::warn!(target: "cluster", event = "heartbeat.refused", node_id, check; "Refused a heartbeat");
@@ -77,7 +77,7 @@ impl Leases {
     }
 }
 
-/// Accepts a heartbeat, or says why not. The order of the checks is the contract's.
+/// Accepts a heartbeat, or refuses it with a reason. The order of the checks is the contract's.
 pub fn heartbeat(control: &Control, mut beat: Heartbeat) -> Result<HeartbeatAnswer> {
     let now = clock::now();
     let proven = prove(control, &beat, now)?;
@@ -96,8 +96,8 @@ pub fn heartbeat(control: &Control, mut beat: Heartbeat) -> Result<HeartbeatAnsw
     let fresh = || lease::mint(control.config.cluster_signing_key.expose(), &claims_for(control, &beat.node_id, &claims.fp, now));
     Ok(HeartbeatAnswer {
         lease_token: is_half_over.then(fresh),
-        addresses: control.tls.as_ref().and_then(tls::Tls::told).map(Part::Known),
-        update: control.updates.told(&beat.node_id).map(|request| Part::Known(request.into())),
+        addresses: control.tls.as_ref().and_then(tls::Tls::addresses).map(Part::Known),
+        update: control.updates.request_for(&beat.node_id).map(|request| Part::Known(request.into())),
         heartbeat_at: now,
         lease_expires_at: now.plus_secs(beat.ttl_s),
         lease_state: LeaseState::Alive,
@@ -108,7 +108,7 @@ pub fn heartbeat(control: &Control, mut beat: Heartbeat) -> Result<HeartbeatAnsw
     })
 }
 
-/// Proves who sent a heartbeat, and that it is not an old one.
+/// Verifies the sender of a heartbeat, and that it is not a replay.
 fn prove(control: &Control, beat: &Heartbeat, now: Timestamp) -> Result<Proven> {
     let (config, leases) = (&control.config, &control.leases);
     let refuse = |check, reason| leases.refuse(&beat.node_id, check, reason);
@@ -156,7 +156,7 @@ fn prove(control: &Control, beat: &Heartbeat, now: Timestamp) -> Result<Proven> 
     Ok(Proven { claims, canonical, horizon })
 }
 
-/// Renews the lease in memory. Since the heartbeat was proven another one, a rejoin or a deletion may have come: the
+/// Renews the lease in memory. Since the heartbeat was proven, another one, a rejoin or a deletion may have come: the
 /// lock decides.
 fn renew(control: &Control, beat: &mut Heartbeat, proven: &Proven, now: Timestamp) -> Result<Renewal> {
     let trust = control.ca.trusted()?;

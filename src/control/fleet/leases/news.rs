@@ -1,5 +1,5 @@
-//! News of heartbeats: the status that a node reports and its return to life, written at once, or kept in memory while
-//! the database takes nothing.
+//! News from heartbeats: a node's report and its return to life, written at once, or kept in memory while the database
+//! is unavailable.
 
 use super::{Lease, Leases};
 use crate::control::Control;
@@ -15,7 +15,7 @@ use crate::store::{Write, nodes};
 use std::sync::Arc;
 
 impl Leases {
-    /// Takes the news that a heartbeat saw kept, in the transaction that writes it; nothing where another one has taken
+    /// Takes the kept news that a heartbeat has seen, in the transaction that writes it; empty if another one has taken
     /// it.
     fn take_unstored(&self, write: &Write, id: &NodeId, seen: &Arc<Unstored>) -> Object {
         let taken = self.with(id, |l| l.unstored.take_if(|kept| Arc::ptr_eq(kept, seen))).flatten();
@@ -28,8 +28,8 @@ impl Leases {
         patch
     }
 
-    /// Keeps news that the database did not take, with what was kept before, where there is room and no newer heartbeat
-    /// came. True if it is kept.
+    /// Keeps news that the database could not store, together with earlier news, if there is room and no newer
+    /// heartbeat has come. Returns true if it is kept.
     fn keep_unstored(&self, id: &NodeId, signed_at: i64, patch: Object) -> bool {
         let before = self.with(id, |l| l.unstored.clone()).flatten();
         let mut all = before.map(|before| before.patch.clone()).unwrap_or_default();
@@ -46,9 +46,9 @@ impl Leases {
     }
 }
 
-/// Writes what a heartbeat changed, and what was kept of those before it. Where the database takes it not, the lease is
-/// renewed all the same: then the news is kept, and `Some(false)` says that it is not durable. What fails for another
-/// reason is the node's to know.
+/// Writes a heartbeat's changes, and the kept news of earlier ones. If the database is unavailable, the lease is
+/// renewed all the same: the news is kept, and `Some(false)` means that it is not durable. Other failures are reported
+/// to the node.
 pub(super) fn store(
     control: &Control,
     node_id: &NodeId,
@@ -60,7 +60,7 @@ pub(super) fn store(
     let has_news = !patch.is_empty() || unstored.is_some();
     let Err(e) = write(control, node_id, patch.clone(), digest, unstored.clone()) else { return Ok(None) };
     if e.status() < 500 {
-        // With what was kept it may fit no more: the next one goes without.
+        // Together with the kept news it may be too large; the next one goes without.
         let is_seen = |kept: &mut Arc<Unstored>| unstored.as_ref().is_some_and(|seen| Arc::ptr_eq(kept, seen));
         control.leases.with(node_id, |l| l.unstored.take_if(is_seen));
         return Err(e);
@@ -72,19 +72,20 @@ pub(super) fn store(
     Ok(has_news.then_some(false))
 }
 
-/// Writes what a heartbeat changed: the status, and a return to life. The writes of one node are numbered in the writer
-/// thread: two heartbeats may overtake each other on their way there, and only the last one's patch is in the status.
+/// Writes a heartbeat's changes: the status, and a return to life. The writes of one node are numbered in the writer
+/// thread: two heartbeats may overtake each other on their way there, and the status contains only the patch of the
+/// last one.
 fn write(control: &Control, node_id: &NodeId, patch: Object, digest: Option<[u8; 32]>, unstored: Option<Arc<Unstored>>) -> Result<()> {
     let (table, id) = (control.leases.clone(), node_id.clone());
     control.store.write(move |w| {
         let mut all = unstored.map(|seen| table.take_unstored(w, &id, &seen)).unwrap_or_default();
         all.extend(patch);
         if !all.is_empty() {
-            // It may have been deleted since its heartbeat was proven.
+            // The node may have been deleted since its heartbeat was proven.
             let mut node = nodes::by_id(w, &id)?.ok_or_else(|| table.refuse(&id, "node not enrolled", Some(Reason::IdentityReplaced)))?;
             let placement = |node: &Node| -> Vec<_> { status_keys::placement().map(|key| node.status.get(key).cloned()).collect() };
             let before = placement(&node);
-            // A control plane of 2.0.0 took the run for a part of the status.
+            // A control plane of 2.0.0 stored the run as a part of the status.
             let had_run = AgentRun::take(&mut node.status).is_some();
             if merge_status(&mut node.status, all) || had_run {
                 crate::control::limits::status_fits("node", &node.status)?;
@@ -93,7 +94,7 @@ fn write(control: &Control, node_id: &NodeId, patch: Object, digest: Option<[u8;
             let number = table.with(&id, Lease::status_written);
             let (table, id) = (table.clone(), id.clone());
             w.on_commit(move || {
-                // Durable now, if nothing was written after it.
+                // Durable now, unless there was a later write.
                 table.with(&id, |l| l.patch = if Some(l.writes) == number { digest } else { l.patch });
             });
         }

@@ -1,4 +1,4 @@
-//! The table alone: how a lease ages, what a failed transaction leaves of it, and what a flush writes.
+//! The table alone: the ageing of leases, the effect of a failed transaction, and the rows that a flush writes.
 
 use super::*;
 use crate::crypto::pki::{Csr, NodeKey};
@@ -34,7 +34,7 @@ fn n() -> NodeId {
 }
 
 #[test]
-fn a_clock_that_is_set_back_shuts_nobody_out() {
+fn a_clock_that_is_set_back_locks_no_node_out() {
     let lease = lease(1000, None);
     let skew = 30;
     for (now, signed_at, new) in [(1000, 1001, true), (1000, 1000, false), (1000, 990, false), (980, 985, false), (400, 400, true)] {
@@ -85,7 +85,7 @@ fn a_lease_that_is_renewed_while_it_is_flushed_is_flushed_again() {
 }
 
 #[test]
-fn what_fails_is_taken_back_before_anything_later_is_done() {
+fn a_failure_is_rolled_back_before_any_later_work() {
     let dir = std::env::temp_dir().join(format!("uptimemesh-leases-{}", std::process::id()));
     crate::files::private_dir(&dir).expect("a directory");
     let log = crate::store::QueryLog { queries: false, params: false, sql_chars_max: 0 };
@@ -99,7 +99,7 @@ fn what_fails_is_taken_back_before_anything_later_is_done() {
         of.enrol(w, &n(), seq, identity("first"), 45).map(|()| seq)
     });
     let seq = seq.expect("it is enrolled");
-    // The commit fails: of all jobs of the transaction, the last first.
+    // The commit fails: all jobs of the transaction are undone, the last first.
     for again in [false, true] {
         let of = table.clone();
         let failed = store.write(move |w| {
@@ -113,7 +113,7 @@ fn what_fails_is_taken_back_before_anything_later_is_done() {
         assert!(failed.is_err());
         assert_eq!(fingerprint().as_deref(), Some("first"));
     }
-    // A deletion fails while a join of the same id waits behind it.
+    // A deletion fails while a join with the same id waits behind it.
     let (of, writing) = (table.clone(), Arc::clone(&store));
     let deletion = crate::thread::spawn("deletion", None, move || {
         let counted = Arc::clone(&writing);

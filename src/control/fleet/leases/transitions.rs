@@ -1,4 +1,4 @@
-//! What becomes of leases on the disk: transitions with their events at once, and the times of renewals in batches.
+//! Leases on disk: transitions with their events at once, and the times of renewals in batches.
 
 use super::Leases;
 use crate::clock::{self, Timestamp};
@@ -15,8 +15,8 @@ use serde_json::json;
 const FLUSH_MAX: usize = 2000;
 
 impl Leases {
-    /// Records a node's transition, if there is one, in a transaction; tells whether there was. Every transition is
-    /// decided here, in the writer thread, so that its events stand in the order of what happened.
+    /// Records a node's transition, if there is one, in a transaction. Returns true if there was one. Every transition
+    /// is decided here, in the writer thread, so that its events are in order.
     pub(super) fn transition(&self, write: &Write, id: &NodeId) -> Result<bool> {
         let tick = clock::tick();
         let found = self.with(id, |l| {
@@ -34,7 +34,7 @@ impl Leases {
         Ok(true)
     }
 
-    /// Records the transitions of every lease that ran out since the last sweep. Tells how many there were.
+    /// Records the transitions of every lease that expired since the last sweep. Returns their number.
     pub fn sweep(&self, store: &Store) -> Result<usize> {
         let tick = clock::tick();
         let mut changed = Vec::new();
@@ -54,13 +54,13 @@ impl Leases {
         })
     }
 
-    /// Writes the renewals since the last flush. Tells how many there were.
+    /// Writes the renewals since the last flush. Returns their number.
     pub fn flush(&self, store: &Store) -> Result<usize> {
         let mut rows: Vec<(NodeId, LeaseRow)> = Vec::new();
         for shard in self.shards.iter() {
             rows.extend(lock(shard).iter().filter(|(_, l)| l.dirty).map(|(id, l)| (id.clone(), l.row())));
         }
-        // By key, so that a page is touched once.
+        // By key, so that each page is written once.
         rows.sort_unstable_by_key(|(_, row)| row.node_seq);
         let count = rows.len();
         for part in rows.chunks(FLUSH_MAX) {
@@ -74,7 +74,7 @@ impl Leases {
         Ok(count)
     }
 
-    /// A lease is durable as this row says; one that was renewed since is not.
+    /// Notes that this row of a lease is durable, unless the lease was renewed since.
     pub(super) fn flushed(&self, id: &NodeId, row: &LeaseRow) {
         self.with(id, |l| l.dirty = l.row() != *row);
     }
