@@ -11,7 +11,7 @@ const DEPTH_KEPT_MAX: usize = 127;
 /// Keys with this prefix have a special meaning in serde_json: its readers would misread the value.
 const RESERVED: &str = "$serde_json::private::";
 
-/// What is wrong with a text, and where.
+/// A parse error and its position.
 #[derive(Debug, PartialEq)]
 pub struct Flaw {
     /// Byte offset where parsing stopped.

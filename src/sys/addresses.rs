@@ -1,25 +1,25 @@
-//! The addresses of this machine, the likeliest to be reached by others first. Read from the kernel's own tables; which interface is a bridge
-//! of containers or a tunnel is seen by its name and by what `/sys` says of it.
+//! The addresses of this machine, most likely reachable first. Read from the kernel's tables; bridges of containers and
+//! tunnels are recognised by their name and by `/sys`.
 
 use crate::model::address::is_carrier_nat;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
-/// Names that programs give the interfaces of containers and virtual machines: only this machine reaches what is behind them.
+/// Name prefixes of interfaces of containers and virtual machines, which only this machine can reach.
 const CONTAINERS: &[&str] = &[
     "docker", "br-", "podman", "cni", "virbr", "vnet", "veth", "lxcbr", "lxdbr", "incusbr", "cali", "flannel", "cilium", "lxc", "nerdctl",
     "kube", "vboxnet", "vmnet",
 ];
-/// Names of tunnels.
+/// Name prefixes of tunnels.
 const TUNNELS: &[&str] = &["wg", "tun", "tap", "tailscale", "zt", "ipsec", "sit", "gre", "utun", "nebula"];
-/// Flags of an IPv6 address: temporary, failed, deprecated or not yet sure to be its own.
+/// Flags of an IPv6 address: temporary, failed, deprecated or tentative.
 const V6_UNFIT: u32 = 0x01 | 0x08 | 0x20 | 0x40;
 
-/// What an interface leads to.
+/// Kind of the network behind an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A network of other machines.
+    /// A network with other machines.
     Network,
     /// Another network, through this one.
     Tunnel,
@@ -27,22 +27,22 @@ pub enum Kind {
     Containers,
 }
 
-/// How likely it is that others reach an address, the likeliest first.
+/// Likelihood that others can reach an address, highest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Likelihood {
-    /// It is where the default route leaves, by the metric of that.
+    /// On the interface of the default route, by its metric.
     Outward(u32),
-    /// It is of a network from which no default route leads.
+    /// In a network without a default route.
     Inward,
-    /// A carrier or an overlay network gave it (100.64.0.0/10).
+    /// From a carrier or an overlay network (100.64.0.0/10).
     CarrierNat,
-    /// It is of a tunnel, or no route says where it belongs.
+    /// Of a tunnel, or without a known route.
     Tunnel,
-    /// Only this machine and its containers reach it.
+    /// Reachable only for this machine and its containers.
     Local,
 }
 
-/// What the kernel tells, in its own words.
+/// The kernel's tables as text.
 pub struct Tables<'t> {
     /// `/proc/net/fib_trie`.
     pub fib_trie: &'t str,
