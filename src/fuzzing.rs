@@ -287,7 +287,7 @@ fn read_all(f: &mut Fields) {
 
 /// Fields of JSON bodies and of queries.
 pub fn fields(bytes: &[u8]) {
-    let plain: Option<Value> = serde_json::from_slice(crate::text::unmarked(bytes)).ok();
+    let plain: Option<Value> = serde_json::from_slice(crate::text::without_mark(bytes)).ok();
     match Fields::of_body(bytes) {
         Ok(mut f) => {
             let read: Option<Value> = serde_json::to_string(f.whole()).ok().and_then(|text| serde_json::from_str(&text).ok());
@@ -500,7 +500,7 @@ pub fn headers(bytes: &[u8]) {
     believed(text, peer);
 }
 
-/// What is believed of these header lines when they come from this peer.
+/// Reads these header lines from this peer, and checks which client is believed.
 fn believed(lines: &str, peer: IpAddr) {
     let trusted = ["127.0.0.1", "10.0.0.0/8", "fd00::/8"].map(|n| Network::parse(n).expect("a network"));
     let trusts = |address: &IpAddr| trusted.iter().any(|network| network.contains(*address));
@@ -522,7 +522,7 @@ fn believed(lines: &str, peer: IpAddr) {
     if nodes.is_empty() && schemes.is_empty() && hosts.is_empty() {
         return;
     }
-    // From the nearest on: all that proxies of ours have, and the first that none of them has.
+    // From the nearest: the leading trusted proxies, and the first address that is not one.
     let plain: Option<Vec<IpAddr>> = nodes.iter().map(|text| text.parse().ok()).collect();
     if let Some(plain) = plain.filter(|all| all.iter().all(|address| !address.to_canonical().is_unspecified())) {
         let plain: Vec<IpAddr> = plain.iter().rev().map(IpAddr::to_canonical).collect();
@@ -534,7 +534,7 @@ fn believed(lines: &str, peer: IpAddr) {
     assert_eq!(&request.host, host.unwrap_or(&"inner".to_string()));
 }
 
-/// A control plane with some events, half of them from before its start, and these events in their order.
+/// A control plane with some events, half of them from before its start, and these events in order.
 fn history() -> &'static (Control, Vec<Event>) {
     static HISTORY: OnceLock<(Control, Vec<Event>)> = OnceLock::new();
     HISTORY.get_or_init(|| {
@@ -560,13 +560,13 @@ fn history() -> &'static (Control, Vec<Event>) {
         let store = open();
         record(&store, 12..24);
         let control = Control::new(config, store, peer()).expect("a control plane");
-        // Everything is open by now, and nothing is left behind when the process ends.
+        // Everything is open by now, so nothing is left behind when the process ends.
         let _ = std::fs::remove_dir_all(dir);
         (control, all)
     })
 }
 
-/// Where a reader of events goes on: the first line is `Last-Event-ID`, the second the query.
+/// Resumption of an event stream: the first line is `Last-Event-ID`, the second the query.
 pub fn resume(bytes: &[u8]) {
     let Some(at) = bytes.iter().position(|b| *b == b'\n') else { return };
     let (last_seen, query) = (String::from_utf8_lossy(&bytes[..at]), &bytes[at + 1..]);
@@ -592,7 +592,7 @@ pub fn resume(bytes: &[u8]) {
         let frames = reader.next(Duration::ZERO).expect("events can be read").expect("the server goes on");
         got.extend(frames.iter().map(|frame| frame.event.id.clone()));
         rounds += 1;
-        // What does not pass the filter is passed over: an empty round is not yet the end.
+        // Events that do not match the filter are skipped: an empty round is not the end.
         if rounds > 2 && frames.is_empty() {
             break;
         }

@@ -38,7 +38,7 @@ pub const SERVER: Kind = Kind { key: "server-ca.key", cert: "server-ca.crt", com
 
 /// Validity of an authority's certificate in years.
 const CA_YEARS: u64 = 10;
-/// How far `not_before` is backdated, for nodes whose clocks are behind.
+/// Seconds by which `not_before` is backdated, for nodes whose clocks are behind.
 pub const BACKDATED_S: i64 = 3600;
 /// Bytes of a serial number: RFC 5280 §4.1.2.2 allows 20 and the first bit must be clear.
 const SERIAL_BYTES: usize = 16;
@@ -240,7 +240,7 @@ impl Ca {
     }
 
     /// A cross-certificate (PEM) with which clients that trust this authority also trust the server's authority.
-    pub fn vouch_for(&self, server: &Ca, validity_days: i64, now: Timestamp) -> Result<String> {
+    pub fn cross_sign(&self, server: &Ca, validity_days: i64, now: Timestamp) -> Result<String> {
         let mut params = authority_params(&SERVER, now, Duration::from_secs(validity_days.unsigned_abs() * 86_400));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.use_authority_key_identifier_extension = true;

@@ -30,7 +30,7 @@ pub fn notes(handler: impl FnOnce()) -> Vec<Noted> {
 }
 
 /// True during a description in this thread.
-pub(super) fn active() -> bool {
+pub(super) fn is_active() -> bool {
     NOTES.with_borrow(Option::is_some)
 }
 

@@ -70,7 +70,7 @@ pub(crate) struct Service {
     pub lines: logger::Quota,
 }
 
-/// What happens to a connection when its conversation pauses.
+/// Next step of a connection when its conversation pauses.
 #[derive(Debug, PartialEq)]
 enum After {
     Close,
@@ -153,7 +153,7 @@ impl Conn {
     fn exchanges(&mut self, service: &Service) -> After {
         loop {
             if self.unread().is_empty() {
-                if service.stop.raised() {
+                if service.stop.is_raised() {
                     return After::Close;
                 }
                 self.transport.until(service.limits.hold_time);
@@ -238,7 +238,7 @@ impl Conn {
         }
         self.standing.set_busy(false);
 
-        let keep = match keep && !service.stop.raised() && response.stream.is_none() {
+        let keep = match keep && !service.stop.is_raised() && response.stream.is_none() {
             false => Keep::No,
             true if keep_alive_said => Keep::Said,
             true => Keep::Silent,

@@ -81,7 +81,7 @@ impl<T> Got<'_, '_, T> {
 
     /// The value; its absence is a fault, and `stand_in` replaces it until `finish` refuses the request.
     pub fn required_with(self, stand_in: T) -> T {
-        if describe::active() {
+        if describe::is_active() {
             describe::require(self.fields.place, &self.fields.path_of(self.name));
         } else if self.value.is_none() && !self.faulty {
             match self.null {
@@ -109,7 +109,7 @@ impl<'b> Fields<'b> {
 
     /// Fields of a required JSON body.
     pub fn of_body(body: &'b [u8]) -> Result<Fields<'b>> {
-        if describe::active() {
+        if describe::is_active() {
             describe::note("body", Vec::new, || Value::Null, true);
             return Ok(Fields::new("body", Object::new(), b"{}"));
         }
@@ -117,7 +117,7 @@ impl<'b> Fields<'b> {
             return Err(invalid("missing", vec!["body".into()], "Field required", Value::Null));
         }
         match json::parse(body)? {
-            Value::Object(values) => Ok(Fields::new("body", values, text::unmarked(body))),
+            Value::Object(values) => Ok(Fields::new("body", values, text::without_mark(body))),
             other => {
                 let msg = "Input should be a valid dictionary or object to extract fields from";
                 Err(invalid("model_attributes_type", vec!["body".into()], msg, shown(&other)))
@@ -127,11 +127,11 @@ impl<'b> Fields<'b> {
 
     /// Fields of an optional JSON body.
     pub fn of_optional_body(body: &'b [u8]) -> Result<Fields<'b>> {
-        if describe::active() {
+        if describe::is_active() {
             describe::note("body", Vec::new, || Value::Null, false);
             return Ok(Fields::new("body", Object::new(), b"{}"));
         }
-        match is_blank(body) || text::unmarked(body).trim_ascii() == b"null" {
+        match is_blank(body) || text::without_mark(body).trim_ascii() == b"null" {
             true => Ok(Fields::new("body", Object::new(), b"{}")),
             false => Fields::of_body(body),
         }
@@ -162,7 +162,7 @@ impl<'b> Fields<'b> {
     /// Checks an id in the path.
     pub fn path_id(name: &str, text: &str) -> Result<()> {
         match path_fault(name, text) {
-            None if describe::active() => Err(Error::Invalid(Vec::new())),
+            None if describe::is_active() => Err(Error::Invalid(Vec::new())),
             None => Ok(()),
             Some(fault) => Err(Error::Invalid(vec![fault])),
         }
@@ -170,7 +170,7 @@ impl<'b> Fields<'b> {
 
     /// Refuses the request if there are faults.
     pub fn finish(self) -> Result<()> {
-        if self.faults.is_empty() && !describe::active() { Ok(()) } else { Err(Error::Invalid(self.faults)) }
+        if self.faults.is_empty() && !describe::is_active() { Ok(()) } else { Err(Error::Invalid(self.faults)) }
     }
 
     /// Adds a fault that only the caller can detect.
@@ -295,7 +295,7 @@ impl<'b> Fields<'b> {
     /// A JSON object whose fields are read by `read`; other fields are kept and ignored.
     pub fn nested<T>(&mut self, name: &'static str, mut read: impl FnMut(&mut Fields) -> T) -> Got<'_, 'b, T> {
         self.note(name, || json!({ "type": "object" }));
-        if describe::active() {
+        if describe::is_active() {
             self.inner(vec![name.into()], Object::new(), &mut read);
         }
         self.read(name, NO_OBJECT, |f, v| match v {
@@ -308,7 +308,7 @@ impl<'b> Fields<'b> {
     pub fn lenient_nested<T>(&mut self, name: &'static str, read: impl FnOnce(&mut Fields) -> T) -> Option<T> {
         self.note(name, || json!({}));
         match self.values.get(name) {
-            _ if describe::active() => Some(self.inner(vec![name.into()], Object::new(), read)),
+            _ if describe::is_active() => Some(self.inner(vec![name.into()], Object::new(), read)),
             Some(Value::Object(map)) => {
                 let map = map.clone();
                 Some(self.inner(vec![name.into()], map, read))
@@ -320,7 +320,7 @@ impl<'b> Fields<'b> {
     /// A list of at most `items_max` items, each read by `read`.
     pub fn list<T>(&mut self, name: &'static str, items_max: usize, mut read: impl FnMut(&mut Fields, Value) -> T) -> Got<'_, 'b, Vec<T>> {
         self.note(name, || json!({ "type": "array", "maxItems": items_max }));
-        if describe::active() {
+        if describe::is_active() {
             self.inner(vec![name.into(), "[]".into()], Object::new(), |f| read(f, Value::Object(Object::new())));
         }
         self.read(name, NO_LIST, |f, v| {
@@ -480,7 +480,7 @@ impl<'b> Fields<'b> {
 /// The fault of an id in the path, if any.
 fn path_fault(name: &str, text: &str) -> Option<FieldFault> {
     describe::note("path", || vec![name.to_string()], || json!({ "type": "string", "pattern": ids::PATTERN }), true);
-    if describe::active() || ids::is_id(text) {
+    if describe::is_active() || ids::is_id(text) {
         return None;
     }
     let msg = format!("String should match pattern '{}'", ids::PATTERN);
@@ -494,7 +494,7 @@ fn path_fault(name: &str, text: &str) -> Option<FieldFault> {
 
 /// True if a body is empty.
 fn is_blank(body: &[u8]) -> bool {
-    text::unmarked(body).iter().all(u8::is_ascii_whitespace)
+    text::without_mark(body).iter().all(u8::is_ascii_whitespace)
 }
 
 fn chars_schema(chars: &RangeInclusive<usize>) -> Value {

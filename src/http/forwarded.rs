@@ -6,8 +6,8 @@ use crate::model::address::{self, Network};
 use crate::model::base_path;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// What proxies report about a request.
-struct Told {
+/// Proxies' reports about a request.
+struct Reported {
     /// The client: the first address that is not a trusted proxy, or the word in its place.
     pub client: Result<IpAddr, String>,
     /// Scheme of the client's connection, `https`.
@@ -36,7 +36,7 @@ impl Request {
         if !trusts(self.peer.ip()) {
             return;
         }
-        let Some(Told { client, scheme, host, prefix }) = read(self, trusts) else { return };
+        let Some(Reported { client, scheme, host, prefix }) = read(self, trusts) else { return };
         self.by_proxy = true;
         self.client = client.unwrap_or_else(|word| {
             self.unnamed = Some(word);
@@ -54,7 +54,7 @@ impl Request {
 
 /// Reports about this address and those before it; `None` if no proxy forwarded the request. Each proxy appends its
 /// own, so those after the first foreign address are from trusted proxies, and those before it are the client's claims.
-fn read(request: &Request, trusts: impl Fn(IpAddr) -> bool) -> Option<Told> {
+fn read(request: &Request, trusts: impl Fn(IpAddr) -> bool) -> Option<Reported> {
     let has = |name: &str| request.header(name).is_some();
     let by_x = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"].into_iter().any(has);
     let prefix = request.list("x-forwarded-prefix");
@@ -65,18 +65,18 @@ fn read(request: &Request, trusts: impl Fn(IpAddr) -> bool) -> Option<Told> {
             nodes.split(',').map(trim).map(|node| Hop { is_there: !node.is_empty(), node: node.to_string(), ..Hop::default() }).collect();
         let last = |name| request.list(name).and_then(|all| all.rsplit(',').next().map(|value| trim(value).to_string()));
         let client = client(&hops, trusts).map(|(address, _)| address);
-        return Some(Told { client, scheme: last("x-forwarded-proto"), host: last("x-forwarded-host"), prefix });
+        return Some(Reported { client, scheme: last("x-forwarded-proto"), host: last("x-forwarded-host"), prefix });
     }
     if has("forwarded") {
         let said = request.list("forwarded").unwrap_or_default();
-        let Some(mut hops) = hops_in(&said) else { return Some(Told { client: Err(said), scheme: None, host: None, prefix }) };
+        let Some(mut hops) = hops_in(&said) else { return Some(Reported { client: Err(said), scheme: None, host: None, prefix }) };
         let found = client(&hops, trusts);
         // Our first proxy's report says how the request reached us.
         let ours = hops.split_off(found.as_ref().map_or(hops.len().saturating_sub(1), |(_, at)| *at));
         let (scheme, host) = (ours.iter().find_map(|hop| hop.scheme.clone()), ours.iter().find_map(|hop| hop.host.clone()));
-        return Some(Told { client: found.map(|(address, _)| address), scheme, host, prefix });
+        return Some(Reported { client: found.map(|(address, _)| address), scheme, host, prefix });
     }
-    request.is_passed_on().then(|| Told { client: Err(String::new()), scheme: None, host: None, prefix })
+    request.is_passed_on().then(|| Reported { client: Err(String::new()), scheme: None, host: None, prefix })
 }
 
 /// The nearest untrusted address, or the first of all, and its position; or an unreadable word that comes before it.

@@ -22,7 +22,7 @@ pub(super) fn invalid(kind: &'static str, loc: Vec<Loc>, msg: &str, input: Value
 /// Parses JSON strictly: a repeated key is an error, because two readers of a body must agree. Ignores a byte order
 /// mark.
 pub fn parse(body: &[u8]) -> Result<Value> {
-    let text = text::unmarked(body);
+    let text = text::without_mark(body);
     let (at, why) = match json::strict(text, VALUES_MAX, DEPTH_MAX) {
         Ok(value) => return Ok(value),
         Err(_) if text::is_wide(body) => (0, "the body is UTF-16 or UTF-32, it should be UTF-8".to_string()),

@@ -1,4 +1,4 @@
-//! Who may connect and which thread serves them: accepting, limits, a pool of workers, parked connections, stopping.
+//! Connections and the threads that serve them: accepting, limits, a pool of workers, parked connections, stopping.
 //!
 //! A connection has a thread only while it is active. After a short silence it is parked: one thread polls all parked
 //! sockets a few times a second, wakes those with bytes and closes expired ones. `exchange` handles the conversation.
@@ -82,8 +82,7 @@ impl Front {
         // Created first: if a thread below does not start, dropping this ends the others.
         let front = Front { shared: shared.clone(), acceptors: Mutex::default() };
         let looker = shared.clone();
-        spawn("http-parked", Some(SMALL_STACK_BYTES), move || looker.look_after_parked())
-            .doing("start the thread of parked connections")?;
+        spawn("http-parked", Some(SMALL_STACK_BYTES), move || looker.poll_parked()).doing("start the thread of parked connections")?;
         for listener in listeners {
             let address = listener.local_addr().doing("ask for the address of a listener")?;
             let shared = shared.clone();
@@ -193,15 +192,15 @@ impl Shared {
     fn accept(self: Arc<Shared>, listener: &TcpListener) {
         loop {
             let accepted = listener.accept();
-            if self.service.stop.raised() {
+            if self.service.stop.is_raised() {
                 return;
             }
-            let outcome = accepted.and_then(|(socket, peer)| self.welcome(socket, peer));
+            let outcome = accepted.and_then(|(socket, peer)| self.admit(socket, peer));
             if let Some(closed) = self.slots.news() {
                 log::warn!(target: "system", event = "http.crowded", closed; "Closed connections to make room for new ones, unauthenticated ones first");
             }
             if let Err(error) = outcome {
-                self.complain(&error);
+                self.log_accept_error(&error);
                 if error.raw_os_error().is_some_and(|code| OUT_OF_DESCRIPTORS.contains(&code)) {
                     self.slots.make_room(&self.service.limits);
                 }
@@ -211,7 +210,7 @@ impl Shared {
     }
 
     /// Gives a new connection its slot and its thread. Beyond a limit it is closed at once, which is not an error.
-    fn welcome(self: &Arc<Shared>, socket: TcpStream, peer: SocketAddr) -> io::Result<()> {
+    fn admit(self: &Arc<Shared>, socket: TcpStream, peer: SocketAddr) -> io::Result<()> {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let conn = Conn::new(Transport::new(socket)?, peer);
         let (standing, socket) = (Arc::clone(&conn.standing), Arc::clone(conn.transport.socket()));
@@ -281,7 +280,7 @@ impl Shared {
     }
 
     /// Wakes parked connections with bytes and closes disconnected or expired ones.
-    fn look_after_parked(self: Arc<Shared>) {
+    fn poll_parked(self: Arc<Shared>) {
         loop {
             let count = {
                 let mut parked = lock(&self.parked);
@@ -296,17 +295,17 @@ impl Shared {
             if self.service.stop.wait(LOOK_PAUSE + LOOK_PAUSE_EACH.saturating_mul(count)) {
                 return;
             }
-            for live in self.speaking() {
+            for live in self.take_readable() {
                 let given = live.conn.transport.socket().set_nonblocking(false).and_then(|()| self.give(live));
                 if let Err(error) = given {
-                    self.complain(&error);
+                    self.log_accept_error(&error);
                 }
             }
         }
     }
 
     /// Removes parked connections that have bytes to read.
-    fn speaking(&self) -> Vec<Live> {
+    fn take_readable(&self) -> Vec<Live> {
         let now = clock::tick();
         let mut speaking = Vec::new();
         let mut parked = lock(&self.parked);
@@ -325,7 +324,7 @@ impl Shared {
     }
 
     /// Logs, at a limited rate, that a connection could not be accepted.
-    fn complain(&self, error: &io::Error) {
+    fn log_accept_error(&self, error: &io::Error) {
         let now = clock::tick();
         let mut complained = lock(&self.complained);
         if complained.is_none_or(|last| now.duration_since(last) >= ACCEPT_LOG_INTERVAL) {

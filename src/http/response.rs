@@ -48,7 +48,7 @@ pub struct Response {
     pub stream_bytes: Option<u64>,
     /// The source that log lines about refusals are counted for; `None` for the peer.
     pub source: Option<IpAddr>,
-    /// Who has proven to be asking, for what each may have a share of.
+    /// The authenticated caller, for shares of resources.
     pub holder: Option<String>,
     /// True for an anonymous caller that was redirected: like a refusal it costs its sender nothing, and must not fill
     /// the disk.
@@ -184,7 +184,7 @@ impl Response {
     }
 }
 
-/// Whether the connection stays open after an answer.
+/// Fate of the connection after an answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Keep {
     /// It stays open, which is the default.

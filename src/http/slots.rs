@@ -149,15 +149,15 @@ impl Slots {
             let Some(numbers) = state.by_network.get(network).filter(is_full) else { continue };
             // The caller with the most makes room too, even while a handler works for it: one caller must not lock
             // others out of their network.
-            let greedy = || state.of_greedy(numbers.iter(), limits.connections_per_address_max / 2, true);
-            let victim = state.had_its_chance(state.unproven(numbers.iter(), true, 0)).or_else(greedy);
+            let greedy = || state.of_greediest(numbers.iter(), limits.connections_per_address_max / 2, true);
+            let victim = state.after_its_chance(state.unproven(numbers.iter(), true, 0)).or_else(greedy);
             let victim = victim.or_else(|| state.unproven(numbers.iter(), true, 0)).or_else(|| state.silent(numbers.iter()));
             // A connection whose first request waits for its turn is not authenticated either.
-            let victim = victim.or_else(|| state.had_its_chance(state.busy(numbers.iter())))?;
+            let victim = victim.or_else(|| state.after_its_chance(state.busy(numbers.iter())))?;
             state.close(victim);
         }
         while state.open.len() >= limits.connections_max {
-            let victim = state.dispensable(limits.connections_max, is_local)?;
+            let victim = state.choose_victim(limits.connections_max, is_local)?;
             let left = state.open.get(&victim).map_or(Duration::ZERO, Open::chance);
             if left.is_zero() {
                 state.close(victim);
@@ -178,7 +178,7 @@ impl Slots {
     /// Closes one connection, because descriptors ran out.
     pub fn make_room(&self, limits: &Limits) {
         let mut state = lock(&self.state);
-        if let Some(victim) = state.dispensable(limits.connections_max, true) {
+        if let Some(victim) = state.choose_victim(limits.connections_max, true) {
             state.close(victim);
         }
     }
@@ -210,15 +210,15 @@ impl Slots {
 
 impl State {
     /// The connection that makes room for a newcomer.
-    fn dispensable(&self, connections_max: usize, for_local: bool) -> Option<u64> {
+    fn choose_victim(&self, connections_max: usize, for_local: bool) -> Option<u64> {
         let local_kept = LOCAL_KEPT.min(connections_max / HOLDER_SHARE);
         let unproven = self.unproven(self.open.keys(), for_local, local_kept);
-        let of_greedy = || self.of_greedy(self.open.keys(), connections_max / HOLDER_SHARE, false);
-        self.had_its_chance(unproven).or_else(of_greedy).or(unproven).or_else(|| self.silent(self.open.keys()))
+        let of_greediest = || self.of_greediest(self.open.keys(), connections_max / HOLDER_SHARE, false);
+        self.after_its_chance(unproven).or_else(of_greediest).or(unproven).or_else(|| self.silent(self.open.keys()))
     }
 
     /// The connection, if its time to authenticate is over.
-    fn had_its_chance(&self, number: Option<u64>) -> Option<u64> {
+    fn after_its_chance(&self, number: Option<u64>) -> Option<u64> {
         number.filter(|number| self.open.get(number).is_some_and(|open| open.chance().is_zero()))
     }
 
@@ -245,7 +245,7 @@ impl State {
 
     /// The oldest connection of the caller with the most, if that exceeds its share; one with a working handler only if
     /// that is allowed and there is no other.
-    fn of_greedy<'n>(&self, numbers: impl Iterator<Item = &'n u64>, share: usize, even_busy: bool) -> Option<u64> {
+    fn of_greediest<'n>(&self, numbers: impl Iterator<Item = &'n u64>, share: usize, even_busy: bool) -> Option<u64> {
         let mut of_holder: HashMap<&str, (usize, Option<u64>, Option<u64>)> = HashMap::new();
         for (number, open) in numbers.filter_map(|number| Some((*number, self.open.get(number)?))) {
             let Some(holder) = open.standing.holder.get() else { continue };

@@ -116,7 +116,7 @@ impl Transport {
                 }
                 timed.end = clock::tick() + handshake_time;
                 // A handshake cannot wait without a thread, so it is completed now or fails.
-                match Tls::shake_hands(tls(), timed) {
+                match Tls::handshake(tls(), timed) {
                     Ok(tls) => Begun::Speaks(Transport::Tls(Box::new(tls))),
                     Err(e) => Begun::Ended(Some(e)),
                 }
@@ -203,7 +203,7 @@ pub(crate) struct Tls {
 
 impl Tls {
     /// Completes the handshake within the socket's deadline.
-    fn shake_hands(config: Arc<ServerConfig>, timed: Timed) -> io::Result<Tls> {
+    fn handshake(config: Arc<ServerConfig>, timed: Timed) -> io::Result<Tls> {
         let mut session = ServerConnection::new(config).map_err(io::Error::other)?;
         session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
         let mut tls = Tls { session, timed };

@@ -72,7 +72,7 @@ pub fn insert(write: &Write, new: &ApiToken, token_hash: &str) -> Result<()> {
 }
 
 /// Records when and from where a token was last used.
-pub fn used(write: &Write, id: &str, at: Timestamp, address: &str) -> Result<()> {
+pub fn set_last_used(write: &Write, id: &str, at: Timestamp, address: &str) -> Result<()> {
     write.run(query!("api_tokens", "used"), named_params! { ":id": id, ":at": at, ":address": address }).map(drop)
 }
 

@@ -21,9 +21,9 @@ pub struct Contents {
 }
 
 fn open(path: &Path) -> Result<Connection> {
-    super::ordinary(path)?;
-    let connection = row::told(Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY), "open the database")?;
-    row::told(connection.busy_timeout(BUSY), "open the database")?;
+    super::check_regular(path)?;
+    let connection = row::map_sqlite_error(Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY), "open the database")?;
+    row::map_sqlite_error(connection.busy_timeout(BUSY), "open the database")?;
     Ok(connection)
 }
 
@@ -32,22 +32,22 @@ fn open(path: &Path) -> Result<Connection> {
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
     let doing = "copy the database";
     let from = open(from)?;
-    let mut copy = row::told(Connection::open(to), doing)?;
+    let mut copy = row::map_sqlite_error(Connection::open(to), doing)?;
     // An interrupted copy is discarded, so it need not be durable before it is complete.
-    row::told(copy.execute_batch("PRAGMA synchronous = OFF"), doing)?;
+    row::map_sqlite_error(copy.execute_batch("PRAGMA synchronous = OFF"), doing)?;
     {
-        let backup = row::told(Backup::new(&from, &mut copy), doing)?;
-        match row::told(backup.step(-1), doing)? {
+        let backup = row::map_sqlite_error(Backup::new(&from, &mut copy), doing)?;
+        match row::map_sqlite_error(backup.step(-1), doing)? {
             StepResult::Done => {}
             _ => return Err(Error::Unavailable("The database is held by another process; try again.".into())),
         }
     }
     // A single file, without a log beside it.
-    let mode: String = row::told(copy.query_row("PRAGMA journal_mode = DELETE", [], |r| r.get(0)), doing)?;
+    let mode: String = row::map_sqlite_error(copy.query_row("PRAGMA journal_mode = DELETE", [], |r| r.get(0)), doing)?;
     if mode != "delete" {
         return Err(Error::fault(doing, "its write-ahead log stays open"));
     }
-    row::told(copy.close().map_err(|(_, e)| e), doing)
+    row::map_sqlite_error(copy.close().map_err(|(_, e)| e), doing)
 }
 
 /// Counts the contents of a database.
@@ -59,15 +59,15 @@ fn counted(connection: &Connection) -> Result<Contents> {
     let doing = "count the rows of the database";
     let names: Vec<String> = {
         let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name";
-        let mut statement = row::told(connection.prepare(sql), doing)?;
-        let names = row::told(statement.query_map([], |r| r.get(0)), doing)?;
-        row::told(names.collect(), doing)?
+        let mut statement = row::map_sqlite_error(connection.prepare(sql), doing)?;
+        let names = row::map_sqlite_error(statement.query_map([], |r| r.get(0)), doing)?;
+        row::map_sqlite_error(names.collect(), doing)?
     };
     let mut rows = BTreeMap::new();
     for name in names {
         // Table names cannot be parameters; these come from the database itself, and older ones have other tables.
         let sql = format!("SELECT count(*) FROM \"{}\"", name.replace('"', "\"\""));
-        let count: i64 = row::told(connection.query_row(&sql, [], |r| r.get(0)), doing)?;
+        let count: i64 = row::map_sqlite_error(connection.query_row(&sql, [], |r| r.get(0)), doing)?;
         rows.insert(name, count.unsigned_abs());
     }
     Ok(Contents { schema_version: migrate::version(connection)?, rows })
@@ -77,12 +77,12 @@ fn counted(connection: &Connection) -> Result<Contents> {
 pub fn check(path: &Path) -> Result<Contents> {
     let doing = "check the database";
     let connection = open(path)?;
-    let said: String = row::told(connection.query_row("PRAGMA integrity_check(1)", [], |r| r.get(0)), doing)?;
+    let said: String = row::map_sqlite_error(connection.query_row("PRAGMA integrity_check(1)", [], |r| r.get(0)), doing)?;
     if said != "ok" {
         return Err(Error::fault(doing, said));
     }
-    let mut statement = row::told(connection.prepare("PRAGMA foreign_key_check"), doing)?;
-    let orphans = row::told(statement.exists([]), doing)?;
+    let mut statement = row::map_sqlite_error(connection.prepare("PRAGMA foreign_key_check"), doing)?;
+    let orphans = row::map_sqlite_error(statement.exists([]), doing)?;
     if orphans {
         return Err(Error::fault(doing, "rows name others that are not there"));
     }

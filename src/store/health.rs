@@ -12,12 +12,12 @@ use std::path::Path;
 const FAULTS_MAX: i64 = 5;
 
 /// A database that is open for checks only.
-pub struct Looked(Readers);
+pub struct DatabaseCheck(Readers);
 
-impl Looked {
+impl DatabaseCheck {
     /// Opens an existing database, without migrating it.
-    pub fn open(path: &Path) -> Result<Looked> {
-        Readers::open(path, 1).map(Looked)
+    pub fn open(path: &Path) -> Result<DatabaseCheck> {
+        Readers::open(path, 1).map(DatabaseCheck)
     }
 
     /// Runs `f` on a snapshot of the database.

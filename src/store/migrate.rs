@@ -56,10 +56,10 @@ pub fn migrate(path: &Path) -> Result<Migrated> {
 pub(super) fn version(connection: &Connection) -> Result<i64> {
     let doing = "read the version of the database";
     let journal = connection.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'schema_migrations'").and_then(|mut s| s.exists([]));
-    if !row::told(journal, doing)? {
+    if !row::map_sqlite_error(journal, doing)? {
         return Ok(0);
     }
-    row::told(connection.query_row("SELECT coalesce(max(number), 0) FROM schema_migrations", [], |r| r.get(0)), doing)
+    row::map_sqlite_error(connection.query_row("SELECT coalesce(max(number), 0) FROM schema_migrations", [], |r| r.get(0)), doing)
 }
 
 pub(super) fn run(connection: &Connection) -> Result<Migrated> {
@@ -68,11 +68,12 @@ pub(super) fn run(connection: &Connection) -> Result<Migrated> {
 
 fn run_all(connection: &Connection, migrations: &[(i64, &str, &str)]) -> Result<Migrated> {
     let doing = "migrate the database";
-    row::told(connection.execute_batch(JOURNAL), doing)?;
+    row::map_sqlite_error(connection.execute_batch(JOURNAL), doing)?;
     let applied: Vec<(i64, String, String)> = {
-        let mut statement = row::told(connection.prepare("SELECT number, name, sha256 FROM schema_migrations ORDER BY number"), doing)?;
-        let rows = row::told(statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))), doing)?;
-        row::told(rows.collect(), doing)?
+        let mut statement =
+            row::map_sqlite_error(connection.prepare("SELECT number, name, sha256 FROM schema_migrations ORDER BY number"), doing)?;
+        let rows = row::map_sqlite_error(statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))), doing)?;
+        row::map_sqlite_error(rows.collect(), doing)?
     };
     let version = migrations.last().map_or(0, |m| m.0);
     for (number, name, sum) in &applied {
@@ -110,12 +111,12 @@ fn run_all(connection: &Connection, migrations: &[(i64, &str, &str)]) -> Result<
 }
 
 fn in_transaction(connection: &Connection, doing: &'static str, work: impl FnOnce(&Connection) -> rusqlite::Result<()>) -> Result<()> {
-    row::told(connection.execute_batch("BEGIN IMMEDIATE"), doing)?;
+    row::map_sqlite_error(connection.execute_batch("BEGIN IMMEDIATE"), doing)?;
     let result = work(connection).and_then(|()| connection.execute_batch("COMMIT"));
     if result.is_err() && !connection.is_autocommit() {
-        row::told(connection.execute_batch("ROLLBACK"), doing)?;
+        row::map_sqlite_error(connection.execute_batch("ROLLBACK"), doing)?;
     }
-    row::told(result, doing)
+    row::map_sqlite_error(result, doing)
 }
 
 #[cfg(test)]

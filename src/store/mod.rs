@@ -211,17 +211,17 @@ impl Store {
 /// Waits until no other process holds the database, and logs the wait; fails after too long. A missing file is held by
 /// no process.
 pub fn wait_for(path: &Path) -> Result<()> {
-    if !path.exists() { Ok(()) } else { wait_within(&row::told(Connection::open(path), "open the database")?, HELD_MAX) }
+    if !path.exists() { Ok(()) } else { wait_within(&row::map_sqlite_error(Connection::open(path), "open the database")?, HELD_MAX) }
 }
 
 fn wait_within(connection: &Connection, at_most: Duration) -> Result<()> {
     let what = "open the database";
     let (end, mut said) = (clock::tick() + at_most, false);
-    row::told(connection.busy_timeout(Duration::ZERO), what)?;
+    row::map_sqlite_error(connection.busy_timeout(Duration::ZERO), what)?;
     loop {
         let free = connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK");
         if !row::is_held(&free) || clock::tick() >= end {
-            return row::told(free, what);
+            return row::map_sqlite_error(free, what);
         }
         if !said {
             let at_most_s = at_most.as_secs();
@@ -235,27 +235,27 @@ fn wait_within(connection: &Connection, at_most: Duration) -> Result<()> {
 /// Opens the only connection that writes.
 fn open_writer(path: &Path) -> Result<Connection> {
     let what = "open the database";
-    ordinary(path)?;
+    check_regular(path)?;
     // A new file is private to its owner, and so are the files that SQLite creates beside it. SQLite reports why it
     // cannot be created.
     let _ = File::options().write(true).create_new(true).mode(files::PRIVATE).open(path);
-    let connection = row::told(Connection::open(path), what)?;
+    let connection = row::map_sqlite_error(Connection::open(path), what)?;
     // The first statement reads the file, so a damaged file or one that is not a database is detected here.
     wait_within(&connection, HELD_MAX)?;
-    row::told(connection.busy_timeout(BUSY), what)?;
-    let mode: String = row::told(connection.query_row("PRAGMA journal_mode = WAL", [], |r| r.get(0)), what)?;
+    row::map_sqlite_error(connection.busy_timeout(BUSY), what)?;
+    let mode: String = row::map_sqlite_error(connection.query_row("PRAGMA journal_mode = WAL", [], |r| r.get(0)), what)?;
     if mode != "wal" {
         return Err(Error::fault(what, format!("write-ahead logging is not possible in {}: is the directory writable?", path.display())));
     }
     let pragmas = format!("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = {WAL_BYTES_KEPT};");
-    row::told(connection.execute_batch(&pragmas), what)?;
+    row::map_sqlite_error(connection.execute_batch(&pragmas), what)?;
     bound_memory(&connection)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
     Ok(connection)
 }
 
 /// Refuses anything except a regular file: SQLite would wait for the other end of a pipe.
-fn ordinary(path: &Path) -> Result<()> {
+fn check_regular(path: &Path) -> Result<()> {
     match std::fs::metadata(path) {
         Ok(found) if !found.is_file() => Err(Error::fault("open the database", format!("{} is no ordinary file", path.display()))),
         _ => Ok(()),
@@ -266,15 +266,15 @@ fn ordinary(path: &Path) -> Result<()> {
 /// at most some megabytes): there may be no temporary directory, or a full one.
 fn bound_memory(connection: &Connection) -> Result<()> {
     let pragmas = format!("PRAGMA cache_size = -{CACHE_KIB}; PRAGMA temp_store = MEMORY;");
-    row::told(connection.execute_batch(&pragmas), "open the database")
+    row::map_sqlite_error(connection.execute_batch(&pragmas), "open the database")
 }
 
 impl Read<'_> {
     /// Every row of a query.
     pub(crate) fn rows<T>(&self, sql: Sql, params: Params, map: impl FnMut(&rusqlite::Row) -> rusqlite::Result<T>) -> Result<Vec<T>> {
         let mut statement = self.statement(sql, params)?;
-        let rows = row::told(statement.query_map(params, map), "read rows")?;
-        row::told(rows.collect(), "read rows")
+        let rows = row::map_sqlite_error(statement.query_map(params, map), "read rows")?;
+        row::map_sqlite_error(rows.collect(), "read rows")
     }
 
     /// The rows of a page, read with one more than belong to it, and the number that belong to it: fewer than allowed
@@ -288,16 +288,16 @@ impl Read<'_> {
     ) -> Result<(Vec<T>, usize)> {
         let mut statement = self.statement(sql, params)?;
         let columns = statement.column_count();
-        let mut rows = row::told(statement.query(params), "read rows")?;
+        let mut rows = row::map_sqlite_error(statement.query(params), "read rows")?;
         let (mut items, mut bytes) = (Vec::new(), 0);
-        while let Some(row) = row::told(rows.next(), "read rows")? {
-            bytes += row::told(row::bytes(row, columns), "read rows")?;
+        while let Some(row) = row::map_sqlite_error(rows.next(), "read rows")? {
+            bytes += row::map_sqlite_error(row::bytes(row, columns), "read rows")?;
             if items.len() == paging.limit || !items.is_empty() && bytes > paging.bytes_max {
                 let cut_at = items.len();
-                items.push(row::told(map(row), "read rows")?);
+                items.push(row::map_sqlite_error(map(row), "read rows")?);
                 return Ok((items, cut_at));
             }
-            items.push(row::told(map(row), "read rows")?);
+            items.push(row::map_sqlite_error(map(row), "read rows")?);
         }
         Ok((items, paging.limit))
     }
@@ -305,8 +305,8 @@ impl Read<'_> {
     /// The only row of a query, if there is one.
     pub(crate) fn row<T>(&self, sql: Sql, params: Params, map: impl FnMut(&rusqlite::Row) -> rusqlite::Result<T>) -> Result<Option<T>> {
         let mut statement = self.statement(sql, params)?;
-        let mut rows = row::told(statement.query_map(params, map), "read a row")?;
-        row::told(rows.next().transpose(), "read a row")
+        let mut rows = row::map_sqlite_error(statement.query_map(params, map), "read a row")?;
+        row::map_sqlite_error(rows.next().transpose(), "read a row")
     }
 
     /// The result of a counting query.
@@ -318,11 +318,11 @@ impl Read<'_> {
     /// Prepares a statement and checks that every parameter is given: SQLite would silently store NULL for a missing
     /// one.
     fn statement(&self, sql: Sql, params: Params) -> Result<rusqlite::CachedStatement<'_>> {
-        let statement = row::told(self.connection.prepare_cached(sql), "prepare a query")?;
+        let statement = row::map_sqlite_error(self.connection.prepare_cached(sql), "prepare a query")?;
         if statement.parameter_count() != params.len() {
             return Err(Error::fault("bind a query", format!("{} parameters given for: {sql}", params.len())));
         }
-        self.log.tell(sql, params);
+        self.log.log(sql, params);
         Ok(statement)
     }
 }
@@ -350,7 +350,7 @@ impl Write<'_> {
     /// request.
     pub(crate) fn run(&self, sql: Sql, params: Params) -> Result<usize> {
         let mut statement = self.statement(sql, params)?;
-        row::constrained(statement.execute(params))
+        row::map_constraint_error(statement.execute(params))
     }
 }
 

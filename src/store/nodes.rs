@@ -49,7 +49,7 @@ pub fn page(read: &Read, paging: &Paging) -> Result<Page<ListedNode>> {
 }
 
 /// Filter for node lists; a `None` field matches all.
-pub struct Wanted<'w> {
+pub struct NodeFilter<'w> {
     /// Role that the nodes have.
     pub role: Option<&'w str>,
     /// Labels that the nodes have.
@@ -61,7 +61,7 @@ pub struct Wanted<'w> {
 }
 
 /// A page of matching nodes, by id.
-pub fn page_of(read: &Read, paging: &Paging, wanted: &Wanted) -> Result<Page<ListedNode>> {
+pub fn page_of(read: &Read, paging: &Paging, wanted: &NodeFilter) -> Result<Page<ListedNode>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
     let (among, not_among) = (wanted.among.as_ref().map(json).transpose()?, wanted.not_among.as_ref().map(json).transpose()?);
     let labels = json(wanted.labels)?;
@@ -183,7 +183,7 @@ pub fn set_identity(write: &Write, id: &str, fingerprint: &str, expires_at: Time
 }
 
 /// Sets the digest of authorities for enrolled nodes that have none.
-pub fn adopt_trust(write: &Write, trust: &str) -> Result<()> {
+pub fn set_missing_trust(write: &Write, trust: &str) -> Result<()> {
     write.run(query!("nodes", "adopt_trust"), named_params! { ":trust": trust }).map(drop)
 }
 

@@ -9,7 +9,7 @@ const SECRET_PARAMS: &[&str] = &[":password_hash", ":token_hash", ":key", ":stat
 /// Maximum length of a logged parameter in characters.
 const PARAM_CHARS_MAX: usize = 100;
 
-/// What to log of queries.
+/// Parts of queries to log.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct QueryLog {
     /// True to log queries.
@@ -22,7 +22,7 @@ pub struct QueryLog {
 
 impl QueryLog {
     /// Logs a query before it runs.
-    pub(super) fn tell(&self, sql: Sql, params: Params) {
+    pub(super) fn log(&self, sql: Sql, params: Params) {
         if !self.queries {
             return;
         }

@@ -1,6 +1,6 @@
 //! The pool of read-only connections, lent in the order of requests.
 
-use super::{BUSY, QueryLog, Read, STATEMENTS_CACHED, bound_memory, ordinary, row};
+use super::{BUSY, QueryLog, Read, STATEMENTS_CACHED, bound_memory, check_regular, row};
 use crate::error::{Error, Result};
 use crate::thread::lock;
 use rusqlite::{Connection, OpenFlags};
@@ -53,12 +53,12 @@ impl Drop for EndOfRead<'_> {
 impl Readers {
     /// Opens `count` connections and the reserved ones.
     pub(super) fn open(path: &Path, count: usize) -> Result<Readers> {
-        ordinary(path)?;
+        check_regular(path)?;
         let mut idle = Vec::with_capacity(count + KEPT);
         for _ in 0..count + KEPT {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-            let connection = row::told(Connection::open_with_flags(path, flags), "open a read connection")?;
-            row::told(connection.busy_timeout(BUSY), "open a read connection")?;
+            let connection = row::map_sqlite_error(Connection::open_with_flags(path, flags), "open a read connection")?;
+            row::map_sqlite_error(connection.busy_timeout(BUSY), "open a read connection")?;
             bound_memory(&connection)?;
             connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
             idle.push(connection);
@@ -70,7 +70,7 @@ impl Readers {
     pub(super) fn read<T>(&self, line: Line, log: QueryLog, f: impl FnOnce(&Read) -> Result<T>) -> Result<T> {
         let reader = self.take(line)?;
         // A transaction, so that two statements of one read see the same snapshot.
-        row::told(reader.execute_batch("BEGIN"), "begin a read")?;
+        row::map_sqlite_error(reader.execute_batch("BEGIN"), "begin a read")?;
         let transaction = EndOfRead(&reader);
         f(&Read { connection: transaction.0, log })
     }

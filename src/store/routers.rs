@@ -36,7 +36,7 @@ pub fn by_id(read: &Read, id: &str) -> Result<Option<RouterAssignment>> {
 }
 
 /// Number of assignments that refer to this node, as routed node or as router.
-pub fn naming(read: &Read, node_id: &str) -> Result<u64> {
+pub fn count_of_node(read: &Read, node_id: &str) -> Result<u64> {
     read.count(query!("routers", "naming"), named_params! { ":node_id": node_id })
 }
 
@@ -56,6 +56,6 @@ pub fn delete(write: &Write, id: &str) -> Result<bool> {
 }
 
 /// Deletes every assignment that refers to this node.
-pub fn delete_naming(write: &Write, node_id: &str) -> Result<usize> {
+pub fn delete_of_node(write: &Write, node_id: &str) -> Result<usize> {
     write.run(query!("routers", "delete_naming"), named_params! { ":node_id": node_id })
 }

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
 /// Maps SQLite's errors: disk failures and locks become a 503 with a sentence; everything else is a `Fault`.
-pub(super) fn told<T>(result: rusqlite::Result<T>, doing: &'static str) -> Result<T> {
+pub(super) fn map_sqlite_error<T>(result: rusqlite::Result<T>, doing: &'static str) -> Result<T> {
     let Err(e) = result else { return result.doing(doing) };
     let trouble = match e.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => "The control plane's disk is full; nothing was written.",
@@ -25,7 +25,7 @@ pub(super) fn told<T>(result: rusqlite::Result<T>, doing: &'static str) -> Resul
         Some(ErrorCode::PermissionDenied) => "The control plane's database files may not be opened; check their owner.",
         Some(ErrorCode::OutOfMemory) => "The control plane's machine is out of memory; nothing was written.",
         Some(ErrorCode::TooBig) => "The value is too large for the control plane's database; nothing was written.",
-        Some(code) if passes(code) => {
+        Some(code) if is_temporary(code) => {
             log::warn!(target: "store", event = "store.held", doing, error:% = e; "{HELD}");
             return Err(Error::Unavailable(HELD.to_string()));
         }
@@ -39,14 +39,14 @@ pub(super) fn told<T>(result: rusqlite::Result<T>, doing: &'static str) -> Resul
 const HELD: &str = "Another process holds the control plane's database; nothing was written. Try again.";
 
 /// True for another process's lock or change, which is temporary.
-fn passes(code: ErrorCode) -> bool {
+fn is_temporary(code: ErrorCode) -> bool {
     use ErrorCode::{DatabaseBusy, DatabaseLocked, FileLockingProtocolFailed, OperationAborted, OperationInterrupted, SchemaChanged};
     matches!(code, DatabaseBusy | DatabaseLocked | FileLockingProtocolFailed | OperationAborted | OperationInterrupted | SchemaChanged)
 }
 
 /// True if a result is an error of [`is_temporary`].
 pub(super) fn is_held<T>(result: &rusqlite::Result<T>) -> bool {
-    result.as_ref().is_err_and(|e| e.sqlite_error_code().is_some_and(passes))
+    result.as_ref().is_err_and(|e| e.sqlite_error_code().is_some_and(is_temporary))
 }
 
 /// The sentence for each constraint that a client's request can break.
@@ -65,14 +65,14 @@ const CONSTRAINTS: &[(&str, &str)] = &[
 ];
 
 /// Like [`map_sqlite_error`]; a violated constraint becomes a 409 with its sentence.
-pub(super) fn constrained<T>(result: rusqlite::Result<T>) -> Result<T> {
+pub(super) fn map_constraint_error<T>(result: rusqlite::Result<T>) -> Result<T> {
     if let Err(SqlError::SqliteFailure(e, Some(text))) = &result
         && e.code == ErrorCode::ConstraintViolation
         && let Some((_, sentence)) = CONSTRAINTS.iter().find(|(name, _)| text.ends_with(name))
     {
         return Err(Error::Conflict((*sentence).to_string()));
     }
-    told(result, "write a row")
+    map_sqlite_error(result, "write a row")
 }
 
 impl FromSql for Timestamp {
@@ -148,7 +148,8 @@ mod tests {
 
     #[test]
     fn what_passes_by_itself_or_is_the_machines_trouble_is_no_fault_of_ours() {
-        let of = |code: i32| told::<()>(Err(SqlError::SqliteFailure(ffi::Error::new(code), None)), "try").expect_err("an error");
+        let of =
+            |code: i32| map_sqlite_error::<()>(Err(SqlError::SqliteFailure(ffi::Error::new(code), None)), "try").expect_err("an error");
         for code in [
             ffi::SQLITE_BUSY,
             ffi::SQLITE_BUSY_SNAPSHOT,

@@ -99,7 +99,7 @@ pub fn insert(write: &Write, new: &NewSession, ttl_s: i64, kept: usize) -> Resul
 }
 
 /// Stores the time of a session's last use.
-pub fn seen(write: &Write, id: &str, at: Timestamp) -> Result<()> {
+pub fn set_last_seen(write: &Write, id: &str, at: Timestamp) -> Result<()> {
     write.run(query!("sessions", "seen"), named_params! { ":id": id, ":at": at }).map(drop)
 }
 

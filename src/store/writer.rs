@@ -45,7 +45,7 @@ impl<T: Send, F: FnOnce(&Write) -> Result<T> + Send> Job for Task<T, F> {
     fn run(&mut self, write: &Write) -> bool {
         let Some(work) = self.work.take() else { return false };
         let _context = logger::Context::request(&self.request_id);
-        let _scope = caller::begin(self.caller.take());
+        let _scope = caller::enter(self.caller.take());
         let result =
             catch_unwind(AssertUnwindSafe(|| work(write))).unwrap_or_else(|_| Err(Error::fault("write", "the transaction panicked")));
         let keep = result.is_ok();
@@ -133,7 +133,7 @@ struct Group {
 /// A durable group: only this can be published.
 struct Committed(Group);
 
-/// How a group is made durable.
+/// Ways to make a group durable.
 enum Commit {
     /// In the database of this machine.
     Local,
@@ -143,7 +143,7 @@ impl Commit {
     /// Makes a group durable. After an error the transaction has failed, and is still open unless SQLite has ended it.
     fn commit(&self, connection: &Connection, group: Group) -> Result<Committed> {
         match self {
-            Commit::Local => row::told(connection.execute_batch("COMMIT"), "commit")?,
+            Commit::Local => row::map_sqlite_error(connection.execute_batch("COMMIT"), "commit")?,
         }
         Ok(Committed(group))
     }
@@ -227,7 +227,7 @@ impl Work {
     /// Begins a transaction and runs the first write and all writes queued by then, each in its own savepoint.
     fn run_group(&self, jobs: &Receiver<Box<dyn Job>>, queued: &mut Vec<Box<dyn Job>>, effects: &Effects) -> Result<Group> {
         let connection = &self.connection;
-        if let Err(e) = row::told(connection.execute_batch("BEGIN IMMEDIATE"), "begin a transaction") {
+        if let Err(e) = row::map_sqlite_error(connection.execute_batch("BEGIN IMMEDIATE"), "begin a transaction") {
             // Writes queued meanwhile have waited too; one group after the other would make them wait too long.
             queued.extend(jobs.try_iter().take(QUEUE));
             return Err(e);
@@ -255,7 +255,7 @@ impl Work {
     /// Runs one write in its savepoint, and rolls back if it fails. An error ends the whole group.
     fn run_job(&self, job: &mut Box<dyn Job>, write: &Write) -> Result<()> {
         let connection = &self.connection;
-        row::told(connection.execute_batch("SAVEPOINT job"), "begin a savepoint")?;
+        row::map_sqlite_error(connection.execute_batch("SAVEPOINT job"), "begin a savepoint")?;
         let changes = write.changes.get();
         let news = write.news.borrow().len();
         let mark = write.effects.mark();
@@ -267,7 +267,7 @@ impl Work {
             return Err(Error::Unavailable(why.to_string()));
         }
         let end = if keep { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
-        row::told(connection.execute_batch(end), "end a savepoint")?;
+        row::map_sqlite_error(connection.execute_batch(end), "end a savepoint")?;
         if !keep {
             write.changes.set(changes);
             write.news.borrow_mut().truncate(news);

@@ -59,7 +59,7 @@ fn clock_plausible() -> Finding {
     }
 }
 
-/// How to set the clock from the network on common distributions.
+/// Commands that set the clock from the network on common distributions.
 const NTP: &str = "timedatectl set-ntp true; where there is none: apt-get install -y chrony, or apk add chrony && rc-service chronyd start";
 
 /// Checks that the clock is synchronised, with the means of this machine.

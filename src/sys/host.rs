@@ -17,7 +17,7 @@ pub const DISK_TIME: Duration = Duration::from_secs(2);
 const NEWCOMERS_MAX: i32 = 1024;
 
 /// Raises the backlog of a listener above std's, if the kernel allows it.
-pub fn welcome_more(listener: &TcpListener) {
+pub fn raise_backlog(listener: &TcpListener) {
     // On failure std's backlog stays.
     let _ = rustix::net::listen(listener, NEWCOMERS_MAX);
 }
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn a_crowd_of_newcomers_finds_room_to_wait() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        welcome_more(&listener);
+        raise_backlog(&listener);
         let address = listener.local_addr().expect("it has one");
         // The kernel drops a connection when the backlog is full, and the client retries after a second at the
         // earliest.

@@ -93,13 +93,13 @@ fn stop(mut child: Child) {
 
 /// Replaces this process with a program, which takes over input, output, signals and exit status. Returns only on
 /// failure.
-pub fn become_program(program: &str, args: &[String]) -> Error {
+pub fn exec(program: &str, args: &[String]) -> Error {
     Error::fault("run a program", format!("{program}: {}", Command::new(program).args(args).exec()))
 }
 
 /// Replaces this process with a program that has `input` on its standard input, where other users cannot see a secret.
 /// The input must fit into a pipe (64 KiB). Returns only on failure.
-pub fn become_program_reading(program: &str, args: &[String], input: &[u8]) -> Error {
+pub fn exec_with_input(program: &str, args: &[String], input: &[u8]) -> Error {
     let filled = std::io::pipe().and_then(|(reader, mut writer)| writer.write_all(input).map(|()| reader));
     let why = match filled {
         Ok(reader) => Command::new(program).args(args).stdin(reader).exec(),
@@ -109,7 +109,7 @@ pub fn become_program_reading(program: &str, args: &[String], input: &[u8]) -> E
 }
 
 /// Replaces this process with a program that has additional environment variables. Returns only on failure.
-pub fn begin_again<'a>(program: &Path, line: &[OsString], env: impl Iterator<Item = (&'a str, &'a str)>) -> Error {
+pub fn exec_with_env<'a>(program: &Path, line: &[OsString], env: impl Iterator<Item = (&'a str, &'a str)>) -> Error {
     let why = Command::new(program).args(line).envs(env).exec();
     Error::fault("begin again", format!("{}: {why}", program.display()))
 }

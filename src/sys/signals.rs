@@ -32,7 +32,7 @@ type Work = Box<dyn Fn() + Send>;
 
 impl Hangup {
     /// Sets the work.
-    pub fn does(&self, work: impl Fn() + Send + 'static) {
+    pub fn set(&self, work: impl Fn() + Send + 'static) {
         *lock(&self.0) = Some(Box::new(work));
     }
 }
@@ -69,7 +69,7 @@ pub fn listen(stop: &Stop) -> Result<Hangup> {
                     }
                 }
                 _ if !END.contains(&signal) => {}
-                _ if stop.raised() => {
+                _ if stop.is_raised() => {
                     log::warn!(target: "system", event = "serve.stop", signal; "Stopped immediately on a second signal");
                     logger::flush_within(LAST_WORDS);
                     std::process::exit(128 + signal);

@@ -287,7 +287,7 @@ pub fn look_at_dates(control: &Control) -> Result<()> {
 /// Nodes that were enrolled before it was noted what they trust were given the authority of that time, and there was only one.
 pub fn adopt(ca: &Authority, store: &Store) -> Result<()> {
     let digest = ca.trusted()?.digest.clone();
-    store.write(move |w| nodes::adopt_trust(w, &digest))
+    store.write(move |w| nodes::set_missing_trust(w, &digest))
 }
 
 /// The authorities, and how far a rotation is.

@@ -5,7 +5,7 @@ use crate::store::{Store, settings};
 use std::path::PathBuf;
 use std::sync::mpsc::channel;
 
-/// How a write ends.
+/// Outcome of a write.
 #[derive(Clone, Copy)]
 enum End {
     Ok,
@@ -80,7 +80,8 @@ impl Bench {
     /// Allows or forbids the database to grow.
     fn may_grow(&self, may: bool) {
         let pages = if may { 1_000_000 } else { 1 };
-        let limit = move |w: &Write| row::told(w.connection.execute_batch(&format!("PRAGMA max_page_count = {pages}")), "set a limit");
+        let limit =
+            move |w: &Write| row::map_sqlite_error(w.connection.execute_batch(&format!("PRAGMA max_page_count = {pages}")), "set a limit");
         self.store.write(limit).expect("a limit");
     }
 }

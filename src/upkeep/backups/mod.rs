@@ -276,7 +276,7 @@ pub fn undo_upgrade(config: &Config, since: Option<i64>) -> Result<Option<Restor
 
 /// The last restore drill.
 pub fn last_drill(config: &Config) -> Result<Option<Drill>> {
-    let text = files::read_foreign(&config.backup_dir.join(DRILL), DRILL_BYTES_MAX)?;
+    let text = files::read_untrusted(&config.backup_dir.join(DRILL), DRILL_BYTES_MAX)?;
     // One that cannot be read is one that was not.
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
 }

@@ -250,7 +250,7 @@ fn list_of<T: Serialize>(items_max: usize, read: impl Fn(&Paging) -> Result<Page
 
 /// The configuration, secrets named and not told.
 fn config_of(config: &Config) -> Value {
-    config.told().into_iter().map(|(name, value)| json!({"setting": name, "is": value})).collect()
+    config.effective().into_iter().map(|(name, value)| json!({"setting": name, "is": value})).collect()
 }
 
 /// The end of the log, from the beginning of a line on; with that of the file before it, where it was rotated away a moment ago.
