@@ -332,8 +332,8 @@ mod tests {
             assert!(!setting.help().contains(['{', '}']), "{}", setting.help());
         }
         let help = |name: &str| SETTINGS.iter().find(|setting| setting.name == name).map(Setting::help).unwrap_or_default();
-        assert_eq!(help("NODE_CERT_VALIDITY_DAYS"), "days that a node certificate is valid, 1 to 825");
-        assert_eq!(help("HTTP_CONNECTIONS_MAX"), "connections in all, 16 to 100000; by the limit of open files, at most 1024");
+        assert_eq!(help("NODE_CERT_VALIDITY_DAYS"), "lifetime of a node's certificate in days, 1 to 825");
+        assert_eq!(help("HTTP_CONNECTIONS_MAX"), "most connections, 16 to 100000; default: from the limit of open files, at most 1024");
     }
 
     #[test]

@@ -266,7 +266,7 @@ fn read_all(f: &mut Fields) {
     assert!(f.text("text", 1..=8).optional().is_none_or(|t| (1..=8).contains(&t.chars().count())));
     let name = f.name("name").required();
     assert!(name.chars().count() <= 128 && !name.chars().any(char::is_control));
-    let id = f.id("id").required();
+    let id: String = f.id("id").required();
     assert!(id.is_empty() || ids::is_id(&id));
     assert!(f.int("int", -5..=86_400).optional().is_none_or(|n| (-5..=86_400).contains(&n)));
     f.int("any", i64::MIN..=i64::MAX).optional();

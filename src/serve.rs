@@ -8,6 +8,7 @@ use crate::error::{Chain, Doing, Error, Result};
 use crate::http::Limits;
 use crate::http::listen::{Front, TlsSource};
 use crate::model::address;
+use crate::model::ids::{NodeId, ServiceId};
 use crate::model::join_tokens::{Admits, JoinRole, NewJoinToken};
 use crate::offline::{lock_data_dir, make_parent};
 use crate::store::{self, QueryLog, Store};
@@ -58,7 +59,7 @@ pub struct Server {
 #[derive(PartialEq)]
 pub struct Unplaced {
     /// The service's id.
-    pub service_id: String,
+    pub service_id: ServiceId,
     /// Replicas with a node.
     pub placed: usize,
     /// Desired replicas.
@@ -172,10 +173,10 @@ impl Server {
     }
 
     /// Creates the certificate authority, and a join token for this node only: for the machine that the server runs on.
-    pub fn bootstrap_local(&self, node_id: &str) -> Result<NewJoinToken> {
+    pub fn bootstrap_local(&self, node_id: &NodeId) -> Result<NewJoinToken> {
         const TTL_S: i64 = 300;
         join_tokens::ensure_authority(&self.app.control)?;
-        join_tokens::create(&self.app.control, Admits { node_id: Some(node_id.to_string()), ..JoinRole::Core.into() }, TTL_S)
+        join_tokens::create(&self.app.control, Admits { node_id: Some(node_id.clone()), ..JoinRole::Core.into() }, TTL_S)
     }
 
     /// Creates a join string for one worker, valid for `ttl_s` seconds; `None` if the server does not speak TLS.

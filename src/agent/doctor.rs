@@ -9,6 +9,7 @@ use crate::crypto::pki;
 use crate::error::Chain;
 use crate::files;
 use crate::model::findings::Finding;
+use crate::model::ids::NodeId;
 use crate::model::leases::LeaseState;
 use crate::model::node_api::Reason;
 use crate::model::node_runs::AgentRun;
@@ -26,7 +27,7 @@ const AUTHORITY_DAYS_LOW: i64 = 90;
 const SKEW_S_MAX: i64 = 5;
 
 /// Examines the node whose identity is in this directory.
-pub fn of_identity(control_plane: &ControlPlane, dir: &Path, node_id: &str) -> Vec<Finding> {
+pub fn of_identity(control_plane: &ControlPlane, dir: &Path, node_id: &NodeId) -> Vec<Finding> {
     let rejoin = format!(
         "on the control plane: uptimemesh create-token --role worker --for-node {node_id} --join-string; here: uptimemesh join --join-file FILE --node-id {node_id}"
     );

@@ -6,6 +6,7 @@ use super::identity::{Given, Identity, IdentityFiles};
 use crate::clock::Timestamp;
 use crate::error::{Chain, Result};
 use crate::files;
+use crate::model::ids::NodeId;
 use crate::model::node_api::{Part, UpdateRequest};
 use serde_json::json;
 use std::time::Instant;
@@ -47,7 +48,7 @@ pub struct Run {
 /// The files of what was accepted.
 pub struct Ledger {
     identity: IdentityFiles,
-    node_id: String,
+    node_id: NodeId,
     run: Run,
     /// What the file of URLs holds, if it was written by this run.
     urls: Option<Vec<String>>,

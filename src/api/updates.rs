@@ -86,20 +86,20 @@ fn create(app: &App, request: &Request, user: &User) -> Reply {
 }
 
 fn show(app: &App, request: &Request, _: &User) -> Reply {
-    Ok(one(request, &updates::show(&app.control, &read_id(request, "update_id")?)?))
+    Ok(one(request, &updates::show(&app.control, &read_id::<String>(request, "update_id")?)?))
 }
 
 fn pause(app: &App, request: &Request, _: &User) -> Reply {
-    let update = updates::pause(&app.control, id_of(request, "update_id")?)?;
+    let update = updates::pause(&app.control, id_of::<String>(request, "update_id")?)?;
     Ok(Response::json(200, &update.object))
 }
 
 fn resume(app: &App, request: &Request, _: &User) -> Reply {
-    let update = updates::resume(&app.control, id_of(request, "update_id")?)?;
+    let update = updates::resume(&app.control, id_of::<String>(request, "update_id")?)?;
     Ok(Response::json(200, &update.object))
 }
 
 fn cancel(app: &App, request: &Request, _: &User) -> Reply {
-    let update = updates::cancel(&app.control, id_of(request, "update_id")?)?;
+    let update = updates::cancel(&app.control, id_of::<String>(request, "update_id")?)?;
     Ok(Response::json(200, &update.object))
 }

@@ -4,6 +4,7 @@ use crate::control::Control;
 use crate::control::access::node_proofs::{self, Call, NodeCaller, Shown};
 use crate::error::{Error, Result};
 use crate::http::Request;
+use crate::model::ids::NodeId;
 use crate::model::node_calls::{self, LEASE_TOKEN, RUN, SIGNATURE, SIGNED_AT};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -38,7 +39,7 @@ pub(super) fn prove(control: &Control, request: &Request, is_user: bool) -> Resu
 }
 
 /// The node that a call is counted by before it is proven.
-pub(super) fn sealed(control: &Control, request: &Request) -> Option<String> {
+pub(super) fn sealed(control: &Control, request: &Request) -> Option<NodeId> {
     node_proofs::sealed(control, &shown(request).ok()??)
 }
 

@@ -4,6 +4,7 @@ use crate::clock::Timestamp;
 use crate::error::{Doing, Error, Result};
 use crate::json;
 use crate::model::capacity::{Capacity, Reserved};
+use crate::model::ids::{AssignmentId, EndpointId, NodeId, ReplicaId, ServiceId};
 use crate::model::node_runs::Holder;
 use crate::model::{Object, nodes, replicas};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
@@ -75,6 +76,24 @@ pub(super) fn map_constraint_error<T>(result: rusqlite::Result<T>) -> Result<T> 
     map_sqlite_error(result, "write a row")
 }
 
+/// Ids as columns of text.
+macro_rules! ids {
+    ($($id:ty),*) => {$(
+        impl FromSql for $id {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                String::column_result(value).map(<$id>::of_row)
+            }
+        }
+
+        impl ToSql for $id {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                Ok(self.as_str().into())
+            }
+        }
+    )*};
+}
+ids!(NodeId, ServiceId, ReplicaId, EndpointId, AssignmentId);
+
 impl FromSql for Timestamp {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         value.as_i64().map(Timestamp)
@@ -122,7 +141,7 @@ macro_rules! columns {
         }
     )*};
 }
-columns!(Box<RawValue>, Capacity, Reserved, Holder, Vec<Holder>, Vec<String>, BTreeMap<String, String>, nodes::Facts, replicas::Facts, replicas::Placement);
+columns!(Box<RawValue>, Capacity, Reserved, Holder, Vec<Holder>, Vec<String>, Vec<NodeId>, BTreeMap<String, String>, nodes::Facts, replicas::Facts, replicas::Placement);
 
 /// The JSON text of a column.
 pub(super) fn json<T: serde::Serialize>(value: &T) -> Result<String> {

@@ -2,7 +2,7 @@
 
 use super::run;
 use crate::model::Object;
-use crate::model::ids::is_id;
+use crate::model::ids::NodeId;
 use crate::model::status_keys;
 use serde_json::{Value, json};
 use std::fs;
@@ -23,10 +23,9 @@ pub fn raise_backlog(listener: &TcpListener) {
 }
 
 /// The machine's name; `None` if it is not a valid id.
-pub fn name() -> Option<String> {
+pub fn name() -> Option<NodeId> {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
-    let name = name.trim().to_string();
-    is_id(&name).then_some(name)
+    name.trim().parse().ok()
 }
 
 /// Id of this boot, unique even among copies of a machine; empty if unknown.

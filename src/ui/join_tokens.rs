@@ -8,6 +8,7 @@ use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
 use crate::http::fields::Fields;
 use crate::model::Paging;
+use crate::model::ids::NodeId;
 use crate::model::join_tokens::{Admits, JoinRole, JoinToken, NewJoinToken};
 use crate::model::users::Role::Admin;
 use serde_json::json;
@@ -105,7 +106,7 @@ fn minted(at: &At) -> Result<NewJoinToken> {
 
 /// The only page that ever shows the secret. It is an answer to a form, so that no address leads to it again.
 fn made_page(at: &At, token: &NewJoinToken) -> Reply {
-    let name = token.node_id.as_deref().unwrap_or("NAME");
+    let name = token.node_id.as_ref().map_or("NAME", NodeId::as_str);
     let join = match &token.join_string {
         Some(text) => format!("uptimemesh join --node-id {name} {text}"),
         None => {

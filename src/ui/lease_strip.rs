@@ -29,8 +29,12 @@ struct Part {
 pub(super) fn strip(control: &Control, node: &Node, state: LeaseState) -> Result<Html> {
     let now = clock::now();
     let since = now.plus_secs(-SPAN_S);
-    let filter =
-        EventFilter { category: Some("nodes".to_string()), node_id: Some(node.id.clone()), since: Some(since), ..EventFilter::default() };
+    let filter = EventFilter {
+        category: Some("nodes".to_string()),
+        node_id: Some(node.id.to_string()),
+        since: Some(since),
+        ..EventFilter::default()
+    };
     let found = events::list(control, &Paging::first(EVENTS_MAX), &filter)?.items;
     let word = |event: &crate::model::events::Event, key: &str| {
         event.fields.get(key).and_then(serde_json::Value::as_str).and_then(LeaseState::parse).unwrap_or(LeaseState::Unknown)

@@ -40,6 +40,7 @@ use crate::error::Error;
 use crate::gate::{self, Refusal, Reply};
 use crate::html::{Html, page};
 use crate::http::{Request, Response, form};
+use crate::model::ids::Id;
 use crate::model::users::{Role, User};
 use crate::upkeep::App;
 use crate::upkeep::health;
@@ -135,6 +136,11 @@ impl At<'_> {
     /// An argument of the path.
     fn arg(&self, i: usize) -> &str {
         self.request.args.get(i).map_or("", String::as_str)
+    }
+
+    /// The id in an argument of the path; 404 where it is not one.
+    fn id<I: Id>(&self, i: usize, what: &'static str) -> crate::error::Result<I> {
+        I::parse(self.arg(i)).ok_or_else(|| Error::not_found(what))
     }
 
     /// Whether the user may do what takes this role.

@@ -64,7 +64,7 @@ pub(super) fn save(at: &At) -> Reply {
         "capacity": said(&[("cpu_millis", "cpu_percent", cpu), ("memory_mb", "memory_percent", memory)]),
     });
     let done = read(&body)
-        .and_then(|change| control::update(at.control, at.arg(0).to_string(), Condition::if_match(Some(field(&form, "version"))), change));
+        .and_then(|change| control::update(at.control, at.id(0, "Node")?, Condition::if_match(Some(field(&form, "version"))), change));
     match done {
         Ok(_) => Ok(back_to(&parts::path("nodes", at.arg(0)), "room")),
         Err(e @ Error::Fault(_)) => Err(e),

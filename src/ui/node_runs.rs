@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::gate::Handler::By;
 use crate::gate::{Route, route};
 use crate::html::Html;
+use crate::model::ids::NodeId;
 use crate::model::node_runs::Holder;
 use crate::model::users::Role::Operator;
 use tiny_http::Method::{Get, Post};
@@ -22,7 +23,7 @@ const PLACE: &str = "Nodes";
 pub(super) const DONE: &str = "keep-run";
 
 /// The holders of a node's identity, where there are two.
-pub(super) fn section(at: &At, node_id: &str) -> Html {
+pub(super) fn section(at: &At, node_id: &NodeId) -> Html {
     let Some(conflict) = at.control.leases.conflict(node_id) else { return Html::empty() };
     let row = |holder: &Holder, state: &str| {
         let choice = match at.may(Operator) && (state == "refused" || conflict.decided_at.is_none()) {
@@ -66,14 +67,14 @@ const ACTIONS: Actions = Actions {
             ])
         },
         fields: no_fields,
-        handler: |at| node_runs::keep(at.control, at.arg(0).to_string(), at.arg(1).to_string()).map(drop),
+        handler: |at| node_runs::keep(at.control, at.id(0, "Node")?, at.arg(1).to_string()).map(drop),
         leads_to: None,
     }],
 };
 
 /// The machine that a path names.
 fn holder(at: &At) -> Result<Holder> {
-    let conflict = node_runs::show(at.control, at.arg(0))?.ok_or_else(|| Error::not_found("Page"))?;
+    let conflict = node_runs::show(at.control, &at.id(0, "Node")?)?.ok_or_else(|| Error::not_found("Page"))?;
     let mut all = conflict.refused.into_iter().chain([conflict.kept]);
     all.find(|holder| holder.run.id == at.arg(1)).ok_or_else(|| Error::not_found("Page"))
 }

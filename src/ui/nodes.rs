@@ -14,6 +14,7 @@ use crate::html::{Html, page};
 use crate::http::fields::Fields;
 use crate::json;
 use crate::model::events::EventFilter;
+use crate::model::ids::NodeId;
 use crate::model::leases::LeaseState;
 use crate::model::nodes::{ListedNode, Node, NodeChange, NodeFilter};
 use crate::model::status_keys;
@@ -69,7 +70,7 @@ fn list(at: &At) -> Reply {
     let wanted = text.to_lowercase();
     if !wanted.is_empty() {
         let has = |part: &str| part.to_lowercase().contains(&wanted);
-        found.retain(|n| has(&n.id) || has(&n.name) || has(n.labels.get()) || n.mesh_ip.as_deref().is_some_and(has));
+        found.retain(|n| has(n.id.as_str()) || has(&n.name) || has(n.labels.get()) || n.mesh_ip.as_deref().is_some_and(has));
     }
     let lease = |node: &ListedNode| at.control.leases.state(&node.id);
     match sort {
@@ -173,14 +174,14 @@ fn show(at: &At) -> Reply {
 }
 
 pub(super) fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -> Reply {
-    let Versioned { object: node, tag, .. } = nodes::show(at.control, at.arg(0))?;
+    let Versioned { object: node, tag, .. } = nodes::show(at.control, &at.id(0, "Node")?)?;
     let lease = at.control.leases.state(&node.id);
     let placed = replicas::list(at.control, &Paging::first(ROWS_MAX), None, Some(&node.id))?;
-    let filter = EventFilter { node_id: Some(node.id.clone()), ..EventFilter::default() };
+    let filter = EventFilter { node_id: Some(node.id.to_string()), ..EventFilter::default() };
     let last = events::page(at.control, &Paging::first(EVENTS_MAX), &filter)?;
     let mut facts = vec![("State", Html::concat(std::iter::once(parts::state(lease.as_str())).chain(marks(&node.status)).collect()))];
     facts.extend([
-        ("Id", parts::text(&node.id)),
+        ("Id", parts::text(node.id.as_str())),
         ("Roles", parts::text(&node.roles.join(", "))),
         ("Last heartbeat", parts::maybe_time(node.heartbeat_at)),
         ("Lease until", parts::maybe_time(node.lease_expires_at)),
@@ -204,7 +205,7 @@ pub(super) fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -
         false => parts::table("Replicas here", &parts::heads(&["Replica", "Service", "State", "~Since"]), rows),
     };
     let more = (placed.total as usize).saturating_sub(placed.items.len());
-    let all_here = parts::with_query("/ui/replicas", &[("node", &node.id)]);
+    let all_here = parts::with_query("/ui/replicas", &[("node", node.id.as_str())]);
     let more = if more > 0 { parts::link(&all_here, &format!("{more} more")) } else { Html::empty() };
     let follows = parts::live(
         "node",
@@ -302,7 +303,7 @@ const ACTIONS: Actions = Actions {
     place: PLACE,
     word: |at| at.arg(1),
     object: |at| {
-        let node = nodes::show(at.control, at.arg(0))?.object;
+        let node = nodes::show(at.control, &at.id(0, "Node")?)?.object;
         Ok((node.name, parts::path("nodes", &node.id)))
     },
     rows: &[
@@ -394,20 +395,20 @@ const ACTIONS: Actions = Actions {
             },
             handler: |at| {
                 let force = !field(&at.form(), "force").is_empty();
-                nodes::delete(at.control, at.arg(0).to_string(), Condition::default(), force)
+                nodes::delete(at.control, at.id(0, "Node")?, Condition::default(), force)
             },
             leads_to: Some("/ui/nodes"),
         },
     ],
 };
 
-fn mark(at: &At, mark: fn(&Control, String, Condition) -> Result<Versioned<Node>>) -> Result<()> {
-    mark(at.control, at.arg(0).to_string(), Condition::default()).map(drop)
+fn mark(at: &At, mark: fn(&Control, NodeId, Condition) -> Result<Versioned<Node>>) -> Result<()> {
+    mark(at.control, at.id(0, "Node")?, Condition::default()).map(drop)
 }
 
 /// Effects of an action, with how many replicas they concern.
 fn effects(at: &At, effects: &[&str]) -> Result<Vec<String>> {
-    let placed = replicas::list(at.control, &Paging::first(1), None, Some(at.arg(0)))?.total;
+    let placed = replicas::list(at.control, &Paging::first(1), None, Some(&at.id(0, "Node")?))?.total;
     let mut effects: Vec<String> = effects.iter().map(ToString::to_string).collect();
     effects.push(match placed {
         0 => "No replicas are placed there now.".to_string(),
@@ -423,7 +424,7 @@ fn set_labels(at: &At) -> Reply {
     let done = read_labels(text).and_then(|labels| {
         let condition = Condition::if_match(Some(field(&form, "version")));
         let change = NodeChange { labels: Some(labels), ..NodeChange::default() };
-        nodes::update(at.control, at.arg(0).to_string(), condition, change)
+        nodes::update(at.control, at.id(0, "Node")?, condition, change)
     });
     match done {
         Ok(_) => Ok(back_to(&parts::path("nodes", at.arg(0)), "labels")),

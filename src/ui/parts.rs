@@ -19,23 +19,23 @@ pub fn link(href: &str, text: &str) -> Html {
 }
 
 /// The page of an object under a part of the site.
-pub fn path(part: &str, id: &str) -> String {
-    format!("/ui/{part}/{}", percent::encode(id))
+pub fn path(part: &str, id: impl AsRef<str>) -> String {
+    format!("/ui/{part}/{}", percent::encode(id.as_ref()))
 }
 
 /// A link to a node's page.
-pub fn node(id: &str) -> Html {
-    link(&path("nodes", id), id)
+pub fn node(id: impl AsRef<str>) -> Html {
+    link(&path("nodes", &id), id.as_ref())
 }
 
 /// A link to a service's page.
-pub fn service(id: &str) -> Html {
-    link(&path("services", id), id)
+pub fn service(id: impl AsRef<str>) -> Html {
+    link(&path("services", &id), id.as_ref())
 }
 
 /// A link to a replica's page.
-pub fn replica(id: &str) -> Html {
-    link(&path("replicas", id), id)
+pub fn replica(id: impl AsRef<str>) -> Html {
+    link(&path("replicas", &id), id.as_ref())
 }
 
 /// A word for how something is, in its colour. Words that have none are shown as they are.

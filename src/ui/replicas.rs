@@ -9,9 +9,10 @@ use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
 use crate::json;
+use crate::model::ids::{Id, NodeId, ServiceId};
 use crate::model::replicas::ListedReplica;
 use crate::model::users::Role::{Operator, Viewer};
-use crate::model::{Object, Paging, ids};
+use crate::model::{Object, Paging};
 use serde_json::Value;
 use tiny_http::Method::{Get, Post};
 
@@ -80,29 +81,29 @@ pub(super) fn row_of_service(replica: &ListedReplica, newest: i64) -> Vec<Html> 
     ]
 }
 
+/// The id in a field of the query; `None` where it is empty.
+fn wanted<I: Id>(what: &str, text: &str) -> Result<Option<I>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    I::parse(text).map(Some).ok_or_else(|| Error::Malformed(format!("This is no id of a {what}: {text}")))
+}
+
 fn list(at: &At) -> Reply {
     let query = at.request.query_pairs();
     let [service, node, state, text] = ["service", "node", "state", "q"].map(|key| field(&query, key));
-    let some = |text: &'static str, id: &str| {
-        if ids::is_id(id) {
-            Ok(Some(id.to_string()))
-        } else if id.is_empty() {
-            Ok(None)
-        } else {
-            Err(Error::Malformed(format!("This is no id of a {text}: {id}")))
-        }
-    };
-    let (service_id, node_id) = (some("service", service)?, some("node", node)?);
+    let service_id: Option<ServiceId> = wanted("service", service)?;
+    let node_id: Option<NodeId> = wanted("node", node)?;
     let paging = Paging::first(REPLICAS_MAX);
-    let mut found = replicas::list(at.control, &paging, service_id.as_deref(), node_id.as_deref())?.items;
+    let mut found = replicas::list(at.control, &paging, service_id.as_ref(), node_id.as_ref())?.items;
     if !text.is_empty() {
-        found.retain(|r| r.id.contains(text));
+        found.retain(|r| r.id.as_str().contains(text));
     }
     if state == "failing" {
         let sick = |r: &ListedReplica| {
             serde_json::from_str::<crate::model::replicas::Facts>(r.status.get()).is_ok_and(|facts| facts.sickness().is_some())
         };
-        let well = |id: &str| {
+        let well = |id: &NodeId| {
             matches!(at.control.leases.state(id), crate::model::leases::LeaseState::Alive | crate::model::leases::LeaseState::Unknown)
         };
         found.retain(|r| sick(r) || !well(&r.node_id));
@@ -147,7 +148,7 @@ fn list(at: &At) -> Reply {
 }
 
 /// The lease of a node, where it says something.
-fn lease_of(at: &At, node_id: &str) -> Html {
+fn lease_of(at: &At, node_id: &NodeId) -> Html {
     match at.control.leases.state(node_id) {
         crate::model::leases::LeaseState::Alive | crate::model::leases::LeaseState::Unknown => Html::empty(),
         gone => parts::state(gone.as_str()),
@@ -155,7 +156,7 @@ fn lease_of(at: &At, node_id: &str) -> Html {
 }
 
 fn show(at: &At) -> Reply {
-    let replica = replicas::show(at.control, at.arg(0))?.object;
+    let replica = replicas::show(at.control, &at.id(0, "Replica")?)?.object;
     let mut facts = vec![
         ("State", state_of(&replica.status, &replica.desired_state)),
         ("Should be", parts::text(&replica.desired_state)),
@@ -193,10 +194,10 @@ fn show(at: &At) -> Reply {
         parts::section("Status", &parts::code(&parts::pretty(&replica.status))),
     ]);
     let body = Html::concat(vec![
-        page!("head.html", title = &replica.id, actions = &actions, notice = &at.notice(DONE)),
+        page!("head.html", title = replica.id.as_str(), actions = &actions, notice = &at.notice(DONE)),
         parts::live("replica", &follows),
     ]);
-    at.page(PLACE, &replica.id, &body)
+    at.page(PLACE, replica.id.as_str(), &body)
 }
 
 const AGENTS: &str = "This server records the request; the agent of the replica carries it out.";
@@ -206,9 +207,9 @@ const ACTIONS: Actions = Actions {
     place: PLACE,
     word: |at| at.arg(1),
     object: |at| {
-        let replica = replicas::show(at.control, at.arg(0))?.object;
+        let replica = replicas::show(at.control, &at.id(0, "Replica")?)?.object;
         let path = parts::path("replicas", &replica.id);
-        Ok((replica.id, path))
+        Ok((replica.id.to_string(), path))
     },
     rows: &[
         Action {
@@ -224,8 +225,9 @@ const ACTIONS: Actions = Actions {
             },
             fields: |at| Ok(parts::field("To the node of this id", "target_node_id", field(&at.form(), "target_node_id"))),
             handler: |at| {
-                let target = field(&at.form(), "target_node_id").trim().to_string();
-                replicas::place(at.control, at.arg(0).to_string(), Condition::default(), target, &at.user.name).map(drop)
+                let form = at.form();
+                let target = field(&form, "target_node_id").trim().parse().map_err(|_| Error::not_found("Target node"))?;
+                replicas::place(at.control, at.id(0, "Replica")?, Condition::default(), target, &at.user.name).map(drop)
             },
             leads_to: None,
         },
@@ -235,7 +237,7 @@ const ACTIONS: Actions = Actions {
             is_dangerous: false,
             effects: |_| sentences(&["A restart of the replica is requested.", AGENTS]),
             fields: no_fields,
-            handler: |at| replicas::restart(at.control, at.arg(0).to_string(), Condition::default()).map(drop),
+            handler: |at| replicas::restart(at.control, at.id(0, "Replica")?, Condition::default()).map(drop),
             leads_to: None,
         },
         Action {
@@ -244,7 +246,7 @@ const ACTIONS: Actions = Actions {
             is_dangerous: false,
             effects: |_| sentences(&["A snapshot of the replica's data is requested.", AGENTS]),
             fields: no_fields,
-            handler: |at| replicas::snapshot(at.control, at.arg(0).to_string(), Condition::default()).map(drop),
+            handler: |at| replicas::snapshot(at.control, at.id(0, "Replica")?, Condition::default()).map(drop),
             leads_to: None,
         },
         Action {
@@ -267,7 +269,7 @@ const ACTIONS: Actions = Actions {
                 ])
             },
             fields: no_fields,
-            handler: |at| replicas::delete(at.control, at.arg(0).to_string(), Condition::default()),
+            handler: |at| replicas::delete(at.control, at.id(0, "Replica")?, Condition::default()),
             leads_to: Some("/ui/replicas"),
         },
     ],
@@ -280,5 +282,5 @@ fn restore(at: &At) -> Result<()> {
         return Err(Error::Malformed("This is not the id of a snapshot.".to_string()));
     }
     let snapshot = (!snapshot.is_empty()).then(|| snapshot.to_string());
-    replicas::restore(at.control, at.arg(0).to_string(), Condition::default(), snapshot).map(drop)
+    replicas::restore(at.control, at.id(0, "Replica")?, Condition::default(), snapshot).map(drop)
 }

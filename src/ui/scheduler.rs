@@ -7,6 +7,7 @@ use crate::control::versions::Condition;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
+use crate::model::ids::{NodeId, ServiceId};
 use crate::model::users::Role::{Admin, Operator, Viewer};
 use crate::scheduler::Plans;
 use crate::scheduler::plan::Plan;
@@ -136,11 +137,11 @@ fn plans_of(at: &At, plans: &Plans, mode: &str) -> Html {
     Html::concat(parts_of)
 }
 
-fn table(service_id: &str, actions: &[Action]) -> Html {
-    let place = |node: Option<&str>| node.map_or_else(|| parts::text("–"), parts::node);
+fn table(service_id: &ServiceId, actions: &[Action]) -> Html {
+    let place = |node: Option<&NodeId>| node.map_or_else(|| parts::text("–"), parts::node);
     let row = |a: &Action| {
         let is_made = matches!(a.step, Step::ScaleUp { .. });
-        let replica = if is_made { parts::text(&a.replica_id) } else { parts::replica(&a.replica_id) };
+        let replica = if is_made { parts::text(a.replica_id.as_str()) } else { parts::replica(&a.replica_id) };
         vec![
             parts::text(&a.step.word().replace('_', " ")),
             replica,
@@ -195,9 +196,9 @@ const APPLICATIONS: Actions = Actions {
             word: "apply",
             label: "Apply",
             is_dangerous: false,
-            effects: |at| Ok(effects(&[at.app.scheduler.plan_one(at.control, at.arg(0))?])),
+            effects: |at| Ok(effects(&[at.app.scheduler.plan_one(at.control, &at.id(0, "Service")?)?])),
             fields: no_fields,
-            handler: |at| at.app.scheduler.reconcile_one(at.control, at.arg(0), &at.user.name).map(drop),
+            handler: |at| at.app.scheduler.reconcile_one(at.control, &at.id(0, "Service")?, &at.user.name).map(drop),
             leads_to: None,
         },
     ],

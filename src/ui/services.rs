@@ -90,7 +90,7 @@ fn list(at: &At) -> Reply {
     let query = at.request.query_pairs();
     let wanted = field(&query, "q").to_lowercase();
     let mut found = all(at.control)?;
-    found.retain(|s| s.id.to_lowercase().contains(&wanted) || s.name.to_lowercase().contains(&wanted));
+    found.retain(|s| s.id.as_str().to_lowercase().contains(&wanted) || s.name.to_lowercase().contains(&wanted));
     let states = at.app.scheduler.health(at.control)?;
     let pages = found.len().div_ceil(ROWS_MAX).max(1);
     let number = field(&query, "page").parse().unwrap_or(1).clamp(1, pages);
@@ -127,7 +127,7 @@ fn list(at: &At) -> Reply {
 }
 
 fn show(at: &At) -> Reply {
-    let service = services::show(at.control, at.arg(0))?.object;
+    let service = services::show(at.control, &at.id(0, "Service")?)?.object;
     let states = at.app.scheduler.health(at.control)?;
     let health = states.iter().find(|s| s.plan.service_id == service.id);
     let path = parts::path("services", &service.id);
@@ -140,13 +140,13 @@ fn show(at: &At) -> Reply {
         false => parts::table("Replicas by node", &parts::heads(&["Node", "Replica", "State", "Runs generation", "~Since"]), rows),
     };
     let more = (placed.total as usize).saturating_sub(placed.items.len());
-    let all_of = parts::with_query("/ui/replicas", &[("service", &service.id)]);
+    let all_of = parts::with_query("/ui/replicas", &[("service", service.id.as_str())]);
     let more = if more > 0 { parts::link(&all_of, &format!("{more} more")) } else { Html::empty() };
     let facts = vec![
         ("State", health.map_or_else(Html::empty, state_of)),
         ("Replicas", health.map_or_else(Html::empty, figures)),
         ("Generation", parts::text(&service.generation.to_string())),
-        ("Id", parts::text(&service.id)),
+        ("Id", parts::text(service.id.as_str())),
         ("Description", parts::text(service.description.as_deref().unwrap_or("none"))),
         ("Made", parts::time(service.created_at)),
         ("Changed", parts::time(service.updated_at)),
@@ -214,7 +214,8 @@ fn revisions(at: &At, service: &Service) -> Result<Html> {
 fn named(at: &At) -> Result<(Revision, Option<Revision>)> {
     let missing = || Error::not_found("Revision");
     let generation: i64 = at.arg(1).parse().map_err(|_| missing())?;
-    let mut found = services::revisions(at.control, at.arg(0), &Paging::first(2), Some(generation.saturating_add(1)))?.items.into_iter();
+    let mut found =
+        services::revisions(at.control, &at.id(0, "Service")?, &Paging::first(2), Some(generation.saturating_add(1)))?.items.into_iter();
     let revision = found.next().filter(|r| r.generation == generation).ok_or_else(missing)?;
     Ok((revision, found.next()))
 }
@@ -224,7 +225,7 @@ fn revision(at: &At) -> Reply {
 }
 
 fn revision_page(at: &At, failed: Option<&Error>) -> Reply {
-    let service = services::show(at.control, at.arg(0))?.object;
+    let service = services::show(at.control, &at.id(0, "Service")?)?.object;
     let (revision, before) = named(at)?;
     let text = parts::pretty(&revision.spec);
     let mut body = vec![
@@ -268,7 +269,7 @@ fn revision_page(at: &At, failed: Option<&Error>) -> Reply {
 
 fn roll_back(at: &At) -> Reply {
     let (revision, _) = named(at)?;
-    match services::rollback(at.control, at.arg(0).to_string(), Condition::default(), Some(revision.generation), &at.user.name) {
+    match services::rollback(at.control, at.id(0, "Service")?, Condition::default(), Some(revision.generation), &at.user.name) {
         Ok(_) => Ok(back_to(&parts::path("services", at.arg(0)), "rollback")),
         Err(e @ Error::Fault(_)) => Err(e),
         Err(e) => revision_page(at, Some(&e)),
@@ -276,7 +277,7 @@ fn roll_back(at: &At) -> Reply {
 }
 
 fn explain(at: &At) -> Reply {
-    let service = services::show(at.control, at.arg(0))?.object;
+    let service = services::show(at.control, &at.id(0, "Service")?)?.object;
     let why = at.app.scheduler.explain(at.control, &service.id)?;
     let row = |node: &scheduler::NodeAnswer| {
         let filters: Vec<&str> = node.filters.iter().map(|f| f.reason.as_str()).collect();
@@ -390,7 +391,7 @@ fn create(at: &At) -> Reply {
 }
 
 fn edit(at: &At) -> Reply {
-    let Versioned { object: service, tag, .. } = services::show(at.control, at.arg(0))?;
+    let Versioned { object: service, tag, .. } = services::show(at.control, &at.id(0, "Service")?)?;
     let text = parts::pretty(&service.own_spec());
     edit_page(at, 200, &service, &tag, &text, &Html::empty())
 }
@@ -424,13 +425,13 @@ fn save(at: &At) -> Reply {
         let spec = spec(&mut f);
         f.finish()?;
         let condition = Condition::if_match(Some(version));
-        services::update(at.control, at.arg(0).to_string(), condition, None, spec, &at.user.name)
+        services::update(at.control, at.id(0, "Service")?, condition, None, spec, &at.user.name)
     });
     match saved {
         Ok(_) => Ok(back_to(&parts::path("services", at.arg(0)), "save")),
         Err(e @ Error::Fault(_)) => Err(e),
         Err(e) => {
-            let service = services::show(at.control, at.arg(0))?.object;
+            let service = services::show(at.control, &at.id(0, "Service")?)?.object;
             edit_page(at, e.status(), &service, version, text, &faults(&e, text))
         }
     }
@@ -479,7 +480,7 @@ const ACTIONS: Actions = Actions {
     place: PLACE,
     word: |at| at.arg(1),
     object: |at| {
-        let service = services::show(at.control, at.arg(0))?.object;
+        let service = services::show(at.control, &at.id(0, "Service")?)?.object;
         Ok((service.name, parts::path("services", &service.id)))
     },
     rows: &[
@@ -488,14 +489,14 @@ const ACTIONS: Actions = Actions {
             label: "Roll out",
             is_dangerous: false,
             effects: |at| {
-                let service = services::show(at.control, at.arg(0))?.object;
+                let service = services::show(at.control, &at.id(0, "Service")?)?.object;
                 Ok(vec![
                     format!("Generation {} is created with the same spec.", service.generation + 1),
                     format!("{} restarted, step by step, as max_surge and max_unavailable allow.", are(placed(at)?)),
                 ])
             },
             fields: no_fields,
-            handler: |at| services::rollout(at.control, at.arg(0).to_string(), Condition::default(), &at.user.name).map(drop),
+            handler: |at| services::rollout(at.control, at.id(0, "Service")?, Condition::default(), &at.user.name).map(drop),
             leads_to: None,
         },
         Action {
@@ -508,7 +509,7 @@ const ACTIONS: Actions = Actions {
             fields: |_| Ok(parts::checkbox("force", "Delete it with the replicas that are there.")),
             handler: |at| {
                 let force = !field(&at.form(), "force").is_empty();
-                services::delete(at.control, at.arg(0).to_string(), Condition::default(), force, &at.user.name)
+                services::delete(at.control, at.id(0, "Service")?, Condition::default(), force, &at.user.name)
             },
             leads_to: Some("/ui/services"),
         },
@@ -517,7 +518,7 @@ const ACTIONS: Actions = Actions {
 
 /// Replicas of the service that a path names.
 fn placed(at: &At) -> Result<u64> {
-    Ok(replicas::list(at.control, &Paging::first(1), Some(at.arg(0)), None)?.total)
+    Ok(replicas::list(at.control, &Paging::first(1), Some(&at.id(0, "Service")?), None)?.total)
 }
 
 fn are(replicas: u64) -> String {

@@ -66,7 +66,7 @@ fn create(at: &At) -> Reply {
     let name = field(&form, "name");
     let body = json!({ "name": name, "role": field(&form, "role"), "password": field(&form, "password") }).to_string();
     let made = Fields::of_body(body.as_bytes()).and_then(|mut f| {
-        let name = f.id("name").required().to_lowercase();
+        let name = f.id::<String>("name").required().to_lowercase();
         let role = f.word("role", Role::WORDS, Role::parse).required_with(Role::Viewer);
         let password = f.text("password", PASSWORD_LEN_MIN..=PASSWORD_LEN_MAX).required();
         f.finish()?;

@@ -13,6 +13,7 @@ use crate::model::backups::Drill;
 use crate::model::events::catalogue::PROXY_UNNAMED;
 use crate::model::events::{Event, EventFilter};
 use crate::model::findings::Finding;
+use crate::model::ids::NodeId;
 use crate::model::leases::LeaseState;
 use crate::model::local;
 use crate::model::status_keys;
@@ -53,15 +54,15 @@ struct Seen {
 struct Cluster {
     first_password: bool,
     /// By node: the version that its agent reports, and how far it says its clock is off.
-    nodes: BTreeMap<String, (Option<String>, Option<i64>)>,
-    states: Vec<(String, LeaseState)>,
+    nodes: BTreeMap<NodeId, (Option<String>, Option<i64>)>,
+    states: Vec<(NodeId, LeaseState)>,
     first_certificate_end: Option<Timestamp>,
     /// What is near its limit.
     near_limits: Vec<String>,
     /// The newest event of the last day that tells of a proxy which does not name its clients.
     unnamed: Option<Event>,
     /// Nodes whose identity two machines have, undecided.
-    copied: Vec<String>,
+    copied: Vec<NodeId>,
     /// Ids and names that read alike.
     alike: Vec<String>,
 }
@@ -403,7 +404,7 @@ fn copied(cluster: &Cluster) -> Finding {
             CHECK,
             format!(
                 "two machines beat as one node (a copied card or image), and the one that came later is refused: {}",
-                named(&cluster.copied)
+                named(&cluster.copied.iter().map(NodeId::to_string).collect::<Vec<_>>())
             ),
             "uptimemesh node runs NODE; uptimemesh node keep-run NODE RUN; then join the other machine as a node of its own",
         ),

@@ -165,7 +165,7 @@ fn of_services(services: &[Service], states: &[ServiceHealth], now: Timestamp, l
         let id = &state.plan.service_id;
         let detail = format!("{} of {} running, {} failing", state.running, state.plan.desired_replicas, state.failing);
         let (kind, what) = if state.failing > 0 { ("failing", "failing") } else { ("short", "too few") };
-        lines.push(line(Subject::Service(id.clone()), kind, what, id, detail, None));
+        lines.push(line(Subject::Service(id.clone()), kind, what, id.as_str(), detail, None));
     }
     left_out(lines, troubled.len(), Subject::Services, "failing", "services");
     let outdated: HashMap<&str, usize> = states.iter().map(|s| (s.plan.service_id.as_str(), s.outdated)).collect();

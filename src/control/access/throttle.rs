@@ -8,6 +8,7 @@ use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::lanes::{Lanes, Turn};
 use crate::model::address;
+use crate::model::ids::NodeId;
 use crate::text;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -94,7 +95,7 @@ pub(in crate::control) fn source() -> IpAddr {
 }
 
 /// The node whose genuine lease token a heartbeat shows: told by its seal, before anything else is done.
-pub fn node_of_beat(control: &Control, body: &[u8]) -> Option<String> {
+pub fn node_of_beat(control: &Control, body: &[u8]) -> Option<NodeId> {
     #[derive(serde::Deserialize)]
     struct Shown<'b> {
         #[serde(borrow)]
@@ -104,5 +105,5 @@ pub fn node_of_beat(control: &Control, body: &[u8]) -> Option<String> {
         return None;
     }
     let shown: Shown = serde_json::from_slice(text::without_mark(body)).ok()?;
-    crate::crypto::lease::open(control.config.cluster_signing_key.expose(), &shown.lease_token).map(|claims| claims.n)
+    crate::crypto::lease::open(control.config.cluster_signing_key.expose(), &shown.lease_token)?.n.parse().ok()
 }

@@ -3,6 +3,7 @@
 
 use crate::control::Control;
 use crate::error::{Chain, Result};
+use crate::model::ids::{NodeId, ServiceId};
 use crate::store::{Read, nodes, services};
 use std::collections::BTreeMap;
 
@@ -10,15 +11,20 @@ use std::collections::BTreeMap;
 pub type Named = (String, String);
 
 /// What the node of this id and name can be taken for, each a sentence.
-pub fn of_node(control: &Control, id: &str, name: &str) -> Vec<String> {
+pub fn of_node(control: &Control, id: &NodeId, name: &str) -> Vec<String> {
     // Folding by SQL knows the letters of ASCII only.
-    let alike = |r: &Read| if name.is_ascii() { nodes::alike(r, id, &folded(id), &folded(name)) } else { nodes_named(r) };
-    sentences("node", id, name, &others(control, alike))
+    let alike = |r: &Read| if name.is_ascii() { alike_nodes(r, id, &folded(id.as_str()), &folded(name)) } else { nodes_named(r) };
+    sentences("node", id.as_str(), name, &others(control, alike))
+}
+
+fn alike_nodes(read: &Read, id: &NodeId, folded_id: &str, folded_name: &str) -> Result<Vec<Named>> {
+    let found = nodes::alike(read, id, folded_id, folded_name)?;
+    Ok(found.into_iter().map(|(id, name)| (id.to_string(), name)).collect())
 }
 
 /// The same of a service.
-pub fn of_service(control: &Control, id: &str, name: &str) -> Vec<String> {
-    sentences("service", id, name, &others(control, services::ids_and_names))
+pub fn of_service(control: &Control, id: &ServiceId, name: &str) -> Vec<String> {
+    sentences("service", id.as_str(), name, &others(control, services_named))
 }
 
 /// All there are; none where they cannot be read now. Warnings stand beside the answer to what was done: a join whose answer is lost has
@@ -32,13 +38,17 @@ fn others(control: &Control, named: impl FnOnce(&Read) -> Result<Vec<Named>>) ->
 
 /// Every node and every service that can be taken for another of its kind, as groups that read alike.
 pub fn all(read: &Read) -> Result<Vec<String>> {
-    Ok([groups("nodes", &nodes_named(read)?), groups("services", &services::ids_and_names(read)?)].concat())
+    Ok([groups("nodes", &nodes_named(read)?), groups("services", &services_named(read)?)].concat())
 }
 
 fn nodes_named(read: &Read) -> Result<Vec<Named>> {
-    let mut all: Vec<Named> = nodes::names(read)?.into_iter().map(|(id, name, _)| (id, name)).collect();
+    let mut all: Vec<Named> = nodes::names(read)?.into_iter().map(|(id, name, _)| (id.to_string(), name)).collect();
     all.sort();
     Ok(all)
+}
+
+fn services_named(read: &Read) -> Result<Vec<Named>> {
+    Ok(services::ids_and_names(read)?.into_iter().map(|(id, name)| (id.to_string(), name)).collect())
 }
 
 /// A text as somebody reads it who does not look closely.

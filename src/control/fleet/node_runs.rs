@@ -6,6 +6,7 @@ use crate::control::fleet::nodes as rules;
 use crate::control::{Control, guard};
 use crate::error::{Chain, Error, Result};
 use crate::model::events::catalogue::{NODE_KEEP_RUN, NODE_TWO_HOLDERS};
+use crate::model::ids::NodeId;
 use crate::model::node_runs::{AgentRun, Conflict, Holder};
 use crate::store::{events, node_runs, nodes};
 use serde_json::json;
@@ -144,8 +145,8 @@ impl Runs {
 }
 
 /// Writes down what heartbeats brought to light. Where that fails, the next heartbeat tries again.
-pub(in crate::control) fn record(control: &Control, node_id: &str) {
-    let (table, id) = (control.leases.clone(), node_id.to_string());
+pub(in crate::control) fn record(control: &Control, node_id: &NodeId) {
+    let (table, id) = (control.leases.clone(), node_id.clone());
     let written = control.store.write(move |w| {
         let Some((news, conflict)) = table.take_run_news(w, &id) else { return Ok(None) };
         let Some(node) = nodes::by_id(w, &id)? else { return Ok(None) };
@@ -169,13 +170,13 @@ pub(in crate::control) fn record(control: &Control, node_id: &str) {
 }
 
 /// The holders of a node's identity, where there are two; 404 where there is no such node.
-pub fn show(control: &Control, node_id: &str) -> Result<Option<Conflict>> {
+pub fn show(control: &Control, node_id: &NodeId) -> Result<Option<Conflict>> {
     control.store.read(|r| nodes::by_id(r, node_id))?.ok_or_else(rules::missing)?;
     Ok(control.leases.conflict(node_id))
 }
 
 /// Has one run stay, and the others refused.
-pub fn keep(control: &Control, node_id: String, run_id: String) -> Result<Conflict> {
+pub fn keep(control: &Control, node_id: NodeId, run_id: String) -> Result<Conflict> {
     let table = control.leases.clone();
     control.store.write(move |w| {
         guard::check(w)?;

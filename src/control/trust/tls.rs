@@ -145,7 +145,7 @@ pub fn names(config: &Config, listening: SocketAddr) -> Vec<String> {
     config.advertised.iter().map(|(host, _)| host.clone()).for_each(&mut add);
     add(config.server_host.trim_matches(['[', ']']).to_ascii_lowercase());
     ["localhost", "127.0.0.1", "::1"].map(str::to_string).into_iter().for_each(&mut add);
-    add(host::name().unwrap_or_default().to_ascii_lowercase());
+    add(host::name().unwrap_or_default().as_str().to_ascii_lowercase());
     let ip = listening.ip();
     if ip.is_unspecified() {
         addresses::all().iter().filter(|(a, _)| hears(config, ip, *a)).map(|(a, _)| a.to_string()).for_each(&mut add);

@@ -84,7 +84,7 @@ impl<'v> Planner<'_, 'v> {
     /// The replica of this service, without a pin of its own, that alone keeps another one from this node.
     fn in_the_way(&mut self, target: NodeIndex) -> Option<&'v ReplicaView> {
         let service = self.service;
-        let free = |r: &&ReplicaView| r.node == Some(target) && service.pin(&r.id).is_none() && !self.done.contains(r.id.as_str());
+        let free = |r: &&ReplicaView| r.node == Some(target) && service.pin(&r.id).is_none() && !self.done.contains(&r.id);
         let other = service.replicas.iter().find(free).filter(|_| self.view.brake.is_none())?;
         self.session.remove(target);
         let fits = self.session.refusal(target).is_none();

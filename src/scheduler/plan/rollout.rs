@@ -2,6 +2,7 @@
 
 use super::Planner;
 use crate::clock::Timestamp;
+use crate::model::ids::ReplicaId;
 use crate::scheduler::step::Step;
 use crate::scheduler::view::ReplicaView;
 use serde::Serialize;
@@ -30,8 +31,8 @@ impl<'v> Planner<'_, 'v> {
         let (policy, generation) = (&self.service.policy, self.service.generation);
         let says = |value: &Option<Value>| value.as_ref().and_then(Value::as_i64) == Some(generation);
         let dropped = self.plan.actions.iter().filter(|a| matches!(a.step, Step::ScaleDown { .. }));
-        let gone: HashSet<&str> = dropped.map(|a| a.replica_id.as_str()).collect();
-        let is_old = |r: &&ReplicaView| !says(&r.facts.applied_generation) && !gone.contains(r.id.as_str());
+        let gone: HashSet<&ReplicaId> = dropped.map(|a| &a.replica_id).collect();
+        let is_old = |r: &&ReplicaView| !says(&r.facts.applied_generation) && !gone.contains(&r.id);
         let old: Vec<&'v ReplicaView> = self.service.replicas.iter().filter(is_old).collect();
         let is_queued =
             |r: &ReplicaView| says(&r.facts.desired_generation) && r.facts.update_state.as_ref().is_some_and(|state| state == "pending");
