@@ -1,7 +1,6 @@
 //! Fuzzing targets: every parser of untrusted input, as a function of bytes that panics if an invariant is violated.
 //!
-//! `tests/fuzz` runs them with cargo-fuzz. Inputs worth keeping are in `tests/fuzz/corpus`; the test below runs them
-//! all.
+//! `tests/fuzz` runs them with cargo-fuzz. The test below runs the inputs kept in `tests/fuzz/corpus`.
 
 use crate::buckets::Buckets;
 use crate::clock::{self, Timestamp};
@@ -214,8 +213,7 @@ pub fn body(bytes: &[u8]) {
     let (at_once, statuses) = converse(limits(), &[bytes]);
     let (in_pieces, statuses_in_pieces) = converse(limits(), &pieces);
     assert_eq!(at_once, in_pieces, "pieces change what is read");
-    // Pieces may change which fault of a head is seen first, and whether a truncated head's fault is seen; `head`
-    // checks this exactly.
+    // Pieces may change which fault is seen first, and whether a truncated head's is seen; `head` checks exactly.
     let served = |statuses: &[u16]| statuses.iter().filter(|status| **status < 400).count();
     assert_eq!((served(&statuses), statuses.len() <= at_once.len() + 1), (at_once.len(), true), "{statuses:?}");
     assert!(
