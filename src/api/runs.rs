@@ -89,7 +89,7 @@ fn create(app: &App, request: &Request, user: &User, kind: Kind) -> Reply {
     let with_values = kind == Bundle && f.flag("with_values").or(false);
     f.finish()?;
     if with_values && user.role < Admin {
-        return Err(Error::Forbidden("Only an admin may ask for a bundle with values: it holds what people keep secret."));
+        return Err(Error::Forbidden("Only an admin may request a bundle with values: it can contain secrets."));
     }
     let new = NewRun { id, requested_by, with_values };
     Ok(created(match kind {

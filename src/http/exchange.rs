@@ -275,7 +275,7 @@ impl Conn {
             response.body.shrink_to_fit();
             return (response, Some(share));
         }
-        let sentence = "Too many answers wait to be taken: read those that were asked for, then try again.";
+        let sentence = "Too many answers are waiting to be read: read the pending ones, then try again.";
         let refusal = Response::error(503, sentence).with("Retry-After", ANSWERS_RETRY_AFTER_S.to_string());
         (Response { source: response.source, holder: response.holder, ..refusal }, None)
     }

@@ -239,7 +239,7 @@ impl<'b> Fields<'b> {
         self.read(name, NO_TEXT, |f, v| match &v {
             // In a query an unencoded plus sign has become a space.
             Value::String(text) => Timestamp::parse(&text.replace(' ', "+")).or_else(|| Timestamp::parse(text)).or_else(|| {
-                let msg = "Input should be a moment as RFC 3339, such as 2026-11-23T20:12:26Z";
+                let msg = "Input should be an RFC 3339 time, such as 2026-11-23T20:12:26Z";
                 f.wrong(("string_pattern_mismatch", msg), vec![name.into()], &v)
             }),
             other => f.wrong(NO_TEXT, vec![name.into()], other),

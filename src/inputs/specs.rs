@@ -86,7 +86,7 @@ fn port_object(f: &mut Fields, item: &Value) -> usize {
     } else if let (Some(host), Some(published)) = (host, published)
         && host != published
     {
-        let msg = "host_port and published name two ports; leave one of them out".to_string();
+        let msg = "host_port and published name different ports; leave one out".to_string();
         f.fault("string_pattern_mismatch", vec!["published".into()], msg, item);
     }
     usize::from(host.or(published).is_some())

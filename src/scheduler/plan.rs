@@ -108,7 +108,7 @@ pub fn check(view: &View, plans: &[Plan]) -> Result<(), String> {
                 state.release(source, &service.policy);
             }
             let Some(target_id) = action.target_node_id() else { continue };
-            let target = view.node(target_id).ok_or_else(|| format!("{target_id} is no node"))?;
+            let target = view.node(target_id).ok_or_else(|| format!("the node {target_id} does not exist"))?;
             if let Some(refusal) = fits(&state, target, &service.policy) {
                 return Err(format!("{} does not fit on {target_id}: {}", action.replica_id, refusal.reason));
             }
@@ -484,7 +484,7 @@ impl<'s, 'v> Planner<'s, 'v> {
                     continue;
                 }
                 (Some(trouble), _) => trouble.reason(&replica.node_id),
-                (None, _) => "its node does not suit any more".to_string(),
+                (None, _) => "its node is no longer suitable".to_string(),
             };
             self.drop_replica(replica, why);
         }

@@ -321,7 +321,7 @@ fn pinned_replicas_are_where_they_are_pinned() {
     c.service("a", json!({"scheduling": {"desired_replicas": 3}, "placement": {"pinned_replicas": pins}}));
     c.replica("p", "a", "n0", json!({"applied_generation": 1, "healthy": false}));
     assert_eq!(c.step(), ["move_pinned n0>n2", "scale_up >n0"]);
-    assert!(warnings(&c.plan()).contains("q is pinned to the node none, which is not there"));
+    assert!(warnings(&c.plan()).contains("q is pinned to the node none, which does not exist"));
     c.services[0].spec.insert("scheduling".into(), json!({"desired_replicas": 1}));
     assert_eq!(c.step(), ["scale_down n0"], "two pins are two replicas, one of which has no place");
     assert_eq!(c.step(), [""; 0]);
@@ -366,7 +366,7 @@ fn of_two_services_that_pin_one_id_the_first_gets_it() {
         c.service(id, json!({"scheduling": {"desired_replicas": 1}, "placement": {"pinned_replicas": pins}}));
     }
     c.service("c", json!({"scheduling": {"desired_replicas": 1}}));
-    assert!(warnings(&c.plan()).contains("another service has a replica of that id"));
+    assert!(warnings(&c.plan()).contains("another service has a replica with that id"));
     assert_eq!(c.step(), ["scale_up >n1", "scale_up >n0"]);
     assert_eq!(c.step(), [""; 0]);
 }

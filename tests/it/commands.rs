@@ -129,7 +129,7 @@ fn resources_are_created_shown_changed_and_removed() {
     let id = snapshot["id"].as_str().unwrap();
     assert_eq!(object(&format!("snapshot show {id}"))["status"], "pending");
     let (status, said) = fails(dir.path(), &["snapshot", "delete", id, "--api-url", &url]);
-    assert!(status == 5 && said.contains("only a completed or failed one can be deleted"), "{said}");
+    assert!(status == 5 && said.contains("only completed or failed ones can be deleted"), "{said}");
     let bundle = object("bundle create --wait");
     let id = bundle["id"].as_str().unwrap();
     assert_eq!(object(&format!("bundle show {id}"))["status"], "completed");

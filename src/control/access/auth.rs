@@ -26,7 +26,7 @@ pub const PASSWORD_LEN_MAX: usize = 1024;
 /// The answer to a wrong name or password, whichever it was.
 const WRONG: &str = "Invalid username or password.";
 /// The answer to somebody who has the first password and nothing else.
-const NEEDS_CODE: &str = "The first password is changed from here with the setup code only: `uptimemesh up` prints it, and the server keeps it in DATA_DIR/keys/setup-code.";
+const NEEDS_CODE: &str = "From here, the initial password can be changed only with the setup code: `uptimemesh up` prints it, and the server keeps it in DATA_DIR/keys/setup-code.";
 
 /// What is remembered of sign-ins.
 #[derive(Default)]

@@ -73,7 +73,7 @@ impl Throttle {
 
     /// A turn for a request that costs much: a few of one user at once, whatever the number of its sessions and tokens.
     pub fn dear(&self, user: &str) -> Result<Turn<'_, String>> {
-        let detail = || format!("Too many large requests of yours at once. Try again in {DEAR_RETRY_AFTER_S}s.");
+        let detail = || format!("Too many of your large requests at once. Try again in {DEAR_RETRY_AFTER_S}s.");
         let refused = || Error::RateLimited { detail: detail(), retry_after_s: DEAR_RETRY_AFTER_S };
         self.dear.enter(user.to_string(), DEAR_WAIT).ok_or_else(refused)
     }

@@ -439,7 +439,7 @@ pub fn list(control: &Control, paging: &Paging) -> Result<Page<LeaseView>> {
             Some(i) => i + 1,
             None => {
                 let loc = vec![Loc::Name("query".into()), Loc::Name("after".into())];
-                let msg = "This node is gone: read the list from its beginning".to_string();
+                let msg = "This node was deleted: read the list from its beginning".to_string();
                 return Err(Error::Invalid(vec![FieldFault { kind: "string_pattern_mismatch", loc, msg, input: id.as_str().into() }]));
             }
         },

@@ -68,7 +68,7 @@ fn sentences(what: &str, id: &str, name: &str, all: &[Named]) -> Vec<String> {
         }
     }
     if name.trim() != name {
-        found.push(format!("The name {name:?} has blanks around it, and is kept so."));
+        found.push(format!("The name {name:?} has leading or trailing blanks, which are kept."));
     }
     found
 }

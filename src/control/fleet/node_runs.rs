@@ -182,8 +182,7 @@ pub fn keep(control: &Control, node_id: NodeId, run_id: String) -> Result<Confli
         guard::check(w)?;
         let node = nodes::by_id(w, &node_id)?.ok_or_else(rules::missing)?;
         let decided = table.change_runs(w, &node_id, |runs| runs.decide(&run_id, w.now));
-        let conflict =
-            decided.ok_or_else(|| Error::NotFound("This node has no such run to choose from; GET its runs tells them".into()))?;
+        let conflict = decided.ok_or_else(|| Error::NotFound("This node has no such run; GET its runs lists them".into()))?;
         node_runs::put(w, node.seq, &conflict)?;
         let fields = json!({"node_id": node_id, "run": run_id, "refused": conflict.refused});
         events::record(w, NODE_KEEP_RUN.with(fields))?;

@@ -157,7 +157,7 @@ fn remove(control: &Control, id: NodeId, condition: Condition, force: bool, even
         let node = nodes::by_id(w, &id)?.ok_or_else(missing)?;
         condition.check(&node)?;
         if event == NODE_FORGET && table.state(&id) != LeaseState::Dead {
-            return Err(Error::Conflict("This node came back.".into()));
+            return Err(Error::Conflict("This node is heard from again.".into()));
         }
         let (placed, routed) = (nodes::replicas_on(w, &id)?, routers::count_of_node(w, &id)?);
         if (placed > 0 || routed > 0) && !force {

@@ -188,7 +188,7 @@ pub fn create(control: &Control, once: Once, new: NewUpdate) -> Result<Created> 
             let lives_in = |at: usize| members.iter().any(|m| lives(&leases, &m.node_id) && update.ring_of(m.label.as_deref()) == Some(at));
             if let Some(at) = (0..update.rings.len()).find(|at| update.rings[*at] != EVERYBODY_ELSE && !lives_in(*at)) {
                 let (label, ring) = (&update.ring_label, &update.rings[at]);
-                return Err(Error::Conflict(format!("No living node has the label {label}={ring}: label some, or leave that ring out.")));
+                return Err(Error::Conflict(format!("No live node has the label {label}={ring}: label one, or leave that ring out.")));
             }
             update.watched = living(&update, &members, &leases);
             updates::put(w, &update)?;

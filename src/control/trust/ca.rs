@@ -30,7 +30,7 @@ const PREVIOUS: &str = "previous";
 const NEXT: &str = "next";
 
 /// A rotation is not begun before the last one has ended.
-const STILL_TRUSTED: &str = "The authority before is still trusted. Drop it first: uptimemesh ca drop-previous";
+const STILL_TRUSTED: &str = "The previous authority is still trusted. Drop it first: uptimemesh ca drop-previous";
 /// What is being removed.
 const DISCARDED: &str = "discarded";
 
@@ -89,7 +89,7 @@ pub fn clock_is_right() -> Result<()> {
         return Ok(());
     }
     Err(Error::Unavailable(format!(
-        "It is {now} by the control plane's clock, and its program is from {built}: nothing that is dated is made until the clock is right ({SET_CLOCK})."
+        "The control plane's clock shows {now}, but its program was built at {built}: no certificates or tokens are issued until the clock is right ({SET_CLOCK})."
     )))
 }
 
@@ -336,7 +336,7 @@ pub fn rotate(control: &Control) -> Result<CaView> {
 pub fn drop_previous(control: &Control, force: bool) -> Result<CaView> {
     let before = show(control)?;
     if before.previous.is_none() {
-        return Err(Error::Conflict("There is no authority before the one that issues.".into()));
+        return Err(Error::Conflict("There is no previous authority.".into()));
     }
     let waiting = before.nodes - before.nodes_up_to_date;
     if waiting > 0 && !force {

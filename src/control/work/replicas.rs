@@ -87,7 +87,7 @@ pub fn place(control: &Control, id: ReplicaId, condition: Condition, target_node
         clear_sickness(&mut replica.status);
         replica.placement = Some(Placement {
             action: PlacedBy::Move,
-            reason: format!("{by} moved it"),
+            reason: format!("moved by {by}"),
             at: w.now,
             from_node_id: Some(from.clone()),
             failures: 0,

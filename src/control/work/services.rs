@@ -88,7 +88,7 @@ pub fn rollback(control: &Control, id: ServiceId, condition: Condition, target: 
     edit(control, id, condition, by, move |w, service, by| {
         let target = target.unwrap_or(service.generation - 1);
         let old = services::revision_of(w, &service.id, target)?;
-        let old = old.ok_or_else(|| Error::NotFound(format!("Generation {target} of this service was never there, or is forgotten")))?;
+        let old = old.ok_or_else(|| Error::NotFound(format!("Generation {target} of this service does not exist or is no longer kept")))?;
         replace_spec(service, old.spec);
         service.generation += 1;
         service.spec.insert("rollback_requested_at".into(), w.now.to_string().into());

@@ -55,8 +55,8 @@ impl<'v> Planner<'_, 'v> {
         self.plan.rollout = Some(Rollout { outdated, pending, waiting_since, waiting_seconds });
         if waiting_seconds >= QUIET_S.min(late_s) {
             self.warn(format!(
-                "Generation {generation} waits to be run: {outdated} replicas do not have it as their applied_generation, {pending} of them \
-                 were asked to, the first {waiting_seconds} s ago ({waiting_since})"
+                "Generation {generation} is not running everywhere: {outdated} replicas do not report it as their applied_generation, \
+                 {pending} of them were asked to run it, the first {waiting_seconds} s ago ({waiting_since})"
             ));
         }
         if waiting_seconds < late_s {

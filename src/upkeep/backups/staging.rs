@@ -40,7 +40,7 @@ impl Staging {
                 return Ok(Staging { dir, _held: held, made });
             }
         }
-        Err(Error::Unavailable(format!("No directory for a backup can be made in {}; try again.", data_dir.display())))
+        Err(Error::Unavailable(format!("Cannot create a directory for a backup in {}; try again.", data_dir.display())))
     }
 
     /// Where it is.
