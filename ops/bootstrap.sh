@@ -1,10 +1,10 @@
 #!/bin/sh
-# Fetches the newest updater of uptimemesh, makes sure that it is genuine, and hands over to it with the same arguments:
+# Fetches the newest updater of uptimemesh, verifies it, and runs it with the same arguments:
 #
 #   sh bootstrap.sh --version-url https://dl.example/version.json [options of node-update.sh]
 #
-# Where it cannot be fetched the updater beside this file, or the one that an update before has left, does the work. What is fetched and
-# not genuine ends here. Exit status: 2, 3 and 4 as of node-update.sh, else what the updater ends with.
+# If it cannot be fetched, the updater beside this file is used, or the one that an earlier update left. A fetched file
+# that is not genuine ends the run. Exit status: 2, 3 and 4 as in node-update.sh, else that of the updater.
 set -u
 VERSION=2.0.0
 LC_ALL=C
@@ -20,7 +20,7 @@ MANIFEST_BYTES_MAX=65536
 UPDATER_BYTES_MAX=262144
 FETCH_S_MAX=300
 
-# Addresses without a password or a token that may stand in them.
+# Removes passwords and tokens from URLs.
 without_secrets() { sed 's,://[^/@ ]*@,://,g; s/\(:\/\/[^ ?]*\)[?][^ |]*/\1?.../g'; }
 
 say() {
@@ -55,8 +55,8 @@ fetch() {
     [ -s "$2" ] && [ "$(wc -c <"$2")" -le "$3" ]
 }
 
-# A value of the manifest, which is one JSON object with a string for every value that is looked for: of what stands between the key's
-# braces nothing but plain strings is understood.
+# updater_field NAME: prints a value of the updater in the manifest. Between the braces of the updater's object only plain
+# strings are understood.
 updater_field() {
     tr -d ' \t\r\n' <"$work/version.json" | awk -v channel="$channel" -v name="$1" '
         {
@@ -75,11 +75,11 @@ updater_field() {
         }'
 }
 
-# Whether a text is a moment in the form that a manifest has, and whether that has passed by this machine's clock.
+# is_moment: true if a text is a time in the form of a manifest. is_over: true if it has passed by this machine's clock.
 is_moment() { case $1 in [0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9]Z) ;; *) return 1 ;; esac }
 is_over() { awk -v a="$1" -v b="$(date -u '+%Y-%m-%dT%H:%M:%SZ')" 'BEGIN { exit a "" < b "" ? 0 : 1 }'; }
 
-# The end of the manifest's time: of the object, what is nested in it left out, this one value.
+# Prints the manifest's expiry date: a value of the outer object, without its nested objects.
 expiry() {
     tr -d ' \t\r\n' <"$work/version.json" | awk '
         {
@@ -90,7 +90,7 @@ expiry() {
         }'
 }
 
-# is_older A B: whether version A comes before B, a pre-release before its release.
+# is_older A B: true if version A comes before B; a pre-release comes before its release.
 is_older() {
     awk -v a="$1" -v b="$2" 'BEGIN {
         split(a, x, /[.-]/); split(b, y, /[.-]/)
@@ -105,7 +105,7 @@ case ${1:-} in --bootstrap-version)
     ;;
 esac
 
-# The options of the updater that this needs too.
+# Options of the updater that this script needs too.
 version_url=${VERSION_URL:-} channel=${UPDATE_CHANNEL:-stable} key_file=${RELEASE_KEY_FILE:-} bin=/usr/local/bin/uptimemesh
 state_dir=/var/lib/uptimemesh-update before=
 for word in "$@"; do
@@ -127,7 +127,7 @@ for word in "$@"; do
     esac
 done
 case $version_url in http://* | https://*) ;; *)
-    echo 'error: nothing says where releases are: --version-url URL or VERSION_URL' >&2
+    echo 'error: the release is missing: give --version-url URL, or set VERSION_URL' >&2
     exit 2
     ;;
 esac
@@ -148,34 +148,34 @@ updater=
 if fetch "$version_url" "$work/version.json" "$MANIFEST_BYTES_MAX" && fetch "$directory.sig" "$work/version.json.sig" 90; then
     if [ -n "$key_file" ]; then cat "$key_file"; else printf '%s\n' "$OWN_KEY"; fi >"$work/key"
     if [ -x "$bin" ] && verify_help=$("$bin" release verify --help </dev/null 2>/dev/null); then
-        # Whether it has expired is asked below, also of a program that does not know of that.
+        # Expiry is checked below, because an old program does not check it.
         case $verify_help in *--allow-expired*) too=--allow-expired ;; *) too='' ;; esac
         "$bin" release verify "$work/version.json" --release-key "$work/key" ${too:+"$too"} </dev/null >/dev/null 2>&1 ||
             refuse 'the manifest is not signed with the release key'
     else
         openssl base64 -d -A -in "$work/version.json.sig" -out "$work/raw" 2>/dev/null
         openssl pkeyutl -verify -pubin -inkey "$work/key" -rawin -in "$work/version.json" -sigfile "$work/raw" >/dev/null 2>&1 ||
-            refuse 'the manifest is not signed with the release key, or there is no openssl 3 to check that'
+            refuse 'the manifest is not signed with the release key, or openssl 3 is not installed to verify it'
     fi
     case " $* " in *' --allow-expired '*) ;; *)
         expires=$(expiry)
-        is_moment "$expires" || refuse 'the manifest does not say when it expires, so it may be any old one: --allow-expired takes it all the same'
+        is_moment "$expires" || refuse 'the manifest has no expiry date, so it may be an old one: --allow-expired accepts it anyway'
         ! is_over "$expires" ||
-            refuse "the manifest has expired at $expires, and this machine's clock says $(date -u '+%Y-%m-%dT%H:%M:%SZ'): get a newer release, or set the clock; --allow-expired takes it all the same"
+            refuse "the manifest expired at $expires, and this machine's clock says $(date -u '+%Y-%m-%dT%H:%M:%SZ'): get a newer release, or set the clock; --allow-expired accepts it anyway"
         ;;
     esac
     path=$(updater_field path)
     sum=$(updater_field sha256)
-    if [ -z "$path" ] || [ ${#sum} -ne 64 ]; then refuse "the manifest tells no updater for the channel $channel"; fi
+    if [ -z "$path" ] || [ ${#sum} -ne 64 ]; then refuse "the manifest has no updater for the channel $channel"; fi
     version=$(updater_field version)
-    # An old release, genuine as it is, brings no old updater back with faults that are known by now.
+    # An old release is genuine, but its updater may have vulnerabilities that are known by now.
     if is_older "$version" "$VERSION"; then
-        case " $* " in *' --allow-downgrade '*) ;; *) refuse "the manifest tells an updater $version, which is older than this bootstrap: --allow-downgrade takes it" ;; esac
+        case " $* " in *' --allow-downgrade '*) ;; *) refuse "the manifest has the updater $version, which is older than this bootstrap: --allow-downgrade accepts it" ;; esac
     fi
-    case /$path in *//* | */.* | */-*) refuse 'the manifest says no place of the updater that is one' ;; esac
+    case /$path in *//* | */.* | */-*) refuse 'the manifest has no valid location of the updater' ;; esac
     if fetch "${directory%/*}/$path" "$work/node-update.sh" "$UPDATER_BYTES_MAX"; then
         found=$(if command -v sha256sum >/dev/null 2>&1; then sha256sum; else openssl dgst -sha256 -r; fi <"$work/node-update.sh" | cut -c 1-64)
-        [ "$found" = "$sum" ] || refuse "the updater has the sum $found, not $sum"
+        [ "$found" = "$sum" ] || refuse "the updater has the checksum $found, not $sum"
         updater=$work/node-update.sh
     fi
 fi
@@ -184,10 +184,10 @@ if [ -z "$updater" ]; then
         if [ -f "$updater" ]; then break; fi
     done
     if [ -z "$updater" ]; then
-        say ERROR bootstrap.unreachable 'The updater could not be fetched, and none is installed here' "url: $version_url"
+        say ERROR bootstrap.unreachable 'Could not fetch the updater, and none is installed here' "url: $version_url"
         end 3
     fi
-    say WARNING bootstrap.local 'The updater could not be fetched; the one that is here does the work' "updater: $updater"
+    say WARNING bootstrap.local 'Could not fetch the updater; using the installed one' "updater: $updater"
 fi
 sh "$updater" "$@" &
 child=$!

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Builds the Debian package around a program that was built already; the same input gives the same bytes.
+# Builds the Debian package from an existing program; the same input gives the same bytes.
 #   ops/build-deb.sh PROGRAM OUT-DIR
-# Needs dpkg-deb. SOURCE_DATE_EPOCH is the date of the files in it (default: the last commit's, else 0). The program must run here: it
-# gives units, manual page and completions. ARCHITECTURE says which one it is of (default: this machine's).
+# Needs dpkg-deb. SOURCE_DATE_EPOCH is the date of the files in it (default: the last commit's, else 0). The program must
+# run here: it prints units, manual page and completions. ARCHITECTURE is that of the program (default: this machine's).
 set -eu
 [ $# -eq 2 ] || { echo "usage: build-deb.sh PROGRAM OUT-DIR" >&2; exit 2; }
 program=$1
@@ -24,9 +24,9 @@ mkdir -p "$root/DEBIAN" "$root/usr/bin" "$root/usr/lib/systemd/system" "$root/et
     "$root/usr/share/fish/vendor_completions.d" "$root/usr/share/doc/uptimemesh"
 
 install -m 0755 "$program" "$root/usr/bin/uptimemesh"
-# The package's program is replaced by packages: nothing of ours writes into /usr/bin.
+# Only packages replace the package's program: our updater never writes to /usr/bin.
 for unit in uptimemesh.service uptimemesh-agent.service; do
-    "$program" unit "$unit" | sed 's,/usr/local/bin/,/usr/bin/,; s/ uptimemesh-recover.service//; /^# An update that was cut off/d' >"$root/usr/lib/systemd/system/$unit"
+    "$program" unit "$unit" | sed 's,/usr/local/bin/,/usr/bin/,; s/ uptimemesh-recover.service//; /^# Finish or undo an interrupted update/d' >"$root/usr/lib/systemd/system/$unit"
 done
 "$program" unit uptimemesh.env >"$root/etc/uptimemesh/uptimemesh.env"
 chmod 0640 "$root/etc/uptimemesh/uptimemesh.env"
@@ -58,7 +58,7 @@ Recommends: logrotate
 Installed-Size: $(du -sk --apparent-size "$root/usr" | cut -f 1)
 Description: cluster manager for small fleets
  Control plane, node agent and command line in one program, for some machines
- that nobody wants to run Kubernetes on.
+ that do not need Kubernetes.
 EOF
 printf '%s\n' /etc/uptimemesh/uptimemesh.env /etc/logrotate.d/uptimemesh >"$root/DEBIAN/conffiles"
 
@@ -81,11 +81,11 @@ chown root:uptimemesh /etc/uptimemesh/uptimemesh.env
 chmod g+r /etc/uptimemesh/uptimemesh.env
 if [ -d /run/systemd/system ]; then
     systemctl daemon-reload
-    # What ran before the upgrade runs the new program now.
+    # Restart the services that were running before the upgrade.
     systemctl try-restart uptimemesh.service uptimemesh-agent.service
 fi
 if [ -z "$2" ]; then
-    echo "UptimeMesh is installed, and not started. Settings are in /etc/uptimemesh/uptimemesh.env."
+    echo "UptimeMesh is installed and not started. Settings are in /etc/uptimemesh/uptimemesh.env."
     echo "  A first node:    systemctl enable --now uptimemesh"
     echo "  To join one:     su -s /bin/sh uptimemesh -c 'DATA_DIR=/var/lib/uptimemesh uptimemesh join --join-file -' < JOIN-FILE"
     echo "                   systemctl enable --now uptimemesh-agent"
@@ -113,6 +113,6 @@ chmod 0755 "$root/DEBIAN/postinst" "$root/DEBIAN/prerm" "$root/DEBIAN/postrm"
 
 find "$root" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 mkdir -p "$out"
-# gzip is what every dpkg reads, and the program is small.
+# Every dpkg reads gzip, and the program is small.
 dpkg-deb --root-owner-group -Zgzip -z6 --build "$root" "$out/uptimemesh_${debian_version}_$arch.deb" >&2
 echo "$out/uptimemesh_${debian_version}_$arch.deb"

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Builds a container image, without Docker, around a static program: a tar in the OCI image layout, FROM scratch; the same input gives the
-# same bytes.
+# Builds a container image from a static program, without Docker: a tar in the OCI image layout, FROM scratch; the same
+# input gives the same bytes.
 #   ops/build-oci.sh PROGRAM OUT.tar
-# Needs GNU tar, gzip and sha256sum. ARCHITECTURE says which one the program is of, amd64 or arm64 (default: this machine's).
+# Needs GNU tar, gzip and sha256sum. ARCHITECTURE is that of the program, amd64 or arm64 (default: this machine's).
 set -eu
 [ $# -eq 2 ] || { echo "usage: build-oci.sh PROGRAM OUT.tar" >&2; exit 2; }
 program=$1
@@ -11,10 +11,10 @@ if [ -z "${ARCHITECTURE:-}" ]; then
     case $(uname -m) in
         x86_64) ARCHITECTURE=amd64 ;;
         aarch64) ARCHITECTURE=arm64 ;;
-        *) echo "error: say by ARCHITECTURE what the program is of: amd64 or arm64" >&2; exit 1 ;;
+        *) echo "error: set ARCHITECTURE to that of the program: amd64 or arm64" >&2; exit 1 ;;
     esac
 fi
-# In an image from scratch there is no loader. Its path stands in the head of a program that needs one.
+# An image from scratch has no loader. A program that needs one names its path in its header.
 if head -c 8192 "$program" | LC_ALL=C grep -aq '/ld-'; then
     [ "${ALLOW_DYNAMIC:-}" = yes ] || { echo "error: $program is not static: build it for a musl target" >&2; exit 1; }
 fi
@@ -34,7 +34,7 @@ chmod 0700 "$root/data"
 
 pack() { tar --create --sort=name --format=ustar --mtime="@$SOURCE_DATE_EPOCH" --numeric-owner "$@"; }
 digest() { sha256sum "$1" | cut -d ' ' -f 1; }
-# keep FILE: puts it among the blobs, and says its digest and size as a descriptor does.
+# keep FILE: moves it to the blobs, and prints its digest and size in the form of a descriptor.
 keep() {
     sum=$(digest "$1")
     size=$(wc -c <"$1")
@@ -42,7 +42,7 @@ keep() {
     printf '"digest":"sha256:%s","size":%d' "$sum" "$size"
 }
 
-# The data belong to whom the program runs as; nobody in the image has a name.
+# The data belongs to the user that runs the program; no user in the image has a name.
 pack -C "$root" --owner=0 --group=0 -f "$work/layer.tar" usr
 pack -C "$root" --owner=65532 --group=65532 -f "$work/data.tar" data
 tar --concatenate -f "$work/layer.tar" "$work/data.tar"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds a release: the static program for each architecture, its checksums, its bill of materials and its manifest, into one directory that
-# can be put on any web server. Needs rustup's toolchain and a C compiler that makes code for musl; ops/README.md says what to install.
+# Builds a release: the static program for each architecture, checksums, bill of materials and manifest, in one directory
+# for any web server. Needs rustup's toolchain and a C compiler for musl; ops/README.md lists what to install.
 set -eu
 umask 022
 
@@ -8,12 +8,12 @@ usage() {
     cat <<'TEXT'
 usage: ops/build-release.sh [options]
 
-  --out DIR         where the release goes (default release-files beside the build); one that is there is replaced
+  --out DIR         output directory (default release-files beside the build); an existing release is replaced
   --key-file FILE   sign the manifest with this private release key
-  --expires-days N  nodes take the release for so many days (default 90); `uptimemesh release sign` gives it a later end
-  --target TARGET   build for this target only; may be given again (default x86_64- and aarch64-unknown-linux-musl, those that can be built here)
+  --expires-days N  nodes accept the release for N days (default 90); `uptimemesh release sign` extends it
+  --target TARGET   build for this target only; repeatable (default x86_64- and aarch64-unknown-linux-musl, if possible here)
   --twice           build everything a second time in another directory, and fail unless every byte is the same
-  --sums            write the sums of the scripts into version.json, and build nothing
+  --sums            only write the checksums of the scripts into version.json; build nothing
 TEXT
 }
 
@@ -50,7 +50,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-# Paths of the command line are the caller's; everything else is said from the top of the source.
+# Paths on the command line are relative to the caller's directory; all others are relative to the top of the source.
 absolute() { case $1 in /*) printf '%s\n' "$1" ;; *) printf '%s/%s\n' "$PWD" "$1" ;; esac }
 case $expires_days in '' | *[!0-9]* | ?????*) die "--expires-days must be 1 to 3650, not $expires_days" ;; esac
 if [ "$expires_days" -lt 1 ] || [ "$expires_days" -gt 3650 ]; then die "--expires-days must be 1 to 3650, not $expires_days"; fi
@@ -63,20 +63,20 @@ source_dir=$(pwd -P)
 
 sum() { sha256sum "$1" | cut -c1-64; }
 
-# The text that follows a key of version.json for the first time: the file has one key a line.
+# said KEY: prints the first value of a key of version.json, which has one key per line.
 said() { awk -F'"' -v key="$1" '$2 == key { print $4; exit }' version.json; }
 
-# The path of a script of version.json.
+# path_of SCRIPT: prints the path of a script in version.json.
 path_of() { awk -F'"' -v script="$1" '$2 == script { inside = 1 } inside && $2 == "path" { print $4; exit }' version.json; }
 
 bootstrap=$(path_of bootstrap)
 updater=$(path_of updater)
 version=$(said version)
 if [ -z "$version" ] || [ -z "$bootstrap" ] || [ -z "$updater" ]; then
-    die "version.json does not say the version and the scripts, one key a line"
+    die "version.json must name the version and the scripts, one key per line"
 fi
 
-# version.json with the sums of the scripts, and with the artifacts that are named in the file $1.
+# manifest FILE: prints version.json with the checksums of the scripts and the artifacts listed in FILE.
 manifest() {
     awk -v bootstrap="$(sum "$bootstrap")" -v updater="$(sum "$updater")" -v artifacts="$1" '
         /"bootstrap": *\{/ { of = bootstrap }
@@ -97,32 +97,32 @@ manifest() {
     ' version.json
 }
 
-there() { [ -e "$1" ] || die "$1 is missing"; }
+must_exist() { [ -e "$1" ] || die "$1 is missing"; }
 
 if [ -n "$sums_only" ]; then
-    there "$bootstrap"
-    there "$updater"
+    must_exist "$bootstrap"
+    must_exist "$updater"
     manifest '' >version.json.new
     mv version.json.new version.json
     exit 0
 fi
 
 if [ -e "$out" ] && [ ! -e "$out/SHA256SUMS" ]; then
-    die "$out is there and is no release: name another directory"
+    die "$out exists but is not a release: choose another directory"
 fi
 
-# What is built, and when it was written: git knows, or the archive that git has made, or whoever calls.
+# The commit and its date: from git, from an archive made by git, or from the environment.
 archived() { sed -n "s/^$1 \([0-9a-f][0-9a-f]*\)\$/\1/p" ops/commit; }
 if [ -z "${UPTIMEMESH_COMMIT:-}" ] && [ -e .git ]; then
     UPTIMEMESH_COMMIT=$(git rev-parse HEAD)
     [ -z "$(git status --porcelain)" ] || {
         UPTIMEMESH_COMMIT=$UPTIMEMESH_COMMIT-changed
-        say "WARNING: there are changes that are not committed: nobody else can build this release"
+        say "WARNING: there are uncommitted changes: the release cannot be reproduced"
     }
     : "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct)}"
 fi
 : "${UPTIMEMESH_COMMIT:=$(archived commit)}" "${SOURCE_DATE_EPOCH:=$(archived date)}"
-[ -n "$UPTIMEMESH_COMMIT" ] || say "WARNING: the commit is not known: this is neither git's tree nor an archive made by git"
+[ -n "$UPTIMEMESH_COMMIT" ] || say "WARNING: the commit is unknown: this is neither a git tree nor an archive made by git"
 export UPTIMEMESH_COMMIT="${UPTIMEMESH_COMMIT:-unknown}" SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-0}"
 UPTIMEMESH_RUSTC=$(rustc --version)
 export UPTIMEMESH_RUSTC CARGO_INCREMENTAL=0
@@ -132,7 +132,7 @@ sysroot=$(rustc --print sysroot)
 rust_commit=$(rustc -vV | sed -n 's/^commit-hash: //p')
 host=$(rustc -vV | sed -n 's/^host: //p')
 
-# The C compiler for a target, and its flags; fails with what is missing.
+# compiler TARGET: prints the C compiler and its flags; fails and names what is missing.
 compiler() {
     arch=${1%%-*}
     headers=${MUSL_HEADERS:-/usr/include/$arch-linux-musl}
@@ -141,16 +141,16 @@ compiler() {
     elif command -v "$arch-linux-musl-gcc" >/dev/null; then
         echo "$arch-linux-musl-gcc"
     elif command -v "$arch-linux-gnu-gcc" >/dev/null && [ -d "$headers" ]; then
-        # The compiler does not care for which C library it compiles; its own headers come after that library's.
+        # The compiler works for any C library if that library's headers come before its own.
         own=$("$arch-linux-gnu-gcc" -print-file-name=include)
         echo "$arch-linux-gnu-gcc -nostdinc -isystem $headers -isystem $own"
     else
-        say "no C compiler for $1: install musl-tools on a machine of that kind, elsewhere $arch-linux-musl-gcc, or gcc-$arch-linux-gnu and musl's headers in $headers"
+        say "no C compiler for $1: install musl-tools (on a machine of that architecture), $arch-linux-musl-gcc, or gcc-$arch-linux-gnu and musl's headers in $headers"
         return 1
     fi
 }
 
-# Whether the toolchain for a target is here, or can be had.
+# ready TARGET: true if the toolchain for a target is installed, or could be installed.
 ready() {
     compiler "$1" >/dev/null || return 1
     [ -d "$(rustc --print target-libdir --target "$1")" ] || rustup target add "$1" >&2 || {
@@ -159,8 +159,8 @@ ready() {
     }
 }
 
-# Builds the source in directory $1 for target $2 below the directory $3. Paths of this machine do not come into the program: neither of the
-# source, nor of the packages it is built from, nor of Rust's own library.
+# build SOURCE TARGET DIR: builds the source for a target below DIR. No path of this machine ends up in the program:
+# neither of the source, nor of its packages, nor of Rust's library.
 build() {
     (
         cd "$1"
@@ -170,13 +170,14 @@ build() {
         unit=$(printf '\037')
         flags="--remap-path-prefix=$1=/uptimemesh$unit--remap-path-prefix=$3=/uptimemesh/target$unit--remap-path-prefix=$cargo_home=/cargo"
         flags="$flags$unit--remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rustc/$rust_commit"
-        # Rust's own linker, so that the machine's has no say; functions that came out alike are kept once, where nobody compares their addresses.
+        # Rust's own linker makes the result independent of the machine's; identical functions whose addresses are not
+        # compared are merged.
         flags="$flags$unit-Clink-arg=--icf=safe$unit-Clink-arg=-z$unit-Clink-arg=pack-relative-relocs"
-        # Inlining is bounded below what LLVM would do: the program is a quarter smaller, for a tenth more of processor time in a list, a
-        # quarter in a plan of the scheduler, and nothing in a write.
+        # Inlining is limited below LLVM's default: the program is a quarter smaller; lists take a tenth more processor
+        # time, plans of the scheduler a quarter more, writes no more.
         flags="$flags$unit-Cllvm-args=-inline-threshold=25$unit-Cllvm-args=-inlinehint-threshold=50"
         case $2 in aarch64-*)
-            # Rust does not know how to link a static program for this architecture that can be loaded anywhere (static-pie); its parts are there.
+            # Rust cannot link a position-independent static program (static-pie) for this architecture, but has its parts.
             crt=$sysroot/lib/rustlib/$2/lib/self-contained
             flags="$flags$unit-Clink-self-contained=no$unit-Clink-arg=-L$crt$unit-Clink-arg=-pie$unit-Clink-arg=--no-dynamic-linker$unit-Clink-arg=-ztext"
             for object in rcrt1.o crti.o crtbeginS.o crtendS.o crtn.o; do flags="$flags$unit-Clink-arg=$crt/$object"; done
@@ -199,12 +200,12 @@ for target in ${targets:-x86_64-unknown-linux-musl aarch64-unknown-linux-musl}; 
     fi
 done
 [ -n "$built" ] || die "nothing can be built here"
-for file in "$bootstrap" "$updater" ops/release-key.pub ops/CHANGELOG.md; do there "$file"; done
+for file in "$bootstrap" "$updater" ops/release-key.pub ops/CHANGELOG.md; do must_exist "$file"; done
 case $built in *x86_64*) ;; *) say "WARNING: this release has no program for x86_64" ;; esac
 
 target_dir=${CARGO_TARGET_DIR:-$source_dir/target}
 for target in $built; do
-    say "building $version ($UPTIMEMESH_COMMIT) for $target: some minutes"
+    say "building $version ($UPTIMEMESH_COMMIT) for $target; this takes some minutes"
     build "$source_dir" "$target" "$target_dir"
 done
 
@@ -214,14 +215,14 @@ if [ -n "$twice" ]; then
     mkdir "$again/source-elsewhere"
     tar -cf - --exclude=./target --exclude=./tests/fuzz/target --exclude=./.git --exclude=./data . | tar -xf - -C "$again/source-elsewhere"
     for target in $built; do
-        say "building once more, in another directory, for $target"
+        say "building again in another directory for $target"
         build "$again/source-elsewhere" "$target" "$again/target"
         cmp "$target_dir/$target/dist/uptimemesh" "$again/target/$target/dist/uptimemesh" || die "two builds for $target differ"
-        say "two builds for $target are the same"
+        say "two builds for $target are identical"
     done
 fi
 
-# The bill of materials (CycloneDX 1.5): every package that takes part in the build of any of the targets, with the sum that Cargo.lock pins.
+# Prints the bill of materials (CycloneDX 1.5): every package that any target is built from, with its checksum in Cargo.lock.
 bill() {
     tree_targets=
     for target in $built; do tree_targets="$tree_targets --target $target"; done
@@ -234,7 +235,7 @@ bill() {
         -v sqlite="$sqlite" -v rustc="$(rustc -vV | sed -n 's/^release: //p')" '
         function text(s) { gsub(/\\/, "\\\\", s); gsub(/"/, "\\\"", s); return "\"" s "\"" }
         function id(name, version) { return "pkg:cargo/" name "@" version }
-        # Cargo.lock: what is pinned, and who needs whom. A name stands alone where there is one version of it.
+        # Cargo.lock: pinned versions and dependencies. A name without a version is unique.
         FILENAME == "Cargo.lock" {
             if ($0 == "[[package]]") { of = ""; inside = 0 }
             else if (/^name = /) { split($0, w, "\""); name = w[2] }
@@ -284,7 +285,7 @@ bill() {
     rm "$new/packages"
 }
 
-# The release is put together beside its place, and takes it when it is whole.
+# The release is assembled beside its final path and renamed when it is complete.
 new=$out.new
 rm -rf "$new"
 mkdir -p "$new"
@@ -292,7 +293,7 @@ for target in $built; do
     case $target in
     x86_64-*) architecture=linux-amd64 ;;
     aarch64-*) architecture=linux-arm64 ;;
-    *) die "nodes have no name for $target" ;;
+    *) die "there is no release architecture for $target" ;;
     esac
     file=uptimemesh-$version-$architecture
     cp "$target_dir/$target/dist/uptimemesh" "$new/$file"
@@ -301,7 +302,7 @@ for target in $built; do
     say "$file: $(wc -c <"$new/$file") bytes"
 done
 for file in "$bootstrap" "$updater" ops/install.sh ops/release-key.pub ops/CHANGELOG.md; do
-    # The installer is no part of the manifest: whoever installs has no program yet that could check one.
+    # The installer is not in the manifest: a machine without the program cannot verify one.
     [ ! -e "$file" ] || { mkdir -p "$new/$(dirname "$file")" && cp "$file" "$new/$file"; }
 done
 manifest "$new/artifacts" >"$new/version.json"
@@ -310,10 +311,10 @@ bill >"$new/uptimemesh-$version.cdx.json"
 
 if [ -n "$key" ]; then
     program=$target_dir/${host%%-*}-unknown-linux-musl/dist/uptimemesh
-    [ -x "$program" ] || die "signing needs a program for this machine among the targets"
+    [ -x "$program" ] || die "signing needs a target that runs on this machine"
     "$program" release sign --key-file "$key" --expires-days "$expires_days" "$new/version.json"
 else
-    say "the manifest is not signed: nodes will not take it (--key-file)"
+    say "the manifest is not signed: nodes will not accept it (--key-file)"
 fi
 sums=$(cd "$new" && find . -type f | LC_ALL=C sort | sed 's,^\./,,' | xargs sha256sum)
 printf '%s\n' "$sums" >"$new/SHA256SUMS"

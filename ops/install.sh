@@ -1,46 +1,46 @@
 #!/bin/sh
-# Installs UptimeMesh on this machine, as the first node of a cluster or as one that joins; `install.sh help` says how.
-# POSIX sh: dash, busybox ash. Everything that needs a right to exist is signed: the program is taken only with the signature of the release
-# key below, and units and all other files come out of the program.
+# Installs UptimeMesh on this machine, as the first node of a cluster or as one that joins; see `install.sh help`.
+# POSIX sh: dash, busybox ash. The program is accepted only if it is signed with the release key below; units and all
+# other files come out of the program.
 set -eu
 
 PROGRAM=uptimemesh
 ACCOUNT=uptimemesh
-# Releases are fetched here unless --version-url says another place.
+# Where releases are fetched from, unless --version-url is given.
 VERSION_URL=${VERSION_URL:-}
 RELEASE_KEY='-----BEGIN PUBLIC KEY-----
 MCowBQYDK2VwAyEA8MIhSE9DCYdBa8GcZK+HIPph5S2/g3b/UQPrmez5efs=
 -----END PUBLIC KEY-----'
-# Bytes of a manifest and of a program; more is refused before it fills the disk.
+# Size limits in bytes of a manifest and of a program; more is refused before it fills the disk.
 MANIFEST_BYTES_MAX=65536
 PROGRAM_BYTES_MAX=67108864
-# Seconds until a started service must be well.
+# Seconds within which a started service must be healthy.
 HEALTHY_WITHIN_S=60
 
 usage() {
     cat <<'EOF'
 usage: install.sh first [options]                    a control plane, and this machine as its first node
        install.sh join --join-file FILE [options]    this machine as a node of the cluster that made the join string
-       install.sh uninstall [--purge]                away with it; data, configuration and log stay unless --purge
+       install.sh uninstall [--purge]                remove the services; data, configuration and log stay unless --purge
 
-Run again, first and join bring program, units and service up to date and keep data and configuration. Nothing is changed before all is known
-to be there that is needed: every fault is told at once.
+Run again, first and join upgrade the program, the units and the service, and keep data and configuration. All checks
+run before anything is changed, and every problem is reported at once.
 
 options:
-  --bin FILE           the program, instead of fetching it
-  --version-url URL    where version.json of a release is; its signature is beside it as version.json.sig [VERSION_URL]
+  --bin FILE           install this program instead of fetching one
+  --version-url URL    version.json of a release; its signature is beside it as version.json.sig [VERSION_URL]
   --channel NAME       the channel of the release (default stable)
-  --allow-expired      take a release that has expired, or does not say when it does
-  --release-key FILE   public key (PEM) to believe, instead of the one in this script
+  --allow-expired      accept a release that has expired or has no expiry date
+  --release-key FILE   public key (PEM) to trust instead of the one in this script
   --node-id ID         this machine's node (default: its host name); --name is the same
   --join-file FILE     join: file with the join string; - reads standard input
   --host ADDRESS       first: address to listen on (default: all of IPv6 and IPv4)
   --port NUMBER        first: port to listen on (default 8000)
   --init NAME          systemd or openrc (default: what this machine runs)
-  --prefix DIR         program, manual and completions go below DIR (default /usr/local, or where they are already)
-  --root DIR           write below DIR, for a package or an image: no account is made and nothing is started
-  --no-start           install and enable, but start nothing
-  --dry-run            check all, say every step, do none
+  --prefix DIR         install program, manual and completions below DIR (default /usr/local, or where they are already)
+  --root DIR           write below DIR, for a package or an image; creates no account and starts nothing
+  --no-start           install and enable, but do not start
+  --dry-run            run all checks and print every step, but do nothing
   --purge              uninstall: remove data, configuration, log and account too
 EOF
 }
@@ -51,7 +51,7 @@ fail() {
     exit 1
 }
 
-# Says a step and does it.
+# Prints a step and runs it.
 step() {
     what=$1
     shift
@@ -112,8 +112,8 @@ while [ $# -gt 0 ]; do
             esac
             shift
             ;;
-        # It may be a join string: a secret is not repeated.
-        umj1:*) fault "a join string must not stand on the command line, where everybody on this machine can read it: --join-file FILE" ;;
+        # It may be a join string: do not repeat a secret.
+        umj1:*) fault "a join string must not be given on the command line, where every user of this machine can read it: use --join-file FILE" ;;
         --*) fault "unknown option $name" ;;
         *) fault "unexpected argument $name" ;;
     esac
@@ -122,9 +122,9 @@ done
 case $action in
     first | join | uninstall) ;;
     help | -h | --help) usage; exit 0 ;;
-    umj1:*) fault "a join string must not stand on the command line, where everybody on this machine can read it: install.sh join --join-file FILE" ;;
-    '') fault "say what to do: first, join or uninstall" ;;
-    *) fault "unknown action $action: say first, join or uninstall" ;;
+    umj1:*) fault "a join string must not be given on the command line, where every user of this machine can read it: install.sh join --join-file FILE" ;;
+    '') fault "an action is missing: first, join or uninstall" ;;
+    *) fault "unknown action $action: use first, join or uninstall" ;;
 esac
 
 if [ -n "$node_id" ] && ! is_id "$node_id"; then
@@ -137,27 +137,27 @@ if [ -n "$port" ]; then
     esac
 fi
 case $host in *[!A-Za-z0-9.:-]*) fault "--host must be an address, not $host" ;; esac
-case $channel in '' | *[!A-Za-z0-9._-]*) fault "--channel must have letters, digits, dots and dashes, not $channel" ;; esac
+case $channel in '' | *[!A-Za-z0-9._-]*) fault "--channel may contain letters, digits, dots, underscores and dashes, not $channel" ;; esac
 case $prefix in
-    '' | /[A-Za-z0-9]*) case $prefix in *[!A-Za-z0-9./_-]* | */../* | */..) fault "--prefix must be a plain path without blanks, not $prefix" ;; esac ;;
-    *) fault "--prefix must be a whole path, as /opt/uptimemesh, not $prefix" ;;
+    '' | /[A-Za-z0-9]*) case $prefix in *[!A-Za-z0-9./_-]* | */../* | */..) fault "--prefix must be a plain path without spaces, not $prefix" ;; esac ;;
+    *) fault "--prefix must be an absolute path such as /opt/uptimemesh, not $prefix" ;;
 esac
-[ "$prefix" != /usr ] || fault "--prefix /usr is for packages"
+[ "$prefix" != /usr ] || fault "--prefix /usr is reserved for packages"
 case $init in '' | systemd | openrc) ;; *) fault "--init must be systemd or openrc, not $init" ;; esac
-[ -z "$root" ] || [ -d "$root" ] || fault "--root $root is no directory"
-[ -z "$bin" ] || [ -f "$bin" ] || fault "--bin $bin is not there"
+[ -z "$root" ] || [ -d "$root" ] || fault "--root $root is not a directory"
+[ -z "$bin" ] || [ -f "$bin" ] || fault "--bin $bin does not exist"
 [ -z "$release_key" ] || [ -r "$release_key" ] || fault "--release-key $release_key cannot be read"
 if [ "$action" = join ]; then
-    [ -z "$host$port" ] || fault "--host and --port are for the first node: a node that joins listens on nothing"
+    [ -z "$host$port" ] || fault "--host and --port are for the first node: a joining node does not listen"
     [ -z "$join_file" ] || [ "$join_file" = - ] || [ -r "$join_file" ] || fault "--join-file $join_file cannot be read"
 elif [ -n "$join_file" ]; then
     fault "--join-file is for join"
 fi
 [ "$purge" = no ] || [ "$action" = uninstall ] || fault "--purge is for uninstall"
 if [ "$action" = first ] || [ "$action" = join ]; then
-    [ -n "$bin$VERSION_URL" ] || fault "say where the program is: --bin FILE, or --version-url URL of a release"
+    [ -n "$bin$VERSION_URL" ] || fault "the program is missing: give --bin FILE, or --version-url URL of a release"
 fi
-[ -n "$root" ] || [ "$(id -u)" = 0 ] || fault "this needs root, to make a user and services: run it by sudo or doas"
+[ -n "$root" ] || [ "$(id -u)" = 0 ] || fault "this needs root to create a user and services: use sudo or doas"
 
 # ---- the machine
 
@@ -167,18 +167,18 @@ case $(uname -s)/$(uname -m) in
     *)
         arch=''
         [ -n "$bin" ] || [ "$action" = uninstall ] ||
-            fault "no release is made for $(uname -s) on $(uname -m): build the program there and give it by --bin"
+            fault "there is no release for $(uname -s) on $(uname -m): build the program there and give it with --bin"
         ;;
 esac
 
 if [ -n "$init" ]; then
-    # What is named must be there to be enabled; below --root OpenRC needs nothing.
+    # The named init system must be present to enable services; below --root OpenRC needs nothing.
     case $init in
-        systemd) have systemctl || fault "--init systemd needs systemctl, which is not here" ;;
-        openrc) [ -n "$root" ] || { have rc-service && have rc-update; } || fault "--init openrc needs rc-service and rc-update, which are not here" ;;
+        systemd) have systemctl || fault "--init systemd needs systemctl, which is not installed" ;;
+        openrc) [ -n "$root" ] || { have rc-service && have rc-update; } || fault "--init openrc needs rc-service and rc-update, which are not installed" ;;
     esac
     if [ "$init" = systemd ] && [ -z "$root" ] && [ "$start" = yes ] && [ ! -d /run/systemd/system ] && [ "$action" != uninstall ]; then
-        fault "systemd does not run this machine, so it can start nothing: --no-start installs and enables all the same"
+        fault "systemd is not running on this machine and cannot start services: --no-start installs and enables them"
     fi
 else
     if [ -d "$root/run/systemd/system" ] && have systemctl; then
@@ -186,11 +186,11 @@ else
     elif [ -x "$root/sbin/openrc-run" ] && have rc-service; then
         init=openrc
     else
-        fault "neither systemd nor OpenRC runs this machine: run \`uptimemesh up\` or \`uptimemesh agent\` under what does, or say --init"
+        fault "neither systemd nor OpenRC runs on this machine: run \`uptimemesh up\` or \`uptimemesh agent\` under its service manager, or give --init"
     fi
 fi
 
-# Ends with every fault that was found.
+# Exits with every fault found, if there are any.
 end_at_faults() {
     [ -n "$faults" ] || return 0
     printf '%s' "$faults" | while IFS= read -r line; do printf '%s\n' "error: $line" >&2; done
@@ -215,16 +215,16 @@ install_hint() {
 
 check_tools() {
     for tool in awk cat chmod chgrp chown cmp cp cut df grep head id ln ls mkdir mktemp mv rm rmdir sed sleep stat tail tr uname wc; do
-        have "$tool" || fault "$tool is not here: install it ($(install_hint coreutils))"
+        have "$tool" || fault "$tool is not installed: install it ($(install_hint coreutils))"
     done
     if [ -z "$root" ]; then
-        [ "$action" != join ] || have su || fault "su is not here: install it ($(install_hint util-linux))"
+        [ "$action" != join ] || have su || fault "su is not installed: install it ($(install_hint util-linux))"
         id "$ACCOUNT" >/dev/null 2>&1 || have useradd || have adduser ||
-            fault "neither useradd nor adduser is here to make the user $ACCOUNT: make it, with a group of the same name, and run this again"
+            fault "neither useradd nor adduser is installed: create the user $ACCOUNT and a group of the same name, then run this again"
     fi
     if [ -z "$bin" ]; then
-        have openssl || fault "checking a release needs openssl: install it ($(install_hint openssl)), or give the program by --bin"
-        have curl || have wget || fault "fetching needs curl or wget: install one of them, or give the program by --bin"
+        have openssl || fault "verifying a release needs openssl: install it ($(install_hint openssl)), or give the program with --bin"
+        have curl || have wget || fault "fetching needs curl or wget: install one of them, or give the program with --bin"
     fi
 }
 
@@ -243,7 +243,7 @@ case $init in
     systemd) unit_dir=$root/etc/systemd/system ;;
     openrc) unit_dir=$root/etc/init.d ;;
 esac
-# Where an earlier run has put the program.
+# Prefix of an existing installation, if there is one.
 installed_prefix() {
     case $init in
         systemd) sed -n 's,^ExecStart=\(/.*\)/bin/uptimemesh .*,\1,p' "$unit_dir/uptimemesh.service" ;;
@@ -252,7 +252,7 @@ installed_prefix() {
 }
 before=$(installed_prefix)
 if [ -n "$prefix" ] && [ -n "$before" ] && [ "$prefix" != "$before" ]; then
-    fail "UptimeMesh is installed below $before: leave --prefix out, or take it away first (install.sh uninstall keeps data and settings)"
+    fail "UptimeMesh is installed below $before: omit --prefix, or uninstall first (install.sh uninstall keeps data and settings)"
 fi
 [ -n "$prefix" ] || prefix=${before:-/usr/local}
 bin_dir=$root$prefix/bin
@@ -279,7 +279,7 @@ units() {
     esac
 }
 
-# What runs on a machine with this role, the service itself first.
+# Units that run on a machine with this role, the service itself first.
 wanted() {
     case $init in
         systemd) echo "$1.service uptimemesh-update.path" ;;
@@ -336,23 +336,23 @@ stop() {
 }
 
 reload_units() {
-    if [ "$init" = systemd ] && [ -z "$root" ]; then step "let systemd read the units" systemctl daemon-reload; fi
+    if [ "$init" = systemd ] && [ -z "$root" ]; then step "reload systemd's units" systemctl daemon-reload; fi
 }
 
 # Where to look when a service does not do what it should.
 hint() {
     case $init in
-        systemd) echo "look at: journalctl -u $1 -e, and $log_dir/app.log" ;;
-        openrc) echo "look at: $log_dir/app.log and $log_dir/$1.err" ;;
+        systemd) echo "see: journalctl -u $1 -e, and $log_dir/app.log" ;;
+        openrc) echo "see: $log_dir/app.log and $log_dir/$1.err" ;;
     esac
 }
 
-# ---- away with it
+# ---- uninstalling
 
-# What is to be removed can be, and what is removed with everything in it is ours.
+# Checks that everything to remove can be removed, and that directories to remove recursively are ours.
 check_removal() {
     for place in "$bin_dir" "$share" "$state" "$etc" "${rotation%/*}" "$unit_dir"; do
-        dir=$(there "$place")
+        dir=$(nearest_directory "$place")
         if [ ! -w "$dir" ] || is_read_only "$dir"; then fault "$dir cannot be written, so nothing can be removed from it"; fi
     done
     if [ "$purge" = yes ]; then
@@ -374,7 +374,7 @@ uninstall() {
     for unit in $(units); do
         [ ! -e "$unit_dir/$unit" ] || step "remove $unit_dir/$unit" rm -f "$unit_dir/$unit"
     done
-    # Not with what an operator has put beside it.
+    # Keep the directory if an operator has added other files.
     dropins=${port_dropin%/*}
     if is_ours "$port_dropin" && [ "$(ls -A "$dropins")" = port.conf ]; then
         step "remove $dropins" rm -r "$dropins"
@@ -389,7 +389,7 @@ uninstall() {
     done
     reload_units
     if [ "$purge" = no ]; then
-        say "data stay in $state, configuration in $etc, the log in $log_dir; away with them: install.sh uninstall --purge"
+        say "kept: data in $state, configuration in $etc, log in $log_dir; to remove them: install.sh uninstall --purge"
         return 0
     fi
     for dir in "$state" "$updates" "$log_dir" "$etc"; do
@@ -400,7 +400,7 @@ uninstall() {
     fi
 }
 
-# Whether a file that grants a port is this script's: an operator may have one of the same name.
+# True if this script wrote a file that grants a port: an operator may have one of the same name.
 is_ours() { [ -f "$1" ] && head -n 1 "$1" | grep -q '^# Port [0-9]* is below 1024\.$'; }
 
 remove_account() {
@@ -425,9 +425,9 @@ trap 'exit 143' TERM HUP
 fetch() {
     case $1 in
         https://* | http://*) ;;
-        *) fail "$1 is no http or https URL" ;;
+        *) fail "$1 is not an http or https URL" ;;
     esac
-    # An answer may say no length, or another than it has: then nothing but this limit holds.
+    # A response may have no length, or a wrong one: then only this limit holds.
     blocks=$(($3 / 512 + 2))
     try=1
     while :; do
@@ -435,20 +435,20 @@ fetch() {
         if have curl; then
             ! (ulimit -f "$blocks" && exec curl -fsSL --max-time 600 --connect-timeout 20 --max-filesize "$3" -o "$2" "$1") || break
         elif have wget; then
-            # Not every wget has time limits of its own.
+            # Some versions of wget have no time limits.
             ! (ulimit -f "$blocks" && exec timeout 600 wget -q -O "$2" "$1") || break
         else
-            fail "fetching needs curl or wget: install one of them, or give the program by --bin"
+            fail "fetching needs curl or wget: install one of them, or give the program with --bin"
         fi
-        [ "$try" -lt 3 ] || fail "$1 could not be fetched, three times"
-        say "fetching failed; the next try is in $((try * 2)) s"
+        [ "$try" -lt 3 ] || fail "could not fetch $1 in three tries"
+        say "fetching failed; retrying in $((try * 2)) s"
         sleep $((try * 2))
         try=$((try + 1))
     done
-    [ "$(wc -c <"$2")" -le "$3" ] || fail "$1 is larger than $3 bytes: that is no release"
+    [ "$(wc -c <"$2")" -le "$3" ] || fail "$1 is larger than $3 bytes, so it is not a release"
 }
 
-# The texts of a JSON object, one a line: path, tabulator, text. It is read only after its signature was found good.
+# The strings of a JSON object, one per line: path, tab, string. Used only after the signature was verified.
 flat() {
     tr '\n\r\t' '   ' <"$1" | awk '
         { text = text $0 }
@@ -476,11 +476,11 @@ flat() {
 
 value() { awk -F '\t' -v path="$1" '$1 == path { print $2; exit }' "$work/manifest"; }
 
-# Whether a text is a moment in the form that a manifest has, and whether that has passed by this machine's clock.
+# is_moment: true if a text is a time in the form of a manifest. is_over: true if it has passed by this machine's clock.
 is_moment() { case $1 in [0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9]Z) ;; *) return 1 ;; esac }
 is_over() { awk -v a="$1" -v b="$(date -u '+%Y-%m-%dT%H:%M:%SZ')" 'BEGIN { exit a "" < b "" ? 0 : 1 }'; }
 
-# Puts what is in version.json in the place of $bin, after signature and sum were found good.
+# Fetches the program that version.json names and sets $bin to it, after verifying signature and checksum.
 fetch_program() {
     say "fetching $VERSION_URL and its signature"
     fetch "$VERSION_URL" "$work/version.json" "$MANIFEST_BYTES_MAX"
@@ -493,21 +493,21 @@ fetch_program() {
         >"$work/verdict" 2>&1; then
         case $(openssl version) in
             "OpenSSL 3"* | "OpenSSL 4"*) ;;
-            *) fail "$(openssl version) cannot check Ed25519 signatures: install OpenSSL 3, or fetch the program elsewhere and give it by --bin" ;;
+            *) fail "$(openssl version) cannot verify Ed25519 signatures: install OpenSSL 3, or fetch the program elsewhere and give it with --bin" ;;
         esac
-        fail "the signature of $VERSION_URL is not the release key's: somebody may have changed it. Nothing was installed." \
-            "If you make releases of your own, give their public key by --release-key."
+        fail "the signature of $VERSION_URL was not made with the release key: the file may have been changed. Nothing was installed." \
+            "If you build your own releases, give their public key with --release-key."
     fi
-    say "the signature is good"
-    flat "$work/version.json" >"$work/manifest" || fail "$VERSION_URL is no manifest that can be read here"
-    # An old release, genuine as it is, may have faults that are known by now.
+    say "the signature is valid"
+    flat "$work/version.json" >"$work/manifest" || fail "$VERSION_URL is not a readable manifest"
+    # An old release is genuine, but may have vulnerabilities that are known by now.
     if [ "$allow_expired" = no ]; then
         expires=$(value expires)
         is_moment "$expires" ||
-            fail "$VERSION_URL does not say when it expires, so it may be any old one: --allow-expired takes it all the same. Nothing was installed."
+            fail "$VERSION_URL has no expiry date, so it may be an old one: --allow-expired accepts it anyway. Nothing was installed."
         ! is_over "$expires" ||
-            fail "$VERSION_URL has expired at $expires, and this machine's clock says $(date -u '+%Y-%m-%dT%H:%M:%SZ')." \
-                "Get a newer release, or set the clock; --allow-expired takes it all the same. Nothing was installed."
+            fail "$VERSION_URL expired at $expires, and this machine's clock says $(date -u '+%Y-%m-%dT%H:%M:%SZ')." \
+                "Get a newer release, or set the clock; --allow-expired accepts it anyway. Nothing was installed."
     fi
     [ "$(value "channels/$channel/agent/name")" = "$PROGRAM" ] || fail "$VERSION_URL has no channel $channel"
     url=$(value "channels/$channel/agent/artifacts/$arch/url")
@@ -521,13 +521,13 @@ fetch_program() {
     say "fetching UptimeMesh $(value "channels/$channel/agent/version") for $arch: $url"
     fetch "$url" "$work/$PROGRAM" "$PROGRAM_BYTES_MAX"
     [ "$(openssl dgst -sha256 -r "$work/$PROGRAM" | cut -d ' ' -f 1)" = "$sum" ] ||
-        fail "the program's SHA-256 is not the signed one: the download was cut off or changed. Nothing was installed."
-    say "its SHA-256 is the signed one"
+        fail "the program's SHA-256 is not the signed one: the download is incomplete or was changed. Nothing was installed."
+    say "its SHA-256 matches the signed one"
     bin=$work/$PROGRAM
     fetched=yes
 }
 
-# older A B: whether version A comes before B, a pre-release before its release.
+# older A B: true if version A comes before B; a pre-release comes before its release.
 older() {
     awk -v a="$1" -v b="$2" 'BEGIN {
         split(a, x, /[.-]/); split(b, y, /[.-]/)
@@ -536,7 +536,7 @@ older() {
     }'
 }
 
-# put TEXT-FILE PLACE MODE: replaces it as a whole, and only where it is another.
+# put TEXT-FILE PLACE MODE: replaces PLACE atomically if the content differs.
 put() {
     if [ -f "$2" ] && cmp -s "$1" "$2"; then
         return 0
@@ -552,46 +552,46 @@ put_now() {
     mv -f "$2.new" "$2"
 }
 
-# Finds out what program it is, and refuses to go back to an older one.
-know_program() {
+# Identifies the new program, and refuses a fetched one that is older than the installed one.
+identify_program() {
     chmod 0755 "$work/$PROGRAM"
     said=$("$work/$PROGRAM" version 2>&1) ||
-        fail "the program does not run on this machine: $said" "If ${TMPDIR:-/tmp} is mounted noexec, say another directory by TMPDIR."
+        fail "the program does not run on this machine: $said" "If ${TMPDIR:-/tmp} is mounted noexec, set TMPDIR to another directory."
     case $said in
         "uptimemesh "*) ;;
-        *) fail "--bin $bin is not UptimeMesh: asked for its version, it says $said" ;;
+        *) fail "--bin $bin is not UptimeMesh: its version command printed $said" ;;
     esac
     before=$("$program" version 2>/dev/null) || before=''
-    # An old release, genuine as it is, takes nobody back.
+    # A genuine but old release must not cause a downgrade.
     if [ "$fetched" = yes ] && [ -n "$before" ] && older "${said#* }" "${before#* }"; then
-        fail "$before is installed, and the release has $said, which is older. To go back all the same, give the program by --bin."
+        fail "$before is installed, and the release has $said, which is older. To downgrade anyway, give the program with --bin."
     fi
 }
 
 install_program() {
     if [ -f "$program" ] && cmp -s "$work/$PROGRAM" "$program"; then
-        say "$said is installed already"
+        say "$said is already installed"
         return 0
     fi
     changed=yes
     if [ -f "$program" ]; then
-        step "keep the program before as $program.previous" keep_previous
+        step "keep the previous program as $program.previous" keep_previous
     fi
     step "install $said as $program" put_now "$work/$PROGRAM" "$program" 0755
 }
 
-# An update that runs and this would take each other's files. What one left that was cut off would be undone at the next start, and with
-# it what is installed here.
+# A running update and this script would overwrite each other's files. The journal of an interrupted update would be undone
+# at the next start, and what is installed here with it.
 hold_updates() {
     if [ "$dry_run" = yes ] || [ -n "$root" ]; then return 0; fi
     if have flock; then
         exec 9>"$updates/lock"
-        flock -n 9 || fail "an update of this machine is running (uptimemesh update status): run this again when it has ended"
+        flock -n 9 || fail "an update of this machine is running (uptimemesh update status): run this again when it has finished"
     fi
 }
 
 end_updates() {
-    [ ! -e "$updates/journal" ] || step "forget the update that was cut off" rm -f "$updates/journal"
+    [ ! -e "$updates/journal" ] || step "discard the interrupted update" rm -f "$updates/journal"
     # Services must not inherit it.
     exec 9>&-
 }
@@ -612,7 +612,7 @@ make_account() {
         addgroup -S "$ACCOUNT" 2>/dev/null || grep -q "^$ACCOUNT:" /etc/group
         adduser -S -D -H -h /var/lib/uptimemesh -s "$(nologin)" -G "$ACCOUNT" "$ACCOUNT"
     else
-        fail "neither useradd nor adduser is there to make the user $ACCOUNT: make it, with a group of the same name, and run this again"
+        fail "neither useradd nor adduser is installed: create the user $ACCOUNT and a group of the same name, then run this again"
     fi
 }
 
@@ -629,7 +629,7 @@ nologin() {
 # directory PATH MODE OWNER
 directory() {
     if [ ! -d "$1" ]; then
-        step "make $1" make_directory "$@"
+        step "create $1" make_directory "$@"
     elif [ "$(stat -c '%a' "$1")" != "$2" ] || { [ -z "$root" ] && [ "$(stat -c '%U:%G' "$1")" != "$3" ]; }; then
         step "give $1 to $3, with mode $2" make_directory "$@"
     fi
@@ -644,7 +644,7 @@ make_directory() {
 configure() {
     [ -z "$release_key" ] || put "$release_key" "$etc/release-key.pub" 0644
     if [ -f "$env_file" ]; then
-        say "the configuration in $env_file is kept"
+        say "keeping the configuration in $env_file"
         # The services read it themselves.
         if [ -z "$root" ]; then
             case $(stat -c '%G %a' "$env_file") in
@@ -654,7 +654,7 @@ configure() {
         fi
         for pair in "UPTIMEMESH_NODE_ID $given_id" "SERVER_HOST $host" "SERVER_PORT $port" "VERSION_URL $VERSION_URL"; do
             wish=${pair#* }
-            [ -z "$wish" ] || [ "$(setting "${pair%% *}")" = "$wish" ] || say "note: ${pair%% *} is not changed to $wish; edit $env_file"
+            [ -z "$wish" ] || [ "$(setting "${pair%% *}")" = "$wish" ] || say "note: ${pair%% *} was not changed to $wish; edit $env_file"
         done
         return 0
     fi
@@ -663,7 +663,7 @@ configure() {
         echo "UPTIMEMESH_NODE_ID=$node_id"
         if [ -n "$host" ]; then echo "SERVER_HOST=$host"; fi
         if [ -n "$port" ]; then echo "SERVER_PORT=$port"; fi
-        # Updates come from where the program came from, and are believed by the same key.
+        # Updates come from the same place as the program and are verified with the same key.
         if [ -n "$VERSION_URL" ]; then echo "VERSION_URL=$VERSION_URL"; fi
         if [ -n "$release_key" ]; then echo "RELEASE_KEY_FILE=/etc/uptimemesh/release-key.pub"; fi
     } >>"$work/env"
@@ -676,7 +676,7 @@ share_settings() {
     chmod g+r "$env_file"
 }
 
-# A port below 1024 needs a capability, and only then it is given.
+# Grants the capability that a port below 1024 needs, and only then.
 allow_port() {
     chosen=$(setting SERVER_PORT)
     chosen=${chosen:-${port:-8000}}
@@ -699,7 +699,7 @@ allow_port() {
         printf '%s\n' "# Port $chosen is below 1024." 'capabilities="^cap_net_bind_service"' >"$work/port"
     fi
     if [ -e "$file" ] && ! is_ours "$file"; then
-        say "note: $file is not this script's and is kept; for port $chosen it needs: $(tail -n 1 "$work/port")"
+        say "note: kept $file, which this script did not write; for port $chosen it needs: $(tail -n 1 "$work/port")"
         return 0
     fi
     put "$work/port" "$file" 0644
@@ -714,8 +714,8 @@ install_files() {
     done
     "$work/$PROGRAM" unit uptimemesh.logrotate >"$work/file"
     put "$work/file" "$rotation" 0644
-    have logrotate || [ -n "$root" ] || say "note: logrotate is not there, and the log will grow ($(install_hint logrotate))"
-    # What only people use is no reason to restart a service.
+    have logrotate || [ -n "$root" ] || say "note: logrotate is not installed, so the log will grow ($(install_hint logrotate))"
+    # A change in files for people does not require a restart.
     kept=$changed
     "$work/$PROGRAM" man >"$work/file"
     put "$work/file" "$man_page" 0644
@@ -728,7 +728,7 @@ install_files() {
     changed=$kept
 }
 
-# Runs a command line as the unprivileged user. It must be made of words without any meaning to a shell.
+# Runs a command line as the unprivileged user. No word may contain a shell metacharacter.
 as_account() {
     if have timeout; then (cd / && DATA_DIR=$state timeout -s KILL 60 su -s /bin/sh "$ACCOUNT" -c "exec $*" 9>&-)
     else (cd / && DATA_DIR=$state su -s /bin/sh "$ACCOUNT" -c "$*" 9>&-); fi
@@ -736,7 +736,7 @@ as_account() {
 
 # ---- which cluster this machine belongs to
 
-# The node that has joined from here, if any.
+# Nodes that this machine has joined as, if any.
 enrolled() {
     for key in "$state"/identities/*/lease.token; do
         [ -f "$key" ] || continue
@@ -747,43 +747,43 @@ enrolled() {
 
 refuse_another_cluster() {
     [ ! -e "$root/usr/bin/$PROGRAM" ] ||
-        fail "this machine has UptimeMesh from a package, and two installations would take each other's place." \
-            "Use the package (systemctl enable --now uptimemesh), or remove it first: its data stay."
+        fail "this machine has UptimeMesh from a package, and two installations would conflict." \
+            "Use the package (systemctl enable --now uptimemesh), or remove it first; its data stays."
     if [ "$action" = first ]; then
         if [ ! -e "$state/app.db" ] && [ -n "$(enrolled)" ]; then
             fail "this machine is the node $(enrolled | head -n 1) of another cluster ($state/identities)." \
-                "To make it a cluster of its own, leave that one first: install.sh uninstall --purge"
+                "To create a new cluster, leave that one first: install.sh uninstall --purge"
         fi
         return 0
     fi
     if [ -e "$state/app.db" ]; then
-        fail "this machine is the control plane of a cluster ($state/app.db), and its own node." \
-            "To make it a node of another one, back it up and give it up first: install.sh uninstall --purge"
+        fail "this machine is the control plane of a cluster ($state/app.db) and one of its nodes." \
+            "To join another cluster, back this one up and remove it first: install.sh uninstall --purge"
     fi
     before=$(enrolled | head -n 1)
     if [ -n "$before" ] && [ "$before" != "$node_id" ]; then
-        fail "this machine has joined already, as $before ($state/identities)." \
-            "To join as $node_id, leave first: install.sh uninstall --purge. To bring it up to date: --node-id $before"
+        fail "this machine has already joined as $before ($state/identities)." \
+            "To join as $node_id, leave first: install.sh uninstall --purge. To upgrade it: --node-id $before"
     fi
     if [ -z "$before" ]; then
         [ -n "$join_file" ] || fail "join needs --join-file FILE, with a join string: uptimemesh create-token --join-string"
         return 0
     fi
     [ -n "$join_file" ] || return 0
-    # The string of another cluster pins another authority than the one that this node believes.
+    # A join string of another cluster pins another authority than the one this node trusts.
     pinned=$(cut -d : -f 3 <"$work/join")
-    # The identity's files are the services' user's, who could put a pipe there.
+    # The services' user owns the identity's files and could put a pipe there.
     if is_id "$before" && have openssl && as_account "head -c 65536 $state/identities/$before/ca.crt" >"$work/ca.pem" 2>/dev/null &&
         openssl x509 -in "$work/ca.pem" -outform DER -out "$work/ca" 2>/dev/null &&
         [ "$(openssl dgst -sha256 -r "$work/ca" | cut -d ' ' -f 1)" != "$pinned" ]; then
-        fail "this machine is the node $before of another cluster than the join string's, or of one whose authority was replaced since." \
-            "To join the other one, leave first: install.sh uninstall --purge. Else leave --join-file out."
+        fail "this machine is the node $before of a cluster other than the join string's, or its authority was replaced since." \
+            "To join the other one, leave first: install.sh uninstall --purge. Otherwise omit --join-file."
     fi
 }
 
 join_cluster() {
     if [ -n "$(enrolled)" ]; then
-        say "this machine has joined already, as $(enrolled | head -n 1): its identity is kept"
+        say "this machine has already joined as $(enrolled | head -n 1); keeping its identity"
         return 0
     fi
     step "join the cluster as $node_id" join_now
@@ -791,12 +791,12 @@ join_cluster() {
 
 join_now() {
     as_account "$program join --join-file - --node-id $node_id" <"$work/join" >"$work/joined" ||
-        fail "the machine did not join; see above. Nothing was started, and this may be run again."
+        fail "the machine did not join; see above. Nothing was started; you can run this again."
 }
 
-# ---- started and well
+# ---- starting
 
-# Asks the control plane on this machine for its health.
+# Checks the health of the control plane on this machine.
 healthy() {
     case ${chosen_host:=$(setting SERVER_HOST)} in
         '' | 0.0.0.0 | '::' | '[::]') at=127.0.0.1 ;;
@@ -812,7 +812,7 @@ healthy() {
     elif have wget; then
         timeout 5 wget -q --no-check-certificate -O "$work/health" "$address/health" 2>/dev/null
     else
-        # Started is all that can be known; systemd waits until the program says that it is ready.
+        # Without a client, started is all that can be known; systemd waits until the program reports that it is ready.
         is_running "$service"
     fi
 }
@@ -829,8 +829,8 @@ wait_until() {
     done
 }
 
-# Asks twice: a heartbeat that is signed in the same second as one of the agent's own is refused as its replay.
-surely() { "$@" || { sleep 2 && "$@"; }; }
+# Tries twice: a heartbeat signed in the same second as one of the agent's is refused as a replay.
+try_twice() { "$@" || { sleep 2 && "$@"; }; }
 
 start_service() {
     case $action in
@@ -843,43 +843,43 @@ start_service() {
     other=$(wanted "$other" | cut -d ' ' -f 1)
     if is_enabled "$other"; then step "disable $other" disable "$other"; fi
     if [ -n "$root" ] || [ "$start" = no ]; then
-        say "nothing is started"
+        say "nothing was started"
         return 0
     fi
     service=$(wanted "$role" | cut -d ' ' -f 1)
     watcher=$(wanted "$role" | cut -d ' ' -f 2)
-    # A configuration that was changed since the start may say another port.
-    if [ "$changed" = no ] && is_running "$service" && surely "$well"; then
-        say "$service runs, and nothing has changed"
+    # A configuration changed since the start may name another port.
+    if [ "$changed" = no ] && is_running "$service" && try_twice "$well"; then
+        say "$service is running, and nothing has changed"
     else
-        step "start $service" restart "$service" || fail "$service does not start; $(hint "$role")"
+        step "start $service" restart "$service" || fail "$service did not start; $(hint "$role")"
     fi
-    step "start $watcher" restart "$watcher" || fail "$watcher does not start; $(hint "$watcher")"
+    step "start $watcher" restart "$watcher" || fail "$watcher did not start; $(hint "$watcher")"
     [ "$dry_run" = no ] || return 0
-    say "waiting until $service is well"
+    say "waiting until $service is healthy"
     wait_until "$well" || {
         cat "$work/health" >&2 2>/dev/null || true
-        fail "$service runs, but is not well after $HEALTHY_WITHIN_S s; $(hint "$role")"
+        fail "$service is running but not healthy after $HEALTHY_WITHIN_S s; $(hint "$role")"
     }
 }
 
-farewell() {
+print_summary() {
     [ "$dry_run" = no ] && [ -z "$root" ] && [ "$start" = yes ] || return 0
     if [ "$action" = join ]; then
-        say "done: $node_id is a living node of its cluster"
+        say "done: $node_id is a live node of its cluster"
         return 0
     fi
-    say "done: the control plane is well, and this machine is its node $(setting UPTIMEMESH_NODE_ID)"
+    say "done: the control plane is healthy, and this machine is its node $(setting UPTIMEMESH_NODE_ID)"
     say "  UI        $address/ui"
     say "  sign in   admin / uptime, and change that password at once: uptimemesh set-password --new-password-file FILE"
-    [ ! -f "$state/keys/setup-code" ] || say "  elsewhere the setup code is asked for that is in $state/keys/setup-code"
+    [ ! -f "$state/keys/setup-code" ] || say "  setup     signing in from another machine needs the setup code in $state/keys/setup-code"
     say "  add nodes uptimemesh create-token --role worker --join-string > join; then there: install.sh join --join-file join"
-    [ "$address" = http://127.0.0.1:8000 ] || say "  commands  want --api-url $address, or UPTIMEMESH_API_URL=$address"
+    [ "$address" = http://127.0.0.1:8000 ] || say "  commands  need --api-url $address, or UPTIMEMESH_API_URL=$address"
 }
 
-# ---- what is checked before anything is done
+# ---- checks, before anything is changed
 
-# A user or a group of this name that was there before may be a person's, or an administrator's.
+# An existing user or group of this name may belong to a person or an administrator.
 check_account() {
     [ -z "$root" ] || return 0
     line=$(grep "^$ACCOUNT:" /etc/passwd) || line=''
@@ -888,46 +888,46 @@ check_account() {
         [ "$(id -u "$ACCOUNT")" != 0 ] || fault "the user $ACCOUNT is root by another name: rename it"
         case $home:${shell##*/} in
             /var/lib/uptimemesh:* | *:nologin | *:false) ;;
-            *) fault "the user $ACCOUNT is there, signs in with $shell and lives in $home, so it is not the services' own: rename it" ;;
+            *) fault "a user $ACCOUNT exists with the shell $shell and the home $home, so it is not the services' account: rename it" ;;
         esac
-        grep -q "^$ACCOUNT:" /etc/group || fault "the user $ACCOUNT is there and the group $ACCOUNT is not: make it (groupadd --system $ACCOUNT)"
+        grep -q "^$ACCOUNT:" /etc/group || fault "the user $ACCOUNT exists and the group $ACCOUNT does not: create it (groupadd --system $ACCOUNT)"
     elif grep -q "^$ACCOUNT:.*:..*" /etc/group; then
-        fault "the group $ACCOUNT is there and has members: rename it"
+        fault "a group $ACCOUNT exists and has members: rename it"
     fi
 }
 
-# check_directory PATH FILE...: it is empty, or the services' user's, or has one of these files of ours.
+# check_directory PATH FILE...: it must be empty, belong to the services' user, or contain one of these files of ours.
 check_directory() {
     where=$1
     shift
     [ -e "$where" ] || [ -L "$where" ] || return 0
     if [ ! -d "$where" ]; then
-        fault "$where is there and is no directory: move it away"
+        fault "$where exists but is not a directory: move it away"
         return 0
     fi
     [ -n "$(ls -A "$where")" ] || return 0
     [ "$(stat -L -c %U "$where")" != "$ACCOUNT" ] || return 0
     for file in "$@"; do [ ! -e "$where/$file" ] || return 0; done
-    fault "$where is there, has files in it that are not UptimeMesh's, and belongs to $(stat -L -c %U "$where"): move it away, or if it is yours to use, chown $ACCOUNT: $where"
+    fault "$where exists, contains files that are not UptimeMesh's, and belongs to $(stat -L -c %U "$where"): move it away, or if UptimeMesh may use it, chown $ACCOUNT: $where"
 }
 
-# Root runs what is in this directory, or hands out what is in it: nobody else may own it.
+# Root runs or serves files from this directory, so only root may own it.
 check_roots_directory() {
     [ -e "$1" ] || [ -L "$1" ] || return 0
     if [ ! -d "$1" ]; then
-        fault "$1 is there and is no directory: move it away"
+        fault "$1 exists but is not a directory: move it away"
     elif [ -z "$root" ] && [ "$(stat -L -c %u "$1")" != 0 ]; then
-        fault "$1 is there and belongs to $(stat -L -c %U "$1"), not to root: look at what is in it, then chown -R root: $1"
+        fault "$1 exists and belongs to $(stat -L -c %U "$1"), not to root: check what is in it, then chown -R root: $1"
     fi
 }
 
-# check_file PATH: one that is there is ours, or a link to nowhere is.
+# check_file PATH: an existing file must be ours.
 check_file() {
     [ -e "$1" ] || [ -L "$1" ] || return 0
     if [ ! -f "$1" ]; then
-        fault "$1 is there and is no ordinary file: move it away"
+        fault "$1 exists but is not a regular file: move it away"
     elif ! grep -qi uptimemesh "$1"; then
-        fault "$1 is there and is not UptimeMesh's: move it away"
+        fault "$1 exists but is not UptimeMesh's: move it away"
     fi
 }
 
@@ -937,54 +937,54 @@ check_files() {
     for file in "$man_page" "$bash_completion" "$zsh_completion" "$fish_completion"; do check_file "$file"; done
     if [ -e "$env_file" ] || [ -L "$env_file" ]; then
         if [ ! -f "$env_file" ]; then
-            fault "$env_file is there and is no ordinary file: move it away"
+            fault "$env_file exists but is not a regular file: move it away"
         elif ! lines=$("$work/$PROGRAM" config get DATA_DIR --file "$env_file" 2>&1); then
-            # Each line of it is a fault of its own.
+            # Each line is a separate fault.
             while IFS= read -r line; do fault "${line#error: }"; done <<LINES
 $lines
 LINES
         fi
     fi
-    # A broken program of ours is mended; what never was one is somebody's.
+    # Replace a broken program of ours, but not another program of this name.
     if [ -e "$program" ] && [ ! -e "$unit_dir/$(units | cut -d ' ' -f 1)" ]; then
         case $("$program" version 2>/dev/null </dev/null) in
             "uptimemesh "*) ;;
-            *) fault "$program is there and is not UptimeMesh: move it away, or say --prefix DIR" ;;
+            *) fault "$program exists but is not UptimeMesh: move it away, or give --prefix DIR" ;;
         esac
     fi
 }
 
-# The directory that is there in which a path is, or would be made.
-there() {
+# The nearest existing directory above a path.
+nearest_directory() {
     at=$1
     while [ ! -d "$at" ] && [ -n "$at" ]; do at=${at%/*}; done
     echo "${at:-/}"
 }
 
-# Room and the right to write, for every place: kilobytes, and the directory.
+# Checks free space and write access for every place: kilobytes, and the directory.
 check_places() {
     program_kb=$(($(wc -c <"$work/$PROGRAM") / 1024 + 1))
     if cmp -s "$work/$PROGRAM" "$program"; then program_kb=0; fi
     data_kb=1024
     [ "$action" = join ] || [ -e "$state/app.db" ] || data_kb=16384
     for place in "$program_kb $bin_dir" "512 $share" "$data_kb $state" "512 $updates" "1024 $log_dir" "64 $etc" "64 ${rotation%/*}" "64 $unit_dir"; do
-        dir=$(there "${place#* }")
-        # Root may write anywhere but where nothing can be written.
+        dir=$(nearest_directory "${place#* }")
+        # Root may write anywhere except on a read-only file system.
         if [ ! -w "$dir" ] || is_read_only "$dir"; then
             hint=''
-            case ${place#* } in "$bin_dir" | "$share") hint=': say another place by --prefix DIR' ;; esac
-            fault "$dir cannot be written, and ${place#* } is to be there$hint"
+            case ${place#* } in "$bin_dir" | "$share") hint=': choose another place with --prefix DIR' ;; esac
+            fault "$dir is not writable, and ${place#* } belongs there$hint"
             continue
         fi
         echo "$(df -Pk "$dir" | awk 'NR == 2 { print $4, $6 }') ${place%% *}"
     done >"$work/room"
-    # Places that share a disk share its room.
+    # Places on one disk share its free space.
     lacking=$(awk '{ room[$2] = $1; want[$2] += $3 } END { for (at in room) if (room[at] ~ /^[0-9]+$/ && room[at] < want[at])
-        print at " has " room[at] " kB left, and " want[at] " kB are wanted" }' "$work/room")
+        print at " has " room[at] " kB free, and " want[at] " kB are needed" }' "$work/room")
     [ -z "$lacking" ] || fault "$lacking"
 }
 
-# Whether a directory is mounted for reading only, which the rights that root has do not show in every shell.
+# True if a directory is mounted read-only, which `test -w` does not show to root in every shell.
 is_read_only() {
     [ -r /proc/self/mounts ] || return 1
     at=$(cd "$1" && pwd -P) || return 1
@@ -994,7 +994,7 @@ is_read_only() {
         END { exit ("," options ",") ~ /,ro,/ ? 0 : 1 }' /proc/self/mounts
 }
 
-# Whether something listens where the control plane is to listen, which is not the control plane itself.
+# Checks that no other program listens on the control plane's port.
 check_port() {
     if [ "$action" != first ] || [ -n "$root" ] || [ "$start" = no ] || is_running "$(wanted uptimemesh | cut -d ' ' -f 1)"; then return 0; fi
     at_port=$(setting SERVER_PORT) at_host=$(setting SERVER_HOST)
@@ -1007,10 +1007,10 @@ check_port() {
             if (everywhere || here == "" || here == "00000000" || at[1] == here) found = 1
         }
         END { exit !found }' || return 0
-    fault "another program listens on port $at_port: stop it, or say another one by --port, or where it is there already in $env_file"
+    fault "another program listens on port $at_port: stop it, or choose another port with --port, or in $env_file if that exists"
 }
 
-# ---- what is done
+# ---- main
 
 if [ "$action" = uninstall ]; then
     uninstall
@@ -1019,21 +1019,21 @@ fi
 
 umask 022
 changed=no
-work=$(mktemp -d "${TMPDIR:-/tmp}/uptimemesh-install.XXXXXX") || fail "no temporary directory can be made: say a place by TMPDIR"
+work=$(mktemp -d "${TMPDIR:-/tmp}/uptimemesh-install.XXXXXX") || fail "could not create a temporary directory: set TMPDIR to a writable one"
 if [ "$action" = join ] && [ -n "$join_file" ]; then
-    # Kept private: it is a secret until it is used.
+    # Private: it is a secret until it is used.
     (umask 077 && cat -- "$( [ "$join_file" = - ] && echo /dev/stdin || echo "$join_file")" >"$work/join")
     case $(head -c 5 "$work/join") in
         umj1:) ;;
-        *) fail "--join-file $join_file has no join string: it begins with umj1: (make one by uptimemesh create-token --join-string)" ;;
+        *) fail "--join-file $join_file has no join string: it begins with umj1: (create one: uptimemesh create-token --join-string)" ;;
     esac
 fi
 if [ -n "$bin" ]; then
-    cp -- "$bin" "$work/$PROGRAM" || fail "the program cannot be copied to $work: is there room? TMPDIR says another place"
+    cp -- "$bin" "$work/$PROGRAM" || fail "could not copy the program to $work: is the disk full? TMPDIR chooses another place"
 else
     fetch_program
 fi
-know_program
+identify_program
 check_files
 check_account
 check_directory "$state" app.db identities uptimemesh.lock
@@ -1042,18 +1042,18 @@ check_roots_directory "$updates"
 check_roots_directory "$etc"
 check_places
 end_at_faults 1 "Nothing was changed on this machine."
-# Run again, it is the same node unless another is asked for, whatever the machine is called by now.
+# On another run it stays the same node unless --node-id says otherwise, whatever the machine's current host name.
 given_id=$node_id
 [ -n "$node_id" ] || node_id=$(setting UPTIMEMESH_NODE_ID)
 [ -n "$node_id" ] || [ "$(enrolled | wc -l)" -ne 1 ] || node_id=$(enrolled)
 [ -n "$node_id" ] || node_id=$(hostname 2>/dev/null || cat /proc/sys/kernel/hostname)
-is_id "$node_id" || fail "this machine's name, $node_id, cannot be a node's id: give one by --node-id"
+is_id "$node_id" || fail "this machine's name, $node_id, is not a valid node id: give one with --node-id"
 refuse_another_cluster
 check_port
 end_at_faults 1 "Nothing was changed on this machine."
 
 if [ -z "$root" ] && ! id "$ACCOUNT" >/dev/null 2>&1; then
-    step "make the user $ACCOUNT, who owns the data and runs the services" make_account
+    step "create the user $ACCOUNT, who owns the data and runs the services" make_account
 fi
 directory "$state" 700 "$ACCOUNT:$ACCOUNT"
 directory "$log_dir" 750 "$ACCOUNT:$ACCOUNT"
@@ -1068,4 +1068,4 @@ install_files
 reload_units
 if [ "$action" = join ] && [ -z "$root" ]; then join_cluster; fi
 start_service
-farewell
+print_summary

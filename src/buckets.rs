@@ -1,5 +1,5 @@
-//! Token buckets in a bounded table: how often a source may do something. Each source has so many at once and gets them back at a
-//! steady pace. What is counted, and what a source is, is left to the callers.
+//! Token buckets in a bounded table: limits how often a source may do something. A full bucket allows a burst and
+//! refills at a steady pace. The callers decide what a source is and what is counted.
 
 use crate::clock;
 use crate::thread::lock;
@@ -8,18 +8,18 @@ use std::hash::Hash;
 use std::sync::Mutex;
 use std::time::Instant;
 
-/// Sources that are remembered at once. A source that is forgotten begins anew with a full bucket.
+/// Sources remembered at once. A forgotten source starts again with a full bucket.
 const SOURCES_MAX: usize = 10_000;
 
-/// A bucket for each source.
+/// One bucket per source.
 pub struct Buckets<K> {
     per_s: f64,
     burst: f64,
     table: Mutex<Table<K>>,
 }
 
-/// Two generations: what is used moves to the young one; when that is full, the old one goes as a whole. So the least used
-/// are forgotten first, and no request pays for a search through all, whoever floods the table.
+/// Two generations: used buckets move to the young one; when that is full, the old one is dropped as a whole. The least
+/// recently used are forgotten first, and no request pays for a search, even if the table is flooded.
 struct Table<K> {
     young: HashMap<K, Bucket>,
     old: HashMap<K, Bucket>,
@@ -29,17 +29,18 @@ struct Table<K> {
 struct Bucket {
     left: f64,
     at: Instant,
-    /// Refusals since the last time that something was left.
+    /// Refusals since the last success.
     refused: u64,
 }
 
 impl<K: Hash + Eq> Buckets<K> {
-    /// So many a second, and `burst` of them at once.
+    /// `per_s` tokens a second, in bursts of up to `burst`.
     pub fn new(per_s: f64, burst: f64) -> Buckets<K> {
         Buckets { per_s, burst, table: Mutex::new(Table { young: HashMap::new(), old: HashMap::new() }) }
     }
 
-    /// Takes one; tells how many were refused since the last that was not, or after how many seconds it is worth trying again.
+    /// Takes a token. Returns the number of refusals since the last success, or the seconds until a retry is
+    /// worthwhile.
     pub fn take(&self, key: K) -> Result<u64, u64> {
         self.with(key, |bucket| {
             if bucket.left < 1.0 {
@@ -51,17 +52,17 @@ impl<K: Hash + Eq> Buckets<K> {
         })
     }
 
-    /// Takes one whether it is there or not: for what has happened already.
+    /// Takes a token even from an empty bucket: for what has already happened.
     pub fn spend(&self, key: K) {
         self.with(key, |bucket| bucket.left = (bucket.left - 1.0).max(0.0));
     }
 
-    /// Gives one back that was taken for nothing.
+    /// Returns a token that was not needed.
     pub fn give_back(&self, key: K) {
         self.with(key, |bucket| bucket.left = (bucket.left + 1.0).min(self.burst));
     }
 
-    /// After how many seconds it is worth trying again; `None` where something is left.
+    /// Seconds until a retry is worthwhile; `None` if a token is left.
     pub fn empty_for_s(&self, key: &K) -> Option<u64> {
         let table = lock(&self.table);
         let mut bucket = *table.young.get(key).or_else(|| table.old.get(key))?;

@@ -1,34 +1,35 @@
-//! For whom this thread works: who asked, from where. The gate says it once a request, and whatever is recorded on the way,
-//! here or in the writer thread, carries it. Work that nobody asked for is the system's own.
+//! The caller that this thread works for. The gate sets it once per request, and everything recorded on the way, here
+//! or in the writer thread, carries it. Work without a caller is the server's own.
 
 use std::cell::RefCell;
 use std::net::IpAddr;
 
-/// Who caused what is being done.
+/// The origin of an action.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// `user:alice`, `token:ut-...`, `local:machine`, `node:node-a`, `join-token:jt-...`, or `nobody` as long as nobody has proven anything.
+    /// `user:alice`, `token:ut-...`, `local:machine`, `node:node-a`, `join-token:jt-...`, or `nobody` until the caller is
+    /// authenticated.
     pub actor: String,
     /// Where the request came from.
     pub address: IpAddr,
 }
 
-/// The actor of whoever has proven nothing.
+/// The actor of an unauthenticated caller.
 pub const NOBODY: &str = "nobody";
 
 thread_local! {
     static CALLER: RefCell<Option<Caller>> = const { RefCell::new(None) };
 }
 
-/// Ends with the work that it stands for, and brings back what was before.
+/// Restores the previous caller when dropped.
 pub struct Scope(Option<Caller>);
 
-/// From here on this thread works for this caller.
+/// Makes this thread work for `caller` until the scope is dropped.
 pub fn begin(caller: Option<Caller>) -> Scope {
     Scope(CALLER.replace(caller))
 }
 
-/// The caller has proven who it is.
+/// Sets the actor once the caller is authenticated.
 pub fn is(actor: &str) {
     CALLER.with_borrow_mut(|caller| {
         if let Some(caller) = caller {
@@ -37,7 +38,7 @@ pub fn is(actor: &str) {
     });
 }
 
-/// For whom this thread works; `None`: for nobody but the server itself.
+/// The caller that this thread works for; `None` for the server's own work.
 pub fn current() -> Option<Caller> {
     CALLER.with_borrow(Clone::clone)
 }

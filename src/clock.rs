@@ -11,7 +11,7 @@ pub struct Timestamp(pub i64);
 const TEXT_BYTES: usize = 27;
 /// Microseconds in a second.
 const MICROS: i64 = 1_000_000;
-/// The moments that four digits of a year can tell: an offset could otherwise lead out of them.
+/// Range of times whose year has four digits: an offset could otherwise lead out of it.
 const TELLABLE: std::ops::Range<i64> = -62_167_219_200 * MICROS..253_402_300_800 * MICROS;
 
 impl Timestamp {
@@ -25,7 +25,7 @@ impl Timestamp {
         self.0.div_euclid(MICROS)
     }
 
-    /// This moment and so many seconds.
+    /// This time plus `s` seconds.
     pub fn plus_secs(self, s: i64) -> Timestamp {
         Timestamp(self.0.saturating_add(s.saturating_mul(MICROS)))
     }
@@ -158,20 +158,20 @@ pub fn now() -> Timestamp {
     Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
-/// A day before this program was released: the clock of a machine that it runs on is wrong while it tells an earlier moment. The day is for
-/// whoever builds one beforehand.
+/// A day before this program was released: an earlier time on a machine's clock is wrong. The day allows for builds
+/// made in advance.
 pub fn built_at() -> Timestamp {
     const RELEASE: &str = include_str!("../version.json");
     let day = RELEASE.split_once("\"date\": \"").and_then(|(_, rest)| rest.get(..10));
     day.and_then(|day| Timestamp::parse(&format!("{day}T00:00:00Z"))).map_or(Timestamp(0), |at| at.plus_secs(-86_400))
 }
 
-/// Whether a moment may be now.
+/// True if `now` is a plausible current time.
 pub fn is_plausible(now: Timestamp) -> bool {
     now >= built_at()
 }
 
-/// A moment of monotonic time: leases and limits are measured with it, so that a step of the wall clock kills nobody.
+/// Monotonic time for leases and limits, so that a step of the wall clock expires nothing.
 pub fn tick() -> Instant {
     Instant::now()
 }

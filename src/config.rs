@@ -1,5 +1,5 @@
-//! Configuration: flags over environment over `.env`. A row of `rows` is all there is of a setting, besides the field that it fills;
-//! `read` has the forms of values.
+//! Configuration: flags override the environment, which overrides `.env`. A setting is a row of `rows` and the field
+//! that it fills; `read` parses values.
 
 mod dotenv;
 mod read;
@@ -17,13 +17,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-/// Fewest characters of a key in production, and of one that is read from a file.
+/// Minimum length in characters of a key in production, and of one read from a file.
 const KEY_CHARS_MIN: usize = 32;
 
-/// Default of HTTP_REQUESTS_PER_SECOND_MAX. A setting above it lifts other limits too, in proportion.
+/// Default of HTTP_REQUESTS_PER_SECOND_MAX. A higher value raises other limits in proportion.
 pub const REQUESTS_PER_SECOND: i64 = 500;
 
-/// Least level that is logged.
+/// Lowest level that is logged.
 #[derive(Clone, Copy)]
 pub struct LogLevel(pub LevelFilter);
 
@@ -33,7 +33,7 @@ impl Default for LogLevel {
     }
 }
 
-/// A key or nothing yet. Neither Debug nor Display: a key must not find its way into a log.
+/// A key, or none yet. Has neither Debug nor Display, because a key must not reach a log.
 #[derive(Clone, Default)]
 pub struct Secret(Option<Vec<u8>>);
 
@@ -43,7 +43,7 @@ impl Secret {
         self.0.as_deref().expect("the server fills its keys before it starts anything that uses them")
     }
 
-    /// A key. None at all, or one of those that stand in examples, leaves it to the server to make one.
+    /// A key. An empty text or an example's key counts as none; the server then generates one.
     pub fn new(text: &str) -> Secret {
         let text = text.trim();
         Secret((!text.is_empty() && !is_placeholder(text)).then(|| text.as_bytes().to_vec()))
@@ -53,85 +53,86 @@ impl Secret {
 /// The server's configuration.
 #[derive(Clone, Default)]
 pub struct Config {
-    /// Name that `/version` tells.
+    /// Name reported by `/version`.
     pub app_name: String,
     /// `dev`, `prod`, ...
     pub app_env: String,
-    /// Directory of everything that the server keeps.
+    /// Directory of all data of the server.
     pub data_dir: PathBuf,
     /// The SQLite file.
     pub database_path: PathBuf,
     /// Address to listen on; empty for all of IPv6 and IPv4.
     pub server_host: String,
-    /// Where others reach the server, the likeliest first, with a port where it is not the server's own; empty: what it finds by itself.
+    /// Addresses that others reach the server by, most likely first, with a port if it differs from the server's; empty
+    /// to detect them.
     pub advertised: Vec<(String, Option<u16>)>,
-    /// Port to listen on; 0 takes a free one.
+    /// Port to listen on; 0 picks a free one.
     pub server_port: u16,
-    /// Whether TLS is spoken; without it only plain HTTP is, for a proxy that speaks TLS.
+    /// True to speak TLS; otherwise plain HTTP only, for a proxy that ends TLS.
     pub tls: bool,
-    /// More names and addresses that the server is reached by.
+    /// Additional names and addresses for the server's certificate.
     pub tls_names: Vec<String>,
-    /// A certificate chain and its key of the operator's own.
+    /// The operator's own certificate chain and key.
     pub tls_files: Option<(PathBuf, PathBuf)>,
-    /// Proxies that are believed about whose request they pass on.
+    /// Proxies that are trusted to name their clients.
     pub trusted_proxies: Vec<Network>,
-    /// The path below which a proxy shows this server, `/mesh`; empty for none.
+    /// Path below which a proxy serves this server, `/mesh`; empty for none.
     pub base_path: String,
-    /// Least level that is logged.
+    /// Lowest level that is logged.
     pub log_level: LogLevel,
     /// Log file beside stderr.
     pub log_file: Option<PathBuf>,
-    /// Whether to log every database query.
+    /// True to log every database query.
     pub log_db_queries: bool,
-    /// Whether to log their parameters too.
+    /// True to log query parameters too.
     pub log_db_query_params: bool,
-    /// Characters of a logged query.
+    /// Maximum length of a logged query in characters.
     pub log_sql_chars_max: usize,
     /// Key that signs sessions.
     pub auth_secret_key: Secret,
-    /// Whether the session cookie is for HTTPS only.
+    /// True to restrict the session cookie to HTTPS.
     pub auth_cookie_secure: bool,
-    /// Seconds that a session lasts.
+    /// Lifetime of a session in seconds.
     pub auth_session_ttl_s: i64,
-    /// Seconds after which a session ends that nobody uses.
+    /// Seconds after which an unused session ends.
     pub auth_session_idle_s: i64,
     /// Key that signs lease tokens.
     pub cluster_signing_key: Secret,
     /// Directory of the certificate authority.
     pub pki_dir: PathBuf,
-    /// Days that a node certificate is valid.
+    /// Validity of a node certificate in days.
     pub node_cert_validity_days: i64,
-    /// Seconds that a lease token is valid.
+    /// Validity of a lease token in seconds.
     pub lease_token_ttl_s: i64,
-    /// Seconds that a node's clock may be off.
+    /// Allowed clock skew of a node in seconds.
     pub heartbeat_skew_s: i64,
-    /// Seconds that a first start waits for a clock that cannot be right.
+    /// Seconds that a first start waits for an implausible clock to be corrected.
     pub clock_wait_s: i64,
-    /// What a collector of metrics shows; `None` lets only this machine collect.
+    /// Token of metrics collectors; `None` allows collecting from this machine only.
     pub metrics_token: Option<Secret>,
     /// Directory of the backups.
     pub backup_dir: PathBuf,
-    /// File with the passphrase that backups are encrypted for.
+    /// File with the passphrase for backups.
     pub backup_passphrase_file: Option<PathBuf>,
-    /// The passphrase itself, where it was given without a file.
+    /// The passphrase itself, if it is not in a file.
     pub backup_passphrase: Option<Secret>,
-    /// Whether a backup is made before the database is brought up to date.
+    /// True to back up before a migration of the database.
     pub backup_before_upgrade: bool,
-    /// Connections in all; `None` follows the limit of open files.
+    /// Connections in total; `None` derives it from the limit of open files.
     pub connections_max: Option<usize>,
-    /// Connections of one address.
+    /// Connections per address.
     pub connections_per_address_max: usize,
-    /// Seconds that a silent connection is kept.
+    /// Seconds that an idle connection is kept.
     pub idle_s: i64,
-    /// Requests a second of one signed-in caller.
+    /// Requests per second of a signed-in caller.
     pub requests_per_second_max: i64,
-    /// What in the settings file may be meant otherwise, each a sentence.
+    /// Sentences about ambiguous lines of the settings file.
     pub notes: Vec<String>,
 }
 
 impl Config {
-    /// A configuration for embedding and tests: everything below one directory, a free port of 127.0.0.1, warnings on
-    /// stderr only.
+    /// A configuration for embedding and tests: everything below one directory, a free port of 127.0.0.1, and only
+    /// warnings on stderr.
     ///
     /// Nothing is read from the environment, and no file is touched before the server starts.
     pub fn for_dir(dir: &Path) -> Config {
@@ -142,8 +143,8 @@ impl Config {
         Config::of(&given).unwrap_or_else(|faults| unreachable!("these settings are sound: {faults:?}"))
     }
 
-    /// Reads the configuration. `flags` are `("server-port", "8000")`, `env` is the process's, `dotenv` what `.env` says.
-    /// Fails with every fault at once, each a sentence.
+    /// Reads the configuration from `flags` such as `("server-port", "8000")`, the process's `env`, and the content of
+    /// `.env`. Fails with every fault at once, each a sentence.
     pub fn load(
         flags: &[(String, String)],
         env: impl IntoIterator<Item = (String, String)>,
@@ -151,7 +152,7 @@ impl Config {
     ) -> std::result::Result<Config, Vec<String>> {
         let mut faults = dotenv.map(|file| file.faults.clone()).unwrap_or_default();
         let mut given = dotenv.map(|file| file.values.clone()).unwrap_or_default();
-        // Of names that differ in case only, the one in capitals is ours.
+        // Of names that differ only in case, the upper-case one wins.
         let mut env: Vec<(String, String)> = env.into_iter().collect();
         env.sort_by_key(|(name, _)| !name.bytes().any(|b| b.is_ascii_lowercase()));
         for (name, value) in env {
@@ -161,7 +162,7 @@ impl Config {
             }
         }
         for (flag, value) in flags {
-            // What a script left unset must not lead to the default directory, in which there may be a cluster.
+            // A variable left unset by a script must not select the default directory, which may hold a cluster.
             if flag == "data-dir" && value.trim().is_empty() {
                 faults.push("DATA_DIR must not be empty".to_string());
             }
@@ -187,19 +188,19 @@ impl Config {
         if faults.is_empty() { Ok(config) } else { Err(faults) }
     }
 
-    /// Every setting as it is in force, in the order of the table; of a secret only whether it is set.
+    /// Every effective setting in table order; for a secret only whether it is set.
     pub fn told(&self) -> Vec<(&'static str, String)> {
         let mut copy = self.clone();
         SETTINGS.iter().map(|setting| (setting.name, setting.show(&mut copy))).collect()
     }
 
-    /// Keeps the passphrase of backups that stands in this file's text, so that it need not be read again by a user who may not.
+    /// Keeps the backup passphrase from this file's text, so that a user who may not read the file need not.
     pub fn keep_backup_passphrase(&mut self, text: &str) {
         self.backup_passphrase = Some(Secret(Some(text.trim_end_matches(['\r', '\n']).as_bytes().to_vec())));
         self.backup_passphrase_file = None;
     }
 
-    /// Whether the strict checks of production apply.
+    /// True if the strict checks of production apply.
     pub fn is_production(&self) -> bool {
         ["prod", "production"].iter().any(|word| self.app_env.eq_ignore_ascii_case(word))
     }
@@ -237,8 +238,8 @@ impl Config {
         faults
     }
 
-    /// Outside production, makes the keys that were not given, once, and reads them at every later start, so that sessions
-    /// and leases survive it.
+    /// Outside production, generates missing keys once and reads them at later starts, so that sessions and leases
+    /// survive a restart.
     pub fn fill_keys(&mut self) -> Result<()> {
         let dir = self.data_dir.join("keys");
         for (secret, name) in [(&mut self.auth_secret_key, "auth-secret.key"), (&mut self.cluster_signing_key, "cluster-signing.key")] {
@@ -270,7 +271,7 @@ fn kept(dir: &Path, name: &str) -> Result<Secret> {
     }
 }
 
-/// Whether a key is one of those that stand in examples.
+/// True if the key is an example's.
 fn is_placeholder(key: &str) -> bool {
     let plain: String = key.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
     ["changeme", "changethis", "replaceme", "placeholder", "insecure", "devsecret"].iter().any(|word| plain.contains(word))
@@ -331,8 +332,8 @@ mod tests {
             assert!(!setting.help().contains(['{', '}']), "{}", setting.help());
         }
         let help = |name: &str| SETTINGS.iter().find(|setting| setting.name == name).map(Setting::help).unwrap_or_default();
-        assert_eq!(help("NODE_CERT_VALIDITY_DAYS"), "days that a node certificate is valid, 1 to 825");
-        assert_eq!(help("HTTP_CONNECTIONS_MAX"), "connections in all, 16 to 100000; by the limit of open files, at most 1024");
+        assert_eq!(help("NODE_CERT_VALIDITY_DAYS"), "lifetime of a node's certificate in days, 1 to 825");
+        assert_eq!(help("HTTP_CONNECTIONS_MAX"), "most connections, 16 to 100000; default: from the limit of open files, at most 1024");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The documentation, a topic a file in `assets/docs`: read by `uptimemesh docs` and by `/ui/docs`.
+//! The documentation, one topic per file in `assets/docs`, for `uptimemesh docs` and `/ui/docs`.
 
 /// A topic of the documentation.
 pub struct Topic {

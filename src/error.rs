@@ -1,27 +1,27 @@
-//! One error type for the whole program: what went wrong, who should act on it, and which HTTP status says so.
+//! One error type for the whole program: what went wrong, who should act on it, and its HTTP status.
 //!
-//! A variant exists only where somebody acts differently on it. Foreign errors never convert by themselves:
-//! they enter by the name of the deed, `fs::read(&path).doing("read node key")?`. The inside of a [`Fault`]
-//! goes to the log; a client sees only `Internal error` and its request id.
+//! A variant exists only where a caller acts differently on it. Foreign errors never convert implicitly: they enter
+//! with the name of the action, `fs::read(&path).doing("read node key")?`. The cause of a [`Fault`] goes to the log; a
+//! client sees only `Internal error` and its request id.
 
 use std::fmt;
 
 /// Result with [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Seconds after which to try again what cannot be done at the moment.
+/// Seconds after which a temporarily impossible request may be retried.
 const RETRY_AFTER_S: u64 = 5;
 
-/// Everything that can go wrong, sorted by who can do something about it.
+/// Every error, sorted by who can fix it.
 #[derive(Debug)]
 pub enum Error {
-    /// 400: well-formed, but makes no sense here; the sentence says why.
+    /// 400: well-formed but not sensible here; the sentence says why.
     Malformed(String),
-    /// 401: who are you; `reason` is given only to callers that have proven who they are in part.
+    /// 401: not authenticated; `reason` is given only to a partly authenticated caller.
     Unauthenticated {
         /// The sentence for the client.
         detail: &'static str,
-        /// Machine-readable reason, with which a node can recover by itself.
+        /// Machine-readable reason that lets a node recover by itself.
         reason: Option<Reason>,
     },
     /// 403: known, but not allowed.
@@ -30,63 +30,63 @@ pub enum Error {
     NotFound(String),
     /// 405: the value of the `Allow` header.
     MethodNotAllowed(String),
-    /// 409: contradicts what is there.
+    /// 409: conflicts with the current state.
     Conflict(String),
-    /// 412: the object is not the version that the caller has seen.
+    /// 412: the object is not the version that the caller knows.
     PreconditionFailed,
     /// 413: longer than this route accepts.
     TooLarge,
     /// 422: every fault of the request's fields at once.
     Invalid(Vec<FieldFault>),
-    /// 429: come back later.
+    /// 429: too many requests.
     RateLimited {
         /// The sentence for the client.
         detail: String,
-        /// Seconds until it is worth trying again.
+        /// Seconds until a retry is worthwhile.
         retry_after_s: u64,
     },
-    /// 503: this cannot be done at the moment; the sentence says why.
+    /// 503: temporarily impossible; the sentence says why.
     Unavailable(String),
-    /// 500: our fault, or the machine's; details are for the log only.
+    /// 500: a bug or a failure of the machine; details go to the log only.
     Fault(Fault),
 }
 
-/// Why a node is refused, in the contract's words. One that this version does not know keeps its word.
+/// Why a node is refused, in the contract's words. An unknown reason keeps its word.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// The lease token has ended.
+    /// The lease token has expired.
     LeaseExpired,
-    /// The identity is not the one that the node is enrolled with.
+    /// The node is enrolled with another identity.
     IdentityReplaced,
-    /// The certificate of the connection has ended.
+    /// The certificate of the connection has expired.
     CertificateExpired,
-    /// The certificate ended too long ago to be renewed.
+    /// The certificate expired too long ago to be renewed.
     IdentityExpired,
     /// The signing time is too far from the server's time.
     ClockSkew,
-    /// The signing time was used already.
+    /// The signing time was already used.
     Replayed,
-    /// The signature is not the node's.
+    /// The signature does not match the node's key.
     BadSignature,
-    /// Another machine with the same identity stays.
+    /// Another machine holds this identity.
     AnotherRun,
     /// A reason of a newer control plane.
     #[serde(untagged)]
     Unknown(String),
 }
 
-/// One fault of one field, in the shape of the contract's 422.
+/// A fault of one field, in the shape of the contract's 422.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct FieldFault {
     /// Kind of the fault, `missing`, `string_type`, ...
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// Where: `body`, `query` or `path`, then field names and list positions.
+    /// Location: `body`, `query` or `path`, then field names and list positions.
     pub loc: Vec<Loc>,
     /// A sentence for a person.
     pub msg: String,
-    /// What came, bounded in length.
+    /// The received value, truncated.
     pub input: serde_json::Value,
 }
 
@@ -100,12 +100,12 @@ pub enum Loc {
     Index(usize),
 }
 
-/// What was being done when something failed that should not fail.
+/// An unexpected failure.
 #[derive(Debug)]
 pub struct Fault {
-    /// The deed, "read node key".
+    /// The action that failed, "read node key".
     pub doing: &'static str,
-    /// What the library said.
+    /// The underlying error.
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
 
@@ -128,7 +128,7 @@ impl Error {
         }
     }
 
-    /// The sentence a client may see.
+    /// The sentence that a client may see.
     pub fn detail(&self) -> String {
         match self {
             Error::Malformed(s) | Error::NotFound(s) | Error::Conflict(s) | Error::Unavailable(s) => s.clone(),
@@ -146,7 +146,7 @@ impl Error {
         }
     }
 
-    /// Seconds until it is worth trying again, where trying again may help.
+    /// Seconds until a retry is worthwhile, if a retry may help.
     pub fn retry_after_s(&self) -> Option<u64> {
         match self {
             Error::RateLimited { retry_after_s, .. } => Some(*retry_after_s),
@@ -155,7 +155,7 @@ impl Error {
         }
     }
 
-    /// The contract's answer to callers that nobody knows.
+    /// The contract's answer to unauthenticated callers.
     pub fn unauthenticated() -> Error {
         Error::Unauthenticated { detail: "Authentication required", reason: None }
     }
@@ -165,7 +165,7 @@ impl Error {
         Error::NotFound(format!("{what} not found"))
     }
 
-    /// A fault of our own making that has no library error behind it.
+    /// A fault without an underlying error.
     pub fn fault(doing: &'static str, why: impl Into<String>) -> Error {
         Error::Fault(Fault { doing, source: why.into().into() })
     }
@@ -210,7 +210,7 @@ impl std::error::Error for Error {
 
 /// Names what was being done, so that no bare library error crosses a module.
 pub trait Doing<T> {
-    /// Turns a foreign error into a [`Fault`] of this deed.
+    /// Turns a foreign error into a [`Fault`] of this action.
     fn doing(self, what: &'static str) -> Result<T>;
 }
 

@@ -1,4 +1,4 @@
-//! Files that must never be half written or readable by others: keys, certificates, identities.
+//! Files that must never be half-written or readable by others: keys, certificates, identities.
 
 use crate::error::{Doing, Error, Result};
 use crate::text;
@@ -16,40 +16,42 @@ use std::path::{Component, Path, PathBuf};
 
 /// Mode of a file that only its owner may read.
 pub const PRIVATE: u32 = 0o600;
-/// Mode of a file that everybody may read.
+/// Mode of a file that every user may read.
 pub const PUBLIC: u32 = 0o644;
 
-/// Keeps from all others what this process makes, but for what is given a wider mode by name. For the start of the program.
+/// Restricts files that this process creates to its user, unless a wider mode is set explicitly. Call at the start of
+/// the program.
 pub fn private_by_default() {
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
 }
 
-/// Writes a file so that a crash leaves the old content or the new, durably, with this mode from its first byte on.
+/// Writes a file durably and atomically: a crash leaves the old or the new content. It has this mode from its first
+/// byte.
 pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let new = beside(path);
-    // What a crash left is no longer wanted; its mode might be another.
+    // A crash may have left this file, with another mode.
     let _ = fs::remove_file(&new);
     let mut file = File::options().write(true).create_new(true).mode(mode).open(&new).doing("create a file")?;
-    // The mode that is asked for, and not what is left of it by the process's own mask.
+    // Sets the requested mode, regardless of the process's umask.
     file.set_permissions(Permissions::from_mode(mode)).doing("give a file its mode")?;
     file.write_all(content).doing("write a file")?;
     file.sync_all().doing("flush a file")?;
     rename(&new, path)
 }
 
-/// Renames durably: after this, a power cut does not bring the old name back.
+/// Renames durably: a power cut does not bring the old name back.
 pub fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).doing("put a file into its place")?;
     let dir = to.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(dir).and_then(|d| d.sync_all()).doing("flush a directory")
 }
 
-/// Makes a directory, and those above it, that only its owner may enter; one that is there stays as it is.
+/// Creates a directory and its parents for the owner only; existing ones are unchanged.
 pub fn private_dir(path: &Path) -> Result<()> {
     make_dir(path, 0o700)
 }
 
-/// Makes a directory, and those above it, that everybody may enter; one that is there stays as it is.
+/// Creates a directory and its parents for every user; existing ones are unchanged.
 pub fn public_dir(path: &Path) -> Result<()> {
     let missing: Vec<&Path> = path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
     make_dir(path, 0o755)?;
@@ -61,14 +63,14 @@ fn make_dir(path: &Path, mode: u32) -> Result<()> {
     made.map_err(|e| Error::fault("create a directory (is the place writable, and no file?)", format!("{}: {e}", path.display())))
 }
 
-/// Opening a pipe with these does not wait for its other end, and a link is not followed.
+/// Opening a pipe with these flags does not block, and symbolic links are not followed.
 const WARY: OFlags = OFlags::NONBLOCK.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// A text of ours, or one that an operator names, is at most so long.
+/// Maximum size of a text file in bytes.
 const TEXT_BYTES_MAX: u64 = 16 << 20;
-/// Links that are followed on the way to a file.
+/// Maximum number of symbolic links on a path.
 const LINKS_MAX: usize = 40;
 
-/// Opens an ordinary file for reading, or says that it is none: a pipe would wait for its other end, and a device never ends.
+/// Opens a regular file for reading, and fails on anything else: a pipe would block, and a device never ends.
 pub fn open_ordinary(path: &Path) -> io::Result<File> {
     ordinary(File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?)
 }
@@ -77,7 +79,7 @@ fn ordinary(file: File) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no ordinary file")) }
 }
 
-/// Opens a file to be locked, made now if there is none: an ordinary one, and never what a link leads to.
+/// Opens a file for locking and creates it if necessary: a regular one, never through a link.
 pub fn open_lock(path: &Path) -> io::Result<File> {
     let (dir, name) = hold_parent(path)?;
     let opened = openat(&dir, &name, OFlags::RDWR | OFlags::CREATE | WARY, Mode::RUSR | Mode::WUSR).map_err(io::Error::from);
@@ -87,16 +89,16 @@ pub fn open_lock(path: &Path) -> io::Result<File> {
     })
 }
 
-/// Opens a file to write at its end, made now if there is none. A pipe that nobody reads is an error and no wait; one whose reader is slow
-/// is waited for when it is written to, so that it loses nothing.
+/// Opens a file for appending and creates it if necessary. A pipe without a reader is an error instead of a wait;
+/// writes to a pipe with a slow reader block, so that nothing is lost.
 pub fn open_append(path: &Path) -> io::Result<File> {
     let file = File::options().create(true).append(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
     rustix::fs::fcntl_setfl(&file, rustix::fs::fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
     Ok(file)
 }
 
-/// Opens an ordinary file for reading on a path that others may change meanwhile, directory by directory: for root, which may read
-/// everything. A link is followed only where root alone can have put it.
+/// Opens a regular file for reading on a path that others may change meanwhile, directory by directory: for root, which
+/// may read everything. Follows only links that root alone can have created.
 pub fn open_guarded(path: &Path) -> io::Result<File> {
     let (dir, name) = resolve(path)?;
     let name = name.ok_or_else(|| io::Error::other("it is a directory"))?;
@@ -104,7 +106,7 @@ pub fn open_guarded(path: &Path) -> io::Result<File> {
     ordinary(File::from(opened))
 }
 
-/// The directory that a path leads to, held open, and the name in it, which may be of nothing; no name for `.` and `/`.
+/// The directory of a path, held open, and the name in it, which may not exist; no name for `.` and `/`.
 fn resolve(path: &Path) -> io::Result<(OwnedFd, Option<OsString>)> {
     let begin = |path: &Path| {
         let at = if path.is_absolute() { "/" } else { "." };
@@ -142,7 +144,7 @@ fn resolve(path: &Path) -> io::Result<(OwnedFd, Option<OsString>)> {
     Ok((dir, None))
 }
 
-/// A link that root does not follow, and the user who can have put it there.
+/// A link that root does not follow, and the user who may have created it.
 #[derive(Debug)]
 struct NotFollowed {
     name: OsString,
@@ -158,8 +160,8 @@ impl fmt::Display for NotFollowed {
 
 impl std::error::Error for NotFollowed {}
 
-/// Uid and gid of whoever decides what a path leads to, seen in one walk: the owner of what is there, or before that of a link on the way
-/// that is not root's own.
+/// Uid and gid of the user who controls a path: the owner of the file, or of the first link on the way that is not
+/// root's.
 pub fn owner(path: &Path) -> io::Result<(u32, u32)> {
     let found = resolve(path).and_then(|(dir, name)| {
         let name = name.unwrap_or_else(|| ".".into());
@@ -168,7 +170,7 @@ pub fn owner(path: &Path) -> io::Result<(u32, u32)> {
     match found {
         Ok(found) => Ok((found.st_uid, found.st_gid)),
         Err(e) => match e.get_ref().and_then(|e| e.downcast_ref::<NotFollowed>()) {
-            // In a directory of root's in which a group may write: root's own, as far as anybody can tell.
+            // The link is in a directory of root's that a group may write: treat it as root's.
             Some(link) if link.uid == 0 => fs::metadata(path).map(|found| (found.uid(), found.gid())),
             Some(link) => Ok((link.uid, link.gid)),
             None => Err(e),
@@ -186,7 +188,7 @@ fn hold_parent(path: &Path) -> io::Result<(OwnedFd, OsString)> {
     })
 }
 
-/// Whether a link is as root wants it: root's, in a directory in which nobody else may put another in its place. Others than root follow
+/// True if root may follow a link: it is root's, in a directory where no other user can replace it. Other users follow
 /// whatever they may read.
 fn is_roots_own(dir: &OwnedFd, link: &OwnedFd) -> io::Result<bool> {
     const OTHERS_MAY_WRITE: u32 = 0o022;
@@ -196,8 +198,8 @@ fn is_roots_own(dir: &OwnedFd, link: &OwnedFd) -> io::Result<bool> {
     Ok(!geteuid().is_root() || (dir.st_uid == 0 && is_closed && link.st_uid == 0))
 }
 
-/// Reads a text that somebody else may have written, and may write while it is read: an ordinary file of at most so many bytes, never what a
-/// link of theirs leads to. `None` where there is none.
+/// Reads a text that another user may write meanwhile: a regular file of at most `bytes_max` bytes, never through a
+/// link of theirs. `None` if it does not exist.
 pub fn read_foreign(path: &Path, bytes_max: u64) -> Result<Option<String>> {
     let refused = |why: &str| Err(Error::fault("read a file of another user", format!("{} {why}", path.display())));
     if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
@@ -213,18 +215,18 @@ pub fn read_foreign(path: &Path, bytes_max: u64) -> Result<Option<String>> {
     if text.len() as u64 > bytes_max { refused("is too long") } else { Ok(Some(text)) }
 }
 
-/// A new file that takes the place of another when it is whole. Its directory is held, so that root writes where it was meant to, whatever
-/// others rename meanwhile.
+/// A new file that atomically replaces another when it is complete. Its directory is held open, so that root writes to
+/// the intended place even if others rename directories.
 pub struct Replacing {
     dir: OwnedFd,
     name: OsString,
     beside: PathBuf,
-    /// What is being written; for its owner only.
+    /// The new file, for its owner only.
     pub file: File,
 }
 
 impl Replacing {
-    /// Begins it, beside what is there.
+    /// Creates the new file beside the existing one.
     pub fn begin(path: &Path) -> io::Result<Replacing> {
         let (dir, name) = hold_parent(path)?;
         let beside = beside(Path::new(&name));
@@ -233,7 +235,7 @@ impl Replacing {
         Ok(Replacing { dir, name, beside, file: File::from(made) })
     }
 
-    /// Puts it into its place, durably.
+    /// Replaces the existing file, durably.
     pub fn finish(self) -> Result<()> {
         self.file.sync_all().doing("flush a file")?;
         renameat(&self.dir, &self.beside, &self.dir, &self.name).map_err(io::Error::from).doing("put a file into its place")?;
@@ -244,12 +246,12 @@ impl Replacing {
 
 impl Drop for Replacing {
     fn drop(&mut self) {
-        // What is in its place has another name.
+        // Does nothing after `finish`, which renamed the file.
         let _ = unlinkat(&self.dir, &self.beside, AtFlags::empty());
     }
 }
 
-/// Reads a text file of at most some megabytes; `None` where there is none.
+/// Reads a text file of bounded size; `None` if it does not exist.
 pub fn read(path: &Path) -> Result<Option<String>> {
     match open_ordinary(path).and_then(text_of) {
         Ok(text) => Ok(Some(text)),
@@ -258,7 +260,7 @@ pub fn read(path: &Path) -> Result<Option<String>> {
     }
 }
 
-/// Reads what an operator names: an ordinary file, or what a shell hands over under a name below `/dev`.
+/// Reads a file that an operator names: a regular file, or a shell's file below `/dev`.
 pub fn read_named(path: &Path) -> io::Result<String> {
     let is_handed_over = ["/dev/fd", "/dev/stdin", "/proc/self/fd"].iter().any(|place| path.starts_with(place));
     text_of(if is_handed_over { File::open(path)? } else { open_guarded(path)? })
@@ -273,7 +275,7 @@ fn text_of(file: File) -> io::Result<String> {
     text::decode(bytes).map_err(|why| io::Error::other(format!("it {why}")))
 }
 
-/// The name under which a file is prepared.
+/// Temporary name of a file that is being written.
 pub fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
@@ -302,7 +304,7 @@ mod tests {
         fs::remove_dir_all(dir).expect("the directory is ours");
     }
 
-    /// As root, which follows less; anybody else's links are followed as ever.
+    /// For root, which follows fewer links; other users' behaviour is unchanged.
     #[test]
     fn root_follows_links_of_its_own_only() {
         let dir = std::env::temp_dir().join(format!("uptimemesh-guarded-{}", std::process::id()));
@@ -349,7 +351,7 @@ mod tests {
         fs::remove_dir_all(dir).expect("the directory is ours");
     }
 
-    /// A reader of a pipe that waits for what is written, though there was no writer when it came.
+    /// A reader of a pipe that waits for data although the pipe had no writer at first.
     fn open_reader(pipe: &Path) -> File {
         let reader = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(pipe).expect("a reader");
         rustix::fs::fcntl_setfl(&reader, OFlags::empty()).expect("it waits from here on");

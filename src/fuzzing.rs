@@ -1,6 +1,7 @@
-//! Targets for fuzzing: every reader of what strangers send, each as a function of bytes that panics where a promise is broken.
+//! Fuzzing targets: every parser of untrusted input, as a function of bytes that panics if an invariant is violated.
 //!
-//! `tests/fuzz` runs them with cargo-fuzz. What it found worth keeping lies in `tests/fuzz/corpus`, and the test below runs all of it.
+//! `tests/fuzz` runs them with cargo-fuzz. Inputs worth keeping are in `tests/fuzz/corpus`; the test below runs them
+//! all.
 
 use crate::buckets::Buckets;
 use crate::clock::{self, Timestamp};
@@ -58,7 +59,7 @@ pub const TARGETS: &[Target] = &[
     ("manifest", manifest),
 ];
 
-/// Limits that short inputs reach.
+/// Limits small enough for short inputs to reach.
 fn limits() -> Limits {
     Limits {
         head_bytes_max: 1024,
@@ -81,7 +82,7 @@ fn scratch(name: &str) -> PathBuf {
     dir
 }
 
-/// What a head says; a request id that was made up here is left out, because no two are the same.
+/// Text form of a head; a generated request id is left out, because it is always different.
 fn told(head: &Head, bytes: &[u8]) -> String {
     let r = &head.request;
     let given = r.headers.iter().any(|(n, v)| n.eq_ignore_ascii_case("x-request-id") && *v == r.request_id);
@@ -91,7 +92,7 @@ fn told(head: &Head, bytes: &[u8]) -> String {
     format!("{method} {} {} {:?} {} {id} {keep} {expects} {:?}", r.path, r.query, r.headers, r.host, head.framing)
 }
 
-/// A request's head, at once and in pieces of as many bytes as the first byte says.
+/// A request's head, at once and in pieces whose length is the first byte.
 pub fn head(bytes: &[u8]) {
     let Some((&step, bytes)) = bytes.split_first() else { return };
     let limits = limits();
@@ -125,9 +126,9 @@ pub fn head(bytes: &[u8]) {
     match (&at_once, &in_pieces) {
         (Parsed::Whole(a, used_a), Parsed::Whole(b, used_b)) => assert_eq!((told(a, bytes), used_a), (told(b, bytes), used_b)),
         (Parsed::Partial, Parsed::Partial) => {}
-        // Of a head with two faults, pieces may show the other one first.
+        // If a head has two faults, pieces may reveal the other one first.
         (Parsed::Refused(a, _), Parsed::Refused(b, _)) => assert!(a == b || a.status == 431 || b.status == 431, "{a:?} {b:?}"),
-        // A head that drips in is looked at once a line, so the last line may be at fault and not be looked at yet.
+        // A head that arrives in pieces is parsed once per line, so a fault in its last line may not be seen yet.
         (Parsed::Refused(..), Parsed::Partial) => {
             let line = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
             assert!(matches!(parse(&bytes[..line], line, &limits, peer()), Parsed::Partial), "a fault is missed in pieces");
@@ -136,7 +137,7 @@ pub fn head(bytes: &[u8]) {
     }
 }
 
-/// A request that a conversation has handed on.
+/// A request that a conversation has passed to its handler.
 #[derive(Debug, PartialEq)]
 struct Heard {
     method: String,
@@ -150,8 +151,8 @@ fn roomy(roomy: bool) -> Limits {
     Limits { bodies_in_flight_bytes_max: if roomy { 4 * limits.body_bytes_max } else { limits.bodies_in_flight_bytes_max }, ..limits }
 }
 
-/// Holds a conversation over a pair of sockets that keep the borders of the pieces sent. Gives the requests that were handed on, and the
-/// statuses that were answered, without those that only ask for the body.
+/// Runs a conversation over a pair of sockets that preserve the boundaries of the pieces. Returns the requests passed
+/// on, and the statuses of the answers without `100 Continue`.
 fn converse(limits: Limits, pieces: &[&[u8]]) -> (Vec<Heard>, Vec<u16>) {
     let (client, server) = UnixDatagram::pair().expect("a pair of sockets");
     client.set_nonblocking(true).expect("a socket that does not wait");
@@ -160,7 +161,7 @@ fn converse(limits: Limits, pieces: &[&[u8]]) -> (Vec<Heard>, Vec<u16>) {
         client.send(piece).expect("the pieces are few and short");
     }
     let heard = Arc::new(Mutex::new((Vec::new(), Vec::new())));
-    // Answers are taken as they come: there is room for few.
+    // Takes answers as they arrive: there is room for few.
     let take = move |statuses: &mut Vec<u16>| {
         let mut answer = [0; 2048];
         while let Ok(count @ 1..) = client.recv(&mut answer) {
@@ -195,8 +196,8 @@ fn converse(limits: Limits, pieces: &[&[u8]]) -> (Vec<Heard>, Vec<u16>) {
     std::mem::take(&mut *heard)
 }
 
-/// Bodies, as a conversation reads them: the first seven bytes are the lengths of pieces, what is left over is the last one.
-/// Whether the last of the seven is odd chooses how much memory there is.
+/// Bodies, as a conversation reads them: the first seven bytes are the lengths of pieces; the rest is the last piece.
+/// An odd seventh byte selects a small memory budget.
 pub fn body(bytes: &[u8]) {
     let Some((cuts, bytes)) = bytes.split_first_chunk::<7>() else { return };
     // A piece that is longer than one read would lose its end.
@@ -213,7 +214,8 @@ pub fn body(bytes: &[u8]) {
     let (at_once, statuses) = converse(limits(), &[bytes]);
     let (in_pieces, statuses_in_pieces) = converse(limits(), &pieces);
     assert_eq!(at_once, in_pieces, "pieces change what is read");
-    // Pieces may change which fault of a head is seen first, and of one that is cut off whether it is seen; `head` is exact about it.
+    // Pieces may change which fault of a head is seen first, and whether a truncated head's fault is seen; `head`
+    // checks this exactly.
     let served = |statuses: &[u16]| statuses.iter().filter(|status| **status < 400).count();
     assert_eq!((served(&statuses), statuses.len() <= at_once.len() + 1), (at_once.len(), true), "{statuses:?}");
     assert!(
@@ -246,12 +248,12 @@ pub fn body(bytes: &[u8]) {
     assert_eq!(converse(limits(), &[first, second]), (want.into(), vec![204, 204]));
 }
 
-/// Checks that faults can be told: few, short, and as JSON.
+/// Checks that faults are few, short, and valid JSON.
 fn told_faults(faults: &[FieldFault], length: usize) {
     assert!(faults.len() <= 101, "{} faults", faults.len());
     for fault in faults {
         let json = serde_json::to_string(fault).expect("a fault can be written as JSON");
-        // A key that strangers chose may be part of the place.
+        // A key chosen by a client may be part of the location.
         assert!(json.len() <= 4096 + 6 * length, "a fault is longer than what is wrong");
         assert!(!fault.loc.is_empty() && !fault.kind.is_empty() && !fault.msg.is_empty());
         if fault.kind == "json_invalid" {
@@ -264,7 +266,7 @@ fn read_all(f: &mut Fields) {
     assert!(f.text("text", 1..=8).optional().is_none_or(|t| (1..=8).contains(&t.chars().count())));
     let name = f.name("name").required();
     assert!(name.chars().count() <= 128 && !name.chars().any(char::is_control));
-    let id = f.id("id").required();
+    let id: String = f.id("id").required();
     assert!(id.is_empty() || ids::is_id(&id));
     assert!(f.int("int", -5..=86_400).optional().is_none_or(|n| (-5..=86_400).contains(&n)));
     f.int("any", i64::MIN..=i64::MAX).optional();

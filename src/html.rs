@@ -1,7 +1,7 @@
-//! Markup that is escaped by construction: only this module can make [`Html`] from a string.
+//! Markup that is escaped by construction: only this module creates [`Html`] from a string.
 //!
-//! Templates are plain `.html` files with `{name}` holes; a missing, extra or unescaped value does not build. A hole
-//! stands in text or in a double-quoted attribute, nowhere else.
+//! Templates are plain `.html` files with `{name}` holes; a missing, extra or unescaped value does not compile. A hole
+//! is in text or in a double-quoted attribute.
 
 use std::fmt::{self, Write as _};
 
@@ -15,7 +15,7 @@ impl Html {
         Html(text)
     }
 
-    /// No markup at all.
+    /// Empty markup.
     pub fn empty() -> Html {
         Html(String::new())
     }
@@ -25,12 +25,12 @@ impl Html {
         Html(Hole::from(text).to_string())
     }
 
-    /// Whether there is nothing to see.
+    /// True if there is no markup.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// One after the other.
+    /// Concatenates markup.
     pub fn concat(parts: Vec<Html>) -> Html {
         Html(parts.into_iter().map(|part| part.0).collect())
     }
@@ -41,7 +41,7 @@ impl Html {
     }
 }
 
-/// A value that may stand in a template's hole.
+/// A value for a template's hole.
 pub struct Hole<'a>(Kind<'a>);
 
 enum Kind<'a> {

@@ -1,26 +1,26 @@
-//! JSON whose numbers stay as they were written: `1.0`, `1E5`, `-0.0`, `1e400` and thirty digits come out again as they came in.
+//! JSON whose numbers keep their text: `1.0`, `1E5`, `-0.0`, `1e400` and thirty digits are written as they were read.
 //!
-//! serde_json alone writes `1E5` as `1e+5`, whatever its features, so what people and nodes wrote is read here. What reads it for its own
-//! purposes, and gives it to nobody, may use serde_json.
+//! serde_json writes `1E5` as `1e+5`, whatever its features, so values of people and nodes are read here. Code that
+//! reads JSON only for its own use may use serde_json.
 
 use serde_json::{Map, Number, Value};
 
-/// Objects and lists inside each other in what is kept: serde_json reads as many.
+/// Nesting depth of stored JSON: serde_json reads as much.
 const DEPTH_KEPT_MAX: usize = 127;
 
-/// Keys that begin so mean something of their own to serde_json: what reads a kept text with it would take the value for another.
+/// Keys with this prefix have a special meaning in serde_json: its readers would misread the value.
 const RESERVED: &str = "$serde_json::private::";
 
 /// What is wrong with a text, and where.
 #[derive(Debug, PartialEq)]
 pub struct Flaw {
-    /// The offset of the byte where reading ended.
+    /// Byte offset where parsing stopped.
     pub at: usize,
     /// A few words.
     pub why: String,
 }
 
-/// Reads what strangers send: at most `values_max` values, at most `depth_max` inside each other, no key twice in one object.
+/// Parses untrusted JSON: at most `values_max` values, at most `depth_max` deep, no repeated keys.
 pub fn strict(text: &[u8], values_max: usize, depth_max: usize) -> Result<Value, Flaw> {
     let mut reader = Reader { text, at: 0, values_left: values_max };
     let value = reader.value(depth_max)?;
@@ -30,12 +30,12 @@ pub fn strict(text: &[u8], values_max: usize, depth_max: usize) -> Result<Value,
     }
 }
 
-/// Reads what is kept or was answered.
+/// Parses stored JSON, or that of an answer.
 pub fn kept(text: &str) -> Result<Value, Flaw> {
     strict(text.as_bytes(), usize::MAX, DEPTH_KEPT_MAX)
 }
 
-/// Reads an object that is kept; an empty one where it is none.
+/// Parses a stored object; an empty one if it is anything else.
 pub fn kept_object(text: &str) -> Map<String, Value> {
     match kept(text) {
         Ok(Value::Object(object)) => object,
@@ -67,7 +67,7 @@ impl Reader<'_> {
         Err(Flaw { at: self.at.min(self.text.len()), why: why.to_string() })
     }
 
-    /// The next byte that is no space, which is not taken.
+    /// The next byte that is not white space, without consuming it.
     fn peek(&mut self) -> Option<u8> {
         while matches!(self.text.get(self.at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
@@ -101,14 +101,14 @@ impl Reader<'_> {
         Ok(value)
     }
 
-    /// Takes the opening bracket; gives the depth that is left inside.
+    /// Consumes the opening bracket and returns the remaining depth.
     fn enter(&mut self, depth: usize) -> Result<usize, Flaw> {
         let Some(inside) = depth.checked_sub(1) else { return self.flaw("values are nested too deep") };
         self.at += 1;
         Ok(inside)
     }
 
-    /// Takes what follows an item; tells whether another one comes.
+    /// Consumes what follows an item; true if another item follows.
     fn goes_on(&mut self, end: u8) -> Result<bool, Flaw> {
         match self.peek() {
             Some(b',') => {
@@ -168,7 +168,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A text; what is escaped in it is serde_json's to read.
+    /// A string; serde_json decodes its escapes.
     fn string(&mut self) -> Result<String, Flaw> {
         let start = self.at;
         self.at += 1;
@@ -215,7 +215,7 @@ impl Reader<'_> {
             self.digits()?;
         }
         let text = String::from_utf8_lossy(&self.text[start..self.at]).into_owned();
-        // Any other way to make a number writes its exponent in another form.
+        // Any other constructor would write the exponent differently.
         Ok(Number::from_string_unchecked(text))
     }
 
@@ -263,7 +263,7 @@ mod tests {
         assert_eq!((float("1e400"), float("-1E400"), float("1E2")), (Some(f64::INFINITY), Some(f64::NEG_INFINITY), Some(100.0)));
     }
 
-    /// Sound or not, serde_json is of the same opinion, and reads the same.
+    /// Valid or not, serde_json agrees and reads the same value.
     #[test]
     fn what_is_sound_json_is_as_others_see_it() {
         for text in [

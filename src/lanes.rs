@@ -1,4 +1,4 @@
-//! Turns: of one holder only a few work at once, the others wait in the order in which they came, and not many of them.
+//! Lanes: each holder may do few things at once; the others wait in order, and only a few may wait.
 
 use crate::thread::lock;
 use std::collections::{HashMap, VecDeque};
@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-/// A lane for each holder that has somebody in it.
+/// One lane per holder with work.
 pub struct Lanes<K: Hash + Eq + Clone> {
     at_once: usize,
     waiting_max: usize,
@@ -20,19 +20,19 @@ struct Lane {
     waiting: VecDeque<Sender<()>>,
 }
 
-/// The turn of one; it ends when this is dropped.
+/// A turn in a lane; ends when dropped.
 pub struct Turn<'l, K: Hash + Eq + Clone> {
     lanes: &'l Lanes<K>,
     key: K,
 }
 
 impl<K: Hash + Eq + Clone> Lanes<K> {
-    /// So many of one holder at once, and so many more that wait.
+    /// `at_once` turns per holder, and `waiting_max` that wait.
     pub fn new(at_once: usize, waiting_max: usize) -> Lanes<K> {
         Lanes { at_once, waiting_max, lanes: Mutex::new(HashMap::new()) }
     }
 
-    /// Waits for a turn, at most so long; `None` where it does not come, or too many wait already.
+    /// Waits for a turn for up to `at_most`; `None` on timeout or if too many wait already.
     pub fn enter(&self, key: K, at_most: Duration) -> Option<Turn<'_, K>> {
         let (sender, called) = channel();
         {
@@ -48,8 +48,8 @@ impl<K: Hash + Eq + Clone> Lanes<K> {
             lane.waiting.push_back(sender);
         }
         let in_time = called.recv_timeout(at_most).is_ok();
-        // The call may come at the last moment. The receiver goes while nobody can call: a turn that is given to a waiter who has just
-        // given up would never end.
+        // The turn may be given at the last moment. Remove the receiver under the lock: a turn given to a waiter that
+        // has just given up would never end.
         let lanes = lock(&self.lanes);
         let is_called = in_time || called.try_recv().is_ok();
         drop(called);
@@ -63,7 +63,7 @@ impl<K: Hash + Eq + Clone> Drop for Turn<'_, K> {
         let mut lanes = lock(&self.lanes.lanes);
         let Some(lane) = lanes.get_mut(&self.key) else { return };
         while let Some(next) = lane.waiting.pop_front() {
-            // Who has given up does not hear it.
+            // A waiter that has given up does not receive it.
             if next.send(()).is_ok() {
                 return;
             }
@@ -131,7 +131,7 @@ mod tests {
         assert!(lock(&lanes.lanes).is_empty());
     }
 
-    /// Turns come just when those who wait for them give up; none of them may be lost, or the lane would be closed for good.
+    /// Turns are given while waiters give up; none may be lost, or the lane would stay closed.
     #[test]
     fn no_turn_is_lost_to_who_gives_up() {
         let lanes = Arc::new(Lanes::new(1, 64));

@@ -2,10 +2,10 @@
 //!
 //! `2026-11-23 20:12:26.900 | INFO     | api | (*) request.complete | Completed | request_id: ... | method: GET`
 //!
-//! Whatever is not printable ASCII is escaped and every line is cut at a bound, so that no input can forge a line or flood
-//! the log. A record's `event` field stands before its message; the request of the current thread is added to every record
-//! that does not name one. Lines are handed to one writer thread through a bounded queue: a slow disk or a stuck terminal
-//! costs lines, which are counted and told, and never a request.
+//! Everything except printable ASCII is escaped and lines have a maximum length, so that no input can forge a line or
+//! flood the log. A record's `event` field precedes its message; the current thread's request is added to records
+//! without one. Lines go to one writer thread through a bounded queue: a slow disk or a stuck terminal loses lines,
+//! which are counted and logged, but never blocks a request.
 
 use crate::buckets::Buckets;
 use crate::clock::{self, Timestamp};
@@ -26,18 +26,18 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-/// Bytes of one line, its end included. Longer ones are cut, and say so.
+/// Maximum bytes of a line, including its end. Longer ones are truncated and marked.
 const LINE_BYTES_MAX: usize = 8 << 10;
-/// Bytes of one field's value: one long path must not push the others out of the line.
+/// Maximum bytes of a field's value: a long path must not displace the other fields.
 const VALUE_BYTES_MAX: usize = 2 << 10;
-/// Lines that may wait for the writer: about a second of what a busy server says.
+/// Lines that may wait for the writer: about a second of a busy server's output.
 const QUEUE_MAX: usize = 8192;
-/// Lines written at once.
+/// Bytes written at once.
 const BATCH_BYTES: usize = 64 << 10;
-/// The writer waits so long for more after the first line: a wake-up and two writes for each line would cost a busy
+/// Time the writer waits for more lines after the first: a wake-up and two writes for each line would cost a busy
 /// server a fifth of its requests.
 const GATHER: Duration = Duration::from_millis(10);
-/// How often the writer looks whether the file was rotated away.
+/// Interval at which the writer checks whether the file was rotated.
 const ROTATION_CHECK: Duration = Duration::from_secs(1);
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
@@ -50,21 +50,21 @@ thread_local! {
 struct Logger {
     queue: SyncSender<Message>,
     dropped: AtomicU64,
-    /// The file is to be opened again.
+    /// Set when the file must be reopened.
     reopen: AtomicBool,
 }
 
 enum Message {
     Line(String),
-    /// Writes to this file from now on, if any.
+    /// Sets the file to write to, if any.
     File(Option<Target>),
-    /// Looks whether the file is to be opened again.
+    /// Makes the writer check whether to reopen the file.
     Reopen,
-    /// Answers when everything before it is written.
+    /// Answers when all previous lines are written.
     Flush(SyncSender<()>),
 }
 
-/// Starts logging; a second call replaces the level and the file. The file is made, with its directory, if need be.
+/// Starts logging; a second call replaces the level and the file. Creates the file and its directory if necessary.
 pub fn init(level: LevelFilter, file: Option<PathBuf>) -> Result<()> {
     let target = file.map(Target::open).transpose()?;
     let logger = match LOGGER.get() {
@@ -89,8 +89,8 @@ pub struct Notice {
     pub text: String,
 }
 
-/// Gives warnings and errors to this console from here on, and no lines to stderr: for a terminal on which a person follows what happens. The
-/// file gets everything, as before. What a console has no room for is in the file only.
+/// Sends warnings and errors to this console from now on, and nothing to stderr: for a terminal that a person watches.
+/// The file still gets everything. What does not fit into the console's queue is only in the file.
 pub fn attach(console: SyncSender<Notice>) {
     // The first one stays: a program has one terminal.
     let _ = CONSOLE.set(console);
@@ -105,13 +105,13 @@ fn start() -> Result<&'static Logger> {
         let _ = LOGGER.set(Logger { queue, dropped: AtomicU64::new(0), reopen: AtomicBool::new(false) });
     }
     let logger = LOGGER.get().expect("it was set above");
-    // An embedding program may have a logger of its own, which then gets our records.
+    // If the embedding program has a logger, that receives our records.
     let _ = log::set_logger(logger);
     Ok(logger)
 }
 
-/// Opens the log file again by its name, with the next that is written at the latest: whoever rotates logs has moved it away. Does not wait,
-/// because who asks has other signals to listen to.
+/// Reopens the log file by its name, at the latest with the next line, after a rotation has renamed it. Does not wait,
+/// because the caller has other signals to handle.
 pub fn reopen() {
     if let Some(logger) = LOGGER.get() {
         logger.ask_to_reopen();
@@ -121,12 +121,12 @@ pub fn reopen() {
 impl Logger {
     fn ask_to_reopen(&self) {
         self.reopen.store(true, Ordering::Relaxed);
-        // Where the queue is full the writer sees it with the lines that wait.
+        // If the queue is full, the writer checks with the waiting lines.
         let _ = self.queue.try_send(Message::Reopen);
     }
 }
 
-/// Waits until all that was logged before is written; for the end of the program.
+/// Waits until all previous records are written; for the end of the program.
 pub fn flush() {
     if let Some(logger) = LOGGER.get() {
         let (done, wait) = sync_channel(1);
@@ -136,7 +136,7 @@ pub fn flush() {
     }
 }
 
-/// The same, for at most this long: where the log is stuck, the end does not wait for it.
+/// The same for at most `at_most`: a stuck log does not delay the end of the program.
 pub fn flush_within(at_most: Duration) {
     if let Some(logger) = LOGGER.get() {
         let (done, wait) = sync_channel(1);
@@ -146,12 +146,12 @@ pub fn flush_within(at_most: Duration) {
     }
 }
 
-/// Lines that one source may cause at once, and then in a second.
+/// Burst of lines per source, and its rate per second.
 const QUOTA_BURST: f64 = 50.0;
 const QUOTA_PER_S: f64 = 1.0;
 
-/// Keeps lines about refused requests from filling the disk: each source has some, and the next line after those that were left out
-/// tells how many there were.
+/// Keeps lines about refused requests from filling the disk: each source has a quota, and the first line after
+/// suppressed ones reports their number.
 pub struct Quota(Buckets<IpAddr>);
 
 impl Default for Quota {
@@ -161,21 +161,21 @@ impl Default for Quota {
 }
 
 impl Quota {
-    /// Whether one more line may be written that this source caused.
+    /// True if one more line about this source may be written.
     pub fn admits(&self, source: IpAddr) -> bool {
         let Ok(left_out) = self.0.take(source) else { return false };
         if left_out > 0 {
-            log::warn!(target: "system", event = "log.left_out", address:% = source, lines = left_out; "Left out lines about refused requests");
+            log::warn!(target: "system", event = "log.left_out", address:% = source, lines = left_out; "Suppressed log lines about refused requests");
         }
         true
     }
 }
 
-/// Names the request that this thread works for, until it is dropped.
+/// Sets this thread's request id until it is dropped.
 pub struct Context(());
 
 impl Context {
-    /// Sets it.
+    /// Sets the request id of this thread.
     pub fn request(id: &str) -> Context {
         REQUEST_ID.with_borrow_mut(|current| {
             current.clear();
@@ -185,7 +185,7 @@ impl Context {
     }
 }
 
-/// The request that this thread works for; empty for none.
+/// The request id of this thread; empty for none.
 pub fn request_id() -> String {
     REQUEST_ID.with_borrow(String::clone)
 }
@@ -202,7 +202,7 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record) {
-        // Libraries below us log under their module's path; only their warnings concern an operator.
+        // Libraries log under their module's path; only their warnings concern an operator.
         if !self.enabled(record.metadata()) || (record.target().contains("::") && record.level() > Level::Warn) {
             return;
         }
@@ -218,7 +218,7 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-/// A record as a line.
+/// Formats a record as a line.
 fn line(record: &Record, at: Timestamp) -> String {
     let mut fields = Fields { event: String::new(), rest: String::new(), request_id: false };
     // The visitor never fails.
@@ -249,7 +249,7 @@ fn notice(record: &Record, at: Timestamp) -> Notice {
     let mut text = String::new();
     escape(&record.args().to_string(), VALUE_BYTES_MAX, &mut text);
     if let Some(rest) = fields.rest.strip_prefix(" | ") {
-        // In a value no `|` is left.
+        // No `|` remains in a value.
         let _ = write!(text, " ({})", rest.replace(" | ", ", "));
     }
     Notice { at, level: record.level(), event: fields.event, text }
@@ -299,7 +299,7 @@ fn field(name: &str, value: &str) -> String {
     out
 }
 
-/// Appends text as printable ASCII of at most so many bytes. A `|` is escaped too, because it separates the fields.
+/// Appends text as printable ASCII of at most `bytes_max` bytes. Escapes `|` too, because it separates fields.
 fn escape(text: &str, bytes_max: usize, out: &mut String) {
     let end = out.len() + bytes_max;
     for c in text.chars() {
@@ -321,7 +321,7 @@ fn escape(text: &str, bytes_max: usize, out: &mut String) {
     }
 }
 
-/// A log file, which is opened anew after somebody moved it away.
+/// A log file that is reopened after a rotation.
 struct Target {
     path: PathBuf,
     file: File,
@@ -344,11 +344,11 @@ impl Target {
                 self.reopen();
             }
         }
-        // Nobody is left to be told, and stderr has the line too.
+        // Stderr has the line too, and there is no other place to report this.
         let _ = self.file.write_all(bytes);
     }
 
-    /// What was open stays in use where the name cannot be opened.
+    /// Keeps the open file if the name cannot be opened.
     fn reopen(&mut self) {
         if let Ok(file) = append_to(&self.path) {
             self.file = file;
@@ -365,7 +365,7 @@ fn is_still_at(file: &File, path: &Path) -> bool {
     matches!((file.metadata(), fs::metadata(path)), (Ok(a), Ok(b)) if same(&a, &b))
 }
 
-/// The writer's life: what waits, in few writes.
+/// Loop of the writer thread: writes waiting lines in batches.
 fn write(messages: &Receiver<Message>) {
     let mut target: Option<Target> = None;
     let mut batch = String::with_capacity(BATCH_BYTES + LINE_BYTES_MAX);
@@ -403,7 +403,7 @@ fn put(batch: &mut String, target: &mut Option<Target>) {
     }
     if !batch.is_empty() {
         if CONSOLE.get().is_none() {
-            // Where stderr is closed, the file still has the lines.
+            // If stderr is closed, the file still has the lines.
             let _ = std::io::stderr().write_all(batch.as_bytes());
         }
         if let Some(target) = target {

@@ -20,11 +20,11 @@ use std::time::Duration;
 const NO_PASSPHRASE: &str = "A backup holds every key of the cluster: give a passphrase by BACKUP_PASSPHRASE_FILE or UPTIMEMESH_BACKUP_PASSPHRASE, or say --no-encryption.";
 /// The lock of the data directory.
 pub const LOCK_FILE: &str = "uptimemesh.lock";
-/// An examination holds the lock for a moment; that must not keep a server from starting.
+/// An examination holds the lock briefly; that must not prevent a server from starting.
 const LOCK_TRIES: usize = 5;
 const LOCK_WAIT: Duration = Duration::from_millis(20);
 
-/// Brings the database up to date.
+/// Migrates the database.
 pub fn migrate(config: &Config) -> Result<Migrated> {
     files::private_dir(&config.data_dir)?;
     let _held = hold(&config.data_dir)?;
@@ -34,7 +34,7 @@ pub fn migrate(config: &Config) -> Result<Migrated> {
     store::migrate(&config.database_path)
 }
 
-/// Creates a backup of the data directory, also while a server runs on it.
+/// Creates a backup of the data directory, even while a server runs on it.
 pub fn create_backup(config: &Config, no_encryption: bool) -> Result<Backup> {
     let passphrase = backups::passphrase(config)?;
     if passphrase.is_none() && !no_encryption {
@@ -48,7 +48,7 @@ pub fn list_backups(config: &Config) -> Result<Vec<Backup>> {
     backups::list(config)
 }
 
-/// Reads a backup whole, as a restore would.
+/// Verifies a whole backup, as a restore would.
 pub fn verify_backup(config: &Config, file: File) -> Result<Manifest> {
     backups::verify(config, file, backups::passphrase(config)?.as_deref()).map(|checked| checked.manifest)
 }
@@ -61,16 +61,16 @@ pub fn undo_upgrade(config: &Config, since: Option<i64>) -> Result<Option<Restor
     backups::undo_upgrade(config, since)
 }
 
-/// Restores a backup into the data directory; what was there is kept beside it.
+/// Restores a backup into the data directory and keeps the old data beside it.
 pub fn restore_backup(config: &Config, file: File, replace: bool) -> Result<Restored> {
     files::private_dir(&config.data_dir)?;
     let _held = hold(&config.data_dir)?;
     backups::restore(config, file, backups::passphrase(config)?.as_deref(), replace)
 }
 
-/// Gives a user a new password in the server's own data, whether a server runs on it or not; see [`users::reset_password`]. The lock of
-/// the directory is not asked for: SQLite lets two processes write one after the other, and a running server asks the database about
-/// every session. But where the database must be brought up to date first, no older server may be working on it.
+/// Sets a user's password in the server's data, even while a server runs on it; see [`users::reset_password`]. The
+/// directory need not be locked: SQLite serializes writes of two processes, and a running server checks every session
+/// in the database. But if the database must be migrated first, no older server may be using it.
 pub fn reset_password(config: &Config, name: &str, password: Option<String>) -> Result<(String, bool)> {
     if !config.database_path.exists() {
         let path = config.database_path.display();
@@ -90,7 +90,7 @@ pub fn reset_password(config: &Config, name: &str, password: Option<String>) -> 
     Ok(done)
 }
 
-/// Where a server with this configuration, and a port of its own, says that it is reached.
+/// Addresses at which a server with this configuration is reached.
 pub fn reached_at(config: &Config) -> Vec<String> {
     let host = config.server_host.trim_matches(['[', ']']);
     let ip = match host {
@@ -101,7 +101,7 @@ pub fn reached_at(config: &Config) -> Vec<String> {
     tls::reached_at(config, SocketAddr::new(ip, config.server_port))
 }
 
-/// Examines a control plane's data, whether a server runs on it or not; see [`doctor`]. Tells whether one does.
+/// Examines a control plane's data, even while a server runs on it; see [`doctor`]. Also returns whether one runs.
 pub fn examine(config: &Config) -> (Vec<Finding>, bool) {
     let runs = runs_on(&config.data_dir);
     (doctor::of_data(config, runs), runs)

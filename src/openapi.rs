@@ -1,6 +1,6 @@
-//! `GET /openapi.json`: the API as OpenAPI 3.1, made from the route tables and from what the handlers' own readers ask for, so that
-//! it cannot say anything else than what the program does. Only the shapes of answers are written by hand, in
-//! `assets/openapi/schemas.json`; tests hold real answers against them.
+//! `GET /openapi.json`: the API as OpenAPI 3.1, generated from the route tables and from what the handlers read, so
+//! that it always matches the program. Only the schemas of answers are written by hand, in
+//! `assets/openapi/schemas.json`; tests validate real answers against them.
 
 mod prose;
 
@@ -8,6 +8,7 @@ use crate::gate::Handler::Open;
 use crate::gate::{Handler, NodeCaller, Reply, Route, route};
 use crate::http::describe::{self, Noted};
 use crate::http::{Request, Response};
+use crate::model::ids::NodeId;
 use crate::model::node_calls;
 use crate::model::node_self::ProvenBy;
 use crate::model::users::{Credential, Role, User};
@@ -21,7 +22,7 @@ use tiny_http::Method::{Get, Patch, Post, Put};
 pub const ROUTES: &[Route] =
     &[route(Get, "/openapi.json", Handler::By(Role::Viewer, document)).gives(200, "application/json").says("Show this document.")];
 
-/// The shapes of answers.
+/// The schemas of answers.
 const SCHEMAS: &str = include_str!("../assets/openapi/schemas.json");
 
 fn document(app: &App, request: &Request, _: &User) -> Reply {
@@ -38,7 +39,7 @@ fn document(app: &App, request: &Request, _: &User) -> Reply {
 fn make(app: &App) -> Value {
     let schemas: Value = serde_json::from_str(SCHEMAS).expect("a test reads this file");
     let mut paths = json!({});
-    // A document that describes itself would ask for itself.
+    // A document that describes itself would recurse.
     let described = |r: &&Route| r.handler.status != 0 && r.path != "/openapi.json";
     for route in routes::TABLES.iter().flat_map(|table| table.iter()).filter(described) {
         let method = route.method.as_str().to_ascii_lowercase();
@@ -57,7 +58,7 @@ fn make(app: &App) -> Value {
     })
 }
 
-/// How callers show who they are. The headers of a node's signature are wanted together.
+/// How callers authenticate. The headers of a node's signature are required together.
 fn security_schemes() -> Value {
     let header = |name: &str, description: &str| json!({ "type": "apiKey", "in": "header", "name": name, "description": description });
     let signature = format!(
@@ -113,13 +114,13 @@ fn operation(app: &App, route: &Route, schemas: &Value) -> Value {
     operation
 }
 
-/// Lets the handler read an empty request. It is stopped where it would begin to act.
+/// Lets the handler read an empty request. It stops before it acts.
 fn ask(app: &App, route: &Route) {
     let request = Request::empty(route.method.clone(), route.path);
     let credential = Credential::Session(String::new());
     let nobody = User { name: String::new(), role: Role::Viewer, credential, restriction: None };
-    let node = NodeCaller { node_id: String::new(), proven_by: ProvenBy::Certificate };
-    // What it answers is of no interest, only what it asked for on the way.
+    let node = NodeCaller { node_id: NodeId::default(), proven_by: ProvenBy::Certificate };
+    // Its answer does not matter, only what it reads.
     let _ = match route.handler.access {
         Open(handler) | Handler::Checked(handler) => handler(app, &request),
         Handler::ByNode(handler) => {
@@ -136,7 +137,8 @@ fn name(route: &Route) -> String {
     format!("{}{}", route.method.as_str().to_ascii_lowercase(), path.replace(['/', '-', '.'], "_"))
 }
 
-/// The sentence about a value that a handler reads: a row of its own, or that of the property of the same name in the answer's object.
+/// The sentence about a value that a handler reads: its own row, or that of the property of the same name in the
+/// answer's object.
 fn says<'t>(route: &Route, schemas: &'t Value, note: &Noted) -> Option<&'t str> {
     let property = || {
         let object = &schemas[route.handler.gives.trim_matches(['[', ']'])];
@@ -151,7 +153,7 @@ fn parameter(note: &Noted, says: Option<&str>) -> Value {
     })
 }
 
-/// The schema of the value at this place in the body, with everything inside of it.
+/// The schema of the value at this place in the body, with everything inside it.
 fn tree<'t>(notes: &[Noted], at: &[String], says: &impl Fn(&Noted) -> Option<&'t str>) -> Value {
     let own = notes.iter().rev().find(|n| n.place == "body" && n.at == at);
     let mut schema = own.map_or(Value::Null, |n| n.schema.clone());
@@ -164,7 +166,7 @@ fn tree<'t>(notes: &[Noted], at: &[String], says: &impl Fn(&Noted) -> Option<&'t
             schema["items"] = within;
             continue;
         }
-        // An optional field may be null, which says the same as its absence.
+        // An optional field may be null, which means the same as its absence.
         let mut property = if note.required || within == json!({}) { within } else { json!({ "anyOf": [within, { "type": "null" }] }) };
         if let Some(says) = says(note) {
             property["description"] = says.into();

@@ -1,9 +1,9 @@
-//! Percent-encoding of URL parts. Splitting a path or a query into parts comes first and is left to the callers:
-//! decoding earlier would let `%2F` change what a path means.
+//! Percent-encoding of URL parts. The callers split a path or a query into parts first: decoding earlier would let
+//! `%2F` change the meaning of a path.
 
 use std::fmt::Write;
 
-/// Decodes one part of a path. `None` for a malformed escape or for bytes that are no UTF-8.
+/// Decodes one part of a path. `None` for a malformed escape or for bytes that are not UTF-8.
 pub fn decode(part: &str) -> Option<String> {
     let mut out = Vec::with_capacity(part.len());
     let mut rest = part.as_bytes();
@@ -19,8 +19,8 @@ pub fn decode(part: &str) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
-/// Decodes one name or value of a form or a query: `+` is a space, a malformed escape stays as it is, and bytes
-/// that are no UTF-8 become U+FFFD. That is what browsers do, and validation of the value comes later anyway.
+/// Decodes one name or value of a form or a query: `+` is a space, a malformed escape is kept, and bytes that are not
+/// UTF-8 become U+FFFD. Browsers do the same, and the value is validated later anyway.
 pub fn decode_form(part: &[u8]) -> String {
     let mut out = Vec::with_capacity(part.len());
     let mut rest = part;
@@ -41,7 +41,7 @@ pub fn decode_form(part: &[u8]) -> String {
     String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }
 
-/// Encodes text as one path segment or one query value: everything but unreserved characters is escaped, `/` too.
+/// Encodes text as one path segment or query value: escapes everything except unreserved characters, including `/`.
 pub fn encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -55,7 +55,7 @@ pub fn encode(text: &str) -> String {
     out
 }
 
-/// The byte that two hexadecimal digits stand for.
+/// The byte of two hexadecimal digits.
 fn escaped(digits: &[u8]) -> Option<u8> {
     let nibble = |i: usize| char::from(*digits.get(i)?).to_digit(16);
     u8::try_from(nibble(0)? * 16 + nibble(1)?).ok()

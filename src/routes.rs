@@ -60,12 +60,12 @@ pub fn dispatch(app: &App, request: Request) -> Response {
     gate::dispatch(app, TABLES, ui::refused, request)
 }
 
-/// Whether a base path could be taken for the beginning of one of our own.
+/// True if a base path collides with the beginning of one of our own paths.
 pub fn has_beginning(base: &str) -> bool {
     gate::begins_like_ours(TABLES, base)
 }
 
-/// Every route, as method, path pattern, who may call it and how calls are counted.
+/// Every route: method, path pattern, allowed callers, and how calls are counted.
 pub fn list() -> Vec<(String, &'static str, &'static str, &'static str)> {
     let access = |handler: &Handler| match handler {
         Handler::Open(_) => "open",

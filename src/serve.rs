@@ -1,4 +1,4 @@
-//! A running server: wires the configuration, the database, the rules, the routes and the passes together.
+//! A running server: wires configuration, database, rules, routes and background passes together.
 
 use crate::config::{Config, REQUESTS_PER_SECOND};
 use crate::control::access::auth;
@@ -8,6 +8,7 @@ use crate::error::{Chain, Doing, Error, Result};
 use crate::http::Limits;
 use crate::http::listen::{Front, TlsSource};
 use crate::model::address;
+use crate::model::ids::{NodeId, ServiceId};
 use crate::model::join_tokens::{Admits, JoinRole, NewJoinToken};
 use crate::offline::{hold, make_parent};
 use crate::store::{self, QueryLog, Store};
@@ -25,9 +26,9 @@ use std::time::Duration;
 
 /// Grace period for in-flight requests at shutdown.
 const GRACE: Duration = Duration::from_secs(10);
-/// Reads that run at once, beside one for each core.
+/// Concurrent reads in addition to one per core.
 const READERS_EXTRA: usize = 2;
-/// How often a start looks whether the clock was set.
+/// Interval at which a start checks whether the clock was set.
 const CLOCK_LOOK: Duration = Duration::from_secs(1);
 
 /// A running control plane. Dropping it stops it.
@@ -54,14 +55,14 @@ pub struct Server {
     running: Mutex<Option<Running>>,
 }
 
-/// A service that the scheduler cannot place as it should be.
+/// A service with fewer replicas than desired.
 #[derive(PartialEq)]
 pub struct Unplaced {
-    /// Which.
-    pub service_id: String,
-    /// Replicas that have a node.
+    /// The service's id.
+    pub service_id: ServiceId,
+    /// Replicas with a node.
     pub placed: usize,
-    /// Replicas that it should have.
+    /// Desired replicas.
     pub desired: usize,
     /// The first warning of its plan; empty for none.
     pub why: String,
@@ -70,12 +71,12 @@ pub struct Unplaced {
 struct Running {
     front: Front,
     passes: Vec<JoinHandle<()>>,
-    /// Held as long as the server runs, by the operating system: a crash releases it.
+    /// Lock of the data directory, which the operating system releases even after a crash.
     _lock: File,
 }
 
 impl Server {
-    /// Starts a control plane: opens its data, brings the database up to date, listens.
+    /// Starts a control plane: opens its data, migrates the database, and listens.
     pub fn start(mut config: Config) -> Result<Server> {
         if routes::has_beginning(&config.base_path) {
             let sentence = "BASE_PATH must not begin like a path of the program's own, such as /ui or /nodes: take /mesh";
@@ -101,7 +102,7 @@ impl Server {
         backups::before_upgrade(&config)?;
         let store = Store::open(&config.database_path, readers, query_log(&config))?;
         let (connections_per_address_max, proxies) = (config.connections_per_address_max, config.trusted_proxies.clone());
-        // The setting is for whoever has a large fleet behind one address.
+        // The setting is for large fleets behind one address.
         let handshakes = Limits::default().handshakes_per_s_max
             * i64::max(config.requests_per_second_max / REQUESTS_PER_SECOND, 1).unsigned_abs() as u32;
         let limits = Limits { connections_per_address_max, proxies, handshakes_per_s_max: handshakes, ..Limits::default() };
@@ -124,7 +125,7 @@ impl Server {
             && server.app.control.config.trusted_proxies.is_empty()
             && !address::is_private(server.address.ip())
         {
-            log::warn!(target: "system", event = "serve.plain", address = server.url(); "TLS is off and anybody may connect: passwords and tokens cross the network in the clear. Listen on a private address and list the proxy in TRUSTED_PROXIES");
+            log::warn!(target: "system", event = "serve.plain", address = server.url(); "TLS is off and the server accepts connections from other machines: passwords and tokens cross the network unencrypted. Listen on a private address and list the proxy in TRUSTED_PROXIES");
         }
         let authority = server.app.control.tls.as_ref().map(|_| server.authority()).transpose()?;
         server.app.control.sessions.local.publish(server.url(), authority);
@@ -137,14 +138,14 @@ impl Server {
         self.address
     }
 
-    /// Where a browser on this machine finds it: over plain HTTP where that does not leave the machine.
+    /// URL for a browser on this machine: plain HTTP if that does not leave the machine.
     pub fn url(&self) -> String {
         let ip = self.near();
         let scheme = if self.app.control.tls.is_some() && !ip.is_loopback() { "https" } else { "http" };
         format!("{scheme}://{}", SocketAddr::new(ip, self.address.port()))
     }
 
-    /// Where browsers and nodes elsewhere find it, the likeliest first; none where it is for a proxy or this machine only.
+    /// URLs for browsers and nodes elsewhere, most likely first; empty if it only serves a proxy or this machine.
     pub fn urls_elsewhere(&self) -> Vec<String> {
         let reached =
             if self.app.control.tls.is_some() && (!self.address.ip().is_loopback() || !self.app.control.config.advertised.is_empty()) {
@@ -155,13 +156,13 @@ impl Server {
         reached.iter().map(|at| format!("https://{at}")).collect()
     }
 
-    /// Where the agent of this machine finds it.
+    /// URL for this machine's agent.
     pub fn agent_url(&self) -> String {
         let scheme = if self.app.control.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", SocketAddr::new(self.near(), self.address.port()))
     }
 
-    /// SHA-256 of the certificate of the authority by which the server proves itself.
+    /// SHA-256 of the certificate of the server's authority.
     pub fn authority(&self) -> Result<String> {
         Ok(self.app.control.ca.vouching()?.fingerprint_hex())
     }
@@ -171,24 +172,24 @@ impl Server {
         tls::near(&self.app.control.config, self.address.ip())
     }
 
-    /// Makes the certificate authority, and a join token that admits only this node: for the machine the server runs on.
-    pub fn bootstrap_local(&self, node_id: &str) -> Result<NewJoinToken> {
+    /// Creates the certificate authority, and a join token for this node only: for the machine that the server runs on.
+    pub fn bootstrap_local(&self, node_id: &NodeId) -> Result<NewJoinToken> {
         const TTL_S: i64 = 300;
         join_tokens::ensure_authority(&self.app.control)?;
-        join_tokens::create(&self.app.control, Admits { node_id: Some(node_id.to_string()), ..JoinRole::Core.into() }, TTL_S)
+        join_tokens::create(&self.app.control, Admits { node_id: Some(node_id.clone()), ..JoinRole::Core.into() }, TTL_S)
     }
 
-    /// Creates a join string that admits one worker within this time; `None` where the server speaks no TLS.
+    /// Creates a join string for one worker, valid for `ttl_s` seconds; `None` if the server does not speak TLS.
     pub fn invite_worker(&self, ttl_s: i64) -> Result<Option<String>> {
         join_tokens::create(&self.app.control, JoinRole::Worker.into(), ttl_s).map(|token| token.join_string)
     }
 
-    /// The events from here on.
+    /// The events from now on.
     pub fn events(&self) -> Cursor {
         Cursor::at_end(&self.app.control)
     }
 
-    /// The services that have fewer replicas than they should, and no node to put more on.
+    /// Services with fewer replicas than desired and no node for more.
     pub fn unplaced(&self) -> Result<Vec<Unplaced>> {
         let services = self.app.scheduler.health(&self.app.control)?.into_iter().map(|health| health.plan);
         let short = services.filter(|plan| plan.actual_replicas < plan.desired_replicas);
@@ -201,34 +202,34 @@ impl Server {
         Ok(unplaced.collect())
     }
 
-    /// Whether the account that came with the database still has the password that everybody knows.
+    /// True if the initial account still has its well-known password.
     pub fn first_sign_in(&self) -> Result<bool> {
         auth::has_seeded_password(&self.app.control)
     }
 
-    /// What changing that password asks for from anywhere but this machine, as long as it is in place.
+    /// Code that changing that password requires from other machines, while it is set.
     pub fn setup_code(&self) -> Option<String> {
         self.app.control.setup.code()
     }
 
-    /// Reads the operator's certificate again; what was good stays in use where the new one is not.
+    /// Reloads the operator's certificate; keeps the current one if the new one is unusable.
     pub fn reread_certificate(&self) {
         if let Err(e) = tls::reread(&self.app.control) {
-            log::error!(target: "system", event = "tls.unchanged", error:% = Chain(&e); "The certificate could not be read again");
+            log::error!(target: "system", event = "tls.unchanged", error:% = Chain(&e); "Could not reload the certificate");
         }
     }
 
-    /// Stops: accepts nothing more, lets what is being answered end, writes what is in memory, closes the database.
+    /// Stops: accepts nothing more, finishes in-flight requests, writes what is in memory, and closes the database.
     pub fn shutdown(&self) {
         let Some(running) = lock(&self.running).take() else { return };
-        // Readers of the stream would wait for the next event.
+        // Readers of the event stream would wait for the next event.
         self.app.control.store.tail.close();
         self.app.control.sessions.local.withdraw();
         running.front.stop(GRACE);
         self.stop.raise();
         for pass in running.passes {
             if pass.join().is_err() {
-                log::error!(target: "system", event = "serve.pass_panicked"; "A pass had panicked");
+                log::error!(target: "system", event = "serve.pass_panicked"; "A background pass panicked");
             }
         }
         passes::finish(&self.app.control);
@@ -243,15 +244,15 @@ impl Drop for Server {
     }
 }
 
-/// Waits, before a first start, for a clock that may be right: what is made then is dated for years. Tells whether it came to that before the
-/// flag was raised; fails after the time that the configuration gives it.
+/// Before a first start, waits for a plausible clock: keys and certificates are dated for years. Returns false if the
+/// flag was raised first; fails after the configured time.
 pub fn wait_for_clock(config: &Config, stop: &Stop) -> Result<bool> {
     if !is_first_under_a_wrong_clock(config)? {
         return Ok(true);
     }
     logger::init(config.log_level.0, config.log_file.clone().filter(|file| file.parent().is_some_and(Path::exists)))?;
     let (now, built, most_s) = (clock::now(), clock::built_at(), config.clock_wait_s);
-    log::warn!(target: "system", event = "clock.wait", now:%, program_of:% = built, wait_s = most_s; "This machine's clock is behind this program's date: keys and certificates are made once it is right");
+    log::warn!(target: "system", event = "clock.wait", now:%, program_of:% = built, wait_s = most_s; "This machine's clock is behind this program's build date; creating keys and certificates waits until it is correct");
     eprintln!(
         "It is {now} by this machine's clock, and this program is from {built}: waiting for the clock, {most_s} seconds at most. Set it: {}",
         ca::SET_CLOCK
@@ -288,7 +289,7 @@ fn listen(host: &str, port: u16) -> Result<Vec<TcpListener>> {
     Ok(listeners)
 }
 
-/// Listens at this address; without one at all of IPv6 and IPv4, or of IPv4 where the machine has no IPv6.
+/// Listens at this address; an empty one means all of IPv6 and IPv4, or of IPv4 if the machine has no IPv6.
 pub(crate) fn bind(host: &str, port: u16) -> io::Result<Vec<TcpListener>> {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     if !host.is_empty() {

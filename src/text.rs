@@ -1,26 +1,26 @@
-//! Text that people wrote: what editors and other systems leave around it is taken off here, and nowhere else.
+//! Text written by people: the only place that strips what editors and other systems add.
 
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// The byte order mark that some editors put before UTF-8.
+/// The byte order mark that some editors write before UTF-8.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Bytes without a byte order mark of UTF-8 before them.
+/// Strips a UTF-8 byte order mark.
 pub fn unmarked(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(MARK).unwrap_or(bytes)
 }
 
-/// Whether bytes are text in UTF-16 or UTF-32: marked as such, or every other byte of the beginning is NUL.
+/// True if bytes are UTF-16 or UTF-32 text: marked as such, or every other byte at the beginning is NUL.
 pub fn is_wide(bytes: &[u8]) -> bool {
     let nul = |at: usize| bytes.get(at) == Some(&0);
     bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") || (bytes.len() > 1 && nul(0) != nul(1) && bytes[..2] != [0, 0])
 }
 
-/// The text in bytes: UTF-8, without its byte order mark. Fails with the end of a sentence that says what to do.
-/// Line ends stay as they are: JSON, PEM and `str::lines` take those of Windows too.
+/// Decodes UTF-8 without its byte order mark. Fails with the end of a sentence that says what to do. Line ends are
+/// kept: JSON, PEM and `str::lines` accept those of Windows too.
 pub fn decode(bytes: Vec<u8>) -> Result<String, String> {
     if is_wide(&bytes) {
         return Err("is UTF-16 or UTF-32, not UTF-8: save it as UTF-8 (in PowerShell: Set-Content -Encoding utf8)".to_string());
@@ -55,12 +55,12 @@ fn from<R: Read>(name: &str, bytes_max: usize, open: impl FnOnce() -> io::Result
     decode(bytes).map_err(|why| format!("{name} {why}"))
 }
 
-/// A secret without the line breaks that editors put at the end. Blanks belong to it.
+/// A secret without trailing line breaks, which editors add. Spaces belong to it.
 pub fn secret(text: &str) -> &str {
     text.trim_end_matches(['\r', '\n'])
 }
 
-/// PEM whose lines have neither blanks nor byte order marks around them: chains are put together from files with a mark each.
+/// PEM without spaces and byte order marks around its lines: chains are concatenated from files with a mark each.
 pub fn pem(text: &str) -> Cow<'_, str> {
     let around = |c: char| c == '\u{feff}' || c.is_whitespace();
     if text.split('\n').all(|line| line.trim_matches(around) == line) {
@@ -70,7 +70,7 @@ pub fn pem(text: &str) -> Cow<'_, str> {
     Cow::Owned(lines.join("\n") + "\n")
 }
 
-/// The word nearest to one that is not known; `None` where all are far from it.
+/// The known word nearest to an unknown one; `None` if all are too different.
 pub fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     const SHORT: usize = 3;
     let far = if word.len() <= SHORT { 1 } else { 2 };
@@ -78,7 +78,7 @@ pub fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&
     near.min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
 }
 
-/// Bytes that must be added, removed or changed to turn one word into another.
+/// Bytes to insert, delete or change to turn one word into another.
 pub fn edit_distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {

@@ -1,5 +1,5 @@
-//! Named threads, the flag that stops them, values that they wait on, and work done at an interval: the only caller of
-//! thread spawning.
+//! Named threads, a flag that stops them, values to wait for, and work at intervals: the only place that spawns
+//! threads.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -25,12 +25,12 @@ impl Stop {
         }
     }
 
-    /// Whether the flag is up.
+    /// True if the flag is raised.
     pub fn raised(&self) -> bool {
         *lock(&self.0.0)
     }
 
-    /// Waits for the flag, at most this long; tells whether it is up.
+    /// Waits for the flag for up to `at_most`; returns whether it is raised.
     pub fn wait(&self, at_most: Duration) -> bool {
         let end = Instant::now() + at_most;
         let mut up = lock(&self.0.0);
@@ -50,7 +50,7 @@ pub struct Watch<T>(Arc<(Mutex<Watched<T>>, Condvar)>);
 
 struct Watched<T> {
     value: T,
-    /// Number of times that it was set.
+    /// Number of times the value was set.
     version: u64,
     closed: bool,
 }
@@ -62,7 +62,7 @@ impl<T> Clone for Watch<T> {
 }
 
 impl<T: Clone> Watch<T> {
-    /// A value of version 0.
+    /// A value with version 0.
     pub fn new(value: T) -> Watch<T> {
         Watch(Arc::new((Mutex::new(Watched { value, version: 0, closed: false }), Condvar::new())))
     }
@@ -75,13 +75,13 @@ impl<T: Clone> Watch<T> {
         self.0.1.notify_all();
     }
 
-    /// The value now.
+    /// The current value.
     pub fn get(&self) -> T {
         lock(&self.0.0).value.clone()
     }
 
-    /// Waits for another version than `seen`, at most this long. Gives the value and its version, which is `seen` if it
-    /// was not set meanwhile; `None` once it is closed.
+    /// Waits for up to `at_most` until the version differs from `seen`. Returns the value and its version, which is
+    /// `seen` if it was not set meanwhile; `None` once closed.
     pub fn wait(&self, seen: u64, at_most: Duration) -> Option<(T, u64)> {
         let end = Instant::now() + at_most;
         let mut watched = lock(&self.0.0);
@@ -95,19 +95,19 @@ impl<T: Clone> Watch<T> {
         (!watched.closed).then(|| (watched.value.clone(), watched.version))
     }
 
-    /// Ends every wait, now and later.
+    /// Ends every wait, now and in future.
     pub fn close(&self) {
         lock(&self.0.0).closed = true;
         self.0.1.notify_all();
     }
 }
 
-/// Locks, whether or not a thread panicked with the lock held: every structure here is whole between statements.
+/// Locks even if a thread panicked while holding the lock: every structure here is consistent between statements.
 pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts a thread with a name (seen in `ps -L`) and, for the many small ones, a stack of its own size.
+/// Starts a thread with a name (visible in `ps -L`) and, for small threads, its own stack size.
 pub fn spawn<F: FnOnce() + Send + 'static>(name: &str, stack_bytes: Option<usize>, work: F) -> io::Result<JoinHandle<()>> {
     let builder = Builder::new().name(name.to_string());
     match stack_bytes {
@@ -117,7 +117,7 @@ pub fn spawn<F: FnOnce() + Send + 'static>(name: &str, stack_bytes: Option<usize
     .spawn(work)
 }
 
-/// Starts a thread that does `work` at every interval until the flag is raised. A panic ends one turn, not the thread.
+/// Starts a thread that runs `work` at every interval until the flag is raised. A panic ends one turn, not the thread.
 pub fn every<F: FnMut() + Send + 'static>(name: &'static str, interval: Duration, stop: Stop, mut work: F) -> io::Result<JoinHandle<()>> {
     spawn(name, None, move || {
         while !stop.wait(interval) {
@@ -126,11 +126,11 @@ pub fn every<F: FnMut() + Send + 'static>(name: &'static str, interval: Duration
     })
 }
 
-/// Does one turn of a thread's work. `None` if it panicked, which is logged: a panic ends one turn, not the thread.
+/// Runs one turn of a thread's work. `None` after a panic, which is logged and ends the turn, not the thread.
 pub fn guarded<T>(name: &str, work: impl FnOnce() -> T) -> Option<T> {
     let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
     if done.is_err() {
-        log::error!(target: "system", event = "pass.panicked", pass = name; "A pass panicked; it runs again at its next turn");
+        log::error!(target: "system", event = "pass.panicked", pass = name; "A background pass panicked; it runs again at its next turn");
     }
     done.ok()
 }

@@ -1,14 +1,14 @@
-// Makes pages follow what happens. Every page works without it: the server draws everything, this fetches it anew.
+// Keeps pages up to date. Every page works without it: the server draws everything, this only fetches it again.
 "use strict";
 (() => {
   const one = (what, where = document) => where.querySelector(what);
   const all = (what, where = document) => Array.from(where.querySelectorAll(what));
-  const PAUSE = 2000; // Between two fetches of one tab.
-  const POLL = 15000; // Heartbeats are no events, so pages are fetched now and then.
+  const PAUSE = 2000; // Milliseconds between two fetches of one tab.
+  const POLL = 15000; // Heartbeats cause no events, so pages are also fetched at this interval.
   const base = new URL("..", document.currentScript.src); // The server may be below a path.
   const skew = Date.parse(document.body.dataset.now) - Date.now();
 
-  // Relative times go on.
+  // Updates relative times.
   const span = (s) => s < 60 ? s + " s" : s < 3600 ? Math.floor(s / 60) + " min" : s < 86400 ? Math.floor(s / 3600) + " h" : Math.floor(s / 86400) + " d";
   const tick = () => all("time.r").forEach((time) => {
     const s = Math.round((Date.now() + skew - Date.parse(time.dateTime)) / 1000);
@@ -30,13 +30,13 @@
   const fetched = async (url) => {
     const answer = await fetch(url, { headers: { Accept: "text/html" } });
     if (answer.redirected && new URL(answer.url).pathname !== new URL(url, location).pathname) {
-      location.reload(); // Signed out: the server leads to the sign-in, and back.
+      location.reload(); // Signed out: the server redirects to the sign-in page, and back.
       return null;
     }
     return new DOMParser().parseFromString(await answer.text(), "text/html");
   };
 
-  // Regions that follow. One in which somebody types or reads an opened detail stays as it is.
+  // Replaces live regions. A region with a focused input or open details is left alone.
   const busy = (region) => {
     const focus = document.activeElement;
     return (region.contains(focus) && /^(INPUT|TEXTAREA|SELECT)$/.test(focus.tagName)) || one("details[open]", region);
@@ -56,7 +56,7 @@
     connected(online);
   };
 
-  // The timeline: what is new is put on top; while somebody reads further down it waits behind a button.
+  // The timeline: new events go on top. While the user has scrolled down, they wait behind a button.
   const feed = one("[data-feed]");
   let waiting = [];
   const more = document.createElement("button");
@@ -94,7 +94,7 @@
   more.addEventListener("click", () => { scrollTo(0, 0); show(); });
   addEventListener("scroll", () => { if (waiting.length && scrollY < 50) show(); }, { passive: true });
 
-  // One fetch at a time, and not too often.
+  // One fetch at a time, at least PAUSE apart.
   let timer = null, running = false, leaving = false, last = 0;
   const refresh = async () => {
     timer = null;
@@ -110,13 +110,13 @@
         if (page) swap(page);
       }
     } catch {
-      connected(false); // The server is away; the stream tells when it is back.
+      connected(false); // The server is unreachable; the stream reconnects when it is back.
     }
     running = false;
   };
   const soon = () => { timer ??= setTimeout(refresh, Math.max(150, last + PAUSE - Date.now())); };
 
-  // The stream says that something happened; what, the page tells. Only the tab that is seen holds a connection.
+  // The stream only signals a change; the page shows what it was. Only the visible tab holds a connection.
   let source = null, online = false;
   const connected = (is) => {
     online = is;
@@ -126,7 +126,7 @@
     sign.textContent = is ? "· live" : "· reconnecting";
   };
   const listen = () => {
-    if (source || document.hidden || !one("body > nav")) return; // Nobody is signed in.
+    if (source || document.hidden || !one("body > nav")) return; // Not signed in.
     source = new EventSource(new URL("events/stream", base));
     source.addEventListener("event", soon);
     source.onopen = () => { connected(true); soon(); };
@@ -140,7 +140,7 @@
   };
   const rest = () => { source?.close(); source = null; };
   document.addEventListener("visibilitychange", () => document.hidden ? rest() : listen());
-  // A page whose form is on its way may be gone before its answer comes.
+  // A page whose form is being submitted may be gone before the answer arrives.
   addEventListener("submit", () => { leaving = true; });
   addEventListener("pagehide", rest);
   addEventListener("pageshow", () => { leaving = false; listen(); });

@@ -9,6 +9,7 @@ use crate::crypto::pki;
 use crate::error::Chain;
 use crate::files;
 use crate::model::findings::Finding;
+use crate::model::ids::NodeId;
 use crate::model::leases::LeaseState;
 use crate::model::node_api::Reason;
 use crate::model::node_runs::AgentRun;
@@ -26,7 +27,7 @@ const AUTHORITY_DAYS_LOW: i64 = 90;
 const SKEW_S_MAX: i64 = 5;
 
 /// Examines the node whose identity is in this directory.
-pub fn of_identity(control_plane: &ControlPlane, dir: &Path, node_id: &str) -> Vec<Finding> {
+pub fn of_identity(control_plane: &ControlPlane, dir: &Path, node_id: &NodeId) -> Vec<Finding> {
     let rejoin = format!(
         "on the control plane: uptimemesh create-token --role worker --for-node {node_id} --join-string; here: uptimemesh join --join-file FILE --node-id {node_id}"
     );
@@ -47,11 +48,11 @@ pub fn of_identity(control_plane: &ControlPlane, dir: &Path, node_id: &str) -> V
             pki::validity(&identity.cert_pem),
             now,
             CERTIFICATE_DAYS_LOW,
-            &format!("systemctl restart uptimemesh-agent; up to 30 days after its end the agent renews it by itself; after that, {rejoin}"),
+            &format!("systemctl restart uptimemesh-agent; the agent renews it up to 30 days after it expired; after that, {rejoin}"),
         ),
         Finding::validity(
             "identity.authority",
-            "the authority that the node believes",
+            "the authority that the node trusts",
             pki::validity(&identity.ca_pem),
             now,
             AUTHORITY_DAYS_LOW,
@@ -71,11 +72,11 @@ fn lease(token: &str, now: Timestamp) -> Finding {
     let exp = claims.as_ref().and_then(|claims| claims["exp"].as_i64());
     let to_do = "is the agent running? systemctl status uptimemesh-agent; it renews the token by the node's key";
     match exp.map(|exp| (exp - now.secs(), Timestamp::from_secs(exp))) {
-        None => Finding::fail(CHECK, "the lease token is not one", to_do),
+        None => Finding::fail(CHECK, "the lease token is malformed", to_do),
         Some((left_s, end)) if left_s <= 0 => {
-            Finding::warn(CHECK, format!("the lease token ended at {end}: no heartbeat was accepted for long"), to_do)
+            Finding::warn(CHECK, format!("the lease token expired at {end}: no heartbeat has been accepted for a long time"), to_do)
         }
-        Some((_, end)) => Finding::ok(CHECK, format!("the lease token holds until {end} and is renewed before")),
+        Some((_, end)) => Finding::ok(CHECK, format!("the lease token is valid until {end} and is renewed earlier")),
     }
 }
 
@@ -100,14 +101,15 @@ fn reach(control_plane: &ControlPlane, identity: &Identity, url: &str) -> Reache
             return (vec![Finding::fail(CHECK, e.to_string(), to_do)], None);
         }
     };
-    let encrypted = if url.starts_with("https://") { "and proved to be ours" } else { "over plain HTTP, so anybody could have" };
+    let encrypted =
+        if url.starts_with("https://") { "and proved to be the control plane" } else { "over plain HTTP, which proves nothing" };
     let mut findings = vec![Finding::ok(CHECK, format!("{url} answered, {encrypted}"))];
     let time = health["time"].as_str().and_then(Timestamp::parse);
     findings.extend(time.map(|time| skew(time.secs() - clock::now().secs())));
     if let Ok(version) = api.get("/version") {
         let (own, theirs) = (env!("CARGO_PKG_VERSION"), version["version"].as_str().unwrap_or("?"));
         findings.push(match own == theirs {
-            true => Finding::ok("control.version", format!("the control plane has this version too, {own}")),
+            true => Finding::ok("control.version", format!("the control plane has the same version, {own}")),
             false => Finding::warn(
                 "control.version",
                 format!("the control plane has {theirs}, this program is {own}"),
@@ -128,7 +130,7 @@ fn known(control_plane: &ControlPlane, identity: &Identity, now: Timestamp) -> F
         Err(e) => return unproven(CHECK, &e),
     };
     let beat = node.heartbeat_at.map_or("never".to_string(), |at| at.to_string());
-    let update = node.update.map(|update| format!(", update to {} wanted", update.version)).unwrap_or_default();
+    let update = node.update.map(|update| format!(", update to {} requested", update.version)).unwrap_or_default();
     let seen = format!("the control plane knows {}: lease {}, last heartbeat {beat}{update}", node.name, node.lease_state.as_str());
     match node.lease_state {
         LeaseState::Alive => Finding::ok(CHECK, seen),
@@ -147,14 +149,14 @@ fn running(identity: &Identity) -> Option<AgentRun> {
 /// Why the control plane did not take a call as this node's.
 fn unproven(check: &'static str, e: &AgentError) -> Finding {
     let rejoin = "join again with a new token: uptimemesh join --help";
-    let agent = "is the agent running? systemctl status uptimemesh-agent; it renews what the node proves itself with";
+    let agent = "is the agent running? systemctl status uptimemesh-agent; it renews the node's proof of identity";
     let refused = format!("this node's proof was refused: {e}");
     match (e, e.reason()) {
         (AgentError::Local(_), _) => Finding::fail(check, format!("the node's key cannot sign: {e}"), rejoin),
         (_, Some(Reason::AnotherRun)) => Finding::fail(
             check,
             "another machine has the same identity, and this one may be the copy",
-            "an operator decides: uptimemesh node runs NODE; uptimemesh node keep-run NODE RUN; then join the other one as another node",
+            "an operator decides: uptimemesh node runs NODE; uptimemesh node keep-run NODE RUN; then join the other machine as a new node",
         ),
         (_, Some(Reason::ClockSkew)) => Finding::warn(check, format!("the signature was refused: {e}"), "timedatectl set-ntp true"),
         (_, Some(Reason::LeaseExpired | Reason::CertificateExpired | Reason::Replayed)) => Finding::warn(check, refused, agent),
@@ -163,7 +165,7 @@ fn unproven(check: &'static str, e: &AgentError) -> Finding {
         }
         (_, None) if e.status() == Some(401) => Finding::warn(
             check,
-            "the control plane does not answer to this node: it was removed or replaced, or the control plane is older than this program",
+            "the control plane does not know this node: it was removed or replaced, or the control plane is older than this program",
             rejoin,
         ),
         (AgentError::Call(_), None) => Finding::warn(check, e.to_string(), agent),

@@ -4,7 +4,7 @@
 use crate::crypto::pki::{self, NodeKey};
 use crate::error::{Doing, Error, Result};
 use crate::files::{self, PRIVATE, PUBLIC};
-use crate::model::ids::is_id;
+use crate::model::ids::NodeId;
 use crate::model::node_api::Enrolment;
 use crate::thread::lock;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ pub struct Identity {
     /// Where it is kept.
     pub dir: PathBuf,
     /// Whose it is.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// The node's key.
     pub key: NodeKey,
     /// The node's certificate, PEM.
@@ -93,10 +93,10 @@ impl IdentityFiles {
 
 /// The identities in a directory of them, by node id. A directory with another node's certificate (a copy
 /// that was put aside) does not count. An identity whose files lie in the directory itself, as version 2.0.0 wrote them, is one of them.
-pub fn all_in(dir: &Path) -> Vec<(String, PathBuf)> {
+pub fn all_in(dir: &Path) -> Vec<(NodeId, PathBuf)> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let named = entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())));
-    let mut found: Vec<_> = named.filter(|(id, dir)| is_id(id) && Identity::exists(dir) && owner(dir).is_none_or(|cn| cn == *id)).collect();
+    let named = entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse::<NodeId>().ok()?, entry.path())));
+    let mut found: Vec<_> = named.filter(|(id, dir)| Identity::exists(dir) && owner(dir).is_none_or(|cn| cn == *id)).collect();
     if Identity::exists(dir)
         && let Some(id) = owner(dir)
         && !found.iter().any(|(other, _)| *other == id)
@@ -108,9 +108,9 @@ pub fn all_in(dir: &Path) -> Vec<(String, PathBuf)> {
 }
 
 /// Where in a directory of identities a node's is, or is to be.
-pub fn place(dir: &Path, node_id: &str) -> PathBuf {
-    let own = dir.join(node_id);
-    let direct = !Identity::exists(&own) && Identity::exists(dir) && owner(dir).as_deref() == Some(node_id);
+pub fn place(dir: &Path, node_id: &NodeId) -> PathBuf {
+    let own = dir.join(node_id.as_str());
+    let direct = !Identity::exists(&own) && Identity::exists(dir) && owner(dir).as_ref() == Some(node_id);
     if direct { dir.to_path_buf() } else { own }
 }
 
@@ -120,8 +120,8 @@ pub fn used_at(dir: &Path) -> Option<SystemTime> {
 }
 
 /// Whose certificate is in this directory.
-fn owner(dir: &Path) -> Option<String> {
-    pki::common_name(&files::read(&dir.join(CERT)).ok()??)
+fn owner(dir: &Path) -> Option<NodeId> {
+    pki::common_name(&files::read(&dir.join(CERT)).ok()??)?.parse().ok()
 }
 
 impl Identity {
@@ -131,7 +131,7 @@ impl Identity {
     }
 
     /// Reads one.
-    pub fn load(dir: &Path, node_id: &str) -> Result<Identity> {
+    pub fn load(dir: &Path, node_id: &NodeId) -> Result<Identity> {
         let text = |name: &str| {
             let missing = || {
                 let why = format!("{} is not there: join first (uptimemesh join --help)", dir.join(name).display());
@@ -143,7 +143,7 @@ impl Identity {
         let given = Given { cert_pem: text(CERT)?, ca_pem: text(CA)?, lease_token: text(LEASE)?.trim().to_string() };
         Ok(Identity {
             dir: dir.to_path_buf(),
-            node_id: node_id.to_string(),
+            node_id: node_id.clone(),
             key,
             cert_pem: given.cert_pem.clone(),
             ca_pem: given.ca_pem.clone(),

@@ -6,6 +6,7 @@ use super::identity::{Given, Identity, IdentityFiles};
 use crate::clock::Timestamp;
 use crate::error::{Chain, Result};
 use crate::files;
+use crate::model::ids::NodeId;
 use crate::model::node_api::{Part, UpdateRequest};
 use serde_json::json;
 use std::time::Instant;
@@ -47,7 +48,7 @@ pub struct Run {
 /// The files of what was accepted.
 pub struct Ledger {
     identity: IdentityFiles,
-    node_id: String,
+    node_id: NodeId,
     run: Run,
     /// What the file of URLs holds, if it was written by this run.
     urls: Option<Vec<String>>,
@@ -92,12 +93,12 @@ impl Ledger {
                 log::error!(
                     target: "agent", event = "agent.identity_unwritten", node_id,
                     directory:% = self.identity.dir().display(), error:% = Chain(e);
-                    "What the control plane has given cannot be written: is the disk full or read-only? It is used from \
-                     memory, and tried again with every heartbeat; a restart may have to renew it"
+                    "Could not write the identity that the control plane issued: is the disk full or read-only? It is used from \
+                     memory, and every heartbeat tries to write it again; after a restart it may have to be renewed"
                 );
             }
             Ok(()) if self.identity_failed => {
-                log::info!(target: "agent", event = "agent.identity_written", node_id; "The identity is written again");
+                log::info!(target: "agent", event = "agent.identity_written", node_id; "The identity can be written again");
             }
             Err(_) | Ok(()) => {}
         }
@@ -119,7 +120,7 @@ impl Ledger {
                 if !std::mem::replace(&mut self.urls_failed, true) {
                     log::warn!(
                         target: "agent", event = "agent.addresses_unwritten", node_id = self.node_id, error:% = Chain(&e);
-                        "The control plane's addresses cannot be written; they are known until this agent ends"
+                        "Could not write the control plane's addresses; they are lost when this agent ends"
                     );
                 }
             }
@@ -135,7 +136,7 @@ impl Ledger {
                 if !std::mem::replace(&mut self.status_failed, true) {
                     log::warn!(
                         target: "agent", event = "agent.status_unwritten", node_id = self.node_id, error:% = Chain(&e);
-                        "The status file cannot be written; it is tried again with every heartbeat"
+                        "Could not write the status file; the next heartbeat retries"
                     );
                 }
             }

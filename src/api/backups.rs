@@ -33,7 +33,7 @@ pub const ROUTES: &[Route] = &[
 ];
 
 fn id(request: &Request) -> Result<&str> {
-    Fields::path_id("backup_id", arg(request))?;
+    Fields::path_id::<String>("backup_id", arg(request))?;
     Ok(arg(request))
 }
 

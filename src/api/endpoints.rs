@@ -1,12 +1,13 @@
 //! `/endpoints`.
 
-use super::{arg, body_at, condition, created, id_of, list as page_of, once, one, paging_of, read_id};
+use super::{arg_id, body_at, condition, created, id_of, list as page_of, once, one, paging_of, read_id};
 use crate::control::work::endpoints;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response};
 use crate::model::endpoints::NewEndpoint;
+use crate::model::ids::ReplicaId;
 use crate::model::users::Role::{Operator, Viewer};
 use crate::model::users::User;
 use crate::upkeep::App;
@@ -29,9 +30,9 @@ pub const ROUTES: &[Route] = &[
 fn list(app: &App, request: &Request, _: &User) -> Reply {
     let mut f = Fields::of_query(request.query_pairs());
     let paging = paging_of(&mut f);
-    let replica_id = f.id("replica_id").optional();
+    let replica_id: Option<ReplicaId> = f.id("replica_id").optional();
     f.finish()?;
-    Ok(page_of(request, &paging, &endpoints::list(&app.control, &paging, replica_id.as_deref())?))
+    Ok(page_of(request, &paging, &endpoints::list(&app.control, &paging, replica_id.as_ref())?))
 }
 
 fn show(app: &App, request: &Request, _: &User) -> Reply {
@@ -57,7 +58,7 @@ fn update(app: &App, request: &Request, _: &User) -> Reply {
     let mut f = body_at(request, "endpoint_id")?;
     let healthy = f.flag("healthy").optional();
     f.finish()?;
-    Ok(one(request, &endpoints::update(&app.control, arg(request).to_string(), condition, healthy)?))
+    Ok(one(request, &endpoints::update(&app.control, arg_id(request)?, condition, healthy)?))
 }
 
 fn delete(app: &App, request: &Request, _: &User) -> Reply {

@@ -26,9 +26,10 @@ pub mod wireguard;
 
 use crate::control::once::{Created, Once};
 use crate::control::versions::{Condition, Versioned, is_same, tag_of_json, tags_in};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response, describe};
+use crate::model::ids::{Id, NotAnId};
 use crate::model::users::User;
 use crate::model::{Page, Paging};
 use crate::percent;
@@ -116,7 +117,7 @@ fn once(request: &Request, user: &User) -> Result<Once> {
 }
 
 /// The id in the path of an object that is read.
-fn read_id(request: &Request, name: &str) -> Result<String> {
+fn read_id<I: Id>(request: &Request, name: &str) -> Result<I> {
     describe::header("If-None-Match");
     id_of(request, name)
 }
@@ -132,10 +133,13 @@ fn arg(request: &Request) -> &str {
 }
 
 /// The id in the path.
-fn id_of(request: &Request, name: &str) -> Result<String> {
-    let id = arg(request);
-    Fields::path_id(name, id)?;
-    Ok(id.to_string())
+fn id_of<I: Id>(request: &Request, name: &str) -> Result<I> {
+    Fields::path_id(name, arg(request))
+}
+
+/// The id in the path, which [`body_at`] or [`query_at`] has checked.
+fn arg_id<I: Id>(request: &Request) -> Result<I> {
+    I::parse(arg(request)).ok_or_else(|| Error::Malformed(NotAnId.to_string()))
 }
 
 /// The fields of the body, under a path with an id.

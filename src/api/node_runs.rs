@@ -1,10 +1,11 @@
 //! `/nodes/{node_id}/runs`: of two machines that have one identity, which one stays.
 
-use super::{arg, body_at, read_id};
+use super::{arg_id, body_at, read_id};
 use crate::control::fleet::node_runs;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::{Request, Response};
+use crate::model::ids::NodeId;
 use crate::model::node_runs::Conflict;
 use crate::model::users::Role::{Operator, Viewer};
 use crate::model::users::User;
@@ -23,7 +24,7 @@ pub const ROUTES: &[Route] = &[
 ];
 
 fn show(app: &App, request: &Request, _: &User) -> Reply {
-    let id = read_id(request, "node_id")?;
+    let id: NodeId = read_id(request, "node_id")?;
     let conflict = node_runs::show(&app.control, &id)?;
     Ok(told(&id, conflict.as_ref()))
 }
@@ -32,12 +33,12 @@ fn keep(app: &App, request: &Request, _: &User) -> Reply {
     let mut f = body_at(request, "node_id")?;
     let run = f.text("run", 1..=64).required();
     f.finish()?;
-    let id = arg(request).to_string();
+    let id: NodeId = arg_id(request)?;
     let conflict = node_runs::keep(&app.control, id.clone(), run)?;
     Ok(told(&id, Some(&conflict)))
 }
 
-fn told(node_id: &str, conflict: Option<&Conflict>) -> Response {
+fn told(node_id: &NodeId, conflict: Option<&Conflict>) -> Response {
     let body = match conflict {
         Some(c) => json!({"node_id": node_id, "kept": c.kept, "refused": c.refused, "found_at": c.found_at, "decided_at": c.decided_at}),
         None => json!({"node_id": node_id, "kept": null, "refused": [], "found_at": null, "decided_at": null}),

@@ -1,6 +1,6 @@
 //! `/nodes`.
 
-use super::{arg, body_at, condition, created, id_of, list as page_of, once, one, paging_of, query_at, read_id, warned};
+use super::{arg_id, body_at, condition, created, id_of, list as page_of, once, one, paging_of, query_at, read_id, warned};
 use crate::control::Control;
 use crate::control::fleet::{lookalikes, nodes};
 use crate::control::versions::{Condition, Versioned};
@@ -10,6 +10,7 @@ use crate::gate::{Reply, Route, route};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response};
 use crate::inputs::capacity::room;
+use crate::model::ids::NodeId;
 use crate::model::leases::LeaseState;
 use crate::model::nodes::{Node, NodeChange, NodeFilter};
 use crate::model::users::Role::{Operator, Viewer};
@@ -80,7 +81,7 @@ fn show(app: &App, request: &Request, _: &User) -> Reply {
 fn create(app: &App, request: &Request, user: &User) -> Reply {
     let once = once(request, user)?;
     let mut f = Fields::of_body(&request.body)?;
-    let id = f.id("id").required();
+    let id: NodeId = f.id("id").required();
     let name = f.name("name").required();
     let mut given = change(&mut f);
     given.roles = f.words("roles").optional();
@@ -101,7 +102,7 @@ fn update(app: &App, request: &Request, _: &User) -> Reply {
     given.labels = f.labels("labels").optional();
     (given.capacity, given.reserved) = room(&mut f);
     f.finish()?;
-    let changed = nodes::update(&app.control, arg(request).to_string(), condition, given)?;
+    let changed = nodes::update(&app.control, arg_id(request)?, condition, given)?;
     let warnings = lookalikes::of_node(&app.control, &changed.object.id, &changed.object.name);
     Ok(warned(one(request, &changed), &warnings))
 }
@@ -111,7 +112,7 @@ fn delete(app: &App, request: &Request, _: &User) -> Reply {
     let mut f = query_at(request, "node_id")?;
     let force = f.flag("force").or(false);
     f.finish()?;
-    nodes::delete(&app.control, arg(request).to_string(), condition, force)?;
+    nodes::delete(&app.control, arg_id(request)?, condition, force)?;
     Ok(Response::empty(204))
 }
 
@@ -135,7 +136,7 @@ fn rotate_wg_keys(app: &App, request: &Request, _: &User) -> Reply {
     act(&app.control, request, nodes::rotate_wg_keys)
 }
 
-fn act(control: &Control, request: &Request, action: fn(&Control, String, Condition) -> Result<Versioned<Node>>) -> Reply {
+fn act(control: &Control, request: &Request, action: fn(&Control, NodeId, Condition) -> Result<Versioned<Node>>) -> Reply {
     let condition = condition(request);
     Ok(one(request, &action(control, id_of(request, "node_id")?, condition)?))
 }

@@ -1,6 +1,6 @@
 //! `/replicas`.
 
-use super::{arg, body_at, condition, created, id_of, list as page_of, once, one, optional_body_at, paging_of, read_id};
+use super::{arg_id, body_at, condition, created, id_of, list as page_of, once, one, optional_body_at, paging_of, read_id};
 use crate::control::Control;
 use crate::control::versions::{Condition, Versioned};
 use crate::control::work::replicas;
@@ -9,6 +9,7 @@ use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response};
+use crate::model::ids::{NodeId, ReplicaId, ServiceId};
 use crate::model::replicas::{NewReplica, Replica};
 use crate::model::users::Role::{Operator, Viewer};
 use crate::model::users::User;
@@ -46,9 +47,10 @@ pub const ROUTES: &[Route] = &[
 fn list(app: &App, request: &Request, _: &User) -> Reply {
     let mut f = Fields::of_query(request.query_pairs());
     let paging = paging_of(&mut f);
-    let (service_id, node_id) = (f.id("service_id").optional(), f.id("node_id").optional());
+    let service_id: Option<ServiceId> = f.id("service_id").optional();
+    let node_id: Option<NodeId> = f.id("node_id").optional();
     f.finish()?;
-    Ok(page_of(request, &paging, &replicas::list(&app.control, &paging, service_id.as_deref(), node_id.as_deref())?))
+    Ok(page_of(request, &paging, &replicas::list(&app.control, &paging, service_id.as_ref(), node_id.as_ref())?))
 }
 
 fn show(app: &App, request: &Request, _: &User) -> Reply {
@@ -75,7 +77,7 @@ fn update(app: &App, request: &Request, _: &User) -> Reply {
     let desired_state = f.printable("desired_state", STATE_CHARS).optional();
     let status = f.object("status").optional();
     f.finish()?;
-    Ok(one(request, &replicas::update(&app.control, arg(request).to_string(), condition, desired_state, status)?))
+    Ok(one(request, &replicas::update(&app.control, arg_id(request)?, condition, desired_state, status)?))
 }
 
 fn place(app: &App, request: &Request, user: &User) -> Reply {
@@ -83,7 +85,7 @@ fn place(app: &App, request: &Request, user: &User) -> Reply {
     let mut f = body_at(request, "replica_id")?;
     let target = f.id("target_node_id").required();
     f.finish()?;
-    Ok(one(request, &replicas::place(&app.control, arg(request).to_string(), condition, target, &user.name)?))
+    Ok(one(request, &replicas::place(&app.control, arg_id(request)?, condition, target, &user.name)?))
 }
 
 fn restart(app: &App, request: &Request, _: &User) -> Reply {
@@ -99,7 +101,7 @@ fn restore(app: &App, request: &Request, _: &User) -> Reply {
     let mut f = optional_body_at(request, "replica_id")?;
     let snapshot_id = f.printable("snapshot_id", 1..=128).optional();
     f.finish()?;
-    Ok(one(request, &replicas::restore(&app.control, arg(request).to_string(), condition, snapshot_id)?))
+    Ok(one(request, &replicas::restore(&app.control, arg_id(request)?, condition, snapshot_id)?))
 }
 
 fn delete(app: &App, request: &Request, _: &User) -> Reply {
@@ -108,7 +110,7 @@ fn delete(app: &App, request: &Request, _: &User) -> Reply {
     Ok(Response::empty(204))
 }
 
-fn act(control: &Control, request: &Request, action: fn(&Control, String, Condition) -> Result<Versioned<Replica>>) -> Reply {
+fn act(control: &Control, request: &Request, action: fn(&Control, ReplicaId, Condition) -> Result<Versioned<Replica>>) -> Reply {
     let condition = condition(request);
     Ok(one(request, &action(control, id_of(request, "replica_id")?, condition)?))
 }

@@ -6,6 +6,7 @@ use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response};
+use crate::model::ids::NodeId;
 use crate::model::routers::NewRouterAssignment;
 use crate::model::users::Role::{Operator, Viewer};
 use crate::model::users::User;
@@ -26,9 +27,9 @@ pub const ROUTES: &[Route] = &[
 fn list(app: &App, request: &Request, _: &User) -> Reply {
     let mut f = Fields::of_query(request.query_pairs());
     let paging = paging_of(&mut f);
-    let node_id = f.id("node_id").optional();
+    let node_id: Option<NodeId> = f.id("node_id").optional();
     f.finish()?;
-    Ok(page_of(request, &paging, &routers::list(&app.control, &paging, node_id.as_deref())?))
+    Ok(page_of(request, &paging, &routers::list(&app.control, &paging, node_id.as_ref())?))
 }
 
 fn show(app: &App, request: &Request, _: &User) -> Reply {

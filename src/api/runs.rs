@@ -78,7 +78,7 @@ fn list(app: &App, request: &Request, kind: Kind) -> Reply {
 }
 
 fn show(app: &App, request: &Request, kind: Kind) -> Reply {
-    Ok(one(request, &runs::show(&app.control, kind, &read_id(request, name(kind))?)?))
+    Ok(one(request, &runs::show(&app.control, kind, &read_id::<String>(request, name(kind))?)?))
 }
 
 fn create(app: &App, request: &Request, user: &User, kind: Kind) -> Reply {
@@ -89,7 +89,7 @@ fn create(app: &App, request: &Request, user: &User, kind: Kind) -> Reply {
     let with_values = kind == Bundle && f.flag("with_values").or(false);
     f.finish()?;
     if with_values && user.role < Admin {
-        return Err(Error::Forbidden("Only an admin may ask for a bundle with values: it holds what people keep secret."));
+        return Err(Error::Forbidden("Only an admin may request a bundle with values: it can contain secrets."));
     }
     let new = NewRun { id, requested_by, with_values };
     Ok(created(match kind {
@@ -111,7 +111,7 @@ fn update(app: &App, request: &Request, kind: Kind) -> Reply {
 }
 
 fn download(app: &App, request: &Request, _: &User) -> Reply {
-    let id = id_of(request, name(Bundle))?;
+    let id = id_of::<String>(request, name(Bundle))?;
     let fetched = bundles::fetch(&app.control, &id, request.method == Method::Head)?;
     // An id has no character that a quoted name could not have; a colon some systems do not take.
     let file_name = format!("uptimemesh-{}.tar.gz", id.replace(':', "_"));
@@ -132,7 +132,7 @@ fn send(mut file: File, sink: &mut dyn Sink) -> io::Result<()> {
 
 fn delete(app: &App, request: &Request, kind: Kind) -> Reply {
     let condition = condition(request);
-    let id = id_of(request, name(kind))?;
+    let id = id_of::<String>(request, name(kind))?;
     match kind {
         Snapshot => drop(runs::delete(&app.control, kind, id, condition)?),
         Bundle => bundles::delete(app, id, condition)?,

@@ -1,8 +1,8 @@
 //! `/services`.
 
 use super::{
-    PAGE_BYTES_MAX, PAGE_MAX, body_at, condition, created, id_of, list as page_of, once, one, optional_body_at, paging, query_at, read_id,
-    warned,
+    PAGE_BYTES_MAX, PAGE_MAX, arg_id, body_at, condition, created, id_of, list as page_of, once, one, optional_body_at, paging, query_at,
+    read_id, warned,
 };
 use crate::control::fleet::lookalikes;
 use crate::control::work::services;
@@ -78,7 +78,7 @@ fn update(app: &App, request: &Request, user: &User) -> Reply {
     let description = f.text("description", DESCRIPTION_CHARS).optional();
     let spec = spec(&mut f);
     f.finish()?;
-    let changed = services::update(&app.control, super::arg(request).to_string(), condition, description, spec, &user.name)?;
+    let changed = services::update(&app.control, arg_id(request)?, condition, description, spec, &user.name)?;
     let warnings = lookalikes::of_service(&app.control, &changed.object.id, &changed.object.name);
     Ok(warned(one(request, &changed), &warnings))
 }
@@ -93,7 +93,7 @@ fn rollback(app: &App, request: &Request, user: &User) -> Reply {
     let mut f = optional_body_at(request, "service_id")?;
     let target = f.int("target_generation", 1..=i64::MAX).optional();
     f.finish()?;
-    Ok(one(request, &services::rollback(&app.control, super::arg(request).to_string(), condition, target, &user.name)?))
+    Ok(one(request, &services::rollback(&app.control, arg_id(request)?, condition, target, &user.name)?))
 }
 
 fn delete(app: &App, request: &Request, user: &User) -> Reply {
@@ -101,7 +101,7 @@ fn delete(app: &App, request: &Request, user: &User) -> Reply {
     let mut f = query_at(request, "service_id")?;
     let force = f.flag("force").or(false);
     f.finish()?;
-    services::delete(&app.control, super::arg(request).to_string(), condition, force, &user.name)?;
+    services::delete(&app.control, arg_id(request)?, condition, force, &user.name)?;
     Ok(Response::empty(204))
 }
 
@@ -111,6 +111,6 @@ fn revisions(app: &App, request: &Request, _: &User) -> Reply {
     let before = f.int("after", 1..=i64::MAX).optional();
     f.finish()?;
     let paging = Paging { limit, bytes_max: PAGE_BYTES_MAX, after: None };
-    let page = services::revisions(&app.control, super::arg(request), &paging, before)?;
+    let page = services::revisions(&app.control, &arg_id(request)?, &paging, before)?;
     Ok(page_of(request, &paging, &page))
 }

@@ -27,7 +27,7 @@ fn list(app: &App, request: &Request, _: &User) -> Reply {
 }
 
 fn show(app: &App, request: &Request, _: &User) -> Reply {
-    Ok(one(request, &settings::show(&app.control, &read_id(request, "key")?)?))
+    Ok(one(request, &settings::show(&app.control, &read_id::<String>(request, "key")?)?))
 }
 
 fn put(app: &App, request: &Request, user: &User) -> Reply {

@@ -66,19 +66,19 @@ fn create(app: &App, request: &Request, user: &User) -> Reply {
     };
     let mismatch = "string_pattern_mismatch";
     if new.id.as_ref().is_some_and(|id| id.len() > ID_BYTES_MAX) {
-        let msg = format!("An update's id has {ID_BYTES_MAX} characters at most");
+        let msg = format!("An update id has at most {ID_BYTES_MAX} characters");
         f.fault("string_too_long", vec!["id".into()], msg, &json!(new.id));
     }
     if !is_channel(&new.channel) {
         f.fault(mismatch, vec!["channel".into()], "A channel is 1 to 32 characters of a-z 0-9 -".into(), &json!(new.channel));
     }
     if f.whole().contains_key("version") && !new.version.is_empty() && Version::parse(&new.version).is_none() {
-        f.fault(mismatch, vec!["version".into()], "A version is like 2.1.0 or 2.1.0-rc.1".into(), &json!(new.version));
+        f.fault(mismatch, vec!["version".into()], "A version looks like 2.1.0 or 2.1.0-rc.1".into(), &json!(new.version));
     }
     let odd = new.rings.iter().any(|ring| ring.chars().any(char::is_control));
     let twice = new.rings.iter().enumerate().any(|(i, ring)| new.rings[..i].contains(ring));
     if f.whole().contains_key("rings") && (new.rings.is_empty() || twice || odd) {
-        let msg = "Rings are values of the label, each once, in the order in which they are updated; * is every node in no other";
+        let msg = "Rings are values of the label, each once, in the order of their update; * is all nodes in no other";
         f.fault("value_error", vec!["rings".into()], msg.into(), &json!(new.rings));
     }
     f.finish()?;
@@ -86,20 +86,20 @@ fn create(app: &App, request: &Request, user: &User) -> Reply {
 }
 
 fn show(app: &App, request: &Request, _: &User) -> Reply {
-    Ok(one(request, &updates::show(&app.control, &read_id(request, "update_id")?)?))
+    Ok(one(request, &updates::show(&app.control, &read_id::<String>(request, "update_id")?)?))
 }
 
 fn pause(app: &App, request: &Request, _: &User) -> Reply {
-    let update = updates::pause(&app.control, id_of(request, "update_id")?)?;
+    let update = updates::pause(&app.control, id_of::<String>(request, "update_id")?)?;
     Ok(Response::json(200, &update.object))
 }
 
 fn resume(app: &App, request: &Request, _: &User) -> Reply {
-    let update = updates::resume(&app.control, id_of(request, "update_id")?)?;
+    let update = updates::resume(&app.control, id_of::<String>(request, "update_id")?)?;
     Ok(Response::json(200, &update.object))
 }
 
 fn cancel(app: &App, request: &Request, _: &User) -> Reply {
-    let update = updates::cancel(&app.control, id_of(request, "update_id")?)?;
+    let update = updates::cancel(&app.control, id_of::<String>(request, "update_id")?)?;
     Ok(Response::json(200, &update.object))
 }

@@ -49,14 +49,14 @@ fn list(app: &App, request: &Request, _: &User) -> Reply {
 }
 
 fn show(app: &App, request: &Request, _: &User) -> Reply {
-    let name = read_id(request, "name")?.to_lowercase();
+    let name = read_id::<String>(request, "name")?.to_lowercase();
     Ok(one(request, &users::show(&app.control, &name)?))
 }
 
 // No Idempotency-Key: a kept request would keep the password's digest.
 fn create(app: &App, request: &Request, by: &User) -> Reply {
     let mut f = Fields::of_body(&request.body)?;
-    let name = f.id("name").required().to_lowercase();
+    let name = f.id::<String>("name").required().to_lowercase();
     let role = f.word("role", Role::WORDS, Role::parse).required_with(Role::Viewer);
     let password = f.text("password", PASSWORD_CHARS).required();
     // Whoever made the user knows the password.
@@ -76,7 +76,7 @@ fn update(app: &App, request: &Request, _: &User) -> Reply {
 
 fn delete(app: &App, request: &Request, user: &User) -> Reply {
     let condition = condition(request);
-    let name = id_of(request, "name")?.to_lowercase();
+    let name = id_of::<String>(request, "name")?.to_lowercase();
     users::delete(&app.control, name, condition, user)?;
     Ok(Response::empty(204))
 }

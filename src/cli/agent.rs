@@ -12,7 +12,7 @@ use crate::agent::{Agent, report};
 use crate::client::{Answered, CallError, Trust};
 use crate::error::Chain;
 use crate::logger;
-use crate::model::ids::is_id;
+use crate::model::ids::NodeId;
 use crate::model::leases::LEASE_TTL_S;
 use crate::model::node_api::Reason;
 use crate::sys::{host, notify, owner, signals};
@@ -64,7 +64,7 @@ fn said(args: &Args, name: &str, env: &str) -> Option<String> {
 
 /// The node that is meant, and the directory of its identity: the one that the command line or the environment names, or else the one that has
 /// an identity here, whatever this machine is called by now; where there is none, this machine's name, or what stands for one without.
-pub(super) fn node(args: &Args, data_dir: &Path, nameless: &str) -> (String, PathBuf) {
+pub(super) fn node(args: &Args, data_dir: &Path, nameless: &str) -> (NodeId, PathBuf) {
     let all = args.get("identity-dir").map_or_else(|| data_dir.join("identities"), PathBuf::from);
     let named = named(args);
     let mut here = if named.is_some() { Vec::new() } else { identity::all_in(&all) };
@@ -82,34 +82,34 @@ pub(super) fn node(args: &Args, data_dir: &Path, nameless: &str) -> (String, Pat
     if let Some(only) = here.pop() {
         return only;
     }
-    let id = named.or_else(host::name).unwrap_or(nameless.to_string());
-    if id.is_empty() {
+    let id = named.or_else(host::name).or_else(|| nameless.parse().ok()).unwrap_or_else(|| {
         args.fault("this machine has no name that can be a node's id: give one by --node-id".to_string());
-    }
+        NodeId::default()
+    });
     let dir = identity::place(&all, &id);
     (id, dir)
 }
 
 /// Which of several identities is meant: the one of this machine's name, as version 2.0.0 chose. A control plane must start in any case: each
 /// container that 2.0.0 ran on a volume has left an identity there, and the one that was used last is the machine's.
-fn of_several(here: &[(String, PathBuf)], any: bool) -> Option<usize> {
+fn of_several(here: &[(NodeId, PathBuf)], any: bool) -> Option<usize> {
     let name = host::name();
     let named = here.iter().position(|(id, _)| Some(id) == name.as_ref());
     named.or_else(|| (0..here.len()).filter(|_| any).max_by_key(|at| identity::used_at(&here[*at].1)))
 }
 
 /// The node that the command line or the environment names.
-pub(super) fn named(args: &Args) -> Option<String> {
+pub(super) fn named(args: &Args) -> Option<NodeId> {
     let id = said(args, "node-id", "UPTIMEMESH_NODE_ID")?;
-    if !is_id(&id) {
+    Some(id.parse().unwrap_or_else(|_| {
         args.fault("--node-id must be 1 to 64 characters of A-Z a-z 0-9 . _ : -, the first a letter or digit".to_string());
-    }
-    Some(id)
+        NodeId::default()
+    }))
 }
 
 /// The node that is meant, looked for by the owner of the directory that identities are in: as root, this process is that owner from here on,
 /// because whoever may rename there could lead root anywhere.
-pub(super) fn node_as_owner(args: &Args) -> Result<(String, PathBuf), Failure> {
+pub(super) fn node_as_owner(args: &Args) -> Result<(NodeId, PathBuf), Failure> {
     let data_dir = data_dir();
     owner::become_owner_of(args.get("identity-dir").map_or(&data_dir, Path::new))?;
     let (node_id, dir) = node(args, &data_dir, "");
@@ -151,7 +151,7 @@ fn agent(args: &Args) -> Result<(), Failure> {
 }
 
 /// Works as the agent of this node until the process is asked to end.
-pub(super) fn work(args: &Args, node_id: &str, dir: &Path, config: &AgentConfig) -> Result<(), Failure> {
+pub(super) fn work(args: &Args, node_id: &NodeId, dir: &Path, config: &AgentConfig) -> Result<(), Failure> {
     let control_plane = control_plane(args, dir)?;
     logger::init(config.log_level, config.log_file.clone())?;
     let identity = Identity::load(dir, node_id)?;

@@ -6,6 +6,7 @@ use crate::clock::{self, Timestamp};
 use crate::error::Chain;
 use crate::logger::{self, Notice};
 use crate::model::events::Event;
+use crate::model::ids::ServiceId;
 use crate::serve::{Server, Unplaced};
 use crate::sys::local_time::LocalTime;
 use crate::thread::spawn;
@@ -207,7 +208,7 @@ impl Services {
     }
 
     fn changes(&mut self, now: Vec<Unplaced>) -> Vec<Line> {
-        let is_among = |all: &[Unplaced], id: &str| all.iter().any(|other| other.service_id == id);
+        let is_among = |all: &[Unplaced], id: &ServiceId| all.iter().any(|other| other.service_id == *id);
         let news = now.iter().filter(|service| !self.unplaced.contains(service)).map(|service| {
             let why = if service.why.is_empty() { String::new() } else { format!(": {}", output::ascii(&service.why)) };
             let text = format!("{} has a place for {} of {} replicas{why}", service.service_id, service.placed, service.desired);

@@ -10,6 +10,7 @@ use crate::client::{Api, Trust};
 use crate::config::Config;
 use crate::crypto::pki::CLUSTER;
 use crate::model::findings::{Finding, Level};
+use crate::model::ids::NodeId;
 use crate::sys::doctor::machine;
 use crate::sys::owner;
 use crate::{files, offline, serve};
@@ -195,7 +196,7 @@ fn answer(config: &Config, host: &str) -> Result<String, String> {
 }
 
 /// The nodes of this machine, with the directories of their identities.
-fn identities(args: &Args, data_dir: &Path) -> Vec<(String, PathBuf)> {
+fn identities(args: &Args, data_dir: &Path) -> Vec<(NodeId, PathBuf)> {
     if args.get("node-id").is_some() {
         return vec![node(args, data_dir, "")];
     }

@@ -8,6 +8,7 @@ use super::{output, units};
 use crate::agent::identity::Identity;
 use crate::agent::link::{AgentError, enrol};
 use crate::client::{Answered, Api, CallError, Trust};
+use crate::model::ids::NodeId;
 use crate::model::join_string::JoinString;
 use crate::model::join_tokens::JoinRole;
 use crate::model::leases::LEASE_TTL_S;
@@ -97,7 +98,7 @@ fn join(args: &Args) -> Result<(), Failure> {
     let request = JoinRequest {
         token: invitation.token,
         node_id: node_id.clone(),
-        name: args.get("name").unwrap_or(&node_id).to_string(),
+        name: args.get("name").unwrap_or(node_id.as_str()).to_string(),
         role: role(args, &invitation.role),
         csr_pem: String::new(),
         mesh_ip: args.get("mesh-ip").map(str::to_string),
@@ -158,7 +159,7 @@ fn report(answer: &Answered<Enrolment>, request: &JoinRequest, url: &str, dir: &
 }
 
 /// A join that failed, with what to do next where the server refused it.
-fn refusal(e: AgentError, node_id: &str, was_node: bool) -> Failure {
+fn refusal(e: AgentError, node_id: &NodeId, was_node: bool) -> Failure {
     let AgentError::Call(CallError::Refused { status, .. }) = &e else { return e.into() };
     let next = match status {
         401 | 409 if was_node => {

@@ -245,7 +245,7 @@ fn ask_new_password() -> Result<String, Failure> {
 /// Creates a token that people recognize in the list of tokens.
 fn create_token(api: &Api) -> Result<Value, Failure> {
     let person = variable("USER").or_else(|| variable("LOGNAME")).unwrap_or("unknown".to_string());
-    let machine = host::name().unwrap_or("unknown".to_string());
+    let machine = host::name().map_or("unknown".to_string(), |name| name.to_string());
     let name: String = format!("cli {person}@{machine}").chars().filter(|c| !c.is_control()).take(NAME_CHARS_MAX).collect();
     let create = |name: &str| api.post("/auth/api-tokens", &json!({"name": name, "expires_in_days": TOKEN_DAYS}));
     match create(&name) {

@@ -28,11 +28,11 @@ const SIGN: &[Opt] = &[
 
 /// Options of `release verify`.
 const VERIFY: &[Opt] = &[
-    opt("release-key", "FILE", "public key (PEM) to believe instead of the one built in [RELEASE_KEY_FILE]"),
+    opt("release-key", "FILE", "public key (PEM) to trust instead of the built-in one [RELEASE_KEY_FILE]"),
     opt("artifact", "FILE", "check this file against its sum in the manifest too"),
     opt("as", "NAME", "what --artifact is: bootstrap, updater, linux-amd64 or linux-arm64 (default: this machine's)"),
     opt("channel", "NAME", "the channel that --artifact is of (default stable)"),
-    opt("allow-expired", "", "take one that has expired, or does not say when it does"),
+    opt("allow-expired", "", "accept one that has expired or has no expiry date"),
 ];
 
 /// Options of `release fetch`.

@@ -13,6 +13,7 @@ use crate::agent::identity::Identity;
 use crate::agent::link::{ControlPlane, enrol};
 use crate::client::{Api, Trust};
 use crate::error::Chain;
+use crate::model::ids::NodeId;
 use crate::model::node_api::JoinRequest;
 use crate::sys::notify;
 use crate::thread::Stop;
@@ -62,7 +63,7 @@ fn up(args: &Args) -> Result<(), Failure> {
         let _ = writeln!(io::stdout(), "Stopping ...");
     }
     if let Err(e) = agent.stop() {
-        log::error!(target: "agent", event = "agent.panicked", error:% = Chain(&e); "The agent had panicked");
+        log::error!(target: "agent", event = "agent.panicked", error:% = Chain(&e); "The agent panicked");
     }
     server.shutdown();
     if let Some(following) = following {
@@ -73,7 +74,7 @@ fn up(args: &Args) -> Result<(), Failure> {
 }
 
 /// The agent of the machine that the server runs on, its node enrolled now where it is not yet, or not any more.
-fn local_agent(server: &serve::Server, node_id: &str, dir: &Path, config: &AgentConfig) -> Result<Agent, Failure> {
+fn local_agent(server: &serve::Server, node_id: &NodeId, dir: &Path, config: &AgentConfig) -> Result<Agent, Failure> {
     let control_plane = ControlPlane { urls: vec![server.agent_url()], authorities: None, follows: false };
     let agent = || Ok::<_, Failure>(Agent::new(config, control_plane.clone(), Identity::load(dir, node_id)?)?);
     if Identity::exists(dir) {
@@ -81,7 +82,7 @@ fn local_agent(server: &serve::Server, node_id: &str, dir: &Path, config: &Agent
         match agent.beat_once() {
             Ok(()) => return Ok(agent),
             Err(e) => {
-                log::info!(target: "agent", event = "agent.rejoin", node_id, error:% = e; "This machine's identity is not accepted; it joins again")
+                log::info!(target: "agent", event = "agent.rejoin", node_id, error:% = e; "This machine's identity is not accepted; joining again")
             }
         }
     }
@@ -89,7 +90,7 @@ fn local_agent(server: &serve::Server, node_id: &str, dir: &Path, config: &Agent
     let api = Api::with(&control_plane.urls, Some(Trust::Pinned(server.authority()?)), None)?;
     let request = JoinRequest {
         token: token.token,
-        node_id: node_id.to_string(),
+        node_id: node_id.clone(),
         name: node_id.to_string(),
         role: token.role,
         csr_pem: String::new(),

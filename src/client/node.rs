@@ -6,6 +6,7 @@ use crate::clock::Timestamp;
 use crate::crypto::pki::NodeKey;
 use crate::crypto::signature::NodeCall;
 use crate::error::Result;
+use crate::model::ids::NodeId;
 use crate::model::node_calls::{self, LEASE_TOKEN, RUN, SIGNATURE, SIGNED_AT};
 use crate::model::node_runs::AgentRun;
 use base64::Engine;
@@ -15,7 +16,7 @@ use serde_json::Value;
 /// What a node signs with.
 pub struct Signer<'s> {
     /// The node.
-    pub node_id: &'s str,
+    pub node_id: &'s NodeId,
     /// Its lease token.
     pub lease_token: &'s str,
     /// Its key.
@@ -38,7 +39,7 @@ impl Signer<'_> {
     pub fn sign<'s>(&self, method: &'s str, path: &'s str, body: Option<String>, at: Timestamp) -> Result<SignedCall<'s>> {
         let run = self.run.map(node_calls::run_text).unwrap_or_default();
         let call = NodeCall {
-            node_id: self.node_id,
+            node_id: self.node_id.as_str(),
             lease_token: self.lease_token,
             signed_at_ms: at.0.div_euclid(1000),
             run: &run,

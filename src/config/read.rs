@@ -1,4 +1,4 @@
-//! The forms of values: from what was given to the fields of the configuration, with every fault at once.
+//! Parses the values of settings into fields of the configuration, and collects every fault.
 
 use super::rows::{Kind, Setting};
 use super::{Config, LogLevel, Secret};
@@ -11,15 +11,15 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-/// Reads values, and collects what is wrong with them.
+/// Reads values and collects their faults.
 pub(super) struct Reader<'g> {
     given: &'g BTreeMap<String, String>,
-    /// Each a sentence.
+    /// The faults, each a sentence.
     pub(super) faults: Vec<String>,
 }
 
 impl<'g> Reader<'g> {
-    /// A reader of what was given by name.
+    /// A reader of values by name.
     pub(super) fn new(given: &'g BTreeMap<String, String>) -> Reader<'g> {
         Reader { given, faults: Vec::new() }
     }
@@ -41,7 +41,7 @@ impl<'g> Reader<'g> {
         }
     }
 
-    /// The value given, or the default where none or an empty one was.
+    /// The given value, or the default if it is missing or empty.
     fn text(&self, setting: &Setting) -> String {
         let given = self.given.get(setting.name).map(|v| v.trim()).filter(|v| !v.is_empty());
         given.unwrap_or(setting.default).to_string()
@@ -70,12 +70,12 @@ impl<'g> Reader<'g> {
         }
     }
 
-    /// Parts between commas.
+    /// Comma-separated parts.
     fn parts(&self, setting: &Setting) -> Vec<String> {
         self.text(setting).split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_string).collect()
     }
 
-    /// Names of hosts, and addresses.
+    /// Host names and addresses.
     pub(super) fn names(&mut self, setting: &Setting, config: &mut Config) {
         let (name, names) = (setting.name, self.parts(setting));
         let is_name = |n: &str| is_host_name(n.strip_prefix("*.").unwrap_or(n));
@@ -85,7 +85,7 @@ impl<'g> Reader<'g> {
         config.tls_names = names.iter().map(|n| n.to_ascii_lowercase()).collect();
     }
 
-    /// Hosts, each with a port or without.
+    /// Hosts with an optional port.
     pub(super) fn advertised(&mut self, setting: &Setting, config: &mut Config) {
         let (name, mut found) = (setting.name, Vec::new());
         for part in self.parts(setting) {
@@ -127,7 +127,7 @@ impl<'g> Reader<'g> {
         });
     }
 
-    /// Two files that are of no use without each other.
+    /// Two files that are only useful together.
     pub(super) fn tls_files(&mut self, setting: &Setting, config: &mut Config) {
         const KEY: &str = "TLS_KEY_FILE";
         let cert = self.text(setting);
@@ -152,13 +152,13 @@ impl<'g> Reader<'g> {
         });
     }
 
-    /// A path; one that is given and empty is none.
+    /// A path; an empty one means no file.
     pub(super) fn log_file(&mut self, setting: &Setting, config: &mut Config) {
         let text = self.given.get(setting.name).map_or(setting.default, |v| v.trim());
         config.log_file = (!text.is_empty()).then(|| in_data(config, text.to_string()));
     }
 
-    /// A path, or a URL of SQLite: three slashes are followed by a relative path, four by an absolute one.
+    /// A path or an SQLite URL: three slashes precede a relative path, four an absolute one.
     pub(super) fn database(&mut self, setting: &Setting, config: &mut Config) {
         let text = self.text(setting);
         let is_sqlite = |scheme: &str| matches!(scheme, "sqlite" | "sqlite+aiosqlite" | "sqlite+pysqlite");
@@ -173,7 +173,7 @@ impl<'g> Reader<'g> {
     }
 }
 
-/// The path that a value means: what begins with `DATA_DIR/` is below that directory.
+/// Resolves a path: one that begins with `DATA_DIR/` is below that directory.
 fn in_data(config: &Config, text: String) -> PathBuf {
     match text.strip_prefix("DATA_DIR/") {
         Some(rest) => config.data_dir.join(rest),

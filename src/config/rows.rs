@@ -1,5 +1,4 @@
-//! Every setting: its name, its default, what it is, its kind with the bounds, and the field of [`Config`] that it
-//! fills.
+//! Every setting: name, default, help, kind with bounds, and the field of [`Config`] that it fills.
 
 use super::read::Reader;
 use super::{Config, Secret};
@@ -13,14 +12,14 @@ use std::path::PathBuf;
 pub struct Setting {
     /// Its name in the environment and in `.env`; its flag is the same in lower case with dashes.
     pub name: &'static str,
-    /// Its value where nothing is given, as text; empty for none.
+    /// Default value as text; empty for none.
     pub default: &'static str,
-    /// What it is, with its unit; `{bounds}` stands for the bounds of a number.
+    /// Help text with the unit; `{bounds}` stands for the bounds of a number.
     help: &'static str,
     pub(super) kind: Kind,
 }
 
-/// What a value is, and which field it fills.
+/// Type of a value and the field that it fills.
 pub(super) enum Kind {
     /// Any text.
     Text(fn(&mut Config) -> &mut String),
@@ -30,13 +29,13 @@ pub(super) enum Kind {
     Int(RangeInclusive<i64>, fn(&mut Config) -> Number<'_>),
     /// A path. One that begins with `DATA_DIR/` is below that directory.
     Path(fn(&mut Config) -> &mut PathBuf),
-    /// The path of a file, or nothing.
+    /// An optional file path.
     File(fn(&mut Config) -> &mut Option<PathBuf>),
-    /// A key. Where none is given, the server makes one.
+    /// A key. The server generates a missing one.
     Key(fn(&mut Config) -> &mut Secret),
-    /// A secret, or nothing.
+    /// An optional secret.
     Hidden(fn(&mut Config) -> &mut Option<Secret>),
-    /// A form of its own: how it is read, and how it is shown.
+    /// A special form: how it is read and how it is shown.
     Own(fn(&mut Reader, &Setting, &mut Config), fn(&Config) -> String),
 }
 
@@ -45,12 +44,12 @@ pub(super) enum Number<'c> {
     I64(&'c mut i64),
     Usize(&'c mut usize),
     U16(&'c mut u16),
-    /// Nothing where nothing is given.
+    /// `None` if no value is given.
     OptionalUsize(&'c mut Option<usize>),
 }
 
 impl Number<'_> {
-    /// Fills the field; the bounds of the setting keep the number within those of the field.
+    /// Sets the field; the setting's bounds keep the number within those of the field.
     pub(super) fn set(self, n: i64) {
         match self {
             Number::I64(field) => *field = n,
@@ -71,12 +70,12 @@ impl Number<'_> {
 }
 
 impl Setting {
-    /// True for a secret: it has no flag then, because everybody on the machine can read the arguments of a process.
+    /// True for a secret: it has no flag, because every user of the machine can read the arguments of a process.
     pub fn is_secret(&self) -> bool {
         matches!(self.kind, Key(_) | Hidden(_))
     }
 
-    /// What it is, with its unit and bounds.
+    /// Help text with the unit and bounds.
     pub fn help(&self) -> String {
         match &self.kind {
             Int(bounds, _) => self.help.replace("{bounds}", &format!("{} to {}", bounds.start(), bounds.end())),
@@ -84,7 +83,7 @@ impl Setting {
         }
     }
 
-    /// Its value in a configuration, as text; of a secret only whether it is set.
+    /// The value in a configuration as text; for a secret only whether it is set.
     pub(super) fn show(&self, config: &mut Config) -> String {
         let set = |is_set: bool| if is_set { "(set)" } else { "(not set)" }.to_string();
         match &self.kind {
@@ -116,24 +115,19 @@ fn level(config: &Config) -> String {
     }
 }
 
-/// Every setting of the server. `DATA_DIR` stands before those that lie in it.
+/// Every setting of the server. `DATA_DIR` precedes the settings that depend on it.
 pub const SETTINGS: &[Setting] = &[
-    setting("APP_NAME", "UptimeMesh", "name that /version tells", Text(|c| &mut c.app_name)),
-    setting("APP_ENV", "dev", "prod or production turns the strict checks at start on", Text(|c| &mut c.app_env)),
-    setting("DATA_DIR", "data", "directory of everything that the server keeps", Path(|c| &mut c.data_dir)),
+    setting("APP_NAME", "UptimeMesh", "name of the cluster, shown on pages and in /version", Text(|c| &mut c.app_name)),
+    setting("APP_ENV", "dev", "prod or production: strict checks at start", Text(|c| &mut c.app_env)),
+    setting("DATA_DIR", "data", "directory of all data of the server", Path(|c| &mut c.data_dir)),
     setting(
         "DATABASE_URL",
         "DATA_DIR/app.db",
         "path of the SQLite database, or sqlite:///path",
         Own(|read, setting, c| read.database(setting, c), |c| c.database_path.display().to_string()),
     ),
-    setting(
-        "SERVER_HOST",
-        "",
-        "address to listen on, 0.0.0.0 for every IPv4 one; where none is given, all of IPv6 and IPv4",
-        Text(|c| &mut c.server_host),
-    ),
-    setting("SERVER_PORT", "8000", "port to listen on; 0 takes a free one", Int(0..=65_535, |c| Number::U16(&mut c.server_port))),
+    setting("SERVER_HOST", "", "address to listen on, 0.0.0.0 for all of IPv4; empty: all of IPv6 and IPv4", Text(|c| &mut c.server_host)),
+    setting("SERVER_PORT", "8000", "port to listen on; 0: any free port", Int(0..=65_535, |c| Number::U16(&mut c.server_port))),
     setting(
         "TLS",
         "on",
@@ -143,25 +137,25 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "ADVERTISE_ADDRESSES",
         "",
-        "where others reach this server, instead of what it finds: hosts, with ports or without, comma-separated, the likeliest first",
+        "where others reach this server, instead of the addresses that it finds: hosts, optionally with ports, comma-separated, the likeliest first",
         Own(|read, setting, c| read.advertised(setting, c), advertised),
     ),
     setting(
         "TLS_NAMES",
         "",
-        "more names and addresses that this server is reached by, comma-separated",
+        "additional names and addresses of this server, comma-separated",
         Own(|read, setting, c| read.names(setting, c), |c| c.tls_names.join(",")),
     ),
     setting(
         "TLS_CERT_FILE",
         "",
-        "a certificate chain of your own (PEM); read again when it changes",
+        "certificate chain of your own (PEM); read again when it changes",
         Own(
             |read, setting, c| read.tls_files(setting, c),
             |c| c.tls_files.as_ref().map(|(cert, _)| cert.display().to_string()).unwrap_or_default(),
         ),
     ),
-    // Read together with the certificate: neither is of use alone.
+    // Read together with the certificate: neither is useful alone.
     setting(
         "TLS_KEY_FILE",
         "",
@@ -171,7 +165,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "TRUSTED_PROXIES",
         "",
-        "addresses or networks of proxies whose X-Forwarded-For, -Proto, -Host and -Prefix, or Forwarded, are believed",
+        "addresses or networks of proxies whose X-Forwarded-For, -Proto, -Host and -Prefix, or Forwarded, are trusted",
         Own(
             |read, setting, c| read.networks(setting, c),
             |c| c.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
@@ -180,21 +174,26 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "BASE_PATH",
         "",
-        "path below which a proxy shows this server, like /mesh, whether the proxy takes it off or not",
+        "path below which a proxy serves this server, such as /mesh, whether or not the proxy strips it",
         Own(|read, setting, c| read.base_path(setting, c), |c| c.base_path.clone()),
     ),
     setting("LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING, ERROR or CRITICAL", Own(|read, setting, c| read.level(setting, c), level)),
     setting(
         "LOG_FILE",
         "DATA_DIR/app.log",
-        "log file beside stderr; empty for none",
+        "log file in addition to stderr; empty: none",
         Own(
             |read, setting, c| read.log_file(setting, c),
             |c| c.log_file.as_ref().map(|file| file.display().to_string()).unwrap_or_default(),
         ),
     ),
     setting("LOG_DB_QUERIES", "false", "log every database query", Flag(|c| &mut c.log_db_queries)),
-    setting("LOG_DB_QUERY_PARAMS", "false", "with their parameters, secrets left out", Flag(|c| &mut c.log_db_query_params)),
+    setting(
+        "LOG_DB_QUERY_PARAMS",
+        "false",
+        "log the parameters of database queries, too, without secrets",
+        Flag(|c| &mut c.log_db_query_params),
+    ),
     setting(
         "LOG_SQL_MAX_LENGTH",
         "400",
@@ -204,95 +203,85 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "AUTH_SECRET_KEY",
         "",
-        "key that signs sessions; made once in DATA_DIR/keys outside production",
+        "key that signs sessions; outside production created once in DATA_DIR/keys",
         Key(|c| &mut c.auth_secret_key),
     ),
     setting("AUTH_COOKIE_SECURE", "false", "send the session cookie over HTTPS only", Flag(|c| &mut c.auth_cookie_secure)),
     setting(
         "AUTH_SESSION_TTL_SECONDS",
         "43200",
-        "seconds that a session lasts, {bounds}",
+        "lifetime of a session in seconds, {bounds}",
         Int(60..=2_592_000, |c| Number::I64(&mut c.auth_session_ttl_s)),
     ),
     setting(
         "AUTH_SESSION_IDLE_SECONDS",
         "7200",
-        "seconds after which a session ends that nobody uses, {bounds}",
+        "seconds after which an unused session ends, {bounds}",
         Int(60..=2_592_000, |c| Number::I64(&mut c.auth_session_idle_s)),
     ),
     setting(
         "CLUSTER_SIGNING_KEY",
         "",
-        "key that signs lease tokens; made once in DATA_DIR/keys outside production",
+        "key that signs lease tokens; outside production created once in DATA_DIR/keys",
         Key(|c| &mut c.cluster_signing_key),
     ),
     setting("CLUSTER_PKI_DIR", "DATA_DIR/pki", "directory of the certificate authority", Path(|c| &mut c.pki_dir)),
     setting(
         "NODE_CERT_VALIDITY_DAYS",
         "30",
-        "days that a node certificate is valid, {bounds}",
+        "lifetime of a node's certificate in days, {bounds}",
         Int(1..=825, |c| Number::I64(&mut c.node_cert_validity_days)),
     ),
     setting(
         "CLUSTER_LEASE_TOKEN_TTL_SECONDS",
         "86400",
-        "seconds that a lease token is valid, {bounds}",
+        "lifetime of a lease token in seconds, {bounds}",
         Int(60..=2_592_000, |c| Number::I64(&mut c.lease_token_ttl_s)),
     ),
     setting(
         "HEARTBEAT_SIGNATURE_MAX_SKEW_SECONDS",
         "30",
-        "seconds that a node's clock may be off, {bounds}",
+        "largest error of a node's clock in seconds, {bounds}",
         Int(1..=3600, |c| Number::I64(&mut c.heartbeat_skew_s)),
     ),
     setting(
         "CLOCK_WAIT_SECONDS",
         "600",
-        "seconds that a first start waits for a clock that is behind the program's own date, {bounds}",
+        "longest wait of a first start, in seconds, for a clock that is behind the program's date, {bounds}",
         Int(0..=86_400, |c| Number::I64(&mut c.clock_wait_s)),
     ),
     setting(
         "METRICS_TOKEN",
         "",
-        "bearer token for GET /metrics from elsewhere; from this machine itself none is needed",
+        "bearer token for GET /metrics from other machines; this machine needs none",
         Hidden(|c| &mut c.metrics_token),
     ),
-    setting("BACKUP_DIR", "DATA_DIR/backups", "directory of the backups", Path(|c| &mut c.backup_dir)),
-    setting(
-        "BACKUP_PASSPHRASE_FILE",
-        "",
-        "file with the passphrase that backups are encrypted for",
-        File(|c| &mut c.backup_passphrase_file),
-    ),
-    setting("UPTIMEMESH_BACKUP_PASSPHRASE", "", "the same, without a file", Hidden(|c| &mut c.backup_passphrase)),
-    setting(
-        "BACKUP_BEFORE_UPGRADE",
-        "on",
-        "off: bring the database up to date without making a backup before",
-        Flag(|c| &mut c.backup_before_upgrade),
-    ),
+    setting("BACKUP_DIR", "DATA_DIR/backups", "directory of backups", Path(|c| &mut c.backup_dir)),
+    setting("BACKUP_PASSPHRASE_FILE", "", "file with the passphrase that encrypts backups", File(|c| &mut c.backup_passphrase_file)),
+    setting("UPTIMEMESH_BACKUP_PASSPHRASE", "", "passphrase that encrypts backups", Hidden(|c| &mut c.backup_passphrase)),
+    setting("BACKUP_BEFORE_UPGRADE", "on", "off: upgrade the database without a backup", Flag(|c| &mut c.backup_before_upgrade)),
     setting(
         "HTTP_CONNECTIONS_MAX",
         "",
-        "connections in all, {bounds}; by the limit of open files, at most 1024",
+        "most connections, {bounds}; default: from the limit of open files, at most 1024",
         Int(16..=100_000, |c| Number::OptionalUsize(&mut c.connections_max)),
     ),
     setting(
         "HTTP_CONNECTIONS_PER_ADDRESS_MAX",
         "64",
-        "connections of one address, {bounds}",
+        "most connections of one address, {bounds}",
         Int(1..=100_000, |c| Number::Usize(&mut c.connections_per_address_max)),
     ),
     setting(
         "HTTP_IDLE_SECONDS",
         "75",
-        "seconds that a silent connection is kept, {bounds}; more than a proxy keeps it: usually 60, at Google Cloud 600",
+        "seconds that an idle connection is kept, {bounds}; set it above your proxy's: usually 60, Google Cloud 600",
         Int(1..=86_400, |c| Number::I64(&mut c.idle_s)),
     ),
     setting(
         "HTTP_REQUESTS_PER_SECOND_MAX",
         "500",
-        "requests a second of one signed-in caller, {bounds}; ten times that at once",
+        "requests a second of one signed-in caller, {bounds}; bursts of ten times that",
         Int(1..=1_000_000, |c| Number::I64(&mut c.requests_per_second_max)),
     ),
 ];

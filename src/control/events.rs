@@ -53,7 +53,7 @@ impl Readers {
         let mut all = lock(&self.0);
         let count = all.entry(address).or_default();
         if *count >= max {
-            let detail = format!("There are {count} readers of the stream at your address already. Close one, or try again in 5s.");
+            let detail = format!("Your address already has {count} readers of the event stream. Close one, or try again in 5s.");
             return Err(Error::RateLimited { detail, retry_after_s: 5 });
         }
         *count += 1;
@@ -177,7 +177,7 @@ pub fn prune(control: &Control) -> Result<()> {
         }
     }
     if gone > 0 {
-        log::info!(target: "system", event = "events.prune", gone, days, rows; "Forgot the oldest events");
+        log::info!(target: "system", event = "events.prune", gone, days, rows; "Deleted the oldest events");
     }
     Ok(())
 }

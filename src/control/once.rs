@@ -52,7 +52,7 @@ impl Once {
         };
         if let Some((request, answer)) = once::by_key(write, &caller, &key, write.now.plus_secs(-KEPT_S))? {
             if request != request_sha256 {
-                return Err(Error::Conflict("This Idempotency-Key was used for another request; take a fresh one.".to_string()));
+                return Err(Error::Conflict("This Idempotency-Key was used for another request; use a new one.".to_string()));
             }
             return Ok(Created { json: answer, replayed: true });
         }

@@ -66,7 +66,7 @@ fn rule(key: &str) -> Option<&'static Rule> {
 /// What the value of a setting may be, as a sentence; `None` where it is a text of the operator's.
 pub fn allowed(key: &str) -> Option<String> {
     Some(match rule(key)? {
-        Rule::Number { default, min, max } => format!("A whole number from {min} to {max}; {default} where nothing is set."),
+        Rule::Number { default, min, max } => format!("A whole number from {min} to {max}; {default} if not set."),
         Rule::Word(words) => format!("One of: {}.", words.join(", ")),
     })
 }

@@ -1,10 +1,12 @@
-//! A sealed stream of bytes: a header, then chunks, each encrypted and authenticated, read and written with the memory of one chunk.
+//! A sealed stream of bytes: a header, then chunks, each encrypted and authenticated. One chunk at a time is in memory.
 //!
-//! The construction is STREAM (Hoang, Reyhanitabar, Rogaway, Vizár: "Online Authenticated-Encryption and its Nonce-Reuse Misuse-Resistance",
-//! CRYPTO 2015): a chunk's nonce is its number and whether it is the last, so a chunk that is changed, moved, left out or appended is found,
-//! and so is an end that is missing. The header is authenticated with every chunk. The key is argon2id's (RFC 9106 §4, the second
-//! recommended choice: 64 MiB, 3 passes, 4 lanes) of the passphrase under a fresh salt, so nonces may begin at zero.
-//! Without a passphrase the key is a sum of the salt, which everybody can read: that finds damage, and hides nothing.
+//! The construction is STREAM (Hoang, Reyhanitabar, Rogaway, Vizár: "Online Authenticated-Encryption and its
+//! Nonce-Reuse Misuse-Resistance", CRYPTO 2015): a chunk's nonce holds its number and whether it is the last, so a
+//! changed, moved, missing or appended chunk is detected, and so is a missing end. The header is authenticated with
+//! every chunk. The key is derived from the passphrase with argon2id (RFC 9106 §4, the second recommended choice: 64
+//! MiB, 3 passes, 4 lanes) under a fresh salt, so nonces may start at zero.
+//! Without a passphrase the key is a hash of the salt, which every reader can compute: that detects damage but hides
+//! nothing.
 //!
 //! ```text
 //! header   "UMBACKUP", version (1), kind (0 open, 1 passphrase), argon2id's KiB, passes, lanes (u32 each, little-endian), salt (16 bytes)
@@ -22,12 +24,12 @@ const MAGIC: &[u8; 8] = b"UMBACKUP";
 const VERSION: u8 = 1;
 /// Bytes of the header.
 pub const HEADER_BYTES: usize = 8 + 2 + 12 + 16;
-/// Bytes of content in a chunk: what is held in memory at a time.
+/// Bytes of content in a chunk, which is what memory holds at a time.
 const CHUNK_BYTES: usize = 64 << 10;
 const TAG_BYTES: usize = 16;
 /// RFC 9106 §4, the second recommended choice, for machines without gigabytes to spare.
 const COST: Cost = Cost { kib: 64 << 10, passes: 3, lanes: 4 };
-/// A header may ask for so much work at most: it is read before anything is proven.
+/// Maximum work that a header may demand: it is read before anything is authenticated.
 const COST_MAX: Cost = Cost { kib: 1 << 20, passes: 16, lanes: 16 };
 
 const DAMAGED: &str = "The backup is damaged, or its end is missing.";
@@ -40,7 +42,7 @@ struct Cost {
     lanes: u32,
 }
 
-/// Whether a header says that a passphrase is needed.
+/// True if a header requires a passphrase.
 pub fn is_encrypted(header: &[u8]) -> Result<bool> {
     let rest = header.strip_prefix(MAGIC).ok_or_else(|| Error::Malformed(STRANGE.into()))?;
     match rest {
@@ -78,7 +80,7 @@ fn nonce(number: u64, is_last: bool) -> Nonce {
     Nonce::assume_unique_for_key(bytes)
 }
 
-/// Writes a sealed stream. It is whole only when [`Sealer::finish`] has returned.
+/// Writes a sealed stream, which is complete only when [`Sealer::finish`] has returned.
 pub struct Sealer<W: Write> {
     out: W,
     key: LessSafeKey,
@@ -88,7 +90,7 @@ pub struct Sealer<W: Write> {
 }
 
 impl<W: Write> Sealer<W> {
-    /// Begins with the header. Without a passphrase the content is authenticated only against accidents, and readable.
+    /// Writes the header. Without a passphrase the content is readable and protected only against accidental damage.
     pub fn new(mut out: W, passphrase: Option<&[u8]>) -> Result<Sealer<W>> {
         let mut header = [0; HEADER_BYTES];
         header[..8].copy_from_slice(MAGIC);
@@ -114,7 +116,7 @@ impl<W: Write> Sealer<W> {
         Ok(())
     }
 
-    /// Ends the stream, and gives back where it went.
+    /// Ends the stream and returns the writer.
     pub fn finish(mut self) -> Result<W> {
         self.seal(true).doing("write a backup")?;
         Ok(self.out)
@@ -123,7 +125,7 @@ impl<W: Write> Sealer<W> {
 
 impl<W: Write> Write for Sealer<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // A full chunk waits until more comes: it may be the last one.
+        // Keep a full chunk until more data comes: it may be the last one.
         if self.chunk.len() == CHUNK_BYTES {
             self.seal(false)?;
         }
@@ -137,7 +139,7 @@ impl<W: Write> Write for Sealer<W> {
     }
 }
 
-/// Reads a sealed stream; nothing is given out that was not proven.
+/// Reads a sealed stream; returns only authenticated content.
 pub struct Opener<R: Read> {
     input: BufReader<R>,
     key: LessSafeKey,
@@ -149,7 +151,7 @@ pub struct Opener<R: Read> {
 }
 
 impl<R: Read> Opener<R> {
-    /// Reads the header and the first chunk, which tells whether the passphrase is right.
+    /// Reads the header and the first chunk, which shows whether the passphrase is correct.
     pub fn new(input: R, passphrase: Option<&[u8]>) -> Result<Opener<R>> {
         let mut input = BufReader::with_capacity(CHUNK_BYTES + TAG_BYTES, input);
         let mut header = [0; HEADER_BYTES];
@@ -160,7 +162,7 @@ impl<R: Read> Opener<R> {
                 return Err(Error::Malformed(why.into()));
             }
             (true, given) => given,
-            // One that is set for other backups does no harm.
+            // A passphrase for other backups does no harm.
             (false, _) => None,
         };
         let key = key(&header, passphrase)?;

@@ -1,9 +1,9 @@
-//! Lease tokens: what a node shows, beside its signature, with every heartbeat.
+//! Lease tokens, which a node sends with every heartbeat beside its signature.
 
 use super::sealed;
 use serde::{Deserialize, Serialize};
 
-/// What a lease token says. The fields stand in the order of the wire's JSON.
+/// Claims of a lease token. Fields are in the order of the JSON on the wire.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LeaseClaims {
@@ -17,12 +17,12 @@ pub struct LeaseClaims {
     pub n: String,
 }
 
-/// Makes a token.
+/// Creates a token.
 pub fn mint(key: &[u8], claims: &LeaseClaims) -> String {
     sealed::seal(key, claims)
 }
 
-/// The claims of a genuine token; whether it has expired is for the caller to judge.
+/// The claims of a genuine token; the caller checks expiry.
 pub fn open(key: &[u8], token: &str) -> Option<LeaseClaims> {
     sealed::open(key, token)
 }

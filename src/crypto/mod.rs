@@ -1,5 +1,5 @@
-//! Cryptography: ring, rcgen, argon2 and x509-parser are used here only, and rustls is set up here. Keys come in as bytes; where they live, and who
-//! may do what with them, is decided elsewhere.
+//! Cryptography: the only user of ring, rcgen, argon2 and x509-parser, and the place that configures rustls. Keys are
+//! passed as bytes; storage and permissions are decided elsewhere.
 
 pub mod container;
 pub mod lease;
@@ -14,25 +14,25 @@ pub mod token;
 use ring::digest;
 use ring::rand::{SecureRandom, SystemRandom};
 
-/// So many random bytes.
+/// `N` random bytes.
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     SystemRandom::new().fill(&mut bytes).expect("the kernel gives random bytes, or nothing here may go on");
     bytes
 }
 
-/// So many random bytes, at most 32, in hex.
+/// `bytes` random bytes, at most 32, in hex.
 pub fn random_hex(bytes: usize) -> String {
     hex(&random::<32>()[..bytes.min(32)])
 }
 
-/// Random text that people read aloud and type: so many letters and digits that cannot be mistaken for each other, five bits each.
+/// Random text for people to read aloud and type: `chars` unambiguous letters and digits of five bits each.
 pub fn random_words(chars: usize) -> String {
     const ALPHABET: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
     random::<32>().iter().take(chars).map(|b| char::from(ALPHABET[usize::from(b & 31)])).collect()
 }
 
-/// A random number below `bound`, which is small: the bias of the remainder does not matter for spreading waits.
+/// A random number below a small `bound`: the bias of the remainder does not matter for spreading waits.
 pub fn random_below(bound: u64) -> u64 {
     u64::from_le_bytes(random::<8>()) % bound.max(1)
 }
@@ -53,7 +53,7 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     sum
 }
 
-/// SHA-256 of what comes piece by piece.
+/// Incremental SHA-256.
 pub struct Sum(digest::Context);
 
 impl Default for Sum {
@@ -63,12 +63,12 @@ impl Default for Sum {
 }
 
 impl Sum {
-    /// Adds a piece.
+    /// Adds bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// The sum of all pieces, in lower-case hex.
+    /// The checksum of all bytes, in lower-case hex.
     pub fn hex(self) -> String {
         hex(self.0.finish().as_ref())
     }
@@ -79,7 +79,7 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(&sha256(bytes))
 }
 
-/// SHA-256 in lower-case hex of all that a reader gives.
+/// SHA-256 of everything that a reader returns, in lower-case hex.
 pub fn sha256_hex_of(mut reader: impl std::io::Read) -> std::io::Result<String> {
     let mut sum = digest::Context::new(&digest::SHA256);
     let mut piece = vec![0; 64 << 10];

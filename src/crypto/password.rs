@@ -5,9 +5,9 @@ use crate::error::{Error, Result};
 use argon2::password_hash::{Output, PasswordHash, SaltString};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 
-/// Memory of a check, in KiB: the least that OWASP's password storage cheat sheet names, for small machines.
+/// Memory of a check in KiB: the minimum of OWASP's password storage cheat sheet, for small machines.
 const MEMORY_KIB: u32 = 19 * 1024;
-/// Passes over it: OWASP's least is 2; so many make a check take 50 to 100 ms on a common server core.
+/// Passes over it: OWASP's minimum is 2; six make a check take 50 to 100 ms on a common server core.
 const PASSES: u32 = 6;
 /// Bytes of a hash.
 const HASH_BYTES: usize = 32;
@@ -38,22 +38,22 @@ pub fn hash(password: &str) -> Result<String> {
     Ok(format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p=1${salt}${hash}"))
 }
 
-/// Whether this password has this hash, at the cost that the hash names.
+/// True if the password matches the hash, at the cost that the hash names.
 pub fn verify(password: &str, phc: &str) -> bool {
     let check = || {
         let hash = PasswordHash::new(phc).ok().filter(|h| h.algorithm.as_str() == "argon2id")?;
         let mut salt = [0; 64];
         let salt = hash.salt?.decode_b64(&mut salt).ok()?;
         let found = argon2id(password.as_bytes(), salt, Params::try_from(&hash).ok()?).ok()?;
-        // Outputs are compared in constant time.
+        // Compares in constant time.
         Some(Output::new(&found).ok()? == hash.hash?)
     };
     check().unwrap_or(false)
 }
 
-/// Takes as long as [`verify`], so that nobody can tell by the time which users exist.
+/// Takes as long as [`verify`], so that timing does not reveal which users exist.
 pub fn dummy_verify(password: &str) {
-    // Only its time matters.
+    // Only the time matters.
     let _ = argon2id(password.as_bytes(), &[0; 16], params());
 }
 

@@ -1,5 +1,6 @@
-//! The release key: who holds its private half decides what nodes install. Ed25519 over the bytes of `version.json`; the signature is one
-//! line of base64, and keys are PEM, so that `openssl` makes and checks the same.
+//! The release key: the holder of its private half decides what nodes install. Ed25519 over the bytes of
+//! `version.json`; the signature is one line of base64 and keys are PEM, so that `openssl` creates and verifies the
+//! same.
 
 use super::random;
 use crate::error::{Error, Result};
@@ -10,31 +11,31 @@ use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
 
-/// A file with a key has some 120 bytes.
+/// Maximum size of a key file, which has about 120 bytes.
 pub const KEY_BYTES_MAX: usize = 4096;
-/// A file with a signature: 88 characters and the end of the line, which may be two.
+/// Maximum size of a signature file: 88 characters and a line end of up to two.
 pub const SIGNATURE_BYTES_MAX: usize = 90;
 
-/// The public key of the releases that this program takes, unless it is told another.
+/// The built-in public key for releases.
 const OWN: &str = include_str!("../../ops/release-key.pub");
 
-/// What comes before the 32 bytes of the seed in PKCS#8 (RFC 8410 §7). Version 1, without the public key, is what every openssl reads.
+/// PKCS#8 prefix of the 32-byte seed (RFC 8410 §7). Version 1, without the public key, is readable by every openssl.
 const PRIVATE_PREFIX: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
-/// What comes before the 32 bytes of the key in a SubjectPublicKeyInfo (RFC 8410 §4).
+/// SubjectPublicKeyInfo prefix of the 32-byte key (RFC 8410 §4).
 const PUBLIC_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
 
 /// The private half. Has neither Debug nor Display.
 pub struct SigningKey(Ed25519KeyPair);
 
 impl SigningKey {
-    /// Makes a new key and gives it as PEM.
+    /// Generates a key and its PEM.
     pub fn generate() -> Result<(SigningKey, String)> {
         let pem = pem("PRIVATE KEY", &[&PRIVATE_PREFIX[..], &random::<32>()].concat());
         let key = SigningKey::from_pem(&pem).map_err(|why| Error::fault("make a release key", why))?;
         Ok((key, pem))
     }
 
-    /// Reads one from PEM (PKCS#8), as this program and `openssl genpkey -algorithm ed25519` write it.
+    /// Reads a key from PEM (PKCS#8), as written by this program and `openssl genpkey -algorithm ed25519`.
     pub fn from_pem(pem: &str) -> std::result::Result<SigningKey, &'static str> {
         let sound = || {
             let der = PrivatePkcs8KeyDer::from_pem_slice(text::pem(pem).as_bytes()).ok()?;
@@ -43,7 +44,7 @@ impl SigningKey {
         sound().map(SigningKey).ok_or("this is no private release key (PEM, PKCS#8, Ed25519)")
     }
 
-    /// The line that proves that the holder of this key has seen exactly these bytes.
+    /// The signature of these bytes, as a line of text.
     pub fn sign(&self, message: &[u8]) -> String {
         format!("{}\n", BASE64_STANDARD.encode(self.0.sign(message)))
     }
@@ -66,7 +67,7 @@ impl ReleaseKey {
         ReleaseKey::from_pem(OWN).expect("the key is in the program, and a test reads it")
     }
 
-    /// Reads one from PEM (SubjectPublicKeyInfo).
+    /// Reads a key from PEM (SubjectPublicKeyInfo).
     pub fn from_pem(pem: &str) -> std::result::Result<ReleaseKey, &'static str> {
         let sound = || {
             let der = SubjectPublicKeyInfoDer::from_pem_slice(text::pem(pem).as_bytes()).ok()?;
@@ -80,7 +81,7 @@ impl ReleaseKey {
         pem("PUBLIC KEY", &[&PUBLIC_PREFIX[..], &self.0].concat())
     }
 
-    /// Whether the holder of the private half has signed exactly these bytes; if not, why that is not proven.
+    /// Verifies a signature of these bytes; the error says why it is not valid.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> std::result::Result<(), &'static str> {
         let line = signature.strip_suffix(b"\n").unwrap_or(signature);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -91,7 +92,7 @@ impl ReleaseKey {
     }
 }
 
-/// PEM of what fits on one line of it, as a key does.
+/// PEM of a key, whose base64 fits on one line.
 fn pem(label: &str, der: &[u8]) -> String {
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", BASE64_STANDARD.encode(der))
 }

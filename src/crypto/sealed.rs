@@ -1,5 +1,5 @@
-//! The form that session and lease tokens share: `base64url(payload) "." base64url(HMAC-SHA256(key, base64url(payload)))`,
-//! without padding. Anybody can read one; only the holder of the key can make one.
+//! Common form of session and lease tokens: `base64url(payload) "." base64url(HMAC-SHA256(key, base64url(payload)))`,
+//! without padding. Every holder can read a token; only the holder of the key can create one.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
@@ -7,7 +7,7 @@ use ring::hmac;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// No token of ours is longer; anything longer is not looked at.
+/// Maximum length of a token in bytes; longer ones are rejected unread.
 const TOKEN_BYTES_MAX: usize = 2048;
 
 pub(super) fn seal(key: &[u8], claims: &impl Serialize) -> String {
@@ -19,7 +19,7 @@ pub(super) fn seal(key: &[u8], claims: &impl Serialize) -> String {
     token
 }
 
-/// The claims of a genuine token. The comparison takes the same time wherever the first wrong byte is.
+/// The claims of a genuine token. The comparison takes constant time.
 pub(super) fn open<C: DeserializeOwned>(key: &[u8], token: &str) -> Option<C> {
     let (payload, mac) = token.split_once('.').filter(|_| token.len() <= TOKEN_BYTES_MAX)?;
     let mac = BASE64.decode(mac).ok()?;

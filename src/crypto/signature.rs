@@ -1,11 +1,11 @@
-//! What a node signs, and the canonical form of JSON inside it.
+//! What a node signs, and the canonical form of JSON in it.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// Objects and lists inside each other; bodies may have fewer.
+/// Maximum nesting depth; request bodies allow less.
 const DEPTH_MAX: usize = 127;
 
 /// The bytes under a heartbeat's signature: `node_id LF lease_token LF signed_at LF ttl_seconds LF
@@ -19,17 +19,17 @@ pub fn renewal_message(node_id: &str, signed_at: i64, csr_pem: &str) -> Vec<u8> 
     format!("{node_id}\nrenew\n{signed_at}\n{}", super::sha256_hex(csr_pem.as_bytes())).into_bytes()
 }
 
-/// A call that a node signs, as both ends know it for certain.
+/// A call that a node signs, with parts that both ends know exactly.
 pub struct NodeCall<'c> {
     /// The node.
     pub node_id: &'c str,
     /// Its lease token.
     pub lease_token: &'c str,
-    /// Epoch milliseconds at which it signs.
+    /// Signing time in epoch milliseconds.
     pub signed_at_ms: i64,
-    /// The run of its agent as in `model::node_calls`; empty where it names none.
+    /// The agent's run as in `model::node_calls`; empty if there is none.
     pub run: &'c str,
-    /// The method, in capitals.
+    /// The method in upper case.
     pub method: &'c str,
     /// Path and query exactly as they are sent, without the base path below which a proxy shows the server: a proxy may
     /// take that off, so it is the only part of the target that the two ends see differently.
@@ -39,8 +39,8 @@ pub struct NodeCall<'c> {
 }
 
 impl NodeCall<'_> {
-    /// The bytes under the signature: `node_id LF request LF lease_token LF signed_at_ms LF run LF method LF target LF
-    /// sha256hex(body)`. The second line keeps it apart from heartbeats and renewals, which the same key signs.
+    /// The signed bytes: `node_id LF request LF lease_token LF signed_at_ms LF run LF method LF target LF
+    /// sha256hex(body)`. The second line distinguishes it from heartbeats and renewals, which the same key signs.
     pub fn message(&self) -> Vec<u8> {
         let NodeCall { node_id, lease_token, signed_at_ms, run, method, target, body } = self;
         let digest = super::sha256_hex(body);
@@ -48,16 +48,15 @@ impl NodeCall<'_> {
     }
 }
 
-/// JSON in its canonical form: compact, keys sorted by code point at every depth, every non-ASCII character and DEL as
-/// `\uHHHH`, numbers exactly as they were written. Fails, with a sentence, on JSON that two readers could read in two
-/// ways.
+/// Canonical JSON: compact, keys sorted by code point at every depth, every non-ASCII character and DEL as `\uHHHH`,
+/// numbers exactly as written. Fails with a sentence on JSON that two readers could interpret differently.
 pub fn canonical(json: &str) -> Result<String, String> {
     let mut out = String::with_capacity(json.len());
     write(json, &mut out, DEPTH_MAX)?;
     Ok(out)
 }
 
-/// The canonical form as agents of 2.0.0 signed it, where it differs: DEL stands there as it is.
+/// The canonical form that agents of 2.0.0 signed, if it differs: they did not escape DEL.
 pub fn with_bare_del(canonical: &str) -> Option<String> {
     let (mut out, mut rest) = (String::with_capacity(canonical.len()), canonical);
     while let Some((before, after)) = rest.split_once('\\') {
@@ -66,7 +65,7 @@ pub fn with_bare_del(canonical: &str) -> Option<String> {
             out.push('\u{7f}');
             rest = after;
         } else {
-            // What is escaped goes along: it may be a backslash itself. The form is ASCII.
+            // Skips the escaped character too, because it may be a backslash. The form is ASCII.
             let (escaped, after) = after.split_at(after.len().min(1));
             out.push('\\');
             out.push_str(escaped);
@@ -120,7 +119,7 @@ fn parse<'j, T: Deserialize<'j>>(json: &'j str) -> Result<T, String> {
     serde_json::from_str(json).map_err(|e| e.to_string())
 }
 
-/// An object's entries by key. Rust compares texts by their UTF-8 bytes, which is the order of code points.
+/// An object's entries by key. Rust compares strings by their UTF-8 bytes, which is code point order.
 struct Entries<'j>(BTreeMap<String, &'j RawValue>);
 
 impl<'de> Deserialize<'de> for Entries<'de> {
@@ -191,7 +190,7 @@ mod tests {
         }
     }
 
-    /// The table was made by Python's `json.dumps`, as it says itself.
+    /// The table was generated with Python's `json.dumps`, as it says itself.
     #[test]
     fn the_canonical_form_is_that_of_v1s_clients() {
         let table = include_str!("../../tests/canonical/python.txt");

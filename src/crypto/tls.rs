@@ -1,8 +1,9 @@
-//! How TLS is spoken: what the server shows and asks for, and whom a client believes. rustls with ring, TLS 1.3 and 1.2.
+//! TLS configurations of server and clients: which certificates are shown, and which are trusted. rustls with ring, TLS
+//! 1.3 and 1.2.
 //!
-//! Nodes and the control plane know each other by a protocol name of their own (ALPN, RFC 7301). To whoever offers it the server shows
-//! the certificate that the cluster's authority issued for [`CONTROL_NAME`], whatever certificate everybody else is shown and by
-//! whatever address it was reached: so a node needs to trust nobody but its cluster.
+//! Nodes and the control plane recognise each other by their own protocol name (ALPN, RFC 7301). A client that offers
+//! it gets the certificate that the cluster's authority issued for [`CONTROL_NAME`], whatever certificate other clients
+//! get and by whatever address it was called: so a node needs to trust only its cluster.
 
 use super::pki::{self, NodeKey};
 use crate::clock::Timestamp;
@@ -19,23 +20,23 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Distinguishe
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// The control plane's name in the certificate that nodes ask for. No node ever gets it into its own.
+/// The control plane's name in the certificate for nodes. No node's certificate ever contains it.
 pub const CONTROL_NAME: &str = "control-plane.uptimemesh.internal";
 
-/// The protocol name by which nodes ask for that certificate.
+/// The protocol name by which nodes request that certificate.
 const NODE_PROTOCOL: &[u8] = b"uptimemesh/1";
 
-/// The protocol that everybody else speaks here.
+/// The protocol of all other clients.
 const HTTP_PROTOCOL: &[u8] = b"http/1.1";
 
-/// Session tickets of TLS 1.3 that a handshake ends with: clients here keep one connection, and come back with one.
+/// TLS 1.3 session tickets sent after a handshake: clients keep one connection and resume with one ticket.
 const TICKETS: usize = 1;
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-/// A certificate with its chain, and the key to it. Holds a private key, so it has no Debug.
+/// A certificate with its chain and key. Holds a private key, so it has no Debug.
 #[derive(Clone)]
 pub struct Shown(Arc<CertifiedKey>);
 
@@ -52,19 +53,20 @@ impl Shown {
     }
 }
 
-/// What makes the tickets by which sessions are resumed, good for all configurations of a server.
+/// Issuer of session tickets, shared by all configurations of a server.
 #[derive(Clone)]
 pub struct Tickets(Arc<dyn ProducesTickets>);
 
 impl Tickets {
-    /// A new one; its keys change by themselves, and end with the process.
+    /// A new issuer; its keys rotate by themselves and end with the process.
     pub fn new() -> Result<Tickets> {
         ring::Ticketer::new().map(Tickets).doing("make the keys of session tickets")
     }
 }
 
-/// A server's side: what it shows to nodes and to everybody else. It asks for a certificate, takes any, and needs none: whether one
-/// is that of an enrolled node is decided for each request, so that it counts from the moment on at which a node is deleted.
+/// Configuration of a server, with certificates for nodes and for other clients. It requests a client certificate,
+/// accepts any and requires none: each request checks whether it is an enrolled node's, so that deleting a node takes
+/// effect immediately.
 pub fn server(to_nodes: Shown, to_others: Shown, authorities: &[String], tickets: &Tickets) -> Result<Arc<ServerConfig>> {
     let provider = provider();
     let algorithms = provider.signature_verification_algorithms;
@@ -75,12 +77,12 @@ pub fn server(to_nodes: Shown, to_others: Shown, authorities: &[String], tickets
     let mut config = builder
         .with_client_cert_verifier(Arc::new(AnyHolder { names, algorithms }))
         .with_cert_resolver(Arc::new(ByProtocol { to_nodes: to_nodes.0, to_others: to_others.0 }));
-    // Among ciphers that are all good, the stronger of both sides first: what scanners ask for.
+    // Of the ciphers, all good, prefer the stronger one of both sides, as security scanners expect.
     config.ignore_client_order = true;
     config.alpn_protocols = vec![NODE_PROTOCOL.to_vec(), HTTP_PROTOCOL.to_vec()];
     config.ticketer = Arc::clone(&tickets.0);
     config.send_tls13_tickets = TICKETS;
-    // Whoever comes back presents its session; nothing is kept for those who do not.
+    // Clients present their session to resume it; the server stores none.
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     Ok(Arc::new(config))
 }
@@ -98,7 +100,7 @@ impl ResolvesServerCert for ByProtocol {
     }
 }
 
-/// The part that every verifier of certificates has: whether the other side holds the key, by ring's algorithms in `self.algorithms`.
+/// The part that every certificate verifier shares: proof of the key by ring's algorithms in `self.algorithms`.
 macro_rules! signatures_by_algorithms {
     () => {
         fn verify_tls12_signature(
@@ -125,10 +127,10 @@ macro_rules! signatures_by_algorithms {
     };
 }
 
-/// Proves that a client holds the key of the certificate it shows, and nothing else.
+/// Verifies only that a client holds the key of its certificate.
 #[derive(Debug)]
 struct AnyHolder {
-    /// Names of the authorities, so that a browser does not offer certificates that are for others.
+    /// Names of the authorities, so that a browser does not offer unrelated certificates.
     names: Vec<DistinguishedName>,
     algorithms: WebPkiSupportedAlgorithms,
 }
@@ -154,9 +156,9 @@ impl ClientCertVerifier for AnyHolder {
     signatures_by_algorithms!();
 }
 
-/// Whom a client believes to be the server.
+/// Which servers a client trusts.
 pub enum Trust {
-    /// Whoever these authorities (PEM) say has the name that was called.
+    /// A server whose certificate for the called name is signed by these authorities (PEM).
     Authorities(String),
     /// The control plane of the cluster with these authorities (PEM).
     Cluster(String),
@@ -166,7 +168,7 @@ pub enum Trust {
     Unknown(Arc<OnceLock<String>>),
 }
 
-/// A client's side: whom it believes, and the certificate that it shows when it is asked for one.
+/// Configuration of a client: which servers it trusts, and the certificate that it shows on request.
 pub fn client(trust: Trust, identity: Option<(&str, &NodeKey)>) -> std::result::Result<Arc<ClientConfig>, String> {
     let provider = provider();
     let algorithms = provider.signature_verification_algorithms;
@@ -206,7 +208,8 @@ enum Anchors {
     Pinned(String),
 }
 
-/// Believes the holder of a certificate for [`CONTROL_NAME`] of the cluster's own authority, by whatever name or address it was called.
+/// Trusts the holder of a certificate for [`CONTROL_NAME`] from the cluster's authority, by whatever name or address it
+/// was called.
 #[derive(Debug)]
 struct ControlPlane {
     trusted: Anchors,
@@ -233,8 +236,9 @@ impl ServerCertVerifier for ControlPlane {
                 &pinned
             }
         };
-        // A machine without a clock of its own comes up in 1970, or where its clock was left; it must get here to learn what time it is. The
-        // key of a certificate that ended is of no more use to a thief than that of one in force: both are in the server's memory only.
+        // A machine without a battery-backed clock starts in 1970, or where its clock stopped; it must connect to learn
+        // the time. The key of an expired certificate is no easier to steal than a current one: both are only in the
+        // server's memory.
         let in_secs = |at: Timestamp| u64::try_from(at.secs()).unwrap_or(0);
         let (begins, ends) = pki::validity_der(end_entity).ok_or(CertificateError::BadEncoding)?;
         let now = now.as_secs().min(in_secs(ends)).max(in_secs(begins));
@@ -282,7 +286,7 @@ fn certificates(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
     CertificateDer::pem_slice_iter(text::pem(pem).as_bytes()).collect::<std::result::Result<_, _>>().ok()
 }
 
-/// The authorities in a text of PEM; those that cannot be used are left out, as in every collection of public ones.
+/// The authorities in a PEM text; unusable ones are skipped, as in every collection of public ones.
 fn roots(pem: &str) -> std::result::Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let pem = text::pem(pem);

@@ -1,4 +1,4 @@
-//! Session tokens of people, and the secrets of join tokens and API tokens.
+//! Session tokens of users, and the secrets of join tokens and API tokens.
 
 use super::{random, sealed};
 use base64::Engine;
@@ -6,14 +6,15 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ring::hmac;
 use serde::{Deserialize, Serialize};
 
-/// How the secret of an API token begins, so that it is known wherever it is found.
+/// Prefix of an API token's secret, so that it is recognised anywhere.
 const API_PREFIX: &str = "um_";
-/// How the secret of a server's local credential begins.
+/// Prefix of a local credential's secret.
 const LOCAL_PREFIX: &str = "uml_";
 /// Characters after the prefix.
 const SECRET_CHARS: usize = 43;
 
-/// What a session token says. Whether the session goes on is written in its row; the seal lets nobody ask in vain.
+/// Claims of a session token. The session's row says whether it is still open; the seal saves a look-up for forged
+/// ones.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SessionClaims {
@@ -23,29 +24,30 @@ pub struct SessionClaims {
     pub exp: i64,
 }
 
-/// Makes a session token.
+/// Creates a session token.
 pub fn mint(key: &[u8], session: &str, exp: i64) -> String {
     sealed::seal(key, &SessionClaims { session: session.into(), exp })
 }
 
-/// The claims of a genuine session token; whether it still holds is for the caller to judge.
+/// The claims of a genuine session token; the caller checks expiry.
 pub fn open(key: &[u8], token: &str) -> Option<SessionClaims> {
     sealed::open(key, token)
 }
 
-/// What a form of a signed-in page carries: other sites cannot know it, because it is made of the session and our key.
+/// Anti-forgery token of a signed-in page's form: other sites cannot know it, because it is derived from the session
+/// and our key.
 pub fn csrf(key: &[u8], session: &str) -> String {
     let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), format!("csrf{session}").as_bytes());
     BASE64_URL_SAFE_NO_PAD.encode(mac)
 }
 
-/// A word for the holder of this key, which tells nothing of the key: eight letters, digits, `-` or `_`.
+/// A short identifier of this key that does not reveal it: eight letters, digits, `-` or `_`.
 pub fn word_of(key: &[u8]) -> String {
     let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), b"name of a cookie");
     BASE64_URL_SAFE_NO_PAD.encode(&mac.as_ref()[..6])
 }
 
-/// Whether this could be the secret of an API token.
+/// True if this could be the secret of an API token.
 pub fn is_api_secret(text: &str) -> bool {
     is_secret(text, API_PREFIX)
 }

@@ -19,7 +19,7 @@ pub(super) fn enter(control: &Control, tables: &[&'static [Route]], request: &mu
         && !prefix.trim_matches(['/', ',', ' ']).is_empty()
         && control.lines.admits(address::client(request.client))
     {
-        log::warn!(target: "api", event = "proxy.prefix", prefix = prefix; "X-Forwarded-Prefix is not a path like /mesh");
+        log::warn!(target: "api", event = "proxy.prefix", prefix = prefix; "Ignored X-Forwarded-Prefix: it is not a path like /mesh");
     }
     // A proxy that shows us below the name of one of our own paths has taken it off: nobody could tell otherwise.
     if !begins_like_ours(tables, &request.base) {

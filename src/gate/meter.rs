@@ -6,6 +6,7 @@ use crate::control::access::throttle;
 use crate::error::{Error, Result};
 use crate::http::Request;
 use crate::model::address;
+use crate::model::ids::NodeId;
 
 /// How calls of a route are counted. Signed-in callers are counted by their session or token, whatever the route; this
 /// is about all others.
@@ -57,7 +58,7 @@ impl Meter {
 
     /// The node that a call is counted by, known by the seal of its lease token or by its certificate, before anything
     /// else is proven.
-    pub(super) fn node(self, control: &Control, request: &Request) -> Option<String> {
+    pub(super) fn node(self, control: &Control, request: &Request) -> Option<NodeId> {
         match self {
             Meter::SealedByBody => throttle::node_of_beat(control, &request.body),
             Meter::Node => node::sealed(control, request),
@@ -90,7 +91,7 @@ impl Meter {
             // After a long absence a whole fleet behind one address is told why its heartbeats are refused. One node is
             // not told so for ever.
             Err(Error::Unauthenticated { reason: Some(_), .. }) => {
-                self.node(control, request).is_some_and(|node| control.throttle.refused_nodes.take(node).is_ok())
+                self.node(control, request).is_some_and(|node| control.throttle.refused_nodes.take(node.to_string()).is_ok())
             }
             Err(_) => false,
         }
@@ -98,6 +99,6 @@ impl Meter {
 }
 
 /// Counts a call of a node that has proven itself.
-pub(super) fn take_of_node(control: &Control, node_id: &str) -> Result<()> {
+pub(super) fn take_of_node(control: &Control, node_id: &NodeId) -> Result<()> {
     control.throttle.callers.take(format!("node:{node_id}")).map(drop).map_err(throttle::too_many)
 }

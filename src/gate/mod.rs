@@ -365,7 +365,7 @@ fn by_user(app: &App, request: &Request, route: &Route, user: Option<&User>, by_
 fn keep_programs_out(route: &Route, user: &User) -> Result<()> {
     match user.credential {
         Credential::ApiToken(_) if route.handler.personal || route.handler.lasting => {
-            Err(Error::Forbidden("Only a person may do this: no API token can."))
+            Err(Error::Forbidden("API tokens may not do this: sign in with a password."))
         }
         Credential::Local if route.handler.personal => {
             Err(Error::Forbidden("Only a person may do this, signed in with a password: the local credential cannot."))
@@ -397,7 +397,7 @@ fn check_form(control: &Control, request: &Request, user: &User) -> Result<()> {
     if same_secret(csrf(control, user).as_bytes(), given.as_bytes()) {
         return Ok(());
     }
-    Err(Error::Forbidden("This form is not from a page of your session: go back, load the page again and retry."))
+    Err(Error::Forbidden("This form is not from a page of your session: go back, reload the page and try again."))
 }
 
 /// The answer to somebody who must change the password first.

@@ -4,6 +4,7 @@ use crate::control::Control;
 use crate::control::access::node_proofs::{self, Call, NodeCaller, Shown};
 use crate::error::{Error, Result};
 use crate::http::Request;
+use crate::model::ids::NodeId;
 use crate::model::node_calls::{self, LEASE_TOKEN, RUN, SIGNATURE, SIGNED_AT};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -17,9 +18,9 @@ const RUN_BYTES_MAX: usize = 129;
 /// Bytes of a signature in base64: RSA with 8,192 bits has 1,368.
 const SIGNATURE_BYTES_MAX: usize = 2048;
 
-const MALFORMED: &str = "A call that a node signs has each of these headers once: X-UptimeMesh-Lease-Token, X-UptimeMesh-Signed-At (epoch \
-                         milliseconds) and X-UptimeMesh-Signature (base64); X-UptimeMesh-Run (<run>/<boot>) may be added.";
-const NOT_A_NODE: &str = "Only a node may call this: show its client certificate, or sign the call with its key.";
+const MALFORMED: &str = "A call signed by a node must have each of these headers once: X-UptimeMesh-Lease-Token, X-UptimeMesh-Signed-At \
+                         (epoch milliseconds) and X-UptimeMesh-Signature (base64). X-UptimeMesh-Run (<run>/<boot>) is optional.";
+const NOT_A_NODE: &str = "Only nodes may call this: present the node's client certificate, or sign the call with its key.";
 
 /// The node that calls, or why it is refused.
 pub(super) fn prove(control: &Control, request: &Request, is_user: bool) -> Result<NodeCaller> {
@@ -38,7 +39,7 @@ pub(super) fn prove(control: &Control, request: &Request, is_user: bool) -> Resu
 }
 
 /// The node that a call is counted by before it is proven.
-pub(super) fn sealed(control: &Control, request: &Request) -> Option<String> {
+pub(super) fn sealed(control: &Control, request: &Request) -> Option<NodeId> {
     node_proofs::sealed(control, &shown(request).ok()??)
 }
 

@@ -4,8 +4,8 @@ use crate::error::{Error, Result};
 use crate::http::Request;
 
 /// The refusal; the operator of a proxy reads it too.
-const ELSEWHERE: &str = "Another site caused this request. If this is your own site behind a proxy: let the proxy pass the Host header on, or \
-                         list it in TRUSTED_PROXIES and let it say X-Forwarded-Host and X-Forwarded-Proto.";
+const ELSEWHERE: &str = "Another site caused this request. If it is your own site behind a proxy: let the proxy forward the Host header, or \
+                         list it in TRUSTED_PROXIES and let it set X-Forwarded-Host and X-Forwarded-Proto.";
 
 /// Refuses a request that a browser says another site caused. A client that says nothing of it is no browser of today.
 pub fn check(request: &Request) -> Result<()> {

@@ -126,7 +126,7 @@ impl Conn {
             let free = peer.ip().is_loopback() || service.limits.proxies.iter().any(|network| network.contains(peer.ip()));
             let may = free || service.handshakes.take(source).is_ok();
             if !may && service.lines.admits(source) {
-                log::info!(target: "api", event = "tls.too_many", address:% = peer; "Too many TLS handshakes of one address");
+                log::info!(target: "api", event = "tls.too_many", address:% = peer; "Refused a TLS handshake: too many from this address");
             }
             may
         };
@@ -274,7 +274,7 @@ impl Conn {
             response.body.shrink_to_fit();
             return (response, Some(share));
         }
-        let sentence = "Too many answers wait to be taken: read those that were asked for, then try again.";
+        let sentence = "Too many answers are waiting to be read: read the pending ones, then try again.";
         let refusal = Response::error(503, sentence).with("Retry-After", ANSWERS_RETRY_AFTER_S.to_string());
         (Response { source: response.source, holder: response.holder, ..refusal }, None)
     }

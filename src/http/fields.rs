@@ -14,8 +14,9 @@ use super::json::{self, invalid};
 use crate::clock::Timestamp;
 use crate::error::{Error, FieldFault, Loc, Result};
 use crate::json::float;
+use crate::model::Object;
+use crate::model::ids::{self, Id};
 use crate::model::specs::count_of;
-use crate::model::{Object, ids};
 use crate::text;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -160,12 +161,11 @@ impl<'b> Fields<'b> {
     }
 
     /// An argument of the path, which must be an id.
-    pub fn path_id(name: &str, text: &str) -> Result<()> {
-        match path_fault(name, text) {
-            None if describe::active() => Err(Error::Invalid(Vec::new())),
-            None => Ok(()),
-            Some(fault) => Err(Error::Invalid(vec![fault])),
+    pub fn path_id<I: Id>(name: &str, text: &str) -> Result<I> {
+        if let Some(fault) = path_fault(name, text) {
+            return Err(Error::Invalid(vec![fault]));
         }
+        I::parse(text).filter(|_| !describe::active()).ok_or(Error::Invalid(Vec::new()))
     }
 
     /// Refuses the request if anything was wrong.
@@ -212,12 +212,11 @@ impl<'b> Fields<'b> {
     }
 
     /// An id.
-    pub fn id(&mut self, name: &'static str) -> Got<'_, 'b, String> {
+    pub fn id<I: Id>(&mut self, name: &'static str) -> Got<'_, 'b, I> {
         self.note(name, || json!({ "type": "string", "pattern": ids::PATTERN }));
         self.read(name, NO_TEXT, |f, v| match v {
             Value::String(text) if !f.bounded(&text, 1..=64, vec![name.into()]) => None,
-            Value::String(text) if ids::is_id(&text) => Some(text),
-            Value::String(text) => f.mismatch(ids::PATTERN, vec![name.into()], &Value::String(text)),
+            Value::String(text) => I::parse(&text).or_else(|| f.mismatch(ids::PATTERN, vec![name.into()], &Value::String(text))),
             other => f.wrong(NO_TEXT, vec![name.into()], &other),
         })
     }
@@ -240,7 +239,7 @@ impl<'b> Fields<'b> {
         self.read(name, NO_TEXT, |f, v| match &v {
             // In a query a plus sign that was not encoded has become a blank.
             Value::String(text) => Timestamp::parse(&text.replace(' ', "+")).or_else(|| Timestamp::parse(text)).or_else(|| {
-                let msg = "Input should be a moment as RFC 3339, such as 2026-11-23T20:12:26Z";
+                let msg = "Input should be an RFC 3339 time, such as 2026-11-23T20:12:26Z";
                 f.wrong(("string_pattern_mismatch", msg), vec![name.into()], &v)
             }),
             other => f.wrong(NO_TEXT, vec![name.into()], other),
@@ -572,7 +571,7 @@ mod tests {
     fn every_fault_is_named_at_once() {
         let body = r#"{"id": "a b", "ttl": 5, "labels": {"k": 1, "": "v"}, "roles": ["x", 2], "flag": "yes", "big": 1e300}"#;
         let found = faults(body, |f| {
-            f.id("id").required();
+            f.id::<String>("id").required();
             f.int("ttl", 60..=100).or(60);
             f.labels("labels").optional();
             f.words("roles").optional();

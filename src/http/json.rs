@@ -24,7 +24,7 @@ pub fn parse(body: &[u8]) -> Result<Value> {
     let text = text::unmarked(body);
     let (at, why) = match json::strict(text, VALUES_MAX, DEPTH_MAX) {
         Ok(value) => return Ok(value),
-        Err(_) if text::is_wide(body) => (0, "the body is UTF-16 or UTF-32, it should be UTF-8".to_string()),
+        Err(_) if text::is_wide(body) => (0, "the body is UTF-16 or UTF-32 but should be UTF-8".to_string()),
         Err(flaw) => (body.len() - text.len() + flaw.at, flaw.why),
     };
     let msg = format!("JSON decode error: {why}");

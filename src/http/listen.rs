@@ -198,7 +198,7 @@ impl Shared {
             }
             let outcome = accepted.and_then(|(socket, peer)| self.welcome(socket, peer));
             if let Some(closed) = self.slots.news() {
-                log::warn!(target: "system", event = "http.crowded", closed; "Closed connections to make room for others, those that had proven nothing first");
+                log::warn!(target: "system", event = "http.crowded", closed; "Closed connections to make room for new ones, unauthenticated ones first");
             }
             if let Err(error) = outcome {
                 self.complain(&error);
@@ -242,7 +242,7 @@ impl Shared {
         while let Some(live) = next {
             // Handlers have a net of their own. This one is for faults of the front: they cost one connection.
             if catch_unwind(AssertUnwindSafe(|| self.serve(live))).is_err() {
-                log::error!(target: "api", event = "connection.panicked"; "Serving a connection panicked");
+                log::error!(target: "api", event = "connection.panicked"; "A connection handler panicked");
             }
             next = self.next();
         }
@@ -331,7 +331,7 @@ impl Shared {
         if complained.is_none_or(|last| now.duration_since(last) >= ACCEPT_LOG_INTERVAL) {
             *complained = Some(now);
             drop(complained);
-            log::warn!(target: "system", event = "http.accept", error:% = error; "Could not take a connection");
+            log::warn!(target: "system", event = "http.accept", error:% = error; "Could not accept a connection");
         }
     }
 }

@@ -60,7 +60,7 @@ impl Response {
         match serde_json::to_vec(value) {
             Ok(body) => Response::raw_json(status, body),
             Err(error) => {
-                log::error!(target: "api", event = "response.unserializable", error:% = error; "An answer could not be written as JSON");
+                log::error!(target: "api", event = "response.unserializable", error:% = error; "Could not serialize a response");
                 Response::error(500, "Internal error")
             }
         }

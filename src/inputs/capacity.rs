@@ -24,7 +24,7 @@ pub fn room(f: &mut Fields) -> (Option<Capacity>, Option<Reserved>) {
             [(reserved.cpu_millis, reserved.cpu_percent, "cpu_percent"), (reserved.memory_mb, reserved.memory_percent, "memory_percent")]
         {
             if let (Some(_), Some(percent)) = (amount, percent) {
-                let msg = "Either an amount or a share should be given, not both".to_string();
+                let msg = "Give either an amount or a share, not both".to_string();
                 f.fault("string_pattern_mismatch", vec![name.into()], msg, &percent.into());
             }
         }
@@ -42,7 +42,7 @@ fn only(f: &mut Fields, keys: &[&str]) {
     let others: Vec<(String, Value)> =
         f.whole().iter().filter(|(key, _)| !keys.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();
     for (key, value) in others {
-        let msg = format!("This key is not known here; known are {}", keys.join(", "));
+        let msg = format!("Unknown key; known keys are {}", keys.join(", "));
         f.fault("string_pattern_mismatch", vec![key.as_str().into()], msg, &value);
     }
 }

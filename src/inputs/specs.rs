@@ -3,6 +3,7 @@
 
 use crate::http::fields::Fields;
 use crate::model::Object;
+use crate::model::ids::{NodeId, ReplicaId};
 use crate::model::specs::{CPU_MILLIS_MAX, LOST_AFTER_S_MAX, MEMORY_MB_MAX, Mode, PORTS_MAX, REPLICAS_MAX, ROLLING_MAX, ports};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -85,7 +86,7 @@ fn port_object(f: &mut Fields, item: &Value) -> usize {
     } else if let (Some(host), Some(published)) = (host, published)
         && host != published
     {
-        let msg = "host_port and published name two ports; leave one of them out".to_string();
+        let msg = "host_port and published name different ports; leave one out".to_string();
         f.fault("string_pattern_mismatch", vec!["published".into()], msg, item);
     }
     usize::from(host.or(published).is_some())
@@ -99,12 +100,12 @@ fn placement(f: &mut Fields) {
             f.fault("dict_type", Vec::new(), "Input should be a valid dictionary".to_string(), &item);
             return;
         }
-        let replica_id = f.id("replica_id").required();
-        f.id("node_id").required();
+        let replica_id: ReplicaId = f.id("replica_id").required();
+        f.id::<NodeId>("node_id").required();
         f.printable("desired_state", 1..=64).optional();
-        if !replica_id.is_empty() && !seen.insert(replica_id.clone()) {
+        if !replica_id.as_str().is_empty() && !seen.insert(replica_id.clone()) {
             let msg = "This replica is pinned twice".to_string();
-            f.fault("string_pattern_mismatch", vec!["replica_id".into()], msg, &Value::String(replica_id));
+            f.fault("string_pattern_mismatch", vec!["replica_id".into()], msg, &replica_id.into());
         }
     };
     f.list("pinned_replicas", PINNED_MAX, pinned).optional();

@@ -2,6 +2,7 @@
 
 use super::leases::LeaseState;
 use crate::clock::Timestamp;
+use crate::model::ids::NodeId;
 use serde::Serialize;
 
 /// An authority.
@@ -38,7 +39,7 @@ pub struct CaView {
 #[derive(Debug, Serialize)]
 pub struct NodeTrust {
     /// Its id.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// Its name.
     pub name: String,
     /// Whether it has what it is to trust; it fetches that with its next heartbeat.

@@ -1,15 +1,16 @@
 //! An endpoint: where a replica is reached.
 
 use crate::clock::Timestamp;
+use crate::model::ids::{EndpointId, ReplicaId};
 use serde::Serialize;
 
 /// An endpoint, in the shape of the contract.
 #[derive(Debug, Clone, Serialize)]
 pub struct Endpoint {
     /// Its id, unique and final.
-    pub id: String,
+    pub id: EndpointId,
     /// Of which replica.
-    pub replica_id: String,
+    pub replica_id: ReplicaId,
     /// An address or a host name.
     pub address: String,
     /// A port, 1 to 65535.
@@ -27,9 +28,9 @@ pub struct Endpoint {
 /// An endpoint that is about to be made.
 pub struct NewEndpoint {
     /// Its id.
-    pub id: String,
+    pub id: EndpointId,
     /// Of which replica.
-    pub replica_id: String,
+    pub replica_id: ReplicaId,
     /// An address or a host name.
     pub address: String,
     /// A port.

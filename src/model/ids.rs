@@ -1,25 +1,176 @@
-//! What an id may look like: 1 to 64 characters of `A-Z a-z 0-9 . _ : -`, the first a letter or a digit.
+//! Ids, each of a type of its own. Text is 1 to 64 characters of `A-Z a-z 0-9 . _ : -`, the first a letter or a digit.
+
+use serde::{Deserialize, Serialize};
+use std::borrow::Borrow;
+use std::fmt;
+use std::str::FromStr;
 
 /// The rule as clients see it in a 422.
 pub const PATTERN: &str = "^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$";
 
-/// Whether this text is an id.
+/// True if this text is an id.
 pub fn is_id(text: &str) -> bool {
     let b = text.as_bytes();
     b.len() <= 64 && b.first().is_some_and(u8::is_ascii_alphanumeric) && b.iter().all(|c| c.is_ascii_alphanumeric() || b"._:-".contains(c))
 }
 
+/// The error of a text that is not an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotAnId;
+
+impl fmt::Display for NotAnId {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "An id should match pattern '{PATTERN}'")
+    }
+}
+
+impl std::error::Error for NotAnId {}
+
+/// Text that was checked to be an id.
+pub trait Id: Default {
+    /// The id that this text is.
+    fn parse(text: &str) -> Option<Self>;
+}
+
+/// Ids that cannot be mixed up with others.
+impl Id for String {
+    fn parse(text: &str) -> Option<String> {
+        is_id(text).then(|| text.to_string())
+    }
+}
+
+/// Types of ids. The default is empty: it stands for a faulty field until the request is refused.
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The id in a row of the database, unchecked: one of an older version must stay readable.
+            pub(crate) fn of_row(text: String) -> $name {
+                $name(text)
+            }
+
+            /// Its text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Id for $name {
+            fn parse(text: &str) -> Option<$name> {
+                String::parse(text).map($name)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = NotAnId;
+
+            fn try_from(text: String) -> Result<$name, NotAnId> {
+                if is_id(&text) { Ok($name(text)) } else { Err(NotAnId) }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NotAnId;
+
+            fn from_str(text: &str) -> Result<$name, NotAnId> {
+                $name::parse(text).ok_or(NotAnId)
+            }
+        }
+
+        #[cfg(any(test, fuzzing))]
+        impl From<&str> for $name {
+            fn from(text: &str) -> $name {
+                text.parse().expect("an id")
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl PartialEq<str> for $name {
+            fn eq(&self, text: &str) -> bool {
+                self.0 == text
+            }
+        }
+
+        impl PartialEq<&str> for $name {
+            fn eq(&self, text: &&str) -> bool {
+                self.0 == *text
+            }
+        }
+
+        impl log::kv::ToValue for $name {
+            fn to_value(&self) -> log::kv::Value<'_> {
+                self.0.to_value()
+            }
+        }
+
+        impl From<$name> for serde_json::Value {
+            fn from(id: $name) -> serde_json::Value {
+                id.0.into()
+            }
+        }
+
+        impl From<&$name> for serde_json::Value {
+            fn from(id: &$name) -> serde_json::Value {
+                id.as_str().into()
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// Id of a node.
+    NodeId
+    /// Id of a service.
+    ServiceId
+    /// Id of a replica.
+    ReplicaId
+    /// Id of an endpoint.
+    EndpointId
+    /// Id of a router assignment.
+    AssignmentId
+}
+
 #[cfg(test)]
 mod tests {
-    use super::is_id;
+    use super::*;
 
     #[test]
     fn ids_are_bounded() {
         for good in ["a", "0", "node-a.b_c:d", &"x".repeat(64)] {
             assert!(is_id(good), "{good}");
+            assert_eq!(serde_json::from_value::<NodeId>(good.into()).expect("an id"), good);
         }
         for bad in ["", "-a", ".a", "a b", "a/b", "\u{e9}", "a\n", &"x".repeat(65)] {
             assert!(!is_id(bad), "{bad}");
+            assert_eq!(bad.parse::<NodeId>(), Err(NotAnId));
+            assert!(serde_json::from_value::<NodeId>(bad.into()).is_err(), "{bad}");
         }
     }
 }

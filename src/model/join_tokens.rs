@@ -1,6 +1,7 @@
 //! A join token: admits one machine, once, in one role, for a while.
 
 use crate::clock::Timestamp;
+use crate::model::ids::NodeId;
 use serde::{Deserialize, Serialize};
 
 /// The role of a joining node.
@@ -45,7 +46,7 @@ pub struct Admits {
     /// The only role.
     pub role: JoinRole,
     /// The only node, where it is for one; and that even while it is alive.
-    pub node_id: Option<String>,
+    pub node_id: Option<NodeId>,
     /// The mesh address that the node's certificate may have.
     pub mesh_ip: Option<String>,
 }
@@ -64,7 +65,7 @@ pub struct JoinToken {
     /// The only role it admits.
     pub role: JoinRole,
     /// The only node it admits, where it was minted for one.
-    pub node_id: Option<String>,
+    pub node_id: Option<NodeId>,
     /// The mesh address that the node's certificate may have.
     pub mesh_ip: Option<String>,
     /// When it ends.
@@ -72,7 +73,7 @@ pub struct JoinToken {
     /// When it was used up.
     pub used_at: Option<Timestamp>,
     /// By which node.
-    pub used_by: Option<String>,
+    pub used_by: Option<NodeId>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it last changed.
@@ -95,7 +96,7 @@ pub struct NewJoinToken {
     pub expires_at: Timestamp,
     /// The only node it admits, where it was minted for one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub node_id: Option<String>,
+    pub node_id: Option<NodeId>,
     /// The mesh address that the node's certificate may have, where one was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mesh_ip: Option<String>,

@@ -1,6 +1,7 @@
 //! The lease of a node: as long as it is renewed by heartbeats, the node lives.
 
 use crate::clock::Timestamp;
+use crate::model::ids::NodeId;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
@@ -50,7 +51,7 @@ impl LeaseState {
 #[derive(Debug, Clone, Serialize)]
 pub struct LeaseView {
     /// The node.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// Its name.
     pub name: String,
     /// Its roles.

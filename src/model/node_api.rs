@@ -10,6 +10,7 @@ use super::join_tokens::JoinRole;
 use super::leases::LeaseState;
 use super::updates::Request;
 use crate::clock::Timestamp;
+use crate::model::ids::NodeId;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -21,7 +22,7 @@ pub struct JoinRequest {
     /// The secret of the join token.
     pub token: String,
     /// The id wanted.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// The name wanted.
     pub name: String,
     /// The role wanted.
@@ -45,7 +46,7 @@ pub struct JoinRequest {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HeartbeatRequest {
     /// The node.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// Its lease token.
     pub lease_token: String,
     /// Epoch seconds of the signature.
@@ -62,7 +63,7 @@ pub struct HeartbeatRequest {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RenewalRequest {
     /// The node.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// The new certificate signing request, PEM.
     pub csr_pem: String,
     /// Epoch seconds of the signature.
@@ -75,7 +76,7 @@ pub struct RenewalRequest {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Enrolment {
     /// The node.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// What it shows with each heartbeat.
     pub lease_token: String,
     /// When its first lease runs out.
@@ -98,7 +99,7 @@ pub struct Enrolment {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Replaced {
     /// Its id.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// Its name.
     pub name: String,
     /// When its last heartbeat was accepted.
@@ -113,7 +114,7 @@ pub struct Replaced {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HeartbeatAnswer {
     /// The node.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// When the heartbeat was accepted.
     pub heartbeat_at: Timestamp,
     /// When the lease runs out.

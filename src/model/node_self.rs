@@ -4,6 +4,7 @@ use super::addresses::Addresses;
 use super::leases::LeaseState;
 use super::updates::Request;
 use crate::clock::Timestamp;
+use crate::model::ids::NodeId;
 use serde::{Deserialize, Serialize};
 
 /// How a node has proven a call to be its own.
@@ -20,7 +21,7 @@ pub enum ProvenBy {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NodeSelf {
     /// The node.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// Its name.
     pub name: String,
     /// How this call was proven.

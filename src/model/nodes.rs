@@ -6,6 +6,7 @@ use super::leases::LeaseState;
 use super::status_keys::{LAST_HEARTBEAT_SIGNED_AT, is_reserved};
 use crate::clock::Timestamp;
 use crate::json;
+use crate::model::ids::NodeId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -21,7 +22,7 @@ pub struct Node<Roles = Vec<String>, Labels = BTreeMap<String, String>, Status =
     #[serde(skip)]
     pub seq: i64,
     /// Its id, unique and final.
-    pub id: String,
+    pub id: NodeId,
     /// Its name, unique.
     pub name: String,
     /// `core`, `worker`, `gateway` or the operator's own.

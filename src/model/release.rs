@@ -195,15 +195,15 @@ impl Manifest {
 
     /// Whether its time has not ended; if it has, or it has none, why it is not to be installed.
     pub fn is_current(&self, now: Timestamp) -> Result<(), String> {
-        const OVERRIDE: &str = "--allow-expired takes it all the same";
+        const OVERRIDE: &str = "--allow-expired accepts it anyway";
         match self.expires {
             Some(expires) if expires >= now => Ok(()),
             Some(expires) => Err(format!(
-                "the manifest has expired at {}, and this machine's clock says {}: get a newer release, or set the clock; {OVERRIDE}",
+                "the manifest expired at {}, and this machine's clock says {}: get a newer release, or set the clock; {OVERRIDE}",
                 written(expires),
                 written(now)
             )),
-            None => Err(format!("the manifest does not say when it expires, so it may be any old one: get a newer release; {OVERRIDE}")),
+            None => Err(format!("the manifest has no expiry date, so it may be an old one: get a newer release; {OVERRIDE}")),
         }
     }
 
@@ -478,7 +478,7 @@ mod tests {
         let (end, later) = (at("2026-11-28T12:00:00Z"), at("2026-11-28T12:00:01Z"));
         for text in [sound().to_string(), serde_json::to_string_pretty(&sound()).expect("JSON")] {
             let parse = |text: &str| Manifest::parse(text.as_bytes()).expect("a manifest");
-            assert!(parse(&text).is_current(end).expect_err("it has no end").contains("does not say when"));
+            assert!(parse(&text).is_current(end).expect_err("it has no end").contains("has no expiry date"));
             let dated = with_expiry(&text, end).expect("it can be written down");
             assert!(parse(&dated).is_current(end).is_ok());
             let why = parse(&dated).is_current(later).expect_err("it has ended");

@@ -2,6 +2,7 @@
 
 use super::Object;
 use crate::clock::Timestamp;
+use crate::model::ids::{NodeId, ReplicaId, ServiceId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -13,11 +14,11 @@ pub type ListedReplica = Replica<Box<RawValue>, Box<RawValue>>;
 #[derive(Debug, Clone, Serialize)]
 pub struct Replica<Status = Object, Why = Placement> {
     /// Its id, unique and final.
-    pub id: String,
+    pub id: ReplicaId,
     /// Of which service.
-    pub service_id: String,
+    pub service_id: ServiceId,
     /// Where it is.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// What it should do.
     pub desired_state: String,
     /// What is known of it.
@@ -74,23 +75,23 @@ pub struct Placement {
     pub at: Timestamp,
     /// Where it was before.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub from_node_id: Option<String>,
+    pub from_node_id: Option<NodeId>,
     /// Moves in a row because it was not well; the time until the next one doubles with each.
     #[serde(default)]
     pub failures: u32,
     /// Nodes on which it failed: others come first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub failed_on: Vec<String>,
+    pub failed_on: Vec<NodeId>,
 }
 
 /// A replica that is about to be made.
 pub struct NewReplica {
     /// Its id.
-    pub id: String,
+    pub id: ReplicaId,
     /// Of which service.
-    pub service_id: String,
+    pub service_id: ServiceId,
     /// Where.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// What it should do.
     pub desired_state: String,
     /// What is known of it.

@@ -3,6 +3,7 @@
 use super::Object;
 use super::specs::Policy;
 use crate::clock::Timestamp;
+use crate::model::ids::ServiceId;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 /// Keys of a spec that the server keeps: what a client says of them is not taken.
@@ -12,7 +13,7 @@ pub const BOOKKEEPING: &[&str] = &["rollout_requested_at", "rollback_requested_a
 #[derive(Debug, Clone)]
 pub struct Service {
     /// Its id, unique and final.
-    pub id: String,
+    pub id: ServiceId,
     /// Its name, unique.
     pub name: String,
     /// What it is for.
@@ -63,7 +64,7 @@ pub fn without_bookkeeping(mut spec: Object) -> Object {
 /// A service that is about to be made.
 pub struct NewService {
     /// Its id.
-    pub id: String,
+    pub id: ServiceId,
     /// Its name.
     pub name: String,
     /// What it is for.
@@ -76,7 +77,7 @@ pub struct NewService {
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Revision {
     /// Of which service.
-    pub service_id: String,
+    pub service_id: ServiceId,
     /// Its number: the higher the newer, never given twice.
     pub generation: i64,
     /// The spec, as the operator wrote it.

@@ -6,6 +6,7 @@ pub mod ports;
 
 use super::Object;
 use crate::json;
+use crate::model::ids::{NodeId, ReplicaId};
 use serde_json::Value;
 
 /// Replicas a service may want.
@@ -83,9 +84,9 @@ pub fn port_text(port: HostPort) -> String {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pinned {
     /// Which replica.
-    pub replica_id: String,
+    pub replica_id: ReplicaId,
     /// Where.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// What it should do; `running` where nothing is said.
     pub desired_state: Option<String>,
 }
@@ -180,7 +181,11 @@ fn pinned(spec: &Object) -> Vec<Pinned> {
     let items = spec.get("placement").and_then(|p| p.get("pinned_replicas")).and_then(Value::as_array);
     let text = |item: &Value, key: &str| item.get(key).and_then(Value::as_str).map(str::to_string);
     let one = |item: &Value| {
-        Some(Pinned { replica_id: text(item, "replica_id")?, node_id: text(item, "node_id")?, desired_state: text(item, "desired_state") })
+        Some(Pinned {
+            replica_id: ReplicaId::of_row(text(item, "replica_id")?),
+            node_id: NodeId::of_row(text(item, "node_id")?),
+            desired_state: text(item, "desired_state"),
+        })
     };
     items.into_iter().flatten().filter_map(one).collect()
 }

@@ -3,6 +3,7 @@
 use crate::clock::Timestamp;
 use crate::model::ca::AuthorityView;
 use crate::model::events::Event;
+use crate::model::ids::{NodeId, ServiceId};
 use crate::model::leases::LeaseState;
 use serde::Serialize;
 
@@ -50,7 +51,7 @@ pub struct NodeCounts {
 #[derive(Debug, Serialize)]
 pub struct ServiceState {
     /// The service.
-    pub service_id: String,
+    pub service_id: ServiceId,
     /// Replicas that its spec wants.
     pub desired: usize,
     /// Replicas that are well, on a node that is.
@@ -65,11 +66,11 @@ pub struct ServiceState {
 #[derive(Debug, PartialEq)]
 pub enum Subject {
     /// A node.
-    Node(String),
+    Node(NodeId),
     /// The nodes whose leases are in this state.
     Nodes(LeaseState),
     /// A service.
-    Service(String),
+    Service(ServiceId),
     /// Services in general.
     Services,
     /// The authority and the certificates of nodes.

@@ -2,6 +2,7 @@
 
 use super::release::Version;
 use crate::clock::Timestamp;
+use crate::model::ids::NodeId;
 use serde::{Deserialize, Serialize};
 
 /// A request has some hundred bytes.
@@ -97,7 +98,7 @@ pub struct Update {
     pub attempt: i64,
     /// The nodes that lived when their ring began.
     #[serde(skip)]
-    pub watched: Vec<String>,
+    pub watched: Vec<NodeId>,
     /// Since when all of the ring is at the version.
     pub ring_done_at: Option<Timestamp>,
     /// When it was made.
@@ -123,7 +124,7 @@ impl Update {
 #[derive(Debug, Clone)]
 pub struct Member {
     /// Its id.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// The value of the label that tells its ring.
     pub label: Option<String>,
     /// The version that its agent is.

@@ -2,6 +2,7 @@
 
 use super::Object;
 use super::status_keys::{WG_ACTIVE_ROUTE, WG_FAILOVER_STATE, WG_PRIMARY_TUNNEL, WG_SECONDARY_TUNNEL};
+use crate::model::ids::NodeId;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -9,7 +10,7 @@ use serde_json::Value;
 #[derive(Debug, Clone, Serialize)]
 pub struct WireguardStatus {
     /// The node.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// The tunnel to its first router.
     pub primary_tunnel: Value,
     /// The tunnel to its second router.
@@ -22,7 +23,7 @@ pub struct WireguardStatus {
 
 impl WireguardStatus {
     /// What a node's status says.
-    pub fn of(node_id: String, status: &Object) -> WireguardStatus {
+    pub fn of(node_id: NodeId, status: &Object) -> WireguardStatus {
         let value = |key: &str| status.get(key).cloned().unwrap_or(Value::Null);
         WireguardStatus {
             node_id,

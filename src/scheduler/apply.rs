@@ -6,6 +6,7 @@ use super::view::{NodeIndex, View};
 use crate::control::guard;
 use crate::error::{Error, Result};
 use crate::model::events::catalogue::{NODE_DRAIN_BLOCKED, NODE_DRAINED, SCHEDULER_RECONCILE, SCHEDULER_ROLLOUT_LATE};
+use crate::model::ids::{NodeId, ServiceId};
 use crate::model::status_keys;
 use crate::store::{Write, events, nodes, replicas, services};
 use serde_json::{Value, json};
@@ -71,7 +72,7 @@ pub fn rollouts_changed(view: &View, plans: &[Plan]) -> bool {
 /// The rollouts that wait for too long and were not told of.
 fn late<'p>(view: &'p View, plans: &'p [Plan]) -> impl Iterator<Item = (&'p Plan, &'p Rollout)> {
     let waits = |plan: &'p Plan| plan.rollout.as_ref().filter(|r| r.waiting_seconds >= view.rollout_late_s).map(|r| (plan, r));
-    let told = |id: &str| view.service(id).map_or(0, |i| view.services[i].rollout_told);
+    let told = |id: &ServiceId| view.service(id).map_or(0, |i| view.services[i].rollout_told);
     plans.iter().filter_map(waits).filter(move |(plan, _)| told(&plan.service_id) < plan.generation)
 }
 
@@ -117,11 +118,11 @@ fn drain_state(left: u64, goes_on: bool) -> &'static str {
 }
 
 /// Whether a drain goes on: something moves now, or will when its time has come.
-fn goes_on(plans: &[Plan], node: NodeIndex, node_id: &str) -> bool {
+fn goes_on(plans: &[Plan], node: NodeIndex, node_id: &NodeId) -> bool {
     moves_from(plans, node_id) || plans.iter().flat_map(|p| &p.stuck).any(|s| s.node == node && s.waits)
 }
 
-fn moves_from(plans: &[Plan], node_id: &str) -> bool {
+fn moves_from(plans: &[Plan], node_id: &NodeId) -> bool {
     plans.iter().flat_map(|p| &p.actions).any(|a| a.source_node_id() == Some(node_id))
 }
 

@@ -2,6 +2,7 @@
 //! machines died at once. Then nothing is moved until they are back, or an operator says otherwise.
 
 use crate::error::Result;
+use crate::model::ids::NodeId;
 use crate::store::{Read, Write, brakes};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,7 +16,7 @@ const SILENT_MIN: usize = 2;
 #[derive(Clone, Default)]
 pub struct Brake {
     /// The nodes that lived when it came on.
-    fleet: Option<BTreeSet<String>>,
+    fleet: Option<BTreeSet<NodeId>>,
 }
 
 /// What a look at the leases changed.
@@ -30,28 +31,28 @@ pub enum Turn {
 }
 
 /// The nodes that a brake which is on was put on for; none while it is off. A restart must not let go.
-pub fn fleet(read: &Read) -> Result<BTreeSet<String>> {
+pub fn fleet(read: &Read) -> Result<BTreeSet<NodeId>> {
     Ok(brakes::fleet(read)?.into_iter().collect())
 }
 
 /// Keeps them.
-pub fn keep(write: &Write, fleet: &BTreeSet<String>) -> Result<()> {
+pub fn keep(write: &Write, fleet: &BTreeSet<NodeId>) -> Result<()> {
     brakes::replace(write, fleet.iter())
 }
 
 impl Brake {
     /// A brake that is on for these nodes, and off for none.
-    pub fn of(fleet: BTreeSet<String>) -> Brake {
+    pub fn of(fleet: BTreeSet<NodeId>) -> Brake {
         Brake { fleet: (!fleet.is_empty()).then_some(fleet) }
     }
 
     /// The nodes it is on for.
-    pub fn fleet(&self) -> BTreeSet<String> {
+    pub fn fleet(&self) -> BTreeSet<NodeId> {
         self.fleet.clone().unwrap_or_default()
     }
 
     /// Looks at how long each enrolled node is silent: zero is alive, `None` was dead before the server started.
-    pub fn look(&mut self, silence: &[(String, Option<Duration>)]) -> Turn {
+    pub fn look(&mut self, silence: &[(NodeId, Option<Duration>)]) -> Turn {
         let most = |fleet: usize, silent: usize| silent > SILENT_MIN && 2 * silent > fleet;
         match &self.fleet {
             None => {
@@ -91,8 +92,8 @@ impl Brake {
 mod tests {
     use super::*;
 
-    fn fleet(seconds: &[u64]) -> Vec<(String, Option<Duration>)> {
-        seconds.iter().enumerate().map(|(i, s)| (format!("n{i}"), Some(Duration::from_secs(*s)))).collect()
+    fn fleet(seconds: &[u64]) -> Vec<(NodeId, Option<Duration>)> {
+        seconds.iter().enumerate().map(|(i, s)| (format!("n{i}").as_str().into(), Some(Duration::from_secs(*s)))).collect()
     }
 
     #[test]
@@ -116,7 +117,7 @@ mod tests {
         let mut brake = Brake::default();
         brake.look(&fleet(&[0, 9, 9, 9]));
         let mut again = Brake::of(brake.fleet());
-        let dead = |i: usize, alive: bool| (format!("n{i}"), alive.then_some(Duration::ZERO));
+        let dead = |i: usize, alive: bool| (format!("n{i}").as_str().into(), alive.then_some(Duration::ZERO));
         assert_eq!(again.look(&[dead(0, true), dead(1, false), dead(2, false), dead(3, false)]), Turn::Same);
         assert!(again.is_on());
         assert_eq!(again.look(&[dead(0, true), dead(1, true), dead(2, false), dead(3, false)]), Turn::Off);

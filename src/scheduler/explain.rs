@@ -4,6 +4,7 @@ use super::place::{Refusal, Score, Session, State, filters};
 use super::plan;
 use super::view::View;
 use crate::clock::Timestamp;
+use crate::model::ids::{NodeId, ReplicaId, ServiceId};
 use crate::model::replicas::Placement;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -12,7 +13,7 @@ use std::collections::HashMap;
 #[derive(Serialize)]
 pub struct Explanation {
     /// Which service.
-    pub service_id: String,
+    pub service_id: ServiceId,
     /// Its generation.
     pub generation: i64,
     /// When.
@@ -33,7 +34,7 @@ pub struct Explanation {
 #[derive(Serialize)]
 pub struct NodeAnswer {
     /// Which node.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// 1 is where the next replica goes; `null` for a node that takes none.
     pub rank: Option<usize>,
     /// The filters that it failed, each with the reason.
@@ -41,16 +42,16 @@ pub struct NodeAnswer {
     /// The smaller the better, part by part.
     pub score: Option<Score>,
     /// Replicas of the service that are there.
-    pub replicas: Vec<String>,
+    pub replicas: Vec<ReplicaId>,
 }
 
 /// Why a replica is where it is.
 #[derive(Serialize)]
 pub struct ReplicaAnswer {
     /// Which replica.
-    pub replica_id: String,
+    pub replica_id: ReplicaId,
     /// Where it is.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// Why; `null` where a client placed it.
     pub placement: Option<Placement>,
 }
@@ -61,7 +62,7 @@ pub fn service(view: &View, index: usize) -> Explanation {
     let service = &view.services[index];
     let mut state = State::of(view);
     let session = Session::begin(&mut state, &service.policy, service.replicas.iter().filter_map(|r| r.node));
-    let mut here: HashMap<&str, Vec<String>> = HashMap::new();
+    let mut here: HashMap<&NodeId, Vec<ReplicaId>> = HashMap::new();
     for replica in &service.replicas {
         here.entry(&replica.node_id).or_default().push(replica.id.clone());
     }
@@ -70,7 +71,7 @@ pub fn service(view: &View, index: usize) -> Explanation {
         .map(|(i, node)| {
             let filters = filters(&session, node, i, &service.policy.selector);
             let score = filters.is_empty().then(|| session.score(i));
-            NodeAnswer { node_id: node.id.clone(), rank: None, filters, score, replicas: here.remove(node.id.as_str()).unwrap_or_default() }
+            NodeAnswer { node_id: node.id.clone(), rank: None, filters, score, replicas: here.remove(&node.id).unwrap_or_default() }
         })
         .collect();
     nodes.sort_by(|a, b| (a.score.is_none(), a.score, &a.node_id).cmp(&(b.score.is_none(), b.score, &b.node_id)));

@@ -23,6 +23,7 @@ use crate::control::fleet::leases::Leases;
 use crate::control::{Control, settings};
 use crate::error::{Error, Result};
 use crate::model::events::catalogue::{SCHEDULER_BRAKE_OFF, SCHEDULER_BRAKE_ON, SCHEDULER_GRACE};
+use crate::model::ids::ServiceId;
 use crate::model::leases::LeaseState;
 use crate::store::{Read, Store, Write, events};
 use crate::thread::lock;
@@ -53,7 +54,7 @@ const BRAKED: &str =
 #[derive(Clone)]
 enum Scope {
     All,
-    One(String),
+    One(ServiceId),
     Rebalance(usize),
 }
 
@@ -189,7 +190,7 @@ impl Scheduler {
 
 impl Scheduler {
     /// What would be done about a service.
-    pub fn plan_one(&self, control: &Control, id: &str) -> Result<Plan> {
+    pub fn plan_one(&self, control: &Control, id: &ServiceId) -> Result<Plan> {
         let seen = seen::now(self, control)?;
         let service = seen.view.service(id).ok_or_else(|| missing(id))?;
         Ok(plan::one(&seen.view, service))
@@ -208,15 +209,15 @@ impl Scheduler {
     }
 
     /// Why a service's replicas are where they are.
-    pub fn explain(&self, control: &Control, id: &str) -> Result<Explanation> {
+    pub fn explain(&self, control: &Control, id: &ServiceId) -> Result<Explanation> {
         let seen = seen::now(self, control)?;
         let service = seen.view.service(id).ok_or_else(|| missing(id))?;
         Ok(explain::service(&seen.view, service))
     }
 
     /// Does what the plan of a service says.
-    pub fn reconcile_one(&self, control: &Control, id: &str, by: &str) -> Result<Plan> {
-        let plans = self.reconcile(control, Scope::One(id.to_string()), by)?;
+    pub fn reconcile_one(&self, control: &Control, id: &ServiceId, by: &str) -> Result<Plan> {
+        let plans = self.reconcile(control, Scope::One(id.clone()), by)?;
         plans.results.into_iter().next().ok_or_else(|| missing(id))
     }
 
@@ -231,7 +232,7 @@ impl Scheduler {
     }
 }
 
-fn missing(id: &str) -> Error {
+fn missing(id: &ServiceId) -> Error {
     Error::NotFound(format!("Service not found: {id}"))
 }
 

@@ -9,6 +9,7 @@
 //! spreads over zones keeps a heap for each zone instead.
 
 use super::view::{NodeIndex, NodeView, View};
+use crate::model::ids::ReplicaId;
 use crate::model::specs::{AntiAffinity, HostPort, Policy, port_text};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -24,7 +25,7 @@ pub struct State<'v> {
     /// Ports taken on each node. A force-placed pair may clash, so they are counted.
     ports: Vec<HashMap<HostPort, u32>>,
     /// Replicas that are made as the plans go on.
-    made: HashSet<String>,
+    made: HashSet<ReplicaId>,
     groups: Vec<Group>,
     group_of: HashMap<(Vec<(String, String)>, bool), usize>,
 }
@@ -337,12 +338,12 @@ impl<'s, 'v> Session<'s, 'v> {
     }
 
     /// Notes that a replica of this id is made.
-    pub fn note_made(&mut self, replica_id: &str) {
-        self.state.made.insert(replica_id.to_string());
+    pub fn note_made(&mut self, replica_id: &ReplicaId) {
+        self.state.made.insert(replica_id.clone());
     }
 
     /// Whether these plans make a replica of this id.
-    pub fn is_made(&self, replica_id: &str) -> bool {
+    pub fn is_made(&self, replica_id: &ReplicaId) -> bool {
         self.state.made.contains(replica_id)
     }
 

@@ -15,6 +15,7 @@ use super::step::{Action, MoveCause, Step};
 use super::view::{NodeIndex, ReplicaView, ServiceView, View};
 use crate::clock::Timestamp;
 use crate::control::work::replicas::made_id;
+use crate::model::ids::{NodeId, ReplicaId, ServiceId};
 use crate::model::leases::LeaseState;
 use crate::model::specs::Mode;
 use serde::Serialize;
@@ -32,7 +33,7 @@ const REASONS_MAX: usize = 5;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
     /// Which service.
-    pub service_id: String,
+    pub service_id: ServiceId,
     /// Its generation.
     pub generation: i64,
     /// Replicas it should have.
@@ -79,7 +80,7 @@ pub struct Stuck {
     /// Where.
     pub node: NodeIndex,
     /// Which.
-    pub replica_id: String,
+    pub replica_id: ReplicaId,
     /// What holds it.
     pub why: String,
     /// Whether time alone will move it.
@@ -107,7 +108,7 @@ pub fn check(view: &View, plans: &[Plan]) -> Result<(), String> {
                 state.release(source, &service.policy);
             }
             let Some(target_id) = action.target_node_id() else { continue };
-            let target = view.node(target_id).ok_or_else(|| format!("{target_id} is no node"))?;
+            let target = view.node(target_id).ok_or_else(|| format!("the node {target_id} does not exist"))?;
             if let Some(refusal) = fits(&state, target, &service.policy) {
                 return Err(format!("{} does not fit on {target_id}: {}", action.replica_id, refusal.reason));
             }
@@ -139,7 +140,7 @@ enum Trouble {
 }
 
 impl Trouble {
-    fn reason(&self, node_id: &str) -> String {
+    fn reason(&self, node_id: &NodeId) -> String {
         match self {
             Trouble::Lost(why) | Trouble::Clash(why) | Trouble::Overfull(why) | Trouble::Closed(why) => format!("{why} ({node_id})"),
             Trouble::Sick(why) => why.clone(),
@@ -156,7 +157,7 @@ struct Planner<'s, 'v> {
     session: Session<'s, 'v>,
     plan: Plan,
     /// Replicas that were dealt with already.
-    done: HashSet<&'v str>,
+    done: HashSet<&'v ReplicaId>,
     /// Whether a warning says already that no node takes a replica.
     told_none: bool,
 }
@@ -251,7 +252,7 @@ impl<'s, 'v> Planner<'s, 'v> {
     }
 
     /// Whether there is a replica of this id, or this round of plans makes one.
-    fn is_taken(&self, replica_id: &str) -> bool {
+    fn is_taken(&self, replica_id: &ReplicaId) -> bool {
         self.session.is_made(replica_id) || self.view.holder(replica_id).is_some()
     }
 
@@ -264,7 +265,7 @@ impl<'s, 'v> Planner<'s, 'v> {
         let load = |session: &Session, r: &ReplicaView| r.node.map_or(u32::MAX, |node| session.load(node));
         let mut heap: BinaryHeap<_> = (0..)
             .zip(&self.service.replicas)
-            .filter(|(_, r)| !self.done.contains(r.id.as_str()))
+            .filter(|(_, r)| !self.done.contains(&r.id))
             .map(|(i, r)| (!pinned(r), self.trouble(r).is_some(), load(&self.session, r), self.same_of(r), Reverse(i)))
             .collect();
         let mut left = surplus;
@@ -296,7 +297,7 @@ impl<'s, 'v> Planner<'s, 'v> {
         let mut troubled: Vec<(Trouble, &'v ReplicaView)> = Vec::new();
         let service = self.service;
         for replica in &service.replicas {
-            if !self.done.contains(replica.id.as_str())
+            if !self.done.contains(&replica.id)
                 && let Some(trouble) = self.trouble(replica)
             {
                 troubled.push((trouble, replica));
@@ -358,7 +359,7 @@ impl<'s, 'v> Planner<'s, 'v> {
                 }
             }
         }
-        for replica in service.replicas.iter().filter(|r| !service.policy.reschedule_unhealthy && !self.done.contains(r.id.as_str())) {
+        for replica in service.replicas.iter().filter(|r| !service.policy.reschedule_unhealthy && !self.done.contains(&r.id)) {
             if let Some(clash) = replica.node.and_then(|n| self.session.clash(n)) {
                 self.plan.warnings.push(format!("{} stays on {}: {clash}", replica.id, replica.node_id));
             }
@@ -380,7 +381,7 @@ impl<'s, 'v> Planner<'s, 'v> {
         };
         let mut told = BTreeSet::new();
         for replica in &self.service.replicas {
-            let keeps = |n: &NodeIndex| self.view.nodes[*n as usize].may_keep() && !self.done.contains(replica.id.as_str());
+            let keeps = |n: &NodeIndex| self.view.nodes[*n as usize].may_keep() && !self.done.contains(&replica.id);
             let Some(node) = replica.node.filter(keeps) else { continue };
             if let Some(lack) = self.session.overfull(node).filter(|_| told.insert(node)) {
                 self.warn(format!("{} stays on {}: {lack}; {why}", replica.id, replica.node_id));
@@ -441,7 +442,7 @@ impl<'s, 'v> Planner<'s, 'v> {
     }
 
     /// The id of the next replica that the scheduler makes.
-    fn fresh_id(&mut self) -> String {
+    fn fresh_id(&mut self) -> ReplicaId {
         loop {
             let id = made_id(&self.service.id, self.service.made + self.plan.made);
             self.plan.made += 1;
@@ -483,7 +484,7 @@ impl<'s, 'v> Planner<'s, 'v> {
                     continue;
                 }
                 (Some(trouble), _) => trouble.reason(&replica.node_id),
-                (None, _) => "its node does not suit any more".to_string(),
+                (None, _) => "its node is no longer suitable".to_string(),
             };
             self.drop_replica(replica, why);
         }

@@ -4,6 +4,7 @@
 use super::place::Score;
 use crate::clock::Timestamp;
 use crate::model::Object;
+use crate::model::ids::{NodeId, ReplicaId, ServiceId};
 use crate::model::replicas::{PlacedBy, Placement, Replica, clear_sickness};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -11,11 +12,11 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
     /// It is created on a node that was chosen by its score, or by a pin.
-    ScaleUp { target_node_id: String, score: Option<Score>, placement: Placement, desired_state: Option<String> },
+    ScaleUp { target_node_id: NodeId, score: Option<Score>, placement: Placement, desired_state: Option<String> },
     /// It is deleted.
-    ScaleDown { source_node_id: String },
+    ScaleDown { source_node_id: NodeId },
     /// It moves.
-    Move { source_node_id: String, target_node_id: String, score: Option<Score>, cause: MoveCause, placement: Placement },
+    Move { source_node_id: NodeId, target_node_id: NodeId, score: Option<Score>, cause: MoveCause, placement: Placement },
     /// It is asked for another state.
     SetDesiredState(String),
     /// It is asked to run the newest generation.
@@ -63,9 +64,9 @@ impl Step {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Action {
     /// Of which service.
-    pub service_id: String,
+    pub service_id: ServiceId,
     /// Which replica.
-    pub replica_id: String,
+    pub replica_id: ReplicaId,
     /// What is done to it.
     pub step: Step,
     /// Why, as a sentence.
@@ -74,7 +75,7 @@ pub struct Action {
 
 impl Action {
     /// The node that the replica leaves.
-    pub fn source_node_id(&self) -> Option<&str> {
+    pub fn source_node_id(&self) -> Option<&NodeId> {
         match &self.step {
             Step::ScaleDown { source_node_id } | Step::Move { source_node_id, .. } => Some(source_node_id),
             Step::ScaleUp { .. } | Step::SetDesiredState(_) | Step::QueueRollingUpdate => None,
@@ -82,7 +83,7 @@ impl Action {
     }
 
     /// The node that it goes to.
-    pub fn target_node_id(&self) -> Option<&str> {
+    pub fn target_node_id(&self) -> Option<&NodeId> {
         match &self.step {
             Step::ScaleUp { target_node_id, .. } | Step::Move { target_node_id, .. } => Some(target_node_id),
             Step::ScaleDown { .. } | Step::SetDesiredState(_) | Step::QueueRollingUpdate => None,

@@ -117,7 +117,7 @@ impl Cluster {
         let at = self.replicas.iter().position(|r| r.id == action.replica_id);
         let before = at.map(|at| self.replicas[at].clone());
         if let (Some(before), Some(source)) = (&before, action.source_node_id()) {
-            assert_eq!(before.node_id, source, "{} is elsewhere", before.id);
+            assert_eq!(&before.node_id, source, "{} is elsewhere", before.id);
         }
         let after = action.apply(before, generation, NOW.plus_secs(self.later_s)).unwrap_or_else(|why| panic!("{why}"));
         match (at, after) {
@@ -272,7 +272,7 @@ fn drains_go_step_by_step_and_say_what_holds_them() {
     c.nodes[1].schedulable = false;
     c.nodes[2].draining = true;
     let plans = c.plan();
-    assert!(plans[0].stuck.iter().any(|s| s.replica_id.starts_with('r') && s.why.contains("draining")), "{:?}", plans[0].stuck);
+    assert!(plans[0].stuck.iter().any(|s| s.replica_id.as_str().starts_with('r') && s.why.contains("draining")), "{:?}", plans[0].stuck);
 }
 
 #[test]
@@ -321,7 +321,7 @@ fn pinned_replicas_are_where_they_are_pinned() {
     c.service("a", json!({"scheduling": {"desired_replicas": 3}, "placement": {"pinned_replicas": pins}}));
     c.replica("p", "a", "n0", json!({"applied_generation": 1, "healthy": false}));
     assert_eq!(c.step(), ["move_pinned n0>n2", "scale_up >n0"]);
-    assert!(warnings(&c.plan()).contains("q is pinned to the node none, which is not there"));
+    assert!(warnings(&c.plan()).contains("q is pinned to the node none, which does not exist"));
     c.services[0].spec.insert("scheduling".into(), json!({"desired_replicas": 1}));
     assert_eq!(c.step(), ["scale_down n0"], "two pins are two replicas, one of which has no place");
     assert_eq!(c.step(), [""; 0]);
@@ -366,7 +366,7 @@ fn of_two_services_that_pin_one_id_the_first_gets_it() {
         c.service(id, json!({"scheduling": {"desired_replicas": 1}, "placement": {"pinned_replicas": pins}}));
     }
     c.service("c", json!({"scheduling": {"desired_replicas": 1}}));
-    assert!(warnings(&c.plan()).contains("another service has a replica of that id"));
+    assert!(warnings(&c.plan()).contains("another service has a replica with that id"));
     assert_eq!(c.step(), ["scale_up >n1", "scale_up >n0"]);
     assert_eq!(c.step(), [""; 0]);
 }
@@ -562,13 +562,13 @@ fn holds(before: &Cluster, plans: &[Plan], after: &Cluster) {
     let policies: HashMap<&str, Policy> = after.services.iter().map(|s| (s.id.as_str(), Policy::of(&s.spec))).collect();
     for node in &after.nodes {
         let here: Vec<_> = after.replicas.iter().filter(|r| r.node_id == node.id).collect();
-        let came = actions.iter().any(|a| a.target_node_id() == Some(node.id.as_str()));
+        let came = actions.iter().any(|a| a.target_node_id() == Some(&node.id));
         if !came {
             continue;
         }
         assert_eq!(node.closed(), None, "{} is closed", node.id);
         // Clients may have put more on it than fits before; what comes must fit beside that.
-        let newcomers: Vec<_> = actions.iter().filter(|a| a.target_node_id() == Some(node.id.as_str())).collect();
+        let newcomers: Vec<_> = actions.iter().filter(|a| a.target_node_id() == Some(&node.id)).collect();
         for newcomer in newcomers {
             let policy = &policies[newcomer.service_id.as_str()];
             let sum = |of: fn(&Policy) -> u64| here.iter().map(|r| of(&policies[r.service_id.as_str()])).sum::<u64>();
@@ -666,7 +666,7 @@ fn a_placement_is_kept_with_its_reason() {
     c.step();
     let placement = c.replicas[0].placement.clone().expect("it was placed");
     let reason = "its state is failed".to_string();
-    let failed_on = vec!["n0".to_string()];
+    let failed_on = vec!["n0".into()];
     assert_eq!(
         placement,
         Placement { action: PlacedBy::MoveUnhealthy, reason, at: NOW, from_node_id: Some("n0".into()), failures: 1, failed_on }
@@ -684,7 +684,7 @@ fn an_action_is_flat_json_in_the_order_that_clients_know() {
     c.replica("s", "d", "n1", json!({}));
     let text = |a: &Action| serde_json::to_string(a).expect("JSON");
     let said: Vec<String> = c.plan().iter().flat_map(|p| &p.actions).map(text).collect();
-    let made = crate::control::work::replicas::made_id("a", 0);
+    let made = crate::control::work::replicas::made_id(&"a".into(), 0);
     assert_eq!(
         said,
         [

@@ -5,6 +5,7 @@ use crate::control::fleet::leases::Leases;
 use crate::control::settings;
 use crate::error::Result;
 use crate::model::capacity::{Room, room};
+use crate::model::ids::{NodeId, ReplicaId, ServiceId};
 use crate::model::leases::LeaseState;
 use crate::model::nodes::PlacedNode;
 use crate::model::replicas::{Facts, Placement, Replica};
@@ -34,14 +35,14 @@ pub struct View {
     /// Seconds that a rollout may wait until it is told.
     pub rollout_late_s: i64,
     /// Which service each replica is of; made when it is first asked for.
-    holders: OnceLock<HashMap<String, usize>>,
+    holders: OnceLock<HashMap<ReplicaId, usize>>,
 }
 
 /// A node, as far as placing goes.
 #[derive(Debug, Clone)]
 pub struct NodeView {
     /// Its id.
-    pub id: String,
+    pub id: NodeId,
     /// Its roles.
     pub roles: Vec<String>,
     /// Its labels.
@@ -67,7 +68,7 @@ pub struct NodeView {
 /// A service with its replicas.
 pub struct ServiceView {
     /// Its id.
-    pub id: String,
+    pub id: ServiceId,
     /// Its generation.
     pub generation: i64,
     /// What its spec asks for.
@@ -83,9 +84,9 @@ pub struct ServiceView {
 /// A replica, as far as placing goes.
 pub struct ReplicaView {
     /// Its id.
-    pub id: String,
+    pub id: ReplicaId,
     /// Where it is.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// The same, where that node is there.
     pub node: Option<NodeIndex>,
     /// What it should do.
@@ -101,9 +102,9 @@ pub struct ReplicaView {
 impl View {
     /// The cluster as the database and the leases tell it.
     pub fn load(read: &Read, leases: &Leases, now: Timestamp, brake: Option<String>, grace: bool) -> Result<View> {
-        let seen: HashMap<String, (LeaseState, i64)> =
+        let seen: HashMap<NodeId, (LeaseState, i64)> =
             leases.seen().into_iter().map(|(id, state, dead_for_s)| (id, (state, dead_for_s))).collect();
-        let lease = |id: &str| seen.get(id).copied().unwrap_or((LeaseState::Unknown, 0));
+        let lease = |id: &NodeId| seen.get(id).copied().unwrap_or((LeaseState::Unknown, 0));
         let nodes = nodes::facts(read)?.into_iter().map(|node| node_view(node, &lease)).collect();
         let mut view = View::of(now, nodes, services::all(read)?, replicas::facts(read)?, brake, grace);
         view.rollout_late_s = settings::number(read, settings::ROLLOUT_LATE)?;
@@ -120,10 +121,10 @@ impl View {
         grace: bool,
     ) -> View {
         nodes.sort_by(|a, b| a.id.cmp(&b.id));
-        let index: HashMap<&str, NodeIndex> = nodes.iter().zip(0..).map(|(node, i)| (node.id.as_str(), i)).collect();
-        let mut of_service: HashMap<String, Vec<ReplicaView>> = HashMap::with_capacity(services.len());
+        let index: HashMap<&NodeId, NodeIndex> = nodes.iter().zip(0..).map(|(node, i)| (&node.id, i)).collect();
+        let mut of_service: HashMap<ServiceId, Vec<ReplicaView>> = HashMap::with_capacity(services.len());
         for r in replicas {
-            let node = index.get(r.node_id.as_str()).copied();
+            let node = index.get(&r.node_id).copied();
             let view = ReplicaView {
                 id: r.id,
                 node_id: r.node_id,
@@ -156,23 +157,23 @@ impl View {
     }
 
     /// The number of a node.
-    pub fn node(&self, id: &str) -> Option<NodeIndex> {
-        self.nodes.binary_search_by(|node| node.id.as_str().cmp(id)).ok().and_then(|i| NodeIndex::try_from(i).ok())
+    pub fn node(&self, id: &NodeId) -> Option<NodeIndex> {
+        self.nodes.binary_search_by(|node| node.id.cmp(id)).ok().and_then(|i| NodeIndex::try_from(i).ok())
     }
 
     /// The service that a replica of this id is of, if there is one.
-    pub fn holder(&self, replica_id: &str) -> Option<usize> {
+    pub fn holder(&self, replica_id: &ReplicaId) -> Option<usize> {
         let all = || self.services.iter().enumerate().flat_map(|(i, s)| s.replicas.iter().map(move |r| (r.id.clone(), i))).collect();
         self.holders.get_or_init(all).get(replica_id).copied()
     }
 
     /// The number of a service.
-    pub fn service(&self, id: &str) -> Option<usize> {
-        self.services.binary_search_by(|service| service.id.as_str().cmp(id)).ok()
+    pub fn service(&self, id: &ServiceId) -> Option<usize> {
+        self.services.binary_search_by(|service| service.id.cmp(id)).ok()
     }
 }
 
-fn node_view(node: PlacedNode, lease: &dyn Fn(&str) -> (LeaseState, i64)) -> NodeView {
+fn node_view(node: PlacedNode, lease: &dyn Fn(&NodeId) -> (LeaseState, i64)) -> NodeView {
     let (lease, dead_for_s) = lease(&node.id);
     let facts = node.status;
     let (cpu, memory) = room(facts.capacity.as_ref(), node.capacity, node.reserved);
@@ -196,7 +197,7 @@ impl NodeView {
     pub fn matches(&self, selector: &[(String, String)]) -> bool {
         selector.iter().all(|(key, value)| match key.as_str() {
             "role" => self.roles.contains(value),
-            "node_id" => self.id == *value,
+            "node_id" => self.id == value.as_str(),
             label => {
                 let has = |key: &str| self.labels.get(key) == Some(value);
                 has(label) || label.strip_prefix("label:").is_some_and(has)
@@ -229,7 +230,7 @@ impl NodeView {
 
 impl ServiceView {
     /// Where a replica is pinned to, if it is.
-    pub fn pin(&self, replica_id: &str) -> Option<&specs::Pinned> {
-        self.policy.pinned.iter().find(|pin| pin.replica_id == replica_id)
+    pub fn pin(&self, replica_id: &ReplicaId) -> Option<&specs::Pinned> {
+        self.policy.pinned.iter().find(|pin| pin.replica_id == *replica_id)
     }
 }

@@ -3,15 +3,16 @@
 use super::query::query;
 use super::{Read, Write};
 use crate::error::Result;
+use crate::model::ids::NodeId;
 use rusqlite::named_params;
 
 /// The nodes that the brake is on for; none while it is off.
-pub fn fleet(read: &Read) -> Result<Vec<String>> {
+pub fn fleet(read: &Read) -> Result<Vec<NodeId>> {
     read.rows(query!("brakes", "fleet"), &[], |row| row.get(0))
 }
 
 /// Puts these in the place of those before.
-pub fn replace<'a>(write: &Write, fleet: impl Iterator<Item = &'a String>) -> Result<()> {
+pub fn replace<'a>(write: &Write, fleet: impl Iterator<Item = &'a NodeId>) -> Result<()> {
     write.run(query!("brakes", "release"), &[])?;
     for node_id in fleet {
         write.run(query!("brakes", "put"), named_params! { ":node_id": node_id })?;

@@ -54,6 +54,6 @@ impl Effects {
 /// Runs one effect. A panic ends it and nothing else: the other effects and the answers are owed to other callers.
 fn run(effect: Effect) {
     if catch_unwind(AssertUnwindSafe(effect)).is_err() {
-        log::error!(target: "store", event = "store.effect_panicked"; "An effect of a transaction on memory panicked; what is in memory may differ from the database until the next start");
+        log::error!(target: "store", event = "store.effect_panicked"; "An in-memory effect of a transaction panicked; memory may differ from the database until the next start");
     }
 }

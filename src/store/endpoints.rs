@@ -4,6 +4,7 @@ use super::query::query;
 use super::{Read, Write};
 use crate::error::Result;
 use crate::model::endpoints::{Endpoint, NewEndpoint};
+use crate::model::ids::{EndpointId, ReplicaId};
 use crate::model::{Page, Paging};
 use rusqlite::{Row, named_params};
 
@@ -21,7 +22,7 @@ fn endpoint(row: &Row) -> rusqlite::Result<Endpoint> {
 }
 
 /// A page of endpoints, by id; of one replica or of all.
-pub fn page(read: &Read, paging: &Paging, replica_id: Option<&str>) -> Result<Page<Endpoint>> {
+pub fn page(read: &Read, paging: &Paging, replica_id: Option<&ReplicaId>) -> Result<Page<Endpoint>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
     let wanted = named_params! { ":after": after, ":replica_id": replica_id, ":limit": limit };
     let (items, cut_at) = read.page_rows(query!("endpoints", "page"), wanted, paging, endpoint)?;
@@ -29,11 +30,11 @@ pub fn page(read: &Read, paging: &Paging, replica_id: Option<&str>) -> Result<Pa
         None => read.count(query!("endpoints", "count"), &[])?,
         Some(id) => read.count(query!("endpoints", "count_of_replica"), named_params! { ":replica_id": id })?,
     };
-    Ok(Page::cut(items, cut_at, total, |e| &e.id))
+    Ok(Page::cut(items, cut_at, total, |e| e.id.as_str()))
 }
 
 /// The endpoint of this id.
-pub fn by_id(read: &Read, id: &str) -> Result<Option<Endpoint>> {
+pub fn by_id(read: &Read, id: &EndpointId) -> Result<Option<Endpoint>> {
     read.row(query!("endpoints", "by_id"), named_params! { ":id": id }, endpoint)
 }
 
@@ -47,12 +48,12 @@ pub fn insert(write: &Write, new: &NewEndpoint) -> Result<()> {
 }
 
 /// Writes what a check found.
-pub fn set_healthy(write: &Write, id: &str, healthy: bool) -> Result<()> {
+pub fn set_healthy(write: &Write, id: &EndpointId, healthy: bool) -> Result<()> {
     write.run(query!("endpoints", "set_healthy"), named_params! { ":id": id, ":healthy": healthy, ":now": write.now })?;
     Ok(())
 }
 
 /// Takes an endpoint away. Tells whether it was there.
-pub fn delete(write: &Write, id: &str) -> Result<bool> {
+pub fn delete(write: &Write, id: &EndpointId) -> Result<bool> {
     Ok(write.run(query!("endpoints", "delete"), named_params! { ":id": id })? > 0)
 }

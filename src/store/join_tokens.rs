@@ -4,6 +4,7 @@ use super::query::query;
 use super::{Read, Write};
 use crate::clock::Timestamp;
 use crate::error::Result;
+use crate::model::ids::NodeId;
 use crate::model::join_tokens::{Admits, JoinRole, JoinToken};
 use crate::model::{Page, Paging};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
@@ -52,7 +53,7 @@ pub fn insert(write: &Write, id: &str, token_hash: &str, admits: &Admits, expire
 }
 
 /// Uses a token up, if it still can be: of two that try, one succeeds.
-pub fn use_up(write: &Write, id: &str, used_by: &str) -> Result<bool> {
+pub fn use_up(write: &Write, id: &str, used_by: &NodeId) -> Result<bool> {
     Ok(write.run(query!("join_tokens", "use_up"), named_params! { ":id": id, ":used_by": used_by, ":now": write.now })? == 1)
 }
 

@@ -3,6 +3,7 @@
 use super::query::query;
 use super::{Read, Write};
 use crate::error::Result;
+use crate::model::ids::NodeId;
 use crate::model::leases::LeaseState;
 use rusqlite::named_params;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
@@ -25,7 +26,7 @@ pub struct LeaseRow {
 /// An enrolled node, as the lease table needs it at start.
 pub struct Enrolled {
     /// Its id.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// Fingerprint of its certificate.
     pub fingerprint: String,
     /// Its key (SubjectPublicKeyInfo, DER).

@@ -151,7 +151,7 @@ impl Store {
         let writer = open_writer(path)?;
         let migrated = migrate::run(&writer)?;
         if migrated.applied > 0 {
-            log::info!(target: "store", event = "store.migrated", applied = migrated.applied, version = migrated.version; "Brought the database up to date");
+            log::info!(target: "store", event = "store.migrated", applied = migrated.applied, version = migrated.version; "Migrated the database");
         }
         let newest = events::newest_seq(&Read { connection: &writer, log })?;
         let readers = Readers::open(path, readers)?;
@@ -196,7 +196,7 @@ impl Store {
     pub fn watch_wal(&self) {
         let bytes = self.wal_bytes();
         if bytes > WAL_BYTES_WARN {
-            log::warn!(target: "store", event = "store.wal_large", bytes; "The write-ahead log cannot be checkpointed; a reader may be stuck");
+            log::warn!(target: "store", event = "store.wal_large", bytes; "Could not checkpoint the write-ahead log; a reader may be stuck");
         }
     }
 
@@ -362,7 +362,7 @@ mod tests {
         holder.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (a); BEGIN EXCLUSIVE").expect("a lock");
         let other = Connection::open(&path).expect("a database");
         let why = wait_within(&other, Duration::ZERO).expect_err("it is held");
-        assert!(matches!(&why, Error::Unavailable(text) if text.contains("held by another process")), "{why}");
+        assert!(matches!(&why, Error::Unavailable(text) if text.contains("Another process holds")), "{why}");
         holder.execute_batch("ROLLBACK").expect("the lock is given up");
         wait_within(&other, Duration::ZERO).expect("it is free");
         for end in ["", "-wal", "-shm"] {

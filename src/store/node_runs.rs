@@ -4,11 +4,12 @@ use super::query::query;
 use super::row::{Json, json};
 use super::{Read, Write};
 use crate::error::Result;
+use crate::model::ids::NodeId;
 use crate::model::node_runs::Conflict;
 use rusqlite::named_params;
 
 /// Every such node, by its id.
-pub fn all(read: &Read) -> Result<Vec<(String, Conflict)>> {
+pub fn all(read: &Read) -> Result<Vec<(NodeId, Conflict)>> {
     read.rows(query!("node_runs", "all"), &[], |row| {
         let conflict = Conflict {
             kept: row.get::<_, Json<_>>(1)?.0,

@@ -6,6 +6,7 @@ use super::{Read, Write};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::ca::NodeTrust;
+use crate::model::ids::NodeId;
 use crate::model::leases::LeaseState;
 use crate::model::nodes::{ListedNode, Node, PlacedNode};
 use crate::model::{Object, Page, Paging};
@@ -45,7 +46,7 @@ pub fn page(read: &Read, paging: &Paging) -> Result<Page<ListedNode>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit + 1);
     let (items, cut_at) =
         read.page_rows(query!("nodes", "page"), named_params! { ":after": after, ":limit": limit as i64 }, paging, node)?;
-    Ok(Page::cut(items, cut_at, read.count(query!("nodes", "count"), &[])?, |n| &n.id))
+    Ok(Page::cut(items, cut_at, read.count(query!("nodes", "count"), &[])?, |n| n.id.as_str()))
 }
 
 /// Which nodes are wanted; `None` asks nothing.
@@ -55,9 +56,9 @@ pub struct Wanted<'w> {
     /// Labels they all have.
     pub labels: &'w BTreeMap<String, String>,
     /// They are among these ids.
-    pub among: Option<Vec<String>>,
+    pub among: Option<Vec<NodeId>>,
     /// They are not among these ids.
-    pub not_among: Option<Vec<String>>,
+    pub not_among: Option<Vec<NodeId>>,
 }
 
 /// A page of the wanted nodes, by id.
@@ -68,7 +69,7 @@ pub fn page_of(read: &Read, paging: &Paging, wanted: &Wanted) -> Result<Page<Lis
     let page = named_params! { ":after": after, ":role": wanted.role, ":labels": labels, ":among": among, ":not_among": not_among, ":limit": limit };
     let (items, cut_at) = read.page_rows(query!("nodes", "page_of"), page, paging, node)?;
     let count = named_params! { ":role": wanted.role, ":labels": labels, ":among": among, ":not_among": not_among };
-    Ok(Page::cut(items, cut_at, read.count(query!("nodes", "count_of"), count)?, |n| &n.id))
+    Ok(Page::cut(items, cut_at, read.count(query!("nodes", "count_of"), count)?, |n| n.id.as_str()))
 }
 
 /// When the first of the nodes' certificates ends.
@@ -82,16 +83,16 @@ pub fn facts(read: &Read) -> Result<Vec<PlacedNode>> {
 }
 
 /// A page of ids and statuses, by id.
-pub fn page_of_statuses(read: &Read, paging: &Paging) -> Result<Page<(String, Object)>> {
+pub fn page_of_statuses(read: &Read, paging: &Paging) -> Result<Page<(NodeId, Object)>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
     let page = named_params! { ":after": after, ":limit": limit };
     let (items, cut_at) =
         read.page_rows(query!("nodes", "page_of_statuses"), page, paging, |r| Ok((r.get(0)?, r.get::<_, Json<_>>(1)?.0)))?;
-    Ok(Page::cut(items, cut_at, read.count(query!("nodes", "count"), &[])?, |(id, _)| id))
+    Ok(Page::cut(items, cut_at, read.count(query!("nodes", "count"), &[])?, |(id, _)| id.as_str()))
 }
 
 /// The node of this id.
-pub fn by_id(read: &Read, id: &str) -> Result<Option<Node>> {
+pub fn by_id(read: &Read, id: &NodeId) -> Result<Option<Node>> {
     read.row(query!("nodes", "by_id"), named_params! { ":id": id }, node)
 }
 
@@ -101,25 +102,25 @@ pub fn count(read: &Read) -> Result<u64> {
 }
 
 /// Id, name and roles of every node.
-pub fn names(read: &Read) -> Result<Vec<(String, String, Vec<String>)>> {
+pub fn names(read: &Read) -> Result<Vec<(NodeId, String, Vec<String>)>> {
     read.rows(query!("nodes", "names"), &[], |r| Ok((r.get(0)?, r.get(1)?, r.get::<_, Json<_>>(2)?.0)))
 }
 
 /// The id of the node of this name.
-pub fn id_of_name(read: &Read, name: &str) -> Result<Option<String>> {
+pub fn id_of_name(read: &Read, name: &str) -> Result<Option<NodeId>> {
     read.row(query!("nodes", "id_of_name"), named_params! { ":name": name }, |r| r.get(0))
 }
 
 /// Id and name, in lower case, of each node that was known before this one and has its id or its full name; of all others, where this one is
 /// not known yet.
-pub fn earlier(read: &Read, id: &str, full: &str) -> Result<Vec<(String, String)>> {
+pub fn earlier(read: &Read, id: &NodeId, full: &str) -> Result<Vec<(String, String)>> {
     let lower = |row: &Row| Ok((row.get::<_, String>(0)?.to_ascii_lowercase(), row.get::<_, String>(1)?.trim().to_ascii_lowercase()));
-    let wanted = named_params! { ":id": id, ":short": id.to_ascii_lowercase(), ":full": full.to_ascii_lowercase() };
+    let wanted = named_params! { ":id": id, ":short": id.as_str().to_ascii_lowercase(), ":full": full.to_ascii_lowercase() };
     read.rows(query!("nodes", "earlier"), wanted, lower)
 }
 
 /// Id and name of other nodes whose id or name is this one, but for the case of ASCII letters and blanks around it.
-pub fn alike(read: &Read, id: &str, folded_id: &str, folded_name: &str) -> Result<Vec<(String, String)>> {
+pub fn alike(read: &Read, id: &NodeId, folded_id: &str, folded_name: &str) -> Result<Vec<(NodeId, String)>> {
     let wanted = named_params! { ":id": id, ":folded_id": folded_id, ":folded_name": folded_name };
     let mut found = read.rows(query!("nodes", "alike"), wanted, |row| Ok((row.get(0)?, row.get(1)?)))?;
     found.sort();
@@ -127,12 +128,12 @@ pub fn alike(read: &Read, id: &str, folded_id: &str, folded_name: &str) -> Resul
 }
 
 /// The mesh addresses that were given to other nodes.
-pub fn addresses_given(read: &Read, id: &str) -> Result<Vec<String>> {
+pub fn addresses_given(read: &Read, id: &NodeId) -> Result<Vec<String>> {
     read.rows(query!("nodes", "addresses_given"), named_params! { ":id": id }, |row| row.get(0))
 }
 
 /// How many replicas are placed on this node.
-pub fn replicas_on(read: &Read, id: &str) -> Result<u64> {
+pub fn replicas_on(read: &Read, id: &NodeId) -> Result<u64> {
     read.count(query!("nodes", "replicas_on"), named_params! { ":id": id })
 }
 
@@ -174,7 +175,7 @@ pub fn report(write: &Write, node: &Node) -> Result<()> {
 
 /// Gives a node a new identity: the certificate's fingerprint and end, the key (SubjectPublicKeyInfo, DER), and the digest of what the node
 /// is told to trust with it.
-pub fn set_identity(write: &Write, id: &str, fingerprint: &str, expires_at: Timestamp, key: &[u8], trust: &str) -> Result<()> {
+pub fn set_identity(write: &Write, id: &NodeId, fingerprint: &str, expires_at: Timestamp, key: &[u8], trust: &str) -> Result<()> {
     let row = named_params! {
         ":id": id, ":fingerprint": fingerprint, ":expires_at": expires_at, ":key": key, ":trust": trust, ":now": write.now,
     };
@@ -202,17 +203,17 @@ pub fn trust_page(read: &Read, paging: &Paging, trust: &str) -> Result<Page<Node
         Ok(NodeTrust { node_id: r.get(0)?, name: r.get(1)?, up_to_date, lease_state: LeaseState::Unknown })
     })?;
     let (enrolled, _) = count_trust(read, trust)?;
-    Ok(Page::cut(items, cut_at, enrolled.unsigned_abs(), |n| &n.node_id))
+    Ok(Page::cut(items, cut_at, enrolled.unsigned_abs(), |n| n.node_id.as_str()))
 }
 
 /// Enrolled nodes whose last heartbeat was before this moment and that no replica or router assignment names.
-pub fn unheard_since(read: &Read, before: Timestamp, limit: usize) -> Result<Vec<String>> {
+pub fn unheard_since(read: &Read, before: Timestamp, limit: usize) -> Result<Vec<NodeId>> {
     let wanted = named_params! { ":before_s": before.secs(), ":limit": limit as i64 };
     read.rows(query!("nodes", "unheard_since"), wanted, |r| r.get(0))
 }
 
 /// Takes a node away, its lease with it. Tells whether it was there.
-pub fn delete(write: &Write, id: &str) -> Result<bool> {
+pub fn delete(write: &Write, id: &NodeId) -> Result<bool> {
     let gone = write.run(query!("nodes", "delete"), named_params! { ":id": id })? > 0;
     write.changed();
     Ok(gone)

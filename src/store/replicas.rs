@@ -4,6 +4,7 @@ use super::query::query;
 use super::row::{Column, Json, json};
 use super::{Read, Write};
 use crate::error::Result;
+use crate::model::ids::{NodeId, ReplicaId, ServiceId};
 use crate::model::replicas::{Facts, ListedReplica, Replica};
 use crate::model::{Page, Paging};
 use rusqlite::{Row, named_params};
@@ -23,7 +24,7 @@ fn replica<S: Column, W: Column>(row: &Row) -> rusqlite::Result<Replica<S, W>> {
 }
 
 /// A page of replicas, by id; of one service, of one node, or of all.
-pub fn page(read: &Read, paging: &Paging, service_id: Option<&str>, node_id: Option<&str>) -> Result<Page<ListedReplica>> {
+pub fn page(read: &Read, paging: &Paging, service_id: Option<&ServiceId>, node_id: Option<&NodeId>) -> Result<Page<ListedReplica>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
     let ((items, cut_at), total) = match (service_id, node_id) {
         (None, None) => (
@@ -49,7 +50,7 @@ pub fn page(read: &Read, paging: &Paging, service_id: Option<&str>, node_id: Opt
             read.count(query!("replicas", "count_of_service"), named_params! { ":service_id": service, ":node_id": node })?,
         ),
     };
-    Ok(Page::cut(items, cut_at, total, |r| &r.id))
+    Ok(Page::cut(items, cut_at, total, |r| r.id.as_str()))
 }
 
 /// Every replica, with what of its status decides where it is: the scheduler reads them all, and needs no more.
@@ -58,7 +59,7 @@ pub fn facts(read: &Read) -> Result<Vec<Replica<Facts>>> {
 }
 
 /// The replica of this id.
-pub fn by_id(read: &Read, id: &str) -> Result<Option<Replica>> {
+pub fn by_id(read: &Read, id: &ReplicaId) -> Result<Option<Replica>> {
     read.row(query!("replicas", "by_id"), named_params! { ":id": id }, replica)
 }
 
@@ -87,7 +88,7 @@ pub fn update(write: &Write, replica: &Replica) -> Result<()> {
 }
 
 /// Takes a replica away, with its endpoints. Tells whether it was there.
-pub fn delete(write: &Write, id: &str) -> Result<bool> {
+pub fn delete(write: &Write, id: &ReplicaId) -> Result<bool> {
     let gone = write.run(query!("replicas", "delete"), named_params! { ":id": id })? > 0;
     write.changed();
     Ok(gone)

@@ -3,6 +3,7 @@
 use super::query::query;
 use super::{Read, Write};
 use crate::error::Result;
+use crate::model::ids::{AssignmentId, NodeId};
 use crate::model::routers::{NewRouterAssignment, RouterAssignment};
 use crate::model::{Page, Paging};
 use rusqlite::{Row, named_params};
@@ -19,7 +20,7 @@ fn assignment(row: &Row) -> rusqlite::Result<RouterAssignment> {
 }
 
 /// A page of assignments, by id; of one node or of all.
-pub fn page(read: &Read, paging: &Paging, node_id: Option<&str>) -> Result<Page<RouterAssignment>> {
+pub fn page(read: &Read, paging: &Paging, node_id: Option<&NodeId>) -> Result<Page<RouterAssignment>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
     let wanted = named_params! { ":after": after, ":node_id": node_id, ":limit": limit };
     let (items, cut_at) = read.page_rows(query!("routers", "page"), wanted, paging, assignment)?;
@@ -27,16 +28,16 @@ pub fn page(read: &Read, paging: &Paging, node_id: Option<&str>) -> Result<Page<
         None => read.count(query!("routers", "count"), &[])?,
         Some(id) => read.count(query!("routers", "count_of_node"), named_params! { ":node_id": id })?,
     };
-    Ok(Page::cut(items, cut_at, total, |a| &a.id))
+    Ok(Page::cut(items, cut_at, total, |a| a.id.as_str()))
 }
 
 /// The assignment of this id.
-pub fn by_id(read: &Read, id: &str) -> Result<Option<RouterAssignment>> {
+pub fn by_id(read: &Read, id: &AssignmentId) -> Result<Option<RouterAssignment>> {
     read.row(query!("routers", "by_id"), named_params! { ":id": id }, assignment)
 }
 
 /// How many assignments name this node, as what is routed or as a router.
-pub fn naming(read: &Read, node_id: &str) -> Result<u64> {
+pub fn naming(read: &Read, node_id: &NodeId) -> Result<u64> {
     read.count(query!("routers", "naming"), named_params! { ":node_id": node_id })
 }
 
@@ -51,11 +52,11 @@ pub fn insert(write: &Write, new: &NewRouterAssignment) -> Result<()> {
 }
 
 /// Takes an assignment away. Tells whether it was there.
-pub fn delete(write: &Write, id: &str) -> Result<bool> {
+pub fn delete(write: &Write, id: &AssignmentId) -> Result<bool> {
     Ok(write.run(query!("routers", "delete"), named_params! { ":id": id })? > 0)
 }
 
 /// Takes away every assignment that names this node.
-pub fn delete_naming(write: &Write, node_id: &str) -> Result<usize> {
+pub fn delete_naming(write: &Write, node_id: &NodeId) -> Result<usize> {
     write.run(query!("routers", "delete_naming"), named_params! { ":node_id": node_id })
 }

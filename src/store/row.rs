@@ -4,6 +4,7 @@ use crate::clock::Timestamp;
 use crate::error::{Doing, Error, Result};
 use crate::json;
 use crate::model::capacity::{Capacity, Reserved};
+use crate::model::ids::{AssignmentId, EndpointId, NodeId, ReplicaId, ServiceId};
 use crate::model::node_runs::Holder;
 use crate::model::{Object, nodes, replicas};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
@@ -16,15 +17,15 @@ use std::collections::BTreeMap;
 pub(super) fn told<T>(result: rusqlite::Result<T>, doing: &'static str) -> Result<T> {
     let Err(e) = result else { return result.doing(doing) };
     let trouble = match e.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => "The disk of the control plane is full; nothing was written.",
-        Some(ErrorCode::ReadOnly) => "The database of the control plane is read-only; nothing was written.",
-        Some(ErrorCode::SystemIoFailure) => "The disk of the control plane fails; nothing was written.",
-        Some(ErrorCode::CannotOpen) => "The database of the control plane cannot be opened; is its directory writable?",
-        Some(ErrorCode::NotADatabase) => "The database file is not a database, or damaged; restore a backup.",
+        Some(ErrorCode::DiskFull) => "The control plane's disk is full; nothing was written.",
+        Some(ErrorCode::ReadOnly) => "The control plane's database is read-only; nothing was written.",
+        Some(ErrorCode::SystemIoFailure) => "The control plane's disk is failing; nothing was written.",
+        Some(ErrorCode::CannotOpen) => "The control plane's database cannot be opened; is its directory writable?",
+        Some(ErrorCode::NotADatabase) => "The database file is damaged or not a database; restore a backup.",
         Some(ErrorCode::DatabaseCorrupt) => "The database file is damaged; restore a backup.",
-        Some(ErrorCode::PermissionDenied) => "The files of the control plane's database may not be opened; whose are they?",
-        Some(ErrorCode::OutOfMemory) => "The control plane's machine has no memory left; nothing was written.",
-        Some(ErrorCode::TooBig) => "This is larger than the database of the control plane takes; nothing was written.",
+        Some(ErrorCode::PermissionDenied) => "The control plane's database files may not be opened; check their owner.",
+        Some(ErrorCode::OutOfMemory) => "The control plane's machine is out of memory; nothing was written.",
+        Some(ErrorCode::TooBig) => "The value is too large for the control plane's database; nothing was written.",
         Some(code) if passes(code) => {
             log::warn!(target: "store", event = "store.held", doing, error:% = e; "{HELD}");
             return Err(Error::Unavailable(HELD.to_string()));
@@ -36,7 +37,7 @@ pub(super) fn told<T>(result: rusqlite::Result<T>, doing: &'static str) -> Resul
 }
 
 /// What a caller learns where another process is in the way.
-const HELD: &str = "The database of the control plane is held by another process; nothing was written. Try again.";
+const HELD: &str = "Another process holds the control plane's database; nothing was written. Try again.";
 
 /// Whether an error is somebody else's lock or change, which passes by itself.
 fn passes(code: ErrorCode) -> bool {
@@ -74,6 +75,24 @@ pub(super) fn constrained<T>(result: rusqlite::Result<T>) -> Result<T> {
     }
     told(result, "write a row")
 }
+
+/// Ids as columns of text.
+macro_rules! ids {
+    ($($id:ty),*) => {$(
+        impl FromSql for $id {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                String::column_result(value).map(<$id>::of_row)
+            }
+        }
+
+        impl ToSql for $id {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                Ok(self.as_str().into())
+            }
+        }
+    )*};
+}
+ids!(NodeId, ServiceId, ReplicaId, EndpointId, AssignmentId);
 
 impl FromSql for Timestamp {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
@@ -122,7 +141,7 @@ macro_rules! columns {
         }
     )*};
 }
-columns!(Box<RawValue>, Capacity, Reserved, Holder, Vec<Holder>, Vec<String>, BTreeMap<String, String>, nodes::Facts, replicas::Facts, replicas::Placement);
+columns!(Box<RawValue>, Capacity, Reserved, Holder, Vec<Holder>, Vec<String>, Vec<NodeId>, BTreeMap<String, String>, nodes::Facts, replicas::Facts, replicas::Placement);
 
 /// The JSON text of a column.
 pub(super) fn json<T: serde::Serialize>(value: &T) -> Result<String> {

@@ -5,6 +5,7 @@ use super::row::{Json, json};
 use super::{Read, Write};
 use crate::clock::Timestamp;
 use crate::error::Result;
+use crate::model::ids::ServiceId;
 use crate::model::services::{NewService, Revision, Service};
 use crate::model::{Object, Page, Paging};
 use rusqlite::{Row, named_params};
@@ -47,7 +48,7 @@ fn revision(row: &Row) -> rusqlite::Result<Revision> {
 }
 
 /// The id and name of every service.
-pub fn ids_and_names(read: &Read) -> Result<Vec<(String, String)>> {
+pub fn ids_and_names(read: &Read) -> Result<Vec<(ServiceId, String)>> {
     read.rows(query!("services", "ids_and_names"), &[], |r| Ok((r.get(0)?, r.get(1)?)))
 }
 
@@ -56,7 +57,7 @@ pub fn page(read: &Read, paging: &Paging) -> Result<Page<Service>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
     let (items, cut_at) =
         read.page_rows(query!("services", "page"), named_params! { ":after": after, ":limit": limit }, paging, service)?;
-    Ok(Page::cut(items, cut_at, read.count(query!("services", "count"), &[])?, |s| &s.id))
+    Ok(Page::cut(items, cut_at, read.count(query!("services", "count"), &[])?, |s| s.id.as_str()))
 }
 
 /// Every service.
@@ -65,12 +66,12 @@ pub fn all(read: &Read) -> Result<Vec<Service>> {
 }
 
 /// The service of this id.
-pub fn by_id(read: &Read, id: &str) -> Result<Option<Service>> {
+pub fn by_id(read: &Read, id: &ServiceId) -> Result<Option<Service>> {
     read.row(query!("services", "by_id"), named_params! { ":id": id }, service)
 }
 
 /// How many replicas a service has.
-pub fn replicas_of(read: &Read, id: &str) -> Result<u64> {
+pub fn replicas_of(read: &Read, id: &ServiceId) -> Result<u64> {
     read.count(query!("services", "replicas_of"), named_params! { ":id": id })
 }
 
@@ -97,20 +98,20 @@ pub fn update(write: &Write, service: &Service) -> Result<()> {
 }
 
 /// Notes that the scheduler made so many replicas more.
-pub fn count_made(write: &Write, id: &str, made: i64) -> Result<()> {
+pub fn count_made(write: &Write, id: &ServiceId, made: i64) -> Result<()> {
     write.run(query!("services", "count_made"), named_params! { ":id": id, ":made": made })?;
     Ok(())
 }
 
 /// Notes that the rollout of this generation was told to be late.
-pub fn set_rollout_told(write: &Write, id: &str, generation: i64) -> Result<()> {
+pub fn set_rollout_told(write: &Write, id: &ServiceId, generation: i64) -> Result<()> {
     write.run(query!("services", "set_rollout_told"), named_params! { ":id": id, ":generation": generation })?;
     write.changed();
     Ok(())
 }
 
 /// Takes a service away, with its revisions, its replicas and their endpoints.
-pub fn delete(write: &Write, id: &str) -> Result<()> {
+pub fn delete(write: &Write, id: &ServiceId) -> Result<()> {
     write.run(query!("services", "delete_replicas"), named_params! { ":id": id })?;
     write.run(query!("services", "delete"), named_params! { ":id": id })?;
     write.changed();
@@ -132,12 +133,12 @@ pub fn add_revision(write: &Write, new: &Revision, bytes_max: i64) -> Result<()>
 }
 
 /// A revision of a service.
-pub fn revision_of(read: &Read, service_id: &str, generation: i64) -> Result<Option<Revision>> {
+pub fn revision_of(read: &Read, service_id: &ServiceId, generation: i64) -> Result<Option<Revision>> {
     read.row(query!("services", "revision"), named_params! { ":service_id": service_id, ":generation": generation }, revision)
 }
 
 /// A page of revisions, newest first, with how many belong to it. `before` is a generation.
-pub fn revisions(read: &Read, service_id: &str, paging: &Paging, before: i64) -> Result<(Vec<Revision>, usize, u64)> {
+pub fn revisions(read: &Read, service_id: &ServiceId, paging: &Paging, before: i64) -> Result<(Vec<Revision>, usize, u64)> {
     let page = named_params! { ":service_id": service_id, ":before": before, ":limit": paging.limit as i64 + 1 };
     let (items, limit) = read.page_rows(query!("services", "revisions"), page, paging, revision)?;
     Ok((items, limit, read.count(query!("services", "count_revisions"), named_params! { ":service_id": service_id })?))

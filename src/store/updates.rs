@@ -4,6 +4,7 @@ use super::query::query;
 use super::row::{Json, json};
 use super::{Read, Write};
 use crate::error::Result;
+use crate::model::ids::NodeId;
 use crate::model::updates::{Member, NewUpdate, Update, UpdateState};
 use crate::model::{Page, Paging};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
@@ -57,7 +58,7 @@ pub fn open(read: &Read) -> Result<Option<Update>> {
 }
 
 /// Writes a new one.
-pub fn insert(write: &Write, id: &str, new: &NewUpdate, watched: &[String]) -> Result<()> {
+pub fn insert(write: &Write, id: &str, new: &NewUpdate, watched: &[NodeId]) -> Result<()> {
     let row = named_params! {
         ":id": id, ":channel": new.channel, ":version": new.version, ":ring_label": new.ring_label, ":rings": json(&new.rings)?,
         ":wait_seconds": new.wait_s, ":lost_max": new.lost_max, ":state": UpdateState::Running.as_str(), ":watched": json(&watched)?, ":now": write.now,

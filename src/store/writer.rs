@@ -191,7 +191,7 @@ impl Writer {
         if let Some(thread) = lock(&self.thread).take()
             && thread.join().is_err()
         {
-            log::error!(target: "store", event = "store.writer_panicked"; "The writer thread had panicked");
+            log::error!(target: "store", event = "store.writer_panicked"; "The writer thread panicked");
         }
     }
 }
@@ -262,7 +262,7 @@ impl Work {
         let keep = job.run(write);
         // On some errors (disk full, I/O, interrupted) SQLite rolls the whole transaction back by itself: the group fails together.
         if connection.is_autocommit() {
-            let why = "The disk of the control plane is full or fails, or its database was interrupted; nothing was written.";
+            let why = "The control plane's disk is full or failing, or its database was interrupted; nothing was written.";
             return Err(Error::Unavailable(why.to_string()));
         }
         let end = if keep { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
@@ -287,7 +287,7 @@ impl Work {
         if !self.connection.is_autocommit()
             && let Err(e) = self.connection.execute_batch("ROLLBACK")
         {
-            log::error!(target: "store", event = "store.rollback", error:% = e; "A failed transaction could not be rolled back");
+            log::error!(target: "store", event = "store.rollback", error:% = e; "Could not roll back a failed transaction");
         }
         effects.roll_back();
     }

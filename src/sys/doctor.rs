@@ -52,8 +52,8 @@ fn clock_plausible() -> Finding {
     match now.secs() + 60 < installed_s {
         true => Finding::fail(
             CHECK,
-            format!("it is {now} by this machine's clock, but its program is from {installed}"),
-            format!("set the clock by hand, date -u -s 'YYYY-MM-DD HH:MM:SS', and have it kept right: {NTP}"),
+            format!("this machine's clock shows {now}, but the program was installed at {installed}"),
+            format!("set the clock by hand, date -u -s 'YYYY-MM-DD HH:MM:SS', and keep it right: {NTP}"),
         ),
         false => Finding::ok(CHECK, format!("it is {now}, after the program was installed")),
     }
@@ -86,9 +86,9 @@ fn flush_time(dir: &Path) -> Finding {
     const CHECK: &str = "disk.fsync";
     let timed = match flushes(dir) {
         Ok(timed) if !timed.is_empty() => timed,
-        Ok(_) => return Finding::skipped(CHECK, "no time for it"),
+        Ok(_) => return Finding::skipped(CHECK, "not checked: out of time"),
         Err(e) => {
-            let seen = format!("nothing can be written in {}: {e}", dir.display());
+            let seen = format!("cannot write to {}: {e}", dir.display());
             return Finding::fail(CHECK, seen, format!("ls -ld {0}; df -h {0}; mount | grep -w ro", dir.display()));
         }
     };
@@ -136,7 +136,7 @@ fn df(dir: &Path, flag: &str) -> Option<(u64, u64)> {
 
 fn space(dir: &Path) -> Finding {
     const CHECK: &str = "disk.space";
-    let Some((total, free)) = df(dir, "-k") else { return Finding::skipped(CHECK, "df does not tell it here") };
+    let Some((total, free)) = df(dir, "-k") else { return Finding::skipped(CHECK, "df does not report it here") };
     let seen = format!("{} MiB of {} MiB are free in {}", free >> 10, total >> 10, dir.display());
     let to_do = format!("du -xh {} | sort -h | tail; old logs and backups are the first to go", dir.display());
     match free << 10 {
@@ -149,7 +149,7 @@ fn space(dir: &Path) -> Finding {
 fn inodes(dir: &Path) -> Finding {
     const CHECK: &str = "disk.inodes";
     let Some((total, free)) = df(dir, "-i").filter(|(total, _)| *total > 0) else {
-        return Finding::skipped(CHECK, "this file system does not count inodes, or df does not tell");
+        return Finding::skipped(CHECK, "this file system does not count inodes, or df does not report them");
     };
     let seen = format!("{free} of {total} inodes are free in {}", dir.display());
     let to_do = format!("du -x --inodes {} | sort -n | tail", dir.display());
@@ -168,7 +168,7 @@ fn open_files() -> Finding {
     let Ok(limit) = word.parse::<u64>() else {
         return match word {
             "unlimited" => Finding::ok(CHECK, "open files are not limited"),
-            _ => Finding::skipped(CHECK, "the kernel does not tell it here"),
+            _ => Finding::skipped(CHECK, "the kernel does not report it here"),
         };
     };
     let seen = format!("{limit} files may be open at once, for what is started from here");
@@ -192,10 +192,10 @@ fn wireguard() -> Finding {
         return Finding::ok(CHECK, "the kernel has WireGuard as a module that it loads when it is needed");
     }
     if Path::new("/dev/net/tun").exists() {
-        return Finding::ok(CHECK, "the kernel has no WireGuard; /dev/net/tun is there, so one in user space works");
+        return Finding::ok(CHECK, "the kernel has no WireGuard; /dev/net/tun is there, so a user-space WireGuard works");
     }
     let to_do = "modprobe wireguard || apt-get install -y wireguard (Linux 5.6 and newer have it); or, for one in user space: modprobe tun";
-    Finding::warn(CHECK, "the kernel has neither WireGuard nor /dev/net/tun: this machine cannot be in the private network", to_do)
+    Finding::warn(CHECK, "the kernel has neither WireGuard nor /dev/net/tun: no private network is possible", to_do)
 }
 
 /// Whether nobody but their owner can read these files and directories, and the owner is the directory's.
@@ -213,23 +213,23 @@ pub fn private(check: &'static str, dir: &Path, paths: &[PathBuf]) -> Finding {
         }
     }
     if !open.is_empty() {
-        let seen = format!("others on this machine can get at: {}", open.join(", "));
+        let seen = format!("other users of this machine can access: {}", open.join(", "));
         // Only its owner can change the mode of what is another's.
         let first =
             if foreign.is_empty() { String::new() } else { format!("chown --reference={} {}; then ", dir.display(), foreign.join(" ")) };
         return Finding::fail(
             check,
             seen,
-            format!("{first}chmod go-rwx {}; if others use this machine, treat the keys as known to them", open.join(" ")),
+            format!("{first}chmod go-rwx {}; if other people use this machine, treat the keys as known to them", open.join(" ")),
         );
     }
     if !foreign.is_empty() {
-        let seen = format!("these belong to another user than {}: {}", dir.display(), foreign.join(", "));
+        let seen = format!("these are not owned by {}: {}", dir.display(), foreign.join(", "));
         return Finding::warn(check, seen, format!("chown --reference={} {}", dir.display(), foreign.join(" ")));
     }
     match seen {
         0 => Finding::skipped(check, format!("there are no secrets in {} yet", dir.display())),
-        _ => Finding::ok(check, format!("{seen} secret files and directories are their owner's alone")),
+        _ => Finding::ok(check, format!("only their owner can access the {seen} secret files and directories")),
     }
 }
 
@@ -258,7 +258,7 @@ mod tests {
         assert!(findings.iter().any(|f| f.check == "disk.fsync" && f.seen.contains("ms")), "{findings:?}");
         assert_eq!(fs::read_dir(&dir).expect("it is there").count(), 0);
         let gone = flush_time(&dir.join("no-such"));
-        assert!(gone.level == Level::Fail && gone.seen.contains("nothing can be written"), "{gone:?}");
+        assert!(gone.level == Level::Fail && gone.seen.contains("cannot write to"), "{gone:?}");
         fs::remove_dir_all(dir).expect("it is ours");
     }
 

@@ -2,7 +2,7 @@
 
 use super::run;
 use crate::model::Object;
-use crate::model::ids::is_id;
+use crate::model::ids::NodeId;
 use crate::model::status_keys;
 use serde_json::{Value, json};
 use std::fs;
@@ -23,10 +23,9 @@ pub fn welcome_more(listener: &TcpListener) {
 }
 
 /// The machine's name, as an id; `None` when it is none.
-pub fn name() -> Option<String> {
+pub fn name() -> Option<NodeId> {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
-    let name = name.trim().to_string();
-    is_id(&name).then_some(name)
+    name.trim().parse().ok()
 }
 
 /// What tells this boot of the machine from every other, also from that of a copy; empty where the kernel does not say.

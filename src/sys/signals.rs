@@ -62,14 +62,14 @@ pub fn listen(stop: &Stop) -> Result<Hangup> {
             match signal {
                 SIGHUP => {
                     logger::reopen();
-                    log::info!(target: "system", event = "log.reopened"; "The log file was opened again, as SIGHUP asks");
+                    log::info!(target: "system", event = "log.reopened"; "Reopened the log file on SIGHUP");
                     if let Some(work) = lock(&on_hangup.0).as_ref() {
                         work();
                     }
                 }
                 _ if !END.contains(&signal) => {}
                 _ if stop.raised() => {
-                    log::warn!(target: "system", event = "serve.stop", signal; "Stopped at once, as a second signal asks");
+                    log::warn!(target: "system", event = "serve.stop", signal; "Stopped immediately on a second signal");
                     logger::flush_within(LAST_WORDS);
                     std::process::exit(128 + signal);
                 }

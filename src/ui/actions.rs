@@ -1,4 +1,4 @@
-//! What pages offer to do with an object: a table of actions each. GET says what will happen, POST does it and leads
+//! Actions on objects, one table per kind. GET shows the effects of an action, POST carries it out and redirects
 //! back with a notice.
 
 use super::{At, Page, back_to, notice, parts};
@@ -8,31 +8,31 @@ use crate::html::{Html, page};
 
 /// One action.
 pub(super) struct Action {
-    /// Its word, in the path and in the notice that it leaves behind.
+    /// Its word in the path and in the notice after it.
     pub word: &'static str,
-    /// On its buttons, and before the name of the object.
+    /// Text of its buttons, and the title before the object's name.
     pub label: &'static str,
-    /// True if something is lost by it.
+    /// True if it destroys something.
     pub is_dangerous: bool,
-    /// What will happen, a sentence each.
+    /// Effects to confirm, a sentence each.
     pub effects: fn(&At) -> Result<Vec<String>>,
-    /// What the form asks for.
+    /// Fields of its form.
     pub fields: fn(&At) -> Result<Html>,
     /// Carries it out.
     pub handler: fn(&At) -> Result<()>,
-    /// The page afterwards, where the object's own is gone.
+    /// Page to show afterwards if the object's own no longer exists.
     pub leads_to: Option<&'static str>,
 }
 
 /// The actions of one kind of object.
 pub(super) struct Actions {
-    /// The part of the site that they belong to.
+    /// Part of the site, as in `PLACES`.
     pub place: &'static str,
     /// All of them, in the order of their buttons.
     pub rows: &'static [Action],
     /// The word of the action that a path names.
     pub word: for<'a> fn(&'a At<'_>) -> &'a str,
-    /// The object's name and its page. Fails where there is no such object.
+    /// The object's name and page. Fails if it does not exist.
     pub object: fn(&At) -> Result<(String, String)>,
 }
 
@@ -42,12 +42,12 @@ impl Actions {
         self.rows.iter().find(|action| action.word == word).ok_or_else(|| Error::not_found("Page"))
     }
 
-    /// Says what an action will do, and asks for it.
+    /// Shows the effects of an action, with the form that confirms it.
     pub(super) fn ask(&self, at: &At) -> Reply {
         self.confirm(at, self.find(at)?, None)
     }
 
-    /// Carries an action out, and leads back to its object; or asks again, with what went wrong.
+    /// Carries an action out and redirects to its object; on failure shows the form again with the error.
     pub(super) fn act(&self, at: &At) -> Reply {
         let action = self.find(at)?;
         let (_, back) = (self.object)(at)?;
@@ -77,7 +77,7 @@ impl Actions {
         at.framed(Page { status: failed.map_or(200, Error::status), place: self.place, title: &title, head: Html::empty(), body: &body })
     }
 
-    /// The buttons of some actions, on the page of an object.
+    /// Buttons of the actions that pass `is_shown`, for an object's page.
     pub(super) fn buttons(&self, path: &str, is_shown: impl Fn(&Action) -> bool) -> Html {
         let shown = self.rows.iter().filter(|action| is_shown(action));
         Html::concat(shown.map(|action| button(path, action)).collect())
@@ -93,7 +93,7 @@ pub(super) fn sentences(effects: &[&str]) -> Result<Vec<String>> {
     Ok(effects.iter().map(ToString::to_string).collect())
 }
 
-/// The form asks for nothing.
+/// A form without fields.
 pub(super) fn no_fields(_: &At) -> Result<Html> {
     Ok(Html::empty())
 }

@@ -1,4 +1,4 @@
-//! API tokens: made for programs, listed without their secret, taken back.
+//! API tokens: created for programs, listed without their secret, revoked.
 
 use super::actions::{Action, Actions, no_fields};
 use super::{At, Page as Shown, field, notice, parts, run, settings};
@@ -25,10 +25,10 @@ pub const ROUTES: &[Route] = &[
 const PLACE: &str = "Settings";
 /// Tokens on the page.
 const SHOWN_MAX: usize = 500;
-/// Days a token may last, and lasts where nobody says otherwise.
+/// Lifetime of a token in days: allowed values and the default.
 const DAYS: std::ops::RangeInclusive<i64> = 1..=3650;
 const DAYS_DEFAULT: &str = "90";
-const DONE: &[(&str, &str)] = &[("delete", "The token is deleted; nothing can be done with it any more.")];
+const DONE: &[(&str, &str)] = &[("delete", "Token revoked. Programs that use it are refused from now on.")];
 
 fn show(at: &At) -> Reply {
     page_of(at, 200, &at.notice(DONE), Html::empty())
@@ -53,7 +53,7 @@ fn page_of(at: &At, status: u16, above: &Html, made: Html) -> Reply {
     let tokens = all(at)?;
     let table = match tokens.is_empty() {
         true => parts::empty(
-            "No API tokens yet. A token lets a program do what one role may:",
+            "No API tokens yet. A token lets a program act with one role:",
             "uptimemesh api-token create deploy --role operator",
         ),
         false => parts::table(
@@ -71,7 +71,7 @@ fn page_of(at: &At, status: u16, above: &Html, made: Html) -> Reply {
             "token_new.html",
             csrf = &at.csrf(),
             role = &parts::select_words("Role", "role", Role::WORDS, "viewer"),
-            days = &parts::field("Days it lasts", "days", DAYS_DEFAULT),
+            days = &parts::field("Valid for (days)", "days", DAYS_DEFAULT),
         ),
     ]);
     at.framed(Shown { status, place: PLACE, title: "API tokens", head: Html::empty(), body: &body })
@@ -80,7 +80,7 @@ fn page_of(at: &At, status: u16, above: &Html, made: Html) -> Reply {
 fn create(at: &At) -> Reply {
     match minted(at) {
         Ok(token) => {
-            let said = notice("good", "The token is made. This is shown once; only a hash of it is kept.");
+            let said = notice("good", "Token created. Copy it now: it cannot be shown again.");
             page_of(at, 200, &said, page!("copy.html", id = "secret", text = &token.token))
         }
         Err(e @ Error::Fault(_)) => Err(e),
@@ -99,7 +99,7 @@ fn minted(at: &At) -> Result<NewApiToken> {
     api_tokens::create(at.control, at.user, name, role, days)
 }
 
-/// What an admin may do with a token.
+/// Actions of admins on a token.
 const ACTIONS: Actions = Actions {
     place: PLACE,
     word: |_| "delete",

@@ -1,4 +1,4 @@
-//! What pages are drawn with: the style sheet, the script and the icon, in the binary.
+//! Assets of the pages, embedded in the binary: style sheet, script and icon.
 
 use crate::gate::Handler::Open;
 use crate::gate::{Reply, Route, route};

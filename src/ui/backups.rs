@@ -1,4 +1,4 @@
-//! Backups: what there is, how old the newest is, how the last restore drill went; one is made, fetched and removed here.
+//! Backups: the list, the newest one's age, the last restore drill; creating, downloading and deleting.
 
 use super::actions::{Action, Actions, no_fields, sentences};
 use super::{At, parts, run, settings};
@@ -20,18 +20,18 @@ pub const ROUTES: &[Route] = &[
 ];
 
 const PLACE: &str = "Settings";
-/// Where this page is.
+/// Path of this page.
 const HERE: &str = "/ui/settings/backups";
 /// Backups on the page.
 const SHOWN_MAX: usize = 200;
-const DONE: &[(&str, &str)] = &[("create", "The backup is made."), ("delete", "The backup is removed.")];
+const DONE: &[(&str, &str)] = &[("create", "Backup created."), ("delete", "Backup deleted.")];
 
 fn show(at: &At) -> Reply {
     let config = &at.control.config;
     let all = backups::list(config)?;
     let table = match all.is_empty() {
         true => parts::empty(
-            "There is no backup yet. The server makes one by itself soon; at once, on its machine:",
+            "No backups yet. The server creates one soon by itself. To create one now, run on its machine:",
             "uptimemesh backup create",
         ),
         false => {
@@ -60,9 +60,9 @@ fn show(at: &At) -> Reply {
         settings::tabs(at),
         parts::live("backups", &Html::concat(vec![facts, table])),
         parts::hint(
-            "A backup has every key of the cluster. One that is not encrypted is as secret as the server's own directory: keep copies elsewhere, encrypted.",
+            "A backup contains every key of the cluster. Protect an unencrypted one like the server's data directory, and keep encrypted copies elsewhere.",
         ),
-        parts::empty("It is restored on the machine that is to be the control plane:", "uptimemesh backup restore FILE"),
+        parts::empty("Restore it on the machine that will be the control plane:", "uptimemesh backup restore FILE"),
     ]);
     at.page(PLACE, "Backups", &body)
 }
@@ -88,23 +88,23 @@ fn row(at: &At, backup: &Backup) -> Vec<Html> {
     ]
 }
 
-/// A backup is created here.
+/// The action that creates a backup.
 const CREATION: Actions = Actions {
     place: PLACE,
     word: |_| "create",
     object: |_| Ok((String::new(), HERE.to_string())),
     rows: &[Action {
         word: "create",
-        label: "Make a backup",
+        label: "Create a backup",
         is_dangerous: false,
         effects: |at| {
             let how = match backups::passphrase(&at.control.config)? {
-                Some(_) => "It is encrypted for the passphrase that the server was given.",
+                Some(_) => "It is encrypted with the server's backup passphrase.",
                 None => {
-                    "It is not encrypted, because the server has no passphrase for it (BACKUP_PASSPHRASE_FILE): whoever has it is the control plane."
+                    "It is not encrypted, because the server has no backup passphrase (BACKUP_PASSPHRASE_FILE). The file alone is enough to impersonate the control plane."
                 }
             };
-            sentences(&["Database, authority and keys are copied as they are at this moment; nothing waits for it.", how])
+            sentences(&["Database, authority and keys are copied as they are now. The cluster keeps working meanwhile.", how])
         },
         fields: no_fields,
         handler: |at| backups::create_asked(at.control).map(drop),
@@ -112,7 +112,7 @@ const CREATION: Actions = Actions {
     }],
 };
 
-/// What an admin may do with a backup.
+/// Actions of admins on a backup.
 const ACTIONS: Actions = Actions {
     place: PLACE,
     word: |_| "delete",

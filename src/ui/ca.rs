@@ -1,4 +1,4 @@
-//! Certificates: the cluster's authority, how far a rotation is, and whose certificates end next.
+//! Certificates: the authorities, the progress of a rotation, and the node certificates that expire next.
 
 use super::actions::{Action, Actions, no_fields, sentences};
 use super::{At, field, parts, run, settings};
@@ -22,14 +22,14 @@ pub const ROUTES: &[Route] = &[
 ];
 
 const PLACE: &str = "Settings";
-/// Nodes that are looked through, and the ones that are shown.
+/// Nodes that are read, and those that are shown.
 const NODES_MAX: usize = 20_000;
 const SHOWN_MAX: usize = 20;
 const HERE: &str = "/ui/settings/certificates";
 const ROTATE: &str = "rotate";
 const DROP: &str = "drop-previous";
 const DONE: &[(&str, &str)] = &[
-    (ROTATE, "The new authority issues from now on. Nodes fetch it with their next heartbeats."),
+    (ROTATE, "The new authority issues certificates from now on. Nodes fetch it after their next heartbeats."),
     (DROP, "The previous authority is no longer trusted."),
 ];
 
@@ -55,24 +55,24 @@ fn show(at: &At) -> Reply {
     };
     let table = match nodes.is_empty() {
         true => parts::hint("No node has a certificate yet."),
-        false => parts::table("Node certificates", &parts::heads(&["Node", "Ends"]), nodes.iter().take(SHOWN_MAX).map(row).collect()),
+        false => parts::table("Node certificates", &parts::heads(&["Node", "Expires"]), nodes.iter().take(SHOWN_MAX).map(row).collect()),
     };
     let follows = Html::concat(vec![
         parts::facts(vec![
-            ("Authority of the nodes", authority(&view.current)),
-            ("The previous one", authority(&view.previous)),
-            ("Authority that people trust", authority(&view.server)),
-            ("The previous one of those", authority(&view.server_previous)),
+            ("Node authority", authority(&view.current)),
+            ("Previous node authority", authority(&view.previous)),
+            ("Server authority", authority(&view.server)),
+            ("Previous server authority", authority(&view.server_previous)),
         ]),
         rotation(at, &view)?,
-        parts::section("Node certificates that end next", &table),
+        parts::section("Node certificates that expire next", &table),
     ]);
     let body = Html::concat(vec![
         page!("head.html", title = "Certificates", actions = &buttons(at, &view), notice = &at.notice(DONE)),
         settings::tabs(at),
         parts::live("authority", &follows),
-        parts::details("What browsers and commands are to trust, PEM", &parts::code(&view.server_ca_cert_pem)),
-        parts::details("What nodes trust, PEM", &parts::code(&view.ca_cert_pem)),
+        parts::details("Server authority, for browsers and commands (PEM)", &parts::code(&view.server_ca_cert_pem)),
+        parts::details("Node authority, for nodes (PEM)", &parts::code(&view.ca_cert_pem)),
     ]);
     at.page(PLACE, "Certificates", &body)
 }
@@ -85,13 +85,13 @@ fn buttons(at: &At, view: &CaView) -> Html {
     ACTIONS.buttons(HERE, |action| action.word == next)
 }
 
-/// How far the nodes are: everybody's trust must have changed before the previous authority can go.
+/// Progress of a rotation: every node must trust the new authority before the previous one can be dropped.
 fn rotation(at: &At, view: &CaView) -> Result<Html> {
-    let figures = format!("Nodes that have what they are to trust: {} of {}.", view.nodes_up_to_date, view.nodes);
+    let figures = format!("Nodes that trust the current authority: {} of {}.", view.nodes_up_to_date, view.nodes);
     if view.nodes_up_to_date == view.nodes {
         let more = match view.previous.is_some() {
             true => "The rotation is complete: the previous authority can be dropped.",
-            false => "No rotation is under way.",
+            false => "No rotation is in progress.",
         };
         return Ok(parts::paragraph(&format!("{figures} {more}")));
     }
@@ -105,14 +105,14 @@ fn rotation(at: &At, view: &CaView) -> Result<Html> {
         "Rotation",
         &Html::concat(vec![
             page!("progress.html", max = &view.nodes.to_string(), value = &view.nodes_up_to_date.to_string(), text = &figures),
-            parts::hint("A node fetches the new authority after its next heartbeat; a dead one when it is back."),
-            parts::table("Nodes without the new authority", &parts::heads(&["Node that waits", "State"]), rows),
+            parts::hint("A node fetches the new authority after its next heartbeat; a dead node fetches it when it is back."),
+            parts::table("Nodes without the new authority", &parts::heads(&["Waiting node", "State"]), rows),
             more,
         ]),
     ))
 }
 
-/// What an admin may do with the cluster's authority.
+/// Actions of admins on the authority.
 const ACTIONS: Actions = Actions {
     place: PLACE,
     word: |at| at.arg(0),
@@ -125,11 +125,11 @@ const ACTIONS: Actions = Actions {
             effects: |at| {
                 let nodes = ca::show(at.control)?.nodes;
                 let mut effects = sentences(&["A new authority is created, and issues every certificate from now on."])?;
-                effects.push(format!("Enrolled nodes ({nodes}) fetch it with their next heartbeats; none has to join again."));
+                effects.push(format!("Enrolled nodes ({nodes}) fetch it after their next heartbeats; none has to join again."));
                 effects.extend(sentences(&[
                     "The previous authority stays trusted, and vouches for this server, until you drop it.",
-                    "Join strings created earlier name the previous authority: they are valid until it is dropped.",
-                    "People and scripts that trust the authority's certificate take both from this page before you drop the old one.",
+                    "Earlier join strings name the previous authority: they stop working when you drop it.",
+                    "Browsers and scripts that trust this cluster need the new authority from this page before you drop the previous one.",
                 ])?);
                 Ok(effects)
             },
@@ -143,8 +143,8 @@ const ACTIONS: Actions = Actions {
             is_dangerous: true,
             effects: |at| {
                 let mut effects = sentences(&[
-                    "The previous authority is deleted, with its key, and nothing that it signed is trusted any more.",
-                    "This server shows a certificate of the new authority from now on.",
+                    "The previous authority and its key are deleted. Nothing that it signed is trusted any more.",
+                    "This server uses a certificate of the new authority from now on.",
                     "Join strings created before the rotation stop working.",
                 ])?;
                 effects.push(match waiting(at)? {
@@ -155,7 +155,7 @@ const ACTIONS: Actions = Actions {
                 Ok(effects)
             },
             fields: |at| {
-                let leave = || parts::checkbox("force", "Leave the nodes behind that do not have it.");
+                let leave = || parts::checkbox("force", "Drop it even if nodes without the new authority must join again.");
                 Ok(if waiting(at)? > 0 { leave() } else { Html::empty() })
             },
             handler: |at| ca::drop_previous(at.control, !field(&at.form(), "force").is_empty()).map(drop),
@@ -164,7 +164,7 @@ const ACTIONS: Actions = Actions {
     ],
 };
 
-/// Nodes that do not have the new authority yet.
+/// Number of nodes without the new authority.
 fn waiting(at: &At) -> Result<i64> {
     let view = ca::show(at.control)?;
     Ok(view.nodes - view.nodes_up_to_date)

@@ -1,4 +1,4 @@
-//! Cluster settings: what the server reads, with what it means, and the operators' own.
+//! Cluster settings: those that the server reads, with their meaning, and custom ones.
 
 use super::{At, Page as Shown, back_to, field, notice, parts, run, settings as tabs};
 use crate::control::settings;
@@ -23,33 +23,36 @@ pub const ROUTES: &[Route] = &[
 const PLACE: &str = "Settings";
 /// Settings on the page.
 const SHOWN_MAX: usize = 500;
-const DONE: &[(&str, &str)] = &[("put", "The setting is saved.")];
+const DONE: &[(&str, &str)] = &[("put", "Setting saved.")];
 
-/// What the settings that the server knows mean.
+/// Meanings of the settings that the server reads.
 const MEANINGS: &[(&str, &str)] = &[
-    ("backup_drill_interval_seconds", "Seconds between two restore drills of the newest backup that the server made; 0 for none."),
-    ("backup_interval_seconds", "Seconds between two backups that the server makes by itself; 0 for none."),
-    ("backup_keep", "Backups of its own that the server keeps; what somebody asked for stays until it is removed."),
-    ("cluster_bootstrapped", "Whether join tokens were made for the first time. The server keeps it."),
-    ("cluster_bootstrapped_at", "When that was."),
+    ("backup_drill_interval_seconds", "Seconds between restore drills of the newest scheduled backup; 0 for none."),
+    ("backup_interval_seconds", "Seconds between scheduled backups; 0 for none."),
+    ("backup_keep", "Scheduled backups to keep. Backups created on request stay until they are deleted."),
+    ("cluster_bootstrapped", "True once the first join tokens exist. Maintained by the server."),
+    ("cluster_bootstrapped_at", "Time of the first join tokens. Maintained by the server."),
     (
         "etcd_status",
-        "How etcd is, as whoever looks after it says. While it is down, unavailable or stale, all writes are refused but heartbeats, sign-ins and these settings.",
+        "State of etcd, set by its operator. While it is down, unavailable or stale, only heartbeats, sign-ins and changes of these settings are accepted.",
     ),
-    ("events_retention_days", "Days that events are kept."),
-    ("events_retention_rows", "Events that are kept at most."),
+    ("events_retention_days", "Days to keep events."),
+    ("events_retention_rows", "Maximum number of events to keep."),
     (
         "idempotency_bytes_max",
-        "Bytes of the answers that are kept for a day for requests with an Idempotency-Key. Beyond them such requests get 429.",
+        "Maximum size of the answers kept for a day for requests with an Idempotency-Key, in bytes. When it is used up, such requests get 429.",
     ),
     (
         "node_forget_after_days",
-        "Days after its last heartbeat that a dead node is deleted, unless replicas or routers are placed there; 0 for never.",
+        "Days after its last heartbeat until a dead node is deleted, unless replicas or router assignments name it; 0 for never.",
     ),
-    ("nodes_max", "Nodes of the cluster at most. Beyond them none is created and none joins."),
-    ("scheduler_brake", "Whether the scheduler stops when most nodes fall silent together. Off lets it go on."),
-    ("scheduler_mode", "What the scheduler does by itself."),
-    ("service_revisions_bytes_max", "Bytes of the revisions that are kept of one service. The oldest go first, the current one never."),
+    ("nodes_max", "Maximum number of nodes. Beyond it no node can be created or join."),
+    ("scheduler_brake", "Stops the scheduler while most nodes are silent together. Off lets it continue."),
+    ("scheduler_mode", "Mode of the scheduler."),
+    (
+        "service_revisions_bytes_max",
+        "Maximum size of the revisions kept per service, in bytes. The oldest are deleted first, the current one never.",
+    ),
 ];
 
 fn show(at: &At) -> Reply {
@@ -59,12 +62,11 @@ fn show(at: &At) -> Reply {
 fn page_of(at: &At, status: u16, above: &Html) -> Reply {
     let found = settings::list(at.control, &Paging::first(SHOWN_MAX))?;
     let row = |setting: &ClusterSetting| {
-        let meaning =
-            MEANINGS.iter().find(|(key, _)| *key == setting.key).map_or("A setting of the operators' own.", |(_, meaning)| meaning);
+        let meaning = MEANINGS.iter().find(|(key, _)| *key == setting.key).map_or("Custom setting.", |(_, meaning)| meaning);
         let allowed = settings::allowed(&setting.key).unwrap_or_default();
         let value = match (at.may(Admin), settings::words(&setting.key)) {
             (true, Some(words)) => {
-                // What is no such word counts as the default.
+                // Any other value counts as the default.
                 let said = setting.value.trim().to_lowercase();
                 let chosen = words.iter().find(|w| **w == said).or(words.first()).copied().unwrap_or_default();
                 page!("setting_words.html", csrf = &at.csrf(), key = &setting.key, options = &parts::options_words(words, chosen))

@@ -3,12 +3,12 @@
 use super::parts;
 use crate::html::{Html, page};
 
-/// Lines of a text that are compared; of longer ones only the first are.
+/// Lines of each text that are compared; the rest is cut off.
 const LINES_MAX: usize = 1_500;
-/// Lines that are the same and shown around a difference.
+/// Unchanged lines shown around a difference.
 const CONTEXT: usize = 3;
 
-/// A line, and what became of it.
+/// Change of a line.
 #[derive(Debug, PartialEq, Clone, Copy)]
 enum Change {
     Same,
@@ -16,7 +16,7 @@ enum Change {
     Come,
 }
 
-/// What changed from one text to the other.
+/// The changed lines between two texts, with context.
 pub(super) fn lines(old: &str, new: &str) -> Html {
     let changes = compare(&cut(old), &cut(new));
     if changes.iter().all(|(change, _)| *change == Change::Same) {
@@ -50,7 +50,7 @@ fn cut(text: &str) -> Vec<&str> {
     text.lines().take(LINES_MAX).collect()
 }
 
-/// The shortest way from one list of lines to the other, by their longest common part.
+/// The shortest edit from one list of lines to the other, by their longest common subsequence.
 fn compare<'t>(old: &[&'t str], new: &[&'t str]) -> Vec<(Change, &'t str)> {
     let width = new.len() + 1;
     let mut common = vec![0_u16; (old.len() + 1) * width];

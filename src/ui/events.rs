@@ -1,4 +1,4 @@
-//! Events: the newest first, filtered, and live where the browser runs scripts.
+//! Events: newest first, filtered, and live if the browser runs scripts.
 
 use super::{At, field, parts, run};
 use crate::control::{Control, events};
@@ -17,9 +17,9 @@ use tiny_http::Method::Get;
 pub const ROUTES: &[Route] = &[route(Get, "/ui/events", By(Viewer, |c, r, u| run(c, r, u, list)))];
 
 const PLACE: &str = "Events";
-/// Events of a page.
+/// Events per page.
 const ROWS_MAX: usize = 60;
-/// Fields that a short line shows.
+/// Fields shown in a short line.
 const SHORT: &[&str] = &["node_id", "service_id", "replica_id", "target_node_id", "username", "key", "to", "generation"];
 /// Levels to choose from.
 const LEVELS: &[(&str, &str)] =
@@ -30,10 +30,10 @@ pub(super) fn page(control: &Control, paging: &Paging, filter: &EventFilter) -> 
     events::list(control, paging, filter)
 }
 
-/// Events in a few words, for the pages of what they are about.
+/// Events in short form, for the pages of objects.
 pub(super) fn short(events: &Page<Event>) -> Html {
     if events.items.is_empty() {
-        return parts::hint("Nothing yet.");
+        return parts::hint("No events yet.");
     }
     let line = |e: &Event| {
         page!("event_short.html", time = &parts::time(e.created_at), name = &e.name, fields = &fields(e, &|key| SHORT.contains(&key)))
@@ -54,7 +54,7 @@ fn list(at: &At) -> Reply {
     let mut categories = vec![("", "any")];
     categories.extend(Category::WORDS.iter().map(|c| (*c, *c)));
     if !category.is_empty() && !is_own(category) {
-        // One of the operators' own.
+        // An event of an operator's own.
         categories.push((category, category));
     }
     let fields = vec![
@@ -103,7 +103,7 @@ fn row(event: &Event) -> Html {
     )
 }
 
-/// What an event is about; objects are linked.
+/// Fields of an event, with links to objects.
 fn fields(event: &Event, shown: &dyn Fn(&str) -> bool) -> Html {
     let one = |(key, value): (&String, &Value)| {
         let text = parts::value(value);

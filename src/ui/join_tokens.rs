@@ -1,4 +1,4 @@
-//! Adding a node: makes a join string, shows the command to paste, and watches until the machine is there.
+//! Adding a node: creates a join string, shows the command to paste, and waits for the machine to join.
 
 use super::{At, Page as Shown, field, notice, parts, run};
 use crate::control::trust::join_tokens;
@@ -8,6 +8,7 @@ use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
 use crate::http::fields::Fields;
 use crate::model::Paging;
+use crate::model::ids::NodeId;
 use crate::model::join_tokens::{Admits, JoinRole, JoinToken, NewJoinToken};
 use crate::model::users::Role::Admin;
 use serde_json::json;
@@ -23,15 +24,15 @@ pub const ROUTES: &[Route] = &[
 
 const PLACE: &str = "Nodes";
 const TITLE: &str = "Add a node";
-/// Tokens that are looked through.
+/// Tokens that are read.
 const TOKENS_MAX: usize = 1_000;
 /// Tokens on the page.
 const SHOWN_MAX: usize = 20;
-/// A page that waits for a node is loaded anew so often, where there is no script.
+/// Seconds between reloads of a page that waits for a node, in browsers without scripts.
 const REFRESH_S: &str = "5";
-/// How long a token may last, with the seconds of it.
+/// Lifetimes to choose from: seconds and words.
 const TTLS: &[(&str, &str)] = &[("1800", "half an hour"), ("3600", "an hour"), ("21600", "six hours"), ("86400", "a day")];
-const DONE: &[(&str, &str)] = &[("delete", "The join string is taken back.")];
+const DONE: &[(&str, &str)] = &[("delete", "Join string revoked.")];
 
 fn show(at: &At) -> Reply {
     page_of(at, 200, &at.notice(DONE))
@@ -76,8 +77,8 @@ fn page_of(at: &At, status: u16, above: &Html) -> Reply {
         notice = above,
         csrf = &at.csrf(),
         role = &parts::select_words("Role", "role", &["worker", "core", "gateway"], "worker"),
-        ttl = &parts::select("It lasts", "ttl", TTLS, "1800"),
-        node_id = &parts::field("Only for the node of this id (optional)", "node_id", ""),
+        ttl = &parts::select("Valid for", "ttl", TTLS, "1800"),
+        node_id = &parts::field("Only for the node with this id (optional)", "node_id", ""),
         tokens = &tokens,
     );
     at.framed(Shown { status, place: PLACE, title: TITLE, head: Html::empty(), body: &body })
@@ -103,9 +104,9 @@ fn minted(at: &At) -> Result<NewJoinToken> {
     join_tokens::create(at.control, Admits { node_id, ..role.into() }, ttl_s)
 }
 
-/// The only page that ever shows the secret. It is an answer to a form, so that no address leads to it again.
+/// The only page that shows the secret. It answers a form, so that no URL leads to it again.
 fn made_page(at: &At, token: &NewJoinToken) -> Reply {
-    let name = token.node_id.as_deref().unwrap_or("NAME");
+    let name = token.node_id.as_ref().map_or("NAME", NodeId::as_str);
     let join = match &token.join_string {
         Some(text) => format!("uptimemesh join --node-id {name} {text}"),
         None => {
@@ -130,7 +131,7 @@ fn made_page(at: &At, token: &NewJoinToken) -> Reply {
 fn watch(at: &At) -> Reply {
     let token = all(at)?.into_iter().find(|t| t.id == at.arg(0)).ok_or_else(|| Error::not_found("Join token"))?;
     let (state, waits) = match &token.used_by {
-        None if token.expires_at < crate::clock::now() => (parts::paragraph("The join string has ended; nobody used it."), false),
+        None if token.expires_at < crate::clock::now() => (parts::paragraph("The join string expired unused."), false),
         None => (parts::paragraph("Waiting for the machine to join …"), true),
         Some(node) => {
             let lease = at.control.leases.state(node).as_str();

@@ -1,4 +1,4 @@
-//! The lease of a node over the last day, as a strip; made of the events that tell of its transitions.
+//! The lease of a node over the last day, drawn as a strip from the events of its transitions.
 
 use crate::clock::{self, Timestamp};
 use crate::control::{Control, events};
@@ -9,15 +9,15 @@ use crate::model::events::EventFilter;
 use crate::model::leases::LeaseState;
 use crate::model::nodes::Node;
 
-/// How far back it goes.
+/// Seconds that the strip covers.
 const SPAN_S: i64 = 86_400;
-/// Its width: a unit is a minute.
+/// Width of the strip: one unit per minute.
 const WIDTH: i64 = SPAN_S / 60;
-/// Events that it is made of; a node that flaps more often has an older part that is not known.
+/// Events that are read; of a node that flaps more often the oldest part is unknown.
 const EVENTS_MAX: usize = 500;
 const TRANSITION: &str = "node.lease.";
 
-/// A time in one state.
+/// A period in one state.
 #[derive(Debug, PartialEq)]
 struct Part {
     from: Timestamp,
@@ -25,12 +25,16 @@ struct Part {
     state: LeaseState,
 }
 
-/// The strip of a node whose lease is in this state now.
+/// Strip of a node; `state` is the state of its lease now.
 pub(super) fn strip(control: &Control, node: &Node, state: LeaseState) -> Result<Html> {
     let now = clock::now();
     let since = now.plus_secs(-SPAN_S);
-    let filter =
-        EventFilter { category: Some("nodes".to_string()), node_id: Some(node.id.clone()), since: Some(since), ..EventFilter::default() };
+    let filter = EventFilter {
+        category: Some("nodes".to_string()),
+        node_id: Some(node.id.to_string()),
+        since: Some(since),
+        ..EventFilter::default()
+    };
     let found = events::list(control, &Paging::first(EVENTS_MAX), &filter)?.items;
     let word = |event: &crate::model::events::Event, key: &str| {
         event.fields.get(key).and_then(serde_json::Value::as_str).and_then(LeaseState::parse).unwrap_or(LeaseState::Unknown)
@@ -45,7 +49,7 @@ pub(super) fn strip(control: &Control, node: &Node, state: LeaseState) -> Result
             "strip_part.html",
             state = part.state.as_str(),
             x = &x(part.from).to_string(),
-            // What was over within the minute is seen too.
+            // Periods below a minute stay visible.
             width = &(x(part.to) - x(part.from)).max(2).to_string(),
             title = &format!("{} from {} to {}", part.state.as_str(), time(part.from), time(part.to)),
         )
@@ -54,7 +58,7 @@ pub(super) fn strip(control: &Control, node: &Node, state: LeaseState) -> Result
     Ok(page!("strip.html", width = &WIDTH.to_string(), label = &label, parts = &Html::concat(parts.iter().map(draw).collect())))
 }
 
-/// The times between transitions, the newest first; each transition says what was before it.
+/// Periods between transitions, newest first. Each transition names the state that it ended.
 fn parts(transitions: &[(Timestamp, LeaseState)], now_is: LeaseState, begin: Timestamp, now: Timestamp) -> Vec<Part> {
     let (mut parts, mut state, mut to) = (Vec::new(), now_is, now);
     for (at, before) in transitions {

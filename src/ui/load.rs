@@ -5,27 +5,28 @@ use crate::clock::Timestamp;
 use crate::control::fleet::load_history::{LoadDay, STEP_S, STEPS};
 use crate::html::{Html, page};
 
-/// Height of a picture; its width is a unit a step.
+/// Height of a picture. Its width is one unit per step.
 const HEIGHT: f64 = 24.0;
 
-/// The pictures of a node's day; nothing for a node that is not enrolled, because it cannot report.
+/// Pictures of a node's last day; empty for a node that is not enrolled, because it cannot report.
 pub(super) fn pictures(day: Option<LoadDay>) -> Html {
     let Some(day) = day else { return Html::empty() };
     let all = [("Load", &day.load, None), ("Memory used", &day.memory, Some(1.0)), ("Disk used", &day.disk, Some(1.0))];
     let pictures: Vec<Html> = all.iter().filter_map(|(name, steps, top)| picture(name, steps, *top)).collect();
     if pictures.is_empty() {
-        let text = "It has reported no load, memory or disk since the control plane's start. The agent of a joined node reports them every five minutes.";
+        let text =
+            "No load, memory or disk reported since the control plane started. The agent of a joined node reports them every five minutes.";
         return parts::section("Last 24 hours", &parts::hint(text));
     }
     let exact = |at: Timestamp| Timestamp::from_secs(at.secs()).to_string();
     let about = match day.since {
-        Some(start) => format!("The highest of every {} minutes, since the control plane's start at {}.", STEP_S / 60, exact(start)),
-        None => format!("The highest of every {} minutes; a gap is a time in which nothing was reported.", STEP_S / 60),
+        Some(start) => format!("Maximum of every {} minutes since the control plane started at {}.", STEP_S / 60, exact(start)),
+        None => format!("Maximum of every {} minutes. Gaps are times without reports.", STEP_S / 60),
     };
     parts::section("Last 24 hours", &page!("sparks.html", pictures = &Html::concat(pictures), about = &about))
 }
 
-/// One picture, with what it shows in words; none where nothing is known. Without a `top` the highest figure is it.
+/// One picture with its description; `None` without data. Without a `top`, the highest figure fills the height.
 fn picture(name: &str, steps: &[Option<f64>], top: Option<f64>) -> Option<Html> {
     let newest = steps.iter().rev().find_map(|step| *step)?;
     let highest = steps.iter().flatten().copied().fold(0.0, f64::max);
@@ -37,14 +38,14 @@ fn picture(name: &str, steps: &[Option<f64>], top: Option<f64>) -> Option<Html> 
     Some(page!("spark.html", name = name, text = &text, width = &STEPS.to_string(), label = &label, path = &path))
 }
 
-/// A column for each known step, those beside each other as one shape.
+/// A column for each known step; adjacent columns form one shape.
 fn path(steps: &[Option<f64>], top: f64) -> String {
     let mut path = String::new();
     let mut is_open = false;
     for (x, step) in steps.iter().enumerate() {
         match step {
             Some(figure) => {
-                // What is almost nothing is seen too.
+                // Figures near zero stay visible.
                 let y = HEIGHT - (figure / top * HEIGHT).clamp(0.5, HEIGHT);
                 if !is_open {
                     path.push_str(&format!("M{x} {HEIGHT}"));

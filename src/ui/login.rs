@@ -49,7 +49,7 @@ fn sign_in(app: &App, request: &Request) -> Reply {
 fn sign_out(app: &App, request: &Request) -> Reply {
     let to_sign_in = Response::redirect(303, "/auth/login");
     if request.header("sec-fetch-site") == Some("cross-site") {
-        // A picture on another site's page must not sign anybody out.
+        // An image on another site's page must not sign the user out.
         return Ok(to_sign_in);
     }
     gate::sign_out(&app.control, request, to_sign_in)
@@ -59,10 +59,10 @@ fn form_page(control: &Control, request: &Request, status: u16, next: &str, abov
     framed_for_nobody(control, request, status, "Sign in", &page!("login.html", notice = above, next = next))
 }
 
-/// Times that an encoded target is decoded to see what is inside: more than any browser or proxy would.
+/// Times an encoded target is decoded to see what is inside: more often than any browser or proxy would.
 const DECODED_MAX: usize = 3;
 
-/// Where to go after sign-in: a path of this server, never another one, however it is written.
+/// Target after sign-in: always a path of this server, however it is written.
 pub(super) fn local(next: &str) -> &str {
     let mut seen = next.to_string();
     for _ in 0..=DECODED_MAX {

@@ -1,12 +1,12 @@
 //! The Markdown of the documentation as markup: headings, paragraphs, lists, tables, fenced code; inside of them code, bold text and
-//! links. It reads files of ours only; what it does not know stays text.
+//! links. It reads only our own files; unknown markup stays text.
 
 use super::parts;
 use crate::html::{Html, page};
 use std::iter::Peekable;
 use std::str::Lines;
 
-/// A document as markup; its first heading is the page's.
+/// A document as markup. Its first heading becomes the page's title.
 pub fn html(text: &str) -> Html {
     let mut lines = text.lines().peekable();
     let mut blocks = Vec::new();
@@ -35,7 +35,7 @@ fn block(line: &str, lines: &mut Peekable<Lines>) -> Html {
     }
 }
 
-/// A block's further lines: they end at an empty one, or where another block begins.
+/// A block with its continuation lines, up to an empty line or the next block.
 fn paragraph(first: &str, lines: &mut Peekable<Lines>) -> String {
     let mut text = first.to_string();
     while let Some(line) = lines.next_if(|l| !l.is_empty() && !["- ", "| ", "#", "```"].iter().any(|begin| l.starts_with(begin))) {
@@ -60,7 +60,7 @@ fn list(first: &str, lines: &mut Peekable<Lines>) -> Html {
 
 fn table(head: &str, lines: &mut Peekable<Lines>) -> Html {
     let heads = cells(head);
-    // The line below the heads.
+    // Skips the line below the heads.
     lines.next_if(|l| l.starts_with("|-"));
     let mut rows = Vec::new();
     while let Some(line) = lines.next_if(|l| l.starts_with('|')) {
@@ -70,7 +70,7 @@ fn table(head: &str, lines: &mut Peekable<Lines>) -> Html {
     parts::table(heads[0], &parts::heads(&heads), rows)
 }
 
-/// The cells of a line; a bar inside of code is text.
+/// Cells of a line; a bar inside code is text.
 fn cells(line: &str) -> Vec<String> {
     let (mut cells, mut is_code) = (vec![String::new()], false);
     for c in line.trim().trim_matches('|').chars() {
@@ -90,7 +90,7 @@ fn inline(text: &str) -> Html {
     while let Some(at) = rest.find(['`', '*', '[']) {
         let (before, marked) = rest.split_at(at);
         let Some((html, after)) = mark(marked) else {
-            // A sign that marks nothing.
+            // An unpaired mark.
             let (sign, after) = rest.split_at(at + 1);
             parts.push(Html::text(sign));
             rest = after;
@@ -104,7 +104,7 @@ fn inline(text: &str) -> Html {
     Html::concat(parts)
 }
 
-/// What a text begins with, and the text after it.
+/// The mark at the beginning of a text, and the rest.
 fn mark(text: &str) -> Option<(Html, &str)> {
     if let Some(rest) = text.strip_prefix('`') {
         let (code, after) = rest.split_once('`')?;

@@ -11,15 +11,15 @@ use crate::model::nodes::ListedNode;
 use crate::model::status_keys;
 use std::collections::{BTreeMap, HashMap};
 
-/// Nodes that are drawn one by one. A picture of more says nothing, and the list has them all.
+/// Nodes that are drawn. More are unreadable in a picture, and the list has all of them.
 const DRAWN_MAX: usize = 120;
 /// Tunnels that are drawn.
 const LINES_MAX: usize = 240;
-/// Names are written where a zone has so few nodes that they do not overlap.
+/// Nodes of a zone up to which their names are drawn; more would overlap.
 const NAMED_MAX: usize = 4;
-/// Characters of a name in the picture; all of it is in the title.
+/// Characters of a name in the picture; the title has all of it.
 const NAME_CHARS_MAX: usize = 11;
-/// The label that tells a node's zone.
+/// Label with a node's zone.
 const ZONE: &str = "zone";
 
 /// Width of a zone, and nodes in a row of it.
@@ -29,7 +29,7 @@ const IN_ROW_OF_MANY: usize = 8;
 const GAP: usize = 16;
 const ZONES_IN_ROW: usize = 3;
 
-/// The picture; a sentence where there is nothing to draw.
+/// The picture, or a sentence if there is nothing to draw.
 pub(super) fn picture(control: &Control, nodes: &[ListedNode]) -> Result<Html> {
     if nodes.is_empty() {
         return Ok(parts::hint("No nodes yet."));
@@ -89,7 +89,7 @@ pub(super) fn picture(control: &Control, nodes: &[ListedNode]) -> Result<Html> {
         format!("{} in {}, with their tunnels", parts::count(nodes.len().min(DRAWN_MAX), "node"), parts::count(zones.len(), "zone"));
     let picture = page!(
         "mesh.html",
-        // A single zone is not blown up to the width of the page.
+        // A single zone is not scaled up to the width of the page.
         width = &width.max(2 * ZONE_WIDTH).to_string(),
         height = &(top + row_height + 8).to_string(),
         label = &label,

@@ -1,7 +1,7 @@
 //! HTML pages, one file a page; their markup is in `assets/pages`. They call the same rules as the API.
 //!
-//! A page works without scripts: actions are forms, each behind a page that says what will happen, and every form leads back with a
-//! notice. Regions marked `data-live` are fetched anew by `assets/static/app.js` when something happens.
+//! Pages work without scripts. Actions are forms, each on a page that lists the effects; every form redirects back with a
+//! notice. `assets/static/app.js` refreshes regions marked `data-live` when something happens.
 
 mod actions;
 pub mod api_tokens;
@@ -40,15 +40,16 @@ use crate::error::Error;
 use crate::gate::{self, Refusal, Reply};
 use crate::html::{Html, page};
 use crate::http::{Request, Response, form};
+use crate::model::ids::Id;
 use crate::model::users::{Role, User};
 use crate::upkeep::App;
 use crate::upkeep::health;
 use crate::upkeep::health::Health;
 
-/// Items that a page shows at once.
+/// Rows per page.
 const ROWS_MAX: usize = 100;
 
-/// The parts of the site, as the navigation names them.
+/// Parts of the site: text and link in the navigation.
 const PLACES: &[(&str, &str)] = &[
     ("Overview", "/ui"),
     ("Nodes", "/ui/nodes"),
@@ -62,7 +63,7 @@ const PLACES: &[(&str, &str)] = &[
     ("Docs", "/ui/docs"),
 ];
 
-/// A request by somebody who is signed in, on its way to a page.
+/// Request of a signed-in user for a page.
 struct At<'a> {
     app: &'a App,
     /// The rules of `app`.
@@ -71,18 +72,18 @@ struct At<'a> {
     user: &'a User,
 }
 
-/// What a page is.
+/// A page to be framed.
 struct Page<'p> {
     status: u16,
-    /// Which part of the site it belongs to.
+    /// Part of the site, as in `PLACES`; empty for none.
     place: &'static str,
     title: &'p str,
-    /// What stands in the head beside what every page has.
+    /// Markup for the document's head, beside that of every page.
     head: Html,
     body: &'p Html,
 }
 
-/// Makes a page. What goes wrong is a page too; only our own faults are left to the gate, which writes them down.
+/// Draws a page. Errors become pages too; only internal faults are left to the gate, which logs them.
 fn run(app: &App, request: &Request, user: &User, make: fn(&At) -> Reply) -> Reply {
     let at = At { app, control: &app.control, request, user };
     match make(&at) {
@@ -92,18 +93,20 @@ fn run(app: &App, request: &Request, user: &User, make: fn(&At) -> Reply) -> Rep
     }
 }
 
-/// The page of a refusal of the gate's, in the frame of whoever asked.
+/// Page for a refusal by the gate, in the caller's frame.
 pub fn refused(app: &App, request: &Request, refusal: &Refusal) -> Reply {
     let title = problem_title(refusal.error);
     let body = match (refusal.error, refusal.user, refusal.needs) {
         (Error::Forbidden(_), Some(user), Some(needs)) if user.role < needs => {
             let text =
-                format!("This takes the role {} or a higher one; {} has the role {}.", needs.as_str(), user.name, user.role.as_str());
-            let how = "An admin can give it to you: Settings, Users; or on the command line:";
+                format!("This requires the role {} or a higher one; {} has the role {}.", needs.as_str(), user.name, user.role.as_str());
+            let how = "An admin can change your role under Settings, Users, or on the command line:";
             let command = format!("uptimemesh user role {} {}", user.name, needs.as_str());
             page!("problem_role.html", title = title, text = &text, how = how, command = &command)
         }
-        (Error::NotFound(_), _, None) => page!("problem.html", title = title, text = "There is no such page; the link may be cut or old."),
+        (Error::NotFound(_), _, None) => {
+            page!("problem.html", title = title, text = "This page does not exist. The link may be incomplete or outdated.")
+        }
         (error, ..) => page!("problem.html", title = title, text = &error.detail()),
     };
     let status = refusal.error.status();
@@ -113,46 +116,51 @@ pub fn refused(app: &App, request: &Request, refusal: &Refusal) -> Reply {
     });
     let page = match framed {
         Some(Ok(page)) => page,
-        // What keeps the page from being shown may keep its frame from being drawn.
+        // The cause of the refusal may also keep the frame from being drawn.
         Some(Err(_)) | None => framed_for_nobody(&app.control, request, status, title, &body)?,
     };
     Ok(refusal.error.retry_after_s().into_iter().fold(page, |page, wait_s| page.with("Retry-After", wait_s.to_string())))
 }
 
-/// The heading of what did not go well.
+/// Heading of an error page.
 fn problem_title(error: &Error) -> &'static str {
     match error.status() {
         403 => "Not allowed",
         404 => "Not found",
         429 => "Too many requests",
-        500 => "Something went wrong here",
-        503 => "Not possible at the moment",
-        _ => "That did not work",
+        500 => "Something went wrong",
+        503 => "Temporarily unavailable",
+        _ => "Request refused",
     }
 }
 
 impl At<'_> {
-    /// An argument of the path.
+    /// Argument of the path, empty if absent.
     fn arg(&self, i: usize) -> &str {
         self.request.args.get(i).map_or("", String::as_str)
     }
 
-    /// Whether the user may do what takes this role.
+    /// The id in an argument of the path; 404 where it is not one.
+    fn id<I: Id>(&self, i: usize, what: &'static str) -> crate::error::Result<I> {
+        I::parse(self.arg(i)).ok_or_else(|| Error::not_found(what))
+    }
+
+    /// True if the user has this role or a higher one.
     fn may(&self, role: Role) -> bool {
         self.user.role >= role
     }
 
-    /// The fields of the form that was submitted.
+    /// Fields of the submitted form.
     fn form(&self) -> Vec<(String, String)> {
         form::parse(&self.request.body)
     }
 
-    /// The hidden field that every form carries.
+    /// The hidden field that every form needs.
     fn csrf(&self) -> Html {
         csrf_field(self.control, self.user)
     }
 
-    /// The notice that an action left behind, by its word in the query: no text of a link's ever stands on a page as ours.
+    /// Notice of a finished action, chosen by its word in the query, so that a link cannot put its own text on a page.
     fn notice(&self, said: &[(&str, &str)]) -> Html {
         let query = self.request.query_pairs();
         let done = field(&query, "done");
@@ -167,7 +175,7 @@ impl At<'_> {
     fn framed(&self, page: Page) -> Reply {
         let health = health::look(self.app)?;
         let top = self.top(&health, page.place);
-        // What is wrong comes first, so that a tab tells it.
+        // Trouble comes first, so that a browser tab shows it.
         let mut title = page.title.to_string();
         if page.title != page.place && !page.place.is_empty() {
             title = format!("{title} · {}", page.place);
@@ -203,7 +211,7 @@ impl At<'_> {
         )
     }
 
-    /// The page of something that did not go well.
+    /// Page of an error.
     fn problem(&self, error: &Error) -> Reply {
         let (status, text) = (error.status(), error.detail());
         let title = problem_title(error);
@@ -212,20 +220,20 @@ impl At<'_> {
     }
 }
 
-/// To a page that says what was done.
+/// Redirects to a page with the notice of a finished action.
 fn back_to(page: &str, word: &str) -> Response {
     let sign = if page.contains('?') { '&' } else { '?' };
     Response::redirect(303, &format!("{page}{sign}done={word}"))
 }
 
-/// How many nodes are how, in words.
+/// Numbers of nodes by state, in words.
 fn figures(health: &Health) -> Html {
     let figures = [(health.dead, "dead"), (health.stale, "stale"), (health.unknown, "unknown"), (health.alive, "alive")];
     let shown = figures.iter().filter(|(n, word)| *n > 0 || *word == "alive");
     Html::concat(
         shown
             .map(|(n, word)| {
-                // None is nothing to be green about.
+                // Zero live nodes are not shown in green.
                 let look = if *n > 0 { *word } else { "unknown" };
                 page!("health.html", count = &n.to_string(), word = *word, look = look)
             })
@@ -233,11 +241,11 @@ fn figures(health: &Health) -> Html {
     )
 }
 
-/// What holds the cluster, where something does.
+/// Banners for what holds the whole cluster back.
 fn banners(health: &Health) -> Html {
     let mut banners = Vec::new();
     if health.guarded {
-        let text = "Writes are disabled: the cluster setting etcd_status says that etcd is not well. Heartbeats go on.";
+        let text = "Writes are disabled: the cluster setting etcd_status says that etcd is unavailable. Heartbeats are still accepted.";
         banners.push(page!("banner.html", kind = "bad", text = text, href = "/ui/settings/cluster", link = "Settings"));
     }
     if health.braked {
@@ -251,7 +259,7 @@ fn banners(health: &Health) -> Html {
     Html::concat(banners)
 }
 
-/// A page for nobody in particular.
+/// A page for a caller who is not signed in.
 fn framed_for_nobody(control: &Control, request: &Request, status: u16, title: &str, body: &Html) -> Reply {
     let top = page!("top_nobody.html", cluster = &control.config.app_name);
     Ok(frame(request, status, title, &Html::empty(), &top, body))
@@ -263,7 +271,7 @@ fn frame(request: &Request, status: u16, title: &str, head: &Html, top: &Html, b
     let page = page!(
         "frame.html",
         title = title,
-        // Another version's style and script are other files to a browser's cache.
+        // The version keeps browsers from using cached assets of another version.
         version = env!("CARGO_PKG_VERSION"),
         theme = theme::chosen(request),
         head = head,
@@ -275,17 +283,17 @@ fn frame(request: &Request, status: u16, title: &str, head: &Html, top: &Html, b
     Response::html(status, page.into_string())
 }
 
-/// The hidden field by which the gate knows that a form is from one of our pages.
+/// The hidden field that proves to the gate that a form came from one of our pages.
 fn csrf_field(control: &Control, user: &User) -> Html {
     page!("csrf.html", token = &gate::csrf(control, user))
 }
 
-/// A sentence above a form: `bad` or `good`.
+/// Notice above a form; `kind` is `bad` or `good`.
 fn notice(kind: &str, text: &str) -> Html {
     page!("notice.html", kind = kind, text = text)
 }
 
-/// A field of a submitted form.
+/// Field of a submitted form, empty if absent.
 fn field<'f>(form: &'f [(String, String)], name: &str) -> &'f str {
     form.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
 }

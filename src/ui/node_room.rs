@@ -1,4 +1,4 @@
-//! What replicas may take of a node: the line on its page, and the form.
+//! Room for replicas on a node: the line on its page, and the form.
 
 use super::{At, back_to, field, nodes, notice, parts};
 use crate::control::fleet::nodes as control;
@@ -16,18 +16,18 @@ use serde_json::{Map, Value, json};
 
 /// Labels and names of the form's fields.
 const FIELDS: &[(&str, &str)] = &[
-    ("Keep free of the processor (thousandths of cores, or 10%)", "reserve_cpu"),
-    ("Keep free of memory (MB, or 10%)", "reserve_memory"),
-    ("Thousandths of cores it has (empty: what it reports)", "cpu"),
-    ("MB of memory it has (empty: what it reports)", "memory"),
+    ("CPU to keep free (thousandths of a core, or 10%)", "reserve_cpu"),
+    ("Memory to keep free (MB, or 10%)", "reserve_memory"),
+    ("CPU (thousandths of a core; empty: as reported)", "cpu"),
+    ("Memory (MB; empty: as reported)", "memory"),
 ];
 
-/// What replicas may take, and what is kept from them.
+/// Room for replicas, and what is kept free.
 pub(super) fn fact(node: &Node) -> Html {
     let (cpu, memory) = room(node.status.get(status_keys::CAPACITY), node.capacity, node.reserved);
     let line = |room: Option<Room>, unit: &str| room.map(|r| format!("{} of {} {unit}", r.free(), r.total));
     let lines: Vec<String> = [line(cpu, "CPU millis"), line(memory, "MB of memory")].into_iter().flatten().collect();
-    parts::text(&if lines.is_empty() { "not known: nothing is checked".to_string() } else { lines.join(", ") })
+    parts::text(&if lines.is_empty() { "not known, so not checked".to_string() } else { lines.join(", ") })
 }
 
 /// The form, for operators.
@@ -64,7 +64,7 @@ pub(super) fn save(at: &At) -> Reply {
         "capacity": said(&[("cpu_millis", "cpu_percent", cpu), ("memory_mb", "memory_percent", memory)]),
     });
     let done = read(&body)
-        .and_then(|change| control::update(at.control, at.arg(0).to_string(), Condition::if_match(Some(field(&form, "version"))), change));
+        .and_then(|change| control::update(at.control, at.id(0, "Node")?, Condition::if_match(Some(field(&form, "version"))), change));
     match done {
         Ok(_) => Ok(back_to(&parts::path("nodes", at.arg(0)), "room")),
         Err(e @ Error::Fault(_)) => Err(e),
@@ -72,7 +72,7 @@ pub(super) fn save(at: &At) -> Reply {
     }
 }
 
-/// What was typed, by amount or share.
+/// The typed value as an amount or a share.
 fn said(typed: &[(&str, &str, &str)]) -> Value {
     let one = |(amount, percent, text): &(&str, &str, &str)| match text.strip_suffix('%') {
         _ if text.is_empty() => None,

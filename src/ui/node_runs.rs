@@ -1,4 +1,4 @@
-//! A node whose identity two machines have: on its page, and the choice of which one stays.
+//! A node whose identity two machines share: the warning on its page, and the choice of which one stays.
 
 use super::actions::{Action, Actions, no_fields};
 use super::{At, notice, parts, run};
@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::gate::Handler::By;
 use crate::gate::{Route, route};
 use crate::html::Html;
+use crate::model::ids::NodeId;
 use crate::model::node_runs::Holder;
 use crate::model::users::Role::Operator;
 use tiny_http::Method::{Get, Post};
@@ -18,11 +19,11 @@ pub const ROUTES: &[Route] = &[
 ];
 
 const PLACE: &str = "Nodes";
-/// The word for what was done.
+/// Word of the notice.
 pub(super) const DONE: &str = "keep-run";
 
-/// The holders of a node's identity, where there are two.
-pub(super) fn section(at: &At, node_id: &str) -> Html {
+/// Holders of a node's identity; empty if there is only one.
+pub(super) fn section(at: &At, node_id: &NodeId) -> Html {
     let Some(conflict) = at.control.leases.conflict(node_id) else { return Html::empty() };
     let row = |holder: &Holder, state: &str| {
         let choice = match at.may(Operator) && (state == "refused" || conflict.decided_at.is_none()) {
@@ -36,10 +37,10 @@ pub(super) fn section(at: &At, node_id: &str) -> Html {
         parts::table("Machines with this identity", &parts::heads(&["Run", "From", "First heard", "State", "Action"]), rows.collect());
     let said = match conflict.decided_at {
         None => {
-            notice("bad", "Two machines beat as this node: its identity was copied. The one that came later is refused until you choose.")
+            notice("bad", "Two machines send heartbeats as this node: its identity was copied. The later one is refused until you choose.")
         }
         Some(_) => parts::hint(
-            "Two machines had this identity, and one was chosen. Give the other one an identity of its own: remove its copy there, and join it as another node.",
+            "Two machines had this identity, and one was chosen. On the other machine, delete the copied identity and join as a new node.",
         ),
     };
     parts::section("Two machines with one identity", &Html::concat(vec![said, table]))
@@ -61,19 +62,18 @@ const ACTIONS: Actions = Actions {
             let chosen = holder(at)?;
             Ok(vec![
                 format!("Heartbeats of the run {}, from {}, are accepted.", chosen.run.id, chosen.address),
-                "Those of the other machines with this identity are refused; their agents keep trying and say so in their logs."
-                    .to_string(),
+                "Those of other machines with this identity are refused. Their agents keep trying and log the refusal.".to_string(),
             ])
         },
         fields: no_fields,
-        handler: |at| node_runs::keep(at.control, at.arg(0).to_string(), at.arg(1).to_string()).map(drop),
+        handler: |at| node_runs::keep(at.control, at.id(0, "Node")?, at.arg(1).to_string()).map(drop),
         leads_to: None,
     }],
 };
 
-/// The machine that a path names.
+/// The machine named by the path.
 fn holder(at: &At) -> Result<Holder> {
-    let conflict = node_runs::show(at.control, at.arg(0))?.ok_or_else(|| Error::not_found("Page"))?;
+    let conflict = node_runs::show(at.control, &at.id(0, "Node")?)?.ok_or_else(|| Error::not_found("Page"))?;
     let mut all = conflict.refused.into_iter().chain([conflict.kept]);
     all.find(|holder| holder.run.id == at.arg(1)).ok_or_else(|| Error::not_found("Page"))
 }

@@ -1,4 +1,4 @@
-//! Nodes: the list, a page for each, and what an operator may do with one.
+//! Nodes: the list, a page for each, and the actions of operators.
 
 use super::actions::{Action, Actions, no_fields};
 use super::{At, ROWS_MAX, back_to, events, field, lease_strip, load, node_room, node_runs, notice, parts, run};
@@ -14,6 +14,7 @@ use crate::html::{Html, page};
 use crate::http::fields::Fields;
 use crate::json;
 use crate::model::events::EventFilter;
+use crate::model::ids::NodeId;
 use crate::model::leases::LeaseState;
 use crate::model::nodes::{ListedNode, Node, NodeChange, NodeFilter};
 use crate::model::status_keys;
@@ -23,7 +24,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use tiny_http::Method::{Get, Post};
 
-/// Nodes that a list is made of; the command line shows all.
+/// Nodes that a list is built from; the command line shows all.
 const NODES_MAX: usize = 20_000;
 /// Events on a node's page.
 const EVENTS_MAX: usize = 20;
@@ -40,17 +41,17 @@ pub const ROUTES: &[Route] = &[
 
 const PLACE: &str = "Nodes";
 
-/// What an action leaves behind, by its word.
+/// Notices of actions, by their word.
 const DONE: &[(&str, &str)] = &[
-    ("cordon", "The node is cordoned."),
-    ("uncordon", "The node takes replicas again."),
-    ("drain", "The drain has begun."),
-    ("reboot-marker", "The node is marked for a reboot."),
-    ("rotate-wg-keys", "The node is asked for new WireGuard keys."),
-    ("delete", "The node is deleted."),
-    ("labels", "The labels are saved."),
-    (node_runs::DONE, "The chosen machine is this node; the others are refused."),
-    ("room", "The room for replicas is saved."),
+    ("cordon", "Node cordoned."),
+    ("uncordon", "Node uncordoned. It takes replicas again."),
+    ("drain", "Drain started."),
+    ("reboot-marker", "Reboot requested."),
+    ("rotate-wg-keys", "New WireGuard keys requested."),
+    ("delete", "Node deleted."),
+    ("labels", "Labels saved."),
+    (node_runs::DONE, "The chosen machine keeps this node's identity. The others are refused."),
+    ("room", "Room for replicas saved."),
 ];
 
 /// Every node, with its lease.
@@ -69,11 +70,11 @@ fn list(at: &At) -> Reply {
     let wanted = text.to_lowercase();
     if !wanted.is_empty() {
         let has = |part: &str| part.to_lowercase().contains(&wanted);
-        found.retain(|n| has(&n.id) || has(&n.name) || has(n.labels.get()) || n.mesh_ip.as_deref().is_some_and(has));
+        found.retain(|n| has(n.id.as_str()) || has(&n.name) || has(n.labels.get()) || n.mesh_ip.as_deref().is_some_and(has));
     }
     let lease = |node: &ListedNode| at.control.leases.state(&node.id);
     match sort {
-        // What needs somebody comes first.
+        // Nodes that need attention come first.
         "state" => found.sort_by_cached_key(|n| (std::cmp::Reverse(lease(n).min(LeaseState::Dead)), n.name.clone())),
         "heartbeat" => found.sort_by_key(|n| std::cmp::Reverse(n.heartbeat_at)),
         _ => found.sort_by(|a, b| a.name.cmp(&b.name)),
@@ -95,7 +96,7 @@ fn list(at: &At) -> Reply {
     let filtered = [role, state, label, text].iter().any(|f| !f.is_empty());
     let table = match (found.is_empty(), filtered) {
         (true, true) => parts::hint("No nodes match."),
-        (true, false) => parts::empty("No nodes yet. Make a join string for the first machine:", "uptimemesh create-token --role worker"),
+        (true, false) => parts::empty("No nodes yet. Create a join string for the first machine:", "uptimemesh create-token --role worker"),
         _ => parts::table("Nodes", &heads, rows),
     };
     let words = [("", "any"), ("alive", "alive"), ("stale", "stale"), ("dead", "dead"), ("unknown", "unknown")];
@@ -115,7 +116,7 @@ fn list(at: &At) -> Reply {
     at.page(PLACE, PLACE, &body)
 }
 
-/// The line under a table: how many there are, and the other pages.
+/// Line under a table: the total, and links to other pages.
 pub(super) fn pager(total: usize, one: &str, number: usize, pages: usize, href: &dyn Fn(usize) -> String) -> Html {
     let mut links = Vec::new();
     if number > 1 {
@@ -149,7 +150,7 @@ fn row(node: &ListedNode, lease: LeaseState, has_two_holders: bool) -> Vec<Html>
     ]
 }
 
-/// What beside the lease matters of a node.
+/// States of a node beside its lease.
 fn marks(status: &Object) -> Vec<Html> {
     let is = |key: &str, value: bool| status.get(key) == Some(&Value::Bool(value));
     let mark = if is(status_keys::DRAINING, true) {
@@ -173,24 +174,24 @@ fn show(at: &At) -> Reply {
 }
 
 pub(super) fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -> Reply {
-    let Versioned { object: node, tag, .. } = nodes::show(at.control, at.arg(0))?;
+    let Versioned { object: node, tag, .. } = nodes::show(at.control, &at.id(0, "Node")?)?;
     let lease = at.control.leases.state(&node.id);
     let placed = replicas::list(at.control, &Paging::first(ROWS_MAX), None, Some(&node.id))?;
-    let filter = EventFilter { node_id: Some(node.id.clone()), ..EventFilter::default() };
+    let filter = EventFilter { node_id: Some(node.id.to_string()), ..EventFilter::default() };
     let last = events::page(at.control, &Paging::first(EVENTS_MAX), &filter)?;
     let mut facts = vec![("State", Html::concat(std::iter::once(parts::state(lease.as_str())).chain(marks(&node.status)).collect()))];
     facts.extend([
-        ("Id", parts::text(&node.id)),
+        ("Id", parts::text(node.id.as_str())),
         ("Roles", parts::text(&node.roles.join(", "))),
         ("Last heartbeat", parts::maybe_time(node.heartbeat_at)),
         ("Lease until", parts::maybe_time(node.lease_expires_at)),
         ("Mesh address", parts::text(node.mesh_ip.as_deref().unwrap_or("none"))),
         ("API endpoint", parts::text(node.api_endpoint.as_deref().unwrap_or("none"))),
-        ("Certificate ends", node.identity_expires_at.map_or_else(|| parts::text("none"), parts::time)),
+        ("Certificate expires", node.identity_expires_at.map_or_else(|| parts::text("none"), parts::time)),
         ("Known since", parts::time(node.created_at)),
     ]);
     for (key, name) in
-        [(status_keys::REBOOT_REQUESTED_AT, "Reboot asked for"), (status_keys::WG_KEY_ROTATION_REQUESTED_AT, "New keys asked for")]
+        [(status_keys::REBOOT_REQUESTED_AT, "Reboot requested"), (status_keys::WG_KEY_ROTATION_REQUESTED_AT, "New keys requested")]
     {
         if let Some(at) = node.status.get(key).and_then(Value::as_str).and_then(clock::Timestamp::parse) {
             facts.push((name, parts::time(at)));
@@ -204,7 +205,7 @@ pub(super) fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -
         false => parts::table("Replicas here", &parts::heads(&["Replica", "Service", "State", "~Since"]), rows),
     };
     let more = (placed.total as usize).saturating_sub(placed.items.len());
-    let all_here = parts::with_query("/ui/replicas", &[("node", &node.id)]);
+    let all_here = parts::with_query("/ui/replicas", &[("node", node.id.as_str())]);
     let more = if more > 0 { parts::link(&all_here, &format!("{more} more")) } else { Html::empty() };
     let follows = parts::live(
         "node",
@@ -235,12 +236,12 @@ pub(super) fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -
         follows,
         parts::section("Labels", &labels),
         node_room::form(at, &node, &tag),
-        parts::details("Status as the node and the operators left it", &parts::code(&parts::pretty(&node.status))),
+        parts::details("Full status, as reported by the node and set by operators", &parts::code(&parts::pretty(&node.status))),
     ]);
     at.framed(super::Page { status, place: PLACE, title: &node.name, head: Html::empty(), body: &body })
 }
 
-/// What the node last told of its machine.
+/// Facts about the machine, as last reported.
 fn machine(status: &Object) -> Vec<(&'static str, Html)> {
     let text = |key: &str| status.get(key).and_then(Value::as_str).unwrap_or_default();
     let number = |key: &str| status.get(key).and_then(Value::as_f64);
@@ -266,13 +267,13 @@ fn machine(status: &Object) -> Vec<(&'static str, Html)> {
     facts
 }
 
-/// How far a drain is.
+/// Progress of a drain.
 fn drain(node: &Node, left: u64) -> Html {
     if node.status.get(status_keys::DRAINING) != Some(&Value::Bool(true)) {
         return Html::empty();
     }
     let text = match left {
-        0 => "Drained: no replica is left here. The node can be taken away, or uncordoned.".to_string(),
+        0 => "Drained: no replicas are left here. You can remove the node or uncordon it.".to_string(),
         n => format!("Draining: {} still here.", parts::count(n as usize, "replica")),
     };
     let (max, done) = if left == 0 { (1, 1) } else { (left + 1, 1) };
@@ -297,12 +298,12 @@ const CORDON: &str = "cordon";
 const UNCORDON: &str = "uncordon";
 const DRAIN: &str = "drain";
 
-/// What an operator may do with a node.
+/// Actions of operators on a node.
 const ACTIONS: Actions = Actions {
     place: PLACE,
     word: |at| at.arg(1),
     object: |at| {
-        let node = nodes::show(at.control, at.arg(0))?.object;
+        let node = nodes::show(at.control, &at.id(0, "Node")?)?.object;
         Ok((node.name, parts::path("nodes", &node.id)))
     },
     rows: &[
@@ -320,7 +321,7 @@ const ACTIONS: Actions = Actions {
             label: "Uncordon",
             is_dangerous: false,
             effects: |at| {
-                effects(at, &["The node may take replicas again.", "A drain ends where it is; what has moved away stays where it went."])
+                effects(at, &["The node may take replicas again.", "A running drain stops; replicas that have moved stay where they are."])
             },
             fields: no_fields,
             handler: |at| mark(at, nodes::uncordon),
@@ -383,31 +384,31 @@ const ACTIONS: Actions = Actions {
                 effects(
                     at,
                     &[
-                        "The node is forgotten, and its identity is revoked at once: its heartbeats are refused from now on.",
+                        "The node is deleted and its identity revoked: its heartbeats are refused from now on.",
                         "To come back it must join again, with a new join string.",
                     ],
                 )
             },
             fields: |_| {
-                let what = "Delete it although replicas or router assignments name it; those assignments go too.";
+                let what = "Delete it even if replicas or router assignments name it. The router assignments are deleted too.";
                 Ok(parts::checkbox("force", what))
             },
             handler: |at| {
                 let force = !field(&at.form(), "force").is_empty();
-                nodes::delete(at.control, at.arg(0).to_string(), Condition::default(), force)
+                nodes::delete(at.control, at.id(0, "Node")?, Condition::default(), force)
             },
             leads_to: Some("/ui/nodes"),
         },
     ],
 };
 
-fn mark(at: &At, mark: fn(&Control, String, Condition) -> Result<Versioned<Node>>) -> Result<()> {
-    mark(at.control, at.arg(0).to_string(), Condition::default()).map(drop)
+fn mark(at: &At, mark: fn(&Control, NodeId, Condition) -> Result<Versioned<Node>>) -> Result<()> {
+    mark(at.control, at.id(0, "Node")?, Condition::default()).map(drop)
 }
 
-/// Effects of an action, with how many replicas they concern.
+/// Effects of an action, and the number of replicas concerned.
 fn effects(at: &At, effects: &[&str]) -> Result<Vec<String>> {
-    let placed = replicas::list(at.control, &Paging::first(1), None, Some(at.arg(0)))?.total;
+    let placed = replicas::list(at.control, &Paging::first(1), None, Some(&at.id(0, "Node")?))?.total;
     let mut effects: Vec<String> = effects.iter().map(ToString::to_string).collect();
     effects.push(match placed {
         0 => "No replicas are placed there now.".to_string(),
@@ -423,7 +424,7 @@ fn set_labels(at: &At) -> Reply {
     let done = read_labels(text).and_then(|labels| {
         let condition = Condition::if_match(Some(field(&form, "version")));
         let change = NodeChange { labels: Some(labels), ..NodeChange::default() };
-        nodes::update(at.control, at.arg(0).to_string(), condition, change)
+        nodes::update(at.control, at.id(0, "Node")?, condition, change)
     });
     match done {
         Ok(_) => Ok(back_to(&parts::path("nodes", at.arg(0)), "labels")),
@@ -432,7 +433,7 @@ fn set_labels(at: &At) -> Reply {
     }
 }
 
-/// Reads labels a line each, within the bounds of the API.
+/// Reads labels, one per line, within the bounds of the API.
 fn read_labels(text: &str) -> Result<BTreeMap<String, String>> {
     let mut labels = Object::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {

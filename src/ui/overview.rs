@@ -1,4 +1,4 @@
-//! The first page after sign-in: how the cluster is, and what needs somebody.
+//! The first page after sign-in: state of the cluster, and what needs attention.
 
 use super::{At, events, mesh, nodes, parts, run};
 use crate::gate::Handler::By;

@@ -1,4 +1,4 @@
-//! What pages are made of: tables, facts, times, links. Each takes text and gives markup that is escaped.
+//! Building blocks of pages: tables, facts, times, links. Each takes text and returns escaped markup.
 
 use crate::clock::{self, Timestamp};
 use crate::html::{Html, page};
@@ -19,26 +19,26 @@ pub fn link(href: &str, text: &str) -> Html {
 }
 
 /// The page of an object under a part of the site.
-pub fn path(part: &str, id: &str) -> String {
-    format!("/ui/{part}/{}", percent::encode(id))
+pub fn path(part: &str, id: impl AsRef<str>) -> String {
+    format!("/ui/{part}/{}", percent::encode(id.as_ref()))
 }
 
 /// A link to a node's page.
-pub fn node(id: &str) -> Html {
-    link(&path("nodes", id), id)
+pub fn node(id: impl AsRef<str>) -> Html {
+    link(&path("nodes", &id), id.as_ref())
 }
 
 /// A link to a service's page.
-pub fn service(id: &str) -> Html {
-    link(&path("services", id), id)
+pub fn service(id: impl AsRef<str>) -> Html {
+    link(&path("services", &id), id.as_ref())
 }
 
 /// A link to a replica's page.
-pub fn replica(id: &str) -> Html {
-    link(&path("replicas", id), id)
+pub fn replica(id: impl AsRef<str>) -> Html {
+    link(&path("replicas", &id), id.as_ref())
 }
 
-/// A word for how something is, in its colour. Words that have none are shown as they are.
+/// Word of a state, in its colour. Words without a colour are shown plain.
 pub fn state(word: &str) -> Html {
     page!("state.html", word = word)
 }
@@ -63,12 +63,12 @@ pub fn hint(text: &str) -> Html {
     page!("p.html", class = "hint", body = text)
 }
 
-/// Text as it would be typed.
+/// Text in a code block.
 pub fn code(text: &str) -> Html {
     page!("code.html", text = text)
 }
 
-/// What a form carries along unseen.
+/// Hidden field of a form.
 pub fn hidden(name: &str, value: &str) -> Html {
     page!("hidden.html", name = name, value = value)
 }
@@ -84,7 +84,7 @@ pub fn maybe_time(at: Option<Timestamp>) -> Html {
     at.map_or_else(|| text("never"), time)
 }
 
-/// How far a moment is from now.
+/// Distance of a moment from `now`, in words.
 pub fn relative(at: Timestamp, now: Timestamp) -> String {
     let s = now.secs() - at.secs();
     let span = match s.abs() {
@@ -97,7 +97,7 @@ pub fn relative(at: Timestamp, now: Timestamp) -> String {
     if s < 0 { format!("in {span}") } else { format!("{span} ago") }
 }
 
-/// A table; the heads of columns that narrow screens leave out begin with `~`.
+/// A table; a head that begins with `~` marks a column that narrow screens leave out.
 pub fn table(caption: &str, heads: &[Head], rows: Vec<Vec<Html>>) -> Html {
     let wide: Vec<bool> = heads.iter().map(|head| head.wide).collect();
     let rows = rows.into_iter().map(|cells| {
@@ -171,22 +171,22 @@ pub fn section(title: &str, body: &Html) -> Html {
     page!("section.html", title = title, body = body)
 }
 
-/// A part of a page that follows what happens, where the browser runs scripts.
+/// Region of a page that is kept up to date in browsers with scripts.
 pub fn live(id: &str, body: &Html) -> Html {
     page!("live.html", id = id, body = body)
 }
 
-/// Something that opens when it is asked for.
+/// Details that open on a click.
 pub fn details(summary: &str, body: &Html) -> Html {
     page!("details.html", summary = summary, body = body)
 }
 
-/// Where nothing is yet: what to do, and the command for it.
+/// Placeholder for an empty list: what to do, and the command for it.
 pub fn empty(text: &str, command: &str) -> Html {
     page!("empty.html", text = text, command = command)
 }
 
-/// A choice among words; the first value is empty where any will do.
+/// Choice among words: value and text. An empty first value means any.
 pub fn select(label: &str, name: &str, words: &[(&str, &str)], chosen: &str) -> Html {
     page!("select.html", label = label, name = name, options = &options(words, chosen))
 }
@@ -199,12 +199,12 @@ fn options(words: &[(&str, &str)], chosen: &str) -> Html {
     Html::concat(words.iter().map(option).collect())
 }
 
-/// The same, where value and text are one.
+/// Choice among words that are both value and text.
 pub fn select_words(label: &str, name: &str, words: &[&str], chosen: &str) -> Html {
     page!("select.html", label = label, name = name, options = &options_words(words, chosen))
 }
 
-/// The choices alone, where value and text are one.
+/// Options only, of words that are both value and text.
 pub fn options_words(words: &[&str], chosen: &str) -> Html {
     let words: Vec<(&str, &str)> = words.iter().map(|word| (*word, *word)).collect();
     options(&words, chosen)
@@ -220,7 +220,7 @@ pub fn checkbox(name: &str, label: &str) -> Html {
     page!("checkbox.html", name = name, label = label)
 }
 
-/// A value as a cell shows it: texts bare, everything else as JSON, cut where it is long.
+/// Value of a cell: texts bare, everything else as JSON, cut if too long.
 pub fn value(value: &Value) -> String {
     let whole = match value {
         Value::String(text) => text.clone(),
@@ -233,18 +233,18 @@ pub fn value(value: &Value) -> String {
     }
 }
 
-/// An object as people read it.
+/// An object as indented JSON.
 pub fn pretty(object: &impl serde::Serialize) -> String {
     serde_json::to_string_pretty(object).unwrap_or_default()
 }
 
-/// A path with parameters; those without a value are left out.
+/// A path with query parameters; empty ones are left out.
 pub fn with_query(path: &str, pairs: &[(&str, &str)]) -> String {
     let pairs: Vec<String> = pairs.iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| format!("{k}={}", percent::encode(v))).collect();
     if pairs.is_empty() { path.to_string() } else { format!("{path}?{}", pairs.join("&")) }
 }
 
-/// An amount of bytes as people read it.
+/// An amount of bytes in binary units.
 pub fn size(bytes: f64) -> String {
     let (mut n, mut unit) = (bytes, "B");
     for larger in ["KiB", "MiB", "GiB", "TiB"] {

@@ -1,4 +1,4 @@
-//! Replicas: the list, a page for each, and what an operator may do with one.
+//! Replicas: the list, a page for each, and the actions of operators.
 
 use super::actions::{Action, Actions, no_fields, sentences};
 use super::{At, ROWS_MAX, field, parts, run};
@@ -9,13 +9,14 @@ use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
 use crate::json;
+use crate::model::ids::{Id, NodeId, ServiceId};
 use crate::model::replicas::ListedReplica;
 use crate::model::users::Role::{Operator, Viewer};
-use crate::model::{Object, Paging, ids};
+use crate::model::{Object, Paging};
 use serde_json::Value;
 use tiny_http::Method::{Get, Post};
 
-/// Replicas that a list is made of; the command line shows all.
+/// Replicas that a list is built from; the command line shows all.
 const REPLICAS_MAX: usize = 50_000;
 /// Endpoints on a replica's page.
 const ENDPOINTS_MAX: usize = 50;
@@ -32,14 +33,14 @@ pub const ROUTES: &[Route] = &[
 
 const PLACE: &str = "Replicas";
 const DONE: &[(&str, &str)] = &[
-    ("move", "The replica is placed on the other node."),
+    ("move", "Replica moved to the other node."),
     ("restart", "Restart requested."),
     ("snapshot", "Snapshot requested."),
     ("restore", "Restore requested."),
-    ("delete", "The replica is deleted."),
+    ("delete", "Replica deleted."),
 ];
 
-/// How a replica is, in a word of its status.
+/// State of a replica, by a word of its status.
 fn state_of(status: &Object, desired: &str) -> Html {
     let said = status.get("state").and_then(Value::as_str);
     parts::state(match (status.get("healthy"), said) {
@@ -53,7 +54,7 @@ fn object(status: &serde_json::value::RawValue) -> Object {
     json::kept_object(status.get())
 }
 
-/// A replica on the page of its node.
+/// Row of a replica on the page of its node.
 pub(super) fn row_on_node(replica: &ListedReplica) -> Vec<Html> {
     vec![
         parts::replica(&replica.id),
@@ -63,7 +64,7 @@ pub(super) fn row_on_node(replica: &ListedReplica) -> Vec<Html> {
     ]
 }
 
-/// A replica on the page of its service.
+/// Row of a replica on the page of its service.
 pub(super) fn row_of_service(replica: &ListedReplica, newest: i64) -> Vec<Html> {
     let status = object(&replica.status);
     let runs = match status.get("applied_generation") {
@@ -80,29 +81,29 @@ pub(super) fn row_of_service(replica: &ListedReplica, newest: i64) -> Vec<Html> 
     ]
 }
 
+/// The id in a field of the query; `None` where it is empty.
+fn wanted<I: Id>(what: &str, text: &str) -> Result<Option<I>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    I::parse(text).map(Some).ok_or_else(|| Error::Malformed(format!("This is no id of a {what}: {text}")))
+}
+
 fn list(at: &At) -> Reply {
     let query = at.request.query_pairs();
     let [service, node, state, text] = ["service", "node", "state", "q"].map(|key| field(&query, key));
-    let some = |text: &'static str, id: &str| {
-        if ids::is_id(id) {
-            Ok(Some(id.to_string()))
-        } else if id.is_empty() {
-            Ok(None)
-        } else {
-            Err(Error::Malformed(format!("This is no id of a {text}: {id}")))
-        }
-    };
-    let (service_id, node_id) = (some("service", service)?, some("node", node)?);
+    let service_id: Option<ServiceId> = wanted("service", service)?;
+    let node_id: Option<NodeId> = wanted("node", node)?;
     let paging = Paging::first(REPLICAS_MAX);
-    let mut found = replicas::list(at.control, &paging, service_id.as_deref(), node_id.as_deref())?.items;
+    let mut found = replicas::list(at.control, &paging, service_id.as_ref(), node_id.as_ref())?.items;
     if !text.is_empty() {
-        found.retain(|r| r.id.contains(text));
+        found.retain(|r| r.id.as_str().contains(text));
     }
     if state == "failing" {
         let sick = |r: &ListedReplica| {
             serde_json::from_str::<crate::model::replicas::Facts>(r.status.get()).is_ok_and(|facts| facts.sickness().is_some())
         };
-        let well = |id: &str| {
+        let well = |id: &NodeId| {
             matches!(at.control.leases.state(id), crate::model::leases::LeaseState::Alive | crate::model::leases::LeaseState::Unknown)
         };
         found.retain(|r| sick(r) || !well(&r.node_id));
@@ -123,7 +124,7 @@ fn list(at: &At) -> Reply {
     let filtered = [service, node, state, text].iter().any(|f| !f.is_empty());
     let table = match (found.is_empty(), filtered) {
         (true, true) => parts::hint("No replicas match."),
-        (true, false) => parts::empty("No replicas yet: the scheduler makes them for services.", "uptimemesh service apply -f web.json"),
+        (true, false) => parts::empty("No replicas yet. The scheduler creates them for services:", "uptimemesh service apply -f web.json"),
         _ => parts::table("Replicas", &parts::heads(&["Replica", "Service", "Node", "State", "~Changed"]), shown.iter().map(row).collect()),
     };
     let fields = vec![
@@ -146,8 +147,8 @@ fn list(at: &At) -> Reply {
     at.page(PLACE, PLACE, &body)
 }
 
-/// The lease of a node, where it says something.
-fn lease_of(at: &At, node_id: &str) -> Html {
+/// Lease of a node, unless it is alive.
+fn lease_of(at: &At, node_id: &NodeId) -> Html {
     match at.control.leases.state(node_id) {
         crate::model::leases::LeaseState::Alive | crate::model::leases::LeaseState::Unknown => Html::empty(),
         gone => parts::state(gone.as_str()),
@@ -155,10 +156,10 @@ fn lease_of(at: &At, node_id: &str) -> Html {
 }
 
 fn show(at: &At) -> Reply {
-    let replica = replicas::show(at.control, at.arg(0))?.object;
+    let replica = replicas::show(at.control, &at.id(0, "Replica")?)?.object;
     let mut facts = vec![
         ("State", state_of(&replica.status, &replica.desired_state)),
-        ("Should be", parts::text(&replica.desired_state)),
+        ("Desired state", parts::text(&replica.desired_state)),
         ("Service", parts::service(&replica.service_id)),
         ("Node", Html::concat(vec![parts::node(&replica.node_id), parts::text(" "), lease_of(at, &replica.node_id)])),
     ];
@@ -167,10 +168,10 @@ fn show(at: &At) -> Reply {
             facts.push(("Why there", parts::text(&format!("{}: {}", why.action.as_str(), why.reason))));
             facts.push(("Since", parts::time(why.at)));
             if let Some(from) = &why.from_node_id {
-                facts.push(("Came from", parts::node(from)));
+                facts.push(("Moved from", parts::node(from)));
             }
         }
-        None => facts.push(("Why there", parts::text("a client put it there"))),
+        None => facts.push(("Why there", parts::text("placed by a client"))),
     }
     facts.push(("Made", parts::time(replica.created_at)));
     let found = endpoints::list(at.control, &Paging::first(ENDPOINTS_MAX), Some(&replica.id))?.items;
@@ -182,7 +183,7 @@ fn show(at: &At) -> Reply {
         ]
     };
     let reached = match found.is_empty() {
-        true => parts::hint("No endpoints are known."),
+        true => parts::hint("No endpoints."),
         false => parts::table("Endpoints", &parts::heads(&["Address", "State", "Checked"]), found.iter().map(row).collect()),
     };
     let path = parts::path("replicas", &replica.id);
@@ -193,22 +194,22 @@ fn show(at: &At) -> Reply {
         parts::section("Status", &parts::code(&parts::pretty(&replica.status))),
     ]);
     let body = Html::concat(vec![
-        page!("head.html", title = &replica.id, actions = &actions, notice = &at.notice(DONE)),
+        page!("head.html", title = replica.id.as_str(), actions = &actions, notice = &at.notice(DONE)),
         parts::live("replica", &follows),
     ]);
-    at.page(PLACE, &replica.id, &body)
+    at.page(PLACE, replica.id.as_str(), &body)
 }
 
 const AGENTS: &str = "This server records the request; the agent of the replica carries it out.";
 
-/// What an operator may do with a replica.
+/// Actions of operators on a replica.
 const ACTIONS: Actions = Actions {
     place: PLACE,
     word: |at| at.arg(1),
     object: |at| {
-        let replica = replicas::show(at.control, at.arg(0))?.object;
+        let replica = replicas::show(at.control, &at.id(0, "Replica")?)?.object;
         let path = parts::path("replicas", &replica.id);
-        Ok((replica.id, path))
+        Ok((replica.id.to_string(), path))
     },
     rows: &[
         Action {
@@ -218,14 +219,15 @@ const ACTIONS: Actions = Actions {
             effects: |_| {
                 sentences(&[
                     "The replica is placed on the node that you name, even if the scheduler would not have chosen it.",
-                    "Its marks of sickness are cleared.",
+                    "Its record of failures is cleared.",
                     "The scheduler may move it again where its rules require that.",
                 ])
             },
-            fields: |at| Ok(parts::field("To the node of this id", "target_node_id", field(&at.form(), "target_node_id"))),
+            fields: |at| Ok(parts::field("Id of the target node", "target_node_id", field(&at.form(), "target_node_id"))),
             handler: |at| {
-                let target = field(&at.form(), "target_node_id").trim().to_string();
-                replicas::place(at.control, at.arg(0).to_string(), Condition::default(), target, &at.user.name).map(drop)
+                let form = at.form();
+                let target = field(&form, "target_node_id").trim().parse().map_err(|_| Error::not_found("Target node"))?;
+                replicas::place(at.control, at.id(0, "Replica")?, Condition::default(), target, &at.user.name).map(drop)
             },
             leads_to: None,
         },
@@ -235,7 +237,7 @@ const ACTIONS: Actions = Actions {
             is_dangerous: false,
             effects: |_| sentences(&["A restart of the replica is requested.", AGENTS]),
             fields: no_fields,
-            handler: |at| replicas::restart(at.control, at.arg(0).to_string(), Condition::default()).map(drop),
+            handler: |at| replicas::restart(at.control, at.id(0, "Replica")?, Condition::default()).map(drop),
             leads_to: None,
         },
         Action {
@@ -244,15 +246,15 @@ const ACTIONS: Actions = Actions {
             is_dangerous: false,
             effects: |_| sentences(&["A snapshot of the replica's data is requested.", AGENTS]),
             fields: no_fields,
-            handler: |at| replicas::snapshot(at.control, at.arg(0).to_string(), Condition::default()).map(drop),
+            handler: |at| replicas::snapshot(at.control, at.id(0, "Replica")?, Condition::default()).map(drop),
             leads_to: None,
         },
         Action {
             word: "restore",
             label: "Restore",
             is_dangerous: true,
-            effects: |_| sentences(&["The replica's data is replaced by that of a snapshot: what was written since is lost.", AGENTS]),
-            fields: |at| Ok(parts::field("Snapshot (the newest, where it is empty)", "snapshot_id", field(&at.form(), "snapshot_id"))),
+            effects: |_| sentences(&["The replica's data is replaced by that of a snapshot. Data written since then is lost.", AGENTS]),
+            fields: |at| Ok(parts::field("Snapshot id (empty: the newest)", "snapshot_id", field(&at.form(), "snapshot_id"))),
             handler: restore,
             leads_to: None,
         },
@@ -262,12 +264,12 @@ const ACTIONS: Actions = Actions {
             is_dangerous: true,
             effects: |_| {
                 sentences(&[
-                    "The replica and its endpoints are forgotten.",
-                    "The scheduler creates another if the service wants as many as there are now.",
+                    "The replica and its endpoints are deleted.",
+                    "The scheduler creates another one if the service still needs it.",
                 ])
             },
             fields: no_fields,
-            handler: |at| replicas::delete(at.control, at.arg(0).to_string(), Condition::default()),
+            handler: |at| replicas::delete(at.control, at.id(0, "Replica")?, Condition::default()),
             leads_to: Some("/ui/replicas"),
         },
     ],
@@ -277,8 +279,8 @@ fn restore(at: &At) -> Result<()> {
     let form = at.form();
     let snapshot = field(&form, "snapshot_id").trim();
     if snapshot.chars().count() > SNAPSHOT_CHARS_MAX || snapshot.chars().any(char::is_control) {
-        return Err(Error::Malformed("This is not the id of a snapshot.".to_string()));
+        return Err(Error::Malformed("This is not a valid snapshot id.".to_string()));
     }
     let snapshot = (!snapshot.is_empty()).then(|| snapshot.to_string());
-    replicas::restore(at.control, at.arg(0).to_string(), Condition::default(), snapshot).map(drop)
+    replicas::restore(at.control, at.id(0, "Replica")?, Condition::default(), snapshot).map(drop)
 }

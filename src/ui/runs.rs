@@ -25,12 +25,12 @@ const PLACE: &str = "Support";
 /// Requests of each kind on the page.
 const SHOWN_MAX: usize = 50;
 const DONE: &[(&str, &str)] = &[
-    ("snapshots", "A snapshot is asked for; it is taken when an agent takes the request up."),
-    ("bundles", "A support bundle is asked for; the control plane makes it now."),
-    ("deleted", "The request is deleted."),
+    ("snapshots", "Snapshot requested. It is taken when an agent picks up the request."),
+    ("bundles", "Support bundle requested. The control plane is creating it."),
+    ("deleted", "Request deleted."),
 ];
 
-/// The kinds, with the words of this page and the command that does the same.
+/// Kinds of requests, with the words of this page and the equivalent command.
 const KINDS: [(Kind, &str, &str, &str, &str); 2] = [
     (Kind::Snapshot, "snapshots", "etcd snapshots", "Request a snapshot", "uptimemesh snapshots --request"),
     (Kind::Bundle, "bundles", "Support bundles", "Request a bundle", "uptimemesh support-bundle create"),
@@ -41,9 +41,9 @@ fn show(at: &At) -> Reply {
     for (kind, word, title, button, command) in KINDS {
         let page = runs::list(at.control, kind, &Paging::first(SHOWN_MAX))?;
         let table = match page.items.is_empty() {
-            true => parts::empty("None was asked for yet.", command),
+            true => parts::empty("None requested yet.", command),
             false => {
-                let heads = parts::heads(&["Request", "State", "By", "Asked for", "~Changed", "Result", "Action"]);
+                let heads = parts::heads(&["Request", "State", "By", "Requested", "~Changed", "Result", "Action"]);
                 parts::table(title, &heads, page.items.iter().map(|r| row(at, word, r)).collect())
             }
         };
@@ -56,7 +56,7 @@ fn show(at: &At) -> Reply {
     let body = Html::concat(vec![
         page!("head.html", title = PLACE, actions = &Html::empty(), notice = &at.notice(DONE)),
         parts::hint(
-            "A request for a snapshot stays pending until an agent takes it up and reports where its result is. Support bundles are made by the control plane; an admin can download them.",
+            "A snapshot request stays pending until an agent picks it up and reports where the snapshot is. The control plane creates support bundles; an admin can download them.",
         ),
         Html::concat(sections),
     ]);
@@ -67,7 +67,7 @@ fn row(at: &At, word: &str, run: &Run) -> Vec<Html> {
     let result = match (&run.error, &run.result) {
         (Some(error), _) => parts::text(error),
         (None, _) if bundles::is_here(run) && at.may(Admin) => parts::link(&format!("/support-bundles/{}/download", run.id), "Download"),
-        // What can be fetched from here is a link; everything else is a place on some machine.
+        // Downloads are links; everything else is a location on some machine.
         (None, Some(place)) if place.starts_with("https://") || place.starts_with("http://") => parts::link(place, "Download"),
         (None, Some(place)) => parts::text(place),
         (None, None) => parts::text("none yet"),
@@ -79,7 +79,7 @@ fn row(at: &At, word: &str, run: &Run) -> Vec<Html> {
     vec![
         parts::text(&run.id),
         parts::state(run.status.as_str()),
-        parts::text(run.requested_by.as_deref().unwrap_or("nobody in particular")),
+        parts::text(run.requested_by.as_deref().unwrap_or("not recorded")),
         parts::time(run.created_at),
         parts::time(run.updated_at),
         result,

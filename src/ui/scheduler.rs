@@ -1,4 +1,4 @@
-//! The scheduler: what it would do and why, doing it, and what holds it.
+//! The scheduler: its plans with reasons, applying them, and what holds it back.
 
 use super::actions::{self, Actions, no_fields};
 use super::{At, back_to, field, notice, parts, run};
@@ -7,6 +7,7 @@ use crate::control::versions::Condition;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
+use crate::model::ids::{NodeId, ServiceId};
 use crate::model::users::Role::{Admin, Operator, Viewer};
 use crate::scheduler::Plans;
 use crate::scheduler::plan::Plan;
@@ -22,22 +23,18 @@ pub const ROUTES: &[Route] = &[
 ];
 
 const PLACE: &str = "Scheduler";
-/// Actions of all services that the page shows.
+/// Actions on the page, over all services.
 const ACTIONS_MAX: usize = 100;
-/// Moves of a rebalance that is asked for here.
+/// Moves per rebalance from this page.
 const MOVES_MAX: usize = 20;
-/// What stands in the path for all services, and for a rebalance: no id begins with a hyphen.
+/// Words in the path for all services and for a rebalance: no id begins with a hyphen.
 const ALL: &str = "-all";
 const REBALANCE: &str = "-rebalance";
-const DONE: &[(&str, &str)] = &[
-    ("apply", "The plan is applied."),
-    ("apply-all", "The plans are applied."),
-    ("rebalance", "The moves are made."),
-    ("mode", "The scheduler's mode is set."),
-];
-/// Modes, and what they mean.
+const DONE: &[(&str, &str)] =
+    &[("apply", "Plan applied."), ("apply-all", "Plans applied."), ("rebalance", "Replicas moved."), ("mode", "Mode changed.")];
+/// Modes and their meanings.
 const MODES: &[(&str, &str)] =
-    &[("auto", "auto: acts when something changes"), ("manual", "manual: acts only when asked"), ("paused", "paused: refuses to act")];
+    &[("auto", "auto: acts when something changes"), ("manual", "manual: acts only on request"), ("paused", "paused: refuses to act")];
 
 fn show(at: &At) -> Reply {
     let status = at.app.scheduler.status(at.control)?;
@@ -47,8 +44,8 @@ fn show(at: &At) -> Reply {
         ("Mode", parts::text(status.mode)),
         ("Brake", brake(status.braked)),
         ("Reconciles waiting", parts::text(&status.waiting.to_string())),
-        ("Plans carried out since the start", parts::text(&status.runs.to_string())),
-        ("Actions in them", parts::text(&status.actions.to_string())),
+        ("Plans applied since the start", parts::text(&status.runs.to_string())),
+        ("Actions in those plans", parts::text(&status.actions.to_string())),
         ("Planned", parts::time(plans.generated_at)),
     ];
     let mode = match at.may(Admin) {
@@ -58,20 +55,20 @@ fn show(at: &At) -> Reply {
     let pending = actions(plans);
     let mut plan = vec![warnings(plans)];
     if pending == 0 {
-        plan.push(parts::hint("Nothing is to be done: everything is where it should be."));
+        plan.push(parts::hint("Nothing to do: everything is where it should be."));
     } else {
         if at.may(Operator) && status.mode != "paused" {
             plan.push(parts::button(&format!("/ui/scheduler/apply/{ALL}"), "Apply all", "primary"));
         }
         plan.push(plans_of(at, plans, status.mode));
     }
-    // Looking for moves takes longer than all else here, so it has a page of its own.
+    // Planning moves takes longer than all else here, so it has a page of its own.
     let balance = match at.may(Operator) && status.mode != "paused" {
         true => Html::concat(vec![
             parts::hint(
                 "Replicas stay where they are when nodes come back or are added. A rebalance evens out the load, a few moves at a time.",
             ),
-            parts::button(&format!("/ui/scheduler/apply/{REBALANCE}"), "Look at the moves", ""),
+            parts::button(&format!("/ui/scheduler/apply/{REBALANCE}"), "Show the moves", ""),
         ]),
         false => parts::hint("A rebalance evens out the load, a few moves at a time."),
     };
@@ -86,14 +83,16 @@ fn show(at: &At) -> Reply {
     at.page(PLACE, PLACE, &body)
 }
 
-/// What the brake does, why, and how to go on.
+/// The brake: its effect, its reason, and how to continue.
 fn brake(is_on: bool) -> Html {
     if !is_on {
         return parts::text("off");
     }
     Html::concat(vec![
         parts::state("on"),
-        parts::text(": most nodes fell silent together. It lets go when most are heard of again or are deleted; to go on now set "),
+        parts::text(
+            ": most nodes fell silent together. It is released when most of them send heartbeats again or are deleted. To continue now, set ",
+        ),
         parts::link("/ui/settings/cluster", "scheduler_brake"),
         parts::text(" to off."),
     ])
@@ -108,7 +107,7 @@ fn warnings(plans: &Plans) -> Html {
     Html::concat(plans.warnings.iter().cloned().chain(of_one).take(ACTIONS_MAX).map(|w| notice("bad", &w)).collect())
 }
 
-/// What changes, service by service.
+/// Planned changes, by service.
 fn plans_of(at: &At, plans: &Plans, mode: &str) -> Html {
     let (mut shown, mut parts_of) = (0, Vec::new());
     for plan in plans.results.iter().filter(|p| !p.actions.is_empty()) {
@@ -136,11 +135,11 @@ fn plans_of(at: &At, plans: &Plans, mode: &str) -> Html {
     Html::concat(parts_of)
 }
 
-fn table(service_id: &str, actions: &[Action]) -> Html {
-    let place = |node: Option<&str>| node.map_or_else(|| parts::text("–"), parts::node);
+fn table(service_id: &ServiceId, actions: &[Action]) -> Html {
+    let place = |node: Option<&NodeId>| node.map_or_else(|| parts::text("–"), parts::node);
     let row = |a: &Action| {
         let is_made = matches!(a.step, Step::ScaleUp { .. });
-        let replica = if is_made { parts::text(&a.replica_id) } else { parts::replica(&a.replica_id) };
+        let replica = if is_made { parts::text(a.replica_id.as_str()) } else { parts::replica(&a.replica_id) };
         vec![
             parts::text(&a.step.word().replace('_', " ")),
             replica,
@@ -160,7 +159,7 @@ fn set_mode(at: &At) -> Reply {
     Ok(back_to("/ui/scheduler", "mode"))
 }
 
-/// Plans that are applied from here.
+/// Actions that apply plans.
 const APPLICATIONS: Actions = Actions {
     place: PLACE,
     word: |at| match at.arg(0) {
@@ -195,15 +194,15 @@ const APPLICATIONS: Actions = Actions {
             word: "apply",
             label: "Apply",
             is_dangerous: false,
-            effects: |at| Ok(effects(&[at.app.scheduler.plan_one(at.control, at.arg(0))?])),
+            effects: |at| Ok(effects(&[at.app.scheduler.plan_one(at.control, &at.id(0, "Service")?)?])),
             fields: no_fields,
-            handler: |at| at.app.scheduler.reconcile_one(at.control, at.arg(0), &at.user.name).map(drop),
+            handler: |at| at.app.scheduler.reconcile_one(at.control, &at.id(0, "Service")?, &at.user.name).map(drop),
             leads_to: None,
         },
     ],
 };
 
-/// What plans will do, a sentence for each action.
+/// Effects of plans, a sentence for each action.
 fn effects(plans: &[Plan]) -> Vec<String> {
     let mut effects: Vec<String> = plans.iter().flat_map(|p| p.actions.iter().map(sentence)).collect();
     let hidden = effects.len().saturating_sub(ACTIONS_MAX);
@@ -212,9 +211,9 @@ fn effects(plans: &[Plan]) -> Vec<String> {
         effects.push(format!("{hidden} more."));
     }
     if effects.is_empty() {
-        effects.push("Nothing: there is nothing to do now.".to_string());
+        effects.push("Nothing to do now.".to_string());
     }
-    effects.push("A new plan is made when you confirm; it may differ if something has changed meanwhile.".to_string());
+    effects.push("Confirming creates a new plan. It may differ if something has changed meanwhile.".to_string());
     effects
 }
 

@@ -1,4 +1,4 @@
-//! Services: the list, a page for each with its spec, its revisions and its replicas, and what an operator may do with one.
+//! Services: the list, a page for each with its spec, revisions and replicas, and the actions of operators.
 
 use super::actions::{Action, Actions, no_fields};
 use super::{At, Page as Shown, ROWS_MAX, back_to, diff, field, notice, parts, run, spec_text};
@@ -22,14 +22,14 @@ use crate::scheduler::ServiceHealth;
 use serde_json::{Value, json};
 use tiny_http::Method::{Get, Post};
 
-/// Services that a list is made of; the command line shows all.
+/// Services that a list is built from; the command line shows all.
 const SERVICES_MAX: usize = 10_000;
 /// Revisions on a service's page.
 const REVISIONS_MAX: usize = 20;
-/// Nodes of an explanation.
+/// Nodes in an explanation.
 const EXPLAINED_MAX: usize = 50;
 
-/// What a new service begins with.
+/// Spec that the form of a new service starts with.
 const EXAMPLE: &str = "{\n  \"image\": \"nginx\",\n  \"ports\": [8080],\n  \"scheduling\": {\n    \"desired_replicas\": 2\n  }\n}";
 
 /// The routes of this file.
@@ -49,11 +49,11 @@ pub const ROUTES: &[Route] = &[
 
 const PLACE: &str = "Services";
 const DONE: &[(&str, &str)] = &[
-    ("create", "The service is made. The scheduler places its replicas when nothing has changed for a few seconds."),
-    ("save", "The spec is saved as a new generation."),
-    ("rollout", "The rollout has begun: every replica is restarted."),
-    ("rollback", "The earlier spec is back, as a new generation."),
-    ("delete", "The service is deleted."),
+    ("create", "Service created. The scheduler places its replicas once nothing has changed for a few seconds."),
+    ("save", "Spec saved as a new generation."),
+    ("rollout", "Rollout started. Every replica is restarted."),
+    ("rollback", "Earlier spec restored as a new generation."),
+    ("delete", "Service deleted."),
 ];
 
 /// Every service.
@@ -61,13 +61,13 @@ pub(super) fn all(control: &Control) -> Result<Vec<Service>> {
     Ok(services::list(control, &Paging::first(SERVICES_MAX))?.items)
 }
 
-/// Where no services are yet.
+/// Placeholder for an empty list of services.
 pub(super) fn nothing_yet(at: &At) -> Html {
-    let empty = parts::empty("No services yet. Say what should run, in a file or here:", "uptimemesh service apply -f web.json");
+    let empty = parts::empty("No services yet. Describe one in a file, or create it here:", "uptimemesh service apply -f web.json");
     if at.may(Operator) { Html::concat(vec![empty, parts::button("/ui/new-service", "New service", "primary")]) } else { empty }
 }
 
-/// How a service is, in a word.
+/// State of a service, in a word.
 pub(super) fn state_of(health: &ServiceHealth) -> Html {
     parts::state(if health.failing > 0 {
         "failing"
@@ -80,7 +80,7 @@ pub(super) fn state_of(health: &ServiceHealth) -> Html {
     })
 }
 
-/// How many replicas of a service run.
+/// Numbers of running and desired replicas.
 pub(super) fn figures(health: &ServiceHealth) -> Html {
     let failing = if health.failing > 0 { format!(", {} failing", health.failing) } else { String::new() };
     parts::text(&format!("{} of {}{failing}", health.running, health.plan.desired_replicas))
@@ -90,13 +90,13 @@ fn list(at: &At) -> Reply {
     let query = at.request.query_pairs();
     let wanted = field(&query, "q").to_lowercase();
     let mut found = all(at.control)?;
-    found.retain(|s| s.id.to_lowercase().contains(&wanted) || s.name.to_lowercase().contains(&wanted));
+    found.retain(|s| s.id.as_str().to_lowercase().contains(&wanted) || s.name.to_lowercase().contains(&wanted));
     let states = at.app.scheduler.health(at.control)?;
     let pages = found.len().div_ceil(ROWS_MAX).max(1);
     let number = field(&query, "page").parse().unwrap_or(1).clamp(1, pages);
     let shown = &found[(number - 1) * ROWS_MAX..found.len().min(number * ROWS_MAX)];
     let row = |service: &Service| {
-        // Plans are by id, as the view is.
+        // Plans are in the order of ids, as the view is.
         let health = states.binary_search_by(|s| s.plan.service_id.cmp(&service.id)).ok().map(|i| &states[i]);
         let rollout = health.filter(|h| h.outdated > 0).map_or(String::new(), |h| format!(", {} to go", h.outdated));
         vec![
@@ -127,7 +127,7 @@ fn list(at: &At) -> Reply {
 }
 
 fn show(at: &At) -> Reply {
-    let service = services::show(at.control, at.arg(0))?.object;
+    let service = services::show(at.control, &at.id(0, "Service")?)?.object;
     let states = at.app.scheduler.health(at.control)?;
     let health = states.iter().find(|s| s.plan.service_id == service.id);
     let path = parts::path("services", &service.id);
@@ -140,13 +140,13 @@ fn show(at: &At) -> Reply {
         false => parts::table("Replicas by node", &parts::heads(&["Node", "Replica", "State", "Runs generation", "~Since"]), rows),
     };
     let more = (placed.total as usize).saturating_sub(placed.items.len());
-    let all_of = parts::with_query("/ui/replicas", &[("service", &service.id)]);
+    let all_of = parts::with_query("/ui/replicas", &[("service", service.id.as_str())]);
     let more = if more > 0 { parts::link(&all_of, &format!("{more} more")) } else { Html::empty() };
     let facts = vec![
         ("State", health.map_or_else(Html::empty, state_of)),
         ("Replicas", health.map_or_else(Html::empty, figures)),
         ("Generation", parts::text(&service.generation.to_string())),
-        ("Id", parts::text(&service.id)),
+        ("Id", parts::text(service.id.as_str())),
         ("Description", parts::text(service.description.as_deref().unwrap_or("none"))),
         ("Made", parts::time(service.created_at)),
         ("Changed", parts::time(service.updated_at)),
@@ -178,14 +178,14 @@ fn show(at: &At) -> Reply {
     at.page(PLACE, &service.name, &body)
 }
 
-/// How far a rollout is.
+/// Progress of a rollout.
 fn rollout(health: Option<&ServiceHealth>) -> Html {
     let Some(health) = health.filter(|h| h.outdated > 0) else { return Html::empty() };
     let all = health.plan.replicas_before.max(health.outdated);
     let text = format!("Rolling out generation {}: {} of {} replicas run it.", health.plan.generation, all - health.outdated, all);
     let far = page!("progress.html", max = &all.to_string(), value = &(all - health.outdated).to_string(), text = &text);
     let Some(waits) = &health.plan.rollout else { return far };
-    let asked = parts::text(&format!("Asked to, and not heard of: {} of them, the first ", waits.pending));
+    let asked = parts::text(&format!("No report yet from {} of them, the first asked ", waits.pending));
     Html::concat(vec![far, page!("p.html", class = "hint", body = &Html::concat(vec![asked, parts::time(waits.waiting_since)]))])
 }
 
@@ -210,11 +210,12 @@ fn revisions(at: &At, service: &Service) -> Result<Html> {
     Ok(Html::concat(vec![table, more]))
 }
 
-/// The revision that a path names, and the one before it.
+/// The revision named by the path, and the previous one.
 fn named(at: &At) -> Result<(Revision, Option<Revision>)> {
     let missing = || Error::not_found("Revision");
     let generation: i64 = at.arg(1).parse().map_err(|_| missing())?;
-    let mut found = services::revisions(at.control, at.arg(0), &Paging::first(2), Some(generation.saturating_add(1)))?.items.into_iter();
+    let mut found =
+        services::revisions(at.control, &at.id(0, "Service")?, &Paging::first(2), Some(generation.saturating_add(1)))?.items.into_iter();
     let revision = found.next().filter(|r| r.generation == generation).ok_or_else(missing)?;
     Ok((revision, found.next()))
 }
@@ -224,7 +225,7 @@ fn revision(at: &At) -> Reply {
 }
 
 fn revision_page(at: &At, failed: Option<&Error>) -> Reply {
-    let service = services::show(at.control, at.arg(0))?.object;
+    let service = services::show(at.control, &at.id(0, "Service")?)?.object;
     let (revision, before) = named(at)?;
     let text = parts::pretty(&revision.spec);
     let mut body = vec![
@@ -241,15 +242,15 @@ fn revision_page(at: &At, failed: Option<&Error>) -> Reply {
         ]),
     ];
     if let Some(before) = before {
-        let title = format!("Changed against generation {}", before.generation);
+        let title = format!("Changes since generation {}", before.generation);
         body.push(parts::section(&title, &diff::lines(&parts::pretty(&before.spec), &text)));
     }
     if revision.generation != service.generation {
-        body.push(parts::section("What rolling back would change now", &diff::lines(&parts::pretty(&service.own_spec()), &text)));
+        body.push(parts::section("Effect of rolling back now", &diff::lines(&parts::pretty(&service.own_spec()), &text)));
         if at.may(Operator) {
             let effects = [
                 format!("The spec of generation {} becomes generation {}.", revision.generation, service.generation + 1),
-                "Replicas are moved to it step by step, as max_surge and max_unavailable allow.".to_string(),
+                "Replicas are updated to it step by step, as max_surge and max_unavailable allow.".to_string(),
             ];
             body.push(page!(
                 "confirm_here.html",
@@ -268,7 +269,7 @@ fn revision_page(at: &At, failed: Option<&Error>) -> Reply {
 
 fn roll_back(at: &At) -> Reply {
     let (revision, _) = named(at)?;
-    match services::rollback(at.control, at.arg(0).to_string(), Condition::default(), Some(revision.generation), &at.user.name) {
+    match services::rollback(at.control, at.id(0, "Service")?, Condition::default(), Some(revision.generation), &at.user.name) {
         Ok(_) => Ok(back_to(&parts::path("services", at.arg(0)), "rollback")),
         Err(e @ Error::Fault(_)) => Err(e),
         Err(e) => revision_page(at, Some(&e)),
@@ -276,7 +277,7 @@ fn roll_back(at: &At) -> Reply {
 }
 
 fn explain(at: &At) -> Reply {
-    let service = services::show(at.control, at.arg(0))?.object;
+    let service = services::show(at.control, &at.id(0, "Service")?)?.object;
     let why = at.app.scheduler.explain(at.control, &service.id)?;
     let row = |node: &scheduler::NodeAnswer| {
         let filters: Vec<&str> = node.filters.iter().map(|f| f.reason.as_str()).collect();
@@ -295,12 +296,12 @@ fn explain(at: &At) -> Reply {
     };
     let placed = why.replicas.iter().take(EXPLAINED_MAX).map(|replica| {
         let (reason, moment) = replica.placement.as_ref().map_or_else(
-            || (parts::text("a client put it there"), Html::empty()),
+            || (parts::text("placed by a client"), Html::empty()),
             |p| (parts::text(&format!("{}: {}", p.action.as_str(), p.reason)), parts::time(p.at)),
         );
         vec![parts::replica(&replica.replica_id), parts::node(&replica.node_id), reason, moment]
     });
-    let placed = parts::table("Where its replicas are", &parts::heads(&["Replica", "Node", "Why", "Since"]), placed.collect());
+    let placed = parts::table("Placed replicas", &parts::heads(&["Replica", "Node", "Why", "Since"]), placed.collect());
     let nodes = why.nodes.iter().take(EXPLAINED_MAX).map(row).collect();
     let hidden = why.nodes.len().saturating_sub(EXPLAINED_MAX);
     let more = format!("{hidden} more: uptimemesh explain {}", service.id);
@@ -312,9 +313,9 @@ fn explain(at: &At) -> Reply {
             notice = &Html::concat(why.warnings.iter().map(|w| notice("bad", w)).collect()),
         ),
         parts::paragraph(&format!("{} of {} replicas are placed.", why.actual_replicas, why.desired_replicas)),
-        parts::section("Why here", &placed),
+        parts::section("Why its replicas are there", &placed),
         parts::section(
-            "Where the next one would go, and why not elsewhere",
+            "Where the next replica would go, and why",
             &parts::table("Nodes", &parts::heads(&["Node", "Answer", "Replicas here"]), nodes),
         ),
         if hidden > 0 { parts::hint(&more) } else { Html::empty() },
@@ -327,7 +328,7 @@ fn new(at: &At) -> Reply {
     new_page(at, 200, &typed, &Html::empty())
 }
 
-/// What somebody has typed into the form of a new service.
+/// Values typed into the form of a new service.
 struct Typed<'f> {
     id: &'f str,
     name: &'f str,
@@ -338,11 +339,11 @@ struct Typed<'f> {
 fn new_page(at: &At, status: u16, typed: &Typed, faults: &Html) -> Reply {
     let fields = vec![
         parts::field("Id", "id", typed.id),
-        parts::field("Name (the id, where it is empty)", "name", typed.name),
+        parts::field("Name (empty: the id)", "name", typed.name),
         parts::field("Description", "description", typed.description),
         doubts(typed.text),
     ];
-    let form = form(at, "/ui/new-service", &Html::concat(fields), typed.text, faults, "Make the service");
+    let form = form(at, "/ui/new-service", &Html::concat(fields), typed.text, faults, "Create the service");
     let body = Html::concat(vec![page!("head.html", title = "New service", actions = &Html::empty(), notice = &Html::empty()), form]);
     at.framed(Shown { status, place: PLACE, title: "New service", head: Html::empty(), body: &body })
 }
@@ -361,7 +362,7 @@ fn form(at: &At, action: &str, fields: &Html, text: &str, faults: &Html, button:
     )
 }
 
-/// What of a spec in the editor is not understood, though it can be saved.
+/// Warnings about a spec that can be saved although parts of it are not understood.
 fn doubts(text: &str) -> Html {
     let spec: Object = serde_json::from_str(text).unwrap_or_default();
     Html::concat(Policy::of(&spec).warnings.iter().map(|w| notice("bad", w)).collect())
@@ -390,7 +391,7 @@ fn create(at: &At) -> Reply {
 }
 
 fn edit(at: &At) -> Reply {
-    let Versioned { object: service, tag, .. } = services::show(at.control, at.arg(0))?;
+    let Versioned { object: service, tag, .. } = services::show(at.control, &at.id(0, "Service")?)?;
     let text = parts::pretty(&service.own_spec());
     edit_page(at, 200, &service, &tag, &text, &Html::empty())
 }
@@ -400,7 +401,7 @@ fn edit_page(at: &At, status: u16, service: &Service, version: &str, text: &str,
         doubts(text),
         parts::hidden("version", version),
         parts::hint(
-            "What will happen: the spec becomes a new generation, and replicas are moved to it step by step. Earlier ones stay and can be restored.",
+            "Saving creates a new generation, and replicas are updated to it step by step. Earlier generations stay and can be restored.",
         ),
     ]);
     let body = Html::concat(vec![
@@ -424,19 +425,19 @@ fn save(at: &At) -> Reply {
         let spec = spec(&mut f);
         f.finish()?;
         let condition = Condition::if_match(Some(version));
-        services::update(at.control, at.arg(0).to_string(), condition, None, spec, &at.user.name)
+        services::update(at.control, at.id(0, "Service")?, condition, None, spec, &at.user.name)
     });
     match saved {
         Ok(_) => Ok(back_to(&parts::path("services", at.arg(0)), "save")),
         Err(e @ Error::Fault(_)) => Err(e),
         Err(e) => {
-            let service = services::show(at.control, at.arg(0))?.object;
+            let service = services::show(at.control, &at.id(0, "Service")?)?.object;
             edit_page(at, e.status(), &service, version, text, &faults(&e, text))
         }
     }
 }
 
-/// The JSON of a spec that was typed, with other fields of the body that the API would get.
+/// Body that the API would get: the typed spec, with the other fields of `body`.
 fn read_spec(text: &str, mut body: Value) -> Result<String> {
     let f = Fields::of_body(text.as_bytes())?;
     body["spec"] = Value::Object(f.whole().clone());
@@ -444,7 +445,7 @@ fn read_spec(text: &str, mut body: Value) -> Result<String> {
     Ok(body.to_string())
 }
 
-/// What is wrong with a form: faults of the spec under the line that they are about, all others above it.
+/// Faults of a form: those of the spec under the line concerned, all others above it.
 fn faults(error: &Error, text: &str) -> Html {
     let Error::Invalid(all) = error else { return notice("bad", &error.detail()) };
     let text = &text.replace('\r', "");
@@ -466,7 +467,7 @@ fn faults(error: &Error, text: &str) -> Html {
             lines.push(page!("line.html", text = line));
             lines.extend(below.iter().filter(|(at, _)| *at == i).map(|(_, msg)| page!("line_fault.html", text = msg)));
         }
-        // A text that ends too early has its fault behind the last line.
+        // The fault of an incomplete text is behind the last line.
         let end = text.lines().count();
         lines.extend(below.iter().filter(|(at, _)| *at >= end).map(|(_, msg)| page!("line_fault.html", text = msg)));
         above.push(page!("faults.html", lines = &Html::concat(lines)));
@@ -474,12 +475,12 @@ fn faults(error: &Error, text: &str) -> Html {
     Html::concat(above)
 }
 
-/// What an operator may do with a service.
+/// Actions of operators on a service.
 const ACTIONS: Actions = Actions {
     place: PLACE,
     word: |at| at.arg(1),
     object: |at| {
-        let service = services::show(at.control, at.arg(0))?.object;
+        let service = services::show(at.control, &at.id(0, "Service")?)?.object;
         Ok((service.name, parts::path("services", &service.id)))
     },
     rows: &[
@@ -488,14 +489,14 @@ const ACTIONS: Actions = Actions {
             label: "Roll out",
             is_dangerous: false,
             effects: |at| {
-                let service = services::show(at.control, at.arg(0))?.object;
+                let service = services::show(at.control, &at.id(0, "Service")?)?.object;
                 Ok(vec![
                     format!("Generation {} is created with the same spec.", service.generation + 1),
                     format!("{} restarted, step by step, as max_surge and max_unavailable allow.", are(placed(at)?)),
                 ])
             },
             fields: no_fields,
-            handler: |at| services::rollout(at.control, at.arg(0).to_string(), Condition::default(), &at.user.name).map(drop),
+            handler: |at| services::rollout(at.control, at.id(0, "Service")?, Condition::default(), &at.user.name).map(drop),
             leads_to: None,
         },
         Action {
@@ -503,21 +504,21 @@ const ACTIONS: Actions = Actions {
             label: "Delete",
             is_dangerous: true,
             effects: |at| {
-                Ok(vec!["The service and all its revisions are forgotten.".to_string(), format!("{} there now.", are(placed(at)?))])
+                Ok(vec!["The service and all its revisions are deleted.".to_string(), format!("{} there now.", are(placed(at)?))])
             },
-            fields: |_| Ok(parts::checkbox("force", "Delete it with the replicas that are there.")),
+            fields: |_| Ok(parts::checkbox("force", "Delete its replicas too.")),
             handler: |at| {
                 let force = !field(&at.form(), "force").is_empty();
-                services::delete(at.control, at.arg(0).to_string(), Condition::default(), force, &at.user.name)
+                services::delete(at.control, at.id(0, "Service")?, Condition::default(), force, &at.user.name)
             },
             leads_to: Some("/ui/services"),
         },
     ],
 };
 
-/// Replicas of the service that a path names.
+/// Number of replicas of the service named by the path.
 fn placed(at: &At) -> Result<u64> {
-    Ok(replicas::list(at.control, &Paging::first(1), Some(at.arg(0)), None)?.total)
+    Ok(replicas::list(at.control, &Paging::first(1), Some(&at.id(0, "Service")?), None)?.total)
 }
 
 fn are(replicas: u64) -> String {

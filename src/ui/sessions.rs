@@ -25,9 +25,9 @@ pub const ROUTES: &[Route] = &[
     route(Post, "/ui/settings/sessions/{session_id}/revoke", By(Admin, |c, r, u| run(c, r, u, revoke_any))),
 ];
 
-/// Sessions of everybody on one page.
+/// Sessions of all users on one page.
 const ALL_MAX: usize = 200;
-const DONE: &[(&str, &str)] = &[("revoke", "The session has ended.")];
+const DONE: &[(&str, &str)] = &[("revoke", "Session ended.")];
 
 fn sign_out(app: &App, request: &Request, _: &User) -> Reply {
     gate::sign_out(&app.control, request, Response::redirect(303, "/auth/login"))
@@ -36,13 +36,13 @@ fn sign_out(app: &App, request: &Request, _: &User) -> Reply {
 fn revoke(app: &App, request: &Request, user: &User) -> Reply {
     let id = request.args.first().cloned().unwrap_or_default();
     match sessions::revoke(&app.control, id, Some(user)) {
-        // One that has ended meanwhile is what was asked for.
+        // A session that has already ended is a success.
         Ok(()) | Err(Error::NotFound(_)) => Ok(Response::redirect(303, "/ui/settings")),
         Err(e) => Err(e),
     }
 }
 
-/// Where the user is signed in.
+/// Sessions of the user.
 pub fn table(control: &Control, user: &User) -> Result<Html> {
     let page = sessions::list(control, &Paging::first(SHOWN_MAX), Some(&user.name), user.session_id())?;
     let mut rows = Vec::new();
@@ -63,7 +63,7 @@ pub fn table(control: &Control, user: &User) -> Result<Html> {
     Ok(page!("sessions.html", rows = &Html::concat(rows)))
 }
 
-/// Where everybody is signed in.
+/// Sessions of all users.
 fn all(at: &At) -> Reply {
     let found = sessions::list(at.control, &Paging::first(ALL_MAX), None, at.user.session_id())?;
     let row = |session: &crate::model::sessions::Session| {
@@ -94,7 +94,7 @@ fn all(at: &At) -> Reply {
 
 fn revoke_any(at: &At) -> Reply {
     match sessions::revoke(at.control, at.arg(0).to_string(), None) {
-        // One that has ended meanwhile is what was asked for.
+        // A session that has already ended is a success.
         Ok(()) | Err(Error::NotFound(_)) => Ok(back_to("/ui/settings/sessions", "revoke")),
         Err(e) => Err(e),
     }

@@ -1,4 +1,4 @@
-//! Settings of whoever is signed in: the password, and where else; and the way to the cluster's.
+//! Settings of the signed-in user: password and sessions. Its tabs lead to the cluster's settings.
 
 use super::{At, Page, csrf_field, field, notice, parts, sessions};
 use crate::control::access::auth;
@@ -19,7 +19,7 @@ pub const ROUTES: &[Route] =
 
 fn show(app: &App, request: &Request, user: &User) -> Reply {
     let above = match user.restriction {
-        Some(_) => notice("bad", "Change your password first; everything else comes after it."),
+        Some(_) => notice("bad", "Change your password before you continue."),
         None => Html::empty(),
     };
     settings_page(app, request, 200, user, &above)
@@ -33,9 +33,9 @@ fn change_password(app: &App, request: &Request, user: &User) -> Reply {
     }
     match auth::change_password(&app.control, &gate::visitor(request), user, &Change { current, new, setup_code }) {
         Ok(session) => {
-            // The forms of this page are the new session's.
+            // The forms of this page belong to the new session.
             let user = User { credential: Credential::Session(session.id.clone()), restriction: None, ..user.clone() };
-            let page = settings_page(app, request, 200, &user, &notice("good", "The password is changed."))?;
+            let page = settings_page(app, request, 200, &user, &notice("good", "Password changed."))?;
             Ok(gate::with_session(&app.control, request, page, &session))
         }
         Err(e @ (Error::Invalid(_) | Error::Forbidden(_) | Error::RateLimited { .. })) => {
@@ -57,7 +57,7 @@ fn settings_page(app: &App, request: &Request, status: u16, user: &User, above: 
     at.framed(Page { status, place: "Settings", title: "Settings", head: Html::empty(), body: &body })
 }
 
-/// The pages of the settings; whoever must change the password first sees none of them.
+/// Tabs of the settings pages; hidden while the user must change the password first.
 pub(super) fn tabs(at: &At) -> Html {
     if at.user.restriction.is_some() {
         return Html::empty();
@@ -78,7 +78,7 @@ pub(super) fn tabs(at: &At) -> Html {
     page!("tabs.html", tabs = &Html::concat(pages.iter().filter(|(.., role)| at.may(*role)).map(tab).collect()))
 }
 
-/// What went wrong, without what came: that may be a password.
+/// Message of an error without its input, which may be a password.
 pub(super) fn without_input(error: &Error) -> String {
     match error {
         Error::Invalid(faults) => {

@@ -1,8 +1,8 @@
-//! Where in the text of a spec a fault is: its line, found by the path that the fault names.
+//! Line of a fault in the text of a spec, found by the fault's path.
 
 use crate::error::{FieldFault, Loc};
 
-/// The line (the first is 0) on which a value of a JSON text begins; that of the nearest value around it where the path goes on.
+/// Line, from 0, on which a value of a JSON text begins. If the path leads further, the line of its nearest parent.
 /// The text is JSON.
 pub(super) fn line_of(text: &str, path: &[Loc]) -> usize {
     let mut scan = Scan { bytes: text.as_bytes(), at: 0 };
@@ -26,7 +26,7 @@ pub(super) fn line_at(text: &str, at: usize) -> usize {
     text.as_bytes().iter().take(at).filter(|b| **b == b'\n').count()
 }
 
-/// The path of a fault inside of the spec, and where it is not inside of it, none.
+/// Path of a fault inside the spec; `None` for a fault elsewhere.
 pub(super) fn inside(fault: &FieldFault) -> Option<&[Loc]> {
     match fault.loc.get(..2) {
         Some([Loc::Name(body), Loc::Name(spec)]) if body == "body" && spec == "spec" => Some(&fault.loc[2..]),
@@ -50,7 +50,7 @@ impl Scan<'_> {
         self.bytes.get(self.at) == Some(&byte)
     }
 
-    /// Goes to the value of a field; stays where there is none.
+    /// Moves to the value of a field; stays if there is none.
     fn enter_object(&mut self, name: &str) -> bool {
         let start = self.at;
         if !self.is(b'{') {
@@ -79,7 +79,7 @@ impl Scan<'_> {
         false
     }
 
-    /// Goes to an item of a list; stays where there is none.
+    /// Moves to an item of a list; stays if there is none.
     fn enter_list(&mut self, index: usize) -> bool {
         let start = self.at;
         if !self.is(b'[') {
@@ -100,7 +100,7 @@ impl Scan<'_> {
         true
     }
 
-    /// Goes past a value.
+    /// Moves past a value.
     fn value(&mut self) {
         let mut depth = 0;
         while let Some(byte) = self.bytes.get(self.at) {

@@ -1,4 +1,4 @@
-//! Light or dark: as the system wishes, until somebody says otherwise. The choice is a cookie, so that it needs no script.
+//! Light or dark: follows the system unless the user chooses. The choice is a cookie, so it needs no script.
 
 use super::login::local;
 use super::{At, field, run};
@@ -10,21 +10,21 @@ use tiny_http::Method::Post;
 
 /// The cookie that keeps the choice.
 const COOKIE: &str = "uptimemesh_theme";
-/// It is kept for a year.
+/// Lifetime of the cookie: a year.
 const KEPT_S: i64 = 365 * 86_400;
-/// What can be chosen, with what the button that leads there says.
+/// Themes and the texts of the button while they are chosen.
 const THEMES: [(&str, &str); 3] = [("auto", "Theme: system"), ("light", "Theme: light"), ("dark", "Theme: dark")];
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[route(Post, "/ui/theme", By(Viewer, |c, r, u| run(c, r, u, choose))).always()];
 
-/// What a browser asks for.
+/// Theme chosen in the browser's cookie.
 pub(super) fn chosen(request: &Request) -> &'static str {
     let said = request.cookie(COOKIE).unwrap_or_default();
     THEMES.iter().find(|(theme, _)| *theme == said).map_or("auto", |(theme, _)| theme)
 }
 
-/// What the switch leads to, and what it says of now.
+/// The next theme of the switch, and its text for the current one.
 pub(super) fn next(request: &Request) -> (&'static str, &'static str) {
     let now = THEMES.iter().position(|(theme, _)| *theme == chosen(request)).unwrap_or(0);
     (THEMES[(now + 1) % THEMES.len()].0, THEMES[now].1)

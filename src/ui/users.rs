@@ -1,4 +1,4 @@
-//! Users: made, given another role or password, removed.
+//! Users: creating, changing role or password, deleting.
 
 use super::actions::{Action, Actions, no_fields, sentences};
 use super::{At, Page as Shown, back_to, field, notice, parts, run, settings};
@@ -28,10 +28,10 @@ const PLACE: &str = "Settings";
 /// Users on the page.
 const SHOWN_MAX: usize = 500;
 const DONE: &[(&str, &str)] = &[
-    ("create", "The user is made, and must change the password at the first sign-in."),
-    ("role", "The role is changed; the user's sessions have ended."),
-    ("password", "The password is set, and must be changed at the next sign-in."),
-    ("delete", "The user is removed."),
+    ("create", "User created. The password must be changed at the first sign-in."),
+    ("role", "Role changed. The user's sessions have ended."),
+    ("password", "Password set. It must be changed at the next sign-in."),
+    ("delete", "User deleted."),
 ];
 
 fn show(at: &At) -> Reply {
@@ -66,7 +66,7 @@ fn create(at: &At) -> Reply {
     let name = field(&form, "name");
     let body = json!({ "name": name, "role": field(&form, "role"), "password": field(&form, "password") }).to_string();
     let made = Fields::of_body(body.as_bytes()).and_then(|mut f| {
-        let name = f.id("name").required().to_lowercase();
+        let name = f.id::<String>("name").required().to_lowercase();
         let role = f.word("role", Role::WORDS, Role::parse).required_with(Role::Viewer);
         let password = f.text("password", PASSWORD_LEN_MIN..=PASSWORD_LEN_MAX).required();
         f.finish()?;
@@ -79,7 +79,7 @@ fn create(at: &At) -> Reply {
     }
 }
 
-/// What an admin may do with a user.
+/// Actions of admins on a user.
 const ACTIONS: Actions = Actions {
     place: PLACE,
     word: |at| at.arg(1),
@@ -93,7 +93,7 @@ const ACTIONS: Actions = Actions {
             fields: |at| Ok(parts::select_words("Role", "role", Role::WORDS, person(at)?.role.as_str())),
             handler: |at| {
                 let role = Role::parse(field(&at.form(), "role"));
-                let role = role.ok_or_else(|| Error::Malformed("There is no such role.".to_string()))?;
+                let role = role.ok_or_else(|| Error::Malformed("Unknown role: choose one from the list.".to_string()))?;
                 users::set_role(at.control, name(at), Condition::default(), Some(role)).map(drop)
             },
             leads_to: None,
@@ -119,7 +119,7 @@ const ACTIONS: Actions = Actions {
     ],
 };
 
-/// The name of the user that a path names.
+/// Name of the user in the path.
 fn name(at: &At) -> String {
     at.arg(0).to_lowercase()
 }

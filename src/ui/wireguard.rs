@@ -1,4 +1,4 @@
-//! What nodes report of their tunnels.
+//! WireGuard tunnels, as the nodes report them.
 
 use super::{At, ROWS_MAX, field, parts, run};
 use crate::clock::Timestamp;
@@ -17,14 +17,14 @@ use tiny_http::Method::Get;
 pub const ROUTES: &[Route] = &[route(Get, "/ui/wireguard", By(Viewer, |c, r, u| run(c, r, u, show)))];
 
 const PLACE: &str = "WireGuard";
-/// Router assignments that are looked through.
+/// Router assignments that are read.
 const ASSIGNMENTS_MAX: usize = 10_000;
-/// Figures of a tunnel that are shown; the node's page has its whole status.
+/// Figures shown of a tunnel; the node's page has the full status.
 const FIGURES_MAX: usize = 8;
-/// The year 9999: what is later is no moment.
+/// End of the year 9999: later numbers are not times.
 const EPOCH_S_MAX: i64 = 253_402_300_800;
 
-/// The colour of what a node says of a tunnel.
+/// Colour of a tunnel's reported state.
 pub(super) fn tunnel_class(said: &str) -> &'static str {
     let said = said.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
@@ -63,7 +63,7 @@ fn show(at: &At) -> Reply {
         .collect();
     let heads = parts::heads(&["Node", "First tunnel", "Second tunnel", "Active route", "~Failover", "~Routers"]);
     let table = match rows.is_empty() {
-        true => parts::empty("No nodes yet. Make a join string for the first machine:", "uptimemesh create-token --role worker"),
+        true => parts::empty("No nodes yet. Create a join string for the first machine:", "uptimemesh create-token --role worker"),
         false => parts::table("Tunnels", &heads, rows),
     };
     let next = found
@@ -73,7 +73,7 @@ fn show(at: &At) -> Reply {
     let body = Html::concat(vec![
         page!("head.html", title = PLACE, actions = &Html::empty(), notice = &Html::empty()),
         parts::hint(
-            "Each node reports its tunnels with its heartbeats, in wg_primary_tunnel, wg_secondary_tunnel, wg_active_route and wg_failover_state of its status. A tunnel is a word, or an object with its state, last_handshake_at, rx_bytes, tx_bytes and what else the node knows.",
+            "Each node reports its tunnels with its heartbeats, in wg_primary_tunnel, wg_secondary_tunnel, wg_active_route and wg_failover_state of its status. A tunnel is a word, or an object with state, last_handshake_at, rx_bytes, tx_bytes and any fields of the node's own.",
         ),
         parts::live("tunnels", &table),
         page!("pager.html", text = &parts::count(found.total as usize, "node"), links = &next),
@@ -81,12 +81,12 @@ fn show(at: &At) -> Reply {
     at.page(PLACE, PLACE, &body)
 }
 
-/// What a node says of something, or that it says nothing.
+/// A reported value, or a note that there is none.
 fn reported(said: &Value) -> Html {
     if said.is_null() { page!("soft.html", text = "not reported") } else { parts::text(&parts::value(said)) }
 }
 
-/// A tunnel: a word, or an object with what the node knows of it.
+/// A tunnel: a word, or an object with the node's figures.
 fn tunnel(said: &Value) -> Html {
     let word = |word: &str| page!("tunnel.html", class = tunnel_class(word), text = word);
     match said {
@@ -105,12 +105,12 @@ fn tunnel(said: &Value) -> Html {
     }
 }
 
-/// A figure of a tunnel: moments and amounts of bytes, which their names tell, as people read them.
+/// Figure of a tunnel. Its name tells times and amounts of bytes, which are shown in readable form.
 fn figure(key: &str, value: &Value) -> Html {
     let is_moment = key.ends_with("_at") || key.contains("handshake");
     let moment = match value {
         Value::String(text) if is_moment => Timestamp::parse(text),
-        // Epoch seconds, as `wg show` tells them; 0 is a handshake that never was.
+        // Epoch seconds, as `wg show` prints them; 0 means no handshake yet.
         Value::Number(s) if is_moment => match s.as_i64().filter(|s| (0..EPOCH_S_MAX).contains(s)) {
             Some(0) => return parts::text("never"),
             s => s.map(Timestamp::from_secs),

@@ -13,6 +13,7 @@ use crate::model::backups::Drill;
 use crate::model::events::catalogue::PROXY_UNNAMED;
 use crate::model::events::{Event, EventFilter};
 use crate::model::findings::Finding;
+use crate::model::ids::NodeId;
 use crate::model::leases::LeaseState;
 use crate::model::local;
 use crate::model::status_keys;
@@ -53,15 +54,15 @@ struct Seen {
 struct Cluster {
     first_password: bool,
     /// By node: the version that its agent reports, and how far it says its clock is off.
-    nodes: BTreeMap<String, (Option<String>, Option<i64>)>,
-    states: Vec<(String, LeaseState)>,
+    nodes: BTreeMap<NodeId, (Option<String>, Option<i64>)>,
+    states: Vec<(NodeId, LeaseState)>,
     first_certificate_end: Option<Timestamp>,
     /// What is near its limit.
     near_limits: Vec<String>,
     /// The newest event of the last day that tells of a proxy which does not name its clients.
     unnamed: Option<Event>,
     /// Nodes whose identity two machines have, undecided.
-    copied: Vec<String>,
+    copied: Vec<NodeId>,
     /// Ids and names that read alike.
     alike: Vec<String>,
 }
@@ -145,9 +146,7 @@ fn of(config: &Config, runs: bool, seen: Result<Seen>) -> Vec<Finding> {
                     findings.extend(of_cluster(cluster, runs));
                     findings.push(proxies(config, cluster));
                 }
-                None => {
-                    findings.push(Finding::skipped("nodes", "the database cannot be asked about them before it is sound and up to date"))
-                }
+                None => findings.push(Finding::skipped("nodes", "not checked: the database must be sound and up to date first")),
             }
         }
         Err(e) => {
@@ -204,23 +203,23 @@ fn authority(config: &Config, check: &'static str, kind: &Kind, name: &str) -> F
     if let Err(e) = key.try_exists() {
         return Finding::fail(
             check,
-            format!("{} cannot be looked at: {e}", dir.display()),
+            format!("cannot examine {}: {e}", dir.display()),
             "give it to the owner of the data directory: chown -R",
         );
     }
     match (key.exists(), cert.exists()) {
-        (false, false) => Finding::skipped(check, "there is none yet; the first start makes it"),
+        (false, false) => Finding::skipped(check, "not created yet; the first start creates it"),
         (true, true) => match Ca::load(dir, kind) {
             Ok(Some(ca)) => {
                 let validity = pki::validity(ca.cert_pem());
                 Finding::validity(check, name, validity, clock::now(), CA_DAYS_LOW, "uptimemesh ca rotate --wait")
             }
-            Ok(None) => Finding::skipped(check, "there is none yet; the first start makes it"),
+            Ok(None) => Finding::skipped(check, "not created yet; the first start creates it"),
             Err(e) => Finding::fail(check, Chain(&e).to_string(), restore),
         },
         (has_key, _) => {
             let (here, gone) = if has_key { (&key, &cert) } else { (&cert, &key) };
-            Finding::fail(check, format!("{} is there and {} is not", here.display(), gone.display()), restore)
+            Finding::fail(check, format!("{} exists, but {} does not", here.display(), gone.display()), restore)
         }
     }
 }
@@ -229,21 +228,21 @@ fn authority(config: &Config, check: &'static str, kind: &Kind, name: &str) -> F
 fn authorities(config: &Config) -> Vec<Finding> {
     let dir = &config.pki_dir;
     let mut findings = vec![
-        authority(config, "certificates.authority", &CLUSTER, "the cluster's authority"),
-        authority(config, "certificates.people", &SERVER, "the authority that people trust"),
+        authority(config, "certificates.authority", &CLUSTER, "the node authority"),
+        authority(config, "certificates.people", &SERVER, "the server authority"),
     ];
     let has = |name: &str| dir.join(name).join(CLUSTER.cert).exists();
     findings.push(match (has("next"), has("previous")) {
         (true, _) => Finding::warn(
             "certificates.rotation",
             "a rotation was interrupted",
-            "start the server: it finishes or forgets it; then uptimemesh ca show",
+            "start the server: it completes or discards the rotation; then uptimemesh ca show",
         ),
         (_, true) => {
             let to_do = "uptimemesh ca nodes; when all are up to date: uptimemesh ca drop-previous";
-            Finding::warn("certificates.rotation", "a rotation is going on: the authority before is still trusted", to_do)
+            Finding::warn("certificates.rotation", "a rotation is in progress: the previous authority is still trusted", to_do)
         }
-        _ => Finding::ok("certificates.rotation", "no rotation is going on"),
+        _ => Finding::ok("certificates.rotation", "no rotation is in progress"),
     });
     findings
 }
@@ -252,11 +251,11 @@ fn authorities(config: &Config) -> Vec<Finding> {
 fn server_certificate(config: &Config) -> Finding {
     const CHECK: &str = "certificates.server";
     match (&config.tls_files, config.tls) {
-        (_, false) => Finding::skipped(CHECK, "TLS is off: the proxy before it has the certificate"),
-        (None, true) => Finding::ok(CHECK, "the authority that people trust issues it at each start, and anew before it ends"),
+        (_, false) => Finding::skipped(CHECK, "TLS is off: the proxy in front of the server has the certificate"),
+        (None, true) => Finding::ok(CHECK, "the server authority issues it at each start, and again before it expires"),
         (Some((chain, key)), true) => {
             let to_do =
-                format!("renew it, and put chain and key in {} and {}; they are read again by themselves", chain.display(), key.display());
+                format!("renew it, and put chain and key in {} and {}; the server rereads them by itself", chain.display(), key.display());
             match tls::own_certificate(chain, key) {
                 Ok(pem) => {
                     Finding::validity(CHECK, "the certificate in TLS_CERT_FILE", pki::validity(&pem), clock::now(), SERVER_DAYS_LOW, &to_do)
@@ -277,12 +276,12 @@ fn newest_backup(config: &Config) -> Finding {
         Ok(Some(newest)) => {
             let at = newest.created_at;
             if let Ok(Some(Drill { problem: Some(why), backup_id, .. })) = backups::last_drill(config) {
-                let to_do = "uptimemesh backup verify FILE tells what is wrong; make one anew: uptimemesh backup create";
-                return Finding::warn(CHECK, format!("the newest is of {at}, and the restore drill of {backup_id} failed: {why}"), to_do);
+                let to_do = "uptimemesh backup verify FILE shows what is wrong; create a new one: uptimemesh backup create";
+                return Finding::warn(CHECK, format!("the newest is from {at}, and the restore drill of {backup_id} failed: {why}"), to_do);
             }
             match -days_left(at) {
-                days if days > BACKUP_DAYS_OLD => Finding::warn(CHECK, format!("the newest is of {at}, {days} days ago"), make),
-                _ => Finding::ok(CHECK, format!("the newest is of {at}")),
+                days if days > BACKUP_DAYS_OLD => Finding::warn(CHECK, format!("the newest is from {at}, {days} days ago"), make),
+                _ => Finding::ok(CHECK, format!("the newest is from {at}")),
             }
         }
     }
@@ -313,7 +312,7 @@ fn database(config: &Config, seen: &Seen, runs: bool) -> Vec<Finding> {
     let version = match seen.version {
         version if version == known => Finding::ok("database.version", format!("it is at version {version}, as this program")),
         version if version > known => {
-            let seen = format!("it is at version {version}, this program knows only up to {known}");
+            let seen = format!("it is at version {version}, this program supports up to {known}");
             Finding::fail(
                 "database.version",
                 seen,
@@ -321,10 +320,10 @@ fn database(config: &Config, seen: &Seen, runs: bool) -> Vec<Finding> {
             )
         }
         version if runs => {
-            let seen = format!("it is at version {version}, this program at {known}, and an older one is running");
+            let seen = format!("it is at version {version}, this program is at {known}, and an older one is running");
             Finding::warn("database.version", seen, "systemctl restart uptimemesh")
         }
-        version => Finding::ok("database.version", format!("it is at version {version}; the next start brings it to {known}")),
+        version => Finding::ok("database.version", format!("it is at version {version}; the next start migrates it to {known}")),
     };
     vec![whole, version]
 }
@@ -348,7 +347,7 @@ fn proxies(config: &Config, cluster: &Cluster) -> Finding {
     let Some(event) = &cluster.unnamed else {
         return match config.trusted_proxies.is_empty() {
             true => Finding::skipped(CHECK, "no proxy is trusted (TRUSTED_PROXIES)"),
-            false => Finding::ok(CHECK, "of no request in the last day a trusted proxy left out whose it was"),
+            false => Finding::ok(CHECK, "trusted proxies named the client of every request in the last day"),
         };
     };
     let told =
@@ -356,31 +355,31 @@ fn proxies(config: &Config, cluster: &Cluster) -> Finding {
     Finding::warn(
         CHECK,
         format!(
-            "at {} the proxy {} passed on a request and wrote {:?} where the client's address belongs",
+            "at {} the proxy {} forwarded a request with {:?} in place of the client's address",
             event.created_at,
             told("proxy"),
             told("word")
         ),
-        "let the proxy set X-Forwarded-For to the client's address: until then all its clients count as one for limits on sign-ins and requests",
+        "let the proxy set X-Forwarded-For to the client's address: until then all its clients share one limit on sign-ins and requests",
     )
 }
 
 fn alike(cluster: &Cluster) -> Finding {
     const CHECK: &str = "names.alike";
     match cluster.alike.is_empty() {
-        true => Finding::ok(CHECK, "no two ids or names differ only in case or in blanks around them"),
+        true => Finding::ok(CHECK, "no two ids or names differ only in case or in leading or trailing blanks"),
         false => Finding::warn(
             CHECK,
-            format!("these differ only in case or in blanks around them: {}", named(&cluster.alike)),
-            "give one of them another name (a node: uptimemesh join --name, or PATCH /nodes/NODE), or delete the one that was a slip",
+            format!("these differ only in case or in leading or trailing blanks: {}", named(&cluster.alike)),
+            "give one of them another name (a node: uptimemesh join --name, or PATCH /nodes/NODE), or delete the one created by mistake",
         ),
     }
 }
 
 fn password(cluster: &Cluster) -> Finding {
     match cluster.first_password {
-        true => Finding::warn("password", "somebody still has the first password, which everybody knows", "uptimemesh set-password"),
-        false => Finding::ok("password", "nobody has the first password any more"),
+        true => Finding::warn("password", "a user still has the initial password, which is public", "uptimemesh set-password"),
+        false => Finding::ok("password", "no user has the initial password"),
     }
 }
 
@@ -398,14 +397,14 @@ fn copied(cluster: &Cluster) -> Finding {
     const CHECK: &str = "nodes.copied";
     match cluster.copied.is_empty() {
         true if cluster.nodes.is_empty() => Finding::skipped(CHECK, "there are no nodes"),
-        true => Finding::ok(CHECK, "no two machines beat as one node"),
+        true => Finding::ok(CHECK, "no two machines send heartbeats as one node"),
         false => Finding::warn(
             CHECK,
             format!(
-                "two machines beat as one node (a copied card or image), and the one that came later is refused: {}",
-                named(&cluster.copied)
+                "two machines send heartbeats as one node (a copied card or image), and the later one is refused: {}",
+                named(&cluster.copied.iter().map(NodeId::to_string).collect::<Vec<_>>())
             ),
-            "uptimemesh node runs NODE; uptimemesh node keep-run NODE RUN; then join the other machine as a node of its own",
+            "uptimemesh node runs NODE; uptimemesh node keep-run NODE RUN; then join the other machine as a new node",
         ),
     }
 }
@@ -429,13 +428,13 @@ fn versions(cluster: &Cluster) -> Finding {
         .map(|(id, (version, _))| format!("{id} ({})", version.as_deref().unwrap_or_default()))
         .collect();
     let unsaid = cluster.nodes.values().filter(|(version, _)| version.is_none()).count();
-    let silent = if unsaid > 0 { format!("; {unsaid} do not tell theirs") } else { String::new() };
+    let silent = if unsaid > 0 { format!("; {unsaid} do not report theirs") } else { String::new() };
     match (cluster.nodes.len(), others.is_empty()) {
         (0, _) => Finding::skipped(CHECK, "there are no nodes"),
-        (count, true) => Finding::ok(CHECK, format!("of {count} nodes none has another version than {own}{silent}")),
+        (count, true) => Finding::ok(CHECK, format!("none of {count} nodes reports a version other than {own}{silent}")),
         (_, false) => Finding::warn(
             CHECK,
-            format!("these have another version than {own}: {}{silent}", named(&others)),
+            format!("these report a version other than {own}: {}{silent}", named(&others)),
             "on each of them: uptimemesh update",
         ),
     }
@@ -476,7 +475,7 @@ fn clocks(cluster: &Cluster) -> Finding {
         })
         .collect();
     match (told, off.is_empty()) {
-        (0, _) => Finding::skipped(CHECK, "no node tells how its clock is"),
+        (0, _) => Finding::skipped(CHECK, "no node reports its clock"),
         (_, true) => Finding::ok(CHECK, format!("the clocks of {told} nodes agree with this one within {SKEW_S_MAX} s")),
         (_, false) => Finding::warn(CHECK, format!("these clocks are off: {}", named(&off)), "on each of them: timedatectl set-ntp true"),
     }
@@ -484,12 +483,12 @@ fn clocks(cluster: &Cluster) -> Finding {
 
 fn node_certificates(cluster: &Cluster) -> Finding {
     const CHECK: &str = "certificates.nodes";
-    let to_do = "uptimemesh nodes-status; where the agent runs it renews by itself, where it does not: systemctl start uptimemesh-agent, or uptimemesh node delete NODE";
+    let to_do = "uptimemesh node leases; a running agent renews it; if the agent is stopped: systemctl start uptimemesh-agent, or uptimemesh node delete NODE";
     match cluster.first_certificate_end.map(|end| (days_left(end), end)) {
         None => Finding::skipped(CHECK, "no node has one"),
         Some((days, end)) if days < NODE_DAYS_LOW => {
-            Finding::warn(CHECK, format!("the first of the nodes' certificates ends, or ended, at {end}"), to_do)
+            Finding::warn(CHECK, format!("the first node certificate expires, or expired, at {end}"), to_do)
         }
-        Some((days, _)) => Finding::ok(CHECK, format!("all are valid for {days} days more, and renewed before")),
+        Some((days, _)) => Finding::ok(CHECK, format!("all are valid for {days} more days, and are renewed earlier")),
     }
 }

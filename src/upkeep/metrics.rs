@@ -50,7 +50,7 @@ impl Metrics {
 pub fn text(app: &App) -> Result<String> {
     let control = &app.control;
     let mut out = Text(String::with_capacity(16 << 10));
-    out.family("uptimemesh_build_info", "gauge", "The program; always 1.");
+    out.family("uptimemesh_build_info", "gauge", "Build information; always 1.");
     out.sample("uptimemesh_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
     requests(&mut out, &app.metrics);
     leases(&mut out, control);
@@ -60,7 +60,7 @@ pub fn text(app: &App) -> Result<String> {
     backups(&mut out, app)?;
     out.family("uptimemesh_stream_readers", "gauge", "Readers of the event stream.");
     out.sample("uptimemesh_stream_readers", &[], control.stream_readers.count() as f64);
-    out.family("uptimemesh_unnamed_requests_total", "counter", "Requests that a trusted proxy passed on without naming the client.");
+    out.family("uptimemesh_unnamed_requests_total", "counter", "Requests that a trusted proxy forwarded without naming the client.");
     out.sample("uptimemesh_unnamed_requests_total", &[], control.unnamed.count() as f64);
     Ok(out.0)
 }
@@ -71,7 +71,7 @@ fn requests(out: &mut Text, metrics: &Metrics) {
         let labels = [("method", *method), ("route", *path), ("status", &status.to_string())];
         out.sample("uptimemesh_http_requests_total", &labels, *count as f64);
     }
-    out.family("uptimemesh_http_request_seconds", "histogram", "From a whole request to its answer, by route.");
+    out.family("uptimemesh_http_request_seconds", "histogram", "Time from a complete request to its answer, by route.");
     // Copied, so that no request waits for the writing.
     let latency = lock(&metrics.latency).clone();
     for ((method, path), histogram) in &latency {
@@ -108,12 +108,12 @@ fn scheduler(out: &mut Text, scheduler: &Scheduler) {
     for (name, help, value) in [
         ("uptimemesh_scheduler_runs_total", "Reconciles.", stats.runs.load(Relaxed)),
         ("uptimemesh_scheduler_actions_total", "Actions in them.", stats.actions.load(Relaxed)),
-        ("uptimemesh_scheduler_conflicts_total", "Plans made again because something had changed.", stats.conflicts.load(Relaxed)),
+        ("uptimemesh_scheduler_conflicts_total", "Plans repeated because something had changed.", stats.conflicts.load(Relaxed)),
     ] {
         out.family(name, "counter", help);
         out.sample(name, &[], value as f64);
     }
-    out.family("uptimemesh_scheduler_queue", "gauge", "Reconciles that wait or run.");
+    out.family("uptimemesh_scheduler_queue", "gauge", "Reconciles waiting or running.");
     out.sample("uptimemesh_scheduler_queue", &[], scheduler.waiting() as f64);
     out.family("uptimemesh_scheduler_brake", "gauge", "1 while most nodes are silent together and nothing is moved.");
     out.sample("uptimemesh_scheduler_brake", &[], f64::from(u8::from(scheduler.is_braked())));
@@ -122,9 +122,9 @@ fn scheduler(out: &mut Text, scheduler: &Scheduler) {
 fn store(out: &mut Text, control: &Control) {
     let stats = control.store.writer_stats();
     for (name, kind, help, value) in [
-        ("uptimemesh_store_queue", "gauge", "Writes that wait or are being done.", stats.queued as f64),
+        ("uptimemesh_store_queue", "gauge", "Writes waiting or in progress.", stats.queued as f64),
         ("uptimemesh_store_commits_total", "counter", "Commits.", stats.commits as f64),
-        ("uptimemesh_store_writes_total", "counter", "Writes; divided by the commits: the size of a group.", stats.jobs as f64),
+        ("uptimemesh_store_writes_total", "counter", "Writes. Divided by commits: the average size of a group.", stats.jobs as f64),
         ("uptimemesh_store_commit_seconds_total", "counter", "Time in transactions and their commits.", stats.commit_micros as f64 / 1e6),
         ("uptimemesh_store_database_bytes", "gauge", "Size of the database file.", control.store.database_bytes() as f64),
         ("uptimemesh_store_wal_bytes", "gauge", "Size of the write-ahead log.", control.store.wal_bytes() as f64),
@@ -137,7 +137,11 @@ fn store(out: &mut Text, control: &Control) {
 fn certificates(out: &mut Text, control: &Control) -> Result<()> {
     let now = clock::now();
     let days = |at: clock::Timestamp| (at.0 - now.0) as f64 / 86_400e6;
-    out.family("uptimemesh_certificate_days_left", "gauge", "Days until the authority's certificate ends, and the first of the nodes'.");
+    out.family(
+        "uptimemesh_certificate_days_left",
+        "gauge",
+        "Days until the certificate of the authority, and the first one of a node, expires.",
+    );
     if let Some(ends) = control.ca.ends_at() {
         out.sample("uptimemesh_certificate_days_left", &[("of", "ca")], days(ends));
     }
@@ -149,14 +153,18 @@ fn certificates(out: &mut Text, control: &Control) -> Result<()> {
 
 fn backups(out: &mut Text, app: &App) -> Result<()> {
     let age_s = |at: clock::Timestamp| (clock::now().0 - at.0) as f64 / 1e6;
-    out.family("uptimemesh_backup_age_seconds", "gauge", "Age of the newest backup; absent while there is none.");
+    out.family("uptimemesh_backup_age_seconds", "gauge", "Age of the newest backup; absent if there is none.");
     if let Some(backup) = kept::newest(&app.control.config)? {
         out.sample("uptimemesh_backup_age_seconds", &[], age_s(backup.created_at));
     }
     let drill = kept::last_drill(&app.control.config)?;
-    out.family("uptimemesh_backup_drill_age_seconds", "gauge", "Time since the newest backup was restored as a drill; absent before.");
+    out.family(
+        "uptimemesh_backup_drill_age_seconds",
+        "gauge",
+        "Time since the last restore drill of the newest backup; absent before the first.",
+    );
     drill.iter().for_each(|drill| out.sample("uptimemesh_backup_drill_age_seconds", &[], age_s(drill.at)));
-    out.family("uptimemesh_backup_ok", "gauge", "0 while a backup failed, is too old or missing, or the last drill failed.");
+    out.family("uptimemesh_backup_ok", "gauge", "0 if the last backup or drill failed, or the newest backup is missing or too old.");
     out.sample("uptimemesh_backup_ok", &[], f64::from(u8::from(kept::problem(app)?.is_none())));
     Ok(())
 }

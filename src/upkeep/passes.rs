@@ -72,6 +72,6 @@ pub fn finish(control: &Control) {
 fn tell(pass: &'static str, result: Result<()>) {
     if let Err(e) = result {
         let e: &Error = &e;
-        log::error!(target: "system", event = "pass.failed", pass, error:% = Chain(e); "A pass failed; it runs again at its next turn");
+        log::error!(target: "system", event = "pass.failed", pass, error:% = Chain(e); "A background pass failed; it runs again at its next turn");
     }
 }

@@ -117,7 +117,7 @@ fn of_the_cluster(control: &Control, health: &health::Health, nodes: &[ListedNod
     let ca = ca::show(control)?;
     if ca.previous.is_some() {
         let detail = format!("{} of {} nodes are up to date", ca.nodes_up_to_date, ca.nodes);
-        warn(Subject::Certificates, "rotation", "the cluster's authority", detail, None);
+        warn(Subject::Certificates, "rotation", "the node authority", detail, None);
     }
     let newest = updates::list(control, &Paging::first(1))?.items;
     use UpdateState::{Halted, Paused, Running};
@@ -152,7 +152,7 @@ fn of_leases(control: &Control, nodes: &[ListedNode], lines: &mut Vec<Attention>
         let word = state.as_str();
         let them: Vec<&ListedNode> = nodes.iter().filter(|n| control.leases.state(&n.id) == state).collect();
         for node in them.iter().take(LINES_MAX) {
-            let detail = if node.heartbeat_at.is_some() { "last heard of" } else { "never heard of" };
+            let detail = if node.heartbeat_at.is_some() { "last heartbeat" } else { "never heard of" };
             lines.push(line(Subject::Node(node.id.clone()), word, word, &node.name, detail.to_string(), node.heartbeat_at));
         }
         left_out(lines, them.len(), Subject::Nodes(state), word, word);
@@ -165,7 +165,7 @@ fn of_services(services: &[Service], states: &[ServiceHealth], now: Timestamp, l
         let id = &state.plan.service_id;
         let detail = format!("{} of {} running, {} failing", state.running, state.plan.desired_replicas, state.failing);
         let (kind, what) = if state.failing > 0 { ("failing", "failing") } else { ("short", "too few") };
-        lines.push(line(Subject::Service(id.clone()), kind, what, id, detail, None));
+        lines.push(line(Subject::Service(id.clone()), kind, what, id.as_str(), detail, None));
     }
     left_out(lines, troubled.len(), Subject::Services, "failing", "services");
     let outdated: HashMap<&str, usize> = states.iter().map(|s| (s.plan.service_id.as_str(), s.outdated)).collect();
@@ -175,7 +175,7 @@ fn of_services(services: &[Service], states: &[ServiceHealth], now: Timestamp, l
     for service in stuck.iter().take(LINES_MAX) {
         let replicas = outdated(service);
         let detail = format!("{replicas} replica{} on an older generation", if replicas == 1 { "" } else { "s" });
-        lines.push(line(Subject::Service(service.id.clone()), "warning", "rollout not through", &service.name, detail, None));
+        lines.push(line(Subject::Service(service.id.clone()), "warning", "rollout incomplete", &service.name, detail, None));
     }
     left_out(lines, stuck.len(), Subject::Services, "warning", "rollouts");
 }
@@ -184,14 +184,14 @@ fn of_certificates(control: &Control, nodes: &[ListedNode], now: Timestamp, line
     let ends_soon = |node: &&ListedNode| node.identity_expires_at.is_some_and(|end| end.secs() - now.secs() < NODE_CERTIFICATE_S);
     let ending: Vec<&ListedNode> = nodes.iter().filter(ends_soon).collect();
     for node in ending.iter().take(LINES_MAX) {
-        let detail = "its certificate ends".to_string();
+        let detail = "its certificate expires".to_string();
         lines.push(line(Subject::Node(node.id.clone()), "warning", "certificate", &node.name, detail, node.identity_expires_at));
     }
     left_out(lines, ending.len(), Subject::Certificates, "warning", "certificates");
     if let Some(end) = ca::show(control)?.current.and_then(|ca| ca.not_after)
         && end.secs() - now.secs() < CA_CERTIFICATE_S
     {
-        lines.push(line(Subject::Certificates, "warning", "certificate", "the cluster's authority", "ends".to_string(), Some(end)));
+        lines.push(line(Subject::Certificates, "warning", "certificate", "the node authority", "ends".to_string(), Some(end)));
     }
     Ok(())
 }

@@ -426,7 +426,7 @@ fn a_full_disk_leaves_no_half_backup() {
     fs::create_dir(&place).unwrap();
     let args = ["backup", "create", "--no-encryption", "--backup-dir", place.to_str().unwrap()];
     // With df the room is measured before; without it the disk says so itself.
-    for (path, part) in [("", "There is no room for a backup"), ("PATH=/nonexistent\nexport PATH\n", "isk")] {
+    for (path, part) in [("", "Not enough space for a backup"), ("PATH=/nonexistent\nexport PATH\n", "isk")] {
         let script = format!("mount -t tmpfs -o size=100k tmpfs {}\n{path}", place.display());
         let listing = "\"$@\" || code=$?\nset -- $(echo small/* small/.[a-z]*)\necho \"left: $*\"\nexit ${code:-0}\n";
         let output = in_namespace(dir.path(), &format!("{script}{listing}"), &args).output().unwrap();
@@ -485,7 +485,7 @@ fn what_does_not_fit_is_neither_restored_nor_checked() {
     {
         let output = in_namespace(dir.path(), &format!("{script}{listing}"), args).output().unwrap();
         let (said, out) = (String::from_utf8(output.stderr).unwrap(), String::from_utf8(output.stdout).unwrap());
-        assert!(output.status.code() == Some(1) && said.contains(&format!("There is no room {what}")), "{said}");
+        assert!(output.status.code() == Some(1) && said.contains(&format!("Not enough space {what}")), "{said}");
         assert!(!out.contains("restore.new") && !out.contains("staging") && out.contains("x.umbackup"), "{out}");
     }
 }

@@ -30,8 +30,8 @@ fn an_operator_works_a_day_in_the_browser() {
 
     // A machine joins while the page watches.
     browser.click("Add a node");
-    browser.click("Make a join string");
-    browser.sees("This is shown once");
+    browser.click("Create a join string");
+    browser.sees("Copy it now");
     let shown = browser.js("return document.getElementById('join-command').textContent");
     let command = shown.as_str().unwrap().lines().next().unwrap().replace("NAME", "node-b");
     let words: Vec<&str> = command.split(' ').skip(1).collect();
@@ -60,30 +60,30 @@ fn an_operator_works_a_day_in_the_browser() {
     browser.click("New service");
     browser.fill("id", "web");
     browser.fill("spec", "{\n\"image\": \"nginx\",\n\"ports\": [0],\n\"scheduling\": {\"desired_replicas\": 1}\n}");
-    browser.click("Make the service");
+    browser.click("Create the service");
     browser.sees("Input should be greater than or equal to 1");
     let line = browser.js("return document.querySelector('.fault').previousSibling.textContent");
     assert_eq!(line, "\"ports\": [0],");
     browser.complaints();
     browser.fill("spec", "{\"image\": \"nginx\", \"scheduling\": {\"desired_replicas\": 1}}");
-    browser.click("Make the service");
-    browser.sees("The service is made");
+    browser.click("Create the service");
+    browser.sees("Service created");
     browser.sees("1 of 1");
 
     // Out and back.
     browser.click("Roll out");
     browser.sees("Generation 2 is created with the same spec.");
     browser.click("Roll out");
-    browser.sees("The rollout has begun");
+    browser.sees("Rollout started");
     browser.sees("Rolling out generation 2: 0 of 1 replicas run it.");
     browser.click("Edit spec");
     browser.fill("spec", "{\"image\": \"nginx:2\", \"scheduling\": {\"desired_replicas\": 1}}");
     browser.click("Save as a new generation");
-    browser.sees("The spec is saved");
+    browser.sees("Spec saved");
     browser.goto("/ui/services/web/revisions/1");
     browser.sees("-   \"image\": \"nginx:2\"");
     browser.click("Roll back to generation 1");
-    browser.sees("The earlier spec is back");
+    browser.sees("Earlier spec restored");
     browser.click("Explain");
     browser.sees("choice 1");
     browser.is_quiet();
@@ -91,7 +91,7 @@ fn an_operator_works_a_day_in_the_browser() {
     // A plan, looked at and applied.
     browser.goto("/ui/scheduler");
     browser.js("document.querySelector('[name=mode]').value = 'manual'");
-    browser.click("Set the mode");
+    browser.click("Set mode");
     browser.sees("The scheduler is manual");
     browser.goto("/ui/services/web/spec");
     browser.fill("spec", "{\"image\": \"nginx\", \"scheduling\": {\"desired_replicas\": 2}}");
@@ -100,9 +100,9 @@ fn an_operator_works_a_day_in_the_browser() {
     browser.goto("/ui/scheduler");
     browser.sees("scale up");
     browser.click("Apply all");
-    browser.sees("A new plan is made when you confirm");
+    browser.sees("Confirming creates a new plan");
     browser.click("Apply all");
-    browser.sees("The plans are applied.");
+    browser.sees("Plans applied.");
     assert_eq!(served.admin().get("/replicas").json().as_array().unwrap().len(), 2);
 
     // The node is drained, and all of it is taken away.
@@ -116,28 +116,28 @@ fn an_operator_works_a_day_in_the_browser() {
     browser.complaints();
     browser.tick("force");
     browser.click("Delete");
-    browser.sees("The service is deleted.");
+    browser.sees("Service deleted.");
     drop(second);
     browser.goto("/ui/nodes/node-b");
-    browser.sees("Drained: no replica is left here.");
+    browser.sees("Drained: no replicas are left here.");
     browser.click("Delete");
-    browser.sees("its identity is revoked at once");
+    browser.sees("its identity revoked");
     browser.click("Delete");
-    browser.sees("The node is deleted.");
+    browser.sees("Node deleted.");
     browser.sees("No nodes yet");
 
     // A token is made, works, and is taken back.
     browser.goto("/ui/settings/tokens");
     browser.fill("name", "deploy");
-    browser.click("Make a token");
-    browser.sees("The token is made.");
+    browser.click("Create a token");
+    browser.sees("Token created.");
     let secret = browser.js("return document.getElementById('secret').textContent").as_str().unwrap().to_string();
     let program = Client { token: Some(secret), ..client.clone() };
     assert_eq!(program.get("/nodes").status, 200);
     browser.click("Delete");
     browser.sees("Programs that use this token");
     browser.click("Delete");
-    browser.sees("The token is deleted");
+    browser.sees("Token revoked");
     assert_eq!(program.get("/nodes").status, 401);
     browser.click("Sign out admin");
     browser.is_at("/auth/login");
@@ -198,21 +198,21 @@ fn a_new_user_changes_the_password_first_and_needs_no_scripts() {
     browser.scripts(false);
     browser.goto("/ui/nodes/n1");
     sign_in(&browser, "bob", "a first password");
-    browser.sees("Change your password first");
+    browser.sees("Change your password before you continue");
     browser.is_at("/ui/settings");
     browser.fill("current_password", "a first password");
     browser.fill("new_password", "a second password");
     browser.click("Change password");
-    browser.sees("The password is changed.");
+    browser.sees("Password changed.");
     browser.goto("/ui/nodes/n1");
     browser.click("Cordon");
     browser.sees("No new replica is placed on this node.");
     browser.click("Cordon");
-    browser.sees("The node is cordoned.");
+    browser.sees("Node cordoned.");
     browser.click("Uncordon");
     browser.sees("The node may take replicas again.");
     browser.click("Uncordon");
-    browser.sees("The node takes replicas again.");
+    browser.sees("Node uncordoned. It takes replicas again.");
     browser.click("Theme: system");
     browser.sees("Theme: light");
     assert_eq!(browser.js("return document.getElementById('stream').hidden"), true, "nothing ran");

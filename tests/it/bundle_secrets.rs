@@ -248,7 +248,7 @@ fn no_secret_is_in_a_bundle() {
     let text: String = all.values().map(String::as_str).collect();
     let shown = p.0.iter().filter(|secret| text.contains(secret.as_str())).count();
     assert!(shown > 140, "{shown} values are shown");
-    assert!(all["manifest.json"].contains("Keep it to yourself"));
+    assert!(all["manifest.json"].contains("Keep it private"));
     let setup_code = fs::read_to_string(dir.join("data/keys/setup-code")).unwrap();
     let database = rusqlite::Connection::open(dir.join("data/app.db")).unwrap();
     let hash: String = database.query_row("SELECT password_hash FROM users WHERE name = 'admin'", [], |r| r.get(0)).unwrap();

@@ -30,7 +30,7 @@ fn a_first_start_before_the_programs_date_makes_nothing() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(
-            said.contains("waiting for the clock") && said.contains("nothing that is dated is made until the clock is right"),
+            said.contains("waiting for the clock") && said.contains("no certificates or tokens are issued until the clock is right"),
             "{said}"
         );
         assert!(said.contains(&time[1..11]), "{said}");

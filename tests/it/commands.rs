@@ -57,8 +57,8 @@ fn every_old_name_is_understood_and_listed_nowhere() {
     let run = |line: &str| ok(dir.path(), &line.split(' ').chain(["--api-url", &url]).collect::<Vec<_>>());
     run("node create n1 --role worker --label zone=a");
     fs::write(dir.join("web.json"), r#"{"id": "web", "name": "web", "spec": {"replicas_desired": 1}}"#).unwrap();
-    run("service apply -f web.json");
     run("setting set scheduler_mode manual");
+    run("service apply -f web.json");
 
     let listed = names(dir.path());
     for (old, new) in OLD_READERS {
@@ -129,7 +129,7 @@ fn resources_are_created_shown_changed_and_removed() {
     let id = snapshot["id"].as_str().unwrap();
     assert_eq!(object(&format!("snapshot show {id}"))["status"], "pending");
     let (status, said) = fails(dir.path(), &["snapshot", "delete", id, "--api-url", &url]);
-    assert!(status == 5 && said.contains("only a completed or failed one can be deleted"), "{said}");
+    assert!(status == 5 && said.contains("only completed or failed ones can be deleted"), "{said}");
     let bundle = object("bundle create --wait");
     let id = bundle["id"].as_str().unwrap();
     assert_eq!(object(&format!("bundle show {id}"))["status"], "completed");

@@ -80,11 +80,11 @@ fn a_copied_identity_is_found_and_one_of_two_stays() {
         let text = fs::read_to_string(machine.join(AT).join("status.json")).unwrap();
         serde_json::from_str::<Value>(&text).unwrap()["run"].clone()
     };
-    assert_eq!((&runs["kept"]["id"], &runs["refused"][0]["id"]), (&of(&original), &of(&copy)), "the one that came later is refused");
+    assert_eq!((&runs["kept"]["id"], &runs["refused"][0]["id"]), (&of(&original), &of(&copy)), "the later one is refused");
     let page = |path: &str| admin.get(path).text();
     assert!(page("/ui/nodes/n").contains("Two machines with one identity") && page("/ui/nodes").contains("copied"));
     let doctor = String::from_utf8(run(dir.path(), &["doctor"]).stdout).unwrap();
-    assert!(doctor.contains("nodes.copied") && doctor.contains("two machines beat as one node"), "{doctor}");
+    assert!(doctor.contains("nodes.copied") && doctor.contains("two machines send heartbeats as one node"), "{doctor}");
 
     // A restart of the control plane lets nobody in.
     let port = admin.address.port().to_string();

@@ -115,7 +115,7 @@ fn a_control_plane_that_is_well_is_said_to_be_running_and_stopped() {
         running.has(check, "ok", "", "");
     }
     running.has("config.strict", "skipped", "AUTH_SECRET_KEY must be set", "");
-    running.has("password", "warn", "first password", "uptimemesh set-password");
+    running.has("password", "warn", "initial password", "uptimemesh set-password");
     running.has("backups", "warn", "there is none in data/backups", "uptimemesh backup create");
     for finding in running.json["findings"].as_array().unwrap() {
         let must = finding["level"] == "warn" || finding["level"] == "fail";
@@ -148,7 +148,7 @@ fn a_control_plane_that_is_well_is_said_to_be_running_and_stopped() {
     assert_eq!(names(&dir.join("data")), before, "nothing is left behind");
     // A backup is found, and its age.
     let made = ok(dir.path(), &["backup", "create", "--no-encryption"]);
-    ask(dir.path(), &texts(&port)).has("backups", "ok", "the newest is of", "");
+    ask(dir.path(), &texts(&port)).has("backups", "ok", "the newest is from", "");
     let drill = dir.join("data/backups/drill.json");
     fs::write(&drill, r#"{"at": "2026-01-01T00:00:00Z", "backup_id": "b", "problem": "it is damaged"}"#).unwrap();
     ask(dir.path(), &texts(&port)).has("backups", "warn", "the restore drill of b failed: it is damaged", "uptimemesh backup verify");
@@ -194,7 +194,7 @@ fn what_is_wrong_with_a_control_plane_is_named_with_what_to_do() {
     elsewhere.has("server.port", "fail", "not possible to listen", "SERVER_HOST");
     // Half an authority.
     fs::rename(data("pki/cluster-ca.key"), dir.join("away")).unwrap();
-    ask().has("certificates.authority", "fail", "cluster-ca.key is not", "uptimemesh backup restore");
+    ask().has("certificates.authority", "fail", "cluster-ca.key does not exist", "uptimemesh backup restore");
     assert!(!data("pki/cluster-ca.key").exists(), "the doctor makes none");
     fs::rename(dir.join("away"), data("pki/cluster-ca.key")).unwrap();
     // An authority of the future: it is the clock that is wrong. One of the past.
@@ -357,7 +357,7 @@ fn a_node_is_examined_on_its_own_machine() {
     assert_eq!(well.failures(), Vec::<&Value>::new());
     well.has("server", "skipped", "no control plane is here", "");
     well.has("identity", "ok", "n2, in data/identities/n2", "");
-    well.has("control.reach", "ok", "and proved to be ours", "");
+    well.has("control.reach", "ok", "and proved to be the control plane", "");
     for check in ["identity.keys", "identity.certificate", "identity.authority", "identity.lease", "clock.control", "control.version"] {
         well.has(check, "ok", "", "");
     }
@@ -367,7 +367,7 @@ fn a_node_is_examined_on_its_own_machine() {
     let lease = fs::read(identity("lease.token")).unwrap();
     let ended = BASE64_URL_SAFE_NO_PAD.encode(json!({"exp": 1000, "n": "n2"}).to_string());
     fs::write(identity("lease.token"), format!("{ended}.x")).unwrap();
-    ask(machine.path(), &[]).has("identity.lease", "warn", "ended at 1970", "uptimemesh-agent");
+    ask(machine.path(), &[]).has("identity.lease", "warn", "expired at 1970", "uptimemesh-agent");
     fs::write(identity("lease.token"), "x").unwrap();
     ask(machine.path(), &[]).has("identity.lease", "fail", "", "uptimemesh-agent");
     fs::write(identity("lease.token"), &lease).unwrap();

@@ -56,7 +56,7 @@ fn lives(init: Init) {
 
     // Told everything, done nothing.
     let told = one.install(&format!("{first} --dry-run"));
-    assert!(told.contains("would make the user uptimemesh") && told.contains(&format!("would start {service}")), "{told}");
+    assert!(told.contains("would create the user uptimemesh") && told.contains(&format!("would start {service}")), "{told}");
     for nothing in ["/usr/local/bin/uptimemesh", "/etc/uptimemesh", "/var/lib/uptimemesh", "/etc/logrotate.d/uptimemesh"] {
         assert!(!one.has(nothing), "{nothing}");
     }
@@ -78,7 +78,7 @@ fn lives(init: Init) {
 
     two.put("/srv/join", join_string(&one, &client).as_bytes(), 0o600);
     let said = two.install("join --bin /srv/uptimemesh --join-file /srv/join --node-id node-b");
-    assert!(said.contains("done: node-b is a living node"), "{said}");
+    assert!(said.contains("done: node-b is a live node"), "{said}");
     let beating = two.process("agent").expect("the agent runs");
     is_unprivileged(&two, beating);
     assert_eq!(alive(&client), ["node-a", "node-b"]);
@@ -89,7 +89,7 @@ fn lives(init: Init) {
 
     // Again: nothing changes, nothing is started anew. The join string is spent, and not needed.
     let said = one.install(first);
-    assert!(said.contains("is installed already") && said.contains("nothing has changed"), "{said}");
+    assert!(said.contains("is already installed") && said.contains("nothing has changed"), "{said}");
     assert_eq!(one.process("up"), Some(up));
     let said = two.install("join --bin /srv/uptimemesh");
     assert_eq!(two.process("agent"), Some(beating), "{said}\n{}", two.read("/var/log/uptimemesh/app.log"));
@@ -114,8 +114,8 @@ fn lives(init: Init) {
     two.put("/srv/another", join_string(&one, &client).replacen("umj1:worker:", "umj1:worker:0", 1).as_bytes(), 0o600);
     for (machine, arguments, why) in [
         (&two, "first --bin /srv/uptimemesh", "is the node node-b of another cluster"),
-        (&two, "join --bin /srv/uptimemesh --join-file /srv/another --node-id node-c", "has joined already, as node-b"),
-        (&two, "join --bin /srv/uptimemesh --join-file /srv/another", "of another cluster than the join string's"),
+        (&two, "join --bin /srv/uptimemesh --join-file /srv/another --node-id node-c", "has already joined as node-b"),
+        (&two, "join --bin /srv/uptimemesh --join-file /srv/another", "of a cluster other than the join string's"),
         (&one, "join --bin /srv/uptimemesh --join-file /srv/install.sh", "has no join string"),
         (&one, "join --bin /srv/uptimemesh", "is the control plane of a cluster"),
     ] {
@@ -134,7 +134,7 @@ fn lives(init: Init) {
 
     // Away, and back again: the same cluster with the same nodes.
     let said = one.install("uninstall");
-    assert!(said.contains(&format!("stop {service}")) && said.contains("data stay in /var/lib/uptimemesh"), "{said}");
+    assert!(said.contains(&format!("stop {service}")) && said.contains("kept: data in /var/lib/uptimemesh"), "{said}");
     assert_eq!(one.process("up"), None);
     for gone in ["/usr/local/bin/uptimemesh", "/usr/local/bin/uptimemesh.previous", "/etc/logrotate.d/uptimemesh"] {
         assert!(!one.has(gone), "{gone}");
@@ -268,12 +268,12 @@ fn a_release_is_fetched_and_only_a_genuine_one_is_installed() {
 
         // Signed by somebody else's key, as far as this installer knows.
         let said = machine.fails(&machine.installer(&fetched));
-        assert!(said.contains("is not the release key's"), "{said}");
+        assert!(said.contains("was not made with the release key"), "{said}");
         // Changed after it was signed.
         let sound = fs::read_to_string(dir.join("version.json")).unwrap();
         fs::write(dir.join("version.json"), sound.replace("2.0.0", "2.0.1")).unwrap();
         let said = machine.fails(&machine.installer(&believing));
-        assert!(said.contains("is not the release key's"), "{said}");
+        assert!(said.contains("was not made with the release key"), "{said}");
         // The program is another than the signed one.
         release(dir.path(), Some(&"ab".repeat(32)));
         let said = machine.fails(&machine.installer(&believing));
@@ -286,7 +286,7 @@ fn a_release_is_fetched_and_only_a_genuine_one_is_installed() {
 
         // Genuine, and too old.
         release(dir.path(), None);
-        for (end, why) in [(Some("2020-01-01T00:00:00Z"), "has expired at 2020-01-01"), (None, "does not say when it expires")] {
+        for (end, why) in [(Some("2020-01-01T00:00:00Z"), "expired at 2020-01-01"), (None, "has no expiry date")] {
             crate::update::expire(dir.path(), &dir.join("key"), end);
             let said = machine.fails(&machine.installer(&believing));
             assert!(said.contains(why) && said.contains("--allow-expired"), "{said}");
@@ -296,7 +296,7 @@ fn a_release_is_fetched_and_only_a_genuine_one_is_installed() {
 
         release(dir.path(), None);
         let said = machine.install(&format!("{believing} --node-id node-a"));
-        assert!(said.contains("the signature is good") && said.contains("done: the control plane is well"), "{said}");
+        assert!(said.contains("the signature is valid") && said.contains("done: the control plane is healthy"), "{said}");
         assert!(machine.process("up").is_some());
         // Updates come from there too.
         let settings = machine.read("/etc/uptimemesh/uptimemesh.env");
@@ -316,7 +316,7 @@ fn a_release_is_fetched_and_only_a_genuine_one_is_installed() {
         // More than a program can have, of a length that nobody says: it ends before the disk is full.
         fs::write(dir.join("version.json"), vec![b' '; 1 << 20]).unwrap();
         let said = machine.fails(&machine.installer(&believing));
-        assert!(said.contains("could not be fetched"), "{said}");
+        assert!(said.contains("could not fetch"), "{said}");
     }
 }
 
@@ -340,7 +340,7 @@ fn the_installer_and_updates_keep_out_of_each_others_way() {
     let updater = fs::read(repository().join("ops/node-update.sh")).unwrap();
     machine.put("/var/lib/uptimemesh-update/node-update.sh", &updater, 0o755);
     let said = machine.install("first --bin /srv/newer");
-    assert!(said.contains("forget the update that was cut off"), "{said}");
+    assert!(said.contains("discard the interrupted update"), "{said}");
     machine.ok("systemctl restart uptimemesh; cmp /srv/newer /usr/local/bin/uptimemesh");
     // Nothing that was started holds the lock.
     machine.ok("flock -n /var/lib/uptimemesh-update/lock true");
@@ -385,7 +385,7 @@ fn a_package_is_installed_upgraded_removed_and_purged_by_dpkg() {
     machine.put("/srv/uptimemesh.deb", &package("a"), 0o644);
 
     let said = machine.ok("dpkg --force-unsafe-io --install /srv/uptimemesh.deb");
-    assert!(said.contains("installed, and not started"), "{said}");
+    assert!(said.contains("installed and not started"), "{said}");
     assert_eq!(machine.process("up"), None);
     assert_eq!(
         machine.ok("stat -c '%U:%G %a' /var/lib/uptimemesh /etc/uptimemesh/uptimemesh.env"),
@@ -479,17 +479,17 @@ fn what_cannot_be_installed_is_refused_with_every_fault() {
     for (arguments, parts) in [
         (
             &["first", "--port", "70000", "--init", "upstart", "--nonsense", "--bin", "nothing"][..],
-            &["--port must", "--init must", "--nonsense", "--bin nothing is not there"][..],
+            &["--port must", "--init must", "--nonsense", "--bin nothing does not exist"][..],
         ),
-        (&[], &["say what to do"]),
+        (&[], &["an action is missing"]),
         (&["second"], &["unknown action second"]),
-        (&["first", "--root", root, "--init", "systemd"], &["say where the program is"]),
+        (&["first", "--root", root, "--init", "systemd"], &["the program is missing"]),
         (&["first", "--node-id", "a b", "--root", root], &["--node-id must be", "neither systemd nor OpenRC"]),
         (
             &["join", "--port", "1", "--join-file", "nothing"],
             &["--host and --port are for the first node", "--join-file nothing cannot be read"],
         ),
-        (&["join", "umj1:worker:secret"], &["a join string must not stand on the command line"]),
+        (&["join", "umj1:worker:secret"], &["a join string must not be given on the command line"]),
         (&["first", "--purge"], &["--purge is for uninstall"]),
     ] {
         let said = refused(arguments);

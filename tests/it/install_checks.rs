@@ -32,10 +32,10 @@ fn planned(said: &str) -> Vec<String> {
 
 /// The steps that a run has done: what it says besides are notes, findings and the end.
 fn done(said: &str) -> Vec<String> {
-    const NO_STEPS: &[&str] = &["note: ", "done: ", "waiting until ", "  ", "the configuration in "];
+    const NO_STEPS: &[&str] = &["note: ", "done: ", "waiting until ", "  ", "keeping the configuration in "];
     let lines = said.lines().filter_map(|line| line.strip_prefix("install: "));
     let steps = lines.filter(|line| !NO_STEPS.iter().any(|begin| line.starts_with(begin)));
-    steps.filter(|line| !line.ends_with(" is installed already") && !line.ends_with("nothing has changed")).map(str::to_string).collect()
+    steps.filter(|line| !line.ends_with(" is already installed") && !line.ends_with("nothing has changed")).map(str::to_string).collect()
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn what_is_taken_away_is_said_before_and_is_ours() {
             let plan = planned(&machine.install(&format!("{arguments} --dry-run")));
             is_untouched(&machine, &before, arguments);
             let said = machine.install(arguments);
-            let done: Vec<String> = done(&said).into_iter().filter(|step| !step.starts_with("data stay in ")).collect();
+            let done: Vec<String> = done(&said).into_iter().filter(|step| !step.starts_with("kept: data in ")).collect();
             assert_eq!(done, plan, "{arguments}");
             assert!(plan.len() > 3, "{plan:?}");
         }
@@ -96,7 +96,7 @@ fn what_is_taken_away_is_said_before_and_is_ours() {
         machine.ok("/usr/sbin/useradd --create-home --shell /bin/bash uptimemesh; mkdir /var/lib/uptimemesh; echo x >/var/lib/uptimemesh/thesis.txt");
         let before = snapshot(&machine);
         let said = machine.fails(&machine.installer("uninstall --purge"));
-        assert!(said.contains("signs in with /bin/bash") && said.contains("files in it that are not UptimeMesh's"), "{said}");
+        assert!(said.contains("with the shell /bin/bash") && said.contains("contains files that are not UptimeMesh's"), "{said}");
         is_untouched(&machine, &before, "what is a person's stays");
     }
 }
@@ -109,34 +109,34 @@ fn what_stands_in_the_way_is_told_at_once_and_nothing_is_touched() {
     let port = free_port();
     let taken = TcpListener::bind(("127.0.0.1", port)).unwrap();
     for (init, obstacle, parts) in [
-        (Init::Systemd, "mount -o remount,ro /usr/local", &["/usr/local/bin cannot be written", "--prefix"][..]),
-        (Init::OpenRc, "mount -t tmpfs -o size=512k tmpfs /usr/local/bin", &["/usr/local/bin has", "kB are wanted"]),
-        (Init::Systemd, "useradd --create-home --shell /bin/bash uptimemesh", &["the user uptimemesh is there, signs in with /bin/bash"]),
-        (Init::Systemd, "groupadd uptimemesh; usermod -aG uptimemesh games", &["the group uptimemesh is there and has members"]),
+        (Init::Systemd, "mount -o remount,ro /usr/local", &["/usr/local/bin is not writable", "--prefix"][..]),
+        (Init::OpenRc, "mount -t tmpfs -o size=512k tmpfs /usr/local/bin", &["/usr/local/bin has", "kB are needed"]),
+        (Init::Systemd, "useradd --create-home --shell /bin/bash uptimemesh", &["a user uptimemesh exists with the shell /bin/bash"]),
+        (Init::Systemd, "groupadd uptimemesh; usermod -aG uptimemesh games", &["a group uptimemesh exists and has members"]),
         (
             Init::OpenRc,
             "mkdir /var/lib/uptimemesh; echo x >/var/lib/uptimemesh/thesis.txt",
-            &["/var/lib/uptimemesh is there, has files in it"],
+            &["/var/lib/uptimemesh exists, contains files"],
         ),
         (
             Init::Systemd,
             "touch /var/lib/uptimemesh; ln -s /nowhere /var/log/uptimemesh",
-            &["/var/lib/uptimemesh is there and is no dir", "/var/log/uptimemesh is there and is no dir"],
+            &["/var/lib/uptimemesh exists but is not a dir", "/var/log/uptimemesh exists but is not a dir"],
         ),
         (
             Init::Systemd,
             "mkdir -p /etc/uptimemesh /var/lib/uptimemesh-update; chown games /etc/uptimemesh /var/lib/uptimemesh-update",
-            &["/etc/uptimemesh is there and belongs to games", "/var/lib/uptimemesh-update is there and belongs to games"],
+            &["/etc/uptimemesh exists and belongs to games", "/var/lib/uptimemesh-update exists and belongs to games"],
         ),
         (
             Init::Systemd,
             "echo '[Unit]' >/etc/systemd/system/uptimemesh.service; echo '#!/bin/sh' >/usr/local/bin/uptimemesh",
-            &["/etc/systemd/system/uptimemesh.service is there and is not"],
+            &["/etc/systemd/system/uptimemesh.service exists but is not"],
         ),
         (
             Init::OpenRc,
             "printf '#!/bin/sh\\necho mine\\n' >/usr/local/bin/uptimemesh; chmod 755 /usr/local/bin/uptimemesh",
-            &["/usr/local/bin/uptimemesh is there and is not"],
+            &["/usr/local/bin/uptimemesh exists but is not"],
         ),
         (
             Init::Systemd,
@@ -163,10 +163,10 @@ fn what_stands_in_the_way_is_told_at_once_and_nothing_is_touched() {
     let machine = Machine::new(Init::Systemd);
     machine.ok("mkdir /srv/few; for tool in id uname systemctl; do ln -s $(command -v $tool) /srv/few/; done; rm -r /run/systemd");
     let few = format!("PATH=/srv/few /bin/dash /srv/install.sh {}", first(port, ""));
-    assert!(machine.fails(&few).contains("neither systemd nor OpenRC runs this machine"));
-    assert!(machine.fails(&format!("{few} --init systemd")).contains("--no-start installs and enables all the same"));
+    assert!(machine.fails(&few).contains("neither systemd nor OpenRC runs on this machine"));
+    assert!(machine.fails(&format!("{few} --init systemd")).contains("--no-start installs and enables them"));
     let said = machine.fails(&format!("{few} --init systemd --no-start"));
-    assert!(said.contains("error: cmp is not here") && said.contains("error: awk is not here"), "{said}");
+    assert!(said.contains("error: cmp is not installed") && said.contains("error: awk is not installed"), "{said}");
     assert!(!machine.has("/var/lib/uptimemesh") && !machine.has("/etc/uptimemesh"));
 }
 
@@ -230,7 +230,7 @@ fn services_and_the_installer_have_settings_as_the_program_reads_them() {
         // The installer, asked for the node's id.
         assert!(found.contains(&"UPTIMEMESH_NODE_ID=node-b"));
         let said = machine.install("first --bin /srv/uptimemesh --node-id node-c --dry-run");
-        assert!(said.contains("note: UPTIMEMESH_NODE_ID is not changed to node-c"), "{said}");
+        assert!(said.contains("note: UPTIMEMESH_NODE_ID was not changed to node-c"), "{said}");
 
         machine.put("/etc/uptimemesh/uptimemesh.env", (text + "DATA_DIR=\"/var/lib/uptimemesh/else\"where\n").as_bytes(), 0o640);
         machine.ok("chgrp uptimemesh /etc/uptimemesh/uptimemesh.env");

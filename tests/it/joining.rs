@@ -178,11 +178,11 @@ fn installs_itself(init: Init) {
     let client = one.install_first("node-a", "--bin /srv/uptimemesh");
     let join = join_string_of(&one, &client);
     let said = two.ok(&format!("/srv/uptimemesh join '{}' --install --node-id node-b", join.trim()));
-    assert!(said.contains("done: node-b is a living node"), "{said}");
+    assert!(said.contains("done: node-b is a live node"), "{said}");
     is_unprivileged(&two, two.process("agent").expect("the agent runs as a service"));
     assert_eq!(alive(&client), ["node-a", "node-b"]);
     let said = two.fails(&format!("/srv/uptimemesh join '{}' --install --node-id node-c", join.trim()));
-    assert!(said.contains("has joined already, as node-b"), "{said}");
+    assert!(said.contains("has already joined as node-b"), "{said}");
 }
 
 #[test]

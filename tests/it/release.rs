@@ -158,7 +158,7 @@ fn what_is_signed_has_an_end_and_holds_no_longer() {
         assert_eq!(sign(&["--expires-days", days]).status.code(), Some(2));
     }
 
-    for (end, why) in [(Some("2020-01-01T00:00:00Z"), "has expired at 2020-01-01T00:00:00Z"), (None, "does not say when it expires")] {
+    for (end, why) in [(Some("2020-01-01T00:00:00Z"), "expired at 2020-01-01T00:00:00Z"), (None, "has no expiry date")] {
         crate::update::expire(dir.path(), &dir.join("key"), end);
         let (fine, said) = verify(&[]);
         assert!(!fine && said.contains(why) && said.contains("--allow-expired"), "{said}");
@@ -302,7 +302,7 @@ fn a_release_build_says_what_is_wrong_with_its_command_line() {
         (&["--expires-days", "0"], "--expires-days must be 1 to 3650"),
         (&["--key-file", "/nonexistent/key"], "/nonexistent/key cannot be read"),
         (&["--target", "mips-unknown-none"], "mips-unknown-none cannot be built here"),
-        (&["--out", out], "is there and is no release"),
+        (&["--out", out], "exists but is not a release"),
     ] {
         let output = Command::new(&script).args(args).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();

@@ -421,7 +421,7 @@ fn root_takes_up_the_groups_of_the_owner() {
     let create = ["backup", "create", "--no-encryption", "--backup-dir", "share"];
     let output = attacked.command(&create).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && said.contains("must be writable for the owner of the data directory"), "{said}");
+    assert!(!output.status.success() && said.contains("must be writable by the owner of the data directory"), "{said}");
     let script = "mount --bind passwd /etc/passwd\nmount --bind group /etc/group";
     let output = in_namespace(dir.path(), script, &create).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -542,7 +542,7 @@ fn what_root_has_left_in_a_directory_of_another_is_told_with_what_to_do() {
     }
     let looked = run(dir.path(), &["doctor", "--server-port", "0"]);
     let said = String::from_utf8_lossy(&looked.stdout);
-    assert!(said.contains("chown --reference=") && said.contains("cannot be looked at") && !said.contains("there is none yet"), "{said}");
+    assert!(said.contains("chown --reference=") && said.contains("cannot examine") && !said.contains("not created yet"), "{said}");
     give(&data, SERVICE);
     ok(dir.path(), &["migrate"]);
 }

@@ -303,7 +303,7 @@ fn an_authority_is_rotated_under_living_agents() {
     ok(dir.path(), &["ca", "drop-previous", "--api-url", &url]);
     assert_eq!(admin.get("/cluster/ca").json()["previous"], Value::Null);
     let (_, said) = fails(dir.path(), &["ca", "drop-previous", "--api-url", &url]);
-    assert!(said.contains("no authority before"), "{said}");
+    assert!(said.contains("no previous authority"), "{said}");
     until("nodes forget the old authority", || {
         let up_to_date = admin.get("/cluster/ca").json()["nodes_up_to_date"] == 2;
         let alive = admin.get("/cluster/leases").json().as_array().unwrap().iter().all(|l| l["lease_state"] == "alive");

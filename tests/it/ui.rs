@@ -51,17 +51,17 @@ fn backups_are_made_and_removed_without_scripts() {
     let served = crate::backups::sealed();
     let visitor = Visitor::new(&served, "alice", "admin");
     let page = "/ui/settings/backups";
-    assert!(visitor.page(page).contains("There is no backup yet"));
-    assert!(visitor.page(&format!("{page}/create")).contains("It is encrypted for the passphrase"));
-    assert!(visitor.done(&format!("{page}/create"), "").contains("The backup is made."));
+    assert!(visitor.page(page).contains("No backups yet"));
+    assert!(visitor.page(&format!("{page}/create")).contains("It is encrypted with the server"));
+    assert!(visitor.done(&format!("{page}/create"), "").contains("Backup created."));
     let made = visitor.page(page);
     let id = made.split("href=\"/backups/").nth(1).unwrap().split('/').next().unwrap();
     assert_eq!(visitor.get(&format!("/backups/{id}/download")).status, 200);
     assert!(visitor.page(&format!("{page}/{id}/delete")).contains("can no longer be restored to that moment"));
-    assert!(visitor.done(&format!("{page}/{id}/delete"), "").contains("The backup is removed."));
+    assert!(visitor.done(&format!("{page}/{id}/delete"), "").contains("Backup deleted."));
     assert_eq!(visitor.get(&format!("{page}/{id}/delete")).status, 404);
     let viewer = Visitor::new(&served, "vera", "viewer");
-    assert!(!viewer.page(page).contains("Make a backup"));
+    assert!(!viewer.page(page).contains("Create a backup"));
     assert_eq!(viewer.submit(&format!("{page}/create"), "").status, 403);
 }
 
@@ -74,11 +74,11 @@ fn everything_can_be_done_without_scripts() {
     assert_eq!(node.heartbeat(&admin, 45, &json!({"ready": true})).status, 200);
     // A node.
     assert!(visitor.page("/ui/nodes/n1/cordon").contains("No new replica is placed on this node."));
-    assert!(visitor.done("/ui/nodes/n1/cordon", "").contains("The node is cordoned."));
+    assert!(visitor.done("/ui/nodes/n1/cordon", "").contains("Node cordoned."));
     assert!(visitor.page("/ui/nodes").contains("cordoned"));
     assert!(visitor.done("/ui/nodes/n1/uncordon", "").contains("takes replicas again"));
-    assert!(visitor.done("/ui/nodes/n1/reboot-marker", "").contains("Reboot asked for"));
-    assert!(visitor.done("/ui/nodes/n1/rotate-wg-keys", "").contains("New keys asked for"));
+    assert!(visitor.done("/ui/nodes/n1/reboot-marker", "").contains("Reboot requested"));
+    assert!(visitor.done("/ui/nodes/n1/rotate-wg-keys", "").contains("New keys requested"));
     let version = visitor
         .page("/ui/nodes/n1")
         .split("name=\"version\" value=\"")
@@ -89,7 +89,7 @@ fn everything_can_be_done_without_scripts() {
         .unwrap()
         .replace("&quot;", "%22");
     let labels = format!("labels=zone%3Da%0D%0Adisk+%3D+ssd&version={version}");
-    assert!(visitor.done("/ui/nodes/n1/labels", &labels).contains("The labels are saved."));
+    assert!(visitor.done("/ui/nodes/n1/labels", &labels).contains("Labels saved."));
     assert_eq!(admin.get("/nodes/n1").json()["labels"], json!({"zone": "a", "disk": "ssd"}));
     let late = visitor.submit("/ui/nodes/n1/labels", &labels);
     assert_eq!((late.status, late.text().contains("has changed since it was read")), (412, true));
@@ -109,7 +109,7 @@ fn everything_can_be_done_without_scripts() {
     }
     // A service.
     let made = visitor.done("/ui/new-service", "id=web&spec=%7B%22image%22%3A%22a%22%7D");
-    assert!(made.contains("The service is made."), "{made}");
+    assert!(made.contains("Service created."), "{made}");
     let broken = visitor.submit("/ui/services/web/spec", "version=*&spec=%7B%0A%22image%22%3A+x%7D");
     assert_eq!(broken.status, 422);
     let text = broken.text();
@@ -124,11 +124,11 @@ fn everything_can_be_done_without_scripts() {
     }
     let nowhere = visitor.submit("/ui/replicas/r1/move", "target_node_id=none");
     assert_eq!((nowhere.status, nowhere.text().contains("Target node not found")), (404, true));
-    assert!(visitor.done("/ui/replicas/r1/move", "target_node_id=n1").contains("placed on the other node"));
-    assert!(visitor.done("/ui/replicas/r1/delete", "").contains("The replica is deleted."));
+    assert!(visitor.done("/ui/replicas/r1/move", "target_node_id=n1").contains("moved to the other node"));
+    assert!(visitor.done("/ui/replicas/r1/delete", "").contains("Replica deleted."));
     // Support.
-    assert!(visitor.done("/ui/support/snapshots", "").contains("A snapshot is asked for"));
-    assert!(visitor.done("/ui/support/bundles", "").contains("A support bundle is asked for"));
+    assert!(visitor.done("/ui/support/snapshots", "").contains("Snapshot requested"));
+    assert!(visitor.done("/ui/support/bundles", "").contains("Support bundle requested"));
     let snapshot = admin.get("/etcd/snapshots").json()[0]["id"].as_str().unwrap().to_string();
     admin.patch(&format!("/etcd/snapshots/{snapshot}"), &json!({"status": "completed", "location": "https://files.example/s.db"}));
     assert!(visitor.page("/ui/support").contains("<a href=\"https://files.example/s.db\">Download</a>"));
@@ -136,22 +136,22 @@ fn everything_can_be_done_without_scripts() {
     let link = format!("<a href=\"/support-bundles/{bundle}/download\">Download</a>");
     until("the bundle can be fetched", || visitor.page("/ui/support").contains(&link).then_some(()));
     assert_eq!(visitor.get(&format!("/support-bundles/{bundle}/download")).header("Content-Type"), Some("application/gzip"));
-    assert!(visitor.done(&format!("/ui/support/bundles/{bundle}/delete"), "").contains("The request is deleted."));
+    assert!(visitor.done(&format!("/ui/support/bundles/{bundle}/delete"), "").contains("Request deleted."));
     assert!(!visitor.page("/ui").contains("the last one failed"));
-    assert!(visitor.done("/ui/support/snapshots", "").contains("A snapshot is asked for"));
+    assert!(visitor.done("/ui/support/snapshots", "").contains("Snapshot requested"));
     let snapshot = admin.get("/etcd/snapshots").json()[0]["id"].as_str().unwrap().to_string();
     admin.patch(&format!("/etcd/snapshots/{snapshot}"), &json!({"status": "failed", "error": "no room"}));
     assert!(visitor.page("/ui").contains("the last one failed"));
     // People and settings.
     let short = visitor.submit("/ui/settings/users", "name=bob&role=viewer&password=short");
     assert_eq!((short.status, short.text().contains("at least 8 characters"), short.text().contains("short")), (422, true, false));
-    assert!(visitor.done("/ui/settings/users", "name=bob&role=viewer&password=a+long+password").contains("The user is made"));
-    assert!(visitor.done("/ui/settings/users/bob/role", "role=operator").contains("The role is changed"));
-    assert!(visitor.done("/ui/settings/users/bob/password", "password=another+password").contains("The password is set"));
-    assert!(visitor.done("/ui/settings/users/bob/delete", "").contains("The user is removed."));
+    assert!(visitor.done("/ui/settings/users", "name=bob&role=viewer&password=a+long+password").contains("User created"));
+    assert!(visitor.done("/ui/settings/users/bob/role", "role=operator").contains("Role changed"));
+    assert!(visitor.done("/ui/settings/users/bob/password", "password=another+password").contains("Password set"));
+    assert!(visitor.done("/ui/settings/users/bob/delete", "").contains("User deleted."));
     let sessions = visitor.page("/ui/settings/sessions");
     let other = sessions.split("action=\"/ui/settings/sessions/").nth(1).unwrap().split('"').next().unwrap().to_string();
-    assert!(visitor.done(&format!("/ui/settings/sessions/{other}"), "").contains("The session has ended."));
+    assert!(visitor.done(&format!("/ui/settings/sessions/{other}"), "").contains("Session ended."));
     let admin = served.anonymous().signed_in("alice", USER_PASSWORD);
     let settings = visitor.page("/ui/settings/cluster");
     assert!(settings.contains("aria-label=\"scheduler_mode\"><option value=\"auto\" selected>"), "{settings}");
@@ -162,7 +162,7 @@ fn everything_can_be_done_without_scripts() {
     let held = visitor.submit("/ui/nodes/n1/cordon", "");
     assert_eq!((held.status, held.text().contains("Cluster writes are disabled")), (503, true));
     visitor.done("/ui/settings/cluster", "key=etcd_status&value=ok");
-    assert!(visitor.page("/ui/settings/certificates").contains("to trust: 1 of 1."));
+    assert!(visitor.page("/ui/settings/certificates").contains("trust the current authority: 1 of 1."));
     // A machine that joins is seen by a page that loads itself anew.
     let shown = visitor.submit("/ui/add-node", "role=worker&ttl=1800&node_id=n2").text();
     let id = shown.split("data-watch=\"/ui/add-node/").nth(1).unwrap().split('"').next().unwrap().to_string();
@@ -172,7 +172,7 @@ fn everything_can_be_done_without_scripts() {
     assert_eq!(Node::new("n2").join(&admin, &token, json!({})).status, 200);
     let watch = visitor.page(&format!("/ui/add-node/{id}"));
     assert!(watch.contains("has joined") && !watch.contains("http-equiv"), "{watch}");
-    assert!(visitor.done("/ui/nodes/n2/delete", "").contains("The node is deleted."));
+    assert!(visitor.done("/ui/nodes/n2/delete", "").contains("Node deleted."));
     let gone = visitor.get("/ui/nodes/n2");
     assert_eq!(
         (gone.status, gone.header("Content-Type"), gone.text().contains("Node not found")),
@@ -222,9 +222,9 @@ fn a_refused_page_is_a_page() {
     let viewer = Visitor::new(&served, "eve", "viewer");
     let html = Some("text/html; charset=utf-8");
     for (path, status, said) in [
-        ("/ui/settings/users", 403, "This takes the role admin or a higher one; eve has the role viewer."),
+        ("/ui/settings/users", 403, "This requires the role admin or a higher one; eve has the role viewer."),
         ("/ui/nodes/n1/drain", 403, "uptimemesh user role eve operator"),
-        ("/ui/no/such/page", 404, "There is no such page"),
+        ("/ui/no/such/page", 404, "This page does not exist"),
         ("/ui/nodes/none", 404, "Node not found"),
     ] {
         let answer = viewer.get(path);
@@ -234,7 +234,7 @@ fn a_refused_page_is_a_page() {
     }
     // A form that is not from a page of this session; and a method that a page does not have.
     let forged = viewer.client.send("POST", "/ui/theme", &[("Cookie", &viewer.cookie)], b"theme=dark");
-    assert_eq!((forged.status, forged.header("Content-Type"), forged.text().contains("go back, load the page again")), (403, html, true));
+    assert_eq!((forged.status, forged.header("Content-Type"), forged.text().contains("go back, reload the page")), (403, html, true));
     let other = viewer.client.send("DELETE", "/ui/nodes", &[("Cookie", &viewer.cookie)], b"");
     assert_eq!((other.status, other.header("Allow"), other.header("Content-Type")), (405, Some("GET, HEAD"), html));
     // Programs are told in JSON, as ever.
@@ -257,13 +257,15 @@ fn the_authority_is_rotated_from_its_page() {
     let admin = served.anonymous().signed_in("alice", USER_PASSWORD);
     Node::joined(&admin, "n1");
     let page = visitor.page("/ui/settings/certificates");
-    assert!(page.contains("to trust: 1 of 1. No rotation is under way.") && !page.contains("drop-previous"), "{page}");
+    assert!(page.contains("trust the current authority: 1 of 1. No rotation is in progress.") && !page.contains("drop-previous"), "{page}");
     let ask = visitor.page("/ui/settings/certificates/rotate");
-    assert!(ask.contains("Enrolled nodes (1) fetch it with their next heartbeats"), "{ask}");
+    assert!(ask.contains("Enrolled nodes (1) fetch it after their next heartbeats"), "{ask}");
     let before = admin.get("/cluster/ca").json()["current"].clone();
     let page = visitor.done("/ui/settings/certificates/rotate", "");
     assert!(
-        page.contains("to trust: 0 of 1.") && page.contains("href=\"/ui/nodes/n1\"") && page.contains("certificates/drop-previous"),
+        page.contains("trust the current authority: 0 of 1.")
+            && page.contains("href=\"/ui/nodes/n1\"")
+            && page.contains("certificates/drop-previous"),
         "{page}"
     );
     assert_eq!(admin.get("/cluster/ca").json()["previous"], before);
@@ -291,7 +293,7 @@ fn pages_show_what_a_node_reports() {
     let visitor = Visitor::new(&served, "alice", "admin");
     let admin = served.anonymous().signed_in("alice", USER_PASSWORD);
     let mut node = Node::joined(&admin, "n1");
-    assert!(visitor.page("/ui/nodes/n1").contains("It has reported no load, memory or disk"));
+    assert!(visitor.page("/ui/nodes/n1").contains("No load, memory or disk reported"));
     let report = json!({"load_1m": 1.5, "memory_total_bytes": 1000, "memory_available_bytes": 250});
     assert_eq!(node.heartbeat(&admin, 45, &report).status, 200);
     assert_eq!(node.heartbeat(&admin, 45, &json!({"load_1m": 3.25})).status, 200);
@@ -309,7 +311,7 @@ fn pages_show_what_a_node_reports() {
     // A node that comes back under a new identity is the same machine; one that was deleted is not.
     assert_eq!(Node::new("n1").join(&admin, &token(&admin, "worker", Some("n1")), json!({})).status, 200);
     assert!(visitor.page("/ui/nodes/n1").contains("newest 3.25"));
-    assert!(visitor.done("/ui/nodes/n1/delete", "").contains("The node is deleted."));
+    assert!(visitor.done("/ui/nodes/n1/delete", "").contains("Node deleted."));
     Node::joined(&admin, "n1");
     assert!(!visitor.page("/ui/nodes/n1").contains("newest 3.25"));
 }
@@ -358,10 +360,7 @@ fn room_is_said_on_the_nodes_page() {
     let value = |name: &str| page().split(&format!("name=\"{name}\" value=\"")).nth(1).unwrap().split('"').next().unwrap().to_string();
     let version = || value("version").replace("&quot;", "%22").replace("&#34;", "%22");
     let done = visitor.done("/ui/nodes/n/room", &format!("version={}&reserve_cpu=25%25&reserve_memory=200&cpu=&memory=800", version()));
-    assert!(
-        done.contains("The room for replicas is saved.") && done.contains("3000 of 4000 CPU millis, 600 of 800 MB of memory"),
-        "{done}"
-    );
+    assert!(done.contains("Room for replicas saved.") && done.contains("3000 of 4000 CPU millis, 600 of 800 MB of memory"), "{done}");
     assert_eq!((value("reserve_cpu"), value("reserve_memory"), value("memory")), ("25%".into(), "200".into(), "800".into()));
     assert_eq!(visitor.submit("/ui/nodes/n/room", &format!("version={}&reserve_cpu=lots", version())).status, 422);
     assert_eq!(visitor.submit("/ui/nodes/n/room", "version=%22old%22&reserve_cpu=1").status, 412);

@@ -17,10 +17,10 @@ pub fn join(api: &Api, dir: &Path, request: &JoinRequest) -> Linked<Answered<Enr
     api.reach()?;
     let is_new = !dir.exists();
     let key = Identity::ensure_key(dir)?;
-    let mut names = vec![request.node_id.clone()];
+    let mut names = vec![request.node_id.to_string()];
     let address = request.mesh_ip.as_ref().and_then(|ip| ip.split('/').next()?.parse::<IpAddr>().ok());
     names.extend(address.map(|ip| ip.to_string()));
-    let csr_pem = key.csr_pem(&request.node_id, &names)?;
+    let csr_pem = key.csr_pem(request.node_id.as_str(), &names)?;
     let joined = api.join(&JoinRequest { csr_pem, ..request.clone() });
     // The key of a refused join is of no use; after a lost answer the next try needs it.
     if is_new && joined.as_ref().is_err_and(CallError::is_refusal) {
@@ -36,8 +36,8 @@ pub fn join(api: &Api, dir: &Path, request: &JoinRequest) -> Linked<Answered<Enr
 /// answer that is lost costs nothing: the next try proves itself with it again. [`Identity::write_down`] keeps what came.
 pub fn renew(api: &Api, identity: &mut Identity, signed_at: i64) -> Linked<()> {
     let node_id = identity.node_id.clone();
-    let csr_pem = identity.key.csr_pem(&node_id, &pki::names(&identity.cert_pem))?;
-    let message = signature::renewal_message(&node_id, signed_at, &csr_pem);
+    let csr_pem = identity.key.csr_pem(node_id.as_str(), &pki::names(&identity.cert_pem))?;
+    let message = signature::renewal_message(node_id.as_str(), signed_at, &csr_pem);
     let signature = BASE64_STANDARD.encode(identity.key.sign(&message)?);
     identity.adopt(api.renew(&RenewalRequest { node_id, csr_pem, signed_at, signature })?);
     Ok(())

@@ -165,8 +165,8 @@ impl Link {
                 target: "agent", event = "agent.displaced", node_id, run = self.run_id,
                 identity_dir:% = self.identity.dir.display();
                 "Another machine beats as this node: the identity was copied, and this machine is refused. An operator \
-                 decides which one stays (uptimemesh node runs NODE; node keep-run NODE RUN); the other needs an identity \
-                 of its own: remove this directory there and join it as another node"
+                 decides which one stays (uptimemesh node runs NODE; node keep-run NODE RUN); the other needs its own \
+                 identity: remove this directory there and join it as another node"
             );
         }
         // Only an answer can say that it is over.
@@ -186,7 +186,7 @@ impl Link {
                 self.failures = self.failures.saturating_add(1);
                 log::warn!(
                     target: "agent", event = "agent.heartbeat_failed", node_id, failures = self.failures, error:% = e;
-                    "A heartbeat failed; the next try follows"
+                    "A heartbeat failed; it will be retried"
                 );
             }
         }
@@ -206,12 +206,12 @@ impl Link {
         if answer.renew_identity {
             log::info!(
                 target: "agent", event = "agent.new_authority", node_id = self.identity.node_id;
-                "The cluster has another authority to trust; the identity is renewed"
+                "The cluster has a new authority; renewing the identity"
             );
             if let Err(e) = self.renew() {
                 log::warn!(
                     target: "agent", event = "agent.renew_failed", node_id = self.identity.node_id, error:% = e;
-                    "The identity could not be renewed; the next heartbeat tries again"
+                    "Could not renew the identity; the next heartbeat retries"
                 );
             }
         }
@@ -222,7 +222,7 @@ impl Link {
         if unstored && !self.status_unstored {
             log::warn!(
                 target: "agent", event = "agent.status_unstored", node_id = self.identity.node_id;
-                "The control plane cannot write what this node reports; the lease is renewed, and each heartbeat reports again"
+                "The control plane could not store this node's status; the lease is renewed, and the next heartbeat sends it again"
             );
         }
         self.status_unstored = unstored;
@@ -260,7 +260,7 @@ impl Link {
         if urls != self.control_plane.urls {
             log::info!(
                 target: "agent", event = "agent.addresses", node_id = self.identity.node_id, api_urls:% = urls.join(" ");
-                "The control plane has other addresses"
+                "The control plane's addresses changed"
             );
             self.control_plane.urls = urls;
             self.reconnect();
@@ -278,7 +278,7 @@ impl Link {
             Err(e) => {
                 log::error!(
                     target: "agent", event = "agent.identity_unusable", node_id = self.identity.node_id, error:% = e;
-                    "The new identity cannot be used; the connection of the old one stays"
+                    "The new identity cannot be used; keeping the previous connection"
                 );
             }
         }

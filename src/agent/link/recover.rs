@@ -31,7 +31,7 @@ impl Link {
             Some(Reason::Unknown(word)) => {
                 log::warn!(
                     target: "agent", event = "agent.reason_unknown", node_id = self.identity.node_id, reason = word;
-                    "The control plane refuses for a reason that this version does not know; the identity is renewed"
+                    "The control plane refused for a reason unknown to this version; renewing the identity"
                 );
                 self.prove_identity()?;
             }
@@ -78,7 +78,7 @@ impl Link {
         if let Err(e) = self.renew() {
             log::warn!(
                 target: "agent", event = "agent.renew_failed", node_id = self.identity.node_id, error:% = e;
-                "The certificate could not be renewed; another try follows"
+                "Could not renew the certificate; it will be retried"
             );
         }
     }

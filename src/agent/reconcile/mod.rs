@@ -88,14 +88,14 @@ impl Reconciler {
             Ok(()) => {
                 log::info!(
                     target: "agent", event = "agent.update_wanted", update_id = request.id, version = request.version,
-                    channel = request.channel; "Requested an update from the updater of this machine"
+                    channel = request.channel; "Requested an update from this machine's updater"
                 );
                 self.asked = Some((request, clock::tick()));
             }
             Err(e) => {
                 log::warn!(
                     target: "agent", event = "agent.update_unwritten", update_id = request.id, error:% = Chain(&e);
-                    "An update is wanted, and the request for the updater cannot be written; the next heartbeat tries again"
+                    "Could not write an update request for this machine's updater; the next heartbeat retries"
                 );
             }
         }

@@ -149,7 +149,7 @@ fn make_room(all: &mut HashMap<Network, Tally>, networks: &[Network], now: Insta
     while all.len() + networks.len() > NETWORKS_MAX {
         let unlocked = all.iter().filter(|(_, tally)| !tally.is_locked(now));
         let oldest = unlocked.min_by_key(|(_, tally)| tally.failures.last().map(|failure| failure.at)).map(|(network, _)| *network);
-        let detail = || "Too many failed sign-ins from everywhere. Try again in 60s.".to_string();
+        let detail = || "Too many failed sign-ins from all addresses. Try again in 60s.".to_string();
         let oldest = oldest.ok_or_else(|| Error::RateLimited { detail: detail(), retry_after_s: 60 })?;
         all.remove(&oldest);
     }

@@ -26,7 +26,7 @@ pub const PASSWORD_LEN_MAX: usize = 1024;
 /// The answer to a wrong name or password, whichever it was.
 const WRONG: &str = "Invalid username or password.";
 /// The answer to somebody who has the first password and nothing else.
-const NEEDS_CODE: &str = "The first password is changed from here with the setup code only: `uptimemesh up` prints it, and the server keeps it in DATA_DIR/keys/setup-code.";
+const NEEDS_CODE: &str = "From here, the initial password can be changed only with the setup code: `uptimemesh up` prints it, and the server keeps it in DATA_DIR/keys/setup-code.";
 
 /// What is remembered of sign-ins.
 #[derive(Default)]
@@ -81,7 +81,7 @@ pub fn sign_in(control: &Control, visitor: &Visitor, username: &str, given: &str
         // Everybody knows this password: what comes of it must neither push out the sessions of its owner nor fill the database.
         control.sessions.hold_back(&id, &account, address);
         if control.lines.admits(address) {
-            log::info!(target: "auth", event = "auth.held_back", address:% = address, username = name; "Signed in with the first password, and may only change it");
+            log::info!(target: "auth", event = "auth.held_back", address:% = address, username = name; "Signed in with the initial password; only changing it is allowed");
         }
         return Ok(control.sessions.signed_in(&id, held));
     }
@@ -113,7 +113,7 @@ fn tell_failure(control: &Control, address: IpAddr, name: &str, known: bool) {
         let fields = json!({"username": known.then_some(name)});
         let recorded = control.store.write(move |w| events::record(w, AUTH_SIGN_IN_FAILED.with(fields)).map(drop));
         if let Err(e) = recorded {
-            log::warn!(target: "auth", event = "auth.unrecorded", error:% = Chain(&e); "A failed sign-in could not be recorded");
+            log::warn!(target: "auth", event = "auth.unrecorded", error:% = Chain(&e); "Could not record a failed sign-in");
         }
     }
 }

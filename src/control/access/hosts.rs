@@ -11,7 +11,7 @@ pub struct Hosts(Vec<String>);
 impl Hosts {
     pub(in crate::control) fn new(config: &Config) -> Hosts {
         let mut names = vec![config.server_host.to_ascii_lowercase()];
-        if let Some(own) = host::name().map(|name| name.to_ascii_lowercase()) {
+        if let Some(own) = host::name().map(|name| name.as_str().to_ascii_lowercase()) {
             // The name that machines of one network call each other by.
             names.push(format!("{own}.local"));
             names.push(own);

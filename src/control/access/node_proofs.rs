@@ -8,6 +8,7 @@ use crate::control::Control;
 use crate::crypto::signature::NodeCall;
 use crate::crypto::{self, lease, pki};
 use crate::error::{Error, Result};
+use crate::model::ids::NodeId;
 use crate::model::node_api::Reason;
 use crate::model::node_calls;
 use crate::model::node_runs::AgentRun;
@@ -16,7 +17,7 @@ use crate::model::node_self::ProvenBy;
 /// A node that has proven to be calling.
 pub struct NodeCaller {
     /// The node.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// How it has proven that.
     pub proven_by: ProvenBy,
 }
@@ -62,20 +63,23 @@ pub fn prove(control: &Control, call: &Call) -> Result<NodeCaller> {
 
 /// The node whose genuine lease token, or whose current certificate, a call shows: it is counted by that before its
 /// proof is looked at.
-pub fn sealed(control: &Control, shown: &Shown) -> Option<String> {
+pub fn sealed(control: &Control, shown: &Shown) -> Option<NodeId> {
     match shown {
         Shown::Certificate(der) => {
-            let is_current = |id: &String| control.leases.identity(id).is_some_and(|(_, current)| current == crypto::sha256_hex(der));
-            pki::common_name_der(der).filter(is_current)
+            let is_current = |id: &NodeId| control.leases.identity(id).is_some_and(|(_, current)| current == crypto::sha256_hex(der));
+            named(der).filter(is_current)
         }
-        Shown::Signature { lease_token, .. } => {
-            lease::open(control.config.cluster_signing_key.expose(), lease_token).map(|claims| claims.n)
-        }
+        Shown::Signature { lease_token, .. } => lease::open(control.config.cluster_signing_key.expose(), lease_token)?.n.parse().ok(),
     }
 }
 
+/// The node that a certificate names.
+fn named(der: &[u8]) -> Option<NodeId> {
+    pki::common_name_der(der)?.parse().ok()
+}
+
 fn by_certificate(control: &Control, der: &[u8], run: Option<&AgentRun>) -> Result<NodeCaller> {
-    let node_id = pki::common_name_der(der).unwrap_or_default();
+    let node_id = named(der).unwrap_or_default();
     let enrolled = control.leases.identity(&node_id).filter(|(key, _)| pki::spki_of(der) == Some(key.spki_der()));
     // Anybody can write a certificate of his own with the name of a node in it.
     let Some((_, fingerprint)) = enrolled else { return Err(refuse(control, &node_id, "certificate of another key", None)) };
@@ -95,9 +99,9 @@ fn by_certificate(control: &Control, der: &[u8], run: Option<&AgentRun>) -> Resu
 fn by_signature(control: &Control, call: &Call, lease_token: &str, signed_at_ms: i64, signature: &[u8]) -> Result<NodeCaller> {
     let now = clock::now();
     let Some(claims) = lease::open(control.config.cluster_signing_key.expose(), lease_token) else {
-        return Err(refuse(control, "", "lease token not genuine", None));
+        return Err(refuse(control, &NodeId::default(), "lease token not genuine", None));
     };
-    let node_id = claims.n;
+    let node_id: NodeId = claims.n.parse().unwrap_or_default();
     let refuse = |check: &str, reason: Reason| Err(refuse(control, &node_id, check, Some(reason)));
     if claims.exp < now.secs() {
         return refuse("lease token expired", Reason::LeaseExpired);
@@ -117,8 +121,15 @@ fn by_signature(control: &Control, call: &Call, lease_token: &str, signed_at_ms:
         return refuse("signed before the start", Reason::Replayed);
     }
     let run = call.run.as_ref().map(node_calls::run_text).unwrap_or_default();
-    let signed =
-        NodeCall { node_id: &node_id, lease_token, signed_at_ms, run: &run, method: call.method, target: call.target, body: call.body };
+    let signed = NodeCall {
+        node_id: node_id.as_str(),
+        lease_token,
+        signed_at_ms,
+        run: &run,
+        method: call.method,
+        target: call.target,
+        body: call.body,
+    };
     if !key.verify(&signed.message(), signature) {
         return refuse("bad signature", Reason::BadSignature);
     }
@@ -130,9 +141,9 @@ fn by_signature(control: &Control, call: &Call, lease_token: &str, signed_at_ms:
     }
 }
 
-fn refuse(control: &Control, node_id: &str, check: &str, reason: Option<Reason>) -> Error {
+fn refuse(control: &Control, node_id: &NodeId, check: &str, reason: Option<Reason>) -> Error {
     if control.lines.admits(throttle::source()) {
-        log::warn!(target: "cluster", event = "node_call.refused", node_id, check; "Refused a call of a node");
+        log::warn!(target: "cluster", event = "node_call.refused", node_id, check; "Refused a call from a node");
     }
     Error::Unauthenticated { detail: "Invalid certificate, lease token or signature of a node.", reason }
 }

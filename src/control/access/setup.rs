@@ -67,7 +67,7 @@ impl Setup {
         }
         *lock(&self.code) = None;
         if let Err(e) = remove(&self.path) {
-            log::warn!(target: "auth", event = "auth.setup_code", error:% = Chain(&e); "The setup code could not be removed");
+            log::warn!(target: "auth", event = "auth.setup_code", error:% = Chain(&e); "Could not remove the setup code");
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::lanes::{Lanes, Turn};
 use crate::model::address;
+use crate::model::ids::NodeId;
 use crate::text;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -72,7 +73,7 @@ impl Throttle {
 
     /// A turn for a request that costs much: a few of one user at once, whatever the number of its sessions and tokens.
     pub fn dear(&self, user: &str) -> Result<Turn<'_, String>> {
-        let detail = || format!("Too many large requests of yours at once. Try again in {DEAR_RETRY_AFTER_S}s.");
+        let detail = || format!("Too many of your large requests at once. Try again in {DEAR_RETRY_AFTER_S}s.");
         let refused = || Error::RateLimited { detail: detail(), retry_after_s: DEAR_RETRY_AFTER_S };
         self.dear.enter(user.to_string(), DEAR_WAIT).ok_or_else(refused)
     }
@@ -94,7 +95,7 @@ pub(in crate::control) fn source() -> IpAddr {
 }
 
 /// The node whose genuine lease token a heartbeat shows: told by its seal, before anything else is done.
-pub fn node_of_beat(control: &Control, body: &[u8]) -> Option<String> {
+pub fn node_of_beat(control: &Control, body: &[u8]) -> Option<NodeId> {
     #[derive(serde::Deserialize)]
     struct Shown<'b> {
         #[serde(borrow)]
@@ -104,5 +105,5 @@ pub fn node_of_beat(control: &Control, body: &[u8]) -> Option<String> {
         return None;
     }
     let shown: Shown = serde_json::from_slice(text::unmarked(body)).ok()?;
-    crate::crypto::lease::open(control.config.cluster_signing_key.expose(), &shown.lease_token).map(|claims| claims.n)
+    crate::crypto::lease::open(control.config.cluster_signing_key.expose(), &shown.lease_token)?.n.parse().ok()
 }

@@ -70,7 +70,7 @@ pub fn set_role(control: &Control, name: String, condition: Condition, role: Opt
 /// Refuses to take the last admin's role.
 fn keeps_an_admin(read: &Read, person: &Person, role: Role) -> Result<()> {
     if person.role == Role::Admin && role != Role::Admin && users::other_admins(read, &person.name)? == 0 {
-        return Err(Error::Conflict("This is the only admin; make somebody else one first.".into()));
+        return Err(Error::Conflict("This is the only admin. Make another user an admin first.".into()));
     }
     Ok(())
 }
@@ -97,7 +97,7 @@ pub fn delete(control: &Control, name: String, condition: Condition, by: &User) 
 /// Gives somebody else a new password, which must be changed at the next sign-in; ends that user's sessions.
 pub fn set_password(control: &Control, name: String, password: &str, by: &User) -> Result<()> {
     if name == by.name {
-        return Err(Error::Conflict("Your own password is changed by POST /auth/password, with the current one.".into()));
+        return Err(Error::Conflict("Change your own password by POST /auth/password, with the current one.".into()));
     }
     let hash = auth::hashed(control, password)?;
     let (live, by) = (Arc::clone(&control.sessions), by.clone());
@@ -137,7 +137,7 @@ fn put_password(write: &Write, name: &str, hash: &str, must_change: bool) -> Res
 /// was made.
 pub fn reset_password(store: &Store, name: String, password: Option<String>) -> Result<(String, bool)> {
     if !is_id(&name) {
-        return Err(Error::Malformed(format!("{name:?} cannot be the name of a user: 1 to 64 characters of A-Z a-z 0-9 . _ : -")));
+        return Err(Error::Malformed(format!("{name:?} is not a valid user name: use 1 to 64 characters of A-Z a-z 0-9 . _ : -")));
     }
     let password = password.unwrap_or_else(|| crypto::random_words(MADE_CHARS).to_lowercase());
     auth::check_length(&password, "new_password")?;

@@ -24,6 +24,7 @@ use crate::control::fleet::unstored::Unstored;
 use crate::crypto::pki::PublicKey;
 use crate::error::{Error, FieldFault, Loc, Result};
 use crate::logger::Quota;
+use crate::model::ids::NodeId;
 use crate::model::leases::{LEASE_TTL_S, LeaseState, LeaseView, STALE_S};
 use crate::model::node_api::Reason;
 use crate::model::node_runs::{AgentRun, Conflict};
@@ -122,7 +123,7 @@ impl Lease {
 /// The leases of all enrolled nodes. Clones share one table.
 #[derive(Clone)]
 pub struct Leases {
-    shards: Arc<[Mutex<HashMap<String, Lease>>; SHARDS]>,
+    shards: Arc<[Mutex<HashMap<NodeId, Lease>>; SHARDS]>,
     hasher: RandomState,
     /// Epoch seconds of the start: a heartbeat under an older lease token must be signed after it, or it may be a
     /// replay of one whose renewal was not flushed before the server fell.
@@ -156,11 +157,11 @@ impl Leases {
             lines: Arc::default(),
             unstored_bytes: Arc::default(),
         };
-        let mut conflicts: HashMap<String, Conflict> = store.read(crate::store::node_runs::all)?.into_iter().collect();
+        let mut conflicts: HashMap<NodeId, Conflict> = store.read(crate::store::node_runs::all)?.into_iter().collect();
         let (now, tick) = (clock::now(), clock::tick());
         for node in store.read(leases::enrolled)? {
             let Some(key) = PublicKey::from_spki(&node.key) else {
-                log::error!(target: "cluster", event = "lease.load", node_id = node.node_id; "The node's enrolled key cannot be read; it must join again");
+                log::error!(target: "cluster", event = "lease.load", node_id = node.node_id; "A node's enrolled key cannot be read; the node must join again");
                 continue;
             };
             let row = node.lease;
@@ -194,11 +195,11 @@ impl Leases {
         Ok(table)
     }
 
-    fn shard(&self, id: &str) -> &Mutex<HashMap<String, Lease>> {
+    fn shard(&self, id: &NodeId) -> &Mutex<HashMap<NodeId, Lease>> {
         &self.shards[self.hasher.hash_one(id) as usize % SHARDS]
     }
 
-    fn with<T>(&self, id: &str, f: impl FnOnce(&mut Lease) -> T) -> Option<T> {
+    fn with<T>(&self, id: &NodeId, f: impl FnOnce(&mut Lease) -> T) -> Option<T> {
         lock(self.shard(id)).get_mut(id).map(f)
     }
 
@@ -220,7 +221,7 @@ impl Leases {
     }
 
     /// Every enrolled node with the state of its lease.
-    pub fn states(&self) -> Vec<(String, LeaseState)> {
+    pub fn states(&self) -> Vec<(NodeId, LeaseState)> {
         let tick = clock::tick();
         let mut all = Vec::new();
         for shard in self.shards.iter() {
@@ -231,7 +232,7 @@ impl Leases {
 
     /// Every enrolled node with the state of its lease and the seconds since it died, 0 where it has not. Of one that
     /// died before the start only the wall clock tells.
-    pub fn seen(&self) -> Vec<(String, LeaseState, i64)> {
+    pub fn seen(&self) -> Vec<(NodeId, LeaseState, i64)> {
         let (now, tick) = (clock::now(), clock::tick());
         let (stale, up) = (Duration::from_secs(STALE_S), tick.saturating_duration_since(self.loaded));
         let dead_for_s = |l: &Lease| match l.ends {
@@ -248,7 +249,7 @@ impl Leases {
 
     /// Every enrolled node with the time since its lease ended: zero where it runs, `None` where it ended before the
     /// server started.
-    pub fn silence(&self) -> Vec<(String, Option<Duration>)> {
+    pub fn silence(&self) -> Vec<(NodeId, Option<Duration>)> {
         let tick = clock::tick();
         let mut all = Vec::new();
         for shard in self.shards.iter() {
@@ -258,7 +259,7 @@ impl Leases {
     }
 
     /// The state of a node's lease.
-    pub fn state(&self, id: &str) -> LeaseState {
+    pub fn state(&self, id: &NodeId) -> LeaseState {
         self.with(id, |l| l.state(clock::tick())).unwrap_or(LeaseState::Unknown)
     }
 
@@ -268,7 +269,7 @@ impl Leases {
     }
 
     /// How busy a node was over the last day; `None` where it is not enrolled.
-    pub fn load_day(&self, id: &str) -> Option<LoadDay> {
+    pub fn load_day(&self, id: &NodeId) -> Option<LoadDay> {
         let step = self.step();
         let mut day = self.with(id, |l| l.load.day(step))?;
         day.since = (step < STEPS as u64).then(|| Timestamp::from_secs(self.started_at));
@@ -277,20 +278,20 @@ impl Leases {
 
     /// Somebody other than the node changes its status, in a transaction of its own: the next patch is written,
     /// whatever it says.
-    pub(in crate::control) fn status_changed(&self, id: &str) {
+    pub(in crate::control) fn status_changed(&self, id: &NodeId) {
         self.with(id, Lease::status_written);
     }
 
     /// Revokes a node's identity, in the transaction that deletes the node: a join that comes after it must not lose
     /// its lease to it.
-    pub(in crate::control) fn remove(&self, write: &Write, id: &str) {
+    pub(in crate::control) fn remove(&self, write: &Write, id: &NodeId) {
         let removed = lock(self.shard(id)).remove(id);
         self.restore_on_rollback(write, id, removed);
     }
 
     /// Restores this node's lease as it was, should the transaction fail.
-    fn restore_on_rollback(&self, write: &Write, id: &str, before: Option<Lease>) {
-        let (table, id) = (self.clone(), id.to_string());
+    fn restore_on_rollback(&self, write: &Write, id: &NodeId, before: Option<Lease>) {
+        let (table, id) = (self.clone(), id.clone());
         write.on_rollback(move || {
             let mut shard = lock(table.shard(&id));
             match before {
@@ -301,7 +302,7 @@ impl Leases {
     }
 
     /// Gives an enrolled node a lease under a new identity, in the transaction that enrols it.
-    pub(in crate::control) fn enrol(&self, write: &Write, id: &str, seq: i64, identity: NewIdentity, ttl_s: i64) -> Result<()> {
+    pub(in crate::control) fn enrol(&self, write: &Write, id: &NodeId, seq: i64, identity: NewIdentity, ttl_s: i64) -> Result<()> {
         let NewIdentity { fingerprint, key, trust, runs } = identity;
         // Under the same key an old signature must stay used: a renewal that was listened to cannot be played again.
         let signed_at = self.with(id, |l| if l.key.spki_der() == key.spki_der() { l.signed_at } else { 0 }).unwrap_or(0);
@@ -330,13 +331,13 @@ impl Leases {
         if let Some(from) = self.with(id, |l| l.recorded).filter(|state| *state != LeaseState::Alive) {
             transitions::record(write, id, from, LeaseState::Alive, write.now)?;
         }
-        let before = lock(self.shard(id)).insert(id.to_string(), lease);
+        let before = lock(self.shard(id)).insert(id.clone(), lease);
         self.restore_on_rollback(write, id, before);
         Ok(())
     }
 
     /// The key of an enrolled node, and the fingerprint of the certificate that goes with it.
-    pub(in crate::control) fn identity(&self, id: &str) -> Option<(Arc<PublicKey>, String)> {
+    pub(in crate::control) fn identity(&self, id: &NodeId) -> Option<(Arc<PublicKey>, String)> {
         self.with(id, |l| (Arc::clone(&l.key), l.fingerprint.clone()))
     }
 
@@ -349,7 +350,7 @@ impl Leases {
     /// epoch milliseconds at which it signed, which are used up by it, and the latest at which it may sign now.
     pub(in crate::control) fn admit_call(
         &self,
-        id: &str,
+        id: &NodeId,
         fingerprint: &str,
         run: Option<&AgentRun>,
         signed: Option<(i64, i64)>,
@@ -370,19 +371,19 @@ impl Leases {
     }
 
     /// The runs of a node's agent.
-    pub(in crate::control) fn runs(&self, id: &str) -> Runs {
+    pub(in crate::control) fn runs(&self, id: &NodeId) -> Runs {
         self.with(id, |l| l.runs.clone()).unwrap_or_default()
     }
 
     /// The holders of a node's identity, where there are two.
-    pub fn conflict(&self, id: &str) -> Option<Conflict> {
+    pub fn conflict(&self, id: &NodeId) -> Option<Conflict> {
         self.with(id, |l| l.runs.conflict().cloned()).flatten()
     }
 
     /// Takes the news of a node's runs, in the transaction that writes it down.
-    pub(in crate::control) fn take_run_news(&self, write: &Write, id: &str) -> Option<(News, Conflict)> {
+    pub(in crate::control) fn take_run_news(&self, write: &Write, id: &NodeId) -> Option<(News, Conflict)> {
         let (news, conflict) = self.with(id, |l| l.runs.take_news()).flatten()?;
-        let (table, of) = (self.clone(), id.to_string());
+        let (table, of) = (self.clone(), id.clone());
         write.on_rollback(move || {
             table.with(&of, |l| l.runs.give_back(news));
         });
@@ -390,9 +391,9 @@ impl Leases {
     }
 
     /// Changes the runs of a node's agent, in the transaction that writes them.
-    pub(in crate::control) fn change_runs<T>(&self, write: &Write, id: &str, change: impl FnOnce(&mut Runs) -> Option<T>) -> Option<T> {
+    pub(in crate::control) fn change_runs<T>(&self, write: &Write, id: &NodeId, change: impl FnOnce(&mut Runs) -> Option<T>) -> Option<T> {
         let before = self.runs(id);
-        let (table, of) = (self.clone(), id.to_string());
+        let (table, of) = (self.clone(), id.clone());
         write.on_rollback(move || {
             table.with(&of, |l| l.runs = before);
         });
@@ -400,12 +401,12 @@ impl Leases {
     }
 
     /// The length of a node's lease in seconds.
-    pub(in crate::control) fn ttl_s(&self, id: &str) -> i64 {
+    pub(in crate::control) fn ttl_s(&self, id: &NodeId) -> i64 {
         self.with(id, |l| l.ttl_s).unwrap_or(LEASE_TTL_S)
     }
 
     /// Takes note of a signing time, if it is newer than every one before. `horizon`: see [`Lease::is_new`].
-    pub(in crate::control) fn advance_signed_at(&self, id: &str, signed_at: i64, horizon: i64) -> bool {
+    pub(in crate::control) fn advance_signed_at(&self, id: &NodeId, signed_at: i64, horizon: i64) -> bool {
         self.with(id, |l| {
             let newer = l.is_new(signed_at, horizon);
             if newer {
@@ -434,17 +435,17 @@ pub fn list(control: &Control, paging: &Paging) -> Result<Page<LeaseView>> {
     let total = items.len() as u64;
     let begin = match &paging.after {
         None => 0,
-        Some(id) => match items.iter().position(|l| l.node_id == *id) {
+        Some(id) => match items.iter().position(|l| l.node_id == id.as_str()) {
             Some(i) => i + 1,
             None => {
                 let loc = vec![Loc::Name("query".into()), Loc::Name("after".into())];
-                let msg = "This node is gone: read the list from its beginning".to_string();
+                let msg = "This node was deleted: read the list from its beginning".to_string();
                 return Err(Error::Invalid(vec![FieldFault { kind: "string_pattern_mismatch", loc, msg, input: id.as_str().into() }]));
             }
         },
     };
     let rest = items.split_off(begin).into_iter().take(paging.limit + 1).collect();
-    Ok(Page::cut(rest, paging.limit, total, |l| &l.node_id))
+    Ok(Page::cut(rest, paging.limit, total, |l| l.node_id.as_str()))
 }
 
 fn seconds(s: i64) -> Duration {

@@ -3,6 +3,7 @@
 
 use crate::control::Control;
 use crate::error::{Chain, Result};
+use crate::model::ids::{NodeId, ServiceId};
 use crate::store::{Read, nodes, services};
 use std::collections::BTreeMap;
 
@@ -10,35 +11,44 @@ use std::collections::BTreeMap;
 pub type Named = (String, String);
 
 /// What the node of this id and name can be taken for, each a sentence.
-pub fn of_node(control: &Control, id: &str, name: &str) -> Vec<String> {
+pub fn of_node(control: &Control, id: &NodeId, name: &str) -> Vec<String> {
     // Folding by SQL knows the letters of ASCII only.
-    let alike = |r: &Read| if name.is_ascii() { nodes::alike(r, id, &folded(id), &folded(name)) } else { nodes_named(r) };
-    sentences("node", id, name, &others(control, alike))
+    let alike = |r: &Read| if name.is_ascii() { alike_nodes(r, id, &folded(id.as_str()), &folded(name)) } else { nodes_named(r) };
+    sentences("node", id.as_str(), name, &others(control, alike))
+}
+
+fn alike_nodes(read: &Read, id: &NodeId, folded_id: &str, folded_name: &str) -> Result<Vec<Named>> {
+    let found = nodes::alike(read, id, folded_id, folded_name)?;
+    Ok(found.into_iter().map(|(id, name)| (id.to_string(), name)).collect())
 }
 
 /// The same of a service.
-pub fn of_service(control: &Control, id: &str, name: &str) -> Vec<String> {
-    sentences("service", id, name, &others(control, services::ids_and_names))
+pub fn of_service(control: &Control, id: &ServiceId, name: &str) -> Vec<String> {
+    sentences("service", id.as_str(), name, &others(control, services_named))
 }
 
 /// All there are; none where they cannot be read now. Warnings stand beside the answer to what was done: a join whose answer is lost has
 /// used its token up.
 fn others(control: &Control, named: impl FnOnce(&Read) -> Result<Vec<Named>>) -> Vec<Named> {
     control.store.read(named).unwrap_or_else(|e| {
-        log::warn!(target: "store", event = "names.unread", error:% = Chain(&e); "Names could not be compared with others");
+        log::warn!(target: "store", event = "names.unread", error:% = Chain(&e); "Could not compare a name with existing ones");
         Vec::new()
     })
 }
 
 /// Every node and every service that can be taken for another of its kind, as groups that read alike.
 pub fn all(read: &Read) -> Result<Vec<String>> {
-    Ok([groups("nodes", &nodes_named(read)?), groups("services", &services::ids_and_names(read)?)].concat())
+    Ok([groups("nodes", &nodes_named(read)?), groups("services", &services_named(read)?)].concat())
 }
 
 fn nodes_named(read: &Read) -> Result<Vec<Named>> {
-    let mut all: Vec<Named> = nodes::names(read)?.into_iter().map(|(id, name, _)| (id, name)).collect();
+    let mut all: Vec<Named> = nodes::names(read)?.into_iter().map(|(id, name, _)| (id.to_string(), name)).collect();
     all.sort();
     Ok(all)
+}
+
+fn services_named(read: &Read) -> Result<Vec<Named>> {
+    Ok(services::ids_and_names(read)?.into_iter().map(|(id, name)| (id.to_string(), name)).collect())
 }
 
 /// A text as somebody reads it who does not look closely.
@@ -58,7 +68,7 @@ fn sentences(what: &str, id: &str, name: &str, all: &[Named]) -> Vec<String> {
         }
     }
     if name.trim() != name {
-        found.push(format!("The name {name:?} has blanks around it, and is kept so."));
+        found.push(format!("The name {name:?} has leading or trailing blanks, which are kept."));
     }
     found
 }

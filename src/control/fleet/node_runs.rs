@@ -6,6 +6,7 @@ use crate::control::fleet::nodes as rules;
 use crate::control::{Control, guard};
 use crate::error::{Chain, Error, Result};
 use crate::model::events::catalogue::{NODE_KEEP_RUN, NODE_TWO_HOLDERS};
+use crate::model::ids::NodeId;
 use crate::model::node_runs::{AgentRun, Conflict, Holder};
 use crate::store::{events, node_runs, nodes};
 use serde_json::json;
@@ -144,8 +145,8 @@ impl Runs {
 }
 
 /// Writes down what heartbeats brought to light. Where that fails, the next heartbeat tries again.
-pub(in crate::control) fn record(control: &Control, node_id: &str) {
-    let (table, id) = (control.leases.clone(), node_id.to_string());
+pub(in crate::control) fn record(control: &Control, node_id: &NodeId) {
+    let (table, id) = (control.leases.clone(), node_id.clone());
     let written = control.store.write(move |w| {
         let Some((news, conflict)) = table.take_run_news(w, &id) else { return Ok(None) };
         let Some(node) = nodes::by_id(w, &id)? else { return Ok(None) };
@@ -160,29 +161,28 @@ pub(in crate::control) fn record(control: &Control, node_id: &str) {
     match written {
         Ok(None) => {}
         Ok(Some(conflict)) => {
-            log::warn!(target: "cluster", event = "node.two_holders", node_id, kept = conflict.kept.run.id, address = conflict.kept.address; "Two machines beat as one node; the one that came later is refused until an operator decides")
+            log::warn!(target: "cluster", event = "node.two_holders", node_id, kept = conflict.kept.run.id, address = conflict.kept.address; "Two machines send heartbeats as the same node; the later one is refused until an operator decides")
         }
         Err(e) => {
-            log::warn!(target: "cluster", event = "node.holders_unwritten", node_id, error:% = Chain(&e); "Two machines beat as one node, and it cannot be written down; the next heartbeat tries again");
+            log::warn!(target: "cluster", event = "node.holders_unwritten", node_id, error:% = Chain(&e); "Two machines send heartbeats as the same node, but this could not be stored; the next heartbeat retries");
         }
     }
 }
 
 /// The holders of a node's identity, where there are two; 404 where there is no such node.
-pub fn show(control: &Control, node_id: &str) -> Result<Option<Conflict>> {
+pub fn show(control: &Control, node_id: &NodeId) -> Result<Option<Conflict>> {
     control.store.read(|r| nodes::by_id(r, node_id))?.ok_or_else(rules::missing)?;
     Ok(control.leases.conflict(node_id))
 }
 
 /// Has one run stay, and the others refused.
-pub fn keep(control: &Control, node_id: String, run_id: String) -> Result<Conflict> {
+pub fn keep(control: &Control, node_id: NodeId, run_id: String) -> Result<Conflict> {
     let table = control.leases.clone();
     control.store.write(move |w| {
         guard::check(w)?;
         let node = nodes::by_id(w, &node_id)?.ok_or_else(rules::missing)?;
         let decided = table.change_runs(w, &node_id, |runs| runs.decide(&run_id, w.now));
-        let conflict =
-            decided.ok_or_else(|| Error::NotFound("This node has no such run to choose from; GET its runs tells them".into()))?;
+        let conflict = decided.ok_or_else(|| Error::NotFound("This node has no such run; GET its runs lists them".into()))?;
         node_runs::put(w, node.seq, &conflict)?;
         let fields = json!({"node_id": node_id, "run": run_id, "refused": conflict.refused});
         events::record(w, NODE_KEEP_RUN.with(fields))?;

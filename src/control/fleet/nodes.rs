@@ -9,6 +9,7 @@ use crate::model::events::NewEvent;
 use crate::model::events::catalogue::{
     Kind, NODE_CORDON, NODE_CREATE, NODE_DELETE, NODE_DRAIN, NODE_FORGET, NODE_REBOOT_MARKER, NODE_ROTATE_KEYS, NODE_UNCORDON, NODE_UPDATE,
 };
+use crate::model::ids::NodeId;
 use crate::model::leases::LeaseState;
 use crate::model::nodes::{ListedNode, Node, NodeChange, NodeFilter};
 use crate::model::status_keys;
@@ -46,13 +47,13 @@ pub fn list(control: &Control, paging: &Paging, filter: &NodeFilter) -> Result<P
 }
 
 /// One node.
-pub fn show(control: &Control, id: &str) -> Result<Versioned<Node>> {
+pub fn show(control: &Control, id: &NodeId) -> Result<Versioned<Node>> {
     let node = control.store.read(|r| nodes::by_id(r, id))?.ok_or_else(missing)?;
     Ok(Versioned::of(node)?.with(|node| control.leases.overlay(node)))
 }
 
 /// Makes a node known before it joins.
-pub fn create(control: &Control, once: Once, id: String, name: String, given: NodeChange) -> Result<Created> {
+pub fn create(control: &Control, once: Once, id: NodeId, name: String, given: NodeChange) -> Result<Created> {
     control.store.write(move |w| {
         guard::check(w)?;
         once.create(w, |w| {
@@ -72,7 +73,7 @@ pub fn create(control: &Control, once: Once, id: String, name: String, given: No
 }
 
 /// Replaces what was given of a node.
-pub fn update(control: &Control, id: String, condition: Condition, change: NodeChange) -> Result<Versioned<Node>> {
+pub fn update(control: &Control, id: NodeId, condition: Condition, change: NodeChange) -> Result<Versioned<Node>> {
     if change.is_empty() {
         control.store.read(guard::check)?;
         return condition.unchanged(show(control, &id)?);
@@ -82,7 +83,7 @@ pub fn update(control: &Control, id: String, condition: Condition, change: NodeC
 }
 
 /// Takes a node out of scheduling: nothing new comes, and what runs there moves to eligible nodes.
-pub fn cordon(control: &Control, id: String, condition: Condition) -> Result<Versioned<Node>> {
+pub fn cordon(control: &Control, id: NodeId, condition: Condition) -> Result<Versioned<Node>> {
     mark(control, id, condition, NODE_CORDON, |status, now| {
         status.insert(status_keys::SCHEDULABLE.into(), false.into());
         status.insert(status_keys::CORDONED_AT.into(), now);
@@ -90,7 +91,7 @@ pub fn cordon(control: &Control, id: String, condition: Condition) -> Result<Ver
 }
 
 /// Puts a node back into scheduling; a drain ends.
-pub fn uncordon(control: &Control, id: String, condition: Condition) -> Result<Versioned<Node>> {
+pub fn uncordon(control: &Control, id: NodeId, condition: Condition) -> Result<Versioned<Node>> {
     mark(control, id, condition, NODE_UNCORDON, |status, now| {
         status.insert(status_keys::SCHEDULABLE.into(), true.into());
         status.insert(status_keys::DRAINING.into(), false.into());
@@ -100,7 +101,7 @@ pub fn uncordon(control: &Control, id: String, condition: Condition) -> Result<V
 }
 
 /// Takes a node out of scheduling and asks for everything on it to be moved.
-pub fn drain(control: &Control, id: String, condition: Condition) -> Result<Versioned<Node>> {
+pub fn drain(control: &Control, id: NodeId, condition: Condition) -> Result<Versioned<Node>> {
     mark(control, id, condition, NODE_DRAIN, |status, now| {
         status.insert(status_keys::DRAINING.into(), true.into());
         status.insert(status_keys::SCHEDULABLE.into(), false.into());
@@ -110,21 +111,21 @@ pub fn drain(control: &Control, id: String, condition: Condition) -> Result<Vers
 }
 
 /// Asks for a reboot.
-pub fn mark_reboot(control: &Control, id: String, condition: Condition) -> Result<Versioned<Node>> {
+pub fn mark_reboot(control: &Control, id: NodeId, condition: Condition) -> Result<Versioned<Node>> {
     mark(control, id, condition, NODE_REBOOT_MARKER, |status, now| {
         status.insert(status_keys::REBOOT_REQUESTED_AT.into(), now);
     })
 }
 
 /// Asks the node for new WireGuard keys.
-pub fn rotate_wg_keys(control: &Control, id: String, condition: Condition) -> Result<Versioned<Node>> {
+pub fn rotate_wg_keys(control: &Control, id: NodeId, condition: Condition) -> Result<Versioned<Node>> {
     mark(control, id, condition, NODE_ROTATE_KEYS, |status, now| {
         status.insert(status_keys::WG_KEY_ROTATION_REQUESTED_AT.into(), now);
     })
 }
 
 /// Takes a node away and revokes its identity at once. Refused while replicas are placed there, unless by force.
-pub fn delete(control: &Control, id: String, condition: Condition, force: bool) -> Result<()> {
+pub fn delete(control: &Control, id: NodeId, condition: Condition, force: bool) -> Result<()> {
     remove(control, id, condition, force, NODE_DELETE)
 }
 
@@ -149,14 +150,14 @@ pub fn forget_old(control: &Control) -> Result<()> {
 }
 
 /// Deletes a node in one transaction with its event.
-fn remove(control: &Control, id: String, condition: Condition, force: bool, event: Kind) -> Result<()> {
+fn remove(control: &Control, id: NodeId, condition: Condition, force: bool, event: Kind) -> Result<()> {
     let table = control.leases.clone();
     control.store.write(move |w| {
         guard::check(w)?;
         let node = nodes::by_id(w, &id)?.ok_or_else(missing)?;
         condition.check(&node)?;
         if event == NODE_FORGET && table.state(&id) != LeaseState::Dead {
-            return Err(Error::Conflict("This node came back.".into()));
+            return Err(Error::Conflict("This node is heard from again.".into()));
         }
         let (placed, routed) = (nodes::replicas_on(w, &id)?, routers::naming(w, &id)?);
         if (placed > 0 || routed > 0) && !force {
@@ -182,7 +183,7 @@ pub fn missing() -> Error {
 /// Changes the status of a node and tells of it.
 fn mark(
     control: &Control,
-    id: String,
+    id: NodeId,
     condition: Condition,
     event: Kind,
     change: impl FnOnce(&mut Object, Value) + Send + 'static,
@@ -194,7 +195,7 @@ fn mark(
 /// Read, change, write, tell: one transaction.
 fn edit(
     control: &Control,
-    id: String,
+    id: NodeId,
     condition: Condition,
     event: NewEvent,
     change: impl FnOnce(&mut Node, Timestamp) + Send + 'static,
@@ -217,7 +218,7 @@ fn edit(
 
 impl Node {
     /// A node that has not joined yet.
-    pub(in crate::control) fn new(id: String, name: String, given: NodeChange, now: Timestamp) -> Node {
+    pub(in crate::control) fn new(id: NodeId, name: String, given: NodeChange, now: Timestamp) -> Node {
         let mut node = Node {
             seq: 0,
             id,

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::model::events::catalogue::{
     Kind, UPDATE_CANCELLED, UPDATE_COMPLETED, UPDATE_HALTED, UPDATE_PAUSED, UPDATE_RESUMED, UPDATE_RING, UPDATE_STARTED,
 };
+use crate::model::ids::NodeId;
 use crate::model::leases::LeaseState;
 use crate::model::updates::{EVERYBODY_ELSE, Member, NewUpdate, Request, Update, UpdateState};
 use crate::model::{Page, Paging};
@@ -28,12 +29,12 @@ pub struct Updates(Arc<Mutex<Option<Told>>>);
 
 struct Told {
     request: Request,
-    nodes: HashSet<String>,
+    nodes: HashSet<NodeId>,
 }
 
 impl Updates {
     /// What this node is told.
-    pub(in crate::control) fn told(&self, node_id: &str) -> Option<Request> {
+    pub(in crate::control) fn told(&self, node_id: &NodeId) -> Option<Request> {
         lock(&self.0).as_ref().filter(|told| told.nodes.contains(node_id)).map(|told| told.request.clone())
     }
 
@@ -49,9 +50,9 @@ impl Updates {
 }
 
 /// The nodes that have an identity, with the state of their leases.
-type Leases = HashMap<String, LeaseState>;
+type Leases = HashMap<NodeId, LeaseState>;
 
-fn lives(leases: &Leases, node_id: &str) -> bool {
+fn lives(leases: &Leases, node_id: &NodeId) -> bool {
     leases.get(node_id) == Some(&LeaseState::Alive)
 }
 
@@ -74,10 +75,10 @@ fn next(update: &Update, members: &[Member], leases: &Leases, now: Timestamp) ->
     let reached =
         |m: &&Member| leases.contains_key(&m.node_id) && update.ring_of(m.label.as_deref()).is_some_and(|ring| ring <= update.ring);
     let failed: Vec<&Member> = members.iter().filter(reached).filter(|m| m.has_failed(&request_id)).collect();
-    let is_failed = |id: &str| failed.iter().any(|m| m.node_id == id);
+    let is_failed = |id: &NodeId| failed.iter().any(|m| m.node_id == *id);
     // One that was removed is nobody's loss: an operator did that.
-    let gone = |id: &&String| matches!(leases.get(*id), Some(LeaseState::Dead | LeaseState::Unknown));
-    let lost: Vec<&String> = update.watched.iter().filter(gone).filter(|id| !is_failed(id)).collect();
+    let gone = |id: &&NodeId| matches!(leases.get(*id), Some(LeaseState::Dead | LeaseState::Unknown));
+    let lost: Vec<&NodeId> = update.watched.iter().filter(gone).filter(|id| !is_failed(id)).collect();
     if (failed.len() + lost.len()) as i64 > update.lost_max {
         let reason = |m: &Member| m.reason.as_deref().filter(|r| !r.is_empty()).map_or(String::new(), |r| format!(" ({r})"));
         let words = failed.iter().map(|m| format!("{}: {}{}", m.node_id, m.request_state.as_deref().unwrap_or_default(), reason(m)));
@@ -98,7 +99,7 @@ fn next(update: &Update, members: &[Member], leases: &Leases, now: Timestamp) ->
 }
 
 /// The nodes of the rings up to this one that live now.
-fn living(update: &Update, members: &[Member], leases: &Leases) -> Vec<String> {
+fn living(update: &Update, members: &[Member], leases: &Leases) -> Vec<NodeId> {
     let reached = |m: &&Member| update.ring_of(m.label.as_deref()).is_some_and(|ring| ring <= update.ring) && lives(leases, &m.node_id);
     members.iter().filter(reached).map(|m| m.node_id.clone()).collect()
 }
@@ -187,7 +188,7 @@ pub fn create(control: &Control, once: Once, new: NewUpdate) -> Result<Created> 
             let lives_in = |at: usize| members.iter().any(|m| lives(&leases, &m.node_id) && update.ring_of(m.label.as_deref()) == Some(at));
             if let Some(at) = (0..update.rings.len()).find(|at| update.rings[*at] != EVERYBODY_ELSE && !lives_in(*at)) {
                 let (label, ring) = (&update.ring_label, &update.rings[at]);
-                return Err(Error::Conflict(format!("No living node has the label {label}={ring}: label some, or leave that ring out.")));
+                return Err(Error::Conflict(format!("No live node has the label {label}={ring}: label one, or leave that ring out.")));
             }
             update.watched = living(&update, &members, &leases);
             updates::put(w, &update)?;
@@ -232,7 +233,7 @@ fn change(
     control: &Control,
     id: String,
     event: Kind,
-    to: impl FnOnce(&mut Update, Vec<String>) -> std::result::Result<UpdateState, UpdateState> + Send + 'static,
+    to: impl FnOnce(&mut Update, Vec<NodeId>) -> std::result::Result<UpdateState, UpdateState> + Send + 'static,
 ) -> Result<Versioned<Update>> {
     let leases: Leases = control.leases.states().into_iter().collect();
     let told = control.updates.clone();
@@ -287,7 +288,7 @@ mod tests {
     }
 
     fn leases(all: &[(&str, LeaseState)]) -> Leases {
-        all.iter().map(|(id, state)| (id.to_string(), *state)).collect()
+        all.iter().map(|(id, state)| ((*id).into(), *state)).collect()
     }
 
     #[test]

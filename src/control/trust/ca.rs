@@ -30,7 +30,7 @@ const PREVIOUS: &str = "previous";
 const NEXT: &str = "next";
 
 /// A rotation is not begun before the last one has ended.
-const STILL_TRUSTED: &str = "The authority before is still trusted. Drop it first: uptimemesh ca drop-previous";
+const STILL_TRUSTED: &str = "The previous authority is still trusted. Drop it first: uptimemesh ca drop-previous";
 /// What is being removed.
 const DISCARDED: &str = "discarded";
 
@@ -89,7 +89,7 @@ pub fn clock_is_right() -> Result<()> {
         return Ok(());
     }
     Err(Error::Unavailable(format!(
-        "It is {now} by the control plane's clock, and its program is from {built}: nothing that is dated is made until the clock is right ({SET_CLOCK})."
+        "The control plane's clock shows {now}, but its program was built at {built}: no certificates or tokens are issued until the clock is right ({SET_CLOCK})."
     )))
 }
 
@@ -164,7 +164,7 @@ impl Authority {
         for (kind, there) in [(&CLUSTER, state.current.is_some()), (&SERVER, state.server.is_some())] {
             if !there {
                 Ca::create_from(&self.dir, kind, begin(state.current.as_ref())?)?;
-                log::info!(target: "cluster", event = "ca.create", file:% = self.dir.join(kind.cert).display(); "Made a certificate authority");
+                log::info!(target: "cluster", event = "ca.create", file:% = self.dir.join(kind.cert).display(); "Created a certificate authority");
             }
         }
         state = self.set(State::load(&self.dir)?);
@@ -249,7 +249,7 @@ fn discard(dir: &Path, name: &str) -> Result<()> {
     files::rename(&dir.join(name), &gone)?;
     // The next start tries again.
     if let Err(e) = fs::remove_dir_all(&gone) {
-        log::warn!(target: "cluster", event = "ca.discard", directory:% = gone.display(), error:% = e; "A directory with a key that is no longer used could not be removed");
+        log::warn!(target: "cluster", event = "ca.discard", directory:% = gone.display(), error:% = e; "Could not remove a directory with a key that is no longer used");
     }
     Ok(())
 }
@@ -264,20 +264,20 @@ pub fn look_at_dates(control: &Control) -> Result<()> {
     for (what, pem) in authorities.chain(shown) {
         let Some((from, until)) = pki::validity(&pem).filter(|(from, until)| !(*from..=*until).contains(&now)) else { continue };
         let fingerprint = pki::fingerprint_hex(&pem);
-        log::warn!(target: "cluster", event = "certificate.outside_dates", what, from:%, until:%, now:%; "It is not of this time: clients refuse it. Is the clock right?");
+        log::warn!(target: "cluster", event = "certificate.outside_dates", what, from:%, until:%, now:%; "A certificate is outside its validity period: clients refuse it. Is the clock correct?");
         let (enrolled, _) = control.store.read(|r| nodes::count_trust(r, ""))?;
         let is_remade = what == "authority" && enrolled == 0 && clock::is_plausible(now);
         let fields = json!({"what": what, "fingerprint": fingerprint, "from": from, "until": until, "made_again": is_remade});
         let told = control.store.write(move |w| events::record(w, CERTIFICATE_OUTSIDE_DATES.with(fields)));
         if let Err(e) = told {
             // A full disk keeps no server from starting.
-            log::warn!(target: "cluster", event = "event.unwritten", error:% = Chain(&e); "The event could not be recorded");
+            log::warn!(target: "cluster", event = "event.unwritten", error:% = Chain(&e); "Could not record an event");
         }
         if is_remade {
             control.ca.drop_previous()?;
             control.ca.rotate()?;
             control.ca.drop_previous()?;
-            log::warn!(target: "cluster", event = "ca.made_again", from:%, until:%; "Made the authorities again: no node relied on them");
+            log::warn!(target: "cluster", event = "ca.made_again", from:%, until:%; "Recreated the certificate authorities: no node relied on them");
             return tls::turn(control);
         }
     }
@@ -336,7 +336,7 @@ pub fn rotate(control: &Control) -> Result<CaView> {
 pub fn drop_previous(control: &Control, force: bool) -> Result<CaView> {
     let before = show(control)?;
     if before.previous.is_none() {
-        return Err(Error::Conflict("There is no authority before the one that issues.".into()));
+        return Err(Error::Conflict("There is no previous authority.".into()));
     }
     let waiting = before.nodes - before.nodes_up_to_date;
     if waiting > 0 && !force {

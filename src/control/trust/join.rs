@@ -14,6 +14,7 @@ use crate::crypto::pki::{self, Csr, Issued};
 use crate::crypto::{self, lease, signature};
 use crate::error::{Error, Result};
 use crate::model::events::catalogue::{NODE_JOIN, NODE_REJOIN, NODE_REJOIN_REPLACING, NODE_RENEW};
+use crate::model::ids::NodeId;
 use crate::model::join_tokens::{JoinRole, JoinToken};
 use crate::model::leases::LeaseState;
 use crate::model::node_api::{Enrolment, Reason, Replaced};
@@ -33,7 +34,7 @@ pub struct Join {
     /// The secret of its join token.
     pub token: String,
     /// The id it wants.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// The name it wants.
     pub name: String,
     /// The role it wants.
@@ -56,7 +57,7 @@ struct Decided {
 /// What a node asks for that renews its identity.
 pub struct Renewal {
     /// Who.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// Its new certificate signing request.
     pub csr_pem: String,
     /// Epoch seconds at which it signed.
@@ -152,7 +153,7 @@ pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
     };
     let now = clock::now();
     let Some((key, proven)) = control.leases.identity(&ask.node_id) else { return Err(refuse("node not enrolled", None)) };
-    if !key.verify(&signature::renewal_message(&ask.node_id, ask.signed_at, &ask.csr_pem), &ask.signature) {
+    if !key.verify(&signature::renewal_message(ask.node_id.as_str(), ask.signed_at, &ask.csr_pem), &ask.signature) {
         return Err(refuse("bad signature", None));
     }
     // An expired certificate is what brings a node here; one of another key is another node's.
@@ -201,28 +202,29 @@ fn not_admitted() -> Error {
     Error::Unauthenticated { detail: "Invalid, expired, or already-used join token.", reason: None }
 }
 
-fn checked_csr(pem: &str, node_id: &str) -> Result<Csr> {
+fn checked_csr(pem: &str, node_id: &NodeId) -> Result<Csr> {
     let csr = Csr::parse(pem).map_err(Error::Malformed)?;
     match csr.common_name() {
-        Some(name) if name == node_id => Ok(csr),
+        Some(name) if node_id == name => Ok(csr),
         _ => Err(Error::Malformed(format!("The common name of the certificate signing request must be the node id, {node_id}."))),
     }
 }
 
 /// Signs a certificate: of the names that were asked for, those that are the node's own.
 /// The server's own names are nobody else's: a node that has one could pass for the control plane. With it goes what the node is to trust.
-fn issue(control: &Control, csr: &Csr, node_id: &str, given: Option<&str>, now: Timestamp) -> Result<(Issued, Arc<Trusted>)> {
+fn issue(control: &Control, csr: &Csr, node_id: &NodeId, given: Option<&str>, now: Timestamp) -> Result<(Issued, Arc<Trusted>)> {
     ca::clock_is_right()?;
     let servers = control.tls.as_ref().map_or_else(|| tls::names(&control.config, control.listening), tls::Tls::names);
     let own = control.store.read(|r| {
         let domain = settings::by_key(r, "mesh_domain")?.map_or(MESH_DOMAIN.to_string(), |s| s.value);
-        let earlier = nodes::earlier(r, node_id, &node_names::full(node_id, domain.trim()))?;
+        let earlier = nodes::earlier(r, node_id, &node_names::full(node_id.as_str(), domain.trim()))?;
         let others = if given.is_some() { nodes::addresses_given(r, node_id)? } else { Vec::new() };
-        let known = Known { node_id, domain: domain.trim(), given, servers: &servers, earlier: &earlier, others: &others };
+        let known =
+            Known { node_id: node_id.as_str(), domain: domain.trim(), given, servers: &servers, earlier: &earlier, others: &others };
         Ok(node_names::own(&known))
     })?;
     let (ca, trusted) = control.ca.issuing()?;
-    Ok((ca.issue(csr, node_id, &own, control.config.node_cert_validity_days, now)?, trusted))
+    Ok((ca.issue(csr, node_id.as_str(), &own, control.config.node_cert_validity_days, now)?, trusted))
 }
 
 /// The node's row as the join leaves it: an operator's words and roles stay, what the machine says is laid over.
@@ -253,14 +255,14 @@ fn write_node(write: &Write, existing: Option<Node>, ask: &Join, mesh_ip_given: 
 /// transaction.
 fn enrol(
     control: &Control,
-    node_id: &str,
+    node_id: &NodeId,
     csr: &Csr,
     (issued, trusted): (Issued, Arc<Trusted>),
     ttl_s: i64,
     decide: impl FnOnce(&Write, &Leases) -> Result<Decided> + Send + 'static,
 ) -> Result<Enrolment> {
     let key = Arc::new(csr.public_key());
-    let (table, id) = (control.leases.clone(), node_id.to_string());
+    let (table, id) = (control.leases.clone(), node_id.clone());
     let (fingerprint, not_after) = (issued.fingerprint_hex.clone(), issued.not_after);
     let trust = trusted.digest.clone();
     let (event, replaced, now) = control.store.write(move |w| {
@@ -270,10 +272,10 @@ fn enrol(
         table.enrol(w, &id, node.seq, NewIdentity { fingerprint, key, trust, runs }, ttl_s)?;
         Ok((event, replaced, w.now))
     })?;
-    log::info!(target: "cluster", event, node_id, identity_fingerprint = issued.fingerprint_hex; "Gave a node its identity");
+    log::info!(target: "cluster", event, node_id, identity_fingerprint = issued.fingerprint_hex; "Issued an identity to a node");
     let claims = claims_for(control, node_id, &issued.fingerprint_hex, now);
     Ok(Enrolment {
-        node_id: node_id.to_string(),
+        node_id: node_id.clone(),
         lease_token: lease::mint(control.config.cluster_signing_key.expose(), &claims),
         lease_expires_at: now.plus_secs(ttl_s),
         identity_fingerprint: issued.fingerprint_hex,

@@ -34,12 +34,13 @@ pub fn full(node_id: &str, domain: &str) -> String {
 /// The names and addresses that are the node's own.
 pub fn own(known: &Known) -> Vec<String> {
     let mut own = Vec::new();
-    let full = full(known.node_id, known.domain);
+    let id = known.node_id;
+    let full = full(id, known.domain);
     if is_private_domain(known.domain) && full.len() <= NAME_CHARS_MAX && full.split('.').all(is_label) {
         own.push(full);
     }
-    if is_label(known.node_id) && !is_number(known.node_id) {
-        own.push(known.node_id.to_string());
+    if is_label(id) && !is_number(id) {
+        own.push(id.to_string());
     }
     let of_another = |name: &String| {
         let lower = name.to_ascii_lowercase();
@@ -47,7 +48,7 @@ pub fn own(known: &Known) -> Vec<String> {
     };
     own.retain(|name| !of_another(name));
     // Another node of the same id in other letters has the same names in the DNS.
-    if known.earlier.iter().any(|(id, _)| *id == known.node_id.to_ascii_lowercase()) {
+    if known.earlier.iter().any(|(other, _)| *other == id.to_ascii_lowercase()) {
         own.clear();
     }
     let taken = |ip: IpAddr| known.servers.iter().chain(known.others).filter_map(|s| address::without_prefix(s)).any(|other| other == ip);

@@ -98,7 +98,7 @@ impl Tls {
             // Files are replaced one after the other; the next look finds both. What was good stays in use, and what nodes are shown does
             // not depend on it.
             Err(e) => {
-                log::error!(target: "system", event = "tls.unchanged", error:% = Chain(&e); "The operator's certificate that is in use stays: the new one cannot be used");
+                log::error!(target: "system", event = "tls.unchanged", error:% = Chain(&e); "The operator's new certificate cannot be used; keeping the current one");
             }
         }
         let (fresh, server) = make(ca, &self.tickets, (wanted.names, wanted.reached), files, last.clone(), now)?;
@@ -106,7 +106,7 @@ impl Tls {
         *made = fresh;
         *self.told.write().unwrap_or_else(PoisonError::into_inner) = told;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = server;
-        log::info!(target: "system", event = "tls.changed", names:% = made.names.join(" "); "New connections are shown a new certificate");
+        log::info!(target: "system", event = "tls.changed", names:% = made.names.join(" "); "New connections use a new certificate");
         Ok(true)
     }
 
@@ -145,7 +145,7 @@ pub fn names(config: &Config, listening: SocketAddr) -> Vec<String> {
     config.advertised.iter().map(|(host, _)| host.clone()).for_each(&mut add);
     add(config.server_host.trim_matches(['[', ']']).to_ascii_lowercase());
     ["localhost", "127.0.0.1", "::1"].map(str::to_string).into_iter().for_each(&mut add);
-    add(host::name().unwrap_or_default().to_ascii_lowercase());
+    add(host::name().unwrap_or_default().as_str().to_ascii_lowercase());
     let ip = listening.ip();
     if ip.is_unspecified() {
         addresses::all().iter().filter(|(a, _)| hears(config, ip, *a)).map(|(a, _)| a.to_string()).for_each(&mut add);

@@ -7,17 +7,18 @@ use crate::control::{Control, guard};
 use crate::error::{Error, Result};
 use crate::model::endpoints::{Endpoint, NewEndpoint};
 use crate::model::events::catalogue::{ENDPOINT_CREATE, ENDPOINT_DELETE, ENDPOINT_UPDATE};
+use crate::model::ids::{EndpointId, ReplicaId};
 use crate::model::{Page, Paging};
 use crate::store::{endpoints, events, replicas};
 use serde_json::json;
 
 /// A page of endpoints; of one replica or of all.
-pub fn list(control: &Control, paging: &Paging, replica_id: Option<&str>) -> Result<Page<Endpoint>> {
+pub fn list(control: &Control, paging: &Paging, replica_id: Option<&ReplicaId>) -> Result<Page<Endpoint>> {
     control.store.read(|r| endpoints::page(r, paging, replica_id))
 }
 
 /// One endpoint.
-pub fn show(control: &Control, id: &str) -> Result<Versioned<Endpoint>> {
+pub fn show(control: &Control, id: &EndpointId) -> Result<Versioned<Endpoint>> {
     Versioned::of(control.store.read(|r| endpoints::by_id(r, id))?.ok_or_else(missing)?)
 }
 
@@ -39,7 +40,7 @@ pub fn create(control: &Control, once: Once, new: NewEndpoint) -> Result<Created
 }
 
 /// Notes what a check found.
-pub fn update(control: &Control, id: String, condition: Condition, healthy: Option<bool>) -> Result<Versioned<Endpoint>> {
+pub fn update(control: &Control, id: EndpointId, condition: Condition, healthy: Option<bool>) -> Result<Versioned<Endpoint>> {
     let Some(healthy) = healthy else {
         control.store.read(guard::check)?;
         return condition.unchanged(show(control, &id)?);
@@ -55,7 +56,7 @@ pub fn update(control: &Control, id: String, condition: Condition, healthy: Opti
 }
 
 /// Takes an endpoint away.
-pub fn delete(control: &Control, id: String, condition: Condition) -> Result<()> {
+pub fn delete(control: &Control, id: EndpointId, condition: Condition) -> Result<()> {
     control.store.write(move |w| {
         guard::check(w)?;
         let endpoint = endpoints::by_id(w, &id)?.ok_or_else(missing)?;

@@ -10,18 +10,19 @@ use crate::error::{Error, Result};
 use crate::model::events::catalogue::{
     Kind, REPLICA_CREATE, REPLICA_DELETE, REPLICA_MOVE, REPLICA_RESTART, REPLICA_RESTORE, REPLICA_SNAPSHOT, REPLICA_UPDATE,
 };
+use crate::model::ids::{NodeId, ReplicaId, ServiceId};
 use crate::model::replicas::{ListedReplica, NewReplica, PlacedBy, Placement, Replica, clear_sickness};
 use crate::model::{Object, Page, Paging};
 use crate::store::{Write, events, nodes, replicas, services};
 use serde_json::{Value, json};
 
 /// A page of replicas; of one service, of one node, or of all.
-pub fn list(control: &Control, paging: &Paging, service_id: Option<&str>, node_id: Option<&str>) -> Result<Page<ListedReplica>> {
+pub fn list(control: &Control, paging: &Paging, service_id: Option<&ServiceId>, node_id: Option<&NodeId>) -> Result<Page<ListedReplica>> {
     control.store.read(|r| replicas::page(r, paging, service_id, node_id))
 }
 
 /// One replica.
-pub fn show(control: &Control, id: &str) -> Result<Versioned<Replica>> {
+pub fn show(control: &Control, id: &ReplicaId) -> Result<Versioned<Replica>> {
     Versioned::of(control.store.read(|r| replicas::by_id(r, id))?.ok_or_else(missing)?)
 }
 
@@ -57,7 +58,7 @@ pub fn create(control: &Control, once: Once, new: NewReplica) -> Result<Created>
 /// Replaces what a replica should do, what is known of it, or both.
 pub fn update(
     control: &Control,
-    id: String,
+    id: ReplicaId,
     condition: Condition,
     desired_state: Option<String>,
     status: Option<Object>,
@@ -78,7 +79,7 @@ pub fn update(
 }
 
 /// Puts a replica on another node.
-pub fn place(control: &Control, id: String, condition: Condition, target_node_id: String, by: &str) -> Result<Versioned<Replica>> {
+pub fn place(control: &Control, id: ReplicaId, condition: Condition, target_node_id: NodeId, by: &str) -> Result<Versioned<Replica>> {
     let by = by.to_string();
     edit(control, id, condition, REPLICA_MOVE, move |w, replica| {
         nodes::by_id(w, &target_node_id)?.ok_or_else(|| Error::not_found("Target node"))?;
@@ -86,7 +87,7 @@ pub fn place(control: &Control, id: String, condition: Condition, target_node_id
         clear_sickness(&mut replica.status);
         replica.placement = Some(Placement {
             action: PlacedBy::Move,
-            reason: format!("{by} moved it"),
+            reason: format!("moved by {by}"),
             at: w.now,
             from_node_id: Some(from.clone()),
             failures: 0,
@@ -97,7 +98,7 @@ pub fn place(control: &Control, id: String, condition: Condition, target_node_id
 }
 
 /// Asks for a restart.
-pub fn restart(control: &Control, id: String, condition: Condition) -> Result<Versioned<Replica>> {
+pub fn restart(control: &Control, id: ReplicaId, condition: Condition) -> Result<Versioned<Replica>> {
     edit(control, id, condition, REPLICA_RESTART, |w, replica| {
         replica.status.insert("last_restart_at".into(), w.now.to_string().into());
         Ok(json!({"replica_id": replica.id}))
@@ -105,7 +106,7 @@ pub fn restart(control: &Control, id: String, condition: Condition) -> Result<Ve
 }
 
 /// Asks for a snapshot of its data.
-pub fn snapshot(control: &Control, id: String, condition: Condition) -> Result<Versioned<Replica>> {
+pub fn snapshot(control: &Control, id: ReplicaId, condition: Condition) -> Result<Versioned<Replica>> {
     edit(control, id, condition, REPLICA_SNAPSHOT, |w, replica| {
         replica.status.insert("last_snapshot_at".into(), w.now.to_string().into());
         Ok(json!({"replica_id": replica.id}))
@@ -113,7 +114,7 @@ pub fn snapshot(control: &Control, id: String, condition: Condition) -> Result<V
 }
 
 /// Asks for its data to be put back from a snapshot.
-pub fn restore(control: &Control, id: String, condition: Condition, snapshot_id: Option<String>) -> Result<Versioned<Replica>> {
+pub fn restore(control: &Control, id: ReplicaId, condition: Condition, snapshot_id: Option<String>) -> Result<Versioned<Replica>> {
     edit(control, id, condition, REPLICA_RESTORE, move |w, replica| {
         let snapshot_id = snapshot_id.map_or(Value::Null, Value::String);
         replica.status.insert("last_restore_at".into(), w.now.to_string().into());
@@ -123,7 +124,7 @@ pub fn restore(control: &Control, id: String, condition: Condition, snapshot_id:
 }
 
 /// Takes a replica away, and its endpoints.
-pub fn delete(control: &Control, id: String, condition: Condition) -> Result<()> {
+pub fn delete(control: &Control, id: ReplicaId, condition: Condition) -> Result<()> {
     control.store.write(move |w| {
         guard::check(w)?;
         let replica = replicas::by_id(w, &id)?.ok_or_else(missing)?;
@@ -137,12 +138,13 @@ pub fn delete(control: &Control, id: String, condition: Condition) -> Result<()>
 
 /// The id of the replica that the scheduler makes as the `number`th of a service: the same at every plan, until it is made.
 /// The service's id is cut where both would be too long.
-pub fn made_id(service_id: &str, number: i64) -> String {
+pub fn made_id(service_id: &ServiceId, number: i64) -> ReplicaId {
     const SERVICE_CHARS_MAX: usize = 64 - "-replica-".len() - 8;
     let hash = crypto::sha256_hex(format!("{service_id}\n{number}").as_bytes());
     // Ids are ASCII.
-    let service = &service_id[..service_id.len().min(SERVICE_CHARS_MAX)];
-    format!("{service}-replica-{}", &hash[..8])
+    let service = service_id.as_str();
+    let service = &service[..service.len().min(SERVICE_CHARS_MAX)];
+    ReplicaId::of_row(format!("{service}-replica-{}", &hash[..8]))
 }
 
 /// The answer where there is no such replica.
@@ -153,7 +155,7 @@ pub fn missing() -> Error {
 /// Read, change, write, tell: one transaction.
 fn edit(
     control: &Control,
-    id: String,
+    id: ReplicaId,
     condition: Condition,
     event: Kind,
     change: impl FnOnce(&Write, &mut Replica) -> Result<Value> + Send + 'static,
@@ -179,10 +181,10 @@ mod tests {
     #[test]
     fn made_ids_are_ids_and_differ() {
         let long = "s".repeat(64);
-        for service in ["web", &long] {
-            let (a, b) = (made_id(service, 1), made_id(service, 2));
-            assert!(is_id(&a) && a != b && a == made_id(service, 1), "{a}");
+        for service in ["web", long.as_str()] {
+            let (a, b) = (made_id(&service.into(), 1), made_id(&service.into(), 2));
+            assert!(is_id(a.as_str()) && a != b && a == made_id(&service.into(), 1), "{a}");
         }
-        assert!(made_id("web", 1).starts_with("web-replica-"));
+        assert!(made_id(&"web".into(), 1).as_str().starts_with("web-replica-"));
     }
 }

@@ -5,18 +5,19 @@ use crate::control::versions::{Condition, Versioned};
 use crate::control::{Control, guard};
 use crate::error::{Error, Result};
 use crate::model::events::catalogue::{ROUTER_ASSIGNMENT_CREATE, ROUTER_ASSIGNMENT_DELETE};
+use crate::model::ids::{AssignmentId, NodeId};
 use crate::model::routers::{NewRouterAssignment, RouterAssignment};
 use crate::model::{Page, Paging};
 use crate::store::{events, nodes, routers};
 use serde_json::json;
 
 /// A page of assignments; of one node or of all.
-pub fn list(control: &Control, paging: &Paging, node_id: Option<&str>) -> Result<Page<RouterAssignment>> {
+pub fn list(control: &Control, paging: &Paging, node_id: Option<&NodeId>) -> Result<Page<RouterAssignment>> {
     control.store.read(|r| routers::page(r, paging, node_id))
 }
 
 /// One assignment.
-pub fn show(control: &Control, id: &str) -> Result<Versioned<RouterAssignment>> {
+pub fn show(control: &Control, id: &AssignmentId) -> Result<Versioned<RouterAssignment>> {
     Versioned::of(control.store.read(|r| routers::by_id(r, id))?.ok_or_else(missing)?)
 }
 
@@ -43,7 +44,7 @@ pub fn create(control: &Control, once: Once, new: NewRouterAssignment) -> Result
 }
 
 /// Takes an assignment away.
-pub fn delete(control: &Control, id: String, condition: Condition) -> Result<()> {
+pub fn delete(control: &Control, id: AssignmentId, condition: Condition) -> Result<()> {
     control.store.write(move |w| {
         guard::check(w)?;
         let assignment = routers::by_id(w, &id)?.ok_or_else(missing)?;

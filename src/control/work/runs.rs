@@ -81,12 +81,12 @@ pub fn update(control: &Control, kind: Kind, id: String, condition: Condition, r
         let mut run = runs::by_id(w, kind, &id)?.ok_or_else(|| missing(kind))?;
         condition.check(&run)?;
         if run.status.is_finished() {
-            return Err(Error::Conflict(format!("This one is {} already.", run.status.as_str())));
+            return Err(Error::Conflict(format!("It is already {}.", run.status.as_str())));
         }
         let before = run.status;
         run.status = report.status.unwrap_or(run.status);
         if before == RunStatus::Running && run.status == RunStatus::Pending {
-            return Err(Error::Conflict("This one is running already.".to_string()));
+            return Err(Error::Conflict("It is already running.".to_string()));
         }
         run.result = report.result.or(run.result);
         run.error = report.error.or(run.error);
@@ -107,7 +107,7 @@ pub fn delete(control: &Control, kind: Kind, id: String, condition: Condition) -
         let run = runs::by_id(w, kind, &id)?.ok_or_else(|| missing(kind))?;
         condition.check(&run)?;
         if !run.status.is_finished() {
-            return Err(Error::Conflict(format!("This one is {}: only a completed or failed one can be deleted.", run.status.as_str())));
+            return Err(Error::Conflict(format!("It is {}: only completed or failed ones can be deleted.", run.status.as_str())));
         }
         runs::delete(w, kind, &id)?;
         let deleted = match kind {

@@ -7,6 +7,7 @@ use crate::crypto;
 use crate::error::{Doing, Error, Result};
 use crate::model::events::NewEvent;
 use crate::model::events::catalogue::{SERVICE_CREATE, SERVICE_DELETE, SERVICE_ROLLBACK, SERVICE_ROLLOUT, SERVICE_UPDATE};
+use crate::model::ids::ServiceId;
 use crate::model::services::{BOOKKEEPING, NewService, Revision, Service, without_bookkeeping};
 use crate::model::{Object, Page, Paging};
 use crate::store::{Write, events, services};
@@ -18,7 +19,7 @@ pub fn list(control: &Control, paging: &Paging) -> Result<Page<Service>> {
 }
 
 /// One service.
-pub fn show(control: &Control, id: &str) -> Result<Versioned<Service>> {
+pub fn show(control: &Control, id: &ServiceId) -> Result<Versioned<Service>> {
     Versioned::of(control.store.read(|r| services::by_id(r, id))?.ok_or_else(missing)?)
 }
 
@@ -47,7 +48,7 @@ pub fn create(control: &Control, once: Once, mut new: NewService, by: &str) -> R
 /// Replaces the description, the spec or both. A spec that says the same as before makes no new generation.
 pub fn update(
     control: &Control,
-    id: String,
+    id: ServiceId,
     condition: Condition,
     description: Option<String>,
     spec: Option<Object>,
@@ -73,7 +74,7 @@ pub fn update(
 }
 
 /// Asks every replica to start anew under a new generation.
-pub fn rollout(control: &Control, id: String, condition: Condition, by: &str) -> Result<Versioned<Service>> {
+pub fn rollout(control: &Control, id: ServiceId, condition: Condition, by: &str) -> Result<Versioned<Service>> {
     edit(control, id, condition, by, |w, service, by| {
         service.generation += 1;
         service.spec.insert("rollout_requested_at".into(), w.now.to_string().into());
@@ -83,11 +84,11 @@ pub fn rollout(control: &Control, id: String, condition: Condition, by: &str) ->
 }
 
 /// Puts the spec of an earlier generation back, as a new one.
-pub fn rollback(control: &Control, id: String, condition: Condition, target: Option<i64>, by: &str) -> Result<Versioned<Service>> {
+pub fn rollback(control: &Control, id: ServiceId, condition: Condition, target: Option<i64>, by: &str) -> Result<Versioned<Service>> {
     edit(control, id, condition, by, move |w, service, by| {
         let target = target.unwrap_or(service.generation - 1);
         let old = services::revision_of(w, &service.id, target)?;
-        let old = old.ok_or_else(|| Error::NotFound(format!("Generation {target} of this service was never there, or is forgotten")))?;
+        let old = old.ok_or_else(|| Error::NotFound(format!("Generation {target} of this service does not exist or is no longer kept")))?;
         replace_spec(service, old.spec);
         service.generation += 1;
         service.spec.insert("rollback_requested_at".into(), w.now.to_string().into());
@@ -98,7 +99,7 @@ pub fn rollback(control: &Control, id: String, condition: Condition, target: Opt
 }
 
 /// Takes a service away. Refused while it has replicas, unless by force: then they go with it.
-pub fn delete(control: &Control, id: String, condition: Condition, force: bool, by: &str) -> Result<()> {
+pub fn delete(control: &Control, id: ServiceId, condition: Condition, force: bool, by: &str) -> Result<()> {
     let by = by.to_string();
     control.store.write(move |w| {
         guard::check(w)?;
@@ -117,7 +118,7 @@ pub fn delete(control: &Control, id: String, condition: Condition, force: bool, 
 }
 
 /// A page of a service's revisions, newest first. `before` is a generation.
-pub fn revisions(control: &Control, id: &str, paging: &Paging, before: Option<i64>) -> Result<Page<Revision>> {
+pub fn revisions(control: &Control, id: &ServiceId, paging: &Paging, before: Option<i64>) -> Result<Page<Revision>> {
     control.store.read(|r| {
         services::by_id(r, id)?.ok_or_else(missing)?;
         let (mut items, limit, total) = services::revisions(r, id, paging, before.unwrap_or(i64::MAX))?;
@@ -142,7 +143,7 @@ fn replace_spec(service: &mut Service, spec: Object) {
 /// Read, change, write, tell: one transaction.
 fn edit(
     control: &Control,
-    id: String,
+    id: ServiceId,
     condition: Condition,
     by: &str,
     change: impl FnOnce(&Write, &mut Service, &str) -> Result<NewEvent> + Send + 'static,

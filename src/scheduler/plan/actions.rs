@@ -1,6 +1,7 @@
 //! What a plan does to single replicas, and how a planner puts it down.
 
 use super::{DWELL_S_MAX, Planner};
+use crate::model::ids::ReplicaId;
 use crate::model::replicas::{PlacedBy, Placement};
 use crate::scheduler::place::Score;
 use crate::scheduler::step::{Action, MoveCause, Step};
@@ -54,7 +55,7 @@ impl<'v> Planner<'_, 'v> {
     }
 
     /// Creates a replica.
-    pub(super) fn make(&mut self, id: String, target: NodeIndex, score: Option<Score>, reason: String, desired_state: Option<String>) {
+    pub(super) fn make(&mut self, id: ReplicaId, target: NodeIndex, score: Option<Score>, reason: String, desired_state: Option<String>) {
         self.session.put(target);
         self.session.note_made(&id);
         let placement = Placement {
@@ -70,8 +71,8 @@ impl<'v> Planner<'_, 'v> {
     }
 
     /// Adds an action to the plan.
-    pub(super) fn push(&mut self, replica_id: &str, step: Step, detail: String) {
-        let action = Action { service_id: self.service.id.clone(), replica_id: replica_id.to_string(), step, detail };
+    pub(super) fn push(&mut self, replica_id: &ReplicaId, step: Step, detail: String) {
+        let action = Action { service_id: self.service.id.clone(), replica_id: replica_id.clone(), step, detail };
         self.plan.actions.push(action);
     }
 }

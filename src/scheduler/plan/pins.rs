@@ -23,7 +23,7 @@ impl<'v> Planner<'_, 'v> {
         for pin in &self.service.policy.pinned {
             let replica = self.service.replicas.iter().find(|r| r.id == pin.replica_id);
             let Some(target) = self.view.node(&pin.node_id) else {
-                self.warn(format!("{} is pinned to the node {}, which is not there", pin.replica_id, pin.node_id));
+                self.warn(format!("{} is pinned to the node {}, which does not exist", pin.replica_id, pin.node_id));
                 pins.reserved += usize::from(replica.is_none());
                 continue;
             };
@@ -44,7 +44,7 @@ impl<'v> Planner<'_, 'v> {
             let closed = || self.view.nodes[target as usize].closed().map(|why| format!("it is {why}"));
             let stranger = || {
                 let taken = replica.is_none() && self.is_taken(&pin.replica_id);
-                taken.then(|| "another service has a replica of that id".to_string())
+                taken.then(|| "another service has a replica with that id".to_string())
             };
             if let Some(replica) = replica {
                 let silent = replica.node.is_some_and(|n| self.view.nodes[n as usize].lease == LeaseState::Dead);
@@ -84,7 +84,7 @@ impl<'v> Planner<'_, 'v> {
     /// The replica of this service, without a pin of its own, that alone keeps another one from this node.
     fn in_the_way(&mut self, target: NodeIndex) -> Option<&'v ReplicaView> {
         let service = self.service;
-        let free = |r: &&ReplicaView| r.node == Some(target) && service.pin(&r.id).is_none() && !self.done.contains(r.id.as_str());
+        let free = |r: &&ReplicaView| r.node == Some(target) && service.pin(&r.id).is_none() && !self.done.contains(&r.id);
         let other = service.replicas.iter().find(free).filter(|_| self.view.brake.is_none())?;
         self.session.remove(target);
         let fits = self.session.refusal(target).is_none();

@@ -2,6 +2,7 @@
 
 use super::Planner;
 use crate::clock::Timestamp;
+use crate::model::ids::ReplicaId;
 use crate::scheduler::step::Step;
 use crate::scheduler::view::ReplicaView;
 use serde::Serialize;
@@ -30,8 +31,8 @@ impl<'v> Planner<'_, 'v> {
         let (policy, generation) = (&self.service.policy, self.service.generation);
         let says = |value: &Option<Value>| value.as_ref().and_then(Value::as_i64) == Some(generation);
         let dropped = self.plan.actions.iter().filter(|a| matches!(a.step, Step::ScaleDown { .. }));
-        let gone: HashSet<&str> = dropped.map(|a| a.replica_id.as_str()).collect();
-        let is_old = |r: &&ReplicaView| !says(&r.facts.applied_generation) && !gone.contains(r.id.as_str());
+        let gone: HashSet<&ReplicaId> = dropped.map(|a| &a.replica_id).collect();
+        let is_old = |r: &&ReplicaView| !says(&r.facts.applied_generation) && !gone.contains(&r.id);
         let old: Vec<&'v ReplicaView> = self.service.replicas.iter().filter(is_old).collect();
         let is_queued =
             |r: &ReplicaView| says(&r.facts.desired_generation) && r.facts.update_state.as_ref().is_some_and(|state| state == "pending");
@@ -54,8 +55,8 @@ impl<'v> Planner<'_, 'v> {
         self.plan.rollout = Some(Rollout { outdated, pending, waiting_since, waiting_seconds });
         if waiting_seconds >= QUIET_S.min(late_s) {
             self.warn(format!(
-                "Generation {generation} waits to be run: {outdated} replicas do not have it as their applied_generation, {pending} of them \
-                 were asked to, the first {waiting_seconds} s ago ({waiting_since})"
+                "Generation {generation} is not running everywhere: {outdated} replicas do not report it as their applied_generation, \
+                 {pending} of them were asked to run it, the first {waiting_seconds} s ago ({waiting_since})"
             ));
         }
         if waiting_seconds < late_s {

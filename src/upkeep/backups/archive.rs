@@ -78,7 +78,7 @@ pub struct Reading {
 
 fn damaged(e: std::io::Error) -> Error {
     Error::Malformed(match e.kind() {
-        std::io::ErrorKind::UnexpectedEof => "The backup is damaged: it ends too early.".into(),
+        std::io::ErrorKind::UnexpectedEof => "The backup is damaged: it is incomplete.".into(),
         _ => e.to_string(),
     })
 }
@@ -99,7 +99,7 @@ pub fn open(file: File, passphrase: Option<&[u8]>) -> Result<Reading> {
     let has_database = manifest.files.first().is_some_and(|f| f.path == DATABASE);
     let fits = |f: &Entry| is_allowed(&f.path) && f.bytes <= FILE_BYTES_MAX;
     if !has_database || manifest.files.len() > FILES_MAX || !manifest.files[1..].iter().all(fits) {
-        return Err(Error::Malformed("The backup's manifest names files that no backup has.".into()));
+        return Err(Error::Malformed("The backup's manifest names unknown files.".into()));
     }
     Ok(Reading { input, manifest })
 }
@@ -136,19 +136,22 @@ impl Reading {
                 let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
                 let count = self.input.read(&mut buffer[..most]).map_err(damaged)?;
                 if count == 0 {
-                    return Err(Error::Malformed("The backup is damaged: it ends too early.".into()));
+                    return Err(Error::Malformed("The backup is damaged: it is incomplete.".into()));
                 }
                 file.write_all(&buffer[..count]).doing(doing)?;
                 sum.update(&buffer[..count]);
                 left -= count as u64;
             }
             if sum.hex() != entry.sha256 {
-                return Err(Error::Malformed(format!("The backup is damaged: {} has another sum than its manifest says.", entry.path)));
+                return Err(Error::Malformed(format!(
+                    "The backup is damaged: the checksum of {} does not match the manifest.",
+                    entry.path
+                )));
             }
             file.sync_all().doing("flush a file out of a backup")?;
         }
         if self.input.read(&mut buffer).map_err(damaged)? > 0 {
-            return Err(Error::Malformed("The backup is damaged: something follows its last file.".into()));
+            return Err(Error::Malformed("The backup is damaged: data follows its last file.".into()));
         }
         for dir in directories {
             File::open(dir).and_then(|d| d.sync_all()).doing("flush a directory")?;

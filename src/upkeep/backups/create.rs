@@ -33,11 +33,11 @@ fn hold(dir: &Path) -> Result<File> {
     let lock = files::open_lock(&dir.join(".lock")).map_err(|e| {
         let dir = dir.display();
         Error::Unavailable(format!(
-            "Backups cannot be put into {dir}: {e}. It must be writable for the owner of the data directory, as whom root works too."
+            "Cannot write backups to {dir}: {e}. It must be writable by the owner of the data directory; commands run by root act as that user."
         ))
     })?;
     if lock.try_lock().is_err() {
-        return Err(Error::Conflict("Another backup is being made or checked; try again when it is done.".into()));
+        return Err(Error::Conflict("Another backup is being created or verified; try again when it is done.".into()));
     }
     for entry in fs::read_dir(dir).doing("read the directory of backups")?.flatten() {
         let (path, name) = (entry.path(), entry.file_name());
@@ -67,7 +67,7 @@ pub(super) fn room(dir: &Path, bytes: u64, what: &str, elsewhere: &str) -> Resul
     let need = bytes.saturating_add(ROOM_BYTES);
     match host::disk(dir) {
         Some((_, free)) if free < need => Err(Error::Unavailable(format!(
-            "There is no room {what} in {}: it needs {} MB for a while, and {} MB are free. Make room there{}.",
+            "Not enough space {what} in {}: {} MB are needed temporarily, {} MB are free. Free some space there{}.",
             dir.display(),
             need >> 20,
             free >> 20,
@@ -81,7 +81,7 @@ pub(super) fn room(dir: &Path, bytes: u64, what: &str, elsewhere: &str) -> Resul
 pub fn create(config: &Config, kind: Kind, passphrase: Option<&[u8]>) -> Result<Backup> {
     if !config.database_path.exists() {
         let path = config.database_path.display();
-        return Err(Error::NotFound(format!("There is no database at {path}: give the server's --data-dir or --database-url.")));
+        return Err(Error::NotFound(format!("There is no database at {path}: specify the server's --data-dir or --database-url.")));
     }
     // One half of it would be of the cluster before, and one of that after.
     is_settled(&config.data_dir)?;
@@ -96,7 +96,7 @@ pub fn create(config: &Config, kind: Kind, passphrase: Option<&[u8]>) -> Result<
     let made = make(config, &id, created_at, passphrase, &staging.path().join(DATABASE), &new.file);
     made.and_then(|()| new.finish()).map_err(|e| full(e, dir))?;
     let backup = show(config, &id)?;
-    log::info!(target: "backups", event = "backup.create", backup = id, bytes = backup.bytes, encrypted = backup.encrypted; "Made a backup");
+    log::info!(target: "backups", event = "backup.create", backup = id, bytes = backup.bytes, encrypted = backup.encrypted; "Created a backup");
     Ok(backup)
 }
 
@@ -105,7 +105,7 @@ fn full(e: Error, dir: &Path) -> Error {
     let said = if let Error::Fault(fault) = &e { fault.source.downcast_ref::<io::Error>() } else { None };
     match said.map(io::Error::kind) {
         Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Error::Unavailable(format!(
-            "The disk is full, or the quota used up, where the backups are ({}): make room there, or choose another place with BACKUP_DIR.",
+            "The disk or quota for the backups ({}) is full: free some space there, or choose another directory with BACKUP_DIR.",
             dir.display()
         )),
         _ => e,
@@ -122,7 +122,7 @@ fn room_to_make(config: &Config, staging: &Path) -> Result<()> {
     };
     let (bytes, what) = (size("") + size("-wal"), "for a backup");
     let device = |dir: &Path| fs::metadata(dir).map(|m| m.dev()).ok();
-    let elsewhere = ", or choose another place with BACKUP_DIR";
+    let elsewhere = ", or choose another directory with BACKUP_DIR";
     if device(staging) == device(&config.backup_dir) {
         return room(&config.backup_dir, bytes * 2, what, elsewhere);
     }
@@ -179,5 +179,5 @@ fn still(config: &Config) -> Result<Vec<(String, Vec<u8>)>> {
         }
         before = after;
     }
-    Err(Error::Unavailable("Authority and keys change all the time; try again.".into()))
+    Err(Error::Unavailable("Authority and keys kept changing during the backup; try again.".into()))
 }

@@ -39,7 +39,7 @@ use std::time::Instant;
 /// The end of a backup's name.
 const END: &str = ".umbackup";
 /// Why a backup is not sent.
-const NOT_SENT: &str = "This backup is not encrypted and holds every key of the cluster: it does not leave the control plane's machine. Give the server a passphrase for backups (BACKUP_PASSPHRASE_FILE), and make one anew.";
+const NOT_SENT: &str = "This backup is not encrypted and contains every key of the cluster, so it cannot be downloaded. Give the server a backup passphrase (BACKUP_PASSPHRASE_FILE) and create a new backup.";
 /// The last restore drill.
 const DRILL: &str = "drill.json";
 const DRILL_BYTES_MAX: u64 = 64 << 10;
@@ -104,7 +104,7 @@ pub fn passphrase(config: &Config) -> Result<Option<Vec<u8>>> {
     };
     match given {
         Some(text) if String::from_utf8_lossy(&text).chars().count() < PASSPHRASE_CHARS_MIN => {
-            Err(Error::Malformed(format!("The passphrase of backups must have at least {PASSPHRASE_CHARS_MIN} characters.")))
+            Err(Error::Malformed(format!("The backup passphrase must have at least {PASSPHRASE_CHARS_MIN} characters.")))
         }
         given => Ok(given),
     }
@@ -182,7 +182,7 @@ fn tell_made(control: &Control, made: &Result<Backup>) -> Result<()> {
             BACKUP_CREATE.with(fields)
         }
         Err(e) => {
-            log::error!(target: "backups", event = "backup.failed", error:% = Chain(e); "A backup could not be made");
+            log::error!(target: "backups", event = "backup.failed", error:% = Chain(e); "Could not create a backup");
             BACKUP_FAILED.with(json!({ "error": Chain(e).to_string() }))
         }
     };
@@ -199,7 +199,7 @@ pub fn open(path: &Path) -> Result<File> {
 pub fn verify(config: &Config, file: File, passphrase: Option<&[u8]>) -> Result<Checked> {
     let reading = archive::open(file, passphrase)?;
     let staging = Staging::make(&config.data_dir)?;
-    room(&config.data_dir, bytes_of(&reading.manifest), "to check a backup", ", or name another place with --data-dir")?;
+    room(&config.data_dir, bytes_of(&reading.manifest), "to check a backup", ", or choose another directory with --data-dir")?;
     check_extracted(reading.extract(staging.path())?, staging.path())
 }
 
@@ -212,7 +212,7 @@ fn bytes_of(manifest: &Manifest) -> u64 {
 fn check_extracted(manifest: Manifest, dir: &Path) -> Result<Checked> {
     let contents = store::backups::check(&dir.join(DATABASE))?;
     if contents.rows != manifest.rows || contents.schema_version != manifest.schema_version {
-        return Err(Error::Malformed("The backup's database has other rows than its manifest says.".into()));
+        return Err(Error::Malformed("The rows in the backup's database do not match its manifest.".into()));
     }
     for kind in [&pki::CLUSTER, &pki::SERVER] {
         pki::Ca::load(&dir.join("pki"), kind)?;
@@ -242,7 +242,7 @@ pub fn before_upgrade(config: &Config) -> Result<()> {
             None => " (uptimemesh backup restore FILE --replace)".to_string(),
         };
         let why = format!(
-            "the database is at version {at}, this program knows only up to {known}: start the newer uptimemesh, or restore a backup made before the upgrade{way}"
+            "the database is at version {at}, this program supports up to {known}: start the newer uptimemesh, or restore a backup made before the upgrade{way}"
         );
         return Err(Error::fault("migrate the database", why));
     }
@@ -253,7 +253,7 @@ pub fn before_upgrade(config: &Config) -> Result<()> {
     match made {
         Ok(_) => prune(config, Kind::PreUpgrade, PRE_UPGRADE_KEPT),
         Err(e) => Err(Error::Unavailable(format!(
-            "The database is at version {at} and would be brought to {known}, but the backup before that could not be made: {}. Nothing was changed. Mend that, or go on without a backup: BACKUP_BEFORE_UPGRADE=off",
+            "The database is at version {at} and needs a migration to {known}, but the backup before it failed: {}. Nothing was changed. Fix the cause, or migrate without a backup: BACKUP_BEFORE_UPGRADE=off",
             Chain(&e)
         ))),
     }
@@ -268,7 +268,8 @@ pub fn undo_upgrade(config: &Config, since: Option<i64>) -> Result<Option<Restor
     }
     let fits = |b: &Backup| b.kind == Kind::PreUpgrade && since.is_none_or(|since| b.created_at.secs() >= since);
     let Some(backup) = list(config)?.into_iter().find(fits) else {
-        let text = format!("The database is newer than this program, and {} has no backup made before that.", config.backup_dir.display());
+        let text =
+            format!("The database is newer than this program, and {} has no backup from before the upgrade.", config.backup_dir.display());
         return Err(Error::NotFound(text));
     };
     restore(config, open(Path::new(&backup.path))?, passphrase(config)?.as_deref(), true).map(Some)
@@ -296,7 +297,7 @@ pub fn drill(control: &Control) -> Result<()> {
     note.finish()?;
     let event = match problem {
         Some(problem) => {
-            log::error!(target: "backups", event = "backup.drill_failed", backup = newest.id, error = problem; "The newest backup could not be restored");
+            log::error!(target: "backups", event = "backup.drill_failed", backup = newest.id, error = problem; "The newest backup failed its restore drill");
             BACKUP_DRILL_FAILED.with(json!({ "backup_id": newest.id, "error": problem }))
         }
         None => {

@@ -81,14 +81,15 @@ pub fn restore(config: &Config, file: File, passphrase: Option<&[u8]>, replace: 
     let dir = &config.data_dir;
     if config.database_path != dir.join(DATABASE) || config.pki_dir != dir.join("pki") {
         return Err(Error::Malformed(
-            "A backup is restored into one directory: leave DATABASE_URL and CLUSTER_PKI_DIR out, and move database and authority afterwards.".into(),
+            "A backup is restored into one directory: unset DATABASE_URL and CLUSTER_PKI_DIR, and move database and authority afterwards."
+                .into(),
         ));
     }
     finish(dir)?;
     let there: Vec<String> = places().into_iter().filter(|name| dir.join(name).exists()).collect();
     if !there.is_empty() && !replace {
         return Err(Error::Conflict(format!(
-            "{} has a cluster already ({}). To put the backup in its place, and keep what is there beside it, add --replace.",
+            "{} already holds a cluster ({}). To replace it with the backup, and keep the old files beside it, add --replace.",
             dir.display(),
             there.join(", ")
         )));
@@ -114,7 +115,7 @@ fn stage(file: File, passphrase: Option<&[u8]>, staged: &Path) -> Result<Checked
     let known = store::backups::schema_version_known();
     if reading.manifest.schema_version > known {
         return Err(Error::Conflict(format!(
-            "The backup's database is at version {}, this program knows only up to {known}: restore it with uptimemesh {} or newer.",
+            "The backup's database is at version {}, this program supports up to {known}: restore it with uptimemesh {} or newer.",
             reading.manifest.schema_version, reading.manifest.program_version
         )));
     }
@@ -130,7 +131,7 @@ pub fn finish(dir: &Path) -> Result<()> {
     if let Some(decided) = read::<Decided>(&dir.join(DECIDED))? {
         // Whoever wrote it, nothing is moved out of the directory.
         if !decided.replaced.starts_with(REPLACED) || decided.replaced.contains('/') {
-            let why = format!("{} is no name of a directory for what is replaced", decided.replaced);
+            let why = format!("{} is not a valid name for the directory of replaced files", decided.replaced);
             return Err(Error::fault("read the state of a restore", why));
         }
         let replaced = dir.join(&decided.replaced);
@@ -178,7 +179,7 @@ pub fn settle(control: &Control) -> Result<()> {
         Ok((sessions, tokens))
     })?;
     fs::remove_file(&path).doing("end a restore")?;
-    log::warn!(target: "backups", event = "backup.restored", backup = told.backup_id, sessions, tokens; "This cluster was restored from a backup: everybody signs in again, and join tokens are made anew. Nodes that joined after the backup was made must join again; look through users and API tokens for what was taken away since");
+    log::warn!(target: "backups", event = "backup.restored", backup = told.backup_id, sessions, tokens; "This cluster was restored from a backup. All users must sign in again, and join tokens must be created again. Nodes that joined after the backup must join again. Check users and API tokens: those deleted after the backup are back");
     Ok(())
 }
 

@@ -40,7 +40,7 @@ impl Staging {
                 return Ok(Staging { dir, _held: held, made });
             }
         }
-        Err(Error::Unavailable(format!("No directory for a backup can be made in {}; try again.", data_dir.display())))
+        Err(Error::Unavailable(format!("Cannot create a directory for a backup in {}; try again.", data_dir.display())))
     }
 
     /// Where it is.
@@ -52,7 +52,7 @@ impl Staging {
 impl Drop for Staging {
     fn drop(&mut self) {
         if let Err(e) = fs::remove_dir_all(&self.dir) {
-            log::warn!(target: "backups", event = "backup.staging", path:% = self.dir.display(), error:% = e; "What a backup needed for a while could not be removed; the next start tries again");
+            log::warn!(target: "backups", event = "backup.staging", path:% = self.dir.display(), error:% = e; "Could not remove a backup's temporary files; the next start retries");
         }
         // Where there was no data directory, none is left; one with something in it stays.
         let _ = self.made.as_ref().map(fs::remove_dir);

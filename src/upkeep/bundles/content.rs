@@ -110,8 +110,8 @@ pub fn write(app: &App, run: &Run, path: &Path) -> Result<()> {
 }
 
 /// What a bundle's manifest says of what is in it.
-const WITHOUT_VALUES: &str = "Values are shown of UptimeMesh's own fields only, where they are numbers, times, ids, addresses or one of a few words. Of everything that people or programs wrote there are names of keys, kinds and lengths.";
-const WITH_VALUES: &str = "THIS BUNDLE HOLDS WHAT PEOPLE WROTE, secrets too: specs, environments, labels, settings, events and log lines. Only the server's own keys, tokens and password hashes are taken out. Keep it to yourself.";
+const WITHOUT_VALUES: &str = "Only UptimeMesh's own fields show their values: numbers, times, ids, addresses and fixed words. All other text is reduced to key names, types and lengths.";
+const WITH_VALUES: &str = "THIS BUNDLE MAY CONTAIN SECRETS: specs, environments, labels, settings, events and log lines are shown as written. Only the server's own keys, tokens and password hashes are removed. Keep it private.";
 
 /// A part, with nothing of what people or programs wrote but its shape.
 fn closed(part: &Part, closer: &mut Closer) -> Result<String> {
@@ -310,7 +310,7 @@ fn known_secrets(control: &Control, redactor: &mut Redactor) {
     }
     if let Err(e) = know_hashes(control, redactor) {
         // They are in no part of a bundle by themselves.
-        log::warn!(target: "system", event = "support_bundle.hashes", error:% = Chain(&e); "The hashes of passwords could not be read to look for them");
+        log::warn!(target: "system", event = "support_bundle.hashes", error:% = Chain(&e); "Could not read the password hashes that a support bundle must not contain");
     }
 }
 

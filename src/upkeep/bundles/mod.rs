@@ -164,7 +164,7 @@ fn remove(path: &std::path::Path) {
     if let Err(e) = fs::remove_file(path)
         && e.kind() != io::ErrorKind::NotFound
     {
-        log::warn!(target: "system", event = "support_bundle.not_removed", path:% = path.display(), error:% = e; "The file of a bundle that is gone could not be removed; the next start tries again");
+        log::warn!(target: "system", event = "support_bundle.not_removed", path:% = path.display(), error:% = e; "Could not remove the file of a deleted support bundle; the next start retries");
     }
 }
 
@@ -256,7 +256,7 @@ fn next(app: &App) -> Result<bool> {
     let Some(run) = taken else { return Ok(false) };
     let made = write(app, &run).map_err(|e| why(&e));
     if let Err(why) = &made {
-        log::error!(target: "system", event = "support_bundle.failed", bundle_id = run.id, error = why; "A support bundle could not be made");
+        log::error!(target: "system", event = "support_bundle.failed", bundle_id = run.id, error = why; "Could not create a support bundle");
     }
     end(app, &run.id, made)?;
     Ok(true)

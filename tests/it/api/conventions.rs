@@ -272,7 +272,7 @@ fn every_route_says_who_may_call_it() {
             match roles.iter().position(|role| *role == access) {
                 Some(least) => {
                     assert_eq!(matches!(status, 401 | 303) && known.is_none(), known.is_none(), "{method} {path} {caller}");
-                    let personal = caller.ends_with("-token") && status == 403 && answer.detail().contains("no API token");
+                    let personal = caller.ends_with("-token") && status == 403 && answer.detail().contains("API tokens may not");
                     assert_eq!(status == 403, known.is_some_and(|role| role < least) || personal, "{method} {path} {caller}");
                 }
                 None if access == "node" => assert_eq!(status < 400, caller.starts_with("node-"), "{method} {path} {caller}"),

@@ -120,7 +120,7 @@ fn headers_of_a_signature_stand_once_and_whole() {
     assert_eq!(said(&send(&strange)), UNKNOWN);
     assert_eq!(client.get(SELF).detail(), "Authentication required", "who shows nothing learns nothing");
     assert_eq!(client.get("/node/none").detail(), "Authentication required");
-    assert!(served.admin().get(SELF).detail().starts_with("Only a node may call this"));
+    assert!(served.admin().get(SELF).detail().starts_with("Only nodes may call this"));
     assert_eq!(said(&node.call(&client, "GET", "/nodes", b"")), UNKNOWN, "a node is not a user");
 }
 

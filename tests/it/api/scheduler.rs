@@ -165,7 +165,7 @@ fn a_rollout_that_is_not_carried_out_is_told() {
         let plan = admin.get("/scheduler/plan/services/s").json();
         assert!(plan["rollout"]["waiting_seconds"].as_i64() >= Some(1), "{plan}");
         assert!(
-            plan["warnings"][0].as_str().unwrap().starts_with(&format!("Generation {generation} waits to be run: 3 replicas")),
+            plan["warnings"][0].as_str().unwrap().starts_with(&format!("Generation {generation} is not running everywhere: 3 replicas")),
             "{plan}"
         );
         reconcile();
@@ -174,7 +174,7 @@ fn a_rollout_that_is_not_carried_out_is_told() {
     }
     let cookie = format!("uptimemesh_session={}", admin.token.clone().unwrap());
     let page = admin.send("GET", "/ui/services/s", &[("Cookie", &cookie), ("Accept", "text/html")], b"").text();
-    assert!(page.contains("Asked to, and not heard of: 1 of them, the first <time"), "{page}");
+    assert!(page.contains("No report yet from 1 of them, the first asked <time"), "{page}");
     for replica in admin.get("/replicas").json().as_array().unwrap() {
         admin.patch(&format!("/replicas/{}", replica["id"].as_str().unwrap()), &json!({"status": {"applied_generation": 3}}));
     }

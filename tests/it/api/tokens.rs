@@ -23,7 +23,7 @@ fn a_token_acts_in_its_owners_name_within_its_role() {
     assert_eq!(served.anonymous().send("GET", "/nodes", &[("Cookie", &cookie)], b"").status, 200, "wherever a session's token works");
     let password = json!({"current_password": "uptime", "new_password": "a better password"});
     for answer in [token.post("/auth/password", &password), token.get("/auth/sessions"), token.delete("/auth/sessions/x")] {
-        assert_eq!(answer.detail(), "Only a person may do this: no API token can.");
+        assert_eq!(answer.detail(), "API tokens may not do this: sign in with a password.");
     }
     let listed = admin.get("/api-tokens");
     assert!(!listed.text().contains(&secret) && !listed.text().contains("hash"));

@@ -64,7 +64,7 @@ fn rings_follow_each_other_and_only_the_ring_is_told() {
     // What a word that is written wrong would leave out is not the ring that the others wait for.
     for body in [json!({"version": NEW, "rings": ["one", "*"]}), json!({"version": NEW, "rings": ["1", "*"], "ring_label": "rings"})] {
         let refused = admin.post("/updates", &body);
-        assert!(refused.status == 409 && refused.text().contains("No living node has the label"), "{}", refused.text());
+        assert!(refused.status == 409 && refused.text().contains("No live node has the label"), "{}", refused.text());
     }
     assert_eq!(admin.get("/updates").json(), json!([]), "nothing of it is left");
     let id = start(&admin, json!({}));

@@ -62,7 +62,7 @@ fn an_admin_makes_changes_and_removes_users() {
 fn the_cluster_keeps_an_admin() {
     let served = Served::new();
     let admin = served.admin();
-    let only = "This is the only admin; make somebody else one first.";
+    let only = "This is the only admin. Make another user an admin first.";
     assert_eq!(admin.patch("/users/admin", &json!({"role": "viewer"})).detail(), only);
     assert_eq!(
         (admin.delete("/users/admin").status, admin.post("/users/admin/password", &json!({"password": "12345678"})).status),
@@ -72,7 +72,7 @@ fn the_cluster_keeps_an_admin() {
     assert_eq!(second.patch("/users/admin", &json!({"role": "viewer"})).status, 200);
     assert_eq!(second.patch("/users/second", &json!({"role": "operator"})).detail(), only);
     assert_eq!(second.delete("/users/admin").status, 204);
-    assert!(served.server.as_ref().unwrap().setup_code().is_none(), "nobody has the first password any more");
+    assert!(served.server.as_ref().unwrap().setup_code().is_none(), "no user has the initial password");
 }
 
 #[test]

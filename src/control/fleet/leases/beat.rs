@@ -13,6 +13,7 @@ use crate::crypto::lease::LeaseClaims;
 use crate::crypto::{self, lease, pki};
 use crate::error::{Error, Result};
 use crate::model::Object;
+use crate::model::ids::NodeId;
 use crate::model::leases::LeaseState;
 use crate::model::node_api::{HeartbeatAnswer, Part, Reason};
 use crate::model::node_runs::AgentRun;
@@ -23,7 +24,7 @@ use std::sync::atomic::Ordering;
 /// What a heartbeat says.
 pub struct Heartbeat {
     /// Who.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// The token that the join, or a later heartbeat, gave.
     pub lease_token: String,
     /// Epoch seconds at which the node signed.
@@ -67,7 +68,7 @@ struct Renewal {
 
 impl Leases {
     /// The contract's refusal. The log names the check that failed; the client is told only once its token is proven.
-    pub(super) fn refuse(&self, node_id: &str, check: &'static str, reason: Option<Reason>) -> Error {
+    pub(super) fn refuse(&self, node_id: &NodeId, check: &'static str, reason: Option<Reason>) -> Error {
         if self.lines.admits(throttle::source()) {
             log::warn!(target: "cluster", event = "heartbeat.refused", node_id, check; "Refused a heartbeat");
         }
@@ -112,7 +113,7 @@ fn prove(control: &Control, beat: &Heartbeat, now: Timestamp) -> Result<Proven> 
     let (config, leases) = (&control.config, &control.leases);
     let refuse = |check, reason| leases.refuse(&beat.node_id, check, reason);
     let claims = match lease::open(config.cluster_signing_key.expose(), &beat.lease_token) {
-        Some(claims) if claims.n == beat.node_id => claims,
+        Some(claims) if beat.node_id == claims.n.as_str() => claims,
         Some(_) => return Err(refuse("lease token of another node", None)),
         None => return Err(refuse("lease token not genuine", None)),
     };
@@ -146,7 +147,7 @@ fn prove(control: &Control, beat: &Heartbeat, now: Timestamp) -> Result<Proven> 
     // The body was parsed already, so this does not fail; if it did, it would be the client's fault.
     let canonical = crypto::signature::canonical(&beat.raw_patch).map_err(Error::Malformed)?;
     let signed = |form: &str| {
-        let message = crypto::signature::heartbeat_message(&beat.node_id, &beat.lease_token, beat.signed_at, beat.ttl_s, form);
+        let message = crypto::signature::heartbeat_message(beat.node_id.as_str(), &beat.lease_token, beat.signed_at, beat.ttl_s, form);
         beat.signature.as_deref().is_some_and(|s| public_key.verify(&message, s))
     };
     if !signed(&canonical) && !crypto::signature::with_bare_del(&canonical).is_some_and(|form| signed(&form)) {
@@ -200,7 +201,7 @@ fn renew(control: &Control, beat: &mut Heartbeat, proven: &Proven, now: Timestam
 }
 
 /// The claims of a fresh lease token.
-pub(in crate::control) fn claims_for(control: &Control, node_id: &str, fingerprint: &str, now: Timestamp) -> lease::LeaseClaims {
+pub(in crate::control) fn claims_for(control: &Control, node_id: &NodeId, fingerprint: &str, now: Timestamp) -> lease::LeaseClaims {
     lease::LeaseClaims {
         exp: now.secs() + control.config.lease_token_ttl_s,
         fp: fingerprint.to_string(),

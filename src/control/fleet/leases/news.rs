@@ -6,6 +6,7 @@ use crate::control::Control;
 use crate::control::fleet::unstored::Unstored;
 use crate::error::{Chain, Result};
 use crate::model::Object;
+use crate::model::ids::NodeId;
 use crate::model::node_api::Reason;
 use crate::model::node_runs::AgentRun;
 use crate::model::nodes::{Node, merge_status};
@@ -16,11 +17,11 @@ use std::sync::Arc;
 impl Leases {
     /// Takes the news that a heartbeat saw kept, in the transaction that writes it; nothing where another one has taken
     /// it.
-    fn take_unstored(&self, write: &Write, id: &str, seen: &Arc<Unstored>) -> Object {
+    fn take_unstored(&self, write: &Write, id: &NodeId, seen: &Arc<Unstored>) -> Object {
         let taken = self.with(id, |l| l.unstored.take_if(|kept| Arc::ptr_eq(kept, seen))).flatten();
         let Some(taken) = taken else { return Object::new() };
         let patch = taken.patch.clone();
-        let (table, of) = (self.clone(), id.to_string());
+        let (table, of) = (self.clone(), id.clone());
         write.on_rollback(move || {
             table.with(&of, |l| l.unstored = l.unstored.take().or(Some(taken)));
         });
@@ -29,7 +30,7 @@ impl Leases {
 
     /// Keeps news that the database did not take, with what was kept before, where there is room and no newer heartbeat
     /// came. True if it is kept.
-    fn keep_unstored(&self, id: &str, signed_at: i64, patch: Object) -> bool {
+    fn keep_unstored(&self, id: &NodeId, signed_at: i64, patch: Object) -> bool {
         let before = self.with(id, |l| l.unstored.clone()).flatten();
         let mut all = before.map(|before| before.patch.clone()).unwrap_or_default();
         all.extend(patch);
@@ -50,7 +51,7 @@ impl Leases {
 /// reason is the node's to know.
 pub(super) fn store(
     control: &Control,
-    node_id: &str,
+    node_id: &NodeId,
     signed_at: i64,
     patch: Object,
     digest: Option<[u8; 32]>,
@@ -67,14 +68,14 @@ pub(super) fn store(
     if has_news && !control.leases.keep_unstored(node_id, signed_at, patch) {
         return Err(e);
     }
-    log::warn!(target: "cluster", event = "heartbeat.status_unstored", node_id, error:% = Chain(&e); "A heartbeat's news cannot be written; the lease is renewed, and a later heartbeat tries again");
+    log::warn!(target: "cluster", event = "heartbeat.status_unstored", node_id, error:% = Chain(&e); "Could not store a heartbeat's status; the lease is renewed, and a later heartbeat sends it again");
     Ok(has_news.then_some(false))
 }
 
 /// Writes what a heartbeat changed: the status, and a return to life. The writes of one node are numbered in the writer
 /// thread: two heartbeats may overtake each other on their way there, and only the last one's patch is in the status.
-fn write(control: &Control, node_id: &str, patch: Object, digest: Option<[u8; 32]>, unstored: Option<Arc<Unstored>>) -> Result<()> {
-    let (table, id) = (control.leases.clone(), node_id.to_string());
+fn write(control: &Control, node_id: &NodeId, patch: Object, digest: Option<[u8; 32]>, unstored: Option<Arc<Unstored>>) -> Result<()> {
+    let (table, id) = (control.leases.clone(), node_id.clone());
     control.store.write(move |w| {
         let mut all = unstored.map(|seen| table.take_unstored(w, &id, &seen)).unwrap_or_default();
         all.extend(patch);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::crypto::pki::{Csr, NodeKey};
+use crate::model::ids::NodeId;
 
 fn lease(signed_at: i64, ends: Option<Instant>) -> Lease {
     let csr = NodeKey::generate().and_then(|key| key.csr_pem("n", &[])).expect("a request");
@@ -26,6 +27,10 @@ fn lease(signed_at: i64, ends: Option<Instant>) -> Lease {
         calls: SigningTimes::default(),
         unstored: None,
     }
+}
+
+fn n() -> NodeId {
+    "n".into()
 }
 
 #[test]
@@ -61,17 +66,17 @@ fn a_lease_that_is_renewed_while_it_is_flushed_is_flushed_again() {
     let table = Leases::load(&store).expect("no leases");
     let of = table.clone();
     let enrolled = store.write(move |w| {
-        nodes::insert(w, &Node::new("n".into(), "n".into(), Default::default(), w.now))?;
-        let seq = nodes::by_id(w, "n")?.ok_or_else(crate::control::fleet::nodes::missing)?.seq;
-        of.enrol(w, "n", seq, identity("first"), 45)
+        nodes::insert(w, &Node::new(n(), "n".into(), Default::default(), w.now))?;
+        let seq = nodes::by_id(w, &n())?.ok_or_else(crate::control::fleet::nodes::missing)?.seq;
+        of.enrol(w, &n(), seq, identity("first"), 45)
     });
     enrolled.expect("it is enrolled");
-    let is_dirty = || table.with("n", |l| l.dirty);
-    assert!(table.advance_signed_at("n", 1000, 2000));
-    let row = table.with("n", |l| l.row()).expect("a lease");
+    let is_dirty = || table.with(&n(), |l| l.dirty);
+    assert!(table.advance_signed_at(&n(), 1000, 2000));
+    let row = table.with(&n(), |l| l.row()).expect("a lease");
     assert_eq!((table.flush(&store).ok(), is_dirty(), table.flush(&store).ok()), (Some(1), Some(false), Some(0)));
-    assert!(table.advance_signed_at("n", 1001, 2000));
-    table.flushed("n", &row);
+    assert!(table.advance_signed_at(&n(), 1001, 2000));
+    table.flushed(&n(), &row);
     assert_eq!(is_dirty(), Some(true), "what was written is older");
     store.close();
     assert!(table.flush(&store).is_err());
@@ -86,21 +91,21 @@ fn what_fails_is_taken_back_before_anything_later_is_done() {
     let log = crate::store::QueryLog { queries: false, params: false, sql_chars_max: 0 };
     let store = Arc::new(Store::open(&dir.join("app.db"), 1, log).expect("a database"));
     let table = Leases::load(&store).expect("no leases");
-    let fingerprint = || table.with("n", |l| l.fingerprint.clone());
+    let fingerprint = || table.with(&n(), |l| l.fingerprint.clone());
     let of = table.clone();
     let seq = store.write(move |w| {
-        nodes::insert(w, &Node::new("n".into(), "n".into(), Default::default(), w.now))?;
-        let seq = nodes::by_id(w, "n")?.ok_or_else(crate::control::fleet::nodes::missing)?.seq;
-        of.enrol(w, "n", seq, identity("first"), 45).map(|()| seq)
+        nodes::insert(w, &Node::new(n(), "n".into(), Default::default(), w.now))?;
+        let seq = nodes::by_id(w, &n())?.ok_or_else(crate::control::fleet::nodes::missing)?.seq;
+        of.enrol(w, &n(), seq, identity("first"), 45).map(|()| seq)
     });
     let seq = seq.expect("it is enrolled");
     // The commit fails: of all jobs of the transaction, the last first.
     for again in [false, true] {
         let of = table.clone();
         let failed = store.write(move |w| {
-            of.remove(w, "n");
+            of.remove(w, &n());
             if again {
-                of.enrol(w, "n", seq, identity("lost"), 45)?;
+                of.enrol(w, &n(), seq, identity("lost"), 45)?;
             }
             w.spoil();
             Ok(())
@@ -113,7 +118,7 @@ fn what_fails_is_taken_back_before_anything_later_is_done() {
     let deletion = crate::thread::spawn("deletion", None, move || {
         let counted = Arc::clone(&writing);
         let failed: Result<()> = writing.write(move |w| {
-            of.remove(w, "n");
+            of.remove(w, &n());
             while counted.writer_stats().queued < 2 {
                 std::thread::yield_now();
             }
@@ -125,7 +130,7 @@ fn what_fails_is_taken_back_before_anything_later_is_done() {
         std::thread::yield_now();
     }
     let of = table.clone();
-    store.write(move |w| of.enrol(w, "n", seq, identity("second"), 45)).expect("it joins");
+    store.write(move |w| of.enrol(w, &n(), seq, identity("second"), 45)).expect("it joins");
     deletion.expect("a thread").join().expect("it ends");
     assert_eq!(fingerprint().as_deref(), Some("second"), "the later one stands");
     store.close();

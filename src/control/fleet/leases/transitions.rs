@@ -4,6 +4,7 @@ use super::Leases;
 use crate::clock::{self, Timestamp};
 use crate::error::Result;
 use crate::model::events::catalogue::{NODE_LEASE_ALIVE, NODE_LEASE_DEAD, NODE_LEASE_STALE};
+use crate::model::ids::NodeId;
 use crate::model::leases::LeaseState;
 use crate::store::leases::LeaseRow;
 use crate::store::{Store, Write, events, leases};
@@ -16,7 +17,7 @@ const FLUSH_MAX: usize = 2000;
 impl Leases {
     /// Records a node's transition, if there is one, in a transaction; tells whether there was. Every transition is
     /// decided here, in the writer thread, so that its events stand in the order of what happened.
-    pub(super) fn transition(&self, write: &Write, id: &str) -> Result<bool> {
+    pub(super) fn transition(&self, write: &Write, id: &NodeId) -> Result<bool> {
         let tick = clock::tick();
         let found = self.with(id, |l| {
             let (from, to) = (l.recorded, l.state(tick));
@@ -24,7 +25,7 @@ impl Leases {
             (l.seq, from, to, l.heartbeat_at)
         });
         let Some((seq, from, to, heartbeat_at)) = found.filter(|(_, from, to, _)| from != to) else { return Ok(false) };
-        let (table, of) = (self.clone(), id.to_string());
+        let (table, of) = (self.clone(), id.clone());
         write.on_rollback(move || {
             table.with(&of, |l| l.recorded = from);
         });
@@ -55,7 +56,7 @@ impl Leases {
 
     /// Writes the renewals since the last flush. Tells how many there were.
     pub fn flush(&self, store: &Store) -> Result<usize> {
-        let mut rows: Vec<(String, LeaseRow)> = Vec::new();
+        let mut rows: Vec<(NodeId, LeaseRow)> = Vec::new();
         for shard in self.shards.iter() {
             rows.extend(lock(shard).iter().filter(|(_, l)| l.dirty).map(|(id, l)| (id.clone(), l.row())));
         }
@@ -74,13 +75,13 @@ impl Leases {
     }
 
     /// A lease is durable as this row says; one that was renewed since is not.
-    pub(super) fn flushed(&self, id: &str, row: &LeaseRow) {
+    pub(super) fn flushed(&self, id: &NodeId, row: &LeaseRow) {
         self.with(id, |l| l.dirty = l.row() != *row);
     }
 }
 
 /// Records a transition as an event.
-pub(super) fn record(write: &Write, id: &str, from: LeaseState, to: LeaseState, heartbeat_at: Timestamp) -> Result<()> {
+pub(super) fn record(write: &Write, id: &NodeId, from: LeaseState, to: LeaseState, heartbeat_at: Timestamp) -> Result<()> {
     let event = match to {
         LeaseState::Alive => NODE_LEASE_ALIVE,
         LeaseState::Stale => NODE_LEASE_STALE,
