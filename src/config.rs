@@ -215,7 +215,7 @@ impl Config {
             let why = if key.is_empty() {
                 "must be set"
             } else if is_placeholder(key) {
-                "is the placeholder that everybody knows"
+                "is a well-known placeholder"
             } else if key.chars().count() < KEY_CHARS_MIN {
                 "is too short"
             } else {
@@ -257,7 +257,7 @@ fn kept(dir: &Path, name: &str) -> Result<Secret> {
         Some(text) if text.trim().len() >= KEY_CHARS_MIN => Ok(Secret(Some(text.trim().as_bytes().to_vec()))),
         Some(_) => {
             let why = format!(
-                "{} is damaged: restore it from a backup, or remove it (everybody must sign in again and every node join again)",
+                "{} is damaged: restore it from a backup, or remove it (all users must sign in again and all nodes must join again)",
                 path.display()
             );
             Err(Error::fault("read a key", why))

@@ -76,7 +76,7 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
 }
 
 fn ordinary(file: File) -> io::Result<File> {
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no ordinary file")) }
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
 }
 
 /// Opens a file for locking and creates it if necessary: a regular one, never through a link.
@@ -84,7 +84,7 @@ pub fn open_lock(path: &Path) -> io::Result<File> {
     let (dir, name) = hold_parent(path)?;
     let opened = openat(&dir, &name, OFlags::RDWR | OFlags::CREATE | WARY, Mode::RUSR | Mode::WUSR).map_err(io::Error::from);
     opened.and_then(|file| ordinary(File::from(file))).map_err(|e| match fs::symlink_metadata(path) {
-        Ok(found) if !found.is_file() => io::Error::other(format!("{} is no ordinary file; remove it", path.display())),
+        Ok(found) if !found.is_file() => io::Error::other(format!("{} is not a regular file; remove it", path.display())),
         _ => e,
     })
 }
@@ -203,7 +203,7 @@ fn may_follow(dir: &OwnedFd, link: &OwnedFd) -> io::Result<bool> {
 pub fn read_untrusted(path: &Path, bytes_max: u64) -> Result<Option<String>> {
     let refused = |why: &str| Err(Error::fault("read a file of another user", format!("{} {why}", path.display())));
     if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
-        return refused("is no ordinary file");
+        return refused("is not a regular file");
     }
     let file = match open_guarded(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),

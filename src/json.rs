@@ -194,7 +194,7 @@ impl Reader<'_> {
         };
         read.or_else(|at| {
             self.at = at;
-            self.flaw("a text is no sound Unicode, or escapes what cannot be")
+            self.flaw("a string is not valid Unicode, or has an invalid escape")
         })
     }
 

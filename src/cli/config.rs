@@ -31,7 +31,7 @@ fn get(args: &Args) -> Result<(), Failure> {
     if !file.values.contains_key(&name)
         && let Some(meant) = nearest_setting(&name).filter(|meant| *meant != name)
     {
-        return Err(Failure::Usage(vec![format!("{name} is no setting; {meant} is")]));
+        return Err(Failure::Usage(vec![format!("{name} is not a setting; {meant} is")]));
     }
     output::print(&format!("{}\n", file.get(&name)));
     Ok(())

@@ -166,7 +166,7 @@ fn entry(line: &str) -> std::result::Result<Option<Entry>, String> {
     }
     let name = name.to_ascii_uppercase();
     if let (false, Some(meant)) = (is_known(&name), nearest_setting(&name)) {
-        return Err(format!("{name} is no setting; {meant} is: correct the name, or put a # before the line"));
+        return Err(format!("{name} is not a setting; {meant} is: correct the name, or put a # before the line"));
     }
     // The first space of the value belongs to a comment that begins immediately.
     let before = line.len() - value.len();
@@ -200,7 +200,7 @@ fn bare(value: &str) -> std::result::Result<(String, bool), String> {
     let comment = value.match_indices('#').find(|(at, _)| value[..*at].ends_with(BLANK)).map_or(value.len(), |(at, _)| at);
     let value = value[..comment].trim_end_matches(BLANK);
     if value.ends_with('\\') {
-        return Err("it ends in \\, and no line goes on in the next: put the value into single quotes if the \\ belongs to it".into());
+        return Err("it ends in \\, but values have one line: put the value into single quotes if the \\ belongs to it".into());
     }
     Ok((value.to_string(), seems_expanded(value)))
 }
@@ -225,7 +225,7 @@ fn double(quoted: &str) -> std::result::Result<(String, bool), String> {
                     Some('n') => '\n',
                     Some('r') => '\r',
                     Some('t') => '\t',
-                    Some(c) => return Err(format!("\\{c} is no escape: write \\\\ for a \\, or put the value into single quotes")),
+                    Some(c) => return Err(format!("\\{c} is not an escape: write \\\\ for a \\, or put the value into single quotes")),
                     None => return Err("a quote is not closed in its line".into()),
                 });
             }

@@ -257,7 +257,7 @@ fn open_writer(path: &Path) -> Result<Connection> {
 /// Refuses anything except a regular file: SQLite would wait for the other end of a pipe.
 fn check_regular(path: &Path) -> Result<()> {
     match std::fs::metadata(path) {
-        Ok(found) if !found.is_file() => Err(Error::fault("open the database", format!("{} is no ordinary file", path.display()))),
+        Ok(found) if !found.is_file() => Err(Error::fault("open the database", format!("{} is not a regular file", path.display()))),
         _ => Ok(()),
     }
 }

@@ -126,7 +126,7 @@ impl Column for Object {
     fn read(text: &str) -> std::result::Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         match json::kept(text)? {
             Value::Object(object) => Ok(object),
-            _ => Err("it is no object".into()),
+            _ => Err("it is not an object".into()),
         }
     }
 }
