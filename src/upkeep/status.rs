@@ -26,7 +26,7 @@ const WARNINGS_MAX: usize = 5;
 const OBJECTS_MAX: usize = 20_000;
 /// Snapshots among which the newest is looked for.
 const SNAPSHOTS_MAX: usize = 1000;
-/// A rollout that is not through after this is worth a look, in seconds.
+/// Seconds after which an unfinished rollout needs attention.
 const ROLLOUT_S: i64 = 600;
 /// Node certificates are renewed long before they end; one that ends within this was not.
 const NODE_CERTIFICATE_S: i64 = 3 * 86_400;
@@ -152,7 +152,7 @@ fn of_leases(control: &Control, nodes: &[ListedNode], lines: &mut Vec<Attention>
         let word = state.as_str();
         let them: Vec<&ListedNode> = nodes.iter().filter(|n| control.leases.state(&n.id) == state).collect();
         for node in them.iter().take(LINES_MAX) {
-            let detail = if node.heartbeat_at.is_some() { "last heartbeat" } else { "never heard of" };
+            let detail = if node.heartbeat_at.is_some() { "last heartbeat" } else { "no heartbeat yet" };
             lines.push(line(Subject::Node(node.id.clone()), word, word, &node.name, detail.to_string(), node.heartbeat_at));
         }
         left_out(lines, them.len(), Subject::Nodes(state), word, word);
