@@ -1,6 +1,6 @@
 //! `/replicas`.
 
-use super::{arg_id, body_at, condition, created, id_of, list as page_of, once, one, optional_body_at, paging_of, read_id};
+use super::{body_at, condition, created, id_of, list as page_of, once, one, optional_body_at, paging_of, read_id};
 use crate::control::Control;
 use crate::control::versions::{Condition, Versioned};
 use crate::control::work::replicas;
@@ -77,7 +77,7 @@ fn update(app: &App, request: &Request, _: &User) -> Reply {
     let desired_state = f.printable("desired_state", STATE_CHARS).optional();
     let status = f.object("status").optional();
     f.finish()?;
-    Ok(one(request, &replicas::update(&app.control, arg_id(request)?, condition, desired_state, status)?))
+    Ok(one(request, &replicas::update(&app.control, super::arg_id(request)?, condition, desired_state, status)?))
 }
 
 fn place(app: &App, request: &Request, user: &User) -> Reply {
@@ -85,7 +85,7 @@ fn place(app: &App, request: &Request, user: &User) -> Reply {
     let mut f = body_at(request, "replica_id")?;
     let target = f.id("target_node_id").required();
     f.finish()?;
-    Ok(one(request, &replicas::place(&app.control, arg_id(request)?, condition, target, &user.name)?))
+    Ok(one(request, &replicas::place(&app.control, super::arg_id(request)?, condition, target, &user.name)?))
 }
 
 fn restart(app: &App, request: &Request, _: &User) -> Reply {
@@ -101,7 +101,7 @@ fn restore(app: &App, request: &Request, _: &User) -> Reply {
     let mut f = optional_body_at(request, "replica_id")?;
     let snapshot_id = f.printable("snapshot_id", 1..=128).optional();
     f.finish()?;
-    Ok(one(request, &replicas::restore(&app.control, arg_id(request)?, condition, snapshot_id)?))
+    Ok(one(request, &replicas::restore(&app.control, super::arg_id(request)?, condition, snapshot_id)?))
 }
 
 fn delete(app: &App, request: &Request, _: &User) -> Reply {
@@ -110,7 +110,9 @@ fn delete(app: &App, request: &Request, _: &User) -> Reply {
     Ok(Response::empty(204))
 }
 
-fn act(control: &Control, request: &Request, action: fn(&Control, ReplicaId, Condition) -> Result<Versioned<Replica>>) -> Reply {
+type Action = fn(&Control, ReplicaId, Condition) -> Result<Versioned<Replica>>;
+
+fn act(control: &Control, request: &Request, action: Action) -> Reply {
     let condition = condition(request);
     Ok(one(request, &action(control, id_of(request, "replica_id")?, condition)?))
 }

@@ -89,6 +89,15 @@ pub(super) fn signed_in(args: &Args) -> Result<Api, Failure> {
     }
 }
 
+/// Renews a credential that is refused during a long command: a session that has ended, or the local credential of a
+/// server that was started again.
+pub(super) fn sign_in_again(args: &Args, api: &mut Api) -> Result<(), Failure> {
+    if !api.sign_in_again()? {
+        *api = signed_in(args)?;
+    }
+    Ok(())
+}
+
 /// The same to manage users, which API tokens may not: with the local credential, or a person with a password.
 pub(super) fn signed_in_to_manage_users(args: &Args) -> Result<Api, Failure> {
     match way(args)? {

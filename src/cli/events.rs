@@ -2,7 +2,7 @@
 
 use super::answers::encoded;
 use super::args::{Args, Command, Failure, Opt, command, opt};
-use super::connect::{SIGN_IN, signed_in};
+use super::connect::{SIGN_IN, sign_in_again, signed_in};
 use super::output::{self, Format, Kind, Style, Table, column};
 use super::watch::WATCH;
 use crate::client::{Api, CallError};
@@ -63,9 +63,11 @@ fn events(args: &Args) -> Result<(), Failure> {
 fn follow(args: &Args, mut api: Api, query: &str) -> Result<(), Failure> {
     let style = output::style(args);
     let mut last = None;
+    let mut was_refused = false;
     loop {
-        let mut is_read = true;
+        let (mut is_read, mut is_answered) = (true, false);
         let print = |event: Option<&Value>| {
+            is_answered = true;
             is_read = event.is_none_or(|event| output::try_print(&line(&style, event)));
             is_read
         };
@@ -73,12 +75,15 @@ fn follow(args: &Args, mut api: Api, query: &str) -> Result<(), Failure> {
         if !is_read {
             return Ok(());
         }
+        was_refused &= !is_answered;
         match ended {
-            // The session has ended. Whoever gave a password may go on.
-            Err(CallError::Refused { status: 401, .. }) => match api.sign_in_again() {
-                Err(e) if e.is_refusal() => return Err(e.into()),
-                _ => {}
-            },
+            Err(CallError::Refused { status: 401, .. }) if !was_refused => {
+                was_refused = true;
+                match sign_in_again(args, &mut api) {
+                    Err(Failure::Unreachable(why)) => eprintln!("{}; trying again", output::ascii(&why)),
+                    done => done?,
+                }
+            }
             Err(e) if e.is_refusal() => return Err(e.into()),
             Err(e) => eprintln!("{}; trying again", output::ascii(&e.to_string())),
             Ok(()) => eprintln!("the stream ended; trying again"),

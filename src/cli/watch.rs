@@ -2,6 +2,7 @@
 //! changed.
 
 use super::args::{Args, Failure, Opt, opt};
+use super::connect::sign_in_again;
 use super::output::{self, Format, Style, Table, Tone};
 use crate::client::{Api, CallError, Called};
 use crate::clock;
@@ -55,6 +56,7 @@ enum View {
 }
 
 struct Watch<'a> {
+    args: &'a Args,
     table: &'a Table,
     style: Style,
     view: View,
@@ -80,7 +82,7 @@ pub fn watch(args: &Args, table: &Table, api: Api, fetch: Fetch) -> Result<(), F
     let style = output::style(args);
     let is_on_screen = style.is_capable && style.is_for_people();
     let view = if is_on_screen { View::Screen } else { View::Rows(BTreeMap::new()) };
-    Watch { table, style, view, api, fetch, wake, seen, is_open: false, retry: RETRY_MIN }.run()
+    Watch { args, table, style, view, api, fetch, wake, seen, is_open: false, retry: RETRY_MIN }.run()
 }
 
 impl Watch<'_> {
@@ -131,8 +133,8 @@ impl Watch<'_> {
     fn read(&mut self) -> Called<Vec<Value>> {
         let is_for_people = self.style.is_for_people();
         match (self.fetch)(&self.api, is_for_people) {
-            Err(CallError::Refused { status: 401, .. }) => {
-                self.api.sign_in_again()?;
+            Err(e @ CallError::Refused { status: 401, .. }) => {
+                sign_in_again(self.args, &mut self.api).map_err(|_| e)?;
                 (self.fetch)(&self.api, is_for_people)
             }
             read => read,

@@ -249,11 +249,11 @@ impl Api {
         }
     }
 
-    /// Signs in once more, as before.
-    pub fn sign_in_again(&mut self) -> Called<()> {
+    /// Signs in again with the password of before; false if there was none.
+    pub fn sign_in_again(&mut self) -> Called<bool> {
         match self.credentials.clone() {
-            Some((username, password)) => self.sign_in(&username, &password),
-            None => Ok(()),
+            Some((username, password)) => self.sign_in(&username, &password).map(|()| true),
+            None => Ok(false),
         }
     }
 

@@ -91,7 +91,8 @@ impl Meter {
             // After a long absence a whole fleet behind one address may learn why its heartbeats are refused. A single
             // node may not go on with this for ever.
             Err(Error::Unauthenticated { reason: Some(_), .. }) => {
-                self.node(control, request).is_some_and(|node| control.throttle.refused_nodes.take(node.to_string()).is_ok())
+                let refused = &control.throttle.refused_nodes;
+                self.node(control, request).is_some_and(|node| refused.take(node.to_string()).is_ok())
             }
             Err(_) => false,
         }

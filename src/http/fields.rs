@@ -216,7 +216,7 @@ impl<'b> Fields<'b> {
         self.note(name, || json!({ "type": "string", "pattern": ids::PATTERN }));
         self.read(name, NO_TEXT, |f, v| match v {
             Value::String(text) if !f.bounded(&text, 1..=64, vec![name.into()]) => None,
-            Value::String(text) => I::parse(&text).or_else(|| f.mismatch(ids::PATTERN, vec![name.into()], &Value::String(text))),
+            Value::String(t) => I::parse(&t).or_else(|| f.mismatch(ids::PATTERN, vec![name.into()], &Value::String(t))),
             other => f.wrong(NO_TEXT, vec![name.into()], &other),
         })
     }

@@ -93,8 +93,12 @@ impl Brake {
 mod tests {
     use super::*;
 
+    fn n(i: usize) -> NodeId {
+        format!("n{i}").as_str().into()
+    }
+
     fn fleet(seconds: &[u64]) -> Vec<(NodeId, Option<Duration>)> {
-        seconds.iter().enumerate().map(|(i, s)| (format!("n{i}").as_str().into(), Some(Duration::from_secs(*s)))).collect()
+        seconds.iter().enumerate().map(|(i, s)| (n(i), Some(Duration::from_secs(*s)))).collect()
     }
 
     #[test]

@@ -115,7 +115,8 @@ pub fn id_of_name(read: &Read, name: &str) -> Result<Option<NodeId>> {
 /// not known yet.
 pub fn earlier(read: &Read, id: &NodeId, full: &str) -> Result<Vec<(String, String)>> {
     let lower = |row: &Row| Ok((row.get::<_, String>(0)?.to_ascii_lowercase(), row.get::<_, String>(1)?.trim().to_ascii_lowercase()));
-    let wanted = named_params! { ":id": id, ":short": id.as_str().to_ascii_lowercase(), ":full": full.to_ascii_lowercase() };
+    let short = id.as_str().to_ascii_lowercase();
+    let wanted = named_params! { ":id": id, ":short": short, ":full": full.to_ascii_lowercase() };
     read.rows(query!("nodes", "earlier"), wanted, lower)
 }
 

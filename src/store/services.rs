@@ -138,8 +138,8 @@ pub fn revision_of(read: &Read, service_id: &ServiceId, generation: i64) -> Resu
 }
 
 /// A page of revisions, newest first, with how many belong to it. `before` is a generation.
-pub fn revisions(read: &Read, service_id: &ServiceId, paging: &Paging, before: i64) -> Result<(Vec<Revision>, usize, u64)> {
-    let page = named_params! { ":service_id": service_id, ":before": before, ":limit": paging.limit as i64 + 1 };
+pub fn revisions(read: &Read, id: &ServiceId, paging: &Paging, before: i64) -> Result<(Vec<Revision>, usize, u64)> {
+    let page = named_params! { ":service_id": id, ":before": before, ":limit": paging.limit as i64 + 1 };
     let (items, limit) = read.page_rows(query!("services", "revisions"), page, paging, revision)?;
-    Ok((items, limit, read.count(query!("services", "count_revisions"), named_params! { ":service_id": service_id })?))
+    Ok((items, limit, read.count(query!("services", "count_revisions"), named_params! { ":service_id": id })?))
 }

@@ -70,7 +70,8 @@ fn list(at: &At) -> Reply {
     let wanted = text.to_lowercase();
     if !wanted.is_empty() {
         let has = |part: &str| part.to_lowercase().contains(&wanted);
-        found.retain(|n| has(n.id.as_str()) || has(&n.name) || has(n.labels.get()) || n.mesh_ip.as_deref().is_some_and(has));
+        let address = |n: &ListedNode| n.mesh_ip.as_deref().is_some_and(has);
+        found.retain(|n| has(n.id.as_str()) || has(&n.name) || has(n.labels.get()) || address(n));
     }
     let lease = |node: &ListedNode| at.control.leases.state(&node.id);
     match sort {

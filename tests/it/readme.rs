@@ -81,13 +81,13 @@ fn a_newcomer_gets_two_living_nodes() {
 
     let second = blocks("Join a second node");
     fs::write(there.join("join"), shell.run(here.path(), &second[0])).unwrap();
-    let (join, agent) = second[1].trim_end().rsplit_once('\n').unwrap();
-    shell.run(there.path(), join);
-    let _agent = Running::of(shell.command(there.path(), &format!("exec {agent}")), there.path(), "agent");
-    until("both are alive", || (shell.run(here.path(), &second[2]).matches("\talive\t").count() == 2).then_some(()));
+    let _node = Running::of(shell.command(there.path(), &format!("exec {}", second[1].trim_end())), there.path(), "node");
+    assert!(shell.run(here.path(), &second[2]).contains("\nnode-b\t"));
+    until("both are alive", || (shell.run(here.path(), "uptimemesh node leases").matches("\talive\t").count() == 2).then_some(()));
 
     let run = shell.run(here.path(), &blocks("Say what should run")[0]);
-    assert!(run.starts_with("Created web, generation 1.\nREPLICA\t") && run.matches("\tweb\t").count() == 2, "{run}");
+    assert!(run.starts_with("Created web, generation 1.\n") && run.contains("\nnodes          2 alive\n"), "{run}");
+    assert!(run.contains("\nREPLICA\t") && run.matches("\tweb\t").count() == 2, "{run}");
 
     let by_curl = shell.run(here.path(), &topic("api")[0]);
     assert!(by_curl.contains(r#""lease_state":"alive""#) && by_curl.contains(r#""schedulable":false"#), "{by_curl}");

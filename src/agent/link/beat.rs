@@ -27,7 +27,8 @@ const KEPT_PART: u32 = 3;
 fn heartbeat(api: &Api, identity: &mut Identity, signed_at: i64, ttl_s: i64, status_patch: &str) -> Linked<Answered<HeartbeatAnswer>> {
     let unsound = |why: String| Error::fault("sign a heartbeat", format!("the status is not sound JSON: {why}"));
     let canonical = signature::canonical(status_patch).map_err(unsound)?;
-    let message = signature::heartbeat_message(identity.node_id.as_str(), &identity.lease_token, signed_at, ttl_s, &canonical);
+    let node_id = identity.node_id.as_str();
+    let message = signature::heartbeat_message(node_id, &identity.lease_token, signed_at, ttl_s, &canonical);
     let answer = api.heartbeat(&HeartbeatRequest {
         node_id: identity.node_id.clone(),
         lease_token: identity.lease_token.clone(),

@@ -81,12 +81,12 @@ impl Leases {
 }
 
 /// Records a transition as an event.
-pub(super) fn record(write: &Write, id: &NodeId, from: LeaseState, to: LeaseState, heartbeat_at: Timestamp) -> Result<()> {
+pub(super) fn record(write: &Write, id: &NodeId, from: LeaseState, to: LeaseState, beat_at: Timestamp) -> Result<()> {
     let event = match to {
         LeaseState::Alive => NODE_LEASE_ALIVE,
         LeaseState::Stale => NODE_LEASE_STALE,
         LeaseState::Dead | LeaseState::Unknown => NODE_LEASE_DEAD,
     };
-    let fields = json!({"node_id": id, "from": from, "to": to, "heartbeat_at": heartbeat_at});
+    let fields = json!({"node_id": id, "from": from, "to": to, "heartbeat_at": beat_at});
     events::record(write, event.with(fields)).map(drop)
 }
