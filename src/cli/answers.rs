@@ -1,7 +1,7 @@
 //! What commands do with the answers of the API.
 
 use super::args::{Args, Failure};
-use super::connect::signed_in;
+use super::connect::{sign_in_again, signed_in};
 use super::output::{self, Table};
 use super::watch::{Fetch, watch};
 use crate::client::Api;
@@ -11,7 +11,7 @@ use serde_json::Value;
 pub(super) fn listed(args: &Args, table: &Table, fetch: Fetch) -> Result<(), Failure> {
     let api = signed_in(args)?;
     if args.has("watch") {
-        return watch(args, table, api, fetch);
+        return watch(args, table, api, fetch, &|api| sign_in_again(args, api));
     }
     let list = fetch(&api, output::style(args).is_for_people())?;
     output::list(args, table, list);

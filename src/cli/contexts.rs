@@ -2,7 +2,6 @@
 //!
 //! They are kept in `~/.config/uptimemesh/contexts.json` (`XDG_CONFIG_HOME`), for their owner alone, and replaced as a whole under a lock.
 
-use super::answers::shown;
 use super::args::{Args, Command, Failure, Opt, command};
 use super::local::normal;
 use super::output::{self, Kind, Table, column};
@@ -261,7 +260,7 @@ fn show(args: &Args) -> Result<(), Failure> {
         Some(name) => contexts.named(&name)?,
         None => contexts.current().ok_or("no context is in use: uptimemesh login URL, or uptimemesh context use CONTEXT".to_string())?,
     };
-    shown(args, &context.told(contexts.current.as_deref()));
+    output::object(args, &context.told(contexts.current.as_deref()));
     Ok(())
 }
 

@@ -2,7 +2,6 @@
 //! changed.
 
 use super::args::{Args, Failure, Opt, opt};
-use super::connect::sign_in_again;
 use super::output::{self, Format, Style, Table, Tone};
 use crate::client::{Api, CallError, Called};
 use crate::clock;
@@ -40,6 +39,9 @@ const CLEAR_BELOW: &str = "\x1b[J";
 /// Reads a list; true asks also for what only people read of it.
 pub type Fetch<'a> = &'a dyn Fn(&Api, bool) -> Called<Vec<Value>>;
 
+/// Renews the credential of calls after it was refused.
+pub type Renew<'a> = &'a dyn Fn(&mut Api) -> Result<(), Failure>;
+
 /// What wakes a watch.
 enum Seen {
     Change,
@@ -56,7 +58,7 @@ enum View {
 }
 
 struct Watch<'a> {
-    args: &'a Args,
+    renew: Renew<'a>,
     table: &'a Table,
     style: Style,
     view: View,
@@ -69,7 +71,7 @@ struct Watch<'a> {
 }
 
 /// Follows a list until Ctrl-C, or until its reader goes away.
-pub fn watch(args: &Args, table: &Table, api: Api, fetch: Fetch) -> Result<(), Failure> {
+pub fn watch(args: &Args, table: &Table, api: Api, fetch: Fetch, renew: Renew) -> Result<(), Failure> {
     let stop = Stop::default();
     signals::listen(&stop)?;
     let (wake, seen) = sync_channel(PENDING_MAX);
@@ -82,7 +84,7 @@ pub fn watch(args: &Args, table: &Table, api: Api, fetch: Fetch) -> Result<(), F
     let style = output::style(args);
     let is_on_screen = style.is_capable && style.is_for_people();
     let view = if is_on_screen { View::Screen } else { View::Rows(BTreeMap::new()) };
-    Watch { args, table, style, view, api, fetch, wake, seen, is_open: false, retry: RETRY_MIN }.run()
+    Watch { renew, table, style, view, api, fetch, wake, seen, is_open: false, retry: RETRY_MIN }.run()
 }
 
 impl Watch<'_> {
@@ -134,7 +136,7 @@ impl Watch<'_> {
         let is_for_people = self.style.is_for_people();
         match (self.fetch)(&self.api, is_for_people) {
             Err(e @ CallError::Refused { status: 401, .. }) => {
-                sign_in_again(self.args, &mut self.api).map_err(|_| e)?;
+                (self.renew)(&mut self.api).map_err(|_| e)?;
                 (self.fetch)(&self.api, is_for_people)
             }
             read => read,
