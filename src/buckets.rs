@@ -63,7 +63,7 @@ impl<K: Hash + Eq> Buckets<K> {
     }
 
     /// Seconds until a retry is worthwhile; `None` if a token is left.
-    pub fn empty_for_s(&self, key: &K) -> Option<u64> {
+    pub fn retry_after_s(&self, key: &K) -> Option<u64> {
         let table = lock(&self.table);
         let mut bucket = *table.young.get(key).or_else(|| table.old.get(key))?;
         self.refill(&mut bucket);
@@ -105,7 +105,7 @@ mod tests {
         let buckets = Buckets::new(0.01, 3.0);
         assert_eq!([(); 3].map(|()| buckets.take("a")), [Ok(0); 3]);
         assert_eq!(buckets.take("a"), Err(100));
-        assert_eq!((buckets.take("b"), buckets.empty_for_s(&"a"), buckets.empty_for_s(&"never seen")), (Ok(0), Some(100), None));
+        assert_eq!((buckets.take("b"), buckets.retry_after_s(&"a"), buckets.retry_after_s(&"never seen")), (Ok(0), Some(100), None));
         buckets.give_back("a");
         assert_eq!(buckets.take("a"), Ok(1), "and tells how many were refused");
         buckets.spend("a");

@@ -10,7 +10,7 @@ pub struct Caller {
     /// `user:alice`, `token:ut-...`, `local:machine`, `node:node-a`, `join-token:jt-...`, or `nobody` until the caller is
     /// authenticated.
     pub actor: String,
-    /// Where the request came from.
+    /// Address that the request came from.
     pub address: IpAddr,
 }
 
@@ -25,12 +25,12 @@ thread_local! {
 pub struct Scope(Option<Caller>);
 
 /// Makes this thread work for `caller` until the scope is dropped.
-pub fn begin(caller: Option<Caller>) -> Scope {
+pub fn enter(caller: Option<Caller>) -> Scope {
     Scope(CALLER.replace(caller))
 }
 
 /// Sets the actor once the caller is authenticated.
-pub fn is(actor: &str) {
+pub fn set_actor(actor: &str) {
     CALLER.with_borrow_mut(|caller| {
         if let Some(caller) = caller {
             actor.clone_into(&mut caller.actor);
@@ -56,12 +56,12 @@ mod tests {
     #[test]
     fn a_caller_is_known_until_its_work_ends() {
         let actor = || current().map(|c| c.actor);
-        let scope = begin(Some(Caller { actor: NOBODY.into(), address: [127, 0, 0, 1].into() }));
-        is("user:alice");
+        let scope = enter(Some(Caller { actor: NOBODY.into(), address: [127, 0, 0, 1].into() }));
+        set_actor("user:alice");
         assert_eq!(actor().as_deref(), Some("user:alice"));
         {
-            let _own = begin(None);
-            is("user:bob");
+            let _own = enter(None);
+            set_actor("user:bob");
             assert_eq!(actor(), None);
         }
         assert_eq!(actor().as_deref(), Some("user:alice"));

@@ -5,7 +5,7 @@ mod dotenv;
 mod read;
 mod rows;
 
-pub use self::dotenv::{Dotenv, is_known, meant, says_nothing};
+pub use self::dotenv::{Dotenv, is_known, is_unset, nearest_setting};
 use self::read::Reader;
 pub use self::rows::{SETTINGS, Setting};
 use crate::crypto;
@@ -157,7 +157,7 @@ impl Config {
         env.sort_by_key(|(name, _)| !name.bytes().any(|b| b.is_ascii_lowercase()));
         for (name, value) in env {
             let name = name.to_ascii_uppercase();
-            if !(says_nothing(&name, &value) && given.contains_key(&name)) {
+            if !(is_unset(&name, &value) && given.contains_key(&name)) {
                 given.insert(name, value);
             }
         }
@@ -189,7 +189,7 @@ impl Config {
     }
 
     /// Every effective setting in table order; for a secret only whether it is set.
-    pub fn told(&self) -> Vec<(&'static str, String)> {
+    pub fn effective(&self) -> Vec<(&'static str, String)> {
         let mut copy = self.clone();
         SETTINGS.iter().map(|setting| (setting.name, setting.show(&mut copy))).collect()
     }
@@ -215,7 +215,7 @@ impl Config {
             let why = if key.is_empty() {
                 "must be set"
             } else if is_placeholder(key) {
-                "is the placeholder that everybody knows"
+                "is a well-known placeholder"
             } else if key.chars().count() < KEY_CHARS_MIN {
                 "is too short"
             } else {
@@ -257,7 +257,7 @@ fn kept(dir: &Path, name: &str) -> Result<Secret> {
         Some(text) if text.trim().len() >= KEY_CHARS_MIN => Ok(Secret(Some(text.trim().as_bytes().to_vec()))),
         Some(_) => {
             let why = format!(
-                "{} is damaged: restore it from a backup, or remove it (everybody must sign in again and every node join again)",
+                "{} is damaged: restore it from a backup, or remove it (all users must sign in again and all nodes must join again)",
                 path.display()
             );
             Err(Error::fault("read a key", why))
@@ -318,7 +318,7 @@ mod tests {
     fn every_default_is_sound_and_told_as_it_is() {
         let config = Config::load(&[], [], None).unwrap_or_else(|f| panic!("{f:?}"));
         assert_eq!(config.requests_per_second_max, REQUESTS_PER_SECOND);
-        for (setting, (name, told)) in SETTINGS.iter().zip(config.told()) {
+        for (setting, (name, told)) in SETTINGS.iter().zip(config.effective()) {
             assert_eq!(setting.name, name);
             let default = setting.default.replace("DATA_DIR/", "data/");
             let told = if setting.is_secret() && told == "(not set)" { String::new() } else { told };
@@ -343,7 +343,7 @@ mod tests {
             ("TRUSTED_PROXIES", "10.0.0.0/8"),
             ("AUTH_SECRET_KEY", "a-secret-key-of-sessions"),
         ];
-        let told = Config::load(&[], pairs(&given), None).unwrap_or_else(|f| panic!("{f:?}")).told();
+        let told = Config::load(&[], pairs(&given), None).unwrap_or_else(|f| panic!("{f:?}")).effective();
         assert!(told.iter().all(|(_, value)| value != "(not told)" && !value.contains("a-secret")), "{told:?}");
         assert!(told.contains(&("TRUSTED_PROXIES", "10.0.0.0/8".into())) && told.contains(&("METRICS_TOKEN", "(set)".into())), "{told:?}");
     }

@@ -71,12 +71,12 @@ const TEXT_BYTES_MAX: u64 = 16 << 20;
 const LINKS_MAX: usize = 40;
 
 /// Opens a regular file for reading, and fails on anything else: a pipe would block, and a device never ends.
-pub fn open_ordinary(path: &Path) -> io::Result<File> {
+pub fn open_regular(path: &Path) -> io::Result<File> {
     ordinary(File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?)
 }
 
 fn ordinary(file: File) -> io::Result<File> {
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no ordinary file")) }
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
 }
 
 /// Opens a file for locking and creates it if necessary: a regular one, never through a link.
@@ -84,7 +84,7 @@ pub fn open_lock(path: &Path) -> io::Result<File> {
     let (dir, name) = hold_parent(path)?;
     let opened = openat(&dir, &name, OFlags::RDWR | OFlags::CREATE | WARY, Mode::RUSR | Mode::WUSR).map_err(io::Error::from);
     opened.and_then(|file| ordinary(File::from(file))).map_err(|e| match fs::symlink_metadata(path) {
-        Ok(found) if !found.is_file() => io::Error::other(format!("{} is no ordinary file; remove it", path.display())),
+        Ok(found) if !found.is_file() => io::Error::other(format!("{} is not a regular file; remove it", path.display())),
         _ => e,
     })
 }
@@ -125,7 +125,7 @@ fn resolve(path: &Path) -> io::Result<(OwnedFd, Option<OsString>)> {
         match FileType::from_raw_mode(fstat(&next)?.st_mode) {
             FileType::Symlink => {
                 links += 1;
-                if links > LINKS_MAX || !is_roots_own(&dir, &next)? {
+                if links > LINKS_MAX || !may_follow(&dir, &next)? {
                     let (dir, link) = (fstat(&dir)?, fstat(&next)?);
                     let of = if link.st_uid == 0 { dir } else { link };
                     return Err(io::Error::other(NotFollowed { name, uid: of.st_uid, gid: of.st_gid }));
@@ -190,7 +190,7 @@ fn hold_parent(path: &Path) -> io::Result<(OwnedFd, OsString)> {
 
 /// True if root may follow a link: it is root's, in a directory where no other user can replace it. Other users follow
 /// whatever they may read.
-fn is_roots_own(dir: &OwnedFd, link: &OwnedFd) -> io::Result<bool> {
+fn may_follow(dir: &OwnedFd, link: &OwnedFd) -> io::Result<bool> {
     const OTHERS_MAY_WRITE: u32 = 0o022;
     const STICKY: u32 = 0o1000;
     let (dir, link) = (fstat(dir)?, fstat(link)?);
@@ -200,10 +200,10 @@ fn is_roots_own(dir: &OwnedFd, link: &OwnedFd) -> io::Result<bool> {
 
 /// Reads a text that another user may write meanwhile: a regular file of at most `bytes_max` bytes, never through a
 /// link of theirs. `None` if it does not exist.
-pub fn read_foreign(path: &Path, bytes_max: u64) -> Result<Option<String>> {
+pub fn read_untrusted(path: &Path, bytes_max: u64) -> Result<Option<String>> {
     let refused = |why: &str| Err(Error::fault("read a file of another user", format!("{} {why}", path.display())));
     if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
-        return refused("is no ordinary file");
+        return refused("is not a regular file");
     }
     let file = match open_guarded(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -253,7 +253,7 @@ impl Drop for Replacing {
 
 /// Reads a text file of bounded size; `None` if it does not exist.
 pub fn read(path: &Path) -> Result<Option<String>> {
-    match open_ordinary(path).and_then(text_of) {
+    match open_regular(path).and_then(text_of) {
         Ok(text) => Ok(Some(text)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Error::fault("read a file", format!("{}: {e}", path.display()))),
@@ -292,15 +292,15 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("uptimemesh-foreign-{}", std::process::id()));
         public_dir(&dir).expect("a directory");
         let (file, link) = (dir.join("file"), dir.join("link"));
-        assert_eq!(read_foreign(&file, 5).expect("nothing is no fault"), None);
+        assert_eq!(read_untrusted(&file, 5).expect("nothing is no fault"), None);
         write(&file, b"12345", PUBLIC).expect("a file");
-        assert_eq!(read_foreign(&file, 5).expect("it is small enough").as_deref(), Some("12345"));
-        assert!(read_foreign(&file, 4).is_err());
+        assert_eq!(read_untrusted(&file, 5).expect("it is small enough").as_deref(), Some("12345"));
+        assert!(read_untrusted(&file, 4).is_err());
         symlink(&file, &link).expect("a link");
-        assert!(read_foreign(&link, 5).is_err());
-        assert!(read_foreign(&dir, 5).is_err());
+        assert!(read_untrusted(&link, 5).is_err());
+        assert!(read_untrusted(&dir, 5).is_err());
         write(&file, b"\xff\xfe", PUBLIC).expect("a file");
-        assert!(read_foreign(&file, 5).is_err(), "no text");
+        assert!(read_untrusted(&file, 5).is_err(), "no text");
         fs::remove_dir_all(dir).expect("the directory is ours");
     }
 
@@ -370,7 +370,7 @@ mod tests {
         fs::remove_file(&lock).expect("it is ours");
         rustix::fs::mknodat(CWD, &lock, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
         assert!(open_lock(&lock).is_err_and(|e| e.to_string().contains("remove it")));
-        assert!(read(&lock).is_err() && open_ordinary(&lock).is_err());
+        assert!(read(&lock).is_err() && open_regular(&lock).is_err());
         fs::remove_dir_all(dir).expect("the directory is ours");
     }
 }

@@ -1,7 +1,6 @@
 //! Fuzzing targets: every parser of untrusted input, as a function of bytes that panics if an invariant is violated.
 //!
-//! `tests/fuzz` runs them with cargo-fuzz. Inputs worth keeping are in `tests/fuzz/corpus`; the test below runs them
-//! all.
+//! `tests/fuzz` runs them with cargo-fuzz. The test below runs the inputs kept in `tests/fuzz/corpus`.
 
 use crate::buckets::Buckets;
 use crate::clock::{self, Timestamp};
@@ -213,8 +212,7 @@ pub fn body(bytes: &[u8]) {
     let (at_once, statuses) = converse(limits(), &[bytes]);
     let (in_pieces, statuses_in_pieces) = converse(limits(), &pieces);
     assert_eq!(at_once, in_pieces, "pieces change what is read");
-    // Pieces may change which fault of a head is seen first, and whether a truncated head's fault is seen; `head`
-    // checks this exactly.
+    // Pieces may change which fault is seen first, and whether a truncated head's is seen; `head` checks exactly.
     let served = |statuses: &[u16]| statuses.iter().filter(|status| **status < 400).count();
     assert_eq!((served(&statuses), statuses.len() <= at_once.len() + 1), (at_once.len(), true), "{statuses:?}");
     assert!(
@@ -286,7 +284,7 @@ fn read_all(f: &mut Fields) {
 
 /// Fields of JSON bodies and of queries.
 pub fn fields(bytes: &[u8]) {
-    let plain: Option<Value> = serde_json::from_slice(crate::text::unmarked(bytes)).ok();
+    let plain: Option<Value> = serde_json::from_slice(crate::text::without_mark(bytes)).ok();
     match Fields::of_body(bytes) {
         Ok(mut f) => {
             let read: Option<Value> = serde_json::to_string(f.whole()).ok().and_then(|text| serde_json::from_str(&text).ok());
@@ -499,7 +497,7 @@ pub fn headers(bytes: &[u8]) {
     believed(text, peer);
 }
 
-/// What is believed of these header lines when they come from this peer.
+/// Reads these header lines from this peer, and checks which client is believed.
 fn believed(lines: &str, peer: IpAddr) {
     let trusted = ["127.0.0.1", "10.0.0.0/8", "fd00::/8"].map(|n| Network::parse(n).expect("a network"));
     let trusts = |address: &IpAddr| trusted.iter().any(|network| network.contains(*address));
@@ -521,7 +519,7 @@ fn believed(lines: &str, peer: IpAddr) {
     if nodes.is_empty() && schemes.is_empty() && hosts.is_empty() {
         return;
     }
-    // From the nearest on: all that proxies of ours have, and the first that none of them has.
+    // From the nearest: the leading trusted proxies, and the first address that is not one.
     let plain: Option<Vec<IpAddr>> = nodes.iter().map(|text| text.parse().ok()).collect();
     if let Some(plain) = plain.filter(|all| all.iter().all(|address| !address.to_canonical().is_unspecified())) {
         let plain: Vec<IpAddr> = plain.iter().rev().map(IpAddr::to_canonical).collect();
@@ -533,7 +531,7 @@ fn believed(lines: &str, peer: IpAddr) {
     assert_eq!(&request.host, host.unwrap_or(&"inner".to_string()));
 }
 
-/// A control plane with some events, half of them from before its start, and these events in their order.
+/// A control plane with some events, half of them from before its start, and these events in order.
 fn history() -> &'static (Control, Vec<Event>) {
     static HISTORY: OnceLock<(Control, Vec<Event>)> = OnceLock::new();
     HISTORY.get_or_init(|| {
@@ -559,13 +557,13 @@ fn history() -> &'static (Control, Vec<Event>) {
         let store = open();
         record(&store, 12..24);
         let control = Control::new(config, store, peer()).expect("a control plane");
-        // Everything is open by now, and nothing is left behind when the process ends.
+        // Everything is open by now, so nothing is left behind when the process ends.
         let _ = std::fs::remove_dir_all(dir);
         (control, all)
     })
 }
 
-/// Where a reader of events goes on: the first line is `Last-Event-ID`, the second the query.
+/// Resumption of an event stream: the first line is `Last-Event-ID`, the second the query.
 pub fn resume(bytes: &[u8]) {
     let Some(at) = bytes.iter().position(|b| *b == b'\n') else { return };
     let (last_seen, query) = (String::from_utf8_lossy(&bytes[..at]), &bytes[at + 1..]);
@@ -591,7 +589,7 @@ pub fn resume(bytes: &[u8]) {
         let frames = reader.next(Duration::ZERO).expect("events can be read").expect("the server goes on");
         got.extend(frames.iter().map(|frame| frame.event.id.clone()));
         rounds += 1;
-        // What does not pass the filter is passed over: an empty round is not yet the end.
+        // Events that do not match the filter are skipped: an empty round is not the end.
         if rounds > 2 && frames.is_empty() {
             break;
         }

@@ -11,7 +11,7 @@ const DEPTH_KEPT_MAX: usize = 127;
 /// Keys with this prefix have a special meaning in serde_json: its readers would misread the value.
 const RESERVED: &str = "$serde_json::private::";
 
-/// What is wrong with a text, and where.
+/// A parse error and its position.
 #[derive(Debug, PartialEq)]
 pub struct Flaw {
     /// Byte offset where parsing stopped.
@@ -109,7 +109,7 @@ impl Reader<'_> {
     }
 
     /// Consumes what follows an item; true if another item follows.
-    fn goes_on(&mut self, end: u8) -> Result<bool, Flaw> {
+    fn has_next(&mut self, end: u8) -> Result<bool, Flaw> {
         match self.peek() {
             Some(b',') => {
                 self.at += 1;
@@ -133,7 +133,7 @@ impl Reader<'_> {
         }
         loop {
             items.push(self.value(inside)?);
-            if !self.goes_on(b']')? {
+            if !self.has_next(b']')? {
                 return Ok(items);
             }
         }
@@ -162,7 +162,7 @@ impl Reader<'_> {
             if object.insert(key, value).is_some() {
                 return self.flaw("a key stands twice in one object");
             }
-            if !self.goes_on(b'}')? {
+            if !self.has_next(b'}')? {
                 return Ok(object);
             }
         }
@@ -194,7 +194,7 @@ impl Reader<'_> {
         };
         read.or_else(|at| {
             self.at = at;
-            self.flaw("a text is no sound Unicode, or escapes what cannot be")
+            self.flaw("a string is not valid Unicode, or has an invalid escape")
         })
     }
 

@@ -27,7 +27,7 @@ const LOCK_WAIT: Duration = Duration::from_millis(20);
 /// Migrates the database.
 pub fn migrate(config: &Config) -> Result<Migrated> {
     files::private_dir(&config.data_dir)?;
-    let _held = hold(&config.data_dir)?;
+    let _held = lock_data_dir(&config.data_dir)?;
     backups::finish(&config.data_dir)?;
     make_parent(&config.database_path)?;
     backups::before_upgrade(config)?;
@@ -57,14 +57,14 @@ pub fn verify_backup(config: &Config, file: File) -> Result<Manifest> {
 /// later. Does nothing if the database is not newer than this program.
 pub fn undo_upgrade(config: &Config, since: Option<i64>) -> Result<Option<Restored>> {
     files::private_dir(&config.data_dir)?;
-    let _held = hold(&config.data_dir)?;
+    let _held = lock_data_dir(&config.data_dir)?;
     backups::undo_upgrade(config, since)
 }
 
 /// Restores a backup into the data directory and keeps the old data beside it.
 pub fn restore_backup(config: &Config, file: File, replace: bool) -> Result<Restored> {
     files::private_dir(&config.data_dir)?;
-    let _held = hold(&config.data_dir)?;
+    let _held = lock_data_dir(&config.data_dir)?;
     backups::restore(config, file, backups::passphrase(config)?.as_deref(), replace)
 }
 
@@ -78,7 +78,7 @@ pub fn reset_password(config: &Config, name: &str, password: Option<String>) -> 
     }
     backups::is_settled(&config.data_dir)?;
     let is_current = store::backups::schema_version(&config.database_path)? == store::backups::schema_version_known();
-    let _held = if is_current { None } else { Some(hold(&config.data_dir)?) };
+    let _held = if is_current { None } else { Some(lock_data_dir(&config.data_dir)?) };
     backups::before_upgrade(config)?;
     let store = Store::open(&config.database_path, 1, QueryLog::default())?;
     let done = users::reset_password(&store, name.trim().to_lowercase(), password)?;
@@ -120,7 +120,7 @@ pub(crate) fn make_parent(path: &Path) -> Result<()> {
 }
 
 /// Locks the data directory for this process.
-pub(crate) fn hold(data_dir: &Path) -> Result<File> {
+pub(crate) fn lock_data_dir(data_dir: &Path) -> Result<File> {
     let file = files::open_lock(&data_dir.join(LOCK_FILE)).doing("open the lock of the data directory (is it writable?)")?;
     let mut taken = file.try_lock();
     for _ in 0..LOCK_TRIES {

@@ -58,7 +58,7 @@ fn make(app: &App) -> Value {
     })
 }
 
-/// How callers authenticate. The headers of a node's signature are required together.
+/// Ways to authenticate. The headers of a node's signature are required together.
 fn security_schemes() -> Value {
     let header = |name: &str, description: &str| json!({ "type": "apiKey", "in": "header", "name": name, "description": description });
     let signature = format!(

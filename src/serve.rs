@@ -10,7 +10,7 @@ use crate::http::listen::{Front, TlsSource};
 use crate::model::address;
 use crate::model::ids::{NodeId, ServiceId};
 use crate::model::join_tokens::{Admits, JoinRole, NewJoinToken};
-use crate::offline::{hold, make_parent};
+use crate::offline::{lock_data_dir, make_parent};
 use crate::store::{self, QueryLog, Store};
 use crate::thread::{Stop, lock};
 use crate::upkeep::App;
@@ -82,11 +82,11 @@ impl Server {
             let sentence = "BASE_PATH must not begin like a path of the program's own, such as /ui or /nodes: take /mesh";
             return Err(Error::Malformed(sentence.into()));
         }
-        if is_first_under_a_wrong_clock(&config)? {
+        if is_first_start_with_wrong_clock(&config)? {
             ca::clock_is_right()?;
         }
         files::private_dir(&config.data_dir)?;
-        let held = hold(&config.data_dir)?;
+        let held = lock_data_dir(&config.data_dir)?;
         backups::finish(&config.data_dir)?;
         backups::clean(&config.data_dir)?;
         logger::init(config.log_level.0, config.log_file.clone())?;
@@ -203,7 +203,7 @@ impl Server {
     }
 
     /// True if the initial account still has its well-known password.
-    pub fn first_sign_in(&self) -> Result<bool> {
+    pub fn has_initial_password(&self) -> Result<bool> {
         auth::has_seeded_password(&self.app.control)
     }
 
@@ -213,7 +213,7 @@ impl Server {
     }
 
     /// Reloads the operator's certificate; keeps the current one if the new one is unusable.
-    pub fn reread_certificate(&self) {
+    pub fn reload_certificate(&self) {
         if let Err(e) = tls::reread(&self.app.control) {
             log::error!(target: "system", event = "tls.unchanged", error:% = Chain(&e); "Could not reload the certificate");
         }
@@ -247,7 +247,7 @@ impl Drop for Server {
 /// Before a first start, waits for a plausible clock: keys and certificates are dated for years. Returns false if the
 /// flag was raised first; fails after the configured time.
 pub fn wait_for_clock(config: &Config, stop: &Stop) -> Result<bool> {
-    if !is_first_under_a_wrong_clock(config)? {
+    if !is_first_start_with_wrong_clock(config)? {
         return Ok(true);
     }
     logger::init(config.log_level.0, config.log_file.clone().filter(|file| file.parent().is_some_and(Path::exists)))?;
@@ -258,7 +258,7 @@ pub fn wait_for_clock(config: &Config, stop: &Stop) -> Result<bool> {
         ca::SET_CLOCK
     );
     let end = clock::tick() + Duration::from_secs(most_s.unsigned_abs());
-    while is_first_under_a_wrong_clock(config)? {
+    while is_first_start_with_wrong_clock(config)? {
         if clock::tick() >= end {
             return ca::clock_is_right().map(|()| true);
         }
@@ -270,7 +270,7 @@ pub fn wait_for_clock(config: &Config, stop: &Stop) -> Result<bool> {
     Ok(true)
 }
 
-fn is_first_under_a_wrong_clock(config: &Config) -> Result<bool> {
+fn is_first_start_with_wrong_clock(config: &Config) -> Result<bool> {
     Ok(!clock::is_plausible(clock::now()) && !ca::Authority::is_made(&config.pki_dir)?)
 }
 
@@ -285,7 +285,7 @@ fn listen(host: &str, port: u16) -> Result<Vec<TcpListener>> {
             "Cannot listen on {host} port {port}: {e}. Is another server running there? Choose another with --server-port."
         ))
     })?;
-    listeners.iter().for_each(tls::welcome_more);
+    listeners.iter().for_each(tls::raise_backlog);
     Ok(listeners)
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Strips a UTF-8 byte order mark.
-pub fn unmarked(bytes: &[u8]) -> &[u8] {
+pub fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(MARK).unwrap_or(bytes)
 }
 
@@ -25,7 +25,7 @@ pub fn decode(bytes: Vec<u8>) -> Result<String, String> {
     if is_wide(&bytes) {
         return Err("is UTF-16 or UTF-32, not UTF-8: save it as UTF-8 (in PowerShell: Set-Content -Encoding utf8)".to_string());
     }
-    let bytes = if bytes.starts_with(MARK) { unmarked(&bytes).to_vec() } else { bytes };
+    let bytes = if bytes.starts_with(MARK) { without_mark(&bytes).to_vec() } else { bytes };
     String::from_utf8(bytes).map_err(|e| {
         let line = e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
         format!("is not UTF-8 (line {line}): save it as UTF-8")
@@ -98,8 +98,8 @@ mod tests {
 
     #[test]
     fn a_byte_order_mark_is_no_text_and_other_encodings_are_named() {
-        assert_eq!(unmarked(b"\xef\xbb\xbf{}"), b"{}");
-        assert_eq!(unmarked(b"\xef\xbb"), b"\xef\xbb");
+        assert_eq!(without_mark(b"\xef\xbb\xbf{}"), b"{}");
+        assert_eq!(without_mark(b"\xef\xbb"), b"\xef\xbb");
         assert_eq!(decode(b"\xef\xbb\xbfa\r\n".to_vec()).as_deref(), Ok("a\r\n"));
         assert_eq!(decode("ä\u{feff}".into()).as_deref(), Ok("ä\u{feff}"));
         assert_eq!(decode(Vec::new()).as_deref(), Ok(""));

@@ -26,7 +26,7 @@ impl Stop {
     }
 
     /// True if the flag is raised.
-    pub fn raised(&self) -> bool {
+    pub fn is_raised(&self) -> bool {
         *lock(&self.0.0)
     }
 
@@ -121,13 +121,13 @@ pub fn spawn<F: FnOnce() + Send + 'static>(name: &str, stack_bytes: Option<usize
 pub fn every<F: FnMut() + Send + 'static>(name: &'static str, interval: Duration, stop: Stop, mut work: F) -> io::Result<JoinHandle<()>> {
     spawn(name, None, move || {
         while !stop.wait(interval) {
-            guarded(name, &mut work);
+            catch_panic(name, &mut work);
         }
     })
 }
 
 /// Runs one turn of a thread's work. `None` after a panic, which is logged and ends the turn, not the thread.
-pub fn guarded<T>(name: &str, work: impl FnOnce() -> T) -> Option<T> {
+pub fn catch_panic<T>(name: &str, work: impl FnOnce() -> T) -> Option<T> {
     let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
     if done.is_err() {
         log::error!(target: "system", event = "pass.panicked", pass = name; "A background pass panicked; it runs again at its next turn");
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_panic_ends_one_turn() {
-        assert_eq!(guarded("turn", || 7), Some(7));
-        assert_eq!(guarded("turn", || -> i32 { panic!("a test") }), None);
+        assert_eq!(catch_panic("turn", || 7), Some(7));
+        assert_eq!(catch_panic("turn", || -> i32 { panic!("a test") }), None);
     }
 }

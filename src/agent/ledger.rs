@@ -93,12 +93,12 @@ impl Ledger {
                 log::error!(
                     target: "agent", event = "agent.identity_unwritten", node_id,
                     directory:% = self.identity.dir().display(), error:% = Chain(e);
-                    "Could not write the identity that the control plane issued: is the disk full or read-only? It is used from \
-                     memory, and every heartbeat tries to write it again; after a restart it may have to be renewed"
+                    "Could not write the identity that the control plane issued: is the disk full or read-only? It is used \
+                     from memory, and every heartbeat tries to write it again; after a restart it may have to be renewed"
                 );
             }
             Ok(()) if self.identity_failed => {
-                log::info!(target: "agent", event = "agent.identity_written", node_id; "The identity can be written again");
+                log::info!(target: "agent", event = "agent.identity_written", node_id; "Wrote the identity again");
             }
             Err(_) | Ok(()) => {}
         }

@@ -6,7 +6,7 @@ use crate::model::node_runs::{AgentRun, RUN_KEY};
 use crate::model::status_keys::{CLOCK_OFFSET_SECONDS, READY, UPDATE, VERSION};
 use crate::model::updates::State;
 use crate::sys::host;
-use crate::thread::{Watch, guarded};
+use crate::thread::{Watch, catch_panic};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
@@ -74,7 +74,7 @@ pub fn keep_looking(dir: &Path, facts: &Watch<Object>) {
     let mut wait = Duration::ZERO;
     while let Some((_, version)) = facts.wait(seen, wait) {
         if version == seen {
-            guarded("agent-facts", || look(dir, facts));
+            catch_panic("agent-facts", || look(dir, facts));
         }
         seen = version;
         wait = FACTS_EVERY;

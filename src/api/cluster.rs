@@ -79,7 +79,7 @@ fn read_join(body: &[u8]) -> Result<Join> {
 
 fn heartbeat(app: &App, request: &Request) -> Reply {
     let renewed = leases::heartbeat(&app.control, read_heartbeat(&request.body, request.certificate.clone())?)?;
-    caller::is(&format!("node:{}", renewed.node_id));
+    caller::set_actor(&format!("node:{}", renewed.node_id));
     Ok(Response::json(200, &renewed))
 }
 

@@ -1,6 +1,6 @@
 //! `/nodes`.
 
-use super::{body_at, condition, created, id_of, list as page_of, once, one, paging_of, query_at, read_id, with_warnings};
+use super::{arg_id, body_at, condition, created, id_of, list as page_of, once, one, paging_of, query_at, read_id, with_warnings};
 use crate::control::Control;
 use crate::control::fleet::{lookalikes, nodes};
 use crate::control::versions::{Condition, Versioned};
@@ -102,7 +102,7 @@ fn update(app: &App, request: &Request, _: &User) -> Reply {
     given.labels = f.labels("labels").optional();
     (given.capacity, given.reserved) = room(&mut f);
     f.finish()?;
-    let changed = nodes::update(&app.control, super::arg_id(request)?, condition, given)?;
+    let changed = nodes::update(&app.control, arg_id(request)?, condition, given)?;
     let warnings = lookalikes::of_node(&app.control, &changed.object.id, &changed.object.name);
     Ok(with_warnings(one(request, &changed), &warnings))
 }
@@ -112,7 +112,7 @@ fn delete(app: &App, request: &Request, _: &User) -> Reply {
     let mut f = query_at(request, "node_id")?;
     let force = f.flag("force").or(false);
     f.finish()?;
-    nodes::delete(&app.control, super::arg_id(request)?, condition, force)?;
+    nodes::delete(&app.control, arg_id(request)?, condition, force)?;
     Ok(Response::empty(204))
 }
 

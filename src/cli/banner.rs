@@ -38,7 +38,7 @@ pub fn plain(server: &Server, node_id: &NodeId, places: &Places) -> Result<Strin
         said.push_str(&format!("           {url}/ui from other machines; the certificate of its authority is {pki}/server-ca.crt\n"));
     }
     said.push_str(&format!("  data     {data}\n  node     {node_id} (this machine)\n"));
-    if server.first_sign_in()? {
+    if server.has_initial_password()? {
         said.push_str("  sign in  admin / uptime - change this password now: Settings in the UI, or uptimemesh set-password\n");
     }
     if server.setup_code().is_some() {
@@ -71,7 +71,7 @@ pub fn for_terminal(server: &Server, node_id: &NodeId, places: &Places, is_follo
     if is_followed {
         said.line("", "here: only warnings, errors, and nodes that join, fail or return");
     }
-    if server.first_sign_in()? {
+    if server.has_initial_password()? {
         said.line("sign in", "admin / uptime - change this password now: Settings in the UI,");
         said.line("", "or uptimemesh set-password");
     }

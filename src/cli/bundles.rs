@@ -130,7 +130,7 @@ fn download(args: &Args) -> Result<(), Failure> {
 fn replaceable(path: &Path) -> Result<(), Failure> {
     match fs::symlink_metadata(path) {
         Ok(found) if !found.is_file() => {
-            Err(Failure::Failed(format!("{} is no ordinary file; name one that is new, or that may be replaced", path.display())))
+            Err(Failure::Failed(format!("{} is not a regular file; name a new one, or one that may be replaced", path.display())))
         }
         _ => Ok(()),
     }

@@ -2,7 +2,7 @@
 
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::{output, server};
-use crate::config::{Config, Dotenv, is_known, meant, says_nothing};
+use crate::config::{Config, Dotenv, is_known, is_unset, nearest_setting};
 use crate::sys::run;
 use std::ffi::OsString;
 use std::path::Path;
@@ -29,9 +29,9 @@ fn get(args: &Args) -> Result<(), Failure> {
     args.finish()?;
     let file = sound(path)?;
     if !file.values.contains_key(&name)
-        && let Some(meant) = meant(&name).filter(|meant| *meant != name)
+        && let Some(meant) = nearest_setting(&name).filter(|meant| *meant != name)
     {
-        return Err(Failure::Usage(vec![format!("{name} is no setting; {meant} is")]));
+        return Err(Failure::Usage(vec![format!("{name} is not a setting; {meant} is")]));
     }
     output::print(&format!("{}\n", file.get(&name)));
     Ok(())
@@ -55,7 +55,7 @@ fn check(args: &Args) -> Result<(), Failure> {
 /// Prints every setting as a server that is started in the same way would have it; of secrets only whether they are set.
 fn show(args: &Args) -> Result<(), Failure> {
     let config = server::config(args)?;
-    for (name, value) in config.told() {
+    for (name, value) in config.effective() {
         output::print(&format!("{name}={}\n", output::ascii(&value)));
     }
     Ok(())
@@ -63,7 +63,7 @@ fn show(args: &Args) -> Result<(), Failure> {
 
 /// Begins again with what the named settings file says as the environment, so that every command has it in the same way. The file wins over the
 /// environment that was there, as it does where a service manager reads one. Comes back only where that cannot be done.
-pub(super) fn begin_again(mut line: Vec<OsString>) -> Failure {
+pub(super) fn exec_with_env(mut line: Vec<OsString>) -> Failure {
     let flag = format!("--{SETTINGS_FILE}");
     let joined = |word: &OsString| word.to_str().and_then(|w| Some(w.strip_prefix(&flag)?.strip_prefix('=')?.to_string()));
     let at = line.iter().position(|word| *word == *flag || joined(word).is_some());
@@ -79,12 +79,12 @@ pub(super) fn begin_again(mut line: Vec<OsString>) -> Failure {
         eprintln!("note: {}", output::ascii(note));
     }
     let is_set = |name: &String| std::env::var_os(name).is_some_and(|v| !v.is_empty());
-    let said = file.values.iter().filter(|(name, value)| !(says_nothing(name, value) && is_set(name)));
+    let said = file.values.iter().filter(|(name, value)| !(is_unset(name, value) && is_set(name)));
     let own = match std::env::current_exe() {
         Ok(own) => own,
         Err(e) => return Failure::Failed(format!("this program's own file cannot be found: {e}")),
     };
-    run::begin_again(&own, &line, said.map(|(name, value)| (name.as_str(), value.trim()))).into()
+    run::exec_with_env(&own, &line, said.map(|(name, value)| (name.as_str(), value.trim()))).into()
 }
 
 /// A file without faults.

@@ -186,7 +186,7 @@ fn install(args: &Args, join: Option<&str>) -> Result<(), Failure> {
     let mut line: Vec<String> = ["-c", units::INSTALLER, "install.sh", "join", "--join-file", "-"].map(str::to_string).to_vec();
     line.push(format!("--bin={}", own.display()));
     line.extend(named.map(|id| format!("--node-id={id}")));
-    Err(run::become_program_reading(SHELL, &line, join.as_bytes()).into())
+    Err(run::exec_with_input(SHELL, &line, join.as_bytes()).into())
 }
 
 /// The role of a new node.

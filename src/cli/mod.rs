@@ -157,7 +157,7 @@ fn run_command(command: &Command, args: &Args, line: Vec<OsString>) -> Result<()
         return Ok(());
     }
     if args.has(config::SETTINGS_FILE) {
-        return Err(config::begin_again(line));
+        return Err(config::exec_with_env(line));
     }
     let unreadable = config::unreadable_variables();
     // The settings' own reader tells them together with its other faults.

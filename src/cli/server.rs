@@ -136,7 +136,7 @@ pub(super) fn start(config: Config, stop: &Stop) -> Result<Option<Arc<serve::Ser
     let server = Arc::new(serve::Server::start(config)?);
     // Weak, so that the server still ends with the function that started it.
     let reading = Arc::downgrade(&server);
-    hangup.does(move || reading.upgrade().iter().for_each(|server| server.reread_certificate()));
+    hangup.set(move || reading.upgrade().iter().for_each(|server| server.reload_certificate()));
     Ok(Some(server))
 }
 

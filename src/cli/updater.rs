@@ -90,7 +90,7 @@ fn update(args: &Args) -> Result<(), Failure> {
     if args.has("check") {
         line.push("--dry-run".to_string());
         let text = ["-c".to_string(), UPDATER.to_string(), "node-update.sh".to_string()];
-        return Err(run::become_program(SHELL, &[&text[..], &line].concat()).into());
+        return Err(run::exec(SHELL, &[&text[..], &line].concat()).into());
     }
     if args.has("requested") {
         match requested(args)? {
@@ -110,13 +110,13 @@ fn update(args: &Args) -> Result<(), Failure> {
     let (dir, script) = (state_dir(args), state_dir(args).join("node-update.sh"));
     let kept = files::public_dir(&dir).and_then(|()| files::write(&script, UPDATER.as_bytes(), 0o755));
     kept.map_err(|e| format!("{} cannot be written: run this as root, or give --state-dir ({})", dir.display(), Chain(&e)))?;
-    Err(run::become_program(SHELL, &[&[script.display().to_string()][..], &line].concat()).into())
+    Err(run::exec(SHELL, &[&[script.display().to_string()][..], &line].concat()).into())
 }
 
 /// What the agent asks for, unless there is nothing, or it was done already.
 fn requested(args: &Args) -> Result<Option<Request>, Failure> {
     let path = PathBuf::from(args.get("request-file").unwrap_or(REQUEST));
-    let Some(text) = files::read_foreign(&path, REQUEST_BYTES_MAX)? else {
+    let Some(text) = files::read_untrusted(&path, REQUEST_BYTES_MAX)? else {
         eprintln!("Nothing is asked for: {} is not there.", path.display());
         return Ok(None);
     };
@@ -141,7 +141,7 @@ fn status(args: &Args) -> Result<(), Failure> {
 }
 
 fn state(dir: &Path) -> Result<Option<State>, Failure> {
-    let text = files::read_foreign(&dir.join("state.json"), STATE_BYTES_MAX)?;
+    let text = files::read_untrusted(&dir.join("state.json"), STATE_BYTES_MAX)?;
     let read =
         |text: String| serde_json::from_str(&text).map_err(|e| format!("the updater's state in {} is not sound: {e}", dir.display()));
     Ok(text.map(read).transpose()?)

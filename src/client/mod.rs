@@ -521,7 +521,7 @@ pub fn authorities_in(path: &str) -> Result<String, String> {
         return text::decode(bytes).map_err(|why| format!("the file of trusted certificates, {path}, {why}"));
     }
     // Comments in collections are in any encoding.
-    Ok(String::from_utf8_lossy(text::unmarked(&bytes)).into_owned())
+    Ok(String::from_utf8_lossy(text::without_mark(&bytes)).into_owned())
 }
 
 /// Why a server is not believed, if that is what went wrong.

@@ -1,9 +1,10 @@
-//! Settings in a file: `.env`, and the file of an installed service. This is the only reader of that format; scripts ask it by
+//! Settings files: `.env`, and that of an installed service. This is the only parser of the format; scripts use
 //! `uptimemesh config get`.
 //!
-//! A line is `NAME=value`, `export` before it or not, blanks and tabs around name and value or not. A value without quotes goes to the end of the
-//! line, or to a `#` after a blank or a tab. In single quotes all is literal; in double quotes `\\`, `\"`, `\$`, `` \` ``, `\n`, `\r` and `\t` are
-//! escapes. Nothing is expanded. The last of several lines counts. What can be understood in two ways is refused.
+//! A line is `NAME=value`, optionally after `export`, with optional spaces and tabs around name and value. An unquoted
+//! value ends at the end of the line or at a `#` after a space or tab. Single quotes are literal; double quotes allow
+//! the escapes `\\`, `\"`, `\$`, `` \` ``, `\n`, `\r` and `\t`. Nothing is expanded. The last of several lines counts.
+//! Ambiguous lines are refused.
 
 use super::SETTINGS;
 use crate::error::{Doing, Error, Result};
@@ -15,12 +16,12 @@ use std::path::Path;
 
 /// Bytes of a file: a hundred settings with their comments have ten thousand.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-/// Lines whose faults are told at once.
+/// Maximum lines whose faults are reported at once.
 const FAULTS_MAX: usize = 50;
-/// Names that one note lists.
+/// Maximum names in one note.
 const LISTED_MAX: usize = 10;
 
-/// What is ours and no setting of the server.
+/// Our variables that are not settings of the server.
 const OTHERS: &[&str] = &[
     "UPTIMEMESH_NODE_ID",
     "UPTIMEMESH_API_URL",
@@ -37,26 +38,26 @@ const OTHERS: &[&str] = &[
     "RELEASE_KEY_FILE",
 ];
 
-/// A settings file that was read.
+/// A parsed settings file.
 #[derive(Debug, Default, PartialEq)]
 pub struct Dotenv {
     /// Values by their names in upper case.
     pub values: BTreeMap<String, String>,
-    /// What is wrong, each a sentence with file and line. Where anything is, nothing of the file may be used.
+    /// Faults, each a sentence with file and line. If there are any, no value of the file may be used.
     pub faults: Vec<String>,
-    /// What is right and may be meant otherwise, each a sentence with file and line.
+    /// Notes about valid but ambiguous lines, each a sentence with file and line.
     pub notes: Vec<String>,
 }
 
 impl Dotenv {
-    /// Reads a file; `None` where there is none.
+    /// Reads a file; `None` if it does not exist.
     pub fn read(path: &Path) -> Result<Option<Dotenv>> {
         let at = |e| Error::fault("read settings", format!("{}: {e}", path.display()));
-        // What hides a file says that there is nothing in it.
+        // A file hidden by /dev/null counts as empty.
         if path.canonicalize().is_ok_and(|real| real == Path::new("/dev/null")) {
             return Ok(Some(Dotenv::default()));
         }
-        let file = match files::open_ordinary(path) {
+        let file = match files::open_regular(path) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(at(e)),
@@ -69,7 +70,7 @@ impl Dotenv {
         Ok(Some(Dotenv::parse(&path.display().to_string(), &bytes)))
     }
 
-    /// Reads the bytes of a file of this name.
+    /// Parses the bytes of a file of this name.
     pub fn parse(file: &str, bytes: &[u8]) -> Dotenv {
         let mut read = Dotenv::default();
         let (mut lines_of, mut strangers) = (BTreeMap::new(), Vec::new());
@@ -104,18 +105,19 @@ impl Dotenv {
         read
     }
 
-    /// What the file says of a name, the blanks around it left out; empty where it says nothing.
+    /// The value of a name, trimmed; empty if it is not set.
     pub fn get(&self, name: &str) -> &str {
         self.values.get(&name.to_ascii_uppercase()).map_or("", |value| value.trim())
     }
 }
 
-/// Whether a value gives way to a set one of a weaker source: what a template left empty must not hide it. That there is no log file is a choice.
-pub fn says_nothing(name: &str, value: &str) -> bool {
+/// True if a value yields to one from a weaker source: an empty line of a template must not hide it. An empty log file
+/// is a choice.
+pub fn is_unset(name: &str, value: &str) -> bool {
     value.trim().is_empty() && name != "LOG_FILE"
 }
 
-/// Whether a name in upper case is one of ours, a setting or not.
+/// True if an upper-case name is one of ours, a setting or not.
 pub fn is_known(name: &str) -> bool {
     known().any(|known| known == name)
 }
@@ -124,8 +126,8 @@ fn known() -> impl Iterator<Item = &'static str> {
     SETTINGS.iter().map(|s| s.name).chain(OTHERS.iter().copied())
 }
 
-/// The name of ours that somebody meant who wrote this one, if it looks like one.
-pub fn meant(name: &str) -> Option<&'static str> {
+/// The known name nearest to a misspelt one.
+pub fn nearest_setting(name: &str) -> Option<&'static str> {
     const SHORT: usize = 5;
     let name = name.to_ascii_uppercase();
     let bare = name.strip_prefix("UPTIMEMESH_").unwrap_or(&name);
@@ -133,11 +135,11 @@ pub fn meant(name: &str) -> Option<&'static str> {
     known().filter(close).min_by_key(|known| edit_distance(bare, known))
 }
 
-/// What a line says.
+/// The content of a line.
 struct Entry {
     name: String,
     value: String,
-    /// Whether a shell would make something else of the value.
+    /// True if a shell would expand the value.
     seems_expanded: bool,
 }
 
@@ -149,7 +151,7 @@ fn entry(line: &str) -> std::result::Result<Option<Entry>, String> {
     if line.is_empty() || line.starts_with('#') {
         return Ok(None);
     }
-    if let Some(c) = line.chars().find(|c| is_unseen(*c)) {
+    if let Some(c) = line.chars().find(|c| is_invisible(*c)) {
         return Err(format!("it has a character that cannot be seen (U+{:04X}): write the line again", u32::from(c)));
     }
     let line = match line.strip_prefix("export") {
@@ -163,10 +165,10 @@ fn entry(line: &str) -> std::result::Result<Option<Entry>, String> {
         return Err("expected NAME=value; a name has letters, digits and underscores only, the first no digit".into());
     }
     let name = name.to_ascii_uppercase();
-    if let (false, Some(meant)) = (is_known(&name), meant(&name)) {
-        return Err(format!("{name} is no setting; {meant} is: correct the name, or put a # before the line"));
+    if let (false, Some(meant)) = (is_known(&name), nearest_setting(&name)) {
+        return Err(format!("{name} is not a setting; {meant} is: correct the name, or put a # before the line"));
     }
-    // Its first blank belongs to a comment that begins at once.
+    // The first space of the value belongs to a comment that begins immediately.
     let before = line.len() - value.len();
     let (value, seems_expanded) = match value.chars().next() {
         Some('\'') => single(value)?,
@@ -178,8 +180,9 @@ fn entry(line: &str) -> std::result::Result<Option<Entry>, String> {
     Ok(Some(Entry { name, value, seems_expanded }))
 }
 
-/// What an editor does not show, so that nobody can tell whether it belongs to a value: controls, blanks of other scripts, marks.
-fn is_unseen(c: char) -> bool {
+/// True for characters that editors do not show, so that a reader cannot tell whether they belong to a value: controls,
+/// spaces of other scripts, marks.
+fn is_invisible(c: char) -> bool {
     let space = c.is_whitespace() && !BLANK.contains(&c);
     space
         || (c.is_control() && c != '\t')
@@ -192,12 +195,12 @@ fn seems_expanded(value: &str) -> bool {
     home || value.contains('`') || value.split('$').skip(1).any(|rest| rest.starts_with(after_dollar))
 }
 
-/// A value without quotes.
+/// An unquoted value.
 fn bare(value: &str) -> std::result::Result<(String, bool), String> {
     let comment = value.match_indices('#').find(|(at, _)| value[..*at].ends_with(BLANK)).map_or(value.len(), |(at, _)| at);
     let value = value[..comment].trim_end_matches(BLANK);
     if value.ends_with('\\') {
-        return Err("it ends in \\, and no line goes on in the next: put the value into single quotes if the \\ belongs to it".into());
+        return Err("it ends in \\, but values have one line: put the value into single quotes if the \\ belongs to it".into());
     }
     Ok((value.to_string(), seems_expanded(value)))
 }
@@ -209,7 +212,7 @@ fn single(value: &str) -> std::result::Result<(String, bool), String> {
 }
 
 fn double(quoted: &str) -> std::result::Result<(String, bool), String> {
-    // What a shell would expand is looked for where it is not escaped.
+    // Looks for unescaped text that a shell would expand.
     let (mut value, mut plain) = (String::new(), String::new());
     let mut chars = quoted[1..].chars();
     loop {
@@ -222,7 +225,7 @@ fn double(quoted: &str) -> std::result::Result<(String, bool), String> {
                     Some('n') => '\n',
                     Some('r') => '\r',
                     Some('t') => '\t',
-                    Some(c) => return Err(format!("\\{c} is no escape: write \\\\ for a \\, or put the value into single quotes")),
+                    Some(c) => return Err(format!("\\{c} is not an escape: write \\\\ for a \\, or put the value into single quotes")),
                     None => return Err("a quote is not closed in its line".into()),
                 });
             }
@@ -236,7 +239,7 @@ fn double(quoted: &str) -> std::result::Result<(String, bool), String> {
     Ok((value, seems_expanded(&plain)))
 }
 
-/// After a closing quote nothing may stand but a comment, a blank before it.
+/// Checks that only a comment follows a closing quote, after a space.
 fn only_comment(rest: &str) -> std::result::Result<(), String> {
     let comment = rest.trim_start_matches(BLANK);
     let sound = comment.is_empty() || (comment.starts_with('#') && comment.len() < rest.len());
@@ -266,7 +269,7 @@ mod tests {
         let mut count = 0;
         for row in table.lines().filter(|row| !row.is_empty() && !row.starts_with("// ")) {
             let (line, wanted) = row.split_once(" => ").unwrap_or_else(|| panic!("no row: {row}"));
-            // Rust's own escapes stand for what an editor would not show.
+            // Rust's escapes stand for characters that an editor would not show.
             let plain = |text: &str| {
                 text.replace("<tab>", "\t").replace("<cr>", "\r").replace("<lf>", "\n").replace("<nbsp>", "\u{a0}").replace("<nothing>", "")
             };
@@ -325,7 +328,7 @@ mod tests {
             ("XDG_DATA_DIRS", None),
             ("POSTGRES_PASSWORD", None),
         ] {
-            assert_eq!(meant(name), ours, "{name}");
+            assert_eq!(nearest_setting(name), ours, "{name}");
         }
     }
 }

@@ -33,7 +33,7 @@ const COST: Cost = Cost { kib: 64 << 10, passes: 3, lanes: 4 };
 const COST_MAX: Cost = Cost { kib: 1 << 20, passes: 16, lanes: 16 };
 
 const DAMAGED: &str = "The backup is damaged, or its end is missing.";
-const STRANGE: &str = "This is no backup of uptimemesh, or its beginning is damaged.";
+const STRANGE: &str = "This is not a backup of uptimemesh, or its beginning is damaged.";
 
 #[derive(Clone, Copy)]
 struct Cost {

@@ -11,8 +11,8 @@ const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 6;
 /// Bytes of a hash.
 const HASH_BYTES: usize = 32;
-/// A check asks for an allocation of so many blocks (of 1 KiB) and touches only what it needs: glibc gives allocations
-/// above 32 MiB back to the kernel when they are freed, and keeps smaller ones, once for each thread that ever made one.
+/// Blocks of 1 KiB that a check allocates, although it touches fewer: glibc returns allocations above 32 MiB to the
+/// kernel when they are freed, but keeps smaller ones, once per thread that ever made one.
 const ALLOCATED_BLOCKS: usize = 33 * 1024;
 
 fn params() -> Params {

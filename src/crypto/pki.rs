@@ -1,7 +1,7 @@
-//! The cluster's certificate authorities, certificate signing requests, and a node's own key.
+//! The cluster's certificate authorities, certificate signing requests, and a node's key.
 //!
-//! A certificate is made of what the cluster knows of its node, never copied from the request: of that come only the
-//! public key and those alternative names that are the node's own.
+//! A certificate contains what the cluster knows of its node. From the request come only the public key and the
+//! alternative names that belong to the node.
 
 use super::random;
 use crate::clock::Timestamp;
@@ -22,7 +22,7 @@ use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::pem::{Pem, parse_x509_pem};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// One of the cluster's two authorities: its name, and its files in the directory that both are in.
+/// One of the cluster's two authorities: its name, and its files in their common directory.
 pub struct Kind {
     /// File of its key.
     pub key: &'static str,
@@ -31,24 +31,24 @@ pub struct Kind {
     common_name: &'static str,
 }
 
-/// The authority that nodes and the control plane know each other by.
+/// The authority by which nodes and the control plane authenticate each other.
 pub const CLUSTER: Kind = Kind { key: "cluster-ca.key", cert: "cluster-ca.crt", common_name: "UptimeMesh Cluster CA" };
-/// The authority that people trust: it signs what the server shows to browsers and commands, and no node.
+/// The authority that people trust: it signs the server's certificate for browsers and commands, and no node's.
 pub const SERVER: Kind = Kind { key: "server-ca.key", cert: "server-ca.crt", common_name: "UptimeMesh Server CA" };
 
-/// How long the authority lives.
+/// Validity of an authority's certificate in years.
 const CA_YEARS: u64 = 10;
-/// A certificate is valid from so long before it was issued: clocks of small machines are off.
+/// Seconds by which `not_before` is backdated, for nodes whose clocks are behind.
 pub const BACKDATED_S: i64 = 3600;
 /// Bytes of a serial number: RFC 5280 §4.1.2.2 allows 20 and the first bit must be clear.
 const SERIAL_BYTES: usize = 16;
-/// Bits of an RSA key: fewer are broken, more cost too much to check.
+/// Allowed sizes of an RSA key in bits: shorter keys are insecure, longer ones too costly to verify.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// A name that no host ever has (RFC 6761).
 const NOBODY: &str = "node.invalid";
 
-/// A public key that can prove signatures: ECDSA P-256 with SHA-256 in ASN.1 DER, or RSA PKCS#1 v1.5 with SHA-256.
+/// A public key for verifying signatures: ECDSA P-256 with SHA-256 in ASN.1 DER, or RSA PKCS#1 v1.5 with SHA-256.
 pub struct PublicKey {
     algorithm: &'static dyn VerificationAlgorithm,
     spki_der: Vec<u8>,
@@ -73,7 +73,7 @@ impl PublicKey {
         rest.is_empty().then(|| PublicKey { algorithm, spki_der: der.to_vec(), raw })
     }
 
-    /// Whether the holder of this key signed this message.
+    /// True if the holder of this key signed the message.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         UnparsedPublicKey::new(self.algorithm, &self.raw).verify(message, signature).is_ok()
     }
@@ -84,7 +84,7 @@ impl PublicKey {
     }
 }
 
-/// A certificate signing request whose own signature holds.
+/// A certificate signing request whose signature was verified.
 pub struct Csr {
     common_name: Option<String>,
     names: Vec<String>,
@@ -93,7 +93,7 @@ pub struct Csr {
 }
 
 impl Csr {
-    /// Reads a request in PEM, and proves that whoever made it holds its key. Fails with a sentence.
+    /// Parses a request in PEM and verifies that its author holds its key. Fails with a sentence.
     pub fn parse(pem: &str) -> std::result::Result<Csr, String> {
         let unreadable = || "The CSR is not a PEM certificate signing request.".to_string();
         let pem = first_pem(pem).map_err(|_| unreadable())?;
@@ -145,13 +145,13 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
-/// A certificate that was just issued.
+/// A newly issued certificate.
 pub struct Issued {
     /// The certificate.
     pub cert_pem: String,
     /// Lower-case hex SHA-256 of its DER form.
     pub fingerprint_hex: String,
-    /// Its end.
+    /// Expiry of the certificate.
     pub not_after: Timestamp,
 }
 
@@ -162,13 +162,13 @@ pub struct Ca {
 }
 
 impl Ca {
-    /// Loads the authority from its directory; `None` where there is none. Half an authority, a key that does not belong to
-    /// the certificate, or a certificate that is no authority's, is refused: it must be restored, never replaced.
+    /// Loads the authority from its directory; `None` if it does not exist. Fails if half of it is missing, if key and
+    /// certificate do not match, or if the certificate is not an authority's: it must be restored, never replaced.
     pub fn load(dir: &Path, kind: &Kind) -> Result<Option<Ca>> {
         let (key_path, cert_path) = (dir.join(kind.key), dir.join(kind.cert));
         let (key, mut cert) = (files::read(&key_path)?, files::read(&cert_path)?);
         if let (Some(key), None) = (&key, &cert) {
-            // A crash while the authority was made: both are there, one under the name it was prepared with.
+            // A crash while the authority was created: both files exist, one under its temporary name.
             let prepared = files::beside(&cert_path);
             if let Some(text) = files::read(&prepared)?
                 && Ca::of(key, text.clone()).is_ok()
@@ -188,12 +188,12 @@ impl Ca {
         }
     }
 
-    /// Makes a new authority. A crash at any moment leaves none, or a whole one.
+    /// Creates a new authority. A crash at any time leaves none or a complete one.
     pub fn create(dir: &Path, kind: &Kind) -> Result<Ca> {
         Ca::create_from(dir, kind, crate::clock::now())
     }
 
-    /// The same, whose time begins at this moment.
+    /// The same, with a validity that starts at `from`.
     pub fn create_from(dir: &Path, kind: &Kind, from: Timestamp) -> Result<Ca> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).doing("make the authority's key")?;
         let mut params = authority_params(kind, from, Duration::from_secs(CA_YEARS * 365 * 86_400));
@@ -234,20 +234,20 @@ impl Ca {
         fingerprint_hex(&self.cert_pem).expect("the certificate was written or read here")
     }
 
-    /// Signs a message: what [`is_signed_by`] proves.
+    /// Signs a message, for [`is_signed_by`].
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
         self.issuer.key().sign(message).doing("sign with the authority's key")
     }
 
-    /// A certificate (PEM) by which whoever trusts this authority believes the authority of the server too.
-    pub fn vouch_for(&self, server: &Ca, validity_days: i64, now: Timestamp) -> Result<String> {
+    /// A cross-certificate (PEM) with which clients that trust this authority also trust the server's authority.
+    pub fn cross_sign(&self, server: &Ca, validity_days: i64, now: Timestamp) -> Result<String> {
         let mut params = authority_params(&SERVER, now, Duration::from_secs(validity_days.unsigned_abs() * 86_400));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.use_authority_key_identifier_extension = true;
         Ok(params.signed_by(server.issuer.key(), &self.issuer).doing("vouch for the server's authority")?.pem())
     }
 
-    /// Issues a certificate for a server with these names and addresses, and a key of its own; both in PEM.
+    /// Issues a certificate and its key (PEM) for a server with these names and addresses.
     pub fn issue_server(&self, names: &[String], validity_days: i64, now: Timestamp) -> Result<(String, String)> {
         let doing = "issue the server's certificate";
         let mut params =
@@ -267,7 +267,7 @@ impl Ca {
         Ok((cert.pem(), key.serialize_pem()))
     }
 
-    /// Issues a node's certificate for the request's key. Of the names that the request asks for, it gets those in `own`.
+    /// Issues a node's certificate for the request's key, with those of the requested names that are in `own`.
     pub fn issue(&self, csr: &Csr, node_id: &str, own: &[String], validity_days: i64, now: Timestamp) -> Result<Issued> {
         let validity = Duration::from_secs(validity_days.unsigned_abs() * 86_400);
         let mut params = params(node_id, now, validity);
@@ -278,7 +278,7 @@ impl Ca {
         for name in csr.names.iter().filter(|name| own.contains(name)) {
             params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into().doing("write a certificate's name")?));
         }
-        // Without an alternative name OpenSSL and curl take the common name for one, and that is the id, whatever it reads as.
+        // Without an alternative name, OpenSSL and curl use the common name, which is the id.
         if params.subject_alt_names.is_empty() && !own.iter().any(|name| name == node_id) {
             params.subject_alt_names.push(SanType::DnsName(NOBODY.try_into().doing("write a certificate's name")?));
         }
@@ -293,7 +293,7 @@ impl Ca {
     }
 }
 
-/// What every certificate of an authority has.
+/// Parameters of every authority's certificate.
 fn authority_params(kind: &Kind, now: Timestamp, validity: Duration) -> CertificateParams {
     let mut params = params(kind.common_name, now, validity);
     params.distinguished_name.push(DnType::OrganizationName, "UptimeMesh");
@@ -301,13 +301,13 @@ fn authority_params(kind: &Kind, now: Timestamp, validity: Duration) -> Certific
     params
 }
 
-/// What every certificate has: its name, a random serial number, its time.
+/// Parameters of every certificate: name, random serial number, validity.
 fn params(common_name: &str, now: Timestamp, validity: Duration) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, common_name);
     let mut serial = random::<SERIAL_BYTES>();
-    // Positive, and never shorter than it looks.
+    // Positive, and of full length.
     serial[0] = serial[0] & 0x7f | 0x40;
     params.serial_number = Some(SerialNumber::from_slice(&serial));
     let issued = date_time_ymd(1970, 1, 1) + Duration::from_secs(now.secs().unsigned_abs());
@@ -316,26 +316,26 @@ fn params(common_name: &str, now: Timestamp, validity: Duration) -> CertificateP
     params
 }
 
-/// A node's own key, ECDSA P-256. Holds a private key, so it has no Debug.
+/// A node's key, ECDSA P-256. Holds a private key, so it has no Debug.
 pub struct NodeKey(KeyPair);
 
 impl NodeKey {
-    /// Makes a new one.
+    /// Generates a key.
     pub fn generate() -> Result<NodeKey> {
         KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map(NodeKey).doing("make a node key")
     }
 
-    /// Reads one: PKCS#8 in PEM.
+    /// Reads a key from PKCS#8 in PEM.
     pub fn from_pem(pem: &str) -> Result<NodeKey> {
         KeyPair::from_pem(&text::pem(pem)).map(NodeKey).doing("read the node key")
     }
 
-    /// Its PKCS#8 form in PEM.
+    /// The key as PKCS#8 in PEM.
     pub fn to_pem(&self) -> String {
         self.0.serialize_pem()
     }
 
-    /// A request for a certificate of this node, with these alternative names (addresses are recognised).
+    /// A certificate signing request of this node with these alternative names (addresses are recognised).
     pub fn csr_pem(&self, node_id: &str, names: &[String]) -> Result<String> {
         let doing = "make a certificate signing request";
         let mut params = CertificateParams::new(names.to_vec()).doing(doing)?;
@@ -344,18 +344,18 @@ impl NodeKey {
         params.serialize_request(&self.0).and_then(|csr| csr.pem()).doing(doing)
     }
 
-    /// Signs a message: what [`PublicKey::verify`] proves.
+    /// Signs a message, for [`PublicKey::verify`].
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
         self.0.sign(message).doing("sign with the node key")
     }
 }
 
-/// The first block of a text in PEM.
+/// The first block of a PEM text.
 fn first_pem(text: &str) -> std::result::Result<Pem, x509_parser::nom::Err<PEMError>> {
     parse_x509_pem(text::pem(text).as_bytes()).map(|(_, pem)| pem)
 }
 
-/// The names and addresses that a certificate in PEM is for, as texts.
+/// The names and addresses of a certificate in PEM, as text.
 pub fn names(cert_pem: &str) -> Vec<String> {
     let read = || {
         let pem = first_pem(cert_pem).ok()?;
@@ -371,19 +371,19 @@ pub fn names(cert_pem: &str) -> Vec<String> {
     read().unwrap_or_default()
 }
 
-/// The common name in the subject of a certificate in PEM: of a node's, its id.
+/// The common name of a certificate in PEM: a node's is its id.
 pub fn common_name(cert_pem: &str) -> Option<String> {
     let (_, pem) = parse_x509_pem(cert_pem.as_bytes()).ok()?;
     common_name_der(&pem.contents)
 }
 
-/// The same of a certificate in DER.
+/// The same for a certificate in DER.
 pub fn common_name_der(cert_der: &[u8]) -> Option<String> {
     let (_, cert) = X509Certificate::from_der(cert_der).ok()?;
     cert.subject().iter_common_name().next()?.as_str().ok().map(str::to_string)
 }
 
-/// Whether one of these authorities (PEM) signed a message.
+/// True if one of these authorities (PEM) signed the message.
 pub fn is_signed_by(authorities_pem: &str, message: &[u8], signature: &[u8]) -> bool {
     Pem::iter_from_buffer(authorities_pem.as_bytes()).filter_map(std::result::Result::ok).any(|pem| {
         let key = spki_of(&pem.contents).and_then(PublicKey::from_spki);
@@ -391,12 +391,12 @@ pub fn is_signed_by(authorities_pem: &str, message: &[u8], signature: &[u8]) -> 
     })
 }
 
-/// From when until when a certificate in PEM is valid.
+/// Validity of a certificate in PEM.
 pub fn validity(cert_pem: &str) -> Option<(Timestamp, Timestamp)> {
     validity_der(&first_pem(cert_pem).ok()?.contents)
 }
 
-/// The same of one in DER.
+/// The same for a certificate in DER.
 pub fn validity_der(cert_der: &[u8]) -> Option<(Timestamp, Timestamp)> {
     let (_, cert) = X509Certificate::from_der(cert_der).ok()?;
     let validity = cert.validity();
@@ -416,7 +416,7 @@ pub fn subject_der(cert_pem: &str) -> Option<Vec<u8>> {
     Some(cert.subject().as_raw().to_vec())
 }
 
-/// Lower-case hex SHA-256 of the first certificate in PEM, of its DER form: what the world calls a certificate's fingerprint.
+/// Lower-case hex SHA-256 of the first certificate in PEM, in its DER form: a certificate's usual fingerprint.
 pub fn fingerprint_hex(cert_pem: &str) -> Option<String> {
     Some(super::sha256_hex(&first_pem(cert_pem).ok()?.contents))
 }
@@ -481,7 +481,7 @@ mod tests {
         for bad in ["", "x", &pem[..pem.len() / 2], &pem.replace("CERTIFICATE REQUEST", "CERTIFICATE"), &key.to_pem()] {
             assert!(said(bad).contains("not a PEM certificate signing request"), "{bad}");
         }
-        // The last bytes of the base64 are the signature's.
+        // The last bytes of the base64 belong to the signature.
         let at = pem.rfind("\n-----END").expect("an end") - 8;
         let flipped = if &pem[at..=at] == "A" { "B" } else { "A" };
         let forged = format!("{}{flipped}{}", &pem[..at], &pem[at + 1..]);

@@ -41,7 +41,7 @@ impl SigningKey {
             let der = PrivatePkcs8KeyDer::from_pem_slice(text::pem(pem).as_bytes()).ok()?;
             Ed25519KeyPair::from_pkcs8_maybe_unchecked(der.secret_pkcs8_der()).ok()
         };
-        sound().map(SigningKey).ok_or("this is no private release key (PEM, PKCS#8, Ed25519)")
+        sound().map(SigningKey).ok_or("this is not a private release key (PEM, PKCS#8, Ed25519)")
     }
 
     /// The signature of these bytes, as a line of text.
@@ -73,7 +73,7 @@ impl ReleaseKey {
             let der = SubjectPublicKeyInfoDer::from_pem_slice(text::pem(pem).as_bytes()).ok()?;
             der.as_ref().strip_prefix(&PUBLIC_PREFIX)?.try_into().ok()
         };
-        sound().map(ReleaseKey).ok_or("this is no public release key (PEM, Ed25519)")
+        sound().map(ReleaseKey).ok_or("this is not a public release key (PEM, Ed25519)")
     }
 
     /// Writes it as PEM.

@@ -1,4 +1,4 @@
-//! What a node signs, and the canonical form of JSON in it.
+//! The bytes that a node signs, and the canonical form of JSON in them.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -31,8 +31,8 @@ pub struct NodeCall<'c> {
     pub run: &'c str,
     /// The method in upper case.
     pub method: &'c str,
-    /// Path and query exactly as they are sent, without the base path below which a proxy shows the server: a proxy may
-    /// take that off, so it is the only part of the target that the two ends see differently.
+    /// Path and query exactly as sent, without the base path below which a proxy serves the server: a proxy may strip
+    /// it, so it is the only part of the target that the two ends see differently.
     pub target: &'c str,
     /// The body as it is sent.
     pub body: &'c [u8],

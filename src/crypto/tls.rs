@@ -156,7 +156,7 @@ impl ClientCertVerifier for AnyHolder {
     signatures_by_algorithms!();
 }
 
-/// Which servers a client trusts.
+/// Servers that a client trusts.
 pub enum Trust {
     /// A server whose certificate for the called name is signed by these authorities (PEM).
     Authorities(String),

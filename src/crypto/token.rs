@@ -42,7 +42,7 @@ pub fn csrf(key: &[u8], session: &str) -> String {
 }
 
 /// A short identifier of this key that does not reveal it: eight letters, digits, `-` or `_`.
-pub fn word_of(key: &[u8]) -> String {
+pub fn key_id(key: &[u8]) -> String {
     let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), b"name of a cookie");
     BASE64_URL_SAFE_NO_PAD.encode(&mac.as_ref()[..6])
 }

@@ -177,7 +177,7 @@ pub fn dispatch(app: &App, tables: &[&'static [Route]], draw: Draw, mut request:
     let began = clock::tick();
     request.believe(&control.config.trusted_proxies);
     base::strip(control, tables, &mut request);
-    let _scope = caller::begin(Some(Caller { actor: caller::NOBODY.to_string(), address: request.client }));
+    let _scope = caller::enter(Some(Caller { actor: caller::NOBODY.to_string(), address: request.client }));
     if let Some(word) = &request.unnamed {
         unnamed::note(control, request.peer.ip(), word);
     }
@@ -269,7 +269,7 @@ fn authorize_and_call(
     *caller_found = admitted.map(|(user, _)| user);
     let user = caller_found.as_ref();
     if let Some(user) = user {
-        caller::is(&user.actor());
+        caller::set_actor(&user.actor());
         if user.credential == Credential::Local {
             control.sessions.local.note_use(&control.store);
         }
@@ -321,7 +321,7 @@ fn unknown_host(control: &Control, request: &Request) -> Option<Response> {
 /// that was refused too often only genuine credentials are checked.
 fn admit(control: &Control, request: &Request, meter: Meter) -> Result<Option<(User, bool)>> {
     let throttle = &control.throttle;
-    let refused = throttle.refusals.empty_for_s(&address::client(request.client));
+    let refused = throttle.refusals.retry_after_s(&address::client(request.client));
     let found = session::holder(control, request)?.map(|(user, shown)| (user, shown.by_cookie));
     if let Some((user, _)) = &found {
         throttle.callers.take(user.credential_id().to_string()).map_err(throttle::too_many)?;

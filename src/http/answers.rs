@@ -1,18 +1,18 @@
-//! The memory of answers that wait to be taken: a budget for all, of which each caller has a share, so that whoever asks and does not
-//! read costs nobody else anything.
+//! Memory of answers that wait to be sent: a total budget with a share per caller, so that a caller who requests much
+//! and reads nothing does not affect others.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use crate::thread::lock;
 
-/// Answers up to this cost nothing: refusals, heartbeats and single objects must not wait for whoever takes lists slowly.
+/// Answers up to this size are free: refusals, heartbeats and single objects must not wait for slow readers of lists.
 const FREE_BYTES: usize = 16 << 10;
 
-/// One caller may have one of so many parts.
+/// One caller may use the budget divided by this.
 const SHARES: usize = 4;
 
-/// What all answers and those of each caller hold.
+/// Memory held by all answers and per caller.
 pub(crate) struct Answers {
     bytes_max: usize,
     held: Mutex<Held>,
@@ -21,11 +21,11 @@ pub(crate) struct Answers {
 #[derive(Default)]
 struct Held {
     bytes: usize,
-    /// Callers that hold something: no more than there are connections.
+    /// Callers that hold memory: at most as many as connections.
     by_caller: HashMap<String, usize>,
 }
 
-/// The right to keep an answer in memory; given back when dropped.
+/// The right to keep an answer in memory; released when dropped.
 pub(crate) struct Share {
     answers: Arc<Answers>,
     caller: String,
@@ -33,14 +33,14 @@ pub(crate) struct Share {
 }
 
 impl Answers {
-    /// A budget of so many bytes.
+    /// A budget of `bytes_max` bytes.
     pub fn new(bytes_max: usize) -> Arc<Answers> {
         Arc::new(Answers { bytes_max, held: Mutex::default() })
     }
 
-    /// Room for an answer of so many bytes; `None` where there is none now. What alone is more than a share is let through when the
-    /// caller has nothing else: it could never be had otherwise. What is `owed` is counted and never refused: it tells of something that
-    /// was done, and a caller who is told to try again would do it twice.
+    /// Reserves memory for an answer; `None` if there is not enough now. An answer larger than a share is admitted if
+    /// the caller holds nothing else, because it could never be admitted otherwise. An `owed` answer is counted but
+    /// never refused: it reports a completed action, and a caller that is asked to retry would repeat it.
     pub fn admit(self: &Arc<Answers>, caller: &str, bytes: usize, owed: bool) -> Option<Share> {
         let charged = if bytes <= FREE_BYTES { 0 } else { bytes };
         if charged > 0 {
@@ -57,7 +57,7 @@ impl Answers {
         Some(Share { answers: Arc::clone(self), caller: caller.to_string(), bytes: charged })
     }
 
-    /// Bytes that are held now.
+    /// Bytes held now.
     #[cfg(any(test, fuzzing))]
     pub fn held_bytes(&self) -> usize {
         lock(&self.held).bytes

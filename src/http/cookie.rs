@@ -1,7 +1,7 @@
-//! Reading and writing cookies. What a cookie's value means is left to the gate.
+//! Reading and writing cookies. The gate interprets their values.
 
-/// The values of the cookies of that name in the value of a `Cookie` header: a browser may have some, of other paths or domains. Quotes
-/// around a value are put there by proxies and libraries, and are no part of it.
+/// Values of all cookies of this name in a `Cookie` header: a browser may send several, of other paths or domains.
+/// Strips quotes, which proxies and libraries add.
 pub fn all<'a>(header: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
     header.split(';').filter_map(move |pair| {
         let (key, value) = pair.split_once('=')?;
@@ -11,13 +11,13 @@ pub fn all<'a>(header: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
     })
 }
 
-/// The value of the first of them.
+/// The value of the first one.
 pub fn find<'a>(header: &'a str, name: &str) -> Option<&'a str> {
     all(header, name).next()
 }
 
-/// The value of a `Set-Cookie` header for a cookie that scripts cannot read and other sites cannot post with; `base` is the path below which
-/// it is sent, empty for all.
+/// A `Set-Cookie` value for a cookie that scripts cannot read and other sites cannot send in posts; `base` is the path
+/// below which it is sent, empty for all.
 pub fn set(name: &str, value: &str, base: &str, max_age_s: i64, secure: bool) -> String {
     let secure = if secure { "; Secure" } else { "" };
     let path = if base.is_empty() { "/" } else { base };

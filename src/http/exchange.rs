@@ -1,6 +1,6 @@
 //! The conversation on one connection: a request in, its answer out, in order, until either side ends it or it falls
-//! silent. Every wait is under a deadline and every buffer under a limit. Who may connect and which thread runs this
-//! is left to `listen`.
+//! silent. Every wait has a deadline and every buffer a limit. `listen` decides who may connect and which thread runs
+//! this.
 
 mod body;
 
@@ -25,24 +25,25 @@ use crate::thread::Stop;
 use crate::{clock, crypto, logger};
 use tiny_http::Method;
 
-/// Bytes asked of the socket at once.
+/// Bytes requested from the socket at once.
 const READ_BYTES: usize = 8 << 10;
 
-/// Bodies up to this leave in one buffer and one write with their head; of a longer one the rest follows uncopied.
+/// Maximum size of a body that is sent in one buffer and one write with its head; the rest of a longer one follows
+/// without copying.
 const ONE_WRITE_BYTES_MAX: usize = 64 << 10;
 
-/// How long, and for how much, a closing connection still listens: closing with bytes unread would make the kernel
-/// reset the connection, and the client would lose the answer that tells it why.
+/// Time and amount for which a closing connection still reads: closing with unread bytes would make the kernel reset
+/// the connection, and the client would lose the answer.
 const LINGER_TIME: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 4 << 20;
 
-/// When it is worth asking again for an answer that there was no memory for, in seconds.
+/// Seconds after which to retry when there was no memory for an answer.
 const ANSWERS_RETRY_AFTER_S: u64 = 1;
 
-/// A reader of a stream takes what is sent within this, or is dropped.
+/// Time within which a reader of a stream must accept what is sent, or it is dropped.
 const STREAM_WRITE_TIME: Duration = Duration::from_secs(10);
 
-/// Turns a request into its answer. It may panic: that is a 500.
+/// Turns a request into an answer. A panic becomes a 500.
 pub type Handler = Arc<dyn Fn(Request) -> Response + Send + Sync>;
 
 impl Sink for Transport {
@@ -52,16 +53,16 @@ impl Sink for Transport {
     }
 }
 
-/// What all conversations share.
+/// State shared by all conversations.
 pub(crate) struct Service {
     pub limits: Limits,
     pub handler: Handler,
-    /// How TLS is spoken; without it nobody speaks it.
+    /// TLS configurations; `None` for plain HTTP only.
     pub tls: Option<TlsSource>,
     pub stop: Stop,
     /// Bytes of bodies in memory, over all connections.
     pub bodies_bytes: AtomicUsize,
-    /// The memory of answers that wait to be taken.
+    /// Memory of answers that wait to be sent.
     pub answers: Arc<Answers>,
     /// TLS handshakes, by address.
     pub handshakes: Buckets<IpAddr>,
@@ -69,17 +70,17 @@ pub(crate) struct Service {
     pub lines: logger::Quota,
 }
 
-/// What becomes of a connection whose conversation paused.
+/// Next step of a connection when its conversation pauses.
 #[derive(Debug, PartialEq)]
 enum After {
     Close,
-    /// It is silent and between two requests: it may wait for the next one without a thread.
+    /// Silent and between two requests: it can wait for the next one without a thread.
     Park,
 }
 
-/// Why there is no request.
+/// Reasons for a missing request.
 enum Trouble {
-    /// The client left or broke off; nobody is there to answer.
+    /// The client disconnected; there is no one to answer.
     Gone,
     Refused(Refusal),
 }
@@ -94,16 +95,16 @@ impl From<Refusal> for Trouble {
 pub(crate) struct Conn {
     pub transport: Transport,
     peer: SocketAddr,
-    /// Since when it says nothing that means anything: bytes of which no request comes do not keep it open.
+    /// Start of the current silence. Bytes that do not form a request do not end it.
     pub silent_since: Instant,
-    /// What it is worth to the table of connections.
+    /// Priority in the table of connections.
     pub standing: Arc<Standing>,
-    /// How fast the body comes that is being read.
+    /// Pace of the body that is being read.
     pace: Option<Pace>,
-    /// The certificate that the client has shown, in DER.
+    /// The client's certificate in DER.
     certificate: Option<Arc<[u8]>>,
     buffer: Vec<u8>,
-    /// Where the unused bytes begin in the buffer.
+    /// Start of the unused bytes in the buffer.
     start: usize,
 }
 
@@ -118,7 +119,7 @@ impl Conn {
         self.peer.ip()
     }
 
-    /// Serves requests until the connection ends or falls silent; gives it back where it is silent and may wait without a thread.
+    /// Serves requests until the connection ends or falls silent; returns it if it can wait without a thread.
     pub fn converse(mut self, service: &Service) -> Option<Conn> {
         self.transport.until(service.limits.hold_time);
         let (peer, source) = (self.peer, address::client(self.peer.ip()));
@@ -152,7 +153,7 @@ impl Conn {
     fn exchanges(&mut self, service: &Service) -> After {
         loop {
             if self.unread().is_empty() {
-                if service.stop.raised() {
+                if service.stop.is_raised() {
                     return After::Close;
                 }
                 self.transport.until(service.limits.hold_time);
@@ -160,7 +161,7 @@ impl Conn {
                     Ok(0) => return After::Close,
                     Ok(_) => {}
                     Err(e) if timed_out(&e) => {
-                        // A parked connection costs little because it gives its buffer back.
+                        // A parked connection is cheap because it has no buffer.
                         self.buffer = Vec::new();
                         let over = clock::tick() >= self.silent_since + service.limits.idle_time;
                         return if over { After::Close } else { After::Park };
@@ -179,7 +180,7 @@ impl Conn {
         }
     }
 
-    /// One request and its answer; tells whether another may follow.
+    /// Handles one request; returns true if another may follow.
     fn exchange(&mut self, service: &Service) -> io::Result<bool> {
         let limits = &service.limits;
         let began = clock::tick();
@@ -237,7 +238,7 @@ impl Conn {
         }
         self.standing.set_busy(false);
 
-        let keep = match keep && !service.stop.raised() && response.stream.is_none() {
+        let keep = match keep && !service.stop.is_raised() && response.stream.is_none() {
             false => Keep::No,
             true if keep_alive_said => Keep::Said,
             true => Keep::Silent,
@@ -253,7 +254,7 @@ impl Conn {
         } else {
             let first = response.body.len().min(ONE_WRITE_BYTES_MAX);
             out.extend_from_slice(&response.body[..first]);
-            // A client may let it lie: what is copied is not kept twice.
+            // A client may read slowly: do not keep copied bytes twice.
             let rest = if first < response.body.len() { response.body } else { Vec::new() };
             self.transport.write_all(&out)?;
             drop(out);
@@ -265,8 +266,8 @@ impl Conn {
         Ok(keep != Keep::No)
     }
 
-    /// The answer with its share of the memory for answers, or, where there is none, another that says so. One that tells what was done is
-    /// `owed`.
+    /// The answer with its share of memory, or a refusal if there is not enough. An answer that reports a completed
+    /// action is `owed`.
     fn within_budget(&self, service: &Service, mut response: Response, owed: bool) -> (Response, Option<answers::Share>) {
         let source = || response.source.unwrap_or_else(|| address::client(self.peer.ip())).to_string();
         let caller = response.holder.clone().unwrap_or_else(source);
@@ -279,7 +280,7 @@ impl Conn {
         (Response { source: response.source, holder: response.holder, ..refusal }, None)
     }
 
-    /// Reads the next head; a refusal comes with the client's request id, if that could be read.
+    /// Reads the next head; a refusal includes the client's request id if it could be read.
     fn head(&mut self, limits: &Limits) -> Result<Box<Head>, (Trouble, Option<String>)> {
         let mut fresh = self.unread().len();
         loop {
@@ -298,7 +299,7 @@ impl Conn {
         &self.buffer[self.start..]
     }
 
-    /// Reads once from the socket; tells how many bytes came, zero at its end.
+    /// Reads once from the socket; returns the number of bytes, zero at its end.
     fn fill(&mut self) -> io::Result<usize> {
         self.buffer.drain(..self.start);
         self.start = 0;
@@ -311,7 +312,7 @@ impl Conn {
         Ok(count)
     }
 
-    /// Reads once, in the middle of a request.
+    /// Reads once in the middle of a request.
     fn need(&mut self) -> Result<usize, Trouble> {
         match self.fill() {
             Ok(0) => Err(Trouble::Gone),
@@ -321,7 +322,7 @@ impl Conn {
         }
     }
 
-    /// Answers for the front itself; no request follows, because where it would begin is not certain.
+    /// Answers for the front itself; no request follows, because its start is uncertain.
     fn refuse(&mut self, refusal: &Refusal, id: &str, head_only: bool, limits: &Limits) -> io::Result<bool> {
         let response = Response::error(refusal.status, refusal.detail);
         let mut out = response.head(id, Keep::No, clock::now());
@@ -333,7 +334,7 @@ impl Conn {
         Ok(false)
     }
 
-    /// Ends the connection so that the client gets what was written last.
+    /// Closes the connection so that the client receives the last answer.
     fn linger(&mut self) {
         if self.transport.finish().is_err() {
             return;
@@ -350,12 +351,12 @@ impl Conn {
     }
 }
 
-/// Whether a request only asks (RFC 9110, 9.2.1).
+/// True for a safe method (RFC 9110, 9.2.1).
 fn is_safe(method: &Method) -> bool {
     matches!(method, Method::Get | Method::Head | Method::Options)
 }
 
-/// How long a body may still take: longer the more of it has come, up to the time for the longest.
+/// Remaining time for a body: the more has arrived, the longer, up to a maximum.
 struct Pace {
     began: Instant,
     bytes: usize,
@@ -365,13 +366,13 @@ struct Pace {
 }
 
 impl Pace {
-    /// A body begins.
+    /// Starts with a body.
     fn begin(limits: &Limits) -> Pace {
         let (grace, bytes_per_s_min) = (limits.body_grace, limits.body_bytes_per_s_min);
         Pace { began: clock::tick(), bytes: 0, grace, bytes_per_s_min, at_most: limits.body_time }
     }
 
-    /// What is left for the rest, once so many more bytes have come.
+    /// Remaining time after `bytes` more bytes.
     fn left(&mut self, bytes: usize) -> Duration {
         self.bytes += bytes;
         let earned = self.grace + Duration::from_secs_f64(self.bytes as f64 / self.bytes_per_s_min.max(1) as f64);
@@ -379,12 +380,12 @@ impl Pace {
     }
 }
 
-/// Whether a deadline ended it; Linux reports a socket's time-out as if it were nonblocking.
+/// True if a deadline passed; Linux reports a socket's time-out like a non-blocking read.
 fn timed_out(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
-/// The access log's line. It is written before the answer is, so that it is there when the client has its answer.
+/// Writes the access log line, before the answer, so that it exists when the client has its answer.
 fn complete(request_id: &str, method: &str, path: &str, status_code: u16, began: Instant) {
     let duration_ms = clock::tick().duration_since(began).as_secs_f64() * 1e3;
     log::info!(

@@ -1,4 +1,4 @@
-//! Reads a request's fields one by one, with their bounds, and collects EVERY fault with its place before anything is done.
+//! Reads a request's fields one by one, with their bounds, and collects EVERY fault with its place before any action.
 //!
 //! ```text
 //! let mut f = Fields::of_body(&request.body)?;
@@ -6,8 +6,8 @@
 //! let ttl_s = f.int("ttl_seconds", 60..=86_400).or(1800);
 //! f.finish()?;
 //! ```
-//! A value that is wrong stands as an empty one until `finish` refuses the request. Unknown fields are ignored; `null`
-//! counts as absent for an optional field, and as a wrong type for a required one.
+//! A wrong value is replaced by an empty one until `finish` refuses the request. Unknown fields are ignored; `null`
+//! counts as absent for an optional field and as a wrong type for a required one.
 
 use super::describe;
 use super::json::{self, invalid};
@@ -24,16 +24,16 @@ use std::collections::BTreeMap;
 use std::num::IntErrorKind;
 use std::ops::RangeInclusive;
 
-/// Text of a faulty input that is shown back.
+/// Maximum length of a faulty input in the answer.
 const INPUT_CHARS_MAX: usize = 200;
-/// Faults that are reported at once.
+/// Faults reported at once.
 const FAULTS_MAX: usize = 100;
-/// Labels of an object.
+/// Maximum labels of an object.
 const LABELS_MAX: usize = 64;
-/// Words of a list of words.
+/// Maximum words of a list.
 const WORDS_MAX: usize = 32;
 
-/// Type and sentence of a value of the wrong type.
+/// Type and sentence for a value of the wrong type.
 type WrongType = (&'static str, &'static str);
 const NO_TEXT: WrongType = ("string_type", "Input should be a valid string");
 const NO_INT: WrongType = ("int_type", "Input should be a valid integer");
@@ -41,38 +41,38 @@ const NO_FLAG: WrongType = ("bool_type", "Input should be a valid boolean");
 const NO_OBJECT: WrongType = ("dict_type", "Input should be a valid dictionary");
 const NO_LIST: WrongType = ("list_type", "Input should be a valid list");
 
-/// Where fields come from, and what is wrong with them.
+/// The fields of a request and their faults.
 pub struct Fields<'b> {
     place: &'static str,
-    /// Where these fields are inside of the body.
+    /// Location of these fields in the body.
     inside: Vec<Loc>,
     values: Object,
     raw: &'b [u8],
     faults: Vec<FieldFault>,
 }
 
-/// A field that was read; say what its absence means.
+/// A field that was read; the caller says what its absence means.
 pub struct Got<'f, 'b, T> {
     fields: &'f mut Fields<'b>,
     name: &'static str,
     value: Option<T>,
-    /// What came instead of a value, if a fault was found already.
+    /// Set if a fault was already found; the invalid input.
     faulty: bool,
     null: Option<WrongType>,
 }
 
 impl<T> Got<'_, '_, T> {
-    /// The value; absent is fine.
+    /// The value, if present.
     pub fn optional(self) -> Option<T> {
         self.value
     }
 
-    /// The value, or this.
+    /// The value, or a default.
     pub fn or(self, default: T) -> T {
         self.value.unwrap_or(default)
     }
 
-    /// The value; absent is a fault.
+    /// The value; its absence is a fault.
     pub fn required(self) -> T
     where
         T: Default,
@@ -80,9 +80,9 @@ impl<T> Got<'_, '_, T> {
         self.required_with(T::default())
     }
 
-    /// The value; absent is a fault, and this stands in its place until `finish` refuses the request.
+    /// The value; its absence is a fault, and `stand_in` replaces it until `finish` refuses the request.
     pub fn required_with(self, stand_in: T) -> T {
-        if describe::active() {
+        if describe::is_active() {
             describe::require(self.fields.place, &self.fields.path_of(self.name));
         } else if self.value.is_none() && !self.faulty {
             match self.null {
@@ -108,9 +108,9 @@ impl<'b> Fields<'b> {
         Fields { place, inside: Vec::new(), values, raw, faults: Vec::new() }
     }
 
-    /// The fields of a JSON body, which is required.
+    /// Fields of a required JSON body.
     pub fn of_body(body: &'b [u8]) -> Result<Fields<'b>> {
-        if describe::active() {
+        if describe::is_active() {
             describe::note("body", Vec::new, || Value::Null, true);
             return Ok(Fields::new("body", Object::new(), b"{}"));
         }
@@ -118,7 +118,7 @@ impl<'b> Fields<'b> {
             return Err(invalid("missing", vec!["body".into()], "Field required", Value::Null));
         }
         match json::parse(body)? {
-            Value::Object(values) => Ok(Fields::new("body", values, text::unmarked(body))),
+            Value::Object(values) => Ok(Fields::new("body", values, text::without_mark(body))),
             other => {
                 let msg = "Input should be a valid dictionary or object to extract fields from";
                 Err(invalid("model_attributes_type", vec!["body".into()], msg, shown(&other)))
@@ -126,25 +126,25 @@ impl<'b> Fields<'b> {
         }
     }
 
-    /// The fields of a JSON body that may be absent.
+    /// Fields of an optional JSON body.
     pub fn of_optional_body(body: &'b [u8]) -> Result<Fields<'b>> {
-        if describe::active() {
+        if describe::is_active() {
             describe::note("body", Vec::new, || Value::Null, false);
             return Ok(Fields::new("body", Object::new(), b"{}"));
         }
-        match is_blank(body) || text::unmarked(body).trim_ascii() == b"null" {
+        match is_blank(body) || text::without_mark(body).trim_ascii() == b"null" {
             true => Ok(Fields::new("body", Object::new(), b"{}")),
             false => Fields::of_body(body),
         }
     }
 
-    /// The parameters of a query, as text; of a repeated one the last counts.
+    /// Parameters of a query, as text; the last of repeated ones counts.
     pub fn of_query(pairs: Vec<(String, String)>) -> Fields<'static> {
         let values = pairs.into_iter().map(|(k, v)| (k, Value::String(v))).collect();
         Fields::new("query", values, b"")
     }
 
-    /// These fields, under a path with an id: the faults of both are told together.
+    /// These fields, below a path with an id: faults of both are reported together.
     pub fn at(fields: Result<Fields<'b>>, name: &str, id: &str) -> Result<Fields<'b>> {
         let path = match path_fault(name, id) {
             None => return fields,
@@ -160,20 +160,20 @@ impl<'b> Fields<'b> {
         }
     }
 
-    /// An argument of the path, which must be an id.
+    /// Checks an id in the path.
     pub fn path_id<I: Id>(name: &str, text: &str) -> Result<I> {
         if let Some(fault) = path_fault(name, text) {
             return Err(Error::Invalid(vec![fault]));
         }
-        I::parse(text).filter(|_| !describe::active()).ok_or(Error::Invalid(Vec::new()))
+        I::parse(text).filter(|_| !describe::is_active()).ok_or(Error::Invalid(Vec::new()))
     }
 
-    /// Refuses the request if anything was wrong.
+    /// Refuses the request if there are faults.
     pub fn finish(self) -> Result<()> {
-        if self.faults.is_empty() && !describe::active() { Ok(()) } else { Err(Error::Invalid(self.faults)) }
+        if self.faults.is_empty() && !describe::is_active() { Ok(()) } else { Err(Error::Invalid(self.faults)) }
     }
 
-    /// Reports a fault that only the caller can see.
+    /// Adds a fault that only the caller can detect.
     pub fn fault(&mut self, kind: &'static str, at: Vec<Loc>, msg: String, input: &Value) {
         if self.faults.len() < FAULTS_MAX {
             let mut loc = vec![self.place.into()];
@@ -183,7 +183,7 @@ impl<'b> Fields<'b> {
         }
     }
 
-    /// A text of so many characters.
+    /// A text of bounded length.
     pub fn text(&mut self, name: &'static str, chars: RangeInclusive<usize>) -> Got<'_, 'b, String> {
         self.note(name, || chars_schema(&chars));
         self.read(name, NO_TEXT, |f, v| match v {
@@ -192,12 +192,12 @@ impl<'b> Fields<'b> {
         })
     }
 
-    /// A name that people read: printable, and not only spaces.
+    /// A name for people: printable, and not only spaces.
     pub fn name(&mut self, name: &'static str) -> Got<'_, 'b, String> {
         self.printable(name, 1..=128)
     }
 
-    /// A text of so many printable characters.
+    /// A printable text of bounded length.
     pub fn printable(&mut self, name: &'static str, chars: RangeInclusive<usize>) -> Got<'_, 'b, String> {
         self.note(name, || chars_schema(&chars));
         self.read(name, NO_TEXT, |f, v| match v {
@@ -221,7 +221,7 @@ impl<'b> Fields<'b> {
         })
     }
 
-    /// One word of several.
+    /// One of several words.
     pub fn word<T>(&mut self, name: &'static str, words: &[&str], parse: impl Fn(&str) -> Option<T>) -> Got<'_, 'b, T> {
         self.note(name, || json!({ "type": "string", "enum": words }));
         self.read(name, NO_TEXT, |f, v| match v {
@@ -233,11 +233,11 @@ impl<'b> Fields<'b> {
         })
     }
 
-    /// A moment as RFC 3339.
+    /// A time in RFC 3339.
     pub fn moment(&mut self, name: &'static str) -> Got<'_, 'b, Timestamp> {
         self.note(name, || json!({ "type": "string", "format": "date-time" }));
         self.read(name, NO_TEXT, |f, v| match &v {
-            // In a query a plus sign that was not encoded has become a blank.
+            // In a query an unencoded plus sign has become a space.
             Value::String(text) => Timestamp::parse(&text.replace(' ', "+")).or_else(|| Timestamp::parse(text)).or_else(|| {
                 let msg = "Input should be an RFC 3339 time, such as 2026-11-23T20:12:26Z";
                 f.wrong(("string_pattern_mismatch", msg), vec![name.into()], &v)
@@ -246,7 +246,7 @@ impl<'b> Fields<'b> {
         })
     }
 
-    /// A whole number within bounds; a text that holds one is taken too.
+    /// A whole number within bounds, also as text.
     pub fn int(&mut self, name: &'static str, range: RangeInclusive<i64>) -> Got<'_, 'b, i64> {
         self.note(name, || int_schema(&range));
         self.read(name, NO_INT, |f, v| {
@@ -267,7 +267,7 @@ impl<'b> Fields<'b> {
         })
     }
 
-    /// True or false; in a query their words.
+    /// True or false; in a query the words.
     pub fn flag(&mut self, name: &'static str) -> Got<'_, 'b, bool> {
         let in_query = self.place == "query";
         self.note(name, || match in_query {
@@ -282,7 +282,7 @@ impl<'b> Fields<'b> {
         })
     }
 
-    /// A JSON object of any content.
+    /// A JSON object with any content.
     pub fn object(&mut self, name: &'static str) -> Got<'_, 'b, Object> {
         self.note(name, || json!({ "type": "object" }));
         self.read(name, NO_OBJECT, |f, v| match v {
@@ -291,10 +291,10 @@ impl<'b> Fields<'b> {
         })
     }
 
-    /// A JSON object whose fields are read by `read`; what it does not ask for is kept and ignored.
+    /// A JSON object whose fields are read by `read`; other fields are kept and ignored.
     pub fn nested<T>(&mut self, name: &'static str, mut read: impl FnMut(&mut Fields) -> T) -> Got<'_, 'b, T> {
         self.note(name, || json!({ "type": "object" }));
-        if describe::active() {
+        if describe::is_active() {
             self.inner(vec![name.into()], Object::new(), &mut read);
         }
         self.read(name, NO_OBJECT, |f, v| match v {
@@ -303,11 +303,11 @@ impl<'b> Fields<'b> {
         })
     }
 
-    /// Like [`Fields::nested`], where a value of another type counts as absent.
+    /// Like [`Fields::nested`], but a value of another type counts as absent.
     pub fn lenient_nested<T>(&mut self, name: &'static str, read: impl FnOnce(&mut Fields) -> T) -> Option<T> {
         self.note(name, || json!({}));
         match self.values.get(name) {
-            _ if describe::active() => Some(self.inner(vec![name.into()], Object::new(), read)),
+            _ if describe::is_active() => Some(self.inner(vec![name.into()], Object::new(), read)),
             Some(Value::Object(map)) => {
                 let map = map.clone();
                 Some(self.inner(vec![name.into()], map, read))
@@ -316,10 +316,10 @@ impl<'b> Fields<'b> {
         }
     }
 
-    /// A list of at most so many items, each read by `read`.
+    /// A list of at most `items_max` items, each read by `read`.
     pub fn list<T>(&mut self, name: &'static str, items_max: usize, mut read: impl FnMut(&mut Fields, Value) -> T) -> Got<'_, 'b, Vec<T>> {
         self.note(name, || json!({ "type": "array", "maxItems": items_max }));
-        if describe::active() {
+        if describe::is_active() {
             self.inner(vec![name.into(), "[]".into()], Object::new(), |f| read(f, Value::Object(Object::new())));
         }
         self.read(name, NO_LIST, |f, v| {
@@ -337,7 +337,7 @@ impl<'b> Fields<'b> {
         })
     }
 
-    /// A whole number of at most this, where any other type counts as absent; numbers in texts count, negative ones are 0.
+    /// A whole number of at most `max`; numbers in texts count, negative ones are 0, any other type is absent.
     pub fn lenient_count(&mut self, name: &'static str, max: i64) -> Option<i64> {
         self.note(name, || json!({ "maximum": max }));
         let value = self.values.get(name)?.clone();
@@ -349,19 +349,19 @@ impl<'b> Fields<'b> {
         Some(count.min(max))
     }
 
-    /// All values, as they came.
+    /// All values as received.
     pub fn whole(&self) -> &Object {
         &self.values
     }
 
-    /// Says what an item of a list may be, beside the fields that are read of it.
+    /// Describes an item of a list, in addition to the fields read from it.
     pub fn describe_item(&self, schema: impl FnOnce() -> Value) {
         let (place, mut at) = (self.place, self.path_of(""));
         at.pop();
         describe::note(place, || at, schema, false);
     }
 
-    /// The text of a field exactly as it stands in the body.
+    /// The raw text of a field in the body.
     pub fn raw(&self, name: &str) -> Option<&'b str> {
         let all: BTreeMap<String, &'b RawValue> = serde_json::from_slice(self.raw).ok()?;
         all.get(name).map(|raw| raw.get())
@@ -430,7 +430,7 @@ impl<'b> Fields<'b> {
         Got { fields: self, name, value, faulty, null }
     }
 
-    /// Reads the fields of an object inside of this one; its faults are this one's.
+    /// Reads the fields of a nested object and collects its faults here.
     fn inner<T>(&mut self, at: Vec<Loc>, values: Object, read: impl FnOnce(&mut Fields) -> T) -> T {
         let inside = self.inside.iter().cloned().chain(at).collect();
         let mut inner = Fields { place: self.place, inside, values, raw: b"", faults: std::mem::take(&mut self.faults) };
@@ -439,7 +439,7 @@ impl<'b> Fields<'b> {
         value
     }
 
-    /// The names that lead to a field.
+    /// Names of the path to a field.
     fn path_of(&self, name: &str) -> Vec<String> {
         let step = |loc: &Loc| match loc {
             Loc::Name(name) => name.clone(),
@@ -476,10 +476,10 @@ impl<'b> Fields<'b> {
     }
 }
 
-/// What is wrong with an argument of the path, which must be an id.
+/// The fault of an id in the path, if any.
 fn path_fault(name: &str, text: &str) -> Option<FieldFault> {
     describe::note("path", || vec![name.to_string()], || json!({ "type": "string", "pattern": ids::PATTERN }), true);
-    if describe::active() || ids::is_id(text) {
+    if describe::is_active() || ids::is_id(text) {
         return None;
     }
     let msg = format!("String should match pattern '{}'", ids::PATTERN);
@@ -491,9 +491,9 @@ fn path_fault(name: &str, text: &str) -> Option<FieldFault> {
     })
 }
 
-/// Whether there is nothing in a body.
+/// True if a body is empty.
 fn is_blank(body: &[u8]) -> bool {
-    text::unmarked(body).iter().all(u8::is_ascii_whitespace)
+    text::without_mark(body).iter().all(u8::is_ascii_whitespace)
 }
 
 fn chars_schema(chars: &RangeInclusive<usize>) -> Value {
@@ -511,12 +511,12 @@ fn int_schema(range: &RangeInclusive<i64>) -> Value {
     json!({ "anyOf": [number, { "type": "string", "pattern": "^\\s*[+-]?[0-9]+\\s*$" }] })
 }
 
-/// The whole number in a value, if it is one or a text that holds one.
+/// The whole number in a value, if it is one or a text of one.
 fn int_of(value: &Value) -> std::result::Result<i64, WrongType> {
     match value {
         Value::Number(n) => match (n.as_i64(), float(n)) {
             (Some(n), _) => Ok(n),
-            // Whole, but beyond 64 bits: out of any bounds.
+            // Whole, but beyond 64 bits: outside any bounds.
             (None, x) if x.abs() >= WHOLE_MAX => Ok(if x < 0.0 { i64::MIN } else { i64::MAX }),
             (None, x) if x.fract() == 0.0 => Ok(x as i64),
             (None, _) => Err(NO_INT),
@@ -531,7 +531,7 @@ fn int_of(value: &Value) -> std::result::Result<i64, WrongType> {
     }
 }
 
-/// Below this a float that is whole is exact.
+/// Below this, a whole float is exact.
 const WHOLE_MAX: f64 = 9e15;
 
 /// Control characters, and those that reorder or hide text.
@@ -540,7 +540,7 @@ fn unprintable(c: char) -> bool {
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
-/// A faulty input, short enough to be sent back.
+/// A faulty input, shortened for the answer.
 fn shown(input: &Value) -> Value {
     let long = |text: &str| text.chars().count() > INPUT_CHARS_MAX;
     match input {

@@ -1,12 +1,12 @@
-//! Bodies and queries of the form `name=value&name=value`. What a name means is left to the handlers.
+//! Bodies and queries in the form `name=value&name=value`. Handlers interpret the names.
 
 use crate::percent::decode_form;
 
-/// Pairs read from one form; further ones are ignored. No page or route has a tenth as many fields, and a body of
-/// nothing but `&a` must not become a hundred times its size in memory.
+/// Maximum pairs read from one form; more are ignored. No page or route has a tenth of these, and a body of nothing but
+/// `&a` must not become a hundred times its size in memory.
 pub const PAIRS_MAX: usize = 1_000;
 
-/// Splits a form into its decoded pairs, in their order; a name without `=` has an empty value.
+/// Splits a form into decoded pairs in order; a name without `=` has an empty value.
 pub fn parse(text: &[u8]) -> Vec<(String, String)> {
     let pair = |part: &[u8]| {
         let middle = part.iter().position(|&byte| byte == b'=').unwrap_or(part.len());

@@ -1,27 +1,27 @@
-//! What proxies say of the requests that they pass on: `X-Forwarded-*`, or `Forwarded` (RFC 7239), in every form that
-//! proxies write it. Only a trusted proxy is believed.
+//! Reads what proxies report about the requests they forward: `X-Forwarded-*` or `Forwarded` (RFC 7239), in every form
+//! that proxies write. Only trusted proxies are believed.
 
 use super::Request;
 use crate::model::address::{self, Network};
 use crate::model::base_path;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// What proxies say of a request.
-struct Told {
-    /// Whose it is: the address that none of ours has, or the word that stands where one should.
+/// Proxies' reports about a request.
+struct Reported {
+    /// The client: the first address that is not a trusted proxy, or the word in its place.
     pub client: Result<IpAddr, String>,
-    /// Over what it came to them, `https`.
+    /// Scheme of the client's connection, `https`.
     pub scheme: Option<String>,
-    /// The host that was asked for.
+    /// The requested host.
     pub host: Option<String>,
-    /// The path below which it showed this server.
+    /// Path below which the proxy serves this server.
     pub prefix: Option<String>,
 }
 
-/// One proxy's word: whom it got the request from, and how.
+/// One proxy's report: who sent it the request, and how.
 #[derive(Debug, Default, PartialEq)]
 struct Hop {
-    /// Whether it says anything: an element of a list may be empty.
+    /// True if it is not empty: an element of a list may be.
     is_there: bool,
     node: String,
     scheme: Option<String>,
@@ -29,14 +29,14 @@ struct Hop {
 }
 
 impl Request {
-    /// Believes a trusted proxy about whose request this is, over what it came and for which host. Whose nobody can tell is the request of
-    /// [`address::UNNAMED`], never of the proxy itself.
+    /// Applies a trusted proxy's report of the client, scheme and host. A request whose client is unknown belongs to
+    /// [`address::UNNAMED`], never to the proxy itself.
     pub fn believe(&mut self, trusted: &[Network]) {
         let trusts = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
         if !trusts(self.peer.ip()) {
             return;
         }
-        let Some(Told { client, scheme, host, prefix }) = read(self, trusts) else { return };
+        let Some(Reported { client, scheme, host, prefix }) = read(self, trusts) else { return };
         self.by_proxy = true;
         self.client = client.unwrap_or_else(|word| {
             self.unnamed = Some(word);
@@ -46,40 +46,40 @@ impl Request {
         if let Some(host) = host.filter(|host| !host.is_empty()) {
             self.host = host;
         }
-        // Proxies behind each other append what each has taken off.
+        // Chained proxies append the part that each has stripped.
         let prefix = prefix.and_then(|all| all.split(',').map(base_path::parse).collect::<Option<String>>());
         self.base = prefix.unwrap_or_default();
     }
 }
 
-/// What the proxies say that this address and those before it belong to; `None` where nobody passed the request on. Each proxy appends its
-/// word, so those behind the first foreign address are ours, and those before it are what that client said.
-fn read(request: &Request, trusts: impl Fn(IpAddr) -> bool) -> Option<Told> {
+/// Reports about this address and those before it; `None` if no proxy forwarded the request. Each proxy appends its
+/// own, so those after the first foreign address are from trusted proxies, and those before it are the client's claims.
+fn read(request: &Request, trusts: impl Fn(IpAddr) -> bool) -> Option<Reported> {
     let has = |name: &str| request.header(name).is_some();
     let by_x = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"].into_iter().any(has);
     let prefix = request.list("x-forwarded-prefix");
     if by_x {
-        // A proxy that says these lets pass what a client says as `Forwarded`.
+        // A proxy that sets these lines passes on a client's own `Forwarded`.
         let nodes = request.list("x-forwarded-for").unwrap_or_default();
         let hops: Vec<Hop> =
             nodes.split(',').map(trim).map(|node| Hop { is_there: !node.is_empty(), node: node.to_string(), ..Hop::default() }).collect();
         let last = |name| request.list(name).and_then(|all| all.rsplit(',').next().map(|value| trim(value).to_string()));
         let client = client(&hops, trusts).map(|(address, _)| address);
-        return Some(Told { client, scheme: last("x-forwarded-proto"), host: last("x-forwarded-host"), prefix });
+        return Some(Reported { client, scheme: last("x-forwarded-proto"), host: last("x-forwarded-host"), prefix });
     }
     if has("forwarded") {
         let said = request.list("forwarded").unwrap_or_default();
-        let Some(mut hops) = hops_in(&said) else { return Some(Told { client: Err(said), scheme: None, host: None, prefix }) };
+        let Some(mut hops) = hops_in(&said) else { return Some(Reported { client: Err(said), scheme: None, host: None, prefix }) };
         let found = client(&hops, trusts);
-        // How the request came to the first of our proxies is how it came to us.
+        // Our first proxy's report says how the request reached us.
         let ours = hops.split_off(found.as_ref().map_or(hops.len().saturating_sub(1), |(_, at)| *at));
         let (scheme, host) = (ours.iter().find_map(|hop| hop.scheme.clone()), ours.iter().find_map(|hop| hop.host.clone()));
-        return Some(Told { client: found.map(|(address, _)| address), scheme, host, prefix });
+        return Some(Reported { client: found.map(|(address, _)| address), scheme, host, prefix });
     }
-    request.is_passed_on().then(|| Told { client: Err(String::new()), scheme: None, host: None, prefix })
+    request.is_passed_on().then(|| Reported { client: Err(String::new()), scheme: None, host: None, prefix })
 }
 
-/// The nearest address that is not trusted, or the first of all, and where it stands; the word that cannot be read where one comes before it.
+/// The nearest untrusted address, or the first of all, and its position; or an unreadable word that comes before it.
 fn client(hops: &[Hop], trusts: impl Fn(IpAddr) -> bool) -> Result<(IpAddr, usize), String> {
     let mut found = Err(String::new());
     for (at, hop) in hops.iter().enumerate().rev().filter(|(_, hop)| hop.is_there) {
@@ -96,7 +96,8 @@ fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t'])
 }
 
-/// The address in a word: with a port or without, in brackets or quotes, with a zone. `unknown`, `_hidden` and the address of nobody are none.
+/// The address in a word: with or without a port, in brackets or quotes, with a zone. `None` for `unknown`, `_hidden`
+/// and the unspecified address.
 fn address_of(word: &str) -> Option<IpAddr> {
     let word = trim(word);
     let word = trim(word.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(word));
@@ -110,19 +111,19 @@ fn address_of(word: &str) -> Option<IpAddr> {
         }
         None => Some(word),
     }?;
-    // Without brackets a port can be told from a part of an address only where the address is whole without it.
+    // Without brackets, a port is recognised only if the address is complete without it.
     let without_port = || address.rsplit_once(':').filter(|(_, port)| is_port(port)).and_then(|(host, _)| parse(host));
     let address = parse(address).or_else(without_port)?.to_canonical();
     (!address.is_unspecified()).then_some(address)
 }
 
-/// A port, or the word that stands for a hidden one.
+/// True for a port or a word that hides one.
 fn is_port(port: &str) -> bool {
     let is_hidden = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
     port.parse::<u16>().is_ok_and(|_| port.bytes().all(|b| b.is_ascii_digit())) || port.strip_prefix('_').is_some_and(is_hidden)
 }
 
-/// The elements of `Forwarded`, in their order; `None` where it is not written as RFC 7239 wants: then nobody can say where one ends.
+/// The elements of `Forwarded` in order; `None` if it violates RFC 7239, because then their ends are ambiguous.
 fn hops_in(said: &str) -> Option<Vec<Hop>> {
     let (mut hops, mut hop, mut rest) = (Vec::new(), Hop::default(), trim(said));
     while !rest.is_empty() {
@@ -153,7 +154,7 @@ fn hops_in(said: &str) -> Option<Vec<Hop>> {
     Some(hops)
 }
 
-/// The value at the front, a word or a quoted text, and what follows it.
+/// The value at the front, a token or a quoted string, and the rest.
 fn value_in(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         let (value, rest) = text.split_at(text.find([';', ',', ' ', '\t']).unwrap_or(text.len()));

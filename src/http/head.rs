@@ -1,7 +1,7 @@
-//! Reading the head of a request, with everything that must be refused.
+//! Parses the head of a request and refuses what must be refused.
 //!
-//! The head is where requests are smuggled, so whatever two servers could read in two ways is refused here. Waiting
-//! for bytes and reading the body is left to `exchange`.
+//! Request smuggling starts in the head, so everything that two servers could interpret differently is refused here.
+//! `exchange` waits for bytes and reads the body.
 
 use crate::crypto;
 use crate::http::limits::Limits;
@@ -10,20 +10,20 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use tiny_http::Method;
 
-/// Longest `X-Request-ID` that is taken over from a client.
+/// Maximum length of a client's `X-Request-ID` that is used.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// Most headers a head may ever have, whatever the limits say: the parser's table stands on the stack.
+/// Absolute maximum of headers, whatever the limits: the parser's table is on the stack.
 const HEADERS_CEILING: usize = 128;
 
-/// Longest `Content-Length` that is read as a number: beyond any limit, below any overflow.
+/// Maximum digits of a `Content-Length` that is parsed: beyond any limit, below any overflow.
 const LENGTH_DIGITS_MAX: usize = 15;
 
-/// Headers that say where a request ends and whom it is for: other bytes than ASCII in them are refused. In all others they are what their
-/// sender likes, and no reason to refuse a request.
+/// Headers that say where a request ends and who it is for: non-ASCII bytes in them are refused. Other headers may
+/// contain any bytes.
 const FRAMING: [&str; 5] = ["content-length", "transfer-encoding", "host", "connection", "expect"];
 
-/// What the front itself answers, before it closes the connection.
+/// Answers of the front itself, before it closes the connection.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Refusal {
     pub status: u16,
@@ -39,41 +39,41 @@ impl Refusal {
     }
 }
 
-/// How the body is framed.
+/// Framing of the body.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Framing {
-    /// So many bytes; zero without a body.
+    /// Length in bytes; zero without a body.
     Length(usize),
     Chunked,
 }
 
-/// A head, and what it says of the exchange.
+/// A head, and its meaning for the exchange.
 pub(crate) struct Head {
-    /// The request, its body still empty.
+    /// The request without its body.
     pub request: Request,
     pub framing: Framing,
-    /// Whether the client wants the connection kept.
+    /// True if the client keeps the connection open.
     pub keep: bool,
-    /// Whether the client waits for `100 Continue` before it sends the body.
+    /// True if the client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
 }
 
-/// What the bytes so far are.
+/// Result of parsing.
 pub(crate) enum Parsed {
     /// More bytes are needed.
     Partial,
-    /// A head of so many bytes.
+    /// A head and its length in bytes.
     Whole(Box<Head>, usize),
-    /// Something to refuse, with the client's request id if that could be read.
+    /// A refusal, with the client's request id if it could be read.
     Refused(Refusal, Option<String>),
 }
 
-/// Reads a head from the front of `bytes`, of which the last `fresh` have not been looked at before.
+/// Parses a head from the front of `bytes`, of which the last `fresh` are new.
 pub(crate) fn parse(bytes: &[u8], fresh: usize, limits: &Limits, peer: SocketAddr) -> Parsed {
     let partial = || {
         if bytes.len() >= limits.head_bytes_max { Parsed::Refused(Refusal::HEAD_TOO_LARGE, None) } else { Parsed::Partial }
     };
-    // A head that drips in is parsed once a line, not once a byte.
+    // A head that arrives slowly is parsed once per line, not once per byte.
     if !bytes[bytes.len() - fresh..].contains(&b'\n') {
         return partial();
     }
@@ -99,7 +99,7 @@ pub(crate) fn parse(bytes: &[u8], fresh: usize, limits: &Limits, peer: SocketAdd
     }
 }
 
-/// Turns a head of sound syntax into a request, unless its parts contradict each other.
+/// Turns a syntactically valid head into a request, unless its parts contradict each other.
 fn judge(raw: &httparse::Request, own_id: Option<String>, limits: &Limits, peer: SocketAddr) -> Result<Head, Refusal> {
     let (Some(method), Some(target), Some(minor)) = (raw.method, raw.path, raw.version) else {
         return Err(Refusal::bad("Malformed request head"));
@@ -115,7 +115,7 @@ fn judge(raw: &httparse::Request, own_id: Option<String>, limits: &Limits, peer:
     let mut headers = Vec::with_capacity(raw.headers.len());
     for header in raw.headers.iter() {
         if header.name.eq_ignore_ascii_case("x-request-id") && own_id.is_none() {
-            // One that cannot be taken over is nobody's: a fresh one takes its place.
+            // An unusable id is replaced by a new one.
             continue;
         }
         let name = header.name.to_ascii_lowercase();
@@ -130,7 +130,7 @@ fn judge(raw: &httparse::Request, own_id: Option<String>, limits: &Limits, peer:
                 if length.is_some() || !digits {
                     return Err(Refusal::bad("Malformed Content-Length"));
                 }
-                // A number too long to read is too large for any limit.
+                // A number too long to parse exceeds any limit.
                 length = Some(if value.len() > LENGTH_DIGITS_MAX { u64::MAX } else { value.parse().unwrap_or(u64::MAX) });
             }
             "transfer-encoding" => {
@@ -187,15 +187,15 @@ fn judge(raw: &httparse::Request, own_id: Option<String>, limits: &Limits, peer:
     Ok(Head { request, framing, keep, expects_continue })
 }
 
-/// The parts of a request's target.
+/// The parts of a request target.
 struct Target<'t> {
-    /// Whom it is for, where the target says so: that counts, and not what `Host` says (RFC 9112, 3.2.2).
+    /// The authority of the target, which overrides `Host` (RFC 9112, 3.2.2).
     authority: Option<&'t str>,
     path: &'t str,
     query: &'t str,
 }
 
-/// Takes a target apart: a path, a whole URL, or `*` for the server itself.
+/// Splits a target: a path, a whole URL, or `*` for the server itself.
 fn target_of<'t>(method: &str, target: &'t str) -> Option<Target<'t>> {
     if !target.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
         return None;
@@ -221,12 +221,12 @@ fn target_of<'t>(method: &str, target: &'t str) -> Option<Target<'t>> {
     Some(Target { authority, path, query })
 }
 
-/// The text of a header's value, whatever its bytes are; ASCII stays what it is.
+/// The text of a header's value, whatever its bytes; ASCII is unchanged.
 fn text_of(value: &[u8]) -> Cow<'_, str> {
     std::str::from_utf8(value).map_or_else(|_| value.iter().copied().map(char::from).collect(), Cow::Borrowed)
 }
 
-/// A client's request id, if it can stand in a header and a log line as it is.
+/// A client's request id, if it is safe in a header and a log line.
 fn acceptable_id(value: &[u8]) -> Option<String> {
     let fits = (1..=REQUEST_ID_BYTES_MAX).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic);
     if fits { String::from_utf8(value.to_vec()).ok() } else { None }

@@ -1,51 +1,51 @@
-//! What clients may use up: connections, bytes and time.
+//! Limits of what clients may use: connections, bytes and time.
 
 use crate::model::address::Network;
 use std::fs;
 use std::time::Duration;
 
-/// Descriptors left to everything that is no client: the database, logs, programs that are run.
+/// Descriptors reserved for everything except clients: the database, logs, programs that are run.
 const DESCRIPTORS_RESERVED: usize = 256;
 
-/// What clients may use up.
+/// Limits of what clients may use.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Connections in all.
+    /// Connections in total.
     pub connections_max: usize,
-    /// Connections of one address; of one /64 network with IPv6, where a client has that many addresses, and a few times as many of
-    /// the /56 and the /48 around it.
+    /// Connections per address; for IPv6 per /64 network, in which a client has every address, and a few times as many
+    /// per /56 and /48.
     pub connections_per_address_max: usize,
-    /// Proxies, who have as many connections as they need: what they pass on is many clients'.
+    /// Proxies, which are exempt: they forward many clients' requests.
     pub proxies: Vec<Network>,
-    /// Bytes of a request's head.
+    /// Maximum bytes of a request's head.
     pub head_bytes_max: usize,
-    /// Headers of a request.
+    /// Maximum headers of a request.
     pub headers_max: usize,
-    /// Bytes of a request's body.
+    /// Maximum bytes of a request's body.
     pub body_bytes_max: usize,
-    /// The first bytes of a body are nobody's share of those below: a heartbeat needs no more, and must not wait for clients that send
-    /// large bodies slowly.
+    /// The first bytes of a body do not count towards the budgets below: a heartbeat needs no more, and must not wait
+    /// for clients that send large bodies slowly.
     pub body_bytes_free: usize,
-    /// Bytes of all bodies in memory at once.
+    /// Maximum bytes of all bodies in memory at once.
     pub bodies_in_flight_bytes_max: usize,
-    /// Bytes of all answers that wait to be taken; of one caller a quarter of them. Small answers are free.
+    /// Maximum bytes of all answers that wait to be sent, and a quarter of that per caller. Small answers are free.
     pub answers_in_flight_bytes_max: usize,
-    /// TLS handshakes of one address in a second, and more at once: each costs a signature. This machine itself may have any
-    /// number.
+    /// TLS handshakes per second and address, with a larger burst: each costs a signature. This machine itself has no
+    /// limit.
     pub handshakes_per_s_max: u32,
-    /// From a head's first byte to its last.
+    /// Time for a head, from its first byte to its last.
     pub head_time: Duration,
-    /// From the end of a head to the end of its body.
+    /// Time for a body, from the end of its head.
     pub body_time: Duration,
-    /// What a body has at least, however slowly it comes ...
+    /// Minimum time for a body at any pace ...
     pub body_grace: Duration,
-    /// ... and how many bytes of it must come in a second after that.
+    /// ... and bytes that must arrive per second after that.
     pub body_bytes_per_s_min: usize,
-    /// For an answer to be taken.
+    /// Time for a client to accept an answer.
     pub write_time: Duration,
-    /// A silent connection keeps its thread so long.
+    /// Time that a silent connection keeps its thread.
     pub hold_time: Duration,
-    /// A parked connection stays open so long.
+    /// Time that a parked connection stays open.
     pub idle_time: Duration,
     /// Stack of a worker. It is address space, not memory, until it is used.
     pub stack_bytes: usize,
@@ -71,13 +71,13 @@ impl Default for Limits {
             write_time: Duration::from_secs(30),
             hold_time: Duration::from_millis(250),
             idle_time: Duration::from_secs(75),
-            // A stack that overflows ends the program, and unoptimised code needs several times as much.
+            // A stack overflow ends the program, and unoptimised code needs several times as much.
             stack_bytes: if cfg!(debug_assertions) { 2 << 20 } else { 512 << 10 },
         }
     }
 }
 
-/// How many descriptors this process may open, as the kernel tells; its usual default if it does not.
+/// Maximum descriptors of this process, as the kernel reports it; the usual default if unknown.
 fn descriptors_max() -> usize {
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));

@@ -1,8 +1,7 @@
-//! Who may connect and which thread serves them: accepting, caps, a pool of workers, parked connections, stopping.
+//! Connections and the threads that serve them: accepting, limits, a pool of workers, parked connections, stopping.
 //!
-//! A connection has a thread only while something happens on it. After a short silence it is parked: one thread looks
-//! at all parked sockets a few times a second, wakes those that have bytes and closes those that are over their time.
-//! What is said on a connection is left to `exchange`.
+//! A connection has a thread only while it is active. After a short silence it is parked: one thread polls all parked
+//! sockets a few times a second, wakes those with bytes and closes expired ones. `exchange` handles the conversation.
 
 use std::collections::VecDeque;
 use std::io;
@@ -25,29 +24,30 @@ use crate::http::transport::Transport;
 use crate::logger::Quota;
 use crate::thread::{Stop, lock, spawn};
 
-/// How long a worker without work waits for another connection before it ends.
+/// Time that an idle worker waits for a connection before it ends.
 const WORKER_WAIT: Duration = Duration::from_secs(5);
 
-/// Pause between two looks at the parked connections, and what each of them adds: at most 40,000 looks a second.
+/// Pause between two polls of the parked connections, and what each of them adds: at most 40,000 checks a second.
 const LOOK_PAUSE: Duration = Duration::from_millis(25);
 const LOOK_PAUSE_EACH: Duration = Duration::from_micros(25);
 
-/// Pause after an error in accepting. Most of them say that something has run out, and it will not be back at once.
+/// Pause after an error in accepting. Most of them mean that a resource is exhausted, which lasts for a while.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
-/// Errors in accepting are logged at most this often.
+/// Minimum interval between log lines about errors in accepting.
 const ACCEPT_LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Time for one attempt at waking a thread that waits in `accept`.
+/// Time for one attempt to wake a thread that waits in `accept`.
 const WAKE_TIME: Duration = Duration::from_millis(100);
 
-/// Handshakes of one address at once, as a multiple of what it may do in a second: a fleet behind one address comes back together.
+/// Burst of handshakes per address, as a multiple of the rate per second: a fleet behind one address reconnects at
+/// once.
 const HANDSHAKES_BURST: f64 = 20.0;
 
-/// `EMFILE` and `ENFILE`: no file descriptor is left in this process, or on this machine.
+/// `EMFILE` and `ENFILE`: no file descriptor is left in this process or on this machine.
 const OUT_OF_DESCRIPTORS: [i32; 2] = [24, 23];
 
-/// Stack of the threads that only accept and look.
+/// Stack of the threads that only accept and poll.
 const SMALL_STACK_BYTES: usize = 128 << 10;
 
 /// A running HTTP front. Dropping it stops it at once.
@@ -56,14 +56,14 @@ pub struct Front {
     acceptors: Mutex<Vec<Acceptor>>,
 }
 
-/// A thread that accepts, and the address at which it can be woken.
+/// A thread that accepts, and the address that wakes it.
 struct Acceptor {
     address: SocketAddr,
     thread: JoinHandle<()>,
 }
 
 impl Front {
-    /// Serves all these listeners until [`Front::stop`].
+    /// Serves all listeners until [`Front::stop`].
     pub fn start(listeners: Vec<TcpListener>, limits: Limits, tls: Option<TlsSource>, handler: Handler) -> Result<Front> {
         let per_s = f64::from(limits.handshakes_per_s_max);
         let (handshakes, lines) = (Buckets::new(per_s, per_s * HANDSHAKES_BURST), Quota::default());
@@ -79,11 +79,10 @@ impl Front {
             parked_any: Condvar::new(),
             complained: Mutex::new(None),
         });
-        // Made first: should one thread below not start, dropping this ends the others.
+        // Created first: if a thread below does not start, dropping this ends the others.
         let front = Front { shared: shared.clone(), acceptors: Mutex::default() };
         let looker = shared.clone();
-        spawn("http-parked", Some(SMALL_STACK_BYTES), move || looker.look_after_parked())
-            .doing("start the thread of parked connections")?;
+        spawn("http-parked", Some(SMALL_STACK_BYTES), move || looker.poll_parked()).doing("start the thread of parked connections")?;
         for listener in listeners {
             let address = listener.local_addr().doing("ask for the address of a listener")?;
             let shared = shared.clone();
@@ -94,21 +93,21 @@ impl Front {
         Ok(front)
     }
 
-    /// Connections that are open now, parked ones too.
+    /// Open connections, including parked ones.
     #[cfg(test)]
     pub fn connections(&self) -> usize {
         self.shared.slots.count()
     }
 
-    /// Stops accepting, closes what is parked and waits so long for requests in progress to be answered. Tells
-    /// whether all were.
+    /// Stops accepting, closes parked connections and waits up to `grace` for in-flight requests. Returns true if all
+    /// were answered.
     pub fn stop(&self, grace: Duration) -> bool {
         let end = clock::tick() + grace;
         let shared = &self.shared;
         shared.service.stop.raise();
         for acceptor in lock(&self.acceptors).drain(..) {
-            // The thread waits in accept(), which nothing ends but a connection. If none can be made because
-            // descriptors ran out, accepting fails too and the thread sees the flag by itself.
+            // The thread waits in accept(), which only a connection ends. If none can be made because descriptors ran
+            // out, accepting fails too and the thread sees the flag by itself.
             while !acceptor.thread.is_finished() {
                 let _ = TcpStream::connect_timeout(&reachable(acceptor.address), WAKE_TIME);
                 if clock::tick() > end + WAKE_TIME {
@@ -137,7 +136,7 @@ impl Drop for Front {
     }
 }
 
-/// An address to connect to for a listener that listens at all of them.
+/// An address that reaches a listener, also one of all addresses.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
@@ -145,28 +144,28 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// What the threads of a front share. No two of its locks are held at once, but `parked` before `slots`.
+/// State shared by a front's threads. No two locks are held at once, except `parked` before `slots`.
 struct Shared {
     service: Service,
     slots: Arc<Slots>,
     pool: Mutex<Pool>,
-    /// Signalled when a connection is in the pool's queue.
+    /// Signalled when a connection is in the queue.
     work: Condvar,
     parked: Mutex<Parked>,
-    /// Signalled when there is a parked connection to look at.
+    /// Signalled when there is a parked connection to poll.
     parked_any: Condvar,
-    /// When accepting last complained in the log.
+    /// Time of the last log line about accepting.
     complained: Mutex<Option<Instant>>,
 }
 
-/// A connection with the right to be.
+/// A connection and its slot.
 struct Live {
     conn: Conn,
     slot: Slot,
 }
 
-/// Workers, and connections that have been given to one that waits. The queue is never longer than there are waiting
-/// workers, and there are never more workers than connections.
+/// Workers, and connections given to a waiting one. The queue is never longer than the number of waiting workers, and
+/// there are never more workers than connections.
 #[derive(Default)]
 struct Pool {
     queue: VecDeque<Live>,
@@ -181,7 +180,7 @@ struct Parked {
     closed: bool,
 }
 
-/// What a look at a parked connection finds.
+/// Result of polling a parked connection.
 enum Look {
     Silent,
     Speaks,
@@ -193,15 +192,15 @@ impl Shared {
     fn accept(self: Arc<Shared>, listener: &TcpListener) {
         loop {
             let accepted = listener.accept();
-            if self.service.stop.raised() {
+            if self.service.stop.is_raised() {
                 return;
             }
-            let outcome = accepted.and_then(|(socket, peer)| self.welcome(socket, peer));
+            let outcome = accepted.and_then(|(socket, peer)| self.admit(socket, peer));
             if let Some(closed) = self.slots.news() {
                 log::warn!(target: "system", event = "http.crowded", closed; "Closed connections to make room for new ones, unauthenticated ones first");
             }
             if let Err(error) = outcome {
-                self.complain(&error);
+                self.log_accept_error(&error);
                 if error.raw_os_error().is_some_and(|code| OUT_OF_DESCRIPTORS.contains(&code)) {
                     self.slots.make_room(&self.service.limits);
                 }
@@ -210,8 +209,8 @@ impl Shared {
         }
     }
 
-    /// Gives a new connection its slot and its thread. Over a cap it is closed at once, which is no error.
-    fn welcome(self: &Arc<Shared>, socket: TcpStream, peer: SocketAddr) -> io::Result<()> {
+    /// Gives a new connection its slot and its thread. Beyond a limit it is closed at once, which is not an error.
+    fn admit(self: &Arc<Shared>, socket: TcpStream, peer: SocketAddr) -> io::Result<()> {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let conn = Conn::new(Transport::new(socket)?, peer);
         let (standing, socket) = (Arc::clone(&conn.standing), Arc::clone(conn.transport.socket()));
@@ -236,11 +235,11 @@ impl Shared {
         spawn("http-worker", Some(stack_bytes), move || shared.work(live)).map(drop)
     }
 
-    /// A worker's life: one connection after another.
+    /// Loop of a worker: one connection after another.
     fn work(self: Arc<Shared>, first: Live) {
         let mut next = Some(first);
         while let Some(live) = next {
-            // Handlers have a net of their own. This one is for faults of the front: they cost one connection.
+            // Handlers catch their own panics. This one catches the front's: they cost one connection.
             if catch_unwind(AssertUnwindSafe(|| self.serve(live))).is_err() {
                 log::error!(target: "api", event = "connection.panicked"; "A connection handler panicked");
             }
@@ -264,7 +263,7 @@ impl Shared {
         }
     }
 
-    /// Another connection for this worker; `None` if there is none for a while, or ever.
+    /// The next connection for this worker; `None` after a time without one, or when stopping.
     fn next(&self) -> Option<Live> {
         let end = clock::tick() + WORKER_WAIT;
         let mut pool = lock(&self.pool);
@@ -280,8 +279,8 @@ impl Shared {
         }
     }
 
-    /// Wakes parked connections that have bytes and closes those that are gone or over their time.
-    fn look_after_parked(self: Arc<Shared>) {
+    /// Wakes parked connections with bytes and closes disconnected or expired ones.
+    fn poll_parked(self: Arc<Shared>) {
         loop {
             let count = {
                 let mut parked = lock(&self.parked);
@@ -296,17 +295,17 @@ impl Shared {
             if self.service.stop.wait(LOOK_PAUSE + LOOK_PAUSE_EACH.saturating_mul(count)) {
                 return;
             }
-            for live in self.speaking() {
+            for live in self.take_readable() {
                 let given = live.conn.transport.socket().set_nonblocking(false).and_then(|()| self.give(live));
                 if let Err(error) = given {
-                    self.complain(&error);
+                    self.log_accept_error(&error);
                 }
             }
         }
     }
 
-    /// Takes out of the parked connections those that have bytes to read.
-    fn speaking(&self) -> Vec<Live> {
+    /// Removes parked connections that have bytes to read.
+    fn take_readable(&self) -> Vec<Live> {
         let now = clock::tick();
         let mut speaking = Vec::new();
         let mut parked = lock(&self.parked);
@@ -324,8 +323,8 @@ impl Shared {
         speaking
     }
 
-    /// Logs that a connection could not be taken, seldom.
-    fn complain(&self, error: &io::Error) {
+    /// Logs, at a limited rate, that a connection could not be accepted.
+    fn log_accept_error(&self, error: &io::Error) {
         let now = clock::tick();
         let mut complained = lock(&self.complained);
         if complained.is_none_or(|last| now.duration_since(last) >= ACCEPT_LOG_INTERVAL) {

@@ -1,8 +1,8 @@
 //! HTTP/1.1 as a server: from accepted sockets to [`Request`] values, and from [`Response`] values back to bytes.
 //!
-//! Everything a client can do wrong on the wire is decided here, so that a handler sees only whole, bounded and
-//! well-formed requests. Which path means what, who may call it and what an answer says is left to the router and
-//! the gate: nothing here knows a route or a resource.
+//! Handles everything a client can do wrong on the wire, so that handlers see only complete, bounded and well-formed
+//! requests. The router and the gate decide what paths mean, who may call them and what answers say: nothing here knows
+//! a route or a resource.
 
 pub(crate) mod answers;
 pub mod cookie;

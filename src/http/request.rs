@@ -5,42 +5,42 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tiny_http::Method;
 
-/// A whole request. It has no `Debug`: its headers hold cookies and tokens.
+/// A complete request. It has no `Debug`: its headers hold cookies and tokens.
 pub struct Request {
-    /// The method. `HEAD` is to be handled like `GET`; the front leaves the body out.
+    /// The method. Handle `HEAD` like `GET`; the front omits the body.
     pub method: Method,
     /// The target before `?`, still percent-encoded.
     pub path: String,
     /// The target after `?`, still percent-encoded; empty without one.
     pub query: String,
-    /// Names as they came, values without surrounding blanks. A value that is not UTF-8 is read as Latin-1.
+    /// Names as received, values trimmed. A value that is not UTF-8 is read as Latin-1.
     pub headers: Vec<(String, String)>,
     /// The body, whole and not longer than the front allows.
     pub body: Vec<u8>,
-    /// Who sent it: an IPv4 client of an IPv6 listener has its IPv4 address.
+    /// The sender: an IPv4 client of an IPv6 listener has its IPv4 address.
     pub peer: SocketAddr,
-    /// Whose request it is: the peer, or whom a trusted proxy names.
+    /// The client: the peer, or the client named by a trusted proxy.
     pub client: IpAddr,
-    /// What a trusted proxy says where it should name the client, if that is no address.
+    /// The word that a trusted proxy sends in place of the client's address.
     pub unnamed: Option<String>,
-    /// Whether it came over TLS, to here or to a trusted proxy.
+    /// True if it came over TLS, to here or to a trusted proxy.
     pub secure: bool,
-    /// Whether a trusted proxy passed it on, and says so.
+    /// True if it was forwarded by a trusted proxy that says so.
     pub by_proxy: bool,
-    /// The certificate (DER) that the client has shown, and proven to hold the key of.
+    /// The client's certificate (DER), whose key the client has proven to hold.
     pub certificate: Option<Arc<[u8]>>,
-    /// The host that was asked for, with its port where one was said: of this request, or of the one that a trusted proxy got.
+    /// The requested host, with its port if given: of this request, or of the one that a trusted proxy received.
     pub host: String,
-    /// The client's `X-Request-ID` or a fresh UUID.
+    /// The client's `X-Request-ID`, or a new UUID.
     pub request_id: String,
-    /// The path below which the caller sees this server, `/mesh`; empty where it has the whole host.
+    /// Path below which the caller sees this server, `/mesh`; empty if it has the whole host.
     pub base: String,
     /// Path arguments, filled in by the router.
     pub args: Vec<String>,
 }
 
 impl Request {
-    /// A request for this path that says nothing.
+    /// An empty request for this path.
     pub fn empty(method: Method, path: &str) -> Request {
         let peer = SocketAddr::from(([127, 0, 0, 1], 0));
         Request {
@@ -73,7 +73,7 @@ impl Request {
         (!values.is_empty()).then(|| values.join(", "))
     }
 
-    /// Whether it comes from this machine itself. One that any proxy passed on does not, whatever address the proxy has.
+    /// True if it comes from this machine. A forwarded one does not, whatever the proxy's address.
     pub fn is_local(&self) -> bool {
         self.direct_peer().is_some_and(|peer| peer.is_loopback())
     }
@@ -83,7 +83,7 @@ impl Request {
         (!self.is_passed_on()).then(|| self.peer.ip().to_canonical())
     }
 
-    /// Whether a proxy passed it on, and says so.
+    /// True if it was forwarded by a proxy that says so.
     pub fn is_passed_on(&self) -> bool {
         let begins = |name: &str, with: &str| name.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with));
         let says_so =
@@ -101,7 +101,7 @@ impl Request {
         self.headers_named("cookie").flat_map(move |value| cookie::all(value, name))
     }
 
-    /// The bearer tokens that it shows.
+    /// Its bearer tokens.
     pub fn bearers(&self) -> impl Iterator<Item = &str> {
         self.headers_named("authorization").flat_map(|line| line.split(',')).filter_map(|value| {
             let (scheme, token) = value.trim().split_once(' ')?;
@@ -109,7 +109,7 @@ impl Request {
         })
     }
 
-    /// The query's pairs, percent- and plus-decoded, in their order.
+    /// The query's decoded pairs, in order.
     pub fn query_pairs(&self) -> Vec<(String, String)> {
         form::parse(self.query.as_bytes())
     }

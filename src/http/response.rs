@@ -1,4 +1,4 @@
-//! One answer: its value as handlers make it, and its head as it goes on the wire, with what every answer carries.
+//! An answer as handlers create it, and its head on the wire, with the headers that every answer has.
 
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use tiny_http::StatusCode;
 
 use crate::clock::Timestamp;
 
-/// What every answer says unless the handler said otherwise: nothing is sniffed, framed, leaked or cached.
+/// Default headers, unless the handler sets them: no sniffing, framing, leaking or caching.
 const DEFAULT_HEADERS: [(&str, &str); 7] = [
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
@@ -22,35 +22,36 @@ const DEFAULT_HEADERS: [(&str, &str); 7] = [
     ("Cache-Control", "no-store"),
 ];
 
-/// Headers that only the front writes: with one from a handler, a client could see the answer end in two places.
+/// Headers that only the front writes: a handler's could make the end of an answer ambiguous.
 const FRONT_HEADERS: [&str; 5] = ["Connection", "Content-Length", "Date", "Transfer-Encoding", "X-Request-ID"];
 
-/// Where a streamed answer goes.
+/// Destination of a streamed answer.
 pub trait Sink {
-    /// Sends bytes, within a time that a reader who wants them has; an error says that nobody does any more.
+    /// Sends bytes within the time that an active reader needs; an error means that the reader is gone.
     fn send(&mut self, bytes: &[u8]) -> io::Result<()>;
 }
 
-/// Writes an answer bit by bit, until it ends or nobody reads any more.
+/// Writes an answer piece by piece, until it ends or the reader is gone.
 pub type Stream = Box<dyn FnOnce(&mut dyn Sink) -> io::Result<()> + Send>;
 
 /// An answer.
 pub struct Response {
     /// The status code.
     pub status: u16,
-    /// Headers in their order; add to them by [`Response::with`], which keeps them free of control characters.
+    /// Headers in order; add them with [`Response::with`], which strips control characters.
     pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: Vec<u8>,
-    /// What follows the body, bit by bit, until the connection closes.
+    /// Writes what follows the body, until the connection closes.
     pub stream: Option<Stream>,
-    /// How many bytes the stream writes, where that is known before: a reader can tell a whole answer from one that broke off.
+    /// Length of the stream in bytes, if known: a reader can then detect a truncated answer.
     pub stream_bytes: Option<u64>,
-    /// Whose request it answers, as far as lines about refusals are counted by it; the peer where it is not said.
+    /// The source that log lines about refusals are counted for; `None` for the peer.
     pub source: Option<IpAddr>,
-    /// Who has proven to be asking, for what each may have a share of.
+    /// The authenticated caller, for shares of resources.
     pub holder: Option<String>,
-    /// Whether nobody was sent elsewhere: like a refusal it costs its sender nothing, and must not fill the disk.
+    /// True for an anonymous caller that was redirected: like a refusal it costs its sender nothing, and must not fill
+    /// the disk.
     pub turned_away: bool,
 }
 
@@ -66,7 +67,7 @@ impl Response {
         }
     }
 
-    /// JSON that is text already.
+    /// JSON that is already text.
     pub fn raw_json(status: u16, body: Vec<u8>) -> Response {
         Response::bytes(status, "application/json", body)
     }
@@ -87,8 +88,8 @@ impl Response {
         Response::raw_json(status, serde_json::json!({ "detail": detail }).to_string().into_bytes())
     }
 
-    /// Sends the client elsewhere; `to` is encoded already. What cannot stand in a header is encoded here, and never left out: a path
-    /// would become another one.
+    /// Redirects the client to an encoded URL. Characters that are not allowed in a header are encoded and never
+    /// dropped, because the path would change.
     pub fn redirect(status: u16, to: &str) -> Response {
         let mut encoded = String::with_capacity(to.len());
         for byte in to.bytes() {
@@ -114,28 +115,28 @@ impl Response {
         }
     }
 
-    /// The same, to somebody who is not let in.
+    /// Marks the answer as one to an anonymous caller.
     pub fn turned_away(mut self) -> Response {
         self.turned_away = true;
         self
     }
 
-    /// An answer that is written bit by bit.
+    /// An answer that is written piece by piece.
     pub fn streamed(content_type: &'static str, stream: Stream) -> Response {
         let mut response = Response::bytes(200, content_type, Vec::new());
         response.stream = Some(stream);
         response
     }
 
-    /// An answer of so many bytes that is written bit by bit.
+    /// The same, with a known length.
     pub fn sized(content_type: &'static str, bytes: u64, stream: Stream) -> Response {
         let mut response = Response::streamed(content_type, stream);
         response.stream_bytes = Some(bytes);
         response
     }
 
-    /// Adds a header. Control characters and anything not ASCII are left out of the value, so that no value can end
-    /// its line and begin another.
+    /// Adds a header. Drops control characters and everything except ASCII from the value, so that no value can end its
+    /// line and begin another.
     pub fn with(mut self, name: &'static str, mut value: String) -> Response {
         value.retain(|c| c == ' ' || c.is_ascii_graphic());
         self.headers.push((name, value));
@@ -147,7 +148,7 @@ impl Response {
         self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
-    /// The head as bytes, up to and with its empty line.
+    /// The head as bytes, including the empty line.
     pub(super) fn head(&self, request_id: &str, keep: Keep, now: Timestamp) -> Vec<u8> {
         let mut out = Vec::with_capacity(1024);
         // Writing to a Vec cannot fail.
@@ -183,18 +184,18 @@ impl Response {
     }
 }
 
-/// What an answer says about the connection after it.
+/// Fate of the connection after an answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Keep {
-    /// It stays, as is the rule; nothing need be said.
+    /// It stays open, which is the default.
     Silent,
-    /// It stays, and a client of HTTP/1.0 must be told.
+    /// It stays open, and a client of HTTP/1.0 must be informed.
     Said,
     /// It closes.
     No,
 }
 
-/// A moment in the form of the `Date` header, `Sun, 06 Nov 1994 08:49:37 GMT`.
+/// A time in the form of the `Date` header, `Sun, 06 Nov 1994 08:49:37 GMT`.
 fn http_date(at: Timestamp) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];

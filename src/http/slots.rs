@@ -1,5 +1,6 @@
-//! Which connections there are, how many each network has, and which of them makes room for a newcomer: first whoever has proven
-//! nothing yet, whatever it is doing, the oldest of them; then who has more than a fair share; then who has been silent longest.
+//! Open connections, their number per network, and which one makes room for a newcomer: first the oldest
+//! unauthenticated one, whatever it is doing; then one of a caller with more than a fair share; then the one that has
+//! been silent longest.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Shutdown, TcpStream};
@@ -12,52 +13,53 @@ use crate::http::limits::Limits;
 use crate::model::address::{self, Network};
 use crate::thread::lock;
 
-/// How much more an IPv6 /56 and a /48 may have than one address (a /64), of connections that have proven nothing: a site may be in one of
-/// them as a whole, with all of its nodes.
+/// Limits of an IPv6 /64, /56 and /48 as multiples of the limit per address, for unauthenticated connections: a site
+/// with all of its nodes may be in one of them.
 const NETWORK_SHARES: [usize; 3] = [1, 2, 4];
 
-/// Places of this machine itself that no client elsewhere takes, even before anything was proven; never more than a quarter of all.
+/// Connections reserved for this machine, even before authentication; at most a quarter of all.
 const LOCAL_KEPT: usize = 16;
 
-/// One holder of a credential may have one of so many places before its connections make room for others.
+/// An authenticated caller may hold this fraction of the connections before its own make room for others.
 const HOLDER_SHARE: usize = 4;
 
-/// Closed connections whose threads have not noticed yet: each still has its descriptor. With more of them, newcomers wait.
+/// Closed connections whose threads have not noticed yet: each still holds its descriptor. With more of them, newcomers
+/// wait.
 const LEAVING_MAX: usize = 128;
 
-/// How long a newcomer waits for those to be gone, before it is taken in all the same.
+/// Maximum wait of a newcomer for those; then it is admitted anyway.
 const LEAVING_WAIT: Duration = Duration::from_millis(200);
 
-/// A connection has this long to say whose it is before it makes room: a flood of newcomers waits rather than to push out each other
-/// before anybody could read what they say.
+/// Time that a connection has to authenticate before it makes room: in a flood, newcomers wait instead of closing each
+/// other before they are read.
 const CHANCE: Duration = Duration::from_millis(50);
 
-/// That connections were closed for others is told at most this often.
+/// Minimum interval between reports of connections closed for others.
 const TELL_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What a connection is worth, as its conversation learns it.
+/// Priority of a connection, as its conversation learns it.
 #[derive(Default)]
 pub(crate) struct Standing {
-    /// A handler works for it: it has done its part.
+    /// A handler works for it, so it has done its part.
     busy: AtomicBool,
-    /// Who has proven to be at the other end.
+    /// The authenticated caller.
     holder: OnceLock<String>,
-    /// Since when it waits without a thread.
+    /// Start of its wait without a thread.
     parked_since: Mutex<Option<Instant>>,
 }
 
 impl Standing {
-    /// A handler begins or ends to work for it.
+    /// Marks that a handler begins or ends to work for it.
     pub fn set_busy(&self, busy: bool) {
         self.busy.store(busy, Ordering::Relaxed);
     }
 
-    /// A request on it has proven whose it is.
+    /// Marks it as authenticated.
     pub fn prove(&self, holder: &str) {
         self.holder.get_or_init(|| holder.to_string());
     }
 
-    /// It begins or ends to wait without a thread.
+    /// Marks that it begins or ends to wait without a thread.
     pub fn set_parked(&self, parked: bool) {
         *lock(&self.parked_since) = parked.then(clock::tick);
     }
@@ -75,16 +77,16 @@ pub(crate) struct Slots {
     left: Condvar,
 }
 
-/// The tables hold open connections only, so they are bounded by their cap.
+/// The tables hold only open connections, so the limit bounds them.
 #[derive(Default)]
 struct State {
     next: u64,
     /// By number: the oldest first.
     open: BTreeMap<u64, Open>,
     by_network: HashMap<Network, BTreeSet<u64>>,
-    /// Numbers of those that were told to go.
+    /// Numbers of connections that were closed.
     leaving: HashSet<u64>,
-    /// How many were told to go since this was told last, and when that was.
+    /// Connections closed since the last report, and the time of that report.
     closed: u64,
     told: Option<Instant>,
 }
@@ -98,14 +100,14 @@ struct Open {
 }
 
 impl Open {
-    /// What is left of its time to say whose it is.
+    /// Remaining time to authenticate.
     fn chance(&self) -> Duration {
         let passed = clock::tick().duration_since(self.since);
         if self.standing.holder.get().is_some() { Duration::ZERO } else { CHANCE.saturating_sub(passed) }
     }
 }
 
-/// The right to one connection; given back when dropped.
+/// The right to one connection; released when dropped.
 pub(crate) struct Slot {
     slots: Arc<Slots>,
     number: u64,
@@ -122,13 +124,13 @@ impl Drop for Slot {
 }
 
 impl Slots {
-    /// Connections that are open now, parked ones too.
+    /// Open connections, including parked ones.
     #[cfg(test)]
     pub fn count(&self) -> usize {
         lock(&self.state).open.len()
     }
 
-    /// A slot for a newcomer, if need be that of another; `None` where none makes room.
+    /// A slot for a newcomer, if necessary another connection's; `None` if none makes room.
     pub fn admit(self: &Arc<Slots>, limits: &Limits, address: IpAddr, standing: Arc<Standing>, socket: Arc<TcpStream>) -> Option<Slot> {
         let by_proxy = limits.proxies.iter().any(|network| network.contains(address));
         let (networks, is_local) = (address::networks(address), address.is_loopback() && !by_proxy);
@@ -145,16 +147,17 @@ impl Slots {
             let max = share * limits.connections_per_address_max;
             let is_full = |numbers: &&BTreeSet<u64>| numbers.len() >= max && (share == 1 || state.count_unproven(numbers) >= max);
             let Some(numbers) = state.by_network.get(network).filter(is_full) else { continue };
-            // Who has most of it makes room too, even while it is worked for: one caller must not shut the others out of their network.
-            let greedy = || state.of_greedy(numbers.iter(), limits.connections_per_address_max / 2, true);
-            let victim = state.had_its_chance(state.unproven(numbers.iter(), true, 0)).or_else(greedy);
+            // The caller with the most makes room too, even while a handler works for it: one caller must not lock
+            // others out of their network.
+            let greedy = || state.of_greediest(numbers.iter(), limits.connections_per_address_max / 2, true);
+            let victim = state.after_its_chance(state.unproven(numbers.iter(), true, 0)).or_else(greedy);
             let victim = victim.or_else(|| state.unproven(numbers.iter(), true, 0)).or_else(|| state.silent(numbers.iter()));
-            // Whose first request waits for its turn has not proven anything either.
-            let victim = victim.or_else(|| state.had_its_chance(state.busy(numbers.iter())))?;
+            // A connection whose first request waits for its turn is not authenticated either.
+            let victim = victim.or_else(|| state.after_its_chance(state.busy(numbers.iter())))?;
             state.close(victim);
         }
         while state.open.len() >= limits.connections_max {
-            let victim = state.dispensable(limits.connections_max, is_local)?;
+            let victim = state.choose_victim(limits.connections_max, is_local)?;
             let left = state.open.get(&victim).map_or(Duration::ZERO, Open::chance);
             if left.is_zero() {
                 state.close(victim);
@@ -172,15 +175,15 @@ impl Slots {
         Some(Slot { slots: Arc::clone(self), number })
     }
 
-    /// Closes one connection, because descriptors have run out.
+    /// Closes one connection, because descriptors ran out.
     pub fn make_room(&self, limits: &Limits) {
         let mut state = lock(&self.state);
-        if let Some(victim) = state.dispensable(limits.connections_max, true) {
+        if let Some(victim) = state.choose_victim(limits.connections_max, true) {
             state.close(victim);
         }
     }
 
-    /// How many connections were closed for others, from time to time.
+    /// Number of connections closed for others, at a limited rate.
     pub fn news(&self) -> Option<u64> {
         let mut state = lock(&self.state);
         let now = clock::tick();
@@ -191,7 +194,7 @@ impl Slots {
         Some(std::mem::take(&mut state.closed))
     }
 
-    /// Waits until no connection is open, at most so long; tells whether it is so.
+    /// Waits until `end` for all connections to close; returns true if they did.
     pub fn wait_empty(&self, end: Instant) -> bool {
         let mut state = lock(&self.state);
         while !state.open.is_empty() {
@@ -206,20 +209,21 @@ impl Slots {
 }
 
 impl State {
-    /// Who makes room for a newcomer.
-    fn dispensable(&self, connections_max: usize, for_local: bool) -> Option<u64> {
+    /// The connection that makes room for a newcomer.
+    fn choose_victim(&self, connections_max: usize, for_local: bool) -> Option<u64> {
         let local_kept = LOCAL_KEPT.min(connections_max / HOLDER_SHARE);
         let unproven = self.unproven(self.open.keys(), for_local, local_kept);
-        let of_greedy = || self.of_greedy(self.open.keys(), connections_max / HOLDER_SHARE, false);
-        self.had_its_chance(unproven).or_else(of_greedy).or(unproven).or_else(|| self.silent(self.open.keys()))
+        let of_greediest = || self.of_greediest(self.open.keys(), connections_max / HOLDER_SHARE, false);
+        self.after_its_chance(unproven).or_else(of_greediest).or(unproven).or_else(|| self.silent(self.open.keys()))
     }
 
-    /// It, where it had the time to say whose it is.
-    fn had_its_chance(&self, number: Option<u64>) -> Option<u64> {
+    /// The connection, if its time to authenticate is over.
+    fn after_its_chance(&self, number: Option<u64>) -> Option<u64> {
         number.filter(|number| self.open.get(number).is_some_and(|open| open.chance().is_zero()))
     }
 
-    /// The oldest of these that has proven nothing and is not being worked for. Some of this machine's are kept from newcomers elsewhere.
+    /// The oldest unauthenticated one without a working handler. Some of this machine's are reserved from newcomers
+    /// elsewhere.
     fn unproven<'n>(&self, numbers: impl Iterator<Item = &'n u64> + Clone, for_local: bool, local_kept: usize) -> Option<u64> {
         let is_unproven = |open: &Open| open.standing.holder.get().is_none();
         let mut all = numbers.filter_map(|number| Some((*number, self.open.get(number)?))).filter(|(_, open)| is_unproven(open));
@@ -227,21 +231,21 @@ impl State {
         all.find(|(_, open)| !(open.standing.is_busy() || spares_local && open.is_local)).map(|(number, _)| number)
     }
 
-    /// How many of these have proven nothing.
+    /// Number of unauthenticated connections.
     fn count_unproven(&self, numbers: &BTreeSet<u64>) -> usize {
         let is_unproven = |number: &&u64| self.open.get(number).is_some_and(|open| open.standing.holder.get().is_none());
         numbers.iter().filter(is_unproven).count()
     }
 
-    /// The oldest of these that has proven nothing yet and is worked for.
+    /// The oldest unauthenticated one with a working handler.
     fn busy<'n>(&self, numbers: impl Iterator<Item = &'n u64>) -> Option<u64> {
         let mut all = numbers.filter_map(|number| Some((*number, self.open.get(number)?)));
         all.find(|(_, open)| open.standing.holder.get().is_none() && open.standing.is_busy()).map(|(number, _)| number)
     }
 
-    /// The oldest connection of whoever has most of these, if that is more than a share; one that is worked for only where that is allowed
-    /// and there is no other.
-    fn of_greedy<'n>(&self, numbers: impl Iterator<Item = &'n u64>, share: usize, even_busy: bool) -> Option<u64> {
+    /// The oldest connection of the caller with the most, if that exceeds its share; one with a working handler only if
+    /// that is allowed and there is no other.
+    fn of_greediest<'n>(&self, numbers: impl Iterator<Item = &'n u64>, share: usize, even_busy: bool) -> Option<u64> {
         let mut of_holder: HashMap<&str, (usize, Option<u64>, Option<u64>)> = HashMap::new();
         for (number, open) in numbers.filter_map(|number| Some((*number, self.open.get(number)?))) {
             let Some(holder) = open.standing.holder.get() else { continue };
@@ -257,18 +261,18 @@ impl State {
         idle.or(busy.filter(|_| even_busy))
     }
 
-    /// The one of these that has waited longest without a thread.
+    /// The connection that has waited longest without a thread.
     fn silent<'n>(&self, numbers: impl Iterator<Item = &'n u64>) -> Option<u64> {
         let since = |number: &u64| *lock(&self.open.get(number)?.standing.parked_since);
         numbers.filter_map(|number| Some((since(number)?, *number))).min().map(|(_, number)| number)
     }
 
-    /// Cuts a connection off. Its thread, if it has one, returns from whatever it waits for.
+    /// Cuts off a connection. Its thread, if any, returns from any wait.
     fn close(&mut self, number: u64) {
         if let Some(open) = self.forget(number) {
             self.leaving.insert(number);
             self.closed += 1;
-            // It may be gone already.
+            // It may be closed already.
             let _ = open.socket.shutdown(Shutdown::Both);
         }
     }
@@ -380,7 +384,7 @@ mod tests {
         all.push(connect(&slots, &limits, "192.0.2.1"));
         assert_eq!(open_of(&mut all), [0, 2, 3, 4, 6, 7, 8, 9], "one that is not worked for goes before");
 
-        // Requests that wait for their turn, so that nothing is proven yet.
+        // Requests that wait for their turn, so that nothing is authenticated yet.
         let mut all: Vec<Client> = (0..8).map(|_| connect(&slots, &limits, "192.0.2.2")).collect();
         all.iter().for_each(|client| client.standing.set_busy(true));
         assert!(connect(&slots, &limits, "192.0.2.2").slot.is_none(), "they have just come");
@@ -412,7 +416,7 @@ mod tests {
         let mut local: Vec<Client> = (0..2).map(|_| connect(&slots, &limits, "127.0.0.1")).collect();
         let mut remote: Vec<Client> = (0..20).map(|i| connect(&slots, &limits, &format!("192.0.2.{i}"))).collect();
         assert_eq!((open_of(&mut local), open_of(&mut remote)), (vec![0, 1], (14..20).collect()));
-        // A proxy on this machine speaks for others.
+        // A proxy on this machine forwards for others.
         let proxied = Limits { proxies: vec![Network::parse("127.0.0.1").expect("a network")], ..limits };
         let slots = Arc::default();
         let mut passed_on: Vec<Client> = (0..2).map(|_| connect(&slots, &proxied, "127.0.0.1")).collect();

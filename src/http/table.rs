@@ -1,28 +1,29 @@
-//! Routes as data: finding the one for a path and a method. Knows nothing of who may call what.
+//! Routes as data: finds the one for a path and a method. Access is decided elsewhere.
 
 use tiny_http::Method;
 
-/// A method, a path pattern (`/nodes/{id}`) and whatever handles it.
+/// A method, a path pattern (`/nodes/{id}`) and its handler.
 pub struct Route<H: 'static> {
     /// The method; `GET` serves `HEAD` too.
     pub method: Method,
-    /// The pattern: `{name}` stands for one path segment that is not empty.
+    /// The pattern: `{name}` matches one non-empty path segment.
     pub path: &'static str,
-    /// What handles it.
+    /// The handler.
     pub handler: H,
 }
 
-/// What a path and a method lead to.
+/// Result for a path and a method.
 pub enum Found<'t, H: 'static> {
-    /// A route, with the decoded segments in place of its `{name}`s.
+    /// A route, with the decoded segments of its `{name}`s.
     Route(&'t Route<H>, Vec<String>),
-    /// The path is known under other methods: the value of the `Allow` header.
+    /// The path exists with other methods: the value of the `Allow` header.
     OtherMethod(String),
     /// No route has this path.
     Nothing,
 }
 
-/// Finds the route for a method and a raw path. Segments are percent-decoded after splitting, so that `%2F` cannot make one.
+/// Finds the route for a method and a raw path. Segments are percent-decoded after splitting, so that `%2F` creates
+/// none.
 pub fn find<'t, H>(tables: &[&'t [Route<H>]], method: &Method, path: &str) -> Found<'t, H> {
     let wanted = if *method == Method::Head { &Method::Get } else { method };
     let mut allowed: Vec<&str> = Vec::new();

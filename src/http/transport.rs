@@ -1,6 +1,7 @@
-//! The bytes below HTTP: a socket whose every read and write ends at a deadline, plain or under TLS.
+//! The bytes below HTTP: a socket whose reads and writes end at a deadline, plain or under TLS.
 //!
-//! One port serves both: the first byte tells a TLS hello from a request. Nothing above this file knows which of them it has.
+//! One port serves both: the first byte distinguishes a TLS hello from a request. Code above this file need not know
+//! which it is.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -11,24 +12,24 @@ use rustls::{ServerConfig, ServerConnection};
 
 use crate::clock;
 
-/// What a TLS conversation begins with: the type of a handshake record (RFC 8446 §5.1). No request begins so.
+/// First byte of a TLS conversation: the type of a handshake record (RFC 8446 §5.1). No request starts with it.
 const HANDSHAKE: u8 = 22;
 
-/// Plaintext that waits to be encrypted: an answer's head and body in one go, as they are handed over.
+/// Buffer of plaintext to encrypt: an answer's head and body are passed on at once.
 const TLS_BUFFER_BYTES: usize = 80 << 10;
 
-/// How TLS is spoken, asked anew for each connection: certificates change while the server runs.
+/// The TLS configuration for a new connection: certificates change while the server runs.
 pub type TlsSource = Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>;
 
-/// A socket that is cut off at `end`, however slowly its bytes drip.
+/// A socket that is cut off at `end`, however slowly its bytes arrive.
 pub(crate) struct Timed {
-    /// Shared with the table of connections, from where it may be cut off.
+    /// Shared with the table of connections, which may cut it off.
     socket: Arc<TcpStream>,
     end: Instant,
 }
 
 impl Timed {
-    /// What is left until the deadline; never zero, because a zero time-out means none at all.
+    /// Time until the deadline; never zero, because a zero time-out means none.
     fn left(&self) -> io::Result<Option<Duration>> {
         match self.end.saturating_duration_since(clock::tick()) {
             Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
@@ -65,41 +66,41 @@ impl Write for Timed {
     }
 }
 
-/// What a connection begins with.
+/// The start of a connection.
 pub(crate) enum Begun {
-    /// Something that is to be read.
+    /// Bytes can be read.
     Speaks(Transport),
-    /// Nothing yet.
+    /// Nothing has arrived yet.
     Silent(Transport),
-    /// It is over; with the reason, where a handshake failed.
+    /// It is over; with the reason if a handshake failed.
     Ended(Option<io::Error>),
 }
 
 /// One client's connection.
 pub(crate) enum Transport {
-    /// Nothing was read yet, so nobody knows what it is.
+    /// Nothing was read yet, so its kind is unknown.
     Fresh(Timed),
-    /// HTTP straight on TCP.
+    /// HTTP over TCP.
     Plain(Timed),
-    /// HTTP under TLS.
+    /// HTTP over TLS.
     Tls(Box<Tls>),
 }
 
 impl Transport {
-    /// Takes over an accepted socket. Answers leave in one write, so waiting to fill packets would only delay them.
+    /// Takes an accepted socket. Answers are sent in one write, so waiting to fill packets would only delay them.
     pub fn new(socket: TcpStream) -> io::Result<Transport> {
         socket.set_nodelay(true)?;
         Ok(Transport::Fresh(Timed { socket: Arc::new(socket), end: clock::tick() }))
     }
 
-    /// Takes over any socket that reads and writes like one of TCP, such as one end of a pair.
+    /// Takes any socket that behaves like TCP, such as one end of a pair.
     #[cfg(any(test, fuzzing))]
     pub fn over(socket: TcpStream) -> Transport {
         Transport::Fresh(Timed { socket: Arc::new(socket), end: clock::tick() })
     }
 
-    /// Waits for the first byte and finds out what it begins. A TLS hello is told by its first byte, and answered when there is a `tls` and
-    /// the client `may` shake hands once more; without a `tls` it is left to be refused as the request that it is not.
+    /// Waits for the first byte, which tells TLS from HTTP. A TLS hello is answered if there is a `tls` and the client
+    /// `may` start another handshake; without `tls` it is refused as an invalid request.
     pub fn begin(self, tls: Option<&TlsSource>, handshake_time: Duration, may: impl FnOnce() -> bool) -> Begun {
         let Transport::Fresh(mut timed) = self else { return Begun::Speaks(self) };
         let mut first = [0];
@@ -114,8 +115,8 @@ impl Transport {
                     return Begun::Ended(None);
                 }
                 timed.end = clock::tick() + handshake_time;
-                // A hand that was begun to be shaken cannot wait without a thread: it is shaken now, or never.
-                match Tls::shake_hands(tls(), timed) {
+                // A handshake cannot wait without a thread, so it is completed now or fails.
+                match Tls::handshake(tls(), timed) {
                     Ok(tls) => Begun::Speaks(Transport::Tls(Box::new(tls))),
                     Err(e) => Begun::Ended(Some(e)),
                 }
@@ -124,12 +125,12 @@ impl Transport {
         }
     }
 
-    /// Whether what is sent here is encrypted.
+    /// True if the connection is encrypted.
     pub fn is_secure(&self) -> bool {
         matches!(self, Transport::Tls(_))
     }
 
-    /// The certificate (DER) whose key the client has proven to hold.
+    /// The client's certificate (DER), whose key the client has proven to hold.
     pub fn client_certificate(&self) -> Option<Arc<[u8]>> {
         match self {
             Transport::Tls(tls) => tls.session.peer_certificates().and_then(|chain| chain.first()).map(|cert| Arc::from(cert.as_ref())),
@@ -137,12 +138,12 @@ impl Transport {
         }
     }
 
-    /// Sets the deadline of all reads and writes from here on.
+    /// Sets the deadline of all further reads and writes.
     pub fn until(&mut self, from_now: Duration) {
         self.timed_mut().end = clock::tick() + from_now;
     }
 
-    /// The socket, for looking at it while the connection is parked, and for cutting it off.
+    /// The socket, for polling a parked connection and for cutting it off.
     pub fn socket(&self) -> &Arc<TcpStream> {
         match self {
             Transport::Fresh(timed) | Transport::Plain(timed) => &timed.socket,
@@ -150,7 +151,7 @@ impl Transport {
         }
     }
 
-    /// Says that no more will be written.
+    /// Signals that nothing more will be written.
     pub fn finish(&mut self) -> io::Result<()> {
         if let Transport::Tls(tls) = self {
             tls.session.send_close_notify();
@@ -159,7 +160,7 @@ impl Transport {
         self.socket().shutdown(Shutdown::Write)
     }
 
-    /// Reads what the client still sends, below any encryption, only to throw it away.
+    /// Reads and discards what the client still sends, below any encryption.
     pub fn discard(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.timed_mut().read(into)
     }
@@ -201,8 +202,8 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    /// The whole handshake, under the socket's deadline as it stands.
-    fn shake_hands(config: Arc<ServerConfig>, timed: Timed) -> io::Result<Tls> {
+    /// Completes the handshake within the socket's deadline.
+    fn handshake(config: Arc<ServerConfig>, timed: Timed) -> io::Result<Tls> {
         let mut session = ServerConnection::new(config).map_err(io::Error::other)?;
         session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
         let mut tls = Tls { session, timed };
@@ -215,7 +216,7 @@ impl Tls {
         tls.send().map(|()| tls)
     }
 
-    /// Takes in what has come; an error too is told to the client, as the alert it deserves.
+    /// Processes received bytes; reports an error to the client as a TLS alert.
     fn receive(&mut self) -> io::Result<()> {
         if self.session.read_tls(&mut self.timed)? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -226,7 +227,7 @@ impl Tls {
         })
     }
 
-    /// Writes out all that is encrypted.
+    /// Writes all encrypted bytes.
     fn send(&mut self) -> io::Result<()> {
         while self.session.wants_write() {
             self.session.write_tls(&mut self.timed)?;
@@ -238,7 +239,7 @@ impl Tls {
         loop {
             match self.session.reader().read(into) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                // Cut off without a goodbye: as on a plain connection, whoever waits for more knows that it will not come.
+                // The client closed without a TLS close: as on a plain connection, nothing more will arrive.
                 Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
                 done => return done,
             }

@@ -1,4 +1,4 @@
-//! Rows of API tokens. Only a hash of the secret is ever stored.
+//! Rows of API tokens. Only a hash of the secret is stored.
 
 use super::query::query;
 use super::{Read, Write};
@@ -9,17 +9,17 @@ use crate::model::users::Role;
 use crate::model::{Page, Paging};
 use rusqlite::{Row, named_params};
 
-/// A token that was shown, and its owner as the owner is now.
+/// A presented token and the current state of its owner.
 pub struct Holder {
     /// The token's id.
     pub id: String,
-    /// What it may do at most.
+    /// The highest role that it allows.
     pub role: Role,
-    /// When it ends.
+    /// Expiry.
     pub expires_at: Timestamp,
     /// The owner's name.
     pub owner: String,
-    /// What the owner may do.
+    /// The owner's role.
     pub owner_role: Role,
 }
 
@@ -51,7 +51,7 @@ pub fn page(read: &Read, paging: &Paging) -> Result<Page<ApiToken>> {
     Ok(Page::cut(items, paging.limit, read.count(query!("api_tokens", "count"), &[])?, |t| &t.id))
 }
 
-/// How many tokens somebody has.
+/// Number of a user's tokens.
 pub fn count_of_owner(read: &Read, owner: &str) -> Result<u64> {
     read.count(query!("api_tokens", "count_of_owner"), named_params! { ":owner": owner })
 }
@@ -61,7 +61,7 @@ pub fn by_id(read: &Read, id: &str) -> Result<Option<ApiToken>> {
     read.row(query!("api_tokens", "by_id"), named_params! { ":id": id }, token)
 }
 
-/// Writes a new token; 409 when its owner has one of this name.
+/// Inserts a token; 409 if its owner has one of this name.
 pub fn insert(write: &Write, new: &ApiToken, token_hash: &str) -> Result<()> {
     let row = named_params! {
         ":id": new.id, ":name": new.name, ":owner": new.owner, ":role": new.role.as_str(), ":token_hash": token_hash,
@@ -71,22 +71,22 @@ pub fn insert(write: &Write, new: &ApiToken, token_hash: &str) -> Result<()> {
     Ok(())
 }
 
-/// Notes when and from where a token was last used.
-pub fn used(write: &Write, id: &str, at: Timestamp, address: &str) -> Result<()> {
+/// Records when and from where a token was last used.
+pub fn set_last_used(write: &Write, id: &str, at: Timestamp, address: &str) -> Result<()> {
     write.run(query!("api_tokens", "used"), named_params! { ":id": id, ":at": at, ":address": address }).map(drop)
 }
 
-/// Takes a token away. Tells whether it was there.
+/// Deletes a token. Returns true if it existed.
 pub fn delete(write: &Write, id: &str) -> Result<bool> {
     Ok(write.run(query!("api_tokens", "delete"), named_params! { ":id": id })? > 0)
 }
 
-/// Takes away every token of somebody.
+/// Deletes every token of a user.
 pub fn delete_of_owner(write: &Write, owner: &str) -> Result<usize> {
     write.run(query!("api_tokens", "delete_of_owner"), named_params! { ":owner": owner })
 }
 
-/// Takes away what ended before this moment.
+/// Deletes tokens that expired before this time.
 pub fn prune(write: &Write, before: Timestamp) -> Result<usize> {
     write.run(query!("api_tokens", "prune"), named_params! { ":before": before })
 }

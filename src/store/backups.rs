@@ -1,4 +1,4 @@
-//! Copies of the database: made while others write, counted, and checked.
+//! Copies of the database: created during writes, counted, and verified.
 
 use super::query::query;
 use super::{Write, migrate, row};
@@ -12,45 +12,45 @@ use std::time::Duration;
 /// A writer that holds the database for longer than this is stuck.
 const BUSY: Duration = Duration::from_secs(30);
 
-/// What is in a database file.
+/// Contents of a database file.
 pub struct Contents {
-    /// The number of its last migration.
+    /// Number of its last migration.
     pub schema_version: i64,
-    /// How many rows each table has.
+    /// Rows per table.
     pub rows: BTreeMap<String, u64>,
 }
 
 fn open(path: &Path) -> Result<Connection> {
-    super::ordinary(path)?;
-    let connection = row::told(Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY), "open the database")?;
-    row::told(connection.busy_timeout(BUSY), "open the database")?;
+    super::check_regular(path)?;
+    let connection = row::map_sqlite_error(Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY), "open the database")?;
+    row::map_sqlite_error(connection.busy_timeout(BUSY), "open the database")?;
     Ok(connection)
 }
 
-/// Copies one moment of a database into an empty file, while others read and write it. In one step: a reader of a write-ahead log
-/// holds up nobody, and a copy in several would begin anew with every commit.
+/// Copies a snapshot of a database into an empty file, while others read and write it. In one step: a reader of a
+/// write-ahead log blocks no one, and a copy in several steps would start again with every commit.
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
     let doing = "copy the database";
     let from = open(from)?;
-    let mut copy = row::told(Connection::open(to), doing)?;
-    // A copy that a crash interrupts is thrown away, so it need not be safe before it is whole.
-    row::told(copy.execute_batch("PRAGMA synchronous = OFF"), doing)?;
+    let mut copy = row::map_sqlite_error(Connection::open(to), doing)?;
+    // An interrupted copy is discarded, so it need not be durable before it is complete.
+    row::map_sqlite_error(copy.execute_batch("PRAGMA synchronous = OFF"), doing)?;
     {
-        let backup = row::told(Backup::new(&from, &mut copy), doing)?;
-        match row::told(backup.step(-1), doing)? {
+        let backup = row::map_sqlite_error(Backup::new(&from, &mut copy), doing)?;
+        match row::map_sqlite_error(backup.step(-1), doing)? {
             StepResult::Done => {}
             _ => return Err(Error::Unavailable("The database is held by another process; try again.".into())),
         }
     }
-    // One file, with no log beside it.
-    let mode: String = row::told(copy.query_row("PRAGMA journal_mode = DELETE", [], |r| r.get(0)), doing)?;
+    // A single file, without a log beside it.
+    let mode: String = row::map_sqlite_error(copy.query_row("PRAGMA journal_mode = DELETE", [], |r| r.get(0)), doing)?;
     if mode != "delete" {
         return Err(Error::fault(doing, "its write-ahead log stays open"));
     }
-    row::told(copy.close().map_err(|(_, e)| e), doing)
+    row::map_sqlite_error(copy.close().map_err(|(_, e)| e), doing)
 }
 
-/// Counts what is in a database.
+/// Counts the contents of a database.
 pub fn contents(path: &Path) -> Result<Contents> {
     counted(&open(path)?)
 }
@@ -59,48 +59,48 @@ fn counted(connection: &Connection) -> Result<Contents> {
     let doing = "count the rows of the database";
     let names: Vec<String> = {
         let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name";
-        let mut statement = row::told(connection.prepare(sql), doing)?;
-        let names = row::told(statement.query_map([], |r| r.get(0)), doing)?;
-        row::told(names.collect(), doing)?
+        let mut statement = row::map_sqlite_error(connection.prepare(sql), doing)?;
+        let names = row::map_sqlite_error(statement.query_map([], |r| r.get(0)), doing)?;
+        row::map_sqlite_error(names.collect(), doing)?
     };
     let mut rows = BTreeMap::new();
     for name in names {
-        // The names of tables cannot be parameters; these are the database's own, and older ones have other tables.
+        // Table names cannot be parameters; these come from the database itself, and older ones have other tables.
         let sql = format!("SELECT count(*) FROM \"{}\"", name.replace('"', "\"\""));
-        let count: i64 = row::told(connection.query_row(&sql, [], |r| r.get(0)), doing)?;
+        let count: i64 = row::map_sqlite_error(connection.query_row(&sql, [], |r| r.get(0)), doing)?;
         rows.insert(name, count.unsigned_abs());
     }
     Ok(Contents { schema_version: migrate::version(connection)?, rows })
 }
 
-/// Reads all of a database: that it is whole, that what its rows name is there, and how many there are.
+/// Verifies a whole database: its structure and its references. Also counts its rows.
 pub fn check(path: &Path) -> Result<Contents> {
     let doing = "check the database";
     let connection = open(path)?;
-    let said: String = row::told(connection.query_row("PRAGMA integrity_check(1)", [], |r| r.get(0)), doing)?;
+    let said: String = row::map_sqlite_error(connection.query_row("PRAGMA integrity_check(1)", [], |r| r.get(0)), doing)?;
     if said != "ok" {
         return Err(Error::fault(doing, said));
     }
-    let mut statement = row::told(connection.prepare("PRAGMA foreign_key_check"), doing)?;
-    let orphans = row::told(statement.exists([]), doing)?;
+    let mut statement = row::map_sqlite_error(connection.prepare("PRAGMA foreign_key_check"), doing)?;
+    let orphans = row::map_sqlite_error(statement.exists([]), doing)?;
     if orphans {
         return Err(Error::fault(doing, "rows name others that are not there"));
     }
     counted(&connection)
 }
 
-/// The number of the last migration of a database; 0 for one that nothing was done to, or that is not there.
+/// Number of the last migration of a database; 0 for an empty or missing one.
 pub fn schema_version(path: &Path) -> Result<i64> {
     if path.exists() { migrate::version(&open(path)?) } else { Ok(0) }
 }
 
-/// The number of the last migration that this program knows.
+/// Number of the last migration that this program knows.
 pub fn schema_version_known() -> i64 {
     migrate::version_known()
 }
 
-/// What a restored database must not let in again: sessions and join tokens that were ended or used after the backup was made. Tells how
-/// many there were.
+/// Deletes sessions and unused join tokens from a restored database: they may have ended or been used after the backup.
+/// Returns how many there were.
 pub fn forget_admissions(write: &Write) -> Result<(usize, usize)> {
     Ok((write.run(query!("backups", "forget_sessions"), &[])?, write.run(query!("backups", "forget_join_tokens"), &[])?))
 }

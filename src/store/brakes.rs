@@ -1,4 +1,4 @@
-//! Rows of the scheduler's brake: the nodes that lived when it came on.
+//! Rows of the scheduler's brake: the nodes that were alive when it engaged.
 
 use super::query::query;
 use super::{Read, Write};
@@ -6,12 +6,12 @@ use crate::error::Result;
 use crate::model::ids::NodeId;
 use rusqlite::named_params;
 
-/// The nodes that the brake is on for; none while it is off.
+/// The nodes that the brake holds; empty while it is off.
 pub fn fleet(read: &Read) -> Result<Vec<NodeId>> {
     read.rows(query!("brakes", "fleet"), &[], |row| row.get(0))
 }
 
-/// Puts these in the place of those before.
+/// Replaces these nodes.
 pub fn replace<'a>(write: &Write, fleet: impl Iterator<Item = &'a NodeId>) -> Result<()> {
     write.run(query!("brakes", "release"), &[])?;
     for node_id in fleet {

@@ -1,5 +1,5 @@
-//! What became of committed writes, for those who wait for it: a count of the changes that the scheduler cares for, and the
-//! newest events.
+//! Effects of committed writes for waiting threads: a counter of changes relevant to the scheduler, and the newest
+//! events.
 
 use crate::model::events::Event;
 use crate::thread::lock;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Events kept in memory for readers of the stream; one that is further behind reads from the database.
+/// Events kept in memory for readers of the stream; a reader that is further behind reads from the database.
 const TAIL_MAX: usize = 1024;
 
 /// Counts committed changes of nodes, services, replicas and settings.
@@ -16,7 +16,7 @@ const TAIL_MAX: usize = 1024;
 pub struct Changes(AtomicU64);
 
 impl Changes {
-    /// The count now.
+    /// The current count.
     pub fn count(&self) -> u64 {
         self.0.load(Ordering::SeqCst)
     }
@@ -28,15 +28,15 @@ impl Changes {
 
 /// A committed event.
 pub struct Frame {
-    /// Its number: it only grows.
+    /// Its sequence number, which only grows.
     pub seq: i64,
     /// The event.
     pub event: Event,
-    /// The event as JSON: made once for all readers.
+    /// The event as JSON, serialized once for all readers.
     pub json: String,
 }
 
-/// The newest events, each as soon as it is committed.
+/// The newest events, available as soon as they are committed.
 pub struct Tail {
     state: Mutex<State>,
     more: Condvar,
@@ -44,20 +44,20 @@ pub struct Tail {
 
 struct State {
     frames: VecDeque<Arc<Frame>>,
-    /// The number of the newest event, in the frames or before them.
+    /// Number of the newest event, in the frames or before them.
     newest: i64,
     closed: bool,
 }
 
-/// What comes after an event.
+/// Result of waiting for events.
 pub enum Next {
-    /// These.
+    /// New events.
     Frames(Vec<Arc<Frame>>),
     /// Nothing yet.
     Silence,
-    /// What comes next is no longer in memory.
+    /// The next events are no longer in memory.
     Behind,
-    /// Nothing any more: the server stops.
+    /// The server stops.
     Closed,
 }
 
@@ -72,7 +72,7 @@ impl Tail {
         }
         let mut state = lock(&self.state);
         for frame in frames {
-            // What another process recorded is in the database only: readers fetch it from there.
+            // Events recorded by another process are only in the database; readers fetch them from there.
             if frame.seq != state.newest + 1 {
                 state.frames.clear();
             }
@@ -85,12 +85,12 @@ impl Tail {
         self.more.notify_all();
     }
 
-    /// The number of the newest event.
+    /// Number of the newest event.
     pub fn newest(&self) -> i64 {
         lock(&self.state).newest
     }
 
-    /// What comes after the event of this number; waits for it, at most this long.
+    /// The events after number `seq`; waits for up to `at_most`.
     pub fn after(&self, seq: i64, at_most: Duration) -> Next {
         let state = lock(&self.state);
         let quiet = |s: &mut State| s.newest <= seq && !s.closed;

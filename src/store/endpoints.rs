@@ -38,7 +38,7 @@ pub fn by_id(read: &Read, id: &EndpointId) -> Result<Option<Endpoint>> {
     read.row(query!("endpoints", "by_id"), named_params! { ":id": id }, endpoint)
 }
 
-/// Writes a new endpoint; 409 when its id is taken.
+/// Inserts an endpoint; 409 if its id exists.
 pub fn insert(write: &Write, new: &NewEndpoint) -> Result<()> {
     let row = named_params! {
         ":id": new.id, ":replica_id": new.replica_id, ":address": new.address, ":port": new.port, ":healthy": new.healthy, ":now": write.now,
@@ -47,13 +47,13 @@ pub fn insert(write: &Write, new: &NewEndpoint) -> Result<()> {
     Ok(())
 }
 
-/// Writes what a check found.
+/// Stores the result of a health check.
 pub fn set_healthy(write: &Write, id: &EndpointId, healthy: bool) -> Result<()> {
     write.run(query!("endpoints", "set_healthy"), named_params! { ":id": id, ":healthy": healthy, ":now": write.now })?;
     Ok(())
 }
 
-/// Takes an endpoint away. Tells whether it was there.
+/// Deletes an endpoint. Returns true if it existed.
 pub fn delete(write: &Write, id: &EndpointId) -> Result<bool> {
     Ok(write.run(query!("endpoints", "delete"), named_params! { ":id": id })? > 0)
 }

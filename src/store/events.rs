@@ -27,11 +27,11 @@ fn event(row: &Row, from: usize) -> rusqlite::Result<Event> {
     })
 }
 
-/// Records an event in the transaction that it tells of, with who caused it; 409 when its id is taken. Readers of the stream get it
+/// Records an event and its caller in the transaction of its cause; 409 if its id exists. Readers of the stream get it
 /// after the commit.
 pub fn record(write: &Write, new: NewEvent) -> Result<Event> {
     let now = write.event_moment();
-    // The writer thread works for whoever queued this write.
+    // The writer thread works for the caller that queued this write.
     let caller = caller::current();
     let (address, request_id) = (caller.as_ref().map(|c| c.address.to_string()), caller.as_ref().map(|_| logger::request_id()));
     let actor = caller.map_or("system".to_string(), |c| c.actor);
@@ -52,30 +52,30 @@ fn frame(seq: i64, event: Event) -> Result<Frame> {
     Ok(Frame { seq, event, json })
 }
 
-/// The oldest events after this number, at most so many.
+/// The oldest events after this number, at most `limit`.
 pub fn following(read: &Read, after: i64, limit: usize) -> Result<Vec<Frame>> {
     let wanted = named_params! { ":after": after, ":limit": limit as i64 };
     let rows = read.rows(query!("events", "following"), wanted, |r| Ok((r.get(0)?, event(r, 1)?)))?;
     rows.into_iter().map(|(seq, event)| frame(seq, event)).collect()
 }
 
-/// The number of the newest event; 0 where there is none.
+/// Number of the newest event; 0 if there is none.
 pub fn newest_seq(read: &Read) -> Result<i64> {
     Ok(read.row(query!("events", "newest_seq"), &[], |r| r.get(0))?.unwrap_or(0))
 }
 
-/// The number of the event of this id.
+/// Number of the event with this id.
 pub fn seq_of(read: &Read, id: &str) -> Result<Option<i64>> {
     read.row(query!("events", "seq_of"), named_params! { ":id": id }, |r| r.get(0))
 }
 
-/// The number before the first event that is newer than this moment; `None` where none is.
+/// Number before the first event newer than this time; `None` if none is newer.
 pub fn seq_before(read: &Read, since: Timestamp) -> Result<Option<i64>> {
     read.row(query!("events", "seq_before"), named_params! { ":since": since }, |r| r.get(0))
 }
 
-/// Forgets the oldest events: those from before `before`, and as many as are more than `kept`, but at most `batch` at once.
-/// Tells how many went.
+/// Deletes the oldest events: those older than `before`, and those in excess of `kept`, at most `batch` at once.
+/// Returns the number deleted.
 pub fn prune(write: &Write, before: Timestamp, kept: i64, batch: usize) -> Result<usize> {
     let total = i64::try_from(write.count(query!("events", "count"), &[])?).unwrap_or(i64::MAX);
     let oldest = write.rows(query!("events", "oldest"), named_params! { ":limit": batch as i64 }, |r| Ok((r.get(0)?, r.get(1)?)))?;
@@ -85,8 +85,8 @@ pub fn prune(write: &Write, before: Timestamp, kept: i64, batch: usize) -> Resul
     write.run(query!("events", "prune"), named_params! { ":up_to": up_to })
 }
 
-/// A page of events, newest first. An `after` that is not there gives an empty page: what it named is gone. The most selective
-/// filter chooses the index.
+/// A page of events, newest first. An unknown `after` gives an empty page, because its event is gone. The most
+/// selective filter selects the index.
 pub fn page(read: &Read, paging: &Paging, filter: &EventFilter) -> Result<Page<Event>> {
     let before = match &paging.after {
         None => i64::MAX,

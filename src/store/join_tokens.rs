@@ -1,4 +1,4 @@
-//! Rows of join tokens. Only a hash of the secret is ever stored.
+//! Rows of join tokens. Only a hash of the secret is stored.
 
 use super::query::query;
 use super::{Read, Write};
@@ -42,7 +42,7 @@ pub fn by_hash(read: &Read, token_hash: &str) -> Result<Option<JoinToken>> {
     read.row(query!("join_tokens", "by_hash"), named_params! { ":token_hash": token_hash }, token)
 }
 
-/// Writes a new token that admits so.
+/// Inserts a token.
 pub fn insert(write: &Write, id: &str, token_hash: &str, admits: &Admits, expires_at: Timestamp) -> Result<()> {
     let row = named_params! {
         ":id": id, ":token_hash": token_hash, ":role": admits.role.as_str(), ":node_id": admits.node_id, ":mesh_ip": admits.mesh_ip,
@@ -52,17 +52,17 @@ pub fn insert(write: &Write, id: &str, token_hash: &str, admits: &Admits, expire
     Ok(())
 }
 
-/// Uses a token up, if it still can be: of two that try, one succeeds.
+/// Marks a token as used, unless it is used or expired. Of two attempts, one succeeds.
 pub fn use_up(write: &Write, id: &str, used_by: &NodeId) -> Result<bool> {
     Ok(write.run(query!("join_tokens", "use_up"), named_params! { ":id": id, ":used_by": used_by, ":now": write.now })? == 1)
 }
 
-/// Takes a token away. Tells whether it was there.
+/// Deletes a token. Returns true if it existed.
 pub fn delete(write: &Write, id: &str) -> Result<bool> {
     Ok(write.run(query!("join_tokens", "delete"), named_params! { ":id": id })? > 0)
 }
 
-/// Takes away what ended before this moment.
+/// Deletes tokens that expired before this time.
 pub fn prune(write: &Write, before: Timestamp) -> Result<usize> {
     write.run(query!("join_tokens", "prune"), named_params! { ":before": before })
 }

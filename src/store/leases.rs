@@ -8,22 +8,22 @@ use crate::model::leases::LeaseState;
 use rusqlite::named_params;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
-/// What is kept of a lease.
+/// The stored part of a lease.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LeaseRow {
     /// The node's number.
     pub node_seq: i64,
     /// Epoch seconds of the last accepted heartbeat.
     pub heartbeat_at_s: i64,
-    /// Epoch seconds that the node signed in it.
+    /// Epoch seconds at which the node signed it.
     pub signed_at_s: i64,
-    /// Seconds the lease runs from a heartbeat on.
+    /// Seconds that the lease lasts after a heartbeat.
     pub ttl_s: i64,
-    /// The last transition that was recorded as an event.
+    /// The last transition recorded as an event.
     pub state: LeaseState,
 }
 
-/// An enrolled node, as the lease table needs it at start.
+/// An enrolled node, as the lease table needs it at the start.
 pub struct Enrolled {
     /// Its id.
     pub node_id: NodeId,
@@ -31,7 +31,7 @@ pub struct Enrolled {
     pub fingerprint: String,
     /// Its key (SubjectPublicKeyInfo, DER).
     pub key: Vec<u8>,
-    /// Digest of what it was given to trust.
+    /// Digest of the authorities it was given.
     pub trust: Option<String>,
     /// Its lease.
     pub lease: LeaseRow,
@@ -78,7 +78,7 @@ pub fn enrolled(read: &Read) -> Result<Vec<Enrolled>> {
     })
 }
 
-/// Writes the lease of a node that joins.
+/// Stores the lease of a joining node.
 pub fn put(write: &Write, lease: &LeaseRow) -> Result<()> {
     let row = named_params! {
         ":seq": lease.node_seq, ":heartbeat_at_s": lease.heartbeat_at_s, ":signed_at_s": lease.signed_at_s, ":ttl_s": lease.ttl_s, ":state": lease.state,
@@ -88,7 +88,7 @@ pub fn put(write: &Write, lease: &LeaseRow) -> Result<()> {
     Ok(())
 }
 
-/// Writes a renewal.
+/// Stores a renewal.
 pub fn renew(write: &Write, lease: &LeaseRow) -> Result<()> {
     let row = named_params! {
         ":seq": lease.node_seq, ":heartbeat_at_s": lease.heartbeat_at_s, ":signed_at_s": lease.signed_at_s, ":ttl_s": lease.ttl_s,
@@ -97,7 +97,7 @@ pub fn renew(write: &Write, lease: &LeaseRow) -> Result<()> {
     Ok(())
 }
 
-/// Writes a transition.
+/// Stores a transition.
 pub fn set_state(write: &Write, node_seq: i64, state: LeaseState) -> Result<()> {
     write.run(query!("leases", "set_state"), named_params! { ":seq": node_seq, ":state": state })?;
     write.changed();

@@ -1,8 +1,8 @@
 //! Migrations and repeatable seeds, from `sql/`, embedded in the binary.
 //!
-//! Each migration runs once, in order, in its own transaction, and its sum is kept: a changed one stops the start, and so
-//! does a database that a newer version has migrated further. Forward only. Seeds run after them at every start, and
-//! insert only what is absent.
+//! Each migration runs once, in order, in its own transaction, and its checksum is kept. A changed migration prevents
+//! the start, and so does a database migrated by a newer version. Forward only. Seeds run after the migrations at every
+//! start and insert only what is missing.
 
 use super::{open_writer, row};
 use crate::clock;
@@ -33,33 +33,33 @@ const SEEDS: &[(&str, &str)] =
 const JOURNAL: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     number INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT";
 
-/// What a run of the migrations did.
+/// Result of running the migrations.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Migrated {
-    /// How many were applied now.
+    /// Number applied in this run.
     pub applied: usize,
-    /// The number of the last one.
+    /// Number of the last one.
     pub version: i64,
 }
 
-/// The number of the last migration that this program knows.
+/// Number of the last migration that this program knows.
 pub(super) fn version_known() -> i64 {
     MIGRATIONS.last().map_or(0, |m| m.0)
 }
 
-/// Brings the database file up to date without starting anything: `uptimemesh migrate`.
+/// Migrates the database file without starting a server: `uptimemesh migrate`.
 pub fn migrate(path: &Path) -> Result<Migrated> {
     run(&open_writer(path)?)
 }
 
-/// The number of the last migration of a database; 0 where there was none.
+/// Number of the last migration of a database; 0 if there was none.
 pub(super) fn version(connection: &Connection) -> Result<i64> {
     let doing = "read the version of the database";
     let journal = connection.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'schema_migrations'").and_then(|mut s| s.exists([]));
-    if !row::told(journal, doing)? {
+    if !row::map_sqlite_error(journal, doing)? {
         return Ok(0);
     }
-    row::told(connection.query_row("SELECT coalesce(max(number), 0) FROM schema_migrations", [], |r| r.get(0)), doing)
+    row::map_sqlite_error(connection.query_row("SELECT coalesce(max(number), 0) FROM schema_migrations", [], |r| r.get(0)), doing)
 }
 
 pub(super) fn run(connection: &Connection) -> Result<Migrated> {
@@ -68,11 +68,12 @@ pub(super) fn run(connection: &Connection) -> Result<Migrated> {
 
 fn run_all(connection: &Connection, migrations: &[(i64, &str, &str)]) -> Result<Migrated> {
     let doing = "migrate the database";
-    row::told(connection.execute_batch(JOURNAL), doing)?;
+    row::map_sqlite_error(connection.execute_batch(JOURNAL), doing)?;
     let applied: Vec<(i64, String, String)> = {
-        let mut statement = row::told(connection.prepare("SELECT number, name, sha256 FROM schema_migrations ORDER BY number"), doing)?;
-        let rows = row::told(statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))), doing)?;
-        row::told(rows.collect(), doing)?
+        let mut statement =
+            row::map_sqlite_error(connection.prepare("SELECT number, name, sha256 FROM schema_migrations ORDER BY number"), doing)?;
+        let rows = row::map_sqlite_error(statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))), doing)?;
+        row::map_sqlite_error(rows.collect(), doing)?
     };
     let version = migrations.last().map_or(0, |m| m.0);
     for (number, name, sum) in &applied {
@@ -110,12 +111,12 @@ fn run_all(connection: &Connection, migrations: &[(i64, &str, &str)]) -> Result<
 }
 
 fn in_transaction(connection: &Connection, doing: &'static str, work: impl FnOnce(&Connection) -> rusqlite::Result<()>) -> Result<()> {
-    row::told(connection.execute_batch("BEGIN IMMEDIATE"), doing)?;
+    row::map_sqlite_error(connection.execute_batch("BEGIN IMMEDIATE"), doing)?;
     let result = work(connection).and_then(|()| connection.execute_batch("COMMIT"));
     if result.is_err() && !connection.is_autocommit() {
-        row::told(connection.execute_batch("ROLLBACK"), doing)?;
+        row::map_sqlite_error(connection.execute_batch("ROLLBACK"), doing)?;
     }
-    row::told(result, doing)
+    row::map_sqlite_error(result, doing)
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! The database: SQLite in WAL mode, rows in, model out. The only home of rusqlite.
 //!
-//! Reads run in the caller's thread on a small pool of read-only connections. Writes go to ONE writer thread with
-//! group commit: it takes what is queued, runs each job in a savepoint of its own, commits once, durably, and only
-//! then answers them all. A job that fails rolls back alone. [`Read`] and [`Write`] are different types, so a write
-//! inside a read does not build. What a node, a lease or a token may become is decided in `control`.
+//! Reads run in the caller's thread on a small pool of read-only connections. All writes go to ONE writer thread with
+//! group commit: it takes the queued ones, runs each in its own savepoint, commits once, durably, and only then answers
+//! them all. A failed write rolls back alone. [`Read`] and [`Write`] are different types, so a write inside a read does
+//! not compile. `control` decides what may happen to nodes, leases and tokens.
 
 pub mod api_tokens;
 pub mod backups;
@@ -53,19 +53,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// After a checkpoint the WAL file is cut back to this.
+/// Size in bytes to which a checkpoint truncates the WAL file.
 const WAL_BYTES_KEPT: i64 = 16 << 20;
-/// A WAL larger than this means that some reader never ends: worth a warning.
+/// A larger WAL means that a reader never ends, and deserves a warning.
 pub const WAL_BYTES_WARN: u64 = 256 << 20;
-/// Statements each connection keeps prepared: more than there are queries.
+/// Prepared statements cached per connection: more than there are queries.
 const STATEMENTS_CACHED: usize = 128;
-/// A read or write waits at most this long for another process that holds the database.
+/// Maximum wait of a read or write for another process that holds the database.
 const BUSY: Duration = Duration::from_secs(5);
-/// A start waits at most this long for it.
+/// Maximum wait of a start for it.
 const HELD_MAX: Duration = Duration::from_secs(30);
-/// It looks this often whether it is free.
+/// Interval for checking whether it is free.
 const HELD_LOOK: Duration = Duration::from_millis(100);
-/// Page cache of the writer and of each reader, in KiB: small machines have little memory, and the kernel caches the file too.
+/// Page cache of the writer and of each reader, in KiB: small machines have little memory, and the kernel caches the
+/// file too.
 const CACHE_KIB: i64 = 1024;
 
 /// An open database.
@@ -80,45 +81,45 @@ pub struct Store {
     pub tail: Arc<Tail>,
 }
 
-/// A read transaction: one moment of the database.
+/// A read transaction: a snapshot of the database.
 pub struct Read<'c> {
     connection: &'c Connection,
     log: QueryLog,
 }
 
-/// A write transaction. Everything that can be read can be read in it too.
+/// A write transaction. It can also read everything.
 pub struct Write<'c> {
     read: Read<'c>,
-    /// The moment of this transaction: every row it writes carries the same.
+    /// Time of this transaction, used for every row that it writes.
     pub now: Timestamp,
     /// Committed changes when this transaction began.
     changes_before: u64,
     /// Changes of this transaction.
     changes: Cell<u64>,
-    /// Events of this transaction, told to readers once it is committed.
+    /// Events of this transaction, published after the commit.
     news: RefCell<Vec<Frame>>,
-    /// Events of this transaction so far: each gets a moment of its own, so that a moment can stand for a place among them.
+    /// Number of events so far: each gets a different time, so that a time identifies a position among them.
     events: Cell<i64>,
-    /// Changes in memory that follow from how this transaction ends.
+    /// Changes in memory that depend on the outcome of this transaction.
     effects: &'c Effects,
 }
 
 impl Write<'_> {
-    /// Registers the undoing of a change in memory, for the case that this job or its transaction fails. The writer
-    /// thread undoes before it runs a later job, newest first: on the caller's thread, after the answer, it could undo
-    /// what a later transaction has done. It must neither write to the store nor wait.
+    /// Registers the undoing of a change in memory, in case this write or its transaction fails. The writer thread runs
+    /// it before any later write, newest first: on the caller's thread, after the answer, it could undo the change of a
+    /// later transaction. It must neither write to the store nor wait.
     pub fn on_rollback(&self, undo: impl FnOnce() + 'static) {
         self.effects.on_rollback(undo);
     }
 
-    /// Registers a change in memory that follows once this transaction is durable. The writer thread makes it before
-    /// any job of the group is answered, in the jobs' order, and not at all if the job or the transaction fails. It
-    /// must neither write to the store nor wait.
+    /// Registers a change in memory for when this transaction is durable. The writer thread makes it before any write
+    /// of the group is answered, in order, and not at all if the write or the transaction fails. It must neither write
+    /// to the store nor wait.
     pub fn on_commit(&self, effect: impl FnOnce() + 'static) {
         self.effects.on_commit(effect);
     }
 
-    /// Lets the commit of this transaction fail, as a full disk does.
+    /// Makes the commit of this transaction fail, as a full disk does.
     #[cfg(test)]
     pub(crate) fn spoil(&self) {
         let orphan = "PRAGMA defer_foreign_keys = ON; INSERT INTO leases (node_seq, heartbeat_at_s, signed_at_s, ttl_s, state) VALUES (-1, 0, 0, 0, 0)";
@@ -145,8 +146,8 @@ pub fn sqlite_version() -> &'static str {
 }
 
 impl Store {
-    /// Opens the database, brings it up to date, and starts the writer. `readers`: how many reads may run at once, beside one of
-    /// [`Store::read_first`].
+    /// Opens the database, migrates it, and starts the writer. `readers`: maximum concurrent reads, in addition to one
+    /// of [`Store::read_first`].
     pub fn open(path: &Path, readers: usize, log: QueryLog) -> Result<Store> {
         let writer = open_writer(path)?;
         let migrated = migrate::run(&writer)?;
@@ -160,7 +161,7 @@ impl Store {
         Ok(Store { path: path.to_path_buf(), readers, writer, log, changes, tail })
     }
 
-    /// What the writer thread has done so far.
+    /// Statistics of the writer thread.
     pub fn writer_stats(&self) -> WriterStats {
         self.writer.stats()
     }
@@ -170,17 +171,18 @@ impl Store {
         std::fs::metadata(&self.path).map_or(0, |m| m.len())
     }
 
-    /// Runs `f` on one moment of the database.
+    /// Runs `f` on a snapshot of the database.
     pub fn read<T>(&self, f: impl FnOnce(&Read) -> Result<T>) -> Result<T> {
         self.readers.read(Line::Usual, self.log, f)
     }
 
-    /// The same for a short read that decides who is calling: one connection is kept for these, so that they wait for no list and no plan.
+    /// The same for a short read that authenticates a caller: one connection is reserved for these, so that they never
+    /// wait for a list or a plan.
     pub fn read_first<T>(&self, f: impl FnOnce(&Read) -> Result<T>) -> Result<T> {
         self.readers.read(Line::First, self.log, f)
     }
 
-    /// Runs `f` in a write transaction; when this returns `Ok`, what it wrote survives a power cut.
+    /// Runs `f` in a write transaction; once this returns `Ok`, the changes survive a power cut.
     pub fn write<T: Send + 'static>(&self, f: impl FnOnce(&Write) -> Result<T> + Send + 'static) -> Result<T> {
         self.writer.write(f)
     }
@@ -192,7 +194,7 @@ impl Store {
         std::fs::metadata(wal).map_or(0, |m| m.len())
     }
 
-    /// Warns when the write-ahead log grows past reason.
+    /// Warns if the write-ahead log grows too large.
     pub fn watch_wal(&self) {
         let bytes = self.wal_bytes();
         if bytes > WAL_BYTES_WARN {
@@ -200,25 +202,26 @@ impl Store {
         }
     }
 
-    /// Ends the writer after what is queued; later writes are refused.
+    /// Ends the writer after the queued writes; later ones are refused.
     pub fn close(&self) {
         self.writer.close();
     }
 }
 
-/// Waits until no other process holds a database, and says so; fails when that takes too long. One that is not there is held by nobody.
+/// Waits until no other process holds the database, and logs the wait; fails after too long. A missing file is held by
+/// no process.
 pub fn wait_for(path: &Path) -> Result<()> {
-    if !path.exists() { Ok(()) } else { wait_within(&row::told(Connection::open(path), "open the database")?, HELD_MAX) }
+    if !path.exists() { Ok(()) } else { wait_within(&row::map_sqlite_error(Connection::open(path), "open the database")?, HELD_MAX) }
 }
 
 fn wait_within(connection: &Connection, at_most: Duration) -> Result<()> {
     let what = "open the database";
     let (end, mut said) = (clock::tick() + at_most, false);
-    row::told(connection.busy_timeout(Duration::ZERO), what)?;
+    row::map_sqlite_error(connection.busy_timeout(Duration::ZERO), what)?;
     loop {
         let free = connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK");
         if !row::is_held(&free) || clock::tick() >= end {
-            return row::told(free, what);
+            return row::map_sqlite_error(free, what);
         }
         if !said {
             let at_most_s = at_most.as_secs();
@@ -229,51 +232,53 @@ fn wait_within(connection: &Connection, at_most: Duration) -> Result<()> {
     }
 }
 
-/// Opens the one connection that writes.
+/// Opens the only connection that writes.
 fn open_writer(path: &Path) -> Result<Connection> {
     let what = "open the database";
-    ordinary(path)?;
-    // A new one is its owner's alone, and so is what SQLite keeps beside it. Why it cannot be made, SQLite says too.
+    check_regular(path)?;
+    // A new file is private to its owner, and so are the files that SQLite creates beside it. SQLite reports why it
+    // cannot be created.
     let _ = File::options().write(true).create_new(true).mode(files::PRIVATE).open(path);
-    let connection = row::told(Connection::open(path), what)?;
-    // The first statement reads the file: a file that is no database, or a damaged one, is named here.
+    let connection = row::map_sqlite_error(Connection::open(path), what)?;
+    // The first statement reads the file, so a damaged file or one that is not a database is detected here.
     wait_within(&connection, HELD_MAX)?;
-    row::told(connection.busy_timeout(BUSY), what)?;
-    let mode: String = row::told(connection.query_row("PRAGMA journal_mode = WAL", [], |r| r.get(0)), what)?;
+    row::map_sqlite_error(connection.busy_timeout(BUSY), what)?;
+    let mode: String = row::map_sqlite_error(connection.query_row("PRAGMA journal_mode = WAL", [], |r| r.get(0)), what)?;
     if mode != "wal" {
         return Err(Error::fault(what, format!("write-ahead logging is not possible in {}: is the directory writable?", path.display())));
     }
     let pragmas = format!("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = {WAL_BYTES_KEPT};");
-    row::told(connection.execute_batch(&pragmas), what)?;
+    row::map_sqlite_error(connection.execute_batch(&pragmas), what)?;
     bound_memory(&connection)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
     Ok(connection)
 }
 
-/// Refuses what is no ordinary file: SQLite would wait for the other end of a pipe.
-fn ordinary(path: &Path) -> Result<()> {
+/// Refuses anything except a regular file: SQLite would wait for the other end of a pipe.
+fn check_regular(path: &Path) -> Result<()> {
     match std::fs::metadata(path) {
-        Ok(found) if !found.is_file() => Err(Error::fault("open the database", format!("{} is no ordinary file", path.display()))),
+        Ok(found) if !found.is_file() => Err(Error::fault("open the database", format!("{} is not a regular file", path.display()))),
         _ => Ok(()),
     }
 }
 
-/// Says how much a connection keeps in memory: so much of the database, and all that it puts aside for a while (sorts, and the pages of a job
-/// that may be taken back, which are at most some megabytes). There may be no other directory, or a full one, to put that into.
+/// Bounds the page cache and keeps temporary data in memory (sorts, and the pages of a write that may be rolled back,
+/// at most some megabytes): there may be no temporary directory, or a full one.
 fn bound_memory(connection: &Connection) -> Result<()> {
     let pragmas = format!("PRAGMA cache_size = -{CACHE_KIB}; PRAGMA temp_store = MEMORY;");
-    row::told(connection.execute_batch(&pragmas), "open the database")
+    row::map_sqlite_error(connection.execute_batch(&pragmas), "open the database")
 }
 
 impl Read<'_> {
     /// Every row of a query.
     pub(crate) fn rows<T>(&self, sql: Sql, params: Params, map: impl FnMut(&rusqlite::Row) -> rusqlite::Result<T>) -> Result<Vec<T>> {
         let mut statement = self.statement(sql, params)?;
-        let rows = row::told(statement.query_map(params, map), "read rows")?;
-        row::told(rows.collect(), "read rows")
+        let rows = row::map_sqlite_error(statement.query_map(params, map), "read rows")?;
+        row::map_sqlite_error(rows.collect(), "read rows")
     }
 
-    /// The rows of a page, read with one more than belong to it, and how many belong to it: fewer than it may have where they are large.
+    /// The rows of a page, read with one more than belong to it, and the number that belong to it: fewer than allowed
+    /// if they are large.
     pub(crate) fn page_rows<T>(
         &self,
         sql: Sql,
@@ -283,70 +288,73 @@ impl Read<'_> {
     ) -> Result<(Vec<T>, usize)> {
         let mut statement = self.statement(sql, params)?;
         let columns = statement.column_count();
-        let mut rows = row::told(statement.query(params), "read rows")?;
+        let mut rows = row::map_sqlite_error(statement.query(params), "read rows")?;
         let (mut items, mut bytes) = (Vec::new(), 0);
-        while let Some(row) = row::told(rows.next(), "read rows")? {
-            bytes += row::told(row::bytes(row, columns), "read rows")?;
+        while let Some(row) = row::map_sqlite_error(rows.next(), "read rows")? {
+            bytes += row::map_sqlite_error(row::bytes(row, columns), "read rows")?;
             if items.len() == paging.limit || !items.is_empty() && bytes > paging.bytes_max {
                 let cut_at = items.len();
-                items.push(row::told(map(row), "read rows")?);
+                items.push(row::map_sqlite_error(map(row), "read rows")?);
                 return Ok((items, cut_at));
             }
-            items.push(row::told(map(row), "read rows")?);
+            items.push(row::map_sqlite_error(map(row), "read rows")?);
         }
         Ok((items, paging.limit))
     }
 
-    /// The only row of a query, where there is one.
+    /// The only row of a query, if there is one.
     pub(crate) fn row<T>(&self, sql: Sql, params: Params, map: impl FnMut(&rusqlite::Row) -> rusqlite::Result<T>) -> Result<Option<T>> {
         let mut statement = self.statement(sql, params)?;
-        let mut rows = row::told(statement.query_map(params, map), "read a row")?;
-        row::told(rows.next().transpose(), "read a row")
+        let mut rows = row::map_sqlite_error(statement.query_map(params, map), "read a row")?;
+        row::map_sqlite_error(rows.next().transpose(), "read a row")
     }
 
-    /// The number that a counting query gives.
+    /// The result of a counting query.
     pub(crate) fn count(&self, sql: Sql, params: Params) -> Result<u64> {
         let n: Option<i64> = self.row(sql, params, |r| r.get(0))?;
         Ok(n.and_then(|n| u64::try_from(n).ok()).unwrap_or(0))
     }
 
-    /// Prepares, and insists that every parameter is given: SQLite would store NULL for a forgotten one, silently.
+    /// Prepares a statement and checks that every parameter is given: SQLite would silently store NULL for a missing
+    /// one.
     fn statement(&self, sql: Sql, params: Params) -> Result<rusqlite::CachedStatement<'_>> {
-        let statement = row::told(self.connection.prepare_cached(sql), "prepare a query")?;
+        let statement = row::map_sqlite_error(self.connection.prepare_cached(sql), "prepare a query")?;
         if statement.parameter_count() != params.len() {
             return Err(Error::fault("bind a query", format!("{} parameters given for: {sql}", params.len())));
         }
-        self.log.tell(sql, params);
+        self.log.log(sql, params);
         Ok(statement)
     }
 }
 
 impl Write<'_> {
-    /// Notes that something changed which the scheduler cares for.
+    /// Records a change that is relevant to the scheduler.
     pub(crate) fn changed(&self) {
         self.changes.set(self.changes.get() + 1);
     }
 
-    /// The count of changes, those of this transaction included: as long as it stays, a view of the cluster is true.
+    /// The count of changes, including those of this transaction: while it stays the same, a view of the cluster is
+    /// valid.
     pub fn changes(&self) -> u64 {
         self.changes_before + self.changes.get()
     }
 
-    /// The moment of an event that is about to be recorded.
+    /// The time of an event that is about to be recorded.
     fn event_moment(&self) -> Timestamp {
         let count = self.events.get();
         self.events.set(count + 1);
         Timestamp(self.now.0 + count)
     }
 
-    /// Runs a statement that writes; tells how many rows it changed. A broken constraint is an error of the caller's request.
+    /// Runs a statement that writes; returns the number of changed rows. A violated constraint is an error of the
+    /// request.
     pub(crate) fn run(&self, sql: Sql, params: Params) -> Result<usize> {
         let mut statement = self.statement(sql, params)?;
-        row::constrained(statement.execute(params))
+        row::map_constraint_error(statement.execute(params))
     }
 }
 
-/// Now, for a write transaction that begins.
+/// The time of a new write transaction.
 fn transaction_now() -> Timestamp {
     clock::now()
 }

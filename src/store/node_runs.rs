@@ -1,4 +1,4 @@
-//! Rows of nodes whose identity two machines have.
+//! Rows of nodes whose identity is used by two machines.
 
 use super::query::query;
 use super::row::{Json, json};
@@ -21,7 +21,7 @@ pub fn all(read: &Read) -> Result<Vec<(NodeId, Conflict)>> {
     })
 }
 
-/// Writes what is known of a node's holders.
+/// Stores what is known of a node's holders.
 pub fn put(write: &Write, node_seq: i64, conflict: &Conflict) -> Result<()> {
     let row = named_params! {
         ":seq": node_seq, ":kept": json(&conflict.kept)?, ":refused": json(&conflict.refused)?, ":found_at": conflict.found_at,
@@ -31,7 +31,7 @@ pub fn put(write: &Write, node_seq: i64, conflict: &Conflict) -> Result<()> {
     Ok(())
 }
 
-/// Forgets a node's holders.
+/// Deletes a node's holders.
 pub fn delete(write: &Write, node_seq: i64) -> Result<()> {
     write.run(query!("node_runs", "delete"), named_params! { ":seq": node_seq })?;
     Ok(())

@@ -13,7 +13,7 @@ use crate::model::{Object, Page, Paging};
 use rusqlite::{Row, named_params};
 use std::collections::BTreeMap;
 
-/// A row of `page` or `by_id`, by position: finding columns by name took almost half of the time of a long list.
+/// Reads a row of `page` or `by_id` by position: finding columns by name took almost half of the time of a long list.
 fn node<R, L, S>(row: &Row) -> rusqlite::Result<Node<R, L, S>>
 where
     R: Column,
@@ -41,7 +41,7 @@ where
     })
 }
 
-/// A page of nodes, by id. Lease fields are laid over by `control::leases`.
+/// A page of nodes, by id. `control::leases` overlays the lease fields.
 pub fn page(read: &Read, paging: &Paging) -> Result<Page<ListedNode>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit + 1);
     let (items, cut_at) =
@@ -49,20 +49,20 @@ pub fn page(read: &Read, paging: &Paging) -> Result<Page<ListedNode>> {
     Ok(Page::cut(items, cut_at, read.count(query!("nodes", "count"), &[])?, |n| n.id.as_str()))
 }
 
-/// Which nodes are wanted; `None` asks nothing.
-pub struct Wanted<'w> {
-    /// One of their roles.
+/// Filter for node lists; a `None` field matches all.
+pub struct NodeFilter<'w> {
+    /// Role that the nodes have.
     pub role: Option<&'w str>,
-    /// Labels they all have.
+    /// Labels that the nodes have.
     pub labels: &'w BTreeMap<String, String>,
-    /// They are among these ids.
+    /// Ids to include.
     pub among: Option<Vec<NodeId>>,
-    /// They are not among these ids.
+    /// Ids to exclude.
     pub not_among: Option<Vec<NodeId>>,
 }
 
-/// A page of the wanted nodes, by id.
-pub fn page_of(read: &Read, paging: &Paging, wanted: &Wanted) -> Result<Page<ListedNode>> {
+/// A page of matching nodes, by id.
+pub fn page_of(read: &Read, paging: &Paging, wanted: &NodeFilter) -> Result<Page<ListedNode>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
     let (among, not_among) = (wanted.among.as_ref().map(json).transpose()?, wanted.not_among.as_ref().map(json).transpose()?);
     let labels = json(wanted.labels)?;
@@ -72,12 +72,12 @@ pub fn page_of(read: &Read, paging: &Paging, wanted: &Wanted) -> Result<Page<Lis
     Ok(Page::cut(items, cut_at, read.count(query!("nodes", "count_of"), count)?, |n| n.id.as_str()))
 }
 
-/// When the first of the nodes' certificates ends.
+/// Earliest expiry of the nodes' certificates.
 pub fn first_identity_end(read: &Read) -> Result<Option<Timestamp>> {
     Ok(read.row(query!("nodes", "first_identity_end"), &[], |r| r.get(0))?.flatten())
 }
 
-/// Every node, with what of its status decides what may be placed there.
+/// Every node, with the part of its status that matters for placement.
 pub fn facts(read: &Read) -> Result<Vec<PlacedNode>> {
     read.rows(query!("nodes", "all"), &[], node)
 }
@@ -96,7 +96,7 @@ pub fn by_id(read: &Read, id: &NodeId) -> Result<Option<Node>> {
     read.row(query!("nodes", "by_id"), named_params! { ":id": id }, node)
 }
 
-/// How many nodes there are.
+/// Number of nodes.
 pub fn count(read: &Read) -> Result<u64> {
     read.count(query!("nodes", "count"), &[])
 }
@@ -111,8 +111,8 @@ pub fn id_of_name(read: &Read, name: &str) -> Result<Option<NodeId>> {
     read.row(query!("nodes", "id_of_name"), named_params! { ":name": name }, |r| r.get(0))
 }
 
-/// Id and name, in lower case, of each node that was known before this one and has its id or its full name; of all others, where this one is
-/// not known yet.
+/// Id and name, in lower case, of older nodes that share this one's id or full name; of all other nodes if this one
+/// does not exist yet.
 pub fn earlier(read: &Read, id: &NodeId, full: &str) -> Result<Vec<(String, String)>> {
     let lower = |row: &Row| Ok((row.get::<_, String>(0)?.to_ascii_lowercase(), row.get::<_, String>(1)?.trim().to_ascii_lowercase()));
     let short = id.as_str().to_ascii_lowercase();
@@ -120,7 +120,7 @@ pub fn earlier(read: &Read, id: &NodeId, full: &str) -> Result<Vec<(String, Stri
     read.rows(query!("nodes", "earlier"), wanted, lower)
 }
 
-/// Id and name of other nodes whose id or name is this one, but for the case of ASCII letters and blanks around it.
+/// Id and name of other nodes with this id or name, ignoring the case of ASCII letters and surrounding spaces.
 pub fn alike(read: &Read, id: &NodeId, folded_id: &str, folded_name: &str) -> Result<Vec<(NodeId, String)>> {
     let wanted = named_params! { ":id": id, ":folded_id": folded_id, ":folded_name": folded_name };
     let mut found = read.rows(query!("nodes", "alike"), wanted, |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -128,17 +128,17 @@ pub fn alike(read: &Read, id: &NodeId, folded_id: &str, folded_name: &str) -> Re
     Ok(found)
 }
 
-/// The mesh addresses that were given to other nodes.
+/// Mesh addresses of other nodes.
 pub fn addresses_given(read: &Read, id: &NodeId) -> Result<Vec<String>> {
     read.rows(query!("nodes", "addresses_given"), named_params! { ":id": id }, |row| row.get(0))
 }
 
-/// How many replicas are placed on this node.
+/// Number of replicas placed on this node.
 pub fn replicas_on(read: &Read, id: &NodeId) -> Result<u64> {
     read.count(query!("nodes", "replicas_on"), named_params! { ":id": id })
 }
 
-/// Writes a new node; 409 when its id or its name is taken.
+/// Inserts a node; 409 if its id or name exists.
 pub fn insert(write: &Write, node: &Node) -> Result<()> {
     write.run(
         query!("nodes", "insert"),
@@ -153,14 +153,14 @@ pub fn insert(write: &Write, node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// Writes a changed node.
+/// Stores a changed node.
 pub fn update(write: &Write, node: &Node) -> Result<()> {
     report(write, node)?;
     write.changed();
     Ok(())
 }
 
-/// Writes a node that changed in nothing the scheduler cares for.
+/// Stores a node whose change is irrelevant to the scheduler.
 pub fn report(write: &Write, node: &Node) -> Result<()> {
     write.run(
         query!("nodes", "update"),
@@ -174,8 +174,8 @@ pub fn report(write: &Write, node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// Gives a node a new identity: the certificate's fingerprint and end, the key (SubjectPublicKeyInfo, DER), and the digest of what the node
-/// is told to trust with it.
+/// Stores a node's new identity: fingerprint and expiry of the certificate, the key (SubjectPublicKeyInfo, DER), and
+/// the digest of the authorities it was given.
 pub fn set_identity(write: &Write, id: &NodeId, fingerprint: &str, expires_at: Timestamp, key: &[u8], trust: &str) -> Result<()> {
     let row = named_params! {
         ":id": id, ":fingerprint": fingerprint, ":expires_at": expires_at, ":key": key, ":trust": trust, ":now": write.now,
@@ -184,18 +184,18 @@ pub fn set_identity(write: &Write, id: &NodeId, fingerprint: &str, expires_at: T
     Ok(())
 }
 
-/// Enrolled nodes of which it is not noted what they trust were given this.
-pub fn adopt_trust(write: &Write, trust: &str) -> Result<()> {
+/// Sets the digest of authorities for enrolled nodes that have none.
+pub fn set_missing_trust(write: &Write, trust: &str) -> Result<()> {
     write.run(query!("nodes", "adopt_trust"), named_params! { ":trust": trust }).map(drop)
 }
 
-/// How many nodes are enrolled, and how many of them have this to trust.
+/// Number of enrolled nodes, and of those with this digest of authorities.
 pub fn count_trust(read: &Read, trust: &str) -> Result<(i64, i64)> {
     let counted = read.row(query!("nodes", "count_trust"), named_params! { ":trust": trust }, |r| Ok((r.get(0)?, r.get(1)?)))?;
     Ok(counted.unwrap_or_default())
 }
 
-/// A page of enrolled nodes, by id, and whether each has this to trust.
+/// A page of enrolled nodes, by id, and whether each has this digest of authorities.
 pub fn trust_page(read: &Read, paging: &Paging, trust: &str) -> Result<Page<NodeTrust>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
     let page = named_params! { ":trust": trust, ":after": after, ":limit": limit };
@@ -207,13 +207,13 @@ pub fn trust_page(read: &Read, paging: &Paging, trust: &str) -> Result<Page<Node
     Ok(Page::cut(items, cut_at, enrolled.unsigned_abs(), |n| n.node_id.as_str()))
 }
 
-/// Enrolled nodes whose last heartbeat was before this moment and that no replica or router assignment names.
+/// Enrolled nodes whose last heartbeat is older than this time and that no replica or router assignment refers to.
 pub fn unheard_since(read: &Read, before: Timestamp, limit: usize) -> Result<Vec<NodeId>> {
     let wanted = named_params! { ":before_s": before.secs(), ":limit": limit as i64 };
     read.rows(query!("nodes", "unheard_since"), wanted, |r| r.get(0))
 }
 
-/// Takes a node away, its lease with it. Tells whether it was there.
+/// Deletes a node and its lease. Returns true if it existed.
 pub fn delete(write: &Write, id: &NodeId) -> Result<bool> {
     let gone = write.run(query!("nodes", "delete"), named_params! { ":id": id })? > 0;
     write.changed();

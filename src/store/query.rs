@@ -1,4 +1,4 @@
-//! The named queries of `sql/queries`, found at compile time: an unknown name does not build.
+//! The named queries of `sql/queries`, found at compile time: an unknown name does not compile.
 
 /// The text of the query `name` in `file`, up to the next `-- name:` line.
 pub(crate) const fn find(file: &'static str, name: &str) -> &'static str {

@@ -1,28 +1,28 @@
-//! Queries in the log, for whoever looks for the slow or the odd one.
+//! Queries in the log, for finding slow or unexpected ones.
 
 use super::{Params, Sql};
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use std::fmt::Write;
 
-/// Parameters that hold secrets or keys; the log gets their names only.
+/// Parameters that hold secrets or keys; only their names are logged.
 const SECRET_PARAMS: &[&str] = &[":password_hash", ":token_hash", ":key", ":status", ":value", ":fields"];
-/// Characters of one logged parameter.
+/// Maximum length of a logged parameter in characters.
 const PARAM_CHARS_MAX: usize = 100;
 
-/// What of the queries is logged.
+/// Parts of queries to log.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct QueryLog {
-    /// Whether they are at all.
+    /// True to log queries.
     pub queries: bool,
-    /// With their parameters.
+    /// True to log their parameters.
     pub params: bool,
-    /// Characters of a query.
+    /// Maximum length of a query in characters.
     pub sql_chars_max: usize,
 }
 
 impl QueryLog {
-    /// Logs a query that is about to run.
-    pub(super) fn tell(&self, sql: Sql, params: Params) {
+    /// Logs a query before it runs.
+    pub(super) fn log(&self, sql: Sql, params: Params) {
         if !self.queries {
             return;
         }

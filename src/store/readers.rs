@@ -1,6 +1,6 @@
-//! The pool of read-only connections, lent in the order in which they were asked for.
+//! The pool of read-only connections, lent in the order of requests.
 
-use super::{BUSY, QueryLog, Read, STATEMENTS_CACHED, bound_memory, ordinary, row};
+use super::{BUSY, QueryLog, Read, STATEMENTS_CACHED, bound_memory, check_regular, row};
 use crate::error::{Error, Result};
 use crate::thread::lock;
 use rusqlite::{Connection, OpenFlags};
@@ -10,22 +10,22 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
 
-/// Connections that only the first line is given.
+/// Connections reserved for the first line.
 const KEPT: usize = 1;
 
-/// Where a read waits.
+/// The queue that a read waits in.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Line {
-    /// Short reads that decide who is calling.
+    /// Short reads that authenticate a caller.
     First,
-    /// Every other.
+    /// All other reads.
     Usual,
 }
 
 /// The pool.
 pub(super) struct Readers(Mutex<Pool>);
 
-/// Connections that are free, and who waits for one. Somebody waits only while there is nothing to be had in that line.
+/// Free connections, and waiting reads. A read waits only while its queue has no connection.
 #[derive(Default)]
 struct Pool {
     idle: Vec<Connection>,
@@ -33,13 +33,13 @@ struct Pool {
     usual: VecDeque<Sender<Connection>>,
 }
 
-/// A connection lent by the pool; it goes back by itself.
+/// A connection lent by the pool; returned when dropped.
 struct Reader<'p> {
     pool: &'p Readers,
     connection: Option<Connection>,
 }
 
-/// Ends the read transaction however the read ends.
+/// Ends the read transaction, however the read ends.
 struct EndOfRead<'c>(&'c Connection);
 
 impl Drop for EndOfRead<'_> {
@@ -51,14 +51,14 @@ impl Drop for EndOfRead<'_> {
 }
 
 impl Readers {
-    /// Opens so many connections, and those that are kept.
+    /// Opens `count` connections and the reserved ones.
     pub(super) fn open(path: &Path, count: usize) -> Result<Readers> {
-        ordinary(path)?;
+        check_regular(path)?;
         let mut idle = Vec::with_capacity(count + KEPT);
         for _ in 0..count + KEPT {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-            let connection = row::told(Connection::open_with_flags(path, flags), "open a read connection")?;
-            row::told(connection.busy_timeout(BUSY), "open a read connection")?;
+            let connection = row::map_sqlite_error(Connection::open_with_flags(path, flags), "open a read connection")?;
+            row::map_sqlite_error(connection.busy_timeout(BUSY), "open a read connection")?;
             bound_memory(&connection)?;
             connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
             idle.push(connection);
@@ -66,11 +66,11 @@ impl Readers {
         Ok(Readers(Mutex::new(Pool { idle, ..Pool::default() })))
     }
 
-    /// Runs `f` on one moment of the database.
+    /// Runs `f` on a snapshot of the database.
     pub(super) fn read<T>(&self, line: Line, log: QueryLog, f: impl FnOnce(&Read) -> Result<T>) -> Result<T> {
         let reader = self.take(line)?;
-        // A transaction, so that two statements of one read see the same moment.
-        row::told(reader.execute_batch("BEGIN"), "begin a read")?;
+        // A transaction, so that two statements of one read see the same snapshot.
+        row::map_sqlite_error(reader.execute_batch("BEGIN"), "begin a read")?;
         let transaction = EndOfRead(&reader);
         f(&Read { connection: transaction.0, log })
     }
@@ -92,7 +92,7 @@ impl Readers {
 }
 
 impl Pool {
-    /// Gives what is free to whoever has waited longest, the first line before the other.
+    /// Gives free connections to the reads that have waited longest, the first line before the other.
     fn lend(&mut self) {
         while let Some(connection) = self.idle.pop() {
             let next = match self.first.pop_front() {
@@ -152,7 +152,7 @@ mod tests {
                 std::thread::yield_now();
             }
         }
-        // Whoever asks who is calling waits for none of them.
+        // A read that authenticates a caller waits for none of them.
         readers.read(Line::First, QueryLog::default(), |_| Ok(())).expect("a read of the first line");
         assert!(order.try_recv().is_err(), "the one that is kept is lent to the first line only");
         drop(held);

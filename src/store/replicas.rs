@@ -53,7 +53,8 @@ pub fn page(read: &Read, paging: &Paging, service_id: Option<&ServiceId>, node_i
     Ok(Page::cut(items, cut_at, total, |r| r.id.as_str()))
 }
 
-/// Every replica, with what of its status decides where it is: the scheduler reads them all, and needs no more.
+/// Every replica, with the part of its status that matters for placement: the scheduler reads them all and needs no
+/// more.
 pub fn facts(read: &Read) -> Result<Vec<Replica<Facts>>> {
     read.rows(query!("replicas", "all"), &[], replica)
 }
@@ -63,7 +64,7 @@ pub fn by_id(read: &Read, id: &ReplicaId) -> Result<Option<Replica>> {
     read.row(query!("replicas", "by_id"), named_params! { ":id": id }, replica)
 }
 
-/// Writes a new replica; 409 when its id is taken.
+/// Inserts a replica; 409 if its id exists.
 pub fn insert(write: &Write, replica: &Replica) -> Result<()> {
     let placement = replica.placement.as_ref().map(json).transpose()?;
     let row = named_params! {
@@ -75,7 +76,7 @@ pub fn insert(write: &Write, replica: &Replica) -> Result<()> {
     Ok(())
 }
 
-/// Writes a changed replica.
+/// Stores a changed replica.
 pub fn update(write: &Write, replica: &Replica) -> Result<()> {
     let placement = replica.placement.as_ref().map(json).transpose()?;
     let row = named_params! {
@@ -87,7 +88,7 @@ pub fn update(write: &Write, replica: &Replica) -> Result<()> {
     Ok(())
 }
 
-/// Takes a replica away, with its endpoints. Tells whether it was there.
+/// Deletes a replica and its endpoints. Returns true if it existed.
 pub fn delete(write: &Write, id: &ReplicaId) -> Result<bool> {
     let gone = write.run(query!("replicas", "delete"), named_params! { ":id": id })? > 0;
     write.changed();

@@ -36,12 +36,12 @@ pub fn by_id(read: &Read, id: &AssignmentId) -> Result<Option<RouterAssignment>>
     read.row(query!("routers", "by_id"), named_params! { ":id": id }, assignment)
 }
 
-/// How many assignments name this node, as what is routed or as a router.
-pub fn naming(read: &Read, node_id: &NodeId) -> Result<u64> {
+/// Number of assignments that refer to this node, as routed node or as router.
+pub fn count_of_node(read: &Read, node_id: &NodeId) -> Result<u64> {
     read.count(query!("routers", "naming"), named_params! { ":node_id": node_id })
 }
 
-/// Writes a new assignment; 409 when its id is taken.
+/// Inserts an assignment; 409 if its id exists.
 pub fn insert(write: &Write, new: &NewRouterAssignment) -> Result<()> {
     let row = named_params! {
         ":id": new.id, ":node_id": new.node_id, ":primary_router_id": new.primary_router_id,
@@ -51,12 +51,12 @@ pub fn insert(write: &Write, new: &NewRouterAssignment) -> Result<()> {
     Ok(())
 }
 
-/// Takes an assignment away. Tells whether it was there.
+/// Deletes an assignment. Returns true if it existed.
 pub fn delete(write: &Write, id: &AssignmentId) -> Result<bool> {
     Ok(write.run(query!("routers", "delete"), named_params! { ":id": id })? > 0)
 }
 
-/// Takes away every assignment that names this node.
-pub fn delete_naming(write: &Write, node_id: &NodeId) -> Result<usize> {
+/// Deletes every assignment that refers to this node.
+pub fn delete_of_node(write: &Write, node_id: &NodeId) -> Result<usize> {
     write.run(query!("routers", "delete_naming"), named_params! { ":node_id": node_id })
 }

@@ -1,4 +1,4 @@
-//! From SQLite's errors to ours, and between columns and model types.
+//! Maps SQLite's errors to ours, and columns to model types.
 
 use crate::clock::Timestamp;
 use crate::error::{Doing, Error, Result};
@@ -13,8 +13,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
-/// An error of SQLite's, as what it means to a caller: a full disk and a broken one are the machine's troubles, and named.
-pub(super) fn told<T>(result: rusqlite::Result<T>, doing: &'static str) -> Result<T> {
+/// Maps SQLite's errors: disk failures and locks become a 503 with a sentence; everything else is a `Fault`.
+pub(super) fn map_sqlite_error<T>(result: rusqlite::Result<T>, doing: &'static str) -> Result<T> {
     let Err(e) = result else { return result.doing(doing) };
     let trouble = match e.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => "The control plane's disk is full; nothing was written.",
@@ -26,7 +26,7 @@ pub(super) fn told<T>(result: rusqlite::Result<T>, doing: &'static str) -> Resul
         Some(ErrorCode::PermissionDenied) => "The control plane's database files may not be opened; check their owner.",
         Some(ErrorCode::OutOfMemory) => "The control plane's machine is out of memory; nothing was written.",
         Some(ErrorCode::TooBig) => "The value is too large for the control plane's database; nothing was written.",
-        Some(code) if passes(code) => {
+        Some(code) if is_temporary(code) => {
             log::warn!(target: "store", event = "store.held", doing, error:% = e; "{HELD}");
             return Err(Error::Unavailable(HELD.to_string()));
         }
@@ -36,18 +36,18 @@ pub(super) fn told<T>(result: rusqlite::Result<T>, doing: &'static str) -> Resul
     Err(Error::Unavailable(trouble.to_string()))
 }
 
-/// What a caller learns where another process is in the way.
+/// Sentence for a caller when another process holds the database.
 const HELD: &str = "Another process holds the control plane's database; nothing was written. Try again.";
 
-/// Whether an error is somebody else's lock or change, which passes by itself.
-fn passes(code: ErrorCode) -> bool {
+/// True for another process's lock or change, which is temporary.
+fn is_temporary(code: ErrorCode) -> bool {
     use ErrorCode::{DatabaseBusy, DatabaseLocked, FileLockingProtocolFailed, OperationAborted, OperationInterrupted, SchemaChanged};
     matches!(code, DatabaseBusy | DatabaseLocked | FileLockingProtocolFailed | OperationAborted | OperationInterrupted | SchemaChanged)
 }
 
-/// Whether a result is that of [`passes`].
+/// True if a result is an error of [`is_temporary`].
 pub(super) fn is_held<T>(result: &rusqlite::Result<T>) -> bool {
-    result.as_ref().is_err_and(|e| e.sqlite_error_code().is_some_and(passes))
+    result.as_ref().is_err_and(|e| e.sqlite_error_code().is_some_and(is_temporary))
 }
 
 /// The sentence for each constraint that a client's request can break.
@@ -65,15 +65,15 @@ const CONSTRAINTS: &[(&str, &str)] = &[
     ("router_assignments.id", "Router assignment id already exists"),
 ];
 
-/// Like [`told`]; a broken constraint becomes a 409 with its sentence.
-pub(super) fn constrained<T>(result: rusqlite::Result<T>) -> Result<T> {
+/// Like [`map_sqlite_error`]; a violated constraint becomes a 409 with its sentence.
+pub(super) fn map_constraint_error<T>(result: rusqlite::Result<T>) -> Result<T> {
     if let Err(SqlError::SqliteFailure(e, Some(text))) = &result
         && e.code == ErrorCode::ConstraintViolation
         && let Some((_, sentence)) = CONSTRAINTS.iter().find(|(name, _)| text.ends_with(name))
     {
         return Err(Error::Conflict((*sentence).to_string()));
     }
-    told(result, "write a row")
+    map_sqlite_error(result, "write a row")
 }
 
 /// Ids as columns of text.
@@ -115,23 +115,23 @@ impl<T: Column> FromSql for Json<T> {
     }
 }
 
-/// What is read from JSON in a column.
+/// A type that is stored as JSON in a column.
 pub(super) trait Column: Sized {
     /// Reads it.
     fn read(text: &str) -> std::result::Result<Self, Box<dyn std::error::Error + Send + Sync>>;
 }
 
-/// What people and nodes wrote is given back as they wrote it, numbers too.
+/// Values of people and nodes keep their text, numbers too.
 impl Column for Object {
     fn read(text: &str) -> std::result::Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         match json::kept(text)? {
             Value::Object(object) => Ok(object),
-            _ => Err("it is no object".into()),
+            _ => Err("it is not an object".into()),
         }
     }
 }
 
-/// What only the rules read, and texts as they stand.
+/// Types that only the rules read, and raw texts.
 macro_rules! columns {
     ($($type:ty),*) => {$(
         impl Column for $type {
@@ -148,7 +148,7 @@ pub(super) fn json<T: serde::Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value).doing("write JSON of a row")
 }
 
-/// What a row adds to a page, about: its texts, and for each column its name and punctuation in JSON.
+/// Approximate size of a row in a page: its texts, and for each column its name and punctuation in JSON.
 pub(super) fn bytes(row: &rusqlite::Row, columns: usize) -> rusqlite::Result<usize> {
     const COLUMN_BYTES: usize = 24;
     (0..columns).try_fold(0, |sum, i| {
@@ -167,7 +167,8 @@ mod tests {
 
     #[test]
     fn what_passes_by_itself_or_is_the_machines_trouble_is_no_fault_of_ours() {
-        let of = |code: i32| told::<()>(Err(SqlError::SqliteFailure(ffi::Error::new(code), None)), "try").expect_err("an error");
+        let of =
+            |code: i32| map_sqlite_error::<()>(Err(SqlError::SqliteFailure(ffi::Error::new(code), None)), "try").expect_err("an error");
         for code in [
             ffi::SQLITE_BUSY,
             ffi::SQLITE_BUSY_SNAPSHOT,

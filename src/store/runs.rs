@@ -47,7 +47,7 @@ pub fn by_id(read: &Read, kind: Kind, id: &str) -> Result<Option<Run>> {
     read.row(query!("runs", "by_id"), named_params! { ":kind": kind.as_str(), ":id": id }, run(kind))
 }
 
-/// Writes a new request.
+/// Inserts a request.
 pub fn insert(write: &Write, kind: Kind, id: &str, new: &NewRun) -> Result<()> {
     let row = named_params! {
         ":kind": kind.as_str(), ":id": id, ":requested_by": new.requested_by, ":with_values": new.with_values, ":now": write.now,
@@ -56,7 +56,7 @@ pub fn insert(write: &Write, kind: Kind, id: &str, new: &NewRun) -> Result<()> {
     Ok(())
 }
 
-/// Writes what is reported of a request.
+/// Stores the reported state of a request.
 pub fn update(write: &Write, run: &Run) -> Result<()> {
     let row = named_params! {
         ":kind": run.kind.as_str(), ":id": run.id, ":status": run.status.as_str(), ":result": run.result, ":error": run.error, ":now": write.now,
@@ -65,13 +65,13 @@ pub fn update(write: &Write, run: &Run) -> Result<()> {
     Ok(())
 }
 
-/// Takes a request away.
+/// Deletes a request.
 pub fn delete(write: &Write, kind: Kind, id: &str) -> Result<()> {
     write.run(query!("runs", "delete"), named_params! { ":kind": kind.as_str(), ":id": id })?;
     Ok(())
 }
 
-/// The oldest requests of this status.
+/// The oldest requests with this status.
 pub fn of_status(read: &Read, kind: Kind, status: RunStatus, limit: usize) -> Result<Vec<Run>> {
     let wanted = named_params! { ":kind": kind.as_str(), ":status": status.as_str(), ":limit": limit as i64 };
     read.rows(query!("runs", "of_status"), wanted, run(kind))

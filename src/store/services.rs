@@ -1,4 +1,4 @@
-//! Rows of services and of their revisions.
+//! Rows of services and their revisions.
 
 use super::query::query;
 use super::row::{Json, json};
@@ -10,10 +10,10 @@ use crate::model::services::{NewService, Revision, Service};
 use crate::model::{Object, Page, Paging};
 use rusqlite::{Row, named_params};
 
-/// Revisions kept of a service; older ones are forgotten.
+/// Maximum revisions kept per service; older ones are deleted.
 const REVISIONS_KEPT: i64 = 1_000;
 
-/// A row of `page`, `all` or `by_id`; the bookkeeping is laid over the spec here.
+/// Reads a row of `page`, `all` or `by_id`, and overlays the bookkeeping on the spec.
 fn service(row: &Row) -> rusqlite::Result<Service> {
     let mut spec = row.get::<_, Json<Object>>(3)?.0;
     for (key, column) in [("rollout_requested_at", 7), ("rollback_requested_at", 8)] {
@@ -70,12 +70,12 @@ pub fn by_id(read: &Read, id: &ServiceId) -> Result<Option<Service>> {
     read.row(query!("services", "by_id"), named_params! { ":id": id }, service)
 }
 
-/// How many replicas a service has.
+/// Number of replicas of a service.
 pub fn replicas_of(read: &Read, id: &ServiceId) -> Result<u64> {
     read.count(query!("services", "replicas_of"), named_params! { ":id": id })
 }
 
-/// Writes a new service; 409 when its id or its name is taken.
+/// Inserts a service; 409 if its id or name exists.
 pub fn insert(write: &Write, new: &NewService) -> Result<()> {
     let row = named_params! {
         ":id": new.id, ":name": new.name, ":description": new.description, ":spec": json(&new.spec)?, ":generation": 1, ":now": write.now,
@@ -85,7 +85,7 @@ pub fn insert(write: &Write, new: &NewService) -> Result<()> {
     Ok(())
 }
 
-/// Writes a changed service.
+/// Stores a changed service.
 pub fn update(write: &Write, service: &Service) -> Result<()> {
     let moment = |key: &str| service.spec.get(key).and_then(|v| v.as_str()).and_then(Timestamp::parse);
     let row = named_params! {
@@ -97,20 +97,20 @@ pub fn update(write: &Write, service: &Service) -> Result<()> {
     Ok(())
 }
 
-/// Notes that the scheduler made so many replicas more.
+/// Adds to the number of replicas created by the scheduler.
 pub fn count_made(write: &Write, id: &ServiceId, made: i64) -> Result<()> {
     write.run(query!("services", "count_made"), named_params! { ":id": id, ":made": made })?;
     Ok(())
 }
 
-/// Notes that the rollout of this generation was told to be late.
+/// Records that the late rollout of this generation was reported.
 pub fn set_rollout_told(write: &Write, id: &ServiceId, generation: i64) -> Result<()> {
     write.run(query!("services", "set_rollout_told"), named_params! { ":id": id, ":generation": generation })?;
     write.changed();
     Ok(())
 }
 
-/// Takes a service away, with its revisions, its replicas and their endpoints.
+/// Deletes a service with its revisions, replicas and endpoints.
 pub fn delete(write: &Write, id: &ServiceId) -> Result<()> {
     write.run(query!("services", "delete_replicas"), named_params! { ":id": id })?;
     write.run(query!("services", "delete"), named_params! { ":id": id })?;
@@ -118,7 +118,7 @@ pub fn delete(write: &Write, id: &ServiceId) -> Result<()> {
     Ok(())
 }
 
-/// Writes a revision, and forgets those that are too old, or that the kept ones' specs would have more bytes with.
+/// Inserts a revision, and deletes those that exceed the maximum number or the bytes of specs.
 pub fn add_revision(write: &Write, new: &Revision, bytes_max: i64) -> Result<()> {
     let row = named_params! {
         ":service_id": new.service_id, ":generation": new.generation, ":spec": json(&new.spec)?, ":spec_sha256": new.spec_sha256,
@@ -137,7 +137,7 @@ pub fn revision_of(read: &Read, service_id: &ServiceId, generation: i64) -> Resu
     read.row(query!("services", "revision"), named_params! { ":service_id": service_id, ":generation": generation }, revision)
 }
 
-/// A page of revisions, newest first, with how many belong to it. `before` is a generation.
+/// A page of revisions, newest first, and their total number. `before` is a generation.
 pub fn revisions(read: &Read, id: &ServiceId, paging: &Paging, before: i64) -> Result<(Vec<Revision>, usize, u64)> {
     let page = named_params! { ":service_id": id, ":before": before, ":limit": paging.limit as i64 + 1 };
     let (items, limit) = read.page_rows(query!("services", "revisions"), page, paging, revision)?;

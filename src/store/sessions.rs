@@ -9,31 +9,31 @@ use crate::model::users::Role;
 use crate::model::{Page, Paging};
 use rusqlite::{Row, named_params};
 
-/// A session that goes on, and its user as the user is now.
+/// An open session, and the current state of its user.
 pub struct Holder {
     /// The user's name.
     pub user: String,
     /// The user's role.
     pub role: Role,
-    /// Whether the password must be changed first.
+    /// True if the password must be changed first.
     pub must_change_password: bool,
-    /// Whether the password is the one of the seed.
+    /// True if the password is the initial one.
     pub password_is_seeded: bool,
-    /// When the session was last used, as far as it is written down.
+    /// Stored time of the last use.
     pub last_seen_at: Timestamp,
-    /// When it ends.
+    /// Expiry.
     pub expires_at: Timestamp,
 }
 
-/// A session that begins.
+/// A new session.
 pub struct NewSession {
     /// `s-...`.
     pub id: String,
-    /// Who signed in.
+    /// The user.
     pub user: String,
-    /// From where.
+    /// Address of the client.
     pub address: String,
-    /// With what.
+    /// User agent of the client.
     pub user_agent: String,
 }
 
@@ -52,7 +52,7 @@ fn session(row: &Row) -> rusqlite::Result<Session> {
     })
 }
 
-/// Whose session this is.
+/// The holder of this session.
 pub fn holder(read: &Read, id: &str) -> Result<Option<Holder>> {
     read.row(query!("sessions", "holder"), named_params! { ":id": id }, |r| {
         Ok(Holder {
@@ -66,7 +66,7 @@ pub fn holder(read: &Read, id: &str) -> Result<Option<Holder>> {
     })
 }
 
-/// A page of sessions, by id; of one user only, where that is asked for.
+/// A page of sessions, by id; of one user, or of all.
 pub fn page(read: &Read, paging: &Paging, user: Option<&str>) -> Result<Page<Session>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
     let (items, total) = match user {
@@ -87,7 +87,7 @@ pub fn user_of(read: &Read, id: &str) -> Result<Option<String>> {
     read.row(query!("sessions", "user_of"), named_params! { ":id": id }, |r| r.get(0))
 }
 
-/// Writes a new session, and takes away the oldest of the user's where there are more than so many.
+/// Inserts a session, and deletes the user's oldest ones in excess of `kept`.
 pub fn insert(write: &Write, new: &NewSession, ttl_s: i64, kept: usize) -> Result<()> {
     let row = named_params! {
         ":id": new.id, ":user": new.user, ":address": new.address, ":user_agent": new.user_agent,
@@ -98,22 +98,22 @@ pub fn insert(write: &Write, new: &NewSession, ttl_s: i64, kept: usize) -> Resul
     Ok(())
 }
 
-/// Notes when a session was last used.
-pub fn seen(write: &Write, id: &str, at: Timestamp) -> Result<()> {
+/// Stores the time of a session's last use.
+pub fn set_last_seen(write: &Write, id: &str, at: Timestamp) -> Result<()> {
     write.run(query!("sessions", "seen"), named_params! { ":id": id, ":at": at }).map(drop)
 }
 
-/// Ends a session. Tells whether it was there.
+/// Ends a session. Returns true if it existed.
 pub fn delete(write: &Write, id: &str) -> Result<bool> {
     Ok(write.run(query!("sessions", "delete"), named_params! { ":id": id })? > 0)
 }
 
-/// Ends all sessions of a user; tells how many there were.
+/// Ends all sessions of a user; returns their number.
 pub fn delete_of_user(write: &Write, user: &str) -> Result<usize> {
     write.run(query!("sessions", "delete_of_user"), named_params! { ":user": user })
 }
 
-/// Forgets sessions that have ended, or that were last used before this moment.
+/// Deletes expired sessions, and those last used before this time.
 pub fn prune(write: &Write, idle_before: Timestamp) -> Result<usize> {
     let expired = write.run(query!("sessions", "prune_expired"), named_params! { ":now": write.now })?;
     Ok(expired + write.run(query!("sessions", "prune_idle"), named_params! { ":before": idle_before })?)

@@ -29,7 +29,7 @@ pub fn by_key(read: &Read, key: &str) -> Result<Option<ClusterSetting>> {
     read.row(query!("settings", "by_key"), named_params! { ":key": key }, setting)
 }
 
-/// Sets a setting.
+/// Stores a setting.
 pub fn put(write: &Write, key: &str, value: &str) -> Result<()> {
     write.run(query!("settings", "put"), named_params! { ":key": key, ":value": value, ":now": write.now })?;
     write.changed();

@@ -1,4 +1,4 @@
-//! Rows of updates of the fleet, and what of the nodes matters to one.
+//! Rows of fleet updates, and the facts about nodes that they need.
 
 use super::query::query;
 use super::row::{Json, json};
@@ -52,12 +52,12 @@ pub fn by_id(read: &Read, id: &str) -> Result<Option<Update>> {
     read.row(query!("updates", "by_id"), named_params! { ":id": id }, update)
 }
 
-/// The one that has not ended.
+/// The update in progress.
 pub fn open(read: &Read) -> Result<Option<Update>> {
     read.row(query!("updates", "open"), &[], update)
 }
 
-/// Writes a new one.
+/// Inserts an update.
 pub fn insert(write: &Write, id: &str, new: &NewUpdate, watched: &[NodeId]) -> Result<()> {
     let row = named_params! {
         ":id": id, ":channel": new.channel, ":version": new.version, ":ring_label": new.ring_label, ":rings": json(&new.rings)?,
@@ -67,7 +67,7 @@ pub fn insert(write: &Write, id: &str, new: &NewUpdate, watched: &[NodeId]) -> R
     Ok(())
 }
 
-/// Writes how far one is.
+/// Stores the progress of an update.
 pub fn put(write: &Write, update: &Update) -> Result<()> {
     let row = named_params! {
         ":id": update.id, ":state": update.state.as_str(), ":reason": update.reason, ":ring": update.ring as i64, ":attempt": update.attempt,
@@ -77,7 +77,7 @@ pub fn put(write: &Write, update: &Update) -> Result<()> {
     Ok(())
 }
 
-/// Every node, with the value of this label and what it tells of its updates.
+/// Every node, with the value of this label and the state of its updates.
 pub fn members(read: &Read, ring_label: &str) -> Result<Vec<Member>> {
     read.rows(query!("updates", "members"), named_params! { ":label": ring_label }, |r| {
         Ok(Member {

@@ -43,17 +43,17 @@ pub fn page(read: &Read, paging: &Paging) -> Result<Page<Person>> {
     Ok(Page::cut(items, paging.limit, read.count(query!("users", "count"), &[])?, |u| &u.name))
 }
 
-/// How many admins there are beside this user.
+/// Number of admins other than this user.
 pub fn other_admins(read: &Read, name: &str) -> Result<u64> {
     read.count(query!("users", "other_admins"), named_params! { ":name": name })
 }
 
-/// Whether somebody still has the password of the seed.
+/// True if a user still has the initial password.
 pub fn has_seeded_password(read: &Read) -> Result<bool> {
     Ok(read.count(query!("users", "has_seeded_password"), &[])? > 0)
 }
 
-/// Writes a new user; 409 when the name is taken.
+/// Inserts a user; 409 if the name exists.
 pub fn insert(write: &Write, name: &str, password_hash: &str, role: Role, must_change: bool) -> Result<()> {
     let row = named_params! {
         ":name": name, ":password_hash": password_hash, ":role": role.as_str(), ":must_change": must_change, ":now": write.now,
@@ -62,7 +62,7 @@ pub fn insert(write: &Write, name: &str, password_hash: &str, role: Role, must_c
     Ok(())
 }
 
-/// Gives a user a new password. Does nothing, and says so, where the password is not the one of this version any more.
+/// Sets a user's password. Returns false and changes nothing if the stored password has another version by now.
 pub fn set_password(write: &Write, name: &str, password_hash: &str, version: i64, must_change: bool) -> Result<bool> {
     let row = named_params! {
         ":name": name, ":password_hash": password_hash, ":version": version, ":must_change": must_change, ":now": write.now,
@@ -70,12 +70,12 @@ pub fn set_password(write: &Write, name: &str, password_hash: &str, version: i64
     Ok(write.run(query!("users", "set_password"), row)? == 1)
 }
 
-/// Gives a user another role.
+/// Sets a user's role.
 pub fn set_role(write: &Write, name: &str, role: Role) -> Result<()> {
     write.run(query!("users", "set_role"), named_params! { ":name": name, ":role": role.as_str(), ":now": write.now }).map(drop)
 }
 
-/// Takes a user away, with all sessions and tokens. Tells whether it was there.
+/// Deletes a user with all sessions and tokens. Returns true if it existed.
 pub fn delete(write: &Write, name: &str) -> Result<bool> {
     Ok(write.run(query!("users", "delete"), named_params! { ":name": name })? > 0)
 }

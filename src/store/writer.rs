@@ -16,27 +16,27 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-/// Writes that may wait at once; more wait in their own threads, so nothing is lost.
+/// Writes that may be queued; more wait in their own threads, so none is lost.
 const QUEUE: usize = 1024;
-/// Jobs that share one commit: enough that the flush is no longer what costs, few enough that the first is answered soon.
+/// Maximum writes per commit: enough that the flush no longer dominates, few enough that the first is answered soon.
 const GROUP: usize = 256;
 
 /// A write on its way through the writer thread.
 trait Job: Send {
-    /// Does the writing, inside its savepoint; tells whether to keep it.
+    /// Runs the write inside its savepoint; returns true to keep it.
     fn run(&mut self, write: &Write) -> bool;
-    /// Tells the caller; `failed` is why the transaction as a whole did not stand.
+    /// Answers the caller; `failed` is why the whole transaction failed.
     fn answer(self: Box<Self>, failed: Option<&Error>);
 }
 
 /// The job of one call to [`Writer::write`].
 struct Task<T, F> {
     work: Option<F>,
-    /// The request that the caller works for: what is logged in the writer thread is of it too, and so is what is recorded.
+    /// Request id of the caller, for log lines and events of the writer thread.
     request_id: String,
     caller: Option<Caller>,
     result: Option<Result<T>>,
-    /// Where the caller looks once it is told. Beside the channel and not in it: a channel is a lot of code for each type that goes through.
+    /// The result for the caller. Beside the channel, not in it: a channel generates much code for each type.
     answer: Arc<Mutex<Option<Result<T>>>>,
     tell: SyncSender<()>,
 }
@@ -45,7 +45,7 @@ impl<T: Send, F: FnOnce(&Write) -> Result<T> + Send> Job for Task<T, F> {
     fn run(&mut self, write: &Write) -> bool {
         let Some(work) = self.work.take() else { return false };
         let _context = logger::Context::request(&self.request_id);
-        let _scope = caller::begin(self.caller.take());
+        let _scope = caller::enter(self.caller.take());
         let result =
             catch_unwind(AssertUnwindSafe(|| work(write))).unwrap_or_else(|_| Err(Error::fault("write", "the transaction panicked")));
         let keep = result.is_ok();
@@ -62,12 +62,12 @@ impl<T: Send, F: FnOnce(&Write) -> Result<T> + Send> Job for Task<T, F> {
             (None, None) => Err(Error::fault("commit", "the write was not run")),
         };
         *lock(&self.answer) = Some(answer);
-        // A caller that is gone does not want the answer.
+        // The caller may be gone.
         let _ = self.tell.send(());
     }
 }
 
-/// A write that is queued.
+/// A queued write.
 struct Pending<T> {
     answer: Arc<Mutex<Option<Result<T>>>>,
     told: Receiver<()>,
@@ -84,16 +84,16 @@ fn closed() -> Error {
     Error::Unavailable("The server is stopping.".to_string())
 }
 
-/// What the writer thread has done so far.
+/// Statistics of the writer thread.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct WriterStats {
-    /// Jobs that wait or are being done.
+    /// Writes that are queued or running.
     pub queued: u64,
     /// Commits.
     pub commits: u64,
-    /// Jobs in them.
+    /// Writes in those commits.
     pub jobs: u64,
-    /// Microseconds that commits took, the jobs' own work included.
+    /// Microseconds spent on commits, including the writes themselves.
     pub commit_micros: u64,
 }
 
@@ -112,7 +112,7 @@ pub(super) struct Writer {
     stats: Arc<Stats>,
 }
 
-/// What the writer thread works with.
+/// State of the writer thread.
 struct Work {
     connection: Connection,
     log: QueryLog,
@@ -122,28 +122,28 @@ struct Work {
     commit: Commit,
 }
 
-/// Jobs that ran in one open transaction, and what they leave when it stands.
+/// Writes in one open transaction, and what to publish when it commits.
 struct Group {
-    /// Changes that the scheduler cares for.
+    /// Changes relevant to the scheduler.
     changes: u64,
     /// Events for readers of the stream.
     news: Vec<Frame>,
 }
 
-/// A group that is durable: only this can be published.
+/// A durable group: only this can be published.
 struct Committed(Group);
 
-/// How a group becomes durable.
+/// Ways to make a group durable.
 enum Commit {
     /// In the database of this machine.
     Local,
 }
 
 impl Commit {
-    /// Makes a group durable. After an error the transaction does not stand, and is still open where SQLite has not ended it.
+    /// Makes a group durable. After an error the transaction has failed, and is still open unless SQLite has ended it.
     fn commit(&self, connection: &Connection, group: Group) -> Result<Committed> {
         match self {
-            Commit::Local => row::told(connection.execute_batch("COMMIT"), "commit")?,
+            Commit::Local => row::map_sqlite_error(connection.execute_batch("COMMIT"), "commit")?,
         }
         Ok(Committed(group))
     }
@@ -185,7 +185,7 @@ impl Writer {
         Ok(Pending { answer, told })
     }
 
-    /// Refuses further writes, and waits until those that are queued are done.
+    /// Refuses further writes and waits for the queued ones.
     pub(super) fn close(&self) {
         lock(&self.queue).take();
         if let Some(thread) = lock(&self.thread).take()
@@ -224,11 +224,11 @@ impl Work {
         }
     }
 
-    /// Begins a transaction and runs in it the first job and whatever else is queued by then, each in its own savepoint.
+    /// Begins a transaction and runs the first write and all writes queued by then, each in its own savepoint.
     fn run_group(&self, jobs: &Receiver<Box<dyn Job>>, queued: &mut Vec<Box<dyn Job>>, effects: &Effects) -> Result<Group> {
         let connection = &self.connection;
-        if let Err(e) = row::told(connection.execute_batch("BEGIN IMMEDIATE"), "begin a transaction") {
-            // Whoever queued meanwhile has waited too: one after the other they would wait for ever.
+        if let Err(e) = row::map_sqlite_error(connection.execute_batch("BEGIN IMMEDIATE"), "begin a transaction") {
+            // Writes queued meanwhile have waited too; one group after the other would make them wait too long.
             queued.extend(jobs.try_iter().take(QUEUE));
             return Err(e);
         }
@@ -252,21 +252,22 @@ impl Work {
         Ok(Group { changes: write.changes.get(), news: write.news.take() })
     }
 
-    /// Runs one job in its savepoint, and rolls that back where the job fails. An error ends the whole group.
+    /// Runs one write in its savepoint, and rolls back if it fails. An error ends the whole group.
     fn run_job(&self, job: &mut Box<dyn Job>, write: &Write) -> Result<()> {
         let connection = &self.connection;
-        row::told(connection.execute_batch("SAVEPOINT job"), "begin a savepoint")?;
+        row::map_sqlite_error(connection.execute_batch("SAVEPOINT job"), "begin a savepoint")?;
         let changes = write.changes.get();
         let news = write.news.borrow().len();
         let mark = write.effects.mark();
         let keep = job.run(write);
-        // On some errors (disk full, I/O, interrupted) SQLite rolls the whole transaction back by itself: the group fails together.
+        // On some errors (disk full, I/O, interrupted) SQLite rolls back the whole transaction by itself: the group
+        // fails together.
         if connection.is_autocommit() {
             let why = "The control plane's disk is full or failing, or its database was interrupted; nothing was written.";
             return Err(Error::Unavailable(why.to_string()));
         }
         let end = if keep { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
-        row::told(connection.execute_batch(end), "end a savepoint")?;
+        row::map_sqlite_error(connection.execute_batch(end), "end a savepoint")?;
         if !keep {
             write.changes.set(changes);
             write.news.borrow_mut().truncate(news);
@@ -275,14 +276,14 @@ impl Work {
         Ok(())
     }
 
-    /// Shows a durable group: memory first, so that a reader of its events finds what they speak of.
+    /// Publishes a durable group: memory first, so that a reader of its events finds their effects.
     fn publish(&self, Committed(group): Committed, effects: Effects) {
         self.changes.add(group.changes);
         effects.commit();
         self.tail.publish(group.news);
     }
 
-    /// Ends a transaction that failed, and undoes what its jobs did in memory.
+    /// Ends a failed transaction, and undoes its effects on memory.
     fn abandon(&self, effects: Effects) {
         if !self.connection.is_autocommit()
             && let Err(e) = self.connection.execute_batch("ROLLBACK")

@@ -1,25 +1,25 @@
-//! The addresses of this machine, the likeliest to be reached by others first. Read from the kernel's own tables; which interface is a bridge
-//! of containers or a tunnel is seen by its name and by what `/sys` says of it.
+//! The addresses of this machine, most likely reachable first. Read from the kernel's tables; bridges of containers and
+//! tunnels are recognised by their name and by `/sys`.
 
 use crate::model::address::is_carrier_nat;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
-/// Names that programs give the interfaces of containers and virtual machines: only this machine reaches what is behind them.
+/// Name prefixes of interfaces of containers and virtual machines, which only this machine can reach.
 const CONTAINERS: &[&str] = &[
     "docker", "br-", "podman", "cni", "virbr", "vnet", "veth", "lxcbr", "lxdbr", "incusbr", "cali", "flannel", "cilium", "lxc", "nerdctl",
     "kube", "vboxnet", "vmnet",
 ];
-/// Names of tunnels.
+/// Name prefixes of tunnels.
 const TUNNELS: &[&str] = &["wg", "tun", "tap", "tailscale", "zt", "ipsec", "sit", "gre", "utun", "nebula"];
-/// Flags of an IPv6 address: temporary, failed, deprecated or not yet sure to be its own.
+/// Flags of an IPv6 address: temporary, failed, deprecated or tentative.
 const V6_UNFIT: u32 = 0x01 | 0x08 | 0x20 | 0x40;
 
-/// What an interface leads to.
+/// Kind of the network behind an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A network of other machines.
+    /// A network with other machines.
     Network,
     /// Another network, through this one.
     Tunnel,
@@ -27,22 +27,22 @@ pub enum Kind {
     Containers,
 }
 
-/// How likely it is that others reach an address, the likeliest first.
+/// Likelihood that others can reach an address, highest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Likelihood {
-    /// It is where the default route leaves, by the metric of that.
+    /// On the interface of the default route, by its metric.
     Outward(u32),
-    /// It is of a network from which no default route leads.
+    /// In a network without a default route.
     Inward,
-    /// A carrier or an overlay network gave it (100.64.0.0/10).
+    /// From a carrier or an overlay network (100.64.0.0/10).
     CarrierNat,
-    /// It is of a tunnel, or no route says where it belongs.
+    /// Of a tunnel, or without a known route.
     Tunnel,
-    /// Only this machine and its containers reach it.
+    /// Reachable only for this machine and its containers.
     Local,
 }
 
-/// What the kernel tells, in its own words.
+/// The kernel's tables as text.
 pub struct Tables<'t> {
     /// `/proc/net/fib_trie`.
     pub fib_trie: &'t str,
@@ -63,7 +63,7 @@ pub fn all() -> Vec<(IpAddr, Likelihood)> {
     })
 }
 
-/// Those that other machines may reach; where there is none such, all.
+/// Addresses that other machines may reach; all if there are none.
 pub fn outward() -> Vec<IpAddr> {
     let all = all();
     let is_local = |likelihood: &Likelihood| *likelihood == Likelihood::Local;
@@ -71,7 +71,7 @@ pub fn outward() -> Vec<IpAddr> {
     all.into_iter().filter(|(_, likelihood)| none_else || !is_local(likelihood)).map(|(ip, _)| ip).collect()
 }
 
-/// Whether the kernel is told that a socket for all addresses of IPv6 is not for those of IPv4 too.
+/// True if a socket for all addresses of IPv6 excludes those of IPv4.
 pub fn v6_is_alone() -> bool {
     fs::read_to_string("/proc/sys/net/ipv6/bindv6only").is_ok_and(|text| text.trim() == "1")
 }
@@ -85,7 +85,8 @@ pub fn ranked(tables: &Tables, kind: impl Fn(&str) -> Kind) -> Vec<(IpAddr, Like
         v4_routes.iter().filter(contains).max_by_key(|r| r.mask).map(|r| r.interface)
     };
     let v4: Vec<(Ipv4Addr, Option<&str>)> = local_v4(tables.fib_trie).into_iter().map(|ip| (ip, belongs(ip))).collect();
-    // Clouds give an address without a network: where the default route leaves, and no other address is, it is that interface's.
+    // Clouds give an address without a network: if the default route leaves through an interface without an address, it
+    // is that interface's.
     let unnamed = v4_default.first().filter(|(name, _)| !v4.iter().any(|(_, interface)| *interface == Some(*name))).map(|(name, _)| *name);
     let of = |ip: IpAddr, interface: Option<&str>, default: &[(&str, u32)]| {
         let metric = default.iter().filter(|(name, _)| Some(*name) == interface).map(|(_, metric)| *metric).min();
@@ -178,12 +179,12 @@ fn local_v6(if_inet6: &str) -> Vec<(IpAddr, &str)> {
     if_inet6.lines().filter_map(one).collect()
 }
 
-/// What an interface leads to, by its name and what `/sys/class/net` says of it.
+/// Kind of the network behind an interface, from its name and `/sys/class/net`.
 fn kind(name: &str, sys: &Path) -> Kind {
     let has = |file: &str| sys.join(name).join(file).exists();
     let read = |file: &str| fs::read_to_string(sys.join(name).join(file)).unwrap_or_default();
     let begins = |names: &[&str]| names.iter().any(|n| name.starts_with(n));
-    // A bridge that a card is a port of is the machine's way out, whatever it is called.
+    // A bridge with a card as a port is the machine's way out, whatever its name.
     let has_card = || {
         let ports = fs::read_dir(sys.join(name).join("brif")).into_iter().flatten().flatten();
         ports.into_iter().any(|port| sys.join(port.file_name()).join("device").exists())
@@ -201,7 +202,7 @@ fn kind(name: &str, sys: &Path) -> Kind {
 mod tests {
     use super::*;
 
-    /// The addresses in tables as the kernel writes them, of interfaces that are told by name alone.
+    /// Addresses in tables as the kernel writes them, of interfaces known by name alone.
     fn of(v4: &[&str], route: &str, if_inet6: &str, ipv6_route: &str) -> Vec<String> {
         let fib_trie: String = v4.iter().map(|ip| format!("           |-- {ip}\n              /32 host LOCAL\n")).collect();
         let route: String = route.lines().map(|line| format!("{}\t00000001\t0\n", line.trim())).collect();
@@ -278,7 +279,7 @@ mod tests {
              wlan0 10.1.0.0 255.255.0.0 0.0.0.0 600
              eth0 10.9.0.0 255.255.0.0 0.0.0.0 100";
         assert_eq!(of(&["10.1.0.5", "10.9.0.5"], routes, "", ""), ["10.9.0.5 Outward(100)", "10.1.0.5 Outward(600)"]);
-        // A cloud's address without a network, and a bridge that the way out is on.
+        // A cloud's address without a network, and a bridge as the way out.
         let routes = "ens4 0.0.0.0 0.0.0.0 10.128.0.1 0
              ens4 10.128.0.1 255.255.255.255 0.0.0.0 0
              br-0a1b2c3d4e5f 172.18.0.0 255.255.0.0 0.0.0.0 0";

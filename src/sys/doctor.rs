@@ -1,4 +1,4 @@
-//! Examining a machine, whatever runs on it: its clock, its disk, its kernel, and who may read its secrets.
+//! Checks a machine: its clock, disk and kernel, and who may read its secrets.
 
 use super::run;
 use crate::clock;
@@ -9,39 +9,39 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-/// What we run answers at once, or the thing that it asks is stuck.
+/// Time limit of programs that we run: they answer at once, or are stuck.
 const RUN_TIME: Duration = Duration::from_secs(5);
 
-/// Flushes that are measured; the median of nine is not moved by four that met another program's writing.
+/// Number of measured flushes; the median of nine is not affected by four that coincide with another program's writes.
 const FLUSHES: usize = 9;
-/// A disk that needs longer than this for all of them is slow enough to be called so after fewer.
+/// A disk that takes longer than this in total counts as slow after fewer.
 const FLUSHES_TIME: Duration = Duration::from_secs(5);
-/// Bytes of each: a page of the database.
+/// Size of each: a page of the database.
 const FLUSH_BYTES: usize = 4096;
-/// A flush that takes longer is slow: good SD cards need 5 to 20 ms, SSDs 1, and etcd asks for less than 10. Each write that is acknowledged
-/// waits for one.
+/// A slower flush counts as slow: good SD cards need 5 to 20 ms, SSDs 1, and etcd requires less than 10. Each
+/// acknowledged write waits for one.
 const FLUSH_SLOW: Duration = Duration::from_millis(50);
-/// With one that takes longer than this the passes, which write every second, fall behind.
+/// With a slower flush, the background passes, which write every second, fall behind.
 const FLUSH_BROKEN: Duration = Duration::from_secs(1);
 
-/// Less than this, and the next upgrade, backup or checkpoint of the write-ahead log does not fit.
+/// With less free space the next upgrade, backup or checkpoint of the write-ahead log does not fit.
 const SPACE_BYTES_MIN: u64 = 64 << 20;
-/// Less than this share of the disk is worth a look.
+/// A smaller free share of the disk is a warning.
 const SPACE_PERCENT_LOW: u64 = 10;
-/// Inodes: the program itself makes some dozens of files.
+/// Minimum free inodes: the program creates some dozens of files.
 const INODES_MIN: u64 = 100;
 const INODES_PERCENT_LOW: u64 = 5;
 
-/// Open files below this leave fewer connections than the server would take; below the other it hardly works.
+/// A lower limit of open files reduces the number of connections; below the other one the server hardly works.
 const FILES_LOW: u64 = 1024;
 const FILES_MIN: u64 = 256;
 
-/// Everything about the machine; `dir` is where our data is.
+/// Checks everything about the machine; `dir` contains our data.
 pub fn machine(dir: &Path) -> Vec<Finding> {
     vec![clock_plausible(), clock_sync(), flush_time(dir), space(dir), inodes(dir), open_files(), wireguard()]
 }
 
-/// The clock against the moment at which this program was made, or put on the machine.
+/// Compares the clock with the time when this program was built or installed.
 fn clock_plausible() -> Finding {
     const CHECK: &str = "clock.plausible";
     let installed = std::env::current_exe().and_then(fs::metadata).and_then(|m| m.modified());
@@ -59,10 +59,10 @@ fn clock_plausible() -> Finding {
     }
 }
 
-/// Has the clock set from the network, by what the distribution has for it.
+/// Commands that set the clock from the network on common distributions.
 const NTP: &str = "timedatectl set-ntp true; where there is none: apt-get install -y chrony, or apk add chrony && rc-service chronyd start";
 
-/// Whether something keeps the clock right, by whoever tells it here.
+/// Checks that the clock is synchronised, with the means of this machine.
 fn clock_sync() -> Finding {
     const CHECK: &str = "clock.sync";
     if Path::new("/run/systemd/timesync/synchronized").exists() {
@@ -81,7 +81,7 @@ fn clock_sync() -> Finding {
     }
 }
 
-/// How long the disk takes to make a write durable, measured on a file without a name in our directory.
+/// Measures how long the disk takes to make a write durable, with an unlinked file in our directory.
 fn flush_time(dir: &Path) -> Finding {
     const CHECK: &str = "disk.fsync";
     let timed = match flushes(dir) {
@@ -107,13 +107,13 @@ fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// The times of some flushes, the shortest first.
+/// Durations of some flushes, the shortest first.
 fn flushes(dir: &Path) -> std::io::Result<Vec<Duration>> {
     let path = dir.join(format!(".doctor-{}", std::process::id()));
     let _ = fs::remove_file(&path);
-    // Root does this in a directory of another user's: what a link there leads to must not be written to.
+    // Root does this in another user's directory: it must not write through a link there.
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
-    // Without a name nothing of it is left, however this ends.
+    // Without a name nothing is left behind, however this ends.
     fs::remove_file(&path)?;
     let end = clock::tick() + FLUSHES_TIME;
     let mut timed = Vec::with_capacity(FLUSHES);
@@ -127,7 +127,7 @@ fn flushes(dir: &Path) -> std::io::Result<Vec<Duration>> {
     Ok(timed)
 }
 
-/// Total and available, by `df` with this flag, which counts blocks of a kilobyte or inodes.
+/// Total and available units from `df` with this flag, which counts kilobytes or inodes.
 fn df(dir: &Path, flag: &str) -> Option<(u64, u64)> {
     let text = run::output("df", &["-P", flag, dir.to_str()?], b"", RUN_TIME).ok()?;
     let columns: Vec<&str> = text.lines().nth(1)?.split_whitespace().collect();
@@ -198,7 +198,7 @@ fn wireguard() -> Finding {
     Finding::warn(CHECK, "the kernel has neither WireGuard nor /dev/net/tun: no private network is possible", to_do)
 }
 
-/// Whether nobody but their owner can read these files and directories, and the owner is the directory's.
+/// Checks that only the directory's owner owns and can read these files and directories.
 pub fn private(check: &'static str, dir: &Path, paths: &[PathBuf]) -> Finding {
     let owner = fs::metadata(dir).map(|m| m.uid()).ok();
     let (mut open, mut foreign, mut seen) = (Vec::new(), Vec::new(), 0);
@@ -214,7 +214,7 @@ pub fn private(check: &'static str, dir: &Path, paths: &[PathBuf]) -> Finding {
     }
     if !open.is_empty() {
         let seen = format!("other users of this machine can access: {}", open.join(", "));
-        // Only its owner can change the mode of what is another's.
+        // Only its owner can change the mode of another user's file.
         let first =
             if foreign.is_empty() { String::new() } else { format!("chown --reference={} {}; then ", dir.display(), foreign.join(" ")) };
         return Finding::fail(

@@ -1,4 +1,4 @@
-//! What a machine says of itself: its name and its figures, as the kernel and `df` tell them.
+//! Facts about this machine: its name and its figures from the kernel and `df`.
 
 use super::run;
 use crate::model::Object;
@@ -10,31 +10,31 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
-/// Time for the disk's figures: one that does not answer (a dead network mount) must not hold up a command.
+/// Time limit for the disk's figures: a dead network mount must not delay a command.
 pub const DISK_TIME: Duration = Duration::from_secs(2);
 
-/// Newcomers that wait to be let in. With std's 128 a crowd makes others lose a second, until they knock again.
+/// Backlog of a listener. With std's 128 a burst of clients would lose a second each until they retry.
 const NEWCOMERS_MAX: i32 = 1024;
 
-/// Lets more newcomers wait at a listener than std does, where the kernel allows it.
-pub fn welcome_more(listener: &TcpListener) {
-    // What std asked for stays where this is refused.
+/// Raises the backlog of a listener above std's, if the kernel allows it.
+pub fn raise_backlog(listener: &TcpListener) {
+    // On failure std's backlog stays.
     let _ = rustix::net::listen(listener, NEWCOMERS_MAX);
 }
 
-/// The machine's name, as an id; `None` when it is none.
+/// The machine's name; `None` if it is not a valid id.
 pub fn name() -> Option<NodeId> {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
     name.trim().parse().ok()
 }
 
-/// What tells this boot of the machine from every other, also from that of a copy; empty where the kernel does not say.
+/// Id of this boot, unique even among copies of a machine; empty if unknown.
 pub fn boot() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().chars().filter(char::is_ascii_alphanumeric).collect()
 }
 
-/// The machine's facts, of the file system that holds `dir`, whose figures have `disk_time` to come. What cannot be read is
-/// left out.
+/// Facts about the machine and the file system of `dir`, whose figures may take `disk_time`. Unreadable ones are left
+/// out.
 pub fn facts(dir: &Path, disk_time: Duration) -> Object {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let mut facts = Object::new();
@@ -58,8 +58,8 @@ pub fn facts(dir: &Path, disk_time: Duration) -> Object {
     facts
 }
 
-/// What the machine has, and what of it the scheduler leaves to the machine itself: of memory a tenth, but 64 MiB (a small Debian at
-/// rest, with the agent) at least and 1 GiB at most; of the processor a twentieth, but half a core at most.
+/// The machine's resources minus a reserve for the machine itself: a tenth of memory, at least 64 MiB (an idle small
+/// Debian with the agent) and at most 1 GiB; a twentieth of the processor, at most half a core.
 fn capacity(memory: &str) -> Option<Value> {
     let cpu_millis = std::thread::available_parallelism().ok()?.get() as u64 * 1000;
     let memory_mb = kib(memory, "MemTotal:")?.as_u64()? >> 20;
@@ -100,9 +100,10 @@ mod tests {
     #[test]
     fn a_crowd_of_newcomers_finds_room_to_wait() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        welcome_more(&listener);
+        raise_backlog(&listener);
         let address = listener.local_addr().expect("it has one");
-        // The kernel drops who finds no room, and they knock again after a second at the earliest.
+        // The kernel drops a connection when the backlog is full, and the client retries after a second at the
+        // earliest.
         let connect = |_| TcpStream::connect_timeout(&address, Duration::from_millis(900)).expect("room to wait");
         let waiting: Vec<TcpStream> = (0..300).map(connect).collect();
         assert_eq!(waiting.len(), 300);

@@ -1,20 +1,20 @@
-//! The time of day where this machine is, as the system's own `date` tells it.
+//! The local time of day, from the system's `date`.
 
 use super::run;
 use crate::clock::{self, Timestamp};
 use std::time::{Duration, Instant};
 
-/// An offset is used this long: clocks change at a full minute.
+/// Time for which an offset is reused: clocks change at a full minute.
 const FRESH_FOR: Duration = Duration::from_secs(60);
-/// `date` answers within this, or the time is shown in UTC.
+/// Time limit of `date`; after that times are shown in UTC.
 const TIME: Duration = Duration::from_secs(2);
 
-/// The machine's time zone, asked for when it is needed.
+/// The machine's time zone, read when needed.
 #[derive(Default)]
 pub struct LocalTime(Option<(Instant, Option<i64>)>);
 
 impl LocalTime {
-    /// A moment as `20:13:05`; in UTC as `20:13:05Z` where the machine has no `date`.
+    /// A time as `20:13:05`; in UTC as `20:13:05Z` if there is no `date`.
     pub fn show(&mut self, at: Timestamp) -> String {
         match self.offset_s() {
             Some(offset_s) => time_of_day(at.plus_secs(offset_s)),

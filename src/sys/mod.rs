@@ -1,4 +1,4 @@
-//! The host: the only place that runs programs, reads the kernel's figures or waits for signals.
+//! The host: the only place that runs programs, reads the kernel's figures and waits for signals.
 
 pub mod addresses;
 pub mod doctor;

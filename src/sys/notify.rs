@@ -1,5 +1,5 @@
-//! Telling the service manager how this process does: a datagram to the socket that systemd names in the environment. Where no such
-//! name is, nobody waits to hear it.
+//! Notifies the service manager of this process's state: a datagram to the socket named by systemd in the environment.
+//! Does nothing without one.
 
 use std::ffi::OsStr;
 use std::io;
@@ -7,12 +7,12 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// Says that what was started can be used from now on.
+/// Reports that the service is ready.
 pub fn ready() {
     told("READY=1");
 }
 
-/// Says that the end has begun, so that it is not taken for a crash.
+/// Reports that the service is stopping, so that this is not taken for a crash.
 pub fn stopping() {
     told("STOPPING=1");
 }
@@ -24,7 +24,7 @@ fn told(state: &str) {
     }
 }
 
-/// A name that begins with `@` is no file: systemd uses both kinds.
+/// A name that begins with `@` is an abstract socket, not a file: systemd uses both kinds.
 fn send(socket: &OsStr, state: &str) -> io::Result<()> {
     let address = match socket.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,

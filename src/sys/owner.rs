@@ -1,5 +1,6 @@
-//! Whom this process works as. Root that works by path in a directory of another user would follow whatever that user puts there
-//! meanwhile, so as root a command becomes the owner of the directory that it works in, before it reads or writes anything there.
+//! The user that this process runs as. If root worked by path in another user's directory, it would follow whatever
+//! that user puts there meanwhile. So as root a command becomes the owner of its directory before it reads or writes
+//! anything there.
 
 use crate::error::{Doing, Error, Result};
 use crate::files;
@@ -14,7 +15,7 @@ use std::path::Path;
 
 const DOING: &str = "become the owner of the directory";
 
-/// Another user than root, whose a directory is.
+/// The owner of a directory, if not root.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Owner {
     /// The user.
@@ -28,19 +29,20 @@ pub fn user() -> u32 {
     geteuid().as_raw()
 }
 
-/// As root, becomes the owner of this directory, or of the nearest above it that is there. Anybody else stays who they are.
+/// As root, becomes the owner of this directory or of its nearest existing parent. Other users stay who they are.
 pub fn become_owner_of(path: &Path) -> Result<()> {
     Owner::of(path)?.map_or(Ok(()), Owner::assume)
 }
 
 impl Owner {
-    /// Whose this directory is, or the nearest above it that is there. `None` where it is root's, or where this process is not root anyway.
+    /// The owner of this directory or of its nearest existing parent. `None` if that is root, or if this process is not
+    /// root anyway.
     pub fn of(path: &Path) -> Result<Option<Owner>> {
         if !geteuid().is_root() {
             return Ok(None);
         }
         for dir in std::path::absolute(path).doing(DOING)?.ancestors() {
-            // A link of root's says what root means; one of another's, also on the way, could lead anywhere the next moment.
+            // A link of root's is trusted; another user's, also on the way, could lead elsewhere the next moment.
             let (uid, gid) = match files::owner(dir) {
                 Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
                 found => found.doing(DOING)?,
@@ -50,18 +52,19 @@ impl Owner {
         Ok(None)
     }
 
-    /// Becomes this user, with the groups of this user, or the directory's where the machine does not know the user: for good, and for this
-    /// thread, which must be the only one yet. Of root's powers only listening on low ports is kept. What root has opened stays open, and as the kernel takes the process for one that has
-    /// changed its user, the new one cannot look into it.
+    /// Becomes this user, with the user's groups, or the directory's group if the machine does not know the user. This
+    /// is permanent and for this thread, which must be the only one. Of root's capabilities only listening on low ports
+    /// is kept. Files opened by root stay open, and because the kernel treats the process as one that changed its user,
+    /// the new user cannot trace it.
     pub fn assume(self) -> Result<()> {
-        // Where the kernel does not tell, the start of the program has one.
+        // If the kernel does not say, it is the start of the program, which has one thread.
         if fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() > 1) {
             return Err(Error::fault(DOING, "this process has other threads already"));
         }
         let failed = |e: rustix::io::Errno| Error::fault(DOING, format!("{e}; run this as the user {}", self.uid));
         let read = |path: &str| files::read(Path::new(path)).ok().flatten().unwrap_or_default();
         let known = groups(self.uid, &read("/etc/passwd"), &read("/etc/group"));
-        // A directory whose group is root's does not make its owner a member of that.
+        // A directory's group of root does not make its owner a member of that group.
         let unknown = if self.gid == 0 { self.uid } else { self.gid };
         let (uid, gid) = (Uid::from_raw(self.uid), known.first().copied().unwrap_or(Gid::from_raw(unknown)));
         set_thread_groups(&known).map_err(failed)?;
@@ -74,7 +77,7 @@ impl Owner {
     }
 }
 
-/// The groups that a user of this machine is in, the user's own first and root's left out; none for one that these files do not know.
+/// The groups of a user of this machine, the primary one first and without root's; none for an unknown user.
 fn groups(uid: u32, passwd: &str, group: &str) -> Vec<Gid> {
     let number = |field: Option<&&str>| field.and_then(|text| text.parse::<u32>().ok());
     fn fields(line: &str) -> Vec<&str> {

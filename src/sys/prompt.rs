@@ -20,12 +20,12 @@ pub fn is_possible() -> bool {
     stdin().is_terminal() && stderr().is_terminal()
 }
 
-/// Asks for a line, without blanks around it. Fails at the end of input.
+/// Prompts for a line and trims it. Fails at the end of input.
 pub fn line(question: &str) -> Result<String> {
     Ok(read(question)?.trim().to_string())
 }
 
-/// Asks for a secret: nothing of it is shown. The terminal is restored afterwards, also by a signal or a panic.
+/// Prompts for a secret without echo. The terminal is restored afterwards, even after a signal or a panic.
 pub fn secret(question: &str) -> Result<String> {
     let _hidden = Hidden::begin()?;
     let answer = read(question);

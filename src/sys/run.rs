@@ -1,4 +1,5 @@
-//! Running other programs: the only caller of `Command`. Every run is bounded in time and output, but the one that takes this process's place.
+//! Running other programs: the only user of `Command`. Time and output of every run are limited, except for a program
+//! that replaces this process.
 
 use crate::clock;
 use crate::error::{Doing, Error, Result};
@@ -12,20 +13,22 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-/// A program that writes more is stopped: what we run answers in lines.
+/// A program that writes more is stopped: the programs that we run print a few lines.
 const OUTPUT_BYTES_MAX: u64 = 1 << 20;
-/// Interval at which a program is looked at that has closed its output.
+/// Interval for checking whether a program that has closed its output has ended.
 const LOOK: Duration = Duration::from_millis(5);
-/// A killed program is gone by then, or it waits in the kernel (a dead network mount) and is not waited for here.
+/// Time in which a killed program ends, unless it hangs in the kernel (a dead network mount); then it is not waited
+/// for.
 const DEATH: Duration = Duration::from_secs(1);
 const DOING: &str = "run a program";
 
-/// Runs a program to its end, within this time, with this on its standard input, and gives what it wrote. It need not read all of the input.
+/// Runs a program to its end within `at_most`, with `input` on its standard input, and returns its output. The program
+/// need not read all of the input.
 pub fn output(program: &str, args: &[&str], input: &[u8], at_most: Duration) -> Result<String> {
     let end = clock::tick() + at_most;
     let stdin = if input.is_empty() { Stdio::null() } else { Stdio::piped() };
     let mut command = Command::new(program);
-    // A group of its own: what the program has started itself is stopped with it.
+    // Its own process group, so that the processes it has started are stopped with it.
     command.args(args).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
     let mut child = command.spawn().doing(DOING)?;
     let written = talk(&mut child, input).and_then(|output| match output.recv_timeout(end.saturating_duration_since(clock::tick())) {
@@ -48,11 +51,12 @@ fn late(program: &str, at_most: Duration) -> Error {
     Error::fault(DOING, format!("{program} took longer than {} s", at_most.as_secs_f32()))
 }
 
-/// Feeds and reads a program while it runs: one that waits for a pipe to be read, or filled, never ends.
+/// Writes to and reads from a program while it runs: otherwise a program that waits for a full or an empty pipe would
+/// never end.
 fn talk(child: &mut Child, input: &[u8]) -> Result<Receiver<std::io::Result<Vec<u8>>>> {
     if let Some(mut pipe) = child.stdin.take() {
         let input = input.to_vec();
-        // A program that has heard enough closes its end; its status tells whether it is content.
+        // A program that has read enough closes its end; its status says whether it succeeded.
         spawn("run-input", None, move || drop(pipe.write_all(&input))).doing(DOING)?;
     }
     let (tell, told) = sync_channel(1);
@@ -61,7 +65,7 @@ fn talk(child: &mut Child, input: &[u8]) -> Result<Receiver<std::io::Result<Vec<
         let mut bytes = Vec::new();
         pipe.take(OUTPUT_BYTES_MAX + 1).read_to_end(&mut bytes).map(|_| bytes)
     };
-    // Whoever has waited long enough does not want it.
+    // The receiver may have given up waiting.
     spawn("run-output", None, move || drop(tell.send(read(pipe)))).doing(DOING)?;
     Ok(told)
 }
@@ -76,10 +80,10 @@ fn wait(child: &mut Child, end: Instant) -> std::io::Result<Option<std::process:
     }
 }
 
-/// Stops a program and what it has started. It may have ended by itself in between.
+/// Stops a program and the processes it has started. It may have ended meanwhile.
 fn stop(mut child: Child) {
     if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        // The standard library stops one process only.
+        // The standard library stops only one process.
         let _ = kill_process_group(group, Signal::KILL);
     }
     if !matches!(wait(&mut child, clock::tick() + DEATH), Ok(Some(_))) {
@@ -87,14 +91,15 @@ fn stop(mut child: Child) {
     }
 }
 
-/// Becomes this program: input, output, signals and the exit status are its own from here on. Comes back only where it cannot be started.
-pub fn become_program(program: &str, args: &[String]) -> Error {
+/// Replaces this process with a program, which takes over input, output, signals and exit status. Returns only on
+/// failure.
+pub fn exec(program: &str, args: &[String]) -> Error {
     Error::fault("run a program", format!("{program}: {}", Command::new(program).args(args).exec()))
 }
 
-/// Becomes this program, with this on its standard input, where a secret is seen by no other user. It must fit into a pipe (64 KiB). Comes back
-/// only where the program cannot be started.
-pub fn become_program_reading(program: &str, args: &[String], input: &[u8]) -> Error {
+/// Replaces this process with a program that has `input` on its standard input, where other users cannot see a secret.
+/// The input must fit into a pipe (64 KiB). Returns only on failure.
+pub fn exec_with_input(program: &str, args: &[String], input: &[u8]) -> Error {
     let filled = std::io::pipe().and_then(|(reader, mut writer)| writer.write_all(input).map(|()| reader));
     let why = match filled {
         Ok(reader) => Command::new(program).args(args).stdin(reader).exec(),
@@ -103,8 +108,8 @@ pub fn become_program_reading(program: &str, args: &[String], input: &[u8]) -> E
     Error::fault("run a program", format!("{program}: {why}"))
 }
 
-/// Becomes this program, with more in its environment. Comes back only where it cannot be started.
-pub fn begin_again<'a>(program: &Path, line: &[OsString], env: impl Iterator<Item = (&'a str, &'a str)>) -> Error {
+/// Replaces this process with a program that has additional environment variables. Returns only on failure.
+pub fn exec_with_env<'a>(program: &Path, line: &[OsString], env: impl Iterator<Item = (&'a str, &'a str)>) -> Error {
     let why = Command::new(program).args(line).envs(env).exec();
     Error::fault("begin again", format!("{}: {why}", program.display()))
 }
@@ -121,7 +126,7 @@ mod tests {
         assert!(output("false", &[], b"", LONG).is_err());
         assert!(output("no-such-program-here", &[], b"", LONG).is_err());
         let began = clock::tick();
-        // Neither a program that waits ends late, nor what it has started and left behind with its output.
+        // Neither a waiting program nor processes that it left behind with its output delay the end.
         for script in ["exec sleep 60", "sleep 60", "sleep 60 & exit 0", "exec >&-; sleep 60"] {
             assert!(output("sh", &["-c", script], b"", Duration::from_millis(50)).is_err(), "{script}");
         }

@@ -12,7 +12,7 @@ pub struct Size {
     pub lines: usize,
 }
 
-/// Size of a terminal that does not know its own, as a serial line.
+/// Size of a terminal that does not report one, such as a serial line.
 pub const UNKNOWN: Size = Size { columns: 80, lines: 24 };
 
 /// Size of the terminal on standard output; `None` if standard output is not a terminal.

@@ -17,7 +17,7 @@ use crate::model::ids::NodeId;
 use crate::model::leases::LeaseState;
 use crate::model::local;
 use crate::model::status_keys;
-use crate::store::health::{self, Looked};
+use crate::store::health::{self, DatabaseCheck};
 use crate::store::{Read, WAL_BYTES_WARN, events, leases, node_runs, nodes, users};
 use crate::sys::doctor;
 use crate::upkeep::backups;
@@ -126,7 +126,7 @@ pub fn of_running(control: &Control) -> Vec<Finding> {
 pub fn of_data(config: &Config, runs: bool) -> Vec<Finding> {
     let mut findings = doctor::machine(&config.data_dir);
     let seen = match config.database_path.exists() {
-        true => Looked::open(&config.database_path).and_then(|database| database.read(see)),
+        true => DatabaseCheck::open(&config.database_path).and_then(|database| database.read(see)),
         false => Err(Error::NotFound(format!("there is no database at {}", config.database_path.display()))),
     };
     findings.extend(of(config, runs, seen));

@@ -152,7 +152,7 @@ fn of_leases(control: &Control, nodes: &[ListedNode], lines: &mut Vec<Attention>
         let word = state.as_str();
         let them: Vec<&ListedNode> = nodes.iter().filter(|n| control.leases.state(&n.id) == state).collect();
         for node in them.iter().take(LINES_MAX) {
-            let detail = if node.heartbeat_at.is_some() { "last heartbeat" } else { "never heard of" };
+            let detail = if node.heartbeat_at.is_some() { "last heartbeat" } else { "no heartbeat yet" };
             lines.push(line(Subject::Node(node.id.clone()), word, word, &node.name, detail.to_string(), node.heartbeat_at));
         }
         left_out(lines, them.len(), Subject::Nodes(state), word, word);

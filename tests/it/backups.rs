@@ -169,7 +169,7 @@ fn what_is_no_ordinary_file_is_no_backup() {
     for odd in [odd.to_str().unwrap(), "/dev/zero", "/tmp"] {
         for args in [&["backup", "verify", odd][..], &["backup", "restore", odd, "--data-dir", "elsewhere"]] {
             let stderr = fails(dir.path(), args).1;
-            assert!(stderr.contains(&format!("{odd} cannot be read: it is no ordinary file")), "{stderr}");
+            assert!(stderr.contains(&format!("{odd} cannot be read: it is not a regular file")), "{stderr}");
         }
     }
 }

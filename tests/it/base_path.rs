@@ -235,7 +235,7 @@ fn a_browser_lives_below_the_path() {
 fn a_silent_connection_is_kept_for_as_long_as_it_is_said() {
     use std::io::{Read, Write};
     let config = Config::load(&[], [("HTTP_IDLE_SECONDS".to_string(), "620".to_string())], None).unwrap_or_else(|f| panic!("{f:?}"));
-    assert!(config.told().contains(&("HTTP_IDLE_SECONDS", "620".to_string())));
+    assert!(config.effective().contains(&("HTTP_IDLE_SECONDS", "620".to_string())));
     let served = served(&[("HTTP_IDLE_SECONDS", "1")]);
     let mut silent = std::net::TcpStream::connect(served.anonymous().address).unwrap();
     silent.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();

@@ -340,25 +340,32 @@ return [...new Set(found)].slice(0, 10);";
 
 #[test]
 fn every_page_fits_every_width_and_can_be_read_by_everybody() {
+    every_page_is_well("light");
+}
+
+#[test]
+fn every_page_fits_and_can_be_read_in_the_dark_too() {
+    every_page_is_well("dark");
+}
+
+fn every_page_is_well(theme: &str) {
     let (_served, admin, mut pages) = hostile();
     let browser = Browser::start(admin.address);
     // Every complaint at once: each is a page to be mended.
     let mut found = Vec::new();
     let mut look = |pages: &[String]| {
-        for theme in ["light", "dark"] {
-            for width in [360, 768, 1440] {
-                browser.looks(width, theme);
-                for page in pages {
-                    browser.goto(page);
-                    let wrong = browser.js(LAYOUT);
-                    if wrong != json!([]) {
-                        found.push(format!("{page} at {width}, {theme}: {wrong:#}"));
-                    }
-                    if width != 768 {
-                        found.extend(browser.axe().into_iter().map(|fault| format!("{page} at {width}, {theme}: {fault}")));
-                    }
-                    browser.keep_picture(&format!("{width}-{theme}{}", page.replace("/ui", "")));
+        for width in [360, 768, 1440] {
+            browser.looks(width, theme);
+            for page in pages {
+                browser.goto(page);
+                let wrong = browser.js(LAYOUT);
+                if wrong != json!([]) {
+                    found.push(format!("{page} at {width}, {theme}: {wrong:#}"));
                 }
+                if width != 768 {
+                    found.extend(browser.axe().into_iter().map(|fault| format!("{page} at {width}, {theme}: {fault}")));
+                }
+                browser.keep_picture(&format!("{width}-{theme}{}", page.replace("/ui", "")));
             }
         }
     };
@@ -368,14 +375,7 @@ fn every_page_fits_every_width_and_can_be_read_by_everybody() {
     browser.is_at("/ui");
     pages.push("/ui/new-service".to_string());
     look(&pages);
-    assert!(
-        found.is_empty(),
-        "{}",
-        found.join(
-            "
-"
-        )
-    );
+    assert!(found.is_empty(), "{}", found.join("\n"));
     browser.is_quiet();
 }
 

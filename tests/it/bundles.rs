@@ -321,7 +321,7 @@ fn operators_make_and_fetch_them_from_the_command_line() {
         for args in [&["download", id][..], &["create"]] {
             let args = [&["--api-url", &url, "support-bundle"], args, &["--output", odd]].concat();
             let (status, said) = fails(dir.path(), &args);
-            assert!(status == 1 && said.contains(&format!("{odd} is no ordinary file")), "{said}");
+            assert!(status == 1 && said.contains(&format!("{odd} is not a regular file")), "{said}");
             assert!(!fs::symlink_metadata(dir.join(odd)).unwrap().is_file() && !dir.join(&format!("{odd}.new")).exists());
         }
     }

@@ -57,8 +57,8 @@ fn every_old_name_is_understood_and_listed_nowhere() {
     let run = |line: &str| ok(dir.path(), &line.split(' ').chain(["--api-url", &url]).collect::<Vec<_>>());
     run("node create n1 --role worker --label zone=a");
     fs::write(dir.join("web.json"), r#"{"id": "web", "name": "web", "spec": {"replicas_desired": 1}}"#).unwrap();
-    run("service apply -f web.json");
     run("setting set scheduler_mode manual");
+    run("service apply -f web.json");
 
     let listed = names(dir.path());
     for (old, new) in OLD_READERS {

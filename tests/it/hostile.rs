@@ -16,7 +16,7 @@ fn flood_size() -> usize {
     let limits = fs::read_to_string("/proc/self/limits").unwrap();
     let line = limits.lines().find_map(|l| l.strip_prefix("Max open files")).unwrap();
     let descriptors: usize = line.split_whitespace().next().unwrap().parse().unwrap_or(usize::MAX);
-    (descriptors / 4).min(2000)
+    (descriptors / 8).min(2000)
 }
 
 struct Target {

@@ -2,7 +2,7 @@
 //! processes of its own that end with it. No service manager runs in it: stand-ins (`tests/machine`) read the installed units and start
 //! what they say.
 
-use crate::support::{Client, Dir, until};
+use crate::support::{Client, Dir, until, write_program};
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
@@ -135,7 +135,11 @@ impl Machine {
     pub fn put(&self, path: &str, bytes: &[u8], mode: u32) {
         let at = self.path(path);
         let _ = fs::remove_file(&at);
-        fs::write(&at, bytes).unwrap();
+        if mode & 0o111 == 0 {
+            fs::write(&at, bytes).unwrap();
+        } else {
+            write_program(&at, bytes);
+        }
         fs::set_permissions(&at, fs::Permissions::from_mode(mode)).unwrap();
     }
 

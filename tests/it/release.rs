@@ -124,7 +124,7 @@ fn a_script_learns_by_the_exit_status_whether_a_release_is_genuine() {
     assert!(status == 1 && why.contains("version.json.sig"), "{why}");
     fs::write(dir.join("version.json.sig"), &signature).unwrap();
     let (status, why) = fails(dir.path(), &["release", "verify", "--release-key", "key", "version.json"]);
-    assert!(status == 1 && why.contains("no public release key"), "{why}");
+    assert!(status == 1 && why.contains("not a public release key"), "{why}");
 
     // What no node could read is not signed, and every fault of it is told.
     manifest["version"] = "two".into();

@@ -462,7 +462,7 @@ fn root_makes_backups_of_its_own_in_a_directory_of_others_without_following_them
         let mut running =
             Running::of(command(dir.path(), &["backup", "create", "--no-encryption", "--backup-dir", "share"]), dir.path(), name);
         assert_eq!(running.exit_status(), 1);
-        assert!(running.logged().contains("is no ordinary file; remove it"), "{}", running.logged());
+        assert!(running.logged().contains("is not a regular file; remove it"), "{}", running.logged());
     }
     assert_eq!(fs::read_dir(&prey).unwrap().count(), 1, "nothing was made there");
 }

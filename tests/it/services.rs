@@ -1,17 +1,21 @@
 //! The main job, with the real program: three machines, one service, a machine that dies, one that is drained, a spec that is put back.
 
 use crate::program::{Running, command, fails, ok, run};
-use crate::support::{Dir, until, until_within};
+use crate::support::{Client, Dir, PATIENCE, until, until_within};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// The control plane's directory, and how its command line is called.
+/// Number of replicas on each node.
+type Places = BTreeMap<String, usize>;
+
+/// The control plane's directory and URL, and a client to wait with: each command starts a process and signs in.
 struct Fleet {
     dir: Dir,
     url: String,
+    admin: Client,
     _up: Running,
 }
 
@@ -19,7 +23,7 @@ impl Fleet {
     fn start() -> Fleet {
         let dir = Dir::new();
         let (up, client) = Running::serve(dir.path(), &["up", "--server-port", "0", "--node-id", "a"]);
-        Fleet { url: format!("http://{}", client.address), dir, _up: up }
+        Fleet { url: format!("http://{}", client.address), admin: client.signed_in("admin", "uptime"), dir, _up: up }
     }
 
     fn run(&self, args: &[&str]) -> String {
@@ -44,17 +48,33 @@ impl Fleet {
         self.run(&["service", "apply", "-f", "web.json", "--wait"])
     }
 
-    /// How many replicas each node has.
-    fn places(&self) -> BTreeMap<String, usize> {
-        let mut places = BTreeMap::new();
-        for replica in self.json(&["replicas", "--service", "web", "--json"]).as_array().unwrap() {
-            *places.entry(replica["node_id"].as_str().unwrap().to_string()).or_default() += 1;
-        }
-        places
+    /// Where the replicas are, by the command line.
+    fn places(&self) -> Places {
+        count(&self.json(&["replicas", "--service", "web", "--json"]))
+    }
+
+    /// Waits until the replicas are placed like this, and gives where they are in that moment.
+    fn placed(&self, what: &str, patience: Duration, is_so: impl Fn(&Places) -> bool) -> Places {
+        until_within(what, patience, || Some(count(&self.admin.get("/replicas").json())).filter(&is_so))
+    }
+
+    /// Waits until three nodes are alive, and the command line says so.
+    fn three_alive(&self) {
+        let alive = |leases: &Value| leases.as_array().unwrap().iter().filter(|l| l["lease_state"] == "alive").count();
+        until("three are alive", || (alive(&self.admin.get("/cluster/leases").json()) == 3).then_some(()));
+        assert_eq!(self.run(&["nodes-status"]).matches("\talive\t").count(), 3);
     }
 }
 
-fn places(pairs: &[(&str, usize)]) -> BTreeMap<String, usize> {
+fn count(replicas: &Value) -> Places {
+    let mut places = BTreeMap::new();
+    for replica in replicas.as_array().unwrap() {
+        *places.entry(replica["node_id"].as_str().unwrap().to_string()).or_default() += 1;
+    }
+    places
+}
+
+fn places(pairs: &[(&str, usize)]) -> Places {
     pairs.iter().map(|(node, count)| (node.to_string(), *count)).collect()
 }
 
@@ -64,7 +84,7 @@ fn a_service_outlives_a_machine() {
     let (b, c) = (Dir::new(), Dir::new());
     let mut agent_b = fleet.join(b.path(), "b");
     let _agent_c = fleet.join(c.path(), "c");
-    until("three are alive", || (fleet.run(&["nodes-status"]).matches("\talive\t").count() == 3).then_some(()));
+    fleet.three_alive();
 
     let spec = json!({"image": "one", "scheduling": {"desired_replicas": 3, "lost_after_seconds": 2}});
     assert_eq!(fleet.apply(&spec), "Created web, generation 1.\n");
@@ -77,10 +97,7 @@ fn a_service_outlives_a_machine() {
     // A machine dies: its lease of ten seconds runs out, a minute later it is dead, two seconds later its replica moves.
     agent_b.kill();
     let died = Instant::now();
-    let moved = until_within("its replica moves", Duration::from_secs(150), || {
-        let now = fleet.places();
-        (!now.contains_key("b")).then_some(now)
-    });
+    let moved = fleet.placed("its replica moves", Duration::from_secs(150), |now| !now.contains_key("b"));
     assert_eq!(moved.values().sum::<usize>(), 3, "none is lost, none is doubled: {moved:?}");
     let after = died.elapsed().as_secs();
     assert!((60..=110).contains(&after), "it moved after {after} s");
@@ -92,7 +109,7 @@ fn a_service_outlives_a_machine() {
     // It comes back, and a drain of another moves everything there, step by step.
     let _agent_b =
         Running::of(command(b.path(), &["agent", "--api-url", &fleet.url, "--node-id", "b", "--ttl", "10"]), b.path(), "agent-again");
-    until("b is alive again", || (fleet.run(&["nodes-status"]).matches("\talive\t").count() == 3).then_some(()));
+    fleet.three_alive();
     assert_eq!(fleet.run(&["node", "drain", "c"]), "c is drained.\n");
     let now = fleet.places();
     assert!(!now.contains_key("c") && now.values().sum::<usize>() == 3, "{now:?}");
@@ -105,7 +122,7 @@ fn a_service_outlives_a_machine() {
     for node in ["a", "b"] {
         fleet.run(&["node", "cordon", node]);
     }
-    until("nothing is left elsewhere", || (fleet.places() == places(&[("c", 3)])).then_some(()));
+    fleet.placed("nothing is left elsewhere", PATIENCE, |now| *now == places(&[("c", 3)]));
     let (status, said) = fails(fleet.dir.path(), &["node", "drain", "c", "--api-url", &fleet.url]);
     assert!(status == 1 && said.contains("3 replicas are left") && said.contains("2 x cordoned"), "{said}");
     for node in ["a", "b", "c"] {

@@ -52,7 +52,7 @@ fn a_line_that_is_not_understood_starts_nothing() {
         let args: Vec<&str> = subcommand.split(' ').collect();
         let (status, said) = fails(dir.path(), &args);
         for part in [
-            "line 1: DATA_DIRR is no setting; DATA_DIR is",
+            "line 1: DATA_DIRR is not a setting; DATA_DIR is",
             "line 2: there is text after",
             "line 3: it is not UTF-8",
             "line 5: expected NAME=value",

@@ -3,6 +3,7 @@
 mod circles;
 mod limits;
 mod modules;
+mod words;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -20,7 +20,7 @@ use crate::crypto;
 use crate::error::{Error, Result};
 use crate::model::addresses::Addresses;
 use crate::model::node_api::{Part, Reason};
-use crate::thread::{Watch, guarded};
+use crate::thread::{Watch, catch_panic};
 use server_clock::ServerClock;
 use std::time::{Duration, Instant};
 
@@ -124,7 +124,7 @@ impl Link {
             next = self.report.wait(seen, jittered(self.wait_after(&Ok(()))));
         }
         while let Some(seen) = next {
-            let wait = guarded("agent-link", || self.turn()).map_or(BACKOFF_CEILING, |result| self.wait_after(&result));
+            let wait = catch_panic("agent-link", || self.turn()).map_or(BACKOFF_CEILING, |result| self.wait_after(&result));
             next = self.report.wait(seen, jittered(wait));
         }
         log::info!(target: "agent", event = "agent.stop", node_id = self.identity.node_id; "Stopped");

@@ -8,7 +8,7 @@ use super::updater::Updater;
 use crate::clock;
 use crate::error::Chain;
 use crate::model::updates::{Request, State};
-use crate::thread::{Watch, guarded};
+use crate::thread::{Watch, catch_panic};
 use plan::{Seen, Step};
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,7 @@ impl Reconciler {
     pub fn run(&mut self) {
         let mut seen = 0;
         while let Some((accepted, version)) = self.accepted.wait(seen, LOOK_EVERY) {
-            guarded("agent-reconcile", || self.turn(accepted.as_ref(), version != seen));
+            catch_panic("agent-reconcile", || self.turn(accepted.as_ref(), version != seen));
             seen = version;
         }
     }

@@ -73,7 +73,7 @@ pub fn sign_in(control: &Control, visitor: &Visitor, username: &str, given: &str
         return Err(wrong());
     };
     control.auth.attempts.forgive(address, &name);
-    caller::is(&format!("user:{name}"));
+    caller::set_actor(&format!("user:{name}"));
     let new = Sessions::prepare(visitor, &name);
     let (id, version, ttl_s) = (new.id.clone(), account.password_version, control.sessions.ttl_s());
     let held = restriction(account.person.must_change_password, account.password_is_seeded, visitor.place.is_local);

@@ -57,7 +57,7 @@ pub fn prove(control: &Control, call: &Call) -> Result<NodeCaller> {
         Shown::Certificate(der) => by_certificate(control, der, call.run.as_ref())?,
         Shown::Signature { lease_token, signed_at_ms, signature } => by_signature(control, call, lease_token, *signed_at_ms, signature)?,
     };
-    caller::is(&format!("node:{}", caller.node_id));
+    caller::set_actor(&format!("node:{}", caller.node_id));
     Ok(caller)
 }
 

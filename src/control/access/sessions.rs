@@ -114,7 +114,7 @@ impl Sessions {
 
     /// A word for the names of this cluster's cookies: a browser sends them to all clusters on the same host.
     pub fn word(&self) -> String {
-        token::word_of(self.key.expose())
+        token::key_id(self.key.expose())
     }
 
     /// CSRF token for the forms of pages shown to this credential.
@@ -272,7 +272,7 @@ impl Sessions {
         for part in parts_of(&self.seen) {
             let live = Arc::clone(self);
             store.write(move |w| {
-                part.iter().try_for_each(|(id, at)| sessions::seen(w, id, *at))?;
+                part.iter().try_for_each(|(id, at)| sessions::set_last_seen(w, id, *at))?;
                 w.on_commit(move || forget_written(&live.seen, &part));
                 Ok(())
             })?;
@@ -281,7 +281,7 @@ impl Sessions {
             let live = Arc::clone(self);
             store.write(move |w| {
                 let write = |(id, (at, from)): &(String, (Timestamp, IpAddr))| {
-                    store::api_tokens::used(w, id, *at, &from.to_canonical().to_string())
+                    store::api_tokens::set_last_used(w, id, *at, &from.to_canonical().to_string())
                 };
                 part.iter().try_for_each(write)?;
                 w.on_commit(move || forget_written(&live.used, &part));

@@ -106,6 +106,6 @@ pub fn node_of_beat(control: &Control, body: &[u8]) -> Option<NodeId> {
     if body.len() > BEAT_BYTES_MAX {
         return None;
     }
-    let shown: Shown = serde_json::from_slice(text::unmarked(body)).ok()?;
+    let shown: Shown = serde_json::from_slice(text::without_mark(body)).ok()?;
     crate::crypto::lease::open(control.config.cluster_signing_key.expose(), &shown.lease_token)?.n.parse().ok()
 }

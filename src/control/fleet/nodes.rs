@@ -36,7 +36,7 @@ pub fn list(control: &Control, paging: &Paging, filter: &NodeFilter) -> Result<P
                 Some(LeaseState::Unknown) => (None, ids(&|_| true)),
                 Some(wanted) => (ids(&|state| state == wanted), None),
             };
-            let wanted = nodes::Wanted { role: filter.role.as_deref(), labels: &filter.labels, among, not_among };
+            let wanted = nodes::NodeFilter { role: filter.role.as_deref(), labels: &filter.labels, among, not_among };
             control.store.read(|r| nodes::page_of(r, paging, &wanted))?
         }
     };
@@ -159,14 +159,14 @@ fn remove(control: &Control, id: NodeId, condition: Condition, force: bool, even
         if event == NODE_FORGET && table.state(&id) != LeaseState::Dead {
             return Err(Error::Conflict("This node is heard from again.".into()));
         }
-        let (placed, routed) = (nodes::replicas_on(w, &id)?, routers::naming(w, &id)?);
+        let (placed, routed) = (nodes::replicas_on(w, &id)?, routers::count_of_node(w, &id)?);
         if (placed > 0 || routed > 0) && !force {
             let why = format!(
                 "{placed} replicas are placed on this node and {routed} router assignments name it. Drain it and delete those first, or delete it with force=true."
             );
             return Err(Error::Conflict(why));
         }
-        routers::delete_naming(w, &id)?;
+        routers::delete_of_node(w, &id)?;
         nodes::delete(w, &id)?;
         let fields = json!({"node_id": id, "name": node.name, "forced": force, "replicas": placed, "router_assignments": routed});
         events::record(w, event.with(fields))?;

@@ -296,7 +296,7 @@ pub fn check_dates(control: &Control) -> Result<()> {
 /// was only one.
 pub fn adopt(ca: &Authority, store: &Store) -> Result<()> {
     let digest = ca.trusted()?.digest.clone();
-    store.write(move |w| nodes::adopt_trust(w, &digest))
+    store.write(move |w| nodes::set_missing_trust(w, &digest))
 }
 
 /// The authorities, and the progress of a rotation.

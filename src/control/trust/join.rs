@@ -83,7 +83,7 @@ pub fn join(control: &Control, ask: Join) -> Result<Enrolment> {
             log::warn!(target: "cluster", event = "join.refused", node_id = ask.node_id; "Refused a join");
         }
     })?;
-    caller::is(&format!("join-token:{}", token.id));
+    caller::set_actor(&format!("join-token:{}", token.id));
     let csr = checked_csr(&ask.csr_pem, &ask.node_id)?;
     let known = control.store.read(|r| nodes::by_id(r, &ask.node_id))?;
     let given = token.mesh_ip.or_else(|| known.and_then(|node| node.mesh_ip_given));
@@ -161,7 +161,7 @@ pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
     if ask.certificate.as_deref().is_some_and(|cert| pki::spki_of(cert) != Some(key.spki_der())) {
         return Err(refuse("certificate of another key", None));
     }
-    caller::is(&format!("node:{}", ask.node_id));
+    caller::set_actor(&format!("node:{}", ask.node_id));
     // From here on the caller is known to hold the node's key, so it may learn why it is refused.
     if now.secs().abs_diff(ask.signed_at) > control.config.heartbeat_skew_s.unsigned_abs() {
         return Err(refuse("clock skew", Some(Reason::ClockSkew)));

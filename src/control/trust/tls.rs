@@ -12,7 +12,7 @@ use crate::model::address::at_port;
 use crate::model::addresses::Addresses;
 use crate::model::join_string::ADDRESSES_MAX;
 pub use crate::sys::addresses::v6_is_alone;
-pub use crate::sys::host::welcome_more;
+pub use crate::sys::host::raise_backlog;
 use crate::sys::{addresses, host};
 use crate::text;
 use crate::thread::lock;
@@ -235,7 +235,7 @@ fn make(
     let to_nodes = issue(&vouching, &[CONTROL_NAME.to_string()], vouching.cert_pem())?;
     let to_others = match own {
         Some(own) => own,
-        None => issue(&showing, &names[1..], &vouching.vouch_for(&showing, VALIDITY_DAYS, now)?)?,
+        None => issue(&showing, &names[1..], &vouching.cross_sign(&showing, VALIDITY_DAYS, now)?)?,
     };
     let authorities_pem = [vouching.cert_pem().to_string(), ca.ensure()?.cert_pem().to_string()];
     let server = tls::server(to_nodes, to_others, &authorities_pem, tickets)?;

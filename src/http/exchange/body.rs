@@ -1,24 +1,24 @@
-//! Reading a body, whole or in chunks, within its share of the memory.
+//! Reads a body, whole or in chunks, within its share of memory.
 
 use super::{Conn, Trouble};
 use crate::http::head::{Framing, Head, Refusal};
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A chunk's size line; extensions are ignored and need not be long.
+/// Maximum length of a chunk's size line; extensions are ignored.
 const CHUNK_LINE_BYTES_MAX: usize = 64;
 
-/// A chunk's size in hexadecimal digits: beyond any body limit, below any overflow.
+/// Maximum hexadecimal digits of a chunk's size: beyond any body limit, below any overflow.
 const CHUNK_SIZE_DIGITS_MAX: usize = 7;
 
 /// Trailer fields after the last chunk, which are dropped.
 const TRAILERS_MAX: usize = 16;
 
-/// One trailer field.
+/// Maximum size of a trailer field.
 const TRAILER_BYTES_MAX: usize = 1 << 10;
 
 impl Conn {
-    /// Reads the body that the head announces.
+    /// Reads the body announced by the head.
     pub(super) fn body(&mut self, head: &Head, bytes_max: usize, share: &mut Share) -> Result<Vec<u8>, Trouble> {
         let empty = head.framing == Framing::Length(0);
         if head.expects_continue && !empty && self.unread().is_empty() {
@@ -58,7 +58,8 @@ impl Conn {
         Err(Refusal::HEAD_TOO_LARGE.into())
     }
 
-    /// Moves so many bytes of the connection to the end of `body`. Memory is taken as bytes come, not as announced.
+    /// Moves `count` bytes of the connection to the end of `body`. Memory grows with received bytes, not with the
+    /// announced length.
     fn take(&mut self, mut count: usize, body: &mut Vec<u8>, share: &mut Share) -> Result<(), Trouble> {
         while count > 0 {
             if self.unread().is_empty() {
@@ -73,7 +74,7 @@ impl Conn {
         Ok(())
     }
 
-    /// Reads a line of at most so many bytes, without its end.
+    /// Reads a line of at most `bytes_max` bytes, without its end.
     fn line(&mut self, bytes_max: usize) -> Result<Vec<u8>, Trouble> {
         loop {
             let unread = self.unread();
@@ -91,9 +92,9 @@ impl Conn {
     }
 }
 
-/// One connection's share of the memory for bodies; given back when dropped.
+/// A connection's share of the memory for bodies; released when dropped.
 pub(super) struct Share<'a> {
-    /// Bytes that are still free of charge.
+    /// Bytes that are still free.
     pub(super) free: usize,
     pub(super) taken: usize,
     pub(super) max: usize,

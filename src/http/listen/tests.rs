@@ -1,4 +1,4 @@
-//! The front as clients meet it, with a handler that echoes.
+//! The front as clients see it, with a handler that echoes.
 
 use std::io::{Read, Write};
 
@@ -33,7 +33,7 @@ fn connect(address: SocketAddr) -> TcpStream {
     socket
 }
 
-/// Everything up to the connection's end.
+/// Reads everything until the connection ends.
 fn ask(address: SocketAddr, text: &str) -> String {
     let mut socket = connect(address);
     socket.write_all(text.as_bytes()).expect("a written request");
@@ -46,7 +46,7 @@ fn read_to_end(socket: &mut TcpStream) -> String {
     String::from_utf8(all).expect("text")
 }
 
-/// One answer of a connection that stays open.
+/// Reads one answer from a connection that stays open.
 fn read_until(socket: &mut TcpStream, end: &str) -> String {
     let mut all = Vec::new();
     while !all.ends_with(end.as_bytes()) {
@@ -120,7 +120,7 @@ fn head_gets_the_head_of_the_answer_only() {
     assert!(text.contains("\r\nContent-Length: 307200\r\n") && text.ends_with("\r\n\r\n"), "{text}");
     let text = ask(address, "HEAD / HTTP/1.1\r\n\r\n");
     assert!(text.starts_with("HTTP/1.1 400 ") && text.ends_with("\r\n\r\n"), "{text}");
-    // However its bytes come.
+    // However the bytes arrive.
     let text = ask(address, &format!("\r\nHEAD /large HTTP/1.1\r\n{CLOSE}"));
     assert!(text.ends_with("\r\n\r\n"), "{}", text.len());
     let mut socket = connect(address);
@@ -172,7 +172,7 @@ fn heads_and_bodies_that_drip_are_cut_off_in_all() {
         let mut socket = connect(address);
         let mut dripping = socket.try_clone().expect("a second handle");
         dripping.write_all(start.as_bytes()).expect("a written start");
-        // Each byte would begin a time-out anew that is counted by reads.
+        // A time-out per read would restart with each byte.
         let drip = std::thread::spawn(move || {
             let end = Instant::now() + PATIENCE;
             while Instant::now() < end && dripping.write_all(b"a").is_ok() {
@@ -233,7 +233,7 @@ fn over_a_cap_the_oldest_that_has_proven_nothing_makes_room_whatever_it_does() {
         old.push(socket);
         wait_for("it is taken in", || front.connections() == 1 + old.len());
     }
-    // What comes is answered at once, and each time the oldest goes.
+    // A new connection is answered at once, and each time the oldest one is closed.
     for i in 0..3 {
         let mut socket = connect(address);
         socket.write_all(format!("GET /{i} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).expect("a written request");
@@ -274,7 +274,7 @@ fn a_body_that_comes_too_slowly_is_cut_off_early() {
     socket.write_all(b"POST /e HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n0123456789").expect("the start of a body");
     assert!(read_until(&mut socket, "\"}").starts_with("HTTP/1.1 408 "));
     assert!(began.elapsed() < Limits::default().body_time / 2, "{:?}", began.elapsed());
-    // Every byte that came gives time for the next.
+    // Every byte allows time for the next.
     let mut socket = connect(address);
     socket.write_all(b"POST /e HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1001\r\n\r\n").expect("a head");
     socket.write_all(&[b'x'; 1000]).expect("most of a body");

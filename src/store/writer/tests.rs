@@ -1,26 +1,26 @@
-//! Jobs that share a transaction: what becomes of memory where one of them fails, or all.
+//! Writes that share a transaction: what happens to memory if one of them fails, or all.
 
 use super::*;
 use crate::store::{Store, settings};
 use std::path::PathBuf;
 use std::sync::mpsc::channel;
 
-/// How a job ends.
+/// Outcome of a write.
 #[derive(Clone, Copy)]
 enum End {
     Ok,
     Refused,
     Panics,
-    /// Its group's commit fails.
+    /// The commit of its group fails.
     CommitFails,
-    /// The database may not grow, and it wants much room.
+    /// The database may not grow, and the write needs space.
     DiskFull,
 }
 
 struct Bench {
     dir: PathBuf,
     store: Store,
-    /// What happened in memory, in order.
+    /// Events in memory, in order.
     seen: Arc<Mutex<Vec<String>>>,
 }
 
@@ -58,7 +58,7 @@ impl Bench {
         }
     }
 
-    /// Runs jobs as one group, in this order; gives the status of each answer.
+    /// Runs writes as one group, in this order; returns the status of each answer.
     fn group(&self, jobs: &[(&'static str, End)]) -> Vec<u16> {
         let (go, wait) = channel::<()>();
         let writer = &self.store.writer;
@@ -77,10 +77,11 @@ impl Bench {
         self.store.read(|r| settings::by_key(r, key)).expect("a read").is_some()
     }
 
-    /// Lets the database grow, or not.
+    /// Allows or forbids the database to grow.
     fn may_grow(&self, may: bool) {
         let pages = if may { 1_000_000 } else { 1 };
-        let limit = move |w: &Write| row::told(w.connection.execute_batch(&format!("PRAGMA max_page_count = {pages}")), "set a limit");
+        let limit =
+            move |w: &Write| row::map_sqlite_error(w.connection.execute_batch(&format!("PRAGMA max_page_count = {pages}")), "set a limit");
         self.store.write(limit).expect("a limit");
     }
 }

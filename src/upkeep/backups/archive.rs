@@ -189,7 +189,7 @@ pub fn small_files(dir: &Path, name: &str, found: &mut Vec<(String, Vec<u8>)>) -
                 ));
             }
             let mut content = Vec::new();
-            match files::open_ordinary(&path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut content)) {
+            match files::open_regular(&path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut content)) {
                 Ok(_) => found.push((below, content)),
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
                 Err(e) => return Err(e).doing(doing),

@@ -47,7 +47,7 @@ fn hold(dir: &Path) -> Result<File> {
             fs::remove_file(&path).doing("remove what a backup left")?;
         } else if let Some(file) = name.strip_suffix(CHECK).filter(|file| file.strip_suffix(END).is_some_and(|id| parse_id(id).is_some())) {
             // It contains keys in plain text. A process that is still checking it holds a lock on it.
-            let checked = files::open_ordinary(&dir.join(file));
+            let checked = files::open_regular(&dir.join(file));
             if checked.as_ref().map_or(true, |file| file.try_lock().is_ok()) {
                 fs::remove_dir_all(&path).doing("remove what a check left")?;
             }

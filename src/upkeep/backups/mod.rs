@@ -277,7 +277,7 @@ pub fn undo_upgrade(config: &Config, since: Option<i64>) -> Result<Option<Restor
 
 /// File with the result of the last restore drill.
 pub fn last_drill(config: &Config) -> Result<Option<Drill>> {
-    let text = files::read_foreign(&config.backup_dir.join(DRILL), DRILL_BYTES_MAX)?;
+    let text = files::read_untrusted(&config.backup_dir.join(DRILL), DRILL_BYTES_MAX)?;
     // An unreadable result counts as no drill.
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
 }

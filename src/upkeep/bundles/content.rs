@@ -254,7 +254,7 @@ fn list_of<T: Serialize>(items_max: usize, read: impl Fn(&Paging) -> Result<Page
 
 /// The configuration; of secrets only the names.
 fn config_of(config: &Config) -> Value {
-    config.told().into_iter().map(|(name, value)| json!({"setting": name, "is": value})).collect()
+    config.effective().into_iter().map(|(name, value)| json!({"setting": name, "is": value})).collect()
 }
 
 /// The tail of the log, starting with a whole line; includes the previous file if the log was rotated a moment ago.

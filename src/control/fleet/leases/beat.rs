@@ -87,7 +87,7 @@ pub fn heartbeat(control: &Control, mut beat: Heartbeat) -> Result<HeartbeatAnsw
     }
     let mut status_stored = None;
     if renewal.is_back || renewal.has_news || renewal.unstored.is_some() {
-        caller::is(&format!("node:{}", beat.node_id));
+        caller::set_actor(&format!("node:{}", beat.node_id));
         status_stored = news::store(control, &beat.node_id, beat.signed_at, beat.patch, renewal.digest, renewal.unstored)?;
     }
     control.leases.beats.accepted.fetch_add(1, Ordering::Relaxed);
