@@ -20,7 +20,8 @@ const SIGNATURE_BYTES_MAX: usize = 2048;
 
 const MALFORMED: &str = "A call signed by a node must have each of these headers once: X-UptimeMesh-Lease-Token, X-UptimeMesh-Signed-At \
                          (epoch milliseconds) and X-UptimeMesh-Signature (base64). X-UptimeMesh-Run (<run>/<boot>) is optional.";
-const NOT_A_NODE: &str = "Only nodes may call this: present the node's client certificate, or sign the call with its key.";
+const NOT_A_NODE: &str = "Only nodes may call this: present the node's client certificate, or sign the call \
+                          with its key.";
 
 /// The calling node, or the reason for refusing it.
 pub(super) fn prove(control: &Control, request: &Request, is_user: bool) -> Result<NodeCaller> {
