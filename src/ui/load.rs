@@ -1,4 +1,4 @@
-//! How busy a node was over the last day, as small pictures: load, memory, disk.
+//! Load of a node over the last day, as small pictures: load, memory, disk.
 
 use super::parts;
 use crate::clock::Timestamp;

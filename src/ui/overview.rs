@@ -55,7 +55,7 @@ fn show(at: &At) -> Reply {
     at.page("Overview", "Overview", &body)
 }
 
-/// What needs attention, the most urgent first.
+/// Lines that need attention, the most urgent first.
 fn attention(lines: &[Attention]) -> Html {
     let row = |line: &Attention| {
         let more = match line.at {

@@ -86,7 +86,7 @@ fn wanted<I: Id>(what: &str, text: &str) -> Result<Option<I>> {
     if text.is_empty() {
         return Ok(None);
     }
-    I::parse(text).map(Some).ok_or_else(|| Error::Malformed(format!("This is no id of a {what}: {text}")))
+    I::parse(text).map(Some).ok_or_else(|| Error::Malformed(format!("This is not a valid {what} id: {text}")))
 }
 
 fn list(at: &At) -> Reply {

@@ -130,7 +130,7 @@ fn a_bundle_is_made_fetched_and_deleted() {
     // The same id again is another bundle.
     made(&admin, "one");
     fs::remove_file(served.dir.join("support-bundles/one.tar.gz")).unwrap();
-    assert!(download(&admin, "one").detail().contains("is gone from the control plane's disk"));
+    assert!(download(&admin, "one").detail().contains("no longer exists on the control plane"));
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn an_agents_bundle_survives_a_restart_and_ours_does_not_stay_running() {
     assert_eq!(ended(&admin, "waiting")["status"], "completed", "what was asked for before is made");
     let ours = state(&admin, "ours");
     assert_eq!((&ours["status"], &ours["path"]), (&json!("failed"), &Value::Null));
-    assert!(ours["error"].as_str().unwrap().contains("ask for another"), "{ours}");
+    assert!(ours["error"].as_str().unwrap().contains("request another"), "{ours}");
     assert_eq!(state(&admin, "agents")["status"], "running");
     // One of 1970 is too old to be kept, one of an agent's is the agent's; what no row speaks of is gone.
     until("old ones are pruned", || admin.get("/support-bundles/old").json()["detail"].is_string().then_some(()));
@@ -274,7 +274,7 @@ fn a_full_disk_fails_it_with_a_sentence() {
     admin.post("/support-bundles", &json!({"id": "one"}));
     let failed = ended(&admin, "one");
     assert_eq!((&failed["status"], &failed["path"]), (&json!("failed"), &Value::Null));
-    assert_eq!(failed["error"], "The disk of the control plane is full: make room in its data directory, then ask for another.");
+    assert_eq!(failed["error"], "The disk of the control plane is full: free some space in its data directory, then request another.");
     assert_eq!(download(&admin, "one").detail(), "This bundle cannot be fetched: it is failed.");
     let inside = format!("/proc/{}/root{}", server.pid(), dir.join("data").display());
     assert!(kept(Path::new(&inside)).is_empty(), "half of it is removed");

@@ -49,8 +49,9 @@ const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 const RETRY: Duration = Duration::from_secs(15);
 /// Maximum number of `running` rows to examine together: one of ours, and those of agents, which agents end.
 const RUNNING_MAX: usize = 10_000;
-/// Error of a bundle that a crash interrupted.
-const INTERRUPTED: &str = "The control plane ended, or could not write to its database, while this was being made; ask for another.";
+/// What a bundle says that a crash interrupted.
+const INTERRUPTED: &str =
+    "The control plane ended, or could not write to its database, while this bundle was being created; request another.";
 
 /// State of the pass between its turns.
 pub struct Bundles {
@@ -138,7 +139,7 @@ pub fn fetch(control: &Control, id: &str, only_asks: bool) -> Result<Fetched> {
     let opened = File::open(place(control, id)).and_then(|file| Ok((file.metadata()?.len(), file)));
     let (bytes, file) = opened.map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => {
-            Error::NotFound("The file of this bundle is gone from the control plane's disk; ask for another.".into())
+            Error::NotFound("The file of this bundle no longer exists on the control plane; request another.".into())
         }
         _ => Error::Unavailable(format!("The bundle cannot be read: {e}.")),
     })?;
@@ -280,7 +281,7 @@ fn write(app: &App, run: &Run) -> Result<()> {
 fn why(e: &Error) -> String {
     let full = matches!(e, Error::Fault(fault) if fault.source.downcast_ref::<io::Error>().is_some_and(|e| matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)));
     match full {
-        true => "The disk of the control plane is full: make room in its data directory, then ask for another.".to_string(),
+        true => "The disk of the control plane is full: free some space in its data directory, then request another.".to_string(),
         false => format!("It could not be made: {}.", Chain(e)),
     }
 }
