@@ -72,7 +72,7 @@ pub(super) fn node(args: &Args, data_dir: &Path, nameless: &str) -> (NodeId, Pat
         && let Some(at) = of_several(&here, !nameless.is_empty())
     {
         let only = here.swap_remove(at);
-        eprintln!("note: several nodes have an identity in {}; this goes on as {} (--node-id says another)", all.display(), only.0);
+        eprintln!("note: several nodes have an identity in {}; continuing as {} (--node-id chooses another)", all.display(), only.0);
         return only;
     }
     if here.len() > 1 {

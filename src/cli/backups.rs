@@ -69,7 +69,7 @@ fn create(args: &Args) -> Result<(), Failure> {
         output::print(&format!("{}\n", output::ascii(&made.path)));
     }
     if !made.encrypted {
-        eprintln!("It is not encrypted: whoever has it is the control plane.");
+        eprintln!("It is not encrypted: its holder can impersonate the control plane.");
     }
     Ok(())
 }

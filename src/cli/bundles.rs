@@ -37,7 +37,7 @@ const BUNDLES: Table = Table {
 /// Options of `bundle create`.
 const CREATE: &[Opt] = &[
     opt("wait", "", "wait until it is made"),
-    opt("timeout", "SECONDS", "wait so long at most (default 300)"),
+    opt("timeout", "SECONDS", "longest wait (default 300)"),
     opt("output", "FILE", "wait, and put it into this file"),
     opt("with-values", "", "also hold what people wrote, secrets included; for your own use only"),
 ];

@@ -24,13 +24,11 @@ const NODES: Table = Table {
 };
 
 /// Options of `ca rotate`.
-const ROTATE: &[Opt] = &[
-    opt("wait", "", "wait until every living node has the new authority"),
-    opt("timeout", "SECONDS", "wait so long at most (default 300)"),
-];
+const ROTATE: &[Opt] =
+    &[opt("wait", "", "wait until every living node has the new authority"), opt("timeout", "SECONDS", "longest wait (default 300)")];
 
 /// Options of `ca drop-previous`.
-const DROP: &[Opt] = &[opt("force", "", "even while nodes have only the authority before; they must join again")];
+const DROP: &[Opt] = &[opt("force", "", "even if some nodes trust only the previous authority; they must join again")];
 
 /// How often a wait looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

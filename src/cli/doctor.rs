@@ -36,7 +36,7 @@ fn doctor(args: &Args) -> Result<(), Failure> {
             config.data_dir
         }
         Err(faults) => {
-            let to_do = "correct it in the environment, .env or the unit of the service; uptimemesh serve --help tells every setting";
+            let to_do = "correct it in the environment, .env or the unit of the service; uptimemesh docs settings lists every setting";
             findings.extend(faults.into_iter().map(|fault| Finding::fail("config", fault, to_do)));
             let data_dir = PathBuf::from(args.get("data-dir").unwrap_or("data"));
             work_in(args, &data_dir)?;
@@ -99,7 +99,7 @@ fn of_server(config: &Config) -> Vec<Finding> {
             return vec![Finding::skipped(CHECK, why)];
         }
         Err(e) => {
-            let seen = format!("this user cannot look at {}: {e}", config.data_dir.display());
+            let seen = format!("this user cannot read {}: {e}", config.data_dir.display());
             return vec![Finding::fail(CHECK, seen, format!("sudo uptimemesh doctor --data-dir {}", config.data_dir.display()))];
         }
     }
@@ -235,7 +235,7 @@ fn tell(args: &Args, findings: &[Finding]) -> Result<(), Failure> {
                 text.push_str(&format!("{:<8} {:<24} -> {}\n", "", "", output::ascii(to_do)));
             }
         }
-        text.push_str(&format!("{} things were looked at: {warnings} warnings, {failures} failures.\n", findings.len()));
+        text.push_str(&format!("{} checks: {warnings} warnings, {failures} failures.\n", findings.len()));
         output::print(&text);
     }
     match failures {

@@ -16,7 +16,7 @@ const OPTIONS: &[Opt] = &[
     opt("level", "LEVEL", "of this level only"),
     opt("node", "ID", "about this node only"),
     opt("since", "TIME", "after this moment only, as 2026-11-23T20:12:26Z"),
-    opt("limit", "COUNT", "at most so many, 1 to 1000 (default 50)"),
+    opt("limit", "COUNT", "most events, 1 to 1000 (default 50)"),
     opt("follow", "", "go on with what happens from now on, until it is stopped"),
 ];
 

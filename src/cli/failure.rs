@@ -9,7 +9,7 @@ pub const EXIT_CODES: &[(u8, &str, &str)] = &[
     (0, "done", "The command did its work."),
     (1, "failed", "The control plane refused it, or it failed."),
     (2, "usage", "The command line is wrong; every fault is named."),
-    (3, "unreachable", "The control plane does not answer, or did not prove to be the one that is meant."),
+    (3, "unreachable", "The control plane does not answer, or cannot be verified."),
     (4, "timed out", "The time for waiting is over; the work may still go on."),
     (5, "conflict", "It conflicts with the current state: HTTP 409 or 412."),
 ];
@@ -24,7 +24,7 @@ pub enum Failure {
     Usage(Vec<String>),
     /// It was tried and refused, or it failed.
     Failed(String),
-    /// The control plane does not answer, or did not prove to be the one that is meant.
+    /// The control plane does not answer, or cannot be verified.
     Unreachable(String),
     /// The time for waiting is over; the work may still go on.
     TimedOut(String),

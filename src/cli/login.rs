@@ -92,7 +92,7 @@ fn login(args: &Args) -> Result<(), Failure> {
         let _ = revoke(&old);
     }
     if password == FIRST_PASSWORD {
-        eprintln!("warning: everybody knows this first password; change it: uptimemesh set-password");
+        eprintln!("warning: this is the initial password; change it: uptimemesh set-password");
     }
     let name = output::ascii(&name);
     output::print(&format!("Signed in to {url} as {user}; commands use context {name} from now on, until {}.\n", text("expires_at")));

@@ -64,7 +64,7 @@ const LABEL: &[Opt] =
     &[opt("set", "KEY=VALUE...", "labels to set; may be given again"), opt("remove", "KEY...", "labels to remove; may be given again")];
 
 /// Options of `node drain`.
-const DRAIN: &[Opt] = &[opt("no-wait", "", "only ask for it; do not wait until it is done")];
+const DRAIN: &[Opt] = &[opt("no-wait", "", "do not wait until the drain is done")];
 
 /// Options of `node room`.
 const ROOM: &[Opt] = &[

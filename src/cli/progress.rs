@@ -69,7 +69,7 @@ impl Progress {
             let is_waiting = !line.text.is_empty() && !line.is_over;
             line.end();
             if is_waiting {
-                let _ = writeln!(io::stderr(), "Interrupted. The work continues at the server; look at it again: {again}");
+                let _ = writeln!(io::stderr(), "Interrupted. The work continues at the server; to see it: {again}");
             }
             std::process::exit(INTERRUPTED);
         })?;

@@ -72,7 +72,7 @@ fn keygen(args: &Args) -> Result<(), Failure> {
     let public = with_suffix(&private, ".pub");
     for path in [&private, &public] {
         if path.symlink_metadata().is_ok() {
-            return Err(Failure::Failed(format!("{} is there already; move it away, or nobody can sign with it any more", path.display())));
+            return Err(Failure::Failed(format!("{} exists; move it away first, or it can no longer sign", path.display())));
         }
     }
     let (key, pem) = SigningKey::generate()?;

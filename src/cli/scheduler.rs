@@ -33,10 +33,8 @@ const EXPLANATION: Table = Table {
 };
 
 /// Options of `rebalance`.
-const REBALANCE: &[Opt] = &[
-    opt("apply", "", "do it; without, only print what would be done"),
-    opt("max-moves", "COUNT", "at most so many moves, 1 to 1000 (default 20)"),
-];
+const REBALANCE: &[Opt] =
+    &[opt("apply", "", "do it; without, only print what would be done"), opt("max-moves", "COUNT", "most moves, 1 to 1000 (default 20)")];
 
 /// Moves of one rebalance.
 const MOVES: i64 = 20;

@@ -101,7 +101,7 @@ fn dotenv() -> Result<Option<Dotenv>, Failure> {
     if path.symlink_metadata().is_ok()
         && let Some(owner) = theirs()?
     {
-        eprintln!("warning: .env is in the hands of the user {}: this goes on as that user", owner.uid);
+        eprintln!("warning: .env belongs to the user {}: continuing as that user", owner.uid);
         owner.assume()?;
     }
     let read = Dotenv::read(path)?;
@@ -110,7 +110,7 @@ fn dotenv() -> Result<Option<Dotenv>, Failure> {
         return Err(Failure::Failed(".env is a link to a file that is not there: put the file back, or remove the link".into()));
     }
     match read.is_some() && theirs()?.is_some() {
-        true => Err(Failure::Failed(".env was put there by another user just now; look at it, and try again".into())),
+        true => Err(Failure::Failed(".env was just created by another user; check it, and try again".into())),
         false => Ok(read),
     }
 }

@@ -70,7 +70,7 @@ const APPLY: &[Opt] = &[
 ];
 
 /// Options of `service rollback`.
-const ROLLBACK: &[Opt] = &[opt("to", "GENERATION", "whose spec to put back (default: the generation before)")];
+const ROLLBACK: &[Opt] = &[opt("to", "GENERATION", "generation whose spec to restore (default: the previous one)")];
 
 /// Options of `service delete`.
 const DELETE: &[Opt] = &[opt("force", "", "with all its replicas")];
@@ -225,7 +225,7 @@ fn wait(args: &Args, api: &Api, id: &str) -> Result<(), Failure> {
         }
         std::thread::sleep(LOOK_EVERY);
     }
-    Err(Failure::TimedOut(format!("{id} is not done yet; look at `uptimemesh scheduler plan {id}`")))
+    Err(Failure::TimedOut(format!("{id} is not done yet; see `uptimemesh scheduler plan {id}`")))
 }
 
 fn rollout(args: &Args) -> Result<(), Failure> {

@@ -117,7 +117,7 @@ fn update(args: &Args) -> Result<(), Failure> {
 fn requested(args: &Args) -> Result<Option<Request>, Failure> {
     let path = PathBuf::from(args.get("request-file").unwrap_or(REQUEST));
     let Some(text) = files::read_untrusted(&path, REQUEST_BYTES_MAX)? else {
-        eprintln!("Nothing is asked for: {} is not there.", path.display());
+        eprintln!("No update is requested: {} does not exist.", path.display());
         return Ok(None);
     };
     let request = Request::parse(&text).map_err(|faults| Failure::Failed(faults.join("\n")))?;

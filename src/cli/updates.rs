@@ -36,9 +36,9 @@ const UPDATES: Table = Table {
 const START: &[Opt] = &[
     opt("rings", "VALUE...", "values of the ring label, in the order in which rings are updated; * is every node in no other; required"),
     opt("channel", "NAME", "the channel of the release manifest (default stable)"),
-    opt("ring-label", "KEY", "the label that tells a node's ring (default ring)"),
+    opt("ring-label", "KEY", "label with a node's ring (default ring)"),
     opt("wait-seconds", "SECONDS", "between one ring's end and the next one's begin (default 600)"),
-    opt("lost-max", "N", "so many nodes may fail or be lost before it halts (default 0)"),
+    opt("lost-max", "N", "nodes that may fail or be lost before it halts (default 0)"),
 ];
 
 /// Every command of this file.

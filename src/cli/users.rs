@@ -125,7 +125,7 @@ fn reset_password(args: &Args) -> Result<(), Failure> {
     let name = output::ascii(&name.to_lowercase());
     let said = if is_given { format!("The password of {name} is set.") } else { format!("The new password of {name} is {password}") };
     output::print(&match is_new {
-        true => format!("{said}\nThere was nobody of this name: {name} is a new admin.\n"),
+        true => format!("{said}\nThere was no user of this name: {name} is a new admin.\n"),
         false => format!("{said}\nEvery session and API token of this user has ended.\n"),
     });
     Ok(())

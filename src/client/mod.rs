@@ -381,7 +381,7 @@ impl Api {
         let why = match foreign(e) {
             Some(why) => {
                 let to_do = self.source.as_ref().map(|source| format!("; {}: {}", source.name, source.foreign)).unwrap_or_default();
-                format!("{url} did not prove to be the server that is meant ({why}), so nothing was sent to it{to_do}")
+                format!("Could not verify that {url} is this cluster's control plane ({why}); nothing was sent{to_do}")
             }
             None => format!("cannot reach {url}: {e}"),
         };

@@ -550,7 +550,10 @@ fn without_room_for_the_backup_an_upgrade_does_not_begin() {
         format!("{script}\"$@\" || code=$?\ntest \"$before\" = \"$(sha256sum < data/app.db)\" && echo untouched\nexit ${{code:-0}}\n");
     let output = in_namespace(dir.path(), &refused, &["migrate"]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("Nothing was changed") && said.contains("BACKUP_BEFORE_UPGRADE=off") && said.contains("Not enough space"), "{said}");
+    assert!(
+        said.contains("Nothing was changed") && said.contains("BACKUP_BEFORE_UPGRADE=off") && said.contains("Not enough space"),
+        "{said}"
+    );
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b"untouched\n"[..]));
     let output = in_namespace(dir.path(), script, &["migrate", "--backup-before-upgrade", "off"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -387,7 +387,7 @@ fn a_node_is_examined_on_its_own_machine() {
     params.not_before = date_time_ymd(1999, 1, 1);
     fs::write(identity("ca.crt"), params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()).unwrap();
     let strange = ask(machine.path(), &[]);
-    strange.has("control.reach", "fail", "did not prove to be the server that is meant", "curl");
+    strange.has("control.reach", "fail", "is this cluster's control plane (", "curl");
     strange.has("identity.authority", "fail", "ended at 2000", "uptimemesh ca rotate");
     fs::write(identity("ca.crt"), &authority).unwrap();
     // Nobody answers.

@@ -215,7 +215,7 @@ fn a_wait_shows_how_far_it_is_and_an_interrupt_says_how_to_look_again() {
     on_terminal.send("INT");
     assert_eq!(on_terminal.exit_status(), 130);
     let said = on_terminal.said();
-    assert!(said.contains("\r\x1b[KInterrupted. The work continues at the server; look at it again: uptimemesh ca nodes"), "{said:?}");
+    assert!(said.contains("\r\x1b[KInterrupted. The work continues at the server; to see it: uptimemesh ca nodes"), "{said:?}");
 }
 
 #[test]

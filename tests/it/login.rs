@@ -183,7 +183,7 @@ fn another_authority_is_refused_and_a_new_one_is_confirmed_anew() {
     let _alice = served.user("alice", "viewer");
     let wrong = ["login", &url(&served), "--fingerprint", &"0a".repeat(32), "--username", "alice", "--password-file", "password"];
     let why = person.fails(&wrong);
-    assert!(why.contains("did not prove to be the server that is meant") && why.contains(&"0a".repeat(32)), "{why}");
+    assert!(why.contains("is this cluster's control plane (") && why.contains(&"0a".repeat(32)), "{why}");
     let unknown = ["login", &url(&served), "--username", "alice", "--password-file", "password"];
     let why = person.fails(&unknown);
     assert!(why.contains(&format!("add --fingerprint {}", authority(&served))), "{why}");
@@ -350,7 +350,7 @@ fn fifty_commands_leave_no_noise_among_the_events() {
     fs::write(person.dir.join("password"), "uptime").unwrap();
     let url = format!("http://{}", client.address);
     let warned = person.output(&["login", &url, "--password-file", "password"]);
-    assert!(String::from_utf8_lossy(&warned.stderr).contains("everybody knows this first password"));
+    assert!(String::from_utf8_lossy(&warned.stderr).contains("this is the initial password"));
     let before = admin.events("auth").len();
     for _ in 0..50 {
         person.ok(&["nodes"]);

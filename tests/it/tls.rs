@@ -164,7 +164,7 @@ fn a_join_string_leads_to_its_cluster_and_tells_a_machine_in_the_middle_nothing(
     let misled = join.replace(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{middle_port}"));
     fs::write(dir.join("misled"), &misled).unwrap();
     let (status, said) = fails(dir.path(), &["join", "--join-file", "misled", "--node-id", "node-b"]);
-    assert!(status == 1 && said.contains("did not prove to be the server that is meant"), "{said}");
+    assert!(status == 1 && said.contains("is this cluster's control plane ("), "{said}");
     assert_eq!(middle.heard(), "");
     // Whoever believes that machine tells it something: it was listening.
     let at = format!("https://127.0.0.1:{middle_port}");

@@ -1005,7 +1005,7 @@ fn the_program_updates_itself_and_heeds_a_request_only_for_what_it_says() {
     let request = bench.dir.join("request.json");
     let requested = ["--requested", "--request-file", request.to_str().unwrap()];
     let (status, said) = own(&requested);
-    assert!(status == 0 && said.contains("Nothing is asked for"), "{said}");
+    assert!(status == 0 && said.contains("No update is requested"), "{said}");
     let ask = |id: &str, version: &str| json!({"id": id, "channel": "stable", "version": version}).to_string();
     for hostile in ["{}".to_string(), ask("a; touch pwned", &new_version()), ask("a", "--recover"), ask("a", "2.0.0\n"), "x".repeat(5000)] {
         fs::write(&request, hostile).unwrap();
