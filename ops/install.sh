@@ -766,7 +766,7 @@ refuse_another_cluster() {
             "To join as $node_id, leave first: install.sh uninstall --purge. To upgrade it: --node-id $before"
     fi
     if [ -z "$before" ]; then
-        [ -n "$join_file" ] || fail "join needs --join-file FILE, with a join string: uptimemesh create-token --join-string"
+        [ -n "$join_file" ] || fail "join needs --join-file FILE, with a join string: uptimemesh token create --role worker --join-string"
         return 0
     fi
     [ -n "$join_file" ] || return 0
@@ -873,7 +873,7 @@ print_summary() {
     say "  UI        $address/ui"
     say "  sign in   admin / uptime, and change that password at once: uptimemesh set-password --new-password-file FILE"
     [ ! -f "$state/keys/setup-code" ] || say "  setup     signing in from another machine needs the setup code in $state/keys/setup-code"
-    say "  add nodes uptimemesh create-token --role worker --join-string > join; then there: install.sh join --join-file join"
+    say "  add nodes uptimemesh token create --role worker --join-string > join; then there: install.sh join --join-file join"
     [ "$address" = http://127.0.0.1:8000 ] || say "  commands  need --api-url $address, or UPTIMEMESH_API_URL=$address"
 }
 
@@ -1025,7 +1025,7 @@ if [ "$action" = join ] && [ -n "$join_file" ]; then
     (umask 077 && cat -- "$( [ "$join_file" = - ] && echo /dev/stdin || echo "$join_file")" >"$work/join")
     case $(head -c 5 "$work/join") in
         umj1:) ;;
-        *) fail "--join-file $join_file has no join string: it begins with umj1: (create one: uptimemesh create-token --join-string)" ;;
+        *) fail "--join-file $join_file has no join string: it begins with umj1: (create one: uptimemesh token create --role worker --join-string)" ;;
     esac
 fi
 if [ -n "$bin" ]; then

@@ -81,7 +81,7 @@ impl<T: Clone> Watch<T> {
     }
 
     /// Waits for up to `at_most` until the version differs from `seen`. Returns the value and its version, which is
-    /// `seen` if it was not set meanwhile; `None` once closed.
+    /// `seen` if it was not set meanwhile; `None` once closed and no newer version is left.
     pub fn wait(&self, seen: u64, at_most: Duration) -> Option<(T, u64)> {
         let end = Instant::now() + at_most;
         let mut watched = lock(&self.0.0);
@@ -92,10 +92,11 @@ impl<T: Clone> Watch<T> {
             }
             watched = self.0.1.wait_timeout(watched, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        (!watched.closed).then(|| (watched.value.clone(), watched.version))
+        let is_over = watched.closed && watched.version == seen;
+        (!is_over).then(|| (watched.value.clone(), watched.version))
     }
 
-    /// Ends every wait, now and in future.
+    /// Ends every wait for a newer version, now and in future.
     pub fn close(&self) {
         lock(&self.0.0).closed = true;
         self.0.1.notify_all();
@@ -167,7 +168,8 @@ mod tests {
         assert_eq!((watch.get(), watch.wait(99, PATIENCE)), (100, Some((100, 100))), "what was set before is there at once");
         watch.close();
         waiter.expect("a thread").join().expect("it ends");
-        assert_eq!(watch.wait(0, PATIENCE), None, "closed");
+        assert_eq!(watch.wait(0, PATIENCE), Some((100, 100)), "what was set before it was closed is not lost");
+        assert_eq!(watch.wait(100, PATIENCE), None, "closed");
     }
 
     #[test]

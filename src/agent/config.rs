@@ -18,7 +18,7 @@ pub struct AgentSetting {
     pub variable: &'static str,
     /// Stands for its value in the help.
     pub value: &'static str,
-    /// What it is, with unit, bounds and default.
+    /// Description, with unit, bounds and default.
     pub help: &'static str,
 }
 
@@ -30,7 +30,7 @@ const TTL: AgentSetting = setting("ttl", "", "SECONDS", "life of a lease, 10 to 
 const UPDATES: AgentSetting =
     setting("update-dir", "", "DIR", "where updates that the control plane wants are written down (default update, in the data directory)");
 const STATE: AgentSetting =
-    setting("update-state", "", "FILE", "what the updater tells of itself (default /var/lib/uptimemesh-update/state.json)");
+    setting("update-state", "", "FILE", "file with the state of the updater (default /var/lib/uptimemesh-update/state.json)");
 const LEVEL: AgentSetting = setting("log-level", "LOG_LEVEL", "LEVEL", "DEBUG, INFO, WARNING or ERROR (default INFO) [LOG_LEVEL]");
 const LOG: AgentSetting = setting("log-file", "LOG_FILE", "FILE", "log file beside stderr [LOG_FILE]");
 

@@ -29,7 +29,7 @@ const SKEW_S_MAX: i64 = 5;
 /// Examines the node whose identity is in this directory.
 pub fn of_identity(control_plane: &ControlPlane, dir: &Path, node_id: &NodeId) -> Vec<Finding> {
     let rejoin = format!(
-        "on the control plane: uptimemesh create-token --role worker --for-node {node_id} --join-string; here: uptimemesh join --join-file FILE --node-id {node_id}"
+        "on the control plane: uptimemesh token create --role worker --for-node {node_id} --join-string; here: uptimemesh join --join-file FILE --node-id {node_id}"
     );
     let identity = match Identity::load(dir, node_id) {
         Ok(identity) => identity,
@@ -64,7 +64,7 @@ pub fn of_identity(control_plane: &ControlPlane, dir: &Path, node_id: &NodeId) -
     findings
 }
 
-/// What the lease token says of itself; whether the lease goes on only the control plane knows.
+/// Claims of the lease token; only the control plane knows whether the lease still runs.
 fn lease(token: &str, now: Timestamp) -> Finding {
     const CHECK: &str = "identity.lease";
     let claims = token.split('.').next().and_then(|payload| BASE64_URL_SAFE_NO_PAD.decode(payload).ok());
@@ -80,10 +80,10 @@ fn lease(token: &str, now: Timestamp) -> Finding {
     }
 }
 
-/// What is found at a URL, and the control plane's time.
+/// Findings about a URL, and the control plane's time.
 type Reached = (Vec<Finding>, Option<Timestamp>);
 
-/// Whether the control plane answers at this URL, proves to be ours, and agrees about the time and the version.
+/// Checks that the control plane answers at this URL, proves to be ours, and agrees about the time and the version.
 fn reach(control_plane: &ControlPlane, identity: &Identity, url: &str) -> Reached {
     const CHECK: &str = "control.reach";
     let only = ControlPlane { urls: vec![url.to_string()], ..control_plane.clone() };
@@ -121,7 +121,7 @@ fn reach(control_plane: &ControlPlane, identity: &Identity, url: &str) -> Reache
     (findings, time)
 }
 
-/// What the control plane knows of this node: it answers only to one that proves to be the node.
+/// Reads the control plane's view of this node; it answers only to a caller that proves to be the node.
 fn known(control_plane: &ControlPlane, identity: &Identity, now: Timestamp) -> Finding {
     const CHECK: &str = "control.node";
     let run = running(identity);
@@ -172,7 +172,7 @@ fn unproven(check: &'static str, e: &AgentError) -> Finding {
     }
 }
 
-/// How far this clock is from the control plane's.
+/// Difference between this clock and the control plane's.
 fn skew(behind_s: i64) -> Finding {
     const CHECK: &str = "clock.control";
     match behind_s.abs() {

@@ -17,14 +17,14 @@ pub const KEY: &str = "node.key";
 pub const CERT: &str = "node.crt";
 /// The authority's certificate.
 pub const CA: &str = "ca.crt";
-/// Where the control plane is reached, a URL on each line.
+/// Addresses of the control plane, a URL on each line.
 pub const URLS: &str = "api.urls";
 /// The lease token.
 pub const LEASE: &str = "lease.token";
 
 /// An identity. Holds a private key, so it has no Debug.
 pub struct Identity {
-    /// Where it is kept.
+    /// Its directory.
     pub dir: PathBuf,
     /// Whose it is.
     pub node_id: NodeId,
@@ -34,13 +34,13 @@ pub struct Identity {
     pub cert_pem: String,
     /// The certificates of the cluster's authorities, PEM.
     pub ca_pem: String,
-    /// What it shows with every heartbeat.
+    /// Lease token, sent with every heartbeat.
     pub lease_token: String,
-    /// What its files hold, as far as is known.
+    /// Contents of its files, as far as known.
     kept: Arc<Mutex<Given>>,
 }
 
-/// What the control plane gives a node.
+/// The control plane's part of an identity.
 #[derive(Clone, PartialEq)]
 pub struct Given {
     cert_pem: String,
@@ -107,7 +107,7 @@ pub fn all_in(dir: &Path) -> Vec<(NodeId, PathBuf)> {
     found
 }
 
-/// Where in a directory of identities a node's is, or is to be.
+/// Directory of a node's identity, in a directory of identities.
 pub fn place(dir: &Path, node_id: &NodeId) -> PathBuf {
     let own = dir.join(node_id.as_str());
     let direct = !Identity::exists(&own) && Identity::exists(dir) && owner(dir).as_ref() == Some(node_id);
@@ -125,7 +125,7 @@ fn owner(dir: &Path) -> Option<NodeId> {
 }
 
 impl Identity {
-    /// Whether there is one in this directory.
+    /// True if this directory holds an identity.
     pub fn exists(dir: &Path) -> bool {
         dir.join(KEY).exists() && dir.join(CERT).exists() && dir.join(LEASE).exists()
     }
@@ -180,7 +180,7 @@ impl Identity {
         self.lease_token = given.lease_token;
     }
 
-    /// What is used now.
+    /// The identity in use.
     pub fn given(&self) -> Given {
         Given { cert_pem: self.cert_pem.clone(), ca_pem: self.ca_pem.clone(), lease_token: self.lease_token.clone() }
     }
@@ -204,7 +204,7 @@ impl Identity {
         Some(Identity { kept: Arc::clone(&self.kept), ..found })
     }
 
-    /// Where the control plane is reached, as it was kept when this node joined.
+    /// Addresses of the control plane, as kept on disk.
     pub fn urls(dir: &Path) -> Result<Vec<String>> {
         Ok(files::read(&dir.join(URLS))?.unwrap_or_default().lines().map(str::to_string).filter(|url| !url.is_empty()).collect())
     }

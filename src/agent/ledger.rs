@@ -1,4 +1,4 @@
-//! What the control plane gave and wants, as its last accepted heartbeat said, and the files that hold it: the identity, the
+//! State from the control plane, as of the last accepted heartbeat, and the files that hold it: the identity, the
 //! control plane's addresses, the status of this run. They are written before anything is done with what came, on the
 //! reconciler's thread: a disk that hangs costs no heartbeat. What a disk does not take is tried again with each heartbeat.
 
@@ -14,7 +14,7 @@ use std::time::Instant;
 /// File beside the identity that shows the run, once the control plane has accepted a heartbeat of it.
 pub const STATUS: &str = "status.json";
 
-/// What the control plane gave and wants.
+/// State that the control plane gave, and its requests.
 #[derive(Clone)]
 pub struct Accepted {
     /// The identity as it is now.
@@ -25,7 +25,7 @@ pub struct Accepted {
     pub heartbeat: Option<Heard>,
 }
 
-/// What the answer to an accepted heartbeat left behind.
+/// Changes that the answer to an accepted heartbeat made.
 #[derive(Clone)]
 pub struct Heard {
     /// The update that is wanted.
@@ -50,7 +50,7 @@ pub struct Ledger {
     identity: IdentityFiles,
     node_id: NodeId,
     run: Run,
-    /// What the file of URLs holds, if it was written by this run.
+    /// Contents of the file of URLs, if this run wrote it.
     urls: Option<Vec<String>>,
     status_written: bool,
     /// Files that failed and were logged.

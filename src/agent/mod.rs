@@ -1,4 +1,4 @@
-//! What a node does by itself, in parts. `link` alone calls the control plane, on the thread `agent-link`, and waits for
+//! The node agent, in parts. `link` alone calls the control plane, on the thread `agent-link`, and waits for
 //! nothing of this machine. `reconcile` writes down what the control plane gave, and does what it wants, on
 //! `agent-reconcile`. `report` gathers what the machine is like, on `agent-facts`. They meet in values that are watched.
 
@@ -15,6 +15,7 @@ use crate::clock;
 use crate::crypto;
 use crate::error::{Doing, Error, Result};
 use crate::model::Object;
+use crate::sys::host;
 use crate::thread::{Watch, spawn};
 use config::AgentConfig;
 use identity::Identity;
@@ -23,7 +24,9 @@ use link::{ControlPlane, Link, Linked};
 use reconcile::Reconciler;
 use report::Report;
 use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use updater::Updater;
 
 /// File of the update request, in its directory.
@@ -52,9 +55,9 @@ impl Agent {
         Ok(Agent { identity_dir, link, reconciler, facts, accepted })
     }
 
-    /// Looks at the machine and sends one heartbeat, on the caller's thread: whether the identity is accepted is known then.
+    /// Collects the machine's facts and sends one heartbeat on the caller's thread, to learn whether the identity is accepted.
     pub fn beat_once(&mut self) -> Linked<()> {
-        report::look(&self.identity_dir, &self.facts);
+        report::look(&self.identity_dir, host::DISK_TIME, &self.facts);
         self.link.turn()
     }
 
@@ -64,24 +67,37 @@ impl Agent {
         let Agent { identity_dir, mut link, mut reconciler, facts, accepted } = self;
         let looking = facts.clone();
         spawn("agent-facts", None, move || report::keep_looking(&identity_dir, &looking)).doing(DOING)?;
-        spawn("agent-reconcile", None, move || reconciler.run()).doing(DOING)?;
+        let (ended, reconciled) = channel();
+        let reconcile = move || {
+            reconciler.run();
+            // Without a receiver the agent was not stopped.
+            let _ = ended.send(());
+        };
+        spawn("agent-reconcile", None, reconcile).doing(DOING)?;
         let link = spawn("agent-link", None, move || link.run()).doing(DOING)?;
-        Ok(Running { link, facts, accepted })
+        Ok(Running { link, facts, accepted, reconciled })
     }
 }
+
+/// Longest wait at a stop for the ledger: a disk that hangs must not keep the process.
+const LEDGER_TIME: Duration = Duration::from_secs(2);
 
 /// A working agent.
 pub struct Running {
     link: JoinHandle<()>,
     facts: Watch<Object>,
     accepted: Watch<Option<Accepted>>,
+    /// Gets a message when the reconciler has ended.
+    reconciled: Receiver<()>,
 }
 
 impl Running {
-    /// Stops the agent. A heartbeat on its way is waited for; a thread that waits for a disk or a program is not.
+    /// Stops the agent. Waits for a heartbeat on its way and, for a limited time, until its answer is on disk.
     pub fn stop(self) -> Result<()> {
         self.facts.close();
+        let ended = self.link.join().map_err(|_| Error::fault("stop the agent", "its thread had panicked"));
         self.accepted.close();
-        self.link.join().map_err(|_| Error::fault("stop the agent", "its thread had panicked"))
+        let _ = self.reconciled.recv_timeout(LEDGER_TIME);
+        ended
     }
 }

@@ -1,9 +1,9 @@
-//! What a node reports with its heartbeats: what its parts saw last. Composing it waits for nothing; the machine's facts,
+//! A node's report with its heartbeats: the latest state of its parts. Composing it waits for nothing; the machine's facts,
 //! which may take a slow disk's time, are gathered on a thread of their own.
 
 use crate::model::Object;
 use crate::model::node_runs::{AgentRun, RUN_KEY};
-use crate::model::status_keys::{CLOCK_OFFSET_SECONDS, READY, UPDATE, VERSION};
+use crate::model::status_keys::{CLOCK_OFFSET_SECONDS, DISK_TOTAL_BYTES, READY, UPDATE, VERSION};
 use crate::model::updates::State;
 use crate::sys::host;
 use crate::thread::{Watch, catch_panic};
@@ -16,7 +16,7 @@ const FACTS_EVERY: Duration = Duration::from_secs(300);
 /// Time for the disk's figures: one that has to spin up is reported late, and one that does not answer not at all.
 const DISK_TIME: Duration = Duration::from_secs(30);
 
-/// What the parts of an agent saw last.
+/// The latest reports of an agent's parts.
 pub struct Report {
     run: AgentRun,
     facts: Watch<Object>,
@@ -63,20 +63,25 @@ pub fn healthy(mut facts: Object) -> Object {
     facts
 }
 
-/// Looks at the machine, and the file system of `dir`.
-pub fn look(dir: &Path, facts: &Watch<Object>) {
-    facts.set(host::facts(dir, DISK_TIME));
+/// Collects facts about the machine, and those of the file system of `dir` if it answers in time.
+pub fn look(dir: &Path, disk_time: Duration, facts: &Watch<Object>) {
+    facts.set(host::facts(dir, disk_time));
 }
 
-/// Looks at the machine at intervals, until the facts are closed.
+/// Collects facts at intervals, until the watch is closed. The first look does not wait long for the disk, so that the
+/// first heartbeats report the machine's size; if the disk did not answer, the next look follows at once.
 pub fn keep_looking(dir: &Path, facts: &Watch<Object>) {
-    let mut seen = 0;
-    let mut wait = Duration::ZERO;
-    while let Some((_, version)) = facts.wait(seen, wait) {
+    let (mut seen, mut wait) = (0, Duration::ZERO);
+    let mut disk_time = host::DISK_TIME;
+    while let Some((found, version)) = facts.wait(seen, wait) {
         if version == seen {
-            catch_panic("agent-facts", || look(dir, facts));
+            catch_panic("agent-facts", || look(dir, disk_time, facts));
+            wait = FACTS_EVERY;
+        } else {
+            let is_late = disk_time < DISK_TIME && !found.contains_key(DISK_TOTAL_BYTES);
+            wait = if is_late { Duration::ZERO } else { FACTS_EVERY };
+            disk_time = DISK_TIME;
         }
         seen = version;
-        wait = FACTS_EVERY;
     }
 }

@@ -7,7 +7,7 @@ use crate::model::updates::{Request, STATE_BYTES_MAX, State};
 use serde_json::json;
 use std::path::PathBuf;
 
-/// Where the agent and the updater meet.
+/// Directory that agent and updater share.
 pub struct Updater {
     request: PathBuf,
     state: PathBuf,

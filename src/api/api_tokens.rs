@@ -14,6 +14,8 @@ use tiny_http::Method::{Delete, Get, Post};
 
 /// Lifetime of a token, in days.
 const DAYS: RangeInclusive<i64> = 1..=3650;
+/// Lifetime of a token that any user may create, in days.
+const OWN_DAYS: RangeInclusive<i64> = 1..=90;
 /// Default lifetime, in days.
 const DAYS_DEFAULT: i64 = 90;
 
@@ -60,7 +62,7 @@ fn delete(app: &App, request: &Request, _: &User) -> Reply {
 fn create_own(app: &App, request: &Request, user: &User) -> Reply {
     let mut f = Fields::of_body(&request.body)?;
     let name = f.name("name").required();
-    let days = f.int("expires_in_days", DAYS).or(DAYS_DEFAULT);
+    let days = f.int("expires_in_days", OWN_DAYS).or(DAYS_DEFAULT);
     f.finish()?;
     Ok(Response::json(201, &api_tokens::create(&app.control, user, name, user.role, days)?))
 }

@@ -1,7 +1,7 @@
 //! Commands that run on a node: agent, heartbeat.
 
 use super::args::{Args, Command, Failure, Opt, command, opt};
-use super::connect::{api_url, authorities, said_api_url};
+use super::connect::{API_URL, authorities, said_api_url};
 use super::output;
 use crate::agent::config::{AGENT_SETTINGS, AgentConfig, lease_ttl};
 use crate::agent::identity::{self, Identity};
@@ -20,10 +20,10 @@ use crate::thread::Stop;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-/// Where a machine's data are, unless something else is said.
+/// Default data directory of a machine.
 const DATA_DIR: &str = "data";
 
-/// Which node, and where its identity is.
+/// Options that select a node and its identity.
 pub const IDENTITY: &[Opt] = &[
     opt("node-id", "ID", "the node (default: the one that has an identity here, or this machine's host name) [UPTIMEMESH_NODE_ID]"),
     opt(
@@ -90,7 +90,7 @@ pub(super) fn node(args: &Args, data_dir: &Path, nameless: &str) -> (NodeId, Pat
     (id, dir)
 }
 
-/// Which of several identities is meant: the one of this machine's name, as version 2.0.0 chose. A control plane must start in any case: each
+/// Chooses among several identities the one of this machine's name, as version 2.0.0 did. A control plane must start in any case: each
 /// container that 2.0.0 ran on a volume has left an identity there, and the one that was used last is the machine's.
 fn of_several(here: &[(NodeId, PathBuf)], any: bool) -> Option<usize> {
     let name = host::name();
@@ -122,11 +122,12 @@ fn data_dir() -> PathBuf {
     PathBuf::from(std::env::var("DATA_DIR").ok().filter(|v| !v.is_empty()).unwrap_or(DATA_DIR.to_string()))
 }
 
-/// How this node reaches its control plane: as the command line or the environment says, or as it was when it joined.
-pub(super) fn control_plane(args: &Args, dir: &Path) -> Result<ControlPlane, Failure> {
+/// Addresses and trust for this node's control plane: the URL that the command line or the environment names, else those
+/// that the identity keeps.
+pub(super) fn control_plane(args: &Args, url: Option<String>, dir: &Path) -> Result<ControlPlane, Failure> {
     let kept = Identity::urls(dir)?;
-    let is_said = said_api_url(args).is_some() || kept.is_empty();
-    let urls = if is_said { vec![api_url(args)] } else { kept };
+    let is_said = url.is_some() || kept.is_empty();
+    let urls = if is_said { vec![url.unwrap_or(API_URL.to_string())] } else { kept };
     let authorities = match authorities(args) {
         Some(Trust::Authorities(pem)) => Some(pem),
         _ => None,
@@ -147,12 +148,12 @@ pub(super) fn agent_config(args: &Args, dir: &Path) -> AgentConfig {
 fn agent(args: &Args) -> Result<(), Failure> {
     let (node_id, dir) = node_as_owner(args)?;
     let config = agent_config(args, &dir);
-    work(args, &node_id, &dir, &config)
+    work(args, said_api_url(args), &node_id, &dir, &config)
 }
 
-/// Works as the agent of this node until the process is asked to end.
-pub(super) fn work(args: &Args, node_id: &NodeId, dir: &Path, config: &AgentConfig) -> Result<(), Failure> {
-    let control_plane = control_plane(args, dir)?;
+/// Runs the agent of this node until a signal ends the process.
+pub(super) fn work(args: &Args, url: Option<String>, node_id: &NodeId, dir: &Path, config: &AgentConfig) -> Result<(), Failure> {
+    let control_plane = control_plane(args, url, dir)?;
     logger::init(config.log_level, config.log_file.clone())?;
     let identity = Identity::load(dir, node_id)?;
     let stop = Stop::default();
@@ -181,7 +182,7 @@ fn heartbeat(args: &Args) -> Result<(), Failure> {
     if !serde_json::from_str::<Value>(&status).is_ok_and(|v| v.is_object()) {
         args.fault("--status-json must be a JSON object".to_string());
     }
-    let control_plane = control_plane(args, &dir)?;
+    let control_plane = control_plane(args, said_api_url(args), &dir)?;
     let mut identity = Identity::load(&dir, &node_id)?;
     let mut api = control_plane.api(&identity)?;
     if let Some(token) = args.token("lease-token", "UPTIMEMESH_LEASE_TOKEN") {

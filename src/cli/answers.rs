@@ -1,4 +1,4 @@
-//! What commands do with the answers of the API.
+//! Shared handling of the API's answers.
 
 use super::args::{Args, Failure};
 use super::connect::{sign_in_again, signed_in};

@@ -7,7 +7,7 @@ use crate::text::{self, nearest};
 use lexopt::Arg::{Long, Short, Value};
 use std::cell::RefCell;
 
-/// A secret in a file is at most so long.
+/// Largest secret in a file, in bytes.
 const SECRET_BYTES_MAX: usize = 4096;
 
 /// An option of a command.
@@ -17,9 +17,9 @@ pub struct Opt {
     pub name: &'static str,
     /// Letter of its short form, if it has one.
     pub letter: Option<char>,
-    /// What stands for its value in the help; empty for an option without one.
+    /// Placeholder of its value in the help; empty for a flag.
     pub value: &'static str,
-    /// What it does, with unit and default.
+    /// Description, with unit and default.
     pub help: &'static str,
     /// True if it is understood, for old scripts, and not listed.
     pub hidden: bool,
@@ -48,7 +48,7 @@ pub struct Command {
     pub name: &'static str,
     /// Arguments as the help shows them, optional ones in brackets; empty when it takes none.
     pub argument: &'static str,
-    /// What it does, in a sentence.
+    /// Description, a sentence.
     pub about: &'static str,
     /// Options, beside those of every command.
     pub options: &'static [&'static [Opt]],
@@ -212,7 +212,7 @@ impl Args {
         self.values.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
-    /// Whether an option was given.
+    /// True if an option was given.
     pub fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }

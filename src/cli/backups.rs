@@ -108,7 +108,7 @@ fn verify(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a person wants to know of a backup.
+/// Facts about a backup, for people.
 fn told(manifest: &crate::model::backups::Manifest) -> Value {
     json!({
         "id": manifest.id,

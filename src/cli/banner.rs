@@ -14,7 +14,7 @@ const JOIN_TTL_S: i64 = 1800;
 const ANSWER_TIME: Duration = Duration::from_secs(3);
 const CONNECT_TIME: Duration = Duration::from_secs(2);
 
-/// Where the things of this server are, as its configuration says.
+/// Paths of this server, from its configuration.
 pub struct Places {
     /// The data directory.
     pub data: String,
@@ -30,7 +30,7 @@ struct Address {
     answers: bool,
 }
 
-/// What is said where nobody may be reading, in the form of version 2.0.0.
+/// The text for pipes and services, in the form of version 2.0.0.
 pub fn plain(server: &Server, node_id: &NodeId, places: &Places) -> Result<String, crate::error::Error> {
     let Places { data, pki, .. } = places;
     let mut said = format!("UptimeMesh {} is up.\n  UI       {}/ui\n", env!("CARGO_PKG_VERSION"), server.url());
@@ -49,7 +49,7 @@ pub fn plain(server: &Server, node_id: &NodeId, places: &Places) -> Result<Strin
     Ok(said)
 }
 
-/// What a person at a terminal needs to know. Creates a join string, which is a secret. `is_followed` if only what
+/// The text for a terminal. Creates a join string, which is a secret. `is_followed` if only what
 /// concerns an operator appears there from now on.
 pub fn for_terminal(server: &Server, node_id: &NodeId, places: &Places, is_followed: bool) -> Result<String, crate::error::Error> {
     let mut said = Text::default();
@@ -76,7 +76,7 @@ pub fn for_terminal(server: &Server, node_id: &NodeId, places: &Places, is_follo
         said.line("", "or uptimemesh set-password");
     }
     if let Some(code) = server.setup_code() {
-        said.line("", &format!("elsewhere that needs this setup code: {code}"));
+        said.line("", &format!("from another machine, with this setup code: {code}"));
     }
     let begin = format!("UptimeMesh {} is up.\n\n", env!("CARGO_PKG_VERSION"));
     let login = addresses.first().map(|address| sign_in_elsewhere(&address.url, &authority));

@@ -45,7 +45,7 @@ const CREATE: &[Opt] = &[
 /// Options of `bundle download`.
 const DOWNLOAD: &[Opt] = &[opt("output", "FILE", "put it into this file (default uptimemesh-ID.tar.gz)")];
 
-/// How often a wait looks.
+/// Interval between checks of a wait.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 /// Every command of this file.

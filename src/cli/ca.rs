@@ -30,7 +30,7 @@ const ROTATE: &[Opt] =
 /// Options of `ca drop-previous`.
 const DROP: &[Opt] = &[opt("force", "", "even if some nodes trust only the previous authority; they must join again")];
 
-/// How often a wait looks.
+/// Interval between checks of a wait.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Every command of this file.
@@ -77,7 +77,7 @@ fn rotate(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits until every node that is alive is up to date, and tells how far it is.
+/// Waits until every live node is up to date, and shows progress.
 fn wait(args: &Args, api: &Api, at_most: Duration) -> Result<Value, Failure> {
     let end = clock::tick() + at_most;
     let progress = Progress::begin(args, "uptimemesh ca nodes")?;

@@ -1,9 +1,9 @@
-//! How commands reach the API: where it is, whom to believe, and who signs in.
+//! Connection to the API: its address, trust, and credentials.
 //!
-//! The first of these that is said counts; `uptimemesh help` has the same list:
+//! The first of these that is given counts; `uptimemesh help` has the same list:
 //!
 //! 1. an API token, a user's name or a password, as flags or in the environment;
-//! 2. `--context`, `UPTIMEMESH_CONTEXT`;
+//! 2. `--data-dir`: the local credential in that directory; `--context`, `UPTIMEMESH_CONTEXT`;
 //! 3. `--api-url`, `UPTIMEMESH_API_URL`: a context of that URL, the local credential of that server, or else as in 6;
 //! 4. the current context;
 //! 5. the local credential;
@@ -16,18 +16,18 @@ use super::output;
 use crate::client::{self, Api, CallError, Trust};
 use crate::sys::prompt;
 
-/// Who signs in, as the help says it: the first that is given counts.
+/// Order of credentials, for the help: the first that is given counts.
 pub(super) const ORDER: &str = "flags, --context, --api-url, current context, local server, admin";
 
-/// Where the API is, unless something else is said.
+/// Default URL of the API.
 pub(super) const API_URL: &str = "http://127.0.0.1:8000";
 
 /// The password of the account that comes with a new database: the default, so that first steps work as they are written.
 pub(super) const FIRST_PASSWORD: &str = "uptime";
 
-/// How commands that call the API find out who signs in, and how they print.
+/// Options of commands that call the API: credentials and output.
 pub(super) const SIGN_IN: &[Opt] = &[
-    opt("username", "NAME", "who signs in (default admin) [UPTIMEMESH_USERNAME]"),
+    opt("username", "NAME", "user to sign in with a password (default admin) [UPTIMEMESH_USERNAME]"),
     opt("password-file", "FILE", "file with the password; - reads standard input"),
     opt("password", "TEXT", "the password; others on this machine can see it [UPTIMEMESH_PASSWORD]"),
     opt("api-token-file", "FILE", "file with an API token, instead of name and password [UPTIMEMESH_API_TOKEN]"),
@@ -38,13 +38,13 @@ pub(super) const SIGN_IN: &[Opt] = &[
     output::COLOR,
 ];
 
-/// Who signs in.
+/// Source of credentials.
 enum Way {
     /// A context.
     Context(Box<Context>),
     /// The server on this machine.
     Local(Local),
-    /// Whom flags and environment name, or else the account that comes with a new database.
+    /// The user that flags or environment name, else the account of a new database.
     Named,
 }
 
@@ -63,7 +63,7 @@ pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Whom to believe, where the command line or the environment says it.
+/// Trust from the command line or the environment, if given.
 pub(super) fn authorities(args: &Args) -> Option<Trust> {
     let path = args.get("ca-file").map(str::to_string).or_else(|| variable("UPTIMEMESH_CA_FILE"))?;
     client::authorities_in(&path).map(Trust::Authorities).map_err(|why| args.fault(why)).ok()
@@ -125,6 +125,10 @@ fn way(args: &Args) -> Result<Way, Failure> {
     if is_said_who(args) {
         return Ok(Way::Named);
     }
+    if let Some(dir) = args.get("data-dir") {
+        let local = Local::find(args).ok_or_else(|| format!("no server whose credential you may read runs on the data directory {dir}"))?;
+        return Ok(Way::Local(local));
+    }
     if let Some(name) = contexts::said(args) {
         return Ok(Way::Context(Box::new(Contexts::load()?.named(&name)?.clone())));
     }
@@ -164,7 +168,7 @@ fn by_name(args: &Args, at: Option<Api>) -> Result<(Api, String), Failure> {
         (None, None) => api(args)?,
     };
     if let Some(token) = token {
-        return Ok((api.with_token(token)?, String::new()));
+        return Ok((api.with_token(token)?.by_caller(), String::new()));
     }
     let password = given.clone().unwrap_or(FIRST_PASSWORD.to_string());
     match api.sign_in(said.as_deref().unwrap_or("admin"), &password) {
@@ -176,12 +180,13 @@ fn by_name(args: &Args, at: Option<Api>) -> Result<(Api, String), Failure> {
     }
 }
 
-/// Signs in the user of a context, who is asked for the password.
+/// Signs in the user of a context, after a password prompt.
 fn by_password(args: &Args, context: &Context) -> Result<(Api, String), Failure> {
     if !prompt::is_possible() {
+        let name = &context.name;
         args.fault(format!(
-            "only a person may do this, and the token of context {} is a program's: --username {} --password-file FILE",
-            context.name, context.user
+            "only a person may do this, and the token of context {name} is a program's: --context {name} --username {} --password-file FILE",
+            context.user
         ));
     }
     args.finish()?;

@@ -23,9 +23,9 @@ use std::time::{Duration, Instant};
 const NOTICES_MAX: usize = 64;
 /// Longest wait for an event before warnings of the log are looked for.
 const LOOK: Duration = Duration::from_millis(250);
-/// Silence after a change until services are looked at: the scheduler itself waits three seconds for more.
+/// Quiet time after a change before services are checked: the scheduler itself waits three seconds for more.
 const SETTLED: Duration = Duration::from_secs(4);
-/// What is a warning of the log and an event too is shown once, if both come within this.
+/// Time within which a log warning and its event are shown once.
 const TWICE_S: i64 = 2;
 /// Lines that are remembered for that.
 const SHOWN_MAX: usize = 32;
@@ -43,7 +43,7 @@ struct Line {
     text: String,
 }
 
-/// Where a line comes from. Some of what happens is a warning of the log and an event too.
+/// Source of a line. Some incidents are both a log warning and an event.
 #[derive(Clone, Copy, PartialEq)]
 enum Source {
     Log,
@@ -98,7 +98,7 @@ fn tone_of(level: &str) -> Tone {
     if level == "ERROR" { Tone::Bad } else { Tone::Busy }
 }
 
-/// What was shown, and how.
+/// Services as last shown.
 struct Shown {
     has_colour: bool,
     local: LocalTime,
@@ -183,7 +183,7 @@ fn said(value: &Value) -> String {
 /// Services without a place for all of their replicas.
 struct Services {
     unplaced: Vec<Unplaced>,
-    /// The last change that may have changed them; `None` once they were looked at since.
+    /// Time of the last change that may affect them; `None` after a check.
     changed_at: Option<Instant>,
 }
 
@@ -195,7 +195,7 @@ impl Services {
         }
     }
 
-    /// What has changed, once all has settled.
+    /// Differences, once changes have settled.
     fn look(&mut self, server: &Server) -> Vec<Line> {
         if self.changed_at.is_none_or(|at| at.elapsed() < SETTLED) {
             return Vec::new();

@@ -110,7 +110,7 @@ impl Context {
     }
 }
 
-/// What the file holds.
+/// Contents of the file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Contexts {
@@ -118,6 +118,12 @@ pub struct Contexts {
     /// Name of the context that commands use by default.
     pub current: Option<String>,
     contexts: Vec<Context>,
+}
+
+/// The part of the file that every version can read.
+#[derive(Deserialize)]
+struct Written {
+    version: u32,
 }
 
 impl Default for Contexts {
@@ -146,6 +152,10 @@ impl Contexts {
         let mut contexts = read(&path)?;
         let done = change(&mut contexts)?;
         let text = serde_json::to_string_pretty(&contexts).map_err(|e| e.to_string())?;
+        if text.len() as u64 >= BYTES_MAX {
+            let why = format!("the contexts would take more than {BYTES_MAX} bytes: uptimemesh context remove CONTEXT");
+            return Err(Failure::Failed(why));
+        }
         files::write(&path, format!("{text}\n").as_bytes(), files::PRIVATE).map_err(|e| format!("{}: {}", path.display(), Chain(&e)))?;
         Ok(done)
     }
@@ -194,7 +204,7 @@ impl Contexts {
     }
 }
 
-/// Where contexts are kept; `None` where the environment does not say.
+/// Path of the contexts file; `None` if the environment names no home.
 fn path() -> Option<PathBuf> {
     let dir = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
     let config = dir("XDG_CONFIG_HOME").or_else(|| dir("HOME").map(|home| home.join(".config")))?;
@@ -213,6 +223,12 @@ fn read(path: &Path) -> Result<Contexts, Failure> {
     }
     let mut text = String::new();
     file.take(BYTES_MAX).read_to_string(&mut text).map_err(|e| format!("{shown} cannot be read: {e}"))?;
+    if let Ok(Written { version }) = serde_json::from_str(&text)
+        && version > VERSION
+    {
+        let why = format!("{shown} was written by a newer version ({version}): use that, or remove the file");
+        return Err(Failure::Failed(why));
+    }
     // The message of serde_json never repeats a value that is text.
     let contexts: Contexts = serde_json::from_str(&text).map_err(|e| {
         format!(

@@ -2,6 +2,7 @@
 
 use super::agent::{IDENTITY, control_plane, node};
 use super::args::{Args, Command, Failure, command};
+use super::connect::said_api_url;
 use super::output::{self, OUTPUT};
 use super::server;
 use crate::agent::doctor;
@@ -19,7 +20,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
-/// Identities that are looked at, where none is named: a machine has one, and some more of trying things out.
+/// Most identities to examine if none is named: a machine has one, and a few from experiments.
 const IDENTITIES_MAX: usize = 16;
 
 /// Every command of this file.
@@ -50,7 +51,7 @@ fn doctor(args: &Args) -> Result<(), Failure> {
         findings.extend(machine(identities.first().map_or(&here(&data_dir), |(_, dir)| dir)));
     }
     for (node_id, dir) in &identities {
-        findings.extend(doctor::of_identity(&control_plane(args, dir)?, dir, node_id));
+        findings.extend(doctor::of_identity(&control_plane(args, said_api_url(args), dir)?, dir, node_id));
     }
     if identities.is_empty() {
         let seen = format!("no node of this machine has an identity in {}", data_dir.join("identities").display());
@@ -72,7 +73,7 @@ fn work_in(args: &Args, data_dir: &Path) -> Result<(), Failure> {
     Ok(owner::become_owner_of(named.unwrap_or(data_dir))?)
 }
 
-/// What the strict checks would say that are off. They need not be on; but whoever turns them on should know before.
+/// Findings of the strict checks that are off, for operators who plan to turn them on.
 fn strict(args: &Args, config: &Config) -> Result<Option<Finding>, Failure> {
     const CHECK: &str = "config.strict";
     if config.is_production() {
@@ -111,7 +112,7 @@ fn of_server(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// Whether the server answers wherever a join string would say that it is.
+/// Checks that the server answers at every address of a join string.
 fn reach(config: &Config) -> Finding {
     const CHECK: &str = "server.reach";
     let to_do = "let the firewall pass it, or say where others reach this server: ADVERTISE_ADDRESSES";
@@ -130,7 +131,7 @@ fn reach(config: &Config) -> Finding {
     }
 }
 
-/// Whether the port is the server's, or free for it.
+/// Checks that the port is the server's, or free.
 fn port(config: &Config, runs: bool) -> Finding {
     const CHECK: &str = "server.port";
     let (said, port) = (config.server_host.trim_matches(['[', ']']), config.server_port);

@@ -51,7 +51,7 @@ fn list(args: &Args) -> Result<(), Failure> {
     listed_at(args, &ENDPOINTS, "/endpoints")
 }
 
-/// What its last check found.
+/// Result of its last check.
 fn state(endpoint: &Value) -> Value {
     json!(if endpoint["healthy"] == true { "healthy" } else { "unhealthy" })
 }

@@ -17,14 +17,14 @@ const OPTIONS: &[Opt] = &[
     opt("node", "ID", "about this node only"),
     opt("since", "TIME", "after this moment only, as 2026-11-23T20:12:26Z"),
     opt("limit", "COUNT", "most events, 1 to 1000 (default 50)"),
-    opt("follow", "", "go on with what happens from now on, until it is stopped"),
+    opt("follow", "", "continue with new events as they happen, until it is stopped"),
 ];
 
 /// Columns of time and level before an event that is followed.
 const EVENT_HEAD: usize = 19;
 /// Events that are listed where nothing is said: a screen.
 const SHOWN: i64 = 50;
-/// A stream that broke off is taken up again after so long.
+/// Pause before a broken stream is opened again.
 const RETRY: Duration = Duration::from_secs(2);
 
 const EVENTS: Table = Table {
@@ -59,7 +59,7 @@ fn events(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Prints events as they come. A stream that breaks off is taken up where it was, so that none is missed or told twice.
+/// Prints events as they come. A broken stream continues where it was, so that no event is missed or repeated.
 fn follow(args: &Args, mut api: Api, query: &str) -> Result<(), Failure> {
     let style = output::style(args);
     let mut last = None;
@@ -95,7 +95,7 @@ fn follow(args: &Args, mut api: Api, query: &str) -> Result<(), Failure> {
 /// An event as one line; on a terminal with the time of day, because its age would grow.
 fn line(style: &Style, event: &Value) -> String {
     match style.list {
-        Format::Json | Format::JsonLines => format!("{event}\n"),
+        Format::Json | Format::JsonLines => output::json_line(event),
         Format::Names => EVENTS.id_of(event) + "\n",
         Format::Table | Format::Wide => {
             let look = style.look();

@@ -1,4 +1,4 @@
-//! Why a command failed, and the exit code that tells scripts so.
+//! Failures of commands, and their exit codes.
 
 use crate::agent::link::AgentError;
 use crate::client::CallError;
@@ -45,7 +45,7 @@ impl Failure {
         }
     }
 
-    /// What to print, a line for each fault.
+    /// Lines to print, one for each fault.
     pub fn lines(&self) -> Vec<&str> {
         match self {
             Failure::Usage(faults) => faults.iter().map(String::as_str).collect(),

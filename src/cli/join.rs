@@ -3,7 +3,7 @@
 use super::agent::{IDENTITY, agent_config, named, node_as_owner, work};
 use super::answers::warnings;
 use super::args::{Args, Command, Failure, Opt, command, opt};
-use super::connect::{api_url, authorities};
+use super::connect::{api_url, authorities, said_api_url};
 use super::{output, units};
 use crate::agent::identity::Identity;
 use crate::agent::link::{AgentError, enrol};
@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
-/// What runs the installer.
+/// Shell that runs the installer.
 const SHELL: &str = "/bin/sh";
 
 /// Options of `join`.
@@ -40,7 +40,7 @@ const JOIN: &[Opt] = &[
     opt("label", "KEY=VALUE...", "labels; may be given again"),
 ];
 
-/// Whom a machine is to join, and with what.
+/// Destination of a join, and its credentials.
 struct Invitation {
     urls: Vec<String>,
     trust: Option<Trust>,
@@ -58,7 +58,7 @@ fn join_string(args: &Args) -> Option<String> {
     args.words.first().cloned().or_else(|| args.token("join", "UPTIMEMESH_JOIN"))
 }
 
-/// What a join string says.
+/// Reads a join string.
 fn invitation(args: &Args, text: &str) -> Invitation {
     if args.get("token").is_some() || args.get("token-file").is_some() || args.get("api-url").is_some() {
         args.fault("a join string says where and with which token to join: leave --api-url, --token and --token-file out".to_string());
@@ -118,13 +118,16 @@ fn join(args: &Args) -> Result<(), Failure> {
     let answer = enrol::join(&api, &dir, &request).map_err(|e| refusal(e, &node_id, was_node))?;
     report(&answer, &request, api.url(), &dir, config.is_some());
     if text.is_none() {
-        let how = if secure { "checked by public authorities or --ca-file" } else { "not encrypted" };
+        let how = if secure { "verified by public authorities or --ca-file" } else { "unencrypted" };
         eprintln!(
-            "The token went to {} {how}. A join string (join_string in the answer of create-token) pins the cluster's own authority.",
+            "The connection to {} was {how}. A join string verifies the cluster's own authority: uptimemesh token create --join-string.",
             api.url()
         );
     }
-    config.map_or(Ok(()), |config| work(args, &node_id, &dir, &config))
+    let Some(config) = config else { return Ok(()) };
+    // A join string names the control plane, whatever the environment says.
+    let url = if text.is_some() { None } else { said_api_url(args) };
+    work(args, url, &node_id, &dir, &config)
 }
 
 /// Says what a join did: on a terminal in three lines, elsewhere by the server's answer.

@@ -90,13 +90,15 @@ fn said_in(file: &Path, only_own: bool) -> Option<PathBuf> {
 
 /// A URL in the one form that is compared: every name of loopback is the same machine.
 pub fn normal(url: &str) -> String {
-    let url = url.trim().trim_end_matches('/').to_ascii_lowercase();
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", &url));
+    let url = url.trim().trim_end_matches('/');
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let (scheme, path) = (scheme.to_ascii_lowercase(), rest.find('/').map_or("", |at| &rest[at..]));
+    let rest = rest[..rest.len() - path.len()].to_ascii_lowercase();
     let host_end =
-        if rest.starts_with('[') { rest.find(']').map_or(rest.len(), |at| at + 1) } else { rest.find([':', '/']).unwrap_or(rest.len()) };
+        if rest.starts_with('[') { rest.find(']').map_or(rest.len(), |at| at + 1) } else { rest.find(':').unwrap_or(rest.len()) };
     let (host, after) = rest.split_at(host_end);
     let host = if matches!(host, "localhost" | "[::1]") { "127.0.0.1" } else { host };
-    format!("{scheme}://{host}{after}")
+    format!("{scheme}://{host}{after}{path}")
 }
 
 #[cfg(test)]
@@ -108,7 +110,7 @@ mod tests {
         for url in ["http://127.0.0.1:8000", "HTTP://LocalHost:8000/", " http://[::1]:8000"] {
             assert_eq!(normal(url), "http://127.0.0.1:8000");
         }
-        assert_eq!(normal("https://cp.example/mesh/"), "https://cp.example/mesh");
+        assert_eq!(normal("https://CP.example/Mesh/"), "https://cp.example/Mesh");
         assert_ne!(normal("http://127.0.0.1:8000"), normal("https://127.0.0.1:8000"));
         assert_ne!(normal("http://[fd00::1]:8000"), normal("http://[fd00::2]:8000"));
     }

@@ -67,8 +67,8 @@ fn login(args: &Args) -> Result<(), Failure> {
     };
     let password = given.map_or_else(|| prompt::secret("Password: "), Ok)?;
     api.sign_in(&user, &password)?;
-    change_password_first(args, &mut api, &password)?;
-    let url = normal(api.url());
+    let is_changed = change_password_first(args, &mut api, &password)?;
+    let url = api.url().to_string();
     let made = create_token(&api)?;
     let text = |key: &str| made[key].as_str().unwrap_or_default().to_string();
     let (user, token_id) = (text("owner"), text("id"));
@@ -91,7 +91,7 @@ fn login(args: &Args) -> Result<(), Failure> {
         // Its control plane may be gone: the new one is what counts.
         let _ = revoke(&old);
     }
-    if password == FIRST_PASSWORD {
+    if password == FIRST_PASSWORD && !is_changed {
         eprintln!("warning: this is the initial password; change it: uptimemesh set-password");
     }
     let name = output::ascii(&name);
@@ -103,7 +103,7 @@ fn own_token(id: &str) -> String {
     format!("/auth/api-tokens/{id}")
 }
 
-/// What the command line says of the control plane. Faults are noted.
+/// The control plane that the command line names. Faults are noted.
 fn target(args: &Args) -> Target {
     let said = Some(args.word(0).to_string()).filter(|word| !word.is_empty()).or_else(|| said_api_url(args));
     let said = said.unwrap_or(API_URL.to_string());
@@ -200,15 +200,15 @@ fn reach_unknown(url: &str) -> Result<(Api, Option<String>), Failure> {
     Ok((api, Some(shown)))
 }
 
-/// Where the password must be changed before anything else, a person does it here.
-fn change_password_first(args: &Args, api: &mut Api, password: &str) -> Result<(), Failure> {
+/// Changes the password in a dialogue, if it must be changed first; true if it did.
+fn change_password_first(args: &Args, api: &mut Api, password: &str) -> Result<bool, Failure> {
     let me = api.get("/auth/me")?;
     let (needs_code, must_change) = (me["needs_setup_code"] == true, me["must_change_password"] == true);
     if !needs_code && !must_change {
-        return Ok(());
+        return Ok(false);
     }
     let why = if needs_code {
-        "the first password is in place, and from another machine it can only be changed, with the setup code that the \
+        "the initial password is in place, and from another machine it can only be changed, with the setup code that the \
          server's start printed (DATA_DIR/keys/setup-code)"
     } else {
         "the password must be changed first"
@@ -230,7 +230,7 @@ fn change_password_first(args: &Args, api: &mut Api, password: &str) -> Result<(
     let new = said_new.map_or_else(ask_new_password, Ok)?;
     let changed = api.post("/auth/password", &json!({"current_password": password, "new_password": new, "setup_code": code}))?;
     api.adopt(&changed);
-    Ok(())
+    Ok(true)
 }
 
 fn ask_new_password() -> Result<String, Failure> {
@@ -255,7 +255,7 @@ fn create_token(api: &Api) -> Result<Value, Failure> {
     }
 }
 
-/// Longest name of a token, in characters, with room for what tells two apart.
+/// Longest name of a token, in characters, with room for a suffix.
 const NAME_CHARS_MAX: usize = 120;
 
 /// The context of this URL, or else the host's name; with its port where another context has that.

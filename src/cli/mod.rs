@@ -168,3 +168,22 @@ fn run_command(command: &Command, args: &Args, line: Vec<OsString>) -> Result<()
     output::check(args);
     (command.run)(args)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn an_option_takes_values_in_one_way_in_every_command() {
+        let mut kinds: BTreeMap<&str, (bool, bool)> = BTreeMap::new();
+        for command in commands() {
+            for o in command.options.iter().copied().flatten() {
+                let kind = (o.value.is_empty(), o.value.ends_with("..."));
+                assert_eq!(*kinds.entry(o.name).or_insert(kind), kind, "--{} of {}", o.name, command.name);
+            }
+        }
+        let line = ["user", "add", "--role", "viewer", "bob"].map(OsString::from);
+        assert_eq!(args::read(line, &commands(), GLOBAL).words, ["user", "add", "bob"], "a value is one word");
+    }
+}

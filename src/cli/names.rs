@@ -7,7 +7,7 @@ use crate::text::nearest;
 /// Verbs that remove; `rm` and `delete` mean the one that a noun has.
 const REMOVING: &[&str] = &["delete", "revoke"];
 
-/// What the first words of a command line name.
+/// Meaning of the first words of a command line.
 pub enum Named {
     /// A command, and how many words its name has.
     Command(&'static Command, usize),

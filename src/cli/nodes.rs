@@ -54,7 +54,7 @@ const DELETE: &[Opt] = &[opt("force", "", "even while replicas are placed there 
 /// Options of `node create`.
 const CREATE: &[Opt] = &[
     opt("name", "NAME", "the node's name (default: its id)"),
-    opt("role", "ROLE...", "its roles; may be given again"),
+    opt("role", "ROLE", "a role of it; may be given again"),
     opt("label", "KEY=VALUE...", "labels; may be given again"),
     opt("mesh-ip", "ADDRESS", "its address inside the mesh"),
 ];
@@ -74,7 +74,7 @@ const ROOM: &[Opt] = &[
     opt("memory", "MB", "mebibytes of memory that the node has, whatever it reports"),
 ];
 
-/// A drain is looked at so often.
+/// Interval between checks of a drain.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Every command of this file.
@@ -242,7 +242,7 @@ fn act(args: &Args, action: &str, done: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Asks for a drain, and tells how far it is until it is done or nothing more can be moved.
+/// Requests a drain and shows progress until it is done or blocked.
 fn drain(args: &Args) -> Result<(), Failure> {
     let api = signed_in(args)?;
     let node = api.post(&path(args, "/drain"), &json!({}))?;
@@ -255,7 +255,8 @@ fn drain(args: &Args) -> Result<(), Failure> {
     loop {
         let mode = said(&api.get("/scheduler/status")?["mode"]);
         if mode != "auto" {
-            let how = if mode == "paused" { "set scheduler_mode to auto" } else { "run `uptimemesh reconcile` until it is drained" };
+            let how =
+                if mode == "paused" { "set scheduler_mode to auto" } else { "run `uptimemesh scheduler reconcile` until it is drained" };
             return Err(Failure::Failed(format!("{id} is to be drained, but the scheduler is in mode {mode}: {how}")));
         }
         let left = api.list(&format!("/replicas?node_id={}", encoded(&id)))?.len();
@@ -278,7 +279,7 @@ fn drain(args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// What holds a drain, as its event tells.
+/// Reasons of a blocked drain, from its event.
 fn blocked(api: &Api, id: &str) -> Result<String, Failure> {
     let events = api.get(&format!("/events?name=node.drain_blocked&node_id={}&limit=1", encoded(id)))?;
     let replicas = events[0]["fields"]["replicas"].as_array().cloned().unwrap_or_default();

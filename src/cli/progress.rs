@@ -1,4 +1,4 @@
-//! What a command waits for, and for how long: on a terminal one line that is redrawn, elsewhere a line for each
+//! Progress of a wait: on a terminal one line that is redrawn, elsewhere a line for each
 //! change.
 
 use super::args::{Args, Failure};

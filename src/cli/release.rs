@@ -159,7 +159,7 @@ fn parse(path: &Path, json: &[u8]) -> Result<Manifest, Failure> {
     Manifest::parse(json).map_err(|faults| Failure::Failed(told(faults)))
 }
 
-/// What a file holds, of which so many bytes make sense.
+/// Reads a file of at most this many bytes.
 fn bytes(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
     let mut content = Vec::new();
     let limit = bytes_max as u64 + 1;

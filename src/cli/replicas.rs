@@ -96,7 +96,7 @@ fn path(args: &Args, rest: &str) -> String {
     format!("/replicas/{}{rest}", encoded(args.word(0)))
 }
 
-/// How a replica is: `unhealthy` before the word that it reports, `-` if nothing is reported.
+/// State of a replica: `unhealthy` wins over the word that it reports; `-` if it reports nothing.
 fn state(replica: &Value) -> Value {
     let status = &replica["status"];
     match (&status["healthy"], &status["state"]) {

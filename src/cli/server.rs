@@ -60,7 +60,7 @@ fn owner_has_all(data_dir: &Path, owner: Owner) -> Result<(), Failure> {
     )))
 }
 
-/// The configuration from flags, environment and `.env`. What is wrong with it is told together with what is wrong with
+/// The configuration from flags, environment and `.env`. Its faults are reported together with those of
 /// the command line.
 fn given(args: &Args) -> Result<Config, Failure> {
     let flags = args.settings();

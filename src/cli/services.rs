@@ -78,7 +78,7 @@ const DELETE: &[Opt] = &[opt("force", "", "with all its replicas")];
 /// Keys of a service's file; the last ones stand in what `service show --json` prints, and are the server's.
 const FILE_KEYS: &[&str] = &["id", "name", "description", "spec", "generation", "warnings", "created_at", "updated_at"];
 
-/// The plan is looked at so often, and at most so many times.
+/// Interval between readings of the plan, and their largest number.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LOOKS_MAX: usize = 300;
 
@@ -160,7 +160,7 @@ fn show(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Makes a service, or brings it to what the file says.
+/// Creates a service, or changes it to match the file.
 fn apply(args: &Args) -> Result<(), Failure> {
     let file = args.required("file");
     // A file that is not named is told of with all other faults.

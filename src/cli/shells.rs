@@ -71,7 +71,7 @@ fn flags(command: &Command) -> Vec<Flag> {
     found
 }
 
-/// What a setting's value is to a shell, which offers files and directories.
+/// Type of a setting's value, for shells that complete files and directories.
 fn setting_value(name: &str) -> &'static str {
     match name {
         _ if name.ends_with("_FILE") => "FILE",

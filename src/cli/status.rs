@@ -3,7 +3,8 @@
 use super::answers::said;
 use super::args::{Args, Command, Failure, command};
 use super::connect::{SIGN_IN, signed_in};
-use super::output;
+use super::output::{self, Look};
+use crate::clock::Timestamp;
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -14,25 +15,38 @@ pub const COMMANDS: &[Command] = &[command("status", "", "Show the whole cluster
 const SERVICES_MAX: usize = 10;
 /// Lines about what needs attention.
 const ATTENTION_MAX: usize = 12;
+/// Width of the titles.
+const TITLE_COLUMNS: usize = 14;
+/// Words that have a colour.
+const STATES: &[&str] = &["alive", "stale", "dead", "unknown", "failing", "blocked", "failed", "unhealthy", "warning"];
 
 fn status(args: &Args) -> Result<(), Failure> {
     let api = signed_in(args)?;
     let status = api.get("/cluster/status")?;
-    if args.has("json") {
-        output::json(&status);
+    if output::wants_json(args) {
+        output::structured(args, &status);
     } else {
-        output::print(&screen(&status, api.url()));
+        let style = output::style(args);
+        output::say(args, screen(&status, api.url(), style.is_for_people().then(|| style.look()).as_ref()).trim_end());
     }
     Ok(())
 }
 
-/// The screen, from the answer of the control plane at this URL.
-fn screen(status: &Value, url: &str) -> String {
+/// The screen, from the answer of the control plane at this URL. With a `look` it is for a terminal: lines cut to its
+/// width, ages, and states in colour.
+fn screen(status: &Value, url: &str, look: Option<&Look>) -> String {
     let mut out = String::new();
     let mut line = |title: &str, text: String| {
+        let text = output::ascii(&text);
+        let text = match look.and_then(|look| look.width) {
+            Some(width) => output::cut(&text, width.saturating_sub(TITLE_COLUMNS + 1)),
+            None => text,
+        };
+        let text = look.map_or(text.clone(), |look| coloured(&text, look));
         // Writing to a String cannot fail.
-        let _ = writeln!(out, "{title:<14} {}", output::ascii(&text));
+        let _ = writeln!(out, "{title:<TITLE_COLUMNS$} {text}");
     };
+    let moment = |at: &Value| moment(at, look);
     line("control plane", format!("{url}, version {}", said(&status["version"])));
     if let Some(authority) = status["authority"]["fingerprint"].as_str() {
         line("authority", format!("sha256:{authority}"));
@@ -44,11 +58,11 @@ fn screen(status: &Value, url: &str) -> String {
     let present = counts.iter().filter(|(state, count)| *state == "alive" || *count > 0);
     line("nodes", present.map(|(state, count)| format!("{count} {state}")).collect::<Vec<_>>().join(", "));
     services(&mut line, &status["services"]);
-    line("last backup", second(&status["last_backup_at"]));
-    attention(&mut line, &status["attention"]);
+    line("last backup", moment(&status["last_backup_at"]));
+    attention(&mut line, &status["attention"], &moment);
     for (at, event) in status["warnings"].as_array().into_iter().flatten().enumerate() {
         let title = if at == 0 { "last warnings" } else { "" };
-        line(title, format!("{} {} {}", second(&event["created_at"]), said(&event["name"]), event["fields"]));
+        line(title, format!("{} {} {}", moment(&event["created_at"]), said(&event["name"]), event["fields"]));
     }
     out
 }
@@ -75,13 +89,13 @@ fn services(line: &mut impl FnMut(&str, String), list: &Value) {
     }
 }
 
-fn attention(line: &mut impl FnMut(&str, String), list: &Value) {
+fn attention(line: &mut impl FnMut(&str, String), list: &Value, moment: &impl Fn(&Value) -> String) {
     let all: Vec<&Value> = list.as_array().into_iter().flatten().collect();
     if all.is_empty() {
         line("attention", "no known problems".to_string());
     }
     for (at, item) in all.iter().take(ATTENTION_MAX).enumerate() {
-        let moment = if item["at"].is_null() { String::new() } else { second(&item["at"]) };
+        let moment = if item["at"].is_null() { String::new() } else { moment(&item["at"]) };
         let words = [said(&item["what"]), said(&item["name"]), said(&item["detail"]), moment];
         let words: Vec<&str> = words.iter().map(String::as_str).filter(|word| !word.is_empty()).collect();
         line(if at == 0 { "attention" } else { "" }, words.join(" "));
@@ -91,8 +105,22 @@ fn attention(line: &mut impl FnMut(&str, String), list: &Value) {
     }
 }
 
-/// A moment without its fraction of a second; `never` where there was none.
-fn second(at: &Value) -> String {
+/// The text with the words of states in their colours.
+fn coloured(text: &str, look: &Look) -> String {
+    text.split(' ')
+        .map(|word| {
+            let (state, end) = word.strip_suffix(',').map_or((word, ""), |state| (state, ","));
+            if STATES.contains(&state) { output::state(state, look) + end } else { word.to_string() }
+        })
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// A moment without its fraction of a second, on a terminal its age; `never` for none.
+fn moment(at: &Value, look: Option<&Look>) -> String {
+    if let (Some(look), Some(at)) = (look, at.as_str().and_then(Timestamp::parse)) {
+        return output::phrase(at, look.now);
+    }
     match at.as_str() {
         Some(at) => at.split_once('.').map_or(at.to_string(), |(whole, _)| format!("{whole}Z")),
         None => "never".to_string(),
@@ -114,7 +142,7 @@ mod tests {
             "attention": [{"kind": "dead", "what": "dead", "name": "n\u{7}", "detail": "last heard of", "at": "2026-01-02T03:04:05Z"}],
             "warnings": [],
         });
-        let lines: Vec<String> = screen(&status, "http://x").lines().map(str::to_string).collect();
+        let lines: Vec<String> = screen(&status, "http://x", None).lines().map(str::to_string).collect();
         let want = [
             "control plane  http://x, version 9",
             "scheduler      auto, braked",

@@ -1,4 +1,4 @@
-//! What an installation needs besides the program: units, service scripts, the rotation of logs. They are in the program, so that who has
+//! Files that an installation needs besides the program: units, service scripts, the rotation of logs. They are in the program, so that who has
 //! checked its signature has checked theirs.
 
 use super::args::{Args, Command, Failure, command};

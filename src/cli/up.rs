@@ -32,7 +32,7 @@ pub const COMMANDS: &[Command] =
     &[command("up", "", "Start a control plane, enrol this machine, run its agent.", &[UP], up).with_settings()];
 
 fn up(args: &Args) -> Result<(), Failure> {
-    // What is wrong with it is told together with what is wrong with the settings.
+    // Its faults are reported together with those of the settings.
     named(args);
     let config = config(args)?;
     let (node_id, dir) = node(args, &config.data_dir, "local");

@@ -12,14 +12,14 @@ use std::path::{Path, PathBuf};
 
 /// The updater.
 const UPDATER: &str = include_str!("../../ops/node-update.sh");
-/// What runs it.
+/// Shell that runs it.
 const SHELL: &str = "/bin/sh";
 /// Lock, journal and state of the updater, and the updater itself, for the start of the service to find.
 const STATE_DIR: &str = "/var/lib/uptimemesh-update";
-/// Where the agent asks for an update.
+/// File with the agent's request.
 const REQUEST: &str = "/var/lib/uptimemesh/update/request.json";
 
-/// Where the updater keeps what it knows.
+/// File with the updater's state.
 const STATE: &[Opt] = &[opt("state-dir", "DIR", "where the updater keeps its state (default /var/lib/uptimemesh-update)")];
 
 /// Options that are the updater's own, handed on as they are.
@@ -113,7 +113,7 @@ fn update(args: &Args) -> Result<(), Failure> {
     Err(run::exec(SHELL, &[&[script.display().to_string()][..], &line].concat()).into())
 }
 
-/// What the agent asks for, unless there is nothing, or it was done already.
+/// The agent's request, unless it is absent or done.
 fn requested(args: &Args) -> Result<Option<Request>, Failure> {
     let path = PathBuf::from(args.get("request-file").unwrap_or(REQUEST));
     let Some(text) = files::read_untrusted(&path, REQUEST_BYTES_MAX)? else {

@@ -31,7 +31,7 @@ const USERS: Table = Table {
 /// Options of `user create`.
 const ADD: &[Opt] = &[opt("role", "ROLE", "viewer, operator or admin; required")];
 
-/// How a new password is given.
+/// Options for a new password.
 const NEW_PASSWORD: &[Opt] = &[
     opt("new-password-file", "FILE", "file with the new password; - reads standard input"),
     opt("new-password", "TEXT", "the new password; others on this machine can see it [UPTIMEMESH_NEW_PASSWORD]"),

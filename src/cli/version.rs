@@ -1,4 +1,4 @@
-//! What this program is: its version, and with `--verbose` what it was built from.
+//! Version of the program, and with `--verbose` its build.
 
 use super::answers::shown;
 use super::args::{Args, Command, Failure, Opt, command, opt};

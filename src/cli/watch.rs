@@ -27,7 +27,7 @@ const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Signals that may wait to be seen. One change says as much as many.
 const PENDING_MAX: usize = 16;
-/// How long the thread that waits for Ctrl-C waits at a time.
+/// Longest single wait of the thread that waits for Ctrl-C.
 const LONG: Duration = Duration::from_secs(3600);
 /// Fields that every heartbeat, check or request renews: alone they do not make a row a changed one.
 const RENEWED: &[&str] = &["heartbeat_at", "lease_expires_at", "last_seen_at", "expires_at", "last_used_at", "last_checked_at"];
@@ -42,7 +42,7 @@ pub type Fetch<'a> = &'a dyn Fn(&Api, bool) -> Called<Vec<Value>>;
 /// Renews the credential of calls after it was refused.
 pub type Renew<'a> = &'a dyn Fn(&mut Api) -> Result<(), Failure>;
 
-/// What wakes a watch.
+/// Reasons to wake a watch.
 enum Seen {
     Change,
     /// The stream of events ended, and why.
@@ -50,7 +50,7 @@ enum Seen {
     Stop,
 }
 
-/// What its reader has.
+/// Output that its reader has seen.
 enum View {
     Screen,
     /// Of each object the values that decide whether it changed, and its line.

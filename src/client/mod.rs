@@ -39,7 +39,7 @@ const CONNECT_TIME: Duration = Duration::from_secs(5);
 const CALL_TIME: Duration = Duration::from_secs(30);
 /// Bytes of an answer: a page of a thousand nodes, each with the largest status.
 const ANSWER_BYTES_MAX: u64 = 128 << 20;
-/// A silent connection is kept so long: from one heartbeat to the next, and less than the server keeps it.
+/// Life of an idle connection: longer than a heartbeat's interval, shorter than the server keeps it.
 const IDLE_TIME: Duration = Duration::from_secs(60);
 /// A file is there by then, or the connection is too slow to wait for.
 const DOWNLOAD_TIME: Duration = Duration::from_secs(900);
@@ -47,10 +47,10 @@ const DOWNLOAD_TIME: Duration = Duration::from_secs(900);
 const DOWNLOAD_BYTES_MAX: u64 = 1 << 30;
 /// Items of a page when a whole list is read.
 const PAGE: usize = 1000;
-/// Where systems keep the certificates of public authorities; `SSL_CERT_FILE` names another file.
+/// Usual files with the certificates of public authorities; `SSL_CERT_FILE` names another.
 const PUBLIC_CERTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// What can go wrong with a call.
+/// Failure of a call.
 #[derive(Debug)]
 pub enum CallError {
     /// No answer: the server is away, or something between is broken.
@@ -63,7 +63,7 @@ pub enum CallError {
         detail: String,
         /// Why a node was refused.
         reason: Option<Reason>,
-        /// The server's time, where it was told.
+        /// The server's time, if it was sent.
         server_time: Option<Timestamp>,
     },
 }
@@ -81,7 +81,7 @@ impl fmt::Display for CallError {
 impl std::error::Error for CallError {}
 
 impl CallError {
-    /// Whether the server was there and said no.
+    /// True if the server answered and refused.
     pub fn is_refusal(&self) -> bool {
         matches!(self, CallError::Refused { .. })
     }
@@ -93,33 +93,33 @@ pub type Called<T> = Result<T, CallError>;
 /// A session that is not wanted any more is ended within this, or ends by itself later.
 const SIGN_OUT_TIME: Duration = Duration::from_secs(2);
 
-/// How a caller came by a token, for the sentences about its refusal.
+/// Origin of a token, for the sentences about its refusal.
 #[derive(Clone)]
 pub struct Source {
-    /// What the token is of, as in `context prod`.
+    /// Owner of the token, as in `context prod`.
     pub name: String,
-    /// What a refusal means, and what to do then.
+    /// Meaning of a refusal, and advice.
     pub refused: String,
-    /// What to do where the server proves to be another one.
+    /// Advice if the server proves to be another one.
     pub foreign: String,
 }
 
 /// One server, and perhaps a session there, which ends when this is dropped.
 pub struct Api {
-    /// Where it is reached.
+    /// Its URLs.
     urls: Vec<String>,
     /// The one of them that is tried next.
     at: AtomicUsize,
     agent: Agent,
-    /// How it speaks TLS, where it does.
+    /// TLS configuration, if it uses TLS.
     tls: Option<Arc<ClientConfig>>,
     /// Limits of a call and of connecting, where they are others than usual.
     limits: Option<(Duration, Duration)>,
     /// The session's token, or an API token.
     session: Option<String>,
-    /// Who signed in, to do it again when the session has ended.
+    /// User and password, to sign in again after the session has ended.
     credentials: Option<(String, String)>,
-    /// Where the token comes from, if it was not given with the command.
+    /// Origin of the token, if it was not given with the command.
     source: Option<Source>,
 }
 
@@ -143,7 +143,10 @@ impl Api {
                 return Err(format!("the API URL must begin with http:// or https://, not {url:?}"));
             }
             if secure && trust.is_none() {
-                return Err(format!("nothing says whom to believe at {url}"));
+                return Err(format!("no authority is known for {url}: sign in (uptimemesh login {url}), or give --ca-file"));
+            }
+            if url.split("://").nth(1).is_some_and(|rest| rest.split('/').next().unwrap_or_default().contains('@')) {
+                return Err(format!("the API URL must not contain a user name: {url:?}"));
             }
         }
         let tls = trust.map(|trust| tls::client(trust, identity)).transpose()?;
@@ -189,7 +192,7 @@ impl Api {
         urls
     }
 
-    /// Finds a URL at which the server answers, and proves to be the one that is meant. Nothing is told to it.
+    /// Finds a URL at which the server answers and proves its identity. Sends nothing else.
     pub fn reach(&self) -> Called<()> {
         let mut why = None;
         for _ in &self.urls {
@@ -226,13 +229,19 @@ impl Api {
         Ok(self)
     }
 
+    /// The token was given with the command: refusals name no source.
+    pub fn by_caller(mut self) -> Api {
+        self.source = None;
+        self
+    }
+
     /// Refusals name this as the source of the token.
     pub fn by(mut self, source: Source) -> Api {
         self.source = Some(source);
         self
     }
 
-    /// Before a secret leaves this machine in the clear the server is asked whether it would have that.
+    /// Before a secret leaves this machine in the clear, checks that the server accepts plain HTTP.
     fn greet(&self) -> Called<()> {
         let host = self.url().strip_prefix("http://").and_then(|rest| rest.split(['/', '?', '#']).next());
         let host = host.map(|host| host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(host, |(host, _)| host));
@@ -335,7 +344,7 @@ impl Api {
         Ok(())
     }
 
-    /// Writes what is at this path into a file; tells how many bytes it is. An answer that breaks off is an error.
+    /// Downloads this path into a file; returns the number of bytes. A truncated answer is an error.
     pub fn download(&self, path: &str, into: &mut fs::File) -> Called<u64> {
         let request = self.request("GET", path, None, &[])?;
         let request = self.agent.configure_request(request).timeout_global(Some(DOWNLOAD_TIME)).build();
@@ -375,7 +384,7 @@ impl Api {
         self.answer(&mut response)
     }
 
-    /// Tells why no answer came; the next call tries the next URL.
+    /// Explains why no answer came; the next call tries the next URL.
     fn unreachable(&self, e: &ureq::Error) -> CallError {
         let url = self.url();
         let why = match foreign(e) {
@@ -455,7 +464,7 @@ impl Drop for Api {
     }
 }
 
-/// What makes connections, and keeps them.
+/// Agent that makes and keeps connections.
 fn agent(tls: Option<Arc<ClientConfig>>) -> Agent {
     // The proxy variables of a shell are for browsing; a control plane is called directly.
     let config = Agent::config_builder().proxy(None).http_status_as_error(false).max_redirects(0);

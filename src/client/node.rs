@@ -13,7 +13,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
-/// What a node signs with.
+/// Key and token that a node signs with.
 pub struct Signer<'s> {
     /// The node.
     pub node_id: &'s NodeId,

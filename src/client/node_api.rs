@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// An answer as it is understood, and as it came.
 pub struct Answered<T> {
-    /// What this version knows of it.
+    /// The part that this version knows.
     pub known: T,
     /// All of it.
     pub whole: Value,

@@ -12,7 +12,7 @@ use ureq::{Error, Timeout};
 const ALIVE_IDLE: Duration = Duration::from_secs(15);
 const ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const ALIVE_PROBES: u32 = 3;
-/// What was sent and is not confirmed by then ends the connection.
+/// Time after which unacknowledged data end the connection.
 const UNCONFIRMED_MS: u32 = 20_000;
 /// The least time for an address, however many there are.
 const ADDRESS_TIME_MIN: Duration = Duration::from_millis(50);

@@ -30,7 +30,9 @@ impl JoinString {
         let text = text.trim();
         let parts: Vec<&str> = text.splitn(5, ':').collect();
         if text.len() > BYTES_MAX || parts[0] != VERSION {
-            return Err("this is not a join string: it begins with umj1: (create one with uptimemesh create-token)");
+            return Err(
+                "this is not a join string: it begins with umj1: (create one: uptimemesh token create --role worker --join-string)",
+            );
         }
         let [_, role, authority, token, addresses] = parts[..] else { return Err("the join string is cut off") };
         let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);

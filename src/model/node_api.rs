@@ -120,7 +120,7 @@ pub struct HeartbeatAnswer {
     /// End of the lease.
     pub lease_expires_at: Timestamp,
     /// State of the lease.
-    pub lease_state: LeaseState,
+    pub lease_state: Part<LeaseState>,
     /// The server's time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_time: Option<Timestamp>,
@@ -128,7 +128,7 @@ pub struct HeartbeatAnswer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_token: Option<String>,
     /// True if the node must renew its identity, because there is another authority to trust.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, deserialize_with = "false_if_null", skip_serializing_if = "std::ops::Not::not")]
     pub renew_identity: bool,
     /// Current addresses of the control plane.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -188,6 +188,10 @@ impl<'de, T: serde::de::DeserializeOwned> Deserialize<'de> for Part<T> {
         let read = serde_json::from_value(Value::deserialize(d)?);
         Ok(read.map_or_else(|e| Part::Unknown(e.to_string()), Part::Known))
     }
+}
+
+fn false_if_null<'de, D: Deserializer<'de>>(d: D) -> Result<bool, D::Error> {
+    Ok(Option::deserialize(d)?.unwrap_or(false))
 }
 
 /// Body of a refusal.

@@ -15,7 +15,7 @@ pub struct WireguardStatus {
     pub primary_tunnel: Value,
     /// The tunnel to its second router.
     pub secondary_tunnel: Value,
-    /// Which of them carries traffic.
+    /// The tunnel that carries traffic.
     pub active_route: Value,
     /// State of the failover between them.
     pub failover_state: Value,

@@ -27,7 +27,7 @@ pub fn tags() -> Vec<(&'static str, String)> {
     all
 }
 
-/// What each noun is.
+/// Description of each noun.
 const TAGS: &[(&str, &str)] = &[
     ("api-tokens", "Credentials of programs that act for a user."),
     ("auth", "Sign-in, the own password and the own sessions."),

@@ -37,7 +37,7 @@ struct Size {
     memory_mb: Option<u64>,
 }
 
-/// How full a node is, whatever the service: compared part by part, smaller is better.
+/// Load of a node, independent of the service: compared part by part, smaller is better.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     /// Thousandths taken of the node's fullest resource; 0 if room does not matter.
@@ -73,7 +73,7 @@ impl Refusal {
     }
 }
 
-/// What a node lacks for one more replica of a service; `None` if it fits. Checks taken resources, not lease or
+/// Missing resources of a node for one more replica of a service; `None` if it fits. Checks taken resources, not lease or
 /// selector.
 pub fn fits(state: &State, node: NodeIndex, policy: &Policy) -> Option<Refusal> {
     let (i, here) = (node as usize, &state.view.nodes[node as usize]);

@@ -7,7 +7,7 @@ use crate::model::ids::{NodeId, ReplicaId, ServiceId};
 use crate::model::replicas::{PlacedBy, Placement, Replica, clear_sickness};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-/// What a plan does to a replica.
+/// Action of a plan on a replica.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
     /// Create it on a node chosen by score or by a pin.

@@ -97,7 +97,9 @@ fn list(at: &At) -> Reply {
     let filtered = [role, state, label, text].iter().any(|f| !f.is_empty());
     let table = match (found.is_empty(), filtered) {
         (true, true) => parts::hint("No nodes match."),
-        (true, false) => parts::empty("No nodes yet. Create a join string for the first machine:", "uptimemesh create-token --role worker"),
+        (true, false) => {
+            parts::empty("No nodes yet. Create a join string for the first machine:", "uptimemesh token create --role worker --join-string")
+        }
         _ => parts::table("Nodes", &heads, rows),
     };
     let words = [("", "any"), ("alive", "alive"), ("stale", "stale"), ("dead", "dead"), ("unknown", "unknown")];

@@ -33,7 +33,7 @@ const DONE: &[(&str, &str)] = &[
 /// Kinds of requests, with the words of this page and the equivalent command.
 const KINDS: [(Kind, &str, &str, &str, &str); 2] = [
     (Kind::Snapshot, "snapshots", "etcd snapshots", "Request a snapshot", "uptimemesh snapshots --request"),
-    (Kind::Bundle, "bundles", "Support bundles", "Request a bundle", "uptimemesh support-bundle create"),
+    (Kind::Bundle, "bundles", "Support bundles", "Request a bundle", "uptimemesh bundle create"),
 ];
 
 fn show(at: &At) -> Reply {

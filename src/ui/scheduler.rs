@@ -130,7 +130,7 @@ fn plans_of(at: &At, plans: &Plans, mode: &str) -> Html {
     }
     let hidden = actions(plans).saturating_sub(shown);
     if hidden > 0 {
-        parts_of.push(parts::hint(&format!("{hidden} more actions: uptimemesh plan")));
+        parts_of.push(parts::hint(&format!("{hidden} more actions: uptimemesh scheduler plan")));
     }
     Html::concat(parts_of)
 }

@@ -303,7 +303,7 @@ fn explain(at: &At) -> Reply {
     let placed = parts::table("Placed replicas", &parts::heads(&["Replica", "Node", "Why", "Since"]), placed.collect());
     let nodes = why.nodes.iter().take(EXPLAINED_MAX).map(row).collect();
     let hidden = why.nodes.len().saturating_sub(EXPLAINED_MAX);
-    let more = format!("{hidden} more: uptimemesh explain {}", service.id);
+    let more = format!("{hidden} more: uptimemesh scheduler explain {}", service.id);
     let body = Html::concat(vec![
         page!(
             "head.html",

@@ -63,7 +63,9 @@ fn show(at: &At) -> Reply {
         .collect();
     let heads = parts::heads(&["Node", "First tunnel", "Second tunnel", "Active route", "~Failover", "~Routers"]);
     let table = match rows.is_empty() {
-        true => parts::empty("No nodes yet. Create a join string for the first machine:", "uptimemesh create-token --role worker"),
+        true => {
+            parts::empty("No nodes yet. Create a join string for the first machine:", "uptimemesh token create --role worker --join-string")
+        }
         false => parts::table("Tunnels", &heads, rows),
     };
     let next = found

@@ -330,7 +330,7 @@ fn who_must_change_the_password_sees_only_that() {
     let page = |cookie: &str, path: &str| client.send("GET", path, &[("Cookie", cookie)], b"");
     assert_eq!(page(&cookie, "/ui").header("Location"), Some("/ui/settings"));
     let settings = page(&cookie, "/ui/settings").text();
-    assert!(settings.contains("Change your password first") && !settings.contains("setup_code"), "{settings}");
+    assert!(settings.contains("Change your password before you continue") && !settings.contains("setup_code"), "{settings}");
     let form = format!("csrf_token={}&current_password=a+first+password&new_password=a+second+password", csrf(&settings));
     let changed = client.send("POST", "/ui/settings", &[("Cookie", &cookie)], form.as_bytes());
     assert_eq!(changed.status, 200, "{}", changed.text());

@@ -92,7 +92,7 @@ fn resources_are_created_shown_changed_and_removed() {
     let run = |line: &str| ok(dir.path(), &line.split(' ').chain(["--api-url", &url]).collect::<Vec<_>>());
     let object = |line: &str| -> Value { serde_json::from_str(&run(&format!("{line} --json"))).unwrap() };
 
-    assert_eq!(object("node create n1 --role worker gateway --label zone=a --label rack=1")["roles"], json!(["worker", "gateway"]));
+    assert_eq!(object("node create n1 --role worker --role gateway --label zone=a --label rack=1")["roles"], json!(["worker", "gateway"]));
     let labels = object("node label n1 --set zone=b disk=ssd --remove rack");
     assert_eq!(labels["labels"], json!({"zone": "b", "disk": "ssd"}));
     let (status, said) = fails(dir.path(), &["node", "label", "n1", "--set", "zone"]);
@@ -196,7 +196,7 @@ fn exit_codes_tell_why_a_command_failed() {
     // Nobody who is believed vouches for this server.
     fs::write(dir.join("other.pem"), rcgen_authority()).unwrap();
     let (status, said) = fails(dir.path(), &["node", "list", "--ca-file", "other.pem", "--api-url", &secure]);
-    assert!(status == 3 && said.contains("did not prove"), "{said}");
+    assert!(status == 3 && said.contains("Could not verify that"), "{said}");
     assert_eq!(at(&plain, "node create n1"), 0);
     assert_eq!(at(&plain, "node create n1"), 5, "a conflict");
     for name in ["node leases", "node list"] {

@@ -176,9 +176,9 @@ fn a_release_key_is_not_written_over() {
     ok(dir.path(), &["release", "keygen", "--out", "key"]);
     let before = fs::read(dir.join("key")).unwrap();
     let (status, why) = fails(dir.path(), &["release", "keygen", "--out", "key"]);
-    assert!(status == 1 && why.contains("key is there already"), "{why}");
+    assert!(status == 1 && why.contains("key exists"), "{why}");
     fs::rename(dir.join("key"), dir.join("elsewhere")).unwrap();
-    assert!(fails(dir.path(), &["release", "keygen", "--out", "key"]).1.contains("key.pub is there already"));
+    assert!(fails(dir.path(), &["release", "keygen", "--out", "key"]).1.contains("key.pub exists"));
     assert_eq!(before, fs::read(dir.join("elsewhere")).unwrap());
     assert_eq!(fails(dir.path(), &["release", "keygen"]).0, 2);
 }

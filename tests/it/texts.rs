@@ -171,3 +171,11 @@ fn the_scripts_are_sound() {
     let output = Command::new("shellcheck").args(&scripts).output().expect("shellcheck is installed");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
+
+#[test]
+fn documents_stay_short() {
+    for (name, lines_max) in [("README.md", 220), ("src/ARCHITECTURE.md", 250)] {
+        let lines = document(name).lines().count();
+        assert!(lines <= lines_max, "{name} has {lines} lines, of {lines_max}");
+    }
+}

@@ -14,7 +14,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::value::RawValue;
 use std::time::Duration;
 
-/// What a heartbeat may take in all is this part of its lease, within these bounds: what is late may be tried again before the lease ends.
+/// Time limit of a heartbeat is this part of its lease, within these bounds: a late one may be tried again before the lease ends.
 const LEASE_PER_BEAT: u32 = 4;
 const TIME: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
 /// A connection that is not made by then, to whatever of a URL's addresses, is tried at the next URL.
@@ -43,7 +43,7 @@ fn heartbeat(api: &Api, identity: &mut Identity, signed_at: i64, ttl_s: i64, sta
     Ok(answer)
 }
 
-/// What a heartbeat may take, connecting and trying again included.
+/// Time limit of a heartbeat, with connecting and retries.
 pub fn time(ttl_s: i64) -> Duration {
     (Duration::from_secs(ttl_s.unsigned_abs()) / LEASE_PER_BEAT).clamp(TIME.0, TIME.1)
 }

@@ -1,4 +1,4 @@
-//! How a machine gets an identity, and how a node renews it.
+//! Getting an identity by a join, and renewing it.
 
 use super::Linked;
 use crate::agent::identity::Identity;

@@ -35,7 +35,7 @@ const BACKOFF_CEILING: Duration = Duration::from_secs(30);
 /// URLs at which the control plane answered that are remembered beside those that it names.
 const ANSWERED_MAX: usize = 4;
 /// Time that the first heartbeat gives the machine's facts, so that it need not be repeated a moment later.
-const FIRST_FACTS: Duration = Duration::from_secs(1);
+const FIRST_FACTS: Duration = Duration::from_secs(3);
 
 /// The control plane as a node reaches it: addresses and trust.
 #[derive(Clone)]
@@ -124,7 +124,8 @@ impl Link {
             next = self.report.wait(seen, jittered(self.wait_after(&Ok(()))));
         }
         while let Some(seen) = next {
-            let wait = catch_panic("agent-link", || self.turn()).map_or(BACKOFF_CEILING, |result| self.wait_after(&result));
+            let wait = catch_panic("agent-link", || self.turn());
+            let wait = wait.map_or_else(|| backoff(u32::MAX, self.ttl_s), |result| self.wait_after(&result));
             next = self.report.wait(seen, jittered(wait));
         }
         log::info!(target: "agent", event = "agent.stop", node_id = self.identity.node_id; "Stopped");

@@ -1,4 +1,4 @@
-//! What the control plane knows of this node.
+//! Reading the control plane's view of this node.
 
 use super::{ControlPlane, Linked};
 use crate::agent::identity::Identity;

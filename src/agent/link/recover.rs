@@ -1,4 +1,4 @@
-//! How the link recovers from a refusal, and renews the identity in time.
+//! Recovery from refusals, and renewal of the identity in time.
 
 use super::{AgentError, Link, Linked, enrol};
 use crate::client::CallError;

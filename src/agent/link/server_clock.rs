@@ -19,11 +19,14 @@ impl ServerClock {
         let offset_s = server_time.secs() - clock::now().secs();
         let offset_s = if offset_s.abs() <= OFFSET_IGNORED_S { 0 } else { offset_s };
         let is_news = (offset_s - self.offset_s).abs() > OFFSET_IGNORED_S;
-        self.offset_s = offset_s;
+        // A clock that is off by a part of a second must not look different in every report: each is a write there.
+        if is_news {
+            self.offset_s = offset_s;
+        }
         is_news
     }
 
-    /// How far the local clock is off, in seconds; positive when it is behind.
+    /// Error of the local clock in seconds; positive if it is behind.
     pub fn offset_s(&self) -> i64 {
         self.offset_s
     }
@@ -56,6 +59,8 @@ mod tests {
         assert!(clock.sign_at() > first);
         assert!(clock.learn(Some(clock::now().plus_secs(500))));
         assert!(!clock.learn(Some(clock::now().plus_secs(500))), "known already");
+        let known = clock.offset_s();
+        assert!(!clock.learn(Some(clock::now().plus_secs(501))) && clock.offset_s() == known, "a second is no news");
         assert!(clock.sign_at() >= first + 499);
         clock.learn(Some(clock::now().plus_secs(1)));
         assert_eq!(clock.offset_s(), 0, "a second is the network's");

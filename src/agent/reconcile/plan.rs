@@ -1,4 +1,4 @@
-//! What is to be done on this machine, out of what is wanted and what is there. Pure: no file, no clock.
+//! Steps on this machine, from the wanted and the present state. Pure: no file, no clock.
 
 use crate::agent::ledger::Heard;
 use crate::model::node_api::Part;
@@ -19,7 +19,7 @@ pub enum Step {
     RefuseUpdate(String),
 }
 
-/// What is there.
+/// State of this machine.
 pub struct Seen<'a> {
     /// The version of this program.
     pub version: &'a str,

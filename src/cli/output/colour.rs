@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-/// What a word's colour says.
+/// Meaning of a word's colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
     /// As it should be: green.
     Good,
-    /// Under way, or soon to be looked at: yellow.
+    /// In progress, or soon in need of attention: yellow.
     Busy,
     /// Wrong: red.
     Bad,

@@ -1,4 +1,4 @@
-//! What the command line prints: tables and fields for people, tabs and JSON for programs, and nothing that could steer
+//! Output of the command line: tables and fields for people, tabs and JSON for programs, and nothing that could steer
 //! a terminal.
 
 mod age;
@@ -8,6 +8,7 @@ mod style;
 mod table;
 mod text;
 
+pub use age::phrase;
 pub use colour::{Tone, painted};
 pub use style::{COLOR, FORMAT, Format, JSON, OUTPUT, QUIET, Style, check, of as style};
 pub use table::{Kind, Look, Table, column, found, made};

@@ -1,4 +1,4 @@
-//! How a command prints: which form, how wide, with or without colours. Its options, the environment and the terminal
+//! Form of a command's output: format, width, colours. Its options, the environment and the terminal
 //! decide.
 
 use super::table::Look;
@@ -43,7 +43,7 @@ pub enum Format {
     Nothing,
 }
 
-/// How a command prints.
+/// Form of a command's output.
 #[derive(Debug, Clone, Copy)]
 pub struct Style {
     /// The form of a list.
@@ -72,7 +72,7 @@ pub fn check(args: &Args) {
     }
 }
 
-/// How a command with these options prints.
+/// Form of the output with these options.
 pub fn of(args: &Args) -> Style {
     let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     decide(args, terminal::size(), &env)
@@ -105,7 +105,7 @@ impl Style {
         matches!(self.list, Format::Table | Format::Wide)
     }
 
-    /// How tables are drawn at this moment.
+    /// Appearance of tables at this moment.
     pub fn look(&self) -> Look {
         let is_wide = self.list == Format::Wide;
         Look { is_wide, width: self.width.filter(|_| !is_wide), has_colour: self.has_colour, now: clock::now() }

@@ -12,14 +12,14 @@ const GAP: usize = 2;
 /// A column of texts or ids keeps at least this width on a narrow terminal, and the width of its header.
 const CUT_MIN: usize = 8;
 
-/// What a column holds; decides how a value is written and whether it may be cut.
+/// Type of a column; decides how a value is written and whether it may be cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// An id or an address: cut last.
     Id,
     /// Words, lists and objects: cut first.
     Text,
-    /// How something is, in a word that has a colour.
+    /// State, a word with a colour.
     State,
     /// A moment, shown as its age.
     Time,
@@ -81,7 +81,7 @@ pub const fn made(header: &'static str, kind: Kind, make: fn(&Value) -> Value) -
 
 /// A list: its columns for people, and those that scripts cut, which stay as they are.
 pub struct Table {
-    /// What it lists, in the plural.
+    /// Its objects, in the plural.
     pub noun: &'static str,
     /// The field that names an object.
     pub id: &'static str,
@@ -91,7 +91,7 @@ pub struct Table {
     pub tabs: &'static [(&'static str, &'static str)],
 }
 
-/// How a table is drawn for people.
+/// Appearance of a table for people.
 #[derive(Debug, Clone, Copy)]
 pub struct Look {
     /// With the columns of `-o wide`.

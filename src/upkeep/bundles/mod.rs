@@ -49,7 +49,7 @@ const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 const RETRY: Duration = Duration::from_secs(15);
 /// Maximum number of `running` rows to examine together: one of ours, and those of agents, which agents end.
 const RUNNING_MAX: usize = 10_000;
-/// What a bundle says that a crash interrupted.
+/// Error of a bundle that a crash interrupted.
 const INTERRUPTED: &str =
     "The control plane ended, or could not write to its database, while this bundle was being created; request another.";
 

@@ -54,7 +54,7 @@ fn a_replica_lives_as_the_contract_says() {
     assert_eq!(admin.post("/replicas/r/move", &json!({})).faults(), [r#"missing ["body","target_node_id"]"#]);
     let moved = admin.post("/replicas/r/move", &json!({"target_node_id": "n2"})).json();
     assert_eq!((&moved["node_id"], &moved["status"]), (&json!("n2"), &json!({"a": 1, "healthy": true})), "placing clears the sick marks");
-    assert_eq!(moved["placement"]["reason"], "admin moved it");
+    assert_eq!(moved["placement"]["reason"], "moved by admin");
     let told = event(&admin, "replicas");
     assert_eq!((&told[0], &told[1]["replica_id"], &told[1]["target_node_id"]), (&json!("replica.move"), &json!("r"), &json!("n2")));
 

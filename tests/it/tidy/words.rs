@@ -2,6 +2,8 @@
 //! may only shrink.
 
 use super::limits::List;
+use std::fs;
+use std::path::Path;
 
 /// A comment that begins with one of these is a clause where a noun should be: "Grace period", "True if".
 const CLAUSES: &str = "What|Whether|Whoever|Where|How|Who|Whom|Which";
@@ -52,4 +54,28 @@ fn faults_of_wording_are_counted() {
     assert_eq!(count("/// Whether it runs.\nfn a() {}\n/// True if it runs, and\n/// What follows.\n"), 1);
     assert_eq!(count("//! Waits so long, and tells it anew.\n// What is told here does not count.\n"), 3);
     assert_eq!(count("/// Indeed, a deeded one is retold.\nlet text = \"told\";\n"), 0);
+}
+
+/// Words that nothing that users read may contain. "Asks for a password" is English, "a backup that was asked for" is not.
+fn is_avoided_everywhere(words: &&str) -> bool {
+    !["ask for", "asks for", "asked for"].contains(words)
+}
+
+#[test]
+fn texts_that_users_read_are_plain_english() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths = vec![root.join("README.md"), root.join("tests/golden/help.txt"), root.join("tests/golden/events.txt")];
+    for dir in ["assets/docs", "assets/pages", "assets/openapi"] {
+        paths.extend(fs::read_dir(root.join(dir)).unwrap().map(|entry| entry.unwrap().path()));
+    }
+    let mut found = Vec::new();
+    for path in paths {
+        let text = fs::read_to_string(&path).unwrap();
+        for (number, line) in text.lines().enumerate() {
+            let line = line.to_lowercase();
+            let avoided = AVOIDED.split('|').filter(is_avoided_everywhere).filter(|words| has(&line, words));
+            found.extend(avoided.map(|words| format!("{}:{}: {words}: {line}", path.display(), number + 1)));
+        }
+    }
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
 }

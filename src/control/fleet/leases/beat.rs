@@ -100,7 +100,7 @@ pub fn heartbeat(control: &Control, mut beat: Heartbeat) -> Result<HeartbeatAnsw
         update: control.updates.request_for(&beat.node_id).map(|request| Part::Known(request.into())),
         heartbeat_at: now,
         lease_expires_at: now.plus_secs(beat.ttl_s),
-        lease_state: LeaseState::Alive,
+        lease_state: Part::Known(LeaseState::Alive),
         server_time: Some(now),
         renew_identity: renewal.renew_identity,
         status_stored,
