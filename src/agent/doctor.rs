@@ -11,7 +11,7 @@ use crate::files;
 use crate::model::findings::Finding;
 use crate::model::ids::NodeId;
 use crate::model::leases::LeaseState;
-use crate::model::node_api::Reason;
+use crate::model::node_api::{Part, Reason};
 use crate::model::node_runs::AgentRun;
 use crate::sys::{doctor, host};
 use base64::Engine;
@@ -130,7 +130,11 @@ fn known(control_plane: &ControlPlane, identity: &Identity, now: Timestamp) -> F
         Err(e) => return unproven(CHECK, &e),
     };
     let beat = node.heartbeat_at.map_or("never".to_string(), |at| at.to_string());
-    let update = node.update.map(|update| format!(", update to {} requested", update.version)).unwrap_or_default();
+    let update = match node.update {
+        Some(Part::Known(update)) => format!(", update to {} requested", update.version),
+        Some(Part::Unknown(_)) => ", update requested in a form that this version does not know".to_string(),
+        None => String::new(),
+    };
     let seen = format!("the control plane knows {}: lease {}, last heartbeat {beat}{update}", node.name, node.lease_state.as_str());
     match node.lease_state {
         LeaseState::Alive => Finding::ok(CHECK, seen),

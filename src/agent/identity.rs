@@ -1,5 +1,5 @@
-//! A node's identity on its own disk: key, certificate, the authority's certificate, lease token. Every file is replaced
-//! as a whole, and the key is there before the control plane is asked to trust it. A directory of identities has one directory for each, `<node-id>/`.
+//! A node's identity on its own disk: key, certificate, the authority's certificate, lease token. Every file is
+//! replaced as a whole, and the key exists before the control plane is to trust it. A directory of identities has one directory for each, `<node-id>/`.
 
 use crate::crypto::pki::{self, NodeKey};
 use crate::error::{Doing, Error, Result};
@@ -36,6 +36,7 @@ pub struct Identity {
     pub ca_pem: String,
     /// Lease token, sent with every heartbeat.
     pub lease_token: String,
+    joined: u64,
     /// Contents of its files, as far as known.
     kept: Arc<Mutex<Given>>,
 }
@@ -46,9 +47,11 @@ pub struct Given {
     cert_pem: String,
     ca_pem: String,
     lease_token: String,
+    /// Grows with each join beside the running agent: what belongs to an earlier one is not written over it.
+    joined: u64,
 }
 
-/// The files of an identity. Clones know together what the files hold: a disk may not take what the control plane has given.
+/// The files of an identity. Clones share what is known of their contents: a disk may refuse what was given.
 #[derive(Clone)]
 pub struct IdentityFiles {
     dir: PathBuf,
@@ -57,7 +60,7 @@ pub struct IdentityFiles {
 
 impl From<Enrolment> for Given {
     fn from(enrolment: Enrolment) -> Given {
-        Given { cert_pem: enrolment.node_cert_pem, ca_pem: enrolment.ca_cert_pem, lease_token: enrolment.lease_token }
+        Given { cert_pem: enrolment.node_cert_pem, ca_pem: enrolment.ca_cert_pem, lease_token: enrolment.lease_token, joined: 0 }
     }
 }
 
@@ -77,8 +80,9 @@ impl IdentityFiles {
 
     /// Writes what is not in the files yet.
     pub fn write_down(&self, given: &Given) -> Result<()> {
-        let kept = lock(&self.kept).clone();
-        if *given == kept {
+        // Held until the files are written: the link must not take over another identity meanwhile.
+        let mut kept = lock(&self.kept);
+        if *given == *kept || given.joined < kept.joined {
             return Ok(());
         }
         if given.cert_pem == kept.cert_pem && given.ca_pem == kept.ca_pem {
@@ -86,17 +90,19 @@ impl IdentityFiles {
         } else {
             given.write(&self.dir)?;
         }
-        *lock(&self.kept) = given.clone();
+        *kept = given.clone();
         Ok(())
     }
 }
 
 /// The identities in a directory of them, by node id. A directory with another node's certificate (a copy
-/// that was put aside) does not count. An identity whose files lie in the directory itself, as version 2.0.0 wrote them, is one of them.
+/// that was set aside) does not count. An identity whose files are in the directory itself, as version 2.0.0 wrote them,
+/// is one of them.
 pub fn all_in(dir: &Path) -> Vec<(NodeId, PathBuf)> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let named = entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse::<NodeId>().ok()?, entry.path())));
-    let mut found: Vec<_> = named.filter(|(id, dir)| Identity::exists(dir) && owner(dir).is_none_or(|cn| cn == *id)).collect();
+    let is_own = |(id, dir): &(NodeId, PathBuf)| Identity::exists(dir) && owner(dir).is_none_or(|cn| cn == *id);
+    let mut found: Vec<_> = named.filter(is_own).collect();
     if Identity::exists(dir)
         && let Some(id) = owner(dir)
         && !found.iter().any(|(other, _)| *other == id)
@@ -140,7 +146,8 @@ impl Identity {
             files::read(&dir.join(name))?.ok_or_else(missing)
         };
         let key = NodeKey::from_pem(&text(KEY)?)?;
-        let given = Given { cert_pem: text(CERT)?, ca_pem: text(CA)?, lease_token: text(LEASE)?.trim().to_string() };
+        let lease_token = text(LEASE)?.trim().to_string();
+        let given = Given { cert_pem: text(CERT)?, ca_pem: text(CA)?, lease_token, joined: 0 };
         Ok(Identity {
             dir: dir.to_path_buf(),
             node_id: node_id.clone(),
@@ -148,11 +155,12 @@ impl Identity {
             cert_pem: given.cert_pem.clone(),
             ca_pem: given.ca_pem.clone(),
             lease_token: given.lease_token.clone(),
+            joined: 0,
             kept: Arc::new(Mutex::new(given)),
         })
     }
 
-    /// The key in this directory, created if there is none. An error where nothing can be written: what a join gives could
+    /// The key in this directory, created if there is none. Fails if nothing can be written: what a join gives could
     /// not be kept.
     pub fn ensure_key(dir: &Path) -> Result<NodeKey> {
         files::private_dir(dir)?;
@@ -182,7 +190,7 @@ impl Identity {
 
     /// The identity in use.
     pub fn given(&self) -> Given {
-        Given { cert_pem: self.cert_pem.clone(), ca_pem: self.ca_pem.clone(), lease_token: self.lease_token.clone() }
+        Given { cert_pem: self.cert_pem.clone(), ca_pem: self.ca_pem.clone(), lease_token: self.lease_token.clone(), joined: self.joined }
     }
 
     /// Its files.
@@ -197,11 +205,14 @@ impl Identity {
 
     /// The identity that another program has put into the files since they were read or written here.
     pub fn replaced(&self) -> Option<Identity> {
-        let kept = lock(&self.kept).lease_token.clone();
-        let found = Identity::load(&self.dir, &self.node_id).ok().filter(|found| found.lease_token != kept)?;
-        // The writer of the ledger goes on with the same files.
-        *lock(&self.kept) = found.given();
-        Some(Identity { kept: Arc::clone(&self.kept), ..found })
+        let mut kept = lock(&self.kept);
+        let found = Identity::load(&self.dir, &self.node_id).ok()?;
+        if found.lease_token == kept.lease_token {
+            return None;
+        }
+        let found = Identity { joined: kept.joined + 1, kept: Arc::clone(&self.kept), ..found };
+        *kept = found.given();
+        Some(found)
     }
 
     /// Addresses of the control plane, as kept on disk.

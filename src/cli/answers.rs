@@ -33,18 +33,18 @@ pub(super) fn shown(args: &Args, object: &Value) {
     output::object(args, object);
 }
 
-/// Takes away what the command's argument names.
+/// Removes what the command's argument names.
 pub(super) fn remove(args: &Args, path: &str) -> Result<(), Failure> {
     remove_by(args, &signed_in(args)?, path)
 }
 
-/// Removes what the command's argument names, by these calls.
+/// The same, by these calls.
 pub(super) fn remove_by(args: &Args, api: &Api, path: &str) -> Result<(), Failure> {
     api.delete(path)?;
     if output::wants_json(args) {
         output::structured(args, &serde_json::json!({"removed": args.word(0)}));
     } else {
-        output::say(args, &format!("Removed {}.", output::ascii(args.word(0))));
+        output::outcome(args, args.word(0), &format!("Removed {}.", output::ascii(args.word(0))));
     }
     Ok(())
 }

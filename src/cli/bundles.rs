@@ -144,7 +144,7 @@ fn fetch(args: &Args, api: &Api, id: &str, path: &Path) -> Result<(), Failure> {
     if output::wants_json(args) {
         output::structured(args, &json!({"id": id, "file": path.display().to_string(), "bytes": bytes}));
     } else {
-        output::say(args, &format!("Wrote {} ({bytes} bytes). Look through it before you give it away.", path.display()));
+        output::outcome(args, id, &format!("Wrote {} ({bytes} bytes). Check it before you share it.", path.display()));
     }
     Ok(())
 }

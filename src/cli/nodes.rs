@@ -268,7 +268,7 @@ fn drain(args: &Args) -> Result<(), Failure> {
                 if output::wants_json(args) {
                     output::structured(args, &api.get(&path(args, ""))?);
                 } else {
-                    output::say(args, &format!("{} is drained.", output::ascii(&id)));
+                    output::outcome(args, &id, &format!("{} is drained.", output::ascii(&id)));
                 }
                 return Ok(());
             }

@@ -199,7 +199,7 @@ fn apply(args: &Args) -> Result<(), Failure> {
         Some(_) => format!("Changed {id}, now generation {generation}."),
     };
     if !output::wants_json(args) {
-        output::say(args, &output::ascii(&done));
+        output::outcome(args, &id, &output::ascii(&done));
     }
     let waited = if args.has("wait") { wait(args, &api, &id) } else { Ok(()) };
     if output::wants_json(args) {

@@ -2,7 +2,7 @@
 
 use super::addresses::Addresses;
 use super::leases::LeaseState;
-use super::updates::Request;
+use super::node_api::{Part, UpdateRequest};
 use crate::clock::Timestamp;
 use crate::model::ids::NodeId;
 use serde::{Deserialize, Serialize};
@@ -45,7 +45,7 @@ pub struct NodeSelf {
     pub addresses: Option<Addresses>,
     /// The update that the node should make, as heartbeats get it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub update: Option<Request>,
+    pub update: Option<Part<UpdateRequest>>,
     /// The control plane's time.
     pub server_time: Timestamp,
 }

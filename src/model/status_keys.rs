@@ -82,9 +82,9 @@ keys! {
         "Size of the disk of the data directory.";
     DRAIN_REQUESTED_AT = "drain_requested_at" Operator "time" []
         "Time of the last drain request.";
-    DRAIN_STATE = "drain_state" Server "`draining`, `blocked` or `drained`" [Cli, Scheduler]
+    DRAIN_STATE = "drain_state" Server "`draining`, `blocked` or `drained`" [Cli, Pages, Scheduler]
         "Progress of the drain; absent after an uncordon.";
-    DRAINING = "draining" Operator "boolean" [Pages, Scheduler]
+    DRAINING = "draining" Operator "boolean" [Cli, Pages, Scheduler]
         "True if all replicas should move away.";
     ENROLLED_AT = "enrolled_at" Server "time" []
         "Time of the last join.";
@@ -92,7 +92,7 @@ keys! {
         "Release of the kernel.";
     LAST_HEARTBEAT_SIGNED_AT = "last_heartbeat_signed_at" Server "integer, epoch seconds" []
         "Time at which the last accepted heartbeat was signed.";
-    LOAD_1M = "load_1m" Node "number" [Load, Pages]
+    LOAD_1M = "load_1m" Node "number" [Cli, Load, Pages]
         "Load average of the last minute.";
     MEMORY_AVAILABLE_BYTES = "memory_available_bytes" Node "integer, bytes" [Load, Pages]
         "Memory that programs can still get.";
@@ -100,7 +100,7 @@ keys! {
         "Memory of the machine.";
     NODE_ROLE = "node_role" Server "`core`, `worker` or `gateway`" []
         "Role of the join token that the node used last.";
-    READY = "ready" Node "boolean" [Pages, Scheduler]
+    READY = "ready" Node "boolean" [Cli, Pages, Scheduler]
         "False if the node cannot run replicas.";
     REBOOT_REQUESTED_AT = "reboot_requested_at" Operator "time" [Pages]
         "Time of the last reboot request.";
@@ -112,7 +112,7 @@ keys! {
         "Last run of the node's updater.";
     UPTIME_SECONDS = "uptime_seconds" Node "integer, seconds" []
         "Time since the machine started.";
-    VERSION = "version" Node "text" [Doctor, Updates]
+    VERSION = "version" Node "text" [Cli, Doctor, Updates]
         "Version of the agent.";
     WG_ACTIVE_ROUTE = "wg_active_route" Node "text or object" [Pages, Wireguard]
         "Tunnel that carries traffic.";

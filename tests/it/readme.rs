@@ -36,7 +36,9 @@ impl Shell {
         let bin = Path::new(env!("CARGO_BIN_EXE_uptimemesh")).parent().unwrap();
         let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
         let mut shell = Command::new("sh");
-        shell.args(["-ec", &script.replace("http://127.0.0.1:8000", &self.url)]).current_dir(dir);
+        let secure = self.url.replace("http://127.0.0.1", "https://localhost");
+        let script = script.replace("http://127.0.0.1:8000", &self.url).replace("https://localhost:8000", &secure);
+        shell.args(["-ec", &script]).current_dir(dir);
         shell.env("PATH", path).env("UPTIMEMESH_API_URL", &self.url);
         shell
     }
@@ -82,15 +84,38 @@ fn a_newcomer_gets_two_living_nodes() {
     let second = blocks("Join a second node");
     fs::write(there.join("join"), shell.run(here.path(), &second[0])).unwrap();
     let _node = Running::of(shell.command(there.path(), &format!("exec {}", second[1].trim_end())), there.path(), "node");
-    assert!(shell.run(here.path(), &second[2]).contains("\nnode-b\t"));
+    until("it is listed", || shell.run(here.path(), &second[2]).contains("\nnode-b\t").then_some(()));
     until("both are alive", || (shell.run(here.path(), "uptimemesh node leases").matches("\talive\t").count() == 2).then_some(()));
 
     let run = shell.run(here.path(), &blocks("Say what should run")[0]);
     assert!(run.starts_with("Created web, generation 1.\n") && run.contains("\nnodes          2 alive\n"), "{run}");
     assert!(run.contains("\nREPLICA\t") && run.matches("\tweb\t").count() == 2, "{run}");
 
+    assert!(shell.run(here.path(), &blocks("Use it from elsewhere")[0]).contains("\"ok\""));
     let by_curl = shell.run(here.path(), &topic("api")[0]);
     assert!(by_curl.contains(r#""lease_state":"alive""#) && by_curl.contains(r#""schedulable":false"#), "{by_curl}");
+
+    assert!(shell.run(here.path(), &topic("join")[0]).starts_with("umj1:"));
+    let spec = fs::read_to_string(here.join("web.json")).unwrap();
+    fs::write(here.join("web.json"), spec.replace("_replicas\": 2", "_replicas\": 1")).unwrap();
+    let changed = shell.run(here.path(), &topic("services")[0]);
+    assert!(changed.starts_with("Changed web, now generation 2.\n") && changed.contains("\n2\t"), "{changed}");
+    fs::write(here.join("new-password"), "another password").unwrap();
+    shell.run(here.path(), &topic("security")[0]);
+}
+
+/// A block that no test here runs is a promise that nobody keeps.
+#[test]
+fn every_block_is_one_that_a_test_runs() {
+    let once = ["api", "join", "security", "services"].map(|name| (name, 1));
+    let run = [&once[..], &["backup", "install", "upgrade"].map(|name| (name, 2))].concat();
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/docs")).unwrap() {
+        let name = entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned();
+        let expected = run.iter().find(|(known, _)| *known == name).map_or(0, |(_, count)| *count);
+        assert_eq!(topic(&name).len(), expected, "{name}");
+    }
+    // The last one is the command that runs this test.
+    assert_eq!(shell_blocks(&read("README.md")).len(), 7);
 }
 
 #[test]

@@ -51,21 +51,25 @@ impl Link {
         result
     }
 
-    /// Takes the identity that an operator has put beside the running agent, or renews by the node's key.
+    /// Renews by the node's key, which needs no disk. If that is refused, takes the identity that a join has put beside
+    /// the running agent.
     fn prove_identity(&mut self) -> Linked<()> {
+        let Err(e) = self.renew() else { return Ok(()) };
+        if e.status() != Some(401) {
+            return Err(e);
+        }
         if let Some(current) = self.identity.replaced() {
             self.identity = current;
             self.reconnect();
             return Ok(());
         }
-        self.renew().inspect_err(|e| {
-            if matches!(e, AgentError::Call(CallError::Refused { status: 401, reason: None, .. })) {
-                log::error!(
-                    target: "agent", event = "agent.not_enrolled", node_id = self.identity.node_id;
-                    "The control plane does not know this node's key: it was removed or replaced. Join again with a new token"
-                );
-            }
-        })
+        if e.reason().is_none() {
+            log::error!(
+                target: "agent", event = "agent.not_enrolled", node_id = self.identity.node_id;
+                "The control plane does not know this node's key: it was removed or replaced. Join again with a new token"
+            );
+        }
+        Err(e)
     }
 
     /// Renews the certificate once half of its life is over.

@@ -70,7 +70,10 @@ impl Reconciler {
 
     fn apply(&mut self, step: Step) {
         match step {
-            Step::RequestUpdate(request) => self.request_update(request),
+            Step::RequestUpdate(request) => {
+                self.refused = None;
+                self.request_update(request);
+            }
             Step::RefuseUpdate(why) => {
                 if self.refused.as_ref() != Some(&why) {
                     log::warn!(

@@ -133,6 +133,11 @@ pub fn say(args: &Args, sentence: &str) {
     }
 }
 
+/// Prints what became of the object with this id: a sentence, or with `-o name` the id.
+pub fn outcome(args: &Args, id: &str, sentence: &str) {
+    if style(args).object == Format::Names { print(&(text::printable(id) + "\n")) } else { say(args, sentence) }
+}
+
 /// The name of an object of any kind.
 fn name_of(object: &Value) -> String {
     let name = ["id", "node_id", "key", "name"].into_iter().map(|key| found(object, key)).find_map(Value::as_str);

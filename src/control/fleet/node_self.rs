@@ -6,6 +6,7 @@ use crate::control::Control;
 use crate::control::access::node_proofs::NodeCaller;
 use crate::control::trust::tls;
 use crate::error::Result;
+use crate::model::node_api::Part;
 use crate::model::node_self::NodeSelf;
 use crate::store::nodes;
 
@@ -16,7 +17,7 @@ pub fn show(control: &Control, caller: &NodeCaller) -> Result<NodeSelf> {
     Ok(NodeSelf {
         lease_state: control.leases.state(&node.id),
         addresses: control.tls.as_ref().and_then(tls::Tls::addresses),
-        update: control.updates.request_for(&node.id),
+        update: control.updates.request_for(&node.id).map(|request| Part::Known(request.into())),
         node_id: node.id,
         name: node.name,
         proven_by: caller.proven_by,

@@ -85,7 +85,15 @@ const NODE_STATUS: Form = Object(&[
     (status_keys::UNCORDONED_AT, Time),
     (
         status_keys::UPDATE,
-        Object(&[("state", UPDATE), ("from", Version), ("to", Version), ("channel", Word(&["stable"])), ("update_id", Id), ("at", Time)]),
+        Object(&[
+            ("state", UPDATE),
+            ("from", Version),
+            ("to", Version),
+            ("channel", Word(&["stable"])),
+            ("id", Id),
+            ("update_id", Id),
+            ("at", Time),
+        ]),
     ),
     (status_keys::UPTIME_SECONDS, Number),
     (status_keys::VERSION, Version),
