@@ -195,6 +195,8 @@ fn whoever_may_only_look_is_offered_nothing_else() {
         "/ui/replicas",
         "/ui/scheduler",
         "/ui/support",
+        "/ui/docs",
+        "/ui/docs/backup",
         "/ui/settings/cluster",
     ] {
         let page = viewer.page(path);
