@@ -86,7 +86,8 @@ impl<K: Hash + Eq> Buckets<K> {
 
     fn refill<'b>(&self, bucket: &'b mut Bucket) -> &'b mut Bucket {
         let now = clock::tick();
-        bucket.left = (bucket.left + now.saturating_duration_since(bucket.at).as_secs_f64() * self.per_s).min(self.burst);
+        bucket.left =
+            (bucket.left + now.saturating_duration_since(bucket.at).as_secs_f64() * self.per_s).min(self.burst);
         bucket.at = now;
         bucket
     }
@@ -105,7 +106,10 @@ mod tests {
         let buckets = Buckets::new(0.01, 3.0);
         assert_eq!([(); 3].map(|()| buckets.take("a")), [Ok(0); 3]);
         assert_eq!(buckets.take("a"), Err(100));
-        assert_eq!((buckets.take("b"), buckets.retry_after_s(&"a"), buckets.retry_after_s(&"never seen")), (Ok(0), Some(100), None));
+        assert_eq!(
+            (buckets.take("b"), buckets.retry_after_s(&"a"), buckets.retry_after_s(&"never seen")),
+            (Ok(0), Some(100), None)
+        );
         buckets.give_back("a");
         assert_eq!(buckets.take("a"), Ok(1), "and tells how many were refused");
         buckets.spend("a");

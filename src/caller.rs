@@ -7,8 +7,8 @@ use std::net::IpAddr;
 /// The origin of an action.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// `user:alice`, `token:ut-...`, `local:machine`, `node:node-a`, `join-token:jt-...`, or `nobody` until the caller is
-    /// authenticated.
+    /// `user:alice`, `token:ut-...`, `local:machine`, `node:node-a`, `join-token:jt-...`, or `nobody` until the caller
+    /// is authenticated.
     pub actor: String,
     /// Address that the request came from.
     pub address: IpAddr,

@@ -44,7 +44,15 @@ impl Timestamp {
         let month = if mp < 10 { mp + 3 } else { mp - 9 };
         let year = yoe + era * 400 + i64::from(month <= 2);
         let s = of_day / MICROS;
-        (year, month as u32, day as u32, (s / 3600) as u32, (s / 60 % 60) as u32, (s % 60) as u32, (of_day % MICROS) as u32)
+        (
+            year,
+            month as u32,
+            day as u32,
+            (s / 3600) as u32,
+            (s / 60 % 60) as u32,
+            (s % 60) as u32,
+            (of_day % MICROS) as u32,
+        )
     }
 
     /// Writes RFC 3339 into a buffer, digit by digit: a list of a thousand nodes has five thousand of them.

@@ -137,8 +137,13 @@ impl Config {
     /// Nothing is read from the environment, and no file is touched before the server starts.
     pub fn for_dir(dir: &Path) -> Config {
         let dir = dir.to_string_lossy().into_owned();
-        let given =
-            [("DATA_DIR", dir.as_str()), ("SERVER_HOST", "127.0.0.1"), ("SERVER_PORT", "0"), ("LOG_LEVEL", "WARNING"), ("LOG_FILE", "")];
+        let given = [
+            ("DATA_DIR", dir.as_str()),
+            ("SERVER_HOST", "127.0.0.1"),
+            ("SERVER_PORT", "0"),
+            ("LOG_LEVEL", "WARNING"),
+            ("LOG_FILE", ""),
+        ];
         let given: BTreeMap<_, _> = given.into_iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
         Config::of(&given).unwrap_or_else(|faults| unreachable!("these settings are sound: {faults:?}"))
     }
@@ -222,14 +227,16 @@ impl Config {
                 continue;
             };
             faults.push(format!(
-                "{name} {why}: in production it must have at least {KEY_CHARS_MIN} random characters (try: openssl rand -hex 32)"
+                "{name} {why}: in production it must have at least {KEY_CHARS_MIN} random characters (try: openssl \
+                    rand -hex 32)"
             ));
         }
         let reached = self.server_host.trim_matches(['[', ']']).parse::<IpAddr>();
         if !self.tls && !reached.is_ok_and(is_private) && self.server_host != "localhost" {
             let host = if self.server_host.is_empty() { "not set" } else { &self.server_host };
             faults.push(format!(
-                "TLS must not be off in production while SERVER_HOST is {host}: listen on 127.0.0.1 or a private address, or leave TLS on"
+                "TLS must not be off in production while SERVER_HOST is {host}: listen on 127.0.0.1 or a private \
+                    address, or leave TLS on"
             ));
         }
         if !self.auth_cookie_secure {
@@ -242,7 +249,9 @@ impl Config {
     /// survive a restart.
     pub fn fill_keys(&mut self) -> Result<()> {
         let dir = self.data_dir.join("keys");
-        for (secret, name) in [(&mut self.auth_secret_key, "auth-secret.key"), (&mut self.cluster_signing_key, "cluster-signing.key")] {
+        for (secret, name) in
+            [(&mut self.auth_secret_key, "auth-secret.key"), (&mut self.cluster_signing_key, "cluster-signing.key")]
+        {
             if secret.0.is_none() {
                 *secret = kept(&dir, name)?;
             }
@@ -257,7 +266,8 @@ fn kept(dir: &Path, name: &str) -> Result<Secret> {
         Some(text) if text.trim().len() >= KEY_CHARS_MIN => Ok(Secret(Some(text.trim().as_bytes().to_vec()))),
         Some(_) => {
             let why = format!(
-                "{} is damaged: restore it from a backup, or remove it (all users must sign in again and all nodes must join again)",
+                "{} is damaged: restore it from a backup, or remove it (all users must sign in again and all nodes \
+                    must join again)",
                 path.display()
             );
             Err(Error::fault("read a key", why))
@@ -274,7 +284,9 @@ fn kept(dir: &Path, name: &str) -> Result<Secret> {
 /// True if the key is an example's.
 fn is_placeholder(key: &str) -> bool {
     let plain: String = key.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
-    ["changeme", "changethis", "replaceme", "placeholder", "insecure", "devsecret"].iter().any(|word| plain.contains(word))
+    ["changeme", "changethis", "replaceme", "placeholder", "insecure", "devsecret"]
+        .iter()
+        .any(|word| plain.contains(word))
 }
 
 #[cfg(test)]
@@ -291,7 +303,8 @@ mod tests {
 
     #[test]
     fn flags_win_over_the_environment_and_that_over_dotenv() {
-        let dotenv = "# comment\n\nserver_port=1\nexport SERVER_HOST = \"::1\" # here\nAPP_NAME='a # b'\nLOG_LEVEL=debug # loud\n";
+        let dotenv = "# comment\n\nserver_port=1\nexport SERVER_HOST = \"::1\" # here\nAPP_NAME='a # \
+            b'\nLOG_LEVEL=debug # loud\n";
         let config = Config::load(
             &pairs(&[("server-port", "3")]),
             pairs(&[("Server_Port", "2"), ("app_env", "test")]),
@@ -305,7 +318,13 @@ mod tests {
     #[test]
     fn an_empty_variable_hides_nothing_that_the_file_says() {
         let file = Dotenv::parse(".env", b"DATA_DIR=/srv/x\nSERVER_PORT=9000\nLOG_FILE=/srv/log\nAPP_NAME=\n");
-        let env = pairs(&[("DATA_DIR", ""), ("SERVER_PORT", " \t"), ("LOG_FILE", ""), ("APP_NAME", "set"), ("SERVER_HOST", "")]);
+        let env = pairs(&[
+            ("DATA_DIR", ""),
+            ("SERVER_PORT", " \t"),
+            ("LOG_FILE", ""),
+            ("APP_NAME", "set"),
+            ("SERVER_HOST", ""),
+        ]);
         let config = Config::load(&[], env, Some(&file)).unwrap_or_else(|f| panic!("{f:?}"));
         assert_eq!((config.data_dir, config.server_port, config.log_file), (PathBuf::from("/srv/x"), 9000, None));
         assert_eq!((config.app_name.as_str(), config.server_host.as_str()), ("set", ""));
@@ -331,9 +350,13 @@ mod tests {
         for setting in SETTINGS {
             assert!(!setting.help().contains(['{', '}']), "{}", setting.help());
         }
-        let help = |name: &str| SETTINGS.iter().find(|setting| setting.name == name).map(Setting::help).unwrap_or_default();
+        let help =
+            |name: &str| SETTINGS.iter().find(|setting| setting.name == name).map(Setting::help).unwrap_or_default();
         assert_eq!(help("NODE_CERT_VALIDITY_DAYS"), "lifetime of a node's certificate in days, 1 to 825");
-        assert_eq!(help("HTTP_CONNECTIONS_MAX"), "most connections, 16 to 100000; default: from the limit of open files, at most 1024");
+        assert_eq!(
+            help("HTTP_CONNECTIONS_MAX"),
+            "most connections, 16 to 100000; default: from the limit of open files, at most 1024"
+        );
     }
 
     #[test]
@@ -345,7 +368,11 @@ mod tests {
         ];
         let told = Config::load(&[], pairs(&given), None).unwrap_or_else(|f| panic!("{f:?}")).effective();
         assert!(told.iter().all(|(_, value)| value != "(not told)" && !value.contains("a-secret")), "{told:?}");
-        assert!(told.contains(&("TRUSTED_PROXIES", "10.0.0.0/8".into())) && told.contains(&("METRICS_TOKEN", "(set)".into())), "{told:?}");
+        assert!(
+            told.contains(&("TRUSTED_PROXIES", "10.0.0.0/8".into()))
+                && told.contains(&("METRICS_TOKEN", "(set)".into())),
+            "{told:?}"
+        );
     }
 
     #[test]
@@ -364,7 +391,9 @@ mod tests {
             ("HTTP_IDLE_SECONDS", "0"),
             ("ADVERTISE_ADDRESSES", "cp.example:443, https://cp.example"),
         ];
-        let found = Config::load(&[], pairs(&bad), Some(&Dotenv::parse(".env", b"what\nA B=1\nX=\"open"))).err().unwrap_or_default();
+        let found = Config::load(&[], pairs(&bad), Some(&Dotenv::parse(".env", b"what\nA B=1\nX=\"open")))
+            .err()
+            .unwrap_or_default();
         for part in [
             ".env line 1",
             ".env line 2",
@@ -393,7 +422,12 @@ mod tests {
     fn production_wants_real_keys_and_a_secure_cookie() {
         assert_eq!(faults(&[("APP_ENV", "Production")]).len(), 3);
         let key = "0123456789abcdef0123456789abcdef";
-        let good = [("APP_ENV", "prod"), ("AUTH_SECRET_KEY", key), ("CLUSTER_SIGNING_KEY", key), ("AUTH_COOKIE_SECURE", "true")];
+        let good = [
+            ("APP_ENV", "prod"),
+            ("AUTH_SECRET_KEY", key),
+            ("CLUSTER_SIGNING_KEY", key),
+            ("AUTH_COOKIE_SECURE", "true"),
+        ];
         assert_eq!(faults(&good), [""; 0]);
         for (i, bad) in [(1, "short"), (1, "change-me-change-me-change-me-change-me"), (2, ""), (3, "false")] {
             let mut env = good;
@@ -401,9 +435,15 @@ mod tests {
             let found = faults(&env);
             assert!(found.len() == 1 && found[0].starts_with(env[i].0), "{found:?}");
         }
-        for (host, refused) in
-            [("", true), ("0.0.0.0", true), ("8.8.8.8", true), ("::", true), ("127.0.0.1", false), ("10.1.2.3", false), ("[::1]", false)]
-        {
+        for (host, refused) in [
+            ("", true),
+            ("0.0.0.0", true),
+            ("8.8.8.8", true),
+            ("::", true),
+            ("127.0.0.1", false),
+            ("10.1.2.3", false),
+            ("[::1]", false),
+        ] {
             let found = faults(&[&good[..], &[("TLS", "off"), ("SERVER_HOST", host)]].concat());
             assert_eq!(found.iter().any(|f| f.starts_with("TLS must not be off")), refused, "{host}: {found:?}");
         }

@@ -55,12 +55,17 @@ pub fn private_dir(path: &Path) -> Result<()> {
 pub fn public_dir(path: &Path) -> Result<()> {
     let missing: Vec<&Path> = path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
     make_dir(path, 0o755)?;
-    missing.iter().try_for_each(|dir| fs::set_permissions(dir, Permissions::from_mode(0o755))).doing("give a directory its mode")
+    missing
+        .iter()
+        .try_for_each(|dir| fs::set_permissions(dir, Permissions::from_mode(0o755)))
+        .doing("give a directory its mode")
 }
 
 fn make_dir(path: &Path, mode: u32) -> Result<()> {
     let made = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
-    made.map_err(|e| Error::fault("create a directory (is the place writable, and no file?)", format!("{}: {e}", path.display())))
+    made.map_err(|e| {
+        Error::fault("create a directory (is the place writable, and no file?)", format!("{}: {e}", path.display()))
+    })
 }
 
 /// Opening a pipe with these flags does not block, and symbolic links are not followed.
@@ -82,9 +87,12 @@ fn ordinary(file: File) -> io::Result<File> {
 /// Opens a file for locking and creates it if necessary: a regular one, never through a link.
 pub fn open_lock(path: &Path) -> io::Result<File> {
     let (dir, name) = hold_parent(path)?;
-    let opened = openat(&dir, &name, OFlags::RDWR | OFlags::CREATE | WARY, Mode::RUSR | Mode::WUSR).map_err(io::Error::from);
+    let opened =
+        openat(&dir, &name, OFlags::RDWR | OFlags::CREATE | WARY, Mode::RUSR | Mode::WUSR).map_err(io::Error::from);
     opened.and_then(|file| ordinary(File::from(file))).map_err(|e| match fs::symlink_metadata(path) {
-        Ok(found) if !found.is_file() => io::Error::other(format!("{} is not a regular file; remove it", path.display())),
+        Ok(found) if !found.is_file() => {
+            io::Error::other(format!("{} is not a regular file; remove it", path.display()))
+        }
         _ => e,
     })
 }
@@ -231,15 +239,19 @@ impl Replacing {
         let (dir, name) = hold_parent(path)?;
         let beside = beside(Path::new(&name));
         let _ = unlinkat(&dir, &beside, AtFlags::empty());
-        let made = openat(&dir, &beside, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | WARY, Mode::RUSR | Mode::WUSR)?;
+        let made =
+            openat(&dir, &beside, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | WARY, Mode::RUSR | Mode::WUSR)?;
         Ok(Replacing { dir, name, beside, file: File::from(made) })
     }
 
     /// Replaces the existing file, durably.
     pub fn finish(self) -> Result<()> {
         self.file.sync_all().doing("flush a file")?;
-        renameat(&self.dir, &self.beside, &self.dir, &self.name).map_err(io::Error::from).doing("put a file into its place")?;
-        let dir = openat(&self.dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(io::Error::from);
+        renameat(&self.dir, &self.beside, &self.dir, &self.name)
+            .map_err(io::Error::from)
+            .doing("put a file into its place")?;
+        let dir = openat(&self.dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(io::Error::from);
         dir.and_then(|dir| File::from(dir).sync_all()).doing("flush a directory")
     }
 }
@@ -342,7 +354,8 @@ mod tests {
         assert!(open_append(&pipe).is_err(), "nobody reads it");
         let mut reader = open_reader(&pipe);
         let mut file = open_append(&pipe).expect("somebody reads it");
-        let writing = crate::thread::spawn("writing", None, move || file.write_all(&vec![b'x'; BYTES]).expect("all is written"));
+        let writing =
+            crate::thread::spawn("writing", None, move || file.write_all(&vec![b'x'; BYTES]).expect("all is written"));
         let writing = writing.expect("a thread");
         let mut read = Vec::new();
         reader.read_to_end(&mut read).expect("all of it");
@@ -353,7 +366,8 @@ mod tests {
 
     /// A reader of a pipe that waits for data although the pipe had no writer at first.
     fn open_reader(pipe: &Path) -> File {
-        let reader = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(pipe).expect("a reader");
+        let reader =
+            File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(pipe).expect("a reader");
         rustix::fs::fcntl_setfl(&reader, OFlags::empty()).expect("it waits from here on");
         reader
     }

@@ -84,7 +84,10 @@ fn scratch(name: &str) -> PathBuf {
 fn told(head: &Head, bytes: &[u8]) -> String {
     let r = &head.request;
     let given = r.headers.iter().any(|(n, v)| n.eq_ignore_ascii_case("x-request-id") && *v == r.request_id);
-    assert!(given || !bytes.windows(r.request_id.len()).any(|w| w == r.request_id.as_bytes()), "a made-up id was in the request");
+    assert!(
+        given || !bytes.windows(r.request_id.len()).any(|w| w == r.request_id.as_bytes()),
+        "a made-up id was in the request"
+    );
     let id = if given { r.request_id.as_str() } else { "" };
     let (method, keep, expects) = (r.method.as_str(), head.keep, head.expects_continue);
     format!("{method} {} {} {:?} {} {id} {keep} {expects} {:?}", r.path, r.query, r.headers, r.host, head.framing)
@@ -105,31 +108,58 @@ pub fn head(bytes: &[u8]) {
         }
     };
     if let Parsed::Whole(head, used) = &at_once {
-        assert!(*used <= bytes.len() && *used <= limits.head_bytes_max, "a head is longer than what was given, or than it may be");
+        assert!(
+            *used <= bytes.len() && *used <= limits.head_bytes_max,
+            "a head is longer than what was given, or than it may be"
+        );
         assert!(bytes[..*used].ends_with(b"\r\n\r\n"), "a head ends with an empty line");
         let r = &head.request;
-        assert!(r.path.starts_with('/') || (r.path == "*" && r.method == Method::Options), "a path begins with a slash");
+        assert!(
+            r.path.starts_with('/') || (r.path == "*" && r.method == Method::Options),
+            "a path begins with a slash"
+        );
         let graphic = |text: &str| text.bytes().all(|b| b.is_ascii_graphic());
-        assert!(graphic(&r.path) && graphic(&r.query) && graphic(&r.request_id) && !r.request_id.is_empty() && r.request_id.len() <= 128);
-        assert!(r.headers.len() <= limits.headers_max && r.headers.iter().all(|(n, v)| graphic(n) && v.trim_matches([' ', '\t']) == v));
+        assert!(
+            graphic(&r.path)
+                && graphic(&r.query)
+                && graphic(&r.request_id)
+                && !r.request_id.is_empty()
+                && r.request_id.len() <= 128
+        );
+        assert!(
+            r.headers.len() <= limits.headers_max
+                && r.headers.iter().all(|(n, v)| graphic(n) && v.trim_matches([' ', '\t']) == v)
+        );
         assert!(r.host.is_ascii(), "whom a request is for is ASCII");
         assert!(r.headers.iter().all(|(_, v)| !v.bytes().any(|b| b"\r\n\0".contains(&b))), "a value is one line");
         let named = |name: &str| r.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).count();
-        assert!(named("host") <= 1 && named("content-length") + named("transfer-encoding") <= 1, "there is one way to read it");
+        assert!(
+            named("host") <= 1 && named("content-length") + named("transfer-encoding") <= 1,
+            "there is one way to read it"
+        );
         match head.framing {
-            Framing::Length(n) => assert!(n <= limits.body_bytes_max && r.header("content-length").is_none_or(|v| v.parse() == Ok(n))),
+            Framing::Length(n) => {
+                assert!(n <= limits.body_bytes_max && r.header("content-length").is_none_or(|v| v.parse() == Ok(n)))
+            }
             Framing::Chunked => assert!(named("transfer-encoding") == 1),
         }
     }
     match (&at_once, &in_pieces) {
-        (Parsed::Whole(a, used_a), Parsed::Whole(b, used_b)) => assert_eq!((told(a, bytes), used_a), (told(b, bytes), used_b)),
+        (Parsed::Whole(a, used_a), Parsed::Whole(b, used_b)) => {
+            assert_eq!((told(a, bytes), used_a), (told(b, bytes), used_b))
+        }
         (Parsed::Partial, Parsed::Partial) => {}
         // If a head has two faults, pieces may reveal the other one first.
-        (Parsed::Refused(a, _), Parsed::Refused(b, _)) => assert!(a == b || a.status == 431 || b.status == 431, "{a:?} {b:?}"),
+        (Parsed::Refused(a, _), Parsed::Refused(b, _)) => {
+            assert!(a == b || a.status == 431 || b.status == 431, "{a:?} {b:?}")
+        }
         // A head that arrives in pieces is parsed once per line, so a fault in its last line may not be seen yet.
         (Parsed::Refused(..), Parsed::Partial) => {
             let line = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-            assert!(matches!(parse(&bytes[..line], line, &limits, peer()), Parsed::Partial), "a fault is missed in pieces");
+            assert!(
+                matches!(parse(&bytes[..line], line, &limits, peer()), Parsed::Partial),
+                "a fault is missed in pieces"
+            );
         }
         _ => panic!("pieces change what a head is"),
     }
@@ -146,7 +176,10 @@ struct Heard {
 /// The same limits, with memory for several bodies or for less than one.
 fn roomy(roomy: bool) -> Limits {
     let limits = limits();
-    Limits { bodies_in_flight_bytes_max: if roomy { 4 * limits.body_bytes_max } else { limits.bodies_in_flight_bytes_max }, ..limits }
+    Limits {
+        bodies_in_flight_bytes_max: if roomy { 4 * limits.body_bytes_max } else { limits.bodies_in_flight_bytes_max },
+        ..limits
+    }
 }
 
 /// Runs a conversation over a pair of sockets that preserve the boundaries of the pieces. Returns the requests passed
@@ -163,7 +196,9 @@ fn converse(limits: Limits, pieces: &[&[u8]]) -> (Vec<Heard>, Vec<u16>) {
     let take = move |statuses: &mut Vec<u16>| {
         let mut answer = [0; 2048];
         while let Ok(count @ 1..) = client.recv(&mut answer) {
-            let status = answer[..count].strip_prefix(b"HTTP/1.1 ").and_then(|rest| std::str::from_utf8(&rest[..3]).ok()?.parse().ok());
+            let status = answer[..count]
+                .strip_prefix(b"HTTP/1.1 ")
+                .and_then(|rest| std::str::from_utf8(&rest[..3]).ok()?.parse().ok());
             statuses.extend(status.filter(|status: &u16| *status != 100));
         }
     };
@@ -287,7 +322,8 @@ pub fn fields(bytes: &[u8]) {
     let plain: Option<Value> = serde_json::from_slice(crate::text::without_mark(bytes)).ok();
     match Fields::of_body(bytes) {
         Ok(mut f) => {
-            let read: Option<Value> = serde_json::to_string(f.whole()).ok().and_then(|text| serde_json::from_str(&text).ok());
+            let read: Option<Value> =
+                serde_json::to_string(f.whole()).ok().and_then(|text| serde_json::from_str(&text).ok());
             assert_eq!(read, plain, "it is read as others read it");
             for (name, value) in f.whole() {
                 let raw = f.raw(name).and_then(|raw| json::kept(raw).ok());
@@ -325,7 +361,8 @@ pub fn tokens(bytes: &[u8]) {
         assert_eq!(token::mint(KEY, &claims.session, claims.exp), text, "a token has one form");
     }
     if let Some((numbers, rest)) = bytes.split_first_chunk::<9>() {
-        let (exp, at) = (i64::from_le_bytes(*numbers.first_chunk().expect("nine are more than eight")), usize::from(numbers[8]));
+        let (exp, at) =
+            (i64::from_le_bytes(*numbers.first_chunk().expect("nine are more than eight")), usize::from(numbers[8]));
         let rest = String::from_utf8_lossy(rest);
         let (n, fp) = rest.split_at(rest.ceil_char_boundary(at.min(rest.len())));
         let claims = LeaseClaims { exp, fp: fp.into(), iat: !exp, n: n.into() };
@@ -334,7 +371,11 @@ pub fn tokens(bytes: &[u8]) {
             assert_eq!(lease::open(KEY, &leased).as_ref(), Some(&claims));
             assert!(token::open(KEY, &session).is_some_and(|c| c.session == n && c.exp == exp));
         }
-        assert!(lease::open(KEY, &session).is_none() && token::open(KEY, &leased).is_none() && lease::open(b"other", &leased).is_none());
+        assert!(
+            lease::open(KEY, &session).is_none()
+                && token::open(KEY, &leased).is_none()
+                && lease::open(b"other", &leased).is_none()
+        );
         let mut altered = leased.into_bytes();
         let at = at % altered.len();
         altered[at] ^= 1 + (numbers[0] & 0x3f);
@@ -370,12 +411,13 @@ fn signed_request(key: &NodeKey, subject: &[u8], attributes: &[u8]) -> String {
 
 fn pem(label: &str, der: &[u8]) -> String {
     let text = BASE64_STANDARD.encode(der);
-    let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).expect("base64 is ASCII")).collect();
+    let lines: Vec<&str> =
+        text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).expect("base64 is ASCII")).collect();
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
 
-/// Certificates and signing requests: PEM (first byte `p`), DER (`d`), or the parts of a request that is then signed (`s`, the length of
-/// its subject, subject, attributes).
+/// Certificates and signing requests: PEM (first byte `p`), DER (`d`), or the parts of a request that is then signed
+/// (`s`, the length of its subject, subject, attributes).
 pub fn certificates(bytes: &[u8]) {
     static AUTHORITY: OnceLock<(Ca, NodeKey)> = OnceLock::new();
     let (ca, key) = AUTHORITY.get_or_init(|| {
@@ -390,7 +432,10 @@ pub fn certificates(bytes: &[u8]) {
         csr.public_key().verify(b"message", b"signature");
         let own = ["node-a", "node-a.mesh.internal", "10.42.0.7", "fd00::7"].map(String::from);
         let issued = ca.issue(&csr, "node-a", &own, 30, clock::now()).expect("a sound request gets its certificate");
-        assert!(pki::names(&issued.cert_pem).iter().all(|name| own.contains(name)), "a node got a name that is not its own");
+        assert!(
+            pki::names(&issued.cert_pem).iter().all(|name| own.contains(name)),
+            "a node got a name that is not its own"
+        );
         assert!(pki::validity(&issued.cert_pem).is_some_and(|(_, end)| end == issued.not_after));
     };
     match bytes.split_first() {
@@ -480,7 +525,8 @@ pub fn headers(bytes: &[u8]) {
 
     let pairs = form::parse(bytes);
     assert!(pairs.len() <= form::PAIRS_MAX);
-    let written: Vec<String> = pairs.iter().map(|(n, v)| format!("{}={}", percent::encode(n), percent::encode(v))).collect();
+    let written: Vec<String> =
+        pairs.iter().map(|(n, v)| format!("{}={}", percent::encode(n), percent::encode(v))).collect();
     assert_eq!(form::parse(written.join("&").as_bytes()), pairs, "a form reads as it was written");
 
     let encoded = percent::encode(text);
@@ -504,13 +550,25 @@ fn believed(lines: &str, peer: IpAddr) {
     let mut request = Request::empty(Method::Get, "/");
     (request.peer, request.client) = (SocketAddr::new(peer, 9), peer);
     request.host = "inner".to_string();
-    request.headers = lines.lines().filter_map(|line| line.split_once(':')).map(|(n, v)| (n.to_string(), v.trim().to_string())).collect();
+    request.headers = lines
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(n, v)| (n.to_string(), v.trim().to_string()))
+        .collect();
     request.believe(&trusted);
     if !trusts(&peer) {
-        assert_eq!((request.client, request.secure, request.host.as_str()), (peer, false, "inner"), "a stranger was believed");
+        assert_eq!(
+            (request.client, request.secure, request.host.as_str()),
+            (peer, false, "inner"),
+            "a stranger was believed"
+        );
         return;
     }
-    assert_eq!(request.unnamed.is_some(), request.client == address::UNNAMED, "whoever is not named is nobody in particular");
+    assert_eq!(
+        request.unnamed.is_some(),
+        request.client == address::UNNAMED,
+        "whoever is not named is nobody in particular"
+    );
     let named = |name: &str| -> Vec<String> {
         let of_name = request.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
         of_name.flat_map(|(_, v)| v.split(',').map(|part| part.trim().to_string())).collect()
@@ -540,14 +598,16 @@ fn history() -> &'static (Control, Vec<Event>) {
         let mut config = Config::for_dir(&dir);
         config.tls = false;
         let path = config.database_path.clone();
-        let open = || Store::open(&path, 1, QueryLog { queries: false, params: false, sql_chars_max: 0 }).expect("a store");
+        let open =
+            || Store::open(&path, 1, QueryLog { queries: false, params: false, sql_chars_max: 0 }).expect("a store");
         let mut all = Vec::new();
         let mut record = |store: &Store, numbers: std::ops::Range<usize>| {
             for i in numbers {
                 let node = [json!({ "node_id": "node-a" }), json!({ "node_id": 5 }), json!({})][i % 3].clone();
                 let level = [Level::Info, Level::Error][i % 2];
                 let name = [NODE_CORDON.name, "x"][i / 2 % 2];
-                let new = Kind { name, level, fields: &["node_id?"], ..NODE_CORDON }.with(node).with_id(format!("e{i}"));
+                let new =
+                    Kind { name, level, fields: &["node_id?"], ..NODE_CORDON }.with(node).with_id(format!("e{i}"));
                 all.push(store.write(move |w| rows::record(w, new)).expect("an event"));
             }
         };
@@ -581,8 +641,8 @@ pub fn resume(bytes: &[u8]) {
     let (control, all) = history();
 
     let here = Place { address: peer().ip(), is_local: true, direct: Some(peer().ip()) };
-    let mut reader =
-        Reader::begin(control, (String::new(), here), last_seen, filter.clone()).expect("whatever is asked, there is a place to go on");
+    let mut reader = Reader::begin(control, (String::new(), here), last_seen, filter.clone())
+        .expect("whatever is asked, there is a place to go on");
     let mut got = Vec::new();
     let mut rounds = 0;
     loop {
@@ -605,9 +665,11 @@ pub fn resume(bytes: &[u8]) {
     let want: Vec<&str> = all[from..].iter().filter(|event| moved.admits(event)).map(|event| &*event.id).collect();
     assert_eq!(got, want, "each event once, in its order, from the right place on");
 
-    let page = events::list(control, &Paging { limit: 5, bytes_max: usize::MAX, after: after.clone() }, &filter).expect("a page");
+    let page = events::list(control, &Paging { limit: 5, bytes_max: usize::MAX, after: after.clone() }, &filter)
+        .expect("a page");
     let until = after.as_deref().map_or(all.len(), |id| place(id).unwrap_or(0));
-    let want: Vec<&str> = all[..until].iter().rev().filter(|event| filter.admits(event)).map(|event| &*event.id).take(5).collect();
+    let want: Vec<&str> =
+        all[..until].iter().rev().filter(|event| filter.admits(event)).map(|event| &*event.id).take(5).collect();
     assert_eq!(page.items.iter().map(|event| &*event.id).collect::<Vec<_>>(), want, "the newest first");
 }
 
@@ -615,12 +677,18 @@ pub fn resume(bytes: &[u8]) {
 pub fn manifest(bytes: &[u8]) {
     match Manifest::parse(bytes) {
         Ok(manifest) => {
-            assert!(!manifest.channels.is_empty() && Version::parse(&manifest.version.to_string()).as_ref() == Some(&manifest.version));
+            assert!(
+                !manifest.channels.is_empty()
+                    && Version::parse(&manifest.version.to_string()).as_ref() == Some(&manifest.version)
+            );
             for channel in manifest.channels.values() {
-                let sums =
-                    [&channel.bootstrap.sha256, &channel.updater.sha256].into_iter().chain(channel.artifacts.values().map(|a| &a.sha256));
+                let sums = [&channel.bootstrap.sha256, &channel.updater.sha256]
+                    .into_iter()
+                    .chain(channel.artifacts.values().map(|a| &a.sha256));
                 assert!(sums.into_iter().all(|sum| sum.len() == 64));
-                let places = [&channel.bootstrap.path, &channel.updater.path].into_iter().chain(channel.artifacts.values().map(|a| &a.url));
+                let places = [&channel.bootstrap.path, &channel.updater.path]
+                    .into_iter()
+                    .chain(channel.artifacts.values().map(|a| &a.url));
                 for place in places {
                     let is_url = place.starts_with("https://") || place.starts_with("http://");
                     assert!(place.bytes().all(|b| b.is_ascii_graphic()), "{place}");
@@ -655,7 +723,8 @@ mod tests {
     fn what_fuzzing_found_worth_keeping_passes() {
         for (name, target) in TARGETS {
             let dir = crate_dir().join("corpus").join(name);
-            let mut inputs: Vec<PathBuf> = fs::read_dir(&dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+            let mut inputs: Vec<PathBuf> =
+                fs::read_dir(&dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
             inputs.sort();
             assert!(!inputs.is_empty(), "{} has no input", dir.display());
             for input in inputs {

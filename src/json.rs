@@ -260,7 +260,10 @@ mod tests {
             assert_eq!(kept(&serde_json::to_string_pretty(&value).expect("JSON")), Ok(value));
         }
         let float = |text: &str| kept(text).ok().and_then(|v| v.as_number().map(float));
-        assert_eq!((float("1e400"), float("-1E400"), float("1E2")), (Some(f64::INFINITY), Some(f64::NEG_INFINITY), Some(100.0)));
+        assert_eq!(
+            (float("1e400"), float("-1E400"), float("1E2")),
+            (Some(f64::INFINITY), Some(f64::NEG_INFINITY), Some(100.0))
+        );
     }
 
     /// Valid or not, serde_json agrees and reads the same value.
@@ -351,7 +354,10 @@ mod tests {
         assert_eq!(said("[[1,2,3,4]]"), Some(("too many values in one body".into(), 8)));
         assert_eq!(said("[[[]]]"), Some(("values are nested too deep".into(), 2)));
         assert_eq!(said("{\"a\":1,\"\\u0061\":2}"), Some(("a key stands twice in one object".into(), 17)));
-        assert_eq!(said("{\"$serde_json::private::Number\":\"1\"}").map(|said| said.0), Some("a key is reserved".into()));
+        assert_eq!(
+            said("{\"$serde_json::private::Number\":\"1\"}").map(|said| said.0),
+            Some("a key is reserved".into())
+        );
         assert!(kept(&"[".repeat(100_000)).is_err());
     }
 }

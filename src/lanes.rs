@@ -114,9 +114,11 @@ mod tests {
     #[test]
     fn no_turn_is_lost_to_who_gives_up_at_the_last_moment() {
         let lanes = Arc::new(Lanes::new(1, 64));
-        let work =
-            |lanes: Arc<Lanes<&'static str>>| move || (0..20_000).for_each(|i| drop(lanes.enter("alice", Duration::from_micros(i % 3))));
-        let threads: Vec<_> = (0..6).map(|_| spawn("turn", None, work(Arc::clone(&lanes))).expect("a thread")).collect();
+        let work = |lanes: Arc<Lanes<&'static str>>| {
+            move || (0..20_000).for_each(|i| drop(lanes.enter("alice", Duration::from_micros(i % 3))))
+        };
+        let threads: Vec<_> =
+            (0..6).map(|_| spawn("turn", None, work(Arc::clone(&lanes))).expect("a thread")).collect();
         threads.into_iter().for_each(|thread| thread.join().expect("turns"));
         drop(lanes.enter("alice", PATIENCE).expect("a turn after all of them"));
         assert!(lock(&lanes.lanes).is_empty());

@@ -165,7 +165,8 @@ impl Quota {
     pub fn admits(&self, source: IpAddr) -> bool {
         let Ok(left_out) = self.0.take(source) else { return false };
         if left_out > 0 {
-            log::warn!(target: "system", event = "log.left_out", address:% = source, lines = left_out; "Suppressed log lines about refused requests");
+            log::warn!(target: "system", event = "log.left_out", address:% = source, lines = left_out;
+                "Suppressed log lines about refused requests");
         }
         true
     }
@@ -264,7 +265,11 @@ fn begin(out: &mut String, level: Level, category: &str, event: &str, at: Timest
         Level::Debug | Level::Trace => ("DEBUG", "(?)"),
     };
     // Writing to a String cannot fail.
-    let _ = write!(out, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{:03} | {word:<8} | ", micros / 1000);
+    let _ = write!(
+        out,
+        "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{:03} | {word:<8} | ",
+        micros / 1000
+    );
     escape(category, 64, out);
     let _ = write!(out, " | {symbol} ");
     escape(if event.is_empty() { "log" } else { event }, 64, out);
@@ -423,14 +428,23 @@ mod tests {
 
     fn said(level: Level, target: &str, message: &str, fields: &[(&str, &str)]) -> String {
         let at = Timestamp::parse("2026-11-23T20:12:26.900008Z").expect("a moment");
-        line(&Record::builder().level(level).target(target).args(format_args!("{message}")).key_values(&fields).build(), at)
+        line(
+            &Record::builder().level(level).target(target).args(format_args!("{message}")).key_values(&fields).build(),
+            at,
+        )
     }
 
     #[test]
     fn a_line_has_the_wires_form() {
         assert_eq!(
-            said(Level::Info, "api", "Completed", &[("method", "GET"), ("event", "request.complete"), ("status_code", "200")]),
-            "2026-11-23 20:12:26.900 | INFO     | api | (*) request.complete | Completed | method: GET | status_code: 200\n"
+            said(
+                Level::Info,
+                "api",
+                "Completed",
+                &[("method", "GET"), ("event", "request.complete"), ("status_code", "200")]
+            ),
+            "2026-11-23 20:12:26.900 | INFO     | api | (*) request.complete | Completed | method: GET | status_code: \
+                200\n"
         );
         assert!(said(Level::Warn, "x", "", &[]).contains("| WARNING  | x | (!) log | "));
         assert!(said(Level::Error, "x", "", &[]).contains("| ERROR    | x | (x) "));
@@ -440,7 +454,8 @@ mod tests {
     #[test]
     fn a_notice_is_one_line_of_text() {
         let fields = [("event", "tls.expired"), ("path", "a|b\n"), ("days", "3")];
-        let record = Record::builder().level(Level::Warn).args(format_args!("It has expired")).key_values(&fields).build();
+        let record =
+            Record::builder().level(Level::Warn).args(format_args!("It has expired")).key_values(&fields).build();
         let said = notice(&record, Timestamp(0));
         assert_eq!((said.event.as_str(), said.level), ("tls.expired", Level::Warn));
         assert_eq!(said.text, "It has expired (path: a\\x7cb\\n, days: 3)");
@@ -465,15 +480,26 @@ mod tests {
 
     #[test]
     fn no_input_can_forge_a_line_or_a_field() {
-        let line = said(Level::Info, "api", "a\nb", &[("path", "/\r\n2026 | ERROR | \u{e9}\u{1f600}\0\x1b[31m"), ("event", "x\ny")]);
+        let line = said(
+            Level::Info,
+            "api",
+            "a\nb",
+            &[("path", "/\r\n2026 | ERROR | \u{e9}\u{1f600}\0\x1b[31m"), ("event", "x\ny")],
+        );
         assert!(line.is_ascii() && line.matches('\n').count() == 1 && line.ends_with('\n'), "{line:?}");
-        assert!(line.contains("| (*) x\\ny | a\\nb | path: /\\r\\n2026 \\x7c ERROR \\x7c \\u{e9}\\u{1f600}\\u{0}\\u{1b}[31m\n"), "{line}");
+        assert!(
+            line.contains(
+                "| (*) x\\ny | a\\nb | path: /\\r\\n2026 \\x7c ERROR \\x7c \\u{e9}\\u{1f600}\\u{0}\\u{1b}[31m\n"
+            ),
+            "{line}"
+        );
     }
 
     #[test]
     fn a_line_is_bounded() {
         let long = "x".repeat(100_000);
-        let line = said(Level::Info, "api", &long, &[("a", &long), ("b", &long), ("c", &long), ("d", &long), ("e", &long)]);
+        let line =
+            said(Level::Info, "api", &long, &[("a", &long), ("b", &long), ("c", &long), ("d", &long), ("e", &long)]);
         assert!(line.len() <= LINE_BYTES_MAX && line.ends_with("...\n"), "{}", line.len());
     }
 

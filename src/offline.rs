@@ -17,7 +17,8 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Error for a backup without passphrase unless `--no-encryption` is given.
-const NO_PASSPHRASE: &str = "A backup holds every key of the cluster: give a passphrase by BACKUP_PASSPHRASE_FILE or UPTIMEMESH_BACKUP_PASSPHRASE, or say --no-encryption.";
+const NO_PASSPHRASE: &str = "A backup holds every key of the cluster: give a passphrase by BACKUP_PASSPHRASE_FILE or \
+    UPTIMEMESH_BACKUP_PASSPHRASE, or say --no-encryption.";
 /// The lock of the data directory.
 pub const LOCK_FILE: &str = "uptimemesh.lock";
 /// An examination holds the lock briefly; that must not prevent a server from starting.
@@ -74,7 +75,9 @@ pub fn restore_backup(config: &Config, file: File, replace: bool) -> Result<Rest
 pub fn reset_password(config: &Config, name: &str, password: Option<String>) -> Result<(String, bool)> {
     if !config.database_path.exists() {
         let path = config.database_path.display();
-        return Err(Error::NotFound(format!("There is no database at {path}: give the server's --data-dir or --database-url")));
+        return Err(Error::NotFound(format!(
+            "There is no database at {path}: give the server's --data-dir or --database-url"
+        )));
     }
     backups::is_settled(&config.data_dir)?;
     let is_current = store::backups::schema_version(&config.database_path)? == store::backups::schema_version_known();
@@ -121,7 +124,8 @@ pub(crate) fn make_parent(path: &Path) -> Result<()> {
 
 /// Locks the data directory for this process.
 pub(crate) fn lock_data_dir(data_dir: &Path) -> Result<File> {
-    let file = files::open_lock(&data_dir.join(LOCK_FILE)).doing("open the lock of the data directory (is it writable?)")?;
+    let file =
+        files::open_lock(&data_dir.join(LOCK_FILE)).doing("open the lock of the data directory (is it writable?)")?;
     let mut taken = file.try_lock();
     for _ in 0..LOCK_TRIES {
         if !matches!(taken, Err(TryLockError::WouldBlock)) {
@@ -135,7 +139,8 @@ pub(crate) fn lock_data_dir(data_dir: &Path) -> Result<File> {
         Err(TryLockError::WouldBlock) => {
             let dir = data_dir.display();
             Err(Error::Conflict(format!(
-                "Another uptimemesh server uses the data directory {dir}. Stop it first, or choose another with --data-dir."
+                "Another uptimemesh server uses the data directory {dir}. Stop it first, or choose another with \
+                    --data-dir."
             )))
         }
         Err(TryLockError::Error(e)) => Err(e).doing("lock the data directory"),

@@ -19,8 +19,9 @@ use std::sync::OnceLock;
 use tiny_http::Method::{Get, Patch, Post, Put};
 
 /// The routes of this file.
-pub const ROUTES: &[Route] =
-    &[route(Get, "/openapi.json", Handler::By(Role::Viewer, document)).gives(200, "application/json").says("Show this document.")];
+pub const ROUTES: &[Route] = &[route(Get, "/openapi.json", Handler::By(Role::Viewer, document))
+    .gives(200, "application/json")
+    .says("Show this document.")];
 
 /// The schemas of answers.
 const SCHEMAS: &str = include_str!("../assets/openapi/schemas.json");
@@ -45,7 +46,8 @@ fn make(app: &App) -> Value {
         let method = route.method.as_str().to_ascii_lowercase();
         paths[route.path][method.as_str()] = operation(app, route, &schemas);
     }
-    let tags: Vec<Value> = prose::tags().into_iter().map(|(name, says)| json!({ "name": name, "description": says })).collect();
+    let tags: Vec<Value> =
+        prose::tags().into_iter().map(|(name, says)| json!({ "name": name, "description": says })).collect();
     json!({
         "openapi": "3.1.0",
         "info": { "title": "UptimeMesh", "version": env!("CARGO_PKG_VERSION") },
@@ -62,19 +64,21 @@ fn make(app: &App) -> Value {
 fn security_schemes() -> Value {
     let header = |name: &str, description: &str| json!({ "type": "apiKey", "in": "header", "name": name, "description": description });
     let signature = format!(
-        "Signature by the node's key in base64, ECDSA-SHA256 in ASN.1 DER or RSA PKCS#1 v1.5 SHA-256, over these lines without a line feed \
-         at the end: node id, `request`, lease token, signing time as sent, value of {} or nothing, method, path with query below the base \
-         path, lower-case hex SHA-256 of the body.",
+        "Signature by the node's key in base64, ECDSA-SHA256 in ASN.1 DER or RSA PKCS#1 v1.5 SHA-256, over these lines \
+            without a line feed at the end: node id, `request`, lease token, signing time as sent, value of {} or \
+            nothing, method, path with query below the base path, lower-case hex SHA-256 of the body.",
         node_calls::RUN
     );
     json!({
         "session": { "type": "http", "scheme": "bearer", "description": "A session token of POST /auth/token, or an API token." },
         "node_certificate": {
             "type": "mutualTLS",
-            "description": "The current certificate of an enrolled node, shown to the server itself: one that a proxy shows does not count."
+            "description": "The current certificate of an enrolled node, shown to the server itself: one that a proxy \
+                shows does not count."
         },
         "node_lease_token": header(node_calls::LEASE_TOKEN, "The node's lease token."),
-        "node_signed_at": header(node_calls::SIGNED_AT, "Time of signing, in milliseconds since 1970. Each call needs one of its own."),
+        "node_signed_at": header(node_calls::SIGNED_AT, "Time of signing, in milliseconds since 1970. Each call needs \
+            one of its own."),
         "node_signature": header(node_calls::SIGNATURE, &signature),
     })
 }
@@ -94,8 +98,8 @@ fn operation(app: &App, route: &Route, schemas: &Value) -> Value {
     match route.handler.access {
         Handler::By(..) => operation["security"] = json!([{ "session": [] }]),
         Handler::ByNode(_) => {
-            operation["security"] =
-                json!([{ "node_certificate": [] }, { "node_lease_token": [], "node_signed_at": [], "node_signature": [] }]);
+            operation["security"] = json!([{ "node_certificate": [] }, { "node_lease_token": [], "node_signed_at": [],
+                "node_signature": [] }]);
         }
         Open(_) | Handler::Checked(_) => {}
     }
@@ -109,7 +113,8 @@ fn operation(app: &App, route: &Route, schemas: &Value) -> Value {
         if !body.required {
             schema["type"] = json!(["object", "null"]);
         }
-        operation["requestBody"] = json!({ "required": body.required, "content": { "application/json": { "schema": schema } } });
+        operation["requestBody"] =
+            json!({ "required": body.required, "content": { "application/json": { "schema": schema } } });
     }
     operation
 }
@@ -149,7 +154,8 @@ fn says<'t>(route: &Route, schemas: &'t Value, note: &Noted) -> Option<&'t str> 
 
 fn parameter(note: &Noted, says: Option<&str>) -> Value {
     json!({
-        "in": note.place, "name": note.at.join("."), "required": note.required, "schema": note.schema, "description": says,
+        "in": note.place, "name": note.at.join("."), "required": note.required, "schema": note.schema,
+        "description": says,
     })
 }
 
@@ -167,7 +173,11 @@ fn tree<'t>(notes: &[Noted], at: &[String], says: &impl Fn(&Noted) -> Option<&'t
             continue;
         }
         // An optional field may be null, which means the same as its absence.
-        let mut property = if note.required || within == json!({}) { within } else { json!({ "anyOf": [within, { "type": "null" }] }) };
+        let mut property = if note.required || within == json!({}) {
+            within
+        } else {
+            json!({ "anyOf": [within, { "type": "null" }] })
+        };
         if let Some(says) = says(note) {
             property["description"] = says.into();
         }
@@ -222,7 +232,8 @@ fn responses(route: &Route, notes: &[Noted]) -> Value {
     if writes {
         let general = "Conflicts with the current state; the sentence says how.";
         let own = Some(route.handler.conflicts).filter(|own| !own.is_empty());
-        let keyed = if reads_header("Idempotency-Key") { " Or the Idempotency-Key was used for another request." } else { "" };
+        let keyed =
+            if reads_header("Idempotency-Key") { " Or the Idempotency-Key was used for another request." } else { "" };
         error(409, &format!("{}{keyed}", own.unwrap_or(general)));
     }
     if reads_header("If-Match") {
@@ -247,7 +258,8 @@ fn success(status: u16, gives: &str) -> Value {
         media if media.contains('/') => json!({ "description": description, "content": { media: {} } }),
         list if list.starts_with('[') => {
             let items = reference(list.trim_matches(['[', ']']));
-            json!({ "description": description, "content": { "application/json": { "schema": { "type": "array", "items": items } } } })
+            json!({ "description": description, "content": { "application/json": { "schema": { "type": "array",
+                "items": items } } } })
         }
         name => json!({ "description": description, "content": { "application/json": { "schema": reference(name) } } }),
     }

@@ -87,7 +87,10 @@ mod tests {
     fn every_word_of_a_path_is_one_that_bundles_show() {
         for (_, path, ..) in list() {
             for part in path.split('/').filter(|part| !part.is_empty() && !part.starts_with('{')) {
-                assert!(crate::upkeep::bundles::is_path_word(part), "{part} of {path}: add it to PATH_WORDS in upkeep/bundles/forms.rs");
+                assert!(
+                    crate::upkeep::bundles::is_path_word(part),
+                    "{part} of {path}: add it to PATH_WORDS in upkeep/bundles/forms.rs"
+                );
             }
         }
     }

@@ -79,7 +79,8 @@ impl Server {
     /// Starts a control plane: opens its data, migrates the database, and listens.
     pub fn start(mut config: Config) -> Result<Server> {
         if routes::has_beginning(&config.base_path) {
-            let sentence = "BASE_PATH must not begin like a path of the program's own, such as /ui or /nodes: take /mesh";
+            let sentence =
+                "BASE_PATH must not begin like a path of the program's own, such as /ui or /nodes: take /mesh";
             return Err(Error::Malformed(sentence.into()));
         }
         if is_first_start_with_wrong_clock(&config)? {
@@ -101,11 +102,13 @@ impl Server {
         store::wait_for(&config.database_path)?;
         backups::before_upgrade(&config)?;
         let store = Store::open(&config.database_path, readers, query_log(&config))?;
-        let (connections_per_address_max, proxies) = (config.connections_per_address_max, config.trusted_proxies.clone());
+        let (connections_per_address_max, proxies) =
+            (config.connections_per_address_max, config.trusted_proxies.clone());
         // The setting is for large fleets behind one address.
         let handshakes = Limits::default().handshakes_per_s_max
             * i64::max(config.requests_per_second_max / REQUESTS_PER_SECOND, 1).unsigned_abs() as u32;
-        let limits = Limits { connections_per_address_max, proxies, handshakes_per_s_max: handshakes, ..Limits::default() };
+        let limits =
+            Limits { connections_per_address_max, proxies, handshakes_per_s_max: handshakes, ..Limits::default() };
         let limits = Limits { connections_max: config.connections_max.unwrap_or(limits.connections_max), ..limits };
         let limits = Limits { idle_time: Duration::from_secs(config.idle_s.unsigned_abs()), ..limits };
         let app = Arc::new(App::new(config, store, address)?);
@@ -116,20 +119,24 @@ impl Server {
         let answering = Arc::clone(&app);
         let tls: Option<TlsSource> = app.control.tls.is_some().then(|| {
             let speaking = Arc::clone(&app);
-            let source: TlsSource = Arc::new(move || speaking.control.tls.as_ref().expect("TLS is on, and does not go off").config());
+            let source: TlsSource =
+                Arc::new(move || speaking.control.tls.as_ref().expect("TLS is on, and does not go off").config());
             source
         });
-        let front = Front::start(listeners, limits, tls, Arc::new(move |request| routes::dispatch(&answering, request)))?;
+        let front =
+            Front::start(listeners, limits, tls, Arc::new(move |request| routes::dispatch(&answering, request)))?;
         let server = Server { address, app, stop, running: Mutex::new(Some(Running { front, passes, _lock: held })) };
         if server.app.control.tls.is_none()
             && server.app.control.config.trusted_proxies.is_empty()
             && !address::is_private(server.address.ip())
         {
-            log::warn!(target: "system", event = "serve.plain", address = server.url(); "TLS is off and the server accepts connections from other machines: passwords and tokens cross the network unencrypted. Listen on a private address and list the proxy in TRUSTED_PROXIES");
+            log::warn!(target: "system", event = "serve.plain", address = server.url(); "TLS is off and the server \
+                accepts connections from other machines: passwords and tokens cross the network unencrypted. Listen on a private address and list the proxy in TRUSTED_PROXIES");
         }
         let authority = server.app.control.tls.as_ref().map(|_| server.authority()).transpose()?;
         server.app.control.sessions.local.publish(server.url(), authority);
-        log::info!(target: "system", event = "serve.start", address = server.url(), version = env!("CARGO_PKG_VERSION"); "Listening");
+        log::info!(target: "system", event = "serve.start", address = server.url(), version = env!("CARGO_PKG_VERSION");
+            "Listening");
         Ok(server)
     }
 
@@ -147,12 +154,13 @@ impl Server {
 
     /// URLs for browsers and nodes elsewhere, most likely first; empty if it only serves a proxy or this machine.
     pub fn urls_elsewhere(&self) -> Vec<String> {
-        let reached =
-            if self.app.control.tls.is_some() && (!self.address.ip().is_loopback() || !self.app.control.config.advertised.is_empty()) {
-                tls::reached_at(&self.app.control.config, self.address)
-            } else {
-                Vec::new()
-            };
+        let reached = if self.app.control.tls.is_some()
+            && (!self.address.ip().is_loopback() || !self.app.control.config.advertised.is_empty())
+        {
+            tls::reached_at(&self.app.control.config, self.address)
+        } else {
+            Vec::new()
+        };
         reached.iter().map(|at| format!("https://{at}")).collect()
     }
 
@@ -176,7 +184,11 @@ impl Server {
     pub fn bootstrap_local(&self, node_id: &NodeId) -> Result<NewJoinToken> {
         const TTL_S: i64 = 300;
         join_tokens::ensure_authority(&self.app.control)?;
-        join_tokens::create(&self.app.control, Admits { node_id: Some(node_id.clone()), ..JoinRole::Core.into() }, TTL_S)
+        join_tokens::create(
+            &self.app.control,
+            Admits { node_id: Some(node_id.clone()), ..JoinRole::Core.into() },
+            TTL_S,
+        )
     }
 
     /// Creates a join string for one worker, valid for `ttl_s` seconds; `None` if the server does not speak TLS.
@@ -215,7 +227,8 @@ impl Server {
     /// Reloads the operator's certificate; keeps the current one if the new one is unusable.
     pub fn reload_certificate(&self) {
         if let Err(e) = tls::reread(&self.app.control) {
-            log::error!(target: "system", event = "tls.unchanged", error:% = Chain(&e); "Could not reload the certificate");
+            log::error!(target: "system", event = "tls.unchanged", error:% = Chain(&e); "Could not reload the \
+                certificate");
         }
     }
 
@@ -252,9 +265,11 @@ pub fn wait_for_clock(config: &Config, stop: &Stop) -> Result<bool> {
     }
     logger::init(config.log_level.0, config.log_file.clone().filter(|file| file.parent().is_some_and(Path::exists)))?;
     let (now, built, most_s) = (clock::now(), clock::built_at(), config.clock_wait_s);
-    log::warn!(target: "system", event = "clock.wait", now:%, program_of:% = built, wait_s = most_s; "This machine's clock is behind this program's build date; creating keys and certificates waits until it is correct");
+    log::warn!(target: "system", event = "clock.wait", now:%, program_of:% = built, wait_s = most_s;
+        "This machine's clock is behind this program's build date; creating keys and certificates waits until it is correct");
     eprintln!(
-        "It is {now} by this machine's clock, and this program is from {built}: waiting for the clock, {most_s} seconds at most. Set it: {}",
+        "It is {now} by this machine's clock, and this program is from {built}: waiting for the clock, {most_s} \
+            seconds at most. Set it: {}",
         ca::SET_CLOCK
     );
     let end = clock::tick() + Duration::from_secs(most_s.unsigned_abs());
@@ -275,14 +290,19 @@ fn is_first_start_with_wrong_clock(config: &Config) -> Result<bool> {
 }
 
 fn query_log(config: &Config) -> QueryLog {
-    QueryLog { queries: config.log_db_queries, params: config.log_db_query_params, sql_chars_max: config.log_sql_chars_max }
+    QueryLog {
+        queries: config.log_db_queries,
+        params: config.log_db_query_params,
+        sql_chars_max: config.log_sql_chars_max,
+    }
 }
 
 fn listen(host: &str, port: u16) -> Result<Vec<TcpListener>> {
     let listeners = bind(host, port).map_err(|e| {
         let host = if host.is_empty() { "every address" } else { host };
         Error::Unavailable(format!(
-            "Cannot listen on {host} port {port}: {e}. Is another server running there? Choose another with --server-port."
+            "Cannot listen on {host} port {port}: {e}. Is another server running there? Choose another with \
+                --server-port."
         ))
     })?;
     listeners.iter().for_each(tls::raise_backlog);

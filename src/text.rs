@@ -16,14 +16,18 @@ pub fn without_mark(bytes: &[u8]) -> &[u8] {
 /// True if bytes are UTF-16 or UTF-32 text: marked as such, or every other byte at the beginning is NUL.
 pub fn is_wide(bytes: &[u8]) -> bool {
     let nul = |at: usize| bytes.get(at) == Some(&0);
-    bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") || (bytes.len() > 1 && nul(0) != nul(1) && bytes[..2] != [0, 0])
+    bytes.starts_with(b"\xff\xfe")
+        || bytes.starts_with(b"\xfe\xff")
+        || (bytes.len() > 1 && nul(0) != nul(1) && bytes[..2] != [0, 0])
 }
 
 /// Decodes UTF-8 without its byte order mark. Fails with the end of a sentence that says what to do. Line ends are
 /// kept: JSON, PEM and `str::lines` accept those of Windows too.
 pub fn decode(bytes: Vec<u8>) -> Result<String, String> {
     if is_wide(&bytes) {
-        return Err("is UTF-16 or UTF-32, not UTF-8: save it as UTF-8 (in PowerShell: Set-Content -Encoding utf8)".to_string());
+        return Err(
+            "is UTF-16 or UTF-32, not UTF-8: save it as UTF-8 (in PowerShell: Set-Content -Encoding utf8)".to_string()
+        );
     }
     let bytes = if bytes.starts_with(MARK) { without_mark(&bytes).to_vec() } else { bytes };
     String::from_utf8(bytes).map_err(|e| {
@@ -115,7 +119,10 @@ mod tests {
         for (text, want) in [("s\n", "s"), ("s\r\n", "s"), (" s \n", " s "), ("s\n\n", "s"), ("a\nb\n", "a\nb")] {
             assert_eq!(secret(text), want);
         }
-        assert_eq!(pem("\u{feff}-----BEGIN A-----\r\nQQ== \r\n\u{feff}  -----END A-----"), "-----BEGIN A-----\nQQ==\n-----END A-----\n");
+        assert_eq!(
+            pem("\u{feff}-----BEGIN A-----\r\nQQ== \r\n\u{feff}  -----END A-----"),
+            "-----BEGIN A-----\nQQ==\n-----END A-----\n"
+        );
         assert!(matches!(pem("-----BEGIN A-----\nQQ==\n"), Cow::Borrowed(_)));
     }
 
@@ -123,6 +130,11 @@ mod tests {
     fn a_file_is_bounded_and_named() {
         let said = file_or_stdin("/dev/zero", 10).err().unwrap_or_default();
         assert_eq!(said, "/dev/zero is too long: at most 10 bytes");
-        assert!(file(Path::new("/nowhere/at/all"), 10).err().unwrap_or_default().starts_with("/nowhere/at/all cannot be read: "));
+        assert!(
+            file(Path::new("/nowhere/at/all"), 10)
+                .err()
+                .unwrap_or_default()
+                .starts_with("/nowhere/at/all cannot be read: ")
+        );
     }
 }

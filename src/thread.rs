@@ -109,7 +109,11 @@ pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Starts a thread with a name (visible in `ps -L`) and, for small threads, its own stack size.
-pub fn spawn<F: FnOnce() + Send + 'static>(name: &str, stack_bytes: Option<usize>, work: F) -> io::Result<JoinHandle<()>> {
+pub fn spawn<F: FnOnce() + Send + 'static>(
+    name: &str,
+    stack_bytes: Option<usize>,
+    work: F,
+) -> io::Result<JoinHandle<()>> {
     let builder = Builder::new().name(name.to_string());
     match stack_bytes {
         Some(bytes) => builder.stack_size(bytes),
@@ -119,7 +123,12 @@ pub fn spawn<F: FnOnce() + Send + 'static>(name: &str, stack_bytes: Option<usize
 }
 
 /// Starts a thread that runs `work` at every interval until the flag is raised. A panic ends one turn, not the thread.
-pub fn every<F: FnMut() + Send + 'static>(name: &'static str, interval: Duration, stop: Stop, mut work: F) -> io::Result<JoinHandle<()>> {
+pub fn every<F: FnMut() + Send + 'static>(
+    name: &'static str,
+    interval: Duration,
+    stop: Stop,
+    mut work: F,
+) -> io::Result<JoinHandle<()>> {
     spawn(name, None, move || {
         while !stop.wait(interval) {
             catch_panic(name, &mut work);
@@ -131,7 +140,8 @@ pub fn every<F: FnMut() + Send + 'static>(name: &'static str, interval: Duration
 pub fn catch_panic<T>(name: &str, work: impl FnOnce() -> T) -> Option<T> {
     let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
     if done.is_err() {
-        log::error!(target: "system", event = "pass.panicked", pass = name; "A background pass panicked; it runs again at its next turn");
+        log::error!(target: "system", event = "pass.panicked", pass = name; "A background pass panicked; it runs again \
+            at its next turn");
     }
     done.ok()
 }
@@ -165,7 +175,11 @@ mod tests {
                 seen = version;
             }
         }
-        assert_eq!((watch.get(), watch.wait(99, PATIENCE)), (100, Some((100, 100))), "what was set before is there at once");
+        assert_eq!(
+            (watch.get(), watch.wait(99, PATIENCE)),
+            (100, Some((100, 100))),
+            "what was set before is there at once"
+        );
         watch.close();
         waiter.expect("a thread").join().expect("it ends");
         assert_eq!(watch.wait(0, PATIENCE), Some((100, 100)), "what was set before it was closed is not lost");

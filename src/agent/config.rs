@@ -22,16 +22,31 @@ pub struct AgentSetting {
     pub help: &'static str,
 }
 
-const fn setting(option: &'static str, variable: &'static str, value: &'static str, help: &'static str) -> AgentSetting {
+const fn setting(
+    option: &'static str,
+    variable: &'static str,
+    value: &'static str,
+    help: &'static str,
+) -> AgentSetting {
     AgentSetting { option, variable, value, help }
 }
 
-const TTL: AgentSetting = setting("ttl", "", "SECONDS", "life of a lease, 10 to 300 (default 45); a heartbeat goes out at a third of it");
-const UPDATES: AgentSetting =
-    setting("update-dir", "", "DIR", "where updates that the control plane wants are written down (default update, in the data directory)");
-const STATE: AgentSetting =
-    setting("update-state", "", "FILE", "file with the state of the updater (default /var/lib/uptimemesh-update/state.json)");
-const LEVEL: AgentSetting = setting("log-level", "LOG_LEVEL", "LEVEL", "DEBUG, INFO, WARNING or ERROR (default INFO) [LOG_LEVEL]");
+const TTL: AgentSetting =
+    setting("ttl", "", "SECONDS", "life of a lease, 10 to 300 (default 45); a heartbeat goes out at a third of it");
+const UPDATES: AgentSetting = setting(
+    "update-dir",
+    "",
+    "DIR",
+    "where updates that the control plane wants are written down (default update, in the data directory)",
+);
+const STATE: AgentSetting = setting(
+    "update-state",
+    "",
+    "FILE",
+    "file with the state of the updater (default /var/lib/uptimemesh-update/state.json)",
+);
+const LEVEL: AgentSetting =
+    setting("log-level", "LOG_LEVEL", "LEVEL", "DEBUG, INFO, WARNING or ERROR (default INFO) [LOG_LEVEL]");
 const LOG: AgentSetting = setting("log-file", "LOG_FILE", "FILE", "log file beside stderr [LOG_FILE]");
 
 /// Every setting of the agent.

@@ -29,14 +29,16 @@ const SKEW_S_MAX: i64 = 5;
 /// Examines the node whose identity is in this directory.
 pub fn of_identity(control_plane: &ControlPlane, dir: &Path, node_id: &NodeId) -> Vec<Finding> {
     let rejoin = format!(
-        "on the control plane: uptimemesh token create --role worker --for-node {node_id} --join-string; here: uptimemesh join --join-file FILE --node-id {node_id}"
+        "on the control plane: uptimemesh token create --role worker --for-node {node_id} --join-string; here: \
+            uptimemesh join --join-file FILE --node-id {node_id}"
     );
     let identity = match Identity::load(dir, node_id) {
         Ok(identity) => identity,
         Err(e) => return vec![Finding::fail("identity", Chain(&e).to_string(), rejoin)],
     };
     let reached: Vec<Reached> = control_plane.urls.iter().map(|url| reach(control_plane, &identity, url)).collect();
-    // By the control plane's clock, where it tells: this machine's own may be off, and then the certificate is not what is wrong.
+    // By the control plane's clock, where it tells: this machine's own may be off, and then the certificate is not what
+    // is wrong.
     let now = reached.iter().find_map(|(_, now)| *now).unwrap_or_else(clock::now);
     let paths = [dir.to_path_buf(), dir.join(KEY), dir.join(LEASE)];
     let mut findings = vec![
@@ -48,7 +50,10 @@ pub fn of_identity(control_plane: &ControlPlane, dir: &Path, node_id: &NodeId) -
             pki::validity(&identity.cert_pem),
             now,
             CERTIFICATE_DAYS_LOW,
-            &format!("systemctl restart uptimemesh-agent; the agent renews it up to 30 days after it expired; after that, {rejoin}"),
+            &format!(
+                "systemctl restart uptimemesh-agent; the agent renews it up to 30 days after it expired; after that, \
+                    {rejoin}"
+            ),
         ),
         Finding::validity(
             "identity.authority",
@@ -73,9 +78,11 @@ fn lease(token: &str, now: Timestamp) -> Finding {
     let to_do = "is the agent running? systemctl status uptimemesh-agent; it renews the token by the node's key";
     match exp.map(|exp| (exp - now.secs(), Timestamp::from_secs(exp))) {
         None => Finding::fail(CHECK, "the lease token is malformed", to_do),
-        Some((left_s, end)) if left_s <= 0 => {
-            Finding::warn(CHECK, format!("the lease token expired at {end}: no heartbeat has been accepted for a long time"), to_do)
-        }
+        Some((left_s, end)) if left_s <= 0 => Finding::warn(
+            CHECK,
+            format!("the lease token expired at {end}: no heartbeat has been accepted for a long time"),
+            to_do,
+        ),
         Some((_, end)) => Finding::ok(CHECK, format!("the lease token is valid until {end} and is renewed earlier")),
     }
 }
@@ -97,12 +104,17 @@ fn reach(control_plane: &ControlPlane, identity: &Identity, url: &str) -> Reache
     let health = match api.get("/health") {
         Ok(health) => health,
         Err(e) => {
-            let to_do = format!("is it running, and its port open? curl -kv {url}/health; if its address has changed: --api-url URL");
+            let to_do = format!(
+                "is it running, and its port open? curl -kv {url}/health; if its address has changed: --api-url URL"
+            );
             return (vec![Finding::fail(CHECK, e.to_string(), to_do)], None);
         }
     };
-    let encrypted =
-        if url.starts_with("https://") { "and proved to be the control plane" } else { "over plain HTTP, which proves nothing" };
+    let encrypted = if url.starts_with("https://") {
+        "and proved to be the control plane"
+    } else {
+        "over plain HTTP, which proves nothing"
+    };
     let mut findings = vec![Finding::ok(CHECK, format!("{url} answered, {encrypted}"))];
     let time = health["time"].as_str().and_then(Timestamp::parse);
     findings.extend(time.map(|time| skew(time.secs() - clock::now().secs())));
@@ -135,12 +147,18 @@ fn known(control_plane: &ControlPlane, identity: &Identity, now: Timestamp) -> F
         Some(Part::Unknown(_)) => ", update requested in a form that this version does not know".to_string(),
         None => String::new(),
     };
-    let seen = format!("the control plane knows {}: lease {}, last heartbeat {beat}{update}", node.name, node.lease_state.as_str());
+    let seen = format!(
+        "the control plane knows {}: lease {}, last heartbeat {beat}{update}",
+        node.name,
+        node.lease_state.as_str()
+    );
     match node.lease_state {
         LeaseState::Alive => Finding::ok(CHECK, seen),
-        LeaseState::Stale | LeaseState::Dead | LeaseState::Unknown => {
-            Finding::warn(CHECK, seen, "is the agent running? systemctl status uptimemesh-agent; journalctl -u uptimemesh-agent")
-        }
+        LeaseState::Stale | LeaseState::Dead | LeaseState::Unknown => Finding::warn(
+            CHECK,
+            seen,
+            "is the agent running? systemctl status uptimemesh-agent; journalctl -u uptimemesh-agent",
+        ),
     }
 }
 
@@ -160,16 +178,22 @@ fn unproven(check: &'static str, e: &AgentError) -> Finding {
         (_, Some(Reason::AnotherRun)) => Finding::fail(
             check,
             "another machine has the same identity, and this one may be the copy",
-            "an operator decides: uptimemesh node runs NODE; uptimemesh node keep-run NODE RUN; then join the other machine as a new node",
+            "an operator decides: uptimemesh node runs NODE; uptimemesh node keep-run NODE RUN; then join the other \
+                machine as a new node",
         ),
-        (_, Some(Reason::ClockSkew)) => Finding::warn(check, format!("the signature was refused: {e}"), "timedatectl set-ntp true"),
-        (_, Some(Reason::LeaseExpired | Reason::CertificateExpired | Reason::Replayed)) => Finding::warn(check, refused, agent),
+        (_, Some(Reason::ClockSkew)) => {
+            Finding::warn(check, format!("the signature was refused: {e}"), "timedatectl set-ntp true")
+        }
+        (_, Some(Reason::LeaseExpired | Reason::CertificateExpired | Reason::Replayed)) => {
+            Finding::warn(check, refused, agent)
+        }
         (_, Some(Reason::IdentityReplaced | Reason::IdentityExpired | Reason::BadSignature | Reason::Unknown(_))) => {
             Finding::fail(check, refused, rejoin)
         }
         (_, None) if e.status() == Some(401) => Finding::warn(
             check,
-            "the control plane does not know this node: it was removed or replaced, or the control plane is older than this program",
+            "the control plane does not know this node: it was removed or replaced, or the control plane is older than \
+                this program",
             rejoin,
         ),
         (AgentError::Call(_), None) => Finding::warn(check, e.to_string(), agent),
@@ -180,7 +204,9 @@ fn unproven(check: &'static str, e: &AgentError) -> Finding {
 fn skew(behind_s: i64) -> Finding {
     const CHECK: &str = "clock.control";
     match behind_s.abs() {
-        s if s <= SKEW_S_MAX => Finding::ok(CHECK, format!("this clock agrees with the control plane's within {SKEW_S_MAX} s")),
+        s if s <= SKEW_S_MAX => {
+            Finding::ok(CHECK, format!("this clock agrees with the control plane's within {SKEW_S_MAX} s"))
+        }
         s => {
             let way = if behind_s > 0 { "behind" } else { "ahead of" };
             Finding::warn(

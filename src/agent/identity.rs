@@ -1,5 +1,6 @@
 //! A node's identity on its own disk: key, certificate, the authority's certificate, lease token. Every file is
-//! replaced as a whole, and the key exists before the control plane is to trust it. A directory of identities has one directory for each, `<node-id>/`.
+//! replaced as a whole, and the key exists before the control plane is to trust it. A directory of identities has one
+//! directory for each, `<node-id>/`.
 
 use crate::crypto::pki::{self, NodeKey};
 use crate::error::{Doing, Error, Result};
@@ -60,7 +61,12 @@ pub struct IdentityFiles {
 
 impl From<Enrolment> for Given {
     fn from(enrolment: Enrolment) -> Given {
-        Given { cert_pem: enrolment.node_cert_pem, ca_pem: enrolment.ca_cert_pem, lease_token: enrolment.lease_token, joined: 0 }
+        Given {
+            cert_pem: enrolment.node_cert_pem,
+            ca_pem: enrolment.ca_cert_pem,
+            lease_token: enrolment.lease_token,
+            joined: 0,
+        }
     }
 }
 
@@ -96,8 +102,8 @@ impl IdentityFiles {
 }
 
 /// The identities in a directory of them, by node id. A directory with another node's certificate (a copy
-/// that was set aside) does not count. An identity whose files are in the directory itself, as version 2.0.0 wrote them,
-/// is one of them.
+/// that was set aside) does not count. An identity whose files are in the directory itself, as version 2.0.0 wrote
+/// them, is one of them.
 pub fn all_in(dir: &Path) -> Vec<(NodeId, PathBuf)> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let named = entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse::<NodeId>().ok()?, entry.path())));
@@ -190,7 +196,12 @@ impl Identity {
 
     /// The identity in use.
     pub fn given(&self) -> Given {
-        Given { cert_pem: self.cert_pem.clone(), ca_pem: self.ca_pem.clone(), lease_token: self.lease_token.clone(), joined: self.joined }
+        Given {
+            cert_pem: self.cert_pem.clone(),
+            ca_pem: self.ca_pem.clone(),
+            lease_token: self.lease_token.clone(),
+            joined: self.joined,
+        }
     }
 
     /// Its files.
@@ -217,7 +228,12 @@ impl Identity {
 
     /// Addresses of the control plane, as kept on disk.
     pub fn urls(dir: &Path) -> Result<Vec<String>> {
-        Ok(files::read(&dir.join(URLS))?.unwrap_or_default().lines().map(str::to_string).filter(|url| !url.is_empty()).collect())
+        Ok(files::read(&dir.join(URLS))?
+            .unwrap_or_default()
+            .lines()
+            .map(str::to_string)
+            .filter(|url| !url.is_empty())
+            .collect())
     }
 
     /// Keeps where the control plane is reached.

@@ -1,6 +1,7 @@
 //! State from the control plane, as of the last accepted heartbeat, and the files that hold it: the identity, the
 //! control plane's addresses, the status of this run. They are written before anything is done with what came, on the
-//! reconciler's thread: a disk that hangs costs no heartbeat. What a disk does not take is tried again with each heartbeat.
+//! reconciler's thread: a disk that hangs costs no heartbeat. What a disk does not take is tried again with each
+//! heartbeat.
 
 use super::identity::{Given, Identity, IdentityFiles};
 use crate::clock::Timestamp;
@@ -93,8 +94,9 @@ impl Ledger {
                 log::error!(
                     target: "agent", event = "agent.identity_unwritten", node_id,
                     directory:% = self.identity.dir().display(), error:% = Chain(e);
-                    "Could not write the identity that the control plane issued: is the disk full or read-only? It is used \
-                     from memory, and every heartbeat tries to write it again; after a restart it may have to be renewed"
+                    "Could not write the identity that the control plane issued: is the disk full or read-only? It is \
+                        used from memory, and every heartbeat tries to write it again; after a restart it may have to \
+                        be renewed"
                 );
             }
             Ok(()) if self.identity_failed => {
@@ -119,7 +121,8 @@ impl Ledger {
             Err(e) => {
                 if !std::mem::replace(&mut self.urls_failed, true) {
                     log::warn!(
-                        target: "agent", event = "agent.addresses_unwritten", node_id = self.node_id, error:% = Chain(&e);
+                        target: "agent", event = "agent.addresses_unwritten", node_id = self.node_id,
+                        error:% = Chain(&e);
                         "Could not write the control plane's addresses; they are lost when this agent ends"
                     );
                 }
@@ -127,8 +130,8 @@ impl Ledger {
         }
     }
 
-    /// Shows the updater of this machine that the program works. Once in a run: written with every heartbeat it would wear
-    /// out an SD card.
+    /// Shows the updater of this machine that the program works. Once in a run: written with every heartbeat it would
+    /// wear out an SD card.
     fn write_run_status(&mut self, heartbeat_at: Timestamp) {
         match self.run_status(heartbeat_at) {
             Ok(()) => self.status_written = true,
@@ -145,7 +148,8 @@ impl Ledger {
 
     fn run_status(&self, heartbeat_at: Timestamp) -> Result<()> {
         let status = json!({
-            "version": env!("CARGO_PKG_VERSION"), "run": self.run.id, "pid": std::process::id(), "node_id": self.node_id,
+            "version": env!("CARGO_PKG_VERSION"), "run": self.run.id, "pid": std::process::id(),
+            "node_id": self.node_id,
             "started_at": self.run.started_at, "heartbeat_at": heartbeat_at,
         });
         files::write(&self.identity.dir().join(STATUS), format!("{status}\n").as_bytes(), files::PUBLIC)

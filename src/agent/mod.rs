@@ -1,6 +1,7 @@
 //! The node agent, in parts. `link` alone calls the control plane, on the thread `agent-link`, and waits for
 //! nothing of this machine. `reconcile` writes down what the control plane gave, and does what it wants, on
-//! `agent-reconcile`. `report` gathers what the machine is like, on `agent-facts`. They meet in values that are watched.
+//! `agent-reconcile`. `report` gathers what the machine is like, on `agent-facts`. They meet in values that are
+//! watched.
 
 pub mod config;
 pub mod doctor;
@@ -55,7 +56,8 @@ impl Agent {
         Ok(Agent { identity_dir, link, reconciler, facts, accepted })
     }
 
-    /// Collects the machine's facts and sends one heartbeat on the caller's thread, to learn whether the identity is accepted.
+    /// Collects the machine's facts and sends one heartbeat on the caller's thread, to learn whether the identity is
+    /// accepted.
     pub fn beat_once(&mut self) -> Linked<()> {
         report::look(&self.identity_dir, host::DISK_TIME, &self.facts);
         self.link.turn()

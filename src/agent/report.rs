@@ -1,5 +1,5 @@
-//! A node's report with its heartbeats: the latest state of its parts. Composing it waits for nothing; the machine's facts,
-//! which may take a slow disk's time, are gathered on a thread of their own.
+//! A node's report with its heartbeats: the latest state of its parts. Composing it waits for nothing; the machine's
+//! facts, which may take a slow disk's time, are gathered on a thread of their own.
 
 use crate::model::Object;
 use crate::model::node_runs::{AgentRun, RUN_KEY};
@@ -34,7 +34,8 @@ impl Report {
         &self.run.id
     }
 
-    /// Waits for facts newer than `seen`, at most this long. Gives the version that is there; `None` once the agent stops.
+    /// Waits for facts newer than `seen`, at most this long. Gives the version that is there; `None` once the agent
+    /// stops.
     pub fn wait(&self, seen: u64, at_most: Duration) -> Option<u64> {
         self.facts.wait(seen, at_most).map(|(_, version)| version)
     }

@@ -1,5 +1,5 @@
-//! The updater of this machine, from the agent's side. It runs as root and takes a channel and a version from the agent, and
-//! nothing else; its state file shows how its last run went.
+//! The updater of this machine, from the agent's side. It runs as root and takes a channel and a version from the
+//! agent, and nothing else; its state file shows how its last run went.
 
 use crate::error::Result;
 use crate::files;

@@ -30,9 +30,18 @@ pub const ROUTES: &[Route] = &[
         .conflicts("The password was changed meanwhile.")
         .personal()
         .always(),
-    route(Get, "/auth/me", By(Viewer, me)).gives(200, "Me").says("Show who is signed in, and by which credential.").always(),
-    route(Get, "/auth/sessions", By(Viewer, list)).gives(200, "[UserSession]").says("List your own sessions.").personal(),
-    route(Delete, "/auth/sessions/{session_id}", By(Viewer, revoke)).gives(204, "").says("End one of your own sessions.").personal(),
+    route(Get, "/auth/me", By(Viewer, me))
+        .gives(200, "Me")
+        .says("Show who is signed in, and by which credential.")
+        .always(),
+    route(Get, "/auth/sessions", By(Viewer, list))
+        .gives(200, "[UserSession]")
+        .says("List your own sessions.")
+        .personal(),
+    route(Delete, "/auth/sessions/{session_id}", By(Viewer, revoke))
+        .gives(204, "")
+        .says("End one of your own sessions.")
+        .personal(),
 ];
 
 fn token(app: &App, request: &Request) -> Reply {

@@ -41,7 +41,8 @@ fn list(app: &App, request: &Request, _: &User) -> Reply {
     let paging = paging(request)?;
     let all = backups::list(&app.control.config)?;
     let total = all.len() as u64;
-    let begin = paging.after.as_ref().map_or(0, |after| all.iter().position(|b| b.id == *after).map_or(all.len(), |at| at + 1));
+    let begin =
+        paging.after.as_ref().map_or(0, |after| all.iter().position(|b| b.id == *after).map_or(all.len(), |at| at + 1));
     let items = all.into_iter().skip(begin).take(paging.limit + 1).collect();
     Ok(page_of(request, &paging, &Page::cut(items, paging.limit, total, |b| &b.id)))
 }

@@ -13,7 +13,10 @@ use tiny_http::Method::{Delete, Get, Post};
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Get, "/cluster/ca", By(Viewer, show)).gives(200, "Ca").says("Show the certificate authorities and the progress of a rotation."),
+    route(Get, "/cluster/ca", By(Viewer, show)).gives(200, "Ca").says(
+        "Show the certificate authorities and the \
+        progress of a rotation.",
+    ),
     route(Get, "/cluster/ca/nodes", By(Viewer, nodes))
         .gives(200, "[NodeTrust]")
         .says("List enrolled nodes and whether each trusts the current authority."),
@@ -24,7 +27,10 @@ pub const ROUTES: &[Route] = &[
     route(Delete, "/cluster/ca/previous", By(Admin, drop_previous))
         .gives(200, "Ca")
         .says("Stop trusting the previous certificate authority.")
-        .conflicts("Nodes do not trust the current authority yet, or there is no previous one. `force` leaves those nodes behind."),
+        .conflicts(
+            "Nodes do not trust the current authority yet, or there is no previous one. `force` leaves those \
+            nodes behind.",
+        ),
 ];
 
 fn show(app: &App, _: &Request, _: &User) -> Reply {

@@ -38,11 +38,17 @@ pub const ROUTES: &[Route] = &[
     route(Post, "/cluster/join", Open(join))
         .gives(200, "Joined")
         .says("Join a machine with a join token. The answer holds its certificate and its first lease token.")
-        .conflicts("The node is alive, or another node has the name. Stop the node, or use a join token created for its id.")
+        .conflicts(
+            "The node is alive, or another node has the name. Stop the node, or use a join token created for \
+            its id.",
+        )
         .meter(Meter::Join),
     route(Post, "/cluster/renew", Checked(renew))
         .gives(200, "Joined")
-        .says("Renew the certificate of a node. The request is signed by the enrolled key, up to 30 days after the certificate ended.")
+        .says(
+            "Renew the certificate of a node. The request is signed by the enrolled key, up to 30 days after the \
+            certificate ended.",
+        )
         .conflicts("The identity of the node was replaced meanwhile.")
         .meter(Meter::Renewal),
     route(Post, "/cluster/heartbeat", Open(heartbeat))
@@ -174,7 +180,12 @@ mod tests {
         assert_eq!((read.node_id, read.lease_token, read.signed_at, read.ttl_s), ("n".into(), "l".into(), 5, 66));
         assert_eq!((read.signature.as_deref(), &read.raw_patch[..]), (Some(&b"s"[..]), patch), "exactly as signed");
 
-        let sent = RenewalRequest { node_id: "n".into(), csr_pem: "csr".into(), signed_at: 5, signature: BASE64_STANDARD.encode("s") };
+        let sent = RenewalRequest {
+            node_id: "n".into(),
+            csr_pem: "csr".into(),
+            signed_at: 5,
+            signature: BASE64_STANDARD.encode("s"),
+        };
         let read = read_renewal(&serde_json::to_vec(&sent).expect("JSON"), None).expect("a renewal");
         assert_eq!((read.node_id, read.csr_pem, read.signed_at), ("n".into(), "csr".into(), 5));
         assert_eq!(read.signature, b"s");

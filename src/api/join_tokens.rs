@@ -24,7 +24,9 @@ pub const ROUTES: &[Route] = &[
     route(Post, "/cluster/bootstrap", By(Admin, bootstrap))
         .gives(200, "Bootstrapped")
         .says("Create the certificate authority if there is none, and join tokens for a core and a worker node."),
-    route(Get, "/cluster/join-tokens", By(Admin, list)).gives(200, "[JoinToken]").says("List join tokens, without their secrets."),
+    route(Get, "/cluster/join-tokens", By(Admin, list))
+        .gives(200, "[JoinToken]")
+        .says("List join tokens, without their secrets."),
     route(Post, "/cluster/join-tokens", By(Admin, create))
         .gives(201, "NewJoinToken")
         .says("Create a join token for one machine. Only this answer shows the secret."),

@@ -73,9 +73,12 @@ fn list<T: Serialize>(request: &Request, paging: &Paging, page: &Page<T>) -> Res
 /// One object with the tag of its version; a 304 if the caller has this version already and the tag covers all that is
 /// shown.
 fn one<T: Serialize>(request: &Request, object: &Versioned<T>) -> Response {
-    let known = request.list("if-none-match").is_some_and(|tags| tags_in(&tags).any(|tag| tag == "*" || is_same(tag, &object.tag)));
+    let known = request
+        .list("if-none-match")
+        .is_some_and(|tags| tags_in(&tags).any(|tag| tag == "*" || is_same(tag, &object.tag)));
     let reads = matches!(request.method, tiny_http::Method::Get | tiny_http::Method::Head);
-    let response = if known && reads && !object.is_live { Response::empty(304) } else { Response::json(200, &object.object) };
+    let response =
+        if known && reads && !object.is_live { Response::empty(304) } else { Response::json(200, &object.object) };
     response.with("ETag", object.tag.clone())
 }
 
@@ -91,7 +94,8 @@ fn with_warnings(mut response: Response, warnings: &[String]) -> Response {
     let add = |body: &[u8]| -> serde_json::Result<Vec<u8>> {
         // Copied unparsed: the client's numbers must stay as they were written.
         let mut object: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(body)?;
-        let mut all: Vec<String> = object.get("warnings").map_or(Ok(Vec::new()), |own| serde_json::from_str(own.get()))?;
+        let mut all: Vec<String> =
+            object.get("warnings").map_or(Ok(Vec::new()), |own| serde_json::from_str(own.get()))?;
         all.extend_from_slice(warnings);
         object.insert("warnings".to_string(), to_raw_value(&all)?);
         serde_json::to_vec(&object)

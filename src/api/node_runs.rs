@@ -15,9 +15,9 @@ use tiny_http::Method::{Get, Post};
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Get, "/nodes/{node_id}/runs", By(Viewer, show))
-        .gives(200, "NodeRuns")
-        .says("Show which agents send heartbeats as this node. More than one means that two machines share an identity."),
+    route(Get, "/nodes/{node_id}/runs", By(Viewer, show)).gives(200, "NodeRuns").says(
+        "Show which agents send heartbeats as this node. More than one means that two machines share an identity.",
+    ),
     route(Post, "/nodes/{node_id}/keep-run", By(Operator, keep))
         .gives(200, "NodeRuns")
         .says("Choose which of two agents with one identity stays. The heartbeats of all others are refused."),
@@ -40,7 +40,10 @@ fn keep(app: &App, request: &Request, _: &User) -> Reply {
 
 fn answer(node_id: &NodeId, conflict: Option<&Conflict>) -> Response {
     let body = match conflict {
-        Some(c) => json!({"node_id": node_id, "kept": c.kept, "refused": c.refused, "found_at": c.found_at, "decided_at": c.decided_at}),
+        Some(c) => {
+            json!({"node_id": node_id, "kept": c.kept, "refused": c.refused, "found_at": c.found_at,
+                "decided_at": c.decided_at})
+        }
         None => json!({"node_id": node_id, "kept": null, "refused": [], "found_at": null, "decided_at": null}),
     };
     Response::json(200, &body)

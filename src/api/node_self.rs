@@ -9,8 +9,9 @@ use crate::upkeep::App;
 use tiny_http::Method::Get;
 
 /// The routes of this file.
-pub const ROUTES: &[Route] =
-    &[route(Get, "/node/self", ByNode(show)).gives(200, "NodeSelf").says("Show the calling node, as the control plane knows it.")];
+pub const ROUTES: &[Route] = &[route(Get, "/node/self", ByNode(show))
+    .gives(200, "NodeSelf")
+    .says("Show the calling node, as the control plane knows it.")];
 
 fn show(app: &App, request: &Request, caller: &NodeCaller) -> Reply {
     no_fields(request)?;

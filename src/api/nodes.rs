@@ -1,6 +1,8 @@
 //! `/nodes`.
 
-use super::{arg_id, body_at, condition, created, id_of, list as page_of, once, one, paging_of, query_at, read_id, with_warnings};
+use super::{
+    arg_id, body_at, condition, created, id_of, list as page_of, once, one, paging_of, query_at, read_id, with_warnings,
+};
 use crate::control::Control;
 use crate::control::fleet::{lookalikes, nodes};
 use crate::control::versions::{Condition, Versioned};
@@ -23,7 +25,10 @@ use tiny_http::Method::{Delete, Get, Patch, Post};
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Get, "/nodes", By(Viewer, list)).gives(200, "[Node]").says("List nodes. Several `label` parameters must all match."),
+    route(Get, "/nodes", By(Viewer, list)).gives(200, "[Node]").says(
+        "List nodes. Several `label` parameters must all \
+        match.",
+    ),
     route(Post, "/nodes", By(Operator, create))
         .gives(201, "Node")
         .says("Create a node before its machine joins.")
@@ -36,7 +41,10 @@ pub const ROUTES: &[Route] = &[
     route(Delete, "/nodes/{node_id}", By(Operator, delete))
         .gives(204, "")
         .says("Delete a node and revoke its identity at once.")
-        .conflicts("Replicas are placed on the node or router assignments name it: drain it and delete those first, or use `force`."),
+        .conflicts(
+            "Replicas are placed on the node or router assignments name it: drain it and delete those first, or \
+            use `force`.",
+        ),
     route(Post, "/nodes/{node_id}/cordon", By(Operator, cordon))
         .gives(200, "Node")
         .says("Cordon a node. New replicas stay away, running ones move to eligible nodes."),
@@ -46,9 +54,10 @@ pub const ROUTES: &[Route] = &[
     route(Post, "/nodes/{node_id}/drain", By(Operator, drain))
         .gives(200, "Node")
         .says("Drain a node. It is cordoned, and its replicas move within `max_unavailable` of their services."),
-    route(Post, "/nodes/{node_id}/reboot-marker", By(Operator, mark_reboot))
-        .gives(200, "Node")
-        .says("Request a reboot of a node. Sets the marker `reboot_requested_at` in its status, for its agent to read."),
+    route(Post, "/nodes/{node_id}/reboot-marker", By(Operator, mark_reboot)).gives(200, "Node").says(
+        "Request a reboot of a node. Sets the marker `reboot_requested_at` in its status, for its agent to \
+            read.",
+    ),
     route(Post, "/nodes/{node_id}/rotate-wg-keys", By(Operator, rotate_wg_keys))
         .gives(200, "Node")
         .says("Request new WireGuard keys of a node. Sets the marker `wg_key_rotation_requested_at` in its status."),
@@ -67,7 +76,12 @@ fn list(app: &App, request: &Request, _: &User) -> Reply {
     for (_, label) in request.query_pairs().into_iter().filter(|(name, _)| name == "label") {
         match label.split_once('=') {
             Some((key, value)) if !key.is_empty() => drop(filter.labels.insert(key.to_string(), value.to_string())),
-            _ => f.fault("string_pattern_mismatch", vec!["label".into()], "String should be key=value".to_string(), &Value::String(label)),
+            _ => f.fault(
+                "string_pattern_mismatch",
+                vec!["label".into()],
+                "String should be key=value".to_string(),
+                &Value::String(label),
+            ),
         }
     }
     f.finish()?;

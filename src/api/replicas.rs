@@ -31,17 +31,21 @@ pub const ROUTES: &[Route] = &[
     route(Patch, "/replicas/{replica_id}", By(Operator, update))
         .gives(200, "Replica")
         .says("Change the desired state or the status of a replica. A given status replaces the old one."),
-    route(Delete, "/replicas/{replica_id}", By(Operator, delete)).gives(204, "").says("Delete a replica and its endpoints."),
-    route(Post, "/replicas/{replica_id}/move", By(Operator, place)).gives(200, "Replica").says("Move a replica to another node."),
+    route(Delete, "/replicas/{replica_id}", By(Operator, delete))
+        .gives(204, "")
+        .says("Delete a replica and its endpoints."),
+    route(Post, "/replicas/{replica_id}/move", By(Operator, place))
+        .gives(200, "Replica")
+        .says("Move a replica to another node."),
     route(Post, "/replicas/{replica_id}/restart", By(Operator, restart))
         .gives(200, "Replica")
         .says("Request a restart of a replica. Sets `last_restart_at` in its status."),
     route(Post, "/replicas/{replica_id}/snapshot", By(Operator, snapshot))
         .gives(200, "Replica")
         .says("Request a snapshot of a replica's data. Sets `last_snapshot_at` in its status."),
-    route(Post, "/replicas/{replica_id}/restore", By(Operator, restore))
-        .gives(200, "Replica")
-        .says("Request a restore of a replica's data. Sets `last_restore_at` and `last_restore_snapshot_id` in its status."),
+    route(Post, "/replicas/{replica_id}/restore", By(Operator, restore)).gives(200, "Replica").says(
+        "Request a restore of a replica's data. Sets `last_restore_at` and `last_restore_snapshot_id` in its status.",
+    ),
 ];
 
 fn list(app: &App, request: &Request, _: &User) -> Reply {

@@ -15,13 +15,19 @@ use tiny_http::Method::{Delete, Get, Post};
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Get, "/router-assignments", By(Viewer, list)).gives(200, "[RouterAssignment]").says("List router assignments."),
+    route(Get, "/router-assignments", By(Viewer, list))
+        .gives(200, "[RouterAssignment]")
+        .says("List router assignments."),
     route(Post, "/router-assignments", By(Operator, create))
         .gives(201, "RouterAssignment")
         .says("Assign a primary and a secondary router to a node. Equal routers are refused (400).")
         .conflicts("A router assignment of this id exists."),
-    route(Get, "/router-assignments/{assignment_id}", By(Viewer, show)).gives(200, "RouterAssignment").says("Show a router assignment."),
-    route(Delete, "/router-assignments/{assignment_id}", By(Operator, delete)).gives(204, "").says("Delete a router assignment."),
+    route(Get, "/router-assignments/{assignment_id}", By(Viewer, show))
+        .gives(200, "RouterAssignment")
+        .says("Show a router assignment."),
+    route(Delete, "/router-assignments/{assignment_id}", By(Operator, delete))
+        .gives(204, "")
+        .says("Delete a router assignment."),
 ];
 
 fn list(app: &App, request: &Request, _: &User) -> Reply {

@@ -1,8 +1,8 @@
 //! `/services`.
 
 use super::{
-    PAGE_BYTES_MAX, PAGE_MAX, arg_id, body_at, condition, created, id_of, list as page_of, once, one, optional_body_at, paging, query_at,
-    read_id, with_warnings,
+    PAGE_BYTES_MAX, PAGE_MAX, arg_id, body_at, condition, created, id_of, list as page_of, once, one, optional_body_at,
+    paging, query_at, read_id, with_warnings,
 };
 use crate::control::fleet::lookalikes;
 use crate::control::work::services;

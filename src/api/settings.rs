@@ -15,7 +15,9 @@ pub const ROUTES: &[Route] = &[
     route(Get, "/cluster-settings", By(Viewer, list))
         .gives(200, "[ClusterSetting]")
         .says("List cluster settings. Secrets are never among them."),
-    route(Get, "/cluster-settings/{key}", By(Viewer, show)).gives(200, "ClusterSetting").says("Show a cluster setting."),
+    route(Get, "/cluster-settings/{key}", By(Viewer, show))
+        .gives(200, "ClusterSetting")
+        .says("Show a cluster setting."),
     route(Put, "/cluster-settings/{key}", By(Admin, put))
         .gives(200, "ClusterSetting")
         .says("Set a cluster setting. Keys that name a secret are refused (403)."),

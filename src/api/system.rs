@@ -13,13 +13,17 @@ use tiny_http::Method::Get;
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    route(Get, "/metrics", Checked(metrics))
-        .gives(200, "text/plain")
-        .says("Show metrics in the Prometheus text format. Open to this machine, the bearer of the metrics token and signed-in users."),
+    route(Get, "/metrics", Checked(metrics)).gives(200, "text/plain").says(
+        "Show metrics in the Prometheus text format. Open to this machine, the bearer of the metrics token and \
+            signed-in users.",
+    ),
     route(Get, "/health", Open(health))
         .gives(200, "Health")
         .says("Check that the server answers. Reads nothing and never waits for the database."),
-    route(Get, "/version", Open(version)).gives(200, "Version").says("Show the name, version and environment of the server."),
+    route(Get, "/version", Open(version)).gives(200, "Version").says(
+        "Show the name, version and environment of the \
+        server.",
+    ),
     route(Get, "/", Open(home)).gives(307, "").says("Redirect to the pages."),
 ];
 
@@ -40,7 +44,10 @@ fn health(_: &App, _: &Request) -> Reply {
 
 fn version(app: &App, _: &Request) -> Reply {
     let config = &app.control.config;
-    Ok(Response::json(200, &json!({ "app": config.app_name, "version": env!("CARGO_PKG_VERSION"), "env": config.app_env })))
+    Ok(Response::json(
+        200,
+        &json!({ "app": config.app_name, "version": env!("CARGO_PKG_VERSION"), "env": config.app_env }),
+    ))
 }
 
 fn home(_: &App, _: &Request) -> Reply {

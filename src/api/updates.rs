@@ -70,10 +70,20 @@ fn create(app: &App, request: &Request, user: &User) -> Reply {
         f.fault("string_too_long", vec!["id".into()], msg, &json!(new.id));
     }
     if !is_channel(&new.channel) {
-        f.fault(mismatch, vec!["channel".into()], "A channel is 1 to 32 characters of a-z 0-9 -".into(), &json!(new.channel));
+        f.fault(
+            mismatch,
+            vec!["channel".into()],
+            "A channel is 1 to 32 characters of a-z 0-9 -".into(),
+            &json!(new.channel),
+        );
     }
     if f.whole().contains_key("version") && !new.version.is_empty() && Version::parse(&new.version).is_none() {
-        f.fault(mismatch, vec!["version".into()], "A version looks like 2.1.0 or 2.1.0-rc.1".into(), &json!(new.version));
+        f.fault(
+            mismatch,
+            vec!["version".into()],
+            "A version looks like 2.1.0 or 2.1.0-rc.1".into(),
+            &json!(new.version),
+        );
     }
     let odd = new.rings.iter().any(|ring| ring.chars().any(char::is_control));
     let twice = new.rings.iter().enumerate().any(|(i, ring)| new.rings[..i].contains(ring));

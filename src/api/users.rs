@@ -19,7 +19,11 @@ const PASSWORD_CHARS: RangeInclusive<usize> = PASSWORD_LEN_MIN..=PASSWORD_LEN_MA
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
     route(Get, "/users", By(Admin, list)).gives(200, "[User]").says("List users."),
-    route(Post, "/users", By(Admin, create)).gives(201, "User").says("Create a user.").conflicts("A user of this name exists.").lasting(),
+    route(Post, "/users", By(Admin, create))
+        .gives(201, "User")
+        .says("Create a user.")
+        .conflicts("A user of this name exists.")
+        .lasting(),
     route(Get, "/users/{name}", By(Admin, show)).gives(200, "User").says("Show a user."),
     route(Patch, "/users/{name}", By(Admin, update))
         .gives(200, "User")
@@ -33,7 +37,10 @@ pub const ROUTES: &[Route] = &[
         .lasting(),
     route(Post, "/users/{name}/password", By(Admin, password))
         .gives(204, "")
-        .says("Set the password of another user. The sessions of the user end, and the next sign-in must change the password.")
+        .says(
+            "Set the password of another user. The sessions of the user end, and the next sign-in must change the \
+            password.",
+        )
         .conflicts("This is yourself: use POST /auth/password.")
         .lasting(),
 ];

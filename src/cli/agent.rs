@@ -25,11 +25,16 @@ const DATA_DIR: &str = "data";
 
 /// Options that select a node and its identity.
 pub const IDENTITY: &[Opt] = &[
-    opt("node-id", "ID", "the node (default: the one that has an identity here, or this machine's host name) [UPTIMEMESH_NODE_ID]"),
+    opt(
+        "node-id",
+        "ID",
+        "the node (default: the one that has an identity here, or this machine's host name) [UPTIMEMESH_NODE_ID]",
+    ),
     opt(
         "identity-dir",
         "DIR",
-        "where identities are kept, each in <node-id>/ (default DATA_DIR/identities, DATA_DIR from the environment or data)",
+        "where identities are kept, each in <node-id>/ (default DATA_DIR/identities, DATA_DIR from the environment or \
+            data)",
     ),
 ];
 
@@ -62,8 +67,9 @@ fn said(args: &Args, name: &str, env: &str) -> Option<String> {
     args.get(name).map(str::to_string).or_else(|| std::env::var(env).ok().filter(|v| !v.is_empty()))
 }
 
-/// The node that is meant, and the directory of its identity: the one that the command line or the environment names, or else the one that has
-/// an identity here, whatever this machine is called by now; where there is none, this machine's name, or what stands for one without.
+/// The node that is meant, and the directory of its identity: the one that the command line or the environment names,
+/// or else the one that has an identity here, whatever this machine is called by now; where there is none, this
+/// machine's name, or what stands for one without.
 pub(super) fn node(args: &Args, data_dir: &Path, nameless: &str) -> (NodeId, PathBuf) {
     let all = args.get("identity-dir").map_or_else(|| data_dir.join("identities"), PathBuf::from);
     let named = named(args);
@@ -72,12 +78,20 @@ pub(super) fn node(args: &Args, data_dir: &Path, nameless: &str) -> (NodeId, Pat
         && let Some(at) = of_several(&here, !nameless.is_empty())
     {
         let only = here.swap_remove(at);
-        eprintln!("note: several nodes have an identity in {}; continuing as {} (--node-id chooses another)", all.display(), only.0);
+        eprintln!(
+            "note: several nodes have an identity in {}; continuing as {} (--node-id chooses another)",
+            all.display(),
+            only.0
+        );
         return only;
     }
     if here.len() > 1 {
         let ids: Vec<&str> = here.iter().map(|(id, _)| id.as_str()).collect();
-        args.fault(format!("several nodes have an identity in {}: say which one is meant by --node-id: {}", all.display(), ids.join(", ")));
+        args.fault(format!(
+            "several nodes have an identity in {}: say which one is meant by --node-id: {}",
+            all.display(),
+            ids.join(", ")
+        ));
     }
     if let Some(only) = here.pop() {
         return only;
@@ -90,8 +104,9 @@ pub(super) fn node(args: &Args, data_dir: &Path, nameless: &str) -> (NodeId, Pat
     (id, dir)
 }
 
-/// Chooses among several identities the one of this machine's name, as version 2.0.0 did. A control plane must start in any case: each
-/// container that 2.0.0 ran on a volume has left an identity there, and the one that was used last is the machine's.
+/// Chooses among several identities the one of this machine's name, as version 2.0.0 did. A control plane must start in
+/// any case: each container that 2.0.0 ran on a volume has left an identity there, and the one that was used last is
+/// the machine's.
 fn of_several(here: &[(NodeId, PathBuf)], any: bool) -> Option<usize> {
     let name = host::name();
     let named = here.iter().position(|(id, _)| Some(id) == name.as_ref());
@@ -102,13 +117,15 @@ fn of_several(here: &[(NodeId, PathBuf)], any: bool) -> Option<usize> {
 pub(super) fn named(args: &Args) -> Option<NodeId> {
     let id = said(args, "node-id", "UPTIMEMESH_NODE_ID")?;
     Some(id.parse().unwrap_or_else(|_| {
-        args.fault("--node-id must be 1 to 64 characters of A-Z a-z 0-9 . _ : -, the first a letter or digit".to_string());
+        args.fault(
+            "--node-id must be 1 to 64 characters of A-Z a-z 0-9 . _ : -, the first a letter or digit".to_string(),
+        );
         NodeId::default()
     }))
 }
 
-/// The node that is meant, looked for by the owner of the directory that identities are in: as root, this process is that owner from here on,
-/// because whoever may rename there could lead root anywhere.
+/// The node that is meant, looked for by the owner of the directory that identities are in: as root, this process is
+/// that owner from here on, because whoever may rename there could lead root anywhere.
 pub(super) fn node_as_owner(args: &Args) -> Result<(NodeId, PathBuf), Failure> {
     let data_dir = data_dir();
     owner::become_owner_of(args.get("identity-dir").map_or(&data_dir, Path::new))?;
@@ -122,8 +139,8 @@ fn data_dir() -> PathBuf {
     PathBuf::from(std::env::var("DATA_DIR").ok().filter(|v| !v.is_empty()).unwrap_or(DATA_DIR.to_string()))
 }
 
-/// Addresses and trust for this node's control plane: the URL that the command line or the environment names, else those
-/// that the identity keeps.
+/// Addresses and trust for this node's control plane: the URL that the command line or the environment names, else
+/// those that the identity keeps.
 pub(super) fn control_plane(args: &Args, url: Option<String>, dir: &Path) -> Result<ControlPlane, Failure> {
     let kept = Identity::urls(dir)?;
     let is_said = url.is_some() || kept.is_empty();
@@ -152,7 +169,13 @@ fn agent(args: &Args) -> Result<(), Failure> {
 }
 
 /// Runs the agent of this node until a signal ends the process.
-pub(super) fn work(args: &Args, url: Option<String>, node_id: &NodeId, dir: &Path, config: &AgentConfig) -> Result<(), Failure> {
+pub(super) fn work(
+    args: &Args,
+    url: Option<String>,
+    node_id: &NodeId,
+    dir: &Path,
+    config: &AgentConfig,
+) -> Result<(), Failure> {
     let control_plane = control_plane(args, url, dir)?;
     logger::init(config.log_level, config.log_file.clone())?;
     let identity = Identity::load(dir, node_id)?;
@@ -201,15 +224,22 @@ fn heartbeat(args: &Args) -> Result<(), Failure> {
     if let Err(AgentError::Call(CallError::Refused { reason: Some(Reason::ClockSkew), server_time, .. })) = &answer
         && clock.learn(*server_time)
     {
-        eprintln!("warning: this machine's clock is {} s off; the heartbeat is signed with the server's time", clock.offset_s().abs());
+        eprintln!(
+            "warning: this machine's clock is {} s off; the heartbeat is signed with the server's time",
+            clock.offset_s().abs()
+        );
         clock.forget_signed();
         answer = beat::deliver(&mut api, &mut identity, &mut clock, ttl_s, &status, false);
     }
     let Answered { known, whole: mut answer } = answer?;
-    let unwritten = |e| eprintln!("warning: the heartbeat was accepted, and what came with it cannot be written down: {}", Chain(&e));
+    let unwritten = |e| {
+        eprintln!("warning: the heartbeat was accepted, and what came with it cannot be written down: {}", Chain(&e))
+    };
     identity.write_down().unwrap_or_else(unwritten);
     if known.status_stored == Some(false) {
-        eprintln!("warning: the lease is renewed, and the control plane cannot write the status yet: send it again later");
+        eprintln!(
+            "warning: the lease is renewed, and the control plane cannot write the status yet: send it again later"
+        );
     }
     if known.renew_identity {
         // The heartbeat was accepted, whatever becomes of this; the next one asks again.
@@ -218,7 +248,9 @@ fn heartbeat(args: &Args) -> Result<(), Failure> {
                 identity.write_down().unwrap_or_else(unwritten);
                 eprintln!("The cluster has another authority to trust; this node has renewed its identity.");
             }
-            Err(e) => eprintln!("warning: the cluster has another authority to trust, and this node could not fetch it yet: {e}"),
+            Err(e) => eprintln!(
+                "warning: the cluster has another authority to trust, and this node could not fetch it yet: {e}"
+            ),
         }
     }
     // The token is in its file by now, or that was told, and is nobody's business on a screen.

@@ -32,8 +32,10 @@ const API_TOKENS: Table = Table {
 };
 
 /// Options of `api-token create`.
-const CREATE: &[Opt] =
-    &[opt("role", "ROLE", "viewer, operator or admin; required"), opt("days", "N", "days until the token ends, 1 to 3650 (default 90)")];
+const CREATE: &[Opt] = &[
+    opt("role", "ROLE", "viewer, operator or admin; required"),
+    opt("days", "N", "days until the token ends, 1 to 3650 (default 90)"),
+];
 
 /// Days of an API token where nothing is said.
 const TOKEN_DAYS: i64 = 90;
@@ -51,7 +53,8 @@ fn list(args: &Args) -> Result<(), Failure> {
 }
 
 fn create(args: &Args) -> Result<(), Failure> {
-    let body = json!({"name": args.word(0), "role": args.required("role"), "expires_in_days": args.int("days", TOKEN_DAYS)});
+    let body =
+        json!({"name": args.word(0), "role": args.required("role"), "expires_in_days": args.int("days", TOKEN_DAYS)});
     output::secret(args, &signed_in_as_person(args)?.0.post("/api-tokens", &body)?, "token");
     Ok(())
 }

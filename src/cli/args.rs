@@ -117,18 +117,24 @@ pub struct Args {
 pub fn read(line: impl IntoIterator<Item = std::ffi::OsString>, commands: &[&Command], global: &[Opt]) -> Args {
     let options = || commands.iter().flat_map(|c| c.options.iter().copied().flatten()).chain(global);
     let takes_many = |name: &str| options().any(|o| o.name == name && o.value.ends_with("..."));
-    let takes_value = |name: &str| options().find(|o| o.name == name).map(|o| !o.value.is_empty()).or_else(|| setting(name).map(|_| true));
+    let takes_value = |name: &str| {
+        options().find(|o| o.name == name).map(|o| !o.value.is_empty()).or_else(|| setting(name).map(|_| true))
+    };
     let mut args = Args::default();
     let mut parser = lexopt::Parser::from_args(line);
     loop {
         let (written, name) = match parser.next() {
             Ok(None) => return args,
             Ok(Some(Long(name))) => (format!("--{name}"), Some(name.to_string())),
-            Ok(Some(Short(letter))) => (format!("-{letter}"), options().find(|o| o.letter == Some(letter)).map(|o| o.name.to_string())),
+            Ok(Some(Short(letter))) => {
+                (format!("-{letter}"), options().find(|o| o.letter == Some(letter)).map(|o| o.name.to_string()))
+            }
             Ok(Some(Value(word))) => {
                 let word = word.to_string_lossy().into_owned();
                 match args.values.last() {
-                    Some((name, _)) if takes_many(name) && !args.words.is_empty() => args.values.push((name.clone(), word)),
+                    Some((name, _)) if takes_many(name) && !args.words.is_empty() => {
+                        args.values.push((name.clone(), word))
+                    }
                     _ => args.words.push(word),
                 }
                 continue;
@@ -253,11 +259,13 @@ impl Args {
         pairs
     }
 
-    /// A secret: from the option itself, from a file (`-` is standard input), or from the environment, so that it need not
-    /// stand in the list of processes. Line breaks at its end are not part of it, blanks are.
+    /// A secret: from the option itself, from a file (`-` is standard input), or from the environment, so that it need
+    /// not stand in the list of processes. Line breaks at its end are not part of it, blanks are.
     pub fn secret(&self, name: &str, env: &str) -> Option<String> {
         let given = match self.get(&format!("{name}-file")) {
-            Some(path) => text::file_or_stdin(path, SECRET_BYTES_MAX).map_err(|why| self.fault(format!("--{name}-file {why}"))).ok(),
+            Some(path) => text::file_or_stdin(path, SECRET_BYTES_MAX)
+                .map_err(|why| self.fault(format!("--{name}-file {why}")))
+                .ok(),
             None => self.get(name).map(str::to_string).or_else(|| std::env::var(env).ok().filter(|v| !v.is_empty())),
         };
         given.map(|given| text::secret(&given).to_string())

@@ -35,7 +35,8 @@ const BACKUPS: Table = Table {
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("backup create", "", "Back up the server's data, on its machine.", &[CREATE, OUTPUT], create).with_settings(),
+    command("backup create", "", "Back up the server's data, on its machine.", &[CREATE, OUTPUT], create)
+        .with_settings(),
     command("backup list", "", "List the backups on this machine, newest first.", &[OUTPUT], list).with_settings(),
     command("backup verify", "FILE", "Read a whole backup, as a restore would.", &[OUTPUT], verify).with_settings(),
     command("backup restore", "FILE", "Restore the server's data from a backup.", &[RESTORE, OUTPUT], restore)
@@ -81,7 +82,8 @@ fn list(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The configuration, and the backup that is named: where root works as the owner of the data, root opens it, which may read it everywhere.
+/// The configuration, and the backup that is named: where root works as the owner of the data, root opens it, which may
+/// read it everywhere.
 fn named(args: &Args) -> Result<(Config, File), Failure> {
     let path = Path::new(args.word(0));
     let (config, opened) = server::config_opening(args, path)?;
@@ -146,10 +148,14 @@ fn restore(args: &Args) -> Result<(), Failure> {
         ));
     }
     if !manifest.files.iter().any(|f| f.path == "keys/cluster-signing.key") {
-        said.push_str("Its keys were given by AUTH_SECRET_KEY and CLUSTER_SIGNING_KEY and are not in the backup: give them again.\n");
+        said.push_str(
+            "Its keys were given by AUTH_SECRET_KEY and CLUSTER_SIGNING_KEY and are not in the backup: give \
+            them again.\n",
+        );
     }
     said.push_str(
-        "Start it where the nodes look for it: by its old address or name, and with its settings. Nodes reconnect by themselves;\n\
+        "Start it where the nodes look for it: by its old address or name, and with its settings. Nodes reconnect by \
+            themselves;\n\
          those that joined after that moment must join again. At the start every session ends, and join tokens that were not used.\n",
     );
     output::print(&said);
@@ -170,7 +176,9 @@ fn undo_upgrade(args: &Args) -> Result<(), Failure> {
         ),
         (false, None) => output::print("The database is not newer than this program; nothing was done.\n"),
         (false, Some(restored)) => {
-            let kept = restored.replaced.map_or(String::new(), |p| format!(" What was written since is kept in {}.", p.display()));
+            let kept = restored
+                .replaced
+                .map_or(String::new(), |p| format!(" What was written since is kept in {}.", p.display()));
             output::print(&format!(
                 "The cluster is as it was at {} again, before the upgrade.{kept}\n",
                 restored.backup.manifest.created_at

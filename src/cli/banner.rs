@@ -35,15 +35,21 @@ pub fn plain(server: &Server, node_id: &NodeId, places: &Places) -> Result<Strin
     let Places { data, pki, .. } = places;
     let mut said = format!("UptimeMesh {} is up.\n  UI       {}/ui\n", env!("CARGO_PKG_VERSION"), server.url());
     if let Some(url) = server.urls_elsewhere().first() {
-        said.push_str(&format!("           {url}/ui from other machines; the certificate of its authority is {pki}/server-ca.crt\n"));
+        said.push_str(&format!(
+            "           {url}/ui from other machines; the certificate of its authority is {pki}/server-ca.crt\n"
+        ));
     }
     said.push_str(&format!("  data     {data}\n  node     {node_id} (this machine)\n"));
     if server.has_initial_password()? {
-        said.push_str("  sign in  admin / uptime - change this password now: Settings in the UI, or uptimemesh set-password\n");
+        said.push_str(
+            "  sign in  admin / uptime - change this password now: Settings in the UI, or uptimemesh set-password\n",
+        );
     }
     if server.setup_code().is_some() {
         // What is not a terminal keeps what it gets: a journal, a file, the log of a container.
-        said.push_str(&format!("           from another machine that asks for a setup code, which is in {data}/keys/setup-code\n"));
+        said.push_str(&format!(
+            "           from another machine that asks for a setup code, which is in {data}/keys/setup-code\n"
+        ));
     }
     said.push_str("  add a node: uptimemesh create-token --role worker, then on it uptimemesh join\n");
     Ok(said)
@@ -51,14 +57,22 @@ pub fn plain(server: &Server, node_id: &NodeId, places: &Places) -> Result<Strin
 
 /// The text for a terminal. Creates a join string, which is a secret. `is_followed` if only what
 /// concerns an operator appears there from now on.
-pub fn for_terminal(server: &Server, node_id: &NodeId, places: &Places, is_followed: bool) -> Result<String, crate::error::Error> {
+pub fn for_terminal(
+    server: &Server,
+    node_id: &NodeId,
+    places: &Places,
+    is_followed: bool,
+) -> Result<String, crate::error::Error> {
     let mut said = Text::default();
     said.line("UI", &format!("{}/ui", server.url()));
     let authority = server.authority()?;
     let addresses = try_addresses(&server.urls_elsewhere(), &authority);
     for (i, Address { url, answers }) in addresses.iter().enumerate() {
         let name = if i == 0 { "elsewhere" } else { "" };
-        said.line(name, &format!("{url}/ui - {}", if *answers { "answers" } else { "does not answer from this machine" }));
+        said.line(
+            name,
+            &format!("{url}/ui - {}", if *answers { "answers" } else { "does not answer from this machine" }),
+        );
     }
     if !addresses.is_empty() {
         said.line("", &format!("browsers there need the authority in {}/server-ca.crt", places.pki));
@@ -86,7 +100,8 @@ pub fn for_terminal(server: &Server, node_id: &NodeId, places: &Places, is_follo
 /// The line that signs in from another machine.
 fn sign_in_elsewhere(url: &str, authority: &str) -> String {
     format!(
-        "Use the cluster from another machine: sign in there, once. The part after # proves\nthat it is this server.\n\nuptimemesh login {url}#sha256:{authority}\n\n"
+        "Use the cluster from another machine: sign in there, once. The part after # proves\nthat it is this \
+            server.\n\nuptimemesh login {url}#sha256:{authority}\n\n"
     )
 }
 
@@ -104,13 +119,15 @@ impl Text {
 fn invitation(server: &Server, is_reached: bool) -> String {
     const MORE: &str = "uptimemesh token create --role worker --join-string";
     let join = server.invite_worker(JOIN_TTL_S).unwrap_or_else(|e| {
-        log::warn!(target: "system", event = "up.no_join_string", error:% = Chain(&e); "Could not create a join string");
+        log::warn!(target: "system", event = "up.no_join_string", error:% = Chain(&e); "Could not create a join \
+            string");
         None
     });
     let Some(join) = join else {
         return format!("Add a machine: {MORE},\nthen on that machine: uptimemesh join --join-file FILE --run\n\n");
     };
-    let limit = if is_reached { "" } else { "This server listens on this machine only, so the line works here only.\n" };
+    let limit =
+        if is_reached { "" } else { "This server listens on this machine only, so the line works here only.\n" };
     format!(
         "Add a machine: run this line there. It holds a secret, admits one machine, and\n\
          ends in {} minutes. As root, --install instead of --run makes it a service.\n{limit}\n\

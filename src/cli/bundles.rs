@@ -50,12 +50,20 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("bundle create", "", "Create a support bundle at the control plane, without secrets.", &[CREATE, SIGN_IN], create)
-        .formerly(&["support-bundle create"])
-        .example("uptimemesh bundle create --output bundle.tar.gz"),
-    command("bundle list", "", "List support bundles, newest first.", &[WATCH, SIGN_IN], list).formerly(&["support-bundle list"]),
+    command(
+        "bundle create",
+        "",
+        "Create a support bundle at the control plane, without secrets.",
+        &[CREATE, SIGN_IN],
+        create,
+    )
+    .formerly(&["support-bundle create"])
+    .example("uptimemesh bundle create --output bundle.tar.gz"),
+    command("bundle list", "", "List support bundles, newest first.", &[WATCH, SIGN_IN], list)
+        .formerly(&["support-bundle list"]),
     command("bundle show", "ID", "Print the state of a support bundle.", &[SIGN_IN], show),
-    command("bundle download", "ID", "Fetch a support bundle.", &[DOWNLOAD, SIGN_IN], download).formerly(&["support-bundle download"]),
+    command("bundle download", "ID", "Fetch a support bundle.", &[DOWNLOAD, SIGN_IN], download)
+        .formerly(&["support-bundle download"]),
     command("bundle delete", "ID", "Remove a support bundle.", &[SIGN_IN], delete),
 ];
 
@@ -80,12 +88,15 @@ fn create(args: &Args) -> Result<(), Failure> {
     let timeout_s = args.int("timeout", 300);
     args.get("output").map_or(Ok(()), |path| replaceable(Path::new(path)))?;
     let api = signed_in(args)?;
-    let mut bundle =
-        api.post("/support-bundles", &json!({ "requested_by": args.get("username"), "with_values": args.has("with-values") }))?;
+    let mut bundle = api.post(
+        "/support-bundles",
+        &json!({ "requested_by": args.get("username"), "with_values": args.has("with-values") }),
+    )?;
     let id = bundle["id"].as_str().unwrap_or_default().to_string();
     if args.has("with-values") {
         eprintln!(
-            "This bundle will hold what people wrote: specs, environments, labels, settings, events and log lines, with every secret in them. Keep it to yourself."
+            "This bundle will hold what people wrote: specs, environments, labels, settings, events and log lines, \
+                with every secret in them. Keep it to yourself."
         );
     }
     if args.has("wait") || args.get("output").is_some() {
@@ -94,7 +105,11 @@ fn create(args: &Args) -> Result<(), Failure> {
     match args.get("output") {
         Some(path) => fetch(args, &api, &id, Path::new(path)),
         None => {
-            output::done(args, &bundle, &format!("The support bundle {} is {}.", said(&bundle["id"]), said(&bundle["status"])));
+            output::done(
+                args,
+                &bundle,
+                &format!("The support bundle {} is {}.", said(&bundle["id"]), said(&bundle["status"])),
+            );
             Ok(())
         }
     }
@@ -109,9 +124,14 @@ fn wait(args: &Args, api: &Api, id: &str, at_most: Duration) -> Result<Value, Fa
         let bundle = api.get(&route(id))?;
         match bundle["status"].as_str() {
             Some("completed") => return Ok(bundle),
-            Some("failed") => return Err(Failure::Failed(bundle["error"].as_str().map_or("it failed".to_string(), output::ascii))),
+            Some("failed") => {
+                return Err(Failure::Failed(bundle["error"].as_str().map_or("it failed".to_string(), output::ascii)));
+            }
             _ if clock::tick() > end => {
-                return Err(Failure::TimedOut(format!("it is still {}; look again: uptimemesh bundle show {id}", said(&bundle["status"]))));
+                return Err(Failure::TimedOut(format!(
+                    "it is still {}; look again: uptimemesh bundle show {id}",
+                    said(&bundle["status"])
+                )));
             }
             _ => std::thread::sleep(LOOK_EVERY),
         }
@@ -120,25 +140,29 @@ fn wait(args: &Args, api: &Api, id: &str, at_most: Duration) -> Result<Value, Fa
 
 fn download(args: &Args) -> Result<(), Failure> {
     let id = args.word(0);
-    let path =
-        args.get("output").map_or_else(|| PathBuf::from(format!("uptimemesh-{}.tar.gz", id.replace(['/', ':'], "_"))), PathBuf::from);
+    let path = args
+        .get("output")
+        .map_or_else(|| PathBuf::from(format!("uptimemesh-{}.tar.gz", id.replace(['/', ':'], "_"))), PathBuf::from);
     replaceable(&path)?;
     fetch(args, &signed_in(args)?, id, &path)
 }
 
-/// A file is put into its place as a whole; a device, a link such as `/dev/stdout`, or a directory must not be what it replaces.
+/// A file is put into its place as a whole; a device, a link such as `/dev/stdout`, or a directory must not be what it
+/// replaces.
 fn replaceable(path: &Path) -> Result<(), Failure> {
     match fs::symlink_metadata(path) {
-        Ok(found) if !found.is_file() => {
-            Err(Failure::Failed(format!("{} is not a regular file; name a new one, or one that may be replaced", path.display())))
-        }
+        Ok(found) if !found.is_file() => Err(Failure::Failed(format!(
+            "{} is not a regular file; name a new one, or one that may be replaced",
+            path.display()
+        ))),
         _ => Ok(()),
     }
 }
 
 /// Puts a bundle into a file that only its owner may read, whole or not at all.
 fn fetch(args: &Args, api: &Api, id: &str, path: &Path) -> Result<(), Failure> {
-    let mut made = files::Replacing::begin(path).map_err(|e| format!("{} cannot be written: {e}", files::beside(path).display()))?;
+    let mut made = files::Replacing::begin(path)
+        .map_err(|e| format!("{} cannot be written: {e}", files::beside(path).display()))?;
     let bytes = api.download(&format!("{}/download", route(id)), &mut made.file)?;
     made.finish()?;
     if output::wants_json(args) {

@@ -24,8 +24,10 @@ const NODES: Table = Table {
 };
 
 /// Options of `ca rotate`.
-const ROTATE: &[Opt] =
-    &[opt("wait", "", "wait until every living node has the new authority"), opt("timeout", "SECONDS", "longest wait (default 300)")];
+const ROTATE: &[Opt] = &[
+    opt("wait", "", "wait until every living node has the new authority"),
+    opt("timeout", "SECONDS", "longest wait (default 300)"),
+];
 
 /// Options of `ca drop-previous`.
 const DROP: &[Opt] = &[opt("force", "", "even if some nodes trust only the previous authority; they must join again")];
@@ -35,7 +37,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("ca show", "", "Print the authorities, the state of a rotation and the certificate to trust.", &[SIGN_IN], show),
+    command(
+        "ca show",
+        "",
+        "Print the authorities, the state of a rotation and the certificate to trust.",
+        &[SIGN_IN],
+        show,
+    ),
     command("ca nodes", "", "List nodes, and if they trust the newest authority.", &[WATCH, SIGN_IN], nodes),
     command("ca rotate", "", "Create a new authority; the previous one stays trusted.", &[ROTATE, SIGN_IN], rotate),
     command("ca drop-previous", "", "Stop trusting the previous authority.", &[DROP, SIGN_IN], drop_previous),
@@ -94,7 +102,10 @@ fn wait(args: &Args, api: &Api, at_most: Duration) -> Result<Value, Failure> {
             return Ok(ca);
         }
         if clock::tick() > end {
-            return Err(Failure::TimedOut(format!("these nodes are alive and still not up to date: {}", waiting.join(", "))));
+            return Err(Failure::TimedOut(format!(
+                "these nodes are alive and still not up to date: {}",
+                waiting.join(", ")
+            )));
         }
         std::thread::sleep(LOOK_EVERY);
     }

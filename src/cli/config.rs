@@ -1,4 +1,5 @@
-//! `config`: what a settings file says, for people and for the scripts that install, start and update the program; and `--settings-file`.
+//! `config`: what a settings file says, for people and for the scripts that install, start and update the program; and
+//! `--settings-file`.
 
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::{output, server};
@@ -18,7 +19,8 @@ const GET: &[Opt] = &[opt("file", "FILE", "the settings file (default .env)")];
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("config show", "", "Print every setting in force; of secrets only if they are set.", &[], show).with_settings(),
+    command("config show", "", "Print every setting in force; of secrets only if they are set.", &[], show)
+        .with_settings(),
     command("config check", "FILE", "Check a settings file, line by line and value by value.", &[], check),
     command("config get", "NAME", "Print one value of a settings file; for scripts.", &[GET], get),
 ];
@@ -52,7 +54,8 @@ fn check(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Prints every setting as a server that is started in the same way would have it; of secrets only whether they are set.
+/// Prints every setting as a server that is started in the same way would have it; of secrets only whether they are
+/// set.
 fn show(args: &Args) -> Result<(), Failure> {
     let config = server::config(args)?;
     for (name, value) in config.effective() {
@@ -61,17 +64,22 @@ fn show(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Begins again with what the named settings file says as the environment, so that every command has it in the same way. The file wins over the
-/// environment that was there, as it does where a service manager reads one. Comes back only where that cannot be done.
+/// Begins again with what the named settings file says as the environment, so that every command has it in the same
+/// way. The file wins over the environment that was there, as it does where a service manager reads one. Comes back
+/// only where that cannot be done.
 pub(super) fn exec_with_env(mut line: Vec<OsString>) -> Failure {
     let flag = format!("--{SETTINGS_FILE}");
-    let joined = |word: &OsString| word.to_str().and_then(|w| Some(w.strip_prefix(&flag)?.strip_prefix('=')?.to_string()));
+    let joined =
+        |word: &OsString| word.to_str().and_then(|w| Some(w.strip_prefix(&flag)?.strip_prefix('=')?.to_string()));
     let at = line.iter().position(|word| *word == *flag || joined(word).is_some());
     let path = at.and_then(|at| {
         let word = line.remove(at);
         joined(&word).or_else(|| (at < line.len()).then(|| line.remove(at))?.into_string().ok())
     });
-    let file = match path.ok_or(Failure::Usage(vec![format!("{flag} needs the path of a file, in UTF-8")])).and_then(|path| sound(&path)) {
+    let file = match path
+        .ok_or(Failure::Usage(vec![format!("{flag} needs the path of a file, in UTF-8")]))
+        .and_then(|path| sound(&path))
+    {
         Ok(file) => file,
         Err(failure) => return failure,
     };
@@ -94,12 +102,16 @@ fn sound(path: &str) -> Result<Dotenv, Failure> {
 }
 
 fn read(path: &str) -> Result<Dotenv, Failure> {
-    Dotenv::read(Path::new(path))?.ok_or_else(|| Failure::Failed(format!("{path} is not there: name the settings file")))
+    Dotenv::read(Path::new(path))?
+        .ok_or_else(|| Failure::Failed(format!("{path} is not there: name the settings file")))
 }
 
-/// The variables of ours whose values in the environment are no text: a default in their place would be another directory than the one meant.
+/// The variables of ours whose values in the environment are no text: a default in their place would be another
+/// directory than the one meant.
 pub(super) fn unreadable_variables() -> Vec<String> {
     let is_ours = |name: &str| is_known(&name.to_ascii_uppercase());
-    let bad = std::env::vars_os().filter(|(_, value)| value.to_str().is_none()).filter_map(|(name, _)| name.into_string().ok());
+    let bad = std::env::vars_os()
+        .filter(|(_, value)| value.to_str().is_none())
+        .filter_map(|(name, _)| name.into_string().ok());
     bad.filter(|name| is_ours(name)).map(|name| format!("{name} in the environment is not UTF-8")).collect()
 }

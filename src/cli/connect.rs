@@ -22,7 +22,8 @@ pub(super) const ORDER: &str = "flags, --context, --api-url, current context, lo
 /// Default URL of the API.
 pub(super) const API_URL: &str = "http://127.0.0.1:8000";
 
-/// The password of the account that comes with a new database: the default, so that first steps work as they are written.
+/// The password of the account that comes with a new database: the default, so that first steps work as they are
+/// written.
 pub(super) const FIRST_PASSWORD: &str = "uptime";
 
 /// Options of commands that call the API: credentials and output.
@@ -126,7 +127,8 @@ fn way(args: &Args) -> Result<Way, Failure> {
         return Ok(Way::Named);
     }
     if let Some(dir) = args.get("data-dir") {
-        let local = Local::find(args).ok_or_else(|| format!("no server whose credential you may read runs on the data directory {dir}"))?;
+        let local = Local::find(args)
+            .ok_or_else(|| format!("no server whose credential you may read runs on the data directory {dir}"))?;
         return Ok(Way::Local(local));
     }
     if let Some(name) = contexts::said(args) {
@@ -185,7 +187,8 @@ fn by_password(args: &Args, context: &Context) -> Result<(Api, String), Failure>
     if !prompt::is_possible() {
         let name = &context.name;
         args.fault(format!(
-            "only a person may do this, and the token of context {name} is a program's: --context {name} --username {} --password-file FILE",
+            "only a person may do this, and the token of context {name} is a program's: --context {name} --username {} \
+                --password-file FILE",
             context.user
         ));
     }

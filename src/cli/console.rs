@@ -171,7 +171,8 @@ fn last_heartbeat(event: &Event, local: &mut LocalTime) -> String {
 
 /// An event that has no sentence of its own: its level, name and fields.
 fn described(name: &str, event: &Event) -> String {
-    let fields: Vec<String> = event.fields.iter().map(|(key, value)| format!("{}: {}", output::ascii(key), said(value))).collect();
+    let fields: Vec<String> =
+        event.fields.iter().map(|(key, value)| format!("{}: {}", output::ascii(key), said(value))).collect();
     let fields = if fields.is_empty() { String::new() } else { format!(" ({})", fields.join(", ")) };
     format!("{}: {}{fields}", event.level.to_ascii_lowercase(), output::ascii(name))
 }
@@ -211,11 +212,15 @@ impl Services {
         let is_among = |all: &[Unplaced], id: &ServiceId| all.iter().any(|other| other.service_id == *id);
         let news = now.iter().filter(|service| !self.unplaced.contains(service)).map(|service| {
             let why = if service.why.is_empty() { String::new() } else { format!(": {}", output::ascii(&service.why)) };
-            let text = format!("{} has a place for {} of {} replicas{why}", service.service_id, service.placed, service.desired);
+            let text = format!(
+                "{} has a place for {} of {} replicas{why}",
+                service.service_id, service.placed, service.desired
+            );
             line(Tone::Busy, text)
         });
         let placed = self.unplaced.iter().filter(|service| !is_among(&now, &service.service_id));
-        let placed = placed.map(|service| line(Tone::Good, format!("{} has a place for all of its replicas", service.service_id)));
+        let placed = placed
+            .map(|service| line(Tone::Good, format!("{} has a place for all of its replicas", service.service_id)));
         let lines = news.chain(placed).collect();
         self.unplaced = now;
         lines
@@ -282,7 +287,8 @@ mod tests {
             event: event.into(),
             text: "t".into(),
         };
-        let of_event = |name: &str| of_event(&event(name, "WARNING", json!({})), &mut LocalTime::default()).expect("a line");
+        let of_event =
+            |name: &str| of_event(&event(name, "WARNING", json!({})), &mut LocalTime::default()).expect("a line");
         assert!(!shown.is_repeated(&of_event("backup.failed")));
         assert!(!shown.is_repeated(&of_event("backup.failed")), "twice the same event is two events");
         assert!(shown.is_repeated(&of_notice(notice("backup.failed"))));
@@ -304,8 +310,11 @@ mod tests {
     #[test]
     fn a_service_without_a_place_is_said_once_and_when_it_has_one() {
         let mut services = Services { unplaced: Vec::new(), changed_at: None };
-        let short = |placed: usize| vec![Unplaced { service_id: "web".into(), placed, desired: 3, why: "No node fits.".into() }];
-        let mut texts = |now: Vec<Unplaced>| -> Vec<String> { services.changes(now).into_iter().map(|line| line.text).collect() };
+        let short = |placed: usize| {
+            vec![Unplaced { service_id: "web".into(), placed, desired: 3, why: "No node fits.".into() }]
+        };
+        let mut texts =
+            |now: Vec<Unplaced>| -> Vec<String> { services.changes(now).into_iter().map(|line| line.text).collect() };
         assert_eq!(texts(short(1)), ["web has a place for 1 of 3 replicas: No node fits."]);
         assert!(texts(short(1)).is_empty());
         assert_eq!(texts(short(2)).len(), 1);

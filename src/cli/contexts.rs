@@ -1,6 +1,7 @@
 //! Contexts: the control planes that a person signed in to, and the commands over them.
 //!
-//! They are kept in `~/.config/uptimemesh/contexts.json` (`XDG_CONFIG_HOME`), for their owner alone, and replaced as a whole under a lock.
+//! They are kept in `~/.config/uptimemesh/contexts.json` (`XDG_CONFIG_HOME`), for their owner alone, and replaced as a
+//! whole under a lock.
 
 use super::args::{Args, Command, Failure, Opt, command};
 use super::local::normal;
@@ -79,7 +80,8 @@ impl Context {
             (None, Some(pem)) => Some(Trust::Authorities(pem.clone())),
             (None, None) => None,
         };
-        let api = if trust.is_some() { Api::with(std::slice::from_ref(&self.url), trust, None) } else { Api::new(&self.url) };
+        let api =
+            if trust.is_some() { Api::with(std::slice::from_ref(&self.url), trust, None) } else { Api::new(&self.url) };
         Ok(api.map_err(|why| format!("context {}: {why}", self.name))?.by(self.source()))
     }
 
@@ -144,7 +146,10 @@ impl Contexts {
         let dir = path.parent().unwrap_or(Path::new("."));
         if let Some(owner) = Owner::of(dir)? {
             let dir = dir.display();
-            return Err(Failure::Failed(format!("{dir} belongs to the user {}: do this as that user, or set HOME", owner.uid)));
+            return Err(Failure::Failed(format!(
+                "{dir} belongs to the user {}: do this as that user, or set HOME",
+                owner.uid
+            )));
         }
         files::private_dir(dir)?;
         let lock = files::open_lock(&path.with_extension("lock")).and_then(|file| file.lock().map(|()| file));
@@ -156,7 +161,8 @@ impl Contexts {
             let why = format!("the contexts would take more than {BYTES_MAX} bytes: uptimemesh context remove CONTEXT");
             return Err(Failure::Failed(why));
         }
-        files::write(&path, format!("{text}\n").as_bytes(), files::PRIVATE).map_err(|e| format!("{}: {}", path.display(), Chain(&e)))?;
+        files::write(&path, format!("{text}\n").as_bytes(), files::PRIVATE)
+            .map_err(|e| format!("{}: {}", path.display(), Chain(&e)))?;
         Ok(done)
     }
 
@@ -169,8 +175,11 @@ impl Contexts {
     pub fn named(&self, name: &str) -> Result<&Context, Failure> {
         self.find(name).ok_or_else(|| {
             let names: Vec<&str> = self.contexts.iter().map(|context| context.name.as_str()).collect();
-            let known = if names.is_empty() { "there is none yet".to_string() } else { format!("known: {}", names.join(", ")) };
-            Failure::Failed(format!("context {name:?} does not exist ({known}); sign in: uptimemesh login URL --context {name}"))
+            let known =
+                if names.is_empty() { "there is none yet".to_string() } else { format!("known: {}", names.join(", ")) };
+            Failure::Failed(format!(
+                "context {name:?} does not exist ({known}); sign in: uptimemesh login URL --context {name}"
+            ))
         })
     }
 
@@ -188,7 +197,9 @@ impl Contexts {
     pub fn put(&mut self, context: Context) -> Result<Option<Context>, Failure> {
         let replaced = self.take(&context.name);
         if self.contexts.len() >= CONTEXTS_MAX {
-            return Err(Failure::Failed(format!("there are {CONTEXTS_MAX} contexts; remove one: uptimemesh context remove CONTEXT")));
+            return Err(Failure::Failed(format!(
+                "there are {CONTEXTS_MAX} contexts; remove one: uptimemesh context remove CONTEXT"
+            )));
         }
         self.current = Some(context.name.clone());
         self.contexts.push(context);
@@ -232,7 +243,8 @@ fn read(path: &Path) -> Result<Contexts, Failure> {
     // The message of serde_json never repeats a value that is text.
     let contexts: Contexts = serde_json::from_str(&text).map_err(|e| {
         format!(
-            "{shown} is not a file of contexts that this version reads (line {}, column {}): remove it and sign in again",
+            "{shown} is not a file of contexts that this version reads (line {}, column {}): remove it and sign in \
+                again",
             e.line(),
             e.column()
         )
@@ -274,7 +286,9 @@ fn show(args: &Args) -> Result<(), Failure> {
     let name = Some(args.word(0)).filter(|name| !name.is_empty()).map(str::to_string).or(said(args));
     let context = match name {
         Some(name) => contexts.named(&name)?,
-        None => contexts.current().ok_or("no context is in use: uptimemesh login URL, or uptimemesh context use CONTEXT".to_string())?,
+        None => contexts
+            .current()
+            .ok_or("no context is in use: uptimemesh login URL, or uptimemesh context use CONTEXT".to_string())?,
     };
     output::object(args, &context.told(contexts.current.as_deref()));
     Ok(())

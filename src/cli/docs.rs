@@ -5,7 +5,8 @@ use super::output;
 use crate::docs::{TOPICS, topic};
 
 /// Every command of this file.
-pub const COMMANDS: &[Command] = &[command("docs", "[TOPIC]", "Print a topic of the documentation, or list all topics.", &[], docs)];
+pub const COMMANDS: &[Command] =
+    &[command("docs", "[TOPIC]", "Print a topic of the documentation, or list all topics.", &[], docs)];
 
 /// Prints a topic, or the names and titles of all.
 fn docs(args: &Args) -> Result<(), Failure> {

@@ -25,7 +25,8 @@ const IDENTITIES_MAX: usize = 16;
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] =
-    &[command("doctor", "", "Examine this machine and what of UptimeMesh is on it.", &[OUTPUT, IDENTITY], doctor).with_settings()];
+    &[command("doctor", "", "Examine this machine and what of UptimeMesh is on it.", &[OUTPUT, IDENTITY], doctor)
+        .with_settings()];
 
 fn doctor(args: &Args) -> Result<(), Failure> {
     let mut findings = Vec::new();
@@ -37,7 +38,8 @@ fn doctor(args: &Args) -> Result<(), Failure> {
             config.data_dir
         }
         Err(faults) => {
-            let to_do = "correct it in the environment, .env or the unit of the service; uptimemesh docs settings lists every setting";
+            let to_do = "correct it in the environment, .env or the unit of the service; uptimemesh docs settings \
+                lists every setting";
             findings.extend(faults.into_iter().map(|fault| Finding::fail("config", fault, to_do)));
             let data_dir = PathBuf::from(args.get("data-dir").unwrap_or("data"));
             work_in(args, &data_dir)?;
@@ -67,7 +69,8 @@ fn doctor(args: &Args) -> Result<(), Failure> {
     tell(args, &findings)
 }
 
-/// As root, becomes the owner of what is examined: the data directory, or on a machine without one the identity that is named.
+/// As root, becomes the owner of what is examined: the data directory, or on a machine without one the identity that is
+/// named.
 fn work_in(args: &Args, data_dir: &Path) -> Result<(), Failure> {
     let named = args.get("identity-dir").filter(|_| !data_dir.exists()).map(Path::new);
     Ok(owner::become_owner_of(named.unwrap_or(data_dir))?)
@@ -84,7 +87,10 @@ fn strict(args: &Args, config: &Config) -> Result<Option<Finding>, Failure> {
         Ok(_) => Finding::ok(CHECK, "the strict checks are off and would pass: set APP_ENV=production"),
         Err(faults) => Finding::skipped(
             CHECK,
-            format!("the strict checks are off; with APP_ENV=production the server would not start: {}", faults.join("; ")),
+            format!(
+                "the strict checks are off; with APP_ENV=production the server would not start: {}",
+                faults.join("; ")
+            ),
         ),
     }))
 }
@@ -101,7 +107,11 @@ fn of_server(config: &Config) -> Vec<Finding> {
         }
         Err(e) => {
             let seen = format!("this user cannot read {}: {e}", config.data_dir.display());
-            return vec![Finding::fail(CHECK, seen, format!("sudo uptimemesh doctor --data-dir {}", config.data_dir.display()))];
+            return vec![Finding::fail(
+                CHECK,
+                seen,
+                format!("sudo uptimemesh doctor --data-dir {}", config.data_dir.display()),
+            )];
         }
     }
     let (mut findings, runs) = offline::examine(config);
@@ -127,7 +137,11 @@ fn reach(config: &Config) -> Finding {
     let silent: Vec<String> = told.iter().filter_map(|at| fails(at).err()).collect();
     match silent.is_empty() {
         true => Finding::ok(CHECK, format!("it answers wherever a join string says that it is: {}", told.join(", "))),
-        false => Finding::warn(CHECK, format!("a join string says where it does not answer from here: {}", silent.join("; ")), to_do),
+        false => Finding::warn(
+            CHECK,
+            format!("a join string says where it does not answer from here: {}", silent.join("; ")),
+            to_do,
+        ),
     }
 }
 
@@ -139,7 +153,10 @@ fn port(config: &Config, runs: bool) -> Finding {
     if port == 0 {
         return Finding::skipped(
             CHECK,
-            format!("{}; the port is another at each start (SERVER_PORT=0)", if runs { "a server runs" } else { "no server runs" }),
+            format!(
+                "{}; the port is another at each start (SERVER_PORT=0)",
+                if runs { "a server runs" } else { "no server runs" }
+            ),
         );
     }
     let who = format!("ss -ltnp 'sport = :{port}'");
@@ -163,7 +180,8 @@ fn port(config: &Config, runs: bool) -> Finding {
         Err(e) if e.kind() == ErrorKind::PermissionDenied => Finding::fail(
             CHECK,
             format!("this user may not listen on port {port}"),
-            "AmbientCapabilities=CAP_NET_BIND_SERVICE in the unit of the service (systemctl edit uptimemesh), or a port from 1024 on",
+            "AmbientCapabilities=CAP_NET_BIND_SERVICE in the unit of the service (systemctl edit uptimemesh), or a \
+                port from 1024 on",
         ),
         Err(e) => Finding::fail(
             CHECK,
@@ -187,7 +205,10 @@ fn answer(config: &Config, host: &str) -> Result<String, String> {
     let url = format!("{}://{near}:{}", if secure { "https" } else { "http" }, config.server_port);
     let trust = match secure {
         true => {
-            let pem = files::read(&config.pki_dir.join(CLUSTER.cert)).ok().flatten().ok_or("the authority's certificate cannot be read")?;
+            let pem = files::read(&config.pki_dir.join(CLUSTER.cert))
+                .ok()
+                .flatten()
+                .ok_or("the authority's certificate cannot be read")?;
             Some(Trust::Cluster(pem))
         }
         false => None,
@@ -221,7 +242,10 @@ fn tell(args: &Args, findings: &[Finding]) -> Result<(), Failure> {
     let (warnings, failures) = (count(Level::Warn), count(Level::Fail));
     if output::wants_json(args) {
         let worst = findings.iter().map(|f| f.level).max().unwrap_or(Level::Ok);
-        output::structured(args, &json!({"worst": worst, "warnings": warnings, "failures": failures, "findings": findings}));
+        output::structured(
+            args,
+            &json!({"worst": worst, "warnings": warnings, "failures": failures, "findings": findings}),
+        );
     } else {
         let look = output::style(args).look();
         let mut text = String::new();

@@ -65,7 +65,8 @@ fn create(args: &Args) -> Result<(), Failure> {
     let (replica, address) = (args.required("replica"), args.required("address"));
     args.required("port");
     let body = json!({
-        "id": args.word(0), "replica_id": replica, "address": address, "port": args.int("port", 0), "healthy": !args.has("unhealthy"),
+        "id": args.word(0), "replica_id": replica, "address": address, "port": args.int("port", 0),
+        "healthy": !args.has("unhealthy"),
     });
     shown(args, &signed_in(args)?.post("/endpoints", &body)?);
     Ok(())

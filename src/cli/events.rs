@@ -47,8 +47,10 @@ pub const COMMANDS: &[Command] =
 
 fn events(args: &Args) -> Result<(), Failure> {
     let limit = args.int("limit", SHOWN);
-    let filters = [("category", "category"), ("name", "name"), ("level", "level"), ("node", "node_id"), ("since", "since")];
-    let query: Vec<String> = filters.iter().filter_map(|(option, name)| Some(format!("{name}={}", encoded(args.get(option)?)))).collect();
+    let filters =
+        [("category", "category"), ("name", "name"), ("level", "level"), ("node", "node_id"), ("since", "since")];
+    let query: Vec<String> =
+        filters.iter().filter_map(|(option, name)| Some(format!("{name}={}", encoded(args.get(option)?)))).collect();
     let query = query.join("&");
     let api = signed_in(args)?;
     if args.has("follow") || args.has("watch") {

@@ -49,7 +49,9 @@ impl Failure {
     pub fn lines(&self) -> Vec<&str> {
         match self {
             Failure::Usage(faults) => faults.iter().map(String::as_str).collect(),
-            Failure::Failed(why) | Failure::Unreachable(why) | Failure::TimedOut(why) | Failure::Conflict(why) => why.lines().collect(),
+            Failure::Failed(why) | Failure::Unreachable(why) | Failure::TimedOut(why) | Failure::Conflict(why) => {
+                why.lines().collect()
+            }
         }
     }
 }

@@ -9,11 +9,22 @@ use crate::config::SETTINGS;
 use std::fmt::Write;
 
 /// Every command of this file.
-pub const COMMANDS: &[Command] = &[command("help", "[NOUN] [VERB]", "Print an overview, or the help of a noun or a command.", &[], help)];
+pub const COMMANDS: &[Command] =
+    &[command("help", "[NOUN] [VERB]", "Print an overview, or the help of a noun or a command.", &[], help)];
 
 /// Commands that matter first, in the order in which a newcomer needs them.
-const FIRST: &[&str] =
-    &["up", "login", "status", "token create", "join", "node list", "service apply", "service list", "node drain", "event list"];
+const FIRST: &[&str] = &[
+    "up",
+    "login",
+    "status",
+    "token create",
+    "join",
+    "node list",
+    "service apply",
+    "service list",
+    "node drain",
+    "event list",
+];
 /// Columns of a screen.
 const COLUMNS: usize = 80;
 /// Width of the names in a list, and of those in the overview, which has less room.
@@ -43,7 +54,8 @@ fn overview() -> String {
     let all = super::commands();
     for command in FIRST.iter().filter_map(|name| all.iter().find(|c| c.name == *name)) {
         // Writing to a String cannot fail.
-        let _ = writeln!(out, "  {:<FIRST_COLUMNS$} {}", format!("{} {}", command.name, command.argument), command.about);
+        let _ =
+            writeln!(out, "  {:<FIRST_COLUMNS$} {}", format!("{} {}", command.name, command.argument), command.about);
     }
     out.push('\n');
     for group in GROUPS {
@@ -91,7 +103,8 @@ fn line(out: &mut String, name: &str, about: &str) {
 pub fn of_noun(noun: &str) -> String {
     let mut out = format!("usage: uptimemesh {noun} VERB [options]\n\nverbs:\n");
     verbs(&mut out, noun);
-    let _ = writeln!(out, "\n`uptimemesh help {noun} VERB` prints the options of a verb. `{noun} ls` is `{noun} list`.");
+    let _ =
+        writeln!(out, "\n`uptimemesh help {noun} VERB` prints the options of a verb. `{noun} ls` is `{noun} list`.");
     out
 }
 
@@ -130,7 +143,8 @@ pub fn of_command(command: &Command) -> String {
 fn settings(out: &mut String) {
     out.push_str("\nsettings, each also from the environment or .env under the name in brackets:\n");
     for setting in SETTINGS {
-        let default = if setting.default.is_empty() { String::new() } else { format!(" (default {})", setting.default) };
+        let default =
+            if setting.default.is_empty() { String::new() } else { format!(" (default {})", setting.default) };
         // Others on the machine can see the arguments of a process.
         let flag = if setting.is_secret() { String::new() } else { format!("--{} VALUE", flag_of(setting.name)) };
         let _ = writeln!(out, "  {flag:<40} {} [{}]{default}", setting.help(), setting.name);

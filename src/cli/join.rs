@@ -26,7 +26,8 @@ const JOIN: &[Opt] = &[
     opt(
         "join-file",
         "FILE",
-        "file with the join string; - reads standard input; others can see one that is an argument, so it is for one machine and soon ends [UPTIMEMESH_JOIN]",
+        "file with the join string; - reads standard input; others can see one that is an argument, so it is for one \
+            machine and soon ends [UPTIMEMESH_JOIN]",
     ),
     opt("run", "", "then keep this node's lease alive, as the command agent, until it is stopped"),
     opt("install", "", "join as a service that starts with the machine; needs root"),
@@ -53,7 +54,8 @@ pub const COMMANDS: &[Command] =
     &[command("join", "[JOIN-STRING]", "Enrol this machine as a node.", &[JOIN, IDENTITY], join)
         .example("uptimemesh join --join-file join")];
 
-/// The join string on the command line, in a file, on standard input or in the environment; `None` where V1's options are used.
+/// The join string on the command line, in a file, on standard input or in the environment; `None` where V1's options
+/// are used.
 fn join_string(args: &Args) -> Option<String> {
     args.words.first().cloned().or_else(|| args.token("join", "UPTIMEMESH_JOIN"))
 }
@@ -61,14 +63,22 @@ fn join_string(args: &Args) -> Option<String> {
 /// Reads a join string.
 fn invitation(args: &Args, text: &str) -> Invitation {
     if args.get("token").is_some() || args.get("token-file").is_some() || args.get("api-url").is_some() {
-        args.fault("a join string says where and with which token to join: leave --api-url, --token and --token-file out".to_string());
+        args.fault(
+            "a join string says where and with which token to join: leave --api-url, --token and --token-file out"
+                .to_string(),
+        );
     }
     match JoinString::parse(text) {
         Ok(join) => {
             if args.get("role").is_some_and(|role| role != join.role) {
                 args.fault(format!("--role must be {}, as the join string says, or be left out", join.role));
             }
-            Invitation { urls: join.urls(), trust: Some(Trust::Pinned(join.authority)), token: join.token, role: join.role }
+            Invitation {
+                urls: join.urls(),
+                trust: Some(Trust::Pinned(join.authority)),
+                token: join.token,
+                role: join.role,
+            }
         }
         Err(why) => {
             args.fault(why.to_string());
@@ -80,7 +90,9 @@ fn invitation(args: &Args, text: &str) -> Invitation {
 /// V1's way: a URL and a token.
 fn v1_invitation(args: &Args) -> Invitation {
     let token = args.token("token", "UPTIMEMESH_TOKEN").unwrap_or_else(|| {
-        args.fault("the join string is missing: uptimemesh join STRING, --join-file FILE, or UPTIMEMESH_JOIN".to_string());
+        args.fault(
+            "the join string is missing: uptimemesh join STRING, --join-file FILE, or UPTIMEMESH_JOIN".to_string(),
+        );
         String::new()
     });
     Invitation { urls: vec![api_url(args)], trust: authorities(args), token, role: args.required("role").to_string() }
@@ -120,7 +132,8 @@ fn join(args: &Args) -> Result<(), Failure> {
     if text.is_none() {
         let how = if secure { "verified by public authorities or --ca-file" } else { "unencrypted" };
         eprintln!(
-            "The connection to {} was {how}. A join string verifies the cluster's own authority: uptimemesh token create --join-string.",
+            "The connection to {} was {how}. A join string verifies the cluster's own authority: uptimemesh token \
+                create --join-string.",
             api.url()
         );
     }
@@ -166,7 +179,10 @@ fn refusal(e: AgentError, node_id: &NodeId, was_node: bool) -> Failure {
     let AgentError::Call(CallError::Refused { status, .. }) = &e else { return e.into() };
     let next = match status {
         401 | 409 if was_node => {
-            format!("This machine is the node {node_id} already; its agent needs no other token: uptimemesh agent --node-id {node_id}")
+            format!(
+                "This machine is the node {node_id} already; its agent needs no other token: uptimemesh agent \
+                    --node-id {node_id}"
+            )
         }
         401 => "Create another join string: uptimemesh token create --role worker --join-string".to_string(),
         409 => format!("If this is another machine than the node {node_id}, give it an id of its own: --node-id ID"),
@@ -175,9 +191,11 @@ fn refusal(e: AgentError, node_id: &NodeId, was_node: bool) -> Failure {
     Failure::Failed(format!("{e}\n{next}"))
 }
 
-/// Becomes the installer, which joins as the services' user and starts the agent as a service. The join string goes by standard input.
+/// Becomes the installer, which joins as the services' user and starts the agent as a service. The join string goes by
+/// standard input.
 fn install(args: &Args, join: Option<&str>) -> Result<(), Failure> {
-    let not_handed_on = JOIN.iter().chain(IDENTITY).map(|o| o.name).filter(|name| !["join-file", "install", "node-id"].contains(name));
+    let not_handed_on =
+        JOIN.iter().chain(IDENTITY).map(|o| o.name).filter(|name| !["join-file", "install", "node-id"].contains(name));
     not_handed_on.filter(|name| args.has(name)).for_each(|name| args.fault(format!("--install takes no --{name}")));
     let named = named(args);
     let Some(join) = join else {
@@ -186,7 +204,8 @@ fn install(args: &Args, join: Option<&str>) -> Result<(), Failure> {
     };
     args.finish()?;
     let own = std::env::current_exe().map_err(|e| format!("this program's own file cannot be found: {e}"))?;
-    let mut line: Vec<String> = ["-c", units::INSTALLER, "install.sh", "join", "--join-file", "-"].map(str::to_string).to_vec();
+    let mut line: Vec<String> =
+        ["-c", units::INSTALLER, "install.sh", "join", "--join-file", "-"].map(str::to_string).to_vec();
     line.push(format!("--bin={}", own.display()));
     line.extend(named.map(|id| format!("--node-id={id}")));
     Err(run::exec_with_input(SHELL, &line, join.as_bytes()).into())
@@ -204,7 +223,11 @@ fn role(args: &Args, word: &str) -> JoinRole {
 
 /// A warning that a join has taken the place of this node.
 pub(super) fn warning_of(node: &Replaced) -> String {
-    let who = if node.same_key { "has the same key: it was this machine, or one that it is a copy of" } else { "has another key" };
+    let who = if node.same_key {
+        "has the same key: it was this machine, or one that it is a copy of"
+    } else {
+        "has another key"
+    };
     output::ascii(&format!(
         "warning: this takes the place of the node {} (named {}, last seen {}), which {who}. \
          Its identity is void now; if it still runs, give it another id.",

@@ -37,7 +37,11 @@ const CREATE: &[Opt] = &[
     opt("ttl", "SECONDS", "life of the token, 60 to 86400 (default 1800)"),
     opt("join-string", "", "print the join string only"),
     opt("for-node", "ID", "admit this node only, even while it is alive: to replace it"),
-    opt("mesh-ip", "ADDRESS", "address in the mesh that the node's certificate may have; one that only the node says is left out"),
+    opt(
+        "mesh-ip",
+        "ADDRESS",
+        "address in the mesh that the node's certificate may have; one that only the node says is left out",
+    ),
 ];
 
 const PATH: &str = "/cluster/join-tokens";
@@ -51,7 +55,13 @@ pub const COMMANDS: &[Command] = &[
     command("token list", "", "List join tokens.", &[WATCH, SIGN_IN], list).formerly(&["join-tokens"]),
     command("token show", "ID", "Print a join token, without its secret.", &[SIGN_IN], show),
     command("token revoke", "ID", "Revoke a join token.", &[SIGN_IN], revoke).formerly(&["delete-token"]),
-    command("bootstrap", "", "Create the certificate authority, a core and a worker join token.", &[BOOTSTRAP, SIGN_IN], bootstrap),
+    command(
+        "bootstrap",
+        "",
+        "Create the certificate authority, a core and a worker join token.",
+        &[BOOTSTRAP, SIGN_IN],
+        bootstrap,
+    ),
 ];
 
 fn bootstrap(args: &Args) -> Result<(), Failure> {
@@ -74,7 +84,8 @@ fn create(args: &Args) -> Result<(), Failure> {
     match (made["join_string"].as_str(), args.has("join-string")) {
         (Some(join), true) => output::print(&format!("{join}\n")),
         (None, true) => {
-            let why = "this server speaks no TLS itself (TLS is off), so it has no join string: use --api-url and --token-file";
+            let why = "this server speaks no TLS itself (TLS is off), so it has no join string: use --api-url and \
+                --token-file";
             return Err(Failure::Failed(why.to_string()));
         }
         (_, false) => output::secret(args, &made, "token"),
@@ -94,7 +105,12 @@ fn show(args: &Args) -> Result<(), Failure> {
     let list = signed_in(args)?.list(PATH)?;
     match list.iter().find(|token| token["id"] == args.word(0)) {
         Some(token) => shown(args, token),
-        None => return Err(Failure::Failed(format!("there is no join token {}: see `uptimemesh token list`", args.word(0)))),
+        None => {
+            return Err(Failure::Failed(format!(
+                "there is no join token {}: see `uptimemesh token list`",
+                args.word(0)
+            )));
+        }
     }
     Ok(())
 }

@@ -26,8 +26,8 @@ pub struct Local {
 }
 
 impl Local {
-    /// Finds the credential of a server that runs on this machine: in the directory that is named, or else below the current one, or else
-    /// where the installed service has its data. One that this user may not read is none.
+    /// Finds the credential of a server that runs on this machine: in the directory that is named, or else below the
+    /// current one, or else where the installed service has its data. One that this user may not read is none.
     pub fn find(args: &Args) -> Option<Local> {
         let env = std::env::var("DATA_DIR").ok().filter(|dir| !dir.is_empty());
         if let Some(dir) = args.get("data-dir").map(str::to_string).or(env) {
@@ -94,8 +94,11 @@ pub fn normal(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let (scheme, path) = (scheme.to_ascii_lowercase(), rest.find('/').map_or("", |at| &rest[at..]));
     let rest = rest[..rest.len() - path.len()].to_ascii_lowercase();
-    let host_end =
-        if rest.starts_with('[') { rest.find(']').map_or(rest.len(), |at| at + 1) } else { rest.find(':').unwrap_or(rest.len()) };
+    let host_end = if rest.starts_with('[') {
+        rest.find(']').map_or(rest.len(), |at| at + 1)
+    } else {
+        rest.find(':').unwrap_or(rest.len())
+    };
     let (host, after) = rest.split_at(host_end);
     let host = if matches!(host, "localhost" | "[::1]") { "127.0.0.1" } else { host };
     format!("{scheme}://{host}{after}{path}")

@@ -16,15 +16,24 @@ use serde_json::{Value, json};
 const LOGIN: &[Opt] = &[
     opt("username", "NAME", "who signs in [UPTIMEMESH_USERNAME]"),
     opt("password-file", "FILE", "file with the password; - reads standard input [UPTIMEMESH_PASSWORD]"),
-    opt("setup-code", "CODE", "where the first password is in place on another machine: what the server's start printed"),
+    opt(
+        "setup-code",
+        "CODE",
+        "where the first password is in place on another machine: what the server's start printed",
+    ),
     opt("new-password-file", "FILE", "file with a new password, where it must be changed first"),
-    opt("fingerprint", "SHA256", "of the authority's certificate, as `uptimemesh ca show` prints it on the server's machine"),
+    opt(
+        "fingerprint",
+        "SHA256",
+        "of the authority's certificate, as `uptimemesh ca show` prints it on the server's machine",
+    ),
 ];
 
 /// Options of `logout`.
 const LOGOUT: &[Opt] = &[opt("forget", "", "remove the context even if its token cannot be revoked")];
 
-/// Lifetime of a token, in days: a machine that is forgotten loses its access within a season, and nobody signs in more often than that.
+/// Lifetime of a token, in days: a machine that is forgotten loses its access within a season, and nobody signs in more
+/// often than that.
 const TOKEN_DAYS: i64 = 90;
 
 /// The commands of this file.
@@ -95,7 +104,10 @@ fn login(args: &Args) -> Result<(), Failure> {
         eprintln!("warning: this is the initial password; change it: uptimemesh set-password");
     }
     let name = output::ascii(&name);
-    output::print(&format!("Signed in to {url} as {user}; commands use context {name} from now on, until {}.\n", text("expires_at")));
+    output::print(&format!(
+        "Signed in to {url} as {user}; commands use context {name} from now on, until {}.\n",
+        text("expires_at")
+    ));
     Ok(())
 }
 
@@ -173,7 +185,8 @@ fn reach(target: &Target) -> Result<(Api, Option<String>), Failure> {
     }
 }
 
-/// A control plane that nothing is known of: one that a public authority vouches for is believed, otherwise a person compares fingerprints.
+/// A control plane that nothing is known of: one that a public authority vouches for is believed, otherwise a person
+/// compares fingerprints.
 fn reach_unknown(url: &str) -> Result<(Api, Option<String>), Failure> {
     // A machine without public authorities believes none of them.
     let by_system = Api::new(url);
@@ -193,7 +206,9 @@ fn reach_unknown(url: &str) -> Result<(Api, Option<String>), Failure> {
     eprintln!("Compare it with `uptimemesh ca show` on the server's machine.");
     let answer = prompt::line("Is it the same? [yes, no, or the fingerprint] ")?;
     if !(answer.eq_ignore_ascii_case("yes") || fingerprint(&answer).is_some_and(|known| known == shown)) {
-        return Err(Failure::Failed("not signed in: the fingerprint was not confirmed, and nothing was sent".to_string()));
+        return Err(Failure::Failed(
+            "not signed in: the fingerprint was not confirmed, and nothing was sent".to_string(),
+        ));
     }
     let api = Api::with(&[url.to_string()], Some(Trust::Pinned(shown.clone())), None)?;
     api.reach()?;
@@ -208,8 +223,8 @@ fn change_password_first(args: &Args, api: &mut Api, password: &str) -> Result<b
         return Ok(false);
     }
     let why = if needs_code {
-        "the initial password is in place, and from another machine it can only be changed, with the setup code that the \
-         server's start printed (DATA_DIR/keys/setup-code)"
+        "the initial password is in place, and from another machine it can only be changed, with the setup code that \
+            the server's start printed (DATA_DIR/keys/setup-code)"
     } else {
         "the password must be changed first"
     };
@@ -228,7 +243,8 @@ fn change_password_first(args: &Args, api: &mut Api, password: &str) -> Result<b
         said => said,
     };
     let new = said_new.map_or_else(ask_new_password, Ok)?;
-    let changed = api.post("/auth/password", &json!({"current_password": password, "new_password": new, "setup_code": code}))?;
+    let changed =
+        api.post("/auth/password", &json!({"current_password": password, "new_password": new, "setup_code": code}))?;
     api.adopt(&changed);
     Ok(true)
 }
@@ -246,7 +262,8 @@ fn ask_new_password() -> Result<String, Failure> {
 fn create_token(api: &Api) -> Result<Value, Failure> {
     let person = variable("USER").or_else(|| variable("LOGNAME")).unwrap_or("unknown".to_string());
     let machine = host::name().map_or("unknown".to_string(), |name| name.to_string());
-    let name: String = format!("cli {person}@{machine}").chars().filter(|c| !c.is_control()).take(NAME_CHARS_MAX).collect();
+    let name: String =
+        format!("cli {person}@{machine}").chars().filter(|c| !c.is_control()).take(NAME_CHARS_MAX).collect();
     let create = |name: &str| api.post("/auth/api-tokens", &json!({"name": name, "expires_in_days": TOKEN_DAYS}));
     match create(&name) {
         // Another context of this machine has it, or one whose token could not be revoked.
@@ -291,14 +308,18 @@ fn logout(args: &Args) -> Result<(), Failure> {
     if revoked.is_err() {
         output::print(&contexts::forgotten(context));
     } else {
-        output::print(&format!("Signed out of {}; its token is revoked and context {} removed.\n", context.url, context.name));
+        output::print(&format!(
+            "Signed out of {}; its token is revoked and context {} removed.\n",
+            context.url, context.name
+        ));
     }
     Ok(())
 }
 
 fn not_revoked(context: &Context, failure: &Failure) -> Failure {
     let why = format!(
-        "{}\nThe token was not revoked, and the context stays. To remove it here alone: uptimemesh logout --context {} --forget",
+        "{}\nThe token was not revoked, and the context stays. To remove it here alone: uptimemesh logout --context {} \
+            --forget",
         failure.lines().join("\n"),
         context.name
     );

@@ -57,8 +57,16 @@ use std::process::ExitCode;
 const GLOBAL: &[Opt] = &[
     opt("api-url", "URL", "the control plane (default http://127.0.0.1:8000) [UPTIMEMESH_API_URL]"),
     opt("ca-file", "FILE", "authorities (PEM) to believe over https, instead of the system's [UPTIMEMESH_CA_FILE]"),
-    opt("context", "NAME", "the control plane that you signed in to under this name, instead of the current one [UPTIMEMESH_CONTEXT]"),
-    opt(config::SETTINGS_FILE, "FILE", "take what this file says as the environment, over what is there; the units of services use it"),
+    opt(
+        "context",
+        "NAME",
+        "the control plane that you signed in to under this name, instead of the current one [UPTIMEMESH_CONTEXT]",
+    ),
+    opt(
+        config::SETTINGS_FILE,
+        "FILE",
+        "take what this file says as the environment, over what is there; the units of services use it",
+    ),
     opt("help", "", "print this help").short('h'),
 ];
 
@@ -70,12 +78,25 @@ struct Group {
 
 /// Every table of commands, in the order of the help.
 const GROUPS: &[Group] = &[
-    Group { title: "nodes", tables: &[nodes::COMMANDS, leases::COMMANDS, wireguard::COMMANDS, join_tokens::COMMANDS, ca::COMMANDS] },
+    Group {
+        title: "nodes",
+        tables: &[nodes::COMMANDS, leases::COMMANDS, wireguard::COMMANDS, join_tokens::COMMANDS, ca::COMMANDS],
+    },
     Group {
         title: "services",
-        tables: &[services::COMMANDS, replicas::COMMANDS, endpoints::COMMANDS, routers::COMMANDS, scheduler::COMMANDS, snapshots::COMMANDS],
+        tables: &[
+            services::COMMANDS,
+            replicas::COMMANDS,
+            endpoints::COMMANDS,
+            routers::COMMANDS,
+            scheduler::COMMANDS,
+            snapshots::COMMANDS,
+        ],
     },
-    Group { title: "access", tables: &[login::COMMANDS, contexts::COMMANDS, users::COMMANDS, sessions::COMMANDS, api_tokens::COMMANDS] },
+    Group {
+        title: "access",
+        tables: &[login::COMMANDS, contexts::COMMANDS, users::COMMANDS, sessions::COMMANDS, api_tokens::COMMANDS],
+    },
     Group {
         title: "operation",
         tables: &[

@@ -36,12 +36,15 @@ pub fn find(words: &[String]) -> Named {
     let single = by_name(first).or_else(|| noun.filter(plural).and_then(|noun| by_verb(noun, "list")));
     match (single, noun, second) {
         // What follows a noun that is a command too, and takes no argument, can only be a verb.
-        (Some(command), Some(noun), Some(second)) if command.argument.is_empty() && noun == first => unknown_verb(noun, second),
+        (Some(command), Some(noun), Some(second)) if command.argument.is_empty() && noun == first => {
+            unknown_verb(noun, second)
+        }
         (Some(command), _, _) => Named::Command(command, 1),
         (None, Some(noun), Some(second)) => unknown_verb(noun, second),
         (None, Some(noun), None) => Named::Noun(noun),
         (None, None, _) => {
-            let meant = nearest(first, first_words().into_iter()).map_or(String::new(), |word| format!("; did you mean {word:?}?"));
+            let meant = nearest(first, first_words().into_iter())
+                .map_or(String::new(), |word| format!("; did you mean {word:?}?"));
             Named::Unknown(format!("unknown command {first:?}{meant}"))
         }
     }
@@ -79,7 +82,8 @@ fn noun_of(word: &str) -> Option<&'static str> {
     let singular = word.strip_suffix('s').unwrap_or(word);
     let known = nouns().into_iter().find(|noun| *noun == word || *noun == singular);
     known.or_else(|| {
-        let was = |c: &&Command| c.old_names.iter().any(|old| old.split_once(' ').is_some_and(|(noun, _)| noun == word));
+        let was =
+            |c: &&Command| c.old_names.iter().any(|old| old.split_once(' ').is_some_and(|(noun, _)| noun == word));
         Some(commands().into_iter().find(was)?.name.split_once(' ')?.0)
     })
 }

@@ -60,8 +60,10 @@ const CREATE: &[Opt] = &[
 ];
 
 /// Options of `node label`.
-const LABEL: &[Opt] =
-    &[opt("set", "KEY=VALUE...", "labels to set; may be given again"), opt("remove", "KEY...", "labels to remove; may be given again")];
+const LABEL: &[Opt] = &[
+    opt("set", "KEY=VALUE...", "labels to set; may be given again"),
+    opt("remove", "KEY...", "labels to remove; may be given again"),
+];
 
 /// Options of `node drain`.
 const DRAIN: &[Opt] = &[opt("no-wait", "", "do not wait until the drain is done")];
@@ -89,8 +91,14 @@ pub const COMMANDS: &[Command] = &[
     command("node cordon", "NODE", "Keep new replicas off a node, and move those that run there.", &[SIGN_IN], cordon),
     command("node uncordon", "NODE", "Let replicas come to a node again; ends a drain.", &[SIGN_IN], uncordon),
     command("node drain", "NODE", "Move all replicas of a node elsewhere.", &[DRAIN, SIGN_IN], drain),
-    command("node room", "NODE", "Limit what replicas may use of a node; without options, remove the limits.", &[ROOM, SIGN_IN], room)
-        .example("uptimemesh node room n7 --reserve-cpu 20% --reserve-memory 512"),
+    command(
+        "node room",
+        "NODE",
+        "Limit what replicas may use of a node; without options, remove the limits.",
+        &[ROOM, SIGN_IN],
+        room,
+    )
+    .example("uptimemesh node room n7 --reserve-cpu 20% --reserve-memory 512"),
     command("node reboot", "NODE", "Request a reboot of a node.", &[SIGN_IN], reboot),
     command("node rotate-keys", "NODE", "Request new WireGuard keys of a node.", &[SIGN_IN], rotate_keys),
     command("node runs", "NODE", "Print the machines that send heartbeats with one identity.", &[SIGN_IN], runs),
@@ -113,7 +121,8 @@ fn list(args: &Args) -> Result<(), Failure> {
 /// Adds `lease_state` and the number of `replicas` to nodes, in two calls for any number of them.
 fn with_work(api: &Api, mut nodes: Vec<Value>) -> Called<Vec<Value>> {
     let leases = api.list("/cluster/leases")?;
-    let leases: BTreeMap<&str, &Value> = leases.iter().filter_map(|l| Some((l["node_id"].as_str()?, &l["lease_state"]))).collect();
+    let leases: BTreeMap<&str, &Value> =
+        leases.iter().filter_map(|l| Some((l["node_id"].as_str()?, &l["lease_state"]))).collect();
     let mut replicas: BTreeMap<String, u64> = BTreeMap::new();
     for replica in api.list("/replicas")? {
         *replicas.entry(said(&replica["node_id"])).or_default() += 1;
@@ -213,7 +222,9 @@ fn keep_run(args: &Args) -> Result<(), Failure> {
 /// Says what replicas may take of a node; what is not said is left to the node.
 fn room(args: &Args) -> Result<(), Failure> {
     let whole = |name: &str| args.get(name).map(|_| args.int(name, 0));
-    let share = |name: &str| args.get(name).filter(|text| text.ends_with('%')).map(|text| text.trim_end_matches('%').to_string());
+    let share = |name: &str| {
+        args.get(name).filter(|text| text.ends_with('%')).map(|text| text.trim_end_matches('%').to_string())
+    };
     let amount = |name: &str| if share(name).is_some() { None } else { whole(name) };
     let said = json!({
         "capacity": present(&[("cpu_millis", json!(whole("cpu"))), ("memory_mb", json!(whole("memory")))]),
@@ -255,8 +266,11 @@ fn drain(args: &Args) -> Result<(), Failure> {
     loop {
         let mode = said(&api.get("/scheduler/status")?["mode"]);
         if mode != "auto" {
-            let how =
-                if mode == "paused" { "set scheduler_mode to auto" } else { "run `uptimemesh scheduler reconcile` until it is drained" };
+            let how = if mode == "paused" {
+                "set scheduler_mode to auto"
+            } else {
+                "run `uptimemesh scheduler reconcile` until it is drained"
+            };
             return Err(Failure::Failed(format!("{id} is to be drained, but the scheduler is in mode {mode}: {how}")));
         }
         let left = api.list(&format!("/replicas?node_id={}", encoded(&id)))?.len();
@@ -272,7 +286,12 @@ fn drain(args: &Args) -> Result<(), Failure> {
                 }
                 return Ok(());
             }
-            "blocked" => return Err(Failure::Failed(format!("{id} cannot be drained: {left} replicas are left\n{}", blocked(&api, &id)?))),
+            "blocked" => {
+                return Err(Failure::Failed(format!(
+                    "{id} cannot be drained: {left} replicas are left\n{}",
+                    blocked(&api, &id)?
+                )));
+            }
             "draining" => std::thread::sleep(LOOK_EVERY),
             _ => return Err(Failure::Failed(format!("{id} is not draining any more"))),
         }

@@ -36,11 +36,13 @@ const VERIFY: &[Opt] = &[
 ];
 
 /// Options of `release fetch`.
-const FETCH: &[Opt] =
-    &[opt("out", "FILE", "where it goes"), opt("bytes-max", "N", "more bytes than this are an error (default 268435456)")];
+const FETCH: &[Opt] = &[
+    opt("out", "FILE", "where it goes"),
+    opt("bytes-max", "N", "more bytes than this are an error (default 268435456)"),
+];
 
-/// Days that a manifest holds. Whoever keeps an old release from being noticed has this long, and whoever makes releases signs the last one again
-/// before.
+/// Days that a manifest holds. Whoever keeps an old release from being noticed has this long, and whoever makes
+/// releases signs the last one again before.
 const EXPIRES_DAYS: i64 = 90;
 /// The program has some six million bytes, a debug build a hundred.
 const FETCH_BYTES_MAX: i64 = 256 << 20;
@@ -72,13 +74,19 @@ fn keygen(args: &Args) -> Result<(), Failure> {
     let public = with_suffix(&private, ".pub");
     for path in [&private, &public] {
         if path.symlink_metadata().is_ok() {
-            return Err(Failure::Failed(format!("{} exists; move it away first, or it can no longer sign", path.display())));
+            return Err(Failure::Failed(format!(
+                "{} exists; move it away first, or it can no longer sign",
+                path.display()
+            )));
         }
     }
     let (key, pem) = SigningKey::generate()?;
     files::write(&private, pem.as_bytes(), files::PRIVATE)?;
     files::write(&public, key.public().to_pem().as_bytes(), files::PUBLIC)?;
-    eprintln!("The private key is in {}; keep it off every machine that is updated, and keep a copy.", private.display());
+    eprintln!(
+        "The private key is in {}; keep it off every machine that is updated, and keep a copy.",
+        private.display()
+    );
     eprintln!("The public key is in {}:", public.display());
     output::print(&key.public().to_pem());
     Ok(())
@@ -98,17 +106,21 @@ fn sign(args: &Args) -> Result<(), Failure> {
     let manifest = parse(path, json.as_bytes())?;
     if manifest.expires.is_none() || args.has("expires-days") {
         let end = clock::now().plus_secs(days * 86_400);
-        json = with_expiry(&json, end).ok_or_else(|| format!("{}: its end cannot be written into it", path.display()))?;
+        json =
+            with_expiry(&json, end).ok_or_else(|| format!("{}: its end cannot be written into it", path.display()))?;
         files::write(path, json.as_bytes(), files::PUBLIC)?;
     } else {
-        manifest.is_current(clock::now()).map_err(|why| format!("{}: {why}; --expires-days gives it a new end", path.display()))?;
+        manifest
+            .is_current(clock::now())
+            .map_err(|why| format!("{}: {why}; --expires-days gives it a new end", path.display()))?;
     }
     let signature = with_suffix(path, ".sig");
     files::write(&signature, key.sign(json.as_bytes()).as_bytes(), files::PUBLIC)?;
     output::print(&format!("Signed {} (version {}): {}\n", path.display(), manifest.version, signature.display()));
     if key.public() != ReleaseKey::own() {
         eprintln!(
-            "Not with the key that this program was built with: nodes need ops/release-key.pub to be the public half, or --release-key."
+            "Not with the key that this program was built with: nodes need ops/release-key.pub to be the public half, \
+                or --release-key."
         );
     }
     Ok(())
@@ -116,7 +128,8 @@ fn sign(args: &Args) -> Result<(), Failure> {
 
 fn verify(args: &Args) -> Result<(), Failure> {
     let path = Path::new(args.word(0));
-    let artifact = args.get("artifact").map(|file| (Path::new(file), args.get("as").or(architecture()).unwrap_or("this machine")));
+    let artifact =
+        args.get("artifact").map(|file| (Path::new(file), args.get("as").or(architecture()).unwrap_or("this machine")));
     if artifact.is_none() && args.has("as") {
         args.fault("--as says what --artifact is, which is missing".to_string());
     }
@@ -136,9 +149,14 @@ fn verify(args: &Args) -> Result<(), Failure> {
             "updater" => &channel.updater.sha256,
             _ => &channel.artifact(name)?.sha256,
         };
-        let found = File::open(file).and_then(crypto::sha256_hex_of).map_err(|e| format!("{} cannot be read: {e}", file.display()))?;
+        let found = File::open(file)
+            .and_then(crypto::sha256_hex_of)
+            .map_err(|e| format!("{} cannot be read: {e}", file.display()))?;
         if found != *wanted {
-            return Err(Failure::Failed(format!("{} is not the {name} of the manifest: SHA-256 {found}, not {wanted}", file.display())));
+            return Err(Failure::Failed(format!(
+                "{} is not the {name} of the manifest: SHA-256 {found}, not {wanted}",
+                file.display()
+            )));
         }
         output::print(&format!("{} is its {name}.\n", file.display()));
     }
@@ -150,12 +168,16 @@ pub fn release_key(args: &Args) -> Result<ReleaseKey, Failure> {
     let env = std::env::var("RELEASE_KEY_FILE").ok().filter(|v| !v.is_empty());
     match args.get("release-key").map(str::to_string).or(env) {
         None => Ok(ReleaseKey::own()),
-        Some(path) => Ok(ReleaseKey::from_pem(&text(Path::new(&path), KEY_BYTES_MAX)?).map_err(|why| format!("{path}: {why}"))?),
+        Some(path) => {
+            Ok(ReleaseKey::from_pem(&text(Path::new(&path), KEY_BYTES_MAX)?).map_err(|why| format!("{path}: {why}"))?)
+        }
     }
 }
 
 fn parse(path: &Path, json: &[u8]) -> Result<Manifest, Failure> {
-    let told = |faults: Vec<String>| faults.iter().map(|fault| format!("{}: {fault}", path.display())).collect::<Vec<_>>().join("\n");
+    let told = |faults: Vec<String>| {
+        faults.iter().map(|fault| format!("{}: {fault}", path.display())).collect::<Vec<_>>().join("\n")
+    };
     Manifest::parse(json).map_err(|faults| Failure::Failed(told(faults)))
 }
 

@@ -17,7 +17,12 @@ const ROUTERS: Table = Table {
         column("SECONDARY", "secondary_router_id", Kind::Id),
         column("AGE", "created_at", Kind::Time),
     ],
-    tabs: &[("ASSIGNMENT", "id"), ("NODE", "node_id"), ("PRIMARY", "primary_router_id"), ("SECONDARY", "secondary_router_id")],
+    tabs: &[
+        ("ASSIGNMENT", "id"),
+        ("NODE", "node_id"),
+        ("PRIMARY", "primary_router_id"),
+        ("SECONDARY", "secondary_router_id"),
+    ],
 };
 
 /// Options of `router create`.

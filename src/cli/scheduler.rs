@@ -33,8 +33,10 @@ const EXPLANATION: Table = Table {
 };
 
 /// Options of `rebalance`.
-const REBALANCE: &[Opt] =
-    &[opt("apply", "", "do it; without, only print what would be done"), opt("max-moves", "COUNT", "most moves, 1 to 1000 (default 20)")];
+const REBALANCE: &[Opt] = &[
+    opt("apply", "", "do it; without, only print what would be done"),
+    opt("max-moves", "COUNT", "most moves, 1 to 1000 (default 20)"),
+];
 
 /// Moves of one rebalance.
 const MOVES: i64 = 20;
@@ -44,7 +46,8 @@ pub const COMMANDS: &[Command] = &[
     command("scheduler status", "", "Print the scheduler's mode and its brake.", &[SIGN_IN], status),
     command("scheduler plan", "[SERVICE]", "Print what the scheduler would do.", &[SIGN_IN], plan).formerly(&["plan"]),
     command("scheduler reconcile", "[SERVICE]", "Carry out the plan.", &[SIGN_IN], reconcile).formerly(&["reconcile"]),
-    command("scheduler explain", "SERVICE", "Explain, node by node, where a service can run.", &[SIGN_IN], explain).formerly(&["explain"]),
+    command("scheduler explain", "SERVICE", "Explain, node by node, where a service can run.", &[SIGN_IN], explain)
+        .formerly(&["explain"]),
     command("scheduler rebalance", "", "Rebalance replicas across nodes.", &[REBALANCE, SIGN_IN], rebalance)
         .formerly(&["rebalance"])
         .example("uptimemesh scheduler rebalance --max-moves 5 --apply"),
@@ -102,7 +105,8 @@ fn print(args: &Args, plans: &Value) {
     output::print(&out);
 }
 
-/// A plan as a diff: `+` is made, `-` goes, `~` moves, `^` changes where it is, `!` is a warning. Nothing where there is nothing to say.
+/// A plan as a diff: `+` is made, `-` goes, `~` moves, `^` changes where it is, `!` is a warning. Nothing where there
+/// is nothing to say.
 fn diff(plan: &Value, out: &mut String) {
     let (actions, warnings) = (plan["actions"].as_array(), plan["warnings"].as_array());
     let (actions, warnings) = (actions.cloned().unwrap_or_default(), warnings.cloned().unwrap_or_default());
@@ -165,14 +169,23 @@ mod tests {
     #[test]
     fn a_plan_reads_as_a_diff() {
         let action = |name: &str, from: Value, to: Value| json!({"action": name, "replica_id": "r", "source_node_id": from, "target_node_id": to, "detail": "why"});
-        let plan = json!({"service_id": "web", "replicas_before": 1, "desired_replicas": 2, "eligible_nodes": 3, "warnings": ["be\u{7}ware"],
-            "actions": [action("scale_up", Value::Null, json!("n1")), action("move_unhealthy", json!("n1"), json!("n2")),
-                action("scale_down", json!("n2"), Value::Null), action("queue_rolling_update", Value::Null, Value::Null)]});
+        let plan = json!({"service_id": "web", "replicas_before": 1, "desired_replicas": 2, "eligible_nodes": 3,
+            "warnings": ["be\u{7}ware"],
+            "actions": [action("scale_up", Value::Null, json!("n1")), action("move_unhealthy", json!("n1"),
+            json!("n2")),
+                action("scale_down", json!("n2"), Value::Null), action("queue_rolling_update", Value::Null,
+                    Value::Null)]});
         let mut out = String::new();
         diff(&plan, &mut out);
         let lines: Vec<String> = out.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
-        let want =
-            ["web: 1 of 2 replicas, 3 eligible nodes", "+ r on n1 why", "~ r n1 -> n2 why", "- r from n2 why", "^ r why", "! be\\u{7}ware"];
+        let want = [
+            "web: 1 of 2 replicas, 3 eligible nodes",
+            "+ r on n1 why",
+            "~ r n1 -> n2 why",
+            "- r from n2 why",
+            "^ r why",
+            "! be\\u{7}ware",
+        ];
         assert_eq!(lines, want);
         out.clear();
         diff(&json!({"actions": [], "warnings": []}), &mut out);

@@ -26,7 +26,8 @@ pub(super) fn config(args: &Args) -> Result<Config, Failure> {
     Ok(config)
 }
 
-/// The same, with this file, which root may read where the owner of the data may not; `None` where nobody else is to open it.
+/// The same, with this file, which root may read where the owner of the data may not; `None` where nobody else is to
+/// open it.
 pub(super) fn config_opening(args: &Args, file: &Path) -> Result<(Config, Option<File>), Failure> {
     let mut config = given(args)?;
     let opened = Owner::of(&config.data_dir)?.and_then(|_| files::open_guarded(file).ok());
@@ -44,18 +45,20 @@ fn work_as_owner(config: &mut Config) -> Result<(), Failure> {
     Ok(owner.assume()?)
 }
 
-/// Refuses a directory of another user in which root has made what is needed, as version 2.0.0 did where root started it: as its owner, this
-/// process could not use that.
+/// Refuses a directory of another user in which root has made what is needed, as version 2.0.0 did where root started
+/// it: as its owner, this process could not use that.
 fn owner_has_all(data_dir: &Path, owner: Owner) -> Result<(), Failure> {
     const NEEDED: &[&str] = &[offline::LOCK_FILE, "app.db", "keys", "pki"];
-    let is_roots = |name: &&str| data_dir.join(name).symlink_metadata().is_ok_and(|found| found.uid() == 0 && !found.is_symlink());
+    let is_roots =
+        |name: &&str| data_dir.join(name).symlink_metadata().is_ok_and(|found| found.uid() == 0 && !found.is_symlink());
     let roots: Vec<&str> = NEEDED.iter().copied().filter(is_roots).collect();
     if roots.is_empty() {
         return Ok(());
     }
     let (dir, Owner { uid, gid }) = (data_dir.display(), owner);
     Err(Failure::Failed(format!(
-        "{dir} belongs to the user {uid}, as whom root works there, and in it {} to root: give all of it to one user, as by: chown -R {uid}:{gid} {dir}",
+        "{dir} belongs to the user {uid}, as whom root works there, and in it {} to root: give all of it to one user, \
+            as by: chown -R {uid}:{gid} {dir}",
         roots.join(", ")
     )))
 }
@@ -68,7 +71,8 @@ fn given(args: &Args) -> Result<Config, Failure> {
         Ok(config) => return args.finish().map(|()| config),
         Err(faults) => faults,
     };
-    let of_flag = |fault: &String| flags.iter().any(|(flag, _)| fault.starts_with(&flag.to_ascii_uppercase().replace('-', "_")));
+    let of_flag =
+        |fault: &String| flags.iter().any(|(flag, _)| fault.starts_with(&flag.to_ascii_uppercase().replace('-', "_")));
     let by_flag = faults.iter().any(of_flag);
     match args.finish() {
         Err(Failure::Usage(of_line)) => Err(Failure::Usage([of_line, faults].concat())),
@@ -93,8 +97,8 @@ pub(super) fn load_with(flags: &[(String, String)]) -> Result<Result<Config, Vec
     })
 }
 
-/// The settings in `.env` in the current directory. What another user wrote there, or can have put there, root reads, and acts upon, as that
-/// user.
+/// The settings in `.env` in the current directory. What another user wrote there, or can have put there, root reads,
+/// and acts upon, as that user.
 fn dotenv() -> Result<Option<Dotenv>, Failure> {
     let path = Path::new(DOTENV);
     let theirs = || Ok::<_, Failure>(Owner::of(path)?.or(Owner::of(Path::new("."))?));
@@ -107,7 +111,9 @@ fn dotenv() -> Result<Option<Dotenv>, Failure> {
     let read = Dotenv::read(path)?;
     // Its settings are meant, and without them the server would be another one.
     if read.is_none() && path.is_symlink() {
-        return Err(Failure::Failed(".env is a link to a file that is not there: put the file back, or remove the link".into()));
+        return Err(Failure::Failed(
+            ".env is a link to a file that is not there: put the file back, or remove the link".into(),
+        ));
     }
     match read.is_some() && theirs()?.is_some() {
         true => Err(Failure::Failed(".env was just created by another user; check it, and try again".into())),
@@ -127,7 +133,8 @@ fn serve(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A server that signals are for from before its start; `None` where the signal to end came while it waited for the clock.
+/// A server that signals are for from before its start; `None` where the signal to end came while it waited for the
+/// clock.
 pub(super) fn start(config: Config, stop: &Stop) -> Result<Option<Arc<serve::Server>>, Failure> {
     let hangup = signals::listen(stop)?;
     if !serve::wait_for_clock(&config, stop)? {
@@ -144,6 +151,9 @@ fn migrate(args: &Args) -> Result<(), Failure> {
     let config = config(args)?;
     let migrated = offline::migrate(&config)?;
     let path = config.database_path.display();
-    output::print(&format!("{path} is at version {}; {} migrations were applied now.\n", migrated.version, migrated.applied));
+    output::print(&format!(
+        "{path} is at version {}; {} migrations were applied now.\n",
+        migrated.version, migrated.applied
+    ));
     Ok(())
 }

@@ -90,8 +90,14 @@ pub const COMMANDS: &[Command] = &[
     command("service show", "SERVICE", "Print a service.", &[SIGN_IN], show),
     command("service history", "SERVICE", "List the specs of a service, newest first.", &[WATCH, SIGN_IN], history),
     command("service rollout", "SERVICE", "Restart every replica of a service, a few at a time.", &[SIGN_IN], rollout),
-    command("service rollback", "SERVICE", "Restore an earlier spec, as a new generation.", &[ROLLBACK, SIGN_IN], rollback)
-        .example("uptimemesh service rollback web --to 3"),
+    command(
+        "service rollback",
+        "SERVICE",
+        "Restore an earlier spec, as a new generation.",
+        &[ROLLBACK, SIGN_IN],
+        rollback,
+    )
+    .example("uptimemesh service rollback web --to 3"),
     command("service delete", "SERVICE", "Remove a service.", &[DELETE, SIGN_IN], delete),
 ];
 
@@ -111,12 +117,15 @@ pub(super) fn with_health(api: &Api, mut services: Vec<Value>) -> Called<Vec<Val
         list.as_array().into_iter().flatten().map(|plan| (said(&plan["service_id"]), plan.clone())).collect()
     };
     let plans = by_id(&plans["results"]);
-    let living: BTreeSet<&str> = leases.iter().filter(|l| l["lease_state"] != "dead").filter_map(|l| l["node_id"].as_str()).collect();
+    let living: BTreeSet<&str> =
+        leases.iter().filter(|l| l["lease_state"] != "dead").filter_map(|l| l["node_id"].as_str()).collect();
     let mut of_service: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
     for replica in &replicas {
         of_service.entry(replica["service_id"].as_str().unwrap_or_default()).or_default().push(replica);
     }
-    let works = |replica: &&&Value| !replicas::is_sick(replica) && living.contains(replica["node_id"].as_str().unwrap_or_default());
+    let works = |replica: &&&Value| {
+        !replicas::is_sick(replica) && living.contains(replica["node_id"].as_str().unwrap_or_default())
+    };
     for service in &mut services {
         let id = said(&service["id"]);
         let own = of_service.get(id.as_str()).map_or(&[][..], Vec::as_slice);
@@ -124,7 +133,8 @@ pub(super) fn with_health(api: &Api, mut services: Vec<Value>) -> Called<Vec<Val
         let outdated = own.iter().filter(|r| r["status"]["applied_generation"] != service["generation"]).count();
         // A service that was created after the plan has none yet.
         let desired = plans.get(&id).and_then(|plan| plan["desired_replicas"].as_u64());
-        service["state"] = desired.map_or(Value::Null, |desired| json!(health(own.len(), running, outdated, desired as usize)));
+        service["state"] =
+            desired.map_or(Value::Null, |desired| json!(health(own.len(), running, outdated, desired as usize)));
         service["desired"] = json!(desired);
         service["running"] = json!(running);
     }
@@ -170,7 +180,9 @@ fn apply(args: &Args) -> Result<(), Failure> {
     if !wanted["id"].is_string() {
         return Err(Failure::Failed(format!("{file} should be a JSON object with at least id and name, both texts")));
     }
-    for key in wanted.as_object().into_iter().flat_map(|file| file.keys()).filter(|key| !FILE_KEYS.contains(&key.as_str())) {
+    for key in
+        wanted.as_object().into_iter().flat_map(|file| file.keys()).filter(|key| !FILE_KEYS.contains(&key.as_str()))
+    {
         eprintln!("warning: {} is not known beside spec; what is to run stands in spec", output::ascii(key));
     }
     let id = said(&wanted["id"]);
@@ -184,10 +196,14 @@ fn apply(args: &Args) -> Result<(), Failure> {
         Some((service, tag)) => {
             // A service keeps its name; another one would be silently ignored.
             if wanted.get("name").is_some_and(|name| *name != service["name"]) {
-                return Err(Failure::Failed(format!("{id} is named {}, and a service keeps its name", said(&service["name"]))));
+                return Err(Failure::Failed(format!(
+                    "{id} is named {}, and a service keeps its name",
+                    said(&service["name"])
+                )));
             }
             // Moved and not written anew, so that numbers stay as they are.
-            let change: Object = ["description", "spec"].map(|key| (key.to_string(), wanted[key].clone())).into_iter().collect();
+            let change: Object =
+                ["description", "spec"].map(|key| (key.to_string(), wanted[key].clone())).into_iter().collect();
             api.patch_if(&path, &Value::Object(change), tag)?
         }
     };
@@ -214,12 +230,16 @@ fn wait(args: &Args, api: &Api, id: &str) -> Result<(), Failure> {
     for _ in 0..LOOKS_MAX {
         let plan = api.get(&format!("/scheduler/plan/services/{}", encoded(id)))?;
         let left = plan["actions"].as_array().map_or(0, Vec::len);
-        progress.say(&format!("{id}: {} of {} replicas, {left} actions left", plan["replicas_before"], plan["desired_replicas"]));
+        progress.say(&format!(
+            "{id}: {} of {} replicas, {left} actions left",
+            plan["replicas_before"], plan["desired_replicas"]
+        ));
         if left == 0 {
             if plan["actual_replicas"] == plan["desired_replicas"] {
                 return Ok(());
             }
-            let mut why = vec![format!("{id} has {} of {} replicas", plan["actual_replicas"], plan["desired_replicas"])];
+            let mut why =
+                vec![format!("{id} has {} of {} replicas", plan["actual_replicas"], plan["desired_replicas"])];
             why.extend(plan["warnings"].as_array().into_iter().flatten().map(said));
             return Err(Failure::Failed(why.join("\n")));
         }
@@ -230,14 +250,19 @@ fn wait(args: &Args, api: &Api, id: &str) -> Result<(), Failure> {
 
 fn rollout(args: &Args) -> Result<(), Failure> {
     let service = signed_in(args)?.post(&path(args, "/rollout"), &json!({}))?;
-    output::done(args, &service, &format!("Rolling out {} as generation {}.", said(&service["id"]), service["generation"]));
+    output::done(
+        args,
+        &service,
+        &format!("Rolling out {} as generation {}.", said(&service["id"]), service["generation"]),
+    );
     Ok(())
 }
 
 fn rollback(args: &Args) -> Result<(), Failure> {
     let target = args.get("to").map(|_| args.int("to", 0));
     let service = signed_in(args)?.post(&path(args, "/rollback"), &json!({"target_generation": target}))?;
-    let sentence = format!("Restored an earlier spec of {} as generation {}.", said(&service["id"]), service["generation"]);
+    let sentence =
+        format!("Restored an earlier spec of {} as generation {}.", said(&service["id"]), service["generation"]);
     output::done(args, &service, &sentence);
     Ok(())
 }

@@ -10,7 +10,11 @@ use serde_json::json;
 const CLUSTER_SETTINGS: Table = Table {
     noun: "cluster settings",
     id: "key",
-    columns: &[column("KEY", "key", Kind::Id), column("VALUE", "value", Kind::Text), column("UPDATED", "updated_at", Kind::Time)],
+    columns: &[
+        column("KEY", "key", Kind::Id),
+        column("VALUE", "value", Kind::Text),
+        column("UPDATED", "updated_at", Kind::Time),
+    ],
     tabs: &[("KEY", "key"), ("VALUE", "value"), ("UPDATED", "updated_at")],
 };
 
@@ -18,7 +22,8 @@ const CLUSTER_SETTINGS: Table = Table {
 pub const COMMANDS: &[Command] = &[
     command("setting list", "", "List cluster settings.", &[WATCH, SIGN_IN], list),
     command("setting show", "KEY", "Print a cluster setting.", &[SIGN_IN], show),
-    command("setting set", "KEY VALUE", "Set a cluster setting.", &[SIGN_IN], set).example("uptimemesh setting set scheduler_mode manual"),
+    command("setting set", "KEY VALUE", "Set a cluster setting.", &[SIGN_IN], set)
+        .example("uptimemesh setting set scheduler_mode manual"),
 ];
 
 fn list(args: &Args) -> Result<(), Failure> {

@@ -63,10 +63,16 @@ impl Flag {
 
 /// Everything that may follow a command, its settings too.
 fn flags(command: &Command) -> Vec<Flag> {
-    let mut found: Vec<Flag> = command.listed_options().chain(GLOBAL.iter().filter(|o| !o.hidden)).map(Flag::of).collect();
+    let mut found: Vec<Flag> =
+        command.listed_options().chain(GLOBAL.iter().filter(|o| !o.hidden)).map(Flag::of).collect();
     if command.settings {
         let settings = SETTINGS.iter().filter(|s| !s.is_secret());
-        found.extend(settings.map(|s| Flag { name: flag_of(s.name), letter: None, value: setting_value(s.name), help: s.help() }));
+        found.extend(settings.map(|s| Flag {
+            name: flag_of(s.name),
+            letter: None,
+            value: setting_value(s.name),
+            help: s.help(),
+        }));
     }
     found
 }
@@ -252,13 +258,15 @@ fn zsh() -> String {
     let described = |words: &mut dyn Iterator<Item = (&str, String)>| -> String {
         words.map(|(word, about)| format!("'{}:{}'", zsh_text(word), zsh_text(&about))).collect::<Vec<_>>().join(" ")
     };
-    let mut out = "#compdef uptimemesh\n# zsh completion of uptimemesh, made by `uptimemesh completions zsh`.\n".to_string();
+    let mut out =
+        "#compdef uptimemesh\n# zsh completion of uptimemesh, made by `uptimemesh completions zsh`.\n".to_string();
     let globals: Vec<String> = GLOBAL.iter().flat_map(|o| zsh_flags(&Flag::of(o))).collect();
     let firsts = described(&mut first_words().into_iter());
     // Writing to a String cannot fail.
     let _ = write!(
         out,
-        "_uptimemesh() {{\n    local curcontext=\"$curcontext\" state name\n    local -a line known\n    _arguments -C {} '1: :->first' '*:: :->rest'\n    \
+        "_uptimemesh() {{\n    local curcontext=\"$curcontext\" state name\n    local -a line known\n    _arguments -C \
+            {} '1: :->first' '*:: :->rest'\n    \
          case $state in\n        first) known=({firsts}); _describe command known; return ;;\n        rest) ;;\n        *) return ;;\n    esac\n    \
          name=$words[1]\n    case $name in\n",
         globals.join(" ")
@@ -268,7 +276,8 @@ fn zsh() -> String {
         if !seconds.is_empty() {
             let _ = write!(
                 out,
-                "        {first})\n            if ((CURRENT == 2)); then\n                known=({seconds}); _describe command known; return\n            \
+                "        {first})\n            if ((CURRENT == 2)); then\n                known=({seconds}); _describe \
+                    command known; return\n            \
                  fi\n            shift words; ((CURRENT--)); name=\"{first} $words[1]\" ;;\n"
             );
         }
@@ -280,14 +289,16 @@ fn zsh() -> String {
         let argument = match (command.argument, words.is_empty()) {
             ("", _) => String::new(),
             (_, false) => format!(" '1: :({words})'"),
-            (argument, true) => {
-                argument.split(' ').map(|name| format!(" ': :_message {}'", zsh_text(name.trim_matches(['[', ']'])))).collect()
-            }
+            (argument, true) => argument
+                .split(' ')
+                .map(|name| format!(" ': :_message {}'", zsh_text(name.trim_matches(['[', ']']))))
+                .collect(),
         };
         let _ = writeln!(out, "        '{}') _arguments {}{argument} ;;", command.name, flags.join(" "));
     }
     out.push_str(
-        "    esac\n}\nif [ \"$funcstack[1]\" = _uptimemesh ]; then\n    _uptimemesh \"$@\"\nelse\n    compdef _uptimemesh uptimemesh\nfi\n",
+        "    esac\n}\nif [ \"$funcstack[1]\" = _uptimemesh ]; then\n    _uptimemesh \"$@\"\nelse\n    compdef \
+            _uptimemesh uptimemesh\nfi\n",
     );
     out
 }
@@ -329,7 +340,11 @@ complete -c uptimemesh -f
     for (word, about) in first_words() {
         let _ = writeln!(out, "complete -c uptimemesh -n __uptimemesh_after -a {word} -d '{}'", fish_text(&about));
         for (second, about) in second_words(word) {
-            let _ = writeln!(out, "complete -c uptimemesh -n '__uptimemesh_after {word}' -a {second} -d '{}'", fish_text(about));
+            let _ = writeln!(
+                out,
+                "complete -c uptimemesh -n '__uptimemesh_after {word}' -a {second} -d '{}'",
+                fish_text(about)
+            );
         }
     }
     for command in commands() {
@@ -358,7 +373,8 @@ complete -c uptimemesh -f
 
 /// A text of the manual that stays on its line; nothing in it is a request of roff.
 fn roff_line(text: &str) -> String {
-    let text = text.replace('\\', "\\e").replace('-', "\\-").replace('`', "\\(ga").replace('~', "\\(ti").replace('^', "\\(ha");
+    let text =
+        text.replace('\\', "\\e").replace('-', "\\-").replace('`', "\\(ga").replace('~', "\\(ti").replace('^', "\\(ha");
     if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
 }
 
@@ -385,7 +401,8 @@ fn option(out: &mut String, o: &Opt) {
 fn manual() -> String {
     let version = env!("CARGO_PKG_VERSION");
     let mut out = format!(
-        ".\\\" Made by \"uptimemesh man\".\n.TH UPTIMEMESH 1 \"\" \"UptimeMesh {version}\"\n.nh\n.ad l\n.SH NAME\nuptimemesh \\- keep a small fleet of machines running\n\
+        ".\\\" Made by \"uptimemesh man\".\n.TH UPTIMEMESH 1 \"\" \"UptimeMesh {version}\"\n.nh\n.ad l\n.SH \
+            NAME\nuptimemesh \\- keep a small fleet of machines running\n\
          .SH SYNOPSIS\n.B uptimemesh\n.RI [ options ]\n.I command\n.RI [ arguments ]\n.SH DESCRIPTION\n\
          UptimeMesh is control plane, node agent and command line in one program.\n\
          .B uptimemesh up\nstarts a control plane and enrols this machine;\n.B uptimemesh join\nand\n.B uptimemesh agent\nmake another machine a node of it.\n\
@@ -398,11 +415,13 @@ fn manual() -> String {
     out.push_str(".SH COMMANDS\n");
     for command in commands() {
         // Writing to a String cannot fail.
-        let argument = if command.argument.is_empty() { String::new() } else { format!(" \\fI{}\\fR", roff(command.argument)) };
+        let argument =
+            if command.argument.is_empty() { String::new() } else { format!(" \\fI{}\\fR", roff(command.argument)) };
         let _ = writeln!(out, ".SS \\fB{}\\fR{argument}\n{}", roff(command.name), roff(command.about));
         if command.settings {
             out.push_str(
-                "Every setting (see\n.BR ENVIRONMENT )\nis an option too, in lower case and with dashes, unless it is a secret.\n",
+                "Every setting (see\n.BR ENVIRONMENT )\nis an option too, in lower case and with dashes, unless it is \
+                    a secret.\n",
             );
         }
         if !command.example.is_empty() {
@@ -413,18 +432,24 @@ fn manual() -> String {
             option(&mut out, o);
         }
     }
-    out.push_str(".SH ENVIRONMENT\nOptions win over the environment, and that over the file\n.I .env\nin the working directory.\n");
+    out.push_str(
+        ".SH ENVIRONMENT\nOptions win over the environment, and that over the file\n.I .env\nin the working \
+        directory.\n",
+    );
     for setting in SETTINGS {
-        let default = if setting.default.is_empty() { String::new() } else { format!(" (default {})", setting.default) };
+        let default =
+            if setting.default.is_empty() { String::new() } else { format!(" (default {})", setting.default) };
         let _ = writeln!(out, ".TP\n.B {}\n{}", setting.name, roff(&format!("{}{default}", setting.help())));
     }
     out.push_str(
-        ".SH FILES\n.TP\n.I /etc/uptimemesh/uptimemesh.env\nsettings of the installed services\n.TP\n.I /var/lib/uptimemesh\ntheir data\n.TP\n\
+        ".SH FILES\n.TP\n.I /etc/uptimemesh/uptimemesh.env\nsettings of the installed services\n.TP\n.I \
+            /var/lib/uptimemesh\ntheir data\n.TP\n\
          .I /var/log/uptimemesh/app.log\ntheir log\n",
     );
     exit_status(&mut out);
     out.push_str(
-        ".SH EXAMPLES\n.EX\nuptimemesh up\nuptimemesh token create \\-\\-role worker \\-\\-join\\-string > join\nuptimemesh node list\n.EE\n",
+        ".SH EXAMPLES\n.EX\nuptimemesh up\nuptimemesh token create \\-\\-role worker \\-\\-join\\-string > \
+            join\nuptimemesh node list\n.EE\n",
     );
     out
 }
@@ -436,6 +461,8 @@ fn exit_status(out: &mut String) {
         let _ = writeln!(out, ".TP\n.B {code}\n{}", roff(meaning));
     }
     let names = VERSION_1.join(", ");
-    let text = format!("Called by their names of version 1 ({names}), commands exit with 1 for every failure but a wrong command line.");
+    let text = format!(
+        "Called by their names of version 1 ({names}), commands exit with 1 for every failure but a wrong command line."
+    );
     let _ = writeln!(out, ".PP\n{}", roff(&text));
 }

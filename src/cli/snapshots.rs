@@ -18,7 +18,13 @@ const SNAPSHOT_RUNS: Table = Table {
         column("AGE", "created_at", Kind::Time),
         column("ERROR", "error", Kind::Text).sparse(),
     ],
-    tabs: &[("ID", "id"), ("STATUS", "status"), ("LOCATION", "location"), ("REQUESTED-BY", "requested_by"), ("CREATED", "created_at")],
+    tabs: &[
+        ("ID", "id"),
+        ("STATUS", "status"),
+        ("LOCATION", "location"),
+        ("REQUESTED-BY", "requested_by"),
+        ("CREATED", "created_at"),
+    ],
 };
 
 /// Options of `snapshot list`.

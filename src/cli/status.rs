@@ -54,7 +54,8 @@ fn screen(status: &Value, url: &str, look: Option<&Look>) -> String {
     let braked = if status["braked"] == true { ", braked" } else { "" };
     let guarded = if status["guarded"] == true { "; writes are refused" } else { "" };
     line("scheduler", format!("{}{braked}{guarded}", said(&status["scheduler_mode"])));
-    let counts = ["alive", "stale", "dead", "unknown"].map(|state| (state, status["nodes"][state].as_u64().unwrap_or(0)));
+    let counts =
+        ["alive", "stale", "dead", "unknown"].map(|state| (state, status["nodes"][state].as_u64().unwrap_or(0)));
     let present = counts.iter().filter(|(state, count)| *state == "alive" || *count > 0);
     line("nodes", present.map(|(state, count)| format!("{count} {state}")).collect::<Vec<_>>().join(", "));
     services(&mut line, &status["services"]);
@@ -73,7 +74,8 @@ fn services(line: &mut impl FnMut(&str, String), list: &Value) {
     let sum = |key: &str| all.iter().map(|service| number(service, key)).sum::<u64>();
     let total = format!("{}, {} of {} replicas running", all.len(), sum("running"), sum("desired"));
     line("services", total);
-    let is_well = |service: &Value| number(service, "failing") == 0 && number(service, "running") >= number(service, "desired");
+    let is_well =
+        |service: &Value| number(service, "failing") == 0 && number(service, "running") >= number(service, "desired");
     all.sort_by_key(|service| is_well(service));
     for service in all.iter().take(SERVICES_MAX) {
         let mut text = format!("{}/{} {}", service["running"], service["desired"], said(&service["service_id"]));
@@ -134,12 +136,16 @@ mod tests {
 
     #[test]
     fn a_screen_names_trouble_first_and_cannot_steer_a_terminal() {
-        let service = |id: &str, running: u64| json!({"service_id": id, "desired": 2, "running": running, "failing": 0, "outdated": 0});
+        let service = |id: &str, running: u64| {
+            json!({"service_id": id, "desired": 2, "running": running, "failing": 0,
+            "outdated": 0})
+        };
         let status = json!({
             "version": "9", "authority": null, "guarded": false, "scheduler_mode": "auto", "braked": true,
             "last_backup_at": "2026-01-02T03:04:05.000006Z", "nodes": {"alive": 2, "stale": 0, "dead": 1, "unknown": 0},
             "services": [service("a", 2), service("b", 1)],
-            "attention": [{"kind": "dead", "what": "dead", "name": "n\u{7}", "detail": "last heard of", "at": "2026-01-02T03:04:05Z"}],
+            "attention": [{"kind": "dead", "what": "dead", "name": "n\u{7}", "detail": "last heard of",
+            "at": "2026-01-02T03:04:05Z"}],
             "warnings": [],
         });
         let lines: Vec<String> = screen(&status, "http://x", None).lines().map(str::to_string).collect();

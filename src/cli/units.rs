@@ -1,5 +1,5 @@
-//! Files that an installation needs besides the program: units, service scripts, the rotation of logs. They are in the program, so that who has
-//! checked its signature has checked theirs.
+//! Files that an installation needs besides the program: units, service scripts, the rotation of logs. They are in the
+//! program, so that who has checked its signature has checked theirs.
 
 use super::args::{Args, Command, Failure, command};
 use super::output;
@@ -22,7 +22,8 @@ const FILES: &[(&str, &str)] = &[
 ];
 
 /// Every command of this file.
-pub const COMMANDS: &[Command] = &[command("unit", "[NAME]", "Print a file that an installation needs, or the names of all.", &[], unit)];
+pub const COMMANDS: &[Command] =
+    &[command("unit", "[NAME]", "Print a file that an installation needs, or the names of all.", &[], unit)];
 
 /// The names of all of them.
 pub fn names() -> impl Iterator<Item = &'static str> {
@@ -35,7 +36,9 @@ fn unit(args: &Args) -> Result<(), Failure> {
     match (args.word(0), found) {
         ("", _) => output::print(&names().map(|name| format!("{name}\n")).collect::<String>()),
         (_, Some((_, text))) => output::print(text),
-        (name, None) => args.fault(format!("NAME must be one of {}, not {name:?}", names().collect::<Vec<_>>().join(", "))),
+        (name, None) => {
+            args.fault(format!("NAME must be one of {}, not {name:?}", names().collect::<Vec<_>>().join(", ")))
+        }
     }
     args.finish()
 }

@@ -23,8 +23,16 @@ use std::path::Path;
 
 /// Options of `up`.
 const UP: &[Opt] = &[
-    opt("node-id", "ID", "this machine's node (default: the one that has an identity here, or its host name) [UPTIMEMESH_NODE_ID]"),
-    opt("identity-dir", "DIR", "where identities are kept, each in <node-id>/ (default: identities, in the data directory)"),
+    opt(
+        "node-id",
+        "ID",
+        "this machine's node (default: the one that has an identity here, or its host name) [UPTIMEMESH_NODE_ID]",
+    ),
+    opt(
+        "identity-dir",
+        "DIR",
+        "where identities are kept, each in <node-id>/ (default: identities, in the data directory)",
+    ),
 ];
 
 /// Every command of this file.
@@ -39,7 +47,8 @@ fn up(args: &Args) -> Result<(), Failure> {
     args.finish()?;
     let agent_config = AgentConfig::in_dir(&config.data_dir);
     let path = |path: &Path| path.display().to_string();
-    let places = Places { data: path(&config.data_dir), pki: path(&config.pki_dir), log: config.log_file.as_deref().map(path) };
+    let places =
+        Places { data: path(&config.data_dir), pki: path(&config.pki_dir), log: config.log_file.as_deref().map(path) };
     let stop = Stop::default();
     let console = Console::open(places.log.is_some());
     let Some(server) = start(config, &stop)? else { return Ok(()) };
@@ -82,7 +91,8 @@ fn local_agent(server: &serve::Server, node_id: &NodeId, dir: &Path, config: &Ag
         match agent.beat_once() {
             Ok(()) => return Ok(agent),
             Err(e) => {
-                log::info!(target: "agent", event = "agent.rejoin", node_id, error:% = e; "This machine's identity is not accepted; joining again")
+                log::info!(target: "agent", event = "agent.rejoin", node_id, error:% = e; "This machine's identity is \
+                    not accepted; joining again")
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Updating this machine's program. The work is done by `ops/node-update.sh`, which is a part of this program: what replaces and puts back a
-//! program must work also where that program does not, so there is one of it, outside.
+//! Updating this machine's program. The work is done by `ops/node-update.sh`, which is a part of this program: what
+//! replaces and puts back a program must work also where that program does not, so there is one of it, outside.
 
 use super::answers::shown;
 use super::args::{Args, Command, Failure, Opt, command, opt};
@@ -20,7 +20,8 @@ const STATE_DIR: &str = "/var/lib/uptimemesh-update";
 const REQUEST: &str = "/var/lib/uptimemesh/update/request.json";
 
 /// File with the updater's state.
-const STATE: &[Opt] = &[opt("state-dir", "DIR", "where the updater keeps its state (default /var/lib/uptimemesh-update)")];
+const STATE: &[Opt] =
+    &[opt("state-dir", "DIR", "where the updater keeps its state (default /var/lib/uptimemesh-update)")];
 
 /// Options that are the updater's own, handed on as they are.
 const HANDED_ON: &[Opt] = &[
@@ -58,7 +59,13 @@ const UPDATE: &[Opt] = &[
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
-    command("update", "", "Update the program of this machine; an unhealthy version is rolled back.", &[UPDATE, HANDED_ON, STATE], update),
+    command(
+        "update",
+        "",
+        "Update the program of this machine; an unhealthy version is rolled back.",
+        &[UPDATE, HANDED_ON, STATE],
+        update,
+    ),
     command("update status", "", "Print how the last update of this machine went.", &[STATE, OUTPUT], status),
 ];
 
@@ -82,7 +89,8 @@ fn update(args: &Args) -> Result<(), Failure> {
     line.extend(args.get("api-url").map(|url| format!("--api-url={url}")));
     line.extend(args.get("ca-file").map(|file| format!("--ca-file={file}")));
     if !args.has("bin") {
-        let own = std::env::current_exe().map_err(|e| format!("this program's own file cannot be found, name it by --bin: {e}"))?;
+        let own = std::env::current_exe()
+            .map_err(|e| format!("this program's own file cannot be found, name it by --bin: {e}"))?;
         // After a power cut it may be the one from before that is called, beside the one that it is about.
         let own = own.display().to_string();
         line.push(format!("--bin={}", own.strip_suffix(".previous").unwrap_or(&own)));
@@ -109,7 +117,9 @@ fn update(args: &Args) -> Result<(), Failure> {
     }
     let (dir, script) = (state_dir(args), state_dir(args).join("node-update.sh"));
     let kept = files::public_dir(&dir).and_then(|()| files::write(&script, UPDATER.as_bytes(), 0o755));
-    kept.map_err(|e| format!("{} cannot be written: run this as root, or give --state-dir ({})", dir.display(), Chain(&e)))?;
+    kept.map_err(|e| {
+        format!("{} cannot be written: run this as root, or give --state-dir ({})", dir.display(), Chain(&e))
+    })?;
     Err(run::exec(SHELL, &[&[script.display().to_string()][..], &line].concat()).into())
 }
 
@@ -142,8 +152,9 @@ fn status(args: &Args) -> Result<(), Failure> {
 
 fn state(dir: &Path) -> Result<Option<State>, Failure> {
     let text = files::read_untrusted(&dir.join("state.json"), STATE_BYTES_MAX)?;
-    let read =
-        |text: String| serde_json::from_str(&text).map_err(|e| format!("the updater's state in {} is not sound: {e}", dir.display()));
+    let read = |text: String| {
+        serde_json::from_str(&text).map_err(|e| format!("the updater's state in {} is not sound: {e}", dir.display()))
+    };
     Ok(text.map(read).transpose()?)
 }
 

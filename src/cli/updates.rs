@@ -34,7 +34,11 @@ const UPDATES: Table = Table {
 
 /// Options of `fleet-update start`.
 const START: &[Opt] = &[
-    opt("rings", "VALUE...", "values of the ring label, in the order in which rings are updated; * is every node in no other; required"),
+    opt(
+        "rings",
+        "VALUE...",
+        "values of the ring label, in the order in which rings are updated; * is every node in no other; required",
+    ),
     opt("channel", "NAME", "the channel of the release manifest (default stable)"),
     opt("ring-label", "KEY", "label with a node's ring (default ring)"),
     opt("wait-seconds", "SECONDS", "between one ring's end and the next one's begin (default 600)"),
@@ -46,12 +50,16 @@ pub const COMMANDS: &[Command] = &[
     command("update start", "VERSION", "Update the fleet, one ring at a time.", &[START, SIGN_IN], start)
         .formerly(&["fleet-update start"])
         .example("uptimemesh update start 2.1.0 --rings canary '*'"),
-    command("update list", "", "List updates of the fleet, newest first.", &[WATCH, SIGN_IN], list).formerly(&["fleet-update list"]),
-    command("update show", "UPDATE", "Print an update of the fleet.", &[SIGN_IN], show).formerly(&["fleet-update show"]),
-    command("update pause", "UPDATE", "Pause an update of the fleet.", &[SIGN_IN], pause).formerly(&["fleet-update pause"]),
+    command("update list", "", "List updates of the fleet, newest first.", &[WATCH, SIGN_IN], list)
+        .formerly(&["fleet-update list"]),
+    command("update show", "UPDATE", "Print an update of the fleet.", &[SIGN_IN], show)
+        .formerly(&["fleet-update show"]),
+    command("update pause", "UPDATE", "Pause an update of the fleet.", &[SIGN_IN], pause)
+        .formerly(&["fleet-update pause"]),
     command("update resume", "UPDATE", "Resume an update; nodes that failed try again.", &[SIGN_IN], resume)
         .formerly(&["fleet-update resume"]),
-    command("update cancel", "UPDATE", "End an update; updated nodes stay updated.", &[SIGN_IN], cancel).formerly(&["fleet-update cancel"]),
+    command("update cancel", "UPDATE", "End an update; updated nodes stay updated.", &[SIGN_IN], cancel)
+        .formerly(&["fleet-update cancel"]),
 ];
 
 fn start(args: &Args) -> Result<(), Failure> {

@@ -40,12 +40,19 @@ const NEW_PASSWORD: &[Opt] = &[
 /// Options of `admin reset-password`.
 const RESET: &[Opt] = &[
     opt("username", "NAME", "whose password (default admin)"),
-    opt("new-password-file", "FILE", "file with the new password; - reads standard input; without it one is made and printed"),
+    opt(
+        "new-password-file",
+        "FILE",
+        "file with the new password; - reads standard input; without it one is made and printed",
+    ),
 ];
 
 /// Options of `set-password`, beside the new password.
-const SET_PASSWORD: &[Opt] =
-    &[opt("setup-code", "CODE", "where it is the first password and the server is another machine: what its start printed")];
+const SET_PASSWORD: &[Opt] = &[opt(
+    "setup-code",
+    "CODE",
+    "where it is the first password and the server is another machine: what its start printed",
+)];
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
@@ -56,11 +63,23 @@ pub const COMMANDS: &[Command] = &[
         .example("uptimemesh user create alice --role operator --new-password-file FILE"),
     command("user role", "NAME ROLE", "Change the role of a user; ends the user's sessions.", &[SIGN_IN], role),
     command("user set-password", "NAME", "Set the password of another user.", &[NEW_PASSWORD, SIGN_IN], set_password),
-    command("user reset-password", "", "Set a password in the server's own data, on its machine.", &[RESET], reset_password)
-        .with_settings()
-        .formerly(&["admin reset-password"]),
+    command(
+        "user reset-password",
+        "",
+        "Set a password in the server's own data, on its machine.",
+        &[RESET],
+        reset_password,
+    )
+    .with_settings()
+    .formerly(&["admin reset-password"]),
     command("user delete", "NAME", "Remove a user, with all sessions and API tokens.", &[SIGN_IN], delete),
-    command("set-password", "", "Change your own password; ends your sessions.", &[NEW_PASSWORD, SET_PASSWORD, SIGN_IN], set_own_password),
+    command(
+        "set-password",
+        "",
+        "Change your own password; ends your sessions.",
+        &[NEW_PASSWORD, SET_PASSWORD, SIGN_IN],
+        set_own_password,
+    ),
     command("whoami", "", "Print who you are to the control plane.", &[SIGN_IN], whoami),
 ];
 
@@ -107,7 +126,9 @@ fn path(args: &Args) -> String {
 fn set_password(args: &Args) -> Result<(), Failure> {
     let body = json!({"password": new_password(args)});
     signed_in_to_manage_users(args)?.post(&format!("{}/password", path(args)), &body)?;
-    output::print("The password is set; it must be changed at the next sign-in. Every session of this user has ended.\n");
+    output::print(
+        "The password is set; it must be changed at the next sign-in. Every session of this user has ended.\n",
+    );
     Ok(())
 }
 
@@ -123,7 +144,11 @@ fn reset_password(args: &Args) -> Result<(), Failure> {
     let config = server::config(args)?;
     let (password, is_new) = offline::reset_password(&config, name, given)?;
     let name = output::ascii(&name.to_lowercase());
-    let said = if is_given { format!("The password of {name} is set.") } else { format!("The new password of {name} is {password}") };
+    let said = if is_given {
+        format!("The password of {name} is set.")
+    } else {
+        format!("The new password of {name} is {password}")
+    };
     output::print(&match is_new {
         true => format!("{said}\nThere was no user of this name: {name} is a new admin.\n"),
         false => format!("{said}\nEvery session and API token of this user has ended.\n"),
@@ -137,8 +162,10 @@ fn set_own_password(args: &Args) -> Result<(), Failure> {
         args.fault("the new password is missing: --new-password-file FILE".to_string());
     }
     let (mut api, current) = signed_in_as_person(args)?;
-    let answer =
-        api.post("/auth/password", &json!({"current_password": current, "new_password": new, "setup_code": args.get("setup-code")}))?;
+    let answer = api.post(
+        "/auth/password",
+        &json!({"current_password": current, "new_password": new, "setup_code": args.get("setup-code")}),
+    )?;
     api.adopt(&answer);
     output::say(args, "The password is changed; every session made before has ended.");
     Ok(())

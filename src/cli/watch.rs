@@ -14,7 +14,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 /// Option of lists that can be followed.
-pub const WATCH: &[Opt] = &[opt("watch", "", "follow changes; a pipe gets the rows that changed, removed ones after a -").short('w')];
+pub const WATCH: &[Opt] =
+    &[opt("watch", "", "follow changes; a pipe gets the rows that changed, removed ones after a -").short('w')];
 
 /// Interval after which the list is read again without an event: ages grow, and not every change is an event.
 const READ_EVERY: Duration = Duration::from_secs(15);
@@ -30,7 +31,8 @@ const PENDING_MAX: usize = 16;
 /// Longest single wait of the thread that waits for Ctrl-C.
 const LONG: Duration = Duration::from_secs(3600);
 /// Fields that every heartbeat, check or request renews: alone they do not make a row a changed one.
-const RENEWED: &[&str] = &["heartbeat_at", "lease_expires_at", "last_seen_at", "expires_at", "last_used_at", "last_checked_at"];
+const RENEWED: &[&str] =
+    &["heartbeat_at", "lease_expires_at", "last_seen_at", "expires_at", "last_used_at", "last_checked_at"];
 
 const CLEAR: &str = "\x1b[2J";
 const HOME: &str = "\x1b[H";

@@ -26,8 +26,13 @@ const TUNNELS: Table = Table {
 };
 
 /// Every command of this file.
-pub const COMMANDS: &[Command] =
-    &[command("node tunnels", "", "List nodes with their WireGuard tunnels and the route in use.", &[WATCH, SIGN_IN], list)];
+pub const COMMANDS: &[Command] = &[command(
+    "node tunnels",
+    "",
+    "List nodes with their WireGuard tunnels and the route in use.",
+    &[WATCH, SIGN_IN],
+    list,
+)];
 
 fn list(args: &Args) -> Result<(), Failure> {
     listed_at(args, &TUNNELS, "/wireguard/status")

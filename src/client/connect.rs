@@ -6,7 +6,9 @@ use std::fmt;
 use std::io::{Read, Write};
 use std::sync::Arc;
 use ureq::Error;
-use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter};
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter,
+};
 
 /// Puts TLS on a connection where the URL says `https`.
 pub struct TlsConnector(pub Arc<ClientConfig>);
@@ -26,8 +28,10 @@ impl<In: Transport> Connector<In> for TlsConnector {
             return Ok(Some(Either::A(transport)));
         }
         let host = details.uri.host().unwrap_or_default().trim_matches(['[', ']']).to_string();
-        let name = ServerName::try_from(host).map_err(|_| Error::BadUri("the host is neither a name nor an address".into()))?;
-        let session = ClientConnection::new(Arc::clone(&self.0), name).map_err(|e| Error::Io(std::io::Error::other(e)))?;
+        let name = ServerName::try_from(host)
+            .map_err(|_| Error::BadUri("the host is neither a name nor an address".into()))?;
+        let session =
+            ClientConnection::new(Arc::clone(&self.0), name).map_err(|e| Error::Io(std::io::Error::other(e)))?;
         let mut socket = TransportAdapter::new(transport.boxed(), details.current_time.clone());
         socket.set_timeout(details.timeout);
         let mut stream = StreamOwned::new(session, socket);

@@ -72,7 +72,9 @@ impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CallError::Unreachable(why) => f.write_str(why),
-            CallError::Refused { status, detail, reason: Some(reason), .. } => write!(f, "{detail} ({reason}, HTTP {status})"),
+            CallError::Refused { status, detail, reason: Some(reason), .. } => {
+                write!(f, "{detail} ({reason}, HTTP {status})")
+            }
             CallError::Refused { status, detail, .. } => write!(f, "{detail} (HTTP {status})"),
         }
     }
@@ -124,14 +126,15 @@ pub struct Api {
 }
 
 impl Api {
-    /// Calls to the server at this URL, `http://` or `https://`, believing the authorities of the system, or of `SSL_CERT_FILE`.
+    /// Calls to the server at this URL, `http://` or `https://`, believing the authorities of the system, or of
+    /// `SSL_CERT_FILE`.
     pub fn new(url: &str) -> Result<Api, String> {
         let trust = if url.starts_with("https://") { Some(Trust::Authorities(system_authorities()?)) } else { None };
         Api::with(&[url.to_string()], trust, None)
     }
 
-    /// Calls to a server that is reached at any of these URLs: who is believed to be it, and the certificate that is shown to it.
-    /// Without a `trust` only `http://` is called.
+    /// Calls to a server that is reached at any of these URLs: who is believed to be it, and the certificate that is
+    /// shown to it. Without a `trust` only `http://` is called.
     pub fn with(urls: &[String], trust: Option<Trust>, identity: Option<(&str, &NodeKey)>) -> Result<Api, String> {
         let urls: Vec<String> = urls.iter().map(|url| url.trim().trim_end_matches('/').to_string()).collect();
         if urls.is_empty() {
@@ -143,7 +146,9 @@ impl Api {
                 return Err(format!("the API URL must begin with http:// or https://, not {url:?}"));
             }
             if secure && trust.is_none() {
-                return Err(format!("no authority is known for {url}: sign in (uptimemesh login {url}), or give --ca-file"));
+                return Err(format!(
+                    "no authority is known for {url}: sign in (uptimemesh login {url}), or give --ca-file"
+                ));
             }
             if url.split("://").nth(1).is_some_and(|rest| rest.split('/').next().unwrap_or_default().contains('@')) {
                 return Err(format!("the API URL must not contain a user name: {url:?}"));
@@ -244,9 +249,14 @@ impl Api {
     /// Before a secret leaves this machine in the clear, checks that the server accepts plain HTTP.
     fn greet(&self) -> Called<()> {
         let host = self.url().strip_prefix("http://").and_then(|rest| rest.split(['/', '?', '#']).next());
-        let host = host.map(|host| host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(host, |(host, _)| host));
+        let host = host
+            .map(|host| host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(host, |(host, _)| host));
         let near = |host: &str| {
-            host == "localhost" || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+            host == "localhost"
+                || host
+                    .trim_matches(['[', ']'])
+                    .parse::<std::net::IpAddr>()
+                    .is_ok_and(|ip| ip.to_canonical().is_loopback())
         };
         match host {
             Some(host) if !near(host) => match self.reach() {
@@ -312,9 +322,15 @@ impl Api {
         }
     }
 
-    /// Reads server-sent events until the stream ends or `take` is false; `last` is the id of the last one, and where it continues.
+    /// Reads server-sent events until the stream ends or `take` is false; `last` is the id of the last one, and where
+    /// it continues.
     /// `take` gets `None` for a sign of life without an event; the first comes when the stream has begun.
-    pub fn follow(&self, path: &str, last: &mut Option<String>, mut take: impl FnMut(Option<&Value>) -> bool) -> Called<()> {
+    pub fn follow(
+        &self,
+        path: &str,
+        last: &mut Option<String>,
+        mut take: impl FnMut(Option<&Value>) -> bool,
+    ) -> Called<()> {
         let mut headers = vec![("Accept", "text/event-stream")];
         let seen = last.clone();
         headers.extend(seen.as_deref().map(|id| ("Last-Event-ID", id)));
@@ -327,7 +343,9 @@ impl Api {
         }
         let mut lines = BufReader::new(response.body_mut().as_reader()).lines();
         let mut id = None;
-        while let Some(line) = lines.next().transpose().map_err(|e| CallError::Unreachable(format!("{} broke off: {e}", self.url())))? {
+        while let Some(line) =
+            lines.next().transpose().map_err(|e| CallError::Unreachable(format!("{} broke off: {e}", self.url())))?
+        {
             let is_wanted = if let Some(text) = line.strip_prefix("data: ")
                 && let Ok(event) = json::kept(text)
             {
@@ -350,10 +368,14 @@ impl Api {
         let request = self.agent.configure_request(request).timeout_global(Some(DOWNLOAD_TIME)).build();
         let mut response = self.agent.run(request).map_err(|e| self.unreachable(&e))?;
         if response.status().as_u16() != 200 {
-            return Err(self.answer(&mut response).err().unwrap_or_else(|| CallError::Unreachable(format!("{} gave no file", self.url()))));
+            return Err(self
+                .answer(&mut response)
+                .err()
+                .unwrap_or_else(|| CallError::Unreachable(format!("{} gave no file", self.url()))));
         }
         let mut body = response.body_mut().with_config().limit(DOWNLOAD_BYTES_MAX).reader();
-        std::io::copy(&mut body, into).map_err(|e| CallError::Unreachable(format!("the file from {} broke off: {e}", self.url())))
+        std::io::copy(&mut body, into)
+            .map_err(|e| CallError::Unreachable(format!("the file from {} broke off: {e}", self.url())))
     }
 
     /// A whole list, page by page.
@@ -376,7 +398,11 @@ impl Api {
         let mut response = match self.limits {
             None => self.agent.run(request),
             Some((call, connect)) => {
-                let limited = self.agent.configure_request(request).timeout_global(Some(call)).timeout_connect(Some(connect.min(call)));
+                let limited = self
+                    .agent
+                    .configure_request(request)
+                    .timeout_global(Some(call))
+                    .timeout_connect(Some(connect.min(call)));
                 self.agent.run(limited.build())
             }
         }
@@ -389,7 +415,11 @@ impl Api {
         let url = self.url();
         let why = match foreign(e) {
             Some(why) => {
-                let to_do = self.source.as_ref().map(|source| format!("; {}: {}", source.name, source.foreign)).unwrap_or_default();
+                let to_do = self
+                    .source
+                    .as_ref()
+                    .map(|source| format!("; {}: {}", source.name, source.foreign))
+                    .unwrap_or_default();
                 format!("Could not verify that {url} is this cluster's control plane ({why}); nothing was sent{to_do}")
             }
             None => format!("cannot reach {url}: {e}"),
@@ -398,7 +428,13 @@ impl Api {
         CallError::Unreachable(why)
     }
 
-    fn request(&self, method: &str, path: &str, body: Option<String>, headers: &[(&str, &str)]) -> Called<http::Request<String>> {
+    fn request(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<String>,
+        headers: &[(&str, &str)],
+    ) -> Called<http::Request<String>> {
         let mut request = http::Request::builder().method(method).uri(format!("{}{path}", self.url()));
         if let Some(session) = &self.session {
             request = request.header("Authorization", format!("Bearer {session}"));
@@ -417,7 +453,12 @@ impl Api {
         let status = response.status().as_u16();
         let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok());
         let (next, tag) = (header("link").and_then(next_of), header("etag").map(str::to_string));
-        let text = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(|e| self.unreachable(&e))?;
+        let text = response
+            .body_mut()
+            .with_config()
+            .limit(ANSWER_BYTES_MAX)
+            .read_to_string()
+            .map_err(|e| self.unreachable(&e))?;
         let parsed: Result<Value, _> = if text.is_empty() { Ok(Value::Null) } else { json::kept(&text) };
         let is_success = (200..300).contains(&status);
         let refused = || parsed.as_ref().ok().filter(|_| !is_success).and_then(|body| Refusal::deserialize(body).ok());
@@ -425,11 +466,16 @@ impl Api {
             (None, Ok(body)) if is_success => Ok(Answer { body, next, tag }),
             (Some(refused), _) => Err(self.explained(refusal(status, refused))),
             _ if status == 308 => {
-                let why =
-                    format!("{} answers over HTTPS only: use https:// and say whom to believe, by --ca-file or a join string", self.url());
+                let why = format!(
+                    "{} answers over HTTPS only: use https:// and say whom to believe, by --ca-file or a join string",
+                    self.url()
+                );
                 Err(CallError::Unreachable(why))
             }
-            _ => Err(CallError::Unreachable(format!("{} answered HTTP {status} with something that is not UptimeMesh's API", self.url()))),
+            _ => Err(CallError::Unreachable(format!(
+                "{} answered HTTP {status} with something that is not UptimeMesh's API",
+                self.url()
+            ))),
         }
     }
 }
@@ -439,7 +485,9 @@ impl Api {
     fn explained(&self, mut refusal: CallError) -> CallError {
         // A session was begun with a password just now.
         let by_token = self.session.is_some() && self.credentials.is_none();
-        if let (CallError::Refused { status, detail, .. }, Some(source)) = (&mut refusal, self.source.as_ref().filter(|_| by_token)) {
+        if let (CallError::Refused { status, detail, .. }, Some(source)) =
+            (&mut refusal, self.source.as_ref().filter(|_| by_token))
+        {
             match status {
                 401 => *detail = format!("{} is not accepted by {}: {}", source.name, self.url(), source.refused),
                 403 => *detail = format!("{detail} ({})", source.name),
@@ -468,10 +516,13 @@ impl Drop for Api {
 fn agent(tls: Option<Arc<ClientConfig>>) -> Agent {
     // The proxy variables of a shell are for browsing; a control plane is called directly.
     let config = Agent::config_builder().proxy(None).http_status_as_error(false).max_redirects(0);
-    let config = config.timeout_connect(Some(CONNECT_TIME)).timeout_global(Some(CALL_TIME)).max_idle_age(IDLE_TIME).build();
+    let config =
+        config.timeout_connect(Some(CONNECT_TIME)).timeout_global(Some(CALL_TIME)).max_idle_age(IDLE_TIME).build();
     match tls {
         None => Agent::with_parts(config, ().chain(SocketConnector), DefaultResolver::default()),
-        Some(tls) => Agent::with_parts(config, ().chain(SocketConnector).chain(TlsConnector(tls)), DefaultResolver::default()),
+        Some(tls) => {
+            Agent::with_parts(config, ().chain(SocketConnector).chain(TlsConnector(tls)), DefaultResolver::default())
+        }
     }
 }
 
@@ -492,8 +543,13 @@ fn refusal(status: u16, Refusal { detail, reason, server_time }: Refusal) -> Cal
 /// The faults of a 422, on one line.
 fn faults(detail: &Value) -> String {
     let one = |fault: &Value| {
-        let place: Vec<String> =
-            fault["loc"].as_array().into_iter().flatten().skip(1).map(|s| s.as_str().map_or(s.to_string(), str::to_string)).collect();
+        let place: Vec<String> = fault["loc"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .skip(1)
+            .map(|s| s.as_str().map_or(s.to_string(), str::to_string))
+            .collect();
         format!("{}: {}", place.join("."), fault["msg"].as_str().unwrap_or("is wrong"))
     };
     detail.as_array().map_or_else(|| detail.to_string(), |all| all.iter().map(one).collect::<Vec<_>>().join("; "))
@@ -502,7 +558,8 @@ fn faults(detail: &Value) -> String {
 /// SHA-256 (hex) of the authority by which the control plane at this URL would prove itself. Nothing is sent to it.
 pub fn shown_authority(url: &str) -> Called<String> {
     let seen = Arc::new(OnceLock::new());
-    let api = Api::with(&[url.to_string()], Some(Trust::Unknown(Arc::clone(&seen))), None).map_err(CallError::Unreachable)?;
+    let api =
+        Api::with(&[url.to_string()], Some(Trust::Unknown(Arc::clone(&seen))), None).map_err(CallError::Unreachable)?;
     let failed = api.get("/health").err();
     match (seen.get(), failed) {
         (Some(authority), _) => Ok(authority.clone()),
@@ -550,8 +607,8 @@ mod tests {
     fn a_refusal_is_a_sentence_whatever_its_shape() {
         let said = |body: Value| refusal(422, serde_json::from_value(body).expect("a refusal")).to_string();
         assert_eq!(said(json!({"detail": "No."})), "No. (HTTP 422)");
-        let faults =
-            json!({"detail": [{"loc": ["body", "labels", 0], "msg": "is long"}, {"loc": ["body", "id"], "msg": "Field required"}]});
+        let faults = json!({"detail": [{"loc": ["body", "labels", 0], "msg": "is long"}, {"loc": ["body", "id"],
+            "msg": "Field required"}]});
         assert_eq!(said(faults), "labels.0: is long; id: Field required (HTTP 422)");
     }
 

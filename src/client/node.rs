@@ -36,7 +36,13 @@ pub struct SignedCall<'s> {
 impl Signer<'_> {
     /// Signs a call of this path, which is what follows the server's URL. `at`, by the server's clock, must be another
     /// for each call.
-    pub fn sign<'s>(&self, method: &'s str, path: &'s str, body: Option<String>, at: Timestamp) -> Result<SignedCall<'s>> {
+    pub fn sign<'s>(
+        &self,
+        method: &'s str,
+        path: &'s str,
+        body: Option<String>,
+        at: Timestamp,
+    ) -> Result<SignedCall<'s>> {
         let run = self.run.map(node_calls::run_text).unwrap_or_default();
         let call = NodeCall {
             node_id: self.node_id.as_str(),

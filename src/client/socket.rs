@@ -1,14 +1,17 @@
-//! TCP below ureq, with what its own connector leaves out: a connection whose other end was forgotten on the way is noticed.
+//! TCP below ureq, with what its own connector leaves out: a connection whose other end was forgotten on the way is
+//! noticed.
 
 use rustix::net::sockopt;
 use std::io::{Error as IoError, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
-use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport};
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport,
+};
 use ureq::{Error, Timeout};
 
-/// A silent connection is asked whether its other end is there after this, and in this interval from then on: below the time after which
-/// routers forget one, and not often enough to wake a phone line for nothing.
+/// A silent connection is asked whether its other end is there after this, and in this interval from then on: below the
+/// time after which routers forget one, and not often enough to wake a phone line for nothing.
 const ALIVE_IDLE: Duration = Duration::from_secs(15);
 const ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const ALIVE_PROBES: u32 = 3;
@@ -35,15 +38,17 @@ impl<In: Transport> Connector<In> for SocketConnector {
     }
 }
 
-/// A connection to the first of these addresses that answers. Each of those that are left gets its share of the time that is left, so that
-/// one that swallows what it is sent leaves some for the others.
+/// A connection to the first of these addresses that answers. Each of those that are left gets its share of the time
+/// that is left, so that one that swallows what it is sent leaves some for the others.
 fn dial(addresses: &[SocketAddr], limit: Duration) -> std::io::Result<TcpStream> {
     let end = Instant::now() + limit;
     let mut last = IoError::new(ErrorKind::NotFound, "the name has no address");
     for (i, address) in addresses.iter().enumerate() {
         let left = end.saturating_duration_since(Instant::now());
         let share = left / u32::try_from(addresses.len() - i).unwrap_or(u32::MAX);
-        match TcpStream::connect_timeout(address, share.max(ADDRESS_TIME_MIN)).and_then(|stream| watched(&stream).map(|()| stream)) {
+        match TcpStream::connect_timeout(address, share.max(ADDRESS_TIME_MIN))
+            .and_then(|stream| watched(&stream).map(|()| stream))
+        {
             Ok(stream) => return Ok(stream),
             Err(e) => last = IoError::new(e.kind(), format!("{address}: {e}")),
         }

@@ -78,14 +78,17 @@ impl Dotenv {
         for (number, line) in (1..).zip(bytes.split(|b| *b == b'\n')) {
             let at = format!("{file} line {number}");
             let line = line.strip_suffix(b"\r").unwrap_or(line);
-            let said = str::from_utf8(line).map_err(|_| "it is not UTF-8: save the file as UTF-8".to_string()).and_then(entry);
+            let said =
+                str::from_utf8(line).map_err(|_| "it is not UTF-8: save the file as UTF-8".to_string()).and_then(entry);
             match said {
                 Ok(None) => {}
                 Err(why) if read.faults.len() < FAULTS_MAX => read.faults.push(format!("{at}: {why}")),
                 Err(_) => {}
                 Ok(Some(Entry { name, value, seems_expanded })) => {
                     if seems_expanded {
-                        read.notes.push(format!("{at}: {name} is taken as it is written: $, ` and ~ stand for nothing in this file"));
+                        read.notes.push(format!(
+                            "{at}: {name} is taken as it is written: $, ` and ~ stand for nothing in this file"
+                        ));
                     }
                     if let Some(before) = lines_of.insert(name.clone(), number) {
                         read.notes.push(format!("{at}: {name} stands in line {before} already; this line counts"));
@@ -131,7 +134,9 @@ pub fn nearest_setting(name: &str) -> Option<&'static str> {
     const SHORT: usize = 5;
     let name = name.to_ascii_uppercase();
     let bare = name.strip_prefix("UPTIMEMESH_").unwrap_or(&name);
-    let close = |known: &&str| *known == bare || (known.len() > SHORT && edit_distance(&name, known).min(edit_distance(bare, known)) <= 2);
+    let close = |known: &&str| {
+        *known == bare || (known.len() > SHORT && edit_distance(&name, known).min(edit_distance(bare, known)) <= 2)
+    };
     known().filter(close).min_by_key(|known| edit_distance(bare, known))
 }
 
@@ -197,10 +202,13 @@ fn seems_expanded(value: &str) -> bool {
 
 /// An unquoted value.
 fn bare(value: &str) -> std::result::Result<(String, bool), String> {
-    let comment = value.match_indices('#').find(|(at, _)| value[..*at].ends_with(BLANK)).map_or(value.len(), |(at, _)| at);
+    let comment =
+        value.match_indices('#').find(|(at, _)| value[..*at].ends_with(BLANK)).map_or(value.len(), |(at, _)| at);
     let value = value[..comment].trim_end_matches(BLANK);
     if value.ends_with('\\') {
-        return Err("it ends in \\, but values have one line: put the value into single quotes if the \\ belongs to it".into());
+        return Err(
+            "it ends in \\, but values have one line: put the value into single quotes if the \\ belongs to it".into(),
+        );
     }
     Ok((value.to_string(), seems_expanded(value)))
 }
@@ -225,7 +233,11 @@ fn double(quoted: &str) -> std::result::Result<(String, bool), String> {
                     Some('n') => '\n',
                     Some('r') => '\r',
                     Some('t') => '\t',
-                    Some(c) => return Err(format!("\\{c} is not an escape: write \\\\ for a \\, or put the value into single quotes")),
+                    Some(c) => {
+                        return Err(format!(
+                            "\\{c} is not an escape: write \\\\ for a \\, or put the value into single quotes"
+                        ));
+                    }
                     None => return Err("a quote is not closed in its line".into()),
                 });
             }
@@ -271,12 +283,22 @@ mod tests {
             let (line, wanted) = row.split_once(" => ").unwrap_or_else(|| panic!("no row: {row}"));
             // Rust's escapes stand for characters that an editor would not show.
             let plain = |text: &str| {
-                text.replace("<tab>", "\t").replace("<cr>", "\r").replace("<lf>", "\n").replace("<nbsp>", "\u{a0}").replace("<nothing>", "")
+                text.replace("<tab>", "\t")
+                    .replace("<cr>", "\r")
+                    .replace("<lf>", "\n")
+                    .replace("<nbsp>", "\u{a0}")
+                    .replace("<nothing>", "")
             };
             let read = Dotenv::parse("file", plain(line).as_bytes());
             match wanted.strip_prefix("refused: ") {
-                Some(why) => assert!(read.faults.iter().any(|f| f.contains(why)) && read.values.is_empty(), "{row}\n{read:?}"),
-                None => assert_eq!((read.faults.as_slice(), read.get("APP_NAME")), (&[][..], plain(wanted).as_str()), "{row}\n{read:?}"),
+                Some(why) => {
+                    assert!(read.faults.iter().any(|f| f.contains(why)) && read.values.is_empty(), "{row}\n{read:?}")
+                }
+                None => assert_eq!(
+                    (read.faults.as_slice(), read.get("APP_NAME")),
+                    (&[][..], plain(wanted).as_str()),
+                    "{row}\n{read:?}"
+                ),
             }
             count += 1;
         }
@@ -297,8 +319,7 @@ mod tests {
 
     #[test]
     fn what_may_be_meant_otherwise_is_said_once() {
-        let text =
-            "DATA_DIR=~/data\nAPP_NAME=\"${HOME}\"\nLOG_FILE='$x'\nSERVER_HOST=\"\\$x\"\napp_name=b\nPGHOST=x\nPGHOST=y\nTLS_NAMES=a$\n";
+        let text = "DATA_DIR=~/data\nAPP_NAME=\"${HOME}\"\nLOG_FILE='$x'\nSERVER_HOST=\"\\$x\"\napp_name=b\nPGHOST=x\nPGHOST=y\nTLS_NAMES=a$\n";
         let read = Dotenv::parse("f", text.as_bytes());
         assert_eq!(read.faults, [""; 0]);
         let begins = [

@@ -80,7 +80,8 @@ impl<'g> Reader<'g> {
         let (name, names) = (setting.name, self.parts(setting));
         let is_name = |n: &str| is_host_name(n.strip_prefix("*.").unwrap_or(n));
         for bad in names.iter().filter(|n| n.parse::<IpAddr>().is_err() && !is_name(n)) {
-            self.faults.push(format!("{name} must have names of hosts and addresses, separated by commas, not {bad:?}"));
+            self.faults
+                .push(format!("{name} must have names of hosts and addresses, separated by commas, not {bad:?}"));
         }
         config.tls_names = names.iter().map(|n| n.to_ascii_lowercase()).collect();
     }
@@ -96,7 +97,8 @@ impl<'g> Reader<'g> {
                 Some(host) if !found.contains(&host) => found.push(host),
                 Some(_) => {}
                 None => self.faults.push(format!(
-                    "{name} must have names or addresses like cp.example, 203.0.113.7:8443 or [fd00::1]:443, separated by commas, not {part:?}"
+                    "{name} must have names or addresses like cp.example, 203.0.113.7:8443 or [fd00::1]:443, separated \
+                        by commas, not {part:?}"
                 )),
             }
         }
@@ -112,9 +114,9 @@ impl<'g> Reader<'g> {
         for part in self.parts(setting) {
             match Network::parse(&part) {
                 Some(network) => config.trusted_proxies.push(network),
-                None => {
-                    self.faults.push(format!("{name} must have addresses or networks like 10.0.0.0/8, separated by commas, not {part:?}"))
-                }
+                None => self.faults.push(format!(
+                    "{name} must have addresses or networks like 10.0.0.0/8, separated by commas, not {part:?}"
+                )),
             }
         }
     }
@@ -122,7 +124,9 @@ impl<'g> Reader<'g> {
     pub(super) fn base_path(&mut self, setting: &Setting, config: &mut Config) {
         let (name, text) = (setting.name, self.text(setting));
         config.base_path = base_path::parse(&text).unwrap_or_else(|| {
-            self.faults.push(format!("{name} must be a path like /mesh, of letters, digits, dots, dashes and underscores, not {text:?}"));
+            self.faults.push(format!(
+                "{name} must be a path like /mesh, of letters, digits, dots, dashes and underscores, not {text:?}"
+            ));
             String::new()
         });
     }
@@ -164,7 +168,9 @@ impl<'g> Reader<'g> {
         let is_sqlite = |scheme: &str| matches!(scheme, "sqlite" | "sqlite+aiosqlite" | "sqlite+pysqlite");
         let path = match text.split_once("://") {
             None => Some(text.clone()),
-            Some((scheme, rest)) => rest.strip_prefix('/').filter(|path| is_sqlite(scheme) && !path.is_empty()).map(str::to_string),
+            Some((scheme, rest)) => {
+                rest.strip_prefix('/').filter(|path| is_sqlite(scheme) && !path.is_empty()).map(str::to_string)
+            }
         };
         match path {
             Some(path) => config.database_path = in_data(config, path),

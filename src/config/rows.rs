@@ -126,8 +126,18 @@ pub const SETTINGS: &[Setting] = &[
         "path of the SQLite database, or sqlite:///path",
         Own(|read, setting, c| read.database(setting, c), |c| c.database_path.display().to_string()),
     ),
-    setting("SERVER_HOST", "", "address to listen on, 0.0.0.0 for all of IPv4; empty: all of IPv6 and IPv4", Text(|c| &mut c.server_host)),
-    setting("SERVER_PORT", "8000", "port to listen on; 0: any free port", Int(0..=65_535, |c| Number::U16(&mut c.server_port))),
+    setting(
+        "SERVER_HOST",
+        "",
+        "address to listen on, 0.0.0.0 for all of IPv4; empty: all of IPv6 and IPv4",
+        Text(|c| &mut c.server_host),
+    ),
+    setting(
+        "SERVER_PORT",
+        "8000",
+        "port to listen on; 0: any free port",
+        Int(0..=65_535, |c| Number::U16(&mut c.server_port)),
+    ),
     setting(
         "TLS",
         "on",
@@ -137,7 +147,8 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "ADVERTISE_ADDRESSES",
         "",
-        "where others reach this server, instead of the addresses that it finds: hosts, optionally with ports, comma-separated, the likeliest first",
+        "where others reach this server, instead of the addresses that it finds: hosts, optionally with ports, \
+            comma-separated, the likeliest first",
         Own(|read, setting, c| read.advertised(setting, c), advertised),
     ),
     setting(
@@ -177,7 +188,12 @@ pub const SETTINGS: &[Setting] = &[
         "path below which a proxy serves this server, such as /mesh, whether or not the proxy strips it",
         Own(|read, setting, c| read.base_path(setting, c), |c| c.base_path.clone()),
     ),
-    setting("LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING, ERROR or CRITICAL", Own(|read, setting, c| read.level(setting, c), level)),
+    setting(
+        "LOG_LEVEL",
+        "INFO",
+        "DEBUG, INFO, WARNING, ERROR or CRITICAL",
+        Own(|read, setting, c| read.level(setting, c), level),
+    ),
     setting(
         "LOG_FILE",
         "DATA_DIR/app.log",
@@ -206,7 +222,12 @@ pub const SETTINGS: &[Setting] = &[
         "key that signs sessions; outside production created once in DATA_DIR/keys",
         Key(|c| &mut c.auth_secret_key),
     ),
-    setting("AUTH_COOKIE_SECURE", "false", "send the session cookie over HTTPS only", Flag(|c| &mut c.auth_cookie_secure)),
+    setting(
+        "AUTH_COOKIE_SECURE",
+        "false",
+        "send the session cookie over HTTPS only",
+        Flag(|c| &mut c.auth_cookie_secure),
+    ),
     setting(
         "AUTH_SESSION_TTL_SECONDS",
         "43200",
@@ -257,9 +278,24 @@ pub const SETTINGS: &[Setting] = &[
         Hidden(|c| &mut c.metrics_token),
     ),
     setting("BACKUP_DIR", "DATA_DIR/backups", "directory of backups", Path(|c| &mut c.backup_dir)),
-    setting("BACKUP_PASSPHRASE_FILE", "", "file with the passphrase that encrypts backups", File(|c| &mut c.backup_passphrase_file)),
-    setting("UPTIMEMESH_BACKUP_PASSPHRASE", "", "passphrase that encrypts backups", Hidden(|c| &mut c.backup_passphrase)),
-    setting("BACKUP_BEFORE_UPGRADE", "on", "off: upgrade the database without a backup", Flag(|c| &mut c.backup_before_upgrade)),
+    setting(
+        "BACKUP_PASSPHRASE_FILE",
+        "",
+        "file with the passphrase that encrypts backups",
+        File(|c| &mut c.backup_passphrase_file),
+    ),
+    setting(
+        "UPTIMEMESH_BACKUP_PASSPHRASE",
+        "",
+        "passphrase that encrypts backups",
+        Hidden(|c| &mut c.backup_passphrase),
+    ),
+    setting(
+        "BACKUP_BEFORE_UPGRADE",
+        "on",
+        "off: upgrade the database without a backup",
+        Flag(|c| &mut c.backup_before_upgrade),
+    ),
     setting(
         "HTTP_CONNECTIONS_MAX",
         "",

@@ -54,7 +54,8 @@ impl Readers {
         let mut all = lock(&self.0);
         let count = all.entry(address).or_default();
         if *count >= max {
-            let detail = format!("Your address already has {count} readers of the event stream. Close one, or try again in 5s.");
+            let detail =
+                format!("Your address already has {count} readers of the event stream. Close one, or try again in 5s.");
             return Err(Error::RateLimited { detail, retry_after_s: 5 });
         }
         *count += 1;
@@ -129,7 +130,12 @@ pub struct Reader {
 impl Reader {
     /// Starts a reader after an event, after the time in the filter, or now. If that event has been deleted, it starts
     /// after the time in the filter, or with the oldest event.
-    pub fn begin(control: &Control, shown: (String, Place), last_seen: Option<&str>, mut filter: EventFilter) -> Result<Reader> {
+    pub fn begin(
+        control: &Control,
+        shown: (String, Place),
+        last_seen: Option<&str>,
+        mut filter: EventFilter,
+    ) -> Result<Reader> {
         let max = (control.config.connections_per_address_max * 3 / 4).max(1);
         let reading = control.stream_readers.begin(address::client(shown.1.address), max)?;
         // Read first, so that no event falls between it and the database's answer.
@@ -166,8 +172,9 @@ impl Reader {
 
 /// Deletes old events, by age and by count, in small batches.
 pub fn prune(control: &Control) -> Result<()> {
-    let (days, rows) =
-        control.store.read(|r| Ok((settings::number(r, settings::RETENTION_DAYS)?, settings::number(r, settings::RETENTION_ROWS)?)))?;
+    let (days, rows) = control.store.read(|r| {
+        Ok((settings::number(r, settings::RETENTION_DAYS)?, settings::number(r, settings::RETENTION_ROWS)?))
+    })?;
     let before = clock::now().plus_secs(-days * 86_400);
     let mut gone = 0;
     for _ in 0..PRUNE_BATCHES {

@@ -18,5 +18,7 @@ pub fn check(read: &Read) -> Result<()> {
 /// True if the guard refuses writes.
 pub fn is_up(read: &Read) -> Result<bool> {
     let said = settings::by_key(read, ETCD_STATUS)?;
-    Ok(said.is_some_and(|setting| ["down", "unavailable", "stale"].contains(&setting.value.trim().to_lowercase().as_str())))
+    Ok(said.is_some_and(|setting| {
+        ["down", "unavailable", "stale"].contains(&setting.value.trim().to_lowercase().as_str())
+    }))
 }

@@ -26,8 +26,10 @@ pub fn one_more_node(write: &Write) -> Result<()> {
     if nodes::count(write)? < max {
         return Ok(());
     }
-    let detail =
-        format!("The cluster has {max} nodes, the most that the setting nodes_max allows. Delete nodes that are gone, or raise it.");
+    let detail = format!(
+        "The cluster has {max} nodes, the most that the setting nodes_max allows. Delete nodes that are gone, or raise \
+            it."
+    );
     Err(Error::Conflict(detail))
 }
 
@@ -39,8 +41,9 @@ pub fn answer_fits(write: &Write, bytes: usize) -> Result<()> {
         return Ok(());
     }
     let detail = format!(
-        "The answers kept for requests with an Idempotency-Key have {max} bytes, the most that the setting idempotency_bytes_max allows. \
-         Send this one without a key, try again in {ANSWER_RETRY_S}s, or raise the setting."
+        "The answers kept for requests with an Idempotency-Key have {max} bytes, the most that the setting \
+            idempotency_bytes_max allows. Send this one without a key, try again in {ANSWER_RETRY_S}s, or raise the \
+            setting."
     );
     Err(Error::RateLimited { detail, retry_after_s: ANSWER_RETRY_S })
 }
@@ -65,7 +68,8 @@ pub fn status_fits(of: &str, status: &Object) -> Result<()> {
     fits("status", &format!("A {of}'s status"), status, STATUS_BYTES_MAX)
 }
 
-/// Refuses fields of an event that are too large: the newest thousand events are kept in memory for readers of the stream.
+/// Refuses fields of an event that are too large: the newest thousand events are kept in memory for readers of the
+/// stream.
 pub fn fields_fit(fields: &Object) -> Result<()> {
     fits("fields", "The fields of an event", fields, FIELDS_BYTES_MAX)
 }

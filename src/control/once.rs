@@ -38,11 +38,17 @@ impl Once {
     pub fn new(caller: &str, header: Option<&str>, request: &[&[u8]]) -> Result<Once> {
         let Some(key) = header else { return Ok(Once(None)) };
         if key.is_empty() || key.len() > KEY_CHARS_MAX || !key.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(Error::Malformed(format!("Idempotency-Key must be 1 to {KEY_CHARS_MAX} visible ASCII characters")));
+            return Err(Error::Malformed(format!(
+                "Idempotency-Key must be 1 to {KEY_CHARS_MAX} visible ASCII characters"
+            )));
         }
         // Lengths precede the parts, so that no two requests produce the same bytes.
         let bytes: Vec<u8> = request.iter().flat_map(|part| [&part.len().to_be_bytes()[..], part].concat()).collect();
-        Ok(Once(Some(Key { caller: caller.to_string(), key: key.to_string(), request_sha256: crypto::sha256_hex(&bytes) })))
+        Ok(Once(Some(Key {
+            caller: caller.to_string(),
+            key: key.to_string(),
+            request_sha256: crypto::sha256_hex(&bytes),
+        })))
     }
 
     /// Creates the object, or returns the earlier answer.
@@ -52,7 +58,9 @@ impl Once {
         };
         if let Some((request, answer)) = once::by_key(write, &caller, &key, write.now.plus_secs(-KEPT_S))? {
             if request != request_sha256 {
-                return Err(Error::Conflict("This Idempotency-Key was used for another request; use a new one.".to_string()));
+                return Err(Error::Conflict(
+                    "This Idempotency-Key was used for another request; use a new one.".to_string(),
+                ));
             }
             return Ok(Created { json: answer, replayed: true });
         }

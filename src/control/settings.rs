@@ -120,9 +120,10 @@ fn check(key: &str, value: &str) -> Result<()> {
             value.trim().parse().is_ok_and(|n: i64| (*min..=*max).contains(&n)),
             format!("{key} should be a whole number from {min} to {max}"),
         ),
-        Some(Rule::Word(words)) => {
-            (words.contains(&value.trim().to_lowercase().as_str()), format!("{key} should be one of: {}", words.join(", ")))
-        }
+        Some(Rule::Word(words)) => (
+            words.contains(&value.trim().to_lowercase().as_str()),
+            format!("{key} should be one of: {}", words.join(", ")),
+        ),
     };
     if fits {
         return Ok(());
@@ -132,7 +133,13 @@ fn check(key: &str, value: &str) -> Result<()> {
 }
 
 /// Sets a setting; refuses keys that name a secret.
-pub fn put(control: &Control, key: String, condition: Condition, value: String, by: &str) -> Result<Versioned<ClusterSetting>> {
+pub fn put(
+    control: &Control,
+    key: String,
+    condition: Condition,
+    value: String,
+    by: &str,
+) -> Result<Versioned<ClusterSetting>> {
     if is_secret(&key) {
         return Err(Error::Forbidden("Secrets are not cluster settings and cannot be set here."));
     }

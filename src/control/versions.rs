@@ -136,14 +136,26 @@ mod tests {
                 assert!(is_same(&format!("{weak}\"0123456789abcdef{same}\""), tag), "{weak} {same}");
             }
         }
-        for other in
-            ["", "W/", "0123456789abcdef", "\"0123456789abcde\"", "\"0123456789abcdef0\"", "\"0123456789abcdefgzip\"", "\"", "\"\"", "*"]
-        {
+        for other in [
+            "",
+            "W/",
+            "0123456789abcdef",
+            "\"0123456789abcde\"",
+            "\"0123456789abcdef0\"",
+            "\"0123456789abcdefgzip\"",
+            "\"",
+            "\"\"",
+            "*",
+        ] {
             assert!(!is_same(other, tag), "{other}");
         }
-        for other in
-            ["\"0123456789abcdef-\"", "\"0123456789abcdef-gzip-br\"", "\"0123456789abcdef-x\"", "\"-gzip\"", "w/\"0123456789abcdef\""]
-        {
+        for other in [
+            "\"0123456789abcdef-\"",
+            "\"0123456789abcdef-gzip-br\"",
+            "\"0123456789abcdef-x\"",
+            "\"-gzip\"",
+            "w/\"0123456789abcdef\"",
+        ] {
             assert!(!is_same(other, tag), "{other}");
         }
     }

@@ -9,9 +9,10 @@
 //! nothing.
 //!
 //! ```text
-//! header   "UMBACKUP", version (1), kind (0 open, 1 passphrase), argon2id's KiB, passes, lanes (u32 each, little-endian), salt (16 bytes)
-//! chunk    65536 bytes of the content (the last one fewer, or as many), encrypted with ChaCha20-Poly1305, and its tag of 16 bytes
-//! nonce    0 0 0, the chunk's number (u64, big-endian), 1 for the last one and else 0
+//! header   "UMBACKUP", version (1), kind (0 open, 1 passphrase), argon2id's KiB, passes, lanes (u32 each,
+//! little-endian), salt (16 bytes) chunk    65536 bytes of the content (the last one fewer, or as many), encrypted with
+//! ChaCha20-Poly1305, and its tag of 16 bytes nonce    0 0 0, the chunk's number (u64, big-endian), 1 for the last one
+//! and else 0
 //! ```
 
 use super::{password, random, sha256};
@@ -49,9 +50,9 @@ pub fn is_encrypted(header: &[u8]) -> Result<bool> {
         [VERSION, 0, ..] => Ok(false),
         [VERSION, 1, ..] => Ok(true),
         [VERSION, ..] | [] => Err(Error::Malformed(STRANGE.into())),
-        [version, ..] => {
-            Err(Error::Malformed(format!("The backup has format {version}, this program reads {VERSION}: use a newer uptimemesh.")))
-        }
+        [version, ..] => Err(Error::Malformed(format!(
+            "The backup has format {version}, this program reads {VERSION}: use a newer uptimemesh."
+        ))),
     }
 }
 
@@ -64,7 +65,8 @@ fn key(header: &[u8; HEADER_BYTES], passphrase: Option<&[u8]>) -> Result<LessSaf
             if cost.kib > COST_MAX.kib || cost.passes > COST_MAX.passes || cost.lanes > COST_MAX.lanes {
                 return Err(Error::Malformed(STRANGE.into()));
             }
-            let params = Params::new(cost.kib, cost.passes, cost.lanes, Some(32)).map_err(|_| Error::Malformed(STRANGE.into()))?;
+            let params = Params::new(cost.kib, cost.passes, cost.lanes, Some(32))
+                .map_err(|_| Error::Malformed(STRANGE.into()))?;
             password::argon2id(passphrase, salt, params).map_err(|e| Error::fault("derive a key", e.to_string()))?
         }
         None => sha256(salt),
@@ -158,7 +160,8 @@ impl<R: Read> Opener<R> {
         input.read_exact(&mut header).map_err(|_| Error::Malformed(STRANGE.into()))?;
         let passphrase = match (is_encrypted(&header)?, passphrase) {
             (true, None) => {
-                let why = "The backup is encrypted: give its passphrase by BACKUP_PASSPHRASE_FILE or UPTIMEMESH_BACKUP_PASSPHRASE.";
+                let why = "The backup is encrypted: give its passphrase by BACKUP_PASSPHRASE_FILE or \
+                    UPTIMEMESH_BACKUP_PASSPHRASE.";
                 return Err(Error::Malformed(why.into()));
             }
             (true, given) => given,
@@ -239,12 +242,16 @@ mod tests {
         let content = vec![7; 3 * CHUNK_BYTES];
         let good = sealed(&content, None);
         let chunk = CHUNK_BYTES + TAG_BYTES;
-        for at in (0..HEADER_BYTES).chain([HEADER_BYTES, HEADER_BYTES + chunk - 1, HEADER_BYTES + 2 * chunk, good.len() - 1]) {
+        for at in
+            (0..HEADER_BYTES).chain([HEADER_BYTES, HEADER_BYTES + chunk - 1, HEADER_BYTES + 2 * chunk, good.len() - 1])
+        {
             let mut bad = good.clone();
             bad[at] ^= 1;
             assert_eq!(opened(&bad, None), None, "byte {at}");
         }
-        for end in [0, 1, HEADER_BYTES, HEADER_BYTES + 1, HEADER_BYTES + chunk, HEADER_BYTES + 2 * chunk, good.len() - 1] {
+        for end in
+            [0, 1, HEADER_BYTES, HEADER_BYTES + 1, HEADER_BYTES + chunk, HEADER_BYTES + 2 * chunk, good.len() - 1]
+        {
             assert_eq!(opened(&good[..end], None), None, "cut at {end}");
         }
         let (a, b) = (HEADER_BYTES, HEADER_BYTES + chunk);

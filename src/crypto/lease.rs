@@ -46,7 +46,9 @@ mod tests {
             bytes[i] = if bytes[i] == b'A' { b'B' } else { b'A' };
             assert_eq!(open(b"key", &String::from_utf8(bytes).expect("ASCII")), None, "byte {i}");
         }
-        for bad in ["", ".", "a.b", "a.b.c", "\u{e9}.\u{e9}", &format!("{token}.x"), &format!("{token}="), &"a".repeat(5000)] {
+        for bad in
+            ["", ".", "a.b", "a.b.c", "\u{e9}.\u{e9}", &format!("{token}.x"), &format!("{token}="), &"a".repeat(5000)]
+        {
             assert_eq!(open(b"key", bad), None, "{bad}");
         }
     }

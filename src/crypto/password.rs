@@ -24,7 +24,12 @@ pub(super) fn argon2id(password: &[u8], salt: &[u8], params: Params) -> argon2::
     let mut memory = Vec::with_capacity(ALLOCATED_BLOCKS.max(params.block_count()));
     memory.resize(params.block_count(), Block::new());
     let mut hash = [0; HASH_BYTES];
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into_with_memory(password, salt, &mut hash, &mut memory)?;
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into_with_memory(
+        password,
+        salt,
+        &mut hash,
+        &mut memory,
+    )?;
     Ok(hash)
 }
 

@@ -9,8 +9,9 @@ use crate::error::{Doing, Error, Result};
 use crate::files;
 use crate::text;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber, SigningKey, SubjectPublicKeyInfo, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber, SigningKey, SubjectPublicKeyInfo,
+    date_time_ymd,
 };
 use ring::signature::{ECDSA_P256_SHA256_ASN1, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm};
 use std::net::IpAddr;
@@ -56,7 +57,8 @@ pub struct PublicKey {
 }
 
 impl PublicKey {
-    /// Reads a SubjectPublicKeyInfo in DER. `None` for a key of another kind, or an RSA key that is too short or too long.
+    /// Reads a SubjectPublicKeyInfo in DER. `None` for a key of another kind, or an RSA key that is too short or too
+    /// long.
     pub fn from_spki(der: &[u8]) -> Option<PublicKey> {
         use x509_parser::public_key::PublicKey::{EC, RSA};
         let (rest, spki) = x509_parser::x509::SubjectPublicKeyInfo::from_der(der).ok()?;
@@ -250,8 +252,11 @@ impl Ca {
     /// Issues a certificate and its key (PEM) for a server with these names and addresses.
     pub fn issue_server(&self, names: &[String], validity_days: i64, now: Timestamp) -> Result<(String, String)> {
         let doing = "issue the server's certificate";
-        let mut params =
-            params(names.first().map_or("uptimemesh", String::as_str), now, Duration::from_secs(validity_days.unsigned_abs() * 86_400));
+        let mut params = params(
+            names.first().map_or("uptimemesh", String::as_str),
+            now,
+            Duration::from_secs(validity_days.unsigned_abs() * 86_400),
+        );
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -268,7 +273,14 @@ impl Ca {
     }
 
     /// Issues a node's certificate for the request's key, with those of the requested names that are in `own`.
-    pub fn issue(&self, csr: &Csr, node_id: &str, own: &[String], validity_days: i64, now: Timestamp) -> Result<Issued> {
+    pub fn issue(
+        &self,
+        csr: &Csr,
+        node_id: &str,
+        own: &[String],
+        validity_days: i64,
+        now: Timestamp,
+    ) -> Result<Issued> {
         let validity = Duration::from_secs(validity_days.unsigned_abs() * 86_400);
         let mut params = params(node_id, now, validity);
         params.is_ca = IsCa::ExplicitNoCa;
@@ -276,7 +288,9 @@ impl Ca {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
         for name in csr.names.iter().filter(|name| own.contains(name)) {
-            params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into().doing("write a certificate's name")?));
+            params
+                .subject_alt_names
+                .push(SanType::DnsName(name.as_str().try_into().doing("write a certificate's name")?));
         }
         // Without an alternative name, OpenSSL and curl use the common name, which is the id.
         if params.subject_alt_names.is_empty() && !own.iter().any(|name| name == node_id) {
@@ -463,7 +477,8 @@ mod tests {
         let (key, cert) = (dir.join(CLUSTER.key), dir.join(CLUSTER.cert));
         files::rename(&cert, &files::beside(&cert)).expect("a crash before the last step");
         assert!(Ca::load(&dir, &CLUSTER).expect("it is finished").is_some());
-        let said = |dir: &Path| Ca::load(dir, &CLUSTER).err().map(|e| crate::error::Chain(&e).to_string()).unwrap_or_default();
+        let said =
+            |dir: &Path| Ca::load(dir, &CLUSTER).err().map(|e| crate::error::Chain(&e).to_string()).unwrap_or_default();
         std::fs::rename(&key, dir.join("away")).expect("move");
         assert!(said(&dir).contains("cluster-ca.key is not: restore it"), "{}", said(&dir));
         std::fs::write(&key, NodeKey::generate().expect("a key").to_pem()).expect("another key");

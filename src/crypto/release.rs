@@ -85,8 +85,11 @@ impl ReleaseKey {
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> std::result::Result<(), &'static str> {
         let line = signature.strip_suffix(b"\n").unwrap_or(signature);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let raw =
-            BASE64_STANDARD.decode(line).ok().filter(|raw| raw.len() == 64).ok_or("the signature is not one line of base64, 64 bytes")?;
+        let raw = BASE64_STANDARD
+            .decode(line)
+            .ok()
+            .filter(|raw| raw.len() == 64)
+            .ok_or("the signature is not one line of base64, 64 bytes")?;
         let proven = UnparsedPublicKey::new(&ED25519, self.0).verify(message, &raw);
         proven.map_err(|_| "the signature was not made by this release key, or the file has changed since")
     }

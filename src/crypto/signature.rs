@@ -181,7 +181,10 @@ mod tests {
                 r#"{"n":[1.0,1e5,1E+2,-0,0.10,123456789012345678901234567890]}"#,
                 r#"{"n":[1.0,1e5,1E+2,-0,0.10,123456789012345678901234567890]}"#,
             ),
-            ("\"\u{e9}\u{1f600}/\u{7f}\\u0001\\b\\f\\n\\r\\t\\\"\\\\\"", "\"\\u00e9\\ud83d\\ude00/\\u007f\\u0001\\b\\f\\n\\r\\t\\\"\\\\\""),
+            (
+                "\"\u{e9}\u{1f600}/\u{7f}\\u0001\\b\\f\\n\\r\\t\\\"\\\\\"",
+                "\"\\u00e9\\ud83d\\ude00/\\u007f\\u0001\\b\\f\\n\\r\\t\\\"\\\\\"",
+            ),
             // By code point U+FFFF comes before U+1F600; by UTF-16 unit it would not.
             ("{\"\u{1f600}\":1,\"\u{ffff}\":2,\"\\u0061\":3}", r#"{"a":3,"\uffff":2,"\ud83d\ude00":1}"#),
             (r#"{"a":{"c":1,"b":{"e":1,"d":2}}}"#, r#"{"a":{"b":{"d":2,"e":1},"c":1}}"#),
@@ -195,11 +198,13 @@ mod tests {
     fn the_canonical_form_is_that_of_v1s_clients() {
         let table = include_str!("../../tests/canonical/python.txt");
         let (mut count, mut all) = (0, Vec::new());
-        for (code, want) in table.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(' ')) {
+        for (code, want) in table.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(' '))
+        {
             let json = match u32::from_str_radix(code, 16).ok().and_then(char::from_u32) {
                 None => format!("{{{}}}", all.join(",")),
                 Some(c) => {
-                    let escaped: String = c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04X}")).collect();
+                    let escaped: String =
+                        c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04X}")).collect();
                     assert_eq!(canonical(&format!("{{\"{escaped}\":[\"{escaped}\"]}}")).as_deref(), Ok(want), "{code}");
                     let bare = serde_json::to_string(&c).expect("a text");
                     all.insert(count / 2, format!("{bare}:\"{code}\""));

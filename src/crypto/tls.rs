@@ -16,7 +16,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ParsedCertificate, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig,
+    SignatureScheme,
+};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -44,7 +47,8 @@ impl Shown {
     /// Reads a chain, the server's own certificate first, and its key. Fails with a sentence.
     pub fn from_pem(chain_pem: &str, key_pem: &str) -> std::result::Result<Shown, String> {
         let chain = certificates(chain_pem).filter(|chain| !chain.is_empty()).ok_or("there is no certificate (PEM)")?;
-        let key = PrivateKeyDer::from_pem_slice(text::pem(key_pem).as_bytes()).map_err(|_| "there is no private key (PEM)")?;
+        let key = PrivateKeyDer::from_pem_slice(text::pem(key_pem).as_bytes())
+            .map_err(|_| "there is no private key (PEM)")?;
         let certified = CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|e| match e {
             rustls::Error::InconsistentKeys(_) => "the key does not belong to the certificate".to_string(),
             e => e.to_string(),
@@ -67,7 +71,12 @@ impl Tickets {
 /// Configuration of a server, with certificates for nodes and for other clients. It requests a client certificate,
 /// accepts any and requires none: each request checks whether it is an enrolled node's, so that deleting a node takes
 /// effect immediately.
-pub fn server(to_nodes: Shown, to_others: Shown, authorities: &[String], tickets: &Tickets) -> Result<Arc<ServerConfig>> {
+pub fn server(
+    to_nodes: Shown,
+    to_others: Shown,
+    authorities: &[String],
+    tickets: &Tickets,
+) -> Result<Arc<ServerConfig>> {
     let provider = provider();
     let algorithms = provider.signature_verification_algorithms;
     let names = authorities.iter().filter_map(|pem| pki::subject_der(pem)).map(DistinguishedName::from).collect();
@@ -164,7 +173,8 @@ pub enum Trust {
     Cluster(String),
     /// The control plane of the cluster whose authority's certificate has this SHA-256 (hex).
     Pinned(String),
-    /// Nobody yet: notes the SHA-256 (hex) of the authority by which a control plane proves itself, and ends the handshake.
+    /// Nobody yet: notes the SHA-256 (hex) of the authority by which a control plane proves itself, and ends the
+    /// handshake.
     Unknown(Arc<OnceLock<String>>),
 }
 
@@ -194,8 +204,11 @@ pub fn client(trust: Trust, identity: Option<(&str, &NodeKey)>) -> std::result::
         None => builder.with_no_client_auth(),
         Some((cert_pem, key)) => {
             let chain = certificates(cert_pem).ok_or("the node's certificate cannot be read")?;
-            let key = PrivateKeyDer::from_pem_slice(key.to_pem().as_bytes()).map_err(|e| format!("the node's key cannot be used: {e}"))?;
-            builder.with_client_auth_cert(chain, key).map_err(|e| format!("the node's certificate cannot be used: {e}"))?
+            let key = PrivateKeyDer::from_pem_slice(key.to_pem().as_bytes())
+                .map_err(|e| format!("the node's key cannot be used: {e}"))?;
+            builder
+                .with_client_auth_cert(chain, key)
+                .map_err(|e| format!("the node's certificate cannot be used: {e}"))?
         }
     };
     config.alpn_protocols = vec![protocol.to_vec()];
@@ -244,8 +257,15 @@ impl ServerCertVerifier for ControlPlane {
         let now = now.as_secs().min(in_secs(ends)).max(in_secs(begins));
         let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
         let cert = ParsedCertificate::try_from(end_entity)?;
-        rustls::client::verify_server_cert_signed_by_trust_anchor(&cert, roots, intermediates, now, self.algorithms.all)?;
-        let name = ServerName::try_from(CONTROL_NAME).map_err(|_| rustls::Error::General("the control plane's name".into()))?;
+        rustls::client::verify_server_cert_signed_by_trust_anchor(
+            &cert,
+            roots,
+            intermediates,
+            now,
+            self.algorithms.all,
+        )?;
+        let name = ServerName::try_from(CONTROL_NAME)
+            .map_err(|_| rustls::Error::General("the control plane's name".into()))?;
         rustls::client::verify_server_name(&cert, &name)?;
         Ok(ServerCertVerified::assertion())
     }
@@ -290,6 +310,7 @@ fn certificates(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
 fn roots(pem: &str) -> std::result::Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let pem = text::pem(pem);
-    let (usable, _) = roots.add_parsable_certificates(CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(std::result::Result::ok));
+    let (usable, _) = roots
+        .add_parsable_certificates(CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(std::result::Result::ok));
     if usable == 0 { Err("there is no certificate of an authority (PEM)".to_string()) } else { Ok(roots) }
 }

@@ -20,7 +20,8 @@ pub(super) fn strip(control: &Control, tables: &[&'static [Route]], request: &mu
         && !prefix.trim_matches(['/', ',', ' ']).is_empty()
         && control.lines.admits(address::client(request.client))
     {
-        log::warn!(target: "api", event = "proxy.prefix", prefix = prefix; "Ignored X-Forwarded-Prefix: it is not a path like /mesh");
+        log::warn!(target: "api", event = "proxy.prefix", prefix = prefix; "Ignored X-Forwarded-Prefix: it is not a \
+            path like /mesh");
     }
     // If a proxy publishes us below the name of one of our own paths, it has removed the base path itself: the two
     // could not be told apart here.

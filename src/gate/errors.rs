@@ -9,7 +9,10 @@ use std::collections::BTreeMap;
 
 /// The answer for an error.
 pub fn answer(error: &Error) -> Response {
-    error.retry_after_s().into_iter().fold(without_wait(error), |answer, wait_s| answer.with("Retry-After", wait_s.to_string()))
+    error
+        .retry_after_s()
+        .into_iter()
+        .fold(without_wait(error), |answer, wait_s| answer.with("Retry-After", wait_s.to_string()))
 }
 
 fn without_wait(error: &Error) -> Response {

@@ -184,7 +184,8 @@ pub fn dispatch(app: &App, tables: &[&'static [Route]], draw: Draw, mut request:
     if control.tls.is_some() && !request.secure && !request.peer.ip().is_loopback() {
         let source = address::client(request.client);
         let away = || unknown_host(control, &request).unwrap_or_else(|| to_https(&request));
-        let mut response = control.throttle.open.take(source).map_or_else(|wait_s| answer(&throttle::too_many(wait_s)), |_| away());
+        let mut response =
+            control.throttle.open.take(source).map_or_else(|wait_s| answer(&throttle::too_many(wait_s)), |_| away());
         response.source = Some(source);
         return response;
     }
@@ -203,7 +204,8 @@ pub fn dispatch(app: &App, tables: &[&'static [Route]], draw: Draw, mut request:
     if reply.as_ref().map_or_else(has_proven_nothing, |response| response.status == 401) {
         control.throttle.refusals.spend(source);
     }
-    let mut response = reply.unwrap_or_else(|error| refuse(app, &request, draw, &Refusal { error: &error, user: user.as_ref(), needs }));
+    let mut response = reply
+        .unwrap_or_else(|error| refuse(app, &request, draw, &Refusal { error: &error, user: user.as_ref(), needs }));
     response.source = Some(source);
     if response.status == 401 {
         // Not Basic: a browser would prompt for a password itself.
@@ -279,8 +281,12 @@ fn authorize_and_call(
         let request = &*request;
         let is_user = user.is_some();
         return match route.handler.access {
-            Handler::Open(handler) | Handler::Checked(handler) => call_open(control, request, meter, is_user, || handler(app, request)),
-            Handler::ByNode(handler) => call_open(control, request, meter, is_user, || by_node(app, request, is_user, handler)),
+            Handler::Open(handler) | Handler::Checked(handler) => {
+                call_open(control, request, meter, is_user, || handler(app, request))
+            }
+            Handler::ByNode(handler) => {
+                call_open(control, request, meter, is_user, || by_node(app, request, is_user, handler))
+            }
             Handler::By(role, handler) => by_user(app, request, route, user, by_cookie, (role, handler)),
         };
     }
@@ -313,7 +319,9 @@ fn unknown_host(control: &Control, request: &Request) -> Option<Response> {
         return None;
     }
     let host: String = request.host.chars().take(HOST_CHARS_MAX).collect();
-    let sentence = format!("This server is not known as {host}: add the name to TLS_NAMES, or list your proxy in TRUSTED_PROXIES.");
+    let sentence = format!(
+        "This server is not known as {host}: add the name to TLS_NAMES, or list your proxy in TRUSTED_PROXIES."
+    );
     Some(Response::error(421, &sentence))
 }
 
@@ -351,7 +359,14 @@ fn by_node(app: &App, request: &Request, is_user: bool, handler: fn(&App, &Reque
 /// Role and handler of a route for signed-in users.
 type ByUser = (Role, fn(&App, &Request, &User) -> Reply);
 
-fn by_user(app: &App, request: &Request, route: &Route, user: Option<&User>, by_cookie: bool, (role, handler): ByUser) -> Reply {
+fn by_user(
+    app: &App,
+    request: &Request,
+    route: &Route,
+    user: Option<&User>,
+    by_cookie: bool,
+    (role, handler): ByUser,
+) -> Reply {
     let Some(user) = user else { return not_signed_in(&app.control, request) };
     if user.restriction.is_some() && !route.handler.always {
         return must_change_password(request);
@@ -397,7 +412,8 @@ fn is_page(request: &Request) -> bool {
 /// themselves; a proxy that signs people in may do so for a browser.
 fn is_for_people(request: &Request) -> bool {
     let by_browser = request.header("accept").is_some_and(|kinds| kinds.contains("text/html"));
-    (by_browser || request.header("authorization").is_none()) && (is_page(request) || (request.path == SIGN_IN && !changes(request)))
+    (by_browser || request.header("authorization").is_none())
+        && (is_page(request) || (request.path == SIGN_IN && !changes(request)))
 }
 
 /// Refuses a form that did not come from a page of this session.
@@ -437,9 +453,11 @@ fn is_open(tables: &[&'static [Route]], path: &str) -> bool {
 /// Redirects to the same URL over HTTPS: nothing sent in the clear is acted on.
 fn to_https(request: &Request) -> Response {
     let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
-    let sound = request.host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']'));
+    let sound =
+        request.host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']'));
     match sound && !request.host.is_empty() {
-        true => Response::redirect(308, &format!("https://{}{}{}{query}", request.host, request.base, request.path)).turned_away(),
+        true => Response::redirect(308, &format!("https://{}{}{}{query}", request.host, request.base, request.path))
+            .turned_away(),
         false => Response::error(400, "This server answers over HTTPS only."),
     }
 }

@@ -18,8 +18,9 @@ const RUN_BYTES_MAX: usize = 129;
 /// Maximum length of a signature in base64, in bytes: RSA with 8,192 bits has 1,368.
 const SIGNATURE_BYTES_MAX: usize = 2048;
 
-const MALFORMED: &str = "A call signed by a node must have each of these headers once: X-UptimeMesh-Lease-Token, X-UptimeMesh-Signed-At \
-                         (epoch milliseconds) and X-UptimeMesh-Signature (base64). X-UptimeMesh-Run (<run>/<boot>) is optional.";
+const MALFORMED: &str = "A call signed by a node must have each of these headers once: X-UptimeMesh-Lease-Token, \
+    X-UptimeMesh-Signed-At (epoch milliseconds) and X-UptimeMesh-Signature (base64). X-UptimeMesh-Run (<run>/<boot>) \
+    is optional.";
 const NOT_A_NODE: &str = "Only nodes may call this: present the node's client certificate, or sign the call \
                           with its key.";
 
@@ -36,7 +37,10 @@ pub(super) fn prove(control: &Control, request: &Request, is_user: bool) -> Resu
         "" => request.path.clone(),
         query => format!("{}?{query}", request.path),
     };
-    node_proofs::prove(control, &Call { shown, run, method: request.method.as_str(), target: &target, body: &request.body })
+    node_proofs::prove(
+        control,
+        &Call { shown, run, method: request.method.as_str(), target: &target, body: &request.body },
+    )
 }
 
 /// The node that pays for a call before it is proven.

@@ -5,8 +5,8 @@ use crate::error::{Error, Result};
 use crate::http::Request;
 
 /// The refusal; the operator of a proxy reads it too.
-const ELSEWHERE: &str = "Another site caused this request. If it is your own site behind a proxy: let the proxy forward the Host header, or \
-                         list it in TRUSTED_PROXIES and let it set X-Forwarded-Host and X-Forwarded-Proto.";
+const ELSEWHERE: &str = "Another site caused this request. If it is your own site behind a proxy: let the proxy \
+    forward the Host header, or list it in TRUSTED_PROXIES and let it set X-Forwarded-Host and X-Forwarded-Proto.";
 
 /// Refuses a request that another site caused, as the browser says. A client that does not name a site is not a modern
 /// browser.

@@ -38,10 +38,14 @@ fn names(control: &Control) -> [String; 4] {
 fn shown<'r>(control: &Control, request: &'r Request) -> Vec<Shown<'r>> {
     let names = request.header("cookie").map(|_| names(control));
     let bearers = request.bearers().map(|token| Shown { token, by_cookie: false });
-    let cookies = names.iter().flatten().flat_map(|name| request.cookies(name)).map(|token| Shown { token, by_cookie: true });
+    let cookies =
+        names.iter().flatten().flat_map(|name| request.cookies(name)).map(|token| Shown { token, by_cookie: true });
     let mut all: Vec<Shown> = Vec::new();
     for one in bearers.chain(cookies) {
-        if all.len() < SHOWN_MAX && !all.iter().any(|seen| seen.token == one.token) && control.sessions.is_genuine(one.token) {
+        if all.len() < SHOWN_MAX
+            && !all.iter().any(|seen| seen.token == one.token)
+            && control.sessions.is_genuine(one.token)
+        {
             all.push(one);
         }
     }

@@ -88,7 +88,8 @@ mod tests {
     fn a_caller_has_a_share_and_all_have_a_budget() {
         let answers = Answers::new(400 << 10);
         let (large, small) = (50 << 10, FREE_BYTES);
-        let mut of_alice: Vec<Share> = (0..2).map(|_| answers.admit("alice", large, false).expect("within the share")).collect();
+        let mut of_alice: Vec<Share> =
+            (0..2).map(|_| answers.admit("alice", large, false).expect("within the share")).collect();
         assert!(answers.admit("alice", large, false).is_none(), "more than a quarter");
         assert!(answers.admit("alice", small, false).is_some(), "what is small is free");
         assert!(answers.admit("alice", large, true).is_some(), "what was done is told");

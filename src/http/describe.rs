@@ -40,7 +40,12 @@ pub fn header(name: &str) {
 }
 
 /// Records a value during a description.
-pub(super) fn note(place: &'static str, at: impl FnOnce() -> Vec<String>, schema: impl FnOnce() -> Value, required: bool) {
+pub(super) fn note(
+    place: &'static str,
+    at: impl FnOnce() -> Vec<String>,
+    schema: impl FnOnce() -> Value,
+    required: bool,
+) {
     NOTES.with_borrow_mut(|notes| {
         if let Some(notes) = notes {
             notes.push(Noted { place, at: at(), schema: schema(), required });

@@ -124,10 +124,12 @@ impl Conn {
         self.transport.until(service.limits.hold_time);
         let (peer, source) = (self.peer, address::client(self.peer.ip()));
         let may = || {
-            let free = peer.ip().is_loopback() || service.limits.proxies.iter().any(|network| network.contains(peer.ip()));
+            let free =
+                peer.ip().is_loopback() || service.limits.proxies.iter().any(|network| network.contains(peer.ip()));
             let may = free || service.handshakes.take(source).is_ok();
             if !may && service.lines.admits(source) {
-                log::info!(target: "api", event = "tls.too_many", address:% = peer; "Refused a TLS handshake: too many from this address");
+                log::info!(target: "api", event = "tls.too_many", address:% = peer; "Refused a TLS handshake: too many \
+                    from this address");
             }
             may
         };
@@ -139,7 +141,8 @@ impl Conn {
             }
             Begun::Ended(why) => {
                 if let Some(why) = why.filter(|_| service.lines.admits(source)) {
-                    log::info!(target: "api", event = "tls.refused", address:% = peer, error:% = why; "A TLS handshake failed");
+                    log::info!(target: "api", event = "tls.refused", address:% = peer, error:% = why;
+                        "A TLS handshake failed");
                 }
                 return None;
             }
@@ -187,7 +190,8 @@ impl Conn {
         self.transport.until(limits.head_time);
         let (mut head, keep_alive_said) = match self.head(limits) {
             Ok(head) => {
-                let said = head.request.header("connection").is_some_and(|v| v.to_ascii_lowercase().contains("keep-alive"));
+                let said =
+                    head.request.header("connection").is_some_and(|v| v.to_ascii_lowercase().contains("keep-alive"));
                 (head, said)
             }
             Err((Trouble::Gone, _)) => return Ok(false),
@@ -202,9 +206,14 @@ impl Conn {
         };
         let began = clock::tick();
         let head_only = head.request.method == Method::Head;
-        let (id, method, path) = (head.request.request_id.clone(), head.request.method.clone(), head.request.path.clone());
-        let mut share =
-            Share { free: limits.body_bytes_free, taken: 0, max: limits.bodies_in_flight_bytes_max, all: &service.bodies_bytes };
+        let (id, method, path) =
+            (head.request.request_id.clone(), head.request.method.clone(), head.request.path.clone());
+        let mut share = Share {
+            free: limits.body_bytes_free,
+            taken: 0,
+            max: limits.bodies_in_flight_bytes_max,
+            all: &service.bodies_bytes,
+        };
         let mut pace = Pace::begin(limits);
         self.transport.until(pace.left(self.unread().len()));
         self.pace = Some(pace);
@@ -227,7 +236,8 @@ impl Conn {
         let _context = logger::Context::request(&id);
         self.standing.set_busy(true);
         let response = catch_unwind(AssertUnwindSafe(|| (service.handler)(request))).unwrap_or_else(|_| {
-            log::error!(target: "api", event = "request.panicked", request_id = id, method = method.as_str(), path = path; "A handler panicked");
+            log::error!(target: "api", event = "request.panicked", request_id = id, method = method.as_str(),
+                path = path; "A handler panicked");
             Response::error(500, "Internal error")
         });
         drop(share);
@@ -268,7 +278,12 @@ impl Conn {
 
     /// The answer with its share of memory, or a refusal if there is not enough. An answer that reports a completed
     /// action is `owed`.
-    fn within_budget(&self, service: &Service, mut response: Response, owed: bool) -> (Response, Option<answers::Share>) {
+    fn within_budget(
+        &self,
+        service: &Service,
+        mut response: Response,
+        owed: bool,
+    ) -> (Response, Option<answers::Share>) {
         let source = || response.source.unwrap_or_else(|| address::client(self.peer.ip())).to_string();
         let caller = response.holder.clone().unwrap_or_else(source);
         if let Some(share) = service.answers.admit(&caller, response.body.len(), owed) {

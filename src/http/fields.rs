@@ -238,10 +238,12 @@ impl<'b> Fields<'b> {
         self.note(name, || json!({ "type": "string", "format": "date-time" }));
         self.read(name, NO_TEXT, |f, v| match &v {
             // In a query an unencoded plus sign has become a space.
-            Value::String(text) => Timestamp::parse(&text.replace(' ', "+")).or_else(|| Timestamp::parse(text)).or_else(|| {
-                let msg = "Input should be an RFC 3339 time, such as 2026-11-23T20:12:26Z";
-                f.wrong(("string_pattern_mismatch", msg), vec![name.into()], &v)
-            }),
+            Value::String(text) => {
+                Timestamp::parse(&text.replace(' ', "+")).or_else(|| Timestamp::parse(text)).or_else(|| {
+                    let msg = "Input should be an RFC 3339 time, such as 2026-11-23T20:12:26Z";
+                    f.wrong(("string_pattern_mismatch", msg), vec![name.into()], &v)
+                })
+            }
             other => f.wrong(NO_TEXT, vec![name.into()], other),
         })
     }
@@ -317,7 +319,12 @@ impl<'b> Fields<'b> {
     }
 
     /// A list of at most `items_max` items, each read by `read`.
-    pub fn list<T>(&mut self, name: &'static str, items_max: usize, mut read: impl FnMut(&mut Fields, Value) -> T) -> Got<'_, 'b, Vec<T>> {
+    pub fn list<T>(
+        &mut self,
+        name: &'static str,
+        items_max: usize,
+        mut read: impl FnMut(&mut Fields, Value) -> T,
+    ) -> Got<'_, 'b, Vec<T>> {
         self.note(name, || json!({ "type": "array", "maxItems": items_max }));
         if describe::is_active() {
             self.inner(vec![name.into(), "[]".into()], Object::new(), |f| read(f, Value::Object(Object::new())));
@@ -371,7 +378,8 @@ impl<'b> Fields<'b> {
     pub fn labels(&mut self, name: &'static str) -> Got<'_, 'b, BTreeMap<String, String>> {
         self.note(name, || {
             let (key, value) = (chars_schema(&(1..=64)), chars_schema(&(0..=256)));
-            json!({ "type": "object", "maxProperties": LABELS_MAX, "propertyNames": key, "additionalProperties": value })
+            json!({ "type": "object", "maxProperties": LABELS_MAX, "propertyNames": key,
+                "additionalProperties": value })
         });
         self.read(name, NO_OBJECT, |f, v| {
             let Value::Object(map) = v else { return f.wrong(NO_OBJECT, vec![name.into()], &v) };
@@ -421,7 +429,12 @@ impl<'b> Fields<'b> {
         })
     }
 
-    fn read<T>(&mut self, name: &'static str, null: WrongType, parse: impl FnOnce(&mut Self, Value) -> Option<T>) -> Got<'_, 'b, T> {
+    fn read<T>(
+        &mut self,
+        name: &'static str,
+        null: WrongType,
+        parse: impl FnOnce(&mut Self, Value) -> Option<T>,
+    ) -> Got<'_, 'b, T> {
         let before = self.faults.len();
         let came = self.values.get(name).cloned();
         let null = (came == Some(Value::Null)).then_some(null);
@@ -433,7 +446,8 @@ impl<'b> Fields<'b> {
     /// Reads the fields of a nested object and collects its faults here.
     fn inner<T>(&mut self, at: Vec<Loc>, values: Object, read: impl FnOnce(&mut Fields) -> T) -> T {
         let inside = self.inside.iter().cloned().chain(at).collect();
-        let mut inner = Fields { place: self.place, inside, values, raw: b"", faults: std::mem::take(&mut self.faults) };
+        let mut inner =
+            Fields { place: self.place, inside, values, raw: b"", faults: std::mem::take(&mut self.faults) };
         let value = read(&mut inner);
         self.faults = inner.faults;
         value
@@ -544,7 +558,9 @@ fn unprintable(c: char) -> bool {
 fn shown(input: &Value) -> Value {
     let long = |text: &str| text.chars().count() > INPUT_CHARS_MAX;
     match input {
-        Value::String(text) if long(text) => Value::String(text.chars().take(INPUT_CHARS_MAX).chain("...".chars()).collect()),
+        Value::String(text) if long(text) => {
+            Value::String(text.chars().take(INPUT_CHARS_MAX).chain("...".chars()).collect())
+        }
         Value::Array(_) | Value::Object(_) if long(&input.to_string()) => Value::String("(long)".into()),
         other => other.clone(),
     }
@@ -560,16 +576,18 @@ mod tests {
             f.finish()
         });
         match result {
-            Err(Error::Invalid(faults)) => {
-                faults.iter().map(|f| format!("{} {}", f.kind, serde_json::to_string(&f.loc).unwrap_or_default())).collect()
-            }
+            Err(Error::Invalid(faults)) => faults
+                .iter()
+                .map(|f| format!("{} {}", f.kind, serde_json::to_string(&f.loc).unwrap_or_default()))
+                .collect(),
             _ => Vec::new(),
         }
     }
 
     #[test]
     fn every_fault_is_named_at_once() {
-        let body = r#"{"id": "a b", "ttl": 5, "labels": {"k": 1, "": "v"}, "roles": ["x", 2], "flag": "yes", "big": 1e300}"#;
+        let body =
+            r#"{"id": "a b", "ttl": 5, "labels": {"k": 1, "": "v"}, "roles": ["x", 2], "flag": "yes", "big": 1e300}"#;
         let found = faults(body, |f| {
             f.id::<String>("id").required();
             f.int("ttl", 60..=100).or(60);

@@ -61,19 +61,26 @@ fn read(request: &Request, trusts: impl Fn(IpAddr) -> bool) -> Option<Reported> 
     if by_x {
         // A proxy that sets these lines passes on a client's own `Forwarded`.
         let nodes = request.list("x-forwarded-for").unwrap_or_default();
-        let hops: Vec<Hop> =
-            nodes.split(',').map(trim).map(|node| Hop { is_there: !node.is_empty(), node: node.to_string(), ..Hop::default() }).collect();
-        let last = |name| request.list(name).and_then(|all| all.rsplit(',').next().map(|value| trim(value).to_string()));
+        let hops: Vec<Hop> = nodes
+            .split(',')
+            .map(trim)
+            .map(|node| Hop { is_there: !node.is_empty(), node: node.to_string(), ..Hop::default() })
+            .collect();
+        let last =
+            |name| request.list(name).and_then(|all| all.rsplit(',').next().map(|value| trim(value).to_string()));
         let client = client(&hops, trusts).map(|(address, _)| address);
         return Some(Reported { client, scheme: last("x-forwarded-proto"), host: last("x-forwarded-host"), prefix });
     }
     if has("forwarded") {
         let said = request.list("forwarded").unwrap_or_default();
-        let Some(mut hops) = hops_in(&said) else { return Some(Reported { client: Err(said), scheme: None, host: None, prefix }) };
+        let Some(mut hops) = hops_in(&said) else {
+            return Some(Reported { client: Err(said), scheme: None, host: None, prefix });
+        };
         let found = client(&hops, trusts);
         // Our first proxy's report says how the request reached us.
         let ours = hops.split_off(found.as_ref().map_or(hops.len().saturating_sub(1), |(_, at)| *at));
-        let (scheme, host) = (ours.iter().find_map(|hop| hop.scheme.clone()), ours.iter().find_map(|hop| hop.host.clone()));
+        let (scheme, host) =
+            (ours.iter().find_map(|hop| hop.scheme.clone()), ours.iter().find_map(|hop| hop.host.clone()));
         return Some(Reported { client: found.map(|(address, _)| address), scheme, host, prefix });
     }
     request.is_passed_on().then(|| Reported { client: Err(String::new()), scheme: None, host: None, prefix })
@@ -106,9 +113,9 @@ fn address_of(word: &str) -> Option<IpAddr> {
         _ => host.parse().ok(),
     };
     let address = match word.strip_prefix('[').map(|rest| rest.split_once(']')) {
-        Some(bracketed) => {
-            bracketed.filter(|(_, port)| port.is_empty() || port.strip_prefix(':').is_some_and(is_port)).map(|(host, _)| host)
-        }
+        Some(bracketed) => bracketed
+            .filter(|(_, port)| port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
+            .map(|(host, _)| host),
         None => Some(word),
     }?;
     // Without brackets, a port is recognised only if the address is complete without it.
@@ -119,8 +126,10 @@ fn address_of(word: &str) -> Option<IpAddr> {
 
 /// True for a port or a word that hides one.
 fn is_port(port: &str) -> bool {
-    let is_hidden = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-    port.parse::<u16>().is_ok_and(|_| port.bytes().all(|b| b.is_ascii_digit())) || port.strip_prefix('_').is_some_and(is_hidden)
+    let is_hidden =
+        |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    port.parse::<u16>().is_ok_and(|_| port.bytes().all(|b| b.is_ascii_digit()))
+        || port.strip_prefix('_').is_some_and(is_hidden)
 }
 
 /// The elements of `Forwarded` in order; `None` if it violates RFC 7239, because then their ends are ambiguous.
@@ -192,7 +201,8 @@ mod tests {
             request.believe(trusted);
             (request.client.to_string(), request.secure, request.host.clone(), request.is_local())
         };
-        let said = "X-Forwarded-For: 1.1.1.1, 2.2.2.2, 10.0.0.3\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: outer:8443\r\n";
+        let said = "X-Forwarded-For: 1.1.1.1, 2.2.2.2, 10.0.0.3\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: \
+            outer:8443\r\n";
         assert_eq!(asked(&trusted, said), ("2.2.2.2".into(), true, "outer:8443".into(), false));
         assert_eq!(asked(&[], said), ("127.0.0.1".into(), false, "inner".into(), false));
         assert_eq!(asked(&trusted, ""), ("127.0.0.1".into(), false, "inner".into(), true));
@@ -323,9 +333,18 @@ mod tests {
         ] {
             assert_eq!(hops_in(said), Some(hops), "{said}");
         }
-        for bad in
-            ["for", "for=\"1.2.3.4", "for=1.2.3.4;for=5.6.7.8", "for=\"a\"b", "for=a b", "a b=c", "for=a\"b", "for=", "for=\"\\", "1.2.3.4"]
-        {
+        for bad in [
+            "for",
+            "for=\"1.2.3.4",
+            "for=1.2.3.4;for=5.6.7.8",
+            "for=\"a\"b",
+            "for=a b",
+            "a b=c",
+            "for=a\"b",
+            "for=",
+            "for=\"\\",
+            "1.2.3.4",
+        ] {
             assert_eq!(hops_in(bad), None, "{bad}");
         }
     }

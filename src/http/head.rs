@@ -71,7 +71,11 @@ pub(crate) enum Parsed {
 /// Parses a head from the front of `bytes`, of which the last `fresh` are new.
 pub(crate) fn parse(bytes: &[u8], fresh: usize, limits: &Limits, peer: SocketAddr) -> Parsed {
     let partial = || {
-        if bytes.len() >= limits.head_bytes_max { Parsed::Refused(Refusal::HEAD_TOO_LARGE, None) } else { Parsed::Partial }
+        if bytes.len() >= limits.head_bytes_max {
+            Parsed::Refused(Refusal::HEAD_TOO_LARGE, None)
+        } else {
+            Parsed::Partial
+        }
     };
     // A head that arrives slowly is parsed once per line, not once per byte.
     if !bytes[bytes.len() - fresh..].contains(&b'\n') {
@@ -88,8 +92,10 @@ pub(crate) fn parse(bytes: &[u8], fresh: usize, limits: &Limits, peer: SocketAdd
         Err(httparse::Error::Version) => return refuse(Refusal { status: 505, detail: "HTTP version not supported" }),
         Err(_) => return refuse(Refusal::bad("Malformed request head")),
     };
-    let own_id = raw.headers.iter().find(|h| h.name.eq_ignore_ascii_case("x-request-id")).and_then(|h| acceptable_id(h.value));
-    let lines_end_in_crlf = bytes[..used].iter().enumerate().all(|(i, &b)| b != b'\n' || (i > 0 && bytes[i - 1] == b'\r'));
+    let own_id =
+        raw.headers.iter().find(|h| h.name.eq_ignore_ascii_case("x-request-id")).and_then(|h| acceptable_id(h.value));
+    let lines_end_in_crlf =
+        bytes[..used].iter().enumerate().all(|(i, &b)| b != b'\n' || (i > 0 && bytes[i - 1] == b'\r'));
     if !lines_end_in_crlf {
         return Parsed::Refused(Refusal::bad("Malformed request head"), own_id);
     }
@@ -104,7 +110,8 @@ fn judge(raw: &httparse::Request, own_id: Option<String>, limits: &Limits, peer:
     let (Some(method), Some(target), Some(minor)) = (raw.method, raw.path, raw.version) else {
         return Err(Refusal::bad("Malformed request head"));
     };
-    let Target { authority, path, query } = target_of(method, target).ok_or(Refusal::bad("Malformed request target"))?;
+    let Target { authority, path, query } =
+        target_of(method, target).ok_or(Refusal::bad("Malformed request target"))?;
     let method: Method = method.parse().map_err(|()| Refusal::bad("Malformed request method"))?;
 
     let mut length = None;
@@ -131,7 +138,8 @@ fn judge(raw: &httparse::Request, own_id: Option<String>, limits: &Limits, peer:
                     return Err(Refusal::bad("Malformed Content-Length"));
                 }
                 // A number too long to parse exceeds any limit.
-                length = Some(if value.len() > LENGTH_DIGITS_MAX { u64::MAX } else { value.parse().unwrap_or(u64::MAX) });
+                length =
+                    Some(if value.len() > LENGTH_DIGITS_MAX { u64::MAX } else { value.parse().unwrap_or(u64::MAX) });
             }
             "transfer-encoding" => {
                 if chunked || minor == 0 {
@@ -178,12 +186,33 @@ fn judge(raw: &httparse::Request, own_id: Option<String>, limits: &Limits, peer:
     };
     let (path, query) = (path.to_string(), query.to_string());
     let request_id = own_id.unwrap_or_else(crypto::uuid);
-    let said = || headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host")).map(|(_, value)| value.clone()).unwrap_or_default();
+    let said = || {
+        headers
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case("host"))
+            .map(|(_, value)| value.clone())
+            .unwrap_or_default()
+    };
     let host = authority.map_or_else(said, str::to_string);
     let (body, base, args, client) = (Vec::new(), String::new(), Vec::new(), peer.ip());
     let (unnamed, secure, by_proxy, certificate) = (None, false, false, None);
-    let request =
-        Request { method, path, query, headers, body, peer, client, unnamed, secure, by_proxy, certificate, host, request_id, base, args };
+    let request = Request {
+        method,
+        path,
+        query,
+        headers,
+        body,
+        peer,
+        client,
+        unnamed,
+        secure,
+        by_proxy,
+        certificate,
+        host,
+        request_id,
+        base,
+        args,
+    };
     Ok(Head { request, framing, keep, expects_continue })
 }
 
@@ -254,7 +283,8 @@ mod tests {
     #[test]
     fn a_head_is_read_in_all_its_parts() {
         let head = whole(
-            "POST /a%2Fb?c=%41+d&c HTTP/1.1\r\nHost: x\r\ncontent-length:  5 \r\nCookie: a=1\r\ncookie: b=2\r\nX-Request-Id: own\r\n\r\n",
+            "POST /a%2Fb?c=%41+d&c HTTP/1.1\r\nHost: x\r\ncontent-length:  5 \r\nCookie: a=1\r\ncookie: \
+                b=2\r\nX-Request-Id: own\r\n\r\n",
         );
         let request = &head.request;
         assert_eq!((request.path.as_str(), request.query.as_str()), ("/a%2Fb", "c=%41+d&c"));
@@ -344,7 +374,9 @@ mod tests {
 
     #[test]
     fn only_a_printable_request_id_is_taken_over_even_by_a_refusal() {
-        let id = |value: &str| whole(&format!("GET / HTTP/1.1\r\nHost: x\r\nX-Request-ID: {value}\r\n\r\n")).request.request_id;
+        let id = |value: &str| {
+            whole(&format!("GET / HTTP/1.1\r\nHost: x\r\nX-Request-ID: {value}\r\n\r\n")).request.request_id
+        };
         assert_eq!(id(&"a".repeat(128)), "a".repeat(128));
         for bad in [String::new(), "a b".to_string(), "a".repeat(129), "\u{e9}".to_string()] {
             let fresh = id(&bad);

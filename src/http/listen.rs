@@ -64,12 +64,25 @@ struct Acceptor {
 
 impl Front {
     /// Serves all listeners until [`Front::stop`].
-    pub fn start(listeners: Vec<TcpListener>, limits: Limits, tls: Option<TlsSource>, handler: Handler) -> Result<Front> {
+    pub fn start(
+        listeners: Vec<TcpListener>,
+        limits: Limits,
+        tls: Option<TlsSource>,
+        handler: Handler,
+    ) -> Result<Front> {
         let per_s = f64::from(limits.handshakes_per_s_max);
         let (handshakes, lines) = (Buckets::new(per_s, per_s * HANDSHAKES_BURST), Quota::default());
         let answers = Answers::new(limits.answers_in_flight_bytes_max);
-        let service =
-            Service { limits, answers, handler, tls, stop: Stop::default(), bodies_bytes: AtomicUsize::new(0), handshakes, lines };
+        let service = Service {
+            limits,
+            answers,
+            handler,
+            tls,
+            stop: Stop::default(),
+            bodies_bytes: AtomicUsize::new(0),
+            handshakes,
+            lines,
+        };
         let shared = Arc::new(Shared {
             service,
             slots: Arc::default(),
@@ -82,12 +95,13 @@ impl Front {
         // Created first: if a thread below does not start, dropping this ends the others.
         let front = Front { shared: shared.clone(), acceptors: Mutex::default() };
         let looker = shared.clone();
-        spawn("http-parked", Some(SMALL_STACK_BYTES), move || looker.poll_parked()).doing("start the thread of parked connections")?;
+        spawn("http-parked", Some(SMALL_STACK_BYTES), move || looker.poll_parked())
+            .doing("start the thread of parked connections")?;
         for listener in listeners {
             let address = listener.local_addr().doing("ask for the address of a listener")?;
             let shared = shared.clone();
-            let thread =
-                spawn("http-accept", Some(SMALL_STACK_BYTES), move || shared.accept(&listener)).doing("start an accepting thread")?;
+            let thread = spawn("http-accept", Some(SMALL_STACK_BYTES), move || shared.accept(&listener))
+                .doing("start an accepting thread")?;
             lock(&front.acceptors).push(Acceptor { address, thread });
         }
         Ok(front)
@@ -197,7 +211,8 @@ impl Shared {
             }
             let outcome = accepted.and_then(|(socket, peer)| self.admit(socket, peer));
             if let Some(closed) = self.slots.news() {
-                log::warn!(target: "system", event = "http.crowded", closed; "Closed connections to make room for new ones, unauthenticated ones first");
+                log::warn!(target: "system", event = "http.crowded", closed; "Closed connections to make room for new \
+                    ones, unauthenticated ones first");
             }
             if let Err(error) = outcome {
                 self.log_accept_error(&error);
@@ -338,7 +353,9 @@ impl Shared {
 fn look(live: &Live, until: Instant, now: Instant) -> Look {
     match live.conn.transport.socket().peek(&mut [0]) {
         Ok(1..) => Look::Speaks,
-        Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) && now < until => Look::Silent,
+        Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) && now < until => {
+            Look::Silent
+        }
         _ => Look::Over,
     }
 }

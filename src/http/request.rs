@@ -85,9 +85,12 @@ impl Request {
 
     /// True if it was forwarded by a proxy that says so.
     pub fn is_passed_on(&self) -> bool {
-        let begins = |name: &str, with: &str| name.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with));
-        let says_so =
-            |name: &str| begins(name, "x-forwarded") || ["x-real-ip", "forwarded", "via"].iter().any(|n| name.eq_ignore_ascii_case(n));
+        let begins =
+            |name: &str, with: &str| name.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with));
+        let says_so = |name: &str| {
+            begins(name, "x-forwarded")
+                || ["x-real-ip", "forwarded", "via"].iter().any(|n| name.eq_ignore_ascii_case(n))
+        };
         self.headers.iter().any(|(name, _)| says_so(name))
     }
 

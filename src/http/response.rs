@@ -15,7 +15,8 @@ const DEFAULT_HEADERS: [(&str, &str); 7] = [
     ("Referrer-Policy", "same-origin"),
     (
         "Content-Security-Policy",
-        "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+        "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; form-action \
+            'self'; frame-ancestors 'none'; base-uri 'none'",
     ),
     ("Cross-Origin-Opener-Policy", "same-origin"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
@@ -61,7 +62,8 @@ impl Response {
         match serde_json::to_vec(value) {
             Ok(body) => Response::raw_json(status, body),
             Err(error) => {
-                log::error!(target: "api", event = "response.unserializable", error:% = error; "Could not serialize a response");
+                log::error!(target: "api", event = "response.unserializable", error:% = error; "Could not serialize a \
+                    response");
                 Response::error(500, "Internal error")
             }
         }
@@ -79,8 +81,17 @@ impl Response {
 
     /// Bytes of any media type.
     pub fn bytes(status: u16, content_type: &'static str, body: Vec<u8>) -> Response {
-        Response { status, headers: Vec::new(), body, stream: None, stream_bytes: None, source: None, holder: None, turned_away: false }
-            .with("Content-Type", content_type.to_string())
+        Response {
+            status,
+            headers: Vec::new(),
+            body,
+            stream: None,
+            stream_bytes: None,
+            source: None,
+            holder: None,
+            turned_away: false,
+        }
+        .with("Content-Type", content_type.to_string())
     }
 
     /// `{"detail": "..."}`.
@@ -217,19 +228,30 @@ mod tests {
     #[test]
     fn every_answer_carries_its_id_its_date_and_the_security_headers() {
         let text = head(&Response::json(201, &[1, 2]), Keep::Silent);
-        assert!(text.starts_with("HTTP/1.1 201 Created\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nX-Request-ID: id-1\r\n"), "{text}");
+        assert!(
+            text.starts_with("HTTP/1.1 201 Created\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nX-Request-ID: id-1\r\n"),
+            "{text}"
+        );
         for (name, value) in DEFAULT_HEADERS {
             assert!(text.contains(&format!("\r\n{name}: {value}\r\n")), "{text}");
         }
-        assert!(text.contains("\r\nContent-Type: application/json\r\n") && text.ends_with("\r\nContent-Length: 5\r\n\r\n"), "{text}");
+        assert!(
+            text.contains("\r\nContent-Type: application/json\r\n") && text.ends_with("\r\nContent-Length: 5\r\n\r\n"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_handlers_header_replaces_the_default_and_never_the_framing() {
-        let response = Response::empty(200).with("cache-control", "max-age=60".to_string()).with("content-length", "9".to_string());
+        let response = Response::empty(200)
+            .with("cache-control", "max-age=60".to_string())
+            .with("content-length", "9".to_string());
         let text = head(&response, Keep::No);
         assert!(text.contains("\r\ncache-control: max-age=60\r\n") && !text.contains("no-store"), "{text}");
-        assert!(text.ends_with("\r\nContent-Length: 0\r\nConnection: close\r\n\r\n") && !text.contains("content-length: 9"), "{text}");
+        assert!(
+            text.ends_with("\r\nContent-Length: 0\r\nConnection: close\r\n\r\n") && !text.contains("content-length: 9"),
+            "{text}"
+        );
     }
 
     #[test]

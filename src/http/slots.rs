@@ -131,7 +131,13 @@ impl Slots {
     }
 
     /// A slot for a newcomer, if necessary another connection's; `None` if none makes room.
-    pub fn admit(self: &Arc<Slots>, limits: &Limits, address: IpAddr, standing: Arc<Standing>, socket: Arc<TcpStream>) -> Option<Slot> {
+    pub fn admit(
+        self: &Arc<Slots>,
+        limits: &Limits,
+        address: IpAddr,
+        standing: Arc<Standing>,
+        socket: Arc<TcpStream>,
+    ) -> Option<Slot> {
         let by_proxy = limits.proxies.iter().any(|network| network.contains(address));
         let (networks, is_local) = (address::networks(address), address.is_loopback() && !by_proxy);
         let mut state = lock(&self.state);
@@ -145,13 +151,15 @@ impl Slots {
         }
         for (network, share) in networks.iter().zip(NETWORK_SHARES).filter(|_| !by_proxy) {
             let max = share * limits.connections_per_address_max;
-            let is_full = |numbers: &&BTreeSet<u64>| numbers.len() >= max && (share == 1 || state.count_unproven(numbers) >= max);
+            let is_full =
+                |numbers: &&BTreeSet<u64>| numbers.len() >= max && (share == 1 || state.count_unproven(numbers) >= max);
             let Some(numbers) = state.by_network.get(network).filter(is_full) else { continue };
             // The caller with the most makes room too, even while a handler works for it: one caller must not lock
             // others out of their network.
             let greedy = || state.of_greediest(numbers.iter(), limits.connections_per_address_max / 2, true);
             let victim = state.after_its_chance(state.unproven(numbers.iter(), true, 0)).or_else(greedy);
-            let victim = victim.or_else(|| state.unproven(numbers.iter(), true, 0)).or_else(|| state.silent(numbers.iter()));
+            let victim =
+                victim.or_else(|| state.unproven(numbers.iter(), true, 0)).or_else(|| state.silent(numbers.iter()));
             // A connection whose first request waits for its turn is not authenticated either.
             let victim = victim.or_else(|| state.after_its_chance(state.busy(numbers.iter())))?;
             state.close(victim);
@@ -224,16 +232,23 @@ impl State {
 
     /// The oldest unauthenticated one without a working handler. Some of this machine's are reserved from newcomers
     /// elsewhere.
-    fn unproven<'n>(&self, numbers: impl Iterator<Item = &'n u64> + Clone, for_local: bool, local_kept: usize) -> Option<u64> {
+    fn unproven<'n>(
+        &self,
+        numbers: impl Iterator<Item = &'n u64> + Clone,
+        for_local: bool,
+        local_kept: usize,
+    ) -> Option<u64> {
         let is_unproven = |open: &Open| open.standing.holder.get().is_none();
-        let mut all = numbers.filter_map(|number| Some((*number, self.open.get(number)?))).filter(|(_, open)| is_unproven(open));
+        let mut all =
+            numbers.filter_map(|number| Some((*number, self.open.get(number)?))).filter(|(_, open)| is_unproven(open));
         let spares_local = !for_local && all.clone().filter(|(_, open)| open.is_local).count() <= local_kept;
         all.find(|(_, open)| !(open.standing.is_busy() || spares_local && open.is_local)).map(|(number, _)| number)
     }
 
     /// Number of unauthenticated connections.
     fn count_unproven(&self, numbers: &BTreeSet<u64>) -> usize {
-        let is_unproven = |number: &&u64| self.open.get(number).is_some_and(|open| open.standing.holder.get().is_none());
+        let is_unproven =
+            |number: &&u64| self.open.get(number).is_some_and(|open| open.standing.holder.get().is_none());
         numbers.iter().filter(is_unproven).count()
     }
 
@@ -257,7 +272,8 @@ impl State {
                 idle.get_or_insert(number)
             };
         }
-        let (_, idle, busy) = of_holder.into_values().filter(|(count, ..)| *count > share).max_by_key(|(count, ..)| *count)?;
+        let (_, idle, busy) =
+            of_holder.into_values().filter(|(count, ..)| *count > share).max_by_key(|(count, ..)| *count)?;
         idle.or(busy.filter(|_| even_busy))
     }
 
@@ -330,10 +346,13 @@ mod tests {
     #[test]
     fn an_ipv6_network_has_a_few_times_as_much_as_an_address() {
         let (slots, limits) = (Arc::default(), limits(1000, 4));
-        let mut of_links: Vec<Client> =
-            (0..16).flat_map(|link| [link; 4]).map(|link| connect(&slots, &limits, &format!("2001:db8:0:{link:x}::1"))).collect();
+        let mut of_links: Vec<Client> = (0..16)
+            .flat_map(|link| [link; 4])
+            .map(|link| connect(&slots, &limits, &format!("2001:db8:0:{link:x}::1")))
+            .collect();
         assert_eq!(open_of(&mut of_links), (56..64).collect::<Vec<_>>(), "a /56 has twice as much");
-        let mut of_site: Vec<Client> = (1..50).map(|i| connect(&slots, &limits, &format!("2001:db8:0:{i:x}00::1"))).collect();
+        let mut of_site: Vec<Client> =
+            (1..50).map(|i| connect(&slots, &limits, &format!("2001:db8:0:{i:x}00::1"))).collect();
         assert_eq!(open_of(&mut of_links).len() + open_of(&mut of_site).len(), 16, "a /48 four times as much");
         assert!(connect(&slots, &limits, "2001:db8:1::1").is_open() && connect(&slots, &limits, "192.0.2.1").is_open());
         of_links.clear();
@@ -352,7 +371,8 @@ mod tests {
         };
         let mut nodes: Vec<Client> = (0..50).map(node).collect();
         assert_eq!(open_of(&mut nodes), (0..50).collect::<Vec<_>>(), "more than a /56 and a /48 may have of strangers");
-        let mut strangers: Vec<Client> = (0..50).map(|i| connect(&slots, &limits, &format!("2001:db8:0:{i:x}::2"))).collect();
+        let mut strangers: Vec<Client> =
+            (0..50).map(|i| connect(&slots, &limits, &format!("2001:db8:0:{i:x}::2"))).collect();
         assert_eq!((open_of(&mut nodes).len(), open_of(&mut strangers)), (50, (42..50).collect()));
     }
 
@@ -378,7 +398,11 @@ mod tests {
             client.standing.set_busy(true);
         }
         all.push(connect(&slots, &limits, "192.0.2.1"));
-        assert_eq!(open_of(&mut all), [0, 2, 3, 4, 5, 6, 7, 8], "the oldest of who has most, although it is worked for");
+        assert_eq!(
+            open_of(&mut all),
+            [0, 2, 3, 4, 5, 6, 7, 8],
+            "the oldest of who has most, although it is worked for"
+        );
         all[5].standing.set_busy(false);
         all[8].standing.prove("user:third");
         all.push(connect(&slots, &limits, "192.0.2.1"));
@@ -398,7 +422,11 @@ mod tests {
         let (slots, limits) = (Arc::default(), limits(8, 100));
         let mut all: Vec<Client> = (0..8).map(|i| connect(&slots, &limits, &format!("192.0.2.{i}"))).collect();
         for (i, client) in all.iter().enumerate() {
-            client.standing.prove(if (2..5).contains(&i) { "user:greedy" } else { ["node:a", "node:b", "node:c"][i % 3] });
+            client.standing.prove(if (2..5).contains(&i) {
+                "user:greedy"
+            } else {
+                ["node:a", "node:b", "node:c"][i % 3]
+            });
         }
         all.push(connect(&slots, &limits, "192.0.2.100"));
         all[8].standing.prove("node:d");

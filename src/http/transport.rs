@@ -104,7 +104,10 @@ impl Transport {
     pub fn begin(self, tls: Option<&TlsSource>, handshake_time: Duration, may: impl FnOnce() -> bool) -> Begun {
         let Transport::Fresh(mut timed) = self else { return Begun::Speaks(self) };
         let mut first = [0];
-        let peeked = timed.left().and_then(|left| timed.socket.set_read_timeout(left)).and_then(|()| timed.socket.peek(&mut first));
+        let peeked = timed
+            .left()
+            .and_then(|left| timed.socket.set_read_timeout(left))
+            .and_then(|()| timed.socket.peek(&mut first));
         match (peeked, tls) {
             (Err(e), _) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                 Begun::Silent(Transport::Fresh(timed))
@@ -133,7 +136,9 @@ impl Transport {
     /// The client's certificate (DER), whose key the client has proven to hold.
     pub fn client_certificate(&self) -> Option<Arc<[u8]>> {
         match self {
-            Transport::Tls(tls) => tls.session.peer_certificates().and_then(|chain| chain.first()).map(|cert| Arc::from(cert.as_ref())),
+            Transport::Tls(tls) => {
+                tls.session.peer_certificates().and_then(|chain| chain.first()).map(|cert| Arc::from(cert.as_ref()))
+            }
             Transport::Fresh(_) | Transport::Plain(_) => None,
         }
     }

@@ -4,7 +4,9 @@
 use crate::http::fields::Fields;
 use crate::model::Object;
 use crate::model::ids::{NodeId, ReplicaId};
-use crate::model::specs::{CPU_MILLIS_MAX, LOST_AFTER_S_MAX, MEMORY_MB_MAX, Mode, PORTS_MAX, REPLICAS_MAX, ROLLING_MAX, ports};
+use crate::model::specs::{
+    CPU_MILLIS_MAX, LOST_AFTER_S_MAX, MEMORY_MB_MAX, Mode, PORTS_MAX, REPLICAS_MAX, ROLLING_MAX, ports,
+};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -61,8 +63,10 @@ fn port(f: &mut Fields, item: Value) -> usize {
         _ => match ports::read(&item) {
             Ok(taken) => taken.len(),
             Err(why) => {
-                let msg =
-                    format!("Input should be a port, 1 to 65535, HOST:CONTAINER with /tcp or /udp, or an object with host_port: {why}");
+                let msg = format!(
+                    "Input should be a port, 1 to 65535, HOST:CONTAINER with /tcp or /udp, or an object with \
+                        host_port: {why}"
+                );
                 f.fault("int_type", Vec::new(), msg, &item);
                 0
             }

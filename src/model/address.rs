@@ -31,8 +31,12 @@ impl Network {
     /// True if the network contains an address.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.first, address.to_canonical()) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => (u32::from(a) ^ u32::from(b)).checked_shr(32 - u32::from(self.bits)).unwrap_or(0) == 0,
-            (IpAddr::V6(a), IpAddr::V6(b)) => (u128::from(a) ^ u128::from(b)).checked_shr(128 - u32::from(self.bits)).unwrap_or(0) == 0,
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                (u32::from(a) ^ u32::from(b)).checked_shr(32 - u32::from(self.bits)).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(a), IpAddr::V6(b)) => {
+                (u128::from(a) ^ u128::from(b)).checked_shr(128 - u32::from(self.bits)).unwrap_or(0) == 0
+            }
             _ => false,
         }
     }
@@ -79,8 +83,11 @@ pub fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
 
 /// True if a text is a valid host name.
 pub fn is_host_name(name: &str) -> bool {
-    let label = |l: &str| (1..=63).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    name.len() <= 253 && name.split('.').all(label) && !name.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()))
+    let label =
+        |l: &str| (1..=63).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    name.len() <= 253
+        && name.split('.').all(label)
+        && !name.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// A host and a port, joined as in a URL.
@@ -129,13 +136,19 @@ mod tests {
             let network = Network::parse(network).expect("a network");
             network.contains(address.parse().expect("an address"))
         };
-        for (network, address) in
-            [("10.0.0.0/8", "10.9.8.7"), ("10.0.0.1", "10.0.0.1"), ("0.0.0.0/0", "8.8.8.8"), ("::1", "::1"), ("fd00::/8", "fd12::1")]
-        {
+        for (network, address) in [
+            ("10.0.0.0/8", "10.9.8.7"),
+            ("10.0.0.1", "10.0.0.1"),
+            ("0.0.0.0/0", "8.8.8.8"),
+            ("::1", "::1"),
+            ("fd00::/8", "fd12::1"),
+        ] {
             assert!(within(network, address), "{address} in {network}");
         }
         assert!(within("127.0.0.0/8", "::ffff:127.0.0.1"));
-        for (network, address) in [("10.0.0.0/8", "11.0.0.0"), ("10.0.0.1", "10.0.0.2"), ("::/0", "10.0.0.1"), ("fd00::/8", "fe00::1")] {
+        for (network, address) in
+            [("10.0.0.0/8", "11.0.0.0"), ("10.0.0.1", "10.0.0.2"), ("::/0", "10.0.0.1"), ("fd00::/8", "fe00::1")]
+        {
             assert!(!within(network, address), "{address} in {network}");
         }
         for bad in ["", "10.0.0.0/33", "10.0.0/8", "::/129", "x", "10.0.0.0/", "10.0.0.0/-1"] {
@@ -176,9 +189,14 @@ mod tests {
 
     #[test]
     fn private_and_public_addresses_are_distinguished() {
-        for (address, private) in
-            [("127.0.0.1", true), ("192.168.1.1", true), ("fd00::1", true), ("0.0.0.0", false), ("8.8.8.8", false), ("::", false)]
-        {
+        for (address, private) in [
+            ("127.0.0.1", true),
+            ("192.168.1.1", true),
+            ("fd00::1", true),
+            ("0.0.0.0", false),
+            ("8.8.8.8", false),
+            ("::", false),
+        ] {
             assert_eq!(is_private(address.parse().expect("an address")), private, "{address}");
         }
     }
@@ -188,7 +206,10 @@ mod tests {
         let of = |s: &str| networks(s.parse().expect("an address")).iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(of("2001:db8:1:2f3:4::5"), ["2001:db8:1:2f3::/64", "2001:db8:1:200::/56", "2001:db8:1::/48"]);
         assert_eq!(of("::1"), ["::/64", "::/56", "::/48"]);
-        assert_eq!((of("10.1.2.3"), of("::ffff:10.1.2.3")), (vec!["10.1.2.3/32".to_string()], vec!["10.1.2.3/32".to_string()]));
+        assert_eq!(
+            (of("10.1.2.3"), of("::ffff:10.1.2.3")),
+            (vec!["10.1.2.3/32".to_string()], vec!["10.1.2.3/32".to_string()])
+        );
     }
 
     #[test]

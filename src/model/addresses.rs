@@ -26,7 +26,9 @@ impl Addresses {
 
     /// True if a node can use it: no more URLs than a join string has, each of them HTTPS and on one line.
     pub fn is_sound(&self) -> bool {
-        let sound = |url: &String| url.len() <= URL_BYTES_MAX && url.starts_with("https://") && url.bytes().all(|b| b.is_ascii_graphic());
+        let sound = |url: &String| {
+            url.len() <= URL_BYTES_MAX && url.starts_with("https://") && url.bytes().all(|b| b.is_ascii_graphic())
+        };
         (1..=ADDRESSES_MAX).contains(&self.urls.len()) && self.urls.iter().all(sound)
     }
 }

@@ -7,7 +7,8 @@ const CHARS_MAX: usize = 200;
 pub fn parse(text: &str) -> Option<String> {
     let text = text.trim().trim_end_matches('/');
     let is_plain = |part: &str| {
-        !matches!(part, "" | "." | "..") && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~'))
+        !matches!(part, "" | "." | "..")
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~'))
     };
     let sound = text.len() <= CHARS_MAX && text.strip_prefix('/').is_some_and(|parts| parts.split('/').all(is_plain));
     (text.is_empty() || sound).then(|| text.to_string())
@@ -31,9 +32,22 @@ mod tests {
         for (text, base) in [("", ""), ("/", ""), ("/mesh", "/mesh"), (" /a/b.c-d_e~1// ", "/a/b.c-d_e~1")] {
             assert_eq!(parse(text).as_deref(), Some(base), "{text}");
         }
-        for bad in
-            ["mesh", "//mesh", "/a//b", "/..", "/a/./b", "/a b", "/a\"", "/%61", "/a?b", "/a#b", "https://x/a", "/\u{e9}", "/a;b", "/a,/b"]
-        {
+        for bad in [
+            "mesh",
+            "//mesh",
+            "/a//b",
+            "/..",
+            "/a/./b",
+            "/a b",
+            "/a\"",
+            "/%61",
+            "/a?b",
+            "/a#b",
+            "https://x/a",
+            "/\u{e9}",
+            "/a;b",
+            "/a,/b",
+        ] {
             assert_eq!(parse(bad), None, "{bad}");
         }
         assert_eq!(parse(&format!("/{}", "a".repeat(CHARS_MAX))), None);

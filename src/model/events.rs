@@ -117,7 +117,9 @@ impl NewEvent {
     pub fn of_client(event: ClientEvent) -> Result<NewEvent> {
         let ClientEvent { id, category, name, level, fields } = event;
         if Category::WORDS.iter().any(|own| own.eq_ignore_ascii_case(category.trim())) {
-            return Err(Error::Forbidden("Events of this category are recorded by the server only; take a category of your own."));
+            return Err(Error::Forbidden(
+                "Events of this category are recorded by the server only; take a category of your own.",
+            ));
         }
         Ok(NewEvent { id, category, name, level, fields })
     }

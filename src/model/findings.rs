@@ -68,7 +68,9 @@ impl Finding {
         days_low: i64,
         to_do: &str,
     ) -> Finding {
-        let Some((begins, ends)) = valid else { return Finding::fail(check, format!("{what} is no certificate"), to_do) };
+        let Some((begins, ends)) = valid else {
+            return Finding::fail(check, format!("{what} is no certificate"), to_do);
+        };
         if begins > now {
             let seen = format!("{what} is valid from {begins}, and it is {now} by this machine's clock");
             return Finding::fail(check, seen, "set the clock right: timedatectl set-ntp true");

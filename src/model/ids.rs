@@ -11,7 +11,9 @@ pub const PATTERN: &str = "^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$";
 /// True if this text is a valid id.
 pub fn is_id(text: &str) -> bool {
     let b = text.as_bytes();
-    b.len() <= 64 && b.first().is_some_and(u8::is_ascii_alphanumeric) && b.iter().all(|c| c.is_ascii_alphanumeric() || b"._:-".contains(c))
+    b.len() <= 64
+        && b.first().is_some_and(u8::is_ascii_alphanumeric)
+        && b.iter().all(|c| c.is_ascii_alphanumeric() || b"._:-".contains(c))
 }
 
 /// Error for a text that is not an id.

@@ -31,12 +31,14 @@ impl JoinString {
         let parts: Vec<&str> = text.splitn(5, ':').collect();
         if text.len() > BYTES_MAX || parts[0] != VERSION {
             return Err(
-                "this is not a join string: it begins with umj1: (create one: uptimemesh token create --role worker --join-string)",
+                "this is not a join string: it begins with umj1: (create one: uptimemesh token create --role worker \
+                    --join-string)",
             );
         }
         let [_, role, authority, token, addresses] = parts[..] else { return Err("the join string is cut off") };
         let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        let word = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        let word =
+            |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         let addresses: Vec<String> = addresses.split(',').map(str::to_string).collect();
         let sound = word(role)
             && authority.len() == 64
@@ -64,8 +66,13 @@ impl JoinString {
 /// True if a text is `host:port`, the host a name, an IPv4 address, or an IPv6 address in brackets.
 fn is_address(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else { return false };
-    let v6 = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).is_some_and(|h| h.parse::<std::net::Ipv6Addr>().is_ok());
-    let name = !host.is_empty() && host.len() <= 253 && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+    let v6 = host
+        .strip_prefix('[')
+        .and_then(|h| h.strip_suffix(']'))
+        .is_some_and(|h| h.parse::<std::net::Ipv6Addr>().is_ok());
+    let name = !host.is_empty()
+        && host.len() <= 253
+        && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
     (v6 || name) && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|p| p > 0)
 }
 
@@ -76,7 +83,8 @@ mod tests {
     #[test]
     fn a_join_string_reads_as_it_was_written() {
         let addresses = ["cp.example:8000", "192.0.2.7:8000", "[2001:db8::1]:443"].map(String::from).to_vec();
-        let written = JoinString { role: "worker".into(), authority: "0a".repeat(32), token: "AZaz09-_".into(), addresses };
+        let written =
+            JoinString { role: "worker".into(), authority: "0a".repeat(32), token: "AZaz09-_".into(), addresses };
         let text = format!(" {}\n", written.text());
         let read = JoinString::parse(&text).unwrap_or_else(|why| panic!("{why}: {text}"));
         assert!(read == written);

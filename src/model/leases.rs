@@ -33,7 +33,9 @@ impl LeaseState {
 
     /// The state of a word.
     pub fn parse(word: &str) -> Option<LeaseState> {
-        [LeaseState::Alive, LeaseState::Stale, LeaseState::Dead, LeaseState::Unknown].into_iter().find(|s| s.as_str() == word)
+        [LeaseState::Alive, LeaseState::Stale, LeaseState::Dead, LeaseState::Unknown]
+            .into_iter()
+            .find(|s| s.as_str() == word)
     }
 
     /// The word that clients see.

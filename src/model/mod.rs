@@ -1,4 +1,5 @@
-//! Plain types of the cluster. Serializing one gives exactly the contract's JSON; nothing here does I/O or reads a clock.
+//! Plain types of the cluster. Serializing one gives exactly the contract's JSON; nothing here does I/O or reads a
+//! clock.
 
 pub mod address;
 pub mod addresses;

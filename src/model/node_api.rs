@@ -219,7 +219,8 @@ mod tests {
 
     fn answer(more: Value) -> HeartbeatAnswer {
         let mut all = json!({
-            "node_id": "n", "heartbeat_at": "2026-11-23T20:12:26.900008Z", "lease_expires_at": "2026-11-23T20:13:11.900008Z",
+            "node_id": "n", "heartbeat_at": "2026-11-23T20:12:26.900008Z",
+            "lease_expires_at": "2026-11-23T20:13:11.900008Z",
             "lease_state": "alive",
         });
         all.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());

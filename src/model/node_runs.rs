@@ -62,12 +62,15 @@ pub struct Conflict {
 impl Conflict {
     /// True if a run is refused by name, or comes from a boot whose runs are refused.
     pub fn refuses(&self, run: &AgentRun) -> bool {
-        let same_boot = |other: &AgentRun| !run.boot.is_empty() && run.boot == other.boot && run.boot != self.kept.run.boot;
+        let same_boot =
+            |other: &AgentRun| !run.boot.is_empty() && run.boot == other.boot && run.boot != self.kept.run.boot;
         run.id != self.kept.run.id && self.refused.iter().any(|other| other.run.id == run.id || same_boot(&other.run))
     }
 
     /// True if a run can only be the kept one's machine after a restart.
     pub fn is_kept_again(&self, run: &AgentRun) -> bool {
-        !run.boot.is_empty() && run.boot == self.kept.run.boot && self.refused.iter().all(|other| other.run.boot != run.boot)
+        !run.boot.is_empty()
+            && run.boot == self.kept.run.boot
+            && self.refused.iter().all(|other| other.run.boot != run.boot)
     }
 }

@@ -83,7 +83,10 @@ fn identifier(text: &str) -> Option<Identifier> {
 impl Ord for Version {
     fn cmp(&self, other: &Version) -> Ordering {
         // A release comes after its pre-releases; of two pre-releases that begin alike, the shorter comes first.
-        self.core.cmp(&other.core).then(self.pre.is_empty().cmp(&other.pre.is_empty())).then_with(|| self.pre.cmp(&other.pre))
+        self.core
+            .cmp(&other.core)
+            .then(self.pre.is_empty().cmp(&other.pre.is_empty()))
+            .then_with(|| self.pre.cmp(&other.pre))
     }
 }
 
@@ -166,16 +169,18 @@ impl Manifest {
         let schema = |tree: &Tree| matches!(tree, Tree::Number(SCHEMA)).then_some(());
         root.child("schema_version").read("1: for a manifest of another form another program is needed", schema);
         let version = root.version("version");
-        let expires = root.has("expires").then(|| root.child("expires").text("a moment such as 2026-11-28T12:00:00Z", moment));
+        let expires =
+            root.has("expires").then(|| root.child("expires").text("a moment such as 2026-11-28T12:00:00Z", moment));
         let channels = root.child("channels").entries(1..=CHANNELS_MAX, |mut c| {
             let (version, bootstrap, updater) = (c.version("version"), c.script("bootstrap"), c.script("updater"));
             let mut agent = c.child("agent");
             agent.child("name").text("\"uptimemesh\"", |name| (name == PROGRAM).then_some(()));
             let agent_version = agent.version("version");
             let artifacts = agent.child("artifacts").entries(0..=ARTIFACTS_MAX, |mut a| {
-                let url = a.child("url").text("an http or https URL, or a path of plain names below the manifest", |t| {
-                    (is_url(t) || is_path(t)).then(|| t.to_string())
-                });
+                let url =
+                    a.child("url").text("an http or https URL, or a path of plain names below the manifest", |t| {
+                        (is_url(t) || is_path(t)).then(|| t.to_string())
+                    });
                 let sha256 = a.sum();
                 Some(Artifact { url: url?, sha256: sha256? })
             });
@@ -188,7 +193,9 @@ impl Manifest {
             })
         });
         match (version, channels) {
-            (Some(version), Some(channels)) if faults.is_empty() => Ok(Manifest { version, expires: expires.flatten(), channels }),
+            (Some(version), Some(channels)) if faults.is_empty() => {
+                Ok(Manifest { version, expires: expires.flatten(), channels })
+            }
             _ => Err(faults),
         }
     }
@@ -199,11 +206,14 @@ impl Manifest {
         match self.expires {
             Some(expires) if expires >= now => Ok(()),
             Some(expires) => Err(format!(
-                "the manifest expired at {}, and this machine's clock says {}: get a newer release, or set the clock; {OVERRIDE}",
+                "the manifest expired at {}, and this machine's clock says {}: get a newer release, or set the clock; \
+                    {OVERRIDE}",
                 written(expires),
                 written(now)
             )),
-            None => Err(format!("the manifest has no expiry date, so it may be an old one: get a newer release; {OVERRIDE}")),
+            None => Err(format!(
+                "the manifest has no expiry date, so it may be an old one: get a newer release; {OVERRIDE}"
+            )),
         }
     }
 
@@ -248,7 +258,11 @@ impl Channel {
     pub fn artifact(&self, architecture: &str) -> Result<&Artifact, String> {
         self.artifacts.get(architecture).ok_or_else(|| {
             let names: Vec<&str> = self.artifacts.keys().map(String::as_str).collect();
-            let has = if names.is_empty() { "none at all: it was not made by a release build".to_string() } else { names.join(", ") };
+            let has = if names.is_empty() {
+                "none at all: it was not made by a release build".to_string()
+            } else {
+                names.join(", ")
+            };
             format!("the manifest has no program for {architecture}; it has {has}")
         })
     }
@@ -258,7 +272,8 @@ impl Channel {
 pub fn is_url(text: &str) -> bool {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let odd = |b: u8| !b.is_ascii_graphic() || b"\"'`\\<>{}|^$".contains(&b);
-    text.len() <= PLACE_BYTES_MAX && rest.is_some_and(|r| !r.is_empty() && !r.starts_with(['/', '?', '#']) && !r.bytes().any(odd))
+    text.len() <= PLACE_BYTES_MAX
+        && rest.is_some_and(|r| !r.is_empty() && !r.starts_with(['/', '?', '#']) && !r.bytes().any(odd))
 }
 
 /// True if a text is a path of plain names, which cannot lead out of its base directory.
@@ -271,7 +286,8 @@ fn is_path(text: &str) -> bool {
 }
 
 fn is_name(text: &str) -> bool {
-    (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    (1..=NAME_BYTES_MAX).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 /// JSON that two readers cannot interpret differently: no object has a key twice.
@@ -404,7 +420,9 @@ impl<'t> Node<'t, '_> {
     fn script(&mut self, name: &str) -> Option<Script> {
         let mut script = self.child(name);
         let version = script.version("version");
-        let path = script.child("path").text("a path of plain names below the manifest", |t| is_path(t).then(|| t.to_string()));
+        let path = script
+            .child("path")
+            .text("a path of plain names below the manifest", |t| is_path(t).then(|| t.to_string()));
         let sha256 = script.sum();
         Some(Script { version: version?, path: path?, sha256: sha256? })
     }
@@ -446,7 +464,8 @@ mod tests {
     }
 
     fn sound() -> serde_json::Value {
-        let script = |path: &str, digit: &str| serde_json::json!({"version": "2.1.0", "path": path, "sha256": sum(digit)});
+        let script =
+            |path: &str, digit: &str| serde_json::json!({"version": "2.1.0", "path": path, "sha256": sum(digit)});
         serde_json::json!({
             "schema_version": 1, "version": "2.1.0", "a later key": [1, {"x": null}],
             "channels": {"stable": {
@@ -482,13 +501,17 @@ mod tests {
             let dated = with_expiry(&text, end).expect("it can be written down");
             assert!(parse(&dated).is_current(end).is_ok());
             let why = parse(&dated).is_current(later).expect_err("it has ended");
-            assert!(why.contains("expired at 2026-11-28T12:00:00Z") && why.contains("clock says 2026-11-28T12:00:01Z"), "{why}");
+            assert!(
+                why.contains("expired at 2026-11-28T12:00:00Z") && why.contains("clock says 2026-11-28T12:00:01Z"),
+                "{why}"
+            );
             let again = with_expiry(&dated, later).expect("it can be changed");
             assert_eq!(again, dated.replace("12:00:00Z", "12:00:01Z"));
             let elsewhere = text.replacen('{', "{\"of a later key\": {\"expires\": \"soon\"},", 1);
             assert!(parse(&with_expiry(&elsewhere, end).expect("the right key")).is_current(end).is_ok());
         }
-        for bad in ["soon", "2026-11-28", "2026-11-28T12:00:00+00:00", "2026-11-28T12:00:00.5Z", "2026-13-28T12:00:00Z"] {
+        for bad in ["soon", "2026-11-28", "2026-11-28T12:00:00+00:00", "2026-11-28T12:00:00.5Z", "2026-13-28T12:00:00Z"]
+        {
             let mut manifest = sound();
             manifest["expires"] = bad.into();
             let faults = Manifest::parse(manifest.to_string().as_bytes()).expect_err("it is no moment");
@@ -517,7 +540,8 @@ mod tests {
                 "channels.stable.updater.path must be a path of plain names below the manifest",
                 "channels.stable.updater.sha256 must be a SHA-256 of 64 digits in lower-case hex",
                 "channels.stable.agent.name must be \"uptimemesh\"",
-                "channels.stable.agent.artifacts.linux-amd64.url must be an http or https URL, or a path of plain names below the manifest",
+                "channels.stable.agent.artifacts.linux-amd64.url must be an http or https URL, or a path of plain \
+                    names below the manifest",
                 "channels.stable.agent.artifacts.linux-amd64.sha256 is missing",
             ]
         );
@@ -536,7 +560,9 @@ mod tests {
         odd["channels"]["Stable\n"] = odd["channels"]["stable"].clone();
         let mut none = sound();
         none["channels"] = serde_json::json!({});
-        for bad in ["", "[]", "null", "{}", &text[..text.len() - 1], &format!("{text}x"), &twice, &long, &"[".repeat(10_000)] {
+        for bad in
+            ["", "[]", "null", "{}", &text[..text.len() - 1], &format!("{text}x"), &twice, &long, &"[".repeat(10_000)]
+        {
             assert!(Manifest::parse(bad.as_bytes()).is_err(), "{bad:.200}");
         }
         for bad in [many, odd, none] {
@@ -572,9 +598,21 @@ mod tests {
                 assert_eq!(a.cmp(b), i.cmp(&j), "{a} {b}");
             }
         }
-        for bad in
-            ["", "1", "1.2", "1.2.3.4", "01.2.3", "1.2.x", "+1.2.3", "1.2.3-", "1.2.3-a..b", "1.2.3-01", "1.2.3-a_b", "1.2.3+b", " 1.2.3"]
-        {
+        for bad in [
+            "",
+            "1",
+            "1.2",
+            "1.2.3.4",
+            "01.2.3",
+            "1.2.x",
+            "+1.2.3",
+            "1.2.3-",
+            "1.2.3-a..b",
+            "1.2.3-01",
+            "1.2.3-a_b",
+            "1.2.3+b",
+            " 1.2.3",
+        ] {
             assert_eq!(Version::parse(bad), None, "{bad}");
         }
         assert_eq!(Version::parse("18446744073709551616.0.0"), None);

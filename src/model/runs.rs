@@ -59,7 +59,9 @@ impl RunStatus {
 
     /// The status of a word.
     pub fn parse(word: &str) -> Option<RunStatus> {
-        [RunStatus::Pending, RunStatus::Running, RunStatus::Completed, RunStatus::Failed].into_iter().find(|s| s.as_str() == word)
+        [RunStatus::Pending, RunStatus::Running, RunStatus::Completed, RunStatus::Failed]
+            .into_iter()
+            .find(|s| s.as_str() == word)
     }
 
     /// True if the request has ended.

@@ -144,7 +144,8 @@ impl Policy {
         let empty = Object::new();
         let scheduling = read.object(spec, "scheduling").unwrap_or(&empty);
         let rolling = read.object(spec, "rolling_update").unwrap_or(&empty);
-        let desired = read.count(scheduling, "scheduling.desired_replicas").or_else(|| read.count(spec, "replicas_desired"));
+        let desired =
+            read.count(scheduling, "scheduling.desired_replicas").or_else(|| read.count(spec, "replicas_desired"));
         let selector = read.selector(scheduling);
         let anti_affinity = match scheduling.get("anti_affinity") {
             Some(Value::String(word)) if word == "hard" => AntiAffinity::Hard,
@@ -163,7 +164,8 @@ impl Policy {
             anti_affinity,
             reschedule_unhealthy: read.flag(scheduling, "scheduling.reschedule_unhealthy"),
             max_surge: read.count(rolling, "rolling_update.max_surge").unwrap_or(1).min(ROLLING_MAX) as usize,
-            max_unavailable: read.count(rolling, "rolling_update.max_unavailable").unwrap_or(0).min(ROLLING_MAX) as usize,
+            max_unavailable: read.count(rolling, "rolling_update.max_unavailable").unwrap_or(0).min(ROLLING_MAX)
+                as usize,
             lost_after_s: int(scheduling, "lost_after_seconds").unwrap_or(LOST_AFTER_S).min(LOST_AFTER_S_MAX),
             mode,
             spread_by: scheduling.get("spread_by").and_then(Value::as_str).map(str::to_string),
@@ -218,7 +220,9 @@ impl Lenient {
         let count = count_of(value);
         match count {
             None => self.warn(what, "a whole number", "its default"),
-            Some(n) if value.as_f64().is_some_and(|x| x.fract() != 0.0) => self.warn(what, "a whole number", &n.to_string()),
+            Some(n) if value.as_f64().is_some_and(|x| x.fract() != 0.0) => {
+                self.warn(what, "a whole number", &n.to_string())
+            }
             Some(_) => {}
         }
         count
@@ -246,7 +250,9 @@ impl Lenient {
                 Err(why) => self.warnings.push(format!("spec.ports[{i}] is not understood, and takes no port: {why}")),
             }
             if item.get("mode").and_then(Value::as_str) == Some("ingress") {
-                self.warnings.push(format!("spec.ports[{i}].mode is ingress, but the port is taken on each replica's own node only"));
+                self.warnings.push(format!(
+                    "spec.ports[{i}].mode is ingress, but the port is taken on each replica's own node only"
+                ));
             }
         }
         taken.sort_unstable();
@@ -262,7 +268,8 @@ impl Lenient {
                 .map(|(key, value)| {
                     let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
                     if value.is_object() || value.is_array() || value.is_null() {
-                        self.warnings.push(format!("spec.scheduling.node_selector.{key} should be a text; no node has {text}"));
+                        self.warnings
+                            .push(format!("spec.scheduling.node_selector.{key} should be a text; no node has {text}"));
                     }
                     (key.clone(), text)
                 })
@@ -320,8 +327,9 @@ mod tests {
 
     #[test]
     fn wrong_types_fall_back_with_a_warning() {
-        let p =
-            policy(json!({"scheduling": {"anti_affinity": "yes", "reschedule_unhealthy": 0, "node_selector": 5}, "rolling_update": []}));
+        let p = policy(
+            json!({"scheduling": {"anti_affinity": "yes", "reschedule_unhealthy": 0, "node_selector": 5}, "rolling_update": []}),
+        );
         assert_eq!((p.anti_affinity, p.reschedule_unhealthy, p.max_surge), (AntiAffinity::Soft, true, 1));
         assert_eq!(p.warnings.len(), 4, "{:?}", p.warnings);
         assert_eq!(policy(json!({"scheduling": {"anti_affinity": "hard"}})).warnings, [""; 0]);

@@ -110,12 +110,18 @@ pub struct Update {
 impl Update {
     /// The request that nodes get.
     pub fn request(&self) -> Request {
-        Request { id: format!("{}.{}", self.id, self.attempt), channel: self.channel.clone(), version: self.version.clone() }
+        Request {
+            id: format!("{}.{}", self.id, self.attempt),
+            channel: self.channel.clone(),
+            version: self.version.clone(),
+        }
     }
 
     /// Index of the ring for a node with this value of the label.
     pub fn ring_of(&self, label: Option<&str>) -> Option<usize> {
-        let own = label.filter(|value| *value != EVERYBODY_ELSE).and_then(|value| self.rings.iter().position(|ring| ring == value));
+        let own = label
+            .filter(|value| *value != EVERYBODY_ELSE)
+            .and_then(|value| self.rings.iter().position(|ring| ring == value));
         own.or_else(|| self.rings.iter().position(|ring| ring == EVERYBODY_ELSE))
     }
 }
@@ -147,7 +153,8 @@ impl Member {
     /// True if its updater has given up on this request.
     pub fn has_failed(&self, request_id: &str) -> bool {
         let bad = ["failed", "rolled_back", "rolled_back_unhealthy", "stuck"];
-        self.request_id.as_deref() == Some(request_id) && self.request_state.as_deref().is_some_and(|state| bad.contains(&state))
+        self.request_id.as_deref() == Some(request_id)
+            && self.request_state.as_deref().is_some_and(|state| bad.contains(&state))
     }
 }
 
@@ -167,7 +174,8 @@ pub struct Request {
 impl Request {
     /// Parses a request that an unprivileged program has written. The error lists every fault, each a sentence.
     pub fn parse(text: &str) -> Result<Request, Vec<String>> {
-        let request: Request = serde_json::from_str(text).map_err(|e| vec![format!("the request is not sound: {e}")])?;
+        let request: Request =
+            serde_json::from_str(text).map_err(|e| vec![format!("the request is not sound: {e}")])?;
         let faults = request.faults();
         if faults.is_empty() { Ok(request) } else { Err(faults) }
     }
@@ -176,7 +184,9 @@ impl Request {
     pub fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         if !super::ids::is_id(&self.id) || self.id.len() > ID_BYTES_MAX {
-            faults.push(format!("id must be 1 to {ID_BYTES_MAX} characters of A-Z a-z 0-9 . _ : -, the first a letter or digit"));
+            faults.push(format!(
+                "id must be 1 to {ID_BYTES_MAX} characters of A-Z a-z 0-9 . _ : -, the first a letter or digit"
+            ));
         }
         if !is_channel(&self.channel) {
             faults.push(format!("channel must be 1 to {CHANNEL_BYTES_MAX} characters of a-z 0-9 -, the first not a -"));

@@ -33,7 +33,8 @@ pub fn record(write: &Write, plan: &Plan, by: &str) -> Result<()> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     plan.actions.iter().for_each(|a| *counts.entry(a.step.word()).or_default() += 1);
     let fields = json!({
-        "service_id": plan.service_id, "desired_replicas": plan.desired_replicas, "actual_replicas": plan.actual_replicas,
+        "service_id": plan.service_id, "desired_replicas": plan.desired_replicas,
+        "actual_replicas": plan.actual_replicas,
         "replicas_before": plan.replicas_before,
         "action_count": plan.actions.len(), "warning_count": plan.warnings.len(), "actions": counts, "by": by,
     });
@@ -56,7 +57,8 @@ pub fn record_late_rollouts(write: &Write, view: &View, plans: &[Plan]) -> Resul
     for (plan, rollout) in late(view, plans) {
         services::set_rollout_told(write, &plan.service_id, plan.generation)?;
         let fields = json!({
-            "service_id": plan.service_id, "generation": plan.generation, "outdated": rollout.outdated, "pending": rollout.pending,
+            "service_id": plan.service_id, "generation": plan.generation, "outdated": rollout.outdated,
+            "pending": rollout.pending,
             "waiting_since": rollout.waiting_since, "waiting_seconds": rollout.waiting_seconds,
         });
         events::record(write, SCHEDULER_ROLLOUT_LATE.with(fields))?;
@@ -71,7 +73,8 @@ pub fn has_late_rollouts(view: &View, plans: &[Plan]) -> bool {
 
 /// The late rollouts that are not recorded yet.
 fn late<'p>(view: &'p View, plans: &'p [Plan]) -> impl Iterator<Item = (&'p Plan, &'p Rollout)> {
-    let waits = |plan: &'p Plan| plan.rollout.as_ref().filter(|r| r.waiting_seconds >= view.rollout_late_s).map(|r| (plan, r));
+    let waits =
+        |plan: &'p Plan| plan.rollout.as_ref().filter(|r| r.waiting_seconds >= view.rollout_late_s).map(|r| (plan, r));
     let recorded = |id: &ServiceId| view.service(id).map_or(0, |i| view.services[i].rollout_told);
     plans.iter().filter_map(waits).filter(move |(plan, _)| recorded(&plan.service_id) < plan.generation)
 }

@@ -58,7 +58,8 @@ impl Brake {
         match &self.fleet {
             None => {
                 let recent = || silence.iter().filter(|(_, since)| since.is_some_and(|since| since <= TOGETHER));
-                let (fleet, silent) = (recent().count(), recent().filter(|(_, since)| *since != Some(Duration::ZERO)).count());
+                let (fleet, silent) =
+                    (recent().count(), recent().filter(|(_, since)| *since != Some(Duration::ZERO)).count());
                 if !most(fleet, silent) {
                     return Change::Same;
                 }

@@ -71,7 +71,13 @@ pub fn service(view: &View, index: usize) -> Explanation {
         .map(|(i, node)| {
             let filters = filters(&session, node, i, &service.policy.selector);
             let score = filters.is_empty().then(|| session.score(i));
-            NodeAnswer { node_id: node.id.clone(), rank: None, filters, score, replicas: here.remove(&node.id).unwrap_or_default() }
+            NodeAnswer {
+                node_id: node.id.clone(),
+                rank: None,
+                filters,
+                score,
+                replicas: here.remove(&node.id).unwrap_or_default(),
+            }
         })
         .collect();
     nodes.sort_by(|a, b| (a.score.is_none(), a.score, &a.node_id).cmp(&(b.score.is_none(), b.score, &b.node_id)));

@@ -47,8 +47,8 @@ const EVERY: Duration = Duration::from_secs(30);
 const TRIES: usize = 3;
 
 /// Warning in plans while the brake is on.
-const BRAKED: &str =
-    "most nodes fell silent together, so the control plane may be cut off (set the cluster setting scheduler_brake to off to go on)";
+const BRAKED: &str = "most nodes fell silent together, so the control plane may be cut off (set the cluster setting \
+    scheduler_brake to off to go on)";
 
 /// Scope of a reconcile.
 #[derive(Clone)]
@@ -170,7 +170,15 @@ impl Scheduler {
         let brake = Arc::new(Mutex::new(Brake::of(store.read(brake::fleet)?)));
         let (lane, rhythm) = (Lane::default(), Mutex::default());
         let last = seen::Last::default();
-        Ok(Scheduler { last, lane, brake, started: clock::tick(), grace_logged: AtomicBool::new(false), rhythm, stats: Stats::default() })
+        Ok(Scheduler {
+            last,
+            lane,
+            brake,
+            started: clock::tick(),
+            grace_logged: AtomicBool::new(false),
+            rhythm,
+            stats: Stats::default(),
+        })
     }
 
     fn in_grace(&self) -> bool {
@@ -205,7 +213,12 @@ impl Scheduler {
     pub fn plan_rebalance(&self, control: &Control, moves_max: usize) -> Result<Plans> {
         let seen = seen::now(self, control)?;
         let view = &seen.view;
-        Ok(Plans { dry_run: true, generated_at: view.now, warnings: held(view), results: rebalance::plan(view, moves_max) })
+        Ok(Plans {
+            dry_run: true,
+            generated_at: view.now,
+            warnings: held(view),
+            results: rebalance::plan(view, moves_max),
+        })
     }
 
     /// Explains the placement of a service's replicas.
@@ -368,7 +381,8 @@ impl Scheduler {
         if !lock(&self.rhythm).is_time(count, now) {
             return Ok(());
         }
-        let runs = control.store.read(|r| Ok(may_run(r).is_ok() && settings::word(r, settings::SCHEDULER_MODE)? == "auto"))?;
+        let runs =
+            control.store.read(|r| Ok(may_run(r).is_ok() && settings::word(r, settings::SCHEDULER_MODE)? == "auto"))?;
         let mut due_in = EVERY;
         let done = if runs {
             self.reconcile(control, Scope::All, "scheduler").map(|plans| {
@@ -395,7 +409,9 @@ impl Scheduler {
         };
         let event = match turn {
             Change::Same => return Ok(()),
-            Change::On { fleet, silent } => SCHEDULER_BRAKE_ON.with(json!({"nodes": fleet, "silent": silent, "reason": BRAKED})),
+            Change::On { fleet, silent } => {
+                SCHEDULER_BRAKE_ON.with(json!({"nodes": fleet, "silent": silent, "reason": BRAKED}))
+            }
             Change::Off => SCHEDULER_BRAKE_OFF.with(json!({})),
         };
         let live = Arc::clone(&self.brake);
@@ -463,15 +479,21 @@ impl Scheduler {
             let failing = service.replicas.iter().filter(|r| r.facts.sickness().is_some() || !keeps(r.node)).count();
             let newest = |r: &&view::ReplicaView| r.facts.applied_generation == Some(service.generation.into());
             let outdated = service.replicas.len() - service.replicas.iter().filter(newest).count();
-            ServiceHealth { running: service.replicas.len() - failing, failing, outdated, plan: seen.plan_of(i).clone() }
+            ServiceHealth {
+                running: service.replicas.len() - failing,
+                failing,
+                outdated,
+                plan: seen.plan_of(i).clone(),
+            }
         };
         Ok(view.services.iter().enumerate().map(of).collect())
     }
 
     /// Current status.
     pub fn status(&self, control: &Control) -> Result<Status> {
-        let (mode, braked) =
-            control.store.read(|r| Ok((settings::word(r, settings::SCHEDULER_MODE)?, self.surroundings(control, r)?.brake.is_some())))?;
+        let (mode, braked) = control.store.read(|r| {
+            Ok((settings::word(r, settings::SCHEDULER_MODE)?, self.surroundings(control, r)?.brake.is_some()))
+        })?;
         let (runs, actions) = (self.stats.runs.load(Relaxed), self.stats.actions.load(Relaxed));
         Ok(Status { mode, braked, waiting: self.waiting(), runs, actions })
     }

@@ -73,8 +73,8 @@ impl Refusal {
     }
 }
 
-/// Missing resources of a node for one more replica of a service; `None` if it fits. Checks taken resources, not lease or
-/// selector.
+/// Missing resources of a node for one more replica of a service; `None` if it fits. Checks taken resources, not lease
+/// or selector.
 pub fn fits(state: &State, node: NodeIndex, policy: &Policy) -> Option<Refusal> {
     let (i, here) = (node as usize, &state.view.nodes[node as usize]);
     let wanted = policy.resources;
@@ -181,7 +181,8 @@ impl<'v> State<'v> {
         }
         let (here, unknown) = (&self.view.nodes[i], self.size_unknown);
         let (cpu, memory) = (here.cpu_millis.or(unknown.cpu_millis), here.memory_mb.or(unknown.memory_mb));
-        let share = |taken: u64, has: Option<u64>| has.map_or(0, |has| (taken * 1000).checked_div(has).unwrap_or(u64::MAX));
+        let share =
+            |taken: u64, has: Option<u64>| has.map_or(0, |has| (taken * 1000).checked_div(has).unwrap_or(u64::MAX));
         let used = share(self.cpu_millis[i], cpu).max(share(self.memory_mb[i], memory));
         let smallness = u32::MAX - u32::try_from(memory.or(cpu).unwrap_or(0)).unwrap_or(u32::MAX);
         Rank { used_permille: u32::try_from(used).unwrap_or(u32::MAX), smallness, load }
@@ -193,7 +194,8 @@ impl<'v> State<'v> {
         if let Some(&known) = self.group_of.get(&key) {
             return known;
         }
-        let is_member: Vec<bool> = self.view.nodes.iter().map(|n| n.closed().is_none() && n.matches(selector)).collect();
+        let is_member: Vec<bool> =
+            self.view.nodes.iter().map(|n| n.closed().is_none() && n.matches(selector)).collect();
         let members: Vec<NodeIndex> = (0..).zip(&is_member).filter(|(_, is)| **is).map(|(i, _)| i).collect();
         let heap = members.iter().map(|&node| Reverse((self.rank(node, by_room), node))).collect();
         self.groups.push(Group { members, is_member, by_room, heap });
@@ -259,7 +261,8 @@ impl<'s, 'v> Session<'s, 'v> {
         let group = state.group(&policy.selector, by_room);
         let mut same: HashMap<NodeIndex, u32> = HashMap::new();
         on.for_each(|node| *same.entry(node).or_default() += 1);
-        let mut session = Session { state, policy, group, same, zones: None, touched: HashSet::new(), near: BinaryHeap::new() };
+        let mut session =
+            Session { state, policy, group, same, zones: None, touched: HashSet::new(), near: BinaryHeap::new() };
         if let Some(label) = &policy.spread_by {
             session.zones = Some(session.zones_of(label));
         }
@@ -299,7 +302,8 @@ impl<'s, 'v> Session<'s, 'v> {
     /// Score of a node.
     pub fn score(&self, node: NodeIndex) -> Score {
         let same = self.same.get(&node).copied().unwrap_or(0);
-        let zone_replicas = self.zones.as_ref().map_or(0, |z| z.replicas[z.number[self.state.view.nodes[node as usize].zone(z.label)]]);
+        let zone_replicas =
+            self.zones.as_ref().map_or(0, |z| z.replicas[z.number[self.state.view.nodes[node as usize].zone(z.label)]]);
         let same_service = if self.policy.anti_affinity == AntiAffinity::Off { 0 } else { same };
         let crowded = if self.by_room() { same_service.min(1) } else { same_service };
         Score { crowded, zone_replicas, same_service, ..Score::at_best(self.state.rank(node, self.by_room())) }
@@ -459,7 +463,8 @@ impl<'s, 'v> Session<'s, 'v> {
         }
         let score = Score { zone_replicas: 0, ..self.score(node) };
         if let Some(zones) = &mut self.zones {
-            zones.heaps[zones.number[self.state.view.nodes[node as usize].zone(zones.label)]].push(Reverse((score, node)));
+            zones.heaps[zones.number[self.state.view.nodes[node as usize].zone(zones.label)]]
+                .push(Reverse((score, node)));
         } else if self.touched.contains(&node) {
             self.near.push(Reverse((score, node)));
         }
@@ -477,7 +482,8 @@ impl Drop for Session<'_, '_> {
     /// Returns the nodes to the group.
     fn drop(&mut self) {
         let by_room = self.by_room();
-        let entries: Vec<_> = self.touched.iter().map(|&node| Reverse((self.state.rank(node, by_room), node))).collect();
+        let entries: Vec<_> =
+            self.touched.iter().map(|&node| Reverse((self.state.rank(node, by_room), node))).collect();
         self.state.groups[self.group].heap.extend(entries);
     }
 }

@@ -141,7 +141,9 @@ enum Trouble {
 impl Trouble {
     fn reason(&self, node_id: &NodeId) -> String {
         match self {
-            Trouble::Lost(why) | Trouble::Clash(why) | Trouble::Overfull(why) | Trouble::Closed(why) => format!("{why} ({node_id})"),
+            Trouble::Lost(why) | Trouble::Clash(why) | Trouble::Overfull(why) | Trouble::Closed(why) => {
+                format!("{why} ({node_id})")
+            }
             Trouble::Sick(why) => why.clone(),
             Trouble::Unready => format!("its node is not ready ({node_id})"),
             Trouble::Drained => format!("the node is draining ({node_id})"),
@@ -207,7 +209,10 @@ impl<'s, 'v> Planner<'s, 'v> {
         let wanted = policy.desired.unwrap_or(self.service.replicas.len());
         let desired = wanted.max(policy.pinned.len());
         if desired > wanted {
-            self.warn(format!("{} replicas are pinned, which is more than the {wanted} that are desired", policy.pinned.len()));
+            self.warn(format!(
+                "{} replicas are pinned, which is more than the {wanted} that are desired",
+                policy.pinned.len()
+            ));
         }
         self.plan.desired_replicas = desired;
         let pins = self.pin();
@@ -228,7 +233,11 @@ impl<'s, 'v> Planner<'s, 'v> {
             LeaseState::Dead => {
                 // An operator who drains a dead node does not wait for it.
                 let left_s = policy.lost_after_s - node.dead_for_s;
-                return Some(if left_s > 0 && !node.draining { Trouble::Waits(left_s) } else { Trouble::Lost("its node is dead".into()) });
+                return Some(if left_s > 0 && !node.draining {
+                    Trouble::Waits(left_s)
+                } else {
+                    Trouble::Lost("its node is dead".into())
+                });
             }
             _ if node.draining => return Some(sick().unwrap_or(Trouble::Drained)),
             // A stale node keeps its replicas.
@@ -303,7 +312,8 @@ impl<'s, 'v> Planner<'s, 'v> {
             }
         }
         troubled.sort_by(|a, b| (&a.0, &a.1.id).cmp(&(&b.0, &b.1.id)));
-        let is_away = |t: &Trouble| matches!(t, Trouble::Lost(_) | Trouble::Sick(_) | Trouble::Unready | Trouble::Waits(_));
+        let is_away =
+            |t: &Trouble| matches!(t, Trouble::Lost(_) | Trouble::Sick(_) | Trouble::Unready | Trouble::Waits(_));
         let away = troubled.iter().filter(|(t, _)| is_away(t)).count();
         let waits_for_some = troubled.iter().any(|(t, _)| matches!(t, Trouble::Waits(_)));
         let at_once = self.service.policy.max_unavailable.max(1);
@@ -338,7 +348,8 @@ impl<'s, 'v> Planner<'s, 'v> {
                 self.stay(replica, &trouble, why, waits);
                 continue;
             }
-            let avoid: Vec<NodeIndex> = replica.placement.iter().flat_map(|p| &p.failed_on).filter_map(|id| self.view.node(id)).collect();
+            let avoid: Vec<NodeIndex> =
+                replica.placement.iter().flat_map(|p| &p.failed_on).filter_map(|id| self.view.node(id)).collect();
             match self.session.best(replica.node, &avoid) {
                 Some((target, score)) => {
                     if trouble == Trouble::Drained {
@@ -358,7 +369,9 @@ impl<'s, 'v> Planner<'s, 'v> {
                 }
             }
         }
-        for replica in service.replicas.iter().filter(|r| !service.policy.reschedule_unhealthy && !self.done.contains(&r.id)) {
+        for replica in
+            service.replicas.iter().filter(|r| !service.policy.reschedule_unhealthy && !self.done.contains(&r.id))
+        {
             if let Some(clash) = replica.node.and_then(|n| self.session.clash(n)) {
                 self.plan.warnings.push(format!("{} stays on {}: {clash}", replica.id, replica.node_id));
             }
@@ -435,7 +448,8 @@ impl<'s, 'v> Planner<'s, 'v> {
                 break;
             };
             let id = self.fresh_id();
-            let reason = format!("{} of {} replicas were there", self.service.replicas.len(), self.plan.desired_replicas);
+            let reason =
+                format!("{} of {} replicas were there", self.service.replicas.len(), self.plan.desired_replicas);
             self.create(id, target, Some(score), reason, None);
         }
     }

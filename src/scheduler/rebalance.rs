@@ -32,7 +32,8 @@ pub fn plan(view: &View, moves_max: usize) -> Vec<Plan> {
         }
     }
     // The nodes of each service's replicas, as moves proceed.
-    let mut places: Vec<Vec<NodeIndex>> = view.services.iter().map(|s| s.replicas.iter().filter_map(|r| r.node).collect()).collect();
+    let mut places: Vec<Vec<NodeIndex>> =
+        view.services.iter().map(|s| s.replicas.iter().filter_map(|r| r.node).collect()).collect();
     let mut order: BTreeSet<(u32, NodeIndex)> =
         (0..).zip(&view.nodes).map(|(n, _)| n).filter(|n| open(*n)).map(|n| (state.load(n), n)).collect();
     let mut exhausted: BTreeSet<NodeIndex> = BTreeSet::new();
@@ -40,7 +41,8 @@ pub fn plan(view: &View, moves_max: usize) -> Vec<Plan> {
     while moves < moves_max {
         let Some(&(high, source)) = order.iter().rev().find(|(_, n)| !exhausted.contains(n)) else { break };
         let candidates = on.get(&source).cloned().unwrap_or_default();
-        let selectors: BTreeSet<&[(String, String)]> = candidates.iter().map(|(s, _)| &view.services[*s].policy.selector[..]).collect();
+        let selectors: BTreeSet<&[(String, String)]> =
+            candidates.iter().map(|(s, _)| &view.services[*s].policy.selector[..]).collect();
         let suits = |n: NodeIndex| selectors.iter().any(|selector| view.nodes[n as usize].matches(selector));
         let lower = order.iter().take_while(|(low, _)| low + 2 <= high).map(|(_, n)| *n);
         let targets: Vec<NodeIndex> = lower.filter(|n| suits(*n)).take(TARGETS_TRIED).collect();
@@ -66,7 +68,15 @@ pub fn plan(view: &View, moves_max: usize) -> Vec<Plan> {
         if let Some(place) = places[s].iter_mut().find(|n| **n == source) {
             *place = target;
         }
-        plans.entry(s).or_insert_with(|| empty(view, s)).actions.push(action(view, s, replica, source, target, high, state.load(target)));
+        plans.entry(s).or_insert_with(|| empty(view, s)).actions.push(action(
+            view,
+            s,
+            replica,
+            source,
+            target,
+            high,
+            state.load(target),
+        ));
         moves += 1;
     }
     let mut plans: Vec<(usize, Plan)> = plans.into_iter().collect();
@@ -81,7 +91,10 @@ fn may_move(view: &View, service: usize, replica: &ReplicaView) -> bool {
         let node = &view.nodes[n as usize];
         node.lease != LeaseState::Stale && node.closed().is_none() && node.matches(&service.policy.selector)
     };
-    let settled = replica.placement.as_ref().is_none_or(|p| p.action == PlacedBy::ScaleUp || view.now.secs() - p.at.secs() >= DWELL_S);
+    let settled = replica
+        .placement
+        .as_ref()
+        .is_none_or(|p| p.action == PlacedBy::ScaleUp || view.now.secs() - p.at.secs() >= DWELL_S);
     service.policy.mode == Mode::Replicated
         && service.pin(&replica.id).is_none()
         && replica.facts.sickness().is_none()
@@ -90,7 +103,14 @@ fn may_move(view: &View, service: usize, replica: &ReplicaView) -> bool {
 }
 
 /// True if the service is not worse off with a replica on the target instead of the source.
-fn improves<'v>(state: &mut State<'v>, view: &'v View, service: usize, places: &[NodeIndex], source: NodeIndex, target: NodeIndex) -> bool {
+fn improves<'v>(
+    state: &mut State<'v>,
+    view: &'v View,
+    service: usize,
+    places: &[NodeIndex],
+    source: NodeIndex,
+    target: NodeIndex,
+) -> bool {
     let policy = &view.services[service].policy;
     let mut session = Session::begin(state, policy, places.iter().copied());
     if !session.is_eligible(target) {
@@ -118,7 +138,11 @@ fn empty(view: &View, service: usize) -> Plan {
         desired_replicas: service.policy.desired.unwrap_or(service.replicas.len()),
         actual_replicas: service.replicas.len(),
         replicas_before: service.replicas.len(),
-        eligible_nodes: view.nodes.iter().filter(|n| n.closed().is_none() && n.matches(&service.policy.selector)).count(),
+        eligible_nodes: view
+            .nodes
+            .iter()
+            .filter(|n| n.closed().is_none() && n.matches(&service.policy.selector))
+            .count(),
         rollout: None,
         dry_run: true,
         warnings: Vec::new(),
@@ -130,7 +154,15 @@ fn empty(view: &View, service: usize) -> Plan {
     }
 }
 
-fn action(view: &View, service: usize, replica: &ReplicaView, source: NodeIndex, target: NodeIndex, high: u32, low: u32) -> Action {
+fn action(
+    view: &View,
+    service: usize,
+    replica: &ReplicaView,
+    source: NodeIndex,
+    target: NodeIndex,
+    high: u32,
+    low: u32,
+) -> Action {
     let name = |n: NodeIndex| view.nodes[n as usize].id.clone();
     let detail = format!("{} had {high} replicas, {} has {low} with it", name(source), name(target));
     let placement = Placement {
@@ -141,7 +173,12 @@ fn action(view: &View, service: usize, replica: &ReplicaView, source: NodeIndex,
         failures: replica.placement.as_ref().map_or(0, |p| p.failures),
         failed_on: replica.placement.as_ref().map_or(Vec::new(), |p| p.failed_on.clone()),
     };
-    let step =
-        Step::Move { source_node_id: name(source), target_node_id: name(target), score: None, cause: MoveCause::Rebalance, placement };
+    let step = Step::Move {
+        source_node_id: name(source),
+        target_node_id: name(target),
+        score: None,
+        cause: MoveCause::Rebalance,
+        placement,
+    };
     Action { service_id: view.services[service].id.clone(), replica_id: replica.id.clone(), step, detail }
 }

@@ -29,7 +29,12 @@ impl Seen {
 
     /// The plans of all services.
     pub fn plans(&self) -> &Plans {
-        let plans = || Plans { dry_run: true, generated_at: self.view.now, warnings: held(&self.view), results: plan::all(&self.view) };
+        let plans = || Plans {
+            dry_run: true,
+            generated_at: self.view.now,
+            warnings: held(&self.view),
+            results: plan::all(&self.view),
+        };
         self.plans.get_or_init(plans)
     }
 

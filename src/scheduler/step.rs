@@ -15,7 +15,13 @@ pub enum Step {
     /// Delete it.
     ScaleDown { source_node_id: NodeId },
     /// Move it.
-    Move { source_node_id: NodeId, target_node_id: NodeId, score: Option<Score>, cause: MoveCause, placement: Placement },
+    Move {
+        source_node_id: NodeId,
+        target_node_id: NodeId,
+        score: Option<Score>,
+        cause: MoveCause,
+        placement: Placement,
+    },
     /// Set its desired state.
     SetDesiredState(String),
     /// Queue an update to the newest generation.

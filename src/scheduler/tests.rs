@@ -98,7 +98,14 @@ impl Cluster {
             updated_at: r.updated_at,
         };
         let replicas = self.replicas.iter().map(facts).collect();
-        View::of(NOW.plus_secs(self.later_s), self.nodes.clone(), self.services.clone(), replicas, self.brake.clone(), self.grace)
+        View::of(
+            NOW.plus_secs(self.later_s),
+            self.nodes.clone(),
+            self.services.clone(),
+            replicas,
+            self.brake.clone(),
+            self.grace,
+        )
     }
 
     /// Applies plans like `apply` does to the database.
@@ -185,7 +192,12 @@ fn anti_affinity_is_soft_hard_or_off() {
         let plans = c.plan();
         c.apply(&plans);
         assert_eq!(c.replicas.iter().filter(|r| r.service_id == "a" && r.node_id == "n0").count(), on_n0, "{value}");
-        assert_eq!(warnings(&plans).contains("2 of 4 new replicas: 2 x anti_affinity"), value == "hard", "{}", warnings(&plans));
+        assert_eq!(
+            warnings(&plans).contains("2 of 4 new replicas: 2 x anti_affinity"),
+            value == "hard",
+            "{}",
+            warnings(&plans)
+        );
     }
 }
 
@@ -194,7 +206,9 @@ fn sick_and_lost_replicas_move_and_stale_nodes_keep_theirs() {
     let mut c = Cluster::with_nodes(5);
     c.service("a", json!({}));
     for (i, status) in
-        [json!({"healthy": false}), json!({"state": "CrashLoop"}), json!({}), json!({"healthy": "false"})].into_iter().enumerate()
+        [json!({"healthy": false}), json!({"state": "CrashLoop"}), json!({}), json!({"healthy": "false"})]
+            .into_iter()
+            .enumerate()
     {
         let mut status = object(status);
         status.insert("applied_generation".into(), 1.into());
@@ -243,7 +257,11 @@ fn a_sick_replica_that_moved_stays_a_while_and_avoids_where_it_failed() {
     assert_eq!(c.step(), ["move_unhealthy n0>n1"]);
     sicken(&mut c);
     assert_eq!(c.step(), [""; 0]);
-    assert!(warnings(&c.plan()).contains("it was moved 1 times for that, and stays for 60 s more"), "{}", warnings(&c.plan()));
+    assert!(
+        warnings(&c.plan()).contains("it was moved 1 times for that, and stays for 60 s more"),
+        "{}",
+        warnings(&c.plan())
+    );
     c.later_s = 60;
     assert_eq!(c.step(), ["move_unhealthy n1>n2"], "not back to where it failed");
     sicken(&mut c);
@@ -272,7 +290,11 @@ fn drains_go_step_by_step_and_say_what_holds_them() {
     c.nodes[1].schedulable = false;
     c.nodes[2].draining = true;
     let plans = c.plan();
-    assert!(plans[0].stuck.iter().any(|s| s.replica_id.as_str().starts_with('r') && s.why.contains("draining")), "{:?}", plans[0].stuck);
+    assert!(
+        plans[0].stuck.iter().any(|s| s.replica_id.as_str().starts_with('r') && s.why.contains("draining")),
+        "{:?}",
+        plans[0].stuck
+    );
 }
 
 #[test]
@@ -282,7 +304,10 @@ fn capacity_ports_and_zones_are_respected() {
         c.nodes[i].labels.insert("zone".into(), zone.into());
         c.nodes[i].cpu_millis = Some(1000);
     }
-    c.service("spread", json!({"scheduling": {"desired_replicas": 2, "spread_by": "zone"}, "resources": {"cpu_millis": 600}}));
+    c.service(
+        "spread",
+        json!({"scheduling": {"desired_replicas": 2, "spread_by": "zone"}, "resources": {"cpu_millis": 600}}),
+    );
     assert_eq!(c.step(), ["scale_up >n0", "scale_up >n2"]);
     c.service("wide", json!({"scheduling": {"desired_replicas": 9}, "resources": {"cpu_millis": 400}}));
     assert_eq!(c.step().len(), 6, "two fit on each empty node, one on each other");
@@ -478,7 +503,9 @@ fn rebalancing_evens_out_and_ends() {
         c.node(&format!("a{i}")).roles.clear();
     }
     c.node("n4").roles.push("new".into());
-    c.services.iter_mut().for_each(|s| drop(s.spec.insert("scheduling".into(), json!({"node_selector": {"role": "worker"}}))));
+    c.services
+        .iter_mut()
+        .for_each(|s| drop(s.spec.insert("scheduling".into(), json!({"node_selector": {"role": "worker"}}))));
     assert_eq!(said(&rebalance::plan(&c.view(), 100)).len(), 2, "empty nodes that do not suit are no obstacle");
     assert_eq!(c.step(), [""; 0], "the scheduler leaves it so");
 }
@@ -510,12 +537,19 @@ fn some_cluster(r: &mut Random) -> Cluster {
         node.schedulable = !r.one_in(8);
         node.draining = r.one_in(8);
         node.ready = !r.one_in(12);
-        node.lease = [LeaseState::Alive, LeaseState::Alive, LeaseState::Alive, LeaseState::Unknown, LeaseState::Stale, LeaseState::Dead]
-            [r.below(6) as usize];
+        node.lease = [
+            LeaseState::Alive,
+            LeaseState::Alive,
+            LeaseState::Alive,
+            LeaseState::Unknown,
+            LeaseState::Stale,
+            LeaseState::Dead,
+        ][r.below(6) as usize];
         node.dead_for_s = if r.one_in(2) { r.below(60) as i64 } else { 1_000_000 };
     }
     for s in 0..1 + r.below(4) {
-        let mut spec = json!({"scheduling": {}, "resources": {"cpu_millis": r.below(3) * 200, "memory_mb": r.below(3) * 200}});
+        let mut spec =
+            json!({"scheduling": {}, "resources": {"cpu_millis": r.below(3) * 200, "memory_mb": r.below(3) * 200}});
         let scheduling = &mut spec["scheduling"];
         if !r.one_in(5) {
             scheduling["desired_replicas"] = r.below(8).into();
@@ -536,7 +570,8 @@ fn some_cluster(r: &mut Random) -> Cluster {
         }
         spec["rolling_update"] = json!({"max_unavailable": r.below(3)});
         if r.one_in(4) {
-            spec["placement"] = json!({"pinned_replicas": [{"replica_id": format!("s{s}-0"), "node_id": format!("n{}", r.below(9))}]});
+            spec["placement"] =
+                json!({"pinned_replicas": [{"replica_id": format!("s{s}-0"), "node_id": format!("n{}", r.below(9))}]});
         }
         let id = format!("s{s}");
         c.service(&id, spec);
@@ -572,14 +607,24 @@ fn holds(before: &Cluster, plans: &[Plan], after: &Cluster) {
         for newcomer in newcomers {
             let policy = &policies[newcomer.service_id.as_str()];
             let sum = |of: fn(&Policy) -> u64| here.iter().map(|r| of(&policies[r.service_id.as_str()])).sum::<u64>();
-            let cpu = policy.resources.cpu_millis == 0 || node.cpu_millis.is_none_or(|has| sum(|p| p.resources.cpu_millis) <= has);
-            let memory = policy.resources.memory_mb == 0 || node.memory_mb.is_none_or(|has| sum(|p| p.resources.memory_mb) <= has);
+            let cpu = policy.resources.cpu_millis == 0
+                || node.cpu_millis.is_none_or(|has| sum(|p| p.resources.cpu_millis) <= has);
+            let memory = policy.resources.memory_mb == 0
+                || node.memory_mb.is_none_or(|has| sum(|p| p.resources.memory_mb) <= has);
             assert!(cpu && memory, "{} is over capacity", node.id);
             for port in &policy.ports {
-                assert_eq!(here.iter().filter(|r| policies[r.service_id.as_str()].ports.contains(port)).count(), 1, "a port clashes");
+                assert_eq!(
+                    here.iter().filter(|r| policies[r.service_id.as_str()].ports.contains(port)).count(),
+                    1,
+                    "a port clashes"
+                );
             }
             if policy.anti_affinity == AntiAffinity::Hard {
-                assert_eq!(here.iter().filter(|r| r.service_id == newcomer.service_id).count(), 1, "hard anti-affinity");
+                assert_eq!(
+                    here.iter().filter(|r| r.service_id == newcomer.service_id).count(),
+                    1,
+                    "hard anti-affinity"
+                );
             }
             let pinned = policy.pinned.iter().any(|p| p.replica_id == newcomer.replica_id);
             assert!(pinned || node.matches(&policy.selector), "the selector");
@@ -629,7 +674,10 @@ fn in_any_cluster_plans_keep_the_rules_and_come_to_rest() {
             rested_at_once += 1;
         }
     }
-    assert!(acted > 4_000 && rested_at_once > 1_000, "{acted} clusters needed something, {rested_at_once} were to rest at once");
+    assert!(
+        acted > 4_000 && rested_at_once > 1_000,
+        "{acted} clusters needed something, {rested_at_once} were to rest at once"
+    );
 }
 
 #[test]
@@ -644,7 +692,8 @@ fn the_shared_heap_finds_what_looking_at_every_node_finds() {
             let mut session = super::place::Session::begin(&mut state, &service.policy, on());
             for _ in 0..random.below(6) {
                 let all = session.eligible().to_vec();
-                let by_hand = all.iter().filter(|n| session.refusal(**n).is_none()).map(|n| (session.score(*n), *n)).min();
+                let by_hand =
+                    all.iter().filter(|n| session.refusal(**n).is_none()).map(|n| (session.score(*n), *n)).min();
                 let found = session.best(None, &[]).map(|(node, score)| (score, node));
                 assert_eq!(found, by_hand, "round {round}");
                 if let Some((_, node)) = found {
@@ -669,7 +718,14 @@ fn a_placement_is_kept_with_its_reason() {
     let failed_on = vec!["n0".into()];
     assert_eq!(
         placement,
-        Placement { action: PlacedBy::MoveUnhealthy, reason, at: NOW, from_node_id: Some("n0".into()), failures: 1, failed_on }
+        Placement {
+            action: PlacedBy::MoveUnhealthy,
+            reason,
+            at: NOW,
+            from_node_id: Some("n0".into()),
+            failures: 1,
+            failed_on
+        }
     );
     assert!(!c.replicas[0].status.contains_key("state"));
 }

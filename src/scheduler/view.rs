@@ -163,7 +163,13 @@ impl View {
 
     /// Index of the service of this replica, if it exists.
     pub fn holder(&self, replica_id: &ReplicaId) -> Option<usize> {
-        let all = || self.services.iter().enumerate().flat_map(|(i, s)| s.replicas.iter().map(move |r| (r.id.clone(), i))).collect();
+        let all = || {
+            self.services
+                .iter()
+                .enumerate()
+                .flat_map(|(i, s)| s.replicas.iter().map(move |r| (r.id.clone(), i)))
+                .collect()
+        };
         self.holders.get_or_init(all).get(replica_id).copied()
     }
 

@@ -22,7 +22,10 @@ pub struct Contents {
 
 fn open(path: &Path) -> Result<Connection> {
     super::check_regular(path)?;
-    let connection = row::map_sqlite_error(Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY), "open the database")?;
+    let connection = row::map_sqlite_error(
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY),
+        "open the database",
+    )?;
     row::map_sqlite_error(connection.busy_timeout(BUSY), "open the database")?;
     Ok(connection)
 }
@@ -58,7 +61,8 @@ pub fn contents(path: &Path) -> Result<Contents> {
 fn counted(connection: &Connection) -> Result<Contents> {
     let doing = "count the rows of the database";
     let names: Vec<String> = {
-        let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name";
+        let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
+            ORDER BY name";
         let mut statement = row::map_sqlite_error(connection.prepare(sql), doing)?;
         let names = row::map_sqlite_error(statement.query_map([], |r| r.get(0)), doing)?;
         row::map_sqlite_error(names.collect(), doing)?
@@ -77,7 +81,8 @@ fn counted(connection: &Connection) -> Result<Contents> {
 pub fn check(path: &Path) -> Result<Contents> {
     let doing = "check the database";
     let connection = open(path)?;
-    let said: String = row::map_sqlite_error(connection.query_row("PRAGMA integrity_check(1)", [], |r| r.get(0)), doing)?;
+    let said: String =
+        row::map_sqlite_error(connection.query_row("PRAGMA integrity_check(1)", [], |r| r.get(0)), doing)?;
     if said != "ok" {
         return Err(Error::fault(doing, said));
     }
@@ -102,5 +107,8 @@ pub fn schema_version_known() -> i64 {
 /// Deletes sessions and unused join tokens from a restored database: they may have ended or been used after the backup.
 /// Returns how many there were.
 pub fn forget_admissions(write: &Write) -> Result<(usize, usize)> {
-    Ok((write.run(query!("backups", "forget_sessions"), &[])?, write.run(query!("backups", "forget_join_tokens"), &[])?))
+    Ok((
+        write.run(query!("backups", "forget_sessions"), &[])?,
+        write.run(query!("backups", "forget_join_tokens"), &[])?,
+    ))
 }

@@ -156,7 +156,10 @@ mod tests {
         let after = |seq| said(tail.after(seq, Duration::ZERO));
         assert_eq!((after(4), after(3)), ("silence".into(), "behind".into()));
         tail.publish(vec![frame(5), frame(6)]);
-        assert_eq!((after(3), after(4), after(5), after(6)), ("behind".into(), "5,6".into(), "6".into(), "silence".into()));
+        assert_eq!(
+            (after(3), after(4), after(5), after(6)),
+            ("behind".into(), "5,6".into(), "6".into(), "silence".into())
+        );
         tail.publish((7..7 + TAIL_MAX as i64).map(frame).collect());
         assert_eq!(after(5), "behind");
         assert_eq!(after(TAIL_MAX as i64 + 5), (TAIL_MAX + 6).to_string());

@@ -54,6 +54,7 @@ impl Effects {
 /// Runs one effect. A panic ends only this one: the other effects and the answers concern other callers.
 fn run(effect: Effect) {
     if catch_unwind(AssertUnwindSafe(effect)).is_err() {
-        log::error!(target: "store", event = "store.effect_panicked"; "An in-memory effect of a transaction panicked; memory may differ from the database until the next start");
+        log::error!(target: "store", event = "store.effect_panicked"; "An in-memory effect of a transaction panicked; \
+            memory may differ from the database until the next start");
     }
 }

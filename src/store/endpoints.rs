@@ -41,7 +41,8 @@ pub fn by_id(read: &Read, id: &EndpointId) -> Result<Option<Endpoint>> {
 /// Inserts an endpoint; 409 if its id exists.
 pub fn insert(write: &Write, new: &NewEndpoint) -> Result<()> {
     let row = named_params! {
-        ":id": new.id, ":replica_id": new.replica_id, ":address": new.address, ":port": new.port, ":healthy": new.healthy, ":now": write.now,
+        ":id": new.id, ":replica_id": new.replica_id, ":address": new.address, ":port": new.port,
+        ":healthy": new.healthy, ":now": write.now,
     };
     write.run(query!("endpoints", "insert"), row)?;
     Ok(())
@@ -49,7 +50,8 @@ pub fn insert(write: &Write, new: &NewEndpoint) -> Result<()> {
 
 /// Stores the result of a health check.
 pub fn set_healthy(write: &Write, id: &EndpointId, healthy: bool) -> Result<()> {
-    write.run(query!("endpoints", "set_healthy"), named_params! { ":id": id, ":healthy": healthy, ":now": write.now })?;
+    write
+        .run(query!("endpoints", "set_healthy"), named_params! { ":id": id, ":healthy": healthy, ":now": write.now })?;
     Ok(())
 }
 

@@ -33,12 +33,14 @@ pub fn record(write: &Write, new: NewEvent) -> Result<Event> {
     let now = write.event_moment();
     // The writer thread works for the caller that queued this write.
     let caller = caller::current();
-    let (address, request_id) = (caller.as_ref().map(|c| c.address.to_string()), caller.as_ref().map(|_| logger::request_id()));
+    let (address, request_id) =
+        (caller.as_ref().map(|c| c.address.to_string()), caller.as_ref().map(|_| logger::request_id()));
     let actor = caller.map_or("system".to_string(), |c| c.actor);
     let cause = Cause { actor, address, request_id: request_id.filter(|id| !id.is_empty()) };
     let event = new.into_event(now, cause, crypto::uuid);
     let row = named_params! {
-        ":id": event.id, ":category": event.category, ":name": event.name, ":level": event.level, ":fields": json(&event.fields)?,
+        ":id": event.id, ":category": event.category, ":name": event.name, ":level": event.level,
+        ":fields": json(&event.fields)?,
         ":actor": event.actor, ":address": event.address, ":request_id": event.request_id, ":now": now,
     };
     write.run(query!("events", "insert"), row)?;
@@ -78,10 +80,13 @@ pub fn seq_before(read: &Read, since: Timestamp) -> Result<Option<i64>> {
 /// Returns the number deleted.
 pub fn prune(write: &Write, before: Timestamp, kept: i64, batch: usize) -> Result<usize> {
     let total = i64::try_from(write.count(query!("events", "count"), &[])?).unwrap_or(i64::MAX);
-    let oldest = write.rows(query!("events", "oldest"), named_params! { ":limit": batch as i64 }, |r| Ok((r.get(0)?, r.get(1)?)))?;
+    let oldest = write
+        .rows(query!("events", "oldest"), named_params! { ":limit": batch as i64 }, |r| Ok((r.get(0)?, r.get(1)?)))?;
     let surplus = usize::try_from(total - kept).unwrap_or(0);
     let aged = oldest.iter().take_while(|(_, at): &&(i64, Timestamp)| *at < before).count();
-    let Some((up_to, _)) = surplus.max(aged).min(oldest.len()).checked_sub(1).map(|last| oldest[last]) else { return Ok(0) };
+    let Some((up_to, _)) = surplus.max(aged).min(oldest.len()).checked_sub(1).map(|last| oldest[last]) else {
+        return Ok(0);
+    };
     write.run(query!("events", "prune"), named_params! { ":up_to": up_to })
 }
 
@@ -96,16 +101,25 @@ pub fn page(read: &Read, paging: &Paging, filter: &EventFilter) -> Result<Page<E
     let EventFilter { category, name, level, node_id, since } = filter;
     let one = |r: &Row| event(r, 0);
     let ((items, limit), total) = if let Some(node_id) = node_id {
-        let page = named_params! { ":node_id": node_id, ":name": name, ":category": category, ":level": level, ":since": since, ":before": before, ":limit": rows };
-        let count = named_params! { ":node_id": node_id, ":name": name, ":category": category, ":level": level, ":since": since };
-        (read.page_rows(query!("events", "page_of_node"), page, paging, one)?, read.count(query!("events", "count_of_node"), count)?)
+        let page = named_params! { ":node_id": node_id, ":name": name, ":category": category, ":level": level,
+        ":since": since, ":before": before, ":limit": rows };
+        let count = named_params! { ":node_id": node_id, ":name": name, ":category": category, ":level": level,
+        ":since": since };
+        (
+            read.page_rows(query!("events", "page_of_node"), page, paging, one)?,
+            read.count(query!("events", "count_of_node"), count)?,
+        )
     } else if let Some(name) = name {
-        let page =
-            named_params! { ":name": name, ":category": category, ":level": level, ":since": since, ":before": before, ":limit": rows };
+        let page = named_params! { ":name": name, ":category": category, ":level": level, ":since": since,
+        ":before": before, ":limit": rows };
         let count = named_params! { ":name": name, ":category": category, ":level": level, ":since": since };
-        (read.page_rows(query!("events", "page_of_name"), page, paging, one)?, read.count(query!("events", "count_of_name"), count)?)
+        (
+            read.page_rows(query!("events", "page_of_name"), page, paging, one)?,
+            read.count(query!("events", "count_of_name"), count)?,
+        )
     } else if let Some(category) = category {
-        let page = named_params! { ":category": category, ":level": level, ":since": since, ":before": before, ":limit": rows };
+        let page = named_params! { ":category": category, ":level": level, ":since": since, ":before": before,
+        ":limit": rows };
         let count = named_params! { ":category": category, ":level": level, ":since": since };
         (
             read.page_rows(query!("events", "page_of_category"), page, paging, one)?,
@@ -114,7 +128,9 @@ pub fn page(read: &Read, paging: &Paging, filter: &EventFilter) -> Result<Page<E
     } else {
         let page = named_params! { ":level": level, ":since": since, ":before": before, ":limit": rows };
         let total = match level.is_some() || since.is_some() {
-            true => read.count(query!("events", "count_filtered"), named_params! { ":level": level, ":since": since })?,
+            true => {
+                read.count(query!("events", "count_filtered"), named_params! { ":level": level, ":since": since })?
+            }
             false => read.count(query!("events", "count"), &[])?,
         };
         (read.page_rows(query!("events", "page"), page, paging, one)?, total)
@@ -134,8 +150,9 @@ mod tests {
         let store = Store::open(&path, 1, QueryLog::default()).expect("a database");
         let name = |i: i32| NODE_CORDON.with(serde_json::json!({"node_id": "n"})).with_id(format!("e{i}"));
         store.write(move |w| (0..6).try_for_each(|i| record(w, name(i)).map(drop))).expect("six events");
-        let pruned =
-            |before: i64, kept: i64, batch: usize| store.write(move |w| prune(w, Timestamp(before), kept, batch)).expect("a prune");
+        let pruned = |before: i64, kept: i64, batch: usize| {
+            store.write(move |w| prune(w, Timestamp(before), kept, batch)).expect("a prune")
+        };
         assert_eq!(pruned(0, 6, 10), 0);
         assert_eq!(pruned(0, 2, 3), 3, "a batch at once");
         assert_eq!(pruned(0, 2, 3), 1);

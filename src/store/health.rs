@@ -28,7 +28,8 @@ impl DatabaseCheck {
 
 /// Faults in the pages of the database; empty if it is sound. Reads all of it.
 pub fn faults(read: &Read) -> Result<Vec<String>> {
-    let mut faults: Vec<String> = read.rows(query!("health", "quick_check"), named_params! { ":faults": FAULTS_MAX }, |r| r.get(0))?;
+    let mut faults: Vec<String> =
+        read.rows(query!("health", "quick_check"), named_params! { ":faults": FAULTS_MAX }, |r| r.get(0))?;
     faults.retain(|fault| fault != "ok");
     Ok(faults)
 }

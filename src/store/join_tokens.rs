@@ -33,7 +33,8 @@ fn token(row: &Row) -> rusqlite::Result<JoinToken> {
 /// A page of tokens, by id.
 pub fn page(read: &Read, paging: &Paging) -> Result<Page<JoinToken>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit + 1);
-    let items = read.rows(query!("join_tokens", "page"), named_params! { ":after": after, ":limit": limit as i64 }, token)?;
+    let items =
+        read.rows(query!("join_tokens", "page"), named_params! { ":after": after, ":limit": limit as i64 }, token)?;
     Ok(Page::cut(items, paging.limit, read.count(query!("join_tokens", "count"), &[])?, |t| &t.id))
 }
 
@@ -45,7 +46,8 @@ pub fn by_hash(read: &Read, token_hash: &str) -> Result<Option<JoinToken>> {
 /// Inserts a token.
 pub fn insert(write: &Write, id: &str, token_hash: &str, admits: &Admits, expires_at: Timestamp) -> Result<()> {
     let row = named_params! {
-        ":id": id, ":token_hash": token_hash, ":role": admits.role.as_str(), ":node_id": admits.node_id, ":mesh_ip": admits.mesh_ip,
+        ":id": id, ":token_hash": token_hash, ":role": admits.role.as_str(), ":node_id": admits.node_id,
+        ":mesh_ip": admits.mesh_ip,
         ":expires_at": expires_at, ":now": write.now,
     };
     write.run(query!("join_tokens", "insert"), row)?;
@@ -54,7 +56,9 @@ pub fn insert(write: &Write, id: &str, token_hash: &str, admits: &Admits, expire
 
 /// Marks a token as used, unless it is used or expired. Of two attempts, one succeeds.
 pub fn use_up(write: &Write, id: &str, used_by: &NodeId) -> Result<bool> {
-    Ok(write.run(query!("join_tokens", "use_up"), named_params! { ":id": id, ":used_by": used_by, ":now": write.now })? == 1)
+    Ok(write
+        .run(query!("join_tokens", "use_up"), named_params! { ":id": id, ":used_by": used_by, ":now": write.now })?
+        == 1)
 }
 
 /// Deletes a token. Returns true if it existed.

@@ -81,7 +81,8 @@ pub fn enrolled(read: &Read) -> Result<Vec<Enrolled>> {
 /// Stores the lease of a joining node.
 pub fn put(write: &Write, lease: &LeaseRow) -> Result<()> {
     let row = named_params! {
-        ":seq": lease.node_seq, ":heartbeat_at_s": lease.heartbeat_at_s, ":signed_at_s": lease.signed_at_s, ":ttl_s": lease.ttl_s, ":state": lease.state,
+        ":seq": lease.node_seq, ":heartbeat_at_s": lease.heartbeat_at_s, ":signed_at_s": lease.signed_at_s,
+        ":ttl_s": lease.ttl_s, ":state": lease.state,
     };
     write.run(query!("leases", "put"), row)?;
     write.changed();
@@ -91,7 +92,8 @@ pub fn put(write: &Write, lease: &LeaseRow) -> Result<()> {
 /// Stores a renewal.
 pub fn renew(write: &Write, lease: &LeaseRow) -> Result<()> {
     let row = named_params! {
-        ":seq": lease.node_seq, ":heartbeat_at_s": lease.heartbeat_at_s, ":signed_at_s": lease.signed_at_s, ":ttl_s": lease.ttl_s,
+        ":seq": lease.node_seq, ":heartbeat_at_s": lease.heartbeat_at_s, ":signed_at_s": lease.signed_at_s,
+        ":ttl_s": lease.ttl_s,
     };
     write.run(query!("leases", "renew"), row)?;
     Ok(())

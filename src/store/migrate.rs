@@ -27,8 +27,10 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
 ];
 
 /// Name and text of every seed, in order.
-const SEEDS: &[(&str, &str)] =
-    &[("admin", include_str!("../../sql/seeds/0001_admin.sql")), ("settings", include_str!("../../sql/seeds/0002_settings.sql"))];
+const SEEDS: &[(&str, &str)] = &[
+    ("admin", include_str!("../../sql/seeds/0001_admin.sql")),
+    ("settings", include_str!("../../sql/seeds/0002_settings.sql")),
+];
 
 const JOURNAL: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     number INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT";
@@ -55,11 +57,16 @@ pub fn migrate(path: &Path) -> Result<Migrated> {
 /// Number of the last migration of a database; 0 if there was none.
 pub(super) fn version(connection: &Connection) -> Result<i64> {
     let doing = "read the version of the database";
-    let journal = connection.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'schema_migrations'").and_then(|mut s| s.exists([]));
+    let journal = connection
+        .prepare("SELECT 1 FROM sqlite_schema WHERE name = 'schema_migrations'")
+        .and_then(|mut s| s.exists([]));
     if !row::map_sqlite_error(journal, doing)? {
         return Ok(0);
     }
-    row::map_sqlite_error(connection.query_row("SELECT coalesce(max(number), 0) FROM schema_migrations", [], |r| r.get(0)), doing)
+    row::map_sqlite_error(
+        connection.query_row("SELECT coalesce(max(number), 0) FROM schema_migrations", [], |r| r.get(0)),
+        doing,
+    )
 }
 
 pub(super) fn run(connection: &Connection) -> Result<Migrated> {
@@ -70,8 +77,10 @@ fn run_all(connection: &Connection, migrations: &[(i64, &str, &str)]) -> Result<
     let doing = "migrate the database";
     row::map_sqlite_error(connection.execute_batch(JOURNAL), doing)?;
     let applied: Vec<(i64, String, String)> = {
-        let mut statement =
-            row::map_sqlite_error(connection.prepare("SELECT number, name, sha256 FROM schema_migrations ORDER BY number"), doing)?;
+        let mut statement = row::map_sqlite_error(
+            connection.prepare("SELECT number, name, sha256 FROM schema_migrations ORDER BY number"),
+            doing,
+        )?;
         let rows = row::map_sqlite_error(statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))), doing)?;
         row::map_sqlite_error(rows.collect(), doing)?
     };
@@ -79,7 +88,8 @@ fn run_all(connection: &Connection, migrations: &[(i64, &str, &str)]) -> Result<
     for (number, name, sum) in &applied {
         let Some((_, _, text)) = migrations.iter().find(|m| m.0 == *number) else {
             let why = format!(
-                "the database is at version {number} ({name}), this program knows only up to {version}: start the newer uptimemesh, or restore a backup made before the upgrade"
+                "the database is at version {number} ({name}), this program knows only up to {version}: start the \
+                    newer uptimemesh, or restore a backup made before the upgrade"
             );
             return Err(Error::fault(doing, why));
         };
@@ -97,20 +107,29 @@ fn run_all(connection: &Connection, migrations: &[(i64, &str, &str)]) -> Result<
         }
         in_transaction(connection, doing, |c| {
             c.execute_batch(text)?;
-            let row =
-                named_params! { ":number": number, ":name": name, ":sha256": crypto::sha256_hex(text.as_bytes()), ":now": clock::now() };
-            c.execute("INSERT INTO schema_migrations (number, name, sha256, applied_at) VALUES (:number, :name, :sha256, :now)", row)?;
+            let row = named_params! { ":number": number, ":name": name, ":sha256": crypto::sha256_hex(text.as_bytes()), ":now": clock::now() };
+            c.execute(
+                "INSERT INTO schema_migrations (number, name, sha256, applied_at) VALUES (:number, :name, \
+                :sha256, :now)",
+                row,
+            )?;
             Ok(())
         })?;
         count += 1;
     }
     for (_, text) in SEEDS {
-        in_transaction(connection, "seed the database", |c| c.execute(text, named_params! { ":now": clock::now() }).map(|_| ()))?;
+        in_transaction(connection, "seed the database", |c| {
+            c.execute(text, named_params! { ":now": clock::now() }).map(|_| ())
+        })?;
     }
     Ok(Migrated { applied: count, version })
 }
 
-fn in_transaction(connection: &Connection, doing: &'static str, work: impl FnOnce(&Connection) -> rusqlite::Result<()>) -> Result<()> {
+fn in_transaction(
+    connection: &Connection,
+    doing: &'static str,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+) -> Result<()> {
     row::map_sqlite_error(connection.execute_batch("BEGIN IMMEDIATE"), doing)?;
     let result = work(connection).and_then(|()| connection.execute_batch("COMMIT"));
     if result.is_err() && !connection.is_autocommit() {
@@ -139,7 +158,9 @@ mod tests {
         fails(&connection, &[(1, "foundation", "SELECT 1")], "was changed after it had been applied");
         let broken = (version + 1, "broken", "CREATE TABLE half (a) STRICT; nonsense");
         fails(&connection, &[MIGRATIONS, &[broken]].concat(), "migrate the database");
-        let left: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'half'", [], |r| r.get(0)).expect("count");
+        let left: i64 = connection
+            .query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'half'", [], |r| r.get(0))
+            .expect("count");
         assert_eq!(left, 0, "a failed migration leaves nothing behind");
     }
 }

@@ -122,7 +122,8 @@ impl Write<'_> {
     /// Makes the commit of this transaction fail, as a full disk does.
     #[cfg(test)]
     pub(crate) fn spoil(&self) {
-        let orphan = "PRAGMA defer_foreign_keys = ON; INSERT INTO leases (node_seq, heartbeat_at_s, signed_at_s, ttl_s, state) VALUES (-1, 0, 0, 0, 0)";
+        let orphan = "PRAGMA defer_foreign_keys = ON; INSERT INTO leases (node_seq, heartbeat_at_s, signed_at_s, \
+            ttl_s, state) VALUES (-1, 0, 0, 0, 0)";
         self.connection.execute_batch(orphan).expect("an orphan");
     }
 }
@@ -152,7 +153,8 @@ impl Store {
         let writer = open_writer(path)?;
         let migrated = migrate::run(&writer)?;
         if migrated.applied > 0 {
-            log::info!(target: "store", event = "store.migrated", applied = migrated.applied, version = migrated.version; "Migrated the database");
+            log::info!(target: "store", event = "store.migrated", applied = migrated.applied,
+                version = migrated.version; "Migrated the database");
         }
         let newest = events::newest_seq(&Read { connection: &writer, log })?;
         let readers = Readers::open(path, readers)?;
@@ -198,7 +200,8 @@ impl Store {
     pub fn watch_wal(&self) {
         let bytes = self.wal_bytes();
         if bytes > WAL_BYTES_WARN {
-            log::warn!(target: "store", event = "store.wal_large", bytes; "Could not checkpoint the write-ahead log; a reader may be stuck");
+            log::warn!(target: "store", event = "store.wal_large", bytes; "Could not checkpoint the write-ahead log; a \
+                reader may be stuck");
         }
     }
 
@@ -211,7 +214,11 @@ impl Store {
 /// Waits until no other process holds the database, and logs the wait; fails after too long. A missing file is held by
 /// no process.
 pub fn wait_for(path: &Path) -> Result<()> {
-    if !path.exists() { Ok(()) } else { wait_within(&row::map_sqlite_error(Connection::open(path), "open the database")?, HELD_MAX) }
+    if !path.exists() {
+        Ok(())
+    } else {
+        wait_within(&row::map_sqlite_error(Connection::open(path), "open the database")?, HELD_MAX)
+    }
 }
 
 fn wait_within(connection: &Connection, at_most: Duration) -> Result<()> {
@@ -225,7 +232,8 @@ fn wait_within(connection: &Connection, at_most: Duration) -> Result<()> {
         }
         if !said {
             let at_most_s = at_most.as_secs();
-            log::warn!(target: "store", event = "store.wait", at_most_s; "Another process holds the database; waiting for it");
+            log::warn!(target: "store", event = "store.wait", at_most_s; "Another process holds the database; waiting \
+                for it");
         }
         said = true;
         std::thread::sleep(HELD_LOOK);
@@ -243,11 +251,16 @@ fn open_writer(path: &Path) -> Result<Connection> {
     // The first statement reads the file, so a damaged file or one that is not a database is detected here.
     wait_within(&connection, HELD_MAX)?;
     row::map_sqlite_error(connection.busy_timeout(BUSY), what)?;
-    let mode: String = row::map_sqlite_error(connection.query_row("PRAGMA journal_mode = WAL", [], |r| r.get(0)), what)?;
+    let mode: String =
+        row::map_sqlite_error(connection.query_row("PRAGMA journal_mode = WAL", [], |r| r.get(0)), what)?;
     if mode != "wal" {
-        return Err(Error::fault(what, format!("write-ahead logging is not possible in {}: is the directory writable?", path.display())));
+        return Err(Error::fault(
+            what,
+            format!("write-ahead logging is not possible in {}: is the directory writable?", path.display()),
+        ));
     }
-    let pragmas = format!("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = {WAL_BYTES_KEPT};");
+    let pragmas =
+        format!("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = {WAL_BYTES_KEPT};");
     row::map_sqlite_error(connection.execute_batch(&pragmas), what)?;
     bound_memory(&connection)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
@@ -257,7 +270,9 @@ fn open_writer(path: &Path) -> Result<Connection> {
 /// Refuses anything except a regular file: SQLite would wait for the other end of a pipe.
 fn check_regular(path: &Path) -> Result<()> {
     match std::fs::metadata(path) {
-        Ok(found) if !found.is_file() => Err(Error::fault("open the database", format!("{} is not a regular file", path.display()))),
+        Ok(found) if !found.is_file() => {
+            Err(Error::fault("open the database", format!("{} is not a regular file", path.display())))
+        }
         _ => Ok(()),
     }
 }
@@ -271,7 +286,12 @@ fn bound_memory(connection: &Connection) -> Result<()> {
 
 impl Read<'_> {
     /// Every row of a query.
-    pub(crate) fn rows<T>(&self, sql: Sql, params: Params, map: impl FnMut(&rusqlite::Row) -> rusqlite::Result<T>) -> Result<Vec<T>> {
+    pub(crate) fn rows<T>(
+        &self,
+        sql: Sql,
+        params: Params,
+        map: impl FnMut(&rusqlite::Row) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
         let mut statement = self.statement(sql, params)?;
         let rows = row::map_sqlite_error(statement.query_map(params, map), "read rows")?;
         row::map_sqlite_error(rows.collect(), "read rows")
@@ -303,7 +323,12 @@ impl Read<'_> {
     }
 
     /// The only row of a query, if there is one.
-    pub(crate) fn row<T>(&self, sql: Sql, params: Params, map: impl FnMut(&rusqlite::Row) -> rusqlite::Result<T>) -> Result<Option<T>> {
+    pub(crate) fn row<T>(
+        &self,
+        sql: Sql,
+        params: Params,
+        map: impl FnMut(&rusqlite::Row) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>> {
         let mut statement = self.statement(sql, params)?;
         let mut rows = row::map_sqlite_error(statement.query_map(params, map), "read a row")?;
         row::map_sqlite_error(rows.next().transpose(), "read a row")

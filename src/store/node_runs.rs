@@ -24,7 +24,8 @@ pub fn all(read: &Read) -> Result<Vec<(NodeId, Conflict)>> {
 /// Stores what is known of a node's holders.
 pub fn put(write: &Write, node_seq: i64, conflict: &Conflict) -> Result<()> {
     let row = named_params! {
-        ":seq": node_seq, ":kept": json(&conflict.kept)?, ":refused": json(&conflict.refused)?, ":found_at": conflict.found_at,
+        ":seq": node_seq, ":kept": json(&conflict.kept)?, ":refused": json(&conflict.refused)?,
+        ":found_at": conflict.found_at,
         ":decided_at": conflict.decided_at,
     };
     write.run(query!("node_runs", "put"), row)?;

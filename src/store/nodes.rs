@@ -44,8 +44,12 @@ where
 /// A page of nodes, by id. `control::leases` overlays the lease fields.
 pub fn page(read: &Read, paging: &Paging) -> Result<Page<ListedNode>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit + 1);
-    let (items, cut_at) =
-        read.page_rows(query!("nodes", "page"), named_params! { ":after": after, ":limit": limit as i64 }, paging, node)?;
+    let (items, cut_at) = read.page_rows(
+        query!("nodes", "page"),
+        named_params! { ":after": after, ":limit": limit as i64 },
+        paging,
+        node,
+    )?;
     Ok(Page::cut(items, cut_at, read.count(query!("nodes", "count"), &[])?, |n| n.id.as_str()))
 }
 
@@ -64,7 +68,8 @@ pub struct NodeFilter<'w> {
 /// A page of matching nodes, by id.
 pub fn page_of(read: &Read, paging: &Paging, wanted: &NodeFilter) -> Result<Page<ListedNode>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
-    let (among, not_among) = (wanted.among.as_ref().map(json).transpose()?, wanted.not_among.as_ref().map(json).transpose()?);
+    let (among, not_among) =
+        (wanted.among.as_ref().map(json).transpose()?, wanted.not_among.as_ref().map(json).transpose()?);
     let labels = json(wanted.labels)?;
     let page = named_params! { ":after": after, ":role": wanted.role, ":labels": labels, ":among": among, ":not_among": not_among, ":limit": limit };
     let (items, cut_at) = read.page_rows(query!("nodes", "page_of"), page, paging, node)?;
@@ -86,8 +91,8 @@ pub fn facts(read: &Read) -> Result<Vec<PlacedNode>> {
 pub fn page_of_statuses(read: &Read, paging: &Paging) -> Result<Page<(NodeId, Object)>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
     let page = named_params! { ":after": after, ":limit": limit };
-    let (items, cut_at) =
-        read.page_rows(query!("nodes", "page_of_statuses"), page, paging, |r| Ok((r.get(0)?, r.get::<_, Json<_>>(1)?.0)))?;
+    let (items, cut_at) = read
+        .page_rows(query!("nodes", "page_of_statuses"), page, paging, |r| Ok((r.get(0)?, r.get::<_, Json<_>>(1)?.0)))?;
     Ok(Page::cut(items, cut_at, read.count(query!("nodes", "count"), &[])?, |(id, _)| id.as_str()))
 }
 
@@ -114,7 +119,9 @@ pub fn id_of_name(read: &Read, name: &str) -> Result<Option<NodeId>> {
 /// Id and name, in lower case, of older nodes that share this one's id or full name; of all other nodes if this one
 /// does not exist yet.
 pub fn earlier(read: &Read, id: &NodeId, full: &str) -> Result<Vec<(String, String)>> {
-    let lower = |row: &Row| Ok((row.get::<_, String>(0)?.to_ascii_lowercase(), row.get::<_, String>(1)?.trim().to_ascii_lowercase()));
+    let lower = |row: &Row| {
+        Ok((row.get::<_, String>(0)?.to_ascii_lowercase(), row.get::<_, String>(1)?.trim().to_ascii_lowercase()))
+    };
     let short = id.as_str().to_ascii_lowercase();
     let wanted = named_params! { ":id": id, ":short": short, ":full": full.to_ascii_lowercase() };
     read.rows(query!("nodes", "earlier"), wanted, lower)
@@ -143,9 +150,11 @@ pub fn insert(write: &Write, node: &Node) -> Result<()> {
     write.run(
         query!("nodes", "insert"),
         named_params! {
-            ":id": node.id, ":name": node.name, ":roles": json(&node.roles)?, ":labels": json(&node.labels)?, ":mesh_ip": node.mesh_ip,
+            ":id": node.id, ":name": node.name, ":roles": json(&node.roles)?, ":labels": json(&node.labels)?,
+            ":mesh_ip": node.mesh_ip,
             ":mesh_ip_given": node.mesh_ip_given, ":status": json(&node.status)?, ":api_endpoint": node.api_endpoint,
-            ":capacity": node.capacity.as_ref().map(json).transpose()?, ":reserved": node.reserved.as_ref().map(json).transpose()?,
+            ":capacity": node.capacity.as_ref().map(json).transpose()?,
+            ":reserved": node.reserved.as_ref().map(json).transpose()?,
             ":now": write.now,
         },
     )?;
@@ -165,9 +174,11 @@ pub fn report(write: &Write, node: &Node) -> Result<()> {
     write.run(
         query!("nodes", "update"),
         named_params! {
-            ":id": node.id, ":name": node.name, ":roles": json(&node.roles)?, ":labels": json(&node.labels)?, ":mesh_ip": node.mesh_ip,
+            ":id": node.id, ":name": node.name, ":roles": json(&node.roles)?, ":labels": json(&node.labels)?,
+            ":mesh_ip": node.mesh_ip,
             ":mesh_ip_given": node.mesh_ip_given, ":status": json(&node.status)?, ":api_endpoint": node.api_endpoint,
-            ":capacity": node.capacity.as_ref().map(json).transpose()?, ":reserved": node.reserved.as_ref().map(json).transpose()?,
+            ":capacity": node.capacity.as_ref().map(json).transpose()?,
+            ":reserved": node.reserved.as_ref().map(json).transpose()?,
             ":now": write.now,
         },
     )?;
@@ -176,9 +187,17 @@ pub fn report(write: &Write, node: &Node) -> Result<()> {
 
 /// Stores a node's new identity: fingerprint and expiry of the certificate, the key (SubjectPublicKeyInfo, DER), and
 /// the digest of the authorities it was given.
-pub fn set_identity(write: &Write, id: &NodeId, fingerprint: &str, expires_at: Timestamp, key: &[u8], trust: &str) -> Result<()> {
+pub fn set_identity(
+    write: &Write,
+    id: &NodeId,
+    fingerprint: &str,
+    expires_at: Timestamp,
+    key: &[u8],
+    trust: &str,
+) -> Result<()> {
     let row = named_params! {
-        ":id": id, ":fingerprint": fingerprint, ":expires_at": expires_at, ":key": key, ":trust": trust, ":now": write.now,
+        ":id": id, ":fingerprint": fingerprint, ":expires_at": expires_at, ":key": key, ":trust": trust,
+        ":now": write.now,
     };
     write.run(query!("nodes", "set_identity"), row)?;
     Ok(())
@@ -191,7 +210,8 @@ pub fn set_missing_trust(write: &Write, trust: &str) -> Result<()> {
 
 /// Number of enrolled nodes, and of those with this digest of authorities.
 pub fn count_trust(read: &Read, trust: &str) -> Result<(i64, i64)> {
-    let counted = read.row(query!("nodes", "count_trust"), named_params! { ":trust": trust }, |r| Ok((r.get(0)?, r.get(1)?)))?;
+    let counted =
+        read.row(query!("nodes", "count_trust"), named_params! { ":trust": trust }, |r| Ok((r.get(0)?, r.get(1)?)))?;
     Ok(counted.unwrap_or_default())
 }
 

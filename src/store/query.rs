@@ -34,8 +34,10 @@ const fn at(text: &[u8], from: usize, part: &[u8]) -> bool {
 /// `query!("nodes", "by_id")` is the text of that query.
 macro_rules! query {
     ($file:literal, $name:literal) => {{
-        const SQL: &str =
-            $crate::store::query::find(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/queries/", $file, ".sql")), $name);
+        const SQL: &str = $crate::store::query::find(
+            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/queries/", $file, ".sql")),
+            $name,
+        );
         SQL
     }};
 }

@@ -45,7 +45,8 @@ struct EndOfRead<'c>(&'c Connection);
 impl Drop for EndOfRead<'_> {
     fn drop(&mut self) {
         if let Err(e) = self.0.execute_batch("ROLLBACK") {
-            log::warn!(target: "store", event = "store.read_end", error:% = e; "A read transaction did not end cleanly");
+            log::warn!(target: "store", event = "store.read_end", error:% = e; "A read transaction did not end \
+                cleanly");
         }
     }
 }
@@ -144,7 +145,8 @@ mod tests {
         let mut threads = Vec::new();
         for i in 0..20 {
             let (pool, told) = (Arc::clone(&readers), told.clone());
-            let read = move || pool.read(Line::Usual, QueryLog::default(), |_| Ok(told.send(i))).map(drop).expect("a read");
+            let read =
+                move || pool.read(Line::Usual, QueryLog::default(), |_| Ok(told.send(i))).map(drop).expect("a read");
             threads.push(spawn("read", None, read).expect("a thread"));
             let end = Instant::now() + Duration::from_secs(30);
             while lock(&readers.0).usual.len() <= i {
@@ -157,7 +159,11 @@ mod tests {
         assert!(order.try_recv().is_err(), "the one that is kept is lent to the first line only");
         drop(held);
         threads.into_iter().for_each(|thread| thread.join().expect("a read"));
-        assert_eq!(order.try_iter().collect::<Vec<usize>>(), (0..20).collect::<Vec<_>>(), "in the order in which they asked");
+        assert_eq!(
+            order.try_iter().collect::<Vec<usize>>(),
+            (0..20).collect::<Vec<_>>(),
+            "in the order in which they asked"
+        );
         assert_eq!(lock(&readers.0).idle.len(), 1 + KEPT);
         for end in ["", "-wal", "-shm"] {
             let _ = std::fs::remove_file(format!("{}{end}", path.display()));

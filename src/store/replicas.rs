@@ -24,11 +24,21 @@ fn replica<S: Column, W: Column>(row: &Row) -> rusqlite::Result<Replica<S, W>> {
 }
 
 /// A page of replicas, by id; of one service, of one node, or of all.
-pub fn page(read: &Read, paging: &Paging, service_id: Option<&ServiceId>, node_id: Option<&NodeId>) -> Result<Page<ListedReplica>> {
+pub fn page(
+    read: &Read,
+    paging: &Paging,
+    service_id: Option<&ServiceId>,
+    node_id: Option<&NodeId>,
+) -> Result<Page<ListedReplica>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
     let ((items, cut_at), total) = match (service_id, node_id) {
         (None, None) => (
-            read.page_rows(query!("replicas", "page"), named_params! { ":after": after, ":limit": limit }, paging, replica)?,
+            read.page_rows(
+                query!("replicas", "page"),
+                named_params! { ":after": after, ":limit": limit },
+                paging,
+                replica,
+            )?,
             read.count(query!("replicas", "count"), &[])?,
         ),
         (None, Some(node)) => (
@@ -47,7 +57,10 @@ pub fn page(read: &Read, paging: &Paging, service_id: Option<&ServiceId>, node_i
                 paging,
                 replica,
             )?,
-            read.count(query!("replicas", "count_of_service"), named_params! { ":service_id": service, ":node_id": node })?,
+            read.count(
+                query!("replicas", "count_of_service"),
+                named_params! { ":service_id": service, ":node_id": node },
+            )?,
         ),
     };
     Ok(Page::cut(items, cut_at, total, |r| r.id.as_str()))
@@ -68,7 +81,8 @@ pub fn by_id(read: &Read, id: &ReplicaId) -> Result<Option<Replica>> {
 pub fn insert(write: &Write, replica: &Replica) -> Result<()> {
     let placement = replica.placement.as_ref().map(json).transpose()?;
     let row = named_params! {
-        ":id": replica.id, ":service_id": replica.service_id, ":node_id": replica.node_id, ":desired_state": replica.desired_state,
+        ":id": replica.id, ":service_id": replica.service_id, ":node_id": replica.node_id,
+        ":desired_state": replica.desired_state,
         ":status": json(&replica.status)?, ":placement": placement, ":now": write.now,
     };
     write.run(query!("replicas", "insert"), row)?;
@@ -80,7 +94,8 @@ pub fn insert(write: &Write, replica: &Replica) -> Result<()> {
 pub fn update(write: &Write, replica: &Replica) -> Result<()> {
     let placement = replica.placement.as_ref().map(json).transpose()?;
     let row = named_params! {
-        ":id": replica.id, ":node_id": replica.node_id, ":desired_state": replica.desired_state, ":status": json(&replica.status)?,
+        ":id": replica.id, ":node_id": replica.node_id, ":desired_state": replica.desired_state,
+        ":status": json(&replica.status)?,
         ":placement": placement, ":now": write.now,
     };
     write.run(query!("replicas", "update"), row)?;

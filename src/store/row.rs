@@ -41,8 +41,18 @@ const HELD: &str = "Another process holds the control plane's database; nothing 
 
 /// True for another process's lock or change, which is temporary.
 fn is_temporary(code: ErrorCode) -> bool {
-    use ErrorCode::{DatabaseBusy, DatabaseLocked, FileLockingProtocolFailed, OperationAborted, OperationInterrupted, SchemaChanged};
-    matches!(code, DatabaseBusy | DatabaseLocked | FileLockingProtocolFailed | OperationAborted | OperationInterrupted | SchemaChanged)
+    use ErrorCode::{
+        DatabaseBusy, DatabaseLocked, FileLockingProtocolFailed, OperationAborted, OperationInterrupted, SchemaChanged,
+    };
+    matches!(
+        code,
+        DatabaseBusy
+            | DatabaseLocked
+            | FileLockingProtocolFailed
+            | OperationAborted
+            | OperationInterrupted
+            | SchemaChanged
+    )
 }
 
 /// True if a result is an error of [`is_temporary`].
@@ -167,8 +177,10 @@ mod tests {
 
     #[test]
     fn what_passes_by_itself_or_is_the_machines_trouble_is_no_fault_of_ours() {
-        let of =
-            |code: i32| map_sqlite_error::<()>(Err(SqlError::SqliteFailure(ffi::Error::new(code), None)), "try").expect_err("an error");
+        let of = |code: i32| {
+            map_sqlite_error::<()>(Err(SqlError::SqliteFailure(ffi::Error::new(code), None)), "try")
+                .expect_err("an error")
+        };
         for code in [
             ffi::SQLITE_BUSY,
             ffi::SQLITE_BUSY_SNAPSHOT,

@@ -35,7 +35,9 @@ pub fn page(read: &Read, kind: Kind, paging: &Paging) -> Result<Page<Run>> {
     let word = kind.as_str();
     let before = match &paging.after {
         None => i64::MAX,
-        Some(id) => read.row(query!("runs", "seq_of"), named_params! { ":kind": word, ":id": id }, |r| r.get(0))?.unwrap_or(0),
+        Some(id) => {
+            read.row(query!("runs", "seq_of"), named_params! { ":kind": word, ":id": id }, |r| r.get(0))?.unwrap_or(0)
+        }
     };
     let wanted = named_params! { ":kind": word, ":before": before, ":limit": paging.limit as i64 + 1 };
     let (items, cut_at) = read.page_rows(query!("runs", "page"), wanted, paging, run(kind))?;
@@ -50,7 +52,8 @@ pub fn by_id(read: &Read, kind: Kind, id: &str) -> Result<Option<Run>> {
 /// Inserts a request.
 pub fn insert(write: &Write, kind: Kind, id: &str, new: &NewRun) -> Result<()> {
     let row = named_params! {
-        ":kind": kind.as_str(), ":id": id, ":requested_by": new.requested_by, ":with_values": new.with_values, ":now": write.now,
+        ":kind": kind.as_str(), ":id": id, ":requested_by": new.requested_by, ":with_values": new.with_values,
+        ":now": write.now,
     };
     write.run(query!("runs", "insert"), row)?;
     Ok(())

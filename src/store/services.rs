@@ -55,8 +55,12 @@ pub fn ids_and_names(read: &Read) -> Result<Vec<(ServiceId, String)>> {
 /// A page of services, by id.
 pub fn page(read: &Read, paging: &Paging) -> Result<Page<Service>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
-    let (items, cut_at) =
-        read.page_rows(query!("services", "page"), named_params! { ":after": after, ":limit": limit }, paging, service)?;
+    let (items, cut_at) = read.page_rows(
+        query!("services", "page"),
+        named_params! { ":after": after, ":limit": limit },
+        paging,
+        service,
+    )?;
     Ok(Page::cut(items, cut_at, read.count(query!("services", "count"), &[])?, |s| s.id.as_str()))
 }
 
@@ -78,7 +82,8 @@ pub fn replicas_of(read: &Read, id: &ServiceId) -> Result<u64> {
 /// Inserts a service; 409 if its id or name exists.
 pub fn insert(write: &Write, new: &NewService) -> Result<()> {
     let row = named_params! {
-        ":id": new.id, ":name": new.name, ":description": new.description, ":spec": json(&new.spec)?, ":generation": 1, ":now": write.now,
+        ":id": new.id, ":name": new.name, ":description": new.description, ":spec": json(&new.spec)?, ":generation": 1,
+        ":now": write.now,
     };
     write.run(query!("services", "insert"), row)?;
     write.changed();
@@ -89,8 +94,10 @@ pub fn insert(write: &Write, new: &NewService) -> Result<()> {
 pub fn update(write: &Write, service: &Service) -> Result<()> {
     let moment = |key: &str| service.spec.get(key).and_then(|v| v.as_str()).and_then(Timestamp::parse);
     let row = named_params! {
-        ":id": service.id, ":description": service.description, ":spec": json(&service.own_spec())?, ":generation": service.generation,
-        ":rollout_requested_at": moment("rollout_requested_at"), ":rollback_requested_at": moment("rollback_requested_at"), ":now": write.now,
+        ":id": service.id, ":description": service.description, ":spec": json(&service.own_spec())?,
+        ":generation": service.generation,
+        ":rollout_requested_at": moment("rollout_requested_at"),
+        ":rollback_requested_at": moment("rollback_requested_at"), ":now": write.now,
     };
     write.run(query!("services", "update"), row)?;
     write.changed();
@@ -121,7 +128,8 @@ pub fn delete(write: &Write, id: &ServiceId) -> Result<()> {
 /// Inserts a revision, and deletes those that exceed the maximum number or the bytes of specs.
 pub fn add_revision(write: &Write, new: &Revision, bytes_max: i64) -> Result<()> {
     let row = named_params! {
-        ":service_id": new.service_id, ":generation": new.generation, ":spec": json(&new.spec)?, ":spec_sha256": new.spec_sha256,
+        ":service_id": new.service_id, ":generation": new.generation, ":spec": json(&new.spec)?,
+        ":spec_sha256": new.spec_sha256,
         ":action": new.action, ":restored": new.restored_generation, ":created_by": new.created_by, ":now": write.now,
     };
     write.run(query!("services", "add_revision"), row)?;
@@ -134,7 +142,11 @@ pub fn add_revision(write: &Write, new: &Revision, bytes_max: i64) -> Result<()>
 
 /// A revision of a service.
 pub fn revision_of(read: &Read, service_id: &ServiceId, generation: i64) -> Result<Option<Revision>> {
-    read.row(query!("services", "revision"), named_params! { ":service_id": service_id, ":generation": generation }, revision)
+    read.row(
+        query!("services", "revision"),
+        named_params! { ":service_id": service_id, ":generation": generation },
+        revision,
+    )
 }
 
 /// A page of revisions, newest first, and their total number. `before` is a generation.

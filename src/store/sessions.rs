@@ -71,7 +71,11 @@ pub fn page(read: &Read, paging: &Paging, user: Option<&str>) -> Result<Page<Ses
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
     let (items, total) = match user {
         Some(user) => (
-            read.rows(query!("sessions", "page_of_user"), named_params! { ":user": user, ":after": after, ":limit": limit }, session)?,
+            read.rows(
+                query!("sessions", "page_of_user"),
+                named_params! { ":user": user, ":after": after, ":limit": limit },
+                session,
+            )?,
             read.count(query!("sessions", "count_of_user"), named_params! { ":user": user })?,
         ),
         None => (

@@ -19,8 +19,12 @@ fn setting(row: &Row) -> rusqlite::Result<ClusterSetting> {
 /// A page of settings, by key.
 pub fn page(read: &Read, paging: &Paging) -> Result<Page<ClusterSetting>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit + 1);
-    let (items, cut_at) =
-        read.page_rows(query!("settings", "page"), named_params! { ":after": after, ":limit": limit as i64 }, paging, setting)?;
+    let (items, cut_at) = read.page_rows(
+        query!("settings", "page"),
+        named_params! { ":after": after, ":limit": limit as i64 },
+        paging,
+        setting,
+    )?;
     Ok(Page::cut(items, cut_at, read.count(query!("settings", "count"), &[])?, |s| &s.key))
 }
 

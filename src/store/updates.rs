@@ -42,8 +42,12 @@ pub fn page(read: &Read, paging: &Paging) -> Result<Page<Update>> {
         None => i64::MAX,
         Some(id) => read.row(query!("updates", "seq_of"), named_params! { ":id": id }, |r| r.get(0))?.unwrap_or(0),
     };
-    let (items, cut_at) =
-        read.page_rows(query!("updates", "page"), named_params! { ":before": before, ":limit": paging.limit as i64 + 1 }, paging, update)?;
+    let (items, cut_at) = read.page_rows(
+        query!("updates", "page"),
+        named_params! { ":before": before, ":limit": paging.limit as i64 + 1 },
+        paging,
+        update,
+    )?;
     Ok(Page::cut(items, cut_at, read.count(query!("updates", "count"), &[])?, |u| &u.id))
 }
 
@@ -60,8 +64,10 @@ pub fn open(read: &Read) -> Result<Option<Update>> {
 /// Inserts an update.
 pub fn insert(write: &Write, id: &str, new: &NewUpdate, watched: &[NodeId]) -> Result<()> {
     let row = named_params! {
-        ":id": id, ":channel": new.channel, ":version": new.version, ":ring_label": new.ring_label, ":rings": json(&new.rings)?,
-        ":wait_seconds": new.wait_s, ":lost_max": new.lost_max, ":state": UpdateState::Running.as_str(), ":watched": json(&watched)?, ":now": write.now,
+        ":id": id, ":channel": new.channel, ":version": new.version, ":ring_label": new.ring_label,
+        ":rings": json(&new.rings)?,
+        ":wait_seconds": new.wait_s, ":lost_max": new.lost_max, ":state": UpdateState::Running.as_str(),
+        ":watched": json(&watched)?, ":now": write.now,
     };
     write.run(query!("updates", "insert"), row)?;
     Ok(())
@@ -70,7 +76,8 @@ pub fn insert(write: &Write, id: &str, new: &NewUpdate, watched: &[NodeId]) -> R
 /// Stores the progress of an update.
 pub fn put(write: &Write, update: &Update) -> Result<()> {
     let row = named_params! {
-        ":id": update.id, ":state": update.state.as_str(), ":reason": update.reason, ":ring": update.ring as i64, ":attempt": update.attempt,
+        ":id": update.id, ":state": update.state.as_str(), ":reason": update.reason, ":ring": update.ring as i64,
+        ":attempt": update.attempt,
         ":watched": json(&update.watched)?, ":ring_done_at": update.ring_done_at, ":now": write.now,
     };
     write.run(query!("updates", "update"), row)?;

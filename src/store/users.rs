@@ -56,7 +56,8 @@ pub fn has_seeded_password(read: &Read) -> Result<bool> {
 /// Inserts a user; 409 if the name exists.
 pub fn insert(write: &Write, name: &str, password_hash: &str, role: Role, must_change: bool) -> Result<()> {
     let row = named_params! {
-        ":name": name, ":password_hash": password_hash, ":role": role.as_str(), ":must_change": must_change, ":now": write.now,
+        ":name": name, ":password_hash": password_hash, ":role": role.as_str(), ":must_change": must_change,
+        ":now": write.now,
     };
     write.run(query!("users", "insert"), row)?;
     Ok(())
@@ -65,14 +66,17 @@ pub fn insert(write: &Write, name: &str, password_hash: &str, role: Role, must_c
 /// Sets a user's password. Returns false and changes nothing if the stored password has another version by now.
 pub fn set_password(write: &Write, name: &str, password_hash: &str, version: i64, must_change: bool) -> Result<bool> {
     let row = named_params! {
-        ":name": name, ":password_hash": password_hash, ":version": version, ":must_change": must_change, ":now": write.now,
+        ":name": name, ":password_hash": password_hash, ":version": version, ":must_change": must_change,
+        ":now": write.now,
     };
     Ok(write.run(query!("users", "set_password"), row)? == 1)
 }
 
 /// Sets a user's role.
 pub fn set_role(write: &Write, name: &str, role: Role) -> Result<()> {
-    write.run(query!("users", "set_role"), named_params! { ":name": name, ":role": role.as_str(), ":now": write.now }).map(drop)
+    write
+        .run(query!("users", "set_role"), named_params! { ":name": name, ":role": role.as_str(), ":now": write.now })
+        .map(drop)
 }
 
 /// Deletes a user with all sessions and tokens. Returns true if it existed.

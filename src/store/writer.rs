@@ -46,8 +46,8 @@ impl<T: Send, F: FnOnce(&Write) -> Result<T> + Send> Job for Task<T, F> {
         let Some(work) = self.work.take() else { return false };
         let _context = logger::Context::request(&self.request_id);
         let _scope = caller::enter(self.caller.take());
-        let result =
-            catch_unwind(AssertUnwindSafe(|| work(write))).unwrap_or_else(|_| Err(Error::fault("write", "the transaction panicked")));
+        let result = catch_unwind(AssertUnwindSafe(|| work(write)))
+            .unwrap_or_else(|_| Err(Error::fault("write", "the transaction panicked")));
         let keep = result.is_ok();
         self.result = Some(result);
         keep
@@ -150,7 +150,12 @@ impl Commit {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, log: QueryLog, changes: Arc<Changes>, tail: Arc<Tail>) -> Result<Writer> {
+    pub(super) fn start(
+        connection: Connection,
+        log: QueryLog,
+        changes: Arc<Changes>,
+        tail: Arc<Tail>,
+    ) -> Result<Writer> {
         let (queue, jobs) = sync_channel(QUEUE);
         let stats = Arc::new(Stats::default());
         let work = Work { connection, log, changes, tail, stats: Arc::clone(&stats), commit: Commit::Local };
@@ -225,7 +230,12 @@ impl Work {
     }
 
     /// Begins a transaction and runs the first write and all writes queued by then, each in its own savepoint.
-    fn run_group(&self, jobs: &Receiver<Box<dyn Job>>, queued: &mut Vec<Box<dyn Job>>, effects: &Effects) -> Result<Group> {
+    fn run_group(
+        &self,
+        jobs: &Receiver<Box<dyn Job>>,
+        queued: &mut Vec<Box<dyn Job>>,
+        effects: &Effects,
+    ) -> Result<Group> {
         let connection = &self.connection;
         if let Err(e) = row::map_sqlite_error(connection.execute_batch("BEGIN IMMEDIATE"), "begin a transaction") {
             // Writes queued meanwhile have waited too; one group after the other would make them wait too long.
@@ -263,7 +273,8 @@ impl Work {
         // On some errors (disk full, I/O, interrupted) SQLite rolls back the whole transaction by itself: the group
         // fails together.
         if connection.is_autocommit() {
-            let why = "The control plane's disk is full or failing, or its database was interrupted; nothing was written.";
+            let why =
+                "The control plane's disk is full or failing, or its database was interrupted; nothing was written.";
             return Err(Error::Unavailable(why.to_string()));
         }
         let end = if keep { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
@@ -288,7 +299,8 @@ impl Work {
         if !self.connection.is_autocommit()
             && let Err(e) = self.connection.execute_batch("ROLLBACK")
         {
-            log::error!(target: "store", event = "store.rollback", error:% = e; "Could not roll back a failed transaction");
+            log::error!(target: "store", event = "store.rollback", error:% = e; "Could not roll back a failed \
+                transaction");
         }
         effects.roll_back();
     }

@@ -8,8 +8,8 @@ use std::path::Path;
 
 /// Name prefixes of interfaces of containers and virtual machines, which only this machine can reach.
 const CONTAINERS: &[&str] = &[
-    "docker", "br-", "podman", "cni", "virbr", "vnet", "veth", "lxcbr", "lxdbr", "incusbr", "cali", "flannel", "cilium", "lxc", "nerdctl",
-    "kube", "vboxnet", "vmnet",
+    "docker", "br-", "podman", "cni", "virbr", "vnet", "veth", "lxcbr", "lxdbr", "incusbr", "cali", "flannel",
+    "cilium", "lxc", "nerdctl", "kube", "vboxnet", "vmnet",
 ];
 /// Name prefixes of tunnels.
 const TUNNELS: &[&str] = &["wg", "tun", "tap", "tailscale", "zt", "ipsec", "sit", "gre", "utun", "nebula"];
@@ -54,10 +54,12 @@ pub struct Tables<'t> {
     pub ipv6_route: &'t str,
 }
 
-/// The addresses of this machine's interfaces but loopback and link-local IPv6, which needs an interface to be said; the likeliest first.
+/// The addresses of this machine's interfaces but loopback and link-local IPv6, which needs an interface to be said;
+/// the likeliest first.
 pub fn all() -> Vec<(IpAddr, Likelihood)> {
     let read = |name: &str| fs::read_to_string(Path::new("/proc/net").join(name)).unwrap_or_default();
-    let (fib_trie, route, if_inet6, ipv6_route) = (read("fib_trie"), read("route"), read("if_inet6"), read("ipv6_route"));
+    let (fib_trie, route, if_inet6, ipv6_route) =
+        (read("fib_trie"), read("route"), read("if_inet6"), read("ipv6_route"));
     ranked(&Tables { fib_trie: &fib_trie, route: &route, if_inet6: &if_inet6, ipv6_route: &ipv6_route }, |name| {
         kind(name, Path::new("/sys/class/net"))
     })
@@ -79,7 +81,8 @@ pub fn v6_is_alone() -> bool {
 /// The addresses in these tables, the likeliest first; IPv4 before IPv6 where both are equally likely.
 pub fn ranked(tables: &Tables, kind: impl Fn(&str) -> Kind) -> Vec<(IpAddr, Likelihood)> {
     let (v4_routes, v6_default) = (v4_routes(tables.route), v6_default(tables.ipv6_route));
-    let v4_default: Vec<(&str, u32)> = v4_routes.iter().filter(|r| r.mask == 0).map(|r| (r.interface, r.metric)).collect();
+    let v4_default: Vec<(&str, u32)> =
+        v4_routes.iter().filter(|r| r.mask == 0).map(|r| (r.interface, r.metric)).collect();
     let belongs = |ip: Ipv4Addr| {
         let contains = |r: &&V4Route| r.mask != 0 && !r.by_gateway && u32::from(ip) & r.mask == r.network;
         v4_routes.iter().filter(contains).max_by_key(|r| r.mask).map(|r| r.interface)
@@ -87,12 +90,17 @@ pub fn ranked(tables: &Tables, kind: impl Fn(&str) -> Kind) -> Vec<(IpAddr, Like
     let v4: Vec<(Ipv4Addr, Option<&str>)> = local_v4(tables.fib_trie).into_iter().map(|ip| (ip, belongs(ip))).collect();
     // Clouds give an address without a network: if the default route leaves through an interface without an address, it
     // is that interface's.
-    let unnamed = v4_default.first().filter(|(name, _)| !v4.iter().any(|(_, interface)| *interface == Some(*name))).map(|(name, _)| *name);
+    let unnamed = v4_default
+        .first()
+        .filter(|(name, _)| !v4.iter().any(|(_, interface)| *interface == Some(*name)))
+        .map(|(name, _)| *name);
     let of = |ip: IpAddr, interface: Option<&str>, default: &[(&str, u32)]| {
         let metric = default.iter().filter(|(name, _)| Some(*name) == interface).map(|(_, metric)| *metric).min();
         let likelihood = match (ip, interface, metric) {
             (IpAddr::V4(v4), ..) if v4.is_link_local() => Likelihood::Local,
-            (_, Some(_), _) if is_carrier_nat(ip) && interface.map(&kind) == Some(Kind::Network) => Likelihood::CarrierNat,
+            (_, Some(_), _) if is_carrier_nat(ip) && interface.map(&kind) == Some(Kind::Network) => {
+                Likelihood::CarrierNat
+            }
             (_, Some(_), Some(metric)) => Likelihood::Outward(metric),
             (_, Some(name), None) => match kind(name) {
                 Kind::Network => Likelihood::Inward,
@@ -103,7 +111,8 @@ pub fn ranked(tables: &Tables, kind: impl Fn(&str) -> Kind) -> Vec<(IpAddr, Like
         };
         (ip, likelihood)
     };
-    let mut found: Vec<_> = v4.iter().map(|(ip, interface)| of(IpAddr::V4(*ip), interface.or(unnamed), &v4_default)).collect();
+    let mut found: Vec<_> =
+        v4.iter().map(|(ip, interface)| of(IpAddr::V4(*ip), interface.or(unnamed), &v4_default)).collect();
     found.extend(local_v6(tables.if_inet6).into_iter().map(|(ip, interface)| of(ip, Some(interface), &v6_default)));
     found.sort_by_key(|(ip, likelihood)| {
         (
@@ -120,7 +129,8 @@ pub fn ranked(tables: &Tables, kind: impl Fn(&str) -> Kind) -> Vec<(IpAddr, Like
     found
 }
 
-/// Of the kernel's routing table, what is routed to this machine: a line with an address, and below it `/32 host LOCAL`.
+/// Of the kernel's routing table, what is routed to this machine: a line with an address, and below it
+/// `/32 host LOCAL`.
 fn local_v4(fib_trie: &str) -> Vec<Ipv4Addr> {
     let mut last = None;
     let mut found = Vec::new();
@@ -143,19 +153,27 @@ struct V4Route<'t> {
     by_gateway: bool,
 }
 
-/// Interface, destination, gateway, flags, two counts, metric, mask; numbers of addresses in the machine's own order of bytes.
+/// Interface, destination, gateway, flags, two counts, metric, mask; numbers of addresses in the machine's own order of
+/// bytes.
 fn v4_routes(route: &str) -> Vec<V4Route<'_>> {
     let one = |line| {
         let words: Vec<&str> = str::split_whitespace(line).collect();
-        let address = |i: usize| u32::from_str_radix(words.get(i)?, 16).ok().map(|n| u32::from_be_bytes(n.to_ne_bytes()));
+        let address =
+            |i: usize| u32::from_str_radix(words.get(i)?, 16).ok().map(|n| u32::from_be_bytes(n.to_ne_bytes()));
         let (network, gateway, mask) = (address(1)?, address(2)?, address(7)?);
-        Some(V4Route { interface: words[0], network, mask, metric: words.get(6)?.parse().ok()?, by_gateway: gateway != 0 })
+        Some(V4Route {
+            interface: words[0],
+            network,
+            mask,
+            metric: words.get(6)?.parse().ok()?,
+            by_gateway: gateway != 0,
+        })
     };
     route.lines().filter_map(one).collect()
 }
 
-/// Interfaces by which the default route of IPv6 leaves, with its metric. A line: destination, length of its prefix, source and its, next hop,
-/// metric, two counts, flags, interface.
+/// Interfaces by which the default route of IPv6 leaves, with its metric. A line: destination, length of its prefix,
+/// source and its, next hop, metric, two counts, flags, interface.
 fn v6_default(ipv6_route: &str) -> Vec<(&str, u32)> {
     let one = |line| {
         let words: Vec<&str> = str::split_whitespace(line).collect();
@@ -167,8 +185,8 @@ fn v6_default(ipv6_route: &str) -> Vec<(&str, u32)> {
     ipv6_route.lines().filter_map(one).collect()
 }
 
-/// Of the kernel's list of IPv6 addresses, those of global scope (`00`) that last: 32 digits, then index, length of the prefix, scope, flags and
-/// interface.
+/// Of the kernel's list of IPv6 addresses, those of global scope (`00`) that last: 32 digits, then index, length of the
+/// prefix, scope, flags and interface.
 fn local_v6(if_inet6: &str) -> Vec<(IpAddr, &str)> {
     let one = |line| {
         let words: Vec<&str> = str::split_whitespace(line).collect();
@@ -204,7 +222,8 @@ mod tests {
 
     /// Addresses in tables as the kernel writes them, of interfaces known by name alone.
     fn of(v4: &[&str], route: &str, if_inet6: &str, ipv6_route: &str) -> Vec<String> {
-        let fib_trie: String = v4.iter().map(|ip| format!("           |-- {ip}\n              /32 host LOCAL\n")).collect();
+        let fib_trie: String =
+            v4.iter().map(|ip| format!("           |-- {ip}\n              /32 host LOCAL\n")).collect();
         let route: String = route.lines().map(|line| format!("{}\t00000001\t0\n", line.trim())).collect();
         let tables = Tables { fib_trie: &fib_trie, route: &written(&route), if_inet6, ipv6_route };
         let found = ranked(&tables, |name| kind(name, Path::new("/nowhere")));
@@ -213,7 +232,8 @@ mod tests {
 
     /// Routes as the kernel writes them, of `interface network mask gateway metric`.
     fn written(routes: &str) -> String {
-        let hex = |ip: &str| format!("{:08X}", u32::from_ne_bytes(ip.parse::<Ipv4Addr>().expect("an address").octets()));
+        let hex =
+            |ip: &str| format!("{:08X}", u32::from_ne_bytes(ip.parse::<Ipv4Addr>().expect("an address").octets()));
         let line = |line: &str| {
             let w: Vec<&str> = line.split_whitespace().collect();
             format!("{}\t{}\t{}\t0003\t0\t0\t{}\t{}\t0\t0\t0\n", w[0], hex(w[1]), hex(w[3]), w[4], hex(w[2]))
@@ -252,7 +272,8 @@ mod tests {
              fd000000000000000000000000000001 05 40 00 80 wg0
              fd5d00000000000000000000000000d0 04 40 00 80 docker0
              00000000000000000000000000000001 01 80 10 80 lo",
-            "00000000000000000000000000000000 00 00000000000000000000000000000000 00 fe800000000000000000000000000099 00000064 00000001 00000000 00000003 eth0",
+            "00000000000000000000000000000000 00 00000000000000000000000000000000 00 fe800000000000000000000000000099 \
+                00000064 00000001 00000000 00000003 eth0",
         );
         assert_eq!(
             found,

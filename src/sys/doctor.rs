@@ -45,7 +45,8 @@ pub fn machine(dir: &Path) -> Vec<Finding> {
 fn clock_plausible() -> Finding {
     const CHECK: &str = "clock.plausible";
     let installed = std::env::current_exe().and_then(fs::metadata).and_then(|m| m.modified());
-    let installed_s = installed.ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map_or(0, |d| d.as_secs() as i64);
+    let installed_s =
+        installed.ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map_or(0, |d| d.as_secs() as i64);
     let now = clock::now();
     let installed = clock::Timestamp::from_secs(installed_s).max(clock::built_at());
     let installed_s = installed.secs();
@@ -60,7 +61,8 @@ fn clock_plausible() -> Finding {
 }
 
 /// Commands that set the clock from the network on common distributions.
-const NTP: &str = "timedatectl set-ntp true; where there is none: apt-get install -y chrony, or apk add chrony && rc-service chronyd start";
+const NTP: &str = "timedatectl set-ntp true; where there is none: apt-get install -y chrony, or apk add chrony && \
+    rc-service chronyd start";
 
 /// Checks that the clock is synchronised, with the means of this machine.
 fn clock_sync() -> Finding {
@@ -71,13 +73,23 @@ fn clock_sync() -> Finding {
     if let Ok(text) = run::output("chronyc", &["-n", "tracking"], b"", RUN_TIME) {
         return match text.lines().find(|line| line.starts_with("Leap status")) {
             Some(line) if line.ends_with("Normal") => Finding::ok(CHECK, "chrony keeps the clock"),
-            _ => Finding::warn(CHECK, "chrony runs and has not set the clock yet", "chronyc -n sources; chronyc makestep"),
+            _ => Finding::warn(
+                CHECK,
+                "chrony runs and has not set the clock yet",
+                "chronyc -n sources; chronyc makestep",
+            ),
         };
     }
-    match run::output("timedatectl", &["show", "--property=NTPSynchronized", "--value"], b"", RUN_TIME).as_deref().map(str::trim) {
+    match run::output("timedatectl", &["show", "--property=NTPSynchronized", "--value"], b"", RUN_TIME)
+        .as_deref()
+        .map(str::trim)
+    {
         Ok("yes") => Finding::ok(CHECK, "the kernel says that the clock is synchronised"),
         Ok("no") => Finding::warn(CHECK, "the kernel says that nothing synchronises the clock", NTP),
-        _ => Finding::skipped(CHECK, "neither systemd-timesyncd, chrony nor timedatectl answers here; a container has its host's clock"),
+        _ => Finding::skipped(
+            CHECK,
+            "neither systemd-timesyncd, chrony nor timedatectl answers here; a container has its host's clock",
+        ),
     }
 }
 
@@ -93,9 +105,16 @@ fn flush_time(dir: &Path) -> Finding {
         }
     };
     let median = timed[timed.len() / 2];
-    let seen =
-        format!("a flush of 4 KiB takes {:.1} ms (median of {}, longest {:.1} ms)", ms(median), timed.len(), ms(timed[timed.len() - 1]));
-    let to_do = format!("put {} on a faster disk (an SSD instead of a card), or see what else writes: iostat -x 1", dir.display());
+    let seen = format!(
+        "a flush of 4 KiB takes {:.1} ms (median of {}, longest {:.1} ms)",
+        ms(median),
+        timed.len(),
+        ms(timed[timed.len() - 1])
+    );
+    let to_do = format!(
+        "put {} on a faster disk (an SSD instead of a card), or see what else writes: iostat -x 1",
+        dir.display()
+    );
     match median {
         m if m > FLUSH_BROKEN => Finding::fail(CHECK, seen, to_do),
         m if m > FLUSH_SLOW => Finding::warn(CHECK, seen, to_do),
@@ -172,7 +191,8 @@ fn open_files() -> Finding {
         };
     };
     let seen = format!("{limit} files may be open at once, for what is started from here");
-    let to_do = "LimitNOFILE=65536 in the unit of the service (systemctl edit uptimemesh), or ulimit -n 65536 before a start by hand";
+    let to_do = "LimitNOFILE=65536 in the unit of the service (systemctl edit uptimemesh), or ulimit -n 65536 before a \
+        start by hand";
     match limit {
         n if n < FILES_MIN => Finding::fail(CHECK, seen, to_do),
         n if n < FILES_LOW => Finding::warn(CHECK, seen, to_do),
@@ -192,9 +212,13 @@ fn wireguard() -> Finding {
         return Finding::ok(CHECK, "the kernel has WireGuard as a module that it loads when it is needed");
     }
     if Path::new("/dev/net/tun").exists() {
-        return Finding::ok(CHECK, "the kernel has no WireGuard; /dev/net/tun is there, so a user-space WireGuard works");
+        return Finding::ok(
+            CHECK,
+            "the kernel has no WireGuard; /dev/net/tun is there, so a user-space WireGuard works",
+        );
     }
-    let to_do = "modprobe wireguard || apt-get install -y wireguard (Linux 5.6 and newer have it); or, for one in user space: modprobe tun";
+    let to_do = "modprobe wireguard || apt-get install -y wireguard (Linux 5.6 and newer have it); or, for one in user \
+        space: modprobe tun";
     Finding::warn(CHECK, "the kernel has neither WireGuard nor /dev/net/tun: no private network is possible", to_do)
 }
 
@@ -215,12 +239,18 @@ pub fn private(check: &'static str, dir: &Path, paths: &[PathBuf]) -> Finding {
     if !open.is_empty() {
         let seen = format!("other users of this machine can access: {}", open.join(", "));
         // Only its owner can change the mode of another user's file.
-        let first =
-            if foreign.is_empty() { String::new() } else { format!("chown --reference={} {}; then ", dir.display(), foreign.join(" ")) };
+        let first = if foreign.is_empty() {
+            String::new()
+        } else {
+            format!("chown --reference={} {}; then ", dir.display(), foreign.join(" "))
+        };
         return Finding::fail(
             check,
             seen,
-            format!("{first}chmod go-rwx {}; if other people use this machine, treat the keys as known to them", open.join(" ")),
+            format!(
+                "{first}chmod go-rwx {}; if other people use this machine, treat the keys as known to them",
+                open.join(" ")
+            ),
         );
     }
     if !foreign.is_empty() {
@@ -286,7 +316,10 @@ mod tests {
         assert_eq!(with(0o600).level, Level::Ok);
         for mode in [0o640, 0o604, 0o666] {
             let finding = with(mode);
-            assert!(finding.level == Level::Fail && finding.to_do.is_some_and(|d| d.contains("chmod go-rwx")), "{mode:o}");
+            assert!(
+                finding.level == Level::Fail && finding.to_do.is_some_and(|d| d.contains("chmod go-rwx")),
+                "{mode:o}"
+            );
         }
         fs::remove_dir_all(dir).expect("it is ours");
     }

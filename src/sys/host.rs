@@ -30,7 +30,11 @@ pub fn name() -> Option<NodeId> {
 
 /// Id of this boot, unique even among copies of a machine; empty if unknown.
 pub fn boot() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().chars().filter(char::is_ascii_alphanumeric).collect()
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .unwrap_or_default()
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .collect()
 }
 
 /// Facts about the machine and the file system of `dir`, whose figures may take `disk_time`. Unreadable ones are left

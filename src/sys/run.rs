@@ -31,14 +31,20 @@ pub fn output(program: &str, args: &[&str], input: &[u8], at_most: Duration) -> 
     // Its own process group, so that the processes it has started are stopped with it.
     command.args(args).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
     let mut child = command.spawn().doing(DOING)?;
-    let written = talk(&mut child, input).and_then(|output| match output.recv_timeout(end.saturating_duration_since(clock::tick())) {
-        Ok(read) => read.doing(DOING),
-        Err(RecvTimeoutError::Timeout) => Err(late(program, at_most)),
-        Err(RecvTimeoutError::Disconnected) => Err(Error::fault(DOING, format!("reading what {program} wrote broke off"))),
+    let written = talk(&mut child, input).and_then(|output| {
+        match output.recv_timeout(end.saturating_duration_since(clock::tick())) {
+            Ok(read) => read.doing(DOING),
+            Err(RecvTimeoutError::Timeout) => Err(late(program, at_most)),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(Error::fault(DOING, format!("reading what {program} wrote broke off")))
+            }
+        }
     });
     let ended = written.and_then(|bytes| match bytes.len() as u64 > OUTPUT_BYTES_MAX {
         true => Err(Error::fault(DOING, format!("{program} wrote more than {OUTPUT_BYTES_MAX} bytes"))),
-        false => wait(&mut child, end).doing(DOING)?.map(|status| (bytes, status)).ok_or_else(|| late(program, at_most)),
+        false => {
+            wait(&mut child, end).doing(DOING)?.map(|status| (bytes, status)).ok_or_else(|| late(program, at_most))
+        }
     });
     let (bytes, status) = ended.inspect_err(|_| stop(child))?;
     match status.success() {
@@ -136,13 +142,18 @@ mod tests {
     #[test]
     fn output_is_read_while_the_program_runs() {
         for bytes in [0, 1, 4096, 65_536, 65_537, 200_000, 1 << 20] {
-            let text = output("sh", &["-c", &format!("yes | head -c {bytes}; echo >&2 told")], b"", LONG).expect("it ends");
+            let text =
+                output("sh", &["-c", &format!("yes | head -c {bytes}; echo >&2 told")], b"", LONG).expect("it ends");
             assert_eq!(text.len(), bytes);
         }
         let began = clock::tick();
         for script in ["yes | head -c 1048577", "yes"] {
             let why = output("sh", &["-c", script], b"", LONG).expect_err("it is too much");
-            assert!(crate::error::Chain(&why).to_string().contains("more than 1048576 bytes"), "{}", crate::error::Chain(&why));
+            assert!(
+                crate::error::Chain(&why).to_string().contains("more than 1048576 bytes"),
+                "{}",
+                crate::error::Chain(&why)
+            );
         }
         assert!(began.elapsed() < LONG, "it is stopped, not waited for");
         assert!(output("printf", &["\\377"], b"", LONG).is_err(), "no text");
@@ -154,6 +165,9 @@ mod tests {
         assert_eq!(output("cat", &[], text.as_bytes(), LONG).expect("cat gives it back"), text);
         assert_eq!(output("cat", &[], b"", LONG).expect("an empty input ends"), "");
         assert_eq!(output("head", &["-c", "3"], text.as_bytes(), LONG).expect("it need not read all"), "012");
-        assert!(output("sleep", &["60"], text.as_bytes(), Duration::from_millis(50)).is_err(), "it does not read at all");
+        assert!(
+            output("sleep", &["60"], text.as_bytes(), Duration::from_millis(50)).is_err(),
+            "it does not read at all"
+        );
     }
 }

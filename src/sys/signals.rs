@@ -4,7 +4,9 @@ use crate::error::{Doing, Result};
 use crate::logger;
 use crate::thread::{Stop, lock, spawn};
 use rustix::process::Signal;
-use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ};
+use signal_hook::consts::{
+    SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ,
+};
 use signal_hook::iterator::Signals;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -70,7 +72,8 @@ pub fn listen(stop: &Stop) -> Result<Hangup> {
                 }
                 _ if !END.contains(&signal) => {}
                 _ if stop.is_raised() => {
-                    log::warn!(target: "system", event = "serve.stop", signal; "Stopped immediately on a second signal");
+                    log::warn!(target: "system", event = "serve.stop", signal; "Stopped immediately on a second \
+                        signal");
                     logger::flush_within(LAST_WORDS);
                     std::process::exit(128 + signal);
                 }

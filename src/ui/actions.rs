@@ -74,7 +74,13 @@ impl Actions {
             button = action.label,
             back = &back,
         );
-        at.framed(Page { status: failed.map_or(200, Error::status), place: self.place, title: &title, head: Html::empty(), body: &body })
+        at.framed(Page {
+            status: failed.map_or(200, Error::status),
+            place: self.place,
+            title: &title,
+            head: Html::empty(),
+            body: &body,
+        })
     }
 
     /// Buttons of the actions that pass `is_shown`, for an object's page.

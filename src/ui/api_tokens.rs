@@ -90,7 +90,8 @@ fn create(at: &At) -> Reply {
 
 fn minted(at: &At) -> Result<NewApiToken> {
     let form = at.form();
-    let body = json!({ "name": field(&form, "name"), "role": field(&form, "role"), "days": field(&form, "days") }).to_string();
+    let body =
+        json!({ "name": field(&form, "name"), "role": field(&form, "role"), "days": field(&form, "days") }).to_string();
     let mut f = Fields::of_body(body.as_bytes())?;
     let name = f.name("name").required();
     let role = f.word("role", Role::WORDS, Role::parse).required_with(Role::Viewer);

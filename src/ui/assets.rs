@@ -7,8 +7,11 @@ use crate::upkeep::App;
 use tiny_http::Method::Get;
 
 /// The routes of this file. They are open because the sign-in page needs them.
-pub const ROUTES: &[Route] =
-    &[route(Get, "/static/style.css", Open(style)), route(Get, "/static/app.js", Open(script)), route(Get, "/favicon.ico", Open(icon))];
+pub const ROUTES: &[Route] = &[
+    route(Get, "/static/style.css", Open(style)),
+    route(Get, "/static/app.js", Open(script)),
+    route(Get, "/favicon.ico", Open(icon)),
+];
 
 fn style(_: &App, _: &Request) -> Reply {
     Ok(asset("text/css; charset=utf-8", include_bytes!("../../assets/static/style.css")))

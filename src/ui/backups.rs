@@ -60,7 +60,8 @@ fn show(at: &At) -> Reply {
         settings::tabs(at),
         parts::live("backups", &Html::concat(vec![facts, table])),
         parts::hint(
-            "A backup contains every key of the cluster. Protect an unencrypted one like the server's data directory, and keep encrypted copies elsewhere.",
+            "A backup contains every key of the cluster. Protect an unencrypted one like the server's data directory, \
+                and keep encrypted copies elsewhere.",
         ),
         parts::empty("Restore it on the machine that will be the control plane:", "uptimemesh backup restore FILE"),
     ]);
@@ -101,10 +102,14 @@ const CREATION: Actions = Actions {
             let how = match backups::passphrase(&at.control.config)? {
                 Some(_) => "It is encrypted with the server's backup passphrase.",
                 None => {
-                    "It is not encrypted, because the server has no backup passphrase (BACKUP_PASSPHRASE_FILE). The file alone is enough to impersonate the control plane."
+                    "It is not encrypted, because the server has no backup passphrase (BACKUP_PASSPHRASE_FILE). The \
+                        file alone is enough to impersonate the control plane."
                 }
             };
-            sentences(&["Database, authority and keys are copied as they are now. The cluster keeps working meanwhile.", how])
+            sentences(&[
+                "Database, authority and keys are copied as they are now. The cluster keeps working meanwhile.",
+                how,
+            ])
         },
         fields: no_fields,
         handler: |at| backups::create_on_request(at.control).map(drop),
@@ -121,7 +126,9 @@ const ACTIONS: Actions = Actions {
         word: "delete",
         label: "Delete",
         is_dangerous: true,
-        effects: |_| sentences(&["The cluster can no longer be restored to that moment, unless the file was copied elsewhere."]),
+        effects: |_| {
+            sentences(&["The cluster can no longer be restored to that moment, unless the file was copied elsewhere."])
+        },
         fields: no_fields,
         handler: |at| backups::delete(at.control, at.arg(0)),
         leads_to: None,

@@ -55,7 +55,11 @@ fn show(at: &At) -> Reply {
     };
     let table = match nodes.is_empty() {
         true => parts::hint("No node has a certificate yet."),
-        false => parts::table("Node certificates", &parts::heads(&["Node", "Expires"]), nodes.iter().take(SHOWN_MAX).map(row).collect()),
+        false => parts::table(
+            "Node certificates",
+            &parts::heads(&["Node", "Expires"]),
+            nodes.iter().take(SHOWN_MAX).map(row).collect(),
+        ),
     };
     let follows = Html::concat(vec![
         parts::facts(vec![
@@ -104,8 +108,15 @@ fn rotation(at: &At, view: &CaView) -> Result<Html> {
     Ok(parts::section(
         "Rotation",
         &Html::concat(vec![
-            page!("progress.html", max = &view.nodes.to_string(), value = &view.nodes_up_to_date.to_string(), text = &figures),
-            parts::hint("A node fetches the new authority after its next heartbeat; a dead node fetches it when it is back."),
+            page!(
+                "progress.html",
+                max = &view.nodes.to_string(),
+                value = &view.nodes_up_to_date.to_string(),
+                text = &figures
+            ),
+            parts::hint(
+                "A node fetches the new authority after its next heartbeat; a dead node fetches it when it is back.",
+            ),
             parts::table("Nodes without the new authority", &parts::heads(&["Waiting node", "State"]), rows),
             more,
         ]),
@@ -124,12 +135,16 @@ const ACTIONS: Actions = Actions {
             is_dangerous: false,
             effects: |at| {
                 let nodes = ca::show(at.control)?.nodes;
-                let mut effects = sentences(&["A new authority is created, and issues every certificate from now on."])?;
-                effects.push(format!("Enrolled nodes ({nodes}) fetch it after their next heartbeats; none has to join again."));
+                let mut effects =
+                    sentences(&["A new authority is created, and issues every certificate from now on."])?;
+                effects.push(format!(
+                    "Enrolled nodes ({nodes}) fetch it after their next heartbeats; none has to join again."
+                ));
                 effects.extend(sentences(&[
                     "The previous authority stays trusted, and vouches for this server, until you drop it.",
                     "Earlier join strings name the previous authority: they stop working when you drop it.",
-                    "Browsers and scripts that trust this cluster need the new authority from this page before you drop the previous one.",
+                    "Browsers and scripts that trust this cluster need the new authority from this page before you \
+                        drop the previous one.",
                 ])?);
                 Ok(effects)
             },
@@ -155,7 +170,8 @@ const ACTIONS: Actions = Actions {
                 Ok(effects)
             },
             fields: |at| {
-                let leave = || parts::checkbox("force", "Drop it even if nodes without the new authority must join again.");
+                let leave =
+                    || parts::checkbox("force", "Drop it even if nodes without the new authority must join again.");
                 Ok(if waiting(at)? > 0 { leave() } else { Html::empty() })
             },
             handler: |at| ca::drop_previous(at.control, !field(&at.form(), "force").is_empty()).map(drop),

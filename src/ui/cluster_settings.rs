@@ -34,24 +34,28 @@ const MEANINGS: &[(&str, &str)] = &[
     ("cluster_bootstrapped_at", "Time of the first join tokens. Maintained by the server."),
     (
         "etcd_status",
-        "State of etcd, set by its operator. While it is down, unavailable or stale, only heartbeats, sign-ins and changes of these settings are accepted.",
+        "State of etcd, set by its operator. While it is down, unavailable or stale, only heartbeats, sign-ins and \
+            changes of these settings are accepted.",
     ),
     ("events_retention_days", "Days to keep events."),
     ("events_retention_rows", "Maximum number of events to keep."),
     (
         "idempotency_bytes_max",
-        "Maximum size of the answers kept for a day for requests with an Idempotency-Key, in bytes. When it is used up, such requests get 429.",
+        "Maximum size of the answers kept for a day for requests with an Idempotency-Key, in bytes. When it is used \
+            up, such requests get 429.",
     ),
     (
         "node_forget_after_days",
-        "Days after its last heartbeat until a dead node is deleted, unless replicas or router assignments name it; 0 for never.",
+        "Days after its last heartbeat until a dead node is deleted, unless replicas or router assignments name it; 0 \
+            for never.",
     ),
     ("nodes_max", "Maximum number of nodes. Beyond it no node can be created or join."),
     ("scheduler_brake", "Stops the scheduler while most nodes are silent together. Off lets it continue."),
     ("scheduler_mode", "Mode of the scheduler."),
     (
         "service_revisions_bytes_max",
-        "Maximum size of the revisions kept per service, in bytes. The oldest are deleted first, the current one never.",
+        "Maximum size of the revisions kept per service, in bytes. The oldest are deleted first, the current one \
+            never.",
     ),
 ];
 
@@ -62,14 +66,20 @@ fn show(at: &At) -> Reply {
 fn page_of(at: &At, status: u16, above: &Html) -> Reply {
     let found = settings::list(at.control, &Paging::first(SHOWN_MAX))?;
     let row = |setting: &ClusterSetting| {
-        let meaning = MEANINGS.iter().find(|(key, _)| *key == setting.key).map_or("Custom setting.", |(_, meaning)| meaning);
+        let meaning =
+            MEANINGS.iter().find(|(key, _)| *key == setting.key).map_or("Custom setting.", |(_, meaning)| meaning);
         let allowed = settings::allowed(&setting.key).unwrap_or_default();
         let value = match (at.may(Admin), settings::words(&setting.key)) {
             (true, Some(words)) => {
                 // Any other value counts as the default.
                 let said = setting.value.trim().to_lowercase();
                 let chosen = words.iter().find(|w| **w == said).or(words.first()).copied().unwrap_or_default();
-                page!("setting_words.html", csrf = &at.csrf(), key = &setting.key, options = &parts::options_words(words, chosen))
+                page!(
+                    "setting_words.html",
+                    csrf = &at.csrf(),
+                    key = &setting.key,
+                    options = &parts::options_words(words, chosen)
+                )
             }
             (true, None) => page!("setting_value.html", csrf = &at.csrf(), key = &setting.key, value = &setting.value),
             (false, _) => parts::text(&setting.value),
@@ -78,7 +88,11 @@ fn page_of(at: &At, status: u16, above: &Html) -> Reply {
             page!("setting_key.html", key = &setting.key),
             parts::hint(&format!("{meaning} {allowed}")),
             value,
-            page!("p.html", class = "hint", body = &Html::concat(vec![parts::text("Changed "), parts::time(setting.updated_at)])),
+            page!(
+                "p.html",
+                class = "hint",
+                body = &Html::concat(vec![parts::text("Changed "), parts::time(setting.updated_at)])
+            ),
         ])
     };
     let new = if at.may(Admin) { page!("setting_new.html", csrf = &at.csrf()) } else { Html::empty() };

@@ -86,7 +86,10 @@ mod tests {
     #[test]
     fn only_what_differs_is_gone_or_come() {
         let changes = compare(&["a", "b", "c"], &["a", "x", "c", "d"]);
-        assert_eq!(changes, [(Change::Same, "a"), (Change::Gone, "b"), (Change::Come, "x"), (Change::Same, "c"), (Change::Come, "d")]);
+        assert_eq!(
+            changes,
+            [(Change::Same, "a"), (Change::Gone, "b"), (Change::Come, "x"), (Change::Same, "c"), (Change::Come, "d")]
+        );
         assert_eq!(compare(&[], &["a"]), [(Change::Come, "a")]);
     }
 }

@@ -20,10 +20,17 @@ const PLACE: &str = "Events";
 /// Events per page.
 const ROWS_MAX: usize = 60;
 /// Fields shown in a short line.
-const SHORT: &[&str] = &["node_id", "service_id", "replica_id", "target_node_id", "username", "key", "to", "generation"];
+const SHORT: &[&str] =
+    &["node_id", "service_id", "replica_id", "target_node_id", "username", "key", "to", "generation"];
 /// Levels to choose from.
-const LEVELS: &[(&str, &str)] =
-    &[("", "any"), ("info", "info"), ("warning", "warning"), ("error", "error"), ("critical", "critical"), ("debug", "debug")];
+const LEVELS: &[(&str, &str)] = &[
+    ("", "any"),
+    ("info", "info"),
+    ("warning", "warning"),
+    ("error", "error"),
+    ("critical", "critical"),
+    ("debug", "debug"),
+];
 
 /// A page of events.
 pub(super) fn page(control: &Control, paging: &Paging, filter: &EventFilter) -> Result<Page<Event>> {
@@ -36,20 +43,35 @@ pub(super) fn short(events: &Page<Event>) -> Html {
         return parts::hint("No events yet.");
     }
     let line = |e: &Event| {
-        page!("event_short.html", time = &parts::time(e.created_at), name = &e.name, fields = &fields(e, &|key| SHORT.contains(&key)))
+        page!(
+            "event_short.html",
+            time = &parts::time(e.created_at),
+            name = &e.name,
+            fields = &fields(e, &|key| SHORT.contains(&key))
+        )
     };
     parts::list(events.items.iter().map(line).collect())
 }
 
 fn list(at: &At) -> Reply {
     let query = at.request.query_pairs();
-    let [category, name, level, node, after] = ["category", "name", "level", "node", "after"].map(|key| field(&query, key));
+    let [category, name, level, node, after] =
+        ["category", "name", "level", "node", "after"].map(|key| field(&query, key));
     let some = |text: &str| (!text.is_empty()).then(|| text.to_string());
-    let filter = EventFilter { category: some(category), name: some(name), level: some(level), node_id: some(node), since: None };
+    let filter = EventFilter {
+        category: some(category),
+        name: some(name),
+        level: some(level),
+        node_id: some(node),
+        since: None,
+    };
     let paging = Paging { limit: ROWS_MAX, bytes_max: usize::MAX, after: some(after).filter(|id| ids::is_id(id)) };
     let found = page(at.control, &paging, &filter)?;
     let href = |after: &str| {
-        parts::with_query("/ui/events", &[("category", category), ("name", name), ("level", level), ("node", node), ("after", after)])
+        parts::with_query(
+            "/ui/events",
+            &[("category", category), ("name", name), ("level", level), ("node", node), ("after", after)],
+        )
     };
     let mut categories = vec![("", "any")];
     categories.extend(Category::WORDS.iter().map(|c| (*c, *c)));

@@ -31,7 +31,8 @@ const SHOWN_MAX: usize = 20;
 /// Seconds between reloads of a page that waits for a node, in browsers without scripts.
 const REFRESH_S: &str = "5";
 /// Lifetimes to choose from: seconds and words.
-const TTLS: &[(&str, &str)] = &[("1800", "half an hour"), ("3600", "an hour"), ("21600", "six hours"), ("86400", "a day")];
+const TTLS: &[(&str, &str)] =
+    &[("1800", "half an hour"), ("3600", "an hour"), ("21600", "six hours"), ("86400", "a day")];
 const DONE: &[(&str, &str)] = &[("delete", "Join string revoked.")];
 
 fn show(at: &At) -> Reply {
@@ -95,7 +96,8 @@ fn make(at: &At) -> Reply {
 fn minted(at: &At) -> Result<NewJoinToken> {
     let form = at.form();
     let node_id = Some(field(&form, "node_id").trim()).filter(|id| !id.is_empty());
-    let body = json!({ "role": field(&form, "role"), "ttl_seconds": field(&form, "ttl"), "node_id": node_id }).to_string();
+    let body =
+        json!({ "role": field(&form, "role"), "ttl_seconds": field(&form, "ttl"), "node_id": node_id }).to_string();
     let mut f = Fields::of_body(body.as_bytes())?;
     let role = f.word("role", JoinRole::WORDS, JoinRole::parse).required_with(JoinRole::Worker);
     let ttl_s = f.int("ttl_seconds", 60..=86_400).required();
@@ -113,7 +115,10 @@ fn made_page(at: &At, token: &NewJoinToken) -> Reply {
             let scheme = if at.request.secure { "https" } else { "http" };
             let role = token.role.as_str();
             let (host, base) = (&at.request.host, &at.request.base);
-            format!("uptimemesh join --api-url {scheme}://{host}{base} --token {} --node-id {name} --role {role}", token.token)
+            format!(
+                "uptimemesh join --api-url {scheme}://{host}{base} --token {} --node-id {name} --role {role}",
+                token.token
+            )
         }
     };
     let command = format!("{join}\nuptimemesh agent --node-id {name}");

@@ -37,7 +37,12 @@ pub(super) fn strip(control: &Control, node: &Node, state: LeaseState) -> Result
     };
     let found = events::list(control, &Paging::first(EVENTS_MAX), &filter)?.items;
     let word = |event: &crate::model::events::Event, key: &str| {
-        event.fields.get(key).and_then(serde_json::Value::as_str).and_then(LeaseState::parse).unwrap_or(LeaseState::Unknown)
+        event
+            .fields
+            .get(key)
+            .and_then(serde_json::Value::as_str)
+            .and_then(LeaseState::parse)
+            .unwrap_or(LeaseState::Unknown)
     };
     let transitions: Vec<(Timestamp, LeaseState)> =
         found.iter().filter(|e| e.name.starts_with(TRANSITION)).map(|e| (e.created_at, word(e, "from"))).collect();
@@ -55,7 +60,12 @@ pub(super) fn strip(control: &Control, node: &Node, state: LeaseState) -> Result
         )
     };
     let label = format!("Lease over the last 24 hours, {}", crate::ui::parts::count(transitions.len(), "transition"));
-    Ok(page!("strip.html", width = &WIDTH.to_string(), label = &label, parts = &Html::concat(parts.iter().map(draw).collect())))
+    Ok(page!(
+        "strip.html",
+        width = &WIDTH.to_string(),
+        label = &label,
+        parts = &Html::concat(parts.iter().map(draw).collect())
+    ))
 }
 
 /// Periods between transitions, newest first. Each transition names the state that it ended.
@@ -80,7 +90,10 @@ mod tests {
         let at = Timestamp::from_secs;
         let cut = parts(&[(at(70), LeaseState::Stale), (at(50), LeaseState::Alive)], LeaseState::Dead, at(10), at(100));
         let part = |from, to, state| Part { from: at(from), to: at(to), state };
-        assert_eq!(cut, [part(70, 100, LeaseState::Dead), part(50, 70, LeaseState::Stale), part(10, 50, LeaseState::Alive)]);
+        assert_eq!(
+            cut,
+            [part(70, 100, LeaseState::Dead), part(50, 70, LeaseState::Stale), part(10, 50, LeaseState::Alive)]
+        );
         assert_eq!(parts(&[], LeaseState::Alive, at(10), at(100)), [part(10, 100, LeaseState::Alive)]);
     }
 }

@@ -14,13 +14,15 @@ pub(super) fn pictures(day: Option<LoadDay>) -> Html {
     let all = [("Load", &day.load, None), ("Memory used", &day.memory, Some(1.0)), ("Disk used", &day.disk, Some(1.0))];
     let pictures: Vec<Html> = all.iter().filter_map(|(name, steps, top)| picture(name, steps, *top)).collect();
     if pictures.is_empty() {
-        let text =
-            "No load, memory or disk reported since the control plane started. The agent of a joined node reports them every five minutes.";
+        let text = "No load, memory or disk reported since the control plane started. The agent of a joined node \
+            reports them every five minutes.";
         return parts::section("Last 24 hours", &parts::hint(text));
     }
     let exact = |at: Timestamp| Timestamp::from_secs(at.secs()).to_string();
     let about = match day.since {
-        Some(start) => format!("Maximum of every {} minutes since the control plane started at {}.", STEP_S / 60, exact(start)),
+        Some(start) => {
+            format!("Maximum of every {} minutes since the control plane started at {}.", STEP_S / 60, exact(start))
+        }
         None => format!("Maximum of every {} minutes. Gaps are times without reports.", STEP_S / 60),
     };
     parts::section("Last 24 hours", &page!("sparks.html", pictures = &Html::concat(pictures), about = &about))

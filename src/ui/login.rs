@@ -85,7 +85,17 @@ mod tests {
 
     #[test]
     fn sign_in_never_leads_away() {
-        for here in ["/ui/settings?a=b", "/", "/ui?next=//a", "/ui?a=%0d%0a", "/a%20b", "/a//b", "/100%", "/\u{e9}/x", "/%c3%a9"] {
+        for here in [
+            "/ui/settings?a=b",
+            "/",
+            "/ui?next=//a",
+            "/ui?a=%0d%0a",
+            "/a%20b",
+            "/a//b",
+            "/100%",
+            "/\u{e9}/x",
+            "/%c3%a9",
+        ] {
             assert_eq!(local(here), here);
         }
         for away in [

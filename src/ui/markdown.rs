@@ -1,5 +1,5 @@
-//! The Markdown of the documentation as markup: headings, paragraphs, lists, tables, fenced code; inside of them code, bold text and
-//! links. It reads only our own files; unknown markup stays text.
+//! The Markdown of the documentation as markup: headings, paragraphs, lists, tables, fenced code; inside of them code,
+//! bold text and links. It reads only our own files; unknown markup stays text.
 
 use super::parts;
 use crate::html::{Html, page};
@@ -38,7 +38,9 @@ fn block(line: &str, lines: &mut Peekable<Lines>) -> Html {
 /// A block with its continuation lines, up to an empty line or the next block.
 fn paragraph(first: &str, lines: &mut Peekable<Lines>) -> String {
     let mut text = first.to_string();
-    while let Some(line) = lines.next_if(|l| !l.is_empty() && !["- ", "| ", "#", "```"].iter().any(|begin| l.starts_with(begin))) {
+    while let Some(line) =
+        lines.next_if(|l| !l.is_empty() && !["- ", "| ", "#", "```"].iter().any(|begin| l.starts_with(begin)))
+    {
         text.push(' ');
         text.push_str(line.trim());
     }
@@ -125,7 +127,8 @@ mod tests {
 
     #[test]
     fn blocks_and_marks_become_markup_and_all_else_stays_text() {
-        let text = "# One & two\n\nA `<b>` and\n**bold** [link](/ui), 2 * 3.\n\n- a\n  b\n- c\n\n| Key | `a|b` |\n|---|---|\n| x | <i> |\n\n```sh\na < b\n\nc\n```\nEnd";
+        let text = "# One & two\n\nA `<b>` and\n**bold** [link](/ui), 2 * 3.\n\n- a\n  b\n- c\n\n| Key | `a|b` \
+            |\n|---|---|\n| x | <i> |\n\n```sh\na < b\n\nc\n```\nEnd";
         let html = html(text).into_string();
         for part in [
             "<h1>One &amp; two</h1>",

@@ -1,4 +1,5 @@
-//! A picture of the mesh, drawn on the server: nodes by zone, in the colour of their lease, and the tunnels to their routers.
+//! A picture of the mesh, drawn on the server: nodes by zone, in the colour of their lease, and the tunnels to their
+//! routers.
 
 use super::parts;
 use crate::control::Control;
@@ -76,7 +77,12 @@ pub(super) fn picture(control: &Control, nodes: &[ListedNode]) -> Result<Html> {
             ));
             if named {
                 let below = (y + 28).to_string();
-                circles.push(page!("mesh_name.html", x = &x.to_string(), y = &below, name = &cut(&node.name, NAME_CHARS_MAX)));
+                circles.push(page!(
+                    "mesh_name.html",
+                    x = &x.to_string(),
+                    y = &below,
+                    name = &cut(&node.name, NAME_CHARS_MAX)
+                ));
             }
         }
         row_height = row_height.max(height);
@@ -85,8 +91,11 @@ pub(super) fn picture(control: &Control, nodes: &[ListedNode]) -> Result<Html> {
     drawn.extend(lines(control, nodes, &places)?);
     drawn.extend(circles);
     let width = 8 + zones_in_row * ZONE_WIDTH + (zones_in_row - 1) * GAP;
-    let label =
-        format!("{} in {}, with their tunnels", parts::count(nodes.len().min(DRAWN_MAX), "node"), parts::count(zones.len(), "zone"));
+    let label = format!(
+        "{} in {}, with their tunnels",
+        parts::count(nodes.len().min(DRAWN_MAX), "node"),
+        parts::count(zones.len(), "zone")
+    );
     let picture = page!(
         "mesh.html",
         // A single zone is not scaled up to the width of the page.

@@ -1,7 +1,7 @@
 //! HTML pages, one file a page; their markup is in `assets/pages`. They call the same rules as the API.
 //!
-//! Pages work without scripts. Actions are forms, each on a page that lists the effects; every form redirects back with a
-//! notice. `assets/static/app.js` refreshes regions marked `data-live` when something happens.
+//! Pages work without scripts. Actions are forms, each on a page that lists the effects; every form redirects back with
+//! a notice. `assets/static/app.js` refreshes regions marked `data-live` when something happens.
 
 mod actions;
 pub mod api_tokens;
@@ -98,14 +98,22 @@ pub fn refused(app: &App, request: &Request, refusal: &Refusal) -> Reply {
     let title = problem_title(refusal.error);
     let body = match (refusal.error, refusal.user, refusal.needs) {
         (Error::Forbidden(_), Some(user), Some(needs)) if user.role < needs => {
-            let text =
-                format!("This requires the role {} or a higher one; {} has the role {}.", needs.as_str(), user.name, user.role.as_str());
+            let text = format!(
+                "This requires the role {} or a higher one; {} has the role {}.",
+                needs.as_str(),
+                user.name,
+                user.role.as_str()
+            );
             let how = "An admin can change your role under Settings, Users, or on the command line:";
             let command = format!("uptimemesh user role {} {}", user.name, needs.as_str());
             page!("problem_role.html", title = title, text = &text, how = how, command = &command)
         }
         (Error::NotFound(_), _, None) => {
-            page!("problem.html", title = title, text = "This page does not exist. The link may be incomplete or outdated.")
+            page!(
+                "problem.html",
+                title = title,
+                text = "This page does not exist. The link may be incomplete or outdated."
+            )
         }
         (error, ..) => page!("problem.html", title = title, text = &error.detail()),
     };
@@ -119,7 +127,11 @@ pub fn refused(app: &App, request: &Request, refusal: &Refusal) -> Reply {
         // The cause of the refusal may also keep the frame from being drawn.
         Some(Err(_)) | None => framed_for_nobody(&app.control, request, status, title, &body)?,
     };
-    Ok(refusal.error.retry_after_s().into_iter().fold(page, |page, wait_s| page.with("Retry-After", wait_s.to_string())))
+    Ok(refusal
+        .error
+        .retry_after_s()
+        .into_iter()
+        .fold(page, |page, wait_s| page.with("Retry-After", wait_s.to_string())))
 }
 
 /// Heading of an error page.
@@ -189,7 +201,12 @@ impl At<'_> {
     }
 
     fn top(&self, health: &Health, place: &str) -> Html {
-        let here = format!("{}{}{}", self.request.path, if self.request.query.is_empty() { "" } else { "?" }, self.request.query);
+        let here = format!(
+            "{}{}{}",
+            self.request.path,
+            if self.request.query.is_empty() { "" } else { "?" },
+            self.request.query
+        );
         let here = if self.request.method == tiny_http::Method::Get { here.as_str() } else { "/ui" };
         let item = |(text, href): &(&str, &str)| match *text == place {
             true if self.request.path == *href => page!("nav_here.html", href = *href, text = *text, current = "page"),
@@ -228,7 +245,8 @@ fn back_to(page: &str, word: &str) -> Response {
 
 /// Numbers of nodes by state, in words.
 fn figures(health: &Health) -> Html {
-    let figures = [(health.dead, "dead"), (health.stale, "stale"), (health.unknown, "unknown"), (health.alive, "alive")];
+    let figures =
+        [(health.dead, "dead"), (health.stale, "stale"), (health.unknown, "unknown"), (health.alive, "alive")];
     let shown = figures.iter().filter(|(n, word)| *n > 0 || *word == "alive");
     Html::concat(
         shown
@@ -245,7 +263,8 @@ fn figures(health: &Health) -> Html {
 fn banners(health: &Health) -> Html {
     let mut banners = Vec::new();
     if health.guarded {
-        let text = "Writes are disabled: the cluster setting etcd_status says that etcd is unavailable. Heartbeats are still accepted.";
+        let text = "Writes are disabled: the cluster setting etcd_status says that etcd is unavailable. Heartbeats are \
+            still accepted.";
         banners.push(page!("banner.html", kind = "bad", text = text, href = "/ui/settings/cluster", link = "Settings"));
     }
     if health.braked {

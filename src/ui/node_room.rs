@@ -37,7 +37,8 @@ pub(super) fn form(at: &At, node: &Node, version: &str) -> Html {
     }
     let (capacity, reserved) = (node.capacity.unwrap_or_default(), node.reserved.unwrap_or_default());
     let number = |n: Option<u64>| n.map_or(String::new(), |n| n.to_string());
-    let either = |amount: Option<u64>, percent: Option<u64>| percent.map_or_else(|| number(amount), |p| format!("{p}%"));
+    let either =
+        |amount: Option<u64>, percent: Option<u64>| percent.map_or_else(|| number(amount), |p| format!("{p}%"));
     let values = [
         either(reserved.cpu_millis, reserved.cpu_percent),
         either(reserved.memory_mb, reserved.memory_percent),
@@ -60,11 +61,13 @@ pub(super) fn save(at: &At) -> Reply {
     let [reserve_cpu, reserve_memory, cpu, memory] =
         ["reserve_cpu", "reserve_memory", "cpu", "memory"].map(|name| field(&form, name).trim());
     let body = json!({
-        "reserved": said(&[("cpu_millis", "cpu_percent", reserve_cpu), ("memory_mb", "memory_percent", reserve_memory)]),
+        "reserved": said(&[("cpu_millis", "cpu_percent", reserve_cpu), ("memory_mb", "memory_percent",
+        reserve_memory)]),
         "capacity": said(&[("cpu_millis", "cpu_percent", cpu), ("memory_mb", "memory_percent", memory)]),
     });
-    let done = read(&body)
-        .and_then(|change| control::update(at.control, at.id(0, "Node")?, Condition::if_match(Some(field(&form, "version"))), change));
+    let done = read(&body).and_then(|change| {
+        control::update(at.control, at.id(0, "Node")?, Condition::if_match(Some(field(&form, "version"))), change)
+    });
     match done {
         Ok(_) => Ok(back_to(&parts::path("nodes", at.arg(0)), "room")),
         Err(e @ Error::Fault(_)) => Err(e),

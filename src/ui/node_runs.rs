@@ -27,20 +27,37 @@ pub(super) fn section(at: &At, node_id: &NodeId) -> Html {
     let Some(conflict) = at.control.leases.conflict(node_id) else { return Html::empty() };
     let row = |holder: &Holder, state: &str| {
         let choice = match at.may(Operator) && (state == "refused" || conflict.decided_at.is_none()) {
-            true => parts::button(&format!("{}/keep-run/{}", parts::path("nodes", node_id), holder.run.id), "Keep this one", ""),
+            true => parts::button(
+                &format!("{}/keep-run/{}", parts::path("nodes", node_id), holder.run.id),
+                "Keep this one",
+                "",
+            ),
             false => Html::empty(),
         };
-        vec![parts::text(&holder.run.id), parts::text(&holder.address), parts::time(holder.since), parts::state(state), choice]
+        vec![
+            parts::text(&holder.run.id),
+            parts::text(&holder.address),
+            parts::time(holder.since),
+            parts::state(state),
+            choice,
+        ]
     };
-    let rows = std::iter::once(row(&conflict.kept, "accepted")).chain(conflict.refused.iter().map(|holder| row(holder, "refused")));
-    let table =
-        parts::table("Machines with this identity", &parts::heads(&["Run", "From", "First heard", "State", "Action"]), rows.collect());
+    let rows = std::iter::once(row(&conflict.kept, "accepted"))
+        .chain(conflict.refused.iter().map(|holder| row(holder, "refused")));
+    let table = parts::table(
+        "Machines with this identity",
+        &parts::heads(&["Run", "From", "First heard", "State", "Action"]),
+        rows.collect(),
+    );
     let said = match conflict.decided_at {
-        None => {
-            notice("bad", "Two machines send heartbeats as this node: its identity was copied. The later one is refused until you choose.")
-        }
+        None => notice(
+            "bad",
+            "Two machines send heartbeats as this node: its identity was copied. The later one is refused until you \
+                choose.",
+        ),
         Some(_) => parts::hint(
-            "Two machines had this identity, and one was chosen. On the other machine, delete the copied identity and join as a new node.",
+            "Two machines had this identity, and one was chosen. On the other machine, delete the copied identity and \
+                join as a new node.",
         ),
     };
     parts::section("Two machines with one identity", &Html::concat(vec![said, table]))
@@ -62,7 +79,8 @@ const ACTIONS: Actions = Actions {
             let chosen = holder(at)?;
             Ok(vec![
                 format!("Heartbeats of the run {}, from {}, are accepted.", chosen.run.id, chosen.address),
-                "Those of other machines with this identity are refused. Their agents keep trying and log the refusal.".to_string(),
+                "Those of other machines with this identity are refused. Their agents keep trying and log the refusal."
+                    .to_string(),
             ])
         },
         fields: no_fields,

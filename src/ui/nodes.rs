@@ -84,10 +84,14 @@ fn list(at: &At) -> Reply {
     let number = field(&query, "page").parse().unwrap_or(1).clamp(1, pages);
     let href = |page: usize, sort: &str| {
         let page = if page > 1 { page.to_string() } else { String::new() };
-        parts::with_query("/ui/nodes", &[("role", role), ("state", state), ("label", label), ("q", text), ("sort", sort), ("page", &page)])
+        parts::with_query(
+            "/ui/nodes",
+            &[("role", role), ("state", state), ("label", label), ("q", text), ("sort", sort), ("page", &page)],
+        )
     };
     let shown = &found[(number - 1) * ROWS_MAX..found.len().min(number * ROWS_MAX)];
-    let held = |node: &ListedNode| at.control.leases.conflict(&node.id).is_some_and(|conflict| conflict.decided_at.is_none());
+    let held =
+        |node: &ListedNode| at.control.leases.conflict(&node.id).is_some_and(|conflict| conflict.decided_at.is_none());
     let rows = shown.iter().map(|node| row(node, lease(node), held(node))).collect();
     let mut heads = vec![parts::Head::sorting("Node", &href(1, "name"), sort.is_empty() || sort == "name")];
     heads.push("Roles".into());
@@ -97,9 +101,10 @@ fn list(at: &At) -> Reply {
     let filtered = [role, state, label, text].iter().any(|f| !f.is_empty());
     let table = match (found.is_empty(), filtered) {
         (true, true) => parts::hint("No nodes match."),
-        (true, false) => {
-            parts::empty("No nodes yet. Create a join string for the first machine:", "uptimemesh token create --role worker --join-string")
-        }
+        (true, false) => parts::empty(
+            "No nodes yet. Create a join string for the first machine:",
+            "uptimemesh token create --role worker --join-string",
+        ),
         _ => parts::table("Nodes", &heads, rows),
     };
     let words = [("", "any"), ("alive", "alive"), ("stale", "stale"), ("dead", "dead"), ("unknown", "unknown")];
@@ -114,7 +119,10 @@ fn list(at: &At) -> Reply {
     let body = Html::concat(vec![
         page!("head.html", title = PLACE, actions = &add, notice = &at.notice(DONE)),
         page!("filter.html", action = "/ui/nodes", fields = &Html::concat(fields)),
-        parts::live("nodes", &Html::concat(vec![table, pager(found.len(), "node", number, pages, &|page| href(page, sort))])),
+        parts::live(
+            "nodes",
+            &Html::concat(vec![table, pager(found.len(), "node", number, pages, &|page| href(page, sort))]),
+        ),
     ]);
     at.page(PLACE, PLACE, &body)
 }
@@ -182,7 +190,10 @@ pub(super) fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -
     let placed = replicas::list(at.control, &Paging::first(ROWS_MAX), None, Some(&node.id))?;
     let filter = EventFilter { node_id: Some(node.id.to_string()), ..EventFilter::default() };
     let last = events::page(at.control, &Paging::first(EVENTS_MAX), &filter)?;
-    let mut facts = vec![("State", Html::concat(std::iter::once(parts::state(lease.as_str())).chain(marks(&node.status)).collect()))];
+    let mut facts = vec![(
+        "State",
+        Html::concat(std::iter::once(parts::state(lease.as_str())).chain(marks(&node.status)).collect()),
+    )];
     facts.extend([
         ("Id", parts::text(node.id.as_str())),
         ("Roles", parts::text(&node.roles.join(", "))),
@@ -193,9 +204,10 @@ pub(super) fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -
         ("Certificate expires", node.identity_expires_at.map_or_else(|| parts::text("none"), parts::time)),
         ("Known since", parts::time(node.created_at)),
     ]);
-    for (key, name) in
-        [(status_keys::REBOOT_REQUESTED_AT, "Reboot requested"), (status_keys::WG_KEY_ROTATION_REQUESTED_AT, "New keys requested")]
-    {
+    for (key, name) in [
+        (status_keys::REBOOT_REQUESTED_AT, "Reboot requested"),
+        (status_keys::WG_KEY_ROTATION_REQUESTED_AT, "New keys requested"),
+    ] {
         if let Some(at) = node.status.get(key).and_then(Value::as_str).and_then(clock::Timestamp::parse) {
             facts.push((name, parts::time(at)));
         }
@@ -214,7 +226,9 @@ pub(super) fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -
         "node",
         &Html::concat(vec![
             node_runs::section(at, &node.id),
-            Html::concat(lookalikes::of_node(at.control, &node.id, &node.name).iter().map(|w| notice("bad", w)).collect()),
+            Html::concat(
+                lookalikes::of_node(at.control, &node.id, &node.name).iter().map(|w| notice("bad", w)).collect(),
+            ),
             drain(&node, placed.total),
             lease_strip::strip(at.control, &node, lease)?,
             parts::facts(facts),
@@ -223,7 +237,10 @@ pub(super) fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -
             parts::section("Events", &events::short(&last)),
         ]),
     );
-    let text = typed.map_or_else(|| node.labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join("\n"), str::to_string);
+    let text = typed.map_or_else(
+        || node.labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join("\n"),
+        str::to_string,
+    );
     let labels = match at.may(Operator) {
         true => page!(
             "labels.html",
@@ -239,7 +256,10 @@ pub(super) fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -
         follows,
         parts::section("Labels", &labels),
         node_room::form(at, &node, &tag),
-        parts::details("Full status, as reported by the node and set by operators", &parts::code(&parts::pretty(&node.status))),
+        parts::details(
+            "Full status, as reported by the node and set by operators",
+            &parts::code(&parts::pretty(&node.status)),
+        ),
     ]);
     at.framed(super::Page { status, place: PLACE, title: &node.name, head: Html::empty(), body: &body })
 }
@@ -249,7 +269,8 @@ fn machine(status: &Object) -> Vec<(&'static str, Html)> {
     let text = |key: &str| status.get(key).and_then(Value::as_str).unwrap_or_default();
     let number = |key: &str| status.get(key).and_then(Value::as_f64);
     let mut facts = Vec::new();
-    let system: Vec<&str> = [text(status_keys::ARCHITECTURE), text(status_keys::KERNEL)].into_iter().filter(|t| !t.is_empty()).collect();
+    let system: Vec<&str> =
+        [text(status_keys::ARCHITECTURE), text(status_keys::KERNEL)].into_iter().filter(|t| !t.is_empty()).collect();
     if !system.is_empty() {
         facts.push(("Machine", parts::text(&system.join(", "))));
     }
@@ -261,7 +282,9 @@ fn machine(status: &Object) -> Vec<(&'static str, Html)> {
         ("Disk", status_keys::DISK_AVAILABLE_BYTES, status_keys::DISK_TOTAL_BYTES),
     ] {
         match (number(available), number(total)) {
-            (Some(free), Some(all)) => facts.push((name, parts::text(&format!("{} of {} available", parts::size(free), parts::size(all))))),
+            (Some(free), Some(all)) => {
+                facts.push((name, parts::text(&format!("{} of {} available", parts::size(free), parts::size(all)))))
+            }
             (Some(free), None) => facts.push((name, parts::text(&format!("{} available", parts::size(free))))),
             (None, Some(all)) => facts.push((name, parts::text(&parts::size(all)))),
             (None, None) => {}
@@ -314,7 +337,15 @@ const ACTIONS: Actions = Actions {
             word: CORDON,
             label: "Cordon",
             is_dangerous: false,
-            effects: |at| effects(at, &["No new replica is placed on this node.", "Replicas that run there move to other nodes that fit."]),
+            effects: |at| {
+                effects(
+                    at,
+                    &[
+                        "No new replica is placed on this node.",
+                        "Replicas that run there move to other nodes that fit.",
+                    ],
+                )
+            },
             fields: no_fields,
             handler: |at| mark(at, nodes::cordon),
             leads_to: None,
@@ -324,7 +355,13 @@ const ACTIONS: Actions = Actions {
             label: "Uncordon",
             is_dangerous: false,
             effects: |at| {
-                effects(at, &["The node may take replicas again.", "A running drain stops; replicas that have moved stay where they are."])
+                effects(
+                    at,
+                    &[
+                        "The node may take replicas again.",
+                        "A running drain stops; replicas that have moved stay where they are.",
+                    ],
+                )
             },
             fields: no_fields,
             handler: |at| mark(at, nodes::uncordon),
@@ -339,7 +376,8 @@ const ACTIONS: Actions = Actions {
                     at,
                     &[
                         "No new replica is placed on this node.",
-                        "Its replicas move away step by step, as many at once as their service's max_unavailable allows.",
+                        "Its replicas move away step by step, as many at once as their service's max_unavailable \
+                            allows.",
                         "A replica that fits nowhere else stays, and the node's page says so.",
                     ],
                 )
@@ -372,7 +410,10 @@ const ACTIONS: Actions = Actions {
             effects: |at| {
                 effects(
                     at,
-                    &["The node's status requests new WireGuard keys.", "Its tunnels are interrupted for a moment when it creates them."],
+                    &[
+                        "The node's status requests new WireGuard keys.",
+                        "Its tunnels are interrupted for a moment when it creates them.",
+                    ],
                 )
             },
             fields: no_fields,
@@ -393,7 +434,8 @@ const ACTIONS: Actions = Actions {
                 )
             },
             fields: |_| {
-                let what = "Delete it even if replicas or router assignments name it. The router assignments are deleted too.";
+                let what =
+                    "Delete it even if replicas or router assignments name it. The router assignments are deleted too.";
                 Ok(parts::checkbox("force", what))
             },
             handler: |at| {

@@ -34,7 +34,12 @@ fn show(at: &At) -> Reply {
     let mut numbers = vec![number("/ui/nodes?state=alive", health.alive, "state alive", "nodes alive")];
     for (n, word) in [(health.stale, "stale"), (health.dead, "dead"), (health.unknown, "unknown")] {
         if n > 0 {
-            numbers.push(number(&format!("/ui/nodes?state={word}"), n, &format!("state {word}"), &format!("nodes {word}")));
+            numbers.push(number(
+                &format!("/ui/nodes?state={word}"),
+                n,
+                &format!("state {word}"),
+                &format!("nodes {word}"),
+            ));
         }
     }
     numbers.push(number("/ui/services", states.len(), "soft", if states.len() == 1 { "service" } else { "services" }));
@@ -45,7 +50,12 @@ fn show(at: &At) -> Reply {
     let last = super::events::page(control, &Paging::first(EVENTS_MAX), &EventFilter::default())?;
     let body = page!(
         "overview.html",
-        notice = &Html::concat(vec![page!("head.html", title = "Overview", actions = &Html::empty(), notice = &Html::empty())]),
+        notice = &Html::concat(vec![page!(
+            "head.html",
+            title = "Overview",
+            actions = &Html::empty(),
+            notice = &Html::empty()
+        )]),
         numbers = &Html::concat(numbers),
         attention = &attention(&status::attention(at.app, &nodes, &services, &states)?),
         mesh = &mesh::picture(control, &nodes)?,
@@ -62,7 +72,14 @@ fn attention(lines: &[Attention]) -> Html {
             Some(at) => Html::concat(vec![parts::text(&format!("{} ", line.detail)), parts::time(at)]),
             None => parts::text(&line.detail),
         };
-        page!("attention.html", kind = line.kind, what = line.what, href = &href(&line.subject), text = &line.name, more = &more)
+        page!(
+            "attention.html",
+            kind = line.kind,
+            what = line.what,
+            href = &href(&line.subject),
+            text = &line.name,
+            more = &more
+        )
     };
     if lines.is_empty() {
         return parts::hint("No known problems.");
@@ -90,9 +107,14 @@ fn of_services(at: &At, states: &[ServiceHealth]) -> Html {
     }
     let mut sorted: Vec<&ServiceHealth> = states.iter().collect();
     sorted.sort_by_key(|s| (s.failing == 0, s.running >= s.plan.desired_replicas, s.plan.service_id.clone()));
-    let row = |s: &&ServiceHealth| vec![parts::service(&s.plan.service_id), super::services::state_of(s), super::services::figures(s)];
-    let table =
-        parts::table("Services", &parts::heads(&["Service", "State", "Replicas"]), sorted.iter().take(SERVICES_MAX).map(row).collect());
+    let row = |s: &&ServiceHealth| {
+        vec![parts::service(&s.plan.service_id), super::services::state_of(s), super::services::figures(s)]
+    };
+    let table = parts::table(
+        "Services",
+        &parts::heads(&["Service", "State", "Replicas"]),
+        sorted.iter().take(SERVICES_MAX).map(row).collect(),
+    );
     let more = match sorted.len() > SERVICES_MAX {
         true => parts::link("/ui/services", &format!("All {} services", sorted.len())),
         false => Html::empty(),

@@ -240,7 +240,8 @@ pub fn pretty(object: &impl serde::Serialize) -> String {
 
 /// A path with query parameters; empty ones are left out.
 pub fn with_query(path: &str, pairs: &[(&str, &str)]) -> String {
-    let pairs: Vec<String> = pairs.iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| format!("{k}={}", percent::encode(v))).collect();
+    let pairs: Vec<String> =
+        pairs.iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| format!("{k}={}", percent::encode(v))).collect();
     if pairs.is_empty() { path.to_string() } else { format!("{path}?{}", pairs.join("&")) }
 }
 
@@ -268,9 +269,14 @@ mod tests {
     #[test]
     fn moments_are_told_from_now() {
         let now = Timestamp::from_secs(1_000_000);
-        for (ago, said) in
-            [(0, "just now"), (59, "59 s ago"), (3599, "59 min ago"), (7200, "2 h ago"), (172_800, "2 d ago"), (-90, "in 1 min")]
-        {
+        for (ago, said) in [
+            (0, "just now"),
+            (59, "59 s ago"),
+            (3599, "59 min ago"),
+            (7200, "2 h ago"),
+            (172_800, "2 d ago"),
+            (-90, "in 1 min"),
+        ] {
             assert_eq!(relative(now.plus_secs(-ago), now), said);
         }
     }

@@ -101,10 +101,14 @@ fn list(at: &At) -> Reply {
     }
     if state == "failing" {
         let sick = |r: &ListedReplica| {
-            serde_json::from_str::<crate::model::replicas::Facts>(r.status.get()).is_ok_and(|facts| facts.sickness().is_some())
+            serde_json::from_str::<crate::model::replicas::Facts>(r.status.get())
+                .is_ok_and(|facts| facts.sickness().is_some())
         };
         let well = |id: &NodeId| {
-            matches!(at.control.leases.state(id), crate::model::leases::LeaseState::Alive | crate::model::leases::LeaseState::Unknown)
+            matches!(
+                at.control.leases.state(id),
+                crate::model::leases::LeaseState::Alive | crate::model::leases::LeaseState::Unknown
+            )
         };
         found.retain(|r| sick(r) || !well(&r.node_id));
     }
@@ -124,8 +128,15 @@ fn list(at: &At) -> Reply {
     let filtered = [service, node, state, text].iter().any(|f| !f.is_empty());
     let table = match (found.is_empty(), filtered) {
         (true, true) => parts::hint("No replicas match."),
-        (true, false) => parts::empty("No replicas yet. The scheduler creates them for services:", "uptimemesh service apply -f web.json"),
-        _ => parts::table("Replicas", &parts::heads(&["Replica", "Service", "Node", "State", "~Changed"]), shown.iter().map(row).collect()),
+        (true, false) => parts::empty(
+            "No replicas yet. The scheduler creates them for services:",
+            "uptimemesh service apply -f web.json",
+        ),
+        _ => parts::table(
+            "Replicas",
+            &parts::heads(&["Replica", "Service", "Node", "State", "~Changed"]),
+            shown.iter().map(row).collect(),
+        ),
     };
     let fields = vec![
         parts::field("Text", "q", text),
@@ -142,7 +153,10 @@ fn list(at: &At) -> Reply {
     let body = Html::concat(vec![
         page!("head.html", title = PLACE, actions = &Html::empty(), notice = &at.notice(DONE)),
         page!("filter.html", action = "/ui/replicas", fields = &Html::concat(fields)),
-        parts::live("replicas", &Html::concat(vec![table, super::nodes::pager(found.len(), "replica", number, pages, &href)])),
+        parts::live(
+            "replicas",
+            &Html::concat(vec![table, super::nodes::pager(found.len(), "replica", number, pages, &href)]),
+        ),
     ]);
     at.page(PLACE, PLACE, &body)
 }
@@ -184,7 +198,9 @@ fn show(at: &At) -> Reply {
     };
     let reached = match found.is_empty() {
         true => parts::hint("No endpoints."),
-        false => parts::table("Endpoints", &parts::heads(&["Address", "State", "Checked"]), found.iter().map(row).collect()),
+        false => {
+            parts::table("Endpoints", &parts::heads(&["Address", "State", "Checked"]), found.iter().map(row).collect())
+        }
     };
     let path = parts::path("replicas", &replica.id);
     let actions = if at.may(Operator) { ACTIONS.buttons(&path, |_| true) } else { Html::empty() };
@@ -223,10 +239,13 @@ const ACTIONS: Actions = Actions {
                     "The scheduler may move it again where its rules require that.",
                 ])
             },
-            fields: |at| Ok(parts::field("Id of the target node", "target_node_id", field(&at.form(), "target_node_id"))),
+            fields: |at| {
+                Ok(parts::field("Id of the target node", "target_node_id", field(&at.form(), "target_node_id")))
+            },
             handler: |at| {
                 let form = at.form();
-                let target = field(&form, "target_node_id").trim().parse().map_err(|_| Error::not_found("Target node"))?;
+                let target =
+                    field(&form, "target_node_id").trim().parse().map_err(|_| Error::not_found("Target node"))?;
                 replicas::place(at.control, at.id(0, "Replica")?, Condition::default(), target, &at.user.name).map(drop)
             },
             leads_to: None,
@@ -253,8 +272,15 @@ const ACTIONS: Actions = Actions {
             word: "restore",
             label: "Restore",
             is_dangerous: true,
-            effects: |_| sentences(&["The replica's data is replaced by that of a snapshot. Data written since then is lost.", AGENTS]),
-            fields: |at| Ok(parts::field("Snapshot id (empty: the newest)", "snapshot_id", field(&at.form(), "snapshot_id"))),
+            effects: |_| {
+                sentences(&[
+                    "The replica's data is replaced by that of a snapshot. Data written since then is lost.",
+                    AGENTS,
+                ])
+            },
+            fields: |at| {
+                Ok(parts::field("Snapshot id (empty: the newest)", "snapshot_id", field(&at.form(), "snapshot_id")))
+            },
             handler: restore,
             leads_to: None,
         },

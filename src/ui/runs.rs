@@ -56,7 +56,8 @@ fn show(at: &At) -> Reply {
     let body = Html::concat(vec![
         page!("head.html", title = PLACE, actions = &Html::empty(), notice = &at.notice(DONE)),
         parts::hint(
-            "A snapshot request stays pending until an agent picks it up and reports where the snapshot is. The control plane creates support bundles; an admin can download them.",
+            "A snapshot request stays pending until an agent picks it up and reports where the snapshot is. The \
+                control plane creates support bundles; an admin can download them.",
         ),
         Html::concat(sections),
     ]);
@@ -70,7 +71,9 @@ fn row(at: &At, word: &str, run: &Run) -> Vec<Html> {
             parts::link(&format!("/support-bundles/{}/download", run.id), "Download")
         }
         // Downloads are links; everything else is a location on some machine.
-        (None, Some(place)) if place.starts_with("https://") || place.starts_with("http://") => parts::link(place, "Download"),
+        (None, Some(place)) if place.starts_with("https://") || place.starts_with("http://") => {
+            parts::link(place, "Download")
+        }
         (None, Some(place)) => parts::text(place),
         (None, None) => parts::text("none yet"),
     };
@@ -90,7 +93,11 @@ fn row(at: &At, word: &str, run: &Run) -> Vec<Html> {
 }
 
 fn kind(at: &At) -> Result<(Kind, &'static str)> {
-    KINDS.iter().find(|(_, word, ..)| *word == at.arg(0)).map(|(kind, word, ..)| (*kind, *word)).ok_or_else(|| Error::not_found("Page"))
+    KINDS
+        .iter()
+        .find(|(_, word, ..)| *word == at.arg(0))
+        .map(|(kind, word, ..)| (*kind, *word))
+        .ok_or_else(|| Error::not_found("Page"))
 }
 
 fn request(at: &At) -> Reply {

@@ -30,11 +30,18 @@ const MOVES_MAX: usize = 20;
 /// Words in the path for all services and for a rebalance: no id begins with a hyphen.
 const ALL: &str = "-all";
 const REBALANCE: &str = "-rebalance";
-const DONE: &[(&str, &str)] =
-    &[("apply", "Plan applied."), ("apply-all", "Plans applied."), ("rebalance", "Replicas moved."), ("mode", "Mode changed.")];
+const DONE: &[(&str, &str)] = &[
+    ("apply", "Plan applied."),
+    ("apply-all", "Plans applied."),
+    ("rebalance", "Replicas moved."),
+    ("mode", "Mode changed."),
+];
 /// Modes and their meanings.
-const MODES: &[(&str, &str)] =
-    &[("auto", "auto: acts when something changes"), ("manual", "manual: acts only on request"), ("paused", "paused: refuses to act")];
+const MODES: &[(&str, &str)] = &[
+    ("auto", "auto: acts when something changes"),
+    ("manual", "manual: acts only on request"),
+    ("paused", "paused: refuses to act"),
+];
 
 fn show(at: &At) -> Reply {
     let status = at.app.scheduler.status(at.control)?;
@@ -49,7 +56,9 @@ fn show(at: &At) -> Reply {
         ("Planned", parts::time(plans.generated_at)),
     ];
     let mode = match at.may(Admin) {
-        true => page!("scheduler_mode.html", csrf = &at.csrf(), mode = &parts::select("Mode", "mode", MODES, status.mode),),
+        true => {
+            page!("scheduler_mode.html", csrf = &at.csrf(), mode = &parts::select("Mode", "mode", MODES, status.mode),)
+        }
         false => Html::empty(),
     };
     let pending = actions(plans);
@@ -66,7 +75,8 @@ fn show(at: &At) -> Reply {
     let balance = match at.may(Operator) && status.mode != "paused" {
         true => Html::concat(vec![
             parts::hint(
-                "Replicas stay where they are when nodes come back or are added. A rebalance evens out the load, a few moves at a time.",
+                "Replicas stay where they are when nodes come back or are added. A rebalance evens out the load, a few \
+                    moves at a time.",
             ),
             parts::button(&format!("/ui/scheduler/apply/{REBALANCE}"), "Show the moves", ""),
         ]),
@@ -77,7 +87,11 @@ fn show(at: &At) -> Reply {
         mode,
         parts::live(
             "scheduler",
-            &Html::concat(vec![parts::facts(facts), parts::section("Plan", &Html::concat(plan)), parts::section("Balance", &balance)]),
+            &Html::concat(vec![
+                parts::facts(facts),
+                parts::section("Plan", &Html::concat(plan)),
+                parts::section("Balance", &balance),
+            ]),
         ),
     ]);
     at.page(PLACE, PLACE, &body)
@@ -91,7 +105,8 @@ fn brake(is_on: bool) -> Html {
     Html::concat(vec![
         parts::state("on"),
         parts::text(
-            ": most nodes fell silent together. It is released when most of them send heartbeats again or are deleted. To continue now, set ",
+            ": most nodes fell silent together. It is released when most of them send heartbeats again or are deleted. \
+                To continue now, set ",
         ),
         parts::link("/ui/settings/cluster", "scheduler_brake"),
         parts::text(" to off."),

@@ -29,7 +29,8 @@ const REVISIONS_MAX: usize = 20;
 const EXPLAINED_MAX: usize = 50;
 
 /// Spec that the form of a new service starts with.
-const EXAMPLE: &str = "{\n  \"image\": \"nginx\",\n  \"ports\": [8080],\n  \"scheduling\": {\n    \"desired_replicas\": 2\n  }\n}";
+const EXAMPLE: &str =
+    "{\n  \"image\": \"nginx\",\n  \"ports\": [8080],\n  \"scheduling\": {\n    \"desired_replicas\": 2\n  }\n}";
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
@@ -62,8 +63,15 @@ pub(super) fn all(control: &Control) -> Result<Vec<Service>> {
 
 /// Placeholder for an empty list of services.
 pub(super) fn nothing_yet(at: &At) -> Html {
-    let empty = parts::empty("No services yet. Describe one in a file, or create it here:", "uptimemesh service apply -f web.json");
-    if at.may(Operator) { Html::concat(vec![empty, parts::button("/ui/new-service", "New service", "primary")]) } else { empty }
+    let empty = parts::empty(
+        "No services yet. Describe one in a file, or create it here:",
+        "uptimemesh service apply -f web.json",
+    );
+    if at.may(Operator) {
+        Html::concat(vec![empty, parts::button("/ui/new-service", "New service", "primary")])
+    } else {
+        empty
+    }
 }
 
 /// State of a service, in a word.
@@ -115,12 +123,16 @@ fn list(at: &At) -> Reply {
             parts::table("Services", &heads, shown.iter().map(row).collect())
         }
     };
-    let href = |page: usize| parts::with_query("/ui/services", &[("q", field(&query, "q")), ("page", &page.to_string())]);
+    let href =
+        |page: usize| parts::with_query("/ui/services", &[("q", field(&query, "q")), ("page", &page.to_string())]);
     let new = if at.may(Operator) { parts::button("/ui/new-service", "New service", "primary") } else { Html::empty() };
     let body = Html::concat(vec![
         page!("head.html", title = PLACE, actions = &new, notice = &at.notice(DONE)),
         page!("filter.html", action = "/ui/services", fields = &parts::field("Text", "q", field(&query, "q"))),
-        parts::live("services", &Html::concat(vec![table, super::nodes::pager(found.len(), "service", number, pages, &href)])),
+        parts::live(
+            "services",
+            &Html::concat(vec![table, super::nodes::pager(found.len(), "service", number, pages, &href)]),
+        ),
     ]);
     at.page(PLACE, PLACE, &body)
 }
@@ -133,10 +145,15 @@ fn show(at: &At) -> Reply {
     let placed = replicas::list(at.control, &Paging::first(ROWS_MAX), Some(&service.id), None)?;
     let mut by_node: Vec<_> = placed.items.iter().collect();
     by_node.sort_by(|a, b| (&a.node_id, &a.id).cmp(&(&b.node_id, &b.id)));
-    let rows: Vec<Vec<Html>> = by_node.into_iter().map(|r| super::replicas::row_of_service(r, service.generation)).collect();
+    let rows: Vec<Vec<Html>> =
+        by_node.into_iter().map(|r| super::replicas::row_of_service(r, service.generation)).collect();
     let table = match rows.is_empty() {
         true => parts::hint("No replicas yet."),
-        false => parts::table("Replicas by node", &parts::heads(&["Node", "Replica", "State", "Runs generation", "~Since"]), rows),
+        false => parts::table(
+            "Replicas by node",
+            &parts::heads(&["Node", "Replica", "State", "Runs generation", "~Since"]),
+            rows,
+        ),
     };
     let more = (placed.total as usize).saturating_sub(placed.items.len());
     let all_of = parts::with_query("/ui/replicas", &[("service", service.id.as_str())]);
@@ -181,11 +198,20 @@ fn show(at: &At) -> Reply {
 fn rollout(health: Option<&ServiceHealth>) -> Html {
     let Some(health) = health.filter(|h| h.outdated > 0) else { return Html::empty() };
     let all = health.plan.replicas_before.max(health.outdated);
-    let text = format!("Rolling out generation {}: {} of {} replicas run it.", health.plan.generation, all - health.outdated, all);
-    let far = page!("progress.html", max = &all.to_string(), value = &(all - health.outdated).to_string(), text = &text);
+    let text = format!(
+        "Rolling out generation {}: {} of {} replicas run it.",
+        health.plan.generation,
+        all - health.outdated,
+        all
+    );
+    let far =
+        page!("progress.html", max = &all.to_string(), value = &(all - health.outdated).to_string(), text = &text);
     let Some(waits) = &health.plan.rollout else { return far };
     let asked = parts::text(&format!("No report yet from {} of them, the first asked ", waits.pending));
-    Html::concat(vec![far, page!("p.html", class = "hint", body = &Html::concat(vec![asked, parts::time(waits.waiting_since)]))])
+    Html::concat(vec![
+        far,
+        page!("p.html", class = "hint", body = &Html::concat(vec![asked, parts::time(waits.waiting_since)])),
+    ])
 }
 
 fn revisions(at: &At, service: &Service) -> Result<Html> {
@@ -202,7 +228,11 @@ fn revisions(at: &At, service: &Service) -> Result<Html> {
             parts::time(revision.created_at),
         ]
     };
-    let table = parts::table("Revisions", &parts::heads(&["Generation", "By", "Who", "When"]), page.items.iter().map(row).collect());
+    let table = parts::table(
+        "Revisions",
+        &parts::heads(&["Generation", "By", "Who", "When"]),
+        page.items.iter().map(row).collect(),
+    );
     let older = (page.total as usize).saturating_sub(page.items.len());
     let command = format!("{older} older ones: uptimemesh service history {}", service.id);
     let more = if older > 0 { parts::hint(&command) } else { Html::empty() };
@@ -214,7 +244,9 @@ fn named(at: &At) -> Result<(Revision, Option<Revision>)> {
     let missing = || Error::not_found("Revision");
     let generation: i64 = at.arg(1).parse().map_err(|_| missing())?;
     let mut found =
-        services::revisions(at.control, &at.id(0, "Service")?, &Paging::first(2), Some(generation.saturating_add(1)))?.items.into_iter();
+        services::revisions(at.control, &at.id(0, "Service")?, &Paging::first(2), Some(generation.saturating_add(1)))?
+            .items
+            .into_iter();
     let revision = found.next().filter(|r| r.generation == generation).ok_or_else(missing)?;
     Ok((revision, found.next()))
 }
@@ -245,10 +277,17 @@ fn revision_page(at: &At, failed: Option<&Error>) -> Reply {
         body.push(parts::section(&title, &diff::lines(&parts::pretty(&before.spec), &text)));
     }
     if revision.generation != service.generation {
-        body.push(parts::section("Effect of rolling back now", &diff::lines(&parts::pretty(&service.own_spec()), &text)));
+        body.push(parts::section(
+            "Effect of rolling back now",
+            &diff::lines(&parts::pretty(&service.own_spec()), &text),
+        ));
         if at.may(Operator) {
             let effects = [
-                format!("The spec of generation {} becomes generation {}.", revision.generation, service.generation + 1),
+                format!(
+                    "The spec of generation {} becomes generation {}.",
+                    revision.generation,
+                    service.generation + 1
+                ),
                 "Replicas are updated to it step by step, as max_surge and max_unavailable allow.".to_string(),
             ];
             body.push(page!(
@@ -263,12 +302,24 @@ fn revision_page(at: &At, failed: Option<&Error>) -> Reply {
     body.push(parts::section("Spec", &parts::code(&text)));
     let title = format!("{} generation {}", service.name, revision.generation);
     let body = Html::concat(body);
-    at.framed(Shown { status: failed.map_or(200, Error::status), place: PLACE, title: &title, head: Html::empty(), body: &body })
+    at.framed(Shown {
+        status: failed.map_or(200, Error::status),
+        place: PLACE,
+        title: &title,
+        head: Html::empty(),
+        body: &body,
+    })
 }
 
 fn roll_back(at: &At) -> Reply {
     let (revision, _) = named(at)?;
-    match services::rollback(at.control, at.id(0, "Service")?, Condition::default(), Some(revision.generation), &at.user.name) {
+    match services::rollback(
+        at.control,
+        at.id(0, "Service")?,
+        Condition::default(),
+        Some(revision.generation),
+        &at.user.name,
+    ) {
         Ok(_) => Ok(back_to(&parts::path("services", at.arg(0)), "rollback")),
         Err(e @ Error::Fault(_)) => Err(e),
         Err(e) => revision_page(at, Some(&e)),
@@ -282,7 +333,11 @@ fn explain(at: &At) -> Reply {
         let filters: Vec<&str> = node.filters.iter().map(|f| f.reason.as_str()).collect();
         let answer = match (node.rank, node.score) {
             (Some(rank), Some(score)) => {
-                let used = if score.used_permille > 0 { format!(", {} % taken", score.used_permille / 10) } else { String::new() };
+                let used = if score.used_permille > 0 {
+                    format!(", {} % taken", score.used_permille / 10)
+                } else {
+                    String::new()
+                };
                 format!(
                     "choice {rank}: {} of this service, {} in its zone, {} in all{used}",
                     score.same_service, score.zone_replicas, score.load
@@ -343,7 +398,10 @@ fn new_page(at: &At, status: u16, typed: &Typed, faults: &Html) -> Reply {
         doubts(typed.text),
     ];
     let form = form(at, "/ui/new-service", &Html::concat(fields), typed.text, faults, "Create the service");
-    let body = Html::concat(vec![page!("head.html", title = "New service", actions = &Html::empty(), notice = &Html::empty()), form]);
+    let body = Html::concat(vec![
+        page!("head.html", title = "New service", actions = &Html::empty(), notice = &Html::empty()),
+        form,
+    ]);
     at.framed(Shown { status, place: PLACE, title: "New service", head: Html::empty(), body: &body })
 }
 
@@ -400,7 +458,8 @@ fn edit_page(at: &At, status: u16, service: &Service, version: &str, text: &str,
         doubts(text),
         parts::hidden("version", version),
         parts::hint(
-            "Saving creates a new generation, and replicas are updated to it step by step. Earlier generations stay and can be restored.",
+            "Saving creates a new generation, and replicas are updated to it step by step. Earlier generations stay \
+                and can be restored.",
         ),
     ]);
     let body = Html::concat(vec![
@@ -495,7 +554,9 @@ const ACTIONS: Actions = Actions {
                 ])
             },
             fields: no_fields,
-            handler: |at| services::rollout(at.control, at.id(0, "Service")?, Condition::default(), &at.user.name).map(drop),
+            handler: |at| {
+                services::rollout(at.control, at.id(0, "Service")?, Condition::default(), &at.user.name).map(drop)
+            },
             leads_to: None,
         },
         Action {
@@ -503,7 +564,10 @@ const ACTIONS: Actions = Actions {
             label: "Delete",
             is_dangerous: true,
             effects: |at| {
-                Ok(vec!["The service and all its revisions are deleted.".to_string(), format!("{} there now.", are(placed(at)?))])
+                Ok(vec![
+                    "The service and all its revisions are deleted.".to_string(),
+                    format!("{} there now.", are(placed(at)?)),
+                ])
             },
             fields: |_| Ok(parts::checkbox("force", "Delete its replicas too.")),
             handler: |at| {

@@ -14,8 +14,10 @@ use crate::upkeep::App;
 use tiny_http::Method::{Get, Post};
 
 /// The routes of this file.
-pub const ROUTES: &[Route] =
-    &[route(Get, "/ui/settings", By(Viewer, show)).always(), route(Post, "/ui/settings", By(Viewer, change_password)).personal().always()];
+pub const ROUTES: &[Route] = &[
+    route(Get, "/ui/settings", By(Viewer, show)).always(),
+    route(Post, "/ui/settings", By(Viewer, change_password)).personal().always(),
+];
 
 fn show(app: &App, request: &Request, user: &User) -> Reply {
     let above = match user.restriction {
@@ -27,7 +29,8 @@ fn show(app: &App, request: &Request, user: &User) -> Reply {
 
 fn change_password(app: &App, request: &Request, user: &User) -> Reply {
     let fields = form::parse(&request.body);
-    let (current, new, setup_code) = (field(&fields, "current_password"), field(&fields, "new_password"), field(&fields, "setup_code"));
+    let (current, new, setup_code) =
+        (field(&fields, "current_password"), field(&fields, "new_password"), field(&fields, "setup_code"));
     if current.chars().count() > auth::PASSWORD_LEN_MAX {
         return settings_page(app, request, 403, user, &notice("bad", "The current password is wrong."));
     }
@@ -50,10 +53,21 @@ fn settings_page(app: &App, request: &Request, status: u16, user: &User, above: 
         Some(Restriction::NeedsSetupCode) => page!("settings_code.html"),
         Some(Restriction::MustChange) | None => Html::empty(),
     };
-    let sessions = if user.restriction.is_none() && user.is_person() { sessions::table(&app.control, user)? } else { Html::empty() };
+    let sessions = if user.restriction.is_none() && user.is_person() {
+        sessions::table(&app.control, user)?
+    } else {
+        Html::empty()
+    };
     let csrf = csrf_field(&app.control, user);
     let at = At { app, control: &app.control, request, user };
-    let body = page!("settings.html", notice = above, tabs = &tabs(&at), csrf = &csrf, setup_code = &setup_code, sessions = &sessions);
+    let body = page!(
+        "settings.html",
+        notice = above,
+        tabs = &tabs(&at),
+        csrf = &csrf,
+        setup_code = &setup_code,
+        sessions = &sessions
+    );
     at.framed(Page { status, place: "Settings", title: "Settings", head: Html::empty(), body: &body })
 }
 

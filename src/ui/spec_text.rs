@@ -133,8 +133,8 @@ mod tests {
 
     #[test]
     fn a_path_leads_to_its_line() {
-        let text =
-            "{\n  \"a\\\"\": [1, {\"x\": \"}\"}],\n  \"ports\": [\n    80,\n    {\n      \"host_port\": 0\n    }\n  ],\n  \"b\": {}\n}";
+        let text = "{\n  \"a\\\"\": [1, {\"x\": \"}\"}],\n  \"ports\": [\n    80,\n    {\n      \"host_port\": 0\n    \
+            }\n  ],\n  \"b\": {}\n}";
         let name = |n: &str| Loc::Name(n.to_string());
         for (path, line) in [
             (vec![name("ports"), Loc::Index(0)], 3),

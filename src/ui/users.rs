@@ -21,7 +21,8 @@ pub const ROUTES: &[Route] = &[
     route(Get, "/ui/settings/users", By(Admin, |c, r, u| run(c, r, u, show))),
     route(Post, "/ui/settings/users", By(Admin, |c, r, u| run(c, r, u, create))).personal(),
     route(Get, "/ui/settings/users/{name}/{action}", By(Admin, |c, r, u| run(c, r, u, |at| ACTIONS.ask(at)))),
-    route(Post, "/ui/settings/users/{name}/{action}", By(Admin, |c, r, u| run(c, r, u, |at| ACTIONS.act(at)))).personal(),
+    route(Post, "/ui/settings/users/{name}/{action}", By(Admin, |c, r, u| run(c, r, u, |at| ACTIONS.act(at))))
+        .personal(),
 ];
 
 const PLACE: &str = "Settings";
@@ -43,7 +44,8 @@ fn page_of(at: &At, status: u16, above: &Html, name: &str) -> Reply {
     let row = |person: &Person| {
         let path = parts::path("settings/users", &person.name);
         let buttons = if person.name == at.user.name { parts::text("you") } else { ACTIONS.buttons(&path, |_| true) };
-        let must = if person.must_change_password { page!("chip.html", text = "must change password") } else { Html::empty() };
+        let must =
+            if person.must_change_password { page!("chip.html", text = "must change password") } else { Html::empty() };
         vec![
             Html::concat(vec![parts::text(&format!("{} ", person.name)), must]),
             parts::text(person.role.as_str()),
@@ -51,12 +53,21 @@ fn page_of(at: &At, status: u16, above: &Html, name: &str) -> Reply {
             page!("buttons.html", buttons = &buttons),
         ]
     };
-    let table = parts::table("Users", &parts::heads(&["User", "Role", "~Made", "Action"]), people.items.iter().map(row).collect());
+    let table = parts::table(
+        "Users",
+        &parts::heads(&["User", "Role", "~Made", "Action"]),
+        people.items.iter().map(row).collect(),
+    );
     let body = Html::concat(vec![
         page!("head.html", title = "Users", actions = &Html::empty(), notice = above),
         settings::tabs(at),
         table,
-        page!("user_new.html", csrf = &at.csrf(), name = name, role = &parts::select_words("Role", "role", Role::WORDS, "viewer"),),
+        page!(
+            "user_new.html",
+            csrf = &at.csrf(),
+            name = name,
+            role = &parts::select_words("Role", "role", Role::WORDS, "viewer"),
+        ),
     ]);
     at.framed(Shown { status, place: PLACE, title: "Users", head: Html::empty(), body: &body })
 }
@@ -89,11 +100,17 @@ const ACTIONS: Actions = Actions {
             word: "role",
             label: "Change role",
             is_dangerous: false,
-            effects: |_| sentences(&["The user's sessions end.", "The user's API tokens can do no more than the new role from now on."]),
+            effects: |_| {
+                sentences(&[
+                    "The user's sessions end.",
+                    "The user's API tokens can do no more than the new role from now on.",
+                ])
+            },
             fields: |at| Ok(parts::select_words("Role", "role", Role::WORDS, person(at)?.role.as_str())),
             handler: |at| {
                 let role = Role::parse(field(&at.form(), "role"));
-                let role = role.ok_or_else(|| Error::Malformed("Unknown role: choose one from the list.".to_string()))?;
+                let role =
+                    role.ok_or_else(|| Error::Malformed("Unknown role: choose one from the list.".to_string()))?;
                 users::set_role(at.control, name(at), Condition::default(), Some(role)).map(drop)
             },
             leads_to: None,
@@ -102,7 +119,12 @@ const ACTIONS: Actions = Actions {
             word: "password",
             label: "Set password",
             is_dangerous: false,
-            effects: |_| sentences(&["The user's sessions end.", "At the next sign-in the user must choose a password of their own."]),
+            effects: |_| {
+                sentences(&[
+                    "The user's sessions end.",
+                    "At the next sign-in the user must choose a password of their own.",
+                ])
+            },
             fields: |_| Ok(page!("password.html", label = "New password")),
             handler: set_password,
             leads_to: None,

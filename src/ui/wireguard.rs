@@ -49,7 +49,13 @@ fn show(at: &At) -> Reply {
         .map(|line| {
             let through = routers.get(line.node_id.as_str()).map_or_else(
                 || parts::text("none assigned"),
-                |a| Html::concat(vec![parts::node(&a.primary_router_id), parts::text(", then "), parts::node(&a.secondary_router_id)]),
+                |a| {
+                    Html::concat(vec![
+                        parts::node(&a.primary_router_id),
+                        parts::text(", then "),
+                        parts::node(&a.secondary_router_id),
+                    ])
+                },
             );
             vec![
                 parts::node(&line.node_id),
@@ -63,19 +69,20 @@ fn show(at: &At) -> Reply {
         .collect();
     let heads = parts::heads(&["Node", "First tunnel", "Second tunnel", "Active route", "~Failover", "~Routers"]);
     let table = match rows.is_empty() {
-        true => {
-            parts::empty("No nodes yet. Create a join string for the first machine:", "uptimemesh token create --role worker --join-string")
-        }
+        true => parts::empty(
+            "No nodes yet. Create a join string for the first machine:",
+            "uptimemesh token create --role worker --join-string",
+        ),
         false => parts::table("Tunnels", &heads, rows),
     };
-    let next = found
-        .next
-        .as_ref()
-        .map_or_else(Html::empty, |next| page!("next.html", href = &parts::with_query("/ui/wireguard", &[("after", next)])));
+    let next = found.next.as_ref().map_or_else(Html::empty, |next| {
+        page!("next.html", href = &parts::with_query("/ui/wireguard", &[("after", next)]))
+    });
     let body = Html::concat(vec![
         page!("head.html", title = PLACE, actions = &Html::empty(), notice = &Html::empty()),
         parts::hint(
-            "Each node reports its tunnels with its heartbeats, in wg_primary_tunnel, wg_secondary_tunnel, wg_active_route and wg_failover_state of its status. A tunnel is a word, or an object with state, last_handshake_at, rx_bytes, tx_bytes and any fields of the node's own.",
+            "Each node reports its tunnels with its heartbeats, in wg_primary_tunnel, wg_secondary_tunnel, \
+                wg_active_route and wg_failover_state of its status. A tunnel is a word, or an object with state, last_handshake_at, rx_bytes, tx_bytes and any fields of the node's own.",
         ),
         parts::live("tunnels", &table),
         page!("pager.html", text = &parts::count(found.total as usize, "node"), links = &next),
@@ -136,8 +143,8 @@ mod tests {
         let shown = |said: Value| tunnel(&said).into_string();
         assert!(shown(Value::Null).contains("not reported"));
         assert!(shown(json!("up")).contains("up"));
-        let known =
-            json!({"state": "down", "last_handshake_at": "2026-01-02T03:04:05Z", "rx_bytes": 5_000_000, "tx_bytes": 12, "note": "<b>"});
+        let known = json!({"state": "down", "last_handshake_at": "2026-01-02T03:04:05Z", "rx_bytes": 5_000_000,
+            "tx_bytes": 12, "note": "<b>"});
         let text = shown(known);
         for part in ["down", "datetime=\"2026-01-02T03:04:05Z\"", "rx bytes", "4.8 MiB", "12 B", "&lt;b&gt;"] {
             assert!(text.contains(part), "{part}: {text}");

@@ -147,7 +147,8 @@ fn of(config: &Config, runs: bool, seen: Result<Seen>) -> Vec<Finding> {
                     findings.extend(of_cluster(cluster, runs));
                     findings.push(proxies(config, cluster));
                 }
-                None => findings.push(Finding::skipped("nodes", "not checked: the database must be sound and up to date first")),
+                None => findings
+                    .push(Finding::skipped("nodes", "not checked: the database must be sound and up to date first")),
             }
         }
         Err(e) => {
@@ -166,13 +167,21 @@ fn strictness(config: &Config) -> Finding {
     const CHECK: &str = "config";
     match config.is_production() {
         true => Finding::ok(CHECK, "it is sound, and strict (APP_ENV is production)"),
-        false => Finding::ok(CHECK, format!("it is sound; the strict checks of production are off (APP_ENV={})", config.app_env)),
+        false => Finding::ok(
+            CHECK,
+            format!("it is sound; the strict checks of production are off (APP_ENV={})", config.app_env),
+        ),
     }
 }
 
 /// Files and directories that only their owner may read.
 fn secrets(config: &Config) -> Vec<PathBuf> {
-    let mut paths = vec![config.data_dir.clone(), config.data_dir.join("keys"), config.pki_dir.clone(), config.data_dir.join(local::FILE)];
+    let mut paths = vec![
+        config.data_dir.clone(),
+        config.data_dir.join("keys"),
+        config.pki_dir.clone(),
+        config.data_dir.join(local::FILE),
+    ];
     let inside = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect::<Vec<_>>();
     paths.extend(["", "-wal", "-shm"].map(|end| {
         let mut file = config.database_path.clone().into_os_string();
@@ -241,7 +250,11 @@ fn authorities(config: &Config) -> Vec<Finding> {
         ),
         (_, true) => {
             let to_do = "uptimemesh ca nodes; when all are up to date: uptimemesh ca drop-previous";
-            Finding::warn("certificates.rotation", "a rotation is in progress: the previous authority is still trusted", to_do)
+            Finding::warn(
+                "certificates.rotation",
+                "a rotation is in progress: the previous authority is still trusted",
+                to_do,
+            )
         }
         _ => Finding::ok("certificates.rotation", "no rotation is in progress"),
     });
@@ -255,12 +268,20 @@ fn server_certificate(config: &Config) -> Finding {
         (_, false) => Finding::skipped(CHECK, "TLS is off: the proxy in front of the server has the certificate"),
         (None, true) => Finding::ok(CHECK, "the server authority issues it at each start, and again before it expires"),
         (Some((chain, key)), true) => {
-            let to_do =
-                format!("renew it, and put chain and key in {} and {}; the server rereads them by itself", chain.display(), key.display());
+            let to_do = format!(
+                "renew it, and put chain and key in {} and {}; the server rereads them by itself",
+                chain.display(),
+                key.display()
+            );
             match tls::own_certificate(chain, key) {
-                Ok(pem) => {
-                    Finding::validity(CHECK, "the certificate in TLS_CERT_FILE", pki::validity(&pem), clock::now(), SERVER_DAYS_LOW, &to_do)
-                }
+                Ok(pem) => Finding::validity(
+                    CHECK,
+                    "the certificate in TLS_CERT_FILE",
+                    pki::validity(&pem),
+                    clock::now(),
+                    SERVER_DAYS_LOW,
+                    &to_do,
+                ),
                 Err(e) => Finding::fail(CHECK, Chain(&e).to_string(), to_do),
             }
         }
@@ -277,11 +298,18 @@ fn newest_backup(config: &Config) -> Finding {
         Ok(Some(newest)) => {
             let at = newest.created_at;
             if let Ok(Some(Drill { problem: Some(why), backup_id, .. })) = backups::last_drill(config) {
-                let to_do = "uptimemesh backup verify FILE shows what is wrong; create a new one: uptimemesh backup create";
-                return Finding::warn(CHECK, format!("the newest is from {at}, and the restore drill of {backup_id} failed: {why}"), to_do);
+                let to_do =
+                    "uptimemesh backup verify FILE shows what is wrong; create a new one: uptimemesh backup create";
+                return Finding::warn(
+                    CHECK,
+                    format!("the newest is from {at}, and the restore drill of {backup_id} failed: {why}"),
+                    to_do,
+                );
             }
             match -days_left(at) {
-                days if days > BACKUP_DAYS_OLD => Finding::warn(CHECK, format!("the newest is from {at}, {days} days ago"), make),
+                days if days > BACKUP_DAYS_OLD => {
+                    Finding::warn(CHECK, format!("the newest is from {at}, {days} days ago"), make)
+                }
                 _ => Finding::ok(CHECK, format!("the newest is from {at}")),
             }
         }
@@ -305,26 +333,33 @@ fn database(config: &Config, seen: &Seen, runs: bool) -> Vec<Finding> {
     let whole = match seen.faults.first() {
         None => Finding::ok("database.integrity", format!("{path} is sound ({} MiB)", bytes >> 20)),
         Some(fault) => {
-            let to_do = "stop the server and restore a backup: systemctl stop uptimemesh; uptimemesh backup restore --help";
+            let to_do =
+                "stop the server and restore a backup: systemctl stop uptimemesh; uptimemesh backup restore --help";
             Finding::fail("database.integrity", format!("{path} is damaged: {fault}"), to_do)
         }
     };
     let known = health::version_known();
     let version = match seen.version {
-        version if version == known => Finding::ok("database.version", format!("it is at version {version}, as this program")),
+        version if version == known => {
+            Finding::ok("database.version", format!("it is at version {version}, as this program"))
+        }
         version if version > known => {
             let seen = format!("it is at version {version}, this program supports up to {known}");
             Finding::fail(
                 "database.version",
                 seen,
-                "start the newer uptimemesh, or restore a backup made before the upgrade: uptimemesh backup restore --help",
+                "start the newer uptimemesh, or restore a backup made before the upgrade: uptimemesh backup restore \
+                    --help",
             )
         }
         version if runs => {
             let seen = format!("it is at version {version}, this program is at {known}, and an older one is running");
             Finding::warn("database.version", seen, "systemctl restart uptimemesh")
         }
-        version => Finding::ok("database.version", format!("it is at version {version}; the next start migrates it to {known}")),
+        version => Finding::ok(
+            "database.version",
+            format!("it is at version {version}; the next start migrates it to {known}"),
+        ),
     };
     vec![whole, version]
 }
@@ -351,8 +386,9 @@ fn proxies(config: &Config, cluster: &Cluster) -> Finding {
             false => Finding::ok(CHECK, "trusted proxies named the client of every request in the last day"),
         };
     };
-    let told =
-        |name: &str| event.fields.get(name).map(|value| value.as_str().map_or(value.to_string(), str::to_string)).unwrap_or_default();
+    let told = |name: &str| {
+        event.fields.get(name).map(|value| value.as_str().map_or(value.to_string(), str::to_string)).unwrap_or_default()
+    };
     Finding::warn(
         CHECK,
         format!(
@@ -361,7 +397,8 @@ fn proxies(config: &Config, cluster: &Cluster) -> Finding {
             told("proxy"),
             told("word")
         ),
-        "let the proxy set X-Forwarded-For to the client's address: until then all its clients share one limit on sign-ins and requests",
+        "let the proxy set X-Forwarded-For to the client's address: until then all its clients share one limit on \
+            sign-ins and requests",
     )
 }
 
@@ -372,14 +409,19 @@ fn alike(cluster: &Cluster) -> Finding {
         false => Finding::warn(
             CHECK,
             format!("these differ only in case or in leading or trailing blanks: {}", named(&cluster.alike)),
-            "give one of them another name (a node: uptimemesh join --name, or PATCH /nodes/NODE), or delete the one created by mistake",
+            "give one of them another name (a node: uptimemesh join --name, or PATCH /nodes/NODE), or delete the one \
+                created by mistake",
         ),
     }
 }
 
 fn password(cluster: &Cluster) -> Finding {
     match cluster.first_password {
-        true => Finding::warn("password", "a user still has the initial password, which is public", "uptimemesh set-password"),
+        true => Finding::warn(
+            "password",
+            "a user still has the initial password, which is public",
+            "uptimemesh set-password",
+        ),
         false => Finding::ok("password", "no user has the initial password"),
     }
 }
@@ -389,7 +431,8 @@ fn near_limits(cluster: &Cluster) -> Finding {
     if cluster.near_limits.is_empty() {
         return Finding::ok(CHECK, "nothing is near a limit of the settings");
     }
-    let to_do = "uptimemesh setting set KEY NUMBER raises a limit; delete nodes that are gone, or set node_forget_after_days";
+    let to_do =
+        "uptimemesh setting set KEY NUMBER raises a limit; delete nodes that are gone, or set node_forget_after_days";
     Finding::warn(CHECK, format!("there are {}", cluster.near_limits.join(", ")), to_do)
 }
 
@@ -432,7 +475,9 @@ fn versions(cluster: &Cluster) -> Finding {
     let silent = if unsaid > 0 { format!("; {unsaid} do not report theirs") } else { String::new() };
     match (cluster.nodes.len(), others.is_empty()) {
         (0, _) => Finding::skipped(CHECK, "there are no nodes"),
-        (count, true) => Finding::ok(CHECK, format!("none of {count} nodes reports a version other than {own}{silent}")),
+        (count, true) => {
+            Finding::ok(CHECK, format!("none of {count} nodes reports a version other than {own}{silent}"))
+        }
         (_, false) => Finding::warn(
             CHECK,
             format!("these report a version other than {own}: {}{silent}", named(&others)),
@@ -472,19 +517,28 @@ fn clocks(cluster: &Cluster) -> Finding {
         .nodes
         .iter()
         .filter_map(|(id, (_, offset))| {
-            offset.filter(|s| s.abs() > SKEW_S_MAX).map(|s| format!("{id} ({} s {})", s.abs(), if s > 0 { "behind" } else { "ahead" }))
+            offset
+                .filter(|s| s.abs() > SKEW_S_MAX)
+                .map(|s| format!("{id} ({} s {})", s.abs(), if s > 0 { "behind" } else { "ahead" }))
         })
         .collect();
     match (told, off.is_empty()) {
         (0, _) => Finding::skipped(CHECK, "no node reports its clock"),
-        (_, true) => Finding::ok(CHECK, format!("the clocks of {told} nodes agree with this one within {SKEW_S_MAX} s")),
-        (_, false) => Finding::warn(CHECK, format!("these clocks are off: {}", named(&off)), "on each of them: timedatectl set-ntp true"),
+        (_, true) => {
+            Finding::ok(CHECK, format!("the clocks of {told} nodes agree with this one within {SKEW_S_MAX} s"))
+        }
+        (_, false) => Finding::warn(
+            CHECK,
+            format!("these clocks are off: {}", named(&off)),
+            "on each of them: timedatectl set-ntp true",
+        ),
     }
 }
 
 fn node_certificates(cluster: &Cluster) -> Finding {
     const CHECK: &str = "certificates.nodes";
-    let to_do = "uptimemesh node leases; a running agent renews it; if the agent is stopped: systemctl start uptimemesh-agent, or uptimemesh node delete NODE";
+    let to_do = "uptimemesh node leases; a running agent renews it; if the agent is stopped: systemctl start \
+        uptimemesh-agent, or uptimemesh node delete NODE";
     match cluster.first_certificate_end.map(|end| (days_left(end), end)) {
         None => Finding::skipped(CHECK, "no node has one"),
         Some((days, end)) if days < NODE_DAYS_LOW => {

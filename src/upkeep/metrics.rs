@@ -60,7 +60,11 @@ pub fn text(app: &App) -> Result<String> {
     backups(&mut out, app)?;
     out.family("uptimemesh_stream_readers", "gauge", "Readers of the event stream.");
     out.sample("uptimemesh_stream_readers", &[], control.stream_readers.count() as f64);
-    out.family("uptimemesh_unnamed_requests_total", "counter", "Requests that a trusted proxy forwarded without naming the client.");
+    out.family(
+        "uptimemesh_unnamed_requests_total",
+        "counter",
+        "Requests that a trusted proxy forwarded without naming the client.",
+    );
     out.sample("uptimemesh_unnamed_requests_total", &[], control.unnamed.count() as f64);
     Ok(out.0)
 }
@@ -79,7 +83,11 @@ fn requests(out: &mut Text, metrics: &Metrics) {
         for (i, count) in histogram.buckets.iter().enumerate() {
             sum += count;
             let bound = BUCKETS_S.get(i).map_or("+Inf".to_string(), f64::to_string);
-            out.sample("uptimemesh_http_request_seconds_bucket", &[("method", method), ("route", path), ("le", &bound)], sum as f64);
+            out.sample(
+                "uptimemesh_http_request_seconds_bucket",
+                &[("method", method), ("route", path), ("le", &bound)],
+                sum as f64,
+            );
         }
         out.sample("uptimemesh_http_request_seconds_sum", &[("method", method), ("route", path)], histogram.sum_s);
         out.sample("uptimemesh_http_request_seconds_count", &[("method", method), ("route", path)], sum as f64);
@@ -99,8 +107,14 @@ fn leases(out: &mut Text, control: &Control) {
     let (accepted, refused) = control.leases.heartbeats();
     out.family("uptimemesh_heartbeats_accepted_total", "counter", "Heartbeats that renewed a lease.");
     out.sample("uptimemesh_heartbeats_accepted_total", &[], accepted as f64);
-    out.family("uptimemesh_heartbeats_refused_total", "counter", "Heartbeats that were refused, by the check that failed.");
-    refused.iter().for_each(|(reason, count)| out.sample("uptimemesh_heartbeats_refused_total", &[("reason", reason)], *count as f64));
+    out.family(
+        "uptimemesh_heartbeats_refused_total",
+        "counter",
+        "Heartbeats that were refused, by the check that failed.",
+    );
+    refused.iter().for_each(|(reason, count)| {
+        out.sample("uptimemesh_heartbeats_refused_total", &[("reason", reason)], *count as f64)
+    });
 }
 
 fn scheduler(out: &mut Text, scheduler: &Scheduler) {
@@ -108,7 +122,11 @@ fn scheduler(out: &mut Text, scheduler: &Scheduler) {
     for (name, help, value) in [
         ("uptimemesh_scheduler_runs_total", "Reconciles.", stats.runs.load(Relaxed)),
         ("uptimemesh_scheduler_actions_total", "Actions in them.", stats.actions.load(Relaxed)),
-        ("uptimemesh_scheduler_conflicts_total", "Plans repeated because something had changed.", stats.conflicts.load(Relaxed)),
+        (
+            "uptimemesh_scheduler_conflicts_total",
+            "Plans repeated because something had changed.",
+            stats.conflicts.load(Relaxed),
+        ),
     ] {
         out.family(name, "counter", help);
         out.sample(name, &[], value as f64);
@@ -124,9 +142,24 @@ fn store(out: &mut Text, control: &Control) {
     for (name, kind, help, value) in [
         ("uptimemesh_store_queue", "gauge", "Writes waiting or in progress.", stats.queued as f64),
         ("uptimemesh_store_commits_total", "counter", "Commits.", stats.commits as f64),
-        ("uptimemesh_store_writes_total", "counter", "Writes. Divided by commits: the average size of a group.", stats.jobs as f64),
-        ("uptimemesh_store_commit_seconds_total", "counter", "Time in transactions and their commits.", stats.commit_micros as f64 / 1e6),
-        ("uptimemesh_store_database_bytes", "gauge", "Size of the database file.", control.store.database_bytes() as f64),
+        (
+            "uptimemesh_store_writes_total",
+            "counter",
+            "Writes. Divided by commits: the average size of a group.",
+            stats.jobs as f64,
+        ),
+        (
+            "uptimemesh_store_commit_seconds_total",
+            "counter",
+            "Time in transactions and their commits.",
+            stats.commit_micros as f64 / 1e6,
+        ),
+        (
+            "uptimemesh_store_database_bytes",
+            "gauge",
+            "Size of the database file.",
+            control.store.database_bytes() as f64,
+        ),
         ("uptimemesh_store_wal_bytes", "gauge", "Size of the write-ahead log.", control.store.wal_bytes() as f64),
     ] {
         out.family(name, kind, help);
@@ -164,7 +197,11 @@ fn backups(out: &mut Text, app: &App) -> Result<()> {
         "Time since the last restore drill of the newest backup; absent before the first.",
     );
     drill.iter().for_each(|drill| out.sample("uptimemesh_backup_drill_age_seconds", &[], age_s(drill.at)));
-    out.family("uptimemesh_backup_ok", "gauge", "0 if the last backup or drill failed, or the newest backup is missing or too old.");
+    out.family(
+        "uptimemesh_backup_ok",
+        "gauge",
+        "0 if the last backup or drill failed, or the newest backup is missing or too old.",
+    );
     out.sample("uptimemesh_backup_ok", &[], f64::from(u8::from(kept::problem(app)?.is_none())));
     Ok(())
 }

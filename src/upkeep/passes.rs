@@ -74,6 +74,7 @@ pub fn finish(control: &Control) {
 fn log_failure(pass: &'static str, result: Result<()>) {
     if let Err(e) = result {
         let e: &Error = &e;
-        log::error!(target: "system", event = "pass.failed", pass, error:% = Chain(e); "A background pass failed; it runs again at its next turn");
+        log::error!(target: "system", event = "pass.failed", pass, error:% = Chain(e); "A background pass failed; it \
+            runs again at its next turn");
     }
 }

@@ -81,7 +81,14 @@ fn warnings(control: &Control) -> Result<Vec<Event>> {
     Ok(found)
 }
 
-fn line(subject: Subject, kind: &'static str, what: &'static str, name: &str, detail: String, at: Option<Timestamp>) -> Attention {
+fn line(
+    subject: Subject,
+    kind: &'static str,
+    what: &'static str,
+    name: &str,
+    detail: String,
+    at: Option<Timestamp>,
+) -> Attention {
     Attention { subject, kind, what, name: name.to_string(), detail, at }
 }
 
@@ -95,9 +102,16 @@ fn left_out(lines: &mut Vec<Attention>, all: usize, subject: Subject, kind: &'st
 /// Problems of the cluster as a whole: guard, brake, drains, a rotation, an update.
 fn of_the_cluster(control: &Control, health: &health::Health, nodes: &[ListedNode]) -> Result<Vec<Attention>> {
     let mut lines = Vec::new();
-    let mut warn = |subject, what, name: &str, detail: String, at| lines.push(line(subject, "warning", what, name, detail, at));
+    let mut warn =
+        |subject, what, name: &str, detail: String, at| lines.push(line(subject, "warning", what, name, detail, at));
     if health.guarded {
-        warn(Subject::Cluster, "writes refused", "write guard", "the setting etcd_status holds all writes".to_string(), None);
+        warn(
+            Subject::Cluster,
+            "writes refused",
+            "write guard",
+            "the setting etcd_status holds all writes".to_string(),
+            None,
+        );
     }
     if health.braked {
         let detail = "most nodes fell silent together; nothing is moved".to_string();
@@ -133,7 +147,12 @@ fn of_the_cluster(control: &Control, health: &health::Health, nodes: &[ListedNod
 ///
 /// # Errors
 /// Fails if the database cannot be read.
-pub fn attention(app: &App, nodes: &[ListedNode], services: &[Service], states: &[ServiceHealth]) -> Result<Vec<Attention>> {
+pub fn attention(
+    app: &App,
+    nodes: &[ListedNode],
+    services: &[Service],
+    states: &[ServiceHealth],
+) -> Result<Vec<Attention>> {
     let control = &app.control;
     let now = clock::now();
     let mut lines = Vec::new();
@@ -153,14 +172,22 @@ fn of_leases(control: &Control, nodes: &[ListedNode], lines: &mut Vec<Attention>
         let them: Vec<&ListedNode> = nodes.iter().filter(|n| control.leases.state(&n.id) == state).collect();
         for node in them.iter().take(LINES_MAX) {
             let detail = if node.heartbeat_at.is_some() { "last heartbeat" } else { "no heartbeat yet" };
-            lines.push(line(Subject::Node(node.id.clone()), word, word, &node.name, detail.to_string(), node.heartbeat_at));
+            lines.push(line(
+                Subject::Node(node.id.clone()),
+                word,
+                word,
+                &node.name,
+                detail.to_string(),
+                node.heartbeat_at,
+            ));
         }
         left_out(lines, them.len(), Subject::Nodes(state), word, word);
     }
 }
 
 fn of_services(services: &[Service], states: &[ServiceHealth], now: Timestamp, lines: &mut Vec<Attention>) {
-    let troubled: Vec<&ServiceHealth> = states.iter().filter(|s| s.failing > 0 || s.running < s.plan.desired_replicas).collect();
+    let troubled: Vec<&ServiceHealth> =
+        states.iter().filter(|s| s.failing > 0 || s.running < s.plan.desired_replicas).collect();
     for state in troubled.iter().take(LINES_MAX) {
         let id = &state.plan.service_id;
         let detail = format!("{} of {} running, {} failing", state.running, state.plan.desired_replicas, state.failing);
@@ -175,23 +202,45 @@ fn of_services(services: &[Service], states: &[ServiceHealth], now: Timestamp, l
     for service in stuck.iter().take(LINES_MAX) {
         let replicas = outdated(service);
         let detail = format!("{replicas} replica{} on an older generation", if replicas == 1 { "" } else { "s" });
-        lines.push(line(Subject::Service(service.id.clone()), "warning", "rollout incomplete", &service.name, detail, None));
+        lines.push(line(
+            Subject::Service(service.id.clone()),
+            "warning",
+            "rollout incomplete",
+            &service.name,
+            detail,
+            None,
+        ));
     }
     left_out(lines, stuck.len(), Subject::Services, "warning", "rollouts");
 }
 
 fn of_certificates(control: &Control, nodes: &[ListedNode], now: Timestamp, lines: &mut Vec<Attention>) -> Result<()> {
-    let ends_soon = |node: &&ListedNode| node.identity_expires_at.is_some_and(|end| end.secs() - now.secs() < NODE_CERTIFICATE_S);
+    let ends_soon =
+        |node: &&ListedNode| node.identity_expires_at.is_some_and(|end| end.secs() - now.secs() < NODE_CERTIFICATE_S);
     let ending: Vec<&ListedNode> = nodes.iter().filter(ends_soon).collect();
     for node in ending.iter().take(LINES_MAX) {
         let detail = "its certificate expires".to_string();
-        lines.push(line(Subject::Node(node.id.clone()), "warning", "certificate", &node.name, detail, node.identity_expires_at));
+        lines.push(line(
+            Subject::Node(node.id.clone()),
+            "warning",
+            "certificate",
+            &node.name,
+            detail,
+            node.identity_expires_at,
+        ));
     }
     left_out(lines, ending.len(), Subject::Certificates, "warning", "certificates");
     if let Some(end) = ca::show(control)?.current.and_then(|ca| ca.not_after)
         && end.secs() - now.secs() < CA_CERTIFICATE_S
     {
-        lines.push(line(Subject::Certificates, "warning", "certificate", "the node authority", "ends".to_string(), Some(end)));
+        lines.push(line(
+            Subject::Certificates,
+            "warning",
+            "certificate",
+            "the node authority",
+            "ends".to_string(),
+            Some(end),
+        ));
     }
     Ok(())
 }

@@ -12,7 +12,9 @@ mod tls;
 
 use fleet::{Conn, Fleet};
 use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey};
+use ring::signature::{
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey,
+};
 use server::{Server, temporary_dir};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -105,7 +107,13 @@ fn with_fleet(wanted: &dyn Fn(&str) -> bool) {
     if wanted("start") {
         let mut times: Vec<f64> = (0..7).map(|_| Server::start(&dir, &[]).first_answer.as_secs_f64() * 1e3).collect();
         times.sort_by(f64::total_cmp);
-        line("start to first answer, 3,000 nodes", format!("{:.1} ms", times[3]), "median of 7".into(), "below 50 ms", times[3] < 50.0);
+        line(
+            "start to first answer, 3,000 nodes",
+            format!("{:.1} ms", times[3]),
+            "median of 7".into(),
+            "below 50 ms",
+            times[3] < 50.0,
+        );
     }
 }
 
@@ -164,7 +172,8 @@ fn heartbeats(server: &Server, fleet: &mut Fleet) {
         done as f64 / left >= 0.5,
     );
     println!(
-        "    ratio {:.2}; raw {raw:.0} verifications/s a core; CPU a heartbeat: server {:.0} us, of it {:.0} us the signature; load generator {:.0} us",
+        "    ratio {:.2}; raw {raw:.0} verifications/s a core; CPU a heartbeat: server {:.0} us, of it {:.0} us the \
+            signature; load generator {:.0} us",
         done as f64 / left,
         theirs / done as f64 * 1e6,
         1e6 / raw,
@@ -250,13 +259,15 @@ fn nginx(dir: &Path, body: &[u8]) -> Option<f64> {
     std::fs::write(home.join("nodes.json"), body).unwrap();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let config = format!(
-        "daemon off; worker_processes 1; error_log stderr crit; pid {0}/pid; events {{}} http {{ access_log off; keepalive_requests 1000000; \
+        "daemon off; worker_processes 1; error_log stderr crit; pid {0}/pid; events {{}} http {{ access_log off; \
+            keepalive_requests 1000000; \
          client_body_temp_path {0}/b; proxy_temp_path {0}/p; fastcgi_temp_path {0}/f; uwsgi_temp_path {0}/u; scgi_temp_path {0}/s; \
          server {{ listen 127.0.0.1:{port}; root {0}; }} }}",
         home.display()
     );
     std::fs::write(home.join("nginx.conf"), config).unwrap();
-    let mut child = Command::new("nginx").arg("-p").arg(&home).args(["-c", "nginx.conf"]).stderr(Stdio::null()).spawn().ok()?;
+    let mut child =
+        Command::new("nginx").arg("-p").arg(&home).args(["-c", "nginx.conf"]).stderr(Stdio::null()).spawn().ok()?;
     let address = ([127, 0, 0, 1], port).into();
     while TcpStream::connect(address).is_err() {
         std::thread::sleep(Duration::from_millis(10));
@@ -286,7 +297,13 @@ fn log() {
         ratios.push(on / off);
     }
     ratios.sort_by(f64::total_cmp);
-    line("requests with the log on", format!("{on:.0}/s"), format!("{off:.0}/s with it off"), "at least 0.8 of it", ratios[1] >= 0.8);
+    line(
+        "requests with the log on",
+        format!("{on:.0}/s"),
+        format!("{off:.0}/s with it off"),
+        "at least 0.8 of it",
+        ratios[1] >= 0.8,
+    );
     println!("    ratio {:.2}, median of 3", ratios[1]);
 }
 
@@ -308,7 +325,8 @@ fn read_answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> (u16, Vec<u8>) {
         if let Some(end) = buffer.windows(4).position(|w| w == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&buffer[..end]).to_ascii_lowercase();
             let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-            let length: usize = head.split("content-length: ").nth(1).map_or(0, |l| l.split("\r\n").next().unwrap().parse().unwrap());
+            let length: usize =
+                head.split("content-length: ").nth(1).map_or(0, |l| l.split("\r\n").next().unwrap().parse().unwrap());
             while buffer.len() < end + 4 + length {
                 let count = stream.read(&mut chunk).unwrap();
                 buffer.extend_from_slice(&chunk[..count]);

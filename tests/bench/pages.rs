@@ -33,7 +33,12 @@ pub fn pages() {
     worst(&mut cluster, "fresh server", 20.0, PAGES);
     let mut cluster = Cluster::new("pages", 2_000, 500, 10);
     // Everything is to be placed yet: the longest plan.
-    worst(&mut cluster, "5,000 replicas to place", 100.0, &["/ui", "/ui/services", "/ui/scheduler", "/ui/scheduler/apply/-all"]);
+    worst(
+        &mut cluster,
+        "5,000 replicas to place",
+        100.0,
+        &["/ui", "/ui/services", "/ui/scheduler", "/ui/scheduler/apply/-all"],
+    );
     cluster.call("POST", "/scheduler/reconcile/all", "");
     worst(&mut cluster, "2,000 nodes, 5,000 replicas", 100.0, PAGES);
 }

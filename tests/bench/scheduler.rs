@@ -92,7 +92,13 @@ pub fn scheduler() {
             let ms = |s: f64| format!("{:.0} ms", s * 1e3);
             let what = format!("{services} services, {} replicas, {nodes} nodes", services * 10);
             println!("    {what}, over HTTP with the answer as JSON:");
-            line("plan from cold, 10,000 placements", ms(cold), format!("{:.0} placements/s", 1e4 / cold), "(no goal)", true);
+            line(
+                "plan from cold, 10,000 placements",
+                ms(cold),
+                format!("{:.0} placements/s", 1e4 / cold),
+                "(no goal)",
+                true,
+            );
             line("plan with nothing to do", ms(quiet), String::new(), "(no goal)", true);
             line(
                 "plan after one node was lost",
@@ -147,13 +153,15 @@ pub fn placements() {
     assert_eq!(actions, 10_000);
     let one = json!({"id": "one", "name": "one", "spec": {"scheduling": {"desired_replicas": 10_000}}});
     cluster.call("POST", "/services", &one.to_string());
-    let wide = json!({"id": "wide", "name": "wide", "spec": {"scheduling": {"desired_replicas": 10_000, "spread_by": "zone"}}});
+    let wide = json!({"id": "wide", "name": "wide", "spec": {"scheduling": {"desired_replicas": 10_000,
+        "spread_by": "zone"}}});
     cluster.call("POST", "/services", &wide.to_string());
     let single = |cluster: &mut Cluster, id: &str| {
         let mut best = f64::MAX;
         for _ in 0..3 {
             let began = Instant::now();
-            let plan: Value = serde_json::from_slice(&cluster.call("GET", &format!("/scheduler/plan/services/{id}"), "")).unwrap();
+            let plan: Value =
+                serde_json::from_slice(&cluster.call("GET", &format!("/scheduler/plan/services/{id}"), "")).unwrap();
             assert_eq!(plan["actions"].as_array().unwrap().len(), 10_000);
             best = best.min(began.elapsed().as_secs_f64());
         }
@@ -171,7 +179,13 @@ pub fn placements() {
         ("the same, spread over 8 zones", spread),
     ] {
         let (whole, net) = (1e4 / took, 1e4 / (took - base).max(1e-6));
-        line(what, format!("{whole:.0}/s"), format!("{net:.0}/s without reading the nodes"), "at least 100,000/s", whole >= 1e5);
+        line(
+            what,
+            format!("{whole:.0}/s"),
+            format!("{net:.0}/s without reading the nodes"),
+            "at least 100,000/s",
+            whole >= 1e5,
+        );
     }
     println!("    reading 10,000 nodes for a plan takes {:.0} ms of each", base * 1e3);
 }

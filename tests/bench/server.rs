@@ -36,7 +36,15 @@ impl Server {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let began = Instant::now();
         let mut child = Command::new(env!("CARGO_BIN_EXE_uptimemesh"))
-            .args(["serve", "--server-host", "127.0.0.1", "--server-port", &port.to_string(), "--http-connections-per-address-max", "1000"])
+            .args([
+                "serve",
+                "--server-host",
+                "127.0.0.1",
+                "--server-port",
+                &port.to_string(),
+                "--http-connections-per-address-max",
+                "1000",
+            ])
             .args(["--http-requests-per-second-max", "1000000"])
             .args(["--heartbeat-signature-max-skew-seconds", "3600"])
             .args(if args.is_empty() { &["--log-level", "WARNING"][..] } else { args })

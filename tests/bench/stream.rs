@@ -112,5 +112,9 @@ pub fn stream() {
         "not doubled from 1 ms",
         crowded <= 2.0 * alone.max(1.0),
     );
-    println!("    server CPU {:.2} of a core; memory with 500 readers {:.1} MiB", cpu / SECONDS as f64, server.resident_mib());
+    println!(
+        "    server CPU {:.2} of a core; memory with 500 readers {:.1} MiB",
+        cpu / SECONDS as f64,
+        server.resident_mib()
+    );
 }

@@ -61,7 +61,8 @@ fn ask(stream: &mut (impl Read + Write), request: &[u8]) -> u16 {
         buffer.extend_from_slice(&chunk[..count]);
         let Some(end) = buffer.windows(4).position(|w| w == b"\r\n\r\n") else { continue };
         let head = String::from_utf8_lossy(&buffer[..end]).to_ascii_lowercase();
-        let length: usize = head.split("content-length: ").nth(1).map_or(0, |l| l.split("\r\n").next().unwrap().parse().unwrap());
+        let length: usize =
+            head.split("content-length: ").nth(1).map_or(0, |l| l.split("\r\n").next().unwrap().parse().unwrap());
         if buffer.len() >= end + 4 + length {
             return head.split(' ').nth(1).unwrap().parse().unwrap();
         }
@@ -83,10 +84,17 @@ pub fn tls() {
     let (first, first_us) = cpu(&mut || rate(|| assert_eq!(ask(&mut connect(server.address, &full), HEALTH), 200)));
     let (again, again_us) = cpu(&mut || rate(|| assert_eq!(ask(&mut connect(server.address, &resuming), HEALTH), 200)));
     let reference = format!("{plain:.0}/s plain");
-    line("new TLS connections, each one request", format!("{first:.0}/s"), reference.clone(), "at least 0.05 of it", first / plain >= 0.05);
+    line(
+        "new TLS connections, each one request",
+        format!("{first:.0}/s"),
+        reference.clone(),
+        "at least 0.05 of it",
+        first / plain >= 0.05,
+    );
     line("the same, resumed", format!("{again:.0}/s"), reference, "at least 0.05 of it", again / plain >= 0.05);
     println!(
-        "    ratios {:.2} and {:.2}, one client; server CPU a connection: {plain_us:.0} us plain, {first_us:.0} us full, {again_us:.0} us resumed",
+        "    ratios {:.2} and {:.2}, one client; server CPU a connection: {plain_us:.0} us plain, {first_us:.0} us \
+            full, {again_us:.0} us resumed",
         first / plain,
         again / plain
     );
@@ -137,5 +145,11 @@ pub fn tls() {
     // What is parked has given its thread and its buffer back.
     std::thread::sleep(server::PARKED_AFTER);
     let kib = (server.resident_mib() - before) * 1024.0 / idle.len() as f64;
-    line("memory of an idle TLS connection", format!("{kib:.1} KiB"), format!("{IDLE} of them"), "below 32 KiB", kib < 32.0);
+    line(
+        "memory of an idle TLS connection",
+        format!("{kib:.1} KiB"),
+        format!("{IDLE} of them"),
+        "below 32 KiB",
+        kib < 32.0,
+    );
 }

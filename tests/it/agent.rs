@@ -1,4 +1,5 @@
-//! A small cluster of real programs: a control plane that is its own first node, a second node that joins, dies, returns.
+//! A small cluster of real programs: a control plane that is its own first node, a second node that joins, dies,
+//! returns.
 
 use crate::program::{Running, ok};
 use crate::support::{Client, Dir, until, until_within};
@@ -32,13 +33,16 @@ fn a_node_joins_dies_and_returns_and_a_restart_kills_nobody() {
     let admin = client.signed_in("admin", "uptime");
     assert_eq!(lease(&admin, "node-a"), "alive");
     let status = admin.get("/nodes/node-a").json()["status"].clone();
-    for fact in ["version", "uptime_seconds", "load_1m", "memory_total_bytes", "disk_available_bytes", "kernel", "architecture"] {
+    for fact in
+        ["version", "uptime_seconds", "load_1m", "memory_total_bytes", "disk_available_bytes", "kernel", "architecture"]
+    {
         assert!(!status[fact].is_null(), "{fact} in {status}");
     }
     assert_eq!((&status["ready"], &status["node_role"]), (&json!(true), &json!("core")));
 
     let url = format!("http://{}", client.address);
-    let token: Value = serde_json::from_str(&ok(dir.path(), &["create-token", "--role", "worker", "--api-url", &url])).unwrap();
+    let token: Value =
+        serde_json::from_str(&ok(dir.path(), &["create-token", "--role", "worker", "--api-url", &url])).unwrap();
     fs::write(elsewhere.join("token"), token["token"].as_str().unwrap()).unwrap();
     let join = [
         "--api-url",
@@ -57,20 +61,29 @@ fn a_node_joins_dies_and_returns_and_a_restart_kills_nobody() {
         "os=linux",
     ];
     let joined: Value = serde_json::from_str(&ok(elsewhere.path(), &join)).unwrap();
-    assert_eq!(fs::read_to_string(elsewhere.join("data/identities/node-b/node.crt")).unwrap(), joined["node_cert_pem"].as_str().unwrap());
+    assert_eq!(
+        fs::read_to_string(elsewhere.join("data/identities/node-b/node.crt")).unwrap(),
+        joined["node_cert_pem"].as_str().unwrap()
+    );
     assert_eq!(admin.get("/nodes/node-b").json()["labels"], json!({"zone": "b", "disk": "ssd", "os": "linux"}));
-    let once: Value =
-        serde_json::from_str(&ok(elsewhere.path(), &["heartbeat", "--node-id", "node-b", "--api-url", &url, "--ttl", "10"])).unwrap();
+    let once: Value = serde_json::from_str(&ok(
+        elsewhere.path(),
+        &["heartbeat", "--node-id", "node-b", "--api-url", &url, "--ttl", "10"],
+    ))
+    .unwrap();
     assert_eq!(once["lease_state"], "alive");
 
-    let agent = |name: &str| Running::start(elsewhere.path(), name, &["agent", "--node-id", "node-b", "--api-url", &url, "--ttl", "10"]);
+    let agent = |name: &str| {
+        Running::start(elsewhere.path(), name, &["agent", "--node-id", "node-b", "--api-url", &url, "--ttl", "10"])
+    };
     let mut first = agent("agent-1");
     until("the agent runs", || first.logged().contains("agent.start").then_some(()));
     let table = ok(dir.path(), &["nodes-status", "--api-url", &url]);
     let mut lines = table.lines();
     assert_eq!(lines.next(), Some("NODE\tROLE\tLEASE\tHEARTBEAT\tEXPIRES"));
     assert!(
-        lines.clone().any(|l| l.starts_with("node-a\tcore\talive\t")) && lines.any(|l| l.starts_with("node-b\tworker\talive\t")),
+        lines.clone().any(|l| l.starts_with("node-a\tcore\talive\t"))
+            && lines.any(|l| l.starts_with("node-b\tworker\talive\t")),
         "{table}"
     );
 
@@ -83,13 +96,18 @@ fn a_node_joins_dies_and_returns_and_a_restart_kills_nobody() {
     until("node-b is alive again", || (lease(&admin, "node-b") == "alive").then_some(()));
     let of_b = |admin: &Client| -> Vec<String> {
         let events = admin.events("nodes");
-        events.iter().filter(|e| e["fields"]["node_id"] == "node-b").map(|e| e["name"].as_str().unwrap().to_string()).collect()
+        events
+            .iter()
+            .filter(|e| e["fields"]["node_id"] == "node-b")
+            .map(|e| e["name"].as_str().unwrap().to_string())
+            .collect()
     };
     // The lease is renewed in memory first.
     until("its return is recorded", || (of_b(&admin).len() == 3).then_some(()));
     assert_eq!(of_b(&admin), ["node.lease.alive", "node.lease.dead", "node.lease.stale"]);
 
-    // A power cut of the control plane, and a start on the same port: both nodes find their way back, nobody died on paper.
+    // A power cut of the control plane, and a start on the same port: both nodes find their way back, nobody died on
+    // paper.
     let port = client.address.port().to_string();
     control.kill();
     until("the agent notices", || second.logged().contains("agent.heartbeat_failed").then_some(()));
@@ -143,7 +161,8 @@ fn a_control_plane_may_be_started_again_and_again_within_a_second() {
     }
 }
 
-/// Passes connections on; those with a number below `forgotten` say nothing any more, as behind a router that has forgotten them.
+/// Passes connections on; those with a number below `forgotten` say nothing any more, as behind a router that has
+/// forgotten them.
 fn router(to: SocketAddr) -> (SocketAddr, Arc<AtomicUsize>, Arc<AtomicUsize>) {
     let (forgotten, made) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -161,7 +180,8 @@ fn router(to: SocketAddr) -> (SocketAddr, Arc<AtomicUsize>, Arc<AtomicUsize>) {
         for near in listener.incoming().map_while(Result::ok) {
             let number = count.fetch_add(1, Ordering::SeqCst);
             let Ok(far) = TcpStream::connect(to) else { return };
-            let (back, ways) = ((far.try_clone().unwrap(), near.try_clone().unwrap()), [Arc::clone(&limit), Arc::clone(&limit)]);
+            let (back, ways) =
+                ((far.try_clone().unwrap(), near.try_clone().unwrap()), [Arc::clone(&limit), Arc::clone(&limit)]);
             let [there, here] = ways;
             std::thread::spawn(move || pass(near, far, number, there));
             std::thread::spawn(move || pass(back.0, back.1, number, here));
@@ -180,13 +200,16 @@ fn a_connection_that_was_forgotten_on_the_way_costs_no_lease() {
     let token = crate::node::token(&admin, "worker", None);
     ok(elsewhere.path(), &["join", "--api-url", &url, "--token", &token, "--node-id", "n", "--role", "worker"]);
     let before = made.load(Ordering::SeqCst);
-    let agent = Running::start(elsewhere.path(), "agent", &["agent", "--node-id", "n", "--api-url", &url, "--ttl", "10"]);
+    let agent =
+        Running::start(elsewhere.path(), "agent", &["agent", "--node-id", "n", "--api-url", &url, "--ttl", "10"]);
     until("the agent beats", || elsewhere.join("data/identities/n/status.json").exists().then_some(()));
     assert_eq!(made.load(Ordering::SeqCst), before + 1, "it keeps one connection");
     for _ in 0..2 {
         let beaten = admin.get("/nodes/n").json()["heartbeat_at"].clone();
         forgotten.store(made.load(Ordering::SeqCst), Ordering::SeqCst);
-        until("the next heartbeat is accepted", || (admin.get("/nodes/n").json()["heartbeat_at"] != beaten).then_some(()));
+        until("the next heartbeat is accepted", || {
+            (admin.get("/nodes/n").json()["heartbeat_at"] != beaten).then_some(())
+        });
     }
     assert!(!agent.logged().contains("agent.heartbeat_failed"), "{}", agent.logged());
     let told = admin.events("nodes");
@@ -205,7 +228,8 @@ fn an_address_that_swallows_packets_costs_no_heartbeat() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     rustix::net::listen(&silent, 0).unwrap();
     let at = silent.local_addr().unwrap();
-    let waiting: Vec<_> = (0..8).map_while(|_| TcpStream::connect_timeout(&at, Duration::from_millis(200)).ok()).collect();
+    let waiting: Vec<_> =
+        (0..8).map_while(|_| TcpStream::connect_timeout(&at, Duration::from_millis(200)).ok()).collect();
     assert!(waiting.len() < 8);
     fs::write(elsewhere.join("data/identities/n/api.urls"), format!("http://{at}\n{url}\n")).unwrap();
     ok(elsewhere.path(), &["heartbeat", "--node-id", "n", "--ttl", "45"]);
@@ -227,7 +251,8 @@ fn a_disk_that_does_not_answer_costs_no_heartbeat() {
     fs::create_dir(&bin).unwrap();
     fs::write(bin.join("df"), format!("#!/bin/sh\necho $$ >> {}\nexec sleep 60\n", marker.display())).unwrap();
     fs::set_permissions(bin.join("df"), fs::Permissions::from_mode(0o755)).unwrap();
-    let mut command = crate::program::command(elsewhere.path(), &["agent", "--node-id", "n", "--api-url", &url, "--ttl", "10"]);
+    let mut command =
+        crate::program::command(elsewhere.path(), &["agent", "--node-id", "n", "--api-url", &url, "--ttl", "10"]);
     command.env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
     let beaten = || admin.get("/nodes/n").json()["heartbeat_at"].clone();
     let mut last = beaten();

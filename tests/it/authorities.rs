@@ -33,8 +33,10 @@ fn rustls_takes(ca: &Path, cert_pem: &str, key_pem: &str, name: &str) -> bool {
     let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let mut server = ServerConnection::new(Arc::new(builder.with_no_client_auth().with_single_cert(chain, key).unwrap())).unwrap();
-    let mut client = ClientConnection::new(believing(ca, None), ServerName::try_from(name.to_string()).unwrap()).unwrap();
+    let mut server =
+        ServerConnection::new(Arc::new(builder.with_no_client_auth().with_single_cert(chain, key).unwrap())).unwrap();
+    let mut client =
+        ClientConnection::new(believing(ca, None), ServerName::try_from(name.to_string()).unwrap()).unwrap();
     for _ in 0..8 {
         let (mut there, mut back) = (Vec::new(), Vec::new());
         client.write_tls(&mut there).unwrap();
@@ -106,9 +108,17 @@ fn no_node_passes_for_a_public_host_a_router_or_another_node() {
     // What the token allows, and what an operator gave before, is the node's.
     let allowed = admin.post("/cluster/join-tokens", &json!({"role": "worker", "mesh_ip": "10.42.0.9"})).json();
     assert_eq!(allowed["mesh_ip"], "10.42.0.9");
-    let by_token = joins(&served, allowed["token"].as_str().unwrap(), "node-9", &["10.42.0.9"], json!({"mesh_ip": "10.42.0.9/24"}));
+    let by_token = joins(
+        &served,
+        allowed["token"].as_str().unwrap(),
+        "node-9",
+        &["10.42.0.9"],
+        json!({"mesh_ip": "10.42.0.9/24"}),
+    );
     let by_operator = joins(&served, &worker(), "node-1", &["10.42.0.1"], json!({"mesh_ip": "10.42.0.1"}));
-    for ((cert, cert_pem, key_pem), names) in [(by_token, ["node-9", "10.42.0.9"]), (by_operator, ["node-1", "10.42.0.1"])] {
+    for ((cert, cert_pem, key_pem), names) in
+        [(by_token, ["node-9", "10.42.0.9"]), (by_operator, ["node-1", "10.42.0.1"])]
+    {
         for name in names {
             assert!(openssl_takes(&ca, &cert, name) && rustls_takes(&ca, &cert_pem, &key_pem, name), "{name}");
         }
@@ -123,7 +133,17 @@ fn believe(served: &Served, ca: &Path) -> [bool; 3] {
     let url = format!("https://{address}/health");
     let curl = run("curl", &["-sS", "--cacert", text(ca), &url]).0;
     let at = address.to_string();
-    let args = ["s_client", "-connect", &at, "-CAfile", text(ca), "-verify_return_error", "-verify_ip", "127.0.0.1", "-x509_strict"];
+    let args = [
+        "s_client",
+        "-connect",
+        &at,
+        "-CAfile",
+        text(ca),
+        "-verify_return_error",
+        "-verify_ip",
+        "127.0.0.1",
+        "-x509_strict",
+    ];
     let openssl = run("openssl", &args).0;
     let mut wire = Wire::connect(address, Some(&believing(ca, None))).unwrap();
     let mut answer = Vec::new();
@@ -177,13 +197,19 @@ fn a_directory_with_one_authority_gets_the_other_and_loses_nothing() {
     served.server.take().unwrap().shutdown();
     fs::remove_file(&files[0]).unwrap();
     let why = uptimemesh::Server::start(served.config.clone()).map(|_| ()).unwrap_err();
-    assert!(uptimemesh::Chain(&why).to_string().contains("server-ca.crt is not: restore it"), "{}", uptimemesh::Chain(&why));
+    assert!(
+        uptimemesh::Chain(&why).to_string().contains("server-ca.crt is not: restore it"),
+        "{}",
+        uptimemesh::Chain(&why)
+    );
 }
 
 #[test]
 fn both_authorities_are_rotated_and_the_previous_ones_hold_until_they_are_dropped() {
     let mut served = Served::new();
-    let kept = |served: &Served, n: u8| ["server-ca.crt", "cluster-ca.crt"].map(|file| keep(served, file, &format!("{n}-{file}")));
+    let kept = |served: &Served, n: u8| {
+        ["server-ca.crt", "cluster-ca.crt"].map(|file| keep(served, file, &format!("{n}-{file}")))
+    };
     let first = kept(&served, 1);
     assert_eq!(served.admin().post("/cluster/ca/rotate", &json!({})).status, 200);
     let second = kept(&served, 2);

@@ -1,4 +1,5 @@
-//! Backups of the real program: made while others write, read whole, damaged, cut, killed in the middle, and restored elsewhere.
+//! Backups of the real program: made while others write, read whole, damaged, cut, killed in the middle, and restored
+//! elsewhere.
 
 use crate::program::{Running, command, fails, ok};
 use crate::root::give;
@@ -103,7 +104,11 @@ fn a_backup_made_while_eight_write_is_one_moment() {
     let nodes = column(&restored, "SELECT id FROM nodes");
     let told = column(&restored, "SELECT json_extract(fields, '$.node_id') FROM events WHERE category = 'nodes'");
     assert_eq!(nodes, told, "a node and its event are of one moment");
-    assert!(nodes.len() >= acknowledged_before && manifest["rows"]["nodes"] == nodes.len(), "{} {manifest}", nodes.len());
+    assert!(
+        nodes.len() >= acknowledged_before && manifest["rows"]["nodes"] == nodes.len(),
+        "{} {manifest}",
+        nodes.len()
+    );
     let left: Vec<_> = fs::read_dir(dir.join("data/backups")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left.len(), 2, "the backup and the lock: {left:?}");
 }
@@ -207,7 +212,12 @@ fn running_agents_reconnect_to_a_restored_control_plane() {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let (second, client) = Running::serve(fresh.path(), &args);
     let restarted_s = crate::node::epoch();
-    assert_eq!(client.send("GET", "/nodes", &[("Authorization", &format!("Bearer {}", admin.token.as_ref().unwrap()))], b"").status, 401);
+    assert_eq!(
+        client
+            .send("GET", "/nodes", &[("Authorization", &format!("Bearer {}", admin.token.as_ref().unwrap()))], b"")
+            .status,
+        401
+    );
     let admin = client.signed_in("admin", "uptime");
     until_within("every lease is renewed by its agent", Duration::from_secs(60), || {
         let all = alive(&admin)?;
@@ -219,7 +229,11 @@ fn running_agents_reconnect_to_a_restored_control_plane() {
     });
     assert_eq!(fs::read(fresh.join("data/pki/cluster-ca.crt")).unwrap(), authority);
     assert_eq!(fs::read(node.join("data/identities/node-b/node.key")).unwrap_or_default(), key);
-    assert!(!agent.logged()[agents_log..].contains("not_enrolled") && !second.logged().contains("agent.rejoin"), "{}", agent.logged());
+    assert!(
+        !agent.logged()[agents_log..].contains("not_enrolled") && !second.logged().contains("agent.rejoin"),
+        "{}",
+        agent.logged()
+    );
     let restored = admin.events("backups");
     assert!(restored.iter().any(|e| e["name"] == "backup.restored"), "{restored:?}");
     let (status, said) = fails(node.path(), &["join", unused.trim(), "--node-id", "node-c"]);
@@ -275,7 +289,8 @@ fn what_root_makes_belongs_to_whom_the_server_runs_as() {
     assert_eq!(fs::metadata(dir.join("other/.lock")).unwrap().uid(), NOBODY);
 }
 
-/// Nobody backs up the half of one cluster and the half of another, and whom the server runs as can finish what root began.
+/// Nobody backs up the half of one cluster and the half of another, and whom the server runs as can finish what root
+/// began.
 #[test]
 fn a_restore_that_stopped_half_way_is_finished_by_the_server_and_not_backed_up() {
     const NOBODY: u32 = 65534;
@@ -287,7 +302,8 @@ fn a_restore_that_stopped_half_way_is_finished_by_the_server_and_not_backed_up()
     give(&dir.join("data"), NOBODY);
     // What is mounted cannot be renamed.
     let args = ["backup", "restore", file.to_str().unwrap(), "--replace"];
-    let output = in_namespace(dir.path(), "mount -t tmpfs -o uid=65534,mode=700 tmpfs data/keys\n", &args).output().unwrap();
+    let output =
+        in_namespace(dir.path(), "mount -t tmpfs -o uid=65534,mode=700 tmpfs data/keys\n", &args).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(fs::metadata(dir.join("data/restore.json")).unwrap().uid(), NOBODY);
     let said = fails(dir.path(), &["backup", "create", "--no-encryption"]);
@@ -304,8 +320,12 @@ fn files_of_others_in_the_directory_of_backups_stay_and_what_crashes_left_goes()
     let place = dir.join("data/backups");
     let id = "manual-20260101T000000Z-00c0ffee";
     let others = ["notes.new", "photos.newest/one", "app.db.new", "manual-x.umbackup.new", "old.umbackup.check/one"];
-    let left =
-        [format!("{id}.db.new"), format!("{id}.db.new-journal"), format!("{id}.umbackup.new"), format!("{id}.umbackup.check/pki/key")];
+    let left = [
+        format!("{id}.db.new"),
+        format!("{id}.db.new-journal"),
+        format!("{id}.umbackup.new"),
+        format!("{id}.umbackup.check/pki/key"),
+    ];
     for name in others.iter().copied().chain(left.iter().map(String::as_str)) {
         fs::create_dir_all(place.join(name).parent().unwrap()).unwrap();
         fs::write(place.join(name), "x").unwrap();
@@ -335,20 +355,39 @@ fn a_clock_that_was_wrong_and_a_strange_passphrase_stop_neither_backups_nor_dril
     let future = dir.join("scheduled-29990101T000000Z-00c0ffee.umbackup");
     fs::copy(made["path"].as_str().unwrap(), &future).unwrap();
     fs::write(dir.join("drill.json"), r#"{"at": "2999-01-01T00:00:00Z", "backup_id": "x", "problem": null}"#).unwrap();
-    let (sealed, _, said) =
-        with(dir.parent().unwrap(), PASSPHRASE, &["backup", "create", "--data-dir", dir.parent().unwrap().to_str().unwrap()]);
+    let (sealed, _, said) = with(
+        dir.parent().unwrap(),
+        PASSPHRASE,
+        &["backup", "create", "--data-dir", dir.parent().unwrap().to_str().unwrap()],
+    );
     assert!(sealed, "{said}");
-    let set = |key: &str, value: &str| assert_eq!(admin.put(&format!("/cluster-settings/{key}"), &json!({"value": value})).status, 200);
+    let set = |key: &str, value: &str| {
+        assert_eq!(admin.put(&format!("/cluster-settings/{key}"), &json!({"value": value})).status, 200)
+    };
     set("backup_keep", "1");
     set("backup_interval_seconds", "1");
     until("the one of the wrong clock makes room", || (!future.exists()).then_some(()));
     let kinds = || -> Vec<String> {
-        admin.get("/backups").json().as_array().unwrap().iter().map(|b| b["kind"].as_str().unwrap().to_string()).collect()
+        admin
+            .get("/backups")
+            .json()
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|b| b["kind"].as_str().unwrap().to_string())
+            .collect()
     };
     until("the server's own is there", || kinds().contains(&"scheduled".to_string()).then_some(()));
     set("backup_interval_seconds", "0");
     // Newer than the server's own, and not for its eyes.
-    assert!(with(dir.parent().unwrap(), PASSPHRASE, &["backup", "create", "--data-dir", dir.parent().unwrap().to_str().unwrap()]).0);
+    assert!(
+        with(
+            dir.parent().unwrap(),
+            PASSPHRASE,
+            &["backup", "create", "--data-dir", dir.parent().unwrap().to_str().unwrap()]
+        )
+        .0
+    );
     set("backup_drill_interval_seconds", "1");
     until("a drill is passed", || admin.events("backups").into_iter().find(|e| e["name"] == "backup.drill_passed"));
     assert!(admin.events("backups").iter().all(|e| e["name"] != "backup.drill_failed"));
@@ -371,8 +410,10 @@ fn kills_at_random_moments_of_a_backup_leave_whole_backups_only() {
         }
     }
     plain(dir.path());
-    let left: Vec<String> =
-        fs::read_dir(dir.join("data/backups")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let left: Vec<String> = fs::read_dir(dir.join("data/backups"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
     assert!(left.iter().all(|name| name.ends_with(".umbackup") || name == ".lock"), "{left:?}");
     assert!(ok(dir.path(), &["migrate"]).contains("0 migrations were applied"));
 }
@@ -382,7 +423,8 @@ fn kills_at_random_moments_of_a_restore_leave_the_old_cluster_or_the_new() {
     let clusters = [cluster("one"), cluster("two")];
     let files = clusters.each_ref().map(|dir| plain(dir.path()));
     let keys = clusters.each_ref().map(|dir| {
-        ["pki/cluster-ca.key", "pki/cluster-ca.crt", "keys/cluster-signing.key"].map(|f| fs::read(dir.join("data").join(f)).unwrap())
+        ["pki/cluster-ca.key", "pki/cluster-ca.crt", "keys/cluster-signing.key"]
+            .map(|f| fs::read(dir.join("data").join(f)).unwrap())
     });
     let dir = Dir::new();
     ok(dir.path(), &["backup", "restore", files[0].to_str().unwrap()]);
@@ -406,8 +448,8 @@ fn kills_at_random_moments_of_a_restore_leave_the_old_cluster_or_the_new() {
         let name = column(&found, "SELECT value FROM cluster_settings WHERE key = 'cluster_name'");
         let which = usize::from(name.contains("two"));
         assert!(which == 1 || name.contains("one"));
-        let has =
-            ["pki/cluster-ca.key", "pki/cluster-ca.crt", "keys/cluster-signing.key"].map(|f| fs::read(dir.join("data").join(f)).unwrap());
+        let has = ["pki/cluster-ca.key", "pki/cluster-ca.crt", "keys/cluster-signing.key"]
+            .map(|f| fs::read(dir.join("data").join(f)).unwrap());
         assert!(has == keys[which], "database, authority and keys are of one cluster");
         ended[usize::from(which == next)] += 1;
         now = which;
@@ -439,7 +481,8 @@ fn a_full_disk_leaves_no_half_backup() {
 /// The migrations as they are in the repository.
 fn migrations() -> Vec<(i64, String, String)> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql/migrations");
-    let mut names: Vec<String> = fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> =
+        fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     let read = |name: String| {
         let text = fs::read_to_string(dir.join(&name)).unwrap();
@@ -453,7 +496,12 @@ fn migrations() -> Vec<(i64, String, String)> {
 fn of_version(path: &Path, version: i64) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let database = database(path);
-    database.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE schema_migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT").unwrap();
+    database
+        .execute_batch(
+            "PRAGMA journal_mode = WAL; CREATE TABLE schema_migrations (number INTEGER PRIMARY KEY, \
+        name TEXT NOT NULL, sha256 TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT",
+        )
+        .unwrap();
     for (number, name, text) in migrations().into_iter().filter(|m| m.0 <= version) {
         database.execute_batch(&text).unwrap();
         let sum = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
@@ -462,7 +510,8 @@ fn of_version(path: &Path, version: i64) {
     }
     database
         .execute_batch(
-            "INSERT INTO nodes (id, name, roles, labels, status, created_at, updated_at) VALUES ('old', 'old', '[\"worker\"]', '{}', '{}', 1, 1);
+            "INSERT INTO nodes (id, name, roles, labels, status, created_at, updated_at) VALUES ('old', 'old', \
+                '[\"worker\"]', '{}', '{}', 1, 1);
              INSERT INTO cluster_settings (key, value, created_at, updated_at) VALUES ('motd', 'kept', 1, 1)",
         )
         .unwrap();
@@ -477,12 +526,14 @@ fn what_does_not_fit_is_neither_restored_nor_checked() {
     let file = plain(dir.path());
     let place = dir.join("small");
     fs::create_dir(&place).unwrap();
-    let script = format!("mount -t tmpfs -o size=8m tmpfs {0}\ncp {1} {0}/x.umbackup\n", place.display(), file.display());
+    let script =
+        format!("mount -t tmpfs -o size=8m tmpfs {0}\ncp {1} {0}/x.umbackup\n", place.display(), file.display());
     let listing = "\"$@\" || code=$?\necho left: $(ls small)\nexit ${code:-0}\n";
     let restore = ["backup", "restore", file.to_str().unwrap(), "--data-dir", "small"];
-    for (args, what) in
-        [(&restore[..], "to restore a backup"), (&["backup", "verify", "small/x.umbackup", "--data-dir", "small"][..], "to check a backup")]
-    {
+    for (args, what) in [
+        (&restore[..], "to restore a backup"),
+        (&["backup", "verify", "small/x.umbackup", "--data-dir", "small"][..], "to check a backup"),
+    ] {
         let output = in_namespace(dir.path(), &format!("{script}{listing}"), args).output().unwrap();
         let (said, out) = (String::from_utf8(output.stderr).unwrap(), String::from_utf8(output.stdout).unwrap());
         assert!(output.status.code() == Some(1) && said.contains(&format!("Not enough space {what}")), "{said}");
@@ -545,13 +596,18 @@ fn without_room_for_the_backup_an_upgrade_does_not_begin() {
     }
     let dir = Dir::new();
     of_version(&dir.join("old.db"), 2);
-    let script = "mkdir -p data\nmount -t tmpfs -o size=6m tmpfs data\ncp old.db data/app.db\nbefore=$(sha256sum < data/app.db)\n";
-    let refused =
-        format!("{script}\"$@\" || code=$?\ntest \"$before\" = \"$(sha256sum < data/app.db)\" && echo untouched\nexit ${{code:-0}}\n");
+    let script = "mkdir -p data\nmount -t tmpfs -o size=6m tmpfs data\ncp old.db data/app.db\nbefore=$(sha256sum < \
+        data/app.db)\n";
+    let refused = format!(
+        "{script}\"$@\" || code=$?\ntest \"$before\" = \"$(sha256sum < data/app.db)\" && echo untouched\nexit \
+            ${{code:-0}}\n"
+    );
     let output = in_namespace(dir.path(), &refused, &["migrate"]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(
-        said.contains("Nothing was changed") && said.contains("BACKUP_BEFORE_UPGRADE=off") && said.contains("Not enough space"),
+        said.contains("Nothing was changed")
+            && said.contains("BACKUP_BEFORE_UPGRADE=off")
+            && said.contains("Not enough space"),
         "{said}"
     );
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b"untouched\n"[..]));
@@ -563,7 +619,9 @@ fn without_room_for_the_backup_an_upgrade_does_not_begin() {
 fn the_server_makes_keeps_and_tries_backups_by_itself() {
     let served = Served::new();
     let admin = served.admin();
-    let set = |key: &str, value: &str| assert_eq!(admin.put(&format!("/cluster-settings/{key}"), &json!({"value": value})).status, 200);
+    let set = |key: &str, value: &str| {
+        assert_eq!(admin.put(&format!("/cluster-settings/{key}"), &json!({"value": value})).status, 200)
+    };
     let event = |name: &str| admin.events("backups").into_iter().find(|e| e["name"] == name);
     let ids = || -> Vec<String> {
         admin.get("/backups").json().as_array().unwrap().iter().map(|b| b["id"].as_str().unwrap().to_string()).collect()
@@ -581,7 +639,8 @@ fn the_server_makes_keeps_and_tries_backups_by_itself() {
     let ok_is = |value: &str| {
         let metrics = admin.get("/metrics").text();
         assert!(
-            metrics.contains("uptimemesh_backup_age_seconds ") && metrics.contains("uptimemesh_backup_drill_age_seconds "),
+            metrics.contains("uptimemesh_backup_age_seconds ")
+                && metrics.contains("uptimemesh_backup_drill_age_seconds "),
             "{metrics}"
         );
         metrics.lines().any(|l| l == format!("uptimemesh_backup_ok {value}")).then_some(())
@@ -637,7 +696,11 @@ fn backups_are_made_and_fetched_over_the_api() {
     for (method, path) in [("POST", "/backups"), ("GET", &format!("{path}/download")), ("DELETE", &path)] {
         assert_eq!(operator.send(method, path, &[], b"").status, 403, "{method} {path}");
     }
-    assert_eq!((admin.delete(&path).status, admin.get(&path).status, admin.get("/backups/..%2fx").status), (204, 404, 422));
-    let names: BTreeSet<String> = admin.events("backups").iter().map(|e| e["name"].as_str().unwrap().to_string()).collect();
+    assert_eq!(
+        (admin.delete(&path).status, admin.get(&path).status, admin.get("/backups/..%2fx").status),
+        (204, 404, 422)
+    );
+    let names: BTreeSet<String> =
+        admin.events("backups").iter().map(|e| e["name"].as_str().unwrap().to_string()).collect();
     assert_eq!(names, ["backup.create", "backup.delete", "backup.download"].map(String::from).into());
 }

@@ -1,4 +1,5 @@
-//! The static program as it ships, in a directory that has nothing but it and `/data`: no shell, no C library, no `/etc`, `/proc`, `/dev` or
+//! The static program as it ships, in a directory that has nothing but it and `/data`: no shell, no C library, no
+//! `/etc`, `/proc`, `/dev` or
 //! `/tmp`, and as a user without rights.
 
 use crate::program::Running;
@@ -41,7 +42,10 @@ impl Bare {
         let mut command = Command::new("chroot");
         command.args([&format!("--userspec={USER}:{USER}"), self.root.to_str().unwrap(), "/uptimemesh"]).args(args);
         // The path is for finding chroot; inside it leads nowhere.
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).stdin(std::process::Stdio::null());
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .stdin(std::process::Stdio::null());
         command
     }
 
@@ -56,7 +60,8 @@ impl Bare {
     }
 
     fn entries(&self) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(&self.root).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> =
+            fs::read_dir(&self.root).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -67,7 +72,9 @@ fn until_leases(client: &Client, want: &[(&str, &str)]) {
     let admin = client.signed_in("admin", "uptime");
     until(&format!("the leases are {want:?}"), || {
         let leases = admin.get("/cluster/leases").json();
-        let is = |node: &str, state: &str| leases.as_array().unwrap().iter().any(|l| l["node_id"] == node && l["lease_state"] == state);
+        let is = |node: &str, state: &str| {
+            leases.as_array().unwrap().iter().any(|l| l["node_id"] == node && l["lease_state"] == state)
+        };
         want.iter().all(|(node, state)| is(node, state)).then_some(())
     });
 }
@@ -111,14 +118,21 @@ fn the_static_program_needs_nothing_but_its_data() {
 
     control.kill();
     let port = client.address.port().to_string();
-    let mut control = core.start("again", &["up", "--server-host", "127.0.0.1", "--server-port", &port, "--node-id", "core-1"]);
+    let mut control =
+        core.start("again", &["up", "--server-host", "127.0.0.1", "--server-port", &port, "--node-id", "core-1"]);
     let client = control.client();
     assert_eq!(client.get("/health").status, 200);
     // Each is heard of again, and not only held alive by the fresh term after a start.
     let admin = client.signed_in("admin", "uptime");
     let began = admin.get("/cluster/leases").json();
     let renewed = |node: &str, leases: &Value| {
-        leases.as_array().unwrap().iter().find(|l| l["node_id"] == node).map(|l| l["heartbeat_at"].clone()).unwrap_or_default()
+        leases
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|l| l["node_id"] == node)
+            .map(|l| l["heartbeat_at"].clone())
+            .unwrap_or_default()
     };
     for node in ["core-1", "worker-1"] {
         until(&format!("{node} is heard of again"), || {

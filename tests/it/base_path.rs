@@ -1,4 +1,5 @@
-//! A server that people find below a path of a host: behind a proxy that takes the path off, and behind one that does not.
+//! A server that people find below a path of a host: behind a proxy that takes the path off, and behind one that does
+//! not.
 
 use crate::machine::free_port;
 use crate::node::Node;
@@ -40,7 +41,8 @@ impl Proxy {
         let (dir, port) = (Dir::new(), free_port());
         let upstream = served.anonymous().address;
         let conf = format!(
-            "server {{ listen 127.0.0.1:{port}; location / {{ return 418; }} location /mesh/ {{ proxy_pass http://{upstream}{pass};\n\
+            "server {{ listen 127.0.0.1:{port}; location / {{ return 418; }} location /mesh/ {{ proxy_pass \
+                http://{upstream}{pass};\n\
              proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_set_header X-Forwarded-For $remote_addr;\n\
              proxy_set_header X-Forwarded-Host $http_host; {more} }} }}\n"
         );
@@ -76,7 +78,10 @@ fn ways() -> Vec<(Served, Proxy)> {
 /// Every path that a page leads to.
 fn paths(page: &str) -> Vec<&str> {
     let attributes = [" href=\"", " src=\"", " action=\"", " data-watch=\"", " data-feed=\""];
-    let all = attributes.iter().flat_map(|attribute| page.split(attribute).skip(1)).map(|rest| rest.split('"').next().unwrap());
+    let all = attributes
+        .iter()
+        .flat_map(|attribute| page.split(attribute).skip(1))
+        .map(|rest| rest.split('"').next().unwrap());
     all.filter(|path| path.starts_with('/')).collect()
 }
 
@@ -88,13 +93,24 @@ fn everything_that_leads_somewhere_leads_below_the_path() {
         assert_eq!(to(&client.get("/mesh/")), (307, "/mesh/ui".into()));
         assert_eq!(to(&client.get("/mesh/ui/nodes?a=b")), (303, "/mesh/auth/login?next=%2Fui%2Fnodes%3Fa%3Db".into()));
         for next in ["/ui/nodes?a=b", "/mesh/ui/nodes?a=b"] {
-            let form = format!("username=alice&password={}&next={}", USER_PASSWORD.replace(' ', "+"), next.replace('?', "%3F"));
+            let form = format!(
+                "username=alice&password={}&next={}",
+                USER_PASSWORD.replace(' ', "+"),
+                next.replace('?', "%3F")
+            );
             let login = client.send("POST", "/mesh/auth/login", &[], form.as_bytes());
             assert_eq!(to(&login), (303, "/mesh/ui/nodes?a=b".into()), "{}", login.text());
-            let set: Vec<&str> = login.headers.iter().filter(|(n, _)| n == "Set-Cookie").map(|(_, v)| v.as_str()).collect();
+            let set: Vec<&str> =
+                login.headers.iter().filter(|(n, _)| n == "Set-Cookie").map(|(_, v)| v.as_str()).collect();
             assert!(set.len() == 2 && set.iter().all(|cookie| cookie.contains("; Path=/mesh; ")), "{set:?}");
         }
-        for away in ["/mesh//evil.example", "/mesh/%2fevil.example", "/mesh/\\evil.example", "//evil.example", "https://evil.example"] {
+        for away in [
+            "/mesh//evil.example",
+            "/mesh/%2fevil.example",
+            "/mesh/\\evil.example",
+            "//evil.example",
+            "https://evil.example",
+        ] {
             let form = format!("username=alice&password={}&next={away}", USER_PASSWORD.replace(' ', "+"));
             assert_eq!(to(&client.send("POST", "/mesh/auth/login", &[], form.as_bytes())).1, "/mesh/ui", "{away}");
         }
@@ -116,7 +132,11 @@ fn everything_that_leads_somewhere_leads_below_the_path() {
             "/ui/nodes/n1/drain",
         ] {
             let page = page(&format!("/mesh{path}")).text();
-            assert!(paths(&page).len() > 5 && paths(&page).iter().all(|path| path.starts_with("/mesh/")), "{path}: {:?}", paths(&page));
+            assert!(
+                paths(&page).len() > 5 && paths(&page).iter().all(|path| path.starts_with("/mesh/")),
+                "{path}: {:?}",
+                paths(&page)
+            );
         }
         for asset in paths(&client.get("/mesh/auth/login").text()).into_iter().filter(|path| !path.contains("/auth/")) {
             assert_eq!(client.get(asset).status, 200, "{asset}");
@@ -138,9 +158,16 @@ fn everything_that_leads_somewhere_leads_below_the_path() {
 fn without_a_base_path_nothing_is_other_than_it_was() {
     let plain = served(&[]);
     let client = plain.anonymous();
-    let forged = client.send("GET", "/auth/login", &[("X-Forwarded-Prefix", "//evil.example"), ("X-Forwarded-For", "192.0.2.1")], b"");
+    let forged = client.send(
+        "GET",
+        "/auth/login",
+        &[("X-Forwarded-Prefix", "//evil.example"), ("X-Forwarded-For", "192.0.2.1")],
+        b"",
+    );
     assert!(
-        paths(&forged.text()).iter().all(|path| path.starts_with("/static/") || path.starts_with("/favicon") || path.starts_with("/auth/"))
+        paths(&forged.text())
+            .iter()
+            .all(|path| path.starts_with("/static/") || path.starts_with("/favicon") || path.starts_with("/auth/"))
     );
     for bad in ["/a b", "mesh", "/..", "https://evil.example", "/\"><script>", "/%2f"] {
         let answer = client.send("GET", "/", &[("X-Forwarded-Prefix", bad), ("X-Forwarded-For", "192.0.2.1")], b"");
@@ -149,7 +176,12 @@ fn without_a_base_path_nothing_is_other_than_it_was() {
     let two = client.send("GET", "/", &[("X-Forwarded-Prefix", "/a, /b/"), ("X-Forwarded-For", "192.0.2.1")], b"");
     assert_eq!(two.header("Location"), Some("/a/b/ui"), "two proxies");
     let untrusting = Served::new();
-    let stranger = untrusting.anonymous().send("GET", "/", &[("X-Forwarded-Prefix", "/mesh"), ("X-Forwarded-For", "192.0.2.1")], b"");
+    let stranger = untrusting.anonymous().send(
+        "GET",
+        "/",
+        &[("X-Forwarded-Prefix", "/mesh"), ("X-Forwarded-For", "192.0.2.1")],
+        b"",
+    );
     assert_eq!(stranger.header("Location"), Some("/ui"), "a stranger is not believed");
     assert_eq!(client.get("/mesh/health").status, 401, "and has no path of its own");
     assert!(served_fails("/ui").contains("BASE_PATH") && served_fails("/nodes/a").contains("BASE_PATH"));
@@ -159,8 +191,8 @@ fn without_a_base_path_nothing_is_other_than_it_was() {
 fn served_fails(base: &str) -> String {
     let dir = Dir::new();
     let env = [("DATA_DIR", dir.path().to_str().unwrap()), ("SERVER_PORT", "0"), ("LOG_FILE", ""), ("BASE_PATH", base)];
-    let config =
-        Config::load(&[], env.map(|(name, value)| (name.to_string(), value.to_string())), None).unwrap_or_else(|f| panic!("{f:?}"));
+    let config = Config::load(&[], env.map(|(name, value)| (name.to_string(), value.to_string())), None)
+        .unwrap_or_else(|f| panic!("{f:?}"));
     Server::start(config).err().unwrap().to_string()
 }
 
@@ -177,9 +209,13 @@ fn the_command_line_and_the_agent_call_below_the_path() {
         let login = ["--username", "alice", "--password", USER_PASSWORD];
         let tokens = ok(dir.path(), &[&["join-tokens", "--json", "--api-url", &url][..], &login].concat());
         assert_eq!(serde_json::from_str::<Value>(&tokens).unwrap().as_array().unwrap().len(), 1001);
-        let token = admin.post("/cluster/join-tokens", &json!({"role": "worker"})).json()["token"].as_str().unwrap().to_string();
+        let token = admin.post("/cluster/join-tokens", &json!({"role": "worker"})).json()["token"]
+            .as_str()
+            .unwrap()
+            .to_string();
         ok(dir.path(), &["join", "--api-url", &url, "--token", &token, "--node-id", "w1", "--role", "worker"]);
-        let _agent = Running::start(dir.path(), "agent", &["agent", "--node-id", "w1", "--api-url", &url, "--ttl", "10"]);
+        let _agent =
+            Running::start(dir.path(), "agent", &["agent", "--node-id", "w1", "--api-url", &url, "--ttl", "10"]);
         until("it beats", || (admin.get("/cluster/leases").json()[0]["lease_state"] == "alive").then_some(()));
         until("the agent's status is there", || admin.get("/nodes/w1").json()["status"].get("version").cloned());
         let examined = crate::doctor::ask(dir.path(), &["--node-id", "w1", "--api-url", &url]);
@@ -196,7 +232,12 @@ fn a_node_signs_its_calls_below_the_path() {
         let answer = node.sign("GET", target, b"").send(&proxy.client(), "GET", &format!("/mesh{target}"), b"");
         assert_eq!(answer.status, 200, "{}", answer.text());
         assert_eq!(answer.json()["proven_by"], "signature");
-        let with_path = node.sign("GET", &format!("/mesh{target}"), b"").send(&proxy.client(), "GET", &format!("/mesh{target}"), b"");
+        let with_path = node.sign("GET", &format!("/mesh{target}"), b"").send(
+            &proxy.client(),
+            "GET",
+            &format!("/mesh{target}"),
+            b"",
+        );
         assert_eq!(with_path.json()["reason"], "bad_signature");
     }
 }
@@ -213,7 +254,8 @@ fn a_browser_lives_below_the_path() {
         browser.click("Sign in");
         browser.is_at("/mesh/ui/nodes?sort=state");
         browser.sees("live");
-        // What happens is on the page without its being loaded anew: the stream and the fetch that follows go below the path.
+        // What happens is on the page without its being loaded anew: the stream and the fetch that follows go below the
+        // path.
         browser.js("window.mark = 1");
         admin.post("/nodes", &json!({"id": "fresh", "name": "fresh"}));
         browser.sees("fresh");
@@ -234,7 +276,8 @@ fn a_browser_lives_below_the_path() {
 #[test]
 fn a_silent_connection_is_kept_for_as_long_as_it_is_said() {
     use std::io::{Read, Write};
-    let config = Config::load(&[], [("HTTP_IDLE_SECONDS".to_string(), "620".to_string())], None).unwrap_or_else(|f| panic!("{f:?}"));
+    let config = Config::load(&[], [("HTTP_IDLE_SECONDS".to_string(), "620".to_string())], None)
+        .unwrap_or_else(|f| panic!("{f:?}"));
     assert!(config.effective().contains(&("HTTP_IDLE_SECONDS", "620".to_string())));
     let served = served(&[("HTTP_IDLE_SECONDS", "1")]);
     let mut silent = std::net::TcpStream::connect(served.anonymous().address).unwrap();

@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 
 /// A request with a Host of its own.
 fn ask(address: SocketAddr, method: &str, path: &str, host: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
+    let mut head =
+        format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -69,12 +70,21 @@ fn another_site_cannot_use_a_browsers_session() {
     let reads = ask(address, "GET", "/nodes", &host, &[&[("Cookie", cookie.as_str())], &evil[..]].concat(), "");
     assert_eq!(reads.status, 200, "reading changes nothing, and the answer stays with the browser");
     let bearer = format!("Bearer {}", cookie.split(['=', ';']).nth(1).unwrap());
-    let by_bearer =
-        ask(address, "POST", "/nodes", &host, &[&[("Authorization", bearer.as_str())], &evil[..]].concat(), r#"{"id":"b","name":"b"}"#);
+    let by_bearer = ask(
+        address,
+        "POST",
+        "/nodes",
+        &host,
+        &[&[("Authorization", bearer.as_str())], &evil[..]].concat(),
+        r#"{"id":"b","name":"b"}"#,
+    );
     assert_eq!(by_bearer.status, 201, "what no browser sends by itself is nobody else's");
     // Nor can it sign a browser in as somebody of its choice, or out.
     assert_eq!(ask(address, "POST", "/auth/login", &host, &evil, "username=admin&password=uptime").status, 403);
-    assert_eq!(ask(address, "POST", "/auth/token", &host, &evil, r#"{"username":"admin","password":"uptime"}"#).status, 403);
+    assert_eq!(
+        ask(address, "POST", "/auth/token", &host, &evil, r#"{"username":"admin","password":"uptime"}"#).status,
+        403
+    );
     let out = ask(address, "GET", "/auth/logout", &host, &[("Cookie", &cookie), ("Sec-Fetch-Site", "cross-site")], "");
     assert_eq!((out.status, out.header("Set-Cookie")), (303, None));
     let page = |path: &str| ask(address, "GET", path, &host, &[("Cookie", &cookie)], "");
@@ -89,8 +99,12 @@ fn a_forwarded_host_is_the_origins_host() {
     let client = served.anonymous();
     let cookie = signed_in(&client);
     let post = |origin: &str, id: &str| {
-        let headers =
-            [("Cookie", cookie.as_str()), ("Origin", origin), ("X-Forwarded-Host", "mesh.example"), ("X-Forwarded-Proto", "https")];
+        let headers = [
+            ("Cookie", cookie.as_str()),
+            ("Origin", origin),
+            ("X-Forwarded-Host", "mesh.example"),
+            ("X-Forwarded-Proto", "https"),
+        ];
         let body = json!({"current_password": "uptime", "new_password": id, "setup_code": "x"}).to_string();
         ask(client.address, "POST", "/auth/password", "inner", &headers, &body).detail()
     };
@@ -110,7 +124,10 @@ fn every_form_carries_the_sessions_own_token() {
         let text = page(&one, path);
         let forms: Vec<&str> = text.split("<form").skip(1).map(|form| form.split("</form>").next().unwrap()).collect();
         assert!(!forms.is_empty() && forms.iter().all(|form| form.contains("name=\"csrf_token\"")), "{path}: {text}");
-        assert_eq!(text.matches("<script").count(), text.matches("<script src=\"/static/app.js?v=2.0.0\" defer></script>").count());
+        assert_eq!(
+            text.matches("<script").count(),
+            text.matches("<script src=\"/static/app.js?v=2.0.0\" defer></script>").count()
+        );
         assert!(!text.contains(" style=") && !text.contains(" onclick="), "{text}");
     }
     let (own, others) = (csrf(&page(&one, "/ui")), csrf(&page(&other, "/ui")));
@@ -128,7 +145,11 @@ fn every_form_carries_the_sessions_own_token() {
         (revoke.as_str(), String::new()),
     ] {
         let answer = post(&one, path, &body);
-        assert_eq!((answer.status, answer.text().contains("This form is not from a page")), (403, true), "{path} {body}");
+        assert_eq!(
+            (answer.status, answer.text().contains("This form is not from a page")),
+            (403, true),
+            "{path} {body}"
+        );
     }
     assert_eq!(post(&one, &revoke, &format!("csrf_token={own}")).header("Location"), Some("/ui/settings"));
     assert_eq!(client.send("GET", "/ui", &[("Cookie", &other)], b"").status, 303, "signed out there");
@@ -149,20 +170,31 @@ fn over_tls_the_session_is_in_a_cookie_that_only_this_host_can_set() {
     let tls = ("X-Forwarded-Proto", "https");
     let login = client.send("POST", "/auth/login", &[tls], b"username=admin&password=uptime");
     let set: Vec<&str> = login.headers.iter().filter(|(n, _)| n == "Set-Cookie").map(|(_, v)| v.as_str()).collect();
-    assert!(set.len() == 2 && set[0].starts_with("uptimemesh_session=") && set[1].starts_with("__Host-uptimemesh_session_"), "{set:?}");
+    assert!(
+        set.len() == 2 && set[0].starts_with("uptimemesh_session=") && set[1].starts_with("__Host-uptimemesh_session_"),
+        "{set:?}"
+    );
     for part in ["; Path=/", "; HttpOnly", "; SameSite=Lax", "; Secure"] {
         assert!(set.iter().all(|cookie| cookie.contains(part) && !cookie.contains("Domain")), "{set:?}");
     }
     let token = set[0].split(['=', ';']).nth(1).unwrap();
     let me = |cookie: &str| client.send("GET", "/auth/me", &[("Cookie", cookie), tls], b"").status;
-    assert_eq!((me(&format!("uptimemesh_session={token}")), me(&format!("__Host-uptimemesh_session={token}"))), (200, 200));
+    assert_eq!(
+        (me(&format!("uptimemesh_session={token}")), me(&format!("__Host-uptimemesh_session={token}"))),
+        (200, 200)
+    );
     assert_eq!(me(&format!("uptimemesh_session=planted.by-another; __Host-uptimemesh_session={token}")), 200);
     let own = set[1].split('=').next().unwrap();
     let other = client.send("POST", "/auth/login", &[tls], b"username=admin&password=uptime");
     let planted = other.header("Set-Cookie").unwrap().split(['=', ';']).nth(1).unwrap();
     let both = format!("uptimemesh_session={planted}; {own}={token}");
-    let id = |cookie: &str| client.send("GET", "/auth/me", &[("Cookie", cookie), tls], b"").json()["credential_id"].clone();
-    assert_eq!(id(&both), id(&format!("{own}={token}")), "what only we can have set counts before what others may have planted");
+    let id =
+        |cookie: &str| client.send("GET", "/auth/me", &[("Cookie", cookie), tls], b"").json()["credential_id"].clone();
+    assert_eq!(
+        id(&both),
+        id(&format!("{own}={token}")),
+        "what only we can have set counts before what others may have planted"
+    );
     assert_ne!(id(&both), id(&format!("uptimemesh_session={planted}")));
     let plain = client.send("POST", "/auth/login", &[], b"username=admin&password=uptime");
     assert!(!cookies(&plain).contains("__Host-") && !plain.header("Set-Cookie").unwrap().contains("Secure"));
@@ -182,13 +214,21 @@ fn two_clusters_on_one_host_leave_each_other_signed_in() {
             };
         }
     };
-    let cookie = |jar: &BTreeMap<String, String>| jar.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
+    let cookie = |jar: &BTreeMap<String, String>| {
+        jar.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
+    };
     for served in &clusters {
-        let answer = served.anonymous().send("POST", "/auth/login", &[("Cookie", &cookie(&jar))], b"username=admin&password=uptime");
+        let answer = served.anonymous().send(
+            "POST",
+            "/auth/login",
+            &[("Cookie", &cookie(&jar))],
+            b"username=admin&password=uptime",
+        );
         assert_eq!(answer.status, 303);
         keep(&mut jar, &answer);
     }
-    let page = |served: &Served, jar: &_| served.anonymous().send("GET", "/ui/settings", &[("Cookie", &cookie(jar))], b"");
+    let page =
+        |served: &Served, jar: &_| served.anonymous().send("GET", "/ui/settings", &[("Cookie", &cookie(jar))], b"");
     for served in &clusters {
         let shown = page(served, &jar);
         assert_eq!(shown.status, 200);
@@ -205,7 +245,11 @@ fn two_clusters_on_one_host_leave_each_other_signed_in() {
     keep(&mut jar, &out);
     assert_eq!(sessions(&clusters[0]), before, "one ended, and one began to see that");
     assert_eq!((page(&clusters[0], &jar).status, page(&clusters[1], &jar).status), (303, 200));
-    assert_eq!(clusters[0].anonymous().send("GET", "/ui", &[("Cookie", &old)], b"").status, 303, "it is over, not only forgotten");
+    assert_eq!(
+        clusters[0].anonymous().send("GET", "/ui", &[("Cookie", &old)], b"").status,
+        303,
+        "it is over, not only forgotten"
+    );
 }
 
 /// A browser that signed in by two ways has two sessions, and its owner means both.
@@ -227,8 +271,12 @@ fn signing_out_ends_all_that_a_browser_shows() {
         let body = if by_form { format!("csrf_token={}", csrf(&page)) } else { String::new() };
         let out = client.send(method, path, &[("Cookie", &all), tls], body.as_bytes());
         assert_eq!(out.status, 303);
-        let cleared: Vec<&str> =
-            out.headers.iter().filter(|(n, v)| n == "Set-Cookie" && v.contains("Max-Age=0")).map(|(_, v)| v.as_str()).collect();
+        let cleared: Vec<&str> = out
+            .headers
+            .iter()
+            .filter(|(n, v)| n == "Set-Cookie" && v.contains("Max-Age=0"))
+            .map(|(_, v)| v.as_str())
+            .collect();
         for pair in all.split("; ") {
             let name = pair.split('=').next().unwrap();
             assert!(cleared.iter().any(|line| line.starts_with(&format!("{name}=;"))), "{name} stays: {cleared:?}");
@@ -278,12 +326,25 @@ fn a_good_credential_counts_wherever_it_stands() {
         let by_cookie = lines.iter().any(|(name, value)| *name == "Cookie" && value.contains(&token));
         headers.push(("Origin", "https://evil.example"));
         let elsewhere = client.send("POST", "/events", &headers, br#"{"category":"c","name":"n","level":"i"}"#).status;
-        assert_eq!(elsewhere, if by_cookie { 403 } else { 201 }, "a browser's cookie is for our own pages only: {headers:?}");
+        assert_eq!(
+            elsewhere,
+            if by_cookie { 403 } else { 201 },
+            "a browser's cookie is for our own pages only: {headers:?}"
+        );
     }
-    assert_eq!(client.send("GET", "/auth/me", &[("X-Forwarded-For", "203.0.113.77")], b"").status, 401, "nor is the address refused");
+    assert_eq!(
+        client.send("GET", "/auth/me", &[("X-Forwarded-For", "203.0.113.77")], b"").status,
+        401,
+        "nor is the address refused"
+    );
     let nothing = [("Authorization", "Bearer sso"), ("Cookie", "uptimemesh_session=x.y")];
     assert_eq!(client.send("GET", "/auth/me", &nothing, b"").status, 401);
-    let page = client.send("GET", "/ui/nodes/none", &[("Authorization", "Bearer sso"), ("Cookie", &good), ("Accept", "text/html")], b"");
+    let page = client.send(
+        "GET",
+        "/ui/nodes/none",
+        &[("Authorization", "Bearer sso"), ("Cookie", &good), ("Accept", "text/html")],
+        b"",
+    );
     assert!(
         page.status == 404 && page.text().contains("<html"),
         "a browser behind a proxy that signs people in sees pages: {}",
@@ -298,7 +359,15 @@ fn a_name_that_points_here_is_not_ours_for_that() {
     let served = Served::with(|c| c.tls_names = vec!["mesh.example".into(), "*.nodes.example".into()]);
     let address = served.anonymous().address;
     let status = |host: &str| ask(address, "GET", "/health", host, &[], "");
-    for host in ["127.0.0.1", "127.0.0.1:8000", "localhost:8000", "[::1]:1", "mesh.example", "MESH.example:443", "a.nodes.example"] {
+    for host in [
+        "127.0.0.1",
+        "127.0.0.1:8000",
+        "localhost:8000",
+        "[::1]:1",
+        "mesh.example",
+        "MESH.example:443",
+        "a.nodes.example",
+    ] {
         assert_eq!(status(host).status, 200, "{host}");
     }
     for host in ["evil.example", "evil.example:8000", "mesh.example.evil.example", "a.b.nodes.example"] {
@@ -306,7 +375,9 @@ fn a_name_that_points_here_is_not_ours_for_that() {
         assert_eq!(answer.status, 421, "{host}");
         assert_eq!(
             answer.detail(),
-            format!("This server is not known as {host}: add the name to TLS_NAMES, or list your proxy in TRUSTED_PROXIES.")
+            format!(
+                "This server is not known as {host}: add the name to TLS_NAMES, or list your proxy in TRUSTED_PROXIES."
+            )
         );
     }
     assert_eq!(parse(&raw(address, b"GET /health HTTP/1.0\r\n\r\n")).status, 200, "HTTP/1.0 says no host");
@@ -322,7 +393,8 @@ fn a_name_that_points_here_is_not_ours_for_that() {
 #[test]
 fn who_must_change_the_password_sees_only_that() {
     let served = Served::new();
-    let made = served.admin().post("/users", &json!({"name": "alice", "role": "operator", "password": "a first password"}));
+    let made =
+        served.admin().post("/users", &json!({"name": "alice", "role": "operator", "password": "a first password"}));
     assert_eq!(made.status, 201);
     let client = served.anonymous();
     let login = client.send("POST", "/auth/login", &[], b"username=alice&password=a+first+password&next=/ui");
@@ -330,8 +402,12 @@ fn who_must_change_the_password_sees_only_that() {
     let page = |cookie: &str, path: &str| client.send("GET", path, &[("Cookie", cookie)], b"");
     assert_eq!(page(&cookie, "/ui").header("Location"), Some("/ui/settings"));
     let settings = page(&cookie, "/ui/settings").text();
-    assert!(settings.contains("Change your password before you continue") && !settings.contains("setup_code"), "{settings}");
-    let form = format!("csrf_token={}&current_password=a+first+password&new_password=a+second+password", csrf(&settings));
+    assert!(
+        settings.contains("Change your password before you continue") && !settings.contains("setup_code"),
+        "{settings}"
+    );
+    let form =
+        format!("csrf_token={}&current_password=a+first+password&new_password=a+second+password", csrf(&settings));
     let changed = client.send("POST", "/ui/settings", &[("Cookie", &cookie)], form.as_bytes());
     assert_eq!(changed.status, 200, "{}", changed.text());
     assert_eq!((page(&cookies(&changed), "/ui").status, page(&cookie, "/ui").status), (200, 303));

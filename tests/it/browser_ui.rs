@@ -37,7 +37,9 @@ fn an_operator_works_a_day_in_the_browser() {
     let words: Vec<&str> = command.split(' ').skip(1).collect();
     ok(elsewhere.path(), &words);
     let url = format!("http://{}", client.address);
-    let agent = |name: &str| Running::start(elsewhere.path(), name, &["agent", "--node-id", "node-b", "--api-url", &url, "--ttl", "10"]);
+    let agent = |name: &str| {
+        Running::start(elsewhere.path(), name, &["agent", "--node-id", "node-b", "--api-url", &url, "--ttl", "10"])
+    };
     let first = agent("agent-1");
     browser.sees("node-b has joined");
     browser.click("node-b");
@@ -155,10 +157,16 @@ fn events_come_by_themselves_and_a_theme_stays() {
     sign_in(&browser, "alice", USER_PASSWORD);
     browser.sees("user.create");
     browser.sees("· live");
-    let count = |browser: &Browser| browser.js("return document.querySelectorAll('.feed > li').length").as_u64().unwrap();
+    let count =
+        |browser: &Browser| browser.js("return document.querySelectorAll('.feed > li').length").as_u64().unwrap();
     let before = count(&browser);
     for i in 0..70 {
-        assert_eq!(admin.post("/events", &json!({"category": "deploys", "name": format!("deploy.{i}"), "level": "info"})).status, 201);
+        assert_eq!(
+            admin
+                .post("/events", &json!({"category": "deploys", "name": format!("deploy.{i}"), "level": "info"}))
+                .status,
+            201
+        );
     }
     browser.sees("deploy.69");
     browser.sees("deploy.0");
@@ -176,12 +184,17 @@ fn events_come_by_themselves_and_a_theme_stays() {
         let before = browser.js("return document.documentElement.dataset.theme");
         let button = format!("Theme: {}", before.as_str().unwrap().replace("auto", "system"));
         browser.click(&button);
-        until("the theme is chosen", || (browser.js("return document.documentElement.dataset.theme") == theme).then_some(()));
+        until("the theme is chosen", || {
+            (browser.js("return document.documentElement.dataset.theme") == theme).then_some(())
+        });
         browser.is_at("/ui/events");
     }
     // Signed out elsewhere: the page leads to the sign-in.
     let sessions = admin.get("/auth/sessions").json();
-    let of_browser = sessions.as_array().unwrap().iter().find(|s| s["current"] == false).unwrap()["id"].as_str().unwrap().to_string();
+    let of_browser = sessions.as_array().unwrap().iter().find(|s| s["current"] == false).unwrap()["id"]
+        .as_str()
+        .unwrap()
+        .to_string();
     assert_eq!(admin.delete(&format!("/auth/sessions/{of_browser}")).status, 204);
     browser.sees_within("Sign in", Duration::from_secs(30));
     browser.is_at("/auth/login?next=%2Fui%2Fevents");
@@ -191,7 +204,10 @@ fn events_come_by_themselves_and_a_theme_stays() {
 fn a_new_user_changes_the_password_first_and_needs_no_scripts() {
     let served = Served::new();
     let admin = served.admin();
-    assert_eq!(admin.post("/users", &json!({"name": "bob", "role": "operator", "password": "a first password"})).status, 201);
+    assert_eq!(
+        admin.post("/users", &json!({"name": "bob", "role": "operator", "password": "a first password"})).status,
+        201
+    );
     admin.post("/nodes", &json!({"id": "n1", "name": "n1"}));
     let browser = Browser::start(admin.address);
     browser.goto("/auth/login");
@@ -222,7 +238,8 @@ fn a_new_user_changes_the_password_first_and_needs_no_scripts() {
 }
 
 /// Text that would be markup, break out of an attribute, or turn the text around it.
-const HOSTILE: &str = "</textarea></script><img src=x onerror=\"window.hacked=1\">'\"&amp;\u{202e}\u{5d0}\u{5d1}\u{2066}{name}";
+const HOSTILE: &str =
+    "</textarea></script><img src=x onerror=\"window.hacked=1\">'\"&amp;\u{202e}\u{5d0}\u{5d1}\u{2066}{name}";
 
 /// A cluster with such text in every field that takes any, and the path of every page that shows it.
 fn hostile() -> (Served, Client, Vec<String>) {
@@ -234,23 +251,30 @@ fn hostile() -> (Served, Client, Vec<String>) {
     let long = "n".repeat(64);
     let name = format!("<b onclick='x'>&\"{}", "\u{5d0}".repeat(100));
     Node::joined(&admin, &long);
-    let status = json!({"wg_primary_tunnel": HOSTILE, "wg_secondary_tunnel": {"state": HOSTILE, "x": HOSTILE}, HOSTILE: HOSTILE});
+    let status = json!({"wg_primary_tunnel": HOSTILE, "wg_secondary_tunnel": {"state": HOSTILE, "x": HOSTILE},
+        HOSTILE: HOSTILE});
     assert_eq!(admin.patch(&format!("/nodes/{long}"), &json!({"status": status})).status, 200);
     let labels = json!({"zone": HOSTILE, "<i>": "x".repeat(256)});
-    assert_eq!(admin.patch(&format!("/nodes/{long}"), &json!({"name": name, "labels": labels, "roles": ["<i>\"'"]})).status, 200);
+    assert_eq!(
+        admin.patch(&format!("/nodes/{long}"), &json!({"name": name, "labels": labels, "roles": ["<i>\"'"]})).status,
+        200
+    );
     let spec = json!({"image": HOSTILE, "scheduling": {"desired_replicas": 2, "anti_affinity": false}});
     let service = json!({"id": "s".repeat(64), "name": name, "description": HOSTILE, "spec": spec});
     assert_eq!(admin.post("/services", &service).status, 201);
-    let replica =
-        json!({"id": "r".repeat(64), "service_id": "s".repeat(64), "node_id": long, "status": {"state": HOSTILE, HOSTILE: HOSTILE}});
+    let replica = json!({"id": "r".repeat(64), "service_id": "s".repeat(64), "node_id": long, "status": {"state": HOSTILE, HOSTILE: HOSTILE}});
     assert_eq!(admin.post("/replicas", &replica).status, 201);
-    let event = json!({"category": "<i>mine", "name": "<i>\"'", "level": "<i>\"", "fields": {HOSTILE: HOSTILE, "node_id": HOSTILE}});
+    let event = json!({"category": "<i>mine", "name": "<i>\"'", "level": "<i>\"", "fields": {HOSTILE: HOSTILE,
+        "node_id": HOSTILE}});
     assert_eq!(admin.post("/events", &event).status, 201);
     assert_eq!(admin.put("/cluster-settings/motd", &json!({"value": HOSTILE})).status, 200);
     assert_eq!(admin.post("/etcd/snapshots", &json!({"requested_by": "<i>\"'"})).status, 201);
     admin.post("/api-tokens", &json!({"name": name, "role": "viewer"}));
-    let (node, service, replica) =
-        (format!("/ui/nodes/{long}"), format!("/ui/services/{}", "s".repeat(64)), format!("/ui/replicas/{}", "r".repeat(64)));
+    let (node, service, replica) = (
+        format!("/ui/nodes/{long}"),
+        format!("/ui/services/{}", "s".repeat(64)),
+        format!("/ui/replicas/{}", "r".repeat(64)),
+    );
     let pages = vec![
         "/ui".to_string(),
         "/ui/nodes?q=%3Cb&role=%22".to_string(),
@@ -309,7 +333,8 @@ fn hostile_words_stay_words_on_every_page() {
     assert_eq!(typed, HOSTILE, "what is edited is what was written");
 }
 
-/// What is wrong with a page's layout: wider than the window, beyond its edge, cut without a sign, or written over other text.
+/// What is wrong with a page's layout: wider than the window, beyond its edge, cut without a sign, or written over
+/// other text.
 const LAYOUT: &str = r"
 const found = [], name = (e) => e.outerHTML.slice(0, 100);
 const away = '.sr, .skip, input, option, textarea, noscript, script, title';
@@ -394,7 +419,9 @@ fn what_the_pages_are_held_to_is_noticed() {
     };
     // The policy forbids it, and the console says so.
     planted("document.body.insertAdjacentHTML('beforeend', '<p style=color:red>')");
-    until("a complaint about the policy", || browser.complaints().iter().any(|c| c.contains("Content Security Policy")).then_some(()));
+    until("a complaint about the policy", || {
+        browser.complaints().iter().any(|c| c.contains("Content Security Policy")).then_some(())
+    });
     planted("setTimeout(() => { throw new Error('planted') })");
     until("a complaint about a script", || browser.complaints().iter().any(|c| c.contains("planted")).then_some(()));
     planted("document.querySelector('label').replaceWith(document.querySelector('[name=username]'))");

@@ -1,4 +1,5 @@
-//! Secrets are planted wherever people put them, and none is in a support bundle: it shows what is ours, and shapes of all else.
+//! Secrets are planted wherever people put them, and none is in a support bundle: it shows what is ours, and shapes of
+//! all else.
 
 use crate::bundles::{download, made, unpacked};
 use crate::node::Node;
@@ -111,14 +112,21 @@ fn spec(p: &mut Plants) -> Value {
         format!("X-Auth: {}", p.plant()),
         "sh".into(),
         "-c".into(),
-        format!("mysql -p{} && curl -u a:{} https://b:{}@example.org/?sig={}", p.plant(), p.plant(), p.plant(), p.plant()),
+        format!(
+            "mysql -p{} && curl -u a:{} https://b:{}@example.org/?sig={}",
+            p.plant(),
+            p.plant(),
+            p.plant(),
+            p.plant()
+        ),
         format!("echo {} | docker login --password-stdin", p.plant()),
     ];
     json!({
         "image": format!("registry.example/{}:1", p.plant()),
         "env": keys,
         "environment": [format!("A={}", p.plant()), {"name": "OTHER", "value": p.plant()}, {"B": p.plant()}],
-        "labels": {"zone": p.plant(), "traefik.http.middlewares.auth.basicauth.users": format!("u:$apr1${}", p.plant())},
+        "labels": {"zone": p.plant(), "traefik.http.middlewares.auth.basicauth.users": format!("u:$apr1${}",
+        p.plant())},
         "command": command,
         "args": p.plant(),
         "files": [
@@ -131,8 +139,10 @@ fn spec(p: &mut Plants) -> Value {
             {"path": "kubeconfig", "content": format!("users:\n- user: {{client-key-data: {}}}", p.plant())},
         ],
         "notes": format!("the root password is {} and the other one {}", p.plant(), p.plant()),
-        "hooks": [format!("https://hooks.slack.example/services/T0/B0/{}", p.plant()), format!("https://discord.example/api/webhooks/1/{}", p.plant())],
-        "urls": {"amqp": format!("amqp://u:{}@mq/", p.plant()), "mongo": format!("mongodb+srv://u:{}@m/?x={}", p.plant(), p.plant()), "jdbc": format!("jdbc:x;password={};", p.plant())},
+        "hooks": [format!("https://hooks.slack.example/services/T0/B0/{}", p.plant()),
+        format!("https://discord.example/api/webhooks/1/{}", p.plant())],
+        "urls": {"amqp": format!("amqp://u:{}@mq/", p.plant()), "mongo": format!("mongodb+srv://u:{}@m/?x={}",
+        p.plant(), p.plant()), "jdbc": format!("jdbc:x;password={};", p.plant())},
         "credentials": {"deep": [{"deeper": [[{"deepest": p.plant()}]]}], "id": p.plant(), "desired_replicas": p.plant()},
         "scheduling": {"desired_replicas": 1, "mode": "replicated", "node_selector": {"zone": p.plant()}, "spread_by": p.plant(), "annotation": p.plant()},
         "rolling_update": {"max_surge": 1, "secret": p.plant()},
@@ -144,27 +154,32 @@ fn spec(p: &mut Plants) -> Value {
 
 /// What the objects of a cluster hold besides specs.
 fn plant_objects(p: &mut Plants, admin: &Client) {
-    let service = json!({"id": "web", "name": p.plant(), "description": format!("ask bob, it is {}", p.plant()), "spec": spec(p)});
+    let service = json!({"id": "web", "name": p.plant(), "description": format!("ask bob, it is {}", p.plant()),
+        "spec": spec(p)});
     let created = admin.post("/services", &service);
     assert_eq!(created.status, 201, "{}", created.text());
-    let status = json!({"note": p.plant(), "db": {"password": p.plant(), "id": p.plant()}, "kernel": p.plant(), "ready": true});
+    let status =
+        json!({"note": p.plant(), "db": {"password": p.plant(), "id": p.plant()}, "kernel": p.plant(), "ready": true});
     let node = json!({
         "id": "n2", "name": p.plant(), "roles": ["worker", p.plant()], "status": status, "api_endpoint": format!("https://u:{}@n2.example", p.plant()),
         "labels": {"root_password": p.plant(), "disk": p.plant(), "zone": p.plant()},
     });
     let created = admin.post("/nodes", &node);
     assert_eq!(created.status, 201, "{}", created.text());
-    let status = json!({"access_token": p.plant(), "state": p.plant(), "healthy": true, "message": p.plant(), "log": [p.plant()]});
+    let status = json!({"access_token": p.plant(), "state": p.plant(), "healthy": true, "message": p.plant(),
+        "log": [p.plant()]});
     let replica = json!({"id": "r1", "service_id": "web", "node_id": "n2", "status": status});
     assert_eq!(admin.post("/replicas", &replica).status, 201);
-    let endpoint = json!({"id": "e1", "replica_id": "r1", "address": format!("https://u:{}@host", p.plant()), "port": 80});
+    let endpoint =
+        json!({"id": "e1", "replica_id": "r1", "address": format!("https://u:{}@host", p.plant()), "port": 80});
     assert_eq!(admin.post("/endpoints", &endpoint).status, 201);
     for key in ["smtp_pass", "harmless", "webhook", "scheduler_note"] {
         assert_eq!(admin.put(&format!("/cluster-settings/{key}"), &json!({"value": p.plant()})).status, 200, "{key}");
     }
     let event = json!({
         "category": format!("mine.{}", p.plant()), "name": p.plant(), "level": "info",
-        "fields": {"password": p.plant(), "text": p.plant(), "node_id": p.plant(), "nested": {"node_id": p.plant()}, "list": [p.plant()]},
+        "fields": {"password": p.plant(), "text": p.plant(), "node_id": p.plant(), "nested": {"node_id": p.plant()},
+        "list": [p.plant()]},
     });
     let created = admin.post("/events", &event);
     assert_eq!(created.status, 201, "{}", created.text());
@@ -205,7 +220,8 @@ fn plant_log(p: &mut Plants, admin: &Client, dir: &Dir) {
 fn no_secret_is_in_a_bundle() {
     let dir = Dir::new();
     let mut p = Plants::default();
-    let mut program = command(dir.path(), &["serve", "--server-port", "0", "--log-level", "DEBUG", "--app-name", &p.plant()]);
+    let mut program =
+        command(dir.path(), &["serve", "--server-port", "0", "--log-level", "DEBUG", "--app-name", &p.plant()]);
     program.env("LOG_DB_QUERIES", "true").env("LOG_DB_QUERY_PARAMS", "true").env("LOG_SQL_MAX_LENGTH", "8000");
     let server = Running::of(program, dir.path(), "serve");
     let admin = server.client().signed_in("admin", "uptime");
@@ -251,15 +267,20 @@ fn no_secret_is_in_a_bundle() {
     assert!(all["manifest.json"].contains("Keep it private"));
     let setup_code = fs::read_to_string(dir.join("data/keys/setup-code")).unwrap();
     let database = rusqlite::Connection::open(dir.join("data/app.db")).unwrap();
-    let hash: String = database.query_row("SELECT password_hash FROM users WHERE name = 'admin'", [], |r| r.get(0)).unwrap();
+    let hash: String =
+        database.query_row("SELECT password_hash FROM users WHERE name = 'admin'", [], |r| r.get(0)).unwrap();
     let mut own = vec![setup_code.trim().to_string(), hash, admin.token.clone().unwrap()];
     let ca_key = fs::read_to_string(dir.join("data/pki/cluster-ca.key")).unwrap();
     own.extend(ca_key.lines().filter(|line| !line.starts_with("-----")).map(str::to_string));
     for secret in own {
         assert!(!text.contains(&secret), "{secret} is in: {}", around(&text, text.find(&secret).unwrap_or_default()));
     }
-    let operator = admin.post("/api-tokens", &json!({"name": "o", "role": "operator"})).json()["token"].as_str().unwrap().to_string();
-    let refused = Client { token: Some(operator), ..server.client() }.post("/support-bundles", &json!({"with_values": true}));
+    let operator = admin.post("/api-tokens", &json!({"name": "o", "role": "operator"})).json()["token"]
+        .as_str()
+        .unwrap()
+        .to_string();
+    let refused =
+        Client { token: Some(operator), ..server.client() }.post("/support-bundles", &json!({"with_values": true}));
     assert_eq!(refused.status, 403, "{}", refused.text());
 }
 

@@ -18,7 +18,9 @@ fn state(client: &Client, id: &str) -> Value {
 
 /// Waits until a bundle is made or has failed.
 fn ended(client: &Client, id: &str) -> Value {
-    until("the bundle ends", || Some(state(client, id)).filter(|b| b["status"] == "completed" || b["status"] == "failed"))
+    until("the bundle ends", || {
+        Some(state(client, id)).filter(|b| b["status"] == "completed" || b["status"] == "failed")
+    })
 }
 
 /// Asks for one, and waits until it is made.
@@ -26,7 +28,11 @@ pub fn made(client: &Client, id: &str) -> Value {
     let asked = client.post("/support-bundles", &json!({ "id": id }));
     assert_eq!((asked.status, &asked.json()["status"]), (201, &json!("pending")), "{}", asked.text());
     let bundle = ended(client, id);
-    assert_eq!((&bundle["status"], &bundle["path"]), (&json!("completed"), &json!(format!("support-bundles/{id}.tar.gz"))), "{bundle}");
+    assert_eq!(
+        (&bundle["status"], &bundle["path"]),
+        (&json!("completed"), &json!(format!("support-bundles/{id}.tar.gz"))),
+        "{bundle}"
+    );
     bundle
 }
 
@@ -92,15 +98,23 @@ fn a_bundle_is_made_fetched_and_deleted() {
     assert_eq!(part("cluster/nodes.json")[0]["id"], "n1");
     assert_eq!(part("cluster/leases.json")[0]["lease_state"], "alive");
     assert_eq!(part("cluster/users.json")[0]["name"], "admin");
-    assert!(part("config.json").as_array().unwrap().iter().any(|s| s["setting"] == "SERVER_HOST" && s["is"] == "127.0.0.1"));
+    assert!(
+        part("config.json").as_array().unwrap().iter().any(|s| s["setting"] == "SERVER_HOST" && s["is"] == "127.0.0.1")
+    );
     assert!(part("events.json").as_array().unwrap().iter().any(|e| e["name"] == "support_bundle.running"));
     assert!(all["metrics.txt"].contains("uptimemesh_build_info"));
     let manifest = part("manifest.json");
     assert_eq!((&manifest["bundle_id"], &manifest["format"]), (&json!("one"), &json!(2)));
     assert!(manifest["left_out"][0]["why"].as_str().unwrap().contains("no log file is kept"), "{manifest}");
     let findings = part("doctor.json");
-    let seen =
-        |check: &str| findings.as_array().unwrap().iter().find(|f| f["check"] == check).unwrap_or_else(|| panic!("{check}: {findings}"));
+    let seen = |check: &str| {
+        findings
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|f| f["check"] == check)
+            .unwrap_or_else(|| panic!("{check}: {findings}"))
+    };
     assert!(seen("nodes.versions")["seen"].as_str().unwrap().contains("n1 (1.9.9)"), "{findings}");
     assert!(seen("nodes.clocks")["seen"].as_str().unwrap().contains("n1 (400 s behind)"), "{findings}");
     assert_eq!(seen("database.integrity")["level"], "ok");
@@ -109,10 +123,15 @@ fn a_bundle_is_made_fetched_and_deleted() {
     let mode = |name: &str| fs::metadata(served.dir.join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("support-bundles"), mode("support-bundles/one.tar.gz")), (0o700, 0o600));
     // Who fetched it is told; who only asked for its size did not.
-    assert_eq!(admin.send("HEAD", "/support-bundles/one/download", &[], b"").header("Content-Length"), answer.header("Content-Length"));
-    let events: Vec<(Value, Value)> = admin.events("support").into_iter().map(|e| (e["name"].clone(), e["actor"].clone())).collect();
+    assert_eq!(
+        admin.send("HEAD", "/support-bundles/one/download", &[], b"").header("Content-Length"),
+        answer.header("Content-Length")
+    );
+    let events: Vec<(Value, Value)> =
+        admin.events("support").into_iter().map(|e| (e["name"].clone(), e["actor"].clone())).collect();
     let names: Vec<&str> = events.iter().map(|e| e.0.as_str().unwrap()).collect();
-    let want = ["support_bundle.download", "support_bundle.completed", "support_bundle.running", "support_bundle.requested"];
+    let want =
+        ["support_bundle.download", "support_bundle.completed", "support_bundle.running", "support_bundle.requested"];
     assert_eq!(names, want);
     assert_eq!((&events[0].1, &events[1].1), (&json!("user:admin"), &json!("system")));
     // It tells of users and tokens, which an operator may not see.
@@ -122,7 +141,11 @@ fn a_bundle_is_made_fetched_and_deleted() {
     }
     assert_eq!(download(&served.anonymous(), "one").status, 401);
     assert_eq!(download(&admin, "none").detail(), "Support bundle not found");
-    assert_eq!(admin.patch("/support-bundles/one", &json!({"status": "failed"})).status, 409, "what is finished stays so");
+    assert_eq!(
+        admin.patch("/support-bundles/one", &json!({"status": "failed"})).status,
+        409,
+        "what is finished stays so"
+    );
     assert_eq!(admin.post("/support-bundles", &json!({"id": "one"})).detail(), "Support bundle id already exists");
     assert_eq!(admin.delete("/support-bundles/one").status, 204);
     assert!(kept(served.dir.path()).is_empty(), "its file goes with it");
@@ -140,7 +163,8 @@ fn a_bundle_that_an_agent_takes_up_is_the_agents() {
     // Whether the agent or the control plane comes first: who says where the result is has it.
     for id in ["b1", "b2", "b3"] {
         admin.post("/support-bundles", &json!({ "id": id }));
-        let claimed = admin.patch(&format!("/support-bundles/{id}"), &json!({"status": "running", "path": "agent:/var/x"}));
+        let claimed =
+            admin.patch(&format!("/support-bundles/{id}"), &json!({"status": "running", "path": "agent:/var/x"}));
         if claimed.status == 409 {
             assert_eq!(state(&admin, id)["status"], "completed", "the control plane was done already");
             continue;
@@ -151,7 +175,11 @@ fn a_bundle_that_an_agent_takes_up_is_the_agents() {
         assert!(download(&admin, id).detail().contains("it is running"));
         assert_eq!(admin.patch(&format!("/support-bundles/{id}"), &json!({"status": "completed"})).status, 200);
         assert!(download(&admin, id).detail().contains("was made by an agent"));
-        assert!(!kept(served.dir.path()).iter().any(|name| name.starts_with(&format!("{id}."))), "{:?}", kept(served.dir.path()));
+        assert!(
+            !kept(served.dir.path()).iter().any(|name| name.starts_with(&format!("{id}."))),
+            "{:?}",
+            kept(served.dir.path())
+        );
     }
 }
 
@@ -160,7 +188,8 @@ fn an_agents_bundle_survives_a_restart_and_ours_does_not_stay_running() {
     let mut served = Served::new();
     served.server.take().unwrap().shutdown();
     let database = rusqlite::Connection::open(&served.config.database_path).unwrap();
-    let row = "INSERT INTO runs (kind, id, status, result, created_at, updated_at) VALUES ('bundle', ?1, ?2, ?3, ?4, 1)";
+    let row =
+        "INSERT INTO runs (kind, id, status, result, created_at, updated_at) VALUES ('bundle', ?1, ?2, ?3, ?4, 1)";
     let now = crate::node::epoch() * 1_000_000;
     database.execute(row, ("agents", "running", "/var/x", 1)).unwrap();
     database.execute(row, ("ours", "running", "support-bundles/ours.tar.gz", now)).unwrap();
@@ -201,8 +230,14 @@ fn several_at_once_are_made_one_after_the_other_and_the_newest_five_are_kept() {
         let list = list.as_array().unwrap();
         (list.len() == 5 && list.iter().all(|b| b["status"] == "completed")).then_some(())
     });
-    let mut listed: Vec<String> =
-        admin.get("/support-bundles").json().as_array().unwrap().iter().map(|b| format!("{}.tar.gz", b["id"].as_str().unwrap())).collect();
+    let mut listed: Vec<String> = admin
+        .get("/support-bundles")
+        .json()
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|b| format!("{}.tar.gz", b["id"].as_str().unwrap()))
+        .collect();
     listed.sort();
     assert_eq!(kept(served.dir.path()), listed, "rows and files go together");
     assert_eq!(admin.events("support").iter().filter(|e| e["name"] == "support_bundle.pruned").count(), 2);
@@ -227,7 +262,8 @@ fn killed_at_any_moment_it_leaves_a_whole_bundle_or_a_failed_one() {
             None => {
                 // Enough that making one takes a while.
                 for i in 0..40 {
-                    let event = json!({"category": "mine", "name": format!("e{i}"), "level": "info", "fields": {"text": "words and words ".repeat(1000)}});
+                    let event = json!({"category": "mine", "name": format!("e{i}"), "level": "info",
+                        "fields": {"text": "words and words ".repeat(1000)}});
                     assert_eq!(admin.post("/events", &event).status, 201);
                 }
             }
@@ -249,7 +285,11 @@ fn killed_at_any_moment_it_leaves_a_whole_bundle_or_a_failed_one() {
             .filter(|b| b["status"] == "completed")
             .map(|b| format!("{}.tar.gz", b["id"].as_str().unwrap()))
             .collect();
-        assert!(kept(&dir.join("data")).iter().all(|name| whole.contains(name)), "{:?} {whole:?}", kept(&dir.join("data")));
+        assert!(
+            kept(&dir.join("data")).iter().all(|name| whole.contains(name)),
+            "{:?} {whole:?}",
+            kept(&dir.join("data"))
+        );
         let id = format!("k{round}");
         assert_eq!(admin.post("/support-bundles", &json!({ "id": id })).status, 201);
         until("it is on its way", || (round % 3 == 0 || state(&admin, &id)["status"] != "pending").then_some(()));
@@ -274,7 +314,10 @@ fn a_full_disk_fails_it_with_a_sentence() {
     admin.post("/support-bundles", &json!({"id": "one"}));
     let failed = ended(&admin, "one");
     assert_eq!((&failed["status"], &failed["path"]), (&json!("failed"), &Value::Null));
-    assert_eq!(failed["error"], "The disk of the control plane is full: free some space in its data directory, then request another.");
+    assert_eq!(
+        failed["error"],
+        "The disk of the control plane is full: free some space in its data directory, then request another."
+    );
     assert_eq!(download(&admin, "one").detail(), "This bundle cannot be fetched: it is failed.");
     let inside = format!("/proc/{}/root{}", server.pid(), dir.join("data").display());
     assert!(kept(Path::new(&inside)).is_empty(), "half of it is removed");
@@ -294,7 +337,8 @@ fn operators_make_and_fetch_them_from_the_command_line() {
     assert!(run(&["support-bundle", "create", "--output", "b.tgz"]).starts_with("Wrote b.tgz ("));
     assert_eq!(fs::metadata(dir.join("b.tgz")).unwrap().permissions().mode() & 0o777, 0o600);
     unpacked(&fs::read(dir.join("b.tgz")).unwrap());
-    let waited: Value = serde_json::from_str(&run(&["support-bundle", "create", "--wait", "--username", "admin"])).unwrap();
+    let waited: Value =
+        serde_json::from_str(&run(&["support-bundle", "create", "--wait", "--username", "admin"])).unwrap();
     assert_eq!((&waited["status"], &waited["requested_by"]), (&json!("completed"), &json!("admin")));
     let asked: Value = serde_json::from_str(&run(&["support-bundle", "create"])).unwrap();
     assert_eq!(asked["status"], "pending");
@@ -307,7 +351,8 @@ fn operators_make_and_fetch_them_from_the_command_line() {
     let (status, said) = fails(dir.path(), &["--api-url", &url, "support-bundle", "download", "none", "--output", "x"]);
     assert!(status == 1 && said.contains("Support bundle not found"), "{said}");
     assert!(!dir.join("x").exists() && !dir.join("x.new").exists(), "nothing half is left");
-    let (status, said) = fails(dir.path(), &["--api-url", &url, "support-bundle", "download", id, "--output", "no/such/x"]);
+    let (status, said) =
+        fails(dir.path(), &["--api-url", &url, "support-bundle", "download", id, "--output", "no/such/x"]);
     assert!(status == 1 && said.contains("no/such/x.new cannot be written"), "{said}");
     // As root, a rename would put a file into the place of a device, and every program that needs that would fail.
     let ids = || {
@@ -322,7 +367,9 @@ fn operators_make_and_fetch_them_from_the_command_line() {
             let args = [&["--api-url", &url, "support-bundle"], args, &["--output", odd]].concat();
             let (status, said) = fails(dir.path(), &args);
             assert!(status == 1 && said.contains(&format!("{odd} is not a regular file")), "{said}");
-            assert!(!fs::symlink_metadata(dir.join(odd)).unwrap().is_file() && !dir.join(&format!("{odd}.new")).exists());
+            assert!(
+                !fs::symlink_metadata(dir.join(odd)).unwrap().is_file() && !dir.join(&format!("{odd}.new")).exists()
+            );
         }
     }
     assert_eq!(ids(), asked, "none was made in vain");

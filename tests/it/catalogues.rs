@@ -51,7 +51,9 @@ fn the_names_of_log_lines_are_as_reviewed() {
         for (at, _) in text.match_indices("log::").filter(|_| !file.ends_with("/tests.rs")) {
             let Some((level, rest)) = text[at + "log::".len()..].split_once("!(") else { continue };
             // Key and value pairs end at a semicolon, the sentence follows.
-            let pairs = rest.split("; \"").next().unwrap();
+            let is_end = |at: &usize| rest[at + 1..].trim_start().starts_with('"');
+            let end = rest.match_indices(';').map(|(at, _)| at).find(is_end).unwrap_or(rest.len());
+            let pairs = &rest[..end];
             if !["error", "warn", "info", "debug"].contains(&level) || !pairs.contains("event") {
                 continue;
             }
@@ -66,8 +68,11 @@ fn the_names_of_log_lines_are_as_reviewed() {
 }
 
 /// Places where a key of a status stands as a literal, and why.
-const LITERAL_KEYS: &[(&str, &str)] =
-    &[("openapi/prose.rs", "a sentence names it"), ("api/", "a sentence names it"), ("cli/", "columns of a table are paths in the answer")];
+const LITERAL_KEYS: &[(&str, &str)] = &[
+    ("openapi/prose.rs", "a sentence names it"),
+    ("api/", "a sentence names it"),
+    ("cli/", "columns of a table are paths in the answer"),
+];
 
 #[test]
 fn the_keys_of_a_nodes_status_are_as_reviewed_and_stand_in_one_place() {

@@ -1,9 +1,12 @@
-//! Machines whose clock is wrong: a control plane that waits for it, one that was made under it, and nodes that find their way in.
+//! Machines whose clock is wrong: a control plane that waits for it, one that was made under it, and nodes that find
+//! their way in.
 
 use crate::node::Node;
 use crate::program::{Running, command, fails};
 use crate::support::{Dir, Served, until};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, date_time_ymd,
+};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -30,7 +33,8 @@ fn a_first_start_before_the_programs_date_makes_nothing() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(
-            said.contains("waiting for the clock") && said.contains("no certificates or tokens are issued until the clock is right"),
+            said.contains("waiting for the clock")
+                && said.contains("no certificates or tokens are issued until the clock is right"),
             "{said}"
         );
         assert!(said.contains(&time[1..11]), "{said}");
@@ -45,7 +49,8 @@ fn a_first_start_goes_on_once_the_clock_is_right() {
     let dir = Dir::new();
     let clock = dir.join("clock");
     fs::write(&clock, "@2016-11-03 17:16:44\n").unwrap();
-    let mut waiting = command(dir.path(), &["up", "--server-port", "0", "--server-host", "127.0.0.1", "--node-id", "n1"]);
+    let mut waiting =
+        command(dir.path(), &["up", "--server-port", "0", "--server-host", "127.0.0.1", "--node-id", "n1"]);
     waiting.env("LD_PRELOAD", preload()).env("DONT_FAKE_MONOTONIC", "1");
     waiting.env("FAKETIME_TIMESTAMP_FILE", &clock).env("FAKETIME_NO_CACHE", "1");
     let up = Running::of(waiting, dir.path(), "up");
@@ -66,7 +71,8 @@ fn preload() -> String {
 
 /// The years in which a certificate begins and ends.
 fn dates(cert: &Path) -> (i32, i32) {
-    let output = Command::new("openssl").args(["x509", "-noout", "-dates", "-in", cert.to_str().unwrap()]).output().unwrap();
+    let output =
+        Command::new("openssl").args(["x509", "-noout", "-dates", "-in", cert.to_str().unwrap()]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let mut years = text.lines().map(|line| line.trim_end_matches(" GMT").rsplit(' ').next().unwrap().parse().unwrap());
     (years.next().unwrap(), years.next().unwrap())
@@ -126,14 +132,24 @@ fn under_a_wrong_clock_a_running_cluster_goes_on_and_dates_nothing() {
     let restarted = Running::of(at("@2016-11-03 17:16:44", dir.path(), &serve), dir.path(), "restarted");
     let client = restarted.client();
     let admin = client.signed_in("admin", "uptime");
-    for (path, body) in
-        [("/cluster/join-tokens", json!({"role": "worker"})), ("/cluster/bootstrap", json!({})), ("/cluster/ca/rotate", json!({}))]
-    {
+    for (path, body) in [
+        ("/cluster/join-tokens", json!({"role": "worker"})),
+        ("/cluster/bootstrap", json!({})),
+        ("/cluster/ca/rotate", json!({})),
+    ] {
         let answer = admin.post(path, &body);
-        assert!(answer.status == 503 && answer.text().contains("until the clock is right"), "{path}: {}", answer.text());
+        assert!(
+            answer.status == 503 && answer.text().contains("until the clock is right"),
+            "{path}: {}",
+            answer.text()
+        );
     }
     let refused = node.heartbeat(&client, 45, &json!({}));
-    assert_eq!((refused.status, &refused.json()["reason"]), (401, &json!("clock_skew")), "it is told the time to sign with");
+    assert_eq!(
+        (refused.status, &refused.json()["reason"]),
+        (401, &json!("clock_skew")),
+        "it is told the time to sign with"
+    );
     assert!(restarted.logged().contains("certificate.outside_dates"), "{}", restarted.logged());
 }
 
@@ -155,7 +171,9 @@ fn under_a_wrong_clock_a_cluster_of_2_0_0_gets_its_second_authority_with_the_dat
 #[test]
 fn a_node_whose_clock_is_ahead_or_behind_finds_its_way_in() {
     let served = Served::new();
-    for (name, time) in [("ahead", "+3650d"), ("far-ahead", "+40y"), ("behind", "-3650d"), ("in-1970", "@1970-01-01 00:00:10")] {
+    for (name, time) in
+        [("ahead", "+3650d"), ("far-ahead", "+40y"), ("behind", "-3650d"), ("in-1970", "@1970-01-01 00:00:10")]
+    {
         let dir = Dir::new();
         let made = served.admin().post("/cluster/join-tokens", &json!({"role": "worker"})).json();
         fs::write(dir.join("join"), made["join_string"].as_str().unwrap()).unwrap();
@@ -163,7 +181,8 @@ fn a_node_whose_clock_is_ahead_or_behind_finds_its_way_in() {
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
         let output = at(time, dir.path(), &["heartbeat", "--node-id", name]).output().unwrap();
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
-        let agent = Running::of(at(time, dir.path(), &["agent", "--node-id", name, "--ttl", "10"]), dir.path(), "agent");
+        let agent =
+            Running::of(at(time, dir.path(), &["agent", "--node-id", name, "--ttl", "10"]), dir.path(), "agent");
         until("its heartbeats are accepted", || {
             let node = served.admin().get(&format!("/nodes/{name}")).json();
             node["status"]["clock_offset_seconds"].as_i64().filter(|s| s.abs() > 86_400)
@@ -172,7 +191,9 @@ fn a_node_whose_clock_is_ahead_or_behind_finds_its_way_in() {
         // Its certificate is judged by the control plane's clock, and its own clock is what is told.
         let output = at(time, dir.path(), &["doctor", "--json", "--node-id", name]).output().unwrap();
         let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let level = |check: &str| told["findings"].as_array().unwrap().iter().find(|f| f["check"] == check).unwrap()["level"].clone();
+        let level = |check: &str| {
+            told["findings"].as_array().unwrap().iter().find(|f| f["check"] == check).unwrap()["level"].clone()
+        };
         let levels = ["identity.certificate", "identity.authority", "identity.lease", "clock.control"].map(level);
         assert_eq!(levels, ["ok", "ok", "ok", "warn"], "{name}: {told}");
     }
@@ -181,7 +202,11 @@ fn a_node_whose_clock_is_ahead_or_behind_finds_its_way_in() {
     let other = Served::new();
     let made = served.admin().post("/cluster/join-tokens", &json!({"role": "worker"})).json();
     let (port, wrong) = (served.anonymous().address.port(), other.anonymous().address.port());
-    fs::write(dir.join("join"), made["join_string"].as_str().unwrap().replace(&format!(":{port}"), &format!(":{wrong}"))).unwrap();
+    fs::write(
+        dir.join("join"),
+        made["join_string"].as_str().unwrap().replace(&format!(":{port}"), &format!(":{wrong}")),
+    )
+    .unwrap();
     let (status, said) = fails(dir.path(), &["join", "--join-file", "join", "--node-id", "n"]);
     assert!(status == 1 && said.contains("Could not verify that"), "{said}");
 }

@@ -92,7 +92,10 @@ fn resources_are_created_shown_changed_and_removed() {
     let run = |line: &str| ok(dir.path(), &line.split(' ').chain(["--api-url", &url]).collect::<Vec<_>>());
     let object = |line: &str| -> Value { serde_json::from_str(&run(&format!("{line} --json"))).unwrap() };
 
-    assert_eq!(object("node create n1 --role worker --role gateway --label zone=a --label rack=1")["roles"], json!(["worker", "gateway"]));
+    assert_eq!(
+        object("node create n1 --role worker --role gateway --label zone=a --label rack=1")["roles"],
+        json!(["worker", "gateway"])
+    );
     let labels = object("node label n1 --set zone=b disk=ssd --remove rack");
     assert_eq!(labels["labels"], json!({"zone": "b", "disk": "ssd"}));
     let (status, said) = fails(dir.path(), &["node", "label", "n1", "--set", "zone"]);
@@ -108,7 +111,10 @@ fn resources_are_created_shown_changed_and_removed() {
     let (status, said) = fails(dir.path(), &["endpoint", "mark", "e", "ill", "--api-url", &url]);
     assert!(status == 2 && said.contains("HEALTH must be healthy or unhealthy"), "{said}");
     let (status, said) = fails(dir.path(), &["endpoint", "create", "e2"]);
-    assert!(status == 2 && ["--replica", "--address", "--port"].iter().all(|o| said.contains(&format!("{o} is required"))), "{said}");
+    assert!(
+        status == 2 && ["--replica", "--address", "--port"].iter().all(|o| said.contains(&format!("{o} is required"))),
+        "{said}"
+    );
     assert_eq!(run("endpoint rm e"), "Removed e.\n");
 
     run("node create g1");
@@ -204,14 +210,17 @@ fn exit_codes_tell_why_a_command_failed() {
     }
 
     // A node that lives and fetches no new authority.
-    let invitation: Value = serde_json::from_str(&ok(dir.path(), &["token", "create", "--role", "worker", "--api-url", &plain])).unwrap();
+    let invitation: Value =
+        serde_json::from_str(&ok(dir.path(), &["token", "create", "--role", "worker", "--api-url", &plain])).unwrap();
     let token = invitation["token"].as_str().unwrap();
-    let joined = ["join", "--token", token, "--role", "worker", "--node-id", "n2", "--lease-ttl", "300", "--api-url", &plain];
+    let joined =
+        ["join", "--token", token, "--role", "worker", "--node-id", "n2", "--lease-ttl", "300", "--api-url", &plain];
     ok(dir.path(), &joined);
     assert_eq!(at(&plain, "ca rotate --wait --timeout 0"), 4, "n2 is alive and not up to date");
 
     // Version 1 knows 1 alone, whatever failed.
-    for line in ["nodes-status", "bootstrap", "create-token --role worker", "join --token t --role worker --node-id n9"] {
+    for line in ["nodes-status", "bootstrap", "create-token --role worker", "join --token t --role worker --node-id n9"]
+    {
         assert_eq!(at(away, line), 1, "{line}");
     }
     let beat = ["heartbeat", "--node-id", "n2", "--api-url", away];
@@ -249,7 +258,10 @@ fn the_status_is_one_screen_of_the_whole_cluster() {
     assert!(screen.lines().count() <= 40, "{screen}");
 
     let status: Value = serde_json::from_str(&run("status --json")).unwrap();
-    assert_eq!(status["services"], json!([{"service_id": "web", "desired": 2, "running": 0, "failing": 0, "outdated": 0}]));
+    assert_eq!(
+        status["services"],
+        json!([{"service_id": "web", "desired": 2, "running": 0, "failing": 0, "outdated": 0}])
+    );
     assert_eq!(status["nodes"], json!({"alive": 0, "stale": 0, "dead": 0, "unknown": 1}));
     run("scheduler reconcile web");
     assert!(run("status").contains("services       1, 2 of 2 replicas running\n"));

@@ -75,12 +75,20 @@ fn a_copied_identity_is_found_and_one_of_two_stays() {
     let event = &told(&admin)[0];
     assert!(event["level"].as_str().unwrap().eq_ignore_ascii_case("warning"), "{event}");
     let runs = admin.get("/nodes/n/runs").json();
-    assert_eq!((&runs["kept"]["id"], runs["refused"].as_array().unwrap().len()), (&event["fields"]["kept"]["id"], 1), "{runs}");
+    assert_eq!(
+        (&runs["kept"]["id"], runs["refused"].as_array().unwrap().len()),
+        (&event["fields"]["kept"]["id"], 1),
+        "{runs}"
+    );
     let of = |machine: &Dir| {
         let text = fs::read_to_string(machine.join(AT).join("status.json")).unwrap();
         serde_json::from_str::<Value>(&text).unwrap()["run"].clone()
     };
-    assert_eq!((&runs["kept"]["id"], &runs["refused"][0]["id"]), (&of(&original), &of(&copy)), "the later one is refused");
+    assert_eq!(
+        (&runs["kept"]["id"], &runs["refused"][0]["id"]),
+        (&of(&original), &of(&copy)),
+        "the later one is refused"
+    );
     let page = |path: &str| admin.get(path).text();
     assert!(page("/ui/nodes/n").contains("Two machines with one identity") && page("/ui/nodes").contains("copied"));
     let doctor = String::from_utf8(run(dir.path(), &["doctor"]).stdout).unwrap();
@@ -104,13 +112,24 @@ fn a_copied_identity_is_found_and_one_of_two_stays() {
     ok(dir.path(), &["node", "keep-run", "n", chosen, "--api-url", &url]);
     until("the copy is back", || second.logged().contains("agent.back").then_some(()));
     until("the original is refused", || first.logged().contains("agent.displaced").then_some(()));
-    let runs: Value = serde_json::from_str(&ok(dir.path(), &["node", "runs", "n", "--json", "--api-url", &url])).unwrap();
+    let runs: Value =
+        serde_json::from_str(&ok(dir.path(), &["node", "runs", "n", "--json", "--api-url", &url])).unwrap();
     assert!(runs["kept"]["id"] == chosen && !runs["decided_at"].is_null(), "{runs}");
     assert!(page("/ui/nodes/n").contains("one was chosen") && !page("/ui/nodes").contains("copied"));
     // An identity of its own ends it.
     ok(
         original.path(),
-        &["join", "--api-url", &url, "--token", &crate::node::token(&admin, "worker", Some("n")), "--role", "worker", "--node-id", "n"],
+        &[
+            "join",
+            "--api-url",
+            &url,
+            "--token",
+            &crate::node::token(&admin, "worker", Some("n")),
+            "--role",
+            "worker",
+            "--node-id",
+            "n",
+        ],
     );
     assert_eq!(admin.get("/nodes/n/runs").json()["kept"], Value::Null);
 }

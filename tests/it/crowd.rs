@@ -1,4 +1,5 @@
-//! Crowds that prove nothing, ask for much or read nothing, against the real program: nodes and people are answered all the while.
+//! Crowds that prove nothing, ask for much or read nothing, against the real program: nodes and people are answered all
+//! the while.
 
 use crate::node::Node;
 use crate::program::Running;
@@ -46,7 +47,8 @@ fn crowd(target: SocketAddr, count: usize, first: usize, pause: Duration, stop: 
     while !stop.load(Ordering::Relaxed) {
         for (i, place) in held.iter_mut().enumerate() {
             let is_open = place.as_mut().is_some_and(|stream| {
-                matches!(stream.peek(&mut [0]), Ok(1..)) || stream.peek(&mut [0]).is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
+                matches!(stream.peek(&mut [0]), Ok(1..))
+                    || stream.peek(&mut [0]).is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
             });
             if is_open {
                 continue;
@@ -70,7 +72,8 @@ fn nodes_and_people_are_answered_while_a_crowd_holds_connections() {
     let dir = Dir::new();
     let size = crowd_size();
     let places: &[&str] = if size.is_none() { &["--http-connections-max", PLACES] } else { &[] };
-    let (_server, client) = Running::serve(dir.path(), &[&["serve", "--server-port", "0", "--log-file", ""], places].concat());
+    let (_server, client) =
+        Running::serve(dir.path(), &[&["serve", "--server-port", "0", "--log-file", ""], places].concat());
     let admin = client.signed_in("admin", "uptime");
     assert_eq!(admin.post("/cluster/bootstrap", &json!({})).status / 100, 2);
     let mut node = Node::joined(&admin, "node-a");
@@ -112,7 +115,11 @@ fn ask(client: &Client, path: &str) -> TcpStream {
     let token = client.token.as_ref().unwrap();
     let mut stream = TcpStream::connect(client.address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n").as_bytes()).unwrap();
+    stream
+        .write_all(
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n").as_bytes(),
+        )
+        .unwrap();
     stream
 }
 
@@ -122,7 +129,17 @@ fn answers_that_nobody_reads_cost_little_and_others_get_theirs() {
     let dir = Dir::new();
     let (server, client) = Running::serve(
         dir.path(),
-        &["serve", "--server-port", "0", "--log-file", "", "--http-connections-per-address-max", "1000", "--http-connections-max", "1000"],
+        &[
+            "serve",
+            "--server-port",
+            "0",
+            "--log-file",
+            "",
+            "--http-connections-per-address-max",
+            "1000",
+            "--http-connections-max",
+            "1000",
+        ],
     );
     let admin = client.signed_in("admin", "uptime");
     let fields = json!({"text": "x".repeat(16_000)});
@@ -130,7 +147,8 @@ fn answers_that_nobody_reads_cost_little_and_others_get_theirs() {
         let event = json!({"category": "tests", "name": "large", "level": "info", "fields": fields});
         assert_eq!(admin.post("/events", &event).status, 201);
     }
-    let viewer = json!({"name": "viewer", "role": "viewer", "password": "a password of a user", "must_change_password": false});
+    let viewer =
+        json!({"name": "viewer", "role": "viewer", "password": "a password of a user", "must_change_password": false});
     assert_eq!(admin.post("/users", &viewer).status, 201);
     let viewer = client.signed_in("viewer", "a password of a user");
     let before = resident_kib(server.pid(), "VmRSS");

@@ -46,7 +46,8 @@ impl Said {
 fn said(mut program: Command) -> Said {
     let output = program.output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let json = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}{}", String::from_utf8_lossy(&output.stderr)));
+    let json = serde_json::from_str(&text)
+        .unwrap_or_else(|e| panic!("{e}: {text}{}", String::from_utf8_lossy(&output.stderr)));
     Said { status: output.status.code().unwrap_or(-1), json }
 }
 
@@ -96,9 +97,15 @@ fn a_control_plane_that_is_well_is_said_to_be_running_and_stopped() {
     assert_eq!(running.failures(), Vec::<&Value>::new());
     assert_eq!((running.status, &running.json["failures"]), (0, &json!(0)));
     running.has("server.port", "ok", "a server runs on this data and answers at http://127.0.0.1:", "");
-    for check in
-        ["disk.fsync", "config", "files.keys", "certificates.authority", "certificates.server", "database.integrity", "database.version"]
-    {
+    for check in [
+        "disk.fsync",
+        "config",
+        "files.keys",
+        "certificates.authority",
+        "certificates.server",
+        "database.integrity",
+        "database.version",
+    ] {
         running.has(check, "ok", "", "");
     }
     for check in [
@@ -127,15 +134,19 @@ fn a_control_plane_that_is_well_is_said_to_be_running_and_stopped() {
     let told = ask(dir.path(), &texts(&port));
     told.has("nodes.versions", "warn", "n2 (1.9.9)", "uptimemesh update");
     told.has("nodes.clocks", "warn", "n2 (77 s ahead)", "timedatectl");
-    let stale =
-        until("the lease of n2 runs out", || Some(ask(dir.path(), &texts(&port))).filter(|s| s.of("nodes.leases")["level"] == "warn"));
+    let stale = until("the lease of n2 runs out", || {
+        Some(ask(dir.path(), &texts(&port))).filter(|s| s.of("nodes.leases")["level"] == "warn")
+    });
     stale.has("nodes.leases", "warn", "n2 (stale)", "uptimemesh doctor");
     // A rotation that is going on.
     assert_eq!(admin.post("/cluster/ca/rotate", &Value::Null).status, 200);
     ask(dir.path(), &texts(&port)).has("certificates.rotation", "warn", "still trusted", "uptimemesh ca drop-previous");
     // For people it is a table.
     let text = ok(dir.path(), &[vec!["doctor"], texts(&port)].concat());
-    assert!(text.is_ascii() && text.contains("\nwarn     backups ") && text.contains(" -> uptimemesh set-password\n"), "{text}");
+    assert!(
+        text.is_ascii() && text.contains("\nwarn     backups ") && text.contains(" -> uptimemesh set-password\n"),
+        "{text}"
+    );
     assert!(text.lines().last().unwrap().contains("warnings, 0 failures."), "{text}");
     // Stopped, it is examined all the same, and left as it was.
     assert_eq!(up.terminate(), 0);
@@ -151,7 +162,12 @@ fn a_control_plane_that_is_well_is_said_to_be_running_and_stopped() {
     ask(dir.path(), &texts(&port)).has("backups", "ok", "the newest is from", "");
     let drill = dir.join("data/backups/drill.json");
     fs::write(&drill, r#"{"at": "2026-01-01T00:00:00Z", "backup_id": "b", "problem": "it is damaged"}"#).unwrap();
-    ask(dir.path(), &texts(&port)).has("backups", "warn", "the restore drill of b failed: it is damaged", "uptimemesh backup verify");
+    ask(dir.path(), &texts(&port)).has(
+        "backups",
+        "warn",
+        "the restore drill of b failed: it is damaged",
+        "uptimemesh backup verify",
+    );
     fs::remove_file(drill).unwrap();
     fs::rename(dir.join(made.trim()), dir.join("data/backups/manual-20260101T000000Z-00000000.umbackup")).unwrap();
     ask(dir.path(), &texts(&port)).has("backups", "warn", "days ago", "uptimemesh backup create");
@@ -164,7 +180,9 @@ fn a_server_starts_while_the_doctor_looks() {
     let looking = fs::File::open(dir.join("data/uptimemesh.lock")).unwrap();
     looking.lock_shared().unwrap();
     std::thread::scope(|scope| {
-        let started = scope.spawn(|| Running::start(dir.path(), "serve", &["serve", "--server-host", "127.0.0.1", "--server-port", "0"]));
+        let started = scope.spawn(|| {
+            Running::start(dir.path(), "serve", &["serve", "--server-host", "127.0.0.1", "--server-port", "0"])
+        });
         let mut server = started.join().unwrap();
         // It waits for a moment; whoever holds the lock for longer is another server.
         drop(looking);
@@ -190,7 +208,8 @@ fn what_is_wrong_with_a_control_plane_is_named_with_what_to_do() {
     let taken = TcpListener::bind(("127.0.0.1", port[3].parse().unwrap())).unwrap();
     ask().has("server.port", "fail", "another program's", "ss -ltnp");
     drop(taken);
-    let elsewhere = said(command(dir.path(), &["doctor", "--json", "--server-host", "203.0.113.99", "--server-port", "18"]));
+    let elsewhere =
+        said(command(dir.path(), &["doctor", "--json", "--server-host", "203.0.113.99", "--server-port", "18"]));
     elsewhere.has("server.port", "fail", "not possible to listen", "SERVER_HOST");
     // Half an authority.
     fs::rename(data("pki/cluster-ca.key"), dir.join("away")).unwrap();
@@ -219,7 +238,9 @@ fn what_is_wrong_with_a_control_plane_is_named_with_what_to_do() {
     fs::write(dir.join("own.crt"), params.self_signed(&key).unwrap().pem()).unwrap();
     fs::write(dir.join("own.key"), key.serialize_pem()).unwrap();
     fs::set_permissions(dir.join("own.key"), Permissions::from_mode(0o600)).unwrap();
-    let own = |cert: &str| said(command(dir.path(), &["doctor", "--json", "--tls-cert-file", cert, "--tls-key-file", "own.key"]));
+    let own = |cert: &str| {
+        said(command(dir.path(), &["doctor", "--json", "--tls-cert-file", cert, "--tls-key-file", "own.key"]))
+    };
     own("own.crt").has("certificates.server", "fail", "ended at 2021-01-01", "renew it");
     own("none.crt").has("certificates.server", "fail", "none.crt cannot be read", "renew it");
     // A database of a newer program, of an older one, damaged, and gone.
@@ -250,7 +271,9 @@ fn what_is_wrong_with_a_control_plane_is_named_with_what_to_do() {
         .iter()
         .find(|f| f["level"] == "fail" && f["check"].as_str().unwrap().starts_with("database"));
     assert!(
-        finding.is_some_and(|f| f["seen"].as_str().unwrap().contains("damaged") && f["do"].as_str().unwrap().contains("restore")),
+        finding.is_some_and(
+            |f| f["seen"].as_str().unwrap().contains("damaged") && f["do"].as_str().unwrap().contains("restore")
+        ),
         "{:#}",
         damaged.json
     );
@@ -284,13 +307,23 @@ fn a_disk_that_cannot_be_written_or_is_full_is_named() {
     let dir = Dir::new();
     ok(dir.path(), &["migrate"]);
     let script = "mount --bind data data\nmount -o remount,ro,bind data";
-    said(in_namespace(dir.path(), script, &["doctor", "--json"])).has("disk.fsync", "fail", "Read-only file system", "mount");
+    said(in_namespace(dir.path(), script, &["doctor", "--json"])).has(
+        "disk.fsync",
+        "fail",
+        "Read-only file system",
+        "mount",
+    );
     let script = "mount -t tmpfs -o size=2m,nr_inodes=90 tmpfs data";
     let small = said(in_namespace(dir.path(), script, &["doctor", "--json"]));
     small.has("disk.space", "fail", "of 2 MiB are free", "du -xh");
     small.has("disk.inodes", "fail", "of 90 inodes", "du -x --inodes");
     let script = "ulimit -n 128";
-    said(in_namespace(dir.path(), script, &["doctor", "--json"])).has("files.limit", "fail", "128 files", "LimitNOFILE");
+    said(in_namespace(dir.path(), script, &["doctor", "--json"])).has(
+        "files.limit",
+        "fail",
+        "128 files",
+        "LimitNOFILE",
+    );
 }
 
 #[test]
@@ -312,8 +345,14 @@ fn somebody_who_may_not_look_is_told_so_and_which_port_is_not_theirs() {
         program.args(["doctor", "--json"]).args(args).current_dir(place.path());
         said(program)
     };
-    nobody(&["--data-dir", data.to_str().unwrap()]).has("server", "fail", "Permission denied", "sudo uptimemesh doctor");
-    let first: u16 = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap().trim().parse().unwrap();
+    nobody(&["--data-dir", data.to_str().unwrap()]).has(
+        "server",
+        "fail",
+        "Permission denied",
+        "sudo uptimemesh doctor",
+    );
+    let first: u16 =
+        fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap().trim().parse().unwrap();
     let migrated = Command::new("setpriv")
         .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
         .arg(place.join("uptimemesh"))
@@ -322,7 +361,12 @@ fn somebody_who_may_not_look_is_told_so_and_which_port_is_not_theirs() {
         .status();
     assert!(migrated.unwrap().success());
     match first > 18 {
-        true => nobody(&["--server-port", "18"]).has("server.port", "fail", "may not listen on port 18", "CAP_NET_BIND_SERVICE"),
+        true => nobody(&["--server-port", "18"]).has(
+            "server.port",
+            "fail",
+            "may not listen on port 18",
+            "CAP_NET_BIND_SERVICE",
+        ),
         false => eprintln!("left out: every port is everybody's here"),
     }
 }
@@ -358,7 +402,14 @@ fn a_node_is_examined_on_its_own_machine() {
     well.has("server", "skipped", "no control plane is here", "");
     well.has("identity", "ok", "n2, in data/identities/n2", "");
     well.has("control.reach", "ok", "and proved to be the control plane", "");
-    for check in ["identity.keys", "identity.certificate", "identity.authority", "identity.lease", "clock.control", "control.version"] {
+    for check in [
+        "identity.keys",
+        "identity.certificate",
+        "identity.authority",
+        "identity.lease",
+        "clock.control",
+        "control.version",
+    ] {
         well.has(check, "ok", "", "");
     }
     well.has("control.node", "ok", "the control plane knows n2: lease alive", "");

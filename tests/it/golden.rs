@@ -16,5 +16,8 @@ pub fn check_at(name: &str, text: &str) {
         return;
     }
     let wanted = fs::read_to_string(&path).unwrap_or_default();
-    assert!(wanted == text, "{name} changed; look at it and run again with UPDATE_GOLDEN=1\n--- wanted\n{wanted}\n--- found\n{text}");
+    assert!(
+        wanted == text,
+        "{name} changed; look at it and run again with UPDATE_GOLDEN=1\n--- wanted\n{wanted}\n--- found\n{text}"
+    );
 }

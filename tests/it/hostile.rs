@@ -1,5 +1,5 @@
-//! Clients that mean harm, against the real program: it answers normally while they are there or at once after them, and
-//! nothing of them stays behind.
+//! Clients that mean harm, against the real program: it answers normally while they are there or at once after them,
+//! and nothing of them stays behind.
 
 use crate::program::{Running, command};
 use crate::support::{Client, Dir, Wire, believing, parse, raw, until};
@@ -32,8 +32,10 @@ struct Target {
 impl Target {
     fn new(tls: bool, args: &[&str]) -> Target {
         let dir = Dir::new();
-        let program =
-            command(dir.path(), &[&["serve", "--server-host", "127.0.0.1", "--server-port", "0", "--log-file", ""], args].concat());
+        let program = command(
+            dir.path(),
+            &[&["serve", "--server-host", "127.0.0.1", "--server-port", "0", "--log-file", ""], args].concat(),
+        );
         Target::of(tls, program, dir)
     }
 
@@ -101,7 +103,8 @@ impl Target {
         answer
     }
 
-    /// So many connections at once, each with these bytes; as far as the server lets them. One that says nothing has at least shaken hands.
+    /// So many connections at once, each with these bytes; as far as the server lets them. One that says nothing has at
+    /// least shaken hands.
     fn flood(&self, count: usize, bytes: &[u8]) -> Vec<Wire> {
         let mut all = Vec::with_capacity(count);
         for _ in 0..count {
@@ -151,14 +154,20 @@ over_both!(
 /// The statuses of all answers in these bytes.
 fn statuses(answers: &[u8]) -> Vec<u16> {
     let text = String::from_utf8_lossy(answers);
-    text.match_indices("HTTP/1.1 ").map(|(at, head)| text[at + head.len()..].get(..3).and_then(|s| s.parse().ok()).unwrap_or(0)).collect()
+    text.match_indices("HTTP/1.1 ")
+        .map(|(at, head)| text[at + head.len()..].get(..3).and_then(|s| s.parse().ok()).unwrap_or(0))
+        .collect()
 }
 
 fn running_out_of_descriptors_is_survived(tls: bool) {
     let dir = Dir::new();
     let inner = command(dir.path(), &["serve", "--server-host", "127.0.0.1", "--server-port", "0", "--log-file", ""]);
     let mut limited = Command::new("sh");
-    limited.args(["-c", "ulimit -n 60; exec \"$@\"", "sh"]).arg(inner.get_program()).args(inner.get_args()).current_dir(dir.path());
+    limited
+        .args(["-c", "ulimit -n 60; exec \"$@\"", "sh"])
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .current_dir(dir.path());
     let target = Target::of(tls, limited, dir);
     // Half heads, so that no connection is idle and may be evicted: accepting fails for want of descriptors.
     let flood = target.flood(200, b"GET / HTTP/1.1\r\n");
@@ -212,7 +221,8 @@ fn endless_heads_are_cut_off(tls: bool) {
     target.is_well();
 }
 
-/// What two servers could read in two ways, and what is plainly wrong: one refusal, and nothing that follows is answered.
+/// What two servers could read in two ways, and what is plainly wrong: one refusal, and nothing that follows is
+/// answered.
 fn nothing_can_be_smuggled_behind_a_refused_request(tls: bool) {
     let target = Target::new(tls, &[]);
     let post = |rest: &str| format!("POST /auth/token HTTP/1.1\r\nHost: x\r\n{rest}");
@@ -259,8 +269,10 @@ fn nothing_can_be_smuggled_behind_a_refused_request(tls: bool) {
 
 fn pipelined_requests_are_answered_in_order(tls: bool) {
     let target = Target::new(tls, &[]);
-    let requests: String = (0..100).map(|i| format!("GET /health HTTP/1.1\r\nHost: x\r\nX-Request-ID: id-{i}\r\n\r\n")).collect();
-    let answers = target.raw(format!("{requests}GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes());
+    let requests: String =
+        (0..100).map(|i| format!("GET /health HTTP/1.1\r\nHost: x\r\nX-Request-ID: id-{i}\r\n\r\n")).collect();
+    let answers =
+        target.raw(format!("{requests}GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes());
     assert_eq!(statuses(&answers), [200; 101]);
     let text = String::from_utf8(answers).unwrap();
     let ids: Vec<&str> = text.split("X-Request-ID: ").skip(1).map(|rest| rest.split("\r\n").next().unwrap()).collect();
@@ -288,7 +300,11 @@ fn garbage_is_refused_or_dropped(tls: bool) {
         stream.end();
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
-        assert!(statuses(&answer).iter().all(|s| (400..500).contains(s) || *s == 501 || *s == 505), "{bytes:?}: {:?}", statuses(&answer));
+        assert!(
+            statuses(&answer).iter().all(|s| (400..500).contains(s) || *s == 501 || *s == 505),
+            "{bytes:?}: {:?}",
+            statuses(&answer)
+        );
     }
     let hello = [&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..], &[7; 500]].concat();
     assert!(statuses(&raw(target.address(), &hello)).iter().all(|s| [400, 408, 505].contains(s)));
@@ -297,7 +313,8 @@ fn garbage_is_refused_or_dropped(tls: bool) {
 
 fn half_sent_bodies_do_not_keep_others_out(tls: bool) {
     let target = Target::new(tls, &["--http-connections-per-address-max", "1000"]);
-    let flood = target.flood(300, b"POST /auth/token HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{\"username\":");
+    let flood =
+        target.flood(300, b"POST /auth/token HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{\"username\":");
     for _ in 0..10 {
         assert_eq!(target.try_health(), Some(200));
     }
@@ -309,10 +326,12 @@ fn a_reader_that_never_reads_holds_up_nobody(tls: bool) {
     let target = Target::new(tls, &["--http-connections-per-address-max", "1000"]);
     let admin = target.client.signed_in("admin", "uptime");
     for i in 0..10 {
-        let node = serde_json::json!({"id": format!("n{i}"), "name": format!("n{i}"), "status": {"blob": "x".repeat(60_000)}});
+        let node =
+            serde_json::json!({"id": format!("n{i}"), "name": format!("n{i}"), "status": {"blob": "x".repeat(60_000)}});
         assert_eq!(admin.post("/nodes", &node).status, 201);
     }
-    let request = format!("GET /nodes HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n", admin.token.as_ref().unwrap());
+    let request =
+        format!("GET /nodes HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n", admin.token.as_ref().unwrap());
     let unread = target.flood(50, request.as_bytes());
     for _ in 0..10 {
         assert_eq!(target.try_health(), Some(200));
@@ -330,7 +349,10 @@ fn head_expect_and_the_headers_of_every_answer() {
     assert_eq!((head.status, head.body.len(), head.header("Content-Length")), (200, 0, get.header("Content-Length")));
     let mut stream = target.connect();
     stream
-        .write_all(b"POST /auth/token HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+        .write_all(
+            b"POST /auth/token HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\nExpect: \
+            100-continue\r\n\r\n",
+        )
         .unwrap();
     let mut interim = [0; 25];
     stream.read_exact(&mut interim).unwrap();
@@ -351,7 +373,10 @@ fn head_expect_and_the_headers_of_every_answer() {
         }
     }
     let own = "!".repeat(128);
-    assert_eq!(target.client.send("GET", "/health", &[("X-Request-ID", &own)], b"").header("X-Request-ID"), Some(own.as_str()));
+    assert_eq!(
+        target.client.send("GET", "/health", &[("X-Request-ID", &own)], b"").header("X-Request-ID"),
+        Some(own.as_str())
+    );
     for bad in ["!".repeat(129), "a b".into(), "\u{e9}".into()] {
         let answer = target.client.send("GET", "/health", &[("X-Request-ID", &bad)], b"");
         assert_eq!((answer.status, answer.header("X-Request-ID").unwrap().len()), (200, 36), "{bad}");
@@ -364,7 +389,9 @@ fn a_stop_lets_what_is_being_asked_be_answered() {
     let mut target = Target::new(false, &[]);
     let mut idle = target.connect();
     let mut active = target.connect();
-    active.write_all(b"POST /auth/token HTTP/1.1\r\nHost: x\r\nContent-Length: 39\r\nExpect: 100-continue\r\n\r\n").unwrap();
+    active
+        .write_all(b"POST /auth/token HTTP/1.1\r\nHost: x\r\nContent-Length: 39\r\nExpect: 100-continue\r\n\r\n")
+        .unwrap();
     let mut interim = [0; 25];
     active.read_exact(&mut interim).unwrap();
     assert!(Command::new("kill").arg(target.server.pid().to_string()).status().unwrap().success());

@@ -37,7 +37,11 @@ fn a_directory_of_identities_has_one_for_each_node() {
         let beat = ok(machine.path(), &["heartbeat", "--node-id", node, "--identity-dir", "all", "--api-url", &url]);
         assert_eq!(serde_json::from_str::<Value>(&beat).unwrap()["node_id"], node);
     }
-    let agent = Running::start(machine.path(), "agent", &["agent", "--node-id", "n1", "--identity-dir", "all/", "--api-url", &url]);
+    let agent = Running::start(
+        machine.path(),
+        "agent",
+        &["agent", "--node-id", "n1", "--identity-dir", "all/", "--api-url", &url],
+    );
     until("the agent tells of its run", || machine.join("all/n1/status.json").exists().then_some(()));
     drop(agent);
     // `up` keeps its own there too, and takes up one that is there.
@@ -101,10 +105,15 @@ fn one_identity_is_meant_whatever_the_machine_is_called() {
     drop(agent);
     // It joins again as what it is.
     let token = crate::node::token(&admin, "worker", Some("called-so-once"));
-    assert_eq!(node_id(&ok(machine.path(), &["join", "--api-url", &url, "--token", &token, "--role", "worker"])), "called-so-once");
+    assert_eq!(
+        node_id(&ok(machine.path(), &["join", "--api-url", &url, "--token", &token, "--role", "worker"])),
+        "called-so-once"
+    );
 
     join(machine.path(), &url, &admin, "another", &[]);
-    for line in [&beat[..], &["agent", "--api-url", &url], &["join", "--api-url", &url, "--token", "x", "--role", "worker"]] {
+    for line in
+        [&beat[..], &["agent", "--api-url", &url], &["join", "--api-url", &url, "--token", "x", "--role", "worker"]]
+    {
         let (status, said) = fails(machine.path(), line);
         assert!(status == 2 && said.contains("--node-id: another, called-so-once"), "{line:?}: {status} {said}");
     }
@@ -148,8 +157,15 @@ fn a_container_that_is_made_again_is_the_same_node() {
     let named = |name: &str| {
         let program = command(dir.path(), &["up", "--server-port", "0", "--server-host", "127.0.0.1"]);
         let mut outer = std::process::Command::new("unshare");
-        outer.args(["--uts", "sh", "-ec", "hostname \"$0\"; exec \"$@\"", name]).arg(program.get_program()).args(program.get_args());
-        outer.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("DATA_DIR", &data).env("LOG_FILE", "");
+        outer
+            .args(["--uts", "sh", "-ec", "hostname \"$0\"; exec \"$@\"", name])
+            .arg(program.get_program())
+            .args(program.get_args());
+        outer
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("DATA_DIR", &data)
+            .env("LOG_FILE", "");
         outer.current_dir(dir.path());
         Running::of(outer, dir.path(), name)
     };
@@ -184,11 +200,18 @@ fn a_join_that_replaces_a_node_says_whom() {
     for (from, same_key, before, name) in [(&other, false, "first", "second"), (&other, true, "second", "third")] {
         let seen = admin.get("/nodes/n").json();
         let (answer, said) = rejoin(from.path(), name);
-        let replaced = json!({"node_id": "n", "name": before, "last_seen_at": seen["heartbeat_at"], "identity_fingerprint": seen["identity_fingerprint"], "same_key": same_key});
+        let replaced = json!({"node_id": "n", "name": before, "last_seen_at": seen["heartbeat_at"],
+            "identity_fingerprint": seen["identity_fingerprint"], "same_key": same_key});
         assert_eq!(answer["replaced"], replaced);
-        assert!(said.contains(&format!("the node n (named {before}, last seen {}", seen["heartbeat_at"].as_str().unwrap())), "{said}");
+        assert!(
+            said.contains(&format!("the node n (named {before}, last seen {}", seen["heartbeat_at"].as_str().unwrap())),
+            "{said}"
+        );
         let event = &admin.events("cluster")[0];
-        assert!(event["name"] == "node.rejoin" && event["level"].as_str().unwrap().eq_ignore_ascii_case("warning"), "{event}");
+        assert!(
+            event["name"] == "node.rejoin" && event["level"].as_str().unwrap().eq_ignore_ascii_case("warning"),
+            "{event}"
+        );
         assert_eq!(event["fields"]["replaced"], replaced);
     }
 }
@@ -204,7 +227,9 @@ fn a_join_that_could_not_be_kept_costs_no_token() {
     let token = crate::node::token(&admin, "worker", Some("n"));
     let line = ["join", "--api-url", &url, "--token", &token, "--role", "worker", "--node-id", "n"];
     let at = "data/identities/n";
-    let output = in_namespace(machine.path(), &format!("mount --bind {at} {at}\nmount -o remount,bind,ro {at}"), &line).output().unwrap();
+    let output = in_namespace(machine.path(), &format!("mount --bind {at} {at}\nmount -o remount,bind,ro {at}"), &line)
+        .output()
+        .unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(1) && said.contains("Read-only file system"), "{said}");
     ok(machine.path(), &line);
@@ -219,12 +244,20 @@ fn one_answer(body: Value) -> String {
         let mut lines = BufReader::new(stream.try_clone().unwrap());
         let (mut line, mut length) = (String::new(), 0);
         while lines.read_line(&mut line).unwrap() > 2 {
-            length = line.to_ascii_lowercase().strip_prefix("content-length: ").map_or(length, |n| n.trim().parse().unwrap());
+            length = line
+                .to_ascii_lowercase()
+                .strip_prefix("content-length: ")
+                .map_or(length, |n| n.trim().parse().unwrap());
             line.clear();
         }
         lines.take(length).read_to_end(&mut Vec::new()).unwrap();
         let body = body.to_string();
-        write!(stream, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+        write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
     });
     url
 }
@@ -241,7 +274,8 @@ fn what_cannot_be_written_down_is_used_and_told() {
 
     let at = "2026-11-23T20:12:26.900008Z";
     let answered = one_answer(json!({
-        "node_id": "n1", "heartbeat_at": at, "lease_expires_at": at, "lease_state": "alive", "lease_token": "a.fresh.one",
+        "node_id": "n1", "heartbeat_at": at, "lease_expires_at": at, "lease_state": "alive",
+        "lease_token": "a.fresh.one",
     }));
     let beat = crate::program::run(machine.path(), &["heartbeat", "--node-id", "n1", "--api-url", &answered]);
     let said = String::from_utf8_lossy(&beat.stderr).into_owned();
@@ -254,7 +288,8 @@ fn what_cannot_be_written_down_is_used_and_told() {
     fs::remove_file(dir.join("data/keys/cluster-signing.key")).unwrap();
     let (_control, _) = Running::serve(dir.path(), &["serve", "--server-port", &port]);
     let before = fs::read(place("lease.token")).unwrap();
-    let agent = Running::start(machine.path(), "agent", &["agent", "--node-id", "n1", "--api-url", &url, "--ttl", "10"]);
+    let agent =
+        Running::start(machine.path(), "agent", &["agent", "--node-id", "n1", "--api-url", &url, "--ttl", "10"]);
     until("it is told", || agent.logged().contains("agent.identity_unwritten").then_some(()));
     until("its heartbeats are accepted", || place("status.json").exists().then_some(()));
     let beaten = admin.get("/nodes/n1").json()["heartbeat_at"].clone();

@@ -1,4 +1,5 @@
-//! The real installer and the real program on bare machines: see [`crate::machine`] for what stands in for a service manager.
+//! The real installer and the real program on bare machines: see [`crate::machine`] for what stands in for a service
+//! manager.
 
 use crate::golden;
 use crate::machine::{Init, Machine, can_have_machines, free_port, program, status_of};
@@ -44,20 +45,29 @@ pub fn is_unprivileged(machine: &Machine, pid: u32) {
     assert_eq!(status_of(pid, "NoNewPrivs"), "1");
 }
 
-/// Both kinds of machines live through the same: a first node, a second one that joins it, each installed again, taken away, put back.
+/// Both kinds of machines live through the same: a first node, a second one that joins it, each installed again, taken
+/// away, put back.
 fn lives(init: Init) {
     if !can_have_machines() {
         return;
     }
     let (one, two) = (Machine::new(init), Machine::new(init));
     let first = "first --bin /srv/uptimemesh --node-id node-a";
-    let (service, agent) =
-        if init == Init::Systemd { ("uptimemesh.service", "uptimemesh-agent.service") } else { ("uptimemesh", "uptimemesh-agent") };
+    let (service, agent) = if init == Init::Systemd {
+        ("uptimemesh.service", "uptimemesh-agent.service")
+    } else {
+        ("uptimemesh", "uptimemesh-agent")
+    };
 
     // Told everything, done nothing.
     let told = one.install(&format!("{first} --dry-run"));
-    assert!(told.contains("would create the user uptimemesh") && told.contains(&format!("would start {service}")), "{told}");
-    for nothing in ["/usr/local/bin/uptimemesh", "/etc/uptimemesh", "/var/lib/uptimemesh", "/etc/logrotate.d/uptimemesh"] {
+    assert!(
+        told.contains("would create the user uptimemesh") && told.contains(&format!("would start {service}")),
+        "{told}"
+    );
+    for nothing in
+        ["/usr/local/bin/uptimemesh", "/etc/uptimemesh", "/var/lib/uptimemesh", "/etc/logrotate.d/uptimemesh"]
+    {
         assert!(!one.has(nothing), "{nothing}");
     }
     assert!(!one.read("/etc/passwd").contains("uptimemesh"));
@@ -98,16 +108,24 @@ fn lives(init: Init) {
     one.ok("cp /srv/uptimemesh /srv/newer; echo >> /srv/newer; echo '# mine' >> /etc/uptimemesh/uptimemesh.env");
     // A setting may have any character, and is run by nobody.
     let odd = "a b'$(touch /srv/ran);touch /srv/ran&x";
-    let settings = one.read("/etc/uptimemesh/uptimemesh.env") + &format!("AUTH_SECRET_KEY={}{odd}\n", "0123456789".repeat(4));
+    let settings =
+        one.read("/etc/uptimemesh/uptimemesh.env") + &format!("AUTH_SECRET_KEY={}{odd}\n", "0123456789".repeat(4));
     fs::write(one.path("/etc/uptimemesh/uptimemesh.env"), settings).unwrap();
     one.install("first --bin /srv/newer");
     let again = one.process("up").expect("it runs again");
     assert_ne!(again, up);
     let environment = fs::read(format!("/proc/{again}/environ")).unwrap();
     let key = format!("AUTH_SECRET_KEY={}{odd}", "0123456789".repeat(4));
-    assert!(environment.split(|b| *b == 0).any(|line| line == key.as_bytes()), "{}", String::from_utf8_lossy(&environment));
+    assert!(
+        environment.split(|b| *b == 0).any(|line| line == key.as_bytes()),
+        "{}",
+        String::from_utf8_lossy(&environment)
+    );
     assert!(!one.has("/srv/ran"));
-    one.ok("cmp /srv/newer /usr/local/bin/uptimemesh && cmp /srv/uptimemesh /usr/local/bin/uptimemesh.previous && grep -q '^# mine' /etc/uptimemesh/uptimemesh.env");
+    one.ok(
+        "cmp /srv/newer /usr/local/bin/uptimemesh && cmp /srv/uptimemesh /usr/local/bin/uptimemesh.previous && grep \
+        -q '^# mine' /etc/uptimemesh/uptimemesh.env",
+    );
     until("both are alive", || (alive(&client) == ["node-a", "node-b"]).then_some(()));
 
     // A machine belongs to one cluster.
@@ -128,7 +146,11 @@ fn lives(init: Init) {
     let updater = "[ \"$1\" = --recover ] && [ \"$(id -u)\" = 0 ] && rm /var/lib/uptimemesh-update/journal";
     two.put("/var/lib/uptimemesh-update/node-update.sh", updater.as_bytes(), 0o755);
     two.put("/var/lib/uptimemesh-update/journal", b"", 0o644);
-    two.ok(if init == Init::Systemd { "systemctl restart uptimemesh-agent" } else { "rc-service uptimemesh-agent restart" });
+    two.ok(if init == Init::Systemd {
+        "systemctl restart uptimemesh-agent"
+    } else {
+        "rc-service uptimemesh-agent restart"
+    });
     assert!(!two.has("/var/lib/uptimemesh-update/journal"));
     until("both are alive", || (alive(&client) == ["node-a", "node-b"]).then_some(()));
 
@@ -139,7 +161,12 @@ fn lives(init: Init) {
     for gone in ["/usr/local/bin/uptimemesh", "/usr/local/bin/uptimemesh.previous", "/etc/logrotate.d/uptimemesh"] {
         assert!(!one.has(gone), "{gone}");
     }
-    for left in ["/var/lib/uptimemesh/app.db", "/var/lib/uptimemesh/pki", "/etc/uptimemesh/uptimemesh.env", "/var/log/uptimemesh/app.log"] {
+    for left in [
+        "/var/lib/uptimemesh/app.db",
+        "/var/lib/uptimemesh/pki",
+        "/etc/uptimemesh/uptimemesh.env",
+        "/var/log/uptimemesh/app.log",
+    ] {
         assert!(one.has(left), "{left}");
     }
     one.install("first --bin /srv/uptimemesh");
@@ -243,9 +270,11 @@ fn release_of(dir: &Path, program: &Path, sha256: Option<&str>) {
     fs::copy(program, dir.join("uptimemesh-linux")).unwrap();
     let sum = Command::new("sha256sum").arg(dir.join("uptimemesh-linux")).output().unwrap();
     let sum = sha256.map_or_else(|| String::from_utf8(sum.stdout).unwrap()[..64].to_string(), str::to_string);
-    let mut manifest: serde_json::Value = serde_json::from_slice(&fs::read(repository().join("version.json")).unwrap()).unwrap();
+    let mut manifest: serde_json::Value =
+        serde_json::from_slice(&fs::read(repository().join("version.json")).unwrap()).unwrap();
     let artifact = serde_json::json!({"url": "uptimemesh-linux", "sha256": sum});
-    manifest["channels"]["stable"]["agent"]["artifacts"] = serde_json::json!({"linux-amd64": artifact, "linux-arm64": artifact});
+    manifest["channels"]["stable"]["agent"]["artifacts"] =
+        serde_json::json!({"linux-amd64": artifact, "linux-arm64": artifact});
     fs::write(dir.join("version.json"), serde_json::to_string_pretty(&manifest).unwrap()).unwrap();
     if !dir.join("key").exists() {
         ok(dir, &["release", "keygen", "--out", "key"]);
@@ -296,12 +325,17 @@ fn a_release_is_fetched_and_only_a_genuine_one_is_installed() {
 
         release(dir.path(), None);
         let said = machine.install(&format!("{believing} --node-id node-a"));
-        assert!(said.contains("the signature is valid") && said.contains("done: the control plane is healthy"), "{said}");
+        assert!(
+            said.contains("the signature is valid") && said.contains("done: the control plane is healthy"),
+            "{said}"
+        );
         assert!(machine.process("up").is_some());
         // Updates come from there too.
         let settings = machine.read("/etc/uptimemesh/uptimemesh.env");
         assert!(
-            settings.contains(&format!("VERSION_URL={url}/version.json\nRELEASE_KEY_FILE=/etc/uptimemesh/release-key.pub\n")),
+            settings.contains(&format!(
+                "VERSION_URL={url}/version.json\nRELEASE_KEY_FILE=/etc/uptimemesh/release-key.pub\n"
+            )),
             "{settings}"
         );
         assert_eq!(machine.read("/etc/uptimemesh/release-key.pub"), fs::read_to_string(dir.join("key.pub")).unwrap());
@@ -312,7 +346,11 @@ fn a_release_is_fetched_and_only_a_genuine_one_is_installed() {
         release_of(dir.path(), &old, None);
         let said = machine.fails(&machine.installer(&believing));
         assert!(said.contains("uptimemesh 1.9.9, which is older"), "{said}");
-        assert!(machine.ok("cmp /srv/uptimemesh /usr/local/bin/uptimemesh && ls /usr/local/bin").starts_with("uptimemesh\n"));
+        assert!(
+            machine
+                .ok("cmp /srv/uptimemesh /usr/local/bin/uptimemesh && ls /usr/local/bin")
+                .starts_with("uptimemesh\n")
+        );
         // More than a program can have, of a length that nobody says: it ends before the disk is full.
         fs::write(dir.join("version.json"), vec![b' '; 1 << 20]).unwrap();
         let said = machine.fails(&machine.installer(&believing));
@@ -335,7 +373,10 @@ fn the_installer_and_updates_keep_out_of_each_others_way() {
 
     // An update was cut off, and an operator mends it by hand: the next start must not undo that.
     let sums = machine.ok("sha256sum /srv/uptimemesh").split(' ').next().unwrap().to_string();
-    let journal = format!("phase=swap\nbin=/usr/local/bin/uptimemesh\nfrom=2.0.0\nfrom_sum={sums}\nto=9.0.0\nto_sum={}\n", "ab".repeat(32));
+    let journal = format!(
+        "phase=swap\nbin=/usr/local/bin/uptimemesh\nfrom=2.0.0\nfrom_sum={sums}\nto=9.0.0\nto_sum={}\n",
+        "ab".repeat(32)
+    );
     machine.put("/var/lib/uptimemesh-update/journal", journal.as_bytes(), 0o644);
     let updater = fs::read(repository().join("ops/node-update.sh")).unwrap();
     machine.put("/var/lib/uptimemesh-update/node-update.sh", &updater, 0o755);
@@ -351,7 +392,10 @@ fn what_an_operator_wrote_beside_the_services_stays() {
     if !can_have_machines() {
         return;
     }
-    for (init, file) in [(Init::Systemd, "/etc/systemd/system/uptimemesh.service.d/mine.conf"), (Init::OpenRc, "/etc/conf.d/uptimemesh")] {
+    for (init, file) in [
+        (Init::Systemd, "/etc/systemd/system/uptimemesh.service.d/mine.conf"),
+        (Init::OpenRc, "/etc/conf.d/uptimemesh"),
+    ] {
         let machine = Machine::new(init);
         machine.ok(&format!("mkdir -p {}; echo '# mine' > {file}", file.rsplit_once('/').unwrap().0));
         machine.install("first --bin /srv/uptimemesh --node-id node-a --no-start --port 443");
@@ -395,7 +439,10 @@ fn a_package_is_installed_upgraded_removed_and_purged_by_dpkg() {
     assert!(machine.fails(&machine.installer("first --bin /srv/uptimemesh")).contains("from a package"));
 
     let port = free_port();
-    machine.ok(&format!("printf 'SERVER_HOST=127.0.0.1\\nSERVER_PORT={port}\\n' >> /etc/uptimemesh/uptimemesh.env; systemctl enable uptimemesh; systemctl start uptimemesh"));
+    machine.ok(&format!(
+        "printf 'SERVER_HOST=127.0.0.1\\nSERVER_PORT={port}\\n' >> /etc/uptimemesh/uptimemesh.env; \
+        systemctl enable uptimemesh; systemctl start uptimemesh"
+    ));
     let before = machine.process("up").expect("it runs");
     is_unprivileged(&machine, before);
     let client = Client { address: ([127, 0, 0, 1], port).into(), token: None, tls: None };
@@ -409,10 +456,17 @@ fn a_package_is_installed_upgraded_removed_and_purged_by_dpkg() {
     machine.ok("dpkg --remove uptimemesh");
     assert_eq!(machine.process("up"), None);
     assert!(
-        machine.has("/var/lib/uptimemesh/app.db") && machine.has("/etc/uptimemesh/uptimemesh.env") && !machine.has("/usr/bin/uptimemesh")
+        machine.has("/var/lib/uptimemesh/app.db")
+            && machine.has("/etc/uptimemesh/uptimemesh.env")
+            && !machine.has("/usr/bin/uptimemesh")
     );
     machine.ok("dpkg --purge uptimemesh");
-    assert_eq!(machine.ok("find /etc /usr /var/lib/uptimemesh /var/log /lib/systemd -xdev -name '*uptimemesh*' 2>/dev/null | sort"), "");
+    assert_eq!(
+        machine.ok(
+            "find /etc /usr /var/lib/uptimemesh /var/log /lib/systemd -xdev -name '*uptimemesh*' 2>/dev/null | sort"
+        ),
+        ""
+    );
     assert!(!machine.read("/etc/passwd").contains("uptimemesh"));
 }
 
@@ -421,14 +475,20 @@ fn an_image_is_an_oci_layout_whose_every_digest_is_right() {
     let dir = Dir::new();
     build("build-oci.sh", &dir.join("a.tar"));
     build("build-oci.sh", &dir.join("b.tar"));
-    assert!(fs::read(dir.join("a.tar")).unwrap() == fs::read(dir.join("b.tar")).unwrap(), "the same input gives the same image");
+    assert!(
+        fs::read(dir.join("a.tar")).unwrap() == fs::read(dir.join("b.tar")).unwrap(),
+        "the same input gives the same image"
+    );
     let output = Command::new("dash")
         .arg(repository().join("ops/build-oci.sh"))
         .args([program().to_str().unwrap(), "c.tar"])
         .current_dir(dir.path())
         .output()
         .unwrap();
-    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("is not static"), "{output:?}");
+    assert!(
+        !output.status.success() && String::from_utf8_lossy(&output.stderr).contains("is not static"),
+        "{output:?}"
+    );
 
     let sh = |script: &str| {
         let output = Command::new("sh").args(["-ec", script]).current_dir(dir.path()).output().unwrap();
@@ -436,7 +496,8 @@ fn an_image_is_an_oci_layout_whose_every_digest_is_right() {
         String::from_utf8(output.stdout).unwrap()
     };
     sh("tar -xf a.tar");
-    let json = |path: &str| -> serde_json::Value { serde_json::from_slice(&fs::read(dir.join(path)).unwrap()).unwrap() };
+    let json =
+        |path: &str| -> serde_json::Value { serde_json::from_slice(&fs::read(dir.join(path)).unwrap()).unwrap() };
     // What a descriptor names, once its size and its digest are found right.
     let blob = |descriptor: &serde_json::Value| {
         let digest = descriptor["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap().to_string();
@@ -470,8 +531,12 @@ fn an_image_is_an_oci_layout_whose_every_digest_is_right() {
 fn what_cannot_be_installed_is_refused_with_every_fault() {
     let dir = Dir::new();
     let refused = |arguments: &[&str]| {
-        let output =
-            Command::new("dash").arg(repository().join("ops/install.sh")).args(arguments).current_dir(dir.path()).output().unwrap();
+        let output = Command::new("dash")
+            .arg(repository().join("ops/install.sh"))
+            .args(arguments)
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
         String::from_utf8(output.stderr).unwrap()
     };
@@ -494,7 +559,10 @@ fn what_cannot_be_installed_is_refused_with_every_fault() {
     ] {
         let said = refused(arguments);
         for part in parts {
-            assert!(said.lines().any(|line| line.starts_with("error: ") && line.contains(part)), "{arguments:?}: no {part:?} in {said}");
+            assert!(
+                said.lines().any(|line| line.starts_with("error: ") && line.contains(part)),
+                "{arguments:?}: no {part:?} in {said}"
+            );
         }
         assert!(!said.contains("secret"), "{said}");
     }
@@ -515,12 +583,16 @@ fn what_cannot_be_installed_is_refused_with_every_fault() {
 
 #[test]
 fn scripts_are_clean() {
-    let scripts = |dir: &str| -> Vec<PathBuf> { fs::read_dir(repository().join(dir)).unwrap().map(|e| e.unwrap().path()).collect() };
-    let mut checked: Vec<PathBuf> = scripts("ops").into_iter().filter(|p| p.extension().is_some_and(|e| e == "sh")).collect();
+    let scripts = |dir: &str| -> Vec<PathBuf> {
+        fs::read_dir(repository().join(dir)).unwrap().map(|e| e.unwrap().path()).collect()
+    };
+    let mut checked: Vec<PathBuf> =
+        scripts("ops").into_iter().filter(|p| p.extension().is_some_and(|e| e == "sh")).collect();
     checked.extend(scripts("ops/openrc"));
     checked.push(repository().join("tests/machine/openrc-run"));
     // Variables of a service script are read, and those of its stand-in set, by the other.
-    let output = Command::new("shellcheck").args(["--shell=sh", "--exclude=SC2034,SC2154"]).args(&checked).output().unwrap();
+    let output =
+        Command::new("shellcheck").args(["--shell=sh", "--exclude=SC2034,SC2154"]).args(&checked).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
@@ -537,8 +609,18 @@ fn units_are_sound_and_hardened() {
     let dir = Dir::new();
     let root = dir.path().to_str().unwrap();
     let script = repository().join("ops/install.sh");
-    let install =
-        [script.to_str().unwrap(), "first", "--bin", program().to_str().unwrap(), "--init", "systemd", "--root", root, "--port", "443"];
+    let install = [
+        script.to_str().unwrap(),
+        "first",
+        "--bin",
+        program().to_str().unwrap(),
+        "--init",
+        "systemd",
+        "--root",
+        root,
+        "--port",
+        "443",
+    ];
     let output = Command::new("dash").args(install).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     fs::copy(program(), dir.join("usr/local/bin/uptimemesh.previous")).unwrap();
@@ -556,8 +638,11 @@ fn units_are_sound_and_hardened() {
         "uptimemesh-update.path",
         "uptimemesh-update.service",
     ];
-    let output =
-        Command::new("systemd-analyze").args(["verify", "--man=no", "--recursive-errors=no", "--root", root]).args(units).output().unwrap();
+    let output = Command::new("systemd-analyze")
+        .args(["verify", "--man=no", "--recursive-errors=no", "--root", root])
+        .args(units)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "{said}");
 
@@ -602,7 +687,12 @@ fn the_manual_and_the_completions_are_as_reviewed() {
         (&["uptimemesh", "serve", "--server-port", ""], ""),
         (&["uptimemesh", "completions", ""], "bash zsh fish"),
     ] {
-        let output = Command::new("bash").args(["--norc", "-c", ask, "bash"]).args(line).current_dir(dir.path()).output().unwrap();
+        let output = Command::new("bash")
+            .args(["--norc", "-c", ask, "bash"])
+            .args(line)
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
         let sorted = |text: &str| {
             let mut words: Vec<String> = text.split_whitespace().map(str::to_string).collect();

@@ -9,8 +9,8 @@ use std::net::TcpListener;
 
 /// Everything of the machine that an installation could change, with modes, owners and times.
 fn snapshot(machine: &Machine) -> Vec<String> {
-    let places =
-        "find /etc /usr/local /opt /var/lib /var/log /srv -xdev -path /usr/local/alpine -prune -o -exec stat -c '%n %A %U %G %s %Y' {} +";
+    let places = "find /etc /usr/local /opt /var/lib /var/log /srv -xdev -path /usr/local/alpine -prune -o -exec stat \
+        -c '%n %A %U %G %s %Y' {} +";
     machine.ok(&format!("({places}; cat /etc/passwd /etc/group) | sort")).lines().map(str::to_string).collect()
 }
 
@@ -35,7 +35,10 @@ fn done(said: &str) -> Vec<String> {
     const NO_STEPS: &[&str] = &["note: ", "done: ", "waiting until ", "  ", "keeping the configuration in "];
     let lines = said.lines().filter_map(|line| line.strip_prefix("install: "));
     let steps = lines.filter(|line| !NO_STEPS.iter().any(|begin| line.starts_with(begin)));
-    steps.filter(|line| !line.ends_with(" is already installed") && !line.ends_with("nothing has changed")).map(str::to_string).collect()
+    steps
+        .filter(|line| !line.ends_with(" is already installed") && !line.ends_with("nothing has changed"))
+        .map(str::to_string)
+        .collect()
 }
 
 #[test]
@@ -54,8 +57,11 @@ fn a_dry_run_says_every_step_that_a_run_does_and_no_other() {
         assert_eq!(done(&machine.install(&first(port, ""))), plan);
 
         // Again, with nothing to do; and with what somebody has changed meanwhile.
-        for change in ["true", "chmod 0755 /var/lib/uptimemesh; rm /etc/logrotate.d/uptimemesh; chown root: /etc/uptimemesh/uptimemesh.env"]
-        {
+        for change in [
+            "true",
+            "chmod 0755 /var/lib/uptimemesh; rm /etc/logrotate.d/uptimemesh; chown root: \
+                /etc/uptimemesh/uptimemesh.env",
+        ] {
             machine.ok(change);
             let plan = planned(&machine.install(&first(port, "--dry-run")));
             assert_eq!(done(&machine.install(&first(port, ""))), plan, "{change}");
@@ -79,24 +85,32 @@ fn what_is_taken_away_is_said_before_and_is_ours() {
         machine.install(install);
         machine.ok("mount --bind -o ro /etc /etc; mount -o remount,bind,ro /etc");
         let said = machine.fails(&machine.installer("uninstall"));
-        assert!(said.contains("/etc cannot be written") || said.contains("/etc/logrotate.d cannot be written"), "{said}");
+        assert!(
+            said.contains("/etc cannot be written") || said.contains("/etc/logrotate.d cannot be written"),
+            "{said}"
+        );
         machine.ok("umount /etc; test -e /usr/local/bin/uptimemesh");
         for arguments in ["uninstall", "uninstall --purge"] {
             let before = snapshot(&machine);
             let plan = planned(&machine.install(&format!("{arguments} --dry-run")));
             is_untouched(&machine, &before, arguments);
             let said = machine.install(arguments);
-            let done: Vec<String> = done(&said).into_iter().filter(|step| !step.starts_with("kept: data in ")).collect();
+            let done: Vec<String> =
+                done(&said).into_iter().filter(|step| !step.starts_with("kept: data in ")).collect();
             assert_eq!(done, plan, "{arguments}");
             assert!(plan.len() > 3, "{plan:?}");
         }
         machine.install("uninstall --purge");
 
         // A person, and a person's files, under our names.
-        machine.ok("/usr/sbin/useradd --create-home --shell /bin/bash uptimemesh; mkdir /var/lib/uptimemesh; echo x >/var/lib/uptimemesh/thesis.txt");
+        machine.ok("/usr/sbin/useradd --create-home --shell /bin/bash uptimemesh; mkdir /var/lib/uptimemesh; echo x \
+            >/var/lib/uptimemesh/thesis.txt");
         let before = snapshot(&machine);
         let said = machine.fails(&machine.installer("uninstall --purge"));
-        assert!(said.contains("with the shell /bin/bash") && said.contains("contains files that are not UptimeMesh's"), "{said}");
+        assert!(
+            said.contains("with the shell /bin/bash") && said.contains("contains files that are not UptimeMesh's"),
+            "{said}"
+        );
         is_untouched(&machine, &before, "what is a person's stays");
     }
 }
@@ -111,8 +125,16 @@ fn what_stands_in_the_way_is_told_at_once_and_nothing_is_touched() {
     for (init, obstacle, parts) in [
         (Init::Systemd, "mount -o remount,ro /usr/local", &["/usr/local/bin is not writable", "--prefix"][..]),
         (Init::OpenRc, "mount -t tmpfs -o size=512k tmpfs /usr/local/bin", &["/usr/local/bin has", "kB are needed"]),
-        (Init::Systemd, "useradd --create-home --shell /bin/bash uptimemesh", &["a user uptimemesh exists with the shell /bin/bash"]),
-        (Init::Systemd, "groupadd uptimemesh; usermod -aG uptimemesh games", &["a group uptimemesh exists and has members"]),
+        (
+            Init::Systemd,
+            "useradd --create-home --shell /bin/bash uptimemesh",
+            &["a user uptimemesh exists with the shell /bin/bash"],
+        ),
+        (
+            Init::Systemd,
+            "groupadd uptimemesh; usermod -aG uptimemesh games",
+            &["a group uptimemesh exists and has members"],
+        ),
         (
             Init::OpenRc,
             "mkdir /var/lib/uptimemesh; echo x >/var/lib/uptimemesh/thesis.txt",
@@ -125,7 +147,8 @@ fn what_stands_in_the_way_is_told_at_once_and_nothing_is_touched() {
         ),
         (
             Init::Systemd,
-            "mkdir -p /etc/uptimemesh /var/lib/uptimemesh-update; chown games /etc/uptimemesh /var/lib/uptimemesh-update",
+            "mkdir -p /etc/uptimemesh /var/lib/uptimemesh-update; chown games /etc/uptimemesh \
+                /var/lib/uptimemesh-update",
             &["/etc/uptimemesh exists and belongs to games", "/var/lib/uptimemesh-update exists and belongs to games"],
         ),
         (
@@ -151,7 +174,10 @@ fn what_stands_in_the_way_is_told_at_once_and_nothing_is_touched() {
         for more in ["--dry-run", ""] {
             let said = machine.fails(&machine.installer(&first(port, more)));
             for part in parts {
-                assert!(said.lines().any(|line| line.starts_with("error: ") && line.contains(part)), "{obstacle}: no {part:?} in {said}");
+                assert!(
+                    said.lines().any(|line| line.starts_with("error: ") && line.contains(part)),
+                    "{obstacle}: no {part:?} in {said}"
+                );
             }
             assert!(said.contains("Nothing was changed on this machine."), "{said}");
             is_untouched(&machine, &before, obstacle);
@@ -161,7 +187,8 @@ fn what_stands_in_the_way_is_told_at_once_and_nothing_is_touched() {
 
     // A machine without most of its tools, and one where nothing starts services.
     let machine = Machine::new(Init::Systemd);
-    machine.ok("mkdir /srv/few; for tool in id uname systemctl; do ln -s $(command -v $tool) /srv/few/; done; rm -r /run/systemd");
+    machine.ok("mkdir /srv/few; for tool in id uname systemctl; do ln -s $(command -v $tool) /srv/few/; done; rm -r \
+        /run/systemd");
     let few = format!("PATH=/srv/few /bin/dash /srv/install.sh {}", first(port, ""));
     assert!(machine.fails(&few).contains("neither systemd nor OpenRC runs on this machine"));
     assert!(machine.fails(&format!("{few} --init systemd")).contains("--no-start installs and enables them"));
@@ -182,7 +209,11 @@ fn a_prefix_is_where_everything_goes_that_would_go_below_usr() {
         let client = machine.install_first("node-a", "--bin /srv/uptimemesh --prefix /opt/mesh");
         assert_eq!(client.get("/health").status, 200);
         assert!(machine.has("/opt/mesh/share/man/man1/uptimemesh.1") && !machine.has("/usr/local/bin/uptimemesh"));
-        assert!(!machine.ok("cat /etc/systemd/system/uptimemesh* /etc/init.d/uptimemesh* 2>/dev/null || true").contains("/usr/local/bin"));
+        assert!(
+            !machine
+                .ok("cat /etc/systemd/system/uptimemesh* /etc/init.d/uptimemesh* 2>/dev/null || true")
+                .contains("/usr/local/bin")
+        );
         machine.ok("cp /srv/uptimemesh /srv/newer; echo >> /srv/newer");
         machine.install("first --bin /srv/newer");
         machine.ok("cmp /srv/newer /opt/mesh/bin/uptimemesh");
@@ -191,12 +222,18 @@ fn a_prefix_is_where_everything_goes_that_would_go_below_usr() {
         machine.install("uninstall");
         assert!(!machine.has("/opt/mesh/bin/uptimemesh"));
         for bad in ["relative", "/opt/a b", "/opt/../etc", "/usr", "/"] {
-            assert!(machine.fails(&machine.installer(&format!("first --bin /srv/newer --prefix '{bad}'"))).contains("--prefix"), "{bad}");
+            assert!(
+                machine
+                    .fails(&machine.installer(&format!("first --bin /srv/newer --prefix '{bad}'")))
+                    .contains("--prefix"),
+                "{bad}"
+            );
         }
     }
 }
 
-/// The reviewed table once more: what a service is started with is what the program reads, and what is refused starts nothing.
+/// The reviewed table once more: what a service is started with is what the program reads, and what is refused starts
+/// nothing.
 #[test]
 fn services_and_the_installer_have_settings_as_the_program_reads_them() {
     if !can_have_machines() {
@@ -215,7 +252,8 @@ fn services_and_the_installer_have_settings_as_the_program_reads_them() {
             }
         }
         text.push_str("UPTIMEMESH_NODE_ID = \"node-\\\\b\" # told again\n".replace("\\\\", "").as_str());
-        let restart = if init == Init::Systemd { "systemctl restart uptimemesh" } else { "rc-service uptimemesh restart" };
+        let restart =
+            if init == Init::Systemd { "systemctl restart uptimemesh" } else { "rc-service uptimemesh restart" };
         machine.put("/etc/uptimemesh/uptimemesh.env", text.as_bytes(), 0o640);
         machine.ok(&format!("chgrp uptimemesh /etc/uptimemesh/uptimemesh.env; {restart}"));
         until("it is well", || TcpListener::bind(client.address).is_err().then(|| client.get("/health").status == 200));
@@ -232,10 +270,15 @@ fn services_and_the_installer_have_settings_as_the_program_reads_them() {
         let said = machine.install("first --bin /srv/uptimemesh --node-id node-c --dry-run");
         assert!(said.contains("note: UPTIMEMESH_NODE_ID was not changed to node-c"), "{said}");
 
-        machine.put("/etc/uptimemesh/uptimemesh.env", (text + "DATA_DIR=\"/var/lib/uptimemesh/else\"where\n").as_bytes(), 0o640);
+        machine.put(
+            "/etc/uptimemesh/uptimemesh.env",
+            (text + "DATA_DIR=\"/var/lib/uptimemesh/else\"where\n").as_bytes(),
+            0o640,
+        );
         machine.ok("chgrp uptimemesh /etc/uptimemesh/uptimemesh.env");
         let _ = machine.run(restart);
-        let told = "cat /var/log/uptimemesh/uptimemesh.err /run/test-units/uptimemesh.service.journal 2>/dev/null || true";
+        let told =
+            "cat /var/log/uptimemesh/uptimemesh.err /run/test-units/uptimemesh.service.journal 2>/dev/null || true";
         until("it is told", || machine.ok(told).contains("there is text after the closing quote").then_some(()));
         assert!(!machine.has("/var/lib/uptimemesh/else") && !machine.has("/var/lib/uptimemesh/data"));
     }

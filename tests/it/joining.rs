@@ -48,7 +48,9 @@ fn two_lines_make_two_nodes_and_the_first_terminal_shows_what_happens() {
     let banner = up.shows("Another one:");
     let (client, join) = read_banner(&banner);
     assert!(banner.contains(&format!("uptimemesh join {join} --run")), "{banner}");
-    for part in ["node-a (this machine)", "data/app.log", "This server listens on this machine only", "ends in 30 minutes"] {
+    for part in
+        ["node-a (this machine)", "data/app.log", "This server listens on this machine only", "ends in 30 minutes"]
+    {
         assert!(banner.contains(part), "no {part:?} in {banner}");
     }
     let too_wide = banner.lines().find(|line| line.trim_end().chars().count() > 80 && !line.contains(&join));
@@ -65,8 +67,9 @@ fn two_lines_make_two_nodes_and_the_first_terminal_shows_what_happens() {
     let said = up.shows("node-b joined as worker");
     assert!(said.contains("\x1b[32mnode-b joined as worker\x1b[0m"), "{said}");
     // The requests are in the file, and nothing of the log is on the terminal, nor the secret in the log.
-    let log =
-        until("the requests are logged", || fs::read_to_string(dir.join("data/app.log")).ok().filter(|l| l.contains("request.complete")));
+    let log = until("the requests are logged", || {
+        fs::read_to_string(dir.join("data/app.log")).ok().filter(|l| l.contains("request.complete"))
+    });
     assert!(!up.said().contains(" | ") && !log.contains(join.split(':').nth(3).unwrap()), "{}", up.said());
     up.send("INT");
     assert_eq!(up.exit_status(), 0);
@@ -84,7 +87,10 @@ fn a_terminal_shows_refusals_and_failures_and_no_colours_that_nobody_wants() {
     let said = up.shows("Refused a sign-in");
     assert!(!said.contains("auth.sign_in_failed"), "said twice: {said}");
     // A node that no heartbeat follows, and a service that no node can take.
-    assert_eq!(Node::new("node-b").join(&client, join.split(':').nth(3).unwrap(), json!({"lease_ttl_seconds": 10})).status, 200);
+    assert_eq!(
+        Node::new("node-b").join(&client, join.split(':').nth(3).unwrap(), json!({"lease_ttl_seconds": 10})).status,
+        200
+    );
     let spec = json!({"scheduling": {"desired_replicas": 2, "node_selector": {"zone": "nowhere"}}});
     assert_eq!(admin.post("/services", &json!({"id": "web", "name": "web", "spec": spec})).status, 201);
     up.shows("node-b joined as worker");
@@ -126,12 +132,20 @@ fn a_join_that_fails_says_what_to_do_and_leaves_nothing() {
     assert!(run(dir.path(), &["join", &join, "--node-id", "node-b"]).status.success());
     // A string that was used.
     let (status, said) = fails(elsewhere.path(), &["join", &join, "--node-id", "node-c", "--run"]);
-    assert!(status == 1 && said.contains("already-used join token") && said.contains("token create --role worker"), "{said}");
+    assert!(
+        status == 1 && said.contains("already-used join token") && said.contains("token create --role worker"),
+        "{said}"
+    );
     assert!(!elsewhere.join("data/identities/node-c").exists());
     // By the machine that is a node already, with the same string and with a fresh one.
     for string in [&join, &join_string(&admin)] {
         let (status, said) = fails(dir.path(), &["join", string, "--node-id", "node-b"]);
-        assert!(status == 1 && said.contains("the node node-b already") && said.contains("uptimemesh agent --node-id node-b"), "{said}");
+        assert!(
+            status == 1
+                && said.contains("the node node-b already")
+                && said.contains("uptimemesh agent --node-id node-b"),
+            "{said}"
+        );
     }
     assert!(dir.join("data/identities/node-b/lease.token").exists(), "its identity stays");
     // By another machine of the same name.
@@ -157,7 +171,10 @@ fn an_installation_is_refused_before_the_join_string_is_used() {
     // Without root the installer itself says so.
     let nobody = command(dir.path(), &["join", &join, "--install"]);
     let mut as_nobody = std::process::Command::new("setpriv");
-    as_nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(nobody.get_program()).args(nobody.get_args());
+    as_nobody
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
+        .arg(nobody.get_program())
+        .args(nobody.get_args());
     let output = as_nobody.current_dir("/").output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     if said.contains("setpriv: ") {
@@ -198,7 +215,11 @@ fn join_installs_a_service_on_machines_like_alpine() {
 /// A rotation that waits for a node which never fetches the new authority.
 fn waiting() -> (Dir, Running, String) {
     let (dir, serve, admin, _) = server();
-    let node = Node::new("node-b").join(&admin, &crate::node::token(&admin, "worker", None), json!({"lease_ttl_seconds": 300}));
+    let node = Node::new("node-b").join(
+        &admin,
+        &crate::node::token(&admin, "worker", None),
+        json!({"lease_ttl_seconds": 300}),
+    );
     assert_eq!(node.status, 200);
     let url = format!("http://{}", admin.address);
     (dir, serve, url)
@@ -215,7 +236,10 @@ fn a_wait_shows_how_far_it_is_and_an_interrupt_says_how_to_look_again() {
     on_terminal.send("INT");
     assert_eq!(on_terminal.exit_status(), 130);
     let said = on_terminal.said();
-    assert!(said.contains("\r\x1b[KInterrupted. The work continues at the server; to see it: uptimemesh ca nodes"), "{said:?}");
+    assert!(
+        said.contains("\r\x1b[KInterrupted. The work continues at the server; to see it: uptimemesh ca nodes"),
+        "{said:?}"
+    );
 }
 
 #[test]

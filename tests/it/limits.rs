@@ -51,13 +51,15 @@ fn a_dead_node_is_forgotten_when_the_operator_wants_it_and_nothing_is_placed_the
     admin.put("/cluster-settings/scheduler_mode", &json!({"value": "paused"}));
     let replica = admin.post("/replicas", &json!({"id": "r1", "service_id": "web", "node_id": "with-replica"}));
     assert_eq!(replica.status, 201, "{}", replica.text());
-    let route = json!({"id": "a1", "node_id": "with-router", "primary_router_id": "living", "secondary_router_id": "young"});
+    let route =
+        json!({"id": "a1", "node_id": "with-router", "primary_router_id": "living", "secondary_router_id": "young"});
     assert_eq!(admin.post("/router-assignments", &route).status, 201);
     // Forty days go by, in the database of a server that is stopped.
     let database = served.dir.join("app.db");
     served.stopped(|| {
         let database = rusqlite::Connection::open(&database).unwrap();
-        let dead = "UPDATE leases SET state = 2, heartbeat_at_s = heartbeat_at_s - ?1 * 86400 WHERE node_seq = (SELECT seq FROM nodes WHERE id = ?2)";
+        let dead = "UPDATE leases SET state = 2, heartbeat_at_s = heartbeat_at_s - ?1 * 86400 WHERE node_seq = (SELECT \
+            seq FROM nodes WHERE id = ?2)";
         for (id, days) in [("gone", 40), ("with-replica", 40), ("with-router", 40), ("young", 20)] {
             assert_eq!(database.execute(dead, rusqlite::params![days, id]).unwrap(), 1);
         }
@@ -83,8 +85,14 @@ fn revisions_are_limited_by_their_bytes_and_the_previous_one_stays() {
     for n in 2..=9 {
         assert_eq!(admin.patch("/services/web", &spec(n)).status, 200);
     }
-    let kept: Vec<i64> =
-        admin.get("/services/web/revisions").json().as_array().unwrap().iter().map(|r| r["generation"].as_i64().unwrap()).collect();
+    let kept: Vec<i64> = admin
+        .get("/services/web/revisions")
+        .json()
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| r["generation"].as_i64().unwrap())
+        .collect();
     assert_eq!(kept, [9, 8, 7, 6], "four of 60,000 bytes fit into 262,144");
     let back = admin.post("/services/web/rollback", &json!({}));
     assert_eq!((back.status, &back.json()["spec"]["note"]), (200, &spec(8)["spec"]["note"]));
@@ -96,8 +104,14 @@ fn answers_for_idempotency_keys_are_limited_and_none_is_forgotten_early() {
     let admin = served.admin();
     set(&admin, "idempotency_bytes_max", "1048576");
     let create = |n: usize| {
-        let body = json!({"id": format!("s{n}"), "name": format!("s{n}"), "spec": {"note": "x".repeat(60_000)}}).to_string();
-        admin.send("POST", "/services", &[("Idempotency-Key", &format!("k{n}")), ("Content-Type", "application/json")], body.as_bytes())
+        let body =
+            json!({"id": format!("s{n}"), "name": format!("s{n}"), "spec": {"note": "x".repeat(60_000)}}).to_string();
+        admin.send(
+            "POST",
+            "/services",
+            &[("Idempotency-Key", &format!("k{n}")), ("Content-Type", "application/json")],
+            body.as_bytes(),
+        )
     };
     let refused = (0..30).find(|n| create(*n).status != 201).expect("one is refused");
     assert_eq!(refused, 17, "seventeen of 60,000 bytes and a little fit into a MiB");
@@ -105,6 +119,10 @@ fn answers_for_idempotency_keys_are_limited_and_none_is_forgotten_early() {
     assert_eq!((answer.status, answer.header("Retry-After")), (429, Some("60")));
     assert!(answer.detail().contains("idempotency_bytes_max"), "{}", answer.detail());
     assert_eq!(admin.get(&format!("/services/s{refused}")).status, 404, "nothing is half made");
-    assert_eq!((create(0).status, create(0).header("Idempotency-Replayed").is_some()), (201, true), "what was kept is given again");
+    assert_eq!(
+        (create(0).status, create(0).header("Idempotency-Replayed").is_some()),
+        (201, true),
+        "what was kept is given again"
+    );
     assert_eq!(admin.post("/services", &json!({"id": "x", "name": "x"})).status, 201, "without a key it goes on");
 }

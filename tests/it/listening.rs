@@ -12,7 +12,11 @@ pub fn in_network(dir: &Path, script: &str, args: &[&str]) -> Command {
     let program = command(dir, args);
     let mut outer = Command::new("unshare");
     let script = format!("ip link set lo up\n{script}\nexec \"$@\"");
-    outer.args(["--net", "sh", "-ec", &script, "sh"]).arg(program.get_program()).args(program.get_args()).current_dir(dir);
+    outer
+        .args(["--net", "sh", "-ec", &script, "sh"])
+        .arg(program.get_program())
+        .args(program.get_args())
+        .current_dir(dir);
     outer.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
     outer
 }
@@ -52,7 +56,8 @@ impl There {
 
     /// A join string, and its addresses.
     fn join_string(&self) -> (String, Vec<String>) {
-        let made: Value = serde_json::from_str(&self.program(&["create-token", "--role", "worker", "--password", "uptime"])).unwrap();
+        let made: Value =
+            serde_json::from_str(&self.program(&["create-token", "--role", "worker", "--password", "uptime"])).unwrap();
         let text = made["join_string"].as_str().unwrap().to_string();
         let addresses = text.splitn(5, ':').nth(4).unwrap().split(',').map(str::to_string).collect();
         (text, addresses)
@@ -60,9 +65,12 @@ impl There {
 
     /// Whether the server answers there, as the certificate says.
     fn answers(&self, at: &str) -> bool {
-        self.run("curl", &["-sS", "--max-time", "20", "--cacert", "data/pki/server-ca.crt", &format!("https://{at}/health")])
-            .status
-            .success()
+        self.run(
+            "curl",
+            &["-sS", "--max-time", "20", "--cacert", "data/pki/server-ca.crt", &format!("https://{at}/health")],
+        )
+        .status
+        .success()
     }
 
     fn finding(&self, more: &[&str]) -> Value {
@@ -79,7 +87,8 @@ fn by_default_both_families_are_heard_and_told() {
     let serve = Running::start(dir.path(), "serve", &["serve", "--server-port", "0"]);
     let client = serve.client();
     assert!(client.address.is_ipv4(), "{}", client.address);
-    // An IPv4 address that comes by a socket of IPv6 is this machine all the same: the first password works from here only.
+    // An IPv4 address that comes by a socket of IPv6 is this machine all the same: the first password works from here
+    // only.
     assert!(client.signed_in("admin", "uptime").get("/nodes").status == 200);
     if std::net::TcpListener::bind("[::1]:0").is_ok() {
         let v6 = Client { address: format!("[::1]:{}", client.address.port()).parse().unwrap(), ..client.clone() };
@@ -153,7 +162,8 @@ fn every_address_is_told_and_doctor_tries_each() {
     let finding = there.finding(&advertised);
     assert_eq!(finding["level"], "warn", "{finding}");
     assert!(
-        finding["seen"].as_str().unwrap().contains("192.0.2.99:8443") && !finding["seen"].as_str().unwrap().contains("10.9.0.7"),
+        finding["seen"].as_str().unwrap().contains("192.0.2.99:8443")
+            && !finding["seen"].as_str().unwrap().contains("10.9.0.7"),
         "{finding}"
     );
     assert!(finding["do"].as_str().unwrap().contains("ADVERTISE_ADDRESSES"), "{finding}");
@@ -161,20 +171,26 @@ fn every_address_is_told_and_doctor_tries_each() {
 
 #[test]
 fn what_an_operator_advertises_is_a_name_of_the_server() {
-    let served = Served::with(|config| config.advertised = vec![("cp.example.org".into(), Some(8443)), ("fd00::7".into(), None)]);
+    let served = Served::with(|config| {
+        config.advertised = vec![("cp.example.org".into(), Some(8443)), ("fd00::7".into(), None)]
+    });
     let port = served.anonymous().address.port();
     let made = served.admin().post("/cluster/join-tokens", &json!({"role": "worker"})).json();
     let ends = format!(":cp.example.org:8443,[fd00::7]:{port}");
     assert!(made["join_string"].as_str().unwrap().ends_with(&ends), "{}", made["join_string"]);
     let (ca, resolve) = (served.config.pki_dir.join("server-ca.crt"), format!("cp.example.org:{port}:127.0.0.1"));
     let url = format!("https://cp.example.org:{port}/health");
-    let output = Command::new("curl").args(["-sS", "--cacert", ca.to_str().unwrap(), "--resolve", &resolve, &url]).output().unwrap();
+    let output = Command::new("curl")
+        .args(["-sS", "--cacert", ca.to_str().unwrap(), "--resolve", &resolve, &url])
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
 fn an_agent_learns_where_its_control_plane_is_and_forgets_what_never_answered() {
-    let mut served = Served::with(|config| config.advertised = vec![("127.0.0.1".into(), None), ("localhost".into(), None)]);
+    let mut served =
+        Served::with(|config| config.advertised = vec![("127.0.0.1".into(), None), ("localhost".into(), None)]);
     let port = served.anonymous().address.port();
     served.config.server_port = port;
     let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -188,7 +204,9 @@ fn an_agent_learns_where_its_control_plane_is_and_forgets_what_never_answered() 
     let urls = |hosts: &[&str]| hosts.iter().map(|host| format!("https://{host}:{port}\n")).collect::<String>();
     assert_eq!(kept(), format!("https://127.0.0.1:{port}\nhttps://{dead}\n"));
     let agent = Running::start(dir.path(), "agent", &["agent", "--node-id", "n1", "--ttl", "10"]);
-    until("the address that never answered is forgotten", || (kept() == urls(&["127.0.0.1", "localhost"])).then_some(()));
+    until("the address that never answered is forgotten", || {
+        (kept() == urls(&["127.0.0.1", "localhost"])).then_some(())
+    });
     served.config.advertised = vec![("127.0.0.2".into(), None), ("127.0.0.1".into(), None)];
     served.restart();
     until("the new address is known", || (kept() == urls(&["127.0.0.1", "127.0.0.2"])).then_some(()));

@@ -23,12 +23,18 @@ impl Cluster {
         let (serve, client) = Running::serve(dir.path(), &["serve", "--server-port", "0"]);
         let (url, admin) = (format!("http://{}", client.address), client.signed_in("admin", "uptime"));
         let mut node = Node::joined(&admin, "berlin-1");
-        assert_eq!(node.heartbeat(&client, 300, &json!({"ready": true, "version": "9.8.7", "load_1m": 0.25})).status, 200);
+        assert_eq!(
+            node.heartbeat(&client, 300, &json!({"ready": true, "version": "9.8.7", "load_1m": 0.25})).status,
+            200
+        );
         let labels = json!({"zone": "b", "note": "\u{202e}x\u{1b}[2J"});
         let name = "K\u{fc}che \u{65e5}\u{672c}";
         let more = json!({"id": "edge-of-a-long-name-2", "name": name, "roles": ["worker"], "labels": labels});
         assert_eq!(admin.post("/nodes", &more).status, 201);
-        assert_eq!(admin.post("/nodes", &json!({"id": "pi", "name": "pi", "status": {"schedulable": false}})).status, 201);
+        assert_eq!(
+            admin.post("/nodes", &json!({"id": "pi", "name": "pi", "status": {"schedulable": false}})).status,
+            201
+        );
         Cluster { dir, admin, url, _serve: serve }
     }
 
@@ -46,10 +52,18 @@ impl Cluster {
 
 /// The program on a terminal that `script` makes, with nothing else in its environment.
 fn on_terminal(dir: &Path, columns: usize, args: &[&str], env: &[(&str, &str)]) -> Running {
-    let line = format!("stty cols {columns} rows 20; echo $$ >pid; exec {} {}", env!("CARGO_BIN_EXE_uptimemesh"), args.join(" "));
+    let line = format!(
+        "stty cols {columns} rows 20; echo $$ >pid; exec {} {}",
+        env!("CARGO_BIN_EXE_uptimemesh"),
+        args.join(" ")
+    );
     let mut command = Command::new("script");
     command.args(["--quiet", "--flush", "--return", "--command", &line, "typescript"]).current_dir(dir);
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TERM", "xterm").envs(env.iter().copied());
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("TERM", "xterm")
+        .envs(env.iter().copied());
     Running::of(command, dir, "terminal")
 }
 
@@ -78,16 +92,24 @@ fn a_terminal_gets_aligned_columns_that_fit_and_a_pipe_exact_values() {
     let wide = plain(&cluster.on_terminal(140, &["nodes"], &[]));
     for (text, columns) in [(&narrow, 80), (&wide, 140)] {
         assert!(text.lines().all(|line| line.chars().count() <= columns), "{text}");
-        let starts: Vec<usize> = text.lines().take(3).filter_map(|l| l.find("LEASE").or(l.find("alive")).or(l.find("unknown"))).collect();
+        let starts: Vec<usize> =
+            text.lines().take(3).filter_map(|l| l.find("LEASE").or(l.find("alive")).or(l.find("unknown"))).collect();
         // The second row has two characters that are drawn in two columns each, so its third column is bytes away.
         assert_eq!(starts[0], starts[1], "{text}");
         assert!(!text.contains("2026-"), "ages: {text}");
     }
     assert!(
-        wide.lines().next().unwrap().split_whitespace().eq("NODE NAME ROLE LEASE STATE REPLICAS LOAD VERSION HEARTBEAT".split(' ')),
+        wide.lines()
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .eq("NODE NAME ROLE LEASE STATE REPLICAS LOAD VERSION HEARTBEAT".split(' ')),
         "{wide}"
     );
-    assert!(wide.contains("9.8.7") && wide.contains("edge-of-a-long-name-2  K\u{fc}che \u{65e5}\u{672c}  worker"), "{wide}");
+    assert!(
+        wide.contains("9.8.7") && wide.contains("edge-of-a-long-name-2  K\u{fc}che \u{65e5}\u{672c}  worker"),
+        "{wide}"
+    );
     let row = wide.lines().find(|l| l.starts_with("pi ")).unwrap();
     assert!(row.contains("unknown  cordoned") && row.trim_end().ends_with('-'), "{row}");
     let label = plain(&cluster.on_terminal(200, &["nodes", "-o", "wide", "--label", "zone=b"], &[]));
@@ -105,7 +127,11 @@ fn colours_are_for_terminals_and_for_operators_who_want_them() {
     let cluster = Cluster::new();
     let colourful = cluster.on_terminal(100, &["nodes"], &[]);
     assert!(colourful.contains("\x1b[32malive\x1b[0m") && colourful.contains("\x1b[33mcordoned\x1b[0m"), "{colourful}");
-    for (args, env) in [(&["nodes"][..], ("NO_COLOR", "1")), (&["nodes"], ("TERM", "dumb")), (&["nodes", "--color", "never"], ("A", "b"))] {
+    for (args, env) in [
+        (&["nodes"][..], ("NO_COLOR", "1")),
+        (&["nodes"], ("TERM", "dumb")),
+        (&["nodes", "--color", "never"], ("A", "b")),
+    ] {
         let text = cluster.on_terminal(100, args, &[env]);
         assert!(text.contains("alive") && !text.contains('\x1b'), "{args:?} {env:?}: {text}");
     }
@@ -119,9 +145,16 @@ fn every_list_has_the_same_forms() {
     assert_eq!(cluster.admin.put("/cluster-settings/scheduler_mode", &json!({"value": "manual"})).status, 200);
     let spec = json!({"image": "i", "ports": [80], "scheduling": {"desired_replicas": 2}});
     assert_eq!(cluster.admin.post("/services", &json!({"id": "web", "name": "web", "spec": spec})).status, 201);
-    let replica = json!({"id": "r1", "service_id": "web", "node_id": "berlin-1", "status": {"healthy": true, "applied_generation": 1}});
+    let replica = json!({"id": "r1", "service_id": "web", "node_id": "berlin-1", "status": {"healthy": true,
+        "applied_generation": 1}});
     assert_eq!(cluster.admin.post("/replicas", &replica).status, 201);
-    assert_eq!(cluster.admin.post("/endpoints", &json!({"id": "e1", "replica_id": "r1", "address": "10.0.0.1", "port": 80})).status, 201);
+    assert_eq!(
+        cluster
+            .admin
+            .post("/endpoints", &json!({"id": "e1", "replica_id": "r1", "address": "10.0.0.1", "port": 80}))
+            .status,
+        201
+    );
     for (list, header, names) in [
         (&["nodes"][..], "NODE  ", &["berlin-1", "edge-of-a-long-name-2", "pi"][..]),
         (&["nodes-status"], "NODE  ", &["berlin-1", "edge-of-a-long-name-2", "pi"]),
@@ -147,9 +180,12 @@ fn every_list_has_the_same_forms() {
     }
     assert_eq!(cluster.ok(&["routers", "-o", "table"]), "", "an empty list is a sentence on stderr");
     assert_eq!(cluster.ok(&["routers"]), "ASSIGNMENT\tNODE\tPRIMARY\tSECONDARY\n");
-    let (status, said) = fails(cluster.dir.path(), &["nodes", "-o", "yaml", "--color", "red", "--api-url", &cluster.url]);
+    let (status, said) =
+        fails(cluster.dir.path(), &["nodes", "-o", "yaml", "--color", "red", "--api-url", &cluster.url]);
     assert!(
-        status == 2 && said.contains("--format must be one of table, wide, json, jsonl, name") && said.contains("--color must be"),
+        status == 2
+            && said.contains("--format must be one of table, wide, json, jsonl, name")
+            && said.contains("--color must be"),
         "{said}"
     );
 }
@@ -170,7 +206,10 @@ fn services_say_how_they_are_by_what_their_replicas_report() {
     let replica = json!({"id": "r", "service_id": "web", "node_id": "berlin-1", "status": {"healthy": true, "applied_generation": 1}});
     assert_eq!(admin.post("/replicas", &replica).status, 201);
     assert_eq!(state("web"), "healthy 1/1");
-    assert_eq!(admin.patch("/services/web", &json!({"spec": {"image": "new", "scheduling": {"desired_replicas": 1}}})).status, 200);
+    assert_eq!(
+        admin.patch("/services/web", &json!({"spec": {"image": "new", "scheduling": {"desired_replicas": 1}}})).status,
+        200
+    );
     assert_eq!(state("web"), "rolling out 1/1");
     assert_eq!(admin.patch("/replicas/r", &json!({"status": {"state": "CrashLoop"}})).status, 200);
     assert_eq!(state("web"), "degraded 0/1");
@@ -188,7 +227,11 @@ fn quiet_commands_print_what_they_created_and_nothing_else() {
     let token = cluster.ok(&["api-token", "create", "ci", "--role", "viewer", "-q"]);
     assert!(token.starts_with("um_") && token.lines().count() == 1, "{token}");
     assert_eq!(plain(&cluster.on_terminal(80, &["node", "cordon", "pi"], &[])).trim_end(), "Cordoned pi.");
-    assert_eq!(serde_json::from_str::<Value>(&cluster.ok(&["node", "cordon", "pi"])).unwrap()["id"], "pi", "a pipe gets JSON");
+    assert_eq!(
+        serde_json::from_str::<Value>(&cluster.ok(&["node", "cordon", "pi"])).unwrap()["id"],
+        "pi",
+        "a pipe gets JSON"
+    );
     assert_eq!(cluster.ok(&["node", "delete", "pi", "-q"]), "");
 }
 
@@ -201,14 +244,21 @@ fn a_watched_list_is_drawn_again_in_its_place() {
     until("the list is there", || last().contains("berlin-1").then_some(()));
     assert!(last().contains("3 nodes, ") && last().contains("Ctrl-C ends"), "{}", last());
     assert_eq!(cluster.admin.post("/nodes/berlin-1/cordon", &json!({})).status, 200);
-    until("the change is drawn", || last().lines().any(|l| l.starts_with("berlin-1") && l.contains("cordoned")).then_some(()));
+    until("the change is drawn", || {
+        last().lines().any(|l| l.starts_with("berlin-1") && l.contains("cordoned")).then_some(())
+    });
     let drawn = typescript(dir);
     assert_eq!(drawn.matches("\x1b[2J").count(), 1, "cleared once, then drawn over: {drawn:?}");
     // More rows than lines: the screen must not scroll.
     for i in 0..30 {
-        assert_eq!(cluster.admin.post("/nodes", &json!({"id": format!("n{i:02}"), "name": format!("n{i:02}")})).status, 201);
+        assert_eq!(
+            cluster.admin.post("/nodes", &json!({"id": format!("n{i:02}"), "name": format!("n{i:02}")})).status,
+            201
+        );
     }
-    until("what does not fit is counted", || last().contains("33 nodes").then_some(()).filter(|()| last().contains("\x1b[J")));
+    until("what does not fit is counted", || {
+        last().contains("33 nodes").then_some(()).filter(|()| last().contains("\x1b[J"))
+    });
     assert!(last().contains("... and 17 more\x1b[K") && last().matches('\n').count() <= 20, "{:?}", last());
     send("INT", dir);
     assert_eq!(running.exit_status(), 0);
@@ -224,8 +274,9 @@ fn a_watch_in_a_pipe_prints_changes_and_outlives_its_server() {
     let url = format!("http://{}", client.address);
     assert_eq!(admin.post("/nodes", &json!({"id": "a", "name": "a"})).status, 201);
     let mut watch = Running::of(command(dir.path(), &["nodes", "-w", "--api-url", &url]), dir.path(), "watch");
-    let rows =
-        |running: &Running| running.said().lines().skip(1).map(|l| l.split('\t').take(4).collect::<Vec<_>>().join(" ")).collect::<Vec<_>>();
+    let rows = |running: &Running| {
+        running.said().lines().skip(1).map(|l| l.split('\t').take(4).collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
+    };
     until("the list is there", || (rows(&watch) == ["a a - -"]).then_some(()));
     assert!(watch.said().starts_with("NODE\tNAME\tROLES\tSCHEDULABLE\tDRAIN\tHEARTBEAT\n"));
     assert_eq!(admin.post("/nodes", &json!({"id": "b", "name": "b"})).status, 201);
@@ -251,7 +302,11 @@ fn a_watch_ends_with_its_reader() {
     let cluster = Cluster::new();
     let line = format!("{} nodes -w -o jsonl --api-url {} | head -n 1", env!("CARGO_BIN_EXE_uptimemesh"), cluster.url);
     let mut shell = Command::new("sh");
-    shell.args(["-c", &line]).current_dir(cluster.dir.path()).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    shell
+        .args(["-c", &line])
+        .current_dir(cluster.dir.path())
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default());
     let mut running = Running::of(shell, cluster.dir.path(), "head");
     until("the first line is there", || running.said().contains("berlin-1").then_some(()));
     // Its next line finds that its reader has gone.

@@ -8,7 +8,8 @@ use std::fs;
 /// Whether a line has the form of the contract.
 fn well_formed(line: &str) -> bool {
     let parts: Vec<&str> = line.split(" | ").collect();
-    let symbols = [("DEBUG   ", "(?)"), ("INFO    ", "(*)"), ("WARNING ", "(!)"), ("ERROR   ", "(x)"), ("CRITICAL", "(X)")];
+    let symbols =
+        [("DEBUG   ", "(?)"), ("INFO    ", "(*)"), ("WARNING ", "(!)"), ("ERROR   ", "(x)"), ("CRITICAL", "(X)")];
     let moment = |text: &str| {
         let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
         shape == "0000-00-00 00:00:00.000"
@@ -29,7 +30,8 @@ fn every_line_has_the_form_and_no_input_forges_one() {
     client.send("GET", "/%0a2026-11-23%2020:12:26.900%20|%20ERROR", &[("X-Request-ID", "evil|id")], b"");
     client.post(
         "/auth/token",
-        &json!({"username": "a\n2026 | ERROR    | auth | (x) forged | \u{e9}\u{1f600}\u{1b}[31m", "password": "hunter2-in-the-log"}),
+        &json!({"username": "a\n2026 | ERROR    | auth | (x) forged | \u{e9}\u{1f600}\u{1b}[31m",
+            "password": "hunter2-in-the-log"}),
     );
     raw(client.address, b"GET /a\x1b[31mb HTTP/1.1\r\nHost: x\r\n\r\n");
     client.send("GET", &format!("/{}", "long".repeat(3000)), &[], b"");
@@ -42,9 +44,17 @@ fn every_line_has_the_form_and_no_input_forges_one() {
     }
     assert!(!log.contains("hunter2"), "{log}");
     let of_mine = log.lines().find(|l| l.contains("request_id: mine-1")).unwrap();
-    assert!(of_mine.contains(" | INFO     | api | (*) request.complete | Completed | request_id: mine-1 | method: GET | path: /health | status_code: 200 | duration_ms: "), "{of_mine}");
+    assert!(
+        of_mine.contains(
+            " | INFO     | api | (*) request.complete | Completed | request_id: mine-1 | method: GET \
+        | path: /health | status_code: 200 | duration_ms: "
+        ),
+        "{of_mine}"
+    );
     assert!(log.contains("request_id: evil\\x7cid"), "a bar in a value is escaped");
-    until("the file has the same", || (fs::read_to_string(dir.join("data/app.log")).unwrap() == server.logged()).then_some(()));
+    until("the file has the same", || {
+        (fs::read_to_string(dir.join("data/app.log")).unwrap() == server.logged()).then_some(())
+    });
 }
 
 #[test]
@@ -73,13 +83,21 @@ fn queries_are_logged_on_request_without_their_secrets() {
     let admin = server.client().signed_in("admin", "uptime");
     let new = json!({"current_password": "uptime", "new_password": "another-password"});
     assert_eq!(admin.post("/auth/password", &new).status, 200);
-    let log =
-        until("queries are logged", || Some(server.logged()).filter(|l| l.contains("UPDATE users SET") && l.contains("/auth/password")));
+    let log = until("queries are logged", || {
+        Some(server.logged()).filter(|l| l.contains("UPDATE users SET") && l.contains("/auth/password"))
+    });
     let line = log.lines().find(|l| l.contains("UPDATE users SET")).unwrap();
-    let (_, id) = line.split_once("request_id: ").unwrap_or_else(|| panic!("a write of a request carries its id: {line}"));
+    let (_, id) =
+        line.split_once("request_id: ").unwrap_or_else(|| panic!("a write of a request carries its id: {line}"));
     let id = id.split(' ').next().unwrap();
-    assert!(log.lines().any(|l| l.contains("request.complete") && l.contains(id) && l.contains("/auth/password")), "{log}");
-    assert!(line.contains(":password_hash=(hidden)") && line.contains(":name=admin") && !log.contains("argon2id"), "{line}");
+    assert!(
+        log.lines().any(|l| l.contains("request.complete") && l.contains(id) && l.contains("/auth/password")),
+        "{log}"
+    );
+    assert!(
+        line.contains(":password_hash=(hidden)") && line.contains(":name=admin") && !log.contains("argon2id"),
+        "{line}"
+    );
     let sql = line.split("sql: ").nth(1).unwrap().split(" | ").next().unwrap();
     assert!(sql.len() <= 60 && well_formed(line), "{line}");
 }

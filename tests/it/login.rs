@@ -90,18 +90,29 @@ fn a_person_signs_in_once_and_out_again() {
     let _alice = served.user("alice", "operator");
     let admin = served.admin();
     let said = person.signs_in(&served, "alice", &[]);
-    assert!(said.starts_with(&format!("Signed in to {} as alice; commands use context 127.0.0.1 from now on", url(&served))), "{said}");
+    assert!(
+        said.starts_with(&format!(
+            "Signed in to {} as alice; commands use context 127.0.0.1 from now on",
+            url(&served)
+        )),
+        "{said}"
+    );
     let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(person.file()), mode(person.dir.join(".config/uptimemesh"))), (0o600, 0o700));
     assert!(token_names(&admin)[0].starts_with("cli tester@"), "{:?}", token_names(&admin));
     let token = person.token(0);
 
     let me: Value = serde_json::from_str(&person.ok(&["whoami", "--json"])).unwrap();
-    assert_eq!((&me["name"], &me["role"], &me["credential"]), (&json!("alice"), &json!("operator"), &json!("api_token")));
+    assert_eq!(
+        (&me["name"], &me["role"], &me["credential"]),
+        (&json!("alice"), &json!("operator"), &json!("api_token"))
+    );
     let sessions = admin.get("/sessions").json();
     let of_alice = sessions.as_array().unwrap().iter().filter(|session| session["user"] == "alice").count();
     assert_eq!(of_alice, 1, "the session of the login has ended, the test's own goes on");
-    for args in [&["context", "list"][..], &["context", "show"], &["context", "show", "--json"], &["context", "list", "--json"]] {
+    for args in
+        [&["context", "list"][..], &["context", "show"], &["context", "show", "--json"], &["context", "list", "--json"]]
+    {
         let said = person.ok(args);
         assert!(said.contains("127.0.0.1") && said.contains("alice") && !said.contains(&token), "{said}");
     }
@@ -130,9 +141,20 @@ fn contexts_are_chosen_by_flag_variable_url_and_use() {
     assert_eq!(who(&["--api-url", &url(&one)]), "anna", "by its URL");
     let by_variable = person.command(&["whoami"]).env("UPTIMEMESH_CONTEXT", "one").output().unwrap();
     assert!(String::from_utf8_lossy(&by_variable.stdout).contains("anna"));
-    let flag_first = person.command(&["whoami", "--api-url", &url(&two)]).env("UPTIMEMESH_CONTEXT", "one").output().unwrap();
-    assert!(String::from_utf8_lossy(&flag_first.stdout).contains("bob"), "the command line counts before the environment");
-    let named = ["--username", "anna", "--password-file", "password", "--api-url", &format!("http://{}", one.anonymous().address)];
+    let flag_first =
+        person.command(&["whoami", "--api-url", &url(&two)]).env("UPTIMEMESH_CONTEXT", "one").output().unwrap();
+    assert!(
+        String::from_utf8_lossy(&flag_first.stdout).contains("bob"),
+        "the command line counts before the environment"
+    );
+    let named = [
+        "--username",
+        "anna",
+        "--password-file",
+        "password",
+        "--api-url",
+        &format!("http://{}", one.anonymous().address),
+    ];
     assert_eq!(who(&named), "anna", "flags of 1.0 count before everything");
     let at_context = ["--username", "anna", "--password-file", "password", "--context", "one"];
     assert_eq!(who(&at_context), "anna");
@@ -181,14 +203,25 @@ fn a_server_that_is_away_keeps_its_context_until_it_is_forgotten() {
 fn another_authority_is_refused_and_a_new_one_is_confirmed_anew() {
     let (served, person) = (Served::new(), Person::new());
     let _alice = served.user("alice", "viewer");
-    let wrong = ["login", &url(&served), "--fingerprint", &"0a".repeat(32), "--username", "alice", "--password-file", "password"];
+    let wrong = [
+        "login",
+        &url(&served),
+        "--fingerprint",
+        &"0a".repeat(32),
+        "--username",
+        "alice",
+        "--password-file",
+        "password",
+    ];
     let why = person.fails(&wrong);
     assert!(why.contains("is this cluster's control plane (") && why.contains(&"0a".repeat(32)), "{why}");
     let unknown = ["login", &url(&served), "--username", "alice", "--password-file", "password"];
     let why = person.fails(&unknown);
     assert!(why.contains(&format!("add --fingerprint {}", authority(&served))), "{why}");
     let events = served.admin().events("auth");
-    assert!(events.iter().all(|event| event["fields"]["username"] != "alice" || event["name"] != "auth.sign_in_failed"));
+    assert!(
+        events.iter().all(|event| event["fields"]["username"] != "alice" || event["name"] != "auth.sign_in_failed")
+    );
     person.signs_in(&served, "alice", &["--context", "prod"]);
 
     // Somebody in between, with an authority of their own, at the very URL that the context knows.
@@ -197,7 +230,10 @@ fn another_authority_is_refused_and_a_new_one_is_confirmed_anew() {
     let middle = Served::with(|config| config.server_port = address.port());
     let _alice = middle.user("alice", "viewer");
     let why = person.fails(&["nodes"]);
-    assert!(why.contains("nothing was sent; context prod: if its authority was replaced, compare the new fingerprint"), "{why}");
+    assert!(
+        why.contains("nothing was sent; context prod: if its authority was replaced, compare the new fingerprint"),
+        "{why}"
+    );
     let again = format!("uptimemesh login https://{address} --context prod");
     assert!(why.contains(&again), "{why}");
     assert!(middle.admin().events("auth").iter().all(|event| event["actor"] != "nobody"));
@@ -213,7 +249,11 @@ fn on_a_terminal_a_fingerprint_is_confirmed_and_the_password_is_not_shown() {
     let mut terminal = person.terminal(&line);
     terminal.answers("or the fingerprint] ", "no\n");
     assert_eq!(terminal.exit_status(), 1);
-    assert!(terminal.screen().contains("the fingerprint was not confirmed, and nothing was sent"), "{}", terminal.screen());
+    assert!(
+        terminal.screen().contains("the fingerprint was not confirmed, and nothing was sent"),
+        "{}",
+        terminal.screen()
+    );
 
     for confirmed in ["yes".to_string(), authority(&served)] {
         let mut terminal = person.terminal(&line);
@@ -221,7 +261,10 @@ fn on_a_terminal_a_fingerprint_is_confirmed_and_the_password_is_not_shown() {
         terminal.answers("User name [admin]: ", "alice\n").answers("Password: ", &format!("{USER_PASSWORD}\n"));
         assert_eq!(terminal.exit_status(), 0, "{}", terminal.screen());
         let screen = terminal.screen();
-        assert!(screen.contains(&authority(&served)) && screen.contains("as alice; commands use context 127.0.0.1"), "{screen}");
+        assert!(
+            screen.contains(&authority(&served)) && screen.contains("as alice; commands use context 127.0.0.1"),
+            "{screen}"
+        );
         assert!(!screen.contains(USER_PASSWORD) && !screen.contains(&person.token(0)), "{screen}");
     }
     assert_eq!(token_names(&served.admin()).len(), 1);
@@ -258,7 +301,18 @@ fn two_logins_at_once_leave_one_token() {
     let (served, person) = (Served::new(), Person::new());
     let _alice = served.user("alice", "viewer");
     let (at, pin) = (url(&served), authority(&served));
-    let args = ["login", &at, "--fingerprint", &pin, "--username", "alice", "--password-file", "password", "--context", "prod"];
+    let args = [
+        "login",
+        &at,
+        "--fingerprint",
+        &pin,
+        "--username",
+        "alice",
+        "--password-file",
+        "password",
+        "--context",
+        "prod",
+    ];
     let start = || person.command(&args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let running: Vec<_> = (0..4).map(|_| start()).collect();
     for child in running {
@@ -279,7 +333,8 @@ fn a_kill_at_any_moment_leaves_contexts_whole() {
     person.signs_in(&served, "alice", &["--context", "one"]);
     person.signs_in(&served, "alice", &["--context", "two"]);
     for turn in 0..30 {
-        let mut child = person.command(&["context", "use", ["one", "two"][turn % 2]]).stdout(Stdio::null()).spawn().unwrap();
+        let mut child =
+            person.command(&["context", "use", ["one", "two"][turn % 2]]).stdout(Stdio::null()).spawn().unwrap();
         // Anywhere between its start and its end.
         std::thread::sleep(std::time::Duration::from_micros(turn as u64 * 400));
         let _ = child.kill();
@@ -312,8 +367,10 @@ fn a_file_of_contexts_that_is_open_to_others_or_not_understood_is_refused() {
         fs::write(person.file(), text).unwrap();
     }
     person.ok(&["nodes"]);
-    let mut homeless =
-        command(person.dir.path(), &["login", &url(&served), "--fingerprint", &authority(&served), "--password-file", "password"]);
+    let mut homeless = command(
+        person.dir.path(),
+        &["login", &url(&served), "--fingerprint", &authority(&served), "--password-file", "password"],
+    );
     let output = homeless.output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("set HOME or XDG_CONFIG_HOME"));
 }
@@ -322,7 +379,12 @@ fn a_file_of_contexts_that_is_open_to_others_or_not_understood_is_refused() {
 fn a_wrong_login_names_every_fault() {
     let person = Person::new();
     let why = person.fails(&["login", "http://cp.example:8000", "--fingerprint", "abc", "--context", "a b"]);
-    for part in ["carry the password in the clear", "\"abc\" is not a fingerprint", "--context must be", "the password is missing"] {
+    for part in [
+        "carry the password in the clear",
+        "\"abc\" is not a fingerprint",
+        "--context must be",
+        "the password is missing",
+    ] {
         assert!(why.contains(part), "{part}: {why}");
     }
     assert!(!person.file().exists());
@@ -330,7 +392,8 @@ fn a_wrong_login_names_every_fault() {
 
 /// What fifty commands leave among the events of sign-ins.
 fn noise(admin: &Client, before: usize) -> Vec<String> {
-    let mut names: Vec<String> = admin.events("auth").iter().map(|event| event["name"].as_str().unwrap().to_string()).collect();
+    let mut names: Vec<String> =
+        admin.events("auth").iter().map(|event| event["name"].as_str().unwrap().to_string()).collect();
     names.truncate(names.len() - before);
     names
 }
@@ -364,7 +427,8 @@ fn commands_beside_a_server_need_no_password_and_each_finds_its_own() {
     let (_first, at_one) = Running::serve(one.path(), &["serve", "--server-port", "0"]);
     let (mut second, at_two) = Running::serve(two.path(), &["serve", "--server-port", "0"]);
     let who = |dir: &Dir, args: &[&str]| {
-        let me: Value = serde_json::from_str(&crate::program::ok(dir.path(), &[&["whoami", "--json"], args].concat())).unwrap();
+        let me: Value =
+            serde_json::from_str(&crate::program::ok(dir.path(), &[&["whoami", "--json"], args].concat())).unwrap();
         me["credential"].as_str().unwrap().to_string()
     };
     let (url_one, url_two) = (format!("http://{}", at_one.address), format!("http://{}", at_two.address));
@@ -389,10 +453,14 @@ fn commands_beside_a_server_need_no_password_and_each_finds_its_own() {
     assert_eq!(mode, 0o600);
     fs::set_permissions(one.join("data/local.json"), Permissions::from_mode(0o644)).unwrap();
     let (_, why) = crate::program::fails(one.path(), &["nodes", "--api-url", &url_one]);
-    assert!(why.contains("Invalid username or password"), "one that others may have read or written is not used: {why}");
+    assert!(
+        why.contains("Invalid username or password"),
+        "one that others may have read or written is not used: {why}"
+    );
 }
 
-/// A control plane on a machine that others reach at 192.0.2.7, while its first password is in place; `None` where none can be made.
+/// A control plane on a machine that others reach at 192.0.2.7, while its first password is in place; `None` where none
+/// can be made.
 fn on_a_network(dir: &Dir, host: &str) -> Option<Running> {
     if !can_network() {
         return None;
@@ -415,7 +483,10 @@ fn the_first_password_is_changed_on_the_way_in_from_another_machine() {
     let code = fs::read_to_string(dir.join("data/keys/setup-code")).unwrap().trim().to_string();
     let login = format!("{} \"$UPTIMEMESH\" login 192.0.2.7:8000", inside(&running));
     let mut terminal = person.terminal(&login);
-    terminal.answers("or the fingerprint] ", "yes\n").answers("User name [admin]: ", "\n").answers("Password: ", "uptime\n");
+    terminal
+        .answers("or the fingerprint] ", "yes\n")
+        .answers("User name [admin]: ", "\n")
+        .answers("Password: ", "uptime\n");
     terminal.answers("Setup code: ", &format!("{code}\n")).answers("New password: ", "a better password\n");
     terminal.answers("New password again: ", "a better password\n");
     assert_eq!(terminal.exit_status(), 0, "{}", terminal.screen());
@@ -434,14 +505,24 @@ fn in_a_pipe_a_login_says_how_the_first_password_is_changed() {
     let shell = |more: &str| {
         let pid = running.pid();
         let program = person.command(&[]).get_program().to_string_lossy().into_owned();
-        let line = format!("nsenter --net=/proc/{pid}/ns/net {program} login https://192.0.2.7:8000 --password-file first {more}");
-        let output = Command::new("sh").args(["-c", &line]).current_dir(person.dir.path()).env("HOME", person.dir.path()).output().unwrap();
+        let line = format!(
+            "nsenter --net=/proc/{pid}/ns/net {program} login https://192.0.2.7:8000 --password-file first {more}"
+        );
+        let output = Command::new("sh")
+            .args(["-c", &line])
+            .current_dir(person.dir.path())
+            .env("HOME", person.dir.path())
+            .output()
+            .unwrap();
         (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     let (_, why) = shell("");
     let pin = why.split("--fingerprint ").nth(1).unwrap_or_else(|| panic!("{why}{log}")).split(',').next().unwrap();
     let (done, why) = shell(&format!("--fingerprint {pin}"));
-    assert!(!done && why.contains("--setup-code CODE --new-password-file FILE") && why.contains("keys/setup-code"), "{why}");
+    assert!(
+        !done && why.contains("--setup-code CODE --new-password-file FILE") && why.contains("keys/setup-code"),
+        "{why}"
+    );
     assert!(!person.file().exists() || person.contexts()["contexts"].as_array().unwrap().is_empty(), "nothing is kept");
     let code = fs::read_to_string(dir.join("data/keys/setup-code")).unwrap().trim().to_string();
     let (done, why) = shell(&format!("--fingerprint {pin} --setup-code {code} --new-password-file password"));
@@ -466,18 +547,24 @@ fn the_installed_service_is_found_by_root_and_by_its_user_alone() {
     let (dir, elsewhere) = (Dir::new(), Dir::new());
     let script = "mount -t tmpfs tmpfs /var/lib\nmount -t tmpfs tmpfs /etc\nmkdir -p /etc/uptimemesh /var/lib/mesh\n\
                   echo DATA_DIR=/var/lib/mesh >/etc/uptimemesh/uptimemesh.env\nchown 12345:12345 /var/lib/mesh\nchmod 700 /var/lib/mesh";
-    let args = ["serve", "--data-dir", "/var/lib/mesh", "--server-port", "0", "--server-host", "127.0.0.1", "--log-file", ""];
+    let args =
+        ["serve", "--data-dir", "/var/lib/mesh", "--server-port", "0", "--server-host", "127.0.0.1", "--log-file", ""];
     let running = Running::of(in_namespace(dir.path(), script, &args), dir.path(), "serve");
     running.client();
     until("it is ready", || running.logged().contains("serve.start").then_some(()));
     fs::set_permissions(elsewhere.path(), Permissions::from_mode(0o755)).unwrap();
     let who = |user: u32| {
         let mut inside = Command::new("nsenter");
-        inside.arg(format!("--mount=/proc/{}/ns/mnt", running.pid())).arg(format!("--wdns={}", elsewhere.path().display()));
+        inside
+            .arg(format!("--mount=/proc/{}/ns/mnt", running.pid()))
+            .arg(format!("--wdns={}", elsewhere.path().display()));
         inside.args(["setpriv", &format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
         inside.args([env!("CARGO_BIN_EXE_uptimemesh"), "whoami", "--json"]).env_remove("HOME");
         let output = inside.output().unwrap();
-        (output.status.success(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+        (
+            output.status.success(),
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)),
+        )
     };
     for (user, finds) in [(0, true), (12345, true), (12346, false)] {
         let (done, said) = who(user);
@@ -495,13 +582,15 @@ fn root_takes_no_credential_that_another_user_left_in_a_directory() {
         return;
     }
     let url = format!("http://{}", client.address);
-    let me: Value = serde_json::from_str(&crate::program::ok(dir.path(), &["whoami", "--json", "--api-url", &url])).unwrap();
+    let me: Value =
+        serde_json::from_str(&crate::program::ok(dir.path(), &["whoami", "--json", "--api-url", &url])).unwrap();
     assert_eq!(me["credential"], "session", "it could lead to a server of theirs");
     let aside = dir.join("aside");
     fs::rename(&path, &aside).unwrap();
     std::os::unix::fs::chown(&aside, Some(0), Some(0)).unwrap();
     std::os::unix::fs::symlink(&aside, &path).unwrap();
     std::os::unix::fs::lchown(&path, Some(12345), Some(12345)).unwrap();
-    let me: Value = serde_json::from_str(&crate::program::ok(dir.path(), &["whoami", "--json", "--api-url", &url])).unwrap();
+    let me: Value =
+        serde_json::from_str(&crate::program::ok(dir.path(), &["whoami", "--json", "--api-url", &url])).unwrap();
     assert_eq!(me["credential"], "session", "a link of theirs is not followed");
 }

@@ -34,7 +34,8 @@ fn ids_and_names_that_look_equal_are_told_of_in_the_answer_on_the_page_and_by_th
     assert_eq!(admin.get("/nodes/Pi").header("ETag"), Some(tag));
     let changed = admin.send("PATCH", "/nodes/Pi", &[("If-Match", tag)], json!({"name": "pi "}).to_string().as_bytes());
     assert!(
-        warns(&changed, "differs only in case or blanks from \"pi\"") && warns(&changed, "has leading or trailing blanks"),
+        warns(&changed, "differs only in case or blanks from \"pi\"")
+            && warns(&changed, "has leading or trailing blanks"),
         "{}",
         changed.text()
     );
@@ -42,7 +43,10 @@ fn ids_and_names_that_look_equal_are_told_of_in_the_answer_on_the_page_and_by_th
 
     let mut third = Node::new("PI");
     assert!(warns(&third.join(&admin, &token(&admin, "worker", None), json!({"name": "\u{3a3}"})), "\"PI\""));
-    assert!(warns(&admin.post("/nodes", &json!({"id": "s", "name": "\u{3c3}"})), "that of the node PI"), "beyond ASCII too");
+    assert!(
+        warns(&admin.post("/nodes", &json!({"id": "s", "name": "\u{3c3}"})), "that of the node PI"),
+        "beyond ASCII too"
+    );
     let page = admin.get("/ui/nodes/pi").text();
     assert!(page.contains("differs only in case from") && page.contains("another node"), "{page}");
 
@@ -51,7 +55,11 @@ fn ids_and_names_that_look_equal_are_told_of_in_the_answer_on_the_page_and_by_th
     assert!(warns(&admin.patch("/services/web", &json!({"description": "x"})), "\"WEB\""));
     // Beside what is warned of in the spec, under one key.
     let both = admin.patch("/services/web", &json!({"spec": {"count": 1, "kept": 3}}));
-    assert!(warns(&both, "\"WEB\"") && warns(&both, "spec.count") && both.text().matches("\"warnings\":").count() == 1, "{}", both.text());
+    assert!(
+        warns(&both, "\"WEB\"") && warns(&both, "spec.count") && both.text().matches("\"warnings\":").count() == 1,
+        "{}",
+        both.text()
+    );
     assert!(admin.get("/ui/services/web").text().contains("another service"));
     // What is said of the spec and what is said of the names stand in one list.
     for answer in [
@@ -74,7 +82,11 @@ fn ids_and_names_that_look_equal_are_told_of_in_the_answer_on_the_page_and_by_th
     let args = ["service", "apply", "-f", "w.json", "--username", "admin", "--password", "uptime", "--api-url", &url];
     let said = String::from_utf8(command(dir.path(), &args).output().unwrap().stderr).unwrap();
     for warning in ["The id \"wEb\" differs only in case from \"web\"", "count"] {
-        assert_eq!(said.lines().filter(|line| line.starts_with("warning: ") && line.contains(warning)).count(), 1, "{warning}: {said}");
+        assert_eq!(
+            said.lines().filter(|line| line.starts_with("warning: ") && line.contains(warning)).count(),
+            1,
+            "{warning}: {said}"
+        );
     }
 }
 

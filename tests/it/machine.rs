@@ -1,6 +1,6 @@
-//! A bare machine for tests of what is installed: a root directory of its own over this system's, without anything of ours in it, and
-//! processes of its own that end with it. No service manager runs in it: stand-ins (`tests/machine`) read the installed units and start
-//! what they say.
+//! A bare machine for tests of what is installed: a root directory of its own over this system's, without anything of
+//! ours in it, and processes of its own that end with it. No service manager runs in it: stand-ins (`tests/machine`)
+//! read the installed units and start what they say.
 
 use crate::support::{Client, Dir, until, write_program};
 use std::fs;
@@ -29,12 +29,16 @@ pub fn can_have_machines() -> bool {
     can
 }
 
-/// A port of 127.0.0.1 that is free now, and given to no other connection while a server restarts: it is below those that the kernel takes.
+/// A port of 127.0.0.1 that is free now, and given to no other connection while a server restarts: it is below those
+/// that the kernel takes.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let begin = 12_000 + (std::process::id() % 100) as u16 * 100;
     let ports = std::iter::repeat_with(|| begin + NEXT.fetch_add(1, Ordering::Relaxed)).take(1000);
-    ports.into_iter().find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("one in a thousand ports is free")
+    ports
+        .into_iter()
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("one in a thousand ports is free")
 }
 
 /// The program without what only debuggers read: it is copied again and again.
@@ -93,7 +97,9 @@ impl Machine {
     /// Puts the stand-ins in, and what is to be installed.
     fn equip(&self) {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let stand_in = |name: &str, place: &str| self.put(place, &fs::read(repository.join("tests/machine").join(name)).unwrap(), 0o755);
+        let stand_in = |name: &str, place: &str| {
+            self.put(place, &fs::read(repository.join("tests/machine").join(name)).unwrap(), 0o755)
+        };
         match self.init {
             Init::Systemd => {
                 fs::create_dir_all(self.path("/run/systemd/system")).unwrap();
@@ -113,7 +119,8 @@ impl Machine {
                     0o755,
                 );
                 let adduser = "#!/bin/sh\n[ \"$1 $2 $3 $4 $6 $8\" = '-S -D -H -h -s -G' ] || exit 1\n\
-                               exec /usr/sbin/useradd --system --home-dir \"$5\" --shell \"$7\" --gid \"$9\" \"${10}\"\n";
+                               exec /usr/sbin/useradd --system --home-dir \"$5\" --shell \"$7\" --gid \"$9\" \
+                                   \"${10}\"\n";
                 self.put("/usr/local/alpine/adduser", adduser.as_bytes(), 0o755);
                 self.put("/usr/local/alpine/deluser", b"#!/bin/sh\nexec /usr/sbin/userdel \"$1\"\n", 0o755);
                 self.put("/usr/local/alpine/delgroup", b"#!/bin/sh\nexec /usr/sbin/groupdel \"$1\"\n", 0o755);
@@ -202,7 +209,9 @@ impl Machine {
         fs::read_dir("/proc").unwrap().find_map(|entry| {
             let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
             let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
-            let is_it = ["/usr/local/bin", "/usr/bin"].iter().any(|bin| line.starts_with(&format!("{bin}/uptimemesh\0{subcommand}\0")));
+            let is_it = ["/usr/local/bin", "/usr/bin"]
+                .iter()
+                .any(|bin| line.starts_with(&format!("{bin}/uptimemesh\0{subcommand}\0")));
             (is_it && fs::read_link(format!("/proc/{pid}/ns/pid")).ok()? == namespace).then_some(pid)
         })
     }

@@ -102,8 +102,7 @@ impl Node {
 
     /// Joins as a worker unless `more` says otherwise.
     pub fn join(&mut self, client: &Client, token: &str, more: Value) -> Answer {
-        let mut body =
-            json!({"token": token, "node_id": self.id, "name": self.id, "role": "worker", "csr_pem": csr(&self.key, &self.id, &[])});
+        let mut body = json!({"token": token, "node_id": self.id, "name": self.id, "role": "worker", "csr_pem": csr(&self.key, &self.id, &[])});
         for (name, value) in more.as_object().unwrap() {
             body[name] = value.clone();
         }
@@ -120,8 +119,10 @@ impl Node {
     }
 
     pub fn sign_at(&self, signed_at_ms: i64, run: &str, method: &str, target: &str, body: &[u8]) -> Signed {
-        let digest: String = ring::digest::digest(&ring::digest::SHA256, body).as_ref().iter().map(|b| format!("{b:02x}")).collect();
-        let message = format!("{}\nrequest\n{}\n{signed_at_ms}\n{run}\n{method}\n{target}\n{digest}", self.id, self.lease_token);
+        let digest: String =
+            ring::digest::digest(&ring::digest::SHA256, body).as_ref().iter().map(|b| format!("{b:02x}")).collect();
+        let message =
+            format!("{}\nrequest\n{}\n{signed_at_ms}\n{run}\n{method}\n{target}\n{digest}", self.id, self.lease_token);
         let (lease_token, signature) = (self.lease_token.clone(), sign(&self.key, message.as_bytes()));
         Signed { lease_token, signed_at_ms, run: run.to_string(), signature }
     }
@@ -147,7 +148,8 @@ impl Node {
         // Signing times are whole seconds and must grow; the skew allows to run ahead of the clock.
         self.signed_at = epoch().max(self.signed_at + 1);
         let text = patch.to_string();
-        let answer = client.send("POST", "/cluster/heartbeat", &[], self.body(self.signed_at, ttl_s, &text, &text).as_bytes());
+        let answer =
+            client.send("POST", "/cluster/heartbeat", &[], self.body(self.signed_at, ttl_s, &text, &text).as_bytes());
         if let Some(fresh) = answer.json()["lease_token"].as_str() {
             self.lease_token = fresh.to_string();
         }

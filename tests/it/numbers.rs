@@ -85,7 +85,8 @@ fn specs_replicas_and_events_keep_their_numbers() {
     kept(&admin, "/services/s/revisions");
     let visitor = Visitor::new(&served, "otto", "operator");
     assert!(visitor.page("/ui/services/s/spec").contains("0.1e+1"));
-    visitor.done("/ui/new-service", &format!("id=u&name=u&description=&spec={{\"n\":{}}}", NUMBERS.replace('+', "%2B")));
+    visitor
+        .done("/ui/new-service", &format!("id=u&name=u&description=&spec={{\"n\":{}}}", NUMBERS.replace('+', "%2B")));
     kept(&admin, "/services/u");
     let status = format!(r#"{{"applied_generation":1,"n":{NUMBERS}}}"#);
     send(&admin, "POST", "/replicas", &format!(r#"{{"id":"r","service_id":"s","node_id":"a","status":{status}}}"#));
@@ -106,7 +107,12 @@ fn specs_replicas_and_events_keep_their_numbers() {
     kept(&admin, "/services/s");
     let refused = admin.send("POST", "/services", &[], br#"{"id":1E5,"name":"x"}"#);
     assert!(refused.status == 422 && refused.text().contains(r#""input":1E5"#), "{}", refused.text());
-    let refused = admin.send("POST", "/services", &[], br#"{"id":"t","name":"t","spec":{"scheduling":{"desired_replicas":1e400}}}"#);
+    let refused = admin.send(
+        "POST",
+        "/services",
+        &[],
+        br#"{"id":"t","name":"t","spec":{"scheduling":{"desired_replicas":1e400}}}"#,
+    );
     assert_eq!(refused.faults(), [r#"less_than_equal ["body","spec","scheduling","desired_replicas"]"#]);
 }
 
@@ -116,14 +122,17 @@ fn the_command_line_shows_and_sends_numbers_as_they_are() {
     let admin = served.admin();
     let (dir, url) = (Dir::new(), format!("http://{}", admin.address));
     fs::write(dir.join("s.json"), format!(r#"{{"id":"s","name":"s","spec":{{"n":{NUMBERS}}}}}"#)).unwrap();
-    let run = |args: &[&str]| ok(dir.path(), &[args, &["--username", "admin", "--password", "uptime", "--api-url", &url]].concat());
+    let run = |args: &[&str]| {
+        ok(dir.path(), &[args, &["--username", "admin", "--password", "uptime", "--api-url", &url]].concat())
+    };
     run(&["service", "apply", "-f", "s.json"]);
     kept(&admin, "/services/s");
     fs::write(dir.join("s.json"), format!(r#"{{"id":"s","name":"s","spec":{{"m":1,"n":{NUMBERS}}}}}"#)).unwrap();
     run(&["service", "apply", "-f", "s.json"]);
     kept(&admin, "/services/s");
     assert!(holds(&run(&["service", "show", "s", "--json"])));
-    let made = admin.post("/cluster/join-tokens", &json!({"role": "worker"})).json()["token"].as_str().unwrap().to_string();
+    let made =
+        admin.post("/cluster/join-tokens", &json!({"role": "worker"})).json()["token"].as_str().unwrap().to_string();
     fs::write(dir.join("token"), made).unwrap();
     ok(dir.path(), &["join", "--api-url", &url, "--token-file", "token", "--node-id", "n", "--role", "worker"]);
     let status = format!(r#"{{"n":{NUMBERS}}}"#);

@@ -1,4 +1,5 @@
-//! The API's document: complete, true to what is answered, and held against the server by a fuzzer that knows nothing else.
+//! The API's document: complete, true to what is answered, and held against the server by a fuzzer that knows nothing
+//! else.
 
 use crate::node::Node;
 use crate::support::{Client, Served, until};
@@ -51,7 +52,9 @@ fn faults(document: &Value, schema: &Value, value: &Value, at: &str, found: &mut
     }
     for (name, inside) in object {
         match &schema["properties"][name] {
-            Value::Null if schema["additionalProperties"] == false => found.push(format!("{at}: {name} is not in the document")),
+            Value::Null if schema["additionalProperties"] == false => {
+                found.push(format!("{at}: {name} is not in the document"))
+            }
             Value::Null => {}
             property => faults(document, property, inside, &format!("{at}/{name}"), found),
         }
@@ -73,7 +76,10 @@ fn fill(admin: &Client) -> Node {
     admin.post("/replicas", &json!({"id": "r1", "service_id": "s1", "node_id": "n1"}));
     admin.post("/scheduler/reconcile/all", &json!({}));
     admin.post("/endpoints", &json!({"id": "e1", "replica_id": "r1", "address": "h", "port": 80}));
-    admin.post("/router-assignments", &json!({"id": "a1", "node_id": "n1", "primary_router_id": "n2", "secondary_router_id": "n3"}));
+    admin.post(
+        "/router-assignments",
+        &json!({"id": "a1", "node_id": "n1", "primary_router_id": "n2", "secondary_router_id": "n3"}),
+    );
     admin.post("/users", &json!({"name": "u1", "role": "viewer", "password": "a password"}));
     admin.post("/api-tokens", &json!({"name": "t1", "role": "viewer"}));
     admin.post("/etcd/snapshots", &json!({"id": "x1"}));
@@ -113,7 +119,10 @@ fn every_route_is_in_the_document_and_every_answer_keeps_to_it() {
     assert_eq!(document["openapi"], "3.1.0");
     let mut answered = 0;
     for (method, path, access, _) in uptimemesh::routes() {
-        let is_page = path.starts_with("/ui") || path.starts_with("/static") || path == "/favicon.ico" || path.starts_with("/auth/log");
+        let is_page = path.starts_with("/ui")
+            || path.starts_with("/static")
+            || path == "/favicon.ico"
+            || path.starts_with("/auth/log");
         let operation = &document["paths"][path][method.to_lowercase()];
         assert_eq!(operation.is_null(), is_page || path == "/openapi.json", "{method} {path}");
         if method != "GET" || operation.is_null() || path.ends_with("/stream") {
@@ -134,7 +143,8 @@ fn every_route_is_in_the_document_and_every_answer_keeps_to_it() {
     }
     assert!(answered > 25, "{answered}");
     // What a reader asks for is what the document says.
-    let ttl = &document["paths"]["/cluster/join-tokens"]["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]["ttl_seconds"];
+    let ttl = &document["paths"]["/cluster/join-tokens"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        ["properties"]["ttl_seconds"];
     assert_eq!(ttl["anyOf"][0]["anyOf"][0], json!({"type": "integer", "minimum": 60, "maximum": 86_400}));
     let spec = "/services/post/requestBody/content/application~1json/schema/properties/spec/anyOf/0/properties";
     let spec = document["paths"]["/services"].pointer(spec.trim_start_matches("/services")).unwrap();
@@ -168,7 +178,10 @@ pub fn wording(text: &str) -> Option<&'static str> {
     if !text.starts_with(|c: char| c.is_ascii_uppercase() || c == '`') {
         return Some("does not begin with a capital letter");
     }
-    if ["what ", "whether ", "how ", "who ", "why ", "where ", "when "].iter().any(|word| lower.trim_start().starts_with(word)) {
+    if ["what ", "whether ", "how ", "who ", "why ", "where ", "when "]
+        .iter()
+        .any(|word| lower.trim_start().starts_with(word))
+    {
         return Some("begins with a clause, not with a noun or a verb");
     }
     CALQUES.iter().any(|word| lower.contains(word)).then_some("has a word that no native writer would use")
@@ -176,7 +189,8 @@ pub fn wording(text: &str) -> Option<&'static str> {
 
 /// Every property below a schema that nothing is said about, or not well.
 fn unsaid(schema: &Value, at: &str, found: &mut Vec<String>) {
-    let units = [("_seconds", "second"), ("_percent", "percent"), ("_mb", "MiB"), ("_millis", "thousandths"), ("_days", "day")];
+    let units =
+        [("_seconds", "second"), ("_percent", "percent"), ("_mb", "MiB"), ("_millis", "thousandths"), ("_days", "day")];
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         let at = format!("{at}.{name}");
         let text = property["description"].as_str().unwrap_or_default();
@@ -205,7 +219,9 @@ fn unsaid_of(operation: &Value, at: &str, found: &mut Vec<String>) {
     texts.extend(operation["description"].as_str().map(str::to_string));
     let parameters = operation["parameters"].as_array().into_iter().flatten();
     texts.extend(parameters.map(|p| p["description"].as_str().unwrap_or_default().to_string()));
-    texts.extend(operation["responses"].as_object().unwrap().values().map(|r| r["description"].as_str().unwrap().to_string()));
+    texts.extend(
+        operation["responses"].as_object().unwrap().values().map(|r| r["description"].as_str().unwrap().to_string()),
+    );
     found.extend(texts.iter().filter_map(|text| Some(format!("{at} {}: {text:?}", wording(text)?))));
     unsaid(&operation["requestBody"]["content"]["application/json"]["schema"], at, found);
 }
@@ -229,20 +245,23 @@ fn every_route_parameter_and_property_is_said_in_words() {
     assert!(found.is_empty(), "\n{}", found.join("\n"));
     used.sort_unstable();
     used.dedup();
-    let tags: Vec<&str> = document["tags"].as_array().unwrap().iter().map(|tag| tag["name"].as_str().unwrap()).collect();
+    let tags: Vec<&str> =
+        document["tags"].as_array().unwrap().iter().map(|tag| tag["name"].as_str().unwrap()).collect();
     assert_eq!(used, tags, "every tag is described, and used");
     // What stands in the source for the document is in it.
     let prose = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/openapi/prose.rs")).unwrap();
     let rows: Vec<&str> = prose.lines().filter_map(|l| l.trim().strip_prefix("row(\"")?.strip_suffix("\"),")).collect();
     assert!(rows.len() > 80, "{rows:?}");
     let text = document.to_string();
-    let unused: Vec<&str> = rows.iter().map(|r| r.rsplit_once("\", \"").unwrap().1).filter(|says| !text.contains(says)).collect();
+    let unused: Vec<&str> =
+        rows.iter().map(|r| r.rsplit_once("\", \"").unwrap().1).filter(|says| !text.contains(says)).collect();
     assert!(unused.is_empty(), "no route reads {unused:?}");
 }
 
 /// Where schemathesis is: beside the build, where `.ci/run` puts it, or on the path.
 fn schemathesis() -> PathBuf {
-    let own = Path::new(env!("CARGO_BIN_EXE_uptimemesh")).ancestors().nth(2).unwrap().join("schemathesis/bin/schemathesis");
+    let own =
+        Path::new(env!("CARGO_BIN_EXE_uptimemesh")).ancestors().nth(2).unwrap().join("schemathesis/bin/schemathesis");
     if own.exists() { own } else { PathBuf::from("schemathesis") }
 }
 
@@ -301,11 +320,35 @@ fn fuzz(ids: bool) {
     let checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,negative_data_rejection";
     let output = Command::new(schemathesis())
         .current_dir(served.dir.path())
-        .args(["run", "openapi.json", "--url", &format!("http://{}", admin.address), "--checks", checks, "--max-examples", "15"])
-        .args(["-H", &format!("Authorization: Bearer {}", admin.token.as_deref().unwrap()), "--phases", "examples,coverage,fuzzing"])
+        .args([
+            "run",
+            "openapi.json",
+            "--url",
+            &format!("http://{}", admin.address),
+            "--checks",
+            checks,
+            "--max-examples",
+            "15",
+        ])
+        .args([
+            "-H",
+            &format!("Authorization: Bearer {}", admin.token.as_deref().unwrap()),
+            "--phases",
+            "examples,coverage,fuzzing",
+        ])
         // A stream does not end, and a changed password would end this session.
         .args(if ids { &[][..] } else { &ENDS_SESSIONS[..] })
-        .args(["--exclude-path", "/events/stream", "--exclude-path", "/auth/password", "--no-color", "--workers", "1", "--seed", "1"])
+        .args([
+            "--exclude-path",
+            "/events/stream",
+            "--exclude-path",
+            "/auth/password",
+            "--no-color",
+            "--workers",
+            "1",
+            "--seed",
+            "1",
+        ])
         .output()
         .unwrap_or_else(|e| panic!("schemathesis cannot be run ({e}): pip install schemathesis"));
     let said = String::from_utf8_lossy(&output.stdout);
@@ -336,9 +379,13 @@ fn metrics_are_for_this_machine_and_for_who_shows_the_token() {
     ] {
         assert!(text.lines().any(|l| l == line), "{line}\n{text}");
     }
-    for name in
-        ["scheduler_runs_total", "store_commits_total", "store_database_bytes", "store_wal_bytes", "certificate_days_left{of=\"ca\"}"]
-    {
+    for name in [
+        "scheduler_runs_total",
+        "store_commits_total",
+        "store_database_bytes",
+        "store_wal_bytes",
+        "certificate_days_left{of=\"ca\"}",
+    ] {
         assert!(text.contains(&format!("\nuptimemesh_{name} ")), "{name}");
     }
     for line in text.lines().filter(|l| !l.starts_with('#')) {
@@ -349,8 +396,9 @@ fn metrics_are_for_this_machine_and_for_who_shows_the_token() {
         assert!(text.contains(&format!("# TYPE {family} ")), "{line}");
     }
     // Through a proxy on this machine everybody would seem to be this machine.
-    let proxied =
-        |headers: &[(&str, &str)]| anonymous.send("GET", "/metrics", &[&[("X-Forwarded-For", "192.0.2.1")], headers].concat(), b"").status;
+    let proxied = |headers: &[(&str, &str)]| {
+        anonymous.send("GET", "/metrics", &[&[("X-Forwarded-For", "192.0.2.1")], headers].concat(), b"").status
+    };
     assert_eq!(proxied(&[]), 401);
     assert_eq!(proxied(&[("Authorization", "Bearer a-token-of-another")]), 401);
     assert_eq!(proxied(&[("Authorization", "Bearer a-token-of-my-own")]), 200);

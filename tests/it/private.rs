@@ -1,4 +1,5 @@
-//! What lies on the disk is its owner's alone, whatever the umask of the caller is, and nothing secret lies there in plain text beside it.
+//! What lies on the disk is its owner's alone, whatever the umask of the caller is, and nothing secret lies there in
+//! plain text beside it.
 
 use crate::backups::cluster;
 use crate::program::{Running, command, ok};
@@ -15,7 +16,11 @@ use std::time::{Duration, Instant};
 fn open_to_all(dir: &Path, args: &[&str]) -> Command {
     let program = command(dir, args);
     let mut outer = Command::new("sh");
-    outer.args(["-c", "umask 000; exec \"$@\"", "sh"]).arg(program.get_program()).args(program.get_args()).current_dir(dir);
+    outer
+        .args(["-c", "umask 000; exec \"$@\"", "sh"])
+        .arg(program.get_program())
+        .args(program.get_args())
+        .current_dir(dir);
     outer
 }
 
@@ -41,7 +46,17 @@ fn what_the_program_makes_is_its_owners_alone_whatever_the_umask_is() {
     let data = dir.join("data");
     fs::create_dir(&data).unwrap();
     fs::set_permissions(&data, Permissions::from_mode(0o755)).unwrap();
-    let args = ["up", "--node-id", "n1", "--server-host", "127.0.0.1", "--server-port", "0", "--log-file", "logs/below/app.log"];
+    let args = [
+        "up",
+        "--node-id",
+        "n1",
+        "--server-host",
+        "127.0.0.1",
+        "--server-port",
+        "0",
+        "--log-file",
+        "logs/below/app.log",
+    ];
     let running = Running::of(open_to_all(dir.path(), &args), dir.path(), "up");
     until("it is up", || running.said().contains("is up").then_some(()));
     let admin = running.client().signed_in("admin", "uptime");
@@ -52,7 +67,9 @@ fn what_the_program_makes_is_its_owners_alone_whatever_the_umask_is() {
         data.join("support-bundles").exists().then_some(())
     });
     // What everybody may read holds no secret: certificates, addresses, and what the agent tells of its run.
-    let public = |path: &Path| path.extension().is_some_and(|e| e == "crt") || path.ends_with("api.urls") || path.ends_with("status.json");
+    let public = |path: &Path| {
+        path.extension().is_some_and(|e| e == "crt") || path.ends_with("api.urls") || path.ends_with("status.json")
+    };
     for path in below(&data).into_iter().chain(below(&dir.join("logs"))) {
         match (public(&path), path.is_dir()) {
             (true, _) => assert_eq!(mode(&path), 0o644, "{}", path.display()),
@@ -60,7 +77,9 @@ fn what_the_program_makes_is_its_owners_alone_whatever_the_umask_is() {
             (false, false) => assert_eq!(mode(&path), 0o600, "{}", path.display()),
         }
     }
-    assert!(data.join("app.db").exists() && data.join("app.db-wal").exists() && data.join("pki/cluster-ca.crt").exists());
+    assert!(
+        data.join("app.db").exists() && data.join("app.db-wal").exists() && data.join("pki/cluster-ca.crt").exists()
+    );
     let output = open_to_all(dir.path(), &["release", "keygen", "--out", "release.key"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!((mode(&dir.join("release.key")), mode(&dir.join("release.key.pub"))), (0o600, 0o644));
@@ -109,15 +128,24 @@ fn plain_text(backups: &Path) -> Vec<PathBuf> {
     let is_known = |path: &Path| {
         let name = path.file_name().unwrap().to_string_lossy();
         path.parent() == Some(backups)
-            && (name.ends_with(".umbackup") || name.ends_with(".umbackup.new") || name.starts_with("drill.json") || name == ".lock")
+            && (name.ends_with(".umbackup")
+                || name.ends_with(".umbackup.new")
+                || name.starts_with("drill.json")
+                || name == ".lock")
     };
     // What is gone before it is read was there under a name, which is looked at too.
-    let holds = |path: &Path| fs::read(path).is_ok_and(|bytes| PLAIN.iter().any(|plain| bytes.windows(plain.len()).any(|w| w == *plain)));
+    let holds = |path: &Path| {
+        fs::read(path).is_ok_and(|bytes| PLAIN.iter().any(|plain| bytes.windows(plain.len()).any(|w| w == *plain)))
+    };
     below(backups).into_iter().filter(|path| !is_known(path) || holds(path)).collect()
 }
 
 fn staged(dir: &Path) -> Vec<PathBuf> {
-    fs::read_dir(dir.join("data")).unwrap().map(|e| e.unwrap().path()).filter(|p| p.to_string_lossy().contains("staging-")).collect()
+    fs::read_dir(dir.join("data"))
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.to_string_lossy().contains("staging-"))
+        .collect()
 }
 
 const SEALED: &[&str] = &["--backup-dir", "share", "--backup-passphrase-file", "passphrase"];
@@ -127,7 +155,12 @@ fn sealed() -> Dir {
     let dir = cluster("one");
     fs::write(dir.join("passphrase"), "correct horse battery\n").unwrap();
     let database = rusqlite::Connection::open(dir.join("data/app.db")).unwrap();
-    database.execute_batch("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40) INSERT INTO cluster_settings (key, value, created_at, updated_at) SELECT 'k' || i, hex(randomblob(20000)), 1, 1 FROM n").unwrap();
+    database
+        .execute_batch(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40) INSERT INTO \
+        cluster_settings (key, value, created_at, updated_at) SELECT 'k' || i, hex(randomblob(20000)), 1, 1 FROM n",
+        )
+        .unwrap();
     dir
 }
 
@@ -149,7 +182,8 @@ fn what_is_encrypted_is_never_beside_itself_in_plain_text() {
             let _ = child.kill();
             child.wait().unwrap();
             assert_eq!(plain_text(&share), [""; 0].map(PathBuf::from), "{verb:?} killed at {step} of 12");
-            let made = below(&share).into_iter().filter(|path| path.is_file() && *path != file && !path.ends_with(".lock"));
+            let made =
+                below(&share).into_iter().filter(|path| path.is_file() && *path != file && !path.ends_with(".lock"));
             made.for_each(|path| fs::remove_file(path).unwrap());
         }
     }
@@ -159,7 +193,8 @@ fn what_is_encrypted_is_never_beside_itself_in_plain_text() {
     ok(dir.path(), &[&["backup", "create"], SEALED].concat());
     assert_eq!(staged(dir.path()), [dir.join("data/staging-of-mine")]);
     fs::create_dir_all(dir.join("data/staging-fedcba9876543210")).unwrap();
-    let (mut server, _) = Running::serve(dir.path(), &[&["serve", "--server-port", "0", "--log-file", ""], SEALED].concat());
+    let (mut server, _) =
+        Running::serve(dir.path(), &[&["serve", "--server-port", "0", "--log-file", ""], SEALED].concat());
     assert_eq!(staged(dir.path()), [dir.join("data/staging-of-mine")]);
     assert_eq!(server.terminate(), 0);
 }
@@ -167,7 +202,8 @@ fn what_is_encrypted_is_never_beside_itself_in_plain_text() {
 #[test]
 fn a_drill_leaves_nothing_in_plain_text_in_the_directory_of_backups() {
     let dir = sealed();
-    let (_server, client) = Running::serve(dir.path(), &[&["serve", "--server-port", "0", "--log-file", ""], SEALED].concat());
+    let (_server, client) =
+        Running::serve(dir.path(), &[&["serve", "--server-port", "0", "--log-file", ""], SEALED].concat());
     let admin = client.signed_in("admin", "uptime");
     assert_eq!(admin.post("/backups", &json!({})).status, 201);
     assert_eq!(admin.put("/cluster-settings/backup_drill_interval_seconds", &json!({"value": "1"})).status, 200);
@@ -190,7 +226,9 @@ fn a_directory_of_backups_may_be_on_another_disk_and_the_data_nowhere() {
     if can_mount() {
         let script = "mkdir share\nmount -t tmpfs tmpfs share\n";
         let listing = "\"$@\"\nls share\n";
-        let output = in_namespace(dir.path(), &format!("{script}{listing}"), &[&["backup", "create"], SEALED].concat()).output().unwrap();
+        let output = in_namespace(dir.path(), &format!("{script}{listing}"), &[&["backup", "create"], SEALED].concat())
+            .output()
+            .unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success() && said.lines().filter(|l| l.ends_with(".umbackup")).count() >= 2, "{said}");
         assert!(!said.lines().any(|l| l.ends_with(".new")), "{said}");
@@ -198,6 +236,9 @@ fn a_directory_of_backups_may_be_on_another_disk_and_the_data_nowhere() {
     // Where there is no data directory, a check makes one and takes it away again.
     let (file, elsewhere) = (dir.join(ok(dir.path(), &[&["backup", "create"], SEALED].concat()).trim()), Dir::new());
     let passphrase = dir.join("passphrase");
-    ok(elsewhere.path(), &["backup", "verify", file.to_str().unwrap(), "--backup-passphrase-file", passphrase.to_str().unwrap()]);
+    ok(
+        elsewhere.path(),
+        &["backup", "verify", file.to_str().unwrap(), "--backup-passphrase-file", passphrase.to_str().unwrap()],
+    );
     assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
 }

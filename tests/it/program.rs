@@ -11,7 +11,12 @@ use std::time::Instant;
 /// The program, in this directory, without anything that the tester's own environment says.
 pub fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_uptimemesh"));
-    command.args(args).current_dir(dir).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).stdin(Stdio::null());
+    command
+        .args(args)
+        .current_dir(dir)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .stdin(Stdio::null());
     command
 }
 
@@ -128,20 +133,29 @@ fn a_wrong_command_line_names_every_fault_and_exits_with_2() {
         (&["nonsense"], &["unknown command \"nonsense\""]),
         (&["node", "vanish"], &["node has no verb \"vanish\"; it has list, show"]),
         (&[], &["a command is missing"]),
-        (&["join", "--lease-ttl", "x"], &["--role is required", "--lease-ttl must be a whole number", "the join string is missing"]),
+        (
+            &["join", "--lease-ttl", "x"],
+            &["--role is required", "--lease-ttl must be a whole number", "the join string is missing"],
+        ),
         (&["serve", "--role", "core"], &["serve takes no option --role"]),
         (&["node", "cordon"], &["node cordon needs NODE"]),
         (&["agent", "--node-id", "a b", "--ttl", "5"], &["--node-id must be", "--ttl must be 10 to 300"]),
         (&["nodes-status", "--api-url", "ftp://x"], &["must begin with http"]),
         (&["heartbeat", "--node-id", "n", "--status-json", "[]"], &["--status-json must be a JSON object"]),
         (&["serve", "--server-port", "70000", "--log-level", "loud"], &["SERVER_PORT must be", "LOG_LEVEL must be"]),
-        (&["up", "--nonsense", "--server-port", "x", "--node-id", "-"], &["--nonsense", "SERVER_PORT must be", "--node-id must be"]),
+        (
+            &["up", "--nonsense", "--server-port", "x", "--node-id", "-"],
+            &["--nonsense", "SERVER_PORT must be", "--node-id must be"],
+        ),
         (&["serve", "--server-port"], &["--server-port needs a value"]),
     ] {
         let (status, said) = fails(dir.path(), args);
         assert_eq!(status, 2, "{args:?}: {said}");
         for part in parts {
-            assert!(said.lines().any(|l| l.starts_with("error: ") && l.contains(part)), "{args:?}: no {part:?} in {said}");
+            assert!(
+                said.lines().any(|l| l.starts_with("error: ") && l.contains(part)),
+                "{args:?}: no {part:?} in {said}"
+            );
         }
     }
     assert!(fs::read_dir(dir.path()).unwrap().next().is_none(), "a wrong command line leaves nothing behind");
@@ -161,7 +175,8 @@ fn failures_say_what_to_do_and_exit_with_1() {
     assert_eq!((status, said.as_str()), (1, "error: Invalid username or password. (HTTP 401)\n"));
     let (status, said) = fails(dir.path(), &["create-token", "--api-url", &url, "--role", "king", "--ttl", "5"]);
     assert!(status == 1 && said.contains("role: ") && said.contains("ttl_seconds: "), "{said}");
-    let (status, said) = fails(dir.path(), &["--api-url", &url, "join", "--token", "wrong", "--role", "worker", "--node-id", "n"]);
+    let (status, said) =
+        fails(dir.path(), &["--api-url", &url, "join", "--token", "wrong", "--role", "worker", "--node-id", "n"]);
     assert!(status == 1 && said.contains("Invalid, expired, or already-used join token."), "{said}");
 }
 
@@ -169,7 +184,8 @@ fn failures_say_what_to_do_and_exit_with_1() {
 fn production_names_every_fault_and_then_starts() {
     let dir = Dir::new();
     let (status, said) = {
-        let output = command(dir.path(), &["serve", "--server-port", "0"]).env("app_env", "Production").output().unwrap();
+        let output =
+            command(dir.path(), &["serve", "--server-port", "0"]).env("app_env", "Production").output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
     assert_eq!(status, Some(1), "{said}");
@@ -179,7 +195,9 @@ fn production_names_every_fault_and_then_starts() {
     let key = "0123456789abcdef0123456789abcdef";
     fs::write(
         dir.join(".env"),
-        format!("APP_ENV=prod\nAUTH_SECRET_KEY={key}\nCLUSTER_SIGNING_KEY={key}1\nAUTH_COOKIE_SECURE=true\nSERVER_PORT=1\n"),
+        format!(
+            "APP_ENV=prod\nAUTH_SECRET_KEY={key}\nCLUSTER_SIGNING_KEY={key}1\nAUTH_COOKIE_SECURE=true\nSERVER_PORT=1\n"
+        ),
     )
     .unwrap();
     let mut served = command(dir.path(), &["serve", "--server-host", "127.0.0.1"]);
@@ -208,7 +226,15 @@ fn the_data_directory_belongs_to_one_server_and_is_free_again_after_a_kill() {
     assert_eq!(fails(dir.path(), &["migrate"]).0, 1);
     let (status, said) = fails(
         dir.path(),
-        &["serve", "--data-dir", "other", "--server-host", "127.0.0.1", "--server-port", &client.address.port().to_string()],
+        &[
+            "serve",
+            "--data-dir",
+            "other",
+            "--server-host",
+            "127.0.0.1",
+            "--server-port",
+            &client.address.port().to_string(),
+        ],
     );
     assert!(status == 1 && said.contains("Cannot listen on 127.0.0.1 port"), "{said}");
     let session = client.signed_in("admin", "uptime").token;
@@ -251,8 +277,12 @@ fn operators_work_from_the_command_line() {
     let run = |args: &[&str]| ok(dir.path(), &[&["--api-url", &url], args].concat());
     let json = |args: &[&str]| -> Value { serde_json::from_str(&run(args)).unwrap() };
 
-    let text = run(&["bootstrap", "--username", "admin", "--password", "uptime", "--core-ttl", "60", "--worker-ttl", "120"]);
-    assert!(text.starts_with("{\n  \"bootstrapped\": true,\n  \"core_token\": {\n    \"expires_at\""), "two spaces, sorted keys: {text}");
+    let text =
+        run(&["bootstrap", "--username", "admin", "--password", "uptime", "--core-ttl", "60", "--worker-ttl", "120"]);
+    assert!(
+        text.starts_with("{\n  \"bootstrapped\": true,\n  \"core_token\": {\n    \"expires_at\""),
+        "two spaces, sorted keys: {text}"
+    );
     let made: Value = serde_json::from_str(&text).unwrap();
     let worker = &made["worker_token"];
     let third = json(&["create-token", "--role", "gateway", "--ttl", "60", "--for-node", "gw"]);
@@ -263,13 +293,34 @@ fn operators_work_from_the_command_line() {
     assert_eq!(json(&["join-tokens", "--json"]).as_array().unwrap().len(), 2);
 
     let secret = worker["token"].as_str().unwrap();
-    let names =
-        ["--name", "N\u{e9}", "--mesh-ip", "10.42.0.9", "--api-endpoint", "https://n", "--lease-ttl", "20", "--identity-dir", "own"];
+    let names = [
+        "--name",
+        "N\u{e9}",
+        "--mesh-ip",
+        "10.42.0.9",
+        "--api-endpoint",
+        "https://n",
+        "--lease-ttl",
+        "20",
+        "--identity-dir",
+        "own",
+    ];
     let joined = run(&[&["join", "--token", secret, "--node-id", "n1", "--role", "worker"], &names[..]].concat());
     assert!(joined.is_ascii(), "{joined}");
-    assert!(["node.key", "node.crt", "ca.crt", "lease.token"].iter().all(|name| dir.join("own/n1").join(name).exists()));
-    let beat =
-        json(&["heartbeat", "--node-id", "n1", "--identity-dir", "own", "--ttl", "30", "--status-json", r#"{"ready": true, "x": 1.0}"#]);
+    assert!(
+        ["node.key", "node.crt", "ca.crt", "lease.token"].iter().all(|name| dir.join("own/n1").join(name).exists())
+    );
+    let beat = json(&[
+        "heartbeat",
+        "--node-id",
+        "n1",
+        "--identity-dir",
+        "own",
+        "--ttl",
+        "30",
+        "--status-json",
+        r#"{"ready": true, "x": 1.0}"#,
+    ]);
     assert_eq!((&beat["node_id"], &beat["lease_state"]), (&"n1".into(), &"alive".into()));
     let token = fs::read_to_string(dir.join("own/n1/lease.token")).unwrap();
     fs::write(dir.join("own/n1/lease.token"), "forgotten").unwrap();

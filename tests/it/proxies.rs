@@ -1,5 +1,5 @@
-//! The example configurations of proxies, each tried in front of a running server: only ports, certificate and paths are others. nginx must
-//! be there; Caddy and HAProxy are tried where they are installed.
+//! The example configurations of proxies, each tried in front of a running server: only ports, certificate and paths
+//! are others. nginx must be there; Caddy and HAProxy are tried where they are installed.
 
 use crate::node::Node;
 use crate::program::Running;
@@ -21,20 +21,37 @@ fn lives_behind(name: &str, base: &str, start: impl Fn(&Dir, &str, u16) -> Comma
     served.user("alice", "admin");
     let dir = Dir::new();
     let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "key", "-out", "cert"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-keyout",
+            "key",
+            "-out",
+            "cert",
+        ])
         .args(["-subj", "/CN=uptimemesh.example", "-addext", "subjectAltName=DNS:uptimemesh.example"])
         .current_dir(dir.path())
         .output()
         .unwrap();
     assert!(made.status.success(), "{made:?}");
-    fs::write(dir.join("pem"), fs::read_to_string(dir.join("cert")).unwrap() + &fs::read_to_string(dir.join("key")).unwrap()).unwrap();
+    fs::write(
+        dir.join("pem"),
+        fs::read_to_string(dir.join("cert")).unwrap() + &fs::read_to_string(dir.join("key")).unwrap(),
+    )
+    .unwrap();
 
     let port = crate::machine::free_port();
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("ops/proxies").join(name);
     let mut text = fs::read_to_string(example).unwrap();
     for (wanted, put) in replace {
         assert!(text.contains(wanted), "{name} has no {wanted:?}");
-        text = text.replace(wanted, &put.replace("DIR", dir.path().to_str().unwrap()).replace("PORT", &port.to_string()));
+        text =
+            text.replace(wanted, &put.replace("DIR", dir.path().to_str().unwrap()).replace("PORT", &port.to_string()));
     }
     let upstream = served.server.as_ref().unwrap().addr().to_string();
     assert!(text.contains("127.0.0.1:8000"));
@@ -42,7 +59,8 @@ fn lives_behind(name: &str, base: &str, start: impl Fn(&Dir, &str, u16) -> Comma
     fs::write(dir.join("conf"), text).unwrap();
     let proxy = Running::of(start(&dir, dir.path().to_str().unwrap(), port), dir.path(), "proxy");
 
-    let (origin, url) = (format!("https://uptimemesh.example:{port}"), format!("https://uptimemesh.example:{port}{base}"));
+    let (origin, url) =
+        (format!("https://uptimemesh.example:{port}"), format!("https://uptimemesh.example:{port}{base}"));
     let curl = |more: &[&str]| {
         let mut command = Command::new("curl");
         command.args(["-sS", "--interface", CLIENT, "--cacert"]).arg(dir.join("cert"));
@@ -56,7 +74,9 @@ fn lives_behind(name: &str, base: &str, start: impl Fn(&Dir, &str, u16) -> Comma
         assert!(output.status.success(), "{more:?}: {}\n{}", String::from_utf8_lossy(&output.stderr), proxy.logged());
         String::from_utf8(output.stdout).unwrap()
     };
-    until("the proxy passes on", || curl(&["-f", &format!("{url}/health")]).output().unwrap().status.success().then_some(()));
+    until("the proxy passes on", || {
+        curl(&["-f", &format!("{url}/health")]).output().unwrap().status.success().then_some(())
+    });
 
     // The form of a browser: the origin is the proxy's, and the cookie is for HTTPS.
     let form = format!("username=alice&password={}", USER_PASSWORD.replace(' ', "+"));
@@ -83,14 +103,17 @@ fn lives_behind(name: &str, base: &str, start: impl Fn(&Dir, &str, u16) -> Comma
 
     // An event comes while the stream is open, which no proxy may hold back.
     let stream = Running::of(curl(&["-N", "-H", &bearer, &format!("{url}/events/stream")]), dir.path(), "stream");
-    until("somebody reads the stream", || served.anonymous().get("/metrics").text().contains("uptimemesh_stream_readers 1").then_some(()));
+    until("somebody reads the stream", || {
+        served.anonymous().get("/metrics").text().contains("uptimemesh_stream_readers 1").then_some(())
+    });
     get(&["-f", "-H", &bearer, "--json", r#"{"role":"worker"}"#, &format!("{url}/cluster/join-tokens")]);
     until("the event comes", || stream.said().contains("join_token").then_some(()));
 
     // Of two changes that are guarded the second is refused, although the answer was compressed on its way.
     get(&["-f", "-H", &bearer, "--json", r#"{"id":"web","name":"web"}"#, &format!("{url}/services")]);
     let read = get(&["-i", "--compressed", "-H", &bearer, &format!("{url}/services/web")]);
-    let line = |name: &str| read.lines().find_map(|line| line.strip_prefix(name).or(line.strip_prefix(&name.to_lowercase())));
+    let line =
+        |name: &str| read.lines().find_map(|line| line.strip_prefix(name).or(line.strip_prefix(&name.to_lowercase())));
     let tag = line("ETag: ").unwrap_or_else(|| panic!("{read}")).trim();
     assert_eq!(name.starts_with("nginx"), line("Content-Encoding: gzip").is_some() && tag.starts_with("W/"), "{read}");
     let guarded = |guard: &str, more: &[&str]| {
@@ -134,12 +157,15 @@ fn has(program: &str) -> bool {
 /// nginx with the configuration `conf` of this directory.
 pub fn nginx(dir: &Dir) -> Command {
     let at = dir.path().to_str().unwrap();
-    let temporary: String =
-        ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].iter().map(|kind| format!("{kind}_temp_path {at}/{kind};\n")).collect();
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .iter()
+        .map(|kind| format!("{kind}_temp_path {at}/{kind};\n"))
+        .collect();
     // It compresses, as many do: that changes the tags of what it passes on.
     let gzip = "gzip on; gzip_types *; gzip_min_length 1; gzip_proxied any;";
     let outer = format!(
-        "daemon off; pid {at}/pid; error_log stderr;\nevents {{}}\nhttp {{ access_log off; {gzip}\n{temporary}include {at}/conf; }}\n"
+        "daemon off; pid {at}/pid; error_log stderr;\nevents {{}}\nhttp {{ access_log off; {gzip}\n{temporary}include \
+            {at}/conf; }}\n"
     );
     fs::write(dir.join("nginx.conf"), outer).unwrap();
     let mut command = Command::new("nginx");
@@ -171,10 +197,14 @@ fn caddy_in_front() {
     }
     let start = |_: &Dir, at: &str, _: u16| {
         let mut command = Command::new("caddy");
-        command.args(["run", "--adapter", "caddyfile", "--config", &format!("{at}/conf")]).env("HOME", at).env("XDG_DATA_HOME", at);
+        command
+            .args(["run", "--adapter", "caddyfile", "--config", &format!("{at}/conf")])
+            .env("HOME", at)
+            .env("XDG_DATA_HOME", at);
         command
     };
-    let site = "{\n    admin off\n    auto_https disable_redirects\n}\nhttps://uptimemesh.example:PORT {\n    bind 127.0.0.1\n    tls DIR/cert DIR/key\n";
+    let site = "{\n    admin off\n    auto_https disable_redirects\n}\nhttps://uptimemesh.example:PORT {\n    bind \
+        127.0.0.1\n    tls DIR/cert DIR/key\n";
     lives_behind("Caddyfile", "", start, &[("uptimemesh.example {\n", site)]);
 }
 
@@ -188,5 +218,10 @@ fn haproxy_in_front() {
         command.args(["-db", "-f", &format!("{at}/conf")]);
         command
     };
-    lives_behind("haproxy.cfg", "", start, &[("bind :443 ", "bind 127.0.0.1:PORT "), ("/etc/ssl/uptimemesh.example.pem", "DIR/pem")]);
+    lives_behind(
+        "haproxy.cfg",
+        "",
+        start,
+        &[("bind :443 ", "bind 127.0.0.1:PORT "), ("/etc/ssl/uptimemesh.example.pem", "DIR/pem")],
+    );
 }

@@ -1,4 +1,5 @@
-//! The commands of README and documentation, as a newcomer types them. Only the port is another, so that tests do not meet.
+//! The commands of README and documentation, as a newcomer types them. Only the port is another, so that tests do not
+//! meet.
 
 use crate::machine::{Init, Machine, can_have_machines, free_port};
 use crate::program::Running;
@@ -19,7 +20,9 @@ fn read(name: &str) -> String {
 /// The shell blocks of a section of the README.
 pub fn blocks(section: &str) -> Vec<String> {
     let readme = read("README.md");
-    shell_blocks(readme.split("\n## ").find(|s| s.starts_with(section)).unwrap_or_else(|| panic!("no section {section}")))
+    shell_blocks(
+        readme.split("\n## ").find(|s| s.starts_with(section)).unwrap_or_else(|| panic!("no section {section}")),
+    )
 }
 
 /// The shell blocks of a topic of the documentation.
@@ -83,9 +86,12 @@ fn a_newcomer_gets_two_living_nodes() {
 
     let second = blocks("Join a second node");
     fs::write(there.join("join"), shell.run(here.path(), &second[0])).unwrap();
-    let _node = Running::of(shell.command(there.path(), &format!("exec {}", second[1].trim_end())), there.path(), "node");
+    let _node =
+        Running::of(shell.command(there.path(), &format!("exec {}", second[1].trim_end())), there.path(), "node");
     until("it is listed", || shell.run(here.path(), &second[2]).contains("\nnode-b\t").then_some(()));
-    until("both are alive", || (shell.run(here.path(), "uptimemesh node leases").matches("\talive\t").count() == 2).then_some(()));
+    until("both are alive", || {
+        (shell.run(here.path(), "uptimemesh node leases").matches("\talive\t").count() == 2).then_some(())
+    });
 
     let run = shell.run(here.path(), &blocks("Say what should run")[0]);
     assert!(run.starts_with("Created web, generation 1.\n") && run.contains("\nnodes          2 alive\n"), "{run}");
@@ -125,7 +131,8 @@ fn an_operator_installs_two_machines() {
     }
     let (one, two, port) = (Machine::new(Init::Systemd), Machine::new(Init::Systemd), free_port());
     for machine in [&one, &two] {
-        machine.ok("mkdir -p /srv/ops /srv/target/release; cp /srv/install.sh /srv/ops; mv /srv/uptimemesh /srv/target/release");
+        machine.ok("mkdir -p /srv/ops /srv/target/release; cp /srv/install.sh /srv/ops; mv /srv/uptimemesh \
+            /srv/target/release");
     }
     let commands = topic("install");
     let first = commands[0].replace(" first ", &format!(" first --host 127.0.0.1 --port {port} "));

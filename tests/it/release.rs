@@ -12,7 +12,11 @@ use std::process::Command;
 fn openssl(dir: &Path, args: &[&str]) -> bool {
     let output = Command::new("openssl").args(args).current_dir(dir).output().unwrap();
     if !output.status.success() {
-        eprintln!("openssl {args:?}: {}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        eprintln!(
+            "openssl {args:?}: {}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     output.status.success()
 }
@@ -22,16 +26,21 @@ fn sum(dir: &Path, name: &str) -> String {
     String::from_utf8(output.stdout).unwrap()[..64].to_string()
 }
 
-/// What `ops/build-release.sh` has built, below the directory of builds; `None` where it has not, or not of this version.
-/// Who sets `CI` means to have built it.
+/// What `ops/build-release.sh` has built, below the directory of builds; `None` where it has not, or not of this
+/// version. Who sets `CI` means to have built it.
 pub fn built(name: &str) -> Option<PathBuf> {
     let builds = Path::new(env!("CARGO_BIN_EXE_uptimemesh")).parent().unwrap().parent().unwrap();
     let program = builds.join(format!("{}-unknown-linux-musl/dist/uptimemesh", std::env::consts::ARCH));
-    let told = Command::new(&program).arg("version").output().map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
+    let told = Command::new(&program)
+        .arg("version")
+        .output()
+        .map(|o| String::from_utf8_lossy(&o.stdout).into_owned())
+        .unwrap_or_default();
     if told.trim_end() == concat!("uptimemesh ", env!("CARGO_PKG_VERSION")) && builds.join(name).exists() {
         return Some(builds.join(name));
     }
-    let why = format!("{} is missing or of another version; ops/build-release.sh makes it", builds.join(name).display());
+    let why =
+        format!("{} is missing or of another version; ops/build-release.sh makes it", builds.join(name).display());
     assert!(std::env::var_os("CI").is_none() || std::env::var_os("STATIC_LEFT_OUT").is_some(), "{why}");
     eprintln!("left out: {why}");
     None
@@ -66,14 +75,20 @@ fn openssl_takes_what_the_program_signs_and_the_other_way_round() {
     ok(dir.path(), &["release", "sign", "--key-file", "key", "version.json"]);
     let verified_by_openssl = |manifest: &str| {
         assert!(openssl(dir.path(), &["base64", "-d", "-A", "-in", "version.json.sig", "-out", "raw"]));
-        openssl(dir.path(), &["pkeyutl", "-verify", "-pubin", "-inkey", "key.pub", "-rawin", "-in", manifest, "-sigfile", "raw"])
+        openssl(
+            dir.path(),
+            &["pkeyutl", "-verify", "-pubin", "-inkey", "key.pub", "-rawin", "-in", manifest, "-sigfile", "raw"],
+        )
     };
     assert!(verified_by_openssl("version.json"));
     assert!(!verified_by_openssl("program"));
 
     assert!(openssl(dir.path(), &["genpkey", "-algorithm", "ed25519", "-out", "other"]));
     assert!(openssl(dir.path(), &["pkey", "-in", "other", "-pubout", "-out", "other.pub"]));
-    assert!(openssl(dir.path(), &["pkeyutl", "-sign", "-inkey", "other", "-rawin", "-in", "version.json", "-out", "raw"]));
+    assert!(openssl(
+        dir.path(),
+        &["pkeyutl", "-sign", "-inkey", "other", "-rawin", "-in", "version.json", "-out", "raw"]
+    ));
     assert!(openssl(dir.path(), &["base64", "-A", "-in", "raw", "-out", "version.json.sig"]));
     ok(dir.path(), &["release", "verify", "--release-key", "other.pub", "version.json"]);
     let (status, why) = fails(dir.path(), &["release", "verify", "--release-key", "key.pub", "version.json"]);
@@ -110,7 +125,8 @@ fn a_script_learns_by_the_exit_status_whether_a_release_is_genuine() {
     assert!(status == 1 && why.contains("was not made by this release key"), "{why}");
 
     // One byte more, a signature cut off, none, a file that is no key.
-    let (sound, signature) = (fs::read(dir.join("version.json")).unwrap(), fs::read(dir.join("version.json.sig")).unwrap());
+    let (sound, signature) =
+        (fs::read(dir.join("version.json")).unwrap(), fs::read(dir.join("version.json.sig")).unwrap());
     fs::write(dir.join("version.json"), [&sound[..], b"\n"].concat()).unwrap();
     refused(&[], "or the file has changed since");
     fs::write(dir.join("version.json"), &sound).unwrap();
@@ -139,9 +155,11 @@ fn a_script_learns_by_the_exit_status_whether_a_release_is_genuine() {
 fn what_is_signed_has_an_end_and_holds_no_longer() {
     let (dir, manifest) = release();
     ok(dir.path(), &["release", "keygen", "--out", "key"]);
-    let sign = |more: &[&str]| run(dir.path(), &[&["release", "sign", "--key-file", "key", "version.json"], more].concat());
+    let sign =
+        |more: &[&str]| run(dir.path(), &[&["release", "sign", "--key-file", "key", "version.json"], more].concat());
     let verify = |more: &[&str]| {
-        let output = run(dir.path(), &[&["release", "verify", "--release-key", "key.pub", "version.json"], more].concat());
+        let output =
+            run(dir.path(), &[&["release", "verify", "--release-key", "key.pub", "version.json"], more].concat());
         (output.status.success(), String::from_utf8(output.stderr).unwrap())
     };
     let signed = || -> Value { serde_json::from_slice(&fs::read(dir.join("version.json")).unwrap()).unwrap() };
@@ -158,7 +176,8 @@ fn what_is_signed_has_an_end_and_holds_no_longer() {
         assert_eq!(sign(&["--expires-days", days]).status.code(), Some(2));
     }
 
-    for (end, why) in [(Some("2020-01-01T00:00:00Z"), "expired at 2020-01-01T00:00:00Z"), (None, "has no expiry date")] {
+    for (end, why) in [(Some("2020-01-01T00:00:00Z"), "expired at 2020-01-01T00:00:00Z"), (None, "has no expiry date")]
+    {
         crate::update::expire(dir.path(), &dir.join("key"), end);
         let (fine, said) = verify(&[]);
         assert!(!fine && said.contains(why) && said.contains("--allow-expired"), "{said}");
@@ -212,7 +231,10 @@ fn the_release_that_was_built_is_whole() {
     for (name, file) in files {
         let file = file.as_str().unwrap();
         assert!(summed(file), "{file}");
-        ok(dir.path(), &["release", "verify", "--release-key", "key.pub", "version.json", "--artifact", file, "--as", name]);
+        ok(
+            dir.path(),
+            &["release", "verify", "--release-key", "key.pub", "version.json", "--artifact", file, "--as", name],
+        );
     }
 
     // Nothing of the machine that built it is in the program.
@@ -233,7 +255,8 @@ fn the_release_that_was_built_is_whole() {
     assert_eq!(sqlite["version"], told["sqlite"]);
 }
 
-/// The bill of materials names packages as Cargo.lock pins them, each direct dependency among them, and leads nowhere outside of itself.
+/// The bill of materials names packages as Cargo.lock pins them, each direct dependency among them, and leads nowhere
+/// outside of itself.
 fn check_bill(bill: &Value, version: &str) {
     assert_eq!((&bill["bomFormat"], &bill["specVersion"]), (&"CycloneDX".into(), &"1.5".into()));
     assert_eq!(bill["metadata"]["component"]["version"], version);
@@ -242,12 +265,15 @@ fn check_bill(bill: &Value, version: &str) {
     let packages: Vec<&Value> = components.iter().filter(|c| !c["purl"].is_null()).collect();
     for package in &packages {
         let (name, version) = (package["name"].as_str().unwrap(), package["version"].as_str().unwrap());
-        let at = locked.find(&format!("name = \"{name}\"\nversion = \"{version}\"\n")).unwrap_or_else(|| panic!("{name} {version}"));
+        let at = locked
+            .find(&format!("name = \"{name}\"\nversion = \"{version}\"\n"))
+            .unwrap_or_else(|| panic!("{name} {version}"));
         let sum = package["hashes"][0]["content"].as_str().unwrap();
         assert!(locked[at..].split("\n\n").next().unwrap().contains(sum), "{name} {version}");
         assert!(package["licenses"][0]["expression"].is_string(), "{name} has no licence");
     }
-    let refs: Vec<&Value> = components.iter().map(|c| &c["bom-ref"]).chain([&bill["metadata"]["component"]["bom-ref"]]).collect();
+    let refs: Vec<&Value> =
+        components.iter().map(|c| &c["bom-ref"]).chain([&bill["metadata"]["component"]["bom-ref"]]).collect();
     let edges = bill["dependencies"].as_array().unwrap();
     for edge in edges {
         assert!(refs.contains(&&edge["ref"]), "{}", edge["ref"]);
@@ -258,7 +284,10 @@ fn check_bill(bill: &Value, version: &str) {
     let direct = cargo.split("[dependencies]\n").nth(1).unwrap().split("\n\n").next().unwrap();
     for name in direct.lines().filter_map(|l| l.split(" = ").next()) {
         let prefix = format!("pkg:cargo/{name}@");
-        assert!(own["dependsOn"].as_array().unwrap().iter().any(|d| d.as_str().unwrap().starts_with(&prefix)), "{name}");
+        assert!(
+            own["dependsOn"].as_array().unwrap().iter().any(|d| d.as_str().unwrap().starts_with(&prefix)),
+            "{name}"
+        );
     }
 }
 

@@ -1,5 +1,5 @@
-//! Root at work in directories of another user, who plants links and pipes there and renames while root works. Root becomes that user first,
-//! so nothing of root's is read, written or waited for on behalf of who planted it.
+//! Root at work in directories of another user, who plants links and pipes there and renames while root works. Root
+//! becomes that user first, so nothing of root's is read, written or waited for on behalf of who planted it.
 
 use crate::backups::{cluster, plain};
 use crate::private::below;
@@ -47,8 +47,8 @@ pub fn give(dir: &Path, to: u32) {
     }
 }
 
-/// A cluster whose data belong to the service's user, and beside it directories that only root may enter: one with what is to stay there, one
-/// with a backup of that cluster.
+/// A cluster whose data belong to the service's user, and beside it directories that only root may enter: one with what
+/// is to stay there, one with a backup of that cluster.
 struct Attacked {
     dir: Dir,
 }
@@ -117,7 +117,8 @@ impl Attacked {
 
     /// What is root's is as it was, and nobody else has got it.
     fn nothing_happened(&self, what: &str) {
-        let mut names: Vec<_> = fs::read_dir(self.secret()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> =
+            fs::read_dir(self.secret()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         assert_eq!(names, ["auth-secret.key", "shadow"], "{what}");
         assert_eq!(fs::read_to_string(self.secret().join("shadow")).unwrap(), CANARY, "{what}");
@@ -135,7 +136,8 @@ impl Attacked {
             let (path, into) = (entry.path(), opened.join(entry.file_name().to_str().unwrap()));
             if path.is_file() && path.extension().is_some_and(|end| end == "umbackup") && !self.is_kept(&path) {
                 ok(opened.path(), &["backup", "restore", path.to_str().unwrap(), "--data-dir", into.to_str().unwrap()]);
-                let holding: Vec<PathBuf> = below(&into).into_iter().filter(|p| p.is_file() && holds_canary(p)).collect();
+                let holding: Vec<PathBuf> =
+                    below(&into).into_iter().filter(|p| p.is_file() && holds_canary(p)).collect();
                 assert!(holding.is_empty(), "{what}: {holding:?}");
             }
         }
@@ -168,7 +170,9 @@ fn a_planted_link_leads_root_nowhere() {
     for args in COMMANDS {
         for name in there {
             let to = match name {
-                "backups/.lock" | "uptimemesh.lock" | "app.log" | "app.db-wal" => attacked.secret().join("made-by-a-lock"),
+                "backups/.lock" | "uptimemesh.lock" | "app.log" | "app.db-wal" => {
+                    attacked.secret().join("made-by-a-lock")
+                }
                 _ => attacked.secret(),
             };
             attacked.plant(name, &to);
@@ -222,7 +226,8 @@ fn what_goes_on_is_led_nowhere_and_waits_for_nothing() {
         running.kill();
     };
     for verb in ["up", "serve"] {
-        for name in ["keys", "pki", "identities", "uptimemesh.lock", "restore.new", "restore.json", "app.log", "app.db"] {
+        for name in ["keys", "pki", "identities", "uptimemesh.lock", "restore.new", "restore.json", "app.log", "app.db"]
+        {
             let (what, path) = (format!("{verb} with something at {name}"), attacked.data(name));
             attacked.plant(name, &if path.is_dir() { attacked.secret() } else { attacked.secret().join("made") });
             begins(verb, &what);
@@ -287,7 +292,11 @@ fn a_link_on_the_way_leads_root_nowhere() {
         lchown(path, Some(SERVICE), Some(SERVICE)).unwrap();
     }
     let through = way.join("on/data");
-    for args in [&["migrate"][..], &["backup", "restore", "FILE"], &["serve", "--server-host", "127.0.0.1", "--server-port", "0"]] {
+    for args in [
+        &["migrate"][..],
+        &["backup", "restore", "FILE"],
+        &["serve", "--server-host", "127.0.0.1", "--server-port", "0"],
+    ] {
         let args: Vec<&str> = [args, &["--data-dir", through.to_str().unwrap()]].concat();
         assert_ne!(attacked.ends(&args), 0, "{args:?}");
         assert_eq!(fs::read_dir(roots.join("data")).unwrap().count(), 0, "{args:?}");
@@ -373,7 +382,15 @@ fn root_opens_for_the_owner_what_only_root_may_read() {
         moved.display(),
         passphrase.display()
     );
-    assert!(Command::new("bash").args(["-c", &handed_over]).current_dir(attacked.dir.path()).output().unwrap().status.success());
+    assert!(
+        Command::new("bash")
+            .args(["-c", &handed_over])
+            .current_dir(attacked.dir.path())
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
     with(&["backup", "restore", moved.to_str().unwrap(), "--replace"]);
     with(&["admin", "reset-password", "--new-password-file", password.to_str().unwrap()]);
     attacked.nothing_happened("root's own files");
@@ -382,7 +399,11 @@ fn root_opens_for_the_owner_what_only_root_may_read() {
     with(&["backup", "verify", attacked.dir.join("kept/newest").to_str().unwrap()]);
     symlink(&moved, attacked.data("theirs")).unwrap();
     lchown(attacked.data("theirs"), Some(SERVICE), Some(SERVICE)).unwrap();
-    let output = attacked.command(&["backup", "verify", "data/theirs"]).env("BACKUP_PASSPHRASE_FILE", &passphrase).output().unwrap();
+    let output = attacked
+        .command(&["backup", "verify", "data/theirs"])
+        .env("BACKUP_PASSPHRASE_FILE", &passphrase)
+        .output()
+        .unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && said.contains("data/theirs cannot be read: Permission denied"), "{said}");
 }
@@ -459,8 +480,11 @@ fn root_makes_backups_of_its_own_in_a_directory_of_others_without_following_them
             "link" => symlink(prey.join(made), share.join(".lock")).unwrap(),
             _ => runs("mkfifo", &[], &[&share.join(".lock")]),
         }
-        let mut running =
-            Running::of(command(dir.path(), &["backup", "create", "--no-encryption", "--backup-dir", "share"]), dir.path(), name);
+        let mut running = Running::of(
+            command(dir.path(), &["backup", "create", "--no-encryption", "--backup-dir", "share"]),
+            dir.path(),
+            name,
+        );
         assert_eq!(running.exit_status(), 1);
         assert!(running.logged().contains("is not a regular file; remove it"), "{}", running.logged());
     }
@@ -483,7 +507,10 @@ fn settings_of_another_user_are_that_users() {
         lchown(home.join(".env"), Some(owner), Some(owner)).unwrap();
         let output = command(&home, &["migrate"]).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success() && said.contains("user 12345") && said.contains("Permission denied"), "{said}");
+        assert!(
+            !output.status.success() && said.contains("user 12345") && said.contains("Permission denied"),
+            "{said}"
+        );
         assert_eq!(fs::read_dir(&prey).unwrap().count(), 0, "{said}");
     }
     fs::remove_file(home.join(".env")).unwrap();
@@ -492,7 +519,10 @@ fn settings_of_another_user_are_that_users() {
     assert_eq!(running.exit_status(), 1);
     fs::remove_file(home.join(".env")).unwrap();
     ok(&home, &["migrate"]);
-    assert!(below(&home).iter().all(|path| fs::metadata(path).unwrap().uid() == SERVICE), "what root makes there is the owner's");
+    assert!(
+        below(&home).iter().all(|path| fs::metadata(path).unwrap().uid() == SERVICE),
+        "what root makes there is the owner's"
+    );
 }
 
 #[test]
@@ -502,7 +532,8 @@ fn what_stays_root_follows_no_link_of_others() {
     }
     // The updater's reader of requests.
     let attacked = Attacked::new();
-    fs::write(attacked.secret().join("request.json"), r#"{"id": "update-1", "version": "9.9.9", "channel": "stable"}"#).unwrap();
+    fs::write(attacked.secret().join("request.json"), r#"{"id": "update-1", "version": "9.9.9", "channel": "stable"}"#)
+        .unwrap();
     attacked.plant("update", &attacked.secret());
     let request = attacked.data("update/request.json");
     let asks = ["update", "--requested", "--state-dir", "state", "--request-file", request.to_str().unwrap()];
@@ -512,12 +543,17 @@ fn what_stays_root_follows_no_link_of_others() {
     fs::remove_file(attacked.secret().join("request.json")).unwrap();
 
     // Where a support bundle is put.
-    let mut server =
-        Running::of(attacked.command(&["serve", "--server-host", "127.0.0.1", "--server-port", "0"]), attacked.dir.path(), "serve");
+    let mut server = Running::of(
+        attacked.command(&["serve", "--server-host", "127.0.0.1", "--server-port", "0"]),
+        attacked.dir.path(),
+        "serve",
+    );
     let url = format!("http://{}", server.client().address);
     attacked.plant("out", &attacked.secret());
     let output = attacked.data("out/bundle.tar.gz");
-    let create = |output: &Path| attacked.ends(&["support-bundle", "create", "--api-url", &url, "--output", output.to_str().unwrap()]);
+    let create = |output: &Path| {
+        attacked.ends(&["support-bundle", "create", "--api-url", &url, "--output", output.to_str().unwrap()])
+    };
     assert_eq!(create(&output), 1);
     assert_eq!(create(&attacked.dir.join("kept/bundle.tar.gz")), 0);
     assert_eq!(server.terminate(), 0);
@@ -533,16 +569,25 @@ fn what_root_has_left_in_a_directory_of_another_is_told_with_what_to_do() {
     let dir = cluster("roots");
     let data = dir.join("data");
     lchown(&data, Some(SERVICE), Some(SERVICE)).unwrap();
-    for args in
-        [&["serve", "--server-port", "0"][..], &["up", "--server-port", "0"], &["migrate"], &["backup", "create", "--no-encryption"]]
-    {
+    for args in [
+        &["serve", "--server-port", "0"][..],
+        &["up", "--server-port", "0"],
+        &["migrate"],
+        &["backup", "create", "--no-encryption"],
+    ] {
         let (status, said) = fails(dir.path(), args);
         assert_eq!(status, 1, "{args:?}");
-        assert!(said.contains("chown -R 12345:12345") && said.contains("app.db") && said.contains("pki"), "{args:?}: {said}");
+        assert!(
+            said.contains("chown -R 12345:12345") && said.contains("app.db") && said.contains("pki"),
+            "{args:?}: {said}"
+        );
     }
     let looked = run(dir.path(), &["doctor", "--server-port", "0"]);
     let said = String::from_utf8_lossy(&looked.stdout);
-    assert!(said.contains("chown --reference=") && said.contains("cannot examine") && !said.contains("not created yet"), "{said}");
+    assert!(
+        said.contains("chown --reference=") && said.contains("cannot examine") && !said.contains("not created yet"),
+        "{said}"
+    );
     give(&data, SERVICE);
     ok(dir.path(), &["migrate"]);
 }
@@ -578,8 +623,10 @@ fn a_node_of_another_user_stays_that_users() {
     let (_server, client) = Running::serve(plane.path(), &["serve", "--server-port", "0", "--log-file", ""]);
     let url = format!("http://{}", client.address);
     let bootstrap: Value = serde_json::from_str(&ok(plane.path(), &["bootstrap", "--api-url", &url])).unwrap();
-    let token =
-        bootstrap["worker_token"]["token"].as_str().or(bootstrap["worker"]["token"].as_str()).unwrap_or_else(|| panic!("{bootstrap:#}"));
+    let token = bootstrap["worker_token"]["token"]
+        .as_str()
+        .or(bootstrap["worker"]["token"].as_str())
+        .unwrap_or_else(|| panic!("{bootstrap:#}"));
     let data = node.join("data");
     fs::create_dir(&data).unwrap();
     lchown(&data, Some(SERVICE), Some(SERVICE)).unwrap();

@@ -1,4 +1,5 @@
-//! The main job, with the real program: three machines, one service, a machine that dies, one that is drained, a spec that is put back.
+//! The main job, with the real program: three machines, one service, a machine that dies, one that is drained, a spec
+//! that is put back.
 
 use crate::program::{Running, command, fails, ok, run};
 use crate::support::{Client, Dir, PATIENCE, until, until_within};
@@ -38,7 +39,22 @@ impl Fleet {
     fn join(&self, dir: &Path, id: &str) -> Running {
         let token = self.json(&["create-token", "--role", "worker"]);
         fs::write(dir.join("token"), token["token"].as_str().unwrap()).unwrap();
-        ok(dir, &["join", "--api-url", &self.url, "--token-file", "token", "--node-id", id, "--role", "worker", "--lease-ttl", "10"]);
+        ok(
+            dir,
+            &[
+                "join",
+                "--api-url",
+                &self.url,
+                "--token-file",
+                "token",
+                "--node-id",
+                id,
+                "--role",
+                "worker",
+                "--lease-ttl",
+                "10",
+            ],
+        );
         let agent = command(dir, &["agent", "--api-url", &self.url, "--node-id", id, "--ttl", "10"]);
         Running::of(agent, dir, "agent")
     }
@@ -94,7 +110,8 @@ fn a_service_outlives_a_machine() {
     let explained = fleet.run(&["explain", "web"]);
     assert!(explained.starts_with("RANK\tNODE\t") && explained.lines().count() == 4, "{explained}");
 
-    // A machine dies: its lease of ten seconds runs out, a minute later it is dead, two seconds later its replica moves.
+    // A machine dies: its lease of ten seconds runs out, a minute later it is dead, two seconds later its replica
+    // moves.
     agent_b.kill();
     let died = Instant::now();
     let moved = fleet.placed("its replica moves", Duration::from_secs(150), |now| !now.contains_key("b"));
@@ -107,8 +124,11 @@ fn a_service_outlives_a_machine() {
     assert!(why.contains("its node is dead (b)"), "{why}");
 
     // It comes back, and a drain of another moves everything there, step by step.
-    let _agent_b =
-        Running::of(command(b.path(), &["agent", "--api-url", &fleet.url, "--node-id", "b", "--ttl", "10"]), b.path(), "agent-again");
+    let _agent_b = Running::of(
+        command(b.path(), &["agent", "--api-url", &fleet.url, "--node-id", "b", "--ttl", "10"]),
+        b.path(),
+        "agent-again",
+    );
     fleet.three_alive();
     assert_eq!(fleet.run(&["node", "drain", "c"]), "c is drained.\n");
     let now = fleet.places();
@@ -138,9 +158,15 @@ fn a_service_outlives_a_machine() {
     let history = fleet.run(&["service", "history", "web"]);
     let lines: Vec<Vec<&str>> = history.lines().map(|l| l.split('\t').take(3).collect()).collect();
     assert_eq!(lines[1..], [vec!["3", "rollback", "1"], vec!["2", "update", "-"], vec!["1", "create", "-"]]);
-    until("an update is queued", || fleet.run(&["replicas", "--json"]).contains("\"update_state\": \"pending\"").then_some(()));
+    until("an update is queued", || {
+        fleet.run(&["replicas", "--json"]).contains("\"update_state\": \"pending\"").then_some(())
+    });
 
-    let mut follow = Running::of(command(fleet.dir.path(), &["events", "--follow", "--api-url", &fleet.url]), fleet.dir.path(), "follow");
+    let mut follow = Running::of(
+        command(fleet.dir.path(), &["events", "--follow", "--api-url", &fleet.url]),
+        fleet.dir.path(),
+        "follow",
+    );
     until("the follower sees what happens", || {
         fleet.run(&["service", "rollout", "web"]);
         follow.said().contains("service.rollout").then_some(())
@@ -155,13 +181,20 @@ fn a_service_outlives_a_machine() {
 #[test]
 fn apply_tells_what_is_not_known() {
     let fleet = Fleet::start();
-    fs::write(fleet.dir.join("web.json"), json!({"id": "web", "name": "web", "replicas": 3, "spec": {"count": 2}}).to_string()).unwrap();
+    fs::write(
+        fleet.dir.join("web.json"),
+        json!({"id": "web", "name": "web", "replicas": 3, "spec": {"count": 2}}).to_string(),
+    )
+    .unwrap();
     for (change, done) in [("made", "Created web"), ("applied again", "web is unchanged")] {
         let output = run(fleet.dir.path(), &["service", "apply", "-f", "web.json", "--api-url", &fleet.url]);
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(out.starts_with(done), "{change}: {out}{err}");
         assert_eq!(err.matches("spec.count is not known").count(), 1, "{change}: {err}");
-        assert!(err.contains("warning: spec.count is not known here; did you mean spec.scheduling.desired_replicas?"), "{change}: {err}");
+        assert!(
+            err.contains("warning: spec.count is not known here; did you mean spec.scheduling.desired_replicas?"),
+            "{change}: {err}"
+        );
         assert!(err.contains("warning: replicas is not known beside spec"), "{change}: {err}");
     }
 }
@@ -173,12 +206,23 @@ fn room_is_said_by_a_command() {
         let node = fleet.json(&["node", "show", "a", "--json"]);
         node["status"]["capacity"]["cpu_millis"].as_u64().map(|_| node["status"]["capacity"].clone())
     });
-    assert!(capacity["system_memory_mb"].as_u64() >= Some(64) && capacity["system_cpu_millis"].as_u64() >= Some(50), "{capacity}");
-    let said = fleet.json(&["node", "room", "a", "--reserve-cpu", "10%", "--reserve-memory", "256", "--memory", "2048"]);
-    assert_eq!((&said["reserved"], &said["capacity"]), (&json!({"cpu_percent": 10, "memory_mb": 256}), &json!({"memory_mb": 2048})));
+    assert!(
+        capacity["system_memory_mb"].as_u64() >= Some(64) && capacity["system_cpu_millis"].as_u64() >= Some(50),
+        "{capacity}"
+    );
+    let said =
+        fleet.json(&["node", "room", "a", "--reserve-cpu", "10%", "--reserve-memory", "256", "--memory", "2048"]);
+    assert_eq!(
+        (&said["reserved"], &said["capacity"]),
+        (&json!({"cpu_percent": 10, "memory_mb": 256}), &json!({"memory_mb": 2048}))
+    );
     fails(fleet.dir.path(), &["node", "room", "a", "--reserve-cpu", "much", "--api-url", &fleet.url]);
     fails(fleet.dir.path(), &["node", "room", "a", "--reserve-cpu", "110%", "--api-url", &fleet.url]);
-    assert_eq!(fleet.json(&["node", "show", "a", "--json"])["reserved"], said["reserved"], "what is refused changes nothing");
+    assert_eq!(
+        fleet.json(&["node", "show", "a", "--json"])["reserved"],
+        said["reserved"],
+        "what is refused changes nothing"
+    );
     let said = fleet.json(&["node", "room", "a"]);
     assert_eq!((&said["reserved"], &said["capacity"]), (&Value::Null, &Value::Null));
 }

@@ -1,4 +1,5 @@
-//! Settings files as the program reads them. What scripts and service managers make of the same files is in [`crate::install`].
+//! Settings files as the program reads them. What scripts and service managers make of the same files is in
+//! [`crate::install`].
 
 use crate::program::{Running, command, fails, ok, run};
 use crate::support::{Dir, until};
@@ -28,7 +29,11 @@ fn every_row_is_read_by_the_program_as_reviewed() {
         let path = format!("row-{number}");
         fs::write(dir.join(&path), &text).unwrap();
         match wanted {
-            Ok(value) => assert_eq!(ok(dir.path(), &["config", "get", "app_name", "--file", &path]), format!("{value}\n"), "{text:?}"),
+            Ok(value) => assert_eq!(
+                ok(dir.path(), &["config", "get", "app_name", "--file", &path]),
+                format!("{value}\n"),
+                "{text:?}"
+            ),
             Err(why) => {
                 for args in [
                     &["config", "get", "APP_NAME", "--file", &path][..],
@@ -36,7 +41,10 @@ fn every_row_is_read_by_the_program_as_reviewed() {
                     &["--settings-file", &path, "version"],
                 ] {
                     let (status, said) = fails(dir.path(), args);
-                    assert!(status == 1 && said.starts_with(&format!("error: {path} line 1: ")) && said.contains(&why), "{text:?}: {said}");
+                    assert!(
+                        status == 1 && said.starts_with(&format!("error: {path} line 1: ")) && said.contains(&why),
+                        "{text:?}: {said}"
+                    );
                 }
             }
         }
@@ -57,7 +65,10 @@ fn a_line_that_is_not_understood_starts_nothing() {
             "line 3: it is not UTF-8",
             "line 5: expected NAME=value",
         ] {
-            assert!(status == 1 && said.contains(&format!("error: .env {part}")), "{subcommand}: no {part:?} in {said}");
+            assert!(
+                status == 1 && said.contains(&format!("error: .env {part}")),
+                "{subcommand}: no {part:?} in {said}"
+            );
         }
         assert!(said.contains("error: SERVER_PORT must be"), "{said}");
     }
@@ -91,15 +102,18 @@ fn bytes_that_are_no_text_are_refused_wherever_they_stand() {
     let odd = OsStr::from_bytes(b"data-\xff");
     let by_variable = command(dir.path(), &["migrate"]).env("DATA_DIR", odd).output().unwrap();
     for subcommand in ["agent", "heartbeat", "join"] {
-        let output = command(dir.path(), &[subcommand]).env("DATA_DIR", odd).env("UPTIMEMESH_NODE_ID", odd).output().unwrap();
+        let output =
+            command(dir.path(), &[subcommand]).env("DATA_DIR", odd).env("UPTIMEMESH_NODE_ID", odd).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         for name in ["DATA_DIR", "UPTIMEMESH_NODE_ID"] {
             assert!(said.contains(&format!("error: {name} in the environment is not UTF-8")), "{subcommand}: {said}");
         }
     }
     let by_flag = command(dir.path(), &["migrate", "--data-dir"]).arg(odd).output().unwrap();
-    for (output, part) in [(by_variable, "DATA_DIR in the environment is not UTF-8"), (by_flag, "--data-dir has a value that is not UTF-8")]
-    {
+    for (output, part) in [
+        (by_variable, "DATA_DIR in the environment is not UTF-8"),
+        (by_flag, "--data-dir has a value that is not UTF-8"),
+    ] {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && said.contains(part), "{said}");
     }
@@ -109,15 +123,18 @@ fn bytes_that_are_no_text_are_refused_wherever_they_stand() {
 #[test]
 fn an_empty_variable_does_not_hide_the_file_and_what_may_be_meant_otherwise_is_logged_once() {
     let dir = Dir::new();
-    fs::write(dir.join(".env"), b"\xef\xbb\xbfDATA_DIR=mine\t# here\r\nSERVER_PORT=0\r\nAPP_NAME=~/$x\r\nOTHERS=1\r\n").unwrap();
+    fs::write(dir.join(".env"), b"\xef\xbb\xbfDATA_DIR=mine\t# here\r\nSERVER_PORT=0\r\nAPP_NAME=~/$x\r\nOTHERS=1\r\n")
+        .unwrap();
     let mut serve = command(dir.path(), &["serve", "--server-host", "127.0.0.1"]);
     serve.env("DATA_DIR", "").env("APP_NAME", " ");
     let running = Running::of(serve, dir.path(), "serve");
     assert_eq!(running.client().get("/version").json()["app"], "~/$x");
     assert!(dir.join("mine/app.db").exists() && !dir.join("data").exists());
-    let notes = until("the notes are logged", || Some(running.logged()).filter(|log| log.matches("config.note").count() == 2));
+    let notes =
+        until("the notes are logged", || Some(running.logged()).filter(|log| log.matches("config.note").count() == 2));
     assert!(
-        notes.contains(".env line 3: APP_NAME is taken as it is written") && notes.contains("no settings of UptimeMesh: OTHERS"),
+        notes.contains(".env line 3: APP_NAME is taken as it is written")
+            && notes.contains("no settings of UptimeMesh: OTHERS"),
         "{notes}"
     );
 }
@@ -126,18 +143,24 @@ fn an_empty_variable_does_not_hide_the_file_and_what_may_be_meant_otherwise_is_l
 fn a_named_file_is_the_environment_of_every_command() {
     let dir = Dir::new();
     let (_serve, client) = Running::serve(dir.path(), &["serve", "--server-port", "0"]);
-    let text =
-        format!("UPTIMEMESH_API_URL='http://{}' # here\nDATA_DIR=other\nLOG_FILE=\nSERVER_HOST=\nAPP_NAME=\"a\\\\b\"\n", client.address);
+    let text = format!(
+        "UPTIMEMESH_API_URL='http://{}' # here\nDATA_DIR=other\nLOG_FILE=\nSERVER_HOST=\nAPP_NAME=\"a\\\\b\"\n",
+        client.address
+    );
     fs::write(dir.join("named"), text).unwrap();
     // As the API's address, over what the environment says.
-    let asked = command(dir.path(), &["nodes-status", "--settings-file", "named"]).env("UPTIMEMESH_API_URL", "http://127.0.0.1:1").output();
+    let asked = command(dir.path(), &["nodes-status", "--settings-file", "named"])
+        .env("UPTIMEMESH_API_URL", "http://127.0.0.1:1")
+        .output();
     let asked = asked.unwrap();
     assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
     // As settings: flags win, and an empty line hides nothing but a log file.
     let mut show = command(dir.path(), &["config", "show", "--settings-file=named", "--server-port", "81"]);
     show.env("SERVER_HOST", "::1").env("APP_NAME", "hidden").env("LOG_FILE", "x.log").env("AUTH_SECRET_KEY", "hunter2");
     let shown = String::from_utf8(show.output().unwrap().stdout).unwrap();
-    for line in ["DATA_DIR=other", "SERVER_HOST=::1", "SERVER_PORT=81", "APP_NAME=a\\b", "LOG_FILE=", "AUTH_SECRET_KEY=(set)"] {
+    for line in
+        ["DATA_DIR=other", "SERVER_HOST=::1", "SERVER_PORT=81", "APP_NAME=a\\b", "LOG_FILE=", "AUTH_SECRET_KEY=(set)"]
+    {
         assert!(shown.lines().any(|l| l == line), "no {line} in {shown}");
     }
     assert!(!shown.contains("hunter2"));

@@ -1,5 +1,5 @@
-//! From nothing to a fleet that is kept up to date: two bare machines are installed from a signed release, joined, updated to the next one and
-//! kept from a broken one, all by the scripts and the program that ship.
+//! From nothing to a fleet that is kept up to date: two bare machines are installed from a signed release, joined,
+//! updated to the next one and kept from a broken one, all by the scripts and the program that ship.
 
 use crate::install::{alive, is_unprivileged, join_string, serve};
 use crate::machine::{Init, Machine, can_have_machines};
@@ -12,7 +12,12 @@ use std::fs;
 /// The versions that the nodes report, of those that are alive.
 fn reported(client: &Client) -> Vec<String> {
     let nodes = client.signed_in("admin", "uptime").get("/nodes").json();
-    nodes.as_array().unwrap().iter().map(|node| node["status"]["version"].as_str().unwrap_or("none").to_string()).collect()
+    nodes
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| node["status"]["version"].as_str().unwrap_or("none").to_string())
+        .collect()
 }
 
 /// Both machines run this version, as services without rights, and the nodes report it.
@@ -66,16 +71,20 @@ fn fleet(init: Init) {
         assert!(machine.has("/usr/local/bin/uptimemesh.previous"));
     }
 
-    // One that brings the control plane's database up to date, as releases do, and then is not well: the old program gets its database back.
+    // One that brings the control plane's database up to date, as releases do, and then is not well: the old program
+    // gets its database back.
     let newer = host.join("newer.db");
-    one.ok("made=$(uptimemesh backup create --no-encryption --data-dir /var/lib/uptimemesh) && uptimemesh backup restore \"$made\" --data-dir /srv/copy");
+    one.ok("made=$(uptimemesh backup create --no-encryption --data-dir /var/lib/uptimemesh) && uptimemesh backup \
+        restore \"$made\" --data-dir /srv/copy");
     fs::copy(one.path("/srv/copy/app.db"), &newer).unwrap();
     let database = rusqlite::Connection::open(&newer).unwrap();
     database.execute("INSERT INTO schema_migrations VALUES (9999, 'later', 'x', 0)", []).unwrap();
     drop(database);
     one.put("/srv/newer.db", &fs::read(&newer).unwrap(), 0o644);
-    let migrates = "cd /var/lib/uptimemesh && made=$(/usr/local/bin/uptimemesh.previous backup create --no-encryption --data-dir .) && \
-                    mv \"$made\" \"backups/pre-upgrade-${made##*/manual-}\" && rm -f app.db-wal app.db-shm && cp /srv/newer.db app.db; exit 1";
+    let migrates = "cd /var/lib/uptimemesh && made=$(/usr/local/bin/uptimemesh.previous backup create --no-encryption \
+        --data-dir .) && \
+                    mv \"$made\" \"backups/pre-upgrade-${made##*/manual-}\" && rm -f app.db-wal app.db-shm && cp \
+                        /srv/newer.db app.db; exit 1";
     publish(&stand_in("8.0.0", migrates), "8.0.0");
     let output = one.run("uptimemesh update --settle 1 --health-wait 5");
     assert_eq!(output.status.code(), Some(10), "{}", String::from_utf8_lossy(&output.stderr));
@@ -83,14 +92,19 @@ fn fleet(init: Init) {
     assert_eq!(one.ok("find /var/lib/uptimemesh ! -user uptimemesh"), "", "all of it is the service's own");
     run(&one, &two, &client, &new_version());
 
-    // A broken one: it says the right version and does nothing else. Each goes back by itself, and does not try it again.
+    // A broken one: it says the right version and does nothing else. Each goes back by itself, and does not try it
+    // again.
     publish(&stand_in("9.0.0", "exit 1"), "9.0.0");
     for machine in [&one, &two] {
         let output = machine.run("uptimemesh update --settle 1 --health-wait 5");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(10), "{said}");
         assert!(machine.ok("uptimemesh update status").contains("rolled_back"));
-        assert_eq!(machine.run("uptimemesh update").status.code(), Some(7), "what was rolled back is not tried again by itself");
+        assert_eq!(
+            machine.run("uptimemesh update").status.code(),
+            Some(7),
+            "what was rolled back is not tried again by itself"
+        );
     }
     run(&one, &two, &client, &new_version());
 }

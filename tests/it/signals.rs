@@ -9,11 +9,15 @@ use std::path::Path;
 use std::process::Command;
 
 fn send(running: &Running, signal: &str) {
-    assert!(Command::new("kill").args(["-s", signal, &running.pid().to_string()]).status().unwrap().success(), "{signal}");
+    assert!(
+        Command::new("kill").args(["-s", signal, &running.pid().to_string()]).status().unwrap().success(),
+        "{signal}"
+    );
 }
 
 /// What nothing here sends, and what would end a process that does not know it.
-const MEANINGLESS: &[&str] = &["USR1", "USR2", "PIPE", "ALRM", "VTALRM", "PROF", "IO", "XCPU", "XFSZ", "STKFLT", "34", "36", "64"];
+const MEANINGLESS: &[&str] =
+    &["USR1", "USR2", "PIPE", "ALRM", "VTALRM", "PROF", "IO", "XCPU", "XFSZ", "STKFLT", "34", "36", "64"];
 
 /// Sends all of them; the process must be there afterwards, with its log opened again by SIGHUP.
 fn lives_through(running: &Running, log: &Path) {
@@ -52,7 +56,11 @@ fn an_agent_lives_through_the_same() {
     let url = format!("http://{}", client.address);
     fs::write(dir.join("token"), token(&client.signed_in("admin", "uptime"), "worker", None)).unwrap();
     ok(dir.path(), &["join", "--api-url", &url, "--token-file", "token", "--role", "worker", "--node-id", "n1"]);
-    let mut agent = Running::start(dir.path(), "agent", &["agent", "--node-id", "n1", "--api-url", &url, "--log-file", "agent.log"]);
+    let mut agent = Running::start(
+        dir.path(),
+        "agent",
+        &["agent", "--node-id", "n1", "--api-url", &url, "--log-file", "agent.log"],
+    );
     until("it runs", || agent.logged().contains("agent.start").then_some(()));
     lives_through(&agent, &dir.join("agent.log"));
     assert_eq!(agent.terminate(), 0, "{}", agent.logged());
@@ -66,7 +74,8 @@ fn who_asks_twice_gets_the_end_at_once_and_the_log_has_it() {
     let (mut running, client) = Running::serve(dir.path(), &["serve", "--server-port", "0"]);
     // A request that is not whole yet keeps the end waiting for its grace.
     let mut half = std::net::TcpStream::connect(client.address).unwrap();
-    std::io::Write::write_all(&mut half, b"POST /auth/token HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{").unwrap();
+    std::io::Write::write_all(&mut half, b"POST /auth/token HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        .unwrap();
     send(&running, "TERM");
     until("it stops listening", || std::net::TcpStream::connect(client.address).is_err().then_some(()));
     send(&running, "TERM");
@@ -80,20 +89,27 @@ fn who_asks_twice_gets_the_end_at_once_and_the_log_has_it() {
 fn a_hangup_reads_the_certificate_again() {
     let dir = Dir::new();
     let certificate = |name: &str| {
-        let line =
-            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 9 -keyout key.new -out cert.new -subj /CN=";
-        let made = Command::new("sh").args(["-ec", &format!("{line}{name} 2>/dev/null")]).current_dir(dir.path()).status().unwrap();
+        let line = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 9 -keyout key.new \
+            -out cert.new -subj /CN=";
+        let made = Command::new("sh")
+            .args(["-ec", &format!("{line}{name} 2>/dev/null")])
+            .current_dir(dir.path())
+            .status()
+            .unwrap();
         assert!(made.success());
         // One length and one time for all: nothing but reading them tells them apart.
-        let place =
-            "touch cert key; truncate -s 4096 cert.new key.new; for f in cert key; do cat $f.new >$f; touch -d @1700000000 $f; done";
+        let place = "touch cert key; truncate -s 4096 cert.new key.new; for f in cert key; do cat $f.new >$f; touch -d \
+            @1700000000 $f; done";
         assert!(Command::new("sh").args(["-ec", place]).current_dir(dir.path()).status().unwrap().success());
     };
     certificate("first.example");
     let tls = ["serve", "--server-port", "0", "--tls-cert-file", "cert", "--tls-key-file", "key"];
     let (running, client) = Running::serve(dir.path(), &tls);
     let shown = || {
-        let line = format!("openssl s_client -connect {} </dev/null 2>/dev/null | openssl x509 -noout -subject", client.address);
+        let line = format!(
+            "openssl s_client -connect {} </dev/null 2>/dev/null | openssl x509 -noout -subject",
+            client.address
+        );
         String::from_utf8(Command::new("sh").args(["-c", &line]).output().unwrap().stdout).unwrap()
     };
     assert!(shown().contains("first.example"), "{}", running.logged());

@@ -17,7 +17,8 @@ fn files(dir: &str) -> Vec<PathBuf> {
 fn the_schema_is_as_reviewed_and_strict() {
     let served = Served::new();
     let database = rusqlite::Connection::open(&served.config.database_path).unwrap();
-    let mut statement = database.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type DESC, name").unwrap();
+    let mut statement =
+        database.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type DESC, name").unwrap();
     let schema: Vec<String> = statement.query_map([], |r| r.get(0)).unwrap().map(Result::unwrap).collect();
     for table in schema.iter().filter(|sql| sql.starts_with("CREATE TABLE") && !sql.contains("sqlite_sequence")) {
         assert!(table.ends_with("STRICT"), "{table}");
@@ -35,7 +36,8 @@ fn no_query_scans_a_table_without_saying_why() {
         assert!(text.starts_with("-- name: "), "{}", path.display());
         for query in text.split("-- name: ").skip(1) {
             let (name, sql) = query.split_once('\n').unwrap();
-            let mut statement = database.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let mut statement =
+                database.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap_or_else(|e| panic!("{name}: {e}"));
             let steps: Vec<String> = statement.raw_query().mapped(|r| r.get("detail")).map(Result::unwrap).collect();
             let reason = sql.lines().find_map(|l| l.strip_prefix("-- scan: "));
             let scans = steps.iter().any(|s| s.starts_with("SCAN") || s.contains("USE TEMP B-TREE"));

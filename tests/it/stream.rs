@@ -20,7 +20,9 @@ impl Reader {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let last_line = last.map_or(String::new(), |id| format!("Last-Event-ID: {id}\r\n"));
         let token = client.token.as_deref().unwrap();
-        let head = format!("GET /events/stream{query} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n{last_line}\r\n");
+        let head = format!(
+            "GET /events/stream{query} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n{last_line}\r\n"
+        );
         stream.write_all(head.as_bytes()).unwrap();
         let mut reader = Reader { lines: BufReader::new(stream), last: String::new() };
         let status = reader.line();
@@ -33,7 +35,9 @@ impl Reader {
             }
             head.push_str(&line);
         }
-        for part in ["Content-Type: text/event-stream", "Connection: close", "Cache-Control: no-store", "X-Accel-Buffering: no"] {
+        for part in
+            ["Content-Type: text/event-stream", "Connection: close", "Cache-Control: no-store", "X-Accel-Buffering: no"]
+        {
             assert!(head.contains(part), "{part}: {head}");
         }
         assert!(!head.contains("Content-Length"));
@@ -67,7 +71,8 @@ impl Reader {
 }
 
 fn post(admin: &Client, category: &str, name: &str) -> Value {
-    let made = admin.post("/events", &json!({"category": category, "name": name, "level": "info", "fields": {"node_id": "n1"}}));
+    let made = admin
+        .post("/events", &json!({"category": category, "name": name, "level": "info", "fields": {"node_id": "n1"}}));
     assert_eq!(made.status, 201);
     made.json()
 }
@@ -87,7 +92,11 @@ fn events_come_as_they_happen_and_after_what_was_seen() {
     assert_eq!([again.next(), again.next()], [second.clone(), third.clone()]);
     let since = old["created_at"].as_str().unwrap();
     let mut since = Reader::open(&admin, &format!("?since={since}&category=c"), None);
-    assert_eq!([since.next(), since.next()], [first.clone(), second.clone()], "after that moment, and of that category");
+    assert_eq!(
+        [since.next(), since.next()],
+        [first.clone(), second.clone()],
+        "after that moment, and of that category"
+    );
     let moment = second["created_at"].as_str().unwrap();
     let mut forgotten = Reader::open(&admin, &format!("?since={moment}"), Some("gone"));
     assert_eq!(forgotten.next(), third, "an event that is not there says less than the moment");
@@ -172,8 +181,14 @@ fn under_many_writers_no_event_is_lost_or_told_twice() {
         }
     });
     // Every event has a moment of its own, so a moment stands for a place among them.
-    let moments: Vec<String> =
-        admin.get("/events?limit=1000").json().as_array().unwrap().iter().map(|e| e["created_at"].as_str().unwrap().to_string()).collect();
+    let moments: Vec<String> = admin
+        .get("/events?limit=1000")
+        .json()
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["created_at"].as_str().unwrap().to_string())
+        .collect();
     assert_eq!(moments.len(), moments.iter().collect::<BTreeSet<_>>().len());
 }
 
@@ -182,10 +197,14 @@ fn a_reader_that_never_reads_hurts_nobody_and_is_dropped() {
     let served = Served::new();
     let admin = served.admin();
     let mut idle = TcpStream::connect(admin.address).unwrap();
-    let head = format!("GET /events/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n", admin.token.as_deref().unwrap());
+    let head = format!(
+        "GET /events/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n",
+        admin.token.as_deref().unwrap()
+    );
     idle.write_all(head.as_bytes()).unwrap();
     let mut reader = Reader::open(&admin, "?category=fat", None);
-    let readers = |n: usize| admin.get("/metrics").text().contains(&format!("uptimemesh_stream_readers {n}\n")).then_some(());
+    let readers =
+        |n: usize| admin.get("/metrics").text().contains(&format!("uptimemesh_stream_readers {n}\n")).then_some(());
     until("both are counted", || readers(2));
     // More than the sockets' buffers hold.
     let fat = "x".repeat(16_000);

@@ -87,7 +87,12 @@ impl Answer {
     pub fn faults(&self) -> Vec<String> {
         assert_eq!(self.status, 422, "{}", self.text());
         let json = self.json();
-        json["detail"].as_array().unwrap().iter().map(|f| format!("{} {}", f["type"].as_str().unwrap(), f["loc"])).collect()
+        json["detail"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|f| format!("{} {}", f["type"].as_str().unwrap(), f["loc"]))
+            .collect()
     }
 }
 
@@ -114,7 +119,8 @@ impl Wire {
         let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let Some(config) = tls else { return Ok(Wire::Plain(stream)) };
-        let session = ClientConnection::new(Arc::clone(config), ServerName::from(address.ip())).map_err(io::Error::other)?;
+        let session =
+            ClientConnection::new(Arc::clone(config), ServerName::from(address.ip())).map_err(io::Error::other)?;
         Ok(Wire::Tls(Box::new(StreamOwned::new(session, stream))))
     }
 
@@ -174,7 +180,10 @@ pub fn believing(ca: &Path, shown: Option<(&str, Vec<u8>)>) -> Arc<ClientConfig>
 
 /// Reads one answer out of bytes.
 pub fn parse(bytes: &[u8]) -> Answer {
-    let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").unwrap_or_else(|| panic!("no head in {:?}", String::from_utf8_lossy(bytes)));
+    let end = bytes
+        .windows(4)
+        .position(|w| w == b"\r\n\r\n")
+        .unwrap_or_else(|| panic!("no head in {:?}", String::from_utf8_lossy(bytes)));
     let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
     let mut lines = head.split("\r\n");
     let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
@@ -225,7 +234,8 @@ impl Client {
         let body = body.to_string();
         let token = self.token.as_deref().unwrap_or_default();
         let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n",
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nContent-Length: \
+                {}\r\n\r\n",
             self.address,
             body.len()
         );
@@ -316,7 +326,8 @@ impl Served {
 
     /// A client signed in as a new user of this role, who need not change the password.
     pub fn user(&self, name: &str, role: &str) -> Client {
-        let body = serde_json::json!({"name": name, "role": role, "password": USER_PASSWORD, "must_change_password": false});
+        let body =
+            serde_json::json!({"name": name, "role": role, "password": USER_PASSWORD, "must_change_password": false});
         let made = self.admin().post("/users", &body);
         assert_eq!(made.status, 201, "{}", made.text());
         self.anonymous().signed_in(name, USER_PASSWORD)

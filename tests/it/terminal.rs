@@ -22,7 +22,11 @@ impl Terminal {
         let line = format!("echo $$ >{}; exec {program} {}", pid.display(), args.join(" "));
         let mut command = Command::new("script");
         command.args(["--quiet", "--flush", "--return", "--command", &line]).arg(&typescript).current_dir(dir);
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TERM", "xterm").envs(env.iter().copied());
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("TERM", "xterm")
+            .envs(env.iter().copied());
         let running = Running::of(command, dir, name);
         let pid = until("it is started", || fs::read_to_string(&pid).ok().filter(|pid| pid.ends_with('\n')));
         Terminal { running, typescript, pid: pid.trim().to_string() }
@@ -30,7 +34,8 @@ impl Terminal {
 
     /// What has appeared so far.
     pub fn said(&self) -> String {
-        let said = fs::read(&self.typescript).map_or(String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let said =
+            fs::read(&self.typescript).map_or(String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned());
         // The first line is of `script`.
         said.split_once('\n').map_or(String::new(), |(_, said)| said.to_string())
     }

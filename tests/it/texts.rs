@@ -26,7 +26,9 @@ fn the_help_is_as_reviewed_and_complete() {
     let names = commands::names(dir.path());
     let mut nouns: Vec<&str> = names.iter().filter_map(|name| Some(name.split_once(' ')?.0)).collect();
     nouns.dedup();
-    for name in nouns.into_iter().filter(|noun| !names.contains(&noun.to_string())).chain(names.iter().map(String::as_str)) {
+    for name in
+        nouns.into_iter().filter(|noun| !names.contains(&noun.to_string())).chain(names.iter().map(String::as_str))
+    {
         let words: Vec<&str> = name.split(' ').collect();
         let help = ok(dir.path(), &[&["help"], &words[..]].concat());
         if name != "help" {
@@ -50,7 +52,10 @@ fn the_version_tells_what_the_program_was_built_from() {
     assert_eq!(major, "3");
     let verbose = ok(dir.path(), &["version", "--verbose"]);
     for (key, value) in told.as_object().unwrap() {
-        assert!(verbose.lines().any(|l| l.starts_with(key) && l.ends_with(value.as_str().unwrap())), "{key}: {verbose}");
+        assert!(
+            verbose.lines().any(|l| l.starts_with(key) && l.ends_with(value.as_str().unwrap())),
+            "{key}: {verbose}"
+        );
     }
 }
 
@@ -70,7 +75,8 @@ fn the_table_of_settings_is_that_of_the_program() {
         let default = if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
         format!("| `{}` | {default} | {} |\n", setting.name, setting.help())
     });
-    let table: String = std::iter::once("| Setting | Default | Meaning |\n|---|---|---|\n".to_string()).chain(rows).collect();
+    let table: String =
+        std::iter::once("| Setting | Default | Meaning |\n|---|---|---|\n".to_string()).chain(rows).collect();
     let page = document("assets/docs/settings.md");
     let intro = page.split("| Setting |").next().unwrap();
     golden::check_at("assets/docs/settings.md", &format!("{intro}{table}"));
@@ -91,13 +97,24 @@ fn the_program_prints_every_topic() {
 
 /// The command lines in a text: of its shell blocks, and those that stand in a sentence.
 fn command_lines(text: &str) -> Vec<Vec<String>> {
-    let is_name = |word: &&str| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !word.starts_with('-');
+    let is_name = |word: &&str| {
+        !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !word.starts_with('-')
+    };
     let starts = text.match_indices("uptimemesh ").filter(|(at, _)| {
         let before = text[..*at].chars().next_back().unwrap_or('\n');
         matches!(before, '`' | '\n' | '(' | '"' | ' ' | '|')
     });
-    let words =
-        |at: usize| text[at..].split(['`', '\n']).next().unwrap().split(' ').skip(1).take_while(is_name).map(str::to_string).collect();
+    let words = |at: usize| {
+        text[at..]
+            .split(['`', '\n'])
+            .next()
+            .unwrap()
+            .split(' ')
+            .skip(1)
+            .take_while(is_name)
+            .map(str::to_string)
+            .collect()
+    };
     starts.map(|(at, _)| words(at)).filter(|words: &Vec<String>| !words.is_empty()).collect()
 }
 
@@ -107,7 +124,8 @@ fn every_command_that_a_document_names_exists() {
     let listed = names(dir.path());
     for name in docs().iter().map(String::as_str).chain(["README.md"]) {
         let text = document(name);
-        let marked: Vec<&str> = text.split("```").enumerate().filter(|(i, _)| i % 2 == 1).map(|(_, block)| block).collect();
+        let marked: Vec<&str> =
+            text.split("```").enumerate().filter(|(i, _)| i % 2 == 1).map(|(_, block)| block).collect();
         let spans = text.split("```").step_by(2).flat_map(|part| part.split('`').skip(1).step_by(2));
         for line in marked.iter().flat_map(|block| block.lines()).chain(spans).filter(|l| l.contains("uptimemesh ")) {
             for words in command_lines(line) {
@@ -125,8 +143,9 @@ fn every_path_that_a_document_names_exists() {
         let text = document(name);
         for word in text.split('`').skip(1).step_by(2) {
             let first = word.split('/').next().unwrap();
-            let is_path =
-                word.contains('/') && ["src", "sql", "tests", "assets", "ops", ".ci"].contains(&first) && !word.contains(['*', 'N', ' ']);
+            let is_path = word.contains('/')
+                && ["src", "sql", "tests", "assets", "ops", ".ci"].contains(&first)
+                && !word.contains(['*', 'N', ' ']);
             if is_path {
                 assert!(root().join(word).exists(), "{name} names `{word}`, which is not there");
             }
@@ -148,7 +167,8 @@ fn the_version_is_one() {
     let locked = document("Cargo.lock");
     let own = locked.split("[[package]]\n").find(|package| package.starts_with("name = \"uptimemesh\"\n")).unwrap();
     assert_eq!(own.lines().nth(1).unwrap(), format!("version = \"{version}\""), "Cargo.lock");
-    let headings: Vec<String> = document("ops/CHANGELOG.md").lines().filter_map(|l| l.strip_prefix("## ")).map(str::to_string).collect();
+    let headings: Vec<String> =
+        document("ops/CHANGELOG.md").lines().filter_map(|l| l.strip_prefix("## ")).map(str::to_string).collect();
     let released = headings.iter().find(|heading| *heading != "Unreleased");
     assert_eq!(released.map(String::as_str), Some(version), "ops/CHANGELOG.md");
     let key = document("ops/release-key.pub");
@@ -158,7 +178,10 @@ fn the_version_is_one() {
         assert!(text.lines().any(|l| l == format!("VERSION={version}")), "{path} has no line VERSION={version}");
         let output = Command::new("sha256sum").arg(root().join(path)).output().unwrap();
         let sum = String::from_utf8(output.stdout).unwrap()[..64].to_string();
-        assert_eq!(script["sha256"], sum, "{path} has changed: ops/build-release.sh --sums writes its sum into version.json");
+        assert_eq!(
+            script["sha256"], sum,
+            "{path} has changed: ops/build-release.sh --sums writes its sum into version.json"
+        );
         assert!(text.contains(key.lines().nth(1).unwrap()), "{path} has another release key than ops/release-key.pub");
     }
 }

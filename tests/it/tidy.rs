@@ -46,7 +46,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("cli", &["agent", "client", "config", "crypto", "docs", "model", "offline", "serve", "sys"]),
 ];
 
-const GROUND: &[&str] = &["error", "clock", "thread", "logger", "files", "percent", "text", "json", "buckets", "lanes", "caller"];
+const GROUND: &[&str] =
+    &["error", "clock", "thread", "logger", "files", "percent", "text", "json", "buckets", "lanes", "caller"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
@@ -69,7 +70,10 @@ pub fn every_source() -> Vec<(String, String)> {
     sources(&root(), &mut paths);
     paths.sort();
     assert!(paths.len() > 30, "the sources were not found");
-    paths.into_iter().map(|p| (p.strip_prefix(root()).unwrap().to_string_lossy().into_owned(), fs::read_to_string(&p).unwrap())).collect()
+    paths
+        .into_iter()
+        .map(|p| (p.strip_prefix(root()).unwrap().to_string_lossy().into_owned(), fs::read_to_string(&p).unwrap()))
+        .collect()
 }
 
 /// The modules that a text names after `crate::`.
@@ -113,7 +117,8 @@ fn layers_hold() {
 
 /// Whether a line names a thing, and not one whose name only ends like it.
 fn names(line: &str, thing: &str) -> bool {
-    line.match_indices(thing).any(|(at, _)| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'))
+    line.match_indices(thing)
+        .any(|(at, _)| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'))
 }
 
 #[test]
@@ -132,7 +137,8 @@ fn dangerous_things_have_one_home() {
     let mut bad = Vec::new();
     for (file, text) in every_source() {
         for (thing, homes) in HOMES {
-            let product = if file.ends_with("/tests.rs") { "" } else { text.split("#[cfg(test)]\nmod tests").next().unwrap() };
+            let product =
+                if file.ends_with("/tests.rs") { "" } else { text.split("#[cfg(test)]\nmod tests").next().unwrap() };
             let lines = product.lines().filter(|l| !l.trim_start().starts_with("//"));
             if lines.clone().any(|l| names(l, thing)) && !homes.iter().any(|home| file.starts_with(home)) {
                 bad.push(format!("src/{file}: `{thing}` belongs in {homes:?}"));

@@ -53,7 +53,9 @@ fn old_versions_are_refused_and_sessions_are_resumed() {
     let served = Served::new();
     let at = served.anonymous().address.to_string();
     let ca = ca_of(&served);
-    let connect = |more: &[&str]| run("openssl", &[&["s_client", "-connect", &at, "-CAfile", &ca, "-verify_return_error"], more].concat());
+    let connect = |more: &[&str]| {
+        run("openssl", &[&["s_client", "-connect", &at, "-CAfile", &ca, "-verify_return_error"], more].concat())
+    };
     for old in ["-tls1", "-tls1_1"] {
         let (fine, said) = connect(&[old, "-cipher", "ALL:@SECLEVEL=0"]);
         assert!(!fine && said.contains(" alert ") && said.contains("Cipher is (NONE)"), "{old}: {said}");
@@ -66,7 +68,8 @@ fn old_versions_are_refused_and_sessions_are_resumed() {
         // A request makes the server send its ticket before the session is kept.
         let once = |option: &str| {
             let line = format!(
-                "printf 'GET /health HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n' | openssl s_client -connect {at} -CAfile {ca} {version} -ign_eof {option} {}",
+                "printf 'GET /health HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n' | openssl s_client \
+                    -connect {at} -CAfile {ca} {version} -ign_eof {option} {}",
                 kept.display()
             );
             run("sh", &["-c", &line]).1
@@ -88,14 +91,19 @@ fn from_elsewhere_plain_http_is_only_a_redirect() {
     let port = served.anonymous().address.port();
     let body = r#"{"username":"admin","password":"uptime"}"#;
     let (_, said) = run("curl", &["-sS", "-i", &format!("http://{outer}:{port}/auth/token?a=b"), "-d", body]);
-    assert!(said.contains("308 Permanent Redirect") && said.contains(&format!("https://{outer}:{port}/auth/token?a=b")), "{said}");
+    assert!(
+        said.contains("308 Permanent Redirect") && said.contains(&format!("https://{outer}:{port}/auth/token?a=b")),
+        "{said}"
+    );
     assert!(!said.contains("session_token"));
     // A name that is not ours leads nowhere, whoever it is of: the host is judged before anything is told of it.
     for evil in ["evil.example", "evil.example:443", "127.0.0.1.evil.example", "xn--e1awd7f.example."] {
-        let (_, said) = run("curl", &["-sS", "-i", "-H", &format!("Host: {evil}"), &format!("http://{outer}:{port}/ui")]);
+        let (_, said) =
+            run("curl", &["-sS", "-i", "-H", &format!("Host: {evil}"), &format!("http://{outer}:{port}/ui")]);
         assert!(said.contains(" 421 ") && !said.contains("Location"), "{said}");
     }
-    let (_, said) = run("curl", &["-sS", "-i", "--request-target", "http://evil.example/ui", &format!("http://{outer}:{port}/")]);
+    let (_, said) =
+        run("curl", &["-sS", "-i", "--request-target", "http://evil.example/ui", &format!("http://{outer}:{port}/")]);
     assert!(!said.contains("Location"), "{said}");
     // The certificate has the machine's own addresses.
     let (fine, said) = run("curl", &["-sS", "--cacert", &ca_of(&served), &format!("https://{outer}:{port}/health")]);
@@ -112,8 +120,27 @@ fn from_elsewhere_plain_http_is_only_a_redirect() {
 pub fn foreign(dir: &Dir, name: &str) -> (String, String) {
     let (cert, key) = (dir.join(&format!("{name}.crt")), dir.join(&format!("{name}.key")));
     let subject = format!("/CN={name}");
-    let args = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", &subject];
-    let rest = ["-addext", "subjectAltName=IP:127.0.0.1,DNS:control-plane.uptimemesh.internal", "-out", path(&cert), "-keyout", path(&key)];
+    let args = [
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        &subject,
+    ];
+    let rest = [
+        "-addext",
+        "subjectAltName=IP:127.0.0.1,DNS:control-plane.uptimemesh.internal",
+        "-out",
+        path(&cert),
+        "-keyout",
+        path(&key),
+    ];
     let (fine, said) = run("openssl", &[&args[..], &rest[..]].concat());
     assert!(fine, "{said}");
     (path(&cert).to_string(), path(&key).to_string())
@@ -155,9 +182,13 @@ impl Drop for Middle {
 fn a_join_string_leads_to_its_cluster_and_tells_a_machine_in_the_middle_nothing() {
     let served = Served::new();
     let made = served.admin().post("/cluster/join-tokens", &json!({"role": "worker"})).json();
-    let (join, secret) = (made["join_string"].as_str().unwrap().to_string(), made["token"].as_str().unwrap().to_string());
+    let (join, secret) =
+        (made["join_string"].as_str().unwrap().to_string(), made["token"].as_str().unwrap().to_string());
     let port = served.anonymous().address.port();
-    assert!(join.starts_with("umj1:worker:") && join.contains(&secret) && join.ends_with(&format!("127.0.0.1:{port}")), "{join}");
+    assert!(
+        join.starts_with("umj1:worker:") && join.contains(&secret) && join.ends_with(&format!("127.0.0.1:{port}")),
+        "{join}"
+    );
 
     let dir = Dir::new();
     let (middle, middle_port) = Middle::listen(&dir, &foreign(&dir, "middle"));
@@ -282,22 +313,30 @@ fn an_authority_is_rotated_under_living_agents() {
     until("it says that it is up", || control.said().contains("UptimeMesh").then_some(()));
     let admin: Client = client.signed_in("admin", "uptime");
     let url = format!("http://{}", client.address);
-    let made: Value = serde_json::from_str(&ok(dir.path(), &["create-token", "--role", "worker", "--api-url", &url])).unwrap();
+    let made: Value =
+        serde_json::from_str(&ok(dir.path(), &["create-token", "--role", "worker", "--api-url", &url])).unwrap();
     let join = made["join_string"].as_str().unwrap().replace(&outer_and_port(&made), &client.address.to_string());
     fs::write(elsewhere.join("join"), join).unwrap();
     ok(elsewhere.path(), &["join", "--join-file", "join", "--node-id", "node-b"]);
     let agent = Running::start(elsewhere.path(), "agent", &["agent", "--node-id", "node-b", "--ttl", "10"]);
-    let authorities = |dir: &Path, node: &str| fs::read_to_string(dir.join(format!("data/identities/{node}/ca.crt"))).unwrap();
+    let authorities =
+        |dir: &Path, node: &str| fs::read_to_string(dir.join(format!("data/identities/{node}/ca.crt"))).unwrap();
     let first = authorities(elsewhere.path(), "node-b");
     let before = admin.get("/cluster/ca").json();
-    assert_eq!((&before["previous"], &before["nodes"], &before["nodes_up_to_date"]), (&Value::Null, &json!(2), &json!(2)));
+    assert_eq!(
+        (&before["previous"], &before["nodes"], &before["nodes_up_to_date"]),
+        (&Value::Null, &json!(2), &json!(2))
+    );
 
     let rotated = ok(dir.path(), &["ca", "rotate", "--wait", "--json", "--api-url", &url]);
     let rotated: Value = serde_json::from_str(&rotated).unwrap();
     assert_eq!(rotated["previous"]["fingerprint"], before["current"]["fingerprint"]);
     assert_eq!((&rotated["nodes"], &rotated["nodes_up_to_date"]), (&json!(2), &json!(2)));
     let both = authorities(elsewhere.path(), "node-b");
-    assert!(both.matches("BEGIN CERTIFICATE").count() == 2 && both.ends_with(&first), "the new one, and the one before");
+    assert!(
+        both.matches("BEGIN CERTIFICATE").count() == 2 && both.ends_with(&first),
+        "the new one, and the one before"
+    );
     assert_eq!(admin.post("/cluster/ca/rotate", &json!({})).status, 409);
 
     ok(dir.path(), &["ca", "drop-previous", "--api-url", &url]);
@@ -322,7 +361,9 @@ fn half_a_handshake_holds_nobody_up() {
     let served = Served::new();
     let address = served.anonymous().address;
     let mut open = Vec::new();
-    for part in [&b"\x16"[..], b"\x16\x03\x01\x02\x00\x01", b"\x16\x03\x01\xff\xff\x01\x00", b"\x16\x03\x01\x00\x05hello"] {
+    for part in
+        [&b"\x16"[..], b"\x16\x03\x01\x02\x00\x01", b"\x16\x03\x01\xff\xff\x01\x00", b"\x16\x03\x01\x00\x05hello"]
+    {
         for _ in 0..10 {
             let mut socket = TcpStream::connect(address).unwrap();
             socket.write_all(part).unwrap();
@@ -346,7 +387,10 @@ fn nobody_renegotiates() {
     let served = Served::new();
     let at = served.anonymous().address.to_string();
     // A line that is an R asks s_client to begin anew.
-    let line = format!("(sleep 1; echo R; sleep 1) | timeout 20 openssl s_client -connect {at} -CAfile {} -tls1_2", ca_of(&served));
+    let line = format!(
+        "(sleep 1; echo R; sleep 1) | timeout 20 openssl s_client -connect {at} -CAfile {} -tls1_2",
+        ca_of(&served)
+    );
     let (_, said) = run("sh", &["-c", &line]);
     assert!(said.contains("RENEGOTIATING") && said.contains("no renegotiation"), "{said}");
     assert_eq!(served.anonymous().get("/health").status, 200);

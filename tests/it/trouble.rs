@@ -1,4 +1,5 @@
-//! What an operator's machine can do to the control plane: a full disk, a read-only directory, a damaged or foreign database.
+//! What an operator's machine can do to the control plane: a full disk, a read-only directory, a damaged or foreign
+//! database.
 
 use crate::program::{Running, command, fails, ok};
 use crate::support::{Client, Dir, PATIENCE, until};
@@ -50,7 +51,8 @@ fn a_full_disk_refuses_writes_whole_and_reads_go_on() {
     let dir = Dir::new();
     let server = on_a_small_disk(&dir);
     let admin = server.client().signed_in("admin", "uptime");
-    let node = |i: usize| json!({"id": format!("n{i:04}"), "name": format!("n{i}"), "status": {"blob": "x".repeat(30_000)}});
+    let node =
+        |i: usize| json!({"id": format!("n{i:04}"), "name": format!("n{i}"), "status": {"blob": "x".repeat(30_000)}});
     let full = (0..1000).find(|i| {
         let answer = admin.post("/nodes", &node(*i));
         assert!(answer.status == 201 || answer.status == 503, "{}", answer.text());
@@ -76,11 +78,16 @@ fn a_heartbeat_with_news_is_renewed_while_nothing_can_be_written() {
     let server = on_a_small_disk(&dir);
     let admin = server.client().signed_in("admin", "uptime");
     let mut node = crate::node::Node::joined(&admin, "n");
-    let sized = |i: usize, bytes: usize| json!({"id": format!("n{i:04}"), "name": format!("n{i}"), "status": {"blob": "x".repeat(bytes)}});
+    let sized = |i: usize, bytes: usize| {
+        json!({"id": format!("n{i:04}"), "name": format!("n{i}"),
+        "status": {"blob": "x".repeat(bytes)}})
+    };
     let blob = |i: usize| sized(i, 30_000);
     // To the last page: what is smaller must not fit either.
     for (from, bytes) in [(0, 30_000), (3000, 5_000), (6000, 10)] {
-        (from..from + 1000).find(|i| admin.post("/nodes", &sized(*i, bytes)).status == 503).expect("four megabytes are soon full");
+        (from..from + 1000)
+            .find(|i| admin.post("/nodes", &sized(*i, bytes)).status == 503)
+            .expect("four megabytes are soon full");
     }
     let status = |admin: &Client| admin.get("/nodes/n").json()["status"].clone();
 
@@ -119,7 +126,10 @@ fn a_read_only_directory_is_named() {
     let output = in_namespace(dir.path(), script, &["serve", "--server-port", "0", "--log-file", ""]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.starts_with("error: open the lock of the data directory (is it writable?): Read-only file system"), "{said}");
+    assert!(
+        said.starts_with("error: open the lock of the data directory (is it writable?): Read-only file system"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -164,7 +174,8 @@ fn a_database_that_is_damaged_newer_or_changed_is_refused_and_left_alone() {
     assert!(ok(dir.path(), &["migrate"]).contains("is at version 11"));
 }
 
-/// Somebody else's transaction on a database, as a backup script or a curious operator begins one; it ends when this is dropped.
+/// Somebody else's transaction on a database, as a backup script or a curious operator begins one; it ends when this is
+/// dropped.
 fn held(path: &Path, how: &str) -> rusqlite::Connection {
     let database = rusqlite::Connection::open(path).unwrap();
     database.busy_timeout(PATIENCE).unwrap();
@@ -192,11 +203,16 @@ fn a_database_that_another_process_holds_refuses_writes_for_now_and_loses_nothin
         assert_eq!((answer.status, answer.header("Retry-After")), (503, Some("5")), "{}", answer.text());
         assert!(answer.detail().contains("Another process holds"), "{}", answer.text());
     }
-    assert_eq!(client.signed_in("admin", "uptime").get("/nodes/before").status, 200, "whoever comes to look into it gets in");
+    assert_eq!(
+        client.signed_in("admin", "uptime").get("/nodes/before").status,
+        200,
+        "whoever comes to look into it gets in"
+    );
     assert_eq!(admin.get("/metrics").status, 200);
     drop(holder);
     until("writes are possible again", || (post("after").status == 201).then_some(()));
-    let ids: Vec<_> = admin.get("/nodes").json().as_array().unwrap().iter().map(|n| n["id"].as_str().unwrap().to_string()).collect();
+    let ids: Vec<_> =
+        admin.get("/nodes").json().as_array().unwrap().iter().map(|n| n["id"].as_str().unwrap().to_string()).collect();
     assert_eq!(ids, ["after", "before"], "what was acknowledged is there, what was refused is not");
     assert_eq!(admin.events("nodes").len(), 2);
 }
@@ -205,11 +221,16 @@ fn a_database_that_another_process_holds_refuses_writes_for_now_and_loses_nothin
 fn a_start_waits_for_a_database_that_another_process_holds_and_says_so() {
     let dir = Dir::new();
     ok(dir.path(), &["migrate"]);
-    for how in ["BEGIN IMMEDIATE", "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; CREATE TABLE passing (a); DROP TABLE passing"] {
+    for how in [
+        "BEGIN IMMEDIATE",
+        "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; CREATE TABLE passing (a); DROP TABLE passing",
+    ] {
         let holder = held(&dir.join("data/app.db"), how);
         let args = ["serve", "--server-host", "127.0.0.1", "--server-port", "0", "--log-file", ""];
         let server = Running::start(dir.path(), "serve", &args);
-        until("it says that it waits", || server.logged().contains("Another process holds the database; waiting").then_some(()));
+        until("it says that it waits", || {
+            server.logged().contains("Another process holds the database; waiting").then_some(())
+        });
         assert!(!server.logged().contains("serve.start"));
         drop(holder);
         assert_eq!(server.client().signed_in("admin", "uptime").get("/nodes").status, 200, "{how}");

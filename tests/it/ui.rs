@@ -34,7 +34,15 @@ impl Visitor {
 
     /// Sends a form with the token that every page carries.
     fn submit(&self, path: &str, fields: &str) -> Answer {
-        let token = self.page("/ui").split("name=\"csrf_token\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_string();
+        let token = self
+            .page("/ui")
+            .split("name=\"csrf_token\" value=\"")
+            .nth(1)
+            .unwrap()
+            .split('"')
+            .next()
+            .unwrap()
+            .to_string();
         self.client.send("POST", path, &[("Cookie", &self.cookie)], format!("{fields}&csrf_token={token}").as_bytes())
     }
 
@@ -95,7 +103,11 @@ fn everything_can_be_done_without_scripts() {
     assert_eq!((late.status, late.text().contains("has changed since it was read")), (412, true));
     let version = "version=*";
     let faulty = visitor.submit("/ui/nodes/n1/labels", &format!("labels=no+equals+sign&{version}"));
-    assert_eq!((faulty.status, faulty.text().contains("no equals sign</textarea>")), (400, true), "what was typed is still there");
+    assert_eq!(
+        (faulty.status, faulty.text().contains("no equals sign</textarea>")),
+        (400, true),
+        "what was typed is still there"
+    );
     // Lists find it.
     for (query, found) in [
         ("q=n1", true),
@@ -119,7 +131,9 @@ fn everything_can_be_done_without_scripts() {
     admin.post("/replicas", &json!({"id": "r1", "service_id": "web", "node_id": "n1"}));
     // A replica.
     assert!(visitor.page("/ui/replicas?service=web&node=n1").contains("r1"));
-    for (action, said) in [("restart", "Restart requested."), ("snapshot", "Snapshot requested."), ("restore", "Restore requested.")] {
+    for (action, said) in
+        [("restart", "Restart requested."), ("snapshot", "Snapshot requested."), ("restore", "Restore requested.")]
+    {
         assert!(visitor.done(&format!("/ui/replicas/r1/{action}"), "").contains(said), "{action}");
     }
     let nowhere = visitor.submit("/ui/replicas/r1/move", "target_node_id=none");
@@ -130,12 +144,18 @@ fn everything_can_be_done_without_scripts() {
     assert!(visitor.done("/ui/support/snapshots", "").contains("Snapshot requested"));
     assert!(visitor.done("/ui/support/bundles", "").contains("Support bundle requested"));
     let snapshot = admin.get("/etcd/snapshots").json()[0]["id"].as_str().unwrap().to_string();
-    admin.patch(&format!("/etcd/snapshots/{snapshot}"), &json!({"status": "completed", "location": "https://files.example/s.db"}));
+    admin.patch(
+        &format!("/etcd/snapshots/{snapshot}"),
+        &json!({"status": "completed", "location": "https://files.example/s.db"}),
+    );
     assert!(visitor.page("/ui/support").contains("<a href=\"https://files.example/s.db\">Download</a>"));
     let bundle = admin.get("/support-bundles").json()[0]["id"].as_str().unwrap().to_string();
     let link = format!("<a href=\"/support-bundles/{bundle}/download\">Download</a>");
     until("the bundle can be fetched", || visitor.page("/ui/support").contains(&link).then_some(()));
-    assert_eq!(visitor.get(&format!("/support-bundles/{bundle}/download")).header("Content-Type"), Some("application/gzip"));
+    assert_eq!(
+        visitor.get(&format!("/support-bundles/{bundle}/download")).header("Content-Type"),
+        Some("application/gzip")
+    );
     assert!(visitor.done(&format!("/ui/support/bundles/{bundle}/delete"), "").contains("Request deleted."));
     assert!(!visitor.page("/ui").contains("the last one failed"));
     assert!(visitor.done("/ui/support/snapshots", "").contains("Snapshot requested"));
@@ -144,18 +164,27 @@ fn everything_can_be_done_without_scripts() {
     assert!(visitor.page("/ui").contains("the last one failed"));
     // People and settings.
     let short = visitor.submit("/ui/settings/users", "name=bob&role=viewer&password=short");
-    assert_eq!((short.status, short.text().contains("at least 8 characters"), short.text().contains("short")), (422, true, false));
-    assert!(visitor.done("/ui/settings/users", "name=bob&role=viewer&password=a+long+password").contains("User created"));
+    assert_eq!(
+        (short.status, short.text().contains("at least 8 characters"), short.text().contains("short")),
+        (422, true, false)
+    );
+    assert!(
+        visitor.done("/ui/settings/users", "name=bob&role=viewer&password=a+long+password").contains("User created")
+    );
     assert!(visitor.done("/ui/settings/users/bob/role", "role=operator").contains("Role changed"));
     assert!(visitor.done("/ui/settings/users/bob/password", "password=another+password").contains("Password set"));
     assert!(visitor.done("/ui/settings/users/bob/delete", "").contains("User deleted."));
     let sessions = visitor.page("/ui/settings/sessions");
-    let other = sessions.split("action=\"/ui/settings/sessions/").nth(1).unwrap().split('"').next().unwrap().to_string();
+    let other =
+        sessions.split("action=\"/ui/settings/sessions/").nth(1).unwrap().split('"').next().unwrap().to_string();
     assert!(visitor.done(&format!("/ui/settings/sessions/{other}"), "").contains("Session ended."));
     let admin = served.anonymous().signed_in("alice", USER_PASSWORD);
     let settings = visitor.page("/ui/settings/cluster");
     assert!(settings.contains("aria-label=\"scheduler_mode\"><option value=\"auto\" selected>"), "{settings}");
-    assert!(settings.contains("aria-label=\"scheduler_brake\"><option value=\"on\" selected>on</option><option value=\"off\">"));
+    assert!(
+        settings
+            .contains("aria-label=\"scheduler_brake\"><option value=\"on\" selected>on</option><option value=\"off\">")
+    );
     let wrong = visitor.submit("/ui/settings/cluster", "key=scheduler_mode&value=asleep");
     assert_eq!((wrong.status, wrong.text().contains("should be one of: auto, manual, paused")), (422, true));
     assert!(visitor.done("/ui/settings/cluster", "key=etcd_status&value=down").contains("Writes are disabled"));
@@ -201,10 +230,15 @@ fn whoever_may_only_look_is_offered_nothing_else() {
     ] {
         let page = viewer.page(path);
         let main = page.split("<main").nth(1).unwrap();
-        assert!(!main.contains("method=\"post\"") && !main.contains("/drain\"") && !main.contains("/delete\""), "{path}: {main}");
+        assert!(
+            !main.contains("method=\"post\"") && !main.contains("/drain\"") && !main.contains("/delete\""),
+            "{path}: {main}"
+        );
         assert!(!main.contains("/ui/settings/users"), "{path}");
     }
-    for (path, status) in [("/ui/nodes/n1/cordon", 403), ("/ui/new-service", 403), ("/ui/add-node", 403), ("/ui/settings/users", 403)] {
+    for (path, status) in
+        [("/ui/nodes/n1/cordon", 403), ("/ui/new-service", 403), ("/ui/add-node", 403), ("/ui/settings/users", 403)]
+    {
         assert_eq!(viewer.get(path).status, status, "{path}");
         assert_eq!(viewer.submit(path, "").status, status, "{path}");
     }
@@ -236,19 +270,30 @@ fn a_refused_page_is_a_page() {
     }
     // A form that is not from a page of this session; and a method that a page does not have.
     let forged = viewer.client.send("POST", "/ui/theme", &[("Cookie", &viewer.cookie)], b"theme=dark");
-    assert_eq!((forged.status, forged.header("Content-Type"), forged.text().contains("go back, reload the page")), (403, html, true));
+    assert_eq!(
+        (forged.status, forged.header("Content-Type"), forged.text().contains("go back, reload the page")),
+        (403, html, true)
+    );
     let other = viewer.client.send("DELETE", "/ui/nodes", &[("Cookie", &viewer.cookie)], b"");
     assert_eq!((other.status, other.header("Allow"), other.header("Content-Type")), (405, Some("GET, HEAD"), html));
     // Programs are told in JSON, as ever.
     let eve = served.anonymous().signed_in("eve", USER_PASSWORD);
     assert_eq!(eve.get("/users").json(), json!({"detail": "Your role does not allow this."}));
     assert_eq!(eve.get("/no/such").json(), json!({"detail": "Not Found"}));
-    assert_eq!(eve.get("/ui/settings/users").json(), json!({"detail": "Your role does not allow this."}), "a page asked for by a program");
+    assert_eq!(
+        eve.get("/ui/settings/users").json(),
+        json!({"detail": "Your role does not allow this."}),
+        "a page asked for by a program"
+    );
     // Whoever calls too often is told so in words, too; nobody knows then who it is.
     let stranger = served.anonymous();
     let refused = (0..2000).map(|_| stranger.get("/ui/nodes")).find(|answer| answer.status == 429).expect("a refusal");
     assert_eq!(refused.header("Content-Type"), html);
-    assert!(refused.header("Retry-After").is_some() && refused.text().contains("Too many requests"), "{}", refused.text());
+    assert!(
+        refused.header("Retry-After").is_some() && refused.text().contains("Too many requests"),
+        "{}",
+        refused.text()
+    );
     assert!(!refused.text().contains("<nav"), "strangers see nothing of the cluster");
 }
 
@@ -259,7 +304,11 @@ fn the_authority_is_rotated_from_its_page() {
     let admin = served.anonymous().signed_in("alice", USER_PASSWORD);
     Node::joined(&admin, "n1");
     let page = visitor.page("/ui/settings/certificates");
-    assert!(page.contains("trust the current authority: 1 of 1. No rotation is in progress.") && !page.contains("drop-previous"), "{page}");
+    assert!(
+        page.contains("trust the current authority: 1 of 1. No rotation is in progress.")
+            && !page.contains("drop-previous"),
+        "{page}"
+    );
     let ask = visitor.page("/ui/settings/certificates/rotate");
     assert!(ask.contains("Enrolled nodes (1) fetch it after their next heartbeats"), "{ask}");
     let before = admin.get("/cluster/ca").json()["current"].clone();
@@ -274,7 +323,9 @@ fn the_authority_is_rotated_from_its_page() {
     let again = visitor.submit("/ui/settings/certificates/rotate", "");
     assert_eq!((again.status, again.text().contains("Drop it first")), (409, true));
     // A node would be left behind: only who says so may do it.
-    assert!(visitor.page("/ui/settings/certificates/drop-previous").contains("1 node does not have the new authority yet"));
+    assert!(
+        visitor.page("/ui/settings/certificates/drop-previous").contains("1 node does not have the new authority yet")
+    );
     let early = visitor.submit("/ui/settings/certificates/drop-previous", "");
     assert_eq!((early.status, early.text().contains("1 of 1 nodes do not have the new authority yet")), (409, true));
     // It joins anew; an agent renews, which brings the same.
@@ -301,10 +352,14 @@ fn pages_show_what_a_node_reports() {
     assert_eq!(node.heartbeat(&admin, 45, &json!({"load_1m": 3.25})).status, 200);
     let page = visitor.page("/ui/nodes/n1");
     assert!(page.contains("aria-label=\"Load: newest 3.25, lowest 3.25, highest 3.25\""), "{page}");
-    assert!(page.contains("aria-label=\"Memory used: newest 75 %") && !page.contains("aria-label=\"Disk used"), "{page}");
+    assert!(
+        page.contains("aria-label=\"Memory used: newest 75 %") && !page.contains("aria-label=\"Disk used"),
+        "{page}"
+    );
     assert!(page.contains("since the control plane") && page.contains("<path d=\"M143 24V"), "{page}");
     // What it tells of its tunnels, and what it does not.
-    let tunnel = json!({"wg_primary_tunnel": {"state": "up", "last_handshake_at": "2026-01-02T03:04:05Z", "rx_bytes": 2048}});
+    let tunnel =
+        json!({"wg_primary_tunnel": {"state": "up", "last_handshake_at": "2026-01-02T03:04:05Z", "rx_bytes": 2048}});
     assert!(!visitor.page("/ui/wireguard").contains("2.0 KiB"));
     assert_eq!(node.heartbeat(&admin, 45, &tunnel).status, 200);
     let page = visitor.page("/ui/wireguard");
@@ -329,12 +384,20 @@ fn long_lists_are_small_pages_and_quick() {
     }
     assert_eq!(admin.post("/services", &json!({"id": "web", "name": "web", "spec": {}})).status, 201);
     for i in 0..150 {
-        let replica = json!({"id": format!("web-replica-{i:08}"), "service_id": "web", "node_id": format!("node-{i:03}")});
+        let replica =
+            json!({"id": format!("web-replica-{i:08}"), "service_id": "web", "node_id": format!("node-{i:03}")});
         assert_eq!(admin.post("/replicas", &replica).status, 201);
     }
-    for path in
-        ["/ui", "/ui/nodes", "/ui/replicas", "/ui/services/web", "/ui/services/web/explain", "/ui/events", "/ui/wireguard", "/ui/scheduler"]
-    {
+    for path in [
+        "/ui",
+        "/ui/nodes",
+        "/ui/replicas",
+        "/ui/services/web",
+        "/ui/services/web/explain",
+        "/ui/events",
+        "/ui/wireguard",
+        "/ui/scheduler",
+    ] {
         let began = Instant::now();
         let page = visitor.page(path);
         println!("{path}: {} bytes in {:?}", page.len(), began.elapsed());
@@ -355,15 +418,29 @@ fn long_lists_are_small_pages_and_quick() {
 fn room_is_said_on_the_nodes_page() {
     let served = Served::new();
     let admin = served.admin();
-    admin.post("/nodes", &json!({"id": "n", "name": "n", "status": {"capacity": {"cpu_millis": 4000, "memory_mb": 1000}}}));
+    admin.post(
+        "/nodes",
+        &json!({"id": "n", "name": "n", "status": {"capacity": {"cpu_millis": 4000, "memory_mb": 1000}}}),
+    );
     let visitor = Visitor::new(&served, "olga", "operator");
     let page = || visitor.page("/ui/nodes/n");
     assert!(page().contains("4000 of 4000 CPU millis, 1000 of 1000 MB of memory"), "{}", page());
-    let value = |name: &str| page().split(&format!("name=\"{name}\" value=\"")).nth(1).unwrap().split('"').next().unwrap().to_string();
+    let value = |name: &str| {
+        page().split(&format!("name=\"{name}\" value=\"")).nth(1).unwrap().split('"').next().unwrap().to_string()
+    };
     let version = || value("version").replace("&quot;", "%22").replace("&#34;", "%22");
-    let done = visitor.done("/ui/nodes/n/room", &format!("version={}&reserve_cpu=25%25&reserve_memory=200&cpu=&memory=800", version()));
-    assert!(done.contains("Room for replicas saved.") && done.contains("3000 of 4000 CPU millis, 600 of 800 MB of memory"), "{done}");
-    assert_eq!((value("reserve_cpu"), value("reserve_memory"), value("memory")), ("25%".into(), "200".into(), "800".into()));
+    let done = visitor.done(
+        "/ui/nodes/n/room",
+        &format!("version={}&reserve_cpu=25%25&reserve_memory=200&cpu=&memory=800", version()),
+    );
+    assert!(
+        done.contains("Room for replicas saved.") && done.contains("3000 of 4000 CPU millis, 600 of 800 MB of memory"),
+        "{done}"
+    );
+    assert_eq!(
+        (value("reserve_cpu"), value("reserve_memory"), value("memory")),
+        ("25%".into(), "200".into(), "800".into())
+    );
     assert_eq!(visitor.submit("/ui/nodes/n/room", &format!("version={}&reserve_cpu=lots", version())).status, 422);
     assert_eq!(visitor.submit("/ui/nodes/n/room", "version=%22old%22&reserve_cpu=1").status, 412);
     let done = visitor.done("/ui/nodes/n/room", &format!("version={}&reserve_cpu=&memory=", version()));

@@ -1,7 +1,8 @@
-//! Updates of a node by the real scripts, from a real server, with real signatures: whatever goes wrong, a program that works is left.
+//! Updates of a node by the real scripts, from a real server, with real signatures: whatever goes wrong, a program that
+//! works is left.
 //!
-//! The new build is this build with another version written into it: as long as the old one, so that every byte else is the same. Programs that
-//! are broken on purpose are small scripts.
+//! The new build is this build with another version written into it: as long as the old one, so that every byte else is
+//! the same. Programs that are broken on purpose are small scripts.
 
 use crate::program;
 use crate::support::{Client, Dir, Served, until, write_program};
@@ -38,12 +39,14 @@ pub fn builds() -> &'static (Vec<u8>, Vec<u8>) {
     BUILDS.get_or_init(|| {
         let dir = Dir::new();
         let stripped = dir.join("stripped");
-        let status = Command::new("strip").arg("-o").arg(&stripped).arg(env!("CARGO_BIN_EXE_uptimemesh")).status().unwrap();
+        let status =
+            Command::new("strip").arg("-o").arg(&stripped).arg(env!("CARGO_BIN_EXE_uptimemesh")).status().unwrap();
         assert!(status.success());
         let old = fs::read(&stripped).unwrap();
         let (from, to) = (OLD.as_bytes(), new_version());
         let mut new = old.clone();
-        let places: Vec<usize> = old.windows(from.len()).enumerate().filter(|(_, w)| *w == from).map(|(at, _)| at).collect();
+        let places: Vec<usize> =
+            old.windows(from.len()).enumerate().filter(|(_, w)| *w == from).map(|(at, _)| at).collect();
         assert!(!places.is_empty(), "the program tells its version");
         for at in places {
             new[at..at + from.len()].copy_from_slice(to.as_bytes());
@@ -74,7 +77,10 @@ impl Machine {
             Machine::Busybox => {
                 if !tools.exists() {
                     fs::create_dir(&tools).unwrap();
-                    let list = Command::new("busybox").arg("--list").output().expect("busybox is installed (apt-get install busybox)");
+                    let list = Command::new("busybox")
+                        .arg("--list")
+                        .output()
+                        .expect("busybox is installed (apt-get install busybox)");
                     for name in String::from_utf8(list.stdout).unwrap().lines() {
                         symlink(which("busybox"), tools.join(name)).unwrap();
                     }
@@ -186,7 +192,12 @@ impl Host {
     }
 }
 
-fn serve(mut stream: TcpStream, root: &Path, faults: &Mutex<BTreeMap<String, Fault>>, asked: &Mutex<Vec<String>>) -> std::io::Result<()> {
+fn serve(
+    mut stream: TcpStream,
+    root: &Path,
+    faults: &Mutex<BTreeMap<String, Fault>>,
+    asked: &Mutex<Vec<String>>,
+) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut first = String::new();
     reader.read_line(&mut first)?;
@@ -252,15 +263,34 @@ impl Bench {
     fn command(&self, script: &str, args: &[&str]) -> Command {
         let (shell, path) = self.machine.shell(self.dir.path());
         let mut command = Command::new(&shell[0]);
-        command.args(&shell[1..]).arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script)).args(self.options()).args(args);
+        command
+            .args(&shell[1..])
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script))
+            .args(self.options())
+            .args(args);
         command.current_dir(self.dir.path()).env_clear().env("PATH", path).stdin(Stdio::null());
         command
     }
 
     fn options(&self) -> Vec<String> {
-        let own = ["--version-url", &self.host.url(), "--health-wait", "8", "--settle", "1", "--tries", "2", "--config", "/nonexistent"]
-            .map(str::to_string);
-        let paths = [("--bin", self.bin()), ("--state-dir", self.dir.join("state")), ("--release-key", self.dir.join("key.pub"))];
+        let own = [
+            "--version-url",
+            &self.host.url(),
+            "--health-wait",
+            "8",
+            "--settle",
+            "1",
+            "--tries",
+            "2",
+            "--config",
+            "/nonexistent",
+        ]
+        .map(str::to_string);
+        let paths = [
+            ("--bin", self.bin()),
+            ("--state-dir", self.dir.join("state")),
+            ("--release-key", self.dir.join("key.pub")),
+        ];
         let paths = paths.iter().flat_map(|(name, path)| [name.to_string(), path.display().to_string()]);
         own.into_iter().chain(paths).chain(self.more.clone()).collect()
     }
@@ -285,7 +315,9 @@ impl Bench {
     fn is_tidy(&self) {
         let mut left: Vec<String> = Vec::new();
         for dir in ["bin", "state"] {
-            left.extend(fs::read_dir(self.dir.join(dir)).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()));
+            left.extend(
+                fs::read_dir(self.dir.join(dir)).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()),
+            );
         }
         let expected = ["uptimemesh", "uptimemesh.previous", "lock", "state.json", "node-update.sh", "failed"];
         left.retain(|name| !expected.contains(&name.as_str()));
@@ -296,7 +328,9 @@ impl Bench {
     fn with_service(mut self, args: &str) -> Bench {
         let (bin, dir) = (self.bin(), self.dir.path());
         let text = format!(
-            "cd '{0}'\nold=$(cat pid 2>/dev/null)\n[ -z \"$old\" ] || kill -9 \"$old\" 2>/dev/null\nwhile [ -n \"$old\" ] && [ -e \"/proc/$old/exe\" ]; do sleep 0.05; done\nsetsid sh -c 'echo $$ >pid; exec \"{1}\" {args}' </dev/null >>service.log 2>&1 &\n",
+            "cd '{0}'\nold=$(cat pid 2>/dev/null)\n[ -z \"$old\" ] || kill -9 \"$old\" 2>/dev/null\nwhile [ -n \
+                \"$old\" ] && [ -e \"/proc/$old/exe\" ]; do sleep 0.05; done\nsetsid sh -c 'echo $$ >pid; exec \"{1}\" \
+                    {args}' </dev/null >>service.log 2>&1 &\n",
             dir.display(),
             bin.display()
         );
@@ -323,7 +357,8 @@ pub fn offer(host: &Path, key: &Path, program: &[u8], version: &str) {
     let script = json!({"version": version, "path": "node-update.sh", "sha256": sum(&host.join("node-update.sh"))});
     let manifest = json!({"schema_version": 1, "version": version, "channels": {"stable": {
         "version": version, "bootstrap": script, "updater": script,
-        "agent": {"name": "uptimemesh", "version": version, "artifacts": {"linux-amd64": artifact, "linux-arm64": artifact}},
+        "agent": {"name": "uptimemesh", "version": version, "artifacts": {"linux-amd64": artifact,
+        "linux-arm64": artifact}},
     }}});
     sign(host, key, &manifest);
 }
@@ -362,7 +397,8 @@ pub fn stand_in(version: &str, then: &str) -> Vec<u8> {
     format!("#!/bin/sh\ncase $1 in version) echo 'uptimemesh {version}' ;; *) {then} ;; esac\n").into_bytes()
 }
 
-/// Gives the manifest of a host another end, or none, and signs it by openssl: the program signs nothing that has expired.
+/// Gives the manifest of a host another end, or none, and signs it by openssl: the program signs nothing that has
+/// expired.
 pub fn expire(host: &Path, key: &Path, end: Option<&str>) {
     let mut manifest: Value = serde_json::from_slice(&fs::read(host.join("version.json")).unwrap()).unwrap();
     manifest.as_object_mut().unwrap().remove("expires");
@@ -371,7 +407,8 @@ pub fn expire(host: &Path, key: &Path, end: Option<&str>) {
     }
     fs::write(host.join("version.json"), serde_json::to_vec_pretty(&manifest).unwrap()).unwrap();
     let line = format!(
-        "openssl pkeyutl -sign -inkey '{}' -rawin -in version.json -out raw && openssl base64 -A -in raw -out version.json.sig",
+        "openssl pkeyutl -sign -inkey '{}' -rawin -in version.json -out raw && openssl base64 -A -in raw -out \
+            version.json.sig",
         key.display()
     );
     assert!(Command::new("sh").args(["-c", &line]).current_dir(host).status().unwrap().success());
@@ -384,10 +421,23 @@ fn agent(machine: Machine, served: &Served) -> Bench {
     let node = format!("{machine:?}");
     let token = crate::node::token(&served.admin(), "worker", None);
     fs::write(bench.dir.join("token"), token).unwrap();
-    let join = ["join", "--api-url", &url, "--token-file", "token", "--role", "worker", "--node-id", &node, "--identity-dir", "identity"];
+    let join = [
+        "join",
+        "--api-url",
+        &url,
+        "--token-file",
+        "token",
+        "--role",
+        "worker",
+        "--node-id",
+        &node,
+        "--identity-dir",
+        "identity",
+    ];
     program::ok(bench.dir.path(), &join);
     let status = bench.dir.join("identity").join(&node).join("status.json");
-    let mut bench = bench.with_service(&format!("agent --node-id {node} --identity-dir identity --api-url {url} --ttl 10"));
+    let mut bench =
+        bench.with_service(&format!("agent --node-id {node} --identity-dir identity --api-url {url} --ttl 10"));
     bench.more.extend(["--status-file".into(), status.display().to_string()]);
     until("the agent has had a heartbeat accepted", || status.exists().then_some(()));
     bench
@@ -408,16 +458,24 @@ fn an_agent_is_updated_and_asked_whether_it_works() {
         let (status, said) = bench.update(&[]);
         assert!(status == 0 && said.contains("update.done"), "{machine:?} {status} {said}");
         assert!(
-            said.is_ascii() && said.lines().all(|l| [" | update | (*) update.", " | update | (!) update."].iter().any(|m| l.contains(m))),
+            said.is_ascii()
+                && said
+                    .lines()
+                    .all(|l| [" | update | (*) update.", " | update | (!) update."].iter().any(|m| l.contains(m))),
             "{said}"
         );
         assert_eq!(bench.serving(), new_version());
         let after: Value =
-            serde_json::from_slice(&fs::read(bench.dir.join(&format!("identity/{machine:?}/status.json"))).unwrap()).unwrap();
+            serde_json::from_slice(&fs::read(bench.dir.join(&format!("identity/{machine:?}/status.json"))).unwrap())
+                .unwrap();
         assert_eq!(after["version"], new_version().as_str());
         assert_ne!(fs::read(bench.dir.join(&format!("identity/{machine:?}/status.json"))).unwrap(), before);
         assert_eq!((&bench.state()["state"], &bench.state()["from"]), (&json!("updated"), &json!(OLD)));
-        assert_eq!(fs::read(bench.dir.join("bin/uptimemesh.previous")).unwrap(), builds().0, "the old one is beside it");
+        assert_eq!(
+            fs::read(bench.dir.join("bin/uptimemesh.previous")).unwrap(),
+            builds().0,
+            "the old one is beside it"
+        );
         bench.is_tidy();
 
         let (status, said) = bench.update(&[]);
@@ -452,10 +510,15 @@ fn an_old_release_is_no_update_however_genuine_it_is() {
                 }
             }
         };
-        for (end, why) in [(Some("2020-01-01T00:00:00Z"), "expired at 2020-01-01T00:00:00Z"), (None, "has no expiry date")] {
+        for (end, why) in
+            [(Some("2020-01-01T00:00:00Z"), "expired at 2020-01-01T00:00:00Z"), (None, "has no expiry date")]
+        {
             expire(&host, &key, end);
             all(&[], &|script, status, said| {
-                assert!(status == 4 && said.contains(why) && said.contains("--allow-expired"), "{machine:?} {script} {status} {said}");
+                assert!(
+                    status == 4 && said.contains(why) && said.contains("--allow-expired"),
+                    "{machine:?} {script} {status} {said}"
+                );
             });
             // The operator's own word.
             all(&["--allow-expired", "--dry-run"], &|script, status, said| {
@@ -475,8 +538,9 @@ fn an_old_release_is_no_update_however_genuine_it_is() {
 fn a_control_plane_is_updated_and_asked_for_its_version() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let bench = Bench::new(Machine::Debian);
-    let mut bench =
-        bench.with_service(&format!("up --node-id n --server-host 127.0.0.1 --server-port {port} --data-dir data --log-file \"\""));
+    let mut bench = bench.with_service(&format!(
+        "up --node-id n --server-host 127.0.0.1 --server-port {port} --data-dir data --log-file \"\""
+    ));
     bench.more.extend(["--health-url".into(), format!("http://127.0.0.1:{port}")]);
     bench.more.extend(["--health-wait".into(), "30".into()]);
     bench.offer(&builds().1, &new_version());
@@ -513,8 +577,9 @@ fn a_control_plane_whose_database_was_brought_up_to_date_goes_back_with_it() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("http://127.0.0.1:{port}");
     let bench = Bench::new(Machine::Debian);
-    let mut bench =
-        bench.with_service(&format!("up --node-id n --server-host 127.0.0.1 --server-port {port} --data-dir data --log-file \"\""));
+    let mut bench = bench.with_service(&format!(
+        "up --node-id n --server-host 127.0.0.1 --server-port {port} --data-dir data --log-file \"\""
+    ));
     let data = bench.dir.join("data");
     bench.more.extend(["--health-url".into(), url.clone(), "--data-dir".into(), data.display().to_string()]);
     let client = Client { address: ([127, 0, 0, 1], port).into(), token: None, tls: None };
@@ -527,10 +592,13 @@ fn a_control_plane_whose_database_was_brought_up_to_date_goes_back_with_it() {
     };
     assert_eq!(names(), ["n"]);
     client.signed_in("admin", "uptime").post("/nodes", &json!({"id": "before", "name": "before"}));
-    // What the program after this one does at its start, as far as the database goes: a backup, then a migration that this one does not know.
-    let migrated = "import sqlite3; d = sqlite3.connect('data/app.db'); d.execute(\"INSERT INTO schema_migrations VALUES (9999, 'later', 'x', 0)\"); d.execute(\"DELETE FROM nodes WHERE id = 'before'\"); d.commit()";
+    // What the program after this one does at its start, as far as the database goes: a backup, then a migration that
+    // this one does not know.
+    let migrated = "import sqlite3; d = sqlite3.connect('data/app.db'); d.execute(\"INSERT INTO schema_migrations \
+        VALUES (9999, 'later', 'x', 0)\"); d.execute(\"DELETE FROM nodes WHERE id = 'before'\"); d.commit()";
     let then = format!(
-        "made=$('{0}' backup create --no-encryption --data-dir data) && mv \"$made\" \"data/backups/pre-upgrade-${{made#*/manual-}}\" && python3 -c \"{1}\"; exit 1",
+        "made=$('{0}' backup create --no-encryption --data-dir data) && mv \"$made\" \
+            \"data/backups/pre-upgrade-${{made#*/manual-}}\" && python3 -c \"{1}\"; exit 1",
         bench.dir.join("bin/uptimemesh.previous").display(),
         migrated.replace('"', "\\\"")
     );
@@ -570,13 +638,15 @@ fn a_control_plane_is_asked_where_it_listens_and_without_a_proxy() {
     for machine in [Machine::Debian, Machine::Busybox] {
         let port = TcpListener::bind("127.0.0.2:0").unwrap().local_addr().unwrap().port();
         let bench = Bench::new(machine);
-        let mut bench =
-            bench.with_service(&format!("up --node-id n --server-host 127.0.0.2 --server-port {port} --data-dir data --log-file \"\""));
+        let mut bench = bench.with_service(&format!(
+            "up --node-id n --server-host 127.0.0.2 --server-port {port} --data-dir data --log-file \"\""
+        ));
         fs::write(bench.dir.join("settings"), format!("SERVER_HOST=127.0.0.2\nSERVER_PORT={port}\n")).unwrap();
         bench.more.extend(["--service", "uptimemesh", "--health-wait", "30", "--config"].map(str::to_string));
         bench.more.push(bench.dir.join("settings").display().to_string());
         bench.offer(&builds().1, &new_version());
-        // The host of the releases is on this machine too: it is fetched from without the proxy by its name's exception.
+        // The host of the releases is on this machine too: it is fetched from without the proxy by its name's
+        // exception.
         let mut command = bench.command("ops/node-update.sh", &[]);
         if machine == Machine::Debian {
             command.env("http_proxy", format!("http://{dead}")).env("no_proxy", "127.0.0.1");
@@ -706,7 +776,8 @@ fn a_full_disk_changes_nothing() {
             }
             let size_kb = builds().0.len() / 1024;
             let script = format!(
-                "mkdir -p disk\nmount -t tmpfs -o size={}k tmpfs disk\ncp bin/uptimemesh disk/\nmount --bind disk bin\n[ {filler_kb} = 0 ] || head -c {} /dev/zero >bin/filler\n\"$@\" || status=$?\n\
+                "mkdir -p disk\nmount -t tmpfs -o size={}k tmpfs disk\ncp bin/uptimemesh disk/\nmount --bind disk \
+                    bin\n[ {filler_kb} = 0 ] || head -c {} /dev/zero >bin/filler\n\"$@\" || status=$?\n\
                  bin/uptimemesh version >says\nls bin >left\nexit ${{status:-0}}",
                 size_kb * 3 + 6 * 1024,
                 size_kb * 1024
@@ -760,7 +831,10 @@ fn settings_that_are_wrong_are_told_to_who_asked() {
     let (status, said) = run(command);
     assert_eq!(status, 2, "{said}");
     let state = bench.state();
-    assert_eq!((&state["state"], &state["update_id"], &state["to"]), (&json!("failed"), &json!("u.1"), &json!("99.0.0")));
+    assert_eq!(
+        (&state["state"], &state["update_id"], &state["to"]),
+        (&json!("failed"), &json!("u.1"), &json!("99.0.0"))
+    );
     assert!(state["reason"].as_str().unwrap().contains("VERSION_URL in the settings of this node"), "{state}");
 }
 
@@ -776,7 +850,11 @@ fn neither_wrong_settings_nor_a_full_disk_keep_a_program_from_being_put_back() {
         let bin = bench.bin().display().to_string();
         let journal = format!("phase=swap\nbin={bin}\nfrom={OLD}\nfrom_sum={}\nto=99.0.0\nto_sum={}\n", sums.0, sums.1);
         fs::write(bench.dir.join("state/journal"), journal).unwrap();
-        fs::write(bench.dir.join("settings"), "VERSION_URL=nowhere\nUPDATE_CHANNEL=A B\nRELEASE_KEY_FILE=/nonexistent\n").unwrap();
+        fs::write(
+            bench.dir.join("settings"),
+            "VERSION_URL=nowhere\nUPDATE_CHANNEL=A B\nRELEASE_KEY_FILE=/nonexistent\n",
+        )
+        .unwrap();
         let (shell, path) = machine.shell(bench.dir.path());
         let mut line = shell.clone();
         line.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("ops/node-update.sh").display().to_string());
@@ -786,7 +864,8 @@ fn neither_wrong_settings_nor_a_full_disk_keep_a_program_from_being_put_back() {
         }
         // On a disk that has no room for another file.
         if can_mount {
-            let full = "mkdir full\nmount -t tmpfs -o nr_inodes=3 tmpfs full\ncp state/journal full/\n: >full/lock\nmount --bind full state\n\"$@\"";
+            let full = "mkdir full\nmount -t tmpfs -o nr_inodes=3 tmpfs full\ncp state/journal full/\n: \
+                >full/lock\nmount --bind full state\n\"$@\"";
             let mut command = Command::new("unshare");
             command.args(["--mount", "sh", "-ec", full, "sh"]).args(&line).current_dir(bench.dir.path());
             // Preparing it takes more tools than the machine has.
@@ -849,7 +928,8 @@ fn two_at_once_do_not_meet_and_a_dead_ones_lock_is_nobodys() {
 }
 
 /// The steps that the updater tells of, in their order.
-const STEPS: &[&str] = &["update.fetch ", "update.swap", "update.restart", "update.health", "update.rolled_back", "update.done"];
+const STEPS: &[&str] =
+    &["update.fetch ", "update.swap", "update.restart", "update.health", "update.rolled_back", "update.done"];
 
 #[test]
 fn killed_at_every_step_it_is_finished_or_undone_by_the_next_run() {
@@ -893,7 +973,9 @@ fn a_run_after_a_killed_one_goes_on_where_it_was() {
     let log = bench.dir.join("killed");
     bench.offer(&builds().1, &new_version());
     let mut child = started(bench.command("ops/node-update.sh", &["--settle", "60"]), &log);
-    until("the new program is in its place", || fs::read_to_string(&log).unwrap().contains("update.health").then_some(()));
+    until("the new program is in its place", || {
+        fs::read_to_string(&log).unwrap().contains("update.health").then_some(())
+    });
     kill(&mut child);
     let fetched = bench.host.asked("program");
     let (status, said) = bench.update(&[]);
@@ -953,7 +1035,10 @@ fn the_bootstrap_hands_over_to_a_genuine_updater_and_to_no_other() {
         bench.offer(&builds().1, &new_version());
         let bootstrap = |args: &[&str]| run(bench.command("ops/bootstrap.sh", args));
         let (status, said) = bootstrap(&["--dry-run"]);
-        assert!(status == 0 && said.contains("update.would") && !said.contains("bootstrap.local"), "{machine:?} {said}");
+        assert!(
+            status == 0 && said.contains("update.would") && !said.contains("bootstrap.local"),
+            "{machine:?} {said}"
+        );
         assert_eq!(bench.host.asked("node-update.sh"), 1);
         // The updater's status is its own.
         assert_eq!(bootstrap(&["--want-version", "5.0.0"]).0, 7);
@@ -973,7 +1058,10 @@ fn the_bootstrap_hands_over_to_a_genuine_updater_and_to_no_other() {
         // Where nothing can be fetched the updater beside it works, and says why it cannot.
         fs::remove_file(bench.dir.join("host/version.json.sig")).unwrap();
         let (status, said) = bootstrap(&["--tries", "1"]);
-        assert!(status == 3 && said.contains("bootstrap.local") && said.contains("update.unreachable"), "{status} {said}");
+        assert!(
+            status == 3 && said.contains("bootstrap.local") && said.contains("update.unreachable"),
+            "{status} {said}"
+        );
         bench.offer(&builds().1, &new_version());
         let (status, said) = bootstrap(&[]);
         assert_eq!((status, bench.installed()), (0, new_version()), "{said}");
@@ -1007,7 +1095,13 @@ fn the_program_updates_itself_and_heeds_a_request_only_for_what_it_says() {
     let (status, said) = own(&requested);
     assert!(status == 0 && said.contains("No update is requested"), "{said}");
     let ask = |id: &str, version: &str| json!({"id": id, "channel": "stable", "version": version}).to_string();
-    for hostile in ["{}".to_string(), ask("a; touch pwned", &new_version()), ask("a", "--recover"), ask("a", "2.0.0\n"), "x".repeat(5000)] {
+    for hostile in [
+        "{}".to_string(),
+        ask("a; touch pwned", &new_version()),
+        ask("a", "--recover"),
+        ask("a", "2.0.0\n"),
+        "x".repeat(5000),
+    ] {
         fs::write(&request, hostile).unwrap();
         let (status, said) = own(&requested);
         assert_eq!(status, 1, "{said}");
@@ -1043,11 +1137,19 @@ fn a_ring_waits_for_the_rings_before_it() {
     let admin = served.admin();
     let mut bench = Bench::new(Machine::Debian);
     bench.offer(&builds().1, &new_version());
-    let token = admin.post("/api-tokens", &json!({"name": "rings", "role": "viewer"})).json()["token"].as_str().unwrap().to_string();
+    let token = admin.post("/api-tokens", &json!({"name": "rings", "role": "viewer"})).json()["token"]
+        .as_str()
+        .unwrap()
+        .to_string();
     fs::write(bench.dir.join("api-token"), token).unwrap();
     let (status, said) = bench.update(&["--ring", "2", "--ring-wait", "0"]);
     assert!(status == 8 && said.contains("--api-token-file"), "{said}");
-    bench.more.extend(["--api-url".into(), format!("http://{}", admin.address), "--api-token-file".into(), "api-token".into()]);
+    bench.more.extend([
+        "--api-url".into(),
+        format!("http://{}", admin.address),
+        "--api-token-file".into(),
+        "api-token".into(),
+    ]);
     // A node of the first ring that never sent a heartbeat is not alive.
     assert_eq!(admin.post("/nodes", &json!({"id": "first", "name": "first", "labels": {"ring": "1"}})).status, 201);
     let (status, said) = bench.update(&["--ring", "2", "--ring-wait", "0"]);
@@ -1081,7 +1183,9 @@ fn a_wrong_command_line_names_every_fault_and_does_nothing() {
         "ftp://x",
     ]);
     assert_eq!(status, 2, "{said}");
-    for fault in ["--bin must", "--channel must", "--ring must", "--service must", "--no-such", "word", "--version-url must"] {
+    for fault in
+        ["--bin must", "--channel must", "--ring must", "--service must", "--no-such", "word", "--version-url must"]
+    {
         assert!(said.contains(fault), "{fault} in {said}");
     }
     assert!(!bench.dir.join("state").exists());
@@ -1117,7 +1221,11 @@ fn the_updater_reads_settings_as_the_program_does() {
         let said = |file: &str, by: &str| {
             let mut command = Command::new(&shell[0]);
             command.args(&shell[1..]).args(["-c", &format!("{has}{bounded}{setting}setting APP_NAME"), "sh"]);
-            command.args([env!("CARGO_BIN_EXE_uptimemesh"), file, by]).env_clear().env("PATH", &path).env("LC_ALL", "C");
+            command
+                .args([env!("CARGO_BIN_EXE_uptimemesh"), file, by])
+                .env_clear()
+                .env("PATH", &path)
+                .env("LC_ALL", "C");
             let output = command.current_dir(dir.path()).output().unwrap();
             (output.status.success(), String::from_utf8(output.stdout).unwrap())
         };
@@ -1150,12 +1258,16 @@ fn no_file_of_the_services_user_holds_an_update_up() {
         bench.offer(&builds().1, &new_version());
         let dir = bench.dir.path().to_path_buf();
         fs::create_dir_all(dir.join("identities/a")).unwrap();
-        let sh = |line: &str| assert!(Command::new("sh").args(["-ec", line]).current_dir(&dir).status().unwrap().success());
-        // Pipes, links and directories from the beginning; and a file in whose place comes a pipe as soon as it was looked at.
+        let sh =
+            |line: &str| assert!(Command::new("sh").args(["-ec", line]).current_dir(&dir).status().unwrap().success());
+        // Pipes, links and directories from the beginning; and a file in whose place comes a pipe as soon as it was
+        // looked at.
         sh("mkdir identities/b identities/c identities/d identities/d/status.json; mkfifo identities/b/status.json");
-        sh("ln -s /dev/zero identities/c/status.json; echo '{\"run\":\"1\",\"version\":\"9.9.9\"}' >identities/a/status.json");
+        sh("ln -s /dev/zero identities/c/status.json; echo '{\"run\":\"1\",\"version\":\"9.9.9\"}' \
+                >identities/a/status.json");
         let swap = format!(
-            "#!/bin/sh\nrm -f '{0}/a/status.json'\n/usr/bin/mkfifo '{0}/a/status.json' 2>/dev/null\nexec /usr/bin/head \"$@\"\n",
+            "#!/bin/sh\nrm -f '{0}/a/status.json'\n/usr/bin/mkfifo '{0}/a/status.json' 2>/dev/null\nexec /usr/bin/head \
+                \"$@\"\n",
             dir.join("identities").display()
         );
         let tools = dir.join("first");
@@ -1165,11 +1277,15 @@ fn no_file_of_the_services_user_holds_an_update_up() {
         bench.more.extend(["--restart-command".into(), "true".into(), "--health-wait".into(), "2".into()]);
         let mut command = bench.command("ops/node-update.sh", &[]);
         let path = format!("{}:{}", tools.display(), bench.machine.shell(&dir).1);
-        let mut child = command.env("PATH", path).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn().unwrap();
+        let mut child =
+            command.env("PATH", path).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn().unwrap();
         let status = until("the update ends", || child.try_wait().unwrap());
         // No agent has told of a run: the old program is back, and was no better.
         assert_eq!(status.code(), Some(11), "{machine:?}");
-        assert!(fs::metadata(dir.join("identities/a/status.json")).is_ok_and(|m| !m.is_file()), "the pipe was put there meanwhile");
+        assert!(
+            fs::metadata(dir.join("identities/a/status.json")).is_ok_and(|m| !m.is_file()),
+            "the pipe was put there meanwhile"
+        );
     }
 }
 
@@ -1187,7 +1303,12 @@ fn the_updaters_own_readers_understand_one_thing_only() {
         let holds = |name: &str, call: &str, input: &str| {
             let mut command = Command::new(&shell[0]);
             command.args(&shell[1..]).args(["-c", &format!("{}{call}", function(name)), "sh"]).env_clear();
-            command.env("PATH", &path).env("LC_ALL", "C").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+            command
+                .env("PATH", &path)
+                .env("LC_ALL", "C")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
             let mut child = command.spawn().unwrap();
             // It may have seen enough before it has read everything.
             let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
@@ -1239,7 +1360,10 @@ fn the_updaters_own_readers_understand_one_thing_only() {
         ] {
             assert!(!holds("read_json", "read_json", json), "{machine:?}: {json}");
         }
-        assert!(!holds("read_json", "read_json", &"[".repeat(100)) && !holds("read_json", "read_json", &sound[..sound.len() - 3]));
+        assert!(
+            !holds("read_json", "read_json", &"[".repeat(100))
+                && !holds("read_json", "read_json", &sound[..sound.len() - 3])
+        );
     }
 }
 
@@ -1248,10 +1372,14 @@ fn scripts_say_the_key_and_the_exit_statuses_that_are_true() {
     let key = fs::read_to_string("ops/release-key.pub").unwrap();
     for script in ["ops/bootstrap.sh", "ops/node-update.sh"] {
         let text = fs::read_to_string(script).unwrap();
-        assert!(text.contains(&format!("OWN_KEY='{}'", key.trim_end())), "{script} has another release key than ops/release-key.pub");
+        assert!(
+            text.contains(&format!("OWN_KEY='{}'", key.trim_end())),
+            "{script} has another release key than ops/release-key.pub"
+        );
         assert!(text.is_ascii() && text.starts_with("#!/bin/sh\n"), "{script}");
         let mut check = Command::new("shellcheck");
-        let output = check.args(["-s", "sh", script]).output().expect("shellcheck is installed (apt-get install shellcheck)");
+        let output =
+            check.args(["-s", "sh", script]).output().expect("shellcheck is installed (apt-get install shellcheck)");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     }
     // Options of the script are options of the command, one by one.
@@ -1276,16 +1404,22 @@ fn a_fleet_is_updated_by_its_agents_and_their_updaters() {
     let identity = ["--node-id", "n", "--identity-dir", "identities"];
     let join = ["join", "--api-url", &url, "--token-file", "token", "--role", "worker", "--label", "ring=1"];
     program::ok(bench.dir.path(), &[&join[..], &identity].concat());
-    let arguments =
-        format!("agent --node-id n --identity-dir identities --api-url {url} --ttl 10 --update-dir update --update-state state/state.json");
+    let arguments = format!(
+        "agent --node-id n --identity-dir identities --api-url {url} --ttl 10 --update-dir update --update-state \
+            state/state.json"
+    );
     let mut bench = bench.with_service(&arguments);
     bench.more.extend(["--status-file".into(), bench.dir.join("identities/n/status.json").display().to_string()]);
 
     let version = new_version();
-    let token = admin.post("/api-tokens", &json!({"name": "fleet", "role": "admin"})).json()["token"].as_str().unwrap().to_string();
+    let token = admin.post("/api-tokens", &json!({"name": "fleet", "role": "admin"})).json()["token"]
+        .as_str()
+        .unwrap()
+        .to_string();
     fs::write(bench.dir.join("api-token"), token).unwrap();
     let fleet = |args: &[&str]| {
-        let all = [&["fleet-update"][..], args, &["--api-url", &url, "--api-token-file", "api-token", "--json"]].concat();
+        let all =
+            [&["fleet-update"][..], args, &["--api-url", &url, "--api-token-file", "api-token", "--json"]].concat();
         serde_json::from_str::<Value>(&program::ok(bench.dir.path(), &all)).unwrap()
     };
     let id = fleet(&["start", &version, "--wait-seconds", "1", "--rings", "1"])["id"].as_str().unwrap().to_string();

@@ -72,7 +72,8 @@ impl Browser {
     fn call(&self, method: &str, path: &str, body: &Value) -> Result<Value, Value> {
         let body = if method == "POST" { body.to_string() } else { String::new() };
         let head = format!(
-            "{method} /session{}{path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            "{method} /session{}{path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: \
+                application/json\r\nContent-Length: {}\r\n\r\n",
             self.session,
             self.driver,
             body.len()
@@ -118,13 +119,22 @@ impl Browser {
 
     /// Lets the pages run scripts, or not.
     pub fn scripts(&self, run: bool) {
-        self.post("/goog/cdp/execute", &json!({"cmd": "Emulation.setScriptExecutionDisabled", "params": {"value": !run}}));
+        self.post(
+            "/goog/cdp/execute",
+            &json!({"cmd": "Emulation.setScriptExecutionDisabled", "params": {"value": !run}}),
+        );
     }
 
-    /// The serious and critical faults that axe finds on the page. It is run by the driver, whom the page's policy does not bind.
+    /// The serious and critical faults that axe finds on the page. It is run by the driver, whom the page's policy does
+    /// not bind.
     pub fn axe(&self) -> Vec<String> {
-        let file = Path::new(env!("CARGO_BIN_EXE_uptimemesh")).ancestors().nth(2).unwrap().join("axe/axe_playwright_python/axe.min.js");
-        let axe = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}: .ci/run puts axe-core there", file.display()));
+        let file = Path::new(env!("CARGO_BIN_EXE_uptimemesh"))
+            .ancestors()
+            .nth(2)
+            .unwrap()
+            .join("axe/axe_playwright_python/axe.min.js");
+        let axe = fs::read_to_string(&file)
+            .unwrap_or_else(|e| panic!("{}: {e}: .ci/run puts axe-core there", file.display()));
         let script = format!(
             "{axe};const done = arguments[0];
             axe.run({{resultTypes: ['violations']}}).then((r) => done(r.violations.filter((v) => ['serious', 'critical'].includes(v.impact))
@@ -158,7 +168,8 @@ impl Browser {
     /// Clicks the link or the button that says this.
     pub fn click(&self, label: &str) {
         let path = format!(
-            "//main//*[(self::a or self::button) and normalize-space(.)='{label}'] | //header//button[normalize-space(.)='{label}']"
+            "//main//*[(self::a or self::button) and normalize-space(.)='{label}'] | \
+                //header//button[normalize-space(.)='{label}']"
         );
         // The region in which it stands may just be replaced by a newer one.
         until(&format!("{label} on {}", self.text()), || {
@@ -169,7 +180,9 @@ impl Browser {
 
     /// Types into the field of this name.
     pub fn fill(&self, name: &str, text: &str) {
-        let id = self.find("css selector", &format!("main [name='{name}']")).unwrap_or_else(|| panic!("{name} on {}", self.text()));
+        let id = self
+            .find("css selector", &format!("main [name='{name}']"))
+            .unwrap_or_else(|| panic!("{name} on {}", self.text()));
         self.post(&format!("/element/{id}/clear"), &json!({}));
         self.post(&format!("/element/{id}/value"), &json!({"text": text}));
     }
@@ -197,7 +210,9 @@ impl Browser {
     pub fn complaints(&self) -> Vec<String> {
         let log = self.post("/se/log", &json!({"type": "browser"}));
         // The page that a browser opens with is its own affair.
-        let ours = |line: &&Value| line["level"] == "SEVERE" && !line["message"].as_str().unwrap_or_default().starts_with("chrome://");
+        let ours = |line: &&Value| {
+            line["level"] == "SEVERE" && !line["message"].as_str().unwrap_or_default().starts_with("chrome://")
+        };
         log.as_array().unwrap().iter().filter(ours).map(Value::to_string).collect()
     }
 
@@ -224,7 +239,8 @@ fn exchange(driver: SocketAddr, request: &[u8]) -> io::Result<(u16, Value)> {
     loop {
         if let Some(end) = answer.windows(4).position(|w| w == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
-            let length: usize = head.split("content-length:").nth(1).and_then(|l| l.lines().next()?.trim().parse().ok()).unwrap_or(0);
+            let length: usize =
+                head.split("content-length:").nth(1).and_then(|l| l.lines().next()?.trim().parse().ok()).unwrap_or(0);
             if answer.len() >= end + 4 + length {
                 let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
                 return Ok((status, serde_json::from_slice(&answer[end + 4..])?));

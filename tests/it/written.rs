@@ -35,7 +35,10 @@ fn files_for_the_command_line_are_read_as_they_were_meant() {
     let served = Served::new();
     served.user("otto", "operator");
     let token = served.api_token("operator").token.unwrap();
-    let join = served.admin().post("/cluster/join-tokens", &json!({"role": "worker"})).json()["join_string"].as_str().unwrap().to_string();
+    let join = served.admin().post("/cluster/join-tokens", &json!({"role": "worker"})).json()["join_string"]
+        .as_str()
+        .unwrap()
+        .to_string();
     let (dir, url) = (Dir::new(), format!("http://{}", served.anonymous().address));
     let spec = "{\n\"id\": \"web\",\n\"name\": \"web\",\n\"spec\": {\"motd\": \"a b\"}\n}";
     for (name, text) in [("spec", spec), ("token", &token), ("password", USER_PASSWORD), ("join", &join)] {
@@ -48,14 +51,17 @@ fn files_for_the_command_line_are_read_as_they_were_meant() {
     identity_of_windows(dir.path(), &url);
     // Blanks belong to a password.
     fs::write(dir.join("password"), format!("{USER_PASSWORD} \r\n")).unwrap();
-    let (_, said) = fails(dir.path(), &["nodes-status", "--username", "otto", "--password-file", "password", "--api-url", &url]);
+    let (_, said) =
+        fails(dir.path(), &["nodes-status", "--username", "otto", "--password-file", "password", "--api-url", &url]);
     assert!(said.contains("Invalid username or password."), "{said}");
     let wide: Vec<u8> = spec.encode_utf16().flat_map(u16::to_le_bytes).collect();
     fs::write(dir.join("spec"), [b"\xff\xfe", &wide[..]].concat()).unwrap();
-    let (_, said) = fails(dir.path(), &["service", "apply", "-f", "spec", "--api-token-file", "token", "--api-url", &url]);
+    let (_, said) =
+        fails(dir.path(), &["service", "apply", "-f", "spec", "--api-token-file", "token", "--api-url", &url]);
     assert!(said.contains("spec is UTF-16") && said.contains("save it as UTF-8"), "{said}");
     fs::write(dir.join("spec"), b"{\"id\":\n \"caf\xe9\"}").unwrap();
-    let (_, said) = fails(dir.path(), &["service", "apply", "-f", "spec", "--api-token-file", "token", "--api-url", &url]);
+    let (_, said) =
+        fails(dir.path(), &["service", "apply", "-f", "spec", "--api-token-file", "token", "--api-url", &url]);
     assert!(said.contains("spec is not UTF-8 (line 2)"), "{said}");
 }
 
@@ -67,7 +73,8 @@ fn identity_of_windows(dir: &Path, url: &str) {
     let args = ["heartbeat", "--node-id", "n", "--status-json", "\u{feff}{\"a\": 1}\r\n"];
     let output = command(dir, &args).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let output = command(dir, &[&args[..], &["--api-url", url]].concat()).env("UPTIMEMESH_CA_FILE", "nothing").output().unwrap();
+    let output =
+        command(dir, &[&args[..], &["--api-url", url]].concat()).env("UPTIMEMESH_CA_FILE", "nothing").output().unwrap();
     assert!(!output.status.success(), "a file that is named and not there is told");
     let answer: Value = serde_json::from_str(&ok(dir, &["heartbeat", "--node-id", "n", "--api-url", url])).unwrap();
     assert_eq!(answer["lease_state"], "alive");
@@ -90,7 +97,10 @@ fn certificates_and_keys_may_have_marks_and_blanks_around_their_lines() {
     served.config.tls_files = None;
     served.restart();
     let url = format!("https://127.0.0.1:{}", served.anonymous().address.port());
-    ok(dir.path(), &["nodes-status", "--username", "admin", "--password", "uptime", "--ca-file", &ca_file, "--api-url", &url]);
+    ok(
+        dir.path(),
+        &["nodes-status", "--username", "admin", "--password", "uptime", "--ca-file", &ca_file, "--api-url", &url],
+    );
     served.config.tls_files = Some((chain.clone().into(), key.into()));
     fs::write(&chain, plain.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>()).unwrap();
     served.server.take().unwrap().shutdown();

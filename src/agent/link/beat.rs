@@ -14,17 +14,25 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::value::RawValue;
 use std::time::Duration;
 
-/// Time limit of a heartbeat is this part of its lease, within these bounds: a late one may be tried again before the lease ends.
+/// Time limit of a heartbeat is this part of its lease, within these bounds: a late one may be tried again before the
+/// lease ends.
 const LEASE_PER_BEAT: u32 = 4;
 const TIME: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
 /// A connection that is not made by then, to whatever of a URL's addresses, is tried at the next URL.
 pub const CONNECT_TIME: Duration = Duration::from_secs(2);
-/// A connection that is kept may be forgotten by a router in between: it gets this part of the heartbeat's time, and a fresh one the rest.
+/// A connection that is kept may be forgotten by a router in between: it gets this part of the heartbeat's time, and a
+/// fresh one the rest.
 const KEPT_PART: u32 = 3;
 
 /// Signs a heartbeat and sends it once; `status_patch` is JSON. A fresh lease token in the answer is used from here on;
 /// [`Identity::write_down`] keeps it.
-fn heartbeat(api: &Api, identity: &mut Identity, signed_at: i64, ttl_s: i64, status_patch: &str) -> Linked<Answered<HeartbeatAnswer>> {
+fn heartbeat(
+    api: &Api,
+    identity: &mut Identity,
+    signed_at: i64,
+    ttl_s: i64,
+    status_patch: &str,
+) -> Linked<Answered<HeartbeatAnswer>> {
     let unsound = |why: String| Error::fault("sign a heartbeat", format!("the status is not sound JSON: {why}"));
     let canonical = signature::canonical(status_patch).map_err(unsound)?;
     let node_id = identity.node_id.as_str();

@@ -33,7 +33,8 @@ pub fn join(api: &Api, dir: &Path, request: &JoinRequest) -> Linked<Answered<Enr
 }
 
 /// Gets a new certificate and lease token for the key that the node is enrolled with. It stays the same key, so that an
-/// answer that is lost costs nothing: the next try proves itself with it again. [`Identity::write_down`] keeps what came.
+/// answer that is lost costs nothing: the next try proves itself with it again. [`Identity::write_down`] keeps what
+/// came.
 pub fn renew(api: &Api, identity: &mut Identity, signed_at: i64) -> Linked<()> {
     let node_id = identity.node_id.clone();
     let csr_pem = identity.key.csr_pem(node_id.as_str(), &pki::names(&identity.cert_pem))?;
@@ -60,7 +61,8 @@ mod tests {
         let csr = NodeKey::generate().and_then(|key| key.csr_pem("n", &[])).expect("a request");
         let csr = Csr::parse(&csr).expect("a sound request");
         let now = clock::now();
-        let issued = Ca::create(&dir, &CLUSTER).and_then(|ca| ca.issue(&csr, "n", &[], 30, now)).expect("a certificate");
+        let issued =
+            Ca::create(&dir, &CLUSTER).and_then(|ca| ca.issue(&csr, "n", &[], 30, now)).expect("a certificate");
         for (days, due) in [(0, false), (14, false), (16, true), (40, true)] {
             assert_eq!(renewal_is_due(&issued.cert_pem, now.plus_secs(days * 86_400)), due, "after {days} days");
         }

@@ -1,6 +1,7 @@
-//! The link to the control plane: it keeps the lease alive with signed heartbeats, renews lease token and certificate, and
-//! recovers after the machine slept or the control plane was away. Only the link calls the control plane, and it never
-//! waits for a disk or a program of this machine: what came with answers goes to the ledger, which another thread writes.
+//! The link to the control plane: it keeps the lease alive with signed heartbeats, renews lease token and certificate,
+//! and recovers after the machine slept or the control plane was away. Only the link calls the control plane, and it
+//! never waits for a disk or a program of this machine: what came with answers goes to the ledger, which another thread
+//! writes.
 
 pub mod beat;
 pub mod enrol;
@@ -51,7 +52,8 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// Calls to it, with this node's certificate.
     pub fn api(&self, identity: &Identity) -> Result<Api> {
-        let trust = self.authorities.clone().map_or_else(|| Trust::Cluster(identity.ca_pem.clone()), Trust::Authorities);
+        let trust =
+            self.authorities.clone().map_or_else(|| Trust::Cluster(identity.ca_pem.clone()), Trust::Authorities);
         Api::with(&self.urls, Some(trust), Some((&identity.cert_pem, &identity.key))).map_err(Error::Malformed)
     }
 }
@@ -223,7 +225,8 @@ impl Link {
         if unstored && !self.status_unstored {
             log::warn!(
                 target: "agent", event = "agent.status_unstored", node_id = self.identity.node_id;
-                "The control plane could not store this node's status; the lease is renewed, and the next heartbeat sends it again"
+                "The control plane could not store this node's status; the lease is renewed, and the next heartbeat \
+                    sends it again"
             );
         }
         self.status_unstored = unstored;
@@ -260,7 +263,8 @@ impl Link {
         }
         if urls != self.control_plane.urls {
             log::info!(
-                target: "agent", event = "agent.addresses", node_id = self.identity.node_id, api_urls:% = urls.join(" ");
+                target: "agent", event = "agent.addresses", node_id = self.identity.node_id,
+                api_urls:% = urls.join(" ");
                 "The control plane's addresses changed"
             );
             self.control_plane.urls = urls;

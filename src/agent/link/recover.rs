@@ -66,7 +66,8 @@ impl Link {
         if e.reason().is_none() {
             log::error!(
                 target: "agent", event = "agent.not_enrolled", node_id = self.identity.node_id;
-                "The control plane does not know this node's key: it was removed or replaced. Join again with a new token"
+                "The control plane does not know this node's key: it was removed or replaced. Join again with a new \
+                    token"
             );
         }
         Err(e)

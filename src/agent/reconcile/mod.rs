@@ -12,7 +12,8 @@ use crate::thread::{Watch, catch_panic};
 use plan::{Seen, Step};
 use std::time::{Duration, Instant};
 
-/// Interval of looking at the machine where nothing new is wanted: what changes here is reported with the next heartbeat.
+/// Interval of looking at the machine where nothing new is wanted: what changes here is reported with the next
+/// heartbeat.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// The reconciler of a node.
@@ -118,7 +119,11 @@ mod tests {
         let file = |name: &str| dir.join(name);
         let updater = Updater::new(file("update/request.json"), file("state.json"));
         assert_eq!(updater.observe(), None);
-        let request = Request::from(UpdateRequest { id: "update-1.1".into(), channel: "stable".into(), version: "99.0.0".into() });
+        let request = Request::from(UpdateRequest {
+            id: "update-1.1".into(),
+            channel: "stable".into(),
+            version: "99.0.0".into(),
+        });
         let steps = plan::plan(
             &Heard { update: Some(Part::Known(request.clone().into())), at: clock::now(), tick: clock::tick() },
             &Seen { version: "2.0.0", updater: None, asked: None },
@@ -127,7 +132,8 @@ mod tests {
         updater.request(&request).expect("it is written");
         let written = std::fs::read_to_string(file("update/request.json")).expect("the request");
         assert_eq!(Request::parse(&written), Ok(request));
-        files::write(&file("state.json"), br#"{"state": "updated", "update_id": "update-1.1"}"#, files::PUBLIC).expect("a state");
+        files::write(&file("state.json"), br#"{"state": "updated", "update_id": "update-1.1"}"#, files::PUBLIC)
+            .expect("a state");
         assert!(updater.observe().is_some_and(|state| state.is_final()));
         std::fs::remove_file(file("state.json")).expect("it is there");
         rustix::fs::mkfifoat(rustix::fs::CWD, file("state.json"), rustix::fs::Mode::RUSR).expect("a pipe");

@@ -51,7 +51,10 @@ mod tests {
             (3 * 365 * 86_400, "3y"),
         ] {
             assert_eq!(age(now.plus_secs(-seconds), now), wanted);
-            assert_eq!(age(now.plus_secs(seconds), now), if seconds == 0 { "0s".to_string() } else { format!("in {wanted}") });
+            assert_eq!(
+                age(now.plus_secs(seconds), now),
+                if seconds == 0 { "0s".to_string() } else { format!("in {wanted}") }
+            );
         }
         assert_eq!(exact(Timestamp(2_000_000_123_456)), Timestamp::from_secs(2_000_000).to_string());
     }

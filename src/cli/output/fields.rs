@@ -66,11 +66,15 @@ mod tests {
     fn people_see_ages_beside_exact_times_and_colours_of_states() {
         let now = Timestamp::from_secs(1_000_000);
         let look = Look { is_wide: false, width: None, has_colour: true, now };
-        let object = json!({"at": Timestamp(now.plus_secs(-180).0 + 7), "ends": now.plus_secs(7200), "lease_state": "dead", "name": "dead\u{202e}", "s": {"disk_bytes": 2048}});
+        let object = json!({"at": Timestamp(now.plus_secs(-180).0 + 7), "ends": now.plus_secs(7200),
+            "lease_state": "dead", "name": "dead\u{202e}", "s": {"disk_bytes": 2048}});
         let text = for_people(&object, &look);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], format!("at            {}  (3m ago)", now.plus_secs(-180)));
         assert_eq!(lines[1], format!("ends          {}  (in 2h)", now.plus_secs(7200)));
-        assert_eq!(lines[2..], ["lease_state   \x1b[31mdead\x1b[0m", "name          dead?", "s.disk_bytes  2048  (2.0 KiB)"]);
+        assert_eq!(
+            lines[2..],
+            ["lease_state   \x1b[31mdead\x1b[0m", "name          dead?", "s.disk_bytes  2048  (2.0 KiB)"]
+        );
     }
 }

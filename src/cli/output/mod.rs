@@ -72,7 +72,9 @@ pub fn list(args: &Args, table: &Table, list: Vec<Value>) {
             eprintln!("{}", painted(format!("No {}.", table.noun), Tone::Quiet, style.look().has_colour));
         }
         Format::Table | Format::Wide => print(&(table.lines(&list, &style.look()).join("\n") + "\n")),
-        Format::Tabs => print(&(table.tabs_header() + &list.iter().map(|object| table.tabs_row(object)).collect::<String>())),
+        Format::Tabs => {
+            print(&(table.tabs_header() + &list.iter().map(|object| table.tabs_row(object)).collect::<String>()))
+        }
         Format::Json => json(&Value::Array(list)),
         Format::JsonLines => print(&list.iter().map(json_line).collect::<String>()),
         Format::Names => print(&list.iter().map(|object| table.id_of(object) + "\n").collect::<String>()),

@@ -7,7 +7,8 @@ use crate::clock;
 use crate::sys::terminal::{self, Size};
 
 /// The form of output.
-pub const FORMAT: Opt = opt("format", "FORMAT", "table, wide, json, jsonl or name (default: table; in a pipe tab-separated)").short('o');
+pub const FORMAT: Opt =
+    opt("format", "FORMAT", "table, wide, json, jsonl or name (default: table; in a pipe tab-separated)").short('o');
 /// The older word for one form.
 pub const JSON: Opt = opt("json", "", "print JSON, as -o json");
 /// Less output.
@@ -18,8 +19,13 @@ pub const COLOR: Opt = opt("color", "WHEN", "auto, always or never (default auto
 /// Options of commands that print and call no API; those that do have them with the options of signing in.
 pub const OUTPUT: &[Opt] = &[FORMAT, JSON, QUIET, COLOR];
 
-const FORMATS: &[(&str, Format)] =
-    &[("table", Format::Table), ("wide", Format::Wide), ("json", Format::Json), ("jsonl", Format::JsonLines), ("name", Format::Names)];
+const FORMATS: &[(&str, Format)] = &[
+    ("table", Format::Table),
+    ("wide", Format::Wide),
+    ("json", Format::Json),
+    ("jsonl", Format::JsonLines),
+    ("name", Format::Names),
+];
 const COLOURS: &[&str] = &["auto", "always", "never"];
 /// A narrower terminal is taken as this wide: a table in less is not readable.
 const COLUMNS_MIN: usize = 20;
@@ -79,7 +85,8 @@ pub fn of(args: &Args) -> Style {
 }
 
 fn decide(args: &Args, terminal: Option<Size>, env: &dyn Fn(&str) -> Option<String>) -> Style {
-    let named = args.get("format").and_then(|word| FORMATS.iter().find(|(name, _)| *name == word)).map(|(_, format)| *format);
+    let named =
+        args.get("format").and_then(|word| FORMATS.iter().find(|(name, _)| *name == word)).map(|(_, format)| *format);
     let named = named.or(args.has("json").then_some(Format::Json));
     let usual = if terminal.is_some() { Format::Table } else { Format::Tabs };
     let (quiet_list, quiet_object) = if args.has("quiet") { (Format::Names, Format::Nothing) } else { (usual, usual) };

@@ -134,7 +134,8 @@ impl Table {
 
     /// The table for people, line by line; the first line is the header.
     pub fn lines(&self, objects: &[Value], look: &Look) -> Vec<String> {
-        let cells_of = |column: &'static Column| objects.iter().map(|object| people_cell(column, object, look.now)).collect();
+        let cells_of =
+            |column: &'static Column| objects.iter().map(|object| people_cell(column, object, look.now)).collect();
         let shown = self.columns.iter().filter(|c| look.is_wide || !c.is_wide);
         let mut columns: Vec<Drawn> = shown.map(|column| Drawn::of(column, cells_of(column))).collect();
         columns.retain(|drawn| !drawn.column.is_sparse || drawn.cells.iter().any(|cell| cell != "-"));
@@ -181,7 +182,8 @@ fn fit(columns: &mut Vec<Drawn>, room: usize) {
 /// Narrows the columns of a kind, the widest first; true if lines fit then.
 fn narrow(columns: &mut [Drawn], kind: Kind, room: usize) -> bool {
     while columns.iter().map(|drawn| drawn.width + GAP).sum::<usize>() > room + GAP {
-        let may_give = |drawn: &&mut Drawn| drawn.column.kind == kind && drawn.width > CUT_MIN.max(drawn.column.header.len());
+        let may_give =
+            |drawn: &&mut Drawn| drawn.column.kind == kind && drawn.width > CUT_MIN.max(drawn.column.header.len());
         let Some(widest) = columns.iter_mut().filter(may_give).max_by_key(|drawn| drawn.width) else { return false };
         widest.width -= 1;
     }
@@ -239,7 +241,11 @@ pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let unit = (1..UNITS.len()).rev().find(|unit| bytes >> (10 * unit) > 0).unwrap_or(0);
     let whole = bytes as f64 / (1_u64 << (10 * unit)) as f64;
-    if unit == 0 || whole >= 10.0 { format!("{whole:.0} {}", UNITS[unit]) } else { format!("{whole:.1} {}", UNITS[unit]) }
+    if unit == 0 || whole >= 10.0 {
+        format!("{whole:.0} {}", UNITS[unit])
+    } else {
+        format!("{whole:.1} {}", UNITS[unit])
+    }
 }
 
 /// A field of an object, `a.b` inside of another.
@@ -258,7 +264,9 @@ fn text_of(value: &Value) -> String {
         Value::Null => "-".to_string(),
         Value::String(text) => text.clone(),
         Value::Array(items) if items.is_empty() => "-".to_string(),
-        Value::Array(items) => items.iter().map(|i| i.as_str().map_or(i.to_string(), str::to_string)).collect::<Vec<_>>().join(","),
+        Value::Array(items) => {
+            items.iter().map(|i| i.as_str().map_or(i.to_string(), str::to_string)).collect::<Vec<_>>().join(",")
+        }
         other => other.to_string(),
     }
 }
@@ -291,7 +299,8 @@ mod tests {
         let at = |s: i64| json!(Timestamp(s * 1_000_000 + 5));
         vec![
             json!({"id": "a-thing-with-a-long-name", "state": "alive", "size": 1536, "at": at(940), "in": {"why": "because it was asked for"}}),
-            json!({"id": "b", "state": "dead", "size": 10, "at": at(8_300), "labels": {"x": "\u{1b}y", "n_id": 1, "at": "2026-11-28T21:07:30.998Z"}}),
+            json!({"id": "b", "state": "dead", "size": 10, "at": at(8_300), "labels": {"x": "\u{1b}y", "n_id": 1,
+                "at": "2026-11-28T21:07:30.998Z"}}),
         ]
     }
 
@@ -333,16 +342,24 @@ mod tests {
     fn only_states_have_colours_and_they_shift_nothing() {
         let plain = TABLE.lines(&things(), &look(Some(60)));
         let lines = TABLE.lines(&things(), &Look { has_colour: true, ..look(Some(60)) });
-        assert!(lines[1].contains("  \x1b[32malive\x1b[0m  ") && lines[2].contains("  \x1b[31mdead\x1b[0m   "), "{lines:?}");
-        let bare: Vec<String> =
-            lines.iter().map(|l| ["\x1b[32m", "\x1b[31m", "\x1b[0m"].iter().fold(l.clone(), |l, c| l.replace(c, ""))).collect();
+        assert!(
+            lines[1].contains("  \x1b[32malive\x1b[0m  ") && lines[2].contains("  \x1b[31mdead\x1b[0m   "),
+            "{lines:?}"
+        );
+        let bare: Vec<String> = lines
+            .iter()
+            .map(|l| ["\x1b[32m", "\x1b[31m", "\x1b[0m"].iter().fold(l.clone(), |l, c| l.replace(c, "")))
+            .collect();
         assert_eq!(bare, plain);
     }
 
     #[test]
     fn scripts_get_exact_values_between_tabs() {
         assert_eq!(TABLE.tabs_header(), "THING\tAT\tWHY\n");
-        assert_eq!(TABLE.tabs_row(&things()[0]), "a-thing-with-a-long-name\t1970-01-01T00:15:40.000005Z\tbecause it was asked for\n");
+        assert_eq!(
+            TABLE.tabs_row(&things()[0]),
+            "a-thing-with-a-long-name\t1970-01-01T00:15:40.000005Z\tbecause it was asked for\n"
+        );
         let object = json!({"roles": ["a", "b"], "none": null, "empty": [], "n": 5, "in": {"side": 6}});
         assert_eq!(
             ["roles", "none", "empty", "n", "absent", "in.side", "n.side"].map(|k| cell(&object, k)),

@@ -112,7 +112,9 @@ mod tests {
 
     #[test]
     fn wide_characters_take_two_columns_and_marks_none() {
-        for (text, columns) in [("abc", 3), ("\u{e9}", 1), ("e\u{301}", 1), ("\u{65e5}\u{672c}", 4), ("\u{1f680}", 2), ("", 0)] {
+        for (text, columns) in
+            [("abc", 3), ("\u{e9}", 1), ("e\u{301}", 1), ("\u{65e5}\u{672c}", 4), ("\u{1f680}", 2), ("", 0)]
+        {
             assert_eq!(width(text), columns, "{text}");
         }
     }

@@ -70,7 +70,8 @@ impl Tally {
 }
 
 impl Attempts {
-    /// Counts an attempt as failed until it has succeeded, so that many at once cannot outrun the count; refuses a locked network.
+    /// Counts an attempt as failed until it has succeeded, so that many at once cannot outrun the count; refuses a
+    /// locked network.
     pub fn charge(&self, address: IpAddr, name: &str) -> Result<Instant> {
         let now = clock::tick();
         if address == address::UNNAMED {
@@ -84,14 +85,18 @@ impl Attempts {
                 tally.locked_until = Some(now + LOCKED_FOR);
                 let address = network.to_string();
                 let address = address.trim_end_matches("/32");
-                log::warn!(target: "auth", event = "auth.locked", address, for_s = LOCKED_FOR.as_secs(); "Locked a network after too many failed sign-ins");
+                log::warn!(target: "auth", event = "auth.locked", address, for_s = LOCKED_FOR.as_secs();
+                    "Locked a network after too many failed sign-ins");
             }
         }
-        if let Some(until) = networks.iter().filter_map(|network| all.get(network)?.locked_until).filter(|until| *until > now).max() {
+        if let Some(until) =
+            networks.iter().filter_map(|network| all.get(network)?.locked_until).filter(|until| *until > now).max()
+        {
             return Err(locked((until - now).as_secs().max(1)));
         }
         make_room(&mut all, &networks, now)?;
-        let failure = Failure { at: now, name: name.chars().take(NAME_CHARS_MAX).collect(), client: address::client(address) };
+        let failure =
+            Failure { at: now, name: name.chars().take(NAME_CHARS_MAX).collect(), client: address::client(address) };
         for network in networks {
             all.entry(network).or_default().failures.push(failure.clone());
         }
@@ -151,7 +156,9 @@ fn make_room(all: &mut HashMap<Network, Tally>, networks: &[Network], now: Insta
     all.retain(|_, tally| tally.keeps(now));
     while all.len() + networks.len() > NETWORKS_MAX {
         let unlocked = all.iter().filter(|(_, tally)| !tally.is_locked(now));
-        let oldest = unlocked.min_by_key(|(_, tally)| tally.failures.last().map(|failure| failure.at)).map(|(network, _)| *network);
+        let oldest = unlocked
+            .min_by_key(|(_, tally)| tally.failures.last().map(|failure| failure.at))
+            .map(|(network, _)| *network);
         let detail = || "Too many failed sign-ins from all addresses. Try again in 60s.".to_string();
         let oldest = oldest.ok_or_else(|| Error::RateLimited { detail: detail(), retry_after_s: 60 })?;
         all.remove(&oldest);

@@ -26,7 +26,8 @@ pub const PASSWORD_LEN_MAX: usize = 1024;
 /// The answer to a wrong name or password; it does not say which was wrong.
 const WRONG: &str = "Invalid username or password.";
 /// The answer to a client that has only the first password.
-const NEEDS_CODE: &str = "From here, the initial password can be changed only with the setup code: `uptimemesh up` prints it, and the server keeps it in DATA_DIR/keys/setup-code.";
+const NEEDS_CODE: &str = "From here, the initial password can be changed only with the setup code: `uptimemesh up` \
+    prints it, and the server keeps it in DATA_DIR/keys/setup-code.";
 
 /// State of sign-in.
 #[derive(Default)]
@@ -55,7 +56,10 @@ pub fn sign_in(control: &Control, visitor: &Visitor, username: &str, given: &str
     let address = address::client(visitor.place.address);
     let name = username.trim().to_lowercase();
     let charged = control.auth.attempts.charge(address, &name)?;
-    let account = control.store.read_first(|r| users::by_name(r, &name)).inspect_err(|_| control.auth.attempts.refund(address, charged))?;
+    let account = control
+        .store
+        .read_first(|r| users::by_name(r, &name))
+        .inspect_err(|_| control.auth.attempts.refund(address, charged))?;
     let right = {
         let _slot = control.auth.check_slot().inspect_err(|_| control.auth.attempts.refund(address, charged))?;
         match &account {
@@ -81,7 +85,8 @@ pub fn sign_in(control: &Control, visitor: &Visitor, username: &str, given: &str
         // This password is well known: its sessions must neither push out those of its owner nor fill the database.
         control.sessions.keep_restricted(&id, &account, address);
         if control.lines.admits(address) {
-            log::info!(target: "auth", event = "auth.held_back", address:% = address, username = name; "Signed in with the initial password; only changing it is allowed");
+            log::info!(target: "auth", event = "auth.held_back", address:% = address, username = name;
+                "Signed in with the initial password; only changing it is allowed");
         }
         return Ok(control.sessions.signed_in(&id, held));
     }
@@ -107,13 +112,15 @@ fn wrong() -> Error {
 /// typed into the wrong field.
 fn record_failure(control: &Control, address: IpAddr, name: &str, known: bool) {
     if control.lines.admits(address) {
-        log::warn!(target: "auth", event = "auth.failed", address:% = address, username = if known { name } else { "(unknown)" }; "Refused a sign-in");
+        log::warn!(target: "auth", event = "auth.failed", address:% = address,
+            username = if known { name } else { "(unknown)" }; "Refused a sign-in");
     }
     if control.throttle.admits_failed_event(address) {
         let fields = json!({"username": known.then_some(name)});
         let recorded = control.store.write(move |w| events::record(w, AUTH_SIGN_IN_FAILED.with(fields)).map(drop));
         if let Err(e) = recorded {
-            log::warn!(target: "auth", event = "auth.unrecorded", error:% = Chain(&e); "Could not record a failed sign-in");
+            log::warn!(target: "auth", event = "auth.unrecorded", error:% = Chain(&e); "Could not record a failed \
+                sign-in");
         }
     }
 }
@@ -134,7 +141,11 @@ pub fn change_password(control: &Control, visitor: &Visitor, user: &User, change
     let address = address::client(visitor.place.address);
     let charged = control.auth.attempts.charge(address, &user.name)?;
     let refund = |_: &Error| control.auth.attempts.refund(address, charged);
-    let account = control.store.read(|r| users::by_name(r, &user.name)).inspect_err(refund)?.ok_or_else(Error::unauthenticated)?;
+    let account = control
+        .store
+        .read(|r| users::by_name(r, &user.name))
+        .inspect_err(refund)?
+        .ok_or_else(Error::unauthenticated)?;
     if account.password_is_seeded && !visitor.place.is_local {
         if change.setup_code.is_empty() {
             control.auth.attempts.refund(address, charged);
@@ -153,7 +164,11 @@ pub fn change_password(control: &Control, visitor: &Visitor, user: &User, change
         }
         if account.person.must_change_password && change.new == change.current {
             control.auth.attempts.refund(address, charged);
-            return Err(unfit("new_password", "string_pattern_mismatch", "This is the password that must be changed".into()));
+            return Err(unfit(
+                "new_password",
+                "string_pattern_mismatch",
+                "This is the password that must be changed".into(),
+            ));
         }
         password::hash(change.new)?
     };
@@ -178,10 +193,18 @@ pub fn change_password(control: &Control, visitor: &Visitor, user: &User, change
 pub fn check_length(new: &str, field: &str) -> Result<()> {
     let length = new.chars().count();
     if length < PASSWORD_LEN_MIN {
-        return Err(unfit(field, "string_too_short", format!("String should have at least {PASSWORD_LEN_MIN} characters")));
+        return Err(unfit(
+            field,
+            "string_too_short",
+            format!("String should have at least {PASSWORD_LEN_MIN} characters"),
+        ));
     }
     if length > PASSWORD_LEN_MAX {
-        return Err(unfit(field, "string_too_long", format!("String should have at most {PASSWORD_LEN_MAX} characters")));
+        return Err(unfit(
+            field,
+            "string_too_long",
+            format!("String should have at most {PASSWORD_LEN_MAX} characters"),
+        ));
     }
     Ok(())
 }
@@ -207,7 +230,10 @@ impl Auth {
     fn check_slot(&self) -> Result<CheckSlot<'_>> {
         let mut checks = lock(&self.checks);
         if checks.running >= CHECKS_MAX && checks.waiting >= WAITING_MAX {
-            return Err(Error::RateLimited { detail: "Too many sign-ins at once. Try again in 2s.".into(), retry_after_s: 2 });
+            return Err(Error::RateLimited {
+                detail: "Too many sign-ins at once. Try again in 2s.".into(),
+                retry_after_s: 2,
+            });
         }
         checks.waiting += 1;
         while checks.running >= CHECKS_MAX {

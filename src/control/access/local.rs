@@ -34,7 +34,12 @@ pub struct Local {
 impl Local {
     pub(in crate::control) fn new(config: &Config, listening: SocketAddr) -> Local {
         let path = config.data_dir.join(FILE);
-        Local { path, secret: token::local_secret(), listening: listening.ip().to_canonical(), used: AtomicBool::new(false) }
+        Local {
+            path,
+            secret: token::local_secret(),
+            listening: listening.ip().to_canonical(),
+            used: AtomicBool::new(false),
+        }
     }
 
     /// Writes the credential where commands on this machine find it. A server that cannot write it works without it.
@@ -42,7 +47,8 @@ impl Local {
         let content = json!(LocalCredential { url, authority, token: self.secret.clone() });
         if let Err(e) = files::write(&self.path, format!("{content}\n").as_bytes(), files::PRIVATE) {
             let path = self.path.display();
-            log::warn!(target: "auth", event = "auth.local_unwritten", path:%, error:% = Chain(&e); "The local credential could not be written: commands here need a password");
+            log::warn!(target: "auth", event = "auth.local_unwritten", path:%, error:% = Chain(&e);
+                "The local credential could not be written: commands here need a password");
         }
     }
 
@@ -53,7 +59,8 @@ impl Local {
             removed => removed.doing("remove the local credential"),
         };
         if let Err(e) = removed {
-            log::warn!(target: "auth", event = "auth.local_kept", error:% = Chain(&e); "The file of the local credential could not be removed");
+            log::warn!(target: "auth", event = "auth.local_kept", error:% = Chain(&e); "The file of the local \
+                credential could not be removed");
         }
     }
 
@@ -66,7 +73,12 @@ impl Local {
     pub(in crate::control) fn holder(&self, shown: &str, place: Place) -> Option<User> {
         let is_here = place.direct.is_some_and(|peer| peer.is_loopback() || peer == self.listening);
         let is_ours = same_secret(self.secret.as_bytes(), shown.as_bytes());
-        (is_here && is_ours).then(|| User { name: NAME.to_string(), role: Role::Admin, credential: Credential::Local, restriction: None })
+        (is_here && is_ours).then(|| User {
+            name: NAME.to_string(),
+            role: Role::Admin,
+            credential: Credential::Local,
+            restriction: None,
+        })
     }
 
     /// Records the first use in this run of the server.
@@ -77,7 +89,8 @@ impl Local {
         if let Err(e) = record(store) {
             // The next use tries again.
             self.used.store(false, Ordering::Relaxed);
-            log::warn!(target: "auth", event = "auth.unrecorded", error:% = Chain(&e); "A use of the local credential could not be recorded");
+            log::warn!(target: "auth", event = "auth.unrecorded", error:% = Chain(&e); "A use of the local credential \
+                could not be recorded");
         }
     }
 }
@@ -94,8 +107,9 @@ mod tests {
     fn it_counts_from_loopback_and_from_the_address_that_the_server_listens_on() {
         let listening = SocketAddr::from(([192, 0, 2, 7], 8000));
         let local = Local::new(&Config::for_dir(&std::env::temp_dir()), listening);
-        let holds =
-            |shown: &str, direct: Option<IpAddr>| local.holder(shown, Place { address: listening.ip(), is_local: false, direct }).is_some();
+        let holds = |shown: &str, direct: Option<IpAddr>| {
+            local.holder(shown, Place { address: listening.ip(), is_local: false, direct }).is_some()
+        };
         assert!(holds(local.secret(), Some([127, 0, 0, 1].into())) && holds(local.secret(), Some(listening.ip())));
         assert!(!holds(local.secret(), Some([192, 0, 2, 8].into())), "another machine");
         assert!(!holds(local.secret(), None), "a proxy");

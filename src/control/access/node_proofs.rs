@@ -55,7 +55,9 @@ pub struct Call<'c> {
 pub fn prove(control: &Control, call: &Call) -> Result<NodeCaller> {
     let caller = match &call.shown {
         Shown::Certificate(der) => by_certificate(control, der, call.run.as_ref())?,
-        Shown::Signature { lease_token, signed_at_ms, signature } => by_signature(control, call, lease_token, *signed_at_ms, signature)?,
+        Shown::Signature { lease_token, signed_at_ms, signature } => {
+            by_signature(control, call, lease_token, *signed_at_ms, signature)?
+        }
     };
     caller::set_actor(&format!("node:{}", caller.node_id));
     Ok(caller)
@@ -66,10 +68,14 @@ pub fn prove(control: &Control, call: &Call) -> Result<NodeCaller> {
 pub fn sealed(control: &Control, shown: &Shown) -> Option<NodeId> {
     match shown {
         Shown::Certificate(der) => {
-            let is_current = |id: &NodeId| control.leases.identity(id).is_some_and(|(_, current)| current == crypto::sha256_hex(der));
+            let is_current = |id: &NodeId| {
+                control.leases.identity(id).is_some_and(|(_, current)| current == crypto::sha256_hex(der))
+            };
             named(der).filter(is_current)
         }
-        Shown::Signature { lease_token, .. } => lease::open(control.config.cluster_signing_key.expose(), lease_token)?.n.parse().ok(),
+        Shown::Signature { lease_token, .. } => {
+            lease::open(control.config.cluster_signing_key.expose(), lease_token)?.n.parse().ok()
+        }
     }
 }
 
@@ -82,7 +88,9 @@ fn by_certificate(control: &Control, der: &[u8], run: Option<&AgentRun>) -> Resu
     let node_id = named(der).unwrap_or_default();
     let enrolled = control.leases.identity(&node_id).filter(|(key, _)| pki::spki_of(der) == Some(key.spki_der()));
     // Anyone can create a certificate with the name of a node in it.
-    let Some((_, fingerprint)) = enrolled else { return Err(refuse(control, &node_id, "certificate of another key", None)) };
+    let Some((_, fingerprint)) = enrolled else {
+        return Err(refuse(control, &node_id, "certificate of another key", None));
+    };
     if crypto::sha256_hex(der) != fingerprint {
         return Err(refuse(control, &node_id, "identity replaced", Some(Reason::IdentityReplaced)));
     }
@@ -96,7 +104,13 @@ fn by_certificate(control: &Control, der: &[u8], run: Option<&AgentRun>) -> Resu
     Ok(NodeCaller { node_id, proven_by: ProvenBy::Certificate })
 }
 
-fn by_signature(control: &Control, call: &Call, lease_token: &str, signed_at_ms: i64, signature: &[u8]) -> Result<NodeCaller> {
+fn by_signature(
+    control: &Control,
+    call: &Call,
+    lease_token: &str,
+    signed_at_ms: i64,
+    signature: &[u8],
+) -> Result<NodeCaller> {
     let now = clock::now();
     let Some(claims) = lease::open(control.config.cluster_signing_key.expose(), lease_token) else {
         return Err(refuse(control, &NodeId::default(), "lease token not genuine", None));
@@ -106,7 +120,9 @@ fn by_signature(control: &Control, call: &Call, lease_token: &str, signed_at_ms:
     if claims.exp < now.secs() {
         return refuse("lease token expired", Reason::LeaseExpired);
     }
-    let Some((key, fingerprint)) = control.leases.identity(&node_id) else { return refuse("node not enrolled", Reason::IdentityReplaced) };
+    let Some((key, fingerprint)) = control.leases.identity(&node_id) else {
+        return refuse("node not enrolled", Reason::IdentityReplaced);
+    };
     if fingerprint != claims.fp {
         return refuse("identity replaced", Reason::IdentityReplaced);
     }

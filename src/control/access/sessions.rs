@@ -159,7 +159,8 @@ impl Sessions {
     fn token_holder(&self, store: &Store, secret: &str, place: Place) -> Result<Option<User>> {
         let hash = crypto::sha256_hex(secret.as_bytes());
         let now = clock::now();
-        let Some(found) = store.read_first(|r| store::api_tokens::holder(r, &hash))?.filter(|t| t.expires_at > now) else {
+        let Some(found) = store.read_first(|r| store::api_tokens::holder(r, &hash))?.filter(|t| t.expires_at > now)
+        else {
             return Ok(None);
         };
         let mut used = lock(&self.used);
@@ -219,7 +220,11 @@ impl Sessions {
     pub(in crate::control) fn keep_restricted(&self, id: &str, account: &Account, address: IpAddr) {
         let mut restricted = lock(&self.restricted);
         let of_address = restricted.iter().filter(|(from, _)| *from == address).count();
-        let surplus = if of_address >= RESTRICTED_OF_ADDRESS_MAX { restricted.iter().position(|(from, _)| *from == address) } else { None };
+        let surplus = if of_address >= RESTRICTED_OF_ADDRESS_MAX {
+            restricted.iter().position(|(from, _)| *from == address)
+        } else {
+            None
+        };
         let surplus = surplus.or((restricted.len() >= RESTRICTED_MAX).then_some(0));
         if let Some(oldest) = surplus {
             restricted.remove(oldest);
@@ -230,7 +235,12 @@ impl Sessions {
     /// The token of a new session.
     pub(in crate::control) fn signed_in(&self, id: &str, restriction: Option<Restriction>) -> SignedIn {
         let exp = clock::now().secs() + self.ttl_s;
-        SignedIn { id: id.to_string(), token: token::mint(self.key.expose(), id, exp), expires_in_s: self.ttl_s, restriction }
+        SignedIn {
+            id: id.to_string(),
+            token: token::mint(self.key.expose(), id, exp),
+            expires_in_s: self.ttl_s,
+            restriction,
+        }
     }
 
     /// Lifetime of a session, in seconds.

@@ -35,7 +35,9 @@ impl Setup {
             remove(&setup.path)?;
             return Ok(setup);
         }
-        let kept = files::read(&setup.path)?.map(|text| text.trim().to_string()).filter(|text| plain(text).len() == CODE_CHARS);
+        let kept = files::read(&setup.path)?
+            .map(|text| text.trim().to_string())
+            .filter(|text| plain(text).len() == CODE_CHARS);
         let code = match kept {
             Some(code) => code,
             None => {
@@ -67,7 +69,8 @@ impl Setup {
         }
         *lock(&self.code) = None;
         if let Err(e) = remove(&self.path) {
-            log::warn!(target: "auth", event = "auth.setup_code", error:% = Chain(&e); "Could not remove the setup code");
+            log::warn!(target: "auth", event = "auth.setup_code", error:% = Chain(&e); "Could not remove the setup \
+                code");
         }
     }
 }
@@ -89,6 +92,7 @@ fn plain(code: &str) -> String {
 }
 
 fn grouped(code: &str) -> String {
-    let groups: Vec<String> = code.as_bytes().chunks(GROUP_CHARS).map(|part| String::from_utf8_lossy(part).into_owned()).collect();
+    let groups: Vec<String> =
+        code.as_bytes().chunks(GROUP_CHARS).map(|part| String::from_utf8_lossy(part).into_owned()).collect();
     groups.join("-")
 }

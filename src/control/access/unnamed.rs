@@ -41,10 +41,12 @@ pub fn note(control: &Control, proxy: IpAddr, word: &str) {
         return;
     }
     let word: String = word.chars().take(WORD_CHARS_MAX).collect();
-    log::warn!(target: "api", event = PROXY_UNNAMED.name, proxy:% = proxy, word = word, requests = count; "A trusted proxy does not name the clients of its requests");
+    log::warn!(target: "api", event = PROXY_UNNAMED.name, proxy:% = proxy, word = word, requests = count;
+        "A trusted proxy does not name the clients of its requests");
     let fields = json!({ "proxy": proxy.to_string(), "word": word, "requests": count });
     let recorded = control.store.write(move |w| events::record(w, PROXY_UNNAMED.with(fields)).map(drop));
     if let Err(e) = recorded {
-        log::warn!(target: "api", event = "proxy.unrecorded", error:% = Chain(&e); "Could not record that a proxy does not name its clients");
+        log::warn!(target: "api", event = "proxy.unrecorded", error:% = Chain(&e); "Could not record that a proxy does \
+            not name its clients");
     }
 }

@@ -36,7 +36,14 @@ fn missing() -> Error {
 }
 
 /// Creates a user.
-pub fn create(control: &Control, name: String, role: Role, password: &str, must_change: bool, by: &User) -> Result<Versioned<Person>> {
+pub fn create(
+    control: &Control,
+    name: String,
+    role: Role,
+    password: &str,
+    must_change: bool,
+    by: &User,
+) -> Result<Versioned<Person>> {
     let hash = auth::hashed(control, password)?;
     let (live, by) = (Arc::clone(&control.sessions), by.clone());
     control.store.write(move |w| {
@@ -49,7 +56,12 @@ pub fn create(control: &Control, name: String, role: Role, password: &str, must_
 }
 
 /// Gives a user another role, which ends that user's sessions.
-pub fn set_role(control: &Control, name: String, condition: Condition, role: Option<Role>) -> Result<Versioned<Person>> {
+pub fn set_role(
+    control: &Control,
+    name: String,
+    condition: Condition,
+    role: Option<Role>,
+) -> Result<Versioned<Person>> {
     let live = Arc::clone(&control.sessions);
     control.store.write(move |w| {
         guard::check(w)?;
@@ -137,7 +149,9 @@ fn put_password(write: &Write, name: &str, hash: &str, must_change: bool) -> Res
 /// password, and true if the user was created.
 pub fn reset_password(store: &Store, name: String, password: Option<String>) -> Result<(String, bool)> {
     if !is_id(&name) {
-        return Err(Error::Malformed(format!("{name:?} is not a valid user name: use 1 to 64 characters of A-Z a-z 0-9 . _ : -")));
+        return Err(Error::Malformed(format!(
+            "{name:?} is not a valid user name: use 1 to 64 characters of A-Z a-z 0-9 . _ : -"
+        )));
     }
     let password = password.unwrap_or_else(|| crypto::random_words(MADE_CHARS).to_lowercase());
     auth::check_length(&password, "new_password")?;

@@ -253,7 +253,9 @@ impl Leases {
         let tick = clock::tick();
         let mut all = Vec::new();
         for shard in self.shards.iter() {
-            all.extend(lock(shard).iter().map(|(id, l)| (id.clone(), l.ends.map(|end| tick.saturating_duration_since(end)))));
+            all.extend(
+                lock(shard).iter().map(|(id, l)| (id.clone(), l.ends.map(|end| tick.saturating_duration_since(end)))),
+            );
         }
         all
     }
@@ -301,10 +303,18 @@ impl Leases {
     }
 
     /// Gives an enrolled node a lease under a new identity, in the transaction that enrols it.
-    pub(in crate::control) fn enrol(&self, write: &Write, id: &NodeId, seq: i64, identity: NewIdentity, ttl_s: i64) -> Result<()> {
+    pub(in crate::control) fn enrol(
+        &self,
+        write: &Write,
+        id: &NodeId,
+        seq: i64,
+        identity: NewIdentity,
+        ttl_s: i64,
+    ) -> Result<()> {
         let NewIdentity { fingerprint, key, trust, runs } = identity;
         // With the same key, a used signature must stay used: a recorded renewal cannot be replayed.
-        let signed_at = self.with(id, |l| if l.key.spki_der() == key.spki_der() { l.signed_at } else { 0 }).unwrap_or(0);
+        let signed_at =
+            self.with(id, |l| if l.key.spki_der() == key.spki_der() { l.signed_at } else { 0 }).unwrap_or(0);
         let lease = Lease {
             seq,
             fingerprint,
@@ -392,7 +402,12 @@ impl Leases {
     }
 
     /// Changes the runs of a node's agent, in the transaction that writes them.
-    pub(in crate::control) fn change_runs<T>(&self, write: &Write, id: &NodeId, change: impl FnOnce(&mut Runs) -> Option<T>) -> Option<T> {
+    pub(in crate::control) fn change_runs<T>(
+        &self,
+        write: &Write,
+        id: &NodeId,
+        change: impl FnOnce(&mut Runs) -> Option<T>,
+    ) -> Option<T> {
         let before = self.runs(id);
         let (table, of) = (self.clone(), id.clone());
         write.on_rollback(move || {
@@ -429,7 +444,14 @@ pub fn list(control: &Control, paging: &Paging) -> Result<Page<LeaseView>> {
         .map(|(node_id, name, roles)| {
             let seen = control.leases.with(&node_id, |l| (l.heartbeat_at, l.expires_at, l.state(tick)));
             let (heartbeat_at, lease_expires_at) = (seen.map(|s| s.0), seen.map(|s| s.1));
-            LeaseView { node_id, name, roles, heartbeat_at, lease_expires_at, lease_state: seen.map_or(LeaseState::Unknown, |s| s.2) }
+            LeaseView {
+                node_id,
+                name,
+                roles,
+                heartbeat_at,
+                lease_expires_at,
+                lease_state: seen.map_or(LeaseState::Unknown, |s| s.2),
+            }
         })
         .collect();
     items.sort_by(|a, b| (a.lease_state, &a.name).cmp(&(b.lease_state, &b.name)));
@@ -441,7 +463,12 @@ pub fn list(control: &Control, paging: &Paging) -> Result<Page<LeaseView>> {
             None => {
                 let loc = vec![Loc::Name("query".into()), Loc::Name("after".into())];
                 let msg = "This node was deleted: read the list from its beginning".to_string();
-                return Err(Error::Invalid(vec![FieldFault { kind: "string_pattern_mismatch", loc, msg, input: id.as_str().into() }]));
+                return Err(Error::Invalid(vec![FieldFault {
+                    kind: "string_pattern_mismatch",
+                    loc,
+                    msg,
+                    input: id.as_str().into(),
+                }]));
             }
         },
     };

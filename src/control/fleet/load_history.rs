@@ -147,6 +147,10 @@ mod tests {
             assert_eq!(of(report.clone()), None, "{report}");
         }
         let full = of(json!({"load_1m": 1e300, "disk_total_bytes": 10, "disk_available_bytes": 50})).expect("figures");
-        assert_eq!((full.load, full.memory, full.disk), (u16::MAX, 0, 1), "more free than there is means that nothing is used");
+        assert_eq!(
+            (full.load, full.memory, full.disk),
+            (u16::MAX, 0, 1),
+            "more free than there is means that nothing is used"
+        );
     }
 }

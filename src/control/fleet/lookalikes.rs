@@ -13,7 +13,9 @@ pub type Named = (String, String);
 /// Warnings about objects that the node with this id and name can be confused with, each a sentence.
 pub fn of_node(control: &Control, id: &NodeId, name: &str) -> Vec<String> {
     // SQL folds only ASCII letters.
-    let alike = |r: &Read| if name.is_ascii() { alike_nodes(r, id, &folded(id.as_str()), &folded(name)) } else { nodes_named(r) };
+    let alike = |r: &Read| {
+        if name.is_ascii() { alike_nodes(r, id, &folded(id.as_str()), &folded(name)) } else { nodes_named(r) }
+    };
     sentences("node", id.as_str(), name, &others(control, alike))
 }
 
@@ -31,7 +33,8 @@ pub fn of_service(control: &Control, id: &ServiceId, name: &str) -> Vec<String> 
 /// answer is lost has used its token up.
 fn others(control: &Control, named: impl FnOnce(&Read) -> Result<Vec<Named>>) -> Vec<Named> {
     control.store.read(named).unwrap_or_else(|e| {
-        log::warn!(target: "store", event = "names.unread", error:% = Chain(&e); "Could not compare a name with existing ones");
+        log::warn!(target: "store", event = "names.unread", error:% = Chain(&e); "Could not compare a name with \
+            existing ones");
         Vec::new()
     })
 }
@@ -64,7 +67,9 @@ fn sentences(what: &str, id: &str, name: &str, all: &[Named]) -> Vec<String> {
             found.push(format!("The id {id:?} differs only in case from {other:?}, another {what}'s."));
         }
         if folded(other_name) == own_name {
-            found.push(format!("The name {name:?} differs only in case or blanks from {other_name:?}, that of the {what} {other}."));
+            found.push(format!(
+                "The name {name:?} differs only in case or blanks from {other_name:?}, that of the {what} {other}."
+            ));
         }
     }
     if name.trim() != name {
@@ -92,9 +97,10 @@ mod tests {
 
     #[test]
     fn lookalikes_are_reported_and_nothing_else() {
-        let all: Vec<Named> = [("pi", "pi"), ("Pi", "Pi"), ("b", "\u{c9}cole "), ("c", "\u{e9}cole"), ("d", "pie"), ("e", "p i")]
-            .map(|(id, name)| (id.to_string(), name.to_string()))
-            .to_vec();
+        let all: Vec<Named> =
+            [("pi", "pi"), ("Pi", "Pi"), ("b", "\u{c9}cole "), ("c", "\u{e9}cole"), ("d", "pie"), ("e", "p i")]
+                .map(|(id, name)| (id.to_string(), name.to_string()))
+                .to_vec();
         assert_eq!(sentences("node", "PI", "x", &all).len(), 2, "an id like two others");
         assert_eq!(sentences("node", "pi", "pi", &all).len(), 2, "one other, by id and by name");
         assert_eq!(sentences("node", "b", "\u{c9}cole ", &all).len(), 2, "like another, and with a blank");

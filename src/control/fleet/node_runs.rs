@@ -109,7 +109,8 @@ impl Runs {
         }
         let later = self.seen.split_off(at + 1).into_iter().map(|seen| seen.holder);
         let known = self.conflict.take().map(|conflict| conflict.refused).unwrap_or_default();
-        let mut refused: Vec<Holder> = known.into_iter().chain(later).filter(|other| other.run.id != holder.run.id).collect();
+        let mut refused: Vec<Holder> =
+            known.into_iter().chain(later).filter(|other| other.run.id != holder.run.id).collect();
         refused.drain(..refused.len().saturating_sub(RUNS_MAX));
         let kept = self.seen[at].holder.clone();
         self.seen = vec![Seen { holder: kept.clone(), first_signed_at: signed_at, returns: 0 }];
@@ -186,7 +187,8 @@ pub fn keep(control: &Control, node_id: NodeId, run_id: String) -> Result<Confli
         guard::check(w)?;
         let node = nodes::by_id(w, &node_id)?.ok_or_else(rules::missing)?;
         let decided = table.change_runs(w, &node_id, |runs| runs.decide(&run_id, w.now));
-        let conflict = decided.ok_or_else(|| Error::NotFound("This node has no such run; GET its runs lists them".into()))?;
+        let conflict =
+            decided.ok_or_else(|| Error::NotFound("This node has no such run; GET its runs lists them".into()))?;
         node_runs::put(w, node.seq, &conflict)?;
         let fields = json!({"node_id": node_id, "run": run_id, "refused": conflict.refused});
         events::record(w, NODE_KEEP_RUN.with(fields))?;
@@ -204,7 +206,11 @@ mod tests {
     use super::*;
 
     fn holder(id: &str, boot: &str) -> Holder {
-        Holder { run: AgentRun { id: id.into(), boot: boot.into() }, address: String::new(), since: Timestamp::from_secs(0) }
+        Holder {
+            run: AgentRun { id: id.into(), boot: boot.into() },
+            address: String::new(),
+            since: Timestamp::from_secs(0),
+        }
     }
 
     /// True for each accepted heartbeat (run, boot, signing time) while the lease is valid.
@@ -217,8 +223,24 @@ mod tests {
         let mut runs = Runs::default();
         // Repeated restarts, also within a second; late heartbeats of ended runs, also of one that ran ahead of the
         // clock.
-        let beats = [("a", "1", 100), ("b", "1", 101), ("a", "1", 105), ("b", "1", 106), ("a", "1", 108), ("b", "1", 120), ("c", "2", 121)];
-        let late = [("b", "1", 125), ("c", "2", 140), ("d", "2", 141), ("e", "3", 142), ("e", "3", 200), ("f", "3", 201), ("f", "3", 300)];
+        let beats = [
+            ("a", "1", 100),
+            ("b", "1", 101),
+            ("a", "1", 105),
+            ("b", "1", 106),
+            ("a", "1", 108),
+            ("b", "1", 120),
+            ("c", "2", 121),
+        ];
+        let late = [
+            ("b", "1", 125),
+            ("c", "2", 140),
+            ("d", "2", 141),
+            ("e", "3", 142),
+            ("e", "3", 200),
+            ("f", "3", 201),
+            ("f", "3", 300),
+        ];
         assert!(admissions(&mut runs, &[&beats[..], &late].concat()).iter().all(|admitted| *admitted));
         // A single late heartbeat is one too few.
         assert_eq!(admissions(&mut runs, &[("e", "3", 301), ("f", "3", 302)]), [true, true]);
@@ -228,11 +250,15 @@ mod tests {
     #[test]
     fn of_two_that_alternate_the_later_is_refused() {
         let mut runs = Runs::default();
-        let beats: Vec<(&str, &str, i64)> = (0..6).flat_map(|i| [("a", "1", 100 + 4 * i), ("b", "2", 102 + 4 * i)]).collect();
+        let beats: Vec<(&str, &str, i64)> =
+            (0..6).flat_map(|i| [("a", "1", 100 + 4 * i), ("b", "2", 102 + 4 * i)]).collect();
         let admitted = admissions(&mut runs, &beats);
         assert_eq!(admitted.iter().filter(|a| !**a).count(), 2, "{admitted:?}");
         let conflict = runs.conflict().expect("two holders").clone();
-        assert_eq!((conflict.kept.run.id.as_str(), conflict.refused[0].run.id.as_str(), conflict.decided_at), ("a", "b", None));
+        assert_eq!(
+            (conflict.kept.run.id.as_str(), conflict.refused[0].run.id.as_str(), conflict.decided_at),
+            ("a", "b", None)
+        );
         assert!(runs.take_news().is_some_and(|(news, _)| news == News::Found) && runs.take_news().is_none());
         // Its next run is refused too; a restart of the kept one is not; one from an unknown boot could belong to
         // either.
@@ -246,8 +272,12 @@ mod tests {
     fn calls_are_answered_to_the_machine_that_stays() {
         let run = |id: &str, boot: &str| AgentRun { id: id.into(), boot: boot.into() };
         let mut runs = Runs::default();
-        assert!(!runs.refuses(None) && !runs.refuses(Some(&run("a", "1"))), "without two holders every run is answered");
-        let beats: Vec<(&str, &str, i64)> = (0..6).flat_map(|i| [("a", "1", 100 + 4 * i), ("b", "2", 102 + 4 * i)]).collect();
+        assert!(
+            !runs.refuses(None) && !runs.refuses(Some(&run("a", "1"))),
+            "without two holders every run is answered"
+        );
+        let beats: Vec<(&str, &str, i64)> =
+            (0..6).flat_map(|i| [("a", "1", 100 + 4 * i), ("b", "2", 102 + 4 * i)]).collect();
         admissions(&mut runs, &beats);
         let refused = |runs: &Runs| {
             [
@@ -269,7 +299,8 @@ mod tests {
     #[test]
     fn three_holders_and_one_that_crashes_again_and_again_are_found() {
         let mut runs = Runs::default();
-        let beats: Vec<_> = (0..6).flat_map(|i| [("a", "1", 100 + 9 * i), ("b", "2", 103 + 9 * i), ("c", "3", 106 + 9 * i)]).collect();
+        let beats: Vec<_> =
+            (0..6).flat_map(|i| [("a", "1", 100 + 9 * i), ("b", "2", 103 + 9 * i), ("c", "3", 106 + 9 * i)]).collect();
         admissions(&mut runs, &beats);
         let refused: Vec<String> = runs.conflict().expect("holders").refused.iter().map(|h| h.run.id.clone()).collect();
         assert_eq!(refused, ["b", "c"]);
@@ -284,19 +315,24 @@ mod tests {
     #[test]
     fn an_operator_decides() {
         let mut runs = Runs::default();
-        let beats: Vec<(&str, &str, i64)> = (0..6).flat_map(|i| [("a", "1", 100 + 4 * i), ("b", "2", 102 + 4 * i)]).collect();
+        let beats: Vec<(&str, &str, i64)> =
+            (0..6).flat_map(|i| [("a", "1", 100 + 4 * i), ("b", "2", 102 + 4 * i)]).collect();
         admissions(&mut runs, &beats);
         let now = Timestamp::from_secs(1000);
         assert!(runs.decide("c", now).is_none() && runs.conflict().is_some_and(|c| c.decided_at.is_none()));
         assert!(runs.decide("b", now).is_some());
         assert_eq!(
-            admissions(&mut runs, &[("a", "1", 200), ("b", "2", 201), ("a2", "1", 202), ("b2", "9", 203), ("b2", "9", 230)]),
+            admissions(
+                &mut runs,
+                &[("a", "1", 200), ("b", "2", 201), ("a2", "1", 202), ("b2", "9", 203), ("b2", "9", 230)]
+            ),
             [false, true, false, true, true]
         );
         assert!(runs.decide("a", now).is_some(), "and may change his mind");
         assert_eq!(admissions(&mut runs, &[("a", "1", 300), ("b", "2", 301)]), [true, false]);
         // Another copy is found in the same way.
-        let beats: Vec<(&str, &str, i64)> = (0..6).flat_map(|i| [("a", "1", 400 + 4 * i), ("x", "7", 402 + 4 * i)]).collect();
+        let beats: Vec<(&str, &str, i64)> =
+            (0..6).flat_map(|i| [("a", "1", 400 + 4 * i), ("x", "7", 402 + 4 * i)]).collect();
         admissions(&mut runs, &beats);
         let conflict = runs.conflict().expect("holders");
         assert!(conflict.decided_at.is_none() && conflict.refused.len() == 2, "{conflict:?}");
@@ -304,7 +340,9 @@ mod tests {
 
     #[test]
     fn a_run_is_taken_out_of_a_patch_and_nothing_else_is() {
-        let patch = |run: serde_json::Value| json!({"ready": true, "uptimemesh_run": run}).as_object().cloned().unwrap_or_default();
+        let patch = |run: serde_json::Value| {
+            json!({"ready": true, "uptimemesh_run": run}).as_object().cloned().unwrap_or_default()
+        };
         let mut sound = patch(json!({"id": "a1", "boot": ""}));
         assert_eq!(AgentRun::take(&mut sound), Some(AgentRun { id: "a1".into(), boot: String::new() }));
         assert_eq!(sound.len(), 1);

@@ -7,7 +7,8 @@ use crate::control::{Control, guard, limits, settings};
 use crate::error::{Error, Result};
 use crate::model::events::NewEvent;
 use crate::model::events::catalogue::{
-    Kind, NODE_CORDON, NODE_CREATE, NODE_DELETE, NODE_DRAIN, NODE_FORGET, NODE_REBOOT_MARKER, NODE_ROTATE_KEYS, NODE_UNCORDON, NODE_UPDATE,
+    Kind, NODE_CORDON, NODE_CREATE, NODE_DELETE, NODE_DRAIN, NODE_FORGET, NODE_REBOOT_MARKER, NODE_ROTATE_KEYS,
+    NODE_UNCORDON, NODE_UPDATE,
 };
 use crate::model::ids::NodeId;
 use crate::model::leases::LeaseState;
@@ -162,13 +163,15 @@ fn remove(control: &Control, id: NodeId, condition: Condition, force: bool, even
         let (placed, routed) = (nodes::replicas_on(w, &id)?, routers::count_of_node(w, &id)?);
         if (placed > 0 || routed > 0) && !force {
             let why = format!(
-                "{placed} replicas are placed on this node and {routed} router assignments name it. Drain it and delete those first, or delete it with force=true."
+                "{placed} replicas are placed on this node and {routed} router assignments name it. Drain it and \
+                    delete those first, or delete it with force=true."
             );
             return Err(Error::Conflict(why));
         }
         routers::delete_of_node(w, &id)?;
         nodes::delete(w, &id)?;
-        let fields = json!({"node_id": id, "name": node.name, "forced": force, "replicas": placed, "router_assignments": routed});
+        let fields = json!({"node_id": id, "name": node.name, "forced": force, "replicas": placed,
+            "router_assignments": routed});
         events::record(w, event.with(fields))?;
         table.remove(w, &id);
         Ok(())

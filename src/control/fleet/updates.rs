@@ -72,16 +72,20 @@ enum Next {
 /// Decides the next step from the current state.
 fn next(update: &Update, members: &[Member], leases: &Leases, now: Timestamp) -> Next {
     let request_id = update.request().id;
-    let reached =
-        |m: &&Member| leases.contains_key(&m.node_id) && update.ring_of(m.label.as_deref()).is_some_and(|ring| ring <= update.ring);
+    let reached = |m: &&Member| {
+        leases.contains_key(&m.node_id) && update.ring_of(m.label.as_deref()).is_some_and(|ring| ring <= update.ring)
+    };
     let failed: Vec<&Member> = members.iter().filter(reached).filter(|m| m.has_failed(&request_id)).collect();
     let is_failed = |id: &NodeId| failed.iter().any(|m| m.node_id == *id);
     // A deleted node is not lost: an operator did that.
     let gone = |id: &&NodeId| matches!(leases.get(*id), Some(LeaseState::Dead | LeaseState::Unknown));
     let lost: Vec<&NodeId> = update.watched.iter().filter(gone).filter(|id| !is_failed(id)).collect();
     if (failed.len() + lost.len()) as i64 > update.lost_max {
-        let reason = |m: &Member| m.reason.as_deref().filter(|r| !r.is_empty()).map_or(String::new(), |r| format!(" ({r})"));
-        let words = failed.iter().map(|m| format!("{}: {}{}", m.node_id, m.request_state.as_deref().unwrap_or_default(), reason(m)));
+        let reason =
+            |m: &Member| m.reason.as_deref().filter(|r| !r.is_empty()).map_or(String::new(), |r| format!(" ({r})"));
+        let words = failed
+            .iter()
+            .map(|m| format!("{}: {}{}", m.node_id, m.request_state.as_deref().unwrap_or_default(), reason(m)));
         let words = words.chain(lost.iter().map(|id| format!("{id}: lost")));
         let named: Vec<String> = words.take(NAMED_MAX).collect();
         return Next::Halt(format!("{} nodes failed, {} are lost: {}", failed.len(), lost.len(), named.join("; ")));
@@ -90,7 +94,8 @@ fn next(update: &Update, members: &[Member], leases: &Leases, now: Timestamp) ->
         let watched = update.watched.contains(&m.node_id) && !lost.contains(&&m.node_id);
         (watched || lives(leases, &m.node_id)) && !is_failed(&m.node_id)
     };
-    let done = members.iter().filter(reached).filter(wanted).all(|m| m.is_at(&update.version) && lives(leases, &m.node_id));
+    let done =
+        members.iter().filter(reached).filter(wanted).all(|m| m.is_at(&update.version) && lives(leases, &m.node_id));
     match update.ring_done_at {
         Some(since) if done && now.0 >= since.plus_secs(update.wait_seconds).0 => Next::WaitOver,
         since if since.is_some() != done => Next::RingDone(done),
@@ -100,7 +105,9 @@ fn next(update: &Update, members: &[Member], leases: &Leases, now: Timestamp) ->
 
 /// The living nodes of the rings up to this one.
 fn living(update: &Update, members: &[Member], leases: &Leases) -> Vec<NodeId> {
-    let reached = |m: &&Member| update.ring_of(m.label.as_deref()).is_some_and(|ring| ring <= update.ring) && lives(leases, &m.node_id);
+    let reached = |m: &&Member| {
+        update.ring_of(m.label.as_deref()).is_some_and(|ring| ring <= update.ring) && lives(leases, &m.node_id)
+    };
     members.iter().filter(reached).map(|m| m.node_id.clone()).collect()
 }
 
@@ -114,7 +121,9 @@ pub fn turn(control: &Control) -> Result<()> {
     let members = control.store.read(|r| updates::members(r, &update.ring_label))?;
     let reached = |m: &&Member| update.ring_of(m.label.as_deref()).is_some_and(|ring| ring <= update.ring);
     let behind = members.iter().filter(reached).filter(|m| !m.is_at(&update.version));
-    control.updates.set(Some(Current { request: update.request(), nodes: behind.map(|m| m.node_id.clone()).collect() }));
+    control
+        .updates
+        .set(Some(Current { request: update.request(), nodes: behind.map(|m| m.node_id.clone()).collect() }));
     let decided = next(&update, &members, &leases, crate::clock::now());
     if decided == Next::Same {
         return Ok(());
@@ -130,7 +139,8 @@ pub fn turn(control: &Control) -> Result<()> {
                 update.state = UpdateState::Halted;
                 events::record(
                     w,
-                    UPDATE_HALTED.with(json!({"update_id": update.id, "ring": update.rings[update.ring], "reason": reason})),
+                    UPDATE_HALTED
+                        .with(json!({"update_id": update.id, "ring": update.rings[update.ring], "reason": reason})),
                 )?;
                 update.reason = Some(reason);
                 updates.clear_on_commit(w);
@@ -174,7 +184,8 @@ pub fn create(control: &Control, once: Once, new: NewUpdate) -> Result<Created> 
         guard::check(w)?;
         once.create(w, |w| {
             if let Some(open) = updates::open(w)? {
-                let why = format!("The update {} is {}; cancel it before another begins.", open.id, open.state.as_str());
+                let why =
+                    format!("The update {} is {}; cancel it before another begins.", open.id, open.state.as_str());
                 return Err(Error::Conflict(why));
             }
             let id = new.id.clone().unwrap_or_else(|| format!("update-{}", crypto::random_hex(8)));
@@ -185,10 +196,14 @@ pub fn create(control: &Control, once: Once, new: NewUpdate) -> Result<Created> 
             let mut update = found(w, &id)?;
             let members = updates::members(w, &update.ring_label)?;
             // A ring without nodes would be done at once, and a trial on a few nodes would reach all others next.
-            let lives_in = |at: usize| members.iter().any(|m| lives(&leases, &m.node_id) && update.ring_of(m.label.as_deref()) == Some(at));
+            let lives_in = |at: usize| {
+                members.iter().any(|m| lives(&leases, &m.node_id) && update.ring_of(m.label.as_deref()) == Some(at))
+            };
             if let Some(at) = (0..update.rings.len()).find(|at| update.rings[*at] != EVERYBODY_ELSE && !lives_in(*at)) {
                 let (label, ring) = (&update.ring_label, &update.rings[at]);
-                return Err(Error::Conflict(format!("No live node has the label {label}={ring}: label one, or leave that ring out.")));
+                return Err(Error::Conflict(format!(
+                    "No live node has the label {label}={ring}: label one, or leave that ring out."
+                )));
             }
             update.watched = living(&update, &members, &leases);
             updates::put(w, &update)?;
@@ -241,7 +256,9 @@ fn change(
         guard::check(w)?;
         let mut update = found(w, &id)?;
         let living = living(&update, &updates::members(w, &update.ring_label)?, &leases);
-        let refused = |state: UpdateState| Error::Conflict(format!("This update is {}: it cannot be {}.", state.as_str(), event.verb()));
+        let refused = |state: UpdateState| {
+            Error::Conflict(format!("This update is {}: it cannot be {}.", state.as_str(), event.verb()))
+        };
         update.state = to(&mut update, living).map_err(refused)?;
         updates::put(w, &update)?;
         record(w, event, &update)?;
@@ -303,7 +320,11 @@ mod tests {
         assert_eq!(next(&update, &members("2.0.0"), &alive, now.plus_secs(59)), Next::RingDone(false));
         assert_eq!(next(&update, &members("2.1.0"), &alive, now.plus_secs(60)), Next::WaitOver);
         let stale = leases(&[("a", LeaseState::Stale)]);
-        assert_eq!(next(&update, &members("2.1.0"), &stale, now.plus_secs(60)), Next::RingDone(false), "it is waited for");
+        assert_eq!(
+            next(&update, &members("2.1.0"), &stale, now.plus_secs(60)),
+            Next::RingDone(false),
+            "it is waited for"
+        );
     }
 
     #[test]

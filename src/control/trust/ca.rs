@@ -93,7 +93,8 @@ pub fn clock_is_right() -> Result<()> {
         return Ok(());
     }
     Err(Error::Unavailable(format!(
-        "The control plane's clock shows {now}, but its program was built at {built}: no certificates or tokens are issued until the clock is right ({SET_CLOCK})."
+        "The control plane's clock shows {now}, but its program was built at {built}: no certificates or tokens are \
+            issued until the clock is right ({SET_CLOCK})."
     )))
 }
 
@@ -131,7 +132,13 @@ impl Authority {
     /// End of the first of the authorities' certificates, if there are any.
     pub fn ends_at(&self) -> Option<Timestamp> {
         let state = self.state();
-        state.current.iter().chain(&state.server).filter_map(|ca| pki::validity(ca.cert_pem())).map(|(_, ends)| ends).min()
+        state
+            .current
+            .iter()
+            .chain(&state.server)
+            .filter_map(|ca| pki::validity(ca.cert_pem()))
+            .map(|(_, ends)| ends)
+            .min()
     }
 
     /// The authority that issues, created now if there is none.
@@ -214,7 +221,8 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         for (name, mode) in [(kind.key, files::PRIVATE), (kind.cert, files::PUBLIC)] {
             match files::read(&from.join(name))? {
                 Some(text) => files::write(&to.join(name), text.as_bytes(), mode)?,
-                None if kind.key == SERVER.key && !exists(&from.join(kind.key))? && !exists(&from.join(kind.cert))? => {}
+                None if kind.key == SERVER.key && !exists(&from.join(kind.key))? && !exists(&from.join(kind.cert))? => {
+                }
                 None => return Err(Error::fault("copy the authority", format!("{name} is not there"))),
             }
         }
@@ -268,14 +276,21 @@ pub fn check_dates(control: &Control) -> Result<()> {
     let now = clock::now();
     let state = control.ca.state();
     let authorities = state.current.iter().chain(&state.server).map(|ca| ("authority", ca.cert_pem().to_string()));
-    let shown = control.config.tls_files.iter().filter_map(|(chain, key)| Some(("certificate", tls::own_certificate(chain, key).ok()?)));
+    let shown = control
+        .config
+        .tls_files
+        .iter()
+        .filter_map(|(chain, key)| Some(("certificate", tls::own_certificate(chain, key).ok()?)));
     for (what, pem) in authorities.chain(shown) {
-        let Some((from, until)) = pki::validity(&pem).filter(|(from, until)| !(*from..=*until).contains(&now)) else { continue };
+        let Some((from, until)) = pki::validity(&pem).filter(|(from, until)| !(*from..=*until).contains(&now)) else {
+            continue;
+        };
         let fingerprint = pki::fingerprint_hex(&pem);
         log::warn!(target: "cluster", event = "certificate.outside_dates", what, from:%, until:%, now:%; "A certificate is outside its validity period: clients refuse it. Is the clock correct?");
         let (enrolled, _) = control.store.read(|r| nodes::count_trust(r, ""))?;
         let is_remade = what == "authority" && enrolled == 0 && clock::is_plausible(now);
-        let fields = json!({"what": what, "fingerprint": fingerprint, "from": from, "until": until, "made_again": is_remade});
+        let fields =
+            json!({"what": what, "fingerprint": fingerprint, "from": from, "until": until, "made_again": is_remade});
         let told = control.store.write(move |w| events::record(w, CERTIFICATE_OUTSIDE_DATES.with(fields)));
         if let Err(e) = told {
             // A full disk must not keep a server from starting.
@@ -302,8 +317,10 @@ pub fn adopt(ca: &Authority, store: &Store) -> Result<()> {
 /// The authorities, and the progress of a rotation.
 pub fn show(control: &Control) -> Result<CaView> {
     let trusted = control.ca.trusted()?;
-    let view =
-        |ca: &Arc<Ca>| AuthorityView { fingerprint: ca.fingerprint_hex(), not_after: pki::validity(ca.cert_pem()).map(|(_, end)| end) };
+    let view = |ca: &Arc<Ca>| AuthorityView {
+        fingerprint: ca.fingerprint_hex(),
+        not_after: pki::validity(ca.cert_pem()).map(|(_, end)| end),
+    };
     let state = control.ca.state();
     let (current, previous) = (state.current.as_ref().map(view), state.previous.as_ref().map(view));
     let (server, server_previous) = (state.server.as_ref().map(view), state.server_previous.as_ref().map(view));
@@ -350,7 +367,8 @@ pub fn drop_previous(control: &Control, force: bool) -> Result<CaView> {
     let waiting = before.nodes - before.nodes_up_to_date;
     if waiting > 0 && !force {
         return Err(Error::Conflict(format!(
-            "{waiting} of {} nodes do not have the new authority yet (uptimemesh ca nodes lists them). They would have to join again: wait for them, delete them, or use force.",
+            "{waiting} of {} nodes do not have the new authority yet (uptimemesh ca nodes lists them). They would have \
+                to join again: wait for them, delete them, or use force.",
             before.nodes
         )));
     }
@@ -393,7 +411,11 @@ mod tests {
         let seen = |name: &str| {
             let state = State::load(&dir(name)).expect("a state that can be started from");
             assert!(!dir(name).join(NEXT).exists() && !dir(name).join(DISCARDED).exists(), "{name}");
-            assert_eq!((state.server.is_some(), state.server_previous.is_some()), (true, state.previous.is_some()), "{name}");
+            assert_eq!(
+                (state.server.is_some(), state.server_previous.is_some()),
+                (true, state.previous.is_some()),
+                "{name}"
+            );
             let print = |ca: &Option<Arc<Ca>>| ca.as_ref().map(|ca| ca.fingerprint_hex()).unwrap_or_default();
             (print(&state.current), print(&state.previous))
         };
@@ -444,7 +466,8 @@ mod tests {
         let before = authority.trusted().expect("an authority").digest.clone();
         let changing = lock(&authority.changing);
         let rotating = Arc::clone(&authority);
-        let rotation = crate::thread::spawn("rotation", None, move || rotating.rotate().expect("a rotation")).expect("a thread");
+        let rotation =
+            crate::thread::spawn("rotation", None, move || rotating.rotate().expect("a rotation")).expect("a thread");
         let (tell, told) = std::sync::mpsc::channel();
         let asked = Arc::clone(&authority);
         let ask = move || drop(tell.send(asked.trusted().map(|t| t.digest.clone())));

@@ -102,12 +102,13 @@ pub fn join(control: &Control, ask: Join) -> Result<Enrolment> {
         }
         let existing = nodes::by_id(w, &ask.node_id)?;
         if existing.is_some() && token.node_id.is_none() && table.state(&ask.node_id) == LeaseState::Alive {
-            let why =
-                "This node is alive. Stop it and wait until its lease runs out, or create a join token with this node_id to replace it.";
+            let why = "This node is alive. Stop it and wait until its lease runs out, or create a join token with this \
+                node_id to replace it.";
             return Err(Error::Conflict(why.into()));
         }
         // A worker's token must not replace a core node that happens to be silent.
-        let is_core = |n: &Node| n.identity_fingerprint.is_some() && n.roles.iter().any(|role| role == JoinRole::Core.as_str());
+        let is_core =
+            |n: &Node| n.identity_fingerprint.is_some() && n.roles.iter().any(|role| role == JoinRole::Core.as_str());
         if token.node_id.is_none() && ask.role != JoinRole::Core && existing.as_ref().is_some_and(is_core) {
             return Err(not_admitted());
         }
@@ -153,7 +154,9 @@ pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
         Error::Unauthenticated { detail: "Invalid node id or signature.", reason }
     };
     let now = clock::now();
-    let Some((key, proven)) = control.leases.identity(&ask.node_id) else { return Err(refuse("node not enrolled", None)) };
+    let Some((key, proven)) = control.leases.identity(&ask.node_id) else {
+        return Err(refuse("node not enrolled", None));
+    };
     if !key.verify(&signature::renewal_message(ask.node_id.as_str(), ask.signed_at, &ask.csr_pem), &ask.signature) {
         return Err(refuse("bad signature", None));
     }
@@ -194,7 +197,10 @@ pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
 /// The token, if it admits this machine now.
 fn admits(token: Option<JoinToken>, ask: &Join, now: Timestamp) -> Result<JoinToken> {
     let fits = |t: &JoinToken| {
-        t.used_at.is_none() && t.expires_at > now && t.role == ask.role && t.node_id.as_ref().is_none_or(|id| *id == ask.node_id)
+        t.used_at.is_none()
+            && t.expires_at > now
+            && t.role == ask.role
+            && t.node_id.as_ref().is_none_or(|id| *id == ask.node_id)
     };
     token.filter(fits).ok_or_else(not_admitted)
 }
@@ -207,21 +213,35 @@ fn checked_csr(pem: &str, node_id: &NodeId) -> Result<Csr> {
     let csr = Csr::parse(pem).map_err(Error::Malformed)?;
     match csr.common_name() {
         Some(name) if node_id == name => Ok(csr),
-        _ => Err(Error::Malformed(format!("The common name of the certificate signing request must be the node id, {node_id}."))),
+        _ => Err(Error::Malformed(format!(
+            "The common name of the certificate signing request must be the node id, {node_id}."
+        ))),
     }
 }
 
 /// Signs a certificate with those requested names that are the node's own. The server's names are reserved: a node that
 /// has one could pass for the control plane. Also returns the authorities that the node must trust.
-fn issue(control: &Control, csr: &Csr, node_id: &NodeId, given: Option<&str>, now: Timestamp) -> Result<(Issued, Arc<Trusted>)> {
+fn issue(
+    control: &Control,
+    csr: &Csr,
+    node_id: &NodeId,
+    given: Option<&str>,
+    now: Timestamp,
+) -> Result<(Issued, Arc<Trusted>)> {
     ca::clock_is_right()?;
     let servers = control.tls.as_ref().map_or_else(|| tls::names(&control.config, control.listening), tls::Tls::names);
     let own = control.store.read(|r| {
         let domain = settings::by_key(r, "mesh_domain")?.map_or(MESH_DOMAIN.to_string(), |s| s.value);
         let earlier = nodes::earlier(r, node_id, &node_names::full(node_id.as_str(), domain.trim()))?;
         let others = if given.is_some() { nodes::addresses_given(r, node_id)? } else { Vec::new() };
-        let known =
-            Known { node_id: node_id.as_str(), domain: domain.trim(), given, servers: &servers, earlier: &earlier, others: &others };
+        let known = Known {
+            node_id: node_id.as_str(),
+            domain: domain.trim(),
+            given,
+            servers: &servers,
+            earlier: &earlier,
+            others: &others,
+        };
         Ok(node_names::own(&known))
     })?;
     let (ca, trusted) = control.ca.issuing()?;
@@ -234,7 +254,8 @@ fn write_node(write: &Write, existing: Option<Node>, ask: &Join, mesh_ip_given: 
     let reported = given.status.take().unwrap_or_default();
     given.name = Some(ask.name.clone());
     let fresh = existing.is_none();
-    let mut node = existing.unwrap_or_else(|| Node::new(ask.node_id.clone(), ask.name.clone(), NodeChange::default(), write.now));
+    let mut node =
+        existing.unwrap_or_else(|| Node::new(ask.node_id.clone(), ask.name.clone(), NodeChange::default(), write.now));
     given.apply(&mut node);
     node.mesh_ip_given = mesh_ip_given.or(node.mesh_ip_given.take());
     let role = ask.role.as_str();

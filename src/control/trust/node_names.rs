@@ -6,7 +6,8 @@ use crate::model::address::{self, is_mesh};
 use std::net::IpAddr;
 
 /// Single-label domains that the public DNS does not have (RFC 6761, RFC 6762 appendix G, ICANN's `internal`).
-const PRIVATE_DOMAINS: &[&str] = &["internal", "local", "localdomain", "lan", "home", "corp", "private", "intranet", "mesh", "test"];
+const PRIVATE_DOMAINS: &[&str] =
+    &["internal", "local", "localdomain", "lan", "home", "corp", "private", "intranet", "mesh", "test"];
 /// Maximum length of a DNS name, and of one of its labels, in characters.
 const NAME_CHARS_MAX: usize = 253;
 const LABEL_CHARS_MAX: usize = 63;
@@ -45,22 +46,28 @@ pub fn own(known: &Known) -> Vec<String> {
     }
     let of_another = |name: &String| {
         let lower = name.to_ascii_lowercase();
-        known.earlier.iter().any(|(id, name)| *id == lower || *name == lower) || known.servers.iter().any(|s| is_same(s, name))
+        known.earlier.iter().any(|(id, name)| *id == lower || *name == lower)
+            || known.servers.iter().any(|s| is_same(s, name))
     };
     own.retain(|name| !of_another(name));
     // Another node whose id differs only in case has the same names in the DNS.
     if known.earlier.iter().any(|(other, _)| *other == id.to_ascii_lowercase()) {
         own.clear();
     }
-    let taken = |ip: IpAddr| known.servers.iter().chain(known.others).filter_map(|s| address::without_prefix(s)).any(|other| other == ip);
-    own.extend(known.given.and_then(address::without_prefix).filter(|ip| is_mesh(*ip) && !taken(*ip)).map(|ip| ip.to_string()));
+    let taken = |ip: IpAddr| {
+        known.servers.iter().chain(known.others).filter_map(|s| address::without_prefix(s)).any(|other| other == ip)
+    };
+    own.extend(
+        known.given.and_then(address::without_prefix).filter(|ip| is_mesh(*ip) && !taken(*ip)).map(|ip| ip.to_string()),
+    );
     own
 }
 
 /// True if a domain has at least two labels, like an operator's own domain, or will never exist in the public DNS.
 fn is_private_domain(domain: &str) -> bool {
     let domain = domain.to_ascii_lowercase();
-    !domain.rsplit('.').next().is_some_and(is_number) && (domain.contains('.') || PRIVATE_DOMAINS.contains(&domain.as_str()))
+    !domain.rsplit('.').next().is_some_and(is_number)
+        && (domain.contains('.') || PRIVATE_DOMAINS.contains(&domain.as_str()))
 }
 
 fn is_label(label: &str) -> bool {
@@ -109,7 +116,9 @@ mod tests {
         ] {
             assert_eq!(own(&known(id, None)), names, "{id}");
         }
-        for (domain, names) in [("dev", 1), ("com", 1), ("lan", 2), ("nodes.example.org", 2), ("", 1), ("8.8", 1), ("a b.c", 1)] {
+        for (domain, names) in
+            [("dev", 1), ("com", 1), ("lan", 2), ("nodes.example.org", 2), ("", 1), ("8.8", 1), ("a b.c", 1)]
+        {
             assert_eq!(own(&Known { domain, ..known("web", None) }).len(), names, "{domain}");
         }
     }

@@ -99,7 +99,8 @@ impl Tls {
             // Files are replaced one after the other; the next turn finds both. The last good one stays in use, and
             // what nodes are shown does not depend on it.
             Err(e) => {
-                log::error!(target: "system", event = "tls.unchanged", error:% = Chain(&e); "The operator's new certificate cannot be used; keeping the current one");
+                log::error!(target: "system", event = "tls.unchanged", error:% = Chain(&e);
+                    "The operator's new certificate cannot be used; keeping the current one");
             }
         }
         let (fresh, server) = make(ca, &self.tickets, (wanted.names, wanted.reached), files, last.clone(), now)?;
@@ -107,7 +108,8 @@ impl Tls {
         *made = fresh;
         *self.addresses.write().unwrap_or_else(PoisonError::into_inner) = addresses;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = server;
-        log::info!(target: "system", event = "tls.changed", names:% = made.names.join(" "); "New connections use a new certificate");
+        log::info!(target: "system", event = "tls.changed", names:% = made.names.join(" "); "New connections use a new \
+            certificate");
         Ok(true)
     }
 
@@ -137,7 +139,8 @@ pub fn turn(control: &Control) -> Result<()> {
 pub fn names(config: &Config, listening: SocketAddr) -> Vec<String> {
     let mut names = vec![CONTROL_NAME.to_string()];
     let mut add = |name: String| {
-        let fits = name.parse::<IpAddr>().is_ok_and(|ip| !ip.is_unspecified()) || (name.parse::<IpAddr>().is_err() && name.is_ascii());
+        let fits = name.parse::<IpAddr>().is_ok_and(|ip| !ip.is_unspecified())
+            || (name.parse::<IpAddr>().is_err() && name.is_ascii());
         if fits && !name.is_empty() && names.len() < NAMES_MAX && !names.contains(&name) {
             names.push(name);
         }
@@ -149,7 +152,11 @@ pub fn names(config: &Config, listening: SocketAddr) -> Vec<String> {
     add(host::name().unwrap_or_default().as_str().to_ascii_lowercase());
     let ip = listening.ip();
     if ip.is_unspecified() {
-        addresses::all().iter().filter(|(a, _)| receives(config, ip, *a)).map(|(a, _)| a.to_string()).for_each(&mut add);
+        addresses::all()
+            .iter()
+            .filter(|(a, _)| receives(config, ip, *a))
+            .map(|(a, _)| a.to_string())
+            .for_each(&mut add);
     }
     names
 }
@@ -267,7 +274,8 @@ fn own((chain_path, key_path): &(PathBuf, PathBuf)) -> Result<Shown> {
     };
     let shown = Shown::from_pem(&chain, &key).map_err(unusable)?;
     if pki::validity(&chain).is_some_and(|(_, ends)| ends < clock::now()) {
-        log::warn!(target: "system", event = "tls.expired", path:% = chain_path.display(); "The certificate has expired; clients will refuse it");
+        log::warn!(target: "system", event = "tls.expired", path:% = chain_path.display(); "The certificate has \
+            expired; clients will refuse it");
     }
     Ok(shown)
 }
@@ -290,7 +298,9 @@ mod tests {
         let listening = SocketAddr::from(([127, 0, 0, 1], 1));
         let ca = ca::Authority::new(config.pki_dir.clone()).expect("an authority");
         let tls = Tls::new(&config, &ca, listening).expect("a certificate");
-        let look = |config: &Config, days: i64| tls.refresh(config, &ca, listening, clock::now().plus_secs(days * 86_400)).expect("a look");
+        let look = |config: &Config, days: i64| {
+            tls.refresh(config, &ca, listening, clock::now().plus_secs(days * 86_400)).expect("a look")
+        };
         assert!(!look(&config, 0));
         assert!(!look(&config, VALIDITY_DAYS - RENEW_DAYS - 1));
         assert!(look(&config, VALIDITY_DAYS - RENEW_DAYS + 1), "a month before its end");

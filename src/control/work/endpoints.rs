@@ -40,7 +40,12 @@ pub fn create(control: &Control, once: Once, new: NewEndpoint) -> Result<Created
 }
 
 /// Updates the result of a health check.
-pub fn update(control: &Control, id: EndpointId, condition: Condition, healthy: Option<bool>) -> Result<Versioned<Endpoint>> {
+pub fn update(
+    control: &Control,
+    id: EndpointId,
+    condition: Condition,
+    healthy: Option<bool>,
+) -> Result<Versioned<Endpoint>> {
     let Some(healthy) = healthy else {
         control.store.read(guard::check)?;
         return condition.unchanged(show(control, &id)?);

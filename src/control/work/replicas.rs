@@ -8,7 +8,8 @@ use crate::control::{Control, guard, limits};
 use crate::crypto;
 use crate::error::{Error, Result};
 use crate::model::events::catalogue::{
-    Kind, REPLICA_CREATE, REPLICA_DELETE, REPLICA_MOVE, REPLICA_RESTART, REPLICA_RESTORE, REPLICA_SNAPSHOT, REPLICA_UPDATE,
+    Kind, REPLICA_CREATE, REPLICA_DELETE, REPLICA_MOVE, REPLICA_RESTART, REPLICA_RESTORE, REPLICA_SNAPSHOT,
+    REPLICA_UPDATE,
 };
 use crate::model::ids::{NodeId, ReplicaId, ServiceId};
 use crate::model::replicas::{ListedReplica, NewReplica, PlacedBy, Placement, Replica, clear_sickness};
@@ -17,7 +18,12 @@ use crate::store::{Write, events, nodes, replicas, services};
 use serde_json::{Value, json};
 
 /// A page of replicas; of one service, of one node, or of all.
-pub fn list(control: &Control, paging: &Paging, service_id: Option<&ServiceId>, node_id: Option<&NodeId>) -> Result<Page<ListedReplica>> {
+pub fn list(
+    control: &Control,
+    paging: &Paging,
+    service_id: Option<&ServiceId>,
+    node_id: Option<&NodeId>,
+) -> Result<Page<ListedReplica>> {
     control.store.read(|r| replicas::page(r, paging, service_id, node_id))
 }
 
@@ -48,7 +54,8 @@ pub fn create(control: &Control, once: Once, new: NewReplica) -> Result<Created>
             services::by_id(w, &replica.service_id)?.ok_or_else(service_rules::missing)?;
             nodes::by_id(w, &replica.node_id)?.ok_or_else(node_rules::missing)?;
             replicas::insert(w, &replica)?;
-            let fields = json!({"replica_id": replica.id, "service_id": replica.service_id, "node_id": replica.node_id});
+            let fields =
+                json!({"replica_id": replica.id, "service_id": replica.service_id, "node_id": replica.node_id});
             events::record(w, REPLICA_CREATE.with(fields))?;
             Ok(replica)
         })
@@ -79,7 +86,13 @@ pub fn update(
 }
 
 /// Moves a replica to another node.
-pub fn place(control: &Control, id: ReplicaId, condition: Condition, target_node_id: NodeId, by: &str) -> Result<Versioned<Replica>> {
+pub fn place(
+    control: &Control,
+    id: ReplicaId,
+    condition: Condition,
+    target_node_id: NodeId,
+    by: &str,
+) -> Result<Versioned<Replica>> {
     let by = by.to_string();
     edit(control, id, condition, REPLICA_MOVE, move |w, replica| {
         nodes::by_id(w, &target_node_id)?.ok_or_else(|| Error::not_found("Target node"))?;
@@ -114,7 +127,12 @@ pub fn snapshot(control: &Control, id: ReplicaId, condition: Condition) -> Resul
 }
 
 /// Requests a restore of its data from a snapshot.
-pub fn restore(control: &Control, id: ReplicaId, condition: Condition, snapshot_id: Option<String>) -> Result<Versioned<Replica>> {
+pub fn restore(
+    control: &Control,
+    id: ReplicaId,
+    condition: Condition,
+    snapshot_id: Option<String>,
+) -> Result<Versioned<Replica>> {
     edit(control, id, condition, REPLICA_RESTORE, move |w, replica| {
         let snapshot_id = snapshot_id.map_or(Value::Null, Value::String);
         replica.status.insert("last_restore_at".into(), w.now.to_string().into());

@@ -7,8 +7,9 @@ use crate::control::{Control, guard};
 use crate::crypto;
 use crate::error::{Error, Result};
 use crate::model::events::catalogue::{
-    self, SNAPSHOT_COMPLETED, SNAPSHOT_DELETED, SNAPSHOT_FAILED, SNAPSHOT_REQUESTED, SNAPSHOT_RUNNING, SUPPORT_BUNDLE_COMPLETED,
-    SUPPORT_BUNDLE_DELETED, SUPPORT_BUNDLE_FAILED, SUPPORT_BUNDLE_REQUESTED, SUPPORT_BUNDLE_RUNNING,
+    self, SNAPSHOT_COMPLETED, SNAPSHOT_DELETED, SNAPSHOT_FAILED, SNAPSHOT_REQUESTED, SNAPSHOT_RUNNING,
+    SUPPORT_BUNDLE_COMPLETED, SUPPORT_BUNDLE_DELETED, SUPPORT_BUNDLE_FAILED, SUPPORT_BUNDLE_REQUESTED,
+    SUPPORT_BUNDLE_RUNNING,
 };
 use crate::model::runs::{Kind, NewRun, Report, Run, RunStatus};
 use crate::model::{Page, Paging};
@@ -71,7 +72,13 @@ pub fn create(control: &Control, kind: Kind, once: Once, new: NewRun) -> Result<
 }
 
 /// Applies a progress report. A finished request stays finished.
-pub fn update(control: &Control, kind: Kind, id: String, condition: Condition, report: Report) -> Result<Versioned<Run>> {
+pub fn update(
+    control: &Control,
+    kind: Kind,
+    id: String,
+    condition: Condition,
+    report: Report,
+) -> Result<Versioned<Run>> {
     if report.is_empty() {
         control.store.read(guard::check)?;
         return condition.unchanged(show(control, kind, &id)?);
@@ -107,7 +114,10 @@ pub fn delete(control: &Control, kind: Kind, id: String, condition: Condition) -
         let run = runs::by_id(w, kind, &id)?.ok_or_else(|| missing(kind))?;
         condition.check(&run)?;
         if !run.status.is_finished() {
-            return Err(Error::Conflict(format!("It is {}: only completed or failed ones can be deleted.", run.status.as_str())));
+            return Err(Error::Conflict(format!(
+                "It is {}: only completed or failed ones can be deleted.",
+                run.status.as_str()
+            )));
         }
         runs::delete(w, kind, &id)?;
         let deleted = match kind {

@@ -7,7 +7,9 @@ use crate::control::{Control, guard, limits, settings};
 use crate::crypto;
 use crate::error::{Doing, Error, Result};
 use crate::model::events::NewEvent;
-use crate::model::events::catalogue::{SERVICE_CREATE, SERVICE_DELETE, SERVICE_ROLLBACK, SERVICE_ROLLOUT, SERVICE_UPDATE};
+use crate::model::events::catalogue::{
+    SERVICE_CREATE, SERVICE_DELETE, SERVICE_ROLLBACK, SERVICE_ROLLOUT, SERVICE_UPDATE,
+};
 use crate::model::ids::ServiceId;
 use crate::model::services::{BOOKKEEPING, NewService, Revision, Service, without_bookkeeping};
 use crate::model::{Object, Page, Paging};
@@ -85,16 +87,25 @@ pub fn rollout(control: &Control, id: ServiceId, condition: Condition, by: &str)
 }
 
 /// Restores the spec of an earlier generation, as a new one.
-pub fn rollback(control: &Control, id: ServiceId, condition: Condition, target: Option<i64>, by: &str) -> Result<Versioned<Service>> {
+pub fn rollback(
+    control: &Control,
+    id: ServiceId,
+    condition: Condition,
+    target: Option<i64>,
+    by: &str,
+) -> Result<Versioned<Service>> {
     edit(control, id, condition, by, move |w, service, by| {
         let target = target.unwrap_or(service.generation - 1);
         let old = services::revision_of(w, &service.id, target)?;
-        let old = old.ok_or_else(|| Error::NotFound(format!("Generation {target} of this service does not exist or is no longer kept")))?;
+        let old = old.ok_or_else(|| {
+            Error::NotFound(format!("Generation {target} of this service does not exist or is no longer kept"))
+        })?;
         replace_spec(service, old.spec);
         service.generation += 1;
         service.spec.insert("rollback_requested_at".into(), w.now.to_string().into());
         keep_revision(w, service, "rollback", Some(target), by)?;
-        let fields = json!({"service_id": service.id, "generation": service.generation, "target_generation": target, "by": by});
+        let fields =
+            json!({"service_id": service.id, "generation": service.generation, "target_generation": target, "by": by});
         Ok(SERVICE_ROLLBACK.with(fields))
     })
 }
@@ -108,7 +119,9 @@ pub fn delete(control: &Control, id: ServiceId, condition: Condition, force: boo
         condition.check(&service)?;
         let placed = services::replicas_of(w, &id)?;
         if placed > 0 && !force {
-            let why = format!("{placed} replicas of this service are there. Scale it to 0 first, or delete it with force=true.");
+            let why = format!(
+                "{placed} replicas of this service are there. Scale it to 0 first, or delete it with force=true."
+            );
             return Err(Error::Conflict(why));
         }
         services::delete(w, &id)?;

@@ -13,7 +13,10 @@ fn answer(request: Request) -> Response {
         "/panic" => panic!("on purpose"),
         "/large" => Response::bytes(200, "text/plain", vec![b'x'; 300 << 10]),
         "/endless" => Response::bytes(200, "text/plain", vec![b'x'; 64 << 20]),
-        "/proven" => Response { holder: Some("user:alice".to_string()), ..Response::bytes(200, "text/plain", b"GET /proven ".to_vec()) },
+        "/proven" => Response {
+            holder: Some("user:alice".to_string()),
+            ..Response::bytes(200, "text/plain", b"GET /proven ".to_vec())
+        },
         _ => {
             let text = format!("{} {} {}", request.method, request.path, String::from_utf8_lossy(&request.body));
             Response::bytes(200, "text/plain", text.into_bytes())
@@ -103,7 +106,8 @@ fn malformed_chunks_are_refused() {
 #[test]
 fn pipelined_requests_are_answered_in_their_order() {
     let (_front, address) = front(Limits::default());
-    let requests: String = (0..200).map(|i| format!("POST /{i} HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n{i:04}")).collect();
+    let requests: String =
+        (0..200).map(|i| format!("POST /{i} HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n{i:04}")).collect();
     let text = ask(address, &format!("{requests}GET /last HTTP/1.1\r\n{CLOSE}"));
     let mut rest = text.as_str();
     for i in 0..200 {
@@ -148,7 +152,9 @@ fn http_1_0_closes_unless_it_asks_not_to() {
 fn a_client_that_expects_it_is_told_to_continue() {
     let (_front, address) = front(Limits::default());
     let mut socket = connect(address);
-    socket.write_all(b"POST /e HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n").expect("a written head");
+    socket
+        .write_all(b"POST /e HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        .expect("a written head");
     assert_eq!(read_until(&mut socket, "\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
     socket.write_all(b"hello").expect("a written body");
     read_until(&mut socket, "POST /e hello");
@@ -159,14 +165,21 @@ fn a_client_that_expects_it_is_told_to_continue() {
 #[test]
 fn a_panic_is_a_500_and_the_connection_lives_on() {
     let (_front, address) = front(Limits::default());
-    let text = ask(address, &format!("GET /panic HTTP/1.1\r\nHost: x\r\nX-Request-ID: mine\r\n\r\nGET /next HTTP/1.1\r\n{CLOSE}"));
+    let text = ask(
+        address,
+        &format!("GET /panic HTTP/1.1\r\nHost: x\r\nX-Request-ID: mine\r\n\r\nGET /next HTTP/1.1\r\n{CLOSE}"),
+    );
     assert!(text.starts_with("HTTP/1.1 500 ") && text.contains("X-Request-ID: mine\r\n"), "{text}");
-    assert!(text.contains("{\"detail\":\"Internal error\"}HTTP/1.1 200 OK\r\n") && text.ends_with("GET /next "), "{text}");
+    assert!(
+        text.contains("{\"detail\":\"Internal error\"}HTTP/1.1 200 OK\r\n") && text.ends_with("GET /next "),
+        "{text}"
+    );
 }
 
 #[test]
 fn heads_and_bodies_that_drip_are_cut_off_in_all() {
-    let limits = Limits { head_time: Duration::from_millis(200), body_time: Duration::from_millis(200), ..Limits::default() };
+    let limits =
+        Limits { head_time: Duration::from_millis(200), body_time: Duration::from_millis(200), ..Limits::default() };
     let (_front, address) = front(limits);
     for start in ["GET / HTTP/1.1\r\nHost: x\r\nX-", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n"] {
         let mut socket = connect(address);
@@ -191,20 +204,28 @@ fn bodies_in_flight_are_bounded_and_given_back() {
     let (front, address) = front(Limits { body_bytes_free: 0, bodies_in_flight_bytes_max: 1000, ..Limits::default() });
     let mut holder = connect(address);
     holder
-        .write_all(format!("POST /held HTTP/1.1\r\nHost: x\r\nContent-Length: 901\r\n\r\n{}", "h".repeat(900)).as_bytes())
+        .write_all(
+            format!("POST /held HTTP/1.1\r\nHost: x\r\nContent-Length: 901\r\n\r\n{}", "h".repeat(900)).as_bytes(),
+        )
         .expect("most of a body");
-    wait_for("the held body is counted", || front.shared.service.bodies_bytes.load(std::sync::atomic::Ordering::Relaxed) == 900);
-    let request = format!("POST /e HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 200\r\n\r\n{}", "b".repeat(200));
+    wait_for("the held body is counted", || {
+        front.shared.service.bodies_bytes.load(std::sync::atomic::Ordering::Relaxed) == 900
+    });
+    let request =
+        format!("POST /e HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 200\r\n\r\n{}", "b".repeat(200));
     assert!(ask(address, &request).starts_with("HTTP/1.1 503 "));
     holder.write_all(b"h").expect("the rest of the body");
     read_until(&mut holder, "hh");
-    wait_for("the held body is given back", || front.shared.service.bodies_bytes.load(std::sync::atomic::Ordering::Relaxed) == 0);
+    wait_for("the held body is given back", || {
+        front.shared.service.bodies_bytes.load(std::sync::atomic::Ordering::Relaxed) == 0
+    });
     assert!(ask(address, &request).starts_with("HTTP/1.1 200 "));
 }
 
 #[test]
 fn a_parked_connection_wakes_when_it_speaks_and_closes_when_it_does_not() {
-    let limits = Limits { hold_time: Duration::from_millis(10), idle_time: Duration::from_millis(500), ..Limits::default() };
+    let limits =
+        Limits { hold_time: Duration::from_millis(10), idle_time: Duration::from_millis(500), ..Limits::default() };
     let (front, address) = front(limits);
     let mut socket = connect(address);
     let parked = || lock(&front.shared.parked).waiting.len() == 1;
@@ -219,15 +240,18 @@ fn a_parked_connection_wakes_when_it_speaks_and_closes_when_it_does_not() {
 
 #[test]
 fn over_a_cap_the_oldest_that_has_proven_nothing_makes_room_whatever_it_does() {
-    let (front, address) = front(Limits { connections_per_address_max: 4, hold_time: Duration::from_millis(10), ..Limits::default() });
+    let (front, address) =
+        front(Limits { connections_per_address_max: 4, hold_time: Duration::from_millis(10), ..Limits::default() });
     let mut proven = connect(address);
     proven.write_all(b"GET /proven HTTP/1.1\r\nHost: x\r\n\r\n").expect("a written request");
     read_until(&mut proven, "GET /proven ");
     let mut old = Vec::new();
     // Half a head, half a body, and an answer that is not read.
-    for start in
-        ["GET / HTTP/1.1\r\nX: ", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf", "GET /endless HTTP/1.1\r\nHost: x\r\n\r\n"]
-    {
+    for start in [
+        "GET / HTTP/1.1\r\nX: ",
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf",
+        "GET /endless HTTP/1.1\r\nHost: x\r\n\r\n",
+    ] {
         let mut socket = connect(address);
         socket.write_all(start.as_bytes()).expect("a written start");
         old.push(socket);
@@ -257,7 +281,10 @@ fn answers_that_wait_to_be_taken_are_bounded_and_given_back() {
     wait_for("an answer is held that is more than a share", || held() == 64 << 20);
     let text = ask(address, &format!("GET /large HTTP/1.1\r\n{CLOSE}"));
     assert!(text.starts_with("HTTP/1.1 503 ") && text.contains("\r\nRetry-After: 1\r\n"), "{}", &text[..100]);
-    assert!(ask(address, &format!("GET /small HTTP/1.1\r\n{CLOSE}")).starts_with("HTTP/1.1 200 "), "what is small is free");
+    assert!(
+        ask(address, &format!("GET /small HTTP/1.1\r\n{CLOSE}")).starts_with("HTTP/1.1 200 "),
+        "what is small is free"
+    );
     let text = ask(address, &format!("POST /large HTTP/1.1\r\nContent-Length: 0\r\n{CLOSE}"));
     assert!(text.starts_with("HTTP/1.1 200 "), "what was done is told: {}", &text[..100]);
     drop(unread);
@@ -271,12 +298,16 @@ fn a_body_that_comes_too_slowly_is_cut_off_early() {
     let (_front, address) = front(limits);
     let began = Instant::now();
     let mut socket = connect(address);
-    socket.write_all(b"POST /e HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n0123456789").expect("the start of a body");
+    socket
+        .write_all(b"POST /e HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n0123456789")
+        .expect("the start of a body");
     assert!(read_until(&mut socket, "\"}").starts_with("HTTP/1.1 408 "));
     assert!(began.elapsed() < Limits::default().body_time / 2, "{:?}", began.elapsed());
     // Every byte allows time for the next.
     let mut socket = connect(address);
-    socket.write_all(b"POST /e HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1001\r\n\r\n").expect("a head");
+    socket
+        .write_all(b"POST /e HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1001\r\n\r\n")
+        .expect("a head");
     socket.write_all(&[b'x'; 1000]).expect("most of a body");
     std::thread::sleep(Duration::from_millis(300));
     socket.write_all(b"y").expect("the rest of a body");
@@ -285,12 +316,15 @@ fn a_body_that_comes_too_slowly_is_cut_off_early() {
 
 #[test]
 fn stopping_answers_what_is_in_progress_and_closes_the_rest() {
-    let (front, address) = front(Limits { body_bytes_free: 0, hold_time: Duration::from_millis(10), ..Limits::default() });
+    let (front, address) =
+        front(Limits { body_bytes_free: 0, hold_time: Duration::from_millis(10), ..Limits::default() });
     let mut idle = connect(address);
     wait_for("it is parked", || lock(&front.shared.parked).waiting.len() == 1);
     let mut active = connect(address);
     active.write_all(b"POST /e HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhell").expect("most of a request");
-    wait_for("its body is being read", || front.shared.service.bodies_bytes.load(std::sync::atomic::Ordering::Relaxed) == 4);
+    wait_for("its body is being read", || {
+        front.shared.service.bodies_bytes.load(std::sync::atomic::Ordering::Relaxed) == 4
+    });
     assert!(!front.stop(Duration::from_millis(50)), "a request is still in progress");
     assert_eq!(read_to_end(&mut idle), "");
     assert!(TcpStream::connect(address).is_err(), "nobody listens any more");

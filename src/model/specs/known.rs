@@ -10,13 +10,35 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("", &["scheduling", "replicas_desired", "rolling_update", "resources", "ports", "placement"]),
     (
         "scheduling",
-        &["desired_replicas", "node_selector", "anti_affinity", "reschedule_unhealthy", "lost_after_seconds", "mode", "spread_by"],
+        &[
+            "desired_replicas",
+            "node_selector",
+            "anti_affinity",
+            "reschedule_unhealthy",
+            "lost_after_seconds",
+            "mode",
+            "spread_by",
+        ],
     ),
     ("rolling_update", &["max_surge", "max_unavailable"]),
     ("resources", &["cpu_millis", "memory_mb"]),
     ("placement", &["pinned_replicas"]),
     ("placement.pinned_replicas[]", &["replica_id", "node_id", "desired_state"]),
-    (PORTS, &["host_port", "published", "container_port", "target", "protocol", "mode", "name", "address", "host_ip", "app_protocol"]),
+    (
+        PORTS,
+        &[
+            "host_port",
+            "published",
+            "container_port",
+            "target",
+            "protocol",
+            "mode",
+            "name",
+            "address",
+            "host_ip",
+            "app_protocol",
+        ],
+    ),
 ];
 
 /// The section whose keys mean something else at the top level.
@@ -64,13 +86,25 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("scheduling.anti_affinity", &["podantiaffinity", "distincthosts", "maxreplicaspernode"]),
     ("scheduling.mode", &["global", "daemonset", "system"]),
     ("scheduling.reschedule_unhealthy", &["reschedule", "migrate"]),
-    ("scheduling.lost_after_seconds", &["disconnect", "maxclientdisconnect", "stopafterclientdisconnect", "tolerationseconds"]),
+    (
+        "scheduling.lost_after_seconds",
+        &["disconnect", "maxclientdisconnect", "stopafterclientdisconnect", "tolerationseconds"],
+    ),
     ("scheduling, rolling_update and resources", &["deploy", "deployment"]),
-    ("rolling_update", &["update", "updateconfig", "rollbackconfig", "strategy", "updatestrategy", "deploymentstrategy"]),
+    (
+        "rolling_update",
+        &["update", "updateconfig", "rollbackconfig", "strategy", "updatestrategy", "deploymentstrategy"],
+    ),
     ("rolling_update.max_unavailable", &["parallelism", "maxparallel"]),
     ("resources", &["limits", "requests", "reservations", "reservation"]),
-    ("resources.cpu_millis", &["cpu", "cpus", "cores", "nanocpus", "cpushares", "cpuquota", "cpulimit", "cpureservation", "millicpu"]),
-    ("resources.memory_mb", &["memory", "mem", "ram", "memlimit", "memreservation", "memorymax", "memorylimit", "memorybytes"]),
+    (
+        "resources.cpu_millis",
+        &["cpu", "cpus", "cores", "nanocpus", "cpushares", "cpuquota", "cpulimit", "cpureservation", "millicpu"],
+    ),
+    (
+        "resources.memory_mb",
+        &["memory", "mem", "ram", "memlimit", "memreservation", "memorymax", "memorylimit", "memorybytes"],
+    ),
     ("ports", &["expose", "publish", "published", "hostport", "containerport", "portmappings", "publishedports"]),
     ("ports[].host_port", &["static"]),
     ("ports[].container_port", &["to", "targetport"]),
@@ -151,7 +185,8 @@ fn objects<'s>(spec: &'s Object, path: &str) -> Vec<(String, &'s Map<String, Val
             match object.get(key) {
                 Some(Value::Object(inner)) if !is_list => vec![(place, inner)],
                 Some(Value::Array(items)) if is_list => {
-                    let one = |(i, item): (usize, &'s Value)| item.as_object().map(|inner| (format!("{place}[{i}]"), inner));
+                    let one =
+                        |(i, item): (usize, &'s Value)| item.as_object().map(|inner| (format!("{place}[{i}]"), inner));
                     items.iter().enumerate().filter_map(one).collect()
                 }
                 _ => Vec::new(),
@@ -185,7 +220,11 @@ fn warning(section: &str, place: &str, keys: &[&str], key: &str) -> Option<Strin
 
 /// A key in lower case, without punctuation.
 fn plain(key: &str) -> String {
-    key.chars().filter(|c| !matches!(c, '_' | '-' | ' ' | '.')).flat_map(char::to_lowercase).take(KEY_CHARS_MAX).collect()
+    key.chars()
+        .filter(|c| !matches!(c, '_' | '-' | ' ' | '.'))
+        .flat_map(char::to_lowercase)
+        .take(KEY_CHARS_MAX)
+        .collect()
 }
 
 /// The closest key to a word, if one is close enough: one typing error in a short word, two in a longer one, three in a
@@ -243,9 +282,15 @@ mod tests {
             (json!({"rolling_update": {"parallelism": 1}}), "did you mean spec.rolling_update.max_unavailable?"),
             (json!({"resources": {"limits": {"cpus": "0.5"}}}), "did you mean spec.resources?"),
             (json!({"resources": {"memory_bm": 64}}), "did you mean spec.resources.memory_mb?"),
-            (json!({"ports": [80, {"host_prot": 80}]}), "spec.ports[1].host_prot is not known here; did you mean spec.ports[1].host_port?"),
+            (
+                json!({"ports": [80, {"host_prot": 80}]}),
+                "spec.ports[1].host_prot is not known here; did you mean spec.ports[1].host_port?",
+            ),
             (json!({"placement": {"constraints": []}}), "did you mean spec.scheduling.node_selector?"),
-            (json!({"placement": {"pinned_replicas": [{"node": "n"}]}}), "spec.placement.pinned_replicas[0].node is not known here"),
+            (
+                json!({"placement": {"pinned_replicas": [{"node": "n"}]}}),
+                "spec.placement.pinned_replicas[0].node is not known here",
+            ),
             (json!({"replicas": 3}), "spec.replicas is not known here; did you mean spec.scheduling.desired_replicas?"),
             (json!({"Deploy": {}}), "did you mean spec.scheduling, rolling_update and resources?"),
             (json!({"schedulling": {}}), "did you mean spec.scheduling?"),
@@ -276,9 +321,14 @@ mod tests {
 
     #[test]
     fn slips_are_counted() {
-        for (a, b, want) in
-            [("abc", "abc", 0), ("abc", "acb", 1), ("abc", "ab", 1), ("", "ab", 2), ("prot", "port", 1), ("kitten", "sitting", 3)]
-        {
+        for (a, b, want) in [
+            ("abc", "abc", 0),
+            ("abc", "acb", 1),
+            ("abc", "ab", 1),
+            ("", "ab", 2),
+            ("prot", "port", 1),
+            ("kitten", "sitting", 3),
+        ] {
             assert_eq!(distance(a, b), want, "{a} {b}");
         }
     }

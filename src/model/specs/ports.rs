@@ -22,7 +22,9 @@ fn of_object(port: &Map<String, Value>) -> Result<Vec<HostPort>, String> {
         Some(_) => return Err("its protocol should be tcp or udp".to_string()),
     };
     match (given("host_port"), given("published")) {
-        (Some(a), Some(b)) if one(a)? != one(b)? => Err("host_port and published name two ports; leave one of them out".to_string()),
+        (Some(a), Some(b)) if one(a)? != one(b)? => {
+            Err("host_port and published name two ports; leave one of them out".to_string())
+        }
         (Some(number), _) | (None, Some(number)) => Ok(vec![host_port(one(number)?, udp)]),
         (None, None) if given("container_port").or(given("target")).is_some() => Ok(Vec::new()),
         (None, None) => Err("it should have host_port, or published".to_string()),
@@ -58,7 +60,9 @@ fn of_text(text: &str) -> Result<Vec<HostPort>, String> {
     if let Some(container) = container
         && range(container)?.len() != host.len()
     {
-        return Err("ranges for host and container should have the same length, or it is open which port is taken".to_string());
+        return Err(
+            "ranges for host and container should have the same length, or it is open which port is taken".to_string()
+        );
     }
     Ok(host.map(|port| host_port(port, udp)).collect())
 }

@@ -21,7 +21,14 @@ impl<'v> Planner<'_, 'v> {
     }
 
     /// Moves a replica.
-    pub(super) fn move_to(&mut self, cause: MoveCause, replica: &'v ReplicaView, target: NodeIndex, score: Option<Score>, reason: String) {
+    pub(super) fn move_to(
+        &mut self,
+        cause: MoveCause,
+        replica: &'v ReplicaView,
+        target: NodeIndex,
+        score: Option<Score>,
+        reason: String,
+    ) {
         if let Some(node) = replica.node {
             self.session.remove(node);
         }
@@ -55,7 +62,14 @@ impl<'v> Planner<'_, 'v> {
     }
 
     /// Creates a replica.
-    pub(super) fn create(&mut self, id: ReplicaId, target: NodeIndex, score: Option<Score>, reason: String, desired_state: Option<String>) {
+    pub(super) fn create(
+        &mut self,
+        id: ReplicaId,
+        target: NodeIndex,
+        score: Option<Score>,
+        reason: String,
+        desired_state: Option<String>,
+    ) {
         self.session.put(target);
         self.session.note_created(&id);
         let placement = Placement {

@@ -54,12 +54,20 @@ impl<'v> Planner<'_, 'v> {
                     if waits {
                         self.due(1);
                     }
-                    self.stay(replica, &trouble, "it is pinned elsewhere, but nothing is moved at the moment".to_string(), waits);
+                    self.stay(
+                        replica,
+                        &trouble,
+                        "it is pinned elsewhere, but nothing is moved at the moment".to_string(),
+                        waits,
+                    );
                     continue;
                 }
             }
             let refused = closed().or_else(stranger).or_else(|| self.session.refusal(target).map(|r| r.reason));
-            let room = refused.as_ref().filter(|_| closed().is_none() && stranger().is_none()).and_then(|_| self.in_the_way(target));
+            let room = refused
+                .as_ref()
+                .filter(|_| closed().is_none() && stranger().is_none())
+                .and_then(|_| self.in_the_way(target));
             if let (Some(why), None) = (refused, room) {
                 self.warn(format!("{} cannot go to the node it is pinned to, {}: {why}", pin.replica_id, pin.node_id));
                 pins.reserved += usize::from(replica.is_none());
@@ -84,7 +92,8 @@ impl<'v> Planner<'_, 'v> {
     /// The unpinned replica of this service that alone keeps another one from this node.
     fn in_the_way(&mut self, target: NodeIndex) -> Option<&'v ReplicaView> {
         let service = self.service;
-        let free = |r: &&ReplicaView| r.node == Some(target) && service.pin(&r.id).is_none() && !self.done.contains(&r.id);
+        let free =
+            |r: &&ReplicaView| r.node == Some(target) && service.pin(&r.id).is_none() && !self.done.contains(&r.id);
         let other = service.replicas.iter().find(free).filter(|_| self.view.brake.is_none())?;
         self.session.remove(target);
         let fits = self.session.refusal(target).is_none();

@@ -34,8 +34,9 @@ impl<'v> Planner<'_, 'v> {
         let gone: HashSet<&ReplicaId> = dropped.map(|a| &a.replica_id).collect();
         let is_old = |r: &&ReplicaView| !says(&r.facts.applied_generation) && !gone.contains(&r.id);
         let old: Vec<&'v ReplicaView> = self.service.replicas.iter().filter(is_old).collect();
-        let is_queued =
-            |r: &ReplicaView| says(&r.facts.desired_generation) && r.facts.update_state.as_ref().is_some_and(|state| state == "pending");
+        let is_queued = |r: &ReplicaView| {
+            says(&r.facts.desired_generation) && r.facts.update_state.as_ref().is_some_and(|state| state == "pending")
+        };
         let (queued, others): (Vec<&ReplicaView>, Vec<&ReplicaView>) = old.iter().partition(|r| is_queued(r));
         let at_once = (policy.max_surge + policy.max_unavailable).max(1);
         for replica in others.into_iter().take(at_once.saturating_sub(queued.len())) {
@@ -55,8 +56,9 @@ impl<'v> Planner<'_, 'v> {
         self.plan.rollout = Some(Rollout { outdated, pending, waiting_since, waiting_seconds });
         if waiting_seconds >= QUIET_S.min(late_s) {
             self.warn(format!(
-                "Generation {generation} is not running everywhere: {outdated} replicas do not report it as their applied_generation, \
-                 {pending} of them were asked to run it, the first {waiting_seconds} s ago ({waiting_since})"
+                "Generation {generation} is not running everywhere: {outdated} replicas do not report it as their \
+                    applied_generation, {pending} of them were asked to run it, the first {waiting_seconds} s ago \
+                    ({waiting_since})"
             ));
         }
         if waiting_seconds < late_s {

@@ -29,10 +29,13 @@ fn what_no_longer_fits_moves() {
         assert_eq!(c.step(), [""; 0]);
         let told = warnings(&c.plan());
         assert!(
-            told.contains(&format!("r0 stays on n1: its replicas want 600 {wanted}, and it has 500 for them; no other node can take it")),
+            told.contains(&format!(
+                "r0 stays on n1: its replicas want 600 {wanted}, and it has 500 for them; no other node can take it"
+            )),
             "{told}"
         );
-        c.services[0].spec = object(json!({"resources": {resource: 600}, "scheduling": {"reschedule_unhealthy": false}}));
+        c.services[0].spec =
+            object(json!({"resources": {resource: 600}, "scheduling": {"reschedule_unhealthy": false}}));
         c.node("n2");
         assert_eq!(c.step(), [""; 0]);
         let told = warnings(&c.plan());
@@ -54,11 +57,20 @@ fn replicas_that_stay_give_one_warning_per_node() {
     assert!(plans.iter().all(|p| p.actions.is_empty()), "{plans:?}");
     let told = warnings(&plans);
     assert!(
-        told.contains("e stays on n0: its replicas want 1200 CPU millis, and it has 1000 for them; one runs on every eligible node"),
+        told.contains(
+            "e stays on n0: its replicas want 1200 CPU millis, and it has 1000 for them; one runs on every \
+            eligible node"
+        ),
         "{told}"
     );
-    assert!(told.contains("p stays on n1: it is pinned there; its replicas want 1200 MB of memory, and it has 1000 for them"), "{told}");
-    c.services[0].spec = object(json!({"resources": {"cpu_millis": 400}, "scheduling": {"reschedule_unhealthy": false}}));
+    assert!(
+        told.contains(
+            "p stays on n1: it is pinned there; its replicas want 1200 MB of memory, and it has 1000 for them"
+        ),
+        "{told}"
+    );
+    c.services[0].spec =
+        object(json!({"resources": {"cpu_millis": 400}, "scheduling": {"reschedule_unhealthy": false}}));
     for i in 0..5 {
         c.replica(&format!("x{i}"), "every", "n0", applied());
     }
@@ -70,13 +82,22 @@ fn a_larger_node_gets_more() {
     // A Pi Zero, a server, and a node that does not report its size.
     for anti_affinity in [true, false] {
         let mut c = sized(&[(1000, 430), (16_000, 64_000)]);
-        c.service("a", json!({"scheduling": {"desired_replicas": 10, "anti_affinity": anti_affinity}, "resources": {"cpu_millis": 100, "memory_mb": 40}}));
+        c.service(
+            "a",
+            json!({"scheduling": {"desired_replicas": 10, "anti_affinity": anti_affinity},
+            "resources": {"cpu_millis": 100, "memory_mb": 40}}),
+        );
         assert_eq!(c.step().len(), 10);
         assert!(c.on("n1") >= 9, "{} on the server", c.on("n1"));
         c.node("n2");
         c.services[0].spec["scheduling"]["desired_replicas"] = 20.into();
         assert_eq!(c.step().len(), 10);
-        assert!(c.on("n1") >= 16 && c.on("n2") >= 1 && c.on("n2") <= 2, "{} on the server, {} on the unknown", c.on("n1"), c.on("n2"));
+        assert!(
+            c.on("n1") >= 16 && c.on("n2") >= 1 && c.on("n2") <= 2,
+            "{} on the server, {} on the unknown",
+            c.on("n1"),
+            c.on("n2")
+        );
         assert_eq!(c.step(), [""; 0]);
     }
 }

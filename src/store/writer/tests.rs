@@ -63,7 +63,8 @@ impl Bench {
         let (go, wait) = channel::<()>();
         let writer = &self.store.writer;
         let held = writer.enqueue(move |_| wait.recv().map_err(|_| closed())).expect("the writer runs");
-        let pending: Vec<_> = jobs.iter().map(|(name, end)| writer.enqueue(self.job(name, *end)).expect("the writer runs")).collect();
+        let pending: Vec<_> =
+            jobs.iter().map(|(name, end)| writer.enqueue(self.job(name, *end)).expect("the writer runs")).collect();
         go.send(()).expect("the first job waits");
         let _ = held.wait();
         pending.into_iter().map(|pending| pending.wait().map_or_else(|e| e.status(), |()| 200)).collect()
@@ -80,8 +81,12 @@ impl Bench {
     /// Allows or forbids the database to grow.
     fn may_grow(&self, may: bool) {
         let pages = if may { 1_000_000 } else { 1 };
-        let limit =
-            move |w: &Write| row::map_sqlite_error(w.connection.execute_batch(&format!("PRAGMA max_page_count = {pages}")), "set a limit");
+        let limit = move |w: &Write| {
+            row::map_sqlite_error(
+                w.connection.execute_batch(&format!("PRAGMA max_page_count = {pages}")),
+                "set a limit",
+            )
+        };
         self.store.write(limit).expect("a limit");
     }
 }

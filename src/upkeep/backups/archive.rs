@@ -2,7 +2,8 @@
 //! `crypto::container`).
 //!
 //! ```text
-//! content  length of the manifest (u32, little-endian), the manifest (JSON), then the bytes of each of its files, and nothing more
+//! content  length of the manifest (u32, little-endian), the manifest (JSON), then the bytes of each of its files, and
+//! nothing more
 //! ```
 
 use crate::crypto::Sum;
@@ -50,7 +51,13 @@ pub fn entry(path: &Path, name: &str) -> Result<Entry> {
 }
 
 /// Writes a backup: the manifest, the database, and the other files from memory, in the manifest's order.
-pub fn write(to: &File, passphrase: Option<&[u8]>, manifest: &Manifest, database: &Path, small: &[(String, Vec<u8>)]) -> Result<()> {
+pub fn write(
+    to: &File,
+    passphrase: Option<&[u8]>,
+    manifest: &Manifest,
+    database: &Path,
+    small: &[(String, Vec<u8>)],
+) -> Result<()> {
     let doing = "write a backup";
     let text = serde_json::to_vec(manifest).doing(doing)?;
     let mut out = Sealer::new(BufWriter::new(to), passphrase)?;
@@ -95,8 +102,8 @@ pub fn open(file: File, passphrase: Option<&[u8]>) -> Result<Reading> {
     }
     let mut text = vec![0; length as usize];
     input.read_exact(&mut text).map_err(damaged)?;
-    let manifest: Manifest =
-        serde_json::from_slice(&text).map_err(|e| Error::Malformed(format!("The backup's manifest cannot be read: {e}")))?;
+    let manifest: Manifest = serde_json::from_slice(&text)
+        .map_err(|e| Error::Malformed(format!("The backup's manifest cannot be read: {e}")))?;
     let has_database = manifest.files.first().is_some_and(|f| f.path == DATABASE);
     let fits = |f: &Entry| is_allowed(&f.path) && f.bytes <= FILE_BYTES_MAX;
     if !has_database || manifest.files.len() > FILES_MAX || !manifest.files[1..].iter().all(fits) {

@@ -34,7 +34,8 @@ fn hold(dir: &Path) -> Result<File> {
     let lock = files::open_lock(&dir.join(".lock")).map_err(|e| {
         let dir = dir.display();
         Error::Unavailable(format!(
-            "Cannot write backups to {dir}: {e}. It must be writable by the owner of the data directory; commands run by root act as that user."
+            "Cannot write backups to {dir}: {e}. It must be writable by the owner of the data directory; commands run \
+                by root act as that user."
         ))
     })?;
     if lock.try_lock().is_err() {
@@ -45,7 +46,9 @@ fn hold(dir: &Path) -> Result<File> {
         let name = name.to_string_lossy();
         if is_unfinished(&name) {
             fs::remove_file(&path).doing("remove what a backup left")?;
-        } else if let Some(file) = name.strip_suffix(CHECK).filter(|file| file.strip_suffix(END).is_some_and(|id| parse_id(id).is_some())) {
+        } else if let Some(file) =
+            name.strip_suffix(CHECK).filter(|file| file.strip_suffix(END).is_some_and(|id| parse_id(id).is_some()))
+        {
             // It contains keys in plain text. A process that is still checking it holds a lock on it.
             let checked = files::open_regular(&dir.join(file));
             if checked.as_ref().map_or(true, |file| file.try_lock().is_ok()) {
@@ -60,7 +63,8 @@ fn hold(dir: &Path) -> Result<File> {
 fn is_unfinished(name: &str) -> bool {
     let of_backup = |end: &str| name.strip_suffix(end).is_some_and(|id| parse_id(id).is_some());
     // Version 2.0.0 copied the database here, and SQLite keeps files beside a copy while it writes it.
-    of_backup(&format!("{END}{NEW}")) || ["", "-journal", "-wal", "-shm"].iter().any(|beside| of_backup(&format!(".db{NEW}{beside}")))
+    of_backup(&format!("{END}{NEW}"))
+        || ["", "-journal", "-wal", "-shm"].iter().any(|beside| of_backup(&format!(".db{NEW}{beside}")))
 }
 
 /// Refuses an action that needs more disk space than is free.
@@ -82,7 +86,9 @@ pub(super) fn room(dir: &Path, bytes: u64, what: &str, elsewhere: &str) -> Resul
 pub fn create(config: &Config, kind: Kind, passphrase: Option<&[u8]>) -> Result<Backup> {
     if !config.database_path.exists() {
         let path = config.database_path.display();
-        return Err(Error::NotFound(format!("There is no database at {path}: specify the server's --data-dir or --database-url.")));
+        return Err(Error::NotFound(format!(
+            "There is no database at {path}: specify the server's --data-dir or --database-url."
+        )));
     }
     // Otherwise one half would come from the previous cluster, and the other from the restored one.
     is_settled(&config.data_dir)?;
@@ -93,11 +99,14 @@ pub fn create(config: &Config, kind: Kind, passphrase: Option<&[u8]>) -> Result<
     let created_at = clock::now();
     let id = format!("{}-{}-{}", kind.as_str(), stamp(created_at), crypto::random_hex(4));
     // Leftovers of a failure here are removed by the next backup.
-    let new = files::Replacing::begin(&dir.join(format!("{id}{END}"))).doing("create a file of a backup").map_err(|e| full(e, dir))?;
+    let new = files::Replacing::begin(&dir.join(format!("{id}{END}")))
+        .doing("create a file of a backup")
+        .map_err(|e| full(e, dir))?;
     let made = make(config, &id, created_at, passphrase, &staging.path().join(DATABASE), &new.file);
     made.and_then(|()| new.finish()).map_err(|e| full(e, dir))?;
     let backup = show(config, &id)?;
-    log::info!(target: "backups", event = "backup.create", backup = id, bytes = backup.bytes, encrypted = backup.encrypted; "Created a backup");
+    log::info!(target: "backups", event = "backup.create", backup = id, bytes = backup.bytes,
+        encrypted = backup.encrypted; "Created a backup");
     Ok(backup)
 }
 
@@ -106,7 +115,8 @@ fn full(e: Error, dir: &Path) -> Error {
     let said = if let Error::Fault(fault) = &e { fault.source.downcast_ref::<io::Error>() } else { None };
     match said.map(io::Error::kind) {
         Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Error::Unavailable(format!(
-            "The disk or quota for the backups ({}) is full: free some space there, or choose another directory with BACKUP_DIR.",
+            "The disk or quota for the backups ({}) is full: free some space there, or choose another directory with \
+                BACKUP_DIR.",
             dir.display()
         )),
         _ => e,
@@ -131,12 +141,20 @@ fn room_to_make(config: &Config, staging: &Path) -> Result<()> {
     room(&config.backup_dir, bytes, what, elsewhere)
 }
 
-fn make(config: &Config, id: &str, created_at: Timestamp, passphrase: Option<&[u8]>, copy: &Path, new: &File) -> Result<()> {
+fn make(
+    config: &Config,
+    id: &str,
+    created_at: Timestamp,
+    passphrase: Option<&[u8]>,
+    copy: &Path,
+    new: &File,
+) -> Result<()> {
     // SQLite keeps an existing file with its mode.
     drop(archive::create_new(copy)?);
     store::backups::copy(&config.database_path, copy)?;
     let contents = store::backups::contents(copy)?;
-    // After the database: an authority that is newer than the rows brings the nodes up to date, an older one would lose some.
+    // After the database: an authority that is newer than the rows brings the nodes up to date, an older one would lose
+    // some.
     let small = read_consistently(config)?;
     let authority = small.iter().find(|(path, _)| path == "pki/cluster-ca.crt").and_then(|(_, pem)| {
         let pem = std::str::from_utf8(pem).ok()?;

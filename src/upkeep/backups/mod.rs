@@ -39,7 +39,8 @@ use std::time::Instant;
 /// Extension of a backup's file.
 const END: &str = ".umbackup";
 /// Error for the download of an unencrypted backup.
-const NOT_SENT: &str = "This backup is not encrypted and contains every key of the cluster, so it cannot be downloaded. Give the server a backup passphrase (BACKUP_PASSPHRASE_FILE) and create a new backup.";
+const NOT_SENT: &str = "This backup is not encrypted and contains every key of the cluster, so it cannot be \
+    downloaded. Give the server a backup passphrase (BACKUP_PASSPHRASE_FILE) and create a new backup.";
 /// File with the result of the last restore drill.
 const DRILL: &str = "drill.json";
 const DRILL_BYTES_MAX: u64 = 64 << 10;
@@ -96,16 +97,17 @@ fn parse_id(id: &str) -> Option<(Kind, Timestamp)> {
 pub fn passphrase(config: &Config) -> Result<Option<Vec<u8>>> {
     let given = match &config.backup_passphrase_file {
         Some(path) => {
-            let text = files::read_named(path)
-                .map_err(|e| Error::Unavailable(format!("BACKUP_PASSPHRASE_FILE {} cannot be read: {e}", path.display())))?;
+            let text = files::read_named(path).map_err(|e| {
+                Error::Unavailable(format!("BACKUP_PASSPHRASE_FILE {} cannot be read: {e}", path.display()))
+            })?;
             Some(text::secret(&text).as_bytes().to_vec())
         }
         None => config.backup_passphrase.as_ref().map(|p| p.expose().to_vec()),
     };
     match given {
-        Some(text) if String::from_utf8_lossy(&text).chars().count() < PASSPHRASE_CHARS_MIN => {
-            Err(Error::Malformed(format!("The backup passphrase must have at least {PASSPHRASE_CHARS_MIN} characters.")))
-        }
+        Some(text) if String::from_utf8_lossy(&text).chars().count() < PASSPHRASE_CHARS_MIN => Err(Error::Malformed(
+            format!("The backup passphrase must have at least {PASSPHRASE_CHARS_MIN} characters."),
+        )),
         given => Ok(given),
     }
 }
@@ -124,7 +126,14 @@ pub fn list(config: &Config) -> Result<Vec<Backup>> {
             let mut header = [0; container::HEADER_BYTES];
             let mut file = files::open_guarded(&path).ok()?;
             let encrypted = file.read_exact(&mut header).is_ok() && container::is_encrypted(&header).unwrap_or(false);
-            Some(Backup { id, kind, created_at, bytes: file.metadata().ok()?.len(), encrypted, path: path.to_string_lossy().into_owned() })
+            Some(Backup {
+                id,
+                kind,
+                created_at,
+                bytes: file.metadata().ok()?.len(),
+                encrypted,
+                path: path.to_string_lossy().into_owned(),
+            })
         })
         .collect();
     backups.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| b.id.cmp(&a.id)));
@@ -199,7 +208,12 @@ pub fn open(path: &Path) -> Result<File> {
 pub fn verify(config: &Config, file: File, passphrase: Option<&[u8]>) -> Result<Checked> {
     let reading = archive::open(file, passphrase)?;
     let staging = Staging::make(&config.data_dir)?;
-    room(&config.data_dir, bytes_of(&reading.manifest), "to check a backup", ", or choose another directory with --data-dir")?;
+    room(
+        &config.data_dir,
+        bytes_of(&reading.manifest),
+        "to check a backup",
+        ", or choose another directory with --data-dir",
+    )?;
     check_extracted(reading.extract(staging.path())?, staging.path())
 }
 
@@ -242,7 +256,8 @@ pub fn before_upgrade(config: &Config) -> Result<()> {
             None => " (uptimemesh backup restore FILE --replace)".to_string(),
         };
         let why = format!(
-            "the database is at version {at}, this program supports up to {known}: start the newer uptimemesh, or restore a backup made before the upgrade{way}"
+            "the database is at version {at}, this program supports up to {known}: start the newer uptimemesh, or \
+                restore a backup made before the upgrade{way}"
         );
         return Err(Error::fault("migrate the database", why));
     }
@@ -253,7 +268,8 @@ pub fn before_upgrade(config: &Config) -> Result<()> {
     match made {
         Ok(_) => prune(config, Kind::PreUpgrade, PRE_UPGRADE_KEPT),
         Err(e) => Err(Error::Unavailable(format!(
-            "The database is at version {at} and needs a migration to {known}, but the backup before it failed: {}. Nothing was changed. Fix the cause, or migrate without a backup: BACKUP_BEFORE_UPGRADE=off",
+            "The database is at version {at} and needs a migration to {known}, but the backup before it failed: {}. \
+                Nothing was changed. Fix the cause, or migrate without a backup: BACKUP_BEFORE_UPGRADE=off",
             Chain(&e)
         ))),
     }
@@ -268,8 +284,10 @@ pub fn undo_upgrade(config: &Config, since: Option<i64>) -> Result<Option<Restor
     }
     let fits = |b: &Backup| b.kind == Kind::PreUpgrade && since.is_none_or(|since| b.created_at.secs() >= since);
     let Some(backup) = list(config)?.into_iter().find(fits) else {
-        let text =
-            format!("The database is newer than this program, and {} has no backup from before the upgrade.", config.backup_dir.display());
+        let text = format!(
+            "The database is newer than this program, and {} has no backup from before the upgrade.",
+            config.backup_dir.display()
+        );
         return Err(Error::NotFound(text));
     };
     restore(config, open(Path::new(&backup.path))?, passphrase(config)?.as_deref(), true).map(Some)
@@ -297,7 +315,8 @@ pub fn drill(control: &Control) -> Result<()> {
     note.finish()?;
     let event = match problem {
         Some(problem) => {
-            log::error!(target: "backups", event = "backup.drill_failed", backup = newest.id, error = problem; "The newest backup failed its restore drill");
+            log::error!(target: "backups", event = "backup.drill_failed", backup = newest.id, error = problem;
+                "The newest backup failed its restore drill");
             BACKUP_DRILL_FAILED.with(json!({ "backup_id": newest.id, "error": problem }))
         }
         None => {
@@ -357,7 +376,8 @@ pub fn problem(app: &App) -> Result<Option<String>> {
     }
     let now = clock::now();
     let limit = if interval > 0 { interval.saturating_mul(2).max(PATIENCE_S) } else { 7 * 86_400 };
-    let is_old_enough = clock::tick().saturating_duration_since(app.backups.started).as_secs() > 2 * PATIENCE_S.unsigned_abs();
+    let is_old_enough =
+        clock::tick().saturating_duration_since(app.backups.started).as_secs() > 2 * PATIENCE_S.unsigned_abs();
     Ok(match newest(config)? {
         None if is_old_enough || interval == 0 => Some("there is no backup".to_string()),
         Some(b) if now > b.created_at.plus_secs(limit) => Some(format!("the newest backup is from {}", b.created_at)),

@@ -82,7 +82,8 @@ pub fn restore(config: &Config, file: File, passphrase: Option<&[u8]>, replace: 
     let dir = &config.data_dir;
     if config.database_path != dir.join(DATABASE) || config.pki_dir != dir.join("pki") {
         return Err(Error::Malformed(
-            "A backup is restored into one directory: unset DATABASE_URL and CLUSTER_PKI_DIR, and move database and authority afterwards."
+            "A backup is restored into one directory: unset DATABASE_URL and CLUSTER_PKI_DIR, and move database and \
+                authority afterwards."
                 .into(),
         ));
     }
@@ -90,7 +91,8 @@ pub fn restore(config: &Config, file: File, passphrase: Option<&[u8]>, replace: 
     let there: Vec<String> = places().into_iter().filter(|name| dir.join(name).exists()).collect();
     if !there.is_empty() && !replace {
         return Err(Error::Conflict(format!(
-            "{} already holds a cluster ({}). To replace it with the backup, and keep the old files beside it, add --replace.",
+            "{} already holds a cluster ({}). To replace it with the backup, and keep the old files beside it, add \
+                --replace.",
             dir.display(),
             there.join(", ")
         )));
@@ -116,7 +118,8 @@ fn stage(file: File, passphrase: Option<&[u8]>, staged: &Path) -> Result<Checked
     let known = store::backups::schema_version_known();
     if reading.manifest.schema_version > known {
         return Err(Error::Conflict(format!(
-            "The backup's database is at version {}, this program supports up to {known}: restore it with uptimemesh {} or newer.",
+            "The backup's database is at version {}, this program supports up to {known}: restore it with uptimemesh \
+                {} or newer.",
             reading.manifest.schema_version, reading.manifest.program_version
         )));
     }
@@ -176,12 +179,14 @@ pub fn settle(control: &Control) -> Result<()> {
     let told = note.clone();
     let (sessions, tokens) = control.store.write(move |w| {
         let (sessions, tokens) = store::backups::forget_admissions(w)?;
-        let fields = json!({ "backup_id": note.backup_id, "created_at": note.created_at, "restored_at": note.restored_at, "sessions_ended": sessions, "join_tokens_ended": tokens });
+        let fields = json!({ "backup_id": note.backup_id, "created_at": note.created_at,
+            "restored_at": note.restored_at, "sessions_ended": sessions, "join_tokens_ended": tokens });
         events::record(w, BACKUP_RESTORED.with(fields))?;
         Ok((sessions, tokens))
     })?;
     fs::remove_file(&path).doing("end a restore")?;
-    log::warn!(target: "backups", event = "backup.restored", backup = told.backup_id, sessions, tokens; "This cluster was restored from a backup. All users must sign in again, and join tokens must be created again. Nodes that joined after the backup must join again. Check users and API tokens: those deleted after the backup are back");
+    log::warn!(target: "backups", event = "backup.restored", backup = told.backup_id, sessions, tokens;
+        "This cluster was restored from a backup. All users must sign in again, and join tokens must be created again. Nodes that joined after the backup must join again. Check users and API tokens: those deleted after the backup are back");
     Ok(())
 }
 
@@ -240,14 +245,17 @@ mod tests {
     #[test]
     fn nothing_is_moved_out_of_the_data_directory() {
         let root = std::env::temp_dir().join(format!("uptimemesh-planted-{}", std::process::id()));
-        for (data, replaced) in [("a", "../outside"), ("b", "replaced-/../../outside"), ("c", root.to_str().expect("a path"))] {
+        for (data, replaced) in
+            [("a", "../outside"), ("b", "replaced-/../../outside"), ("c", root.to_str().expect("a path"))]
+        {
             let dir = root.join(data);
             for place in [&dir, &root.join("outside")] {
                 fs::create_dir_all(place).expect("a directory");
             }
             fs::write(dir.join(DATABASE), "old").expect("a file");
             let note = Note { backup_id: "b".into(), created_at: clock::now(), restored_at: clock::now() };
-            write(&dir.join(DECIDED), &Decided { note, replaced: replaced.into(), new: Vec::new() }).expect("what somebody planted");
+            write(&dir.join(DECIDED), &Decided { note, replaced: replaced.into(), new: Vec::new() })
+                .expect("what somebody planted");
             assert!(finish(&dir).is_err(), "{replaced}");
             assert!(dir.join(DATABASE).exists(), "{replaced}");
         }

@@ -35,7 +35,9 @@ impl Staging {
             let dir = data_dir.join(format!("{BEGIN}{}", crypto::random_hex(RANDOM_BYTES)));
             files::private_dir(&dir)?;
             let Ok(held) = File::open(&dir) else { continue };
-            let is_same = |now: fs::Metadata| held.metadata().is_ok_and(|then| (then.dev(), then.ino()) == (now.dev(), now.ino()));
+            let is_same = |now: fs::Metadata| {
+                held.metadata().is_ok_and(|then| (then.dev(), then.ino()) == (now.dev(), now.ino()))
+            };
             if held.try_lock().is_ok() && fs::symlink_metadata(&dir).is_ok_and(is_same) {
                 return Ok(Staging { dir, _held: held, made });
             }
@@ -52,7 +54,8 @@ impl Staging {
 impl Drop for Staging {
     fn drop(&mut self) {
         if let Err(e) = fs::remove_dir_all(&self.dir) {
-            log::warn!(target: "backups", event = "backup.staging", path:% = self.dir.display(), error:% = e; "Could not remove a backup's temporary files; the next start retries");
+            log::warn!(target: "backups", event = "backup.staging", path:% = self.dir.display(), error:% = e;
+                "Could not remove a backup's temporary files; the next start retries");
         }
         // A data directory created for this is removed, unless there is something in it.
         let _ = self.made.as_ref().map(fs::remove_dir);

@@ -122,7 +122,8 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("uptimemesh-archive-{}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a directory");
         let path = dir.join("a.tar.gz");
-        let mut archive = TarGz::new(std::fs::File::create(&path).expect("a file"), 1_700_000_000).expect("a beginning");
+        let mut archive =
+            TarGz::new(std::fs::File::create(&path).expect("a file"), 1_700_000_000).expect("a beginning");
         // Longer than a block of either format, exactly one block, and empty.
         let long: Vec<u8> = (0..200_000_u32).map(|n| (n * 7) as u8).collect();
         for (name, content) in [("b/long", &long[..]), ("b/block", &long[..BLOCK]), ("empty", &[])] {

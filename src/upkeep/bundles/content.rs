@@ -75,7 +75,12 @@ pub fn write(app: &App, run: &Run, path: &Path) -> Result<()> {
     }
     let now = clock::now();
     let _ = fs::remove_file(path);
-    let file = File::options().write(true).create_new(true).mode(files::PRIVATE).open(path).doing("create a support bundle")?;
+    let file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(files::PRIVATE)
+        .open(path)
+        .doing("create a support bundle")?;
     let doing = "write a support bundle";
     let mut archive = TarGz::new(BufWriter::new(file), now.secs()).doing(doing)?;
     let (mut listed, mut total) = (Vec::new(), 0);
@@ -86,12 +91,14 @@ pub fn write(app: &App, run: &Run, path: &Path) -> Result<()> {
         };
         let text = secrets.redact(&text);
         if total + text.len() > BUNDLE_BYTES_MAX {
-            left_out.push(json!({"path": part.path, "why": format!("all files together would have more than {BUNDLE_BYTES_MAX} bytes")}));
+            left_out.push(json!({"path": part.path, "why": format!("all files together would have more than \
+                {BUNDLE_BYTES_MAX} bytes")}));
             continue;
         }
         total += text.len();
         archive.add(part.path, text.as_bytes()).doing(doing)?;
-        listed.push(json!({"path": part.path, "bytes": text.len(), "sha256": crypto::sha256_hex(text.as_bytes()), "cut": part.cut}));
+        listed.push(json!({"path": part.path, "bytes": text.len(), "sha256": crypto::sha256_hex(text.as_bytes()),
+            "cut": part.cut}));
     }
     let manifest = json!({
         "format": 2,
@@ -102,7 +109,8 @@ pub fn write(app: &App, run: &Run, path: &Path) -> Result<()> {
         "with_values": run.with_values,
         "files": listed,
         "left_out": left_out,
-        "limits": {"file_bytes": FILE_BYTES_MAX, "log_bytes": LOG_BYTES_MAX, "all_bytes": BUNDLE_BYTES_MAX, "events": EVENTS_MAX},
+        "limits": {"file_bytes": FILE_BYTES_MAX, "log_bytes": LOG_BYTES_MAX, "all_bytes": BUNDLE_BYTES_MAX,
+        "events": EVENTS_MAX},
         "redaction": if run.with_values { WITH_VALUES } else { WITHOUT_VALUES },
     });
     let manifest = secrets.redact(&(serde_json::to_string_pretty(&manifest).doing(doing)? + "\n"));
@@ -113,8 +121,10 @@ pub fn write(app: &App, run: &Run, path: &Path) -> Result<()> {
 }
 
 /// Description of a bundle's contents in its manifest.
-const WITHOUT_VALUES: &str = "Only UptimeMesh's own fields show their values: numbers, times, ids, addresses and fixed words. All other text is reduced to key names, types and lengths.";
-const WITH_VALUES: &str = "THIS BUNDLE MAY CONTAIN SECRETS: specs, environments, labels, settings, events and log lines are shown as written. Only the server's own keys, tokens and password hashes are removed. Keep it private.";
+const WITHOUT_VALUES: &str = "Only UptimeMesh's own fields show their values: numbers, times, ids, addresses and fixed \
+    words. All other text is reduced to key names, types and lengths.";
+const WITH_VALUES: &str = "THIS BUNDLE MAY CONTAIN SECRETS: specs, environments, labels, settings, events and log \
+    lines are shown as written. Only the server's own keys, tokens and password hashes are removed. Keep it private.";
 
 /// Text of a part that shows only the shape of whatever people or programs wrote.
 fn closed(part: &Part, closer: &mut Closer) -> Result<String> {
@@ -160,8 +170,8 @@ pub(super) fn is_closed_setting(name: &str, value: &str) -> bool {
         "ok",
     ];
     let ours = SETTINGS.iter().find(|setting| setting.name == name).map(|setting| setting.default);
-    let of_cluster =
-        settings::allowed(name).is_some() || ["cluster_bootstrapped", "cluster_bootstrapped_at", "etcd_status"].contains(&name);
+    let of_cluster = settings::allowed(name).is_some()
+        || ["cluster_bootstrapped", "cluster_bootstrapped_at", "etcd_status"].contains(&name);
     let closed = WORDS.contains(&value)
         || value.len() <= 20 && value.parse::<i64>().is_ok()
         || value.parse::<IpAddr>().is_ok()
@@ -226,7 +236,10 @@ fn list<T: Serialize>(read: impl Fn(&Paging) -> Result<Page<T>>) -> Result<(Body
 }
 
 /// A list of at most `items_max` items, within the size of a file.
-fn list_of<T: Serialize>(items_max: usize, read: impl Fn(&Paging) -> Result<Page<T>>) -> Result<(Body, Option<String>)> {
+fn list_of<T: Serialize>(
+    items_max: usize,
+    read: impl Fn(&Paging) -> Result<Page<T>>,
+) -> Result<(Body, Option<String>)> {
     let (mut text, mut count, mut after) = ("[".to_string(), 0, None);
     let mut cut = None;
     while cut.is_none() {
@@ -314,7 +327,8 @@ fn add_known_secrets(control: &Control, redactor: &mut Redactor) {
     }
     if let Err(e) = add_hashes(control, redactor) {
         // No part of a bundle contains them by design.
-        log::warn!(target: "system", event = "support_bundle.hashes", error:% = Chain(&e); "Could not read the password hashes that a support bundle must not contain");
+        log::warn!(target: "system", event = "support_bundle.hashes", error:% = Chain(&e);
+            "Could not read the password hashes that a support bundle must not contain");
     }
 }
 
@@ -348,7 +362,9 @@ fn add_hashes(control: &Control, redactor: &mut Redactor) -> Result<()> {
     let mut after = None;
     let mut seen = 0;
     while seen < USERS_MAX {
-        let page = control.store.read(|r| users::page(r, &Paging { limit: PAGE, bytes_max: usize::MAX, after: after.clone() }))?;
+        let page = control
+            .store
+            .read(|r| users::page(r, &Paging { limit: PAGE, bytes_max: usize::MAX, after: after.clone() }))?;
         seen += page.items.len();
         for person in &page.items {
             if let Some(account) = control.store.read(|r| users::by_name(r, &person.name))? {

@@ -49,12 +49,15 @@ pub enum Form {
     },
 }
 
-use Form::{Actor, Address, Certificates, Either, Flag, Hex, Id, List, Name, Number, Object, Sentence, Time, Version, Word};
+use Form::{
+    Actor, Address, Certificates, Either, Flag, Hex, Id, List, Name, Number, Object, Sentence, Time, Version, Word,
+};
 
 const ROLES: Form = Word(&["core", "worker", "gateway"]);
 const PEOPLES_ROLE: Form = Word(&["viewer", "operator", "admin"]);
 const LEASE: Form = Word(&["alive", "stale", "dead", "unknown", "suspect"]);
-const STATE: Form = Word(&["running", "stopped", "pending", "starting", "stopping", "failed", "crashloop", "degraded", "absent"]);
+const STATE: Form =
+    Word(&["running", "stopped", "pending", "starting", "stopping", "failed", "crashloop", "degraded", "absent"]);
 const UPDATE: Form = Word(&["running", "updated", "failed", "rolled_back", "rolled_back_unhealthy", "stuck"]);
 pub const LEVEL: &[&str] = &["debug", "info", "warning", "error", "critical"];
 
@@ -62,7 +65,12 @@ const NODE_STATUS: Form = Object(&[
     (status_keys::ARCHITECTURE, Word(&["x86_64", "aarch64", "arm", "armv7l", "riscv64"])),
     (
         status_keys::CAPACITY,
-        Object(&[("cpu_millis", Number), ("memory_mb", Number), ("system_cpu_millis", Number), ("system_memory_mb", Number)]),
+        Object(&[
+            ("cpu_millis", Number),
+            ("memory_mb", Number),
+            ("system_cpu_millis", Number),
+            ("system_memory_mb", Number),
+        ]),
     ),
     (status_keys::CLOCK_OFFSET_SECONDS, Number),
     (status_keys::CORDONED_AT, Time),
@@ -106,7 +114,10 @@ const NODE: Form = Object(&[
     ("mesh_ip", Address),
     ("status", NODE_STATUS),
     ("capacity", Object(&[("cpu_millis", Number), ("memory_mb", Number)])),
-    ("reserved", Object(&[("cpu_millis", Number), ("cpu_percent", Number), ("memory_mb", Number), ("memory_percent", Number)])),
+    (
+        "reserved",
+        Object(&[("cpu_millis", Number), ("cpu_percent", Number), ("memory_mb", Number), ("memory_percent", Number)]),
+    ),
     ("heartbeat_at", Time),
     ("lease_expires_at", Time),
     ("identity_fingerprint", Hex),
@@ -130,7 +141,10 @@ const SPEC: Form = Object(&[
     ("rolling_update", Object(&[("max_surge", Number), ("max_unavailable", Number)])),
     ("resources", Object(&[("cpu_millis", Number), ("memory_mb", Number)])),
     ("ports", List(&Either(&[Number, Object(&[("host_port", Number), ("protocol", Word(&["tcp", "udp"]))])]))),
-    ("placement", Object(&[("pinned_replicas", List(&Object(&[("replica_id", Id), ("node_id", Id), ("desired_state", STATE)])))])),
+    (
+        "placement",
+        Object(&[("pinned_replicas", List(&Object(&[("replica_id", Id), ("node_id", Id), ("desired_state", STATE)])))]),
+    ),
     ("rollout_requested_at", Time),
     ("rollback_requested_at", Time),
 ]);
@@ -268,7 +282,13 @@ pub const PARTS: &[(&str, Form)] = &[
     ),
     (
         "cluster/services.json",
-        List(&Object(&[("id", Id), ("spec", SPEC), ("generation", Number), ("created_at", Time), ("updated_at", Time)])),
+        List(&Object(&[
+            ("id", Id),
+            ("spec", SPEC),
+            ("generation", Number),
+            ("created_at", Time),
+            ("updated_at", Time),
+        ])),
     ),
     ("cluster/replicas.json", List(&REPLICA)),
     (
@@ -300,7 +320,13 @@ pub const PARTS: &[(&str, Form)] = &[
     ("cluster/support-bundles.json", List(&RUN)),
     (
         "cluster/users.json",
-        List(&Object(&[("name", Id), ("role", PEOPLES_ROLE), ("must_change_password", Flag), ("created_at", Time), ("updated_at", Time)])),
+        List(&Object(&[
+            ("name", Id),
+            ("role", PEOPLES_ROLE),
+            ("must_change_password", Flag),
+            ("created_at", Time),
+            ("updated_at", Time),
+        ])),
     ),
     (
         "cluster/api-tokens.json",
@@ -342,7 +368,10 @@ pub const PARTS: &[(&str, Form)] = &[
             ("nodes_up_to_date", Number),
         ]),
     ),
-    ("cluster/scheduler.json", Object(&[("mode", Name), ("braked", Flag), ("waiting", Number), ("runs", Number), ("actions", Number)])),
+    (
+        "cluster/scheduler.json",
+        Object(&[("mode", Name), ("braked", Flag), ("waiting", Number), ("runs", Number), ("actions", Number)]),
+    ),
     ("events.json", List(&Form::Event)),
 ];
 
@@ -404,11 +433,16 @@ pub fn is_path_word(part: &str) -> bool {
 /// True if a value matches a form that does not consist of others.
 pub fn fits(value: &Value, form: &Form) -> bool {
     match (value, form) {
-        (Value::Number(_), Number) | (Value::Bool(_), Flag) | (Value::Object(_), Object(_)) | (Value::Array(_), List(_)) => true,
+        (Value::Number(_), Number)
+        | (Value::Bool(_), Flag)
+        | (Value::Object(_), Object(_))
+        | (Value::Array(_), List(_)) => true,
         (Value::String(text), form) => match form {
             Id => is_id(text),
             Time => Timestamp::parse(text).is_some(),
-            Hex => !text.is_empty() && text.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase() || b == b'-'),
+            Hex => {
+                !text.is_empty() && text.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase() || b == b'-')
+            }
             Version => is_version(text),
             Address => text.parse::<IpAddr>().is_ok() || text.parse::<SocketAddr>().is_ok(),
             Actor => is_actor(text),
@@ -423,7 +457,8 @@ pub fn fits(value: &Value, form: &Form) -> bool {
 
 /// True for lower-case letters, digits, dots, dashes and underscores.
 pub fn is_name(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
 }
 
 /// True for `2.0.0`, `6.1.0-18-amd64`: digits, a dot, a digit, and the usual rest of a version.

@@ -24,7 +24,8 @@ use crate::control::work::runs as requests;
 use crate::error::{Chain, Doing, Error, Result};
 use crate::files;
 use crate::model::events::catalogue::{
-    SUPPORT_BUNDLE_COMPLETED, SUPPORT_BUNDLE_DOWNLOAD, SUPPORT_BUNDLE_FAILED, SUPPORT_BUNDLE_PRUNED, SUPPORT_BUNDLE_RUNNING,
+    SUPPORT_BUNDLE_COMPLETED, SUPPORT_BUNDLE_DOWNLOAD, SUPPORT_BUNDLE_FAILED, SUPPORT_BUNDLE_PRUNED,
+    SUPPORT_BUNDLE_RUNNING,
 };
 use crate::model::runs::{Kind, NewRun, Run, RunStatus};
 use crate::store::{Write, events, runs};
@@ -50,8 +51,8 @@ const RETRY: Duration = Duration::from_secs(15);
 /// Maximum number of `running` rows to examine together: one of ours, and those of agents, which agents end.
 const RUNNING_MAX: usize = 10_000;
 /// Error of a bundle that a crash interrupted.
-const INTERRUPTED: &str =
-    "The control plane ended, or could not write to its database, while this bundle was being created; request another.";
+const INTERRUPTED: &str = "The control plane ended, or could not write to its database, while this bundle was being \
+    created; request another.";
 
 /// State of the pass between its turns.
 pub struct Bundles {
@@ -129,10 +130,13 @@ pub fn is_available(run: &Run) -> bool {
 
 /// Opens a bundle for a download, and records the caller.
 pub fn fetch(control: &Control, id: &str, only_asks: bool) -> Result<Fetched> {
-    let run = control.store.read(|r| runs::by_id(r, Kind::Bundle, id))?.ok_or_else(|| requests::missing(Kind::Bundle))?;
+    let run =
+        control.store.read(|r| runs::by_id(r, Kind::Bundle, id))?.ok_or_else(|| requests::missing(Kind::Bundle))?;
     if !is_available(&run) {
         return Err(Error::NotFound(match run.status {
-            RunStatus::Completed => "This bundle was made by an agent and is not kept here; its path says where it is.".to_string(),
+            RunStatus::Completed => {
+                "This bundle was made by an agent and is not kept here; its path says where it is.".to_string()
+            }
             status => format!("This bundle cannot be fetched: it is {}.", status.as_str()),
         }));
     }
@@ -167,7 +171,8 @@ fn remove(path: &std::path::Path) {
     if let Err(e) = fs::remove_file(path)
         && e.kind() != io::ErrorKind::NotFound
     {
-        log::warn!(target: "system", event = "support_bundle.not_removed", path:% = path.display(), error:% = e; "Could not remove the file of a deleted support bundle; the next start retries");
+        log::warn!(target: "system", event = "support_bundle.not_removed", path:% = path.display(), error:% = e;
+            "Could not remove the file of a deleted support bundle; the next start retries");
     }
 }
 
@@ -215,8 +220,12 @@ fn work(app: &App, wanted: bool, cleared: bool, prune: bool) -> Result<bool> {
 /// Fails the bundle that was interrupted when the control plane stopped, and removes files without a row.
 fn clear(app: &App) -> Result<()> {
     let control = &app.control;
-    let interrupted: Vec<Run> =
-        control.store.read(|r| runs::of_status(r, Kind::Bundle, RunStatus::Running, RUNNING_MAX))?.into_iter().filter(is_ours).collect();
+    let interrupted: Vec<Run> = control
+        .store
+        .read(|r| runs::of_status(r, Kind::Bundle, RunStatus::Running, RUNNING_MAX))?
+        .into_iter()
+        .filter(is_ours)
+        .collect();
     for run in interrupted {
         end(app, &run.id, Err(INTERRUPTED.to_string()))?;
     }
@@ -259,7 +268,8 @@ fn next(app: &App) -> Result<bool> {
     let Some(run) = taken else { return Ok(false) };
     let made = write(app, &run).map_err(|e| why(&e));
     if let Err(why) = &made {
-        log::error!(target: "system", event = "support_bundle.failed", bundle_id = run.id, error = why; "Could not create a support bundle");
+        log::error!(target: "system", event = "support_bundle.failed", bundle_id = run.id, error = why;
+            "Could not create a support bundle");
     }
     end(app, &run.id, made)?;
     Ok(true)
@@ -281,7 +291,8 @@ fn write(app: &App, run: &Run) -> Result<()> {
 fn why(e: &Error) -> String {
     let full = matches!(e, Error::Fault(fault) if fault.source.downcast_ref::<io::Error>().is_some_and(|e| matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)));
     match full {
-        true => "The disk of the control plane is full: free some space in its data directory, then request another.".to_string(),
+        true => "The disk of the control plane is full: free some space in its data directory, then request another."
+            .to_string(),
         false => format!("It could not be made: {}.", Chain(e)),
     }
 }
@@ -326,11 +337,14 @@ fn finish(w: &Write, id: &str, error: Option<String>) -> Result<bool> {
 /// Removes bundles of ours that are old or too many, row and file.
 fn forget_old(app: &App) -> Result<()> {
     let control = &app.control;
-    let mut kept: Vec<Run> = files_with_rows(control)?.into_iter().filter_map(|(_, run)| run).filter(is_available).collect();
+    let mut kept: Vec<Run> =
+        files_with_rows(control)?.into_iter().filter_map(|(_, run)| run).filter(is_available).collect();
     kept.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
     let before = clock::now().plus_secs(-KEPT_S);
     let surplus = kept.len().saturating_sub(KEPT_MAX);
-    for run in kept.into_iter().enumerate().filter(|(i, run)| *i < surplus || run.created_at < before).map(|(_, run)| run) {
+    for run in
+        kept.into_iter().enumerate().filter(|(i, run)| *i < surplus || run.created_at < before).map(|(_, run)| run)
+    {
         let id = run.id.clone();
         control.store.write(move |w| {
             runs::delete(w, Kind::Bundle, &id)?;

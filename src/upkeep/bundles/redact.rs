@@ -24,8 +24,10 @@ impl Redactor {
     pub fn add(&mut self, text: &str) {
         let text = text.trim();
         let json = serde_json::to_string(text).unwrap_or_default();
-        let logged: String =
-            text.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c.to_string() } else { c.escape_default().to_string() }).collect();
+        let logged: String = text
+            .chars()
+            .map(|c| if c == ' ' || c.is_ascii_graphic() { c.to_string() } else { c.escape_default().to_string() })
+            .collect();
         for form in [text, json.trim_matches('"'), &logged, &percent::encode(text)] {
             self.keep(form.as_bytes());
         }
@@ -51,7 +53,9 @@ impl Redactor {
         let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
         while at < bytes.len() {
             let rest = &bytes[at..];
-            let found = rest.first_chunk::<HEAD>().and_then(|head| self.by_head.get(head)?.iter().find(|known| rest.starts_with(known)));
+            let found = rest
+                .first_chunk::<HEAD>()
+                .and_then(|head| self.by_head.get(head)?.iter().find(|known| rest.starts_with(known)));
             match found {
                 Some(known) => {
                     out.extend_from_slice(MARK.as_bytes());
@@ -77,10 +81,17 @@ mod tests {
         let secret = "p\"\u{e4}ss word/1\\";
         let mut redactor = Redactor::default();
         redactor.add(secret);
-        for text in [secret.to_string(), json!({"a": secret}).to_string(), "x p\"\\u{e4}ss word/1\\ y".to_string(), percent::encode(secret)]
-        {
+        for text in [
+            secret.to_string(),
+            json!({"a": secret}).to_string(),
+            "x p\"\\u{e4}ss word/1\\ y".to_string(),
+            percent::encode(secret),
+        ] {
             let shown = redactor.redact(&text);
-            assert!(shown.contains(MARK) && !shown.contains("ss word") && !shown.contains("ss%20word"), "{text}: {shown}");
+            assert!(
+                shown.contains(MARK) && !shown.contains("ss word") && !shown.contains("ss%20word"),
+                "{text}: {shown}"
+            );
         }
         redactor.add("hunter2");
         redactor.add("hunter2-longer");

@@ -85,7 +85,8 @@ impl Closer<'_> {
             Value::Object(fields) if depth == DEPTH_MAX => format!("<object of {}>", fields.len()).into(),
             Value::Array(items) => {
                 let more = items.len().saturating_sub(ITEMS_MAX);
-                let mut out: Vec<Value> = items.into_iter().take(ITEMS_MAX).map(|item| self.shape(item, depth + 1)).collect();
+                let mut out: Vec<Value> =
+                    items.into_iter().take(ITEMS_MAX).map(|item| self.shape(item, depth + 1)).collect();
                 if more > 0 {
                     out.push(format!("<{more} more>").into());
                 }
@@ -205,5 +206,6 @@ fn os_error(text: &str) -> Option<u32> {
 /// True for `2026-11-23 20:12:26.900`.
 fn is_log_time(text: &str) -> bool {
     const PATTERN: &[u8] = b"0000-00-00 00:00:00.000";
-    text.len() == PATTERN.len() && text.bytes().zip(PATTERN).all(|(b, p)| if *p == b'0' { b.is_ascii_digit() } else { b == *p })
+    text.len() == PATTERN.len()
+        && text.bytes().zip(PATTERN).all(|(b, p)| if *p == b'0' { b.is_ascii_digit() } else { b == *p })
 }

@@ -30,7 +30,10 @@ fn every_event_says_who_caused_it_from_where_and_by_which_request() {
     let by_whom: Vec<_> = sign_ins.map(|e| e["actor"].as_str().unwrap().to_string()).collect();
     assert_eq!(by_whom, ["user:admin", "user:alice", "user:admin"]);
     assert_eq!(of("user.create")["actor"], "user:admin");
-    admin.post("/events", &json!({"category": "mine", "name": "own", "level": "anything", "fields": {"actor": "forged"}}));
+    admin.post(
+        "/events",
+        &json!({"category": "mine", "name": "own", "level": "anything", "fields": {"actor": "forged"}}),
+    );
     assert_eq!((of("own")["actor"].as_str(), of("own")["level"].as_str()), (Some("user:alice"), Some("anything")));
     let filtered = admin.get("/events?name=node.cordon&limit=1").json();
     assert_eq!(filtered[0]["actor"], "user:alice");
@@ -39,7 +42,10 @@ fn every_event_says_who_caused_it_from_where_and_by_which_request() {
     let stale = until_within("its lease ends", Duration::from_secs(60), || {
         admin.events("nodes").into_iter().find(|e| e["name"] == "node.lease.stale")
     });
-    assert_eq!((&stale["actor"], &stale["address"], &stale["request_id"]), (&json!("system"), &json!(null), &json!(null)));
+    assert_eq!(
+        (&stale["actor"], &stale["address"], &stale["request_id"]),
+        (&json!("system"), &json!(null), &json!(null))
+    );
     assert_eq!(node.heartbeat(&admin, 45, &json!({})).status, 200);
     assert_eq!(of("node.lease.alive")["actor"], "node:n1");
 }
@@ -63,7 +69,12 @@ fn sign_ins_and_sign_outs_are_events_and_an_attacker_cannot_fill_the_database() 
         let far = format!("203.0.113.{}", i % 2);
         served.anonymous().from(&far, "POST", "/auth/token", &json!({"username": "alice", "password": "wrong"}));
     }
-    served.anonymous().from("203.0.113.7", "POST", "/auth/token", &json!({"username": "hunter2-in-the-name", "password": "wrong"}));
+    served.anonymous().from(
+        "203.0.113.7",
+        "POST",
+        "/auth/token",
+        &json!({"username": "hunter2-in-the-name", "password": "wrong"}),
+    );
     let failed: Vec<Value> = admin.events("auth").into_iter().filter(|e| e["name"] == "auth.sign_in_failed").collect();
     assert_eq!(failed.len(), 3, "one an address: {failed:?}");
     assert_eq!(

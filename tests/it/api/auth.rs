@@ -17,7 +17,10 @@ fn a_token_signs_in_as_bearer_and_as_cookie() {
     assert_eq!((json["cookie_name"].as_str(), json["expires_in"].as_i64()), (Some("uptimemesh_session"), Some(43_200)));
     let token = json["session_token"].as_str().unwrap();
     assert_eq!(anonymous.send("GET", "/nodes", &[("Authorization", &format!("bearer {token}"))], b"").status, 200);
-    assert_eq!(anonymous.send("GET", "/nodes", &[("Cookie", &format!("a=b; uptimemesh_session={token}; c=d"))], b"").status, 200);
+    assert_eq!(
+        anonymous.send("GET", "/nodes", &[("Cookie", &format!("a=b; uptimemesh_session={token}; c=d"))], b"").status,
+        200
+    );
     let mut forged = token.to_string();
     let last = forged.pop().unwrap();
     forged.push(if last == 'A' { 'B' } else { 'A' });
@@ -25,8 +28,15 @@ fn a_token_signs_in_as_bearer_and_as_cookie() {
         let answer = anonymous.send("GET", "/nodes", &[("Cookie", &format!("uptimemesh_session={bad}"))], b"");
         assert_eq!((answer.status, answer.detail().as_str()), (401, "Authentication required"), "{bad}");
     }
-    assert_eq!(anonymous.send("GET", "/nodes", &[("Cookie", "uptimemesh_session=\u{e9}")], b"").status, 401, "a cookie that is not ASCII");
-    assert_eq!(anonymous.post("/auth/token", &json!({"username": "admin", "password": "wrong"})).detail(), "Invalid username or password.");
+    assert_eq!(
+        anonymous.send("GET", "/nodes", &[("Cookie", "uptimemesh_session=\u{e9}")], b"").status,
+        401,
+        "a cookie that is not ASCII"
+    );
+    assert_eq!(
+        anonymous.post("/auth/token", &json!({"username": "admin", "password": "wrong"})).detail(),
+        "Invalid username or password."
+    );
     assert_eq!(anonymous.post("/auth/token", &json!({"username": "nobody", "password": "uptime"})).status, 401);
     assert_eq!(
         anonymous.post("/auth/token", &json!({"username": 1})).faults(),
@@ -55,7 +65,9 @@ fn five_failures_lock_the_address() {
 fn failures_lock_the_networks_that_an_ipv6_address_is_chosen_from() {
     let served = Served::proxied(|_| ());
     let anonymous = served.anonymous();
-    let wrong = |address: &str| anonymous.from(address, "POST", "/auth/token", &json!({"username": "admin", "password": "no"})).status;
+    let wrong = |address: &str| {
+        anonymous.from(address, "POST", "/auth/token", &json!({"username": "admin", "password": "no"})).status
+    };
     for link in 0..10 {
         assert_eq!(wrong(&format!("2001:db8:1:{link:x}::1")), 401, "link {link}");
     }
@@ -86,7 +98,11 @@ fn the_form_signs_in_and_out() {
     assert_eq!((page("/auth/login?next=%2Fui").status, page("/auth/login").header("Location")), (303, Some("/ui")));
     let wrong = login(&anonymous, "username=admin&password=%3Cscript%3E&next=//evil.example");
     assert_eq!(wrong.status, 401);
-    assert!(wrong.text().contains("Invalid username or password.") && !wrong.text().contains("evil"), "{}", wrong.text());
+    assert!(
+        wrong.text().contains("Invalid username or password.") && !wrong.text().contains("evil"),
+        "{}",
+        wrong.text()
+    );
     for away in ["https%3A%2F%2Fevil.example", "%2F%2Fevil.example", "%2F%5Cevil.example", ""] {
         let answer = login(&anonymous, &format!("username=admin&password=uptime&next={away}"));
         assert_eq!((answer.status, answer.header("Location")), (303, Some("/ui")), "{away}");
@@ -102,8 +118,12 @@ fn a_changed_password_ends_every_session_made_before() {
     let (here, there) = (served.admin(), served.admin());
     let body = json!({"current_password": "wrong", "new_password": "a better password"});
     assert_eq!(here.post("/auth/password", &body).status, 403);
-    assert_eq!(here.post("/auth/password", &json!({"current_password": "uptime", "new_password": "short"})).status, 422);
-    let changed = here.post("/auth/password", &json!({"current_password": "uptime", "new_password": "a better password"}));
+    assert_eq!(
+        here.post("/auth/password", &json!({"current_password": "uptime", "new_password": "short"})).status,
+        422
+    );
+    let changed =
+        here.post("/auth/password", &json!({"current_password": "uptime", "new_password": "a better password"}));
     assert_eq!(changed.status, 200, "{}", changed.text());
     assert_eq!((here.get("/nodes").status, there.get("/nodes").status), (401, 401));
     let token = changed.json()["session_token"].as_str().unwrap().to_string();
@@ -140,7 +160,9 @@ fn a_flood_of_sign_ins_does_not_starve_the_api() {
         let flood: Vec<_> = (0..40)
             .map(|_| {
                 let client = served.anonymous();
-                scope.spawn(move || client.post("/auth/token", &json!({"username": "admin", "password": "wrong"})).status)
+                scope.spawn(move || {
+                    client.post("/auth/token", &json!({"username": "admin", "password": "wrong"})).status
+                })
             })
             .collect();
         for _ in 0..20 {
@@ -148,7 +170,10 @@ fn a_flood_of_sign_ins_does_not_starve_the_api() {
         }
         let statuses: Vec<u16> = flood.into_iter().map(|t| t.join().unwrap()).collect();
         assert!(statuses.iter().all(|s| [401, 429].contains(s)), "{statuses:?}");
-        assert!(statuses.iter().filter(|s| **s == 401).count() <= 5, "no more guesses than the limit, however many at once: {statuses:?}");
+        assert!(
+            statuses.iter().filter(|s| **s == 401).count() <= 5,
+            "no more guesses than the limit, however many at once: {statuses:?}"
+        );
     });
 }
 
@@ -167,7 +192,10 @@ fn sessions_are_listed_and_ended_one_by_one() {
     let (here, there) = (served.admin(), served.admin());
     let other = served.user("other", "viewer");
     let me = here.get("/auth/me").json();
-    assert_eq!((me["name"].as_str(), me["role"].as_str(), me["credential"].as_str()), (Some("admin"), Some("admin"), Some("session")));
+    assert_eq!(
+        (me["name"].as_str(), me["role"].as_str(), me["credential"].as_str()),
+        (Some("admin"), Some("admin"), Some("session"))
+    );
     let mine = here.get("/auth/sessions").json();
     let ids: Vec<&str> = mine.as_array().unwrap().iter().map(|s| s["id"].as_str().unwrap()).collect();
     assert!(ids.len() >= 2 && ids.iter().all(|id| id.starts_with("s-")), "{ids:?}");
@@ -195,7 +223,10 @@ fn a_session_ends_when_nobody_uses_it_and_only_so_many_stay() {
     // The server writes what it has in memory when it stops, and then only the row tells.
     served.restart();
     let database = rusqlite::Connection::open(&served.config.database_path).unwrap();
-    assert_eq!(database.execute("UPDATE sessions SET last_seen_at = last_seen_at - 3601000000 WHERE id = ?1", [&id]).unwrap(), 1);
+    assert_eq!(
+        database.execute("UPDATE sessions SET last_seen_at = last_seen_at - 3601000000 WHERE id = ?1", [&id]).unwrap(),
+        1
+    );
     let at = |client: &Client| Client { token: client.token.clone(), ..served.anonymous() };
     assert!(!works(&at(&idle)) && works(&at(&used)));
     for _ in 0..100 {
@@ -218,8 +249,13 @@ fn the_first_password_is_for_this_machine_only() {
     let local = served.admin();
     assert_eq!(local.get("/nodes").status, 200);
     let refused = local.from(far, "GET", "/nodes", &json!(null));
-    assert_eq!((refused.status, refused.detail().starts_with("Change your password first")), (403, true), "used from elsewhere");
-    let signed_in = served.anonymous().from(far, "POST", "/auth/token", &json!({"username": "admin", "password": "uptime"}));
+    assert_eq!(
+        (refused.status, refused.detail().starts_with("Change your password first")),
+        (403, true),
+        "used from elsewhere"
+    );
+    let signed_in =
+        served.anonymous().from(far, "POST", "/auth/token", &json!({"username": "admin", "password": "uptime"}));
     assert_eq!(signed_in.status, 200);
     let json = signed_in.json();
     assert_eq!((json["must_change_password"].as_bool(), json["needs_setup_code"].as_bool()), (Some(true), Some(true)));
@@ -244,7 +280,10 @@ fn the_first_password_is_for_this_machine_only() {
         let body = json!({"current_password": "uptime", "new_password": "a better password", "setup_code": code});
         remote.from(far, "POST", "/auth/password", &body)
     };
-    assert_eq!((change("").status, change("AAAAA-AAAAA-AAAAA-AAAAA").detail().as_str()), (403, "The setup code is wrong."));
+    assert_eq!(
+        (change("").status, change("AAAAA-AAAAA-AAAAA-AAAAA").detail().as_str()),
+        (403, "The setup code is wrong.")
+    );
     let changed = change(&code.trim().to_lowercase().replace('-', " "));
     assert_eq!(changed.status, 200, "{}", changed.text());
     let token = changed.json()["session_token"].as_str().map(String::from);
@@ -258,6 +297,7 @@ fn wrong_setup_codes_lock_the_address() {
     let served = Served::proxied(|_| ());
     let remote = served.admin();
     let body = json!({"current_password": "uptime", "new_password": "a better password", "setup_code": "wrong"});
-    let statuses: Vec<u16> = (0..6).map(|_| remote.from("203.0.113.9", "POST", "/auth/password", &body).status).collect();
+    let statuses: Vec<u16> =
+        (0..6).map(|_| remote.from("203.0.113.9", "POST", "/auth/password", &body).status).collect();
     assert_eq!(statuses, [403, 403, 403, 403, 403, 429]);
 }

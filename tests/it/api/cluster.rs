@@ -30,7 +30,9 @@ fn bootstrap_makes_the_authority_once_and_tokens_every_time() {
     assert!(first["core_token"]["id"].as_str().unwrap().starts_with("jt-"));
     let ca = std::fs::read(served.config.pki_dir.join("cluster-ca.crt")).unwrap();
     let at = admin.get("/cluster-settings/cluster_bootstrapped_at").json()["value"].clone();
-    let second = admin.post("/cluster/bootstrap", &json!({"core_token_ttl_seconds": 60, "worker_token_ttl_seconds": 86400})).json();
+    let second = admin
+        .post("/cluster/bootstrap", &json!({"core_token_ttl_seconds": 60, "worker_token_ttl_seconds": 86400}))
+        .json();
     assert_ne!(first["core_token"]["token"], second["core_token"]["token"]);
     assert_eq!(ca, std::fs::read(served.config.pki_dir.join("cluster-ca.crt")).unwrap());
     assert_eq!(at, admin.get("/cluster-settings/cluster_bootstrapped_at").json()["value"]);
@@ -38,7 +40,10 @@ fn bootstrap_makes_the_authority_once_and_tokens_every_time() {
     let bad = json!({"core_token_ttl_seconds": 59, "worker_token_ttl_seconds": "x"});
     assert_eq!(
         admin.post("/cluster/bootstrap", &bad).faults(),
-        [r#"greater_than_equal ["body","core_token_ttl_seconds"]"#, r#"int_parsing ["body","worker_token_ttl_seconds"]"#]
+        [
+            r#"greater_than_equal ["body","core_token_ttl_seconds"]"#,
+            r#"int_parsing ["body","worker_token_ttl_seconds"]"#
+        ]
     );
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::metadata(served.config.pki_dir.join("cluster-ca.key")).unwrap().permissions().mode();
@@ -92,13 +97,17 @@ fn a_machine_joins_with_a_token_that_then_is_used_up() {
     let admin = served.admin();
     let secret = token(&admin, "worker", None);
     let mut node = Node::new("node-b");
-    let more = json!({"name": "Node B", "mesh_ip": "10.42.0.2", "labels": {"zone": "b"}, "status": {"ready": true, "schedulable": false}, "lease_ttl_seconds": 20});
+    let more = json!({"name": "Node B", "mesh_ip": "10.42.0.2", "labels": {"zone": "b"}, "status": {"ready": true,
+        "schedulable": false}, "lease_ttl_seconds": 20});
     let answer = node.join(&served.anonymous(), &secret, more);
     assert_eq!(answer.status, 200, "{}", answer.text());
     let answer = answer.json();
     let shown = admin.get("/nodes/node-b").json();
     assert_eq!(shown["identity_fingerprint"], answer["identity_fingerprint"]);
-    assert_eq!((&shown["roles"], &shown["labels"], &shown["mesh_ip"]), (&json!(["worker"]), &json!({"zone": "b"}), &json!("10.42.0.2")));
+    assert_eq!(
+        (&shown["roles"], &shown["labels"], &shown["mesh_ip"]),
+        (&json!(["worker"]), &json!({"zone": "b"}), &json!("10.42.0.2"))
+    );
     assert_eq!((&shown["status"]["node_role"], &shown["status"]["ready"]), (&json!("worker"), &json!(true)));
     assert!(shown["status"]["enrolled_at"].is_string() && shown["status"].get("schedulable").is_none(), "{shown}");
     assert_eq!(admin.get("/cluster/leases").json()[0]["lease_state"], "alive");
@@ -151,7 +160,9 @@ fn of_parallel_joins_with_one_token_exactly_one_wins() {
             let tries: Vec<_> = (0..8)
                 .map(|i| {
                     let (secret, client) = (&secret, served.anonymous());
-                    scope.spawn(move || usize::from(Node::new(&format!("r{round}-n{i}")).join(&client, secret, json!({})).status == 200))
+                    scope.spawn(move || {
+                        usize::from(Node::new(&format!("r{round}-n{i}")).join(&client, secret, json!({})).status == 200)
+                    })
                 })
                 .collect();
             tries.into_iter().map(|t| t.join().unwrap()).sum()
@@ -177,7 +188,11 @@ fn a_living_node_is_replaced_only_with_a_token_minted_for_it() {
     let refused = old.heartbeat(&admin, 45, &json!({}));
     assert_eq!((refused.status, &refused.json()["reason"]), (401, &json!("identity_replaced")));
     assert_eq!(new.heartbeat(&admin, 45, &json!({})).status, 200);
-    assert_eq!(admin.get("/nodes/n1").json()["status"]["schedulable"], false, "a rejoin does not undo the operator's word");
+    assert_eq!(
+        admin.get("/nodes/n1").json()["status"]["schedulable"],
+        false,
+        "a rejoin does not undo the operator's word"
+    );
     assert_eq!(names(&admin, "cluster")[0], "node.rejoin");
 }
 
@@ -186,7 +201,10 @@ fn a_workers_token_does_not_take_over_a_silent_core_node() {
     let served = Served::new();
     let admin = served.admin();
     let mut core = Node::new("n1");
-    assert_eq!(core.join(&admin, &token(&admin, "core", None), json!({"role": "core", "lease_ttl_seconds": 10})).status, 200);
+    assert_eq!(
+        core.join(&admin, &token(&admin, "core", None), json!({"role": "core", "lease_ttl_seconds": 10})).status,
+        200
+    );
     until("it is stale", || (admin.get("/cluster/leases").json()[0]["lease_state"] == "stale").then_some(()));
     let mut thief = Node::new("n1");
     let worker = token(&admin, "worker", None);
@@ -214,7 +232,8 @@ fn an_id_that_reads_like_an_address_or_a_full_name_is_no_name_in_a_certificate()
     }
     let mut node = Node::new("n6");
     let request = csr(&node.key, "n6", &["fd00::7"]);
-    let answer = node.join(&admin, &given(&admin, "FD00:0::7/64"), json!({"csr_pem": request, "mesh_ip": "FD00:0::7/64"}));
+    let answer =
+        node.join(&admin, &given(&admin, "FD00:0::7/64"), json!({"csr_pem": request, "mesh_ip": "FD00:0::7/64"}));
     let path = served.dir.join("node6.crt");
     std::fs::write(&path, answer.json()["node_cert_pem"].as_str().unwrap()).unwrap();
     let (_, text) = openssl(&["x509", "-in", path.to_str().unwrap(), "-noout", "-ext", "subjectAltName"]);
@@ -246,7 +265,8 @@ fn a_certificate_carries_what_is_the_nodes_own_and_nothing_asked_for_beyond() {
     greedy.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     greedy.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let pem = greedy.serialize_request(&node.key).unwrap().pem().unwrap();
-    let answer = node.join(&admin, &given(&admin, "10.42.0.9"), json!({"csr_pem": pem, "mesh_ip": "10.42.0.9/24"})).json();
+    let answer =
+        node.join(&admin, &given(&admin, "10.42.0.9"), json!({"csr_pem": pem, "mesh_ip": "10.42.0.9/24"})).json();
     let (cert, ca) = (served.dir.join("node.crt"), served.dir.join("ca.crt"));
     std::fs::write(&cert, answer["node_cert_pem"].as_str().unwrap()).unwrap();
     std::fs::write(&ca, answer["ca_cert_pem"].as_str().unwrap()).unwrap();
@@ -302,7 +322,8 @@ fn openssl_joins_and_heartbeats() {
         let signed = openssl(&["dgst", "-sha256", "-sign", &key_path, "-out", &signature_path, &message_path]);
         assert!(signed.0, "{}", signed.1);
         let signature = openssl(&["base64", "-A", "-in", &signature_path]).1;
-        let beat = json!({"node_id": id, "lease_token": lease, "signed_at": now, "signature": signature, "status_patch": {"ready": true}});
+        let beat = json!({"node_id": id, "lease_token": lease, "signed_at": now, "signature": signature,
+            "status_patch": {"ready": true}});
         let answer = served.anonymous().post("/cluster/heartbeat", &beat);
         assert_eq!((answer.status, &answer.json()["lease_state"]), (200, &json!("alive")), "{id}: {}", answer.text());
     }
@@ -324,8 +345,14 @@ fn a_heartbeat_renews_and_reports() {
     assert_eq!((&answer["node_id"], &answer["lease_state"]), (&json!("n1"), &json!("alive")));
     assert!(answer["server_time"].is_string() && answer.get("lease_token").is_none());
     let shown = admin.get("/nodes/n1").json();
-    assert_eq!((&shown["heartbeat_at"], &shown["lease_expires_at"]), (&answer["heartbeat_at"], &answer["lease_expires_at"]));
-    assert_eq!((&shown["status"]["load"], &shown["status"]["last_heartbeat_signed_at"]), (&json!(0.5), &json!(node.signed_at)));
+    assert_eq!(
+        (&shown["heartbeat_at"], &shown["lease_expires_at"]),
+        (&answer["heartbeat_at"], &answer["lease_expires_at"])
+    );
+    assert_eq!(
+        (&shown["status"]["load"], &shown["status"]["last_heartbeat_signed_at"]),
+        (&json!(0.5), &json!(node.signed_at))
+    );
     // The same report again, then another, then the first: what stands is what was said last.
     for load in [0.5, 0.7, 0.5] {
         assert_eq!(node.heartbeat(&admin, 45, &json!({"load": load})).status, 200);
@@ -345,7 +372,8 @@ fn a_heartbeat_never_undoes_the_operators_word() {
     let mut node = Node::joined(&admin, "n1");
     admin.send("POST", "/nodes/n1/drain", &[], b"");
     let before = admin.get("/nodes/n1").json()["status"].clone();
-    let own = json!({"schedulable": true, "draining": false, "cordoned_at": "x", "drain_requested_at": null, "enrolled_at": "x", "node_role": "core", "last_heartbeat_signed_at": 1, "ready": true});
+    let own = json!({"schedulable": true, "draining": false, "cordoned_at": "x", "drain_requested_at": null,
+        "enrolled_at": "x", "node_role": "core", "last_heartbeat_signed_at": 1, "ready": true});
     assert_eq!(node.heartbeat(&admin, 45, &own).status, 200);
     let after = admin.get("/nodes/n1").json()["status"].clone();
     for key in ["schedulable", "draining", "drain_requested_at", "enrolled_at", "node_role"] {
@@ -422,7 +450,8 @@ fn the_signature_covers_the_canonical_patch() {
         (r#"{"c":"\u0001\b\f\n\r\t\"\\"}"#, r#"{"c":"\u0001\b\f\n\r\t\"\\"}"#),
     ] {
         node.signed_at = epoch().max(node.signed_at + 1);
-        let answer = admin.send("POST", "/cluster/heartbeat", &[], node.body(node.signed_at, 45, patch, canonical).as_bytes());
+        let answer =
+            admin.send("POST", "/cluster/heartbeat", &[], node.body(node.signed_at, 45, patch, canonical).as_bytes());
         assert_eq!(answer.status, 200, "{patch}: {}", answer.text());
     }
 }
@@ -492,11 +521,13 @@ fn a_silent_node_turns_stale_then_dead_and_comes_back() {
     Node::joined(&admin, "a2");
     admin.post("/nodes", &json!({"id": "never", "name": "never"}));
     assert_eq!(node.heartbeat(&admin, 10, &json!({})).status, 200);
-    let state =
-        || admin.get("/cluster/leases").json().as_array().unwrap().iter().find(|l| l["node_id"] == "n1").unwrap()["lease_state"].clone();
+    let state = || {
+        admin.get("/cluster/leases").json().as_array().unwrap().iter().find(|l| l["node_id"] == "n1").unwrap()["lease_state"].clone()
+    };
     assert_eq!(state(), "alive");
     until("stale", || (state() == "stale").then_some(()));
-    let order: Vec<Value> = admin.get("/cluster/leases").json().as_array().unwrap().iter().map(|l| l["lease_state"].clone()).collect();
+    let order: Vec<Value> =
+        admin.get("/cluster/leases").json().as_array().unwrap().iter().map(|l| l["lease_state"].clone()).collect();
     assert_eq!(order, ["alive", "stale", "unknown"]);
     until("the event", || names(&admin, "nodes").contains(&"node.lease.stale".into()).then_some(()));
     assert_eq!(node.heartbeat(&admin, 45, &json!({})).status, 200);
@@ -530,7 +561,8 @@ fn an_identity_is_renewed_on_proof_of_its_key() {
         let hash = ring::digest::digest(&ring::digest::SHA256, csr_pem.as_bytes());
         let hex: String = hash.as_ref().iter().map(|b| format!("{b:02x}")).collect();
         let message = format!("{}\nrenew\n{signed_at}\n{hex}", node.id);
-        json!({"node_id": node.id, "csr_pem": csr_pem, "signed_at": signed_at, "signature": sign(with, message.as_bytes())})
+        json!({"node_id": node.id, "csr_pem": csr_pem, "signed_at": signed_at, "signature": sign(with,
+            message.as_bytes())})
     };
     let (stranger, fresh) = (key(), key());
     let request = csr(&fresh, "n1", &[]);
@@ -558,7 +590,11 @@ fn an_identity_is_renewed_on_proof_of_its_key() {
     assert_eq!(node.heartbeat(&admin, 45, &json!({})).status, 200);
     assert_eq!(names(&admin, "cluster")[0], "node.renew");
     admin.delete("/nodes/n1");
-    assert_eq!(ask(&renewal(&node, &node.key, &csr(&node.key, "n1", &[]), epoch())).status, 401, "a deleted node cannot renew");
+    assert_eq!(
+        ask(&renewal(&node, &node.key, &csr(&node.key, "n1", &[]), epoch())).status,
+        401,
+        "a deleted node cannot renew"
+    );
 }
 
 #[test]
@@ -575,7 +611,11 @@ fn leases_are_paged() {
     let next = &link[1..link.find('>').unwrap()];
     assert_eq!(admin.get(next).json()[0]["name"], "c");
     admin.delete("/nodes/id-b");
-    assert_eq!(admin.get(next).faults(), [r#"string_pattern_mismatch ["query","after"]"#], "an empty page would hide the rest");
+    assert_eq!(
+        admin.get(next).faults(),
+        [r#"string_pattern_mismatch ["query","after"]"#],
+        "an empty page would hide the rest"
+    );
 }
 
 #[test]
@@ -602,7 +642,8 @@ fn a_node_that_slept_renews_until_thirty_days_after_its_certificate_ended() {
     assert!(text("/nodes/n1", "identity_expires_at") > text("/health", "time"), "the new certificate is valid");
 }
 
-/// Whatever joins, deletions, operators' words and heartbeats of one node do to each other, it ends in a state that works.
+/// Whatever joins, deletions, operators' words and heartbeats of one node do to each other, it ends in a state that
+/// works.
 #[test]
 fn parallel_joins_deletions_and_heartbeats_leave_a_node_that_can_live() {
     let served = Served::new();

@@ -24,9 +24,15 @@ fn nobody_learns_which_paths_exist() {
         ("BREW", "/nodes"),
     ] {
         let answer = anonymous.send(method, path, &[], b"");
-        assert_eq!((answer.status, answer.json()), (401, json!({"detail": "Authentication required"})), "{method} {path}");
+        assert_eq!(
+            (answer.status, answer.json()),
+            (401, json!({"detail": "Authentication required"})),
+            "{method} {path}"
+        );
     }
-    for (path, location) in [("/ui", "/auth/login?next=%2Fui"), ("/ui/nodes?a=b&c=d", "/auth/login?next=%2Fui%2Fnodes%3Fa%3Db%26c%3Dd")] {
+    for (path, location) in
+        [("/ui", "/auth/login?next=%2Fui"), ("/ui/nodes?a=b&c=d", "/auth/login?next=%2Fui%2Fnodes%3Fa%3Db%26c%3Dd")]
+    {
         let answer = anonymous.get(path);
         assert_eq!((answer.status, answer.header("Location")), (303, Some(location)));
     }
@@ -63,7 +69,10 @@ fn options_are_told_to_anybody() {
     ] {
         let answer = anonymous.send("OPTIONS", path, &[("Origin", "https://evil.example")], b"");
         assert_eq!((answer.status, answer.header("Allow"), answer.body.len()), (204, Some(allow), 0), "{path}");
-        assert!(answer.headers.iter().all(|(name, _)| !name.to_ascii_lowercase().starts_with("access-control")), "{path}");
+        assert!(
+            answer.headers.iter().all(|(name, _)| !name.to_ascii_lowercase().starts_with("access-control")),
+            "{path}"
+        );
     }
     assert_eq!(served.admin().send("OPTIONS", "/no/such/path", &[], b"").status, 404);
     assert_eq!(anonymous.send("OPTIONS", "/health", &[("Host", "evil.example")], b"").status, 400, "two hosts");
@@ -94,8 +103,9 @@ fn bytes_of_others_cost_a_request_nothing() {
         let lines: Vec<u8> = lines.iter().flat_map(|line| [line, b"\r\n".as_slice()].concat()).collect();
         parse(&raw(at, &[own.as_bytes(), &lines, b"\r\n"].concat())).status
     };
-    let cookie =
-        |before: &[u8], after: &[u8]| [b"Cookie: ".as_slice(), before, format!("uptimemesh_session={token}").as_bytes(), after].concat();
+    let cookie = |before: &[u8], after: &[u8]| {
+        [b"Cookie: ".as_slice(), before, format!("uptimemesh_session={token}").as_bytes(), after].concat()
+    };
     for cookies in [
         cookie(b"name=J\xfcrgen; ", b""),
         cookie("ort=Köln; ".as_bytes(), "; 名=値".as_bytes()),
@@ -136,7 +146,8 @@ fn a_target_may_be_a_whole_url() {
     let served = Served::new();
     let at = served.anonymous().address;
     let ask = |line: &str, host: &str| {
-        let answer = parse(&raw(at, format!("{line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes()));
+        let answer =
+            parse(&raw(at, format!("{line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes()));
         (answer.status, answer.header("Location").or(answer.header("Allow")).unwrap_or_default().to_string())
     };
     assert_eq!(ask(&format!("GET http://{at}/health"), &at.to_string()).0, 200);
@@ -161,8 +172,15 @@ fn a_target_may_be_a_whole_url() {
         assert!(matches!(ask(&format!("GET {bad}"), "localhost").0, 400 | 401), "{bad}");
     }
     assert_eq!(ask("CONNECT localhost:80", "localhost").0, 400);
-    assert_eq!(parse(&raw(at, b"GET http://localhost/health HTTP/1.1\r\nHost: a\r\nHost: localhost\r\n\r\n")).status, 400);
-    assert_eq!(parse(&raw(at, b"GET http://localhost/health HTTP/1.1\r\n\r\n")).status, 400, "Host is required all the same");
+    assert_eq!(
+        parse(&raw(at, b"GET http://localhost/health HTTP/1.1\r\nHost: a\r\nHost: localhost\r\n\r\n")).status,
+        400
+    );
+    assert_eq!(
+        parse(&raw(at, b"GET http://localhost/health HTTP/1.1\r\n\r\n")).status,
+        400,
+        "Host is required all the same"
+    );
 }
 
 #[test]
@@ -186,7 +204,9 @@ fn signed_in_paths_and_methods_are_told_apart() {
 fn every_answer_has_a_request_id_and_security_headers() {
     let served = Served::new();
     let anonymous = served.anonymous();
-    let id = |sent: &str| anonymous.send("GET", "/health", &[("X-Request-ID", sent)], b"").header("X-Request-ID").unwrap().to_string();
+    let id = |sent: &str| {
+        anonymous.send("GET", "/health", &[("X-Request-ID", sent)], b"").header("X-Request-ID").unwrap().to_string()
+    };
     assert_eq!(id("my-id.1"), "my-id.1");
     assert_eq!(id(&"x".repeat(128)), "x".repeat(128));
     for bad in ["", "has space", &"x".repeat(129)] {
@@ -196,7 +216,9 @@ fn every_answer_has_a_request_id_and_security_headers() {
     for (path, admin) in [("/health", false), ("/nodes", false), ("/no", true), ("/ui", true), ("/auth/login", false)] {
         let client = if admin { served.admin() } else { anonymous.clone() };
         let answer = client.get(path);
-        for (name, value) in [("X-Content-Type-Options", "nosniff"), ("X-Frame-Options", "DENY"), ("Referrer-Policy", "same-origin")] {
+        for (name, value) in
+            [("X-Content-Type-Options", "nosniff"), ("X-Frame-Options", "DENY"), ("Referrer-Policy", "same-origin")]
+        {
             assert_eq!(answer.header(name), Some(value), "{path}");
         }
         assert!(answer.header("Content-Security-Policy").unwrap().contains("default-src 'none'"), "{path}");
@@ -227,8 +249,9 @@ fn hostile_json_is_refused_with_a_clear_fault() {
     assert_eq!(admin.get("/health").status, 200);
 }
 
-/// Every route, called by nobody, by a stranger's token, by each role, by an API token of each role, by a core node over TLS with its
-/// certificate, and by the same node with a signature: the statuses are reviewed as a text, and the access that the table promises is what happens.
+/// Every route, called by nobody, by a stranger's token, by each role, by an API token of each role, by a core node
+/// over TLS with its certificate, and by the same node with a signature: the statuses are reviewed as a text, and the
+/// access that the table promises is what happens.
 #[test]
 fn every_route_says_who_may_call_it() {
     // Three callers that are refused everywhere are more than one address may be.
@@ -253,7 +276,8 @@ fn every_route_says_who_may_call_it() {
     callers.push(("node-signature".to_string(), anonymous.clone()));
     let mut lines = String::new();
     for (method, path, access, meter) in uptimemesh::routes() {
-        let target: String = path.split('/').map(|part| if part.starts_with('{') { "n" } else { part }).collect::<Vec<_>>().join("/");
+        let target: String =
+            path.split('/').map(|part| if part.starts_with('{') { "n" } else { part }).collect::<Vec<_>>().join("/");
         lines.push_str(&format!("{method:<7}{path:<36}{access:<9}{meter:<15}"));
         for (caller, client) in &callers {
             let known = roles.iter().position(|role| caller.split('-').next() == Some(role));
@@ -271,11 +295,22 @@ fn every_route_says_who_may_call_it() {
             lines.push_str(&format!(" {caller} {status}"));
             match roles.iter().position(|role| *role == access) {
                 Some(least) => {
-                    assert_eq!(matches!(status, 401 | 303) && known.is_none(), known.is_none(), "{method} {path} {caller}");
-                    let personal = caller.ends_with("-token") && status == 403 && answer.detail().contains("API tokens may not");
-                    assert_eq!(status == 403, known.is_some_and(|role| role < least) || personal, "{method} {path} {caller}");
+                    assert_eq!(
+                        matches!(status, 401 | 303) && known.is_none(),
+                        known.is_none(),
+                        "{method} {path} {caller}"
+                    );
+                    let personal =
+                        caller.ends_with("-token") && status == 403 && answer.detail().contains("API tokens may not");
+                    assert_eq!(
+                        status == 403,
+                        known.is_some_and(|role| role < least) || personal,
+                        "{method} {path} {caller}"
+                    );
                 }
-                None if access == "node" => assert_eq!(status < 400, caller.starts_with("node-"), "{method} {path} {caller}"),
+                None if access == "node" => {
+                    assert_eq!(status < 400, caller.starts_with("node-"), "{method} {path} {caller}")
+                }
                 None => assert_ne!(status, 403, "{method} {path} {caller}"),
             }
         }
@@ -287,20 +322,23 @@ fn every_route_says_who_may_call_it() {
 /// What V1's README promised, route by route.
 #[test]
 fn every_route_of_v1_is_there() {
-    const V1: &str = "GET /health, GET /version, GET /nodes, POST /nodes, PATCH /nodes/{id}, POST /nodes/{id}/cordon, POST /nodes/{id}/uncordon, \
-        POST /nodes/{id}/drain, POST /nodes/{id}/reboot-marker, POST /nodes/{id}/rotate-wg-keys, GET /services, POST /services, \
-        PATCH /services/{id}, POST /services/{id}/rollout, POST /services/{id}/rollback, GET /replicas, POST /replicas, \
-        PATCH /replicas/{id}, POST /replicas/{id}/move, POST /replicas/{id}/restart, POST /replicas/{id}/snapshot, \
-        POST /replicas/{id}/restore, DELETE /replicas/{id}, GET /endpoints, POST /endpoints, PATCH /endpoints/{id}, \
-        GET /router-assignments, POST /router-assignments, GET /scheduler/plan/services/{id}, POST /scheduler/reconcile/services/{id}, \
-        GET /scheduler/plan/all, POST /scheduler/reconcile/all, GET /events, POST /events, GET /events/stream, GET /wireguard/status, \
-        GET /etcd/snapshots, POST /etcd/snapshots, GET /support-bundles, POST /support-bundles, GET /cluster-settings, \
-        GET /cluster-settings/{id}, PUT /cluster-settings/{id}, POST /cluster/bootstrap, POST /cluster/join-tokens, POST /cluster/join, \
-        POST /cluster/heartbeat, GET /cluster/leases, POST /auth/token, GET /auth/login, GET /ui, GET /ui/settings";
+    const V1: &str = "GET /health, GET /version, GET /nodes, POST /nodes, PATCH /nodes/{id}, POST /nodes/{id}/cordon, \
+        POST /nodes/{id}/uncordon, POST /nodes/{id}/drain, POST /nodes/{id}/reboot-marker, POST \
+        /nodes/{id}/rotate-wg-keys, GET /services, POST /services, PATCH /services/{id}, POST /services/{id}/rollout, \
+        POST /services/{id}/rollback, GET /replicas, POST /replicas, PATCH /replicas/{id}, POST /replicas/{id}/move, \
+        POST /replicas/{id}/restart, POST /replicas/{id}/snapshot, POST /replicas/{id}/restore, DELETE /replicas/{id}, \
+        GET /endpoints, POST /endpoints, PATCH /endpoints/{id}, GET /router-assignments, POST /router-assignments, GET \
+        /scheduler/plan/services/{id}, POST /scheduler/reconcile/services/{id}, GET /scheduler/plan/all, POST \
+        /scheduler/reconcile/all, GET /events, POST /events, GET /events/stream, GET /wireguard/status, GET \
+        /etcd/snapshots, POST /etcd/snapshots, GET /support-bundles, POST /support-bundles, GET /cluster-settings, GET \
+        /cluster-settings/{id}, PUT /cluster-settings/{id}, POST /cluster/bootstrap, POST /cluster/join-tokens, POST \
+        /cluster/join, POST /cluster/heartbeat, GET /cluster/leases, POST /auth/token, GET /auth/login, GET /ui, GET \
+        /ui/settings";
     let ours: Vec<String> = uptimemesh::routes()
         .iter()
         .map(|(method, path, ..)| {
-            let path: Vec<&str> = path.split('/').map(|part| if part.starts_with('{') { "{id}" } else { part }).collect();
+            let path: Vec<&str> =
+                path.split('/').map(|part| if part.starts_with('{') { "{id}" } else { part }).collect();
             format!("{method} {}", path.join("/"))
         })
         .collect();
@@ -337,7 +375,8 @@ fn pages_are_cut_by_bytes_too_and_nothing_is_lost() {
     for i in 0..25 {
         let node = serde_json::json!({"id": format!("n{i:02}"), "name": format!("n{i:02}"), "status": large});
         assert_eq!(admin.post("/nodes", &node).status, 201);
-        let event = serde_json::json!({"category": "tests", "name": "large", "level": "info", "fields": {"text": "x".repeat(16_000)}});
+        let event = serde_json::json!({"category": "tests", "name": "large", "level": "info",
+            "fields": {"text": "x".repeat(16_000)}});
         for _ in 0..3 {
             assert_eq!(admin.post("/events", &event).status, 201);
         }
@@ -346,11 +385,17 @@ fn pages_are_cut_by_bytes_too_and_nothing_is_lost() {
     for i in 0..22 {
         let replica = serde_json::json!({"id": format!("r{i}"), "service_id": "s1", "node_id": "n00", "status": large});
         assert_eq!(admin.post("/replicas", &replica).status, 201);
-        assert_eq!(admin.patch("/services/s1", &serde_json::json!({"spec": {"text": format!("{i}{}", large["text"])}})).status, 200);
+        assert_eq!(
+            admin.patch("/services/s1", &serde_json::json!({"spec": {"text": format!("{i}{}", large["text"])}})).status,
+            200
+        );
     }
-    for (path, count) in
-        [("/nodes", 25), ("/events?category=tests&limit=1000", 75), ("/replicas?node_id=n00", 22), ("/services/s1/revisions", 23)]
-    {
+    for (path, count) in [
+        ("/nodes", 25),
+        ("/events?category=tests&limit=1000", 75),
+        ("/replicas?node_id=n00", 22),
+        ("/services/s1/revisions", 23),
+    ] {
         let (items, largest) = pages(&admin, path);
         assert_eq!(items.len(), count, "{path}");
         assert!((512 << 10..=(1 << 20) + 1024).contains(&largest), "{path}: {largest}");

@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 fn events_are_recorded_and_read_newest_first() {
     let served = Served::new();
     let admin = served.admin();
-    let made =
-        admin.post("/events", &json!({"id": "e1", "category": "deploy", "name": "deploy.begin", "level": "info", "fields": {"a": [1]}}));
+    let made = admin.post(
+        "/events",
+        &json!({"id": "e1", "category": "deploy", "name": "deploy.begin", "level": "info", "fields": {"a": [1]}}),
+    );
     assert_eq!(made.status, 201, "{}", made.text());
     assert_eq!(made.json()["fields"], json!({"a": [1]}));
     assert_eq!(
@@ -34,7 +36,8 @@ fn what_could_not_be_read_back_is_not_taken() {
     let served = Served::new();
     let admin = served.admin();
     let fields = json!({"a": {"$serde_json::private::RawValue": "no JSON"}});
-    let said = admin.post("/events", &json!({"id": "e1", "category": "deploy", "name": "n", "level": "info", "fields": fields}));
+    let said = admin
+        .post("/events", &json!({"id": "e1", "category": "deploy", "name": "n", "level": "info", "fields": fields}));
     let kept = admin.get("/events?category=deploy");
     assert_eq!((kept.status, kept.text().as_str()), (200, "[]"), "{}", said.text());
     assert!(said.faults()[0].starts_with("json_invalid"), "{}", said.text());
@@ -91,7 +94,8 @@ fn events_are_filtered_by_whatever_is_known_of_them() {
         ("node_id=n1&limit=1&after=e4", "e3"),
     ] {
         let page = admin.get(&format!("/events?{query}"));
-        let ids: Vec<_> = page.json().as_array().unwrap().iter().map(|e| e["id"].as_str().unwrap().to_string()).collect();
+        let ids: Vec<_> =
+            page.json().as_array().unwrap().iter().map(|e| e["id"].as_str().unwrap().to_string()).collect();
         assert_eq!(ids.join(" "), want, "{query}");
         if !query.contains("limit") {
             assert_eq!(page.header("X-Total-Count").unwrap(), ids.len().to_string(), "{query}");
@@ -120,18 +124,27 @@ fn the_servers_own_levels_are_in_upper_case_and_a_clients_as_it_was_sent() {
     };
     let before = levels(&admin);
     let (clients, own): (Vec<_>, Vec<_>) = before.iter().partition(|(category, _)| category == "mine");
-    assert!(own.len() >= 3 && own.iter().all(|(_, level)| ["INFO", "WARNING", "ERROR"].contains(&level.as_str())), "{own:?}");
+    assert!(
+        own.len() >= 3 && own.iter().all(|(_, level)| ["INFO", "WARNING", "ERROR"].contains(&level.as_str())),
+        "{own:?}"
+    );
     let sent: Vec<&str> = clients.iter().rev().map(|(_, level)| level.as_str()).collect();
     assert_eq!(sent, ["info", "Warning", "ERROR", "fatal \u{e9}"]);
     let page = admin.get("/ui/events?level=WARNING").text();
-    assert!(page.contains("class=\"state warning\">WARNING<") && page.contains("class=\"state warning\">Warning<"), "{page}");
+    assert!(
+        page.contains("class=\"state warning\">WARNING<") && page.contains("class=\"state warning\">Warning<"),
+        "{page}"
+    );
     assert!(page.contains("<option value=\"warning\" selected"), "{page}");
 
     // What 2.0.0 stored is brought along once, and nothing of a client's is.
     served.server.take().unwrap().shutdown();
     let database = rusqlite::Connection::open(&served.config.database_path).unwrap();
     database
-        .execute_batch("UPDATE events SET level = lower(level) WHERE category != 'mine'; DELETE FROM schema_migrations WHERE number = 7")
+        .execute_batch(
+            "UPDATE events SET level = lower(level) WHERE category != 'mine'; DELETE FROM schema_migrations \
+            WHERE number = 7",
+        )
         .unwrap();
     drop(database);
     served.server = Some(uptimemesh::Server::start(served.config.clone()).unwrap());

@@ -17,12 +17,25 @@ fn a_lock_is_for_the_client_however_the_proxy_writes_its_address() {
     let served = Served::proxied(|_| ());
     served.user("alice", "admin");
     let anonymous = served.anonymous();
-    let lines = |name: &'static str, text: &str| text.split('|').map(|line| (name, line.to_string())).collect::<Vec<_>>();
+    let lines =
+        |name: &'static str, text: &str| text.split('|').map(|line| (name, line.to_string())).collect::<Vec<_>>();
     let mut clients = 0;
-    // `C` is the client's address; of each form the first line is of the one who fails, the others are other ways to say the same.
+    // `C` is the client's address; of each form the first line is of the one who fails, the others are other ways to
+    // say the same.
     for (name, forms) in [
-        ("X-Forwarded-For", ["198.51.100.C:567", "\"198.51.100.C\"", "6.6.6.6, 198.51.100.C:1 , 127.0.0.1:80", "junk|198.51.100.C"]),
-        ("X-Forwarded-For", ["[2001:db8:0:C::1]:80", "2001:db8:0:C::2", "6.6.6.6, unknown, [2001:db8:0:C::3]", "[2001:db8:0:C::4%eth0]"]),
+        (
+            "X-Forwarded-For",
+            ["198.51.100.C:567", "\"198.51.100.C\"", "6.6.6.6, 198.51.100.C:1 , 127.0.0.1:80", "junk|198.51.100.C"],
+        ),
+        (
+            "X-Forwarded-For",
+            [
+                "[2001:db8:0:C::1]:80",
+                "2001:db8:0:C::2",
+                "6.6.6.6, unknown, [2001:db8:0:C::3]",
+                "[2001:db8:0:C::4%eth0]",
+            ],
+        ),
         ("X-Forwarded-For", ["::ffff:203.0.113.C", "203.0.113.C", "[::ffff:203.0.113.C]:99", ", ,203.0.113.C,,"]),
         (
             "Forwarded",
@@ -63,8 +76,8 @@ fn a_lock_is_for_the_client_however_the_proxy_writes_its_address() {
 
 #[test]
 fn strangers_whom_no_proxy_names_lock_nobody_out() {
-    for words in
-        ["unknown", "_hidden", "", " , ,", "127.0.0.1, -", "1.2.3", "0.0.0.0", "[::1", "\u{fc}"].map(|word| [("X-Forwarded-For", word)])
+    for words in ["unknown", "_hidden", "", " , ,", "127.0.0.1, -", "1.2.3", "0.0.0.0", "[::1", "\u{fc}"]
+        .map(|word| [("X-Forwarded-For", word)])
     {
         let served = Served::proxied(|_| ());
         served.user("alice", "admin");
@@ -110,7 +123,8 @@ fn whoever_is_not_named_may_guess_no_faster_than_one() {
 #[test]
 fn a_proxy_that_names_nobody_is_told_of() {
     let dir = Dir::new();
-    let (server, client) = Running::serve(dir.path(), &["serve", "--server-port", "0", "--trusted-proxies", "127.0.0.1"]);
+    let (server, client) =
+        Running::serve(dir.path(), &["serve", "--server-port", "0", "--trusted-proxies", "127.0.0.1"]);
     let finding = || {
         let said = command(dir.path(), &["doctor", "--json", "--trusted-proxies", "127.0.0.1"]).output().unwrap();
         let said: Value = serde_json::from_slice(&said.stdout).unwrap();
@@ -121,11 +135,16 @@ fn a_proxy_that_names_nobody_is_told_of() {
     for _ in 0..50 {
         client.send("GET", "/health", &[("Forwarded", "for=1.2.3.4, for=\"_strange word\"")], b"");
     }
-    let line = until("it is logged", || server.logged().lines().find(|l| l.contains("proxy.unnamed")).map(str::to_string));
+    let line =
+        until("it is logged", || server.logged().lines().find(|l| l.contains("proxy.unnamed")).map(str::to_string));
     assert!(line.contains("proxy: 127.0.0.1") && line.contains("word: _strange word"), "{line}");
     let found = finding();
     assert_eq!(found["level"], "warn");
-    assert!(found["seen"].as_str().unwrap().contains("127.0.0.1") && found["seen"].as_str().unwrap().contains("_strange word"), "{found}");
+    assert!(
+        found["seen"].as_str().unwrap().contains("127.0.0.1")
+            && found["seen"].as_str().unwrap().contains("_strange word"),
+        "{found}"
+    );
     assert!(found["do"].as_str().unwrap().contains("X-Forwarded-For"), "{found}");
     assert_eq!(server.logged().matches("proxy.unnamed").count(), 1, "fifty requests are one line");
 }

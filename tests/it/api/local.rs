@@ -82,7 +82,8 @@ fn the_first_use_in_a_run_is_an_event_and_no_other() {
         for _ in 0..5 {
             assert_eq!(local.get("/nodes").status, 200);
         }
-        let uses: Vec<Value> = local.events("auth").into_iter().filter(|event| event["name"] == "auth.local_use").collect();
+        let uses: Vec<Value> =
+            local.events("auth").into_iter().filter(|event| event["name"] == "auth.local_use").collect();
         assert_eq!((uses.len(), uses[0]["actor"].as_str()), (run, Some("local:machine")));
         served.restart();
     }

@@ -37,7 +37,8 @@ fn a_node_reads_of_itself_what_the_control_plane_knows() {
     assert!(own.get("update").is_none(), "{own}");
     admin.post("/updates", &json!({"id": "up1", "version": "9.9.9", "rings": ["*"]}));
     let wanted = until("the update is wanted", || {
-        Some(node.call(&served.anonymous(), "GET", SELF, b"").json()["update"].clone()).filter(|update| !update.is_null())
+        Some(node.call(&served.anonymous(), "GET", SELF, b"").json()["update"].clone())
+            .filter(|update| !update.is_null())
     });
     assert_eq!(wanted["version"], "9.9.9");
 }
@@ -52,8 +53,11 @@ fn a_signature_is_for_one_call_only() {
     assert_eq!(said(&signed.send(&client, "GET", SELF, b"")), ACCEPTED);
     assert_eq!(said(&signed.send(&client, "GET", SELF, b"")), refused("replayed"));
     // Every part of it is signed.
-    let sent_as = |method: &str, target: &str, body: &[u8]| node.sign("GET", SELF, b"").send(&client, method, target, body);
-    for (method, target, body) in [("GET", "/node/self?a=b", &b""[..]), ("GET", "/node/%73elf", b""), ("GET", SELF, b"{}")] {
+    let sent_as =
+        |method: &str, target: &str, body: &[u8]| node.sign("GET", SELF, b"").send(&client, method, target, body);
+    for (method, target, body) in
+        [("GET", "/node/self?a=b", &b""[..]), ("GET", "/node/%73elf", b""), ("GET", SELF, b"{}")]
+    {
         let answer = sent_as(method, target, body);
         assert_eq!(answer.status, 401, "{method} {target}");
         assert_ne!(said(&answer), refused("replayed"));
@@ -158,7 +162,9 @@ fn a_call_of_the_previous_run_of_the_server_is_not_played_again() {
     until("the token is older than the next start", || (epoch() > joined_at).then_some(()));
     served.restart();
     assert_eq!(said(&call.send(&served.anonymous(), "GET", SELF, b"")), refused("replayed"));
-    until("the node signs after the start", || (said(&node.call(&served.anonymous(), "GET", SELF, b"")) == ACCEPTED).then_some(()));
+    until("the node signs after the start", || {
+        (said(&node.call(&served.anonymous(), "GET", SELF, b"")) == ACCEPTED).then_some(())
+    });
 }
 
 #[test]
@@ -166,8 +172,10 @@ fn a_certificate_proves_the_node_where_no_proxy_stands_between() {
     let served = Served::proxied(|_| ());
     let (admin, anonymous) = (served.admin(), served.anonymous());
     let ca = served.config.pki_dir.join("cluster-ca.crt");
-    let over_tls =
-        |cert: &str, key: &rcgen::KeyPair| Client { tls: Some(believing(&ca, Some((cert, key.serialize_der())))), ..anonymous.clone() };
+    let over_tls = |cert: &str, key: &rcgen::KeyPair| Client {
+        tls: Some(believing(&ca, Some((cert, key.serialize_der())))),
+        ..anonymous.clone()
+    };
     let mut node = Node::new("n1");
     let enrol = |node: &mut Node| {
         let joined = node.join(&admin, &token(&admin, "worker", Some("n1")), json!({})).json();
@@ -178,7 +186,8 @@ fn a_certificate_proves_the_node_where_no_proxy_stands_between() {
     assert_eq!(own["node_id"], "n1");
     assert_eq!(own["proven_by"], "certificate");
     assert_eq!(said(&first.from("203.0.113.9", "GET", SELF, &json!(null))), UNKNOWN, "the certificate is the proxy's");
-    let passed_on = [&node.sign("GET", SELF, b"").headers()[..], &[("X-Forwarded-For", "203.0.113.9".to_string())]].concat();
+    let passed_on =
+        [&node.sign("GET", SELF, b"").headers()[..], &[("X-Forwarded-For", "203.0.113.9".to_string())]].concat();
     assert_eq!(send_with(&first, "GET", SELF, &passed_on, b"").json()["proven_by"], "signature");
     // Another certificate for the same key takes its place.
     let second = enrol(&mut node);
@@ -199,7 +208,8 @@ fn of_two_machines_with_one_identity_one_is_answered() {
     let served = Served::new();
     let (admin, client) = (served.admin(), served.anonymous());
     let mut node = Node::joined(&admin, "n1");
-    let call = |node: &Node, run: &str| said(&node.sign_at(epoch_ms(), run, "GET", SELF, b"").send(&client, "GET", SELF, b""));
+    let call =
+        |node: &Node, run: &str| said(&node.sign_at(epoch_ms(), run, "GET", SELF, b"").send(&client, "GET", SELF, b""));
     assert_eq!(call(&node, ""), ACCEPTED);
     // The first run beats on after the second has begun.
     let now = epoch();

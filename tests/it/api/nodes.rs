@@ -28,10 +28,16 @@ fn a_node_is_made_read_changed_and_deleted() {
     for name in ["other", "First node \u{e9}"] {
         assert_eq!(admin.post("/nodes", &json!({"id": "n1", "name": name})).detail(), "Node id already exists");
     }
-    assert_eq!(admin.post("/nodes", &json!({"id": "n2", "name": "First node \u{e9}"})).detail(), "Node name already exists");
+    assert_eq!(
+        admin.post("/nodes", &json!({"id": "n2", "name": "First node \u{e9}"})).detail(),
+        "Node name already exists"
+    );
 
     let changed = admin.patch("/nodes/n1", &json!({"labels": {}, "name": null, "api_endpoint": "https://n1"})).json();
-    assert_eq!((&changed["labels"], &changed["name"], &changed["api_endpoint"]), (&json!({}), &node["name"], &json!("https://n1")));
+    assert_eq!(
+        (&changed["labels"], &changed["name"], &changed["api_endpoint"]),
+        (&json!({}), &node["name"], &json!("https://n1"))
+    );
     assert_eq!(admin.patch("/nodes/n1", &json!({})).status, 200);
     assert_eq!(admin.patch("/nodes/gone", &json!({"name": "x"})).detail(), "Node not found");
     assert_eq!(admin.patch("/nodes/gone", &json!({})).status, 404);
@@ -68,7 +74,9 @@ fn actions_mark_the_status_and_tell_of_it() {
         assert_eq!(admin.send("POST", &format!("/nodes/gone/{action}"), &[], b"").detail(), "Node not found");
     }
     let status = admin.get("/nodes/n1").json()["status"].clone();
-    for key in ["cordoned_at", "uncordoned_at", "drain_requested_at", "reboot_requested_at", "wg_key_rotation_requested_at"] {
+    for key in
+        ["cordoned_at", "uncordoned_at", "drain_requested_at", "reboot_requested_at", "wg_key_rotation_requested_at"]
+    {
         assert!(status[key].as_str().unwrap().ends_with('Z'), "{key}");
     }
 }
@@ -78,8 +86,7 @@ fn every_fault_of_a_node_is_named_at_once() {
     let served = Served::new();
     let admin = served.admin();
     let long = "x".repeat(200);
-    let bad =
-        json!({"id": "-x", "name": "", "roles": "worker", "labels": {"k": 1}, "mesh_ip": "10.0.0.1/33", "status": [], "api_endpoint": 5});
+    let bad = json!({"id": "-x", "name": "", "roles": "worker", "labels": {"k": 1}, "mesh_ip": "10.0.0.1/33", "status": [], "api_endpoint": 5});
     let mut faults = admin.post("/nodes", &bad).faults();
     faults.sort();
     assert_eq!(
@@ -99,7 +106,14 @@ fn every_fault_of_a_node_is_named_at_once() {
     assert_eq!(admin.post("/nodes", &long_labels).faults().len(), 3);
     assert_eq!(admin.get("/nodes/a%20b").faults(), [r#"string_pattern_mismatch ["path","node_id"]"#]);
     let both = admin.patch("/nodes/a%20b", &json!({"name": 5, "roles": 1})).faults();
-    assert_eq!(both, [r#"string_pattern_mismatch ["path","node_id"]"#, r#"string_type ["body","name"]"#, r#"list_type ["body","roles"]"#]);
+    assert_eq!(
+        both,
+        [
+            r#"string_pattern_mismatch ["path","node_id"]"#,
+            r#"string_type ["body","name"]"#,
+            r#"list_type ["body","roles"]"#
+        ]
+    );
     let fat = json!({"id": "a", "name": "a", "status": {"blob": "x".repeat(70_000)}});
     assert_eq!(admin.post("/nodes", &fat).faults(), [r#"string_too_long ["body","status"]"#]);
     assert_eq!(admin.get("/nodes").json(), json!([]), "nothing of it was kept");

@@ -45,18 +45,30 @@ fn a_replica_lives_as_the_contract_says() {
             r#"dict_type ["body","status"]"#,
         ]
     );
-    let patched = admin.patch("/replicas/r", &json!({"desired_state": "stopped", "status": {"healthy": false, "state": "failed"}})).json();
-    assert_eq!((&patched["desired_state"], &patched["status"]), (&json!("stopped"), &json!({"healthy": false, "state": "failed"})));
+    let patched = admin
+        .patch("/replicas/r", &json!({"desired_state": "stopped", "status": {"healthy": false, "state": "failed"}}))
+        .json();
+    assert_eq!(
+        (&patched["desired_state"], &patched["status"]),
+        (&json!("stopped"), &json!({"healthy": false, "state": "failed"}))
+    );
     let replaced = admin.patch("/replicas/r", &json!({"status": {"state": "Failed", "a": 1}})).json();
     assert_eq!(replaced["status"], json!({"state": "Failed", "a": 1}), "a status replaces the one before");
 
     assert_eq!(admin.post("/replicas/r/move", &json!({"target_node_id": "none"})).detail(), "Target node not found");
     assert_eq!(admin.post("/replicas/r/move", &json!({})).faults(), [r#"missing ["body","target_node_id"]"#]);
     let moved = admin.post("/replicas/r/move", &json!({"target_node_id": "n2"})).json();
-    assert_eq!((&moved["node_id"], &moved["status"]), (&json!("n2"), &json!({"a": 1, "healthy": true})), "placing clears the sick marks");
+    assert_eq!(
+        (&moved["node_id"], &moved["status"]),
+        (&json!("n2"), &json!({"a": 1, "healthy": true})),
+        "placing clears the sick marks"
+    );
     assert_eq!(moved["placement"]["reason"], "moved by admin");
     let told = event(&admin, "replicas");
-    assert_eq!((&told[0], &told[1]["replica_id"], &told[1]["target_node_id"]), (&json!("replica.move"), &json!("r"), &json!("n2")));
+    assert_eq!(
+        (&told[0], &told[1]["replica_id"], &told[1]["target_node_id"]),
+        (&json!("replica.move"), &json!("r"), &json!("n2"))
+    );
 
     let at = |action: &str, key: &str| {
         let status = admin.send("POST", &format!("/replicas/r/{action}"), &[], b"").json()["status"].clone();
@@ -71,7 +83,9 @@ fn a_replica_lives_as_the_contract_says() {
 
     assert_eq!(admin.delete("/replicas/r").status, 204);
     assert_eq!(event(&admin, "replicas"), json!(["replica.delete", {"replica_id": "r", "service_id": "s"}]));
-    for (method, path) in [("GET", ""), ("DELETE", ""), ("POST", "/restart"), ("POST", "/snapshot"), ("POST", "/restore")] {
+    for (method, path) in
+        [("GET", ""), ("DELETE", ""), ("POST", "/restart"), ("POST", "/snapshot"), ("POST", "/restore")]
+    {
         let answer = admin.send(method, &format!("/replicas/r{path}"), &[], b"");
         assert_eq!((answer.status, answer.detail().as_str()), (404, "Replica not found"), "{method} {path}");
     }
@@ -96,7 +110,8 @@ fn replicas_are_listed_by_service_and_by_node() {
         ("?node_id=n2&after=b", "c"),
     ] {
         let page = admin.get(&format!("/replicas{query}"));
-        let ids: Vec<_> = page.json().as_array().unwrap().iter().map(|r| r["id"].as_str().unwrap().to_string()).collect();
+        let ids: Vec<_> =
+            page.json().as_array().unwrap().iter().map(|r| r["id"].as_str().unwrap().to_string()).collect();
         assert_eq!(ids.join(" "), want, "{query}");
     }
     assert_eq!(admin.get("/replicas?service_id=t&limit=1").header("X-Total-Count"), Some("2"));
@@ -109,15 +124,27 @@ fn endpoints_go_with_their_replica() {
     let admin = served.admin();
     with_replica(&admin);
     let made = admin.post("/endpoints", &json!({"id": "e", "replica_id": "r", "address": "10.0.0.1", "port": 80}));
-    assert_eq!((made.status, &made.json()["healthy"], &made.json()["last_checked_at"]), (201, &json!(true), &Value::Null));
+    assert_eq!(
+        (made.status, &made.json()["healthy"], &made.json()["last_checked_at"]),
+        (201, &json!(true), &Value::Null)
+    );
     assert_eq!(
         admin.post("/endpoints", &json!({"id": "e", "replica_id": "r", "address": "h", "port": 1})).detail(),
         "Endpoint id already exists"
     );
-    assert_eq!(admin.post("/endpoints", &json!({"id": "f", "replica_id": "x", "address": "h", "port": 1})).detail(), "Replica not found");
     assert_eq!(
-        admin.post("/endpoints", &json!({"id": "f", "replica_id": "r", "address": "", "port": 65536, "healthy": "yes"})).faults(),
-        [r#"string_too_short ["body","address"]"#, r#"less_than_equal ["body","port"]"#, r#"bool_type ["body","healthy"]"#]
+        admin.post("/endpoints", &json!({"id": "f", "replica_id": "x", "address": "h", "port": 1})).detail(),
+        "Replica not found"
+    );
+    assert_eq!(
+        admin
+            .post("/endpoints", &json!({"id": "f", "replica_id": "r", "address": "", "port": 65536, "healthy": "yes"}))
+            .faults(),
+        [
+            r#"string_too_short ["body","address"]"#,
+            r#"less_than_equal ["body","port"]"#,
+            r#"bool_type ["body","healthy"]"#
+        ]
     );
     let checked = admin.patch("/endpoints/e", &json!({"healthy": false})).json();
     assert_eq!(checked["healthy"], false);
@@ -136,9 +163,15 @@ fn router_assignments_name_nodes_that_are_there() {
     let served = Served::new();
     let admin = served.admin();
     with_replica(&admin);
-    let body = |id: &str, node: &str, first: &str, second: &str| json!({"id": id, "node_id": node, "primary_router_id": first, "secondary_router_id": second});
+    let body = |id: &str, node: &str, first: &str, second: &str| {
+        json!({"id": id, "node_id": node,
+        "primary_router_id": first, "secondary_router_id": second})
+    };
     assert_eq!(admin.post("/router-assignments", &body("a", "n1", "n2", "n3")).status, 201);
-    assert_eq!(event(&admin, "router_assignments"), json!(["router_assignment.create", {"assignment_id": "a", "node_id": "n1"}]));
+    assert_eq!(
+        event(&admin, "router_assignments"),
+        json!(["router_assignment.create", {"assignment_id": "a", "node_id": "n1"}])
+    );
     for (body, status, detail) in [
         (body("a", "n1", "n2", "n3"), 409, "Router assignment id already exists"),
         (body("b", "n1", "n2", "n2"), 400, "Primary and secondary router must differ"),
@@ -193,7 +226,10 @@ fn wireguard_status_is_what_nodes_report() {
     let status = json!({"wg_primary_tunnel": "up", "wg_active_route": "primary"});
     admin.post("/nodes", &json!({"id": "n1", "name": "n1", "status": status}));
     admin.post("/nodes", &json!({"id": "n2", "name": "n2"}));
-    let line = |id: &str, primary: Value, active: Value| json!({"node_id": id, "primary_tunnel": primary, "secondary_tunnel": null, "active_route": active, "failover_state": null});
+    let line = |id: &str, primary: Value, active: Value| {
+        json!({"node_id": id, "primary_tunnel": primary,
+        "secondary_tunnel": null, "active_route": active, "failover_state": null})
+    };
     let want = json!([line("n1", json!("up"), json!("primary")), line("n2", Value::Null, Value::Null)]);
     assert_eq!(admin.get("/wireguard/status").json(), want);
     let page = admin.get("/wireguard/status?limit=1");
@@ -204,7 +240,10 @@ fn wireguard_status_is_what_nodes_report() {
 fn nodes_are_filtered_by_role_label_and_lease() {
     let served = Served::new();
     let admin = served.admin();
-    admin.post("/nodes", &json!({"id": "a", "name": "a", "roles": ["core", "worker"], "labels": {"zone": "x", "disk": "ssd"}}));
+    admin.post(
+        "/nodes",
+        &json!({"id": "a", "name": "a", "roles": ["core", "worker"], "labels": {"zone": "x", "disk": "ssd"}}),
+    );
     admin.post("/nodes", &json!({"id": "b", "name": "b", "roles": ["worker"], "labels": {"zone": "x"}}));
     crate::node::Node::joined(&admin, "c");
     for (query, want) in [
@@ -219,7 +258,8 @@ fn nodes_are_filtered_by_role_label_and_lease() {
         ("role=worker&lease_state=unknown&label=zone=x&limit=1", "a"),
     ] {
         let page = admin.get(&format!("/nodes?{query}"));
-        let ids: Vec<_> = page.json().as_array().unwrap().iter().map(|n| n["id"].as_str().unwrap().to_string()).collect();
+        let ids: Vec<_> =
+            page.json().as_array().unwrap().iter().map(|n| n["id"].as_str().unwrap().to_string()).collect();
         assert_eq!(ids.join(" "), want, "{query}");
         if !query.contains("limit") {
             assert_eq!(page.header("X-Total-Count").unwrap(), ids.len().to_string(), "{query}");

@@ -22,10 +22,16 @@ fn fit(admin: &Client, resource: &str, each: u64) -> Value {
 fn what_no_longer_fits_is_in_the_plan() {
     let (_served, admin) = manual();
     let node = |id: &str, cpu: u64| {
-        admin.post("/nodes", &json!({"id": id, "name": id, "status": {"capacity": {"cpu_millis": cpu, "memory_mb": 4096}}}));
+        admin.post(
+            "/nodes",
+            &json!({"id": id, "name": id, "status": {"capacity": {"cpu_millis": cpu, "memory_mb": 4096}}}),
+        );
     };
     node("n0", 1000);
-    let spec = |cpu: u64, moves: bool| json!({"spec": {"replicas_desired": 2, "resources": {"cpu_millis": cpu}, "scheduling": {"reschedule_unhealthy": moves}}});
+    let spec = |cpu: u64, moves: bool| {
+        json!({"spec": {"replicas_desired": 2, "resources": {"cpu_millis": cpu},
+        "scheduling": {"reschedule_unhealthy": moves}}})
+    };
     admin.post("/services", &json!({"id": "s", "name": "s", "spec": spec(400, true)["spec"]}));
     assert_eq!(admin.post("/scheduler/reconcile/services/s", &json!({})).json()["actual_replicas"], 2);
     let moves = || {
@@ -56,7 +62,10 @@ fn what_no_longer_fits_is_in_the_plan() {
     assert_eq!(moves().0, 1);
     admin.patch("/nodes/n2", &json!({"reserved": {"cpu_millis": 300}}));
     let (count, warnings) = moves();
-    assert!(count == 0 && warnings.contains("stays on n0: its replicas want 700 CPU millis, and it has 500 for them"), "{warnings}");
+    assert!(
+        count == 0 && warnings.contains("stays on n0: its replicas want 700 CPU millis, and it has 500 for them"),
+        "{warnings}"
+    );
 }
 
 #[test]
@@ -64,10 +73,15 @@ fn an_operators_word_on_room_outlives_heartbeats() {
     let (_served, admin) = manual();
     let mut node = Node::joined(&admin, "n");
     admin.post("/services", &json!({"id": "probe", "name": "probe"}));
-    let reported = json!({"capacity": {"cpu_millis": 4000, "memory_mb": 1000, "system_cpu_millis": 200, "system_memory_mb": 100}});
+    let reported =
+        json!({"capacity": {"cpu_millis": 4000, "memory_mb": 1000, "system_cpu_millis": 200, "system_memory_mb": 100}});
     let mut beat = || assert_eq!(node.heartbeat(&admin, 60, &reported).status, 200);
     beat();
-    assert_eq!((fit(&admin, "memory_mb", 10), fit(&admin, "cpu_millis", 100)), (json!(90), json!(38)), "the machine's own needs stay free");
+    assert_eq!(
+        (fit(&admin, "memory_mb", 10), fit(&admin, "cpu_millis", 100)),
+        (json!(90), json!(38)),
+        "the machine's own needs stay free"
+    );
     for (said, memory, cpu) in [
         (json!({"reserved": {"memory_percent": 50, "cpu_millis": 1000}}), 50, 30),
         (json!({"capacity": {"memory_mb": 500}}), 25, 30),
@@ -79,13 +93,18 @@ fn an_operators_word_on_room_outlives_heartbeats() {
         if said.get("status").is_none() {
             beat();
         }
-        assert_eq!((fit(&admin, "memory_mb", 10), fit(&admin, "cpu_millis", 100)), (json!(memory), json!(cpu)), "{said}");
+        assert_eq!(
+            (fit(&admin, "memory_mb", 10), fit(&admin, "cpu_millis", 100)),
+            (json!(memory), json!(cpu)),
+            "{said}"
+        );
         beat();
     }
     assert_eq!(admin.get("/nodes/n").json()["reserved"], Value::Null);
     let faults = admin.patch(
         "/nodes/n",
-        &json!({"capacity": {"cpu_millis": -1, "memory": 5}, "reserved": {"cpu_millis": 5, "cpu_percent": 5, "memory_percent": 101, "memory_mb": "x"}}),
+        &json!({"capacity": {"cpu_millis": -1, "memory": 5}, "reserved": {"cpu_millis": 5, "cpu_percent": 5,
+            "memory_percent": 101, "memory_mb": "x"}}),
     );
     assert_eq!(
         faults.faults(),
@@ -116,5 +135,9 @@ fn a_larger_node_gets_more_by_its_heartbeat() {
     assert!(on("pi") >= 1 && on("server") >= 8, "{} and {}", on("pi"), on("server"));
     let explained = admin.get("/scheduler/explain/services/s").json();
     assert_eq!(explained["nodes"][0]["node_id"], "server", "{explained}");
-    assert_eq!(admin.get("/scheduler/rebalance").json()["results"], json!([]), "an even count is not worth a full node");
+    assert_eq!(
+        admin.get("/scheduler/rebalance").json()["results"],
+        json!([]),
+        "an even count is not worth a full node"
+    );
 }

@@ -31,7 +31,13 @@ fn a_plan_changes_nothing_and_a_reconcile_does_what_it_said() {
     admin.post("/services", &json!({"id": "web", "name": "web", "spec": {"scheduling": {"desired_replicas": "2"}}}));
     let plan = admin.get("/scheduler/plan/services/web").json();
     assert_eq!(
-        (&plan["service_id"], &plan["desired_replicas"], &plan["actual_replicas"], &plan["eligible_nodes"], &plan["dry_run"]),
+        (
+            &plan["service_id"],
+            &plan["desired_replicas"],
+            &plan["actual_replicas"],
+            &plan["eligible_nodes"],
+            &plan["dry_run"]
+        ),
         (&json!("web"), &json!(2), &json!(2), &json!(3), &json!(true))
     );
     assert_eq!(actions(&plan), ["scale_up ->n0", "scale_up ->n1"]);
@@ -48,8 +54,13 @@ fn a_plan_changes_nothing_and_a_reconcile_does_what_it_said() {
     }
     let told = &admin.events("scheduler")[0];
     assert_eq!(told["name"], "scheduler.reconcile");
-    for (key, value) in [("desired_replicas", 2), ("actual_replicas", 2), ("replicas_before", 0), ("action_count", 2), ("warning_count", 0)]
-    {
+    for (key, value) in [
+        ("desired_replicas", 2),
+        ("actual_replicas", 2),
+        ("replicas_before", 0),
+        ("action_count", 2),
+        ("warning_count", 0),
+    ] {
         assert_eq!(told["fields"][key], value, "{key}");
     }
     assert_eq!(actions(&admin.post("/scheduler/reconcile/services/web", &json!({})).json()), [""; 0]);
@@ -69,7 +80,10 @@ fn a_plan_changes_nothing_and_a_reconcile_does_what_it_said() {
     let rolling = admin.post("/scheduler/reconcile/services/web", &json!({})).json();
     assert_eq!(actions(&rolling), ["queue_rolling_update ->-"]);
     let queued = admin.get(&format!("/replicas/{}", rolling["actions"][0]["replica_id"].as_str().unwrap())).json();
-    assert_eq!((&queued["status"]["desired_generation"], &queued["status"]["update_state"]), (&json!(2), &json!("pending")));
+    assert_eq!(
+        (&queued["status"]["desired_generation"], &queued["status"]["update_state"]),
+        (&json!(2), &json!("pending"))
+    );
     for (method, path) in [("GET", "plan"), ("POST", "reconcile"), ("GET", "explain")] {
         let answer = admin.send(method, &format!("/scheduler/{path}/services/none"), &[], b"");
         assert_eq!((answer.status, answer.detail().as_str()), (404, "Service not found: none"));
@@ -130,7 +144,13 @@ fn an_action_that_is_not_known_does_nothing() {
     admin.post("/services", &json!({"id": "s", "name": "s"}));
     admin.post("/replicas", &json!({"id": "r", "service_id": "s", "node_id": "n0"}));
     let cookie = format!("uptimemesh_session={}", admin.token.clone().unwrap());
-    for path in ["services/s/frobnicate", "replicas/r/remove", "nodes/n0/delete%20", "settings/users/admin/Delete", "services/s/-all"] {
+    for path in [
+        "services/s/frobnicate",
+        "replicas/r/remove",
+        "nodes/n0/delete%20",
+        "settings/users/admin/Delete",
+        "services/s/-all",
+    ] {
         for method in ["GET", "POST"] {
             let answer = admin.send(method, &format!("/ui/{path}"), &[("Cookie", &cookie)], b"");
             assert!((400..500).contains(&answer.status), "{method} {path}: {}", answer.status);
@@ -154,18 +174,25 @@ fn a_rollout_that_is_not_carried_out_is_told() {
         assert_eq!(actions(&reconcile()), ["queue_rolling_update ->-"]);
         let waits = admin.get("/scheduler/plan/services/s").json()["rollout"].clone();
         assert_eq!((&waits["outdated"], &waits["pending"]), (&json!(3), &json!(1)));
-        let told =
-            |admin: &Client| admin.events("scheduler").into_iter().filter(|e| e["name"] == "scheduler.rollout_late").collect::<Vec<_>>();
+        let told = |admin: &Client| {
+            admin.events("scheduler").into_iter().filter(|e| e["name"] == "scheduler.rollout_late").collect::<Vec<_>>()
+        };
         let event = until("it is told", || {
             reconcile();
             told(&admin).into_iter().find(|event| event["fields"]["generation"] == generation)
         });
         assert!(event["level"].as_str().unwrap().eq_ignore_ascii_case("warning"), "{event}");
-        assert_eq!((&event["fields"]["outdated"], &event["fields"]["waiting_since"]), (&json!(3), &waits["waiting_since"]));
+        assert_eq!(
+            (&event["fields"]["outdated"], &event["fields"]["waiting_since"]),
+            (&json!(3), &waits["waiting_since"])
+        );
         let plan = admin.get("/scheduler/plan/services/s").json();
         assert!(plan["rollout"]["waiting_seconds"].as_i64() >= Some(1), "{plan}");
         assert!(
-            plan["warnings"][0].as_str().unwrap().starts_with(&format!("Generation {generation} is not running everywhere: 3 replicas")),
+            plan["warnings"][0]
+                .as_str()
+                .unwrap()
+                .starts_with(&format!("Generation {generation} is not running everywhere: 3 replicas")),
             "{plan}"
         );
         reconcile();
@@ -176,7 +203,10 @@ fn a_rollout_that_is_not_carried_out_is_told() {
     let page = admin.send("GET", "/ui/services/s", &[("Cookie", &cookie), ("Accept", "text/html")], b"").text();
     assert!(page.contains("No report yet from 1 of them, the first asked <time"), "{page}");
     for replica in admin.get("/replicas").json().as_array().unwrap() {
-        admin.patch(&format!("/replicas/{}", replica["id"].as_str().unwrap()), &json!({"status": {"applied_generation": 3}}));
+        admin.patch(
+            &format!("/replicas/{}", replica["id"].as_str().unwrap()),
+            &json!({"status": {"applied_generation": 3}}),
+        );
     }
     assert_eq!(admin.get("/scheduler/plan/services/s").json()["rollout"], Value::Null);
 }
@@ -191,7 +221,10 @@ fn every_decision_is_explained() {
     admin.post("/scheduler/reconcile/services/web", &json!({}));
     let explained = admin.get("/scheduler/explain/services/web").json();
     let nodes = explained["nodes"].as_array().unwrap();
-    assert_eq!((&nodes[0]["node_id"], &nodes[0]["rank"], &nodes[0]["score"]["same_service"]), (&json!("n0"), &json!(1), &json!(2)));
+    assert_eq!(
+        (&nodes[0]["node_id"], &nodes[0]["rank"], &nodes[0]["score"]["same_service"]),
+        (&json!("n0"), &json!(1), &json!(2))
+    );
     assert_eq!((&nodes[1]["node_id"], &nodes[1]["filters"][0]["filter"]), (&json!("n1"), &json!("cordoned")));
     assert_eq!((&nodes[2]["node_id"], &nodes[2]["filters"][0]["filter"]), (&json!("n2"), &json!("cpu")));
     assert_eq!(nodes[2]["filters"][0]["reason"], "100 of its 100 CPU millis are left");
@@ -203,7 +236,10 @@ fn a_drain_moves_one_at_a_time_and_ends_in_an_event() {
     let (_served, admin) = cluster(2);
     admin.post("/services", &json!({"id": "s", "name": "s", "spec": {"replicas_desired": 3}}));
     for i in 0..3 {
-        admin.post("/replicas", &json!({"id": format!("r{i}"), "service_id": "s", "node_id": "n0", "status": {"applied_generation": 1}}));
+        admin.post(
+            "/replicas",
+            &json!({"id": format!("r{i}"), "service_id": "s", "node_id": "n0", "status": {"applied_generation": 1}}),
+        );
     }
     admin.post("/nodes/n0/drain", &json!({}));
     let left = || admin.get("/replicas?node_id=n0").json().as_array().unwrap().len();
@@ -211,7 +247,9 @@ fn a_drain_moves_one_at_a_time_and_ends_in_an_event() {
         admin.post("/scheduler/reconcile/all", &json!({}));
         assert_eq!(left(), still);
     }
-    let names = |admin: &Client| admin.events("nodes").iter().map(|e| e["name"].as_str().unwrap().to_string()).collect::<Vec<_>>();
+    let names = |admin: &Client| {
+        admin.events("nodes").iter().map(|e| e["name"].as_str().unwrap().to_string()).collect::<Vec<_>>()
+    };
     assert_eq!(names(&admin)[0], "node.drained");
     assert_eq!(admin.get("/nodes/n0").json()["status"]["drain_state"], "drained");
     let count = names(&admin).len();
@@ -234,12 +272,15 @@ fn rebalancing_is_planned_and_done_on_request() {
     for s in ["a", "b"] {
         admin.post("/services", &json!({"id": s, "name": s}));
         for i in 0..4 {
-            let body = json!({"id": format!("{s}{i}"), "service_id": s, "node_id": "n0", "status": {"applied_generation": 1}});
+            let body =
+                json!({"id": format!("{s}{i}"), "service_id": s, "node_id": "n0", "status": {"applied_generation": 1}});
             admin.post("/replicas", &body);
         }
     }
     let planned = admin.get("/scheduler/rebalance?max_moves=3").json();
-    let count = |plans: &Value| plans["results"].as_array().unwrap().iter().map(|p| p["actions"].as_array().unwrap().len()).sum::<usize>();
+    let count = |plans: &Value| {
+        plans["results"].as_array().unwrap().iter().map(|p| p["actions"].as_array().unwrap().len()).sum::<usize>()
+    };
     assert_eq!(count(&planned), 3);
     let done = admin.post("/scheduler/rebalance", &json!({})).json();
     assert_eq!((count(&done), &done["dry_run"]), (6, &json!(false)));
@@ -278,12 +319,15 @@ fn the_brake_holds_when_most_fall_silent_together() {
         assert_eq!(node.heartbeat(&admin, 10, &json!({})).status, 200);
     }
     admin.post("/services", &json!({"id": "s", "name": "s"}));
-    admin.post("/replicas", &json!({"id": "r", "service_id": "s", "node_id": "j3", "status": {"healthy": false, "applied_generation": 1}}));
+    admin.post(
+        "/replicas",
+        &json!({"id": "r", "service_id": "s", "node_id": "j3", "status": {"healthy": false, "applied_generation": 1}}),
+    );
     assert_eq!(actions(&admin.get("/scheduler/plan/services/s").json()), ["move_unhealthy j3>j0"]);
     // One keeps beating, the others fall silent; and what the brake writes is refused at first.
     let database = rusqlite::Connection::open(&served.config.database_path).unwrap();
-    let refuse =
-        "CREATE TRIGGER refuse BEFORE INSERT ON events WHEN NEW.name = 'scheduler.brake_on' BEGIN SELECT RAISE(ABORT, 'not now'); END";
+    let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON events WHEN NEW.name = 'scheduler.brake_on' BEGIN SELECT \
+        RAISE(ABORT, 'not now'); END";
     database.execute_batch(refuse).unwrap();
     let mut beaten = Instant::now();
     let mut beat = || {
@@ -316,11 +360,17 @@ fn the_brake_holds_when_most_fall_silent_together() {
     served.restart();
     let admin = served.admin();
     assert_eq!(admin.get("/scheduler/status").json()["braked"], true, "a restart does not let go");
-    until("it tells who is silent at the start", || admin.events("scheduler").iter().any(|e| e["name"] == "scheduler.grace").then_some(()));
+    until("it tells who is silent at the start", || {
+        admin.events("scheduler").iter().any(|e| e["name"] == "scheduler.grace").then_some(())
+    });
     admin.put("/cluster-settings/scheduler_brake", &json!({"value": "off"}));
     assert_eq!(actions(&admin.get("/scheduler/plan/services/s").json()).len(), 1);
     until("it goes off", || admin.events("scheduler").iter().any(|e| e["name"] == "scheduler.brake_off").then_some(()));
-    assert_eq!(admin.events("scheduler").iter().filter(|e| e["name"] == "scheduler.brake_on").count(), 1, "it is told once");
+    assert_eq!(
+        admin.events("scheduler").iter().filter(|e| e["name"] == "scheduler.brake_on").count(),
+        1,
+        "it is told once"
+    );
 }
 
 /// Sixteen writers do everything at once; afterwards everything holds together.
@@ -330,59 +380,69 @@ fn many_writers_leave_a_whole_cluster() {
     let seconds = std::env::var("UPTIMEMESH_TEST_SOAK_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(8);
     let (served, admin) = cluster(12);
     for s in 0..8 {
-        let spec = json!({"scheduling": {"desired_replicas": 4}, "ports": [8000 + s % 4], "resources": {"cpu_millis": 100}});
+        let spec =
+            json!({"scheduling": {"desired_replicas": 4}, "ports": [8000 + s % 4], "resources": {"cpu_millis": 100}});
         admin.post("/services", &json!({"id": format!("s{s}"), "name": format!("s{s}"), "spec": spec}));
     }
     for n in 0..12 {
         admin.patch(&format!("/nodes/n{n}"), &json!({"status": {"capacity": {"cpu_millis": 900}}}));
     }
     let end = Instant::now() + Duration::from_secs(seconds);
-    let counts: Vec<BTreeMap<u16, usize>> = std::thread::scope(|scope| {
-        let writer = |w: usize| {
-            let admin = admin.clone();
-            move || {
-                let mut seen = BTreeMap::new();
-                let mut x = w as u64 + 1;
-                let mut below = |n: u64| {
-                    x ^= x << 13;
-                    x ^= x >> 7;
-                    x ^= x << 17;
-                    x % n
-                };
-                while Instant::now() < end {
-                    let (s, n, r) = (below(8), below(12), format!("w{w}-{}", below(20)));
-                    let any = |admin: &Client, i: usize| {
-                        let list = admin.get(&format!("/replicas?limit=50&after=s{s}")).json();
-                        list.as_array()
-                            .filter(|l| !l.is_empty())
-                            .map_or("none".to_string(), |l| l[i % l.len()]["id"].as_str().unwrap().to_string())
-                    };
-                    let answer = match below(18) {
+    let counts: Vec<BTreeMap<u16, usize>> =
+        std::thread::scope(|scope| {
+            let writer =
+                |w: usize| {
+                    let admin = admin.clone();
+                    move || {
+                        let mut seen = BTreeMap::new();
+                        let mut x = w as u64 + 1;
+                        let mut below = |n: u64| {
+                            x ^= x << 13;
+                            x ^= x >> 7;
+                            x ^= x << 17;
+                            x % n
+                        };
+                        while Instant::now() < end {
+                            let (s, n, r) = (below(8), below(12), format!("w{w}-{}", below(20)));
+                            let any = |admin: &Client, i: usize| {
+                                let list = admin.get(&format!("/replicas?limit=50&after=s{s}")).json();
+                                list.as_array()
+                                    .filter(|l| !l.is_empty())
+                                    .map_or("none".to_string(), |l| l[i % l.len()]["id"].as_str().unwrap().to_string())
+                            };
+                            let answer = match below(18) {
                         0 | 1 => admin.post(&format!("/scheduler/reconcile/services/s{s}"), &json!({})),
                         2 => admin.post("/scheduler/reconcile/all", &json!({})),
-                        3 => admin.patch(&format!("/services/s{s}"), &json!({"spec": {"scheduling": {"desired_replicas": below(7)}, "ports": [8000 + s % 4], "resources": {"cpu_millis": 100}}})),
+                        3 => admin.patch(&format!("/services/s{s}"),
+                            &json!({"spec": {"scheduling": {"desired_replicas": below(7)}, "ports": [8000 + s % 4],
+                                "resources": {"cpu_millis": 100}}})),
                         4 => admin.post(&format!("/services/s{s}/rollout"), &json!({})),
                         5 => admin.post(&format!("/services/s{s}/rollback"), &json!({})),
                         6 => admin.post(&format!("/nodes/n{n}/cordon"), &json!({})),
                         7 | 8 => admin.post(&format!("/nodes/n{n}/uncordon"), &json!({})),
                         9 => admin.post(&format!("/nodes/n{n}/drain"), &json!({})),
-                        10 => admin.post("/replicas", &json!({"id": r, "service_id": format!("s{s}"), "node_id": format!("n{n}")})),
-                        11 => admin.post(&format!("/replicas/{}/move", any(&admin, n as usize)), &json!({"target_node_id": format!("n{n}")})),
-                        12 => admin.patch(&format!("/replicas/{}", any(&admin, n as usize)), &json!({"status": {"healthy": below(2) == 0}})),
+                        10 => admin.post("/replicas", &json!({"id": r, "service_id": format!("s{s}"),
+                            "node_id": format!("n{n}")})),
+                        11 => admin.post(&format!("/replicas/{}/move", any(&admin, n as usize)),
+                            &json!({"target_node_id": format!("n{n}")})),
+                        12 => admin.patch(&format!("/replicas/{}", any(&admin, n as usize)),
+                            &json!({"status": {"healthy": below(2) == 0}})),
                         13 => admin.delete(&format!("/replicas/{}", any(&admin, n as usize))),
-                        14 => admin.post("/endpoints", &json!({"id": format!("e{r}"), "replica_id": any(&admin, n as usize), "address": "h", "port": 1})),
+                        14 => admin.post("/endpoints", &json!({"id": format!("e{r}"), "replica_id": any(&admin,
+                            n as usize), "address": "h", "port": 1})),
                         15 => admin.post("/scheduler/rebalance", &json!({})),
                         16 => admin.delete(&format!("/services/x{w}?force=true")),
-                        _ => admin.post("/services", &json!({"id": format!("x{w}"), "name": format!("x{w}"), "spec": {"replicas_desired": below(3)}})),
+                        _ => admin.post("/services", &json!({"id": format!("x{w}"), "name": format!("x{w}"),
+                            "spec": {"replicas_desired": below(3)}})),
                     };
-                    *seen.entry(answer.status).or_default() += 1;
-                }
-                seen
-            }
-        };
-        let writers: Vec<_> = (0..WRITERS).map(|w| scope.spawn(writer(w))).collect();
-        writers.into_iter().map(|w| w.join().unwrap()).collect()
-    });
+                            *seen.entry(answer.status).or_default() += 1;
+                        }
+                        seen
+                    }
+                };
+            let writers: Vec<_> = (0..WRITERS).map(|w| scope.spawn(writer(w))).collect();
+            writers.into_iter().map(|w| w.join().unwrap()).collect()
+        });
     let mut all: BTreeMap<u16, usize> = BTreeMap::new();
     counts.into_iter().flatten().for_each(|(status, count)| *all.entry(status).or_default() += count);
     assert!(all.keys().all(|status| *status < 500), "{all:?}");
@@ -402,13 +462,15 @@ fn many_writers_leave_a_whole_cluster() {
     assert_eq!(number("SELECT count(*) FROM pragma_foreign_key_check"), 0);
     assert_eq!(
         number(
-            "SELECT count(*) FROM services s WHERE generation <> (SELECT max(generation) FROM service_revisions r WHERE r.service_id = s.id)"
+            "SELECT count(*) FROM services s WHERE generation <> (SELECT max(generation) FROM service_revisions r \
+                WHERE r.service_id = s.id)"
         ),
         0
     );
     assert_eq!(
         number(
-            "SELECT count(*) FROM services s WHERE min(generation, 1000) <> (SELECT count(*) FROM service_revisions r WHERE r.service_id = s.id)"
+            "SELECT count(*) FROM services s WHERE min(generation, 1000) <> (SELECT count(*) FROM service_revisions r \
+                WHERE r.service_id = s.id)"
         ),
         0,
         "of the thousand that are kept no generation is missing or given twice"
@@ -417,11 +479,18 @@ fn many_writers_leave_a_whole_cluster() {
     let services = admin.get("/services").json();
     for service in services.as_array().unwrap() {
         let plan = admin.get(&format!("/scheduler/plan/services/{}", service["id"].as_str().unwrap())).json();
-        let homeless = plan["warnings"].as_array().unwrap().iter().any(|w| w.as_str().unwrap().contains("No eligible node"));
+        let homeless =
+            plan["warnings"].as_array().unwrap().iter().any(|w| w.as_str().unwrap().contains("No eligible node"));
         assert!(homeless || plan["desired_replicas"] == plan["actual_replicas"], "{plan}");
     }
-    let ids: BTreeSet<String> =
-        admin.get("/replicas").json().as_array().unwrap().iter().map(|r| r["id"].as_str().unwrap().to_string()).collect();
+    let ids: BTreeSet<String> = admin
+        .get("/replicas")
+        .json()
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| r["id"].as_str().unwrap().to_string())
+        .collect();
     assert_eq!(ids.len() as i64, number("SELECT count(*) FROM replicas"));
 }
 

@@ -5,14 +5,21 @@ use serde_json::{Value, json};
 
 fn generations(admin: &Client, id: &str) -> Vec<(i64, String)> {
     let list = admin.get(&format!("/services/{id}/revisions")).json();
-    list.as_array().unwrap().iter().map(|r| (r["generation"].as_i64().unwrap(), r["action"].as_str().unwrap().to_string())).collect()
+    list.as_array()
+        .unwrap()
+        .iter()
+        .map(|r| (r["generation"].as_i64().unwrap(), r["action"].as_str().unwrap().to_string()))
+        .collect()
 }
 
 #[test]
 fn a_service_keeps_every_spec_it_had() {
     let served = Served::new();
     let admin = served.admin();
-    let made = admin.post("/services", &json!({"id": "web", "name": "Web", "description": "d", "spec": {"image": "a", "own": [1]}}));
+    let made = admin.post(
+        "/services",
+        &json!({"id": "web", "name": "Web", "description": "d", "spec": {"image": "a", "own": [1]}}),
+    );
     assert_eq!(made.status, 201, "{}", made.text());
     assert_eq!((&made.json()["generation"], &made.json()["spec"]), (&json!(1), &json!({"image": "a", "own": [1]})));
     assert_eq!(admin.get("/services/web").json(), made.json());
@@ -38,10 +45,17 @@ fn a_service_keeps_every_spec_it_had() {
     assert_eq!((&same["spec"]["rollout_requested_at"], &same["generation"]), (&asked, &json!(4)), "nor set it");
 
     let back = admin.post("/services/web/rollback", &json!({"target_generation": 1})).json();
-    assert_eq!((&back["generation"], &back["spec"]["image"], &back["spec"]["own"]), (&json!(5), &json!("a"), &json!([1])));
+    assert_eq!(
+        (&back["generation"], &back["spec"]["image"], &back["spec"]["own"]),
+        (&json!(5), &json!("a"), &json!([1]))
+    );
     assert!(back["spec"]["rollback_requested_at"].as_str().unwrap().ends_with('Z'));
     let before = admin.send("POST", "/services/web/rollback", &[], b"").json();
-    assert_eq!((&before["generation"], &before["spec"]["image"]), (&json!(6), &json!("c")), "the generation before is the default");
+    assert_eq!(
+        (&before["generation"], &before["spec"]["image"]),
+        (&json!(6), &json!("c")),
+        "the generation before is the default"
+    );
     for never in [0, 7, 99] {
         let answer = admin.post("/services/web/rollback", &json!({"target_generation": never}));
         assert_eq!(answer.status, if never == 0 { 422 } else { 404 }, "{never}");
@@ -98,14 +112,17 @@ fn a_spec_is_validated_when_it_is_written() {
         ]
     );
     // What V1 named falls back; unknown keys are kept.
-    let lenient =
-        json!({"id": "a", "name": "a", "spec": {"scheduling": [], "rolling_update": "x", "replicas_desired": [], "mine": {"x": 1}}});
+    let lenient = json!({"id": "a", "name": "a", "spec": {"scheduling": [], "rolling_update": "x",
+        "replicas_desired": [], "mine": {"x": 1}}});
     assert_eq!(admin.post("/services", &lenient).json()["spec"], lenient["spec"]);
     let plan = admin.get("/scheduler/plan/services/a").json();
     assert_eq!(plan["warnings"].as_array().unwrap().len(), 4, "three that fell back, and no node: {plan}");
     let fat = json!({"id": "b", "name": "b", "spec": {"blob": "x".repeat(70_000)}});
     assert_eq!(admin.post("/services", &fat).faults(), [r#"string_too_long ["body","spec"]"#]);
-    assert_eq!(admin.post("/services", &json!({"id": "b", "name": "b", "spec": []})).faults(), [r#"dict_type ["body","spec"]"#]);
+    assert_eq!(
+        admin.post("/services", &json!({"id": "b", "name": "b", "spec": []})).faults(),
+        [r#"dict_type ["body","spec"]"#]
+    );
     assert_eq!(
         admin.post("/services", &json!({"description": 5})).faults(),
         [r#"missing ["body","id"]"#, r#"missing ["body","name"]"#, r#"string_type ["body","description"]"#]
@@ -147,7 +164,8 @@ fn of_two_who_edit_one_object_the_later_learns_of_the_earlier() {
         ("/etcd/snapshots/x", json!({"status": "running"})),
     ] {
         let tag = admin.get(path).header("ETag").unwrap().to_string();
-        let send = |method: &str, tag: &str| admin.send(method, path, &[("If-Match", tag)], body.to_string().as_bytes());
+        let send =
+            |method: &str, tag: &str| admin.send(method, path, &[("If-Match", tag)], body.to_string().as_bytes());
         assert_eq!(send("PATCH", "\"other\"").status, 412, "{path}");
         let first = send("PATCH", &tag);
         assert_eq!(first.status, 200, "{path}: {}", first.text());
@@ -188,8 +206,17 @@ fn a_tag_that_a_proxy_has_touched_is_understood() {
         assert_eq!(read(&form), 304, "{form}");
     }
     assert_eq!((read("*"), read("W/\"x\""), read(&format!("\"{}0\"", tag())), read("\"-gzip\"")), (304, 200, 200, 200));
-    let two = admin.send("GET", "/services/s", &[("If-None-Match", "\"a\""), ("If-None-Match", &format!("\"{}\"", tag()))], b"");
-    assert_eq!((two.status, two.header("ETag")), (304, Some(format!("\"{}\"", tag()).as_str())), "a list may stand in two lines");
+    let two = admin.send(
+        "GET",
+        "/services/s",
+        &[("If-None-Match", "\"a\""), ("If-None-Match", &format!("\"{}\"", tag()))],
+        b"",
+    );
+    assert_eq!(
+        (two.status, two.header("ETag")),
+        (304, Some(format!("\"{}\"", tag()).as_str())),
+        "a list may stand in two lines"
+    );
     let write = |tags: &str, word: &str| {
         let body = json!({"description": word}).to_string();
         admin.send("PATCH", "/services/s", &[("If-Match", tags)], body.as_bytes()).status
@@ -235,6 +262,10 @@ fn what_creates_may_be_sent_twice() {
     assert_eq!(send(&admin, "/replicas", "k", &json!({"id": "q", "service_id": "t", "node_id": "n"})).status, 201);
     served.restart();
     let admin = served.admin();
-    assert_eq!(send(&admin, "/services", "key/services", &json!({"id": "s", "name": "s"})).status, 201, "a restart forgets none");
+    assert_eq!(
+        send(&admin, "/services", "key/services", &json!({"id": "s", "name": "s"})).status,
+        201,
+        "a restart forgets none"
+    );
     assert_eq!(admin.get("/etcd/snapshots").json().as_array().unwrap().len(), 1);
 }

@@ -12,11 +12,20 @@ fn settings_are_set_and_read() {
     assert_eq!((set.status, &set.json()["key"], &set.json()["value"]), (200, &json!("motd"), &json!("hello")));
     assert_eq!(admin.get("/cluster-settings/motd").json(), set.json());
     assert_eq!(admin.get("/cluster-settings/none").detail(), "Cluster setting not found");
-    let keys: Vec<String> =
-        admin.get("/cluster-settings").json().as_array().unwrap().iter().map(|s| s["key"].as_str().unwrap().to_string()).collect();
+    let keys: Vec<String> = admin
+        .get("/cluster-settings")
+        .json()
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| s["key"].as_str().unwrap().to_string())
+        .collect();
     assert!(keys.is_sorted() && keys.contains(&"motd".to_string()), "{keys:?}");
     assert_eq!(admin.put("/cluster-settings/motd", &json!({"value": 5})).faults(), [r#"string_type ["body","value"]"#]);
-    assert_eq!(admin.put("/cluster-settings/motd", &json!({"value": "x".repeat(4097)})).faults(), [r#"string_too_long ["body","value"]"#]);
+    assert_eq!(
+        admin.put("/cluster-settings/motd", &json!({"value": "x".repeat(4097)})).faults(),
+        [r#"string_too_long ["body","value"]"#]
+    );
     assert_eq!(admin.put("/cluster-settings/motd", &json!({"value": "x".repeat(4096)})).status, 200);
     assert_eq!(admin.put("/cluster-settings/a%20b", &json!({"value": ""})).status, 422);
 }
@@ -56,7 +65,11 @@ fn the_write_guard_stops_writes_and_nothing_else() {
             assert_eq!(answer.detail(), "Cluster writes are disabled while etcd is unavailable or stale.");
         }
         assert_eq!(Node::new("n3").join(&admin, &fresh, json!({})).status, 503);
-        assert_eq!(node.heartbeat(&admin, 45, &json!({"word": word})).status, 200, "leases are renewed under the guard");
+        assert_eq!(
+            node.heartbeat(&admin, 45, &json!({"word": word})).status,
+            200,
+            "leases are renewed under the guard"
+        );
         assert_eq!(admin.get("/nodes/n1").json()["status"]["word"], word);
         assert_eq!(served.admin().get("/nodes").status, 200, "sign-in and reads go on");
     }

@@ -45,14 +45,26 @@ fn what_is_not_known_in_a_spec_is_told_wherever_it_is_shown() {
     let cookie = format!("uptimemesh_session={}", admin.token.clone().unwrap());
     for path in ["/ui/services/web", "/ui/services/web/spec"] {
         let page = admin.send("GET", path, &[("Cookie", &cookie), ("Accept", "text/html")], b"").text();
-        assert!(page.contains("spec.resources.cpus is not known here; did you mean spec.resources.cpu_millis?"), "{path}: {page}");
+        assert!(
+            page.contains("spec.resources.cpus is not known here; did you mean spec.resources.cpu_millis?"),
+            "{path}: {page}"
+        );
     }
-    let own = json!({"spec": {"image": "nginx", "command": ["x"], "env": {"replicas": "1"}, "team": {"count": 1}, "replicas_desired": 1}});
+    let own = json!({"spec": {"image": "nginx", "command": ["x"], "env": {"replicas": "1"}, "team": {"count": 1},
+        "replicas_desired": 1}});
     assert_eq!(admin.patch("/services/web", &own).json()["warnings"], json!([]));
     let again = admin.patch("/services/web", &json!({"spec": {"instances": 2}})).json();
-    assert_eq!(texts(&again["warnings"]), ["spec.instances is not known here; did you mean spec.scheduling.desired_replicas?"]);
-    let per_node = admin.patch("/services/web", &json!({"spec": {"scheduling": {"mode": "per_node", "desired_replicas": 2}}})).json();
-    assert_eq!(texts(&per_node["warnings"]), ["the number of replicas is not asked for: spec.scheduling.mode is per_node"]);
+    assert_eq!(
+        texts(&again["warnings"]),
+        ["spec.instances is not known here; did you mean spec.scheduling.desired_replicas?"]
+    );
+    let per_node = admin
+        .patch("/services/web", &json!({"spec": {"scheduling": {"mode": "per_node", "desired_replicas": 2}}}))
+        .json();
+    assert_eq!(
+        texts(&per_node["warnings"]),
+        ["the number of replicas is not asked for: spec.scheduling.mode is per_node"]
+    );
 }
 
 #[test]
@@ -62,7 +74,8 @@ fn a_port_is_understood_or_refused() {
     admin.put("/cluster-settings/scheduler_mode", &json!({"value": "manual"}));
     admin.post("/nodes", &json!({"id": "n", "name": "n"}));
     // One holds a range of ports; whatever would take one of them finds no node.
-    let held = json!({"id": "held", "name": "held", "spec": {"replicas_desired": 1, "ports": ["8000-8009:80-89", "8000-8009:80-89/udp"]}});
+    let held = json!({"id": "held", "name": "held", "spec": {"replicas_desired": 1, "ports": ["8000-8009:80-89",
+        "8000-8009:80-89/udp"]}});
     assert_eq!(admin.post("/services", &held).status, 201);
     assert_eq!(admin.post("/scheduler/reconcile/services/held", &json!({})).json()["actual_replicas"], 1);
     assert_eq!(admin.post("/services", &json!({"id": "s", "name": "s"})).status, 201);
@@ -110,14 +123,19 @@ fn a_port_is_understood_or_refused() {
         let refused = admin.patch("/services/s", &json!({"spec": {"ports": [1, port]}}));
         assert!(refused.status == 422 && refused.text().contains(r#""ports",1"#), "{port}: {}", refused.text());
     }
-    assert_eq!(admin.patch("/services/s", &json!({"spec": {"ports": ["1000-1100"]}})).faults(), [r#"list_type ["body","spec","ports"]"#]);
+    assert_eq!(
+        admin.patch("/services/s", &json!({"spec": {"ports": ["1000-1100"]}})).faults(),
+        [r#"list_type ["body","spec","ports"]"#]
+    );
 }
 
 #[test]
 fn a_selector_reaches_every_label() {
     let served = Served::new();
     let admin = served.admin();
-    for (id, labels) in [("a", json!({"role": "db", "node_id": "x"})), ("b", json!({"label:role": "db"})), ("c", json!({"zone": "db"}))] {
+    for (id, labels) in
+        [("a", json!({"role": "db", "node_id": "x"})), ("b", json!({"label:role": "db"})), ("c", json!({"zone": "db"}))]
+    {
         admin.post("/nodes", &json!({"id": id, "name": id, "roles": ["web"], "labels": labels}));
     }
     admin.post("/services", &json!({"id": "s", "name": "s"}));

@@ -31,8 +31,15 @@ fn an_address_that_is_refused_again_and_again_must_wait_and_its_neighbours_need_
     let stranger = Client { token: Some("not.genuine".into()), ..served.anonymous() };
     let ask = |client: &Client, address: &str| client.from(address, "GET", "/nodes", &json!(null));
     let refused = used_up(|_| ask(&stranger, BAD));
-    assert_eq!((refused.header("Retry-After"), refused.detail().as_str()), (Some("1"), "Too many requests. Try again in 1s."));
-    assert_eq!(served.anonymous().from(BAD, "GET", "/health", &json!(null)).status, 200, "what is open is open to the neighbours");
+    assert_eq!(
+        (refused.header("Retry-After"), refused.detail().as_str()),
+        (Some("1"), "Too many requests. Try again in 1s.")
+    );
+    assert_eq!(
+        served.anonymous().from(BAD, "GET", "/health", &json!(null)).status,
+        200,
+        "what is open is open to the neighbours"
+    );
     let sign_in = json!({"username": "alice", "password": "wrong"});
     assert_eq!(served.anonymous().from(BAD, "POST", "/auth/token", &sign_in).status, 401, "a neighbour may sign in");
     assert_eq!(ask(&admin, BAD).status, 200, "whoever is signed in goes on");
@@ -57,7 +64,8 @@ fn nodes_that_find_their_way_back_use_nothing_up() {
     let beat = node.body(node.signed_at, 45, "{}", "{}");
     let replay = |count: usize| {
         for _ in 0..count {
-            let answer = served.anonymous().send("POST", "/cluster/heartbeat", &[("X-Forwarded-For", BAD)], beat.as_bytes());
+            let answer =
+                served.anonymous().send("POST", "/cluster/heartbeat", &[("X-Forwarded-For", BAD)], beat.as_bytes());
             assert_eq!(answer.json()["reason"], "replayed");
         }
     };
@@ -78,7 +86,8 @@ fn nobody_may_call_so_often_and_somebody_more() {
     assert!((10..=12).contains(&answered) && statuses.iter().all(|s| [200, 429].contains(s)), "{statuses:?}");
     let other = served.admin();
     assert_eq!(other.get("/auth/me").status, 200, "another session is another caller");
-    let mut open: Vec<u16> = (0..2000).map(|_| served.anonymous().from(BAD, "GET", "/health", &json!(null)).status).collect();
+    let mut open: Vec<u16> =
+        (0..2000).map(|_| served.anonymous().from(BAD, "GET", "/health", &json!(null)).status).collect();
     let answered = open.iter().filter(|s| **s == 200).count();
     open.sort_unstable();
     open.dedup();
@@ -99,6 +108,10 @@ fn a_refused_client_cannot_fill_the_log() {
     assert!((50..=70).contains(&lines), "{lines}");
     until("what was left out is told", || {
         client.get("/nodes");
-        server.logged().lines().find(|l| l.contains("log.left_out") && l.contains("address: 127.0.0.1 | lines: ")).map(drop)
+        server
+            .logged()
+            .lines()
+            .find(|l| l.contains("log.left_out") && l.contains("address: 127.0.0.1 | lines: "))
+            .map(drop)
     });
 }

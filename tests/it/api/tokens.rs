@@ -10,25 +10,49 @@ fn a_token_acts_in_its_owners_name_within_its_role() {
     let made = admin.post("/api-tokens", &json!({"name": "ci", "role": "operator", "expires_in_days": 1}));
     assert_eq!(made.status, 201, "{}", made.text());
     let (object, secret) = (made.json(), made.json()["token"].as_str().unwrap().to_string());
-    assert!(secret.starts_with("um_") && secret.len() == 46 && object["id"].as_str().unwrap().starts_with("ut-"), "{object}");
-    assert_eq!(admin.post("/api-tokens", &json!({"name": "ci", "role": "viewer"})).detail(), "You have an API token of this name already");
+    assert!(
+        secret.starts_with("um_") && secret.len() == 46 && object["id"].as_str().unwrap().starts_with("ut-"),
+        "{object}"
+    );
+    assert_eq!(
+        admin.post("/api-tokens", &json!({"name": "ci", "role": "viewer"})).detail(),
+        "You have an API token of this name already"
+    );
     for days in [0, 3651] {
-        assert_eq!(admin.post("/api-tokens", &json!({"name": "x", "role": "viewer", "expires_in_days": days})).status, 422);
+        assert_eq!(
+            admin.post("/api-tokens", &json!({"name": "x", "role": "viewer", "expires_in_days": days})).status,
+            422
+        );
     }
     let token = Client { token: Some(secret.clone()), ..served.anonymous() };
     let me = token.get("/auth/me").json();
-    assert_eq!((me["name"].as_str(), me["role"].as_str(), me["credential"].as_str()), (Some("admin"), Some("operator"), Some("api_token")));
+    assert_eq!(
+        (me["name"].as_str(), me["role"].as_str(), me["credential"].as_str()),
+        (Some("admin"), Some("operator"), Some("api_token"))
+    );
     assert_eq!((token.post("/nodes", &json!({"id": "n", "name": "n"})).status, token.get("/users").status), (201, 403));
     let cookie = format!("uptimemesh_session={secret}");
-    assert_eq!(served.anonymous().send("GET", "/nodes", &[("Cookie", &cookie)], b"").status, 200, "wherever a session's token works");
+    assert_eq!(
+        served.anonymous().send("GET", "/nodes", &[("Cookie", &cookie)], b"").status,
+        200,
+        "wherever a session's token works"
+    );
     let password = json!({"current_password": "uptime", "new_password": "a better password"});
-    for answer in [token.post("/auth/password", &password), token.get("/auth/sessions"), token.delete("/auth/sessions/x")] {
+    for answer in
+        [token.post("/auth/password", &password), token.get("/auth/sessions"), token.delete("/auth/sessions/x")]
+    {
         assert_eq!(answer.detail(), "API tokens may not do this: sign in with a password.");
     }
     let listed = admin.get("/api-tokens");
     assert!(!listed.text().contains(&secret) && !listed.text().contains("hash"));
-    assert_eq!((listed.json()[0]["last_used_address"].as_str(), listed.json()[0]["owner"].as_str()), (Some("127.0.0.1"), Some("admin")));
-    assert_eq!(Client { token: Some(format!("um_{}", "A".repeat(43))), ..served.anonymous() }.get("/nodes").status, 401);
+    assert_eq!(
+        (listed.json()[0]["last_used_address"].as_str(), listed.json()[0]["owner"].as_str()),
+        (Some("127.0.0.1"), Some("admin"))
+    );
+    assert_eq!(
+        Client { token: Some(format!("um_{}", "A".repeat(43))), ..served.anonymous() }.get("/nodes").status,
+        401
+    );
     assert_eq!(admin.delete(&format!("/api-tokens/{}", object["id"].as_str().unwrap())).status, 204);
     assert_eq!(token.get("/nodes").status, 401);
 }
@@ -48,8 +72,9 @@ fn a_token_can_do_no_more_than_its_owner_and_goes_with_it() {
     let (admin, token) = (served.admin(), Client { address: served.anonymous().address, ..token });
     assert_eq!(token.get("/nodes").status, 200, "it survives a restart");
     let database = rusqlite::Connection::open(&served.config.database_path).unwrap();
-    let (at, from): (Option<i64>, Option<String>) =
-        database.query_row("SELECT last_used_at, last_used_address FROM api_tokens", [], |r| Ok((r.get(0)?, r.get(1)?))).unwrap();
+    let (at, from): (Option<i64>, Option<String>) = database
+        .query_row("SELECT last_used_at, last_used_address FROM api_tokens", [], |r| Ok((r.get(0)?, r.get(1)?)))
+        .unwrap();
     assert!(at.is_some() && from.as_deref() == Some("127.0.0.1"), "its last use was written at the end");
     database.execute("UPDATE api_tokens SET expires_at = 1", []).unwrap();
     assert_eq!(token.get("/nodes").status, 401, "it ends");

@@ -49,7 +49,8 @@ fn start(admin: &Client, more: Value) -> String {
 
 /// The names of the events of updates, oldest first.
 fn told(admin: &Client) -> Vec<String> {
-    let mut names: Vec<String> = admin.events("updates").iter().map(|e| e["name"].as_str().unwrap().to_string()).collect();
+    let mut names: Vec<String> =
+        admin.events("updates").iter().map(|e| e["name"].as_str().unwrap().to_string()).collect();
     names.reverse();
     names
 }
@@ -59,10 +60,17 @@ fn rings_follow_each_other_and_only_the_ring_is_told() {
     let mut served = Served::new();
     let admin = served.admin();
     let (mut first, mut rest) = (node(&admin, "first", "1"), node(&admin, "rest", "7"));
-    assert_eq!(beat(&admin, &mut first, version("2.0.0")), Value::Null, "nobody is told anything while there is no update");
+    assert_eq!(
+        beat(&admin, &mut first, version("2.0.0")),
+        Value::Null,
+        "nobody is told anything while there is no update"
+    );
     beat(&admin, &mut rest, version("2.0.0"));
     // What a word that is written wrong would leave out is not the ring that the others wait for.
-    for body in [json!({"version": NEW, "rings": ["one", "*"]}), json!({"version": NEW, "rings": ["1", "*"], "ring_label": "rings"})] {
+    for body in [
+        json!({"version": NEW, "rings": ["one", "*"]}),
+        json!({"version": NEW, "rings": ["1", "*"], "ring_label": "rings"}),
+    ] {
         let refused = admin.post("/updates", &body);
         assert!(refused.status == 409 && refused.text().contains("No live node has the label"), "{}", refused.text());
     }
@@ -115,7 +123,10 @@ fn a_node_that_rolls_back_halts_it_and_an_operator_goes_on() {
     assert_eq!(beat(&admin, &mut first, failed(1)), Value::Null, "from the answer on");
     assert_eq!(admin.post(&format!("/updates/{id}/cancel"), &json!({})).json()["state"], "cancelled");
     assert_eq!(admin.post(&format!("/updates/{id}/resume"), &json!({})).status, 409);
-    assert_eq!(told(&admin), ["update.started", "update.halted", "update.resumed", "update.paused", "update.cancelled"]);
+    assert_eq!(
+        told(&admin),
+        ["update.started", "update.halted", "update.resumed", "update.paused", "update.cancelled"]
+    );
 
     // With one that may fail the rest is updated.
     let id = start(&admin, json!({"lost_max": 1, "wait_seconds": 0}));
@@ -132,11 +143,15 @@ fn a_node_that_rolls_back_halts_it_and_an_operator_goes_on() {
 fn an_update_that_is_none_is_refused_with_every_fault() {
     let served = Served::new();
     let admin = served.admin();
-    let bad = json!({"version": "two", "channel": "A B", "rings": [], "wait_seconds": -1, "lost_max": "many", "ring_label": "a b"});
+    let bad = json!({"version": "two", "channel": "A B", "rings": [], "wait_seconds": -1, "lost_max": "many",
+        "ring_label": "a b"});
     assert_eq!(admin.post("/updates", &bad).faults().len(), 6);
     assert_eq!(admin.post("/updates", &json!({})).faults().len(), 2);
     assert_eq!(admin.post("/updates", &json!({"version": NEW, "rings": ["1", "1"]})).faults().len(), 1);
-    assert_eq!(admin.post("/updates", &json!({"version": NEW, "rings": ["1"], "id": "x".repeat(41)})).faults().len(), 1);
+    assert_eq!(
+        admin.post("/updates", &json!({"version": NEW, "rings": ["1"], "id": "x".repeat(41)})).faults().len(),
+        1
+    );
     assert_eq!(admin.get("/updates/update-0").status, 404);
     assert_eq!(admin.post("/updates/update-0/pause", &json!({})).status, 404);
     let operator = served.user("operator", "operator");

@@ -20,23 +20,37 @@ fn an_admin_makes_changes_and_removes_users() {
     assert!(!made.text().contains("password\":\"") && !made.text().contains("argon2"));
     assert_eq!(admin.post("/users", &body).detail(), "User name already exists");
     for (bad, fault) in [
-        (json!({"name": "a b", "role": "viewer", "password": "12345678"}), r#"string_pattern_mismatch ["body","name"]"#),
+        (
+            json!({"name": "a b", "role": "viewer", "password": "12345678"}),
+            r#"string_pattern_mismatch ["body","name"]"#,
+        ),
         (json!({"name": "b", "role": "root", "password": "12345678"}), r#"string_pattern_mismatch ["body","role"]"#),
         (json!({"name": "b", "role": "viewer", "password": "1234567"}), r#"string_too_short ["body","password"]"#),
-        (json!({"name": "b", "role": "viewer", "password": "x".repeat(1025)}), r#"string_too_long ["body","password"]"#),
+        (
+            json!({"name": "b", "role": "viewer", "password": "x".repeat(1025)}),
+            r#"string_too_long ["body","password"]"#,
+        ),
         (json!({"name": "b", "role": "viewer"}), r#"missing ["body","password"]"#),
     ] {
         assert_eq!(admin.post("/users", &bad).faults(), [fault]);
     }
     assert_eq!(admin.get("/users/ALICE").json(), user);
     assert_eq!(admin.get("/users/nobody").detail(), "User not found");
-    let names: Vec<_> = admin.get("/users").json().as_array().unwrap().iter().map(|u| u["name"].as_str().unwrap().to_string()).collect();
+    let names: Vec<_> = admin
+        .get("/users")
+        .json()
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|u| u["name"].as_str().unwrap().to_string())
+        .collect();
     assert_eq!(names, ["admin", "alice"]);
 
     let alice = served.anonymous().signed_in("alice", "a first password");
     assert_eq!(alice.get("/nodes").status, 403);
     assert_eq!(alice.get("/auth/me").json()["must_change_password"], true);
-    let change = |new: &str| alice.post("/auth/password", &json!({"current_password": "a first password", "new_password": new}));
+    let change =
+        |new: &str| alice.post("/auth/password", &json!({"current_password": "a first password", "new_password": new}));
     assert_eq!(change("a first password").status, 422, "the password that somebody else knows stays nobody's");
     let token = change("a second password").json()["session_token"].as_str().map(String::from);
     let alice = Client { token, ..served.anonymous() };
@@ -65,7 +79,10 @@ fn the_cluster_keeps_an_admin() {
     let only = "This is the only admin. Make another user an admin first.";
     assert_eq!(admin.patch("/users/admin", &json!({"role": "viewer"})).detail(), only);
     assert_eq!(
-        (admin.delete("/users/admin").status, admin.post("/users/admin/password", &json!({"password": "12345678"})).status),
+        (
+            admin.delete("/users/admin").status,
+            admin.post("/users/admin/password", &json!({"password": "12345678"})).status
+        ),
         (409, 409)
     );
     let second = served.user("second", "admin");
@@ -99,11 +116,16 @@ fn the_command_line_manages_people_and_leaves_no_session_behind() {
     assert!(run(&["users"]).contains("alice\toperator\ttrue\t"));
     assert!(run(&["user", "role", "alice", "viewer"]).contains("viewer"));
     run(&["user", "set-password", "alice", "--new-password-file", "pw"]);
-    assert!(run(&["whoami", "--username", "alice", "--password-file", "pw", "--json"]).contains("\"must_change_password\": true"));
-    let made: serde_json::Value = serde_json::from_str(&run(&["api-token", "create", "ci", "--role", "viewer", "--days", "7"])).unwrap();
+    assert!(
+        run(&["whoami", "--username", "alice", "--password-file", "pw", "--json"])
+            .contains("\"must_change_password\": true")
+    );
+    let made: serde_json::Value =
+        serde_json::from_str(&run(&["api-token", "create", "ci", "--role", "viewer", "--days", "7"])).unwrap();
     fs::write(dir.join("token"), made["token"].as_str().unwrap()).unwrap();
     assert!(
-        run(&["nodes", "--api-token-file", "token"]).starts_with("NODE") || run(&["nodes", "--api-token-file", "token"]).contains("ID")
+        run(&["nodes", "--api-token-file", "token"]).starts_with("NODE")
+            || run(&["nodes", "--api-token-file", "token"]).contains("ID")
     );
     assert!(run(&["whoami", "--api-token-file", "token"]).contains("api_token"));
     let (status, said) = fails(dir.path(), &["users", "--api-token-file", "token", "--api-url", &url]);
@@ -129,15 +151,25 @@ fn a_lost_password_is_reset_on_the_servers_machine_while_it_runs() {
     let event = &again.events("auth").into_iter().find(|e| e["name"] == "user.reset_password").unwrap();
     assert_eq!((event["actor"].as_str(), event["fields"]["username"].as_str()), (Some("system"), Some("admin")));
     fs::write(dir.join("pw"), "another password").unwrap();
-    let other = again.post("/users", &json!({"name": "other", "role": "admin", "password": "12345678", "must_change_password": false}));
+    let other = again.post(
+        "/users",
+        &json!({"name": "other", "role": "admin", "password": "12345678", "must_change_password": false}),
+    );
     assert_eq!(other.status, 201);
     let other = client.signed_in("other", "12345678");
     assert_eq!(other.delete("/users/admin").status, 204);
     let said = ok(dir.path(), &["admin", "reset-password", "--new-password-file", "pw"]);
     assert!(!said.contains("another password"), "{said}");
-    assert_eq!(client.signed_in("admin", "another password").get("/users").status, 200, "it is there again, as an admin");
+    assert_eq!(
+        client.signed_in("admin", "another password").get("/users").status,
+        200,
+        "it is there again, as an admin"
+    );
     let (status, said) = fails(dir.path(), &["admin", "reset-password", "--data-dir", "elsewhere"]);
-    assert!(status == 1 && said.contains("There is no database at elsewhere/app.db") && !dir.join("elsewhere").exists(), "{said}");
+    assert!(
+        status == 1 && said.contains("There is no database at elsewhere/app.db") && !dir.join("elsewhere").exists(),
+        "{said}"
+    );
 }
 
 /// The hash of a password takes its time, and who asked for it may be removed meanwhile.
@@ -170,7 +202,12 @@ fn the_first_password_from_elsewhere_leaves_no_row_behind() {
     let admin = served.admin();
     let before = admin.get("/sessions").json().as_array().unwrap().len();
     for _ in 0..3 {
-        let answer = served.anonymous().from("203.0.113.9", "POST", "/auth/token", &json!({"username": "admin", "password": "uptime"}));
+        let answer = served.anonymous().from(
+            "203.0.113.9",
+            "POST",
+            "/auth/token",
+            &json!({"username": "admin", "password": "uptime"}),
+        );
         assert_eq!((answer.status, &answer.json()["needs_setup_code"]), (200, &json!(true)));
     }
     assert_eq!(admin.get("/sessions").json().as_array().unwrap().len(), before);

@@ -70,7 +70,8 @@ fn reached<'a>(from: &'a str, all: &'a BTreeMap<String, BTreeSet<String>>) -> BT
 #[test]
 fn files_of_one_layer_import_each_other_in_one_direction() {
     let all = imports();
-    let reach: BTreeMap<&str, BTreeSet<&str>> = all.keys().map(|module| (module.as_str(), reached(module, &all))).collect();
+    let reach: BTreeMap<&str, BTreeSet<&str>> =
+        all.keys().map(|module| (module.as_str(), reached(module, &all))).collect();
     let mut circles = BTreeSet::new();
     for (module, there) in &reach {
         if there.contains(module) {
@@ -85,5 +86,8 @@ fn files_of_one_layer_import_each_other_in_one_direction() {
         }
     }
     let all: Vec<String> = circles.iter().map(|circle| circle.join(" ")).collect();
-    list.check("in a circle of imports with others", &format!("cut it, or move what they share below them:\n{}", all.join("\n")));
+    list.check(
+        "in a circle of imports with others",
+        &format!("cut it, or move what they share below them:\n{}", all.join("\n")),
+    );
 }

@@ -1,4 +1,5 @@
-//! Limits of size: 70 lines a function, 500 a file, 120 columns. What is above them stands in a list that may only shrink.
+//! Limits of size: 70 lines a function, 500 a file, 120 columns. What is above them stands in a list that may only
+//! shrink.
 
 use super::sources;
 use std::collections::BTreeMap;
@@ -32,8 +33,8 @@ impl List {
         *known = figure.max(*known);
     }
 
-    /// Fails where something is new or has grown, and where the list says more than is true. `UPDATE_GOLDEN=1` lowers it;
-    /// only a list that was removed is made with what there is.
+    /// Fails where something is new or has grown, and where the list says more than is true. `UPDATE_GOLDEN=1` lowers
+    /// it; only a list that was removed is made with what there is.
     pub fn check(self, what: &str, advice: &str) {
         let listed = self.listed.as_ref().unwrap_or(&self.found);
         let grown: Vec<String> = self
@@ -48,8 +49,11 @@ impl List {
             fs::write(&self.path, text).unwrap();
             return;
         }
-        let better: Vec<String> =
-            listed.iter().filter(|(name, most)| self.found.get(*name) != Some(most)).map(|(name, _)| name.clone()).collect();
+        let better: Vec<String> = listed
+            .iter()
+            .filter(|(name, most)| self.found.get(*name) != Some(most))
+            .map(|(name, _)| name.clone())
+            .collect();
         let list = self.path.display();
         assert!(better.is_empty(), "these got better: lower {list} by UPDATE_GOLDEN=1\n{}", better.join("\n"));
         assert!(self.listed.is_some(), "{list} is missing: make it by UPDATE_GOLDEN=1");
@@ -74,7 +78,9 @@ fn functions(text: &str) -> Vec<(String, usize)> {
     for (at, line) in lines.iter().enumerate() {
         let indent = line.len() - line.trim_start().len();
         let Some((before, rest)) = line.trim_start().split_once("fn ") else { continue };
-        let is_head = before.split_whitespace().all(|word| word.starts_with("pub") || ["const", "in", "super)", "crate)"].contains(&word));
+        let is_head = before
+            .split_whitespace()
+            .all(|word| word.starts_with("pub") || ["const", "in", "super)", "crate)"].contains(&word));
         if !is_head || line.ends_with([';', '}']) {
             continue;
         }

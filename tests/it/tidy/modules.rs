@@ -10,7 +10,8 @@ fn module_of(file: &str) -> String {
 
 /// Each module with the modules that its product code names.
 pub fn imports() -> BTreeMap<String, BTreeSet<String>> {
-    let sources: Vec<(String, String)> = every_source().into_iter().map(|(file, text)| (module_of(&file), product(&text))).collect();
+    let sources: Vec<(String, String)> =
+        every_source().into_iter().map(|(file, text)| (module_of(&file), product(&text))).collect();
     let known: BTreeSet<&str> = sources.iter().map(|(module, _)| module.as_str()).collect();
     let of = |module: &str, text: &str| {
         let named = paths(module, text).into_iter().filter_map(|path| longest(&path, &known));
@@ -47,7 +48,8 @@ fn paths(module: &str, text: &str) -> Vec<Vec<String>> {
 }
 
 fn absolute(module: &str, path: &[String]) -> Vec<String> {
-    let mut from: Vec<String> = if path[0] == "crate" { Vec::new() } else { module.split('/').map(str::to_string).collect() };
+    let mut from: Vec<String> =
+        if path[0] == "crate" { Vec::new() } else { module.split('/').map(str::to_string).collect() };
     for part in path {
         match part.as_str() {
             "crate" | "self" => {}

@@ -56,7 +56,8 @@ fn faults_of_wording_are_counted() {
     assert_eq!(count("/// Indeed, a deeded one is retold.\nlet text = \"told\";\n"), 0);
 }
 
-/// Words that nothing that users read may contain. "Asks for a password" is English, "a backup that was asked for" is not.
+/// Words that nothing that users read may contain. "Asks for a password" is English, "a backup that was asked for" is
+/// not.
 fn is_avoided_everywhere(words: &&str) -> bool {
     !["ask for", "asks for", "asked for"].contains(words)
 }
@@ -64,7 +65,8 @@ fn is_avoided_everywhere(words: &&str) -> bool {
 #[test]
 fn texts_that_users_read_are_plain_english() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut paths = vec![root.join("README.md"), root.join("tests/golden/help.txt"), root.join("tests/golden/events.txt")];
+    let mut paths =
+        vec![root.join("README.md"), root.join("tests/golden/help.txt"), root.join("tests/golden/events.txt")];
     for dir in ["assets/docs", "assets/pages", "assets/openapi"] {
         paths.extend(fs::read_dir(root.join(dir)).unwrap().map(|entry| entry.unwrap().path()));
     }

@@ -88,12 +88,15 @@ pub fn heartbeat(control: &Control, mut beat: Heartbeat) -> Result<HeartbeatAnsw
     let mut status_stored = None;
     if renewal.is_back || renewal.has_news || renewal.unstored.is_some() {
         caller::set_actor(&format!("node:{}", beat.node_id));
-        status_stored = news::store(control, &beat.node_id, beat.signed_at, beat.patch, renewal.digest, renewal.unstored)?;
+        status_stored =
+            news::store(control, &beat.node_id, beat.signed_at, beat.patch, renewal.digest, renewal.unstored)?;
     }
     control.leases.beats.accepted.fetch_add(1, Ordering::Relaxed);
     let claims = &proven.claims;
     let is_half_over = now.secs() >= claims.iat + (claims.exp - claims.iat) / 2;
-    let fresh = || lease::mint(control.config.cluster_signing_key.expose(), &claims_for(control, &beat.node_id, &claims.fp, now));
+    let fresh = || {
+        lease::mint(control.config.cluster_signing_key.expose(), &claims_for(control, &beat.node_id, &claims.fp, now))
+    };
     Ok(HeartbeatAnswer {
         lease_token: is_half_over.then(fresh),
         addresses: control.tls.as_ref().and_then(tls::Tls::addresses).map(Part::Known),
@@ -121,7 +124,8 @@ fn prove(control: &Control, beat: &Heartbeat, now: Timestamp) -> Result<Proven> 
         return Err(refuse("lease token expired", Some(Reason::LeaseExpired)));
     }
     let horizon = now.secs() + config.heartbeat_skew_s;
-    let known = leases.with(&beat.node_id, |l| (l.fingerprint == claims.fp, Arc::clone(&l.key), l.is_new(beat.signed_at, horizon)));
+    let known = leases
+        .with(&beat.node_id, |l| (l.fingerprint == claims.fp, Arc::clone(&l.key), l.is_new(beat.signed_at, horizon)));
     let Some((is_current, public_key, is_new)) = known else {
         return Err(refuse("node not enrolled", Some(Reason::IdentityReplaced)));
     };
@@ -147,7 +151,13 @@ fn prove(control: &Control, beat: &Heartbeat, now: Timestamp) -> Result<Proven> 
     // The body was parsed already, so this does not fail; if it did, it would be the client's fault.
     let canonical = crypto::signature::canonical(&beat.raw_patch).map_err(Error::Malformed)?;
     let signed = |form: &str| {
-        let message = crypto::signature::heartbeat_message(beat.node_id.as_str(), &beat.lease_token, beat.signed_at, beat.ttl_s, form);
+        let message = crypto::signature::heartbeat_message(
+            beat.node_id.as_str(),
+            &beat.lease_token,
+            beat.signed_at,
+            beat.ttl_s,
+            form,
+        );
         beat.signature.as_deref().is_some_and(|s| public_key.verify(&message, s))
     };
     if !signed(&canonical) && !crypto::signature::with_bare_del(&canonical).is_some_and(|form| signed(&form)) {
@@ -201,7 +211,12 @@ fn renew(control: &Control, beat: &mut Heartbeat, proven: &Proven, now: Timestam
 }
 
 /// The claims of a fresh lease token.
-pub(in crate::control) fn claims_for(control: &Control, node_id: &NodeId, fingerprint: &str, now: Timestamp) -> lease::LeaseClaims {
+pub(in crate::control) fn claims_for(
+    control: &Control,
+    node_id: &NodeId,
+    fingerprint: &str,
+    now: Timestamp,
+) -> lease::LeaseClaims {
     lease::LeaseClaims {
         exp: now.secs() + control.config.lease_token_ttl_s,
         fp: fingerprint.to_string(),

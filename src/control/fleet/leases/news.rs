@@ -75,15 +75,23 @@ pub(super) fn store(
 /// Writes a heartbeat's changes: the status, and a return to life. The writes of one node are numbered in the writer
 /// thread: two heartbeats may overtake each other on their way there, and the status contains only the patch of the
 /// last one.
-fn write(control: &Control, node_id: &NodeId, patch: Object, digest: Option<[u8; 32]>, unstored: Option<Arc<Unstored>>) -> Result<()> {
+fn write(
+    control: &Control,
+    node_id: &NodeId,
+    patch: Object,
+    digest: Option<[u8; 32]>,
+    unstored: Option<Arc<Unstored>>,
+) -> Result<()> {
     let (table, id) = (control.leases.clone(), node_id.clone());
     control.store.write(move |w| {
         let mut all = unstored.map(|seen| table.take_unstored(w, &id, &seen)).unwrap_or_default();
         all.extend(patch);
         if !all.is_empty() {
             // The node may have been deleted since its heartbeat was proven.
-            let mut node = nodes::by_id(w, &id)?.ok_or_else(|| table.refuse(&id, "node not enrolled", Some(Reason::IdentityReplaced)))?;
-            let placement = |node: &Node| -> Vec<_> { status_keys::placement().map(|key| node.status.get(key).cloned()).collect() };
+            let mut node = nodes::by_id(w, &id)?
+                .ok_or_else(|| table.refuse(&id, "node not enrolled", Some(Reason::IdentityReplaced)))?;
+            let placement =
+                |node: &Node| -> Vec<_> { status_keys::placement().map(|key| node.status.get(key).cloned()).collect() };
             let before = placement(&node);
             // A control plane of 2.0.0 stored the run as a part of the status.
             let had_run = AgentRun::take(&mut node.status).is_some();

@@ -37,7 +37,9 @@ fn n() -> NodeId {
 fn a_clock_that_is_set_back_locks_no_node_out() {
     let lease = lease(1000, None);
     let skew = 30;
-    for (now, signed_at, new) in [(1000, 1001, true), (1000, 1000, false), (1000, 990, false), (980, 985, false), (400, 400, true)] {
+    for (now, signed_at, new) in
+        [(1000, 1001, true), (1000, 1000, false), (1000, 990, false), (980, 985, false), (400, 400, true)]
+    {
         assert_eq!(lease.is_new(signed_at, now + skew), new, "signed at {signed_at} at {now}");
     }
 }
@@ -46,7 +48,9 @@ fn a_clock_that_is_set_back_locks_no_node_out() {
 fn a_lease_is_alive_then_stale_for_a_minute_then_dead() {
     let end = clock::tick();
     let lease = lease(1000, Some(end));
-    for (after_s, state) in [(0, LeaseState::Alive), (1, LeaseState::Stale), (60, LeaseState::Stale), (61, LeaseState::Dead)] {
+    for (after_s, state) in
+        [(0, LeaseState::Alive), (1, LeaseState::Stale), (60, LeaseState::Stale), (61, LeaseState::Dead)]
+    {
         assert_eq!(lease.state(end + Duration::from_secs(after_s)), state, "{after_s} s after its end");
     }
 }
