@@ -151,7 +151,14 @@ macro_rules! columns {
         }
     )*};
 }
-columns!(Box<RawValue>, Capacity, Reserved, Holder, Vec<Holder>, Vec<String>, Vec<NodeId>, BTreeMap<String, String>, nodes::Facts, replicas::Facts, replicas::Placement);
+columns!(Box<RawValue>, Capacity, Reserved, Holder, Vec<Holder>, Vec<String>, BTreeMap<String, String>, nodes::Facts, replicas::Facts, replicas::Placement);
+
+/// Unchecked, like an id that is a column.
+impl Column for Vec<NodeId> {
+    fn read(text: &str) -> std::result::Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Vec::<String>::read(text)?.into_iter().map(NodeId::of_row).collect())
+    }
+}
 
 /// The JSON text of a column.
 pub(super) fn json<T: serde::Serialize>(value: &T) -> Result<String> {
