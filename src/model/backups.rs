@@ -2,33 +2,25 @@
 
 use crate::clock::Timestamp;
 use crate::model::ids::BackupId;
+use crate::model::words::words;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Reason for a backup.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// An operator requested it.
-    Manual,
-    /// The schedule was due.
-    Scheduled,
-    /// The database was about to be migrated.
-    PreUpgrade,
+words! {
+    /// Reason for a backup.
+    pub enum Kind {
+        /// An operator requested it.
+        Manual = "manual",
+        /// The schedule was due.
+        Scheduled = "scheduled",
+        /// The database was about to be migrated.
+        PreUpgrade = "pre-upgrade",
+    }
 }
 
 impl Kind {
     /// Every kind.
     pub const ALL: [Kind; 3] = [Kind::Manual, Kind::Scheduled, Kind::PreUpgrade];
-
-    /// First word of the backup's id.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Kind::Manual => "manual",
-            Kind::Scheduled => "scheduled",
-            Kind::PreUpgrade => "pre-upgrade",
-        }
-    }
 }
 
 /// A backup in the directory of backups.

@@ -2,26 +2,20 @@
 
 use crate::clock::Timestamp;
 use crate::model::ids::RunId;
+use crate::model::words::words;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-/// Kind of request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A snapshot of etcd.
-    Snapshot,
-    /// A support bundle.
-    Bundle,
+words! {
+    /// Kind of request.
+    pub enum Kind {
+        /// A snapshot of etcd.
+        Snapshot = "snapshot",
+        /// A support bundle.
+        Bundle = "bundle",
+    }
 }
 
 impl Kind {
-    /// The word in the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Kind::Snapshot => "snapshot",
-            Kind::Bundle => "bundle",
-        }
-    }
-
     /// The field in which clients see the location of the result.
     pub fn result_key(self) -> &'static str {
         match self {
@@ -31,40 +25,21 @@ impl Kind {
     }
 }
 
-/// Progress of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RunStatus {
-    /// Not started yet.
-    Pending,
-    /// In progress.
-    Running,
-    /// Done.
-    Completed,
-    /// Failed.
-    Failed,
+words! {
+    /// Progress of a request.
+    pub enum RunStatus {
+        /// Not started yet.
+        Pending = "pending",
+        /// In progress.
+        Running = "running",
+        /// Done.
+        Completed = "completed",
+        /// Failed.
+        Failed = "failed",
+    }
 }
 
 impl RunStatus {
-    /// The words of the API.
-    pub const WORDS: &[&str] = &["pending", "running", "completed", "failed"];
-
-    /// The word that clients see.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            RunStatus::Pending => "pending",
-            RunStatus::Running => "running",
-            RunStatus::Completed => "completed",
-            RunStatus::Failed => "failed",
-        }
-    }
-
-    /// The status of a word.
-    pub fn parse(word: &str) -> Option<RunStatus> {
-        [RunStatus::Pending, RunStatus::Running, RunStatus::Completed, RunStatus::Failed]
-            .into_iter()
-            .find(|s| s.as_str() == word)
-    }
-
     /// True if the request has ended.
     pub fn is_finished(self) -> bool {
         matches!(self, RunStatus::Completed | RunStatus::Failed)

@@ -2,41 +2,18 @@
 
 use crate::clock::Timestamp;
 use crate::model::ids::{ApiTokenId, SessionId, UserName};
+use crate::model::words::words;
 use serde::Serialize;
 
-/// Role of a user; each role includes the previous ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// May read.
-    Viewer,
-    /// May manage nodes, services and replicas.
-    Operator,
-    /// May manage users, tokens and settings.
-    Admin,
-}
-
-impl Role {
-    /// The words of all roles.
-    pub const WORDS: &'static [&'static str] = &["viewer", "operator", "admin"];
-
-    /// The role of a word.
-    pub fn parse(word: &str) -> Option<Role> {
-        match word {
-            "viewer" => Some(Role::Viewer),
-            "operator" => Some(Role::Operator),
-            "admin" => Some(Role::Admin),
-            _ => None,
-        }
-    }
-
-    /// The word of a role.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Role::Viewer => "viewer",
-            Role::Operator => "operator",
-            Role::Admin => "admin",
-        }
+words! {
+    /// Role of a user; each role includes the previous ones.
+    pub enum Role {
+        /// May read.
+        Viewer = "viewer",
+        /// May manage nodes, services and replicas.
+        Operator = "operator",
+        /// May manage users, tokens and settings.
+        Admin = "admin",
     }
 }
 

@@ -15,10 +15,10 @@ use crate::error::{Error, Result};
 use crate::model::events::catalogue::{AUTH_SIGN_OUT, SESSION_REVOKE};
 use crate::model::ids::{ApiTokenId, Id, SessionId, UserName};
 use crate::model::sessions::Session;
-use crate::model::users::{Account, Credential, Restriction, User};
+use crate::model::users::{Account, Credential, Restriction, Role, User};
 use crate::model::{Page, Paging};
 use crate::store::sessions::{Holder, NewSession};
-use crate::store::{self, Store, Write, events, sessions, users};
+use crate::store::{self, Read, Store, Write, events, sessions, users};
 use crate::thread::lock;
 use serde_json::json;
 use std::collections::HashMap;
@@ -260,8 +260,23 @@ impl Sessions {
         });
     }
 
+    /// Refuses a caller who may no longer act in this role, in the transaction of what gives rights to others: since
+    /// the gate's check the call may have waited for a password's hash or for the disk.
+    pub(in crate::control) fn check_again(&self, read: &Read, by: &User, role: Role) -> Result<()> {
+        let is_valid = match &by.credential {
+            Credential::Session(id) => sessions::user_of(read, id)?.is_some() || self.is_without_row(id),
+            Credential::ApiToken(_) => false,
+            // It ends with the server, and belongs to no user who could be removed.
+            Credential::Local => return Ok(()),
+        };
+        match users::by_name(read, &by.name)? {
+            Some(account) if is_valid && account.person.role >= role => Ok(()),
+            _ => Err(Error::unauthenticated()),
+        }
+    }
+
     /// True if a session exists in memory only.
-    pub(in crate::control) fn is_without_row(&self, id: &SessionId) -> bool {
+    fn is_without_row(&self, id: &SessionId) -> bool {
         lock(&self.unsaved).iter().any(|h| h.id == *id)
     }
 

@@ -1,14 +1,13 @@
 //! Users: created, given another role or password, deleted. The cluster always keeps an admin.
 
 use crate::control::access::auth;
-use crate::control::access::sessions::Sessions;
 use crate::control::versions::{Condition, Versioned};
 use crate::control::{Control, guard};
 use crate::crypto::{self, password};
 use crate::error::{Error, Result};
 use crate::model::events::catalogue::{USER_CREATE, USER_DELETE, USER_RESET_PASSWORD, USER_ROLE, USER_SET_PASSWORD};
 use crate::model::ids::{Id, UserName};
-use crate::model::users::{Credential, Person, Role, User};
+use crate::model::users::{Person, Role, User};
 use crate::model::{Page, Paging};
 use crate::store::{Read, Store, Write, api_tokens, events, sessions, users};
 use serde_json::json;
@@ -48,7 +47,7 @@ pub fn create(
     let (live, by) = (Arc::clone(&control.sessions), by.clone());
     control.store.write(move |w| {
         guard::check(w)?;
-        still_admin(w, &live, &by)?;
+        live.check_again(w, &by, Role::Admin)?;
         users::insert(w, &name, &hash, role, must_change)?;
         events::record(w, USER_CREATE.with(json!({"username": name, "role": role})))?;
         Versioned::of(found(w, &name)?)
@@ -114,28 +113,13 @@ pub fn set_password(control: &Control, name: UserName, password: &str, by: &User
     let hash = auth::hashed(control, password)?;
     let (live, by) = (Arc::clone(&control.sessions), by.clone());
     control.store.write(move |w| {
-        still_admin(w, &live, &by)?;
+        live.check_again(w, &by, Role::Admin)?;
         put_password(w, &name, &hash, true)?;
         live.forget_user(w, &name);
         events::record(w, USER_SET_PASSWORD.with(json!({"username": name}))).map(drop)
     })?;
     control.setup.forget_when_done(&control.store);
     Ok(())
-}
-
-/// Refuses a caller who is no longer an admin: since the gate's check there was the wait for a turn to hash a password,
-/// and a deleted admin must not be able to create others.
-fn still_admin(read: &Read, live: &Sessions, by: &User) -> Result<()> {
-    let goes_on = match &by.credential {
-        Credential::Session(id) => sessions::user_of(read, id)?.is_some() || live.is_without_row(id),
-        Credential::ApiToken(_) => false,
-        // It ends with the server, and belongs to no user who could be removed.
-        Credential::Local => return Ok(()),
-    };
-    match users::by_name(read, &by.name)? {
-        Some(account) if goes_on && account.person.role == Role::Admin => Ok(()),
-        _ => Err(Error::unauthenticated()),
-    }
 }
 
 fn put_password(write: &Write, name: &UserName, hash: &str, must_change: bool) -> Result<()> {
