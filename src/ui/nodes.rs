@@ -1,6 +1,6 @@
 //! Nodes: the list, a page for each, and the actions of operators.
 
-use super::actions::{Action, Actions, no_fields};
+use super::actions::{Action, Actions, Button, no_fields};
 use super::{At, ROWS_MAX, back_to, events, field, lease_strip, load, node_room, node_runs, notice, parts, run};
 use crate::clock;
 use crate::control::Control;
@@ -307,12 +307,9 @@ fn drain(node: &Node, left: u64) -> Html {
 }
 
 fn buttons(at: &At, node: &Node) -> Html {
-    if !at.may(Operator) {
-        return Html::empty();
-    }
     let is = |key: &str, value: bool| node.status.get(key) == Some(&Value::Bool(value));
     let closed = is(status_keys::SCHEDULABLE, false) || is(status_keys::DRAINING, true);
-    ACTIONS.buttons(&parts::path("nodes", &node.id), |action| match action.word {
+    ACTIONS.buttons(at, &parts::path("nodes", &node.id), |action| match action.word {
         UNCORDON => closed,
         CORDON => !closed,
         DRAIN => !is(status_keys::DRAINING, true),
@@ -327,6 +324,7 @@ const DRAIN: &str = "drain";
 /// Actions of operators on a node.
 const ACTIONS: Actions = Actions {
     place: PLACE,
+    role: Operator,
     word: |at| at.arg(1),
     object: |at| {
         let node = nodes::show(at.control, &at.id(0, "Node")?)?.object;
@@ -336,7 +334,7 @@ const ACTIONS: Actions = Actions {
         Action {
             word: CORDON,
             label: "Cordon",
-            is_dangerous: false,
+            button: Button::Asks,
             effects: |at| {
                 effects(
                     at,
@@ -353,7 +351,7 @@ const ACTIONS: Actions = Actions {
         Action {
             word: UNCORDON,
             label: "Uncordon",
-            is_dangerous: false,
+            button: Button::Asks,
             effects: |at| {
                 effects(
                     at,
@@ -370,7 +368,7 @@ const ACTIONS: Actions = Actions {
         Action {
             word: DRAIN,
             label: "Drain",
-            is_dangerous: false,
+            button: Button::Asks,
             effects: |at| {
                 effects(
                     at,
@@ -389,7 +387,7 @@ const ACTIONS: Actions = Actions {
         Action {
             word: "reboot-marker",
             label: "Request a reboot",
-            is_dangerous: false,
+            button: Button::Asks,
             effects: |at| {
                 effects(
                     at,
@@ -406,7 +404,7 @@ const ACTIONS: Actions = Actions {
         Action {
             word: "rotate-wg-keys",
             label: "Rotate WireGuard keys",
-            is_dangerous: false,
+            button: Button::Asks,
             effects: |at| {
                 effects(
                     at,
@@ -423,7 +421,7 @@ const ACTIONS: Actions = Actions {
         Action {
             word: "delete",
             label: "Delete",
-            is_dangerous: true,
+            button: Button::Warns,
             effects: |at| {
                 effects(
                     at,

@@ -1,6 +1,6 @@
 //! Replicas: the list, a page for each, and the actions of operators.
 
-use super::actions::{Action, Actions, no_fields, sentences};
+use super::actions::{Action, Actions, Button, no_fields, sentences};
 use super::{At, ROWS_MAX, field, parts, run};
 use crate::control::versions::Condition;
 use crate::control::work::{endpoints, replicas};
@@ -203,7 +203,7 @@ fn show(at: &At) -> Reply {
         }
     };
     let path = parts::path("replicas", &replica.id);
-    let actions = if at.may(Operator) { ACTIONS.buttons(&path, |_| true) } else { Html::empty() };
+    let actions = ACTIONS.buttons(at, &path, |_| true);
     let follows = Html::concat(vec![
         parts::facts(facts),
         parts::section("Endpoints", &reached),
@@ -221,6 +221,7 @@ const AGENTS: &str = "This server records the request; the agent of the replica 
 /// Actions of operators on a replica.
 const ACTIONS: Actions = Actions {
     place: PLACE,
+    role: Operator,
     word: |at| at.arg(1),
     object: |at| {
         let replica = replicas::show(at.control, &at.id(0, "Replica")?)?.object;
@@ -231,7 +232,7 @@ const ACTIONS: Actions = Actions {
         Action {
             word: "move",
             label: "Move",
-            is_dangerous: false,
+            button: Button::Asks,
             effects: |_| {
                 sentences(&[
                     "The replica is placed on the node that you name, even if the scheduler would not have chosen it.",
@@ -253,7 +254,7 @@ const ACTIONS: Actions = Actions {
         Action {
             word: "restart",
             label: "Restart",
-            is_dangerous: false,
+            button: Button::Asks,
             effects: |_| sentences(&["A restart of the replica is requested.", AGENTS]),
             fields: no_fields,
             handler: |at| replicas::restart(at.control, at.id(0, "Replica")?, Condition::default()).map(drop),
@@ -262,7 +263,7 @@ const ACTIONS: Actions = Actions {
         Action {
             word: "snapshot",
             label: "Snapshot",
-            is_dangerous: false,
+            button: Button::Asks,
             effects: |_| sentences(&["A snapshot of the replica's data is requested.", AGENTS]),
             fields: no_fields,
             handler: |at| replicas::snapshot(at.control, at.id(0, "Replica")?, Condition::default()).map(drop),
@@ -271,7 +272,7 @@ const ACTIONS: Actions = Actions {
         Action {
             word: "restore",
             label: "Restore",
-            is_dangerous: true,
+            button: Button::Warns,
             effects: |_| {
                 sentences(&[
                     "The replica's data is replaced by that of a snapshot. Data written since then is lost.",
@@ -287,7 +288,7 @@ const ACTIONS: Actions = Actions {
         Action {
             word: "delete",
             label: "Delete",
-            is_dangerous: true,
+            button: Button::Warns,
             effects: |_| {
                 sentences(&[
                     "The replica and its endpoints are deleted.",

@@ -1,6 +1,6 @@
 //! Services: the list, a page for each with its spec, revisions and replicas, and the actions of operators.
 
-use super::actions::{Action, Actions, no_fields};
+use super::actions::{Action, Actions, Button, no_fields};
 use super::{At, Page as Shown, ROWS_MAX, back_to, diff, field, notice, parts, run, spec_text};
 use crate::control::Control;
 use crate::control::fleet::lookalikes;
@@ -183,9 +183,8 @@ fn show(at: &At) -> Reply {
     let mut actions = vec![parts::button(&format!("{path}/explain"), "Explain", "")];
     if at.may(Operator) {
         actions.push(parts::button(&format!("{path}/spec"), "Edit spec", ""));
-        actions.push(parts::button(&format!("{path}/rollout"), "Roll out", ""));
-        actions.push(parts::button(&format!("{path}/delete"), "Delete", "danger"));
     }
+    actions.push(ACTIONS.buttons(at, &path, |_| true));
     let body = Html::concat(vec![
         page!("head.html", title = &service.name, actions = &Html::concat(actions), notice = &at.notice(DONE)),
         follows,
@@ -536,6 +535,7 @@ fn faults(error: &Error, text: &str) -> Html {
 /// Actions of operators on a service.
 const ACTIONS: Actions = Actions {
     place: PLACE,
+    role: Operator,
     word: |at| at.arg(1),
     object: |at| {
         let service = services::show(at.control, &at.id(0, "Service")?)?.object;
@@ -545,7 +545,7 @@ const ACTIONS: Actions = Actions {
         Action {
             word: "rollout",
             label: "Roll out",
-            is_dangerous: false,
+            button: Button::Asks,
             effects: |at| {
                 let service = services::show(at.control, &at.id(0, "Service")?)?.object;
                 Ok(vec![
@@ -562,7 +562,7 @@ const ACTIONS: Actions = Actions {
         Action {
             word: "delete",
             label: "Delete",
-            is_dangerous: true,
+            button: Button::Warns,
             effects: |at| {
                 Ok(vec![
                     "The service and all its revisions are deleted.".to_string(),
