@@ -1,4 +1,4 @@
-//! Who calls: a session that ends with its [`Api`], or an API token, and where that came from.
+//! The caller: a session that ends with its [`Api`], or an API token and its origin.
 
 use super::{Api, CallError, Called};
 use serde_json::{Value, json};
