@@ -151,7 +151,8 @@ macro_rules! columns {
         }
     )*};
 }
-columns!(Box<RawValue>, Capacity, Reserved, Holder, Vec<Holder>, Vec<String>, Vec<NodeId>, BTreeMap<String, String>, nodes::Facts, replicas::Facts, replicas::Placement);
+columns!(Box<RawValue>, Vec<String>, Vec<NodeId>, BTreeMap<String, String>);
+columns!(Capacity, Reserved, Holder, Vec<Holder>, nodes::Facts, replicas::Facts, replicas::Placement);
 
 /// The JSON text of a column.
 pub(super) fn json<T: serde::Serialize>(value: &T) -> Result<String> {
