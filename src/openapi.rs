@@ -62,7 +62,11 @@ fn make(app: &App) -> Value {
 
 /// Ways to authenticate. The headers of a node's signature are required together.
 fn security_schemes() -> Value {
-    let header = |name: &str, description: &str| json!({ "type": "apiKey", "in": "header", "name": name, "description": description });
+    let header = |name: &str, description: &str| {
+        json!({
+            "type": "apiKey", "in": "header", "name": name, "description": description,
+        })
+    };
     let signature = format!(
         "Signature by the node's key in base64, ECDSA-SHA256 in ASN.1 DER or RSA PKCS#1 v1.5 SHA-256, over these lines \
             without a line feed at the end: node id, `request`, lease token, signing time as sent, value of {} or \
@@ -70,7 +74,11 @@ fn security_schemes() -> Value {
         node_calls::RUN
     );
     json!({
-        "session": { "type": "http", "scheme": "bearer", "description": "A session token of POST /auth/token, or an API token." },
+        "session": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A session token of POST /auth/token, or an API token.",
+        },
         "node_certificate": {
             "type": "mutualTLS",
             "description": "The current certificate of an enrolled node, shown to the server itself: one that a proxy \

@@ -315,9 +315,8 @@ mod tests {
 
     #[test]
     fn wrong_types_fall_back_with_a_warning() {
-        let p = policy(
-            json!({"scheduling": {"anti_affinity": "yes", "reschedule_unhealthy": 0, "node_selector": 5}, "rolling_update": []}),
-        );
+        let p = policy(json!({"scheduling": {"anti_affinity": "yes", "reschedule_unhealthy": 0, "node_selector": 5},
+                "rolling_update": []}));
         assert_eq!((p.anti_affinity, p.reschedule_unhealthy, p.max_surge), (AntiAffinity::Soft, true, 1));
         assert_eq!(p.warnings.len(), 4, "{:?}", p.warnings);
         assert_eq!(policy(json!({"scheduling": {"anti_affinity": "hard"}})).warnings, [""; 0]);

@@ -71,7 +71,10 @@ pub fn page_of(read: &Read, paging: &Paging, wanted: &NodeFilter) -> Result<Page
     let (among, not_among) =
         (wanted.among.as_ref().map(json).transpose()?, wanted.not_among.as_ref().map(json).transpose()?);
     let labels = json(wanted.labels)?;
-    let page = named_params! { ":after": after, ":role": wanted.role, ":labels": labels, ":among": among, ":not_among": not_among, ":limit": limit };
+    let page = named_params! {
+        ":after": after, ":role": wanted.role, ":labels": labels, ":among": among, ":not_among": not_among,
+        ":limit": limit,
+    };
     let (items, cut_at) = read.page_rows(query!("nodes", "page_of"), page, paging, node)?;
     let count = named_params! { ":role": wanted.role, ":labels": labels, ":among": among, ":not_among": not_among };
     Ok(Page::cut(items, cut_at, read.count(query!("nodes", "count_of"), count)?, |n| n.id.as_str()))

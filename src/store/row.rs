@@ -155,7 +155,8 @@ macro_rules! columns {
         }
     )*};
 }
-columns!(Box<RawValue>, Capacity, Reserved, Holder, Vec<Holder>, Vec<String>, BTreeMap<String, String>, nodes::Facts, replicas::Facts, replicas::Placement);
+columns!(Box<RawValue>, Vec<String>, BTreeMap<String, String>);
+columns!(Capacity, Reserved, Holder, Vec<Holder>, nodes::Facts, replicas::Facts, replicas::Placement);
 
 /// Unchecked, like an id that is a column.
 impl Column for Vec<NodeId> {

@@ -65,7 +65,8 @@ pub fn insert(write: &Write, kind: Kind, id: &RunId, new: &NewRun) -> Result<()>
 /// Stores the reported state of a request.
 pub fn update(write: &Write, run: &Run) -> Result<()> {
     let row = named_params! {
-        ":kind": run.kind.as_str(), ":id": run.id, ":status": run.status.as_str(), ":result": run.result, ":error": run.error, ":now": write.now,
+        ":kind": run.kind.as_str(), ":id": run.id, ":status": run.status.as_str(), ":result": run.result,
+        ":error": run.error, ":now": write.now,
     };
     write.run(query!("runs", "update"), row)?;
     Ok(())

@@ -26,6 +26,7 @@ mod parts;
 pub mod replicas;
 pub mod runs;
 pub mod scheduler;
+mod service_spec;
 pub mod services;
 pub mod sessions;
 pub mod settings;

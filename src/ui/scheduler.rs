@@ -177,6 +177,7 @@ fn set_mode(at: &At) -> Reply {
 /// Actions that apply plans.
 const APPLICATIONS: Actions = Actions {
     place: PLACE,
+    role: Operator,
     word: |at| match at.arg(0) {
         ALL => "apply-all",
         REBALANCE => "rebalance",
@@ -190,7 +191,7 @@ const APPLICATIONS: Actions = Actions {
         actions::Action {
             word: "apply-all",
             label: "Apply all",
-            is_dangerous: false,
+            button: actions::Button::Asks,
             effects: |at| Ok(effects(&at.app.scheduler.plan_all(at.control)?.plans().results)),
             fields: no_fields,
             handler: |at| at.app.scheduler.reconcile_all(at.control, at.by()).map(drop),
@@ -199,7 +200,7 @@ const APPLICATIONS: Actions = Actions {
         actions::Action {
             word: "rebalance",
             label: "Rebalance",
-            is_dangerous: false,
+            button: actions::Button::Asks,
             effects: |at| Ok(effects(&at.app.scheduler.plan_rebalance(at.control, MOVES_MAX)?.results)),
             fields: no_fields,
             handler: |at| at.app.scheduler.rebalance(at.control, MOVES_MAX, at.by()).map(drop),
@@ -208,7 +209,7 @@ const APPLICATIONS: Actions = Actions {
         actions::Action {
             word: "apply",
             label: "Apply",
-            is_dangerous: false,
+            button: actions::Button::Asks,
             effects: |at| Ok(effects(&[at.app.scheduler.plan_one(at.control, &at.id(0, "Service")?)?])),
             fields: no_fields,
             handler: |at| at.app.scheduler.reconcile_one(at.control, &at.id(0, "Service")?, at.by()).map(drop),

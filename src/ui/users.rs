@@ -1,6 +1,6 @@
 //! Users: creating, changing role or password, deleting.
 
-use super::actions::{Action, Actions, no_fields, sentences};
+use super::actions::{Action, Actions, Button, no_fields, sentences};
 use super::{At, Page as Shown, back_to, field, notice, parts, run, settings};
 use crate::control::access::auth::{PASSWORD_LEN_MAX, PASSWORD_LEN_MIN};
 use crate::control::access::users;
@@ -43,7 +43,8 @@ fn page_of(at: &At, status: u16, above: &Html, name: &str) -> Reply {
     let people = users::list(at.control, &Paging::first(SHOWN_MAX))?;
     let row = |person: &Person| {
         let path = parts::path("settings/users", &person.name);
-        let buttons = if person.name == at.user.name { parts::text("you") } else { ACTIONS.buttons(&path, |_| true) };
+        let buttons =
+            if person.name == at.user.name { parts::text("you") } else { ACTIONS.buttons(at, &path, |_| true) };
         let must =
             if person.must_change_password { page!("chip.html", text = "must change password") } else { Html::empty() };
         vec![
@@ -93,13 +94,14 @@ fn create(at: &At) -> Reply {
 /// Actions of admins on a user.
 const ACTIONS: Actions = Actions {
     place: PLACE,
+    role: Admin,
     word: |at| at.arg(1),
     object: |at| Ok((person(at)?.name.to_string(), "/ui/settings/users".to_string())),
     rows: &[
         Action {
             word: "role",
             label: "Change role",
-            is_dangerous: false,
+            button: Button::Asks,
             effects: |_| {
                 sentences(&[
                     "The user's sessions end.",
@@ -118,7 +120,7 @@ const ACTIONS: Actions = Actions {
         Action {
             word: "password",
             label: "Set password",
-            is_dangerous: false,
+            button: Button::Asks,
             effects: |_| {
                 sentences(&[
                     "The user's sessions end.",
@@ -132,7 +134,7 @@ const ACTIONS: Actions = Actions {
         Action {
             word: "delete",
             label: "Remove",
-            is_dangerous: true,
+            button: Button::Warns,
             effects: |_| sentences(&["The user's sessions end at once, and all API tokens of the user with them."]),
             fields: no_fields,
             handler: |at| users::delete(at.control, at.id(0, "User")?, Condition::default(), at.user),

@@ -53,7 +53,8 @@ pub fn create(control: &Control, user: &User, name: String, role: Role, days: i6
         };
         api_tokens::insert(w, &object, &crypto::sha256_hex(secret.as_bytes()))?;
         let fields = json!({
-            "token_id": object.id, "name": object.name, "owner": object.owner, "role": role, "expires_at": object.expires_at,
+            "token_id": object.id, "name": object.name, "owner": object.owner, "role": role,
+            "expires_at": object.expires_at,
         });
         events::record(w, API_TOKEN_CREATE.with(fields))?;
         Ok(NewApiToken { token: secret, object })

@@ -149,7 +149,10 @@ fn replaced(table: &Leases, node: &Node, spki_der: &[u8]) -> Option<Replaced> {
 pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
     let refuse = |check: &str, reason: Option<Reason>| {
         if control.lines.admits(throttle::source()) {
-            log::warn!(target: "cluster", event = "renew.refused", node_id = ask.node_id, check; "Refused to renew an identity");
+            log::warn!(
+                target: "cluster", event = "renew.refused", node_id = ask.node_id, check;
+                "Refused to renew an identity"
+            );
         }
         Error::Unauthenticated { detail: "Invalid node id or signature.", reason }
     };
@@ -294,7 +297,10 @@ fn enrol(
         table.enrol(w, &id, node.seq, NewIdentity { fingerprint, key, trust, runs }, ttl_s)?;
         Ok((event, replaced, w.now))
     })?;
-    log::info!(target: "cluster", event, node_id, identity_fingerprint = issued.fingerprint_hex; "Issued an identity to a node");
+    log::info!(
+        target: "cluster", event, node_id, identity_fingerprint = issued.fingerprint_hex;
+        "Issued an identity to a node"
+    );
     let claims = claims_for(control, node_id, &issued.fingerprint_hex, now);
     Ok(Enrolment {
         node_id: node_id.clone(),

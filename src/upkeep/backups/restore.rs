@@ -187,7 +187,9 @@ pub fn settle(control: &Control) -> Result<()> {
     })?;
     fs::remove_file(&path).doing("end a restore")?;
     log::warn!(target: "backups", event = "backup.restored", backup = told.backup_id, sessions, tokens;
-        "This cluster was restored from a backup. All users must sign in again, and join tokens must be created again. Nodes that joined after the backup must join again. Check users and API tokens: those deleted after the backup are back");
+        "This cluster was restored from a backup. All users must sign in again, and join tokens must be created again. \
+            Nodes that joined after the backup must join again. Check users and API tokens: those deleted after the \
+            backup are back");
     Ok(())
 }
 

@@ -290,8 +290,8 @@ fn write(app: &App, run: &Run) -> Result<()> {
 
 /// Reason of a failure, as a sentence for the requesting user.
 fn why(e: &Error) -> String {
-    let full = matches!(e, Error::Fault(fault) if fault.source.downcast_ref::<io::Error>().is_some_and(|e| matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)));
-    match full {
+    let is_full = |e: &io::Error| matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    match matches!(e, Error::Fault(fault) if fault.source.downcast_ref::<io::Error>().is_some_and(is_full)) {
         true => "The disk of the control plane is full: free some space in its data directory, then request another."
             .to_string(),
         false => format!("It could not be made: {}.", Chain(e)),
