@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::model::ca::NodeTrust;
 use crate::model::ids::NodeId;
 use crate::model::leases::LeaseState;
+use crate::model::mesh_address::MeshAddress;
 use crate::model::nodes::{ListedNode, Node, PlacedNode};
 use crate::model::{Object, Page, Paging};
 use rusqlite::{Row, named_params};
@@ -139,7 +140,7 @@ pub fn alike(read: &Read, id: &NodeId, folded_id: &str, folded_name: &str) -> Re
 }
 
 /// Mesh addresses of other nodes.
-pub fn addresses_given(read: &Read, id: &NodeId) -> Result<Vec<String>> {
+pub fn addresses_given(read: &Read, id: &NodeId) -> Result<Vec<MeshAddress>> {
     read.rows(query!("nodes", "addresses_given"), named_params! { ":id": id }, |row| row.get(0))
 }
 

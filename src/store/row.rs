@@ -8,6 +8,7 @@ use crate::model::ids::{
     ApiTokenId, AssignmentId, EndpointId, JoinTokenId, NodeId, ReplicaId, RunId, ServiceId, SessionId, UpdateId,
     UserName,
 };
+use crate::model::mesh_address::MeshAddress;
 use crate::model::node_runs::Holder;
 use crate::model::{Object, nodes, replicas};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
@@ -107,6 +108,18 @@ macro_rules! ids {
 }
 ids!(NodeId, ServiceId, ReplicaId, EndpointId, AssignmentId);
 ids!(JoinTokenId, ApiTokenId, SessionId, UserName, RunId, UpdateId);
+
+impl FromSql for MeshAddress {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        String::column_result(value).map(MeshAddress::from)
+    }
+}
+
+impl ToSql for MeshAddress {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.as_str().into())
+    }
+}
 
 impl FromSql for Timestamp {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {

@@ -16,6 +16,7 @@ use crate::json;
 use crate::model::events::EventFilter;
 use crate::model::ids::NodeId;
 use crate::model::leases::LeaseState;
+use crate::model::mesh_address::MeshAddress;
 use crate::model::nodes::{ListedNode, Node, NodeChange, NodeFilter};
 use crate::model::replicas::ListedReplica;
 use crate::model::status_keys;
@@ -71,7 +72,7 @@ fn list(at: &At) -> Reply {
     let wanted = text.to_lowercase();
     if !wanted.is_empty() {
         let has = |part: &str| part.to_lowercase().contains(&wanted);
-        let address = |n: &ListedNode| n.mesh_ip.as_deref().is_some_and(has);
+        let address = |n: &ListedNode| n.mesh_ip.as_ref().is_some_and(|mesh| has(mesh.as_str()));
         found.retain(|n| has(n.id.as_str()) || has(&n.name) || has(n.labels.get()) || address(n));
     }
     let lease = |node: &ListedNode| at.control.leases.state(&node.id);
@@ -143,7 +144,7 @@ fn row(node: &ListedNode, lease: LeaseState, has_two_holders: bool) -> Vec<Html>
         parts::text(&roles.join(", ")),
         Html::concat(state),
         parts::maybe_time(node.heartbeat_at),
-        parts::text(node.mesh_ip.as_deref().unwrap_or("")),
+        parts::text(node.mesh_ip.as_ref().map_or("", MeshAddress::as_str)),
         Html::concat(chips.collect()),
     ]
 }
@@ -213,7 +214,7 @@ fn facts(node: &Node, lease: LeaseState) -> Vec<(&'static str, Html)> {
         ("Roles", parts::text(&node.roles.join(", "))),
         ("Last heartbeat", parts::maybe_time(node.heartbeat_at)),
         ("Lease until", parts::maybe_time(node.lease_expires_at)),
-        ("Mesh address", parts::text(node.mesh_ip.as_deref().unwrap_or("none"))),
+        ("Mesh address", parts::text(node.mesh_ip.as_ref().map_or("none", MeshAddress::as_str))),
         ("API endpoint", parts::text(node.api_endpoint.as_deref().unwrap_or("none"))),
         ("Certificate expires", node.identity_expires_at.map_or_else(|| parts::text("none"), parts::time)),
         ("Known since", parts::time(node.created_at)),
