@@ -1,5 +1,6 @@
 //! Typed calls to the API, for the command line and the agent. Knows the wire only, nothing of the server's inside.
 
+mod authorities;
 mod connect;
 mod download;
 mod node;
@@ -7,6 +8,7 @@ mod node_api;
 mod socket;
 
 pub use crate::crypto::tls::Trust;
+pub use authorities::authorities_in;
 pub use download::download;
 pub use node::Signer;
 pub use node_api::Answered;
@@ -17,7 +19,7 @@ use crate::crypto::tls;
 use crate::json;
 use crate::model::base_path;
 use crate::model::node_api::{Reason, Refusal};
-use crate::text;
+use authorities::system_authorities;
 use connect::TlsConnector;
 use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
@@ -47,8 +49,6 @@ const DOWNLOAD_TIME: Duration = Duration::from_secs(900);
 const DOWNLOAD_BYTES_MAX: u64 = 1 << 30;
 /// Items of a page when a whole list is read.
 const PAGE: usize = 1000;
-/// Usual files with the certificates of public authorities; `SSL_CERT_FILE` names another.
-const PUBLIC_CERTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Failure of a call.
 #[derive(Debug)]
@@ -384,7 +384,10 @@ impl Api {
         let mut all = Vec::new();
         loop {
             let answer = self.call("GET", &next, None, &[])?;
-            all.extend(answer.body.as_array().cloned().unwrap_or_default());
+            match answer.body {
+                Value::Array(page) if page.iter().all(Value::is_object) => all.extend(page),
+                _ => return Err(self.not_ours()),
+            }
             match answer.next {
                 // The link is a path of the host; what is called is one below the URL.
                 Some(link) => next = base_path::inside(&link, self.path()).to_string(),
@@ -426,6 +429,11 @@ impl Api {
         };
         self.at.fetch_add(1, Ordering::Relaxed);
         CallError::Unreachable(why)
+    }
+
+    /// The server answered, but not as the control plane does.
+    pub fn not_ours(&self) -> CallError {
+        CallError::Unreachable(format!("{} answered with something that is not UptimeMesh's API", self.url()))
     }
 
     fn request(
@@ -572,22 +580,6 @@ pub fn shown_authority(url: &str) -> Called<String> {
 fn next_of(link: &str) -> Option<String> {
     let (path, rest) = link.strip_prefix('<')?.split_once('>')?;
     rest.contains("rel=\"next\"").then(|| path.to_string())
-}
-
-/// The certificates of the authorities that this system believes.
-fn system_authorities() -> Result<String, String> {
-    let path = std::env::var("SSL_CERT_FILE").unwrap_or(PUBLIC_CERTS.to_string());
-    authorities_in(&path).map_err(|why| format!("{why} (SSL_CERT_FILE names another file)"))
-}
-
-/// The certificates of authorities in a file.
-pub fn authorities_in(path: &str) -> Result<String, String> {
-    let bytes = fs::read(path).map_err(|e| format!("cannot read the trusted certificates in {path}: {e}"))?;
-    if text::is_wide(&bytes) {
-        return text::decode(bytes).map_err(|why| format!("the file of trusted certificates, {path}, {why}"));
-    }
-    // Comments in collections are in any encoding.
-    Ok(String::from_utf8_lossy(text::without_mark(&bytes)).into_owned())
 }
 
 /// Why a server is not believed, if that is what went wrong.

@@ -17,7 +17,7 @@ use crate::json::float;
 use crate::model::Object;
 use crate::model::ids::{self, Id};
 use crate::model::specs::count_of;
-use crate::text;
+use crate::text::{self, is_invisible};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -550,8 +550,7 @@ const WHOLE_MAX: f64 = 9e15;
 
 /// Control characters, and those that reorder or hide text.
 fn unprintable(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+    c.is_control() || is_invisible(c)
 }
 
 /// A faulty input, shortened for the answer.

@@ -1,0 +1,42 @@
+//! Files with the certificates of authorities.
+
+use crate::text;
+use std::fs::File;
+use std::io::Read;
+
+/// Usual file with the certificates of public authorities; `SSL_CERT_FILE` names another.
+const PUBLIC_CERTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// Largest file of authorities, in bytes; collections of public ones have a quarter of a megabyte.
+const AUTHORITIES_BYTES_MAX: u64 = 4 << 20;
+
+/// The certificates of the authorities that this system believes.
+pub fn system_authorities() -> Result<String, String> {
+    let path = std::env::var("SSL_CERT_FILE").unwrap_or(PUBLIC_CERTS.to_string());
+    authorities_in(&path).map_err(|why| format!("{why} (SSL_CERT_FILE names another file)"))
+}
+
+/// The certificates of authorities in a file.
+pub fn authorities_in(path: &str) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(AUTHORITIES_BYTES_MAX + 1).read_to_end(&mut bytes))
+        .map_err(|e| format!("cannot read the trusted certificates in {path}: {e}"))?;
+    if bytes.len() as u64 > AUTHORITIES_BYTES_MAX {
+        return Err(format!("the file of trusted certificates, {path}, is longer than {AUTHORITIES_BYTES_MAX} bytes"));
+    }
+    if text::is_wide(&bytes) {
+        return text::decode(bytes).map_err(|why| format!("the file of trusted certificates, {path}, {why}"));
+    }
+    // Comments in collections are in any encoding.
+    Ok(String::from_utf8_lossy(text::without_mark(&bytes)).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_authorities_has_an_end() {
+        assert!(authorities_in("/dev/zero").is_err_and(|why| why.contains("is longer than")));
+    }
+}
