@@ -31,12 +31,20 @@ pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let new = beside(path);
     // A crash may have left this file, with another mode.
     let _ = fs::remove_file(&new);
-    let mut file = File::options().write(true).create_new(true).mode(mode).open(&new).doing("create a file")?;
+    let written = write_new(&new, content, mode).and_then(|()| rename(&new, path));
+    if written.is_err() {
+        // It takes up space on a full disk, and may hold a secret.
+        let _ = fs::remove_file(&new);
+    }
+    written
+}
+
+fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    let mut file = File::options().write(true).create_new(true).mode(mode).open(path).doing("create a file")?;
     // Sets the requested mode, regardless of the process's umask.
     file.set_permissions(Permissions::from_mode(mode)).doing("give a file its mode")?;
     file.write_all(content).doing("write a file")?;
-    file.sync_all().doing("flush a file")?;
-    rename(&new, path)
+    file.sync_all().doing("flush a file")
 }
 
 /// Renames durably: a power cut does not bring the old name back.
@@ -298,6 +306,16 @@ pub fn beside(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_failed_write_leaves_nothing_beside_the_file() {
+        let dir = std::env::temp_dir().join(format!("uptimemesh-failed-{}", std::process::id()));
+        let taken = dir.join("taken");
+        private_dir(&taken).expect("a directory");
+        assert!(write(&taken, b"secret", PRIVATE).is_err(), "a directory is in its place");
+        assert!(!beside(&taken).exists());
+        fs::remove_dir_all(dir).expect("the directory is ours");
+    }
 
     #[test]
     fn of_foreign_files_only_ordinary_ones_of_a_size_are_read() {

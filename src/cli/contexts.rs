@@ -319,5 +319,7 @@ fn remove(args: &Args) -> Result<(), Failure> {
 /// Sentence about a context that was removed here alone.
 pub fn forgotten(context: &Context) -> String {
     let Context { name, token_id, expires_at, .. } = context;
-    format!("Removed context {name}. Its token {token_id} stays valid until {expires_at}; an admin can revoke it.\n")
+    output::drawable(&format!(
+        "Removed context {name}. Its token {token_id} stays valid until {expires_at}; an admin can revoke it."
+    )) + "\n"
 }

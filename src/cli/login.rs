@@ -143,6 +143,11 @@ fn target(args: &Args) -> Target {
     for url in urls.iter().filter(|url| url.starts_with("http://") && !is_loopback(url)) {
         args.fault(format!("{url} would carry the password in the clear: use https://"));
     }
+    if authority.is_some() {
+        for url in urls.iter().filter(|url| url.starts_with("http://")) {
+            args.fault(format!("{url} cannot prove a fingerprint: use https://"));
+        }
+    }
     // The fingerprint was given for this one server, the variable for many.
     Target { urls, ca_pem: ca_pem.filter(|_| authority.is_none()), authority }
 }
@@ -265,12 +270,21 @@ fn create_token(api: &Api) -> Result<Value, Failure> {
     let name: String =
         format!("cli {person}@{machine}").chars().filter(|c| !c.is_control()).take(NAME_CHARS_MAX).collect();
     let create = |name: &str| api.post("/auth/api-tokens", &json!({"name": name, "expires_in_days": TOKEN_DAYS}));
-    match create(&name) {
+    let made = match create(&name) {
         // Another context of this machine has it, or one whose token could not be revoked.
-        Err(CallError::Refused { status: 409, .. }) => Ok(create(&format!("{name} {}", crypto::random_hex(2)))?),
-        made => Ok(made?),
+        Err(CallError::Refused { status: 409, .. }) => create(&format!("{name} {}", crypto::random_hex(2))),
+        made => made,
+    }?;
+    let is_sound = |text: &str| !text.is_empty() && !text.chars().any(char::is_control);
+    if TOKEN_FIELDS.iter().all(|key| made[key].as_str().is_some_and(is_sound)) {
+        Ok(made)
+    } else {
+        Err(api.not_ours().into())
     }
 }
+
+/// Fields of a new token that a context keeps.
+const TOKEN_FIELDS: [&str; 4] = ["id", "owner", "token", "expires_at"];
 
 /// Longest name of a token, in characters, with room for a suffix.
 const NAME_CHARS_MAX: usize = 120;
@@ -308,10 +322,9 @@ fn logout(args: &Args) -> Result<(), Failure> {
     if revoked.is_err() {
         output::print(&contexts::forgotten(context));
     } else {
-        output::print(&format!(
-            "Signed out of {}; its token is revoked and context {} removed.\n",
-            context.url, context.name
-        ));
+        let (url, name) = (&context.url, &context.name);
+        let done = format!("Signed out of {url}; its token is revoked and context {name} removed.");
+        output::print(&(output::drawable(&done) + "\n"));
     }
     Ok(())
 }

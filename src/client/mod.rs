@@ -253,7 +253,10 @@ impl Api {
         let mut all = Vec::new();
         loop {
             let answer = self.call("GET", &next, None, &[])?;
-            all.extend(answer.body.as_array().cloned().unwrap_or_default());
+            match answer.body {
+                Value::Array(page) if page.iter().all(Value::is_object) => all.extend(page),
+                _ => return Err(self.not_ours()),
+            }
             match answer.next {
                 // The link is a path of the host; what is called is one below the URL.
                 Some(link) => next = base_path::inside(&link, self.path()).to_string(),
@@ -295,6 +298,11 @@ impl Api {
         };
         self.at.fetch_add(1, Ordering::Relaxed);
         CallError::Unreachable(why)
+    }
+
+    /// The server answered, but not as the control plane does.
+    pub fn not_ours(&self) -> CallError {
+        CallError::Unreachable(format!("{} answered with something that is not UptimeMesh's API", self.url()))
     }
 
     fn request(

@@ -20,6 +20,7 @@ mod copies;
 mod crash;
 mod crowd;
 mod doctor;
+mod foreign;
 mod golden;
 mod hostile;
 mod identities;

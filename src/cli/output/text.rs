@@ -1,5 +1,7 @@
 //! Text that cannot steer a terminal, and how many columns of one it takes.
 
+use crate::text::is_invisible;
+
 /// Characters that a terminal draws in two columns: East Asian scripts and pictures.
 const WIDE: &[(char, char)] = &[
     ('\u{1100}', '\u{115f}'),
@@ -32,19 +34,6 @@ const MARKS: &[(char, char)] = &[
     ('\u{fe20}', '\u{fe2f}'),
 ];
 
-/// Invisible characters: they change the direction of a line, join its characters, or hide in a name.
-const INVISIBLE: &[(char, char)] = &[
-    ('\u{ad}', '\u{ad}'),
-    ('\u{61c}', '\u{61c}'),
-    ('\u{180e}', '\u{180e}'),
-    ('\u{200b}', '\u{200f}'),
-    ('\u{2028}', '\u{202e}'),
-    ('\u{2060}', '\u{206f}'),
-    ('\u{feff}', '\u{feff}'),
-    ('\u{fff9}', '\u{fffb}'),
-    ('\u{e0000}', '\u{e0fff}'),
-];
-
 fn is_in(ranges: &[(char, char)], c: char) -> bool {
     ranges.iter().any(|(first, last)| (*first..=*last).contains(&c))
 }
@@ -62,7 +51,7 @@ pub fn printable(text: &str) -> String {
 
 /// The same for a terminal, with `?` for every invisible character, which would move what is drawn after it.
 pub fn drawable(text: &str) -> String {
-    printable(text).chars().map(|c| if is_in(INVISIBLE, c) { '?' } else { c }).collect()
+    printable(text).chars().map(|c| if is_invisible(c) { '?' } else { c }).collect()
 }
 
 /// Columns that drawable text takes on a terminal. Terminals differ on rare pictures and scripts: such a row may be a
