@@ -157,7 +157,7 @@ fn try_addresses(urls: &[String], authority: &str) -> Vec<Address> {
 }
 
 fn answers(url: String, authority: String) -> bool {
-    let Ok(mut api) = Api::with(&[url], Some(Trust::Pinned(authority)), None) else { return false };
+    let Ok(mut api) = Api::with(&[url], Some(Trust::Pinned(vec![authority])), None) else { return false };
     api.limit(ANSWER_TIME, CONNECT_TIME);
     api.reach().is_ok()
 }

@@ -75,7 +75,7 @@ fn invitation(args: &Args, text: &str) -> Invitation {
             }
             Invitation {
                 urls: join.urls(),
-                trust: Some(Trust::Pinned(join.authority)),
+                trust: Some(Trust::Pinned(vec![join.authority])),
                 token: join.token,
                 role: join.role,
             }

@@ -45,6 +45,7 @@ mod updater;
 mod updates;
 mod users;
 mod version;
+mod waiting;
 mod watch;
 mod wireguard;
 

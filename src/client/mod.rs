@@ -5,19 +5,21 @@ mod download;
 mod node;
 mod node_api;
 mod socket;
+mod trust;
 
 pub use crate::crypto::tls::Trust;
 pub use download::download;
 pub use node::Signer;
 pub use node_api::Answered;
+pub use trust::{authorities_in, shown_authority};
 
 use crate::clock::Timestamp;
 use crate::crypto::pki::NodeKey;
 use crate::crypto::tls;
 use crate::json;
 use crate::model::base_path;
+use crate::model::ca::NEXT_AUTHORITY;
 use crate::model::node_api::{Reason, Refusal};
-use crate::text;
 use connect::TlsConnector;
 use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
@@ -26,9 +28,10 @@ use socket::SocketConnector;
 use std::fmt;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use trust::{foreign, system_authorities};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::Connector;
 use ureq::{Agent, http};
@@ -47,8 +50,6 @@ const DOWNLOAD_TIME: Duration = Duration::from_secs(900);
 const DOWNLOAD_BYTES_MAX: u64 = 1 << 30;
 /// Items of a page when a whole list is read.
 const PAGE: usize = 1000;
-/// Usual files with the certificates of public authorities; `SSL_CERT_FILE` names another.
-const PUBLIC_CERTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Failure of a call.
 #[derive(Debug)]
@@ -106,6 +107,9 @@ pub struct Source {
     pub foreign: String,
 }
 
+/// Learns from each answer the authority that certifies the server after a rotation; `None` outside one.
+type NoteAuthority = Arc<dyn Fn(Option<&str>) + Send + Sync>;
+
 /// One server, and perhaps a session there, which ends when this is dropped.
 pub struct Api {
     /// Its URLs.
@@ -123,6 +127,7 @@ pub struct Api {
     credentials: Option<(String, String)>,
     /// Origin of the token, if it was not given with the command.
     source: Option<Source>,
+    note_authority: Option<NoteAuthority>,
 }
 
 impl Api {
@@ -164,6 +169,7 @@ impl Api {
             session: None,
             credentials: None,
             source: None,
+            note_authority: None,
         })
     }
 
@@ -246,6 +252,12 @@ impl Api {
         self
     }
 
+    /// Every good answer says which authority is next.
+    pub fn noting_authority(mut self, note: impl Fn(Option<&str>) + Send + Sync + 'static) -> Api {
+        self.note_authority = Some(Arc::new(note));
+        self
+    }
+
     /// Before a secret leaves this machine in the clear, checks that the server accepts plain HTTP.
     fn greet(&self) -> Called<()> {
         let host = self.url().strip_prefix("http://").and_then(|rest| rest.split(['/', '?', '#']).next());
@@ -319,6 +331,7 @@ impl Api {
             session: self.session.clone(),
             credentials: None,
             source: self.source.clone(),
+            note_authority: self.note_authority.clone(),
         }
     }
 
@@ -453,6 +466,7 @@ impl Api {
         let status = response.status().as_u16();
         let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok());
         let (next, tag) = (header("link").and_then(next_of), header("etag").map(str::to_string));
+        let next_authority = header(NEXT_AUTHORITY).map(str::to_string);
         let text = response
             .body_mut()
             .with_config()
@@ -463,7 +477,10 @@ impl Api {
         let is_success = (200..300).contains(&status);
         let refused = || parsed.as_ref().ok().filter(|_| !is_success).and_then(|body| Refusal::deserialize(body).ok());
         match (refused(), parsed) {
-            (None, Ok(body)) if is_success => Ok(Answer { body, next, tag }),
+            (None, Ok(body)) if is_success => {
+                self.note_authority.iter().for_each(|note| note(next_authority.as_deref()));
+                Ok(Answer { body, next, tag })
+            }
             (Some(refused), _) => Err(self.explained(refusal(status, refused))),
             _ if status == 308 => {
                 let why = format!(
@@ -555,48 +572,10 @@ fn faults(detail: &Value) -> String {
     detail.as_array().map_or_else(|| detail.to_string(), |all| all.iter().map(one).collect::<Vec<_>>().join("; "))
 }
 
-/// SHA-256 (hex) of the authority by which the control plane at this URL would prove itself. Nothing is sent to it.
-pub fn shown_authority(url: &str) -> Called<String> {
-    let seen = Arc::new(OnceLock::new());
-    let api =
-        Api::with(&[url.to_string()], Some(Trust::Unknown(Arc::clone(&seen))), None).map_err(CallError::Unreachable)?;
-    let failed = api.get("/health").err();
-    match (seen.get(), failed) {
-        (Some(authority), _) => Ok(authority.clone()),
-        (None, Some(e)) => Err(e),
-        (None, None) => Err(CallError::Unreachable(format!("{url} shows no certificate"))),
-    }
-}
-
 /// The path in `<path>; rel="next"`.
 fn next_of(link: &str) -> Option<String> {
     let (path, rest) = link.strip_prefix('<')?.split_once('>')?;
     rest.contains("rel=\"next\"").then(|| path.to_string())
-}
-
-/// The certificates of the authorities that this system believes.
-fn system_authorities() -> Result<String, String> {
-    let path = std::env::var("SSL_CERT_FILE").unwrap_or(PUBLIC_CERTS.to_string());
-    authorities_in(&path).map_err(|why| format!("{why} (SSL_CERT_FILE names another file)"))
-}
-
-/// The certificates of authorities in a file.
-pub fn authorities_in(path: &str) -> Result<String, String> {
-    let bytes = fs::read(path).map_err(|e| format!("cannot read the trusted certificates in {path}: {e}"))?;
-    if text::is_wide(&bytes) {
-        return text::decode(bytes).map_err(|why| format!("the file of trusted certificates, {path}, {why}"));
-    }
-    // Comments in collections are in any encoding.
-    Ok(String::from_utf8_lossy(text::without_mark(&bytes)).into_owned())
-}
-
-/// Why a server is not believed, if that is what went wrong.
-fn foreign(e: &ureq::Error) -> Option<String> {
-    let ureq::Error::Io(e) = e else { return None };
-    match e.get_ref()?.downcast_ref::<rustls::Error>()? {
-        e @ rustls::Error::InvalidCertificate(_) => Some(e.to_string()),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

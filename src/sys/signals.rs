@@ -1,6 +1,7 @@
 //! Signals: which ones end the program, which one reopens its files, and which ones are ignored.
 
 use crate::error::{Doing, Result};
+use crate::interrupt;
 use crate::logger;
 use crate::thread::{Stop, lock, spawn};
 use rustix::process::Signal;
@@ -8,7 +9,7 @@ use signal_hook::consts::{
     SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ,
 };
 use signal_hook::iterator::Signals;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 /// Signals that end the program in order; LXC stops a container with the last one.
@@ -39,16 +40,22 @@ impl Hangup {
     }
 }
 
-/// Runs `work` at Ctrl-C (SIGINT) in its own thread, instead of ending the process: the work does that.
-pub fn on_interrupt(work: impl FnOnce() + Send + 'static) -> Result<()> {
-    let mut signals = Signals::new([SIGINT]).doing("listen for signals")?;
-    spawn("interrupt", None, move || {
-        if signals.forever().next().is_some() {
-            work();
-        }
-    })
-    .doing("listen for signals")
-    .map(drop)
+/// From the first call on, Ctrl-C (SIGINT) and SIGTERM do the work of [`interrupt`] and end the process, with 128 and
+/// the signal's number as shells have it.
+pub fn end_on_interrupt() -> Result<()> {
+    static STARTED: Once = Once::new();
+    let mut started = Ok(());
+    STARTED.call_once(|| {
+        started = Signals::new([SIGINT, SIGTERM]).and_then(|mut signals| {
+            spawn("interrupt", None, move || {
+                for signal in signals.forever() {
+                    interrupt::run(|| std::process::exit(128 + signal));
+                }
+            })
+            .map(drop)
+        });
+    });
+    started.doing("listen for signals")
 }
 
 /// Raises the flag when this process is asked to end; a second signal ends it immediately, in case something hangs.

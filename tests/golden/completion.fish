@@ -4,7 +4,7 @@ function __uptimemesh_words
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --role --lease-state --label --username --password-file --password --api-token-file --data-dir -o --format --color --api-url --ca-file --context --settings-file --name --mesh-ip --set --remove --reserve-cpu --reserve-memory --cpu --memory --ttl --for-node --core-ttl --worker-ttl --timeout -f --file --to --service --node --snapshot --replica --address --port --primary --secondary --max-moves --setup-code --new-password-file --fingerprint --new-password --app-name --app-env --database-url --server-host --server-port --tls --advertise-addresses --tls-names --tls-cert-file --tls-key-file --trusted-proxies --base-path --log-level --log-file --log-db-queries --log-db-query-params --log-sql-max-length --auth-cookie-secure --auth-session-ttl-seconds --auth-session-idle-seconds --cluster-pki-dir --node-cert-validity-days --cluster-lease-token-ttl-seconds --heartbeat-signature-max-skew-seconds --clock-wait-seconds --backup-dir --backup-passphrase-file --backup-before-upgrade --http-connections-max --http-connections-per-address-max --http-idle-seconds --http-requests-per-second-max --days --category --level --since --limit --output --request-file --version-url --channel --want-version --bin --restart-command --health-url --status-file --health-wait --settle --release-key --ring --ring-wait --ring-label --config --tries --state-dir --rings --wait-seconds --lost-max --out --key-file --expires-days --artifact --as --bytes-max --node-id --identity-dir --join-file --token-file --token --api-endpoint --lease-ttl --update-dir --update-state --lease-token --status-json
+        else if contains -- $word --role --lease-state --label --username --password-file --password --api-token-file --data-dir -o --format --color --api-url --ca-file --context --settings-file --name --mesh-ip --set --remove --timeout --reserve-cpu --reserve-memory --cpu --memory --ttl --for-node --core-ttl --worker-ttl -f --file --to --service --node --snapshot --replica --address --port --primary --secondary --max-moves --setup-code --new-password-file --fingerprint --new-password --app-name --app-env --database-url --server-host --server-port --tls --advertise-addresses --tls-names --tls-cert-file --tls-key-file --trusted-proxies --base-path --log-level --log-file --log-db-queries --log-db-query-params --log-sql-max-length --auth-cookie-secure --auth-session-ttl-seconds --auth-session-idle-seconds --cluster-pki-dir --node-cert-validity-days --cluster-lease-token-ttl-seconds --heartbeat-signature-max-skew-seconds --clock-wait-seconds --backup-dir --backup-passphrase-file --backup-before-upgrade --http-connections-max --http-connections-per-address-max --http-idle-seconds --http-requests-per-second-max --days --category --level --since --limit --output --request-file --version-url --channel --want-version --bin --restart-command --health-url --status-file --health-wait --settle --release-key --ring --ring-wait --ring-label --config --tries --state-dir --rings --wait-seconds --lost-max --out --key-file --expires-days --artifact --as --bytes-max --node-id --identity-dir --join-file --token-file --token --api-endpoint --lease-ttl --update-dir --update-state --lease-token --status-json
             set skip 1
         else if not string match -q -- '-*' $word
             echo $word
@@ -253,6 +253,7 @@ complete -c uptimemesh -n '__uptimemesh_in node uncordon' -l context -x -d 'the 
 complete -c uptimemesh -n '__uptimemesh_in node uncordon' -l settings-file -r -F -d 'take what this file says as the environment, over what is there; the units of services use it'
 complete -c uptimemesh -n '__uptimemesh_in node uncordon' -s h -l help -d 'print this help'
 complete -c uptimemesh -n '__uptimemesh_in node drain' -l no-wait -d 'do not wait until the drain is done'
+complete -c uptimemesh -n '__uptimemesh_in node drain' -l timeout -x -d 'longest wait (default 300)'
 complete -c uptimemesh -n '__uptimemesh_in node drain' -l username -x -d 'user to sign in with a password (default admin) [UPTIMEMESH_USERNAME]'
 complete -c uptimemesh -n '__uptimemesh_in node drain' -l password-file -r -F -d 'file with the password; - reads standard input'
 complete -c uptimemesh -n '__uptimemesh_in node drain' -l password -x -d 'the password; others on this machine can see it [UPTIMEMESH_PASSWORD]'
@@ -541,6 +542,7 @@ complete -c uptimemesh -n '__uptimemesh_in service list' -l settings-file -r -F 
 complete -c uptimemesh -n '__uptimemesh_in service list' -s h -l help -d 'print this help'
 complete -c uptimemesh -n '__uptimemesh_in service apply' -s f -l file -r -F -d 'JSON with id, name, description and spec; - reads standard input'
 complete -c uptimemesh -n '__uptimemesh_in service apply' -l wait -d 'wait until the scheduler has nothing left to do about it'
+complete -c uptimemesh -n '__uptimemesh_in service apply' -l timeout -x -d 'longest wait (default 300)'
 complete -c uptimemesh -n '__uptimemesh_in service apply' -l username -x -d 'user to sign in with a password (default admin) [UPTIMEMESH_USERNAME]'
 complete -c uptimemesh -n '__uptimemesh_in service apply' -l password-file -r -F -d 'file with the password; - reads standard input'
 complete -c uptimemesh -n '__uptimemesh_in service apply' -l password -x -d 'the password; others on this machine can see it [UPTIMEMESH_PASSWORD]'
@@ -1688,6 +1690,8 @@ complete -c uptimemesh -n '__uptimemesh_in update start' -l channel -x -d 'the c
 complete -c uptimemesh -n '__uptimemesh_in update start' -l ring-label -x -d 'label with a node\'s ring (default ring)'
 complete -c uptimemesh -n '__uptimemesh_in update start' -l wait-seconds -x -d 'between one ring\'s end and the next one\'s begin (default 600)'
 complete -c uptimemesh -n '__uptimemesh_in update start' -l lost-max -x -d 'nodes that may fail or be lost before it halts (default 0)'
+complete -c uptimemesh -n '__uptimemesh_in update start' -l wait -d 'wait until every ring is updated'
+complete -c uptimemesh -n '__uptimemesh_in update start' -l timeout -x -d 'longest wait (default 300)'
 complete -c uptimemesh -n '__uptimemesh_in update start' -l username -x -d 'user to sign in with a password (default admin) [UPTIMEMESH_USERNAME]'
 complete -c uptimemesh -n '__uptimemesh_in update start' -l password-file -r -F -d 'file with the password; - reads standard input'
 complete -c uptimemesh -n '__uptimemesh_in update start' -l password -x -d 'the password; others on this machine can see it [UPTIMEMESH_PASSWORD]'

@@ -14,10 +14,12 @@ use crate::model::events::catalogue::AUTH_LOCAL_USE;
 use crate::model::local::{FILE, LocalCredential};
 use crate::model::users::{Credential, Role, User};
 use crate::store::{Store, events};
+use crate::thread::lock;
 use serde_json::json;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Name of the caller; no user can have it.
@@ -29,6 +31,8 @@ pub struct Local {
     secret: String,
     listening: IpAddr,
     used: AtomicBool,
+    /// URL of the server, while the file is there.
+    url: Mutex<Option<String>>,
 }
 
 impl Local {
@@ -39,11 +43,24 @@ impl Local {
             secret: token::local_secret(),
             listening: listening.ip().to_canonical(),
             used: AtomicBool::new(false),
+            url: Mutex::new(None),
         }
     }
 
     /// Writes the credential where commands on this machine find it. A server that cannot write it works without it.
     pub fn publish(&self, url: String, authority: Option<String>) {
+        *lock(&self.url) = Some(url.clone());
+        self.write(url, authority);
+    }
+
+    /// Writes it again with a new authority of the server.
+    pub fn follow(&self, authority: String) {
+        if let Some(url) = lock(&self.url).clone() {
+            self.write(url, Some(authority));
+        }
+    }
+
+    fn write(&self, url: String, authority: Option<String>) {
         let content = json!(LocalCredential { url, authority, token: self.secret.clone() });
         if let Err(e) = files::write(&self.path, format!("{content}\n").as_bytes(), files::PRIVATE) {
             let path = self.path.display();
@@ -54,6 +71,7 @@ impl Local {
 
     /// Removes the credential's file.
     pub fn withdraw(&self) {
+        *lock(&self.url) = None;
         let removed = match std::fs::remove_file(&self.path) {
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
             removed => removed.doing("remove the local credential"),
