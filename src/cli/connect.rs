@@ -17,8 +17,9 @@ use super::output;
 use crate::client::{self, Api, CallError, Trust};
 use crate::sys::prompt;
 
-/// Order of credentials, for the help: the first that is given counts.
-pub(super) const ORDER: &str = "flags, --context, --api-url, current context, local server, admin";
+/// Credentials in their order, for the help.
+pub(super) const ORDER: &str = "by the first of: user or token as flags; --context; user or token in the environment; \
+    a context of --api-url; the current context; the server on this machine; admin with the first password";
 
 /// Default URL of the API.
 pub(super) const API_URL: &str = "http://127.0.0.1:8000";

@@ -116,14 +116,14 @@ fn revoke_replaced(old: &Context, user: &str, url: &str) {
     let Context { name, token_id, expires_at, .. } = old;
     let (name, was) = (output::ascii(name), output::ascii(&format!("{} at {}", old.user, old.url)));
     if old.user != user || normal(&old.url) != normal(url) {
-        eprintln!("Context {name} was the one of {was}; it is replaced.");
+        output::remark(&format!("Context {name} was the one of {was}; it is replaced."));
     }
     if let Err(failure) = revoke(old) {
         let why = output::ascii(&failure.lines().join("; "));
-        eprintln!(
+        output::remark(&format!(
             "warning: the former token {token_id} of context {name}, of {was}, could not be revoked ({why}). It stays \
                 valid until {expires_at}; revoke it there: uptimemesh api-token revoke {token_id}"
-        );
+        ));
     }
 }
 
@@ -252,7 +252,7 @@ fn change_password_first(args: &Args, api: &mut Api, password: &str) -> Result<b
         return Err(Failure::Failed(format!("{why}: add {code}--new-password-file FILE to this login")));
     }
     if said_new.is_none() {
-        eprintln!("Before anything else: {why}.");
+        output::remark(&format!("Before anything else: {why}."));
     }
     let code = match said_code {
         None if needs_code => Some(prompt::line("Setup code: ")?),

@@ -53,11 +53,8 @@ _uptimemesh() {
         config) seconds="show check get" ;;
         release) seconds="keygen sign verify fetch" ;;
     esac
-    if [[ -n $seconds && -z $second ]]; then
-        words="$seconds"
-    fi
     word="$first"
-    [[ -n $seconds ]] && word="$first $second"
+    [[ -n $seconds && -n $second ]] && word="$first $second"
     case "$word" in
         "node list") options="--role --lease-state --label --watch --username --password-file --password --api-token-file --data-dir --format --json --quiet --color --api-url --ca-file --context --settings-file --help"; words="" ;;
         "node show") options="--username --password-file --password --api-token-file --data-dir --format --json --quiet --color --api-url --ca-file --context --settings-file --help"; words="" ;;
@@ -179,6 +176,7 @@ _uptimemesh() {
         "docs") options="--api-url --ca-file --context --settings-file --help"; words="" ;;
         "help") options="--api-url --ca-file --context --settings-file --help"; words="node token bootstrap ca service replica endpoint router scheduler snapshot login logout context user set-password whoami session api-token status event setting bundle backup update config release up serve migrate join agent heartbeat doctor man completions unit version docs help" ;;
     esac
+    [[ -n $seconds && -z $second ]] && words="$seconds"
     [[ $current == -* ]] && words="$options"
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }

@@ -12,105 +12,145 @@ _uptimemesh() {
     name=$words[1]
     case $name in
         node)
-            if ((CURRENT == 2)); then
-                known=('list:List nodes.' 'show:Print a node.' 'create:Register a node before it joins.' 'label:Set or remove labels of a node.' 'cordon:Keep new replicas off a node, and move those that run there.' 'uncordon:Let replicas come to a node again; ends a drain.' 'drain:Move all replicas of a node elsewhere.' 'room:Limit what replicas may use of a node; without options, remove the limits.' 'reboot:Request a reboot of a node.' 'rotate-keys:Request new WireGuard keys of a node.' 'runs:Print the machines that send heartbeats with one identity.' 'keep-run:Choose which of two machines with one identity stays.' 'delete:Remove a node and revoke its identity.' 'leases:List nodes with the state and the end of their leases.' 'tunnels:List nodes with their WireGuard tunnels and the route in use.'); _describe command known; return
-            fi
-            shift words; ((CURRENT--)); name="node $words[1]" ;;
+            if [[ $words[2] != -* ]]; then
+                if ((CURRENT == 2)); then
+                    known=('list:List nodes.' 'show:Print a node.' 'create:Register a node before it joins.' 'label:Set or remove labels of a node.' 'cordon:Keep new replicas off a node, and move those that run there.' 'uncordon:Let replicas come to a node again; ends a drain.' 'drain:Move all replicas of a node elsewhere.' 'room:Limit what replicas may use of a node; without options, remove the limits.' 'reboot:Request a reboot of a node.' 'rotate-keys:Request new WireGuard keys of a node.' 'runs:Print the machines that send heartbeats with one identity.' 'keep-run:Choose which of two machines with one identity stays.' 'delete:Remove a node and revoke its identity.' 'leases:List nodes with the state and the end of their leases.' 'tunnels:List nodes with their WireGuard tunnels and the route in use.'); _describe command known; return
+                fi
+                shift words; ((CURRENT--)); name="node $words[1]"
+            fi ;;
         token)
-            if ((CURRENT == 2)); then
-                known=('create:Create a join token for one machine.' 'list:List join tokens.' 'show:Print a join token, without its secret.' 'revoke:Revoke a join token.'); _describe command known; return
-            fi
-            shift words; ((CURRENT--)); name="token $words[1]" ;;
+            if [[ $words[2] != -* ]]; then
+                if ((CURRENT == 2)); then
+                    known=('create:Create a join token for one machine.' 'list:List join tokens.' 'show:Print a join token, without its secret.' 'revoke:Revoke a join token.'); _describe command known; return
+                fi
+                shift words; ((CURRENT--)); name="token $words[1]"
+            fi ;;
         ca)
-            if ((CURRENT == 2)); then
-                known=('show:Print the authorities, the state of a rotation and the certificate to trust.' 'nodes:List nodes, and if they trust the newest authority.' 'rotate:Create a new authority; the previous one stays trusted.' 'drop-previous:Stop trusting the previous authority.'); _describe command known; return
-            fi
-            shift words; ((CURRENT--)); name="ca $words[1]" ;;
+            if [[ $words[2] != -* ]]; then
+                if ((CURRENT == 2)); then
+                    known=('show:Print the authorities, the state of a rotation and the certificate to trust.' 'nodes:List nodes, and if they trust the newest authority.' 'rotate:Create a new authority; the previous one stays trusted.' 'drop-previous:Stop trusting the previous authority.'); _describe command known; return
+                fi
+                shift words; ((CURRENT--)); name="ca $words[1]"
+            fi ;;
         service)
-            if ((CURRENT == 2)); then
-                known=('list:List services.' 'apply:Create a service from a file, or change it to match.' 'show:Print a service.' 'history:List the specs of a service, newest first.' 'rollout:Restart every replica of a service, a few at a time.' 'rollback:Restore an earlier spec, as a new generation.' 'delete:Remove a service.'); _describe command known; return
-            fi
-            shift words; ((CURRENT--)); name="service $words[1]" ;;
+            if [[ $words[2] != -* ]]; then
+                if ((CURRENT == 2)); then
+                    known=('list:List services.' 'apply:Create a service from a file, or change it to match.' 'show:Print a service.' 'history:List the specs of a service, newest first.' 'rollout:Restart every replica of a service, a few at a time.' 'rollback:Restore an earlier spec, as a new generation.' 'delete:Remove a service.'); _describe command known; return
+                fi
+                shift words; ((CURRENT--)); name="service $words[1]"
+            fi ;;
         replica)
-            if ((CURRENT == 2)); then
-                known=('list:List replicas, and why they are where they are.' 'show:Print a replica.' 'move:Move a replica to another node.' 'restart:Request a restart of a replica.' 'snapshot:Request a snapshot of a replica'\''s data.' 'restore:Request a restore of a replica'\''s data.' 'delete:Remove a replica and its endpoints.'); _describe command known; return
-            fi
-            shift words; ((CURRENT--)); name="replica $words[1]" ;;
+            if [[ $words[2] != -* ]]; then
+                if ((CURRENT == 2)); then
+                    known=('list:List replicas, and why they are where they are.' 'show:Print a replica.' 'move:Move a replica to another node.' 'restart:Request a restart of a replica.' 'snapshot:Request a snapshot of a replica'\''s data.' 'restore:Request a restore of a replica'\''s data.' 'delete:Remove a replica and its endpoints.'); _describe command known; return
+                fi
+                shift words; ((CURRENT--)); name="replica $words[1]"
+            fi ;;
         endpoint)
-            if ((CURRENT == 2)); then
-                known=('list:List replica endpoints.' 'show:Print an endpoint.' 'create:Create an endpoint of a replica.' 'mark:Mark an endpoint as healthy or unhealthy.' 'delete:Remove an endpoint.'); _describe command known; return
-            fi
-            shift words; ((CURRENT--)); name="endpoint $words[1]" ;;
+            if [[ $words[2] != -* ]]; then
+                if ((CURRENT == 2)); then
+                    known=('list:List replica endpoints.' 'show:Print an endpoint.' 'create:Create an endpoint of a replica.' 'mark:Mark an endpoint as healthy or unhealthy.' 'delete:Remove an endpoint.'); _describe command known; return
+                fi
+                shift words; ((CURRENT--)); name="endpoint $words[1]"
+            fi ;;
         router)
-            if ((CURRENT == 2)); then
-                known=('list:List router assignments.' 'show:Print a router assignment.' 'create:Assign two routers to a node.' 'delete:Remove a router assignment.'); _describe command known; return
-            fi
-            shift words; ((CURRENT--)); name="router $words[1]" ;;
+            if [[ $words[2] != -* ]]; then
+                if ((CURRENT == 2)); then
+                    known=('list:List router assignments.' 'show:Print a router assignment.' 'create:Assign two routers to a node.' 'delete:Remove a router assignment.'); _describe command known; return
+                fi
+                shift words; ((CURRENT--)); name="router $words[1]"
+            fi ;;
         scheduler)
-            if ((CURRENT == 2)); then
-                known=('status:Print the scheduler'\''s mode and its brake.' 'plan:Print what the scheduler would do.' 'reconcile:Carry out the plan.' 'explain:Explain, node by node, where a service can run.' 'rebalance:Rebalance replicas across nodes.'); _describe command known; return
-            fi
-            shift words; ((CURRENT--)); name="scheduler $words[1]" ;;
+            if [[ $words[2] != -* ]]; then
+                if ((CURRENT == 2)); then
+                    known=('status:Print the scheduler'\''s mode and its brake.' 'plan:Print what the scheduler would do.' 'reconcile:Carry out the plan.' 'explain:Explain, node by node, where a service can run.' 'rebalance:Rebalance replicas across nodes.'); _describe command known; return
+                fi
+                shift words; ((CURRENT--)); name="scheduler $words[1]"
+            fi ;;
         snapshot)
-            if ((CURRENT == 2)); then
-                known=('list:List etcd snapshots, newest first.' 'show:Print an etcd snapshot.' 'request:Request an etcd snapshot.' 'delete:Remove an etcd snapshot from the list.'); _describe command known; return
-            fi
-            shift words; ((CURRENT--)); name="snapshot $words[1]" ;;
+            if [[ $words[2] != -* ]]; then
+                if ((CURRENT == 2)); then
+                    known=('list:List etcd snapshots, newest first.' 'show:Print an etcd snapshot.' 'request:Request an etcd snapshot.' 'delete:Remove an etcd snapshot from the list.'); _describe command known; return
+                fi
+                shift words; ((CURRENT--)); name="snapshot $words[1]"
+            fi ;;
         context)
-            if ((CURRENT == 2)); then
-                known=('list:List the control planes that you signed in to.' 'use:Choose the context that commands use by default.' 'show:Print a context, by default the current one.' 'remove:Forget a context; its token stays valid until it expires.'); _describe command known; return
-            fi
-            shift words; ((CURRENT--)); name="context $words[1]" ;;
+            if [[ $words[2] != -* ]]; then
+                if ((CURRENT == 2)); then
+                    known=('list:List the control planes that you signed in to.' 'use:Choose the context that commands use by default.' 'show:Print a context, by default the current one.' 'remove:Forget a context; its token stays valid until it expires.'); _describe command known; return
+                fi
+                shift words; ((CURRENT--)); name="context $words[1]"
+            fi ;;
         user)
-            if ((CURRENT == 2)); then
-                known=('list:List users.' 'show:Print a user.' 'create:Create a user.' 'role:Change the role of a user; ends the user'\''s sessions.' 'set-password:Set the password of another user.' 'reset-password:Set a password in the server'\''s own data, on its machine.' 'delete:Remove a user, with all sessions and API tokens.'); _describe command known; return
-            fi
-            shift words; ((CURRENT--)); name="user $words[1]" ;;
+            if [[ $words[2] != -* ]]; then
+                if ((CURRENT == 2)); then
+                    known=('list:List users.' 'show:Print a user.' 'create:Create a user.' 'role:Change the role of a user; ends the user'\''s sessions.' 'set-password:Set the password of another user.' 'reset-password:Set a password in the server'\''s own data, on its machine.' 'delete:Remove a user, with all sessions and API tokens.'); _describe command known; return
+                fi
+                shift words; ((CURRENT--)); name="user $words[1]"
+            fi ;;
         session)
-            if ((CURRENT == 2)); then
-                known=('list:List sessions of all users.' 'revoke:End a session.'); _describe command known; return
-            fi
-            shift words; ((CURRENT--)); name="session $words[1]" ;;
+            if [[ $words[2] != -* ]]; then
+                if ((CURRENT == 2)); then
+                    known=('list:List sessions of all users.' 'revoke:End a session.'); _describe command known; return
+                fi
+                shift words; ((CURRENT--)); name="session $words[1]"
+            fi ;;
         api-token)
-            if ((CURRENT == 2)); then
-                known=('list:List API tokens.' 'create:Create an API token for a program.' 'revoke:Revoke an API token.'); _describe command known; return
-            fi
-            shift words; ((CURRENT--)); name="api-token $words[1]" ;;
+            if [[ $words[2] != -* ]]; then
+                if ((CURRENT == 2)); then
+                    known=('list:List API tokens.' 'create:Create an API token for a program.' 'revoke:Revoke an API token.'); _describe command known; return
+                fi
+                shift words; ((CURRENT--)); name="api-token $words[1]"
+            fi ;;
         event)
-            if ((CURRENT == 2)); then
-                known=('list:List events, newest first, or follow them.'); _describe command known; return
-            fi
-            shift words; ((CURRENT--)); name="event $words[1]" ;;
+            if [[ $words[2] != -* ]]; then
+                if ((CURRENT == 2)); then
+                    known=('list:List events, newest first, or follow them.'); _describe command known; return
+                fi
+                shift words; ((CURRENT--)); name="event $words[1]"
+            fi ;;
         setting)
-            if ((CURRENT == 2)); then
-                known=('list:List cluster settings.' 'show:Print a cluster setting.' 'set:Set a cluster setting.'); _describe command known; return
-            fi
-            shift words; ((CURRENT--)); name="setting $words[1]" ;;
+            if [[ $words[2] != -* ]]; then
+                if ((CURRENT == 2)); then
+                    known=('list:List cluster settings.' 'show:Print a cluster setting.' 'set:Set a cluster setting.'); _describe command known; return
+                fi
+                shift words; ((CURRENT--)); name="setting $words[1]"
+            fi ;;
         bundle)
-            if ((CURRENT == 2)); then
-                known=('create:Create a support bundle at the control plane, without secrets.' 'list:List support bundles, newest first.' 'show:Print the state of a support bundle.' 'download:Fetch a support bundle.' 'delete:Remove a support bundle.'); _describe command known; return
-            fi
-            shift words; ((CURRENT--)); name="bundle $words[1]" ;;
+            if [[ $words[2] != -* ]]; then
+                if ((CURRENT == 2)); then
+                    known=('create:Create a support bundle at the control plane, without secrets.' 'list:List support bundles, newest first.' 'show:Print the state of a support bundle.' 'download:Fetch a support bundle.' 'delete:Remove a support bundle.'); _describe command known; return
+                fi
+                shift words; ((CURRENT--)); name="bundle $words[1]"
+            fi ;;
         backup)
-            if ((CURRENT == 2)); then
-                known=('create:Back up the server'\''s data, on its machine.' 'list:List the backups on this machine, newest first.' 'verify:Read a whole backup, as a restore would.' 'restore:Restore the server'\''s data from a backup.' 'undo-upgrade:Restore the backup from before an upgrade, if the database is newer than this program.'); _describe command known; return
-            fi
-            shift words; ((CURRENT--)); name="backup $words[1]" ;;
+            if [[ $words[2] != -* ]]; then
+                if ((CURRENT == 2)); then
+                    known=('create:Back up the server'\''s data, on its machine.' 'list:List the backups on this machine, newest first.' 'verify:Read a whole backup, as a restore would.' 'restore:Restore the server'\''s data from a backup.' 'undo-upgrade:Restore the backup from before an upgrade, if the database is newer than this program.'); _describe command known; return
+                fi
+                shift words; ((CURRENT--)); name="backup $words[1]"
+            fi ;;
         update)
-            if ((CURRENT == 2)); then
-                known=('status:Print how the last update of this machine went.' 'start:Update the fleet, one ring at a time.' 'list:List updates of the fleet, newest first.' 'show:Print an update of the fleet.' 'pause:Pause an update of the fleet.' 'resume:Resume an update; nodes that failed try again.' 'cancel:End an update; updated nodes stay updated.'); _describe command known; return
-            fi
-            shift words; ((CURRENT--)); name="update $words[1]" ;;
+            if [[ $words[2] != -* ]]; then
+                if ((CURRENT == 2)); then
+                    known=('status:Print how the last update of this machine went.' 'start:Update the fleet, one ring at a time.' 'list:List updates of the fleet, newest first.' 'show:Print an update of the fleet.' 'pause:Pause an update of the fleet.' 'resume:Resume an update; nodes that failed try again.' 'cancel:End an update; updated nodes stay updated.'); _describe command known; return
+                fi
+                shift words; ((CURRENT--)); name="update $words[1]"
+            fi ;;
         config)
-            if ((CURRENT == 2)); then
-                known=('show:Print every setting in force; of secrets only if they are set.' 'check:Check a settings file, line by line and value by value.' 'get:Print one value of a settings file; for scripts.'); _describe command known; return
-            fi
-            shift words; ((CURRENT--)); name="config $words[1]" ;;
+            if [[ $words[2] != -* ]]; then
+                if ((CURRENT == 2)); then
+                    known=('show:Print every setting in force; of secrets only if they are set.' 'check:Check a settings file, line by line and value by value.' 'get:Print one value of a settings file; for scripts.'); _describe command known; return
+                fi
+                shift words; ((CURRENT--)); name="config $words[1]"
+            fi ;;
         release)
-            if ((CURRENT == 2)); then
-                known=('keygen:Create a key for signing releases.' 'sign:Sign a release'\''s version.json, into version.json.sig.' 'verify:Check a version.json and its version.json.sig.' 'fetch:Fetch a file of a release, where curl and wget are missing.'); _describe command known; return
-            fi
-            shift words; ((CURRENT--)); name="release $words[1]" ;;
+            if [[ $words[2] != -* ]]; then
+                if ((CURRENT == 2)); then
+                    known=('keygen:Create a key for signing releases.' 'sign:Sign a release'\''s version.json, into version.json.sig.' 'verify:Check a version.json and its version.json.sig.' 'fetch:Fetch a file of a release, where curl and wget are missing.'); _describe command known; return
+                fi
+                shift words; ((CURRENT--)); name="release $words[1]"
+            fi ;;
     esac
     case $name in
         'node list') _arguments '*--role=[with this role only]:ROLE: ' '*--lease-state=[alive, stale, dead or unknown only]:STATE: ' '*--label=[with this label only; may be given again]:KEY=VALUE...: ' '*-w[follow changes; a pipe gets the rows that changed, removed ones after a -]' '*--watch[follow changes; a pipe gets the rows that changed, removed ones after a -]' '*--username=[user to sign in with a password (default admin) \[UPTIMEMESH_USERNAME\]]:NAME: ' '*--password-file=[file with the password; - reads standard input]:FILE:_files' '*--password=[the password; others on this machine can see it \[UPTIMEMESH_PASSWORD\]]:TEXT: ' '*--api-token-file=[file with an API token, instead of name and password \[UPTIMEMESH_API_TOKEN\]]:FILE:_files' '*--data-dir=[data directory of a server on this machine\: who can read it needs no password \[DATA_DIR\]]:DIR:_files -/' '*-o[table, wide, json, jsonl or name (default\: table; in a pipe tab-separated)]:FORMAT: ' '*--format=[table, wide, json, jsonl or name (default\: table; in a pipe tab-separated)]:FORMAT: ' '*--json[print JSON, as -o json]' '*-q[print ids only of a list, else only errors and new secrets]' '*--quiet[print ids only of a list, else only errors and new secrets]' '*--color=[auto, always or never (default auto\: on a terminal without NO_COLOR)]:WHEN: ' '*--api-url=[the control plane (default http\://127.0.0.1\:8000) \[UPTIMEMESH_API_URL\]]:URL: ' '*--ca-file=[authorities (PEM) to believe over https, instead of the system'\''s \[UPTIMEMESH_CA_FILE\]]:FILE:_files' '*--context=[the control plane that you signed in to under this name, instead of the current one \[UPTIMEMESH_CONTEXT\]]:NAME: ' '*--settings-file=[take what this file says as the environment, over what is there; the units of services use it]:FILE:_files' '*-h[print this help]' '*--help[print this help]' ;;

@@ -1,10 +1,12 @@
 //! Contexts over time: authorities that are replaced, several users of one server, and what else names a credential.
 
 use crate::login::{Person, authority, url};
-use crate::support::{Client, Served};
+use crate::machine::free_port;
+use crate::support::{Client, Served, until};
 use serde_json::{Value, json};
 use std::fs;
-use std::process::Output;
+use std::net::TcpStream;
+use std::process::{Command, Output, Stdio};
 
 /// The user's name by `whoami`, or what the command said.
 fn who(output: Output) -> String {
@@ -106,4 +108,38 @@ fn a_replaced_token_that_cannot_be_revoked_is_named() {
     assert!(said.contains(&format!("revoke it there: uptimemesh api-token revoke {id}")), "{said}");
     let token = Client { token: Some(person.token(0)), ..two.anonymous() };
     assert_eq!(token.get("/auth/me").status, 200, "the new one works");
+}
+
+/// A proxy that ends TLS with a certificate of its own authority: nothing of UptimeMesh is seen behind it.
+#[test]
+fn a_login_behind_a_private_authority_says_how_to_name_that() {
+    let person = Person::new();
+    let port = free_port();
+    let line = format!(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 9 -keyout key -out cert -subj \
+            /CN=proxy.example 2>/dev/null && exec openssl s_server -quiet -accept 127.0.0.1:{port} -cert cert -key key"
+    );
+    let mut proxy = Command::new("sh")
+        .args(["-ec", &line])
+        .current_dir(person.dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    until("it listens", || TcpStream::connect(("127.0.0.1", port)).ok());
+    let url = format!("https://127.0.0.1:{port}");
+    let said = person.fails(&["login", &url, "--username", "a", "--password-file", "password"]);
+    // A person reads the same in lines that are broken between words.
+    let line = format!("stty cols 60 rows 20; $UPTIMEMESH login {url} --password-file password");
+    let mut terminal = person.terminal(&line);
+    assert_eq!(terminal.exit_status(), 3);
+    let screen = terminal.screen();
+    proxy.kill().unwrap();
+    proxy.wait().unwrap();
+    assert!(said.contains(&format!("nothing says that {url} can be trusted")), "{said}");
+    assert!(said.contains("give the authority of its certificate: --ca-file FILE"), "{said}");
+    let lines: Vec<&str> = screen.lines().filter(|line| !line.starts_with("Script ")).map(str::trim_end).collect();
+    assert!(lines.len() > 3 && lines.iter().all(|line| line.len() <= 60), "{screen}");
+    assert!(lines.join(" ").contains(said.lines().next().unwrap()), "{screen}");
 }
