@@ -34,6 +34,7 @@ pub mod status_keys;
 pub mod updates;
 pub mod users;
 pub mod wireguard;
+pub mod words;
 
 /// A JSON object, such as `status` and `fields`.
 pub type Object = serde_json::Map<String, serde_json::Value>;

@@ -8,6 +8,7 @@ pub mod ports;
 use super::Object;
 use crate::json;
 use crate::model::ids::{NodeId, ReplicaId};
+use crate::model::words::words;
 use serde_json::Value;
 
 /// Maximum number of replicas of a service.
@@ -36,26 +37,13 @@ pub enum AntiAffinity {
     Hard,
 }
 
-/// Number of replicas, and their nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// A fixed number, wherever they fit.
-    Replicated,
-    /// One on every eligible node.
-    PerNode,
-}
-
-impl Mode {
-    /// The words of a spec.
-    pub const WORDS: &[&str] = &["replicated", "per_node"];
-
-    /// The mode of a word.
-    pub fn parse(word: &str) -> Option<Mode> {
-        match word {
-            "replicated" => Some(Mode::Replicated),
-            "per_node" => Some(Mode::PerNode),
-            _ => None,
-        }
+words! {
+    /// Number of replicas, and their nodes.
+    pub enum Mode {
+        /// A fixed number, wherever they fit.
+        Replicated = "replicated",
+        /// One on every eligible node.
+        PerNode = "per_node",
     }
 }
 

@@ -72,16 +72,16 @@ fn row(at: &At, backup: &Backup) -> Vec<Html> {
     let actions = match at.may(Admin) {
         true => Html::concat(vec![
             if backup.encrypted {
-                parts::link(&format!("/backups/{}/download", crate::percent::encode(&backup.id)), "Download")
+                parts::link(&format!("/backups/{}/download", crate::percent::encode(backup.id.as_str())), "Download")
             } else {
                 Html::empty()
             },
-            ACTIONS.buttons(&format!("{HERE}/{}", crate::percent::encode(&backup.id)), |_| true),
+            ACTIONS.buttons(&format!("{HERE}/{}", crate::percent::encode(backup.id.as_str())), |_| true),
         ]),
         false => Html::empty(),
     };
     vec![
-        parts::text(&backup.id),
+        parts::text(backup.id.as_str()),
         parts::time(backup.created_at),
         parts::text(&format!("{:.1}", backup.bytes as f64 / 1e6)),
         parts::text(if backup.encrypted { "yes" } else { "no" }),
@@ -121,7 +121,7 @@ const CREATION: Actions = Actions {
 const ACTIONS: Actions = Actions {
     place: PLACE,
     word: |_| "delete",
-    object: |at| Ok((backups::show(&at.control.config, at.arg(0))?.id, HERE.to_string())),
+    object: |at| Ok((backups::show(&at.control.config, &at.id(0, "Backup")?)?.id.to_string(), HERE.to_string())),
     rows: &[Action {
         word: "delete",
         label: "Delete",
@@ -130,7 +130,7 @@ const ACTIONS: Actions = Actions {
             sentences(&["The cluster can no longer be restored to that moment, unless the file was copied elsewhere."])
         },
         fields: no_fields,
-        handler: |at| backups::delete(at.control, at.arg(0)),
+        handler: |at| backups::delete(at.control, &at.id(0, "Backup")?),
         leads_to: None,
     }],
 };

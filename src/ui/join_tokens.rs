@@ -53,11 +53,11 @@ fn page_of(at: &At, status: u16, above: &Html) -> Reply {
             (None, None) => Html::empty(),
         };
         let delete = match token.used_at {
-            None => page!("token_delete.html", id = &token.id, csrf = &at.csrf()),
+            None => page!("token_delete.html", id = token.id.as_str(), csrf = &at.csrf()),
             Some(_) => Html::empty(),
         };
         vec![
-            parts::text(&token.id),
+            parts::text(token.id.as_str()),
             parts::text(token.role.as_str()),
             parts::time(token.created_at),
             parts::time(token.expires_at),
@@ -127,8 +127,8 @@ fn made_page(at: &At, token: &NewJoinToken) -> Reply {
         "nodes_added.html",
         command = &page!("copy.html", id = "join-command", text = &command),
         ends = &parts::time(token.expires_at),
-        watch = &page!("nodes_watch.html", token_id = &token.id, state = &waiting),
-        token_id = &token.id,
+        watch = &page!("nodes_watch.html", token_id = token.id.as_str(), state = &waiting),
+        token_id = token.id.as_str(),
     );
     at.page(PLACE, TITLE, &body)
 }
@@ -146,7 +146,7 @@ fn watch(at: &At) -> Reply {
     };
     let body = Html::concat(vec![
         page!("head.html", title = TITLE, actions = &Html::empty(), notice = &Html::empty()),
-        page!("nodes_watch.html", token_id = &token.id, state = &state),
+        page!("nodes_watch.html", token_id = token.id.as_str(), state = &state),
         parts::button("/ui/nodes", "All nodes", ""),
     ]);
     let head = if waits { page!("refresh.html", seconds = REFRESH_S) } else { Html::empty() };
@@ -154,7 +154,7 @@ fn watch(at: &At) -> Reply {
 }
 
 fn take_back(at: &At) -> Reply {
-    match join_tokens::delete(at.control, at.arg(0).to_string()) {
+    match at.id(0, "Join token").and_then(|id| join_tokens::delete(at.control, id)) {
         Ok(()) => Ok(super::back_to("/ui/add-node", "delete")),
         Err(e @ Error::Fault(_)) => Err(e),
         Err(e) => page_of(at, e.status(), &notice("bad", &e.detail())),

@@ -9,6 +9,7 @@ use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
 use crate::model::Paging;
+use crate::model::ids::{Id, RunId};
 use crate::model::runs::{Kind, NewRun, Run};
 use crate::model::users::Role::{Admin, Operator, Viewer};
 use crate::upkeep::bundles;
@@ -78,11 +79,11 @@ fn row(at: &At, word: &str, run: &Run) -> Vec<Html> {
         (None, None) => parts::text("none yet"),
     };
     let delete = match run.status.is_finished() && at.may(Operator) {
-        true => page!("run_delete.html", word = word, id = &run.id, csrf = &at.csrf()),
+        true => page!("run_delete.html", word = word, id = run.id.as_str(), csrf = &at.csrf()),
         false => Html::empty(),
     };
     vec![
-        parts::text(&run.id),
+        parts::text(run.id.as_str()),
         parts::state(run.status.as_str()),
         parts::text(run.requested_by.as_deref().unwrap_or("not recorded")),
         parts::time(run.created_at),
@@ -102,7 +103,7 @@ fn kind(at: &At) -> Result<(Kind, &'static str)> {
 
 fn request(at: &At) -> Reply {
     let (kind, word) = kind(at)?;
-    let new = NewRun { requested_by: Some(at.user.name.clone()), ..NewRun::default() };
+    let new = NewRun { requested_by: Some(at.user.name.to_string()), ..NewRun::default() };
     match kind {
         Kind::Snapshot => runs::create(at.control, kind, Once::default(), new)?,
         Kind::Bundle => bundles::request(at.app, Once::default(), new)?,
@@ -112,7 +113,7 @@ fn request(at: &At) -> Reply {
 
 fn delete(at: &At) -> Reply {
     let (kind, _) = kind(at)?;
-    let id = at.arg(1).to_string();
+    let id = RunId::parse(at.arg(1)).ok_or_else(|| runs::missing(kind))?;
     match kind {
         Kind::Snapshot => drop(runs::delete(at.control, kind, id, Condition::default())?),
         Kind::Bundle => bundles::delete(at.app, id, Condition::default())?,

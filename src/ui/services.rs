@@ -313,13 +313,8 @@ fn revision_page(at: &At, failed: Option<&Error>) -> Reply {
 
 fn roll_back(at: &At) -> Reply {
     let (revision, _) = named(at)?;
-    match services::rollback(
-        at.control,
-        at.id(0, "Service")?,
-        Condition::default(),
-        Some(revision.generation),
-        &at.user.name,
-    ) {
+    match services::rollback(at.control, at.id(0, "Service")?, Condition::default(), Some(revision.generation), at.by())
+    {
         Ok(_) => Ok(back_to(&parts::path("services", at.arg(0)), "rollback")),
         Err(e @ Error::Fault(_)) => Err(e),
         Err(e) => revision_page(at, Some(&e)),
@@ -438,7 +433,7 @@ fn create(at: &At) -> Reply {
             spec: spec(&mut f).unwrap_or_default(),
         };
         f.finish()?;
-        services::create(at.control, Once::default(), new, &at.user.name)
+        services::create(at.control, Once::default(), new, at.by())
     });
     match made {
         Ok(_) => Ok(back_to(&parts::path("services", id), "create")),
@@ -483,7 +478,7 @@ fn save(at: &At) -> Reply {
         let spec = spec(&mut f);
         f.finish()?;
         let condition = Condition::if_match(Some(version));
-        services::update(at.control, at.id(0, "Service")?, condition, None, spec, &at.user.name)
+        services::update(at.control, at.id(0, "Service")?, condition, None, spec, at.by())
     });
     match saved {
         Ok(_) => Ok(back_to(&parts::path("services", at.arg(0)), "save")),
@@ -554,9 +549,7 @@ const ACTIONS: Actions = Actions {
                 ])
             },
             fields: no_fields,
-            handler: |at| {
-                services::rollout(at.control, at.id(0, "Service")?, Condition::default(), &at.user.name).map(drop)
-            },
+            handler: |at| services::rollout(at.control, at.id(0, "Service")?, Condition::default(), at.by()).map(drop),
             leads_to: None,
         },
         Action {
@@ -572,7 +565,7 @@ const ACTIONS: Actions = Actions {
             fields: |_| Ok(parts::checkbox("force", "Delete its replicas too.")),
             handler: |at| {
                 let force = !field(&at.form(), "force").is_empty();
-                services::delete(at.control, at.id(0, "Service")?, Condition::default(), force, &at.user.name)
+                services::delete(at.control, at.id(0, "Service")?, Condition::default(), force, at.by())
             },
             leads_to: Some("/ui/services"),
         },

@@ -9,6 +9,7 @@ use crate::gate::{self, Reply, Route, route};
 use crate::html::{Html, page};
 use crate::http::{Request, Response};
 use crate::model::Paging;
+use crate::model::ids::{Id, SessionId};
 use crate::model::users::Role::{Admin, Viewer};
 use crate::model::users::User;
 use crate::upkeep::App;
@@ -34,8 +35,8 @@ fn sign_out(app: &App, request: &Request, _: &User) -> Reply {
 }
 
 fn revoke(app: &App, request: &Request, user: &User) -> Reply {
-    let id = request.args.first().cloned().unwrap_or_default();
-    match sessions::revoke(&app.control, id, Some(user)) {
+    let id = request.args.first().and_then(|id| SessionId::parse(id)).ok_or_else(|| Error::not_found("Session"));
+    match id.and_then(|id| sessions::revoke(&app.control, id, Some(user))) {
         // A session that has already ended is a success.
         Ok(()) | Err(Error::NotFound(_)) => Ok(Response::redirect(303, "/ui/settings")),
         Err(e) => Err(e),
@@ -49,7 +50,7 @@ pub fn table(control: &Control, user: &User) -> Result<Html> {
     for session in &page.items {
         let end = match session.current {
             true => page!("sessions_here.html"),
-            false => page!("sessions_end.html", id = &session.id, csrf = &csrf_field(control, user)),
+            false => page!("sessions_end.html", id = session.id.as_str(), csrf = &csrf_field(control, user)),
         };
         rows.push(page!(
             "sessions_row.html",
@@ -69,10 +70,10 @@ fn all(at: &At) -> Reply {
     let row = |session: &crate::model::sessions::Session| {
         let end = match session.current {
             true => page!("sessions_here.html"),
-            false => page!("sessions_all_row.html", id = &session.id, csrf = &at.csrf()),
+            false => page!("sessions_all_row.html", id = session.id.as_str(), csrf = &at.csrf()),
         };
         vec![
-            parts::text(&session.user),
+            parts::text(session.user.as_str()),
             parts::text(&session.address),
             parts::text(&session.user_agent),
             parts::time(session.last_seen_at),
@@ -93,7 +94,7 @@ fn all(at: &At) -> Reply {
 }
 
 fn revoke_any(at: &At) -> Reply {
-    match sessions::revoke(at.control, at.arg(0).to_string(), None) {
+    match at.id(0, "Session").and_then(|id| sessions::revoke(at.control, id, None)) {
         // A session that has already ended is a success.
         Ok(()) | Err(Error::NotFound(_)) => Ok(back_to("/ui/settings/sessions", "revoke")),
         Err(e) => Err(e),

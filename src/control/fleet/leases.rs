@@ -401,19 +401,15 @@ impl Leases {
         Some((news, conflict))
     }
 
-    /// Changes the runs of a node's agent, in the transaction that writes them.
-    pub(in crate::control) fn change_runs<T>(
-        &self,
-        write: &Write,
-        id: &NodeId,
-        change: impl FnOnce(&mut Runs) -> Option<T>,
-    ) -> Option<T> {
-        let before = self.runs(id);
+    /// Applies an operator's decision about which run of a node's agent stays, in the transaction that writes it;
+    /// `None` if that is not a holder.
+    pub(in crate::control) fn keep_run(&self, write: &Write, id: &NodeId, run_id: &str) -> Option<Conflict> {
+        let (conflict, undo) = self.with(id, |l| l.runs.decide(run_id, write.now)).flatten()?;
         let (table, of) = (self.clone(), id.clone());
         write.on_rollback(move || {
-            table.with(&of, |l| l.runs = before);
+            table.with(&of, |l| l.runs.undo(undo));
         });
-        self.with(id, |l| change(&mut l.runs)).flatten()
+        Some(conflict)
     }
 
     /// Length of a node's lease, in seconds.
