@@ -1,6 +1,7 @@
 //! Files that must never be half-written or readable by others: keys, certificates, identities.
 
 use crate::error::{Doing, Error, Result};
+use crate::interrupt::{self, AtInterrupt, at_interrupt};
 use crate::text;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, openat, readlinkat, renameat, unlinkat};
 use rustix::io::Errno;
@@ -237,6 +238,7 @@ pub struct Replacing {
     dir: OwnedFd,
     name: OsString,
     beside: PathBuf,
+    _removed: AtInterrupt,
     /// The new file, for its owner only.
     pub file: File,
 }
@@ -247,14 +249,19 @@ impl Replacing {
         let (dir, name) = hold_parent(path)?;
         let beside = beside(Path::new(&name));
         let _ = unlinkat(&dir, &beside, AtFlags::empty());
+        let (held, new) = (dir.try_clone()?, beside.clone());
+        let removed = at_interrupt(move || {
+            let _ = unlinkat(&held, &new, AtFlags::empty());
+        });
         let made =
             openat(&dir, &beside, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | WARY, Mode::RUSR | Mode::WUSR)?;
-        Ok(Replacing { dir, name, beside, file: File::from(made) })
+        Ok(Replacing { dir, name, beside, _removed: removed, file: File::from(made) })
     }
 
     /// Replaces the existing file, durably.
     pub fn finish(self) -> Result<()> {
         self.file.sync_all().doing("flush a file")?;
+        interrupt::decide();
         renameat(&self.dir, &self.beside, &self.dir, &self.name)
             .map_err(io::Error::from)
             .doing("put a file into its place")?;

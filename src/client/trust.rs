@@ -18,7 +18,12 @@ pub fn shown_authority(url: &str) -> Called<String> {
         Api::with(&[url.to_string()], Some(Trust::Unknown(Arc::clone(&seen))), None).map_err(CallError::Unreachable)?;
     let failed = api.get("/health").err();
     match (seen.get(), failed) {
-        (Some(authority), _) => Ok(authority.clone()),
+        (Some(Some(authority)), _) => Ok(authority.clone()),
+        (Some(None), _) => Err(CallError::Unreachable(format!(
+            "nothing says that {url} can be trusted: neither an authority that this machine believes nor one of a \
+                UptimeMesh cluster vouches for its certificate. If a proxy of yours answers there, give the authority \
+                of its certificate: --ca-file FILE"
+        ))),
         (None, Some(e)) => Err(e),
         (None, None) => Err(CallError::Unreachable(format!("{url} shows no certificate"))),
     }

@@ -44,6 +44,19 @@ pub fn ascii(text: &str) -> String {
     text.chars().map(|c| if plain(c) { c.to_string() } else { c.escape_default().to_string() }).collect()
 }
 
+/// ASCII text in lines of at most this many columns, broken between words; a longer word has a line of its own.
+pub fn broken(text: &str, columns: usize) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.len() + 1 + word.len() <= columns => line.extend([" ", word]),
+            _ => lines.push(word.to_string()),
+        }
+    }
+    lines.join("\n")
+}
+
 /// Text without control characters, which could forge a cell or steer a terminal.
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
@@ -122,5 +135,13 @@ mod tests {
             assert_eq!(cut(text, columns), wanted, "{text} {columns}");
             assert!(width(&cut(text, columns)) <= columns);
         }
+    }
+
+    #[test]
+    fn long_sentences_are_broken_between_words() {
+        assert_eq!(broken("one two three", 7), "one two\nthree");
+        assert_eq!(broken("one two three", 13), "one two three");
+        assert_eq!(broken("a-word-that-is-longer one", 7), "a-word-that-is-longer\none");
+        assert_eq!(broken("", 7), "");
     }
 }
