@@ -5,7 +5,7 @@
 use crate::buckets::Buckets;
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
-use crate::control::access::sessions::Place;
+use crate::control::access::visitor::Place;
 use crate::control::events::Reader;
 use crate::control::{Control, events};
 use crate::crypto::lease::{self, LeaseClaims};
