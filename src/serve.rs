@@ -122,8 +122,11 @@ impl Server {
             && server.app.control.config.trusted_proxies.is_empty()
             && !address::is_private(server.address.ip())
         {
-            log::warn!(target: "system", event = "serve.plain", address = server.url(); "TLS is off and the server \
-                accepts connections from other machines: passwords and tokens cross the network unencrypted. Listen on a private address and list the proxy in TRUSTED_PROXIES");
+            log::warn!(
+                target: "system", event = "serve.plain", address = server.url();
+                "TLS is off and the server accepts connections from other machines: passwords and tokens cross the \
+                    network unencrypted. Listen on a private address and list the proxy in TRUSTED_PROXIES"
+            );
         }
         let authority = server.app.control.tls.as_ref().map(|_| server.authority()).transpose()?;
         server.app.control.sessions.local.publish(server.url(), authority);
@@ -257,8 +260,11 @@ pub fn wait_for_clock(config: &Config, stop: &Stop) -> Result<bool> {
     }
     logger::init(config.log_level.0, config.log_file.clone().filter(|file| file.parent().is_some_and(Path::exists)))?;
     let (now, built, most_s) = (clock::now(), clock::built_at(), config.clock_wait_s);
-    log::warn!(target: "system", event = "clock.wait", now:%, program_of:% = built, wait_s = most_s;
-        "This machine's clock is behind this program's build date; creating keys and certificates waits until it is correct");
+    log::warn!(
+        target: "system", event = "clock.wait", now:%, program_of:% = built, wait_s = most_s;
+        "This machine's clock is behind this program's build date; creating keys and certificates waits until it is \
+            correct"
+    );
     eprintln!(
         "It is {now} by this machine's clock, and this program is from {built}: waiting for the clock, {most_s} \
             seconds at most. Set it: {}",

@@ -1,7 +1,8 @@
 //! Join tokens: each admits one machine, once, in one role, for a limited time.
 
 use crate::clock::Timestamp;
-use crate::model::ids::NodeId;
+use crate::model::ids::{JoinTokenId, NodeId};
+use crate::model::mesh_address::MeshAddress;
 use crate::model::words::words;
 use serde::Serialize;
 
@@ -25,7 +26,7 @@ pub struct Admits {
     /// The only node, if the token is for one; it may then replace that node even while it is alive.
     pub node_id: Option<NodeId>,
     /// The mesh address that the node's certificate may contain.
-    pub mesh_ip: Option<String>,
+    pub mesh_ip: Option<MeshAddress>,
 }
 
 impl From<JoinRole> for Admits {
@@ -38,13 +39,13 @@ impl From<JoinRole> for Admits {
 #[derive(Debug, Clone, Serialize)]
 pub struct JoinToken {
     /// `jt-...`.
-    pub id: String,
+    pub id: JoinTokenId,
     /// The only role it admits.
     pub role: JoinRole,
     /// The only node it admits, if it was created for one.
     pub node_id: Option<NodeId>,
     /// The mesh address that the node's certificate may contain.
-    pub mesh_ip: Option<String>,
+    pub mesh_ip: Option<MeshAddress>,
     /// End of its life.
     pub expires_at: Timestamp,
     /// Time of its use.
@@ -61,7 +62,7 @@ pub struct JoinToken {
 #[derive(Debug, Serialize)]
 pub struct NewJoinToken {
     /// `jt-...`.
-    pub id: String,
+    pub id: JoinTokenId,
     /// The only role it admits.
     pub role: JoinRole,
     /// The secret.
@@ -76,5 +77,5 @@ pub struct NewJoinToken {
     pub node_id: Option<NodeId>,
     /// The mesh address that the node's certificate may contain, if one was given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mesh_ip: Option<String>,
+    pub mesh_ip: Option<MeshAddress>,
 }

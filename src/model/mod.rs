@@ -16,6 +16,7 @@ pub mod join_string;
 pub mod join_tokens;
 pub mod leases;
 pub mod local;
+pub mod mesh_address;
 pub mod node_api;
 pub mod node_calls;
 pub mod node_runs;

@@ -1,6 +1,7 @@
 //! Requests for etcd snapshots, which agents carry out, and for support bundles.
 
 use crate::clock::Timestamp;
+use crate::model::ids::RunId;
 use crate::model::words::words;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -51,7 +52,7 @@ pub struct Run {
     /// Kind of request.
     pub kind: Kind,
     /// Its id, unique within its kind.
-    pub id: String,
+    pub id: RunId,
     /// Its progress.
     pub status: RunStatus,
     /// Location of the result.
@@ -89,7 +90,7 @@ impl Serialize for Run {
 #[derive(Debug, Default)]
 pub struct NewRun {
     /// Its id; `None` to generate one.
-    pub id: Option<String>,
+    pub id: Option<RunId>,
     /// The requesting user.
     pub requested_by: Option<String>,
     /// True for a bundle that must also contain values that people wrote.

@@ -5,6 +5,7 @@ use crate::crypto::{self, token};
 use crate::error::{Error, Result};
 use crate::model::api_tokens::{ApiToken, NewApiToken};
 use crate::model::events::catalogue::{API_TOKEN_CREATE, API_TOKEN_DELETE};
+use crate::model::ids::ApiTokenId;
 use crate::model::users::{Credential, Role, User};
 use crate::model::{Page, Paging};
 use crate::store::{api_tokens, events};
@@ -40,7 +41,7 @@ pub fn create(control: &Control, user: &User, name: String, role: Role, days: i6
         }
         let secret = token::api_secret();
         let object = ApiToken {
-            id: format!("ut-{}", crypto::random_hex(8)),
+            id: ApiTokenId::of_row(format!("ut-{}", crypto::random_hex(8))),
             name,
             owner,
             role,
@@ -52,7 +53,8 @@ pub fn create(control: &Control, user: &User, name: String, role: Role, days: i6
         };
         api_tokens::insert(w, &object, &crypto::sha256_hex(secret.as_bytes()))?;
         let fields = json!({
-            "token_id": object.id, "name": object.name, "owner": object.owner, "role": role, "expires_at": object.expires_at,
+            "token_id": object.id, "name": object.name, "owner": object.owner, "role": role,
+            "expires_at": object.expires_at,
         });
         events::record(w, API_TOKEN_CREATE.with(fields))?;
         Ok(NewApiToken { token: secret, object })
@@ -60,7 +62,7 @@ pub fn create(control: &Control, user: &User, name: String, role: Role, days: i6
 }
 
 /// Revokes a token; only one of this caller, if given. Never guarded: revoking a right must always be possible.
-pub fn delete(control: &Control, id: String, of: Option<&User>) -> Result<()> {
+pub fn delete(control: &Control, id: ApiTokenId, of: Option<&User>) -> Result<()> {
     let of = of.cloned();
     control.store.write(move |w| {
         let found = api_tokens::by_id(w, &id)?.filter(|token| of.as_ref().is_none_or(|user| is_own(token, user)));
@@ -110,14 +112,14 @@ mod tests {
         let session =
             NewSession { id: "s-1".into(), user: "ann".into(), address: String::new(), user_agent: String::new() };
         let began = control.store.write(move |w| {
-            users::insert(w, "ann", "a hash", Role::Operator, false)?;
+            users::insert(w, &"ann".into(), "a hash", Role::Operator, false)?;
             Sessions::begin(w, &session, 60)
         });
         began.expect("a session");
         let create = |role| create(&control, &owner, crypto::random_hex(4), role, 1).map(|made| made.object.owner);
         assert_eq!(create(Role::Operator).expect("a token"), "ann");
         assert!(matches!(create(Role::Admin), Err(Error::Unauthenticated { .. })), "a role that the user lacks");
-        control.store.write(|w| sessions::delete(w, "s-1")).expect("the session ends");
+        control.store.write(|w| sessions::delete(w, &"s-1".into())).expect("the session ends");
         assert!(matches!(create(Role::Operator), Err(Error::Unauthenticated { .. })));
         let _ = std::fs::remove_dir_all(dir);
     }

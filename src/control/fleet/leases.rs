@@ -161,7 +161,10 @@ impl Leases {
         let (now, tick) = (clock::now(), clock::tick());
         for node in store.read(leases::enrolled)? {
             let Some(key) = PublicKey::from_spki(&node.key) else {
-                log::error!(target: "cluster", event = "lease.load", node_id = node.node_id; "A node's enrolled key cannot be read; the node must join again");
+                log::error!(
+                    target: "cluster", event = "lease.load", node_id = node.node_id;
+                    "A node's enrolled key cannot be read; the node must join again"
+                );
                 continue;
             };
             let row = node.lease;

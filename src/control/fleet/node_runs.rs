@@ -195,10 +195,18 @@ pub(in crate::control) fn record(control: &Control, node_id: &NodeId) {
     match written {
         Ok(None) => {}
         Ok(Some(conflict)) => {
-            log::warn!(target: "cluster", event = "node.two_holders", node_id, kept = conflict.kept.run.id, address = conflict.kept.address; "Two machines send heartbeats as the same node; the later one is refused until an operator decides")
+            log::warn!(
+                target: "cluster", event = "node.two_holders", node_id, kept = conflict.kept.run.id,
+                address = conflict.kept.address;
+                "Two machines send heartbeats as the same node; the later one is refused until an operator decides"
+            )
         }
         Err(e) => {
-            log::warn!(target: "cluster", event = "node.holders_unwritten", node_id, error:% = Chain(&e); "Two machines send heartbeats as the same node, but this could not be stored; the next heartbeat retries");
+            log::warn!(
+                target: "cluster", event = "node.holders_unwritten", node_id, error:% = Chain(&e);
+                "Two machines send heartbeats as the same node, but this could not be stored; the next heartbeat \
+                    retries"
+            );
         }
     }
 }

@@ -263,8 +263,8 @@ kinds! {
     SCHEDULER_GRACE = Scheduler "scheduler.grace" Info ["silent", "seconds"]
         "After a start of the server, replicas of silent nodes stay for this number of seconds.";
     SCHEDULER_RECONCILE = Scheduler "scheduler.reconcile" Info
-        ["service_id", "desired_replicas", "actual_replicas", "replicas_before", "action_count", "warning_count", "actions",
-         "by"]
+        ["service_id", "desired_replicas", "actual_replicas", "replicas_before", "action_count", "warning_count",
+         "actions", "by"]
         "The scheduler applied a plan to a service; `actions` counts its actions by name.";
     SCHEDULER_ROLLOUT_LATE = Scheduler "scheduler.rollout_late" Warning
         ["service_id", "generation", "outdated", "pending", "waiting_since", "waiting_seconds"]
