@@ -381,7 +381,7 @@ fn agent(tls: Option<Arc<ClientConfig>>) -> Agent {
     }
 }
 
-/// An answer that is no error.
+/// An answer that is not an error.
 struct Answer {
     body: Value,
     /// The path of the next page of a list.

@@ -16,7 +16,7 @@ pub use session::{COOKIE, csrf, holder, place, sign_out, user_of, visitor, with_
 use crate::caller::{self, Caller};
 use crate::clock;
 use crate::control::Control;
-use crate::control::access::auth::same_secret;
+use crate::control::access::secrets::same_secret;
 use crate::control::access::{throttle, unnamed};
 use crate::error::{Error, Result};
 use crate::http::table::{self, Found};

@@ -270,5 +270,8 @@ mod tests {
         let update = UpdateRequest { id: "u-1.1".into(), channel: "stable".into(), version: "9.0.0".into() };
         assert_eq!(newer.update, Some(Part::Known(update)));
         assert!(matches!(newer.addresses, Some(Part::Unknown(why)) if why.contains("invalid type")));
+        let odd = answer(json!({"lease_state": "resting", "renew_identity": null, "lease_token": "a.b"}));
+        assert!(matches!(odd.lease_state, Part::Unknown(why) if why.contains("resting")));
+        assert_eq!((odd.lease_token.as_deref(), odd.renew_identity), (Some("a.b"), false), "the rest is read");
     }
 }

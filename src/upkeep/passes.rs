@@ -1,7 +1,7 @@
 //! Passes: periodic work of the control plane.
 
 use super::App;
-use crate::control::access::sessions;
+use crate::control::access::{api_tokens, sessions};
 use crate::control::fleet::{nodes, updates};
 use crate::control::trust::tls;
 use crate::control::{Control, events, once};
@@ -55,6 +55,7 @@ pub fn start(app: &Arc<App>, stop: &Stop) -> Result<Vec<JoinHandle<()>>> {
         pass("node-forget", FORGET_NODES, |app| nodes::forget_old(&app.control))?,
         pass("once-prune", PRUNE, |app| once::prune(&app.control))?,
         pass("session-flush", SESSIONS, |app| sessions::flush(&app.control))?,
+        pass("token-prune", PRUNE, |app| api_tokens::prune(&app.control))?,
         pass("tls-watch", WATCH_TLS, |app| tls::turn(&app.control))?,
         pass("bundles", BUNDLES, bundles::turn)?,
         pass("backups", BACKUPS, backups::turn)?,

@@ -6,8 +6,8 @@
 
 use crate::clock;
 use crate::config::Config;
-use crate::control::access::auth::same_secret;
-use crate::control::access::sessions::Place;
+use crate::control::access::secrets::same_secret;
+use crate::control::access::visitor::Place;
 use crate::crypto::token;
 use crate::error::{Chain, Doing, Result};
 use crate::files;
@@ -115,10 +115,10 @@ impl Local {
         }
         match record(store) {
             Ok(()) => *lock(&self.record_at) = None,
-            Err(e) => {
-                log::warn!(target: "auth", event = "auth.unrecorded", error:% = Chain(&e); "A use of the local \
-                credential could not be recorded; a later use retries")
-            }
+            Err(e) => log::warn!(
+                target: "auth", event = "auth.unrecorded", error:% = Chain(&e);
+                "A use of the local credential could not be recorded; a later use retries"
+            ),
         }
     }
 }

@@ -7,9 +7,8 @@
 use crate::clock::{self, Timestamp};
 use crate::config::{Config, Secret};
 use crate::control::Control;
-use crate::control::access::api_tokens;
-use crate::control::access::auth::Visitor;
 use crate::control::access::local::Local;
+use crate::control::access::visitor::{Place, Visitor};
 use crate::crypto::{self, token};
 use crate::error::{Error, Result};
 use crate::model::events::catalogue::{AUTH_SIGN_OUT, SESSION_REVOKE};
@@ -50,17 +49,6 @@ pub struct SignedIn {
     pub expires_in_s: i64,
     /// Restriction of the session, if any.
     pub restriction: Option<Restriction>,
-}
-
-/// Origin of a request, as far as it affects permissions.
-#[derive(Debug, Clone, Copy)]
-pub struct Place {
-    /// The client's address.
-    pub address: IpAddr,
-    /// True for this machine itself.
-    pub is_local: bool,
-    /// Address at the other end of the connection; `None` if a proxy passed the request on.
-    pub direct: Option<IpAddr>,
 }
 
 /// State of sessions besides their rows.
@@ -317,10 +305,7 @@ impl Sessions {
             })?;
         }
         let idle_s = self.idle_s;
-        store.write(move |w| {
-            api_tokens::prune(w)?;
-            sessions::prune(w, w.now.plus_secs(-idle_s))
-        })?;
+        store.write(move |w| sessions::prune(w, w.now.plus_secs(-idle_s)))?;
         Ok(())
     }
 
