@@ -8,7 +8,7 @@ use crate::gate::Handler::Open;
 use crate::gate::{Handler, NodeCaller, Reply, Route, route};
 use crate::http::describe::{self, Noted};
 use crate::http::{Request, Response};
-use crate::model::ids::NodeId;
+use crate::model::ids::{NodeId, SessionId, UserName};
 use crate::model::node_calls;
 use crate::model::node_self::ProvenBy;
 use crate::model::users::{Credential, Role, User};
@@ -130,8 +130,8 @@ fn operation(app: &App, route: &Route, schemas: &Value) -> Value {
 /// Lets the handler read an empty request. It stops before it acts.
 fn ask(app: &App, route: &Route) {
     let request = Request::empty(route.method.clone(), route.path);
-    let credential = Credential::Session(String::new());
-    let nobody = User { name: String::new(), role: Role::Viewer, credential, restriction: None };
+    let credential = Credential::Session(SessionId::default());
+    let nobody = User { name: UserName::default(), role: Role::Viewer, credential, restriction: None };
     let node = NodeCaller { node_id: NodeId::default(), proven_by: ProvenBy::Certificate };
     // Its answer does not matter, only what it reads.
     let _ = match route.handler.access {

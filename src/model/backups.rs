@@ -1,6 +1,7 @@
 //! Backups: entries of the backup directory, and the manifest inside a backup.
 
 use crate::clock::Timestamp;
+use crate::model::ids::BackupId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -34,7 +35,7 @@ impl Kind {
 #[derive(Debug, Clone, Serialize)]
 pub struct Backup {
     /// Its id: the name of its file without the extension.
-    pub id: String,
+    pub id: BackupId,
     /// Reason for the backup.
     pub kind: Kind,
     /// Time of creation.
@@ -51,7 +52,7 @@ pub struct Backup {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Manifest {
     /// Its id.
-    pub id: String,
+    pub id: BackupId,
     /// Time of creation.
     pub created_at: Timestamp,
     /// Version of the program that created it.
@@ -83,7 +84,7 @@ pub struct Drill {
     /// Time of the drill.
     pub at: Timestamp,
     /// The backup that was restored.
-    pub backup_id: String,
+    pub backup_id: BackupId,
     /// The problem found; `None` if the drill succeeded.
     pub problem: Option<String>,
 }

@@ -1,7 +1,7 @@
 //! Join tokens: each admits one machine, once, in one role, for a limited time.
 
 use crate::clock::Timestamp;
-use crate::model::ids::NodeId;
+use crate::model::ids::{JoinTokenId, NodeId};
 use serde::{Deserialize, Serialize};
 
 /// The role of a joining node.
@@ -61,7 +61,7 @@ impl From<JoinRole> for Admits {
 #[derive(Debug, Clone, Serialize)]
 pub struct JoinToken {
     /// `jt-...`.
-    pub id: String,
+    pub id: JoinTokenId,
     /// The only role it admits.
     pub role: JoinRole,
     /// The only node it admits, if it was created for one.
@@ -84,7 +84,7 @@ pub struct JoinToken {
 #[derive(Debug, Serialize)]
 pub struct NewJoinToken {
     /// `jt-...`.
-    pub id: String,
+    pub id: JoinTokenId,
     /// The only role it admits.
     pub role: JoinRole,
     /// The secret.

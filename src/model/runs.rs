@@ -1,6 +1,7 @@
 //! Requests for etcd snapshots, which agents carry out, and for support bundles.
 
 use crate::clock::Timestamp;
+use crate::model::ids::RunId;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 /// Kind of request.
@@ -76,7 +77,7 @@ pub struct Run {
     /// Kind of request.
     pub kind: Kind,
     /// Its id, unique within its kind.
-    pub id: String,
+    pub id: RunId,
     /// Its progress.
     pub status: RunStatus,
     /// Location of the result.
@@ -114,7 +115,7 @@ impl Serialize for Run {
 #[derive(Debug, Default)]
 pub struct NewRun {
     /// Its id; `None` to generate one.
-    pub id: Option<String>,
+    pub id: Option<RunId>,
     /// The requesting user.
     pub requested_by: Option<String>,
     /// True for a bundle that must also contain values that people wrote.

@@ -2,7 +2,7 @@
 
 use super::release::Version;
 use crate::clock::Timestamp;
-use crate::model::ids::NodeId;
+use crate::model::ids::{NodeId, UpdateId};
 use serde::{Deserialize, Serialize};
 
 /// Maximum size of a request, in bytes. One has a few hundred.
@@ -56,7 +56,7 @@ pub const EVERYBODY_ELSE: &str = "*";
 #[derive(Debug, Clone)]
 pub struct NewUpdate {
     /// Its id; `None` to generate one.
-    pub id: Option<String>,
+    pub id: Option<UpdateId>,
     /// The channel of the release manifest.
     pub channel: String,
     /// The target version.
@@ -75,7 +75,7 @@ pub struct NewUpdate {
 #[derive(Debug, Clone, Serialize)]
 pub struct Update {
     /// `update-...`.
-    pub id: String,
+    pub id: UpdateId,
     /// The channel of the release manifest.
     pub channel: String,
     /// The target version.

@@ -1,6 +1,7 @@
 //! Users and their roles.
 
 use crate::clock::Timestamp;
+use crate::model::ids::{ApiTokenId, SessionId, UserName};
 use serde::Serialize;
 
 /// Role of a user; each role includes the previous ones.
@@ -43,9 +44,9 @@ impl Role {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
     /// A session with this id: a person signed in.
-    Session(String),
+    Session(SessionId),
     /// An API token with this id: a program of a user.
-    ApiToken(String),
+    ApiToken(ApiTokenId),
     /// The server's local credential: a command on its machine, run by root or by the owner of its data.
     Local,
 }
@@ -64,7 +65,7 @@ pub enum Restriction {
 #[derive(Debug, Clone)]
 pub struct User {
     /// The name, in lower case.
-    pub name: String,
+    pub name: UserName,
     /// The role under this credential.
     pub role: Role,
     /// The credential.
@@ -86,7 +87,8 @@ impl User {
     /// The id of the session or the token.
     pub fn credential_id(&self) -> &str {
         match &self.credential {
-            Credential::Session(id) | Credential::ApiToken(id) => id,
+            Credential::Session(id) => id.as_str(),
+            Credential::ApiToken(id) => id.as_str(),
             Credential::Local => "local",
         }
     }
@@ -96,11 +98,11 @@ impl User {
         matches!(self.credential, Credential::Session(_))
     }
 
-    /// The session's id; empty for a token.
-    pub fn session_id(&self) -> &str {
+    /// The session's id; `None` for a token.
+    pub fn session_id(&self) -> Option<&SessionId> {
         match &self.credential {
-            Credential::Session(id) => id,
-            Credential::ApiToken(_) | Credential::Local => "",
+            Credential::Session(id) => Some(id),
+            Credential::ApiToken(_) | Credential::Local => None,
         }
     }
 }
@@ -109,7 +111,7 @@ impl User {
 #[derive(Debug, Clone, Serialize)]
 pub struct Person {
     /// The name, in lower case.
-    pub name: String,
+    pub name: UserName,
     /// The user's role.
     pub role: Role,
     /// True if the user must change the password before anything else.

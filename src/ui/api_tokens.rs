@@ -43,7 +43,7 @@ fn page_of(at: &At, status: u16, above: &Html, made: Html) -> Reply {
         let from = token.last_used_address.as_deref().map_or(String::new(), |from| format!(" from {from}"));
         vec![
             parts::text(&token.name),
-            parts::text(&token.owner),
+            parts::text(token.owner.as_str()),
             parts::text(token.role.as_str()),
             parts::time(token.expires_at),
             Html::concat(vec![parts::maybe_time(token.last_used_at), parts::text(&from)]),
@@ -112,7 +112,7 @@ const ACTIONS: Actions = Actions {
         button: Button::Warns,
         effects: |at| Ok(vec![format!("Programs that use this token of {} are refused at once.", token(at)?.owner)]),
         fields: no_fields,
-        handler: |at| api_tokens::delete(at.control, at.arg(0).to_string(), None),
+        handler: |at| api_tokens::delete(at.control, at.id(0, "API token")?, None),
         leads_to: None,
     }],
 };

@@ -69,13 +69,13 @@ fn show(at: &At) -> Reply {
 }
 
 fn row(at: &At, backup: &Backup) -> Vec<Html> {
-    let id = crate::percent::encode(&backup.id);
+    let id = crate::percent::encode(backup.id.as_str());
     let download = match at.may(Admin) && backup.encrypted {
         true => parts::link(&format!("/backups/{id}/download"), "Download"),
         false => Html::empty(),
     };
     vec![
-        parts::text(&backup.id),
+        parts::text(backup.id.as_str()),
         parts::time(backup.created_at),
         parts::text(&format!("{:.1}", backup.bytes as f64 / 1e6)),
         parts::text(if backup.encrypted { "yes" } else { "no" }),
@@ -117,7 +117,7 @@ const ACTIONS: Actions = Actions {
     place: PLACE,
     role: Admin,
     word: |_| "delete",
-    object: |at| Ok((backups::show(&at.control.config, at.arg(0))?.id, HERE.to_string())),
+    object: |at| Ok((backups::show(&at.control.config, &at.id(0, "Backup")?)?.id.to_string(), HERE.to_string())),
     rows: &[Action {
         word: "delete",
         label: "Delete",
@@ -126,7 +126,7 @@ const ACTIONS: Actions = Actions {
             sentences(&["The cluster can no longer be restored to that moment, unless the file was copied elsewhere."])
         },
         fields: no_fields,
-        handler: |at| backups::delete(at.control, at.arg(0)),
+        handler: |at| backups::delete(at.control, &at.id(0, "Backup")?),
         leads_to: None,
     }],
 };

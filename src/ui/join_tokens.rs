@@ -56,7 +56,7 @@ fn page_of(at: &At, status: u16, above: &Html) -> Reply {
             (None, None) => Html::empty(),
         };
         vec![
-            parts::text(&token.id),
+            parts::text(token.id.as_str()),
             parts::text(token.role.as_str()),
             parts::time(token.created_at),
             parts::time(token.expires_at),
@@ -126,8 +126,8 @@ fn made_page(at: &At, token: &NewJoinToken) -> Reply {
         "nodes_added.html",
         command = &page!("copy.html", id = "join-command", text = &command),
         ends = &parts::time(token.expires_at),
-        watch = &page!("nodes_watch.html", token_id = &token.id, state = &waiting),
-        token_id = &token.id,
+        watch = &page!("nodes_watch.html", token_id = token.id.as_str(), state = &waiting),
+        token_id = token.id.as_str(),
     );
     at.page(PLACE, TITLE, &body)
 }
@@ -145,7 +145,7 @@ fn watch(at: &At) -> Reply {
     };
     let body = Html::concat(vec![
         page!("head.html", title = TITLE, actions = &Html::empty(), notice = &Html::empty()),
-        page!("nodes_watch.html", token_id = &token.id, state = &state),
+        page!("nodes_watch.html", token_id = token.id.as_str(), state = &state),
         parts::button("/ui/nodes", "All nodes", ""),
     ]);
     let head = if waits { page!("refresh.html", seconds = REFRESH_S) } else { Html::empty() };
@@ -164,7 +164,7 @@ const ACTIONS: Actions = Actions {
         button: Button::Acts("quiet"),
         effects: no_effects,
         fields: no_fields,
-        handler: |at| join_tokens::delete(at.control, at.arg(0).to_string()),
+        handler: |at| join_tokens::delete(at.control, at.id(0, "Join token")?),
         leads_to: None,
     }],
 };

@@ -237,7 +237,7 @@ const ACTIONS: Actions = Actions {
                 let form = at.form();
                 let target =
                     field(&form, "target_node_id").trim().parse().map_err(|_| Error::not_found("Target node"))?;
-                replicas::place(at.control, at.id(0, "Replica")?, Condition::default(), target, &at.user.name).map(drop)
+                replicas::place(at.control, at.id(0, "Replica")?, Condition::default(), target, at.by()).map(drop)
             },
             leads_to: None,
         },

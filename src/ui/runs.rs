@@ -10,6 +10,7 @@ use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
 use crate::model::Paging;
+use crate::model::ids::{Id, RunId};
 use crate::model::runs::{Kind, NewRun, Run};
 use crate::model::users::Role::{Admin, Operator, Viewer};
 use crate::upkeep::bundles;
@@ -81,7 +82,7 @@ fn row(at: &At, word: &str, run: &Run) -> Vec<Html> {
         (None, None) => parts::text("none yet"),
     };
     vec![
-        parts::text(&run.id),
+        parts::text(run.id.as_str()),
         parts::state(run.status.as_str()),
         parts::text(run.requested_by.as_deref().unwrap_or("not recorded")),
         parts::time(run.created_at),
@@ -121,7 +122,7 @@ const REQUESTS: Actions = Actions {
 
 /// A request by the user of the page.
 fn asked_by(at: &At) -> NewRun {
-    NewRun { requested_by: Some(at.user.name.clone()), ..NewRun::default() }
+    NewRun { requested_by: Some(at.user.name.to_string()), ..NewRun::default() }
 }
 
 /// Actions of operators on a request.
@@ -143,9 +144,10 @@ const ACTIONS: Actions = Actions {
 
 fn delete(at: &At) -> Result<()> {
     let named = KINDS.iter().find(|(_, word, ..)| *word == at.arg(0));
-    let id = at.arg(1).to_string();
-    match named.ok_or_else(|| Error::not_found("Page"))?.0 {
-        Kind::Snapshot => runs::delete(at.control, Kind::Snapshot, id, Condition::default()).map(drop),
+    let kind = named.ok_or_else(|| Error::not_found("Page"))?.0;
+    let id = RunId::parse(at.arg(1)).ok_or_else(|| runs::missing(kind))?;
+    match kind {
+        Kind::Snapshot => runs::delete(at.control, kind, id, Condition::default()).map(drop),
         Kind::Bundle => bundles::delete(at.app, id, Condition::default()),
     }
 }

@@ -170,7 +170,7 @@ fn table(service_id: &ServiceId, actions: &[Action]) -> Html {
 fn set_mode(at: &At) -> Reply {
     let form = at.form();
     let mode = field(&form, "mode").to_string();
-    settings::put(at.control, settings::SCHEDULER_MODE.to_string(), Condition::default(), mode, &at.user.name)?;
+    settings::put(at.control, settings::SCHEDULER_MODE.to_string(), Condition::default(), mode, at.by())?;
     Ok(back_to("/ui/scheduler", "mode"))
 }
 
@@ -194,7 +194,7 @@ const APPLICATIONS: Actions = Actions {
             button: actions::Button::Asks,
             effects: |at| Ok(effects(&at.app.scheduler.plan_all(at.control)?.plans().results)),
             fields: no_fields,
-            handler: |at| at.app.scheduler.reconcile_all(at.control, &at.user.name).map(drop),
+            handler: |at| at.app.scheduler.reconcile_all(at.control, at.by()).map(drop),
             leads_to: None,
         },
         actions::Action {
@@ -203,7 +203,7 @@ const APPLICATIONS: Actions = Actions {
             button: actions::Button::Asks,
             effects: |at| Ok(effects(&at.app.scheduler.plan_rebalance(at.control, MOVES_MAX)?.results)),
             fields: no_fields,
-            handler: |at| at.app.scheduler.rebalance(at.control, MOVES_MAX, &at.user.name).map(drop),
+            handler: |at| at.app.scheduler.rebalance(at.control, MOVES_MAX, at.by()).map(drop),
             leads_to: None,
         },
         actions::Action {
@@ -212,7 +212,7 @@ const APPLICATIONS: Actions = Actions {
             button: actions::Button::Asks,
             effects: |at| Ok(effects(&[at.app.scheduler.plan_one(at.control, &at.id(0, "Service")?)?])),
             fields: no_fields,
-            handler: |at| at.app.scheduler.reconcile_one(at.control, &at.id(0, "Service")?, &at.user.name).map(drop),
+            handler: |at| at.app.scheduler.reconcile_one(at.control, &at.id(0, "Service")?, at.by()).map(drop),
             leads_to: None,
         },
     ],

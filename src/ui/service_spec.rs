@@ -79,7 +79,7 @@ pub(super) fn create(at: &At) -> Reply {
             spec: spec(&mut f).unwrap_or_default(),
         };
         f.finish()?;
-        services::create(at.control, Once::default(), new, &at.user.name)
+        services::create(at.control, Once::default(), new, at.by())
     });
     match made {
         Ok(_) => Ok(back_to(&parts::path("services", id), "create")),
@@ -124,7 +124,7 @@ pub(super) fn save(at: &At) -> Reply {
         let spec = spec(&mut f);
         f.finish()?;
         let condition = Condition::if_match(Some(version));
-        services::update(at.control, at.id(0, "Service")?, condition, None, spec, &at.user.name)
+        services::update(at.control, at.id(0, "Service")?, condition, None, spec, at.by())
     });
     match saved {
         Ok(_) => Ok(back_to(&parts::path("services", at.arg(0)), "save")),

@@ -302,13 +302,8 @@ fn revision_page(at: &At, failed: Option<&Error>) -> Reply {
 
 fn roll_back(at: &At) -> Reply {
     let (revision, _) = named(at)?;
-    match services::rollback(
-        at.control,
-        at.id(0, "Service")?,
-        Condition::default(),
-        Some(revision.generation),
-        &at.user.name,
-    ) {
+    match services::rollback(at.control, at.id(0, "Service")?, Condition::default(), Some(revision.generation), at.by())
+    {
         Ok(_) => Ok(back_to(&parts::path("services", at.arg(0)), "rollback")),
         Err(e @ Error::Fault(_)) => Err(e),
         Err(e) => revision_page(at, Some(&e)),
@@ -388,9 +383,7 @@ const ACTIONS: Actions = Actions {
                 ])
             },
             fields: no_fields,
-            handler: |at| {
-                services::rollout(at.control, at.id(0, "Service")?, Condition::default(), &at.user.name).map(drop)
-            },
+            handler: |at| services::rollout(at.control, at.id(0, "Service")?, Condition::default(), at.by()).map(drop),
             leads_to: None,
         },
         Action {
@@ -406,7 +399,7 @@ const ACTIONS: Actions = Actions {
             fields: |_| Ok(parts::checkbox("force", "Delete its replicas too.")),
             handler: |at| {
                 let force = !field(&at.form(), "force").is_empty();
-                services::delete(at.control, at.id(0, "Service")?, Condition::default(), force, &at.user.name)
+                services::delete(at.control, at.id(0, "Service")?, Condition::default(), force, at.by())
             },
             leads_to: Some("/ui/services"),
         },

@@ -58,7 +58,7 @@ fn all(at: &At) -> Reply {
     let found = sessions::list(at.control, &Paging::first(ALL_MAX), None, at.user.session_id())?;
     let row = |session: &Session| {
         vec![
-            parts::text(&session.user),
+            parts::text(session.user.as_str()),
             parts::text(&session.address),
             parts::text(&session.user_agent),
             parts::time(session.last_seen_at),
@@ -122,7 +122,7 @@ const ALL: Actions = Actions {
 
 /// Ends the session named by the path, if it is one of `owner`, or of anyone for `None`.
 fn revoke(at: &At, owner: Option<&User>) -> Result<()> {
-    match sessions::revoke(at.control, at.arg(0).to_string(), owner) {
+    match at.id(0, "Session").and_then(|id| sessions::revoke(at.control, id, owner)) {
         // A session that has already ended is a success.
         Ok(()) | Err(Error::NotFound(_)) => Ok(()),
         Err(e) => Err(e),

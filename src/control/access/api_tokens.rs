@@ -5,6 +5,7 @@ use crate::crypto::{self, token};
 use crate::error::{Error, Result};
 use crate::model::api_tokens::{ApiToken, NewApiToken};
 use crate::model::events::catalogue::{API_TOKEN_CREATE, API_TOKEN_DELETE};
+use crate::model::ids::ApiTokenId;
 use crate::model::users::{Credential, Role, User};
 use crate::model::{Page, Paging};
 use crate::store::{Write, api_tokens, events};
@@ -37,7 +38,7 @@ pub fn create(control: &Control, user: &User, name: String, role: Role, days: i6
         }
         let secret = token::api_secret();
         let object = ApiToken {
-            id: format!("ut-{}", crypto::random_hex(8)),
+            id: ApiTokenId::of_row(format!("ut-{}", crypto::random_hex(8))),
             name,
             owner,
             role,
@@ -58,7 +59,7 @@ pub fn create(control: &Control, user: &User, name: String, role: Role, days: i6
 }
 
 /// Revokes a token; only one of this caller, if given. Never guarded: revoking a right must always be possible.
-pub fn delete(control: &Control, id: String, of: Option<&User>) -> Result<()> {
+pub fn delete(control: &Control, id: ApiTokenId, of: Option<&User>) -> Result<()> {
     let of = of.cloned();
     control.store.write(move |w| {
         let found = api_tokens::by_id(w, &id)?.filter(|token| of.as_ref().is_none_or(|user| is_own(token, user)));

@@ -11,6 +11,7 @@ use crate::crypto::token;
 use crate::error::{Chain, Doing, Result};
 use crate::files;
 use crate::model::events::catalogue::AUTH_LOCAL_USE;
+use crate::model::ids::UserName;
 use crate::model::local::{FILE, LocalCredential};
 use crate::model::users::{Credential, Role, User};
 use crate::store::{Store, events};
@@ -74,7 +75,7 @@ impl Local {
         let is_here = place.direct.is_some_and(|peer| peer.is_loopback() || peer == self.listening);
         let is_ours = same_secret(self.secret.as_bytes(), shown.as_bytes());
         (is_here && is_ours).then(|| User {
-            name: NAME.to_string(),
+            name: UserName::of_row(NAME.to_string()),
             role: Role::Admin,
             credential: Credential::Local,
             restriction: None,

@@ -14,6 +14,7 @@ use crate::crypto;
 use crate::error::{Doing, Error, Result};
 use crate::files;
 use crate::model::events::catalogue::BACKUP_RESTORED;
+use crate::model::ids::BackupId;
 use crate::store::{self, events};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -42,7 +43,7 @@ struct Decided {
 /// Information for the next start.
 #[derive(Serialize, Deserialize, Clone)]
 struct Note {
-    backup_id: String,
+    backup_id: BackupId,
     created_at: Timestamp,
     restored_at: Timestamp,
 }
