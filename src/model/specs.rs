@@ -138,6 +138,11 @@ pub fn count_of(value: &Value) -> Option<i64> {
 }
 
 impl Policy {
+    /// Maximum number of replicas that are updated, or leave draining nodes, at a time: at least one.
+    pub fn at_once(&self) -> usize {
+        (self.max_surge + self.max_unavailable).max(1)
+    }
+
     /// Reads a spec.
     pub fn of(spec: &Object) -> Policy {
         let mut read = Lenient { warnings: Vec::new() };

@@ -511,10 +511,10 @@ fn rebalancing_evens_out_and_ends() {
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): the same clusters in every run.
-struct Random(u64);
+pub(super) struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, n: u64) -> u64 {
+    pub fn below(&mut self, n: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -568,7 +568,7 @@ fn some_cluster(r: &mut Random) -> Cluster {
         if r.one_in(3) {
             spec["ports"] = json!([80 + r.below(2)]);
         }
-        spec["rolling_update"] = json!({"max_unavailable": r.below(3)});
+        spec["rolling_update"] = json!({"max_unavailable": r.below(3), "max_surge": r.below(3)});
         if r.one_in(4) {
             spec["placement"] =
                 json!({"pinned_replicas": [{"replica_id": format!("s{s}-0"), "node_id": format!("n{}", r.below(9))}]});
@@ -634,7 +634,7 @@ fn holds(before: &Cluster, plans: &[Plan], after: &Cluster) {
         let policy = &policies[plan.service_id.as_str()];
         let is_move = |a: &&Action| matches!(a.step, Step::Move { cause: MoveCause::Unhealthy { .. }, .. });
         let drained = plan.actions.iter().filter(is_move).filter(|a| a.detail.starts_with("the node is draining"));
-        assert!(drained.count() <= policy.max_unavailable.max(1), "too many drained at once");
+        assert!(drained.count() <= policy.at_once(), "too many drained at once");
         let count = after.replicas.iter().filter(|r| r.service_id == plan.service_id).count();
         let wanted = plan.desired_replicas.max(plan.actual_replicas);
         assert!(policy.mode == Mode::PerNode || count <= wanted, "more than are wanted");

@@ -1,5 +1,6 @@
 //! Pinned replicas: `placement.pinned_replicas` of a spec.
 
+use super::away::Hold;
 use super::{Planner, Trouble};
 use crate::model::leases::LeaseState;
 use crate::scheduler::step::{MoveCause, Step};
@@ -35,7 +36,7 @@ impl<'v> Planner<'_, 'v> {
                 if replica.node == Some(target) {
                     if let Some(trouble) = self.trouble(replica) {
                         let why = trouble.reason(&pin.node_id);
-                        self.stay(replica, &trouble, format!("it is pinned there; {why}"), false);
+                        self.stay(replica, &trouble, Hold::until_decided(format!("it is pinned there; {why}")));
                     }
                     continue;
                 }
@@ -54,12 +55,8 @@ impl<'v> Planner<'_, 'v> {
                     if waits {
                         self.due(1);
                     }
-                    self.stay(
-                        replica,
-                        &trouble,
-                        "it is pinned elsewhere, but nothing is moved at the moment".to_string(),
-                        waits,
-                    );
+                    let why = "it is pinned elsewhere, but nothing is moved at the moment".to_string();
+                    self.stay(replica, &trouble, Hold { why, waits });
                     continue;
                 }
             }
