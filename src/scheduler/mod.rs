@@ -20,7 +20,7 @@ pub use explain::{Explanation, NodeAnswer};
 pub use seen::Seen;
 
 use crate::clock::{self, Timestamp};
-use crate::control::fleet::leases::Leases;
+use crate::control::fleet::leases::{Leases, SeenLease};
 use crate::control::{Control, settings};
 use crate::error::{Error, Result};
 use crate::model::events::catalogue::{SCHEDULER_BRAKE_OFF, SCHEDULER_BRAKE_ON, SCHEDULER_GRACE};
@@ -37,7 +37,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use view::View;
 
-/// Grace period after a start in which replicas of silent nodes stay: longer than the default lease.
+/// Grace period after a start in which replicas of nodes that were silent before it stay: agents that lost their control
+/// plane try at least every thirty seconds.
 const GRACE: Duration = Duration::from_secs(60);
 /// Interval of full runs, with or without changes.
 const EVERY: Duration = Duration::from_secs(30);
@@ -399,7 +400,8 @@ impl Scheduler {
         if self.grace_logged.load(Relaxed) || !self.in_grace() {
             return Ok(());
         }
-        let silent = control.leases.states().into_iter().filter(|(_, state)| *state != LeaseState::Alive).count();
+        let is_silent = |lease: &SeenLease| lease.state != LeaseState::Alive && !lease.heard;
+        let silent = control.leases.seen().into_iter().filter(|(_, lease)| is_silent(lease)).count();
         if silent > 0 {
             let fields = json!({"silent": silent, "seconds": GRACE.as_secs()});
             control.store.write(move |w| events::record(w, SCHEDULER_GRACE.with(fields)).map(drop))?;

@@ -366,7 +366,7 @@ impl<'s, 'v> Planner<'s, 'v> {
                     self.note_stuck(replica, "nothing is moved at the moment".to_string(), false);
                     continue;
                 }
-                (Some(Trouble::Lost(_)), Some(_)) if self.view.grace => {
+                (Some(Trouble::Lost(_)), Some(node)) if node.in_grace => {
                     self.note_stuck(replica, "the server has just started; its node may come back".to_string(), true);
                     self.due(1);
                     continue;

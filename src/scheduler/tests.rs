@@ -45,6 +45,7 @@ impl Cluster {
             lease: LeaseState::Alive,
             // For a long time, if it is dead.
             dead_for_s: 1_000_000,
+            in_grace: false,
             cpu_millis: None,
             memory_mb: None,
         });
@@ -98,14 +99,9 @@ impl Cluster {
             updated_at: r.updated_at,
         };
         let replicas = self.replicas.iter().map(facts).collect();
-        View::of(
-            NOW.plus_secs(self.later_s),
-            self.nodes.clone(),
-            self.services.clone(),
-            replicas,
-            self.brake.clone(),
-            self.grace,
-        )
+        let graced = |n: &NodeView| NodeView { in_grace: self.grace && n.lease == LeaseState::Dead, ..n.clone() };
+        let nodes = self.nodes.iter().map(graced).collect();
+        View::of(NOW.plus_secs(self.later_s), nodes, self.services.clone(), replicas, self.brake.clone())
     }
 
     /// Applies plans like `apply` does to the database.
@@ -204,7 +200,7 @@ fn anti_affinity_is_soft_hard_or_off() {
 #[test]
 fn sick_and_lost_replicas_move_and_stale_nodes_keep_theirs() {
     let mut c = Cluster::with_nodes(5);
-    c.service("a", json!({}));
+    c.service("a", json!({"scheduling": {"lost_after_seconds": 30}}));
     for (i, status) in
         [json!({"healthy": false}), json!({"state": "CrashLoop"}), json!({}), json!({"healthy": "false"})]
             .into_iter()
@@ -410,7 +406,7 @@ fn a_pin_says_what_its_replica_should_do() {
 #[test]
 fn a_drain_takes_sick_replicas_and_those_of_dead_nodes_too() {
     let mut c = Cluster::with_nodes(3);
-    c.service("agent", json!({"scheduling": {"mode": "per_node"}}));
+    c.service("agent", json!({"scheduling": {"mode": "per_node", "lost_after_seconds": 30}}));
     assert_eq!(c.step().len(), 3);
     c.replicas[0].status.insert("healthy".into(), false.into());
     assert_eq!(c.step(), [""; 0], "there is no better place");

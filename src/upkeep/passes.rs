@@ -57,7 +57,7 @@ pub fn start(app: &Arc<App>, stop: &Stop) -> Result<Vec<JoinHandle<()>>> {
         watcher("scheduler", &app.control.store.changes.news, SCHEDULE_RETRY, |app| app.scheduler.turn(&app.control))?,
         watcher("bundles", &app.bundles.news, BUNDLE_RETRY, bundles::turn)?,
         watcher("backups", &app.backups.news, BACKUP_RETRY, backups::turn)?,
-        pass("lease-sweep", SWEEP, |app| app.control.leases.sweep(&app.control.store).map(drop))?,
+        pass("lease-sweep", SWEEP, |app| app.control.leases.sweep(&app.control.store, SWEEP).map(drop))?,
         pass("lease-flush", FLUSH, |app| app.control.leases.flush(&app.control.store).map(drop))?,
         pass("updates", UPDATES, |app| updates::turn(&app.control))?,
         pass("event-prune", PRUNE, |app| events::prune(&app.control))?,

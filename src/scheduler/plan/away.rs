@@ -1,7 +1,6 @@
 //! Replicas that should be elsewhere: which of them move now, and which wait.
 
 use super::{DWELL_S, DWELL_S_MAX, Planner, Stuck, Trouble};
-use crate::model::leases::LeaseState;
 use crate::scheduler::step::MoveCause;
 use crate::scheduler::view::{NodeIndex, ReplicaView};
 
@@ -92,13 +91,17 @@ impl<'v> Planner<'_, 'v> {
         }
     }
 
+    /// True if a replica's node is silent since before the server started, a short while ago.
+    pub(super) fn is_in_grace(&self, replica: &ReplicaView) -> bool {
+        replica.node.is_some_and(|n| self.view.nodes[n as usize].in_grace)
+    }
+
     /// Reason why a replica in trouble stays for now.
     fn hold(&mut self, trouble: &Trouble, replica: &ReplicaView, drains: &Drains) -> Option<Hold> {
-        let silent = replica.node.is_some_and(|n| self.view.nodes[n as usize].lease == LeaseState::Dead);
         if self.view.brake.is_some() {
             return Some(Hold::until_decided("nothing is moved at the moment"));
         }
-        if silent && self.view.grace {
+        if self.is_in_grace(replica) {
             self.due(1);
             return Some(Hold::for_a_while("the server has just started; its node may come back"));
         }

@@ -2,7 +2,6 @@
 
 use super::away::Hold;
 use super::{Planner, Trouble};
-use crate::model::leases::LeaseState;
 use crate::scheduler::step::{MoveCause, Step};
 use crate::scheduler::view::{NodeIndex, ReplicaView};
 
@@ -48,8 +47,7 @@ impl<'v> Planner<'_, 'v> {
                 taken.then(|| "another service has a replica with that id".to_string())
             };
             if let Some(replica) = replica {
-                let silent = replica.node.is_some_and(|n| self.view.nodes[n as usize].lease == LeaseState::Dead);
-                if self.view.brake.is_some() || (silent && self.view.grace) {
+                if self.view.brake.is_some() || self.is_in_grace(replica) {
                     let trouble = self.trouble(replica).unwrap_or(Trouble::Drained);
                     let waits = self.view.brake.is_none();
                     if waits {
