@@ -38,7 +38,6 @@ use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
 use tiny_http::Method;
 
 /// A target's name and its function.
@@ -646,7 +645,7 @@ pub fn resume(bytes: &[u8]) {
     let mut got = Vec::new();
     let mut rounds = 0;
     loop {
-        let frames = reader.next(Duration::ZERO).expect("events can be read").expect("the server goes on");
+        let frames = reader.next().expect("events can be read").expect("the server goes on");
         got.extend(frames.iter().map(|frame| frame.event.id.clone()));
         rounds += 1;
         // Events that do not match the filter are skipped: an empty round is not the end.

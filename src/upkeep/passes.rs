@@ -6,7 +6,7 @@ use crate::control::fleet::{nodes, updates};
 use crate::control::trust::tls;
 use crate::control::{Control, events, once};
 use crate::error::{Chain, Doing, Error, Result};
-use crate::thread::{Stop, every};
+use crate::thread::{Stop, every, spawn};
 use crate::upkeep::{backups, bundles};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -46,7 +46,12 @@ pub fn start(app: &Arc<App>, stop: &Stop) -> Result<Vec<JoinHandle<()>>> {
         let app = Arc::clone(app);
         every(name, interval, stop.clone(), move || log_failure(name, work(&app))).doing("start a pass")
     };
+    let waking = {
+        let (app, stop) = (Arc::clone(app), stop.clone());
+        spawn("event-readers", None, move || events::wake_readers(&app.control, &stop)).doing("start a pass")?
+    };
     Ok(vec![
+        waking,
         pass("lease-sweep", SWEEP, |app| app.control.leases.sweep(&app.control.store).map(drop))?,
         pass("lease-flush", FLUSH, |app| app.control.leases.flush(&app.control.store).map(drop))?,
         pass("scheduler", SCHEDULE, |app| app.scheduler.turn(&app.control))?,
