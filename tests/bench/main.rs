@@ -5,6 +5,7 @@
 
 mod fleet;
 mod pages;
+mod parked;
 mod scheduler;
 mod server;
 mod stream;
@@ -56,6 +57,9 @@ fn main() {
     }
     if wanted("pages") {
         pages::pages();
+    }
+    if wanted("parked") {
+        parked::parked();
     }
     if wanted("tls") {
         tls::tls();

@@ -1,5 +1,5 @@
-//! Sends answers: at once, later, or piece by piece for as long as the reader stays. An answer that waits has no thread,
-//! and a slow reader holds none that others need.
+//! Sends answers: at once, later, or piece by piece for as long as the reader stays. An answer that waits has no
+//! thread, and a slow reader holds none that others need.
 
 use super::{Conn, Done, LINGER_TIME, Service};
 use crate::bell::Bell;
@@ -169,7 +169,7 @@ impl Conn {
         }
     }
 
-    /// Goes on with an answer that waited. Never waits itself: the thread is shared.
+    /// Continues an answer that waited. Never waits itself: the thread is shared.
     pub fn resume(mut self, service: &Service) -> After {
         match self.proceed(service) {
             Ok(Done::Waits) => After::Park(self),

@@ -160,17 +160,19 @@ fn what_is_sent_during_a_wait_is_answered_after_it() {
 
 #[test]
 fn a_ring_for_many_needs_few_threads_and_a_stop_answers_all() {
-    const MANY: usize = 300;
-    let w = Waiting::new(Limits { connections_per_address_max: 500, ..Limits::default() }, LONG, false);
-    let mut sockets: Vec<TcpStream> = (0..MANY).map(|_| w.ask()).collect();
-    wait_for("all wait", || w.waiting() == MANY);
+    // Both ends of each are in this process, which other tests share.
+    let many = Limits::default().connections_max.min(20_000) / 8;
+    let limits = Limits { connections_per_address_max: many, strangers_max: many + 1, ..Limits::default() };
+    let w = Waiting::new(limits, LONG, false);
+    let mut sockets: Vec<TcpStream> = (0..many).map(|_| w.ask()).collect();
+    wait_for("all wait", || w.waiting() == many);
     w.bells.try_iter().for_each(|bell| bell.ring());
     for socket in &mut sockets {
         read_until(socket, "at last");
         assert!(w.front.shared.resuming.threads() <= RESUMING_MAX);
     }
     sockets.iter_mut().for_each(|socket| socket.write_all(LATER).expect("a written request"));
-    wait_for("all wait again", || w.waiting() == MANY);
+    wait_for("all wait again", || w.waiting() == many);
     assert!(w.front.stop(PATIENCE), "all are answered");
     for socket in &mut sockets {
         let text = read_to_end(socket);
@@ -211,4 +213,30 @@ fn a_stream_grows_without_a_thread_and_ends_with_its_source_or_its_reader() {
     wait_for("it waits", || w.waiting() == 1);
     drop(leaver);
     wait_for("the reader's end is noticed", || pieces.send(Vec::new()).is_err());
+}
+
+#[test]
+fn readers_that_never_read_hold_up_nobody_and_are_dropped_at_a_stop() {
+    let w = Waiting::new(Limits::default(), LONG, false);
+    // More of them than there are threads for answers.
+    let unread: Vec<(TcpStream, Sender<Vec<u8>>)> = (0..2 * RESUMING_MAX)
+        .map(|_| {
+            let mut reader = connect(w.address);
+            reader.write_all(b"GET /grow HTTP/1.1\r\nHost: x\r\n\r\n").expect("a written request");
+            let (bell, pieces) = w.streams.recv_timeout(PATIENCE).expect("a stream");
+            (0..128).for_each(|_| pieces.send(vec![b'x'; 64 << 10]).expect("a reader"));
+            bell.ring();
+            (reader, pieces)
+        })
+        .collect();
+    wait_for("all wait for room", || w.front.shared.parking.count() == (unread.len(), 0));
+    let mut socket = connect(w.address);
+    for _ in 0..20 {
+        socket.write_all(LATER).expect("a written request");
+        w.bell().ring();
+        read_until(&mut socket, "at last");
+    }
+    drop(socket);
+    assert!(!w.front.stop(Duration::from_millis(50)), "answers that are not read");
+    wait_for("they are dropped", || w.front.connections() == 0);
 }
