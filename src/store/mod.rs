@@ -42,6 +42,7 @@ use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::Paging;
+use crate::model::ids::NodeId;
 use changes::{Changes, Frame, Tail};
 use effects::Effects;
 use readers::{Line, Readers};
@@ -98,6 +99,8 @@ pub struct Write<'c> {
     changes_before: u64,
     /// Changes of this transaction.
     changes: Cell<u64>,
+    /// Nodes whose replicas changed in this transaction.
+    placed: RefCell<Vec<NodeId>>,
     /// Events of this transaction, published after the commit.
     news: RefCell<Vec<Frame>>,
     /// Number of events so far: each gets a different time, so that a time identifies a position among them.
@@ -368,6 +371,11 @@ impl Write<'_> {
     /// Records a change that is relevant to the scheduler.
     pub(crate) fn changed(&self) {
         self.changes.set(self.changes.get() + 1);
+    }
+
+    /// Records that a replica of this node came, changed or went.
+    pub(crate) fn placed(&self, node_id: &NodeId) {
+        self.placed.borrow_mut().push(node_id.clone());
     }
 
     /// The count of changes, including those of this transaction: while it stays the same, a view of the cluster is

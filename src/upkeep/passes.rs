@@ -7,7 +7,7 @@ use crate::control::fleet::{nodes, updates};
 use crate::control::trust::tls;
 use crate::control::{Control, events, once};
 use crate::error::{Chain, Doing, Result};
-use crate::thread::{Stop, Watch, every, on_news};
+use crate::thread::{Stop, Watch, every, on_news, spawn};
 use crate::upkeep::{backups, bundles};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -53,7 +53,12 @@ pub fn start(app: &Arc<App>, stop: &Stop) -> Result<Vec<JoinHandle<()>>> {
         let app = Arc::clone(app);
         on_news(name, news.clone(), retry, move || log_failure(name, work(&app)).unwrap_or(retry)).doing("start a pass")
     };
+    let waking = {
+        let (app, stop) = (Arc::clone(app), stop.clone());
+        spawn("event-readers", None, move || events::wake_readers(&app.control, &stop)).doing("start a pass")?
+    };
     Ok(vec![
+        waking,
         watcher("scheduler", &app.control.store.changes.news, SCHEDULE_RETRY, |app| app.scheduler.turn(&app.control))?,
         watcher("bundles", &app.bundles.news, BUNDLE_RETRY, bundles::turn)?,
         watcher("backups", &app.backups.news, BACKUP_RETRY, backups::turn)?,
