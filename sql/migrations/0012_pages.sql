@@ -60,3 +60,9 @@ CREATE TRIGGER events_block AFTER INSERT ON events
 WHEN NOT EXISTS (SELECT 1 FROM event_blocks WHERE block = NEW.seq >> 10) BEGIN
     INSERT INTO event_blocks (block) VALUES (NEW.seq >> 10);
 END;
+
+-- Ids and names that read alike: most are in lower case, and found by their own indexes.
+DROP INDEX nodes_folded_id;
+DROP INDEX nodes_folded_name;
+CREATE INDEX nodes_folded_id ON nodes (lower(id)) WHERE lower(id) <> id;
+CREATE INDEX nodes_folded_name ON nodes (lower(trim(name))) WHERE lower(trim(name)) <> name;

@@ -493,7 +493,7 @@ fn migrations() -> Vec<(i64, String, String)> {
 }
 
 /// A database as the program of that time left it, with rows in it.
-fn of_version(path: &Path, version: i64) {
+pub fn of_version(path: &Path, version: i64) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let database = database(path);
     database

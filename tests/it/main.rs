@@ -37,6 +37,7 @@ mod monitoring;
 mod node;
 mod numbers;
 mod openapi;
+mod pages;
 mod private;
 mod program;
 mod proxies;
