@@ -84,7 +84,7 @@ pub fn reset_password(config: &Config, name: &str, password: Option<String>) -> 
         if store::backups::is_current(&config.database_path)? { None } else { Some(lock_data_dir(&config.data_dir)?) };
     backups::before_upgrade(config)?;
     let store = Store::open(&config.database_path, 1, QueryLog::default())?;
-    let done = users::reset_password(&store, name.trim().to_lowercase(), password)?;
+    let done = users::reset_password(&store, name.trim(), password)?;
     let seeded = store.read(crate::store::users::has_seeded_password)?;
     store.close();
     if !seeded {

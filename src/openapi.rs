@@ -8,7 +8,7 @@ use crate::gate::Handler::Open;
 use crate::gate::{Handler, NodeCaller, Reply, Route, route};
 use crate::http::describe::{self, Noted};
 use crate::http::{Request, Response};
-use crate::model::ids::NodeId;
+use crate::model::ids::{NodeId, SessionId, UserName};
 use crate::model::node_calls;
 use crate::model::node_self::ProvenBy;
 use crate::model::users::{Credential, Role, User};
@@ -62,7 +62,11 @@ fn make(app: &App) -> Value {
 
 /// Ways to authenticate. The headers of a node's signature are required together.
 fn security_schemes() -> Value {
-    let header = |name: &str, description: &str| json!({ "type": "apiKey", "in": "header", "name": name, "description": description });
+    let header = |name: &str, description: &str| {
+        json!({
+            "type": "apiKey", "in": "header", "name": name, "description": description,
+        })
+    };
     let signature = format!(
         "Signature by the node's key in base64, ECDSA-SHA256 in ASN.1 DER or RSA PKCS#1 v1.5 SHA-256, over these lines \
             without a line feed at the end: node id, `request`, lease token, signing time as sent, value of {} or \
@@ -70,7 +74,11 @@ fn security_schemes() -> Value {
         node_calls::RUN
     );
     json!({
-        "session": { "type": "http", "scheme": "bearer", "description": "A session token of POST /auth/token, or an API token." },
+        "session": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A session token of POST /auth/token, or an API token.",
+        },
         "node_certificate": {
             "type": "mutualTLS",
             "description": "The current certificate of an enrolled node, shown to the server itself: one that a proxy \
@@ -122,8 +130,8 @@ fn operation(app: &App, route: &Route, schemas: &Value) -> Value {
 /// Lets the handler read an empty request. It stops before it acts.
 fn ask(app: &App, route: &Route) {
     let request = Request::empty(route.method.clone(), route.path);
-    let credential = Credential::Session(String::new());
-    let nobody = User { name: String::new(), role: Role::Viewer, credential, restriction: None };
+    let credential = Credential::Session(SessionId::default());
+    let nobody = User { name: UserName::default(), role: Role::Viewer, credential, restriction: None };
     let node = NodeCaller { node_id: NodeId::default(), proven_by: ProvenBy::Certificate };
     // Its answer does not matter, only what it reads.
     let _ = match route.handler.access {

@@ -102,15 +102,7 @@ impl Server {
         store::wait_for(&config.database_path)?;
         backups::before_upgrade(&config)?;
         let store = Store::open(&config.database_path, readers, query_log(&config))?;
-        let (connections_per_address_max, proxies) =
-            (config.connections_per_address_max, config.trusted_proxies.clone());
-        // The setting is for large fleets behind one address.
-        let handshakes = Limits::default().handshakes_per_s_max
-            * i64::max(config.requests_per_second_max / REQUESTS_PER_SECOND, 1).unsigned_abs() as u32;
-        let limits =
-            Limits { connections_per_address_max, proxies, handshakes_per_s_max: handshakes, ..Limits::default() };
-        let limits = Limits { connections_max: config.connections_max.unwrap_or(limits.connections_max), ..limits };
-        let limits = Limits { idle_time: Duration::from_secs(config.idle_s.unsigned_abs()), ..limits };
+        let limits = limits(&config);
         let app = Arc::new(App::new(config, store, address)?);
         backups::settle(&app.control)?;
         ca::check_dates(&app.control)?;
@@ -130,8 +122,11 @@ impl Server {
             && server.app.control.config.trusted_proxies.is_empty()
             && !address::is_private(server.address.ip())
         {
-            log::warn!(target: "system", event = "serve.plain", address = server.url(); "TLS is off and the server \
-                accepts connections from other machines: passwords and tokens cross the network unencrypted. Listen on a private address and list the proxy in TRUSTED_PROXIES");
+            log::warn!(
+                target: "system", event = "serve.plain", address = server.url();
+                "TLS is off and the server accepts connections from other machines: passwords and tokens cross the \
+                    network unencrypted. Listen on a private address and list the proxy in TRUSTED_PROXIES"
+            );
         }
         let authority = server.app.control.tls.as_ref().map(|_| server.authority()).transpose()?;
         server.app.control.sessions.local.publish(server.url(), authority);
@@ -265,8 +260,11 @@ pub fn wait_for_clock(config: &Config, stop: &Stop) -> Result<bool> {
     }
     logger::init(config.log_level.0, config.log_file.clone().filter(|file| file.parent().is_some_and(Path::exists)))?;
     let (now, built, most_s) = (clock::now(), clock::built_at(), config.clock_wait_s);
-    log::warn!(target: "system", event = "clock.wait", now:%, program_of:% = built, wait_s = most_s;
-        "This machine's clock is behind this program's build date; creating keys and certificates waits until it is correct");
+    log::warn!(
+        target: "system", event = "clock.wait", now:%, program_of:% = built, wait_s = most_s;
+        "This machine's clock is behind this program's build date; creating keys and certificates waits until it is \
+            correct"
+    );
     eprintln!(
         "It is {now} by this machine's clock, and this program is from {built}: waiting for the clock, {most_s} \
             seconds at most. Set it: {}",
@@ -287,6 +285,22 @@ pub fn wait_for_clock(config: &Config, stop: &Stop) -> Result<bool> {
 
 fn is_first_start_with_wrong_clock(config: &Config) -> Result<bool> {
     Ok(!clock::is_plausible(clock::now()) && !ca::Authority::is_made(&config.pki_dir)?)
+}
+
+/// Limits for the clients of a server with this configuration.
+fn limits(config: &Config) -> Limits {
+    let defaults = Limits::default();
+    // A raised number of requests is for large fleets behind one address.
+    let raised = u32::try_from(config.requests_per_second_max / REQUESTS_PER_SECOND).unwrap_or(1).max(1);
+    let handshakes = defaults.handshakes_per_s_max.saturating_mul(raised);
+    Limits {
+        connections_max: config.connections_max.unwrap_or(defaults.connections_max),
+        connections_per_address_max: config.connections_per_address_max,
+        proxies: config.trusted_proxies.clone(),
+        handshakes_per_s_max: handshakes,
+        idle_time: Duration::from_secs(config.idle_s.unsigned_abs()),
+        ..defaults
+    }
 }
 
 fn query_log(config: &Config) -> QueryLog {

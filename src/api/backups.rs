@@ -1,10 +1,8 @@
 //! `/backups`: backups on the control plane's machine.
 
-use super::{arg, list as page_of, no_fields, paging};
-use crate::error::Result;
+use super::{id_of, list as page_of, no_fields, paging};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
-use crate::http::fields::Fields;
 use crate::http::{Request, Response};
 use crate::model::Page;
 use crate::model::users::Role::{Admin, Viewer};
@@ -32,19 +30,16 @@ pub const ROUTES: &[Route] = &[
     route(Delete, "/backups/{backup_id}", By(Admin, delete)).gives(204, "").says("Delete a backup."),
 ];
 
-fn id(request: &Request) -> Result<&str> {
-    Fields::path_id::<String>("backup_id", arg(request))?;
-    Ok(arg(request))
-}
-
 fn list(app: &App, request: &Request, _: &User) -> Reply {
     let paging = paging(request)?;
     let all = backups::list(&app.control.config)?;
     let total = all.len() as u64;
-    let begin =
-        paging.after.as_ref().map_or(0, |after| all.iter().position(|b| b.id == *after).map_or(all.len(), |at| at + 1));
+    let begin = paging
+        .after
+        .as_ref()
+        .map_or(0, |after| all.iter().position(|b| b.id == after.as_str()).map_or(all.len(), |at| at + 1));
     let items = all.into_iter().skip(begin).take(paging.limit + 1).collect();
-    Ok(page_of(request, &paging, &Page::cut(items, paging.limit, total, |b| &b.id)))
+    Ok(page_of(request, &paging, &Page::cut(items, paging.limit, total, |b| b.id.as_str())))
 }
 
 fn create(app: &App, request: &Request, _: &User) -> Reply {
@@ -53,16 +48,17 @@ fn create(app: &App, request: &Request, _: &User) -> Reply {
 }
 
 fn show(app: &App, request: &Request, _: &User) -> Reply {
-    Ok(Response::json(200, &backups::show(&app.control.config, id(request)?)?))
+    Ok(Response::json(200, &backups::show(&app.control.config, &id_of(request, "backup_id")?)?))
 }
 
 fn delete(app: &App, request: &Request, _: &User) -> Reply {
-    backups::delete(&app.control, id(request)?)?;
+    backups::delete(&app.control, &id_of(request, "backup_id")?)?;
     Ok(Response::empty(204))
 }
 
 fn download(app: &App, request: &Request, _: &User) -> Reply {
-    let (backup, mut file) = backups::download(&app.control, id(request)?, request.method == Method::Head)?;
+    let (backup, mut file) =
+        backups::download(&app.control, &id_of(request, "backup_id")?, request.method == Method::Head)?;
     let stream = Box::new(move |sink: &mut dyn crate::http::response::Sink| {
         let mut buffer = vec![0; SENT_BYTES];
         loop {

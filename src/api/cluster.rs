@@ -145,7 +145,7 @@ mod tests {
             name: "Node".into(),
             role: JoinRole::Gateway,
             csr_pem: "csr".into(),
-            mesh_ip: Some("10.0.0.7/24".into()),
+            mesh_ip: Some("10.0.0.7/24".to_string().into()),
             api_endpoint: Some("https://n".into()),
             labels: BTreeMap::from([("zone".to_string(), "b".to_string())]),
             lease_ttl_seconds: 77,

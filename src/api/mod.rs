@@ -118,7 +118,7 @@ fn condition(request: &Request) -> Condition {
 fn once(request: &Request, user: &User) -> Result<Once> {
     describe::header("Idempotency-Key");
     let same = [request.method.as_str().as_bytes(), request.path.as_bytes(), &request.body];
-    Once::new(&user.name, request.header("idempotency-key"), &same)
+    Once::new(user.name.as_str(), request.header("idempotency-key"), &same)
 }
 
 /// The id in the path of a read request, which has no other fields.

@@ -14,13 +14,13 @@ use crate::http::{Request, Response};
 use crate::inputs::capacity::room;
 use crate::model::ids::NodeId;
 use crate::model::leases::LeaseState;
+use crate::model::mesh_address::MeshAddress;
 use crate::model::nodes::{Node, NodeChange, NodeFilter};
 use crate::model::users::Role::{Operator, Viewer};
 use crate::model::users::User;
 use crate::upkeep::App;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use tiny_http::Method::{Delete, Get, Patch, Post};
 
 /// The routes of this file.
@@ -168,19 +168,12 @@ pub(super) fn change(f: &mut Fields) -> NodeChange {
 }
 
 /// An address inside the mesh, with or without a prefix length.
-pub(super) fn mesh_ip(f: &mut Fields) -> Option<String> {
+pub(super) fn mesh_ip(f: &mut Fields) -> Option<MeshAddress> {
     let text = f.text("mesh_ip", 1..=64).optional()?;
-    let (address, prefix) = text.split_once('/').map_or((text.as_str(), None), |(a, p)| (a, Some(p)));
-    let bits_max = match address.parse() {
-        Ok(IpAddr::V4(_)) => Some(32),
-        Ok(IpAddr::V6(_)) => Some(128),
-        Err(_) => None,
-    };
-    let fits = |p: &str| p.parse::<u8>().is_ok_and(|p| bits_max.is_some_and(|max| p <= max));
-    if bits_max.is_none() || !prefix.is_none_or(fits) {
+    let mesh = MeshAddress::parse(&text);
+    if mesh.is_none() {
         let msg = "String should be an IP address, with or without a prefix length, such as 10.42.0.7 or fd00::7/64";
         f.fault("string_pattern_mismatch", vec!["mesh_ip".into()], msg.into(), &Value::String(text));
-        return None;
     }
-    Some(text)
+    mesh
 }

@@ -89,7 +89,7 @@ fn place(app: &App, request: &Request, user: &User) -> Reply {
     let mut f = body_at(request, "replica_id")?;
     let target = f.id("target_node_id").required();
     f.finish()?;
-    Ok(one(request, &replicas::place(&app.control, super::arg_id(request)?, condition, target, &user.name)?))
+    Ok(one(request, &replicas::place(&app.control, super::arg_id(request)?, condition, target, user.name.as_str())?))
 }
 
 fn restart(app: &App, request: &Request, _: &User) -> Reply {

@@ -1,12 +1,13 @@
 //! `/etcd/snapshots`, which agents create and report on, and `/support-bundles`, which the control plane creates.
 
-use super::{arg, body_at, condition, created, id_of, list as page_of, once, one, paging, read_id};
+use super::{arg_id, body_at, condition, created, id_of, list as page_of, once, one, paging, read_id};
 use crate::control::work::runs;
 use crate::error::Error;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response, Sink};
+use crate::model::ids::RunId;
 use crate::model::runs::Kind::{self, Bundle, Snapshot};
 use crate::model::runs::{NewRun, Report, RunStatus};
 use crate::model::users::Role::{Admin, Operator, Viewer};
@@ -78,7 +79,7 @@ fn list(app: &App, request: &Request, kind: Kind) -> Reply {
 }
 
 fn show(app: &App, request: &Request, kind: Kind) -> Reply {
-    Ok(one(request, &runs::show(&app.control, kind, &read_id::<String>(request, name(kind))?)?))
+    Ok(one(request, &runs::show(&app.control, kind, &read_id(request, name(kind))?)?))
 }
 
 fn create(app: &App, request: &Request, user: &User, kind: Kind) -> Reply {
@@ -107,14 +108,14 @@ fn update(app: &App, request: &Request, kind: Kind) -> Reply {
         error: f.text("error", 1..=4096).optional(),
     };
     f.finish()?;
-    Ok(one(request, &runs::update(&app.control, kind, arg(request).to_string(), condition, report)?))
+    Ok(one(request, &runs::update(&app.control, kind, arg_id(request)?, condition, report)?))
 }
 
 fn download(app: &App, request: &Request, _: &User) -> Reply {
-    let id = id_of::<String>(request, name(Bundle))?;
+    let id = id_of::<RunId>(request, name(Bundle))?;
     let fetched = bundles::fetch(&app.control, &id, request.method == Method::Head)?;
     // An id has no character that a quoted name could not contain, but some systems refuse a colon.
-    let file_name = format!("uptimemesh-{}.tar.gz", id.replace(':', "_"));
+    let file_name = format!("uptimemesh-{}.tar.gz", id.as_str().replace(':', "_"));
     let stream = Box::new(move |sink: &mut dyn Sink| send(fetched.file, sink));
     Ok(Response::sized("application/gzip", fetched.bytes, stream)
         .with("Content-Disposition", format!("attachment; filename=\"{file_name}\"")))
@@ -132,7 +133,7 @@ fn send(mut file: File, sink: &mut dyn Sink) -> io::Result<()> {
 
 fn delete(app: &App, request: &Request, kind: Kind) -> Reply {
     let condition = condition(request);
-    let id = id_of::<String>(request, name(kind))?;
+    let id = id_of(request, name(kind))?;
     match kind {
         Snapshot => drop(runs::delete(&app.control, kind, id, condition)?),
         Bundle => bundles::delete(app, id, condition)?,

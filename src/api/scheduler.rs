@@ -68,12 +68,15 @@ fn plan_all(app: &App, request: &Request, _: &User) -> Reply {
 }
 
 fn reconcile_one(app: &App, request: &Request, user: &User) -> Reply {
-    Ok(Response::json(200, &app.scheduler.reconcile_one(&app.control, &id_of(request, "service_id")?, &user.name)?))
+    Ok(Response::json(
+        200,
+        &app.scheduler.reconcile_one(&app.control, &id_of(request, "service_id")?, user.name.as_str())?,
+    ))
 }
 
 fn reconcile_all(app: &App, request: &Request, user: &User) -> Reply {
     no_fields(request)?;
-    Ok(Response::json(200, &app.scheduler.reconcile_all(&app.control, &user.name)?))
+    Ok(Response::json(200, &app.scheduler.reconcile_all(&app.control, user.name.as_str())?))
 }
 
 fn explain(app: &App, request: &Request, _: &User) -> Reply {
@@ -92,5 +95,5 @@ fn plan_rebalance(app: &App, request: &Request, _: &User) -> Reply {
 }
 
 fn rebalance(app: &App, request: &Request, user: &User) -> Reply {
-    Ok(Response::json(200, &app.scheduler.rebalance(&app.control, moves_max(request)?, &user.name)?))
+    Ok(Response::json(200, &app.scheduler.rebalance(&app.control, moves_max(request)?, user.name.as_str())?))
 }

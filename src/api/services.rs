@@ -68,7 +68,7 @@ fn create(app: &App, request: &Request, user: &User) -> Reply {
     };
     f.finish()?;
     let (id, name) = (new.id.clone(), new.name.clone());
-    let made = services::create(&app.control, once, new, &user.name)?;
+    let made = services::create(&app.control, once, new, user.name.as_str())?;
     Ok(with_warnings(created(made), &lookalikes::of_service(&app.control, &id, &name)))
 }
 
@@ -78,14 +78,14 @@ fn update(app: &App, request: &Request, user: &User) -> Reply {
     let description = f.text("description", DESCRIPTION_CHARS).optional();
     let spec = spec(&mut f);
     f.finish()?;
-    let changed = services::update(&app.control, arg_id(request)?, condition, description, spec, &user.name)?;
+    let changed = services::update(&app.control, arg_id(request)?, condition, description, spec, user.name.as_str())?;
     let warnings = lookalikes::of_service(&app.control, &changed.object.id, &changed.object.name);
     Ok(with_warnings(one(request, &changed), &warnings))
 }
 
 fn rollout(app: &App, request: &Request, user: &User) -> Reply {
     let condition = condition(request);
-    Ok(one(request, &services::rollout(&app.control, id_of(request, "service_id")?, condition, &user.name)?))
+    Ok(one(request, &services::rollout(&app.control, id_of(request, "service_id")?, condition, user.name.as_str())?))
 }
 
 fn rollback(app: &App, request: &Request, user: &User) -> Reply {
@@ -93,7 +93,7 @@ fn rollback(app: &App, request: &Request, user: &User) -> Reply {
     let mut f = optional_body_at(request, "service_id")?;
     let target = f.int("target_generation", 1..=i64::MAX).optional();
     f.finish()?;
-    Ok(one(request, &services::rollback(&app.control, arg_id(request)?, condition, target, &user.name)?))
+    Ok(one(request, &services::rollback(&app.control, arg_id(request)?, condition, target, user.name.as_str())?))
 }
 
 fn delete(app: &App, request: &Request, user: &User) -> Reply {
@@ -101,7 +101,7 @@ fn delete(app: &App, request: &Request, user: &User) -> Reply {
     let mut f = query_at(request, "service_id")?;
     let force = f.flag("force").or(false);
     f.finish()?;
-    services::delete(&app.control, arg_id(request)?, condition, force, &user.name)?;
+    services::delete(&app.control, arg_id(request)?, condition, force, user.name.as_str())?;
     Ok(Response::empty(204))
 }
 

@@ -37,5 +37,5 @@ fn put(app: &App, request: &Request, user: &User) -> Reply {
     let value = f.text("value", 0..=4096).required();
     let condition = condition(request);
     f.finish()?;
-    Ok(one(request, &settings::put(&app.control, arg(request).to_string(), condition, value, &user.name)?))
+    Ok(one(request, &settings::put(&app.control, arg(request).to_string(), condition, value, user.name.as_str())?))
 }

@@ -6,6 +6,7 @@ use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::http::fields::Fields;
 use crate::http::{Request, Response};
+use crate::model::ids::UpdateId;
 use crate::model::release::Version;
 use crate::model::updates::{NewUpdate, is_channel};
 use crate::model::users::Role::{Admin, Viewer};
@@ -56,7 +57,7 @@ fn create(app: &App, request: &Request, user: &User) -> Reply {
     let once = once(request, user)?;
     let mut f = Fields::of_body(&request.body)?;
     let new = NewUpdate {
-        id: f.id("id").optional(),
+        id: f.id::<UpdateId>("id").optional(),
         channel: f.text("channel", 1..=32).or("stable".to_string()),
         version: f.text("version", 1..=64).required(),
         ring_label: f.id("ring_label").or("ring".to_string()),
@@ -65,7 +66,7 @@ fn create(app: &App, request: &Request, user: &User) -> Reply {
         lost_max: f.int("lost_max", LOST).or(0),
     };
     let mismatch = "string_pattern_mismatch";
-    if new.id.as_ref().is_some_and(|id| id.len() > ID_BYTES_MAX) {
+    if new.id.as_ref().is_some_and(|id| id.as_str().len() > ID_BYTES_MAX) {
         let msg = format!("An update id has at most {ID_BYTES_MAX} characters");
         f.fault("string_too_long", vec!["id".into()], msg, &json!(new.id));
     }
@@ -96,20 +97,20 @@ fn create(app: &App, request: &Request, user: &User) -> Reply {
 }
 
 fn show(app: &App, request: &Request, _: &User) -> Reply {
-    Ok(one(request, &updates::show(&app.control, &read_id::<String>(request, "update_id")?)?))
+    Ok(one(request, &updates::show(&app.control, &read_id(request, "update_id")?)?))
 }
 
 fn pause(app: &App, request: &Request, _: &User) -> Reply {
-    let update = updates::pause(&app.control, id_of::<String>(request, "update_id")?)?;
+    let update = updates::pause(&app.control, id_of(request, "update_id")?)?;
     Ok(Response::json(200, &update.object))
 }
 
 fn resume(app: &App, request: &Request, _: &User) -> Reply {
-    let update = updates::resume(&app.control, id_of::<String>(request, "update_id")?)?;
+    let update = updates::resume(&app.control, id_of(request, "update_id")?)?;
     Ok(Response::json(200, &update.object))
 }
 
 fn cancel(app: &App, request: &Request, _: &User) -> Reply {
-    let update = updates::cancel(&app.control, id_of::<String>(request, "update_id")?)?;
+    let update = updates::cancel(&app.control, id_of(request, "update_id")?)?;
     Ok(Response::json(200, &update.object))
 }

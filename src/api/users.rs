@@ -1,6 +1,6 @@
 //! `/users`.
 
-use super::{arg, body_at, condition, id_of, list as page_of, one, paging, read_id};
+use super::{arg_id, body_at, condition, id_of, list as page_of, one, paging, read_id};
 use crate::control::access::auth::{PASSWORD_LEN_MAX, PASSWORD_LEN_MIN};
 use crate::control::access::users;
 use crate::gate::Handler::By;
@@ -45,25 +45,19 @@ pub const ROUTES: &[Route] = &[
         .lasting(),
 ];
 
-/// The user in the path; names are in lower case.
-fn named(request: &Request) -> String {
-    arg(request).to_lowercase()
-}
-
 fn list(app: &App, request: &Request, _: &User) -> Reply {
     let paging = paging(request)?;
     Ok(page_of(request, &paging, &users::list(&app.control, &paging)?))
 }
 
 fn show(app: &App, request: &Request, _: &User) -> Reply {
-    let name = read_id::<String>(request, "name")?.to_lowercase();
-    Ok(one(request, &users::show(&app.control, &name)?))
+    Ok(one(request, &users::show(&app.control, &read_id(request, "name")?)?))
 }
 
 // No Idempotency-Key: a stored request would contain the password's digest.
 fn create(app: &App, request: &Request, by: &User) -> Reply {
     let mut f = Fields::of_body(&request.body)?;
-    let name = f.id::<String>("name").required().to_lowercase();
+    let name = f.id("name").required();
     let role = f.word("role", Role::WORDS, Role::parse).required_with(Role::Viewer);
     let password = f.text("password", PASSWORD_CHARS).required();
     // The admin who creates the user knows the password.
@@ -78,13 +72,12 @@ fn update(app: &App, request: &Request, _: &User) -> Reply {
     let role = f.word("role", Role::WORDS, Role::parse).optional();
     let condition = condition(request);
     f.finish()?;
-    Ok(one(request, &users::set_role(&app.control, named(request), condition, role)?))
+    Ok(one(request, &users::set_role(&app.control, arg_id(request)?, condition, role)?))
 }
 
 fn delete(app: &App, request: &Request, user: &User) -> Reply {
     let condition = condition(request);
-    let name = id_of::<String>(request, "name")?.to_lowercase();
-    users::delete(&app.control, name, condition, user)?;
+    users::delete(&app.control, id_of(request, "name")?, condition, user)?;
     Ok(Response::empty(204))
 }
 
@@ -92,6 +85,6 @@ fn password(app: &App, request: &Request, user: &User) -> Reply {
     let mut f = body_at(request, "name")?;
     let password = f.text("password", PASSWORD_CHARS).required();
     f.finish()?;
-    users::set_password(&app.control, named(request), &password, user)?;
+    users::set_password(&app.control, arg_id(request)?, &password, user)?;
     Ok(Response::empty(204))
 }

@@ -191,6 +191,18 @@ pub(super) fn work(
     Ok(())
 }
 
+/// The status that `heartbeat` reports: the one given, or this machine's facts.
+fn status_to_report(args: &Args, dir: &Path) -> String {
+    let status = args.get("status-json").map_or_else(
+        || Value::Object(report::healthy(host::facts(dir, host::DISK_TIME))).to_string(),
+        |json| json.trim().trim_start_matches('\u{feff}').to_string(),
+    );
+    if !serde_json::from_str::<Value>(&status).is_ok_and(|v| v.is_object()) {
+        args.fault("--status-json must be a JSON object".to_string());
+    }
+    status
+}
+
 fn heartbeat(args: &Args) -> Result<(), Failure> {
     let (node_id, dir) = node_as_owner(args)?;
     let ttl_s = args.get("ttl").map_or(Ok(LEASE_TTL_S), lease_ttl);
@@ -198,13 +210,7 @@ fn heartbeat(args: &Args) -> Result<(), Failure> {
         args.fault(why);
         LEASE_TTL_S
     });
-    let status = args.get("status-json").map_or_else(
-        || Value::Object(report::healthy(host::facts(&dir, host::DISK_TIME))).to_string(),
-        |json| json.trim().trim_start_matches('\u{feff}').to_string(),
-    );
-    if !serde_json::from_str::<Value>(&status).is_ok_and(|v| v.is_object()) {
-        args.fault("--status-json must be a JSON object".to_string());
-    }
+    let status = status_to_report(args, &dir);
     let control_plane = control_plane(args, said_api_url(args), &dir)?;
     let mut identity = Identity::load(&dir, &node_id)?;
     let mut api = control_plane.api(&identity)?;

@@ -156,7 +156,8 @@ fn restore(args: &Args) -> Result<(), Failure> {
     said.push_str(
         "Start it where the nodes look for it: by its old address or name, and with its settings. Nodes reconnect by \
             themselves;\n\
-         those that joined after that moment must join again. At the start every session ends, and join tokens that were not used.\n",
+         those that joined after that moment must join again. At the start every session ends, and join tokens that \
+            were not used.\n",
     );
     output::print(&said);
     Ok(())

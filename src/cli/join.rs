@@ -113,7 +113,7 @@ fn join(args: &Args) -> Result<(), Failure> {
         name: args.get("name").unwrap_or(node_id.as_str()).to_string(),
         role: role(args, &invitation.role),
         csr_pem: String::new(),
-        mesh_ip: args.get("mesh-ip").map(str::to_string),
+        mesh_ip: args.get("mesh-ip").map(|text| text.to_string().into()),
         api_endpoint: args.get("api-endpoint").map(str::to_string),
         labels: labels(args),
         lease_ttl_seconds: args.int("lease-ttl", LEASE_TTL_S),

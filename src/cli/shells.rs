@@ -147,7 +147,8 @@ fn is_word(value: &str) -> bool {
     !value.is_empty() && !is_file(value) && !is_dir(value)
 }
 
-fn bash() -> String {
+/// The arms of bash's two `case`: the second words after a first one, and the options and arguments of a command.
+fn bash_arms() -> (String, String) {
     let mut seconds = String::new();
     let mut cases = String::new();
     for (first, _) in first_words() {
@@ -167,6 +168,11 @@ fn bash() -> String {
             argument_words(command).join(" ")
         );
     }
+    (seconds, cases)
+}
+
+fn bash() -> String {
+    let (seconds, cases) = bash_arms();
     let firsts: Vec<&str> = first_words().into_iter().map(|(word, _)| word).collect();
     let globals: Vec<String> = GLOBAL.iter().map(|o| format!("--{}", o.name)).collect();
     format!(
@@ -267,7 +273,8 @@ fn zsh() -> String {
         out,
         "_uptimemesh() {{\n    local curcontext=\"$curcontext\" state name\n    local -a line known\n    _arguments -C \
             {} '1: :->first' '*:: :->rest'\n    \
-         case $state in\n        first) known=({firsts}); _describe command known; return ;;\n        rest) ;;\n        *) return ;;\n    esac\n    \
+         case $state in\n        first) known=({firsts}); _describe command known; return ;;\n        \
+         rest) ;;\n        *) return ;;\n    esac\n    \
          name=$words[1]\n    case $name in\n",
         globals.join(" ")
     );
@@ -405,7 +412,8 @@ fn manual() -> String {
             NAME\nuptimemesh \\- keep a small fleet of machines running\n\
          .SH SYNOPSIS\n.B uptimemesh\n.RI [ options ]\n.I command\n.RI [ arguments ]\n.SH DESCRIPTION\n\
          UptimeMesh is control plane, node agent and command line in one program.\n\
-         .B uptimemesh up\nstarts a control plane and enrols this machine;\n.B uptimemesh join\nand\n.B uptimemesh agent\nmake another machine a node of it.\n\
+         .B uptimemesh up\nstarts a control plane and enrols this machine;\n\
+         .B uptimemesh join\nand\n.B uptimemesh agent\nmake another machine a node of it.\n\
          All other commands speak to the control plane.\n\
          .SH OPTIONS\nEvery command takes these:\n"
     );

@@ -2,33 +2,38 @@
 
 mod connect;
 mod download;
+mod error;
 mod node;
 mod node_api;
+mod session;
 mod socket;
+mod trust;
 
 pub use crate::crypto::tls::Trust;
 pub use download::download;
+pub use error::{CallError, Called};
 pub use node::Signer;
 pub use node_api::Answered;
+pub use session::Source;
+pub use trust::{authorities_in, shown_authority};
 
-use crate::clock::Timestamp;
 use crate::crypto::pki::NodeKey;
 use crate::crypto::tls;
 use crate::json;
 use crate::model::base_path;
-use crate::model::node_api::{Reason, Refusal};
-use crate::text;
+use crate::model::node_api::Refusal;
 use connect::TlsConnector;
+use error::refusal;
 use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use socket::SocketConnector;
-use std::fmt;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use trust::{foreign, system_authorities};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::Connector;
 use ureq::{Agent, http};
@@ -47,65 +52,6 @@ const DOWNLOAD_TIME: Duration = Duration::from_secs(900);
 const DOWNLOAD_BYTES_MAX: u64 = 1 << 30;
 /// Items of a page when a whole list is read.
 const PAGE: usize = 1000;
-/// Usual files with the certificates of public authorities; `SSL_CERT_FILE` names another.
-const PUBLIC_CERTS: &str = "/etc/ssl/certs/ca-certificates.crt";
-
-/// Failure of a call.
-#[derive(Debug)]
-pub enum CallError {
-    /// No answer: the server is away, or something between is broken.
-    Unreachable(String),
-    /// An answer that is an error.
-    Refused {
-        /// The HTTP status.
-        status: u16,
-        /// The sentence, or all the faults.
-        detail: String,
-        /// Why a node was refused.
-        reason: Option<Reason>,
-        /// The server's time, if it was sent.
-        server_time: Option<Timestamp>,
-    },
-}
-
-impl fmt::Display for CallError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            CallError::Unreachable(why) => f.write_str(why),
-            CallError::Refused { status, detail, reason: Some(reason), .. } => {
-                write!(f, "{detail} ({reason}, HTTP {status})")
-            }
-            CallError::Refused { status, detail, .. } => write!(f, "{detail} (HTTP {status})"),
-        }
-    }
-}
-
-impl std::error::Error for CallError {}
-
-impl CallError {
-    /// True if the server answered and refused.
-    pub fn is_refusal(&self) -> bool {
-        matches!(self, CallError::Refused { .. })
-    }
-}
-
-/// Result of a call.
-pub type Called<T> = Result<T, CallError>;
-
-/// A session that is not wanted any more is ended within this, or ends by itself later.
-const SIGN_OUT_TIME: Duration = Duration::from_secs(2);
-
-/// Origin of a token, for the sentences about its refusal.
-#[derive(Clone)]
-pub struct Source {
-    /// Owner of the token, as in `context prod`.
-    pub name: String,
-    /// Meaning of a refusal, and advice.
-    pub refused: String,
-    /// Advice if the server proves to be another one.
-    pub foreign: String,
-}
-
 /// One server, and perhaps a session there, which ends when this is dropped.
 pub struct Api {
     /// Its URLs.
@@ -213,69 +159,6 @@ impl Api {
         why.map_or(Ok(()), Err)
     }
 
-    /// Signs in; the calls after this carry the session.
-    pub fn sign_in(&mut self, username: &str, password: &str) -> Called<()> {
-        self.greet()?;
-        let answer = self.post("/auth/token", &json!({ "username": username, "password": password }))?;
-        self.adopt(&answer);
-        self.credentials = Some((username.to_string(), password.to_string()));
-        Ok(())
-    }
-
-    /// The calls after this carry the session of this answer.
-    pub fn adopt(&mut self, answer: &Value) {
-        self.session = answer["session_token"].as_str().map(str::to_string);
-    }
-
-    /// The calls after this carry an API token.
-    pub fn with_token(mut self, token: String) -> Called<Api> {
-        self.greet()?;
-        self.session = Some(token);
-        Ok(self)
-    }
-
-    /// The token was given with the command: refusals name no source.
-    pub fn by_caller(mut self) -> Api {
-        self.source = None;
-        self
-    }
-
-    /// Refusals name this as the source of the token.
-    pub fn by(mut self, source: Source) -> Api {
-        self.source = Some(source);
-        self
-    }
-
-    /// Before a secret leaves this machine in the clear, checks that the server accepts plain HTTP.
-    fn greet(&self) -> Called<()> {
-        let host = self.url().strip_prefix("http://").and_then(|rest| rest.split(['/', '?', '#']).next());
-        let host = host
-            .map(|host| host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(host, |(host, _)| host));
-        let near = |host: &str| {
-            host == "localhost"
-                || host
-                    .trim_matches(['[', ']'])
-                    .parse::<std::net::IpAddr>()
-                    .is_ok_and(|ip| ip.to_canonical().is_loopback())
-        };
-        match host {
-            Some(host) if !near(host) => match self.reach() {
-                // It is busy, and would talk in the clear.
-                Err(e) if e.is_refusal() => Ok(()),
-                done => done,
-            },
-            _ => Ok(()),
-        }
-    }
-
-    /// Signs in again with the password of before; false if there was none.
-    pub fn sign_in_again(&mut self) -> Called<bool> {
-        match self.credentials.clone() {
-            Some((username, password)) => self.sign_in(&username, &password).map(|()| true),
-            None => Ok(false),
-        }
-    }
-
     /// Reads something.
     pub fn get(&self, path: &str) -> Called<Value> {
         self.call("GET", path, None, &[]).map(|answer| answer.body)
@@ -306,20 +189,6 @@ impl Api {
     /// Takes something away.
     pub fn delete(&self, path: &str) -> Called<()> {
         self.call("DELETE", path, None, &[]).map(drop)
-    }
-
-    /// The same server and session for another thread. Dropping it ends no session.
-    pub fn companion(&self) -> Api {
-        Api {
-            urls: self.urls(),
-            at: AtomicUsize::new(0),
-            agent: self.agent.clone(),
-            tls: self.tls.clone(),
-            limits: self.limits,
-            session: self.session.clone(),
-            credentials: None,
-            source: self.source.clone(),
-        }
     }
 
     /// Reads server-sent events until the stream ends or `take` is false; `last` is the id of the last one, and where
@@ -480,38 +349,6 @@ impl Api {
     }
 }
 
-impl Api {
-    /// A refusal of a token, with where that came from and what to do.
-    fn explained(&self, mut refusal: CallError) -> CallError {
-        // A session was begun with a password just now.
-        let by_token = self.session.is_some() && self.credentials.is_none();
-        if let (CallError::Refused { status, detail, .. }, Some(source)) =
-            (&mut refusal, self.source.as_ref().filter(|_| by_token))
-        {
-            match status {
-                401 => *detail = format!("{} is not accepted by {}: {}", source.name, self.url(), source.refused),
-                403 => *detail = format!("{detail} ({})", source.name),
-                _ => {}
-            }
-        }
-        refusal
-    }
-}
-
-impl Drop for Api {
-    /// Ends the session that it made: commands of scripts must not leave one behind each time.
-    fn drop(&mut self) {
-        if self.session.is_none() || self.credentials.is_none() {
-            return;
-        }
-        if let Ok(request) = self.request("GET", "/auth/logout", None, &[]) {
-            let request = self.agent.configure_request(request).timeout_global(Some(SIGN_OUT_TIME)).build();
-            // Where nobody answers, it ends when nobody has used it for long enough.
-            let _ = self.agent.run(request);
-        }
-    }
-}
-
 /// Agent that makes and keeps connections.
 fn agent(tls: Option<Arc<ClientConfig>>) -> Agent {
     // The proxy variables of a shell are for browsing; a control plane is called directly.
@@ -535,82 +372,15 @@ struct Answer {
     tag: Option<String>,
 }
 
-fn refusal(status: u16, Refusal { detail, reason, server_time }: Refusal) -> CallError {
-    let detail = detail.as_str().map_or_else(|| faults(&detail), str::to_string);
-    CallError::Refused { status, detail, reason, server_time }
-}
-
-/// The faults of a 422, on one line.
-fn faults(detail: &Value) -> String {
-    let one = |fault: &Value| {
-        let place: Vec<String> = fault["loc"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .skip(1)
-            .map(|s| s.as_str().map_or(s.to_string(), str::to_string))
-            .collect();
-        format!("{}: {}", place.join("."), fault["msg"].as_str().unwrap_or("is wrong"))
-    };
-    detail.as_array().map_or_else(|| detail.to_string(), |all| all.iter().map(one).collect::<Vec<_>>().join("; "))
-}
-
-/// SHA-256 (hex) of the authority by which the control plane at this URL would prove itself. Nothing is sent to it.
-pub fn shown_authority(url: &str) -> Called<String> {
-    let seen = Arc::new(OnceLock::new());
-    let api =
-        Api::with(&[url.to_string()], Some(Trust::Unknown(Arc::clone(&seen))), None).map_err(CallError::Unreachable)?;
-    let failed = api.get("/health").err();
-    match (seen.get(), failed) {
-        (Some(authority), _) => Ok(authority.clone()),
-        (None, Some(e)) => Err(e),
-        (None, None) => Err(CallError::Unreachable(format!("{url} shows no certificate"))),
-    }
-}
-
 /// The path in `<path>; rel="next"`.
 fn next_of(link: &str) -> Option<String> {
     let (path, rest) = link.strip_prefix('<')?.split_once('>')?;
     rest.contains("rel=\"next\"").then(|| path.to_string())
 }
 
-/// The certificates of the authorities that this system believes.
-fn system_authorities() -> Result<String, String> {
-    let path = std::env::var("SSL_CERT_FILE").unwrap_or(PUBLIC_CERTS.to_string());
-    authorities_in(&path).map_err(|why| format!("{why} (SSL_CERT_FILE names another file)"))
-}
-
-/// The certificates of authorities in a file.
-pub fn authorities_in(path: &str) -> Result<String, String> {
-    let bytes = fs::read(path).map_err(|e| format!("cannot read the trusted certificates in {path}: {e}"))?;
-    if text::is_wide(&bytes) {
-        return text::decode(bytes).map_err(|why| format!("the file of trusted certificates, {path}, {why}"));
-    }
-    // Comments in collections are in any encoding.
-    Ok(String::from_utf8_lossy(text::without_mark(&bytes)).into_owned())
-}
-
-/// Why a server is not believed, if that is what went wrong.
-fn foreign(e: &ureq::Error) -> Option<String> {
-    let ureq::Error::Io(e) = e else { return None };
-    match e.get_ref()?.downcast_ref::<rustls::Error>()? {
-        e @ rustls::Error::InvalidCertificate(_) => Some(e.to_string()),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_refusal_is_a_sentence_whatever_its_shape() {
-        let said = |body: Value| refusal(422, serde_json::from_value(body).expect("a refusal")).to_string();
-        assert_eq!(said(json!({"detail": "No."})), "No. (HTTP 422)");
-        let faults = json!({"detail": [{"loc": ["body", "labels", 0], "msg": "is long"}, {"loc": ["body", "id"],
-            "msg": "Field required"}]});
-        assert_eq!(said(faults), "labels.0: is long; id: Field required (HTTP 422)");
-    }
 
     #[test]
     fn a_page_leads_to_the_next() {

@@ -189,9 +189,8 @@ fn entry(line: &str) -> std::result::Result<Option<Entry>, String> {
 /// spaces of other scripts, marks.
 fn is_invisible(c: char) -> bool {
     let space = c.is_whitespace() && !BLANK.contains(&c);
-    space
-        || (c.is_control() && c != '\t')
-        || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    let mark = matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    space || mark || c == '\u{ad}' || (c.is_control() && c != '\t')
 }
 
 fn seems_expanded(value: &str) -> bool {
@@ -307,7 +306,8 @@ mod tests {
 
     #[test]
     fn every_fault_is_told_with_its_line_and_no_secret() {
-        let text = b"\xef\xbb\xbfAPP_NAME=x\r\nwhat\nAUTH_SECRET_KEY=\"hunter2\nA\xff=1\n9X=1\nDATA_DIRR=/x\nUPTIMEMESH_DATA_DIR=/x\n";
+        let text = b"\xef\xbb\xbfAPP_NAME=x\r\nwhat\nAUTH_SECRET_KEY=\"hunter2\nA\xff=1\n9X=1\nDATA_DIRR=/x\n\
+            UPTIMEMESH_DATA_DIR=/x\n";
         let read = Dotenv::parse("/etc/x.env", text);
         let lines: Vec<&str> = read.faults.iter().map(|f| f.split(": ").next().unwrap_or_default()).collect();
         assert_eq!(lines, [2, 3, 4, 5, 6, 7].map(|n| format!("/etc/x.env line {n}")), "{read:?}");
@@ -319,7 +319,8 @@ mod tests {
 
     #[test]
     fn what_may_be_meant_otherwise_is_said_once() {
-        let text = "DATA_DIR=~/data\nAPP_NAME=\"${HOME}\"\nLOG_FILE='$x'\nSERVER_HOST=\"\\$x\"\napp_name=b\nPGHOST=x\nPGHOST=y\nTLS_NAMES=a$\n";
+        let text = "DATA_DIR=~/data\nAPP_NAME=\"${HOME}\"\nLOG_FILE='$x'\nSERVER_HOST=\"\\$x\"\napp_name=b\n\
+            PGHOST=x\nPGHOST=y\nTLS_NAMES=a$\n";
         let read = Dotenv::parse("f", text.as_bytes());
         assert_eq!(read.faults, [""; 0]);
         let begins = [

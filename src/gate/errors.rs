@@ -25,7 +25,10 @@ fn without_wait(error: &Error) -> Response {
         }
         Error::MethodNotAllowed(allow) => plain(error).with("Allow", allow.clone()),
         Error::Fault(_) => {
-            log::error!(target: "api", event = "request.fault", error:% = Chain(error); "A request failed with an internal error");
+            log::error!(
+                target: "api", event = "request.fault", error:% = Chain(error);
+                "A request failed with an internal error"
+            );
             plain(error)
         }
         Error::Malformed(_)

@@ -445,9 +445,10 @@ fn not_signed_in(control: &Control, request: &Request) -> Reply {
 
 /// True if any method of this path is open to anonymous callers.
 fn is_open(tables: &[&'static [Route]], path: &str) -> bool {
+    let is_open = |route: &Route| matches!(route.handler.access, Handler::Open(_));
     [tiny_http::Method::Get, tiny_http::Method::Post]
         .iter()
-        .any(|method| matches!(table::find(tables, method, path), Found::Route(r, _) if matches!(r.handler.access, Handler::Open(_))))
+        .any(|method| matches!(table::find(tables, method, path), Found::Route(route, _) if is_open(route)))
 }
 
 /// Redirects to the same URL over HTTPS: nothing sent in the clear is acted on.

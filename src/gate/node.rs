@@ -26,7 +26,7 @@ const NOT_A_NODE: &str = "Only nodes may call this: present the node's client ce
 
 /// The calling node, or the reason for refusing it.
 pub(super) fn prove(control: &Control, request: &Request, is_user: bool) -> Result<NodeCaller> {
-    let Some(shown) = shown(request)? else {
+    let Some(shown) = shown(control, request)? else {
         return Err(if is_user { refused(NOT_A_NODE) } else { Error::unauthenticated() });
     };
     let run = match one(request, RUN, RUN_BYTES_MAX)? {
@@ -45,21 +45,30 @@ pub(super) fn prove(control: &Control, request: &Request, is_user: bool) -> Resu
 
 /// The node that pays for a call before it is proven.
 pub(super) fn sealed(control: &Control, request: &Request) -> Option<NodeId> {
-    node_proofs::sealed(control, &shown(request).ok()??)
+    node_proofs::sealed(control, &shown(control, request).ok()??)
 }
 
-/// The proof in a request. A certificate belongs to the calling node only if no proxy stands between: a proxy that
-/// shows one of its own would lend it to every caller.
-fn shown(request: &Request) -> Result<Option<Shown<'_>>> {
+/// The proof in a request: the connection's certificate, unless a renewal has replaced it while the connection was kept
+/// and the call is signed, too.
+fn shown<'r>(control: &Control, request: &'r Request) -> Result<Option<Shown<'r>>> {
+    let signature = signature(request)?;
+    let certificate = certificate(request)
+        .filter(|der| signature.is_none() || node_proofs::certified(control, der).is_some())
+        .map(Shown::Certificate);
+    Ok(certificate.or(signature))
+}
+
+/// The client certificate of the connection. It belongs to the calling node only if no proxy stands between: a proxy
+/// that shows one of its own would lend it to every caller.
+fn certificate(request: &Request) -> Option<&[u8]> {
+    request.certificate.as_deref().filter(|_| !request.is_passed_on())
+}
+
+/// The signature in the headers.
+fn signature(request: &Request) -> Result<Option<Shown<'_>>> {
     let lease_token = one(request, LEASE_TOKEN, LEASE_TOKEN_BYTES_MAX)?;
     let signed_at = one(request, SIGNED_AT, SIGNED_AT_BYTES_MAX)?;
     let signature = one(request, SIGNATURE, SIGNATURE_BYTES_MAX)?;
-    if let Some(certificate) = &request.certificate
-        && !request.is_passed_on()
-    {
-        // It proves the connection, which makes a signature superfluous.
-        return Ok(Some(Shown::Certificate(certificate)));
-    }
     match (lease_token, signed_at, signature) {
         (None, None, None) => Ok(None),
         (Some(lease_token), Some(signed_at), Some(signature)) => {
@@ -99,12 +108,15 @@ mod tests {
     #[test]
     fn headers_of_a_signature_are_whole_or_refused() {
         let whole = [(LEASE_TOKEN, "a.b"), (SIGNED_AT, "1764360000123"), (SIGNATURE, "AAAA")];
-        assert!(matches!(shown(&request(&whole)), Ok(Some(Shown::Signature { signed_at_ms: 1_764_360_000_123, .. }))));
-        assert!(matches!(shown(&request(&[])), Ok(None)));
+        assert!(matches!(
+            signature(&request(&whole)),
+            Ok(Some(Shown::Signature { signed_at_ms: 1_764_360_000_123, .. }))
+        ));
+        assert!(matches!(signature(&request(&[])), Ok(None)));
         for left_out in 0..whole.len() {
             let mut some = whole.to_vec();
             some.remove(left_out);
-            assert!(shown(&request(&some)).is_err(), "without {:?}", whole[left_out]);
+            assert!(signature(&request(&some)).is_err(), "without {:?}", whole[left_out]);
         }
         let long = "a".repeat(2049);
         for (name, value) in [
@@ -119,10 +131,10 @@ mod tests {
             (SIGNATURE, &long),
         ] {
             let changed: Vec<_> = whole.iter().map(|(n, v)| (*n, if *n == name { value } else { *v })).collect();
-            assert!(shown(&request(&changed)).is_err(), "{name}: {value}");
+            assert!(signature(&request(&changed)).is_err(), "{name}: {value}");
             let lower = name.to_lowercase();
             let twice = [&whole[..], &[(lower.as_str(), value)]].concat();
-            assert!(shown(&request(&twice)).is_err(), "{name} twice");
+            assert!(signature(&request(&twice)).is_err(), "{name} twice");
         }
     }
 
@@ -130,8 +142,8 @@ mod tests {
     fn a_certificate_of_a_proxy_is_not_the_callers() {
         let mut own = request(&[]);
         own.certificate = Some([1][..].into());
-        assert!(matches!(shown(&own), Ok(Some(Shown::Certificate(_)))));
+        assert!(certificate(&own).is_some());
         own.headers.push(("X-Forwarded-For".into(), "192.0.2.1".into()));
-        assert!(matches!(shown(&own), Ok(None)));
+        assert!(certificate(&own).is_none());
     }
 }

@@ -9,35 +9,27 @@
 //! A wrong value is replaced by an empty one until `finish` refuses the request. Unknown fields are ignored; `null`
 //! counts as absent for an optional field and as a wrong type for a required one.
 
+mod got;
+mod kinds;
+
+pub use got::Got;
+
 use super::describe;
 use super::json::{self, invalid};
-use crate::clock::Timestamp;
 use crate::error::{Error, FieldFault, Loc, Result};
-use crate::json::float;
 use crate::model::Object;
 use crate::model::ids::{self, Id};
-use crate::model::specs::count_of;
 use crate::text;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::num::IntErrorKind;
-use std::ops::RangeInclusive;
 
 /// Maximum length of a faulty input in the answer.
 const INPUT_CHARS_MAX: usize = 200;
 /// Faults reported at once.
 const FAULTS_MAX: usize = 100;
-/// Maximum labels of an object.
-const LABELS_MAX: usize = 64;
-/// Maximum words of a list.
-const WORDS_MAX: usize = 32;
-
 /// Type and sentence for a value of the wrong type.
 type WrongType = (&'static str, &'static str);
-const NO_TEXT: WrongType = ("string_type", "Input should be a valid string");
-const NO_INT: WrongType = ("int_type", "Input should be a valid integer");
-const NO_FLAG: WrongType = ("bool_type", "Input should be a valid boolean");
 const NO_OBJECT: WrongType = ("dict_type", "Input should be a valid dictionary");
 const NO_LIST: WrongType = ("list_type", "Input should be a valid list");
 
@@ -49,52 +41,6 @@ pub struct Fields<'b> {
     values: Object,
     raw: &'b [u8],
     faults: Vec<FieldFault>,
-}
-
-/// A field that was read; the caller says what its absence means.
-pub struct Got<'f, 'b, T> {
-    fields: &'f mut Fields<'b>,
-    name: &'static str,
-    value: Option<T>,
-    /// Set if a fault was already found; the invalid input.
-    faulty: bool,
-    null: Option<WrongType>,
-}
-
-impl<T> Got<'_, '_, T> {
-    /// The value, if present.
-    pub fn optional(self) -> Option<T> {
-        self.value
-    }
-
-    /// The value, or a default.
-    pub fn or(self, default: T) -> T {
-        self.value.unwrap_or(default)
-    }
-
-    /// The value; its absence is a fault.
-    pub fn required(self) -> T
-    where
-        T: Default,
-    {
-        self.required_with(T::default())
-    }
-
-    /// The value; its absence is a fault, and `stand_in` replaces it until `finish` refuses the request.
-    pub fn required_with(self, stand_in: T) -> T {
-        if describe::is_active() {
-            describe::require(self.fields.place, &self.fields.path_of(self.name));
-        } else if self.value.is_none() && !self.faulty {
-            match self.null {
-                Some((kind, msg)) => self.fields.fault(kind, vec![self.name.into()], msg.to_string(), &Value::Null),
-                None => {
-                    let input = Value::Object(self.fields.values.clone());
-                    self.fields.fault("missing", vec![self.name.into()], "Field required".into(), &input);
-                }
-            }
-        }
-        self.value.unwrap_or(stand_in)
-    }
 }
 
 impl From<&str> for Loc {
@@ -183,107 +129,6 @@ impl<'b> Fields<'b> {
         }
     }
 
-    /// A text of bounded length.
-    pub fn text(&mut self, name: &'static str, chars: RangeInclusive<usize>) -> Got<'_, 'b, String> {
-        self.note(name, || chars_schema(&chars));
-        self.read(name, NO_TEXT, |f, v| match v {
-            Value::String(text) => f.bounded(&text, chars, vec![name.into()]).then_some(text),
-            other => f.wrong(NO_TEXT, vec![name.into()], &other),
-        })
-    }
-
-    /// A name for people: printable, and not only spaces.
-    pub fn name(&mut self, name: &'static str) -> Got<'_, 'b, String> {
-        self.printable(name, 1..=128)
-    }
-
-    /// A printable text of bounded length.
-    pub fn printable(&mut self, name: &'static str, chars: RangeInclusive<usize>) -> Got<'_, 'b, String> {
-        self.note(name, || chars_schema(&chars));
-        self.read(name, NO_TEXT, |f, v| match v {
-            Value::String(text) if !f.bounded(&text, chars, vec![name.into()]) => None,
-            Value::String(text) if text.chars().any(unprintable) || (!text.is_empty() && text.trim().is_empty()) => {
-                let msg = "String should have printable characters only, and one at least that is not a space";
-                f.wrong(("string_pattern_mismatch", msg), vec![name.into()], &Value::String(text))
-            }
-            Value::String(text) => Some(text),
-            other => f.wrong(NO_TEXT, vec![name.into()], &other),
-        })
-    }
-
-    /// An id.
-    pub fn id<I: Id>(&mut self, name: &'static str) -> Got<'_, 'b, I> {
-        self.note(name, || json!({ "type": "string", "pattern": ids::PATTERN }));
-        self.read(name, NO_TEXT, |f, v| match v {
-            Value::String(text) if !f.bounded(&text, 1..=64, vec![name.into()]) => None,
-            Value::String(t) => I::parse(&t).or_else(|| f.mismatch(ids::PATTERN, vec![name.into()], &Value::String(t))),
-            other => f.wrong(NO_TEXT, vec![name.into()], &other),
-        })
-    }
-
-    /// One of several words.
-    pub fn word<T>(&mut self, name: &'static str, words: &[&str], parse: impl Fn(&str) -> Option<T>) -> Got<'_, 'b, T> {
-        self.note(name, || json!({ "type": "string", "enum": words }));
-        self.read(name, NO_TEXT, |f, v| match v {
-            Value::String(text) => match parse(&text) {
-                Some(value) => Some(value),
-                None => f.mismatch(&format!("^({})$", words.join("|")), vec![name.into()], &Value::String(text)),
-            },
-            other => f.wrong(NO_TEXT, vec![name.into()], &other),
-        })
-    }
-
-    /// A time in RFC 3339.
-    pub fn moment(&mut self, name: &'static str) -> Got<'_, 'b, Timestamp> {
-        self.note(name, || json!({ "type": "string", "format": "date-time" }));
-        self.read(name, NO_TEXT, |f, v| match &v {
-            // In a query an unencoded plus sign has become a space.
-            Value::String(text) => {
-                Timestamp::parse(&text.replace(' ', "+")).or_else(|| Timestamp::parse(text)).or_else(|| {
-                    let msg = "Input should be an RFC 3339 time, such as 2026-11-23T20:12:26Z";
-                    f.wrong(("string_pattern_mismatch", msg), vec![name.into()], &v)
-                })
-            }
-            other => f.wrong(NO_TEXT, vec![name.into()], other),
-        })
-    }
-
-    /// A whole number within bounds, also as text.
-    pub fn int(&mut self, name: &'static str, range: RangeInclusive<i64>) -> Got<'_, 'b, i64> {
-        self.note(name, || int_schema(&range));
-        self.read(name, NO_INT, |f, v| {
-            let at = || vec![name.into()];
-            let number = match int_of(&v) {
-                Ok(n) => n,
-                Err(wrong) => return f.wrong(wrong, at(), &v),
-            };
-            if number < *range.start() {
-                let msg = format!("Input should be greater than or equal to {}", range.start());
-                return f.wrong(("greater_than_equal", &msg), at(), &v);
-            }
-            if number > *range.end() {
-                let msg = format!("Input should be less than or equal to {}", range.end());
-                return f.wrong(("less_than_equal", &msg), at(), &v);
-            }
-            Some(number)
-        })
-    }
-
-    /// True or false; in a query the words.
-    pub fn flag(&mut self, name: &'static str) -> Got<'_, 'b, bool> {
-        let in_query = self.place == "query";
-        self.note(name, || match in_query {
-            true => json!({ "enum": [true, false, 0, 1] }),
-            false => json!({ "type": "boolean" }),
-        });
-        self.read(name, NO_FLAG, |f, v| match &v {
-            Value::Bool(b) => Some(*b),
-            Value::String(word) if in_query && (word == "true" || word == "1") => Some(true),
-            Value::String(word) if in_query && (word == "false" || word == "0") => Some(false),
-            _ => f.wrong(NO_FLAG, vec![name.into()], &v),
-        })
-    }
-
     /// A JSON object with any content.
     pub fn object(&mut self, name: &'static str) -> Got<'_, 'b, Object> {
         self.note(name, || json!({ "type": "object" }));
@@ -344,18 +189,6 @@ impl<'b> Fields<'b> {
         })
     }
 
-    /// A whole number of at most `max`; numbers in texts count, negative ones are 0, any other type is absent.
-    pub fn lenient_count(&mut self, name: &'static str, max: i64) -> Option<i64> {
-        self.note(name, || json!({ "maximum": max }));
-        let value = self.values.get(name)?.clone();
-        let count = count_of(&value)?;
-        if count > max {
-            let msg = format!("Input should be less than or equal to {max}");
-            self.fault("less_than_equal", vec![name.into()], msg, &value);
-        }
-        Some(count.min(max))
-    }
-
     /// All values as received.
     pub fn whole(&self) -> &Object {
         &self.values
@@ -372,61 +205,6 @@ impl<'b> Fields<'b> {
     pub fn raw(&self, name: &str) -> Option<&'b str> {
         let all: BTreeMap<String, &'b RawValue> = serde_json::from_slice(self.raw).ok()?;
         all.get(name).map(|raw| raw.get())
-    }
-
-    /// Labels: at most 64, keys of 1 to 64 characters, values of up to 256.
-    pub fn labels(&mut self, name: &'static str) -> Got<'_, 'b, BTreeMap<String, String>> {
-        self.note(name, || {
-            let (key, value) = (chars_schema(&(1..=64)), chars_schema(&(0..=256)));
-            json!({ "type": "object", "maxProperties": LABELS_MAX, "propertyNames": key,
-                "additionalProperties": value })
-        });
-        self.read(name, NO_OBJECT, |f, v| {
-            let Value::Object(map) = v else { return f.wrong(NO_OBJECT, vec![name.into()], &v) };
-            if map.len() > LABELS_MAX {
-                let msg = format!("Dictionary should have at most {LABELS_MAX} items");
-                return f.wrong(("dict_type", &msg), vec![name.into()], &map.len().into());
-            }
-            let mut labels = BTreeMap::new();
-            for (key, value) in map {
-                let at = || vec![name.into(), key.as_str().into()];
-                let key_fits = f.bounded(&key, 1..=64, at());
-                match value {
-                    Value::String(text) => {
-                        if f.bounded(&text, 0..=256, at()) && key_fits {
-                            labels.insert(key, text);
-                        }
-                    }
-                    other => f.wrong(NO_TEXT, at(), &other).unwrap_or(()),
-                }
-            }
-            Some(labels)
-        })
-    }
-
-    /// A list of at most 32 words of 1 to 64 characters.
-    pub fn words(&mut self, name: &'static str) -> Got<'_, 'b, Vec<String>> {
-        self.note(name, || json!({ "type": "array", "maxItems": WORDS_MAX, "items": chars_schema(&(1..=64)) }));
-        self.read(name, NO_LIST, |f, v| {
-            let Value::Array(items) = v else { return f.wrong(NO_LIST, vec![name.into()], &v) };
-            if items.len() > WORDS_MAX {
-                let msg = format!("List should have at most {WORDS_MAX} items");
-                return f.wrong(("list_type", &msg), vec![name.into()], &items.len().into());
-            }
-            let mut words = Vec::with_capacity(items.len());
-            for (i, item) in items.into_iter().enumerate() {
-                let at = || vec![name.into(), Loc::Index(i)];
-                match item {
-                    Value::String(word) => {
-                        if f.bounded(&word, 1..=64, at()) {
-                            words.push(word);
-                        }
-                    }
-                    other => f.wrong(NO_TEXT, at(), &other).unwrap_or(()),
-                }
-            }
-            Some(words)
-        })
     }
 
     fn read<T>(
@@ -470,24 +248,6 @@ impl<'b> Fields<'b> {
         self.fault(kind, at, msg.to_string(), input);
         None
     }
-
-    fn mismatch<T>(&mut self, pattern: &str, at: Vec<Loc>, input: &Value) -> Option<T> {
-        self.wrong(("string_pattern_mismatch", &format!("String should match pattern '{pattern}'")), at, input)
-    }
-
-    fn bounded(&mut self, text: &str, chars: RangeInclusive<usize>, at: Vec<Loc>) -> bool {
-        let count = text.chars().count();
-        let (kind, word, bound) = if count < *chars.start() {
-            ("string_too_short", "at least", *chars.start())
-        } else if count > *chars.end() {
-            ("string_too_long", "at most", *chars.end())
-        } else {
-            return true;
-        };
-        let s = if bound == 1 { "" } else { "s" };
-        self.fault(kind, at, format!("String should have {word} {bound} character{s}"), &Value::String(text.into()));
-        false
-    }
 }
 
 /// The fault of an id in the path, if any.
@@ -508,50 +268,6 @@ fn path_fault(name: &str, text: &str) -> Option<FieldFault> {
 /// True if a body is empty.
 fn is_blank(body: &[u8]) -> bool {
     text::without_mark(body).iter().all(u8::is_ascii_whitespace)
-}
-
-fn chars_schema(chars: &RangeInclusive<usize>) -> Value {
-    json!({ "type": "string", "minLength": chars.start(), "maxLength": chars.end() })
-}
-
-fn int_schema(range: &RangeInclusive<i64>) -> Value {
-    let mut number = json!({ "type": "integer" });
-    if *range.start() > i64::MIN {
-        number["minimum"] = (*range.start()).into();
-    }
-    if *range.end() < i64::MAX {
-        number["maximum"] = (*range.end()).into();
-    }
-    json!({ "anyOf": [number, { "type": "string", "pattern": "^\\s*[+-]?[0-9]+\\s*$" }] })
-}
-
-/// The whole number in a value, if it is one or a text of one.
-fn int_of(value: &Value) -> std::result::Result<i64, WrongType> {
-    match value {
-        Value::Number(n) => match (n.as_i64(), float(n)) {
-            (Some(n), _) => Ok(n),
-            // Whole, but beyond 64 bits: outside any bounds.
-            (None, x) if x.abs() >= WHOLE_MAX => Ok(if x < 0.0 { i64::MIN } else { i64::MAX }),
-            (None, x) if x.fract() == 0.0 => Ok(x as i64),
-            (None, _) => Err(NO_INT),
-        },
-        Value::String(text) => match text.trim().parse::<i64>() {
-            Ok(n) => Ok(n),
-            Err(e) if *e.kind() == IntErrorKind::PosOverflow => Ok(i64::MAX),
-            Err(e) if *e.kind() == IntErrorKind::NegOverflow => Ok(i64::MIN),
-            Err(_) => Err(("int_parsing", "Input should be a valid integer, unable to parse string as an integer")),
-        },
-        _ => Err(NO_INT),
-    }
-}
-
-/// Below this, a whole float is exact.
-const WHOLE_MAX: f64 = 9e15;
-
-/// Control characters, and those that reorder or hide text.
-fn unprintable(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
 /// A faulty input, shortened for the answer.

@@ -95,11 +95,6 @@ pub fn at_port(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-/// Parses an address, with or without a prefix length, into its one canonical form.
-pub fn without_prefix(text: &str) -> Option<IpAddr> {
-    text.split('/').next()?.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
-}
-
 /// An IPv4 address, or the /64 network that an IPv6 client chooses its addresses from.
 pub fn client(address: IpAddr) -> IpAddr {
     match address.to_canonical() {

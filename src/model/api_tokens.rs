@@ -2,17 +2,18 @@
 
 use super::users::Role;
 use crate::clock::Timestamp;
+use crate::model::ids::{ApiTokenId, UserName};
 use serde::Serialize;
 
 /// An API token as admins see it later: without its secret, of which only a hash is kept.
 #[derive(Debug, Clone, Serialize)]
 pub struct ApiToken {
     /// `ut-...`.
-    pub id: String,
+    pub id: ApiTokenId,
     /// Its purpose; unique among the tokens of its owner.
     pub name: String,
     /// The user it acts for. It can do no more than its owner can today, and is deleted with its owner.
-    pub owner: String,
+    pub owner: UserName,
     /// The most it may do.
     pub role: Role,
     /// End of its life.

@@ -1,40 +1,33 @@
 //! Backups: entries of the backup directory, and the manifest inside a backup.
 
 use crate::clock::Timestamp;
+use crate::model::ids::BackupId;
+use crate::model::words::words;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Reason for a backup.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// An operator requested it.
-    Manual,
-    /// The schedule was due.
-    Scheduled,
-    /// The database was about to be migrated.
-    PreUpgrade,
+words! {
+    /// Reason for a backup.
+    pub enum Kind {
+        /// An operator requested it.
+        Manual = "manual",
+        /// The schedule was due.
+        Scheduled = "scheduled",
+        /// The database was about to be migrated.
+        PreUpgrade = "pre-upgrade",
+    }
 }
 
 impl Kind {
     /// Every kind.
     pub const ALL: [Kind; 3] = [Kind::Manual, Kind::Scheduled, Kind::PreUpgrade];
-
-    /// First word of the backup's id.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Kind::Manual => "manual",
-            Kind::Scheduled => "scheduled",
-            Kind::PreUpgrade => "pre-upgrade",
-        }
-    }
 }
 
 /// A backup in the directory of backups.
 #[derive(Debug, Clone, Serialize)]
 pub struct Backup {
     /// Its id: the name of its file without the extension.
-    pub id: String,
+    pub id: BackupId,
     /// Reason for the backup.
     pub kind: Kind,
     /// Time of creation.
@@ -51,7 +44,7 @@ pub struct Backup {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Manifest {
     /// Its id.
-    pub id: String,
+    pub id: BackupId,
     /// Time of creation.
     pub created_at: Timestamp,
     /// Version of the program that created it.
@@ -83,7 +76,7 @@ pub struct Drill {
     /// Time of the drill.
     pub at: Timestamp,
     /// The backup that was restored.
-    pub backup_id: String,
+    pub backup_id: BackupId,
     /// The problem found; `None` if the drill succeeded.
     pub problem: Option<String>,
 }

@@ -1,31 +1,20 @@
 //! Findings of an examination of a machine or a control plane: severity, observation, remedy.
 
 use crate::clock::Timestamp;
+use crate::model::words::words;
 use serde::Serialize;
 
-/// Severity of a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// As it should be.
-    Ok,
-    /// Not examined, because it does not apply or cannot be seen from here.
-    Skipped,
-    /// Works now, but may soon fail.
-    Warn,
-    /// Something does not work, or is not safe.
-    Fail,
-}
-
-impl Level {
-    /// The word that people see.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Level::Ok => "ok",
-            Level::Skipped => "skipped",
-            Level::Warn => "warn",
-            Level::Fail => "fail",
-        }
+words! {
+    /// Severity of a finding.
+    pub enum Level {
+        /// As it should be.
+        Ok = "ok",
+        /// Not examined, because it does not apply or cannot be seen from here.
+        Skipped = "skipped",
+        /// Works now, but may soon fail.
+        Warn = "warn",
+        /// Something does not work, or is not safe.
+        Fail = "fail",
     }
 }
 

@@ -41,16 +41,27 @@ impl Id for String {
     }
 }
 
-/// Declares types of ids. The default is empty: it stands for a faulty field until the request is refused.
+/// An id as it was given.
+fn as_given(text: &str) -> Option<String> {
+    String::parse(text)
+}
+
+/// An id in lower case.
+fn in_lower_case(text: &str) -> Option<String> {
+    is_id(text).then(|| text.to_ascii_lowercase())
+}
+
+/// Declares types of ids, each with its form. The default is empty: it stands for a faulty field until the request is
+/// refused.
 macro_rules! ids {
-    ($($(#[$doc:meta])* $name:ident)*) => {$(
+    ($($(#[$doc:meta])* $name:ident($form:ident))*) => {$(
         $(#[$doc])*
         #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String")]
         pub struct $name(String);
 
         impl $name {
-            /// The id from a database row, unchecked: one of an older version must stay readable.
+            /// An id from a database row, or a generated one, unchecked: one of an older version must stay readable.
             pub(crate) fn of_row(text: String) -> $name {
                 $name(text)
             }
@@ -63,7 +74,7 @@ macro_rules! ids {
 
         impl Id for $name {
             fn parse(text: &str) -> Option<$name> {
-                String::parse(text).map($name)
+                $form(text).map($name)
             }
         }
 
@@ -71,7 +82,7 @@ macro_rules! ids {
             type Error = NotAnId;
 
             fn try_from(text: String) -> Result<$name, NotAnId> {
-                if is_id(&text) { Ok($name(text)) } else { Err(NotAnId) }
+                text.parse()
             }
         }
 
@@ -148,15 +159,29 @@ macro_rules! ids {
 
 ids! {
     /// Id of a node.
-    NodeId
+    NodeId(as_given)
     /// Id of a service.
-    ServiceId
+    ServiceId(as_given)
     /// Id of a replica.
-    ReplicaId
+    ReplicaId(as_given)
     /// Id of an endpoint.
-    EndpointId
+    EndpointId(as_given)
     /// Id of a router assignment.
-    AssignmentId
+    AssignmentId(as_given)
+    /// Id of a join token.
+    JoinTokenId(as_given)
+    /// Id of an API token.
+    ApiTokenId(as_given)
+    /// Id of a session.
+    SessionId(as_given)
+    /// Name of a user.
+    UserName(in_lower_case)
+    /// Id of a request for a snapshot or a support bundle.
+    RunId(as_given)
+    /// Id of a fleet update.
+    UpdateId(as_given)
+    /// Id of a backup.
+    BackupId(as_given)
 }
 
 #[cfg(test)]
@@ -174,5 +199,12 @@ mod tests {
             assert_eq!(bad.parse::<NodeId>(), Err(NotAnId));
             assert!(serde_json::from_value::<NodeId>(bad.into()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn names_of_users_are_in_lower_case() {
+        assert_eq!("Ada.L".parse::<UserName>().expect("a name"), "ada.l");
+        assert_eq!(serde_json::from_value::<UserName>("ADA".into()).expect("a name"), "ada");
+        assert_eq!("Ada L".parse::<UserName>(), Err(NotAnId));
     }
 }

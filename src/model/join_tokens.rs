@@ -1,42 +1,20 @@
 //! Join tokens: each admits one machine, once, in one role, for a limited time.
 
 use crate::clock::Timestamp;
-use crate::model::ids::NodeId;
-use serde::{Deserialize, Serialize};
+use crate::model::ids::{JoinTokenId, NodeId};
+use crate::model::mesh_address::MeshAddress;
+use crate::model::words::words;
+use serde::Serialize;
 
-/// The role of a joining node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum JoinRole {
-    /// Runs the control plane's parts.
-    Core,
-    /// Runs workloads.
-    Worker,
-    /// Carries traffic in and out.
-    Gateway,
-}
-
-impl JoinRole {
-    /// The words of all roles.
-    pub const WORDS: &'static [&'static str] = &["core", "worker", "gateway"];
-
-    /// The role of a word.
-    pub fn parse(word: &str) -> Option<JoinRole> {
-        match word {
-            "core" => Some(JoinRole::Core),
-            "worker" => Some(JoinRole::Worker),
-            "gateway" => Some(JoinRole::Gateway),
-            _ => None,
-        }
-    }
-
-    /// The word of a role.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            JoinRole::Core => "core",
-            JoinRole::Worker => "worker",
-            JoinRole::Gateway => "gateway",
-        }
+words! {
+    /// The role of a joining node.
+    pub enum JoinRole {
+        /// Runs the control plane's parts.
+        Core = "core",
+        /// Runs workloads.
+        Worker = "worker",
+        /// Carries traffic in and out.
+        Gateway = "gateway",
     }
 }
 
@@ -48,7 +26,7 @@ pub struct Admits {
     /// The only node, if the token is for one; it may then replace that node even while it is alive.
     pub node_id: Option<NodeId>,
     /// The mesh address that the node's certificate may contain.
-    pub mesh_ip: Option<String>,
+    pub mesh_ip: Option<MeshAddress>,
 }
 
 impl From<JoinRole> for Admits {
@@ -61,13 +39,13 @@ impl From<JoinRole> for Admits {
 #[derive(Debug, Clone, Serialize)]
 pub struct JoinToken {
     /// `jt-...`.
-    pub id: String,
+    pub id: JoinTokenId,
     /// The only role it admits.
     pub role: JoinRole,
     /// The only node it admits, if it was created for one.
     pub node_id: Option<NodeId>,
     /// The mesh address that the node's certificate may contain.
-    pub mesh_ip: Option<String>,
+    pub mesh_ip: Option<MeshAddress>,
     /// End of its life.
     pub expires_at: Timestamp,
     /// Time of its use.
@@ -84,7 +62,7 @@ pub struct JoinToken {
 #[derive(Debug, Serialize)]
 pub struct NewJoinToken {
     /// `jt-...`.
-    pub id: String,
+    pub id: JoinTokenId,
     /// The only role it admits.
     pub role: JoinRole,
     /// The secret.
@@ -99,5 +77,5 @@ pub struct NewJoinToken {
     pub node_id: Option<NodeId>,
     /// The mesh address that the node's certificate may contain, if one was given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mesh_ip: Option<String>,
+    pub mesh_ip: Option<MeshAddress>,
 }

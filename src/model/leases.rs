@@ -2,7 +2,8 @@
 
 use crate::clock::Timestamp;
 use crate::model::ids::NodeId;
-use serde::{Deserialize, Serialize};
+use crate::model::words::words;
+use serde::Serialize;
 use std::ops::RangeInclusive;
 
 /// Seconds from the end of a lease until its `stale` node is `dead`.
@@ -13,39 +14,17 @@ pub const LEASE_TTL_S: i64 = 45;
 /// Range of lease lengths, in seconds, that a node may request.
 pub const LEASE_TTL_RANGE_S: RangeInclusive<i64> = 10..=300;
 
-/// State of a node's lease.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LeaseState {
-    /// The lease is valid.
-    Alive,
-    /// The lease expired less than a minute ago.
-    Stale,
-    /// The lease expired longer ago.
-    Dead,
-    /// The node never had a lease.
-    Unknown,
-}
-
-impl LeaseState {
-    /// The words that clients see.
-    pub const WORDS: &[&str] = &["alive", "stale", "dead", "unknown"];
-
-    /// The state of a word.
-    pub fn parse(word: &str) -> Option<LeaseState> {
-        [LeaseState::Alive, LeaseState::Stale, LeaseState::Dead, LeaseState::Unknown]
-            .into_iter()
-            .find(|s| s.as_str() == word)
-    }
-
-    /// The word that clients see.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            LeaseState::Alive => "alive",
-            LeaseState::Stale => "stale",
-            LeaseState::Dead => "dead",
-            LeaseState::Unknown => "unknown",
-        }
+words! {
+    /// State of a node's lease.
+    pub enum LeaseState {
+        /// The lease is valid.
+        Alive = "alive",
+        /// The lease expired less than a minute ago.
+        Stale = "stale",
+        /// The lease expired longer ago.
+        Dead = "dead",
+        /// The node never had a lease.
+        Unknown = "unknown",
     }
 }
 

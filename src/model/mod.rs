@@ -16,6 +16,7 @@ pub mod join_string;
 pub mod join_tokens;
 pub mod leases;
 pub mod local;
+pub mod mesh_address;
 pub mod node_api;
 pub mod node_calls;
 pub mod node_runs;
@@ -34,6 +35,7 @@ pub mod status_keys;
 pub mod updates;
 pub mod users;
 pub mod wireguard;
+pub mod words;
 
 /// A JSON object, such as `status` and `fields`.
 pub type Object = serde_json::Map<String, serde_json::Value>;

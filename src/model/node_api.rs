@@ -11,6 +11,7 @@ use super::leases::LeaseState;
 use super::updates::Request;
 use crate::clock::Timestamp;
 use crate::model::ids::NodeId;
+use crate::model::mesh_address::MeshAddress;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -31,7 +32,7 @@ pub struct JoinRequest {
     pub csr_pem: String,
     /// Address inside the mesh.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mesh_ip: Option<String>,
+    pub mesh_ip: Option<MeshAddress>,
     /// URL of the node's own API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_endpoint: Option<String>,

@@ -60,6 +60,14 @@ pub struct Conflict {
 }
 
 impl Conflict {
+    /// Accepts the heartbeats of this holder from now on, and refuses the other's; returns false if it is not a holder.
+    pub fn keep(&mut self, run_id: &str) -> bool {
+        if let Some(at) = self.refused.iter().position(|other| other.run.id == run_id) {
+            std::mem::swap(&mut self.kept, &mut self.refused[at]);
+        }
+        self.kept.run.id == run_id
+    }
+
     /// True if a run is refused by name, or comes from a boot whose runs are refused.
     pub fn refuses(&self, run: &AgentRun) -> bool {
         let same_boot =

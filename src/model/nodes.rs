@@ -7,6 +7,7 @@ use super::status_keys::{LAST_HEARTBEAT_SIGNED_AT, is_reserved};
 use crate::clock::Timestamp;
 use crate::json;
 use crate::model::ids::NodeId;
+use crate::model::mesh_address::MeshAddress;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -30,11 +31,11 @@ pub struct Node<Roles = Vec<String>, Labels = BTreeMap<String, String>, Status =
     /// The operator's labels, matched by selectors.
     pub labels: Labels,
     /// Its address inside the mesh.
-    pub mesh_ip: Option<String>,
+    pub mesh_ip: Option<MeshAddress>,
     /// The address from an operator, or from the token that admitted it; never shown. An address that the machine
     /// reports is not in here.
     #[serde(skip)]
-    pub mesh_ip_given: Option<String>,
+    pub mesh_ip_given: Option<MeshAddress>,
     /// The node's report and the operator's wishes.
     pub status: Status,
     /// URL of its own API.
@@ -85,7 +86,7 @@ pub struct NodeChange {
     /// Labels that replace the old ones.
     pub labels: Option<BTreeMap<String, String>>,
     /// A new mesh address.
-    pub mesh_ip: Option<String>,
+    pub mesh_ip: Option<MeshAddress>,
     /// A status that replaces the old one.
     pub status: Option<Object>,
     /// A new API endpoint.

@@ -4,12 +4,14 @@
 //! Unknown keys are ignored, so that a later release may add some and still be understood by the program it replaces;
 //! an incompatible change gets another `schema_version`.
 
+mod tree;
+mod version;
+
+pub use version::Version;
+
 use crate::clock::Timestamp;
-use serde::Deserialize;
-use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::fmt;
+use tree::{Node, Tree};
 
 /// Maximum size of a manifest. One with two scripts and a few artifacts has two thousand bytes.
 pub const MANIFEST_BYTES_MAX: usize = 64 << 10;
@@ -21,93 +23,14 @@ const PROGRAM: &str = "uptimemesh";
 const CHANNELS_MAX: usize = 16;
 /// Maximum number of architectures in a release: Rust knows a dozen for which Linux machines exist.
 const ARTIFACTS_MAX: usize = 16;
-/// Maximum length of the name of a channel or an architecture, in bytes.
-const NAME_BYTES_MAX: usize = 32;
 /// Maximum length of a URL or a path, in bytes.
 const PLACE_BYTES_MAX: usize = 2048;
-/// Maximum length of a version, in bytes.
-const VERSION_BYTES_MAX: usize = 64;
-/// Maximum number of faults in one report.
-const FAULTS_MAX: usize = 50;
-
 /// The name of this machine's architecture in a manifest; `None` if no release is built for it.
 pub fn architecture() -> Option<&'static str> {
     match (std::env::consts::OS, std::env::consts::ARCH) {
         ("linux", "x86_64") => Some("linux-amd64"),
         ("linux", "aarch64") => Some("linux-arm64"),
         _ => None,
-    }
-}
-
-/// A version, `2.1.0-rc.1`, ordered as in Semantic Versioning 2.0.0, without build metadata: it would make two equal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Version {
-    core: [u64; 3],
-    pre: Vec<Identifier>,
-}
-
-/// A part of a pre-release: numbers come before words.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Identifier {
-    Number(u64),
-    Word(String),
-}
-
-impl Version {
-    /// Parses a version; `None` if the text is not one.
-    pub fn parse(text: &str) -> Option<Version> {
-        if text.len() > VERSION_BYTES_MAX {
-            return None;
-        }
-        let (core, pre) = text.split_once('-').map_or((text, None), |(core, pre)| (core, Some(pre)));
-        let numbers: Option<Vec<u64>> = core.split('.').map(number).collect();
-        let pre: Option<Vec<Identifier>> = pre.map_or(Some(Vec::new()), |pre| pre.split('.').map(identifier).collect());
-        Some(Version { core: numbers?.try_into().ok()?, pre: pre? })
-    }
-}
-
-/// A number without leading zeros.
-fn number(text: &str) -> Option<u64> {
-    let plain = text == "0" || !text.starts_with('0');
-    text.parse().ok().filter(|_| plain && text.bytes().all(|b| b.is_ascii_digit()))
-}
-
-fn identifier(text: &str) -> Option<Identifier> {
-    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        return number(text).map(Identifier::Number);
-    }
-    let word = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    word.then(|| Identifier::Word(text.to_string()))
-}
-
-impl Ord for Version {
-    fn cmp(&self, other: &Version) -> Ordering {
-        // A release comes after its pre-releases; of two pre-releases that begin alike, the shorter comes first.
-        self.core
-            .cmp(&other.core)
-            .then(self.pre.is_empty().cmp(&other.pre.is_empty()))
-            .then_with(|| self.pre.cmp(&other.pre))
-    }
-}
-
-impl PartialOrd for Version {
-    fn partial_cmp(&self, other: &Version) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [major, minor, patch] = self.core;
-        write!(f, "{major}.{minor}.{patch}")?;
-        for (i, part) in self.pre.iter().enumerate() {
-            f.write_str(if i == 0 { "-" } else { "." })?;
-            match part {
-                Identifier::Number(n) => write!(f, "{n}")?,
-                Identifier::Word(word) => f.write_str(word)?,
-            }
-        }
-        Ok(())
     }
 }
 
@@ -165,7 +88,7 @@ impl Manifest {
         }
         let tree = serde_json::from_slice(json).map_err(|e| vec![format!("the manifest is not sound JSON: {e}")])?;
         let mut faults = Vec::new();
-        let mut root = Node { at: String::new(), tree: Some(&tree), faults: &mut faults };
+        let mut root = Node::root(&tree, &mut faults);
         let schema = |tree: &Tree| matches!(tree, Tree::Number(SCHEMA)).then_some(());
         root.child("schema_version").read("1: for a manifest of another form another program is needed", schema);
         let version = root.version("version");
@@ -285,128 +208,8 @@ fn is_path(text: &str) -> bool {
     text.len() <= PLACE_BYTES_MAX && text.split('/').all(plain)
 }
 
-fn is_name(text: &str) -> bool {
-    (1..=NAME_BYTES_MAX).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-}
-
-/// JSON that two readers cannot interpret differently: no object has a key twice.
-enum Tree {
-    Object(BTreeMap<String, Tree>),
-    Text(String),
-    Number(u64),
-    Other,
-}
-
-impl<'de> Deserialize<'de> for Tree {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Tree, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Tree;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("JSON")
-            }
-
-            fn visit_unit<E>(self) -> Result<Tree, E> {
-                Ok(Tree::Other)
-            }
-
-            fn visit_bool<E>(self, _: bool) -> Result<Tree, E> {
-                Ok(Tree::Other)
-            }
-
-            fn visit_i64<E>(self, _: i64) -> Result<Tree, E> {
-                Ok(Tree::Other)
-            }
-
-            fn visit_u64<E>(self, n: u64) -> Result<Tree, E> {
-                Ok(Tree::Number(n))
-            }
-
-            fn visit_f64<E>(self, _: f64) -> Result<Tree, E> {
-                Ok(Tree::Other)
-            }
-
-            fn visit_str<E>(self, s: &str) -> Result<Tree, E> {
-                Ok(Tree::Text(s.to_string()))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Tree, A::Error> {
-                while items.next_element::<Tree>()?.is_some() {}
-                Ok(Tree::Other)
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Tree, A::Error> {
-                let mut map = BTreeMap::new();
-                while let Some((key, value)) = entries.next_entry()? {
-                    if map.insert(key, value).is_some() {
-                        return Err(A::Error::custom("a key stands twice in one object"));
-                    }
-                }
-                Ok(Tree::Object(map))
-            }
-        }
-        d.deserialize_any(Reader)
-    }
-}
-
-/// A position in the manifest, and the faults found so far.
-struct Node<'t, 'f> {
-    at: String,
-    /// `None` if it is missing, which has been reported already.
-    tree: Option<&'t Tree>,
-    faults: &'f mut Vec<String>,
-}
-
-impl<'t> Node<'t, '_> {
-    /// Adds a fault of a field of this node, or of the node itself.
-    fn fault(&mut self, field: &str, why: &str) {
-        let dot = if self.at.is_empty() || field.is_empty() { "" } else { "." };
-        if self.faults.len() < FAULTS_MAX {
-            self.faults.push(format!("{}{dot}{field} {why}", self.at));
-        }
-    }
-
-    /// True if this object has a field.
-    fn has(&self, name: &str) -> bool {
-        matches!(self.tree, Some(Tree::Object(map)) if map.contains_key(name))
-    }
-
-    /// A required field of this object.
-    fn child(&mut self, name: &str) -> Node<'t, '_> {
-        let tree = match self.tree {
-            Some(Tree::Object(map)) => {
-                if !map.contains_key(name) {
-                    self.fault(name, "is missing");
-                }
-                map.get(name)
-            }
-            Some(_) => {
-                self.fault("", "must be an object");
-                self.tree = None;
-                None
-            }
-            None => None,
-        };
-        let dot = if self.at.is_empty() { "" } else { "." };
-        Node { at: format!("{}{dot}{name}", self.at), tree, faults: self.faults }
-    }
-
-    /// The value here, parsed by `read`.
-    fn read<T>(&mut self, what: &str, read: impl Fn(&Tree) -> Option<T>) -> Option<T> {
-        let value = read(self.tree?);
-        if value.is_none() {
-            self.fault("", &format!("must be {what}"));
-        }
-        value
-    }
-
-    /// The text here, parsed by `read`.
-    fn text<T>(&mut self, what: &str, read: impl Fn(&str) -> Option<T>) -> Option<T> {
-        self.read(what, |tree| if let Tree::Text(text) = tree { read(text) } else { None })
-    }
-
+/// Parts that several objects of a manifest have.
+impl Node<'_, '_> {
     fn version(&mut self, name: &str) -> Option<Version> {
         self.child(name).text("a version such as 2.0.0 or 2.1.0-rc.1", Version::parse)
     }
@@ -426,33 +229,6 @@ impl<'t> Node<'t, '_> {
         let sha256 = script.sum();
         Some(Script { version: version?, path: path?, sha256: sha256? })
     }
-
-    /// The entries of this object, `count` of them, under valid names. If `read` returns `None`, it has reported why.
-    fn entries<T>(
-        &mut self,
-        count: std::ops::RangeInclusive<usize>,
-        mut read: impl FnMut(Node<'t, '_>) -> Option<T>,
-    ) -> Option<BTreeMap<String, T>> {
-        let Tree::Object(map) = self.tree? else {
-            self.fault("", "must be an object");
-            return None;
-        };
-        if !count.contains(&map.len()) {
-            self.fault("", &format!("must have {} to {} entries", count.start(), count.end()));
-            return None;
-        }
-        let mut entries = BTreeMap::new();
-        for name in map.keys() {
-            if !is_name(name) {
-                self.fault("", "has an entry whose name is not of a-z, 0-9 and -, 32 at most");
-                continue;
-            }
-            if let Some(entry) = read(self.child(name)) {
-                entries.insert(name.clone(), entry);
-            }
-        }
-        Some(entries)
-    }
 }
 
 #[cfg(test)]
@@ -469,7 +245,8 @@ mod tests {
         serde_json::json!({
             "schema_version": 1, "version": "2.1.0", "a later key": [1, {"x": null}],
             "channels": {"stable": {
-                "version": "2.1.0", "bootstrap": script("ops/bootstrap.sh", "a"), "updater": script("ops/node-update.sh", "b"),
+                "version": "2.1.0", "bootstrap": script("ops/bootstrap.sh", "a"),
+                "updater": script("ops/node-update.sh", "b"),
                 "agent": {"name": "uptimemesh", "version": "2.1.0", "artifacts": {
                     "linux-amd64": {"url": "https://dl.example/u?x=1", "sha256": sum("c")},
                     "linux-arm64": {"url": "uptimemesh-linux-arm64", "sha256": sum("d")},
@@ -568,55 +345,6 @@ mod tests {
         for bad in [many, odd, none] {
             assert_eq!(Manifest::parse(bad.to_string().as_bytes()).expect_err("it is wrong").len(), 1);
         }
-    }
-
-    #[test]
-    fn versions_have_the_order_of_semantic_versioning() {
-        let ordered = [
-            "0.0.1",
-            "0.9.0",
-            "0.10.0",
-            "1.0.0-0",
-            "1.0.0-2",
-            "1.0.0-10",
-            "1.0.0-alpha",
-            "1.0.0-alpha.1",
-            "1.0.0-alpha.beta",
-            "1.0.0-beta",
-            "1.0.0-beta.2",
-            "1.0.0-beta.11",
-            "1.0.0-rc.1",
-            "1.0.0",
-            "1.0.1-a-b",
-            "2.0.0",
-            "18446744073709551615.0.0",
-        ];
-        let versions = ordered.map(|text| Version::parse(text).unwrap_or_else(|| panic!("{text}")));
-        for (i, a) in versions.iter().enumerate() {
-            assert_eq!(a.to_string(), ordered[i]);
-            for (j, b) in versions.iter().enumerate() {
-                assert_eq!(a.cmp(b), i.cmp(&j), "{a} {b}");
-            }
-        }
-        for bad in [
-            "",
-            "1",
-            "1.2",
-            "1.2.3.4",
-            "01.2.3",
-            "1.2.x",
-            "+1.2.3",
-            "1.2.3-",
-            "1.2.3-a..b",
-            "1.2.3-01",
-            "1.2.3-a_b",
-            "1.2.3+b",
-            " 1.2.3",
-        ] {
-            assert_eq!(Version::parse(bad), None, "{bad}");
-        }
-        assert_eq!(Version::parse("18446744073709551616.0.0"), None);
-        assert_eq!(Version::parse(&format!("1.0.0-{}", "a".repeat(60))), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::Object;
 use crate::clock::Timestamp;
 use crate::model::ids::{NodeId, ReplicaId, ServiceId};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -74,14 +74,24 @@ pub struct Placement {
     /// Time of the placement.
     pub at: Timestamp,
     /// The previous node.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "node_of_row", skip_serializing_if = "Option::is_none")]
     pub from_node_id: Option<NodeId>,
     /// Consecutive moves because of bad health; each doubles the time until the next one.
     #[serde(default)]
     pub failures: u32,
     /// Nodes on which it failed; other nodes are preferred.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "nodes_of_row", skip_serializing_if = "Vec::is_empty")]
     pub failed_on: Vec<NodeId>,
+}
+
+/// An id in the JSON of a row, unchecked like that of a column.
+fn node_of_row<'de, D: Deserializer<'de>>(row: D) -> Result<Option<NodeId>, D::Error> {
+    Ok(Option::<String>::deserialize(row)?.map(NodeId::of_row))
+}
+
+/// Ids in the JSON of a row, unchecked like those of a column.
+fn nodes_of_row<'de, D: Deserializer<'de>>(row: D) -> Result<Vec<NodeId>, D::Error> {
+    Ok(Vec::<String>::deserialize(row)?.into_iter().map(NodeId::of_row).collect())
 }
 
 /// A replica to create.

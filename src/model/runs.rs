@@ -1,26 +1,21 @@
 //! Requests for etcd snapshots, which agents carry out, and for support bundles.
 
 use crate::clock::Timestamp;
+use crate::model::ids::RunId;
+use crate::model::words::words;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-/// Kind of request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A snapshot of etcd.
-    Snapshot,
-    /// A support bundle.
-    Bundle,
+words! {
+    /// Kind of request.
+    pub enum Kind {
+        /// A snapshot of etcd.
+        Snapshot = "snapshot",
+        /// A support bundle.
+        Bundle = "bundle",
+    }
 }
 
 impl Kind {
-    /// The word in the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Kind::Snapshot => "snapshot",
-            Kind::Bundle => "bundle",
-        }
-    }
-
     /// The field in which clients see the location of the result.
     pub fn result_key(self) -> &'static str {
         match self {
@@ -30,40 +25,21 @@ impl Kind {
     }
 }
 
-/// Progress of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RunStatus {
-    /// Not started yet.
-    Pending,
-    /// In progress.
-    Running,
-    /// Done.
-    Completed,
-    /// Failed.
-    Failed,
+words! {
+    /// Progress of a request.
+    pub enum RunStatus {
+        /// Not started yet.
+        Pending = "pending",
+        /// In progress.
+        Running = "running",
+        /// Done.
+        Completed = "completed",
+        /// Failed.
+        Failed = "failed",
+    }
 }
 
 impl RunStatus {
-    /// The words of the API.
-    pub const WORDS: &[&str] = &["pending", "running", "completed", "failed"];
-
-    /// The word that clients see.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            RunStatus::Pending => "pending",
-            RunStatus::Running => "running",
-            RunStatus::Completed => "completed",
-            RunStatus::Failed => "failed",
-        }
-    }
-
-    /// The status of a word.
-    pub fn parse(word: &str) -> Option<RunStatus> {
-        [RunStatus::Pending, RunStatus::Running, RunStatus::Completed, RunStatus::Failed]
-            .into_iter()
-            .find(|s| s.as_str() == word)
-    }
-
     /// True if the request has ended.
     pub fn is_finished(self) -> bool {
         matches!(self, RunStatus::Completed | RunStatus::Failed)
@@ -76,7 +52,7 @@ pub struct Run {
     /// Kind of request.
     pub kind: Kind,
     /// Its id, unique within its kind.
-    pub id: String,
+    pub id: RunId,
     /// Its progress.
     pub status: RunStatus,
     /// Location of the result.
@@ -114,7 +90,7 @@ impl Serialize for Run {
 #[derive(Debug, Default)]
 pub struct NewRun {
     /// Its id; `None` to generate one.
-    pub id: Option<String>,
+    pub id: Option<RunId>,
     /// The requesting user.
     pub requested_by: Option<String>,
     /// True for a bundle that must also contain values that people wrote.

@@ -1,15 +1,16 @@
 //! Sessions: each is a user signed in from an address, for a limited time.
 
 use crate::clock::Timestamp;
+use crate::model::ids::{SessionId, UserName};
 use serde::Serialize;
 
 /// A session as its user and admins see it. Its token is returned once, at sign-in, and is not in here.
 #[derive(Debug, Clone, Serialize)]
 pub struct Session {
     /// `s-...`.
-    pub id: String,
+    pub id: SessionId,
     /// The user.
-    pub user: String,
+    pub user: UserName,
     /// Address of the sign-in.
     pub address: String,
     /// The client's `User-Agent`.

@@ -8,7 +8,9 @@ pub mod ports;
 use super::Object;
 use crate::json;
 use crate::model::ids::{NodeId, ReplicaId};
+use crate::model::words::words;
 use serde_json::Value;
+use std::fmt;
 
 /// Maximum number of replicas of a service.
 pub const REPLICAS_MAX: i64 = 10_000;
@@ -36,26 +38,13 @@ pub enum AntiAffinity {
     Hard,
 }
 
-/// Number of replicas, and their nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// A fixed number, wherever they fit.
-    Replicated,
-    /// One on every eligible node.
-    PerNode,
-}
-
-impl Mode {
-    /// The words of a spec.
-    pub const WORDS: &[&str] = &["replicated", "per_node"];
-
-    /// The mode of a word.
-    pub fn parse(word: &str) -> Option<Mode> {
-        match word {
-            "replicated" => Some(Mode::Replicated),
-            "per_node" => Some(Mode::PerNode),
-            _ => None,
-        }
+words! {
+    /// Number of replicas, and their nodes.
+    pub enum Mode {
+        /// A fixed number, wherever they fit.
+        Replicated = "replicated",
+        /// One on every eligible node.
+        PerNode = "per_node",
     }
 }
 
@@ -68,17 +57,44 @@ pub struct Resources {
     pub memory_mb: u64,
 }
 
-/// A port of the host; the upper bit separates UDP from TCP.
-pub type HostPort = u32;
-
-/// Encodes a host port.
-pub fn host_port(port: u16, udp: bool) -> HostPort {
-    u32::from(port) | u32::from(udp) << 16
+/// Transport protocol of a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
 }
 
-/// A port as people write it.
-pub fn port_text(port: HostPort) -> String {
-    format!("{}/{}", port & 0xffff, if port >> 16 == 1 { "udp" } else { "tcp" })
+impl Protocol {
+    /// The protocol of a word.
+    pub fn parse(word: &str) -> Option<Protocol> {
+        [Protocol::Tcp, Protocol::Udp].into_iter().find(|protocol| protocol.as_str() == word)
+    }
+
+    /// The word of a protocol.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        }
+    }
+}
+
+/// A port of the host. Each protocol has ports of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostPort {
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Its number.
+    pub port: u16,
+}
+
+/// As people write it, such as `53/udp`.
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}/{}", self.port, self.protocol.as_str())
+    }
 }
 
 /// A replica pinned to one node.
@@ -327,9 +343,8 @@ mod tests {
 
     #[test]
     fn wrong_types_fall_back_with_a_warning() {
-        let p = policy(
-            json!({"scheduling": {"anti_affinity": "yes", "reschedule_unhealthy": 0, "node_selector": 5}, "rolling_update": []}),
-        );
+        let p = policy(json!({"scheduling": {"anti_affinity": "yes", "reschedule_unhealthy": 0, "node_selector": 5},
+                "rolling_update": []}));
         assert_eq!((p.anti_affinity, p.reschedule_unhealthy, p.max_surge), (AntiAffinity::Soft, true, 1));
         assert_eq!(p.warnings.len(), 4, "{:?}", p.warnings);
         assert_eq!(policy(json!({"scheduling": {"anti_affinity": "hard"}})).warnings, [""; 0]);
@@ -339,7 +354,7 @@ mod tests {
     fn ports_and_pins_are_read() {
         let p = policy(json!({"ports": [80, {"host_port": 53, "protocol": "udp"}, {"container_port": 1}, 80],
             "placement": {"pinned_replicas": [{"replica_id": "a", "node_id": "n", "desired_state": "stopped"}]}}));
-        assert_eq!(p.ports.iter().map(|p| port_text(*p)).collect::<Vec<_>>(), ["80/tcp", "53/udp"]);
+        assert_eq!(p.ports.iter().map(HostPort::to_string).collect::<Vec<_>>(), ["80/tcp", "53/udp"]);
         assert_eq!(p.pinned.len(), 1);
     }
 }

@@ -2,7 +2,8 @@
 
 use super::release::Version;
 use crate::clock::Timestamp;
-use crate::model::ids::NodeId;
+use crate::model::ids::{NodeId, UpdateId};
+use crate::model::words::words;
 use serde::{Deserialize, Serialize};
 
 /// Maximum size of a request, in bytes. One has a few hundred.
@@ -14,38 +15,19 @@ const CHANNEL_BYTES_MAX: usize = 32;
 /// Maximum length of an update's id, in bytes.
 const ID_BYTES_MAX: usize = 64;
 
-/// State of a fleet update.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum UpdateState {
-    /// The nodes of its ring are being updated.
-    Running,
-    /// An operator paused it.
-    Paused,
-    /// It stopped by itself, because nodes failed or were lost.
-    Halted,
-    /// The last ring is done.
-    Completed,
-    /// An operator ended it.
-    Cancelled,
-}
-
-impl UpdateState {
-    /// The state of a word.
-    pub fn parse(word: &str) -> Option<UpdateState> {
-        use UpdateState::{Cancelled, Completed, Halted, Paused, Running};
-        [Running, Paused, Halted, Completed, Cancelled].into_iter().find(|s| s.as_str() == word)
-    }
-
-    /// The word of a state.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            UpdateState::Running => "running",
-            UpdateState::Paused => "paused",
-            UpdateState::Halted => "halted",
-            UpdateState::Completed => "completed",
-            UpdateState::Cancelled => "cancelled",
-        }
+words! {
+    /// State of a fleet update.
+    pub enum UpdateState {
+        /// The nodes of its ring are being updated.
+        Running = "running",
+        /// An operator paused it.
+        Paused = "paused",
+        /// It stopped by itself, because nodes failed or were lost.
+        Halted = "halted",
+        /// The last ring is done.
+        Completed = "completed",
+        /// An operator ended it.
+        Cancelled = "cancelled",
     }
 }
 
@@ -56,7 +38,7 @@ pub const EVERYBODY_ELSE: &str = "*";
 #[derive(Debug, Clone)]
 pub struct NewUpdate {
     /// Its id; `None` to generate one.
-    pub id: Option<String>,
+    pub id: Option<UpdateId>,
     /// The channel of the release manifest.
     pub channel: String,
     /// The target version.
@@ -75,7 +57,7 @@ pub struct NewUpdate {
 #[derive(Debug, Clone, Serialize)]
 pub struct Update {
     /// `update-...`.
-    pub id: String,
+    pub id: UpdateId,
     /// The channel of the release manifest.
     pub channel: String,
     /// The target version.

@@ -1,41 +1,19 @@
 //! Users and their roles.
 
 use crate::clock::Timestamp;
+use crate::model::ids::{ApiTokenId, SessionId, UserName};
+use crate::model::words::words;
 use serde::Serialize;
 
-/// Role of a user; each role includes the previous ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// May read.
-    Viewer,
-    /// May manage nodes, services and replicas.
-    Operator,
-    /// May manage users, tokens and settings.
-    Admin,
-}
-
-impl Role {
-    /// The words of all roles.
-    pub const WORDS: &'static [&'static str] = &["viewer", "operator", "admin"];
-
-    /// The role of a word.
-    pub fn parse(word: &str) -> Option<Role> {
-        match word {
-            "viewer" => Some(Role::Viewer),
-            "operator" => Some(Role::Operator),
-            "admin" => Some(Role::Admin),
-            _ => None,
-        }
-    }
-
-    /// The word of a role.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Role::Viewer => "viewer",
-            Role::Operator => "operator",
-            Role::Admin => "admin",
-        }
+words! {
+    /// Role of a user; each role includes the previous ones.
+    pub enum Role {
+        /// May read.
+        Viewer = "viewer",
+        /// May manage nodes, services and replicas.
+        Operator = "operator",
+        /// May manage users, tokens and settings.
+        Admin = "admin",
     }
 }
 
@@ -43,9 +21,9 @@ impl Role {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
     /// A session with this id: a person signed in.
-    Session(String),
+    Session(SessionId),
     /// An API token with this id: a program of a user.
-    ApiToken(String),
+    ApiToken(ApiTokenId),
     /// The server's local credential: a command on its machine, run by root or by the owner of its data.
     Local,
 }
@@ -64,7 +42,7 @@ pub enum Restriction {
 #[derive(Debug, Clone)]
 pub struct User {
     /// The name, in lower case.
-    pub name: String,
+    pub name: UserName,
     /// The role under this credential.
     pub role: Role,
     /// The credential.
@@ -86,7 +64,8 @@ impl User {
     /// The id of the session or the token.
     pub fn credential_id(&self) -> &str {
         match &self.credential {
-            Credential::Session(id) | Credential::ApiToken(id) => id,
+            Credential::Session(id) => id.as_str(),
+            Credential::ApiToken(id) => id.as_str(),
             Credential::Local => "local",
         }
     }
@@ -96,11 +75,11 @@ impl User {
         matches!(self.credential, Credential::Session(_))
     }
 
-    /// The session's id; empty for a token.
-    pub fn session_id(&self) -> &str {
+    /// The session's id; `None` for a token.
+    pub fn session_id(&self) -> Option<&SessionId> {
         match &self.credential {
-            Credential::Session(id) => id,
-            Credential::ApiToken(_) | Credential::Local => "",
+            Credential::Session(id) => Some(id),
+            Credential::ApiToken(_) | Credential::Local => None,
         }
     }
 }
@@ -109,7 +88,7 @@ impl User {
 #[derive(Debug, Clone, Serialize)]
 pub struct Person {
     /// The name, in lower case.
-    pub name: String,
+    pub name: UserName,
     /// The user's role.
     pub role: Role,
     /// True if the user must change the password before anything else.

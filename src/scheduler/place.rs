@@ -10,7 +10,7 @@
 
 use super::view::{NodeIndex, NodeView, View};
 use crate::model::ids::ReplicaId;
-use crate::model::specs::{AntiAffinity, HostPort, Policy, port_text};
+use crate::model::specs::{AntiAffinity, HostPort, Policy};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
@@ -93,7 +93,7 @@ pub fn fits(state: &State, node: NodeIndex, policy: &Policy) -> Option<Refusal> 
         return Some(Refusal::new("memory", format!("{left} of its {has} MB of memory are left")));
     }
     let taken = policy.ports.iter().find(|port| state.ports[i].contains_key(port));
-    taken.map(|port| Refusal::new("ports", format!("its port {} is taken", port_text(*port))))
+    taken.map(|port| Refusal::new("ports", format!("its port {port} is taken")))
 }
 
 /// Shortage on a node, of the resources that this service uses: what the replicas there want beyond its capacity.
@@ -336,7 +336,7 @@ impl<'s, 'v> Session<'s, 'v> {
         }
         let ports = &self.state.ports[node as usize];
         let shared = self.policy.ports.iter().find(|port| ports.get(port).is_some_and(|count| *count > 1));
-        shared.map(|port| format!("another one has the port {} of its node", port_text(*port)))
+        shared.map(|port| format!("another one has the port {port} of its node"))
     }
 
     /// Number of replicas on a node, of all services.

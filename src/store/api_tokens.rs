@@ -5,6 +5,7 @@ use super::{Read, Write};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::api_tokens::ApiToken;
+use crate::model::ids::{ApiTokenId, UserName};
 use crate::model::users::Role;
 use crate::model::{Page, Paging};
 use rusqlite::{Row, named_params};
@@ -12,13 +13,13 @@ use rusqlite::{Row, named_params};
 /// A presented token and the current state of its owner.
 pub struct Holder {
     /// The token's id.
-    pub id: String,
+    pub id: ApiTokenId,
     /// The highest role that it allows.
     pub role: Role,
     /// Expiry.
     pub expires_at: Timestamp,
     /// The owner's name.
-    pub owner: String,
+    pub owner: UserName,
     /// The owner's role.
     pub owner_role: Role,
 }
@@ -48,16 +49,16 @@ pub fn holder(read: &Read, token_hash: &str) -> Result<Option<Holder>> {
 pub fn page(read: &Read, paging: &Paging) -> Result<Page<ApiToken>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
     let items = read.rows(query!("api_tokens", "page"), named_params! { ":after": after, ":limit": limit }, token)?;
-    Ok(Page::cut(items, paging.limit, read.count(query!("api_tokens", "count"), &[])?, |t| &t.id))
+    Ok(Page::cut(items, paging.limit, read.count(query!("api_tokens", "count"), &[])?, |t| t.id.as_str()))
 }
 
 /// Number of a user's tokens.
-pub fn count_of_owner(read: &Read, owner: &str) -> Result<u64> {
+pub fn count_of_owner(read: &Read, owner: &UserName) -> Result<u64> {
     read.count(query!("api_tokens", "count_of_owner"), named_params! { ":owner": owner })
 }
 
 /// The token of this id.
-pub fn by_id(read: &Read, id: &str) -> Result<Option<ApiToken>> {
+pub fn by_id(read: &Read, id: &ApiTokenId) -> Result<Option<ApiToken>> {
     read.row(query!("api_tokens", "by_id"), named_params! { ":id": id }, token)
 }
 
@@ -72,17 +73,17 @@ pub fn insert(write: &Write, new: &ApiToken, token_hash: &str) -> Result<()> {
 }
 
 /// Records when and from where a token was last used.
-pub fn set_last_used(write: &Write, id: &str, at: Timestamp, address: &str) -> Result<()> {
+pub fn set_last_used(write: &Write, id: &ApiTokenId, at: Timestamp, address: &str) -> Result<()> {
     write.run(query!("api_tokens", "used"), named_params! { ":id": id, ":at": at, ":address": address }).map(drop)
 }
 
 /// Deletes a token. Returns true if it existed.
-pub fn delete(write: &Write, id: &str) -> Result<bool> {
+pub fn delete(write: &Write, id: &ApiTokenId) -> Result<bool> {
     Ok(write.run(query!("api_tokens", "delete"), named_params! { ":id": id })? > 0)
 }
 
 /// Deletes every token of a user.
-pub fn delete_of_owner(write: &Write, owner: &str) -> Result<usize> {
+pub fn delete_of_owner(write: &Write, owner: &UserName) -> Result<usize> {
     write.run(query!("api_tokens", "delete_of_owner"), named_params! { ":owner": owner })
 }
 

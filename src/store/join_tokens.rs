@@ -4,7 +4,7 @@ use super::query::query;
 use super::{Read, Write};
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::model::ids::NodeId;
+use crate::model::ids::{JoinTokenId, NodeId};
 use crate::model::join_tokens::{Admits, JoinRole, JoinToken};
 use crate::model::{Page, Paging};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
@@ -35,7 +35,7 @@ pub fn page(read: &Read, paging: &Paging) -> Result<Page<JoinToken>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit + 1);
     let items =
         read.rows(query!("join_tokens", "page"), named_params! { ":after": after, ":limit": limit as i64 }, token)?;
-    Ok(Page::cut(items, paging.limit, read.count(query!("join_tokens", "count"), &[])?, |t| &t.id))
+    Ok(Page::cut(items, paging.limit, read.count(query!("join_tokens", "count"), &[])?, |t| t.id.as_str()))
 }
 
 /// The token whose secret has this hash.
@@ -44,7 +44,7 @@ pub fn by_hash(read: &Read, token_hash: &str) -> Result<Option<JoinToken>> {
 }
 
 /// Inserts a token.
-pub fn insert(write: &Write, id: &str, token_hash: &str, admits: &Admits, expires_at: Timestamp) -> Result<()> {
+pub fn insert(write: &Write, id: &JoinTokenId, token_hash: &str, admits: &Admits, expires_at: Timestamp) -> Result<()> {
     let row = named_params! {
         ":id": id, ":token_hash": token_hash, ":role": admits.role.as_str(), ":node_id": admits.node_id,
         ":mesh_ip": admits.mesh_ip,
@@ -55,14 +55,14 @@ pub fn insert(write: &Write, id: &str, token_hash: &str, admits: &Admits, expire
 }
 
 /// Marks a token as used, unless it is used or expired. Of two attempts, one succeeds.
-pub fn use_up(write: &Write, id: &str, used_by: &NodeId) -> Result<bool> {
+pub fn use_up(write: &Write, id: &JoinTokenId, used_by: &NodeId) -> Result<bool> {
     Ok(write
         .run(query!("join_tokens", "use_up"), named_params! { ":id": id, ":used_by": used_by, ":now": write.now })?
         == 1)
 }
 
 /// Deletes a token. Returns true if it existed.
-pub fn delete(write: &Write, id: &str) -> Result<bool> {
+pub fn delete(write: &Write, id: &JoinTokenId) -> Result<bool> {
     Ok(write.run(query!("join_tokens", "delete"), named_params! { ":id": id })? > 0)
 }
 

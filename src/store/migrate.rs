@@ -122,7 +122,8 @@ fn run_all(connection: &Connection, migrations: &[(i64, &str, &str)]) -> Result<
         };
         if crypto::sha256_hex(text.as_bytes()) != *sum {
             let why = format!(
-                "migration {number} ({name}) was changed after it had been applied: this program and this database do not belong together"
+                "migration {number} ({name}) was changed after it had been applied: this program and this \
+                    database do not belong together"
             );
             return Err(Error::fault(doing, why));
         }
@@ -134,7 +135,8 @@ fn run_all(connection: &Connection, migrations: &[(i64, &str, &str)]) -> Result<
         }
         in_transaction(connection, doing, |c| {
             c.execute_batch(text)?;
-            let row = named_params! { ":number": number, ":name": name, ":sha256": crypto::sha256_hex(text.as_bytes()), ":now": clock::now() };
+            let sum = crypto::sha256_hex(text.as_bytes());
+            let row = named_params! { ":number": number, ":name": name, ":sha256": sum, ":now": clock::now() };
             c.execute(
                 "INSERT INTO schema_migrations (number, name, sha256, applied_at) VALUES (:number, :name, \
                 :sha256, :now)",

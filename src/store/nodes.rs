@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::model::ca::NodeTrust;
 use crate::model::ids::NodeId;
 use crate::model::leases::LeaseState;
+use crate::model::mesh_address::MeshAddress;
 use crate::model::nodes::{ListedNode, Node, PlacedNode};
 use crate::model::{Object, Page, Paging};
 use rusqlite::{Row, named_params};
@@ -71,7 +72,10 @@ pub fn page_of(read: &Read, paging: &Paging, wanted: &NodeFilter) -> Result<Page
     let (among, not_among) =
         (wanted.among.as_ref().map(json).transpose()?, wanted.not_among.as_ref().map(json).transpose()?);
     let labels = json(wanted.labels)?;
-    let page = named_params! { ":after": after, ":role": wanted.role, ":labels": labels, ":among": among, ":not_among": not_among, ":limit": limit };
+    let page = named_params! {
+        ":after": after, ":role": wanted.role, ":labels": labels, ":among": among, ":not_among": not_among,
+        ":limit": limit,
+    };
     let (items, cut_at) = read.page_rows(query!("nodes", "page_of"), page, paging, node)?;
     let count = named_params! { ":role": wanted.role, ":labels": labels, ":among": among, ":not_among": not_among };
     Ok(Page::cut(items, cut_at, read.count(query!("nodes", "count_of"), count)?, |n| n.id.as_str()))
@@ -136,7 +140,7 @@ pub fn alike(read: &Read, id: &NodeId, folded_id: &str, folded_name: &str) -> Re
 }
 
 /// Mesh addresses of other nodes.
-pub fn addresses_given(read: &Read, id: &NodeId) -> Result<Vec<String>> {
+pub fn addresses_given(read: &Read, id: &NodeId) -> Result<Vec<MeshAddress>> {
     read.rows(query!("nodes", "addresses_given"), named_params! { ":id": id }, |row| row.get(0))
 }
 

@@ -14,7 +14,9 @@ pub fn by_key(read: &Read, caller: &str, key: &str, since: Timestamp) -> Result<
 
 /// Stores an answer.
 pub fn put(write: &Write, caller: &str, key: &str, request_sha256: &str, answer: &str) -> Result<()> {
-    let row = named_params! { ":caller": caller, ":key": key, ":request_sha256": request_sha256, ":answer": answer, ":now": write.now };
+    let row = named_params! {
+        ":caller": caller, ":key": key, ":request_sha256": request_sha256, ":answer": answer, ":now": write.now,
+    };
     write.run(query!("once", "put"), row)?;
     Ok(())
 }

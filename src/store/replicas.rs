@@ -8,6 +8,7 @@ use crate::model::ids::{NodeId, ReplicaId, ServiceId};
 use crate::model::replicas::{Facts, ListedReplica, Replica};
 use crate::model::{Page, Paging};
 use rusqlite::{Row, named_params};
+use std::sync::Once;
 
 /// A row of any of the queries, by position.
 fn replica<S: Column, W: Column>(row: &Row) -> rusqlite::Result<Replica<S, W>> {
@@ -17,10 +18,24 @@ fn replica<S: Column, W: Column>(row: &Row) -> rusqlite::Result<Replica<S, W>> {
         node_id: row.get(2)?,
         desired_state: row.get(3)?,
         status: row.get::<_, Json<_>>(4)?.0,
-        placement: row.get::<_, Option<Json<_>>>(5)?.map(|why| why.0),
+        placement: placement(row),
         created_at: row.get(6)?,
         updated_at: row.get(7)?,
     })
+}
+
+/// The reason for the placement; `None` if it cannot be read: one damaged row must not stop the scheduler.
+fn placement<W: Column>(row: &Row) -> Option<W> {
+    static LOGGED: Once = Once::new();
+    let why = row.get::<_, Option<Json<W>>>(5);
+    if let Err(e) = &why {
+        let replica_id = row.get::<_, ReplicaId>(0).unwrap_or_default();
+        LOGGED.call_once(|| {
+            log::warn!(target: "store", event = "replica.placement_unread", replica_id, error:% = e; "Could not \
+                read the reason for a placement; the replica counts as placed by a client. Others are not logged");
+        });
+    }
+    why.ok().flatten().map(|why| why.0)
 }
 
 /// A page of replicas, by id; of one service, of one node, or of all.

@@ -4,7 +4,11 @@ use crate::clock::Timestamp;
 use crate::error::{Doing, Error, Result};
 use crate::json;
 use crate::model::capacity::{Capacity, Reserved};
-use crate::model::ids::{AssignmentId, EndpointId, NodeId, ReplicaId, ServiceId};
+use crate::model::ids::{
+    ApiTokenId, AssignmentId, EndpointId, JoinTokenId, NodeId, ReplicaId, RunId, ServiceId, SessionId, UpdateId,
+    UserName,
+};
+use crate::model::mesh_address::MeshAddress;
 use crate::model::node_runs::Holder;
 use crate::model::{Object, nodes, replicas};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
@@ -103,6 +107,19 @@ macro_rules! ids {
     )*};
 }
 ids!(NodeId, ServiceId, ReplicaId, EndpointId, AssignmentId);
+ids!(JoinTokenId, ApiTokenId, SessionId, UserName, RunId, UpdateId);
+
+impl FromSql for MeshAddress {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        String::column_result(value).map(MeshAddress::from)
+    }
+}
+
+impl ToSql for MeshAddress {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.as_str().into())
+    }
+}
 
 impl FromSql for Timestamp {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
@@ -151,7 +168,15 @@ macro_rules! columns {
         }
     )*};
 }
-columns!(Box<RawValue>, Capacity, Reserved, Holder, Vec<Holder>, Vec<String>, Vec<NodeId>, BTreeMap<String, String>, nodes::Facts, replicas::Facts, replicas::Placement);
+columns!(Box<RawValue>, Vec<String>, BTreeMap<String, String>);
+columns!(Capacity, Reserved, Holder, Vec<Holder>, nodes::Facts, replicas::Facts, replicas::Placement);
+
+/// Unchecked, like an id that is a column.
+impl Column for Vec<NodeId> {
+    fn read(text: &str) -> std::result::Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Vec::<String>::read(text)?.into_iter().map(NodeId::of_row).collect())
+    }
+}
 
 /// The JSON text of a column.
 pub(super) fn json<T: serde::Serialize>(value: &T) -> Result<String> {

@@ -3,6 +3,7 @@
 use super::query::query;
 use super::{Read, Write};
 use crate::error::Result;
+use crate::model::ids::RunId;
 use crate::model::runs::{Kind, NewRun, Run, RunStatus};
 use crate::model::{Page, Paging};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
@@ -41,16 +42,18 @@ pub fn page(read: &Read, kind: Kind, paging: &Paging) -> Result<Page<Run>> {
     };
     let wanted = named_params! { ":kind": word, ":before": before, ":limit": paging.limit as i64 + 1 };
     let (items, cut_at) = read.page_rows(query!("runs", "page"), wanted, paging, run(kind))?;
-    Ok(Page::cut(items, cut_at, read.count(query!("runs", "count"), named_params! { ":kind": word })?, |r| &r.id))
+    Ok(Page::cut(items, cut_at, read.count(query!("runs", "count"), named_params! { ":kind": word })?, |r| {
+        r.id.as_str()
+    }))
 }
 
 /// The request of this id.
-pub fn by_id(read: &Read, kind: Kind, id: &str) -> Result<Option<Run>> {
+pub fn by_id(read: &Read, kind: Kind, id: &RunId) -> Result<Option<Run>> {
     read.row(query!("runs", "by_id"), named_params! { ":kind": kind.as_str(), ":id": id }, run(kind))
 }
 
 /// Inserts a request.
-pub fn insert(write: &Write, kind: Kind, id: &str, new: &NewRun) -> Result<()> {
+pub fn insert(write: &Write, kind: Kind, id: &RunId, new: &NewRun) -> Result<()> {
     let row = named_params! {
         ":kind": kind.as_str(), ":id": id, ":requested_by": new.requested_by, ":with_values": new.with_values,
         ":now": write.now,
@@ -62,14 +65,15 @@ pub fn insert(write: &Write, kind: Kind, id: &str, new: &NewRun) -> Result<()> {
 /// Stores the reported state of a request.
 pub fn update(write: &Write, run: &Run) -> Result<()> {
     let row = named_params! {
-        ":kind": run.kind.as_str(), ":id": run.id, ":status": run.status.as_str(), ":result": run.result, ":error": run.error, ":now": write.now,
+        ":kind": run.kind.as_str(), ":id": run.id, ":status": run.status.as_str(), ":result": run.result,
+        ":error": run.error, ":now": write.now,
     };
     write.run(query!("runs", "update"), row)?;
     Ok(())
 }
 
 /// Deletes a request.
-pub fn delete(write: &Write, kind: Kind, id: &str) -> Result<()> {
+pub fn delete(write: &Write, kind: Kind, id: &RunId) -> Result<()> {
     write.run(query!("runs", "delete"), named_params! { ":kind": kind.as_str(), ":id": id })?;
     Ok(())
 }

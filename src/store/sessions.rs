@@ -4,6 +4,7 @@ use super::query::query;
 use super::{Read, Write};
 use crate::clock::Timestamp;
 use crate::error::Result;
+use crate::model::ids::{SessionId, UserName};
 use crate::model::sessions::Session;
 use crate::model::users::Role;
 use crate::model::{Page, Paging};
@@ -12,7 +13,7 @@ use rusqlite::{Row, named_params};
 /// An open session, and the current state of its user.
 pub struct Holder {
     /// The user's name.
-    pub user: String,
+    pub user: UserName,
     /// The user's role.
     pub role: Role,
     /// True if the password must be changed first.
@@ -28,9 +29,9 @@ pub struct Holder {
 /// A new session.
 pub struct NewSession {
     /// `s-...`.
-    pub id: String,
+    pub id: SessionId,
     /// The user.
-    pub user: String,
+    pub user: UserName,
     /// Address of the client.
     pub address: String,
     /// User agent of the client.
@@ -53,7 +54,7 @@ fn session(row: &Row) -> rusqlite::Result<Session> {
 }
 
 /// The holder of this session.
-pub fn holder(read: &Read, id: &str) -> Result<Option<Holder>> {
+pub fn holder(read: &Read, id: &SessionId) -> Result<Option<Holder>> {
     read.row(query!("sessions", "holder"), named_params! { ":id": id }, |r| {
         Ok(Holder {
             last_seen_at: r.get(0)?,
@@ -67,7 +68,7 @@ pub fn holder(read: &Read, id: &str) -> Result<Option<Holder>> {
 }
 
 /// A page of sessions, by id; of one user, or of all.
-pub fn page(read: &Read, paging: &Paging, user: Option<&str>) -> Result<Page<Session>> {
+pub fn page(read: &Read, paging: &Paging, user: Option<&UserName>) -> Result<Page<Session>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
     let (items, total) = match user {
         Some(user) => (
@@ -83,11 +84,11 @@ pub fn page(read: &Read, paging: &Paging, user: Option<&str>) -> Result<Page<Ses
             read.count(query!("sessions", "count"), &[])?,
         ),
     };
-    Ok(Page::cut(items, paging.limit, total, |s| &s.id))
+    Ok(Page::cut(items, paging.limit, total, |s| s.id.as_str()))
 }
 
 /// The user of a session.
-pub fn user_of(read: &Read, id: &str) -> Result<Option<String>> {
+pub fn user_of(read: &Read, id: &SessionId) -> Result<Option<UserName>> {
     read.row(query!("sessions", "user_of"), named_params! { ":id": id }, |r| r.get(0))
 }
 
@@ -103,17 +104,17 @@ pub fn insert(write: &Write, new: &NewSession, ttl_s: i64, kept: usize) -> Resul
 }
 
 /// Stores the time of a session's last use.
-pub fn set_last_seen(write: &Write, id: &str, at: Timestamp) -> Result<()> {
+pub fn set_last_seen(write: &Write, id: &SessionId, at: Timestamp) -> Result<()> {
     write.run(query!("sessions", "seen"), named_params! { ":id": id, ":at": at }).map(drop)
 }
 
 /// Ends a session. Returns true if it existed.
-pub fn delete(write: &Write, id: &str) -> Result<bool> {
+pub fn delete(write: &Write, id: &SessionId) -> Result<bool> {
     Ok(write.run(query!("sessions", "delete"), named_params! { ":id": id })? > 0)
 }
 
 /// Ends all sessions of a user; returns their number.
-pub fn delete_of_user(write: &Write, user: &str) -> Result<usize> {
+pub fn delete_of_user(write: &Write, user: &UserName) -> Result<usize> {
     write.run(query!("sessions", "delete_of_user"), named_params! { ":user": user })
 }
 

@@ -4,7 +4,7 @@ use super::query::query;
 use super::row::{Json, json};
 use super::{Read, Write};
 use crate::error::Result;
-use crate::model::ids::NodeId;
+use crate::model::ids::{NodeId, UpdateId};
 use crate::model::updates::{Member, NewUpdate, Update, UpdateState};
 use crate::model::{Page, Paging};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
@@ -48,11 +48,11 @@ pub fn page(read: &Read, paging: &Paging) -> Result<Page<Update>> {
         paging,
         update,
     )?;
-    Ok(Page::cut(items, cut_at, read.count(query!("updates", "count"), &[])?, |u| &u.id))
+    Ok(Page::cut(items, cut_at, read.count(query!("updates", "count"), &[])?, |u| u.id.as_str()))
 }
 
 /// The update of this id.
-pub fn by_id(read: &Read, id: &str) -> Result<Option<Update>> {
+pub fn by_id(read: &Read, id: &UpdateId) -> Result<Option<Update>> {
     read.row(query!("updates", "by_id"), named_params! { ":id": id }, update)
 }
 
@@ -62,7 +62,7 @@ pub fn open(read: &Read) -> Result<Option<Update>> {
 }
 
 /// Inserts an update.
-pub fn insert(write: &Write, id: &str, new: &NewUpdate, watched: &[NodeId]) -> Result<()> {
+pub fn insert(write: &Write, id: &UpdateId, new: &NewUpdate, watched: &[NodeId]) -> Result<()> {
     let row = named_params! {
         ":id": id, ":channel": new.channel, ":version": new.version, ":ring_label": new.ring_label,
         ":rings": json(&new.rings)?,

@@ -3,6 +3,7 @@
 use super::query::query;
 use super::{Read, Write};
 use crate::error::Result;
+use crate::model::ids::UserName;
 use crate::model::users::{Account, Person, Role};
 use crate::model::{Page, Paging};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
@@ -25,7 +26,7 @@ fn person(row: &Row) -> rusqlite::Result<Person> {
 }
 
 /// The account of this name (lower case).
-pub fn by_name(read: &Read, name: &str) -> Result<Option<Account>> {
+pub fn by_name(read: &Read, name: &UserName) -> Result<Option<Account>> {
     read.row(query!("users", "by_name"), named_params! { ":name": name }, |r| {
         Ok(Account {
             person: person(r)?,
@@ -40,11 +41,11 @@ pub fn by_name(read: &Read, name: &str) -> Result<Option<Account>> {
 pub fn page(read: &Read, paging: &Paging) -> Result<Page<Person>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
     let items = read.rows(query!("users", "page"), named_params! { ":after": after, ":limit": limit }, person)?;
-    Ok(Page::cut(items, paging.limit, read.count(query!("users", "count"), &[])?, |u| &u.name))
+    Ok(Page::cut(items, paging.limit, read.count(query!("users", "count"), &[])?, |u| u.name.as_str()))
 }
 
 /// Number of admins other than this user.
-pub fn other_admins(read: &Read, name: &str) -> Result<u64> {
+pub fn other_admins(read: &Read, name: &UserName) -> Result<u64> {
     read.count(query!("users", "other_admins"), named_params! { ":name": name })
 }
 
@@ -54,7 +55,7 @@ pub fn has_seeded_password(read: &Read) -> Result<bool> {
 }
 
 /// Inserts a user; 409 if the name exists.
-pub fn insert(write: &Write, name: &str, password_hash: &str, role: Role, must_change: bool) -> Result<()> {
+pub fn insert(write: &Write, name: &UserName, password_hash: &str, role: Role, must_change: bool) -> Result<()> {
     let row = named_params! {
         ":name": name, ":password_hash": password_hash, ":role": role.as_str(), ":must_change": must_change,
         ":now": write.now,
@@ -64,7 +65,13 @@ pub fn insert(write: &Write, name: &str, password_hash: &str, role: Role, must_c
 }
 
 /// Sets a user's password. Returns false and changes nothing if the stored password has another version by now.
-pub fn set_password(write: &Write, name: &str, password_hash: &str, version: i64, must_change: bool) -> Result<bool> {
+pub fn set_password(
+    write: &Write,
+    name: &UserName,
+    password_hash: &str,
+    version: i64,
+    must_change: bool,
+) -> Result<bool> {
     let row = named_params! {
         ":name": name, ":password_hash": password_hash, ":version": version, ":must_change": must_change,
         ":now": write.now,
@@ -73,13 +80,13 @@ pub fn set_password(write: &Write, name: &str, password_hash: &str, version: i64
 }
 
 /// Sets a user's role.
-pub fn set_role(write: &Write, name: &str, role: Role) -> Result<()> {
+pub fn set_role(write: &Write, name: &UserName, role: Role) -> Result<()> {
     write
         .run(query!("users", "set_role"), named_params! { ":name": name, ":role": role.as_str(), ":now": write.now })
         .map(drop)
 }
 
 /// Deletes a user with all sessions and tokens. Returns true if it existed.
-pub fn delete(write: &Write, name: &str) -> Result<bool> {
+pub fn delete(write: &Write, name: &UserName) -> Result<bool> {
     Ok(write.run(query!("users", "delete"), named_params! { ":name": name })? > 0)
 }

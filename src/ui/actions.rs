@@ -1,10 +1,21 @@
-//! Actions on objects, one table per kind. GET shows the effects of an action, POST carries it out and redirects
-//! back with a notice.
+//! Actions on objects, one table per kind. POST carries an action out and redirects back with a notice. Most ask first:
+//! GET shows their effects, with the form that confirms them.
 
 use super::{At, Page, back_to, notice, parts};
 use crate::error::{Error, Result};
 use crate::gate::Reply;
 use crate::html::{Html, page};
+use crate::model::users::Role;
+
+/// Effect of an action's button.
+pub(super) enum Button {
+    /// It leads to the form that confirms the action.
+    Asks,
+    /// The same, in the colour of danger: the action destroys something.
+    Warns,
+    /// It carries the action out. With its look, a class.
+    Acts(&'static str),
+}
 
 /// One action.
 pub(super) struct Action {
@@ -12,8 +23,8 @@ pub(super) struct Action {
     pub word: &'static str,
     /// Text of its buttons, and the title before the object's name.
     pub label: &'static str,
-    /// True if it destroys something.
-    pub is_dangerous: bool,
+    /// Effect of its button.
+    pub button: Button,
     /// Effects to confirm, a sentence each.
     pub effects: fn(&At) -> Result<Vec<String>>,
     /// Fields of its form.
@@ -28,6 +39,8 @@ pub(super) struct Action {
 pub(super) struct Actions {
     /// Part of the site, as in `PLACES`.
     pub place: &'static str,
+    /// Role that they need. Other users see no buttons; the route refuses their requests.
+    pub role: Role,
     /// All of them, in the order of their buttons.
     pub rows: &'static [Action],
     /// The word of the action that a path names.
@@ -47,14 +60,15 @@ impl Actions {
         self.confirm(at, self.find(at)?, None)
     }
 
-    /// Carries an action out and redirects to its object; on failure shows the form again with the error.
+    /// Carries an action out and redirects to its object. If it fails, shows the form again with the error; an action
+    /// without a form returns it.
     pub(super) fn act(&self, at: &At) -> Reply {
         let action = self.find(at)?;
         let (_, back) = (self.object)(at)?;
-        match (action.handler)(at) {
-            Ok(()) => Ok(back_to(action.leads_to.unwrap_or(&back), action.word)),
-            Err(e @ Error::Fault(_)) => Err(e),
-            Err(e) => self.confirm(at, action, Some(&e)),
+        match ((action.handler)(at), &action.button) {
+            (Ok(()), _) => Ok(back_to(action.leads_to.unwrap_or(&back), action.word)),
+            (Err(e @ Error::Fault(_)), _) | (Err(e), Button::Acts(_)) => Err(e),
+            (Err(e), Button::Asks | Button::Warns) => self.confirm(at, action, Some(&e)),
         }
     }
 
@@ -70,7 +84,7 @@ impl Actions {
             csrf = &at.csrf(),
             effects = &parts::items_of(effects),
             fields = &(action.fields)(at)?,
-            kind = if action.is_dangerous { "danger" } else { "" },
+            kind = action.look(),
             button = action.label,
             back = &back,
         );
@@ -83,20 +97,46 @@ impl Actions {
         })
     }
 
-    /// Buttons of the actions that pass `is_shown`, for an object's page.
-    pub(super) fn buttons(&self, path: &str, is_shown: impl Fn(&Action) -> bool) -> Html {
+    /// Buttons of the actions that pass `is_shown`, for an object's page or its row. Empty for users who may not act.
+    pub(super) fn buttons(&self, at: &At, path: &str, is_shown: impl Fn(&Action) -> bool) -> Html {
+        if !at.may(self.role) {
+            return Html::empty();
+        }
         let shown = self.rows.iter().filter(|action| is_shown(action));
-        Html::concat(shown.map(|action| button(path, action)).collect())
+        Html::concat(shown.map(|action| action.button(at, path)).collect())
     }
 }
 
-fn button(path: &str, action: &Action) -> Html {
-    parts::button(&format!("{path}/{}", action.word), action.label, if action.is_dangerous { "danger" } else { "" })
+impl Action {
+    /// Class of its buttons.
+    fn look(&self) -> &'static str {
+        match self.button {
+            Button::Asks => "",
+            Button::Warns => "danger",
+            Button::Acts(look) => look,
+        }
+    }
+
+    /// Its button on the page of an object with this path.
+    fn button(&self, at: &At, path: &str) -> Html {
+        let path = format!("{path}/{}", self.word);
+        match self.button {
+            Button::Asks | Button::Warns => parts::button(&path, self.label, self.look()),
+            Button::Acts(look) => {
+                page!("act.html", action = &path, csrf = &at.csrf(), kind = look, button = self.label)
+            }
+        }
+    }
 }
 
 /// Effects that are the same for every object.
 pub(super) fn sentences(effects: &[&str]) -> Result<Vec<String>> {
     Ok(effects.iter().map(ToString::to_string).collect())
+}
+
+/// Effects of an action that does not ask.
+pub(super) fn no_effects(_: &At) -> Result<Vec<String>> {
+    Ok(Vec::new())
 }
 
 /// A form without fields.

@@ -1,6 +1,6 @@
 //! API tokens: created for programs, listed without their secret, revoked.
 
-use super::actions::{Action, Actions, no_fields};
+use super::actions::{Action, Actions, Button, no_fields};
 use super::{At, Page as Shown, field, notice, parts, run, settings};
 use crate::control::access::api_tokens;
 use crate::error::{Error, Result};
@@ -43,11 +43,11 @@ fn page_of(at: &At, status: u16, above: &Html, made: Html) -> Reply {
         let from = token.last_used_address.as_deref().map_or(String::new(), |from| format!(" from {from}"));
         vec![
             parts::text(&token.name),
-            parts::text(&token.owner),
+            parts::text(token.owner.as_str()),
             parts::text(token.role.as_str()),
             parts::time(token.expires_at),
             Html::concat(vec![parts::maybe_time(token.last_used_at), parts::text(&from)]),
-            ACTIONS.buttons(&parts::path("settings/tokens", &token.id), |_| true),
+            ACTIONS.buttons(at, &parts::path("settings/tokens", &token.id), |_| true),
         ]
     };
     let tokens = all(at)?;
@@ -103,15 +103,16 @@ fn minted(at: &At) -> Result<NewApiToken> {
 /// Actions of admins on a token.
 const ACTIONS: Actions = Actions {
     place: PLACE,
+    role: Admin,
     word: |_| "delete",
     object: |at| Ok((token(at)?.name, "/ui/settings/tokens".to_string())),
     rows: &[Action {
         word: "delete",
         label: "Delete",
-        is_dangerous: true,
+        button: Button::Warns,
         effects: |at| Ok(vec![format!("Programs that use this token of {} are refused at once.", token(at)?.owner)]),
         fields: no_fields,
-        handler: |at| api_tokens::delete(at.control, at.arg(0).to_string(), None),
+        handler: |at| api_tokens::delete(at.control, at.id(0, "API token")?, None),
         leads_to: None,
     }],
 };

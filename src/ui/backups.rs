@@ -1,6 +1,6 @@
 //! Backups: the list, the newest one's age, the last restore drill; creating, downloading and deleting.
 
-use super::actions::{Action, Actions, no_fields, sentences};
+use super::actions::{Action, Actions, Button, no_fields, sentences};
 use super::{At, parts, run, settings};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
@@ -54,7 +54,7 @@ fn show(at: &At) -> Reply {
         ("State", well),
         ("Directory", parts::text(&config.backup_dir.display().to_string())),
     ]);
-    let actions = if at.may(Admin) { CREATION.buttons(HERE, |_| true) } else { Html::empty() };
+    let actions = CREATION.buttons(at, HERE, |_| true);
     let body = Html::concat(vec![
         page!("head.html", title = "Backups", actions = &actions, notice = &at.notice(DONE)),
         settings::tabs(at),
@@ -69,35 +69,30 @@ fn show(at: &At) -> Reply {
 }
 
 fn row(at: &At, backup: &Backup) -> Vec<Html> {
-    let actions = match at.may(Admin) {
-        true => Html::concat(vec![
-            if backup.encrypted {
-                parts::link(&format!("/backups/{}/download", crate::percent::encode(&backup.id)), "Download")
-            } else {
-                Html::empty()
-            },
-            ACTIONS.buttons(&format!("{HERE}/{}", crate::percent::encode(&backup.id)), |_| true),
-        ]),
+    let id = crate::percent::encode(backup.id.as_str());
+    let download = match at.may(Admin) && backup.encrypted {
+        true => parts::link(&format!("/backups/{id}/download"), "Download"),
         false => Html::empty(),
     };
     vec![
-        parts::text(&backup.id),
+        parts::text(backup.id.as_str()),
         parts::time(backup.created_at),
         parts::text(&format!("{:.1}", backup.bytes as f64 / 1e6)),
         parts::text(if backup.encrypted { "yes" } else { "no" }),
-        actions,
+        Html::concat(vec![download, ACTIONS.buttons(at, &format!("{HERE}/{id}"), |_| true)]),
     ]
 }
 
 /// The action that creates a backup.
 const CREATION: Actions = Actions {
     place: PLACE,
+    role: Admin,
     word: |_| "create",
     object: |_| Ok((String::new(), HERE.to_string())),
     rows: &[Action {
         word: "create",
         label: "Create a backup",
-        is_dangerous: false,
+        button: Button::Asks,
         effects: |at| {
             let how = match backups::passphrase(&at.control.config)? {
                 Some(_) => "It is encrypted with the server's backup passphrase.",
@@ -120,17 +115,18 @@ const CREATION: Actions = Actions {
 /// Actions of admins on a backup.
 const ACTIONS: Actions = Actions {
     place: PLACE,
+    role: Admin,
     word: |_| "delete",
-    object: |at| Ok((backups::show(&at.control.config, at.arg(0))?.id, HERE.to_string())),
+    object: |at| Ok((backups::show(&at.control.config, &at.id(0, "Backup")?)?.id.to_string(), HERE.to_string())),
     rows: &[Action {
         word: "delete",
         label: "Delete",
-        is_dangerous: true,
+        button: Button::Warns,
         effects: |_| {
             sentences(&["The cluster can no longer be restored to that moment, unless the file was copied elsewhere."])
         },
         fields: no_fields,
-        handler: |at| backups::delete(at.control, at.arg(0)),
+        handler: |at| backups::delete(at.control, &at.id(0, "Backup")?),
         leads_to: None,
     }],
 };

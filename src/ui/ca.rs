@@ -1,6 +1,6 @@
 //! Certificates: the authorities, the progress of a rotation, and the node certificates that expire next.
 
-use super::actions::{Action, Actions, no_fields, sentences};
+use super::actions::{Action, Actions, Button, no_fields, sentences};
 use super::{At, field, parts, run, settings};
 use crate::control::fleet::nodes;
 use crate::control::trust::ca;
@@ -82,11 +82,8 @@ fn show(at: &At) -> Reply {
 }
 
 fn buttons(at: &At, view: &CaView) -> Html {
-    if !at.may(Admin) {
-        return Html::empty();
-    }
     let next = if view.previous.is_some() { DROP } else { ROTATE };
-    ACTIONS.buttons(HERE, |action| action.word == next)
+    ACTIONS.buttons(at, HERE, |action| action.word == next)
 }
 
 /// Progress of a rotation: every node must trust the new authority before the previous one can be dropped.
@@ -126,13 +123,14 @@ fn rotation(at: &At, view: &CaView) -> Result<Html> {
 /// Actions of admins on the authority.
 const ACTIONS: Actions = Actions {
     place: PLACE,
+    role: Admin,
     word: |at| at.arg(0),
     object: |_| Ok((String::new(), HERE.to_string())),
     rows: &[
         Action {
             word: ROTATE,
             label: "Rotate the authority",
-            is_dangerous: false,
+            button: Button::Asks,
             effects: |at| {
                 let nodes = ca::show(at.control)?.nodes;
                 let mut effects =
@@ -155,7 +153,7 @@ const ACTIONS: Actions = Actions {
         Action {
             word: DROP,
             label: "Drop the previous authority",
-            is_dangerous: true,
+            button: Button::Warns,
             effects: |at| {
                 let mut effects = sentences(&[
                     "The previous authority and its key are deleted. Nothing that it signed is trusted any more.",

@@ -120,5 +120,5 @@ fn written(at: &At) -> Result<()> {
     let key = f.id("key").required();
     let value = f.text("value", 0..=4096).required();
     f.finish()?;
-    settings::put(at.control, key, Condition::default(), value, &at.user.name).map(drop)
+    settings::put(at.control, key, Condition::default(), value, at.by()).map(drop)
 }

@@ -1,5 +1,6 @@
 //! Adding a node: creates a join string, shows the command to paste, and waits for the machine to join.
 
+use super::actions::{Action, Actions, Button, no_effects, no_fields};
 use super::{At, Page as Shown, field, notice, parts, run};
 use crate::control::trust::join_tokens;
 use crate::error::{Error, Result};
@@ -17,12 +18,14 @@ use tiny_http::Method::{Get, Post};
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
     route(Get, "/ui/add-node", By(Admin, |c, r, u| run(c, r, u, show))),
-    route(Post, "/ui/add-node", By(Admin, |c, r, u| run(c, r, u, make))),
+    route(Post, "/ui/add-node", By(Admin, |c, r, u| run(c, r, u, create))),
     route(Get, "/ui/add-node/{token_id}", By(Admin, |c, r, u| run(c, r, u, watch))),
-    route(Post, "/ui/add-node/{token_id}/delete", By(Admin, |c, r, u| run(c, r, u, take_back))),
+    route(Post, "/ui/add-node/{token_id}/delete", By(Admin, |c, r, u| run(c, r, u, revoke))),
 ];
 
 const PLACE: &str = "Nodes";
+/// Path of this page.
+const HERE: &str = "/ui/add-node";
 const TITLE: &str = "Add a node";
 /// Tokens that are read.
 const TOKENS_MAX: usize = 1_000;
@@ -52,17 +55,13 @@ fn page_of(at: &At, status: u16, above: &Html) -> Reply {
             (None, Some(when)) => parts::time(when),
             (None, None) => Html::empty(),
         };
-        let delete = match token.used_at {
-            None => page!("token_delete.html", id = &token.id, csrf = &at.csrf()),
-            Some(_) => Html::empty(),
-        };
         vec![
-            parts::text(&token.id),
+            parts::text(token.id.as_str()),
             parts::text(token.role.as_str()),
             parts::time(token.created_at),
             parts::time(token.expires_at),
             used,
-            delete,
+            ACTIONS.buttons(at, &parts::path("add-node", &token.id), |_| token.used_at.is_none()),
         ]
     };
     let rows: Vec<Vec<Html>> = all(at)?.iter().take(SHOWN_MAX).map(row).collect();
@@ -85,7 +84,7 @@ fn page_of(at: &At, status: u16, above: &Html) -> Reply {
     at.framed(Shown { status, place: PLACE, title: TITLE, head: Html::empty(), body: &body })
 }
 
-fn make(at: &At) -> Reply {
+fn create(at: &At) -> Reply {
     match minted(at) {
         Ok(token) => made_page(at, &token),
         Err(e @ Error::Fault(_)) => Err(e),
@@ -127,8 +126,8 @@ fn made_page(at: &At, token: &NewJoinToken) -> Reply {
         "nodes_added.html",
         command = &page!("copy.html", id = "join-command", text = &command),
         ends = &parts::time(token.expires_at),
-        watch = &page!("nodes_watch.html", token_id = &token.id, state = &waiting),
-        token_id = &token.id,
+        watch = &page!("nodes_watch.html", token_id = token.id.as_str(), state = &waiting),
+        token_id = token.id.as_str(),
     );
     at.page(PLACE, TITLE, &body)
 }
@@ -146,17 +145,34 @@ fn watch(at: &At) -> Reply {
     };
     let body = Html::concat(vec![
         page!("head.html", title = TITLE, actions = &Html::empty(), notice = &Html::empty()),
-        page!("nodes_watch.html", token_id = &token.id, state = &state),
+        page!("nodes_watch.html", token_id = token.id.as_str(), state = &state),
         parts::button("/ui/nodes", "All nodes", ""),
     ]);
     let head = if waits { page!("refresh.html", seconds = REFRESH_S) } else { Html::empty() };
     at.framed(Shown { status: 200, place: PLACE, title: TITLE, head, body: &body })
 }
 
-fn take_back(at: &At) -> Reply {
-    match join_tokens::delete(at.control, at.arg(0).to_string()) {
-        Ok(()) => Ok(super::back_to("/ui/add-node", "delete")),
+/// Actions of admins on a token.
+const ACTIONS: Actions = Actions {
+    place: PLACE,
+    role: Admin,
+    word: |_| "delete",
+    object: |_| Ok((String::new(), HERE.to_string())),
+    rows: &[Action {
+        word: "delete",
+        label: "Revoke",
+        button: Button::Acts("quiet"),
+        effects: no_effects,
+        fields: no_fields,
+        handler: |at| join_tokens::delete(at.control, at.id(0, "Join token")?),
+        leads_to: None,
+    }],
+};
+
+fn revoke(at: &At) -> Reply {
+    match ACTIONS.act(at) {
         Err(e @ Error::Fault(_)) => Err(e),
         Err(e) => page_of(at, e.status(), &notice("bad", &e.detail())),
+        done => done,
     }
 }

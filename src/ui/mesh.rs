@@ -30,67 +30,28 @@ const IN_ROW_OF_MANY: usize = 8;
 const GAP: usize = 16;
 const ZONES_IN_ROW: usize = 3;
 
+/// Distance from the picture's edge.
+const MARGIN: usize = 4;
+
 /// The picture, or a sentence if there is nothing to draw.
 pub(super) fn picture(control: &Control, nodes: &[ListedNode]) -> Result<Html> {
     if nodes.is_empty() {
         return Ok(parts::hint("No nodes yet."));
     }
-    let mut zones: BTreeMap<String, Vec<&ListedNode>> = BTreeMap::new();
-    for node in nodes.iter().take(DRAWN_MAX) {
-        let labels: BTreeMap<String, String> = serde_json::from_str(node.labels.get()).unwrap_or_default();
-        zones.entry(labels.get(ZONE).cloned().unwrap_or_default()).or_default().push(node);
-    }
-    let (mut boxes, mut circles, mut places) = (Vec::new(), Vec::new(), HashMap::new());
-    let (mut top, mut row_height, zones_in_row) = (4, 0, zones.len().min(ZONES_IN_ROW));
+    let zones = by_zone(nodes);
+    let mut drawn = Drawing::default();
+    let (mut top, mut row_height) = (MARGIN, 0);
     for (i, (zone, members)) in zones.iter().enumerate() {
         let column = i % ZONES_IN_ROW;
         if column == 0 && i > 0 {
             (top, row_height) = (top + row_height + GAP, 0);
         }
-        let named = members.len() <= NAMED_MAX;
-        let (in_row, step_y, r) = if named { (IN_ROW, 56, 12) } else { (IN_ROW_OF_MANY, 26, 8) };
-        let height = 32 + members.len().div_ceil(in_row) * step_y;
-        let left = 4 + column * (ZONE_WIDTH + GAP);
-        boxes.push(page!(
-            "mesh_zone.html",
-            x = &left.to_string(),
-            y = &top.to_string(),
-            width = &ZONE_WIDTH.to_string(),
-            height = &height.to_string(),
-            text_x = &(left + 10).to_string(),
-            text_y = &(top + 18).to_string(),
-            name = &if zone.is_empty() { "no zone".to_string() } else { cut(zone, 26) },
-        ));
-        for (k, node) in members.iter().enumerate() {
-            let step_x = ZONE_WIDTH / in_row;
-            let (x, y) = (left + step_x / 2 + (k % in_row) * step_x, top + 42 + (k / in_row) * step_y);
-            places.insert(node.id.as_str(), (x, y));
-            let state = control.leases.state(&node.id).as_str();
-            circles.push(page!(
-                "mesh_node.html",
-                href = &parts::path("nodes", &node.id),
-                title = &format!("{}: {state}", node.name),
-                state = state,
-                x = &x.to_string(),
-                y = &y.to_string(),
-                r = &r.to_string(),
-            ));
-            if named {
-                let below = (y + 28).to_string();
-                circles.push(page!(
-                    "mesh_name.html",
-                    x = &x.to_string(),
-                    y = &below,
-                    name = &cut(&node.name, NAME_CHARS_MAX)
-                ));
-            }
-        }
-        row_height = row_height.max(height);
+        let left = MARGIN + column * (ZONE_WIDTH + GAP);
+        row_height = row_height.max(drawn.zone(control, (left, top), zone, members));
     }
-    let mut drawn = boxes;
-    drawn.extend(lines(control, nodes, &places)?);
-    drawn.extend(circles);
-    let width = 8 + zones_in_row * ZONE_WIDTH + (zones_in_row - 1) * GAP;
+    let tunnels = lines(control, nodes, &drawn.places)?;
+    let zones_in_row = zones.len().min(ZONES_IN_ROW);
+    let width = 2 * MARGIN + zones_in_row * ZONE_WIDTH + (zones_in_row - 1) * GAP;
     let label = format!(
         "{} in {}, with their tunnels",
         parts::count(nodes.len().min(DRAWN_MAX), "node"),
@@ -100,13 +61,82 @@ pub(super) fn picture(control: &Control, nodes: &[ListedNode]) -> Result<Html> {
         "mesh.html",
         // A single zone is not scaled up to the width of the page.
         width = &width.max(2 * ZONE_WIDTH).to_string(),
-        height = &(top + row_height + 8).to_string(),
+        height = &(top + row_height + 2 * MARGIN).to_string(),
         label = &label,
-        parts = &Html::concat(drawn),
+        parts = &Html::concat([drawn.boxes, tunnels, drawn.circles].into_iter().flatten().collect()),
     );
     let hidden = nodes.len().saturating_sub(DRAWN_MAX);
     let more = if hidden > 0 { parts::hint(&format!("{hidden} more are not drawn.")) } else { Html::empty() };
     Ok(Html::concat(vec![picture, more]))
+}
+
+/// The nodes that are drawn, by their zones; the empty name is that of nodes without one.
+fn by_zone(nodes: &[ListedNode]) -> BTreeMap<String, Vec<&ListedNode>> {
+    let mut zones: BTreeMap<String, Vec<&ListedNode>> = BTreeMap::new();
+    for node in nodes.iter().take(DRAWN_MAX) {
+        let labels: BTreeMap<String, String> = serde_json::from_str(node.labels.get()).unwrap_or_default();
+        zones.entry(labels.get(ZONE).cloned().unwrap_or_default()).or_default().push(node);
+    }
+    zones
+}
+
+/// Zones and nodes drawn so far.
+#[derive(Default)]
+struct Drawing<'n> {
+    boxes: Vec<Html>,
+    circles: Vec<Html>,
+    /// Centre of each node's circle, by the node's id.
+    places: HashMap<&'n str, (usize, usize)>,
+}
+
+impl<'n> Drawing<'n> {
+    /// Draws a zone with its nodes from this corner on; returns its height.
+    fn zone(
+        &mut self,
+        control: &Control,
+        (left, top): (usize, usize),
+        name: &str,
+        members: &[&'n ListedNode],
+    ) -> usize {
+        let named = members.len() <= NAMED_MAX;
+        let (in_row, step_y, r) = if named { (IN_ROW, 56, 12) } else { (IN_ROW_OF_MANY, 26, 8) };
+        let height = 32 + members.len().div_ceil(in_row) * step_y;
+        self.boxes.push(page!(
+            "mesh_zone.html",
+            x = &left.to_string(),
+            y = &top.to_string(),
+            width = &ZONE_WIDTH.to_string(),
+            height = &height.to_string(),
+            text_x = &(left + 10).to_string(),
+            text_y = &(top + 18).to_string(),
+            name = &if name.is_empty() { "no zone".to_string() } else { cut(name, 26) },
+        ));
+        for (k, node) in members.iter().enumerate() {
+            let step_x = ZONE_WIDTH / in_row;
+            let (x, y) = (left + step_x / 2 + (k % in_row) * step_x, top + 42 + (k / in_row) * step_y);
+            self.node(control, (x, y), r, node);
+            if named {
+                let name = cut(&node.name, NAME_CHARS_MAX);
+                self.circles.push(page!("mesh_name.html", x = &x.to_string(), y = &(y + 28).to_string(), name = &name));
+            }
+        }
+        height
+    }
+
+    /// Draws a node as a circle.
+    fn node(&mut self, control: &Control, (x, y): (usize, usize), r: usize, node: &'n ListedNode) {
+        let state = control.leases.state(&node.id).as_str();
+        self.places.insert(node.id.as_str(), (x, y));
+        self.circles.push(page!(
+            "mesh_node.html",
+            href = &parts::path("nodes", &node.id),
+            title = &format!("{}: {state}", node.name),
+            state = state,
+            x = &x.to_string(),
+            y = &y.to_string(),
+            r = &r.to_string(),
+        ));
+    }
 }
 
 /// The tunnels from nodes to their routers, as the nodes report them.

@@ -26,6 +26,7 @@ mod parts;
 pub mod replicas;
 pub mod runs;
 pub mod scheduler;
+mod service_spec;
 pub mod services;
 pub mod sessions;
 pub mod settings;
@@ -157,6 +158,11 @@ impl At<'_> {
         I::parse(self.arg(i)).ok_or_else(|| Error::not_found(what))
     }
 
+    /// The user's name, for events.
+    fn by(&self) -> &str {
+        self.user.name.as_str()
+    }
+
     /// True if the user has this role or a higher one.
     fn may(&self, role: Role) -> bool {
         self.user.role >= role
@@ -224,7 +230,7 @@ impl At<'_> {
             here = here,
             theme_next = next,
             theme_button = button,
-            user = &self.user.name,
+            user = self.by(),
         )
     }
 

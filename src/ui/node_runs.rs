@@ -1,6 +1,6 @@
 //! A node whose identity two machines share: the warning on its page, and the choice of which one stays.
 
-use super::actions::{Action, Actions, no_fields};
+use super::actions::{Action, Actions, Button, no_fields};
 use super::{At, notice, parts, run};
 use crate::control::fleet::node_runs;
 use crate::error::{Error, Result};
@@ -66,6 +66,7 @@ pub(super) fn section(at: &At, node_id: &NodeId) -> Html {
 /// The choice of a machine.
 const ACTIONS: Actions = Actions {
     place: PLACE,
+    role: Operator,
     word: |_| DONE,
     object: |at| {
         holder(at)?;
@@ -74,7 +75,7 @@ const ACTIONS: Actions = Actions {
     rows: &[Action {
         word: DONE,
         label: "Keep this one",
-        is_dangerous: true,
+        button: Button::Warns,
         effects: |at| {
             let chosen = holder(at)?;
             Ok(vec![

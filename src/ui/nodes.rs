@@ -1,6 +1,6 @@
 //! Nodes: the list, a page for each, and the actions of operators.
 
-use super::actions::{Action, Actions, no_fields};
+use super::actions::{Action, Actions, Button, no_fields};
 use super::{At, ROWS_MAX, back_to, events, field, lease_strip, load, node_room, node_runs, notice, parts, run};
 use crate::clock;
 use crate::control::Control;
@@ -16,10 +16,12 @@ use crate::json;
 use crate::model::events::EventFilter;
 use crate::model::ids::NodeId;
 use crate::model::leases::LeaseState;
+use crate::model::mesh_address::MeshAddress;
 use crate::model::nodes::{ListedNode, Node, NodeChange, NodeFilter};
+use crate::model::replicas::ListedReplica;
 use crate::model::status_keys;
 use crate::model::users::Role::{Admin, Operator, Viewer};
-use crate::model::{Object, Paging};
+use crate::model::{Object, Page, Paging};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use tiny_http::Method::{Get, Post};
@@ -70,7 +72,7 @@ fn list(at: &At) -> Reply {
     let wanted = text.to_lowercase();
     if !wanted.is_empty() {
         let has = |part: &str| part.to_lowercase().contains(&wanted);
-        let address = |n: &ListedNode| n.mesh_ip.as_deref().is_some_and(has);
+        let address = |n: &ListedNode| n.mesh_ip.as_ref().is_some_and(|mesh| has(mesh.as_str()));
         found.retain(|n| has(n.id.as_str()) || has(&n.name) || has(n.labels.get()) || address(n));
     }
     let lease = |node: &ListedNode| at.control.leases.state(&node.id);
@@ -121,24 +123,10 @@ fn list(at: &At) -> Reply {
         page!("filter.html", action = "/ui/nodes", fields = &Html::concat(fields)),
         parts::live(
             "nodes",
-            &Html::concat(vec![table, pager(found.len(), "node", number, pages, &|page| href(page, sort))]),
+            &Html::concat(vec![table, parts::pager(found.len(), "node", number, pages, &|page| href(page, sort))]),
         ),
     ]);
     at.page(PLACE, PLACE, &body)
-}
-
-/// Line under a table: the total, and links to other pages.
-pub(super) fn pager(total: usize, one: &str, number: usize, pages: usize, href: &dyn Fn(usize) -> String) -> Html {
-    let mut links = Vec::new();
-    if number > 1 {
-        links.push(parts::link(&href(number - 1), "Previous page"));
-        links.push(parts::text(" "));
-    }
-    if number < pages {
-        links.push(page!("next.html", href = &href(number + 1)));
-    }
-    let of = if pages > 1 { format!(", page {number} of {pages}") } else { String::new() };
-    page!("pager.html", text = &format!("{}{of}", parts::count(total, one)), links = &Html::concat(links))
 }
 
 fn row(node: &ListedNode, lease: LeaseState, has_two_holders: bool) -> Vec<Html> {
@@ -156,7 +144,7 @@ fn row(node: &ListedNode, lease: LeaseState, has_two_holders: bool) -> Vec<Html>
         parts::text(&roles.join(", ")),
         Html::concat(state),
         parts::maybe_time(node.heartbeat_at),
-        parts::text(node.mesh_ip.as_deref().unwrap_or("")),
+        parts::text(node.mesh_ip.as_ref().map_or("", MeshAddress::as_str)),
         Html::concat(chips.collect()),
     ]
 }
@@ -190,20 +178,47 @@ pub(super) fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -
     let placed = replicas::list(at.control, &Paging::first(ROWS_MAX), None, Some(&node.id))?;
     let filter = EventFilter { node_id: Some(node.id.to_string()), ..EventFilter::default() };
     let last = events::page(at.control, &Paging::first(EVENTS_MAX), &filter)?;
-    let mut facts = vec![(
-        "State",
-        Html::concat(std::iter::once(parts::state(lease.as_str())).chain(marks(&node.status)).collect()),
-    )];
-    facts.extend([
+    let warnings = lookalikes::of_node(at.control, &node.id, &node.name);
+    let follows = parts::live(
+        "node",
+        &Html::concat(vec![
+            node_runs::section(at, &node.id),
+            Html::concat(warnings.iter().map(|w| notice("bad", w)).collect()),
+            drain(&node, placed.total),
+            lease_strip::strip(at.control, &node, lease)?,
+            parts::facts(facts(&node, lease)),
+            load::pictures(at.control.leases.load_day(&node.id)),
+            parts::section("Replicas", &placed_here(&node, &placed)),
+            parts::section("Events", &events::short(&last)),
+        ]),
+    );
+    let body = Html::concat(vec![
+        page!("head.html", title = &node.name, actions = &buttons(at, &node), notice = above),
+        follows,
+        parts::section("Labels", &labels(at, &node, &tag, typed)),
+        node_room::form(at, &node, &tag),
+        parts::details(
+            "Full status, as reported by the node and set by operators",
+            &parts::code(&parts::pretty(&node.status)),
+        ),
+    ]);
+    at.framed(super::Page { status, place: PLACE, title: &node.name, head: Html::empty(), body: &body })
+}
+
+/// Facts about a node.
+fn facts(node: &Node, lease: LeaseState) -> Vec<(&'static str, Html)> {
+    let states = std::iter::once(parts::state(lease.as_str())).chain(marks(&node.status));
+    let mut facts = vec![
+        ("State", Html::concat(states.collect())),
         ("Id", parts::text(node.id.as_str())),
         ("Roles", parts::text(&node.roles.join(", "))),
         ("Last heartbeat", parts::maybe_time(node.heartbeat_at)),
         ("Lease until", parts::maybe_time(node.lease_expires_at)),
-        ("Mesh address", parts::text(node.mesh_ip.as_deref().unwrap_or("none"))),
+        ("Mesh address", parts::text(node.mesh_ip.as_ref().map_or("none", MeshAddress::as_str))),
         ("API endpoint", parts::text(node.api_endpoint.as_deref().unwrap_or("none"))),
         ("Certificate expires", node.identity_expires_at.map_or_else(|| parts::text("none"), parts::time)),
         ("Known since", parts::time(node.created_at)),
-    ]);
+    ];
     for (key, name) in [
         (status_keys::REBOOT_REQUESTED_AT, "Reboot requested"),
         (status_keys::WG_KEY_ROTATION_REQUESTED_AT, "New keys requested"),
@@ -213,55 +228,37 @@ pub(super) fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -
         }
     }
     facts.extend(machine(&node.status));
-    facts.push(("Room for replicas", node_room::fact(&node)));
-    let rows: Vec<Vec<Html>> = placed.items.iter().map(super::replicas::row_on_node).collect();
-    let table = match rows.is_empty() {
-        true => parts::hint("No replicas are placed here."),
-        false => parts::table("Replicas here", &parts::heads(&["Replica", "Service", "State", "~Since"]), rows),
-    };
-    let more = (placed.total as usize).saturating_sub(placed.items.len());
+    facts.push(("Room for replicas", node_room::fact(node)));
+    facts
+}
+
+/// The replicas on a node, and a link to those that the page does not show.
+fn placed_here(node: &Node, placed: &Page<ListedReplica>) -> Html {
+    if placed.items.is_empty() {
+        return parts::hint("No replicas are placed here.");
+    }
+    let heads = parts::heads(&["Replica", "Service", "State", "~Since"]);
+    let rows = placed.items.iter().map(super::replicas::row_on_node).collect();
+    let hidden = (placed.total as usize).saturating_sub(placed.items.len());
     let all_here = parts::with_query("/ui/replicas", &[("node", node.id.as_str())]);
-    let more = if more > 0 { parts::link(&all_here, &format!("{more} more")) } else { Html::empty() };
-    let follows = parts::live(
-        "node",
-        &Html::concat(vec![
-            node_runs::section(at, &node.id),
-            Html::concat(
-                lookalikes::of_node(at.control, &node.id, &node.name).iter().map(|w| notice("bad", w)).collect(),
-            ),
-            drain(&node, placed.total),
-            lease_strip::strip(at.control, &node, lease)?,
-            parts::facts(facts),
-            load::pictures(at.control.leases.load_day(&node.id)),
-            parts::section("Replicas", &Html::concat(vec![table, more])),
-            parts::section("Events", &events::short(&last)),
-        ]),
-    );
-    let text = typed.map_or_else(
-        || node.labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join("\n"),
-        str::to_string,
-    );
-    let labels = match at.may(Operator) {
-        true => page!(
-            "labels.html",
-            action = &format!("{}/labels", parts::path("nodes", &node.id)),
-            csrf = &at.csrf(),
-            version = &tag,
-            text = &text,
-        ),
-        false => parts::code(&text),
-    };
-    let body = Html::concat(vec![
-        page!("head.html", title = &node.name, actions = &buttons(at, &node), notice = above),
-        follows,
-        parts::section("Labels", &labels),
-        node_room::form(at, &node, &tag),
-        parts::details(
-            "Full status, as reported by the node and set by operators",
-            &parts::code(&parts::pretty(&node.status)),
-        ),
-    ]);
-    at.framed(super::Page { status, place: PLACE, title: &node.name, head: Html::empty(), body: &body })
+    let more = if hidden > 0 { parts::link(&all_here, &format!("{hidden} more")) } else { Html::empty() };
+    Html::concat(vec![parts::table("Replicas here", &heads, rows), more])
+}
+
+/// Labels, one per line; for operators in a form, with the text that they typed if it was refused.
+fn labels(at: &At, node: &Node, version: &str, typed: Option<&str>) -> Html {
+    let saved: Vec<String> = node.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let text = typed.map_or_else(|| saved.join("\n"), str::to_string);
+    if !at.may(Operator) {
+        return parts::code(&text);
+    }
+    page!(
+        "labels.html",
+        action = &format!("{}/labels", parts::path("nodes", &node.id)),
+        csrf = &at.csrf(),
+        version = version,
+        text = &text,
+    )
 }
 
 /// Facts about the machine, as last reported.
@@ -307,12 +304,9 @@ fn drain(node: &Node, left: u64) -> Html {
 }
 
 fn buttons(at: &At, node: &Node) -> Html {
-    if !at.may(Operator) {
-        return Html::empty();
-    }
     let is = |key: &str, value: bool| node.status.get(key) == Some(&Value::Bool(value));
     let closed = is(status_keys::SCHEDULABLE, false) || is(status_keys::DRAINING, true);
-    ACTIONS.buttons(&parts::path("nodes", &node.id), |action| match action.word {
+    ACTIONS.buttons(at, &parts::path("nodes", &node.id), |action| match action.word {
         UNCORDON => closed,
         CORDON => !closed,
         DRAIN => !is(status_keys::DRAINING, true),
@@ -327,6 +321,7 @@ const DRAIN: &str = "drain";
 /// Actions of operators on a node.
 const ACTIONS: Actions = Actions {
     place: PLACE,
+    role: Operator,
     word: |at| at.arg(1),
     object: |at| {
         let node = nodes::show(at.control, &at.id(0, "Node")?)?.object;
@@ -336,7 +331,7 @@ const ACTIONS: Actions = Actions {
         Action {
             word: CORDON,
             label: "Cordon",
-            is_dangerous: false,
+            button: Button::Asks,
             effects: |at| {
                 effects(
                     at,
@@ -353,7 +348,7 @@ const ACTIONS: Actions = Actions {
         Action {
             word: UNCORDON,
             label: "Uncordon",
-            is_dangerous: false,
+            button: Button::Asks,
             effects: |at| {
                 effects(
                     at,
@@ -370,7 +365,7 @@ const ACTIONS: Actions = Actions {
         Action {
             word: DRAIN,
             label: "Drain",
-            is_dangerous: false,
+            button: Button::Asks,
             effects: |at| {
                 effects(
                     at,
@@ -389,7 +384,7 @@ const ACTIONS: Actions = Actions {
         Action {
             word: "reboot-marker",
             label: "Request a reboot",
-            is_dangerous: false,
+            button: Button::Asks,
             effects: |at| {
                 effects(
                     at,
@@ -406,7 +401,7 @@ const ACTIONS: Actions = Actions {
         Action {
             word: "rotate-wg-keys",
             label: "Rotate WireGuard keys",
-            is_dangerous: false,
+            button: Button::Asks,
             effects: |at| {
                 effects(
                     at,
@@ -423,7 +418,7 @@ const ACTIONS: Actions = Actions {
         Action {
             word: "delete",
             label: "Delete",
-            is_dangerous: true,
+            button: Button::Warns,
             effects: |at| {
                 effects(
                     at,

@@ -115,6 +115,20 @@ pub fn table(caption: &str, heads: &[Head], rows: Vec<Vec<Html>>) -> Html {
     page!("table.html", caption = caption, heads = &Html::concat(heads.iter().map(head).collect()), rows = &rows)
 }
 
+/// Line under a table: the total, and links to other pages.
+pub fn pager(total: usize, one: &str, number: usize, pages: usize, href: &dyn Fn(usize) -> String) -> Html {
+    let mut links = Vec::new();
+    if number > 1 {
+        links.push(link(&href(number - 1), "Previous page"));
+        links.push(text(" "));
+    }
+    if number < pages {
+        links.push(page!("next.html", href = &href(number + 1)));
+    }
+    let of = if pages > 1 { format!(", page {number} of {pages}") } else { String::new() };
+    page!("pager.html", text = &format!("{}{of}", count(total, one)), links = &Html::concat(links))
+}
+
 /// The head of a column.
 pub struct Head {
     label: Html,

@@ -1,6 +1,6 @@
 //! Replicas: the list, a page for each, and the actions of operators.
 
-use super::actions::{Action, Actions, no_fields, sentences};
+use super::actions::{Action, Actions, Button, no_fields, sentences};
 use super::{At, ROWS_MAX, field, parts, run};
 use crate::control::versions::Condition;
 use crate::control::work::{endpoints, replicas};
@@ -10,7 +10,8 @@ use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
 use crate::json;
 use crate::model::ids::{Id, NodeId, ServiceId};
-use crate::model::replicas::ListedReplica;
+use crate::model::leases::LeaseState;
+use crate::model::replicas::{Facts, ListedReplica};
 use crate::model::users::Role::{Operator, Viewer};
 use crate::model::{Object, Paging};
 use serde_json::Value;
@@ -89,6 +90,13 @@ fn wanted<I: Id>(what: &str, text: &str) -> Result<Option<I>> {
     I::parse(text).map(Some).ok_or_else(|| Error::Malformed(format!("This is not a valid {what} id: {text}")))
 }
 
+/// True if a replica reports that it is not well, or its node does not answer.
+fn is_failing(at: &At, replica: &ListedReplica) -> bool {
+    let facts: Option<Facts> = serde_json::from_str(replica.status.get()).ok();
+    let node = at.control.leases.state(&replica.node_id);
+    facts.is_some_and(|facts| facts.sickness().is_some()) || !matches!(node, LeaseState::Alive | LeaseState::Unknown)
+}
+
 fn list(at: &At) -> Reply {
     let query = at.request.query_pairs();
     let [service, node, state, text] = ["service", "node", "state", "q"].map(|key| field(&query, key));
@@ -96,22 +104,7 @@ fn list(at: &At) -> Reply {
     let node_id: Option<NodeId> = wanted("node", node)?;
     let paging = Paging::first(REPLICAS_MAX);
     let mut found = replicas::list(at.control, &paging, service_id.as_ref(), node_id.as_ref())?.items;
-    if !text.is_empty() {
-        found.retain(|r| r.id.as_str().contains(text));
-    }
-    if state == "failing" {
-        let sick = |r: &ListedReplica| {
-            serde_json::from_str::<crate::model::replicas::Facts>(r.status.get())
-                .is_ok_and(|facts| facts.sickness().is_some())
-        };
-        let well = |id: &NodeId| {
-            matches!(
-                at.control.leases.state(id),
-                crate::model::leases::LeaseState::Alive | crate::model::leases::LeaseState::Unknown
-            )
-        };
-        found.retain(|r| sick(r) || !well(&r.node_id));
-    }
+    found.retain(|r| r.id.as_str().contains(text) && (state != "failing" || is_failing(at, r)));
     let pages = found.len().div_ceil(ROWS_MAX).max(1);
     let number = field(&query, "page").parse().unwrap_or(1).clamp(1, pages);
     let shown = &found[(number - 1) * ROWS_MAX..found.len().min(number * ROWS_MAX)];
@@ -153,10 +146,7 @@ fn list(at: &At) -> Reply {
     let body = Html::concat(vec![
         page!("head.html", title = PLACE, actions = &Html::empty(), notice = &at.notice(DONE)),
         page!("filter.html", action = "/ui/replicas", fields = &Html::concat(fields)),
-        parts::live(
-            "replicas",
-            &Html::concat(vec![table, super::nodes::pager(found.len(), "replica", number, pages, &href)]),
-        ),
+        parts::live("replicas", &Html::concat(vec![table, parts::pager(found.len(), "replica", number, pages, &href)])),
     ]);
     at.page(PLACE, PLACE, &body)
 }
@@ -164,7 +154,7 @@ fn list(at: &At) -> Reply {
 /// Lease of a node, unless it is alive.
 fn lease_of(at: &At, node_id: &NodeId) -> Html {
     match at.control.leases.state(node_id) {
-        crate::model::leases::LeaseState::Alive | crate::model::leases::LeaseState::Unknown => Html::empty(),
+        LeaseState::Alive | LeaseState::Unknown => Html::empty(),
         gone => parts::state(gone.as_str()),
     }
 }
@@ -203,7 +193,7 @@ fn show(at: &At) -> Reply {
         }
     };
     let path = parts::path("replicas", &replica.id);
-    let actions = if at.may(Operator) { ACTIONS.buttons(&path, |_| true) } else { Html::empty() };
+    let actions = ACTIONS.buttons(at, &path, |_| true);
     let follows = Html::concat(vec![
         parts::facts(facts),
         parts::section("Endpoints", &reached),
@@ -221,6 +211,7 @@ const AGENTS: &str = "This server records the request; the agent of the replica 
 /// Actions of operators on a replica.
 const ACTIONS: Actions = Actions {
     place: PLACE,
+    role: Operator,
     word: |at| at.arg(1),
     object: |at| {
         let replica = replicas::show(at.control, &at.id(0, "Replica")?)?.object;
@@ -231,7 +222,7 @@ const ACTIONS: Actions = Actions {
         Action {
             word: "move",
             label: "Move",
-            is_dangerous: false,
+            button: Button::Asks,
             effects: |_| {
                 sentences(&[
                     "The replica is placed on the node that you name, even if the scheduler would not have chosen it.",
@@ -246,14 +237,14 @@ const ACTIONS: Actions = Actions {
                 let form = at.form();
                 let target =
                     field(&form, "target_node_id").trim().parse().map_err(|_| Error::not_found("Target node"))?;
-                replicas::place(at.control, at.id(0, "Replica")?, Condition::default(), target, &at.user.name).map(drop)
+                replicas::place(at.control, at.id(0, "Replica")?, Condition::default(), target, at.by()).map(drop)
             },
             leads_to: None,
         },
         Action {
             word: "restart",
             label: "Restart",
-            is_dangerous: false,
+            button: Button::Asks,
             effects: |_| sentences(&["A restart of the replica is requested.", AGENTS]),
             fields: no_fields,
             handler: |at| replicas::restart(at.control, at.id(0, "Replica")?, Condition::default()).map(drop),
@@ -262,7 +253,7 @@ const ACTIONS: Actions = Actions {
         Action {
             word: "snapshot",
             label: "Snapshot",
-            is_dangerous: false,
+            button: Button::Asks,
             effects: |_| sentences(&["A snapshot of the replica's data is requested.", AGENTS]),
             fields: no_fields,
             handler: |at| replicas::snapshot(at.control, at.id(0, "Replica")?, Condition::default()).map(drop),
@@ -271,7 +262,7 @@ const ACTIONS: Actions = Actions {
         Action {
             word: "restore",
             label: "Restore",
-            is_dangerous: true,
+            button: Button::Warns,
             effects: |_| {
                 sentences(&[
                     "The replica's data is replaced by that of a snapshot. Data written since then is lost.",
@@ -287,7 +278,7 @@ const ACTIONS: Actions = Actions {
         Action {
             word: "delete",
             label: "Delete",
-            is_dangerous: true,
+            button: Button::Warns,
             effects: |_| {
                 sentences(&[
                     "The replica and its endpoints are deleted.",

@@ -1,6 +1,7 @@
 //! Support: etcd snapshots, which agents carry out and report on, and support bundles.
 
-use super::{At, back_to, parts, run};
+use super::actions::{Action, Actions, Button, no_effects, no_fields};
+use super::{At, parts, run};
 use crate::control::once::Once;
 use crate::control::versions::Condition;
 use crate::control::work::runs;
@@ -9,6 +10,7 @@ use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
 use crate::model::Paging;
+use crate::model::ids::{Id, RunId};
 use crate::model::runs::{Kind, NewRun, Run};
 use crate::model::users::Role::{Admin, Operator, Viewer};
 use crate::upkeep::bundles;
@@ -17,28 +19,32 @@ use tiny_http::Method::{Get, Post};
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
     route(Get, "/ui/support", By(Viewer, |c, r, u| run(c, r, u, show))),
-    route(Post, "/ui/support/{kind}", By(Operator, |c, r, u| run(c, r, u, request))),
-    route(Post, "/ui/support/{kind}/{run_id}/delete", By(Operator, |c, r, u| run(c, r, u, delete))),
+    route(Post, "/ui/support/{kind}", By(Operator, |c, r, u| run(c, r, u, |at| REQUESTS.act(at)))),
+    route(Post, "/ui/support/{kind}/{run_id}/delete", By(Operator, |c, r, u| run(c, r, u, |at| ACTIONS.act(at)))),
 ];
 
 const PLACE: &str = "Support";
+/// Path of this page.
+const HERE: &str = "/ui/support";
 /// Requests of each kind on the page.
 const SHOWN_MAX: usize = 50;
 const DONE: &[(&str, &str)] = &[
-    ("snapshots", "Snapshot requested. It is taken when an agent picks up the request."),
-    ("bundles", "Support bundle requested. The control plane is creating it."),
-    ("deleted", "Request deleted."),
+    (SNAPSHOTS, "Snapshot requested. It is taken when an agent picks up the request."),
+    (BUNDLES, "Support bundle requested. The control plane is creating it."),
+    ("delete", "Request deleted."),
 ];
 
 /// Kinds of requests, with the words of this page and the equivalent command.
-const KINDS: [(Kind, &str, &str, &str, &str); 2] = [
-    (Kind::Snapshot, "snapshots", "etcd snapshots", "Request a snapshot", "uptimemesh snapshots --request"),
-    (Kind::Bundle, "bundles", "Support bundles", "Request a bundle", "uptimemesh bundle create"),
+const KINDS: [(Kind, &str, &str, &str); 2] = [
+    (Kind::Snapshot, SNAPSHOTS, "etcd snapshots", "uptimemesh snapshots --request"),
+    (Kind::Bundle, BUNDLES, "Support bundles", "uptimemesh bundle create"),
 ];
+const SNAPSHOTS: &str = "snapshots";
+const BUNDLES: &str = "bundles";
 
 fn show(at: &At) -> Reply {
     let mut sections = Vec::new();
-    for (kind, word, title, button, command) in KINDS {
+    for (kind, word, title, command) in KINDS {
         let page = runs::list(at.control, kind, &Paging::first(SHOWN_MAX))?;
         let table = match page.items.is_empty() {
             true => parts::empty("None requested yet.", command),
@@ -47,10 +53,8 @@ fn show(at: &At) -> Reply {
                 parts::table(title, &heads, page.items.iter().map(|r| row(at, word, r)).collect())
             }
         };
-        let request = match at.may(Operator) {
-            true => page!("run_request.html", word = word, csrf = &at.csrf(), button = button),
-            false => Html::empty(),
-        };
+        let request = REQUESTS.buttons(at, HERE, |action| action.word == word);
+        let request = page!("buttons.html", buttons = &request);
         sections.push(parts::section(title, &Html::concat(vec![request, parts::live(word, &table)])));
     }
     let body = Html::concat(vec![
@@ -77,45 +81,73 @@ fn row(at: &At, word: &str, run: &Run) -> Vec<Html> {
         (None, Some(place)) => parts::text(place),
         (None, None) => parts::text("none yet"),
     };
-    let delete = match run.status.is_finished() && at.may(Operator) {
-        true => page!("run_delete.html", word = word, id = &run.id, csrf = &at.csrf()),
-        false => Html::empty(),
-    };
     vec![
-        parts::text(&run.id),
+        parts::text(run.id.as_str()),
         parts::state(run.status.as_str()),
         parts::text(run.requested_by.as_deref().unwrap_or("not recorded")),
         parts::time(run.created_at),
         parts::time(run.updated_at),
         result,
-        delete,
+        ACTIONS.buttons(at, &parts::path(&format!("support/{word}"), &run.id), |_| run.status.is_finished()),
     ]
 }
 
-fn kind(at: &At) -> Result<(Kind, &'static str)> {
-    KINDS
-        .iter()
-        .find(|(_, word, ..)| *word == at.arg(0))
-        .map(|(kind, word, ..)| (*kind, *word))
-        .ok_or_else(|| Error::not_found("Page"))
+/// Requests of operators, by the word of their kind.
+const REQUESTS: Actions = Actions {
+    place: PLACE,
+    role: Operator,
+    word: |at| at.arg(0),
+    object: |_| Ok((String::new(), HERE.to_string())),
+    rows: &[
+        Action {
+            word: SNAPSHOTS,
+            label: "Request a snapshot",
+            button: Button::Acts(""),
+            effects: no_effects,
+            fields: no_fields,
+            handler: |at| runs::create(at.control, Kind::Snapshot, Once::default(), asked_by(at)).map(drop),
+            leads_to: None,
+        },
+        Action {
+            word: BUNDLES,
+            label: "Request a bundle",
+            button: Button::Acts(""),
+            effects: no_effects,
+            fields: no_fields,
+            handler: |at| bundles::request(at.app, Once::default(), asked_by(at)).map(drop),
+            leads_to: None,
+        },
+    ],
+};
+
+/// A request by the user of the page.
+fn asked_by(at: &At) -> NewRun {
+    NewRun { requested_by: Some(at.user.name.to_string()), ..NewRun::default() }
 }
 
-fn request(at: &At) -> Reply {
-    let (kind, word) = kind(at)?;
-    let new = NewRun { requested_by: Some(at.user.name.clone()), ..NewRun::default() };
-    match kind {
-        Kind::Snapshot => runs::create(at.control, kind, Once::default(), new)?,
-        Kind::Bundle => bundles::request(at.app, Once::default(), new)?,
-    };
-    Ok(back_to("/ui/support", word))
-}
+/// Actions of operators on a request.
+const ACTIONS: Actions = Actions {
+    place: PLACE,
+    role: Operator,
+    word: |_| "delete",
+    object: |_| Ok((String::new(), HERE.to_string())),
+    rows: &[Action {
+        word: "delete",
+        label: "Delete",
+        button: Button::Acts("quiet"),
+        effects: no_effects,
+        fields: no_fields,
+        handler: delete,
+        leads_to: None,
+    }],
+};
 
-fn delete(at: &At) -> Reply {
-    let (kind, _) = kind(at)?;
-    let id = at.arg(1).to_string();
+fn delete(at: &At) -> Result<()> {
+    let named = KINDS.iter().find(|(_, word, ..)| *word == at.arg(0));
+    let kind = named.ok_or_else(|| Error::not_found("Page"))?.0;
+    let id = RunId::parse(at.arg(1)).ok_or_else(|| runs::missing(kind))?;
     match kind {
-        Kind::Snapshot => drop(runs::delete(at.control, kind, id, Condition::default())?),
-        Kind::Bundle => bundles::delete(at.app, id, Condition::default())?,
+        Kind::Snapshot => runs::delete(at.control, Kind::Snapshot, id, Condition::default()).map(drop),
+        Kind::Bundle => bundles::delete(at.app, id, Condition::default()),
     }
-    Ok(back_to("/ui/support", "deleted"))
 }

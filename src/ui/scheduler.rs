@@ -170,13 +170,14 @@ fn table(service_id: &ServiceId, actions: &[Action]) -> Html {
 fn set_mode(at: &At) -> Reply {
     let form = at.form();
     let mode = field(&form, "mode").to_string();
-    settings::put(at.control, settings::SCHEDULER_MODE.to_string(), Condition::default(), mode, &at.user.name)?;
+    settings::put(at.control, settings::SCHEDULER_MODE.to_string(), Condition::default(), mode, at.by())?;
     Ok(back_to("/ui/scheduler", "mode"))
 }
 
 /// Actions that apply plans.
 const APPLICATIONS: Actions = Actions {
     place: PLACE,
+    role: Operator,
     word: |at| match at.arg(0) {
         ALL => "apply-all",
         REBALANCE => "rebalance",
@@ -190,28 +191,28 @@ const APPLICATIONS: Actions = Actions {
         actions::Action {
             word: "apply-all",
             label: "Apply all",
-            is_dangerous: false,
+            button: actions::Button::Asks,
             effects: |at| Ok(effects(&at.app.scheduler.plan_all(at.control)?.plans().results)),
             fields: no_fields,
-            handler: |at| at.app.scheduler.reconcile_all(at.control, &at.user.name).map(drop),
+            handler: |at| at.app.scheduler.reconcile_all(at.control, at.by()).map(drop),
             leads_to: None,
         },
         actions::Action {
             word: "rebalance",
             label: "Rebalance",
-            is_dangerous: false,
+            button: actions::Button::Asks,
             effects: |at| Ok(effects(&at.app.scheduler.plan_rebalance(at.control, MOVES_MAX)?.results)),
             fields: no_fields,
-            handler: |at| at.app.scheduler.rebalance(at.control, MOVES_MAX, &at.user.name).map(drop),
+            handler: |at| at.app.scheduler.rebalance(at.control, MOVES_MAX, at.by()).map(drop),
             leads_to: None,
         },
         actions::Action {
             word: "apply",
             label: "Apply",
-            is_dangerous: false,
+            button: actions::Button::Asks,
             effects: |at| Ok(effects(&[at.app.scheduler.plan_one(at.control, &at.id(0, "Service")?)?])),
             fields: no_fields,
-            handler: |at| at.app.scheduler.reconcile_one(at.control, &at.id(0, "Service")?, &at.user.name).map(drop),
+            handler: |at| at.app.scheduler.reconcile_one(at.control, &at.id(0, "Service")?, at.by()).map(drop),
             leads_to: None,
         },
     ],

@@ -1,24 +1,21 @@
-//! Services: the list, a page for each with its spec, revisions and replicas, and the actions of operators.
+//! Services: the list, a page for each with its spec, revisions and replicas, and the actions of operators. Its forms
+//! are in `service_spec`.
 
-use super::actions::{Action, Actions, no_fields};
-use super::{At, Page as Shown, ROWS_MAX, back_to, diff, field, notice, parts, run, spec_text};
+use super::actions::{Action, Actions, Button, no_fields};
+use super::{At, Page as Shown, ROWS_MAX, back_to, diff, field, notice, parts, run, service_spec};
 use crate::control::Control;
 use crate::control::fleet::lookalikes;
-use crate::control::once::Once;
-use crate::control::versions::{Condition, Versioned};
+use crate::control::versions::Condition;
 use crate::control::work::{replicas, services};
-use crate::error::{Error, FieldFault, Loc, Result};
+use crate::error::{Error, Result};
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, route};
 use crate::html::{Html, page};
-use crate::http::fields::Fields;
-use crate::inputs::specs::spec;
-use crate::model::services::{NewService, Revision, Service};
+use crate::model::Paging;
+use crate::model::services::{Revision, Service};
 use crate::model::users::Role::{Operator, Viewer};
-use crate::model::{Object, Paging, specs::Policy};
 use crate::scheduler;
 use crate::scheduler::ServiceHealth;
-use serde_json::{Value, json};
 use tiny_http::Method::{Get, Post};
 
 /// Services that a list is built from; the command line shows all.
@@ -28,19 +25,15 @@ const REVISIONS_MAX: usize = 20;
 /// Nodes in an explanation.
 const EXPLAINED_MAX: usize = 50;
 
-/// Spec that the form of a new service starts with.
-const EXAMPLE: &str =
-    "{\n  \"image\": \"nginx\",\n  \"ports\": [8080],\n  \"scheduling\": {\n    \"desired_replicas\": 2\n  }\n}";
-
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
     route(Get, "/ui/services", By(Viewer, |c, r, u| run(c, r, u, list))),
-    route(Get, "/ui/new-service", By(Operator, |c, r, u| run(c, r, u, new))),
-    route(Post, "/ui/new-service", By(Operator, |c, r, u| run(c, r, u, create))),
+    route(Get, "/ui/new-service", By(Operator, |c, r, u| run(c, r, u, service_spec::new))),
+    route(Post, "/ui/new-service", By(Operator, |c, r, u| run(c, r, u, service_spec::create))),
     route(Get, "/ui/services/{service_id}", By(Viewer, |c, r, u| run(c, r, u, show))),
     route(Get, "/ui/services/{service_id}/explain", By(Viewer, |c, r, u| run(c, r, u, explain))),
-    route(Get, "/ui/services/{service_id}/spec", By(Operator, |c, r, u| run(c, r, u, edit))),
-    route(Post, "/ui/services/{service_id}/spec", By(Operator, |c, r, u| run(c, r, u, save))),
+    route(Get, "/ui/services/{service_id}/spec", By(Operator, |c, r, u| run(c, r, u, service_spec::edit))),
+    route(Post, "/ui/services/{service_id}/spec", By(Operator, |c, r, u| run(c, r, u, service_spec::save))),
     route(Get, "/ui/services/{service_id}/revisions/{generation}", By(Viewer, |c, r, u| run(c, r, u, revision))),
     route(Post, "/ui/services/{service_id}/revisions/{generation}", By(Operator, |c, r, u| run(c, r, u, roll_back))),
     route(Get, "/ui/services/{service_id}/{action}", By(Operator, |c, r, u| run(c, r, u, |at| ACTIONS.ask(at)))),
@@ -129,10 +122,7 @@ fn list(at: &At) -> Reply {
     let body = Html::concat(vec![
         page!("head.html", title = PLACE, actions = &new, notice = &at.notice(DONE)),
         page!("filter.html", action = "/ui/services", fields = &parts::field("Text", "q", field(&query, "q"))),
-        parts::live(
-            "services",
-            &Html::concat(vec![table, super::nodes::pager(found.len(), "service", number, pages, &href)]),
-        ),
+        parts::live("services", &Html::concat(vec![table, parts::pager(found.len(), "service", number, pages, &href)])),
     ]);
     at.page(PLACE, PLACE, &body)
 }
@@ -183,9 +173,8 @@ fn show(at: &At) -> Reply {
     let mut actions = vec![parts::button(&format!("{path}/explain"), "Explain", "")];
     if at.may(Operator) {
         actions.push(parts::button(&format!("{path}/spec"), "Edit spec", ""));
-        actions.push(parts::button(&format!("{path}/rollout"), "Roll out", ""));
-        actions.push(parts::button(&format!("{path}/delete"), "Delete", "danger"));
     }
+    actions.push(ACTIONS.buttons(at, &path, |_| true));
     let body = Html::concat(vec![
         page!("head.html", title = &service.name, actions = &Html::concat(actions), notice = &at.notice(DONE)),
         follows,
@@ -313,13 +302,8 @@ fn revision_page(at: &At, failed: Option<&Error>) -> Reply {
 
 fn roll_back(at: &At) -> Reply {
     let (revision, _) = named(at)?;
-    match services::rollback(
-        at.control,
-        at.id(0, "Service")?,
-        Condition::default(),
-        Some(revision.generation),
-        &at.user.name,
-    ) {
+    match services::rollback(at.control, at.id(0, "Service")?, Condition::default(), Some(revision.generation), at.by())
+    {
         Ok(_) => Ok(back_to(&parts::path("services", at.arg(0)), "rollback")),
         Err(e @ Error::Fault(_)) => Err(e),
         Err(e) => revision_page(at, Some(&e)),
@@ -377,165 +361,10 @@ fn explain(at: &At) -> Reply {
     at.page(PLACE, &format!("Explain {}", service.name), &body)
 }
 
-fn new(at: &At) -> Reply {
-    let typed = Typed { id: "", name: "", description: "", text: EXAMPLE };
-    new_page(at, 200, &typed, &Html::empty())
-}
-
-/// Values typed into the form of a new service.
-struct Typed<'f> {
-    id: &'f str,
-    name: &'f str,
-    description: &'f str,
-    text: &'f str,
-}
-
-fn new_page(at: &At, status: u16, typed: &Typed, faults: &Html) -> Reply {
-    let fields = vec![
-        parts::field("Id", "id", typed.id),
-        parts::field("Name (empty: the id)", "name", typed.name),
-        parts::field("Description", "description", typed.description),
-        doubts(typed.text),
-    ];
-    let form = form(at, "/ui/new-service", &Html::concat(fields), typed.text, faults, "Create the service");
-    let body = Html::concat(vec![
-        page!("head.html", title = "New service", actions = &Html::empty(), notice = &Html::empty()),
-        form,
-    ]);
-    at.framed(Shown { status, place: PLACE, title: "New service", head: Html::empty(), body: &body })
-}
-
-fn form(at: &At, action: &str, fields: &Html, text: &str, faults: &Html, button: &str) -> Html {
-    let described = if faults.is_empty() { Html::empty() } else { page!("described.html") };
-    page!(
-        "spec.html",
-        action = action,
-        csrf = &at.csrf(),
-        fields = fields,
-        described = &described,
-        text = text,
-        faults = faults,
-        button = button,
-    )
-}
-
-/// Warnings about a spec that can be saved although parts of it are not understood.
-fn doubts(text: &str) -> Html {
-    let spec: Object = serde_json::from_str(text).unwrap_or_default();
-    Html::concat(Policy::of(&spec).warnings.iter().map(|w| notice("bad", w)).collect())
-}
-
-fn create(at: &At) -> Reply {
-    let form = at.form();
-    let [id, name, description, text] = ["id", "name", "description", "spec"].map(|key| field(&form, key));
-    let name = if name.is_empty() { id } else { name };
-    let made = read_spec(text, json!({ "id": id, "name": name, "description": description })).and_then(|body| {
-        let mut f = Fields::of_body(body.as_bytes())?;
-        let new = NewService {
-            id: f.id("id").required(),
-            name: f.name("name").required(),
-            description: f.text("description", 0..=4096).optional().filter(|d| !d.is_empty()),
-            spec: spec(&mut f).unwrap_or_default(),
-        };
-        f.finish()?;
-        services::create(at.control, Once::default(), new, &at.user.name)
-    });
-    match made {
-        Ok(_) => Ok(back_to(&parts::path("services", id), "create")),
-        Err(e @ Error::Fault(_)) => Err(e),
-        Err(e) => new_page(at, e.status(), &Typed { id, name, description, text }, &faults(&e, text)),
-    }
-}
-
-fn edit(at: &At) -> Reply {
-    let Versioned { object: service, tag, .. } = services::show(at.control, &at.id(0, "Service")?)?;
-    let text = parts::pretty(&service.own_spec());
-    edit_page(at, 200, &service, &tag, &text, &Html::empty())
-}
-
-fn edit_page(at: &At, status: u16, service: &Service, version: &str, text: &str, faults: &Html) -> Reply {
-    let fields = Html::concat(vec![
-        doubts(text),
-        parts::hidden("version", version),
-        parts::hint(
-            "Saving creates a new generation, and replicas are updated to it step by step. Earlier generations stay \
-                and can be restored.",
-        ),
-    ]);
-    let body = Html::concat(vec![
-        page!(
-            "head.html",
-            title = &format!("Spec of {}", service.name),
-            actions = &parts::button(&parts::path("services", &service.id), "Back to the service", ""),
-            notice = &Html::empty(),
-        ),
-        form(at, &at.request.path, &fields, text, faults, "Save as a new generation"),
-    ]);
-    let title = format!("Spec of {}", service.name);
-    at.framed(Shown { status, place: PLACE, title: &title, head: Html::empty(), body: &body })
-}
-
-fn save(at: &At) -> Reply {
-    let form = at.form();
-    let (text, version) = (field(&form, "spec"), field(&form, "version"));
-    let saved = read_spec(text, json!({})).and_then(|body| {
-        let mut f = Fields::of_body(body.as_bytes())?;
-        let spec = spec(&mut f);
-        f.finish()?;
-        let condition = Condition::if_match(Some(version));
-        services::update(at.control, at.id(0, "Service")?, condition, None, spec, &at.user.name)
-    });
-    match saved {
-        Ok(_) => Ok(back_to(&parts::path("services", at.arg(0)), "save")),
-        Err(e @ Error::Fault(_)) => Err(e),
-        Err(e) => {
-            let service = services::show(at.control, &at.id(0, "Service")?)?.object;
-            edit_page(at, e.status(), &service, version, text, &faults(&e, text))
-        }
-    }
-}
-
-/// Body that the API would get: the typed spec, with the other fields of `body`.
-fn read_spec(text: &str, mut body: Value) -> Result<String> {
-    let f = Fields::of_body(text.as_bytes())?;
-    body["spec"] = Value::Object(f.whole().clone());
-    f.finish()?;
-    Ok(body.to_string())
-}
-
-/// Faults of a form: those of the spec under the line concerned, all others above it.
-fn faults(error: &Error, text: &str) -> Html {
-    let Error::Invalid(all) = error else { return notice("bad", &error.detail()) };
-    let text = &text.replace('\r', "");
-    let place = |fault: &FieldFault| match (fault.kind, &fault.loc[..]) {
-        ("json_invalid", [_, Loc::Index(at)]) => Some(spec_text::line_at(text, *at)),
-        (_, [Loc::Name(body)]) if body == "body" => Some(0),
-        _ => spec_text::inside(fault).map(|path| spec_text::line_of(text, path)),
-    };
-    let (mut above, mut below) = (Vec::new(), Vec::new());
-    for fault in all {
-        match place(fault) {
-            Some(line) => below.push((line, fault.msg.clone())),
-            None => above.push(notice("bad", &fault.to_string())),
-        }
-    }
-    if !below.is_empty() {
-        let mut lines = Vec::new();
-        for (i, line) in text.lines().enumerate() {
-            lines.push(page!("line.html", text = line));
-            lines.extend(below.iter().filter(|(at, _)| *at == i).map(|(_, msg)| page!("line_fault.html", text = msg)));
-        }
-        // The fault of an incomplete text is behind the last line.
-        let end = text.lines().count();
-        lines.extend(below.iter().filter(|(at, _)| *at >= end).map(|(_, msg)| page!("line_fault.html", text = msg)));
-        above.push(page!("faults.html", lines = &Html::concat(lines)));
-    }
-    Html::concat(above)
-}
-
 /// Actions of operators on a service.
 const ACTIONS: Actions = Actions {
     place: PLACE,
+    role: Operator,
     word: |at| at.arg(1),
     object: |at| {
         let service = services::show(at.control, &at.id(0, "Service")?)?.object;
@@ -545,7 +374,7 @@ const ACTIONS: Actions = Actions {
         Action {
             word: "rollout",
             label: "Roll out",
-            is_dangerous: false,
+            button: Button::Asks,
             effects: |at| {
                 let service = services::show(at.control, &at.id(0, "Service")?)?.object;
                 Ok(vec![
@@ -554,15 +383,13 @@ const ACTIONS: Actions = Actions {
                 ])
             },
             fields: no_fields,
-            handler: |at| {
-                services::rollout(at.control, at.id(0, "Service")?, Condition::default(), &at.user.name).map(drop)
-            },
+            handler: |at| services::rollout(at.control, at.id(0, "Service")?, Condition::default(), at.by()).map(drop),
             leads_to: None,
         },
         Action {
             word: "delete",
             label: "Delete",
-            is_dangerous: true,
+            button: Button::Warns,
             effects: |at| {
                 Ok(vec![
                     "The service and all its revisions are deleted.".to_string(),
@@ -572,7 +399,7 @@ const ACTIONS: Actions = Actions {
             fields: |_| Ok(parts::checkbox("force", "Delete its replicas too.")),
             handler: |at| {
                 let force = !field(&at.form(), "force").is_empty();
-                services::delete(at.control, at.id(0, "Service")?, Condition::default(), force, &at.user.name)
+                services::delete(at.control, at.id(0, "Service")?, Condition::default(), force, at.by())
             },
             leads_to: Some("/ui/services"),
         },

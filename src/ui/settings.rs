@@ -1,6 +1,6 @@
 //! Settings of the signed-in user: password and sessions. Its tabs lead to the cluster's settings.
 
-use super::{At, Page, csrf_field, field, notice, parts, sessions};
+use super::{At, Page, field, notice, parts, sessions};
 use crate::control::access::auth;
 use crate::control::access::auth::Change;
 use crate::error::{Error, Loc};
@@ -22,7 +22,7 @@ pub const ROUTES: &[Route] = &[
 fn show(app: &App, request: &Request, user: &User) -> Reply {
     let above = match user.restriction {
         Some(_) => notice("bad", "Change your password before you continue."),
-        None => Html::empty(),
+        None => At { app, control: &app.control, request, user }.notice(sessions::DONE),
     };
     settings_page(app, request, 200, user, &above)
 }
@@ -53,18 +53,13 @@ fn settings_page(app: &App, request: &Request, status: u16, user: &User, above: 
         Some(Restriction::NeedsSetupCode) => page!("settings_code.html"),
         Some(Restriction::MustChange) | None => Html::empty(),
     };
-    let sessions = if user.restriction.is_none() && user.is_person() {
-        sessions::table(&app.control, user)?
-    } else {
-        Html::empty()
-    };
-    let csrf = csrf_field(&app.control, user);
     let at = At { app, control: &app.control, request, user };
+    let sessions = if user.restriction.is_none() && user.is_person() { sessions::table(&at)? } else { Html::empty() };
     let body = page!(
         "settings.html",
         notice = above,
         tabs = &tabs(&at),
-        csrf = &csrf,
+        csrf = &at.csrf(),
         setup_code = &setup_code,
         sessions = &sessions
     );

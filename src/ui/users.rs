@@ -1,6 +1,6 @@
 //! Users: creating, changing role or password, deleting.
 
-use super::actions::{Action, Actions, no_fields, sentences};
+use super::actions::{Action, Actions, Button, no_fields, sentences};
 use super::{At, Page as Shown, back_to, field, notice, parts, run, settings};
 use crate::control::access::auth::{PASSWORD_LEN_MAX, PASSWORD_LEN_MIN};
 use crate::control::access::users;
@@ -43,7 +43,8 @@ fn page_of(at: &At, status: u16, above: &Html, name: &str) -> Reply {
     let people = users::list(at.control, &Paging::first(SHOWN_MAX))?;
     let row = |person: &Person| {
         let path = parts::path("settings/users", &person.name);
-        let buttons = if person.name == at.user.name { parts::text("you") } else { ACTIONS.buttons(&path, |_| true) };
+        let buttons =
+            if person.name == at.user.name { parts::text("you") } else { ACTIONS.buttons(at, &path, |_| true) };
         let must =
             if person.must_change_password { page!("chip.html", text = "must change password") } else { Html::empty() };
         vec![
@@ -77,7 +78,7 @@ fn create(at: &At) -> Reply {
     let name = field(&form, "name");
     let body = json!({ "name": name, "role": field(&form, "role"), "password": field(&form, "password") }).to_string();
     let made = Fields::of_body(body.as_bytes()).and_then(|mut f| {
-        let name = f.id::<String>("name").required().to_lowercase();
+        let name = f.id("name").required();
         let role = f.word("role", Role::WORDS, Role::parse).required_with(Role::Viewer);
         let password = f.text("password", PASSWORD_LEN_MIN..=PASSWORD_LEN_MAX).required();
         f.finish()?;
@@ -93,13 +94,14 @@ fn create(at: &At) -> Reply {
 /// Actions of admins on a user.
 const ACTIONS: Actions = Actions {
     place: PLACE,
+    role: Admin,
     word: |at| at.arg(1),
-    object: |at| Ok((person(at)?.name, "/ui/settings/users".to_string())),
+    object: |at| Ok((person(at)?.name.to_string(), "/ui/settings/users".to_string())),
     rows: &[
         Action {
             word: "role",
             label: "Change role",
-            is_dangerous: false,
+            button: Button::Asks,
             effects: |_| {
                 sentences(&[
                     "The user's sessions end.",
@@ -111,14 +113,14 @@ const ACTIONS: Actions = Actions {
                 let role = Role::parse(field(&at.form(), "role"));
                 let role =
                     role.ok_or_else(|| Error::Malformed("Unknown role: choose one from the list.".to_string()))?;
-                users::set_role(at.control, name(at), Condition::default(), Some(role)).map(drop)
+                users::set_role(at.control, at.id(0, "User")?, Condition::default(), Some(role)).map(drop)
             },
             leads_to: None,
         },
         Action {
             word: "password",
             label: "Set password",
-            is_dangerous: false,
+            button: Button::Asks,
             effects: |_| {
                 sentences(&[
                     "The user's sessions end.",
@@ -132,22 +134,18 @@ const ACTIONS: Actions = Actions {
         Action {
             word: "delete",
             label: "Remove",
-            is_dangerous: true,
+            button: Button::Warns,
             effects: |_| sentences(&["The user's sessions end at once, and all API tokens of the user with them."]),
             fields: no_fields,
-            handler: |at| users::delete(at.control, name(at), Condition::default(), at.user),
+            handler: |at| users::delete(at.control, at.id(0, "User")?, Condition::default(), at.user),
             leads_to: None,
         },
     ],
 };
 
 /// Name of the user in the path.
-fn name(at: &At) -> String {
-    at.arg(0).to_lowercase()
-}
-
 fn person(at: &At) -> Result<Person> {
-    Ok(users::show(at.control, &name(at))?.object)
+    Ok(users::show(at.control, &at.id(0, "User")?)?.object)
 }
 
 fn set_password(at: &At) -> Result<()> {
@@ -156,5 +154,5 @@ fn set_password(at: &At) -> Result<()> {
     if !(PASSWORD_LEN_MIN..=PASSWORD_LEN_MAX).contains(&password.chars().count()) {
         return Err(Error::Malformed(format!("A password has at least {PASSWORD_LEN_MIN} characters.")));
     }
-    users::set_password(at.control, name(at), password, at.user)
+    users::set_password(at.control, at.id(0, "User")?, password, at.user)
 }

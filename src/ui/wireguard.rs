@@ -82,7 +82,8 @@ fn show(at: &At) -> Reply {
         page!("head.html", title = PLACE, actions = &Html::empty(), notice = &Html::empty()),
         parts::hint(
             "Each node reports its tunnels with its heartbeats, in wg_primary_tunnel, wg_secondary_tunnel, \
-                wg_active_route and wg_failover_state of its status. A tunnel is a word, or an object with state, last_handshake_at, rx_bytes, tx_bytes and any fields of the node's own.",
+                wg_active_route and wg_failover_state of its status. A tunnel is a word, or an object with state, \
+                last_handshake_at, rx_bytes, tx_bytes and any fields of the node's own.",
         ),
         parts::live("tunnels", &table),
         page!("pager.html", text = &parts::count(found.total as usize, "node"), links = &next),

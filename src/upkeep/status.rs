@@ -138,7 +138,7 @@ fn of_the_cluster(control: &Control, health: &health::Health, nodes: &[ListedNod
     for update in newest.iter().filter(|u| matches!(u.state, Running | Paused | Halted)) {
         let why = update.reason.as_ref().map_or(String::new(), |why| format!(": {why}"));
         let detail = format!("to {}, {}{why}", update.version, update.state.as_str());
-        warn(Subject::Cluster, "update", &update.id, detail, Some(update.created_at));
+        warn(Subject::Cluster, "update", update.id.as_str(), detail, Some(update.created_at));
     }
     Ok(lines)
 }

@@ -1,5 +1,7 @@
 //! Benchmarks: `cargo bench`, or `cargo bench -- WORD` for those whose name has the word. Each figure stands beside a
 //! reference that was measured in the same run; absolute figures are this machine's. Needs nginx for one of them.
+//!
+//! `peers/path.sh` times the path of a new user on two machines, beside Docker Swarm.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 

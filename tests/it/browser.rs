@@ -151,7 +151,9 @@ fn every_form_carries_the_sessions_own_token() {
             "{path} {body}"
         );
     }
-    assert_eq!(post(&one, &revoke, &format!("csrf_token={own}")).header("Location"), Some("/ui/settings"));
+    let revoked = post(&one, &revoke, &format!("csrf_token={own}"));
+    let back = revoked.header("Location").unwrap();
+    assert!(page(&one, back).contains("Session ended."), "{back}");
     assert_eq!(client.send("GET", "/ui", &[("Cookie", &other)], b"").status, 303, "signed out there");
     let changed = post(&one, "/ui/settings", &format!("{password}&csrf_token={own}"));
     assert_eq!(changed.status, 200, "{}", changed.text());

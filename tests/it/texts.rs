@@ -188,7 +188,8 @@ fn the_version_is_one() {
 
 #[test]
 fn the_scripts_are_sound() {
-    let mut scripts: Vec<PathBuf> = fs::read_dir(root().join("ops")).unwrap().map(|e| e.unwrap().path()).collect();
+    let of = |dir: &str| fs::read_dir(root().join(dir)).unwrap().map(|e| e.unwrap().path()).collect::<Vec<PathBuf>>();
+    let mut scripts = [of("ops"), of("tests/bench/peers")].concat();
     scripts.retain(|p| p.extension().is_some_and(|e| e == "sh"));
     assert!(!scripts.is_empty());
     let output = Command::new("shellcheck").args(&scripts).output().expect("shellcheck is installed");

@@ -186,8 +186,11 @@ fn held(path: &Path, how: &str) -> rusqlite::Connection {
 #[test]
 fn a_database_that_another_process_holds_refuses_writes_for_now_and_loses_nothing() {
     let dir = Dir::new();
-    let (_server, client) = Running::serve(dir.path(), &["serve", "--server-port", "0", "--log-file", ""]);
+    let (server, client) = Running::serve(dir.path(), &["serve", "--server-port", "0", "--log-file", ""]);
     let admin = client.signed_in("admin", "uptime");
+    let credential = fs::read(dir.join("data/local.json")).unwrap();
+    let credential: serde_json::Value = serde_json::from_slice(&credential).unwrap();
+    let local = Client { token: credential["token"].as_str().map(String::from), ..client.clone() };
     let post = |id: &str| admin.post("/nodes", &json!({"id": id, "name": id}));
     assert_eq!(post("before").status, 201);
     let holder = held(&dir.join("data/app.db"), "BEGIN EXCLUSIVE");
@@ -195,6 +198,8 @@ fn a_database_that_another_process_holds_refuses_writes_for_now_and_loses_nothin
     let answers: Vec<_> = std::thread::scope(|scope| {
         let writers: Vec<_> = (0..16).map(|i| scope.spawn(move || post(&format!("n{i}")))).collect();
         assert_eq!(admin.get("/nodes/before").status, 200, "reads go on");
+        let by_local: Vec<u16> = (0..4).map(|_| local.get("/nodes/before").status).collect();
+        assert_eq!(by_local, [200; 4], "for commands on this machine, too");
         writers.into_iter().map(|writer| writer.join().unwrap()).collect()
     });
     // One after the other they would have waited for more than a minute.
@@ -209,12 +214,17 @@ fn a_database_that_another_process_holds_refuses_writes_for_now_and_loses_nothin
         "whoever comes to look into it gets in"
     );
     assert_eq!(admin.get("/metrics").status, 200);
+    assert_eq!(server.logged().matches("auth.unrecorded").count(), 1, "{}", server.logged());
     drop(holder);
     until("writes are possible again", || (post("after").status == 201).then_some(()));
     let ids: Vec<_> =
         admin.get("/nodes").json().as_array().unwrap().iter().map(|n| n["id"].as_str().unwrap().to_string()).collect();
     assert_eq!(ids, ["after", "before"], "what was acknowledged is there, what was refused is not");
     assert_eq!(admin.events("nodes").len(), 2);
+    until("the use of the local credential is recorded", || {
+        assert_eq!(local.get("/nodes").status, 200);
+        admin.events("auth").iter().any(|event| event["name"] == "auth.local_use").then_some(())
+    });
 }
 
 #[test]

@@ -5,10 +5,10 @@ use crate::agent::identity::Identity;
 use crate::client::{Answered, Api, CallError};
 use crate::clock::Timestamp;
 use crate::crypto::{pki, signature};
+use crate::model::mesh_address::MeshAddress;
 use crate::model::node_api::{Enrolment, JoinRequest, RenewalRequest};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use std::net::IpAddr;
 use std::path::Path;
 
 /// Enrols this machine and keeps its identity in `dir`, whose key signs the request for a certificate.
@@ -18,7 +18,7 @@ pub fn join(api: &Api, dir: &Path, request: &JoinRequest) -> Linked<Answered<Enr
     let is_new = !dir.exists();
     let key = Identity::ensure_key(dir)?;
     let mut names = vec![request.node_id.to_string()];
-    let address = request.mesh_ip.as_ref().and_then(|ip| ip.split('/').next()?.parse::<IpAddr>().ok());
+    let address = request.mesh_ip.as_ref().and_then(MeshAddress::address);
     names.extend(address.map(|ip| ip.to_string()));
     let csr_pem = key.csr_pem(request.node_id.as_str(), &names)?;
     let joined = api.join(&JoinRequest { csr_pem, ..request.clone() });

@@ -298,7 +298,8 @@ mod tests {
     fn things() -> Vec<Value> {
         let at = |s: i64| json!(Timestamp(s * 1_000_000 + 5));
         vec![
-            json!({"id": "a-thing-with-a-long-name", "state": "alive", "size": 1536, "at": at(940), "in": {"why": "because it was asked for"}}),
+            json!({"id": "a-thing-with-a-long-name", "state": "alive", "size": 1536, "at": at(940),
+                "in": {"why": "because it was asked for"}}),
             json!({"id": "b", "state": "dead", "size": 10, "at": at(8_300), "labels": {"x": "\u{1b}y", "n_id": 1,
                 "at": "2026-11-28T21:07:30.998Z"}}),
         ]

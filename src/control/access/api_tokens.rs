@@ -5,10 +5,12 @@ use crate::crypto::{self, token};
 use crate::error::{Error, Result};
 use crate::model::api_tokens::{ApiToken, NewApiToken};
 use crate::model::events::catalogue::{API_TOKEN_CREATE, API_TOKEN_DELETE};
+use crate::model::ids::ApiTokenId;
 use crate::model::users::{Credential, Role, User};
 use crate::model::{Page, Paging};
 use crate::store::{Write, api_tokens, events};
 use serde_json::json;
+use std::sync::Arc;
 
 /// Maximum number of tokens per owner.
 const OF_OWNER_MAX: u64 = 100;
@@ -29,15 +31,17 @@ pub fn list(control: &Control, paging: &Paging) -> Result<Page<ApiToken>> {
 
 /// Creates a token that acts for this user.
 pub fn create(control: &Control, user: &User, name: String, role: Role, days: i64) -> Result<NewApiToken> {
-    let owner = user.name.clone();
+    let (live, by) = (Arc::clone(&control.sessions), user.clone());
     control.store.write(move |w| {
         guard::check(w)?;
+        live.check_again(w, &by, role)?;
+        let owner = by.name;
         if api_tokens::count_of_owner(w, &owner)? >= OF_OWNER_MAX {
             return Err(Error::Conflict(format!("You have {OF_OWNER_MAX} API tokens; delete one first.")));
         }
         let secret = token::api_secret();
         let object = ApiToken {
-            id: format!("ut-{}", crypto::random_hex(8)),
+            id: ApiTokenId::of_row(format!("ut-{}", crypto::random_hex(8))),
             name,
             owner,
             role,
@@ -49,7 +53,8 @@ pub fn create(control: &Control, user: &User, name: String, role: Role, days: i6
         };
         api_tokens::insert(w, &object, &crypto::sha256_hex(secret.as_bytes()))?;
         let fields = json!({
-            "token_id": object.id, "name": object.name, "owner": object.owner, "role": role, "expires_at": object.expires_at,
+            "token_id": object.id, "name": object.name, "owner": object.owner, "role": role,
+            "expires_at": object.expires_at,
         });
         events::record(w, API_TOKEN_CREATE.with(fields))?;
         Ok(NewApiToken { token: secret, object })
@@ -57,7 +62,7 @@ pub fn create(control: &Control, user: &User, name: String, role: Role, days: i6
 }
 
 /// Revokes a token; only one of this caller, if given. Never guarded: revoking a right must always be possible.
-pub fn delete(control: &Control, id: String, of: Option<&User>) -> Result<()> {
+pub fn delete(control: &Control, id: ApiTokenId, of: Option<&User>) -> Result<()> {
     let of = of.cloned();
     control.store.write(move |w| {
         let found = api_tokens::by_id(w, &id)?.filter(|token| of.as_ref().is_none_or(|user| is_own(token, user)));
@@ -80,4 +85,42 @@ fn is_own(token: &ApiToken, user: &User) -> bool {
 /// Deletes tokens that ended long ago.
 pub(in crate::control) fn prune(write: &Write) -> Result<usize> {
     api_tokens::prune(write, write.now.plus_secs(-KEPT_S))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::control::access::sessions::Sessions;
+    use crate::store::sessions::NewSession;
+    use crate::store::{QueryLog, Store, sessions, users};
+    use std::net::SocketAddr;
+
+    #[test]
+    fn a_session_that_ended_while_its_call_waited_gets_no_token() {
+        let dir = std::env::temp_dir().join(format!("uptimemesh-api-tokens-{}", std::process::id()));
+        crate::files::private_dir(&dir).expect("a directory");
+        let config = Config { tls: false, ..Config::for_dir(&dir) };
+        let store = Store::open(&config.database_path, 1, QueryLog::default()).expect("a database");
+        let control = Control::new(config, store, SocketAddr::from(([127, 0, 0, 1], 9))).expect("a control plane");
+        let owner = User {
+            name: "ann".into(),
+            role: Role::Operator,
+            credential: Credential::Session("s-1".into()),
+            restriction: None,
+        };
+        let session =
+            NewSession { id: "s-1".into(), user: "ann".into(), address: String::new(), user_agent: String::new() };
+        let began = control.store.write(move |w| {
+            users::insert(w, &"ann".into(), "a hash", Role::Operator, false)?;
+            Sessions::begin(w, &session, 60)
+        });
+        began.expect("a session");
+        let create = |role| create(&control, &owner, crypto::random_hex(4), role, 1).map(|made| made.object.owner);
+        assert_eq!(create(Role::Operator).expect("a token"), "ann");
+        assert!(matches!(create(Role::Admin), Err(Error::Unauthenticated { .. })), "a role that the user lacks");
+        control.store.write(|w| sessions::delete(w, &"s-1".into())).expect("the session ends");
+        assert!(matches!(create(Role::Operator), Err(Error::Unauthenticated { .. })));
+        let _ = std::fs::remove_dir_all(dir);
+    }
 }

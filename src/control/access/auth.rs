@@ -8,6 +8,7 @@ use crate::crypto::{self, password};
 use crate::error::{Chain, Error, FieldFault, Loc, Result};
 use crate::model::address;
 use crate::model::events::catalogue::{AUTH_SIGN_IN, AUTH_SIGN_IN_FAILED, PASSWORD_CHANGE};
+use crate::model::ids::{Id, UserName};
 use crate::model::users::{Restriction, User};
 use crate::store::{events, sessions, users};
 use crate::thread::lock;
@@ -56,10 +57,13 @@ pub fn sign_in(control: &Control, visitor: &Visitor, username: &str, given: &str
     let address = address::client(visitor.place.address);
     let name = username.trim().to_lowercase();
     let charged = control.auth.attempts.charge(address, &name)?;
-    let account = control
-        .store
-        .read_first(|r| users::by_name(r, &name))
-        .inspect_err(|_| control.auth.attempts.refund(address, charged))?;
+    let account = match UserName::parse(&name) {
+        Some(name) => control
+            .store
+            .read_first(|r| users::by_name(r, &name))
+            .inspect_err(|_| control.auth.attempts.refund(address, charged))?,
+        None => None,
+    };
     let right = {
         let _slot = control.auth.check_slot().inspect_err(|_| control.auth.attempts.refund(address, charged))?;
         match &account {
@@ -78,7 +82,7 @@ pub fn sign_in(control: &Control, visitor: &Visitor, username: &str, given: &str
     };
     control.auth.attempts.forgive(address, &name);
     caller::set_actor(&format!("user:{name}"));
-    let new = Sessions::prepare(visitor, &name);
+    let new = Sessions::prepare(visitor, &account.person.name);
     let (id, version, ttl_s) = (new.id.clone(), account.password_version, control.sessions.ttl_s());
     let held = restriction(account.person.must_change_password, account.password_is_seeded, visitor.place.is_local);
     if held == Some(Restriction::NeedsSetupCode) {
@@ -139,7 +143,7 @@ pub struct Change<'a> {
 pub fn change_password(control: &Control, visitor: &Visitor, user: &User, change: &Change) -> Result<SignedIn> {
     check_length(change.new, "new_password")?;
     let address = address::client(visitor.place.address);
-    let charged = control.auth.attempts.charge(address, &user.name)?;
+    let charged = control.auth.attempts.charge(address, user.name.as_str())?;
     let refund = |_: &Error| control.auth.attempts.refund(address, charged);
     let account = control
         .store
@@ -152,14 +156,14 @@ pub fn change_password(control: &Control, visitor: &Visitor, user: &User, change
             return Err(Error::Forbidden(NEEDS_CODE));
         }
         if !control.setup.is_code(change.setup_code) {
-            record_failure(control, address, &user.name, true);
+            record_failure(control, address, user.name.as_str(), true);
             return Err(Error::Forbidden("The setup code is wrong."));
         }
     }
     let hash = {
         let _slot = control.auth.check_slot().inspect_err(|_| control.auth.attempts.refund(address, charged))?;
         if !password::verify(change.current, &account.password_hash) {
-            record_failure(control, address, &user.name, true);
+            record_failure(control, address, user.name.as_str(), true);
             return Err(Error::Forbidden("The current password is wrong."));
         }
         if account.person.must_change_password && change.new == change.current {
@@ -172,7 +176,7 @@ pub fn change_password(control: &Control, visitor: &Visitor, user: &User, change
         }
         password::hash(change.new)?
     };
-    control.auth.attempts.forgive(address, &user.name);
+    control.auth.attempts.forgive(address, user.name.as_str());
     let new = Sessions::prepare(visitor, &user.name);
     let (id, version, ttl_s) = (new.id.clone(), account.password_version, control.sessions.ttl_s());
     let live = Arc::clone(&control.sessions);

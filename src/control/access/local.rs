@@ -4,6 +4,7 @@
 //! Each start creates a new secret and writes it into `local.json`, for the directory's owner and root alone; a clean
 //! stop removes it. It is valid only for connections from this machine itself, never through a proxy.
 
+use crate::clock;
 use crate::config::Config;
 use crate::control::access::auth::same_secret;
 use crate::control::access::sessions::Place;
@@ -11,24 +12,30 @@ use crate::crypto::token;
 use crate::error::{Chain, Doing, Result};
 use crate::files;
 use crate::model::events::catalogue::AUTH_LOCAL_USE;
+use crate::model::ids::UserName;
 use crate::model::local::{FILE, LocalCredential};
 use crate::model::users::{Credential, Role, User};
 use crate::store::{Store, events};
+use crate::thread::lock;
 use serde_json::json;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 /// Name of the caller; no user can have it.
 const NAME: &str = "(this machine)";
+/// Time between tries to record its first use: each waits for the disk, and logs a line if it fails.
+const RECORD_RETRY: Duration = Duration::from_secs(10);
 
 /// The credential of this run of the server. Holds a secret, so it has no Debug.
 pub struct Local {
     path: PathBuf,
     secret: String,
     listening: IpAddr,
-    used: AtomicBool,
+    /// Earliest time to record the first use; `None` once it is recorded.
+    record_at: Mutex<Option<Instant>>,
 }
 
 impl Local {
@@ -38,7 +45,7 @@ impl Local {
             path,
             secret: token::local_secret(),
             listening: listening.ip().to_canonical(),
-            used: AtomicBool::new(false),
+            record_at: Mutex::new(Some(clock::tick())),
         }
     }
 
@@ -74,7 +81,7 @@ impl Local {
         let is_here = place.direct.is_some_and(|peer| peer.is_loopback() || peer == self.listening);
         let is_ours = same_secret(self.secret.as_bytes(), shown.as_bytes());
         (is_here && is_ours).then(|| User {
-            name: NAME.to_string(),
+            name: UserName::of_row(NAME.to_string()),
             role: Role::Admin,
             credential: Credential::Local,
             restriction: None,
@@ -83,14 +90,19 @@ impl Local {
 
     /// Records the first use in this run of the server.
     pub fn note_use(&self, store: &Store) {
-        if self.used.swap(true, Ordering::Relaxed) {
-            return;
+        {
+            let mut record_at = lock(&self.record_at);
+            if record_at.is_none_or(|at| clock::tick() < at) {
+                return;
+            }
+            *record_at = Some(clock::tick() + RECORD_RETRY);
         }
-        if let Err(e) = record(store) {
-            // The next use tries again.
-            self.used.store(false, Ordering::Relaxed);
-            log::warn!(target: "auth", event = "auth.unrecorded", error:% = Chain(&e); "A use of the local credential \
-                could not be recorded");
+        match record(store) {
+            Ok(()) => *lock(&self.record_at) = None,
+            Err(e) => {
+                log::warn!(target: "auth", event = "auth.unrecorded", error:% = Chain(&e); "A use of the local credential \
+                could not be recorded; a later use retries")
+            }
         }
     }
 }

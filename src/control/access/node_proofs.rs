@@ -63,16 +63,16 @@ pub fn prove(control: &Control, call: &Call) -> Result<NodeCaller> {
     Ok(caller)
 }
 
+/// The node whose current certificate (DER) this is.
+pub fn certified(control: &Control, der: &[u8]) -> Option<NodeId> {
+    named(der).filter(|id| control.leases.identity(id).is_some_and(|(_, current)| current == crypto::sha256_hex(der)))
+}
+
 /// The node whose genuine lease token, or current certificate, is in a call. It pays for the call before its proof is
 /// verified.
 pub fn sealed(control: &Control, shown: &Shown) -> Option<NodeId> {
     match shown {
-        Shown::Certificate(der) => {
-            let is_current = |id: &NodeId| {
-                control.leases.identity(id).is_some_and(|(_, current)| current == crypto::sha256_hex(der))
-            };
-            named(der).filter(is_current)
-        }
+        Shown::Certificate(der) => certified(control, der),
         Shown::Signature { lease_token, .. } => {
             lease::open(control.config.cluster_signing_key.expose(), lease_token)?.n.parse().ok()
         }
@@ -131,10 +131,11 @@ fn by_signature(
     if now.secs().abs_diff(signed_at) > skew.unsigned_abs() {
         return refuse("clock skew", Reason::ClockSkew);
     }
-    // Calls from before the start are not remembered.
+    // Signing times do not survive a start, and calls may be signed ahead of our clock by the skew. After it, a node
+    // signs with the fresh token from its next heartbeat.
     let horizon = now.secs() + skew;
-    if claims.iat < started_at && signed_at <= started_at && started_at <= horizon {
-        return refuse("signed before the start", Reason::Replayed);
+    if claims.iat < started_at && signed_at <= started_at + skew && started_at <= horizon {
+        return refuse("perhaps signed before the start", Reason::Replayed);
     }
     let run = call.run.as_ref().map(node_calls::run_text).unwrap_or_default();
     let signed = NodeCall {

@@ -13,14 +13,16 @@ use crate::control::access::local::Local;
 use crate::crypto::{self, token};
 use crate::error::{Error, Result};
 use crate::model::events::catalogue::{AUTH_SIGN_OUT, SESSION_REVOKE};
+use crate::model::ids::{ApiTokenId, Id, SessionId, UserName};
 use crate::model::sessions::Session;
-use crate::model::users::{Account, Credential, Restriction, User};
+use crate::model::users::{Account, Credential, Restriction, Role, User};
 use crate::model::{Page, Paging};
 use crate::store::sessions::{Holder, NewSession};
-use crate::store::{self, Store, Write, events, sessions, users};
+use crate::store::{self, Read, Store, Write, events, sessions, users};
 use crate::thread::lock;
 use serde_json::json;
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -42,7 +44,7 @@ const USER_AGENT_CHARS_MAX: usize = 200;
 /// A session's token, in the only answer that ever contains it. Holds a secret, so it has no Debug.
 pub struct SignedIn {
     /// The session's id.
-    pub id: String,
+    pub id: SessionId,
     /// Sent in the cookie or the `Authorization` header.
     pub token: String,
     /// Lifetime in seconds.
@@ -70,9 +72,9 @@ pub struct Sessions {
     ttl_s: i64,
     idle_s: i64,
     /// Unwritten times of the last use of sessions.
-    seen: Mutex<HashMap<String, Timestamp>>,
+    seen: Mutex<HashMap<SessionId, Timestamp>>,
     /// Unwritten times and addresses of the last use of API tokens.
-    used: Mutex<HashMap<String, (Timestamp, IpAddr)>>,
+    used: Mutex<HashMap<ApiTokenId, (Timestamp, IpAddr)>>,
     unsaved: Mutex<Vec<UnsavedSession>>,
     /// Sessions under the first password from elsewhere, each with its address.
     restricted: Mutex<Vec<(IpAddr, UnsavedSession)>>,
@@ -80,17 +82,17 @@ pub struct Sessions {
 
 /// A session without a row.
 struct UnsavedSession {
-    id: String,
-    user: String,
+    id: SessionId,
+    user: UserName,
     /// The password version at sign-in: a change of the password makes the session void.
     password_version: i64,
     last_seen_at: Timestamp,
 }
 
 impl UnsavedSession {
-    fn of(id: &str, account: &Account) -> UnsavedSession {
+    fn of(id: &SessionId, account: &Account) -> UnsavedSession {
         let (user, password_version) = (account.person.name.clone(), account.password_version);
-        UnsavedSession { id: id.to_string(), user, password_version, last_seen_at: clock::now() }
+        UnsavedSession { id: id.clone(), user, password_version, last_seen_at: clock::now() }
     }
 }
 
@@ -137,28 +139,29 @@ impl Sessions {
             return Ok(self.local.holder(shown, place));
         }
         let Some(claims) = token::open(self.key.expose(), shown) else { return Ok(None) };
+        let Some(session_id) = SessionId::parse(&claims.session) else { return Ok(None) };
         let now = clock::now();
         if claims.exp < now.secs() {
             return Ok(None);
         }
-        let found = match store.read_first(|r| sessions::holder(r, &claims.session))? {
+        let found = match store.read_first(|r| sessions::holder(r, &session_id))? {
             Some(found) => Some(found),
-            None => self.unsaved(store, &claims.session, now)?,
+            None => self.unsaved(store, &session_id, now)?,
         };
         let Some(found) = found else { return Ok(None) };
         let mut seen = lock(&self.seen);
-        let last_seen_at = seen.get(&claims.session).map_or(found.last_seen_at, |at| found.last_seen_at.max(*at));
+        let last_seen_at = seen.get(&session_id).map_or(found.last_seen_at, |at| found.last_seen_at.max(*at));
         if found.expires_at < now || last_seen_at.plus_secs(self.idle_s) < now {
             return Ok(None);
         }
-        if seen.len() < USES_MAX || seen.contains_key(&claims.session) {
-            seen.insert(claims.session.clone(), now);
+        if seen.len() < USES_MAX || seen.contains_key(&session_id) {
+            seen.insert(session_id.clone(), now);
         }
         Ok(Some(User {
             restriction: restriction(found.must_change_password, found.password_is_seeded, place.is_local),
             name: found.user,
             role: found.role,
-            credential: Credential::Session(claims.session),
+            credential: Credential::Session(session_id),
         }))
     }
 
@@ -178,10 +181,10 @@ impl Sessions {
     }
 
     /// A session without a row, if it exists.
-    fn unsaved(&self, store: &Store, id: &str, now: Timestamp) -> Result<Option<Holder>> {
+    fn unsaved(&self, store: &Store, id: &SessionId, now: Timestamp) -> Result<Option<Holder>> {
         let of = |h: &UnsavedSession| (h.user.clone(), h.password_version, h.last_seen_at);
-        let mut known = lock(&self.unsaved).iter().find(|h| h.id == id).map(of);
-        known = known.or_else(|| lock(&self.restricted).iter().find(|(_, h)| h.id == id).map(|(_, h)| of(h)));
+        let mut known = lock(&self.unsaved).iter().find(|h| h.id == *id).map(of);
+        known = known.or_else(|| lock(&self.restricted).iter().find(|(_, h)| h.id == *id).map(|(_, h)| of(h)));
         let Some((user, version, last_seen_at)) = known else { return Ok(None) };
         let account = store.read_first(|r| users::by_name(r, &user))?.filter(|a| a.password_version == version);
         Ok(account.map(|account| Holder {
@@ -196,11 +199,11 @@ impl Sessions {
     }
 
     /// Prepares a new session.
-    pub(in crate::control) fn prepare(visitor: &Visitor, user: &str) -> NewSession {
+    pub(in crate::control) fn prepare(visitor: &Visitor, user: &UserName) -> NewSession {
         let printable = visitor.user_agent.chars().filter(|c| !c.is_control());
         NewSession {
-            id: format!("s-{}", crypto::random_hex(8)),
-            user: user.to_string(),
+            id: SessionId::of_row(format!("s-{}", crypto::random_hex(8))),
+            user: user.clone(),
             address: visitor.place.address.to_canonical().to_string(),
             user_agent: printable.take(USER_AGENT_CHARS_MAX).collect(),
         }
@@ -213,7 +216,7 @@ impl Sessions {
 
     /// Keeps a session in memory when it could not be written: an operator who repairs a full disk must be able to sign
     /// in.
-    pub(in crate::control) fn keep_unsaved(&self, id: &str, account: &Account) {
+    pub(in crate::control) fn keep_unsaved(&self, id: &SessionId, account: &Account) {
         let mut unsaved = lock(&self.unsaved);
         if unsaved.len() >= UNSAVED_MAX {
             unsaved.remove(0);
@@ -223,7 +226,7 @@ impl Sessions {
 
     /// Keeps a session under the first password from elsewhere in memory, a few per address: such visitors must neither
     /// push out the owner's session nor fill the database.
-    pub(in crate::control) fn keep_restricted(&self, id: &str, account: &Account, address: IpAddr) {
+    pub(in crate::control) fn keep_restricted(&self, id: &SessionId, account: &Account, address: IpAddr) {
         let mut restricted = lock(&self.restricted);
         let of_address = restricted.iter().filter(|(from, _)| *from == address).count();
         let surplus = if of_address >= RESTRICTED_OF_ADDRESS_MAX {
@@ -239,11 +242,11 @@ impl Sessions {
     }
 
     /// The token of a new session.
-    pub(in crate::control) fn signed_in(&self, id: &str, restriction: Option<Restriction>) -> SignedIn {
+    pub(in crate::control) fn signed_in(&self, id: &SessionId, restriction: Option<Restriction>) -> SignedIn {
         let exp = clock::now().secs() + self.ttl_s;
         SignedIn {
-            id: id.to_string(),
-            token: token::mint(self.key.expose(), id, exp),
+            id: id.clone(),
+            token: token::mint(self.key.expose(), id.as_str(), exp),
             expires_in_s: self.ttl_s,
             restriction,
         }
@@ -255,31 +258,46 @@ impl Sessions {
     }
 
     /// Ends the sessions of this user that have no row, together with the transaction that ends the others.
-    pub(in crate::control) fn forget_user(self: &Arc<Self>, write: &Write, user: &str) {
-        let (live, user) = (Arc::clone(self), user.to_string());
+    pub(in crate::control) fn forget_user(self: &Arc<Self>, write: &Write, user: &UserName) {
+        let (live, user) = (Arc::clone(self), user.clone());
         write.on_commit(move || {
             lock(&live.unsaved).retain(|h| h.user != user);
             lock(&live.restricted).retain(|(_, h)| h.user != user);
         });
     }
 
+    /// Refuses a caller who may no longer act in this role, in the transaction of what gives rights to others: since
+    /// the gate's check the call may have waited for a password's hash or for the disk.
+    pub(in crate::control) fn check_again(&self, read: &Read, by: &User, role: Role) -> Result<()> {
+        let is_valid = match &by.credential {
+            Credential::Session(id) => sessions::user_of(read, id)?.is_some() || self.is_without_row(id),
+            Credential::ApiToken(_) => false,
+            // It ends with the server, and belongs to no user who could be removed.
+            Credential::Local => return Ok(()),
+        };
+        match users::by_name(read, &by.name)? {
+            Some(account) if is_valid && account.person.role >= role => Ok(()),
+            _ => Err(Error::unauthenticated()),
+        }
+    }
+
     /// True if a session exists in memory only.
-    pub(in crate::control) fn is_without_row(&self, id: &str) -> bool {
-        lock(&self.unsaved).iter().any(|h| h.id == id)
+    fn is_without_row(&self, id: &SessionId) -> bool {
+        lock(&self.unsaved).iter().any(|h| h.id == *id)
     }
 
     /// Ends a session without a row; only one of this user, if given. Returns true if there was one.
-    fn evict(&self, id: &str, of: Option<&User>) -> bool {
+    fn evict(&self, id: &SessionId, of: Option<&User>) -> bool {
         let mut unsaved = lock(&self.unsaved);
         let before = unsaved.len();
-        unsaved.retain(|h| h.id != id || of.is_some_and(|user| user.name != h.user));
+        unsaved.retain(|h| h.id != *id || of.is_some_and(|user| user.name != h.user));
         unsaved.len() < before
     }
 
     /// Ends a session in memory, with or without a row.
-    fn forget(&self, id: &str) {
-        lock(&self.unsaved).retain(|h| h.id != id);
-        lock(&self.restricted).retain(|(_, h)| h.id != id);
+    fn forget(&self, id: &SessionId) {
+        lock(&self.unsaved).retain(|h| h.id != *id);
+        lock(&self.restricted).retain(|(_, h)| h.id != *id);
         lock(&self.seen).remove(id);
     }
 
@@ -296,7 +314,7 @@ impl Sessions {
         for part in parts_of(&self.used) {
             let live = Arc::clone(self);
             store.write(move |w| {
-                let write = |(id, (at, from)): &(String, (Timestamp, IpAddr))| {
+                let write = |(id, (at, from)): &(ApiTokenId, (Timestamp, IpAddr))| {
                     store::api_tokens::set_last_used(w, id, *at, &from.to_canonical().to_string())
                 };
                 part.iter().try_for_each(write)?;
@@ -321,19 +339,19 @@ impl Sessions {
     }
 
     /// Last use of a token that is not written yet.
-    pub(in crate::control) fn token_used(&self, id: &str) -> Option<(Timestamp, IpAddr)> {
+    pub(in crate::control) fn token_used(&self, id: &ApiTokenId) -> Option<(Timestamp, IpAddr)> {
         lock(&self.used).get(id).copied()
     }
 }
 
 /// The uses in memory, in batches of one transaction each.
-fn parts_of<U: Clone>(uses: &Mutex<HashMap<String, U>>) -> Vec<Vec<(String, U)>> {
-    let all: Vec<(String, U)> = lock(uses).iter().map(|(id, used)| (id.clone(), used.clone())).collect();
+fn parts_of<I: Clone, U: Clone>(uses: &Mutex<HashMap<I, U>>) -> Vec<Vec<(I, U)>> {
+    let all: Vec<(I, U)> = lock(uses).iter().map(|(id, used)| (id.clone(), used.clone())).collect();
     all.chunks(FLUSH_MAX).map(<[_]>::to_vec).collect()
 }
 
 /// Forgets uses that are durable. A later use in the meantime is written the next time.
-fn forget_written<U: PartialEq>(uses: &Mutex<HashMap<String, U>>, written: &[(String, U)]) {
+fn forget_written<I: Eq + Hash, U: PartialEq>(uses: &Mutex<HashMap<I, U>>, written: &[(I, U)]) {
     let mut uses = lock(uses);
     for (id, used) in written {
         if uses.get(id) == Some(used) {
@@ -352,17 +370,22 @@ pub(in crate::control) fn restriction(must_change: bool, seeded: bool, is_local:
 }
 
 /// A page of sessions, of all users or of one; `current` is the session of this request.
-pub fn list(control: &Control, paging: &Paging, user: Option<&str>, current: &str) -> Result<Page<Session>> {
+pub fn list(
+    control: &Control,
+    paging: &Paging,
+    user: Option<&UserName>,
+    current: Option<&SessionId>,
+) -> Result<Page<Session>> {
     let mut page = control.store.read(|r| sessions::page(r, paging, user))?;
     for session in &mut page.items {
         control.sessions.overlay(session);
-        session.current = session.id == current;
+        session.current = current == Some(&session.id);
     }
     Ok(page)
 }
 
 /// Ends a session; only one of this user, if given. Never guarded: revoking a right must always be possible.
-pub fn revoke(control: &Control, id: String, of: Option<&User>) -> Result<()> {
+pub fn revoke(control: &Control, id: SessionId, of: Option<&User>) -> Result<()> {
     let owner = of.map(|user| user.name.clone());
     if control.sessions.evict(&id, of) {
         return Ok(());

@@ -8,7 +8,7 @@ use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::lanes::{Lanes, Turn};
 use crate::model::address;
-use crate::model::ids::NodeId;
+use crate::model::ids::{NodeId, UserName};
 use crate::text;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -51,7 +51,7 @@ pub struct Throttle {
     pub callers: Buckets<String>,
     /// Refused heartbeats of nodes that have proven their lease token, by node.
     pub refused_nodes: Buckets<String>,
-    expensive: Lanes<String>,
+    expensive: Lanes<UserName>,
     failed_events: Buckets<IpAddr>,
     failed_events_all: Buckets<()>,
 }
@@ -74,10 +74,10 @@ impl Throttle {
     }
 
     /// A turn for an expensive request: a user has a few at once, whatever the number of sessions and tokens.
-    pub fn expensive_turn(&self, user: &str) -> Result<Turn<'_, String>> {
+    pub fn expensive_turn(&self, user: &UserName) -> Result<Turn<'_, UserName>> {
         let detail = || format!("Too many of your large requests at once. Try again in {EXPENSIVE_RETRY_AFTER_S}s.");
         let refused = || Error::RateLimited { detail: detail(), retry_after_s: EXPENSIVE_RETRY_AFTER_S };
-        self.expensive.enter(user.to_string(), EXPENSIVE_WAIT).ok_or_else(refused)
+        self.expensive.enter(user.clone(), EXPENSIVE_WAIT).ok_or_else(refused)
     }
 
     /// True if a failed sign-in from this address may become an event: an attacker must not fill the database.

@@ -1,14 +1,13 @@
 //! Users: created, given another role or password, deleted. The cluster always keeps an admin.
 
 use crate::control::access::auth;
-use crate::control::access::sessions::Sessions;
 use crate::control::versions::{Condition, Versioned};
 use crate::control::{Control, guard};
 use crate::crypto::{self, password};
 use crate::error::{Error, Result};
 use crate::model::events::catalogue::{USER_CREATE, USER_DELETE, USER_RESET_PASSWORD, USER_ROLE, USER_SET_PASSWORD};
-use crate::model::ids::is_id;
-use crate::model::users::{Credential, Person, Role, User};
+use crate::model::ids::{Id, UserName};
+use crate::model::users::{Person, Role, User};
 use crate::model::{Page, Paging};
 use crate::store::{Read, Store, Write, api_tokens, events, sessions, users};
 use serde_json::json;
@@ -23,11 +22,11 @@ pub fn list(control: &Control, paging: &Paging) -> Result<Page<Person>> {
 }
 
 /// One user.
-pub fn show(control: &Control, name: &str) -> Result<Versioned<Person>> {
+pub fn show(control: &Control, name: &UserName) -> Result<Versioned<Person>> {
     Versioned::of(control.store.read(|r| found(r, name))?)
 }
 
-fn found(read: &Read, name: &str) -> Result<Person> {
+fn found(read: &Read, name: &UserName) -> Result<Person> {
     users::by_name(read, name)?.map(|account| account.person).ok_or_else(missing)
 }
 
@@ -38,7 +37,7 @@ fn missing() -> Error {
 /// Creates a user.
 pub fn create(
     control: &Control,
-    name: String,
+    name: UserName,
     role: Role,
     password: &str,
     must_change: bool,
@@ -48,7 +47,7 @@ pub fn create(
     let (live, by) = (Arc::clone(&control.sessions), by.clone());
     control.store.write(move |w| {
         guard::check(w)?;
-        still_admin(w, &live, &by)?;
+        live.check_again(w, &by, Role::Admin)?;
         users::insert(w, &name, &hash, role, must_change)?;
         events::record(w, USER_CREATE.with(json!({"username": name, "role": role})))?;
         Versioned::of(found(w, &name)?)
@@ -58,7 +57,7 @@ pub fn create(
 /// Gives a user another role, which ends that user's sessions.
 pub fn set_role(
     control: &Control,
-    name: String,
+    name: UserName,
     condition: Condition,
     role: Option<Role>,
 ) -> Result<Versioned<Person>> {
@@ -88,7 +87,7 @@ fn keeps_an_admin(read: &Read, person: &Person, role: Role) -> Result<()> {
 }
 
 /// Deletes a user, with all sessions and API tokens.
-pub fn delete(control: &Control, name: String, condition: Condition, by: &User) -> Result<()> {
+pub fn delete(control: &Control, name: UserName, condition: Condition, by: &User) -> Result<()> {
     if name == by.name {
         return Err(Error::Conflict("You cannot delete yourself; another admin can.".into()));
     }
@@ -107,14 +106,14 @@ pub fn delete(control: &Control, name: String, condition: Condition, by: &User) 
 }
 
 /// Sets another user's password, which must be changed at the next sign-in; ends that user's sessions.
-pub fn set_password(control: &Control, name: String, password: &str, by: &User) -> Result<()> {
+pub fn set_password(control: &Control, name: UserName, password: &str, by: &User) -> Result<()> {
     if name == by.name {
         return Err(Error::Conflict("Change your own password by POST /auth/password, with the current one.".into()));
     }
     let hash = auth::hashed(control, password)?;
     let (live, by) = (Arc::clone(&control.sessions), by.clone());
     control.store.write(move |w| {
-        still_admin(w, &live, &by)?;
+        live.check_again(w, &by, Role::Admin)?;
         put_password(w, &name, &hash, true)?;
         live.forget_user(w, &name);
         events::record(w, USER_SET_PASSWORD.with(json!({"username": name}))).map(drop)
@@ -123,22 +122,7 @@ pub fn set_password(control: &Control, name: String, password: &str, by: &User) 
     Ok(())
 }
 
-/// Refuses a caller who is no longer an admin: since the gate's check there was the wait for a turn to hash a password,
-/// and a deleted admin must not be able to create others.
-fn still_admin(read: &Read, live: &Sessions, by: &User) -> Result<()> {
-    let goes_on = match &by.credential {
-        Credential::Session(id) => sessions::user_of(read, id)?.is_some() || live.is_without_row(id),
-        Credential::ApiToken(_) => false,
-        // It ends with the server, and belongs to no user who could be removed.
-        Credential::Local => return Ok(()),
-    };
-    match users::by_name(read, &by.name)? {
-        Some(account) if goes_on && account.person.role == Role::Admin => Ok(()),
-        _ => Err(Error::unauthenticated()),
-    }
-}
-
-fn put_password(write: &Write, name: &str, hash: &str, must_change: bool) -> Result<()> {
+fn put_password(write: &Write, name: &UserName, hash: &str, must_change: bool) -> Result<()> {
     let account = users::by_name(write, name)?.ok_or_else(missing)?;
     users::set_password(write, name, hash, account.password_version, must_change)?;
     sessions::delete_of_user(write, name).map(drop)
@@ -147,12 +131,10 @@ fn put_password(write: &Write, name: &str, hash: &str, must_change: bool) -> Res
 /// Sets a user's password from the server's own machine, whether the server runs or not; creates the user as an admin
 /// if the name is new. Without a password it generates one. Ends the user's sessions and API tokens. Returns the
 /// password, and true if the user was created.
-pub fn reset_password(store: &Store, name: String, password: Option<String>) -> Result<(String, bool)> {
-    if !is_id(&name) {
-        return Err(Error::Malformed(format!(
-            "{name:?} is not a valid user name: use 1 to 64 characters of A-Z a-z 0-9 . _ : -"
-        )));
-    }
+pub fn reset_password(store: &Store, name: &str, password: Option<String>) -> Result<(String, bool)> {
+    let name = UserName::parse(name).ok_or_else(|| {
+        Error::Malformed(format!("{name:?} is not a valid user name: use 1 to 64 characters of A-Z a-z 0-9 . _ : -"))
+    })?;
     let password = password.unwrap_or_else(|| crypto::random_words(MADE_CHARS).to_lowercase());
     auth::check_length(&password, "new_password")?;
     let hash = password::hash(&password)?;

@@ -161,7 +161,10 @@ impl Leases {
         let (now, tick) = (clock::now(), clock::tick());
         for node in store.read(leases::enrolled)? {
             let Some(key) = PublicKey::from_spki(&node.key) else {
-                log::error!(target: "cluster", event = "lease.load", node_id = node.node_id; "A node's enrolled key cannot be read; the node must join again");
+                log::error!(
+                    target: "cluster", event = "lease.load", node_id = node.node_id;
+                    "A node's enrolled key cannot be read; the node must join again"
+                );
                 continue;
             };
             let row = node.lease;
@@ -401,19 +404,15 @@ impl Leases {
         Some((news, conflict))
     }
 
-    /// Changes the runs of a node's agent, in the transaction that writes them.
-    pub(in crate::control) fn change_runs<T>(
-        &self,
-        write: &Write,
-        id: &NodeId,
-        change: impl FnOnce(&mut Runs) -> Option<T>,
-    ) -> Option<T> {
-        let before = self.runs(id);
+    /// Applies an operator's decision about which run of a node's agent stays, in the transaction that writes it;
+    /// `None` if that is not a holder.
+    pub(in crate::control) fn keep_run(&self, write: &Write, id: &NodeId, run_id: &str) -> Option<Conflict> {
+        let (conflict, undo) = self.with(id, |l| l.runs.decide(run_id, write.now)).flatten()?;
         let (table, of) = (self.clone(), id.clone());
         write.on_rollback(move || {
-            table.with(&of, |l| l.runs = before);
+            table.with(&of, |l| l.runs.undo(undo));
         });
-        self.with(id, |l| change(&mut l.runs)).flatten()
+        Some(conflict)
     }
 
     /// Length of a node's lease, in seconds.

@@ -38,6 +38,17 @@ struct Seen {
     returns: u32,
 }
 
+/// The state before an operator's decision, as far as it changes that.
+pub(in crate::control) struct Undecided {
+    /// Id of the run that was kept.
+    kept: String,
+    decided_at: Option<Timestamp>,
+    /// Time of the decision itself.
+    decided_now: Timestamp,
+    seen: Vec<Seen>,
+    news: Option<News>,
+}
+
 /// News that is not recorded yet.
 #[derive(Clone, Copy, PartialEq)]
 pub(in crate::control) enum News {
@@ -134,18 +145,36 @@ impl Runs {
     }
 
     /// Applies an operator's decision about which run stays; `None` if that is not a holder.
-    fn decide(&mut self, run_id: &str, now: Timestamp) -> Option<Conflict> {
+    pub(super) fn decide(&mut self, run_id: &str, now: Timestamp) -> Option<(Conflict, Undecided)> {
         let conflict = self.conflict.as_mut()?;
-        if let Some(at) = conflict.refused.iter().position(|other| other.run.id == run_id) {
-            std::mem::swap(&mut conflict.kept, &mut conflict.refused[at]);
-        }
-        if conflict.kept.run.id != run_id {
+        let undecided = Undecided {
+            kept: conflict.kept.run.id.clone(),
+            decided_at: conflict.decided_at,
+            decided_now: now,
+            seen: self.seen.clone(),
+            news: self.news,
+        };
+        if !conflict.keep(run_id) {
             return None;
         }
         conflict.decided_at = Some(now);
         self.seen.clear();
         self.news = None;
-        self.conflict.clone()
+        Some((conflict.clone(), undecided))
+    }
+
+    /// Undoes a decision that could not be stored. What heartbeats have changed since stays.
+    pub(super) fn undo(&mut self, undecided: Undecided) {
+        // A conflict found since is another one.
+        if let Some(conflict) = self.conflict.as_mut().filter(|c| c.decided_at == Some(undecided.decided_now)) {
+            conflict.keep(&undecided.kept);
+            conflict.decided_at = undecided.decided_at;
+            let since = std::mem::replace(&mut self.seen, undecided.seen);
+            for seen in since {
+                self.follow(&seen.holder, seen.first_signed_at);
+            }
+            self.news = self.news.or(undecided.news);
+        }
     }
 }
 
@@ -166,10 +195,18 @@ pub(in crate::control) fn record(control: &Control, node_id: &NodeId) {
     match written {
         Ok(None) => {}
         Ok(Some(conflict)) => {
-            log::warn!(target: "cluster", event = "node.two_holders", node_id, kept = conflict.kept.run.id, address = conflict.kept.address; "Two machines send heartbeats as the same node; the later one is refused until an operator decides")
+            log::warn!(
+                target: "cluster", event = "node.two_holders", node_id, kept = conflict.kept.run.id,
+                address = conflict.kept.address;
+                "Two machines send heartbeats as the same node; the later one is refused until an operator decides"
+            )
         }
         Err(e) => {
-            log::warn!(target: "cluster", event = "node.holders_unwritten", node_id, error:% = Chain(&e); "Two machines send heartbeats as the same node, but this could not be stored; the next heartbeat retries");
+            log::warn!(
+                target: "cluster", event = "node.holders_unwritten", node_id, error:% = Chain(&e);
+                "Two machines send heartbeats as the same node, but this could not be stored; the next heartbeat \
+                    retries"
+            );
         }
     }
 }
@@ -186,9 +223,9 @@ pub fn keep(control: &Control, node_id: NodeId, run_id: String) -> Result<Confli
     control.store.write(move |w| {
         guard::check(w)?;
         let node = nodes::by_id(w, &node_id)?.ok_or_else(rules::missing)?;
-        let decided = table.change_runs(w, &node_id, |runs| runs.decide(&run_id, w.now));
-        let conflict =
-            decided.ok_or_else(|| Error::NotFound("This node has no such run; GET its runs lists them".into()))?;
+        let conflict = table
+            .keep_run(w, &node_id, &run_id)
+            .ok_or_else(|| Error::NotFound("This node has no such run; GET its runs lists them".into()))?;
         node_runs::put(w, node.seq, &conflict)?;
         let fields = json!({"node_id": node_id, "run": run_id, "refused": conflict.refused});
         events::record(w, NODE_KEEP_RUN.with(fields))?;
@@ -357,5 +394,35 @@ mod tests {
             let mut other = patch(other);
             assert_eq!((AgentRun::take(&mut other), other.len()), (None, 2));
         }
+    }
+
+    /// Runs with a conflict between `a`, which is kept, and `b`.
+    fn in_conflict() -> Runs {
+        let mut runs = Runs::default();
+        let beats: Vec<_> = (0..6).flat_map(|i| [("a", "1", 100 + 4 * i), ("b", "2", 102 + 4 * i)]).collect();
+        admissions(&mut runs, &beats);
+        runs
+    }
+
+    #[test]
+    fn of_a_decision_that_is_not_stored_nothing_stays_but_what_heartbeats_brought_meanwhile() {
+        let mut runs = in_conflict();
+        let before = runs.clone();
+        let (decided, undecided) = runs.decide("b", Timestamp::from_secs(200)).expect("a holder");
+        assert_eq!(decided.kept.run.id, "b");
+        assert_eq!(admissions(&mut runs, &[("b2", "2", 201), ("a", "1", 202)]), [true, false]);
+        runs.undo(undecided);
+        assert_eq!(runs.conflict(), before.conflict());
+        assert!(runs.has_news(), "the conflict is still to be recorded");
+        let seen: Vec<_> = runs.seen.iter().map(|seen| seen.holder.run.id.as_str()).collect();
+        assert_eq!(seen, ["a", "b2"]);
+
+        let mut runs = in_conflict();
+        let (_, undecided) = runs.decide("b", Timestamp::from_secs(200)).expect("a holder");
+        admissions(&mut runs, &[("b", "2", 201), ("c", "3", 202), ("b", "2", 220), ("b", "2", 224)]);
+        let found = runs.conflict().cloned();
+        assert!(found.as_ref().is_some_and(|conflict| conflict.decided_at.is_none()), "another conflict");
+        runs.undo(undecided);
+        assert_eq!(runs.conflict(), found.as_ref());
     }
 }

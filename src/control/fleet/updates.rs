@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::model::events::catalogue::{
     Kind, UPDATE_CANCELLED, UPDATE_COMPLETED, UPDATE_HALTED, UPDATE_PAUSED, UPDATE_RESUMED, UPDATE_RING, UPDATE_STARTED,
 };
-use crate::model::ids::NodeId;
+use crate::model::ids::{NodeId, UpdateId};
 use crate::model::leases::LeaseState;
 use crate::model::updates::{EVERYBODY_ELSE, Member, NewUpdate, Request, Update, UpdateState};
 use crate::model::{Page, Paging};
@@ -173,7 +173,7 @@ pub fn list(control: &Control, paging: &Paging) -> Result<Page<Update>> {
 }
 
 /// One update.
-pub fn show(control: &Control, id: &str) -> Result<Versioned<Update>> {
+pub fn show(control: &Control, id: &UpdateId) -> Result<Versioned<Update>> {
     Versioned::of(control.store.read(|r| found(r, id))?)
 }
 
@@ -188,7 +188,7 @@ pub fn create(control: &Control, once: Once, new: NewUpdate) -> Result<Created> 
                     format!("The update {} is {}; cancel it before another begins.", open.id, open.state.as_str());
                 return Err(Error::Conflict(why));
             }
-            let id = new.id.clone().unwrap_or_else(|| format!("update-{}", crypto::random_hex(8)));
+            let id = new.id.clone().unwrap_or_else(|| UpdateId::of_row(format!("update-{}", crypto::random_hex(8))));
             if updates::by_id(w, &id)?.is_some() {
                 return Err(Error::Conflict("Update id already exists".to_string()));
             }
@@ -214,7 +214,7 @@ pub fn create(control: &Control, once: Once, new: NewUpdate) -> Result<Created> 
 }
 
 /// Pauses an update: nodes get no request until it is resumed.
-pub fn pause(control: &Control, id: String) -> Result<Versioned<Update>> {
+pub fn pause(control: &Control, id: UpdateId) -> Result<Versioned<Update>> {
     change(control, id, UPDATE_PAUSED, |update, _| match update.state {
         UpdateState::Running => Ok(UpdateState::Paused),
         other => Err(other),
@@ -222,7 +222,7 @@ pub fn pause(control: &Control, id: String) -> Result<Versioned<Update>> {
 }
 
 /// Resumes an update; failed nodes try again, and nodes that are lost by now are not waited for.
-pub fn resume(control: &Control, id: String) -> Result<Versioned<Update>> {
+pub fn resume(control: &Control, id: UpdateId) -> Result<Versioned<Update>> {
     change(control, id, UPDATE_RESUMED, |update, living| match update.state {
         UpdateState::Paused | UpdateState::Halted => {
             update.attempt += 1;
@@ -236,7 +236,7 @@ pub fn resume(control: &Control, id: String) -> Result<Versioned<Update>> {
 }
 
 /// Ends an update; updated nodes stay updated.
-pub fn cancel(control: &Control, id: String) -> Result<Versioned<Update>> {
+pub fn cancel(control: &Control, id: UpdateId) -> Result<Versioned<Update>> {
     change(control, id, UPDATE_CANCELLED, |update, _| match update.state {
         UpdateState::Running | UpdateState::Paused | UpdateState::Halted => Ok(UpdateState::Cancelled),
         other => Err(other),
@@ -246,7 +246,7 @@ pub fn cancel(control: &Control, id: String) -> Result<Versioned<Update>> {
 /// Changes the state of an update, or names the state that does not allow it.
 fn change(
     control: &Control,
-    id: String,
+    id: UpdateId,
     event: Kind,
     to: impl FnOnce(&mut Update, Vec<NodeId>) -> std::result::Result<UpdateState, UpdateState> + Send + 'static,
 ) -> Result<Versioned<Update>> {
@@ -270,7 +270,7 @@ fn change(
     })
 }
 
-fn found(read: &Read, id: &str) -> Result<Update> {
+fn found(read: &Read, id: &UpdateId) -> Result<Update> {
     updates::by_id(read, id)?.ok_or_else(|| Error::not_found("Update"))
 }
 

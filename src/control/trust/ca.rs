@@ -176,7 +176,10 @@ impl Authority {
         for (kind, there) in [(&CLUSTER, state.current.is_some()), (&SERVER, state.server.is_some())] {
             if !there {
                 Ca::create_from(&self.dir, kind, begin(state.current.as_ref())?)?;
-                log::info!(target: "cluster", event = "ca.create", file:% = self.dir.join(kind.cert).display(); "Created a certificate authority");
+                log::info!(
+                    target: "cluster", event = "ca.create", file:% = self.dir.join(kind.cert).display();
+                    "Created a certificate authority"
+                );
             }
         }
         state = self.set(State::load(&self.dir)?);
@@ -265,7 +268,10 @@ fn discard(dir: &Path, name: &str) -> Result<()> {
     files::rename(&dir.join(name), &gone)?;
     // The next start tries again.
     if let Err(e) = fs::remove_dir_all(&gone) {
-        log::warn!(target: "cluster", event = "ca.discard", directory:% = gone.display(), error:% = e; "Could not remove a directory with a key that is no longer used");
+        log::warn!(
+            target: "cluster", event = "ca.discard", directory:% = gone.display(), error:% = e;
+            "Could not remove a directory with a key that is no longer used"
+        );
     }
     Ok(())
 }
@@ -286,7 +292,10 @@ pub fn check_dates(control: &Control) -> Result<()> {
             continue;
         };
         let fingerprint = pki::fingerprint_hex(&pem);
-        log::warn!(target: "cluster", event = "certificate.outside_dates", what, from:%, until:%, now:%; "A certificate is outside its validity period: clients refuse it. Is the clock correct?");
+        log::warn!(
+            target: "cluster", event = "certificate.outside_dates", what, from:%, until:%, now:%;
+            "A certificate is outside its validity period: clients refuse it. Is the clock correct?"
+        );
         let (enrolled, _) = control.store.read(|r| nodes::count_trust(r, ""))?;
         let is_remade = what == "authority" && enrolled == 0 && clock::is_plausible(now);
         let fields =
@@ -300,7 +309,10 @@ pub fn check_dates(control: &Control) -> Result<()> {
             control.ca.drop_previous()?;
             control.ca.rotate()?;
             control.ca.drop_previous()?;
-            log::warn!(target: "cluster", event = "ca.made_again", from:%, until:%; "Recreated the certificate authorities: no node relied on them");
+            log::warn!(
+                target: "cluster", event = "ca.made_again", from:%, until:%;
+                "Recreated the certificate authorities: no node relied on them"
+            );
             return tls::turn(control);
         }
     }
@@ -385,7 +397,10 @@ fn change(control: &Control, event: catalogue::Kind, action: impl FnOnce() -> Re
     })?;
     action()?;
     tls::turn(control)?;
-    log::info!(target: "cluster", event = event.name, fingerprint = control.ca.ensure()?.fingerprint_hex(); "Changed the cluster's certificate authority");
+    log::info!(
+        target: "cluster", event = event.name, fingerprint = control.ca.ensure()?.fingerprint_hex();
+        "Changed the cluster's certificate authority"
+    );
     show(control)
 }
 

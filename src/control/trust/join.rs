@@ -17,6 +17,7 @@ use crate::model::events::catalogue::{NODE_JOIN, NODE_REJOIN, NODE_REJOIN_REPLAC
 use crate::model::ids::NodeId;
 use crate::model::join_tokens::{JoinRole, JoinToken};
 use crate::model::leases::LeaseState;
+use crate::model::mesh_address::MeshAddress;
 use crate::model::node_api::{Enrolment, Reason, Replaced};
 use crate::model::nodes::{Node, NodeChange, merge_status};
 use crate::model::status_keys;
@@ -87,7 +88,7 @@ pub fn join(control: &Control, ask: Join) -> Result<Enrolment> {
     let csr = checked_csr(&ask.csr_pem, &ask.node_id)?;
     let known = control.store.read(|r| nodes::by_id(r, &ask.node_id))?;
     let given = token.mesh_ip.or_else(|| known.and_then(|node| node.mesh_ip_given));
-    let issued = issue(control, &csr, &ask.node_id, given.as_deref(), now)?;
+    let issued = issue(control, &csr, &ask.node_id, given.as_ref(), now)?;
     let (node_id, ttl_s, key) = (ask.node_id.clone(), ask.lease_ttl_s, csr.public_key());
     enrol(control, &node_id, &csr, issued, ttl_s, move |w, table| {
         guard::check(w)?;
@@ -149,7 +150,10 @@ fn replaced(table: &Leases, node: &Node, spki_der: &[u8]) -> Option<Replaced> {
 pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
     let refuse = |check: &str, reason: Option<Reason>| {
         if control.lines.admits(throttle::source()) {
-            log::warn!(target: "cluster", event = "renew.refused", node_id = ask.node_id, check; "Refused to renew an identity");
+            log::warn!(
+                target: "cluster", event = "renew.refused", node_id = ask.node_id, check;
+                "Refused to renew an identity"
+            );
         }
         Error::Unauthenticated { detail: "Invalid node id or signature.", reason }
     };
@@ -180,7 +184,7 @@ pub fn renew(control: &Control, ask: Renewal) -> Result<Enrolment> {
     if !control.leases.advance_signed_at(&ask.node_id, ask.signed_at, now.secs() + control.config.heartbeat_skew_s) {
         return Err(refuse("replayed", Some(Reason::Replayed)));
     }
-    let issued = issue(control, &csr, &ask.node_id, node.mesh_ip_given.as_deref(), now)?;
+    let issued = issue(control, &csr, &ask.node_id, node.mesh_ip_given.as_ref(), now)?;
     let ttl_s = control.leases.ttl_s(&ask.node_id);
     let node_id = ask.node_id.clone();
     enrol(control, &ask.node_id, &csr, issued, ttl_s, move |w, table| {
@@ -225,7 +229,7 @@ fn issue(
     control: &Control,
     csr: &Csr,
     node_id: &NodeId,
-    given: Option<&str>,
+    given: Option<&MeshAddress>,
     now: Timestamp,
 ) -> Result<(Issued, Arc<Trusted>)> {
     ca::clock_is_right()?;
@@ -249,7 +253,7 @@ fn issue(
 }
 
 /// Writes the node's row after a join: an operator's settings and roles stay, the machine's own values are merged in.
-fn write_node(write: &Write, existing: Option<Node>, ask: &Join, mesh_ip_given: Option<String>) -> Result<()> {
+fn write_node(write: &Write, existing: Option<Node>, ask: &Join, mesh_ip_given: Option<MeshAddress>) -> Result<()> {
     let mut given = ask.given.clone();
     let reported = given.status.take().unwrap_or_default();
     given.name = Some(ask.name.clone());
@@ -294,7 +298,10 @@ fn enrol(
         table.enrol(w, &id, node.seq, NewIdentity { fingerprint, key, trust, runs }, ttl_s)?;
         Ok((event, replaced, w.now))
     })?;
-    log::info!(target: "cluster", event, node_id, identity_fingerprint = issued.fingerprint_hex; "Issued an identity to a node");
+    log::info!(
+        target: "cluster", event, node_id, identity_fingerprint = issued.fingerprint_hex;
+        "Issued an identity to a node"
+    );
     let claims = claims_for(control, node_id, &issued.fingerprint_hex, now);
     Ok(Enrolment {
         node_id: node_id.clone(),

@@ -5,6 +5,7 @@ use crate::control::{Control, guard};
 use crate::crypto;
 use crate::error::{Error, Result};
 use crate::model::events::catalogue::{CLUSTER_BOOTSTRAP, JOIN_TOKEN_CREATE, JOIN_TOKEN_DELETE};
+use crate::model::ids::JoinTokenId;
 use crate::model::join_string::JoinString;
 use crate::model::join_tokens::{Admits, JoinRole, JoinToken, NewJoinToken};
 use crate::model::{Page, Paging};
@@ -39,7 +40,7 @@ pub fn create(control: &Control, admits: Admits, ttl_s: i64) -> Result<NewJoinTo
 }
 
 /// Revokes a token.
-pub fn delete(control: &Control, id: String) -> Result<()> {
+pub fn delete(control: &Control, id: JoinTokenId) -> Result<()> {
     control.store.write(move |w| {
         guard::check(w)?;
         if !join_tokens::delete(w, &id)? {
@@ -92,7 +93,7 @@ impl Contact {
 
 fn mint(write: &Write, contact: &Contact, admits: Admits, ttl_s: i64) -> Result<NewJoinToken> {
     join_tokens::prune(write, write.now.plus_secs(-KEPT_S))?;
-    let id = format!("jt-{}", crypto::random_hex(8));
+    let id = JoinTokenId::of_row(format!("jt-{}", crypto::random_hex(8)));
     let token = crypto::token::join_secret();
     let expires_at = write.now.plus_secs(ttl_s);
     join_tokens::insert(write, &id, &crypto::sha256_hex(token.as_bytes()), &admits, expires_at)?;

@@ -2,7 +2,8 @@
 //! authority that signs it: so it gets nothing by which it could pass for another machine, in this cluster or outside
 //! of it.
 
-use crate::model::address::{self, is_mesh};
+use crate::model::address::is_mesh;
+use crate::model::mesh_address::MeshAddress;
 use std::net::IpAddr;
 
 /// Single-label domains that the public DNS does not have (RFC 6761, RFC 6762 appendix G, ICANN's `internal`).
@@ -19,13 +20,13 @@ pub struct Known<'k> {
     /// The domain of node names inside the mesh.
     pub domain: &'k str,
     /// The mesh address of the node from an operator or the join token, with or without a prefix length.
-    pub given: Option<&'k str>,
+    pub given: Option<&'k MeshAddress>,
     /// The control plane's own names and addresses.
     pub servers: &'k [String],
     /// Id and name of each older node that may clash with this one, in lower case.
     pub earlier: &'k [(String, String)],
     /// Mesh addresses of other nodes.
-    pub others: &'k [String],
+    pub others: &'k [MeshAddress],
 }
 
 /// The name of a node in the mesh's domain.
@@ -54,12 +55,13 @@ pub fn own(known: &Known) -> Vec<String> {
     if known.earlier.iter().any(|(other, _)| *other == id.to_ascii_lowercase()) {
         own.clear();
     }
-    let taken = |ip: IpAddr| {
-        known.servers.iter().chain(known.others).filter_map(|s| address::without_prefix(s)).any(|other| other == ip)
-    };
-    own.extend(
-        known.given.and_then(address::without_prefix).filter(|ip| is_mesh(*ip) && !taken(*ip)).map(|ip| ip.to_string()),
-    );
+    let of_servers = known.servers.iter().filter_map(|name| name.parse().ok()).map(|ip: IpAddr| ip.to_canonical());
+    let mut taken = of_servers.chain(known.others.iter().filter_map(MeshAddress::address));
+    if let Some(ip) = known.given.and_then(MeshAddress::address).filter(|ip| is_mesh(*ip))
+        && !taken.any(|other| other == ip)
+    {
+        own.push(ip.to_string());
+    }
     own
 }
 
@@ -95,8 +97,12 @@ fn is_same(servers: &str, name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn known<'k>(node_id: &'k str, given: Option<&'k str>) -> Known<'k> {
+    fn known<'k>(node_id: &'k str, given: Option<&'k MeshAddress>) -> Known<'k> {
         Known { node_id, domain: "mesh.internal", given, servers: &[], earlier: &[], others: &[] }
+    }
+
+    fn mesh(text: &str) -> MeshAddress {
+        text.to_string().into()
     }
 
     #[test]
@@ -143,7 +149,7 @@ mod tests {
             ("0.0.0.0", None),
             ("nonsense", None),
         ] {
-            let found = own(&known("n", Some(given)));
+            let found = own(&known("n", Some(&mesh(given))));
             assert_eq!(found.get(2).map(String::as_str), address, "{given}: {found:?}");
         }
     }
@@ -157,15 +163,15 @@ mod tests {
         assert_eq!(of(Known { domain: "example.org", ..known("cp", None) }), ["cp"]);
         assert_eq!(of(Known { domain: "nodes.example.org", ..known("n", None) }), ["n"]);
         for given in ["10.0.0.1", "::ffff:10.0.0.1", "fd00:0::1/64"] {
-            assert_eq!(of(known("n", Some(given))).len(), 2, "{given}");
+            assert_eq!(of(known("n", Some(&mesh(given)))).len(), 2, "{given}");
         }
         let earlier = [("pi", "web"), ("db1", "db.mesh.internal")].map(|(id, name)| (id.to_string(), name.to_string()));
-        let others = text(&["10.42.0.7/24"]);
+        let others = [mesh("10.42.0.7/24")];
         let of = |known: Known| own(&Known { earlier: &earlier, others: &others, ..known });
         assert_eq!(of(known("PI", None)), [""; 0]);
         assert_eq!(of(known("db", None)), ["db"]);
         assert_eq!(of(known("Web", None)), ["Web.mesh.internal"]);
-        assert_eq!(of(known("n", Some("10.42.0.7"))).len(), 2);
-        assert_eq!(of(known("n", Some("10.42.0.8"))).len(), 3);
+        assert_eq!(of(known("n", Some(&mesh("10.42.0.7")))).len(), 2);
+        assert_eq!(of(known("n", Some(&mesh("10.42.0.8")))).len(), 3);
     }
 }

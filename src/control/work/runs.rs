@@ -11,6 +11,7 @@ use crate::model::events::catalogue::{
     SUPPORT_BUNDLE_COMPLETED, SUPPORT_BUNDLE_DELETED, SUPPORT_BUNDLE_FAILED, SUPPORT_BUNDLE_REQUESTED,
     SUPPORT_BUNDLE_RUNNING,
 };
+use crate::model::ids::RunId;
 use crate::model::runs::{Kind, NewRun, Report, Run, RunStatus};
 use crate::model::{Page, Paging};
 use crate::store::{events, runs};
@@ -50,7 +51,7 @@ pub fn list(control: &Control, kind: Kind, paging: &Paging) -> Result<Page<Run>>
 }
 
 /// One request.
-pub fn show(control: &Control, kind: Kind, id: &str) -> Result<Versioned<Run>> {
+pub fn show(control: &Control, kind: Kind, id: &RunId) -> Result<Versioned<Run>> {
     Versioned::of(control.store.read(|r| runs::by_id(r, kind, id))?.ok_or_else(|| missing(kind))?)
 }
 
@@ -59,7 +60,10 @@ pub fn create(control: &Control, kind: Kind, once: Once, new: NewRun) -> Result<
     control.store.write(move |w| {
         guard::check(w)?;
         once.create(w, |w| {
-            let id = new.id.clone().unwrap_or_else(|| format!("{}-{}", words(kind).prefix, crypto::random_hex(8)));
+            let id = new
+                .id
+                .clone()
+                .unwrap_or_else(|| RunId::of_row(format!("{}-{}", words(kind).prefix, crypto::random_hex(8))));
             if runs::by_id(w, kind, &id)?.is_some() {
                 return Err(Error::Conflict(format!("{} id already exists", words(kind).what)));
             }
@@ -75,7 +79,7 @@ pub fn create(control: &Control, kind: Kind, once: Once, new: NewRun) -> Result<
 pub fn update(
     control: &Control,
     kind: Kind,
-    id: String,
+    id: RunId,
     condition: Condition,
     report: Report,
 ) -> Result<Versioned<Run>> {
@@ -108,7 +112,7 @@ pub fn update(
 }
 
 /// Deletes a finished request.
-pub fn delete(control: &Control, kind: Kind, id: String, condition: Condition) -> Result<Run> {
+pub fn delete(control: &Control, kind: Kind, id: RunId, condition: Condition) -> Result<Run> {
     control.store.write(move |w| {
         guard::check(w)?;
         let run = runs::by_id(w, kind, &id)?.ok_or_else(|| missing(kind))?;

@@ -2,68 +2,53 @@
 
 use super::NewEvent;
 use crate::model::Object;
+use crate::model::words::words;
 use serde_json::Value;
 use std::fmt::Write;
 
-/// Declares the categories, their words and a list of them.
-macro_rules! categories {
-    ($($category:ident $word:literal,)*) => {
-        /// A category that only the server writes into.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Category {
-            $(#[doc = concat!("`", $word, "`")] $category,)*
-        }
-
-        impl Category {
-            /// The words of all categories, in alphabetical order.
-            pub const WORDS: &[&str] = &[$($word),*];
-
-            /// The word that clients see.
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Category::$category => $word,)*
-                }
-            }
-        }
-    };
+words! {
+    /// A category that only the server writes into.
+    pub enum Category {
+        /// `auth`
+        Auth = "auth",
+        /// `backups`
+        Backups = "backups",
+        /// `cluster`
+        Cluster = "cluster",
+        /// `endpoints`
+        Endpoints = "endpoints",
+        /// `etcd`
+        Etcd = "etcd",
+        /// `nodes`
+        Nodes = "nodes",
+        /// `replicas`
+        Replicas = "replicas",
+        /// `router_assignments`
+        RouterAssignments = "router_assignments",
+        /// `scheduler`
+        Scheduler = "scheduler",
+        /// `services`
+        Services = "services",
+        /// `settings`
+        Settings = "settings",
+        /// `support`
+        Support = "support",
+        /// `updates`
+        Updates = "updates",
+        /// `wireguard`
+        Wireguard = "wireguard",
+    }
 }
 
-categories! {
-    Auth "auth",
-    Backups "backups",
-    Cluster "cluster",
-    Endpoints "endpoints",
-    Etcd "etcd",
-    Nodes "nodes",
-    Replicas "replicas",
-    RouterAssignments "router_assignments",
-    Scheduler "scheduler",
-    Services "services",
-    Settings "settings",
-    Support "support",
-    Updates "updates",
-    Wireguard "wireguard",
-}
-
-/// Severity of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
-    /// An action succeeded.
-    Info,
-    /// Something needs attention.
-    Warning,
-    /// Something is broken.
-    Error,
-}
-
-impl Level {
-    /// The word that clients see.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Level::Info => "INFO",
-            Level::Warning => "WARNING",
-            Level::Error => "ERROR",
-        }
+words! {
+    /// Severity of an event.
+    pub enum Level {
+        /// An action succeeded.
+        Info = "INFO",
+        /// Something needs attention.
+        Warning = "WARNING",
+        /// Something is broken.
+        Error = "ERROR",
     }
 }
 
@@ -278,8 +263,8 @@ kinds! {
     SCHEDULER_GRACE = Scheduler "scheduler.grace" Info ["silent", "seconds"]
         "After a start of the server, replicas of silent nodes stay for this number of seconds.";
     SCHEDULER_RECONCILE = Scheduler "scheduler.reconcile" Info
-        ["service_id", "desired_replicas", "actual_replicas", "replicas_before", "action_count", "warning_count", "actions",
-         "by"]
+        ["service_id", "desired_replicas", "actual_replicas", "replicas_before", "action_count", "warning_count",
+         "actions", "by"]
         "The scheduler applied a plan to a service; `actions` counts its actions by name.";
     SCHEDULER_ROLLOUT_LATE = Scheduler "scheduler.rollout_late" Warning
         ["service_id", "generation", "outdated", "pending", "waiting_since", "waiting_seconds"]

@@ -305,8 +305,9 @@ mod tests {
 
     #[test]
     fn the_operators_own_keys_give_no_warning() {
-        let own = json!({"image": "nginx", "command": ["x"], "env": {"replicas": 3}, "environment": {}, "owner": "me", "notes": "", "team": {},
-            "version": 2, "labels": {}, "x": 1, "blob": "", "mine": {"count": 1}, "rollout_requested_at": "",
+        let own = json!({"image": "nginx", "command": ["x"], "env": {"replicas": 3}, "environment": {}, "owner": "me",
+            "notes": "", "team": {}, "version": 2, "labels": {}, "x": 1, "blob": "", "mine": {"count": 1},
+            "rollout_requested_at": "",
             "scheduling": {"node_selector": {"anything": "x"}}});
         assert_eq!(warnings_of(own), [""; 0]);
     }

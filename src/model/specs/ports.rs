@@ -1,6 +1,6 @@
 //! Host ports in a spec: a number, an object, or the short forms of Compose.
 
-use super::{HostPort, count_of, host_port};
+use super::{HostPort, Protocol, count_of};
 use serde_json::{Map, Value};
 use std::net::IpAddr;
 
@@ -9,23 +9,22 @@ pub fn read(item: &Value) -> Result<Vec<HostPort>, String> {
     match item {
         Value::Object(port) => of_object(port),
         Value::String(text) => of_text(text.trim()),
-        number => one(number).map(|port| vec![host_port(port, false)]),
+        number => one(number).map(|port| vec![HostPort { protocol: Protocol::Tcp, port }]),
     }
 }
 
 /// `host_port`, or `published` as in Compose.
 fn of_object(port: &Map<String, Value>) -> Result<Vec<HostPort>, String> {
     let given = |key: &str| port.get(key).filter(|v| !v.is_null());
-    let udp = match given("protocol").map(Value::as_str) {
-        None | Some(Some("tcp")) => false,
-        Some(Some("udp")) => true,
-        Some(_) => return Err("its protocol should be tcp or udp".to_string()),
+    let protocol = match given("protocol") {
+        None => Protocol::Tcp,
+        Some(word) => word.as_str().and_then(Protocol::parse).ok_or("its protocol should be tcp or udp")?,
     };
     match (given("host_port"), given("published")) {
         (Some(a), Some(b)) if one(a)? != one(b)? => {
             Err("host_port and published name two ports; leave one of them out".to_string())
         }
-        (Some(number), _) | (None, Some(number)) => Ok(vec![host_port(one(number)?, udp)]),
+        (Some(number), _) | (None, Some(number)) => Ok(vec![HostPort { protocol, port: one(number)? }]),
         (None, None) if given("container_port").or(given("target")).is_some() => Ok(Vec::new()),
         (None, None) => Err("it should have host_port, or published".to_string()),
     }
@@ -33,12 +32,8 @@ fn of_object(port: &Map<String, Value>) -> Result<Vec<HostPort>, String> {
 
 /// `[ADDRESS:]HOST[:CONTAINER][/PROTOCOL]`, where both ports may be ranges of the same length.
 fn of_text(text: &str) -> Result<Vec<HostPort>, String> {
-    let (numbers, udp) = match text.rsplit_once('/') {
-        None => (text, false),
-        Some((numbers, "tcp")) => (numbers, false),
-        Some((numbers, "udp")) => (numbers, true),
-        Some((_, other)) => return Err(format!("{other} should be tcp or udp")),
-    };
+    let (numbers, word) = text.rsplit_once('/').unwrap_or((text, Protocol::Tcp.as_str()));
+    let protocol = Protocol::parse(word).ok_or_else(|| format!("{word} should be tcp or udp"))?;
     let (address, ports) = match numbers.strip_prefix('[').map(|rest| rest.split_once("]:")) {
         Some(Some((address, ports))) => (Some(address), ports),
         Some(None) => return Err("after an address in brackets a colon and a port should follow".to_string()),
@@ -64,7 +59,7 @@ fn of_text(text: &str) -> Result<Vec<HostPort>, String> {
             "ranges for host and container should have the same length, or it is open which port is taken".to_string()
         );
     }
-    Ok(host.map(|port| host_port(port, udp)).collect())
+    Ok(host.map(|port| HostPort { protocol, port }).collect())
 }
 
 /// `8080`, or `8000-8010`.
@@ -88,7 +83,6 @@ fn one(value: &Value) -> Result<u16, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::specs::port_text;
     use serde_json::json;
 
     #[test]
@@ -111,7 +105,7 @@ mod tests {
             (json!({"container_port": 80}), ""),
             (json!({"target": 80}), ""),
         ] {
-            let ports = read(&item).map(|ports| ports.into_iter().map(port_text).collect::<Vec<_>>().join(" "));
+            let ports = read(&item).map(|ports| ports.iter().map(HostPort::to_string).collect::<Vec<_>>().join(" "));
             assert_eq!(ports.as_deref(), Ok(want), "{item}");
         }
         for item in [

@@ -10,6 +10,7 @@ use crate::crypto::{self, pki};
 use crate::error::{Doing, Error, Result};
 use crate::files;
 use crate::model::backups::{Backup, Entry, Kind, Manifest};
+use crate::model::ids::BackupId;
 use crate::store;
 use crate::sys::host;
 use std::fs::{self, File};
@@ -97,7 +98,7 @@ pub fn create(config: &Config, kind: Kind, passphrase: Option<&[u8]>) -> Result<
     let staging = Staging::make(&config.data_dir)?;
     room_to_make(config, staging.path())?;
     let created_at = clock::now();
-    let id = format!("{}-{}-{}", kind.as_str(), stamp(created_at), crypto::random_hex(4));
+    let id = BackupId::of_row(format!("{}-{}-{}", kind.as_str(), stamp(created_at), crypto::random_hex(4)));
     // Leftovers of a failure here are removed by the next backup.
     let new = files::Replacing::begin(&dir.join(format!("{id}{END}")))
         .doing("create a file of a backup")
@@ -143,7 +144,7 @@ fn room_to_make(config: &Config, staging: &Path) -> Result<()> {
 
 fn make(
     config: &Config,
-    id: &str,
+    id: &BackupId,
     created_at: Timestamp,
     passphrase: Option<&[u8]>,
     copy: &Path,
@@ -167,7 +168,7 @@ fn make(
         sha256: crypto::sha256_hex(content),
     }));
     let manifest = Manifest {
-        id: id.to_string(),
+        id: id.clone(),
         created_at,
         program_version: env!("CARGO_PKG_VERSION").to_string(),
         schema_version: contents.schema_version,

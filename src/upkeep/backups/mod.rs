@@ -21,6 +21,7 @@ use crate::model::backups::{Backup, Drill, Kind, Manifest};
 use crate::model::events::catalogue::{
     BACKUP_CREATE, BACKUP_DELETE, BACKUP_DOWNLOAD, BACKUP_DRILL_FAILED, BACKUP_DRILL_PASSED, BACKUP_FAILED,
 };
+use crate::model::ids::{BackupId, Id};
 use crate::store::{self, events};
 use crate::text;
 use crate::thread::lock;
@@ -121,8 +122,8 @@ pub fn list(config: &Config) -> Result<Vec<Backup>> {
     let mut backups: Vec<Backup> = listed
         .filter_map(|entry| {
             let path = entry.ok()?.path();
-            let id = path.file_name()?.to_str()?.strip_suffix(END)?.to_string();
-            let (kind, created_at) = parse_id(&id)?;
+            let id = BackupId::parse(path.file_name()?.to_str()?.strip_suffix(END)?)?;
+            let (kind, created_at) = parse_id(id.as_str())?;
             let mut header = [0; container::HEADER_BYTES];
             let mut file = files::open_guarded(&path).ok()?;
             let encrypted = file.read_exact(&mut header).is_ok() && container::is_encrypted(&header).unwrap_or(false);
@@ -147,12 +148,12 @@ pub fn newest(config: &Config) -> Result<Option<Backup>> {
 }
 
 /// The backup with this id.
-pub fn show(config: &Config, id: &str) -> Result<Backup> {
-    list(config)?.into_iter().find(|b| b.id == id).ok_or_else(|| Error::not_found("Backup"))
+pub fn show(config: &Config, id: &BackupId) -> Result<Backup> {
+    list(config)?.into_iter().find(|b| b.id == *id).ok_or_else(|| Error::not_found("Backup"))
 }
 
 /// Removes a backup.
-pub fn delete(control: &Control, id: &str) -> Result<()> {
+pub fn delete(control: &Control, id: &BackupId) -> Result<()> {
     let backup = show(&control.config, id)?;
     fs::remove_file(&backup.path).doing("remove a backup")?;
     let fields = json!({ "backup_id": id, "kind": backup.kind });
@@ -161,7 +162,7 @@ pub fn delete(control: &Control, id: &str) -> Result<()> {
 
 /// Opens a backup for download, and records the recipient first. An unencrypted one stays on the machine: with the keys
 /// in it a session or token would outlive its own end.
-pub fn download(control: &Control, id: &str, only_asks: bool) -> Result<(Backup, File)> {
+pub fn download(control: &Control, id: &BackupId, only_asks: bool) -> Result<(Backup, File)> {
     let backup = show(&control.config, id)?;
     if !backup.encrypted {
         return Err(Error::Forbidden(NOT_SENT));

@@ -14,6 +14,7 @@ use crate::crypto;
 use crate::error::{Doing, Error, Result};
 use crate::files;
 use crate::model::events::catalogue::BACKUP_RESTORED;
+use crate::model::ids::BackupId;
 use crate::store::{self, events};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -42,7 +43,7 @@ struct Decided {
 /// Information for the next start.
 #[derive(Serialize, Deserialize, Clone)]
 struct Note {
-    backup_id: String,
+    backup_id: BackupId,
     created_at: Timestamp,
     restored_at: Timestamp,
 }
@@ -186,7 +187,9 @@ pub fn settle(control: &Control) -> Result<()> {
     })?;
     fs::remove_file(&path).doing("end a restore")?;
     log::warn!(target: "backups", event = "backup.restored", backup = told.backup_id, sessions, tokens;
-        "This cluster was restored from a backup. All users must sign in again, and join tokens must be created again. Nodes that joined after the backup must join again. Check users and API tokens: those deleted after the backup are back");
+        "This cluster was restored from a backup. All users must sign in again, and join tokens must be created again. \
+            Nodes that joined after the backup must join again. Check users and API tokens: those deleted after the \
+            backup are back");
     Ok(())
 }
 

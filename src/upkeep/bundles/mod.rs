@@ -27,6 +27,7 @@ use crate::model::events::catalogue::{
     SUPPORT_BUNDLE_COMPLETED, SUPPORT_BUNDLE_DOWNLOAD, SUPPORT_BUNDLE_FAILED, SUPPORT_BUNDLE_PRUNED,
     SUPPORT_BUNDLE_RUNNING,
 };
+use crate::model::ids::{Id, RunId};
 use crate::model::runs::{Kind, NewRun, Run, RunStatus};
 use crate::store::{Write, events, runs};
 use crate::thread::lock;
@@ -94,7 +95,7 @@ pub fn request(app: &App, once: Once, new: NewRun) -> Result<Created> {
 ///
 /// # Errors
 /// As [`requests::delete`].
-pub fn delete(app: &App, id: String, condition: Condition) -> Result<()> {
+pub fn delete(app: &App, id: RunId, condition: Condition) -> Result<()> {
     let gone = requests::delete(&app.control, Kind::Bundle, id, condition)?;
     discard(app, &gone);
     Ok(())
@@ -102,7 +103,7 @@ pub fn delete(app: &App, id: String, condition: Condition) -> Result<()> {
 
 /// Path of a bundle of ours, relative to the data directory. An id is a valid file name: it begins with a letter or
 /// digit and has no slash.
-fn path_of(id: &str) -> String {
+fn path_of(id: &RunId) -> String {
     format!("{DIR}/{id}.tar.gz")
 }
 
@@ -111,7 +112,7 @@ fn is_ours(run: &Run) -> bool {
     run.kind == Kind::Bundle && run.result.as_deref() == Some(&path_of(&run.id))
 }
 
-fn place(control: &Control, id: &str) -> PathBuf {
+fn place(control: &Control, id: &RunId) -> PathBuf {
     control.config.data_dir.join(path_of(id))
 }
 
@@ -129,7 +130,7 @@ pub fn is_available(run: &Run) -> bool {
 }
 
 /// Opens a bundle for a download, and records the caller.
-pub fn fetch(control: &Control, id: &str, only_asks: bool) -> Result<Fetched> {
+pub fn fetch(control: &Control, id: &RunId, only_asks: bool) -> Result<Fetched> {
     let run =
         control.store.read(|r| runs::by_id(r, Kind::Bundle, id))?.ok_or_else(|| requests::missing(Kind::Bundle))?;
     if !is_available(&run) {
@@ -248,8 +249,8 @@ fn files_with_rows(control: &Control) -> Result<Vec<(PathBuf, Option<Run>)>> {
     };
     let with_row = |entry: fs::DirEntry| {
         let name = entry.file_name();
-        let id = name.to_str().and_then(|name| name.strip_suffix(".tar.gz"));
-        let run = id.map(|id| control.store.read(|r| runs::by_id(r, Kind::Bundle, id))).transpose()?.flatten();
+        let id = name.to_str().and_then(|name| name.strip_suffix(".tar.gz")).and_then(RunId::parse);
+        let run = id.map(|id| control.store.read(|r| runs::by_id(r, Kind::Bundle, &id))).transpose()?.flatten();
         Ok((entry.path(), run))
     };
     entries.into_iter().map(with_row).collect()
@@ -289,8 +290,8 @@ fn write(app: &App, run: &Run) -> Result<()> {
 
 /// Reason of a failure, as a sentence for the requesting user.
 fn why(e: &Error) -> String {
-    let full = matches!(e, Error::Fault(fault) if fault.source.downcast_ref::<io::Error>().is_some_and(|e| matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)));
-    match full {
+    let is_full = |e: &io::Error| matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    match matches!(e, Error::Fault(fault) if fault.source.downcast_ref::<io::Error>().is_some_and(is_full)) {
         true => "The disk of the control plane is full: free some space in its data directory, then request another."
             .to_string(),
         false => format!("It could not be made: {}.", Chain(e)),
@@ -298,14 +299,14 @@ fn why(e: &Error) -> String {
 }
 
 /// Moves the file into its place and ends the row, unless another process took over or deleted the row meanwhile.
-fn end(app: &App, id: &str, made: std::result::Result<(), String>) -> Result<()> {
+fn end(app: &App, id: &RunId, made: std::result::Result<(), String>) -> Result<()> {
     let control = &app.control;
     let _one = lock(&app.bundles.files);
     let (path, whole) = (place(control, id), made.is_ok());
     if whole && files::beside(&path).exists() {
         files::rename(&files::beside(&path), &path)?;
     }
-    let (id, error) = (id.to_string(), made.err());
+    let (id, error) = (id.clone(), made.err());
     let ours = control.store.write(move |w| finish(w, &id, error))?;
     if !(whole && ours) {
         remove(&path);
@@ -315,7 +316,7 @@ fn end(app: &App, id: &str, made: std::result::Result<(), String>) -> Result<()>
 }
 
 /// Ends the row. Returns true if it was still ours.
-fn finish(w: &Write, id: &str, error: Option<String>) -> Result<bool> {
+fn finish(w: &Write, id: &RunId, error: Option<String>) -> Result<bool> {
     let Some(mut run) = runs::by_id(w, Kind::Bundle, id)? else { return Ok(false) };
     if !(is_ours(&run) && run.status == RunStatus::Running) {
         return Ok(is_ours(&run) && run.status == RunStatus::Completed);

@@ -270,3 +270,33 @@ fn nodes_are_filtered_by_role_label_and_lease() {
         [r#"string_pattern_mismatch ["query","lease_state"]"#, r#"string_pattern_mismatch ["query","label"]"#]
     );
 }
+
+#[test]
+fn ids_that_an_older_version_stored_in_a_placement_do_not_stop_the_scheduler() {
+    let served = Served::new();
+    let admin = served.admin();
+    admin.put("/cluster-settings/scheduler_mode", &json!({"value": "manual"}));
+    with_replica(&admin);
+    for id in ["odd", "damaged"] {
+        assert_eq!(admin.post("/replicas", &json!({"id": id, "service_id": "s", "node_id": "n2"})).status, 201);
+    }
+    let database = rusqlite::Connection::open(&served.config.database_path).unwrap();
+    database.busy_timeout(std::time::Duration::from_secs(30)).unwrap();
+    let at = "2026-01-02T03:04:05.000006Z";
+    let odd = json!({"action": "move_unhealthy", "reason": "r", "at": at, "from_node_id": "no id", "failures": 1,
+        "failed_on": ["", "n1", "/"]});
+    let damaged = json!({"action": "move", "reason": "r", "at": at, "failed_on": [5]});
+    for (id, placement) in [("odd", &odd), ("damaged", &damaged)] {
+        let changed =
+            database.execute("UPDATE replicas SET placement = ?1 WHERE id = ?2", [&placement.to_string(), id]).unwrap();
+        assert_eq!(changed, 1);
+    }
+    assert_eq!(admin.get("/replicas/odd").json()["placement"], odd, "as it was stored");
+    assert_eq!(admin.get("/replicas/damaged").json()["placement"], Value::Null);
+    assert_eq!(admin.patch("/services/s", &json!({"spec": {"replicas_desired": 4}})).status, 200);
+    let plan = admin.get("/scheduler/plan/services/s");
+    assert_eq!((plan.status, &plan.json()["desired_replicas"]), (200, &json!(4)), "{}", plan.text());
+    let done = admin.post("/scheduler/reconcile/all", &json!({}));
+    assert_eq!(done.status, 200, "{}", done.text());
+    assert_eq!(admin.get("/replicas").json().as_array().unwrap().len(), 4);
+}

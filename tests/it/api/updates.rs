@@ -158,3 +158,16 @@ fn an_update_that_is_none_is_refused_with_every_fault() {
     assert_eq!(operator.post("/updates", &json!({"version": NEW, "rings": ["*"]})).status, 403);
     assert_eq!(operator.get("/updates").json(), json!([]));
 }
+
+#[test]
+fn an_update_with_an_odd_id_of_a_node_can_still_be_read_and_ended() {
+    let served = Served::new();
+    let admin = served.admin();
+    let _first = node(&admin, "first", "1");
+    let id = start(&admin, json!({}));
+    let database = rusqlite::Connection::open(&served.config.database_path).unwrap();
+    database.busy_timeout(std::time::Duration::from_secs(30)).unwrap();
+    assert_eq!(database.execute("UPDATE updates SET watched = '[\"no id\"]'", []).unwrap(), 1);
+    assert_eq!(show(&admin, &id)["id"], id.as_str());
+    assert_eq!(admin.post(&format!("/updates/{id}/cancel"), &json!({})).json()["state"], "cancelled");
+}

@@ -94,11 +94,13 @@ pub fn heartbeat(control: &Control, mut beat: Heartbeat) -> Result<HeartbeatAnsw
     control.leases.beats.accepted.fetch_add(1, Ordering::Relaxed);
     let claims = &proven.claims;
     let is_half_over = now.secs() >= claims.iat + (claims.exp - claims.iat) / 2;
+    // Calls signed with an older one cannot be told from replays at first.
+    let is_from_before_the_start = claims.iat < control.leases.started_at;
     let fresh = || {
         lease::mint(control.config.cluster_signing_key.expose(), &claims_for(control, &beat.node_id, &claims.fp, now))
     };
     Ok(HeartbeatAnswer {
-        lease_token: is_half_over.then(fresh),
+        lease_token: (is_half_over || is_from_before_the_start).then(fresh),
         addresses: control.tls.as_ref().and_then(tls::Tls::addresses).map(Part::Known),
         update: control.updates.request_for(&beat.node_id).map(|request| Part::Known(request.into())),
         heartbeat_at: now,

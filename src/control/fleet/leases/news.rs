@@ -68,7 +68,10 @@ pub(super) fn store(
     if has_news && !control.leases.keep_unstored(node_id, signed_at, patch) {
         return Err(e);
     }
-    log::warn!(target: "cluster", event = "heartbeat.status_unstored", node_id, error:% = Chain(&e); "Could not store a heartbeat's status; the lease is renewed, and a later heartbeat sends it again");
+    log::warn!(
+        target: "cluster", event = "heartbeat.status_unstored", node_id, error:% = Chain(&e);
+        "Could not store a heartbeat's status; the lease is renewed, and a later heartbeat sends it again"
+    );
     Ok(has_news.then_some(false))
 }
 
