@@ -68,7 +68,7 @@ fn an_old_database_keeps_its_events_and_they_are_found() {
     let admin = client.signed_in("admin", "uptime");
     for (query, total, first) in [
         ("node_id=node-5", EVENTS / 1000, "old-19005"),
-        ("name=name-3&category=mine", 2857, "old-19996"),
+        ("name=name-3&category=mine", 2857, "old-19995"),
         ("category=mine&level=INFO&after=old-18000", EVENTS, "old-17999"),
     ] {
         let page = admin.get(&format!("/events?{query}"));
