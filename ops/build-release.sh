@@ -125,7 +125,7 @@ fi
 [ -n "$UPTIMEMESH_COMMIT" ] || say "WARNING: the commit is unknown: this is neither a git tree nor an archive made by git"
 export UPTIMEMESH_COMMIT="${UPTIMEMESH_COMMIT:-unknown}" SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-0}"
 UPTIMEMESH_RUSTC=$(rustc --version)
-export UPTIMEMESH_RUSTC CARGO_INCREMENTAL=0
+export UPTIMEMESH_RUSTC UPTIMEMESH_PROFILE=dist CARGO_INCREMENTAL=0
 
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 sysroot=$(rustc --print sysroot)

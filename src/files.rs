@@ -1,6 +1,7 @@
 //! Files that must never be half-written or readable by others: keys, certificates, identities.
 
 use crate::error::{Doing, Error, Result};
+use crate::interrupt::{self, AtInterrupt, at_interrupt};
 use crate::text;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, openat, readlinkat, renameat, unlinkat};
 use rustix::io::Errno;
@@ -31,12 +32,20 @@ pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let new = beside(path);
     // A crash may have left this file, with another mode.
     let _ = fs::remove_file(&new);
-    let mut file = File::options().write(true).create_new(true).mode(mode).open(&new).doing("create a file")?;
+    let written = write_new(&new, content, mode).and_then(|()| rename(&new, path));
+    if written.is_err() {
+        // It takes up space on a full disk, and may hold a secret.
+        let _ = fs::remove_file(&new);
+    }
+    written
+}
+
+fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    let mut file = File::options().write(true).create_new(true).mode(mode).open(path).doing("create a file")?;
     // Sets the requested mode, regardless of the process's umask.
     file.set_permissions(Permissions::from_mode(mode)).doing("give a file its mode")?;
     file.write_all(content).doing("write a file")?;
-    file.sync_all().doing("flush a file")?;
-    rename(&new, path)
+    file.sync_all().doing("flush a file")
 }
 
 /// Renames durably: a power cut does not bring the old name back.
@@ -229,6 +238,7 @@ pub struct Replacing {
     dir: OwnedFd,
     name: OsString,
     beside: PathBuf,
+    _removed: AtInterrupt,
     /// The new file, for its owner only.
     pub file: File,
 }
@@ -239,14 +249,19 @@ impl Replacing {
         let (dir, name) = hold_parent(path)?;
         let beside = beside(Path::new(&name));
         let _ = unlinkat(&dir, &beside, AtFlags::empty());
+        let (held, new) = (dir.try_clone()?, beside.clone());
+        let removed = at_interrupt(move || {
+            let _ = unlinkat(&held, &new, AtFlags::empty());
+        });
         let made =
             openat(&dir, &beside, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | WARY, Mode::RUSR | Mode::WUSR)?;
-        Ok(Replacing { dir, name, beside, file: File::from(made) })
+        Ok(Replacing { dir, name, beside, _removed: removed, file: File::from(made) })
     }
 
     /// Replaces the existing file, durably.
     pub fn finish(self) -> Result<()> {
         self.file.sync_all().doing("flush a file")?;
+        interrupt::decide();
         renameat(&self.dir, &self.beside, &self.dir, &self.name)
             .map_err(io::Error::from)
             .doing("put a file into its place")?;
@@ -298,6 +313,16 @@ pub fn beside(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_failed_write_leaves_nothing_beside_the_file() {
+        let dir = std::env::temp_dir().join(format!("uptimemesh-failed-{}", std::process::id()));
+        let taken = dir.join("taken");
+        private_dir(&taken).expect("a directory");
+        assert!(write(&taken, b"secret", PRIVATE).is_err(), "a directory is in its place");
+        assert!(!beside(&taken).exists());
+        fs::remove_dir_all(dir).expect("the directory is ours");
+    }
 
     #[test]
     fn of_foreign_files_only_ordinary_ones_of_a_size_are_read() {

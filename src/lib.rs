@@ -20,6 +20,7 @@ mod gate;
 mod html;
 mod http;
 mod inputs;
+mod interrupt;
 mod json;
 mod lanes;
 mod logger;

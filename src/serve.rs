@@ -109,6 +109,9 @@ impl Server {
         let stop = Stop::default();
         let passes = passes::start(&app, &stop)?;
         let answering = Arc::clone(&app);
+        // Before the first answer: a command that was refused finds the new credential.
+        let authority = app.control.tls.is_some().then(|| app.control.ca.vouching()).transpose()?;
+        app.control.sessions.local.publish(url(&app, address), authority.map(|ca| ca.fingerprint_hex()));
         let tls: Option<TlsSource> = app.control.tls.is_some().then(|| {
             let speaking = Arc::clone(&app);
             let source: TlsSource =
@@ -128,8 +131,6 @@ impl Server {
                     network unencrypted. Listen on a private address and list the proxy in TRUSTED_PROXIES"
             );
         }
-        let authority = server.app.control.tls.as_ref().map(|_| server.authority()).transpose()?;
-        server.app.control.sessions.local.publish(server.url(), authority);
         log::info!(target: "system", event = "serve.start", address = server.url(), version = env!("CARGO_PKG_VERSION");
             "Listening");
         Ok(server)
@@ -142,9 +143,7 @@ impl Server {
 
     /// URL for a browser on this machine: plain HTTP if that does not leave the machine.
     pub fn url(&self) -> String {
-        let ip = self.near();
-        let scheme = if self.app.control.tls.is_some() && !ip.is_loopback() { "https" } else { "http" };
-        format!("{scheme}://{}", SocketAddr::new(ip, self.address.port()))
+        url(&self.app, self.address)
     }
 
     /// URLs for browsers and nodes elsewhere, most likely first; empty if it only serves a proxy or this machine.
@@ -234,7 +233,7 @@ impl Server {
         self.app.control.store.tail.close();
         self.app.control.sessions.local.withdraw();
         running.front.stop(GRACE);
-        self.stop.raise();
+        passes::stop(&self.app, &self.stop);
         for pass in running.passes {
             if pass.join().is_err() {
                 log::error!(target: "system", event = "serve.pass_panicked"; "A background pass panicked");
@@ -244,6 +243,13 @@ impl Server {
         self.app.control.store.close();
         log::info!(target: "system", event = "serve.stop"; "Stopped");
     }
+}
+
+/// URL of a server that listens at this address, for this machine.
+fn url(app: &App, address: SocketAddr) -> String {
+    let ip = tls::near(&app.control.config, address.ip());
+    let scheme = if app.control.tls.is_some() && !ip.is_loopback() { "https" } else { "http" };
+    format!("{scheme}://{}", SocketAddr::new(ip, address.port()))
 }
 
 impl Drop for Server {

@@ -1,7 +1,7 @@
 //! Health, version and metrics of the server.
 
 use crate::clock;
-use crate::control::access::auth;
+use crate::control::access::secrets::same_secret;
 use crate::error::Error;
 use crate::gate::Handler::{Checked, Open};
 use crate::gate::{Reply, Route, route, user_of};
@@ -31,7 +31,7 @@ pub const ROUTES: &[Route] = &[
 /// is not from this machine, whatever its address.
 fn metrics(app: &App, request: &Request) -> Reply {
     let own = app.control.config.metrics_token.as_ref();
-    let token = own.is_some_and(|own| request.bearers().any(|shown| auth::same_secret(own.expose(), shown.as_bytes())));
+    let token = own.is_some_and(|own| request.bearers().any(|shown| same_secret(own.expose(), shown.as_bytes())));
     if !request.is_local() && !token && user_of(&app.control, request)?.is_none_or(|user| user.restriction.is_some()) {
         return Err(Error::unauthenticated());
     }

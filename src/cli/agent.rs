@@ -125,7 +125,7 @@ pub(super) fn named(args: &Args) -> Option<NodeId> {
 }
 
 /// The node that is meant, looked for by the owner of the directory that identities are in: as root, this process is
-/// that owner from here on, because whoever may rename there could lead root anywhere.
+/// that owner from here on, because a user who may rename there could lead root anywhere.
 pub(super) fn node_as_owner(args: &Args) -> Result<(NodeId, PathBuf), Failure> {
     let data_dir = data_dir();
     owner::become_owner_of(args.get("identity-dir").map_or(&data_dir, Path::new))?;
@@ -259,7 +259,7 @@ fn heartbeat(args: &Args) -> Result<(), Failure> {
             ),
         }
     }
-    // The token is in its file by now, or that was told, and is nobody's business on a screen.
+    // The token is in its file by now, or its failure was reported, and it must not stand on a screen.
     if let Some(fields) = answer.as_object_mut()
         && fields.contains_key("lease_token")
     {

@@ -182,8 +182,8 @@ impl Args {
         self.words.get(index).map_or("", String::as_str)
     }
 
-    /// Finds what the command does not take.
-    pub fn check(&self, command: &Command, global: &'static [Opt]) {
+    /// Finds what the command does not take; `follower` is the command to use for `--watch`, if there is one.
+    pub fn check(&self, command: &Command, global: &'static [Opt], follower: Option<&str>) {
         let mut known: Vec<String> = command.listed_options().chain(global).map(|o| o.name.to_string()).collect();
         if command.settings {
             known.extend(SETTINGS.iter().filter(|s| !s.is_secret()).map(|s| flag_of(s.name)));
@@ -193,7 +193,8 @@ impl Args {
             let own = command.options.iter().copied().flatten().chain(global).any(|o| o.name == name);
             let of_server = command.settings && setting(name).is_some();
             if !own && !of_server {
-                self.fault(format!("{} takes no option --{name}", command.name));
+                let instead = follower.filter(|_| name == "watch").map(|name| format!(": uptimemesh {name} --watch"));
+                self.fault(format!("{} takes no option --{name}{}", command.name, instead.unwrap_or_default()));
             }
         }
         let most = command.argument.split_whitespace().count();

@@ -58,7 +58,7 @@ fn value(object: &impl serde::Serialize) -> Result<Value, Failure> {
 
 fn create(args: &Args) -> Result<(), Failure> {
     let config = server::config(args)?;
-    let progress = Progress::of_own_work(args)?;
+    let progress = Progress::of_own_work(args, "No backup was created; to see the others: uptimemesh backup list")?;
     if !output::wants_json(args) {
         progress.say("Copying the database, the authority and the keys.");
     }
@@ -96,7 +96,8 @@ fn named(args: &Args) -> Result<(Config, File), Failure> {
 
 fn verify(args: &Args) -> Result<(), Failure> {
     let (config, file) = named(args)?;
-    let progress = Progress::of_own_work(args)?;
+    let again = format!("The backup is as it was; to check it again: uptimemesh backup verify {}", args.word(0));
+    let progress = Progress::of_own_work(args, &again)?;
     if !output::wants_json(args) {
         progress.say("Reading all of it, and checking its database.");
     }
@@ -105,13 +106,13 @@ fn verify(args: &Args) -> Result<(), Failure> {
     if output::wants_json(args) {
         output::structured(args, &value(&manifest)?);
     } else {
-        shown(args, &told(&manifest));
+        shown(args, &facts(&manifest));
     }
     Ok(())
 }
 
 /// Facts about a backup, for people.
-fn told(manifest: &crate::model::backups::Manifest) -> Value {
+fn facts(manifest: &crate::model::backups::Manifest) -> Value {
     json!({
         "id": manifest.id,
         "created_at": manifest.created_at,
@@ -126,7 +127,8 @@ fn told(manifest: &crate::model::backups::Manifest) -> Value {
 
 fn restore(args: &Args) -> Result<(), Failure> {
     let (config, file) = named(args)?;
-    let progress = Progress::of_own_work(args)?;
+    let again = "Nothing was restored, and no file was replaced; to see what is there: uptimemesh doctor";
+    let progress = Progress::of_own_work(args, again)?;
     if !output::wants_json(args) {
         progress.say("Reading all of it, and checking it before anything is touched.");
     }
@@ -134,7 +136,7 @@ fn restore(args: &Args) -> Result<(), Failure> {
     drop(progress);
     let (manifest, dir) = (&restored.backup.manifest, config.data_dir.display());
     if output::wants_json(args) {
-        let mut all = told(manifest);
+        let mut all = facts(manifest);
         all["data_dir"] = json!(dir.to_string());
         all["replaced"] = json!(restored.replaced.map(|p| p.display().to_string()));
         output::structured(args, &all);

@@ -1,5 +1,4 @@
-//! What `up` says once it runs: on a terminal for a person, elsewhere for whoever reads a log later, and then without
-//! secrets.
+//! What `up` says once it runs: on a terminal for a person, elsewhere for readers of a log, and then without secrets.
 
 use crate::client::{Api, Trust};
 use crate::error::Chain;
@@ -144,20 +143,20 @@ fn try_addresses(urls: &[String], authority: &str) -> Vec<Address> {
         .iter()
         .map(|url| {
             let (at, authority) = (url.clone(), authority.to_string());
-            let (tell, told) = std::sync::mpsc::channel();
+            let (sender, answer) = std::sync::mpsc::channel();
             let call = move || {
-                let _ = tell.send(answers(at, authority));
+                let _ = sender.send(answers(at, authority));
             };
-            // Without a thread nothing is told.
+            // Without a thread no answer comes.
             let _ = spawn("try-address", None, call);
-            (url.clone(), told)
+            (url.clone(), answer)
         })
         .collect();
-    calls.into_iter().map(|(url, told)| Address { url, answers: told.recv().unwrap_or(false) }).collect()
+    calls.into_iter().map(|(url, answer)| Address { url, answers: answer.recv().unwrap_or(false) }).collect()
 }
 
 fn answers(url: String, authority: String) -> bool {
-    let Ok(mut api) = Api::with(&[url], Some(Trust::Pinned(authority)), None) else { return false };
+    let Ok(mut api) = Api::with(&[url], Some(Trust::Pinned(vec![authority])), None) else { return false };
     api.limit(ANSWER_TIME, CONNECT_TIME);
     api.reach().is_ok()
 }

@@ -5,13 +5,13 @@ use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
 use super::output::{self, Kind, Table, column};
 use super::progress::Progress;
+use super::waiting::{self, State, TIMEOUT};
 use super::watch::WATCH;
-use crate::client::Api;
-use crate::{clock, files};
+use crate::client::{Api, Called};
+use crate::files;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 const BUNDLES: Table = Table {
     noun: "support bundles",
@@ -37,16 +37,13 @@ const BUNDLES: Table = Table {
 /// Options of `bundle create`.
 const CREATE: &[Opt] = &[
     opt("wait", "", "wait until it is made"),
-    opt("timeout", "SECONDS", "longest wait (default 300)"),
+    TIMEOUT,
     opt("output", "FILE", "wait, and put it into this file"),
     opt("with-values", "", "also hold what people wrote, secrets included; for your own use only"),
 ];
 
 /// Options of `bundle download`.
 const DOWNLOAD: &[Opt] = &[opt("output", "FILE", "put it into this file (default uptimemesh-ID.tar.gz)")];
-
-/// Interval between checks of a wait.
-const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
@@ -85,9 +82,9 @@ fn route(id: &str) -> String {
 }
 
 fn create(args: &Args) -> Result<(), Failure> {
-    let timeout_s = args.int("timeout", 300);
+    let limit = waiting::limit(args);
     args.get("output").map_or(Ok(()), |path| replaceable(Path::new(path)))?;
-    let api = signed_in(args)?;
+    let mut api = signed_in(args)?;
     let mut bundle = api.post(
         "/support-bundles",
         &json!({ "requested_by": args.get("username"), "with_values": args.has("with-values") }),
@@ -100,7 +97,8 @@ fn create(args: &Args) -> Result<(), Failure> {
         );
     }
     if args.has("wait") || args.get("output").is_some() {
-        bundle = wait(args, &api, &id, Duration::from_secs(timeout_s.unsigned_abs()))?;
+        let again = format!("uptimemesh bundle show {id}");
+        bundle = waiting::wait(args, &mut api, limit, &again, |api| progress_of(api, &id))?;
     }
     match args.get("output") {
         Some(path) => fetch(args, &api, &id, Path::new(path)),
@@ -115,27 +113,14 @@ fn create(args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// Waits until it is made; fails with the reason where it is not.
-fn wait(args: &Args, api: &Api, id: &str, at_most: Duration) -> Result<Value, Failure> {
-    let end = clock::tick() + at_most;
-    let progress = Progress::begin(args, &format!("uptimemesh bundle show {id}"))?;
-    progress.say(&format!("The control plane makes the support bundle {id} ..."));
-    loop {
-        let bundle = api.get(&route(id))?;
-        match bundle["status"].as_str() {
-            Some("completed") => return Ok(bundle),
-            Some("failed") => {
-                return Err(Failure::Failed(bundle["error"].as_str().map_or("it failed".to_string(), output::ascii)));
-            }
-            _ if clock::tick() > end => {
-                return Err(Failure::TimedOut(format!(
-                    "it is still {}; look again: uptimemesh bundle show {id}",
-                    said(&bundle["status"])
-                )));
-            }
-            _ => std::thread::sleep(LOOK_EVERY),
-        }
-    }
+/// State of a bundle that the control plane makes.
+fn progress_of(api: &Api, id: &str) -> Called<State<Value>> {
+    let bundle = api.get(&route(id))?;
+    Ok(match bundle["status"].as_str() {
+        Some("completed") => State::Done(bundle),
+        Some("failed") => State::Failed(Failure::Failed(bundle["error"].as_str().unwrap_or("it failed").to_string())),
+        _ => State::Working(format!("the support bundle {id} is {}", said(&bundle["status"]))),
+    })
 }
 
 fn download(args: &Args) -> Result<(), Failure> {
@@ -163,8 +148,11 @@ fn replaceable(path: &Path) -> Result<(), Failure> {
 fn fetch(args: &Args, api: &Api, id: &str, path: &Path) -> Result<(), Failure> {
     let mut made = files::Replacing::begin(path)
         .map_err(|e| format!("{} cannot be written: {e}", files::beside(path).display()))?;
+    let again = format!("Nothing was kept here; to fetch it again: uptimemesh bundle download {id}");
+    let progress = Progress::of_own_work(args, &again)?;
     let bytes = api.download(&format!("{}/download", route(id)), &mut made.file)?;
     made.finish()?;
+    drop(progress);
     if output::wants_json(args) {
         output::structured(args, &json!({"id": id, "file": path.display().to_string(), "bytes": bytes}));
     } else {

@@ -4,12 +4,10 @@ use super::answers::{listed_at, shown};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
 use super::output::{self, Kind, Table, column};
-use super::progress::Progress;
+use super::waiting::{self, State, TIMEOUT};
 use super::watch::WATCH;
-use crate::client::Api;
-use crate::clock;
+use crate::client::{Api, Called};
 use serde_json::Value;
-use std::time::Duration;
 
 const NODES: Table = Table {
     noun: "nodes",
@@ -24,16 +22,10 @@ const NODES: Table = Table {
 };
 
 /// Options of `ca rotate`.
-const ROTATE: &[Opt] = &[
-    opt("wait", "", "wait until every living node has the new authority"),
-    opt("timeout", "SECONDS", "longest wait (default 300)"),
-];
+const ROTATE: &[Opt] = &[opt("wait", "", "wait until every living node has the new authority"), TIMEOUT];
 
 /// Options of `ca drop-previous`.
 const DROP: &[Opt] = &[opt("force", "", "even if some nodes trust only the previous authority; they must join again")];
-
-/// Interval between checks of a wait.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
@@ -51,7 +43,7 @@ pub const COMMANDS: &[Command] = &[
 
 fn show(args: &Args) -> Result<(), Failure> {
     let ca = signed_in(args)?.get("/cluster/ca")?;
-    told(args, &ca);
+    print(args, &ca);
     if !output::wants_json(args) {
         output::print(ca["server_ca_cert_pem"].as_str().unwrap_or_default());
     }
@@ -59,7 +51,7 @@ fn show(args: &Args) -> Result<(), Failure> {
 }
 
 /// Prints the authorities; their certificates only where a program reads them.
-fn told(args: &Args, ca: &Value) {
+fn print(args: &Args, ca: &Value) {
     let mut ca = ca.clone();
     if let Some(fields) = ca.as_object_mut().filter(|_| !output::wants_json(args)) {
         fields.remove("ca_cert_pem");
@@ -73,47 +65,37 @@ fn nodes(args: &Args) -> Result<(), Failure> {
 }
 
 fn rotate(args: &Args) -> Result<(), Failure> {
-    let timeout_s = args.int("timeout", 300);
-    let api = signed_in(args)?;
+    let limit = waiting::limit(args);
+    let mut api = signed_in(args)?;
     let mut ca = api.post("/cluster/ca/rotate", &Value::Null)?;
     output::note(args, "A new authority issues from now on; nodes fetch it with their next heartbeat.");
     if args.has("wait") {
-        ca = wait(args, &api, Duration::from_secs(timeout_s.unsigned_abs()))?;
+        ca = waiting::wait(args, &mut api, limit, "uptimemesh ca nodes", progress_of)?;
     }
-    told(args, &ca);
+    print(args, &ca);
     output::note(args, "Once every node is up to date: uptimemesh ca drop-previous");
     Ok(())
 }
 
-/// Waits until every live node is up to date, and shows progress.
-fn wait(args: &Args, api: &Api, at_most: Duration) -> Result<Value, Failure> {
-    let end = clock::tick() + at_most;
-    let progress = Progress::begin(args, "uptimemesh ca nodes")?;
-    loop {
-        let ca = api.get("/cluster/ca")?;
-        progress.say(&format!("{} of {} nodes are up to date.", ca["nodes_up_to_date"], ca["nodes"]));
-        let waiting: Vec<String> = api
-            .list("/cluster/ca/nodes")?
-            .iter()
-            .filter(|n| n["up_to_date"] == false && n["lease_state"] == "alive")
-            .filter_map(|n| n["node_id"].as_str().map(output::ascii))
-            .collect();
-        if waiting.is_empty() {
-            return Ok(ca);
-        }
-        if clock::tick() > end {
-            return Err(Failure::TimedOut(format!(
-                "these nodes are alive and still not up to date: {}",
-                waiting.join(", ")
-            )));
-        }
-        std::thread::sleep(LOOK_EVERY);
+/// Progress of a rotation: done once every living node is up to date.
+fn progress_of(api: &Api) -> Called<State<Value>> {
+    let ca = api.get("/cluster/ca")?;
+    let waiting: Vec<String> = api
+        .list("/cluster/ca/nodes")?
+        .iter()
+        .filter(|n| n["up_to_date"] == false && n["lease_state"] == "alive")
+        .filter_map(|n| n["node_id"].as_str().map(output::ascii))
+        .collect();
+    if waiting.is_empty() {
+        return Ok(State::Done(ca));
     }
+    let (done, all) = (&ca["nodes_up_to_date"], &ca["nodes"]);
+    Ok(State::Working(format!("{done} of {all} nodes are up to date, not yet {}", waiting.join(", "))))
 }
 
 fn drop_previous(args: &Args) -> Result<(), Failure> {
     let api = signed_in(args)?;
     api.delete(if args.has("force") { "/cluster/ca/previous?force=true" } else { "/cluster/ca/previous" })?;
-    told(args, &api.get("/cluster/ca")?);
+    print(args, &api.get("/cluster/ca")?);
     Ok(())
 }

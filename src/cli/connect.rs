@@ -2,12 +2,13 @@
 //!
 //! The first of these that is given counts; `uptimemesh help` has the same list:
 //!
-//! 1. an API token, a user's name or a password, as flags or in the environment;
+//! 1. an API token, a user's name or a password, as flags;
 //! 2. `--data-dir`: the local credential in that directory; `--context`, `UPTIMEMESH_CONTEXT`;
-//! 3. `--api-url`, `UPTIMEMESH_API_URL`: a context of that URL, the local credential of that server, or else as in 6;
-//! 4. the current context;
-//! 5. the local credential;
-//! 6. `admin` with the first password, at port 8000 of this machine.
+//! 3. an API token, a user's name or a password, in the environment;
+//! 4. `--api-url`, `UPTIMEMESH_API_URL`: a context of that URL, the local credential of that server, or else as in 7;
+//! 5. the current context;
+//! 6. the local credential;
+//! 7. `admin` with the first password, at port 8000 of this machine.
 
 use super::args::{Args, Failure, Opt, opt};
 use super::contexts::{self, Context, Contexts};
@@ -16,8 +17,9 @@ use super::output;
 use crate::client::{self, Api, CallError, Trust};
 use crate::sys::prompt;
 
-/// Order of credentials, for the help: the first that is given counts.
-pub(super) const ORDER: &str = "flags, --context, --api-url, current context, local server, admin";
+/// Credentials in their order, for the help.
+pub(super) const ORDER: &str = "by the first of: user or token as flags; --context; user or token in the environment; \
+    a context of --api-url; the current context; the server on this machine; admin with the first password";
 
 /// Default URL of the API.
 pub(super) const API_URL: &str = "http://127.0.0.1:8000";
@@ -93,8 +95,14 @@ pub(super) fn signed_in(args: &Args) -> Result<Api, Failure> {
 /// Renews a credential that is refused during a long command: a session that has ended, or the local credential of a
 /// server that was started again.
 pub(super) fn sign_in_again(args: &Args, api: &mut Api) -> Result<(), Failure> {
-    if !api.sign_in_again()? {
-        *api = signed_in(args)?;
+    if api.sign_in_again()? {
+        return Ok(());
+    }
+    match way(args)? {
+        Way::Context(context) => *api = context.signed_in()?,
+        Way::Local(local) => *api = local.api()?.with_token(local.token())?,
+        // A token that was given has no successor, and the first password is not tried instead of one.
+        Way::Named => {}
     }
     Ok(())
 }
@@ -123,7 +131,7 @@ fn way(args: &Args) -> Result<Way, Failure> {
         args.fault("--context and --api-url name two control planes: give one of them".to_string());
     }
     args.finish()?;
-    if is_said_who(args) {
+    if is_said_by_flags(args) {
         return Ok(Way::Named);
     }
     if let Some(dir) = args.get("data-dir") {
@@ -133,6 +141,9 @@ fn way(args: &Args) -> Result<Way, Failure> {
     }
     if let Some(name) = contexts::said(args) {
         return Ok(Way::Context(Box::new(Contexts::load()?.named(&name)?.clone())));
+    }
+    if is_said_by_variables() {
+        return Ok(Way::Named);
     }
     let url = said_api_url(args);
     // What the command line says of trust is meant for the server that it names.
@@ -148,11 +159,15 @@ fn way(args: &Args) -> Result<Way, Failure> {
     Ok(local.map_or(Way::Named, Way::Local))
 }
 
-/// True if flags or environment say who signs in.
-fn is_said_who(args: &Args) -> bool {
-    let flags = ["username", "password", "password-file", "api-token", "api-token-file"];
+/// True if flags say who signs in.
+fn is_said_by_flags(args: &Args) -> bool {
+    ["username", "password", "password-file", "api-token", "api-token-file"].iter().any(|flag| args.has(flag))
+}
+
+/// True if the environment says who signs in.
+fn is_said_by_variables() -> bool {
     let variables = ["UPTIMEMESH_API_TOKEN", "UPTIMEMESH_USERNAME", "UPTIMEMESH_PASSWORD"];
-    flags.iter().any(|flag| args.has(flag)) || variables.iter().any(|name| variable(name).is_some())
+    variables.iter().any(|name| variable(name).is_some())
 }
 
 /// Signs in whom flags and environment name: at this server, at that of the named context, or at that of `--api-url`.

@@ -61,9 +61,9 @@ impl Console {
         if !has_log_file || !io::stdout().is_terminal() || !io::stderr().is_terminal() {
             return None;
         }
-        let (tell, told) = sync_channel(NOTICES_MAX);
-        logger::attach(tell);
-        Some(Console(told))
+        let (sender, notices) = sync_channel(NOTICES_MAX);
+        logger::attach(sender);
+        Some(Console(notices))
     }
 
     /// Shows what happens, on a thread of its own, until the server stops.

@@ -11,11 +11,13 @@ use crate::error::Chain;
 use crate::files;
 use crate::model::ids::is_id;
 use crate::sys::owner::Owner;
+use crate::thread::lock;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 /// Version of the file's form.
 const VERSION: u32 = 1;
@@ -61,6 +63,9 @@ pub struct Context {
     /// SHA-256 (hex) of the authority by which the control plane proves itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authority: Option<String>,
+    /// During a rotation, SHA-256 (hex) of the authority that follows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_authority: Option<String>,
     /// Authorities (PEM) that vouch for the URL; where neither is given, the system's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_pem: Option<String>,
@@ -76,7 +81,9 @@ impl Context {
     /// The control plane, with nobody signed in.
     pub fn api(&self) -> Result<Api, Failure> {
         let trust = match (&self.authority, &self.ca_pem) {
-            (Some(authority), _) => Some(Trust::Pinned(authority.clone())),
+            (Some(authority), _) => {
+                Some(Trust::Pinned([authority].into_iter().chain(&self.next_authority).cloned().collect()))
+            }
             (None, Some(pem)) => Some(Trust::Authorities(pem.clone())),
             (None, None) => None,
         };
@@ -87,7 +94,43 @@ impl Context {
 
     /// The control plane, with the context's token.
     pub fn signed_in(&self) -> Result<Api, Failure> {
-        Ok(self.api()?.with_token(self.token.clone())?)
+        let (api, known) = (self.api()?.with_token(self.token.clone())?, Mutex::new(self.clone()));
+        if self.authority.is_none() {
+            return Ok(api);
+        }
+        Ok(api.noting_authority(move |next| {
+            let mut known = lock(&known);
+            if known.follow(next)
+                && let Err(failure) = known.keep_authority()
+            {
+                let why = failure.lines().join("; ");
+                eprintln!("warning: the control plane's new authority could not be kept: {}", output::ascii(&why));
+            }
+        }))
+    }
+
+    /// Follows the rotation of the control plane's authority; `next` is the one after it, outside a rotation nothing.
+    /// Returns true if the context changed.
+    fn follow(&mut self, next: Option<&str>) -> bool {
+        if self.next_authority.as_deref() == next {
+            return false;
+        }
+        // The authority that was next is the one that certifies the server now.
+        self.authority = self.next_authority.take().or(self.authority.take());
+        self.next_authority = next.map(str::to_string);
+        true
+    }
+
+    /// Keeps the authorities, if the context is still the same.
+    fn keep_authority(&self) -> Result<(), Failure> {
+        Contexts::change(|all| {
+            let same = |kept: &&mut Context| kept.name == self.name && kept.token_id == self.token_id;
+            if let Some(kept) = all.contexts.iter_mut().find(same) {
+                kept.authority.clone_from(&self.authority);
+                kept.next_authority.clone_from(&self.next_authority);
+            }
+            Ok(())
+        })
     }
 
     fn source(&self) -> Source {
@@ -99,7 +142,7 @@ impl Context {
         }
     }
 
-    fn told(&self, current: Option<&str>) -> Value {
+    fn facts(&self, current: Option<&str>) -> Value {
         json!({
             "name": self.name,
             "current": current == Some(&self.name),
@@ -193,6 +236,12 @@ impl Contexts {
         self.current().into_iter().chain(&self.contexts).find(|context| normal(&context.url) == normal(url))
     }
 
+    /// The context of this user at this URL, the current one first.
+    pub fn of_user(&self, url: &str, user: &str) -> Option<&Context> {
+        let is_same = |context: &&Context| normal(&context.url) == normal(url) && context.user == user;
+        self.current().into_iter().chain(&self.contexts).find(is_same)
+    }
+
     /// Keeps a context and makes it the current one. Returns what it replaces.
     pub fn put(&mut self, context: Context) -> Result<Option<Context>, Failure> {
         let replaced = self.take(&context.name);
@@ -275,7 +324,7 @@ pub fn check_name(args: &Args, name: &str) {
 fn list(args: &Args) -> Result<(), Failure> {
     args.finish()?;
     let contexts = Contexts::load()?;
-    let all = contexts.contexts.iter().map(|context| context.told(contexts.current.as_deref())).collect();
+    let all = contexts.contexts.iter().map(|context| context.facts(contexts.current.as_deref())).collect();
     output::list(args, &CONTEXTS, all);
     Ok(())
 }
@@ -290,7 +339,7 @@ fn show(args: &Args) -> Result<(), Failure> {
             .current()
             .ok_or("no context is in use: uptimemesh login URL, or uptimemesh context use CONTEXT".to_string())?,
     };
-    output::object(args, &context.told(contexts.current.as_deref()));
+    output::object(args, &context.facts(contexts.current.as_deref()));
     Ok(())
 }
 
@@ -319,5 +368,7 @@ fn remove(args: &Args) -> Result<(), Failure> {
 /// Sentence about a context that was removed here alone.
 pub fn forgotten(context: &Context) -> String {
     let Context { name, token_id, expires_at, .. } = context;
-    format!("Removed context {name}. Its token {token_id} stays valid until {expires_at}; an admin can revoke it.\n")
+    output::drawable(&format!(
+        "Removed context {name}. Its token {token_id} stays valid until {expires_at}; an admin can revoke it."
+    )) + "\n"
 }

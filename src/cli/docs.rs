@@ -10,13 +10,15 @@ pub const COMMANDS: &[Command] =
 
 /// Prints a topic, or the names and titles of all.
 fn docs(args: &Args) -> Result<(), Failure> {
-    match (args.word(0), topic(args.word(0))) {
-        ("", _) => output::print(&TOPICS.iter().map(|t| format!("{:<16} {}\n", t.name, t.title())).collect::<String>()),
-        (_, Some(topic)) => output::print(topic.text),
-        (name, None) => {
-            let names: Vec<&str> = TOPICS.iter().map(|t| t.name).collect();
-            args.fault(format!("TOPIC must be one of {}, not {name:?}", names.join(", ")));
-        }
+    let (name, topic) = (args.word(0), topic(args.word(0)));
+    if topic.is_none() && !name.is_empty() {
+        let names: Vec<&str> = TOPICS.iter().map(|t| t.name).collect();
+        args.fault(format!("TOPIC must be one of {}, not {name:?}", names.join(", ")));
     }
-    args.finish()
+    args.finish()?;
+    match topic {
+        Some(topic) => output::print(topic.text),
+        None => output::print(&TOPICS.iter().map(|t| format!("{:<16} {}\n", t.name, t.title())).collect::<String>()),
+    }
+    Ok(())
 }

@@ -129,14 +129,16 @@ fn reach(config: &Config) -> Finding {
     let Some(pem) = files::read(&config.pki_dir.join(CLUSTER.cert)).ok().flatten() else {
         return Finding::skipped(CHECK, "the authority's certificate cannot be read");
     };
-    let told = offline::reached_at(config);
+    let addresses = offline::reached_at(config);
     let fails = |at: &String| {
         let api = Api::with(&[format!("https://{at}")], Some(Trust::Cluster(pem.clone())), None)?;
         api.get("/health").map(drop).map_err(|e| e.to_string())
     };
-    let silent: Vec<String> = told.iter().filter_map(|at| fails(at).err()).collect();
+    let silent: Vec<String> = addresses.iter().filter_map(|at| fails(at).err()).collect();
     match silent.is_empty() {
-        true => Finding::ok(CHECK, format!("it answers wherever a join string says that it is: {}", told.join(", "))),
+        true => {
+            Finding::ok(CHECK, format!("it answers wherever a join string says that it is: {}", addresses.join(", ")))
+        }
         false => Finding::warn(
             CHECK,
             format!("a join string says where it does not answer from here: {}", silent.join("; ")),

@@ -48,8 +48,8 @@ pub fn help(args: &Args) -> Result<(), Failure> {
 
 /// The screen of `uptimemesh help`.
 fn overview() -> String {
-    let mut out = "UptimeMesh keeps a small fleet of machines running: control plane, node agent\n\
-                   and command line in one program.\n\nusage: uptimemesh COMMAND [options]\n\nfirst steps:\n"
+    let mut out = "UptimeMesh: control plane, node agent and command line in one program.\n\
+                   usage: uptimemesh COMMAND [options]\n\nfirst steps:\n"
         .to_string();
     let all = super::commands();
     for command in FIRST.iter().filter_map(|name| all.iter().find(|c| c.name == *name)) {
@@ -64,8 +64,8 @@ fn overview() -> String {
             wrapped(&mut out, if at == 0 { group.title } else { "" }, noun, names::verbs(noun));
         }
     }
-    let is_told = |c: &&Command| c.noun().is_some() || FIRST.contains(&c.name) || names::nouns().contains(&c.name);
-    wrapped(&mut out, "other", "", all.iter().filter(|c| !is_told(c)).map(|c| c.name));
+    let is_listed = |c: &&Command| c.noun().is_some() || FIRST.contains(&c.name) || names::nouns().contains(&c.name);
+    wrapped(&mut out, "other", "", all.iter().filter(|c| !is_listed(c)).map(|c| c.name));
     let options: Vec<String> = GLOBAL.iter().filter(|o| !o.hidden).map(usage).collect();
     wrapped(&mut out, "options", "", options.iter().map(String::as_str));
     wrapped(&mut out, "signs in", "", ORDER.split(' '));
@@ -130,8 +130,10 @@ pub fn of_command(command: &Command) -> String {
         out.push_str("\nverbs:\n");
         verbs(&mut out, command.name);
     }
-    out.push_str("\noptions:\n");
-    options(command.listed_options(), &mut out);
+    if command.listed_options().next().is_some() {
+        out.push_str("\noptions:\n");
+        options(command.listed_options(), &mut out);
+    }
     out.push_str("\noptions of every command:\n");
     options(GLOBAL.iter().filter(|o| !o.hidden), &mut out);
     if command.settings {

@@ -75,7 +75,7 @@ fn invitation(args: &Args, text: &str) -> Invitation {
             }
             Invitation {
                 urls: join.urls(),
-                trust: Some(Trust::Pinned(join.authority)),
+                trust: Some(Trust::Pinned(vec![join.authority])),
                 token: join.token,
                 role: join.role,
             }
@@ -156,7 +156,7 @@ fn report(answer: &Answered<Enrolment>, request: &JoinRequest, url: &str, dir: &
         };
         output::print(&format!(
             "This machine is now the node {node_id} ({}) of the control plane at {url}.\n\
-             Its identity is in {dir}; whoever has that directory is this node.\n{next}\n",
+             Its identity is in {dir}; anyone who has that directory is this node.\n{next}\n",
             request.role.as_str()
         ));
     } else {

@@ -62,7 +62,7 @@ impl Local {
 
     /// The server, with nobody signed in.
     pub fn api(&self) -> Result<Api, String> {
-        let trust = self.credential.authority.clone().map(Trust::Pinned);
+        let trust = self.credential.authority.clone().map(|authority| Trust::Pinned(vec![authority]));
         let file = self.dir.join(FILE);
         let api = Api::with(std::slice::from_ref(&self.credential.url), trust, None)?;
         Ok(api.by(Source {

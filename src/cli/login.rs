@@ -86,19 +86,19 @@ fn login(args: &Args) -> Result<(), Failure> {
         url: url.clone(),
         user: user.clone(),
         authority,
+        next_authority: None,
         ca_pem: target.ca_pem.clone(),
         token_id: token_id.clone(),
         token: text("token"),
         expires_at: text("expires_at"),
     };
     let kept = Contexts::change(|all| {
-        let name = name.unwrap_or_else(|| default_name(all, &url));
+        let name = name.unwrap_or_else(|| default_name(all, &url, &user));
         Ok((name.clone(), all.put(context(name))?))
     });
     let (name, replaced) = kept.inspect_err(|_| drop(api.delete(&own_token(&token_id))))?;
     if let Some(old) = replaced {
-        // Its control plane may be gone: the new one is what counts.
-        let _ = revoke(&old);
+        revoke_replaced(&old, &user, &url);
     }
     if password == FIRST_PASSWORD && !is_changed {
         eprintln!("warning: this is the initial password; change it: uptimemesh set-password");
@@ -109,6 +109,22 @@ fn login(args: &Args) -> Result<(), Failure> {
         text("expires_at")
     ));
     Ok(())
+}
+
+/// Revokes the token of a context that was replaced. Its control plane may be gone, so a failure is a warning.
+fn revoke_replaced(old: &Context, user: &str, url: &str) {
+    let Context { name, token_id, expires_at, .. } = old;
+    let (name, was) = (output::ascii(name), output::ascii(&format!("{} at {}", old.user, old.url)));
+    if old.user != user || normal(&old.url) != normal(url) {
+        output::remark(&format!("Context {name} was the one of {was}; it is replaced."));
+    }
+    if let Err(failure) = revoke(old) {
+        let why = output::ascii(&failure.lines().join("; "));
+        output::remark(&format!(
+            "warning: the former token {token_id} of context {name}, of {was}, could not be revoked ({why}). It stays \
+                valid until {expires_at}; revoke it there: uptimemesh api-token revoke {token_id}"
+        ));
+    }
 }
 
 fn own_token(id: &str) -> String {
@@ -143,6 +159,11 @@ fn target(args: &Args) -> Target {
     for url in urls.iter().filter(|url| url.starts_with("http://") && !is_loopback(url)) {
         args.fault(format!("{url} would carry the password in the clear: use https://"));
     }
+    if authority.is_some() {
+        for url in urls.iter().filter(|url| url.starts_with("http://")) {
+            args.fault(format!("{url} cannot prove a fingerprint: use https://"));
+        }
+    }
     // The fingerprint was given for this one server, the variable for many.
     Target { urls, ca_pem: ca_pem.filter(|_| authority.is_none()), authority }
 }
@@ -171,7 +192,7 @@ fn reach(target: &Target) -> Result<(Api, Option<String>), Failure> {
     let url = &target.urls[0];
     let trust = match (&target.authority, &target.ca_pem) {
         _ if url.starts_with("http://") => None,
-        (Some(authority), _) => Some(Trust::Pinned(authority.clone())),
+        (Some(authority), _) => Some(Trust::Pinned(vec![authority.clone()])),
         (None, Some(pem)) => Some(Trust::Authorities(pem.clone())),
         (None, None) => return reach_unknown(url),
     };
@@ -210,7 +231,7 @@ fn reach_unknown(url: &str) -> Result<(Api, Option<String>), Failure> {
             "not signed in: the fingerprint was not confirmed, and nothing was sent".to_string(),
         ));
     }
-    let api = Api::with(&[url.to_string()], Some(Trust::Pinned(shown.clone())), None)?;
+    let api = Api::with(&[url.to_string()], Some(Trust::Pinned(vec![shown.clone()])), None)?;
     api.reach()?;
     Ok((api, Some(shown)))
 }
@@ -236,7 +257,7 @@ fn change_password_first(args: &Args, api: &mut Api, password: &str) -> Result<b
         return Err(Failure::Failed(format!("{why}: add {code}--new-password-file FILE to this login")));
     }
     if said_new.is_none() {
-        eprintln!("Before anything else: {why}.");
+        output::remark(&format!("Before anything else: {why}."));
     }
     let code = match said_code {
         None if needs_code => Some(prompt::line("Setup code: ")?),
@@ -265,24 +286,35 @@ fn create_token(api: &Api) -> Result<Value, Failure> {
     let name: String =
         format!("cli {person}@{machine}").chars().filter(|c| !c.is_control()).take(NAME_CHARS_MAX).collect();
     let create = |name: &str| api.post("/auth/api-tokens", &json!({"name": name, "expires_in_days": TOKEN_DAYS}));
-    match create(&name) {
+    let made = match create(&name) {
         // Another context of this machine has it, or one whose token could not be revoked.
-        Err(CallError::Refused { status: 409, .. }) => Ok(create(&format!("{name} {}", crypto::random_hex(2)))?),
-        made => Ok(made?),
+        Err(CallError::Refused { status: 409, .. }) => create(&format!("{name} {}", crypto::random_hex(2))),
+        made => made,
+    }?;
+    let is_sound = |text: &str| !text.is_empty() && !text.chars().any(char::is_control);
+    if TOKEN_FIELDS.iter().all(|key| made[key].as_str().is_some_and(is_sound)) {
+        Ok(made)
+    } else {
+        Err(api.not_ours().into())
     }
 }
+
+/// Fields of a new token that a context keeps.
+const TOKEN_FIELDS: [&str; 4] = ["id", "owner", "token", "expires_at"];
 
 /// Longest name of a token, in characters, with room for a suffix.
 const NAME_CHARS_MAX: usize = 120;
 
-/// The context of this URL, or else the host's name; with its port where another context has that.
-fn default_name(contexts: &Contexts, url: &str) -> String {
-    if let Some(known) = contexts.of_url(url) {
+/// The context of this user at this URL, or else the host's name: with its port where another context has that, with
+/// the user where another one has a context of this URL.
+fn default_name(contexts: &Contexts, url: &str, user: &str) -> String {
+    if let Some(known) = contexts.of_user(url, user) {
         return known.name.clone();
     }
+    let of_user = if contexts.of_url(url).is_some() { format!("-{user}") } else { String::new() };
     let authority = url.split_once("://").map_or(url, |(_, rest)| rest).split('/').next().unwrap_or_default();
     let host = authority.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(authority, |(host, _)| host);
-    let names = [host, authority].map(|name| name.replace(['[', ']'], ""));
+    let names = [host, authority].map(|name| name.replace(['[', ']'], "") + &of_user);
     let free = names.into_iter().find(|name| is_id(name) && contexts.find(name).is_none());
     free.unwrap_or_else(|| format!("context-{}", crypto::random_hex(2)))
 }
@@ -308,10 +340,9 @@ fn logout(args: &Args) -> Result<(), Failure> {
     if revoked.is_err() {
         output::print(&contexts::forgotten(context));
     } else {
-        output::print(&format!(
-            "Signed out of {}; its token is revoked and context {} removed.\n",
-            context.url, context.name
-        ));
+        let (url, name) = (&context.url, &context.name);
+        let done = format!("Signed out of {url}; its token is revoked and context {name} removed.");
+        output::print(&(output::drawable(&done) + "\n"));
     }
     Ok(())
 }

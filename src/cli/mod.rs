@@ -45,6 +45,7 @@ mod updater;
 mod updates;
 mod users;
 mod version;
+mod waiting;
 mod watch;
 mod wireguard;
 
@@ -141,7 +142,7 @@ pub fn run(line: impl IntoIterator<Item = OsString>) -> ExitCode {
     let Err(failure) = dispatch(&mut args, line) else { return ExitCode::SUCCESS };
     crate::logger::flush();
     for fault in failure.lines() {
-        eprintln!("error: {}", output::ascii(fault));
+        output::remark(&format!("error: {fault}"));
     }
     if let Failure::Usage(_) = failure {
         eprintln!("Try: uptimemesh help");
@@ -181,11 +182,11 @@ fn run_command(command: &Command, args: &Args, line: Vec<OsString>) -> Result<()
         return Err(config::exec_with_env(line));
     }
     let unreadable = config::unreadable_variables();
-    // The settings' own reader tells them together with its other faults.
+    // The settings' own reader reports them together with its other faults.
     if !unreadable.is_empty() && !command.settings {
         return Err(Failure::Failed(unreadable.join("\n")));
     }
-    args.check(command, GLOBAL);
+    args.check(command, GLOBAL, command.noun().and_then(names::follower));
     output::check(args);
     (command.run)(args)
 }

@@ -36,7 +36,9 @@ pub fn find(words: &[String]) -> Named {
     let single = by_name(first).or_else(|| noun.filter(plural).and_then(|noun| by_verb(noun, "list")));
     match (single, noun, second) {
         // What follows a noun that is a command too, and takes no argument, can only be a verb.
-        (Some(command), Some(noun), Some(second)) if command.argument.is_empty() && noun == first => {
+        (Some(command), Some(noun), Some(second))
+            if command.argument.is_empty() && (noun == first || plural(&noun)) =>
+        {
             unknown_verb(noun, second)
         }
         (Some(command), _, _) => Named::Command(command, 1),
@@ -93,6 +95,12 @@ pub fn of_noun(noun: &str) -> Vec<&'static Command> {
     commands().into_iter().filter(|c| c.name.split_once(' ').is_some_and(|(of, _)| of == noun)).collect()
 }
 
+/// The command that follows objects of a noun as they change.
+pub fn follower(noun: &str) -> Option<&'static str> {
+    let follows = |command: &&Command| command.listed_options().any(|o| o.name == "watch");
+    of_noun(noun).into_iter().find(follows).map(|command| command.name)
+}
+
 /// Verbs of a noun.
 pub fn verbs(noun: &str) -> Vec<&'static str> {
     of_noun(noun).iter().filter_map(|c| Some(c.name.split_once(' ')?.1)).collect()
@@ -110,4 +118,116 @@ fn unknown_verb(noun: &str, verb: &str) -> Named {
         None => format!("it has {}", verbs.join(", ")),
     };
     Named::Unknown(format!("{noun} has no verb {verb:?}; {meant}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every name of version 2.0.0, those of version 1 among them.
+    const OLD: &[&str] = &[
+        "admin reset-password",
+        "agent",
+        "api-token create",
+        "api-token delete",
+        "api-tokens",
+        "backup create",
+        "backup list",
+        "backup restore",
+        "backup undo-upgrade",
+        "backup verify",
+        "bootstrap",
+        "ca drop-previous",
+        "ca nodes",
+        "ca rotate",
+        "ca show",
+        "completions",
+        "config check",
+        "config get",
+        "config show",
+        "create-token",
+        "delete-token",
+        "doctor",
+        "endpoints",
+        "events",
+        "explain",
+        "fleet-update cancel",
+        "fleet-update list",
+        "fleet-update pause",
+        "fleet-update resume",
+        "fleet-update show",
+        "fleet-update start",
+        "heartbeat",
+        "help",
+        "join",
+        "join-tokens",
+        "man",
+        "migrate",
+        "node cordon",
+        "node delete",
+        "node drain",
+        "node keep-run",
+        "node reboot",
+        "node room",
+        "node rotate-keys",
+        "node runs",
+        "node show",
+        "node uncordon",
+        "nodes",
+        "nodes-status",
+        "plan",
+        "rebalance",
+        "reconcile",
+        "release fetch",
+        "release keygen",
+        "release sign",
+        "release verify",
+        "replica delete",
+        "replica move",
+        "replica restart",
+        "replica restore",
+        "replica show",
+        "replica snapshot",
+        "replicas",
+        "routers",
+        "serve",
+        "service apply",
+        "service delete",
+        "service history",
+        "service rollback",
+        "service rollout",
+        "service show",
+        "services",
+        "session revoke",
+        "sessions",
+        "set-password",
+        "setting set",
+        "settings",
+        "snapshots",
+        "support-bundle create",
+        "support-bundle download",
+        "support-bundle list",
+        "unit",
+        "up",
+        "update",
+        "update status",
+        "user add",
+        "user delete",
+        "user role",
+        "user set-password",
+        "users",
+        "version",
+        "whoami",
+    ];
+
+    #[test]
+    fn every_name_of_an_earlier_version_is_a_command() {
+        for name in OLD {
+            let words: Vec<String> = name.split(' ').map(str::to_string).collect();
+            assert!(matches!(find(&words), Named::Command(_, taken) if taken == words.len()), "{name}");
+        }
+        for old in commands().iter().flat_map(|c| c.old_names) {
+            assert!(OLD.contains(old), "{old} is no name of an earlier version");
+        }
+    }
 }

@@ -4,12 +4,11 @@ use super::answers::{encoded, listed, other_name, remove, said, shown, warnings}
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
 use super::output::{self, Kind, Table, column, made};
-use super::progress::Progress;
+use super::waiting::{self, State, TIMEOUT};
 use super::watch::WATCH;
 use crate::client::{Api, Called};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 const NODES: Table = Table {
     noun: "nodes",
@@ -66,7 +65,7 @@ const LABEL: &[Opt] = &[
 ];
 
 /// Options of `node drain`.
-const DRAIN: &[Opt] = &[opt("no-wait", "", "do not wait until the drain is done")];
+const DRAIN: &[Opt] = &[opt("no-wait", "", "do not wait until the drain is done"), TIMEOUT];
 
 /// Options of `node room`.
 const ROOM: &[Opt] = &[
@@ -75,9 +74,6 @@ const ROOM: &[Opt] = &[
     opt("cpu", "MILLIS", "thousandths of cores that the node has, whatever it reports"),
     opt("memory", "MB", "mebibytes of memory that the node has, whatever it reports"),
 ];
-
-/// Interval between checks of a drain.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
@@ -255,51 +251,48 @@ fn act(args: &Args, action: &str, done: &str) -> Result<(), Failure> {
 
 /// Requests a drain and shows progress until it is done or blocked.
 fn drain(args: &Args) -> Result<(), Failure> {
-    let api = signed_in(args)?;
+    let limit = waiting::limit(args);
+    let mut api = signed_in(args)?;
     let node = api.post(&path(args, "/drain"), &json!({}))?;
+    let id = said(&node["id"]);
     if args.has("no-wait") {
-        output::done(args, &node, &format!("Requested a drain of {}.", said(&node["id"])));
+        output::done(args, &node, &format!("Requested a drain of {id}."));
         return Ok(());
     }
-    let id = said(&node["id"]);
-    let progress = Progress::begin(args, &format!("uptimemesh node show {id}"))?;
-    loop {
-        let mode = said(&api.get("/scheduler/status")?["mode"]);
-        if mode != "auto" {
-            let how = if mode == "paused" {
-                "set scheduler_mode to auto"
-            } else {
-                "run `uptimemesh scheduler reconcile` until it is drained"
-            };
-            return Err(Failure::Failed(format!("{id} is to be drained, but the scheduler is in mode {mode}: {how}")));
-        }
-        let left = api.list(&format!("/replicas?node_id={}", encoded(&id)))?.len();
-        let state = said(&api.get(&path(args, ""))?["status"]["drain_state"]);
-        progress.say(&format!("{id}: {left} replicas left"));
-        match state.as_str() {
-            "drained" => {
-                drop(progress);
-                if output::wants_json(args) {
-                    output::structured(args, &api.get(&path(args, ""))?);
-                } else {
-                    output::outcome(args, &id, &format!("{} is drained.", output::ascii(&id)));
-                }
-                return Ok(());
-            }
-            "blocked" => {
-                return Err(Failure::Failed(format!(
-                    "{id} cannot be drained: {left} replicas are left\n{}",
-                    blocked(&api, &id)?
-                )));
-            }
-            "draining" => std::thread::sleep(LOOK_EVERY),
-            _ => return Err(Failure::Failed(format!("{id} is not draining any more"))),
-        }
+    let again = format!("uptimemesh node show {id}");
+    let node = waiting::wait(args, &mut api, limit, &again, |api| progress_of(api, &id))?;
+    if output::wants_json(args) {
+        output::structured(args, &node);
+    } else {
+        output::outcome(args, &id, &format!("{} is drained.", output::ascii(&id)));
+    }
+    Ok(())
+}
+
+/// Progress of a drain: done once no replica is left.
+fn progress_of(api: &Api, id: &str) -> Called<State<Value>> {
+    let failed = |why: String| Ok(State::Failed(Failure::Failed(why)));
+    let mode = said(&api.get("/scheduler/status")?["mode"]);
+    if mode != "auto" {
+        let how = if mode == "paused" {
+            "set scheduler_mode to auto"
+        } else {
+            "run `uptimemesh scheduler reconcile` until it is drained"
+        };
+        return failed(format!("{id} is to be drained, but the scheduler is in mode {mode}: {how}"));
+    }
+    let left = api.list(&format!("/replicas?node_id={}", encoded(id)))?.len();
+    let node = api.get(&format!("/nodes/{}", encoded(id)))?;
+    match node["status"]["drain_state"].as_str() {
+        Some("drained") => Ok(State::Done(node)),
+        Some("blocked") => failed(format!("{id} cannot be drained: {left} replicas are left\n{}", blocked(api, id)?)),
+        Some("draining") => Ok(State::Working(format!("{id}: {left} replicas left"))),
+        _ => failed(format!("{id} is not draining any more")),
     }
 }
 
 /// Reasons of a blocked drain, from its event.
-fn blocked(api: &Api, id: &str) -> Result<String, Failure> {
+fn blocked(api: &Api, id: &str) -> Called<String> {
     let events = api.get(&format!("/events?name=node.drain_blocked&node_id={}&limit=1", encoded(id)))?;
     let replicas = events[0]["fields"]["replicas"].as_array().cloned().unwrap_or_default();
     let line = |r: &Value| format!("  {}: {}", said(&r["replica_id"]), said(&r["reason"]));

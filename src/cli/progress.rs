@@ -1,9 +1,9 @@
-//! Progress of a wait: on a terminal one line that is redrawn, elsewhere a line for each
-//! change.
+//! Progress of a wait: on a terminal one line that is redrawn, elsewhere a line for each change.
 
 use super::args::{Args, Failure};
 use super::output;
 use crate::clock;
+use crate::interrupt::{AtInterrupt, at_interrupt};
 use crate::sys::{signals, terminal};
 use crate::thread::{Stop, lock, spawn};
 use std::io::{self, IsTerminal, Write};
@@ -15,14 +15,13 @@ use std::time::{Duration, Instant};
 const REDRAW: Duration = Duration::from_secs(1);
 /// Clears the line that the cursor is in.
 const CLEAR: &str = "\r\x1b[K";
-/// Exit status after Ctrl-C, as shells have it: 128 and the number of SIGINT.
-const INTERRUPTED: i32 = 130;
 
 /// A wait that is shown on stderr until this is dropped.
 pub struct Progress {
     line: Arc<Mutex<Line>>,
     ended: Stop,
     drawing: Option<JoinHandle<()>>,
+    _last_words: AtInterrupt,
 }
 
 struct Line {
@@ -62,25 +61,25 @@ impl Progress {
     /// Begins a wait for work that the server does. Ctrl-C ends the program and says that the work continues there, and
     /// that `again` shows it.
     pub fn begin(args: &Args, again: &str) -> Result<Progress, Failure> {
-        let progress = Progress::of_own_work(args)?;
-        let (line, again) = (Arc::clone(&progress.line), output::ascii(again));
-        signals::on_interrupt(move || {
-            let mut line = lock(&line);
-            let is_waiting = !line.text.is_empty() && !line.is_over;
-            line.end();
-            if is_waiting {
-                let _ = writeln!(io::stderr(), "Interrupted. The work continues at the server; to see it: {again}");
-            }
-            std::process::exit(INTERRUPTED);
-        })?;
-        Ok(progress)
+        Progress::until_interrupt(args, format!("The work continues at the server; to see it: {again}"))
     }
 
-    /// Begins work of this process itself.
-    pub fn of_own_work(args: &Args) -> Result<Progress, Failure> {
+    /// Begins work of this process itself. Ctrl-C ends the program, without leaving temporary files, and says this.
+    pub fn of_own_work(args: &Args, at_interrupt: &str) -> Result<Progress, Failure> {
+        Progress::until_interrupt(args, at_interrupt.to_string())
+    }
+
+    fn until_interrupt(args: &Args, said: String) -> Result<Progress, Failure> {
         let (is_terminal, is_over) = (io::stderr().is_terminal(), args.has("quiet"));
         let line = Line { began: clock::tick(), text: String::new(), is_terminal, is_over };
-        let mut progress = Progress { line: Arc::new(Mutex::new(line)), ended: Stop::default(), drawing: None };
+        let line = Arc::new(Mutex::new(line));
+        let (shown, said) = (Arc::clone(&line), output::ascii(&said));
+        let last_words = at_interrupt(move || {
+            lock(&shown).end();
+            let _ = writeln!(io::stderr(), "Interrupted. {said}");
+        });
+        signals::end_on_interrupt()?;
+        let mut progress = Progress { line, ended: Stop::default(), drawing: None, _last_words: last_words };
         if is_terminal {
             let (line, ended) = (Arc::clone(&progress.line), progress.ended.clone());
             let draw = move || {

@@ -1,4 +1,4 @@
-//! Commands for whoever makes releases, and for scripts that must know whether one is genuine.
+//! Commands for makers of releases, and for scripts that must know whether one is genuine.
 
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::output;
@@ -41,8 +41,8 @@ const FETCH: &[Opt] = &[
     opt("bytes-max", "N", "more bytes than this are an error (default 268435456)"),
 ];
 
-/// Days that a manifest holds. Whoever keeps an old release from being noticed has this long, and whoever makes
-/// releases signs the last one again before.
+/// Days that a manifest is valid. An attacker can hide newer releases this long; the last one is signed again before
+/// its end.
 const EXPIRES_DAYS: i64 = 90;
 /// The program has some six million bytes, a debug build a hundred.
 const FETCH_BYTES_MAX: i64 = 256 << 20;
@@ -175,10 +175,10 @@ pub fn release_key(args: &Args) -> Result<ReleaseKey, Failure> {
 }
 
 fn parse(path: &Path, json: &[u8]) -> Result<Manifest, Failure> {
-    let told = |faults: Vec<String>| {
+    let report = |faults: Vec<String>| {
         faults.iter().map(|fault| format!("{}: {fault}", path.display())).collect::<Vec<_>>().join("\n")
     };
-    Manifest::parse(json).map_err(|faults| Failure::Failed(told(faults)))
+    Manifest::parse(json).map_err(|faults| Failure::Failed(report(faults)))
 }
 
 /// Reads a file of at most this many bytes.

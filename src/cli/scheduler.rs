@@ -168,7 +168,11 @@ mod tests {
 
     #[test]
     fn a_plan_reads_as_a_diff() {
-        let action = |name: &str, from: Value, to: Value| json!({"action": name, "replica_id": "r", "source_node_id": from, "target_node_id": to, "detail": "why"});
+        let action = |name: &str, from: Value, to: Value| {
+            json!({
+                "action": name, "replica_id": "r", "source_node_id": from, "target_node_id": to, "detail": "why",
+            })
+        };
         let plan = json!({"service_id": "web", "replicas_before": 1, "desired_replicas": 2, "eligible_nodes": 3,
             "warnings": ["be\u{7}ware"],
             "actions": [action("scale_up", Value::Null, json!("n1")), action("move_unhealthy", json!("n1"),

@@ -4,8 +4,8 @@ use super::answers::{encoded, listed, listed_at, other_name, remove, said, shown
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
 use super::output::{self, Kind, Table, column, made};
-use super::progress::Progress;
 use super::replicas;
+use super::waiting::{self, State, TIMEOUT};
 use super::watch::WATCH;
 use crate::client::{Api, CallError, Called};
 use crate::json;
@@ -13,7 +13,6 @@ use crate::model::Object;
 use crate::text;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 const SERVICES: Table = Table {
     noun: "services",
@@ -67,6 +66,7 @@ const SPEC_BYTES_MAX: usize = 1 << 20;
 const APPLY: &[Opt] = &[
     opt("file", "FILE", "JSON with id, name, description and spec; - reads standard input").short('f'),
     opt("wait", "", "wait until the scheduler has nothing left to do about it"),
+    TIMEOUT,
 ];
 
 /// Options of `service rollback`.
@@ -77,10 +77,6 @@ const DELETE: &[Opt] = &[opt("force", "", "with all its replicas")];
 
 /// Keys of a service's file; the last ones stand in what `service show --json` prints, and are the server's.
 const FILE_KEYS: &[&str] = &["id", "name", "description", "spec", "generation", "warnings", "created_at", "updated_at"];
-
-/// Interval between readings of the plan, and their largest number.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-const LOOKS_MAX: usize = 300;
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
@@ -172,10 +168,10 @@ fn show(args: &Args) -> Result<(), Failure> {
 
 /// Creates a service, or changes it to match the file.
 fn apply(args: &Args) -> Result<(), Failure> {
-    let file = args.required("file");
-    // A file that is not named is told of with all other faults.
+    let (file, limit) = (args.required("file"), waiting::limit(args));
+    // A file that is not named is reported together with all other faults.
     let text = if file.is_empty() { String::new() } else { text::file_or_stdin(file, SPEC_BYTES_MAX)? };
-    let api = signed_in(args)?;
+    let mut api = signed_in(args)?;
     let wanted = json::kept(&text).map_err(|e| format!("{file} is not JSON: {e}"))?;
     if !wanted["id"].is_string() {
         return Err(Failure::Failed(format!("{file} should be a JSON object with at least id and name, both texts")));
@@ -201,7 +197,7 @@ fn apply(args: &Args) -> Result<(), Failure> {
                     said(&service["name"])
                 )));
             }
-            // Moved and not written anew, so that numbers stay as they are.
+            // Moved and not parsed again, so that numbers stay as they are.
             let change: Object =
                 ["description", "spec"].map(|key| (key.to_string(), wanted[key].clone())).into_iter().collect();
             api.patch_if(&path, &Value::Object(change), tag)?
@@ -217,35 +213,29 @@ fn apply(args: &Args) -> Result<(), Failure> {
     if !output::wants_json(args) {
         output::outcome(args, &id, &output::ascii(&done));
     }
-    let waited = if args.has("wait") { wait(args, &api, &id) } else { Ok(()) };
+    let again = format!("uptimemesh scheduler plan {id}");
+    let look = |api: &Api| progress_of(api, &id);
+    let waited = if args.has("wait") { waiting::wait(args, &mut api, limit, &again, look) } else { Ok(()) };
     if output::wants_json(args) {
         output::structured(args, &service);
     }
     waited
 }
 
-/// Waits until the plan of a service is empty.
-fn wait(args: &Args, api: &Api, id: &str) -> Result<(), Failure> {
-    let progress = Progress::begin(args, &format!("uptimemesh scheduler plan {id}"))?;
-    for _ in 0..LOOKS_MAX {
-        let plan = api.get(&format!("/scheduler/plan/services/{}", encoded(id)))?;
-        let left = plan["actions"].as_array().map_or(0, Vec::len);
-        progress.say(&format!(
-            "{id}: {} of {} replicas, {left} actions left",
-            plan["replicas_before"], plan["desired_replicas"]
-        ));
-        if left == 0 {
-            if plan["actual_replicas"] == plan["desired_replicas"] {
-                return Ok(());
-            }
-            let mut why =
-                vec![format!("{id} has {} of {} replicas", plan["actual_replicas"], plan["desired_replicas"])];
-            why.extend(plan["warnings"].as_array().into_iter().flatten().map(said));
-            return Err(Failure::Failed(why.join("\n")));
-        }
-        std::thread::sleep(LOOK_EVERY);
+/// Progress of a service: done once its plan is empty.
+fn progress_of(api: &Api, id: &str) -> Called<State<()>> {
+    let plan = api.get(&format!("/scheduler/plan/services/{}", encoded(id)))?;
+    let left = plan["actions"].as_array().map_or(0, Vec::len);
+    if left > 0 {
+        let (now, desired) = (&plan["replicas_before"], &plan["desired_replicas"]);
+        return Ok(State::Working(format!("{id}: {now} of {desired} replicas, {left} actions left")));
     }
-    Err(Failure::TimedOut(format!("{id} is not done yet; see `uptimemesh scheduler plan {id}`")))
+    if plan["actual_replicas"] == plan["desired_replicas"] {
+        return Ok(State::Done(()));
+    }
+    let mut why = vec![format!("{id} has {} of {} replicas", plan["actual_replicas"], plan["desired_replicas"])];
+    why.extend(plan["warnings"].as_array().into_iter().flatten().map(said));
+    Ok(State::Failed(Failure::Failed(why.join("\n"))))
 }
 
 fn rollout(args: &Args) -> Result<(), Failure> {

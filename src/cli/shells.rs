@@ -211,13 +211,11 @@ _uptimemesh() {{
     fi
     case "$first" in
 {seconds}    esac
-    if [[ -n $seconds && -z $second ]]; then
-        words="$seconds"
-    fi
     word="$first"
-    [[ -n $seconds ]] && word="$first $second"
+    [[ -n $seconds && -n $second ]] && word="$first $second"
     case "$word" in
 {cases}    esac
+    [[ -n $seconds && -z $second ]] && words="$seconds"
     [[ $current == -* ]] && words="$options"
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }}
@@ -283,9 +281,9 @@ fn zsh() -> String {
         if !seconds.is_empty() {
             let _ = write!(
                 out,
-                "        {first})\n            if ((CURRENT == 2)); then\n                known=({seconds}); _describe \
-                    command known; return\n            \
-                 fi\n            shift words; ((CURRENT--)); name=\"{first} $words[1]\" ;;\n"
+                "        {first})\n            if [[ $words[2] != -* ]]; then\n                if ((CURRENT == 2)); \
+                    then\n                    known=({seconds}); _describe command known; return\n                \
+                 fi\n                shift words; ((CURRENT--)); name=\"{first} $words[1]\"\n            fi ;;\n"
             );
         }
     }
@@ -366,9 +364,11 @@ complete -c uptimemesh -f
                 _ => " -x",
             };
             let short = flag.letter.map_or(String::new(), |letter| format!(" -s {letter}"));
+            // What follows a command that is a noun too is a verb, with options of its own.
+            let place = if second_words(command.name).next().is_some() { "after" } else { "in" };
             let _ = writeln!(
                 out,
-                "complete -c uptimemesh -n '__uptimemesh_in {}'{short} -l {}{takes} -d '{}'",
+                "complete -c uptimemesh -n '__uptimemesh_{place} {}'{short} -l {}{takes} -d '{}'",
                 command.name,
                 flag.name,
                 fish_text(&flag.help)

@@ -97,7 +97,7 @@ fn local_agent(server: &serve::Server, node_id: &NodeId, dir: &Path, config: &Ag
         }
     }
     let token = server.bootstrap_local(node_id)?;
-    let api = Api::with(&control_plane.urls, Some(Trust::Pinned(server.authority()?)), None)?;
+    let api = Api::with(&control_plane.urls, Some(Trust::Pinned(vec![server.authority()?])), None)?;
     let request = JoinRequest {
         token: token.token,
         node_id: node_id.clone(),

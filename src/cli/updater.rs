@@ -91,7 +91,7 @@ fn update(args: &Args) -> Result<(), Failure> {
     if !args.has("bin") {
         let own = std::env::current_exe()
             .map_err(|e| format!("this program's own file cannot be found, name it by --bin: {e}"))?;
-        // After a power cut it may be the one from before that is called, beside the one that it is about.
+        // After a power cut the previous program may be the one that runs, beside the one that is to be replaced.
         let own = own.display().to_string();
         line.push(format!("--bin={}", own.strip_suffix(".previous").unwrap_or(&own)));
     }
@@ -106,7 +106,7 @@ fn update(args: &Args) -> Result<(), Failure> {
                 format!("--channel={}", request.channel),
                 format!("--want-version={}", request.version),
                 format!("--update-id={}", request.id),
-                // Each request is new: whoever asks again wants another try.
+                // Each request is new: a caller who asks again wants another try.
                 "--retry".to_string(),
             ]),
             None => return Ok(()),

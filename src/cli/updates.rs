@@ -1,10 +1,12 @@
 //! Commands about updates of the fleet.
 
-use super::answers::{encoded, listed_at, shown};
+use super::answers::{encoded, listed_at, said, shown};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
 use super::output::{Kind, Table, column, made};
+use super::waiting::{self, State, TIMEOUT};
 use super::watch::WATCH;
+use crate::client::{Api, Called};
 use serde_json::{Value, json};
 
 const UPDATES: Table = Table {
@@ -43,6 +45,8 @@ const START: &[Opt] = &[
     opt("ring-label", "KEY", "label with a node's ring (default ring)"),
     opt("wait-seconds", "SECONDS", "between one ring's end and the next one's begin (default 600)"),
     opt("lost-max", "N", "nodes that may fail or be lost before it halts (default 0)"),
+    opt("wait", "", "wait until every ring is updated"),
+    TIMEOUT,
 ];
 
 /// Every command of this file.
@@ -71,8 +75,29 @@ fn start(args: &Args) -> Result<(), Failure> {
         "version": args.word(0), "channel": args.get("channel"), "ring_label": args.get("ring-label"), "rings": rings,
         "wait_seconds": args.int("wait-seconds", 600), "lost_max": args.int("lost-max", 0),
     });
-    shown(args, &signed_in(args)?.post("/updates", &body)?);
+    let limit = waiting::limit(args);
+    let mut api = signed_in(args)?;
+    let mut update = api.post("/updates", &body)?;
+    if args.has("wait") {
+        let id = said(&update["id"]);
+        let again = format!("uptimemesh update show {id}");
+        update = waiting::wait(args, &mut api, limit, &again, |api| progress_of(api, &id))?;
+    }
+    shown(args, &update);
     Ok(())
+}
+
+/// State of an update of the fleet.
+fn progress_of(api: &Api, id: &str) -> Called<State<Value>> {
+    let update = api.get(&format!("/updates/{}", encoded(id)))?;
+    let state = said(&update["state"]);
+    Ok(match state.as_str() {
+        "completed" => State::Done(update),
+        "halted" | "cancelled" => {
+            State::Failed(Failure::Failed(format!("the update {id} is {state}: {}", said(&update["reason"]))))
+        }
+        _ => State::Working(format!("the update {id} is {state}, ring {}", said(&ring(&update)))),
+    })
 }
 
 fn list(args: &Args) -> Result<(), Failure> {

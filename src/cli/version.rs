@@ -12,6 +12,7 @@ const VERSION: &[Opt] = &[opt("verbose", "", "print what it was built from, too;
 /// What `ops/build-release.sh` says of the build; any other build does not know it.
 const COMMIT: Option<&str> = option_env!("UPTIMEMESH_COMMIT");
 const COMPILER: Option<&str> = option_env!("UPTIMEMESH_RUSTC");
+const PROFILE: Option<&str> = option_env!("UPTIMEMESH_PROFILE");
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[command("version", "", "Print the version.", &[VERSION, OUTPUT], version)];
@@ -31,7 +32,7 @@ fn version(args: &Args) -> Result<(), Failure> {
             "commit": COMMIT.unwrap_or("unknown"),
             "target": format!("{}-{}-{libc}", std::env::consts::ARCH, std::env::consts::OS),
             "linked": if cfg!(target_feature = "crt-static") { "static" } else { "dynamic" },
-            "profile": if cfg!(debug_assertions) { "debug" } else { "release" },
+            "profile": PROFILE.unwrap_or(if cfg!(debug_assertions) { "debug" } else { "release" }),
             "rustc": COMPILER.unwrap_or("unknown"),
             "sqlite": offline::sqlite_version(),
         }),

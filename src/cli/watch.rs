@@ -30,6 +30,8 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 const PENDING_MAX: usize = 16;
 /// Longest single wait of the thread that waits for Ctrl-C.
 const LONG: Duration = Duration::from_secs(3600);
+/// Time to end in order after Ctrl-C: a server that does not answer would hold the watch for the time of a whole call.
+const END_TIME: Duration = Duration::from_secs(1);
 /// Fields that every heartbeat, check or request renews: alone they do not make a row a changed one.
 const RENEWED: &[&str] =
     &["heartbeat_at", "lease_expires_at", "last_seen_at", "expires_at", "last_used_at", "last_checked_at"];
@@ -78,15 +80,21 @@ pub fn watch(args: &Args, table: &Table, api: Api, fetch: Fetch, renew: Renew) -
     signals::listen(&stop)?;
     let (wake, seen) = sync_channel(PENDING_MAX);
     let on_stop = wake.clone();
+    let (watching, ended) = sync_channel::<()>(0);
     let wait = move || {
         while !stop.wait(LONG) {}
-        let _ = on_stop.send(Seen::Stop);
+        let _ = on_stop.try_send(Seen::Stop);
+        if ended.recv_timeout(END_TIME) == Err(RecvTimeoutError::Timeout) {
+            std::process::exit(0);
+        }
     };
     spawn("watch-stop", None, wait).doing("wait for an interrupt")?;
     let style = output::style(args);
     let is_on_screen = style.is_capable && style.is_for_people();
     let view = if is_on_screen { View::Screen } else { View::Rows(BTreeMap::new()) };
-    Watch { renew, table, style, view, api, fetch, wake, seen, is_open: false, retry: RETRY_MIN }.run()
+    let done = Watch { renew, table, style, view, api, fetch, wake, seen, is_open: false, retry: RETRY_MIN }.run();
+    drop(watching);
+    done
 }
 
 impl Watch<'_> {

@@ -1,6 +1,7 @@
 //! Fetching a file of a release, where the machine has no program of its own for that.
 
-use super::{CONNECT_TIME, system_authorities};
+use super::CONNECT_TIME;
+use super::trust::system_authorities;
 use crate::client::connect::TlsConnector;
 use crate::client::socket::SocketConnector;
 use crate::crypto::tls::{self, Trust};

@@ -21,6 +21,7 @@ use crate::crypto::pki::NodeKey;
 use crate::crypto::tls;
 use crate::json;
 use crate::model::base_path;
+use crate::model::ca::NEXT_AUTHORITY;
 use crate::model::node_api::Refusal;
 use connect::TlsConnector;
 use error::refusal;
@@ -52,6 +53,9 @@ const DOWNLOAD_TIME: Duration = Duration::from_secs(900);
 const DOWNLOAD_BYTES_MAX: u64 = 1 << 30;
 /// Items of a page when a whole list is read.
 const PAGE: usize = 1000;
+/// Learns from each answer the authority that certifies the server after a rotation; `None` outside one.
+type NoteAuthority = Arc<dyn Fn(Option<&str>) + Send + Sync>;
+
 /// One server, and perhaps a session there, which ends when this is dropped.
 pub struct Api {
     /// Its URLs.
@@ -69,6 +73,7 @@ pub struct Api {
     credentials: Option<(String, String)>,
     /// Origin of the token, if it was not given with the command.
     source: Option<Source>,
+    note_authority: Option<NoteAuthority>,
 }
 
 impl Api {
@@ -110,6 +115,7 @@ impl Api {
             session: None,
             credentials: None,
             source: None,
+            note_authority: None,
         })
     }
 
@@ -253,7 +259,10 @@ impl Api {
         let mut all = Vec::new();
         loop {
             let answer = self.call("GET", &next, None, &[])?;
-            all.extend(answer.body.as_array().cloned().unwrap_or_default());
+            match answer.body {
+                Value::Array(page) if page.iter().all(Value::is_object) => all.extend(page),
+                _ => return Err(self.not_ours()),
+            }
             match answer.next {
                 // The link is a path of the host; what is called is one below the URL.
                 Some(link) => next = base_path::inside(&link, self.path()).to_string(),
@@ -297,6 +306,11 @@ impl Api {
         CallError::Unreachable(why)
     }
 
+    /// The server answered, but not as the control plane does.
+    pub fn not_ours(&self) -> CallError {
+        CallError::Unreachable(format!("{} answered with something that is not UptimeMesh's API", self.url()))
+    }
+
     fn request(
         &self,
         method: &str,
@@ -322,6 +336,7 @@ impl Api {
         let status = response.status().as_u16();
         let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok());
         let (next, tag) = (header("link").and_then(next_of), header("etag").map(str::to_string));
+        let next_authority = header(NEXT_AUTHORITY).map(str::to_string);
         let text = response
             .body_mut()
             .with_config()
@@ -332,7 +347,10 @@ impl Api {
         let is_success = (200..300).contains(&status);
         let refused = || parsed.as_ref().ok().filter(|_| !is_success).and_then(|body| Refusal::deserialize(body).ok());
         match (refused(), parsed) {
-            (None, Ok(body)) if is_success => Ok(Answer { body, next, tag }),
+            (None, Ok(body)) if is_success => {
+                self.note_authority.iter().for_each(|note| note(next_authority.as_deref()));
+                Ok(Answer { body, next, tag })
+            }
             (Some(refused), _) => Err(self.explained(refusal(status, refused))),
             _ if status == 308 => {
                 let why = format!(
@@ -363,7 +381,7 @@ fn agent(tls: Option<Arc<ClientConfig>>) -> Agent {
     }
 }
 
-/// An answer that is no error.
+/// An answer that is not an error.
 struct Answer {
     body: Value,
     /// The path of the next page of a list.

@@ -2,6 +2,7 @@
 
 use super::{Api, CallError, Called};
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
@@ -53,6 +54,12 @@ impl Api {
         self
     }
 
+    /// Every good answer says which authority is next.
+    pub fn noting_authority(mut self, note: impl Fn(Option<&str>) + Send + Sync + 'static) -> Api {
+        self.note_authority = Some(Arc::new(note));
+        self
+    }
+
     /// Before a secret leaves this machine in the clear, checks that the server accepts plain HTTP.
     fn greet(&self) -> Called<()> {
         let host = self.url().strip_prefix("http://").and_then(|rest| rest.split(['/', '?', '#']).next());
@@ -94,6 +101,7 @@ impl Api {
             session: self.session.clone(),
             credentials: None,
             source: self.source.clone(),
+            note_authority: self.note_authority.clone(),
         }
     }
 

@@ -1,7 +1,8 @@
 //! Events: listed newest first or followed live, and added to by clients.
 
 use crate::clock;
-use crate::control::access::sessions::{Place, Sessions};
+use crate::control::access::sessions::Sessions;
+use crate::control::access::visitor::Place;
 use crate::control::once::{Created, Once};
 use crate::control::{Control, guard, limits, settings};
 use crate::error::{Error, Result};

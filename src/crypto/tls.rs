@@ -171,11 +171,11 @@ pub enum Trust {
     Authorities(String),
     /// The control plane of the cluster with these authorities (PEM).
     Cluster(String),
-    /// The control plane of the cluster whose authority's certificate has this SHA-256 (hex).
-    Pinned(String),
-    /// Nobody yet: notes the SHA-256 (hex) of the authority by which a control plane proves itself, and ends the
-    /// handshake.
-    Unknown(Arc<OnceLock<String>>),
+    /// The control plane of the cluster whose authority's certificate has one of these SHA-256 (hex).
+    Pinned(Vec<String>),
+    /// Nobody yet: notes the SHA-256 (hex) of the authority by which a control plane proves itself, if one does, and
+    /// ends the handshake.
+    Unknown(Arc<OnceLock<Option<String>>>),
 }
 
 /// Configuration of a client: which servers it trusts, and the certificate that it shows on request.
@@ -191,8 +191,8 @@ pub fn client(trust: Trust, identity: Option<(&str, &NodeKey)>) -> std::result::
             let verifier = ControlPlane { trusted: Anchors::Known(roots(&pem)?), algorithms };
             (builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)), NODE_PROTOCOL)
         }
-        Trust::Pinned(fingerprint) => {
-            let verifier = ControlPlane { trusted: Anchors::Pinned(fingerprint), algorithms };
+        Trust::Pinned(fingerprints) => {
+            let verifier = ControlPlane { trusted: Anchors::Pinned(fingerprints), algorithms };
             (builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)), NODE_PROTOCOL)
         }
         Trust::Unknown(seen) => {
@@ -218,7 +218,7 @@ pub fn client(trust: Trust, identity: Option<(&str, &NodeKey)>) -> std::result::
 #[derive(Debug)]
 enum Anchors {
     Known(RootCertStore),
-    Pinned(String),
+    Pinned(Vec<String>),
 }
 
 /// Trusts the holder of a certificate for [`CONTROL_NAME`] from the cluster's authority, by whatever name or address it
@@ -241,8 +241,8 @@ impl ServerCertVerifier for ControlPlane {
         let pinned;
         let roots = match &self.trusted {
             Anchors::Known(roots) => roots,
-            Anchors::Pinned(fingerprint) => {
-                let authority = intermediates.iter().find(|cert| super::sha256_hex(cert) == *fingerprint);
+            Anchors::Pinned(fingerprints) => {
+                let authority = intermediates.iter().find(|cert| fingerprints.contains(&super::sha256_hex(cert)));
                 let mut store = RootCertStore::empty();
                 store.add(authority.ok_or(CertificateError::UnknownIssuer)?.clone())?;
                 pinned = store;
@@ -276,7 +276,7 @@ impl ServerCertVerifier for ControlPlane {
 /// Believes nobody, and notes which authority would have to be believed.
 #[derive(Debug)]
 struct Onlooker {
-    seen: Arc<OnceLock<String>>,
+    seen: Arc<OnceLock<Option<String>>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -290,12 +290,11 @@ impl ServerCertVerifier for Onlooker {
         now: UnixTime,
     ) -> std::result::Result<ServerCertVerified, rustls::Error> {
         let vouches = |authority: &String| {
-            let pinned = ControlPlane { trusted: Anchors::Pinned(authority.clone()), algorithms: self.algorithms };
+            let pinned =
+                ControlPlane { trusted: Anchors::Pinned(vec![authority.clone()]), algorithms: self.algorithms };
             pinned.verify_server_cert(end_entity, intermediates, name, ocsp, now).is_ok()
         };
-        if let Some(authority) = intermediates.iter().map(|cert| super::sha256_hex(cert)).find(vouches) {
-            let _ = self.seen.set(authority);
-        }
+        let _ = self.seen.set(intermediates.iter().map(|cert| super::sha256_hex(cert)).find(vouches));
         Err(CertificateError::UnknownIssuer.into())
     }
 

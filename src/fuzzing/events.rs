@@ -2,7 +2,7 @@
 
 use super::{peer, scratch};
 use crate::config::Config;
-use crate::control::access::sessions::Place;
+use crate::control::access::visitor::Place;
 use crate::control::events::Reader;
 use crate::control::{Control, events};
 use crate::http::fields::Fields;

@@ -16,12 +16,13 @@ pub use session::{COOKIE, csrf, holder, place, sign_out, user_of, visitor, with_
 use crate::caller::{self, Caller};
 use crate::clock;
 use crate::control::Control;
-use crate::control::access::auth::same_secret;
+use crate::control::access::secrets::same_secret;
 use crate::control::access::{throttle, unnamed};
 use crate::error::{Error, Result};
 use crate::http::table::{self, Found};
 use crate::http::{Request, Response, form};
 use crate::model::address;
+use crate::model::ca::NEXT_AUTHORITY;
 use crate::model::users::{Credential, Role, User};
 use crate::percent;
 use crate::upkeep::App;
@@ -210,6 +211,9 @@ pub fn dispatch(app: &App, tables: &[&'static [Route]], draw: Draw, mut request:
     if response.status == 401 {
         // Not Basic: a browser would prompt for a password itself.
         response = response.with("WWW-Authenticate", CHALLENGE.to_string());
+    }
+    if let Some(next) = control.ca.next() {
+        response = response.with(NEXT_AUTHORITY, next);
     }
     response.holder = holder_name(user.as_ref());
     base::add(&mut response, &request.base);

@@ -1,9 +1,9 @@
 //! Turns a cookie or a bearer token into a signed-in user, and sets the cookies of a session.
 
 use crate::control::Control;
-use crate::control::access::auth::Visitor;
 use crate::control::access::sessions;
-use crate::control::access::sessions::{Place, SignedIn};
+use crate::control::access::sessions::SignedIn;
+use crate::control::access::visitor::{Place, Visitor};
 use crate::error::{Error, Result};
 use crate::http::{Request, Response, cookie};
 use crate::model::users::User;

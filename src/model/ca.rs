@@ -5,6 +5,9 @@ use crate::clock::Timestamp;
 use crate::model::ids::NodeId;
 use serde::Serialize;
 
+/// Header of every answer during a rotation: SHA-256 (hex) of the authority that certifies the server afterwards.
+pub const NEXT_AUTHORITY: &str = "UptimeMesh-Next-Authority";
+
 /// One authority.
 #[derive(Debug, Serialize)]
 pub struct AuthorityView {

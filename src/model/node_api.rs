@@ -137,6 +137,10 @@ pub struct HeartbeatAnswer {
     /// The update that the node must install.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update: Option<Part<UpdateRequest>>,
+    /// Seconds until the next heartbeat, where the control plane asks all nodes to come less often; absent: a third of
+    /// the lease. The lease is long enough for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_heartbeat_seconds: Option<i64>,
     /// `false`: the lease is renewed, but the report is only in memory until a later heartbeat's write succeeds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status_stored: Option<bool>,
@@ -270,5 +274,8 @@ mod tests {
         let update = UpdateRequest { id: "u-1.1".into(), channel: "stable".into(), version: "9.0.0".into() };
         assert_eq!(newer.update, Some(Part::Known(update)));
         assert!(matches!(newer.addresses, Some(Part::Unknown(why)) if why.contains("invalid type")));
+        let odd = answer(json!({"lease_state": "resting", "renew_identity": null, "lease_token": "a.b"}));
+        assert!(matches!(odd.lease_state, Part::Unknown(why) if why.contains("resting")));
+        assert_eq!((odd.lease_token.as_deref(), odd.renew_identity), (Some("a.b"), false), "the rest is read");
     }
 }

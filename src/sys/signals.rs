@@ -1,14 +1,17 @@
 //! Signals: which ones end the program, which one reopens its files, and which ones are ignored.
 
 use crate::error::{Doing, Result};
+use crate::interrupt;
 use crate::logger;
+use crate::sys::terminal;
 use crate::thread::{Stop, lock, spawn};
 use rustix::process::Signal;
 use signal_hook::consts::{
     SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ,
 };
 use signal_hook::iterator::Signals;
-use std::sync::{Arc, Mutex};
+use std::io::{IsTerminal, stdout};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 /// Signals that end the program in order; LXC stops a container with the last one.
@@ -39,30 +42,38 @@ impl Hangup {
     }
 }
 
-/// Runs `work` at Ctrl-C (SIGINT) in its own thread, instead of ending the process: the work does that.
-pub fn on_interrupt(work: impl FnOnce() + Send + 'static) -> Result<()> {
-    let mut signals = Signals::new([SIGINT]).doing("listen for signals")?;
-    spawn("interrupt", None, move || {
-        if signals.forever().next().is_some() {
-            work();
-        }
-    })
-    .doing("listen for signals")
-    .map(drop)
+/// From the first call on, Ctrl-C (SIGINT) and SIGTERM do the work of [`interrupt`] and end the process, with 128 and
+/// the signal's number as shells have it.
+pub fn end_on_interrupt() -> Result<()> {
+    static STARTED: Once = Once::new();
+    let mut started = Ok(());
+    STARTED.call_once(|| {
+        started = Signals::new([SIGINT, SIGTERM]).and_then(|mut signals| {
+            spawn("interrupt", None, move || {
+                for signal in signals.forever() {
+                    interrupt::run(|| std::process::exit(128 + signal));
+                }
+            })
+            .map(drop)
+        });
+    });
+    started.doing("listen for signals")
 }
 
 /// Raises the flag when this process is asked to end; a second signal ends it immediately, in case something hangs.
-/// SIGHUP reopens the log file. No other signal that can be caught ends the process.
+/// SIGHUP reopens the log file, but ends a process whose terminal is gone. No other signal that can be caught ends it.
 pub fn listen(stop: &Stop) -> Result<Hangup> {
     let caught = END.into_iter().chain([SIGHUP]).chain(MEANINGLESS).chain([SIGSTKFLT]).chain(REAL_TIME);
     let mut signals = Signals::new(caught).doing("listen for signals")?;
     // The C library refuses a signal that cannot be caught.
     let _ = signals.add_signal(REAL_TIME_FIRST);
     let (stop, hangup) = (stop.clone(), Hangup::default());
+    let is_on_terminal = stdout().is_terminal() && terminal::is_attached();
     let on_hangup = hangup.clone();
     spawn("signals", None, move || {
         for signal in signals.forever() {
             match signal {
+                SIGHUP if is_on_terminal && !terminal::is_attached() => stop.raise(),
                 SIGHUP => {
                     logger::reopen();
                     log::info!(target: "system", event = "log.reopened"; "Reopened the log file on SIGHUP");

@@ -1,6 +1,7 @@
 //! The terminal that this program writes to, if its output is one.
 
 use rustix::termios::tcgetwinsize;
+use std::fs::File;
 use std::io::{IsTerminal, stdout};
 
 /// Columns and lines of a terminal.
@@ -14,6 +15,11 @@ pub struct Size {
 
 /// Size of a terminal that does not report one, such as a serial line.
 pub const UNKNOWN: Size = Size { columns: 80, lines: 24 };
+
+/// True if this process has a controlling terminal.
+pub fn is_attached() -> bool {
+    File::open("/dev/tty").is_ok()
+}
 
 /// Size of the terminal on standard output; `None` if standard output is not a terminal.
 pub fn size() -> Option<Size> {

@@ -147,7 +147,7 @@ fn delete(at: &At) -> Result<()> {
     let kind = named.ok_or_else(|| Error::not_found("Page"))?.0;
     let id = RunId::parse(at.arg(1)).ok_or_else(|| runs::missing(kind))?;
     match kind {
-        Kind::Snapshot => runs::delete(at.control, Kind::Snapshot, id, Condition::default()).map(drop),
+        Kind::Snapshot => runs::delete(at.control, kind, id, Condition::default()).map(drop),
         Kind::Bundle => bundles::delete(at.app, id, Condition::default()),
     }
 }

@@ -83,7 +83,7 @@ fn until_leases(client: &Client, want: &[(&str, &str)]) {
 fn the_static_program_needs_nothing_but_its_data() {
     let Some((core, other)) = Bare::new().zip(Bare::new()) else { return };
     let told: Value = serde_json::from_str(&core.ok(&["version", "--json"])).unwrap();
-    assert_eq!((&told["linked"], &told["profile"]), (&"static".into(), &"release".into()));
+    assert!(told["linked"] == "static" && (told["profile"] == "dist" || told["profile"] == "release"), "{told}");
     assert!(told["target"].as_str().unwrap().ends_with("-linux-musl"));
 
     let up = ["up", "--server-host", "127.0.0.1", "--server-port", "0", "--node-id", "core-1"];

@@ -3,6 +3,7 @@
 use crate::program::{Running, command, fails, ok, run};
 use crate::support::Dir;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -74,6 +75,18 @@ fn every_old_name_is_understood_and_listed_nowhere() {
     let token: Value = serde_json::from_str(&run("api-token create ci --role viewer")).unwrap();
     let id = token["id"].as_str().unwrap();
     assert_eq!(run(&format!("api-token delete {id}")), format!("Removed {id}.\n"));
+    let token: Value = serde_json::from_str(&run("create-token --role worker")).unwrap();
+    let id = token["id"].as_str().unwrap();
+    assert_eq!(run(&format!("delete-token {id}")), format!("Removed {id}.\n"));
+    let bundle: Value = serde_json::from_str(&run("bundle create --wait --json")).unwrap();
+    let id = bundle["id"].as_str().unwrap();
+    assert!(run(&format!("support-bundle download {id} --output x.tar.gz")).starts_with("Wrote x.tar.gz ("));
+    let update: Value = serde_json::from_str(&run("fleet-update start 9.9.9 --rings * --json")).unwrap();
+    let id = update["id"].as_str().unwrap();
+    for (verb, state) in [("show", "running"), ("pause", "paused"), ("resume", "running"), ("cancel", "cancelled")] {
+        let update: Value = serde_json::from_str(&run(&format!("fleet-update {verb} {id} --json"))).unwrap();
+        assert_eq!(update["state"], state, "{verb}");
+    }
     let sessions = run("sessions");
     assert!(sessions.starts_with("ID\tUSER\tADDRESS\t"), "{sessions}");
     let events = run("events --limit 5");
@@ -151,10 +164,30 @@ fn the_help_fits_one_screen_and_names_every_command() {
     let overview = ok(dir.path(), &["help"]);
     assert!(overview.lines().count() <= 45, "{} lines", overview.lines().count());
     assert!(overview.lines().all(|line| line.len() <= 80), "{overview}");
-    let words: Vec<&str> = overview.split_whitespace().collect();
-    for name in names(dir.path()) {
-        assert!(name.split(' ').all(|word| words.contains(&word)), "{name} is not in the help");
+    let groups = &overview[overview.find("\nnodes ").unwrap()..overview.find("\noptions ").unwrap()];
+    // The verbs of each noun, of its own row and of the rows that continue it; "" has the words that are no nouns.
+    let mut verbs: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut noun = "";
+    for line in groups.lines().filter(|line| !line.is_empty()) {
+        let words = if line.starts_with("other") || (noun.is_empty() && !verbs.is_empty() && line.starts_with("    ")) {
+            noun = "";
+            line.trim_start_matches("other")
+        } else {
+            let (named, words) = line[11..].split_at(10);
+            noun = if named.trim().is_empty() { noun } else { named.trim() };
+            words
+        };
+        verbs.entry(noun).or_default().extend(words.split_whitespace());
     }
+    for name in names(dir.path()) {
+        let (noun, verb) = name.split_once(' ').unwrap_or(("", &name));
+        let first = overview.lines().any(|line| line.strip_prefix("  ").is_some_and(|line| line.starts_with(verb)));
+        let is_noun = noun.is_empty() && verbs.contains_key(verb);
+        let listed = verbs.get(noun).is_some_and(|verbs| verbs.contains(&verb));
+        assert!(listed || is_noun || (noun.is_empty() && first), "{name} is not in the row {noun:?}: {verbs:?}");
+    }
+    let listed: usize = verbs.values().map(Vec::len).sum();
+    assert!(listed <= names(dir.path()).len(), "a row has a verb that is none: {verbs:?}");
     let manual = ok(dir.path(), &["man"]);
     for code in 0..=5 {
         assert!(manual.contains(&format!(".TP\n.B {code}\n")), "exit code {code} is not in the manual");
@@ -169,6 +202,11 @@ fn a_mistyped_word_is_answered_with_the_nearest() {
         ("nod", "unknown command \"nod\"; did you mean \"node\"?"),
         ("ndoe list", "unknown command \"ndoe\"; did you mean \"node\"?"),
         ("service aply", "service has no verb \"aply\"; did you mean \"apply\"?"),
+        ("services aply", "service has no verb \"aply\"; did you mean \"apply\"?"),
+        ("nodes drian n1", "node has no verb \"drian\"; did you mean \"drain\"?"),
+        ("service show web --watch", "service show takes no option --watch: uptimemesh service list --watch"),
+        ("ca show -w", "ca show takes no option --watch: uptimemesh ca nodes --watch"),
+        ("config show --watch", "config show takes no option --watch\n"),
         ("update strat", "update has no verb \"strat\"; did you mean \"start\"?"),
         ("help servce", "unknown command \"servce\"; did you mean \"service\"?"),
         ("node list --lable a=b", "unknown option --lable; did you mean --label?"),
@@ -182,6 +220,16 @@ fn a_mistyped_word_is_answered_with_the_nearest() {
         let (status, stderr) = fails(dir.path(), &line.split(' ').collect::<Vec<_>>());
         assert_eq!(status, 2, "{line}: {stderr}");
         assert!(stderr.starts_with(&format!("error: {said}")), "{line}: {stderr}");
+    }
+}
+
+#[test]
+fn the_help_of_a_command_has_no_empty_part() {
+    let dir = Dir::new();
+    for name in ["man", "docs", "help", "completions"] {
+        let help = ok(dir.path(), &["help", name]);
+        assert!(!help.contains("\noptions:\n"), "{help}");
+        assert!(help.contains("\noptions of every command:\n") && help.contains("--help"), "{help}");
     }
 }
 

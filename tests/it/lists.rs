@@ -6,6 +6,7 @@ use crate::program::{Running, command, fails, ok};
 use crate::support::{Client, Dir, until};
 use serde_json::{Value, json};
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 
@@ -295,6 +296,19 @@ fn a_watch_in_a_pipe_prints_changes_and_outlives_its_server() {
     assert_eq!(rows(&watch), ["a a - -", "b b - -", "a a - false", "-b b - -"], "nothing twice");
     assert!(Command::new("kill").args(["-s", "INT", &watch.pid().to_string()]).status().unwrap().success());
     assert_eq!(watch.exit_status(), 0);
+}
+
+#[test]
+fn ctrl_c_ends_a_watch_of_a_server_that_does_not_answer() {
+    let (dir, silent) = (Dir::new(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let mut command = command(dir.path(), &["node", "list", "-w", "--api-url", &url]);
+    command.env("UPTIMEMESH_API_TOKEN", "um_x");
+    let mut watch = Running::of(command, dir.path(), "watch");
+    let (mut connection, _) = silent.accept().unwrap();
+    assert_eq!(connection.read(&mut [0; 4]).unwrap(), 4, "it waits for an answer");
+    assert!(Command::new("kill").args(["-s", "INT", &watch.pid().to_string()]).status().unwrap().success());
+    assert_eq!(watch.exit_status(), 0, "not 3, which is what the end of its patience has");
 }
 
 #[test]

@@ -12,69 +12,69 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 /// A person's machine: a home, and nothing of a server.
-struct Person {
-    dir: Dir,
+pub struct Person {
+    pub dir: Dir,
 }
 
 impl Person {
-    fn new() -> Person {
+    pub fn new() -> Person {
         let dir = Dir::new();
         fs::write(dir.join("password"), format!("{USER_PASSWORD}\n")).unwrap();
         Person { dir }
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = command(self.dir.path(), args);
         command.env("HOME", self.dir.path()).env("USER", "tester");
         command
     }
 
-    fn output(&self, args: &[&str]) -> Output {
+    pub fn output(&self, args: &[&str]) -> Output {
         self.command(args).output().unwrap()
     }
 
-    fn ok(&self, args: &[&str]) -> String {
+    pub fn ok(&self, args: &[&str]) -> String {
         let output = self.output(args);
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn fails(&self, args: &[&str]) -> String {
+    pub fn fails(&self, args: &[&str]) -> String {
         let output = self.output(args);
         assert!(!output.status.success(), "{args:?} succeeded: {}", String::from_utf8_lossy(&output.stdout));
         String::from_utf8(output.stderr).unwrap()
     }
 
     /// Signs in as this user, who the server knows, in a pipe.
-    fn signs_in(&self, served: &Served, user: &str, more: &[&str]) -> String {
+    pub fn signs_in(&self, served: &Served, user: &str, more: &[&str]) -> String {
         let (url, pin) = (url(served), authority(served));
         let args = ["login", &url, "--fingerprint", &pin, "--username", user, "--password-file", "password"];
         self.ok(&[&args[..], more].concat())
     }
 
-    fn terminal(&self, line: &str) -> Terminal {
+    pub fn terminal(&self, line: &str) -> Terminal {
         Terminal::start(self.dir.path(), &[("HOME", self.dir.path().to_str().unwrap()), ("USER", "tester")], line)
     }
 
-    fn file(&self) -> PathBuf {
+    pub fn file(&self) -> PathBuf {
         self.dir.join(".config/uptimemesh/contexts.json")
     }
 
-    fn contexts(&self) -> Value {
+    pub fn contexts(&self) -> Value {
         serde_json::from_str(&fs::read_to_string(self.file()).unwrap()).unwrap()
     }
 
     /// The secret of a context's token.
-    fn token(&self, at: usize) -> String {
+    pub fn token(&self, at: usize) -> String {
         self.contexts()["contexts"][at]["token"].as_str().unwrap().to_string()
     }
 }
 
-fn url(served: &Served) -> String {
+pub fn url(served: &Served) -> String {
     format!("https://{}", served.anonymous().address)
 }
 
-fn authority(served: &Served) -> String {
+pub fn authority(served: &Served) -> String {
     served.server.as_ref().unwrap().authority().unwrap()
 }
 

@@ -110,7 +110,9 @@ fn bytes_that_are_no_text_are_refused_wherever_they_stand() {
         }
     }
     let by_flag = command(dir.path(), &["migrate", "--data-dir"]).arg(odd).output().unwrap();
+    let in_context = command(dir.path(), &["node", "list"]).env("UPTIMEMESH_CONTEXT", odd).output().unwrap();
     for (output, part) in [
+        (in_context, "UPTIMEMESH_CONTEXT in the environment is not UTF-8"),
         (by_variable, "DATA_DIR in the environment is not UTF-8"),
         (by_flag, "--data-dir has a value that is not UTF-8"),
     ] {

@@ -141,3 +141,18 @@ fn the_setup_code_goes_to_a_terminal_and_nowhere_else() {
     up.send("TERM");
     assert_eq!(up.exit_status(), 0);
 }
+
+#[test]
+fn what_runs_on_a_terminal_ends_in_order_when_that_is_closed() {
+    let dir = Dir::new();
+    let args = ["up", "--server-port", "0", "--server-host", "127.0.0.1"];
+    let mut up = Terminal::start(dir.path(), "terminal", &args, &[]);
+    up.shows("Add a machine");
+    // On a terminal that is still there, SIGHUP opens the log again.
+    let log = dir.join("data/app.log");
+    up.send("HUP");
+    until("the log is opened again", || fs::read_to_string(&log).ok().filter(|text| text.contains("log.reopened")));
+    up.close();
+    until("it has stopped", || fs::read_to_string(&log).ok().filter(|text| text.contains("serve.stop")));
+    assert!(!dir.join("data/local.json").exists(), "the credential is withdrawn, as at every end in order");
+}

@@ -45,6 +45,11 @@ impl Terminal {
         until(&format!("{text:?} appears"), || Some(self.said()).filter(|said| said.contains(text)))
     }
 
+    /// Closes the terminal, as the window of one is closed.
+    pub fn close(&mut self) {
+        self.running.kill();
+    }
+
     /// Sends it a signal.
     pub fn send(&self, signal: &str) {
         assert!(Command::new("kill").args(["-s", signal, &self.pid]).status().unwrap().success(), "{signal}");

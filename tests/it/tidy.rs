@@ -17,6 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("lanes", &[]),
     ("caller", &[]),
     ("files", &[]),
+    ("interrupt", &[]),
     ("percent", &[]),
     ("text", &[]),
     ("json", &[]),
@@ -46,8 +47,20 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("cli", &["agent", "client", "config", "crypto", "docs", "model", "offline", "serve", "sys"]),
 ];
 
-const GROUND: &[&str] =
-    &["error", "clock", "thread", "logger", "files", "percent", "text", "json", "buckets", "lanes", "caller"];
+const GROUND: &[&str] = &[
+    "error",
+    "clock",
+    "thread",
+    "logger",
+    "files",
+    "percent",
+    "text",
+    "json",
+    "buckets",
+    "lanes",
+    "caller",
+    "interrupt",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")

@@ -4,7 +4,9 @@ use super::Linked;
 use crate::agent::identity::Identity;
 use crate::client::{Answered, Api, CallError};
 use crate::clock::Timestamp;
+use crate::crypto::pki::NodeKey;
 use crate::crypto::{pki, signature};
+use crate::model::ids::NodeId;
 use crate::model::mesh_address::MeshAddress;
 use crate::model::node_api::{Enrolment, JoinRequest, RenewalRequest};
 use base64::Engine;
@@ -27,6 +29,7 @@ pub fn join(api: &Api, dir: &Path, request: &JoinRequest) -> Linked<Answered<Enr
         let _ = std::fs::remove_dir_all(dir);
     }
     let answer = joined?;
+    check(&answer.known, &request.node_id, &key)?;
     Identity::keep(dir, &answer.known)?;
     Identity::keep_urls(dir, &api.urls())?;
     Ok(answer)
@@ -40,8 +43,21 @@ pub fn renew(api: &Api, identity: &mut Identity, signed_at: i64) -> Linked<()> {
     let csr_pem = identity.key.csr_pem(node_id.as_str(), &pki::names(&identity.cert_pem))?;
     let message = signature::renewal_message(node_id.as_str(), signed_at, &csr_pem);
     let signature = BASE64_STANDARD.encode(identity.key.sign(&message)?);
-    identity.adopt(api.renew(&RenewalRequest { node_id, csr_pem, signed_at, signature })?);
+    let renewed = api.renew(&RenewalRequest { node_id: node_id.clone(), csr_pem, signed_at, signature })?;
+    check(&renewed, &node_id, &identity.key)?;
+    identity.adopt(renewed);
     Ok(())
+}
+
+/// Fails unless the certificate is this node's and for its key: another one would replace an identity that works.
+fn check(given: &Enrolment, node_id: &NodeId, key: &NodeKey) -> Linked<()> {
+    let cert_pem = &given.node_cert_pem;
+    let has_key = pki::is_signed_by(cert_pem, cert_pem.as_bytes(), &key.sign(cert_pem.as_bytes())?);
+    if has_key && pki::common_name(cert_pem).as_deref() == Some(node_id.as_str()) {
+        return Ok(());
+    }
+    let why = format!("the control plane answered with a certificate that is not for the key of {node_id}");
+    Err(CallError::Unreachable(format!("{why}; it was not kept")).into())
 }
 
 /// True if half of the certificate's life is over.
@@ -53,7 +69,7 @@ pub fn renewal_is_due(cert_pem: &str, now: Timestamp) -> bool {
 mod tests {
     use super::*;
     use crate::clock;
-    use crate::crypto::pki::{CLUSTER, Ca, Csr, NodeKey};
+    use crate::crypto::pki::{CLUSTER, Ca, Csr};
 
     #[test]
     fn a_certificate_is_renewed_from_half_of_its_life_on() {

@@ -15,9 +15,10 @@ pub use table::{Kind, Look, Table, column, found, made};
 pub use text::{ascii, cut, drawable};
 
 use super::args::Args;
+use crate::sys::terminal;
 use serde_json::Value;
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
 
 /// Prints text. A reader that went away (`| head`) is not an error.
 pub fn print(text: &str) {
@@ -149,6 +150,16 @@ fn name_of(object: &Value) -> String {
 /// A state's word in its colour.
 pub fn state(word: &str, look: &Look) -> String {
     painted(drawable(word), colour::tone(word.trim()), look.has_colour)
+}
+
+/// Prints a sentence to stderr; on a terminal it is broken between words.
+pub fn remark(sentence: &str) {
+    let sentence = ascii(sentence);
+    if io::stderr().is_terminal() {
+        eprintln!("{}", text::broken(&sentence, terminal::size().unwrap_or(terminal::UNKNOWN).columns));
+    } else {
+        eprintln!("{sentence}");
+    }
 }
 
 /// Says something beside the output, unless `--quiet` is given.

@@ -1,5 +1,7 @@
 //! Text that cannot steer a terminal, and how many columns of one it takes.
 
+use crate::text::is_invisible;
+
 /// Characters that a terminal draws in two columns: East Asian scripts and pictures.
 const WIDE: &[(char, char)] = &[
     ('\u{1100}', '\u{115f}'),
@@ -32,19 +34,6 @@ const MARKS: &[(char, char)] = &[
     ('\u{fe20}', '\u{fe2f}'),
 ];
 
-/// Invisible characters: they change the direction of a line, join its characters, or hide in a name.
-const INVISIBLE: &[(char, char)] = &[
-    ('\u{ad}', '\u{ad}'),
-    ('\u{61c}', '\u{61c}'),
-    ('\u{180e}', '\u{180e}'),
-    ('\u{200b}', '\u{200f}'),
-    ('\u{2028}', '\u{202e}'),
-    ('\u{2060}', '\u{206f}'),
-    ('\u{feff}', '\u{feff}'),
-    ('\u{fff9}', '\u{fffb}'),
-    ('\u{e0000}', '\u{e0fff}'),
-];
-
 fn is_in(ranges: &[(char, char)], c: char) -> bool {
     ranges.iter().any(|(first, last)| (*first..=*last).contains(&c))
 }
@@ -55,6 +44,19 @@ pub fn ascii(text: &str) -> String {
     text.chars().map(|c| if plain(c) { c.to_string() } else { c.escape_default().to_string() }).collect()
 }
 
+/// ASCII text in lines of at most this many columns, broken between words; a longer word has a line of its own.
+pub fn broken(text: &str, columns: usize) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.len() + 1 + word.len() <= columns => line.extend([" ", word]),
+            _ => lines.push(word.to_string()),
+        }
+    }
+    lines.join("\n")
+}
+
 /// Text without control characters, which could forge a cell or steer a terminal.
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
@@ -62,7 +64,7 @@ pub fn printable(text: &str) -> String {
 
 /// The same for a terminal, with `?` for every invisible character, which would move what is drawn after it.
 pub fn drawable(text: &str) -> String {
-    printable(text).chars().map(|c| if is_in(INVISIBLE, c) { '?' } else { c }).collect()
+    printable(text).chars().map(|c| if is_invisible(c) { '?' } else { c }).collect()
 }
 
 /// Columns that drawable text takes on a terminal. Terminals differ on rare pictures and scripts: such a row may be a
@@ -133,5 +135,13 @@ mod tests {
             assert_eq!(cut(text, columns), wanted, "{text} {columns}");
             assert!(width(&cut(text, columns)) <= columns);
         }
+    }
+
+    #[test]
+    fn long_sentences_are_broken_between_words() {
+        assert_eq!(broken("one two three", 7), "one two\nthree");
+        assert_eq!(broken("one two three", 13), "one two three");
+        assert_eq!(broken("a-word-that-is-longer one", 7), "a-word-that-is-longer\none");
+        assert_eq!(broken("", 7), "");
     }
 }

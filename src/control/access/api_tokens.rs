@@ -8,7 +8,7 @@ use crate::model::events::catalogue::{API_TOKEN_CREATE, API_TOKEN_DELETE};
 use crate::model::ids::ApiTokenId;
 use crate::model::users::{Credential, Role, User};
 use crate::model::{Page, Paging};
-use crate::store::{Write, api_tokens, events};
+use crate::store::{api_tokens, events};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -83,8 +83,8 @@ fn is_own(token: &ApiToken, user: &User) -> bool {
 }
 
 /// Deletes tokens that ended long ago.
-pub(in crate::control) fn prune(write: &Write) -> Result<usize> {
-    api_tokens::prune(write, write.now.plus_secs(-KEPT_S))
+pub fn prune(control: &Control) -> Result<()> {
+    control.store.write(|w| api_tokens::prune(w, w.now.plus_secs(-KEPT_S))).map(drop)
 }
 
 #[cfg(test)]

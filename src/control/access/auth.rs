@@ -3,8 +3,9 @@
 use crate::caller;
 use crate::control::Control;
 use crate::control::access::attempts::Attempts;
-use crate::control::access::sessions::{Place, Sessions, SignedIn, restriction};
-use crate::crypto::{self, password};
+use crate::control::access::sessions::{Sessions, SignedIn, restriction};
+use crate::control::access::visitor::Visitor;
+use crate::crypto::password;
 use crate::error::{Chain, Error, FieldFault, Loc, Result};
 use crate::model::address;
 use crate::model::events::catalogue::{AUTH_SIGN_IN, AUTH_SIGN_IN_FAILED, PASSWORD_CHANGE};
@@ -42,14 +43,6 @@ pub struct Auth {
 struct Checks {
     running: usize,
     waiting: usize,
-}
-
-/// A client that signs in.
-pub struct Visitor {
-    /// Origin of its request.
-    pub place: Place,
-    /// Its `User-Agent`.
-    pub user_agent: String,
 }
 
 /// Signs a user in.
@@ -257,9 +250,4 @@ impl Drop for CheckSlot<'_> {
         lock(&self.0.checks).running -= 1;
         self.0.done.notify_one();
     }
-}
-
-/// True if two secrets are equal. Their digests are compared, so that the time reveals nothing about a common prefix.
-pub fn same_secret(one: &[u8], other: &[u8]) -> bool {
-    crypto::sha256(one) == crypto::sha256(other)
 }

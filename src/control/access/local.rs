@@ -6,8 +6,8 @@
 
 use crate::clock;
 use crate::config::Config;
-use crate::control::access::auth::same_secret;
-use crate::control::access::sessions::Place;
+use crate::control::access::secrets::same_secret;
+use crate::control::access::visitor::Place;
 use crate::crypto::token;
 use crate::error::{Chain, Doing, Result};
 use crate::files;
@@ -34,6 +34,8 @@ pub struct Local {
     path: PathBuf,
     secret: String,
     listening: IpAddr,
+    /// URL of the server, while the file is there.
+    url: Mutex<Option<String>>,
     /// Earliest time to record the first use; `None` once it is recorded.
     record_at: Mutex<Option<Instant>>,
 }
@@ -45,12 +47,25 @@ impl Local {
             path,
             secret: token::local_secret(),
             listening: listening.ip().to_canonical(),
+            url: Mutex::new(None),
             record_at: Mutex::new(Some(clock::tick())),
         }
     }
 
     /// Writes the credential where commands on this machine find it. A server that cannot write it works without it.
     pub fn publish(&self, url: String, authority: Option<String>) {
+        *lock(&self.url) = Some(url.clone());
+        self.write(url, authority);
+    }
+
+    /// Writes it again with a new authority of the server.
+    pub fn follow(&self, authority: String) {
+        if let Some(url) = lock(&self.url).clone() {
+            self.write(url, Some(authority));
+        }
+    }
+
+    fn write(&self, url: String, authority: Option<String>) {
         let content = json!(LocalCredential { url, authority, token: self.secret.clone() });
         if let Err(e) = files::write(&self.path, format!("{content}\n").as_bytes(), files::PRIVATE) {
             let path = self.path.display();
@@ -61,6 +76,7 @@ impl Local {
 
     /// Removes the credential's file.
     pub fn withdraw(&self) {
+        *lock(&self.url) = None;
         let removed = match std::fs::remove_file(&self.path) {
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
             removed => removed.doing("remove the local credential"),
@@ -99,10 +115,10 @@ impl Local {
         }
         match record(store) {
             Ok(()) => *lock(&self.record_at) = None,
-            Err(e) => {
-                log::warn!(target: "auth", event = "auth.unrecorded", error:% = Chain(&e); "A use of the local credential \
-                could not be recorded; a later use retries")
-            }
+            Err(e) => log::warn!(
+                target: "auth", event = "auth.unrecorded", error:% = Chain(&e);
+                "A use of the local credential could not be recorded; a later use retries"
+            ),
         }
     }
 }

@@ -3,11 +3,14 @@
 pub mod api_tokens;
 mod attempts;
 pub mod auth;
+mod holders;
 pub mod hosts;
 pub mod local;
 pub mod node_proofs;
+pub mod secrets;
 pub mod sessions;
 pub mod setup;
 pub mod throttle;
 pub mod unnamed;
 pub mod users;
+pub mod visitor;

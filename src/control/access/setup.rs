@@ -2,7 +2,7 @@
 //! can only be changed, with the setup code, which can be read by those with access to the server's files or terminal.
 
 use crate::config::Config;
-use crate::control::access::auth::same_secret;
+use crate::control::access::secrets::same_secret;
 use crate::crypto;
 use crate::error::{Chain, Doing, Result};
 use crate::files;

@@ -156,6 +156,12 @@ impl Authority {
         self.made(|state| state.previous.clone().or_else(|| state.current.clone()))
     }
 
+    /// SHA-256 (hex) of the authority that certifies the server after a rotation; `None` outside one.
+    pub fn next(&self) -> Option<String> {
+        let state = self.state();
+        state.previous.as_ref().and(state.current.as_ref()).map(|ca| ca.fingerprint_hex())
+    }
+
     /// The authority that certifies the server for people: the one that they trust already.
     pub fn showing(&self) -> Result<Arc<Ca>> {
         self.made(|state| state.server_previous.clone().or_else(|| state.server.clone()))

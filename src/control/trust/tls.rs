@@ -130,8 +130,11 @@ pub fn reread(control: &Control) -> Result<()> {
 /// Renews the certificates if necessary.
 pub fn turn(control: &Control) -> Result<()> {
     match &control.tls {
-        Some(tls) => tls.refresh(&control.config, &control.ca, control.listening, clock::now()).map(drop),
-        None => Ok(()),
+        Some(tls) if tls.refresh(&control.config, &control.ca, control.listening, clock::now())? => {
+            control.sessions.local.follow(control.ca.vouching()?.fingerprint_hex());
+            Ok(())
+        }
+        _ => Ok(()),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::error::Loc;
 use crate::json::float;
 use crate::model::ids::{self, Id};
 use crate::model::specs::count_of;
+use crate::text::is_invisible;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::num::IntErrorKind;
@@ -247,6 +248,5 @@ fn int_of(value: &Value) -> std::result::Result<i64, WrongType> {
 
 /// Control characters, and those that reorder or hide text.
 fn unprintable(c: char) -> bool {
-    let hides = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}');
-    c.is_control() || hides || matches!(c, '\u{2028}'..='\u{202e}')
+    c.is_control() || is_invisible(c)
 }

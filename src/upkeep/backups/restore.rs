@@ -6,13 +6,14 @@
 //! renamed: it may be a mount point, and its parent may belong to another user.
 
 use super::archive::{self, DATABASE, DIRECTORIES};
-use super::{Checked, check_extracted, stamp};
+use super::{Checked, check_extracted, staging, stamp};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::control::Control;
 use crate::crypto;
 use crate::error::{Doing, Error, Result};
 use crate::files;
+use crate::interrupt::{self, at_interrupt};
 use crate::model::events::catalogue::BACKUP_RESTORED;
 use crate::model::ids::BackupId;
 use crate::store::{self, events};
@@ -99,12 +100,15 @@ pub fn restore(config: &Config, file: File, passphrase: Option<&[u8]>, replace: 
         )));
     }
     let staged = dir.join(STAGED);
+    let left = staged.clone();
+    let _removed = at_interrupt(move || staging::remove_now(&left));
     let backup = stage(file, passphrase, &staged).inspect_err(|_| {
         // If this fails, the next restore or start removes it.
         let _ = remove(&staged);
     })?;
     let new: Vec<String> = places().into_iter().filter(|name| staged.join(name).exists()).collect();
     let now = clock::now();
+    interrupt::decide();
     let replaced = format!("{REPLACED}{}-{}", stamp(now), crypto::random_hex(4));
     files::private_dir(&dir.join(&replaced))?;
     let note = Note { backup_id: backup.manifest.id.clone(), created_at: backup.manifest.created_at, restored_at: now };

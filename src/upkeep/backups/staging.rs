@@ -5,6 +5,7 @@
 use crate::crypto;
 use crate::error::{Doing, Error, Result};
 use crate::files;
+use crate::interrupt::{AtInterrupt, at_interrupt};
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -19,6 +20,7 @@ const TRIES: usize = 10;
 /// A directory for the plain text of a backup, for this process alone.
 pub struct Staging {
     dir: PathBuf,
+    _removed: AtInterrupt,
     /// Its lock: other processes leave it alone when they clean up.
     _held: File,
     /// The data directory, if it was created for this.
@@ -33,13 +35,18 @@ impl Staging {
         clean(data_dir)?;
         for _ in 0..TRIES {
             let dir = data_dir.join(format!("{BEGIN}{}", crypto::random_hex(RANDOM_BYTES)));
+            let (staged, data_dir) = (dir.clone(), made.clone());
+            let removed = at_interrupt(move || {
+                remove_now(&staged);
+                let _ = data_dir.as_ref().map(fs::remove_dir);
+            });
             files::private_dir(&dir)?;
             let Ok(held) = File::open(&dir) else { continue };
             let is_same = |now: fs::Metadata| {
                 held.metadata().is_ok_and(|then| (then.dev(), then.ino()) == (now.dev(), now.ino()))
             };
             if held.try_lock().is_ok() && fs::symlink_metadata(&dir).is_ok_and(is_same) {
-                return Ok(Staging { dir, _held: held, made });
+                return Ok(Staging { dir, _removed: removed, _held: held, made });
             }
         }
         Err(Error::Unavailable(format!("Cannot create a directory for a backup in {}; try again.", data_dir.display())))
@@ -48,6 +55,15 @@ impl Staging {
     /// Path of the directory.
     pub fn path(&self) -> &Path {
         &self.dir
+    }
+}
+
+/// Removes a directory that another thread may still write into; the process is about to end.
+pub fn remove_now(dir: &Path) {
+    for _ in 0..TRIES {
+        if fs::remove_dir_all(dir).is_ok_and(|()| !dir.exists()) {
+            return;
+        }
     }
 }
 

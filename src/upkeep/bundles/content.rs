@@ -5,8 +5,8 @@ use super::archive::TarGz;
 use super::forms::PARTS;
 use super::redact::Redactor;
 use super::shape::Closer;
-use crate::clock::{self, Timestamp};
-use crate::config::{Config, SETTINGS};
+use crate::clock;
+use crate::config::Config;
 use crate::control::trust::ca;
 use crate::control::{Control, settings};
 use crate::crypto;
@@ -24,7 +24,6 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
-use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -145,40 +144,6 @@ fn with_values(part: &Part) -> Result<String> {
 
 fn pretty(value: &Value) -> Result<String> {
     Ok(serde_json::to_string_pretty(value).doing(MAKING)? + "\n")
-}
-
-/// True if a setting's value consists only of what the server understands: a number, a word of its own, an address, or
-/// its default.
-pub(super) fn is_closed_setting(name: &str, value: &str) -> bool {
-    const WORDS: [&str; 17] = [
-        "",
-        "on",
-        "off",
-        "true",
-        "false",
-        "(set)",
-        "(not set)",
-        "DEBUG",
-        "INFO",
-        "WARNING",
-        "ERROR",
-        "CRITICAL",
-        "dev",
-        "prod",
-        "production",
-        "unknown",
-        "ok",
-    ];
-    let ours = SETTINGS.iter().find(|setting| setting.name == name).map(|setting| setting.default);
-    let of_cluster = settings::allowed(name).is_some()
-        || ["cluster_bootstrapped", "cluster_bootstrapped_at", "etcd_status"].contains(&name);
-    let closed = WORDS.contains(&value)
-        || value.len() <= 20 && value.parse::<i64>().is_ok()
-        || value.parse::<IpAddr>().is_ok()
-        || Timestamp::parse(value).is_some()
-        || settings::words(name).is_some_and(|words| words.contains(&value))
-        || name == "etcd_status" && ["down", "unavailable", "stale"].contains(&value);
-    (ours.is_some() || of_cluster) && (closed || ours.is_some_and(|default| default == value))
 }
 
 /// Gathers all parts. A part that cannot be read is named with the reason, because that may be the problem to solve.

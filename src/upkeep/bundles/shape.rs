@@ -3,7 +3,11 @@
 use super::forms::Form::{self, Either, Flag, List, Number, Object, Sentence, Time};
 use super::forms::{CLIENTS_EVENT, LEVEL, LOG_FIELDS, OWN_EVENT, fits, is_name, is_path_word};
 use super::redact::Redactor;
+use crate::clock::Timestamp;
+use crate::config::SETTINGS;
+use crate::control::settings;
 use serde_json::{Map, Value};
+use std::net::IpAddr;
 
 /// Maximum depth of JSON to descend into.
 const DEPTH_MAX: usize = 64;
@@ -64,7 +68,7 @@ impl Closer<'_> {
             let shown = match field.as_str() {
                 f if f == key => self.key(name.clone(), &Map::new()).into(),
                 f if f == value => match inside {
-                    Value::String(text) if super::content::is_closed_setting(&name, &text) => Value::String(text),
+                    Value::String(text) if is_closed_setting(&name, &text) => Value::String(text),
                     inside => self.shape(inside, 0),
                 },
                 _ => self.value(inside, &Time),
@@ -208,4 +212,38 @@ fn is_log_time(text: &str) -> bool {
     const PATTERN: &[u8] = b"0000-00-00 00:00:00.000";
     text.len() == PATTERN.len()
         && text.bytes().zip(PATTERN).all(|(b, p)| if *p == b'0' { b.is_ascii_digit() } else { b == *p })
+}
+
+/// True if a setting's value consists only of what the server understands: a number, a word of its own, an address, or
+/// its default.
+fn is_closed_setting(name: &str, value: &str) -> bool {
+    const WORDS: [&str; 17] = [
+        "",
+        "on",
+        "off",
+        "true",
+        "false",
+        "(set)",
+        "(not set)",
+        "DEBUG",
+        "INFO",
+        "WARNING",
+        "ERROR",
+        "CRITICAL",
+        "dev",
+        "prod",
+        "production",
+        "unknown",
+        "ok",
+    ];
+    let ours = SETTINGS.iter().find(|setting| setting.name == name).map(|setting| setting.default);
+    let of_cluster = settings::allowed(name).is_some()
+        || ["cluster_bootstrapped", "cluster_bootstrapped_at", "etcd_status"].contains(&name);
+    let closed = WORDS.contains(&value)
+        || value.len() <= 20 && value.parse::<i64>().is_ok()
+        || value.parse::<IpAddr>().is_ok()
+        || Timestamp::parse(value).is_some()
+        || settings::words(name).is_some_and(|words| words.contains(&value))
+        || name == "etcd_status" && ["down", "unavailable", "stale"].contains(&value);
+    (ours.is_some() || of_cluster) && (closed || ours.is_some_and(|default| default == value))
 }

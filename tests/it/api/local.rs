@@ -93,6 +93,8 @@ fn the_first_use_in_a_run_is_an_event_and_no_other() {
 fn everybody_makes_and_revokes_tokens_of_their_own() {
     let served = Served::new();
     let viewer = served.user("vera", "viewer");
+    let for_long = viewer.post("/auth/api-tokens", &json!({"name": "cli vera@laptop", "expires_in_days": 91}));
+    assert_eq!(for_long.status, 422, "90 days are the limit of a token that no admin gave: {}", for_long.text());
     let made = viewer.post("/auth/api-tokens", &json!({"name": "cli vera@laptop"}));
     assert_eq!(made.status, 201, "{}", made.text());
     let made = made.json();
