@@ -37,8 +37,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use view::View;
 
-/// Grace period after a start in which replicas of nodes that were silent before it stay: agents that lost their control
-/// plane try at least every thirty seconds.
+/// Grace period after a start in which replicas of nodes that were silent before it stay: agents that lost their
+/// control plane try at least every thirty seconds.
 const GRACE: Duration = Duration::from_secs(60);
 /// Interval of full runs, with or without changes.
 const EVERY: Duration = Duration::from_secs(30);

@@ -29,8 +29,8 @@ pub(super) struct Rhythm {
     due: Option<Instant>,
     /// True if the last run acted: the next step may be possible now.
     again: bool,
-    /// Replicas of the actions since the last run that had nothing to do. Acting on one of them again may be a plan that
-    /// goes to and fro, which must not spin.
+    /// Replicas of the actions since the last run that had nothing to do. Acting on one of them again may be a plan
+    /// that goes to and fro, which must not spin.
     acted: HashSet<ReplicaId>,
 }
 

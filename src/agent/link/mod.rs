@@ -78,7 +78,7 @@ pub struct Link {
     status_unstored: bool,
     renewal_tried: Option<Instant>,
     failures: u32,
-    /// Interval that the control plane asks for, if it is not a third of the lease.
+    /// Interval that the control plane requests, if it is not a third of the lease.
     interval: Option<Duration>,
     /// Epoch seconds at which the control plane found its addresses.
     addresses_at: i64,
@@ -305,7 +305,7 @@ impl Link {
     }
 }
 
-/// The interval that a control plane asks for: never longer than the longest lease allows.
+/// The interval that a control plane requests: never longer than the longest lease allows.
 fn interval(asked_s: i64) -> Duration {
     let longest_s = LEASE_TTL_RANGE_S.end() / i64::from(BEATS_PER_LEASE);
     Duration::from_secs(asked_s.clamp(1, longest_s).unsigned_abs())

@@ -1,9 +1,9 @@
 //! Sessions of users: they begin with a sign-in, and end with their row, with their time limit, or when unused. Also
 //! identifies the holder of a session's token or an API token.
 //!
-//! Every request asks the database for its version, so ending a session takes effect at once, even from another process;
-//! the rows are read again only after a commit. The times of last use are kept in memory and written in batches, so that
-//! reads cost no write.
+//! Every request asks the database for its version, so ending a session takes effect at once, even from another
+//! process; the rows are read again only after a commit. The times of last use are kept in memory and written in
+//! batches, so that reads cost no write.
 
 use crate::clock::{self, Timestamp};
 use crate::config::{Config, Secret};

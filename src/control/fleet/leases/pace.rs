@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Heartbeats in the time of one lease: two may be lost before it runs out.
 const BEATS_PER_LEASE: i64 = 3;
-/// Heartbeats a second that are asked for at most: a tenth of a core, at the 80 to 100 µs that each takes.
+/// Maximum number of heartbeats a second from a whole fleet: a tenth of a core, at the 80 to 100 µs that each takes.
 const BEATS_PER_S_MAX: u64 = 1000;
 /// Longest interval, in seconds: a third of the longest lease.
 const INTERVAL_S_MAX: i64 = 100;
@@ -53,7 +53,7 @@ impl Pace {
         }
     }
 
-    /// The term of a node that asks for a lease of `ttl_s` seconds.
+    /// The term of a node that requests a lease of `ttl_s` seconds.
     pub fn term(&self, ttl_s: i64) -> Term {
         let own_s = ttl_s / BEATS_PER_LEASE;
         let fleet_s = i64::try_from(self.0.nodes.load(Relaxed).div_ceil(BEATS_PER_S_MAX)).unwrap_or(i64::MAX);
