@@ -47,7 +47,7 @@ pub fn help(args: &Args) -> Result<(), Failure> {
 }
 
 /// The screen of `uptimemesh help`.
-fn overview() -> String {
+pub fn overview() -> String {
     let mut out = "UptimeMesh: control plane, node agent and command line in one program.\n\
                    usage: uptimemesh COMMAND [options]\n\nfirst steps:\n"
         .to_string();

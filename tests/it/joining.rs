@@ -74,6 +74,16 @@ fn two_lines_make_two_nodes_and_the_first_terminal_shows_what_happens() {
     up.send("INT");
     assert_eq!(up.exit_status(), 0);
     assert!(up.said().contains("Stopping ..."), "{}", up.said());
+
+    // A start within the second of the last heartbeat.
+    let mut again = Terminal::start(dir.path(), "again", &UP, &[]);
+    let (client, _) = read_banner(&again.shows("Another one:"));
+    let admin = client.signed_in("admin", "uptime");
+    until("node-a is alive", || (lease(&admin, "node-a") == "alive").then_some(()));
+    again.send("INT");
+    assert_eq!(again.exit_status(), 0);
+    let log = fs::read_to_string(dir.join("data/app.log")).unwrap();
+    assert!(!log.contains("heartbeat.refused"), "{}", again.said());
 }
 
 #[test]

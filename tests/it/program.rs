@@ -132,7 +132,7 @@ fn a_wrong_command_line_names_every_fault_and_exits_with_2() {
         (&["serve", "--no-such", "--other=1", "extra"][..], &["--no-such", "--other", "\"extra\""][..]),
         (&["nonsense"], &["unknown command \"nonsense\""]),
         (&["node", "vanish"], &["node has no verb \"vanish\"; it has list, show"]),
-        (&[], &["a command is missing"]),
+        (&["--api-url", "http://x"], &["a command is missing"]),
         (
             &["join", "--lease-ttl", "x"],
             &["--role is required", "--lease-ttl must be a whole number", "the join string is missing"],
@@ -157,6 +157,12 @@ fn a_wrong_command_line_names_every_fault_and_exits_with_2() {
                 "{args:?}: no {part:?} in {said}"
             );
         }
+    }
+    let alone = command(dir.path(), &[]).output().unwrap();
+    assert!(alone.status.code() == Some(2) && alone.stdout.is_empty());
+    assert_eq!(String::from_utf8(alone.stderr).unwrap(), ok(dir.path(), &["help"]), "the help, where errors go");
+    for version in ["--version", "-V"] {
+        assert_eq!(ok(dir.path(), &[version]), ok(dir.path(), &["version"]));
     }
     assert!(fs::read_dir(dir.path()).unwrap().next().is_none(), "a wrong command line leaves nothing behind");
 }
@@ -237,6 +243,7 @@ fn the_data_directory_belongs_to_one_server_and_is_free_again_after_a_kill() {
         ],
     );
     assert!(status == 1 && said.contains("Cannot listen on 127.0.0.1 port"), "{said}");
+    assert!(said.contains("another program on this machine uses it") && !said.contains("os error"), "{said}");
     let session = client.signed_in("admin", "uptime").token;
     first.kill();
     let (mut second, client) = Running::serve(dir.path(), &["serve", "--server-port", "0"]);
@@ -342,6 +349,13 @@ fn operators_work_from_the_command_line() {
     let elsewhere = Dir::new();
     let (status, said) = fails(elsewhere.path(), &["nodes-status", "--api-url", &url]);
     assert!(status == 1 && said.contains("--password-file or UPTIMEMESH_PASSWORD"), "{said}");
+    let failed_sign_ins =
+        || json(&["event", "list", "--name", "auth.sign_in_failed", "--json"]).as_array().unwrap().len();
+    let before = failed_sign_ins();
+    let (status, said) = fails(elsewhere.path(), &["node", "list", "--api-url", &url]);
+    assert!(status == 1 && said.contains(&format!("there is no credential for {url}")), "{said}");
+    assert!(said.contains("add --data-dir DIR, or sign in: uptimemesh login http"), "{said}");
+    assert_eq!(failed_sign_ins(), before, "no password is guessed");
     run(&["nodes-status", "--password-file", "new"]);
     let by_env = command(dir.path(), &["nodes-status"])
         .env("UPTIMEMESH_API_URL", &url)
