@@ -191,8 +191,8 @@ pub const FIELDS: &[Row] = &[
         "body",
         "services",
         "spec.scheduling.lost_after_seconds",
-        "Wait after the death of a node before its replicas move, in seconds; 30 by default. \
-         A node is dead 60 seconds after its lease ended.",
+        "Wait after the death of a node before its replicas move, in seconds; 0 by default. \
+         A node is dead some seconds after its lease ended (cluster setting node_dead_after_seconds).",
     ),
     row(
         "body",

@@ -2,7 +2,7 @@
 //! events.
 
 use crate::model::events::Event;
-use crate::thread::lock;
+use crate::thread::{Watch, lock};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -11,18 +11,30 @@ use std::time::Duration;
 /// Events kept in memory for readers of the stream; a reader that is further behind reads from the database.
 const TAIL_MAX: usize = 1024;
 
-/// Counts committed changes of nodes, services, replicas and settings.
-#[derive(Default)]
-pub struct Changes(AtomicU64);
+/// Counts committed changes of nodes, services, replicas and settings, and wakes who waits for one.
+pub struct Changes {
+    count: AtomicU64,
+    /// Set after each group of changes.
+    pub news: Watch<()>,
+}
+
+impl Default for Changes {
+    fn default() -> Changes {
+        Changes { count: AtomicU64::default(), news: Watch::new(()) }
+    }
+}
 
 impl Changes {
     /// The current count.
     pub fn count(&self) -> u64 {
-        self.0.load(Ordering::SeqCst)
+        self.count.load(Ordering::SeqCst)
     }
 
     pub(super) fn add(&self, changes: u64) {
-        self.0.fetch_add(changes, Ordering::SeqCst);
+        if changes > 0 {
+            self.count.fetch_add(changes, Ordering::SeqCst);
+            self.news.set(());
+        }
     }
 }
 

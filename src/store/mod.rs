@@ -31,6 +31,7 @@ pub mod sessions;
 pub mod settings;
 pub mod updates;
 pub mod users;
+mod version;
 mod writer;
 
 pub use migrate::{Migrated, migrate};
@@ -73,6 +74,7 @@ const CACHE_KIB: i64 = 1024;
 pub struct Store {
     path: PathBuf,
     readers: Readers,
+    version: version::Version,
     writer: writer::Writer,
     log: QueryLog,
     /// Counts committed changes that the scheduler cares for.
@@ -158,9 +160,10 @@ impl Store {
         }
         let newest = events::newest_seq(&Read { connection: &writer, log })?;
         let readers = Readers::open(path, readers)?;
+        let version = version::Version::open(path)?;
         let (changes, tail) = (Arc::new(Changes::default()), Arc::new(Tail::new(newest)));
         let writer = writer::Writer::start(writer, log, Arc::clone(&changes), Arc::clone(&tail))?;
-        Ok(Store { path: path.to_path_buf(), readers, writer, log, changes, tail })
+        Ok(Store { path: path.to_path_buf(), readers, version, writer, log, changes, tail })
     }
 
     /// Statistics of the writer thread.
@@ -182,6 +185,15 @@ impl Store {
     /// wait for a list or a plan.
     pub fn read_first<T>(&self, f: impl FnOnce(&Read) -> Result<T>) -> Result<T> {
         self.readers.read(Line::First, self.log, f)
+    }
+
+    /// The version of the database: it differs from an earlier one if anything was committed in between, by this
+    /// process or another.
+    ///
+    /// # Errors
+    /// Fails if the database cannot be read.
+    pub fn version(&self) -> Result<i64> {
+        self.version.get()
     }
 
     /// Runs `f` in a write transaction; once this returns `Ok`, the changes survive a power cut.
