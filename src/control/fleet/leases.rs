@@ -411,14 +411,6 @@ impl Leases {
         self.started_at
     }
 
-    /// The time, in epoch seconds, that a node's next heartbeat must be signed after. `None` if the node has no lease, or
-    /// if the wall clock was set back since its last heartbeat.
-    pub fn signed_at(&self, id: &NodeId, horizon: i64) -> Option<i64> {
-        let signed_at = self.with(id, |l| l.signed_at)?;
-        // A lease token from before the start counts only with a signature from after it.
-        (signed_at <= horizon).then_some(signed_at.max(self.started_at))
-    }
-
     /// Admits a call that a node has proven with the identity of this fingerprint; otherwise returns the reason for the
     /// refusal. `signed`: epoch milliseconds of the signature, which are used up by this call, and the latest allowed
     /// value.
