@@ -338,7 +338,7 @@ fn operators_work_from_the_command_line() {
     assert_eq!(json(&["node", "uncordon", "n1"])["status"]["schedulable"], true);
     assert_eq!(json(&["node", "drain", "n1", "--no-wait"])["status"]["draining"], true);
     assert_eq!(json(&["nodes-status", "--json"])[0]["lease_state"], "alive");
-    assert_eq!(json(&["events", "--category", "nodes", "--limit", "1", "--json"])[0]["name"], "node.drain");
+    assert_eq!(json(&["events", "--name", "node.drain", "--limit", "1", "--json"])[0]["name"], "node.drain");
     assert!(run(&["events"]).starts_with("TIME\tLEVEL\tEVENT\tFIELDS\n"));
     assert_eq!(run(&["node", "delete", "n1"]), "Removed n1.\n");
     assert_eq!(run(&["nodes-status"]), "NODE\tROLE\tLEASE\tHEARTBEAT\tEXPIRES\n");
