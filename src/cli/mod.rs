@@ -32,6 +32,7 @@ mod release;
 mod replicas;
 mod routers;
 mod scheduler;
+mod sentences;
 mod server;
 mod services;
 mod sessions;
@@ -162,7 +163,7 @@ fn dispatch(args: &mut Args, line: Vec<OsString>) -> Result<(), Failure> {
             return run_command(command, args, line);
         }
         Named::Noun(noun) if args.has("help") => {
-            output::print(&help::of_noun(noun));
+            output::prose(&help::of_noun(noun));
             return Ok(());
         }
         Named::Nothing if args.has("help") => return help::help(args),
@@ -182,7 +183,7 @@ fn run_command(command: &Command, args: &Args, line: Vec<OsString>) -> Result<()
         return help::help(args);
     }
     if args.has("help") {
-        output::print(&help::of_command(command));
+        output::prose(&help::of_command(command));
         return Ok(());
     }
     if args.has(config::SETTINGS_FILE) {

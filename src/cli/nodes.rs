@@ -287,10 +287,18 @@ fn progress_of(api: &Api, id: &str) -> Called<State<Value>> {
     let node = api.get(&format!("/nodes/{}", encoded(id)))?;
     match node["status"]["drain_state"].as_str() {
         Some("drained") => Ok(State::Done(node)),
-        Some("blocked") => failed(format!("{id} cannot be drained: {left} replicas are left\n{}", blocked(api, id)?)),
-        Some("draining") => Ok(State::Working(format!("{id}: {left} replicas left"))),
+        Some("blocked") => failed(format!("{id} cannot be drained: {}\n{}", left_over(left), blocked(api, id)?)),
+        Some("draining") => Ok(State::Working(format!("{id}: {left} {} left", replicas(left)))),
         _ => failed(format!("{id} is not draining any more")),
     }
+}
+
+fn replicas(count: usize) -> &'static str {
+    if count == 1 { "replica" } else { "replicas" }
+}
+
+fn left_over(left: usize) -> String {
+    format!("{left} {} {} left", replicas(left), if left == 1 { "is" } else { "are" })
 }
 
 /// Reasons of a blocked drain, from its event.

@@ -102,7 +102,7 @@ fn print(args: &Args, plans: &Value) {
     if out.is_empty() {
         out.push_str("Nothing to do.\n");
     }
-    output::print(&out);
+    output::prose(&out);
 }
 
 /// A plan as a diff: `+` is made, `-` goes, `~` moves, `^` changes where it is, `!` is a warning. Nothing where there

@@ -58,7 +58,7 @@ fn up(args: &Args) -> Result<(), Failure> {
     } else {
         banner::plain(&server, &node_id, &places)?
     };
-    output::print(&banner);
+    output::prose(&banner);
     notify::ready();
     let following = console
         .map(|console| console.follow(&server, output::style(args).look().has_colour))
@@ -113,7 +113,7 @@ fn local_agent(server: &serve::Server, node_id: &NodeId, dir: &Path, config: &Ag
     };
     let answer = enrol::join(&api, dir, &request)?;
     if let Some(replaced) = &answer.known.replaced {
-        eprintln!("{}", warning_of(replaced));
+        output::remark(&warning_of(replaced));
     }
     let mut agent = agent()?;
     agent.beat_once().map_err(|e| format!("this machine joined, but its heartbeat failed: {e}"))?;

@@ -456,7 +456,6 @@ fn commands_beside_a_server_need_no_password_and_each_finds_its_own() {
     let mode = fs::metadata(one.join("data/local.json")).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o600);
     fs::set_permissions(one.join("data/local.json"), Permissions::from_mode(0o644)).unwrap();
-    // One that others may have read or written is not used.
     has_none(&one, &url_one);
 }
 
@@ -593,6 +592,5 @@ fn root_takes_no_credential_that_another_user_left_in_a_directory() {
     std::os::unix::fs::chown(&aside, Some(0), Some(0)).unwrap();
     std::os::unix::fs::symlink(&aside, &path).unwrap();
     std::os::unix::fs::lchown(&path, Some(12345), Some(12345)).unwrap();
-    // A link of theirs is not followed.
     has_none();
 }
