@@ -70,6 +70,14 @@ struct Renewal {
 }
 
 impl Leases {
+    /// The time, in epoch seconds, that a node's next heartbeat must be signed after. `None` if the node has no lease,
+    /// or if the wall clock was set back since its last heartbeat.
+    pub fn signed_at(&self, id: &NodeId, horizon: i64) -> Option<i64> {
+        let signed_at = self.with(id, |l| l.signed_at)?;
+        // A lease token from before the start counts only with a signature from after it.
+        (signed_at <= horizon).then_some(signed_at.max(self.started_at))
+    }
+
     /// The contract's refusal. The log names the failed check; the client learns it only once its token is proven.
     pub(super) fn refuse(&self, node_id: &NodeId, check: &'static str, reason: Option<Reason>) -> Error {
         if self.lines.admits(throttle::source()) {
