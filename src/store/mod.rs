@@ -19,6 +19,7 @@ mod migrate;
 pub mod node_runs;
 pub mod nodes;
 pub mod once;
+mod pages;
 mod query;
 mod query_log;
 mod readers;
@@ -42,6 +43,7 @@ use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::Paging;
+use crate::model::ids::NodeId;
 use changes::{Changes, Frame, Tail};
 use effects::Effects;
 use readers::{Line, Readers};
@@ -56,6 +58,9 @@ use std::time::Duration;
 
 /// Size in bytes to which a checkpoint truncates the WAL file.
 const WAL_BYTES_KEPT: i64 = 16 << 20;
+/// Pages in the WAL that cause a checkpoint: enough that a page that many commits change reaches the database once, few
+/// enough that a start after a crash reads them in a moment.
+const CHECKPOINT_PAGES: i64 = (8 << 20) / pages::PAGE_BYTES;
 /// A larger WAL means that a reader never ends, and deserves a warning.
 pub const WAL_BYTES_WARN: u64 = 256 << 20;
 /// Prepared statements cached per connection: more than there are queries.
@@ -98,6 +103,8 @@ pub struct Write<'c> {
     changes_before: u64,
     /// Changes of this transaction.
     changes: Cell<u64>,
+    /// Nodes whose replicas changed in this transaction.
+    placed: RefCell<Vec<NodeId>>,
     /// Events of this transaction, published after the commit.
     news: RefCell<Vec<Frame>>,
     /// Number of events so far: each gets a different time, so that a time identifies a position among them.
@@ -152,8 +159,7 @@ impl Store {
     /// Opens the database, migrates it, and starts the writer. `readers`: maximum concurrent reads, in addition to one
     /// of [`Store::read_first`].
     pub fn open(path: &Path, readers: usize, log: QueryLog) -> Result<Store> {
-        let writer = open_writer(path)?;
-        let migrated = migrate::run(&writer)?;
+        let (writer, migrated) = migrate::open(path)?;
         if migrated.applied > 0 {
             log::info!(target: "store", event = "store.migrated", applied = migrated.applied,
                 version = migrated.version; "Migrated the database");
@@ -260,6 +266,8 @@ fn open_writer(path: &Path) -> Result<Connection> {
     // cannot be created.
     let _ = File::options().write(true).create_new(true).mode(files::PRIVATE).open(path);
     let connection = row::map_sqlite_error(Connection::open(path), what)?;
+    // Of a new file; one that has pages keeps their size.
+    row::map_sqlite_error(connection.pragma_update(None, "page_size", pages::PAGE_BYTES), what)?;
     // The first statement reads the file, so a damaged file or one that is not a database is detected here.
     wait_within(&connection, HELD_MAX)?;
     row::map_sqlite_error(connection.busy_timeout(BUSY), what)?;
@@ -271,8 +279,10 @@ fn open_writer(path: &Path) -> Result<Connection> {
             format!("write-ahead logging is not possible in {}: is the directory writable?", path.display()),
         ));
     }
-    let pragmas =
-        format!("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = {WAL_BYTES_KEPT};");
+    let pragmas = format!(
+        "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = {WAL_BYTES_KEPT}; \
+            PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};"
+    );
     row::map_sqlite_error(connection.execute_batch(&pragmas), what)?;
     bound_memory(&connection)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
@@ -368,6 +378,11 @@ impl Write<'_> {
     /// Records a change that is relevant to the scheduler.
     pub(crate) fn changed(&self) {
         self.changes.set(self.changes.get() + 1);
+    }
+
+    /// Records that a replica of this node came, changed or went.
+    pub(crate) fn placed(&self, node_id: &NodeId) {
+        self.placed.borrow_mut().push(node_id.clone());
     }
 
     /// The count of changes, including those of this transaction: while it stays the same, a view of the cluster is

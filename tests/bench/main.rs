@@ -7,10 +7,12 @@
 
 mod fleet;
 mod pages;
+mod parked;
 mod scheduler;
 mod server;
 mod stream;
 mod tls;
+mod writes;
 
 use fleet::{Conn, Fleet};
 use ring::rand::SystemRandom;
@@ -59,8 +61,14 @@ fn main() {
     if wanted("pages") {
         pages::pages();
     }
+    if wanted("parked") {
+        parked::parked();
+    }
     if wanted("tls") {
         tls::tls();
+    }
+    if wanted("writes") {
+        writes::writes();
     }
     let others = ["joins", "heartbeats", "disk", "list", "memory", "start"];
     if others.iter().any(|name| wanted(name)) {

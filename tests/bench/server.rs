@@ -22,6 +22,11 @@ pub struct Server {
     session: String,
 }
 
+/// The program that is measured: this one, or another that BENCH_PROGRAM names, such as an older version.
+fn program() -> PathBuf {
+    std::env::var_os("BENCH_PROGRAM").map_or(env!("CARGO_BIN_EXE_uptimemesh").into(), PathBuf::from)
+}
+
 /// A fresh directory that this run removes at its next start.
 pub fn temporary_dir(name: &str) -> PathBuf {
     let dir = std::env::temp_dir().join(format!("uptimemesh-bench-{name}"));
@@ -35,7 +40,7 @@ impl Server {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let began = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_uptimemesh"))
+        let mut child = Command::new(program())
             .args([
                 "serve",
                 "--server-host",
@@ -78,6 +83,10 @@ impl Server {
         format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {session}\r\n\r\n").into_bytes()
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn cpu_seconds(&self) -> f64 {
         cpu_seconds(&self.child.id().to_string())
     }
@@ -88,6 +97,12 @@ impl Server {
 
     pub fn written_bytes(&self) -> u64 {
         self.figure("io", "write_bytes:") as u64
+    }
+
+    /// A figure among the server's metrics.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let text = once(self.address, b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
     }
 
     fn figure(&self, file: &str, name: &str) -> f64 {
