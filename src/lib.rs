@@ -2,6 +2,7 @@
 
 mod agent;
 mod api;
+mod bell;
 mod buckets;
 mod caller;
 pub mod cli;

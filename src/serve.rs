@@ -233,7 +233,7 @@ impl Server {
         self.app.control.store.tail.close();
         self.app.control.sessions.local.withdraw();
         running.front.stop(GRACE);
-        self.stop.raise();
+        passes::stop(&self.app, &self.stop);
         for pass in running.passes {
             if pass.join().is_err() {
                 log::error!(target: "system", event = "serve.pass_panicked"; "A background pass panicked");

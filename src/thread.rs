@@ -136,6 +136,26 @@ pub fn every<F: FnMut() + Send + 'static>(
     })
 }
 
+/// Starts a thread that runs `work` now, after every set of `news`, and after the time that its last turn returned,
+/// until `news` is closed. After a panic it waits for `retry`.
+pub fn on_news<F: FnMut() -> Duration + Send + 'static>(
+    name: &'static str,
+    news: Watch<()>,
+    retry: Duration,
+    mut work: F,
+) -> io::Result<JoinHandle<()>> {
+    spawn(name, None, move || {
+        let mut seen = 0;
+        loop {
+            let wait = catch_panic(name, &mut work).unwrap_or(retry);
+            match news.wait(seen, wait) {
+                Some((_, version)) => seen = version,
+                None => return,
+            }
+        }
+    })
+}
+
 /// Runs one turn of a thread's work. `None` after a panic, which is logged and ends the turn, not the thread.
 pub fn catch_panic<T>(name: &str, work: impl FnOnce() -> T) -> Option<T> {
     let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));

@@ -1,7 +1,7 @@
 //! The agent's settings in one table, from which its options and their help come. `agent`, `up` and `doctor` share the
 //! defaults.
 
-use crate::model::leases::{LEASE_TTL_RANGE_S, LEASE_TTL_S};
+use crate::model::leases::{AGENT_LEASE_TTL_S, LEASE_TTL_RANGE_S};
 use log::LevelFilter;
 use std::path::{Path, PathBuf};
 
@@ -71,7 +71,7 @@ impl AgentConfig {
     /// The configuration where nothing is given, for this data directory.
     pub fn in_dir(data_dir: &Path) -> AgentConfig {
         AgentConfig {
-            lease_ttl_s: LEASE_TTL_S,
+            lease_ttl_s: AGENT_LEASE_TTL_S,
             update_dir: data_dir.join(UPDATE_DIR),
             update_state: PathBuf::from(UPDATE_STATE),
             log_level: LevelFilter::Info,
@@ -145,7 +145,8 @@ mod tests {
 
     #[test]
     fn the_help_names_bounds_and_defaults() {
-        let bounds = format!("{} to {} (default {LEASE_TTL_S})", LEASE_TTL_RANGE_S.start(), LEASE_TTL_RANGE_S.end());
+        let bounds =
+            format!("{} to {} (default {AGENT_LEASE_TTL_S})", LEASE_TTL_RANGE_S.start(), LEASE_TTL_RANGE_S.end());
         assert!(TTL.help.contains(&bounds) && STATE.help.contains(UPDATE_STATE) && UPDATES.help.contains(UPDATE_DIR));
         assert!(AGENT_SETTINGS.iter().all(|s| s.variable.is_empty() || s.help.ends_with(&format!("[{}]", s.variable))));
     }

@@ -1,20 +1,21 @@
 //! `/events` and `/events/stream`.
 
 use super::{PAGE_BYTES_MAX, PAGE_MAX, created, list as page_of, once};
+use crate::bell::Bell;
 use crate::clock;
 use crate::control::events;
 use crate::control::events::Reader;
 use crate::gate::Handler::By;
 use crate::gate::{Reply, Route, holder, place, route};
 use crate::http::fields::Fields;
-use crate::http::{Request, Response, Sink};
+use crate::http::later::{Feed, Piece};
+use crate::http::{Request, Response};
 use crate::model::Paging;
 use crate::model::events::{ClientEvent, EventFilter};
 use crate::model::users::Role::{Operator, Viewer};
 use crate::model::users::User;
 use crate::upkeep::App;
-use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tiny_http::Method::{Get, Post};
 
 /// Default number of events on a page.
@@ -23,9 +24,6 @@ const PAGE_DEFAULT: i64 = 200;
 const AUTHORIZED_FOR: Duration = Duration::from_secs(5);
 /// Interval between comments on an idle stream, by which both ends learn that the other is gone.
 const COMMENT_EVERY: Duration = Duration::from_secs(15);
-/// Pause between two writes to one reader. Events in between share a write, so that a burst does not cost one for each
-/// event and reader.
-const PACE: Duration = Duration::from_millis(20);
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
@@ -83,41 +81,52 @@ fn stream(app: &App, request: &Request, _: &User) -> Reply {
     let last_seen = request.header("last-event-id").filter(|id| !id.is_empty());
     let shown = (holder(&app.control, request)?.map_or("", |(_, shown)| shown.token).to_string(), place(request));
     let reader = Reader::begin(&app.control, shown, last_seen, filter)?;
-    let write = move |sink: &mut dyn Sink| send_events(reader, sink);
-    Ok(Response::streamed("text/event-stream", Box::new(write)).with("X-Accel-Buffering", "no".to_string()))
+    let now = clock::tick();
+    let stream = Stream { reader, is_greeted: false, authorized_until: now + AUTHORIZED_FOR, comment_at: now };
+    Ok(Response::growing("text/event-stream", Box::new(stream)).with("X-Accel-Buffering", "no".to_string()))
 }
 
-/// Sends a reader its events as server-sent events, until one side ends.
-fn send_events(mut reader: Reader, sink: &mut dyn Sink) -> io::Result<()> {
-    let mut text = ": hello\n\n".to_string();
-    let mut authorized_until = clock::tick() + AUTHORIZED_FOR;
-    loop {
-        if !text.is_empty() {
-            sink.send(text.as_bytes())?;
-            text.clear();
-            std::thread::sleep(PACE);
+/// The events of one reader as server-sent events.
+struct Stream {
+    reader: Reader,
+    is_greeted: bool,
+    authorized_until: Instant,
+    /// Time of the next comment if nothing else is sent before.
+    comment_at: Instant,
+}
+
+impl Feed for Stream {
+    fn bell(&self) -> &Bell {
+        self.reader.bell()
+    }
+
+    fn next(&mut self) -> Piece {
+        let now = clock::tick();
+        // A session may end while events keep coming.
+        if self.authorized_until <= now {
+            if !self.reader.is_authorized() {
+                return Piece::End;
+            }
+            self.authorized_until = now + AUTHORIZED_FOR;
         }
-        let written = clock::tick();
-        while text.is_empty() {
-            // A session may end while events keep coming.
-            if authorized_until <= clock::tick() {
-                if !reader.is_authorized() {
-                    return Ok(());
-                }
-                authorized_until = clock::tick() + AUTHORIZED_FOR;
-            }
-            let left = COMMENT_EVERY.saturating_sub(clock::tick().duration_since(written));
-            if left.is_zero() {
-                text.push_str(": still here\n\n");
-                break;
-            }
-            let wait = left.min(authorized_until.saturating_duration_since(clock::tick()));
-            let Some(frames) = reader.next(wait).map_err(io::Error::other)? else { return Ok(()) };
-            for frame in frames {
-                for part in ["id: ", &frame.event.id, "\nevent: event\ndata: ", &frame.json, "\n\n"] {
-                    text.push_str(part);
-                }
+        let mut text = String::new();
+        if !std::mem::replace(&mut self.is_greeted, true) {
+            text.push_str(": hello\n\n");
+        }
+        // The reader asks again where it was.
+        let Ok(Some(frames)) = self.reader.next() else { return Piece::End };
+        for frame in frames {
+            for part in ["id: ", &frame.event.id, "\nevent: event\ndata: ", &frame.json, "\n\n"] {
+                text.push_str(part);
             }
         }
+        if text.is_empty() && self.reader.is_current() {
+            if now < self.comment_at {
+                return Piece::Silence(self.comment_at);
+            }
+            text.push_str(": still here\n\n");
+        }
+        self.comment_at = now + COMMENT_EVERY;
+        Piece::Bytes(text.into_bytes())
     }
 }

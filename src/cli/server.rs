@@ -5,7 +5,7 @@ use super::config::{DOTENV, unreadable_variables};
 use super::output;
 use crate::config::{Config, Dotenv};
 use crate::sys::owner::Owner;
-use crate::sys::{notify, signals};
+use crate::sys::{host, notify, signals};
 use crate::thread::Stop;
 use crate::{files, logger, offline, serve};
 use std::fs::File;
@@ -140,6 +140,8 @@ pub(super) fn start(config: Config, stop: &Stop) -> Result<Option<Arc<serve::Ser
     if !serve::wait_for_clock(&config, stop)? {
         return Ok(None);
     }
+    // Before the server takes its limits from it.
+    host::raise_descriptors();
     let server = Arc::new(serve::Server::start(config)?);
     // Weak, so that the server still ends with the function that started it.
     let reading = Arc::downgrade(&server);

@@ -299,7 +299,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "HTTP_CONNECTIONS_MAX",
         "",
-        "most connections, {bounds}; default: from the limit of open files, at most 1024",
+        "most connections, {bounds}; default: from the limit of open files, at most 16384",
         Int(16..=100_000, |c| Number::OptionalUsize(&mut c.connections_max)),
     ),
     setting(

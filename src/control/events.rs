@@ -1,5 +1,6 @@
 //! Events: listed newest first or followed live, and added to by clients.
 
+use crate::bell::Bell;
 use crate::clock;
 use crate::control::access::sessions::Sessions;
 use crate::control::access::visitor::Place;
@@ -11,7 +12,7 @@ use crate::model::events::{ClientEvent, Event, EventFilter, NewEvent};
 use crate::model::{Page, Paging};
 use crate::store::changes::{Frame, Next};
 use crate::store::{Store, events};
-use crate::thread::lock;
+use crate::thread::{Stop, lock};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
@@ -21,8 +22,14 @@ use std::time::Duration;
 const PRUNE_BATCH: usize = 500;
 /// Batches per pass: the rest follows in the next one.
 const PRUNE_BATCHES: usize = 200;
-/// Events that a reader who is behind gets at once.
-const CATCH_UP: usize = 500;
+/// Events that a reader who is behind reads from the database at once.
+const CATCH_UP: usize = 100;
+/// Size of the events that a reader gets at once, in bytes, but for the last one: they wait in memory until the reader
+/// has taken them.
+const PIECE_BYTES: usize = 128 << 10;
+/// Pause between two wake-ups of the readers. Events in between share a write, so that a burst does not cost one for
+/// each event and reader.
+const PACE: Duration = Duration::from_millis(20);
 
 /// A page of events, newest first.
 pub fn list(control: &Control, paging: &Paging, filter: &EventFilter) -> Result<Page<Event>> {
@@ -39,28 +46,44 @@ pub fn create(control: &Control, once: Once, event: ClientEvent) -> Result<Creat
     })
 }
 
-/// Current readers of the event stream, by address.
+/// Current readers of the event stream.
 #[derive(Default)]
-pub struct Readers(Mutex<HashMap<IpAddr, usize>>);
+pub struct Readers(Mutex<All>);
+
+#[derive(Default)]
+struct All {
+    by_address: HashMap<IpAddr, usize>,
+    bells: HashMap<u64, Bell>,
+    next: u64,
+}
 
 impl Readers {
     /// Number of readers.
     pub fn count(&self) -> usize {
-        lock(&self.0).values().sum()
+        lock(&self.0).bells.len()
+    }
+
+    /// Wakes every reader.
+    fn ring(&self) {
+        let bells: Vec<Bell> = lock(&self.0).bells.values().cloned().collect();
+        bells.iter().for_each(Bell::ring);
     }
 
     /// Admits another reader. One address may not have `max` or more readers, so that others there find a
     /// connection for anything else.
     fn begin(self: &Arc<Self>, address: IpAddr, max: usize) -> Result<Reading> {
         let mut all = lock(&self.0);
-        let count = all.entry(address).or_default();
+        let count = all.by_address.entry(address).or_default();
         if *count >= max {
             let detail =
                 format!("Your address already has {count} readers of the event stream. Close one, or try again in 5s.");
             return Err(Error::RateLimited { detail, retry_after_s: 5 });
         }
         *count += 1;
-        Ok(Reading { readers: Arc::clone(self), address })
+        let (number, bell) = (all.next, Bell::default());
+        all.next += 1;
+        all.bells.insert(number, bell.clone());
+        Ok(Reading { readers: Arc::clone(self), address, number, bell })
     }
 }
 
@@ -68,15 +91,18 @@ impl Readers {
 struct Reading {
     readers: Arc<Readers>,
     address: IpAddr,
+    number: u64,
+    bell: Bell,
 }
 
 impl Drop for Reading {
     fn drop(&mut self) {
         let mut all = lock(&self.readers.0);
-        if let Some(count) = all.get_mut(&self.address) {
+        all.bells.remove(&self.number);
+        if let Some(count) = all.by_address.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
-                all.remove(&self.address);
+                all.by_address.remove(&self.address);
             }
         }
     }
@@ -122,7 +148,7 @@ impl Cursor {
 pub struct Reader {
     cursor: Cursor,
     filter: EventFilter,
-    _reading: Reading,
+    reading: Reading,
     /// Its credential and origin, to check that they are still valid.
     shown: (String, Place),
     sessions: Arc<Sessions>,
@@ -153,7 +179,7 @@ impl Reader {
             filter.since = None;
         }
         let cursor = Cursor { store: Arc::clone(&control.store), seq };
-        Ok(Reader { cursor, filter, _reading: reading, shown, sessions: Arc::clone(&control.sessions) })
+        Ok(Reader { cursor, filter, reading, shown, sessions: Arc::clone(&control.sessions) })
     }
 
     /// True if the session or token is still valid. Reading counts as a use, like any other request.
@@ -163,12 +189,46 @@ impl Reader {
         user.is_ok_and(|user| user.is_some_and(|user| user.restriction.is_none()))
     }
 
-    /// The next events that match the filter; waits for at most `at_most`. `None` once the server stops.
-    pub fn next(&mut self, at_most: Duration) -> Result<Option<Vec<Arc<Frame>>>> {
-        let mut frames = self.cursor.next(at_most)?;
-        frames.iter_mut().for_each(|frames| frames.retain(|frame| self.filter.admits(&frame.event)));
-        Ok(frames)
+    /// Rung when there may be more events, and when the server stops.
+    pub fn bell(&self) -> &Bell {
+        &self.reading.bell
     }
+
+    /// True if no event follows at the moment.
+    pub fn is_current(&self) -> bool {
+        self.cursor.seq >= self.cursor.store.tail.newest()
+    }
+
+    /// Some of the next events, as far as they match the filter. `None` once the server stops.
+    pub fn next(&mut self) -> Result<Option<Vec<Arc<Frame>>>> {
+        let before = self.cursor.seq;
+        let Some(mut frames) = self.cursor.next(Duration::ZERO)? else { return Ok(None) };
+        let mut bytes = 0;
+        let fits = |frame: &&Arc<Frame>| {
+            bytes += frame.json.len();
+            bytes <= PIECE_BYTES
+        };
+        let count = frames.iter().take_while(fits).count().max(1);
+        if count < frames.len() {
+            frames.truncate(count);
+            self.cursor.seq = frames.last().map_or(before, |last| last.seq);
+        }
+        frames.retain(|frame| self.filter.admits(&frame.event));
+        Ok(Some(frames))
+    }
+}
+
+/// Wakes the readers of the stream when there are events, until the server stops.
+pub fn wake_readers(control: &Control, stop: &Stop) {
+    let mut seen = control.store.tail.newest();
+    while let Some(newest) = control.store.tail.beyond(seen) {
+        seen = newest;
+        control.stream_readers.ring();
+        if stop.wait(PACE) {
+            break;
+        }
+    }
+    control.stream_readers.ring();
 }
 
 /// Deletes old events, by age and by count, in small batches.

@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::logger;
 use crate::store::Store;
 use access::{auth, hosts, sessions, setup, throttle, unnamed};
-use fleet::{leases, updates};
+use fleet::{leases, updates, work as node_work};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use trust::{ca, tls};
@@ -54,6 +54,8 @@ pub struct Control {
     pub listening: SocketAddr,
     /// TLS, if it is on.
     pub tls: Option<tls::Tls>,
+    /// Nodes that wait for work.
+    pub node_work: Arc<node_work::Work>,
     /// Readers of the event stream.
     pub stream_readers: Arc<events::Readers>,
 }
@@ -64,6 +66,9 @@ impl Control {
         let ca = ca::Authority::new(config.pki_dir.clone())?;
         let tls = config.tls.then(|| tls::Tls::new(&config, &ca, listening)).transpose()?;
         ca::adopt(&ca, &store)?;
+        let node_work: Arc<node_work::Work> = Arc::default();
+        let touched = Arc::clone(&node_work);
+        store.changes.on_placed(move |nodes| touched.touch(nodes));
         Ok(Control {
             leases: leases::Leases::load(&store)?,
             ca,
@@ -78,6 +83,7 @@ impl Control {
             unnamed: unnamed::Unnamed::default(),
             updates: updates::Updates::default(),
             store: Arc::new(store),
+            node_work,
             stream_readers: Arc::default(),
             config,
         })

@@ -27,6 +27,8 @@ pub const BACKUP_KEPT: &str = "backup_keep";
 /// Seconds between two restore drills; 0 for none.
 pub const DRILL_INTERVAL: &str = "backup_drill_interval_seconds";
 
+/// Seconds from the end of a node's lease until the `stale` node is `dead`.
+pub const NODE_DEAD_AFTER: &str = "node_dead_after_seconds";
 /// Days after its last heartbeat until a dead node is deleted; 0 for never.
 pub const NODE_FORGET_DAYS: &str = "node_forget_after_days";
 /// Maximum number of nodes in the cluster.
@@ -50,6 +52,7 @@ const RULES: &[(&str, Rule)] = &[
     (BACKUP_INTERVAL, Rule::Number { default: 86_400, min: 0, max: 31_536_000 }),
     (BACKUP_KEPT, Rule::Number { default: 7, min: 1, max: 1_000 }),
     (DRILL_INTERVAL, Rule::Number { default: 604_800, min: 0, max: 31_536_000 }),
+    (NODE_DEAD_AFTER, Rule::Number { default: 15, min: 1, max: 86_400 }),
     (NODE_FORGET_DAYS, Rule::Number { default: 0, min: 0, max: 3650 }),
     (NODES_MAX, Rule::Number { default: 10_000, min: 1, max: 1_000_000 }),
     // The minimum holds four of the largest specs: a rollback always finds the previous one.

@@ -13,7 +13,6 @@ use crate::model::events::{Event, EventFilter};
 use crate::store::{QueryLog, Store, events as rows};
 use serde_json::json;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 /// A control plane with some events, half of them from before its start, and these events in order.
 fn history() -> &'static (Control, Vec<Event>) {
@@ -72,7 +71,7 @@ pub fn resume(bytes: &[u8]) {
     let mut got = Vec::new();
     let mut rounds = 0;
     loop {
-        let frames = reader.next(Duration::ZERO).expect("events can be read").expect("the server keeps running");
+        let frames = reader.next().expect("events can be read").expect("the server keeps running");
         got.extend(frames.iter().map(|frame| frame.event.id.clone()));
         rounds += 1;
         // Events that do not match the filter are skipped: an empty round is not the end.

@@ -99,6 +99,11 @@ impl Meter {
     }
 }
 
+/// Returns to a node the charge of a call that waits: it is counted by its answer to come, not by its number.
+pub fn refund_node(control: &Control, node_id: &NodeId) {
+    control.throttle.callers.give_back(format!("node:{node_id}"));
+}
+
 /// Charges a node that has proven itself.
 pub(super) fn charge_node(control: &Control, node_id: &NodeId) -> Result<()> {
     control.throttle.callers.take(format!("node:{node_id}")).map(drop).map_err(throttle::too_many)

@@ -10,7 +10,7 @@ mod session;
 pub use crate::control::access::node_proofs::NodeCaller;
 pub use base::begins_like_ours;
 pub use errors::answer;
-pub use meter::Meter;
+pub use meter::{Meter, refund_node};
 pub use session::{COOKIE, csrf, holder, place, sign_out, user_of, visitor, with_session};
 
 use crate::caller::{self, Caller};
@@ -26,6 +26,7 @@ use crate::model::ca::NEXT_AUTHORITY;
 use crate::model::users::{Credential, Role, User};
 use crate::percent;
 use crate::upkeep::App;
+use std::sync::Arc;
 
 /// Result of a handler.
 pub type Reply = Result<Response>;
@@ -216,8 +217,21 @@ pub fn dispatch(app: &App, tables: &[&'static [Route]], draw: Draw, mut request:
         response = response.with(NEXT_AUTHORITY, next);
     }
     response.holder = holder_name(user.as_ref());
+    // Without a proxy, which would show one certificate for many.
+    let is_node = user.is_none() && response.holder.is_some();
+    response.is_resident = is_node && request.certificate.is_some() && !request.is_passed_on();
     base::add(&mut response, &request.base);
-    app.metrics.request(method, path, response.status, clock::tick().duration_since(began));
+    let metrics = Arc::clone(&app.metrics);
+    let count = move |status| metrics.request(method, path, status, clock::tick().duration_since(began));
+    if let Some(later) = response.later.take() {
+        // It has no status yet.
+        response.later = Some(Box::new(later.map(move |answer| {
+            count(answer.status);
+            answer
+        })));
+    } else {
+        count(response.status);
+    }
     response
 }
 

@@ -1,57 +1,43 @@
-//! The conversation on one connection: a request in, its answer out, in order, until either side ends it or it falls
-//! silent. Every wait has a deadline and every buffer a limit. `listen` decides who may connect and which thread runs
-//! this.
+//! The conversation on one connection: a request in, its answer out, in order, until either side ends it or it has to
+//! wait. Every wait has a deadline and every buffer a limit. `listen` decides who may connect and which thread runs
+//! this; `answer` sends.
 
+mod answer;
 mod body;
 
-use std::io::{self, Read, Write};
+pub(crate) use self::answer::Wants;
+
+use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
+use self::answer::{Asked, Pending, Wait};
 use self::body::Share;
 use crate::buckets::Buckets;
-use crate::http::answers::{self, Answers};
+use crate::http::answers::Answers;
 use crate::http::head::{self, Head, Parsed, Refusal};
 use crate::http::limits::Limits;
 use crate::http::request::Request;
-use crate::http::response::{Keep, Response, Sink};
+use crate::http::response::Response;
 use crate::http::slots::Standing;
 use crate::http::transport::{Begun, TlsSource, Transport};
 use crate::model::address;
 use crate::thread::Stop;
 use crate::{clock, crypto, logger};
-use tiny_http::Method;
 
 /// Bytes requested from the socket at once.
 const READ_BYTES: usize = 8 << 10;
-
-/// Maximum size of a body that is sent in one buffer and one write with its head; the rest of a longer one follows
-/// without copying.
-const ONE_WRITE_BYTES_MAX: usize = 64 << 10;
 
 /// Time and amount for which a closing connection still reads: closing with unread bytes would make the kernel reset
 /// the connection, and the client would lose the answer.
 const LINGER_TIME: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 4 << 20;
 
-/// Seconds after which to retry when there was no memory for an answer.
-const ANSWERS_RETRY_AFTER_S: u64 = 1;
-
-/// Time within which a reader of a stream must accept what is sent, or it is dropped.
-const STREAM_WRITE_TIME: Duration = Duration::from_secs(10);
-
 /// Turns a request into an answer. A panic becomes a 500.
 pub type Handler = Arc<dyn Fn(Request) -> Response + Send + Sync>;
-
-impl Sink for Transport {
-    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.until(STREAM_WRITE_TIME);
-        self.write_all(bytes)
-    }
-}
 
 /// State shared by all conversations.
 pub(crate) struct Service {
@@ -71,11 +57,27 @@ pub(crate) struct Service {
 }
 
 /// Next step of a connection when its conversation pauses.
-#[derive(Debug, PartialEq)]
-enum After {
+pub(crate) enum After {
     Close,
-    /// Silent and between two requests: it can wait for the next one without a thread.
-    Park,
+    /// It can wait without a thread, for the next request or for its answer.
+    Park(Conn),
+    /// More of its answer follows, after that of others.
+    Turn(Conn),
+    /// A worker must read what the client has sent.
+    Work(Conn),
+}
+
+/// Result of a step of the conversation.
+#[derive(Debug, PartialEq)]
+enum Done {
+    /// The answer is sent, and another request may follow.
+    More,
+    /// The answer is sent, and it was the last.
+    Last,
+    /// It waits: [`Conn::wants`] says for what.
+    Waits,
+    /// More of the answer is there, but it is somebody else's turn.
+    Turn,
 }
 
 /// Reasons for a missing request.
@@ -106,12 +108,29 @@ pub(crate) struct Conn {
     buffer: Vec<u8>,
     /// Start of the unused bytes in the buffer.
     start: usize,
+    /// Its wait without a thread.
+    wait: Wait,
+    /// True if nothing more will be sent.
+    is_finished: bool,
+    /// True if the kernel's list of parked connections has it.
+    pub is_watched: bool,
 }
 
 impl Conn {
     pub fn new(transport: Transport, peer: SocketAddr) -> Conn {
-        let (silent_since, standing) = (clock::tick(), Arc::default());
-        Conn { transport, peer, silent_since, standing, pace: None, certificate: None, buffer: Vec::new(), start: 0 }
+        Conn {
+            transport,
+            peer,
+            silent_since: clock::tick(),
+            standing: Arc::default(),
+            pace: None,
+            certificate: None,
+            buffer: Vec::new(),
+            start: 0,
+            wait: Wait::Request,
+            is_finished: false,
+            is_watched: false,
+        }
     }
 
     /// The client's address.
@@ -119,8 +138,12 @@ impl Conn {
         self.peer.ip()
     }
 
-    /// Serves requests until the connection ends or falls silent; returns it if it can wait without a thread.
-    pub fn converse(mut self, service: &Service) -> Option<Conn> {
+    /// Serves requests until the connection ends or must wait.
+    pub fn converse(mut self, service: &Service) -> After {
+        if self.is_finished {
+            self.linger();
+            return After::Close;
+        }
         self.transport.until(service.limits.hold_time);
         let (peer, source) = (self.peer, address::client(self.peer.ip()));
         let may = || {
@@ -137,77 +160,98 @@ impl Conn {
             Begun::Speaks(transport) => self.transport = transport,
             Begun::Silent(transport) => {
                 self.transport = transport;
-                return Some(self);
+                return After::Park(self);
             }
             Begun::Ended(why) => {
                 if let Some(why) = why.filter(|_| service.lines.admits(source)) {
                     log::info!(target: "api", event = "tls.refused", address:% = peer, error:% = why;
                         "A TLS handshake failed");
                 }
-                return None;
+                return After::Close;
             }
         }
         if self.certificate.is_none() {
             self.certificate = self.transport.client_certificate();
         }
-        (self.exchanges(service) == After::Park).then_some(self)
+        match self.exchanges(service) {
+            Done::More | Done::Waits => After::Park(self),
+            Done::Turn => After::Turn(self),
+            Done::Last => After::Close,
+        }
     }
 
-    fn exchanges(&mut self, service: &Service) -> After {
+    /// Serves requests; `More` if the client has fallen silent after one.
+    fn exchanges(&mut self, service: &Service) -> Done {
         loop {
             if self.unread().is_empty() {
                 if service.stop.is_raised() {
-                    return After::Close;
+                    return Done::Last;
                 }
                 self.transport.until(service.limits.hold_time);
                 match self.fill() {
-                    Ok(0) => return After::Close,
+                    Ok(0) => return Done::Last,
                     Ok(_) => {}
                     Err(e) if timed_out(&e) => {
-                        // A parked connection is cheap because it has no buffer.
-                        self.buffer = Vec::new();
+                        self.shrink();
                         let over = clock::tick() >= self.silent_since + service.limits.idle_time;
-                        return if over { After::Close } else { After::Park };
+                        return if over { Done::Last } else { Done::More };
                     }
-                    Err(_) => return After::Close,
+                    Err(_) => return Done::Last,
                 }
             }
             match self.exchange(service) {
-                Ok(true) => self.silent_since = clock::tick(),
-                Ok(false) => {
+                Ok(Done::More) => self.silent_since = clock::tick(),
+                Ok(Done::Last) => {
                     self.linger();
-                    return After::Close;
+                    return Done::Last;
                 }
-                Err(_) => return After::Close,
+                Ok(done @ (Done::Waits | Done::Turn)) => return done,
+                Err(_) => return Done::Last,
             }
         }
     }
 
-    /// Handles one request; returns true if another may follow.
-    fn exchange(&mut self, service: &Service) -> io::Result<bool> {
+    /// Gives back the buffer if nothing is in it: a parked connection is cheap.
+    fn shrink(&mut self) {
+        if self.unread().is_empty() {
+            self.buffer = Vec::new();
+            self.start = 0;
+        }
+    }
+
+    /// Handles one request.
+    fn exchange(&mut self, service: &Service) -> io::Result<Done> {
+        let Some((request, asked, share)) = self.request(service)? else { return Ok(Done::Last) };
+        let _context = logger::Context::request(&asked.id);
+        self.standing.set_busy(true);
+        let handled = catch_unwind(AssertUnwindSafe(|| (service.handler)(request)));
+        let mut response = handled.unwrap_or_else(|_| asked.panicked());
+        drop(share);
+        if let Some(later) = response.later.take() {
+            self.standing.accept(&response);
+            self.wait = Wait::Answer(Box::new(Pending { asked, later, source: response.source }));
+            self.shrink();
+            return Ok(Done::Waits);
+        }
+        self.send(service, &asked, response)
+    }
+
+    /// Reads the next request, with the memory that its body holds; `None` after a refusal, or if the client is gone.
+    fn request<'s>(&mut self, service: &'s Service) -> io::Result<Option<(Request, Asked, Share<'s>)>> {
         let limits = &service.limits;
         let began = clock::tick();
         self.transport.until(limits.head_time);
-        let (mut head, keep_alive_said) = match self.head(limits) {
-            Ok(head) => {
-                let said =
-                    head.request.header("connection").is_some_and(|v| v.to_ascii_lowercase().contains("keep-alive"));
-                (head, said)
-            }
-            Err((Trouble::Gone, _)) => return Ok(false),
+        let mut head = match self.head(limits) {
+            Ok(head) => head,
+            Err((Trouble::Gone, _)) => return Ok(None),
             Err((Trouble::Refused(refusal), id)) => {
-                let id = id.unwrap_or_else(crypto::uuid);
                 let head_only = self.unread().trim_ascii_start().starts_with(b"HEAD ");
-                if service.lines.admits(address::client(self.peer.ip())) {
-                    complete(&id, "-", "-", refusal.status, began);
-                }
-                return self.refuse(&refusal, &id, head_only, limits);
+                let id = id.unwrap_or_else(crypto::uuid);
+                let asked = Asked::unknown(id, head_only, began);
+                return self.refuse(&refusal, &asked, service).map(|()| None);
             }
         };
-        let began = clock::tick();
-        let head_only = head.request.method == Method::Head;
-        let (id, method, path) =
-            (head.request.request_id.clone(), head.request.method.clone(), head.request.path.clone());
+        let asked = Asked::of(&head, clock::tick());
         let mut share = Share {
             free: limits.body_bytes_free,
             taken: 0,
@@ -221,78 +265,13 @@ impl Conn {
         self.pace = None;
         match body {
             Ok(body) => head.request.body = body,
-            Err(Trouble::Gone) => return Ok(false),
-            Err(Trouble::Refused(refusal)) => {
-                if service.lines.admits(address::client(self.peer.ip())) {
-                    complete(&id, method.as_str(), &path, refusal.status, began);
-                }
-                return self.refuse(&refusal, &id, head_only, limits);
-            }
+            Err(Trouble::Gone) => return Ok(None),
+            Err(Trouble::Refused(refusal)) => return self.refuse(&refusal, &asked, service).map(|()| None),
         }
-
-        let Head { mut request, keep, .. } = *head;
+        let Head { mut request, .. } = *head;
         request.secure = self.transport.is_secure();
         request.certificate.clone_from(&self.certificate);
-        let _context = logger::Context::request(&id);
-        self.standing.set_busy(true);
-        let response = catch_unwind(AssertUnwindSafe(|| (service.handler)(request))).unwrap_or_else(|_| {
-            log::error!(target: "api", event = "request.panicked", request_id = id, method = method.as_str(),
-                path = path; "A handler panicked");
-            Response::error(500, "Internal error")
-        });
-        drop(share);
-        let owed = !is_safe(&method) && response.status < 400;
-        let (response, _share) = self.within_budget(service, response, owed);
-        if let Some(holder) = &response.holder {
-            self.standing.prove(holder);
-        }
-        self.standing.set_busy(false);
-
-        let keep = match keep && !service.stop.is_raised() && response.stream.is_none() {
-            false => Keep::No,
-            true if keep_alive_said => Keep::Said,
-            true => Keep::Silent,
-        };
-        let mut out = response.head(&id, keep, clock::now());
-        let source = || response.source.unwrap_or_else(|| address::client(self.peer.ip()));
-        if response.status < 400 && !response.turned_away || service.lines.admits(source()) {
-            complete(&id, method.as_str(), &path, response.status, began);
-        }
-        self.transport.until(limits.write_time);
-        if head_only || matches!(response.status, 204 | 304) {
-            self.transport.write_all(&out)?;
-        } else {
-            let first = response.body.len().min(ONE_WRITE_BYTES_MAX);
-            out.extend_from_slice(&response.body[..first]);
-            // A client may read slowly: do not keep copied bytes twice.
-            let rest = if first < response.body.len() { response.body } else { Vec::new() };
-            self.transport.write_all(&out)?;
-            drop(out);
-            self.transport.write_all(rest.get(first..).unwrap_or_default())?;
-            if let Some(stream) = response.stream {
-                stream(&mut self.transport)?;
-            }
-        }
-        Ok(keep != Keep::No)
-    }
-
-    /// The answer with its share of memory, or a refusal if there is not enough. An answer that reports a completed
-    /// action is `owed`.
-    fn within_budget(
-        &self,
-        service: &Service,
-        mut response: Response,
-        owed: bool,
-    ) -> (Response, Option<answers::Share>) {
-        let source = || response.source.unwrap_or_else(|| address::client(self.peer.ip())).to_string();
-        let caller = response.holder.clone().unwrap_or_else(source);
-        if let Some(share) = service.answers.admit(&caller, response.body.len(), owed) {
-            response.body.shrink_to_fit();
-            return (response, Some(share));
-        }
-        let sentence = "Too many answers are waiting to be read: read the pending ones, then try again.";
-        let refusal = Response::error(503, sentence).with("Retry-After", ANSWERS_RETRY_AFTER_S.to_string());
-        (Response { source: response.source, holder: response.holder, ..refusal }, None)
+        Ok(Some((request, asked, share)))
     }
 
     /// Reads the next head; a refusal includes the client's request id if it could be read.
@@ -337,21 +316,9 @@ impl Conn {
         }
     }
 
-    /// Answers for the front itself; no request follows, because its start is uncertain.
-    fn refuse(&mut self, refusal: &Refusal, id: &str, head_only: bool, limits: &Limits) -> io::Result<bool> {
-        let response = Response::error(refusal.status, refusal.detail);
-        let mut out = response.head(id, Keep::No, clock::now());
-        if !head_only {
-            out.extend_from_slice(&response.body);
-        }
-        self.transport.until(limits.write_time);
-        self.transport.write_all(&out)?;
-        Ok(false)
-    }
-
     /// Closes the connection so that the client receives the last answer.
     fn linger(&mut self) {
-        if self.transport.finish().is_err() {
+        if !self.is_finished && self.transport.finish().is_err() {
             return;
         }
         self.transport.until(LINGER_TIME);
@@ -364,11 +331,6 @@ impl Conn {
             }
         }
     }
-}
-
-/// True for a safe method (RFC 9110, 9.2.1).
-fn is_safe(method: &Method) -> bool {
-    matches!(method, Method::Get | Method::Head | Method::Options)
 }
 
 /// Remaining time for a body: the more has arrived, the longer, up to a maximum.
@@ -398,14 +360,4 @@ impl Pace {
 /// True if a deadline passed; Linux reports a socket's time-out like a non-blocking read.
 fn timed_out(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
-}
-
-/// Writes the access log line, before the answer, so that it exists when the client has its answer.
-fn complete(request_id: &str, method: &str, path: &str, status_code: u16, began: Instant) {
-    let duration_ms = clock::tick().duration_since(began).as_secs_f64() * 1e3;
-    log::info!(
-        target: "api", event = "request.complete", request_id = request_id, method = method, path = path,
-        status_code = status_code, duration_ms:% = format_args!("{duration_ms:.1}");
-        "Completed"
-    );
 }

@@ -113,12 +113,7 @@ fn judge(raw: &httparse::Request, own_id: Option<String>, limits: &Limits, peer:
     let Target { authority, path, query } =
         target_of(method, target).ok_or(Refusal::bad("Malformed request target"))?;
     let method: Method = method.parse().map_err(|()| Refusal::bad("Malformed request method"))?;
-
-    let mut length = None;
-    let mut chunked = false;
-    let mut hosts = 0;
-    let mut keep = minor == 1;
-    let mut expects_continue = false;
+    let mut said = Said::begin(minor);
     let mut headers = Vec::with_capacity(raw.headers.len());
     for header in raw.headers.iter() {
         if header.name.eq_ignore_ascii_case("x-request-id") && own_id.is_none() {
@@ -131,32 +126,70 @@ fn judge(raw: &httparse::Request, own_id: Option<String>, limits: &Limits, peer:
         }
         let value = text_of(header.value);
         let value = value.trim_matches([' ', '\t']);
-        match name.as_str() {
+        said.hear(&name, value)?;
+        headers.push((header.name.to_string(), value.to_string()));
+    }
+    let framing = said.framing(limits)?;
+    let host = || {
+        let named = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host"));
+        named.map(|(_, value)| value.clone()).unwrap_or_default()
+    };
+    let request = Request {
+        query: query.to_string(),
+        host: authority.map_or_else(host, str::to_string),
+        headers,
+        peer,
+        client: peer.ip(),
+        request_id: own_id.unwrap_or_else(crypto::uuid),
+        ..Request::empty(method, path)
+    };
+    Ok(Head { request, framing, keep: said.keep, expects_continue: said.expects_continue })
+}
+
+/// The headers of a head that frame it, as far as they were read.
+struct Said {
+    /// Minor version of HTTP/1.
+    minor: u8,
+    length: Option<u64>,
+    chunked: bool,
+    hosts: usize,
+    keep: bool,
+    expects_continue: bool,
+}
+
+impl Said {
+    fn begin(minor: u8) -> Said {
+        Said { minor, length: None, chunked: false, hosts: 0, keep: minor == 1, expects_continue: false }
+    }
+
+    /// Reads one header; `name` is in lower case.
+    fn hear(&mut self, name: &str, value: &str) -> Result<(), Refusal> {
+        match name {
             "content-length" => {
                 let digits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
-                if length.is_some() || !digits {
+                if self.length.is_some() || !digits {
                     return Err(Refusal::bad("Malformed Content-Length"));
                 }
                 // A number too long to parse exceeds any limit.
-                length =
-                    Some(if value.len() > LENGTH_DIGITS_MAX { u64::MAX } else { value.parse().unwrap_or(u64::MAX) });
+                let is_short = value.len() <= LENGTH_DIGITS_MAX;
+                self.length = Some(if is_short { value.parse().unwrap_or(u64::MAX) } else { u64::MAX });
             }
             "transfer-encoding" => {
-                if chunked || minor == 0 {
+                if self.chunked || self.minor == 0 {
                     return Err(Refusal::bad("Malformed Transfer-Encoding"));
                 }
                 if !value.eq_ignore_ascii_case("chunked") {
                     return Err(Refusal { status: 501, detail: "Transfer-Encoding not supported" });
                 }
-                chunked = true;
+                self.chunked = true;
             }
-            "host" => hosts += 1,
+            "host" => self.hosts += 1,
             "connection" => {
                 for token in value.split(',').map(str::trim) {
                     if token.eq_ignore_ascii_case("close") {
-                        keep = false;
-                    } else if token.eq_ignore_ascii_case("keep-alive") && minor == 0 {
-                        keep = true;
+                        self.keep = false;
+                    } else if token.eq_ignore_ascii_case("keep-alive") && self.minor == 0 {
+                        self.keep = true;
                     }
                 }
             }
@@ -164,56 +197,30 @@ fn judge(raw: &httparse::Request, own_id: Option<String>, limits: &Limits, peer:
                 if !value.eq_ignore_ascii_case("100-continue") {
                     return Err(Refusal { status: 417, detail: "Expectation not supported" });
                 }
-                expects_continue = minor == 1;
+                self.expects_continue = self.minor == 1;
             }
             _ => {}
         }
-        headers.push((header.name.to_string(), value.to_string()));
+        Ok(())
     }
-    if chunked && length.is_some() {
-        return Err(Refusal::bad("Content-Length and Transfer-Encoding contradict each other"));
+
+    /// The framing of the body, once all headers were read.
+    fn framing(&self, limits: &Limits) -> Result<Framing, Refusal> {
+        if self.chunked && self.length.is_some() {
+            return Err(Refusal::bad("Content-Length and Transfer-Encoding contradict each other"));
+        }
+        if self.hosts > 1 || (self.hosts == 0 && self.minor == 1) {
+            return Err(Refusal::bad("One Host header is required"));
+        }
+        match self.length {
+            None if self.chunked => Ok(Framing::Chunked),
+            None => Ok(Framing::Length(0)),
+            Some(n) => match usize::try_from(n) {
+                Ok(n) if n <= limits.body_bytes_max => Ok(Framing::Length(n)),
+                _ => Err(Refusal::BODY_TOO_LARGE),
+            },
+        }
     }
-    if hosts > 1 || (hosts == 0 && minor == 1) {
-        return Err(Refusal::bad("One Host header is required"));
-    }
-    let framing = match length {
-        None if chunked => Framing::Chunked,
-        None => Framing::Length(0),
-        Some(n) => match usize::try_from(n) {
-            Ok(n) if n <= limits.body_bytes_max => Framing::Length(n),
-            _ => return Err(Refusal::BODY_TOO_LARGE),
-        },
-    };
-    let (path, query) = (path.to_string(), query.to_string());
-    let request_id = own_id.unwrap_or_else(crypto::uuid);
-    let said = || {
-        headers
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case("host"))
-            .map(|(_, value)| value.clone())
-            .unwrap_or_default()
-    };
-    let host = authority.map_or_else(said, str::to_string);
-    let (body, base, args, client) = (Vec::new(), String::new(), Vec::new(), peer.ip());
-    let (unnamed, secure, by_proxy, certificate) = (None, false, false, None);
-    let request = Request {
-        method,
-        path,
-        query,
-        headers,
-        body,
-        peer,
-        client,
-        unnamed,
-        secure,
-        by_proxy,
-        certificate,
-        host,
-        request_id,
-        base,
-        args,
-    };
-    Ok(Head { request, framing, keep, expects_continue })
 }
 
 /// The parts of a request target.

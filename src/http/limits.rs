@@ -7,11 +7,16 @@ use std::time::Duration;
 /// Descriptors reserved for everything except clients: the database, logs, programs that are run.
 const DESCRIPTORS_RESERVED: usize = 256;
 
+/// Default maximum of connections, however many descriptors there are: ten thousand nodes, and people.
+const CONNECTIONS_MAX: usize = 16 << 10;
+
 /// Limits of what clients may use.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Connections in total.
     pub connections_max: usize,
+    /// Connections that have proven nothing yet, in total: the rest is for those that have.
+    pub strangers_max: usize,
     /// Connections per address; for IPv6 per /64 network, in which a client has every address, and a few times as many
     /// per /56 and /48.
     pub connections_per_address_max: usize,
@@ -54,7 +59,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            connections_max: descriptors_max().saturating_sub(DESCRIPTORS_RESERVED).clamp(64, 1024),
+            connections_max: descriptors_max().saturating_sub(DESCRIPTORS_RESERVED).clamp(64, CONNECTIONS_MAX),
+            strangers_max: 1024,
             connections_per_address_max: 64,
             proxies: Vec::new(),
             head_bytes_max: 16 << 10,
@@ -91,6 +97,6 @@ mod tests {
     #[test]
     fn the_defaults_fit_into_the_descriptors_of_this_process() {
         let limits = Limits::default();
-        assert!((64..=1024).contains(&limits.connections_max) && limits.connections_max < descriptors_max());
+        assert!((64..=CONNECTIONS_MAX).contains(&limits.connections_max) && limits.connections_max < descriptors_max());
     }
 }

@@ -1,14 +1,13 @@
-//! Connections and the threads that serve them: accepting, limits, a pool of workers, parked connections, stopping.
+//! Connections and the threads that serve them: accepting, limits, workers, parked connections, stopping.
 //!
-//! A connection has a thread only while it is active. After a short silence it is parked: one thread polls all parked
-//! sockets a few times a second, wakes those with bytes and closes expired ones. `exchange` handles the conversation.
+//! A connection has a thread only while it is active. After a short silence, or while its answer waits for something,
+//! it is parked. A client that speaks gets a worker at once. Answers whose wait is over share a few threads, whatever
+//! their number. `exchange` handles the conversation.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,20 +15,18 @@ use crate::buckets::Buckets;
 use crate::clock;
 use crate::error::{Doing, Result};
 use crate::http::answers::Answers;
-use crate::http::exchange::{Conn, Handler, Service};
+use crate::http::exchange::{After, Conn, Handler, Service};
 use crate::http::limits::Limits;
+use crate::http::parked::{Live, Parking, Woken};
+use crate::http::pool::Pool;
 use crate::http::slots::{Slot, Slots};
 pub use crate::http::transport::TlsSource;
 use crate::http::transport::Transport;
 use crate::logger::Quota;
 use crate::thread::{Stop, lock, spawn};
 
-/// Time that an idle worker waits for a connection before it ends.
-const WORKER_WAIT: Duration = Duration::from_secs(5);
-
-/// Pause between two polls of the parked connections, and what each of them adds: at most 40,000 checks a second.
-const LOOK_PAUSE: Duration = Duration::from_millis(25);
-const LOOK_PAUSE_EACH: Duration = Duration::from_micros(25);
+/// Threads that continue answers whose wait is over: a change for all must not start a thread for each.
+const RESUMING_MAX: usize = 8;
 
 /// Pause after an error in accepting. Most of them mean that a resource is exhausted, which lasts for a while.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
@@ -72,6 +69,7 @@ impl Front {
     ) -> Result<Front> {
         let per_s = f64::from(limits.handshakes_per_s_max);
         let (handshakes, lines) = (Buckets::new(per_s, per_s * HANDSHAKES_BURST), Quota::default());
+        let stack_bytes = limits.stack_bytes;
         let answers = Answers::new(limits.answers_in_flight_bytes_max);
         let service = Service {
             limits,
@@ -86,16 +84,15 @@ impl Front {
         let shared = Arc::new(Shared {
             service,
             slots: Arc::default(),
-            pool: Mutex::default(),
-            work: Condvar::new(),
-            parked: Mutex::default(),
-            parked_any: Condvar::new(),
+            workers: Pool::new("http-worker", stack_bytes, usize::MAX),
+            resuming: Pool::new("http-resume", stack_bytes, RESUMING_MAX),
+            parking: Parking::new().doing("watch connections")?,
             complained: Mutex::new(None),
         });
         // Created first: if a thread below does not start, dropping this ends the others.
         let front = Front { shared: shared.clone(), acceptors: Mutex::default() };
         let looker = shared.clone();
-        spawn("http-parked", Some(SMALL_STACK_BYTES), move || looker.poll_parked())
+        spawn("http-parked", Some(SMALL_STACK_BYTES), move || looker.watch_parked())
             .doing("start the thread of parked connections")?;
         for listener in listeners {
             let address = listener.local_addr().doing("read the address of a listener")?;
@@ -113,8 +110,8 @@ impl Front {
         self.shared.slots.count()
     }
 
-    /// Stops accepting, closes parked connections and waits up to `grace` for in-flight requests. Returns true if all
-    /// were answered.
+    /// Stops accepting, closes silent connections, answers those that wait for news, and waits up to `grace` for
+    /// in-flight requests. Returns true if all were answered.
     pub fn stop(&self, grace: Duration) -> bool {
         let end = clock::tick() + grace;
         let shared = &self.shared;
@@ -130,17 +127,14 @@ impl Front {
                 std::thread::yield_now();
             }
         }
-        let parked = {
-            let mut parked = lock(&shared.parked);
-            parked.closed = true;
-            std::mem::take(&mut parked.waiting)
-        };
-        drop(parked);
-        shared.parked_any.notify_all();
-        lock(&shared.pool).closed = true;
-        shared.work.notify_all();
-
-        shared.slots.wait_empty(end)
+        for woken in shared.parking.stop() {
+            shared.wake(woken);
+        }
+        let all_answered = shared.slots.wait_empty(end);
+        shared.parking.close();
+        shared.workers.close();
+        shared.resuming.close();
+        all_answered
     }
 }
 
@@ -158,47 +152,17 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// State shared by a front's threads. No two locks are held at once, except `parked` before `slots`.
+/// State shared by a front's threads. No two locks are held at once.
 struct Shared {
     service: Service,
     slots: Arc<Slots>,
-    pool: Mutex<Pool>,
-    /// Signalled when a connection is in the queue.
-    work: Condvar,
-    parked: Mutex<Parked>,
-    /// Signalled when there is a parked connection to poll.
-    parked_any: Condvar,
+    /// Threads for requests, one for each connection that is active.
+    workers: Arc<Pool<Live>>,
+    /// Threads for answers whose wait is over.
+    resuming: Arc<Pool<Live>>,
+    parking: Parking,
     /// Time of the last log line about accepting.
     complained: Mutex<Option<Instant>>,
-}
-
-/// A connection and its slot.
-struct Live {
-    conn: Conn,
-    slot: Slot,
-}
-
-/// Workers, and connections given to a waiting one. The queue is never longer than the number of waiting workers, and
-/// there are never more workers than connections.
-#[derive(Default)]
-struct Pool {
-    queue: VecDeque<Live>,
-    waiting: usize,
-    closed: bool,
-}
-
-/// Connections without a thread, the longest parked first.
-#[derive(Default)]
-struct Parked {
-    waiting: VecDeque<(Live, Instant)>,
-    closed: bool,
-}
-
-/// Result of polling a parked connection.
-enum Look {
-    Silent,
-    Speaks,
-    Over,
 }
 
 impl Shared {
@@ -235,107 +199,76 @@ impl Shared {
         }
     }
 
-    /// Hands a connection to a waiting worker, or to a new one.
+    /// Gives a connection to a worker.
     fn give(self: &Arc<Shared>, live: Live) -> io::Result<()> {
-        let mut pool = lock(&self.pool);
-        if pool.queue.len() < pool.waiting {
-            pool.queue.push_back(live);
-            drop(pool);
-            self.work.notify_one();
-            return Ok(());
-        }
-        drop(pool);
-        let shared = self.clone();
-        let stack_bytes = self.service.limits.stack_bytes;
-        spawn("http-worker", Some(stack_bytes), move || shared.work(live)).map(drop)
+        let shared = Arc::clone(self);
+        self.workers.give(live, move |Live { conn, slot }| {
+            let after = conn.converse(&shared.service);
+            shared.settle(after, slot);
+        })
     }
 
-    /// Loop of a worker: one connection after another.
-    fn work(self: Arc<Shared>, first: Live) {
-        let mut next = Some(first);
-        while let Some(live) = next {
-            // Handlers catch their own panics. This one catches the front's: they cost one connection.
-            if catch_unwind(AssertUnwindSafe(|| self.serve(live))).is_err() {
-                log::error!(target: "api", event = "connection.panicked"; "A connection handler panicked");
-            }
-            next = self.next();
-        }
+    /// Gives a connection to one of the threads that continue answers.
+    fn resume(self: &Arc<Shared>, live: Live) -> io::Result<()> {
+        let shared = Arc::clone(self);
+        self.resuming.give(live, move |Live { conn, slot }| {
+            let after = conn.resume(&shared.service);
+            shared.settle(after, slot);
+        })
     }
 
-    /// Serves a connection until it ends or is parked.
-    fn serve(&self, live: Live) {
-        let Live { conn, slot } = live;
-        let silent = conn.converse(&self.service);
-        if let Some(conn) = silent.filter(|conn| conn.transport.socket().set_nonblocking(true).is_ok()) {
-            let until = conn.silent_since + self.service.limits.idle_time;
-            let mut parked = lock(&self.parked);
-            if !parked.closed {
-                conn.standing.set_parked(true);
-                parked.waiting.push_back((Live { conn, slot }, until));
-                drop(parked);
-                self.parked_any.notify_one();
-            }
+    /// Does with a connection what its conversation says.
+    fn settle(self: &Arc<Shared>, after: After, slot: Slot) {
+        let done = match after {
+            After::Close => Ok(()),
+            After::Park(conn) => return self.park(Live { conn, slot }),
+            After::Turn(conn) => self.resume(Live { conn, slot }),
+            After::Work(conn) => self.give(Live { conn, slot }),
+        };
+        if let Err(error) = done {
+            self.log_accept_error(&error);
         }
     }
 
-    /// The next connection for this worker; `None` after a time without one, or when stopping.
-    fn next(&self) -> Option<Live> {
-        let end = clock::tick() + WORKER_WAIT;
-        let mut pool = lock(&self.pool);
-        pool.waiting += 1;
-        loop {
-            let next = pool.queue.pop_front();
-            let left = end.saturating_duration_since(clock::tick());
-            if next.is_some() || pool.closed || left.is_zero() {
-                pool.waiting -= 1;
-                return next;
-            }
-            pool = self.work.wait_timeout(pool, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    /// Wakes parked connections with bytes and closes disconnected or expired ones.
-    fn poll_parked(self: Arc<Shared>) {
-        loop {
-            let count = {
-                let mut parked = lock(&self.parked);
-                while parked.waiting.is_empty() && !parked.closed {
-                    parked = self.parked_any.wait(parked).unwrap_or_else(PoisonError::into_inner);
+    fn park(self: &Arc<Shared>, live: Live) {
+        let wake = |token| {
+            let shared = Arc::downgrade(self);
+            let wake = move || {
+                if let Some(shared) = shared.upgrade()
+                    && let Some(live) = shared.parking.take(token)
+                {
+                    shared.wake(Woken::Due(live));
                 }
-                if parked.closed {
-                    return;
-                }
-                u32::try_from(parked.waiting.len()).unwrap_or(u32::MAX)
             };
-            if self.service.stop.wait(LOOK_PAUSE + LOOK_PAUSE_EACH.saturating_mul(count)) {
-                return;
-            }
-            for live in self.take_readable() {
-                let given = live.conn.transport.socket().set_nonblocking(false).and_then(|()| self.give(live));
-                if let Err(error) = given {
-                    self.log_accept_error(&error);
-                }
-            }
+            Box::new(wake) as Box<dyn FnOnce() + Send>
+        };
+        if let Some(woken) = self.parking.park(live, self.service.limits.idle_time, wake) {
+            self.wake(woken);
         }
     }
 
-    /// Removes parked connections that have bytes to read.
-    fn take_readable(&self) -> Vec<Live> {
-        let now = clock::tick();
-        let mut speaking = Vec::new();
-        let mut parked = lock(&self.parked);
-        for _ in 0..parked.waiting.len() {
-            let Some((live, until)) = parked.waiting.pop_front() else { break };
-            match look(&live, until, now) {
-                Look::Silent => parked.waiting.push_back((live, until)),
-                Look::Speaks => {
-                    live.conn.standing.set_parked(false);
-                    speaking.push(live);
-                }
-                Look::Over => drop(live),
+    /// Gives a connection that was parked its next thread, or closes it.
+    fn wake(self: &Arc<Shared>, woken: Woken) {
+        let done = match woken {
+            Woken::Speaks(live) => self.give(live),
+            Woken::Due(live) => self.resume(live),
+            Woken::Over(live) => {
+                drop(live);
+                Ok(())
+            }
+        };
+        if let Err(error) = done {
+            self.log_accept_error(&error);
+        }
+    }
+
+    /// Waits for parked connections until the front stops.
+    fn watch_parked(self: Arc<Shared>) {
+        while let Some(all) = self.parking.wait() {
+            for woken in all {
+                self.wake(woken);
             }
         }
-        speaking
     }
 
     /// Logs, at a limited rate, that a connection could not be accepted.
@@ -347,16 +280,6 @@ impl Shared {
             drop(complained);
             log::warn!(target: "system", event = "http.accept", error:% = error; "Could not accept a connection");
         }
-    }
-}
-
-fn look(live: &Live, until: Instant, now: Instant) -> Look {
-    match live.conn.transport.socket().peek(&mut [0]) {
-        Ok(1..) => Look::Speaks,
-        Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) && now < until => {
-            Look::Silent
-        }
-        _ => Look::Over,
     }
 }
 

@@ -13,11 +13,15 @@ pub mod form;
 mod forwarded;
 pub(crate) mod head;
 mod json;
+pub mod later;
 pub mod limits;
 pub mod listen;
+mod parked;
+mod pool;
 pub mod request;
 pub mod response;
 pub(crate) mod slots;
+mod socket;
 pub mod table;
 pub(crate) mod transport;
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use tiny_http::StatusCode;
 
 use crate::clock::Timestamp;
+use crate::http::later::{Feed, Later};
 
 /// Default headers, unless the handler sets them: no sniffing, framing, leaking or caching.
 const DEFAULT_HEADERS: [(&str, &str); 7] = [
@@ -45,12 +46,18 @@ pub struct Response {
     pub body: Vec<u8>,
     /// Writes what follows the body, until the connection closes.
     pub stream: Option<Stream>,
+    /// Stands in for this answer, which is not known yet.
+    pub later: Option<Box<Later<Response>>>,
+    /// Continues after the body, until the connection closes, without a thread while there is nothing new.
+    pub feed: Option<Box<dyn Feed>>,
     /// Length of the stream in bytes, if known: a reader can then detect a truncated answer.
     pub stream_bytes: Option<u64>,
     /// The source that log lines about refusals are counted for; `None` for the peer.
     pub source: Option<IpAddr>,
     /// The authenticated caller, for shares of resources.
     pub holder: Option<String>,
+    /// True for a caller whose connection is kept before all others: a node that has shown its certificate.
+    pub is_resident: bool,
     /// True for an anonymous caller that was redirected: like a refusal it costs its sender nothing, and must not fill
     /// the disk.
     pub turned_away: bool,
@@ -81,17 +88,7 @@ impl Response {
 
     /// Bytes of any media type.
     pub fn bytes(status: u16, content_type: &'static str, body: Vec<u8>) -> Response {
-        Response {
-            status,
-            headers: Vec::new(),
-            body,
-            stream: None,
-            stream_bytes: None,
-            source: None,
-            holder: None,
-            turned_away: false,
-        }
-        .with("Content-Type", content_type.to_string())
+        Response { body, ..Response::empty(status) }.with("Content-Type", content_type.to_string())
     }
 
     /// `{"detail": "..."}`.
@@ -119,9 +116,12 @@ impl Response {
             headers: Vec::new(),
             body: Vec::new(),
             stream: None,
+            later: None,
+            feed: None,
             stream_bytes: None,
             source: None,
             holder: None,
+            is_resident: false,
             turned_away: false,
         }
     }
@@ -144,6 +144,16 @@ impl Response {
         let mut response = Response::streamed(content_type, stream);
         response.stream_bytes = Some(bytes);
         response
+    }
+
+    /// An answer that is given later.
+    pub fn later(later: Later<Response>) -> Response {
+        Response { later: Some(Box::new(later)), ..Response::empty(202) }
+    }
+
+    /// An answer that grows for as long as its reader stays.
+    pub fn growing(content_type: &'static str, feed: Box<dyn Feed>) -> Response {
+        Response { feed: Some(feed), ..Response::bytes(200, content_type, Vec::new()) }
     }
 
     /// Adds a header. Drops control characters and everything except ASCII from the value, so that no value can end its
@@ -181,7 +191,8 @@ impl Response {
             }
         }
         // These two have no body by definition, not one of length zero.
-        let bytes = if self.stream.is_some() { self.stream_bytes } else { Some(self.body.len() as u64) };
+        let is_open = self.stream.is_some() || self.feed.is_some();
+        let bytes = if is_open { self.stream_bytes } else { Some(self.body.len() as u64) };
         if let Some(bytes) = bytes.filter(|_| !matches!(self.status, 204 | 304)) {
             write!(out, "Content-Length: {bytes}\r\n")?;
         }

@@ -1,15 +1,16 @@
 //! Open connections, their number per network, and which one makes room for a newcomer: first the oldest
 //! unauthenticated one, whatever it is doing; then one of a caller with more than a fair share; then the one that has
-//! been silent longest.
+//! been silent longest. A resident, a node with its certificate, does not count for its network and makes no room.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::http::limits::Limits;
+use crate::http::response::Response;
 use crate::model::address::{self, Network};
 use crate::thread::lock;
 
@@ -22,6 +23,13 @@ const LOCAL_KEPT: usize = 16;
 
 /// An authenticated caller may hold this fraction of the connections before its own make room for others.
 const HOLDER_SHARE: usize = 4;
+
+/// Connections of one caller that are residents; more of them are like any other's. A node has two, and two more after
+/// a fault of its network.
+const RESIDENT_OF_HOLDER_MAX: usize = 4;
+
+/// Part of all connections that residents leave to others.
+const RESIDENT_SPARES: usize = 8;
 
 /// Closed connections whose threads have not noticed yet: each still holds its descriptor. With more of them, newcomers
 /// wait.
@@ -46,6 +54,8 @@ pub(crate) struct Standing {
     holder: OnceLock<String>,
     /// Start of its wait without a thread.
     parked_since: Mutex<Option<Instant>>,
+    /// Its place in the table.
+    place: OnceLock<(Weak<Slots>, u64)>,
 }
 
 impl Standing {
@@ -54,9 +64,23 @@ impl Standing {
         self.busy.store(busy, Ordering::Relaxed);
     }
 
-    /// Marks it as authenticated.
-    pub fn prove(&self, holder: &str) {
-        self.holder.get_or_init(|| holder.to_string());
+    /// Marks it as authenticated, the first time.
+    fn prove(&self, holder: &str, is_resident: bool) {
+        if self.holder.get().is_none()
+            && self.holder.set(holder.to_string()).is_ok()
+            && let Some((slots, number)) = self.place.get()
+            && let Some(slots) = slots.upgrade()
+        {
+            lock(&slots.state).proven(*number, holder, is_resident);
+        }
+    }
+
+    /// Notes the caller that an answer names; the handler has done its work.
+    pub fn accept(&self, response: &Response) {
+        if let Some(holder) = &response.holder {
+            self.prove(holder, response.is_resident);
+        }
+        self.set_busy(false);
     }
 
     /// Marks that it begins or ends to wait without a thread.
@@ -84,6 +108,13 @@ struct State {
     /// By number: the oldest first.
     open: BTreeMap<u64, Open>,
     by_network: HashMap<Network, BTreeSet<u64>>,
+    /// Numbers of connections that have not authenticated.
+    strangers: BTreeSet<u64>,
+    /// Numbers of connections that are counted for no network and make no room, and how many a caller has.
+    residents: HashSet<u64>,
+    residents_of: HashMap<String, usize>,
+    /// Maximum of residents.
+    residents_max: usize,
     /// Numbers of connections that were closed.
     leaving: HashSet<u64>,
     /// Connections closed since the last report, and the time of that report.
@@ -164,7 +195,7 @@ impl Slots {
             let victim = victim.or_else(|| state.after_its_chance(state.busy(numbers.iter())))?;
             state.close(victim);
         }
-        while state.open.len() >= limits.connections_max {
+        while state.open.len() >= limits.connections_max || state.strangers.len() >= limits.strangers_max {
             let victim = state.choose_victim(limits.connections_max, is_local)?;
             let left = state.open.get(&victim).map_or(Duration::ZERO, Open::chance);
             if left.is_zero() {
@@ -175,6 +206,9 @@ impl Slots {
         }
         let number = state.next;
         state.next += 1;
+        state.residents_max = limits.connections_max - limits.connections_max / RESIDENT_SPARES;
+        state.strangers.insert(number);
+        let _ = standing.place.set((Arc::downgrade(self), number));
         for network in &networks {
             state.by_network.entry(*network).or_default().insert(number);
         }
@@ -220,9 +254,14 @@ impl State {
     /// The connection that makes room for a newcomer.
     fn choose_victim(&self, connections_max: usize, for_local: bool) -> Option<u64> {
         let local_kept = LOCAL_KEPT.min(connections_max / HOLDER_SHARE);
-        let unproven = self.unproven(self.open.keys(), for_local, local_kept);
-        let of_greediest = || self.of_greediest(self.open.keys(), connections_max / HOLDER_SHARE, false);
-        self.after_its_chance(unproven).or_else(of_greediest).or(unproven).or_else(|| self.silent(self.open.keys()))
+        let unproven = self.unproven(self.strangers.iter(), for_local, local_kept);
+        if self.open.len() < connections_max {
+            // Too many strangers: one of them makes room.
+            return unproven;
+        }
+        let others = || self.open.keys().filter(|number| !self.residents.contains(number));
+        let of_greediest = || self.of_greediest(others(), connections_max / HOLDER_SHARE, false);
+        self.after_its_chance(unproven).or_else(of_greediest).or(unproven).or_else(|| self.silent(others()))
     }
 
     /// The connection, if its time to authenticate is over.
@@ -295,7 +334,22 @@ impl State {
 
     fn forget(&mut self, number: u64) -> Option<Open> {
         let open = self.open.remove(&number)?;
-        for network in &open.networks {
+        self.strangers.remove(&number);
+        if self.residents.remove(&number)
+            && let Some(holder) = open.standing.holder.get()
+            && let Some(count) = self.residents_of.get_mut(holder)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.residents_of.remove(holder);
+            }
+        }
+        self.leave_networks(number, &open.networks);
+        Some(open)
+    }
+
+    fn leave_networks(&mut self, number: u64, networks: &[Network]) {
+        for network in networks {
             if let Some(numbers) = self.by_network.get_mut(network) {
                 numbers.remove(&number);
                 if numbers.is_empty() {
@@ -303,152 +357,21 @@ impl State {
                 }
             }
         }
-        Some(open)
+    }
+
+    /// Notes that a connection has authenticated.
+    fn proven(&mut self, number: u64, holder: &str, is_resident: bool) {
+        self.strangers.remove(&number);
+        let Some(open) = self.open.get(&number) else { return };
+        let count = self.residents_of.get(holder).copied().unwrap_or(0);
+        if is_resident && count < RESIDENT_OF_HOLDER_MAX && self.residents.len() < self.residents_max {
+            let networks = open.networks.clone();
+            self.leave_networks(number, &networks);
+            self.residents.insert(number);
+            self.residents_of.insert(holder.to_string(), count + 1);
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Read;
-    use std::os::fd::OwnedFd;
-    use std::os::unix::net::UnixStream;
-
-    /// A connection of the table, and its other end.
-    struct Client {
-        slot: Option<Slot>,
-        standing: Arc<Standing>,
-        other: UnixStream,
-    }
-
-    impl Client {
-        fn is_open(&mut self) -> bool {
-            self.other.set_nonblocking(true).expect("a socket that does not wait");
-            self.other.read(&mut [0]).is_err()
-        }
-    }
-
-    fn connect(slots: &Arc<Slots>, limits: &Limits, address: &str) -> Client {
-        let (socket, other) = UnixStream::pair().expect("a pair of sockets");
-        let (socket, standing) = (Arc::new(TcpStream::from(OwnedFd::from(socket))), Arc::<Standing>::default());
-        let slot = slots.admit(limits, address.parse().expect("an address"), Arc::clone(&standing), socket);
-        Client { slot, standing, other }
-    }
-
-    fn limits(connections_max: usize, connections_per_address_max: usize) -> Limits {
-        Limits { connections_max, connections_per_address_max, ..Limits::default() }
-    }
-
-    fn open_of(clients: &mut [Client]) -> Vec<usize> {
-        clients.iter_mut().enumerate().filter_map(|(i, client)| client.is_open().then_some(i)).collect()
-    }
-
-    #[test]
-    fn an_ipv6_network_has_a_few_times_as_much_as_an_address() {
-        let (slots, limits) = (Arc::default(), limits(1000, 4));
-        let mut of_links: Vec<Client> = (0..16)
-            .flat_map(|link| [link; 4])
-            .map(|link| connect(&slots, &limits, &format!("2001:db8:0:{link:x}::1")))
-            .collect();
-        assert_eq!(open_of(&mut of_links), (56..64).collect::<Vec<_>>(), "a /56 has twice as much");
-        let mut of_site: Vec<Client> =
-            (1..50).map(|i| connect(&slots, &limits, &format!("2001:db8:0:{i:x}00::1"))).collect();
-        assert_eq!(open_of(&mut of_links).len() + open_of(&mut of_site).len(), 16, "a /48 four times as much");
-        assert!(connect(&slots, &limits, "2001:db8:1::1").is_open() && connect(&slots, &limits, "192.0.2.1").is_open());
-        of_links.clear();
-        of_site.clear();
-        let state = lock(&slots.state);
-        assert_eq!((state.open.len(), state.by_network.len(), state.leaving.len()), (0, 0, 0));
-    }
-
-    #[test]
-    fn a_site_in_one_ipv6_network_keeps_the_connections_of_all_its_nodes() {
-        let (slots, limits) = (Arc::default(), limits(1000, 4));
-        let node = |i: usize| {
-            let client = connect(&slots, &limits, &format!("2001:db8:0:{i:x}::1"));
-            client.standing.prove(&format!("node:{i}"));
-            client
-        };
-        let mut nodes: Vec<Client> = (0..50).map(node).collect();
-        assert_eq!(open_of(&mut nodes), (0..50).collect::<Vec<_>>(), "more than a /56 and a /48 may have of strangers");
-        let mut strangers: Vec<Client> =
-            (0..50).map(|i| connect(&slots, &limits, &format!("2001:db8:0:{i:x}::2"))).collect();
-        assert_eq!((open_of(&mut nodes).len(), open_of(&mut strangers)), (50, (42..50).collect()));
-    }
-
-    #[test]
-    fn who_has_proven_nothing_goes_first_and_the_oldest_of_them() {
-        let (slots, limits) = (Arc::default(), limits(8, 100));
-        let mut all: Vec<Client> = (0..8).map(|i| connect(&slots, &limits, &format!("192.0.2.{i}"))).collect();
-        all[0].standing.prove("user:alice");
-        all[1].standing.set_busy(true);
-        for i in 8..12 {
-            all.push(connect(&slots, &limits, &format!("198.51.100.{i}")));
-        }
-        assert_eq!(open_of(&mut all), [0, 1, 6, 7, 8, 9, 10, 11]);
-        assert!(all.iter().all(|client| client.slot.is_some()));
-    }
-
-    #[test]
-    fn nobody_shuts_the_others_out_of_their_network() {
-        let (slots, limits) = (Arc::default(), limits(100, 8));
-        let mut all: Vec<Client> = (0..8).map(|_| connect(&slots, &limits, "192.0.2.1")).collect();
-        for (i, client) in all.iter().enumerate() {
-            client.standing.prove(if i == 0 { "user:other" } else { "user:greedy" });
-            client.standing.set_busy(true);
-        }
-        all.push(connect(&slots, &limits, "192.0.2.1"));
-        assert_eq!(
-            open_of(&mut all),
-            [0, 2, 3, 4, 5, 6, 7, 8],
-            "the oldest of who has most, although it is worked for"
-        );
-        all[5].standing.set_busy(false);
-        all[8].standing.prove("user:third");
-        all.push(connect(&slots, &limits, "192.0.2.1"));
-        assert_eq!(open_of(&mut all), [0, 2, 3, 4, 6, 7, 8, 9], "one that is not worked for goes before");
-
-        // Requests that wait for their turn, so that nothing is authenticated yet.
-        let mut all: Vec<Client> = (0..8).map(|_| connect(&slots, &limits, "192.0.2.2")).collect();
-        all.iter().for_each(|client| client.standing.set_busy(true));
-        assert!(connect(&slots, &limits, "192.0.2.2").slot.is_none(), "they have just come");
-        std::thread::sleep(CHANCE);
-        all.push(connect(&slots, &limits, "192.0.2.2"));
-        assert_eq!(open_of(&mut all), [1, 2, 3, 4, 5, 6, 7, 8]);
-    }
-
-    #[test]
-    fn where_all_have_proven_something_the_greedy_makes_room_and_then_the_silent() {
-        let (slots, limits) = (Arc::default(), limits(8, 100));
-        let mut all: Vec<Client> = (0..8).map(|i| connect(&slots, &limits, &format!("192.0.2.{i}"))).collect();
-        for (i, client) in all.iter().enumerate() {
-            client.standing.prove(if (2..5).contains(&i) {
-                "user:greedy"
-            } else {
-                ["node:a", "node:b", "node:c"][i % 3]
-            });
-        }
-        all.push(connect(&slots, &limits, "192.0.2.100"));
-        all[8].standing.prove("node:d");
-        assert_eq!(open_of(&mut all), [0, 1, 3, 4, 5, 6, 7, 8], "three of eight are more than a quarter");
-        assert!(connect(&slots, &limits, "192.0.2.101").slot.is_none(), "none makes room");
-        all[6].standing.set_parked(true);
-        all[5].standing.set_parked(true);
-        assert!(connect(&slots, &limits, "192.0.2.101").slot.is_some());
-        assert!(!all[6].is_open() && all[5].is_open(), "the longest silent makes room");
-    }
-
-    #[test]
-    fn some_places_of_this_machine_are_taken_by_nobody_elsewhere() {
-        let (slots, limits) = (Arc::default(), limits(8, 100));
-        let mut local: Vec<Client> = (0..2).map(|_| connect(&slots, &limits, "127.0.0.1")).collect();
-        let mut remote: Vec<Client> = (0..20).map(|i| connect(&slots, &limits, &format!("192.0.2.{i}"))).collect();
-        assert_eq!((open_of(&mut local), open_of(&mut remote)), (vec![0, 1], (14..20).collect()));
-        // A proxy on this machine forwards for others.
-        let proxied = Limits { proxies: vec![Network::parse("127.0.0.1").expect("a network")], ..limits };
-        let slots = Arc::default();
-        let mut passed_on: Vec<Client> = (0..2).map(|_| connect(&slots, &proxied, "127.0.0.1")).collect();
-        let _remote: Vec<Client> = (0..20).map(|i| connect(&slots, &proxied, &format!("192.0.2.{i}"))).collect();
-        assert_eq!(open_of(&mut passed_on), [0; 0]);
-    }
-}
+mod tests;

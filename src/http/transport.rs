@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustls::{ServerConfig, ServerConnection};
 
 use crate::clock;
+use crate::http::socket::Now;
 
 /// First byte of a TLS conversation: the type of a handshake record (RFC 8446 §5.1). No request starts with it.
 const HANDSHAKE: u8 = 22;
@@ -153,6 +154,47 @@ impl Transport {
         match self {
             Transport::Fresh(timed) | Transport::Plain(timed) => &timed.socket,
             Transport::Tls(tls) => &tls.timed.socket,
+        }
+    }
+
+    /// Sends what the socket takes now, and returns how many of the bytes are on their way. Under TLS some may still
+    /// wait in the session: [`Transport::is_sent`].
+    pub fn send_now(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut sent = 0;
+        loop {
+            let written = match self {
+                Transport::Fresh(timed) | Transport::Plain(timed) if sent < bytes.len() => {
+                    Now(&timed.socket).write(&bytes[sent..])
+                }
+                Transport::Fresh(_) | Transport::Plain(_) => return Ok(sent),
+                Transport::Tls(tls) if tls.session.wants_write() => {
+                    tls.session.write_tls(&mut Now(&tls.timed.socket)).map(|_| 0)
+                }
+                Transport::Tls(tls) if sent < bytes.len() => tls.session.writer().write(&bytes[sent..]),
+                Transport::Tls(_) => return Ok(sent),
+            };
+            match written {
+                Ok(count) => sent += count,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(sent),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// True if nothing waits in the session to be sent.
+    pub fn is_sent(&self) -> bool {
+        !matches!(self, Transport::Tls(tls) if tls.session.wants_write())
+    }
+
+    /// True if bytes of the client have been decrypted and not been read yet.
+    pub fn has_read_ahead(&mut self) -> bool {
+        match self {
+            Transport::Fresh(_) | Transport::Plain(_) => false,
+            // A fault in what was received is reported to the next reader.
+            Transport::Tls(tls) => {
+                tls.session.process_new_packets().is_ok_and(|state| state.plaintext_bytes_to_read() > 0)
+            }
         }
     }
 

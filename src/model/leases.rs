@@ -6,11 +6,10 @@ use crate::model::words::words;
 use serde::Serialize;
 use std::ops::RangeInclusive;
 
-/// Seconds from the end of a lease until its `stale` node is `dead`.
-pub const STALE_S: u64 = 60;
-
-/// Default length of a lease, in seconds.
+/// Default length of a lease in requests that name none, in seconds: that of the first version's clients.
 pub const LEASE_TTL_S: i64 = 45;
+/// Default length of an agent's lease, in seconds: with three heartbeats in it, a dead node is noticed soon.
+pub const AGENT_LEASE_TTL_S: i64 = 15;
 /// Range of lease lengths, in seconds, that a node may request.
 pub const LEASE_TTL_RANGE_S: RangeInclusive<i64> = 10..=300;
 
@@ -19,7 +18,7 @@ words! {
     pub enum LeaseState {
         /// The lease is valid.
         Alive = "alive",
-        /// The lease expired less than a minute ago.
+        /// The lease expired a short while ago (cluster setting `node_dead_after_seconds`).
         Stale = "stale",
         /// The lease expired longer ago.
         Dead = "dead",

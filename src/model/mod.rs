@@ -21,6 +21,7 @@ pub mod node_api;
 pub mod node_calls;
 pub mod node_runs;
 pub mod node_self;
+pub mod node_work;
 pub mod nodes;
 pub mod release;
 pub mod replicas;

@@ -137,6 +137,10 @@ pub struct HeartbeatAnswer {
     /// The update that the node must install.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update: Option<Part<UpdateRequest>>,
+    /// Seconds until the next heartbeat, where the control plane asks all nodes to come less often; absent: a third of
+    /// the lease. The lease is long enough for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_heartbeat_seconds: Option<i64>,
     /// `false`: the lease is renewed, but the report is only in memory until a later heartbeat's write succeeds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status_stored: Option<bool>,

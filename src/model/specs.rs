@@ -16,8 +16,9 @@ use std::fmt;
 pub const REPLICAS_MAX: i64 = 10_000;
 /// Maximum for `rolling_update.max_surge` and `max_unavailable`.
 pub const ROLLING_MAX: i64 = 1_000;
-/// Default number of seconds from a node's death until its replicas move.
-pub const LOST_AFTER_S: i64 = 30;
+/// Default number of seconds from a node's death until its replicas move: a lease and `node_dead_after_seconds` have
+/// passed by then.
+pub const LOST_AFTER_S: i64 = 0;
 /// Maximum for `lost_after_seconds`: a week.
 pub const LOST_AFTER_S_MAX: i64 = 604_800;
 /// Maximum CPU of a replica, in thousandths of a core: a thousand cores.
@@ -154,6 +155,11 @@ pub fn count_of(value: &Value) -> Option<i64> {
 }
 
 impl Policy {
+    /// Maximum number of replicas that are updated, or leave draining nodes, at a time: at least one.
+    pub fn at_once(&self) -> usize {
+        (self.max_surge + self.max_unavailable).max(1)
+    }
+
     /// Reads a spec.
     pub fn of(spec: &Object) -> Policy {
         let mut read = Lenient { warnings: Vec::new() };

@@ -57,7 +57,7 @@ const TAGS: &[(&str, &str)] = &[
 /// fits counts.
 pub fn field(path: &str, place: &str, at: &[String]) -> Option<&'static str> {
     let name = at.join(".");
-    let fits = |row: &&Row| row.place == place && row.name == name && (row.tag.is_empty() || row.tag == tag(path));
+    let fits = |row: &&Row| row.place == place && row.name == name && ["", tag(path), path].contains(&row.tag);
     FIELDS.iter().find(fits).map(|row| row.says)
 }
 
@@ -65,7 +65,7 @@ pub fn field(path: &str, place: &str, at: &[String]) -> Option<&'static str> {
 pub struct Row {
     /// `path`, `query`, `header` or `body`.
     pub place: &'static str,
-    /// The noun that it is about; empty for all.
+    /// The noun that it is about, or the path; empty for all.
     pub tag: &'static str,
     /// Names from the outside in, with points between.
     pub name: &'static str,
@@ -105,6 +105,7 @@ pub const FIELDS: &[Row] = &[
     row("path", "join-tokens", "token_id", "Id of the join token."),
     row("path", "", "update_id", "Id of the fleet update."),
     row("query", "services", "after", "Generation of the last revision of the previous page."),
+    row("query", "/node/work", "after", "Version that the node has, as `EPOCH.VERSION`."),
     row("query", "", "after", "Id of the last object of the previous page."),
     row("query", "", "category", "Only events of this category."),
     row("query", "ca", "force", "True to leave nodes behind that do not trust the current authority yet."),
@@ -129,6 +130,7 @@ pub const FIELDS: &[Row] = &[
     row("query", "", "role", "Only nodes with this role."),
     row("query", "", "service_id", "Only replicas of this service."),
     row("query", "", "since", "Only events after this time."),
+    row("query", "", "wait", "Seconds to wait for a change, 0 by default."),
     row("body", "", "expires_in_days", "Life of the token, in days; 90 by default."),
     row("body", "auth", "current_password", "Current password."),
     row("body", "auth", "new_password", "New password."),
@@ -191,8 +193,8 @@ pub const FIELDS: &[Row] = &[
         "body",
         "services",
         "spec.scheduling.lost_after_seconds",
-        "Wait after the death of a node before its replicas move, in seconds; 30 by default. \
-         A node is dead 60 seconds after its lease ended.",
+        "Wait after the death of a node before its replicas move, in seconds; 0 by default. \
+         A node is dead some seconds after its lease ended (cluster setting node_dead_after_seconds).",
     ),
     row(
         "body",

@@ -45,6 +45,7 @@ pub fn record(write: &Write, plan: &Plan, by: &str) -> Result<()> {
 fn apply(write: &Write, action: &Action, generation: i64) -> Result<()> {
     let before = replicas::by_id(write, &action.replica_id)?;
     let is_new = before.is_none();
+    before.iter().for_each(|replica| write.placed(&replica.node_id));
     match action.apply(before, generation, write.now).map_err(|why| Error::fault("apply a plan", why))? {
         Some(replica) if is_new => replicas::insert(write, &replica),
         Some(replica) => replicas::update(write, &replica),

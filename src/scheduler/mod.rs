@@ -8,6 +8,7 @@ mod explain;
 mod place;
 pub mod plan;
 mod rebalance;
+mod rhythm;
 mod seen;
 pub mod step;
 mod view;
@@ -19,7 +20,7 @@ pub use explain::{Explanation, NodeAnswer};
 pub use seen::Seen;
 
 use crate::clock::{self, Timestamp};
-use crate::control::fleet::leases::Leases;
+use crate::control::fleet::leases::{Leases, SeenLease};
 use crate::control::{Control, settings};
 use crate::error::{Error, Result};
 use crate::model::events::catalogue::{SCHEDULER_BRAKE_OFF, SCHEDULER_BRAKE_ON, SCHEDULER_GRACE};
@@ -29,18 +30,16 @@ use crate::store::{Read, Store, Write, events};
 use crate::thread::lock;
 use brake::{Brake, Change};
 use plan::Plan;
+use rhythm::Rhythm;
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use view::View;
 
-/// Grace period after a start in which replicas of silent nodes stay: longer than the default lease.
+/// Grace period after a start in which replicas of nodes that were silent before it stay: agents that lost their
+/// control plane try at least every thirty seconds.
 const GRACE: Duration = Duration::from_secs(60);
-/// Quiet time before the loop acts, so that an operator's several changes are handled together.
-const SETTLE: Duration = Duration::from_secs(3);
-/// Maximum delay after the first change.
-const SETTLE_MAX: Duration = Duration::from_secs(10);
 /// Interval of full runs, with or without changes.
 const EVERY: Duration = Duration::from_secs(30);
 /// Attempts with an outdated view before the plan is made inside the transaction, where nothing else can change.
@@ -80,40 +79,6 @@ pub struct Stats {
     pub actions: AtomicU64,
     /// Views that were outdated before their plan was applied.
     pub conflicts: AtomicU64,
-}
-
-/// Timing of the loop.
-#[derive(Default)]
-struct Rhythm {
-    /// Change count of the last run.
-    seen: u64,
-    /// Change count at the last check.
-    count: u64,
-    /// Times of the first and the last change since the last run.
-    unseen: Option<(Instant, Instant)>,
-    /// Time of the next run without changes.
-    due: Option<Instant>,
-}
-
-impl Rhythm {
-    /// True if a run is due.
-    fn is_time(&mut self, count: u64, now: Instant) -> bool {
-        if count != self.count {
-            self.count = count;
-            let first = self.unseen.map_or(now, |(first, _)| first);
-            self.unseen = (count > self.seen).then_some((first, now));
-        }
-        let settled = |(first, last): (Instant, Instant)| now - last >= SETTLE || now - first >= SETTLE_MAX;
-        self.unseen.is_some_and(settled) || self.due.is_none_or(|due| now >= due)
-    }
-
-    /// Notes a run that included the first `seen` changes.
-    fn ran(&mut self, seen: u64, now: Instant, due_in: Duration) {
-        self.seen = seen;
-        self.count = seen;
-        self.unseen = None;
-        self.due = Some(now + due_in);
-    }
 }
 
 /// Plans of all services.
@@ -372,29 +337,32 @@ impl Stats {
 }
 
 impl Scheduler {
-    /// One turn of the loop, a few times a second: updates the brake, and reconciles when it is due.
-    pub fn turn(&self, control: &Control) -> Result<()> {
+    /// One turn of the loop: updates the brake, and reconciles if it is due. Returns the time until the next turn,
+    /// unless something changes before.
+    pub fn turn(&self, control: &Control) -> Result<Duration> {
+        self.last.forget(control);
+        let (began, count) = (clock::tick(), control.store.changes.count());
+        let due = lock(&self.rhythm).next(count, began);
+        if due > began {
+            return Ok(due - began);
+        }
         self.brake_turn(control)?;
         self.grace_turn(control)?;
-        self.last.forget(control);
-        let (now, count) = (clock::tick(), control.store.changes.count());
-        if !lock(&self.rhythm).is_time(count, now) {
-            return Ok(());
-        }
         let runs =
             control.store.read(|r| Ok(may_run(r).is_ok() && settings::word(r, settings::SCHEDULER_MODE)? == "auto"))?;
-        let mut due_in = EVERY;
         let done = if runs {
-            self.reconcile(control, Scope::All, "scheduler").map(|plans| {
-                let due_in_s = plans.results.iter().filter_map(|p| p.due_in_s).min();
-                due_in = due_in.min(Duration::from_secs(due_in_s.map_or(u64::MAX, |s| s.max(1).unsigned_abs())));
-            })
+            self.reconcile(control, Scope::All, "scheduler").map(|plans| plans.results)
         } else {
-            Ok(())
+            Ok(Vec::new())
         };
-        // Its own changes count too: a drain continues, until a run has nothing left to do.
-        lock(&self.rhythm).ran(count, clock::tick(), due_in);
-        done
+        let plans = done.as_deref().unwrap_or_default();
+        let due_in_s = plans.iter().filter_map(|p| p.due_in_s).min();
+        let due_in = due_in_s.map_or(EVERY, |s| EVERY.min(Duration::from_secs(s.max(1).unsigned_abs())));
+        let ended = clock::tick();
+        let mut rhythm = lock(&self.rhythm);
+        rhythm.ran(count, (began, ended), due_in, plans.iter().flat_map(|p| &p.actions).map(|a| &a.replica_id));
+        let next = rhythm.next(control.store.changes.count(), ended);
+        done.map(|_| next.saturating_duration_since(ended))
     }
 
     /// Records an event when the brake comes on or goes off.
@@ -432,7 +400,8 @@ impl Scheduler {
         if self.grace_logged.load(Relaxed) || !self.in_grace() {
             return Ok(());
         }
-        let silent = control.leases.states().into_iter().filter(|(_, state)| *state != LeaseState::Alive).count();
+        let is_silent = |lease: &SeenLease| lease.state != LeaseState::Alive && !lease.heard;
+        let silent = control.leases.seen().into_iter().filter(|(_, lease)| is_silent(lease)).count();
         if silent > 0 {
             let fields = json!({"silent": silent, "seconds": GRACE.as_secs()});
             control.store.write(move |w| events::record(w, SCHEDULER_GRACE.with(fields)).map(drop))?;

@@ -5,13 +5,14 @@
 //! cannot be satisfied reserves its place among the desired replicas, and costs no other replica anything.
 
 mod actions;
+mod away;
 mod pins;
 mod rollout;
 
 pub use rollout::Rollout;
 
 use super::place::{Session, State, filters, fits};
-use super::step::{Action, MoveCause, Step};
+use super::step::{Action, Step};
 use super::view::{NodeIndex, ReplicaView, ServiceView, View};
 use crate::clock::Timestamp;
 use crate::control::work::replicas::made_id;
@@ -300,88 +301,6 @@ impl<'s, 'v> Planner<'s, 'v> {
         replica.node.map_or(0, |node| self.session.same(node))
     }
 
-    /// Moves replicas that should be elsewhere.
-    fn move_away(&mut self) {
-        let mut troubled: Vec<(Trouble, &'v ReplicaView)> = Vec::new();
-        let service = self.service;
-        for replica in &service.replicas {
-            if !self.done.contains(&replica.id)
-                && let Some(trouble) = self.trouble(replica)
-            {
-                troubled.push((trouble, replica));
-            }
-        }
-        troubled.sort_by(|a, b| (&a.0, &a.1.id).cmp(&(&b.0, &b.1.id)));
-        let is_away =
-            |t: &Trouble| matches!(t, Trouble::Lost(_) | Trouble::Sick(_) | Trouble::Unready | Trouble::Waits(_));
-        let away = troubled.iter().filter(|(t, _)| is_away(t)).count();
-        let waits_for_some = troubled.iter().any(|(t, _)| matches!(t, Trouble::Waits(_)));
-        let at_once = self.service.policy.max_unavailable.max(1);
-        let (mut drains_left, mut drains_begun) = (at_once.saturating_sub(away), false);
-        let (mut unplaceable, mut refusals) = (0, String::new());
-        for (trouble, replica) in troubled {
-            let still = |now: &dyn Fn(NodeIndex) -> Option<String>| replica.node.is_some_and(|n| now(n).is_some());
-            match trouble {
-                // The other replica has moved.
-                Trouble::Clash(_) if !still(&|n| self.session.clash(n)) => continue,
-                Trouble::Overfull(_) if !still(&|n| self.session.overfull(n)) => continue,
-                _ => {}
-            }
-            let silent = replica.node.is_some_and(|n| self.view.nodes[n as usize].lease == LeaseState::Dead);
-            let hold = if self.view.brake.is_some() {
-                Some(("nothing is moved at the moment".to_string(), false))
-            } else if silent && self.view.grace {
-                self.due(1);
-                Some(("the server has just started; its node may come back".to_string(), true))
-            } else if let Trouble::Waits(left_s) = &trouble {
-                self.due(*left_s);
-                Some((trouble.reason(&replica.node_id), true))
-            } else if trouble == Trouble::Drained && drains_left == 0 {
-                Some((
-                    format!("{at_once} of this service may be away at once, and {away} are"),
-                    waits_for_some || drains_begun || self.plan.due_in_s.is_some(),
-                ))
-            } else {
-                self.dwell(replica, &trouble).map(|why| (why, true))
-            };
-            if let Some((why, waits)) = hold {
-                self.stay(replica, &trouble, why, waits);
-                continue;
-            }
-            let avoid: Vec<NodeIndex> =
-                replica.placement.iter().flat_map(|p| &p.failed_on).filter_map(|id| self.view.node(id)).collect();
-            match self.session.best(replica.node, &avoid) {
-                Some((target, score)) => {
-                    if trouble == Trouble::Drained {
-                        drains_left -= 1;
-                        drains_begun = true;
-                    }
-                    let reason = trouble.reason(&replica.node_id);
-                    let blame = matches!(trouble, Trouble::Sick(_) | Trouble::Unready);
-                    self.move_to(MoveCause::Unhealthy { blame }, replica, target, Some(score), reason);
-                }
-                None => {
-                    if unplaceable == 0 {
-                        refusals = self.refusals();
-                    }
-                    unplaceable += 1;
-                    self.note_stuck(replica, format!("no other node can take it: {refusals}"), false);
-                }
-            }
-        }
-        for replica in
-            service.replicas.iter().filter(|r| !service.policy.reschedule_unhealthy && !self.done.contains(&r.id))
-        {
-            if let Some(clash) = replica.node.and_then(|n| self.session.clash(n)) {
-                self.plan.warnings.push(format!("{} stays on {}: {clash}", replica.id, replica.node_id));
-            }
-        }
-        if unplaceable > 0 {
-            self.warned_none = true;
-            self.warn(format!("No eligible node for {unplaceable} replicas that should move: {refusals}"));
-        }
-    }
-
     /// Warns of each node that has less than its replicas want and keeps some of this service.
     fn warn_of_overfull(&mut self) {
         let policy = &self.service.policy;
@@ -398,43 +317,6 @@ impl<'s, 'v> Planner<'s, 'v> {
             if let Some(lack) = self.session.overfull(node).filter(|_| warned.insert(node)) {
                 self.warn(format!("{} stays on {}: {lack}; {why}", replica.id, replica.node_id));
             }
-        }
-    }
-
-    /// Reason why an unhealthy replica stays for now: it was moved a short while ago.
-    fn dwell(&mut self, replica: &ReplicaView, trouble: &Trouble) -> Option<String> {
-        let flaps = matches!(trouble, Trouble::Sick(_) | Trouble::Unready);
-        let placement = replica.placement.as_ref().filter(|p| p.failures > 0 && flaps)?;
-        let node = replica.node.map(|n| &self.view.nodes[n as usize]);
-        if node.is_some_and(|node| !node.may_keep() && *trouble != Trouble::Unready) {
-            // It has to leave anyway.
-            return None;
-        }
-        let wait_s = dwell_s(placement.failures);
-        let left_s = wait_s - (self.view.now.secs() - placement.at.secs());
-        if left_s <= 0 {
-            return None;
-        }
-        self.due(left_s);
-        Some(format!(
-            "{}; it was moved {} times for that, and stays for {left_s} s more",
-            trouble.reason(&replica.node_id),
-            placement.failures
-        ))
-    }
-
-    /// Keeps a replica in trouble where it is.
-    fn stay(&mut self, replica: &ReplicaView, trouble: &Trouble, why: String, waits: bool) {
-        self.note_stuck(replica, why.clone(), waits);
-        if *trouble != Trouble::Drained && self.view.brake.is_none() {
-            self.warn(format!("{} stays on {}: {why}", replica.id, replica.node_id));
-        }
-    }
-
-    /// Notes a replica that a drain has to wait for.
-    fn note_stuck(&mut self, replica: &ReplicaView, why: String, waits: bool) {
-        if let Some(node) = replica.node.filter(|n| self.view.nodes[*n as usize].draining) {
-            self.plan.stuck.push(Stuck { node, replica_id: replica.id.clone(), why, waits });
         }
     }
 
@@ -484,7 +366,7 @@ impl<'s, 'v> Planner<'s, 'v> {
                     self.note_stuck(replica, "nothing is moved at the moment".to_string(), false);
                     continue;
                 }
-                (Some(Trouble::Lost(_)), Some(_)) if self.view.grace => {
+                (Some(Trouble::Lost(_)), Some(node)) if node.in_grace => {
                     self.note_stuck(replica, "the server has just started; its node may come back".to_string(), true);
                     self.due(1);
                     continue;
@@ -544,9 +426,4 @@ impl<'s, 'v> Planner<'s, 'v> {
         let said = counts.into_iter().take(REASONS_MAX).map(|(count, why)| format!("{count} x {why}"));
         said.collect::<Vec<_>>().join("; ")
     }
-}
-
-/// Seconds that a replica stays after `failures` moves in a row.
-fn dwell_s(failures: u32) -> i64 {
-    DWELL_S.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(DWELL_S_MAX)
 }

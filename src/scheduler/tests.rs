@@ -45,6 +45,7 @@ impl Cluster {
             lease: LeaseState::Alive,
             // For a long time, if it is dead.
             dead_for_s: 1_000_000,
+            in_grace: false,
             cpu_millis: None,
             memory_mb: None,
         });
@@ -98,14 +99,9 @@ impl Cluster {
             updated_at: r.updated_at,
         };
         let replicas = self.replicas.iter().map(facts).collect();
-        View::of(
-            NOW.plus_secs(self.later_s),
-            self.nodes.clone(),
-            self.services.clone(),
-            replicas,
-            self.brake.clone(),
-            self.grace,
-        )
+        let graced = |n: &NodeView| NodeView { in_grace: self.grace && n.lease == LeaseState::Dead, ..n.clone() };
+        let nodes = self.nodes.iter().map(graced).collect();
+        View::of(NOW.plus_secs(self.later_s), nodes, self.services.clone(), replicas, self.brake.clone())
     }
 
     /// Applies plans like `apply` does to the database.
@@ -204,7 +200,7 @@ fn anti_affinity_is_soft_hard_or_off() {
 #[test]
 fn sick_and_lost_replicas_move_and_stale_nodes_keep_theirs() {
     let mut c = Cluster::with_nodes(5);
-    c.service("a", json!({}));
+    c.service("a", json!({"scheduling": {"lost_after_seconds": 30}}));
     for (i, status) in
         [json!({"healthy": false}), json!({"state": "CrashLoop"}), json!({}), json!({"healthy": "false"})]
             .into_iter()
@@ -410,7 +406,7 @@ fn a_pin_says_what_its_replica_should_do() {
 #[test]
 fn a_drain_takes_sick_replicas_and_those_of_dead_nodes_too() {
     let mut c = Cluster::with_nodes(3);
-    c.service("agent", json!({"scheduling": {"mode": "per_node"}}));
+    c.service("agent", json!({"scheduling": {"mode": "per_node", "lost_after_seconds": 30}}));
     assert_eq!(c.step().len(), 3);
     c.replicas[0].status.insert("healthy".into(), false.into());
     assert_eq!(c.step(), [""; 0], "there is no better place");
@@ -511,10 +507,10 @@ fn rebalancing_evens_out_and_ends() {
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): the same clusters in every run.
-struct Random(u64);
+pub(super) struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, n: u64) -> u64 {
+    pub fn below(&mut self, n: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -568,7 +564,7 @@ fn some_cluster(r: &mut Random) -> Cluster {
         if r.one_in(3) {
             spec["ports"] = json!([80 + r.below(2)]);
         }
-        spec["rolling_update"] = json!({"max_unavailable": r.below(3)});
+        spec["rolling_update"] = json!({"max_unavailable": r.below(3), "max_surge": r.below(3)});
         if r.one_in(4) {
             spec["placement"] =
                 json!({"pinned_replicas": [{"replica_id": format!("s{s}-0"), "node_id": format!("n{}", r.below(9))}]});
@@ -634,7 +630,7 @@ fn holds(before: &Cluster, plans: &[Plan], after: &Cluster) {
         let policy = &policies[plan.service_id.as_str()];
         let is_move = |a: &&Action| matches!(a.step, Step::Move { cause: MoveCause::Unhealthy { .. }, .. });
         let drained = plan.actions.iter().filter(is_move).filter(|a| a.detail.starts_with("the node is draining"));
-        assert!(drained.count() <= policy.max_unavailable.max(1), "too many drained at once");
+        assert!(drained.count() <= policy.at_once(), "too many drained at once");
         let count = after.replicas.iter().filter(|r| r.service_id == plan.service_id).count();
         let wanted = plan.desired_replicas.max(plan.actual_replicas);
         assert!(policy.mode == Mode::PerNode || count <= wanted, "more than are wanted");

@@ -1,7 +1,7 @@
 //! The scheduler's input: one moment of the cluster, as plain values. Plans depend on nothing else.
 
 use crate::clock::Timestamp;
-use crate::control::fleet::leases::Leases;
+use crate::control::fleet::leases::{Leases, SeenLease};
 use crate::control::settings;
 use crate::error::Result;
 use crate::model::capacity::{Room, room};
@@ -30,8 +30,6 @@ pub struct View {
     pub services: Vec<ServiceView>,
     /// Reason why nothing may move, if there is one.
     pub brake: Option<String>,
-    /// True if the server started so recently that silent nodes may just not have called yet.
-    pub grace: bool,
     /// Seconds after which a rollout is late.
     pub rollout_late_s: i64,
     /// Index of the service of each replica; built on first use.
@@ -59,6 +57,8 @@ pub struct NodeView {
     pub lease: LeaseState,
     /// Seconds since its death; 0 if it is not dead.
     pub dead_for_s: i64,
+    /// True if it is silent since before the server started, a short while ago: it may just not have called yet.
+    pub in_grace: bool,
     /// Thousandths of cores for replicas, if known.
     pub cpu_millis: Option<u64>,
     /// Mebibytes of memory for replicas, if known.
@@ -102,11 +102,17 @@ pub struct ReplicaView {
 impl View {
     /// The cluster according to the database and the leases.
     pub fn load(read: &Read, leases: &Leases, now: Timestamp, brake: Option<String>, grace: bool) -> Result<View> {
-        let seen: HashMap<NodeId, (LeaseState, i64)> =
-            leases.seen().into_iter().map(|(id, state, dead_for_s)| (id, (state, dead_for_s))).collect();
-        let lease = |id: &NodeId| seen.get(id).copied().unwrap_or((LeaseState::Unknown, 0));
-        let nodes = nodes::facts(read)?.into_iter().map(|node| node_view(node, &lease)).collect();
-        let mut view = View::of(now, nodes, services::all(read)?, replicas::facts(read)?, brake, grace);
+        let seen: HashMap<NodeId, SeenLease> = leases.seen().into_iter().collect();
+        let never = SeenLease { state: LeaseState::Unknown, dead_for_s: 0, heard: false };
+        let lease = |id: &NodeId| seen.get(id).copied().unwrap_or(never);
+        let facts = nodes::facts(read)?.into_iter();
+        let nodes = facts
+            .map(|node| {
+                let lease = lease(&node.id);
+                node_view(node, lease, grace)
+            })
+            .collect();
+        let mut view = View::of(now, nodes, services::all(read)?, replicas::facts(read)?, brake);
         view.rollout_late_s = settings::number(read, settings::ROLLOUT_LATE)?;
         Ok(view)
     }
@@ -118,7 +124,6 @@ impl View {
         services: Vec<Service>,
         replicas: Vec<Replica<Facts>>,
         brake: Option<String>,
-        grace: bool,
     ) -> View {
         nodes.sort_by(|a, b| a.id.cmp(&b.id));
         let index: HashMap<&NodeId, NodeIndex> = nodes.iter().zip(0..).map(|(node, i)| (&node.id, i)).collect();
@@ -153,7 +158,7 @@ impl View {
             })
             .collect();
         services.sort_by(|a, b| a.id.cmp(&b.id));
-        View { now, nodes, services, brake, grace, rollout_late_s: i64::MAX, holders: OnceLock::new() }
+        View { now, nodes, services, brake, rollout_late_s: i64::MAX, holders: OnceLock::new() }
     }
 
     /// Index of a node.
@@ -179,8 +184,7 @@ impl View {
     }
 }
 
-fn node_view(node: PlacedNode, lease: &dyn Fn(&NodeId) -> (LeaseState, i64)) -> NodeView {
-    let (lease, dead_for_s) = lease(&node.id);
+fn node_view(node: PlacedNode, lease: SeenLease, grace: bool) -> NodeView {
     let facts = node.status;
     let (cpu, memory) = room(facts.capacity.as_ref(), node.capacity, node.reserved);
     NodeView {
@@ -188,8 +192,9 @@ fn node_view(node: PlacedNode, lease: &dyn Fn(&NodeId) -> (LeaseState, i64)) -> 
         draining: facts.draining == Some(Value::Bool(true)),
         drain_state: facts.drain_state.as_ref().and_then(Value::as_str).unwrap_or("").to_string(),
         ready: facts.ready != Some(Value::Bool(false)),
-        lease,
-        dead_for_s,
+        lease: lease.state,
+        dead_for_s: lease.dead_for_s,
+        in_grace: grace && lease.state == LeaseState::Dead && !lease.heard,
         cpu_millis: cpu.map(Room::free),
         memory_mb: memory.map(Room::free),
         id: node.id,

@@ -11,6 +11,7 @@ use crate::model::{Page, Paging};
 use rusqlite::{Row, named_params};
 
 /// A presented token and the current state of its owner.
+#[derive(Clone)]
 pub struct Holder {
     /// The token's id.
     pub id: ApiTokenId,

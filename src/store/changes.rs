@@ -1,28 +1,59 @@
-//! Effects of committed writes for waiting threads: a counter of changes relevant to the scheduler, and the newest
-//! events.
+//! Effects of committed writes for those who wait: a counter of changes relevant to the scheduler, the nodes whose
+//! replicas changed, and the newest events.
 
 use crate::model::events::Event;
-use crate::thread::lock;
+use crate::model::ids::NodeId;
+use crate::thread::{Watch, lock};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// Events kept in memory for readers of the stream; a reader that is further behind reads from the database.
 const TAIL_MAX: usize = 1024;
 
-/// Counts committed changes of nodes, services, replicas and settings.
-#[derive(Default)]
-pub struct Changes(AtomicU64);
+/// Counts committed changes of nodes, services, replicas and settings, and wakes who waits for one.
+pub struct Changes {
+    count: AtomicU64,
+    /// Set after each group of changes.
+    pub news: Watch<()>,
+    placed: OnceLock<Listener>,
+}
+
+/// Called with nodes; must not wait.
+type Listener = Box<dyn Fn(&[NodeId]) + Send + Sync>;
+
+impl Default for Changes {
+    fn default() -> Changes {
+        Changes { count: AtomicU64::default(), news: Watch::new(()), placed: OnceLock::new() }
+    }
+}
 
 impl Changes {
     /// The current count.
     pub fn count(&self) -> u64 {
-        self.0.load(Ordering::SeqCst)
+        self.count.load(Ordering::SeqCst)
+    }
+
+    /// Sets what is called, once it is durable, with the nodes of each group of writes that lost, got or keep a changed
+    /// replica. Only the first call counts.
+    pub fn on_placed(&self, listener: impl Fn(&[NodeId]) + Send + Sync + 'static) {
+        self.placed.get_or_init(|| Box::new(listener));
     }
 
     pub(super) fn add(&self, changes: u64) {
-        self.0.fetch_add(changes, Ordering::SeqCst);
+        if changes > 0 {
+            self.count.fetch_add(changes, Ordering::SeqCst);
+            self.news.set(());
+        }
+    }
+
+    pub(super) fn placed(&self, mut nodes: Vec<NodeId>) {
+        if let Some(listener) = self.placed.get().filter(|_| !nodes.is_empty()) {
+            nodes.sort_unstable();
+            nodes.dedup();
+            listener(&nodes);
+        }
     }
 }
 
@@ -88,6 +119,15 @@ impl Tail {
     /// Number of the newest event.
     pub fn newest(&self) -> i64 {
         lock(&self.state).newest
+    }
+
+    /// Waits for an event after number `seq`, and returns the number of the newest; `None` when closed.
+    pub fn beyond(&self, seq: i64) -> Option<i64> {
+        let mut state = lock(&self.state);
+        while state.newest <= seq && !state.closed {
+            state = self.more.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        (!state.closed).then_some(state.newest)
     }
 
     /// The events after number `seq`; waits for up to `at_most`.

@@ -31,6 +31,7 @@ pub mod sessions;
 pub mod settings;
 pub mod updates;
 pub mod users;
+mod version;
 mod writer;
 
 pub use migrate::{Migrated, migrate};
@@ -41,6 +42,7 @@ use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::Paging;
+use crate::model::ids::NodeId;
 use changes::{Changes, Frame, Tail};
 use effects::Effects;
 use readers::{Line, Readers};
@@ -73,6 +75,7 @@ const CACHE_KIB: i64 = 1024;
 pub struct Store {
     path: PathBuf,
     readers: Readers,
+    version: version::Version,
     writer: writer::Writer,
     log: QueryLog,
     /// Counts committed changes that the scheduler cares for.
@@ -96,6 +99,8 @@ pub struct Write<'c> {
     changes_before: u64,
     /// Changes of this transaction.
     changes: Cell<u64>,
+    /// Nodes whose replicas changed in this transaction.
+    placed: RefCell<Vec<NodeId>>,
     /// Events of this transaction, published after the commit.
     news: RefCell<Vec<Frame>>,
     /// Number of events so far: each gets a different time, so that a time identifies a position among them.
@@ -158,9 +163,10 @@ impl Store {
         }
         let newest = events::newest_seq(&Read { connection: &writer, log })?;
         let readers = Readers::open(path, readers)?;
+        let version = version::Version::open(path)?;
         let (changes, tail) = (Arc::new(Changes::default()), Arc::new(Tail::new(newest)));
         let writer = writer::Writer::start(writer, log, Arc::clone(&changes), Arc::clone(&tail))?;
-        Ok(Store { path: path.to_path_buf(), readers, writer, log, changes, tail })
+        Ok(Store { path: path.to_path_buf(), readers, version, writer, log, changes, tail })
     }
 
     /// Statistics of the writer thread.
@@ -182,6 +188,15 @@ impl Store {
     /// wait for a list or a plan.
     pub fn read_first<T>(&self, f: impl FnOnce(&Read) -> Result<T>) -> Result<T> {
         self.readers.read(Line::First, self.log, f)
+    }
+
+    /// The version of the database: it differs from an earlier one if anything was committed in between, by this
+    /// process or another.
+    ///
+    /// # Errors
+    /// Fails if the database cannot be read.
+    pub fn version(&self) -> Result<i64> {
+        self.version.get()
     }
 
     /// Runs `f` in a write transaction; once this returns `Ok`, the changes survive a power cut.
@@ -356,6 +371,11 @@ impl Write<'_> {
     /// Records a change that is relevant to the scheduler.
     pub(crate) fn changed(&self) {
         self.changes.set(self.changes.get() + 1);
+    }
+
+    /// Records that a replica of this node came, changed or went.
+    pub(crate) fn placed(&self, node_id: &NodeId) {
+        self.placed.borrow_mut().push(node_id.clone());
     }
 
     /// The count of changes, including those of this transaction: while it stays the same, a view of the cluster is

@@ -51,19 +51,21 @@ impl Drop for EndOfRead<'_> {
     }
 }
 
+/// Opens a read-only connection.
+pub(super) fn open(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let connection = row::map_sqlite_error(Connection::open_with_flags(path, flags), "open a read connection")?;
+    row::map_sqlite_error(connection.busy_timeout(BUSY), "open a read connection")?;
+    bound_memory(&connection)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    Ok(connection)
+}
+
 impl Readers {
     /// Opens `count` connections and the reserved ones.
     pub(super) fn open(path: &Path, count: usize) -> Result<Readers> {
         check_regular(path)?;
-        let mut idle = Vec::with_capacity(count + KEPT);
-        for _ in 0..count + KEPT {
-            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-            let connection = row::map_sqlite_error(Connection::open_with_flags(path, flags), "open a read connection")?;
-            row::map_sqlite_error(connection.busy_timeout(BUSY), "open a read connection")?;
-            bound_memory(&connection)?;
-            connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
-            idle.push(connection);
-        }
+        let idle = (0..count + KEPT).map(|_| open(path)).collect::<Result<_>>()?;
         Ok(Readers(Mutex::new(Pool { idle, ..Pool::default() })))
     }
 

@@ -102,6 +102,7 @@ pub fn insert(write: &Write, replica: &Replica) -> Result<()> {
     };
     write.run(query!("replicas", "insert"), row)?;
     write.changed();
+    write.placed(&replica.node_id);
     Ok(())
 }
 
@@ -115,6 +116,7 @@ pub fn update(write: &Write, replica: &Replica) -> Result<()> {
     };
     write.run(query!("replicas", "update"), row)?;
     write.changed();
+    write.placed(&replica.node_id);
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use crate::model::{Page, Paging};
 use rusqlite::{Row, named_params};
 
 /// An open session, and the current state of its user.
+#[derive(Clone)]
 pub struct Holder {
     /// The user's name.
     pub user: UserName,

@@ -7,6 +7,7 @@ use crate::caller::{self, Caller};
 use crate::clock;
 use crate::error::{Doing, Error, Result};
 use crate::logger;
+use crate::model::ids::NodeId;
 use crate::thread::{lock, spawn};
 use rusqlite::Connection;
 use std::cell::{Cell, RefCell};
@@ -126,6 +127,8 @@ struct Work {
 struct Group {
     /// Changes relevant to the scheduler.
     changes: u64,
+    /// Nodes whose replicas changed.
+    placed: Vec<NodeId>,
     /// Events for readers of the stream.
     news: Vec<Frame>,
 }
@@ -247,6 +250,7 @@ impl Work {
             now: transaction_now(),
             changes_before: self.changes.count(),
             changes: Cell::new(0),
+            placed: RefCell::default(),
             news: RefCell::default(),
             events: Cell::new(0),
             effects,
@@ -259,7 +263,7 @@ impl Work {
                 queued.extend(jobs.try_recv());
             }
         }
-        Ok(Group { changes: write.changes.get(), news: write.news.take() })
+        Ok(Group { changes: write.changes.get(), placed: write.placed.take(), news: write.news.take() })
     }
 
     /// Runs one write in its savepoint, and rolls back if it fails. An error ends the whole group.
@@ -267,6 +271,7 @@ impl Work {
         let connection = &self.connection;
         row::map_sqlite_error(connection.execute_batch("SAVEPOINT job"), "begin a savepoint")?;
         let changes = write.changes.get();
+        let placed = write.placed.borrow().len();
         let news = write.news.borrow().len();
         let mark = write.effects.mark();
         let keep = job.run(write);
@@ -281,6 +286,7 @@ impl Work {
         row::map_sqlite_error(connection.execute_batch(end), "end a savepoint")?;
         if !keep {
             write.changes.set(changes);
+            write.placed.borrow_mut().truncate(placed);
             write.news.borrow_mut().truncate(news);
             write.effects.roll_back_to(mark);
         }
@@ -291,6 +297,7 @@ impl Work {
     fn publish(&self, Committed(group): Committed, effects: Effects) {
         self.changes.add(group.changes);
         effects.commit();
+        self.changes.placed(group.placed);
         self.tail.publish(group.news);
     }
 

@@ -4,6 +4,7 @@ use super::run;
 use crate::model::Object;
 use crate::model::ids::NodeId;
 use crate::model::status_keys;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use std::fs;
 use std::net::TcpListener;
@@ -20,6 +21,13 @@ const NEWCOMERS_MAX: i32 = 1024;
 pub fn raise_backlog(listener: &TcpListener) {
     // On failure std's backlog stays.
     let _ = rustix::net::listen(listener, NEWCOMERS_MAX);
+}
+
+/// Raises the number of files that this process may open to what its user may allow it.
+pub fn raise_descriptors() {
+    let now = getrlimit(Resource::Nofile);
+    // On failure the limit stays, and the server takes fewer connections.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: now.maximum, ..now });
 }
 
 /// The machine's name; `None` if it is not a valid id.

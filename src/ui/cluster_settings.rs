@@ -45,6 +45,10 @@ const MEANINGS: &[(&str, &str)] = &[
             up, such requests get 429.",
     ),
     (
+        "node_dead_after_seconds",
+        "Seconds from the end of a node's lease until the stale node is dead and its replicas move. Version 1 had 60.",
+    ),
+    (
         "node_forget_after_days",
         "Days after its last heartbeat until a dead node is deleted, unless replicas or router assignments name it; 0 \
             for never.",

@@ -60,6 +60,8 @@ pub fn text(app: &App) -> Result<String> {
     backups(&mut out, app)?;
     out.family("uptimemesh_stream_readers", "gauge", "Readers of the event stream.");
     out.sample("uptimemesh_stream_readers", &[], control.stream_readers.count() as f64);
+    out.family("uptimemesh_waiting_nodes", "gauge", "Nodes with a call that waits for work.");
+    out.sample("uptimemesh_waiting_nodes", &[], control.node_work.waiting() as f64);
     out.family(
         "uptimemesh_unnamed_requests_total",
         "counter",

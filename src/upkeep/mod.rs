@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::scheduler::Scheduler;
 use crate::store::Store;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Everything that a request or a pass needs.
 pub struct App {
@@ -26,7 +27,7 @@ pub struct App {
     /// State of scheduled backups.
     pub backups: backups::Schedule,
     /// Counters of requests.
-    pub metrics: metrics::Metrics,
+    pub metrics: Arc<metrics::Metrics>,
 }
 
 impl App {
@@ -41,7 +42,7 @@ impl App {
             scheduler,
             bundles: bundles::Bundles::default(),
             backups: backups::Schedule::default(),
-            metrics: metrics::Metrics::default(),
+            metrics: Arc::default(),
         })
     }
 }

@@ -1,12 +1,13 @@
-//! Passes: periodic work of the control plane.
+//! Passes: work of the control plane at intervals, or when there is news. At rest, all of them together wake up about
+//! twice a second.
 
 use super::App;
 use crate::control::access::{api_tokens, sessions};
 use crate::control::fleet::{nodes, updates};
 use crate::control::trust::tls;
 use crate::control::{Control, events, once};
-use crate::error::{Chain, Doing, Error, Result};
-use crate::thread::{Stop, every};
+use crate::error::{Chain, Doing, Result};
+use crate::thread::{Stop, Watch, every, on_news, spawn};
 use crate::upkeep::{backups, bundles};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -18,19 +19,18 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// loses at most these, and every lease gets a fresh term after it anyway; more often would wear out the SD cards that
 /// small control planes run on.
 const FLUSH: Duration = Duration::from_secs(15);
-/// Interval between checks whether a reconcile is due.
-const SCHEDULE: Duration = Duration::from_millis(250);
+/// Pause of the scheduler after a failure of the database.
+const SCHEDULE_RETRY: Duration = Duration::from_secs(1);
 /// Interval for removing old events and answers: a minute's worth of the busiest cluster is a few batches.
 const PRUNE: Duration = Duration::from_secs(60);
 /// Interval for writing the last use of sessions and tokens, and for removing expired ones.
 const SESSIONS: Duration = Duration::from_secs(60);
 /// Interval for noticing replaced certificate files.
 const WATCH_TLS: Duration = Duration::from_secs(10);
-/// Interval for noticing requests for support bundles: an operator waits for the result. It costs no query while there
-/// are none.
-const BUNDLES: Duration = Duration::from_millis(250);
-/// Interval between checks whether a backup or a drill is due: each reads a short directory.
-const BACKUPS: Duration = Duration::from_secs(1);
+/// Pause of the bundles after a failure of the database.
+const BUNDLE_RETRY: Duration = Duration::from_secs(15);
+/// Pause after a scheduled backup that could not be tried.
+const BACKUP_RETRY: Duration = Duration::from_secs(10);
 /// Interval between checks of the write-ahead log.
 const WATCH_WAL: Duration = Duration::from_secs(60);
 
@@ -40,16 +40,30 @@ const UPDATES: Duration = Duration::from_secs(2);
 /// Interval for forgetting nodes that are gone for good: a few at a time.
 const FORGET_NODES: Duration = Duration::from_secs(10);
 
-/// Starts every pass; each ends when `stop` is raised.
+/// Starts every pass; each ends after [`stop`].
 pub fn start(app: &Arc<App>, stop: &Stop) -> Result<Vec<JoinHandle<()>>> {
     let pass = |name: &'static str, interval: Duration, work: fn(&App) -> Result<()>| {
         let app = Arc::clone(app);
-        every(name, interval, stop.clone(), move || log_failure(name, work(&app))).doing("start a pass")
+        every(name, interval, stop.clone(), move || {
+            log_failure(name, work(&app));
+        })
+        .doing("start a pass")
+    };
+    let watcher = |name: &'static str, news: &Watch<()>, retry: Duration, work: fn(&App) -> Result<Duration>| {
+        let app = Arc::clone(app);
+        on_news(name, news.clone(), retry, move || log_failure(name, work(&app)).unwrap_or(retry)).doing("start a pass")
+    };
+    let waking = {
+        let (app, stop) = (Arc::clone(app), stop.clone());
+        spawn("event-readers", None, move || events::wake_readers(&app.control, &stop)).doing("start a pass")?
     };
     Ok(vec![
-        pass("lease-sweep", SWEEP, |app| app.control.leases.sweep(&app.control.store).map(drop))?,
+        waking,
+        watcher("scheduler", &app.control.store.changes.news, SCHEDULE_RETRY, |app| app.scheduler.turn(&app.control))?,
+        watcher("bundles", &app.bundles.news, BUNDLE_RETRY, bundles::turn)?,
+        watcher("backups", &app.backups.news, BACKUP_RETRY, backups::turn)?,
+        pass("lease-sweep", SWEEP, |app| app.control.leases.sweep(&app.control.store, SWEEP).map(drop))?,
         pass("lease-flush", FLUSH, |app| app.control.leases.flush(&app.control.store).map(drop))?,
-        pass("scheduler", SCHEDULE, |app| app.scheduler.turn(&app.control))?,
         pass("updates", UPDATES, |app| updates::turn(&app.control))?,
         pass("event-prune", PRUNE, |app| events::prune(&app.control))?,
         pass("node-forget", FORGET_NODES, |app| nodes::forget_old(&app.control))?,
@@ -57,13 +71,19 @@ pub fn start(app: &Arc<App>, stop: &Stop) -> Result<Vec<JoinHandle<()>>> {
         pass("session-flush", SESSIONS, |app| sessions::flush(&app.control))?,
         pass("token-prune", PRUNE, |app| api_tokens::prune(&app.control))?,
         pass("tls-watch", WATCH_TLS, |app| tls::turn(&app.control))?,
-        pass("bundles", BUNDLES, bundles::turn)?,
-        pass("backups", BACKUPS, backups::turn)?,
         pass("wal-watch", WATCH_WAL, |app| {
             app.control.store.watch_wal();
             Ok(())
         })?,
     ])
+}
+
+/// Ends every pass.
+pub fn stop(app: &App, stop: &Stop) {
+    stop.raise();
+    app.control.store.changes.news.close();
+    app.bundles.news.close();
+    app.backups.news.close();
 }
 
 /// Last work before the database is closed.
@@ -72,10 +92,11 @@ pub fn finish(control: &Control) {
     log_failure("session-flush", sessions::flush(control));
 }
 
-fn log_failure(pass: &'static str, result: Result<()>) {
-    if let Err(e) = result {
-        let e: &Error = &e;
-        log::error!(target: "system", event = "pass.failed", pass, error:% = Chain(e); "A background pass failed; it \
-            runs again at its next turn");
-    }
+fn log_failure<T>(pass: &'static str, result: Result<T>) -> Option<T> {
+    result
+        .inspect_err(|e| {
+            log::error!(target: "system", event = "pass.failed", pass, error:% = Chain(e); "A background pass failed; \
+                it runs again at its next turn");
+        })
+        .ok()
 }

@@ -4,8 +4,14 @@ use crate::server::{Server, post};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, SigningKey};
+use rustls::client::Resumption;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A connection that is kept.
@@ -27,6 +33,7 @@ struct Node {
     key: KeyPair,
     join: Vec<u8>,
     lease_token: String,
+    certificate: String,
 }
 
 pub struct Fleet {
@@ -53,7 +60,7 @@ impl Fleet {
             // A long lease, so that nobody turns stale while other things are measured.
             let body =
                 json!({"token": token["token"], "node_id": id, "name": id, "role": "worker", "csr_pem": csr_pem, "lease_ttl_seconds": 300});
-            Node { join: post("/cluster/join", "", &body.to_string()), id, key, lease_token: String::new() }
+            Node { join: post("/cluster/join", "", &body.to_string()), id, key, lease_token: String::new(), certificate: String::new() }
         });
         let nodes = nodes.collect();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
@@ -72,10 +79,30 @@ impl Fleet {
                         assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
                         let answer: Value = serde_json::from_slice(&body).unwrap();
                         node.lease_token = answer["lease_token"].as_str().unwrap().to_string();
+                        node.certificate = answer["node_cert_pem"].as_str().unwrap().to_string();
                     }
                 });
             }
         });
+    }
+
+    /// How each node speaks TLS: it believes the cluster's authority, and shows its certificate.
+    pub fn tls(&self, dir: &Path) -> Vec<Arc<ClientConfig>> {
+        let mut roots = RootCertStore::empty();
+        let pem = std::fs::read(dir.join("data/pki/cluster-ca.crt")).unwrap();
+        roots.add(CertificateDer::from_pem_slice(&pem).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = |node: &Node| {
+            let chain = vec![CertificateDer::from_pem_slice(node.certificate.as_bytes()).unwrap()];
+            let key = PrivatePkcs8KeyDer::from(node.key.serialize_der()).into();
+            let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
+            let builder = builder.with_safe_default_protocol_versions().unwrap();
+            let builder = builder.with_root_certificates(roots.clone());
+            let mut config = builder.with_client_auth_cert(chain, key).unwrap();
+            config.resumption = Resumption::disabled();
+            Arc::new(config)
+        };
+        self.nodes.iter().map(config).collect()
     }
 
     /// Signed heartbeats with an unchanged status, `rounds` for each node, as whole requests in one list a client.

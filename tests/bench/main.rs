@@ -7,6 +7,7 @@
 
 mod fleet;
 mod pages;
+mod parked;
 mod scheduler;
 mod server;
 mod stream;
@@ -58,6 +59,9 @@ fn main() {
     }
     if wanted("pages") {
         pages::pages();
+    }
+    if wanted("parked") {
+        parked::parked();
     }
     if wanted("tls") {
         tls::tls();

@@ -78,6 +78,10 @@ impl Server {
         format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {session}\r\n\r\n").into_bytes()
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn cpu_seconds(&self) -> f64 {
         cpu_seconds(&self.child.id().to_string())
     }
@@ -88,6 +92,12 @@ impl Server {
 
     pub fn written_bytes(&self) -> u64 {
         self.figure("io", "write_bytes:") as u64
+    }
+
+    /// A figure among the server's metrics.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let text = once(self.address, b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
     }
 
     fn figure(&self, file: &str, name: &str) -> f64 {

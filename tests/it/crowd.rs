@@ -164,3 +164,35 @@ fn answers_that_nobody_reads_cost_little_and_others_get_theirs() {
     drop(unread);
     until("the viewer is answered again", || (viewer.get("/events?limit=1000").status == 200).then_some(()));
 }
+
+#[test]
+fn five_hundred_readers_of_events_hold_no_threads_and_leave_nothing_behind() {
+    const READERS: usize = 500;
+    let dir = Dir::new();
+    let more = ["--http-connections-per-address-max", "1000"];
+    let (server, client) =
+        Running::serve(dir.path(), &[&["serve", "--server-port", "0", "--log-file", ""], &more[..]].concat());
+    let admin = client.signed_in("admin", "uptime");
+    let threads = || fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap().count();
+    let readers = || {
+        let text = admin.get("/metrics").text();
+        text.lines().find_map(|line| line.strip_prefix("uptimemesh_stream_readers ")?.parse::<usize>().ok()).unwrap()
+    };
+    let before = threads();
+    let mut streams: Vec<TcpStream> = (0..READERS).map(|_| ask(&admin, "/events/stream?category=tests")).collect();
+    until("all are there", || (readers() == READERS).then_some(()));
+    until("their threads have ended", || (threads() <= before + 4).then_some(()));
+    let event = json!({"category": "tests", "name": "for-all", "level": "info"});
+    assert_eq!(admin.post("/events", &event).status, 201);
+    for stream in &mut streams {
+        let mut text = String::new();
+        while !text.contains("for-all") {
+            let mut part = [0; 4096];
+            let count = stream.read(&mut part).unwrap();
+            assert!(count > 0, "the stream ended: {text}");
+            text.push_str(&String::from_utf8_lossy(&part[..count]));
+        }
+    }
+    drop(streams);
+    until("the server has noticed", || (readers() == 0).then_some(()));
+}

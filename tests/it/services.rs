@@ -110,14 +110,14 @@ fn a_service_outlives_a_machine() {
     let explained = fleet.run(&["explain", "web"]);
     assert!(explained.starts_with("RANK\tNODE\t") && explained.lines().count() == 4, "{explained}");
 
-    // A machine dies: its lease of ten seconds runs out, a minute later it is dead, two seconds later its replica
+    // A machine dies: its lease of ten seconds runs out, 15 seconds later it is dead, two seconds later its replica
     // moves.
     agent_b.kill();
     let died = Instant::now();
     let moved = fleet.placed("its replica moves", Duration::from_secs(150), |now| !now.contains_key("b"));
     assert_eq!(moved.values().sum::<usize>(), 3, "none is lost, none is doubled: {moved:?}");
     let after = died.elapsed().as_secs();
-    assert!((60..=110).contains(&after), "it moved after {after} s");
+    assert!((15..=60).contains(&after), "it moved after {after} s");
     let dead = fleet.json(&["events", "--name", "node.lease.dead", "--node", "b", "--json"]);
     assert_eq!(dead.as_array().unwrap().len(), 1);
     let why = fleet.run(&["replicas"]);

@@ -20,6 +20,7 @@ use crate::clock::{self, Timestamp};
 use crate::crypto;
 use crate::error::{Error, Result};
 use crate::model::addresses::Addresses;
+use crate::model::leases::LEASE_TTL_RANGE_S;
 use crate::model::node_api::{Part, Reason};
 use crate::thread::{Watch, catch_panic};
 use server_clock::ServerClock;
@@ -77,6 +78,8 @@ pub struct Link {
     status_unstored: bool,
     renewal_tried: Option<Instant>,
     failures: u32,
+    /// Interval that the control plane requests, if it is not a third of the lease.
+    interval: Option<Duration>,
     /// Epoch seconds at which the control plane found its addresses.
     addresses_at: i64,
     /// URLs at which it answered in this run, newest first.
@@ -109,6 +112,7 @@ impl Link {
             status_unstored: false,
             renewal_tried: None,
             failures: 0,
+            interval: None,
             addresses_at: 0,
             answered: Vec::new(),
         })
@@ -138,7 +142,7 @@ impl Link {
         match result {
             // What an operator has to decide is not decided sooner by asking more often.
             Err(_) if self.displaced => lease,
-            Ok(()) => lease / BEATS_PER_LEASE,
+            Ok(()) => self.interval.unwrap_or(lease / BEATS_PER_LEASE),
             Err(_) => backoff(self.failures, self.ttl_s),
         }
     }
@@ -202,6 +206,7 @@ impl Link {
         self.connected = !matches!(sent, Err(AgentError::Call(CallError::Unreachable(_))));
         let answer = sent?.known;
         self.note_unstored(answer.status_stored == Some(false));
+        self.interval = answer.next_heartbeat_seconds.map(interval);
         self.learn(answer.server_time);
         self.follow(answer.addresses.as_ref());
         self.heard = Some(Heard { update: answer.update, at: clock::now(), tick: clock::tick() });
@@ -298,6 +303,12 @@ impl Link {
             );
         }
     }
+}
+
+/// The interval that a control plane requests: never longer than the longest lease allows.
+fn interval(asked_s: i64) -> Duration {
+    let longest_s = LEASE_TTL_RANGE_S.end() / i64::from(BEATS_PER_LEASE);
+    Duration::from_secs(asked_s.clamp(1, longest_s).unsigned_abs())
 }
 
 /// Wait after this number of failures in a row.

@@ -3,6 +3,7 @@
 pub mod api_tokens;
 mod attempts;
 pub mod auth;
+mod holders;
 pub mod hosts;
 pub mod local;
 pub mod node_proofs;

@@ -1,12 +1,14 @@
 //! Sessions of users: they begin with a sign-in, and end with their row, with their time limit, or when unused. Also
 //! identifies the holder of a session's token or an API token.
 //!
-//! Every request queries the database, so ending a session takes effect at once, even from another process. Only the
-//! times of last use are kept in memory and written in batches, so that reads cost no write.
+//! Every request asks the database for its version, so ending a session takes effect at once, even from another
+//! process; the rows are read again only after a commit. The times of last use are kept in memory and written in
+//! batches, so that reads cost no write.
 
 use crate::clock::{self, Timestamp};
 use crate::config::{Config, Secret};
 use crate::control::Control;
+use crate::control::access::holders::Holders;
 use crate::control::access::local::Local;
 use crate::control::access::visitor::{Place, Visitor};
 use crate::crypto::{self, token};
@@ -16,6 +18,7 @@ use crate::model::ids::{ApiTokenId, Id, SessionId, UserName};
 use crate::model::sessions::Session;
 use crate::model::users::{Account, Credential, Restriction, Role, User};
 use crate::model::{Page, Paging};
+use crate::store::api_tokens::Holder as TokenHolder;
 use crate::store::sessions::{Holder, NewSession};
 use crate::store::{self, Read, Store, Write, events, sessions, users};
 use crate::thread::lock;
@@ -58,6 +61,9 @@ pub struct Sessions {
     key: Secret,
     ttl_s: i64,
     idle_s: i64,
+    /// Holders of sessions and of API tokens.
+    holders: Holders<SessionId, Holder>,
+    token_holders: Holders<String, TokenHolder>,
     /// Unwritten times of the last use of sessions.
     seen: Mutex<HashMap<SessionId, Timestamp>>,
     /// Unwritten times and addresses of the last use of API tokens.
@@ -90,6 +96,8 @@ impl Sessions {
             key: config.auth_secret_key.clone(),
             ttl_s: config.auth_session_ttl_s,
             idle_s: config.auth_session_idle_s,
+            holders: Holders::default(),
+            token_holders: Holders::default(),
             seen: Mutex::default(),
             used: Mutex::default(),
             unsaved: Mutex::default(),
@@ -126,7 +134,7 @@ impl Sessions {
         if claims.exp < now.secs() {
             return Ok(None);
         }
-        let found = match store.read_first(|r| sessions::holder(r, &session_id))? {
+        let found = match self.holders.get(store, &session_id, sessions::holder)? {
             Some(found) => Some(found),
             None => self.unsaved(store, &session_id, now)?,
         };
@@ -150,10 +158,8 @@ impl Sessions {
     fn token_holder(&self, store: &Store, secret: &str, place: Place) -> Result<Option<User>> {
         let hash = crypto::sha256_hex(secret.as_bytes());
         let now = clock::now();
-        let Some(found) = store.read_first(|r| store::api_tokens::holder(r, &hash))?.filter(|t| t.expires_at > now)
-        else {
-            return Ok(None);
-        };
+        let found = self.token_holders.get(store, &hash, |r, hash| store::api_tokens::holder(r, hash))?;
+        let Some(found) = found.filter(|t| t.expires_at > now) else { return Ok(None) };
         let mut used = lock(&self.used);
         if used.len() < USES_MAX || used.contains_key(&found.id) {
             used.insert(found.id.clone(), (now, place.address));

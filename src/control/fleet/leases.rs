@@ -10,6 +10,7 @@
 
 mod beat;
 mod news;
+mod pace;
 mod transitions;
 
 pub(in crate::control) use beat::claims_for;
@@ -21,11 +22,12 @@ use crate::control::fleet::load_history::{LoadDay, LoadHistory, STEP_S, STEPS};
 use crate::control::fleet::node_runs::{News, Runs};
 use crate::control::fleet::signing_times::SigningTimes;
 use crate::control::fleet::unstored::Unstored;
+use crate::control::settings;
 use crate::crypto::pki::PublicKey;
 use crate::error::{Error, FieldFault, Loc, Result};
 use crate::logger::Quota;
 use crate::model::ids::NodeId;
-use crate::model::leases::{LEASE_TTL_S, LeaseState, LeaseView, STALE_S};
+use crate::model::leases::{LEASE_TTL_S, LeaseState, LeaseView};
 use crate::model::node_api::Reason;
 use crate::model::node_runs::{AgentRun, Conflict};
 use crate::model::nodes::{Node, ShowSignedAt};
@@ -33,9 +35,10 @@ use crate::model::{Page, Paging};
 use crate::store::leases::LeaseRow;
 use crate::store::{Store, Write, leases, nodes};
 use crate::thread::lock;
+use pace::Pace;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -70,6 +73,8 @@ pub(in crate::control) struct Lease {
     ends: Option<Instant>,
     /// The state in the last event.
     recorded: LeaseState,
+    /// True if the node called since the server started.
+    heard: bool,
     /// Renewed since the last flush.
     dirty: bool,
     /// Digest of the last status patch that is durable and still in the status as written.
@@ -87,10 +92,10 @@ pub(in crate::control) struct Lease {
 }
 
 impl Lease {
-    fn state(&self, now: Instant) -> LeaseState {
+    fn state(&self, now: Instant, stale_for: Duration) -> LeaseState {
         match self.ends {
             Some(end) if now <= end => LeaseState::Alive,
-            Some(end) if now <= end + Duration::from_secs(STALE_S) => LeaseState::Stale,
+            Some(end) if now <= end + stale_for => LeaseState::Stale,
             _ => LeaseState::Dead,
         }
     }
@@ -131,10 +136,33 @@ pub struct Leases {
     /// The same moment in monotonic time.
     loaded: Instant,
     beats: Arc<Beats>,
+    pace: Pace,
+    /// Time of the last sweep.
+    swept: Arc<Mutex<Instant>>,
+    dead_after: Arc<DeadAfter>,
     /// Quota of log lines about refused heartbeats.
     lines: Arc<Quota>,
     /// Size of the news that the database could not store, in bytes.
     unstored_bytes: Arc<AtomicUsize>,
+}
+
+/// A lease as the scheduler sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct SeenLease {
+    /// Its state.
+    pub state: LeaseState,
+    /// Seconds since its node's death, 0 if it is not dead. For a death before the start only the wall clock is known.
+    pub dead_for_s: i64,
+    /// True if its node called since the server started.
+    pub heard: bool,
+}
+
+/// The setting of how long a node is stale before it is dead.
+#[derive(Default)]
+struct DeadAfter {
+    seconds: AtomicU64,
+    /// Version of the database that it was read from.
+    version: AtomicI64,
 }
 
 /// Counters of heartbeats since the start.
@@ -154,9 +182,13 @@ impl Leases {
             started_at: clock::now().secs(),
             loaded: clock::tick(),
             beats: Arc::default(),
+            pace: Pace::default(),
+            swept: Arc::new(Mutex::new(clock::tick())),
+            dead_after: Arc::default(),
             lines: Arc::default(),
             unstored_bytes: Arc::default(),
         };
+        table.read_dead_after(store)?;
         let mut conflicts: HashMap<NodeId, Conflict> = store.read(crate::store::node_runs::all)?.into_iter().collect();
         let (now, tick) = (clock::now(), clock::tick());
         for node in store.read(leases::enrolled)? {
@@ -185,6 +217,7 @@ impl Leases {
                 signed_at: row.signed_at_s,
                 ends,
                 recorded: row.state,
+                heard: false,
                 dirty: false,
                 patch: None,
                 writes: 0,
@@ -196,6 +229,22 @@ impl Leases {
             lock(table.shard(&node.node_id)).insert(node.node_id, lease);
         }
         Ok(table)
+    }
+
+    /// Reads the setting again if anything was committed since, by this process or another.
+    fn read_dead_after(&self, store: &Store) -> Result<()> {
+        let version = store.version()?;
+        if self.dead_after.version.load(Ordering::Relaxed) != version {
+            let seconds = store.read(|r| settings::number(r, settings::NODE_DEAD_AFTER))?;
+            self.dead_after.seconds.store(seconds.unsigned_abs(), Ordering::Relaxed);
+            self.dead_after.version.store(version, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Time from the end of a lease until its node is dead.
+    fn stale_for(&self) -> Duration {
+        Duration::from_secs(self.dead_after.seconds.load(Ordering::Relaxed))
     }
 
     fn shard(&self, id: &NodeId) -> &Mutex<HashMap<NodeId, Lease>> {
@@ -225,27 +274,29 @@ impl Leases {
 
     /// Every enrolled node with the state of its lease.
     pub fn states(&self) -> Vec<(NodeId, LeaseState)> {
-        let tick = clock::tick();
+        let (tick, stale_for) = (clock::tick(), self.stale_for());
         let mut all = Vec::new();
         for shard in self.shards.iter() {
-            all.extend(lock(shard).iter().map(|(id, l)| (id.clone(), l.state(tick))));
+            all.extend(lock(shard).iter().map(|(id, l)| (id.clone(), l.state(tick, stale_for))));
         }
         all
     }
 
-    /// Every enrolled node with the state of its lease and the seconds since its death, 0 if it is not dead. For a
-    /// death before the start only the wall clock is known.
-    pub fn seen(&self) -> Vec<(NodeId, LeaseState, i64)> {
+    /// Every enrolled node as the scheduler sees it.
+    pub fn seen(&self) -> Vec<(NodeId, SeenLease)> {
         let (now, tick) = (clock::now(), clock::tick());
-        let (stale, up) = (Duration::from_secs(STALE_S), tick.saturating_duration_since(self.loaded));
+        let (stale_for, up) = (self.stale_for(), tick.saturating_duration_since(self.loaded));
+        let stale_s = i64::try_from(stale_for.as_secs()).unwrap_or(i64::MAX);
         let dead_for_s = |l: &Lease| match l.ends {
-            Some(end) => i64::try_from(tick.saturating_duration_since(end + stale).as_secs()).unwrap_or(i64::MAX),
+            Some(end) => i64::try_from(tick.saturating_duration_since(end + stale_for).as_secs()).unwrap_or(i64::MAX),
             // If the clock ran ahead at that time, the node must not wait longer than this server has been running.
-            None => (now.secs() - l.expires_at.secs() - STALE_S as i64).max(i64::try_from(up.as_secs()).unwrap_or(0)),
+            None => (now.secs() - l.expires_at.secs() - stale_s).max(i64::try_from(up.as_secs()).unwrap_or(0)),
         };
         let mut all = Vec::new();
         for shard in self.shards.iter() {
-            all.extend(lock(shard).iter().map(|(id, l)| (id.clone(), l.state(tick), dead_for_s(l))));
+            let seen =
+                |l: &Lease| SeenLease { state: l.state(tick, stale_for), dead_for_s: dead_for_s(l), heard: l.heard };
+            all.extend(lock(shard).iter().map(|(id, l)| (id.clone(), seen(l))));
         }
         all
     }
@@ -265,7 +316,7 @@ impl Leases {
 
     /// The state of a node's lease.
     pub fn state(&self, id: &NodeId) -> LeaseState {
-        self.with(id, |l| l.state(clock::tick())).unwrap_or(LeaseState::Unknown)
+        self.with(id, |l| l.state(clock::tick(), self.stale_for())).unwrap_or(LeaseState::Unknown)
     }
 
     /// Current step of the load history; steps are counted from the start in monotonic time.
@@ -329,6 +380,7 @@ impl Leases {
             signed_at,
             ends: Some(clock::tick() + seconds(ttl_s)),
             recorded: LeaseState::Alive,
+            heard: true,
             dirty: false,
             patch: None,
             writes: 0,
@@ -437,11 +489,11 @@ impl Leases {
 /// A page of `GET /cluster/leases`: alive, stale, dead, unknown, each by name.
 pub fn list(control: &Control, paging: &Paging) -> Result<Page<LeaseView>> {
     let named = control.store.read(nodes::names)?;
-    let tick = clock::tick();
+    let (tick, stale_for) = (clock::tick(), control.leases.stale_for());
     let mut items: Vec<LeaseView> = named
         .into_iter()
         .map(|(node_id, name, roles)| {
-            let seen = control.leases.with(&node_id, |l| (l.heartbeat_at, l.expires_at, l.state(tick)));
+            let seen = control.leases.with(&node_id, |l| (l.heartbeat_at, l.expires_at, l.state(tick, stale_for)));
             let (heartbeat_at, lease_expires_at) = (seen.map(|s| s.0), seen.map(|s| s.1));
             LeaseView {
                 node_id,

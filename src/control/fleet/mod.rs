@@ -10,3 +10,4 @@ mod signing_times;
 mod unstored;
 pub mod updates;
 pub mod wireguard;
+pub mod work;

@@ -17,6 +17,7 @@ use crate::model::status_keys;
 use crate::model::{Object, Page, Paging};
 use crate::store::{Write, events, nodes, routers};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// Seconds of a day.
 const DAY_S: i64 = 86_400;
@@ -152,7 +153,7 @@ pub fn forget_old(control: &Control) -> Result<()> {
 
 /// Deletes a node in one transaction with its event.
 fn remove(control: &Control, id: NodeId, condition: Condition, force: bool, event: Kind) -> Result<()> {
-    let table = control.leases.clone();
+    let (table, work) = (control.leases.clone(), Arc::clone(&control.node_work));
     control.store.write(move |w| {
         guard::check(w)?;
         let node = nodes::by_id(w, &id)?.ok_or_else(missing)?;
@@ -174,6 +175,7 @@ fn remove(control: &Control, id: NodeId, condition: Condition, force: bool, even
             "router_assignments": routed});
         events::record(w, event.with(fields))?;
         table.remove(w, &id);
+        w.on_commit(move || work.forget(&id));
         Ok(())
     })
 }

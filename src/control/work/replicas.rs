@@ -148,6 +148,7 @@ pub fn delete(control: &Control, id: ReplicaId, condition: Condition) -> Result<
         let replica = replicas::by_id(w, &id)?.ok_or_else(missing)?;
         condition.check(&replica)?;
         replicas::delete(w, &id)?;
+        w.placed(&replica.node_id);
         let fields = json!({"replica_id": id, "service_id": replica.service_id});
         events::record(w, REPLICA_DELETE.with(fields))?;
         Ok(())
@@ -182,6 +183,7 @@ fn edit(
         guard::check(w)?;
         let mut replica = replicas::by_id(w, &id)?.ok_or_else(missing)?;
         condition.check(&replica)?;
+        w.placed(&replica.node_id);
         let fields = change(w, &mut replica)?;
         limits::status_fits("replica", &replica.status)?;
         replicas::update(w, &replica)?;

@@ -1,5 +1,7 @@
 //! The front as clients see it, with a handler that echoes.
 
+mod waiting;
+
 use std::io::{Read, Write};
 
 use super::*;
@@ -228,7 +230,7 @@ fn a_parked_connection_wakes_when_it_speaks_and_closes_when_it_does_not() {
         Limits { hold_time: Duration::from_millis(10), idle_time: Duration::from_millis(500), ..Limits::default() };
     let (front, address) = front(limits);
     let mut socket = connect(address);
-    let parked = || lock(&front.shared.parked).waiting.len() == 1;
+    let parked = || front.shared.parking.count().0 == 1;
     for _ in 0..2 {
         wait_for("it is parked", parked);
         socket.write_all(b"GET /again HTTP/1.1\r\nHost: x\r\n\r\n").expect("a written request");
@@ -319,7 +321,7 @@ fn stopping_answers_what_is_in_progress_and_closes_the_rest() {
     let (front, address) =
         front(Limits { body_bytes_free: 0, hold_time: Duration::from_millis(10), ..Limits::default() });
     let mut idle = connect(address);
-    wait_for("it is parked", || lock(&front.shared.parked).waiting.len() == 1);
+    wait_for("it is parked", || front.shared.parking.count().0 == 1);
     let mut active = connect(address);
     active.write_all(b"POST /e HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhell").expect("most of a request");
     wait_for("its body is being read", || {

@@ -1,7 +1,7 @@
 //! Pinned replicas: `placement.pinned_replicas` of a spec.
 
+use super::away::Hold;
 use super::{Planner, Trouble};
-use crate::model::leases::LeaseState;
 use crate::scheduler::step::{MoveCause, Step};
 use crate::scheduler::view::{NodeIndex, ReplicaView};
 
@@ -35,7 +35,7 @@ impl<'v> Planner<'_, 'v> {
                 if replica.node == Some(target) {
                     if let Some(trouble) = self.trouble(replica) {
                         let why = trouble.reason(&pin.node_id);
-                        self.stay(replica, &trouble, format!("it is pinned there; {why}"), false);
+                        self.stay(replica, &trouble, Hold::until_decided(format!("it is pinned there; {why}")));
                     }
                     continue;
                 }
@@ -47,19 +47,14 @@ impl<'v> Planner<'_, 'v> {
                 taken.then(|| "another service has a replica with that id".to_string())
             };
             if let Some(replica) = replica {
-                let silent = replica.node.is_some_and(|n| self.view.nodes[n as usize].lease == LeaseState::Dead);
-                if self.view.brake.is_some() || (silent && self.view.grace) {
+                if self.view.brake.is_some() || self.is_in_grace(replica) {
                     let trouble = self.trouble(replica).unwrap_or(Trouble::Drained);
                     let waits = self.view.brake.is_none();
                     if waits {
                         self.due(1);
                     }
-                    self.stay(
-                        replica,
-                        &trouble,
-                        "it is pinned elsewhere, but nothing is moved at the moment".to_string(),
-                        waits,
-                    );
+                    let why = "it is pinned elsewhere, but nothing is moved at the moment".to_string();
+                    self.stay(replica, &trouble, Hold { why, waits });
                     continue;
                 }
             }

@@ -38,8 +38,7 @@ impl<'v> Planner<'_, 'v> {
             says(&r.facts.desired_generation) && r.facts.update_state.as_ref().is_some_and(|state| state == "pending")
         };
         let (queued, others): (Vec<&ReplicaView>, Vec<&ReplicaView>) = old.iter().partition(|r| is_queued(r));
-        let at_once = (policy.max_surge + policy.max_unavailable).max(1);
-        for replica in others.into_iter().take(at_once.saturating_sub(queued.len())) {
+        for replica in others.into_iter().take(policy.at_once().saturating_sub(queued.len())) {
             let runs = replica.facts.applied_generation.as_ref().map_or("none".to_string(), ToString::to_string);
             let detail = format!("generation {runs} is to become {generation}");
             self.push(&replica.id, Step::QueueRollingUpdate, detail);

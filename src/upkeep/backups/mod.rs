@@ -24,7 +24,7 @@ use crate::model::events::catalogue::{
 use crate::model::ids::{BackupId, Id};
 use crate::store::{self, events};
 use crate::text;
-use crate::thread::lock;
+use crate::thread::{Watch, lock};
 use archive::DATABASE;
 pub use create::create;
 use create::room;
@@ -35,7 +35,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Extension of a backup's file.
 const END: &str = ".umbackup";
@@ -49,6 +49,8 @@ const DRILL_BYTES_MAX: u64 = 64 << 10;
 const PASSPHRASE_CHARS_MIN: usize = 12;
 /// Number of backups before upgrades to keep.
 const PRE_UPGRADE_KEPT: usize = 3;
+/// Maximum time until the next look at what is due: the settings may change.
+const LOOK: Duration = Duration::from_secs(10);
 /// Seconds until a scheduled backup is tried after a start or a failure; at most its interval.
 const PATIENCE_S: i64 = 300;
 
@@ -62,6 +64,8 @@ pub struct Checked {
 pub struct Schedule {
     state: Mutex<Tries>,
     started: Instant,
+    /// Closed when the server stops.
+    pub news: Watch<()>,
 }
 
 #[derive(Default)]
@@ -72,7 +76,7 @@ struct Tries {
 
 impl Default for Schedule {
     fn default() -> Schedule {
-        Schedule { state: Mutex::default(), started: clock::tick() }
+        Schedule { state: Mutex::default(), started: clock::tick(), news: Watch::new(()) }
     }
 }
 
@@ -334,8 +338,8 @@ fn is_credible(at: Timestamp, now: Timestamp) -> bool {
     at <= now.plus_secs(PATIENCE_S)
 }
 
-/// Creates a backup and runs a drill when they are due.
-pub fn turn(app: &App) -> Result<()> {
+/// Creates a backup and runs a drill when they are due. Returns the time until the next turn.
+pub fn turn(app: &App) -> Result<Duration> {
     let (control, schedule) = (&app.control, &app.backups);
     let (interval, kept, drills) = control.store.read(|r| {
         Ok((
@@ -362,7 +366,11 @@ pub fn turn(app: &App) -> Result<()> {
     }
     let last = last_drill(config)?.map(|d| d.at);
     let due = passed(last, drills) && (last.is_some() || waited(started, drills.min(PATIENCE_S)));
-    if drills > 0 && due && !all.is_empty() { drill(control) } else { Ok(()) }
+    if drills > 0 && due && !all.is_empty() {
+        drill(control)?;
+    }
+    let soonest = [interval, drills].into_iter().filter(|s| *s > 0).min().unwrap_or(i64::MAX);
+    Ok(Duration::from_secs(soonest.unsigned_abs()).min(LOOK))
 }
 
 /// A problem with the backups, as a sentence; `None` if there is none.

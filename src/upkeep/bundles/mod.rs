@@ -30,7 +30,7 @@ use crate::model::events::catalogue::{
 use crate::model::ids::{Id, RunId};
 use crate::model::runs::{Kind, NewRun, Run, RunStatus};
 use crate::store::{Write, events, runs};
-use crate::thread::lock;
+use crate::thread::{Watch, lock};
 use serde_json::json;
 use std::fs::{self, File};
 use std::io;
@@ -47,8 +47,6 @@ const KEPT_MAX: usize = 5;
 const KEPT_S: i64 = 14 * 86_400;
 /// Interval between searches for old bundles.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
-/// Pause after a failure of the database, which is logged.
-const RETRY: Duration = Duration::from_secs(15);
 /// Maximum number of `running` rows to examine together: one of ours, and those of agents, which agents end.
 const RUNNING_MAX: usize = 10_000;
 /// Error of a bundle that a crash interrupted.
@@ -58,6 +56,8 @@ const INTERRUPTED: &str = "The control plane ended, or could not write to its da
 /// State of the pass between its turns.
 pub struct Bundles {
     state: Mutex<State>,
+    /// Set after each request.
+    pub news: Watch<()>,
     /// Held while files are changed together with their rows.
     files: Mutex<()>,
 }
@@ -67,8 +67,6 @@ struct State {
     wanted: bool,
     /// True once the leftovers of a crash are removed.
     cleared: bool,
-    /// Earliest time of the next turn.
-    not_before: Option<Instant>,
     /// Time of the next search for old bundles.
     prune_at: Instant,
 }
@@ -76,8 +74,8 @@ struct State {
 impl Default for Bundles {
     fn default() -> Bundles {
         // Requests that were pending at the last stop are still wanted.
-        let state = State { wanted: true, cleared: false, not_before: None, prune_at: clock::tick() };
-        Bundles { state: Mutex::new(state), files: Mutex::default() }
+        let state = State { wanted: true, cleared: false, prune_at: clock::tick() };
+        Bundles { state: Mutex::new(state), news: Watch::new(()), files: Mutex::default() }
     }
 }
 
@@ -88,6 +86,7 @@ impl Default for Bundles {
 pub fn request(app: &App, once: Once, new: NewRun) -> Result<Created> {
     let created = requests::create(&app.control, Kind::Bundle, once, new)?;
     lock(&app.bundles.state).wanted = true;
+    app.bundles.news.set(());
     Ok(created)
 }
 
@@ -177,14 +176,11 @@ fn remove(path: &std::path::Path) {
     }
 }
 
-/// Creates the next bundle, if one is requested.
-pub fn turn(app: &App) -> Result<()> {
+/// Creates the next bundle, if one is requested. Returns the time until the next turn, unless one is requested before.
+pub fn turn(app: &App) -> Result<Duration> {
     let now = clock::tick();
     let (wanted, cleared, prune) = {
         let mut state = lock(&app.bundles.state);
-        if state.not_before.is_some_and(|at| now < at) {
-            return Ok(());
-        }
         let prune = now >= state.prune_at;
         if prune {
             state.prune_at = now + PRUNE_EVERY;
@@ -194,16 +190,11 @@ pub fn turn(app: &App) -> Result<()> {
         let cleared = std::mem::take(&mut state.cleared);
         (std::mem::take(&mut state.wanted) || !cleared, cleared, prune)
     };
-    let result = work(app, wanted, cleared, prune);
+    let more = work(app, wanted, cleared, prune)?;
     let mut state = lock(&app.bundles.state);
-    match &result {
-        Ok(more) => {
-            state.cleared = true;
-            state.wanted |= *more;
-        }
-        Err(_) => state.not_before = Some(clock::tick() + RETRY),
-    }
-    result.map(drop)
+    state.cleared = true;
+    state.wanted |= more;
+    Ok(if more { Duration::ZERO } else { PRUNE_EVERY })
 }
 
 /// Work of one turn. Returns true if there may be more.

@@ -1,5 +1,6 @@
 //! Heartbeats: each is proven, renews its lease in memory, and its changes are written.
 
+use super::pace::Term;
 use super::{Leases, news, seconds};
 use crate::caller;
 use crate::clock::{self, Timestamp};
@@ -64,6 +65,8 @@ struct Renewal {
     unstored: Option<Arc<Unstored>>,
     /// Digest of its patch, if it has one.
     digest: Option<[u8; 32]>,
+    /// Its lease, and when to come again.
+    term: Term,
 }
 
 impl Leases {
@@ -104,11 +107,12 @@ pub fn heartbeat(control: &Control, mut beat: Heartbeat) -> Result<HeartbeatAnsw
         addresses: control.tls.as_ref().and_then(tls::Tls::addresses).map(Part::Known),
         update: control.updates.request_for(&beat.node_id).map(|request| Part::Known(request.into())),
         heartbeat_at: now,
-        lease_expires_at: now.plus_secs(beat.ttl_s),
+        lease_expires_at: now.plus_secs(renewal.term.ttl_s),
         lease_state: Part::Known(LeaseState::Alive),
         server_time: Some(now),
         renew_identity: renewal.renew_identity,
         status_stored,
+        next_heartbeat_seconds: renewal.term.next_s,
         node_id: beat.node_id,
     })
 }
@@ -173,7 +177,8 @@ fn prove(control: &Control, beat: &Heartbeat, now: Timestamp) -> Result<Proven> 
 fn renew(control: &Control, beat: &mut Heartbeat, proven: &Proven, now: Timestamp) -> Result<Renewal> {
     let trust = control.ca.trusted()?;
     let load = Sample::of(&beat.patch);
-    let step = control.leases.step();
+    let (step, stale_for) = (control.leases.step(), control.leases.stale_for());
+    let term = control.leases.pace.term(beat.ttl_s);
     let digest = (!beat.patch.is_empty()).then(|| crypto::sha256(proven.canonical.as_bytes()));
     let holder = AgentRun::take(&mut beat.patch).map(|run| node_runs::holder(run, now));
     let renewed = control.leases.with(&beat.node_id, |l| {
@@ -183,15 +188,16 @@ fn renew(control: &Control, beat: &mut Heartbeat, proven: &Proven, now: Timestam
         if !l.is_new(beat.signed_at, proven.horizon) {
             return Err(("replayed", Reason::Replayed));
         }
-        let alive = l.state(clock::tick()) == LeaseState::Alive;
+        let alive = l.state(clock::tick(), stale_for) == LeaseState::Alive;
         if !holder.as_ref().is_none_or(|holder| l.runs.admit(holder, beat.signed_at, alive)) {
             return Err(("another_run", Reason::AnotherRun));
         }
         l.signed_at = beat.signed_at;
         l.heartbeat_at = now;
-        l.expires_at = now.plus_secs(beat.ttl_s);
-        l.ttl_s = beat.ttl_s;
-        l.ends = Some(clock::tick() + seconds(beat.ttl_s));
+        l.expires_at = now.plus_secs(term.ttl_s);
+        l.ttl_s = term.ttl_s;
+        l.ends = Some(clock::tick() + seconds(term.ttl_s));
+        l.heard = true;
         l.dirty = true;
         if let Some(load) = load {
             l.load.note(step, load);
@@ -203,6 +209,7 @@ fn renew(control: &Control, beat: &mut Heartbeat, proven: &Proven, now: Timestam
             has_run_news: l.runs.has_news(),
             unstored: l.unstored.clone(),
             digest,
+            term,
         })
     });
     match renewed {

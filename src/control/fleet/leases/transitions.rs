@@ -1,6 +1,6 @@
 //! Leases on disk: transitions with their events at once, and the times of renewals in batches.
 
-use super::Leases;
+use super::{Lease, Leases};
 use crate::clock::{self, Timestamp};
 use crate::error::Result;
 use crate::model::events::catalogue::{NODE_LEASE_ALIVE, NODE_LEASE_DEAD, NODE_LEASE_STALE};
@@ -10,6 +10,7 @@ use crate::store::leases::LeaseRow;
 use crate::store::{Store, Write, events, leases};
 use crate::thread::lock;
 use serde_json::json;
+use std::time::Duration;
 
 /// Renewals written in one transaction: a flush of many thousands must not make other writes wait for all of it.
 const FLUSH_MAX: usize = 2000;
@@ -18,9 +19,9 @@ impl Leases {
     /// Records a node's transition, if there is one, in a transaction. Returns true if there was one. Every transition
     /// is decided here, in the writer thread, so that its events are in order.
     pub(super) fn transition(&self, write: &Write, id: &NodeId) -> Result<bool> {
-        let tick = clock::tick();
+        let (tick, stale_for) = (clock::tick(), self.stale_for());
         let found = self.with(id, |l| {
-            let (from, to) = (l.recorded, l.state(tick));
+            let (from, to) = (l.recorded, l.state(tick, stale_for));
             l.recorded = to;
             (l.seq, from, to, l.heartbeat_at)
         });
@@ -34,13 +35,20 @@ impl Leases {
         Ok(true)
     }
 
-    /// Records the transitions of every lease that expired since the last sweep. Returns their number.
-    pub fn sweep(&self, store: &Store) -> Result<usize> {
-        let tick = clock::tick();
-        let mut changed = Vec::new();
+    /// Records the transitions of every lease that expired since the last sweep, which was planned `every` ago. Returns
+    /// their number.
+    pub fn sweep(&self, store: &Store, every: Duration) -> Result<usize> {
+        self.read_dead_after(store)?;
+        let (tick, stale_for) = (clock::tick(), self.stale_for());
+        let (mut changed, mut nodes) = (Vec::new(), 0);
         for shard in self.shards.iter() {
-            changed.extend(lock(shard).iter().filter(|(_, l)| l.state(tick) != l.recorded).map(|(id, _)| id.clone()));
+            let shard = lock(shard);
+            nodes += shard.len();
+            let is_changed = |l: &Lease| l.state(tick, stale_for) != l.recorded;
+            changed.extend(shard.iter().filter(|(_, l)| is_changed(l)).map(|(id, _)| id.clone()));
         }
+        let last = std::mem::replace(&mut *lock(&self.swept), tick);
+        self.pace.note(nodes, tick.saturating_duration_since(last + every));
         if changed.is_empty() {
             return Ok(0);
         }

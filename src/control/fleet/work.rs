@@ -1,0 +1,194 @@
+//! The version of each node's work, and the one call of the node that waits for a newer one.
+
+use crate::bell::Bell;
+use crate::clock;
+use crate::crypto;
+use crate::model::ids::NodeId;
+use crate::model::node_work::{NodeWork, WorkVersion};
+use crate::thread::lock;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Answers a second beyond which nodes get a pause before their next call: a change for the whole fleet makes all of
+/// them call again at once.
+const ANSWERS_PER_S: u32 = 1000;
+/// Longest time to come back, in seconds: later changes must not wait for it.
+const RETRY_AFTER_S_MAX: u64 = 10;
+
+/// The work of all nodes, as far as waiting for it goes.
+pub struct Work {
+    epoch: String,
+    table: Mutex<Table>,
+    /// Time until which answers have been given at the allowed rate.
+    paced_until: Mutex<Instant>,
+}
+
+#[derive(Default)]
+struct Table {
+    /// Number of the last change of any node: a forgotten node never gets an old number again.
+    newest: u64,
+    nodes: HashMap<NodeId, Entry>,
+}
+
+#[derive(Default)]
+struct Entry {
+    version: u64,
+    waiting: Option<Bell>,
+}
+
+impl Default for Work {
+    fn default() -> Work {
+        let epoch = crypto::uuid().chars().filter(char::is_ascii_alphanumeric).take(16).collect();
+        Work { epoch, table: Mutex::default(), paced_until: Mutex::new(clock::tick()) }
+    }
+}
+
+impl Work {
+    /// Gives these nodes a new version, and wakes exactly those of their calls that wait.
+    pub fn touch(&self, nodes: &[NodeId]) {
+        let mut bells = Vec::with_capacity(nodes.len());
+        let mut table = lock(&self.table);
+        for node_id in nodes {
+            table.newest += 1;
+            let version = table.newest;
+            let entry = table.nodes.entry(node_id.clone()).or_default();
+            entry.version = version;
+            bells.extend(entry.waiting.take());
+        }
+        drop(table);
+        bells.iter().for_each(Bell::ring);
+    }
+
+    /// Forgets a node that was deleted, and ends its call.
+    pub fn forget(&self, node_id: &NodeId) {
+        let gone = lock(&self.table).nodes.remove(node_id);
+        gone.and_then(|entry| entry.waiting).iter().for_each(Bell::ring);
+    }
+
+    /// The work of a node.
+    pub fn show(&self, node_id: &NodeId) -> NodeWork {
+        let version = lock(&self.table).nodes.get(node_id).map_or(0, |entry| entry.version);
+        NodeWork { node_id: node_id.clone(), epoch: self.epoch.clone(), version, assignments: Vec::new() }
+    }
+
+    /// Waits for a version other than the one seen; `None` if there is one already. An older call of the node that
+    /// waits is ended: the node has lost it.
+    pub fn wait(self: &Arc<Work>, node_id: &NodeId, seen: &WorkVersion) -> Option<Waiting> {
+        let mut table = lock(&self.table);
+        let version = table.nodes.get(node_id).map_or(0, |entry| entry.version);
+        if seen.epoch != self.epoch || seen.version != version {
+            return None;
+        }
+        let entry = table.nodes.entry(node_id.clone()).or_default();
+        let bell = Bell::default();
+        let older = entry.waiting.replace(bell.clone());
+        drop(table);
+        older.iter().for_each(Bell::ring);
+        Some(Waiting { work: Arc::clone(self), node_id: node_id.clone(), bell, is_first: older.is_none() })
+    }
+
+    /// Number of calls that wait.
+    pub fn waiting(&self) -> usize {
+        lock(&self.table).nodes.values().filter(|entry| entry.waiting.is_some()).count()
+    }
+
+    /// Notes an answer. Returns the seconds after which the node should call again, if the whole fleet is calling.
+    pub fn retry_after_s(&self) -> Option<u64> {
+        let now = clock::tick();
+        let mut until = lock(&self.paced_until);
+        *until = (*until).max(now) + Duration::from_secs(1) / ANSWERS_PER_S;
+        // What was given within the last second is no storm.
+        let late_s = until.duration_since(now).as_secs();
+        *until = (*until).min(now + Duration::from_secs(RETRY_AFTER_S_MAX));
+        (late_s > 0).then_some(late_s.min(RETRY_AFTER_S_MAX))
+    }
+}
+
+/// A node's call that waits; dropped when it is answered, or when the node is gone.
+pub struct Waiting {
+    work: Arc<Work>,
+    node_id: NodeId,
+    /// Rung when there is a newer version, or another call of the node.
+    pub bell: Bell,
+    /// False if an older call of the node was ended for it.
+    pub is_first: bool,
+}
+
+impl Waiting {
+    /// The node's work, if it is newer than what the call has seen.
+    pub fn answer(self, seen: &WorkVersion) -> Option<NodeWork> {
+        let work = self.work.show(&self.node_id);
+        (work.version != seen.version).then_some(work)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut table = lock(&self.work.table);
+        let Some(entry) = table.nodes.get_mut(&self.node_id) else { return };
+        if entry.waiting.as_ref().is_some_and(|bell| bell.is(&self.bell)) {
+            entry.waiting = None;
+        }
+        if entry.version == 0 && entry.waiting.is_none() {
+            table.nodes.remove(&self.node_id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn node(id: &str) -> NodeId {
+        id.parse().expect("an id")
+    }
+
+    fn seen(work: &Work, id: &str) -> WorkVersion {
+        let NodeWork { epoch, version, .. } = work.show(&node(id));
+        WorkVersion { epoch, version }
+    }
+
+    #[test]
+    fn a_change_wakes_exactly_those_who_wait_for_it() {
+        let work = Arc::new(Work::default());
+        let rung = Arc::new(AtomicUsize::new(0));
+        let wait = |id: &str| {
+            let waiting = work.wait(&node(id), &seen(&work, id)).expect("nothing new");
+            let rung = Arc::clone(&rung);
+            let count = move || {
+                rung.fetch_add(1, Ordering::SeqCst);
+            };
+            assert!(waiting.bell.on_ring(Box::new(count)));
+            waiting
+        };
+        let old = seen(&work, "a");
+        let (a, b) = (wait("a"), wait("b"));
+        assert_eq!((work.waiting(), a.is_first), (2, true));
+        work.touch(&[node("a"), node("c")]);
+        assert_eq!((rung.load(Ordering::SeqCst), work.waiting()), (1, 1));
+        assert_eq!(a.answer(&old).expect("newer").version, 1);
+        assert!(work.wait(&node("a"), &old).is_none(), "it has a newer version already");
+        let elsewhere = WorkVersion { epoch: "other".to_string(), ..seen(&work, "a") };
+        assert!(work.wait(&node("a"), &elsewhere).is_none(), "of another run");
+        let newer = wait("b");
+        assert_eq!((rung.load(Ordering::SeqCst), work.waiting(), newer.is_first), (2, 1, false));
+        assert!(b.answer(&seen(&work, "b")).is_none(), "ended for the newer call, without news");
+        assert_eq!(work.waiting(), 1, "the newer one still waits");
+        drop(newer);
+        assert_eq!((work.waiting(), lock(&work.table).nodes.len()), (0, 2), "what never changed is forgotten");
+        work.forget(&node("a"));
+        assert_eq!(seen(&work, "a").version, 0);
+        work.touch(&[node("a")]);
+        assert_eq!(seen(&work, "a").version, 3, "no number comes twice");
+    }
+
+    #[test]
+    fn a_storm_is_spread_over_seconds() {
+        let work = Work::default();
+        let told: Vec<Option<u64>> = (0..3 * ANSWERS_PER_S).map(|_| work.retry_after_s()).collect();
+        assert!(told[..ANSWERS_PER_S as usize / 2].iter().all(Option::is_none), "a few are no storm");
+        assert!(told.last().expect("an answer").is_some_and(|s| s <= RETRY_AFTER_S_MAX), "{told:?}");
+    }
+}

@@ -1,0 +1,173 @@
+//! `GET /node/work`: a call that waits is answered by exactly the changes that concern its node.
+
+use crate::node::{Node, send_with, token};
+use crate::support::{Answer, Client, PATIENCE, Served, Wire, believing, parse, until};
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+/// The number of calls that wait, as the metrics have it.
+fn waiting(client: &Client) -> usize {
+    let text = client.get("/metrics").text();
+    text.lines().find_map(|line| line.strip_prefix("uptimemesh_waiting_nodes ")).unwrap().parse().unwrap()
+}
+
+fn current(node: &Node, client: &Client) -> (Value, String) {
+    let answer = node.call(client, "GET", "/node/work", b"");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let work = answer.json();
+    let version = format!("{}.{}", work["epoch"].as_str().unwrap(), work["version"]);
+    (work, version)
+}
+
+/// A call that waits, from a thread of the test.
+fn wait(node: &Node, client: &Client, after: &str, wait_s: u32) -> JoinHandle<Answer> {
+    let target = format!("/node/work?after={after}&wait={wait_s}");
+    let (signed, client) = (node.sign("GET", &target, b""), client.clone());
+    std::thread::spawn(move || send_with(&client, "GET", &target, &signed.headers(), b""))
+}
+
+/// A replica of a service of its own on this node.
+fn place(admin: &Client, id: &str, node_id: &str) {
+    // Nothing else changes it.
+    assert_eq!(admin.put("/cluster-settings/scheduler_mode", &json!({"value": "manual"})).status, 200);
+    assert_eq!(admin.post("/services", &json!({"id": id, "name": id})).status, 201);
+    let replica = json!({"id": format!("{id}-1"), "service_id": id, "node_id": node_id});
+    let made = admin.post("/replicas", &replica);
+    assert_eq!(made.status, 201, "{}", made.text());
+}
+
+#[test]
+fn a_change_answers_the_call_of_its_node_and_no_other() {
+    let served = Served::new();
+    let (admin, client) = (served.admin(), served.anonymous());
+    let (one, two) = (Node::joined(&admin, "n1"), Node::joined(&admin, "n2"));
+    let (work, version) = current(&one, &client);
+    assert_eq!(work, json!({"node_id": "n1", "epoch": work["epoch"], "version": 0, "assignments": []}));
+    let (ones, twos) = (wait(&one, &client, &version, 60), wait(&two, &client, &version, 60));
+    until("both wait", || (waiting(&admin) == 2).then_some(()));
+    place(&admin, "s1", "n1");
+    let answer = ones.join().unwrap();
+    assert_eq!((answer.status, &answer.json()["node_id"]), (200, &json!("n1")), "{}", answer.text());
+    let (newer, newest) = current(&one, &client);
+    assert_eq!(answer.json(), newer);
+    assert!(newer["version"].as_u64() > Some(0));
+    assert_eq!(waiting(&admin), 1, "the other node still waits");
+    // An older version, one of another run, and a newer call of the same node end the wait at once.
+    for old in [&version, "another.7"] {
+        assert_eq!(wait(&one, &client, old, 60).join().unwrap().json(), newer);
+    }
+    let third = wait(&two, &client, &version, 60);
+    assert_eq!(twos.join().unwrap().status, 204, "for the newer call of the node");
+    // Every place that a replica leaves or comes to.
+    let last = wait(&one, &client, &newest, 60);
+    until("both wait again", || (waiting(&admin) == 2).then_some(()));
+    let moved = admin.post("/replicas/s1-1/move", &json!({"target_node_id": "n2"}));
+    assert_eq!(moved.status, 200, "{}", moved.text());
+    assert_eq!((last.join().unwrap().status, third.join().unwrap().status), (200, 200));
+    let (_, newest) = current(&two, &client);
+    let last = wait(&two, &client, &newest, 60);
+    until("it waits", || (waiting(&admin) == 1).then_some(()));
+    assert_eq!(admin.delete("/nodes/n2?force=true").status, 204);
+    assert_eq!(last.join().unwrap().status, 200, "the node itself is gone");
+}
+
+#[test]
+fn a_wait_is_bounded_and_every_fault_is_named() {
+    let served = Served::new();
+    let (admin, client) = (served.admin(), served.anonymous());
+    let node = Node::joined(&admin, "n1");
+    let (_, version) = current(&node, &client);
+    let now = node.call(&client, "GET", &format!("/node/work?after={version}"), b"");
+    assert_eq!((now.status, now.body.len(), now.header("Content-Length")), (204, 0, None));
+    assert_eq!(wait(&node, &client, &version, 1).join().unwrap().status, 204);
+    assert_eq!(
+        node.call(&client, "GET", "/node/work?after=1&wait=61", b"").faults(),
+        [r#"string_pattern_mismatch ["query","after"]"#, r#"less_than_equal ["query","wait"]"#]
+    );
+    assert_eq!(admin.get("/node/work").status, 401);
+    assert_eq!(waiting(&admin), 0);
+}
+
+#[test]
+fn a_stop_answers_what_waits() {
+    let mut served = Served::new();
+    let (admin, client) = (served.admin(), served.anonymous());
+    let node = Node::joined(&admin, "n1");
+    let (_, version) = current(&node, &client);
+    let call = wait(&node, &client, &version, 60);
+    until("it waits", || (waiting(&admin) == 1).then_some(()));
+    let began = Instant::now();
+    served.restart();
+    let answer = call.join().unwrap();
+    assert_eq!((answer.status, answer.header("Connection")), (204, Some("close")));
+    assert!(began.elapsed() < PATIENCE);
+    let client = served.anonymous();
+    let newer = until("the node signs after the start", || {
+        let answer = node.call(&client, "GET", &format!("/node/work?after={version}&wait=60"), b"");
+        (answer.status == 200).then(|| answer.json())
+    });
+    assert_eq!(newer["version"], 0, "another run, which counts from its own beginning");
+}
+
+/// A node's own connection, known by its certificate.
+fn connected(served: &Served, node: &mut Node) -> (Wire, Wire) {
+    let admin = served.admin();
+    let answer = node.join(&admin, &token(&admin, "worker", None), json!({}));
+    let answer = answer.json();
+    let shown = (answer["node_cert_pem"].as_str().unwrap(), node.key.serialize_der());
+    let tls = believing(&served.config.pki_dir.join("cluster-ca.crt"), Some(shown));
+    let connect = || Wire::connect(admin.address, Some(&tls)).unwrap();
+    (connect(), connect())
+}
+
+fn read_answer(wire: &mut Wire) -> Answer {
+    let mut bytes = Vec::new();
+    loop {
+        let mut byte = [0];
+        wire.read_exact(&mut byte).unwrap();
+        bytes.push(byte[0]);
+        if bytes.ends_with(b"\r\n\r\n") {
+            let length = parse(&bytes).header("Content-Length").map_or(0, |length| length.parse().unwrap());
+            let mut body = vec![0; length];
+            wire.read_exact(&mut body).unwrap();
+            bytes.extend(body);
+            return parse(&bytes);
+        }
+    }
+}
+
+#[test]
+fn over_tls_a_call_waits_with_others_behind_it_and_newer_ones_end_it() {
+    let served = Served::with(|config| config.requests_per_second_max = 1_000_000);
+    let admin = served.admin();
+    let mut node = Node::new("n1");
+    let (mut wire, mut other) = connected(&served, &mut node);
+    let ask = |query: &str| format!("GET /node/work{query} HTTP/1.1\r\nHost: x\r\n\r\n");
+    wire.write_all(ask("").as_bytes()).unwrap();
+    let first = read_answer(&mut wire).json();
+    let wait = ask(&format!("?wait=60&after={}.{}", first["epoch"].as_str().unwrap(), first["version"]));
+    // In one record with it, and in a later one.
+    wire.write_all([wait.as_bytes(), b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n"].concat().as_slice()).unwrap();
+    until("it waits", || (waiting(&admin) == 1).then_some(()));
+    wire.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    place(&admin, "s1", "n1");
+    assert!(read_answer(&mut wire).json()["version"].as_u64() > first["version"].as_u64());
+    assert!(read_answer(&mut wire).json()["version"].is_string(), "what came in the same record");
+    assert_eq!(read_answer(&mut wire).json()["status"], "ok", "what came while it waited");
+    // Each of these calls ends an older one, from two connections in turn.
+    wire.write_all(ask("").as_bytes()).unwrap();
+    let newest = read_answer(&mut wire).json();
+    let wait = ask(&format!("?wait=60&after={}.{}", newest["epoch"].as_str().unwrap(), newest["version"]));
+    wire.write_all(wait.as_bytes()).unwrap();
+    until("it waits", || (waiting(&admin) == 1).then_some(()));
+    for _ in 0..500 {
+        other.write_all(wait.as_bytes()).unwrap();
+        assert_eq!(read_answer(&mut wire).status, 204);
+        std::mem::swap(&mut wire, &mut other);
+    }
+    assert_eq!(waiting(&admin), 1);
+    drop((wire, other));
+    until("nothing stays behind", || (waiting(&admin) == 0).then_some(()));
+}
