@@ -475,7 +475,7 @@ uptime_s() { cut -d . -f 1 /proc/uptime; }
 restore_program() {
     rm -f "$staged"
     if [ -z "$from_sum" ]; then
-        # No program was installed.
+        # There was no program.
         rm -f "$bin"
         return 0
     fi
