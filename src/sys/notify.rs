@@ -20,7 +20,8 @@ pub fn stopping() {
 fn notify(state: &str) {
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else { return };
     if let Err(e) = send(&socket, state) {
-        log::warn!(target: "system", event = "notify.failed", state, error:% = e; "Could not notify the service manager");
+        log::warn!(target: "system", event = "notify.failed", state, error:% = e;
+            "Could not notify the service manager");
     }
 }
 

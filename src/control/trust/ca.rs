@@ -462,10 +462,7 @@ mod tests {
         fs::copy(dir(name).join(NEXT).join(CLUSTER.key), dir(name).join(CLUSTER.key)).expect("half of it");
         assert_eq!(seen(name), (new.clone(), old.clone()));
 
-        assert!(
-            Authority::new(dir(name)).expect("an authority").rotate().is_err(),
-            "the previous one is still trusted"
-        );
+        assert!(Authority::new(dir(name)).expect("an authority").rotate().is_err(), "the previous is still trusted");
         fs::rename(previous(name), dir(name).join(DISCARDED)).expect("a drop that was not finished");
         fs::remove_file(dir(name).join(DISCARDED).join(CLUSTER.cert)).expect("half of it");
         assert_eq!(seen(name), (new.clone(), none()));
