@@ -13,14 +13,14 @@
 use super::args::{Args, Failure, Opt, opt};
 use super::contexts::{self, Context, Contexts};
 use super::failure::VERSION_1;
-use super::local::Local;
+use super::local::{Local, normal};
 use super::output;
 use crate::client::{self, Api, CallError, Trust};
 use crate::sys::prompt;
 
 /// Credentials in their order, for the help.
-pub(super) const ORDER: &str = "by the first of: user or token as flags; --context; user or token in the environment; \
-    a context of --api-url; the current context; the server on this machine";
+pub(super) const ORDER: &str = "by the first of: user or token as flags; --data-dir or --context; user or token \
+    in the environment; a context of --api-url; the current context; the server on this machine";
 
 /// Default URL of the API.
 pub(super) const API_URL: &str = "http://127.0.0.1:8000";
@@ -94,16 +94,20 @@ pub(super) fn signed_in(args: &Args) -> Result<Api, Failure> {
 }
 
 /// Renews a credential that is refused during a long command: a session that has ended, or the local credential of a
-/// server that was started again.
+/// server that was started again. The command stays at its control plane.
 pub(super) fn sign_in_again(args: &Args, api: &mut Api) -> Result<(), Failure> {
     if api.sign_in_again()? {
         return Ok(());
     }
-    match way(args)? {
-        Way::Context(context) => *api = context.signed_in()?,
-        Way::Local(local) => *api = local.api()?.with_token(local.token())?,
+    let renewed = match way(args)? {
+        Way::Context(context) => context.signed_in()?,
+        Way::Local(local) => local.api()?.with_token(local.token())?,
         // A token that was given has no successor, and the first password is not tried instead of one.
-        Way::Named => {}
+        Way::Named => return Ok(()),
+    };
+    // By now the current context may be that of another control plane.
+    if normal(renewed.url()) == normal(api.url()) {
+        *api = renewed;
     }
     Ok(())
 }

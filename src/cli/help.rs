@@ -103,8 +103,9 @@ fn line(out: &mut String, name: &str, about: &str) {
 pub fn of_noun(noun: &str) -> String {
     let mut out = format!("usage: uptimemesh {noun} VERB [options]\n\nverbs:\n");
     verbs(&mut out, noun);
-    let _ =
-        writeln!(out, "\n`uptimemesh help {noun} VERB` prints the options of a verb. `{noun} ls` is `{noun} list`.");
+    let short =
+        if names::verbs(noun).contains(&"list") { format!(" `{noun} ls` is `{noun} list`.") } else { String::new() };
+    let _ = writeln!(out, "\n`uptimemesh help {noun} VERB` prints the options of a verb.{short}");
     out
 }
 
