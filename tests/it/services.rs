@@ -24,7 +24,9 @@ impl Fleet {
     fn start() -> Fleet {
         let dir = Dir::new();
         let (up, client) = Running::serve(dir.path(), &["up", "--server-port", "0", "--node-id", "a"]);
-        Fleet { url: format!("http://{}", client.address), admin: client.signed_in("admin", "uptime"), dir, _up: up }
+        let admin = client.signed_in("admin", "uptime");
+        until("the machine is a node", || (admin.get("/nodes/a").status == 200).then_some(()));
+        Fleet { url: format!("http://{}", client.address), admin, dir, _up: up }
     }
 
     fn run(&self, args: &[&str]) -> String {

@@ -70,6 +70,14 @@ struct Renewal {
 }
 
 impl Leases {
+    /// The time, in epoch seconds, that a node's next heartbeat must be signed after. `None` if the node has no lease,
+    /// or if the wall clock was set back since its last heartbeat.
+    pub fn signed_at(&self, id: &NodeId, horizon: i64) -> Option<i64> {
+        let signed_at = self.with(id, |l| l.signed_at)?;
+        // A lease token from before the start counts only with a signature from after it.
+        (signed_at <= horizon).then_some(signed_at.max(self.started_at))
+    }
+
     /// True if the previous run of the server issued this lease token; [`claims_for`] dates those of this run.
     pub(in crate::control) fn is_from_before_the_start(&self, claims: &LeaseClaims) -> bool {
         claims.iat <= self.started_at
