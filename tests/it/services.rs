@@ -112,8 +112,7 @@ fn a_service_outlives_a_machine() {
     let explained = fleet.run(&["explain", "web"]);
     assert!(explained.starts_with("RANK\tNODE\t") && explained.lines().count() == 4, "{explained}");
 
-    // A machine dies: its lease of ten seconds runs out, 15 seconds later it is dead, two seconds later its replica
-    // moves.
+    // A machine dies: ten seconds of lease, 15 seconds stale, two seconds until its replica moves.
     agent_b.kill();
     let died = Instant::now();
     let moved = fleet.placed("its replica moves", Duration::from_secs(150), |now| !now.contains_key("b"));
