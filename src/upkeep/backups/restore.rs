@@ -128,7 +128,7 @@ fn stage(file: File, passphrase: Option<&[u8]>, staged: &Path) -> Result<Checked
             reading.manifest.schema_version, reading.manifest.program_version
         )));
     }
-    files::private_dir(staged)?;
+    interrupt::before_interrupt(|| files::private_dir(staged))?;
     super::room(staged, super::bytes_of(&reading.manifest), "to restore a backup", "")?;
     check_extracted(reading.extract(staged)?, staged)
 }
