@@ -552,7 +552,8 @@ fn what_stays_root_follows_no_link_of_others() {
     attacked.plant("out", &attacked.secret());
     let output = attacked.data("out/bundle.tar.gz");
     let create = |output: &Path| {
-        attacked.ends(&["support-bundle", "create", "--api-url", &url, "--output", output.to_str().unwrap()])
+        let asks = ["support-bundle", "create", "--api-url", &url, "--password", "uptime", "--output"];
+        attacked.ends(&[&asks[..], &[output.to_str().unwrap()]].concat())
     };
     assert_eq!(create(&output), 1);
     assert_eq!(create(&attacked.dir.join("kept/bundle.tar.gz")), 0);
