@@ -541,7 +541,6 @@ fn what_stays_root_follows_no_link_of_others() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && said.contains("update is a link that is not followed"), "{said}");
     fs::remove_file(attacked.secret().join("request.json")).unwrap();
-
     // Where a support bundle is put.
     let mut server = Running::of(
         attacked.command(&["serve", "--server-host", "127.0.0.1", "--server-port", "0"]),
