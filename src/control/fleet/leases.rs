@@ -45,6 +45,9 @@ use std::time::{Duration, Instant};
 /// Number of parts of the table, each with its own lock, so that heartbeats on two cores do not meet.
 const SHARDS: usize = 16;
 
+/// Time after a sweep at which leases stop ageing until the next one: a control plane that was frozen heard nobody.
+const AGES_FOR: Duration = Duration::from_secs(3);
+
 /// Identity of a node at its enrolment.
 pub(in crate::control) struct NewIdentity {
     /// Fingerprint of its certificate.
@@ -98,6 +101,14 @@ impl Lease {
             Some(end) if now <= end + stale_for => LeaseState::Stale,
             _ => LeaseState::Dead,
         }
+    }
+
+    /// Moves the end of the lease by a time in which the control plane stood still, up to a full lease from `now`.
+    fn extend(&mut self, by: Duration, now: Instant) {
+        let Some(end) = self.ends else { return };
+        let later = (end + by).min(now + seconds(self.ttl_s)).max(end);
+        self.ends = Some(later);
+        self.expires_at = self.expires_at.plus_secs((later - end).as_secs().try_into().unwrap_or(0));
     }
 
     /// Notes a write of the status: until it is durable, every patch is news. Returns the number of the write.
@@ -247,6 +258,12 @@ impl Leases {
         Duration::from_secs(self.dead_after.seconds.load(Ordering::Relaxed))
     }
 
+    /// The time that leases are compared with: it stands still while no sweep comes, which then extends them. Not to be
+    /// called while a part of the table is locked.
+    fn tick(&self) -> Instant {
+        clock::tick().min(*lock(&self.swept) + AGES_FOR)
+    }
+
     fn shard(&self, id: &NodeId) -> &Mutex<HashMap<NodeId, Lease>> {
         &self.shards[self.hasher.hash_one(id) as usize % SHARDS]
     }
@@ -274,7 +291,7 @@ impl Leases {
 
     /// Every enrolled node with the state of its lease.
     pub fn states(&self) -> Vec<(NodeId, LeaseState)> {
-        let (tick, stale_for) = (clock::tick(), self.stale_for());
+        let (tick, stale_for) = (self.tick(), self.stale_for());
         let mut all = Vec::new();
         for shard in self.shards.iter() {
             all.extend(lock(shard).iter().map(|(id, l)| (id.clone(), l.state(tick, stale_for))));
@@ -284,7 +301,7 @@ impl Leases {
 
     /// Every enrolled node as the scheduler sees it.
     pub fn seen(&self) -> Vec<(NodeId, SeenLease)> {
-        let (now, tick) = (clock::now(), clock::tick());
+        let (now, tick) = (clock::now(), self.tick());
         let (stale_for, up) = (self.stale_for(), tick.saturating_duration_since(self.loaded));
         let stale_s = i64::try_from(stale_for.as_secs()).unwrap_or(i64::MAX);
         let dead_for_s = |l: &Lease| match l.ends {
@@ -304,7 +321,7 @@ impl Leases {
     /// Every enrolled node with the time since its lease expired: zero while it is valid, `None` if it expired before
     /// the server started.
     pub fn silence(&self) -> Vec<(NodeId, Option<Duration>)> {
-        let tick = clock::tick();
+        let tick = self.tick();
         let mut all = Vec::new();
         for shard in self.shards.iter() {
             all.extend(
@@ -316,7 +333,8 @@ impl Leases {
 
     /// The state of a node's lease.
     pub fn state(&self, id: &NodeId) -> LeaseState {
-        self.with(id, |l| l.state(clock::tick(), self.stale_for())).unwrap_or(LeaseState::Unknown)
+        let (tick, stale_for) = (self.tick(), self.stale_for());
+        self.with(id, |l| l.state(tick, stale_for)).unwrap_or(LeaseState::Unknown)
     }
 
     /// Current step of the load history; steps are counted from the start in monotonic time.
@@ -489,7 +507,7 @@ impl Leases {
 /// A page of `GET /cluster/leases`: alive, stale, dead, unknown, each by name.
 pub fn list(control: &Control, paging: &Paging) -> Result<Page<LeaseView>> {
     let named = control.store.read(nodes::names)?;
-    let (tick, stale_for) = (clock::tick(), control.leases.stale_for());
+    let (tick, stale_for) = (control.leases.tick(), control.leases.stale_for());
     let mut items: Vec<LeaseView> = named
         .into_iter()
         .map(|(node_id, name, roles)| {

@@ -1,5 +1,6 @@
 //! Leases on disk: transitions with their events at once, and the times of renewals in batches.
 
+use super::pace::LATE;
 use super::{Lease, Leases};
 use crate::clock::{self, Timestamp};
 use crate::error::Result;
@@ -19,7 +20,7 @@ impl Leases {
     /// Records a node's transition, if there is one, in a transaction. Returns true if there was one. Every transition
     /// is decided here, in the writer thread, so that its events are in order.
     pub(super) fn transition(&self, write: &Write, id: &NodeId) -> Result<bool> {
-        let (tick, stale_for) = (clock::tick(), self.stale_for());
+        let (tick, stale_for) = (self.tick(), self.stale_for());
         let found = self.with(id, |l| {
             let (from, to) = (l.recorded, l.state(tick, stale_for));
             l.recorded = to;
@@ -36,19 +37,23 @@ impl Leases {
     }
 
     /// Records the transitions of every lease that expired since the last sweep, which was planned `every` ago. Returns
-    /// their number.
+    /// their number. If it comes late, the leases are extended by that time.
     pub fn sweep(&self, store: &Store, every: Duration) -> Result<usize> {
         self.read_dead_after(store)?;
         let (tick, stale_for) = (clock::tick(), self.stale_for());
+        let late_by = tick.saturating_duration_since(*lock(&self.swept) + every);
         let (mut changed, mut nodes) = (Vec::new(), 0);
         for shard in self.shards.iter() {
-            let shard = lock(shard);
+            let mut shard = lock(shard);
+            if late_by > LATE {
+                shard.values_mut().for_each(|l| l.extend(late_by, tick));
+            }
             nodes += shard.len();
             let is_changed = |l: &Lease| l.state(tick, stale_for) != l.recorded;
             changed.extend(shard.iter().filter(|(_, l)| is_changed(l)).map(|(id, _)| id.clone()));
         }
-        let last = std::mem::replace(&mut *lock(&self.swept), tick);
-        self.pace.note(nodes, tick.saturating_duration_since(last + every));
+        *lock(&self.swept) = tick;
+        self.pace.note(nodes, late_by);
         if changed.is_empty() {
             return Ok(0);
         }
