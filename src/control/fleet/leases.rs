@@ -100,6 +100,12 @@ impl Lease {
         }
     }
 
+    /// Time until the state changes by itself, if it does.
+    fn changes_in(&self, now: Instant, stale_for: Duration) -> Option<Duration> {
+        let end = self.ends?;
+        [end, end + stale_for].into_iter().find(|at| *at >= now).map(|at| at - now)
+    }
+
     /// Notes a write of the status: until it is durable, every patch is news. Returns the number of the write.
     fn status_written(&mut self) -> u64 {
         self.patch = None;
@@ -137,8 +143,8 @@ pub struct Leases {
     loaded: Instant,
     beats: Arc<Beats>,
     pace: Pace,
-    /// Time of the last sweep.
-    swept: Arc<Mutex<Instant>>,
+    /// Planned time of the next sweep.
+    sweep_due: Arc<Mutex<Instant>>,
     dead_after: Arc<DeadAfter>,
     /// Quota of log lines about refused heartbeats.
     lines: Arc<Quota>,
@@ -183,7 +189,7 @@ impl Leases {
             loaded: clock::tick(),
             beats: Arc::default(),
             pace: Pace::default(),
-            swept: Arc::new(Mutex::new(clock::tick())),
+            sweep_due: Arc::new(Mutex::new(clock::tick())),
             dead_after: Arc::default(),
             lines: Arc::default(),
             unstored_bytes: Arc::default(),

@@ -60,6 +60,16 @@ fn a_lease_is_alive_then_stale_for_a_while_then_dead() {
     }
 }
 
+#[test]
+fn a_sweep_comes_when_the_next_state_begins() {
+    let end = clock::tick() + Duration::from_secs(100);
+    let lease = lease(1000, Some(end));
+    let (stale_for, after) = (Duration::from_secs(20), |s: u64| end - Duration::from_secs(5) + Duration::from_secs(s));
+    for (at, left_s) in [(after(0), Some(5)), (after(5), Some(0)), (after(6), Some(19)), (after(26), None)] {
+        assert_eq!(lease.changes_in(at, stale_for), left_s.map(Duration::from_secs));
+    }
+}
+
 fn identity(fingerprint: &str) -> NewIdentity {
     let csr = NodeKey::generate().and_then(|key| key.csr_pem("n", &[])).expect("a request");
     let key = Arc::new(Csr::parse(&csr).expect("a sound request").public_key());
