@@ -131,10 +131,12 @@ fn with_work(api: &Api, mut nodes: Vec<Value>) -> Called<Vec<Value>> {
     Ok(nodes)
 }
 
-/// State of a node for new work, as it and its operator say; nothing if neither said anything.
+/// State of a node for new work, as its connection, it and its operator say; nothing if none of them said anything.
 fn state(node: &Value) -> Value {
     let status = &node["status"];
-    if status["ready"] == false {
+    if !node["suspect_since"].is_null() {
+        json!("suspect")
+    } else if status["ready"] == false {
         json!("not ready")
     } else if status["draining"] == true {
         status["drain_state"].as_str().map_or(json!("draining"), |state| json!(state))

@@ -43,6 +43,7 @@ impl Cluster {
             drain_state: String::new(),
             ready: true,
             lease: LeaseState::Alive,
+            suspect: false,
             // For a long time, if it is dead.
             dead_for_s: 1_000_000,
             in_grace: false,
@@ -195,6 +196,22 @@ fn anti_affinity_is_soft_hard_or_off() {
             warnings(&plans)
         );
     }
+}
+
+#[test]
+fn a_suspect_node_keeps_its_replicas_and_gets_no_new_ones() {
+    let mut c = Cluster::with_nodes(2);
+    c.service("a", json!({"scheduling": {"desired_replicas": 2}}));
+    assert_eq!(c.step(), ["scale_up >n0", "scale_up >n1"]);
+    c.nodes[0].suspect = true;
+    assert_eq!(c.step(), [""; 0]);
+    c.service("b", json!({"scheduling": {"desired_replicas": 2}}));
+    assert_eq!(c.step(), ["scale_up >n1", "scale_up >n1"]);
+    let pins = json!([{"replica_id": "p", "node_id": "n0"}]);
+    c.service("c", json!({"scheduling": {"desired_replicas": 1}, "placement": {"pinned_replicas": pins}}));
+    assert_eq!(c.step(), [""; 0], "a pin waits, too");
+    c.nodes[0].suspect = false;
+    assert_eq!(c.step(), ["scale_up >n0"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use super::App;
 use crate::control::access::{api_tokens, sessions};
+use crate::control::fleet::leases::suspects;
 use crate::control::fleet::{nodes, updates};
 use crate::control::trust::tls;
 use crate::control::{Control, events, once};
@@ -15,6 +16,8 @@ use std::time::Duration;
 
 /// Interval for noticing expired leases.
 const SWEEP: Duration = Duration::from_secs(1);
+/// Pause of the suspicions after a failure of the database.
+const SUSPECTS_RETRY: Duration = Duration::from_secs(15);
 /// Interval between flushes of renewals: one default heartbeat, so a row is written at most once per beat. A crash
 /// loses at most these, and every lease gets a fresh term after it anyway; more often would wear out the SD cards that
 /// small control planes run on.
@@ -62,6 +65,7 @@ pub fn start(app: &Arc<App>, stop: &Stop) -> Result<Vec<JoinHandle<()>>> {
         watcher("scheduler", &app.control.store.changes.news, SCHEDULE_RETRY, |app| app.scheduler.turn(&app.control))?,
         watcher("bundles", &app.bundles.news, BUNDLE_RETRY, bundles::turn)?,
         watcher("backups", &app.backups.news, BACKUP_RETRY, backups::turn)?,
+        watcher("suspects", app.control.leases.suspicion_news(), SUSPECTS_RETRY, |app| suspects::turn(&app.control))?,
         pass("lease-sweep", SWEEP, |app| app.control.leases.sweep(&app.control.store, SWEEP).map(drop))?,
         pass("lease-flush", FLUSH, |app| app.control.leases.flush(&app.control.store).map(drop))?,
         pass("updates", UPDATES, |app| updates::turn(&app.control))?,
@@ -82,6 +86,7 @@ pub fn start(app: &Arc<App>, stop: &Stop) -> Result<Vec<JoinHandle<()>>> {
 pub fn stop(app: &App, stop: &Stop) {
     stop.raise();
     app.control.store.changes.news.close();
+    app.control.leases.suspicion_news().close();
     app.bundles.news.close();
     app.backups.news.close();
 }

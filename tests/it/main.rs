@@ -53,6 +53,7 @@ mod signals;
 mod sql;
 mod stream;
 mod support;
+mod suspects;
 mod terminal;
 mod texts;
 mod tidy;
