@@ -12,6 +12,7 @@ mod scheduler;
 mod server;
 mod stream;
 mod tls;
+mod writes;
 
 use fleet::{Conn, Fleet};
 use ring::rand::SystemRandom;
@@ -65,6 +66,9 @@ fn main() {
     }
     if wanted("tls") {
         tls::tls();
+    }
+    if wanted("writes") {
+        writes::writes();
     }
     let others = ["joins", "heartbeats", "disk", "list", "memory", "start"];
     if others.iter().any(|name| wanted(name)) {

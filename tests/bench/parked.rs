@@ -115,7 +115,7 @@ pub fn parked() {
     // A change for all of them at once: the scheduler gives each a replica, in one transaction.
     let session = server.sign_in();
     let mut conn = Conn::open(server.address);
-    let service = format!(r#"{{"id":"all","name":"all","spec":{{"replicas":{NODES}}}}}"#);
+    let service = format!(r#"{{"id":"all","name":"all","spec":{{"scheduling":{{"desired_replicas":{NODES}}}}}}}"#);
     assert_eq!(conn.raw(&put(&session, "/cluster-settings/scheduler_mode", r#"{"value":"manual"}"#)).0, 200);
     assert_eq!(conn.raw(&post("/services", &session, &service)).0, 201);
     let mut waiting: Vec<&mut Stream> = all.iter_mut().take(NODES).collect();

@@ -22,6 +22,11 @@ pub struct Server {
     session: String,
 }
 
+/// The program that is measured: this one, or another that BENCH_PROGRAM names, such as an older version.
+fn program() -> PathBuf {
+    std::env::var_os("BENCH_PROGRAM").map_or(env!("CARGO_BIN_EXE_uptimemesh").into(), PathBuf::from)
+}
+
 /// A fresh directory that this run removes at its next start.
 pub fn temporary_dir(name: &str) -> PathBuf {
     let dir = std::env::temp_dir().join(format!("uptimemesh-bench-{name}"));
@@ -35,7 +40,7 @@ impl Server {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let began = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_uptimemesh"))
+        let mut child = Command::new(program())
             .args([
                 "serve",
                 "--server-host",
