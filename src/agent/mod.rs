@@ -1,7 +1,7 @@
 //! The node agent, in parts. `link` alone calls the control plane, on the thread `agent-link`, and waits for
-//! nothing of this machine; its call that waits for work is on `agent-work`. `reconcile` writes down what the control plane gave, and does what it wants, on
-//! `agent-reconcile`. `report` gathers what the machine is like, on `agent-facts`. They meet in values that are
-//! watched.
+//! nothing of this machine; its call that waits for work is on `agent-work`. `reconcile` writes down what the control
+//! plane gave, and does what it wants, on `agent-reconcile`. `report` gathers what the machine is like, on
+//! `agent-facts`. They meet in values that are watched.
 
 pub mod config;
 pub mod doctor;

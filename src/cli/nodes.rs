@@ -131,8 +131,8 @@ fn with_work(api: &Api, mut nodes: Vec<Value>) -> Called<Vec<Value>> {
     Ok(nodes)
 }
 
-/// State of a node for new work, as its connection, it and its operator say; nothing if none of them said anything. What
-/// a node reported before it fell silent is not its state now.
+/// State of a node for new work, as its connection, it and its operator say; nothing if none of them said anything.
+/// What a node reported before it fell silent is not its state now.
 fn state(node: &Value) -> Value {
     let status = &node["status"];
     let is_silent = node["lease_state"] == "stale" || node["lease_state"] == "dead";

@@ -1,5 +1,6 @@
-//! Suspicion: a node whose waiting call broke off and did not return. It is a hint beside the state of the lease: people
-//! see it, and nothing new is placed there. The node's next heartbeat or call ends it, and so does the end of its lease.
+//! Suspicion: a node whose waiting call broke off, and that did not call again. It is a hint beside the state of the
+//! lease: people see it, and nothing new is placed there. The node's next heartbeat or call ends it, and so does the
+//! end of its lease.
 
 use super::{Lease, Leases};
 use crate::clock::{self, Timestamp};
