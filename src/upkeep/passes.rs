@@ -3,6 +3,7 @@
 
 use super::App;
 use crate::control::access::{api_tokens, sessions};
+use crate::control::fleet::leases::suspects;
 use crate::control::fleet::{nodes, updates};
 use crate::control::trust::tls;
 use crate::control::{Control, events, once};
@@ -15,6 +16,8 @@ use std::time::Duration;
 
 /// Longest interval between looks at the leases, and the pause after a failure of the database.
 const SWEEP: Duration = Duration::from_secs(1);
+/// Pause of the suspicions after a failure of the database.
+const SUSPECTS_RETRY: Duration = Duration::from_secs(15);
 /// Interval between flushes of renewals: a cluster in which nothing happens writes next to nothing, which spares the SD
 /// cards that small control planes run on. A stop writes them too. A crash loses these times only, and every lease gets
 /// a fresh term after it anyway.
@@ -68,6 +71,7 @@ pub fn start(app: &Arc<App>, stop: &Stop) -> Result<Vec<JoinHandle<()>>> {
         watcher("scheduler", &app.control.store.changes.news, SCHEDULE_RETRY, |app| app.scheduler.turn(&app.control))?,
         watcher("bundles", &app.bundles.news, BUNDLE_RETRY, bundles::turn)?,
         watcher("updates", &app.control.updates.news, UPDATE_RETRY, |app| updates::turn(&app.control))?,
+        watcher("suspects", app.control.leases.suspicion_news(), SUSPECTS_RETRY, |app| suspects::turn(&app.control))?,
         at_its_pace("backups", BACKUP_RETRY, backups::turn)?,
         at_its_pace("lease-sweep", SWEEP, |app| app.control.leases.sweep(&app.control.store, SWEEP))?,
         pass("lease-flush", FLUSH, |app| app.control.leases.flush(&app.control.store).map(drop))?,
@@ -88,6 +92,7 @@ pub fn start(app: &Arc<App>, stop: &Stop) -> Result<Vec<JoinHandle<()>>> {
 pub fn stop(app: &App, stop: &Stop) {
     stop.raise();
     app.control.store.changes.news.close();
+    app.control.leases.suspicion_news().close();
     app.bundles.news.close();
     app.control.updates.news.close();
 }

@@ -26,6 +26,9 @@ impl Leases {
         let found = self.with(id, |l| {
             let (from, to) = (l.recorded, l.state(tick, stale_for));
             l.recorded = to;
+            if to != LeaseState::Alive {
+                l.suspicion = l.suspicion.of_an_ended_lease();
+            }
             (l.seq, from, to, l.heartbeat_at)
         });
         let Some((seq, from, to, heartbeat_at)) = found.filter(|(_, from, to, _)| from != to) else { return Ok(false) };
