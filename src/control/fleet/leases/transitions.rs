@@ -13,6 +13,9 @@ use crate::thread::lock;
 use serde_json::json;
 use std::time::Duration;
 
+/// Least difference of two times.
+const INSTANT: Duration = Duration::from_millis(1);
+
 /// Renewals written in one transaction: a flush of many thousands must not make other writes wait for all of it.
 const FLUSH_MAX: usize = 2000;
 
@@ -24,6 +27,9 @@ impl Leases {
         let found = self.with(id, |l| {
             let (from, to) = (l.recorded, l.state(tick, stale_for));
             l.recorded = to;
+            if to != LeaseState::Alive {
+                l.suspicion = l.suspicion.of_an_ended_lease();
+            }
             (l.seq, from, to, l.heartbeat_at)
         });
         let Some((seq, from, to, heartbeat_at)) = found.filter(|(_, from, to, _)| from != to) else { return Ok(false) };
@@ -36,13 +42,13 @@ impl Leases {
         Ok(true)
     }
 
-    /// Records the transitions of every lease that expired since the last sweep, which was planned `every` ago. Returns
-    /// their number. If it comes late, the leases are extended by that time.
-    pub fn sweep(&self, store: &Store, every: Duration) -> Result<usize> {
+    /// Records the transitions of every lease that expired since the last sweep. Returns the time until the next sweep,
+    /// at most `at_most`: a state is noticed when it begins.
+    pub fn sweep(&self, store: &Store, at_most: Duration) -> Result<Duration> {
         self.read_dead_after(store)?;
         let (tick, stale_for) = (clock::tick(), self.stale_for());
-        let late_by = tick.saturating_duration_since(*lock(&self.swept) + every);
-        let (mut changed, mut nodes) = (Vec::new(), 0);
+        let late_by = tick.saturating_duration_since(*lock(&self.sweep_due));
+        let (mut changed, mut nodes, mut next) = (Vec::new(), 0, at_most);
         for shard in self.shards.iter() {
             let mut shard = lock(shard);
             if late_by > LATE {
@@ -51,20 +57,19 @@ impl Leases {
             nodes += shard.len();
             let is_changed = |l: &Lease| l.state(tick, stale_for) != l.recorded;
             changed.extend(shard.iter().filter(|(_, l)| is_changed(l)).map(|(id, _)| id.clone()));
+            // A state lasts to the end of its time, inclusive.
+            let changes = shard.values().filter_map(|l| l.changes_in(tick, stale_for));
+            next = changes.map(|left| left + INSTANT).fold(next, Duration::min);
         }
-        *lock(&self.swept) = tick;
+        *lock(&self.sweep_due) = tick + next;
         self.pace.note(nodes, late_by);
-        if changed.is_empty() {
-            return Ok(0);
+        if !changed.is_empty() {
+            let table = self.clone();
+            let recorded = store.write(move |w| changed.iter().try_for_each(|id| table.transition(w, id).map(drop)));
+            // A failed pass comes again after that time.
+            recorded.inspect_err(|_| *lock(&self.sweep_due) = clock::tick() + at_most)?;
         }
-        let table = self.clone();
-        store.write(move |w| {
-            let mut count = 0;
-            for id in changed {
-                count += usize::from(table.transition(w, &id)?);
-            }
-            Ok(count)
-        })
+        Ok(next)
     }
 
     /// Writes the renewals since the last flush. Returns their number.
