@@ -136,8 +136,8 @@ pub fn every<F: FnMut() + Send + 'static>(
     })
 }
 
-/// Starts a thread that runs `work` now, and after the time that its last turn returned, until the flag is raised. After
-/// a panic it waits for `retry`.
+/// Starts a thread that runs `work` now, and after the time that its last turn returned, until the flag is raised.
+/// After a panic it waits for `retry`.
 pub fn paced<F: FnMut() -> Duration + Send + 'static>(
     name: &'static str,
     stop: Stop,
