@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use self::answer::{Asked, Pending, Wait};
@@ -31,6 +31,9 @@ use crate::{clock, crypto, logger};
 /// Bytes requested from the socket at once.
 const READ_BYTES: usize = 8 << 10;
 
+/// Active connections beyond which none keeps its thread in a silence: thousands that speak at once share few threads.
+pub(super) const ACTIVE_MAX: usize = 128;
+
 /// Time and amount for which a closing connection still reads: closing with unread bytes would make the kernel reset
 /// the connection, and the client would lose the answer.
 const LINGER_TIME: Duration = Duration::from_secs(1);
@@ -46,6 +49,8 @@ pub(crate) struct Service {
     /// TLS configurations; `None` for plain HTTP only.
     pub tls: Option<TlsSource>,
     pub stop: Stop,
+    /// Connections that have a worker.
+    pub active: AtomicUsize,
     /// Bytes of bodies in memory, over all connections.
     pub bodies_bytes: AtomicUsize,
     /// Memory of answers that wait to be sent.
@@ -54,6 +59,22 @@ pub(crate) struct Service {
     pub handshakes: Buckets<IpAddr>,
     /// Lines about refused requests.
     pub lines: logger::Quota,
+}
+
+/// A connection that has a worker; counted until this is dropped.
+struct Active<'s>(&'s AtomicUsize);
+
+impl Active<'_> {
+    fn begin(count: &AtomicUsize) -> Active<'_> {
+        count.fetch_add(1, Ordering::Relaxed);
+        Active(count)
+    }
+}
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Next step of a connection when its conversation pauses.
@@ -140,6 +161,7 @@ impl Conn {
 
     /// Serves requests until the connection ends or must wait.
     pub fn converse(mut self, service: &Service) -> After {
+        let _active = Active::begin(&service.active);
         if self.is_finished {
             self.linger();
             return After::Close;
@@ -182,12 +204,15 @@ impl Conn {
 
     /// Serves requests; `More` if the client has fallen silent after one.
     fn exchanges(&mut self, service: &Service) -> Done {
+        let mut has_served = false;
         loop {
             if self.unread().is_empty() {
                 if service.stop.is_raised() {
                     return Done::Last;
                 }
-                self.transport.until(service.limits.hold_time);
+                let is_crowded = service.active.load(Ordering::Relaxed) > ACTIVE_MAX;
+                let hold_time = if has_served && is_crowded { Duration::ZERO } else { service.limits.hold_time };
+                self.transport.until(hold_time);
                 match self.fill() {
                     Ok(0) => return Done::Last,
                     Ok(_) => {}
@@ -200,7 +225,7 @@ impl Conn {
                 }
             }
             match self.exchange(service) {
-                Ok(Done::More) => self.silent_since = clock::tick(),
+                Ok(Done::More) => (self.silent_since, has_served) = (clock::tick(), true),
                 Ok(Done::Last) => {
                     self.linger();
                     return Done::Last;

@@ -77,6 +77,7 @@ impl Front {
             handler,
             tls,
             stop: Stop::default(),
+            active: AtomicUsize::new(0),
             bodies_bytes: AtomicUsize::new(0),
             handshakes,
             lines,

@@ -5,6 +5,7 @@ mod waiting;
 use std::io::{Read, Write};
 
 use super::*;
+use crate::http::exchange;
 use crate::http::{Request, Response};
 
 /// No test waits as long as this unless it fails.
@@ -238,6 +239,21 @@ fn a_parked_connection_wakes_when_it_speaks_and_closes_when_it_does_not() {
     }
     assert_eq!(read_to_end(&mut socket), "");
     wait_for("its slot is given back", || front.connections() == 0);
+}
+
+#[test]
+fn in_a_crowd_no_silence_keeps_a_thread() {
+    let count = 2 * exchange::ACTIVE_MAX;
+    let limits = Limits { hold_time: 6 * PATIENCE, connections_per_address_max: 2 * count, ..Limits::default() };
+    let (front, address) = front(limits);
+    let ask = || {
+        let mut socket = connect(address);
+        socket.write_all(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n").expect("a written request");
+        read_until(&mut socket, "GET /a ");
+        socket
+    };
+    let all: Vec<TcpStream> = (0..count).map(|_| ask()).collect();
+    wait_for("half are parked", || front.shared.parking.count().0 >= all.len() - exchange::ACTIVE_MAX);
 }
 
 #[test]
