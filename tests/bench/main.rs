@@ -5,13 +5,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 
+mod agents;
+mod chart;
+mod curve;
+mod decision;
 mod fleet;
 mod pages;
 mod parked;
 mod scheduler;
 mod server;
+mod signed_in;
 mod stream;
 mod tls;
+mod wakeups;
 
 use fleet::{Conn, Fleet};
 use ring::rand::SystemRandom;
@@ -62,6 +68,18 @@ fn main() {
     }
     if wanted("parked") {
         parked::parked();
+    }
+    if wanted("fleet") {
+        curve::fleet();
+    }
+    if wanted("wakeups") {
+        wakeups::wakeups();
+    }
+    if wanted("signed-in") {
+        signed_in::signed_in();
+    }
+    if wanted("decision") {
+        decision::decision();
     }
     if wanted("tls") {
         tls::tls();

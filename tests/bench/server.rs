@@ -1,5 +1,6 @@
 //! The real program as a child process, and what the kernel says of it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -32,8 +33,18 @@ pub fn temporary_dir(name: &str) -> PathBuf {
 
 impl Server {
     pub fn start(dir: &Path, args: &[&str]) -> Server {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        Server::start_at(address, dir, args)
+    }
+
+    /// Kills the server with SIGKILL and starts it again at the same address.
+    pub fn restart(&mut self, dir: &Path, args: &[&str]) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        *self = Server::start_at(self.address, dir, args);
+    }
+
+    fn start_at(address: SocketAddr, dir: &Path, args: &[&str]) -> Server {
         let began = Instant::now();
         let mut child = Command::new(env!("CARGO_BIN_EXE_uptimemesh"))
             .args([
@@ -41,7 +52,7 @@ impl Server {
                 "--server-host",
                 "127.0.0.1",
                 "--server-port",
-                &port.to_string(),
+                &address.port().to_string(),
                 "--http-connections-per-address-max",
                 "1000",
             ])
@@ -100,10 +111,65 @@ impl Server {
         text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
     }
 
+    /// Waits for a condition, for a minute at most.
+    pub fn until(&self, what: &str, met: impl Fn() -> bool) {
+        let end = Instant::now() + Duration::from_secs(60);
+        while !met() {
+            assert!(Instant::now() < end, "not within a minute: {what}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     fn figure(&self, file: &str, name: &str) -> f64 {
         let text = fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap();
         let line = text.lines().find_map(|l| l.strip_prefix(name)).unwrap();
         line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+}
+
+/// Context switches of a process: each voluntary one is the end of some work, and a wake-up began it.
+#[derive(Clone, Copy, Default)]
+pub struct Switches {
+    pub voluntary: u64,
+    pub involuntary: u64,
+}
+
+impl Switches {
+    /// The switches of all threads of a process over a time, also of threads that begin or end meanwhile; and the
+    /// number of threads at the end.
+    pub fn watch(pid: u32, time: Duration) -> (Switches, usize) {
+        let end = Instant::now() + time;
+        let first = Switches::by_thread(pid);
+        let mut last = first.clone();
+        let mut threads = first.len();
+        while Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(100));
+            let now = Switches::by_thread(pid);
+            threads = now.len();
+            last.extend(now);
+        }
+        let mut sum = Switches::default();
+        for (thread, switches) in last {
+            let before = first.get(&thread).copied().unwrap_or_default();
+            sum.voluntary += switches.voluntary - before.voluntary;
+            sum.involuntary += switches.involuntary - before.involuntary;
+        }
+        (sum, threads)
+    }
+
+    fn by_thread(pid: u32) -> BTreeMap<String, Switches> {
+        let of = |task: &Path| {
+            let status = fs::read_to_string(task.join("status")).unwrap_or_default();
+            let count = |name: &str| {
+                let line = status.lines().find_map(|line| line.strip_prefix(name));
+                line.map_or(0, |count| count.trim().parse().unwrap())
+            };
+            Switches { voluntary: count("voluntary_ctxt_switches:"), involuntary: count("nonvoluntary_ctxt_switches:") }
+        };
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|task| task.unwrap());
+        // A thread that ended between the list and its file has no figures.
+        let alive = tasks.map(|task| (task.file_name().to_string_lossy().into_owned(), of(&task.path())));
+        alive.filter(|(_, switches)| switches.voluntary > 0).collect()
     }
 }
 
