@@ -39,10 +39,29 @@ const GATHER: Duration = Duration::from_millis(10);
 const ROTATION_CHECK: Duration = Duration::from_secs(1);
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
-static CONSOLE: OnceLock<SyncSender<Notice>> = OnceLock::new();
+static CONSOLE: OnceLock<Console> = OnceLock::new();
 
 thread_local! {
     static REQUEST_ID: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// A terminal that a person watches.
+struct Console {
+    notices: SyncSender<Notice>,
+    /// Events below a warning that it shows.
+    events: &'static [&'static str],
+}
+
+impl Console {
+    fn note(&self, record: &log::Record, now: Timestamp) {
+        if record.level() > Level::Warn && self.events.is_empty() {
+            return;
+        }
+        let notice = notice(record, now);
+        if notice.level <= Level::Warn || self.events.contains(&notice.event.as_str()) {
+            let _ = self.notices.try_send(notice);
+        }
+    }
 }
 
 struct Logger {
@@ -88,10 +107,11 @@ pub struct Notice {
 }
 
 /// Sends warnings and errors to this console from now on, and nothing to stderr: for a terminal that a person watches.
-/// The file still gets everything. What does not fit into the console's queue is only in the file.
-pub fn attach(console: SyncSender<Notice>) {
+/// `events` below a warning go there, too. The file still gets everything. What does not fit into the console's queue
+/// is only in the file.
+pub fn attach(notices: SyncSender<Notice>, events: &'static [&'static str]) {
     // The first one stays: a program has one terminal.
-    let _ = CONSOLE.set(console);
+    let _ = CONSOLE.set(Console { notices, events });
 }
 
 fn start() -> Result<&'static Logger> {
@@ -206,8 +226,8 @@ impl Log for Logger {
             return;
         }
         let now = clock::now();
-        if let Some(console) = CONSOLE.get().filter(|_| record.level() <= Level::Warn) {
-            let _ = console.try_send(notice(record, now));
+        if let Some(console) = CONSOLE.get() {
+            console.note(record, now);
         }
         if let Err(TrySendError::Full(_)) = self.queue.try_send(Message::Line(line(record, now))) {
             self.dropped.fetch_add(1, Ordering::Relaxed);

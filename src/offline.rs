@@ -80,8 +80,8 @@ pub fn reset_password(config: &Config, name: &str, password: Option<String>) -> 
         )));
     }
     backups::is_settled(&config.data_dir)?;
-    let is_current = store::backups::schema_version(&config.database_path)? == store::backups::schema_version_known();
-    let _held = if is_current { None } else { Some(lock_data_dir(&config.data_dir)?) };
+    let _held =
+        if store::backups::is_current(&config.database_path)? { None } else { Some(lock_data_dir(&config.data_dir)?) };
     backups::before_upgrade(config)?;
     let store = Store::open(&config.database_path, 1, QueryLog::default())?;
     let done = users::reset_password(&store, name.trim(), password)?;

@@ -247,6 +247,9 @@ fn responses(route: &Route, notes: &[Noted]) -> Value {
     if reads_header("If-Match") {
         error(412, "The object has changed since it was read.");
     }
+    if notes.iter().any(|n| n.place == "query" && n.at == ["wait"]) {
+        all["204"] = json!({ "description": "Nothing has changed within `wait` seconds." });
+    }
     if reads_header("If-None-Match") {
         all["304"] = json!({ "description": "The object has not changed." });
     }

@@ -208,6 +208,12 @@ impl Server {
         Ok(unplaced.collect())
     }
 
+    /// The time, in epoch seconds, that the next heartbeat of this node must be signed after, if that is known.
+    pub fn signed_at(&self, node_id: &NodeId) -> Option<i64> {
+        let control = &self.app.control;
+        control.leases.signed_at(node_id, clock::now().secs() + control.config.heartbeat_skew_s)
+    }
+
     /// True if the initial account still has its well-known password.
     pub fn has_initial_password(&self) -> Result<bool> {
         auth::has_seeded_password(&self.app.control)
@@ -319,11 +325,17 @@ fn query_log(config: &Config) -> QueryLog {
 
 fn listen(host: &str, port: u16) -> Result<Vec<TcpListener>> {
     let listeners = bind(host, port).map_err(|e| {
-        let host = if host.is_empty() { "every address" } else { host };
-        Error::Unavailable(format!(
-            "Cannot listen on {host} port {port}: {e}. Is another server running there? Choose another with \
-                --server-port."
-        ))
+        let at = if host.is_empty() { String::new() } else { format!("{host} ") };
+        Error::Unavailable(match e.kind() {
+            io::ErrorKind::AddrInUse => format!(
+                "Cannot listen on {at}port {port}: another program on this machine uses it, perhaps another server. \
+                    Stop that one, or choose another port with --server-port."
+            ),
+            _ => format!(
+                "Cannot listen on {at}port {port}: {e}. Choose another address or port with --server-host \
+                and --server-port."
+            ),
+        })
     })?;
     listeners.iter().for_each(tls::raise_backlog);
     Ok(listeners)

@@ -45,9 +45,12 @@ SELECT id FROM nodes WHERE name = :name
 -- name: earlier
 SELECT id, name FROM nodes
 WHERE id <> :id AND seq < coalesce((SELECT seq FROM nodes WHERE id = :id), 9223372036854775807)
-    AND (lower(id) IN (:short, :full) OR lower(trim(name)) IN (:short, :full))
+    AND (id IN (:short, :full) OR name IN (:short, :full)
+        OR (lower(id) IN (:short, :full) AND lower(id) <> id) OR (lower(trim(name)) IN (:short, :full) AND lower(trim(name)) <> name))
 -- name: alike
-SELECT id, name FROM nodes WHERE id <> :id AND (lower(id) = :folded_id OR lower(trim(name)) = :folded_name)
+SELECT id, name FROM nodes WHERE id <> :id
+    AND (id = :folded_id OR name = :folded_name
+        OR (lower(id) = :folded_id AND lower(id) <> id) OR (lower(trim(name)) = :folded_name AND lower(trim(name)) <> name))
 -- name: addresses_given
 -- scan: asked when a certificate with a given address is issued; there are some thousands.
 SELECT mesh_ip_given FROM nodes WHERE id <> :id AND mesh_ip_given IS NOT NULL

@@ -32,7 +32,7 @@ const fn setting(
 }
 
 const TTL: AgentSetting =
-    setting("ttl", "", "SECONDS", "life of a lease, 10 to 300 (default 45); a heartbeat goes out at a third of it");
+    setting("ttl", "", "SECONDS", "life of a lease, 10 to 300 (default 15); a heartbeat goes out at a third of it");
 const UPDATES: AgentSetting = setting(
     "update-dir",
     "",

@@ -56,6 +56,11 @@ impl Agent {
         Ok(Agent { identity_dir, link, reconciler, facts, accepted })
     }
 
+    /// Signs heartbeats with later times than this one, in epoch seconds.
+    pub fn sign_after(&mut self, signed_at: i64) {
+        self.link.sign_after(signed_at);
+    }
+
     /// Collects the machine's facts and sends one heartbeat on the caller's thread, to learn whether the identity is
     /// accepted.
     pub fn beat_once(&mut self) -> Linked<()> {

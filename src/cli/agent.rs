@@ -2,6 +2,7 @@
 
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{API_URL, authorities, said_api_url};
+use super::console::Console;
 use super::output;
 use crate::agent::config::{AGENT_SETTINGS, AgentConfig, lease_ttl};
 use crate::agent::identity::{self, Identity};
@@ -177,6 +178,7 @@ pub(super) fn work(
     config: &AgentConfig,
 ) -> Result<(), Failure> {
     let control_plane = control_plane(args, url, dir)?;
+    let console = Console::open_for_agent(config.log_level, config.log_file.is_some());
     logger::init(config.log_level, config.log_file.clone())?;
     let identity = Identity::load(dir, node_id)?;
     let stop = Stop::default();
@@ -184,6 +186,13 @@ pub(super) fn work(
     let agent = Agent::new(config, control_plane, identity)?.start()?;
     // Whether the control plane can be reached now is not what a machine's start should wait for.
     notify::ready();
+    if let Some(console) = console {
+        output::prose(&format!(
+            "The agent of {node_id} runs here until it is stopped. Here: only warnings, errors, and their end.\n"
+        ));
+        let has_colour = output::style(args).look().has_colour;
+        console.follow_log(has_colour).map_err(|e| format!("cannot show the log: {e}"))?;
+    }
     stop.wait_until_raised();
     notify::stopping();
     agent.stop()?;

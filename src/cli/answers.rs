@@ -62,6 +62,6 @@ pub(super) fn encoded(text: &str) -> String {
 /// Says what the server warns of beside its answer.
 pub(super) fn warnings(answer: &Value) {
     for warning in answer["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        eprintln!("warning: {}", output::ascii(warning));
+        output::remark(&format!("warning: {warning}"));
     }
 }

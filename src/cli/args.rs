@@ -193,7 +193,9 @@ impl Args {
             let own = command.options.iter().copied().flatten().chain(global).any(|o| o.name == name);
             let of_server = command.settings && setting(name).is_some();
             if !own && !of_server {
-                let instead = follower.filter(|_| name == "watch").map(|name| format!(": uptimemesh {name} --watch"));
+                let instead = follower
+                    .filter(|_| name == "watch")
+                    .map(|name| format!("; to follow a list: uptimemesh {name} --watch"));
                 self.fault(format!("{} takes no option --{name}{}", command.name, instead.unwrap_or_default()));
             }
         }

@@ -63,9 +63,14 @@ pub fn for_terminal(
     is_followed: bool,
 ) -> Result<String, crate::error::Error> {
     let mut said = Text::default();
-    said.line("UI", &format!("{}/ui", server.url()));
     let authority = server.authority()?;
     let addresses = try_addresses(&server.urls_elsewhere(), &authority);
+    said.line("node", &format!("{node_id} (this machine)"));
+    let log = places.log.as_ref().map_or(String::new(), |log| format!("; log {log}"));
+    said.line("data", &format!("{}{log}", places.data));
+    if is_followed {
+        said.line("here", "only warnings, errors, and nodes that join, fail or return");
+    }
     for (i, Address { url, answers }) in addresses.iter().enumerate() {
         let name = if i == 0 { "elsewhere" } else { "" };
         said.line(
@@ -76,31 +81,24 @@ pub fn for_terminal(
     if !addresses.is_empty() {
         said.line("", &format!("browsers there need the authority in {}/server-ca.crt", places.pki));
     }
-    said.line("node", &format!("{node_id} (this machine)"));
-    said.line("data", &places.data);
-    if let Some(log) = &places.log {
-        said.line("log", log);
-    }
-    if is_followed {
-        said.line("", "here: only warnings, errors, and nodes that join, fail or return");
-    }
+    // On a small screen the beginning scrolls away.
+    said.line("UI", &format!("{}/ui", server.url()));
     if server.has_initial_password()? {
-        said.line("sign in", "admin / uptime - change this password now: Settings in the UI,");
-        said.line("", "or uptimemesh set-password");
+        said.line("sign in", "admin / uptime - change it now: uptimemesh set-password");
     }
     if let Some(code) = server.setup_code() {
         said.line("", &format!("from another machine, with this setup code: {code}"));
     }
-    let begin = format!("UptimeMesh {} is up.\n\n", env!("CARGO_PKG_VERSION"));
+    let begin = format!("UptimeMesh {} is up.\n", env!("CARGO_PKG_VERSION"));
     let login = addresses.first().map(|address| sign_in_elsewhere(&address.url, &authority));
-    Ok(begin + &said.0 + "\n" + &invitation(server, !addresses.is_empty()) + &login.unwrap_or_default())
+    Ok(begin + &invitation(server, !addresses.is_empty()) + &login.unwrap_or_default() + &said.0 + "\n")
 }
 
 /// The line that signs in from another machine.
 fn sign_in_elsewhere(url: &str, authority: &str) -> String {
     format!(
-        "Use the cluster from another machine: sign in there, once. The part after # proves\nthat it is this \
-            server.\n\nuptimemesh login {url}#sha256:{authority}\n\n"
+        "Use the cluster from another machine: sign in there, once. The part after # proves that it is this server.\n\
+         uptimemesh login {url}#sha256:{authority}\n\n"
     )
 }
 
@@ -128,9 +126,9 @@ fn invitation(server: &Server, is_reached: bool) -> String {
     let limit =
         if is_reached { "" } else { "This server listens on this machine only, so the line works here only.\n" };
     format!(
-        "Add a machine: run this line there. It holds a secret, admits one machine, and\n\
-         ends in {} minutes. As root, --install instead of --run makes it a service.\n{limit}\n\
-         uptimemesh join {join} --run\n\n\
+        "Add a machine: run this line there. It holds a secret, admits one machine, and ends in {} minutes. As root, \
+            --install instead of --run makes it a service.\n{limit}\
+         uptimemesh join {join} --run\n\
          Another one: {MORE}\n\n",
         JOIN_TTL_S / 60
     )

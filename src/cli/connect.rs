@@ -5,21 +5,22 @@
 //! 1. an API token, a user's name or a password, as flags;
 //! 2. `--data-dir`: the local credential in that directory; `--context`, `UPTIMEMESH_CONTEXT`;
 //! 3. an API token, a user's name or a password, in the environment;
-//! 4. `--api-url`, `UPTIMEMESH_API_URL`: a context of that URL, the local credential of that server, or else as in 7;
+//! 4. `--api-url`, `UPTIMEMESH_API_URL`: a context of that URL, the local credential of that server;
 //! 5. the current context;
 //! 6. the local credential;
-//! 7. `admin` with the first password, at port 8000 of this machine.
+//! 7. for the commands of version 1 only: `admin` with the first password.
 
 use super::args::{Args, Failure, Opt, opt};
 use super::contexts::{self, Context, Contexts};
-use super::local::Local;
+use super::failure::VERSION_1;
+use super::local::{Local, normal};
 use super::output;
 use crate::client::{self, Api, CallError, Trust};
 use crate::sys::prompt;
 
 /// Credentials in their order, for the help.
-pub(super) const ORDER: &str = "by the first of: user or token as flags; --context; user or token in the environment; \
-    a context of --api-url; the current context; the server on this machine; admin with the first password";
+pub(super) const ORDER: &str = "by the first of: user or token as flags; --data-dir or --context; user or token \
+    in the environment; a context of --api-url; the current context; the server on this machine";
 
 /// Default URL of the API.
 pub(super) const API_URL: &str = "http://127.0.0.1:8000";
@@ -47,7 +48,7 @@ enum Way {
     Context(Box<Context>),
     /// The server on this machine.
     Local(Local),
-    /// The user that flags or environment name, else the account of a new database.
+    /// The user that flags or environment name; for commands of version 1 also the account of a new database.
     Named,
 }
 
@@ -93,16 +94,20 @@ pub(super) fn signed_in(args: &Args) -> Result<Api, Failure> {
 }
 
 /// Renews a credential that is refused during a long command: a session that has ended, or the local credential of a
-/// server that was started again.
+/// server that was started again. The command stays at its control plane.
 pub(super) fn sign_in_again(args: &Args, api: &mut Api) -> Result<(), Failure> {
     if api.sign_in_again()? {
         return Ok(());
     }
-    match way(args)? {
-        Way::Context(context) => *api = context.signed_in()?,
-        Way::Local(local) => *api = local.api()?.with_token(local.token())?,
+    let renewed = match way(args)? {
+        Way::Context(context) => context.signed_in()?,
+        Way::Local(local) => local.api()?.with_token(local.token())?,
         // A token that was given has no successor, and the first password is not tried instead of one.
-        Way::Named => {}
+        Way::Named => return Ok(()),
+    };
+    // By now the current context may be that of another control plane.
+    if normal(renewed.url()) == normal(api.url()) {
+        *api = renewed;
     }
     Ok(())
 }
@@ -156,7 +161,26 @@ fn way(args: &Args) -> Result<Way, Failure> {
         return Ok(Way::Context(Box::new(context)));
     }
     let local = Local::find(args).filter(|local| url.as_deref().is_none_or(|url| local.is_at(url)));
-    Ok(local.map_or(Way::Named, Way::Local))
+    match local {
+        Some(local) => Ok(Way::Local(local)),
+        None if VERSION_1.contains(&args.called.as_str()) => Ok(Way::Named),
+        None => Err(no_credential(args)?),
+    }
+}
+
+/// The failure of a command for which no credential was found. No password is guessed: the server would note a failed
+/// sign-in, and refuse this machine after a few.
+fn no_credential(args: &Args) -> Result<Failure, Failure> {
+    let api = api(args)?;
+    api.reach()?;
+    let url = api.url();
+    let login = said_api_url(args).map_or(String::new(), |url| format!(" {url}"));
+    Ok(Failure::Failed(format!(
+        "there is no credential for {url}: no user or token was given, no context is of this URL, and no server on \
+            this machine has its data directory here\n\
+         Run this in the directory where the server was started, add --data-dir DIR, or sign in: uptimemesh \
+            login{login}"
+    )))
 }
 
 /// True if flags say who signs in.

@@ -2,6 +2,7 @@
 //! without a place, a short line each. Everything else is in the log file.
 
 use super::output::{self, Tone, painted};
+use super::sentences::sentence;
 use crate::clock::{self, Timestamp};
 use crate::error::Chain;
 use crate::logger::{self, Notice};
@@ -10,7 +11,7 @@ use crate::model::ids::ServiceId;
 use crate::serve::{Server, Unplaced};
 use crate::sys::local_time::LocalTime;
 use crate::thread::spawn;
-use log::Level;
+use log::{Level, LevelFilter};
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
@@ -58,12 +59,28 @@ impl Console {
     /// The terminal of this process, which shows no log from here on. `None` where it is not on one, or where no file
     /// takes the log.
     pub fn open(has_log_file: bool) -> Option<Console> {
-        if !has_log_file || !io::stdout().is_terminal() || !io::stderr().is_terminal() {
+        if has_log_file { Console::attached(&[]) } else { None }
+    }
+
+    /// The same for an agent, of which a person wants to see warnings, errors, and that heartbeats are accepted again.
+    /// `None` where more than the usual is logged and no file takes it.
+    pub fn open_for_agent(log_level: LevelFilter, has_log_file: bool) -> Option<Console> {
+        if has_log_file || log_level <= LevelFilter::Info { Console::attached(&["agent.back"]) } else { None }
+    }
+
+    fn attached(events: &'static [&'static str]) -> Option<Console> {
+        if !io::stdout().is_terminal() || !io::stderr().is_terminal() {
             return None;
         }
         let (sender, notices) = sync_channel(NOTICES_MAX);
-        logger::attach(sender);
+        logger::attach(sender, events);
         Some(Console(notices))
+    }
+
+    /// Shows the log of an agent, on a thread of its own, until the process ends.
+    pub fn follow_log(self, has_colour: bool) -> io::Result<()> {
+        let mut shown = Shown { has_colour, local: LocalTime::default(), last: VecDeque::new() };
+        spawn("console", None, move || self.0.iter().for_each(|notice| shown.show(&of_notice(notice)))).map(drop)
     }
 
     /// Shows what happens, on a thread of its own, until the server stops.
@@ -140,11 +157,15 @@ impl Shown {
     }
 }
 
-/// A warning or an error of the log.
+/// A line of the log.
 fn of_notice(notice: Notice) -> Line {
-    let (tone, word) = if notice.level == Level::Error { (Tone::Bad, "error") } else { (Tone::Busy, "warning") };
+    let (tone, word) = match notice.level {
+        Level::Error => (Tone::Bad, "error: "),
+        Level::Warn => (Tone::Busy, "warning: "),
+        _ => (Tone::Good, ""),
+    };
     let name = if notice.event == SIGN_IN_FAILED.1 { SIGN_IN_FAILED.0.to_string() } else { notice.event };
-    Line { at: notice.at, tone, name, source: Source::Log, text: format!("{word}: {}", notice.text) }
+    Line { at: notice.at, tone, name, source: Source::Log, text: format!("{word}{}", notice.text) }
 }
 
 /// An event, if an operator wants to see it.
@@ -169,12 +190,8 @@ fn last_heartbeat(event: &Event, local: &mut LocalTime) -> String {
     at.map_or("no heartbeat".to_string(), |at| format!("last heartbeat at {}", local.show(at)))
 }
 
-/// An event that has no sentence of its own: its level, name and fields.
 fn described(name: &str, event: &Event) -> String {
-    let fields: Vec<String> =
-        event.fields.iter().map(|(key, value)| format!("{}: {}", output::ascii(key), said(value))).collect();
-    let fields = if fields.is_empty() { String::new() } else { format!(" ({})", fields.join(", ")) };
-    format!("{}: {}{fields}", event.level.to_ascii_lowercase(), output::ascii(name))
+    format!("{}: {}", event.level.to_ascii_lowercase(), sentence(name, &Value::Object(event.fields.clone())))
 }
 
 fn said(value: &Value) -> String {
@@ -271,7 +288,7 @@ mod tests {
         assert!(dead.is_some_and(|text| text.starts_with("n is dead: last heartbeat at ")));
         assert_eq!(
             text("backup.failed", "ERROR", json!({"error": "full\x1b[2J"})).as_deref(),
-            Some("error: backup.failed (error: full\\u{1b}[2J)")
+            Some("error: A backup could not be created: full\\u{1b}[2J")
         );
         for quiet in ["service.create", "node.heartbeat", "auth.sign_in"] {
             assert_eq!(text(quiet, "INFO", json!({})), None, "{quiet}");

@@ -238,6 +238,15 @@ fn here(dir: &Path) -> PathBuf {
     dir.ancestors().find(|d| d.is_dir()).map_or(PathBuf::from("."), Path::to_path_buf)
 }
 
+/// The text with its moments in whole seconds.
+fn without_fractions(text: &str) -> String {
+    let word = |word: &str| {
+        let bare = word.trim_end_matches([',', ';', ':', '.']);
+        output::moment(bare) + &word[bare.len()..]
+    };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
 /// Prints the findings; fails where one of them does.
 fn tell(args: &Args, findings: &[Finding]) -> Result<(), Failure> {
     let count = |level: Level| findings.iter().filter(|f| f.level == level).count();
@@ -249,24 +258,37 @@ fn tell(args: &Args, findings: &[Finding]) -> Result<(), Failure> {
             &json!({"worst": worst, "warnings": warnings, "failures": failures, "findings": findings}),
         );
     } else {
-        let look = output::style(args).look();
+        let style = output::style(args);
+        let (look, is_terminal) = (style.look(), style.terminal.is_some());
+        let seen = |text: &str| if is_terminal { without_fractions(text) } else { text.to_string() };
         let mut text = String::new();
         for finding in findings {
             text.push_str(&format!(
                 "{} {:<24} {}\n",
                 output::state(&format!("{:<8}", finding.level.as_str()), &look),
                 finding.check,
-                output::ascii(&finding.seen)
+                output::ascii(&seen(&finding.seen))
             ));
             if let Some(to_do) = &finding.to_do {
                 text.push_str(&format!("{:<8} {:<24} -> {}\n", "", "", output::ascii(to_do)));
             }
         }
         text.push_str(&format!("{} checks: {warnings} warnings, {failures} failures.\n", findings.len()));
-        output::print(&text);
+        output::prose(&text);
     }
     match failures {
         0 => Ok(()),
         _ => Err(Failure::Failed(format!("{failures} of these checks failed"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_read_moments_in_whole_seconds() {
+        let text = "valid until 2026-11-28T20:12:00.123456Z, and 1.5 is left";
+        assert_eq!(without_fractions(text), "valid until 2026-11-28T20:12:00Z, and 1.5 is left");
     }
 }

@@ -1,9 +1,10 @@
 //! `events`: what happened, and what happens.
 
-use super::answers::encoded;
+use super::answers::{encoded, said};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, sign_in_again, signed_in};
-use super::output::{self, Format, Kind, Style, Table, column};
+use super::output::{self, Format, Kind, Style, Table, column, made};
+use super::sentences::sentence;
 use super::watch::WATCH;
 use crate::client::{Api, CallError};
 use serde_json::Value;
@@ -34,11 +35,15 @@ const EVENTS: Table = Table {
         column("AGE", "created_at", Kind::Time),
         column("LEVEL", "level", Kind::State),
         column("EVENT", "name", Kind::Id),
-        column("FIELDS", "fields", Kind::Text),
+        made("WHAT", Kind::Text, what),
         column("CATEGORY", "category", Kind::Text).wide(),
     ],
     tabs: &[("TIME", "created_at"), ("LEVEL", "level"), ("EVENT", "name"), ("FIELDS", "fields")],
 };
+
+fn what(event: &Value) -> Value {
+    sentence(event["name"].as_str().unwrap_or_default(), &event["fields"]).into()
+}
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] =
@@ -103,7 +108,7 @@ fn line(style: &Style, event: &Value) -> String {
             let look = style.look();
             let time = event["created_at"].as_str().and_then(|at| at.get(11..19)).unwrap_or("-");
             let level = event["level"].as_str().unwrap_or("-");
-            let row = EVENTS.people_row(event, &["name", "fields"], look.now).join("  ");
+            let row = format!("{}  {}", output::ascii(event["name"].as_str().unwrap_or("-")), said(&what(event)));
             let room = look.width.map_or(usize::MAX, |width| width.saturating_sub(EVENT_HEAD));
             format!("{time}  {}  {}\n", output::state(&format!("{level:<7}"), &look), output::cut(&row, room))
         }

@@ -38,8 +38,8 @@ pub fn help(args: &Args) -> Result<(), Failure> {
     args.name_unknown(&GLOBAL.iter().map(|o| o.name).collect::<Vec<_>>());
     match names::find(&args.words) {
         Named::Nothing => output::print(&overview()),
-        Named::Noun(noun) => output::print(&of_noun(noun)),
-        Named::Command(command, words) if words == args.words.len() => output::print(&of_command(command)),
+        Named::Noun(noun) => output::prose(&of_noun(noun)),
+        Named::Command(command, words) if words == args.words.len() => output::prose(&of_command(command)),
         Named::Command(..) => args.fault(format!("unknown command {:?}", args.words.join(" "))),
         Named::Unknown(why) => args.fault(why),
     }
@@ -47,7 +47,7 @@ pub fn help(args: &Args) -> Result<(), Failure> {
 }
 
 /// The screen of `uptimemesh help`.
-fn overview() -> String {
+pub fn overview() -> String {
     let mut out = "UptimeMesh: control plane, node agent and command line in one program.\n\
                    usage: uptimemesh COMMAND [options]\n\nfirst steps:\n"
         .to_string();
@@ -103,8 +103,9 @@ fn line(out: &mut String, name: &str, about: &str) {
 pub fn of_noun(noun: &str) -> String {
     let mut out = format!("usage: uptimemesh {noun} VERB [options]\n\nverbs:\n");
     verbs(&mut out, noun);
-    let _ =
-        writeln!(out, "\n`uptimemesh help {noun} VERB` prints the options of a verb. `{noun} ls` is `{noun} list`.");
+    let short =
+        if names::verbs(noun).contains(&"list") { format!(" `{noun} ls` is `{noun} list`.") } else { String::new() };
+    let _ = writeln!(out, "\n`uptimemesh help {noun} VERB` prints the options of a verb.{short}");
     out
 }
 

@@ -125,17 +125,17 @@ fn join(args: &Args) -> Result<(), Failure> {
         None => Api::new(&invitation.urls[0]),
     };
     let api = api.map_err(|why| Failure::Usage(vec![why]))?;
-    eprintln!("Joining {} as {node_id} ...", invitation.urls.join(" or "));
+    output::remark(&format!("Joining {} as {node_id} ...", invitation.urls.join(" or ")));
     let was_node = Identity::exists(&dir);
     let answer = enrol::join(&api, &dir, &request).map_err(|e| refusal(e, &node_id, was_node))?;
     report(&answer, &request, api.url(), &dir, config.is_some());
     if text.is_none() {
         let how = if secure { "verified by public authorities or --ca-file" } else { "unencrypted" };
-        eprintln!(
+        output::remark(&format!(
             "The connection to {} was {how}. A join string verifies the cluster's own authority: uptimemesh token \
                 create --join-string.",
             api.url()
-        );
+        ));
     }
     let Some(config) = config else { return Ok(()) };
     // A join string names the control plane, whatever the environment says.
@@ -149,21 +149,18 @@ fn report(answer: &Answered<Enrolment>, request: &JoinRequest, url: &str, dir: &
     let dir = dir.display();
     let is_terminal = io::stdout().is_terminal();
     if is_terminal {
-        let next = if runs {
-            "Its agent runs here until it is stopped.".to_string()
-        } else {
-            format!("Next: uptimemesh agent --node-id {node_id}")
-        };
-        output::print(&format!(
+        // With --run the agent says that it runs.
+        let next = if runs { String::new() } else { format!("Next: uptimemesh agent --node-id {node_id}\n") };
+        output::prose(&format!(
             "This machine is now the node {node_id} ({}) of the control plane at {url}.\n\
-             Its identity is in {dir}; anyone who has that directory is this node.\n{next}\n",
+             Its identity is in {dir}; anyone who has that directory is this node.\n{next}",
             request.role.as_str()
         ));
     } else {
         output::json(&answer.whole);
     }
     if let Some(replaced) = &answer.known.replaced {
-        eprintln!("{}", warning_of(replaced));
+        output::remark(&warning_of(replaced));
     }
     warnings(&answer.whole);
     if !is_terminal {
@@ -233,7 +230,7 @@ pub(super) fn warning_of(node: &Replaced) -> String {
          Its identity is void now; if it still runs, give it another id.",
         node.node_id,
         node.name,
-        node.last_seen_at.map_or("never".to_string(), |at| at.to_string()),
+        node.last_seen_at.map_or("never".to_string(), |at| output::moment(&at.to_string())),
     ))
 }
 

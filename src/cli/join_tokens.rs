@@ -91,7 +91,10 @@ fn create(args: &Args) -> Result<(), Failure> {
         (_, false) => output::secret(args, &made, "token"),
     }
     if made["join_string"].is_string() {
-        output::note(args, "On the other machine, with the join string in a file: uptimemesh join --join-file FILE");
+        output::note(
+            args,
+            "On the other machine, with the join string in a file: uptimemesh join --join-file FILE --run",
+        );
     }
     Ok(())
 }

@@ -101,12 +101,12 @@ fn login(args: &Args) -> Result<(), Failure> {
         revoke_replaced(&old, &user, &url);
     }
     if password == FIRST_PASSWORD && !is_changed {
-        eprintln!("warning: this is the initial password; change it: uptimemesh set-password");
+        output::remark("warning: this is the initial password; change it: uptimemesh set-password");
     }
     let name = output::ascii(&name);
-    output::print(&format!(
+    output::prose(&format!(
         "Signed in to {url} as {user}; commands use context {name} from now on, until {}.\n",
-        text("expires_at")
+        output::moment(&text("expires_at"))
     ));
     Ok(())
 }
@@ -223,8 +223,9 @@ fn reach_unknown(url: &str) -> Result<(Api, Option<String>), Failure> {
              `uptimemesh ca show` on the server's machine and add --fingerprint {shown}, or give --ca-file FILE"
         )));
     }
-    eprintln!("The authority of {url} is not known on this machine. Its fingerprint (SHA-256):\n  {shown}");
-    eprintln!("Compare it with `uptimemesh ca show` on the server's machine.");
+    output::remark(&format!("The authority of {url} is not known on this machine. Its fingerprint (SHA-256):"));
+    eprintln!("  {shown}");
+    output::remark("Compare it with `current.fingerprint` of `uptimemesh ca show` on the server's machine.");
     let answer = prompt::line("Is it the same? [yes, no, or the fingerprint] ")?;
     if !(answer.eq_ignore_ascii_case("yes") || fingerprint(&answer).is_some_and(|known| known == shown)) {
         return Err(Failure::Failed(

@@ -32,6 +32,7 @@ mod release;
 mod replicas;
 mod routers;
 mod scheduler;
+mod sentences;
 mod server;
 mod services;
 mod sessions;
@@ -137,14 +138,19 @@ fn commands() -> Vec<&'static Command> {
 /// Runs the program with these arguments, the program's own name left out.
 pub fn run(line: impl IntoIterator<Item = OsString>) -> ExitCode {
     crate::files::private_by_default();
-    let line: Vec<OsString> = line.into_iter().collect();
+    let mut line: Vec<OsString> = line.into_iter().collect();
+    if let Some(first) = line.first_mut().filter(|first| *first == "--version" || *first == "-V") {
+        *first = "version".into();
+    }
     let mut args = args::read(line.iter().cloned(), &commands(), GLOBAL);
     let Err(failure) = dispatch(&mut args, line) else { return ExitCode::SUCCESS };
     crate::logger::flush();
     for fault in failure.lines() {
         output::remark(&format!("error: {fault}"));
     }
-    if let Failure::Usage(_) = failure {
+    if failure.lines().is_empty() {
+        eprint!("{}", help::overview());
+    } else if let Failure::Usage(_) = failure {
         eprintln!("Try: uptimemesh help");
     }
     ExitCode::from(failure.exit_code(&args.called))
@@ -157,11 +163,13 @@ fn dispatch(args: &mut Args, line: Vec<OsString>) -> Result<(), Failure> {
             return run_command(command, args, line);
         }
         Named::Noun(noun) if args.has("help") => {
-            output::print(&help::of_noun(noun));
+            output::prose(&help::of_noun(noun));
             return Ok(());
         }
         Named::Nothing if args.has("help") => return help::help(args),
         Named::Noun(noun) => format!("{noun:?} is followed by one of: {}", names::verbs(noun).join(", ")),
+        // The help says it better than an error.
+        Named::Nothing if line.is_empty() => return Err(Failure::Usage(Vec::new())),
         Named::Nothing => "a command is missing".to_string(),
         Named::Unknown(why) => why,
     };
@@ -175,7 +183,7 @@ fn run_command(command: &Command, args: &Args, line: Vec<OsString>) -> Result<()
         return help::help(args);
     }
     if args.has("help") {
-        output::print(&help::of_command(command));
+        output::prose(&help::of_command(command));
         return Ok(());
     }
     if args.has(config::SETTINGS_FILE) {

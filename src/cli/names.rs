@@ -227,7 +227,7 @@ mod tests {
             assert!(matches!(find(&words), Named::Command(_, taken) if taken == words.len()), "{name}");
         }
         for old in commands().iter().flat_map(|c| c.old_names) {
-            assert!(OLD.contains(old), "{old} is no name of an earlier version");
+            assert!(OLD.contains(old), "{old} is not a name of an earlier version");
         }
     }
 }

@@ -131,16 +131,18 @@ fn with_work(api: &Api, mut nodes: Vec<Value>) -> Called<Vec<Value>> {
     Ok(nodes)
 }
 
-/// State of a node for new work, as it and its operator say; nothing if neither said anything.
+/// State of a node for new work, as it and its operator say; nothing if neither said anything. What a node reported
+/// before it fell silent is not its state now.
 fn state(node: &Value) -> Value {
     let status = &node["status"];
-    if status["ready"] == false {
+    let is_silent = node["lease_state"] == "stale" || node["lease_state"] == "dead";
+    if status["ready"] == false && !is_silent {
         json!("not ready")
     } else if status["draining"] == true {
         status["drain_state"].as_str().map_or(json!("draining"), |state| json!(state))
     } else if status["schedulable"] == false {
         json!("cordoned")
-    } else if status["ready"] == true {
+    } else if status["ready"] == true && !is_silent {
         json!("ready")
     } else {
         Value::Null
@@ -285,10 +287,18 @@ fn progress_of(api: &Api, id: &str) -> Called<State<Value>> {
     let node = api.get(&format!("/nodes/{}", encoded(id)))?;
     match node["status"]["drain_state"].as_str() {
         Some("drained") => Ok(State::Done(node)),
-        Some("blocked") => failed(format!("{id} cannot be drained: {left} replicas are left\n{}", blocked(api, id)?)),
-        Some("draining") => Ok(State::Working(format!("{id}: {left} replicas left"))),
+        Some("blocked") => failed(format!("{id} cannot be drained: {}\n{}", left_over(left), blocked(api, id)?)),
+        Some("draining") => Ok(State::Working(format!("{id}: {left} {} left", replicas(left)))),
         _ => failed(format!("{id} is not draining any more")),
     }
+}
+
+fn replicas(count: usize) -> &'static str {
+    if count == 1 { "replica" } else { "replicas" }
+}
+
+fn left_over(left: usize) -> String {
+    format!("{left} {} {} left", replicas(left), if left == 1 { "is" } else { "are" })
 }
 
 /// Reasons of a blocked drain, from its event.
@@ -305,4 +315,21 @@ fn delete(args: &Args) -> Result<(), Failure> {
 
 fn path(args: &Args, rest: &str) -> String {
     format!("/nodes/{}{rest}", encoded(args.word(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_silent_node_last_reported_is_not_its_state() {
+        let of = |lease: &str, status: Value| state(&json!({"lease_state": lease, "status": status}));
+        assert_eq!(of("alive", json!({"ready": true})), "ready");
+        assert_eq!(of("alive", json!({"ready": false})), "not ready");
+        for silent in ["stale", "dead"] {
+            assert_eq!(of(silent, json!({"ready": true})), Value::Null);
+            assert_eq!(of(silent, json!({"ready": false})), Value::Null);
+            assert_eq!(of(silent, json!({"ready": true, "schedulable": false})), "cordoned", "an operator said it");
+        }
+    }
 }

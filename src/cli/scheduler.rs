@@ -11,12 +11,12 @@ const EXPLANATION: Table = Table {
     noun: "nodes",
     id: "node_id",
     columns: &[
-        column("RANK", "rank", Kind::Number),
+        column("RANK", "rank", Kind::Number).sparse(),
         column("NODE", "node_id", Kind::Id),
-        column("SAME", "score.same_service", Kind::Number),
-        column("ZONE", "score.zone_replicas", Kind::Number),
-        column("USED/1000", "score.used_permille", Kind::Number),
-        column("LOAD", "score.load", Kind::Number),
+        column("SAME", "score.same_service", Kind::Number).sparse(),
+        column("ZONE", "score.zone_replicas", Kind::Number).sparse(),
+        column("USED/1000", "score.used_permille", Kind::Number).sparse(),
+        column("LOAD", "score.load", Kind::Number).sparse(),
         column("REPLICAS", "replicas", Kind::Number),
         column("AGAINST", "against", Kind::Text).sparse(),
     ],
@@ -102,7 +102,7 @@ fn print(args: &Args, plans: &Value) {
     if out.is_empty() {
         out.push_str("Nothing to do.\n");
     }
-    output::print(&out);
+    output::prose(&out);
 }
 
 /// A plan as a diff: `+` is made, `-` goes, `~` moves, `^` changes where it is, `!` is a warning. Nothing where there

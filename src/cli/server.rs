@@ -151,7 +151,10 @@ pub(super) fn start(config: Config, stop: &Stop) -> Result<Option<Arc<serve::Ser
 
 fn migrate(args: &Args) -> Result<(), Failure> {
     let config = config(args)?;
+    // A long migration says how far it is.
+    logger::init(config.log_level.0, None)?;
     let migrated = offline::migrate(&config)?;
+    logger::flush();
     let path = config.database_path.display();
     output::print(&format!(
         "{path} is at version {}; {} migrations were applied now.\n",

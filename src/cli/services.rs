@@ -179,7 +179,7 @@ fn apply(args: &Args) -> Result<(), Failure> {
     for key in
         wanted.as_object().into_iter().flat_map(|file| file.keys()).filter(|key| !FILE_KEYS.contains(&key.as_str()))
     {
-        eprintln!("warning: {} is not known beside spec; what is to run stands in spec", output::ascii(key));
+        output::remark(&format!("warning: {key} is not known beside spec; what is to run stands in spec"));
     }
     let id = said(&wanted["id"]);
     let path = format!("/services/{}", encoded(&id));

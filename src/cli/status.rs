@@ -4,6 +4,7 @@ use super::answers::said;
 use super::args::{Args, Command, Failure, command};
 use super::connect::{SIGN_IN, signed_in};
 use super::output::{self, Look};
+use super::sentences::sentence;
 use crate::clock::Timestamp;
 use serde_json::Value;
 use std::fmt::Write;
@@ -15,6 +16,8 @@ pub const COMMANDS: &[Command] = &[command("status", "", "Show the whole cluster
 const SERVICES_MAX: usize = 10;
 /// Lines about what needs attention.
 const ATTENTION_MAX: usize = 12;
+/// Digits of a fingerprint in one line of a narrow terminal.
+const FINGERPRINT_PART: usize = 32;
 /// Width of the titles.
 const TITLE_COLUMNS: usize = 14;
 /// Words that have a colour.
@@ -32,16 +35,12 @@ fn status(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The screen, from the answer of the control plane at this URL. With a `look` it is for a terminal: lines cut to its
-/// width, ages, and states in colour.
+/// The screen, from the answer of the control plane at this URL. With a `look` it is for a terminal: lines broken at
+/// its width, ages, and states in colour.
 fn screen(status: &Value, url: &str, look: Option<&Look>) -> String {
     let mut out = String::new();
     let mut line = |title: &str, text: String| {
         let text = output::ascii(&text);
-        let text = match look.and_then(|look| look.width) {
-            Some(width) => output::cut(&text, width.saturating_sub(TITLE_COLUMNS + 1)),
-            None => text,
-        };
         let text = look.map_or(text.clone(), |look| coloured(&text, look));
         // Writing to a String cannot fail.
         let _ = writeln!(out, "{title:<TITLE_COLUMNS$} {text}");
@@ -49,7 +48,15 @@ fn screen(status: &Value, url: &str, look: Option<&Look>) -> String {
     let moment = |at: &Value| moment(at, look);
     line("control plane", format!("{url}, version {}", said(&status["version"])));
     if let Some(authority) = status["authority"]["fingerprint"].as_str() {
-        line("authority", format!("sha256:{authority}"));
+        let narrow = look.and_then(|look| look.width).is_some_and(|width| width <= TITLE_COLUMNS + authority.len());
+        match look {
+            None => line("authority", format!("sha256:{authority}")),
+            Some(_) if narrow && authority.len() > FINGERPRINT_PART => {
+                line("authority", authority[..FINGERPRINT_PART].to_string());
+                line("", authority[FINGERPRINT_PART..].to_string());
+            }
+            Some(_) => line("authority", authority.to_string()),
+        }
     }
     let braked = if status["braked"] == true { ", braked" } else { "" };
     let guarded = if status["guarded"] == true { "; writes are refused" } else { "" };
@@ -63,7 +70,9 @@ fn screen(status: &Value, url: &str, look: Option<&Look>) -> String {
     attention(&mut line, &status["attention"], &moment);
     for (at, event) in status["warnings"].as_array().into_iter().flatten().enumerate() {
         let title = if at == 0 { "last warnings" } else { "" };
-        line(title, format!("{} {} {}", moment(&event["created_at"]), said(&event["name"]), event["fields"]));
+        let (at, name) = (moment(&event["created_at"]), said(&event["name"]));
+        let what = look.map_or_else(|| format!("{name} {}", event["fields"]), |_| sentence(&name, &event["fields"]));
+        line(title, format!("{at} {what}"));
     }
     out
 }

@@ -58,7 +58,7 @@ fn up(args: &Args) -> Result<(), Failure> {
     } else {
         banner::plain(&server, &node_id, &places)?
     };
-    output::print(&banner);
+    output::prose(&banner);
     notify::ready();
     let following = console
         .map(|console| console.follow(&server, output::style(args).look().has_colour))
@@ -88,6 +88,8 @@ fn local_agent(server: &serve::Server, node_id: &NodeId, dir: &Path, config: &Ag
     let agent = || Ok::<_, Failure>(Agent::new(config, control_plane.clone(), Identity::load(dir, node_id)?)?);
     if Identity::exists(dir) {
         let mut agent = agent()?;
+        // A start within a second of the last heartbeat would look like a replay.
+        server.signed_at(node_id).into_iter().for_each(|at| agent.sign_after(at));
         match agent.beat_once() {
             Ok(()) => return Ok(agent),
             Err(e) => {
@@ -111,7 +113,7 @@ fn local_agent(server: &serve::Server, node_id: &NodeId, dir: &Path, config: &Ag
     };
     let answer = enrol::join(&api, dir, &request)?;
     if let Some(replaced) = &answer.known.replaced {
-        eprintln!("{}", warning_of(replaced));
+        output::remark(&warning_of(replaced));
     }
     let mut agent = agent()?;
     agent.beat_once().map_err(|e| format!("this machine joined, but its heartbeat failed: {e}"))?;

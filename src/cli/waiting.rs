@@ -7,8 +7,10 @@ use crate::client::{Api, CallError, Called};
 use crate::clock;
 use std::time::{Duration, Instant};
 
-/// Interval between readings.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Interval between readings at first, when most work ends, and later.
+const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(500));
+/// Time after which a wait is a long one.
+const LONG: Duration = Duration::from_secs(5);
 /// Statuses of a server that has too much to do.
 const BUSY: &[u16] = &[429, 503];
 /// Time within which a server that was started again knows its new credentials.
@@ -49,7 +51,8 @@ pub fn wait<T>(
     again: &str,
     mut look: impl FnMut(&Api) -> Called<State<T>>,
 ) -> Result<T, Failure> {
-    let end = clock::tick() + limit;
+    let began = clock::tick();
+    let end = began + limit;
     let progress = Progress::begin(args, again)?;
     let mut refused_at: Option<Instant> = None;
     loop {
@@ -82,6 +85,6 @@ pub fn wait<T>(
         if clock::tick() >= end {
             return Err(late);
         }
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(if began.elapsed() < LONG { LOOK_EVERY.0 } else { LOOK_EVERY.1 });
     }
 }

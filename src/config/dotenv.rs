@@ -9,7 +9,7 @@
 use super::SETTINGS;
 use crate::error::{Doing, Error, Result};
 use crate::files;
-use crate::text::edit_distance;
+use crate::text::{edit_distance, is_invisible};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
@@ -157,7 +157,7 @@ fn entry(line: &str) -> std::result::Result<Option<Entry>, String> {
     if line.is_empty() || line.starts_with('#') {
         return Ok(None);
     }
-    if let Some(c) = line.chars().find(|c| is_invisible(*c)) {
+    if let Some(c) = line.chars().find(|c| is_unseen(*c)) {
         return Err(format!("it has a character that cannot be seen (U+{:04X}): write the line again", u32::from(c)));
     }
     let line = match line.strip_prefix("export") {
@@ -188,10 +188,9 @@ fn entry(line: &str) -> std::result::Result<Option<Entry>, String> {
 
 /// True for characters that editors do not show, so that a reader cannot tell whether they belong to a value: controls,
 /// spaces of other scripts, marks.
-fn is_invisible(c: char) -> bool {
+fn is_unseen(c: char) -> bool {
     let space = c.is_whitespace() && !BLANK.contains(&c);
-    let mark = matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
-    space || mark || c == '\u{ad}' || (c.is_control() && c != '\t')
+    space || is_invisible(c) || (c.is_control() && c != '\t')
 }
 
 fn seems_expanded(value: &str) -> bool {

@@ -18,7 +18,7 @@ pub struct ApiToken {
     pub role: Role,
     /// End of its life.
     pub expires_at: Timestamp,
-    /// Time of its last use; up to a minute old.
+    /// Time of its last use.
     pub last_used_at: Option<Timestamp>,
     /// Address of its last use.
     pub last_used_address: Option<String>,

@@ -1,7 +1,7 @@
 //! Copies of the database: created during writes, counted, and verified.
 
 use super::query::query;
-use super::{Write, migrate, row};
+use super::{Write, migrate, pages, row};
 use crate::error::{Error, Result};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
@@ -102,6 +102,12 @@ pub fn schema_version(path: &Path) -> Result<i64> {
 /// Number of the last migration that this program knows.
 pub fn schema_version_known() -> i64 {
     migrate::version_known()
+}
+
+/// True if a database needs neither a migration nor other pages: only then it can be opened beside a running server.
+pub fn is_current(path: &Path) -> Result<bool> {
+    let connection = open(path)?;
+    Ok(migrate::version(&connection)? == migrate::version_known() && pages::size(&connection)? == pages::PAGE_BYTES)
 }
 
 /// Deletes sessions and unused join tokens from a restored database: they may have ended or been used after the backup.

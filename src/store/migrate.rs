@@ -4,12 +4,13 @@
 //! the start, and so does a database migrated by a newer version. Forward only. Seeds run after the migrations at every
 //! start and insert only what is missing.
 
-use super::{open_writer, row};
+use super::{open_writer, pages, row};
 use crate::clock;
 use crate::crypto;
 use crate::error::{Error, Result};
 use rusqlite::{Connection, named_params};
 use std::path::Path;
+use std::time::Duration;
 
 /// Number, name and text of every migration, in order.
 const MIGRATIONS: &[(i64, &str, &str)] = &[
@@ -24,6 +25,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (9, "room", include_str!("../../sql/migrations/0009_room.sql")),
     (10, "vouched", include_str!("../../sql/migrations/0010_vouched.sql")),
     (11, "limits", include_str!("../../sql/migrations/0011_limits.sql")),
+    (12, "pages", include_str!("../../sql/migrations/0012_pages.sql")),
 ];
 
 /// Name and text of every seed, in order.
@@ -49,9 +51,34 @@ pub(super) fn version_known() -> i64 {
     MIGRATIONS.last().map_or(0, |m| m.0)
 }
 
+/// Interval between reports of a long migration.
+const REPORT_EVERY: Duration = Duration::from_secs(2);
+/// Steps of SQLite's machine between looks at the clock: some milliseconds.
+const REPORT_STEPS: i32 = 100_000;
+
 /// Migrates the database file without starting a server: `uptimemesh migrate`.
 pub fn migrate(path: &Path) -> Result<Migrated> {
-    run(&open_writer(path)?)
+    open(path).map(|(_, migrated)| migrated)
+}
+
+/// Opens the connection that writes, and brings the database up to date.
+pub(super) fn open(path: &Path) -> Result<(Connection, Migrated)> {
+    let mut writer = open_writer(path)?;
+    let (began, mut reported) = (clock::tick(), clock::tick());
+    let report = move || {
+        if reported.elapsed() >= REPORT_EVERY {
+            reported = clock::tick();
+            let seconds = began.elapsed().as_secs();
+            log::info!(target: "store", event = "store.migrating", seconds; "The database is being migrated");
+        }
+        false
+    };
+    let what = "migrate the database";
+    row::map_sqlite_error(writer.progress_handler(REPORT_STEPS, Some(report)), what)?;
+    let migrated = run(&writer)?;
+    let mut writer = pages::resize(writer, path)?;
+    row::map_sqlite_error(writer.progress_handler(0, None::<fn() -> bool>), what)?;
+    Ok((writer, migrated))
 }
 
 /// Number of the last migration of a database; 0 if there was none.

@@ -19,6 +19,7 @@ mod migrate;
 pub mod node_runs;
 pub mod nodes;
 pub mod once;
+mod pages;
 mod query;
 mod query_log;
 mod readers;
@@ -57,6 +58,9 @@ use std::time::Duration;
 
 /// Size in bytes to which a checkpoint truncates the WAL file.
 const WAL_BYTES_KEPT: i64 = 16 << 20;
+/// Pages in the WAL that cause a checkpoint: enough that a page that many commits change reaches the database once, few
+/// enough that a start after a crash reads them in a moment.
+const CHECKPOINT_PAGES: i64 = (8 << 20) / pages::PAGE_BYTES;
 /// A larger WAL means that a reader never ends, and deserves a warning.
 pub const WAL_BYTES_WARN: u64 = 256 << 20;
 /// Prepared statements cached per connection: more than there are queries.
@@ -155,8 +159,7 @@ impl Store {
     /// Opens the database, migrates it, and starts the writer. `readers`: maximum concurrent reads, in addition to one
     /// of [`Store::read_first`].
     pub fn open(path: &Path, readers: usize, log: QueryLog) -> Result<Store> {
-        let writer = open_writer(path)?;
-        let migrated = migrate::run(&writer)?;
+        let (writer, migrated) = migrate::open(path)?;
         if migrated.applied > 0 {
             log::info!(target: "store", event = "store.migrated", applied = migrated.applied,
                 version = migrated.version; "Migrated the database");
@@ -263,6 +266,8 @@ fn open_writer(path: &Path) -> Result<Connection> {
     // cannot be created.
     let _ = File::options().write(true).create_new(true).mode(files::PRIVATE).open(path);
     let connection = row::map_sqlite_error(Connection::open(path), what)?;
+    // Of a new file; one that has pages keeps their size.
+    row::map_sqlite_error(connection.pragma_update(None, "page_size", pages::PAGE_BYTES), what)?;
     // The first statement reads the file, so a damaged file or one that is not a database is detected here.
     wait_within(&connection, HELD_MAX)?;
     row::map_sqlite_error(connection.busy_timeout(BUSY), what)?;
@@ -274,8 +279,10 @@ fn open_writer(path: &Path) -> Result<Connection> {
             format!("write-ahead logging is not possible in {}: is the directory writable?", path.display()),
         ));
     }
-    let pragmas =
-        format!("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = {WAL_BYTES_KEPT};");
+    let pragmas = format!(
+        "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = {WAL_BYTES_KEPT}; \
+            PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};"
+    );
     row::map_sqlite_error(connection.execute_batch(&pragmas), what)?;
     bound_memory(&connection)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);

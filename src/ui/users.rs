@@ -143,7 +143,7 @@ const ACTIONS: Actions = Actions {
     ],
 };
 
-/// Name of the user in the path.
+/// The user in the path.
 fn person(at: &At) -> Result<Person> {
     Ok(users::show(at.control, &at.id(0, "User")?)?.object)
 }

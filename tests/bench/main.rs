@@ -1,7 +1,8 @@
 //! Benchmarks: `cargo bench`, or `cargo bench -- WORD` for those whose name has the word. Each figure stands beside a
 //! reference that was measured in the same run; absolute figures are this machine's. Needs nginx for one of them.
 //!
-//! `peers/path.sh` times the path of a new user on two machines, beside Docker Swarm.
+//! Scripts in `peers` measure beside others: `path.sh` the path of a new user, `decide.sh` decisions and lost nodes
+//! (Docker Swarm, serf), `writes.sh` durable writes (etcd).
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 
@@ -18,6 +19,7 @@ mod signed_in;
 mod stream;
 mod tls;
 mod wakeups;
+mod writes;
 
 use fleet::{Conn, Fleet};
 use ring::rand::SystemRandom;
@@ -83,6 +85,9 @@ fn main() {
     }
     if wanted("tls") {
         tls::tls();
+    }
+    if wanted("writes") {
+        writes::writes();
     }
     let others = ["joins", "heartbeats", "disk", "list", "memory", "start"];
     if others.iter().any(|name| wanted(name)) {

@@ -107,7 +107,7 @@ pub fn parked() {
     // A change for all of them at once: the scheduler gives each a replica, in one transaction.
     let session = server.sign_in();
     let mut conn = Conn::open(server.address);
-    let service = format!(r#"{{"id":"all","name":"all","spec":{{"replicas":{NODES}}}}}"#);
+    let service = format!(r#"{{"id":"all","name":"all","spec":{{"scheduling":{{"desired_replicas":{NODES}}}}}}}"#);
     assert_eq!(conn.raw(&put(&session, "/cluster-settings/scheduler_mode", r#"{"value":"manual"}"#)).0, 200);
     assert_eq!(conn.raw(&post("/services", &session, &service)).0, 201);
     let mut waiting: Vec<&mut Stream> = all.iter_mut().take(NODES).collect();
@@ -138,8 +138,9 @@ pub fn parked() {
     );
     std::thread::sleep(Duration::from_secs(8));
     let kib = (server.resident_mib() - before) * 1024.0 / PARKED as f64;
-    let (switches, threads) = Switches::watch(server.pid(), REST);
-    let per_s = switches.voluntary as f64 / REST.as_secs_f64();
+    let switches = Switches::watch(server.pid(), REST);
+    let threads = switches.len();
+    let per_s = switches.iter().map(|thread| thread.voluntary).sum::<u64>() as f64 / REST.as_secs_f64();
     line(
         "memory of a parked TLS connection",
         format!("{kib:.1} KiB"),

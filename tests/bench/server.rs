@@ -23,6 +23,11 @@ pub struct Server {
     session: String,
 }
 
+/// The program that is measured: this one, or another that BENCH_PROGRAM names, such as an older version.
+fn program() -> PathBuf {
+    std::env::var_os("BENCH_PROGRAM").map_or(env!("CARGO_BIN_EXE_uptimemesh").into(), PathBuf::from)
+}
+
 /// A fresh directory that this run removes at its next start.
 pub fn temporary_dir(name: &str) -> PathBuf {
     let dir = std::env::temp_dir().join(format!("uptimemesh-bench-{name}"));
@@ -46,7 +51,7 @@ impl Server {
 
     fn start_at(address: SocketAddr, dir: &Path, args: &[&str]) -> Server {
         let began = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_uptimemesh"))
+        let mut child = Command::new(program())
             .args([
                 "serve",
                 "--server-host",
@@ -127,56 +132,58 @@ impl Server {
     }
 }
 
-/// Context switches of a process: each voluntary one is the end of some work, and a wake-up began it.
-#[derive(Clone, Copy, Default)]
+/// Context switches of a thread: each voluntary one is the end of some work, and a wake-up began it.
+#[derive(Clone, Default)]
 pub struct Switches {
+    /// The thread's name.
+    pub name: String,
     pub voluntary: u64,
     pub involuntary: u64,
 }
 
 impl Switches {
-    /// The switches of all threads of a process over a time, also of threads that begin or end meanwhile; and the
-    /// number of threads at the end.
-    pub fn watch(pid: u32, time: Duration) -> (Switches, usize) {
+    /// The switches of all threads of a process over a time, also of threads that begin or end meanwhile.
+    pub fn watch(pid: u32, time: Duration) -> Vec<Switches> {
         let end = Instant::now() + time;
         let first = Switches::by_thread(pid);
         let mut last = first.clone();
-        let mut threads = first.len();
         while Instant::now() < end {
             std::thread::sleep(Duration::from_millis(100));
-            let now = Switches::by_thread(pid);
-            threads = now.len();
-            last.extend(now);
+            last.extend(Switches::by_thread(pid));
         }
-        let mut sum = Switches::default();
-        for (thread, switches) in last {
-            let before = first.get(&thread).copied().unwrap_or_default();
-            sum.voluntary += switches.voluntary - before.voluntary;
-            sum.involuntary += switches.involuntary - before.involuntary;
-        }
-        (sum, threads)
+        let since = |(id, mut now): (String, Switches)| {
+            let before = first.get(&id).cloned().unwrap_or_default();
+            now.voluntary -= before.voluntary;
+            now.involuntary -= before.involuntary;
+            now
+        };
+        last.into_iter().map(since).collect()
     }
 
     fn by_thread(pid: u32) -> BTreeMap<String, Switches> {
+        // A thread that ends meanwhile has no figures.
         let of = |task: &Path| {
-            let status = fs::read_to_string(task.join("status")).unwrap_or_default();
-            let count = |name: &str| {
-                let line = status.lines().find_map(|line| line.strip_prefix(name));
-                line.map_or(0, |count| count.trim().parse().unwrap())
-            };
-            Switches { voluntary: count("voluntary_ctxt_switches:"), involuntary: count("nonvoluntary_ctxt_switches:") }
+            let status = fs::read_to_string(task.join("status")).ok()?;
+            let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+            Some(Switches {
+                name: field("Name:")?.to_string(),
+                voluntary: field("voluntary_ctxt_switches:")?.parse().unwrap(),
+                involuntary: field("nonvoluntary_ctxt_switches:")?.parse().unwrap(),
+            })
         };
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|task| task.unwrap());
-        // A thread that ended between the list and its file has no figures.
-        let alive = tasks.map(|task| (task.file_name().to_string_lossy().into_owned(), of(&task.path())));
-        alive.filter(|(_, switches)| switches.voluntary > 0).collect()
+        let alive = tasks.filter_map(|task| Some((task.file_name().into_string().unwrap(), of(&task.path())?)));
+        alive.collect()
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
-        self.child.wait().unwrap();
+        // One that has ended has no id any more.
+        if self.child.try_wait().unwrap().is_none() {
+            let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+            self.child.wait().unwrap();
+        }
     }
 }
 

@@ -53,16 +53,21 @@ pub fn wakeups() {
     // What a start begins ends by itself.
     std::thread::sleep(Duration::from_secs(10));
     let before = beats();
-    let (switches, threads) = Switches::watch(server.pid(), REST);
+    let mut switches = Switches::watch(server.pid(), REST);
     let seconds = REST.as_secs_f64();
-    let (woken, displaced) = (switches.voluntary as f64 / seconds, switches.involuntary as f64 / seconds);
+    let sum = |of: fn(&Switches) -> u64| switches.iter().map(of).sum::<u64>() as f64 / seconds;
+    let (woken, displaced) = (sum(|s| s.voluntary), sum(|s| s.involuntary));
     line(
         "context switches a second, three agents",
         format!("{:.1}", woken + displaced),
-        format!("{displaced:.1} by others' load; {threads} threads"),
+        format!("{displaced:.1} by others' load; {} threads", switches.len()),
         "at most 3",
         woken + displaced <= 3.0,
     );
+    switches.sort_by_key(|thread| std::cmp::Reverse(thread.voluntary));
+    for thread in switches.iter().filter(|thread| thread.voluntary > 0) {
+        println!("    {:<16} {:.2} a second", thread.name, thread.voluntary as f64 / seconds);
+    }
     println!("    {:.2} heartbeats a second meanwhile", (beats() - before) / seconds);
     drop(agents);
 }

@@ -1990,7 +1990,7 @@ complete -c uptimemesh -n '__uptimemesh_in join' -l ca-file -r -F -d 'authoritie
 complete -c uptimemesh -n '__uptimemesh_in join' -l context -x -d 'the control plane that you signed in to under this name, instead of the current one [UPTIMEMESH_CONTEXT]'
 complete -c uptimemesh -n '__uptimemesh_in join' -l settings-file -r -F -d 'take what this file says as the environment, over what is there; the units of services use it'
 complete -c uptimemesh -n '__uptimemesh_in join' -s h -l help -d 'print this help'
-complete -c uptimemesh -n '__uptimemesh_in agent' -l ttl -x -d 'life of a lease, 10 to 300 (default 45); a heartbeat goes out at a third of it'
+complete -c uptimemesh -n '__uptimemesh_in agent' -l ttl -x -d 'life of a lease, 10 to 300 (default 15); a heartbeat goes out at a third of it'
 complete -c uptimemesh -n '__uptimemesh_in agent' -l update-dir -x -a '(__fish_complete_directories)' -d 'where updates that the control plane wants are written down (default update, in the data directory)'
 complete -c uptimemesh -n '__uptimemesh_in agent' -l update-state -r -F -d 'file with the state of the updater (default /var/lib/uptimemesh-update/state.json)'
 complete -c uptimemesh -n '__uptimemesh_in agent' -l log-level -x -d 'DEBUG, INFO, WARNING or ERROR (default INFO) [LOG_LEVEL]'

@@ -1,3 +1,21 @@
+CREATE TRIGGER event_blocks_ended AFTER INSERT ON event_blocks BEGIN
+    INSERT INTO event_finds (block, key, count, places)
+    SELECT b.block, k.value, count(*), json_group_array(e.seq & 1023)
+    FROM event_blocks b
+    CROSS JOIN events e ON e.seq BETWEEN b.block << 10 AND (b.block << 10) + 1023
+    CROSS JOIN json_each(json_array('', 'category=' || e.category, 'name=' || e.name, 'level=' || lower(e.level), 'node=' || e.node_id,
+        'category=' || e.category || char(10) || 'level=' || lower(e.level))) k
+    WHERE b.block < NEW.block AND b.newest_at IS NULL AND k.value IS NOT NULL
+    GROUP BY b.block, k.value;
+    UPDATE event_blocks SET (oldest_at, newest_at) = (
+        SELECT min(created_at), max(created_at) FROM events
+        WHERE seq BETWEEN event_blocks.block << 10 AND (event_blocks.block << 10) + 1023)
+    WHERE block < NEW.block AND newest_at IS NULL;
+END;
+CREATE TRIGGER events_block AFTER INSERT ON events
+WHEN NOT EXISTS (SELECT 1 FROM event_blocks WHERE block = NEW.seq >> 10) BEGIN
+    INSERT INTO event_blocks (block) VALUES (NEW.seq >> 10);
+END;
 CREATE TRIGGER idempotency_keys_added AFTER INSERT ON idempotency_keys BEGIN
     UPDATE idempotency_usage SET bytes = bytes + octet_length(NEW.answer) WHERE one = 1;
 END;
@@ -37,15 +55,36 @@ CREATE TABLE endpoints (
     created_at      INTEGER NOT NULL,
     updated_at      INTEGER NOT NULL
 ) STRICT;
-CREATE TABLE events (
-    seq        INTEGER PRIMARY KEY AUTOINCREMENT,
+CREATE TABLE event_blocks (
+    block     INTEGER PRIMARY KEY, -- seq >> 10
+    -- Times of its events; NULL until the next block begins. Until then the block is read as a whole.
+    oldest_at INTEGER,
+    newest_at INTEGER
+) STRICT;
+CREATE TABLE event_finds (
+    seq    INTEGER PRIMARY KEY,
+    block  INTEGER NOT NULL REFERENCES event_blocks (block) ON DELETE CASCADE,
+    key    TEXT NOT NULL,
+    count  INTEGER NOT NULL,
+    -- JSON: places in the block.
+    places TEXT NOT NULL
+) STRICT;
+CREATE TABLE "events" (
+    -- Never used twice: each follows the newest, which stays.
+    seq        INTEGER PRIMARY KEY,
     id         TEXT NOT NULL,
+    -- True if the id does not end with the number: a client's own, or one from before.
+    id_given   INTEGER NOT NULL DEFAULT 0 CHECK (id_given IN (0, 1)),
     category   TEXT NOT NULL,
     name       TEXT NOT NULL,
     level      TEXT NOT NULL,
     fields     TEXT NOT NULL,
-    created_at INTEGER NOT NULL
-, node_id TEXT GENERATED ALWAYS AS (json_extract(fields, '$.node_id')) VIRTUAL, actor TEXT, address TEXT, request_id TEXT) STRICT;
+    created_at INTEGER NOT NULL,
+    actor      TEXT,
+    address    TEXT,
+    request_id TEXT,
+    node_id    TEXT GENERATED ALWAYS AS (json_extract(fields, '$.node_id')) VIRTUAL
+) STRICT;
 CREATE TABLE idempotency_keys (
     caller         TEXT NOT NULL,
     key            TEXT NOT NULL,
@@ -207,16 +246,13 @@ CREATE INDEX api_tokens_expiry ON api_tokens (expires_at);
 CREATE UNIQUE INDEX api_tokens_hash ON api_tokens (token_hash);
 CREATE UNIQUE INDEX api_tokens_name ON api_tokens (owner, name);
 CREATE INDEX endpoints_replica ON endpoints (replica_id);
-CREATE INDEX events_category ON events (category, seq);
-CREATE INDEX events_created ON events (created_at);
-CREATE UNIQUE INDEX events_id ON events (id);
-CREATE INDEX events_name ON events (name, seq);
-CREATE INDEX events_node ON events (node_id, seq) WHERE node_id IS NOT NULL;
+CREATE UNIQUE INDEX event_finds_key ON event_finds (block, key, count);
+CREATE UNIQUE INDEX events_id ON events (id) WHERE id_given = 1;
 CREATE INDEX idempotency_keys_age ON idempotency_keys (created_at);
 CREATE INDEX join_tokens_expiry ON join_tokens (expires_at);
 CREATE UNIQUE INDEX join_tokens_hash ON join_tokens (token_hash);
-CREATE INDEX nodes_folded_id ON nodes (lower(id));
-CREATE INDEX nodes_folded_name ON nodes (lower(trim(name)));
+CREATE INDEX nodes_folded_id ON nodes (lower(id)) WHERE lower(id) <> id;
+CREATE INDEX nodes_folded_name ON nodes (lower(trim(name))) WHERE lower(trim(name)) <> name;
 CREATE UNIQUE INDEX nodes_id ON nodes (id);
 CREATE UNIQUE INDEX nodes_name ON nodes (name);
 CREATE INDEX replicas_node ON replicas (node_id);

@@ -469,7 +469,7 @@ fn a_full_disk_leaves_no_half_backup() {
     let args = ["backup", "create", "--no-encryption", "--backup-dir", place.to_str().unwrap()];
     // With df the room is measured before; without it the disk says so itself.
     for (path, part) in [("", "Not enough space for a backup"), ("PATH=/nonexistent\nexport PATH\n", "isk")] {
-        let script = format!("mount -t tmpfs -o size=100k tmpfs {}\n{path}", place.display());
+        let script = format!("mount -t tmpfs -o size=20k tmpfs {}\n{path}", place.display());
         let listing = "\"$@\" || code=$?\nset -- $(echo small/* small/.[a-z]*)\necho \"left: $*\"\nexit ${code:-0}\n";
         let output = in_namespace(dir.path(), &format!("{script}{listing}"), &args).output().unwrap();
         let (said, out) = (String::from_utf8(output.stderr).unwrap(), String::from_utf8(output.stdout).unwrap());
@@ -493,7 +493,7 @@ fn migrations() -> Vec<(i64, String, String)> {
 }
 
 /// A database as the program of that time left it, with rows in it.
-fn of_version(path: &Path, version: i64) {
+pub fn of_version(path: &Path, version: i64) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let database = database(path);
     database

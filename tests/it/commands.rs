@@ -187,7 +187,7 @@ fn the_help_fits_one_screen_and_names_every_command() {
         assert!(listed || is_noun || (noun.is_empty() && first), "{name} is not in the row {noun:?}: {verbs:?}");
     }
     let listed: usize = verbs.values().map(Vec::len).sum();
-    assert!(listed <= names(dir.path()).len(), "a row has a verb that is none: {verbs:?}");
+    assert!(listed <= names(dir.path()).len(), "a row has an unknown verb: {verbs:?}");
     let manual = ok(dir.path(), &["man"]);
     for code in 0..=5 {
         assert!(manual.contains(&format!(".TP\n.B {code}\n")), "exit code {code} is not in the manual");
@@ -204,8 +204,11 @@ fn a_mistyped_word_is_answered_with_the_nearest() {
         ("service aply", "service has no verb \"aply\"; did you mean \"apply\"?"),
         ("services aply", "service has no verb \"aply\"; did you mean \"apply\"?"),
         ("nodes drian n1", "node has no verb \"drian\"; did you mean \"drain\"?"),
-        ("service show web --watch", "service show takes no option --watch: uptimemesh service list --watch"),
-        ("ca show -w", "ca show takes no option --watch: uptimemesh ca nodes --watch"),
+        (
+            "service show web --watch",
+            "service show takes no option --watch; to follow a list: uptimemesh service list --watch",
+        ),
+        ("ca show -w", "ca show takes no option --watch; to follow a list: uptimemesh ca nodes --watch"),
         ("config show --watch", "config show takes no option --watch\n"),
         ("update strat", "update has no verb \"strat\"; did you mean \"start\"?"),
         ("help servce", "unknown command \"servce\"; did you mean \"service\"?"),

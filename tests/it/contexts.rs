@@ -2,6 +2,7 @@
 
 use crate::login::{Person, authority, url};
 use crate::machine::free_port;
+use crate::program::Running;
 use crate::support::{Client, Served, until};
 use serde_json::{Value, json};
 use std::fs;
@@ -70,6 +71,26 @@ fn a_named_context_counts_before_credentials_in_the_environment() {
     let at_server = ["--api-url", &format!("http://{}", served.anonymous().address)];
     assert!(of_bob(&at_server, "").contains("HTTP 401"), "no context is named: the environment says who");
     assert!(of_bob(&["--username", "bob", "--context", "one"], "").contains("HTTP 401"), "flags count before all");
+}
+
+#[test]
+fn a_watch_whose_token_is_revoked_does_not_go_to_another_control_plane() {
+    let (one, two, person) = (Served::new(), Served::new(), Person::new());
+    let (_a, _b) = (one.user("alice", "viewer"), two.user("alice", "viewer"));
+    for (served, name) in [(&two, "two"), (&one, "one")] {
+        person.signs_in(served, "alice", &["--context", name]);
+        let node = json!({"id": format!("of-{name}"), "name": name});
+        assert_eq!(served.admin().post("/nodes", &node).status, 201);
+    }
+    let command = person.command(&["node", "list", "--watch"]);
+    let mut watch = Running::of(command, person.dir.path(), "watch");
+    until("it shows the node", || watch.said().contains("of-one").then_some(()));
+    person.ok(&["context", "use", "two"]);
+    person.ok(&["logout", "--context", "one"]);
+    assert_eq!(one.admin().post("/nodes", &json!({"id": "later", "name": "later"})).status, 201);
+    assert_eq!(watch.exit_status(), 1, "{}", watch.said());
+    assert!(watch.logged().contains("context one is not accepted by"), "{}", watch.logged());
+    assert!(!watch.said().contains("of-two"), "{}", watch.said());
 }
 
 #[test]

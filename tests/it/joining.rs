@@ -45,7 +45,7 @@ fn join_string(admin: &Client) -> String {
 fn two_lines_make_two_nodes_and_the_first_terminal_shows_what_happens() {
     let (dir, elsewhere) = (Dir::new(), Dir::new());
     let mut up = Terminal::start(dir.path(), "up", &UP, &[]);
-    let banner = up.shows("Another one:");
+    let banner = up.shows("sign in  ");
     let (client, join) = read_banner(&banner);
     assert!(banner.contains(&format!("uptimemesh join {join} --run")), "{banner}");
     for part in
@@ -55,6 +55,13 @@ fn two_lines_make_two_nodes_and_the_first_terminal_shows_what_happens() {
     }
     let too_wide = banner.lines().find(|line| line.trim_end().chars().count() > 80 && !line.contains(&join));
     assert_eq!(too_wide, None);
+    let at = |text: &str| banner.find(text).unwrap_or_else(|| panic!("no {text:?} in {banner}"));
+    assert!(
+        at("uptimemesh join ") < at("UI  ") && at("UI  ") < at("sign in  "),
+        "the last lines stay on a small screen"
+    );
+    let rows: usize = banner.lines().map(|line| line.trim_end().len().div_ceil(80).max(1)).sum();
+    assert!(rows < 24, "{rows} rows: {banner}");
 
     let mut second = Running::start(elsewhere.path(), "join", &["join", &join, "--run", "--node-id", "node-b"]);
     let admin = client.signed_in("admin", "uptime");
@@ -74,13 +81,23 @@ fn two_lines_make_two_nodes_and_the_first_terminal_shows_what_happens() {
     up.send("INT");
     assert_eq!(up.exit_status(), 0);
     assert!(up.said().contains("Stopping ..."), "{}", up.said());
+
+    // A start within the second of the last heartbeat.
+    let mut again = Terminal::start(dir.path(), "again", &UP, &[]);
+    let (client, _) = read_banner(&again.shows("sign in  "));
+    let admin = client.signed_in("admin", "uptime");
+    until("node-a is alive", || (lease(&admin, "node-a") == "alive").then_some(()));
+    again.send("INT");
+    assert_eq!(again.exit_status(), 0);
+    let log = fs::read_to_string(dir.join("data/app.log")).unwrap();
+    assert!(!log.contains("heartbeat.refused"), "{}", again.said());
 }
 
 #[test]
 fn a_terminal_shows_refusals_and_failures_and_no_colours_that_nobody_wants() {
     let dir = Dir::new();
     let up = Terminal::start(dir.path(), "up", &UP, &[("NO_COLOR", "1")]);
-    let (client, join) = read_banner(&up.shows("Another one:"));
+    let (client, join) = read_banner(&up.shows("sign in  "));
     let admin = client.signed_in("admin", "uptime");
     let refused = client.post("/auth/token", &json!({"username": "admin", "password": "wrong"}));
     assert_eq!(refused.status, 401);
@@ -110,12 +127,12 @@ fn where_there_is_no_terminal_up_says_no_secret_and_logs_as_a_service_does() {
 
 #[test]
 fn a_join_on_a_terminal_says_in_three_lines_what_it_did() {
-    let (dir, _serve, admin, join) = server();
+    let (dir, mut serve, admin, join) = server();
     let mut joined = Terminal::start(dir.path(), "join", &["join", &join, "--node-id", "node-b"], &[]);
     assert_eq!(joined.exit_status(), 0);
     let said = joined.said();
     for part in [
-        "This machine is now the node node-b (worker) of the control plane at https://127.0.0.1:",
+        "This machine is now the node node-b (worker) of the control plane at\r\nhttps://127.0.0.1:",
         "Its identity is in data/identities/node-b;",
         "Next: uptimemesh agent --node-id node-b",
     ] {
@@ -123,6 +140,15 @@ fn a_join_on_a_terminal_says_in_three_lines_what_it_did() {
     }
     assert!(!said.contains("BEGIN CERTIFICATE") && !said.contains("lease_token"), "{said}");
     assert_eq!(lease(&admin, "node-b"), "alive");
+
+    // Its agent shows a person no lines of the log.
+    let mut agent = Terminal::start(dir.path(), "agent", &["agent", "--node-id", "node-b"], &[]);
+    agent.shows("The agent of node-b runs here until it is stopped.");
+    serve.kill();
+    let said = agent.shows("warning: A heartbeat failed");
+    assert!(!said.contains(" | "), "{said}");
+    agent.send("INT");
+    assert_eq!(agent.exit_status(), 0);
 }
 
 #[test]
@@ -230,9 +256,9 @@ fn a_wait_shows_how_far_it_is_and_an_interrupt_says_how_to_look_again() {
     let (dir, _serve, url) = waiting();
     let rotate = ["ca", "rotate", "--wait", "--api-url", &url];
     let mut on_terminal = Terminal::start(dir.path(), "rotate", &rotate, &[]);
-    let said = on_terminal.shows("0 of 1 nodes are up to date. (");
-    assert!(said.contains("\r\x1b[K0 of 1 nodes are up to date. ("), "{said:?}");
-    on_terminal.shows("up to date. (1s)");
+    let said = on_terminal.shows("0 of 1 nodes are up to date, not yet node-b (");
+    assert!(said.contains("\r\x1b[K0 of 1 nodes are up to date, not yet node-b ("), "{said:?}");
+    on_terminal.shows("not yet node-b (1s)");
     on_terminal.send("INT");
     assert_eq!(on_terminal.exit_status(), 130);
     let said = on_terminal.said();
@@ -248,5 +274,5 @@ fn in_a_pipe_a_wait_is_a_line_a_change() {
     let output = run(dir.path(), &["ca", "rotate", "--wait", "--timeout", "2", "--api-url", &url]);
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && !said.contains('\x1b') && !said.contains('\r'), "{said:?}");
-    assert_eq!(said.matches("0 of 1 nodes are up to date.\n").count(), 1, "{said}");
+    assert_eq!(said.matches("0 of 1 nodes are up to date, not yet node-b\n").count(), 1, "{said}");
 }

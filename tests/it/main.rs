@@ -40,6 +40,7 @@ mod node;
 mod node_work;
 mod numbers;
 mod openapi;
+mod pages;
 mod private;
 mod program;
 mod proxies;

@@ -132,7 +132,7 @@ fn a_wrong_command_line_names_every_fault_and_exits_with_2() {
         (&["serve", "--no-such", "--other=1", "extra"][..], &["--no-such", "--other", "\"extra\""][..]),
         (&["nonsense"], &["unknown command \"nonsense\""]),
         (&["node", "vanish"], &["node has no verb \"vanish\"; it has list, show"]),
-        (&[], &["a command is missing"]),
+        (&["--api-url", "http://x"], &["a command is missing"]),
         (
             &["join", "--lease-ttl", "x"],
             &["--role is required", "--lease-ttl must be a whole number", "the join string is missing"],
@@ -157,6 +157,12 @@ fn a_wrong_command_line_names_every_fault_and_exits_with_2() {
                 "{args:?}: no {part:?} in {said}"
             );
         }
+    }
+    let alone = command(dir.path(), &[]).output().unwrap();
+    assert!(alone.status.code() == Some(2) && alone.stdout.is_empty());
+    assert_eq!(String::from_utf8(alone.stderr).unwrap(), ok(dir.path(), &["help"]), "the help, where errors go");
+    for version in ["--version", "-V"] {
+        assert_eq!(ok(dir.path(), &[version]), ok(dir.path(), &["version"]));
     }
     assert!(fs::read_dir(dir.path()).unwrap().next().is_none(), "a wrong command line leaves nothing behind");
 }
@@ -237,6 +243,7 @@ fn the_data_directory_belongs_to_one_server_and_is_free_again_after_a_kill() {
         ],
     );
     assert!(status == 1 && said.contains("Cannot listen on 127.0.0.1 port"), "{said}");
+    assert!(said.contains("another program on this machine uses it") && !said.contains("os error"), "{said}");
     let session = client.signed_in("admin", "uptime").token;
     first.kill();
     let (mut second, client) = Running::serve(dir.path(), &["serve", "--server-port", "0"]);
@@ -331,7 +338,7 @@ fn operators_work_from_the_command_line() {
     assert_eq!(json(&["node", "uncordon", "n1"])["status"]["schedulable"], true);
     assert_eq!(json(&["node", "drain", "n1", "--no-wait"])["status"]["draining"], true);
     assert_eq!(json(&["nodes-status", "--json"])[0]["lease_state"], "alive");
-    assert_eq!(json(&["events", "--category", "nodes", "--limit", "1", "--json"])[0]["name"], "node.drain");
+    assert_eq!(json(&["events", "--name", "node.drain", "--limit", "1", "--json"])[0]["name"], "node.drain");
     assert!(run(&["events"]).starts_with("TIME\tLEVEL\tEVENT\tFIELDS\n"));
     assert_eq!(run(&["node", "delete", "n1"]), "Removed n1.\n");
     assert_eq!(run(&["nodes-status"]), "NODE\tROLE\tLEASE\tHEARTBEAT\tEXPIRES\n");
@@ -349,4 +356,18 @@ fn operators_work_from_the_command_line() {
         .output()
         .unwrap();
     assert!(by_env.status.success());
+}
+
+#[test]
+fn a_command_without_a_credential_guesses_no_password() {
+    let (dir, elsewhere) = (Dir::new(), Dir::new());
+    let (_serve, client) = Running::serve(dir.path(), &["serve", "--server-port", "0"]);
+    let url = format!("http://{}", client.address);
+    let (status, said) = fails(elsewhere.path(), &["node", "list", "--api-url", &url]);
+    assert!(status == 1 && said.contains(&format!("error: there is no credential for {url}")), "{said}");
+    assert!(said.contains(&format!("add --data-dir DIR, or sign in: uptimemesh login {url}")), "{said}");
+    let signs = client.signed_in("admin", "uptime").events("auth");
+    assert!(signs.iter().all(|event| event["name"] != "auth.sign_in_failed"), "{signs:?}");
+    // The commands of version 1 work as they did.
+    ok(elsewhere.path(), &["nodes-status", "--api-url", &url]);
 }

@@ -24,7 +24,9 @@ impl Fleet {
     fn start() -> Fleet {
         let dir = Dir::new();
         let (up, client) = Running::serve(dir.path(), &["up", "--server-port", "0", "--node-id", "a"]);
-        Fleet { url: format!("http://{}", client.address), admin: client.signed_in("admin", "uptime"), dir, _up: up }
+        let admin = client.signed_in("admin", "uptime");
+        until("the machine is a node", || (admin.get("/nodes/a").status == 200).then_some(()));
+        Fleet { url: format!("http://{}", client.address), admin, dir, _up: up }
     }
 
     fn run(&self, args: &[&str]) -> String {
@@ -110,8 +112,7 @@ fn a_service_outlives_a_machine() {
     let explained = fleet.run(&["explain", "web"]);
     assert!(explained.starts_with("RANK\tNODE\t") && explained.lines().count() == 4, "{explained}");
 
-    // A machine dies: its lease of ten seconds runs out, 15 seconds later it is dead, two seconds later its replica
-    // moves.
+    // A machine dies: ten seconds of lease, 15 seconds stale, two seconds until its replica moves.
     agent_b.kill();
     let died = Instant::now();
     let moved = fleet.placed("its replica moves", Duration::from_secs(150), |now| !now.contains_key("b"));

@@ -42,6 +42,11 @@ impl ServerClock {
         self.last_signed_at
     }
 
+    /// Treats this time, in epoch seconds, as one that was signed already.
+    pub fn sign_after(&mut self, signed_at: i64) {
+        self.last_signed_at = self.last_signed_at.max(signed_at);
+    }
+
     /// Forgets previous signing times: a clock that ran ahead must not hold back the right one.
     pub fn forget_signed(&mut self) {
         self.last_signed_at = 0;
@@ -57,6 +62,8 @@ mod tests {
         let mut clock = ServerClock::default();
         let first = clock.sign_at();
         assert!(clock.sign_at() > first);
+        clock.sign_after(first + 7);
+        assert_eq!(clock.sign_at(), first + 8);
         assert!(clock.learn(Some(clock::now().plus_secs(500))));
         assert!(!clock.learn(Some(clock::now().plus_secs(500))), "known already");
         let known = clock.offset_s();

@@ -12,9 +12,10 @@ pub use age::phrase;
 pub use colour::{Tone, painted};
 pub use style::{COLOR, FORMAT, Format, JSON, OUTPUT, QUIET, Style, check, of as style};
 pub use table::{Kind, Look, Table, column, found, made};
-pub use text::{ascii, cut, drawable};
+pub use text::{ascii, cut, drawable, wrapped};
 
 use super::args::Args;
+use crate::clock::Timestamp;
 use crate::sys::terminal;
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -36,6 +37,11 @@ pub fn try_print(text: &str) -> bool {
             std::process::exit(1);
         }
     }
+}
+
+/// Prints text for people; on a terminal its lines are broken between words.
+pub fn prose(text: &str) {
+    print(&terminal::size().map_or_else(|| text.to_string(), |size| text::wrapped(text, size.columns)));
 }
 
 /// Prints JSON with two spaces a level and sorted keys, in ASCII.
@@ -99,7 +105,7 @@ pub fn object(args: &Args, object: &Value) {
 /// Prints what a command changed: on a terminal a sentence, in a pipe the object as JSON.
 pub fn done(args: &Args, object: &Value, sentence: &str) {
     match style(args).object {
-        Format::Table | Format::Wide => print(&(drawable(sentence) + "\n")),
+        Format::Table | Format::Wide => prose(&(drawable(sentence) + "\n")),
         Format::Tabs | Format::Json => json(object),
         Format::JsonLines => print(&json_line(object)),
         Format::Names => print(&(name_of(object) + "\n")),
@@ -132,7 +138,7 @@ pub fn structured(args: &Args, value: &Value) {
 /// Prints a sentence, unless `--quiet` is given.
 pub fn say(args: &Args, sentence: &str) {
     if !args.has("quiet") {
-        print(&format!("{sentence}\n"));
+        prose(&format!("{sentence}\n"));
     }
 }
 
@@ -152,11 +158,16 @@ pub fn state(word: &str, look: &Look) -> String {
     painted(drawable(word), colour::tone(word.trim()), look.has_colour)
 }
 
+/// A moment without its fraction of a second, where the text is one.
+pub fn moment(text: &str) -> String {
+    Timestamp::parse(text).map_or(text.to_string(), age::exact)
+}
+
 /// Prints a sentence to stderr; on a terminal it is broken between words.
 pub fn remark(sentence: &str) {
     let sentence = ascii(sentence);
     if io::stderr().is_terminal() {
-        eprintln!("{}", text::broken(&sentence, terminal::size().unwrap_or(terminal::UNKNOWN).columns));
+        eprintln!("{}", text::wrapped(&sentence, terminal::size().unwrap_or(terminal::UNKNOWN).columns));
     } else {
         eprintln!("{sentence}");
     }
@@ -165,6 +176,6 @@ pub fn remark(sentence: &str) {
 /// Says something beside the output, unless `--quiet` is given.
 pub fn note(args: &Args, sentence: &str) {
     if !args.has("quiet") {
-        eprintln!("{}", ascii(sentence));
+        remark(sentence);
     }
 }

@@ -126,12 +126,6 @@ impl Table {
         kept.map(|(_, key)| printable(&cell(object, key))).collect::<Vec<_>>().join("\t")
     }
 
-    /// Some cells of an object, as people read them.
-    pub fn people_row(&self, object: &Value, keys: &[&str], now: Timestamp) -> Vec<String> {
-        let wanted = self.columns.iter().filter(|column| keys.contains(&column.key));
-        wanted.map(|column| people_cell(column, object, now)).collect()
-    }
-
     /// The table for people, line by line; the first line is the header.
     pub fn lines(&self, objects: &[Value], look: &Look) -> Vec<String> {
         let cells_of =

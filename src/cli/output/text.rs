@@ -44,17 +44,50 @@ pub fn ascii(text: &str) -> String {
     text.chars().map(|c| if plain(c) { c.to_string() } else { c.escape_default().to_string() }).collect()
 }
 
-/// ASCII text in lines of at most this many columns, broken between words; a longer word has a line of its own.
-pub fn broken(text: &str, columns: usize) -> String {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(line) if line.is_empty() => line.push_str(word),
-            Some(line) if line.len() + 1 + word.len() <= columns => line.extend([" ", word]),
-            _ => lines.push(word.to_string()),
-        }
+/// Text whose lines have at most this many columns, broken between words; a longer word has a line of its own. What
+/// follows stands below the last column of the line that was broken. A command of this program stays whole, so that it
+/// can be pasted.
+pub fn wrapped(text: &str, columns: usize) -> String {
+    text.split('\n').map(|line| wrapped_line(line, columns)).collect::<Vec<_>>().join("\n")
+}
+
+fn wrapped_line(line: &str, columns: usize) -> String {
+    if width_on_screen(line) <= columns || line.trim_start().starts_with("uptimemesh ") {
+        return line.to_string();
     }
-    lines.join("\n")
+    let begin = column_start(line, columns);
+    let indent = width_on_screen(&line[..begin]);
+    let (mut out, mut used) = (line[..begin].to_string(), indent);
+    for word in line[begin..].split(' ') {
+        let wide = width_on_screen(word);
+        if used == indent {
+            used += wide;
+        } else if used + 1 + wide <= columns {
+            out.push(' ');
+            used += 1 + wide;
+        } else {
+            out.push('\n');
+            out.push_str(&" ".repeat(indent));
+            used = indent + wide;
+        }
+        out.push_str(word);
+    }
+    out
+}
+
+/// Start of the last column of a line, in bytes: behind its indentation, or behind two blanks that leave room.
+fn column_start(line: &str, columns: usize) -> usize {
+    let indent = line.len() - line.trim_start().len();
+    let ends = line.match_indices("  ").map(|(at, _)| at + line[at..].len() - line[at..].trim_start().len());
+    let leaves_room = |at: &usize| width_on_screen(&line[..*at]) <= columns * 3 / 5;
+    ends.filter(leaves_room).max().unwrap_or(indent)
+}
+
+/// Columns of text that may have colours.
+fn width_on_screen(text: &str) -> usize {
+    let mut parts = text.split('\x1b');
+    let first = parts.next().map_or(0, width);
+    first + parts.map(|part| width(part.split_once('m').map_or("", |(_, rest)| rest))).sum::<usize>()
 }
 
 /// Text without control characters, which could forge a cell or steer a terminal.
@@ -138,10 +171,14 @@ mod tests {
     }
 
     #[test]
-    fn long_sentences_are_broken_between_words() {
-        assert_eq!(broken("one two three", 7), "one two\nthree");
-        assert_eq!(broken("one two three", 13), "one two three");
-        assert_eq!(broken("a-word-that-is-longer one", 7), "a-word-that-is-longer\none");
-        assert_eq!(broken("", 7), "");
+    fn long_lines_are_broken_between_words_below_their_last_column() {
+        assert_eq!(wrapped("one two three", 7), "one two\nthree");
+        assert_eq!(wrapped("one two three\n", 13), "one two three\n");
+        assert_eq!(wrapped("a-word-that-is-longer one", 7), "a-word-that-is-longer\none");
+        assert_eq!(wrapped("", 7), "");
+        assert_eq!(wrapped("  one two\nthree four", 6), "  one\n  two\nthree\nfour");
+        assert_eq!(wrapped("  -o  one two three", 13), "  -o  one two\n      three");
+        assert_eq!(wrapped("\x1b[31mbad\x1b[0m  one two", 10), "\x1b[31mbad\x1b[0m  one\n     two");
+        assert_eq!(wrapped("uptimemesh join umj1:a --run", 9), "uptimemesh join umj1:a --run");
     }
 }

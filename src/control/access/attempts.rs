@@ -17,8 +17,10 @@ const FAILURES_MAX: [usize; 3] = [5, 10, 20];
 const FAILURES_WITHIN: Duration = Duration::from_secs(60);
 /// Duration of the lock.
 const LOCKED_FOR: Duration = Duration::from_secs(300);
+/// Seconds after which to try again where running checks use up what may be wrong: they end within a second.
+const BUSY_RETRY_S: u64 = 1;
 /// Maximum number of remembered networks. Above it the ones with the oldest failures are forgotten first, but never a
-/// locked one: checking passwords takes so much time that locks alone cannot fill the table.
+/// locked one: password checks are too slow for locks alone to fill the table.
 const NETWORKS_MAX: usize = 10_000;
 /// Maximum number of remembered characters of a name: the maximum length of a name.
 const NAME_CHARS_MAX: usize = 128;
@@ -44,7 +46,7 @@ impl Default for Attempts {
 /// Failures of a network.
 #[derive(Default)]
 struct Tally {
-    /// Failures, including running checks: these count until they have succeeded.
+    /// Failures, including running checks.
     failures: Vec<Failure>,
     locked_until: Option<Instant>,
 }
@@ -55,6 +57,19 @@ struct Failure {
     /// The attempted name.
     name: String,
     client: IpAddr,
+    /// True until the check has ended.
+    is_running: bool,
+}
+
+/// An attempt whose check is running. If it is dropped before its end is known, it was never checked and leaves nothing
+/// behind.
+pub(in crate::control) struct Attempt<'a> {
+    attempts: &'a Attempts,
+    pub address: IpAddr,
+    /// The attempted name.
+    pub name: String,
+    charged: Instant,
+    is_settled: bool,
 }
 
 impl Tally {
@@ -70,81 +85,110 @@ impl Tally {
 }
 
 impl Attempts {
-    /// Counts an attempt as failed until it has succeeded, so that many at once cannot outrun the count; refuses a
-    /// locked network.
-    pub fn charge(&self, address: IpAddr, name: &str) -> Result<Instant> {
+    /// Starts an attempt, which counts against the limit while its check runs, so that many at once are no more guesses
+    /// than one after another. Only failures lock a network: where running checks reach the limit, the next must wait.
+    pub fn charge(&self, address: IpAddr, name: &str) -> Result<Attempt<'_>> {
         let now = clock::tick();
+        let name: String = name.chars().take(NAME_CHARS_MAX).collect();
         if address == address::UNNAMED {
-            return self.unnamed.take(()).map(|_| now).map_err(locked);
-        }
-        let networks = address::networks(address);
-        let mut all = lock(&self.networks);
-        for (network, failures_max) in networks.iter().zip(FAILURES_MAX) {
-            let Some(tally) = all.get_mut(network) else { continue };
-            if tally.keeps(now) && !tally.is_locked(now) && tally.failures.len() >= failures_max {
-                tally.locked_until = Some(now + LOCKED_FOR);
-                let address = network.to_string();
-                let address = address.trim_end_matches("/32");
-                log::warn!(target: "auth", event = "auth.locked", address, for_s = LOCKED_FOR.as_secs();
-                    "Locked a network after too many failed sign-ins");
+            self.unnamed.take(()).map_err(refused)?;
+        } else {
+            let networks = address::networks(address);
+            let mut all = lock(&self.networks);
+            admit(&mut all, &networks, now)?;
+            make_room(&mut all, &networks, now)?;
+            let failure = Failure { at: now, name: name.clone(), client: address::client(address), is_running: true };
+            for network in networks {
+                all.entry(network).or_default().failures.push(failure.clone());
             }
         }
-        if let Some(until) =
-            networks.iter().filter_map(|network| all.get(network)?.locked_until).filter(|until| *until > now).max()
-        {
-            return Err(locked((until - now).as_secs().max(1)));
-        }
-        make_room(&mut all, &networks, now)?;
-        let failure =
-            Failure { at: now, name: name.chars().take(NAME_CHARS_MAX).collect(), client: address::client(address) };
-        for network in networks {
-            all.entry(network).or_default().failures.push(failure.clone());
-        }
-        Ok(now)
+        Ok(Attempt { attempts: self, address, name, charged: now, is_settled: false })
     }
+}
 
-    /// Removes an attempt that was never checked.
-    pub fn refund(&self, address: IpAddr, charged: Instant) {
-        if address == address::UNNAMED {
-            return self.unnamed.give_back(());
-        }
-        let client = address::client(address);
-        self.settle(address, |failures| {
-            if let Some(i) = failures.iter().position(|failure| failure.at == charged && failure.client == client) {
-                failures.swap_remove(i);
+impl Attempt<'_> {
+    /// Counts the attempt as failed.
+    pub fn fail(&mut self) {
+        self.is_settled = true;
+        self.settle(|failures, own| {
+            if let Some(i) = own {
+                failures[i].is_running = false;
             }
         });
     }
 
     /// Clears the address's failures with this name after a correct password, but only these: the owner of one account
     /// must not be able to guess at others for ever.
-    pub fn forgive(&self, address: IpAddr, name: &str) {
-        if address == address::UNNAMED {
-            return self.unnamed.give_back(());
-        }
-        let client = address::client(address);
-        self.settle(address, |failures| failures.retain(|failure| failure.name != name || failure.client != client));
+    pub fn succeed(mut self) {
+        self.is_settled = true;
+        self.give_back();
+        let client = address::client(self.address);
+        self.settle(|failures, _| failures.retain(|failure| failure.name != self.name || failure.client != client));
     }
 
-    /// Changes the failures of all networks around an address.
-    fn settle(&self, address: IpAddr, change: impl Fn(&mut Vec<Failure>)) {
-        let mut all = lock(&self.networks);
-        for (network, failures_max) in address::networks(address).iter().zip(FAILURES_MAX) {
+    fn give_back(&self) {
+        if self.address == address::UNNAMED {
+            self.attempts.unnamed.give_back(());
+        }
+    }
+
+    /// Changes the failures of all networks around the address; `change` also gets the position of this attempt.
+    fn settle(&self, change: impl Fn(&mut Vec<Failure>, Option<usize>)) {
+        let (client, now) = (address::client(self.address), clock::tick());
+        let mut all = lock(&self.attempts.networks);
+        for network in &address::networks(self.address) {
             let Some(tally) = all.get_mut(network) else { continue };
-            change(&mut tally.failures);
-            // Checks that were still running when the network was locked may succeed later: then the limit was not
-            // reached.
-            if tally.failures.len() < failures_max {
-                tally.locked_until = None;
-            }
-            if tally.failures.is_empty() {
+            let own = tally
+                .failures
+                .iter()
+                .position(|failure| failure.is_running && failure.at == self.charged && failure.client == client);
+            change(&mut tally.failures, own);
+            if !tally.keeps(now) {
                 all.remove(network);
             }
         }
     }
 }
 
-fn locked(retry_after_s: u64) -> Error {
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if self.is_settled {
+            return;
+        }
+        self.give_back();
+        self.settle(|failures, own| {
+            if let Some(i) = own {
+                failures.swap_remove(i);
+            }
+        });
+    }
+}
+
+/// Locks networks with too many failures, and refuses an attempt from a locked network or from one in which running
+/// checks could reach the limit.
+fn admit(all: &mut HashMap<Network, Tally>, networks: &[Network], now: Instant) -> Result<()> {
+    let mut wait_s = None;
+    for (network, failures_max) in networks.iter().zip(FAILURES_MAX) {
+        let Some(tally) = all.get_mut(network) else { continue };
+        if tally.keeps(now) && !tally.is_locked(now) && tally.failures.len() >= failures_max {
+            if tally.failures.iter().any(|failure| failure.is_running) {
+                wait_s = wait_s.max(Some(BUSY_RETRY_S));
+                continue;
+            }
+            tally.locked_until = Some(now + LOCKED_FOR);
+            let address = network.to_string();
+            let address = address.trim_end_matches("/32");
+            log::warn!(target: "auth", event = "auth.locked", address, for_s = LOCKED_FOR.as_secs();
+                "Locked a network after too many failed sign-ins");
+        }
+        if let Some(until) = tally.locked_until.filter(|until| *until > now) {
+            wait_s = wait_s.max(Some((until - now).as_secs().max(1)));
+        }
+    }
+    wait_s.map_or(Ok(()), |wait_s| Err(refused(wait_s)))
+}
+
+fn refused(retry_after_s: u64) -> Error {
     Error::RateLimited { detail: format!("Too many login attempts. Try again in {retry_after_s}s."), retry_after_s }
 }
 
@@ -175,30 +219,38 @@ mod tests {
         IpAddr::from([0x2001, 0xdb8, site, link, 0, 0, 0, 1])
     }
 
+    fn fail(attempts: &Attempts, address: IpAddr, name: &str) {
+        attempts.charge(address, name).expect("not locked yet").fail();
+    }
+
+    /// The answer to a further attempt.
+    fn refusal(attempts: &Attempts, address: IpAddr) -> String {
+        attempts.charge(address, "admin").err().expect("refused").detail().to_string()
+    }
+
     #[test]
     fn an_address_is_locked_after_five_failures_and_others_are_not() {
         let attempts = Attempts::default();
         let (bad, good): (IpAddr, IpAddr) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
         for _ in 0..5 {
-            attempts.charge(bad, "admin").expect("not locked yet");
+            fail(&attempts, bad, "admin");
         }
-        let refused = attempts.charge(bad, "admin").expect_err("the sixth is refused");
-        assert_eq!(refused.detail(), "Too many login attempts. Try again in 300s.");
-        attempts.charge(good, "admin").expect("another address may sign in");
+        assert_eq!(refusal(&attempts, bad), "Too many login attempts. Try again in 300s.");
+        fail(&attempts, good, "admin");
     }
 
     #[test]
     fn failures_count_for_the_networks_around_an_address() {
         let attempts = Attempts::default();
         for link in 0..10 {
-            attempts.charge(v6(1, link), "admin").expect("ten links of one /56");
+            fail(&attempts, v6(1, link), "admin");
         }
-        attempts.charge(v6(1, 10), "admin").expect_err("the /56 is locked");
+        refusal(&attempts, v6(1, 10));
         for link in 0..10 {
-            attempts.charge(v6(1, 0x100 + 0x100 * link), "admin").expect("ten more of other /56s");
+            fail(&attempts, v6(1, 0x100 + 0x100 * link), "admin");
         }
-        attempts.charge(v6(1, 0xff00), "admin").expect_err("the /48 is locked");
-        attempts.charge(v6(2, 0), "admin").expect("another /48 is not");
+        refusal(&attempts, v6(1, 0xff00));
+        fail(&attempts, v6(2, 0), "admin");
     }
 
     #[test]
@@ -206,35 +258,43 @@ mod tests {
         let attempts = Attempts::default();
         for address in [[10, 0, 0, 1].into(), v6(1, 1)] {
             for _ in 1..5 {
-                attempts.charge(address, "admin").expect("not locked yet");
+                fail(&attempts, address, "admin");
             }
-            attempts.charge(address, "viewer").expect("the fifth");
-            attempts.forgive(address, "viewer");
-            attempts.charge(address, "admin").expect("the fifth in this name");
-            attempts.charge(address, "viewer").expect_err("four and one");
+            attempts.charge(address, "viewer").expect("the fifth").succeed();
+            fail(&attempts, address, "admin");
+            refusal(&attempts, address);
         }
-        attempts.forgive(v6(1, 2), "admin");
-        attempts.charge(v6(1, 1), "viewer").expect_err("a neighbour's success forgives nothing");
+        attempts.charge(v6(1, 2), "admin").expect("a neighbour").succeed();
+        refusal(&attempts, v6(1, 1));
     }
 
     #[test]
-    fn many_correct_passwords_at_once_lock_no_address() {
+    fn running_checks_are_guesses_but_lock_no_address() {
         let attempts = Attempts::default();
         let address: IpAddr = [10, 0, 0, 1].into();
-        for _ in 0..5 {
-            attempts.charge(address, "admin").expect("a check that is running");
+        let mut running: Vec<_> = (0..5).map(|_| attempts.charge(address, "admin").expect("a running check")).collect();
+        assert_eq!(refusal(&attempts, address), "Too many login attempts. Try again in 1s.");
+        running.pop().expect("five").succeed();
+        for attempt in &mut running {
+            attempt.fail();
         }
-        attempts.charge(address, "admin").expect_err("more than may be wrong at once");
-        attempts.forgive(address, "admin");
-        attempts.charge(address, "admin").expect("they were right");
+        assert!(lock(&attempts.networks).is_empty(), "the success forgave all that was tried in this name");
+
+        let mut running: Vec<_> = (0..5).map(|_| attempts.charge(address, "admin").expect("a running check")).collect();
+        for attempt in &mut running[1..] {
+            attempt.fail();
+        }
+        assert_eq!(refusal(&attempts, address), "Too many login attempts. Try again in 1s.");
+        running[0].fail();
+        assert_eq!(refusal(&attempts, address), "Too many login attempts. Try again in 300s.");
     }
 
     #[test]
     fn an_unchecked_attempt_leaves_nothing_behind() {
         let attempts = Attempts::default();
-        let charged = attempts.charge(v6(1, 1), "admin").expect("a first attempt");
+        let attempt = attempts.charge(v6(1, 1), "admin").expect("a first attempt");
         assert_eq!(lock(&attempts.networks).len(), 3);
-        attempts.refund(v6(1, 1), charged);
+        drop(attempt);
         assert!(lock(&attempts.networks).is_empty());
     }
 
@@ -243,13 +303,13 @@ mod tests {
         let attempts = Attempts::default();
         let locked: IpAddr = [192, 0, 2, 1].into();
         for _ in 0..5 {
-            attempts.charge(locked, "admin").expect("not locked yet");
+            fail(&attempts, locked, "admin");
         }
-        attempts.charge(locked, "admin").expect_err("locked");
+        refusal(&attempts, locked);
         for i in 0..NETWORKS_MAX as u32 + 200 {
-            attempts.charge(IpAddr::V4(i.into()), "admin").expect("a first attempt");
+            fail(&attempts, IpAddr::V4(i.into()), "admin");
         }
         assert_eq!(lock(&attempts.networks).len(), NETWORKS_MAX);
-        attempts.charge(locked, "admin").expect_err("a lock is not forgotten");
+        refusal(&attempts, locked);
     }
 }

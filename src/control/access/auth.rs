@@ -2,7 +2,7 @@
 
 use crate::caller;
 use crate::control::Control;
-use crate::control::access::attempts::Attempts;
+use crate::control::access::attempts::{Attempt, Attempts};
 use crate::control::access::sessions::{Sessions, SignedIn, restriction};
 use crate::control::access::visitor::Visitor;
 use crate::crypto::password;
@@ -14,7 +14,6 @@ use crate::model::users::{Restriction, User};
 use crate::store::{events, sessions, users};
 use crate::thread::lock;
 use serde_json::{Value, json};
-use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// Maximum number of concurrent password checks: each takes a core for 50 to 100 ms and 19 MiB.
@@ -49,16 +48,13 @@ struct Checks {
 pub fn sign_in(control: &Control, visitor: &Visitor, username: &str, given: &str) -> Result<SignedIn> {
     let address = address::client(visitor.place.address);
     let name = username.trim().to_lowercase();
-    let charged = control.auth.attempts.charge(address, &name)?;
+    let attempt = control.auth.attempts.charge(address, &name)?;
     let account = match UserName::parse(&name) {
-        Some(name) => control
-            .store
-            .read_first(|r| users::by_name(r, &name))
-            .inspect_err(|_| control.auth.attempts.refund(address, charged))?,
+        Some(name) => control.store.read_first(|r| users::by_name(r, &name))?,
         None => None,
     };
     let right = {
-        let _slot = control.auth.check_slot().inspect_err(|_| control.auth.attempts.refund(address, charged))?;
+        let _slot = control.auth.check_slot()?;
         match &account {
             Some(account) => password::verify(given, &account.password_hash),
             None => {
@@ -70,10 +66,10 @@ pub fn sign_in(control: &Control, visitor: &Visitor, username: &str, given: &str
     };
     let known = account.is_some();
     let Some(account) = account.filter(|_| right) else {
-        record_failure(control, address, &name, known);
+        record_failure(control, attempt, known);
         return Err(wrong());
     };
-    control.auth.attempts.forgive(address, &name);
+    attempt.succeed();
     caller::set_actor(&format!("user:{name}"));
     let new = Sessions::prepare(visitor, &account.person.name);
     let (id, version, ttl_s) = (new.id.clone(), account.password_version, control.sessions.ttl_s());
@@ -105,9 +101,11 @@ fn wrong() -> Error {
     Error::Unauthenticated { detail: WRONG, reason: None }
 }
 
-/// Logs a failed sign-in and records it, both within limits. An unknown name is not recorded: it may be a password,
-/// typed into the wrong field.
-fn record_failure(control: &Control, address: IpAddr, name: &str, known: bool) {
+/// Counts a failed sign-in, and logs and records it, both within limits. An unknown name is not recorded: it may be a
+/// password, typed into the wrong field.
+fn record_failure(control: &Control, mut attempt: Attempt, known: bool) {
+    attempt.fail();
+    let (address, name) = (attempt.address, &attempt.name);
     if control.lines.admits(address) {
         log::warn!(target: "auth", event = "auth.failed", address:% = address,
             username = if known { name } else { "(unknown)" }; "Refused a sign-in");
@@ -136,31 +134,24 @@ pub struct Change<'a> {
 pub fn change_password(control: &Control, visitor: &Visitor, user: &User, change: &Change) -> Result<SignedIn> {
     check_length(change.new, "new_password")?;
     let address = address::client(visitor.place.address);
-    let charged = control.auth.attempts.charge(address, user.name.as_str())?;
-    let refund = |_: &Error| control.auth.attempts.refund(address, charged);
-    let account = control
-        .store
-        .read(|r| users::by_name(r, &user.name))
-        .inspect_err(refund)?
-        .ok_or_else(Error::unauthenticated)?;
+    let attempt = control.auth.attempts.charge(address, user.name.as_str())?;
+    let account = control.store.read(|r| users::by_name(r, &user.name))?.ok_or_else(Error::unauthenticated)?;
     if account.password_is_seeded && !visitor.place.is_local {
         if change.setup_code.is_empty() {
-            control.auth.attempts.refund(address, charged);
             return Err(Error::Forbidden(NEEDS_CODE));
         }
         if !control.setup.is_code(change.setup_code) {
-            record_failure(control, address, user.name.as_str(), true);
+            record_failure(control, attempt, true);
             return Err(Error::Forbidden("The setup code is wrong."));
         }
     }
     let hash = {
-        let _slot = control.auth.check_slot().inspect_err(|_| control.auth.attempts.refund(address, charged))?;
+        let _slot = control.auth.check_slot()?;
         if !password::verify(change.current, &account.password_hash) {
-            record_failure(control, address, user.name.as_str(), true);
+            record_failure(control, attempt, true);
             return Err(Error::Forbidden("The current password is wrong."));
         }
         if account.person.must_change_password && change.new == change.current {
-            control.auth.attempts.refund(address, charged);
             return Err(unfit(
                 "new_password",
                 "string_pattern_mismatch",
@@ -169,7 +160,7 @@ pub fn change_password(control: &Control, visitor: &Visitor, user: &User, change
         }
         password::hash(change.new)?
     };
-    control.auth.attempts.forgive(address, user.name.as_str());
+    attempt.succeed();
     let new = Sessions::prepare(visitor, &user.name);
     let (id, version, ttl_s) = (new.id.clone(), account.password_version, control.sessions.ttl_s());
     let live = Arc::clone(&control.sessions);

@@ -134,7 +134,7 @@ fn by_signature(
     // Signing times do not survive a start, and calls may be signed ahead of our clock by the skew. After it, a node
     // signs with the fresh token from its next heartbeat.
     let horizon = now.secs() + skew;
-    if claims.iat < started_at && signed_at <= started_at + skew && started_at <= horizon {
+    if control.leases.is_from_before_the_start(&claims) && signed_at <= started_at + skew && started_at <= horizon {
         return refuse("perhaps signed before the start", Reason::Replayed);
     }
     let run = call.run.as_ref().map(node_calls::run_text).unwrap_or_default();

@@ -27,6 +27,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Maximum number of sessions per user; a new one replaces the oldest.
 const OF_USER_MAX: usize = 100;
@@ -103,6 +104,11 @@ impl Sessions {
             unsaved: Mutex::default(),
             restricted: Mutex::default(),
         }
+    }
+
+    /// A session unused for longer than this ends.
+    pub fn idle_limit(&self) -> Duration {
+        Duration::from_secs(self.idle_s.unsigned_abs())
     }
 
     /// True if a text could be a credential of ours. A session's token is recognized without a query.

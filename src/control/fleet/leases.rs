@@ -406,7 +406,7 @@ impl Leases {
         self.with(id, |l| (Arc::clone(&l.key), l.fingerprint.clone()))
     }
 
-    /// Epoch seconds of the server's start; see [`Leases::started_at`].
+    /// Epoch seconds of the server's start.
     pub(in crate::control) fn started_at(&self) -> i64 {
         self.started_at
     }

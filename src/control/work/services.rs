@@ -95,6 +95,10 @@ pub fn rollback(
     by: &str,
 ) -> Result<Versioned<Service>> {
     edit(control, id, condition, by, move |w, service, by| {
+        if target.is_none() && service.generation == 1 {
+            let id = &service.id;
+            return Err(Error::NotFound(format!("{id} has only one generation: there is nothing to roll back to")));
+        }
         let target = target.unwrap_or(service.generation - 1);
         let old = services::revision_of(w, &service.id, target)?;
         let old = old.ok_or_else(|| {

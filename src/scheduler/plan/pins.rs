@@ -46,17 +46,17 @@ impl<'v> Planner<'_, 'v> {
                 let taken = replica.is_none() && self.is_taken(&pin.replica_id);
                 taken.then(|| "another service has a replica with that id".to_string())
             };
-            if let Some(replica) = replica {
-                if self.view.brake.is_some() || self.is_in_grace(replica) {
-                    let trouble = self.trouble(replica).unwrap_or(Trouble::Drained);
-                    let waits = self.view.brake.is_none();
-                    if waits {
-                        self.due(1);
-                    }
-                    let why = "it is pinned elsewhere, but nothing is moved at the moment".to_string();
-                    self.stay(replica, &trouble, Hold { why, waits });
-                    continue;
+            if let Some(replica) = replica
+                && (self.view.brake.is_some() || self.is_in_grace(replica))
+            {
+                let trouble = self.trouble(replica).unwrap_or(Trouble::Drained);
+                let waits = self.view.brake.is_none();
+                if waits {
+                    self.due(1);
                 }
+                let why = "it is pinned elsewhere, but nothing is moved at the moment".to_string();
+                self.stay(replica, &trouble, Hold { why, waits });
+                continue;
             }
             let refused = closed().or_else(stranger).or_else(|| self.session.refusal(target).map(|r| r.reason));
             let room = refused

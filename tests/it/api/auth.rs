@@ -177,7 +177,23 @@ fn a_flood_of_sign_ins_does_not_starve_the_api() {
     });
 }
 
-/// Whether this session still works.
+#[test]
+fn many_correct_sign_ins_at_once_lock_nobody_out() {
+    let served = Served::new();
+    let body = json!({"username": "admin", "password": "uptime"});
+    let sign_in = || {
+        let answer = served.anonymous().post("/auth/token", &body);
+        (answer.status, answer.header("Retry-After").map(|s| s.parse::<u64>().unwrap()))
+    };
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..20).map(|_| scope.spawn(sign_in)).collect();
+        running.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(answers.iter().all(|(status, wait)| *status == 200 || *wait == Some(1)), "{answers:?}");
+    assert_eq!(sign_in().0, 200, "they were right");
+}
+
+/// True if this session still works.
 fn works(client: &Client) -> bool {
     match client.get("/auth/me").status {
         200 => true,

@@ -23,6 +23,9 @@ fn a_service_keeps_every_spec_it_had() {
     assert_eq!(made.status, 201, "{}", made.text());
     assert_eq!((&made.json()["generation"], &made.json()["spec"]), (&json!(1), &json!({"image": "a", "own": [1]})));
     assert_eq!(admin.get("/services/web").json(), made.json());
+    let answer = admin.send("POST", "/services/web/rollback", &[], b"");
+    let nothing = "web has only one generation: there is nothing to roll back to";
+    assert_eq!((answer.status, answer.detail().as_str()), (404, nothing));
     for name in ["Other", "Web"] {
         assert_eq!(admin.post("/services", &json!({"id": "web", "name": name})).detail(), "Service id already exists");
     }

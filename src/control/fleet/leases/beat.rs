@@ -70,6 +70,19 @@ struct Renewal {
 }
 
 impl Leases {
+    /// The time, in epoch seconds, that a node's next heartbeat must be signed after. `None` if the node has no lease,
+    /// or if the wall clock was set back since its last heartbeat.
+    pub fn signed_at(&self, id: &NodeId, horizon: i64) -> Option<i64> {
+        let signed_at = self.with(id, |l| l.signed_at)?;
+        // A lease token from before the start counts only with a signature from after it.
+        (signed_at <= horizon).then_some(signed_at.max(self.started_at))
+    }
+
+    /// True if the previous run of the server issued this lease token; [`claims_for`] dates those of this run.
+    pub(in crate::control) fn is_from_before_the_start(&self, claims: &LeaseClaims) -> bool {
+        claims.iat <= self.started_at
+    }
+
     /// The contract's refusal. The log names the failed check; the client learns it only once its token is proven.
     pub(super) fn refuse(&self, node_id: &NodeId, check: &'static str, reason: Option<Reason>) -> Error {
         if self.lines.admits(throttle::source()) {
@@ -98,7 +111,7 @@ pub fn heartbeat(control: &Control, mut beat: Heartbeat) -> Result<HeartbeatAnsw
     let claims = &proven.claims;
     let is_half_over = now.secs() >= claims.iat + (claims.exp - claims.iat) / 2;
     // Calls signed with an older one cannot be told from replays at first.
-    let is_from_before_the_start = claims.iat < control.leases.started_at;
+    let is_from_before_the_start = control.leases.is_from_before_the_start(claims);
     let fresh = || {
         lease::mint(control.config.cluster_signing_key.expose(), &claims_for(control, &beat.node_id, &claims.fp, now))
     };
@@ -150,8 +163,8 @@ fn prove(control: &Control, beat: &Heartbeat, now: Timestamp) -> Result<Proven> 
         return Err(refuse("clock skew", Some(Reason::ClockSkew)));
     }
     let started_at = leases.started_at;
-    let from_before_the_start = claims.iat < started_at && beat.signed_at <= started_at && started_at <= horizon;
-    if !is_new || from_before_the_start {
+    let is_old = leases.is_from_before_the_start(&claims) && beat.signed_at <= started_at && started_at <= horizon;
+    if !is_new || is_old {
         return Err(refuse("replayed", Some(Reason::Replayed)));
     }
     // The body was parsed already, so this does not fail; if it did, it would be the client's fault.
@@ -219,7 +232,8 @@ fn renew(control: &Control, beat: &mut Heartbeat, proven: &Proven, now: Timestam
     }
 }
 
-/// The claims of a fresh lease token.
+/// The claims of a fresh lease token. It is dated after the second of the start, in which the previous run of the
+/// server may have issued tokens, too.
 pub(in crate::control) fn claims_for(
     control: &Control,
     node_id: &NodeId,
@@ -229,7 +243,7 @@ pub(in crate::control) fn claims_for(
     lease::LeaseClaims {
         exp: now.secs() + control.config.lease_token_ttl_s,
         fp: fingerprint.to_string(),
-        iat: now.secs(),
+        iat: now.secs().max(control.leases.started_at + 1),
         n: node_id.to_string(),
     }
 }
