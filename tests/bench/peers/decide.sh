@@ -121,7 +121,10 @@ swarm() {
     for name in node-a node-b node-c; do
         wait_until "dockerd answers on $name" docker_answers "$name"
     done
-    image | docker_on_a import --change 'CMD ["/bin/busybox", "sleep", "1000"]' - web:1
+    image >"$work/image.tar"
+    for name in node-b node-c; do
+        on "$name" docker import --change 'CMD ["/bin/busybox", "sleep", "1000"]' - web:1 <"$work/image.tar" >"$work/said"
+    done
     docker_on_a swarm init --advertise-addr 10.77.0.1
     token=$(on_a docker swarm join-token --quiet worker)
     for name in node-b node-c; do

@@ -5,8 +5,8 @@
 #   cargo build --release && sh tests/bench/peers/writes.sh [PROGRAM]
 #
 # Needs python3 and Debian's etcd-server. A write of ours is a change of a service with its event, and an event alone;
-# one of etcd's is a put of a value of the same size, over its JSON gateway. Both have confirmed it to the client only when
-# it was on the disk. WRITES is the number of each kind (default 2000). Both processes end with this script.
+# one of etcd's is a put of a value of the same size, over its JSON gateway. Both answer only when it is on the disk.
+# WRITES is the number of each kind (default 2000). Both processes end with this script.
 set -eu
 
 program=$(realpath "${1:-target/release/uptimemesh}")
