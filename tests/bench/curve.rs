@@ -33,7 +33,6 @@ struct Bench {
     dir: PathBuf,
     server: Server,
     session: String,
-    conn: Conn,
     agents: Agents,
     nodes: usize,
 }
@@ -61,11 +60,11 @@ impl Bench {
         let server = Server::start(&dir, ARGS);
         let mut fleet = Fleet::prepare(&server, nodes);
         fleet.join(&server, CLIENTS);
-        let (session, conn) = (server.sign_in(), Conn::open(server.address));
+        let session = server.sign_in();
         let before_mib = server.resident_mib();
         let began = Instant::now();
         let agents = Agents::start(fleet, &dir, server.address, LEASES_S.0);
-        let bench = Bench { dir, server, session, conn, agents, nodes };
+        let bench = Bench { dir, server, session, agents, nodes };
         bench.until_all_wait();
         println!("    {nodes} agents connected and waiting in {:.1} s", began.elapsed().as_secs_f64());
         // By then no thread and no buffer of the beginning is left.
@@ -83,19 +82,20 @@ impl Bench {
         self.server.until("every agent waits for work", || self.waiting() >= self.nodes as f64);
     }
 
-    fn call(&mut self, method: &str, path: &str, body: &str) -> Value {
+    fn call(&self, method: &str, path: &str, body: &str) -> Value {
         let request = post(path, &self.session, body);
-        let (status, answer) = self.conn.raw(&[method.as_bytes(), &request["POST".len()..]].concat());
+        let (status, answer) =
+            Conn::open(self.server.address).raw(&[method.as_bytes(), &request["POST".len()..]].concat());
         assert!((200..300).contains(&status), "{method} {path}: {status} {}", String::from_utf8_lossy(&answer));
         serde_json::from_slice(&answer).unwrap_or_default()
     }
 
-    fn set_mode(&mut self, mode: &str) {
+    fn set_mode(&self, mode: &str) {
         self.call("PUT", "/cluster-settings/scheduler_mode", &json!({ "value": mode }).to_string());
     }
 
     /// All replicas: node, and time of creation in microseconds of its day.
-    fn replicas(&mut self) -> BTreeMap<String, (String, u64)> {
+    fn replicas(&self) -> BTreeMap<String, (String, u64)> {
         let (mut all, mut after) = (BTreeMap::new(), String::new());
         loop {
             let page = self.call("GET", &format!("/replicas?limit=1000{after}"), "");
@@ -109,7 +109,7 @@ impl Bench {
     }
 
     /// Creates services while the scheduler rests, plans them, and lets it go.
-    fn curves(&mut self, what: &str, services: &[(String, usize)]) -> Vec<Curve> {
+    fn curves(&self, what: &str, services: &[(String, usize)]) -> Vec<Curve> {
         self.set_mode("manual");
         for (id, replicas) in services {
             let spec = json!({"scheduling": {"desired_replicas": replicas}});
@@ -156,7 +156,7 @@ impl Bench {
 
     /// When the nodes of all replicas learned of them, and when they had acknowledged that, in ms since `began`. A
     /// replica is known with the first answer to its node after its creation.
-    fn noticed(&mut self, began: u64) -> (Vec<f64>, Vec<f64>) {
+    fn noticed(&self, began: u64) -> (Vec<f64>, Vec<f64>) {
         let replicas = self.replicas();
         assert_eq!(replicas.len(), REPLICAS);
         let mut by_node: HashMap<String, Vec<(u64, u64)>> = HashMap::new();
@@ -184,7 +184,7 @@ impl Bench {
     }
 
     /// Everyone renews a short lease for some minutes.
-    fn hold(&mut self) {
+    fn hold(&self) {
         let one = json!({"scheduling": {"desired_replicas": REPLICAS}});
         self.call("POST", "/services", &json!({"id": "held", "name": "held", "spec": one}).to_string());
         self.agents.shared.ttl_s.store(LEASES_S.1, Relaxed);
@@ -224,7 +224,6 @@ impl Bench {
         let began = Instant::now();
         self.server.restart(&self.dir, ARGS);
         let first = began.elapsed().as_secs_f64();
-        self.conn = Conn::open(self.server.address);
         let is_back = AtomicBool::new(false);
         let mut times = std::thread::scope(|scope| {
             let probe = scope.spawn(|| {

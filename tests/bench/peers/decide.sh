@@ -181,7 +181,7 @@ serf_members() { on_a serf members "-status=$2" | grep -q "^$1 "; }
 serf_failure() {
     number=1
     for name in node-a node-b node-c; do
-        in_background on "$name" serf agent "-node=$name" "-bind=10.77.0.$number" -join=10.77.0.1 \
+        in_background on "$name" serf agent "-node=$name" "-bind=10.77.0.$number:7950" -join=10.77.0.1:7950 \
             >"$work/$name.serf.log" 2>&1 </dev/null &
         number=$((number + 1))
         wait_until "$name is a member" serf_members "$name" alive

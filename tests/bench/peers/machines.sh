@@ -92,9 +92,14 @@ image() {
     tar -C "$work/image" -c .
 }
 
+# docker_daemon MACHINE: starts it in the background there, so that a script may halt the daemon: nsenter would halt with
+# its child, and stay so.
 docker_daemon() {
-    in_background on "$1" dockerd --iptables=false --bridge=none --exec-opt native.cgroupdriver=cgroupfs \
-        --cgroup-parent="/$cgroup" >"$work/$1.dockerd.log" 2>&1 </dev/null &
+    # The words are for the shell in the namespaces.
+    # shellcheck disable=SC2016
+    on "$1" sh -c '
+        dockerd --iptables=false --bridge=none --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent="/$1" &
+    ' sh "$cgroup" >"$work/$1.dockerd.log" 2>&1 </dev/null
 }
 
 docker_answers() { on "$1" docker version; }
